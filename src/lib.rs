@@ -1,0 +1,18 @@
+//! `imagestore-agent`: proves that an ImageStore backup storage on this node is usable and tells the
+//! management node so. `docs/architecture.md` is the map of these rooms.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        reason = "a test fails by panicking"
+    )
+)]
+
+pub mod lifecycle;
+pub mod model;
+pub mod settings;

@@ -1,0 +1,100 @@
+//! The durable part of a store's health.
+
+use crate::model::{
+    AttemptId, Capacity, Epoch, Failure, Inodes, Position, Status, Tags, Timestamp,
+};
+
+/// What is known of a store's health and survives the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Health.
+    pub status: Status,
+    /// The place of the newest notice.
+    pub position: Position,
+    /// The newest attempt; 0 before the first.
+    pub attempt: AttemptId,
+    /// The last good figures; kept while Disconnected.
+    pub capacity: Option<Capacity>,
+    /// The inodes of the same sample.
+    pub inodes: Option<Inodes>,
+    /// Why the store is not Connected; none while it is.
+    pub failure: Option<Failure>,
+    /// When the status last changed.
+    pub since: Timestamp,
+}
+
+impl Standing {
+    /// A store that has just been added, Connected by its first attempt, before its first notice.
+    pub fn connecting(epoch: Epoch, at: Timestamp) -> Self {
+        Self {
+            status: Status::Connecting,
+            position: Position::start_of(epoch),
+            attempt: AttemptId::default().next(),
+            capacity: None,
+            inodes: None,
+            failure: None,
+            since: at,
+        }
+    }
+}
+
+/// A line of a store's history, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryEntry {
+    /// When.
+    pub at: Timestamp,
+    /// The attempt it belongs to.
+    pub attempt: AttemptId,
+    /// What happened.
+    pub event: HistoryEvent,
+}
+
+/// What a line of history tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HistoryEvent {
+    /// An attempt began.
+    AttemptBegan {
+        /// Who asked.
+        cause: Cause,
+        /// The tags it carries.
+        tags: Tags,
+    },
+    /// A caller joined the running attempt.
+    Joined {
+        /// The tags of the joiner, which the attempt does not carry.
+        tags: Tags,
+    },
+    /// The daemon was stopped or killed while the attempt ran.
+    Interrupted,
+    /// The status changed.
+    Changed {
+        /// Before.
+        old: Status,
+        /// After.
+        new: Status,
+        /// Why, when the new status is Disconnected.
+        failure: Option<Failure>,
+    },
+}
+
+/// Who asked for an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A caller of the API or the command line, or the management node.
+    Person,
+    /// The monitor, because the fault seems cleared or the backoff ran out.
+    Monitor,
+    /// The start of the daemon, which found an attempt unfinished.
+    Restart,
+}
+
+impl Cause {
+    /// The word in the ledger and the health view.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Person => "person",
+            Self::Monitor => "monitor",
+            Self::Restart => "restart",
+        }
+    }
+}

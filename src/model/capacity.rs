@@ -1,0 +1,65 @@
+//! Figures of a filesystem, taken from one statvfs call.
+
+/// The figures cannot be those of a real filesystem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("total {total} and available {available} bytes cannot both be true")]
+pub struct Implausible {
+    /// The total as computed, in bytes.
+    pub total: u64,
+    /// The available space as computed, in bytes.
+    pub available: u64,
+}
+
+/// Space of the filesystem that holds an image directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    total: u64,
+    available: u64,
+}
+
+impl Capacity {
+    /// Takes figures that can be true: `total` above 0 and at most `i64::MAX` (what JSON clients and
+    /// the ledger hold), `available` at most `total`.
+    ///
+    /// # Errors
+    /// [`Implausible`] otherwise: report `capacity_implausible` and keep the last good figures.
+    pub fn new(total: u64, available: u64) -> Result<Self, Implausible> {
+        if total == 0 || i64::try_from(total).is_err() || available > total {
+            return Err(Implausible { total, available });
+        }
+        Ok(Self { total, available })
+    }
+
+    /// Size of the filesystem, in bytes; at least 1.
+    pub fn total(self) -> u64 {
+        self.total
+    }
+
+    /// Free space for an unprivileged writer (`f_bavail`), in bytes; at most `total`.
+    pub fn available(self) -> u64 {
+        self.available
+    }
+}
+
+/// Inodes of the filesystem. A filesystem without a fixed number (btrfs) has none of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inodes {
+    /// `f_files`; above 0.
+    pub total: u64,
+    /// `f_favail`; at most `total`.
+    pub available: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn available_is_never_above_total_and_total_never_zero() {
+        assert!(Capacity::new(10, 10).is_ok());
+        assert!(Capacity::new(10, 0).is_ok());
+        for (total, available) in [(0, 0), (10, 11), (u64::MAX, 0), (1 << 63, 1)] {
+            assert_eq!(Capacity::new(total, available), Err(Implausible { total, available }));
+        }
+    }
+}

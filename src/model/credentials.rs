@@ -1,0 +1,26 @@
+//! What a login proves itself with.
+
+use super::Secret;
+
+/// At least one of password and private key is set.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// The account's password.
+    pub password: Option<Secret>,
+    /// A private key as text (OpenSSH or PEM).
+    pub private_key: Option<Secret>,
+    /// The passphrase of `private_key`.
+    pub passphrase: Option<Secret>,
+}
+
+impl Credentials {
+    /// A password alone.
+    pub fn password(password: Secret) -> Self {
+        Self { password: Some(password), private_key: None, passphrase: None }
+    }
+
+    /// Whether there is neither a password nor a key.
+    pub fn is_empty(&self) -> bool {
+        self.password.is_none() && self.private_key.is_none()
+    }
+}

@@ -1,0 +1,74 @@
+//! All that failed in one attempt.
+
+use std::fmt;
+
+use super::{Check, Fault};
+
+/// The failed checks of one attempt, never empty: the root cause first, in the order identity,
+/// storage, SSH.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    root: Fault,
+    others: Vec<Fault>,
+}
+
+impl Failure {
+    /// A failure of one check.
+    pub fn of(fault: Fault) -> Self {
+        Self { root: fault, others: Vec::new() }
+    }
+
+    /// Orders the failed checks; none when nothing failed.
+    pub fn from_faults(faults: impl IntoIterator<Item = Fault>) -> Option<Self> {
+        let mut faults: Vec<Fault> = faults.into_iter().collect();
+        faults.sort_by_key(|fault| fault.reason().check());
+        let mut faults = faults.into_iter();
+        let root = faults.next()?;
+        Some(Self { root, others: faults.collect() })
+    }
+
+    /// The root cause.
+    pub fn root(&self) -> &Fault {
+        &self.root
+    }
+
+    /// Every failed check, the root cause first.
+    pub fn faults(&self) -> impl Iterator<Item = &Fault> {
+        std::iter::once(&self.root).chain(&self.others)
+    }
+
+    /// Whether a check of this kind failed.
+    pub fn concerns(&self, check: Check) -> bool {
+        self.faults().any(|fault| fault.reason().check() == check)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.root)?;
+        for fault in &self.others {
+            write!(f, "; {fault}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Reason;
+
+    #[test]
+    fn the_root_cause_is_identity_before_storage_before_ssh() {
+        let fault = |reason| Fault::new(reason, "x");
+        let failure = Failure::from_faults([
+            fault(Reason::CredentialsRefused),
+            fault(Reason::IoError),
+            fault(Reason::NotMounted),
+        ])
+        .unwrap();
+        let order: Vec<_> = failure.faults().map(Fault::reason).collect();
+        assert_eq!(order, [Reason::NotMounted, Reason::IoError, Reason::CredentialsRefused]);
+        assert!(Failure::from_faults([]).is_none());
+    }
+}

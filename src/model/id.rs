@@ -1,0 +1,129 @@
+//! Identifiers that could be confused, as types of their own.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The text is not 32 lower-case hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not 32 lower-case hexadecimal digits")]
+pub struct BadUuid;
+
+macro_rules! hex_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(u128);
+
+        impl $name {
+            /// The id whose 32 digits spell this number.
+            pub const fn from_u128(bits: u128) -> Self {
+                Self(bits)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:032x}", self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:032x}", self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = BadUuid;
+
+            fn from_str(text: &str) -> Result<Self, BadUuid> {
+                let digits = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+                if text.len() != 32 || !digits {
+                    return Err(BadUuid);
+                }
+                u128::from_str_radix(text, 16).map(Self).map_err(|_| BadUuid)
+            }
+        }
+    };
+}
+
+hex_id! {
+    /// A backup storage: 32 lower-case hexadecimal digits, as ZStack writes a uuid.
+    StoreUuid
+}
+
+hex_id! {
+    /// This installation of the daemon, made once and kept in `state.dir/node-id`.
+    NodeId
+}
+
+hex_id! {
+    /// An image directory, made once when it is marked.
+    MarkerId
+}
+
+impl StoreUuid {
+    /// A random (version 4) uuid from 16 random bytes.
+    pub fn random(bytes: [u8; 16]) -> Self {
+        let mut bits = u128::from_be_bytes(bytes);
+        bits = (bits & !(0xf << 76)) | (0x4 << 76);
+        bits = (bits & !(0x3 << 62)) | (0x2 << 62);
+        Self(bits)
+    }
+
+    /// Whether the digits are those of a version 1 to 5 uuid, which is what ZStack asks of a
+    /// `resourceUuid` (`StringDSL.isZStackUuid`: `[0-9a-f]{12}[1-5][0-9a-f]{3}[89ab][0-9a-f]{15}`).
+    pub fn is_rfc4122(self) -> bool {
+        let version = (self.0 >> 76) & 0xf;
+        let variant = (self.0 >> 62) & 0x3;
+        (1..=5).contains(&version) && variant == 0x2
+    }
+}
+
+/// The number of a connect attempt of one store: 1 is its first, never reused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptId(pub u64);
+
+impl AttemptId {
+    /// The number after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for AttemptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_is_exactly_32_lower_case_hex_digits() {
+        let text = "8a2fe4b5c9d34e6fa1b2c3d4e5f60718";
+        assert_eq!(text.parse::<StoreUuid>().unwrap().to_string(), text);
+        for bad in [
+            "",
+            "8a2f",
+            "8A2FE4B5C9D34E6FA1B2C3D4E5F60718",
+            "8a2fe4b5-c9d3-4e6f-a1b2-c3d4e5f60718",
+            "8a2fe4b5c9d34e6fa1b2c3d4e5f6071g",
+            "+a2fe4b5c9d34e6fa1b2c3d4e5f60718",
+        ] {
+            assert_eq!(bad.parse::<StoreUuid>(), Err(BadUuid), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_random_uuid_is_a_strict_one() {
+        for seed in 0..=255 {
+            assert!(StoreUuid::random([seed; 16]).is_rfc4122(), "{seed}");
+        }
+        assert!(!StoreUuid::from_u128(0).is_rfc4122());
+        assert!(!"8a2fe4b5c9d36e6fa1b2c3d4e5f60718".parse::<StoreUuid>().unwrap().is_rfc4122());
+    }
+}

@@ -1,0 +1,133 @@
+//! The lexical rules of an image directory's path. Nothing here looks at a disk.
+
+use std::fmt;
+use std::path::Path;
+
+/// Why a text cannot be an image directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadImageDir {
+    /// Empty, or does not start with `/`.
+    #[error("not an absolute path")]
+    NotAbsolute,
+    /// Longer than [`ImageDir::MAX_CHARS`].
+    #[error("longer than {max} characters", max = ImageDir::MAX_CHARS)]
+    TooLong,
+    /// Has a control character.
+    #[error("contains a control character")]
+    ControlCharacter,
+    /// Has a `.` or `..` part.
+    #[error("contains a `.` or `..` part")]
+    DotPart,
+    /// Is the root directory itself.
+    #[error("the root directory cannot be an image directory")]
+    Root,
+    /// Is `/dev`, `/proc` or `/sys`, or below one of them.
+    #[error("lies in /dev, /proc or /sys")]
+    KernelTree,
+}
+
+/// The absolute path of an image directory: no `.` or `..` part, no control character, not a kernel
+/// tree, at most 2048 characters. Repeated and trailing slashes are dropped.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ImageDir(String);
+
+impl ImageDir {
+    /// Most characters of a path (`ImageStoreBackupStorage.url` upstream).
+    pub const MAX_CHARS: usize = 2048;
+
+    /// Takes a path by its text alone.
+    ///
+    /// # Errors
+    /// [`BadImageDir`] names the rule that is broken.
+    pub fn parse(text: &str) -> Result<Self, BadImageDir> {
+        if !text.starts_with('/') {
+            return Err(BadImageDir::NotAbsolute);
+        }
+        if text.chars().count() > Self::MAX_CHARS {
+            return Err(BadImageDir::TooLong);
+        }
+        if text.chars().any(char::is_control) {
+            return Err(BadImageDir::ControlCharacter);
+        }
+        let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).collect();
+        if parts.iter().any(|part| matches!(*part, "." | "..")) {
+            return Err(BadImageDir::DotPart);
+        }
+        match parts.first() {
+            None => Err(BadImageDir::Root),
+            Some(&("dev" | "proc" | "sys")) => Err(BadImageDir::KernelTree),
+            Some(_) => Ok(Self(format!("/{}", parts.join("/")))),
+        }
+    }
+
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The path.
+    pub fn as_path(&self) -> &Path {
+        Path::new(&self.0)
+    }
+
+    /// Whether this is one of the roots or below one, compared part by part as text.
+    pub fn is_within<'a>(&self, roots: impl IntoIterator<Item = &'a str>) -> bool {
+        roots.into_iter().any(|root| self.as_path().starts_with(root))
+    }
+}
+
+impl fmt::Display for ImageDir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ImageDir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_judged_by_its_text() {
+        let long = format!("/{}", "a".repeat(2048));
+        for (text, expected) in [
+            ("/srv/images", Ok("/srv/images")),
+            ("//srv///images//", Ok("/srv/images")),
+            ("/srv/..images/.hidden", Ok("/srv/..images/.hidden")),
+            ("/system", Ok("/system")),
+            ("", Err(BadImageDir::NotAbsolute)),
+            ("srv/images", Err(BadImageDir::NotAbsolute)),
+            ("file:/srv", Err(BadImageDir::NotAbsolute)),
+            ("/srv/../etc", Err(BadImageDir::DotPart)),
+            ("/srv/./x", Err(BadImageDir::DotPart)),
+            ("/srv/a\nb", Err(BadImageDir::ControlCharacter)),
+            ("/srv/a\0", Err(BadImageDir::ControlCharacter)),
+            ("/", Err(BadImageDir::Root)),
+            ("///", Err(BadImageDir::Root)),
+            ("/dev", Err(BadImageDir::KernelTree)),
+            ("/proc/1/root", Err(BadImageDir::KernelTree)),
+            ("//sys/fs", Err(BadImageDir::KernelTree)),
+            (long.as_str(), Err(BadImageDir::TooLong)),
+        ] {
+            assert_eq!(
+                ImageDir::parse(text).as_ref().map(ImageDir::as_str),
+                expected.as_ref().copied(),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn roots_are_compared_part_by_part() {
+        let dir = ImageDir::parse("/srv/images-2/a").unwrap();
+        assert!(dir.is_within(["/srv/images-2"]));
+        assert!(dir.is_within(["/other", "/srv/images-2/a"]));
+        assert!(!dir.is_within(["/srv/images"]));
+        assert!(!dir.is_within([]));
+    }
+}

@@ -1,0 +1,43 @@
+//! Floor 0. The field's words as values.
+//!
+//! Promises: every value here is valid by construction, compares and prints as an operator would
+//! write it, and keeps secrets out of `Debug`.
+//! Never: does I/O, reads a clock, knows JSON, SQL or HTTP.
+
+mod capacity;
+mod clock;
+mod credentials;
+mod failure;
+mod fault;
+mod fs_place;
+mod host_key;
+mod id;
+mod image_dir;
+mod inventory;
+mod notice;
+mod position;
+mod reason;
+mod secret;
+mod ssh_address;
+mod status;
+mod store;
+mod tags;
+
+pub use capacity::{Capacity, Implausible, Inodes};
+pub use clock::{Clock, Entropy, Timestamp};
+pub use credentials::Credentials;
+pub use failure::Failure;
+pub use fault::{Fact, Facts, Fault};
+pub use fs_place::FsPlace;
+pub use host_key::HostKey;
+pub use id::{AttemptId, BadUuid, MarkerId, NodeId, StoreUuid};
+pub use image_dir::{BadImageDir, ImageDir};
+pub use inventory::Inventory;
+pub use notice::{Notice, NoticeKind};
+pub use position::{Epoch, Position, Seq};
+pub use reason::{Check, Reason};
+pub use secret::Secret;
+pub use ssh_address::{BadHostname, Hostname, SshAddress};
+pub use status::{State, Status, UnknownWord};
+pub use store::Store;
+pub use tags::{BadTags, Tags};

@@ -1,0 +1,106 @@
+//! Where a store's SSH server is.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+use std::str::FromStr;
+
+/// The text is neither an IP address nor an RFC 1123 host name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("neither an IP address nor a host name of at most 255 characters (RFC 1123)")]
+pub struct BadHostname;
+
+/// An IPv4 or IPv6 address or an RFC 1123 host name of at most 255 characters.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hostname(String);
+
+impl Hostname {
+    /// The text as it was given; an IPv6 address is without brackets.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Hostname {
+    type Err = BadHostname;
+
+    fn from_str(text: &str) -> Result<Self, BadHostname> {
+        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
+        if let Some(v6) = bare {
+            return match v6.parse::<std::net::Ipv6Addr>() {
+                Ok(_) => Ok(Self(v6.to_owned())),
+                Err(_) => Err(BadHostname),
+            };
+        }
+        if text.parse::<IpAddr>().is_ok() || is_rfc1123(text) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(BadHostname)
+    }
+}
+
+fn is_rfc1123(text: &str) -> bool {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let label = |label: &str| {
+        let inner = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        (1..=63).contains(&label.len()) && inner && !label.starts_with('-') && !label.ends_with('-')
+    };
+    // A name of digits and dots alone is a mistyped address, never a host.
+    let numeric = name.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    !numeric && name.len() <= 255 && name.split('.').all(label)
+}
+
+impl fmt::Display for Hostname {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Hostname {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A host and the port its SSH server listens on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SshAddress {
+    /// The host.
+    pub hostname: Hostname,
+    /// The port, 1 to 65535; 22 unless given.
+    pub port: NonZeroU16,
+}
+
+impl fmt::Display for SshAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.hostname.as_str().contains(':') {
+            write!(f, "[{}]:{}", self.hostname, self.port)
+        } else {
+            write!(f, "{}:{}", self.hostname, self.port)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_names_are_taken_and_nonsense_is_not() {
+        for good in ["10.0.0.1", "::1", "[fe80::1]", "node-1", "a.b.example.", "3com.example"] {
+            assert!(good.parse::<Hostname>().is_ok(), "{good}");
+        }
+        let long = "a".repeat(64);
+        for bad in ["", " ", "10.0.0.256", "1.2.3", "-a", "a-", "a..b", "a_b", "h\n", "[::1", &long]
+        {
+            assert_eq!(bad.parse::<Hostname>(), Err(BadHostname), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_ipv6_address_is_bracketed_before_its_port() {
+        let port = NonZeroU16::new(22).unwrap();
+        let hostname: Hostname = "[::1]".parse().unwrap();
+        assert_eq!(SshAddress { hostname, port }.to_string(), "[::1]:22");
+    }
+}

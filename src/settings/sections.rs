@@ -1,0 +1,198 @@
+//! The typed settings, one struct a section of `config/agent.toml`; that file documents each key.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// All settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// `[server]`
+    pub server: Server,
+    /// `[api]`
+    pub api: Api,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[state]`
+    pub state: State,
+    /// `[storage]`
+    pub storage: Storage,
+    /// `[monitor]`
+    pub monitor: Monitor,
+    /// `[ssh]`
+    pub ssh: Ssh,
+    /// `[callback]`
+    pub callback: Callback,
+}
+
+/// `[server]`: how the daemon is reached.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// TCP addresses to listen on; at least one.
+    pub listen: Vec<SocketAddr>,
+    /// Prefix of the documented API, such as `/zstack`; empty or starts with `/`, never ends with it.
+    pub base_path: String,
+    /// The Unix socket; `agent.sock` in the state directory unless set.
+    pub socket: PathBuf,
+    /// Whether plain HTTP may listen off loopback.
+    pub insecure_http: bool,
+    /// Names a `Host` header may carry besides IP addresses and `localhost`.
+    pub host_names: Vec<String>,
+    /// Prefixes of the agent protocol and the health view; the first is the main one.
+    pub agent_prefixes: Vec<String>,
+    /// Networks that may speak the agent protocol; none turns it off. Takes effect later.
+    pub agent_allow: Vec<IpNet>,
+    /// Whether `/metrics` needs no token. Takes effect later.
+    pub open_metrics: bool,
+    /// TLS on the TCP listeners. Takes effect later.
+    pub tls: Option<Tls>,
+}
+
+/// `server.tls`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tls {
+    /// PEM chain of the server.
+    pub cert: PathBuf,
+    /// PEM key of the server.
+    pub key: PathBuf,
+    /// PEM CAs that client certificates must come from.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// `[api]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Api {
+    /// Whether an action answers when it is done or at once with a job. Only `sync` so far.
+    pub reply: ReplyMode,
+}
+
+/// `api.reply`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyMode {
+    /// The answer is the result.
+    Sync,
+    /// The answer is 202 and a job. Takes effect later.
+    Async,
+}
+
+/// `[auth]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Auth {
+    /// `name:sha256-hex[:role]` a line; without it TCP callers are refused.
+    pub tokens_file: Option<PathBuf>,
+}
+
+/// `[state]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// The daemon's own directory.
+    pub dir: PathBuf,
+    /// The key that seals stored secrets; else the systemd credential `master-key`, else a file made
+    /// in `dir`.
+    pub master_key_file: Option<PathBuf>,
+}
+
+/// `[storage]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Storage {
+    /// Absolute paths that image directories must be at or below; at least one.
+    pub allowed_roots: Vec<String>,
+    /// Whether an image directory may lie on the root filesystem.
+    pub allow_root_disk: bool,
+    /// Whether probes write. Attempts do, unless this is off.
+    pub write_probe: bool,
+    /// 1 s to 1 h. Takes effect later.
+    pub write_probe_interval: Duration,
+    /// Threshold in bytes; never subtracted from reported figures. Takes effect later.
+    pub reserved: u64,
+    /// Share of the capacity in use that counts as near full; above 0, below `full`. Takes effect later.
+    pub near_full: f64,
+    /// Share of the capacity in use that counts as full; at most 1. Takes effect later.
+    pub full: f64,
+}
+
+/// `[monitor]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Monitor {
+    /// Time between probes of a store, 1 s to 1 h.
+    pub interval: Duration,
+    /// How long a probe may take, 100 ms to 10 min; may exceed the interval.
+    pub probe_deadline: Duration,
+    /// How long a connect attempt may take, 1 s to 10 min.
+    pub attempt_deadline: Duration,
+    /// Soft faults in a row that disconnect, 1 to 100.
+    pub fail_after: u32,
+    /// Good probes in a row after a storage fault that start an attempt, 1 to 100.
+    pub recover_after: u32,
+    /// Whether the daemon starts attempts by itself.
+    pub auto_reconnect: bool,
+    /// Time between logins of the monitor, 10 s to 24 h. Takes effect later.
+    pub ssh_interval: Duration,
+}
+
+/// `[ssh]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ssh {
+    /// 100 ms to 1 min.
+    pub resolve_timeout: Duration,
+    /// 100 ms to 1 min.
+    pub connect_timeout: Duration,
+    /// From the TCP connection to the end of the key exchange, the banner included; 100 ms to 2 min.
+    pub handshake_timeout: Duration,
+    /// 4 s to 5 min, because PAM delays a refusal by 3 s.
+    pub auth_timeout: Duration,
+    /// What counts as the right host key.
+    pub host_key_policy: HostKeyPolicy,
+    /// Networks a store's hostname may resolve to, besides this host's own addresses.
+    pub allowed_targets: Vec<IpNet>,
+    /// Whether the host behind the login must prove to be this node. Takes effect later.
+    pub prove_host: bool,
+    /// Algorithms re-enabled, such as `ssh-rsa`. Takes effect later.
+    pub legacy: Vec<String>,
+}
+
+/// `ssh.host_key_policy`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostKeyPolicy {
+    /// The first key seen is pinned and every later one compared with it.
+    PinOnFirstUse,
+    /// Only a fingerprint given with the store, or a pinned key, is taken.
+    Strict,
+    /// Any key is taken.
+    AcceptAny,
+}
+
+/// `[callback]`: where the management node is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Callback {
+    /// Absolute `http` or `https` URLs in order of preference; none: transitions go to the history
+    /// only. Only the first is used so far.
+    pub urls: Vec<String>,
+    /// The shape of the body.
+    pub format: CallbackFormat,
+    /// `whsec_` and base64, one a line.
+    pub signing_secret_file: Option<PathBuf>,
+    /// PEM CAs to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM client certificate chain. Goes with `client_key`.
+    pub client_cert: Option<PathBuf>,
+    /// PEM client key.
+    pub client_key: Option<PathBuf>,
+    /// 1 s to 1 h. Takes effect later.
+    pub heartbeat: Duration,
+    /// Notices kept per store before folding, 10 to 1,000,000. Takes effect later.
+    pub max_pending: u32,
+    /// First events after a start are spread over this time, 0 s to 1 min.
+    pub start_spread: Duration,
+}
+
+/// `callback.format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallbackFormat {
+    /// CloudEvents 1.0 with Standard Webhooks headers.
+    CloudEvents,
+    /// The body and headers of a ZStack agent. Takes effect later.
+    ZStack,
+}
