@@ -4,6 +4,7 @@
 //! write it, and keeps secrets out of `Debug`.
 //! Never: does I/O, reads a clock, knows JSON, SQL or HTTP.
 
+mod backoff;
 mod capacity;
 mod clock;
 mod credentials;
@@ -23,6 +24,7 @@ mod status;
 mod store;
 mod tags;
 
+pub use backoff::Backoff;
 pub use capacity::{Capacity, Implausible, Inodes};
 pub use clock::{Clock, Entropy, Timestamp};
 pub use credentials::Credentials;
