@@ -105,7 +105,7 @@ pub struct Storage {
     pub write_probe: bool,
     /// 1 s to 1 h. Takes effect later.
     pub write_probe_interval: Duration,
-    /// Threshold in bytes; never subtracted from reported figures. Takes effect later.
+    /// Threshold in bytes, at most 1 EiB; never subtracted from reported figures. Takes effect later.
     pub reserved: u64,
     /// Share of the capacity in use that counts as near full; above 0, below `full`. Takes effect later.
     pub near_full: f64,

@@ -1,3 +1,13 @@
 //! The integration tests, one binary.
 
-fn main() {}
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking and reads its own files"
+)]
+
+mod settings;

@@ -1,0 +1,57 @@
+//! Settings that are taken and checked but have no effect yet.
+//!
+//! `serve` warns of them at start and `check-config` says so: a setting that silently does nothing is
+//! a trap. A line leaves this list with the change that makes its key work.
+
+use super::sections::{CallbackFormat, ReplyMode, Settings};
+
+impl Settings {
+    /// The keys that are set to something that has no effect yet, in the order of
+    /// `config/agent.toml`.
+    pub fn not_yet(&self) -> Vec<&'static str> {
+        let default = Self::builtin();
+        let (server, storage, callback) = (&self.server, &self.storage, &self.callback);
+        [
+            ("server.agent_allow", !server.agent_allow.is_empty()),
+            ("server.open_metrics", server.open_metrics),
+            ("server.tls", server.tls.is_some()),
+            ("api.reply", self.api.reply != ReplyMode::Sync),
+            (
+                "storage.write_probe_interval",
+                storage.write_probe_interval != default.storage.write_probe_interval,
+            ),
+            ("storage.reserved", storage.reserved != default.storage.reserved),
+            ("storage.near_full", storage.near_full != default.storage.near_full),
+            ("storage.full", storage.full != default.storage.full),
+            ("monitor.ssh_interval", self.monitor.ssh_interval != default.monitor.ssh_interval),
+            ("ssh.prove_host", self.ssh.prove_host != default.ssh.prove_host),
+            ("ssh.legacy", !self.ssh.legacy.is_empty()),
+            ("callback.urls", callback.urls.len() > 1),
+            ("callback.format", callback.format != CallbackFormat::CloudEvents),
+            ("callback.heartbeat", callback.heartbeat != default.callback.heartbeat),
+            ("callback.max_pending", callback.max_pending != default.callback.max_pending),
+        ]
+        .into_iter()
+        .filter_map(|(key, idle)| idle.then_some(key))
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_promise_nothing_that_has_no_effect() {
+        assert_eq!(Settings::builtin().not_yet(), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn what_has_no_effect_yet_is_named() {
+        let mut settings = Settings::builtin();
+        settings.api.reply = ReplyMode::Async;
+        settings.callback.urls = vec!["http://a".into(), "http://b".into()];
+        settings.storage.full = 0.99;
+        assert_eq!(settings.not_yet(), ["api.reply", "storage.full", "callback.urls"]);
+    }
+}

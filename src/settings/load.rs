@@ -1,0 +1,174 @@
+//! From a file and an environment to settings.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "reads the settings file and looks at the files it names; never a path of a store"
+)]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use config::{Map, Value};
+
+use super::fault::{BadSettings, SettingFault};
+use super::layer::{Layer, VARIABLE_PREFIX};
+use super::reader::{Known, Reader};
+use super::sections::Settings;
+use super::walk::walk;
+
+/// The file that is read when none is named.
+pub const DEFAULT_FILE: &str = "/etc/imagestore-agent/agent.toml";
+
+/// Names the settings file where no argument does; empty counts as unset.
+const FILE_VARIABLE: &str = "IMAGESTORE_AGENT_CONFIG";
+
+/// Most bytes of a settings file; the documented one has a hundredth of that.
+const MOST_BYTES: u64 = 1 << 20;
+
+impl Settings {
+    /// The built-in defaults alone.
+    pub fn builtin() -> Self {
+        walk(&mut Reader::new(&nothing()))
+    }
+
+    /// Layers the built-in defaults, the file and the `IMAGESTORE_AGENT__SECTION__KEY` variables.
+    ///
+    /// Without `file` the one that `IMAGESTORE_AGENT_CONFIG` names is read, else [`DEFAULT_FILE`] if
+    /// it is there. A named file must be there. Blocks on the file: call it before the runtime starts
+    /// or on a thread of its own.
+    ///
+    /// # Errors
+    /// [`BadSettings`] with every fault, for a person to correct.
+    pub fn load(
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, BadSettings> {
+        let variables: BTreeMap<String, String> =
+            env.into_iter().filter(|(name, _)| concerns_us(name)).collect();
+        let named = file.or_else(|| {
+            variables.get(FILE_VARIABLE).filter(|path| !path.is_empty()).map(Path::new)
+        });
+        let mut faults = Vec::new();
+        let (path, text) = match named {
+            Some(path) => (path, text_of(path).map(Some)),
+            None => (Path::new(DEFAULT_FILE), if_there(text_of(Path::new(DEFAULT_FILE)))),
+        };
+        let origin = path.display().to_string();
+        let text = text.unwrap_or_else(|error| {
+            faults.push(SettingFault {
+                key: String::new(),
+                value: None,
+                what: format!("cannot be read: {error}"),
+                allowed: None,
+                origin: Some(origin.clone()),
+            });
+            None
+        });
+        Self::from_layers(&text.unwrap_or_default(), &origin, &variables, faults)
+    }
+
+    fn from_layers(
+        text: &str,
+        origin: &str,
+        variables: &BTreeMap<String, String>,
+        mut faults: Vec<SettingFault>,
+    ) -> Result<Self, BadSettings> {
+        let known = known_keys();
+        let file = Layer::of_file(text, origin, &known, &mut faults);
+        let environment = Layer::of_environment(variables, &known, &mut faults);
+        let tree = file.under(environment).unwrap_or_else(|error| {
+            faults.push(SettingFault {
+                key: String::new(),
+                value: None,
+                what: format!("cannot be layered: {error}"),
+                allowed: None,
+                origin: Some(origin.to_owned()),
+            });
+            nothing()
+        });
+        let mut reader = Reader::new(&tree);
+        let settings = walk(&mut reader);
+        faults.extend(reader.into_faults());
+        if faults.is_empty() { Ok(settings) } else { Err(BadSettings::new(faults)) }
+    }
+
+    /// The files these settings name that cannot be read by the caller of this function, for
+    /// `check-config`; the daemon's user may see others. Blocks on those files.
+    pub fn check_files(&self) -> Vec<SettingFault> {
+        let tls = self.server.tls.as_ref();
+        let named = [
+            ("server.tls.cert", tls.map(|tls| &tls.cert)),
+            ("server.tls.key", tls.map(|tls| &tls.key)),
+            ("server.tls.client_ca", tls.and_then(|tls| tls.client_ca.as_ref())),
+            ("auth.tokens_file", self.auth.tokens_file.as_ref()),
+            ("state.master_key_file", self.state.master_key_file.as_ref()),
+            ("callback.signing_secret_file", self.callback.signing_secret_file.as_ref()),
+            ("callback.ca_file", self.callback.ca_file.as_ref()),
+            ("callback.client_cert", self.callback.client_cert.as_ref()),
+            ("callback.client_key", self.callback.client_key.as_ref()),
+        ];
+        let unreadable = |(key, path): (&str, Option<_>)| {
+            let path: &std::path::PathBuf = path?;
+            let error = readable(path).err()?;
+            Some(SettingFault {
+                key: key.to_owned(),
+                value: Some(format!("{:?}", path.display().to_string())),
+                what: format!("cannot be read: {error}"),
+                allowed: Some("a readable file".to_owned()),
+                origin: None,
+            })
+        };
+        named.into_iter().filter_map(unreadable).collect()
+    }
+}
+
+/// This process's variables that [`Settings::load`] looks at. One that is not UTF-8 is kept with
+/// replacement characters, so that it is told as a fault rather than passed over.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok().filter(|name| concerns_us(name))?;
+        Some((name, value.to_string_lossy().into_owned()))
+    })
+}
+
+fn concerns_us(name: &str) -> bool {
+    name == FILE_VARIABLE || name.starts_with(VARIABLE_PREFIX)
+}
+
+/// Every known key, in the order of `config/agent.toml`: what a walk over nothing asks for.
+pub(super) fn known_keys() -> Vec<Known> {
+    let nothing = nothing();
+    let mut reader = Reader::new(&nothing);
+    walk(&mut reader);
+    reader.into_known()
+}
+
+fn nothing() -> Value {
+    Value::new(None, Map::<String, Value>::new())
+}
+
+fn text_of(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let read = File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut text)?;
+    match u64::try_from(read) {
+        Ok(read) if read <= MOST_BYTES => Ok(text),
+        _ => Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB")),
+    }
+}
+
+fn if_there(text: io::Result<String>) -> io::Result<Option<String>> {
+    match text {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        text => text.map(Some),
+    }
+}
+
+fn readable(path: &Path) -> io::Result<()> {
+    // Looked at before it is opened: opening a pipe would wait for its writer.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    File::open(path).map(drop)
+}
