@@ -16,3 +16,4 @@
 pub mod lifecycle;
 pub mod model;
 pub mod settings;
+pub mod telemetry;

@@ -1,0 +1,172 @@
+//! Floor 7. Where log lines go and in what form.
+//!
+//! Promises: lines on stderr, as text with colours on a terminal and as one JSON object a line
+//! elsewhere, with UTC time, the spans and their fields. `RUST_LOG` chooses the levels.
+//! Never: lets russh say more than warnings, whatever `RUST_LOG` asks for: below that it logs what
+//! peers send (`msg = {msg:?}` in its `client/mod.rs`, version 0.65.1). It redacts passwords there;
+//! that stays true without our trusting it. Never panics when stderr is gone.
+
+use std::io::{self, IsTerminal as _};
+
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{EnvFilter, FilterFn, ParseError};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::registry;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+
+/// What is logged unless `RUST_LOG` says otherwise: the libraries' peer-by-peer news is noise.
+const DEFAULT_FILTER: &str = "info,hyper=warn,hyper_util=warn,h2=warn,rustls=warn";
+
+/// Logging is already set up in this process.
+#[derive(Debug, thiserror::Error)]
+#[error("logging is already set up")]
+pub struct AlreadySet {
+    source: TryInitError,
+}
+
+/// Sends the log of this process to stderr. A `RUST_LOG` that cannot be read is warned about and
+/// passed over: a typo in it is no reason not to serve.
+///
+/// # Errors
+/// [`AlreadySet`] when something in this process has set up logging before; a fault of the caller.
+pub fn init() -> Result<(), AlreadySet> {
+    let wanted = std::env::var("RUST_LOG").ok();
+    let (filter, refused) = filter(wanted.as_deref());
+    let form = if io::stderr().is_terminal() { Form::Text } else { Form::Json };
+    subscriber(form, filter, io::stderr).try_init().map_err(|source| AlreadySet { source })?;
+    if let Some(error) = refused {
+        tracing::warn!(%error, filter = DEFAULT_FILTER, "RUST_LOG cannot be read, default filter taken");
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+enum Form {
+    Text,
+    Json,
+}
+
+fn filter(wanted: Option<&str>) -> (EnvFilter, Option<ParseError>) {
+    match wanted.filter(|text| !text.trim().is_empty()).map(EnvFilter::try_new) {
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(error)) => (EnvFilter::new(DEFAULT_FILTER), Some(error)),
+        None => (EnvFilter::new(DEFAULT_FILTER), None),
+    }
+}
+
+/// Nothing of russh and its parts below a warning.
+fn discreet(metadata: &Metadata<'_>) -> bool {
+    !metadata.target().starts_with("russh") || *metadata.level() <= Level::WARN
+}
+
+fn subscriber<W>(form: Form, filter: EnvFilter, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    // A line that cannot be written is lost: the other way tells stderr about it, and panics when
+    // that is what is gone.
+    let lines = fmt::layer().with_timer(Utc).with_writer(writer).log_internal_errors(false);
+    let lines = match form {
+        Form::Text => lines.boxed(),
+        // The list of spans holds the current one too.
+        Form::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+    };
+    registry().with(filter).with(FilterFn::new(discreet)).with(lines)
+}
+
+/// RFC 3339 in UTC with microseconds.
+struct Utc;
+
+impl FormatTime for Utc {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the time of a log line is shown and never decided upon"
+    )]
+    fn format_time(&self, w: &mut Writer<'_>) -> std::fmt::Result {
+        write!(w, "{:.6}", jiff::Timestamp::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing::subscriber::with_default;
+
+    use super::*;
+
+    /// What `act` logs.
+    fn logged(form: Form, wanted: Option<&str>, act: impl FnOnce()) -> String {
+        let buffer = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&buffer);
+        let writer = move || Sink(Arc::clone(&sink));
+        with_default(subscriber(form, filter(wanted).0, writer), act);
+        let bytes = buffer.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_json_line_has_time_level_fields_and_spans() {
+        let text = logged(Form::Json, None, || {
+            let _attempt = tracing::info_span!("attempt", store = "ab", attempt = 3).entered();
+            tracing::info!(old = "Connecting", "status changed");
+        });
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["level"], "INFO");
+        assert_eq!(line["message"], "status changed");
+        assert_eq!(line["old"], "Connecting");
+        assert_eq!(line["target"], "imagestore_agent::telemetry::tests");
+        assert_eq!(line["spans"][0]["name"], "attempt");
+        assert_eq!(line["spans"][0]["attempt"], 3);
+        let time = line["timestamp"].as_str().unwrap();
+        assert!(time.parse::<jiff::Timestamp>().is_ok() && time.ends_with('Z'), "{time}");
+        assert_eq!(text.lines().count(), 1);
+    }
+
+    #[test]
+    fn russh_says_warnings_at_most_whatever_is_asked_for() {
+        for wanted in [None, Some("trace"), Some("russh=trace,russh::client=trace")] {
+            let text = logged(Form::Text, wanted, || {
+                tracing::debug!(target: "russh::client", "password hunter2");
+                tracing::info!(target: "russh", "peer hunter2");
+                tracing::warn!(target: "russh", "odd");
+            });
+            assert!(text.contains("odd") && !text.contains("hunter2"), "{wanted:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn the_default_filter_is_info_without_the_news_of_libraries() {
+        for wanted in [None, Some(""), Some("imagestore_agent=loud")] {
+            let text = logged(Form::Text, wanted, || {
+                tracing::debug!("quiet");
+                tracing::info!(target: "hyper::proto", "quiet");
+                tracing::info!("heard");
+            });
+            assert!(text.contains("heard") && !text.contains("quiet"), "{wanted:?}: {text}");
+        }
+        assert!(filter(Some("imagestore_agent=loud")).1.is_some());
+    }
+
+    #[test]
+    fn logging_is_set_up_once() {
+        init().unwrap();
+        assert_eq!(init().unwrap_err().to_string(), "logging is already set up");
+    }
+}
