@@ -10,4 +10,5 @@
     reason = "a test fails by panicking and reads its own files"
 )]
 
+mod architecture;
 mod settings;
