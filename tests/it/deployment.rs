@@ -1,0 +1,169 @@
+//! The packaged systemd files, judged by systemd itself.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const UNIT: &str = "systemd/imagestore-agent.service";
+const PROGRAM: &str = "/usr/bin/imagestore-agent";
+
+/// Exposure in tenths; packaged daemons of this kind score 90, journald 43.
+const MOST_EXPOSURE: u32 = 15;
+
+fn in_tree(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn unit() -> String {
+    fs::read_to_string(in_tree(UNIT)).unwrap()
+}
+
+/// The settings of the unit: key and value a line, comments and sections left out.
+fn directives(unit: &str) -> Vec<(&str, &str)> {
+    unit.lines()
+        .filter(|line| !line.starts_with(['#', ';', '[']))
+        .filter_map(|line| line.split_once('='))
+        .collect()
+}
+
+/// Runs a tool of the Debian package `systemd`.
+fn systemd(tool: &str, args: &[&str]) -> Output {
+    let output = Command::new(tool).args(args).env("SYSTEMD_COLORS", "0").output();
+    output.unwrap_or_else(|error| {
+        panic!(
+            "{tool}: {error}; it comes with the Debian package systemd (apt-get install systemd)"
+        )
+    })
+}
+
+/// What `systemd-analyze verify` says; it exits with 0 on unknown keys, so its words count.
+fn complaints(unit: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("imagestore-agent.service");
+    // It looks for the program too, which is not installed where tests run.
+    fs::write(&file, unit.replace(PROGRAM, env!("CARGO_BIN_EXE_imagestore-agent"))).unwrap();
+    let output = systemd("systemd-analyze", &["verify", file.to_str().unwrap()]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() { told } else { format!("{}: {told}", output.status) }
+}
+
+fn is_within_exposure(tenths: u32) -> bool {
+    let threshold = format!("--threshold={tenths}");
+    let unit = in_tree(UNIT);
+    let args = ["security", "--offline=true", "--no-pager", &threshold, unit.to_str().unwrap()];
+    systemd("systemd-analyze", &args).status.success()
+}
+
+#[test]
+fn systemd_has_no_complaint_about_the_unit() {
+    assert_eq!(complaints(&unit()), "");
+    let misspelt = unit().replace("KillMode=", "KilMode=");
+    assert!(complaints(&misspelt).contains("KilMode"), "a misspelt key goes unnoticed");
+}
+
+#[test]
+fn the_unit_exposes_little() {
+    assert!(
+        is_within_exposure(MOST_EXPOSURE),
+        "see systemd-analyze security --offline=true {UNIT}"
+    );
+    assert!(!is_within_exposure(5), "the threshold is not looked at");
+}
+
+#[test]
+fn the_unit_keeps_what_the_daemon_counts_on() {
+    let unit = unit();
+    let directives = directives(&unit);
+    for expected in [
+        ("Type", "notify"),
+        ("User", "imagestore-agent"),
+        ("KillMode", "process"),
+        ("TimeoutStopSec", "15s"),
+        ("Restart", "on-failure"),
+        ("RestartSec", "5s"),
+        ("RestartPreventExitStatus", "64 65"),
+        ("StartLimitIntervalSec", "0"),
+        ("StateDirectory", "imagestore-agent"),
+        ("StateDirectoryMode", "0700"),
+        ("LoadCredential", "master-key"),
+        ("ExecReload", "/bin/kill -HUP $MAINPID"),
+    ] {
+        assert!(directives.contains(&expected), "{expected:?}");
+    }
+    // These would hide what the daemon reads: host figures, its workers, the peers of its socket.
+    for (key, value) in
+        [("ProcSubset", "pid"), ("ProtectProc", "ptraceable"), ("PrivateUsers", "yes")]
+    {
+        assert!(!directives.contains(&(key, value)), "{key}={value}");
+    }
+}
+
+#[test]
+fn nothing_makes_systemd_look_at_an_image_directory() {
+    let roots = ["/var/lib/imagestore/", "/var/lib/imagestore"];
+    let names_root = |value: &str| {
+        value.split([' ', ':']).any(|word| {
+            let path = word.trim_start_matches(['-', '+', '!', '@']);
+            roots.contains(&path) || path.starts_with(roots[0])
+        })
+    };
+    let unit = unit();
+    for (key, value) in directives(&unit) {
+        let forbidden = key.starts_with("Requires") && key.contains("Mounts")
+            || key.starts_with("Wants") && key.contains("Mounts")
+            || key.starts_with("ExecStartPre")
+            || key.starts_with("ExecCondition")
+            || key.starts_with("ConditionPath")
+            || key.starts_with("AssertPath")
+            || key.starts_with("Bind")
+            || matches!(key, "WorkingDirectory" | "RootDirectory" | "TemporaryFileSystem");
+        assert!(!forbidden, "{key}={value}");
+        if key == "ReadWritePaths" {
+            assert!(
+                value.split(' ').all(|path| path.starts_with('-')),
+                "{key}={value}: a missing path would stop the start"
+            );
+        } else {
+            assert!(!names_root(value), "{key}={value}");
+        }
+    }
+    let tmpfiles = fs::read_to_string(in_tree("systemd/tmpfiles.d/imagestore-agent.conf")).unwrap();
+    for line in tmpfiles.lines().filter(|line| !line.starts_with('#')) {
+        assert!(!names_root(line), "{line}");
+    }
+}
+
+/// Left out by `make test` where it does not run as root.
+mod needs_root {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+    use super::*;
+
+    #[test]
+    fn the_user_and_the_settings_directory_are_made() {
+        let root = tempfile::tempdir().unwrap();
+        for kind in ["sysusers", "tmpfiles"] {
+            let dir = root.path().join(format!("usr/lib/{kind}.d"));
+            fs::create_dir_all(&dir).unwrap();
+            let source = in_tree(&format!("systemd/{kind}.d/imagestore-agent.conf"));
+            fs::copy(source, dir.join("imagestore-agent.conf")).unwrap();
+        }
+        fs::create_dir(root.path().join("etc")).unwrap();
+        let at = format!("--root={}", root.path().display());
+        for (tool, args) in [
+            ("systemd-sysusers", vec![at.as_str(), "imagestore-agent.conf"]),
+            ("systemd-tmpfiles", vec![at.as_str(), "--create", "imagestore-agent.conf"]),
+        ] {
+            let output = systemd(tool, &args);
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{tool}: {told}");
+        }
+        let passwd = fs::read_to_string(root.path().join("etc/passwd")).unwrap();
+        let fields: Vec<&str> = passwd.trim_end().split(':').collect();
+        assert_eq!((fields[0], fields[6]), ("imagestore-agent", "/usr/sbin/nologin"));
+        let made = fs::metadata(root.path().join("etc/imagestore-agent")).unwrap();
+        assert_eq!(made.permissions().mode() & 0o7777, 0o750);
+        assert_eq!(made.uid(), 0);
+        assert_eq!(made.gid().to_string(), fields[3]);
+    }
+}
