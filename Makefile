@@ -1,0 +1,56 @@
+# The commands people and CI share. `make demo` and `make test` are the two to begin with.
+
+CARGO ?= cargo
+# What the tests start or mount: a real sshd, real filesystems, systemd's own judge of units.
+TEST_PACKAGES = openssh-server dropbear-bin systemd e2fsprogs xfsprogs btrfs-progs strace procps iproute2 passwd openssl
+NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
+
+.PHONY: demo test check fmt clippy doc deny build packages bench nightly help
+
+help:
+	@echo 'make demo     the whole story with nothing installed'
+	@echo 'make test     every test; as root it installs the Debian packages they need'
+	@echo 'make check    formatting, lints, documentation, licences'
+	@echo 'make bench    timings beside a peer or the physical limit'
+
+demo:
+	$(CARGO) run --release --locked -- demo
+
+test: packages
+ifeq ($(NEXTEST),yes)
+	$(CARGO) nextest run --locked --no-fail-fast
+else
+	$(CARGO) test --locked --no-fail-fast
+endif
+	$(CARGO) test --locked --doc --quiet
+
+check: fmt clippy doc deny
+
+fmt:
+	$(CARGO) fmt --check
+
+clippy:
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items --quiet
+
+# Licences, bans and sources by deny.toml. Advisories need a download and belong to the nightly run.
+deny:
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		$(CARGO) deny --offline check bans licenses sources; \
+	else echo 'cargo-deny is not installed: skipped (cargo install cargo-deny)'; fi
+
+packages:
+	@missing=$$(for p in $(TEST_PACKAGES); do \
+		dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -z "$$missing" ]; then :; \
+	elif [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	else echo "skipped where they are needed, for want of root: $$missing"; fi
+
+bench:
+	$(CARGO) bench --locked --bench agent
+
+nightly: check test bench
