@@ -1,7 +1,7 @@
 //! The durable part of a store's health.
 
 use crate::model::{
-    AttemptId, Capacity, Epoch, Failure, Inodes, Position, Status, Tags, Timestamp,
+    AttemptId, Capacity, Epoch, Failure, Inodes, Position, Status, Tags, Timestamp, words,
 };
 
 /// What is known of a store's health and survives the daemon.
@@ -77,24 +77,14 @@ pub enum HistoryEvent {
     },
 }
 
-/// Who asked for an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// A caller of the API or the command line, or the management node.
-    Person,
-    /// The monitor, because the fault seems cleared or the backoff ran out.
-    Monitor,
-    /// The start of the daemon, which found an attempt unfinished.
-    Restart,
-}
-
-impl Cause {
-    /// The word in the ledger and the health view.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Person => "person",
-            Self::Monitor => "monitor",
-            Self::Restart => "restart",
-        }
+words! {
+    /// Who asked for an attempt.
+    Cause {
+        /// A caller of the API or the command line, or the management node.
+        Person = "person",
+        /// The monitor, because the fault seems cleared or the backoff ran out.
+        Monitor = "monitor",
+        /// The start of the daemon, which found an attempt unfinished.
+        Restart = "restart",
     }
 }

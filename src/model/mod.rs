@@ -40,6 +40,7 @@ pub use position::{Epoch, Position, Seq};
 pub use reason::{Check, Reason};
 pub use secret::Secret;
 pub use ssh_address::{BadHostname, Hostname, SshAddress};
+pub(crate) use status::words;
 pub use status::{State, Status, UnknownWord};
 pub use store::Store;
 pub use tags::{BadTags, Tags};

@@ -39,7 +39,7 @@ macro_rules! words {
         }
     };
 }
-pub(super) use words;
+pub(crate) use words;
 
 words! {
     /// A store's health (`BackupStorageStatus`).

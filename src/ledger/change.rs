@@ -1,0 +1,98 @@
+//! What is to become durable, together or not at all.
+
+use super::StuckWorker;
+use crate::lifecycle::{HistoryEntry, Standing};
+use crate::model::{Credentials, Notice, Position, Store, StoreUuid};
+
+/// Operations that commit together. Built fluently; an empty one need not be committed.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Change(Vec<Operation>);
+
+/// One operation on the ledger.
+#[derive(Debug)]
+pub(super) enum Operation {
+    AddStore { store: Box<Store>, credentials: Credentials, standing: Box<Standing> },
+    SaveStore(Box<Store>),
+    SaveStanding(StoreUuid, Box<Standing>),
+    RemoveStore(StoreUuid),
+    Enqueue(Box<Notice>),
+    Acknowledge(StoreUuid, Position),
+    Fold { through: Position, into: Box<Notice> },
+    Note(StoreUuid, Box<HistoryEntry>),
+    LeaveWorker(StoreUuid, StuckWorker),
+    ForgetWorker(StoreUuid),
+}
+
+impl Change {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether there is nothing to commit.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn operations(&self) -> &[Operation] {
+        &self.0
+    }
+
+    fn with(mut self, operation: Operation) -> Self {
+        self.0.push(operation);
+        self
+    }
+
+    /// A new store with its secrets and its first standing. A conflict when its uuid or its image
+    /// directory is there already.
+    pub fn add_store(self, store: Store, credentials: Credentials, standing: Standing) -> Self {
+        let (store, standing) = (Box::new(store), Box::new(standing));
+        self.with(Operation::AddStore { store, credentials, standing })
+    }
+
+    /// The definition of a store as it is now. A conflict when it is not there.
+    pub fn save_store(self, store: Store) -> Self {
+        self.with(Operation::SaveStore(Box::new(store)))
+    }
+
+    /// The standing of a store as it is now. A conflict when the store is not there.
+    pub fn save_standing(self, store: StoreUuid, standing: Standing) -> Self {
+        self.with(Operation::SaveStanding(store, Box::new(standing)))
+    }
+
+    /// Forgets a store, its secrets, its history and what the management node has not been told.
+    pub fn remove_store(self, store: StoreUuid) -> Self {
+        self.with(Operation::RemoveStore(store))
+    }
+
+    /// A notice to deliver. A conflict when its position is taken.
+    pub fn enqueue(self, notice: Notice) -> Self {
+        self.with(Operation::Enqueue(Box::new(notice)))
+    }
+
+    /// A notice that has been delivered; one that is not there any more is fine.
+    pub fn acknowledge(self, store: StoreUuid, position: Position) -> Self {
+        self.with(Operation::Acknowledge(store, position))
+    }
+
+    /// Replaces all notices of the store up to and including `through` by one.
+    pub fn fold(self, through: Position, into: Notice) -> Self {
+        self.with(Operation::Fold { through, into: Box::new(into) })
+    }
+
+    /// A line of history.
+    pub fn note(self, store: StoreUuid, entry: HistoryEntry) -> Self {
+        self.with(Operation::Note(store, Box::new(entry)))
+    }
+
+    /// A worker of the store that would not die, to be known after a restart.
+    pub fn leave_worker(self, store: StoreUuid, worker: StuckWorker) -> Self {
+        self.with(Operation::LeaveWorker(store, worker))
+    }
+
+    /// The store's worker is gone.
+    pub fn forget_worker(self, store: StoreUuid) -> Self {
+        self.with(Operation::ForgetWorker(store))
+    }
+}

@@ -1,0 +1,86 @@
+//! Standings, and the parts they share with notices.
+
+use serde::{Deserialize, Serialize};
+
+use super::fault::FailureForm;
+use super::{Stored, Undecodable, as_text, refused};
+use crate::lifecycle::Standing;
+use crate::model::{AttemptId, Capacity, Epoch, Inodes, Position, Seq, Status, Timestamp};
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::ledger) struct StandingForm {
+    #[serde(with = "as_text")]
+    status: Status,
+    position: PositionForm,
+    attempt: u64,
+    capacity: Option<SpaceForm>,
+    inodes: Option<SpaceForm>,
+    failure: Option<FailureForm>,
+    since: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PositionForm {
+    epoch: u64,
+    seq: u64,
+}
+
+impl PositionForm {
+    pub(super) fn of(position: Position) -> Self {
+        Self { epoch: position.epoch.0, seq: position.seq.0 }
+    }
+
+    pub(super) fn into_position(self) -> Position {
+        Position { epoch: Epoch(self.epoch), seq: Seq(self.seq) }
+    }
+}
+
+/// Bytes or inodes.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SpaceForm {
+    total: u64,
+    available: u64,
+}
+
+impl SpaceForm {
+    pub(super) fn of(capacity: Capacity) -> Self {
+        Self { total: capacity.total(), available: capacity.available() }
+    }
+
+    pub(super) fn into_capacity(self) -> Result<Capacity, Undecodable> {
+        Capacity::new(self.total, self.available).map_err(refused)
+    }
+}
+
+impl Stored for Standing {
+    type Form = StandingForm;
+
+    fn to_form(&self) -> StandingForm {
+        let inodes = |Inodes { total, available }| SpaceForm { total, available };
+        StandingForm {
+            status: self.status,
+            position: PositionForm::of(self.position),
+            attempt: self.attempt.0,
+            capacity: self.capacity.map(SpaceForm::of),
+            inodes: self.inodes.map(inodes),
+            failure: self.failure.as_ref().map(FailureForm::of),
+            since: self.since.0,
+        }
+    }
+
+    fn from_form(form: StandingForm) -> Result<Self, Undecodable> {
+        let inodes = |SpaceForm { total, available }| Inodes { total, available };
+        Ok(Self {
+            status: form.status,
+            position: form.position.into_position(),
+            attempt: AttemptId(form.attempt),
+            capacity: form.capacity.map(SpaceForm::into_capacity).transpose()?,
+            inodes: form.inodes.map(inodes),
+            failure: form.failure.map(FailureForm::into_failure).transpose()?,
+            since: Timestamp(form.since),
+        })
+    }
+}

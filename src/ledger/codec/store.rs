@@ -1,0 +1,103 @@
+//! Definitions of stores.
+
+use std::num::NonZeroU16;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Stored, Undecodable, as_text, refused};
+use crate::model::{
+    FsPlace, HostKey, Hostname, ImageDir, MarkerId, SshAddress, State, Store, StoreUuid, Timestamp,
+};
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::ledger) struct StoreForm {
+    #[serde(with = "as_text")]
+    uuid: StoreUuid,
+    name: String,
+    description: String,
+    image_dir: String,
+    #[serde(with = "as_text")]
+    hostname: Hostname,
+    port: NonZeroU16,
+    username: String,
+    #[serde(with = "as_text")]
+    state: State,
+    zone_uuids: Vec<String>,
+    created: i64,
+    changed: i64,
+    #[serde(with = "as_text")]
+    marker: MarkerId,
+    place: PlaceForm,
+    had_registry: bool,
+    pinned_key: Option<KeyForm>,
+    given_fingerprints: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlaceForm {
+    mount_point: String,
+    fs_type: String,
+    device: String,
+    on_root_disk: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyForm {
+    algorithm: String,
+    blob: String,
+    fingerprint: String,
+}
+
+impl Stored for Store {
+    type Form = StoreForm;
+
+    fn to_form(&self) -> StoreForm {
+        let FsPlace { mount_point, fs_type, device, on_root_disk } = self.place.clone();
+        let key =
+            |HostKey { algorithm, blob, fingerprint }| KeyForm { algorithm, blob, fingerprint };
+        StoreForm {
+            uuid: self.uuid,
+            name: self.name.clone(),
+            description: self.description.clone(),
+            image_dir: self.image_dir.as_str().to_owned(),
+            hostname: self.address.hostname.clone(),
+            port: self.address.port,
+            username: self.username.clone(),
+            state: self.state,
+            zone_uuids: self.zone_uuids.clone(),
+            created: self.created.0,
+            changed: self.changed.0,
+            marker: self.marker,
+            place: PlaceForm { mount_point, fs_type, device, on_root_disk },
+            had_registry: self.had_registry,
+            pinned_key: self.pinned_key.clone().map(key),
+            given_fingerprints: self.given_fingerprints.clone(),
+        }
+    }
+
+    fn from_form(form: StoreForm) -> Result<Self, Undecodable> {
+        let PlaceForm { mount_point, fs_type, device, on_root_disk } = form.place;
+        let key =
+            |KeyForm { algorithm, blob, fingerprint }| HostKey { algorithm, blob, fingerprint };
+        Ok(Self {
+            uuid: form.uuid,
+            name: form.name,
+            description: form.description,
+            image_dir: ImageDir::parse(&form.image_dir).map_err(refused)?,
+            address: SshAddress { hostname: form.hostname, port: form.port },
+            username: form.username,
+            state: form.state,
+            zone_uuids: form.zone_uuids,
+            created: Timestamp(form.created),
+            changed: Timestamp(form.changed),
+            marker: form.marker,
+            place: FsPlace { mount_point, fs_type, device, on_root_disk },
+            had_registry: form.had_registry,
+            pinned_key: form.pinned_key.map(key),
+            given_fingerprints: form.given_fingerprints,
+        })
+    }
+}

@@ -1,0 +1,130 @@
+//! Carrying out changes: one transaction for all that wait, each of them whole or absent.
+
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+
+use super::change::Operation;
+use super::codec::Undecodable;
+use super::handle::Reply;
+use super::{Change, Sealer, history, outbox, stores};
+use crate::model::Fault;
+
+/// Why a change was not made. It was not made at all.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The state disk refuses; the same change may succeed later.
+    #[error("the state disk refuses: {0}")]
+    StateDisk(String),
+    /// The change contradicts what is there: a uuid, directory or position is taken, a store gone.
+    #[error("it contradicts the ledger: {0}")]
+    Conflict(String),
+    /// The secrets cannot be sealed.
+    #[error("the secrets cannot be sealed: {0}")]
+    Unsealable(Fault),
+    /// Too many changes wait: the state disk is slow or hangs.
+    #[error("too many changes wait for the state disk")]
+    Busy,
+    /// The ledger has been closed.
+    #[error("the ledger is closed")]
+    Closed,
+}
+
+/// Why one operation was not carried out.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    Conflict(String),
+    Unsealable(Fault),
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Refusal {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::ConstraintViolation) => Self::Conflict(error.to_string()),
+            _ => Self::Sqlite(error),
+        }
+    }
+}
+
+impl From<Undecodable> for Refusal {
+    fn from(error: Undecodable) -> Self {
+        Self::Conflict(error.to_string())
+    }
+}
+
+impl From<Refusal> for CommitError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Conflict(what) => Self::Conflict(what),
+            Refusal::Unsealable(fault) => Self::Unsealable(fault),
+            Refusal::Sqlite(error) => Self::StateDisk(error.to_string()),
+        }
+    }
+}
+
+/// A change and who waits for it.
+pub(super) type Waiting = (Change, Reply<Result<(), CommitError>>);
+
+/// One transaction for all; a savepoint for each, so that a conflict undoes only its own change.
+pub(super) fn commit_batch(connection: &mut Connection, sealer: &Sealer, batch: &mut Vec<Waiting>) {
+    if batch.is_empty() {
+        return;
+    }
+    let changes: Vec<&Change> = batch.iter().map(|(change, _)| change).collect();
+    match commit_all(connection, sealer, &changes) {
+        Ok(results) => {
+            for ((_, reply), result) in batch.drain(..).zip(results) {
+                let _ = reply.send(result.map_err(CommitError::from));
+            }
+        }
+        Err(error) => {
+            for (_, reply) in batch.drain(..) {
+                let _ = reply.send(Err(CommitError::StateDisk(error.to_string())));
+            }
+        }
+    }
+}
+
+fn commit_all(
+    connection: &mut Connection,
+    sealer: &Sealer,
+    changes: &[&Change],
+) -> rusqlite::Result<Vec<Result<(), Refusal>>> {
+    let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut results = Vec::with_capacity(changes.len());
+    for change in changes {
+        let savepoint = transaction.savepoint()?;
+        let done = change.operations().iter().try_for_each(|op| carry_out(&savepoint, sealer, op));
+        match done {
+            Ok(()) => savepoint.commit()?,
+            // The disk: no commit of this batch would hold.
+            Err(Refusal::Sqlite(error)) => return Err(error),
+            Err(_) => savepoint.finish()?,
+        }
+        results.push(done);
+    }
+    transaction.commit()?;
+    Ok(results)
+}
+
+fn carry_out(connection: &Connection, sealer: &Sealer, op: &Operation) -> Result<(), Refusal> {
+    match op {
+        Operation::AddStore { store, credentials, standing } => {
+            stores::add(connection, store, credentials, standing, sealer)
+        }
+        Operation::SaveStore(store) => stores::save(connection, store),
+        Operation::SaveStanding(store, standing) => {
+            stores::save_standing(connection, *store, standing)
+        }
+        Operation::RemoveStore(store) => stores::remove(connection, *store),
+        Operation::Enqueue(notice) => outbox::enqueue(connection, notice),
+        Operation::Acknowledge(store, position) => {
+            outbox::acknowledge(connection, *store, *position)
+        }
+        Operation::Fold { through, into } => outbox::fold(connection, *through, into),
+        Operation::Note(store, entry) => history::note(connection, *store, entry),
+        Operation::LeaveWorker(store, worker) => {
+            stores::leave_worker(connection, *store, Some(*worker))
+        }
+        Operation::ForgetWorker(store) => stores::leave_worker(connection, *store, None),
+    }
+}

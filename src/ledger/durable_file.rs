@@ -1,0 +1,56 @@
+//! Small files that must be whole or absent, whatever crashes: temporary name, fsync, link under the
+//! real name, fsync of the directory (`rename(2)`, `fsync(2)`; proven on ext4, xfs, btrfs).
+#![expect(clippy::disallowed_methods, reason = "these are the state directory's own small files")]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+/// Creates `dir/name` with these bytes, readable by its owner alone.
+///
+/// # Errors
+/// `AlreadyExists` when the name is taken: the file there is left untouched. Otherwise what the
+/// system says.
+pub(super) fn create(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let temporary = dir.join(format!(".{name}.new"));
+    discard(&temporary)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    // A hard link refuses to replace, which rename does not.
+    let linked = fs::hard_link(&temporary, dir.join(name));
+    fs::remove_file(&temporary)?;
+    linked?;
+    File::open(dir)?.sync_all()
+}
+
+/// Reads a file of at most `limit` bytes; none when there is no such file.
+pub(super) fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|len| len > limit) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is too large"));
+    }
+    Ok(Some(bytes))
+}
+
+/// Removes a file that a killed start may have left.
+pub(super) fn discard(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Gives a finished file its name: fsync, rename, fsync of the directory.
+pub(super) fn publish(dir: &Path, from: &Path, to: &Path) -> io::Result<()> {
+    File::open(from)?.sync_all()?;
+    fs::rename(from, to)?;
+    File::open(dir)?.sync_all()
+}

@@ -1,0 +1,136 @@
+//! Judging a ledger before it is opened, without writing beside it.
+//!
+//! Opening a database in WAL mode creates and truncates files next to it, so that a ledger that is
+//! then refused would not be left as it was. Without a write-ahead log it is read with `immutable=1`,
+//! which promises SQLite that nobody writes (our lock holds) and makes it touch nothing; with one, a
+//! copy is examined (<https://sqlite.org/uri.html>, <https://sqlite.org/wal.html#read_only_databases>).
+#![expect(clippy::disallowed_methods, reason = "the ledger's own files, in the state directory")]
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::rows::BadRow;
+use super::{outbox, schema, stores};
+
+/// What lies at the ledger's path.
+#[derive(Debug)]
+pub(super) enum Finding {
+    /// Nothing: a first start.
+    Absent,
+    /// A ledger of ours, whole.
+    Good,
+    /// Written by a newer program.
+    Newer { found: i32, written_by: Option<String> },
+    /// Not a ledger of ours, or not whole.
+    Damaged(String),
+}
+
+/// Looks at the ledger and everything in it that the daemon will act on. History is left out: it is
+/// for people, may be large, and each line is checked when it is read.
+///
+/// # Errors
+/// When the system refuses to read the ledger or to make the copy; the ledger itself may be whole.
+pub(super) fn examine(ledger: &Path) -> io::Result<Finding> {
+    match fs::metadata(ledger) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Finding::Absent),
+        Err(error) => return Err(error),
+    }
+    let log = beside(ledger, "-wal");
+    if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+        let copy = Copy::of(ledger, &log)?;
+        let opened =
+            Connection::open_with_flags(&copy.ledger, flags(OpenFlags::SQLITE_OPEN_READ_WRITE));
+        return judge(opened);
+    }
+    let uri = format!("file:{}?immutable=1", escaped(ledger));
+    judge(Connection::open_with_flags(
+        uri,
+        flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI),
+    ))
+}
+
+fn flags(mode: OpenFlags) -> OpenFlags {
+    mode | OpenFlags::SQLITE_OPEN_NO_MUTEX
+}
+
+fn judge(opened: rusqlite::Result<Connection>) -> io::Result<Finding> {
+    match opened.map_err(BadRow::from).and_then(|connection| contents(&connection)) {
+        Ok(finding) => Ok(finding),
+        Err(error) => Ok(Finding::Damaged(chain(&error))),
+    }
+}
+
+fn contents(connection: &Connection) -> Result<Finding, BadRow> {
+    let application: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    if application != schema::APPLICATION_ID {
+        return Ok(Finding::Damaged("it is not a ledger of this program".to_owned()));
+    }
+    let found = schema::version(connection)?;
+    if found > schema::known_version() {
+        let sql = "SELECT value FROM meta WHERE key = 'written_by'";
+        let written_by = connection.query_row(sql, [], |row| row.get(0)).ok();
+        return Ok(Finding::Newer { found, written_by });
+    }
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if verdict != "ok" {
+        return Ok(Finding::Damaged(verdict));
+    }
+    stores::load(connection)?;
+    outbox::verify_all(connection)?;
+    Ok(Finding::Good)
+}
+
+/// A copy of a ledger and its log in a folder of its own; removed when dropped.
+struct Copy {
+    folder: PathBuf,
+    ledger: PathBuf,
+}
+
+impl Copy {
+    fn of(ledger: &Path, log: &Path) -> io::Result<Self> {
+        let folder = beside(ledger, ".examined");
+        // Left behind by a start that was killed.
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        fs::create_dir(&folder)?;
+        let copy = Self { ledger: folder.join("ledger"), folder };
+        fs::copy(ledger, &copy.ledger)?;
+        fs::copy(log, beside(&copy.ledger, "-wal"))?;
+        Ok(copy)
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+pub(super) fn beside(ledger: &Path, ending: &str) -> PathBuf {
+    let mut name = ledger.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// A path as part of a URI: SQLite reads `%`, `?` and `#` in it.
+fn escaped(path: &Path) -> String {
+    let text = path.display().to_string();
+    text.replace('%', "%25").replace('?', "%3f").replace('#', "%23")
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,176 @@
+//! How others speak to the ledger's thread.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Change, CommitError};
+use crate::lifecycle::HistoryEntry;
+use crate::model::{Credentials, Epoch, Fault, Notice, Reason, StoreUuid, Timestamp};
+
+/// Jobs that may wait. A commit takes well under a millisecond, so that this many mean a disk that
+/// hangs: callers are told to come back instead of filling memory.
+pub(super) const WAITING: usize = 1024;
+/// Why something could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// A row does not match its checksum, or the disk refuses.
+    #[error("the ledger cannot be read: {0}")]
+    Unreadable(String),
+    /// Too many jobs wait.
+    #[error("too many jobs wait for the state disk")]
+    Busy,
+    /// The ledger has been closed.
+    #[error("the ledger is closed")]
+    Closed,
+}
+
+pub(super) type Reply<T> = oneshot::Sender<T>;
+
+/// What the thread is asked.
+#[derive(Debug)]
+pub(super) enum Job {
+    Commit(Change, Reply<Result<(), CommitError>>),
+    NextEpoch(Timestamp, Reply<Result<Epoch, CommitError>>),
+    CheckWritable(Reply<Result<(), CommitError>>),
+    Credentials(StoreUuid, Reply<Result<Credentials, Fault>>),
+    Pending(StoreUuid, u32, Reply<Result<Vec<Notice>, ReadError>>),
+    Backlog(Reply<Result<BTreeMap<StoreUuid, u64>, ReadError>>),
+    History(StoreUuid, u32, Reply<Result<Vec<HistoryEntry>, ReadError>>),
+    Close,
+}
+
+/// The ledger, as others hold it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Ledger {
+    /// Makes a change durable, all of it or nothing. Changes that wait together share one
+    /// transaction, each still by itself whole or absent.
+    ///
+    /// # Errors
+    /// [`CommitError`]; then nothing of it was made.
+    ///
+    /// # Cancel safety
+    /// A change that is dropped while it waits may still be made.
+    pub async fn commit(&self, change: Change) -> Result<(), CommitError> {
+        self.ask(|reply| Job::Commit(change, reply)).await?
+    }
+
+    /// Begins a new epoch, for a store that is added: its positions start above those of a store of
+    /// the same uuid that was removed before.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    ///
+    /// # Cancel safety
+    /// An epoch may be skipped.
+    pub async fn next_epoch(&self, now: Timestamp) -> Result<Epoch, CommitError> {
+        self.ask(|reply| Job::NextEpoch(now, reply)).await?
+    }
+
+    /// Proves that the state disk takes a commit.
+    ///
+    /// # Errors
+    /// [`CommitError`] says why it does not.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn check_writable(&self) -> Result<(), CommitError> {
+        self.ask(Job::CheckWritable).await?
+    }
+
+    /// The secrets of a store, unsealed.
+    ///
+    /// # Errors
+    /// `secret_unreadable` without the master key that sealed them; `agent_busy`, `agent_stopping`.
+    ///
+    /// # Cancel safety
+    /// Reads only.
+    pub async fn credentials(&self, store: StoreUuid) -> Result<Credentials, Fault> {
+        let asked = self.ask(|reply| Job::Credentials(store, reply)).await;
+        asked.unwrap_or_else(|error| {
+            let reason = match error {
+                Unasked::Full => Reason::AgentBusy,
+                Unasked::Closed => Reason::AgentStopping,
+            };
+            Err(Fault::new(reason, "the stored secrets could not be asked for"))
+        })
+    }
+
+    /// The first notices of a store that wait, lowest position first.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    ///
+    /// # Cancel safety
+    /// Reads only.
+    pub async fn pending(&self, store: StoreUuid, limit: u32) -> Result<Vec<Notice>, ReadError> {
+        self.ask(|reply| Job::Pending(store, limit, reply)).await?
+    }
+
+    /// How many notices wait, for each store that has any.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    ///
+    /// # Cancel safety
+    /// Reads only.
+    pub async fn backlog(&self) -> Result<BTreeMap<StoreUuid, u64>, ReadError> {
+        self.ask(Job::Backlog).await?
+    }
+
+    /// The newest lines of a store's history, newest first.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    ///
+    /// # Cancel safety
+    /// Reads only.
+    pub async fn history(
+        &self,
+        store: StoreUuid,
+        limit: u32,
+    ) -> Result<Vec<HistoryEntry>, ReadError> {
+        self.ask(|reply| Job::History(store, limit, reply)).await?
+    }
+
+    pub(super) fn new(jobs: mpsc::Sender<Job>) -> Self {
+        Self { jobs }
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, Unasked> {
+        let (reply, answer) = oneshot::channel();
+        self.jobs.try_send(job(reply)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Unasked::Full,
+            mpsc::error::TrySendError::Closed(_) => Unasked::Closed,
+        })?;
+        answer.await.map_err(|_| Unasked::Closed)
+    }
+}
+
+/// The thread did not take the job.
+enum Unasked {
+    Full,
+    Closed,
+}
+
+impl From<Unasked> for CommitError {
+    fn from(unasked: Unasked) -> Self {
+        match unasked {
+            Unasked::Full => Self::Busy,
+            Unasked::Closed => Self::Closed,
+        }
+    }
+}
+
+impl From<Unasked> for ReadError {
+    fn from(unasked: Unasked) -> Self {
+        match unasked {
+            Unasked::Full => Self::Busy,
+            Unasked::Closed => Self::Closed,
+        }
+    }
+}

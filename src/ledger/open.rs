@@ -1,0 +1,164 @@
+//! Opening the ledger at a start.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+
+use super::examine::{Finding, beside, examine};
+use super::rows::BadRow;
+use super::stores::{self, LoadedStore};
+use super::{Ledger, MasterKeyError, Sealer, StateDir, Writer, durable_file, schema, writer};
+use crate::model::{Epoch, Position, Timestamp};
+use crate::settings;
+
+/// The file in the state directory.
+const NAME: &str = "ledger.sqlite";
+/// Write-ahead log kept between checkpoints, in bytes; none at all doubles the cost of a commit.
+const LOG_LIMIT: i64 = 8 << 20;
+
+/// An open ledger.
+#[derive(Debug)]
+pub struct Opened {
+    /// To read and to commit.
+    pub ledger: Ledger,
+    /// The thread behind it; close it last.
+    pub writer: Writer,
+    /// What it holds.
+    pub stores: Vec<LoadedStore>,
+    /// This run's epoch, already committed.
+    pub epoch: Epoch,
+}
+
+/// The ledger cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It is not whole; it was left as it was. Restore a copy, or move it away to start afresh.
+    #[error("the ledger {path} is damaged and was left as it is: {what}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// A newer program wrote it; it was left as it was.
+    #[error("the ledger {path} has format {found}, this program knows up to {known}{}", by(.written_by))]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: i32,
+        /// Ours.
+        known: i32,
+        /// The version of the program that wrote it.
+        written_by: Option<String>,
+    },
+    /// The system refuses.
+    #[error("cannot use the ledger {path}")]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// SQLite refuses what examining found good: most likely the disk.
+    #[error("cannot open the ledger {path}")]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The master key cannot be made.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+}
+
+fn by(version: &Option<String>) -> String {
+    version.as_ref().map_or_else(String::new, |version| format!("; version {version} wrote it"))
+}
+
+/// Opens the ledger, or makes it at a first start, and begins a new epoch:
+/// `max(stored + 1, now in Unix ms)`, committed before anything can use it. `credentials` is the
+/// directory of systemd credentials, if any.
+///
+/// # Errors
+/// [`OpenError`]. A ledger that is damaged or newer is left byte for byte as it was.
+pub fn open(
+    dir: &StateDir,
+    state: &settings::State,
+    credentials: Option<&Path>,
+    now: Timestamp,
+) -> Result<Opened, OpenError> {
+    let path = dir.path().join(NAME);
+    let unusable = |source| OpenError::Unusable { path: path.clone(), source };
+    let refused = |source| OpenError::Sqlite { path: path.clone(), source };
+    match examine(&path).map_err(unusable)? {
+        Finding::Good => {}
+        Finding::Absent => create(dir.path(), &path)?,
+        Finding::Newer { found, written_by } => {
+            let known = schema::known_version();
+            return Err(OpenError::Newer { path, found, known, written_by });
+        }
+        Finding::Damaged(what) => return Err(OpenError::Damaged { path, what }),
+    }
+    let mut connection = connect(&path).map_err(refused)?;
+    schema::migrate(&mut connection).map_err(refused)?;
+    let epoch = next_epoch(&connection, now).map_err(refused)?;
+    let sealed_before = stores::has_secrets(&connection).map_err(refused)?;
+    let sealer = Sealer::load(state, credentials, sealed_before)?;
+    let mut stores = stores::load(&connection).map_err(|error| match error {
+        BadRow::Sqlite(source) => refused(source),
+        bad => OpenError::Damaged { path: path.clone(), what: bad.to_string() },
+    })?;
+    for store in &mut stores {
+        store.standing.position = Position::start_of(epoch);
+    }
+    let (ledger, writer) = writer::start(connection, sealer).map_err(unusable)?;
+    Ok(Opened { ledger, writer, stores, epoch })
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_LIMIT)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    // Only an operator's `sqlite3` can hold it; our own lock keeps other daemons out.
+    connection.busy_timeout(Duration::from_secs(2))?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
+}
+
+/// Makes an empty ledger under another name and gives it its own when it is whole, so that one that
+/// is there but empty is always a loss and never a first start.
+fn create(dir: &Path, path: &Path) -> Result<(), OpenError> {
+    let unusable = |source| OpenError::Unusable { path: path.to_owned(), source };
+    let refused = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let fresh = beside(path, ".new");
+    durable_file::discard(&fresh).map_err(unusable)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(&fresh, flags).map_err(refused)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(refused)?;
+    schema::migrate(&mut connection).map_err(refused)?;
+    connection.close().map_err(|(_, error)| refused(error))?;
+    durable_file::publish(dir, &fresh, path).map_err(unusable)
+}
+
+/// Takes and commits the next epoch.
+pub(super) fn next_epoch(connection: &Connection, now: Timestamp) -> rusqlite::Result<Epoch> {
+    let sql = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'epoch'";
+    let stored: Option<i64> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
+    let epoch = now.0.max(stored.unwrap_or(0).saturating_add(1)).max(1);
+    let sql = "INSERT INTO meta (key, value) VALUES ('epoch', ?1)
+               ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+    connection.execute(sql, [epoch.to_string()])?;
+    Ok(Epoch(epoch.unsigned_abs()))
+}

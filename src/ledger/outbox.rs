@@ -1,0 +1,104 @@
+//! Rows of notices that the management node has not acknowledged.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, params};
+
+use super::checksum;
+use super::codec::encode;
+use super::commit::Refusal;
+use super::rows::{BadRow, decoded, each, parsed, verify};
+use crate::model::{Notice, Position, StoreUuid};
+
+/// SQLite's integers are signed; a position of 2^63 is past the year 292 million.
+fn columns(position: Position) -> Result<(i64, i64), Refusal> {
+    let column = |number: u64| {
+        i64::try_from(number).map_err(|_| Refusal::Conflict(format!("position {position}")))
+    };
+    Ok((column(position.epoch.0)?, column(position.seq.0)?))
+}
+
+fn sum(uuid: &str, epoch: i64, seq: i64, notice: &str) -> [u8; 8] {
+    let (epoch, seq) = (epoch.to_be_bytes(), seq.to_be_bytes());
+    checksum::of(&[uuid.as_bytes(), &epoch, &seq, notice.as_bytes()])
+}
+
+pub(super) fn enqueue(connection: &Connection, notice: &Notice) -> Result<(), Refusal> {
+    let (uuid, text) = (notice.store.to_string(), encode(notice)?);
+    let (epoch, seq) = columns(notice.position)?;
+    let sum = sum(&uuid, epoch, seq, &text);
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO outbox (store, epoch, seq, notice, sum) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    insert.execute(params![uuid, epoch, seq, text, sum])?;
+    Ok(())
+}
+
+pub(super) fn acknowledge(
+    connection: &Connection,
+    store: StoreUuid,
+    position: Position,
+) -> Result<(), Refusal> {
+    let (epoch, seq) = columns(position)?;
+    let mut delete = connection
+        .prepare_cached("DELETE FROM outbox WHERE store = ?1 AND epoch = ?2 AND seq = ?3")?;
+    delete.execute(params![store.to_string(), epoch, seq])?;
+    Ok(())
+}
+
+/// Puts one notice in the place of all up to `through`.
+pub(super) fn fold(
+    connection: &Connection,
+    through: Position,
+    into: &Notice,
+) -> Result<(), Refusal> {
+    let (epoch, seq) = columns(through)?;
+    connection.execute(
+        "DELETE FROM outbox WHERE store = ?1 AND (epoch, seq) <= (?2, ?3)",
+        params![into.store.to_string(), epoch, seq],
+    )?;
+    enqueue(connection, into)
+}
+
+/// The first notices of a store, lowest position first.
+pub(super) fn pending(
+    connection: &Connection,
+    store: StoreUuid,
+    limit: u32,
+) -> Result<Vec<Notice>, BadRow> {
+    let uuid = store.to_string();
+    let sql = "SELECT epoch, seq, notice, sum FROM outbox WHERE store = ?1
+               ORDER BY epoch, seq LIMIT ?2";
+    each(connection, sql, params![uuid, limit], |row| {
+        let notice: String = row.get(2)?;
+        checked(&uuid, row.get(0)?, row.get(1)?, &notice, &row.get::<_, Vec<u8>>(3)?)?;
+        decoded("outbox", &notice)
+    })
+}
+
+/// How many notices wait, for each store that has any.
+pub(super) fn backlog(connection: &Connection) -> Result<BTreeMap<StoreUuid, u64>, BadRow> {
+    let sql = "SELECT store, count(*) FROM outbox GROUP BY store";
+    let rows = each(connection, sql, [], |row| {
+        let store = parsed("outbox", &row.get::<_, String>(0)?)?;
+        Ok((store, u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0)))
+    })?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Compares every waiting notice with its checksum: one that has changed would be told to the
+/// management node as the truth.
+pub(super) fn verify_all(connection: &Connection) -> Result<(), BadRow> {
+    let mut statement = connection.prepare("SELECT store, epoch, seq, notice, sum FROM outbox")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (uuid, notice): (String, String) = (row.get(0)?, row.get(3)?);
+        checked(&uuid, row.get(1)?, row.get(2)?, &notice, &row.get::<_, Vec<u8>>(4)?)?;
+    }
+    Ok(())
+}
+
+fn checked(uuid: &str, epoch: i64, seq: i64, notice: &str, found: &[u8]) -> Result<(), BadRow> {
+    let (epoch, seq) = (epoch.to_be_bytes(), seq.to_be_bytes());
+    verify("outbox", &[uuid.as_bytes(), &epoch, &seq, notice.as_bytes()], found)
+}

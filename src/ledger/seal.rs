@@ -1,0 +1,187 @@
+//! Seals stored SSH secrets: ChaCha20-Poly1305 (RFC 8439) under the master key, bound to the store
+//! and the field, with a random nonce.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::digest::{SHA256, digest};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use zeroize::Zeroizing;
+
+use super::durable_file;
+use crate::model::{Fault, Reason, Secret, StoreUuid};
+use crate::settings;
+
+const KEY_LEN: usize = 32;
+const KEY_ID_LEN: usize = 8;
+
+/// The master key file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MasterKeyError {
+    /// The system refuses.
+    #[error("cannot read or create the master key {path}")]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Seals and unseals with one master key, or says why it cannot.
+pub struct Sealer {
+    path: PathBuf,
+    key: Result<(LessSafeKey, [u8; KEY_ID_LEN]), &'static str>,
+}
+
+impl std::fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Sealer({})", self.path.display())
+    }
+}
+
+impl Sealer {
+    /// Takes the master key: `state.master_key_file`, else the systemd credential `master-key`, else
+    /// `master-key` in the state directory, which is made (32 random bytes, 0600) where it is absent
+    /// and nothing has been sealed yet. `sealed_before` says whether something has: then a lost key is
+    /// not replaced by a new one, so that restoring it brings everything back.
+    ///
+    /// A key that is missing or has another length is no error here: the daemon starts, and what
+    /// needs the key answers `secret_unreadable`.
+    ///
+    /// # Errors
+    /// [`MasterKeyError`] when the key cannot be made durable.
+    pub fn load(
+        state: &settings::State,
+        credentials: Option<&Path>,
+        sealed_before: bool,
+    ) -> Result<Self, MasterKeyError> {
+        let own = state.dir.join("master-key");
+        let credential = credentials.map(|dir| dir.join("master-key"));
+        let given = state.master_key_file.clone().or(credential);
+        let found = given.as_deref().map(read_key);
+        let (path, found) = match (given, found) {
+            (Some(path), Some(found)) if state.master_key_file.is_some() => (path, found),
+            (Some(path), Some(found @ Ok(Some(_)))) => (path, found),
+            // No such credential was passed: the file in the state directory is the key.
+            _ => (own.clone(), read_key(&own)),
+        };
+        let bytes = match found {
+            Ok(None) if path == own && !sealed_before => {
+                let bytes = fresh_key(&path)?;
+                durable_file::create(&state.dir, "master-key", &bytes[..])
+                    .map_err(|source| MasterKeyError::Unusable { path: path.clone(), source })?;
+                Some(bytes)
+            }
+            Ok(bytes) => bytes,
+            Err(_) => None,
+        };
+        Ok(Self {
+            path,
+            key: bytes.ok_or("it is missing or cannot be read").and_then(|b| parse(&b)),
+        })
+    }
+
+    /// Seals one field of a store.
+    ///
+    /// # Errors
+    /// `secret_unreadable`, naming the key file, when there is no usable key.
+    pub(super) fn seal(
+        &self,
+        store: StoreUuid,
+        field: &str,
+        secret: &Secret,
+    ) -> Result<Vec<u8>, Fault> {
+        let (key, id) = self.key()?;
+        let mut nonce = [0; NONCE_LEN];
+        SystemRandom::new().fill(&mut nonce).map_err(|_| self.unreadable("no randomness"))?;
+        let mut sealed = Zeroizing::new(secret.expose().as_bytes().to_vec());
+        let tag = key
+            .seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(nonce),
+                aad(store, field),
+                &mut sealed,
+            )
+            .map_err(|_| self.unreadable("the secret is too long to seal"))?;
+        Ok([&id[..], &nonce, &sealed, tag.as_ref()].concat())
+    }
+
+    /// Unseals one field of a store.
+    ///
+    /// # Errors
+    /// `secret_unreadable` when there is no usable key, or another one sealed it.
+    pub(super) fn unseal(
+        &self,
+        store: StoreUuid,
+        field: &str,
+        blob: &[u8],
+    ) -> Result<Secret, Fault> {
+        let (key, id) = self.key()?;
+        let broken = || self.unreadable("the sealed secret is damaged");
+        let (blob_id, rest) = blob.split_at_checked(KEY_ID_LEN).ok_or_else(broken)?;
+        if blob_id != id {
+            return Err(self.unreadable("another key sealed the secret"));
+        }
+        let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>().ok_or_else(broken)?;
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let mut buffer = Zeroizing::new(sealed.to_vec());
+        let plain = key
+            .open_in_place(nonce, aad(store, field), buffer.as_mut_slice())
+            .map_err(|_| broken())?;
+        let text = std::str::from_utf8(plain).map_err(|_| broken())?;
+        Ok(Secret::new(text.to_owned()))
+    }
+
+    fn key(&self) -> Result<(&LessSafeKey, &[u8; KEY_ID_LEN]), Fault> {
+        match &self.key {
+            Ok((key, id)) => Ok((key, id)),
+            Err(why) => Err(self.unreadable(why)),
+        }
+    }
+
+    fn unreadable(&self, why: &str) -> Fault {
+        let path = self.path.display().to_string();
+        Fault::new(Reason::SecretUnreadable, format!("master key {path}: {why}")).fact("path", path)
+    }
+}
+
+fn aad(store: StoreUuid, field: &str) -> Aad<String> {
+    Aad::from(format!("{store}/{field}"))
+}
+
+fn read_key(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    Ok(durable_file::read(path, 4096)?.map(Zeroizing::new))
+}
+
+fn fresh_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterKeyError> {
+    let mut bytes = Zeroizing::new(vec![0; KEY_LEN]);
+    SystemRandom::new().fill(&mut bytes).map_err(|_| MasterKeyError::Unusable {
+        path: path.to_owned(),
+        source: io::Error::other("the system has no randomness"),
+    })?;
+    Ok(bytes)
+}
+
+/// 32 raw bytes, or their base64 on one line.
+fn parse(bytes: &[u8]) -> Result<(LessSafeKey, [u8; KEY_ID_LEN]), &'static str> {
+    let decoded;
+    let raw = if bytes.len() == KEY_LEN {
+        bytes
+    } else {
+        decoded = Zeroizing::new(
+            data_encoding::BASE64
+                .decode(bytes.trim_ascii())
+                .map_err(|_| "it is neither 32 bytes nor their base64")?,
+        );
+        decoded.as_slice()
+    };
+    let key = UnboundKey::new(&CHACHA20_POLY1305, raw)
+        .map_err(|_| "it is neither 32 bytes nor their base64")?;
+    let mut id = [0; KEY_ID_LEN];
+    for (to, from) in id.iter_mut().zip(digest(&SHA256, raw).as_ref()) {
+        *to = *from;
+    }
+    Ok((LessSafeKey::new(key), id))
+}

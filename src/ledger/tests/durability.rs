@@ -1,0 +1,173 @@
+//! What has been committed is there, in order and whole.
+
+use super::*;
+use crate::ledger::{CommitError, StateDirError, StuckWorker};
+
+#[tokio::test]
+async fn a_record_reads_back_exactly_after_a_clean_stop_and_after_a_power_cut() {
+    let place = Place::new();
+    let first = place.open();
+    let worker = StuckWorker { pid: 42, start_time: 4242 };
+    let change = added(1)
+        .save_standing(uuid(1), standing(Status::Disconnected))
+        .enqueue(notice(1, 5, 1))
+        .leave_worker(uuid(1), worker)
+        .note(uuid(1), entry(NOW.0));
+    first.ledger.commit(change).await.unwrap();
+
+    let after_cut = place.cut();
+    first.writer.close().await;
+    for place in [after_cut, place] {
+        let again = place.open();
+        let [loaded] = &again.stores[..] else { panic!("one store") };
+        assert_eq!(loaded.store, store(1));
+        assert_eq!(loaded.stuck_worker, Some(worker));
+        let expected = Standing {
+            position: Position::start_of(again.epoch),
+            ..standing(Status::Disconnected)
+        };
+        assert_eq!(loaded.standing, expected);
+        assert_eq!(again.ledger.pending(uuid(1), 9).await.unwrap(), [notice(1, 5, 1)]);
+        assert_eq!(again.ledger.history(uuid(1), 9).await.unwrap(), [entry(NOW.0)]);
+        again.writer.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_conflict_undoes_its_own_change_and_no_other() {
+    let place = Place::new();
+    let opened = place.open();
+    let ledger = &opened.ledger;
+    ledger.commit(added(1)).await.unwrap();
+
+    let twice = added(2).enqueue(notice(2, 5, 1)).enqueue(notice(2, 5, 1));
+    let (good, bad, also_good) =
+        tokio::join!(ledger.commit(added(3)), ledger.commit(twice), ledger.commit(added(4)));
+    good.unwrap();
+    also_good.unwrap();
+    assert!(matches!(bad, Err(CommitError::Conflict(_))), "{bad:?}");
+
+    let same_dir = Store { uuid: uuid(9), ..store(1) };
+    let change = Change::new().add_store(same_dir, credentials(), standing(Status::Connected));
+    assert!(matches!(ledger.commit(change).await, Err(CommitError::Conflict(_))));
+    let nobody = Change::new().save_standing(uuid(77), standing(Status::Connected));
+    assert!(matches!(ledger.commit(nobody).await, Err(CommitError::Conflict(_))));
+    let nobody = Change::new().save_store(store(77));
+    assert!(matches!(ledger.commit(nobody).await, Err(CommitError::Conflict(_))));
+    opened.writer.close().await;
+
+    let uuids: Vec<_> = place.open().stores.iter().map(|loaded| loaded.store.uuid).collect();
+    assert_eq!(uuids, [uuid(1), uuid(3), uuid(4)]);
+}
+
+#[tokio::test]
+async fn an_epoch_is_never_taken_twice_even_when_the_clock_goes_back() {
+    let place = Place::new();
+    let mut last = Epoch(0);
+    for now in [NOW, NOW, Timestamp(NOW.0 - 3_600_000), Timestamp(-5), Timestamp(NOW.0 + 9_000)] {
+        let opened = place.open_at(now).unwrap();
+        assert!(opened.epoch > last && opened.epoch.0 >= now.unix_ms());
+        last = opened.ledger.next_epoch(now).await.unwrap();
+        assert!(last > opened.epoch);
+        opened.writer.close().await;
+    }
+}
+
+#[tokio::test]
+async fn the_outbox_keeps_the_order_across_epochs_and_folds_from_the_front() {
+    let place = Place::new();
+    let opened = place.open();
+    let ledger = &opened.ledger;
+    ledger.commit(added(1)).await.unwrap();
+    ledger.commit(added(2)).await.unwrap();
+    for (epoch, seq) in [(5, 10), (5, 2), (6, 1), (5, 9)] {
+        ledger.commit(Change::new().enqueue(notice(1, epoch, seq))).await.unwrap();
+    }
+    ledger.commit(Change::new().enqueue(notice(2, 1, 1))).await.unwrap();
+    let order = |pending: Vec<Notice>| -> Vec<(u64, u64)> {
+        pending.iter().map(|n| (n.position.epoch.0, n.position.seq.0)).collect()
+    };
+    assert_eq!(order(ledger.pending(uuid(1), 9).await.unwrap()), [(5, 2), (5, 9), (5, 10), (6, 1)]);
+    assert_eq!(order(ledger.pending(uuid(1), 2).await.unwrap()), [(5, 2), (5, 9)]);
+    assert_eq!(ledger.backlog().await.unwrap(), [(uuid(1), 4), (uuid(2), 1)].into());
+
+    let second = Position { epoch: Epoch(5), seq: Seq(9) };
+    ledger.commit(Change::new().acknowledge(uuid(1), second)).await.unwrap();
+    ledger.commit(Change::new().acknowledge(uuid(1), second)).await.unwrap();
+    let through = Position { epoch: Epoch(5), seq: Seq(10) };
+    let fold = Change::new().fold(through, notice(1, 5, 10));
+    ledger.commit(fold).await.unwrap();
+    assert_eq!(order(ledger.pending(uuid(1), 9).await.unwrap()), [(5, 10), (6, 1)]);
+    opened.writer.close().await;
+}
+
+#[tokio::test]
+async fn a_removed_store_leaves_nothing_and_may_come_back() {
+    let place = Place::new();
+    let opened = place.open();
+    let ledger = &opened.ledger;
+    let change = added(1).enqueue(notice(1, 5, 1)).note(uuid(1), entry(1));
+    ledger.commit(change).await.unwrap();
+    ledger.commit(Change::new().remove_store(uuid(1))).await.unwrap();
+    assert_eq!(ledger.pending(uuid(1), 9).await.unwrap(), []);
+    assert_eq!(ledger.history(uuid(1), 9).await.unwrap(), []);
+    assert!(ledger.credentials(uuid(1)).await.unwrap().is_empty());
+    ledger.commit(added(1).enqueue(notice(1, 5, 1))).await.unwrap();
+    ledger.check_writable().await.unwrap();
+    opened.writer.close().await;
+    let closed = ledger.commit(Change::new().remove_store(uuid(1))).await;
+    assert!(matches!(closed, Err(CommitError::Closed)));
+    assert_eq!(place.open().stores.len(), 1);
+}
+
+#[tokio::test]
+async fn history_is_bounded_by_number_and_by_age() {
+    let place = Place::new();
+    let opened = place.open();
+    let ledger = &opened.ledger;
+    ledger.commit(added(1)).await.unwrap();
+    ledger.commit(added(2).note(uuid(2), entry(NOW.0))).await.unwrap();
+    let lines = |from: i64, count: i64| {
+        (from..from + count).fold(Change::new(), |change, at| change.note(uuid(1), entry(at)))
+    };
+    ledger.commit(lines(NOW.0, 100_200)).await.unwrap();
+    let kept = ledger.history(uuid(1), u32::MAX).await.unwrap();
+    assert!((100_000..100_064).contains(&kept.len()), "{}", kept.len());
+    assert_eq!(kept[0].at.0, NOW.0 + 100_199, "the newest stays");
+
+    let much_later = NOW.0 + 91 * 24 * 3600 * 1000;
+    ledger.commit(lines(much_later, 64)).await.unwrap();
+    let kept = ledger.history(uuid(1), u32::MAX).await.unwrap();
+    assert!(kept.len() <= 64, "{}", kept.len());
+    assert_eq!(ledger.history(uuid(2), 9).await.unwrap(), [], "another store's age too");
+    opened.writer.close().await;
+}
+
+#[test]
+fn a_second_daemon_is_refused_and_told_who_has_the_directory() {
+    let place = Place::new();
+    let held = StateDir::open(place.path()).unwrap();
+    let refused = StateDir::open(place.path()).unwrap_err();
+    let StateDirError::Locked { pid, .. } = refused else { panic!("{refused}") };
+    assert_eq!(pid, Some(std::process::id()));
+    drop(held);
+    StateDir::open(place.path()).unwrap();
+}
+
+#[test]
+fn a_node_id_is_made_once_and_never_replaced() {
+    struct Fixed(u8);
+    impl crate::model::Entropy for Fixed {
+        fn bytes16(&self) -> [u8; 16] {
+            [self.0; 16]
+        }
+    }
+    let place = Place::new();
+    let dir = StateDir::open(place.path()).unwrap();
+    let id = dir.node_id(&Fixed(1)).unwrap();
+    assert_eq!(dir.node_id(&Fixed(2)).unwrap(), id);
+    let file = place.path().join("node-id");
+    std::fs::write(&file, "something else").unwrap();
+    assert!(matches!(dir.node_id(&Fixed(2)), Err(StateDirError::NodeId { .. })));
+    assert_eq!(std::fs::read(&file).unwrap(), b"something else");
+}

@@ -1,0 +1,163 @@
+//! The ledger against real SQLite files.
+
+mod damage;
+mod durability;
+mod secrets;
+
+use std::path::{Path, PathBuf};
+
+use super::{Change, OpenError, Opened, StateDir, open};
+use crate::lifecycle::{Cause, HistoryEntry, HistoryEvent, Standing};
+use crate::model::{
+    AttemptId, Capacity, Credentials, Epoch, Failure, Fault, FsPlace, HostKey, ImageDir, Inodes,
+    Inventory, MarkerId, Notice, NoticeKind, Position, Reason, Secret, Seq, SshAddress, State,
+    Status, Store, StoreUuid, Tags, Timestamp,
+};
+use crate::settings;
+
+const NOW: Timestamp = Timestamp(1_700_000_000_000);
+const PASSWORD: &str = "correct horse";
+
+/// A state directory of a test's own.
+struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn ledger(&self) -> PathBuf {
+        self.path().join("ledger.sqlite")
+    }
+
+    fn try_open(&self) -> Result<Opened, OpenError> {
+        self.open_at(NOW)
+    }
+
+    fn open_at(&self, now: Timestamp) -> Result<Opened, OpenError> {
+        let lock = StateDir::open(self.path()).unwrap();
+        let state = settings::State { dir: self.path().to_owned(), master_key_file: None };
+        open(&lock, &state, None, now)
+    }
+
+    fn open(&self) -> Opened {
+        self.try_open().unwrap()
+    }
+
+    /// The directory as a power cut would leave it now.
+    fn cut(&self) -> Place {
+        let after = Place::new();
+        for entry in std::fs::read_dir(self.path()).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_file() {
+                std::fs::copy(entry.path(), after.path().join(entry.file_name())).unwrap();
+            }
+        }
+        after
+    }
+}
+
+fn uuid(n: u128) -> StoreUuid {
+    StoreUuid::from_u128(n)
+}
+
+fn store(n: u128) -> Store {
+    Store {
+        uuid: uuid(n),
+        name: format!("store {n}"),
+        description: "naïve \"quotes\"".to_owned(),
+        image_dir: ImageDir::parse(&format!("/var/lib/imagestore/{n}")).unwrap(),
+        address: SshAddress { hostname: "::1".parse().unwrap(), port: 2222.try_into().unwrap() },
+        username: "root".to_owned(),
+        state: State::Enabled,
+        zone_uuids: vec!["zone".to_owned()],
+        created: NOW,
+        changed: Timestamp(NOW.0 + 1),
+        marker: MarkerId::from_u128(7),
+        place: FsPlace {
+            mount_point: "/var/lib/imagestore".to_owned(),
+            fs_type: "xfs".to_owned(),
+            device: "8:1".to_owned(),
+            on_root_disk: false,
+        },
+        had_registry: true,
+        pinned_key: Some(HostKey {
+            algorithm: "ssh-ed25519".to_owned(),
+            blob: "AAAA".to_owned(),
+            fingerprint: "SHA256:abc".to_owned(),
+        }),
+        given_fingerprints: vec!["SHA256:abc".to_owned()],
+    }
+}
+
+fn failure() -> Failure {
+    let ssh = Fault::new(Reason::ConnectionRefused, "nobody listens")
+        .fact("port", 2222_u16)
+        .fact("address", "::1")
+        .fact("tried", vec!["::1".to_owned()]);
+    let storage = Fault::new(Reason::ReadOnly, "read-only").remedied("remount it");
+    Failure::from_faults([ssh, storage]).unwrap()
+}
+
+fn standing(status: Status) -> Standing {
+    Standing {
+        status,
+        position: Position { epoch: Epoch(5), seq: Seq(9) },
+        attempt: AttemptId(3),
+        capacity: Some(Capacity::new(100, 40).unwrap()),
+        inodes: Some(Inodes { total: 10, available: 4 }),
+        failure: (status == Status::Disconnected).then(failure),
+        since: NOW,
+    }
+}
+
+fn notice(n: u128, epoch: u64, seq: u64) -> Notice {
+    let store = store(n);
+    Notice {
+        store: store.uuid,
+        kind: NoticeKind::Changed,
+        position: Position { epoch: Epoch(epoch), seq: Seq(seq) },
+        old_status: Status::Connecting,
+        new_status: Status::Disconnected,
+        at: NOW,
+        attempt: AttemptId(3),
+        failure: Some(failure()),
+        inventory: Inventory {
+            uuid: store.uuid,
+            name: store.name,
+            description: store.description,
+            image_dir: store.image_dir,
+            capacity: Some(Capacity::new(100, 40).unwrap()),
+            state: State::Enabled,
+            status: Status::Disconnected,
+            created: NOW,
+            last_op: NOW,
+            zone_uuids: store.zone_uuids,
+            address: store.address,
+            username: store.username,
+        },
+        tags: Tags::new(vec!["a::b".to_owned()], vec!["c".to_owned()]).unwrap(),
+        folded: 1,
+    }
+}
+
+fn entry(at: i64) -> HistoryEntry {
+    HistoryEntry {
+        at: Timestamp(at),
+        attempt: AttemptId(1),
+        event: HistoryEvent::AttemptBegan { cause: Cause::Person, tags: Tags::default() },
+    }
+}
+
+fn credentials() -> Credentials {
+    Credentials::password(Secret::new(PASSWORD.to_owned()))
+}
+
+fn added(n: u128) -> Change {
+    Change::new().add_store(store(n), credentials(), standing(Status::Connected))
+}

@@ -1,0 +1,88 @@
+//! Secrets are sealed, and a lost key destroys nothing.
+
+use super::*;
+use std::fs;
+
+fn reason(result: Result<Credentials, Fault>) -> Reason {
+    result.unwrap_err().reason()
+}
+
+#[tokio::test]
+async fn a_secret_is_nowhere_in_the_state_directory_in_the_clear() {
+    let place = Place::new();
+    let opened = place.open();
+    opened.ledger.commit(added(1)).await.unwrap();
+    let read = opened.ledger.credentials(uuid(1)).await.unwrap();
+    assert_eq!(read.password.unwrap().expose(), PASSWORD);
+    assert!(read.private_key.is_none());
+    let mut files = 0;
+    for entry in fs::read_dir(place.path()).unwrap().map(Result::unwrap) {
+        let bytes = fs::read(entry.path()).unwrap();
+        files += 1;
+        let found = bytes.windows(PASSWORD.len()).any(|part| part == PASSWORD.as_bytes());
+        assert!(!found, "{:?}", entry.path());
+    }
+    assert!(files >= 3, "ledger, log, key");
+    opened.writer.close().await;
+}
+
+#[tokio::test]
+async fn a_missing_or_wrong_master_key_overwrites_nothing_and_comes_back() {
+    let place = Place::new();
+    let opened = place.open();
+    opened.ledger.commit(added(1)).await.unwrap();
+    opened.writer.close().await;
+    let file = place.path().join("master-key");
+    let key = fs::read(&file).unwrap();
+
+    fs::remove_file(&file).unwrap();
+    let opened = place.open();
+    assert_eq!(reason(opened.ledger.credentials(uuid(1)).await), Reason::SecretUnreadable);
+    let refused = opened.ledger.commit(added(2)).await;
+    assert!(matches!(refused, Err(crate::ledger::CommitError::Unsealable(_))), "{refused:?}");
+    opened.writer.close().await;
+    assert!(!file.exists(), "a new key would make the loss final");
+
+    for wrong in [vec![9; 32], b"too short".to_vec(), Vec::new()] {
+        fs::write(&file, &wrong).unwrap();
+        let opened = place.open();
+        assert_eq!(opened.stores.len(), 1, "the store is served all the same");
+        assert_eq!(reason(opened.ledger.credentials(uuid(1)).await), Reason::SecretUnreadable);
+        opened.writer.close().await;
+        assert_eq!(fs::read(&file).unwrap(), wrong);
+    }
+
+    fs::write(&file, data_encoding::BASE64.encode(&key)).unwrap();
+    let opened = place.open();
+    let read = opened.ledger.credentials(uuid(1)).await.unwrap();
+    assert_eq!(read.password.unwrap().expose(), PASSWORD);
+    opened.writer.close().await;
+}
+
+#[tokio::test]
+async fn a_sealed_secret_serves_its_own_store_and_field_alone() {
+    let place = Place::new();
+    let opened = place.open();
+    opened.ledger.commit(added(1)).await.unwrap();
+    opened.ledger.commit(added(2)).await.unwrap();
+    opened.writer.close().await;
+    let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
+    // As somebody would who wants to log in to one host with another's password.
+    let sealed: Vec<u8> = sqlite
+        .query_row("SELECT sealed FROM secrets WHERE store = ?1", [uuid(1).to_string()], |r| {
+            r.get(0)
+        })
+        .unwrap();
+    let sum = super::super::checksum::of(&[uuid(2).to_string().as_bytes(), b"password", &sealed]);
+    sqlite
+        .execute(
+            "UPDATE secrets SET sealed = ?1, sum = ?2 WHERE store = ?3",
+            rusqlite::params![sealed, sum, uuid(2).to_string()],
+        )
+        .unwrap();
+    drop(sqlite);
+    let opened = place.open();
+    opened.ledger.credentials(uuid(1)).await.unwrap();
+    assert_eq!(reason(opened.ledger.credentials(uuid(2)).await), Reason::SecretUnreadable);
+    opened.writer.close().await;
+}

@@ -1,0 +1,122 @@
+//! The one thread that writes.
+
+use std::io;
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::commit::{CommitError, Refusal, commit_batch};
+use super::handle::{Job, Ledger, ReadError, WAITING};
+use super::rows::BadRow;
+use super::{Sealer, history, open, outbox, stores};
+
+/// Commits that share one transaction at most; keeps the wait of the first one short.
+const BATCH: usize = 128;
+
+/// The thread behind the ledger.
+#[derive(Debug)]
+pub struct Writer {
+    jobs: mpsc::Sender<Job>,
+    finished: oneshot::Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Writer {
+    /// Carries out what waits and closes the database. What is asked later is answered with
+    /// [`CommitError::Closed`]. On a state disk that hangs this hangs too: give it a deadline.
+    ///
+    /// # Cancel safety
+    /// The thread goes on closing by itself.
+    pub async fn close(self) {
+        // No place in the queue: the thread ends when the last handle is dropped.
+        let _ = self.jobs.send(Job::Close).await;
+        let _ = self.finished.await;
+        if self.thread.is_finished() {
+            let _ = self.thread.join();
+        }
+    }
+}
+
+/// Starts the thread.
+pub(super) fn start(connection: Connection, sealer: Sealer) -> io::Result<(Ledger, Writer)> {
+    let (jobs, inbox) = mpsc::channel(WAITING);
+    let (done, finished) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || {
+        work(connection, &sealer, inbox);
+        let _ = done.send(());
+    })?;
+    Ok((Ledger::new(jobs.clone()), Writer { jobs, finished, thread }))
+}
+
+fn work(mut connection: Connection, sealer: &Sealer, mut inbox: mpsc::Receiver<Job>) {
+    let mut batch = Vec::new();
+    while let Some(mut next) = inbox.blocking_recv() {
+        // Commits that wait together go together; the first other job ends the batch.
+        let other = loop {
+            match next {
+                Job::Commit(change, reply) => batch.push((change, reply)),
+                other => break Some(other),
+            }
+            match inbox.try_recv() {
+                Ok(job) if batch.len() < BATCH => next = job,
+                Ok(job) => break Some(job),
+                Err(_) => break None,
+            }
+        };
+        commit_batch(&mut connection, sealer, &mut batch);
+        match other {
+            Some(Job::Commit(change, reply)) => {
+                batch.push((change, reply));
+                commit_batch(&mut connection, sealer, &mut batch);
+            }
+            Some(Job::Close) => break,
+            Some(other) => answer(&connection, sealer, other),
+            None => {}
+        }
+    }
+    inbox.close();
+    // Dropping the jobs that are left answers them: closed. SQLite checkpoints as it closes.
+    drop(connection);
+}
+
+/// Whoever stopped waiting has dropped the other end of its reply; nobody misses the answer.
+fn answer(connection: &Connection, sealer: &Sealer, job: Job) {
+    match job {
+        Job::NextEpoch(now, reply) => {
+            let _ = reply.send(open::next_epoch(connection, now).map_err(refused));
+        }
+        Job::CheckWritable(reply) => {
+            let _ = reply.send(touch(connection).map_err(refused));
+        }
+        Job::Credentials(store, reply) => {
+            let _ = reply.send(stores::credentials(connection, store, sealer));
+        }
+        Job::Pending(store, limit, reply) => {
+            let _ = reply.send(outbox::pending(connection, store, limit).map_err(unreadable));
+        }
+        Job::Backlog(reply) => {
+            let _ = reply.send(outbox::backlog(connection).map_err(unreadable));
+        }
+        Job::History(store, limit, reply) => {
+            let _ = reply.send(history::newest(connection, store, limit).map_err(unreadable));
+        }
+        Job::Commit(..) | Job::Close => {}
+    }
+}
+
+fn refused(error: rusqlite::Error) -> CommitError {
+    Refusal::from(error).into()
+}
+
+fn unreadable(error: BadRow) -> ReadError {
+    ReadError::Unreadable(error.to_string())
+}
+
+/// A commit that changes nothing but costs what each commit costs.
+fn touch(connection: &Connection) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO meta (key, value) VALUES ('touched', '1')
+               ON CONFLICT (key) DO UPDATE SET value = 1 - value";
+    connection.execute(sql, [])?;
+    Ok(())
+}
