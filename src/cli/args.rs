@@ -1,0 +1,256 @@
+//! What can be typed: every command, flag and default.
+//!
+//! Promises: a value that clap lets through has its type and range; a usage fault is answered by clap
+//! with exit code 2, before anything is read or sent.
+//! Never: has a flag that takes a secret as its value, because arguments stand in the process list
+//! and in the shell's history.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::model::{Hostname, StoreUuid};
+
+/// Proves the image stores of this node usable and tells the management node.
+#[derive(Debug, Parser)]
+#[command(name = "imagestore-agent", version, arg_required_else_help = true)]
+pub struct Args {
+    /// Settings file [default: /etc/imagestore-agent/agent.toml, then built-in defaults]
+    #[arg(long, global = true, value_name = "FILE", env = "IMAGESTORE_AGENT_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon
+    Serve,
+    /// Run the whole thing on loopback in a throw-away directory; needs no settings
+    Demo {
+        /// Exit after the first reconnect, non-zero if anything failed
+        #[arg(long)]
+        once: bool,
+    },
+    /// Check the settings and list every fault
+    CheckConfig,
+    /// Mark a directory as an image store (run it as root)
+    Init(InitArgs),
+    #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
+    #[command(flatten)]
+    Client(Box<ClientCommand>),
+}
+
+/// A command that asks the running daemon.
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
+    /// Add an image store; it is kept only if the first connect succeeds
+    Add(Box<AddArgs>),
+    /// List the image stores
+    List(ListArgs),
+    /// Show one image store
+    Show(ShowArgs),
+    /// Prove a store usable again, now
+    Reconnect(ReconnectArgs),
+    /// Stop serving a store; its directory and images stay
+    Remove(RemoveArgs),
+    /// Exit 0 when the daemon is ready, 1 otherwise (for containers)
+    Healthcheck(HealthcheckArgs),
+}
+
+impl ClientCommand {
+    /// How the daemon is to be reached.
+    pub fn reach(&self) -> &Reach {
+        match self {
+            Self::Add(args) => &args.reach,
+            Self::List(args) => &args.reach,
+            Self::Show(args) => &args.reach,
+            Self::Reconnect(args) => &args.reach,
+            Self::Remove(args) => &args.reach,
+            Self::Healthcheck(args) => &args.reach,
+        }
+    }
+
+    /// Whether results and errors are to be JSON on standard output.
+    pub fn json(&self) -> bool {
+        match self {
+            Self::Add(args) => args.json,
+            Self::List(args) => args.json,
+            Self::Show(args) => args.json,
+            Self::Reconnect(args) => args.json,
+            Self::Remove(args) => args.json,
+            Self::Healthcheck(_) => false,
+        }
+    }
+}
+
+/// How to reach the daemon; its Unix socket unless a URL is given.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Reaching the daemon")]
+pub struct Reach {
+    /// Speak HTTP to this address instead of the Unix socket, such as http://127.0.0.1:7811; the
+    /// token comes from IMAGESTORE_AGENT_TOKEN or --token-file
+    #[arg(long = "url", value_name = "URL")]
+    pub daemon_url: Option<String>,
+    /// File that holds the token for --url; goes before IMAGESTORE_AGENT_TOKEN
+    #[arg(long, value_name = "FILE", requires = "daemon_url")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// `init`
+#[derive(Debug, clap::Args)]
+pub struct InitArgs {
+    /// The image directory; must exist
+    #[arg(value_name = "PATH")]
+    pub path: String,
+    /// User that the daemon runs as [default: the owner of state.dir, else imagestore-agent]
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `add`
+#[derive(Debug, clap::Args)]
+pub struct AddArgs {
+    /// The image directory, an absolute path on this node (`url` in the API)
+    #[arg(long, value_name = "DIR")]
+    pub path: String,
+    /// Name of the store, at most 255 characters
+    #[arg(long)]
+    pub name: String,
+    /// Host whose SSH login proves the store: an address or name of this node
+    #[arg(long, value_name = "HOST")]
+    pub hostname: Hostname,
+    /// User of the SSH login
+    #[arg(long, value_name = "USER")]
+    pub username: String,
+    /// Port of the SSH server
+    #[arg(long, default_value_t = 22, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: u16,
+    /// Description of the store, at most 2048 characters
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+    /// Uuid of the store: 32 lower-case hex digits of a version 1 to 5 uuid [default: random]
+    #[arg(long)]
+    pub uuid: Option<StoreUuid>,
+    /// Fingerprint the SSH server must show, as `ssh-keygen -l` prints it (SHA256:...); repeatable
+    #[arg(long = "host-key-fingerprint", value_name = "SHA256")]
+    pub host_key_fingerprints: Vec<String>,
+    /// Move the store here although the directory belongs to another node's daemon
+    #[arg(long)]
+    pub take_over: bool,
+    #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
+    #[command(flatten)]
+    pub secrets: SecretSources,
+    #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
+    #[command(flatten)]
+    pub tags: TagArgs,
+    /// Print the daemon's answer as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// Where the login's secrets come from; without a password or key the terminal is asked.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Secrets (asked for on the terminal when none is given)")]
+pub struct SecretSources {
+    /// Read the password from standard input
+    #[arg(long, conflicts_with = "password_file")]
+    pub password_stdin: bool,
+    /// Read the password from this file
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// Read the private key (OpenSSH or PEM) from this file
+    #[arg(long, value_name = "FILE")]
+    pub private_key_file: Option<PathBuf>,
+    /// Read the private key's passphrase from this file
+    #[arg(long, value_name = "FILE", requires = "private_key_file")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// Tags that are recorded with the attempt and travel in its events.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Tags")]
+pub struct TagArgs {
+    /// System tag, at most 255 characters; repeatable
+    #[arg(long = "system-tag", value_name = "TAG")]
+    pub system: Vec<String>,
+    /// User tag, at most 255 characters; repeatable
+    #[arg(long = "user-tag", value_name = "TAG")]
+    pub user: Vec<String>,
+}
+
+/// `list`
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    /// Print the daemon's answer as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// `show`
+#[derive(Debug, clap::Args)]
+pub struct ShowArgs {
+    /// The store: 32 lower-case hex digits, as `list` prints them
+    pub uuid: StoreUuid,
+    /// Print the store as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// `reconnect`
+#[derive(Debug, clap::Args)]
+pub struct ReconnectArgs {
+    /// The store: 32 lower-case hex digits, as `list` prints them
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub uuid: Option<StoreUuid>,
+    /// Every store, eight at a time; exit 1 if any fails
+    #[arg(long)]
+    pub all: bool,
+    #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
+    #[command(flatten)]
+    pub tags: TagArgs,
+    /// Print the daemon's answer as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// `remove`
+#[derive(Debug, clap::Args)]
+pub struct RemoveArgs {
+    /// The store: 32 lower-case hex digits, as `list` prints them
+    pub uuid: StoreUuid,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Print the daemon's answer as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// `healthcheck`
+#[derive(Debug, clap::Args)]
+pub struct HealthcheckArgs {
+    #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
+    #[command(flatten)]
+    pub reach: Reach,
+}

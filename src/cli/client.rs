@@ -1,0 +1,194 @@
+//! One HTTP request to the daemon, over its Unix socket or over TCP.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::model::Secret;
+
+/// The daemon is on this machine or next to it.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Longer than any attempt's deadline by default; what is asked goes on in the daemon all the same.
+const ANSWER: Duration = Duration::from_secs(5 * 60);
+/// More than ten thousand inventories.
+const MOST_BYTES: usize = 16 << 20;
+
+/// Where the daemon is.
+#[derive(Clone, Debug)]
+pub(super) enum Daemon {
+    /// Its socket; who may open it needs no token.
+    Socket(PathBuf),
+    /// An `http` URL, with a token.
+    Url { authority: String, token: Option<Secret> },
+}
+
+/// What the daemon answered.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) body: Value,
+}
+
+/// The daemon could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClientError {
+    #[error("cannot reach the daemon at {place}: {source}{}", hint(.source))]
+    Unreachable { place: String, source: io::Error },
+    #[error("{0:?} is not an http:// URL of the daemon, such as http://127.0.0.1:7811")]
+    BadUrl(String),
+    #[error("the daemon at {place} broke off: {source}")]
+    Broken { place: String, source: hyper::Error },
+    #[error("the daemon at {place} gave an answer that cannot be read")]
+    Unreadable { place: String },
+    #[error("the daemon at {place} did not answer within {} s", .limit.as_secs())]
+    Late { place: String, limit: Duration },
+    #[error("the token holds characters that no header can carry")]
+    BadToken,
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            " (is it running? systemctl status imagestore-agent)"
+        }
+        io::ErrorKind::PermissionDenied => {
+            " (the socket is open to the daemon's user and group: run as root, or join the group)"
+        }
+        _ => "",
+    }
+}
+
+impl Daemon {
+    /// The daemon behind a URL; its path, if any, is left out.
+    pub(super) fn at_url(url: &str, token: Option<Secret>) -> Result<Self, ClientError> {
+        let bad = || ClientError::BadUrl(url.to_owned());
+        let uri: Uri = url.parse().map_err(|_| bad())?;
+        match (uri.scheme_str(), uri.authority()) {
+            (Some("http"), Some(authority)) => {
+                let port = authority.port_u16().unwrap_or(80);
+                Ok(Self::Url { authority: format!("{}:{port}", authority.host()), token })
+            }
+            _ => Err(bad()),
+        }
+    }
+
+    fn place(&self) -> String {
+        match self {
+            Self::Socket(path) => path.display().to_string(),
+            Self::Url { authority, .. } => authority.clone(),
+        }
+    }
+
+    /// Sends one request and reads the JSON answer.
+    ///
+    /// # Cancel safety
+    /// The daemon finishes what it has begun.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Reply, ClientError> {
+        let place = self.place();
+        let request = self.request(method, path, body)?;
+        match self {
+            Self::Socket(socket) => {
+                let stream = dial(&place, UnixStream::connect(socket)).await?;
+                exchange(stream, request, place).await
+            }
+            Self::Url { authority, .. } => {
+                let stream = dial(&place, TcpStream::connect(authority)).await?;
+                exchange(stream, request, place).await
+            }
+        }
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Request<Full<Bytes>>, ClientError> {
+        let (host, token) = match self {
+            Self::Socket(_) => ("localhost", None),
+            Self::Url { authority, token } => (authority.as_str(), token.as_ref()),
+        };
+        let mut request = Request::builder().method(method).uri(path).header(HOST, host);
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, format!("OAuth {}", token.expose()));
+        }
+        let bytes = body.map(|body| {
+            request = std::mem::take(&mut request).header(CONTENT_TYPE, "application/json");
+            Bytes::from(body.to_string())
+        });
+        request.body(Full::new(bytes.unwrap_or_default())).map_err(|_| ClientError::BadToken)
+    }
+}
+
+async fn dial<T>(
+    place: &str,
+    connecting: impl Future<Output = io::Result<T>>,
+) -> Result<T, ClientError> {
+    match timeout(CONNECT, connecting).await {
+        Ok(connected) => {
+            connected.map_err(|source| ClientError::Unreachable { place: place.to_owned(), source })
+        }
+        Err(_) => Err(ClientError::Late { place: place.to_owned(), limit: CONNECT }),
+    }
+}
+
+async fn exchange<S>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+    place: String,
+) -> Result<Reply, ClientError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let asked = async {
+        let broken = |source| ClientError::Broken { place: place.clone(), source };
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        // Ends with the request: dropped, and aborted, with this set.
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MOST_BYTES).collect().await;
+        let unreadable = || ClientError::Unreadable { place: place.clone() };
+        let bytes = body.map_err(|_| unreadable())?.to_bytes();
+        let body = serde_json::from_slice(&bytes).map_err(|_| unreadable())?;
+        Ok(Reply { status, body })
+    };
+    match timeout(ANSWER, asked).await {
+        Ok(reply) => reply,
+        Err(_) => Err(ClientError::Late { place: place.clone(), limit: ANSWER }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Daemon;
+
+    #[test]
+    fn a_url_is_an_http_authority() {
+        let place = |url: &str| Daemon::at_url(url, None).map(|daemon| daemon.place()).ok();
+        assert_eq!(place("http://node7:7811"), Some("node7:7811".to_owned()));
+        assert_eq!(place("http://[::1]:7811/"), Some("[::1]:7811".to_owned()));
+        assert_eq!(place("http://node7"), Some("node7:80".to_owned()));
+        for bad in ["node7:7811", "https://node7", "http://", "/socket", "ftp://x", ""] {
+            assert_eq!(place(bad), None, "{bad}");
+        }
+    }
+}

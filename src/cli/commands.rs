@@ -1,0 +1,196 @@
+//! What each client command asks and shows.
+
+use std::io::{self, BufRead as _, Write as _};
+
+use hyper::Method;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::add;
+use super::args::{ClientCommand, ReconnectArgs, RemoveArgs};
+use super::client::{ClientError, Daemon, Reply};
+use super::secrets::{self, SecretError};
+use super::text;
+use crate::model::{Secret, StoreUuid};
+use crate::settings::Settings;
+
+/// Reconnects of `--all` that run at once; the daemon holds its own bounds.
+const AT_ONCE: usize = 8;
+
+/// Why a command could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The daemon cannot be reached or understood.
+    #[error("{0}")]
+    Client(String),
+    /// A secret cannot be taken.
+    #[error("{0}")]
+    Secret(String),
+    /// Standard output is gone.
+    #[error("cannot write the result: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl From<ClientError> for CommandError {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error.to_string())
+    }
+}
+
+impl From<SecretError> for CommandError {
+    fn from(error: SecretError) -> Self {
+        Self::Secret(error.to_string())
+    }
+}
+
+/// Carries out one command; whether it succeeded. What the daemon refused has been shown by then.
+///
+/// # Errors
+/// [`CommandError`] when there was no answer to show.
+///
+/// # Cancel safety
+/// The daemon finishes what it has begun.
+pub async fn run(
+    command: &ClientCommand,
+    settings: &Settings,
+    token: Option<Secret>,
+) -> Result<bool, CommandError> {
+    let asker = Asker {
+        daemon: daemon(command, settings, token)?,
+        stores: format!("{}/v1/backup-storage/image-store", settings.server.base_path),
+        any_store: format!("{}/v1/backup-storage", settings.server.base_path),
+        json: command.json(),
+    };
+    match command {
+        ClientCommand::Add(args) => {
+            let body = add::body(args, &secrets::credentials(&args.secrets)?);
+            let reply = asker.daemon.ask(Method::POST, &asker.stores, Some(&body)).await?;
+            asker.show_inventory(&reply)
+        }
+        ClientCommand::List(_) => asker.list().await,
+        ClientCommand::Show(args) => asker.show(args.uuid).await,
+        ClientCommand::Reconnect(args) => asker.reconnect(args).await,
+        ClientCommand::Remove(args) => asker.remove(args).await,
+        ClientCommand::Healthcheck(_) => asker.healthcheck().await,
+    }
+}
+
+fn daemon(
+    command: &ClientCommand,
+    settings: &Settings,
+    token: Option<Secret>,
+) -> Result<Daemon, CommandError> {
+    let reach = command.reach();
+    let Some(url) = &reach.daemon_url else {
+        return Ok(Daemon::Socket(settings.server.socket.clone()));
+    };
+    let token = reach.token_file.as_deref().map(secrets::token).transpose()?.or(token);
+    Ok(Daemon::at_url(url, token)?)
+}
+
+struct Asker {
+    daemon: Daemon,
+    stores: String,
+    any_store: String,
+    json: bool,
+}
+
+impl Asker {
+    async fn list(&self) -> Result<bool, CommandError> {
+        let reply = self.daemon.ask(Method::GET, &self.stores, None).await?;
+        self.show_reply(&reply, |body| text::table(inventories(body)))
+    }
+
+    async fn show(&self, store: StoreUuid) -> Result<bool, CommandError> {
+        let path = format!("{}/{store}", self.stores);
+        let reply = self.daemon.ask(Method::GET, &path, None).await?;
+        if reply.status.is_success() && inventories(&reply.body).is_empty() {
+            writeln!(io::stderr(), "no store {store}; `list` shows what there is")?;
+            return Ok(false);
+        }
+        self.show_reply(&reply, |body| inventories(body).iter().map(text::card).collect())
+    }
+
+    async fn reconnect(&self, args: &ReconnectArgs) -> Result<bool, CommandError> {
+        let body = add::with_tags("reconnectImageStoreBackupStorage", json!({}), &args.tags);
+        let path = |store: &str| format!("{}/{store}/actions", self.stores);
+        if let Some(store) = args.uuid {
+            let path = path(&store.to_string());
+            let reply = self.daemon.ask(Method::PUT, &path, Some(&body)).await?;
+            return self.show_inventory(&reply);
+        }
+        let listed = self.daemon.ask(Method::GET, &self.stores, None).await?;
+        if !listed.status.is_success() {
+            return self.show_inventory(&listed);
+        }
+        let uuids = inventories(&listed.body).iter().filter_map(|s| s.get("uuid")?.as_str());
+        let mut paths = uuids.map(path);
+        let mut running = JoinSet::new();
+        let daemon = std::sync::Arc::new(self.daemon.clone());
+        let body = std::sync::Arc::new(body);
+        let mut all_well = true;
+        loop {
+            while running.len() < AT_ONCE
+                && let Some(path) = paths.next()
+            {
+                let (daemon, body) = (daemon.clone(), body.clone());
+                running.spawn(async move { daemon.ask(Method::PUT, &path, Some(&body)).await });
+            }
+            match running.join_next().await {
+                Some(Ok(reply)) => all_well &= self.show_inventory(&reply?)?,
+                Some(Err(broken)) => return Err(CommandError::Client(broken.to_string())),
+                None => return Ok(all_well),
+            }
+        }
+    }
+
+    async fn remove(&self, args: &RemoveArgs) -> Result<bool, CommandError> {
+        if !args.yes && !confirmed(args.uuid)? {
+            return Ok(false);
+        }
+        let path = format!("{}/{}", self.any_store, args.uuid);
+        let reply = self.daemon.ask(Method::DELETE, &path, None).await?;
+        self.show_reply(&reply, |_| format!("{} is not served any more\n", args.uuid))
+    }
+
+    async fn healthcheck(&self) -> Result<bool, CommandError> {
+        let reply = self.daemon.ask(Method::GET, "/readyz", None).await?;
+        writeln!(io::stdout(), "{}", reply.body)?;
+        Ok(reply.status.is_success())
+    }
+
+    fn show_inventory(&self, reply: &Reply) -> Result<bool, CommandError> {
+        self.show_reply(reply, |body| body.get("inventory").map(text::card).unwrap_or_default())
+    }
+
+    /// The answer on stdout; a refusal on stderr, and with `--json` on stdout too.
+    fn show_reply(
+        &self,
+        reply: &Reply,
+        as_text: impl FnOnce(&Value) -> String,
+    ) -> Result<bool, CommandError> {
+        let good = reply.status.is_success();
+        match (self.json, good) {
+            (true, _) => writeln!(io::stdout(), "{}", reply.body)?,
+            (false, true) => write!(io::stdout(), "{}", as_text(&reply.body))?,
+            (false, false) => write!(io::stderr(), "{}", text::failure(&reply.body))?,
+        }
+        Ok(good)
+    }
+}
+
+fn inventories(body: &Value) -> &[Value] {
+    body.get("inventories").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// Asks on the terminal; anything but a yes is a no, and so is no terminal.
+fn confirmed(store: StoreUuid) -> io::Result<bool> {
+    write!(io::stderr(), "Stop serving {store}? Its images stay. [y/N] ")?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    let yes = matches!(answer.trim(), "y" | "Y" | "yes");
+    if !yes {
+        writeln!(io::stderr(), "nothing was done (--yes asks nothing)")?;
+    }
+    Ok(yes)
+}

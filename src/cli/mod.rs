@@ -1,0 +1,15 @@
+//! Floor 6. The client commands: day-to-day work against the running daemon.
+//!
+//! Promises: says the daemon's reason and remedy on stderr and ends with 1 when something failed;
+//! `--json` puts the daemon's answer, and nothing else, on stdout.
+//! Never: takes a secret as an argument, opens the ledger, prints a secret.
+
+mod add;
+mod args;
+mod client;
+mod commands;
+mod secrets;
+mod text;
+
+pub use args::{Args, ClientCommand, Command, InitArgs};
+pub use commands::run;

@@ -1,0 +1,107 @@
+//! Secrets come from stdin, a file or a prompt.
+#![expect(clippy::disallowed_methods, reason = "files that the person at the keyboard names")]
+
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Read};
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::args::SecretSources;
+use crate::model::{Credentials, Secret};
+
+/// Far more than a key of any kind.
+const MOST_BYTES: u64 = 64 * 1024;
+
+/// A secret could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SecretError {
+    #[error("cannot read {from}: {source}")]
+    Unreadable { from: String, source: io::Error },
+    #[error("{0} holds no text, or more than 64 KiB of it")]
+    NotText(String),
+    #[error(
+        "no secret given: use --password-stdin, --password-file or --private-key-file, or run this on a terminal"
+    )]
+    None,
+}
+
+/// The login's secrets, asked for on the terminal when no source is given.
+pub(super) fn credentials(from: &SecretSources) -> Result<Credentials, SecretError> {
+    let mut password = match &from.password_file {
+        Some(file) => Some(line(of_file(file)?)),
+        None if from.password_stdin => Some(line(text(io::stdin(), "standard input")?)),
+        None => None,
+    };
+    let private_key = from.private_key_file.as_deref().map(of_file).transpose()?;
+    let passphrase = from.passphrase_file.as_deref().map(of_file).transpose()?.map(line);
+    if password.is_none() && private_key.is_none() {
+        if !io::stdin().is_terminal() {
+            return Err(SecretError::None);
+        }
+        let asked = rpassword::prompt_password("SSH password: ");
+        let from = "the terminal".to_owned();
+        let asked = asked.map_err(|source| SecretError::Unreadable { from, source })?;
+        password = Some(Zeroizing::new(asked));
+    }
+    let secret = |text: Zeroizing<String>| Secret::new(text.to_string());
+    Ok(Credentials {
+        password: password.map(secret),
+        private_key: private_key.map(secret),
+        passphrase: passphrase.map(secret),
+    })
+}
+
+/// The token for `--url`.
+pub(super) fn token(file: &Path) -> Result<Secret, SecretError> {
+    Ok(Secret::new(line(of_file(file)?).trim().to_owned()))
+}
+
+fn of_file(path: &Path) -> Result<Zeroizing<String>, SecretError> {
+    let from = path.display().to_string();
+    match File::open(path) {
+        Ok(file) => text(file, &from),
+        Err(source) => Err(SecretError::Unreadable { from, source }),
+    }
+}
+
+fn text(source: impl Read, from: &str) -> Result<Zeroizing<String>, SecretError> {
+    let mut text = Zeroizing::new(String::new());
+    match source.take(MOST_BYTES + 1).read_to_string(&mut text) {
+        Ok(0) => Err(SecretError::NotText(from.to_owned())),
+        Ok(_) if u64::try_from(text.len()).is_ok_and(|len| len <= MOST_BYTES) => Ok(text),
+        Ok(_) => Err(SecretError::NotText(from.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(SecretError::NotText(from.to_owned()))
+        }
+        Err(source) => Err(SecretError::Unreadable { from: from.to_owned(), source }),
+    }
+}
+
+/// Without the line end that editors and `echo` add; other white space may be part of a password.
+fn line(text: Zeroizing<String>) -> Zeroizing<String> {
+    let bare = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text));
+    bare.map(|bare| Zeroizing::new(bare.to_owned())).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_keeps_all_but_its_line_end() {
+        let cut = |bytes: &str| line(text(bytes.as_bytes(), "test").unwrap()).to_string();
+        assert_eq!(cut(" a b \n"), " a b ");
+        assert_eq!(cut("a\r\n"), "a");
+        assert_eq!(cut("a"), "a");
+        assert_eq!(cut("a\n\n"), "a\n");
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused_without_being_shown() {
+        for bytes in [&b""[..], b"\xff\xfesecret", &[b'a'; 70_000]] {
+            let error = text(bytes, "the file").unwrap_err();
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+}
