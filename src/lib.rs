@@ -18,5 +18,6 @@ pub mod cli;
 pub mod ledger;
 pub mod lifecycle;
 pub mod model;
+pub mod probe;
 pub mod settings;
 pub mod telemetry;

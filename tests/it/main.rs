@@ -12,4 +12,6 @@
 
 mod architecture;
 mod deployment;
+mod probe;
 mod settings;
+mod support;

@@ -1,0 +1,298 @@
+//! Whose directory this is: judged before anything is written.
+
+use std::collections::BTreeSet;
+
+use super::marker::Marker;
+use super::order::{MarkerSeen, MountSeen};
+use crate::model::{Fault, FsPlace, MarkerId, NodeId, Reason, StoreUuid};
+
+/// What a probe is for, and what is expected of the directory therefore.
+#[derive(Clone, Debug)]
+pub enum Purpose {
+    /// The directory of a store in the ledger.
+    Serve {
+        /// The store.
+        store: StoreUuid,
+        /// Its marker.
+        marker: MarkerId,
+        /// Where it was when last good.
+        place: FsPlace,
+        /// Whether it had `registry/` or `export/` then.
+        had_registry: bool,
+        /// Whether this probe writes.
+        write: bool,
+    },
+    /// A directory that is to become a store's.
+    Add {
+        /// The store to be.
+        store: StoreUuid,
+        /// All stores in the ledger.
+        known: BTreeSet<StoreUuid>,
+        /// Whether another node's directory may be moved here.
+        take_over: bool,
+    },
+    /// A directory that is being marked by hand, as root.
+    Init,
+}
+
+/// What is judged.
+pub(super) struct Seen<'a> {
+    pub(super) node: NodeId,
+    pub(super) allow_root_disk: bool,
+    pub(super) mount: &'a MountSeen,
+    pub(super) marker: &'a MarkerSeen,
+    pub(super) registry: bool,
+}
+
+/// The marker that is there, if the directory is what it should be.
+///
+/// # Errors
+/// The fault with the most telling reason: a wrong disk before a missing marker, a marker before what
+/// lies around it.
+pub(super) fn judge(purpose: &Purpose, seen: &Seen<'_>) -> Result<Option<MarkerId>, Fault> {
+    match purpose {
+        Purpose::Serve { store, marker, place, had_registry, .. } => {
+            serve(*store, *marker, place, *had_registry, seen).map(Some)
+        }
+        Purpose::Add { store, known, take_over } => {
+            let marker = free_to_mark(seen)?;
+            adopt(*store, known, *take_over, marker.as_ref(), seen)?;
+            Ok(marker.map(|marker| marker.id))
+        }
+        Purpose::Init => Ok(free_to_mark(seen)?.map(|marker| marker.id)),
+    }
+}
+
+fn serve(
+    store: StoreUuid,
+    expected: MarkerId,
+    place: &FsPlace,
+    had_registry: bool,
+    seen: &Seen<'_>,
+) -> Result<MarkerId, Fault> {
+    let moved_to_root = seen.mount.on_root_disk && !place.on_root_disk;
+    let marker = match read(seen.marker) {
+        Ok(Some(marker)) => marker,
+        Ok(None) if moved_to_root || seen.mount.mount_point != place.mount_point => {
+            return Err(not_mounted(place, seen.mount));
+        }
+        Ok(None) => {
+            let told = "the directory has no .imagestore-agent/identity.json";
+            return Err(placed(Fault::new(Reason::MarkerMissing, told), seen.mount));
+        }
+        Err(fault) => return Err(placed(fault, seen.mount)),
+    };
+    // A copy of a store on the root disk is not the store: its disk has gone missing.
+    if moved_to_root {
+        return Err(not_mounted(place, seen.mount));
+    }
+    let found = |reason, told: String| {
+        let fault = placed(Fault::new(reason, told), seen.mount)
+            .fact("marker", marker.id.to_string())
+            .fact("expectedMarker", expected.to_string());
+        match marker.owner {
+            Some((store, node)) => {
+                fault.fact("storeUuid", store.to_string()).fact("nodeId", node.to_string())
+            }
+            None => fault,
+        }
+    };
+    match marker.owner {
+        Some((_, node)) if node != seen.node => {
+            let told = format!("the marker names node {node}, this is node {}", seen.node);
+            Err(found(Reason::TakenOver, told))
+        }
+        Some((other, _)) if other != store => {
+            Err(found(Reason::WrongStore, format!("the marker names store {other}")))
+        }
+        None => Err(found(Reason::WrongStore, "the marker names no store".to_owned())),
+        Some(_) if marker.id != expected => {
+            Err(found(Reason::WrongStore, "the marker is another one of this store".to_owned()))
+        }
+        Some(_) if had_registry && !seen.registry => {
+            let told = "the directory had registry/ or export/ and has neither now";
+            Err(placed(Fault::new(Reason::RegistryMissing, told), seen.mount))
+        }
+        Some(_) => Ok(marker.id),
+    }
+}
+
+/// What holds for a directory that gets a marker, whoever writes it.
+fn free_to_mark(seen: &Seen<'_>) -> Result<Option<Marker>, Fault> {
+    if seen.mount.on_root_disk && !seen.allow_root_disk {
+        let told = "the directory lies on the root filesystem";
+        return Err(placed(Fault::new(Reason::OnRootDisk, told), seen.mount));
+    }
+    read(seen.marker).map_err(|fault| placed(fault, seen.mount))
+}
+
+fn adopt(
+    store: StoreUuid,
+    known: &BTreeSet<StoreUuid>,
+    take_over: bool,
+    marker: Option<&Marker>,
+    seen: &Seen<'_>,
+) -> Result<(), Fault> {
+    match marker.and_then(|marker| marker.owner) {
+        Some((other, node)) if node != seen.node && !take_over => {
+            let told = format!("the directory belongs to store {other} of node {node}");
+            let fault = Fault::new(Reason::TakenOver, told)
+                .fact("storeUuid", other.to_string())
+                .fact("nodeId", node.to_string());
+            Err(placed(fault, seen.mount))
+        }
+        Some((other, node)) if node == seen.node && other != store && known.contains(&other) => {
+            let told = format!("the directory belongs to store {other} of this daemon");
+            let fault = Fault::new(Reason::WrongStore, told).fact("storeUuid", other.to_string());
+            Err(placed(fault, seen.mount))
+        }
+        // None after `init`; otherwise a store that was removed, or whose ledger was lost.
+        _ => Ok(()),
+    }
+}
+
+fn read(seen: &MarkerSeen) -> Result<Option<Marker>, Fault> {
+    let unreadable = |why: &str| {
+        let told = format!(".imagestore-agent/identity.json cannot be read: {why}");
+        Fault::new(Reason::MarkerUnreadable, told)
+    };
+    match seen {
+        MarkerSeen::Nothing => Ok(None),
+        MarkerSeen::Text(text) => Marker::parse(text).map(Some).map_err(|why| unreadable(&why)),
+        MarkerSeen::Unreadable(why) => Err(unreadable(why)),
+    }
+}
+
+/// The disk that held the store when it was last good is not where it was.
+pub(super) fn not_mounted(place: &FsPlace, now: &MountSeen) -> Fault {
+    let told = format!(
+        "the directory was on {} ({}) mounted at {}; now it lies on {}",
+        place.device, place.fs_type, place.mount_point, now.mount_point
+    );
+    placed(Fault::new(Reason::NotMounted, told), now)
+        .fact("expectedMountPoint", place.mount_point.as_str())
+        .fact("expectedFsType", place.fs_type.as_str())
+}
+
+fn placed(fault: Fault, mount: &MountSeen) -> Fault {
+    fault
+        .fact("mountPoint", mount.mount_point.as_str())
+        .fact("fsType", mount.fs_type.as_str())
+        .fact("device", mount.device.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+
+    const ME: NodeId = NodeId::from_u128(1);
+    const OTHER: NodeId = NodeId::from_u128(2);
+    const STORE: StoreUuid = StoreUuid::from_u128(10);
+    const REMOVED: StoreUuid = StoreUuid::from_u128(11);
+    const SERVED: StoreUuid = StoreUuid::from_u128(12);
+    const MARKER: MarkerId = MarkerId::from_u128(20);
+
+    fn mount(mount_point: &str, on_root_disk: bool) -> MountSeen {
+        MountSeen {
+            mount_point: mount_point.to_owned(),
+            fs_type: "xfs".to_owned(),
+            device: "8:1".to_owned(),
+            on_root_disk,
+            mount_read_only: false,
+            superblock_read_only: false,
+        }
+    }
+
+    fn text(owner: Option<(StoreUuid, NodeId)>) -> MarkerSeen {
+        MarkerSeen::Text(Marker { id: MARKER, owner }.text(Timestamp(0)))
+    }
+
+    fn bad() -> MarkerSeen {
+        MarkerSeen::Unreadable("it is a symbolic link".to_owned())
+    }
+
+    fn outcome(result: Result<Option<MarkerId>, Fault>) -> Result<Option<MarkerId>, Reason> {
+        result.map_err(|fault| fault.reason())
+    }
+
+    fn serve(
+        marker: &MarkerSeen,
+        mount: &MountSeen,
+        registry: bool,
+    ) -> Result<Option<MarkerId>, Reason> {
+        let place = FsPlace {
+            mount_point: "/srv".to_owned(),
+            fs_type: "xfs".to_owned(),
+            device: "7:7".to_owned(),
+            on_root_disk: false,
+        };
+        let purpose =
+            Purpose::Serve { store: STORE, marker: MARKER, place, had_registry: true, write: true };
+        let seen = Seen { node: ME, allow_root_disk: true, mount, marker, registry };
+        outcome(judge(&purpose, &seen))
+    }
+
+    #[test]
+    fn a_served_directory_is_what_it_was() {
+        let (srv, root, other) = (mount("/srv", false), mount("/", true), mount("/mnt", false));
+        let mine = text(Some((STORE, ME)));
+        for (marker, mount, registry, expected) in [
+            // The device number differs from the last good one: fine while the marker stays.
+            (&mine, &srv, true, Ok(Some(MARKER))),
+            (&mine, &other, true, Ok(Some(MARKER))),
+            (&mine, &srv, false, Err(Reason::RegistryMissing)),
+            (&mine, &root, true, Err(Reason::NotMounted)),
+            (&MarkerSeen::Nothing, &root, true, Err(Reason::NotMounted)),
+            (&MarkerSeen::Nothing, &other, true, Err(Reason::NotMounted)),
+            (&MarkerSeen::Nothing, &srv, true, Err(Reason::MarkerMissing)),
+            (&bad(), &srv, true, Err(Reason::MarkerUnreadable)),
+            (&text(Some((STORE, OTHER))), &srv, true, Err(Reason::TakenOver)),
+            (&text(Some((SERVED, ME))), &srv, true, Err(Reason::WrongStore)),
+            (&text(None), &srv, true, Err(Reason::WrongStore)),
+        ] {
+            assert_eq!(serve(marker, mount, registry), expected, "{marker:?} {mount:?}");
+        }
+    }
+
+    fn add(marker: &MarkerSeen, take_over: bool) -> Result<Option<MarkerId>, Reason> {
+        let purpose = Purpose::Add { store: STORE, known: [SERVED].into(), take_over };
+        let mount = mount("/srv", false);
+        let seen =
+            Seen { node: ME, allow_root_disk: false, mount: &mount, marker, registry: false };
+        outcome(judge(&purpose, &seen))
+    }
+
+    #[test]
+    fn an_add_adopts_what_nobody_serves() {
+        for (marker, take_over, expected) in [
+            (MarkerSeen::Nothing, false, Ok(None)),
+            (text(None), false, Ok(Some(MARKER))),
+            (text(Some((REMOVED, ME))), false, Ok(Some(MARKER))),
+            (text(Some((STORE, ME))), false, Ok(Some(MARKER))),
+            (text(Some((SERVED, ME))), false, Err(Reason::WrongStore)),
+            (text(Some((SERVED, ME))), true, Err(Reason::WrongStore)),
+            (text(Some((REMOVED, OTHER))), false, Err(Reason::TakenOver)),
+            (text(Some((REMOVED, OTHER))), true, Ok(Some(MARKER))),
+            (bad(), true, Err(Reason::MarkerUnreadable)),
+        ] {
+            assert_eq!(add(&marker, take_over), expected, "{marker:?} {take_over}");
+        }
+    }
+
+    #[test]
+    fn the_root_disk_must_be_meant() {
+        let mount = mount("/", true);
+        for (allow_root_disk, expected) in [(false, Err(Reason::OnRootDisk)), (true, Ok(None))] {
+            for purpose in [
+                Purpose::Init,
+                Purpose::Add { store: STORE, known: BTreeSet::new(), take_over: true },
+            ] {
+                let marker = &MarkerSeen::Nothing;
+                let seen =
+                    Seen { node: ME, allow_root_disk, mount: &mount, marker, registry: true };
+                assert_eq!(outcome(judge(&purpose, &seen)), expected);
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! `.imagestore-agent/identity.json`: whose directory this is.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{MarkerId, NodeId, StoreUuid, Timestamp};
+
+/// The folder of the daemon's own files in an image directory.
+pub(super) const FOLDER: &str = ".imagestore-agent";
+/// The marker in it.
+pub(super) const FILE: &str = "identity.json";
+/// Longest marker, in bytes; ours have about 200.
+pub(super) const MOST_BYTES: u64 = 4096;
+
+const VERSION: u32 = 1;
+
+/// A marker that could be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Marker {
+    pub(super) id: MarkerId,
+    /// Who serves it; none after `init`.
+    pub(super) owner: Option<(StoreUuid, NodeId)>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Form {
+    version: u32,
+    id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    store_uuid: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    node_id: Option<String>,
+    created: String,
+}
+
+impl Marker {
+    /// Reads a marker.
+    ///
+    /// # Errors
+    /// Why it is none; a text for people.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let versioned: Versioned = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        if versioned.version != VERSION {
+            return Err(format!(
+                "version {}, this program knows version {VERSION}",
+                versioned.version
+            ));
+        }
+        let form: Form = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let id = form.id.parse().map_err(|error| format!("id: {error}"))?;
+        let store = form.store_uuid.map(|text| text.parse::<StoreUuid>()).transpose();
+        let node = form.node_id.map(|text| text.parse::<NodeId>()).transpose();
+        let owner = match (store, node) {
+            (Ok(Some(store)), Ok(Some(node))) => Some((store, node)),
+            (Ok(None), Ok(None)) => None,
+            (Err(error), _) => return Err(format!("storeUuid: {error}")),
+            (_, Err(error)) => return Err(format!("nodeId: {error}")),
+            _ => return Err("storeUuid and nodeId belong together".to_owned()),
+        };
+        Ok(Self { id, owner })
+    }
+
+    /// The text of the marker file.
+    pub(super) fn text(&self, created: Timestamp) -> String {
+        let form = Form {
+            version: VERSION,
+            id: self.id.to_string(),
+            store_uuid: self.owner.map(|(store, _)| store.to_string()),
+            node_id: self.owner.map(|(_, node)| node.to_string()),
+            created: created.to_string(),
+        };
+        // A struct of strings and numbers has no way to fail.
+        let mut text = serde_json::to_string(&form).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+}
+
+/// The file a probe writes: each node its own, on a directory that two of them see.
+pub(super) fn probe_file(node: NodeId) -> String {
+    format!("probe.{node}")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn marker(owner: bool) -> Marker {
+        let owner = owner.then(|| (StoreUuid::from_u128(2), NodeId::from_u128(3)));
+        Marker { id: MarkerId::from_u128(1), owner }
+    }
+
+    #[test]
+    fn a_marker_is_the_documented_json() {
+        let text = marker(true).text(Timestamp(1_482_426_606_000));
+        assert_eq!(
+            text,
+            "{\"version\":1,\"id\":\"00000000000000000000000000000001\",\
+             \"storeUuid\":\"00000000000000000000000000000002\",\
+             \"nodeId\":\"00000000000000000000000000000003\",\
+             \"created\":\"2016-12-22T17:10:06.000Z\"}\n"
+        );
+        for owned in [true, false] {
+            let text = marker(owned).text(Timestamp(0));
+            assert_eq!(Marker::parse(&text), Ok(marker(owned)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_marker_is_refused_with_a_reason() {
+        let whole = marker(true).text(Timestamp(0));
+        for (bad, told) in [
+            (String::new(), "EOF"),
+            ("[]".to_owned(), "invalid length"),
+            (whole.replace("\"version\":1", "\"version\":2"), "version 2"),
+            (whole.replace("\"version\":1", "\"version\":1,\"more\":1"), "more"),
+            (whole.replacen("00000000000000000000000000000001", "XYZ", 1), "id"),
+            (whole.replace("\"nodeId\":\"00000000000000000000000000000003\",", ""), "together"),
+        ] {
+            let why = Marker::parse(&bad).unwrap_err();
+            assert!(why.contains(told), "{bad}: {why}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_changed_byte_never_makes_another_valid_marker_of_another_shape(
+            at in 0_usize..200, byte in any::<u8>(),
+        ) {
+            let mut bytes = marker(true).text(Timestamp(0)).into_bytes();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            if let Ok(text) = std::str::from_utf8(&bytes) && let Ok(read) = Marker::parse(text) {
+                prop_assert!(read.owner.is_some());
+            }
+        }
+    }
+}

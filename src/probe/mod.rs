@@ -1,0 +1,29 @@
+//! Floor 3. Capacity and health of an image directory, through a worker process.
+//!
+//! Promises: the directory is opened once a probe, and everything is read and written through that
+//! handle; nothing is written before its identity is known to be right; a disk that hangs holds a
+//! worker process and nothing else, and at most one for each store.
+//! Never: blocks the daemon, opens a path under an image directory in the daemon itself, follows a
+//! symbolic link or opens a FIFO below it, creates anything that is not its own marker folder.
+//!
+//! The worker carries out [`order::Order`]s on one handle and decides nothing; the daemon judges what
+//! it reports (`identity`, `trouble`) and gives the next order, or closes its stdin, which ends it.
+
+mod dialogue;
+mod identity;
+mod look;
+mod marker;
+mod mountinfo;
+mod order;
+mod prober;
+mod sample;
+mod slot;
+mod trouble;
+mod values;
+mod worker;
+
+pub use identity::Purpose;
+pub use prober::Prober;
+pub use slot::Slot;
+pub use values::{Claim, Examined, Owner, ProbeOptions, WriteProbe};
+pub use worker::worker_main;

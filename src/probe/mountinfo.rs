@@ -1,0 +1,138 @@
+//! `/proc/self/mountinfo`, as `proc_pid_mountinfo(5)` has it.
+
+#![expect(clippy::disallowed_methods, reason = "reads /proc, which never hangs on a mount")]
+
+/// All mounts this process sees now; none when `/proc` cannot be read.
+pub(super) fn read() -> Vec<Mount> {
+    std::fs::read_to_string("/proc/self/mountinfo").map(|text| parse(&text)).unwrap_or_default()
+}
+
+/// One mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mount {
+    pub(super) id: u64,
+    /// `major:minor`. On btrfs it differs from what `stat` says; this one is what `/proc` shows everywhere.
+    pub(super) device: String,
+    pub(super) mount_point: String,
+    pub(super) options: String,
+    pub(super) fs_type: String,
+    pub(super) super_options: String,
+}
+
+impl Mount {
+    pub(super) fn is_read_only(&self) -> bool {
+        has_option(&self.options, "ro")
+    }
+
+    pub(super) fn superblock_is_read_only(&self) -> bool {
+        has_option(&self.super_options, "ro") || has_option(&self.super_options, "emergency_ro")
+    }
+}
+
+fn has_option(options: &str, wanted: &str) -> bool {
+    options.split(',').any(|option| option == wanted)
+}
+
+/// All mounts; a line that cannot be read is left out.
+pub(super) fn parse(text: &str) -> Vec<Mount> {
+    text.lines().filter_map(line).collect()
+}
+
+/// The mount on `/`: the last one, which covers the others.
+pub(super) fn root(mounts: &[Mount]) -> Option<&Mount> {
+    mounts.iter().rev().find(|mount| mount.mount_point == "/")
+}
+
+fn line(text: &str) -> Option<Mount> {
+    // 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
+    let (left, right) = text.split_once(" - ")?;
+    let mut left = left.split(' ');
+    let id = left.next()?.parse().ok()?;
+    let _parent = left.next()?;
+    let device = left.next()?.to_owned();
+    let _root = left.next()?;
+    let mount_point = unescape(left.next()?);
+    let options = left.next()?.to_owned();
+    let mut right = right.split(' ');
+    let fs_type = right.next()?.to_owned();
+    let _source = right.next()?;
+    let super_options = right.next().unwrap_or_default().to_owned();
+    Some(Mount { id, device, mount_point, options, fs_type, super_options })
+}
+
+/// Space, tab, newline and backslash stand as `\` and three octal digits.
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        if byte == b'\\'
+            && let Some((digits, behind)) = after.split_first_chunk::<3>()
+            && let Some(code) = octal(*digits)
+        {
+            bytes.push(code);
+            rest = behind;
+        } else {
+            bytes.push(byte);
+            rest = after;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn octal(digits: [u8; 3]) -> Option<u8> {
+    digits.iter().try_fold(0_u8, |code, digit| match digit {
+        b'0'..=b'7' => code.checked_mul(8)?.checked_add(digit - b'0'),
+        _ => None,
+    })
+}
+
+/// The mount of an open descriptor, from its `/proc/self/fdinfo` entry.
+pub(super) fn mount_id(fdinfo: &str) -> Option<u64> {
+    fdinfo.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TEXT: &str = r"22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+36 22 98:0 /mnt1 /srv/my\040images\134x rw,noatime master:1 propagate_from:2 - xfs /dev/sdb rw,errors=continue
+37 22 0:44 / /ro ro,nosuid - overlay overlay rw,lowerdir=/a
+38 22 0:45 / /dying rw - ext4 /dev/sdc rw,emergency_ro
+nonsense
+";
+
+    #[test]
+    fn fields_and_escapes_are_read() {
+        let mounts = parse(TEXT);
+        assert_eq!(mounts.len(), 4);
+        assert_eq!(mounts[1].mount_point, r"/srv/my images\x");
+        assert_eq!((mounts[1].id, mounts[1].device.as_str()), (36, "98:0"));
+        assert_eq!((mounts[1].fs_type.as_str(), mounts[1].is_read_only()), ("xfs", false));
+        assert!(mounts[2].is_read_only() && !mounts[2].superblock_is_read_only());
+        assert!(!mounts[3].is_read_only() && mounts[3].superblock_is_read_only());
+        assert_eq!(root(&mounts).unwrap().id, 22);
+    }
+
+    #[test]
+    fn the_last_mount_on_the_root_counts() {
+        let text = "1 0 0:1 / / rw - rootfs none rw\n2 1 8:1 / / rw - ext4 /dev/sda1 rw\n";
+        assert_eq!(root(&parse(text)).unwrap().id, 2);
+    }
+
+    #[test]
+    fn a_descriptor_tells_its_mount() {
+        assert_eq!(mount_id("pos:\t0\nflags:\t0200000\nmnt_id:\t36\nino:\t2\n"), Some(36));
+        assert_eq!(mount_id("pos:\t0\n"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "[ -~\\\\0-9\n]{0,200}") {
+            parse(&text);
+            unescape(&text);
+        }
+    }
+}

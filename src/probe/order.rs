@@ -1,0 +1,140 @@
+//! What daemon and worker say to each other: one JSON object a line. Both ends are the same program,
+//! so that the shapes need no versions.
+
+use serde::{Deserialize, Serialize};
+
+/// What the worker is told. `Open` comes first; the others use the handle it opened.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Order {
+    /// Open the directory, refuse what lies outside the roots, and look around.
+    Open { dir: String, roots: Vec<String> },
+    /// Create, write, sync and unlink the probe file; make the folder first where allowed.
+    Write { probe: String, make_folder: bool },
+    /// Put this text into the marker, by way of the probe file.
+    Mark { probe: String, text: String, make_folder: bool },
+    /// Take the folder away again if nothing but the probe file is in it.
+    Release { probe: String },
+    /// Make folders of the image directory where they are absent, and give them to this owner.
+    Prepare { folders: Vec<String>, owner: Option<(u32, u32)> },
+}
+
+/// What the worker answers: any number of `At`, then one of the others.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Report {
+    /// It is about to do this: the evidence when nothing more is heard.
+    At(Step),
+    /// The answer to `Open`.
+    Observed(Box<Observed>),
+    /// The answer to `Write`: how long it took.
+    Written { micros: u64, made_folder: bool },
+    /// The answer to the other orders.
+    Done,
+    /// The order was not carried out.
+    Failed(Failed),
+}
+
+/// What may hang or fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Step {
+    Start,
+    Open,
+    Resolve,
+    Statfs,
+    Marker,
+    Contents,
+    Folder,
+    Create,
+    Write,
+    Sync,
+    Rename,
+    Unlink,
+    Chown,
+}
+
+impl Step {
+    /// The word in the evidence: the system call where there is one.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Open => "open",
+            Self::Resolve => "readlink",
+            Self::Statfs => "fstatvfs",
+            Self::Marker => "read the marker",
+            Self::Contents => "look for registry",
+            Self::Folder => "mkdir",
+            Self::Create => "create",
+            Self::Write => "write",
+            Self::Sync => "fdatasync",
+            Self::Rename => "rename",
+            Self::Unlink => "unlink",
+            Self::Chown => "chown",
+        }
+    }
+}
+
+/// What was seen through the handle.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Observed {
+    /// Where the handle leads, by `/proc/self/fd`.
+    pub(super) target: String,
+    pub(super) mount: MountSeen,
+    pub(super) statfs: Statfs,
+    /// Whether the marker's folder is there.
+    pub(super) folder: bool,
+    pub(super) marker: MarkerSeen,
+    /// Whether `registry` or `export` is there.
+    pub(super) registry: bool,
+}
+
+/// The mount that holds the directory; from `/proc/self/mountinfo`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct MountSeen {
+    pub(super) mount_point: String,
+    pub(super) fs_type: String,
+    pub(super) device: String,
+    pub(super) on_root_disk: bool,
+    /// Mount and superblock options say `ro`.
+    pub(super) mount_read_only: bool,
+    pub(super) superblock_read_only: bool,
+}
+
+/// The raw figures of one `fstatvfs(3)`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Statfs {
+    pub(super) fragment_size: u64,
+    pub(super) blocks: u64,
+    pub(super) blocks_available: u64,
+    pub(super) files: u64,
+    pub(super) files_available: u64,
+}
+
+/// What lies at the marker's place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum MarkerSeen {
+    Nothing,
+    Text(String),
+    /// Something that is no marker: why.
+    Unreadable(String),
+}
+
+/// Why an order was not carried out.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Failed {
+    pub(super) step: Step,
+    pub(super) path: String,
+    pub(super) why: Why,
+    /// Owner, group and permission bits of the directory, where access was denied.
+    pub(super) access: Option<(u32, u32, u32)>,
+}
+
+/// The system's refusal, or ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Why {
+    Errno(i32),
+    OutsideRoots {
+        target: String,
+    },
+    /// The folder is not there and was not to be made, or is no folder.
+    NoFolder,
+    Unexpected(String),
+}

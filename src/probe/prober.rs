@@ -1,0 +1,297 @@
+//! The probe as the daemon calls it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::dialogue::{Dialogue, Program, Silence};
+use super::identity::{Purpose, Seen, judge, not_mounted};
+use super::marker::{FOLDER, Marker, probe_file};
+use super::order::{MountSeen, Observed, Order, Report};
+use super::slot::Slot;
+use super::values::{Claim, Examined, Owner, ProbeOptions, WriteProbe};
+use super::{mountinfo, sample, trouble};
+use crate::model::{Fault, FsPlace, ImageDir, MarkerId, Reason, Timestamp};
+
+/// Looks at image directories. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Prober {
+    options: Arc<ProbeOptions>,
+    program: Arc<Program>,
+}
+
+impl Prober {
+    /// A prober whose workers are this program.
+    pub fn new(options: ProbeOptions) -> Self {
+        Self { options: Arc::new(options), program: Arc::default() }
+    }
+
+    /// Takes another program as worker, which behaves as [`worker_main`](super::worker_main) does.
+    #[must_use]
+    pub fn with_program(mut self, path: PathBuf, args: Vec<String>) -> Self {
+        self.program = Arc::new(Program { path, args });
+        self
+    }
+
+    /// Examines an image directory: identity, capacity, and where the purpose asks for it a write.
+    /// Ends at most a quarter of a second after `deadline`, whatever the disk does.
+    ///
+    /// # Errors
+    /// The fault that was found first, in the order of the words in `contract` section 5: path, then
+    /// identity, then figures, then the write. `probe_timeout` at the deadline, `probe_stuck` while an
+    /// earlier worker of the slot cannot be killed.
+    ///
+    /// # Cancel safety
+    /// The worker is killed; the slot remembers it until it is gone.
+    pub async fn examine(
+        &self,
+        slot: &mut Slot,
+        dir: &ImageDir,
+        purpose: &Purpose,
+        deadline: Instant,
+    ) -> Result<Examined, Fault> {
+        let mut dialogue = Dialogue::begin(slot, &self.program, dir, deadline).await?;
+        match self.look(&mut dialogue, dir, purpose).await {
+            Ok(examined) => {
+                dialogue.finish().await;
+                Ok(examined)
+            }
+            Err(fault) => Err(dialogue.give_up(fault).await),
+        }
+    }
+
+    /// Makes a directory this store's, after [`Prober::examine`] found it free: writes the marker, by
+    /// way of the probe file, and syncs it and its name.
+    ///
+    /// # Errors
+    /// The fault that kept the marker from being written, or that was found on a last look before.
+    ///
+    /// # Cancel safety
+    /// The marker may or may not have been written; it is never half.
+    pub async fn claim(
+        &self,
+        slot: &mut Slot,
+        dir: &ImageDir,
+        purpose: &Purpose,
+        claim: Claim,
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        let owner = Some((claim.store, self.options.node_id));
+        let text = Marker { id: claim.marker, owner }.text(claim.created);
+        let probe = probe_file(self.options.node_id);
+        let order = Order::Mark { probe, text, make_folder: true };
+        self.change(slot, dir, purpose, &[order], deadline).await
+    }
+
+    /// Takes away what an add that failed has made: an empty marker folder, nothing else.
+    ///
+    /// # Errors
+    /// The fault that kept it there.
+    ///
+    /// # Cancel safety
+    /// The folder may or may not be gone.
+    pub async fn release(
+        &self,
+        slot: &mut Slot,
+        dir: &ImageDir,
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        let mut dialogue = Dialogue::begin(slot, &self.program, dir, deadline).await?;
+        let opened = self.open(&mut dialogue, dir).await.map(drop);
+        let order = Order::Release { probe: probe_file(self.options.node_id) };
+        let done = match opened {
+            Ok(()) => dialogue.ask(&order).await.map(drop).map_err(|s| silence(s, None)),
+            Err(fault) => Err(fault),
+        };
+        match done {
+            Ok(()) => {
+                dialogue.finish().await;
+                Ok(())
+            }
+            Err(fault) => Err(dialogue.give_up(fault).await),
+        }
+    }
+
+    /// Marks a directory by hand: the folder, a marker that names no store where there is none, and
+    /// `registry` and `export` where absent, mode 0750, given to `owner`. Then looks at it as an add
+    /// would.
+    ///
+    /// # Errors
+    /// As [`Prober::examine`].
+    ///
+    /// # Cancel safety
+    /// What has been made stays; repeating it is safe.
+    pub async fn init(
+        &self,
+        slot: &mut Slot,
+        dir: &ImageDir,
+        marker: MarkerId,
+        created: Timestamp,
+        owner: Option<Owner>,
+        deadline: Instant,
+    ) -> Result<Examined, Fault> {
+        let examined = self.examine(slot, dir, &Purpose::Init, deadline).await?;
+        let mut orders = Vec::new();
+        if examined.marker.is_none() {
+            let text = Marker { id: marker, owner: None }.text(created);
+            let probe = probe_file(self.options.node_id);
+            orders.push(Order::Mark { probe, text, make_folder: true });
+        }
+        let folders = [FOLDER, "registry", "export"].map(str::to_owned).to_vec();
+        let owner = owner.map(|owner| (owner.uid, owner.gid));
+        orders.push(Order::Prepare { folders, owner });
+        self.change(slot, dir, &Purpose::Init, &orders, deadline).await?;
+        let again = self.examine(slot, dir, &Purpose::Init, deadline).await?;
+        Ok(Examined { made_folder: examined.made_folder, ..again })
+    }
+
+    /// Carries out orders on a directory that is judged once more on the same handle.
+    async fn change(
+        &self,
+        slot: &mut Slot,
+        dir: &ImageDir,
+        purpose: &Purpose,
+        orders: &[Order],
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        let mut dialogue = Dialogue::begin(slot, &self.program, dir, deadline).await?;
+        let changed = async {
+            let observed = self.open(&mut dialogue, dir).await?;
+            judge(purpose, &self.seen(&observed))?;
+            for order in orders {
+                dialogue.ask(order).await.map_err(|s| silence(s, Some(&observed.mount)))?;
+            }
+            Ok(())
+        };
+        match changed.await {
+            Ok(()) => {
+                dialogue.finish().await;
+                Ok(())
+            }
+            Err(fault) => Err(dialogue.give_up(fault).await),
+        }
+    }
+
+    async fn look(
+        &self,
+        dialogue: &mut Dialogue<'_>,
+        dir: &ImageDir,
+        purpose: &Purpose,
+    ) -> Result<Examined, Fault> {
+        let observed = match self.open(dialogue, dir).await {
+            Ok(observed) => observed,
+            Err(fault) => return Err(missing_mount(fault, purpose)),
+        };
+        let marker = judge(purpose, &self.seen(&observed))?;
+        let (capacity, inodes) = sample::capacity(&observed.statfs)?;
+        let (write, made_folder) = match self.write(purpose, &observed) {
+            Some(order) => write(dialogue, &order, &observed.mount, purpose).await?,
+            None => (None, false),
+        };
+        Ok(Examined {
+            capacity,
+            inodes,
+            place: FsPlace {
+                mount_point: observed.mount.mount_point,
+                fs_type: observed.mount.fs_type,
+                device: observed.mount.device,
+                on_root_disk: observed.mount.on_root_disk,
+            },
+            marker,
+            has_registry: observed.registry,
+            made_folder,
+            write,
+            elapsed: dialogue.elapsed(),
+        })
+    }
+
+    async fn open(
+        &self,
+        dialogue: &mut Dialogue<'_>,
+        dir: &ImageDir,
+    ) -> Result<Box<Observed>, Fault> {
+        let roots = self.options.allowed_roots.clone();
+        let order = Order::Open { dir: dir.as_str().to_owned(), roots };
+        match dialogue.ask(&order).await {
+            Ok(Report::Observed(observed)) => Ok(observed),
+            Ok(_) => Err(Fault::new(Reason::IoError, "the worker process answered something else")),
+            Err(why) => Err(silence(why, None)),
+        }
+    }
+
+    fn seen<'a>(&self, observed: &'a Observed) -> Seen<'a> {
+        Seen {
+            node: self.options.node_id,
+            allow_root_disk: self.options.allow_root_disk,
+            mount: &observed.mount,
+            marker: &observed.marker,
+            registry: observed.registry,
+        }
+    }
+
+    /// The write probe this purpose asks for. A directory that is to be marked is always written to:
+    /// whoever cannot write there cannot mark it.
+    fn write(&self, purpose: &Purpose, observed: &Observed) -> Option<Order> {
+        let make_folder = match purpose {
+            Purpose::Serve { write, .. } if !*write || !self.options.write_probe => return None,
+            Purpose::Serve { .. } => false,
+            Purpose::Add { .. } | Purpose::Init => !observed.folder,
+        };
+        Some(Order::Write { probe: probe_file(self.options.node_id), make_folder })
+    }
+}
+
+async fn write(
+    dialogue: &mut Dialogue<'_>,
+    order: &Order,
+    mount: &MountSeen,
+    purpose: &Purpose,
+) -> Result<(Option<WriteProbe>, bool), Fault> {
+    match dialogue.ask(order).await {
+        Ok(Report::Written { micros, made_folder }) => {
+            Ok((Some(WriteProbe::Written(Duration::from_micros(micros))), made_folder))
+        }
+        Ok(_) => Err(Fault::new(Reason::IoError, "the worker process answered something else")),
+        Err(Silence::Failed(failed))
+            if trouble::is_full(&failed) && matches!(purpose, Purpose::Serve { .. }) =>
+        {
+            Ok((Some(WriteProbe::Full), false))
+        }
+        Err(why) => Err(silence(why, Some(mount))),
+    }
+}
+
+fn silence(silence: Silence, mount: Option<&MountSeen>) -> Fault {
+    match silence {
+        Silence::Failed(failed) => trouble::fault(&failed, mount),
+        Silence::Over(fault) => fault,
+    }
+}
+
+/// A directory that is not there because the disk that holds it is not: says so.
+fn missing_mount(fault: Fault, purpose: &Purpose) -> Fault {
+    let Purpose::Serve { place, .. } = purpose else { return fault };
+    if fault.reason() != Reason::DirectoryMissing || place.on_root_disk {
+        return fault;
+    }
+    let mounts = mountinfo::read();
+    if mounts.iter().any(|mount| mount.mount_point == place.mount_point) {
+        return fault;
+    }
+    match mountinfo::root(&mounts) {
+        Some(root) => not_mounted(
+            place,
+            &MountSeen {
+                mount_point: root.mount_point.clone(),
+                fs_type: root.fs_type.clone(),
+                device: root.device.clone(),
+                on_root_disk: true,
+                mount_read_only: root.is_read_only(),
+                superblock_read_only: root.superblock_is_read_only(),
+            },
+        ),
+        None => fault,
+    }
+}

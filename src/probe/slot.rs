@@ -1,0 +1,151 @@
+//! One worker place a store: who holds it, also when that one will not die.
+#![expect(clippy::disallowed_methods, reason = "reads /proc, which never hangs on a mount")]
+
+use std::time::Duration;
+
+use nix::unistd::Pid;
+use tokio::process::Child;
+use tokio::time::timeout;
+
+/// How long a killed worker may take to be gone. One that sleeps in the kernel takes for ever.
+const DEATH: Duration = Duration::from_millis(250);
+
+/// The one worker place of a store.
+#[derive(Debug, Default)]
+pub struct Slot {
+    worker: Option<Worker>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    pid: i32,
+    start_time: u64,
+    /// None for one that an earlier run of the daemon left behind.
+    child: Option<Child>,
+    stuck: bool,
+}
+
+impl Slot {
+    /// A free place.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A place that a worker of an earlier run may still hold; see [`Slot::stuck`].
+    pub fn with_stuck(pid: i32, start_time: u64) -> Self {
+        Self { worker: Some(Worker { pid, start_time, child: None, stuck: true }) }
+    }
+
+    /// The worker that could not be killed: process id, and start time in clock ticks since boot
+    /// (field 22 of `/proc/PID/stat`, `proc_pid_stat(5)`).
+    pub fn stuck(&self) -> Option<(i32, u64)> {
+        let worker = self.worker.as_ref().filter(|worker| worker.stuck)?;
+        Some((worker.pid, worker.start_time))
+    }
+
+    /// Frees the place if its holder is gone, killing one that a cancelled probe left.
+    ///
+    /// # Errors
+    /// The process id of a worker that holds on.
+    ///
+    /// # Cancel safety
+    /// The holder stays known.
+    pub(super) async fn free(&mut self) -> Result<(), i32> {
+        let Some(worker) = &mut self.worker else { return Ok(()) };
+        if worker.is_gone().await {
+            self.worker = None;
+            return Ok(());
+        }
+        worker.stuck = true;
+        Err(worker.pid)
+    }
+
+    /// Takes the place for a child that has just been spawned.
+    pub(super) fn take(&mut self, child: Child) -> Holding<'_> {
+        let pid = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(0);
+        let start_time = start_time(pid).unwrap_or(0);
+        self.worker = Some(Worker { pid, start_time, child: Some(child), stuck: false });
+        Holding { slot: self }
+    }
+}
+
+/// A worker at work. Dropped, it is told to die, and the slot remembers it until it has.
+pub(super) struct Holding<'a> {
+    slot: &'a mut Slot,
+}
+
+impl Holding<'_> {
+    pub(super) fn child(&mut self) -> Option<&mut Child> {
+        self.slot.worker.as_mut()?.child.as_mut()
+    }
+
+    /// Ends the worker; whether it is gone.
+    pub(super) async fn end(self) -> Result<(), i32> {
+        self.slot.free().await
+    }
+}
+
+impl Drop for Holding<'_> {
+    fn drop(&mut self) {
+        if let Some(child) = self.child() {
+            // It may be gone already, or not care.
+            let _ = child.start_kill();
+        }
+    }
+}
+
+impl Worker {
+    async fn is_gone(&mut self) -> bool {
+        match &mut self.child {
+            Some(child) => {
+                if matches!(child.try_wait(), Ok(Some(_))) {
+                    return true;
+                }
+                let _ = child.start_kill();
+                // Once known to be stuck, one look is enough: every period comes by here.
+                let patience = if self.stuck { Duration::ZERO } else { DEATH };
+                matches!(timeout(patience, child.wait()).await, Ok(Ok(_)))
+            }
+            // The same number with another start is another process.
+            None => start_time(self.pid) != Some(self.start_time),
+        }
+    }
+}
+
+/// When a process started; none when it is gone or only waits to be reaped.
+fn start_time(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", Pid::from_raw(pid))).ok()?;
+    // The name in the second field may hold anything, parentheses too.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split(' ');
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_its_start() {
+        let me = i32::try_from(std::process::id()).unwrap();
+        let started = start_time(me).unwrap();
+        assert!(started > 0);
+        assert_eq!(start_time(me), Some(started));
+        assert_eq!(start_time(i32::MAX), None);
+    }
+
+    #[tokio::test]
+    async fn a_worker_of_an_earlier_run_holds_the_place_while_it_lives() {
+        let me = i32::try_from(std::process::id()).unwrap();
+        let mut held = Slot::with_stuck(me, start_time(me).unwrap());
+        assert_eq!(held.free().await, Err(me));
+        assert!(held.stuck().is_some());
+        let mut reused = Slot::with_stuck(me, 1);
+        assert_eq!(reused.free().await, Ok(()));
+        assert_eq!(reused.stuck(), None);
+    }
+}

@@ -1,0 +1,149 @@
+//! From what the system refused to the reason, its evidence and its remedy.
+
+use nix::errno::Errno;
+
+use super::order::{Failed, MountSeen, Step, Why};
+use crate::model::{Fault, Reason};
+
+/// The fault of an order that was not carried out. `mount` is what is known of the place, once it has
+/// been looked at.
+pub(super) fn fault(failed: &Failed, mount: Option<&MountSeen>) -> Fault {
+    let path = failed.path.as_str();
+    let fault = match &failed.why {
+        Why::OutsideRoots { target } => {
+            let told = format!("{path} leads to {target}, outside the allowed roots");
+            Fault::new(Reason::OutsideAllowedRoots, told).fact("target", target.as_str())
+        }
+        Why::NoFolder => {
+            let told = format!("{path} is gone or is not a directory any more");
+            Fault::new(Reason::MarkerMissing, told)
+        }
+        Why::Unexpected(what) => Fault::new(Reason::IoError, format!("{path}: {what}")),
+        Why::Errno(errno) => refused(failed, Errno::from_raw(*errno), mount),
+    };
+    fault.fact("path", path).fact("step", failed.step.as_str())
+}
+
+/// Whether the disk has no room for the probe: a condition, not a fault, for images must still be read.
+pub(super) fn is_full(failed: &Failed) -> bool {
+    let full = [Errno::ENOSPC as i32, Errno::EDQUOT as i32];
+    matches!(failed.why, Why::Errno(errno) if full.contains(&errno))
+}
+
+fn refused(failed: &Failed, errno: Errno, mount: Option<&MountSeen>) -> Fault {
+    let path = failed.path.as_str();
+    let told = format!("{} {path}: {}", failed.step.as_str(), errno.desc());
+    let reason = match errno {
+        Errno::ENOENT => Reason::DirectoryMissing,
+        Errno::ENOTDIR if failed.step == Step::Open => Reason::NotADirectory,
+        Errno::EACCES | Errno::EPERM => Reason::PermissionDenied,
+        Errno::ESTALE => Reason::StaleHandle,
+        Errno::EROFS => read_only(mount),
+        // A FUSE server that died, a disk that was pulled, a full disk where room is needed: all of
+        // them errors of input and output with their errno as evidence.
+        _ => Reason::IoError,
+    };
+    let fault = Fault::new(reason, told).fact("errno", format!("{errno:?}"));
+    match reason {
+        Reason::PermissionDenied => denied(fault, failed),
+        Reason::NamespaceReadOnly => sandboxed(fault, path, mount),
+        Reason::IoError if is_full(failed) => {
+            fault.remedied("make room on the disk: the marker must be written to add the store")
+        }
+        _ => fault,
+    }
+}
+
+/// EROFS says no more than "not writable": the superblock tells whether the disk or only this view of
+/// it is read-only.
+fn read_only(mount: Option<&MountSeen>) -> Reason {
+    match mount {
+        Some(mount) if !mount.superblock_read_only => Reason::NamespaceReadOnly,
+        _ => Reason::ReadOnly,
+    }
+}
+
+fn sandboxed(fault: Fault, path: &str, mount: Option<&MountSeen>) -> Fault {
+    let place = mount.map_or(path, |mount| mount.mount_point.as_str());
+    fault.fact("mountPoint", place).remedied(format!(
+        "the filesystem is writable, this process's view of it is not: run `systemctl edit \
+         imagestore-agent` and add ReadWritePaths=-{place} under [Service], then restart; in a \
+         container mount the volume with :rw; if it was mounted read-only on purpose, remount it"
+    ))
+}
+
+fn denied(fault: Fault, failed: &Failed) -> Fault {
+    let me = nix::unistd::geteuid();
+    let fault = fault.fact("uid", me.as_raw());
+    let dir = failed.path.split("/.imagestore-agent").next().unwrap_or(&failed.path);
+    let fault = match failed.access {
+        Some((uid, gid, mode)) => {
+            fault.fact("owner", uid).fact("group", gid).fact("mode", format!("{mode:04o}"))
+        }
+        None => fault,
+    };
+    fault.remedied(format!("as root: imagestore-agent init {dir} (the daemon runs as uid {me})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Fact;
+
+    fn mount(superblock_read_only: bool) -> MountSeen {
+        MountSeen {
+            mount_point: "/srv".to_owned(),
+            fs_type: "ext4".to_owned(),
+            device: "8:1".to_owned(),
+            on_root_disk: false,
+            mount_read_only: true,
+            superblock_read_only,
+        }
+    }
+
+    fn of(step: Step, errno: Errno, mount: Option<&MountSeen>) -> Fault {
+        let access = Some((0, 0, 0o755));
+        let path = "/srv/images/.imagestore-agent/probe.1".to_owned();
+        fault(&Failed { step, path, why: Why::Errno(errno as i32), access }, mount)
+    }
+
+    #[test]
+    fn each_errno_has_its_reason() {
+        let (writable, read_only) = (mount(false), mount(true));
+        for (step, errno, mount, reason) in [
+            (Step::Open, Errno::ENOENT, None, Reason::DirectoryMissing),
+            (Step::Open, Errno::ENOTDIR, None, Reason::NotADirectory),
+            (Step::Open, Errno::EACCES, None, Reason::PermissionDenied),
+            (Step::Create, Errno::EPERM, None, Reason::PermissionDenied),
+            (Step::Statfs, Errno::EIO, None, Reason::IoError),
+            (Step::Statfs, Errno::ENOTCONN, None, Reason::IoError),
+            (Step::Statfs, Errno::ESTALE, None, Reason::StaleHandle),
+            (Step::Create, Errno::EROFS, Some(&read_only), Reason::ReadOnly),
+            (Step::Create, Errno::EROFS, Some(&writable), Reason::NamespaceReadOnly),
+            (Step::Folder, Errno::ENOSPC, Some(&writable), Reason::IoError),
+        ] {
+            let fault = of(step, errno, mount);
+            assert_eq!(fault.reason(), reason, "{step:?} {errno}");
+            assert_eq!(fault.facts()["errno"], Fact::Text(format!("{errno:?}")));
+            assert_eq!(fault.facts()["step"], Fact::Text(step.as_str().to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_denied_access_names_owner_mode_and_the_command_that_mends_it() {
+        let fault = of(Step::Create, Errno::EACCES, None);
+        assert_eq!(fault.facts()["mode"], Fact::Text("0755".to_owned()));
+        assert_eq!(fault.facts()["owner"], Fact::Number(0));
+        assert!(
+            fault.remedy().contains("imagestore-agent init /srv/images "),
+            "{}",
+            fault.remedy()
+        );
+    }
+
+    #[test]
+    fn a_sandbox_is_told_with_the_drop_in_that_opens_it() {
+        let fault = of(Step::Create, Errno::EROFS, Some(&mount(false)));
+        assert!(fault.remedy().contains("ReadWritePaths=-/srv"), "{}", fault.remedy());
+    }
+}

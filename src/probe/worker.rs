@@ -1,0 +1,265 @@
+//! The worker process: carries out orders on one handle and reports. It may sleep in the kernel for
+//! ever; nobody waits for it.
+#![expect(clippy::disallowed_methods, reason = "this is the process that may hang")]
+
+use std::io::{self, BufRead as _, Read as _, Write as _};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, fstat, fstatat, mkdirat, umask};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fdatasync, fsync, unlinkat};
+
+use super::marker::{FILE, FOLDER};
+use super::order::{Failed, Order, Report, Step, Why};
+
+/// What a probe writes: one page, so that a disk that lies about small writes is met.
+const PROBE_BYTES: usize = 4096;
+/// Longest order, in bytes; a path of 2048 characters and a few roots.
+const MOST_ORDER: u64 = 256 * 1024;
+
+pub(super) const DIRECTORY: OFlag =
+    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+/// For everything below the directory: no link is followed, no FIFO waited for.
+pub(super) const BELOW: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_NONBLOCK).union(OFlag::O_CLOEXEC);
+
+/// Runs the worker on stdin and stdout until stdin closes.
+pub fn worker_main() -> ExitCode {
+    umask(Mode::from_bits_truncate(0o027));
+    let mut worker = Worker { dir: None, path: String::new() };
+    let mut orders = io::stdin().lock().take(MOST_ORDER);
+    loop {
+        let mut line = String::new();
+        match orders.read_line(&mut line) {
+            Ok(0) | Err(_) => return ExitCode::SUCCESS,
+            Ok(_) => {}
+        }
+        orders.set_limit(MOST_ORDER);
+        let Ok(order) = serde_json::from_str(&line) else { return ExitCode::FAILURE };
+        let report = worker.carry_out(order).unwrap_or_else(Report::Failed);
+        if say(&report).is_err() {
+            return ExitCode::FAILURE;
+        }
+    }
+}
+
+fn say(report: &Report) -> io::Result<()> {
+    let mut line = serde_json::to_vec(report)?;
+    line.push(b'\n');
+    io::stdout().write_all(&line)?;
+    io::stdout().flush()
+}
+
+/// The process's one handle and the path it was opened by.
+pub(super) struct Worker {
+    pub(super) dir: Option<OwnedFd>,
+    pub(super) path: String,
+}
+
+impl Worker {
+    fn carry_out(&mut self, order: Order) -> Result<Report, Failed> {
+        match order {
+            Order::Open { dir, roots } => {
+                self.path = dir;
+                self.observe(&roots).map(|seen| Report::Observed(Box::new(seen)))
+            }
+            Order::Write { probe, make_folder } => self.write(&probe, make_folder),
+            Order::Mark { probe, text, make_folder } => self.mark(&probe, &text, make_folder),
+            Order::Release { probe } => self.release(&probe),
+            Order::Prepare { folders, owner } => self.prepare(&folders, owner),
+        }
+    }
+
+    fn dir(&self) -> Result<&OwnedFd, Failed> {
+        let unasked = Why::Unexpected("the directory has not been opened".to_owned());
+        self.dir.as_ref().ok_or_else(|| self.failed(Step::Open, "", unasked))
+    }
+
+    pub(super) fn is_there(&self, dir: &OwnedFd, name: &str) -> Result<bool, Failed> {
+        match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(errno) => Err(self.errno(Step::Contents, name, errno)),
+        }
+    }
+
+    /// The folder, made where it is absent and may be made; whether it was.
+    fn folder(&self, make: bool) -> Result<(OwnedFd, bool), Failed> {
+        let dir = self.dir()?;
+        let mut made = false;
+        if make {
+            at(Step::Folder);
+            made = match mkdirat(dir, FOLDER, Mode::from_bits_truncate(0o750)) {
+                Ok(()) => true,
+                Err(Errno::EEXIST) => false,
+                Err(errno) => return Err(self.errno(Step::Folder, FOLDER, errno)),
+            };
+        }
+        at(Step::Open);
+        match openat(dir, FOLDER, DIRECTORY | BELOW, Mode::empty()) {
+            Ok(folder) => Ok((folder, made)),
+            Err(Errno::ENOENT | Errno::ELOOP | Errno::ENOTDIR) => {
+                Err(self.failed(Step::Open, FOLDER, Why::NoFolder))
+            }
+            Err(errno) => Err(self.errno(Step::Open, FOLDER, errno)),
+        }
+    }
+
+    /// A new file of ours with this in it, synced. What an earlier probe left is replaced.
+    fn create(&self, folder: &OwnedFd, name: &str, bytes: &[u8]) -> Result<(), Failed> {
+        let path = format!("{FOLDER}/{name}");
+        at(Step::Create);
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | BELOW;
+        let mode = Mode::from_bits_truncate(0o640);
+        let file = match openat(folder, name, flags, mode) {
+            Err(Errno::EEXIST) => {
+                self.unlink(folder, name)?;
+                openat(folder, name, flags, mode)
+            }
+            opened => opened,
+        };
+        let file = file.map_err(|errno| self.errno(Step::Create, &path, errno))?;
+        at(Step::Write);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match nix::unistd::write(&file, rest) {
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Err(Errno::EINTR) => {}
+                Err(errno) => {
+                    // On a full disk the name would stay behind with nothing in it.
+                    let _ = unlinkat(folder, name, UnlinkatFlags::NoRemoveDir);
+                    return Err(self.errno(Step::Write, &path, errno));
+                }
+            }
+        }
+        at(Step::Sync);
+        fdatasync(&file).map_err(|errno| {
+            let _ = unlinkat(folder, name, UnlinkatFlags::NoRemoveDir);
+            self.errno(Step::Sync, &path, errno)
+        })
+    }
+
+    fn unlink(&self, folder: &OwnedFd, name: &str) -> Result<(), Failed> {
+        match unlinkat(folder, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(self.errno(Step::Unlink, &format!("{FOLDER}/{name}"), errno)),
+        }
+    }
+
+    fn write(&self, probe: &str, make_folder: bool) -> Result<Report, Failed> {
+        let (folder, made_folder) = self.folder(make_folder)?;
+        let begun = Instant::now();
+        let written = self.create(&folder, probe, &[0; PROBE_BYTES]).and_then(|()| {
+            at(Step::Unlink);
+            self.unlink(&folder, probe)
+        });
+        if written.is_err() && made_folder {
+            // Made for nothing.
+            let _ = unlinkat(self.dir()?, FOLDER, UnlinkatFlags::RemoveDir);
+        }
+        written?;
+        let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Ok(Report::Written { micros, made_folder })
+    }
+
+    fn mark(&self, probe: &str, text: &str, make_folder: bool) -> Result<Report, Failed> {
+        let (folder, _) = self.folder(make_folder)?;
+        self.create(&folder, probe, text.as_bytes())?;
+        at(Step::Rename);
+        let path = format!("{FOLDER}/{FILE}");
+        renameat(&folder, probe, &folder, FILE)
+            .map_err(|errno| self.errno(Step::Rename, &path, errno))?;
+        at(Step::Sync);
+        // The name is durable with its directory (`fsync(2)`), and the folder with the one above.
+        fsync(&folder)
+            .and_then(|()| fsync(self.dir.as_ref().unwrap_or(&folder)))
+            .map_err(|errno| self.errno(Step::Sync, &path, errno))?;
+        Ok(Report::Done)
+    }
+
+    fn release(&self, probe: &str) -> Result<Report, Failed> {
+        let folder = match self.folder(false) {
+            Ok((folder, _)) => folder,
+            Err(Failed { why: Why::NoFolder, .. }) => return Ok(Report::Done),
+            Err(failed) => return Err(failed),
+        };
+        at(Step::Unlink);
+        self.unlink(&folder, probe)?;
+        match unlinkat(self.dir()?, FOLDER, UnlinkatFlags::RemoveDir) {
+            // Somebody else's things are in it: then it is not ours to take away.
+            Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EEXIST) => Ok(Report::Done),
+            Err(errno) => Err(self.errno(Step::Unlink, FOLDER, errno)),
+        }
+    }
+
+    fn prepare(&self, folders: &[String], owner: Option<(u32, u32)>) -> Result<Report, Failed> {
+        let dir = self.dir()?;
+        for name in folders {
+            at(Step::Folder);
+            match mkdirat(dir, name.as_str(), Mode::from_bits_truncate(0o750)) {
+                Ok(()) => self.give(dir, name, owner)?,
+                Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(self.errno(Step::Folder, name, errno)),
+            }
+        }
+        // Also where they were there: that is what a person runs this for.
+        self.give(dir, FOLDER, owner)?;
+        let (folder, _) = self.folder(false)?;
+        if self.is_there(&folder, FILE)? {
+            self.give_file(&folder, owner)?;
+        }
+        Ok(Report::Done)
+    }
+
+    fn give(&self, dir: &OwnedFd, name: &str, owner: Option<(u32, u32)>) -> Result<(), Failed> {
+        let Some((uid, gid)) = owner else { return Ok(()) };
+        at(Step::Chown);
+        openat(dir, name, DIRECTORY | BELOW, Mode::empty())
+            .and_then(|opened| chown(&opened, uid, gid))
+            .map_err(|errno| self.errno(Step::Chown, name, errno))
+    }
+
+    fn give_file(&self, folder: &OwnedFd, owner: Option<(u32, u32)>) -> Result<(), Failed> {
+        let Some((uid, gid)) = owner else { return Ok(()) };
+        at(Step::Chown);
+        openat(folder, FILE, OFlag::O_RDONLY | BELOW, Mode::empty())
+            .and_then(|opened| chown(&opened, uid, gid))
+            .map_err(|errno| self.errno(Step::Chown, &format!("{FOLDER}/{FILE}"), errno))
+    }
+
+    pub(super) fn errno(&self, step: Step, below: &str, errno: Errno) -> Failed {
+        let mut failed = self.failed(step, below, Why::Errno(errno as i32));
+        if matches!(errno, Errno::EACCES | Errno::EPERM) {
+            failed.access = self.access();
+        }
+        failed
+    }
+
+    pub(super) fn failed(&self, step: Step, below: &str, why: Why) -> Failed {
+        let path = match below {
+            "" => self.path.clone(),
+            below => format!("{}/{below}", self.path),
+        };
+        Failed { step, path, why, access: None }
+    }
+
+    /// Who owns the directory, and its permission bits.
+    fn access(&self) -> Option<(u32, u32, u32)> {
+        let seen = match &self.dir {
+            Some(dir) => fstat(dir),
+            None => nix::sys::stat::stat(self.path.as_str()),
+        };
+        seen.ok().map(|seen| (seen.st_uid, seen.st_gid, seen.st_mode & 0o7777))
+    }
+}
+
+fn chown(fd: impl AsFd, uid: u32, gid: u32) -> nix::Result<()> {
+    fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+}
+
+/// Tells what comes next, for the case that it never ends. Nobody listening is no reason to stop here.
+pub(super) fn at(step: Step) {
+    let _ = say(&Report::At(step));
+}

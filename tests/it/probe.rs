@@ -1,0 +1,430 @@
+//! The probe on real filesystems, through the real worker process.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::time::Duration;
+
+use imagestore_agent::model::{
+    Fact, Fault, FsPlace, ImageDir, MarkerId, NodeId, Reason, StoreUuid, Timestamp,
+};
+use imagestore_agent::probe::{Claim, Examined, ProbeOptions, Prober, Purpose, Slot, WriteProbe};
+use tokio::time::Instant;
+
+use crate::support::filesystems::{Bound, Mounted};
+use crate::support::needs::{needs_root, run};
+
+const AGENT: &str = env!("CARGO_BIN_EXE_imagestore-agent");
+const STORE: StoreUuid = StoreUuid::from_u128(10);
+const MARKER: MarkerId = MarkerId::from_u128(20);
+
+fn options(root: &Path) -> ProbeOptions {
+    ProbeOptions {
+        allowed_roots: vec![root.display().to_string()],
+        allow_root_disk: false,
+        node_id: NodeId::from_u128(1),
+        write_probe: true,
+    }
+}
+
+fn prober(root: &Path) -> Prober {
+    with_worker(options(root))
+}
+
+fn with_worker(options: ProbeOptions) -> Prober {
+    Prober::new(options).with_program(AGENT.into(), vec!["probe-worker".to_owned()])
+}
+
+fn image_dir(path: &Path) -> ImageDir {
+    ImageDir::parse(path.to_str().unwrap()).unwrap()
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(10)
+}
+
+fn add() -> Purpose {
+    Purpose::Add { store: STORE, known: BTreeSet::new(), take_over: false }
+}
+
+fn serve(place: FsPlace, write: bool) -> Purpose {
+    Purpose::Serve { store: STORE, marker: MARKER, place, had_registry: false, write }
+}
+
+async fn examine(prober: &Prober, path: &Path, purpose: &Purpose) -> Result<Examined, Fault> {
+    prober.examine(&mut Slot::new(), &image_dir(path), purpose, soon()).await
+}
+
+/// Adds a directory as the daemon does; what is known of it then.
+async fn claimed(prober: &Prober, path: &Path) -> FsPlace {
+    let (slot, dir) = (&mut Slot::new(), image_dir(path));
+    let examined = prober.examine(slot, &dir, &add(), soon()).await.unwrap();
+    let claim = Claim { store: STORE, marker: MARKER, created: Timestamp(0) };
+    prober.claim(slot, &dir, &add(), claim, soon()).await.unwrap();
+    examined.place
+}
+
+fn names(path: &Path) -> Vec<String> {
+    let entries = fs::read_dir(path).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn text_fact(fault: &Fault, name: &str) -> String {
+    match &fault.facts()[name] {
+        Fact::Text(text) => text.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn capacity_is_what_the_filesystem_says_and_the_marker_survives_a_remount() {
+    needs_root!();
+    for disk in [
+        Mounted::of("ext4"),
+        Mounted::of("xfs"),
+        Mounted::of("btrfs"),
+        Mounted::tmpfs("size=16m,nr_inodes=64"),
+    ] {
+        let images = disk.path().join("images");
+        fs::create_dir(&images).unwrap();
+        let prober = prober(&disk.path());
+        let examined = examine(&prober, &images, &add()).await.unwrap();
+        let raw = nix::sys::statvfs::statvfs(&images).unwrap();
+        assert_eq!(examined.capacity.total(), raw.blocks() * raw.fragment_size());
+        assert!(examined.capacity.available() <= examined.capacity.total());
+        assert_eq!(examined.inodes.is_some(), disk.kind() != "btrfs");
+        assert_eq!(examined.place.fs_type, disk.kind());
+        assert_eq!(examined.place.mount_point, disk.path().to_str().unwrap());
+        assert!(examined.made_folder && !examined.place.on_root_disk);
+        assert!(matches!(examined.write, Some(WriteProbe::Written(_))));
+
+        let place = claimed(&prober, &images).await;
+        if disk.kind() != "tmpfs" {
+            assert!(disk.try_unmount());
+            disk.mount();
+        }
+        let served = examine(&prober, &images, &serve(place, true)).await.unwrap();
+        assert_eq!(served.marker, Some(MARKER));
+        assert!(!served.made_folder);
+        assert_eq!(names(&images.join(".imagestore-agent")), ["identity.json"]);
+        assert_eq!(names(&images), [".imagestore-agent"]);
+        let mode = fs::metadata(images.join(".imagestore-agent")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o750);
+    }
+}
+
+#[tokio::test]
+async fn an_unmounted_disk_is_told_and_nothing_is_written_under_it() {
+    needs_root!();
+    let disk = Mounted::of("ext4");
+    let prober = prober(&disk.path());
+    let inside = disk.path().join("images");
+    fs::create_dir(&inside).unwrap();
+    let of_the_mount_point = claimed(&prober, &disk.path()).await;
+    let of_the_inside = claimed(&prober, &inside).await;
+    assert!(disk.try_unmount());
+    for (path, place) in [(disk.path(), of_the_mount_point), (inside, of_the_inside)] {
+        let fault = examine(&prober, &path, &serve(place, true)).await.unwrap_err();
+        assert_eq!(fault.reason(), Reason::NotMounted, "{fault}");
+        assert_eq!(text_fact(&fault, "expectedMountPoint"), disk.path().to_str().unwrap());
+    }
+    assert_eq!(names(&disk.path()), Vec::<String>::new());
+    let fault = examine(&prober, &disk.path(), &add()).await.unwrap_err();
+    assert_eq!(fault.reason(), Reason::OnRootDisk);
+    assert_eq!(names(&disk.path()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_missing_marker_on_the_right_disk_is_told_apart_from_a_missing_disk() {
+    needs_root!();
+    let disk = Mounted::tmpfs("size=4m");
+    let prober = prober(&disk.path());
+    let place = claimed(&prober, &disk.path()).await;
+    fs::remove_file(disk.path().join(".imagestore-agent/identity.json")).unwrap();
+    let fault = examine(&prober, &disk.path(), &serve(place, true)).await.unwrap_err();
+    assert_eq!(fault.reason(), Reason::MarkerMissing);
+    assert_eq!(names(&disk.path().join(".imagestore-agent")), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_read_only_disk_is_told_apart_from_a_read_only_view_of_it() {
+    needs_root!();
+    let disk = Mounted::of("ext4");
+    let images = disk.path().join("images");
+    fs::create_dir(&images).unwrap();
+    let around = disk.path().parent().unwrap().to_owned();
+    let prober = prober(&around);
+    let place = claimed(&prober, &images).await;
+    let view = Bound::of(&images, &around.join("view"), true);
+    let fault =
+        examine(&prober, &around.join("view"), &serve(place.clone(), true)).await.unwrap_err();
+    assert_eq!(fault.reason(), Reason::NamespaceReadOnly, "{fault}");
+    assert!(fault.remedy().contains("ReadWritePaths="), "{}", fault.remedy());
+    drop(view);
+    disk.remount("ro");
+    let fault = examine(&prober, &images, &serve(place.clone(), true)).await.unwrap_err();
+    assert_eq!(fault.reason(), Reason::ReadOnly, "{fault}");
+    examine(&prober, &images, &serve(place, false)).await.expect("reading still works");
+}
+
+#[tokio::test]
+async fn a_dying_disk_is_an_io_error_although_statvfs_still_answers() {
+    needs_root!();
+    let disk = Mounted::of("xfs");
+    let prober = prober(&disk.path());
+    let place = claimed(&prober, &disk.path()).await;
+    run("xfs_io", &["-x", "-c", "shutdown", disk.path().to_str().unwrap()]);
+    let fault = examine(&prober, &disk.path(), &serve(place, true)).await.unwrap_err();
+    assert_eq!(fault.reason(), Reason::IoError, "{fault}");
+    assert_eq!(text_fact(&fault, "errno"), "EIO");
+}
+
+#[tokio::test]
+async fn a_full_disk_stays_good_for_reading_but_takes_no_marker() {
+    needs_root!();
+    let disk = Mounted::tmpfs("size=1m");
+    let prober = prober(&disk.path());
+    let place = claimed(&prober, &disk.path()).await;
+    let filler = disk.path().join("filler");
+    assert!(fs::write(&filler, vec![1; 2 << 20]).is_err(), "the disk is full");
+    let served = examine(&prober, &disk.path(), &serve(place, true)).await.unwrap();
+    assert_eq!(served.write, Some(WriteProbe::Full));
+    assert_eq!(served.capacity.available(), 0);
+    assert_eq!(names(&disk.path().join(".imagestore-agent")), ["identity.json"]);
+
+    fs::remove_dir_all(disk.path().join(".imagestore-agent")).unwrap();
+    assert!(fs::write(&filler, vec![1; 2 << 20]).is_err());
+    let fault = examine(&prober, &disk.path(), &add()).await.unwrap_err();
+    assert_eq!((fault.reason(), text_fact(&fault, "errno")), (Reason::IoError, "ENOSPC".into()));
+    assert_eq!(names(&disk.path()), ["filler"], "the folder made for nothing is gone");
+}
+
+#[tokio::test]
+async fn paths_that_are_no_image_directory_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    fs::create_dir_all(root.join("inside")).unwrap();
+    fs::create_dir(folder.path().join("outside")).unwrap();
+    fs::write(root.join("file"), "x").unwrap();
+    symlink(folder.path().join("outside"), root.join("out")).unwrap();
+    symlink(root.join("inside"), root.join("in")).unwrap();
+    symlink(root.join("loop"), root.join("loop")).unwrap();
+    let anywhere = ProbeOptions { allow_root_disk: true, ..options(&root) };
+    let prober = with_worker(anywhere);
+    for (name, expected) in [
+        ("missing", Reason::DirectoryMissing),
+        ("file", Reason::NotADirectory),
+        ("out", Reason::OutsideAllowedRoots),
+        ("loop", Reason::IoError),
+    ] {
+        let fault = examine(&prober, &root.join(name), &add()).await.unwrap_err();
+        assert_eq!(fault.reason(), expected, "{fault}");
+        assert_eq!(text_fact(&fault, "path"), root.join(name).to_str().unwrap());
+    }
+    assert_eq!(names(&folder.path().join("outside")), Vec::<String>::new());
+    examine(&prober, &root.join("in"), &add()).await.expect("a link that stays inside");
+}
+
+#[tokio::test]
+async fn what_is_planted_in_the_marker_folder_is_neither_followed_nor_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let prober = with_worker(ProbeOptions { allow_root_disk: true, ..options(folder.path()) });
+    let dir = folder.path().join("images");
+    let ours = dir.join(".imagestore-agent");
+    let marker = ours.join("identity.json");
+    let victim = folder.path().join("victim");
+    let plants: [&dyn Fn(); 5] = [
+        &|| symlink("/etc/passwd", &marker).unwrap(),
+        &|| nix::unistd::mkfifo(&marker, nix::sys::stat::Mode::S_IRUSR).unwrap(),
+        &|| fs::create_dir(&marker).unwrap(),
+        &|| fs::write(&marker, vec![b' '; 5000]).unwrap(),
+        &|| fs::write(&marker, b"\xff\xfe").unwrap(),
+    ];
+    for plant in plants {
+        fs::create_dir_all(&ours).unwrap();
+        plant();
+        let fault = examine(&prober, &dir, &add()).await.unwrap_err();
+        assert_eq!(fault.reason(), Reason::MarkerUnreadable, "{fault}");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+    // A link in the place of the probe file is replaced, what it leads to is not touched.
+    fs::create_dir_all(&ours).unwrap();
+    fs::write(&victim, "precious").unwrap();
+    symlink(&victim, ours.join(format!("probe.{}", NodeId::from_u128(1)))).unwrap();
+    examine(&prober, &dir, &add()).await.unwrap();
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    assert_eq!(names(&ours), Vec::<String>::new());
+    // A link in the place of the folder.
+    fs::remove_dir(&ours).unwrap();
+    symlink(folder.path(), &ours).unwrap();
+    let fault = examine(&prober, &dir, &add()).await.unwrap_err();
+    assert_eq!(fault.reason(), Reason::MarkerUnreadable, "{fault}");
+}
+
+#[tokio::test]
+async fn a_marker_corrupted_byte_by_byte_is_never_a_crash_and_never_rewritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let prober = with_worker(ProbeOptions { allow_root_disk: true, ..options(folder.path()) });
+    let place = claimed(&prober, folder.path()).await;
+    let marker = folder.path().join(".imagestore-agent/identity.json");
+    let whole = fs::read(&marker).unwrap();
+    let allowed = [Reason::MarkerUnreadable, Reason::WrongStore, Reason::TakenOver];
+    for at in (0..whole.len()).step_by(5) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x15;
+        fs::write(&marker, &bytes).unwrap();
+        match examine(&prober, folder.path(), &serve(place.clone(), true)).await {
+            // The text of `created` is for people.
+            Ok(examined) => assert_eq!(examined.marker, Some(MARKER)),
+            Err(fault) => assert!(allowed.contains(&fault.reason()), "byte {at}: {fault}"),
+        }
+        assert_eq!(fs::read(&marker).unwrap(), bytes);
+    }
+}
+
+#[tokio::test]
+async fn without_permission_the_command_that_mends_it_is_named() {
+    needs_root!();
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let options = ProbeOptions { allow_root_disk: true, ..options(folder.path()) };
+    let args = ["--reuid=65534", "--regid=65534", "--clear-groups"].map(str::to_owned);
+    // The program must be reachable for nobody.
+    let program = tempfile::tempdir_in("/tmp").unwrap();
+    fs::set_permissions(program.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = program.path().join("agent");
+    fs::copy(AGENT, &copy).unwrap();
+    let worker = [copy.display().to_string(), "probe-worker".to_owned()];
+    let nobody =
+        Prober::new(options).with_program("/usr/bin/setpriv".into(), [&args[..], &worker].concat());
+    let fault = examine(&nobody, folder.path(), &add()).await.unwrap_err();
+    assert_eq!(fault.reason(), Reason::PermissionDenied, "{fault}");
+    assert_eq!(text_fact(&fault, "mode"), "0755");
+    assert!(fault.remedy().contains("imagestore-agent init "), "{}", fault.remedy());
+    assert_eq!(names(folder.path()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_init_prepares_a_directory_for_the_daemons_user() {
+    needs_root!();
+    let disk = Mounted::of("ext4");
+    let prober = prober(&disk.path());
+    let (dir, slot) = (image_dir(&disk.path()), &mut Slot::new());
+    let owner = Some(imagestore_agent::probe::Owner { uid: 65_534, gid: 65_534 });
+    for _ in 0..2 {
+        let made = prober.init(slot, &dir, MARKER, Timestamp(0), owner, soon()).await.unwrap();
+        assert_eq!(made.marker, Some(MARKER));
+    }
+    for name in [".imagestore-agent", ".imagestore-agent/identity.json", "registry", "export"] {
+        let seen = fs::metadata(disk.path().join(name)).unwrap();
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&seen), 65_534, "{name}");
+    }
+    let adopted = examine(&prober, &disk.path(), &add()).await.unwrap();
+    assert_eq!(adopted.marker, Some(MARKER), "the marker of init is adopted");
+    assert!(adopted.has_registry && !adopted.made_folder);
+}
+
+#[tokio::test]
+async fn a_release_takes_away_an_empty_folder_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let prober = with_worker(ProbeOptions { allow_root_disk: true, ..options(folder.path()) });
+    let (dir, slot) = (image_dir(folder.path()), &mut Slot::new());
+    assert!(examine(&prober, folder.path(), &add()).await.unwrap().made_folder);
+    prober.release(slot, &dir, soon()).await.unwrap();
+    assert_eq!(names(folder.path()), Vec::<String>::new());
+    prober.release(slot, &dir, soon()).await.expect("nothing to take away");
+
+    claimed(&prober, folder.path()).await;
+    prober.release(slot, &dir, soon()).await.unwrap();
+    assert_eq!(names(&folder.path().join(".imagestore-agent")), ["identity.json"]);
+}
+
+#[tokio::test]
+async fn a_worker_that_hangs_is_killed_at_the_deadline_and_its_place_is_free_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let sleeper =
+        Prober::new(options(folder.path())).with_program("/bin/sleep".into(), vec!["600".into()]);
+    let (dir, slot) = (image_dir(folder.path()), &mut Slot::new());
+    let deadline = Instant::now() + Duration::from_millis(200);
+    let fault = sleeper.examine(slot, &dir, &add(), deadline).await.unwrap_err();
+    assert_eq!(fault.reason(), Reason::ProbeTimeout, "{fault}");
+    assert_eq!(slot.stuck(), None);
+
+    // A probe that its caller gives up leaves nothing behind either.
+    let purpose = add();
+    let abandoned = sleeper.examine(slot, &dir, &purpose, soon());
+    assert!(tokio::time::timeout(Duration::from_millis(50), abandoned).await.is_err());
+    let able = with_worker(ProbeOptions { allow_root_disk: true, ..options(folder.path()) });
+    able.examine(slot, &dir, &add(), soon()).await.unwrap();
+    assert_eq!(slot.stuck(), None);
+}
+
+#[tokio::test]
+async fn a_worker_that_is_no_worker_is_an_error_and_no_hang() {
+    let folder = tempfile::tempdir().unwrap();
+    for (program, args) in [
+        ("/bin/true", vec![]),
+        ("/bin/echo", vec!["{\"Observed\":1}".to_owned()]),
+        ("/bin/cat", vec!["/dev/zero".to_owned()]),
+        ("/nonexistent", vec![]),
+    ] {
+        let prober = Prober::new(options(folder.path())).with_program(program.into(), args);
+        let fault = examine(&prober, folder.path(), &add()).await.unwrap_err();
+        assert_eq!(fault.reason(), Reason::IoError, "{program}: {fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_frozen_disk_holds_one_worker_which_is_remembered_until_it_is_freed() {
+    needs_root!();
+    let disk = Mounted::of("ext4");
+    let prober = prober(&disk.path());
+    let place = claimed(&prober, &disk.path()).await;
+    let (dir, slot) = (image_dir(&disk.path()), &mut Slot::new());
+    disk.freeze("-f");
+    let deadline = Instant::now() + Duration::from_millis(300);
+    let fault = prober.examine(slot, &dir, &serve(place.clone(), true), deadline).await;
+    let fault = fault.unwrap_err();
+    let stuck = slot.stuck();
+    let again = prober.examine(slot, &dir, &serve(place.clone(), false), soon()).await;
+    let after_restart = {
+        let (pid, start_time) = stuck.expect("a writer on a frozen disk cannot be killed");
+        let mut slot = Slot::with_stuck(pid, start_time);
+        prober.examine(&mut slot, &dir, &serve(place.clone(), false), soon()).await
+    };
+    disk.freeze("-u");
+    assert_eq!(fault.reason(), Reason::ProbeStuck, "{fault}");
+    assert_eq!(again.unwrap_err().reason(), Reason::ProbeStuck);
+    assert_eq!(after_restart.unwrap_err().reason(), Reason::ProbeStuck);
+    // The killed worker dies as soon as the disk answers.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let good = loop {
+        match prober.examine(slot, &dir, &serve(place.clone(), true), soon()).await {
+            Err(fault) if fault.reason() == Reason::ProbeStuck && Instant::now() < deadline => {
+                tokio::task::yield_now().await;
+            }
+            other => break other.unwrap(),
+        }
+    };
+    assert_eq!(good.marker, Some(MARKER));
+    assert_eq!(slot.stuck(), None);
+}
+
+#[tokio::test]
+async fn an_operators_umount_succeeds_a_hundred_times_between_probes() {
+    needs_root!();
+    let disk = Mounted::of("ext4");
+    let prober = prober(&disk.path());
+    let place = claimed(&prober, &disk.path()).await;
+    let (dir, slot) = (image_dir(&disk.path()), &mut Slot::new());
+    for round in 0..100 {
+        let probed = prober.examine(slot, &dir, &serve(place.clone(), true), soon()).await;
+        probed.unwrap_or_else(|fault| panic!("round {round}: {fault}"));
+        assert!(disk.try_unmount() || disk.try_unmount(), "round {round}: the mount is pinned");
+        disk.mount();
+    }
+}
