@@ -21,3 +21,4 @@ pub mod model;
 pub mod probe;
 pub mod settings;
 pub mod telemetry;
+pub mod wire;

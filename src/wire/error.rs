@@ -1,0 +1,173 @@
+//! The error object: ZStack's `ErrorCode`.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::model::{Fact, Failure, Fault};
+
+/// `code`, its fixed `description`, the free text `details`, the remedy in `elaboration`, the facts in
+/// `opaque`, and what lies below in `cause`. Absent ones are left out.
+#[derive(Clone, Debug, Serialize)]
+pub struct ErrorCode {
+    code: &'static str,
+    description: &'static str,
+    details: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    elaboration: Option<String>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    opaque: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<Box<ErrorCode>>,
+}
+
+/// The fixed texts of the codes we use (`conf/errorCodes/*.xml` of ZStack).
+fn description(code: &str) -> &'static str {
+    match code {
+        "BS.1500" => "Unable to connect a backup storage",
+        "SYS.1002" => "Failed to create a resource",
+        "SYS.1003" => "Resource not found",
+        "SYS.1006" => "An operation failed",
+        "SYS.1007" => "One or more API argument is invalid",
+        "ID.1001" => "The session is invalid or has expired",
+        "ID.1002" => "Permission denied",
+        _ => "An internal error happened",
+    }
+}
+
+impl ErrorCode {
+    /// An error of this code without a cause.
+    pub fn new(code: &'static str, details: impl Into<String>) -> Self {
+        Self {
+            code,
+            description: description(code),
+            details: details.into(),
+            elaboration: None,
+            opaque: Map::new(),
+            cause: None,
+        }
+    }
+
+    /// With what to do about it.
+    #[must_use]
+    pub fn elaborated(mut self, remedy: impl Into<String>) -> Self {
+        self.elaboration = Some(remedy.into());
+        self
+    }
+
+    /// With one more fact.
+    #[must_use]
+    pub fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.opaque.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// One fault, with its reason, check, facts and remedy.
+    pub fn of_fault(code: &'static str, fault: &Fault) -> Self {
+        let mut error = Self::new(code, fault.details()).elaborated(fault.remedy());
+        for (name, fact) in fault.facts() {
+            error.opaque.insert(name.clone(), value(fact));
+        }
+        // Last, so that no fact can take their place.
+        error.opaque.insert("reason".to_owned(), fault.reason().as_str().into());
+        error.opaque.insert("check".to_owned(), fault.reason().check().as_str().into());
+        error
+    }
+
+    /// A store that could not be connected: BS.1500, all failed checks in `opaque.checks`, the root
+    /// cause below.
+    pub fn not_connected(failure: &Failure) -> Self {
+        let checks: Vec<Value> = failure.faults().map(check).collect();
+        let root = failure.root();
+        let mut error = Self::new("BS.1500", failure.to_string())
+            .fact("reason", root.reason().as_str())
+            .fact("checks", checks);
+        error.cause = Some(Box::new(Self::of_fault("SYS.1006", root)));
+        error
+    }
+
+    /// A store that could not be added: SYS.1002 above what [`ErrorCode::not_connected`] says.
+    pub fn not_added(failure: &Failure) -> Self {
+        let below = Self::not_connected(failure);
+        let mut error = Self::new("SYS.1002", below.details.clone());
+        error.opaque.clone_from(&below.opaque);
+        error.cause = Some(Box::new(below));
+        error
+    }
+}
+
+/// One entry of `opaque.checks`.
+fn check(fault: &Fault) -> Value {
+    let mut entry: Map<String, Value> =
+        fault.facts().iter().map(|(name, fact)| (name.clone(), value(fact))).collect();
+    entry.insert("check".to_owned(), fault.reason().check().as_str().into());
+    entry.insert("reason".to_owned(), fault.reason().as_str().into());
+    entry.insert("details".to_owned(), fault.details().into());
+    entry.insert("elaboration".to_owned(), fault.remedy().into());
+    Value::Object(entry)
+}
+
+fn value(fact: &Fact) -> Value {
+    match fact {
+        Fact::Text(text) => text.as_str().into(),
+        Fact::Number(number) => (*number).into(),
+        Fact::List(list) => list.clone().into(),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::Reason;
+
+    pub(in crate::wire) fn failure() -> Failure {
+        let ssh = Fault::new(Reason::ConnectionRefused, "nobody listens on 127.0.0.1:22")
+            .fact("port", 22_u16);
+        let storage = Fault::new(Reason::NotMounted, "/data is not mounted")
+            .fact("path", "/data")
+            .remedied("mount /data");
+        Failure::from_faults([ssh, storage]).unwrap()
+    }
+
+    #[test]
+    fn the_root_cause_is_deepest_and_every_check_is_told() {
+        let error = serde_json::to_value(ErrorCode::not_added(&failure())).unwrap();
+        assert_eq!(error["code"], "SYS.1002");
+        let below = &error["cause"];
+        assert_eq!(below["code"], "BS.1500");
+        assert_eq!(below["opaque"]["checks"], error["opaque"]["checks"]);
+        let deepest = &below["cause"];
+        assert_eq!(
+            *deepest,
+            json!({
+                "code": "SYS.1006", "description": "An operation failed",
+                "details": "/data is not mounted", "elaboration": "mount /data",
+                "opaque": {"reason": "not_mounted", "check": "identity", "path": "/data"}
+            })
+        );
+        let reasons: Vec<&Value> = below["opaque"]["checks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|check| &check["reason"])
+            .collect();
+        assert_eq!(reasons, ["not_mounted", "connection_refused"]);
+        assert_eq!(below["opaque"]["checks"][1]["port"], 22);
+    }
+
+    #[test]
+    fn no_fact_takes_the_place_of_the_reason() {
+        let fault = Fault::new(Reason::IoError, "x").fact("reason", "another");
+        let error = serde_json::to_value(ErrorCode::of_fault("SYS.1006", &fault)).unwrap();
+        assert_eq!(error["opaque"]["reason"], "io_error");
+    }
+
+    #[test]
+    fn what_is_absent_is_left_out() {
+        let error = serde_json::to_value(ErrorCode::new("SYS.1003", "no store")).unwrap();
+        let expected =
+            json!({"code": "SYS.1003", "description": "Resource not found", "details": "no store"});
+        assert_eq!(error, expected);
+    }
+}

@@ -1,0 +1,254 @@
+//! What is posted to the management node: CloudEvents 1.0 in JSON, or ZStack's canonical events.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{ErrorCode, InventoryBody};
+use crate::model::{NodeId, Notice, NoticeKind, Status};
+
+/// The shape a receiver understands; `callback.format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventFormat {
+    /// CloudEvents 1.0.
+    CloudEvents,
+    /// ZStack's `/backup-storage/status/change`.
+    ZStack,
+}
+
+/// One request body with the headers that belong to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// `webhook-id`: the same whenever the same thing is sent again.
+    pub id: String,
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// `commandpath`, in ZStack's format.
+    pub command_path: Option<&'static str>,
+    /// JSON.
+    pub body: Vec<u8>,
+}
+
+const CHANGED: &str = "backup-storage.status.changed";
+const RESYNC: &str = "backup-storage.status.resync";
+
+#[derive(Serialize)]
+struct CloudEvent<'a> {
+    specversion: &'static str,
+    id: &'a str,
+    source: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    subject: String,
+    time: String,
+    datacontenttype: &'static str,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Data<'a> {
+    backup_storage_uuid: String,
+    old_status: &'static str,
+    new_status: &'static str,
+    inventory: InventoryBody<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<ErrorCode>,
+    attempt: u64,
+    epoch: u64,
+    seq: u64,
+    system_tags: &'a [String],
+    user_tags: &'a [String],
+    /// How many transitions this one stands for, when it is more than itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    folded: Option<u32>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusChange<'a> {
+    backup_storage_uuid: String,
+    old_status: &'static str,
+    new_status: &'static str,
+    inventory: InventoryBody<'a>,
+    epoch: u64,
+    seq: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Disconnected {
+    backup_storage_uuid: String,
+    reason: ErrorCode,
+}
+
+impl Event {
+    /// What is sent of one notice, in this order; more than one request in ZStack's format alone, where
+    /// a drop to Disconnected has a path of its own.
+    pub fn of(notice: &Notice, node: NodeId, format: EventFormat) -> Vec<Self> {
+        match format {
+            EventFormat::CloudEvents => vec![cloud_event(notice, node)],
+            EventFormat::ZStack => zstack(notice),
+        }
+    }
+}
+
+/// `<uuid>.<epoch>.<seq>`: unique, because positions are never reused.
+fn id(notice: &Notice) -> String {
+    format!("{}.{}", notice.store, notice.position)
+}
+
+fn json(body: &impl Serialize) -> Vec<u8> {
+    // Structs of strings and numbers have no way to fail.
+    serde_json::to_vec(body).unwrap_or_else(|_| Value::Null.to_string().into_bytes())
+}
+
+fn reason(notice: &Notice) -> Option<ErrorCode> {
+    notice.failure.as_ref().map(ErrorCode::not_connected)
+}
+
+fn cloud_event(notice: &Notice, node: NodeId) -> Event {
+    let id = id(notice);
+    let body = json(&CloudEvent {
+        specversion: "1.0",
+        id: &id,
+        source: format!("/imagestore-agent/{node}"),
+        kind: match notice.kind {
+            NoticeKind::Changed => CHANGED,
+            NoticeKind::Resync => RESYNC,
+        },
+        subject: notice.store.to_string(),
+        time: notice.at.to_string(),
+        datacontenttype: "application/json",
+        data: Data {
+            backup_storage_uuid: notice.store.to_string(),
+            old_status: notice.old_status.as_str(),
+            new_status: notice.new_status.as_str(),
+            inventory: InventoryBody::of(&notice.inventory),
+            reason: reason(notice),
+            attempt: notice.attempt.0,
+            epoch: notice.position.epoch.0,
+            seq: notice.position.seq.0,
+            system_tags: notice.tags.system(),
+            user_tags: notice.tags.user(),
+            folded: (notice.folded > 1).then_some(notice.folded),
+        },
+    });
+    Event { id, content_type: "application/cloudevents+json", command_path: None, body }
+}
+
+fn zstack(notice: &Notice) -> Vec<Event> {
+    let id = id(notice);
+    let change = json(&StatusChange {
+        backup_storage_uuid: notice.store.to_string(),
+        old_status: notice.old_status.as_str(),
+        new_status: notice.new_status.as_str(),
+        inventory: InventoryBody::of(&notice.inventory),
+        epoch: notice.position.epoch.0,
+        seq: notice.position.seq.0,
+    });
+    let event = |id: String, path, body| Event {
+        id,
+        content_type: "application/json",
+        command_path: Some(path),
+        body,
+    };
+    let mut events = vec![event(id.clone(), "/backup-storage/status/change", change)];
+    if notice.new_status == Status::Disconnected
+        && let Some(reason) = reason(notice)
+    {
+        let backup_storage_uuid = notice.store.to_string();
+        let body = json(&Disconnected { backup_storage_uuid, reason });
+        events.push(event(format!("{id}.disconnected"), "/backup-storage/disconnected", body));
+    }
+    events
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::error::tests::failure;
+    use super::super::inventory::tests::documented;
+    use super::*;
+    use crate::model::{AttemptId, Epoch, Position, Seq, Tags, Timestamp};
+
+    const NODE: NodeId = NodeId::from_u128(7);
+
+    fn notice() -> Notice {
+        let inventory = documented();
+        Notice {
+            store: inventory.uuid,
+            kind: NoticeKind::Changed,
+            position: Position { epoch: Epoch(1_482_426_606_000), seq: Seq(3) },
+            old_status: Status::Connecting,
+            new_status: Status::Disconnected,
+            at: Timestamp(1_482_426_606_123),
+            attempt: AttemptId(2),
+            failure: Some(failure()),
+            inventory,
+            tags: Tags::new(vec!["a::b".to_owned()], Vec::new()).unwrap(),
+            folded: 1,
+        }
+    }
+
+    fn only(notice: &Notice) -> (Event, Value) {
+        let [event] = &Event::of(notice, NODE, EventFormat::CloudEvents)[..] else { panic!() };
+        (event.clone(), serde_json::from_slice(&event.body).unwrap())
+    }
+
+    #[test]
+    fn a_transition_is_a_cloud_event() {
+        let (event, body) = only(&notice());
+        let id = "4cd9fb914f5f4a1d9d2f000000000001.1482426606000.3";
+        assert_eq!((event.id.as_str(), event.content_type), (id, "application/cloudevents+json"));
+        assert_eq!(event.command_path, None);
+        let data = &body["data"];
+        for (found, expected) in [
+            (&body["specversion"], json!("1.0")),
+            (&body["id"], json!(id)),
+            (&body["source"], json!("/imagestore-agent/00000000000000000000000000000007")),
+            (&body["type"], json!("backup-storage.status.changed")),
+            (&body["subject"], json!("4cd9fb914f5f4a1d9d2f000000000001")),
+            (&body["time"], json!("2016-12-22T17:10:06.123Z")),
+            (&data["oldStatus"], json!("Connecting")),
+            (&data["newStatus"], json!("Disconnected")),
+            (&data["epoch"], json!(1_482_426_606_000_u64)),
+            (&data["seq"], json!(3)),
+            (&data["attempt"], json!(2)),
+            (&data["systemTags"], json!(["a::b"])),
+            (&data["userTags"], json!([])),
+            (&data["inventory"]["sshPort"], json!(22)),
+            (&data["reason"]["code"], json!("BS.1500")),
+            (&data["reason"]["cause"]["opaque"]["reason"], json!("not_mounted")),
+        ] {
+            assert_eq!(*found, expected);
+        }
+        assert!(data.get("folded").is_none());
+    }
+
+    #[test]
+    fn a_fold_says_how_many_it_stands_for() {
+        let later = Notice {
+            new_status: Status::Connected,
+            old_status: Status::Disconnected,
+            failure: None,
+            ..notice()
+        };
+        let (_, body) = only(&notice().fold(later));
+        assert_eq!(body["data"]["folded"], 2);
+        assert_eq!(body["data"]["oldStatus"], "Connecting");
+        assert!(body["data"].get("reason").is_none());
+    }
+
+    #[test]
+    fn zstacks_format_has_a_path_of_its_own_for_a_drop() {
+        let events = Event::of(&notice(), NODE, EventFormat::ZStack);
+        let paths: Vec<_> = events.iter().map(|event| event.command_path.unwrap()).collect();
+        assert_eq!(paths, ["/backup-storage/status/change", "/backup-storage/disconnected"]);
+        assert_ne!(events[0].id, events[1].id);
+        let drop: Value = serde_json::from_slice(&events[1].body).unwrap();
+        assert_eq!(drop["reason"]["code"], "BS.1500");
+        let connected = Notice { new_status: Status::Connected, failure: None, ..notice() };
+        assert_eq!(Event::of(&connected, NODE, EventFormat::ZStack).len(), 1);
+    }
+}

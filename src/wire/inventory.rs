@@ -1,0 +1,110 @@
+//! The inventory of a store: ZStack's `ImageStoreBackupStorageInventory`.
+
+use serde::Serialize;
+
+use crate::model::{Inventory, Timestamp};
+
+/// The 15 documented fields, always all of them.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InventoryBody<'a> {
+    uuid: String,
+    name: &'a str,
+    url: &'a str,
+    description: &'a str,
+    total_capacity: u64,
+    available_capacity: u64,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    state: &'static str,
+    status: &'static str,
+    create_date: String,
+    last_op_date: String,
+    attached_zone_uuids: &'a [String],
+    hostname: &'a str,
+    username: &'a str,
+    ssh_port: u16,
+}
+
+impl<'a> InventoryBody<'a> {
+    /// The inventory as it is shown. Capacity is that of the last good probe; a store enters the ledger
+    /// by a good probe, so that one without figures does not occur, and 0 would be the wire's word for it.
+    pub fn of(inventory: &'a Inventory) -> Self {
+        Self {
+            uuid: inventory.uuid.to_string(),
+            name: &inventory.name,
+            url: inventory.image_dir.as_str(),
+            description: &inventory.description,
+            total_capacity: inventory.capacity.map_or(0, |capacity| capacity.total()),
+            available_capacity: inventory.capacity.map_or(0, |capacity| capacity.available()),
+            kind: "ImageStoreBackupStorage",
+            state: inventory.state.as_str(),
+            status: inventory.status.as_str(),
+            create_date: zstack_date(inventory.created),
+            last_op_date: zstack_date(inventory.last_op),
+            attached_zone_uuids: &inventory.zone_uuids,
+            hostname: inventory.address.hostname.as_str(),
+            username: &inventory.username,
+            ssh_port: inventory.address.port.get(),
+        }
+    }
+}
+
+/// `Dec 22, 2016 5:10:06 PM`, UTC: what the management node's Java writes.
+pub fn zstack_date(at: Timestamp) -> String {
+    match jiff::Timestamp::from_millisecond(at.0) {
+        Ok(time) => time.strftime("%b %-d, %Y %-I:%M:%S %p").to_string(),
+        // Outside years -9999 to 9999, where no calendar date exists.
+        Err(_) => at.to_string(),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::{Capacity, ImageDir, SshAddress, State, Status, StoreUuid};
+
+    /// The store of the API document.
+    pub(in crate::wire) fn documented() -> Inventory {
+        Inventory {
+            uuid: StoreUuid::from_u128(0x4cd9_fb91_4f5f_4a1d_9d2f_0000_0000_0001),
+            name: "ImageStore".to_owned(),
+            description: String::new(),
+            image_dir: ImageDir::parse("/data").unwrap(),
+            capacity: Some(Capacity::new(1 << 40, 1 << 39).unwrap()),
+            state: State::Enabled,
+            status: Status::Connected,
+            created: Timestamp(1_482_426_606_000),
+            last_op: Timestamp(1_482_368_400_000),
+            zone_uuids: Vec::new(),
+            address: SshAddress {
+                hostname: "192.168.0.1".parse().unwrap(),
+                port: 22.try_into().unwrap(),
+            },
+            username: "root".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_documented_fields_are_all_there() {
+        let body = serde_json::to_value(InventoryBody::of(&documented())).unwrap();
+        let expected = json!({
+            "uuid": "4cd9fb914f5f4a1d9d2f000000000001", "name": "ImageStore", "url": "/data",
+            "description": "", "totalCapacity": 1_099_511_627_776_u64,
+            "availableCapacity": 549_755_813_888_u64, "type": "ImageStoreBackupStorage",
+            "state": "Enabled", "status": "Connected", "createDate": "Dec 22, 2016 5:10:06 PM",
+            "lastOpDate": "Dec 22, 2016 1:00:00 AM", "attachedZoneUuids": [],
+            "hostname": "192.168.0.1", "username": "root", "sshPort": 22
+        });
+        assert_eq!(body, expected);
+        assert_eq!(body.as_object().unwrap().len(), 15);
+    }
+
+    #[test]
+    fn noon_and_midnight_are_twelve() {
+        assert_eq!(zstack_date(Timestamp(0)), "Jan 1, 1970 12:00:00 AM");
+        assert_eq!(zstack_date(Timestamp(43_200_000)), "Jan 1, 1970 12:00:00 PM");
+    }
+}
