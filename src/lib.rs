@@ -20,5 +20,6 @@ pub mod lifecycle;
 pub mod model;
 pub mod probe;
 pub mod settings;
+pub mod ssh;
 pub mod telemetry;
 pub mod wire;

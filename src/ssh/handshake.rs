@@ -1,0 +1,144 @@
+//! From a TCP connection to a session with the right server: identification, key exchange, judgement
+//! of the host key. It never sends anything of the store's before that judgement.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::client::{self, Config, DisconnectReason, Handle, Handler};
+use russh::keys::PublicKeyOrCertificate;
+use russh::{Disconnect, Error};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::model::{Fault, HostKey};
+
+use super::failure;
+use super::host_key::{Expected, host_key};
+use super::quote;
+use super::stream::Stream;
+use super::witness::{Farewell, Witness};
+
+/// How long a goodbye may take: a packet into an empty socket buffer, or nothing.
+const GOODBYE: Duration = Duration::from_millis(250);
+
+/// An encrypted session with a server whose key has been taken. Dropping it closes the connection and
+/// ends the task in which russh runs it.
+pub(super) struct Session {
+    pub(super) handle: Handle<Client>,
+    pub(super) witness: Arc<Witness>,
+    over: bool,
+    _cancel: DropGuard,
+}
+
+/// Shakes hands within `until`.
+///
+/// # Errors
+/// `banner_timeout`, `handshake_timeout`, `not_ssh`, `throttled`, `connection_lost`,
+/// `no_common_algorithm`, `host_key_changed`, `host_key_unknown`.
+pub(super) async fn shake_hands(
+    tcp: TcpStream,
+    config: Arc<Config>,
+    expected: Expected,
+    until: Instant,
+) -> Result<Session, Fault> {
+    let witness = Arc::new(Witness::default());
+    let cancel = CancellationToken::new();
+    let stream = Stream::new(tcp, Arc::clone(&witness), cancel.clone());
+    let cancel = cancel.drop_guard();
+    let client = Client { expected, witness: Arc::clone(&witness) };
+    match timeout_at(until, client::connect_stream(config, stream, client)).await {
+        Ok(Ok(handle)) => Ok(Session { handle, witness, over: false, _cancel: cancel }),
+        Ok(Err(Broken::Key(fault))) => Err(*fault),
+        Ok(Err(Broken::Session(error))) => Err(failure::of_handshake(&error, &witness)),
+        Err(_) => Err(failure::of_silence(&witness)),
+    }
+}
+
+impl Session {
+    /// The key that the server proved to have.
+    pub(super) fn host_key(&self) -> Option<HostKey> {
+        self.witness.host_key.get().cloned()
+    }
+
+    /// Waits until the session, which russh has given up, has recorded why.
+    pub(super) async fn ended(&mut self) {
+        if !self.over {
+            // What it returns is the handler's record once more.
+            let _ = Pin::new(&mut self.handle).await;
+            self.over = true;
+        }
+    }
+
+    /// Leaves without a word: for a session that waits for an answer it will not get, and would not
+    /// listen to a goodbye.
+    pub(super) fn abandon(&mut self) {
+        self.over = true;
+    }
+
+    /// Says goodbye, so that the server logs the end of a visit and not of a connection.
+    pub(super) async fn close(mut self) {
+        if self.over {
+            return;
+        }
+        let goodbye = async {
+            let reason = Disconnect::ByApplication;
+            if self.handle.disconnect(reason, "login checked", "en").await.is_ok() {
+                let _ = Pin::new(&mut self.handle).await;
+            }
+        };
+        // What does not leave in time is cut off by the drop that follows.
+        let _ = timeout(GOODBYE, goodbye).await;
+    }
+}
+
+/// Why russh's session ended before the key exchange did.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The host key was not taken.
+    Key(Box<Fault>),
+    /// Anything else.
+    Session(Error),
+}
+
+impl From<Error> for Broken {
+    fn from(error: Error) -> Self {
+        Self::Session(error)
+    }
+}
+
+/// What russh asks and tells during a session.
+pub(super) struct Client {
+    expected: Expected,
+    witness: Arc<Witness>,
+}
+
+impl Handler for Client {
+    type Error = Broken;
+
+    async fn check_server_key(&mut self, offered: &PublicKeyOrCertificate) -> Result<bool, Broken> {
+        // No certificate is asked for, so none is offered; were one, its key would be judged.
+        let offered = host_key(&offered.public_key());
+        self.expected.judge(&offered).map_err(|fault| Broken::Key(Box::new(fault)))?;
+        // Set once: a later key exchange of a session brings no new judgement.
+        let _ = self.witness.host_key.set(offered);
+        Ok(true)
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<Broken>) -> Result<(), Broken> {
+        let farewell = match reason {
+            DisconnectReason::ReceivedDisconnect(goodbye) => Farewell::Said {
+                words: quote::printable(goodbye.message.as_bytes(), quote::MOST),
+                too_many: matches!(goodbye.reason_code, Disconnect::TooManyConnections),
+            },
+            DisconnectReason::Error(Broken::Session(Error::NoAuthMethod)) => Farewell::NoMethodLeft,
+            DisconnectReason::Error(Broken::Session(error)) => {
+                Farewell::Broke(failure::broken(&error))
+            }
+            DisconnectReason::Error(Broken::Key(fault)) => Farewell::Broke(fault.to_string()),
+        };
+        let _ = self.witness.farewell.set(farewell);
+        Ok(())
+    }
+}

@@ -1,0 +1,28 @@
+//! Floor 3. The login check: is the store's SSH server the right one, and does it let the store's user
+//! in.
+//!
+//! Promises: every phase (resolve, connect, handshake, authentication) has a deadline of its own
+//! within the caller's; only addresses of this host or of `ssh.allowed_targets` are dialled, and the
+//! address that was checked is the one that is dialled; nothing is sent to a server before its host
+//! key has been judged; dropping a check closes its connection and ends what russh had started for it.
+//! Never: opens a channel or runs a command, writes a file, remembers anything between checks, shows a
+//! secret in a fault, a log line or `Debug`.
+
+mod address;
+mod algorithms;
+mod auth;
+mod dial;
+mod failure;
+mod handshake;
+mod host_key;
+mod key;
+mod method;
+mod phase;
+mod quote;
+mod stream;
+mod verifier;
+mod witness;
+
+pub use method::Method;
+pub use phase::Phases;
+pub use verifier::{Login, Verified, Verifier};

@@ -1,0 +1,70 @@
+//! The phases of a login check: what each is called in a fault and how long it took. It never decides
+//! how long one may take.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::model::Fault;
+
+/// Where a check was when it failed: the fact `phase`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The store's private key is read.
+    Key,
+    /// The hostname is looked up.
+    Resolve,
+    /// The TCP connection is made.
+    Connect,
+    /// The server has not said who it is yet.
+    Banner,
+    /// The key exchange, and the judgement of the host key.
+    Handshake,
+    /// The login.
+    Authentication,
+}
+
+impl Phase {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Resolve => "resolve",
+            Self::Connect => "connect",
+            Self::Banner => "banner",
+            Self::Handshake => "handshake",
+            Self::Authentication => "authentication",
+        }
+    }
+}
+
+/// How long the phases of a successful check took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phases {
+    /// Looking up the hostname.
+    pub resolve: Duration,
+    /// The TCP connection, failed tries at other addresses included.
+    pub connect: Duration,
+    /// From the TCP connection to the end of the key exchange.
+    pub handshake: Duration,
+    /// The login, all methods of it.
+    pub authentication: Duration,
+}
+
+/// Runs one phase and says how long it took, as the fact `milliseconds` of a fault too. A fault that
+/// knows its phase better than the caller keeps it.
+pub(super) async fn timed<T>(
+    phase: Phase,
+    work: impl Future<Output = Result<T, Fault>>,
+) -> Result<(T, Duration), Fault> {
+    let began = Instant::now();
+    let outcome = work.await;
+    let took = began.elapsed();
+    match outcome {
+        Ok(done) => Ok((done, took)),
+        Err(fault) => {
+            let fault = fault.fact("milliseconds", took.as_millis());
+            let known = fault.facts().contains_key("phase");
+            Err(if known { fault } else { fault.fact("phase", phase.as_str()) })
+        }
+    }
+}

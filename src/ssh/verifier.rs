@@ -1,0 +1,156 @@
+//! One login check from the hostname to the goodbye. It never starts a phase without its deadline.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use crate::model::{Credentials, Fault, HostKey, Reason, SshAddress};
+use crate::settings;
+
+use super::algorithms::Algorithms;
+use super::auth::{self, Proofs};
+use super::handshake;
+use super::host_key::Expected;
+use super::method::Method;
+use super::phase::{Phase, Phases, timed};
+use super::{address, dial, key};
+
+/// A login to check.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// Where the server is.
+    pub address: SshAddress,
+    /// Who logs in.
+    pub username: String,
+    /// With what.
+    pub credentials: Credentials,
+    /// The key that the server must have, if one is pinned.
+    pub pinned: Option<HostKey>,
+    /// Fingerprints given with the store, as `ssh-keygen -l` prints them: one of them must be that of
+    /// the first key.
+    pub given_fingerprints: Vec<String>,
+}
+
+/// What a successful check has seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// The server's key, to be pinned where the policy pins.
+    pub host_key: HostKey,
+    /// The methods that the server took, in order; several when it wanted several.
+    pub methods: Vec<Method>,
+    /// The address that was dialled.
+    pub peer: SocketAddr,
+    /// How long each phase took.
+    pub phases: Phases,
+}
+
+/// Checks logins by the rules of `[ssh]`. Cheap to clone; checks run side by side.
+#[derive(Clone, Debug)]
+pub struct Verifier {
+    rules: Arc<Rules>,
+}
+
+#[derive(Debug)]
+struct Rules {
+    settings: settings::Ssh,
+    algorithms: Algorithms,
+}
+
+impl Verifier {
+    /// Takes over the settings. A name in `ssh.legacy` that is no algorithm of this build is warned
+    /// of, and otherwise ignored.
+    pub fn new(settings: &settings::Ssh) -> Self {
+        let (algorithms, unknown) = Algorithms::new(&settings.legacy);
+        if !unknown.is_empty() {
+            tracing::warn!(?unknown, "ssh.legacy names algorithms that this build does not have");
+        }
+        Self { rules: Arc::new(Rules { settings: settings.clone(), algorithms }) }
+    }
+
+    /// Logs in, and out again. Ends by `deadline`, but for a goodbye of at most 250 ms.
+    ///
+    /// # Errors
+    /// A fault with one of the contract's SSH reasons. Facts: `host`, `port`, `phase`, `milliseconds`
+    /// (spent in that phase), `address` (once one was dialled), and those of the reason. With
+    /// `host_key_changed` and `host_key_unknown` the fact `offeredKey` holds the server's key, so that
+    /// a person can accept it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection and ends the task that russh runs it in. Two things
+    /// end a little later on the runtime's blocking pool: a name lookup, and the decryption of a key.
+    pub async fn verify(&self, login: &Login, deadline: Instant) -> Result<Verified, Fault> {
+        let span = tracing::info_span!("ssh_check", address = %login.address);
+        let outcome = self.check(login, deadline).instrument(span).await;
+        outcome.map_err(|fault| {
+            fault
+                .fact("host", login.address.hostname.as_str())
+                .fact("port", login.address.port.get())
+        })
+    }
+
+    async fn check(&self, login: &Login, deadline: Instant) -> Result<Verified, Fault> {
+        let Rules { settings, algorithms } = &*self.rules;
+        let within = |limit: Duration| deadline.min(Instant::now() + limit);
+        let proofs = self.proofs(login, deadline).await?;
+
+        let until = within(settings.resolve_timeout);
+        let resolving = address::resolve(&login.address, &settings.allowed_targets, until);
+        let (addresses, resolve) = timed(Phase::Resolve, resolving).await?;
+
+        let dialling = dial::dial(&addresses, settings.connect_timeout, deadline);
+        let ((tcp, peer), connect) = timed(Phase::Connect, dialling).await?;
+        let at_peer = |fault: Fault| fault.fact("address", peer.ip().to_string());
+
+        let config = algorithms.config(login.pinned.as_ref().map(|key| key.algorithm.as_str()));
+        let expected = Expected {
+            policy: settings.host_key_policy,
+            pinned: login.pinned.clone(),
+            given_fingerprints: login.given_fingerprints.clone(),
+        };
+        let until = within(settings.handshake_timeout);
+        let shaking = handshake::shake_hands(tcp, config, expected, until);
+        let (mut session, handshake) = timed(Phase::Handshake, shaking).await.map_err(at_peer)?;
+
+        let until = within(settings.auth_timeout);
+        let logging_in = auth::log_in(&mut session, &proofs, until);
+        let outcome = timed(Phase::Authentication, logging_in).await.map_err(at_peer);
+        let host_key = session.host_key();
+        session.close().await;
+
+        let (methods, authentication) = outcome?;
+        // russh does not end a key exchange of a new connection without a judgement of the key.
+        let unjudged = || Fault::new(Reason::HostKeyUnknown, "the server showed no host key");
+        Ok(Verified {
+            host_key: host_key.ok_or_else(unjudged)?,
+            methods,
+            peer,
+            phases: Phases { resolve, connect, handshake, authentication },
+        })
+    }
+
+    /// What the login proves itself with. Read before anything is dialled: a key that is of no use
+    /// needs no server to say so.
+    async fn proofs<'a>(&self, login: &'a Login, deadline: Instant) -> Result<Proofs<'a>, Fault> {
+        let Credentials { password, private_key, passphrase } = &login.credentials;
+        if login.credentials.is_empty() {
+            let details = "the store has neither a password nor a private key";
+            return Err(Fault::new(Reason::MethodNotOffered, details));
+        }
+        let key = match private_key {
+            Some(text) => {
+                let parsing = key::parse(text, passphrase.as_ref(), deadline);
+                Some(timed(Phase::Key, parsing).await?.0)
+            }
+            None => None,
+        };
+        Ok(Proofs {
+            username: &login.username,
+            key,
+            password: password.as_ref(),
+            rsa_sha1: self.rules.algorithms.rsa_sha1(),
+        })
+    }
+}
