@@ -172,7 +172,8 @@ mod tests {
     fn the_methods_follow_what_the_server_offers() {
         let (refused, not_offered, second) =
             (Reason::CredentialsRefused, Reason::MethodNotOffered, Reason::SecondFactorMissing);
-        let cases: [(bool, bool, &[Answer], &[Method], Reason); 12] = [
+        type Case<'a> = (bool, bool, &'a [Answer], &'a [Method], Reason);
+        let cases: [Case<'_>; 12] = [
             // One secret, refused.
             (false, true, &[(false, &[PublicKey, Password])], &[Password], refused),
             (true, false, &[(false, &[PublicKey, Password])], &[PublicKey], refused),
