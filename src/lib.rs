@@ -14,6 +14,7 @@
     )
 )]
 
+pub mod agent;
 pub mod cli;
 pub mod ledger;
 pub mod lifecycle;

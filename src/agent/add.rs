@@ -1,0 +1,210 @@
+//! Adding a store: the first attempt, during which nothing is in the ledger.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::attempt::{self, Proven};
+use super::handle::stopping;
+use super::journal::not_recorded;
+use super::{Tools, journal};
+use crate::ledger::{Change, CommitError};
+use crate::lifecycle::{Attempt, Cause, HistoryEntry, HistoryEvent, Input, Record, Standing, step};
+use crate::model::{
+    Credentials, Failure, Fault, ImageDir, MarkerId, SshAddress, State, Store, StoreUuid, Tags,
+    Timestamp,
+};
+use crate::probe::{Claim, Purpose, Slot};
+use crate::ssh::Login;
+
+/// A stop waits this long for a folder to be taken away again.
+const RELEASE: Duration = Duration::from_secs(2);
+
+/// A request to serve one more store, lexically checked.
+#[derive(Clone, Debug)]
+pub struct AddAsked {
+    /// Chosen by the daemon when absent.
+    pub uuid: Option<StoreUuid>,
+    /// At most 255 characters.
+    pub name: String,
+    /// At most 2048 characters.
+    pub description: String,
+    /// Within the allowed roots.
+    pub image_dir: ImageDir,
+    /// Where its SSH server listens.
+    pub address: SshAddress,
+    /// At most 255 characters.
+    pub username: String,
+    /// Password, key, or both.
+    pub credentials: Credentials,
+    /// Fingerprints the host key must match, if any.
+    pub given_fingerprints: Vec<String>,
+    /// Whether a directory of another node is to be moved here.
+    pub take_over: bool,
+    /// Carried by the first notice.
+    pub tags: Tags,
+}
+
+/// Why a store was not added.
+#[derive(Clone, Debug)]
+pub enum AddError {
+    /// `duplicate_uuid` or `duplicate_directory`: correct the request; nothing was touched.
+    Refused(Fault),
+    /// The first attempt failed or could not be recorded; nothing is left of it.
+    Failed(Failure),
+}
+
+/// A store that has been added and is in the ledger.
+pub(super) struct Added {
+    pub(super) store: Store,
+    pub(super) record: Record,
+}
+
+/// Runs the first attempt, writes the marker last, and commits the store with its one notice.
+///
+/// A crash, or a ledger that refuses, between marker and commit leaves a marker with this node's id
+/// and a uuid that is in no ledger; the next add of the directory adopts it.
+pub(super) async fn add(
+    tools: &Tools,
+    uuid: StoreUuid,
+    asked: AddAsked,
+    known: BTreeSet<StoreUuid>,
+    stop: &CancellationToken,
+) -> Result<Added, Failure> {
+    let purpose = Purpose::Add { store: uuid, known, take_over: asked.take_over };
+    let slot = Mutex::new(Slot::new());
+    let deadline = Instant::now() + tools.attempt_deadline;
+    let proven = tokio::select! {
+        biased;
+        () = stop.cancelled() => {
+            // The dropped probe may have made its folder.
+            release(tools, &slot, &asked.image_dir).await;
+            return Err(stopping());
+        }
+        proven = prove(tools, &asked, &purpose, &slot, deadline) => proven?,
+    };
+    let now = tools.clock.now();
+    let marker = claim(tools, uuid, &asked, &purpose, &proven, &slot, now).await?;
+    let store = store(tools, uuid, &asked, &proven, marker, now);
+    commit(tools, store, asked, &proven).await
+}
+
+/// Both checks, side by side; a folder that the probe made is taken away again when either failed.
+async fn prove(
+    tools: &Tools,
+    asked: &AddAsked,
+    purpose: &Purpose,
+    slot: &Mutex<Slot>,
+    deadline: Instant,
+) -> Result<Proven, Failure> {
+    let login = Login {
+        address: asked.address.clone(),
+        username: asked.username.clone(),
+        credentials: asked.credentials.clone(),
+        pinned: None,
+        given_fingerprints: asked.given_fingerprints.clone(),
+    };
+    let probe = attempt::examine(tools, &asked.image_dir, slot, purpose, deadline);
+    let (examined, verified) = tokio::join!(probe, tools.verifier.verify(&login, deadline));
+    let made_folder = examined.as_ref().is_ok_and(|examined| examined.made_folder);
+    let proven = attempt::both((examined, verified));
+    if proven.is_err() && made_folder {
+        release(tools, slot, &asked.image_dir).await;
+    }
+    proven
+}
+
+async fn claim(
+    tools: &Tools,
+    uuid: StoreUuid,
+    asked: &AddAsked,
+    purpose: &Purpose,
+    proven: &Proven,
+    slot: &Mutex<Slot>,
+    now: Timestamp,
+) -> Result<MarkerId, Failure> {
+    let fresh = MarkerId::from_u128(u128::from_be_bytes(tools.entropy.bytes16()));
+    let marker = proven.examined.marker.unwrap_or(fresh);
+    let deadline = Instant::now() + tools.probe_deadline;
+    let claimed = {
+        let mut slot = slot.lock().await;
+        let claim = Claim { store: uuid, marker, created: now };
+        tools.prober.claim(&mut slot, &asked.image_dir, purpose, claim, deadline).await
+    };
+    if claimed.is_err() && proven.examined.made_folder {
+        release(tools, slot, &asked.image_dir).await;
+    }
+    claimed.map(|()| marker).map_err(Failure::of)
+}
+
+/// Takes away what the probe may have made. It is an empty folder; one that cannot be taken away
+/// harms nobody and is adopted by the next add.
+async fn release(tools: &Tools, slot: &Mutex<Slot>, dir: &ImageDir) {
+    let deadline = Instant::now() + tools.probe_deadline.min(RELEASE);
+    let mut slot = slot.lock().await;
+    if let Err(fault) = tools.prober.release(&mut slot, dir, deadline).await {
+        warn!(path = %dir, fault.code = %fault.reason(), "a folder made for nothing is left behind");
+    }
+}
+
+fn store(
+    tools: &Tools,
+    uuid: StoreUuid,
+    asked: &AddAsked,
+    proven: &Proven,
+    marker: MarkerId,
+    now: Timestamp,
+) -> Store {
+    Store {
+        uuid,
+        name: asked.name.clone(),
+        description: asked.description.clone(),
+        image_dir: asked.image_dir.clone(),
+        address: asked.address.clone(),
+        username: asked.username.clone(),
+        state: State::Enabled,
+        zone_uuids: Vec::new(),
+        created: now,
+        changed: now,
+        marker,
+        place: proven.examined.place.clone(),
+        had_registry: proven.examined.has_registry,
+        pinned_key: tools.pins_host_keys.then(|| proven.verified.host_key.clone()),
+        given_fingerprints: asked.given_fingerprints.clone(),
+    }
+}
+
+/// The status machine decides the first transition like every other: out of a Connecting that nobody
+/// was told of. An epoch of its own keeps its positions above those of an earlier store of this uuid.
+async fn commit(
+    tools: &Tools,
+    store: Store,
+    asked: AddAsked,
+    proven: &Proven,
+) -> Result<Added, Failure> {
+    let recorded = |error: CommitError| Failure::of(not_recorded(&error));
+    let now = tools.moment();
+    let epoch = tools.ledger.next_epoch(now.wall).await.map_err(recorded)?;
+    let mut record = Record::new(Standing::connecting(epoch, now.wall));
+    let attempt = record.standing.attempt;
+    let cause = Cause::Person;
+    let began = HistoryEvent::AttemptBegan { cause, tags: asked.tags.clone() };
+    record.running = Some(Attempt { id: attempt, cause, tags: asked.tags });
+    let before = record.standing.clone();
+    let outcome = Ok(proven.measured());
+    let ended = Input::AttemptEnded { attempt, outcome };
+    let (record, effects) = step(record, ended, &tools.policy, now);
+    let change = Change::new()
+        .add_store(store.clone(), asked.credentials, before.clone())
+        .note(store.uuid, HistoryEntry { at: now.wall, attempt, event: began });
+    let notified = tools.outbox.is_some();
+    let change =
+        journal::record_step(change, &store, &before, &record, &effects, notified, now.wall);
+    tools.ledger.commit(change).await.map_err(recorded)?;
+    info!(name = %store.name, path = %store.image_dir, status = %record.standing.status, "store added");
+    Ok(Added { store, record })
+}

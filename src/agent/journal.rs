@@ -1,0 +1,88 @@
+//! From a step's effects to the one ledger change that makes them durable.
+
+use super::view::inventory;
+use crate::ledger::{Change, CommitError};
+use crate::lifecycle::{Effect, HistoryEntry, HistoryEvent, Record, Standing, Transition};
+use crate::model::{Fault, Notice, NoticeKind, Reason, Store, Timestamp};
+
+/// Adds what a step decided to a change: the standing when it differs, and for each transition its
+/// notice (when there is an outbox) and its line of history. One transaction holds them all, so that
+/// no status is durable without its notice.
+pub(super) fn record_step(
+    mut change: Change,
+    store: &Store,
+    old: &Standing,
+    new: &Record,
+    effects: &[Effect],
+    has_outbox: bool,
+    at: Timestamp,
+) -> Change {
+    if new.standing != *old {
+        change = change.save_standing(store.uuid, new.standing.clone());
+    }
+    for effect in effects {
+        let entry = match effect {
+            Effect::Changed(transition) => {
+                if has_outbox {
+                    change = change.enqueue(notice(store, &new.standing, transition));
+                }
+                history_of(transition)
+            }
+            Effect::Noted(attempt, event) => {
+                HistoryEntry { at, attempt: *attempt, event: event.clone() }
+            }
+            Effect::Begun(attempt) => HistoryEntry {
+                at,
+                attempt: attempt.id,
+                event: HistoryEvent::AttemptBegan {
+                    cause: attempt.cause,
+                    tags: attempt.tags.clone(),
+                },
+            },
+            Effect::Abandoned(_) | Effect::Settled(..) => continue,
+        };
+        change = change.note(store.uuid, entry);
+    }
+    change
+}
+
+/// The line of history of a transition.
+pub(super) fn history_of(transition: &Transition) -> HistoryEntry {
+    HistoryEntry {
+        at: transition.at,
+        attempt: transition.attempt,
+        event: HistoryEvent::Changed {
+            old: transition.old,
+            new: transition.new,
+            failure: transition.failure.clone(),
+        },
+    }
+}
+
+/// The notice of a transition; the inventory is the store's after it.
+pub(super) fn notice(store: &Store, standing: &Standing, transition: &Transition) -> Notice {
+    Notice {
+        store: store.uuid,
+        kind: NoticeKind::Changed,
+        position: transition.position,
+        old_status: transition.old,
+        new_status: transition.new,
+        at: transition.at,
+        attempt: transition.attempt,
+        failure: transition.failure.clone(),
+        inventory: inventory(store, standing),
+        tags: transition.tags.clone(),
+        folded: 1,
+    }
+}
+
+/// The fault of a change that could not be recorded, and therefore was not made.
+pub(super) fn not_recorded(error: &CommitError) -> Fault {
+    let reason = match error {
+        CommitError::Busy => Reason::AgentBusy,
+        CommitError::Closed => Reason::AgentStopping,
+        CommitError::Unsealable(_) => Reason::SecretUnreadable,
+        CommitError::StateDisk(_) | CommitError::Conflict(_) => Reason::StateDiskTrouble,
+    };
+    Fault::new(reason, format!("the change could not be recorded and was not made: {error}"))
+}

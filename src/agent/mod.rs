@@ -1,0 +1,22 @@
+//! Floor 4. The stores this daemon serves: one task each, and the registry that owns them.
+//!
+//! Promises: only a store's own task writes its record; a step's durable part is committed before any
+//! of its effects leaves; overlapping reconnects share one attempt and one answer; a store that hangs
+//! slows only itself.
+//! Never: knows HTTP, touches an image directory (that is `probe`'s), sends a notice (that is the
+//! notifier's).
+
+mod add;
+mod attempt;
+mod handle;
+mod journal;
+mod registry;
+mod store_task;
+mod tools;
+mod view;
+
+pub use add::{AddAsked, AddError};
+pub use handle::StoreHandle;
+pub use registry::{BrokenOff, Registry, RegistryTask};
+pub use tools::{OutboxSignal, Tools};
+pub use view::StoreView;

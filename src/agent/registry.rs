@@ -1,0 +1,274 @@
+//! All stores of this daemon: which there are, and the tasks that own them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, info_span};
+
+use super::add::{self, AddAsked, AddError, Added};
+use super::handle::stopping;
+use super::store_task::StoreTask;
+use super::{StoreHandle, StoreView, Tools};
+use crate::ledger::LoadedStore;
+use crate::lifecycle::Record;
+use crate::model::{Failure, Fault, ImageDir, Reason, StoreUuid};
+
+/// Requests that may wait for the registry, which takes one within microseconds.
+const INBOX: usize = 64;
+/// Adds that may run at once: each is a login and a worker process.
+const ADDS: usize = 32;
+
+type Stores = Arc<BTreeMap<StoreUuid, StoreHandle>>;
+type AddReply = oneshot::Sender<Result<Arc<StoreView>, AddError>>;
+type RemoveReply = oneshot::Sender<Result<bool, Failure>>;
+
+#[derive(Debug)]
+enum Command {
+    Add { asked: Box<AddAsked>, reply: AddReply },
+    Remove { store: StoreUuid, reply: RemoveReply },
+}
+
+/// The stores, as others see them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    inbox: mpsc::Sender<Command>,
+    stores: watch::Receiver<Stores>,
+}
+
+impl Registry {
+    /// The stores served now, by uuid.
+    pub fn stores(&self) -> Stores {
+        Arc::clone(&self.stores.borrow())
+    }
+
+    /// One store.
+    pub fn store(&self, uuid: StoreUuid) -> Option<StoreHandle> {
+        self.stores.borrow().get(&uuid).cloned()
+    }
+
+    /// Serves one more store, once its first attempt has succeeded.
+    ///
+    /// # Errors
+    /// [`AddError`]; then nothing of it is left.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing: the add goes on.
+    pub async fn add(&self, asked: AddAsked) -> Result<Arc<StoreView>, AddError> {
+        let (reply, answer) = oneshot::channel();
+        let asked = Box::new(asked);
+        self.ask(Command::Add { asked, reply }).map_err(AddError::Failed)?;
+        answer.await.unwrap_or_else(|_| Err(AddError::Failed(stopping())))
+    }
+
+    /// Forgets a store; false when there is none. Its marker stays in the directory.
+    ///
+    /// # Errors
+    /// `state_disk_trouble` when that could not be recorded; then it is still served.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing: the removal goes on.
+    pub async fn remove(&self, store: StoreUuid) -> Result<bool, Failure> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::Remove { store, reply })?;
+        answer.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    fn ask(&self, command: Command) -> Result<(), Failure> {
+        self.inbox.try_send(command).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                let fault =
+                    Fault::new(Reason::AgentBusy, "too many requests wait").fact("waiting", INBOX);
+                Failure::of(fault)
+            }
+            mpsc::error::TrySendError::Closed(_) => stopping(),
+        })
+    }
+}
+
+/// A task of the registry broke off: a fault of ours, after which nothing can be promised.
+#[derive(Debug, thiserror::Error)]
+#[error("a task of the registry broke off")]
+pub struct BrokenOff(#[source] JoinError);
+
+/// What ended beside the registry.
+enum Ended {
+    Store,
+    Add { uuid: StoreUuid, result: Box<Result<Added, Failure>>, reply: AddReply },
+    Remove { uuid: StoreUuid, result: Result<(), Failure> },
+}
+
+/// Owns the tasks of all stores.
+pub struct RegistryTask {
+    tools: Tools,
+    inbox: mpsc::Receiver<Command>,
+    stores: watch::Sender<Stores>,
+    /// What runs adds hold, so that two of them cannot race for one uuid or one directory.
+    adding: BTreeMap<StoreUuid, ImageDir>,
+    removing: BTreeMap<StoreUuid, Vec<RemoveReply>>,
+    tasks: JoinSet<Ended>,
+    stop: CancellationToken,
+}
+
+impl RegistryTask {
+    /// A registry of what the ledger holds. `stop` ends it and every store's task.
+    pub fn new(
+        tools: Tools,
+        loaded: Vec<LoadedStore>,
+        stop: CancellationToken,
+    ) -> (Registry, Self) {
+        let (asks, inbox) = mpsc::channel(INBOX);
+        let (stores, seen) = watch::channel(Stores::default());
+        let mut task = Self {
+            tools,
+            inbox,
+            stores,
+            adding: BTreeMap::new(),
+            removing: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            stop,
+        };
+        for LoadedStore { store, standing, stuck_worker } in loaded {
+            let first_probe = Instant::now() + task.tools.spread();
+            let record = Record::new(standing);
+            let (handle, store_task) =
+                StoreTask::new(task.tools.clone(), store, record, stuck_worker, first_probe);
+            task.serve(handle, store_task);
+        }
+        (Registry { inbox: asks, stores: seen }, task)
+    }
+
+    /// Runs until the token is cancelled and every task has ended. What is asked meanwhile is answered
+    /// with `agent_stopping`.
+    ///
+    /// # Errors
+    /// [`BrokenOff`] when a task panicked: the daemon is to end and be started anew.
+    ///
+    /// # Cancel safety
+    /// Dropping the future aborts all tasks; what was committed stays.
+    pub async fn run(mut self) -> Result<(), BrokenOff> {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => break,
+                Some(ended) = self.tasks.join_next() => self.ended(ended)?,
+                command = self.inbox.recv() => match command {
+                    Some(Command::Add { asked, reply }) => self.add(*asked, reply),
+                    Some(Command::Remove { store, reply }) => self.remove(store, reply),
+                    None => break,
+                },
+            }
+        }
+        self.stop.cancel();
+        self.inbox.close();
+        while let Some(ended) = self.tasks.join_next().await {
+            self.ended(ended)?;
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, handle: StoreHandle, task: StoreTask) {
+        let uuid = handle.view().store.uuid;
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            task.run(stop).await;
+            Ended::Store
+        });
+        self.stores.send_modify(|stores| {
+            Arc::make_mut(stores).insert(uuid, handle);
+        });
+    }
+
+    fn add(&mut self, asked: AddAsked, reply: AddReply) {
+        let uuid = asked.uuid.unwrap_or_else(|| StoreUuid::random(self.tools.entropy.bytes16()));
+        if let Err(error) = self.free(uuid, &asked.image_dir) {
+            let _ = reply.send(Err(error));
+            return;
+        }
+        self.adding.insert(uuid, asked.image_dir.clone());
+        let known: BTreeSet<StoreUuid> = self.stores.borrow().keys().copied().collect();
+        let (tools, stop) = (self.tools.clone(), self.stop.clone());
+        let span = info_span!("attempt", store = %uuid, attempt = 1);
+        let add = async move {
+            let result = Box::new(add::add(&tools, uuid, asked, known, &stop).await);
+            Ended::Add { uuid, result, reply }
+        };
+        self.tasks.spawn(add.instrument(span));
+    }
+
+    /// Whether uuid and directory may be added now.
+    fn free(&self, uuid: StoreUuid, dir: &ImageDir) -> Result<(), AddError> {
+        let stores = self.stores.borrow();
+        if stores.contains_key(&uuid) || self.adding.contains_key(&uuid) {
+            let fault = Fault::new(Reason::DuplicateUuid, format!("{uuid} is served already"));
+            return Err(AddError::Refused(fault.fact("uuid", uuid.to_string())));
+        }
+        let served = stores.values().map(StoreHandle::view).find(|v| v.store.image_dir == *dir);
+        let taken = served.map(|view| view.store.uuid).or_else(|| {
+            let mut adding = self.adding.iter();
+            adding.find(|(_, taken)| *taken == dir).map(|(uuid, _)| *uuid)
+        });
+        if let Some(other) = taken {
+            let fault = Fault::new(Reason::DuplicateDirectory, format!("{dir} is served already"))
+                .fact("path", dir.as_str())
+                .fact("uuid", other.to_string());
+            return Err(AddError::Refused(fault));
+        }
+        if self.adding.len() >= ADDS {
+            let fault = Fault::new(Reason::AgentBusy, "too many stores are being added");
+            return Err(AddError::Failed(Failure::of(fault.fact("running", ADDS))));
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, uuid: StoreUuid, reply: RemoveReply) {
+        if let Some(waiting) = self.removing.get_mut(&uuid) {
+            waiting.push(reply);
+            return;
+        }
+        let Some(handle) = self.stores.borrow().get(&uuid).cloned() else {
+            let _ = reply.send(Ok(false));
+            return;
+        };
+        self.removing.insert(uuid, vec![reply]);
+        self.tasks.spawn(async move { Ended::Remove { uuid, result: handle.remove().await } });
+    }
+
+    fn ended(&mut self, ended: Result<Ended, JoinError>) -> Result<(), BrokenOff> {
+        match ended.map_err(BrokenOff)? {
+            // Removed, which has its own message, or stopped with the daemon.
+            Ended::Store => {}
+            Ended::Add { uuid, result, reply } => {
+                self.adding.remove(&uuid);
+                let answer = result.map(|added| self.adopt(added)).map_err(AddError::Failed);
+                let _ = reply.send(answer);
+            }
+            Ended::Remove { uuid, result } => {
+                if result.is_ok() {
+                    self.stores.send_modify(|stores| {
+                        Arc::make_mut(stores).remove(&uuid);
+                    });
+                }
+                for reply in self.removing.remove(&uuid).into_iter().flatten() {
+                    let _ = reply.send(result.clone().map(|()| true));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn adopt(&mut self, Added { store, record }: Added) -> Arc<StoreView> {
+        let uuid = store.uuid;
+        let first_probe = Instant::now() + self.tools.policy.interval;
+        let (handle, task) = StoreTask::new(self.tools.clone(), store, record, None, first_probe);
+        let view = handle.view();
+        self.serve(handle, task);
+        if let Some(moved) = &self.tools.outbox {
+            moved(uuid);
+        }
+        view
+    }
+}

@@ -1,0 +1,46 @@
+//! What others see of a store: a snapshot, replaced as a whole after each commit.
+
+use crate::lifecycle::{Record, Standing};
+use crate::model::{Inventory, Store};
+
+/// One store as it is now.
+#[derive(Clone, Debug)]
+pub struct StoreView {
+    /// Its definition.
+    pub store: Store,
+    /// Its health.
+    pub standing: Standing,
+    /// Both, as the world is told.
+    pub inventory: Inventory,
+    /// Not yet probed since the daemon started.
+    pub unverified: bool,
+}
+
+impl StoreView {
+    pub(super) fn of(store: &Store, record: &Record) -> Self {
+        Self {
+            store: store.clone(),
+            standing: record.standing.clone(),
+            inventory: inventory(store, &record.standing),
+            unverified: !record.verified,
+        }
+    }
+}
+
+/// The store as the management node sees it.
+pub(super) fn inventory(store: &Store, standing: &Standing) -> Inventory {
+    Inventory {
+        uuid: store.uuid,
+        name: store.name.clone(),
+        description: store.description.clone(),
+        image_dir: store.image_dir.clone(),
+        capacity: standing.capacity,
+        state: store.state,
+        status: standing.status,
+        created: store.created,
+        last_op: standing.since.max(store.changed),
+        zone_uuids: store.zone_uuids.clone(),
+        address: store.address.clone(),
+        username: store.username.clone(),
+    }
+}
