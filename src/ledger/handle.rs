@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Change, CommitError};
+use super::{Change, CommitError, Waiting};
 use crate::lifecycle::HistoryEntry;
 use crate::model::{Credentials, Epoch, Fault, Notice, Reason, StoreUuid, Timestamp};
 
@@ -35,6 +35,7 @@ pub(super) enum Job {
     CheckWritable(Reply<Result<(), CommitError>>),
     Credentials(StoreUuid, Reply<Result<Credentials, Fault>>),
     Pending(StoreUuid, u32, Reply<Result<Vec<Notice>, ReadError>>),
+    Waiting(StoreUuid, Reply<Result<Waiting, ReadError>>),
     Backlog(Reply<Result<BTreeMap<StoreUuid, u64>, ReadError>>),
     History(StoreUuid, u32, Reply<Result<Vec<HistoryEntry>, ReadError>>),
     Close,
@@ -109,6 +110,18 @@ impl Ledger {
     /// Reads only.
     pub async fn pending(&self, store: StoreUuid, limit: u32) -> Result<Vec<Notice>, ReadError> {
         self.ask(|reply| Job::Pending(store, limit, reply)).await?
+    }
+
+    /// How many notices of a store wait, and the place of the newest. Costs time for each that waits:
+    /// ask when something may have come, not for each that goes.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    ///
+    /// # Cancel safety
+    /// Reads only.
+    pub async fn waiting(&self, store: StoreUuid) -> Result<Waiting, ReadError> {
+        self.ask(|reply| Job::Waiting(store, reply)).await?
     }
 
     /// How many notices wait, for each store that has any.

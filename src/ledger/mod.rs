@@ -30,6 +30,7 @@ pub use change::Change;
 pub use commit::CommitError;
 pub use handle::{Ledger, ReadError};
 pub use open::{OpenError, Opened, open};
+pub use outbox::Waiting;
 pub use seal::{MasterKeyError, Sealer};
 pub use state_dir::{StateDir, StateDirError};
 pub use stores::{LoadedStore, StuckWorker};

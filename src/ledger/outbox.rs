@@ -2,13 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::checksum;
 use super::codec::encode;
 use super::commit::Refusal;
 use super::rows::{BadRow, decoded, each, parsed, verify};
-use crate::model::{Notice, Position, StoreUuid};
+use crate::model::{Epoch, Notice, Position, Seq, StoreUuid};
+
+/// What waits of one store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// How many notices.
+    pub count: u64,
+    /// The place of the last of them.
+    pub newest: Option<Position>,
+}
 
 /// SQLite's integers are signed; a position of 2^63 is past the year 292 million.
 fn columns(position: Position) -> Result<(i64, i64), Refusal> {
@@ -74,6 +83,21 @@ pub(super) fn pending(
         checked(&uuid, row.get(0)?, row.get(1)?, &notice, &row.get::<_, Vec<u8>>(3)?)?;
         decoded("outbox", &notice)
     })
+}
+
+/// How many notices of a store wait and where the last is. Counting walks all of them.
+pub(super) fn waiting(connection: &Connection, store: StoreUuid) -> rusqlite::Result<Waiting> {
+    let uuid = store.to_string();
+    let mut count = connection.prepare_cached("SELECT count(*) FROM outbox WHERE store = ?1")?;
+    let count: i64 = count.query_row([&uuid], |row| row.get(0))?;
+    let mut newest = connection.prepare_cached(
+        "SELECT epoch, seq FROM outbox WHERE store = ?1 ORDER BY epoch DESC, seq DESC LIMIT 1",
+    )?;
+    let newest = newest.query_row([&uuid], |row| {
+        let (epoch, seq): (i64, i64) = (row.get(0)?, row.get(1)?);
+        Ok(Position { epoch: Epoch(epoch.unsigned_abs()), seq: Seq(seq.unsigned_abs()) })
+    });
+    Ok(Waiting { count: count.unsigned_abs(), newest: newest.optional()? })
 }
 
 /// How many notices wait, for each store that has any.

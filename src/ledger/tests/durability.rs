@@ -1,7 +1,7 @@
 //! What has been committed is there, in order and whole.
 
 use super::*;
-use crate::ledger::{CommitError, StateDirError, StuckWorker};
+use crate::ledger::{CommitError, StateDirError, StuckWorker, Waiting};
 
 #[tokio::test]
 async fn a_record_reads_back_exactly_after_a_clean_stop_and_after_a_power_cut() {
@@ -90,6 +90,9 @@ async fn the_outbox_keeps_the_order_across_epochs_and_folds_from_the_front() {
     assert_eq!(order(ledger.pending(uuid(1), 9).await.unwrap()), [(5, 2), (5, 9), (5, 10), (6, 1)]);
     assert_eq!(order(ledger.pending(uuid(1), 2).await.unwrap()), [(5, 2), (5, 9)]);
     assert_eq!(ledger.backlog().await.unwrap(), [(uuid(1), 4), (uuid(2), 1)].into());
+    let newest = Some(Position { epoch: Epoch(6), seq: Seq(1) });
+    assert_eq!(ledger.waiting(uuid(1)).await.unwrap(), Waiting { count: 4, newest });
+    assert_eq!(ledger.waiting(uuid(3)).await.unwrap(), Waiting::default());
 
     let second = Position { epoch: Epoch(5), seq: Seq(9) };
     ledger.commit(Change::new().acknowledge(uuid(1), second)).await.unwrap();
