@@ -16,6 +16,7 @@
 
 pub mod agent;
 pub mod cli;
+pub mod delivery;
 pub mod ledger;
 pub mod lifecycle;
 pub mod model;

@@ -1,0 +1,11 @@
+//! Floor 1. What a reply to a notice means, and when which notice is sent.
+//!
+//! Promises: [`judge`] and [`Lane`] are functions of their arguments; a lane sends in order, never
+//! gives up, and ends on the newest state.
+//! Never: opens a socket, reads a clock, loses or reorders.
+
+mod lane;
+mod reply;
+
+pub use lane::{Lane, Step, Trouble};
+pub use reply::{Reply, Verdict, judge, retry_after};

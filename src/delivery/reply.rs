@@ -1,0 +1,121 @@
+//! What a receiver's reply means.
+
+use std::time::Duration;
+
+use crate::model::Timestamp;
+
+/// Longest `Retry-After` that is honoured.
+const LONGEST: Duration = Duration::from_secs(5 * 60);
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// An HTTP answer.
+    Answered {
+        /// Its status code.
+        status: u16,
+        /// How long it asks us to wait.
+        retry_after: Option<Duration>,
+        /// The beginning of its body, printable: the evidence of a refusal.
+        told: String,
+    },
+    /// There was none: why, as text for people.
+    Unreached(String),
+}
+
+/// What it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The notice has arrived.
+    Delivered,
+    /// It has arrived where nobody handles it: taken as delivered, and shown.
+    Unhandled,
+    /// Send it again, not before this much time has passed.
+    Again(Duration),
+    /// The receiver does not want it: a person must look.
+    Refused,
+    /// The receiver wants nothing any more (410): nothing is sent until a person acts.
+    Gone,
+}
+
+/// The contract's table.
+///
+/// | reply | meaning |
+/// |---|---|
+/// | 2xx | delivered |
+/// | 408, 425, 429, 5xx, no answer | again; `Retry-After` honoured up to 5 min |
+/// | 410 | gone |
+/// | 404 where `not_found_is_unhandled` (ZStack's format: the management node has no handler) | unhandled |
+/// | everything else, redirects among it | refused |
+pub fn judge(reply: &Reply, not_found_is_unhandled: bool) -> Verdict {
+    match reply {
+        Reply::Unreached(_) => Verdict::Again(Duration::ZERO),
+        Reply::Answered { status, retry_after, .. } => match status {
+            200..=299 => Verdict::Delivered,
+            408 | 425 | 429 | 500..=599 => {
+                Verdict::Again(retry_after.unwrap_or_default().min(LONGEST))
+            }
+            410 => Verdict::Gone,
+            404 if not_found_is_unhandled => Verdict::Unhandled,
+            _ => Verdict::Refused,
+        },
+    }
+}
+
+/// `Retry-After` (RFC 9110, 10.2.3): seconds, or a date. Nothing that cannot be read is honoured.
+pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
+    let wait = at.as_millisecond().saturating_sub(now.0);
+    Some(Duration::from_millis(u64::try_from(wait).unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(status: u16) -> Reply {
+        Reply::Answered { status, retry_after: None, told: String::new() }
+    }
+
+    #[test]
+    fn each_status_means_one_thing() {
+        for status in 100..600 {
+            let expected = match status {
+                200..=299 => Verdict::Delivered,
+                408 | 425 | 429 | 500..=599 => Verdict::Again(Duration::ZERO),
+                410 => Verdict::Gone,
+                _ => Verdict::Refused,
+            };
+            assert_eq!(judge(&answered(status), false), expected, "{status}");
+        }
+        assert_eq!(judge(&answered(404), true), Verdict::Unhandled);
+        let unreached = Reply::Unreached("connection refused".to_owned());
+        assert_eq!(judge(&unreached, true), Verdict::Again(Duration::ZERO));
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_at_most_five_minutes() {
+        let now = Timestamp(784_111_777_000);
+        for (value, expected) in [
+            ("120", Some(120)),
+            (" 0 ", Some(0)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("soon", None),
+            ("-5", None),
+            ("", None),
+        ] {
+            assert_eq!(retry_after(value, now), expected.map(Duration::from_secs), "{value:?}");
+        }
+        let reply = Reply::Answered {
+            status: 503,
+            retry_after: Some(Duration::from_secs(86_400)),
+            told: String::new(),
+        };
+        assert_eq!(judge(&reply, false), Verdict::Again(LONGEST));
+    }
+}
