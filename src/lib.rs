@@ -19,6 +19,7 @@ pub mod cli;
 pub mod delivery;
 pub mod ledger;
 pub mod lifecycle;
+pub mod management;
 pub mod model;
 pub mod probe;
 pub mod settings;

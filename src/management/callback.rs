@@ -1,0 +1,215 @@
+//! One request to the callback.
+#![expect(clippy::disallowed_methods, reason = "reads the file of signing secrets")]
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use hyper::{Request, Response, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
+
+use super::signature::{BadSecrets, Signer};
+use super::trust::{TrustError, client_config, trusting_nobody};
+use crate::delivery::{Reply, retry_after};
+use crate::model::Timestamp;
+use crate::settings::Callback;
+use crate::wire::Event;
+
+/// Connections that are kept idle: enough for a burst, no burden on the receiver.
+const KEPT: usize = 4;
+/// How long they are kept: less than common servers do (Node.js: 5 s), so that few requests meet a
+/// connection that is being closed, or one whose peer lost power.
+const IDLE: Duration = Duration::from_secs(4);
+/// Bytes of a reply that are read: a short one to its end, so that the connection is used again.
+const READ: usize = 4096;
+/// Bytes of a refusal that are kept.
+const EVIDENCE: usize = 512;
+
+/// How long a request may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Until the TCP connection stands.
+    pub connect: Duration,
+    /// From its begin to the end of its reply.
+    pub whole: Duration,
+}
+
+impl Default for Limits {
+    /// 5 s and 10 s.
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(5), whole: Duration::from_secs(10) }
+    }
+}
+
+const USER: &str = concat!("imagestore-agent/", env!("CARGO_PKG_VERSION"));
+
+/// The callback cannot be set up: bad settings.
+#[derive(Debug, thiserror::Error)]
+pub enum CallbackError {
+    /// The URL is none.
+    #[error("callback.urls: {0:?} is no URL")]
+    Url(String),
+    /// The file of signing secrets cannot be read.
+    #[error("callback.signing_secret_file = {path}: {source}", path = .path.display())]
+    SecretFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file of signing secrets holds something else.
+    #[error("callback.signing_secret_file = {path}: {source}", path = .path.display())]
+    Secrets {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: BadSecrets,
+    },
+    /// The TLS files cannot be used.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+}
+
+type Https = HttpsConnector<HttpConnector>;
+
+/// Posts events to the callback. Cheap to clone; requests run side by side.
+#[derive(Clone, Debug)]
+pub struct CallbackClient {
+    url: Uri,
+    limits: Limits,
+    signer: Option<Arc<Signer>>,
+    client: Client<Https, Full<Bytes>>,
+}
+
+impl CallbackClient {
+    /// A client of the first of `callback.urls`; none when there is no URL.
+    ///
+    /// # Errors
+    /// [`CallbackError`] names the setting.
+    pub fn new(settings: &Callback, limits: Limits) -> Result<Option<Self>, CallbackError> {
+        let Some(text) = settings.urls.first() else { return Ok(None) };
+        let url: Uri = text.parse().map_err(|_| CallbackError::Url(text.clone()))?;
+        let mut http = HttpConnector::new();
+        http.set_connect_timeout(Some(limits.connect));
+        http.set_nodelay(true);
+        http.enforce_http(false);
+        let builder = HttpsConnectorBuilder::new();
+        let connector = if url.scheme_str() == Some("https") {
+            let tls = client_config(settings)?;
+            builder.with_tls_config(tls).https_only().enable_http1().wrap_connector(http)
+        } else {
+            builder
+                .with_tls_config(trusting_nobody()?)
+                .https_or_http()
+                .enable_http1()
+                .wrap_connector(http)
+        };
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(KEPT)
+            .build(connector);
+        Ok(Some(Self { url, limits, signer: signer(settings)?.map(Arc::new), client }))
+    }
+
+    /// Posts one event and reads what is needed of the reply. Ends within [`Limits::whole`].
+    ///
+    /// # Cancel safety
+    /// The event may or may not have arrived; sending it again is safe, its id stays the same.
+    pub async fn post(&self, event: &Event, now: Timestamp) -> Reply {
+        let request = match self.request(event, now) {
+            Ok(request) => request,
+            Err(error) => return Reply::Unreached(error.to_string()),
+        };
+        let deadline = Instant::now() + self.limits.whole;
+        match timeout_at(deadline, self.client.request(request)).await {
+            Ok(Ok(response)) => read(response, now, deadline).await,
+            Ok(Err(error)) => Reply::Unreached(cause(&error)),
+            Err(_) => {
+                Reply::Unreached(format!("no answer within {} ms", self.limits.whole.as_millis()))
+            }
+        }
+    }
+
+    fn request(&self, event: &Event, now: Timestamp) -> hyper::http::Result<Request<Full<Bytes>>> {
+        let seconds = now.0.div_euclid(1000);
+        let mut request = Request::post(self.url.clone())
+            .header(CONTENT_TYPE, event.content_type)
+            .header(USER_AGENT, USER)
+            .header("webhook-id", &event.id)
+            .header("webhook-timestamp", seconds);
+        if let Some(signer) = &self.signer {
+            let signature = signer.sign(&event.id, seconds, &event.body);
+            request = request.header("webhook-signature", signature);
+        }
+        if let Some(path) = event.command_path {
+            request = request.header("commandpath", path);
+        }
+        request.body(Full::new(Bytes::from(event.body.clone())))
+    }
+}
+
+fn signer(settings: &Callback) -> Result<Option<Signer>, CallbackError> {
+    let Some(path) = &settings.signing_secret_file else { return Ok(None) };
+    let path = path.clone();
+    match std::fs::read_to_string(&path).map(Zeroizing::new) {
+        Ok(text) => match Signer::parse(&text) {
+            Ok(signer) => Ok(Some(signer)),
+            Err(source) => Err(CallbackError::Secrets { path, source }),
+        },
+        Err(source) => Err(CallbackError::SecretFile { path, source }),
+    }
+}
+
+/// The status decides; a body that stalls or breaks off only shortens the evidence.
+async fn read(response: Response<Incoming>, now: Timestamp, deadline: Instant) -> Reply {
+    let status = response.status();
+    let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let retry_after = asked.and_then(|value| retry_after(value, now));
+    let mut body = response.into_body();
+    let (mut seen, mut told) = (0, Vec::new());
+    while seen < READ
+        && let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await
+    {
+        let bytes = frame.data_ref().map_or(&[][..], |bytes| bytes);
+        seen += bytes.len();
+        told.extend(bytes.iter().take(EVIDENCE.saturating_sub(told.len())));
+    }
+    let told = if status.is_success() { String::new() } else { printable(&told) };
+    Reply::Answered { status: status.as_u16(), retry_after, told }
+}
+
+/// One line without control characters, so that no receiver writes lines or colours into our log.
+fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    line.trim().to_owned()
+}
+
+/// hyper's own words are "client error (Connect)"; what a person needs lies deepest.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn evidence_is_one_printable_line() {
+        assert_eq!(printable(b" no\r\n\x1b[31msuch\x00 \xff\n"), "no   [31msuch  \u{fffd}");
+    }
+}

@@ -1,0 +1,122 @@
+//! Signatures of Standard Webhooks 1.0
+//! (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>):
+//! HMAC-SHA256 over `id.timestamp.body`, base64, one for each current secret.
+
+use data_encoding::BASE64;
+use ring::hmac;
+use zeroize::Zeroizing;
+
+const PREFIX: &str = "whsec_";
+/// Bytes a secret may have.
+const LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
+
+/// The secrets cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadSecrets {
+    /// A line is no secret.
+    #[error("line {0} is not \"whsec_\" and the base64 of 24 to 64 bytes")]
+    Line(usize),
+    /// There is no line.
+    #[error("it holds no secret")]
+    None,
+}
+
+/// Signs with one or more secrets; the first signs first.
+pub struct Signer {
+    keys: Vec<hmac::Key>,
+}
+
+impl std::fmt::Debug for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Signer({} secrets)", self.keys.len())
+    }
+}
+
+impl Signer {
+    /// Reads secrets, one a line; empty lines and lines that begin with `#` are passed over.
+    ///
+    /// # Errors
+    /// [`BadSecrets`] names the line and quotes nothing of it.
+    pub fn parse(text: &str) -> Result<Self, BadSecrets> {
+        let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
+        let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+        let keys = lines.map(|(at, line)| key(line).ok_or(BadSecrets::Line(at)));
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        if keys.is_empty() { Err(BadSecrets::None) } else { Ok(Self { keys }) }
+    }
+
+    /// The value of `webhook-signature`; `timestamp` in Unix seconds.
+    pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
+        let signed = |key: &hmac::Key| {
+            let mut context = hmac::Context::with_key(key);
+            context.update(format!("{id}.{timestamp}.").as_bytes());
+            context.update(body);
+            format!("v1,{}", BASE64.encode(context.sign().as_ref()))
+        };
+        self.keys.iter().map(signed).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Whether one of the signatures in the header is by one of the secrets; in constant time for each.
+    pub fn verifies(&self, id: &str, timestamp: i64, body: &[u8], header: &str) -> bool {
+        let signed = [format!("{id}.{timestamp}.").as_bytes(), body].concat();
+        let given = header.split(' ').filter_map(|one| one.strip_prefix("v1,"));
+        let tags: Vec<Vec<u8>> =
+            given.filter_map(|text| BASE64.decode(text.as_bytes()).ok()).collect();
+        self.keys.iter().any(|key| tags.iter().any(|tag| hmac::verify(key, &signed, tag).is_ok()))
+    }
+}
+
+fn key(line: &str) -> Option<hmac::Key> {
+    let bytes = Zeroizing::new(BASE64.decode(line.strip_prefix(PREFIX)?.as_bytes()).ok()?);
+    LENGTHS.contains(&bytes.len()).then(|| hmac::Key::new(hmac::HMAC_SHA256, &bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of the specification's reference libraries.
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+    #[test]
+    fn the_reference_example_is_met() {
+        let signer = Signer::parse(SECRET).unwrap();
+        let header =
+            signer.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
+        assert_eq!(header, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn each_secret_signs_and_either_verifies_during_a_rotation() {
+        let other = format!("whsec_{}", BASE64.encode(&[7; 32]));
+        let both = Signer::parse(&format!("# new\n{other}\n\n{SECRET}\n")).unwrap();
+        let header = both.sign("id", 1, b"body");
+        assert_eq!(header.split(' ').count(), 2);
+        for one in [SECRET, &other] {
+            let receiver = Signer::parse(one).unwrap();
+            assert!(receiver.verifies("id", 1, b"body", &header));
+            assert!(!receiver.verifies("id", 2, b"body", &header));
+            assert!(!receiver.verifies("id", 1, b"bodY", &header));
+        }
+        let stranger = Signer::parse(&format!("whsec_{}", BASE64.encode(&[8; 32]))).unwrap();
+        assert!(!stranger.verifies("id", 1, b"body", &header));
+        assert!(!stranger.verifies("id", 1, b"body", "v1,!!! v2,x"));
+    }
+
+    #[test]
+    fn what_is_no_secret_is_named_by_its_line_and_not_shown() {
+        let short = format!("whsec_{}", BASE64.encode(&[1; 23]));
+        for (text, expected) in [
+            (String::new(), BadSecrets::None),
+            ("# none\n".to_owned(), BadSecrets::None),
+            (format!("{SECRET}\n{short}"), BadSecrets::Line(2)),
+            ("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(), BadSecrets::Line(1)),
+            ("whsec_???".to_owned(), BadSecrets::Line(1)),
+        ] {
+            let error = Signer::parse(&text).unwrap_err();
+            assert_eq!(error, expected);
+            assert!(!error.to_string().contains("MfKQ"));
+        }
+        assert!(!format!("{:?}", Signer::parse(SECRET).unwrap()).contains("MfKQ"));
+    }
+}
