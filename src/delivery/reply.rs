@@ -1,5 +1,6 @@
 //! What a receiver's reply means.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::model::Timestamp;
@@ -36,6 +37,23 @@ pub enum Verdict {
     Refused,
     /// The receiver wants nothing any more (410): nothing is sent until a person acts.
     Gone,
+}
+
+impl Verdict {
+    /// Whether the notice need not be sent again.
+    pub fn is_delivery(self) -> bool {
+        matches!(self, Self::Delivered | Self::Unhandled)
+    }
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answered { status, told, .. } if told.is_empty() => write!(f, "status {status}"),
+            Self::Answered { status, told, .. } => write!(f, "status {status}: {told}"),
+            Self::Unreached(why) => f.write_str(why),
+        }
+    }
 }
 
 /// The contract's table.
