@@ -21,6 +21,7 @@ pub mod ledger;
 pub mod lifecycle;
 pub mod management;
 pub mod model;
+pub mod notifier;
 pub mod probe;
 pub mod settings;
 pub mod ssh;

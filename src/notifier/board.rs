@@ -1,0 +1,138 @@
+//! What delivery shows of itself, and the log lines about the receiver as a whole.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::watch;
+use tracing::{debug, error, info, warn};
+
+use crate::delivery::{Reply, Trouble, Verdict};
+use crate::model::{StoreUuid, Timestamp};
+
+/// How delivery stands.
+#[derive(Clone, Debug, Default)]
+pub struct NotifierStatus {
+    /// Requests whose outcome is known, since the start.
+    pub tries: u64,
+    /// Notices delivered since the start.
+    pub delivered: u64,
+    /// The receiver said 410: nothing is sent until the daemon is started anew.
+    pub gone: bool,
+    /// The last reply, when it said that the receiver has no handler for what was taken as delivered.
+    pub unhandled: Option<Reply>,
+    /// The stores that have something waiting.
+    pub lanes: BTreeMap<StoreUuid, LaneStatus>,
+}
+
+/// How delivery of one store's notices stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LaneStatus {
+    /// Notices that wait.
+    pub waiting: u64,
+    /// Why the first of them still waits, when it has been tried.
+    pub trouble: Option<Trouble>,
+    /// When it is tried next; none while it is being sent, or when only a person can help.
+    pub next_try: Option<Timestamp>,
+}
+
+impl NotifierStatus {
+    /// Whether a lane waits for a receiver that gives no usable answer.
+    fn is_behind(&self) -> bool {
+        let trouble = |lane: &LaneStatus| lane.trouble.as_ref().map(|trouble| trouble.verdict);
+        self.lanes.values().any(|lane| matches!(trouble(lane), Some(Verdict::Again(_))))
+    }
+}
+
+/// The lanes' side of the status. A receiver that is down is one fault, however many stores wait for
+/// it: it is logged when it begins and when it ends.
+#[derive(Debug)]
+pub(super) struct Board(watch::Sender<NotifierStatus>);
+
+impl Board {
+    pub(super) fn new(status: watch::Sender<NotifierStatus>) -> Self {
+        Self(status)
+    }
+
+    /// Shows a lane as it is now.
+    pub(super) fn show(&self, store: StoreUuid, lane: LaneStatus) {
+        self.0.send_modify(|status| {
+            status.lanes.insert(store, lane);
+        });
+    }
+
+    /// A lane has nothing left.
+    pub(super) fn clear(&self, store: StoreUuid) {
+        self.0.send_modify(|status| {
+            status.lanes.remove(&store);
+        });
+    }
+
+    /// Takes note of a reply to a store's notice. `before` is what the lane's reply before it meant, if
+    /// that was no plain yes.
+    pub(super) fn replied(
+        &self,
+        store: StoreUuid,
+        before: Option<Verdict>,
+        reply: &Reply,
+        verdict: Verdict,
+    ) {
+        let (was, now) = self.count(store, reply, verdict);
+        match verdict {
+            Verdict::Delivered => debug!(%store, "delivered"),
+            Verdict::Unhandled if was.unhandled => debug!(%store, %reply, "taken as delivered"),
+            Verdict::Unhandled => {
+                warn!(%store, %reply, "the callback has no handler: taken as delivered");
+            }
+            Verdict::Again(_) if was.behind => debug!(%store, %reply, "not delivered yet"),
+            Verdict::Again(_) => warn!(%store, %reply, "the callback does not take notices"),
+            Verdict::Refused if before == Some(Verdict::Refused) => {
+                debug!(%store, %reply, "refused again");
+            }
+            Verdict::Refused => warn!(%store, %reply, "the callback refuses a notice"),
+            Verdict::Gone if was.gone => debug!(%store, "gone"),
+            Verdict::Gone => {
+                error!(%store, %reply, "the callback is gone: nothing is sent until a restart");
+            }
+        }
+        if was.behind && !now.behind {
+            info!(%store, "the callback takes notices again");
+        }
+    }
+
+    fn count(&self, store: StoreUuid, reply: &Reply, verdict: Verdict) -> (Seen, Seen) {
+        let mut seen = (Seen::default(), Seen::default());
+        self.0.send_modify(|status| {
+            seen.0 = Seen::of(status);
+            status.tries += 1;
+            status.delivered += u64::from(verdict.is_delivery());
+            status.gone |= verdict == Verdict::Gone;
+            match verdict {
+                Verdict::Delivered => status.unhandled = None,
+                Verdict::Unhandled => status.unhandled = Some(reply.clone()),
+                Verdict::Again(_) | Verdict::Refused | Verdict::Gone => {}
+            }
+            let trouble = Trouble { reply: reply.clone(), verdict };
+            let lane = status.lanes.entry(store).or_default();
+            lane.trouble = (!verdict.is_delivery()).then_some(trouble);
+            seen.1 = Seen::of(status);
+        });
+        seen
+    }
+}
+
+/// What of a status decides whether a line is worth a person's time.
+#[derive(Default)]
+struct Seen {
+    behind: bool,
+    unhandled: bool,
+    gone: bool,
+}
+
+impl Seen {
+    fn of(status: &NotifierStatus) -> Self {
+        Self {
+            behind: status.is_behind(),
+            unhandled: status.unhandled.is_some(),
+            gone: status.gone,
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! One store's lane: reads the outbox, sends, acknowledges, and waits as `delivery` says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, debug, info_span, warn};
+
+use super::board::{Board, LaneStatus};
+use super::outbox::{LedgerTrouble, Outbox};
+use super::task::Means;
+use crate::delivery::{Lane, Reply, Step, Verdict, judge};
+use crate::ledger::Waiting;
+use crate::model::{Backoff, Notice, Position, StoreUuid, Timestamp};
+use crate::wire::{Event, EventFormat};
+
+/// Between tries while the ledger cannot be read or told.
+const LEDGER_BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(60));
+
+/// What all lanes work with.
+pub(super) struct Shared {
+    pub(super) means: Means,
+    pub(super) board: Board,
+    /// Turns that may be taken at once.
+    pub(super) turns: Semaphore,
+    /// The receiver said 410 to one of the lanes.
+    pub(super) gone: CancellationToken,
+    pub(super) stop: CancellationToken,
+    /// From here on uptime is counted.
+    pub(super) started: Instant,
+}
+
+/// A lane has ended, because nothing was left to send or with the notifier.
+pub(super) struct Ended {
+    pub(super) store: StoreUuid,
+    /// Changed, when the outbox moved after the lane looked last.
+    pub(super) wake: watch::Receiver<()>,
+}
+
+/// What a lane does between two turns.
+#[derive(Clone, Copy)]
+enum Pause {
+    /// Nothing.
+    No,
+    Until(Instant),
+    /// Waits to be woken.
+    Woken,
+    /// Ends.
+    End,
+}
+
+/// One store's lane.
+pub(super) struct LaneTask {
+    store: StoreUuid,
+    shared: Arc<Shared>,
+    wake: watch::Receiver<()>,
+    lane: Lane,
+    outbox: Outbox,
+    /// What waits; none when it must be asked for.
+    waiting: Option<Waiting>,
+    /// How many requests of the first notice have been taken.
+    taken: (Position, usize),
+    /// Turns in a row that the ledger spoiled.
+    spoiled: u32,
+}
+
+impl LaneTask {
+    pub(super) fn new(
+        store: StoreUuid,
+        shared: Arc<Shared>,
+        wake: watch::Receiver<()>,
+        lane: Lane,
+    ) -> Self {
+        let outbox = Outbox::new(shared.means.ledger.clone(), store);
+        let taken = (Position::default(), 0);
+        Self { store, shared, wake, lane, outbox, waiting: None, taken, spoiled: 0 }
+    }
+
+    /// Runs until nothing is left. At the stop the turn that runs, or is due, is the last.
+    pub(super) async fn run(mut self) -> Ended {
+        let shared = Arc::clone(&self.shared);
+        // The semaphore is never closed; if it were, ending is right.
+        while let Ok(turn) = shared.turns.acquire().await {
+            let pause = self.turn().await;
+            drop(turn);
+            self.show(pause);
+            if matches!(pause, Pause::End) || shared.stop.is_cancelled() || !self.rest(pause).await
+            {
+                break;
+            }
+        }
+        shared.board.clear(self.store);
+        Ended { store: self.store, wake: self.wake }
+    }
+
+    /// Waits for the next turn; false when there is none because of the stop. A wake counts before the
+    /// stop, so that what was enqueued just before it has its try.
+    async fn rest(&mut self, pause: Pause) -> bool {
+        let until = match pause {
+            Pause::No | Pause::End => return true,
+            Pause::Until(until) => Some(until),
+            Pause::Woken => None,
+        };
+        tokio::select! {
+            biased;
+            woken = self.wake.changed() => {
+                self.waiting = None;
+                woken.is_ok()
+            }
+            () = self.shared.stop.cancelled() => false,
+            () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => true,
+        }
+    }
+
+    /// Does one thing at most: sends one notice, or folds what waits.
+    async fn turn(&mut self) -> Pause {
+        if self.shared.gone.is_cancelled() {
+            self.lane.stop();
+        }
+        let before = self.spoiled;
+        match self.try_turn().await {
+            Ok(pause) => {
+                if self.spoiled == before {
+                    self.spoiled = 0;
+                }
+                pause
+            }
+            Err(trouble) if trouble.is_final() => Pause::End,
+            Err(trouble) => {
+                self.spoil(&trouble);
+                self.ledger_wait()
+            }
+        }
+    }
+
+    async fn try_turn(&mut self) -> Result<Pause, LedgerTrouble> {
+        let settled = self.outbox.settle().await;
+        self.tolerate(settled)?;
+        let Waiting { count, newest } = self.look().await?;
+        let mut step = self.step(count, newest);
+        if step == Step::Fold {
+            // Whatever comes of it, count anew.
+            self.waiting = None;
+            let folded = self.outbox.fold().await;
+            if self.tolerate(folded)? {
+                return Ok(Pause::No);
+            }
+            // What cannot be folded goes out one by one; a refusal then waits its five minutes.
+            step = self.step(1, Some(Position::default()));
+        }
+        match step {
+            Step::Send => self.send().await,
+            Step::WaitUntil(uptime) => Ok(Pause::Until(self.shared.started + uptime)),
+            Step::Stopped => Ok(Pause::Woken),
+            Step::Idle | Step::Fold if self.outbox.is_settled() => Ok(Pause::End),
+            Step::Idle | Step::Fold => Ok(self.ledger_wait()),
+        }
+    }
+
+    fn step(&self, count: u64, newest: Option<Position>) -> Step {
+        let most = u64::from(self.shared.means.max_pending);
+        self.lane.step(count, newest, most, self.shared.started.elapsed())
+    }
+
+    /// What waits: as counted, or asked for when something may have come.
+    async fn look(&mut self) -> Result<Waiting, LedgerTrouble> {
+        if self.wake.has_changed().unwrap_or(false) {
+            self.wake.mark_unchanged();
+            self.waiting = None;
+        }
+        if let Some(waiting) = self.waiting {
+            return Ok(waiting);
+        }
+        let waiting = self.outbox.waiting().await?;
+        self.waiting = Some(waiting);
+        Ok(waiting)
+    }
+
+    /// Sends the first notice. It is read anew for each try, so that nothing more is said of a store
+    /// that has been removed meanwhile.
+    async fn send(&mut self) -> Result<Pause, LedgerTrouble> {
+        let Some(notice) = self.outbox.first().await? else {
+            self.waiting = None;
+            return Ok(Pause::No);
+        };
+        let position = notice.position;
+        let Position { epoch, seq } = position;
+        let span = info_span!("callback", store = %self.store, epoch = epoch.0, seq = seq.0);
+        let (reply, verdict) = self.post(&notice).instrument(span.clone()).await;
+        let shared = &self.shared;
+        let before = self.lane.trouble().map(|trouble| trouble.verdict);
+        span.in_scope(|| shared.board.replied(self.store, before, &reply, verdict));
+        let (uptime, roll) = (shared.started.elapsed(), shared.means.entropy.roll());
+        self.lane.replied(position, reply, verdict, uptime, roll);
+        if verdict == Verdict::Gone {
+            shared.gone.cancel();
+        }
+        if verdict.is_delivery() {
+            self.waiting = self.waiting.and_then(|Waiting { count, newest }| {
+                // The last one is not believed without asking.
+                (count > 1).then(|| Waiting { count: count - 1, newest })
+            });
+            let told = self.outbox.acknowledge(position).await;
+            self.tolerate(told)?;
+        }
+        Ok(Pause::No)
+    }
+
+    /// Posts what is left of a notice's requests, up to the first that is not taken.
+    async fn post(&mut self, notice: &Notice) -> (Reply, Verdict) {
+        let Means { client, node, format, clock, .. } = &self.shared.means;
+        if self.taken.0 != notice.position {
+            self.taken = (notice.position, 0);
+        }
+        let mut last = None;
+        for event in Event::of(notice, *node, *format).iter().skip(self.taken.1) {
+            let reply = client.post(event, clock.now()).await;
+            let verdict = judge(&reply, *format == EventFormat::ZStack);
+            if !verdict.is_delivery() {
+                return (reply, verdict);
+            }
+            self.taken.1 += 1;
+            // Of two that are taken, the one nobody handles is worth showing.
+            if !matches!(last, Some((_, Verdict::Unhandled))) {
+                last = Some((reply, verdict));
+            }
+        }
+        last.unwrap_or_else(|| {
+            // All were taken before, which only happens when there was nothing to post.
+            (Reply::Unreached("nothing to post".to_owned()), Verdict::Delivered)
+        })
+    }
+
+    /// A ledger that cannot be told does not stop delivery; one that is closed does. Whether it went
+    /// well.
+    fn tolerate(&mut self, result: Result<(), LedgerTrouble>) -> Result<bool, LedgerTrouble> {
+        match result {
+            Ok(()) => Ok(true),
+            Err(trouble) if trouble.is_final() => Err(trouble),
+            Err(trouble) => {
+                self.spoil(&trouble);
+                Ok(false)
+            }
+        }
+    }
+
+    fn spoil(&mut self, trouble: &LedgerTrouble) {
+        self.spoiled = self.spoiled.saturating_add(1);
+        if self.spoiled == 1 {
+            warn!(store = %self.store, %trouble, "the outbox cannot be read or told");
+        } else {
+            debug!(store = %self.store, %trouble, "the outbox cannot be read or told");
+        }
+    }
+
+    fn ledger_wait(&self) -> Pause {
+        let wait = LEDGER_BACKOFF.wait(self.spoiled, self.shared.means.entropy.roll());
+        Pause::Until(Instant::now() + wait)
+    }
+
+    /// Shows how the lane stands before it waits.
+    fn show(&self, pause: Pause) {
+        let now = self.shared.means.clock.now();
+        let in_ms = |until: Instant| {
+            i64::try_from(until.saturating_duration_since(Instant::now()).as_millis())
+                .unwrap_or(i64::MAX)
+        };
+        let next_try = match pause {
+            Pause::Until(until) => Some(Timestamp(now.0.saturating_add(in_ms(until)))),
+            Pause::No | Pause::Woken | Pause::End => None,
+        };
+        let waiting = self.waiting.map_or(0, |waiting| waiting.count);
+        let trouble = self.lane.trouble().filter(|trouble| !trouble.verdict.is_delivery()).cloned();
+        self.shared.board.show(self.store, LaneStatus { waiting, trouble, next_try });
+    }
+}

@@ -1,0 +1,100 @@
+//! One store's part of the outbox, as its lane sees it: without what has been delivered already.
+
+use std::collections::BTreeSet;
+
+use crate::ledger::{Change, CommitError, Ledger, ReadError, Waiting};
+use crate::model::{Notice, Position, StoreUuid};
+
+/// Notices that one fold reads at a time, some kilobytes each; longer queues fold in several goes.
+const CHUNK: u32 = 256;
+
+/// The ledger did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LedgerTrouble {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+impl LedgerTrouble {
+    /// Whether it will never do it: the daemon is stopping.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(self, Self::Read(ReadError::Closed) | Self::Commit(CommitError::Closed))
+    }
+}
+
+/// What waits of one store.
+pub(super) struct Outbox {
+    ledger: Ledger,
+    store: StoreUuid,
+    /// Delivered, but the ledger could not be told. Never more than the ledger holds of this store.
+    owed: BTreeSet<Position>,
+}
+
+impl Outbox {
+    pub(super) fn new(ledger: Ledger, store: StoreUuid) -> Self {
+        Self { ledger, store, owed: BTreeSet::new() }
+    }
+
+    /// How many wait, and the newest of them.
+    pub(super) async fn waiting(&self) -> Result<Waiting, LedgerTrouble> {
+        let Waiting { count, newest } = self.ledger.waiting(self.store).await?;
+        let owed = u64::try_from(self.owed.len()).unwrap_or(u64::MAX);
+        Ok(Waiting { count: count.saturating_sub(owed), newest })
+    }
+
+    /// The notice to send next.
+    pub(super) async fn first(&self) -> Result<Option<Notice>, LedgerTrouble> {
+        Ok(self.read(1).await?.into_iter().next())
+    }
+
+    /// Takes note that a notice was delivered. When the ledger cannot be told now, it is told by
+    /// [`Outbox::settle`], and the notice is not seen here again.
+    pub(super) async fn acknowledge(&mut self, position: Position) -> Result<(), LedgerTrouble> {
+        self.owed.insert(position);
+        self.settle().await
+    }
+
+    /// Whether the ledger knows of everything that was delivered.
+    pub(super) fn is_settled(&self) -> bool {
+        self.owed.is_empty()
+    }
+
+    /// Tells the ledger what could not be told before.
+    pub(super) async fn settle(&mut self) -> Result<(), LedgerTrouble> {
+        if self.owed.is_empty() {
+            return Ok(());
+        }
+        let acknowledge = |change: Change, at: &Position| change.acknowledge(self.store, *at);
+        self.ledger.commit(self.owed.iter().fold(Change::new(), acknowledge)).await?;
+        self.owed.clear();
+        Ok(())
+    }
+
+    /// Puts one notice in the place of all that wait.
+    pub(super) async fn fold(&mut self) -> Result<(), LedgerTrouble> {
+        loop {
+            let notices = self.read(CHUNK).await?;
+            let full = u32::try_from(notices.len()).is_ok_and(|read| read >= CHUNK);
+            let Some(through) = notices.last().map(|notice| notice.position) else { return Ok(()) };
+            if notices.len() > 1
+                && let Some(into) = notices.into_iter().reduce(Notice::fold)
+            {
+                self.ledger.commit(Change::new().fold(through, into)).await?;
+                self.owed.retain(|position| *position > through);
+            }
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The first notices that are not delivered yet.
+    async fn read(&self, limit: u32) -> Result<Vec<Notice>, LedgerTrouble> {
+        let owed = u32::try_from(self.owed.len()).unwrap_or(u32::MAX);
+        let mut notices = self.ledger.pending(self.store, limit.saturating_add(owed)).await?;
+        notices.retain(|notice| !self.owed.contains(&notice.position));
+        Ok(notices)
+    }
+}

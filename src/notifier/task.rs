@@ -1,0 +1,183 @@
+//! The task that owns the lanes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::board::{Board, NotifierStatus};
+use super::handle::{Moved, NotifierHandle};
+use super::lane::{Ended, LaneTask, Shared};
+use crate::delivery::Lane;
+use crate::ledger::{Ledger, ReadError};
+use crate::management::CallbackClient;
+use crate::model::{Backoff, Clock, Entropy, NodeId, StoreUuid};
+use crate::wire::EventFormat;
+
+/// Lanes that read, send or acknowledge at once. Bounds the sockets, the receiver's load and the
+/// places taken in the ledger's queue; a receiver that lets each request hang its 10 s is still tried
+/// by thousands of stores within their backoff's minutes.
+const TURNS: usize = 32;
+/// Between tries to read the backlog at the start.
+const BACKLOG_BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(60));
+
+/// What the notifier works with.
+pub struct Means {
+    /// Holds the outbox.
+    pub ledger: Ledger,
+    /// The way to the receiver.
+    pub client: CallbackClient,
+    /// This node, as the source of events.
+    pub node: NodeId,
+    /// The shape the receiver understands.
+    pub format: EventFormat,
+    /// Notices kept for a store before they fold into one.
+    pub max_pending: u32,
+    /// First tries of what waits at the start are spread over this time.
+    pub start_spread: Duration,
+    /// How long requests may go on after the stop.
+    pub last_try: Duration,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// A lane broke off: a fault of ours, after which nothing can be promised.
+#[derive(Debug, thiserror::Error)]
+#[error("a lane of the notifier broke off")]
+pub struct BrokenOff(#[source] JoinError);
+
+/// Owns the lanes.
+pub struct Notifier {
+    shared: Arc<Shared>,
+    moved: watch::Sender<Moved>,
+    news: watch::Receiver<Moved>,
+    lanes: BTreeMap<StoreUuid, watch::Sender<()>>,
+    tasks: JoinSet<Ended>,
+    stop: CancellationToken,
+}
+
+impl Notifier {
+    /// A notifier of everything in the outbox. `stop` ends it.
+    pub fn new(means: Means, stop: CancellationToken) -> (NotifierHandle, Self) {
+        let (moved, news) = watch::channel(Moved::new());
+        let (status, shown) = watch::channel(NotifierStatus::default());
+        let shared = Arc::new(Shared {
+            means,
+            board: Board::new(status),
+            turns: Semaphore::new(TURNS),
+            gone: CancellationToken::new(),
+            stop: CancellationToken::new(),
+            started: Instant::now(),
+        });
+        let handle = NotifierHandle::new(moved.clone(), shown);
+        let (lanes, tasks) = (BTreeMap::new(), JoinSet::new());
+        (handle, Self { shared, moved, news, lanes, tasks, stop })
+    }
+
+    /// Runs until the token is cancelled; then each lane that is due has a last try, and all end within
+    /// [`Means::last_try`].
+    ///
+    /// # Errors
+    /// [`BrokenOff`] when a lane panicked: the daemon is to end and be started anew.
+    ///
+    /// # Cancel safety
+    /// Dropping the future aborts all lanes; what was not acknowledged is sent again after a start.
+    pub async fn run(mut self) -> Result<(), BrokenOff> {
+        let mut look_at = Some(Instant::now());
+        let mut failures = 0;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => break,
+                Some(ended) = self.tasks.join_next() => self.ended(ended)?,
+                // Never an error: a sender is kept.
+                _ = self.news.changed() => self.wake_moved(),
+                () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {
+                    failures += 1;
+                    look_at = self.wake_backlog(failures).await;
+                }
+            }
+        }
+        self.wake_moved();
+        self.shared.stop.cancel();
+        let last_try = self.shared.means.last_try;
+        match timeout(last_try, self.join()).await {
+            Ok(joined) => joined,
+            Err(_) => {
+                debug!(lanes = self.tasks.len(), "requests cut off by the stop");
+                self.tasks.shutdown().await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn join(&mut self) -> Result<(), BrokenOff> {
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.map_err(BrokenOff)?;
+        }
+        Ok(())
+    }
+
+    /// Starts a lane for each store that has something waiting from before the start; says when to try
+    /// again if the ledger cannot tell.
+    async fn wake_backlog(&mut self, failures: u32) -> Option<Instant> {
+        let error = match self.shared.means.ledger.backlog().await {
+            Ok(backlog) => {
+                for store in backlog.into_keys() {
+                    let spread = self.shared.means.start_spread;
+                    let roll = self.shared.means.entropy.roll();
+                    let first = Backoff::new(spread, spread).wait(1, roll);
+                    self.wake(store, Lane::starting_at(self.shared.started.elapsed() + first));
+                }
+                return None;
+            }
+            Err(ReadError::Closed) => return None,
+            Err(error) => error,
+        };
+        if failures == 1 {
+            warn!(%error, "the backlog of notices cannot be read yet");
+        }
+        let wait = BACKLOG_BACKOFF.wait(failures, self.shared.means.entropy.roll());
+        Some(Instant::now() + wait)
+    }
+
+    fn wake_moved(&mut self) {
+        let mut moved = Moved::new();
+        self.moved.send_if_modified(|waiting| {
+            std::mem::swap(waiting, &mut moved);
+            false
+        });
+        for store in moved {
+            self.wake(store, Lane::default());
+        }
+    }
+
+    /// Wakes a store's lane, or starts this one.
+    fn wake(&mut self, store: StoreUuid, lane: Lane) {
+        if let Some(running) = self.lanes.get(&store) {
+            running.send_replace(());
+            return;
+        }
+        let (wake, woken) = watch::channel(());
+        self.lanes.insert(store, wake);
+        self.tasks.spawn(LaneTask::new(store, Arc::clone(&self.shared), woken, lane).run());
+    }
+
+    fn ended(&mut self, ended: Result<Ended, JoinError>) -> Result<(), BrokenOff> {
+        let Ended { store, wake } = ended.map_err(BrokenOff)?;
+        // It moved when the lane had looked for the last time.
+        let again = wake.has_changed().unwrap_or(false);
+        self.lanes.remove(&store);
+        if again {
+            self.wake(store, Lane::default());
+        }
+        Ok(())
+    }
+}
