@@ -187,6 +187,7 @@ impl LaneTask {
         };
         let position = notice.position;
         let Position { epoch, seq } = position;
+        self.show(Pause::No);
         let span = info_span!("callback", store = %self.store, epoch = epoch.0, seq = seq.0);
         let (reply, verdict) = self.post(&notice).instrument(span.clone()).await;
         let shared = &self.shared;
@@ -260,7 +261,7 @@ impl LaneTask {
         Pause::Until(Instant::now() + wait)
     }
 
-    /// Shows how the lane stands before it waits.
+    /// Shows how the lane stands before it waits for the receiver or for its next turn.
     fn show(&self, pause: Pause) {
         let now = self.shared.means.clock.now();
         let in_ms = |until: Instant| {

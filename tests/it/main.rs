@@ -12,6 +12,8 @@
 
 mod architecture;
 mod deployment;
+mod management;
+mod notifier;
 mod probe;
 mod settings;
 mod support;

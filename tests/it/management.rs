@@ -1,0 +1,234 @@
+//! The callback client against a real receiver over TCP and TLS.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use imagestore_agent::delivery::Reply;
+use imagestore_agent::management::{CallbackClient, CallbackError, Limits, Signer};
+use imagestore_agent::model::NodeId;
+use imagestore_agent::settings::{Callback, Settings};
+use imagestore_agent::wire::{Event, EventFormat};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+
+use crate::support::management_node::{Answer, ManagementNode};
+use crate::support::stores::{NOW, notice};
+
+const SECRETS: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n\
+                       whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n";
+
+fn callback(url: String) -> Callback {
+    Callback { urls: vec![url], ..Settings::builtin().callback }
+}
+
+fn client(settings: &Callback) -> CallbackClient {
+    CallbackClient::new(settings, Limits::default()).unwrap().unwrap()
+}
+
+fn event() -> Event {
+    Event::of(&notice(1, 1), NodeId::from_u128(7), EventFormat::CloudEvents).remove(0)
+}
+
+fn answered(status: u16) -> Reply {
+    Reply::Answered { status, retry_after: None, told: String::new() }
+}
+
+fn unreached(reply: Reply) -> String {
+    match reply {
+        Reply::Unreached(why) => why,
+        Reply::Answered { .. } => panic!("answered: {reply}"),
+    }
+}
+
+#[tokio::test]
+async fn an_event_arrives_whole_and_signed_with_each_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let secrets = dir.path().join("secrets");
+    std::fs::write(&secrets, SECRETS).unwrap();
+    let mut node = ManagementNode::answering([]).await;
+    let settings = Callback { signing_secret_file: Some(secrets), ..callback(node.url()) };
+    assert_eq!(client(&settings).post(&event(), NOW).await, answered(200));
+
+    let received = node.next().await;
+    assert_eq!(received.body, event().body);
+    assert_eq!(received.id(), event().id);
+    assert_eq!(received.header("content-type"), "application/cloudevents+json");
+    assert_eq!(received.header("webhook-timestamp"), "1700000000");
+    let header = received.header("webhook-signature");
+    assert_eq!(header.split(' ').count(), 2);
+    for secret in SECRETS.lines() {
+        let signer = Signer::parse(secret).unwrap();
+        assert!(signer.verifies(received.id(), 1_700_000_000, &received.body, header), "{secret}");
+    }
+    assert!(!format!("{:?}", client(&settings)).contains("MfKQ9r8GKYqr"));
+}
+
+#[tokio::test]
+async fn without_secrets_nothing_is_signed() {
+    let mut node = ManagementNode::answering([]).await;
+    client(&callback(node.url())).post(&event(), NOW).await;
+    assert_eq!(node.next().await.header("webhook-signature"), "");
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_answer_and_is_not_followed() {
+    let mut other = ManagementNode::answering([]).await;
+    let redirect = Answer::Full(307, ("location", other.url()), "");
+    let node = ManagementNode::answering([redirect]).await;
+    assert_eq!(client(&callback(node.url())).post(&event(), NOW).await, answered(307));
+    assert!(other.unexpected().is_none());
+}
+
+#[tokio::test]
+async fn a_silent_receiver_is_given_up_at_the_deadline() {
+    let node = ManagementNode::answering([Answer::Never]).await;
+    let limits = Limits { whole: Duration::from_millis(100), ..Limits::default() };
+    let client = CallbackClient::new(&callback(node.url()), limits).unwrap().unwrap();
+    let why = unreached(client.post(&event(), NOW).await);
+    assert_eq!(why, "no answer within 100 ms");
+    // The connection that hung is not used again.
+    assert_eq!(client.post(&event(), NOW).await, answered(200));
+}
+
+#[tokio::test]
+async fn the_status_counts_even_when_the_body_stalls() {
+    let answers = [Answer::Stalled(200), Answer::Stalled(422)];
+    let node = ManagementNode::answering(answers).await;
+    let limits = Limits { whole: Duration::from_millis(200), ..Limits::default() };
+    let client = CallbackClient::new(&callback(node.url()), limits).unwrap().unwrap();
+    assert_eq!(client.post(&event(), NOW).await, answered(200));
+    let told = "no more follows".to_owned();
+    let refused = Reply::Answered { status: 422, retry_after: None, told };
+    assert_eq!(client.post(&event(), NOW).await, refused);
+}
+
+#[tokio::test]
+async fn a_refusal_is_evidence_of_at_most_512_printable_bytes() {
+    let body: &'static str = "no\nway ".repeat(1000).leak();
+    let answer = Answer::Full(422, ("retry-after", "7".to_owned()), body);
+    let node = ManagementNode::answering([answer]).await;
+    let reply = client(&callback(node.url())).post(&event(), NOW).await;
+    let Reply::Answered { status: 422, retry_after, told } = reply else { panic!("{reply}") };
+    assert_eq!(retry_after, Some(Duration::from_secs(7)));
+    assert!(told.starts_with("no way no way"));
+    assert!((500..=512).contains(&told.len()), "{}", told.len());
+}
+
+#[tokio::test]
+async fn a_port_where_nobody_listens_is_named_as_such() {
+    let mut node = ManagementNode::answering([]).await;
+    node.stop().await;
+    let why = unreached(client(&callback(node.url())).post(&event(), NOW).await);
+    assert!(why.contains("refused"), "{why}");
+}
+
+/// An authority, and what it issued for a name.
+struct Authority {
+    dir: tempfile::TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        Self { dir: tempfile::tempdir().unwrap(), issuer }
+    }
+
+    fn write(&self, name: &str, pem: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, pem).unwrap();
+        path
+    }
+
+    fn certificate(&self) -> PathBuf {
+        self.write("ca.pem", &self.issuer.pem())
+    }
+
+    /// Files of a certificate for this name and of its key.
+    fn issue(&self, name: &str) -> (PathBuf, PathBuf) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (self.write("cert.pem", &certificate.pem()), self.write("key.pem", &key.serialize_pem()))
+    }
+
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.certificate()).unwrap()).unwrap();
+        roots
+    }
+
+    /// A server for `localhost`; with `clients`, one that asks for a certificate by that authority.
+    fn server(&self, clients: Option<&Authority>) -> rustls::ServerConfig {
+        let (cert, key) = self.issue("localhost");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(clients) => builder.with_client_cert_verifier(
+                WebPkiClientVerifier::builder_with_provider(Arc::new(clients.roots()), provider)
+                    .build()
+                    .unwrap(),
+            ),
+        };
+        let chain = vec![CertificateDer::from_pem_file(cert).unwrap()];
+        builder.with_single_cert(chain, PrivateKeyDer::from_pem_file(key).unwrap()).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn https_believes_the_given_authority_and_no_other() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let node = ManagementNode::over_tls(ours.server(None)).await;
+    let settings = |ca_file| Callback { ca_file: Some(ca_file), ..callback(node.url()) };
+    assert_eq!(client(&settings(ours.certificate())).post(&event(), NOW).await, answered(200));
+    let why = unreached(client(&settings(theirs.certificate())).post(&event(), NOW).await);
+    assert!(why.contains("certificate"), "{why}");
+}
+
+#[tokio::test]
+async fn a_receiver_that_asks_for_it_is_shown_the_client_certificate() {
+    let (servers, clients) = (Authority::new(), Authority::new());
+    let node = ManagementNode::over_tls(servers.server(Some(&clients))).await;
+    let nameless = Callback { ca_file: Some(servers.certificate()), ..callback(node.url()) };
+    unreached(client(&nameless).post(&event(), NOW).await);
+    let (cert, key) = clients.issue("node-1");
+    let named = Callback { client_cert: Some(cert), client_key: Some(key), ..nameless };
+    assert_eq!(client(&named).post(&event(), NOW).await, answered(200));
+}
+
+#[test]
+fn settings_that_cannot_be_used_are_named_and_nothing_secret_is_quoted() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).unwrap();
+        dir.path().join(name)
+    };
+    let https = || callback("https://mn.example/events".to_owned());
+    let error = |settings: &Callback| -> CallbackError {
+        CallbackClient::new(settings, Limits::default()).unwrap_err()
+    };
+    let absent = || Some(Path::new("/nonexistent/file").to_owned());
+    let secret = file("secret", "whsec_hunter2");
+    for (settings, key) in [
+        (Callback { signing_secret_file: absent(), ..https() }, "callback.signing_secret_file"),
+        (Callback { signing_secret_file: Some(secret), ..https() }, "callback.signing_secret_file"),
+        (Callback { ca_file: absent(), ..https() }, "callback.ca_file"),
+        (Callback { ca_file: Some(file("empty", "")), ..https() }, "callback.ca_file"),
+        (callback("http://mn example/".to_owned()), "callback.urls"),
+    ] {
+        let message = error(&settings).to_string();
+        assert!(message.contains(key), "{message}");
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+    let none = Callback { urls: Vec::new(), ..https() };
+    assert!(CallbackClient::new(&none, Limits::default()).unwrap().is_none());
+}

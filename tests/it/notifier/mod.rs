@@ -1,0 +1,141 @@
+//! The notifier between a real ledger and a real receiver.
+
+mod outage;
+mod refusal;
+mod restart;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use imagestore_agent::ledger::{Change, Ledger, Opened, StateDir, open};
+use imagestore_agent::management::{CallbackClient, Limits};
+use imagestore_agent::model::{NodeId, Notice, StoreUuid};
+use imagestore_agent::notifier::{
+    BrokenOff, LaneStatus, Means, Notifier, NotifierHandle, NotifierStatus,
+};
+use imagestore_agent::settings::{Callback, Settings, State};
+use imagestore_agent::wire::EventFormat;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::management_node::ManagementNode;
+use crate::support::stores::{Dice, NOW, Standstill, credentials, notice, standing, store, uuid};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A ledger with stores 1 to `stores`, in a directory of its own.
+struct Office {
+    dir: tempfile::TempDir,
+    _lock: StateDir,
+    opened: Opened,
+}
+
+impl Office {
+    async fn with(stores: u128) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = StateDir::open(dir.path()).unwrap();
+        let state = State { dir: dir.path().to_owned(), master_key_file: None };
+        let opened = open(&lock, &state, None, NOW).unwrap();
+        for n in 1..=stores {
+            let change = Change::new().add_store(store(n), credentials(), standing());
+            opened.ledger.commit(change).await.unwrap();
+        }
+        Self { dir, _lock: lock, opened }
+    }
+
+    fn ledger(&self) -> &Ledger {
+        &self.opened.ledger
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Enqueues these transitions of store `n` in one commit.
+    async fn enqueue(&self, n: u128, seqs: impl IntoIterator<Item = u64>) {
+        let enqueue = |change: Change, seq| change.enqueue(notice(n, seq));
+        let change = seqs.into_iter().fold(Change::new(), enqueue);
+        self.ledger().commit(change).await.unwrap();
+    }
+
+    async fn pending(&self, n: u128) -> Vec<Notice> {
+        self.ledger().pending(uuid(n), 1000).await.unwrap()
+    }
+
+    fn means(&self, node: &ManagementNode) -> Means {
+        let settings = Callback { urls: vec![node.url()], ..Settings::builtin().callback };
+        let limits = Limits { whole: Duration::from_secs(5), ..Limits::default() };
+        Means {
+            ledger: self.ledger().clone(),
+            client: CallbackClient::new(&settings, limits).unwrap().unwrap(),
+            node: NodeId::from_u128(7),
+            format: EventFormat::CloudEvents,
+            max_pending: 1000,
+            start_spread: Duration::ZERO,
+            last_try: Duration::from_secs(5),
+            clock: Arc::new(Standstill),
+            entropy: Arc::new(Dice::default()),
+        }
+    }
+
+    fn notifier(&self, node: &ManagementNode) -> Running {
+        Running::new(self.means(node))
+    }
+}
+
+/// A notifier that runs.
+struct Running {
+    handle: NotifierHandle,
+    stop: CancellationToken,
+    task: JoinSet<Result<(), BrokenOff>>,
+}
+
+impl Running {
+    fn new(means: Means) -> Self {
+        let stop = CancellationToken::new();
+        let (handle, notifier) = Notifier::new(means, stop.clone());
+        let mut task = JoinSet::new();
+        task.spawn(notifier.run());
+        Self { handle, stop, task }
+    }
+
+    /// Waits for a status that is as described.
+    async fn status(&self, such: impl FnMut(&NotifierStatus) -> bool) -> NotifierStatus {
+        let mut status = self.handle.watch();
+        let status = timeout(PATIENCE, status.wait_for(such)).await;
+        status.unwrap_or_else(|_| panic!("still {:?}", self.handle.status())).unwrap().clone()
+    }
+
+    /// Waits for a store's lane to be as described.
+    async fn lane(&self, n: u128, such: impl Fn(&LaneStatus) -> bool) -> LaneStatus {
+        let store = uuid(n);
+        let status = self.status(|status| status.lanes.get(&store).is_some_and(&such)).await;
+        status.lanes[&store].clone()
+    }
+
+    /// Waits until nothing waits, as far as the lanes know.
+    async fn idle(&self, delivered: u64) {
+        self.status(|status| status.delivered >= delivered && status.lanes.is_empty()).await;
+    }
+
+    async fn stop(mut self) {
+        self.stop.cancel();
+        let ended = timeout(PATIENCE, self.task.join_next()).await;
+        ended.expect("the notifier does not stop").unwrap().unwrap().unwrap();
+    }
+}
+
+fn id(n: u128, seq: u64) -> String {
+    format!("{}.1.{seq}", uuid(n))
+}
+
+fn seqs(notices: &[Notice]) -> Vec<u64> {
+    notices.iter().map(|notice| notice.position.seq.0).collect()
+}
+
+fn store_text(n: u128) -> String {
+    let uuid: StoreUuid = uuid(n);
+    uuid.to_string()
+}

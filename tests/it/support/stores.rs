@@ -1,0 +1,123 @@
+//! Stores and notices to work with, and a clock and dice that a test holds.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use imagestore_agent::lifecycle::Standing;
+use imagestore_agent::model::{
+    AttemptId, Capacity, Clock, Credentials, Entropy, Epoch, Failure, Fault, FsPlace, ImageDir,
+    Inventory, MarkerId, Notice, NoticeKind, Position, Reason, Secret, Seq, SshAddress, State,
+    Status, Store, StoreUuid, Tags, Timestamp,
+};
+
+pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+/// A clock that stands.
+pub(crate) struct Standstill;
+
+impl Clock for Standstill {
+    fn now(&self) -> Timestamp {
+        NOW
+    }
+}
+
+/// Dice that fall in a fixed order (Weyl sequence), so that a failing test can be repeated.
+#[derive(Default)]
+pub(crate) struct Dice(AtomicU64);
+
+impl Entropy for Dice {
+    fn bytes16(&self) -> [u8; 16] {
+        let n = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&n.to_le_bytes());
+        bytes
+    }
+}
+
+pub(crate) fn uuid(n: u128) -> StoreUuid {
+    StoreUuid::from_u128(n)
+}
+
+pub(crate) fn store(n: u128) -> Store {
+    Store {
+        uuid: uuid(n),
+        name: format!("store {n}"),
+        description: String::new(),
+        image_dir: ImageDir::parse(&format!("/var/lib/imagestore/{n}")).unwrap(),
+        address: SshAddress {
+            hostname: "127.0.0.1".parse().unwrap(),
+            port: 22.try_into().unwrap(),
+        },
+        username: "root".to_owned(),
+        state: State::Enabled,
+        zone_uuids: Vec::new(),
+        created: NOW,
+        changed: NOW,
+        marker: MarkerId::from_u128(n),
+        place: FsPlace {
+            mount_point: "/var/lib/imagestore".to_owned(),
+            fs_type: "xfs".to_owned(),
+            device: "8:1".to_owned(),
+            on_root_disk: false,
+        },
+        had_registry: true,
+        pinned_key: None,
+        given_fingerprints: Vec::new(),
+    }
+}
+
+pub(crate) fn standing() -> Standing {
+    Standing {
+        status: Status::Connected,
+        position: at(1),
+        attempt: AttemptId(1),
+        capacity: Some(Capacity::new(100, 40).unwrap()),
+        inodes: None,
+        failure: None,
+        since: NOW,
+    }
+}
+
+pub(crate) fn credentials() -> Credentials {
+    Credentials::password(Secret::new("correct horse".to_owned()))
+}
+
+pub(crate) fn at(seq: u64) -> Position {
+    Position { epoch: Epoch(1), seq: Seq(seq) }
+}
+
+/// The `seq`th transition of a store that connects and drops in turn: odd ones drop.
+pub(crate) fn notice(n: u128, seq: u64) -> Notice {
+    let dropped = seq % 2 == 1;
+    let (old_status, new_status) = if dropped {
+        (Status::Connected, Status::Disconnected)
+    } else {
+        (Status::Disconnected, Status::Connected)
+    };
+    let store = store(n);
+    Notice {
+        store: store.uuid,
+        kind: NoticeKind::Changed,
+        position: at(seq),
+        old_status,
+        new_status,
+        at: NOW,
+        attempt: AttemptId(seq),
+        failure: dropped.then(|| Failure::of(Fault::new(Reason::IoError, "a bad sector"))),
+        inventory: Inventory {
+            uuid: store.uuid,
+            name: store.name,
+            description: store.description,
+            image_dir: store.image_dir,
+            capacity: standing().capacity,
+            state: store.state,
+            status: new_status,
+            created: store.created,
+            last_op: NOW,
+            zone_uuids: store.zone_uuids,
+            address: store.address,
+            username: store.username,
+        },
+        tags: Tags::default(),
+        folded: 1,
+    }
+}
