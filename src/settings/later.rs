@@ -3,7 +3,7 @@
 //! `serve` warns of them at start and `check-config` says so: a setting that silently does nothing is
 //! a trap. A line leaves this list with the change that makes its key work.
 
-use super::sections::{CallbackFormat, ReplyMode, Settings};
+use super::sections::{ReplyMode, Settings};
 
 impl Settings {
     /// The keys that are set to something that has no effect yet, in the order of
@@ -27,9 +27,7 @@ impl Settings {
             ("ssh.prove_host", self.ssh.prove_host != default.ssh.prove_host),
             ("ssh.legacy", !self.ssh.legacy.is_empty()),
             ("callback.urls", callback.urls.len() > 1),
-            ("callback.format", callback.format != CallbackFormat::CloudEvents),
             ("callback.heartbeat", callback.heartbeat != default.callback.heartbeat),
-            ("callback.max_pending", callback.max_pending != default.callback.max_pending),
         ]
         .into_iter()
         .filter_map(|(key, idle)| idle.then_some(key))

@@ -182,7 +182,7 @@ pub struct Callback {
     pub client_key: Option<PathBuf>,
     /// 1 s to 1 h. Takes effect later.
     pub heartbeat: Duration,
-    /// Notices kept per store before folding, 10 to 1,000,000. Takes effect later.
+    /// Notices kept per store before they fold into one, 10 to 1,000,000.
     pub max_pending: u32,
     /// First events after a start are spread over this time, 0 s to 1 min.
     pub start_spread: Duration,
@@ -193,6 +193,6 @@ pub struct Callback {
 pub enum CallbackFormat {
     /// CloudEvents 1.0 with Standard Webhooks headers.
     CloudEvents,
-    /// The body and headers of a ZStack agent. Takes effect later.
+    /// The body and headers of a ZStack agent.
     ZStack,
 }
