@@ -128,8 +128,10 @@ impl Notifier {
     /// Starts a lane for each store that has something waiting from before the start; says when to try
     /// again if the ledger cannot tell.
     async fn wake_backlog(&mut self, failures: u32) -> Option<Instant> {
-        let error = match self.shared.means.ledger.backlog().await {
-            Ok(backlog) => {
+        // A state disk that hangs must not hold the stop.
+        let read = self.stop.run_until_cancelled(self.shared.means.ledger.backlog()).await;
+        let error = match read {
+            Some(Ok(backlog)) => {
                 for store in backlog.into_keys() {
                     let spread = self.shared.means.start_spread;
                     let roll = self.shared.means.entropy.roll();
@@ -138,8 +140,8 @@ impl Notifier {
                 }
                 return None;
             }
-            Err(ReadError::Closed) => return None,
-            Err(error) => error,
+            None | Some(Err(ReadError::Closed)) => return None,
+            Some(Err(error)) => error,
         };
         if failures == 1 {
             warn!(%error, "the backlog of notices cannot be read yet");
