@@ -6,8 +6,15 @@
 
 mod error;
 mod event;
+mod fields;
 mod inventory;
+mod request;
+
+#[cfg(test)]
+mod request_tests;
 
 pub use error::ErrorCode;
 pub use event::{Event, EventFormat};
+pub use fields::BadField;
 pub use inventory::{InventoryBody, zstack_date};
+pub use request::{Action, AddRequest, BadBody};

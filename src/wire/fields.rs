@@ -1,0 +1,228 @@
+//! Reads a JSON object field by field, each into the type it must have.
+//!
+//! Promises: a fault names the JSON path and what is expected there; a field nobody asks for is passed
+//! over, because ZStack's clients send more than is documented; `null` counts as absent.
+//! Never: quotes a value, which may be a secret.
+
+use std::fmt;
+use std::num::NonZeroU16;
+
+use serde_json::{Map, Value};
+
+/// A field is missing or has the wrong type or form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadField {
+    /// Where, such as `$.params.sshPort`.
+    pub path: String,
+    /// What belongs there.
+    pub expected: String,
+    /// The rule that is broken, where the expected form has several.
+    pub problem: Option<String>,
+}
+
+impl BadField {
+    /// Adds the rule that is broken.
+    pub(super) fn because(self, problem: impl fmt::Display) -> Self {
+        Self { problem: Some(problem.to_string()), ..self }
+    }
+}
+
+impl fmt::Display for BadField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: expected {}", self.path, self.expected)?;
+        match &self.problem {
+            Some(problem) => write!(f, ": {problem}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for BadField {}
+
+/// The fields of one object. Reading a field takes it out, so that a secret is moved and not copied.
+pub(super) struct Fields {
+    path: String,
+    map: Map<String, Value>,
+}
+
+impl Fields {
+    /// The whole document, which must be an object.
+    pub(super) fn of_document(document: Value) -> Result<Self, BadField> {
+        Self::of("$".to_owned(), document)
+    }
+
+    /// An object without fields, for a body that is not there.
+    pub(super) fn empty() -> Self {
+        Self { path: "$".to_owned(), map: Map::new() }
+    }
+
+    fn of(path: String, value: Value) -> Result<Self, BadField> {
+        match value {
+            Value::Object(map) => Ok(Self { path, map }),
+            _ => Err(BadField { path, expected: "an object".to_owned(), problem: None }),
+        }
+    }
+
+    /// The fault of a field of this object.
+    pub(super) fn bad(&self, key: &str, expected: impl Into<String>) -> BadField {
+        let path = format!("{}.{key}", self.path);
+        BadField { path, expected: expected.into(), problem: None }
+    }
+
+    /// The fault of this object as a whole.
+    pub(super) fn bad_whole(&self, expected: impl Into<String>) -> BadField {
+        BadField { path: self.path.clone(), expected: expected.into(), problem: None }
+    }
+
+    fn take(&mut self, key: &str) -> Option<Value> {
+        self.map.remove(key).filter(|value| !value.is_null())
+    }
+
+    /// An object inside this one. A key with `null` is an object without fields: it is the key that
+    /// selects an action.
+    pub(super) fn object(&mut self, key: &str) -> Result<Option<Fields>, BadField> {
+        let path = format!("{}.{key}", self.path);
+        match self.map.remove(key) {
+            None => Ok(None),
+            Some(Value::Null) => Ok(Some(Self { path, map: Map::new() })),
+            Some(value) => Self::of(path, value).map(Some),
+        }
+    }
+
+    /// A text of at most `most` characters.
+    pub(super) fn text(&mut self, key: &str, most: usize) -> Result<Option<String>, BadField> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(Value::String(text)) if text.chars().count() <= most => Ok(Some(text)),
+            Some(_) => Err(self.bad(key, text_of_at_most(most))),
+        }
+    }
+
+    /// A text that must be there: 1 to `most` characters, none of them a control character.
+    pub(super) fn line(&mut self, key: &str, most: usize) -> Result<String, BadField> {
+        match self.text(key, most) {
+            Ok(Some(text)) if !text.is_empty() && !text.chars().any(char::is_control) => Ok(text),
+            _ => Err(self.bad(
+                key,
+                format!("a string of 1 to {most} characters without control characters"),
+            )),
+        }
+    }
+
+    /// A list of at most `count` texts of at most `most` characters each.
+    pub(super) fn texts(
+        &mut self,
+        key: &str,
+        count: usize,
+        most: usize,
+    ) -> Result<Option<Vec<String>>, BadField> {
+        let items = match self.take(key) {
+            None => return Ok(None),
+            Some(Value::Array(items)) if items.len() <= count => items,
+            Some(_) => return Err(self.bad(key, format!("a list of at most {count} strings"))),
+        };
+        let mut texts = Vec::with_capacity(items.len());
+        for (at, item) in items.into_iter().enumerate() {
+            match item {
+                Value::String(text) if text.chars().count() <= most => texts.push(text),
+                _ => return Err(self.bad(&format!("{key}[{at}]"), text_of_at_most(most))),
+            }
+        }
+        Ok(Some(texts))
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&mut self, key: &str) -> Result<Option<bool>, BadField> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(Value::Bool(on)) => Ok(Some(on)),
+            Some(_) => Err(self.bad(key, "true or false")),
+        }
+    }
+
+    /// A port. `22.0` is one too: a Gson map turns every number into a double (ZStack's
+    /// `rest/TypeVerifier.java` lets it pass as well).
+    pub(super) fn port(&mut self, key: &str) -> Result<Option<NonZeroU16>, BadField> {
+        let Some(value) = self.take(key) else { return Ok(None) };
+        // A whole double prints without a fraction, and only then reads as an integer.
+        let port = value.as_f64().and_then(|number| number.to_string().parse().ok());
+        match port {
+            Some(port) => Ok(Some(port)),
+            None => Err(self.bad(key, "an integer from 1 to 65535")),
+        }
+    }
+
+    /// One text or a list of at most `count`.
+    pub(super) fn one_or_several(
+        &mut self,
+        key: &str,
+        count: usize,
+        most: usize,
+    ) -> Result<Vec<String>, BadField> {
+        if self.map.get(key).is_some_and(Value::is_string) {
+            return Ok(self.text(key, most)?.into_iter().collect());
+        }
+        Ok(self.texts(key, count, most)?.unwrap_or_default())
+    }
+}
+
+fn text_of_at_most(most: usize) -> String {
+    format!("a string of at most {most} characters")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn fields(value: Value) -> Fields {
+        Fields::of_document(json!({ "params": value })).unwrap().object("params").unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_port_is_an_integer_from_1_to_65535_also_when_written_as_a_double() {
+        for (value, expected) in
+            [(json!(22), 22), (json!(22.0), 22), (json!(65535), 65535), (json!(1.0), 1)]
+        {
+            let port = fields(json!({ "p": value })).port("p").unwrap().unwrap();
+            assert_eq!(port.get(), expected);
+        }
+        assert_eq!(fields(json!({ "p": null })).port("p"), Ok(None));
+        for bad in [json!(0), json!(65536), json!(22.5), json!(-1), json!("22"), json!([22])] {
+            let error = fields(json!({ "p": bad })).port("p").unwrap_err();
+            assert_eq!(error.to_string(), "$.params.p: expected an integer from 1 to 65535");
+        }
+    }
+
+    #[test]
+    fn a_fault_names_the_path_and_the_type_and_never_the_value() {
+        let mut f = fields(json!({
+            "name": "hunter2\n", "tags": ["a", {"hunter2": 1}], "on": "hunter2", "inner": "hunter2",
+            "long": "hunter2hunter2",
+        }));
+        let errors = [
+            f.line("name", 255).unwrap_err().to_string(),
+            f.texts("tags", 64, 255).unwrap_err().to_string(),
+            f.flag("on").unwrap_err().to_string(),
+            f.object("inner").err().unwrap().to_string(),
+            f.text("long", 13).unwrap_err().to_string(),
+        ];
+        assert_eq!(
+            errors,
+            [
+                "$.params.name: expected a string of 1 to 255 characters without control characters",
+                "$.params.tags[1]: expected a string of at most 255 characters",
+                "$.params.on: expected true or false",
+                "$.params.inner: expected an object",
+                "$.params.long: expected a string of at most 13 characters",
+            ]
+        );
+    }
+
+    #[test]
+    fn characters_are_counted_and_not_bytes() {
+        let text = "é".repeat(255);
+        assert_eq!(fields(json!({ "t": text })).text("t", 255), Ok(Some(text)));
+    }
+}

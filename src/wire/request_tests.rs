@@ -1,0 +1,157 @@
+//! Bodies as clients send them, and as they should not.
+
+use serde_json::{Value, json};
+
+use super::{Action, AddRequest, BadBody};
+
+fn roots() -> Vec<String> {
+    vec!["/srv/images".to_owned()]
+}
+
+fn add(change: Value) -> Result<AddRequest, String> {
+    let mut params = json!({
+        "hostname": "node-1", "username": "root", "password": "hunter2", "url": "/srv/images/a",
+        "name": "images",
+    });
+    let fields = params.as_object_mut().unwrap();
+    for (key, value) in change.as_object().unwrap() {
+        fields.insert(key.clone(), value.clone());
+    }
+    let body = json!({ "params": params }).to_string();
+    AddRequest::read(body.as_bytes(), &roots()).map_err(|error| error.to_string())
+}
+
+fn system_tags(body: Value) -> Vec<String> {
+    let Action::Reconnect { tags } = Action::read(body.to_string().as_bytes()).unwrap();
+    tags.system().to_vec()
+}
+
+#[test]
+fn every_known_form_of_a_reconnect_is_taken() {
+    for body in [
+        json!({"params": {"systemTags": ["a"], "userTags": []}}),
+        json!({"params": {"uuid": "8a2f", "systemTags": ["a"]}, "sessionId": "x"}),
+        json!({"reconnectImageStoreBackupStorage": {}, "systemTags": ["a"]}),
+        json!({"reconnectImageStoreBackupStorage": null, "systemTags": ["a"], "userTags": null}),
+        json!({"reconnectImageStoreBackupStorage": {"uuid": "8a2f", "systemTags": ["a"]}}),
+        json!({"params": {"systemTags": ["inner"]}, "systemTags": ["a"]}),
+    ] {
+        assert_eq!(system_tags(body.clone()), ["a"], "{body}");
+    }
+}
+
+#[test]
+fn tags_beside_the_action_win_kind_by_kind() {
+    let body = json!({"params": {"systemTags": ["s"], "userTags": ["u"]}, "systemTags": []});
+    let Action::Reconnect { tags } = Action::read(body.to_string().as_bytes()).unwrap();
+    assert!(tags.system().is_empty());
+    assert_eq!(tags.user(), ["u"]);
+}
+
+#[test]
+fn a_body_without_a_known_action_is_told_the_accepted_ones() {
+    for body in ["", " \n", "{}", r#"{"updateImageStoreBackupStorage":{"name":"hunter2"}}"#] {
+        let error = Action::read(body.as_bytes()).unwrap_err();
+        assert_eq!(error, BadBody::NoAction, "{body:?}");
+        let told = error.to_string();
+        assert!(told.ends_with("accepted: reconnectImageStoreBackupStorage, params"), "{told}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_body_is_told_without_quoting_it() {
+    let deep = format!("{}hunter2", "[".repeat(200));
+    let many = json!({"params": {"systemTags": vec!["hunter2"; 65]}}).to_string();
+    let long = json!({"params": {}, "userTags": ["x", "hunter2".repeat(64)]}).to_string();
+    for (body, expected) in [
+        ("{\"params\": hunter2}", "the body is not JSON: expected value at line 1 column 12"),
+        ("{\"params\": {", "the body is not JSON: EOF while parsing an object at line 1 column 12"),
+        ("\"hunter2\"", "$: expected an object"),
+        ("[1]", "$: expected an object"),
+        ("{\"params\": \"hunter2\"}", "$.params: expected an object"),
+        (
+            "{\"params\":{\"userTags\":\"hunter2\"}}",
+            "$.params.userTags: expected a list of at most 64 strings",
+        ),
+        (&many, "$.params.systemTags: expected a list of at most 64 strings"),
+        (&long, "$.userTags[1]: expected a string of at most 255 characters"),
+        (&deep, "the body is not JSON: nested deeper than 127 levels at line 1 column 128"),
+    ] {
+        assert_eq!(Action::read(body.as_bytes()).unwrap_err().to_string(), expected);
+    }
+    let invalid = Action::read(b"{\"params\": {\"a\": \"\xff\"}}").unwrap_err();
+    assert!(matches!(invalid, BadBody::NotJson { .. }), "{invalid}");
+}
+
+#[test]
+fn an_add_has_defaults_and_tolerates_what_it_does_not_know() {
+    let asked = add(json!({"importImages": true, "tagUuids": [], "type": "x"})).unwrap();
+    assert_eq!((asked.uuid, asked.name.as_str(), asked.description.as_str()), (None, "images", ""));
+    assert_eq!(asked.address.to_string(), "node-1:22");
+    assert_eq!(asked.image_dir.as_str(), "/srv/images/a");
+    assert_eq!(asked.credentials.password.unwrap().expose(), "hunter2");
+    assert!(!asked.take_over && asked.given_fingerprints.is_empty() && asked.tags.is_empty());
+}
+
+#[test]
+fn an_add_takes_every_documented_field() {
+    let print = "SHA256:qg+Fu0zRcwVlFZqwzZ3lT9b4P5oUJ8V0n2ZkmY1J8cE";
+    let asked = add(json!({
+        "hostname": "[fe80::1]", "sshPort": 2222.0, "password": "", "privateKey": "PEM",
+        "privateKeyPassphrase": "p", "description": "two\nlines", "takeOver": true,
+        "resourceUuid": "8a2fe4b5c9d34e6fa1b2c3d4e5f60718",
+        "hostKeyFingerprint": [format!("{print}="), print], "userTags": ["t"],
+    }))
+    .unwrap();
+    assert_eq!(asked.address.to_string(), "[fe80::1]:2222");
+    assert!(asked.credentials.password.is_none());
+    assert_eq!(asked.credentials.private_key.unwrap().expose(), "PEM");
+    assert_eq!(asked.given_fingerprints, [print, print]);
+    assert_eq!(asked.uuid.unwrap().to_string(), "8a2fe4b5c9d34e6fa1b2c3d4e5f60718");
+    assert!(asked.take_over);
+    assert_eq!(asked.tags.user(), ["t"]);
+    let one = add(json!({"hostKeyFingerprint": print})).unwrap();
+    assert_eq!(one.given_fingerprints, [print]);
+}
+
+#[test]
+fn each_rule_of_an_add_names_its_field() {
+    let url = "$.params.url: expected an absolute path at or below an allowed root (/srv/images)";
+    let url = |problem: &str| format!("{url}{problem}");
+    for (change, expected) in [
+        (json!({"url": null}), url("")),
+        (json!({"url": 3}), url("")),
+        (json!({"url": "a"}), url(": not an absolute path")),
+        (json!({"url": "/srv/images/../x"}), url(": contains a `.` or `..` part")),
+        (json!({"url": "/srv/images\n"}), url(": contains a control character")),
+        (json!({"url": "/proc/self"}), url(": lies in /dev, /proc or /sys")),
+        (json!({"url": "/srv/images2"}), url(": lies elsewhere")),
+    ] {
+        assert_eq!(add(change).unwrap_err(), expected);
+    }
+    for (change, path) in [
+        (json!({"name": ""}), "$.params.name:"),
+        (json!({"name": "a\u{1b}[2J"}), "$.params.name:"),
+        (json!({"username": null}), "$.params.username:"),
+        (json!({"username": "u".repeat(256)}), "$.params.username:"),
+        (json!({"hostname": "10.0.0.256"}), "$.params.hostname:"),
+        (json!({"hostname": 5}), "$.params.hostname:"),
+        (json!({"sshPort": 0}), "$.params.sshPort:"),
+        (json!({"description": "d".repeat(2049)}), "$.params.description:"),
+        (json!({"password": ["hunter2"]}), "$.params.password:"),
+        (json!({"password": null}), "$.params: expected a password, a privateKey or both"),
+        (json!({"resourceUuid": "8A2FE4B5C9D34E6FA1B2C3D4E5F60718"}), "$.params.resourceUuid:"),
+        (json!({"resourceUuid": "0".repeat(32)}), "$.params.resourceUuid:"),
+        (json!({"hostKeyFingerprint": "MD5:aa:bb"}), "$.params.hostKeyFingerprint:"),
+        (json!({"hostKeyFingerprint": "SHA256:hunter2"}), "$.params.hostKeyFingerprint:"),
+        (json!({"takeOver": "yes"}), "$.params.takeOver:"),
+        (json!({"systemTags": [1]}), "$.params.systemTags[0]:"),
+    ] {
+        let error = add(change).unwrap_err();
+        assert!(error.starts_with(path) && !error.contains("hunter2"), "{error}");
+    }
+    assert_eq!(
+        AddRequest::read(b"{}", &roots()).unwrap_err().to_string(),
+        "$.params: expected an object"
+    );
+}
