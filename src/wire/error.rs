@@ -26,6 +26,7 @@ fn description(code: &str) -> &'static str {
         "BS.1500" => "Unable to connect a backup storage",
         "SYS.1002" => "Failed to create a resource",
         "SYS.1003" => "Resource not found",
+        "SYS.1004" => "Failed to delete a resource",
         "SYS.1006" => "An operation failed",
         "SYS.1007" => "One or more API argument is invalid",
         "ID.1001" => "The session is invalid or has expired",
@@ -93,6 +94,15 @@ impl ErrorCode {
         error.cause = Some(Box::new(below));
         error
     }
+
+    /// A store that could not be removed: SYS.1004 above the root cause.
+    pub fn not_removed(failure: &Failure) -> Self {
+        let root = failure.root();
+        let mut error =
+            Self::new("SYS.1004", failure.to_string()).fact("reason", root.reason().as_str());
+        error.cause = Some(Box::new(Self::of_fault("SYS.1006", root)));
+        error
+    }
 }
 
 /// One entry of `opaque.checks`.
@@ -154,6 +164,15 @@ pub(super) mod tests {
             .collect();
         assert_eq!(reasons, ["not_mounted", "connection_refused"]);
         assert_eq!(below["opaque"]["checks"][1]["port"], 22);
+    }
+
+    #[test]
+    fn a_removal_that_failed_has_its_own_code_above_the_same_cause() {
+        let error = serde_json::to_value(ErrorCode::not_removed(&failure())).unwrap();
+        assert_eq!(error["code"], "SYS.1004");
+        assert_eq!(error["description"], "Failed to delete a resource");
+        assert_eq!(error["opaque"]["reason"], "not_mounted");
+        assert_eq!(error["cause"]["elaboration"], "mount /data");
     }
 
     #[test]

@@ -1,0 +1,47 @@
+//! The audit log: one INFO line for each request that asks for a change, whoever sent it and however
+//! it ended.
+
+use axum::response::{IntoResponse as _, Response};
+use tracing::info;
+
+use super::caller::Caller;
+use super::refusal::Refusal;
+use crate::model::StoreUuid;
+
+/// The line of one request. It is written when the answer is known, or when the caller hangs up before
+/// that: then the change it asked for may still come about.
+pub(super) struct Audit {
+    caller: Caller,
+    action: &'static str,
+    store: Option<StoreUuid>,
+    status: Option<u16>,
+}
+
+impl Audit {
+    pub(super) fn of(caller: &Caller, action: &'static str, store: Option<StoreUuid>) -> Self {
+        Self { caller: caller.clone(), action, store, status: None }
+    }
+
+    /// Names the store that the request turned out to be about.
+    pub(super) fn concerns(&mut self, store: StoreUuid) {
+        self.store = Some(store);
+    }
+
+    /// Makes the answer and writes the line.
+    pub(super) fn close(mut self, answer: Result<Response, Refusal>) -> Response {
+        let response = answer.unwrap_or_else(Refusal::into_response);
+        self.status = Some(response.status().as_u16());
+        response
+    }
+}
+
+impl Drop for Audit {
+    fn drop(&mut self) {
+        let (caller, role) = (self.caller.name(), self.caller.role());
+        let (action, store) = (self.action, self.store.map(tracing::field::display));
+        match self.status {
+            Some(status) => info!(caller, %role, action, store, status, "change asked"),
+            None => info!(caller, %role, action, store, "change asked, and the caller hung up"),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What every request passes: one service around the router, in place of a stack of layers, each of
+//! which would box the request once more.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Request, header};
+use axum::response::{IntoResponse as _, Response};
+use hyper::body::Incoming;
+use tokio::sync::watch;
+use tower::Service as _;
+use tracing::{Instrument as _, debug, info, info_span};
+
+use super::body;
+use super::caller::{Caller, Peer};
+use super::health;
+use super::host::Hosts;
+use super::limits::Limits;
+use super::refusal::Refusal;
+use super::request_id;
+use super::tokens::Tokens;
+use crate::model::Entropy;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
+/// Most bytes of a path in a log line.
+const SHOWN: usize = 256;
+
+/// The way in.
+pub(super) struct Front {
+    pub(super) router: Router,
+    pub(super) hosts: Hosts,
+    pub(super) tokens: watch::Receiver<Arc<Tokens>>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) limits: Limits,
+}
+
+impl Front {
+    /// Answers one request.
+    pub(super) async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Response {
+        self.named(peer, request, async |request| self.serve(peer, request).await).await
+    }
+
+    /// Answers one request of a connection there is no room for.
+    pub(super) async fn turn_away(&self, peer: &Peer, request: Request<Incoming>) -> Response {
+        let refuse = async |request: Request<Incoming>| {
+            let (parts, body) = request.into_parts();
+            body::hear_out(body, &parts.headers).await;
+            Err(Refusal::busy(self.limits.connections))
+        };
+        let mut response = self.named(peer, request, refuse).await;
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+    }
+
+    /// Gives the request its name and span, and the answer the headers that all answers have.
+    async fn named(
+        &self,
+        peer: &Peer,
+        request: Request<Incoming>,
+        answer: impl AsyncFnOnce(Request<Incoming>) -> Result<Response, Refusal>,
+    ) -> Response {
+        let id = request_id::of(request.headers(), self.entropy.as_ref());
+        let path = request.uri().path();
+        let path = path.get(..SHOWN).unwrap_or(path);
+        let span = info_span!(
+            "request",
+            id = id.to_str().unwrap_or_default(),
+            method = %request.method(),
+            path,
+            %peer,
+        );
+        async {
+            let answer = answer(request).await;
+            let mut response = answer.unwrap_or_else(Refusal::into_response);
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_TYPE, JSON);
+            headers.insert(request_id::HEADER, id);
+            debug!(status = response.status().as_u16(), "answered");
+            response
+        }
+        .instrument(span)
+        .await
+    }
+
+    async fn serve(&self, peer: &Peer, request: Request<Incoming>) -> Result<Response, Refusal> {
+        let (mut parts, body) = request.into_parts();
+        match self.admit(peer, &parts) {
+            Ok(Some(caller)) => {
+                parts.extensions.insert(caller);
+            }
+            Ok(None) => {}
+            Err(refusal) => {
+                body::hear_out(body, &parts.headers).await;
+                return Err(refusal);
+            }
+        }
+        let body = body::read(body, &parts.headers, &self.limits).await?;
+        let request = Request::from_parts(parts, Body::from(body));
+        let Ok(response) = self.router.clone().call(request).await;
+        Ok(response)
+    }
+
+    /// Who is let in: nobody by name on the open paths. Access to the Unix socket is its file mode, and
+    /// no page in a browser reaches it, so that there neither session nor host is asked for.
+    fn admit(&self, peer: &Peer, parts: &Parts) -> Result<Option<Caller>, Refusal> {
+        if let Some(caller) = peer.local_caller() {
+            return Ok(Some(caller));
+        }
+        self.hosts.check(&parts.uri, &parts.headers)?;
+        if matches!(parts.uri.path(), health::ALIVE | health::READY) {
+            return Ok(None);
+        }
+        let token = session(&parts.headers).ok_or(Refusal::NoSession)?;
+        let tokens = Arc::clone(&self.tokens.borrow());
+        match tokens.caller(token) {
+            Some(caller) => Ok(Some(caller.clone())),
+            None => {
+                info!("caller refused: unknown session");
+                Err(Refusal::UnknownSession)
+            }
+        }
+    }
+}
+
+/// The session in `Authorization: OAuth <session>`, or behind `Bearer`, the name the world has given
+/// to the same thing.
+fn session(headers: &HeaderMap) -> Option<&str> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (given.next(), given.next()) else { return None };
+    let (scheme, session) = value.to_str().ok()?.split_once(' ')?;
+    let known = ["OAuth", "Bearer"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    Some(session.trim()).filter(|session| known && !session.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_stands_behind_oauth_or_bearer_once() {
+        for (given, expected) in [
+            (vec!["OAuth abc"], Some("abc")),
+            (vec!["oauth  abc "], Some("abc")),
+            (vec!["Bearer abc"], Some("abc")),
+            (vec!["OAuth"], None),
+            (vec!["OAuth  "], None),
+            (vec!["OAuthabc"], None),
+            (vec!["ZStack id:signature"], None),
+            (vec!["Basic abc"], None),
+            (vec!["OAuth abc", "OAuth abc"], None),
+            (vec![], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in &given {
+                headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+            }
+            assert_eq!(session(&headers), expected, "{given:?}");
+        }
+    }
+}

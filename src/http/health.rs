@@ -1,0 +1,48 @@
+//! `/healthz` and `/readyz`: the two paths that need no session.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::json;
+
+use super::answer;
+use super::routes::Desk;
+use super::stores::Stores;
+
+/// Whether the daemon can do its work, as its composition root knows it.
+pub trait Readiness: Send + Sync + 'static {
+    /// What stands in the way, one clause each, such as `the state directory cannot be written`; none
+    /// when ready. Must not block: look at what a task has found, not at the disk.
+    fn obstacles(&self) -> Vec<String>;
+}
+
+impl<F: Fn() -> Vec<String> + Send + Sync + 'static> Readiness for F {
+    fn obstacles(&self) -> Vec<String> {
+        self()
+    }
+}
+
+pub(super) const ALIVE: &str = "/healthz";
+pub(super) const READY: &str = "/readyz";
+
+/// The server answers; that is all it says.
+pub(super) async fn alive() -> Response {
+    answer::json(StatusCode::OK, &json!({ "alive": true }))
+}
+
+/// Whether requests can be served; not whether stores are connected.
+pub(super) async fn ready<S: Stores>(State(desk): State<Arc<Desk<S>>>) -> Response {
+    let mut reasons = desk.readiness.obstacles();
+    if desk.stop.is_cancelled() {
+        reasons.push("the daemon is stopping".to_owned());
+    }
+    match reasons.is_empty() {
+        true => answer::json(StatusCode::OK, &json!({ "ready": true })),
+        false => {
+            let body = json!({ "ready": false, "reasons": reasons });
+            answer::json(StatusCode::SERVICE_UNAVAILABLE, &body)
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The sockets the daemon listens on, and taking connections from them.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use nix::sys::socket::{setsockopt, sockopt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, warn};
+
+use super::unix_socket::{self, SocketFile};
+
+/// How long nothing is accepted after the system had no room for another connection.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How often that is warned about.
+const WARN_AGAIN: Duration = Duration::from_secs(60);
+/// How long sent bytes may stay unacknowledged, also by a client that does not read, in milliseconds:
+/// what keeps one from holding an answer for ever (`TCP_USER_TIMEOUT`, tcp(7)).
+const UNACKNOWLEDGED_MS: u32 = 30_000;
+
+/// The daemon cannot listen where it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// A TCP address.
+    #[error("cannot listen on {address}")]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// An inherited socket.
+    #[error("an inherited socket cannot be used")]
+    Inherited(#[source] io::Error),
+    /// An inherited socket is reachable from other machines, and the port speaks plain HTTP.
+    #[error(
+        "the inherited socket {0} is not on a loopback address, and the port speaks plain HTTP; \
+         server.insecure_http = true allows it"
+    )]
+    Exposed(SocketAddr),
+    /// The Unix socket.
+    #[error("cannot listen on {}", path.display())]
+    Socket {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// What is there is no socket, and is left alone.
+    #[error("cannot listen on {}: there is a file that is no socket", path.display())]
+    InTheWay {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// Another process answers there.
+    #[error("cannot listen on {}: another process answers there", path.display())]
+    Answered {
+        /// Its path.
+        path: PathBuf,
+    },
+}
+
+/// Sockets that listen already, before the runtime takes them.
+#[derive(Debug)]
+pub(super) struct Bound {
+    tcp: Vec<(TcpListener, SocketAddr)>,
+    unix: std::os::unix::net::UnixListener,
+    file: SocketFile,
+}
+
+impl Bound {
+    /// Inherited sockets win over the addresses in the settings.
+    pub(super) fn open(
+        listen: &[SocketAddr],
+        inherited: Vec<TcpListener>,
+        insecure_http: bool,
+        socket: &Path,
+    ) -> Result<Self, BindError> {
+        let mut tcp = Vec::new();
+        if inherited.is_empty() {
+            for address in listen {
+                let failed = |source| BindError::Address { address: *address, source };
+                tcp.push(TcpListener::bind(address).and_then(ready).map_err(failed)?);
+            }
+        }
+        for listener in inherited {
+            let (listener, address) = ready(listener).map_err(BindError::Inherited)?;
+            if !insecure_http && !address.ip().to_canonical().is_loopback() {
+                return Err(BindError::Exposed(address));
+            }
+            tcp.push((listener, address));
+        }
+        let (unix, file) = unix_socket::open(socket)?;
+        Ok(Self { tcp, unix, file })
+    }
+
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.tcp.iter().map(|(_, address)| *address).collect()
+    }
+
+    /// Hands the sockets to the runtime this is called in.
+    pub(super) fn into_listeners(self) -> io::Result<Listeners> {
+        let mut sockets = Vec::new();
+        for (listener, _) in self.tcp {
+            sockets.push(Socket::Tcp(tokio::net::TcpListener::from_std(listener)?));
+        }
+        sockets.push(Socket::Unix(tokio::net::UnixListener::from_std(self.unix)?));
+        Ok(Listeners { sockets, first: 0, pause: None, warned: None, _file: self.file })
+    }
+}
+
+fn ready(listener: TcpListener) -> io::Result<(TcpListener, SocketAddr)> {
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+/// A new connection.
+pub(super) enum Accepted {
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream),
+}
+
+/// Takes connections from all sockets in turn, so that a flood on one does not starve the others.
+pub(super) struct Listeners {
+    sockets: Vec<Socket>,
+    first: usize,
+    pause: Option<Instant>,
+    warned: Option<Instant>,
+    _file: SocketFile,
+}
+
+impl Listeners {
+    /// The next connection.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(super) async fn accept(&mut self) -> Accepted {
+        loop {
+            if let Some(pause) = self.pause {
+                sleep_until(pause).await;
+                self.pause = None;
+            }
+            match poll_fn(|cx| self.poll(cx)).await {
+                Ok(accepted) => return accepted,
+                Err(error) => self.failed(&error),
+            }
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        let count = self.sockets.len();
+        for (at, socket) in (0..count).zip(&self.sockets).cycle().skip(self.first).take(count) {
+            let accepted = match socket {
+                Socket::Tcp(socket) => socket.poll_accept(cx).map_ok(|(stream, peer)| {
+                    tune(&stream);
+                    Accepted::Tcp(stream, peer)
+                }),
+                Socket::Unix(socket) => {
+                    socket.poll_accept(cx).map_ok(|(stream, _)| Accepted::Unix(stream))
+                }
+            };
+            if accepted.is_ready() {
+                self.first = (at + 1) % count;
+                return accepted;
+            }
+        }
+        Poll::Pending
+    }
+
+    /// A connection that was gone before it was taken concerns nobody. Anything else (no descriptors,
+    /// no memory; accept(2)) passes when connections end, and asking at once would only spin.
+    fn failed(&mut self, error: &io::Error) {
+        use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+        if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
+            return;
+        }
+        let now = Instant::now();
+        self.pause = Some(now + PAUSE);
+        if self.warned.is_none_or(|warned| now.duration_since(warned) >= WARN_AGAIN) {
+            self.warned = Some(now);
+            warn!(error = %error, "no connection can be accepted");
+        }
+    }
+}
+
+/// Answers leave at once, and a client that does not read them is given up. Both only save time, so
+/// that a system that refuses them is served all the same.
+fn tune(stream: &TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(error = %error, "TCP_NODELAY is refused");
+    }
+    if let Err(error) = setsockopt(stream, sockopt::TcpUserTimeout, &UNACKNOWLEDGED_MS) {
+        debug!(error = %error, "TCP_USER_TIMEOUT is refused");
+    }
+}

@@ -1,0 +1,38 @@
+//! Floor 6. The HTTP server: the documented operation and what stands beside it, over TCP and over the
+//! Unix socket.
+//!
+//! Promises: every wait for a client has a deadline, every queue and body a bound; what went wrong
+//! becomes a status in one place (`refusal`); a request in flight is answered before the server ends,
+//! within the time it is given.
+//! Never: owns an effect. A handler asks the agent and waits; a client that hangs up ends the waiting
+//! and nothing else.
+//!
+//! ```text
+//! listeners ─► server ─► connection ─► front ─────────────► routes ─► Stores (the agent)
+//!              caps      deadlines     host, token, body     role, parse, audit
+//! ```
+
+mod answer;
+mod audit;
+mod body;
+mod caller;
+mod connection;
+mod front;
+mod health;
+mod host;
+mod limits;
+mod listeners;
+mod refusal;
+mod request_id;
+mod routes;
+mod server;
+mod stores;
+mod tokens;
+mod unix_socket;
+
+pub use health::Readiness;
+pub use limits::Limits;
+pub use listeners::BindError;
+pub use server::{Context, Server};
+pub use stores::Stores;
+pub use tokens::{Tokens, TokensError};

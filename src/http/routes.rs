@@ -1,0 +1,158 @@
+//! Which path does what. A route checks the role, reads the request, asks the stores and writes the
+//! audit line.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
+use axum::response::Response;
+use axum::routing::{delete, get, put};
+use tokio_util::sync::CancellationToken;
+
+use super::answer;
+use super::audit::Audit;
+use super::body::JsonBody;
+use super::caller::{Caller, Role};
+use super::health::{self, Readiness};
+use super::refusal::Refusal;
+use super::stores::Stores;
+use crate::agent::{AddAsked, AddError};
+use crate::model::StoreUuid;
+use crate::wire::{Action, AddRequest};
+
+/// What the routes work with.
+pub(super) struct Desk<S> {
+    pub(super) stores: S,
+    pub(super) allowed_roots: Vec<String>,
+    pub(super) readiness: Arc<dyn Readiness>,
+    pub(super) stop: CancellationToken,
+}
+
+/// Every path of this daemon; `base` is `server.base_path`.
+pub(super) fn router<S: Stores>(base: &str, desk: Desk<S>) -> Router {
+    let any_store = format!("{base}/v1/backup-storage/{{uuid}}");
+    let stores = format!("{base}/v1/backup-storage/image-store");
+    Router::new()
+        .route(health::ALIVE, get(health::alive))
+        .route(health::READY, get(health::ready::<S>))
+        .route(&stores, get(list::<S>).post(add::<S>))
+        .route(&format!("{stores}/{{uuid}}"), get(show::<S>))
+        .route(&format!("{stores}/{{uuid}}/actions"), put(act::<S>))
+        .route(&any_store, delete(remove::<S>))
+        .fallback(async || Refusal::UnknownPath)
+        .method_not_allowed_fallback(async || Refusal::MethodNotAllowed)
+        .with_state(Arc::new(desk))
+}
+
+async fn list<S: Stores>(
+    State(desk): State<Arc<Desk<S>>>,
+    caller: Caller,
+) -> Result<Response, Refusal> {
+    caller.needs(Role::Read)?;
+    let views = desk.stores.views();
+    Ok(answer::inventories(views.iter().map(AsRef::as_ref)))
+}
+
+async fn show<S: Stores>(
+    State(desk): State<Arc<Desk<S>>>,
+    caller: Caller,
+    StoreInPath(store): StoreInPath,
+) -> Result<Response, Refusal> {
+    caller.needs(Role::Read)?;
+    let view = desk.stores.view(store.ok_or(Refusal::BadUuid)?);
+    Ok(answer::inventories(view.as_deref()))
+}
+
+async fn act<S: Stores>(
+    State(desk): State<Arc<Desk<S>>>,
+    caller: Caller,
+    StoreInPath(store): StoreInPath,
+    body: JsonBody,
+) -> Response {
+    let audit = Audit::of(&caller, "reconnect", store);
+    let acted = async {
+        caller.needs(Role::Operate)?;
+        let store = store.ok_or(Refusal::BadUuid)?;
+        let Action::Reconnect { tags } = Action::read(&body.bytes()?)?;
+        match desk.stores.reconnect(store, tags).await {
+            Some(Ok(view)) => Ok(answer::inventory(&view)),
+            Some(Err(failure)) => Err(Refusal::NotConnected(failure)),
+            None => Err(Refusal::UnknownStore(store)),
+        }
+    };
+    audit.close(acted.await)
+}
+
+async fn add<S: Stores>(
+    State(desk): State<Arc<Desk<S>>>,
+    caller: Caller,
+    body: JsonBody,
+) -> Response {
+    let mut audit = Audit::of(&caller, "add", None);
+    let added = async {
+        caller.needs(Role::Operate)?;
+        let asked = AddRequest::read(&body.bytes()?, &desk.allowed_roots)?;
+        if let Some(store) = asked.uuid {
+            audit.concerns(store);
+        }
+        if asked.take_over {
+            caller.needs(Role::Admin)?;
+        }
+        let view = desk.stores.add(asked.into()).await.map_err(|error| match error {
+            AddError::Refused(fault) => Refusal::Taken(fault),
+            AddError::Failed(failure) => Refusal::NotAdded(failure),
+        })?;
+        audit.concerns(view.store.uuid);
+        Ok(answer::inventory(&view))
+    };
+    let answer = added.await;
+    audit.close(answer)
+}
+
+async fn remove<S: Stores>(
+    State(desk): State<Arc<Desk<S>>>,
+    caller: Caller,
+    StoreInPath(store): StoreInPath,
+) -> Response {
+    let audit = Audit::of(&caller, "remove", store);
+    let removed = async {
+        caller.needs(Role::Operate)?;
+        let store = store.ok_or(Refusal::BadUuid)?;
+        // A store that is gone already is what was asked for.
+        desk.stores.remove(store).await.map_err(Refusal::NotRemoved)?;
+        Ok(answer::done())
+    };
+    audit.close(removed.await)
+}
+
+impl From<AddRequest> for AddAsked {
+    fn from(asked: AddRequest) -> Self {
+        Self {
+            uuid: asked.uuid,
+            name: asked.name,
+            description: asked.description,
+            image_dir: asked.image_dir,
+            address: asked.address,
+            username: asked.username,
+            credentials: asked.credentials,
+            given_fingerprints: asked.given_fingerprints,
+            take_over: asked.take_over,
+            tags: asked.tags,
+        }
+    }
+}
+
+/// The store a path names; none when it is no uuid.
+struct StoreInPath(Option<StoreUuid>);
+
+impl<S: Send + Sync> FromRequestParts<S> for StoreInPath {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        // A part that does not decode is no uuid either.
+        let part = Path::<String>::from_request_parts(parts, state).await;
+        Ok(Self(part.ok().and_then(|Path(text)| text.parse().ok())))
+    }
+}

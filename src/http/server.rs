@@ -1,0 +1,213 @@
+//! The server: listens, takes connections within its caps, and ends without cutting anybody off.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::caller::Peer;
+use super::connection::{self, Welcome};
+use super::front::Front;
+use super::health::Readiness;
+use super::host::Hosts;
+use super::limits::Limits;
+use super::listeners::{Accepted, BindError, Bound};
+use super::routes::{self, Desk};
+use super::stores::Stores;
+use super::tokens::Tokens;
+use crate::model::Entropy;
+use crate::settings;
+
+/// Connections beyond the caps that are told so at once; those beyond these are closed unheard.
+const TURNED_AWAY: usize = 64;
+
+/// What the server works with.
+pub struct Context<S> {
+    /// The stores behind the routes.
+    pub stores: S,
+    /// Who may call over TCP; a new value takes effect with the next request.
+    pub tokens: watch::Receiver<Arc<Tokens>>,
+    /// Whether the daemon can do its work.
+    pub readiness: Arc<dyn Readiness>,
+    /// Makes request ids.
+    pub entropy: Arc<dyn Entropy>,
+    /// `storage.allowed_roots`
+    pub allowed_roots: Vec<String>,
+}
+
+/// A server that listens and does not answer yet.
+#[derive(Debug)]
+pub struct Server {
+    bound: Bound,
+    base_path: String,
+    hosts: Hosts,
+    socket: PathBuf,
+    limits: Limits,
+}
+
+impl Server {
+    /// Opens all sockets. Inherited ones take the place of `server.listen`. Needs no runtime.
+    ///
+    /// # Errors
+    /// [`BindError`] names the address: exit 69.
+    pub fn bind(
+        settings: &settings::Server,
+        inherited: Vec<TcpListener>,
+    ) -> Result<Self, BindError> {
+        let bound =
+            Bound::open(&settings.listen, inherited, settings.insecure_http, &settings.socket)?;
+        if settings.insecure_http {
+            warn!("server.insecure_http is on: sessions and secrets may travel in the clear");
+        }
+        Ok(Self {
+            bound,
+            base_path: settings.base_path.clone(),
+            hosts: Hosts::new(&settings.host_names),
+            socket: settings.socket.clone(),
+            limits: Limits::default(),
+        })
+    }
+
+    /// Replaces the limits.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// The TCP addresses it listens on, with the ports the system chose.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.bound.addresses()
+    }
+
+    /// The path of the Unix socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Serves until `stop` is cancelled; then takes no more connections, answers what is in flight and
+    /// returns, at the latest after `drain`.
+    ///
+    /// # Errors
+    /// The runtime cannot take the sockets; a fault of ours or of the system.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes every connection; what was asked of the stores goes on.
+    pub async fn run<S: Stores>(
+        self,
+        context: Context<S>,
+        stop: CancellationToken,
+        drain: Duration,
+    ) -> io::Result<()> {
+        let desk = Desk {
+            stores: context.stores,
+            allowed_roots: context.allowed_roots,
+            readiness: context.readiness,
+            stop: stop.clone(),
+        };
+        let front = Front {
+            router: routes::router(&self.base_path, desk),
+            hosts: self.hosts,
+            tokens: context.tokens,
+            entropy: context.entropy,
+            limits: self.limits,
+        };
+        let mut listeners = self.bound.into_listeners()?;
+        let mut connections = Connections::new(front, stop.clone());
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(ended) = connections.tasks.join_next() => note(ended),
+                accepted = listeners.accept() => connections.take(accepted),
+            }
+        }
+        // Closed first, so that a client is refused rather than left waiting.
+        drop(listeners);
+        connections.drain(drain).await;
+        Ok(())
+    }
+}
+
+/// The connections that are open.
+struct Connections {
+    front: Arc<Front>,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+    remote: Arc<Semaphore>,
+    local: Arc<Semaphore>,
+    turned_away: Arc<Semaphore>,
+}
+
+impl Connections {
+    fn new(front: Front, stop: CancellationToken) -> Self {
+        let seats = |count| Arc::new(Semaphore::new(count));
+        Self {
+            remote: seats(front.limits.connections),
+            local: seats(front.limits.local_connections),
+            turned_away: seats(TURNED_AWAY),
+            front: Arc::new(front),
+            stop,
+            tasks: JoinSet::new(),
+        }
+    }
+
+    fn take(&mut self, accepted: Accepted) {
+        let kind = match accepted {
+            Accepted::Tcp(..) => &self.remote,
+            Accepted::Unix(_) => &self.local,
+        };
+        let Some((welcome, seat)) = self.seat(kind) else {
+            debug!("connection closed: no room");
+            return;
+        };
+        let (front, stop) = (Arc::clone(&self.front), self.stop.clone());
+        match accepted {
+            Accepted::Tcp(stream, address) => self.tasks.spawn(async move {
+                connection::serve(stream, Peer::Tcp(address), welcome, front, stop).await;
+                drop(seat);
+            }),
+            Accepted::Unix(stream) => self.tasks.spawn(async move {
+                let user = stream.peer_cred().ok().map(|peer| peer.uid());
+                connection::serve(stream, Peer::Unix(user), welcome, front, stop).await;
+                drop(seat);
+            }),
+        };
+    }
+
+    fn seat(&self, kind: &Arc<Semaphore>) -> Option<(Welcome, OwnedSemaphorePermit)> {
+        if let Ok(seat) = Arc::clone(kind).try_acquire_owned() {
+            return Some((Welcome::Served, seat));
+        }
+        let seat = Arc::clone(&self.turned_away).try_acquire_owned().ok()?;
+        Some((Welcome::TurnedAway, seat))
+    }
+
+    async fn drain(mut self, limit: Duration) {
+        let all = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                note(ended);
+            }
+        };
+        if timeout(limit, all).await.is_err() {
+            warn!(connections = self.tasks.len(), "connections cut off: the time to drain is over");
+            self.tasks.shutdown().await;
+        }
+        info!("no connection is open any more");
+    }
+}
+
+/// A task that panicked is a fault of ours; its connection is closed and the others go on.
+fn note(ended: Result<(), JoinError>) {
+    if let Err(broken) = ended
+        && broken.is_panic()
+    {
+        error!(error = %broken, "a connection broke off");
+    }
+}

@@ -1,0 +1,61 @@
+//! What the routes ask of the agent.
+
+use std::sync::Arc;
+
+use crate::agent::{AddAsked, AddError, Registry, StoreHandle, StoreView};
+use crate::model::{Failure, StoreUuid, Tags};
+
+/// The stores behind the routes. The daemon has one kind, [`Registry`]; the seam is here so that the
+/// server can be tested against stores that hang, fail and overlap to order.
+///
+/// The futures only wait: dropping one changes nothing.
+pub trait Stores: Clone + Send + Sync + 'static {
+    /// All stores, by uuid.
+    fn views(&self) -> Vec<Arc<StoreView>>;
+
+    /// One store.
+    fn view(&self, uuid: StoreUuid) -> Option<Arc<StoreView>>;
+
+    /// Proves a store usable anew; none when there is no such store.
+    fn reconnect(
+        &self,
+        uuid: StoreUuid,
+        tags: Tags,
+    ) -> impl Future<Output = Option<Result<Arc<StoreView>, Failure>>> + Send;
+
+    /// Serves one more store.
+    fn add(&self, asked: AddAsked)
+    -> impl Future<Output = Result<Arc<StoreView>, AddError>> + Send;
+
+    /// Forgets a store; false when there is none.
+    fn remove(&self, uuid: StoreUuid) -> impl Future<Output = Result<bool, Failure>> + Send;
+}
+
+impl Stores for Registry {
+    fn views(&self) -> Vec<Arc<StoreView>> {
+        self.stores().values().map(StoreHandle::view).collect()
+    }
+
+    fn view(&self, uuid: StoreUuid) -> Option<Arc<StoreView>> {
+        self.store(uuid).map(|store| store.view())
+    }
+
+    async fn reconnect(
+        &self,
+        uuid: StoreUuid,
+        tags: Tags,
+    ) -> Option<Result<Arc<StoreView>, Failure>> {
+        match self.store(uuid) {
+            Some(store) => Some(store.reconnect(tags).await),
+            None => None,
+        }
+    }
+
+    async fn add(&self, asked: AddAsked) -> Result<Arc<StoreView>, AddError> {
+        Registry::add(self, asked).await
+    }
+
+    async fn remove(&self, uuid: StoreUuid) -> Result<bool, Failure> {
+        Registry::remove(self, uuid).await
+    }
+}

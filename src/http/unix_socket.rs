@@ -1,0 +1,138 @@
+//! The Unix socket: who may open the file may call.
+//!
+//! Promises: the socket never listens with another mode than 0660; a file in its place is removed only
+//! when it is a socket that nobody answers on.
+//! Never: removes a file that is no socket, or a socket that is not its own.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
+};
+
+use super::listeners::BindError;
+
+/// Read and write for owner and group, as connecting asks for (unix(7)).
+const MODE: u32 = 0o660;
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 128;
+
+/// The file of a listening socket; removed with this value unless another has taken its place.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|found| found == self.identity)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::debug!(path = %self.path.display(), error = %error, "socket file left behind");
+        }
+    }
+}
+
+/// Listens at `path`. The directory must be there.
+pub(super) fn open(path: &Path) -> Result<(UnixListener, SocketFile), BindError> {
+    clear(path)?;
+    let failed = |source: io::Error| BindError::Socket { path: path.to_owned(), source };
+    let opened = || -> io::Result<_> {
+        let fd = new_socket()?;
+        bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+        // Between bind and listen a connect is refused, so that the mode is in force before the first
+        // caller, whatever the umask.
+        fs::set_permissions(path, Permissions::from_mode(MODE))?;
+        listen(&fd, Backlog::new(BACKLOG)?)?;
+        let file = SocketFile { path: path.to_owned(), identity: identity(path)? };
+        Ok((UnixListener::from(fd), file))
+    };
+    opened().map_err(failed)
+}
+
+/// Removes what an earlier run left behind.
+fn clear(path: &Path) -> Result<(), BindError> {
+    let failed = |source: io::Error| BindError::Socket { path: path.to_owned(), source };
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    if !found.file_type().is_socket() {
+        return Err(BindError::InTheWay { path: path.to_owned() });
+    }
+    let fd = new_socket().map_err(failed)?;
+    let address = UnixAddr::new(path).map_err(|errno| failed(errno.into()))?;
+    match connect(fd.as_raw_fd(), &address) {
+        // EAGAIN: somebody listens and has a full backlog (connect(2)).
+        Ok(()) | Err(Errno::EAGAIN) => Err(BindError::Answered { path: path.to_owned() }),
+        Err(Errno::ECONNREFUSED) => fs::remove_file(path).map_err(failed),
+        Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(failed(errno.into())),
+    }
+}
+
+fn new_socket() -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    Ok(socket(AddressFamily::Unix, SockType::Stream, flags, None)?)
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_is_open_to_owner_and_group_and_gone_with_its_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.sock");
+        let (_listener, file) = open(&path).unwrap();
+        assert_eq!(fs::symlink_metadata(&path).unwrap().mode() & 0o777, 0o660);
+        UnixStream::connect(&path).unwrap();
+        drop(file);
+        assert!(fs::symlink_metadata(&path).is_err());
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_an_answered_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.sock");
+        let stale = UnixListener::bind(&path).unwrap();
+        let error = open(&path).unwrap_err();
+        assert!(matches!(error, BindError::Answered { .. }), "{error}");
+        drop(stale);
+        let (_listener, mine) = open(&path).unwrap();
+        UnixStream::connect(&path).unwrap();
+        // Another's socket in the same place is not removed.
+        fs::remove_file(&path).unwrap();
+        let _others = UnixListener::bind(&path).unwrap();
+        drop(mine);
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_named_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.sock");
+        fs::write(&path, "precious").unwrap();
+        assert!(
+            matches!(open(&path).unwrap_err(), BindError::InTheWay { path: told } if told == path)
+        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        let long = dir.path().join("x".repeat(120));
+        let error = open(&long).unwrap_err();
+        assert!(error.to_string().contains(&long.display().to_string()), "{error}");
+    }
+}
