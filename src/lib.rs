@@ -17,6 +17,7 @@
 pub mod agent;
 pub mod cli;
 pub mod delivery;
+pub mod http;
 pub mod ledger;
 pub mod lifecycle;
 pub mod management;

@@ -1,32 +1,61 @@
-//! Answers that say yes.
+//! The bodies of answers.
 
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use crate::agent::StoreView;
-use crate::wire;
+use crate::wire::{ErrorCode, InventoryBody};
+
+#[derive(Serialize)]
+struct One<'a> {
+    inventory: InventoryBody<'a>,
+}
+
+#[derive(Serialize)]
+struct Several<'a> {
+    inventories: Vec<InventoryBody<'a>>,
+}
+
+#[derive(Serialize)]
+struct Wrong<'a> {
+    error: &'a ErrorCode,
+}
 
 /// A JSON answer; the front adds the headers that all answers have.
-pub(super) fn json(status: StatusCode, body: &Value) -> Response {
-    let mut response = Response::new(Body::from(body.to_string()));
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    let (status, bytes) = match serde_json::to_vec(body) {
+        Ok(bytes) => (status, bytes),
+        // Only a map with keys that are no strings can do this, and no body here has one.
+        Err(error) => {
+            tracing::error!(%error, "an answer could not be written as JSON");
+            (StatusCode::INTERNAL_SERVER_ERROR, b"{}".to_vec())
+        }
+    };
+    let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = status;
     response
 }
 
 /// One store.
 pub(super) fn inventory(view: &StoreView) -> Response {
-    json(StatusCode::OK, &json!({ "inventory": wire::inventory(&view.inventory) }))
+    json(StatusCode::OK, &One { inventory: InventoryBody::of(&view.inventory) })
 }
 
 /// Any number of stores.
 pub(super) fn inventories<'a>(views: impl IntoIterator<Item = &'a StoreView>) -> Response {
-    let all: Vec<Value> = views.into_iter().map(|view| wire::inventory(&view.inventory)).collect();
-    json(StatusCode::OK, &json!({ "inventories": all }))
+    let inventories = views.into_iter().map(|view| InventoryBody::of(&view.inventory)).collect();
+    json(StatusCode::OK, &Several { inventories })
 }
 
 /// Done, and nothing to tell.
 pub(super) fn done() -> Response {
     json(StatusCode::OK, &json!({}))
+}
+
+/// What went wrong.
+pub(super) fn error(status: StatusCode, error: &ErrorCode) -> Response {
+    json(status, &Wrong { error })
 }

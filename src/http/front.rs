@@ -63,7 +63,7 @@ impl Front {
     ) -> Response {
         let id = request_id::of(request.headers(), self.entropy.as_ref());
         let path = request.uri().path();
-        let path = path.get(..SHOWN).unwrap_or(path);
+        let path = path.get(..path.floor_char_boundary(SHOWN)).unwrap_or_default();
         let span = info_span!(
             "request",
             id = id.to_str().unwrap_or_default(),

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
 
 use super::answer;
 use super::caller::Role;
 use crate::model::{Failure, Fault, Reason, StoreUuid};
-use crate::wire::{self, BadBody};
+use crate::wire::{BadBody, ErrorCode};
 
 /// Why a request was not answered with a yes.
 #[derive(Clone, Debug)]
@@ -51,13 +50,6 @@ pub(super) enum Refusal {
     /// The removal could not be recorded.
     NotRemoved(Failure),
 }
-
-const INVALID: (&str, &str) = ("SYS.1007", "Invalid argument");
-const NOT_FOUND: (&str, &str) = ("SYS.1003", "Not found");
-const SESSION: (&str, &str) = ("ID.1001", "Session invalid or expired");
-const PERMISSION: (&str, &str) = ("ID.1002", "Permission denied");
-const CREATE: (&str, &str) = ("SYS.1002", "Unable to create a resource");
-const DELETE: (&str, &str) = ("SYS.1004", "Unable to delete a resource");
 
 impl Refusal {
     /// The daemon has too many connections.
@@ -109,112 +101,80 @@ impl Refusal {
         matches!(self, Self::BodyTooSlow(_) | Self::BodyTooLarge(_) | Self::BodyBroken)
     }
 
-    fn object(&self) -> Value {
+    fn error(&self) -> ErrorCode {
         match self {
-            Self::BadUuid => plain(
-                INVALID,
+            Self::BadUuid => ErrorCode::new(
+                "SYS.1007",
                 "the uuid in the path is not 32 lower-case hexadecimal digits",
-                "write the uuid as the inventory shows it, without dashes",
-            ),
-            Self::BadBody(BadBody::Field(bad)) => {
-                let mut object =
-                    plain(INVALID, &bad.to_string(), "correct the field and send it again");
-                object["opaque"] = json!({ "path": bad.path, "expected": bad.expected });
-                object
-            }
+            )
+            .elaborated("write the uuid as the inventory shows it, without dashes"),
             Self::BadBody(bad) => {
-                plain(INVALID, &bad.to_string(), "correct the body and send it again")
+                let error = ErrorCode::new("SYS.1007", bad.to_string());
+                match bad {
+                    BadBody::Field(field) => error
+                        .elaborated("correct the field and send it again")
+                        .fact("path", field.path.as_str())
+                        .fact("expected", field.expected.as_str()),
+                    BadBody::NotJson { .. } | BadBody::NoAction => {
+                        error.elaborated("correct the body and send it again")
+                    }
+                }
             }
-            Self::BodyBroken => plain(
-                INVALID,
+            Self::BodyBroken => ErrorCode::new(
+                "SYS.1007",
                 "the body ended early or is not framed as its headers say",
-                "send as many bytes as Content-Length says, or well-formed chunks",
-            ),
-            Self::BadHost => plain(
-                INVALID,
-                "there is not exactly one readable Host header",
-                "send one Host header with a name or an address and an optional port",
-            ),
-            Self::OtherHost => plain(
-                INVALID,
+            )
+            .elaborated("send as many bytes as Content-Length says, or well-formed chunks"),
+            Self::BadHost => {
+                ErrorCode::new("SYS.1007", "there is not exactly one readable Host header")
+                    .elaborated("send one Host header: a name or an address, and an optional port")
+            }
+            Self::OtherHost => ErrorCode::new(
+                "SYS.1007",
                 "the Host header names a host this daemon does not answer to",
-                "use an IP address or localhost, or add the name to server.host_names",
-            ),
-            Self::NoSession => plain(
-                SESSION,
-                "no session was given",
+            )
+            .elaborated("use an IP address or localhost, or add the name to server.host_names"),
+            Self::NoSession => ErrorCode::new("ID.1001", "no session was given").elaborated(
                 "send the header Authorization: OAuth <session>, with a token of auth.tokens_file",
             ),
-            Self::UnknownSession => plain(
-                SESSION,
-                "the session is not known",
-                "check the token against auth.tokens_file, and reload the daemon after a change of it",
-            ),
-            Self::RoleTooSmall { has, needs } => {
-                let details = format!("this needs the role {needs}, the session has {has}");
-                let mut object = plain(PERMISSION, &details, "use a session with that role");
-                object["opaque"] = json!({ "role": has.as_str(), "needs": needs.as_str() });
-                object
+            Self::UnknownSession => ErrorCode::new("ID.1001", "the session is not known")
+                .elaborated(
+                    "check the token against auth.tokens_file; reload the daemon after changing it",
+                ),
+            Self::RoleTooSmall { has, needs } => ErrorCode::new(
+                "ID.1002",
+                format!("this needs the role {needs}, the session has {has}"),
+            )
+            .elaborated("use a session with that role")
+            .fact("role", has.as_str())
+            .fact("needs", needs.as_str()),
+            Self::UnknownPath => ErrorCode::new("SYS.1003", "there is nothing at this path")
+                .elaborated("check the path, and its prefix against server.base_path"),
+            Self::UnknownStore(store) => {
+                ErrorCode::new("SYS.1003", format!("no store has the uuid {store}"))
+                    .elaborated("list the stores to see their uuids")
+                    .fact("uuid", store.to_string())
             }
-            Self::UnknownPath => plain(
-                NOT_FOUND,
-                "there is nothing at this path",
-                "check the path, and its prefix against server.base_path",
-            ),
-            Self::UnknownStore(uuid) => {
-                let details = format!("no store has the uuid {uuid}");
-                let mut object = plain(NOT_FOUND, &details, "list the stores to see their uuids");
-                object["opaque"] = json!({ "uuid": uuid.to_string() });
-                object
+            Self::MethodNotAllowed => {
+                ErrorCode::new("SYS.1007", "this path does not have this method")
+                    .elaborated("use one of the methods in the Allow header")
             }
-            Self::MethodNotAllowed => plain(
-                INVALID,
-                "this path does not have this method",
-                "use one of the methods in the Allow header",
-            ),
-            Self::BodyTooSlow(limit) => {
-                let mut object = plain(
-                    INVALID,
-                    "the body did not come in time",
-                    "send the body without a pause",
-                );
-                object["opaque"] = json!({ "milliseconds": u64::try_from(limit.as_millis()).ok() });
-                object
-            }
+            Self::BodyTooSlow(limit) => ErrorCode::new("SYS.1007", "the body did not come in time")
+                .elaborated("send the body without a pause")
+                .fact("milliseconds", u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
             Self::BodyTooLarge(most) => {
-                let details = format!("the body has more than {most} bytes");
-                let mut object = plain(INVALID, &details, "send a smaller body");
-                object["opaque"] = json!({ "bytes": most });
-                object
+                ErrorCode::new("SYS.1007", format!("the body has more than {most} bytes"))
+                    .elaborated("send a smaller body")
+                    .fact("bytes", *most)
             }
-            Self::NotJson => plain(
-                INVALID,
-                "the Content-Type is not JSON in UTF-8",
-                "send Content-Type: application/json",
-            ),
-            Self::Taken(fault) => {
-                let mut object = plain(INVALID, fault.details(), fault.remedy());
-                object["opaque"] = wire::facts(fault);
-                object
-            }
-            Self::NotConnected(failure) => wire::failure(failure),
-            Self::NotAdded(failure) => wrapped(CREATE, "the store was not added", failure),
-            Self::NotRemoved(failure) => wrapped(DELETE, "the store is still served", failure),
+            Self::NotJson => ErrorCode::new("SYS.1007", "the Content-Type is not JSON in UTF-8")
+                .elaborated("send Content-Type: application/json"),
+            Self::Taken(fault) => ErrorCode::of_fault("SYS.1007", fault),
+            Self::NotConnected(failure) => ErrorCode::not_connected(failure),
+            Self::NotAdded(failure) => ErrorCode::not_added(failure),
+            Self::NotRemoved(failure) => ErrorCode::not_removed(failure),
         }
     }
-}
-
-fn plain((code, description): (&str, &str), details: &str, remedy: &str) -> Value {
-    json!({
-        "code": code, "description": description, "details": details, "elaboration": remedy,
-    })
-}
-
-fn wrapped((code, description): (&str, &str), details: &str, failure: &Failure) -> Value {
-    json!({
-        "code": code, "description": description, "details": details,
-        "cause": wire::failure(failure),
-    })
 }
 
 impl From<BadBody> for Refusal {
@@ -225,7 +185,7 @@ impl From<BadBody> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut response = answer::json(self.status(), &json!({ "error": self.object() }));
+        let mut response = answer::error(self.status(), &self.error());
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
