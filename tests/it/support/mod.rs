@@ -2,5 +2,6 @@
 
 pub(crate) mod filesystems;
 pub(crate) mod management_node;
+pub(crate) mod http_server;
 pub(crate) mod needs;
 pub(crate) mod stores;

@@ -1,0 +1,293 @@
+//! The operations over HTTP: what is asked, what is answered, what is written down.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::support::http_server::*;
+
+const STORES: &str = "/zstack/v1/backup-storage/image-store";
+
+fn actions(store: imagestore_agent::model::StoreUuid) -> String {
+    format!("PUT {STORES}/{store}/actions")
+}
+
+#[tokio::test]
+async fn a_reconnect_answers_with_the_inventory_in_both_documented_forms() {
+    let server = Running::start();
+    for body in [
+        json!({"params": {"systemTags": ["a"], "userTags": ["b"]}}),
+        json!({"reconnectImageStoreBackupStorage": {}, "systemTags": ["a"], "userTags": ["b"]}),
+    ] {
+        let answer = server.ask(Asked::new(&actions(GOOD), &body.to_string())).await;
+        assert_eq!(answer.status, 200);
+        let inventory = answer.body["inventory"].as_object().unwrap();
+        assert_eq!(inventory.len(), 15);
+        assert_eq!(inventory["uuid"], GOOD.to_string());
+        assert_eq!(inventory["status"], "Connected");
+        assert_eq!(inventory["totalCapacity"], 1000);
+        assert_eq!(inventory["createDate"], "Dec 22, 2016 5:10:06 PM");
+    }
+    for tags in server.stores.tags() {
+        assert_eq!((tags.system(), tags.user()), (&["a".to_owned()][..], &["b".to_owned()][..]));
+    }
+    assert_eq!(server.stores.tags().len(), 2);
+}
+
+#[tokio::test]
+async fn a_failed_reconnect_has_the_root_cause_deepest_and_every_check() {
+    let server = Running::start();
+    let answer = server.ask(Asked::new(&actions(BROKEN), r#"{"params":{}}"#)).await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.error("/code"), "BS.1500");
+    assert_eq!(answer.error("/cause/opaque/reason"), "read_only");
+    assert!(answer.error("/cause/elaboration").is_string());
+    assert_eq!(answer.error("/opaque/checks/0/reason"), "read_only");
+    assert_eq!(answer.error("/opaque/checks/1/reason"), "credentials_refused");
+    // Nothing gets better by asking again.
+    assert_eq!(answer.header("retry-after"), None);
+    let stopping = server.ask(Asked::new(&actions(STOPPING), r#"{"params":{}}"#)).await;
+    assert_eq!((stopping.status, stopping.header("retry-after")), (503, Some("5")));
+    assert_eq!(stopping.error("/cause/opaque/reason"), "agent_stopping");
+}
+
+fn add_body(name: &str) -> String {
+    let params = json!({
+        "name": name, "url": "/srv/images/a", "hostname": "127.0.0.1", "username": "root",
+        "password": "hunter2",
+    });
+    json!({ "params": params }).to_string()
+}
+
+#[tokio::test]
+async fn an_add_answers_with_the_inventory_or_with_what_stood_in_its_way() {
+    let server = Running::start();
+    let line = format!("POST {STORES}");
+    let added = server.ask(Asked::new(&line, &add_body("images"))).await;
+    assert_eq!(added.status, 200);
+    assert_eq!(added.body["inventory"]["uuid"], GOOD.to_string());
+    let taken = server.ask(Asked::new(&line, &add_body("taken"))).await;
+    assert_eq!((taken.status, taken.error("/code")), (400, &json!("SYS.1007")));
+    assert_eq!(taken.error("/opaque/reason"), "duplicate_directory");
+    let broken = server.ask(Asked::new(&line, &add_body("broken"))).await;
+    assert_eq!((broken.status, broken.error("/code")), (503, &json!("SYS.1002")));
+    assert_eq!(broken.error("/cause/code"), "BS.1500");
+    assert_eq!(broken.error("/cause/cause/opaque/reason"), "read_only");
+    let asked = server.stores.added();
+    assert_eq!(asked.len(), 3);
+    assert_eq!(asked[0].address.to_string(), "127.0.0.1:22");
+    assert_eq!(asked[0].credentials.password.as_ref().unwrap().expose(), "hunter2");
+}
+
+#[tokio::test]
+async fn taking_a_store_over_needs_the_role_admin() {
+    let server = Running::start();
+    let line = format!("POST {STORES}");
+    let body = add_body("images").replace("\"name\"", "\"takeOver\":true,\"name\"");
+    let refused = server.ask(Asked::new(&line, &body)).await;
+    assert_eq!((refused.status, refused.error("/opaque/needs")), (403, &json!("admin")));
+    assert!(server.stores.added().is_empty());
+    let taken = server.ask(Asked { token: Some(ADMIN), ..Asked::new(&line, &body) }).await;
+    assert_eq!(taken.status, 200);
+    assert!(server.stores.added()[0].take_over);
+}
+
+#[tokio::test]
+async fn stores_are_listed_shown_and_removed() {
+    let server = Running::start();
+    let all = server.ask(Asked::new(&format!("GET {STORES}"), "")).await;
+    let uuids = |answer: &Answer| -> Vec<Value> {
+        let all = answer.body["inventories"].as_array().unwrap();
+        all.iter().map(|inventory| inventory["uuid"].clone()).collect()
+    };
+    assert_eq!(
+        (all.status, uuids(&all)),
+        (200, vec![json!(GOOD.to_string()), json!(BROKEN.to_string())])
+    );
+    let one = server.ask(Asked::new(&format!("GET {STORES}/{BROKEN}"), "")).await;
+    assert_eq!((one.status, uuids(&one)), (200, vec![json!(BROKEN.to_string())]));
+    let none = server.ask(Asked::new(&format!("GET {STORES}/{}", "a".repeat(32)), "")).await;
+    assert_eq!((none.status, uuids(&none)), (200, vec![]));
+
+    for uuid in [GOOD.to_string(), "a".repeat(32)] {
+        let line = format!("DELETE /zstack/v1/backup-storage/{uuid}");
+        let removed = server.ask(Asked::new(&line, "")).await;
+        assert_eq!((removed.status, removed.body), (200, json!({})));
+    }
+    let line = format!("DELETE /zstack/v1/backup-storage/{BROKEN}");
+    let kept = server.ask(Asked::new(&line, "")).await;
+    assert_eq!((kept.status, kept.header("retry-after")), (503, Some("30")));
+    assert_eq!(kept.error("/code"), "SYS.1004");
+    assert_eq!(kept.error("/cause/opaque/reason"), "state_disk_trouble");
+    assert_eq!(server.stores.removed().len(), 3);
+}
+
+#[tokio::test]
+async fn the_unix_socket_needs_neither_session_nor_host() {
+    let server = Running::start();
+    let line = actions(GOOD);
+    let asked = Asked { token: None, host: "anything", ..Asked::new(&line, r#"{"params":{}}"#) };
+    let answer = exchange(server.connect_local().await, &asked.bytes()).await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn new_tokens_take_effect_with_the_next_request_on_an_open_connection() {
+    let server = Running::start();
+    let line = format!("GET {STORES}");
+    let asked = Asked::new(&line, "").bytes();
+    let mut stream = server.connect().await;
+    assert_eq!(exchange(&mut stream, &asked).await.status, 200);
+    server.tokens.send_replace(tokens(""));
+    assert_eq!(exchange(&mut stream, &asked).await.status, 401);
+    server.tokens.send_replace(tokens(TOKENS));
+    assert_eq!(exchange(&mut stream, &asked).await.status, 200);
+}
+
+#[tokio::test]
+async fn health_is_open_and_ready_names_what_stands_in_the_way() {
+    let server = Running::start();
+    let ask = |line| Asked { token: None, ..Asked::new(line, "") };
+    let alive = server.ask(ask("GET /healthz")).await;
+    assert_eq!((alive.status, alive.body), (200, json!({"alive": true})));
+    let ready = server.ask(ask("GET /readyz")).await;
+    assert_eq!((ready.status, ready.body), (200, json!({"ready": true})));
+    server.obstacles.lock().unwrap().push("the state directory cannot be written".to_owned());
+    let unready = server.ask(ask("GET /readyz")).await;
+    let reasons = json!({"ready": false, "reasons": ["the state directory cannot be written"]});
+    assert_eq!((unready.status, unready.body), (503, reasons));
+    assert_eq!(server.ask(ask("GET /healthz")).await.status, 200);
+}
+
+#[tokio::test]
+async fn every_answer_is_json_and_has_the_callers_request_id_or_one_of_ours() {
+    let server = Running::start();
+    for (line, status) in [
+        ("GET /healthz", 200),
+        ("GET /nowhere", 404),
+        ("PUT /healthz", 405),
+        ("HEAD /healthz", 200),
+    ] {
+        let ours = "07".repeat(16);
+        for (headers, id) in [("", ours.as_str()), ("X-Request-Id: mine-1\r\n", "mine-1")] {
+            let bytes = Asked { headers, ..Asked::new(line, "") }.bytes();
+            let mut stream = server.connect().await;
+            stream.write_all(&bytes).await.unwrap();
+            let answer = match line.starts_with("HEAD") {
+                true => read_head(&mut stream).await,
+                false => read_answer(&mut stream).await,
+            };
+            assert_eq!(answer.status, status, "{line}");
+            assert_eq!(answer.header("content-type"), Some("application/json;charset=UTF-8"));
+            assert_eq!(answer.header("x-request-id"), Some(id));
+        }
+    }
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+impl Log {
+    /// The audit lines so far.
+    fn audit(&self) -> Vec<Value> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["message"].as_str().unwrap().starts_with("change asked")).collect()
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn each_request_for_a_change_leaves_one_audit_line_and_no_secret() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(log.clone())
+        .finish();
+    let _log = tracing::subscriber::set_default(subscriber);
+    let server = Running::start();
+    let (put, post) = (actions(GOOD), format!("POST {STORES}"));
+    let reader = Asked { token: Some(READER), ..Asked::new(&put, r#"{"params":{}}"#) };
+    server.ask(Asked::new(&put, r#"{"params":{}}"#)).await;
+    server.ask(reader).await;
+    server.ask(Asked { token: Some(ADMIN), ..Asked::new(&post, &add_body("broken")) }).await;
+    server.ask(Asked::new(&format!("GET {STORES}"), "")).await;
+    server.ask(Asked { token: None, ..Asked::new(&put, r#"{"params":{}}"#) }).await;
+    let line = format!("DELETE /zstack/v1/backup-storage/{GOOD}");
+    let asked = Asked { token: None, ..Asked::new(&line, "") }.bytes();
+    exchange(server.connect_local().await, &asked).await;
+
+    let shown: Vec<Value> = log
+        .audit()
+        .iter()
+        .map(|l| json!([l["caller"], l["role"], l["action"], l["store"], l["status"], l["level"]]))
+        .collect();
+    let good = GOOD.to_string();
+    let me = format!("uid {}", nix::unistd::getuid());
+    assert_eq!(
+        shown,
+        [
+            json!(["mn-1", "operate", "reconnect", good, 200, "INFO"]),
+            json!(["looker", "read", "reconnect", good, 403, "INFO"]),
+            json!(["boss", "admin", "add", null, 503, "INFO"]),
+            json!([me, "admin", "remove", good, 200, "INFO"]),
+        ]
+    );
+    assert_eq!(log.audit()[0]["span"]["name"], "request");
+    assert_eq!(log.audit()[0]["span"]["id"], "07".repeat(16));
+    for secret in ["hunter2", READER, OPERATOR, ADMIN] {
+        assert!(!log.text().contains(secret), "{secret} is in the log");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_hangs_up_ends_its_own_waiting_and_is_written_down() {
+    let log = Log::default();
+    let subscriber =
+        tracing_subscriber::fmt().json().flatten_event(true).with_writer(log.clone()).finish();
+    let _log = tracing::subscriber::set_default(subscriber);
+    let server = Running::start();
+    let mut stream = server.connect().await;
+    let asked = Asked::new(&actions(HELD), r#"{"params":{}}"#).bytes();
+    stream.write_all(&asked).await.unwrap();
+    server.stores.begun().await;
+    drop(stream);
+    server.stores.given_up().await;
+    let audit = log.audit();
+    assert_eq!(audit.len(), 1);
+    assert_eq!(audit[0]["message"], "change asked, and the caller hung up");
+    assert_eq!(
+        (&audit[0]["caller"], &audit[0]["store"]),
+        (&json!("mn-1"), &json!(HELD.to_string()))
+    );
+    // The server is as it was.
+    let next = server.ask(Asked::new(&actions(GOOD), r#"{"params":{}}"#)).await;
+    assert_eq!(next.status, 200);
+}

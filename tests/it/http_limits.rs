@@ -1,0 +1,184 @@
+//! Clients that hold on: deadlines, caps, and an end that cuts nobody off.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use imagestore_agent::http::{BindError, Limits, Server};
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::support::http_server::*;
+
+const SHORT: Duration = Duration::from_millis(100);
+const LONG: Duration = Duration::from_secs(60);
+
+fn line(store: imagestore_agent::model::StoreUuid) -> String {
+    format!("PUT /zstack/v1/backup-storage/image-store/{store}/actions")
+}
+
+fn reconnect(store: imagestore_agent::model::StoreUuid) -> Vec<u8> {
+    Asked::new(&line(store), r#"{"params":{}}"#).bytes()
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_in_time_is_408() {
+    let server = Running::with(Limits { body_deadline: SHORT, ..Limits::default() }, LONG);
+    let headers = "Content-Length: 100\r\n";
+    let mut bytes = Asked { headers, ..Asked::new(&line(GOOD), "") }.bytes();
+    bytes.extend_from_slice(br#"{"params""#);
+    let mut stream = server.connect().await;
+    let answer = exchange(&mut stream, &bytes).await;
+    assert_eq!((answer.status, answer.header("connection")), (408, Some("close")));
+    assert_eq!(answer.error("/opaque/milliseconds"), 100);
+    assert!(closed(&mut stream).await.is_empty());
+    assert!(server.stores.tags().is_empty());
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_come_in_time_and_an_idle_connection_are_closed() {
+    let server = Running::with(Limits { head_deadline: SHORT, ..Limits::default() }, LONG);
+    let mut silent = server.connect().await;
+    assert!(closed(&mut silent).await.is_empty());
+    let mut slow = server.connect().await;
+    slow.write_all(b"GET /healthz HTTP/1.1\r\nHost: local").await.unwrap();
+    assert!(closed(&mut slow).await.is_empty());
+    let mut idle = server.connect().await;
+    let asked = Asked::new("GET /healthz", "").bytes();
+    assert_eq!(exchange(&mut idle, &asked).await.status, 200);
+    assert!(closed(&mut idle).await.is_empty());
+}
+
+#[tokio::test]
+async fn the_time_an_attempt_takes_counts_towards_no_deadline() {
+    let limits = Limits { head_deadline: SHORT, body_deadline: SHORT, ..Limits::default() };
+    let server = Running::with(limits, LONG);
+    let mut held = server.connect().await;
+    held.write_all(&reconnect(HELD)).await.unwrap();
+    server.stores.begun().await;
+    // A connection opened later runs into its deadline first.
+    let mut silent = server.connect().await;
+    assert!(closed(&mut silent).await.is_empty());
+    server.stores.release();
+    assert_eq!(read_answer(&mut held).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_head_without_end_is_431() {
+    let server = Running::start();
+    let mut bytes = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: ".to_vec();
+    bytes.resize(64 << 10, b'x');
+    assert_eq!(exchange(server.connect().await, &bytes).await.status, 431);
+}
+
+#[tokio::test]
+async fn connections_over_the_cap_are_turned_away_until_one_ends() {
+    let server = Running::with(Limits { connections: 2, ..Limits::default() }, LONG);
+    let asked = Asked::new("GET /healthz", "").bytes();
+    let (mut one, mut two) = (server.connect().await, server.connect().await);
+    assert_eq!(exchange(&mut one, &asked).await.status, 200);
+    assert_eq!(exchange(&mut two, &asked).await.status, 200);
+    let mut over = server.connect().await;
+    let answer = exchange(&mut over, &asked).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert_eq!(answer.error("/cause/opaque/reason"), "agent_busy");
+    assert_eq!(answer.error("/cause/opaque/connections"), 2);
+    assert!(closed(&mut over).await.is_empty());
+    // The operator's seats are others.
+    assert_eq!(exchange(server.connect_local().await, &asked).await.status, 200);
+    // Closed by the server, so that its seat is free once the end is seen.
+    let last = Asked { headers: "Connection: close\r\n", ..Asked::new("GET /healthz", "") };
+    assert_eq!(exchange(&mut one, &last.bytes()).await.status, 200);
+    closed(&mut one).await;
+    assert_eq!(seated(&server, &asked).await, 200);
+}
+
+/// Asks until there is a seat: it is given back a moment after the connection's end is seen.
+async fn seated(server: &Running, asked: &[u8]) -> u16 {
+    let trying = async {
+        loop {
+            match exchange(server.connect().await, asked).await.status {
+                503 => tokio::task::yield_now().await,
+                status => return status,
+            }
+        }
+    };
+    guarded(trying).await
+}
+
+#[tokio::test]
+async fn a_stop_answers_the_request_in_flight_and_takes_no_more() {
+    let server = Running::start();
+    let (mut held, mut idle) = (server.connect().await, server.connect().await);
+    let asked = Asked::new("GET /readyz", "").bytes();
+    assert_eq!(exchange(&mut idle, &asked).await.status, 200);
+    held.write_all(&reconnect(HELD)).await.unwrap();
+    server.stores.begun().await;
+    server.stop.cancel();
+    // The idle one is closed at once, which also says that the stop was seen.
+    assert!(closed(&mut idle).await.is_empty());
+    assert!(server.try_connect().await.is_err());
+    server.stores.release();
+    let answer = read_answer(&mut held).await;
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    assert!(closed(&mut held).await.is_empty());
+    server.ended().await;
+}
+
+#[tokio::test]
+async fn a_request_that_outlasts_the_time_to_drain_is_cut_off() {
+    let server = Running::with(Limits::default(), SHORT);
+    let mut held = server.connect().await;
+    held.write_all(&reconnect(HELD)).await.unwrap();
+    server.stores.begun().await;
+    server.stop.cancel();
+    assert!(closed(&mut held).await.is_empty());
+    server.stores.given_up().await;
+    server.ended().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_listened_on_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let mut settings = settings(&dir);
+    settings.listen = vec![address];
+    let error = Server::bind(&settings, Vec::new()).unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot listen on {address}"));
+    // An inherited socket takes the place of the address.
+    let server = Server::bind(&settings, vec![taken]).unwrap();
+    assert_eq!(server.addresses(), [address]);
+    let error =
+        Server::bind(&settings, vec![TcpListener::bind("127.0.0.1:0").unwrap()]).unwrap_err();
+    assert!(matches!(&error, BindError::Answered { path } if *path == settings.socket), "{error}");
+    drop(server);
+    let open = TcpListener::bind("0.0.0.0:0").unwrap();
+    let error = Server::bind(&settings, vec![open.try_clone().unwrap()]).unwrap_err();
+    assert!(matches!(error, BindError::Exposed(exposed) if exposed == open.local_addr().unwrap()));
+    settings.insecure_http = true;
+    assert!(Server::bind(&settings, vec![open]).is_ok());
+}
+
+#[tokio::test]
+async fn many_at_once_are_all_answered() {
+    let server = Running::start();
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let stream = server.connect().await;
+        clients.spawn(async move { exchange(stream, &reconnect(HELD)).await });
+    }
+    for _ in 0..100 {
+        server.stores.begun().await;
+    }
+    for _ in 0..100 {
+        server.stores.release();
+    }
+    while let Some(answer) = clients.join_next().await {
+        let answer = answer.unwrap();
+        assert_eq!(
+            (answer.status, &answer.body["inventory"]["uuid"]),
+            (200, &json!(HELD.to_string()))
+        );
+    }
+}

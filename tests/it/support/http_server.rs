@@ -1,0 +1,409 @@
+//! The HTTP server over real sockets, in front of stores that do as they are told, and a client that
+//! writes bytes.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use imagestore_agent::agent::{AddAsked, AddError, StoreView};
+use imagestore_agent::http::{Context, Limits, Server, Stores, Tokens};
+use imagestore_agent::lifecycle::Standing;
+use imagestore_agent::model::{
+    Capacity, Entropy, Epoch, Failure, Fault, FsPlace, ImageDir, Inventory, MarkerId, Reason,
+    SshAddress, State, Status, Store, StoreUuid, Tags, Timestamp,
+};
+use imagestore_agent::settings::Settings;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// A store that connects.
+pub(crate) const GOOD: StoreUuid = StoreUuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0001);
+/// A store whose login is refused.
+pub(crate) const BROKEN: StoreUuid =
+    StoreUuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0002);
+/// A store whose attempts wait for [`Canned::release`].
+pub(crate) const HELD: StoreUuid = StoreUuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0003);
+/// A store whose daemon is stopping.
+pub(crate) const STOPPING: StoreUuid =
+    StoreUuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0004);
+
+/// The sessions in the tokens file, one a role.
+pub(crate) const READER: &str = "reader-token";
+pub(crate) const OPERATOR: &str = "operator-token";
+pub(crate) const ADMIN: &str = "admin-token";
+// printf %s TOKEN | sha256sum
+pub(crate) const TOKENS: &str = "\
+# The sessions of these tests.
+looker:ba5005a40cf5212e4ac0190104cc127edab013294bb71279a975b27a80982d45:read
+mn-1:0850123315d21ab90f4f7236408a52ef6dbd6a02a6550e5c10dc73f4d993680e
+boss:10a4c7c9fc5206d6f36dc6944a81bb6f4a3cb0e25014ae3b12e6c3e52712292a:admin
+";
+
+/// Nothing on one machine takes this long; a test that waits for it has failed.
+const GUARD: Duration = Duration::from_secs(20);
+
+pub(crate) fn view(uuid: StoreUuid) -> Arc<StoreView> {
+    let image_dir = ImageDir::parse("/srv/images/a").unwrap();
+    let port = 22.try_into().unwrap();
+    let address = SshAddress { hostname: "127.0.0.1".parse().unwrap(), port };
+    let place = FsPlace {
+        mount_point: "/srv".to_owned(),
+        fs_type: "ext4".to_owned(),
+        device: "8:1".to_owned(),
+        on_root_disk: false,
+    };
+    let store = Store {
+        uuid,
+        name: "images".to_owned(),
+        description: String::new(),
+        image_dir: image_dir.clone(),
+        address: address.clone(),
+        username: "root".to_owned(),
+        state: State::Enabled,
+        zone_uuids: Vec::new(),
+        created: Timestamp(1_482_426_606_000),
+        changed: Timestamp(1_482_426_606_000),
+        marker: MarkerId::from_u128(1),
+        place,
+        had_registry: true,
+        pinned_key: None,
+        given_fingerprints: Vec::new(),
+    };
+    let inventory = Inventory {
+        uuid,
+        name: store.name.clone(),
+        description: String::new(),
+        image_dir,
+        capacity: Some(Capacity::new(1000, 400).unwrap()),
+        state: State::Enabled,
+        status: Status::Connected,
+        created: store.created,
+        last_op: store.changed,
+        zone_uuids: Vec::new(),
+        address,
+        username: "root".to_owned(),
+    };
+    let standing = Standing::connecting(Epoch(1), store.created);
+    Arc::new(StoreView { store, standing, inventory, unverified: false })
+}
+
+/// Stores that do as their uuid, or the name of an added one, tells.
+#[derive(Clone)]
+pub(crate) struct Canned(Arc<Seen>);
+
+struct Seen {
+    tags: Mutex<Vec<Tags>>,
+    added: Mutex<Vec<AddAsked>>,
+    removed: Mutex<Vec<StoreUuid>>,
+    begun: Semaphore,
+    release: Semaphore,
+    given_up: Semaphore,
+}
+
+impl Canned {
+    fn new() -> Self {
+        Self(Arc::new(Seen {
+            tags: Mutex::default(),
+            added: Mutex::default(),
+            removed: Mutex::default(),
+            begun: Semaphore::new(0),
+            release: Semaphore::new(0),
+            given_up: Semaphore::new(0),
+        }))
+    }
+
+    /// The tags of every reconnect so far.
+    pub(crate) fn tags(&self) -> Vec<Tags> {
+        self.0.tags.lock().unwrap().clone()
+    }
+
+    /// Every add so far.
+    pub(crate) fn added(&self) -> Vec<AddAsked> {
+        self.0.added.lock().unwrap().clone()
+    }
+
+    /// Every removal so far.
+    pub(crate) fn removed(&self) -> Vec<StoreUuid> {
+        self.0.removed.lock().unwrap().clone()
+    }
+
+    /// Waits until an attempt of [`HELD`] has begun.
+    pub(crate) async fn begun(&self) {
+        guarded(self.0.begun.acquire()).await.unwrap().forget();
+    }
+
+    /// Lets one attempt of [`HELD`] succeed.
+    pub(crate) fn release(&self) {
+        self.0.release.add_permits(1);
+    }
+
+    /// Waits until nobody waits for an attempt of [`HELD`] any more.
+    pub(crate) async fn given_up(&self) {
+        guarded(self.0.given_up.acquire()).await.unwrap().forget();
+    }
+}
+
+/// Notes that the wait it belongs to is over.
+struct GivesUp<'a>(&'a Semaphore);
+
+impl Drop for GivesUp<'_> {
+    fn drop(&mut self) {
+        self.0.add_permits(1);
+    }
+}
+
+impl Stores for Canned {
+    fn views(&self) -> Vec<Arc<StoreView>> {
+        vec![view(GOOD), view(BROKEN)]
+    }
+
+    fn view(&self, uuid: StoreUuid) -> Option<Arc<StoreView>> {
+        [GOOD, BROKEN, HELD, STOPPING].contains(&uuid).then(|| view(uuid))
+    }
+
+    async fn reconnect(
+        &self,
+        uuid: StoreUuid,
+        tags: Tags,
+    ) -> Option<Result<Arc<StoreView>, Failure>> {
+        let view = self.view(uuid)?;
+        self.0.tags.lock().unwrap().push(tags);
+        Some(match uuid {
+            BROKEN => Err(refused()),
+            STOPPING => Err(Failure::of(Fault::new(Reason::AgentStopping, "stopping"))),
+            HELD => {
+                let _given_up = GivesUp(&self.0.given_up);
+                self.0.begun.add_permits(1);
+                self.0.release.acquire().await.unwrap().forget();
+                Ok(view)
+            }
+            _ => Ok(view),
+        })
+    }
+
+    async fn add(&self, asked: AddAsked) -> Result<Arc<StoreView>, AddError> {
+        let name = asked.name.clone();
+        self.0.added.lock().unwrap().push(asked);
+        match name.as_str() {
+            "taken" => Err(AddError::Refused(
+                Fault::new(Reason::DuplicateDirectory, "/srv/images/a is served already")
+                    .fact("path", "/srv/images/a"),
+            )),
+            "broken" => Err(AddError::Failed(refused())),
+            _ => Ok(view(GOOD)),
+        }
+    }
+
+    async fn remove(&self, uuid: StoreUuid) -> Result<bool, Failure> {
+        self.0.removed.lock().unwrap().push(uuid);
+        match uuid {
+            BROKEN => Err(Failure::of(Fault::new(Reason::StateDiskTrouble, "the disk is full"))),
+            uuid => Ok(self.view(uuid).is_some()),
+        }
+    }
+}
+
+/// A login and a probe that failed together.
+fn refused() -> Failure {
+    let login = Fault::new(Reason::CredentialsRefused, "root may not log in").fact("port", 22_u16);
+    let probe = Fault::new(Reason::ReadOnly, "/srv is read-only").fact("path", "/srv");
+    Failure::from_faults([login, probe]).unwrap()
+}
+
+struct Counting;
+
+impl Entropy for Counting {
+    fn bytes16(&self) -> [u8; 16] {
+        [7; 16]
+    }
+}
+
+/// A server that runs, ended with this value.
+pub(crate) struct Running {
+    pub(crate) stores: Canned,
+    pub(crate) tokens: watch::Sender<Arc<Tokens>>,
+    pub(crate) obstacles: Arc<Mutex<Vec<String>>>,
+    pub(crate) stop: CancellationToken,
+    address: std::net::SocketAddr,
+    socket: std::path::PathBuf,
+    task: JoinSet<std::io::Result<()>>,
+    _dir: TempDir,
+}
+
+pub(crate) fn tokens(text: &str) -> Arc<Tokens> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tokens");
+    std::fs::write(&path, text).unwrap();
+    Arc::new(Tokens::load(&path).unwrap())
+}
+
+pub(crate) fn settings(dir: &TempDir) -> imagestore_agent::settings::Server {
+    let mut server = Settings::builtin().server;
+    server.listen = vec!["127.0.0.1:0".parse().unwrap()];
+    server.socket = dir.path().join("agent.sock");
+    server.host_names = vec!["node-1.example".to_owned()];
+    server
+}
+
+impl Running {
+    pub(crate) fn start() -> Self {
+        Self::with(Limits::default(), GUARD)
+    }
+
+    pub(crate) fn with(limits: Limits, drain: Duration) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::bind(&settings(&dir), Vec::new()).unwrap().with_limits(limits);
+        let (address, socket) = (server.addresses()[0], server.socket().to_owned());
+        let (tokens, seen_tokens) = watch::channel(tokens(TOKENS));
+        let obstacles = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&obstacles);
+        let stores = Canned::new();
+        let context = Context {
+            stores: stores.clone(),
+            tokens: seen_tokens,
+            readiness: Arc::new(move || told.lock().unwrap().clone()),
+            entropy: Arc::new(Counting),
+            allowed_roots: vec!["/srv/images".to_owned()],
+        };
+        let stop = CancellationToken::new();
+        let mut task = JoinSet::new();
+        task.spawn(server.run(context, stop.clone(), drain));
+        Self { stores, tokens, obstacles, stop, address, socket, task, _dir: dir }
+    }
+
+    pub(crate) async fn connect(&self) -> TcpStream {
+        guarded(TcpStream::connect(self.address)).await.unwrap()
+    }
+
+    pub(crate) async fn try_connect(&self) -> std::io::Result<TcpStream> {
+        guarded(TcpStream::connect(self.address)).await
+    }
+
+    pub(crate) async fn connect_local(&self) -> UnixStream {
+        guarded(UnixStream::connect(&self.socket)).await.unwrap()
+    }
+
+    /// One request on a connection of its own.
+    pub(crate) async fn ask(&self, request: Asked<'_>) -> Answer {
+        exchange(self.connect().await, &request.bytes()).await
+    }
+
+    /// Waits for the server to end.
+    pub(crate) async fn ended(mut self) {
+        guarded(self.task.join_next()).await.unwrap().unwrap().unwrap();
+    }
+}
+
+pub(crate) async fn guarded<F: Future>(work: F) -> F::Output {
+    timeout(GUARD, work).await.expect("it takes too long")
+}
+
+/// A request, spelled out.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) line: &'a str,
+    pub(crate) token: Option<&'a str>,
+    pub(crate) host: &'a str,
+    /// Further header lines, each with its line end.
+    pub(crate) headers: &'a str,
+    pub(crate) body: &'a str,
+}
+
+impl<'a> Asked<'a> {
+    /// An operator's request.
+    pub(crate) fn new(line: &'a str, body: &'a str) -> Self {
+        Self { line, token: Some(OPERATOR), host: "localhost", headers: "", body }
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let token = self.token.map(|token| format!("Authorization: OAuth {token}\r\n"));
+        let length = match self.body {
+            "" => String::new(),
+            body => format!("Content-Length: {}\r\n", body.len()),
+        };
+        format!(
+            "{} HTTP/1.1\r\nHost: {}\r\n{}{length}{}\r\n{}",
+            self.line,
+            self.host,
+            token.unwrap_or_default(),
+            self.headers,
+            self.body
+        )
+        .into_bytes()
+    }
+}
+
+/// An answer, taken apart.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    headers: Vec<(String, String)>,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut found = self.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
+        let value = found.next().map(|(_, value)| value.as_str());
+        assert!(found.next().is_none(), "{name} is there twice");
+        value
+    }
+
+    pub(crate) fn error(&self, pointer: &str) -> &Value {
+        self.body["error"].pointer(pointer).unwrap_or(&Value::Null)
+    }
+}
+
+/// Writes a request and reads the answer. The request is written beside the reading, as a client that
+/// is refused in the middle would.
+pub(crate) async fn exchange<S>(stream: S, request: &[u8]) -> Answer
+where
+    S: AsyncRead + AsyncWrite,
+{
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    // The server may close before it has read all; what it said counts.
+    let writing = async { writer.write_all(request).await.ok() };
+    let (_, answer) = guarded(async { tokio::join!(writing, read_answer(&mut reader)) }).await;
+    answer
+}
+
+/// Reads one answer and leaves the connection open.
+pub(crate) async fn read_answer<R: AsyncRead + Unpin>(reader: &mut R) -> Answer {
+    let mut answer = read_head(reader).await;
+    let length: usize = answer.header("content-length").map_or(0, |text| text.parse().unwrap());
+    let mut body = vec![0; length];
+    guarded(reader.read_exact(&mut body)).await.unwrap();
+    if length > 0 {
+        answer.body = serde_json::from_slice(&body).unwrap();
+    }
+    answer
+}
+
+/// Reads the head of one answer.
+pub(crate) async fn read_head<R: AsyncRead + Unpin>(reader: &mut R) -> Answer {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(guarded(reader.read_u8()).await.expect("closed before the end of a head"));
+    }
+    let head = String::from_utf8(head).unwrap();
+    let mut lines = head.lines();
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let headers: Vec<(String, String)> = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    Answer { status, headers, body: Value::Null }
+}
+
+/// Waits for the other side to close.
+pub(crate) async fn closed<R: AsyncRead + Unpin>(reader: &mut R) -> Vec<u8> {
+    let mut rest = Vec::new();
+    // A reset closes as well as an end.
+    let _ = guarded(reader.read_to_end(&mut rest)).await;
+    rest
+}
