@@ -291,3 +291,23 @@ async fn a_caller_that_hangs_up_ends_its_own_waiting_and_is_written_down() {
     let next = server.ask(Asked::new(&actions(GOOD), r#"{"params":{}}"#)).await;
     assert_eq!(next.status, 200);
 }
+
+#[tokio::test]
+async fn every_documented_request_is_served() {
+    let server = Running::start();
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/http-api.md"));
+    let text = text.unwrap();
+    let requests = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    let requests: Vec<&str> =
+        requests.map(|(request, _)| request).filter(|request| request.contains(" /")).collect();
+    assert_eq!(requests.len(), 7);
+    for request in requests {
+        let line = request.replace("{uuid}", &GOOD.to_string());
+        let body = match line.split(' ').next() {
+            Some("PUT") => r#"{"params":{}}"#.to_owned(),
+            Some("POST") => add_body("images"),
+            _ => String::new(),
+        };
+        assert_eq!(server.ask(Asked::new(&line, &body)).await.status, 200, "{line}");
+    }
+}
