@@ -52,14 +52,14 @@ pub struct StateDir {
 }
 
 impl StateDir {
-    /// Creates the directory (0700, its parent must exist) where absent and locks it.
+    /// Creates the directory (0750, so that the group may reach the socket in it; its parent must exist) where absent and locks it.
     ///
     /// # Errors
     /// [`StateDirError::Locked`] when another daemon has it, [`StateDirError::Unusable`] otherwise.
     pub fn open(dir: &Path) -> Result<Self, StateDirError> {
         let unusable =
             |path: &Path, source| StateDirError::Unusable { path: path.to_owned(), source };
-        match DirBuilder::new().mode(0o700).create(dir) {
+        match DirBuilder::new().mode(0o750).create(dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(unusable(dir, error));
             }

@@ -84,7 +84,7 @@ fn the_unit_keeps_what_the_daemon_counts_on() {
         ("RestartPreventExitStatus", "64 65"),
         ("StartLimitIntervalSec", "0"),
         ("StateDirectory", "imagestore-agent"),
-        ("StateDirectoryMode", "0700"),
+        ("StateDirectoryMode", "0750"),
         ("LoadCredential", "master-key"),
         ("ExecReload", "/bin/kill -HUP $MAINPID"),
     ] {
