@@ -5,13 +5,30 @@ CARGO ?= cargo
 TEST_PACKAGES = openssh-server dropbear-bin systemd e2fsprogs xfsprogs btrfs-progs strace procps iproute2 passwd openssl
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: demo test check fmt clippy doc deny build packages bench nightly help
+DESTDIR ?=
+
+.PHONY: install demo test check fmt clippy doc deny build packages bench nightly help
 
 help:
 	@echo 'make demo     the whole story with nothing installed'
 	@echo 'make test     every test; as root it installs the Debian packages they need'
 	@echo 'make check    formatting, lints, documentation, licences'
+	@echo 'make install  program, unit, user and settings into the system, as root'
 	@echo 'make bench    timings beside a peer or the physical limit'
+
+# DESTDIR stages it for a package, where user and directories are made on the target.
+install:
+	$(CARGO) build --release --locked
+	install -D -m 755 target/release/imagestore-agent $(DESTDIR)/usr/bin/imagestore-agent
+	install -D -m 644 systemd/imagestore-agent.service \
+		$(DESTDIR)/usr/lib/systemd/system/imagestore-agent.service
+	install -D -m 644 systemd/sysusers.d/imagestore-agent.conf \
+		$(DESTDIR)/usr/lib/sysusers.d/imagestore-agent.conf
+	install -D -m 644 systemd/tmpfiles.d/imagestore-agent.conf \
+		$(DESTDIR)/usr/lib/tmpfiles.d/imagestore-agent.conf
+	[ -e $(DESTDIR)/etc/imagestore-agent/agent.toml ] || install -D -m 644 config/agent.toml \
+		$(DESTDIR)/etc/imagestore-agent/agent.toml
+	[ -n "$(DESTDIR)" ] || { systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload; }
 
 demo:
 	$(CARGO) run --release --locked -- demo

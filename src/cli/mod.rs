@@ -12,4 +12,4 @@ mod secrets;
 mod text;
 
 pub use args::{Args, ClientCommand, Command, InitArgs};
-pub use commands::run;
+pub use commands::{CommandError, run};

@@ -1,6 +1,6 @@
 //! Floor 1. The status machine: what a store's status becomes, decided in one function.
 //!
-//! Promises: [`step`] is a function of its arguments alone; a status changes only together with the
+//! Promises: [`step()`] is a function of its arguments alone; a status changes only together with the
 //! [`Transition`] that tells of it; each transition takes the next [`Position`]; the result of a
 //! superseded attempt changes nothing; every attempt is settled exactly once.
 //! Never: awaits, reads a clock, rolls a die, knows what a check does.

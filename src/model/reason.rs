@@ -115,10 +115,10 @@ reasons! {
         "update the SSH server, or re-enable the algorithm under ssh.legacy";
     /// The server's key is not the pinned one.
     HostKeyChanged "host_key_changed" Ssh Hard
-        "if the server was reinstalled, compare the fingerprint there and accept it with accept-host-key; if not, find out who answers";
+        "compare the fingerprint on the server itself: if it is right, remove the store and add it again, its images stay; if not, find out who answers";
     /// The strict policy knows no key for this store.
     HostKeyUnknown "host_key_unknown" Ssh Hard
-        "give hostKeyFingerprint with the store, or accept the key with accept-host-key";
+        "add the store with hostKeyFingerprint as ssh-keygen -l shows it on the server";
     /// The server refused user and password or key.
     CredentialsRefused "credentials_refused" Ssh Hard
         "correct the store's username, password or key";

@@ -6,7 +6,7 @@
 //! Never: blocks the daemon, opens a path under an image directory in the daemon itself, follows a
 //! symbolic link or opens a FIFO below it, creates anything that is not its own marker folder.
 //!
-//! The worker carries out [`order::Order`]s on one handle and decides nothing; the daemon judges what
+//! The worker carries out orders (`order.rs`) on one handle and decides nothing; the daemon judges what
 //! it reports (`identity`, `trouble`) and gives the next order, or closes its stdin, which ends it.
 
 mod dialogue;

@@ -12,11 +12,12 @@
 
 mod architecture;
 mod deployment;
-mod management;
-mod notifier;
+mod docs;
 mod http_api;
 mod http_input;
 mod http_limits;
+mod management;
+mod notifier;
 mod probe;
 mod settings;
 mod support;

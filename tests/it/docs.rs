@@ -1,0 +1,58 @@
+//! What the documents promise, compared with the program.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use imagestore_agent::model::Reason;
+
+fn text(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// Cells of the rows whose first one is a word in backticks.
+fn rows(text: &str) -> Vec<Vec<String>> {
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    let cells = |line: &str| {
+        line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect()
+    };
+    rows.map(cells).collect()
+}
+
+#[test]
+fn every_reason_has_its_row_with_pace_and_remedy() {
+    let documented: BTreeMap<String, (String, String)> = rows(&text("docs/faults.md"))
+        .into_iter()
+        .map(|row| (row[0].trim_matches('`').to_owned(), (row[2].clone(), row[3].clone())))
+        .collect();
+    let program = Reason::ALL.iter().map(|reason| {
+        let pace = if reason.is_soft() { "soft" } else { "hard" };
+        (reason.as_str().to_owned(), (pace.to_owned(), reason.remedy().to_owned()))
+    });
+    assert_eq!(documented, program.collect());
+}
+
+#[test]
+fn every_link_between_documents_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files: Vec<_> = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
+        .map(|name| root.join(name))
+        .into();
+    for folder in ["docs", "docs/decisions"] {
+        let entries = fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        files.extend(entries.filter(|path| path.extension().is_some_and(|e| e == "md")));
+    }
+    let mut links = 0;
+    for file in &files {
+        let text = fs::read_to_string(file).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("http") || link.starts_with('#') {
+                continue;
+            }
+            let target = link.split('#').next().unwrap();
+            assert!(file.parent().unwrap().join(target).exists(), "{}: {link}", file.display());
+            links += 1;
+        }
+    }
+    assert!(links > 10, "the documents are not where they are looked for");
+}
