@@ -26,23 +26,31 @@ const MOST_BYTES: usize = 16 << 20;
 
 /// Where the daemon is.
 #[derive(Clone, Debug)]
-pub(super) enum Daemon {
+pub enum Daemon {
     /// Its socket; who may open it needs no token.
     Socket(PathBuf),
     /// An `http` URL, with a token.
-    Url { authority: String, token: Option<Secret> },
+    Url {
+        /// Host and port.
+        authority: String,
+        /// A session id that the daemon accepts.
+        token: Option<Secret>,
+    },
 }
 
 /// What the daemon answered.
 #[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) body: Value,
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The body, which is always JSON.
+    pub body: Value,
 }
 
 /// The daemon could not be asked.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ClientError {
+#[expect(missing_docs, reason = "each message says it")]
+pub enum ClientError {
     #[error("cannot reach the daemon at {place}: {source}{}", hint(.source))]
     Unreachable { place: String, source: io::Error },
     #[error("{0:?} is not an http:// URL of the daemon, such as http://127.0.0.1:7811")]
@@ -71,7 +79,10 @@ fn hint(error: &io::Error) -> &'static str {
 
 impl Daemon {
     /// The daemon behind a URL; its path, if any, is left out.
-    pub(super) fn at_url(url: &str, token: Option<Secret>) -> Result<Self, ClientError> {
+    ///
+    /// # Errors
+    /// [`ClientError::BadUrl`].
+    pub fn at_url(url: &str, token: Option<Secret>) -> Result<Self, ClientError> {
         let bad = || ClientError::BadUrl(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| bad())?;
         match (uri.scheme_str(), uri.authority()) {
@@ -92,9 +103,12 @@ impl Daemon {
 
     /// Sends one request and reads the JSON answer.
     ///
+    /// # Errors
+    /// [`ClientError`] when there is no answer; an answer that refuses is a [`Reply`].
+    ///
     /// # Cancel safety
     /// The daemon finishes what it has begun.
-    pub(super) async fn ask(
+    pub async fn ask(
         &self,
         method: Method,
         path: &str,

@@ -12,4 +12,5 @@ mod secrets;
 mod text;
 
 pub use args::{Args, ClientCommand, Command, InitArgs};
+pub use client::{ClientError, Daemon, Reply};
 pub use commands::{CommandError, run};
