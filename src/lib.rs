@@ -15,6 +15,7 @@
 )]
 
 pub mod agent;
+pub mod app;
 pub mod cli;
 pub mod delivery;
 pub mod http;
@@ -26,5 +27,6 @@ pub mod notifier;
 pub mod probe;
 pub mod settings;
 pub mod ssh;
+pub mod systemd;
 pub mod telemetry;
 pub mod wire;

@@ -1,0 +1,248 @@
+//! The running daemon: which tasks there are, and the order in which they stop.
+//!
+//! | task | on stop | on error |
+//! |---|---|---|
+//! | server | stops accepting, finishes what is in flight, at most 3 s | the daemon stops, exit 70 |
+//! | registry and its stores | answers running attempts with `agent_stopping` | the daemon stops, exit 70 |
+//! | notifier | one last try, at most 2 s, after the two above | the daemon stops, exit 70 |
+//! | state disk watch | aborted | the daemon stops, exit 70 |
+//! | ledger's thread | carries out what waits, at most 2 s | answers that it is closed |
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::exit::Exit;
+use super::prepare::Prepared;
+use super::reload::{self, Reload};
+use crate::agent::{OutboxSignal, RegistryTask, Tools};
+use crate::http::{Context, Tokens};
+use crate::ledger::{Ledger, Opened, Writer};
+use crate::lifecycle::Policy;
+use crate::notifier::{Means, Notifier};
+use crate::probe::{ProbeOptions, Prober};
+use crate::settings::{CallbackFormat, HostKeyPolicy, Settings};
+use crate::ssh::Verifier;
+use crate::systemd;
+use crate::wire::EventFormat;
+
+const DRAIN: Duration = Duration::from_secs(3);
+const STORES: Duration = Duration::from_secs(4);
+const LAST_TRY: Duration = Duration::from_secs(2);
+const CLOSE: Duration = Duration::from_secs(2);
+/// Between two looks at the state disk, one small commit each.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Which task ended, and what it complained of.
+type Ended = (&'static str, Result<(), String>);
+
+struct Running {
+    tasks: JoinSet<Ended>,
+    /// Empty without a callback. It stops last: the others may have something to tell.
+    notifier: JoinSet<Ended>,
+    stop_early: CancellationToken,
+    stop_notifier: CancellationToken,
+    tokens: watch::Sender<Arc<Tokens>>,
+    writer: Writer,
+}
+
+impl Prepared {
+    /// Runs until `stop` is cancelled or a task breaks off. `reloads` asks for the settings of
+    /// `config` to be read again.
+    ///
+    /// # Cancel safety
+    /// Not to be dropped while it runs: the order of the stop is its promise.
+    pub async fn run(
+        self,
+        config: Option<PathBuf>,
+        stop: CancellationToken,
+        mut reloads: mpsc::Receiver<()>,
+    ) -> Exit {
+        let settings = self.settings.clone();
+        let addresses = self.addresses();
+        // Held to the end: it is the lock of the state directory.
+        let (mut running, _lock) = self.start();
+        info!(?addresses, version = env!("CARGO_PKG_VERSION"), "serving");
+        systemd::ready("serving");
+        let mut reload = Reload { config, settings };
+        let exit = loop {
+            tokio::select! {
+                () = stop.cancelled() => break Exit::Ok,
+                Some(()) = reloads.recv() => reload::reload(&mut reload, &running.tokens).await,
+                Some(ended) = running.tasks.join_next() => {
+                    broke_off(ended);
+                    break Exit::Internal;
+                }
+                Some(ended) = running.notifier.join_next() => {
+                    broke_off(ended);
+                    break Exit::Internal;
+                }
+            }
+        };
+        systemd::stopping();
+        info!("stopping");
+        running.stop().await;
+        exit
+    }
+
+    fn start(self) -> (Running, crate::ledger::StateDir) {
+        let Self { settings, state_dir, node, opened, client, tokens, server, clock, entropy } =
+            self;
+        let Opened { ledger, writer, stores, .. } = opened;
+        let (mut tasks, mut sending): (JoinSet<Ended>, JoinSet<Ended>) = Default::default();
+        let (stop_early, stop_notifier) = (CancellationToken::new(), CancellationToken::new());
+
+        let outbox = client.map(|client| {
+            let means = Means {
+                ledger: ledger.clone(),
+                client,
+                node,
+                format: match settings.callback.format {
+                    CallbackFormat::CloudEvents => EventFormat::CloudEvents,
+                    CallbackFormat::ZStack => EventFormat::ZStack,
+                },
+                max_pending: settings.callback.max_pending,
+                start_spread: settings.callback.start_spread,
+                last_try: LAST_TRY,
+                clock: Arc::clone(&clock),
+                entropy: Arc::clone(&entropy),
+            };
+            let (handle, notifier) = Notifier::new(means, stop_notifier.clone());
+            sending.spawn(async { ("notifier", notifier.run().await.map_err(|e| e.to_string())) });
+            let signal: OutboxSignal = Arc::new(move |store| handle.moved(store));
+            signal
+        });
+
+        let tools = Tools {
+            ledger: ledger.clone(),
+            prober: prober(&settings, node),
+            verifier: Verifier::new(&settings.ssh),
+            clock,
+            entropy: Arc::clone(&entropy),
+            policy: policy(&settings),
+            probe_deadline: settings.monitor.probe_deadline,
+            attempt_deadline: settings.monitor.attempt_deadline,
+            start_spread: settings.callback.start_spread,
+            pins_host_keys: settings.ssh.host_key_policy != HostKeyPolicy::AcceptAny,
+            outbox,
+            started: Instant::now(),
+        };
+        let (registry, registry_task) = RegistryTask::new(tools, stores, stop_early.clone());
+        tasks.spawn(async { ("registry", registry_task.run().await.map_err(|e| e.to_string())) });
+
+        let (trouble, seen) = watch::channel(None);
+        let (looked_at, end) = (ledger.clone(), stop_early.clone());
+        tasks.spawn(async move {
+            watch_state_disk(looked_at, trouble, end).await;
+            ("state disk watch", Ok(()))
+        });
+
+        let (known, tokens_seen) = watch::channel(Arc::new(tokens));
+        let context = Context {
+            stores: registry,
+            tokens: tokens_seen,
+            readiness: Arc::new(move || seen.borrow().iter().cloned().collect::<Vec<String>>()),
+            entropy,
+            allowed_roots: settings.storage.allowed_roots,
+        };
+        let end = stop_early.clone();
+        tasks.spawn(async move {
+            ("server", server.run(context, end, DRAIN).await.map_err(|e| e.to_string()))
+        });
+        let running =
+            Running { tasks, notifier: sending, stop_early, stop_notifier, tokens: known, writer };
+        (running, state_dir)
+    }
+}
+
+impl Running {
+    async fn stop(mut self) {
+        self.stop_early.cancel();
+        if timeout(STORES, all_ended(&mut self.tasks)).await.is_err() {
+            warn!("a task did not end in time and is left behind");
+        }
+        self.stop_notifier.cancel();
+        let patience = LAST_TRY + Duration::from_millis(250);
+        if timeout(patience, all_ended(&mut self.notifier)).await.is_err() {
+            warn!("the last delivery did not end in time; it is made again at the next start");
+        }
+        self.tasks.abort_all();
+        self.notifier.abort_all();
+        if timeout(CLOSE, self.writer.close()).await.is_err() {
+            warn!("the state disk does not answer; what was acknowledged is on it");
+        }
+    }
+}
+
+async fn all_ended(tasks: &mut JoinSet<Ended>) {
+    while let Some(ended) = tasks.join_next().await {
+        if !matches!(ended, Ok((_, Ok(())))) {
+            broke_off(ended);
+        }
+    }
+}
+
+fn broke_off(ended: Result<Ended, tokio::task::JoinError>) {
+    match ended {
+        Ok((task, Ok(()))) => error!(task, "a task ended by itself"),
+        Ok((task, Err(why))) => error!(task, why, "a task broke off"),
+        Err(why) => error!(%why, "a task broke off"),
+    }
+}
+
+fn prober(settings: &Settings, node_id: crate::model::NodeId) -> Prober {
+    Prober::new(ProbeOptions {
+        allowed_roots: settings.storage.allowed_roots.clone(),
+        allow_root_disk: settings.storage.allow_root_disk,
+        node_id,
+        write_probe: settings.storage.write_probe,
+    })
+}
+
+fn policy(settings: &Settings) -> Policy {
+    let monitor = &settings.monitor;
+    Policy {
+        interval: monitor.interval,
+        fail_after: monitor.fail_after,
+        recover_after: monitor.recover_after,
+        auto_reconnect: monitor.auto_reconnect,
+    }
+}
+
+/// Keeps known whether the state disk takes a commit, for `/readyz`.
+async fn watch_state_disk(
+    ledger: Ledger,
+    trouble: watch::Sender<Option<String>>,
+    stop: CancellationToken,
+) {
+    let mut ticks = interval(LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let looked = timeout(LOOK, ledger.check_writable()).await;
+        let found = match looked {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(format!("state_disk_trouble: {error}")),
+            Err(_) => Some("state_disk_trouble: the state disk does not answer".to_owned()),
+        };
+        let turned = trouble.send_if_modified(|known| {
+            let turned = *known != found;
+            known.clone_from(&found);
+            turned
+        });
+        match found {
+            Some(why) if turned => error!(why, "the state disk is in trouble"),
+            None if turned => info!("the state disk is well again"),
+            _ => {}
+        }
+    }
+}

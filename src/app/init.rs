@@ -1,0 +1,130 @@
+//! `init PATH`: marks a directory as an image store and says what was found.
+
+use std::path::Path;
+use std::time::Duration;
+
+use nix::unistd::{User, geteuid};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::clock::{SystemClock, SystemEntropy};
+use super::exit::Exit;
+use crate::model::{Clock as _, Entropy as _, Fault, ImageDir, MarkerId, NodeId};
+use crate::probe::{Examined, Owner, ProbeOptions, Prober, Slot};
+use crate::settings::Settings;
+
+/// The user of the packaged unit.
+const USER: &str = "imagestore-agent";
+/// A person waits, and may interrupt.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why there is nothing to show.
+#[derive(Debug, thiserror::Error)]
+enum InitError {
+    #[error("{path}: {why}")]
+    Path { path: String, why: String },
+    #[error("there is no user {0}; name another one with --user")]
+    NoUser(String),
+    #[error("cannot look up the user {0}: {1}")]
+    Lookup(String, nix::Error),
+    #[error("{}\n  remedy: {}", .0, .0.remedy())]
+    Fault(Fault),
+    #[error("{0}")]
+    Runtime(#[from] std::io::Error),
+}
+
+/// Marks the directory; run as root it gives what it makes to the daemon's user.
+pub fn init(path: &str, user: Option<&str>, as_json: bool, settings: &Settings) -> Exit {
+    match marked(path, user, settings) {
+        Ok(examined) if as_json => {
+            println!("{}", to_json(path, &examined));
+            Exit::Ok
+        }
+        Ok(examined) => {
+            print!("{}", to_text(path, &examined));
+            Exit::Ok
+        }
+        Err(InitError::Fault(fault)) if as_json => {
+            println!(
+                "{}",
+                json!({ "error": crate::wire::ErrorCode::of_fault("SYS.1006", &fault) })
+            );
+            Exit::Failed
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            Exit::Failed
+        }
+    }
+}
+
+fn marked(path: &str, user: Option<&str>, settings: &Settings) -> Result<Examined, InitError> {
+    let bad = |why: String| InitError::Path { path: path.to_owned(), why };
+    let dir = ImageDir::parse(path).map_err(|error| bad(error.to_string()))?;
+    let roots = &settings.storage.allowed_roots;
+    if !dir.is_within(roots.iter().map(String::as_str)) {
+        return Err(bad(format!("not at or below storage.allowed_roots ({})", roots.join(", "))));
+    }
+    let owner = owner(user, &settings.state.dir)?;
+    let entropy = SystemEntropy::default();
+    let number = || u128::from_be_bytes(entropy.bytes16());
+    let prober = Prober::new(ProbeOptions {
+        allowed_roots: roots.clone(),
+        allow_root_disk: settings.storage.allow_root_disk,
+        // It names the probe file alone, which is gone at the end; the marker names no node.
+        node_id: NodeId::from_u128(number()),
+        write_probe: true,
+    });
+    let marker = MarkerId::from_u128(number());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let made = runtime.block_on(async {
+        let deadline = Instant::now() + PATIENCE;
+        let now = SystemClock.now();
+        prober.init(&mut Slot::new(), &dir, marker, now, owner, deadline).await
+    });
+    made.map_err(InitError::Fault)
+}
+
+/// Who is to own what is made: the one asked for, else whoever owns the state directory, else the
+/// packaged user. Without root nothing can be given away.
+fn owner(user: Option<&str>, state_dir: &Path) -> Result<Option<Owner>, InitError> {
+    if !geteuid().is_root() {
+        return Ok(None);
+    }
+    if user.is_none()
+        && let Ok(seen) = nix::sys::stat::stat(state_dir)
+    {
+        return Ok(Some(Owner { uid: seen.st_uid, gid: seen.st_gid }));
+    }
+    let name = user.unwrap_or(USER);
+    match User::from_name(name) {
+        Ok(Some(user)) => Ok(Some(Owner { uid: user.uid.as_raw(), gid: user.gid.as_raw() })),
+        Ok(None) => Err(InitError::NoUser(name.to_owned())),
+        Err(error) => Err(InitError::Lookup(name.to_owned(), error)),
+    }
+}
+
+fn to_json(path: &str, examined: &Examined) -> serde_json::Value {
+    json!({
+        "url": path,
+        "marker": examined.marker.map(|marker| marker.to_string()),
+        "totalCapacity": examined.capacity.total(),
+        "availableCapacity": examined.capacity.available(),
+        "mountPoint": examined.place.mount_point,
+        "fsType": examined.place.fs_type,
+        "device": examined.place.device,
+    })
+}
+
+fn to_text(path: &str, examined: &Examined) -> String {
+    let size = |bytes| bytesize::ByteSize(bytes).display().iec().to_string();
+    format!(
+        "{path} is marked as an image store\n  filesystem  {} on {}, mounted at {}\n  \
+         space       {} of {} available\n",
+        examined.place.fs_type,
+        examined.place.device,
+        examined.place.mount_point,
+        size(examined.capacity.available()),
+        size(examined.capacity.total()),
+    )
+}

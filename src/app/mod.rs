@@ -1,0 +1,22 @@
+//! Floor 7. The composition root: builds everything from the settings, wires it, starts it and stops it
+//! in order.
+//!
+//! Promises: what must hold before the first request is made sure of before a socket answers; a stop
+//! takes less than 10 s whatever hangs.
+//! Never: decides anything about a store.
+
+mod check_config;
+mod clock;
+mod daemon;
+mod exit;
+mod init;
+mod prepare;
+mod reload;
+mod serve;
+
+pub use check_config::check_config;
+pub use clock::{SystemClock, SystemEntropy};
+pub use exit::Exit;
+pub use init::init;
+pub use prepare::{Prepared, StartError};
+pub use serve::serve;

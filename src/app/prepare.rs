@@ -1,0 +1,90 @@
+//! Everything a start makes sure of before the first task runs: the state directory, the ledger, the
+//! callback's secrets, the tokens, the sockets, in this order.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use super::clock::{SystemClock, SystemEntropy};
+use super::exit::Exit;
+use crate::http::{BindError, Server, Tokens, TokensError};
+use crate::ledger::{self, OpenError, Opened, StateDir, StateDirError};
+use crate::management::{CallbackClient, CallbackError, Limits};
+use crate::model::{Clock, Entropy, NodeId};
+use crate::settings::Settings;
+use crate::systemd;
+
+/// The daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state directory is locked or cannot be used.
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
+    /// The ledger cannot be opened.
+    #[error(transparent)]
+    Ledger(#[from] OpenError),
+    /// The callback cannot be set up.
+    #[error(transparent)]
+    Callback(#[from] CallbackError),
+    /// The tokens cannot be read.
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
+    /// A socket cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+}
+
+impl StartError {
+    /// How the program ends for it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::StateDir(StateDirError::Locked { .. }) => Exit::Locked,
+            Self::StateDir(_) => Exit::Internal,
+            Self::Ledger(OpenError::Damaged { .. } | OpenError::Newer { .. }) => Exit::Ledger,
+            Self::Ledger(_) => Exit::Internal,
+            Self::Callback(_) | Self::Tokens(_) => Exit::Settings,
+            Self::Bind(_) => Exit::Bind,
+        }
+    }
+}
+
+/// A daemon that is ready to run.
+pub struct Prepared {
+    pub(super) settings: Settings,
+    pub(super) state_dir: StateDir,
+    pub(super) node: NodeId,
+    pub(super) opened: Opened,
+    pub(super) client: Option<CallbackClient>,
+    pub(super) tokens: Tokens,
+    pub(super) server: Server,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+}
+
+impl Prepared {
+    /// Makes sure of everything. Blocks on the state disk; needs no runtime.
+    ///
+    /// # Errors
+    /// [`StartError`]; a ledger that cannot be used is left as it was.
+    pub fn new(settings: Settings, inherited: Vec<TcpListener>) -> Result<Self, StartError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
+        // Before anything is written: bad files are bad settings.
+        let client = CallbackClient::new(&settings.callback, Limits::default())?;
+        let tokens = match &settings.auth.tokens_file {
+            Some(path) => Tokens::load(path)?,
+            None => Tokens::default(),
+        };
+        let state_dir = StateDir::open(&settings.state.dir)?;
+        let node = state_dir.node_id(entropy.as_ref())?;
+        let credentials = systemd::credentials_directory();
+        let opened =
+            ledger::open(&state_dir, &settings.state, credentials.as_deref(), clock.now())?;
+        let server = Server::bind(&settings.server, inherited)?;
+        Ok(Self { settings, state_dir, node, opened, client, tokens, server, clock, entropy })
+    }
+
+    /// The TCP addresses it listens on.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.server.addresses()
+    }
+}

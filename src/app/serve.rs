@@ -1,0 +1,126 @@
+//! `serve`: from the settings to the exit code.
+
+use std::path::Path;
+
+use tokio::runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use super::exit::Exit;
+use super::prepare::Prepared;
+use crate::settings::{HostKeyPolicy, Settings, environment, report};
+use crate::{systemd, telemetry};
+
+/// Few, because waiting is what the daemon does; two, so that one that computes delays nobody.
+const THREADS: usize = 2;
+
+/// Runs the daemon until it is told to stop.
+pub fn serve(config: Option<&Path>) -> Exit {
+    let settings = match Settings::load(config, environment()) {
+        Ok(settings) => settings,
+        Err(bad) => {
+            eprint!("{}", report(bad.faults()));
+            return Exit::Settings;
+        }
+    };
+    let faults = settings.check_files();
+    if !faults.is_empty() {
+        eprint!("{}", report(&faults));
+        return Exit::Settings;
+    }
+    if let Err(error) = telemetry::init() {
+        eprintln!("{error}");
+        return Exit::Internal;
+    }
+    warn_of(&settings);
+    let prepared = match Prepared::new(settings, systemd::inherited_listeners()) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            error!(error = %chain(&error), "cannot start");
+            return error.exit();
+        }
+    };
+    let threads = runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
+    let threads = match threads {
+        Ok(threads) => threads,
+        Err(error) => {
+            error!(%error, "cannot start");
+            return Exit::Internal;
+        }
+    };
+    let exit = threads.block_on(until_told(prepared, config));
+    // A name lookup may still hang on a dead name server; nobody waits for it.
+    threads.shutdown_background();
+    exit
+}
+
+async fn until_told(prepared: Prepared, config: Option<&Path>) -> Exit {
+    let stop = CancellationToken::new();
+    // One reload that waits is as good as many.
+    let (reload, reloads) = mpsc::channel(1);
+    let mut listening = JoinSet::new();
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        match signal(kind) {
+            Ok(mut signals) => {
+                let stop = stop.clone();
+                listening.spawn(async move {
+                    signals.recv().await;
+                    stop.cancel();
+                });
+            }
+            Err(error) => {
+                error!(%error, "cannot listen to signals");
+                return Exit::Internal;
+            }
+        }
+    }
+    match signal(SignalKind::hangup()) {
+        Ok(mut signals) => {
+            listening.spawn(async move {
+                while signals.recv().await.is_some() {
+                    // Full: a reload is due anyway.
+                    let _ = reload.try_send(());
+                }
+            });
+        }
+        Err(error) => {
+            error!(%error, "cannot listen to signals");
+            return Exit::Internal;
+        }
+    }
+    prepared.run(config.map(Path::to_owned), stop, reloads).await
+}
+
+/// What an operator has chosen and should be reminded of.
+fn warn_of(settings: &Settings) {
+    for key in settings.not_yet() {
+        warn!(key, "this setting takes effect in a later version");
+    }
+    if settings.server.insecure_http {
+        warn!("server.insecure_http: tokens can be read on the way off loopback");
+    }
+    if settings.ssh.host_key_policy == HostKeyPolicy::AcceptAny {
+        warn!("ssh.host_key_policy = accept-any: whoever answers is taken for the store's host");
+    }
+    if settings.callback.urls.is_empty() {
+        warn!("callback.urls is empty: transitions go to the history only");
+    }
+    if !settings.callback.urls.is_empty() && settings.callback.signing_secret_file.is_none() {
+        warn!("callback.signing_secret_file is not set: events are not signed");
+    }
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
