@@ -18,6 +18,7 @@ pub mod agent;
 pub mod app;
 pub mod cli;
 pub mod delivery;
+pub mod demo;
 pub mod http;
 pub mod ledger;
 pub mod lifecycle;

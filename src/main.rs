@@ -1,10 +1,58 @@
-//! The program.
+//! From arguments to exit code.
 
 use std::process::ExitCode;
 
+use clap::Parser as _;
+use imagestore_agent::app::{self, Exit};
+use imagestore_agent::cli::{self, Args, ClientCommand, Command};
+use imagestore_agent::model::Secret;
+use imagestore_agent::settings::{Settings, environment, report};
+use imagestore_agent::{demo, probe};
+
 fn main() -> ExitCode {
+    // Not a command: what the daemon spawns to look at an image directory.
     if std::env::args_os().nth(1).is_some_and(|word| word == "probe-worker") {
-        return imagestore_agent::probe::worker_main();
+        return probe::worker_main();
     }
-    ExitCode::FAILURE
+    let args = Args::parse();
+    let config = args.config.as_deref();
+    let exit = match &args.command {
+        Command::Serve => app::serve(config),
+        Command::Demo { once } => demo::demo(*once),
+        Command::CheckConfig => app::check_config(config),
+        Command::Init(init) => with_settings(&args, |settings| {
+            app::init(&init.path, init.user.as_deref(), init.json, settings)
+        }),
+        Command::Client(command) => with_settings(&args, |settings| ask(command, settings)),
+    };
+    exit.into()
+}
+
+fn with_settings(args: &Args, then: impl FnOnce(&Settings) -> Exit) -> Exit {
+    match Settings::load(args.config.as_deref(), environment()) {
+        Ok(settings) => then(&settings),
+        Err(bad) => {
+            eprint!("{}", report(bad.faults()));
+            Exit::Failed
+        }
+    }
+}
+
+fn ask(command: &ClientCommand, settings: &Settings) -> Exit {
+    let token = std::env::var("IMAGESTORE_AGENT_TOKEN").ok().map(Secret::new);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let answered = match runtime {
+        Ok(runtime) => {
+            runtime.block_on(cli::run(command, settings, token)).map_err(|error| error.to_string())
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    match answered {
+        Ok(true) => Exit::Ok,
+        Ok(false) => Exit::Failed,
+        Err(why) => {
+            eprintln!("{why}");
+            Exit::Failed
+        }
+    }
 }

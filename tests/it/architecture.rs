@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms and their floors. An arrow may only go to a lower number.
-const FLOORS: [(&str, u8); 17] = [
+const FLOORS: [(&str, u8); 18] = [
     ("model", 0),
     ("lifecycle", 1),
     ("delivery", 1),
@@ -21,7 +21,8 @@ const FLOORS: [(&str, u8); 17] = [
     ("app", 7),
     ("telemetry", 7),
     ("systemd", 7),
-    ("main", 8),
+    ("demo", 8),
+    ("main", 9),
 ];
 
 /// Rooms that decide and never wait.

@@ -1,0 +1,97 @@
+//! A management node that takes events, checks their signature and passes them on.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::management::Signer;
+
+/// Events that may wait to be shown; the demo shows each at once.
+const WAITING: usize = 64;
+/// Connections at once; the daemon keeps a few.
+const CONNECTIONS: usize = 16;
+const MOST_BYTES: usize = 1 << 20;
+
+/// One event as it arrived.
+#[derive(Debug)]
+pub(super) struct Received {
+    pub(super) event: Value,
+    pub(super) signature_good: bool,
+}
+
+/// A listening management node; dropping it ends it.
+#[derive(Debug)]
+pub(super) struct ManagementNode {
+    pub(super) address: SocketAddr,
+    pub(super) events: mpsc::Receiver<Received>,
+    _accepting: JoinSet<()>,
+}
+
+impl ManagementNode {
+    /// Listens on a free port of 127.0.0.1.
+    pub(super) async fn start(signer: Signer) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let (arrived, events) = mpsc::channel(WAITING);
+        let mut accepting = JoinSet::new();
+        accepting.spawn(accept(listener, Arc::new(signer), arrived));
+        Ok(Self { address, events, _accepting: accepting })
+    }
+}
+
+async fn accept(listener: TcpListener, signer: Arc<Signer>, arrived: mpsc::Sender<Received>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if connections.len() < CONNECTIONS => {
+                let Ok((stream, _)) = accepted else { continue };
+                let (signer, arrived) = (Arc::clone(&signer), arrived.clone());
+                connections.spawn(async move {
+                    let take = service_fn(move |request| {
+                        take(request, Arc::clone(&signer), arrived.clone())
+                    });
+                    let served = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), take);
+                    // However it ends; the daemon sends again what was not answered.
+                    let _ = served.await;
+                });
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn take(
+    request: Request<Incoming>,
+    signer: Arc<Signer>,
+    arrived: mpsc::Sender<Received>,
+) -> Result<Response<Empty<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let mut answer = Response::new(Empty::new());
+    *answer.status_mut() = StatusCode::BAD_REQUEST;
+    let Ok(body) = Limited::new(body, MOST_BYTES).collect().await else { return Ok(answer) };
+    let body = body.to_bytes();
+    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let signature_good = header("webhook-timestamp")
+        .and_then(|text| text.parse().ok())
+        .zip(header("webhook-id"))
+        .zip(header("webhook-signature"))
+        .is_some_and(|((at, id), signature)| signer.verifies(id, at, &body, signature));
+    if let Ok(event) = serde_json::from_slice(&body)
+        && arrived.send(Received { event, signature_good }).await.is_ok()
+    {
+        *answer.status_mut() = StatusCode::NO_CONTENT;
+    }
+    Ok(answer)
+}
