@@ -148,7 +148,8 @@ fn no_common_signature() -> Fault {
 
 /// The hashes to sign with, at most two: what an RSA key is used with is the server's to say (RFC 8308,
 /// `server-sig-algs`). One that does not say is asked, the stronger hash first, because old servers
-/// that know SHA-2 may know the weaker one only. Other keys have one hash of their own.
+/// that know SHA-2 may know the weaker one only. One that does is believed and asked once, as ssh(1)
+/// does: each try counts towards `MaxAuthTries`. Other keys have one hash of their own.
 async fn hashes(
     session: &mut Session,
     key: &PrivateKey,
@@ -158,6 +159,8 @@ async fn hashes(
         return Ok(vec![None]);
     }
     match session.handle.best_supported_rsa_hash().await {
+        // A list of all that the server was built with may hold what its settings forbid.
+        Ok(Some(Some(hash))) if rsa_sha1 => Ok(vec![Some(hash), None]),
         Ok(Some(Some(hash))) => Ok(vec![Some(hash)]),
         Ok(Some(None)) => Ok(if rsa_sha1 { vec![None] } else { Vec::new() }),
         Ok(None) if rsa_sha1 => Ok(vec![Some(HashAlg::Sha512), None]),
