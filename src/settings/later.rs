@@ -25,7 +25,6 @@ impl Settings {
             ("storage.full", storage.full != default.storage.full),
             ("monitor.ssh_interval", self.monitor.ssh_interval != default.monitor.ssh_interval),
             ("ssh.prove_host", self.ssh.prove_host != default.ssh.prove_host),
-            ("ssh.legacy", !self.ssh.legacy.is_empty()),
             ("callback.urls", callback.urls.len() > 1),
             ("callback.heartbeat", callback.heartbeat != default.callback.heartbeat),
         ]

@@ -149,7 +149,8 @@ pub struct Ssh {
     pub allowed_targets: Vec<IpNet>,
     /// Whether the host behind the login must prove to be this node. Takes effect later.
     pub prove_host: bool,
-    /// Algorithms re-enabled, such as `ssh-rsa`. Takes effect later.
+    /// Algorithms re-enabled, by their SSH names: key exchanges, ciphers, MACs, and `ssh-rsa` for
+    /// RSA signatures with SHA-1. A name that the build does not have is warned of.
     pub legacy: Vec<String>,
 }
 
