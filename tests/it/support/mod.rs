@@ -1,7 +1,10 @@
 //! What the tests start: real filesystems, servers and peers, each owned by its test.
 
 pub(crate) mod filesystems;
+pub(crate) mod hostile;
 pub(crate) mod http_server;
 pub(crate) mod management_node;
 pub(crate) mod needs;
+pub(crate) mod sshd;
 pub(crate) mod stores;
+pub(crate) mod talker;

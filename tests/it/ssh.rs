@@ -1,0 +1,291 @@
+//! The login check: what its tests share, and what it does before and beside a conversation.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use imagestore_agent::model::{Credentials, Fact, Fault, HostKey, Reason, Secret, SshAddress};
+use imagestore_agent::settings::{self, Settings};
+use imagestore_agent::ssh::{Login, Verified, Verifier};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use crate::support::hostile::{BANNER, Hostile, Script};
+use crate::support::sshd::{KeyPair, Sshd, User};
+
+/// Far enough away never to be what ends a check.
+const AMPLE: Duration = Duration::from_secs(60);
+
+pub(crate) fn ssh_settings() -> settings::Ssh {
+    Settings::builtin().ssh
+}
+
+pub(crate) fn ssh_address(host: &str, port: u16) -> SshAddress {
+    SshAddress { hostname: host.parse().unwrap(), port: NonZeroU16::new(port).unwrap() }
+}
+
+pub(crate) fn login(address: SocketAddr, username: &str, credentials: Credentials) -> Login {
+    Login {
+        address: ssh_address(&address.ip().to_string(), address.port()),
+        username: username.to_owned(),
+        credentials,
+        pinned: None,
+        given_fingerprints: Vec::new(),
+    }
+}
+
+pub(crate) fn secret(text: &str) -> Secret {
+    Secret::new(text.to_owned())
+}
+
+pub(crate) fn by_password(sshd: &Sshd, user: &User) -> Login {
+    login(sshd.address, &user.name, Credentials::password(secret(&user.password)))
+}
+
+pub(crate) fn by_key(sshd: &Sshd, user: &User, key: &KeyPair, passphrase: Option<&str>) -> Login {
+    let private_key = Some(secret(&key.private));
+    let passphrase = passphrase.map(secret);
+    login(sshd.address, &user.name, Credentials { password: None, private_key, passphrase })
+}
+
+pub(crate) async fn verify_by(settings: &settings::Ssh, login: &Login) -> Result<Verified, Fault> {
+    let outcome = Verifier::new(settings).verify(login, Instant::now() + AMPLE).await;
+    if let Err(fault) = &outcome {
+        assert_no_secret(fault, login);
+        assert_eq!(fault.facts()["host"], Fact::from(login.address.hostname.as_str()));
+        assert_eq!(fault.facts()["port"], Fact::from(login.address.port.get()));
+    }
+    outcome
+}
+
+pub(crate) async fn verify(login: &Login) -> Result<Verified, Fault> {
+    verify_by(&ssh_settings(), login).await
+}
+
+/// The fault of a check that must fail for this reason.
+pub(crate) fn expect(outcome: Result<Verified, Fault>, reason: Reason) -> Fault {
+    let fault = outcome.expect_err("the check succeeded");
+    assert_eq!(fault.reason(), reason, "{fault:?}");
+    fault
+}
+
+pub(crate) fn list(fault: &Fault, name: &str) -> Vec<String> {
+    match fault.facts().get(name) {
+        Some(Fact::List(list)) => list.clone(),
+        other => panic!("{name} is {other:?} in {fault:?}"),
+    }
+}
+
+pub(crate) fn text(fault: &Fault, name: &str) -> String {
+    match fault.facts().get(name) {
+        Some(Fact::Text(text)) => text.clone(),
+        other => panic!("{name} is {other:?} in {fault:?}"),
+    }
+}
+
+fn assert_no_secret(fault: &Fault, login: &Login) {
+    let told = format!("{fault} {fault:?} {login:?}");
+    let Credentials { password, private_key, passphrase } = &login.credentials;
+    for secret in [password, private_key, passphrase].into_iter().flatten() {
+        assert!(!told.contains(secret.expose()), "{told}");
+    }
+}
+
+fn anyone(address: SocketAddr) -> Login {
+    login(address, "anyone", Credentials::password(secret("hunter2")))
+}
+
+#[tokio::test]
+async fn a_foreign_address_is_refused_without_a_connection() {
+    let began = Instant::now();
+    // TEST-NET-1 is routed nowhere: a connection would have to time out.
+    for foreign in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"] {
+        let login =
+            Login { address: ssh_address(foreign, 22), ..anyone(([127, 0, 0, 1], 22).into()) };
+        let fault = expect(verify(&login).await, Reason::TargetNotAllowed);
+        assert_eq!(list(&fault, "addresses").len(), 1);
+        assert_eq!(text(&fault, "phase"), "resolve");
+    }
+    assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn a_configured_network_is_dialled() {
+    let mut settings = ssh_settings();
+    settings.allowed_targets = vec!["192.0.2.0/24".parse().unwrap()];
+    settings.connect_timeout = Duration::from_millis(200);
+    let login =
+        Login { address: ssh_address("192.0.2.1", 22), ..anyone(([127, 0, 0, 1], 22).into()) };
+    let fault = verify_by(&settings, &login).await.unwrap_err();
+    // What becomes of it is the network's to say.
+    let dialled = [Reason::ConnectTimeout, Reason::Unreachable, Reason::ConnectionRefused];
+    assert!(dialled.contains(&fault.reason()), "{fault}");
+    assert_eq!(text(&fault, "phase"), "connect");
+}
+
+#[tokio::test]
+async fn a_name_without_an_address_is_not_found() {
+    // RFC 6761: never delegated.
+    let login = Login {
+        address: ssh_address("no-such.invalid", 22),
+        ..anyone(([127, 0, 0, 1], 22).into())
+    };
+    let fault = expect(verify(&login).await, Reason::NameNotFound);
+    assert!(fault.details().contains("no-such.invalid"), "{fault}");
+}
+
+#[test]
+fn a_lookup_has_its_own_limit() {
+    // A resolver that hangs: the one thread that lookups have is taken.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    runtime.spawn_blocking(move || held.recv());
+    let mut settings = ssh_settings();
+    settings.resolve_timeout = Duration::from_millis(200);
+    let address = ssh_address("localhost", 22);
+    let login = Login { address, ..anyone(([127, 0, 0, 1], 22).into()) };
+    let outcome = runtime.block_on(verify_by(&settings, &login));
+    drop(release);
+    let fault = expect(outcome, Reason::NameNotFound);
+    assert!(fault.details().contains("in time"), "{fault}");
+    assert_eq!(text(&fault, "phase"), "resolve");
+}
+
+#[tokio::test]
+async fn a_name_is_dialled_in_both_families() {
+    // Only the IPv4 side of the name listens.
+    let hostile = Hostile::start(Script::SaysAndCloses(b"220 ftp\r\n")).await;
+    let address = ssh_address("localhost", hostile.address.port());
+    let login = Login { address, ..anyone(hostile.address) };
+    let fault = expect(verify(&login).await, Reason::NotSsh);
+    assert_eq!(text(&fault, "address"), "127.0.0.1");
+}
+
+#[tokio::test]
+async fn a_closed_port_is_refused_at_once() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    // Bound, so that nobody else gets it, and not listening.
+    let fault =
+        expect(verify(&anyone(socket.local_addr().unwrap())).await, Reason::ConnectionRefused);
+    assert_eq!(fault.facts()["errno"], Fact::from(nix::errno::Errno::ECONNREFUSED as i32));
+    assert_eq!(text(&fault, "address"), "127.0.0.1");
+}
+
+#[tokio::test]
+async fn a_port_that_drops_packets_times_out() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    // The kernel drops what exceeds a listener's queue: listen(2), tcp_abort_on_overflow = 0.
+    let listener = socket.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queued = Vec::new();
+    while let Ok(Ok(tcp)) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+        queued.push(tcp);
+        assert!(queued.len() < 10, "the queue never fills");
+    }
+    let mut settings = ssh_settings();
+    settings.connect_timeout = Duration::from_millis(300);
+    let fault = expect(verify_by(&settings, &anyone(address)).await, Reason::ConnectTimeout);
+    assert!(matches!(fault.facts()["milliseconds"], Fact::Number(300..3000)), "{fault:?}");
+}
+
+#[tokio::test]
+async fn a_store_without_a_secret_is_not_dialled() {
+    let hostile = Hostile::start(Script::Silent).await;
+    let nothing = Credentials { password: None, private_key: None, passphrase: None };
+    expect(verify(&login(hostile.address, "u", nothing)).await, Reason::MethodNotOffered);
+    assert_eq!(hostile.opened(), 0);
+}
+
+#[tokio::test]
+async fn an_unusable_key_is_told_before_anything_is_dialled() {
+    let hostile = Hostile::start(Script::Silent).await;
+    let key = |text: &str| Credentials {
+        password: Some(secret("hunter2")),
+        private_key: Some(secret(text)),
+        passphrase: None,
+    };
+    for text in ["garbage of a key", "-----BEGIN OPENSSH PRIVATE KEY-----\ngarbage\n"] {
+        expect(verify(&login(hostile.address, "u", key(text))).await, Reason::KeyUnusable);
+    }
+    assert_eq!(hostile.opened(), 0);
+}
+
+/// Starts a hundred checks, drops them all once their peer has them, and looks at what is left.
+async fn drop_a_hundred_checks_of(script: Script) {
+    const CHECKS: usize = 100;
+    let mut hostile = Hostile::start(script).await;
+    let verifier = Verifier::new(&ssh_settings());
+    let before = Handle::current().metrics().num_alive_tasks();
+    let mut checks = JoinSet::new();
+    for _ in 0..CHECKS {
+        let (verifier, login) = (verifier.clone(), anyone(hostile.address));
+        checks.spawn(async move { verifier.verify(&login, Instant::now() + AMPLE).await });
+    }
+    hostile.until_opened(CHECKS).await;
+    if let Script::Says(_) = script {
+        // Each check and the session that russh runs for it, beside the peer's own tasks.
+        let sessions = || Handle::current().metrics().num_alive_tasks() >= before + 3 * CHECKS;
+        until(sessions).await;
+    }
+    checks.shutdown().await;
+    timeout(AMPLE, hostile.until_closed(CHECKS)).await.expect("sockets are left");
+    until(|| Handle::current().metrics().num_alive_tasks() <= before).await;
+}
+
+/// Lets the other tasks run until it is so.
+async fn until(so: impl Fn() -> bool) {
+    let patience = timeout(AMPLE, async {
+        while !so() {
+            tokio::task::yield_now().await;
+        }
+    });
+    assert!(
+        patience.await.is_ok(),
+        "{} tasks are left",
+        Handle::current().metrics().num_alive_tasks()
+    );
+}
+
+#[tokio::test]
+async fn dropped_checks_of_a_silent_peer_leave_nothing_behind() {
+    drop_a_hundred_checks_of(Script::Silent).await;
+}
+
+#[tokio::test]
+async fn checks_dropped_during_key_exchange_leave_nothing_behind() {
+    drop_a_hundred_checks_of(Script::Says(BANNER)).await;
+}
+
+#[tokio::test]
+async fn a_check_that_times_out_during_key_exchange_leaves_nothing_behind() {
+    let mut hostile = Hostile::start(Script::Says(BANNER)).await;
+    let before = Handle::current().metrics().num_alive_tasks();
+    let mut settings = ssh_settings();
+    settings.handshake_timeout = Duration::from_millis(200);
+    expect(verify_by(&settings, &anyone(hostile.address)).await, Reason::HandshakeTimeout);
+    timeout(AMPLE, hostile.until_closed(1)).await.expect("the socket is left");
+    until(|| Handle::current().metrics().num_alive_tasks() <= before).await;
+}
+
+#[tokio::test]
+async fn the_callers_deadline_ends_every_phase() {
+    let hostile = Hostile::start(Script::Silent).await;
+    let began = Instant::now();
+    let deadline = began + Duration::from_millis(200);
+    let outcome = Verifier::new(&ssh_settings()).verify(&anyone(hostile.address), deadline).await;
+    expect(outcome, Reason::BannerTimeout);
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+/// The key that a check handed back, as the next one expects it.
+pub(crate) fn pinned(key: &HostKey, login: Login) -> Login {
+    Login { pinned: Some(key.clone()), ..login }
+}

@@ -1,0 +1,98 @@
+//! The login check against peers that are no SSH server, or a bad one.
+
+use std::time::Duration;
+
+use imagestore_agent::model::{Credentials, Fault, Reason};
+use tokio::time::Instant;
+
+use crate::ssh::{expect, login, secret, ssh_settings, text, verify_by};
+use crate::support::hostile::{BANNER, Hostile, Script};
+
+/// The fault that a peer with this script brings about. None of these takes the limit, which is long,
+/// unless `limit` says so.
+async fn fault_of(script: Script, limit: Duration, reason: Reason) -> Fault {
+    let hostile = Hostile::start(script).await;
+    let mut settings = ssh_settings();
+    settings.handshake_timeout = limit;
+    let login = login(hostile.address, "anyone", Credentials::password(secret("hunter2")));
+    let began = Instant::now();
+    let fault = expect(verify_by(&settings, &login).await, reason);
+    assert!(began.elapsed() < limit + Duration::from_secs(5), "{fault:?}");
+    assert_eq!(text(&fault, "address"), "127.0.0.1");
+    fault
+}
+
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(300);
+
+#[tokio::test]
+async fn a_silent_port_is_a_banner_timeout() {
+    let fault = fault_of(Script::Silent, SHORT, Reason::BannerTimeout).await;
+    assert_eq!(text(&fault, "phase"), "banner");
+    let imagestore_agent::model::Fact::Number(took) = fault.facts()["milliseconds"] else {
+        panic!("{fault:?}")
+    };
+    assert!((300..3000).contains(&took), "{took}");
+}
+
+#[tokio::test]
+async fn a_peer_that_goes_silent_after_its_banner_is_a_handshake_timeout() {
+    let fault = fault_of(Script::Says(BANNER), SHORT, Reason::HandshakeTimeout).await;
+    assert_eq!(text(&fault, "phase"), "handshake");
+    assert_eq!(text(&fault, "said"), "SSH-2.0-OpenSSH_9.2p1 Debian-2");
+}
+
+#[tokio::test]
+async fn a_banner_that_drips_is_a_banner_timeout() {
+    let script = Script::Drips(BANNER, Duration::from_millis(50));
+    let fault = fault_of(script, SHORT, Reason::BannerTimeout).await;
+    assert!(text(&fault, "said").starts_with("SS"), "{fault:?}");
+}
+
+#[tokio::test]
+async fn an_http_server_is_not_ssh() {
+    let script = Script::AnswersAndCloses(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+    let fault = fault_of(script, LONG, Reason::NotSsh).await;
+    assert!(fault.details().contains("HTTP/1.1 400 Bad Request"), "{fault}");
+}
+
+#[tokio::test]
+async fn an_ftp_server_that_waits_is_not_ssh() {
+    let fault = fault_of(Script::Says(b"220 ftp ready\r\n"), SHORT, Reason::NotSsh).await;
+    assert_eq!(text(&fault, "said"), "220 ftp ready");
+}
+
+#[tokio::test]
+async fn lines_without_end_are_not_ssh() {
+    fault_of(Script::Repeats(b"not yet\r\n"), LONG, Reason::NotSsh).await;
+    fault_of(Script::Repeats(b"no line at all "), LONG, Reason::NotSsh).await;
+}
+
+#[tokio::test]
+async fn what_a_peer_says_cannot_move_a_terminal() {
+    let script = Script::SaysAndCloses(b"\x1b[2J\x07\xff\r\n");
+    let fault = fault_of(script, LONG, Reason::NotSsh).await;
+    assert!(fault.details().chars().all(|c| c.is_ascii_graphic() || c == ' '), "{fault}");
+}
+
+#[tokio::test]
+async fn a_peer_that_turns_connections_away_throttles() {
+    for words in [&b"Exceeded MaxStartups\r\n"[..], b"Not allowed at this time\r\n"] {
+        for script in [Script::SaysAndCloses(words), Script::SaysAndResets(words)] {
+            let fault = fault_of(script, LONG, Reason::Throttled).await;
+            assert_eq!(text(&fault, "said"), String::from_utf8_lossy(words).trim());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_closed_or_reset_is_lost() {
+    for script in [Script::SaysAndCloses(b""), Script::SaysAndResets(b"")] {
+        let fault = fault_of(script, LONG, Reason::ConnectionLost).await;
+        assert_eq!(text(&fault, "phase"), "banner");
+    }
+    for script in [Script::SaysAndCloses(BANNER), Script::SaysAndResets(BANNER)] {
+        let fault = fault_of(script, LONG, Reason::ConnectionLost).await;
+        assert_eq!(text(&fault, "phase"), "handshake");
+    }
+}

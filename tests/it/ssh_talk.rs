@@ -1,0 +1,90 @@
+//! The login check against servers that lead the login where no sshd would.
+
+use std::time::Duration;
+
+use imagestore_agent::model::{Credentials, Fact, Reason};
+use imagestore_agent::ssh::{Login, Method};
+
+use crate::ssh::{expect, list, login, secret, ssh_settings, text, verify, verify_by};
+use crate::support::sshd::KeyPair;
+use crate::support::talker::{Script, Talker};
+
+fn by_password(talker: &Talker) -> Login {
+    login(talker.address, "anyone", Credentials::password(secret("hunter2")))
+}
+
+#[tokio::test]
+async fn a_round_without_a_question_is_answered_without_a_word() {
+    let talker = Talker::start(Script::Asks(&[&[], &[("Password: ", false)], &[]])).await;
+    let verified = verify(&by_password(&talker)).await.unwrap();
+    assert_eq!(verified.methods, [Method::KeyboardInteractive]);
+    assert_eq!(talker.answers(), ["hunter2"]);
+}
+
+#[tokio::test]
+async fn a_question_beyond_the_password_is_a_missing_second_factor() {
+    let rounds = Script::Asks(&[&[("Password: ", false)], &[("Verification code:\x1b ", false)]]);
+    let talker = Talker::start(rounds).await;
+    let fault = expect(verify(&by_password(&talker)).await, Reason::SecondFactorMissing);
+    assert_eq!(list(&fault, "asked"), ["Verification code:."]);
+    // The code is not guessed at with the password.
+    assert_eq!(talker.answers(), ["hunter2"]);
+}
+
+#[tokio::test]
+async fn the_password_is_never_given_to_a_question_whose_answer_is_shown() {
+    for script in [
+        Script::AsksForEver(&[("Password: ", true)]),
+        Script::AsksForEver(&[("User: ", true), ("Password: ", false)]),
+    ] {
+        let talker = Talker::start(script).await;
+        expect(verify(&by_password(&talker)).await, Reason::SecondFactorMissing);
+        assert_eq!(talker.answers(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_password_that_is_asked_for_again_was_refused() {
+    let talker = Talker::start(Script::AsksForEver(&[("Password: ", false)])).await;
+    expect(verify(&by_password(&talker)).await, Reason::CredentialsRefused);
+    assert_eq!(talker.answers(), ["hunter2"]);
+}
+
+#[tokio::test]
+async fn a_conversation_without_end_is_left() {
+    let talker = Talker::start(Script::AsksForEver(&[])).await;
+    let fault = expect(verify(&by_password(&talker)).await, Reason::SecondFactorMissing);
+    assert_eq!(fault.facts()["rounds"], Fact::from(8));
+}
+
+#[tokio::test]
+async fn a_server_that_takes_sha1_signatures_only_has_no_common_algorithm() {
+    let talker = Talker::start(Script::TakesPasswords).await;
+    let private_key = Some(secret(&KeyPair::generate("rsa", "").private));
+    let key = Credentials { password: None, private_key, passphrase: None };
+    let alone = login(talker.address, "anyone", key.clone());
+    let fault = expect(verify(&alone).await, Reason::NoCommonAlgorithm);
+    assert_eq!(text(&fault, "kind"), "signature");
+    assert_eq!(list(&fault, "theirs"), ["ssh-rsa"]);
+    // With a password beside it the key is passed over.
+    let both = Credentials { password: Some(secret("hunter2")), ..key };
+    let verified = verify(&login(talker.address, "anyone", both)).await.unwrap();
+    assert_eq!(verified.methods, [Method::Password]);
+}
+
+#[tokio::test]
+async fn a_server_that_never_decides_is_an_authentication_timeout() {
+    let talker = Talker::start(Script::NeverDecides).await;
+    let mut settings = ssh_settings();
+    settings.auth_timeout = Duration::from_millis(300);
+    let fault = expect(verify_by(&settings, &by_password(&talker)).await, Reason::AuthTimeout);
+    assert_eq!(text(&fault, "phase"), "authentication");
+    assert!(matches!(fault.facts()["milliseconds"], Fact::Number(300..3000)), "{fault:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_off_during_the_login_is_lost_and_not_refused() {
+    let talker = Talker::start(Script::BreaksOff).await;
+    let fault = expect(verify(&by_password(&talker)).await, Reason::ConnectionLost);
+    assert_eq!(text(&fault, "phase"), "authentication");
+}

@@ -1,0 +1,314 @@
+//! A real OpenSSH server with a configuration of its own, throw-away users and keys. Needs root and
+//! Debian's `openssh-server`.
+
+use std::fs;
+use std::io::{BufReader, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use super::needs::run;
+
+/// How long the server's log may take to show what has happened.
+const LOG_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A server to start.
+#[derive(Clone, Debug)]
+pub(crate) struct Builder {
+    ip: IpAddr,
+    host_keys: Vec<HostKeyFile>,
+    lines: Vec<String>,
+}
+
+/// The private half of a host key: a file of its own, so that it outlives a server.
+#[derive(Clone, Debug)]
+pub(crate) struct HostKeyFile {
+    path: PathBuf,
+    _dir: Arc<TempDir>,
+}
+
+impl HostKeyFile {
+    /// `kind` as for `ssh-keygen -t`.
+    pub(crate) fn generate(kind: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        keygen(&path, kind, "", &[]);
+        Self { path, _dir: Arc::new(dir) }
+    }
+
+    /// The key as `ssh-keygen -l` prints it: `SHA256:...`.
+    pub(crate) fn fingerprint(&self) -> String {
+        let path = self.path.to_str().unwrap();
+        run("ssh-keygen", &["-l", "-f", path]).split(' ').nth(1).unwrap().to_owned()
+    }
+}
+
+impl Builder {
+    /// One on 127.0.0.1 with an ed25519 host key and without PAM, that lets users in with password or
+    /// key.
+    pub(crate) fn new() -> Self {
+        Self { ip: Ipv4Addr::LOCALHOST.into(), host_keys: Vec::new(), lines: Vec::new() }
+    }
+
+    pub(crate) fn listen(mut self, ip: impl Into<IpAddr>) -> Self {
+        self.ip = ip.into();
+        self
+    }
+
+    /// Adds a host key; the first replaces the one of the default.
+    pub(crate) fn host_key(mut self, key: &HostKeyFile) -> Self {
+        self.host_keys.push(key.clone());
+        self
+    }
+
+    /// Adds a line of `sshd_config(5)`; it wins over the default's, where the first of a keyword
+    /// counts.
+    pub(crate) fn line(mut self, line: &str) -> Self {
+        self.lines.push(line.to_owned());
+        self
+    }
+
+    /// Starts the server and returns when it listens.
+    pub(crate) fn start(self) -> Sshd {
+        let dir = tempfile::tempdir().unwrap();
+        // A login reads its keys as the user, so the way to them must be open.
+        open_to_all(dir.path(), 0o755);
+        fs::create_dir_all("/run/sshd").unwrap();
+        let mut host_keys = self.host_keys.clone();
+        if host_keys.is_empty() {
+            host_keys.push(HostKeyFile::generate("ed25519"));
+        }
+        // Another process may take the free port before sshd does.
+        let started = (0..5).find_map(|_| self.try_start(dir.path(), &host_keys));
+        let (child, log, address) = started.expect("sshd found no free port in five tries");
+        Sshd { address, child, log, dir, _host_keys: host_keys }
+    }
+
+    fn try_start(
+        &self,
+        dir: &Path,
+        host_keys: &[HostKeyFile],
+    ) -> Option<(Child, Arc<Log>, SocketAddr)> {
+        let free = TcpListener::bind((self.ip, 0)).unwrap().local_addr().unwrap();
+        let mut config = self.lines.join("\n");
+        config += &format!(
+            "\nListenAddress {free}\nPidFile none\nStrictModes no\nLogLevel VERBOSE\nUsePAM no\n\
+             PasswordAuthentication yes\nKbdInteractiveAuthentication no\nUseDNS no\n\
+             AuthorizedKeysFile {}/%u.keys\n",
+            dir.display(),
+        );
+        // Of this keyword the last line counts.
+        if !self.lines.iter().any(|line| line.starts_with("MaxStartups")) {
+            config += "MaxStartups 100\n";
+        }
+        for key in host_keys {
+            config += &format!("HostKey {}\n", key.path.display());
+        }
+        let file = dir.join("sshd_config");
+        fs::write(&file, config).unwrap();
+        let mut child = Command::new("/usr/sbin/sshd")
+            .args(["-D", "-e", "-f", file.to_str().unwrap()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Log::of(BufReader::new(child.stderr.take().unwrap()));
+        if log.wait("Server listening on ", 1) {
+            return Some((child, log, free));
+        }
+        let _ = child.kill();
+        child.wait().unwrap();
+        let text = log.text();
+        assert!(text.contains("Address already in use"), "sshd did not start: {text}");
+        None
+    }
+}
+
+/// A running server. Ends when dropped; sessions end with their clients.
+#[derive(Debug)]
+pub(crate) struct Sshd {
+    pub(crate) address: SocketAddr,
+    child: Child,
+    log: Arc<Log>,
+    dir: TempDir,
+    _host_keys: Vec<HostKeyFile>,
+}
+
+impl Sshd {
+    /// Lets the key's owner log in as the user.
+    pub(crate) fn authorize(&self, user: &User, key: &KeyPair) {
+        let file = self.dir.path().join(format!("{}.keys", user.name));
+        let mut keys = fs::OpenOptions::new().create(true).append(true).open(&file).unwrap();
+        writeln!(keys, "{}", key.public).unwrap();
+        open_to_all(&file, 0o644);
+    }
+
+    /// Waits until the log shows `text` in `count` lines, and fails with the log if it does not.
+    pub(crate) fn until_logged(&self, text: &str, count: usize) {
+        assert!(self.log.wait(text, count), "no {count} times {text:?} in {}", self.log.text());
+    }
+
+    /// How many lines of the log hold `text` by now.
+    pub(crate) fn logged(&self, text: &str) -> usize {
+        self.log.count(text)
+    }
+
+    /// How many logins were accepted by now.
+    pub(crate) fn accepted_logins(&self) -> usize {
+        self.logged("Accepted ")
+    }
+
+    /// Stops the listener: connections are made by the kernel and nobody speaks on them.
+    pub(crate) fn freeze(&self) {
+        kill(self.pid(), Signal::SIGSTOP).unwrap();
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap())
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What the server wrote to its log so far.
+#[derive(Debug, Default)]
+struct Log {
+    state: Mutex<LogState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct LogState {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+impl Log {
+    /// Reads in a thread that ends with the server and its last session.
+    fn of(from: impl std::io::BufRead + Send + 'static) -> Arc<Self> {
+        let log = Arc::new(Self::default());
+        let writer = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in from.lines().map_while(Result::ok) {
+                writer.state.lock().unwrap().lines.push(line);
+                writer.changed.notify_all();
+            }
+            writer.state.lock().unwrap().ended = true;
+            writer.changed.notify_all();
+        });
+        log
+    }
+
+    fn wait(&self, text: &str, count: usize) -> bool {
+        let waiting = |state: &mut LogState| !state.ended && found(&state.lines, text) < count;
+        let state = self.state.lock().unwrap();
+        let (state, _) = self.changed.wait_timeout_while(state, LOG_PATIENCE, waiting).unwrap();
+        found(&state.lines, text) >= count
+    }
+
+    fn count(&self, text: &str) -> usize {
+        found(&self.state.lock().unwrap().lines, text)
+    }
+
+    fn text(&self) -> String {
+        self.state.lock().unwrap().lines.join("\n")
+    }
+}
+
+fn found(lines: &[String], text: &str) -> usize {
+    lines.iter().filter(|line| line.contains(text)).count()
+}
+
+/// A user of this machine, with a password. Removed when dropped.
+#[derive(Debug)]
+pub(crate) struct User {
+    pub(crate) name: String,
+    pub(crate) password: String,
+}
+
+impl User {
+    pub(crate) fn create() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("isatest{}x{number}", std::process::id());
+        let password = format!("pw {name} ä");
+        let _turn = turn();
+        run("useradd", &["-M", "-d", "/nonexistent", "-s", "/bin/sh", &name]);
+        // Made before the password is set, so that a failure there removes the user too.
+        let user = Self { name, password };
+        feed("chpasswd", &format!("{}:{}\n", user.name, user.password));
+        user
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        let _turn = turn();
+        let _ = Command::new("userdel").args(["-f", &self.name]).stderr(Stdio::null()).status();
+    }
+}
+
+/// useradd(8) fails, rather than waits, when another one holds the password file.
+fn turn() -> Flock<fs::File> {
+    let path = std::env::temp_dir().join("imagestore-agent-test-users.lock");
+    let file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).unwrap()
+}
+
+/// A user's key.
+#[derive(Debug)]
+pub(crate) struct KeyPair {
+    /// The text of the private key.
+    pub(crate) private: String,
+    /// The line of `authorized_keys`.
+    pub(crate) public: String,
+}
+
+impl KeyPair {
+    /// `kind` as for `ssh-keygen -t`, an empty passphrase for none.
+    pub(crate) fn generate(kind: &str, passphrase: &str) -> Self {
+        Self::generate_as(kind, passphrase, &[])
+    }
+
+    /// With further options of `ssh-keygen`, such as the form of the file.
+    pub(crate) fn generate_as(kind: &str, passphrase: &str, options: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("id");
+        keygen(&path, kind, passphrase, options);
+        let private = fs::read_to_string(&path).unwrap();
+        let public = fs::read_to_string(path.with_extension("pub")).unwrap().trim().to_owned();
+        Self { private, public }
+    }
+}
+
+fn keygen(path: &Path, kind: &str, passphrase: &str, options: &[&str]) {
+    let path = path.to_str().unwrap();
+    let args = ["-q", "-t", kind, "-N", passphrase, "-f", path, "-C", "a test's key"];
+    run("ssh-keygen", &[&args, options].concat());
+}
+
+/// Runs a program that reads what it is to do, so that no process list shows it.
+fn feed(program: &str, input: &str) {
+    let mut child = Command::new(program).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success(), "{program} failed");
+}
+
+fn open_to_all(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}

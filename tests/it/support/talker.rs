@@ -1,0 +1,127 @@
+//! An SSH server in this process whose side of the login is scripted: for what no sshd can be set up
+//! to do.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use russh::keys::{Algorithm, decode_secret_key};
+use russh::server::{self, Auth, Config, Handler, Response};
+use russh::{Error, MethodKind, MethodSet, Preferred};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use super::sshd::KeyPair;
+
+/// A round of questions: each with whether the answer may be seen.
+type Round = &'static [(&'static str, bool)];
+
+/// What the server makes of a login.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Script {
+    /// Takes passwords, and no signature of an RSA key but with SHA-1.
+    TakesPasswords,
+    /// Leads a conversation of these rounds, whatever the answers, and then lets the user in.
+    Asks(&'static [Round]),
+    /// Asks this without end.
+    AsksForEver(Round),
+    /// Never decides.
+    NeverDecides,
+    /// Breaks the connection off.
+    BreaksOff,
+}
+
+/// A scripted server on a free port of 127.0.0.1. It ends when dropped.
+#[derive(Debug)]
+pub(crate) struct Talker {
+    pub(crate) address: SocketAddr,
+    answers: Arc<Mutex<Vec<String>>>,
+    _server: JoinSet<()>,
+}
+
+impl Talker {
+    pub(crate) async fn start(script: Script) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let methods = match script {
+            Script::TakesPasswords => &[MethodKind::PublicKey, MethodKind::Password][..],
+            _ => &[MethodKind::KeyboardInteractive],
+        };
+        let key = KeyPair::generate("ed25519", "").private;
+        let config = Arc::new(Config {
+            keys: vec![decode_secret_key(&key, None).unwrap()],
+            methods: MethodSet::from(methods),
+            auth_rejection_time: std::time::Duration::ZERO,
+            preferred: Preferred {
+                // Announced as the signatures that are taken, too.
+                key: Cow::Borrowed(&[Algorithm::Ed25519, Algorithm::Rsa { hash: None }]),
+                ..Preferred::DEFAULT
+            },
+            ..Config::default()
+        });
+        let answers = Arc::default();
+        let mut server = JoinSet::new();
+        let talk = Talk { script, round: 0, answers: Arc::clone(&answers) };
+        server.spawn(async move {
+            let mut sessions = JoinSet::new();
+            loop {
+                let (tcp, _) = listener.accept().await.unwrap();
+                let (config, talk) = (Arc::clone(&config), talk.clone());
+                sessions.spawn(async move {
+                    if let Ok(session) = server::run_stream(config, tcp, talk).await {
+                        // How it ends is the client's to judge.
+                        let _ = session.await;
+                    }
+                });
+            }
+        });
+        Self { address, answers, _server: server }
+    }
+
+    /// What clients answered to the questions so far.
+    pub(crate) fn answers(&self) -> Vec<String> {
+        self.answers.lock().unwrap().clone()
+    }
+}
+
+#[derive(Clone)]
+struct Talk {
+    script: Script,
+    round: usize,
+    answers: Arc<Mutex<Vec<String>>>,
+}
+
+impl Handler for Talk {
+    type Error = Error;
+
+    async fn auth_password(&mut self, _: &str, _: &str) -> Result<Auth, Error> {
+        Ok(match self.script {
+            Script::TakesPasswords => Auth::Accept,
+            _ => Auth::reject(),
+        })
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        _: &str,
+        _: &str,
+        response: Option<Response<'a>>,
+    ) -> Result<Auth, Error> {
+        for answer in response.into_iter().flatten() {
+            self.answers.lock().unwrap().push(String::from_utf8(answer.to_vec()).unwrap());
+        }
+        let round = match self.script {
+            Script::TakesPasswords => return Ok(Auth::reject()),
+            Script::Asks(rounds) => rounds.get(self.round).copied(),
+            Script::AsksForEver(round) => Some(round),
+            Script::NeverDecides => std::future::pending().await,
+            Script::BreaksOff => return Err(Error::Disconnect),
+        };
+        self.round += 1;
+        Ok(round.map_or(Auth::Accept, |round| Auth::Partial {
+            name: "".into(),
+            instructions: "".into(),
+            prompts: round.iter().map(|(text, echo)| (Cow::Borrowed(*text), *echo)).collect(),
+        }))
+    }
+}
