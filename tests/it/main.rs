@@ -11,6 +11,7 @@
 )]
 
 mod architecture;
+mod daemon;
 mod deployment;
 mod docs;
 mod http_api;

@@ -25,6 +25,7 @@ const LOG_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(crate) struct Builder {
     ip: IpAddr,
+    port: u16,
     host_keys: Vec<HostKeyFile>,
     lines: Vec<String>,
 }
@@ -56,7 +57,7 @@ impl Builder {
     /// One on 127.0.0.1 with an ed25519 host key and without PAM, that lets users in with password or
     /// key.
     pub(crate) fn new() -> Self {
-        Self { ip: Ipv4Addr::LOCALHOST.into(), host_keys: Vec::new(), lines: Vec::new() }
+        Self { ip: Ipv4Addr::LOCALHOST.into(), port: 0, host_keys: Vec::new(), lines: Vec::new() }
     }
 
     pub(crate) fn listen(mut self, ip: impl Into<IpAddr>) -> Self {
@@ -74,6 +75,12 @@ impl Builder {
     /// counts.
     pub(crate) fn line(mut self, line: &str) -> Self {
         self.lines.push(line.to_owned());
+        self
+    }
+
+    /// Takes the port that another server had.
+    pub(crate) fn port(mut self, port: u16) -> Self {
+        self.port = port;
         self
     }
 
@@ -98,7 +105,7 @@ impl Builder {
         dir: &Path,
         host_keys: &[HostKeyFile],
     ) -> Option<(Child, Arc<Log>, SocketAddr)> {
-        let free = TcpListener::bind((self.ip, 0)).unwrap().local_addr().unwrap();
+        let free = TcpListener::bind((self.ip, self.port)).unwrap().local_addr().unwrap();
         let mut config = self.lines.join("\n");
         config += &format!(
             "\nListenAddress {free}\nPidFile none\nStrictModes no\nLogLevel VERBOSE\nUsePAM no\n\
@@ -171,6 +178,11 @@ impl Sshd {
     /// Stops the listener: connections are made by the kernel and nobody speaks on them.
     pub(crate) fn freeze(&self) {
         kill(self.pid(), Signal::SIGSTOP).unwrap();
+    }
+
+    /// Lets a frozen listener go on.
+    pub(crate) fn thaw(&self) {
+        kill(self.pid(), Signal::SIGCONT).unwrap();
     }
 
     fn pid(&self) -> Pid {

@@ -1,0 +1,144 @@
+//! Attempts: who shares them, what they report, what a caller that leaves changes.
+
+use std::time::Duration;
+
+use hyper::Method;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::task::JoinSet;
+
+use crate::support::agent::{Agent, callback};
+use crate::support::filesystems::Mounted;
+use crate::support::management_node::ManagementNode;
+use crate::support::needs::needs_root;
+use crate::support::sshd::{Builder, User};
+
+/// No probe of the monitor disturbs what is counted.
+const CALM: &str = "[monitor]\ninterval = \"1h\"\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_overlapping_reconnects_share_one_login_and_one_answer() {
+    needs_root!();
+    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), CALM);
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    assert_eq!(sshd.accepted_logins(), 1);
+    // While the server is stopped the attempt cannot end, so that all of them overlap.
+    sshd.freeze();
+    let mut calls = JoinSet::new();
+    for _ in 0..100 {
+        let (http, uuid) = (agent.http(), uuid.clone());
+        calls.spawn(async move {
+            let path = format!("/zstack/v1/backup-storage/image-store/{uuid}/actions");
+            http.ask(Method::PUT, &path, Some(&json!({"params": {}}))).await.unwrap()
+        });
+    }
+    agent.until_logged("\"Connecting\"");
+    until_joined(&agent, 99).await;
+    sshd.thaw();
+    let mut answers: Vec<(u16, Value)> = Vec::new();
+    while let Some(reply) = calls.join_next().await {
+        let reply = reply.unwrap();
+        answers.push((reply.status.as_u16(), reply.body));
+    }
+    assert_eq!(answers.len(), 100);
+    assert_eq!(answers[0].0, 200, "{}", answers[0].1);
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+    sshd.until_logged("Accepted ", 2);
+    assert_eq!(sshd.accepted_logins(), 2, "one for the add, one for all the others");
+}
+
+/// Waits until the history counts this many who joined, read as an operator would: with SQLite.
+async fn until_joined(agent: &Agent, joined: u32) {
+    let ledger = agent.path("state/ledger.sqlite");
+    let deadline = tokio::time::Instant::now() + crate::support::agent::PATIENCE;
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let reader = rusqlite::Connection::open_with_flags(ledger, flags).unwrap();
+    let mut looks = tokio::time::interval(Duration::from_millis(5));
+    loop {
+        looks.tick().await;
+        let sql = "SELECT count(*) FROM history WHERE entry LIKE '%\"joined\"%'";
+        let seen: u32 = reader.query_row(sql, [], |row| row.get(0)).unwrap();
+        if seen >= joined {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{seen} joined");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_failed_check_is_reported_and_the_disk_is_the_root_cause() {
+    needs_root!();
+    let (disk, user) = (Mounted::of("ext4"), User::create());
+    let sshd = Builder::new().start();
+    let mut node = ManagementNode::answering([]).await;
+    let more = format!("{CALM}{}", callback(&node.url()));
+    let mut agent = Agent::installed(&disk.path(), &more);
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    let good = agent.shown(&uuid).await;
+    drop(sshd);
+    assert!(disk.try_unmount());
+    let reply = agent.reconnect(&uuid).await;
+    assert_eq!(reply.status, 503);
+    let error = &reply.body["error"];
+    let reasons: Vec<&Value> =
+        error["opaque"]["checks"].as_array().unwrap().iter().map(|c| &c["reason"]).collect();
+    assert_eq!(reasons, ["not_mounted", "connection_refused"]);
+    assert_eq!(error["cause"]["opaque"]["reason"], "not_mounted");
+    assert!(std::fs::read_dir(disk.path()).unwrap().next().is_none(), "nothing was written");
+    let shown = agent.shown(&uuid).await;
+    assert_eq!(shown["status"], "Disconnected");
+    assert_eq!(shown["totalCapacity"], good["totalCapacity"], "the last good figures stay");
+    let told = loop {
+        let next = node.next().await;
+        if next.json["data"]["newStatus"] == "Disconnected" {
+            break next;
+        }
+    };
+    assert_eq!(told.json["data"]["reason"]["cause"]["opaque"]["reason"], "not_mounted");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_that_hangs_up_changes_nothing() {
+    needs_root!();
+    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), CALM);
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    sshd.freeze();
+    let mut caller = tokio::net::UnixStream::connect(agent.path("state/agent.sock")).await.unwrap();
+    let body = "{\"params\":{}}";
+    let request = format!(
+        "PUT /zstack/v1/backup-storage/image-store/{uuid}/actions HTTP/1.1\r\nHost: localhost\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    caller.write_all(request.as_bytes()).await.unwrap();
+    agent.until_logged("\"Connecting\"");
+    drop(caller);
+    sshd.thaw();
+    agent.until_logged("\"new\":\"Connected\"");
+    assert_eq!(agent.shown(&uuid).await["status"], "Connected");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_host_key_is_refused_with_both_fingerprints() {
+    needs_root!();
+    let (disk, user) = (Mounted::tmpfs("size=4m"), User::create());
+    let sshd = Builder::new().start();
+    let port = sshd.address.port();
+    let mut agent = Agent::installed(&disk.path(), CALM);
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    drop(sshd);
+    let _other = Builder::new().port(port).start();
+    let reply = agent.reconnect(&uuid).await;
+    assert_eq!(reply.status, 503, "{}", reply.body);
+    let root = &reply.body["error"]["cause"]["opaque"];
+    assert_eq!(root["reason"], "host_key_changed");
+    for fact in ["offeredFingerprint", "expectedFingerprint"] {
+        assert!(root[fact].as_str().unwrap().starts_with("SHA256:"), "{root}");
+    }
+}

@@ -1,0 +1,7 @@
+//! The whole daemon as a process, against a real sshd, real filesystems and a management node.
+
+mod attempts;
+mod crashes;
+mod outages;
+mod starts;
+mod story;

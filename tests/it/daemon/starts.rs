@@ -1,0 +1,92 @@
+//! Starts that are refused: each with its exit code and its reason, and nothing changed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::agent::Agent;
+
+fn installed() -> Agent {
+    Agent::installed(Path::new("/var/lib/imagestore"), "")
+}
+
+fn refused(agent: &Agent, code: i32) -> String {
+    let output = agent.serve_to_the_end();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{told}");
+    told
+}
+
+#[test]
+fn bad_settings_are_all_listed_and_nothing_is_bound() {
+    let agent = installed();
+    let more = "[monitor]\ninterval = \"0s\"\nsurprise = 1\n[callback]\nmax_pending = 3\n";
+    agent.configure(&format!("{}{more}", agent.settings()));
+    let told = refused(&agent, 64);
+    for key in ["monitor.interval", "monitor.surprise", "callback.max_pending"] {
+        assert!(told.contains(key), "{told}");
+    }
+    assert!(!agent.path("state").exists());
+    let checked = agent.cli(&["check-config"], "");
+    assert_eq!(checked.status.code(), Some(64));
+    assert_eq!(String::from_utf8_lossy(&checked.stderr), told);
+}
+
+#[test]
+fn a_second_daemon_is_told_who_has_the_state_directory() {
+    let mut agent = installed();
+    agent.start();
+    let told = refused(&agent, 75);
+    assert!(told.contains("locked by another agent"), "{told}");
+    agent.kill();
+    agent.start();
+    assert!(agent.terminate().0.success());
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let agent = installed();
+    agent.configure(&agent.settings().replace("127.0.0.1:0", &address));
+    assert!(refused(&agent, 69).contains(&address));
+}
+
+fn contents(state: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let entries = fs::read_dir(state).unwrap().map(|entry| entry.unwrap().path());
+    // The lock names the last process and holds no record.
+    let files = entries.filter(|path| path.is_file() && path.file_name().unwrap() != "lock");
+    files.map(|path| (path.clone(), fs::read(&path).unwrap())).collect()
+}
+
+#[test]
+fn a_damaged_or_newer_ledger_stops_the_start_and_stays_as_it_was() {
+    type Harm = fn(&Path);
+    let harms: [(&str, Harm); 2] = [
+        ("damaged", |ledger| fs::write(ledger, b"not a ledger at all, of some length").unwrap()),
+        ("format 99", |ledger| {
+            let sqlite = rusqlite::Connection::open(ledger).unwrap();
+            sqlite.execute_batch("PRAGMA user_version = 99").unwrap();
+        }),
+    ];
+    for (word, harm) in harms {
+        let mut agent = installed();
+        agent.start();
+        assert!(agent.terminate().0.success());
+        harm(&agent.path("state/ledger.sqlite"));
+        let before = contents(&agent.path("state"));
+        let told = refused(&agent, 65);
+        assert!(told.contains(word) && told.contains("ledger.sqlite"), "{told}");
+        assert_eq!(contents(&agent.path("state")), before);
+    }
+}
+
+#[test]
+fn without_a_daemon_a_command_says_where_it_looked() {
+    let agent = installed();
+    let listed = agent.cli(&["list"], "");
+    assert_eq!(listed.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&listed.stderr);
+    assert!(told.contains("agent.sock") && told.contains("is it running?"), "{told}");
+    assert_eq!(agent.cli(&["healthcheck"], "").status.code(), Some(1));
+}

@@ -1,0 +1,238 @@
+//! The real program as a process, with a state directory and settings of the test's own.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use hyper::Method;
+use imagestore_agent::cli::{Daemon, Reply};
+use imagestore_agent::model::Secret;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use super::sshd::{Sshd, User};
+
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_imagestore-agent");
+/// Far longer than anything takes; a wait that long is a failure.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Its SHA-256 goes into the tokens file.
+const TOKEN: &str = "a-session";
+
+/// Paths of one installation.
+pub(crate) struct Agent {
+    dir: tempfile::TempDir,
+    running: Option<Running>,
+    log: Vec<String>,
+}
+
+struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    address: SocketAddr,
+}
+
+impl Agent {
+    /// An installation that serves image directories at or below `roots`, with more settings.
+    pub(crate) fn installed(roots: &Path, more: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let agent = Self { dir, running: None, log: Vec::new() };
+        let hash = ring::digest::digest(&ring::digest::SHA256, TOKEN.as_bytes());
+        let hash = data_encoding::HEXLOWER.encode(hash.as_ref());
+        fs::write(agent.path("tokens"), format!("test:{hash}:admin\n")).unwrap();
+        let listen = "listen = [\"127.0.0.1:0\"]";
+        agent.configure(&format!(
+            "[server]\n{listen}\n[state]\ndir = {:?}\n[auth]\ntokens_file = {:?}\n\
+             [storage]\nallowed_roots = [{roots:?}]\n{more}",
+            agent.path("state"),
+            agent.path("tokens"),
+        ));
+        agent
+    }
+
+    /// The settings file, anew.
+    pub(crate) fn configure(&self, text: &str) {
+        fs::write(self.path("agent.toml"), text).unwrap();
+    }
+
+    pub(crate) fn settings(&self) -> String {
+        fs::read_to_string(self.path("agent.toml")).unwrap()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.arg("--config").arg(self.path("agent.toml")).env_remove("RUST_LOG");
+        command
+    }
+
+    /// Starts it and waits until it serves.
+    pub(crate) fn start(&mut self) {
+        let mut child = self
+            .command()
+            .arg("serve")
+            .stderr(Stdio::piped())
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let serving = loop {
+            let line = lines.recv_timeout(PATIENCE).expect("it neither serves nor says why");
+            self.log.push(line.clone());
+            if line.contains("\"serving\"") {
+                break line;
+            }
+        };
+        let begin = serving.find("127.0.0.1:").unwrap();
+        let digits = &serving[begin..];
+        let end = digits.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').unwrap();
+        let address = digits[..end].parse().unwrap();
+        self.running = Some(Running { child, lines, address });
+    }
+
+    /// Runs `serve` to its end; for starts that are refused.
+    pub(crate) fn serve_to_the_end(&self) -> Output {
+        self.command().arg("serve").stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let child = &self.running.as_ref().unwrap().child;
+        kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        let mut running = self.running.take().unwrap();
+        let status = running.child.wait().unwrap();
+        self.log.extend(running.lines.iter());
+        status
+    }
+
+    /// `kill -9` and the end.
+    pub(crate) fn kill(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.ended();
+    }
+
+    /// SIGTERM; the status and how long it took.
+    pub(crate) fn terminate(&mut self) -> (ExitStatus, Duration) {
+        let begun = Instant::now();
+        self.signal(Signal::SIGTERM);
+        (self.ended(), begun.elapsed())
+    }
+
+    /// Everything it has logged so far.
+    pub(crate) fn log(&mut self) -> String {
+        if let Some(running) = &self.running {
+            self.log.extend(running.lines.try_iter());
+        }
+        self.log.join("\n")
+    }
+
+    /// Waits until it logs this.
+    pub(crate) fn until_logged(&mut self, text: &str) {
+        let running = self.running.as_ref().unwrap();
+        loop {
+            let line = running.lines.recv_timeout(PATIENCE);
+            let line = line.unwrap_or_else(|_| panic!("it never logged {text:?}"));
+            self.log.push(line.clone());
+            if line.contains(text) {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.running.as_ref().unwrap().address
+    }
+
+    /// How a client with a token reaches it.
+    pub(crate) fn http(&self) -> Daemon {
+        Daemon::at_url(&format!("http://{}", self.address()), Some(Secret::new(TOKEN.to_owned())))
+            .unwrap()
+    }
+
+    /// One request of such a client.
+    pub(crate) async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
+        let path = format!("/zstack/v1/backup-storage{path}");
+        self.http().ask(method, &path, body.as_ref()).await.unwrap()
+    }
+
+    /// The documented call.
+    pub(crate) async fn reconnect(&self, uuid: &str) -> Reply {
+        let path = format!("/image-store/{uuid}/actions");
+        self.ask(Method::PUT, &path, Some(json!({"params": {}}))).await
+    }
+
+    /// Adds a store; its uuid.
+    pub(crate) async fn add(&self, dir: &Path, sshd: &Sshd, user: &User) -> String {
+        let reply = self.ask(Method::POST, "/image-store", Some(store(dir, sshd, user))).await;
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        reply.body["inventory"]["uuid"].as_str().unwrap().to_owned()
+    }
+
+    /// The store as the API shows it.
+    pub(crate) async fn shown(&self, uuid: &str) -> Value {
+        let reply = self.ask(Method::GET, &format!("/image-store/{uuid}"), None).await;
+        reply.body["inventories"][0].clone()
+    }
+
+    /// A client command, over the socket, with this on stdin.
+    pub(crate) fn cli(&self, args: &[&str], stdin: &str) -> Output {
+        let mut child = self
+            .command()
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A command that does not read it has closed it.
+        let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+        child.wait_with_output().unwrap()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if let Some(running) = &mut self.running {
+            let _ = running.child.kill();
+            let _ = running.child.wait();
+            if std::thread::panicking() {
+                let lines: VecDeque<String> = running.lines.try_iter().collect();
+                eprintln!("the daemon's log:\n{}", self.log.join("\n"));
+                lines.iter().for_each(|line| eprintln!("{line}"));
+            }
+        }
+    }
+}
+
+/// The body of an add.
+pub(crate) fn store(dir: &Path, sshd: &Sshd, user: &User) -> Value {
+    json!({"params": {
+        "name": "images", "url": dir, "hostname": "127.0.0.1", "sshPort": sshd.address.port(),
+        "username": user.name, "password": user.password,
+    }})
+}
+
+/// The callback's part of the settings.
+pub(crate) fn callback(url: &str) -> String {
+    format!("[callback]\nurls = [{url:?}]\nstart_spread = \"0s\"\n")
+}
