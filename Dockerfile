@@ -17,7 +17,7 @@ WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY src src
 # The manifest names a test and a bench; cargo wants their files to be there.
-RUN mkdir -p tests/it benches && touch tests/it/main.rs benches/agent.rs
+RUN mkdir -p tests/it benches/agent && touch tests/it/main.rs benches/agent/main.rs
 RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
     && RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target "$target" \
     && install -D "target/$target/release/imagestore-agent" /image/usr/bin/imagestore-agent \

@@ -1,4 +1,4 @@
-//! Floor 7. What systemd says to a service and what it wants to hear.
+//! Floor 6. What systemd says to a service and what it wants to hear.
 //!
 //! Promises: inherited sockets are taken once, before any thread runs; readiness, reloads and stopping
 //! are told (`sd_notify(3)`); without systemd every call does nothing.

@@ -1,4 +1,4 @@
-//! Floor 7. Where log lines go and in what form.
+//! Floor 6. Where log lines go and in what form.
 //!
 //! Promises: lines on stderr, as text with colours on a terminal and as one JSON object a line
 //! elsewhere, with UTC time, the spans and their fields. `RUST_LOG` chooses the levels.

@@ -18,9 +18,9 @@ const FLOORS: [(&str, u8); 18] = [
     ("notifier", 5),
     ("http", 6),
     ("cli", 6),
+    ("telemetry", 6),
+    ("systemd", 6),
     ("app", 7),
-    ("telemetry", 7),
-    ("systemd", 7),
     ("demo", 8),
     ("main", 9),
 ];

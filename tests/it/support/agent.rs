@@ -22,7 +22,7 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_imagestore-agent");
 /// Far longer than anything takes; a wait that long is a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Its SHA-256 goes into the tokens file.
-const TOKEN: &str = "a-session";
+pub(crate) const TOKEN: &str = "a-session";
 
 /// Paths of one installation.
 pub(crate) struct Agent {
@@ -111,10 +111,13 @@ impl Agent {
         self.command().arg("serve").stdin(Stdio::null()).output().unwrap()
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.as_ref().unwrap().child.id()
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        let child = &self.running.as_ref().unwrap().child;
-        kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+        kill(Pid::from_raw(self.pid().try_into().unwrap()), signal).unwrap();
     }
 
     /// Waits for its end.

@@ -1,3 +1,0 @@
-//! The benchmarks.
-
-fn main() {}

@@ -1,0 +1,18 @@
+//! Medians and what surrounds them.
+
+use std::time::Duration;
+
+/// Lowest, median, highest.
+pub(crate) fn spread(mut times: Vec<Duration>) -> (Duration, Duration, Duration) {
+    times.sort();
+    (times[0], times[times.len() / 2], times[times.len() - 1])
+}
+
+/// How the medians compare.
+pub(crate) fn compare(what: &str, ours: Vec<Duration>, peer: Vec<Duration>, goal: &str) {
+    let (ours, peer) = (spread(ours), spread(peer));
+    println!("{what}");
+    println!("    ours  {:?} ({:?} to {:?})", ours.1, ours.0, ours.2);
+    println!("    peer  {:?} ({:?} to {:?})", peer.1, peer.0, peer.2);
+    println!("    ratio {:.3}; {goal}", ours.1.as_secs_f64() / peer.1.as_secs_f64());
+}

@@ -1,0 +1,74 @@
+//! `make bench`: each figure beside a peer or the physical limit, in the same run and interleaved, because
+//! machines are noisy. Needs root and a real sshd.
+
+#![allow(
+    missing_docs,
+    dead_code,
+    unused_imports,
+    unused_macros,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    reason = "a benchmark fails by panicking"
+)]
+
+#[path = "../../tests/it/support/mod.rs"]
+mod support;
+
+mod figures;
+mod login;
+mod memory;
+mod requests;
+
+use std::time::Instant;
+
+use support::agent::{Agent, PROGRAM};
+use support::filesystems::Mounted;
+use support::sshd::{Builder, User};
+
+fn main() {
+    // Cargo passes `--bench`; whatever else is asked for is a part of a figure's name.
+    let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
+    let wants = |name: &str| wanted.as_ref().is_none_or(|part| name.contains(part.as_str()));
+    assert!(nix::unistd::geteuid().is_root(), "the benchmarks mount filesystems: run them as root");
+    println!("program: {PROGRAM}");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (disk, sshd, user) =
+            (Mounted::of("ext4"), Builder::new().line("MaxStartups 1000").start(), User::create());
+        // The monitor's own probes would be in the way.
+        let calm = "[monitor]\ninterval = \"1h\"\n";
+        let mut agent = Agent::installed(&disk.path(), calm);
+        agent.start();
+        let store = agent.add(&disk.path(), &sshd, &user).await;
+        if wants("login") {
+            login::reconnect_beside_a_bare_login(&agent, &store, &sshd, &user).await;
+            login::overlapping_beside_one(&agent, &store).await;
+        }
+        if wants("requests") {
+            requests::inventory_beside_a_constant(&agent, &store).await;
+        }
+        if wants("ready") {
+            time_to_ready(&mut agent);
+        }
+        if wants("memory") {
+            memory::idle_and_after_connections(&sshd, &user).await;
+        }
+    });
+}
+
+/// From the spawn of the process to the line that says it serves.
+fn time_to_ready(agent: &mut Agent) {
+    let mut times = Vec::new();
+    for _ in 0..21 {
+        agent.terminate();
+        let begun = Instant::now();
+        agent.start();
+        times.push(begun.elapsed());
+    }
+    let (low, median, high) = figures::spread(times);
+    println!("time to ready, existing ledger: {median:?} ({low:?} to {high:?}); goal 20 ms");
+}
