@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the process that may hang")]
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 
@@ -55,14 +55,13 @@ impl Worker {
     }
 
     fn mount(&self, dir: &OwnedFd) -> Result<MountSeen, Failed> {
-        let proc = |path: &str| {
-            std::fs::read_to_string(path).map_err(|error| {
-                let why = Why::Unexpected(format!("{path}: {error}"));
-                self.failed(Step::Resolve, "", why)
-            })
+        let unread = |path: &str, error: io::Error| {
+            let why = Why::Unexpected(format!("{path}: {error}"));
+            self.failed(Step::Resolve, "", why)
         };
-        let fdinfo = proc(&format!("/proc/self/fdinfo/{}", dir.as_raw_fd()))?;
-        let mounts = mountinfo::parse(&proc("/proc/self/mountinfo")?);
+        let path = format!("/proc/self/fdinfo/{}", dir.as_raw_fd());
+        let fdinfo = std::fs::read_to_string(&path).map_err(|error| unread(&path, error))?;
+        let mounts = mountinfo::read().map_err(|error| unread("/proc/self/mountinfo", error))?;
         let id = mountinfo::mount_id(&fdinfo);
         let mount = mounts.iter().find(|mount| Some(mount.id) == id).ok_or_else(|| {
             let why = Why::Unexpected("its mount is not in /proc/self/mountinfo".to_owned());

@@ -2,9 +2,14 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads /proc, which never hangs on a mount")]
 
-/// All mounts this process sees now; none when `/proc` cannot be read.
-pub(super) fn read() -> Vec<Mount> {
-    std::fs::read_to_string("/proc/self/mountinfo").map(|text| parse(&text)).unwrap_or_default()
+/// All mounts this process sees now. The kernel escapes blanks and leaves bytes that are not UTF-8 as
+/// they are: one mount point so named, of whomever, must not hide the others.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub(super) fn read() -> std::io::Result<Vec<Mount>> {
+    let bytes = std::fs::read("/proc/self/mountinfo")?;
+    Ok(parse(&String::from_utf8_lossy(&bytes)))
 }
 
 /// One mount.

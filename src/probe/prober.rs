@@ -276,7 +276,8 @@ fn missing_mount(fault: Fault, purpose: &Purpose) -> Fault {
     if fault.reason() != Reason::DirectoryMissing || place.on_root_disk {
         return fault;
     }
-    let mounts = mountinfo::read();
+    // Without `/proc` there is no telling more than what was seen.
+    let mounts = mountinfo::read().unwrap_or_default();
     if mounts.iter().any(|mount| mount.mount_point == place.mount_point) {
         return fault;
     }

@@ -15,11 +15,11 @@ use tokio::time::Instant;
 use crate::support::filesystems::{Bound, Mounted};
 use crate::support::needs::{needs_root, run};
 
-const AGENT: &str = env!("CARGO_BIN_EXE_imagestore-agent");
-const STORE: StoreUuid = StoreUuid::from_u128(10);
-const MARKER: MarkerId = MarkerId::from_u128(20);
+pub(crate) const AGENT: &str = env!("CARGO_BIN_EXE_imagestore-agent");
+pub(crate) const STORE: StoreUuid = StoreUuid::from_u128(10);
+pub(crate) const MARKER: MarkerId = MarkerId::from_u128(20);
 
-fn options(root: &Path) -> ProbeOptions {
+pub(crate) fn options(root: &Path) -> ProbeOptions {
     ProbeOptions {
         allowed_roots: vec![root.display().to_string()],
         allow_root_disk: false,
@@ -28,36 +28,50 @@ fn options(root: &Path) -> ProbeOptions {
     }
 }
 
-fn prober(root: &Path) -> Prober {
+pub(crate) fn prober(root: &Path) -> Prober {
     with_worker(options(root))
 }
 
-fn with_worker(options: ProbeOptions) -> Prober {
+pub(crate) fn with_worker(options: ProbeOptions) -> Prober {
     Prober::new(options).with_program(AGENT.into(), vec!["probe-worker".to_owned()])
 }
 
-fn image_dir(path: &Path) -> ImageDir {
+/// A prober whose workers run as nobody. They need a program that nobody can reach: it is put into
+/// `folder`, beside the image directories.
+pub(crate) fn as_nobody(options: ProbeOptions, folder: &Path) -> Prober {
+    let program = folder.join("agent");
+    fs::copy(AGENT, &program).unwrap();
+    let mut args = ["--reuid=65534", "--regid=65534", "--clear-groups"].map(str::to_owned).to_vec();
+    args.extend([program.display().to_string(), "probe-worker".to_owned()]);
+    Prober::new(options).with_program("/usr/bin/setpriv".into(), args)
+}
+
+pub(crate) fn image_dir(path: &Path) -> ImageDir {
     ImageDir::parse(path.to_str().unwrap()).unwrap()
 }
 
-fn soon() -> Instant {
+pub(crate) fn soon() -> Instant {
     Instant::now() + Duration::from_secs(10)
 }
 
-fn add() -> Purpose {
+pub(crate) fn add() -> Purpose {
     Purpose::Add { store: STORE, known: BTreeSet::new(), take_over: false }
 }
 
-fn serve(place: FsPlace, write: bool) -> Purpose {
+pub(crate) fn serve(place: FsPlace, write: bool) -> Purpose {
     Purpose::Serve { store: STORE, marker: MARKER, place, had_registry: false, write }
 }
 
-async fn examine(prober: &Prober, path: &Path, purpose: &Purpose) -> Result<Examined, Fault> {
+pub(crate) async fn examine(
+    prober: &Prober,
+    path: &Path,
+    purpose: &Purpose,
+) -> Result<Examined, Fault> {
     prober.examine(&mut Slot::new(), &image_dir(path), purpose, soon()).await
 }
 
 /// Adds a directory as the daemon does; what is known of it then.
-async fn claimed(prober: &Prober, path: &Path) -> FsPlace {
+pub(crate) async fn claimed(prober: &Prober, path: &Path) -> FsPlace {
     let (slot, dir) = (&mut Slot::new(), image_dir(path));
     let examined = prober.examine(slot, &dir, &add(), soon()).await.unwrap();
     let claim = Claim { store: STORE, marker: MARKER, created: Timestamp(0) };
@@ -65,7 +79,7 @@ async fn claimed(prober: &Prober, path: &Path) -> FsPlace {
     examined.place
 }
 
-fn names(path: &Path) -> Vec<String> {
+pub(crate) fn names(path: &Path) -> Vec<String> {
     let entries = fs::read_dir(path).unwrap();
     let mut names: Vec<String> =
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -73,7 +87,7 @@ fn names(path: &Path) -> Vec<String> {
     names
 }
 
-fn text_fact(fault: &Fault, name: &str) -> String {
+pub(crate) fn text_fact(fault: &Fault, name: &str) -> String {
     match &fault.facts()[name] {
         Fact::Text(text) => text.clone(),
         other => panic!("{other:?}"),
@@ -292,20 +306,12 @@ async fn without_permission_the_command_that_mends_it_is_named() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let options = ProbeOptions { allow_root_disk: true, ..options(folder.path()) };
-    let args = ["--reuid=65534", "--regid=65534", "--clear-groups"].map(str::to_owned);
-    // The program must be reachable for nobody.
-    let program = tempfile::tempdir_in("/tmp").unwrap();
-    fs::set_permissions(program.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let copy = program.path().join("agent");
-    fs::copy(AGENT, &copy).unwrap();
-    let worker = [copy.display().to_string(), "probe-worker".to_owned()];
-    let nobody =
-        Prober::new(options).with_program("/usr/bin/setpriv".into(), [&args[..], &worker].concat());
+    let nobody = as_nobody(options, folder.path());
     let fault = examine(&nobody, folder.path(), &add()).await.unwrap_err();
     assert_eq!(fault.reason(), Reason::PermissionDenied, "{fault}");
     assert_eq!(text_fact(&fault, "mode"), "0755");
     assert!(fault.remedy().contains("imagestore-agent init "), "{}", fault.remedy());
-    assert_eq!(names(folder.path()), Vec::<String>::new());
+    assert_eq!(names(folder.path()), ["agent"], "the program alone");
 }
 
 #[tokio::test]

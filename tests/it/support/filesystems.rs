@@ -92,10 +92,10 @@ impl Bound {
     /// Binds `from` to the new folder `to`, read-only where asked.
     pub(crate) fn of(from: &Path, to: &Path, read_only: bool) -> Self {
         fs::create_dir(to).unwrap();
-        run("mount", &["--bind", from.to_str().unwrap(), to.to_str().unwrap()]);
+        run("mount", &["--bind".as_ref(), from, to]);
         let bound = Self(to.to_owned());
         if read_only {
-            run("mount", &["-o", "remount,bind,ro", to.to_str().unwrap()]);
+            run("mount", &["-o".as_ref(), "remount,bind,ro".as_ref(), to]);
         }
         bound
     }

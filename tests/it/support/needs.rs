@@ -1,5 +1,8 @@
 //! What a test cannot do without.
 
+use std::ffi::OsStr;
+use std::fmt::Debug;
+
 /// Whether this process is root; without it a test says why it is skipped, and CI runs them all.
 pub(crate) fn is_root(test: &str) -> bool {
     if nix::unistd::geteuid().is_root() {
@@ -21,7 +24,7 @@ macro_rules! needs_root {
 pub(crate) use needs_root;
 
 /// Runs a program to its end and gives what it printed; fails with what it complained of.
-pub(crate) fn run(program: &str, args: &[&str]) -> String {
+pub(crate) fn run<A: AsRef<OsStr> + Debug>(program: &str, args: &[A]) -> String {
     let output = std::process::Command::new(program).args(args).output();
     let output = output.unwrap_or_else(|error| panic!("{program}: {error}; `make packages`"));
     assert!(
