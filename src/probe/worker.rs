@@ -5,6 +5,8 @@
 use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -25,24 +27,50 @@ pub(super) const DIRECTORY: OFlag =
 /// For everything below the directory: no link is followed, no FIFO waited for.
 pub(super) const BELOW: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_NONBLOCK).union(OFlag::O_CLOEXEC);
 
-/// Runs the worker on stdin and stdout until stdin closes.
+/// Runs the worker on stdin and stdout until stdin closes, also in the middle of an order: a daemon
+/// that dies, whichever way, leaves no worker behind that could be ended.
+///
+/// Orders are carried out on the first thread, so that the state of the process in `/proc` is the
+/// state of the work; a second one waits for the next order.
 pub fn worker_main() -> ExitCode {
     umask(Mode::from_bits_truncate(0o027));
+    // The next order comes after the report on the last one.
+    let (sender, orders) = mpsc::sync_channel(1);
+    let listener = thread::Builder::new().name("orders".to_owned());
+    if listener.spawn(move || end(listen(&sender))).is_err() {
+        return ExitCode::FAILURE;
+    }
     let mut worker = Worker { dir: None, path: String::new() };
-    let mut orders = io::stdin().lock().take(MOST_ORDER);
-    loop {
-        let mut line = String::new();
-        match orders.read_line(&mut line) {
-            Ok(0) | Err(_) => return ExitCode::SUCCESS,
-            Ok(_) => {}
-        }
-        orders.set_limit(MOST_ORDER);
-        let Ok(order) = serde_json::from_str(&line) else { return ExitCode::FAILURE };
+    for order in orders {
         let report = worker.carry_out(order).unwrap_or_else(Report::Failed);
         if say(&report).is_err() {
             return ExitCode::FAILURE;
         }
     }
+    ExitCode::FAILURE
+}
+
+/// Passes orders on until stdin closes or says what is no order; whether it closed.
+fn listen(sender: &SyncSender<Order>) -> bool {
+    let mut orders = io::stdin().lock().take(MOST_ORDER);
+    loop {
+        let mut line = String::new();
+        match orders.read_line(&mut line) {
+            Ok(0) | Err(_) => return true,
+            Ok(_) => {}
+        }
+        orders.set_limit(MOST_ORDER);
+        let Ok(order) = serde_json::from_str(&line) else { return false };
+        if sender.send(order).is_err() {
+            return false;
+        }
+    }
+}
+
+/// Ends the process under whatever it is doing; the marker is put in place by a rename, so nothing is
+/// left half.
+fn end(closed: bool) {
+    std::process::exit(i32::from(!closed))
 }
 
 fn say(report: &Report) -> io::Result<()> {

@@ -3,11 +3,16 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::process::Stdio;
+use std::time::Duration;
 
 use imagestore_agent::model::Reason;
+use imagestore_agent::probe::Slot;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::time::{Instant, timeout};
 
-use crate::probe::{MARKER, claimed, examine, prober, serve};
-use crate::support::filesystems::{Bound, Mounted};
+use crate::probe::{AGENT, MARKER, add, claimed, examine, image_dir, prober, serve, text_fact};
+use crate::support::filesystems::{Bound, Mounted, Unserved};
 use crate::support::needs::needs_root;
 
 #[tokio::test]
@@ -29,4 +34,42 @@ async fn a_mount_with_an_odd_name_elsewhere_spoils_no_probe() {
     drop(bound);
     assert_eq!(probed.unwrap().marker, Some(MARKER));
     assert_eq!(unmounted.unwrap_err().reason(), Reason::NotMounted);
+}
+
+#[tokio::test]
+async fn a_mount_that_nobody_serves_is_named_with_the_call_that_waits() {
+    needs_root!();
+    let dead = Unserved::new();
+    let prober = prober(&dead.path());
+    for path in [dead.path(), dead.path().join("images")] {
+        let (slot, dir, purpose) = (&mut Slot::new(), image_dir(&path), add());
+        let deadline = Instant::now() + Duration::from_millis(200);
+        let probed = prober.examine(slot, &dir, &purpose, deadline);
+        let fault = timeout(Duration::from_secs(5), probed).await.unwrap().unwrap_err();
+        assert_eq!(fault.reason(), Reason::ProbeTimeout, "{fault}");
+        assert_eq!(text_fact(&fault, "step"), "open");
+        assert_eq!(slot.stuck(), None, "it could be killed");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_in_the_middle_of_its_work_ends_with_its_stdin() {
+    needs_root!();
+    let dead = Unserved::new();
+    let mut worker = tokio::process::Command::new(AGENT)
+        .arg("probe-worker")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let root = dead.path().display().to_string();
+    let order = format!("{{\"Open\":{{\"dir\":\"{root}\",\"roots\":[\"{root}\"]}}}}\n");
+    let mut stdin = worker.stdin.take().unwrap();
+    stdin.write_all(order.as_bytes()).await.unwrap();
+    // It says what it does before it does it: then it waits for the mount.
+    let mut reports = BufReader::new(worker.stdout.take().unwrap()).lines();
+    assert_eq!(reports.next_line().await.unwrap().unwrap(), "{\"At\":\"Open\"}");
+    drop(stdin);
+    timeout(Duration::from_secs(5), worker.wait()).await.expect("it ends").unwrap();
 }

@@ -1,8 +1,9 @@
 //! Real filesystems in files, mounted under a folder of the test's own.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use super::needs::run;
 
@@ -104,5 +105,46 @@ impl Bound {
 impl Drop for Bound {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+/// A FUSE mount that nobody serves: every call on it waits, in a sleep that SIGKILL ends. Released when
+/// dropped.
+pub(crate) struct Unserved {
+    folder: tempfile::TempDir,
+    /// Holds the connection, which dies with it.
+    holder: Child,
+}
+
+impl Unserved {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let point = folder.path().join("mnt");
+        fs::create_dir(&point).unwrap();
+        let script = "exec 3<>/dev/fuse && mount -i -t fuse \
+             -o fd=3,rootmode=40000,user_id=0,group_id=0 unserved \"$0\" && echo mounted && cat";
+        let mut holder = Command::new("sh")
+            .args(["-c".as_ref(), script.as_ref(), point.as_os_str()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut told = String::new();
+        BufReader::new(holder.stdout.as_mut().unwrap()).read_line(&mut told).unwrap();
+        assert_eq!(told, "mounted\n");
+        Self { folder, holder }
+    }
+
+    /// The mount point.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.path().join("mnt")
+    }
+}
+
+impl Drop for Unserved {
+    fn drop(&mut self) {
+        drop(self.holder.stdin.take());
+        let _ = self.holder.wait();
+        let _ = Command::new("umount").arg("-l").arg(self.path()).output();
     }
 }
