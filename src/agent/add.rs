@@ -132,7 +132,8 @@ async fn claim(
     let deadline = Instant::now() + tools.probe_deadline;
     let claimed = {
         let mut slot = slot.lock().await;
-        let claim = Claim { store: uuid, marker, created: now };
+        let place = proven.examined.place.clone();
+        let claim = Claim { store: uuid, marker, created: now, place };
         tools.prober.claim(&mut slot, &asked.image_dir, purpose, claim, deadline).await
     };
     if claimed.is_err() && proven.examined.made_folder {

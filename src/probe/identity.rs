@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::marker::Marker;
 use super::order::{MarkerSeen, MountSeen};
+use super::values::Claim;
 use crate::model::{Fault, FsPlace, MarkerId, NodeId, Reason, StoreUuid};
 
 /// What a probe is for, and what is expected of the directory therefore.
@@ -60,6 +61,29 @@ pub(super) fn judge(purpose: &Purpose, seen: &Seen<'_>) -> Result<Option<MarkerI
             Ok(marker.map(|marker| marker.id))
         }
         Purpose::Init => Ok(free_to_mark(seen)?.map(|marker| marker.id)),
+    }
+}
+
+/// Whether the directory is still the one that was examined, before it gets its marker.
+///
+/// # Errors
+/// `not_mounted` when it lies elsewhere, `wrong_store` when somebody has marked it since.
+pub(super) fn unchanged(
+    claim: &Claim,
+    marker: Option<MarkerId>,
+    mount: &MountSeen,
+) -> Result<(), Fault> {
+    if mount.place() != claim.place {
+        return Err(not_mounted(&claim.place, mount));
+    }
+    match marker {
+        Some(other) if other != claim.marker => {
+            let told = "the directory was marked by somebody else while it was being added";
+            let fault = Fault::new(Reason::WrongStore, told).fact("marker", other.to_string());
+            Err(placed(fault, mount)
+                .remedied("find out who else adds this directory, then add it again"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::FsPlace;
+
 /// What the worker is told. `Open` comes first; the others use the handle it opened.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Order {
@@ -96,6 +98,18 @@ pub(super) struct MountSeen {
     /// Mount and superblock options say `ro`.
     pub(super) mount_read_only: bool,
     pub(super) superblock_read_only: bool,
+}
+
+impl MountSeen {
+    /// What is kept of it.
+    pub(super) fn place(&self) -> FsPlace {
+        FsPlace {
+            mount_point: self.mount_point.clone(),
+            fs_type: self.fs_type.clone(),
+            device: self.device.clone(),
+            on_root_disk: self.on_root_disk,
+        }
+    }
 }
 
 /// The raw figures of one `fstatvfs(3)`.

@@ -7,13 +7,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::dialogue::{Dialogue, Program, Silence};
-use super::identity::{Purpose, Seen, judge, not_mounted};
+use super::identity::{Purpose, Seen, judge, not_mounted, unchanged};
 use super::marker::{FOLDER, Marker, probe_file};
 use super::order::{MountSeen, Observed, Order, Report};
 use super::slot::Slot;
 use super::values::{Claim, Examined, Owner, ProbeOptions, WriteProbe};
 use super::{mountinfo, sample, trouble};
-use crate::model::{Fault, FsPlace, ImageDir, MarkerId, Reason, Timestamp};
+use crate::model::{Fault, ImageDir, MarkerId, Reason, Timestamp};
 
 /// Looks at image directories. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -66,7 +66,8 @@ impl Prober {
     /// way of the probe file, and syncs it and its name.
     ///
     /// # Errors
-    /// The fault that kept the marker from being written, or that was found on a last look before.
+    /// The fault that kept the marker from being written, or that was found on a last look before:
+    /// `not_mounted` or `wrong_store` when the directory is no longer the one that was examined.
     ///
     /// # Cancel safety
     /// The marker may or may not have been written; it is never half.
@@ -82,7 +83,8 @@ impl Prober {
         let text = Marker { id: claim.marker, owner }.text(claim.created);
         let probe = probe_file(self.options.node_id);
         let order = Order::Mark { probe, text, make_folder: true };
-        self.change(slot, dir, purpose, &[order], deadline).await
+        let last_look = |marker, mount: &MountSeen| unchanged(&claim, marker, mount);
+        self.change(slot, dir, purpose, last_look, &[order], deadline).await
     }
 
     /// Takes away what an add that failed has made: an empty marker folder, nothing else.
@@ -142,24 +144,27 @@ impl Prober {
         let folders = [FOLDER, "registry", "export"].map(str::to_owned).to_vec();
         let owner = owner.map(|owner| (owner.uid, owner.gid));
         orders.push(Order::Prepare { folders, owner });
-        self.change(slot, dir, &Purpose::Init, &orders, deadline).await?;
+        self.change(slot, dir, &Purpose::Init, |_, _| Ok(()), &orders, deadline).await?;
         let again = self.examine(slot, dir, &Purpose::Init, deadline).await?;
         Ok(Examined { made_folder: examined.made_folder, ..again })
     }
 
-    /// Carries out orders on a directory that is judged once more on the same handle.
+    /// Carries out orders on a directory that is judged once more on the same handle, and by
+    /// `last_look` at its marker and mount.
     async fn change(
         &self,
         slot: &mut Slot,
         dir: &ImageDir,
         purpose: &Purpose,
+        last_look: impl FnOnce(Option<MarkerId>, &MountSeen) -> Result<(), Fault>,
         orders: &[Order],
         deadline: Instant,
     ) -> Result<(), Fault> {
         let mut dialogue = Dialogue::begin(slot, &self.program, dir, deadline).await?;
         let changed = async {
             let observed = self.open(&mut dialogue, dir).await?;
-            judge(purpose, &self.seen(&observed))?;
+            let marker = judge(purpose, &self.seen(&observed))?;
+            last_look(marker, &observed.mount)?;
             for order in orders {
                 dialogue.ask(order).await.map_err(|s| silence(s, Some(&observed.mount)))?;
             }
@@ -193,12 +198,7 @@ impl Prober {
         Ok(Examined {
             capacity,
             inodes,
-            place: FsPlace {
-                mount_point: observed.mount.mount_point,
-                fs_type: observed.mount.fs_type,
-                device: observed.mount.device,
-                on_root_disk: observed.mount.on_root_disk,
-            },
+            place: observed.mount.place(),
             marker,
             has_registry: observed.registry,
             made_folder,

@@ -58,7 +58,7 @@ pub struct Owner {
 }
 
 /// A store to be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Claim {
     /// Whose directory it becomes.
     pub store: StoreUuid,
@@ -66,4 +66,7 @@ pub struct Claim {
     pub marker: MarkerId,
     /// When.
     pub created: Timestamp,
+    /// Where the directory lay when it was examined: a disk that was unmounted since must not leave a
+    /// marker on the directory below it.
+    pub place: FsPlace,
 }

@@ -74,7 +74,8 @@ pub(crate) async fn examine(
 pub(crate) async fn claimed(prober: &Prober, path: &Path) -> FsPlace {
     let (slot, dir) = (&mut Slot::new(), image_dir(path));
     let examined = prober.examine(slot, &dir, &add(), soon()).await.unwrap();
-    let claim = Claim { store: STORE, marker: MARKER, created: Timestamp(0) };
+    let place = examined.place.clone();
+    let claim = Claim { store: STORE, marker: MARKER, created: Timestamp(0), place };
     prober.claim(slot, &dir, &add(), claim, soon()).await.unwrap();
     examined.place
 }

@@ -6,12 +6,15 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::process::Stdio;
 use std::time::Duration;
 
-use imagestore_agent::model::Reason;
-use imagestore_agent::probe::Slot;
+use imagestore_agent::model::{MarkerId, Reason, Timestamp};
+use imagestore_agent::probe::{Claim, ProbeOptions, Slot};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::time::{Instant, timeout};
 
-use crate::probe::{AGENT, MARKER, add, claimed, examine, image_dir, prober, serve, text_fact};
+use crate::probe::{
+    AGENT, MARKER, STORE, add, claimed, examine, image_dir, names, options, prober, serve, soon,
+    text_fact, with_worker,
+};
 use crate::support::filesystems::{Bound, Mounted, Unserved};
 use crate::support::needs::needs_root;
 
@@ -72,4 +75,34 @@ async fn a_worker_in_the_middle_of_its_work_ends_with_its_stdin() {
     assert_eq!(reports.next_line().await.unwrap().unwrap(), "{\"At\":\"Open\"}");
     drop(stdin);
     timeout(Duration::from_secs(5), worker.wait()).await.expect("it ends").unwrap();
+}
+
+#[tokio::test]
+async fn a_disk_unmounted_in_the_middle_of_an_add_leaves_no_marker_under_it() {
+    needs_root!();
+    let disk = Mounted::of("ext4");
+    let prober = with_worker(ProbeOptions { allow_root_disk: true, ..options(&disk.path()) });
+    let (slot, dir) = (&mut Slot::new(), image_dir(&disk.path()));
+    let examined = prober.examine(slot, &dir, &add(), soon()).await.unwrap();
+    assert!(disk.try_unmount());
+    let claim =
+        Claim { store: STORE, marker: MARKER, created: Timestamp(0), place: examined.place };
+    let claimed = prober.claim(slot, &dir, &add(), claim, soon()).await;
+    assert_eq!(names(&disk.path()), Vec::<String>::new());
+    assert_eq!(claimed.unwrap_err().reason(), Reason::NotMounted);
+}
+
+#[tokio::test]
+async fn a_directory_that_somebody_marked_meanwhile_keeps_its_marker() {
+    let folder = tempfile::tempdir().unwrap();
+    let prober = with_worker(ProbeOptions { allow_root_disk: true, ..options(folder.path()) });
+    let (slot, dir) = (&mut Slot::new(), image_dir(folder.path()));
+    let place = prober.examine(slot, &dir, &add(), soon()).await.unwrap().place;
+    let theirs = MarkerId::from_u128(99);
+    prober.init(slot, &dir, theirs, Timestamp(0), None, soon()).await.unwrap();
+    let claim = Claim { store: STORE, marker: MARKER, created: Timestamp(0), place };
+    let fault = prober.claim(slot, &dir, &add(), claim, soon()).await.unwrap_err();
+    assert_eq!(fault.reason(), Reason::WrongStore, "{fault}");
+    let examined = prober.examine(slot, &dir, &add(), soon()).await.unwrap();
+    assert_eq!(examined.marker, Some(theirs));
 }
