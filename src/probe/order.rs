@@ -137,8 +137,20 @@ pub(super) struct Failed {
     pub(super) step: Step,
     pub(super) path: String,
     pub(super) why: Why,
-    /// Owner, group and permission bits of the directory, where access was denied.
-    pub(super) access: Option<(u32, u32, u32)>,
+    /// Where access was denied.
+    pub(super) access: Option<Access>,
+}
+
+/// A directory that denied access.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Access {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    /// The permission bits.
+    pub(super) mode: u32,
+    /// The path where the way into the image directory ends: one above it, or its own. None when the
+    /// way in was free and something inside denied access.
+    pub(super) barred: Option<String>,
 }
 
 /// The system's refusal, or ours.

@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 
-use super::order::{Failed, MountSeen, Step, Why};
+use super::order::{Access, Failed, MountSeen, Step, Why};
 use crate::model::{Fault, Reason};
 
 /// The fault of an order that was not carried out. `mount` is what is known of the place, once it has
@@ -75,13 +75,22 @@ fn sandboxed(fault: Fault, path: &str, mount: Option<&MountSeen>) -> Fault {
 fn denied(fault: Fault, failed: &Failed) -> Fault {
     let me = nix::unistd::geteuid();
     let fault = fault.fact("uid", me.as_raw());
-    let dir = failed.path.split("/.imagestore-agent").next().unwrap_or(&failed.path);
-    let fault = match failed.access {
-        Some((uid, gid, mode)) => {
-            fault.fact("owner", uid).fact("group", gid).fact("mode", format!("{mode:04o}"))
+    let fault = match &failed.access {
+        Some(Access { uid, gid, mode, .. }) => {
+            fault.fact("owner", *uid).fact("group", *gid).fact("mode", format!("{mode:04o}"))
         }
         None => fault,
     };
+    if let Some(barred) = failed.access.as_ref().and_then(|access| access.barred.as_deref()) {
+        // `init` makes and gives away what is inside; whose the way there is, is not ours to change.
+        // To pass through takes `x`, to open the directory itself takes `r` as well.
+        let rights = if barred == failed.path { "rx" } else { "x" };
+        return fault.fact("barred", barred).remedied(format!(
+            "as root: setfacl -m u:{me}:{rights} {barred} (or give the daemon's user, uid {me}, these \
+             rights by group and mode)"
+        ));
+    }
+    let dir = failed.path.split("/.imagestore-agent").next().unwrap_or(&failed.path);
     fault.remedied(format!("as root: imagestore-agent init {dir} (the daemon runs as uid {me})"))
 }
 
@@ -102,7 +111,7 @@ mod tests {
     }
 
     fn of(step: Step, errno: Errno, mount: Option<&MountSeen>) -> Fault {
-        let access = Some((0, 0, 0o755));
+        let access = Some(Access { uid: 0, gid: 0, mode: 0o755, barred: None });
         let path = "/srv/images/.imagestore-agent/probe.1".to_owned();
         fault(&Failed { step, path, why: Why::Errno(errno as i32), access }, mount)
     }

@@ -4,6 +4,7 @@
 
 use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, SyncSender};
 use std::thread;
@@ -11,11 +12,11 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::{Mode, fstat, fstatat, mkdirat, umask};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat, stat, umask};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fdatasync, fsync, unlinkat};
 
 use super::marker::{FILE, FOLDER};
-use super::order::{Failed, Order, Report, Step, Why};
+use super::order::{Access, Failed, Order, Report, Step, Why};
 
 /// What a probe writes: one page, so that a disk that lies about small writes is met.
 const PROBE_BYTES: usize = 4096;
@@ -260,7 +261,8 @@ impl Worker {
     pub(super) fn errno(&self, step: Step, below: &str, errno: Errno) -> Failed {
         let mut failed = self.failed(step, below, Why::Errno(errno as i32));
         if matches!(errno, Errno::EACCES | Errno::EPERM) {
-            failed.access = self.access();
+            let on_the_way = step == Step::Open && below.is_empty();
+            failed.access = if on_the_way { self.barred() } else { self.access() };
         }
         failed
     }
@@ -273,14 +275,25 @@ impl Worker {
         Failed { step, path, why, access: None }
     }
 
-    /// Who owns the directory, and its permission bits.
-    fn access(&self) -> Option<(u32, u32, u32)> {
+    /// What denied access on the way to the directory: the deepest path that can be looked at.
+    fn barred(&self) -> Option<Access> {
+        let mut way = Path::new(&self.path).ancestors();
+        let (path, seen) = way.find_map(|path| Some((path, stat(path).ok()?)))?;
+        Some(access(&seen, Some(path.display().to_string())))
+    }
+
+    /// What denied access in the directory.
+    fn access(&self) -> Option<Access> {
         let seen = match &self.dir {
             Some(dir) => fstat(dir),
-            None => nix::sys::stat::stat(self.path.as_str()),
+            None => stat(self.path.as_str()),
         };
-        seen.ok().map(|seen| (seen.st_uid, seen.st_gid, seen.st_mode & 0o7777))
+        seen.ok().map(|seen| access(&seen, None))
     }
+}
+
+fn access(seen: &FileStat, barred: Option<String>) -> Access {
+    Access { uid: seen.st_uid, gid: seen.st_gid, mode: seen.st_mode & 0o7777, barred }
 }
 
 fn chown(fd: impl AsFd, uid: u32, gid: u32) -> nix::Result<()> {

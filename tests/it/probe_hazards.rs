@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::time::{Instant, timeout};
 
 use crate::probe::{
-    AGENT, MARKER, STORE, add, claimed, examine, image_dir, names, options, prober, serve, soon,
-    text_fact, with_worker,
+    AGENT, MARKER, STORE, add, as_nobody, claimed, examine, image_dir, names, options, prober,
+    serve, soon, text_fact, with_worker,
 };
 use crate::support::filesystems::{Bound, Mounted, Unserved};
 use crate::support::needs::needs_root;
@@ -105,4 +106,42 @@ async fn a_directory_that_somebody_marked_meanwhile_keeps_its_marker() {
     assert_eq!(fault.reason(), Reason::WrongStore, "{fault}");
     let examined = prober.examine(slot, &dir, &add(), soon()).await.unwrap();
     assert_eq!(examined.marker, Some(theirs));
+}
+
+#[tokio::test]
+async fn a_directory_above_that_bars_the_way_is_named_with_what_opens_it() {
+    needs_root!();
+    let folder = tempfile::tempdir().unwrap();
+    let images = folder.path().join("closed/images");
+    fs::create_dir_all(&images).unwrap();
+    let closed = folder.path().join("closed");
+    for (path, mode) in [(folder.path(), 0o755), (&closed, 0o700), (&images, 0o755)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let options = ProbeOptions { allow_root_disk: true, ..options(folder.path()) };
+    let fault = examine(&as_nobody(options, folder.path()), &images, &add()).await.unwrap_err();
+    assert_eq!(fault.reason(), Reason::PermissionDenied, "{fault}");
+    assert_eq!(text_fact(&fault, "barred"), closed.display().to_string());
+    assert_eq!(text_fact(&fault, "mode"), "0700");
+    // The user that is named is this process's, as whom the workers of a daemon run.
+    let command = format!("setfacl -m u:0:x {}", closed.display());
+    assert!(fault.remedy().contains(&command), "{}", fault.remedy());
+    assert!(!fault.remedy().contains("init"), "init opens no directory above: {}", fault.remedy());
+}
+
+#[tokio::test]
+async fn a_directory_that_bars_the_way_itself_is_named_with_what_opens_it() {
+    needs_root!();
+    let folder = tempfile::tempdir().unwrap();
+    let images = folder.path().join("images");
+    fs::create_dir(&images).unwrap();
+    for (path, mode) in [(folder.path(), 0o755), (&images, 0o700)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let options = ProbeOptions { allow_root_disk: true, ..options(folder.path()) };
+    let fault = examine(&as_nobody(options, folder.path()), &images, &add()).await.unwrap_err();
+    assert_eq!(fault.reason(), Reason::PermissionDenied, "{fault}");
+    assert_eq!(text_fact(&fault, "barred"), images.display().to_string());
+    let command = format!("setfacl -m u:0:rx {}", images.display());
+    assert!(fault.remedy().contains(&command), "{}", fault.remedy());
 }
