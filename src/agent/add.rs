@@ -15,8 +15,8 @@ use super::{Tools, journal};
 use crate::ledger::{Change, CommitError};
 use crate::lifecycle::{Attempt, Cause, HistoryEntry, HistoryEvent, Input, Record, Standing, step};
 use crate::model::{
-    Credentials, Failure, Fault, ImageDir, MarkerId, SshAddress, State, Store, StoreUuid, Tags,
-    Timestamp,
+    Credentials, Failure, Fault, ImageDir, MarkerId, Reason, SshAddress, State, Store, StoreUuid,
+    Tags, Timestamp,
 };
 use crate::probe::{Claim, Purpose, Slot};
 use crate::ssh::Login;
@@ -110,9 +110,13 @@ async fn prove(
     };
     let probe = attempt::examine(tools, &asked.image_dir, slot, purpose, deadline);
     let (examined, verified) = tokio::join!(probe, tools.verifier.verify(&login, deadline));
-    let made_folder = examined.as_ref().is_ok_and(|examined| examined.made_folder);
+    let may_have_made_folder = match &examined {
+        Ok(examined) => examined.made_folder,
+        // Killed in the middle of its work, whatever it was.
+        Err(fault) => fault.reason() == Reason::ProbeTimeout,
+    };
     let proven = attempt::both((examined, verified));
-    if proven.is_err() && made_folder {
+    if proven.is_err() && may_have_made_folder {
         release(tools, slot, &asked.image_dir).await;
     }
     proven

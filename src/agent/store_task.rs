@@ -103,9 +103,12 @@ impl StoreTask {
         tokio::select! {
             biased;
             () = stop.cancelled() => {
+                // Connections are closed and the worker is killed; one that will not die is recorded
+                // with the last commit, so that the next start sends no second one after it.
+                self.work.shutdown().await;
+                self.slot.lock().await.settle().await;
                 self.apply(Input::Stopping).await;
                 self.answer(&Err(stopping()));
-                // Dropped with the task: the worker is killed, the connection closed.
                 return false;
             }
             Some(done) = self.work.join_next() => self.done(done).await,

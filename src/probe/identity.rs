@@ -158,16 +158,16 @@ fn adopt(
     seen: &Seen<'_>,
 ) -> Result<(), Fault> {
     match marker.and_then(|marker| marker.owner) {
+        Some((other, _)) if other != store && known.contains(&other) => {
+            let told = format!("the directory belongs to store {other} of this daemon");
+            let fault = Fault::new(Reason::WrongStore, told).fact("storeUuid", other.to_string());
+            Err(placed(fault, seen.mount))
+        }
         Some((other, node)) if node != seen.node && !take_over => {
             let told = format!("the directory belongs to store {other} of node {node}");
             let fault = Fault::new(Reason::TakenOver, told)
                 .fact("storeUuid", other.to_string())
                 .fact("nodeId", node.to_string());
-            Err(placed(fault, seen.mount))
-        }
-        Some((other, node)) if node == seen.node && other != store && known.contains(&other) => {
-            let told = format!("the directory belongs to store {other} of this daemon");
-            let fault = Fault::new(Reason::WrongStore, told).fact("storeUuid", other.to_string());
             Err(placed(fault, seen.mount))
         }
         // None after `init`; otherwise a store that was removed, or whose ledger was lost.
@@ -296,6 +296,8 @@ mod tests {
             (text(Some((STORE, ME))), false, Ok(Some(MARKER))),
             (text(Some((SERVED, ME))), false, Err(Reason::WrongStore)),
             (text(Some((SERVED, ME))), true, Err(Reason::WrongStore)),
+            // Another node took a store of this ledger over: not to be added as a second one.
+            (text(Some((SERVED, OTHER))), true, Err(Reason::WrongStore)),
             (text(Some((REMOVED, OTHER))), false, Err(Reason::TakenOver)),
             (text(Some((REMOVED, OTHER))), true, Ok(Some(MARKER))),
             (bad(), true, Err(Reason::MarkerUnreadable)),

@@ -43,6 +43,16 @@ impl Slot {
         Some((worker.pid, worker.start_time))
     }
 
+    /// Ends what a cancelled probe left, so that [`Slot::stuck`] tells the truth about it. Takes a
+    /// quarter of a second at most.
+    ///
+    /// # Cancel safety
+    /// The holder stays known.
+    pub async fn settle(&mut self) {
+        // What holds on is told by `stuck`.
+        let _ = self.free().await;
+    }
+
     /// Frees the place if its holder is gone, killing one that a cancelled probe left.
     ///
     /// # Errors

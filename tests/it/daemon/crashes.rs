@@ -149,3 +149,36 @@ async fn a_hung_disk_slows_neither_another_store_nor_a_stop_nor_a_start() {
     let reason = &after_restart.body["error"]["cause"]["opaque"];
     assert_eq!(reason["reason"], "probe_stuck", "no second worker: {reason}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_hangs_while_the_daemon_stops_is_known_after_the_start() {
+    needs_root!();
+    let disk = Mounted::of("ext4");
+    let (sshd, user) = (Builder::new().start(), User::create());
+    // The probe's own deadline is far away when the stop comes.
+    let patient = "[monitor]\ninterval = \"1h\"\nprobe_deadline = \"20s\"\n";
+    let mut agent = Agent::installed(&disk.path(), patient);
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    disk.freeze("-f");
+    let (http, path) =
+        (agent.http(), format!("/zstack/v1/backup-storage/image-store/{uuid}/actions"));
+    let call = tokio::spawn(async move {
+        http.ask(hyper::Method::PUT, &path, Some(&serde_json::json!({"params": {}}))).await
+    });
+    agent.until_logged("\"Connecting\"");
+    // The login is the sign that both checks have begun; the worker spawns in far less time.
+    sshd.until_logged("Accepted ", 2);
+    let (status, took) = agent.terminate();
+    let answered = call.await.unwrap();
+    let begun = Instant::now();
+    agent.start();
+    let after = agent.reconnect(&uuid).await;
+    let waited = begun.elapsed();
+    disk.freeze("-u");
+    assert!(status.success() && took < Duration::from_secs(10), "{status} {took:?}");
+    assert_eq!(answered.unwrap().status, 503);
+    let reason = &after.body["error"]["cause"]["opaque"];
+    assert_eq!(reason["reason"], "probe_stuck", "{reason}");
+    assert!(waited < Duration::from_secs(5), "no second worker was waited for: {waited:?}");
+}
