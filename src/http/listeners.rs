@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{Backlog, listen, setsockopt, sockopt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
@@ -64,6 +64,9 @@ pub enum BindError {
     },
 }
 
+/// Connections that may wait to be taken; the kernel's own limit (`net.core.somaxconn`) is 4096.
+const BACKLOG: i32 = 1024;
+
 /// Sockets that listen already, before the runtime takes them.
 #[derive(Debug)]
 pub(super) struct Bound {
@@ -115,6 +118,9 @@ impl Bound {
 
 fn ready(listener: TcpListener) -> io::Result<(TcpListener, SocketAddr)> {
     listener.set_nonblocking(true)?;
+    // Again, with room for a burst of reconnects: std leaves room for 128, and a client whose SYN is
+    // dropped for want of it comes back a whole second later (`listen(2)`, `tcp(7)`).
+    listen(&listener, Backlog::new(BACKLOG)?)?;
     let address = listener.local_addr()?;
     Ok((listener, address))
 }

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use hyper::Method;
+use nix::sys::signal::Signal;
+
 use crate::support::agent::Agent;
 
 fn installed() -> Agent {
@@ -79,6 +82,28 @@ fn a_damaged_or_newer_ledger_stops_the_start_and_stays_as_it_was() {
         assert!(told.contains(word) && told.contains("ledger.sqlite"), "{told}");
         assert_eq!(contents(&agent.path("state")), before);
     }
+}
+
+#[tokio::test]
+async fn a_hangup_signal_takes_new_tokens_and_names_what_needs_a_restart() {
+    let mut agent = installed();
+    agent.start();
+    let list = "/image-store";
+    assert_eq!(agent.ask(Method::GET, list, None).await.status, 200);
+    // Settings with a fault change nothing.
+    let good = agent.settings();
+    agent.configure("nonsense = 1");
+    agent.signal(Signal::SIGHUP);
+    agent.until_logged("nothing was reloaded");
+    assert_eq!(agent.ask(Method::GET, list, None).await.status, 200);
+
+    agent.configure(&format!("{good}[monitor]\ninterval = \"33s\"\n"));
+    fs::write(agent.path("tokens"), format!("other:{}\n", "0".repeat(64))).unwrap();
+    agent.signal(Signal::SIGHUP);
+    agent.until_logged("need a restart");
+    assert!(agent.log().contains("monitor"));
+    assert_eq!(agent.ask(Method::GET, list, None).await.status, 401);
+    assert!(agent.cli(&["list"], "").status.success(), "the socket needs no token");
 }
 
 #[test]
