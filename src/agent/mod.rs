@@ -10,6 +10,7 @@ mod add;
 mod attempt;
 mod handle;
 mod journal;
+mod learned;
 mod registry;
 mod store_task;
 mod tools;

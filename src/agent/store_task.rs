@@ -33,14 +33,14 @@ enum Done {
 
 /// The task of one store.
 pub(super) struct StoreTask {
-    tools: Tools,
-    store: Store,
+    pub(super) tools: Tools,
+    pub(super) store: Store,
     record: Record,
-    slot: Arc<Mutex<Slot>>,
+    pub(super) slot: Arc<Mutex<Slot>>,
     /// Whether the definition has learned what the ledger does not hold yet.
-    unsaved: bool,
+    pub(super) unsaved: bool,
     /// The worker that would not die, as the ledger knows it.
-    saved_stuck: Option<StuckWorker>,
+    pub(super) saved_stuck: Option<StuckWorker>,
     inbox: mpsc::Receiver<Command>,
     view: watch::Sender<Arc<StoreView>>,
     waiting: Vec<oneshot::Sender<Answer>>,
@@ -113,11 +113,7 @@ impl StoreTask {
             }
             Some(done) = self.work.join_next() => self.done(done).await,
             command = self.inbox.recv() => match command {
-                Some(Command::Reconnect { tags, reply }) => {
-                    self.waiting.push(reply);
-                    self.apply(Input::ReconnectAsked { cause: Cause::Person, tags }).await;
-                }
-                Some(Command::Remove { reply }) => return !self.remove(reply).await,
+                Some(command) => return !self.asked(command).await,
                 None => return false,
             },
             () = at(owed) => {
@@ -131,26 +127,55 @@ impl StoreTask {
         true
     }
 
+    /// Takes a request and all that wait behind it, so that a burst of reconnects costs one commit.
+    /// Whether the store is gone.
+    async fn asked(&mut self, first: Command) -> bool {
+        let mut inputs = Vec::new();
+        let mut next = Some(first);
+        let removal = loop {
+            match next {
+                Some(Command::Reconnect { tags, reply }) => {
+                    self.waiting.push(reply);
+                    inputs.push(Input::ReconnectAsked { cause: Cause::Person, tags });
+                    next = self.inbox.try_recv().ok();
+                }
+                Some(Command::Remove { reply }) => break Some(reply),
+                None => break None,
+            }
+        };
+        if !inputs.is_empty() {
+            self.apply_all(inputs).await;
+        }
+        match removal {
+            Some(reply) => self.remove(reply).await,
+            None => false,
+        }
+    }
+
     /// Decides, commits, and only then lets the effects out.
     async fn apply(&mut self, input: Input) {
+        self.apply_all(vec![input]).await;
+    }
+
+    /// As [`StoreTask::apply`], one after the other, with one commit for all.
+    async fn apply_all(&mut self, inputs: Vec<Input>) {
         let now = self.tools.moment();
-        let (record, effects) = step(self.record.clone(), input.clone(), &self.tools.policy, now);
         let notified = self.tools.outbox.is_some();
-        let old = &self.record.standing;
         let stuck = self.stuck();
-        let change = journal::record_step(
-            self.learned(stuck),
-            &self.store,
-            old,
-            &record,
-            &effects,
-            notified,
-            now.wall,
-        );
+        let (mut record, mut effects) = (self.record.clone(), Vec::new());
+        let mut change = self.learned(stuck);
+        for input in &inputs {
+            let old = record.standing.clone();
+            let (next, more) = step(record, input.clone(), &self.tools.policy, now);
+            let (store, at) = (&self.store, now.wall);
+            change = journal::record_step(change, store, &old, &next, &more, notified, at);
+            effects.extend(more);
+            record = next;
+        }
         if !change.is_empty()
             && let Err(error) = self.tools.ledger.commit(change).await
         {
-            self.not_committed(input, &error);
+            self.not_committed(inputs, &error);
             return;
         }
         self.unsaved = false;
@@ -164,10 +189,13 @@ impl StoreTask {
 
     /// The ledger did not take a decision, so it was not made: callers are told, and what must not be
     /// lost is decided again later.
-    fn not_committed(&mut self, input: Input, error: &CommitError) {
+    fn not_committed(&mut self, inputs: Vec<Input>, error: &CommitError) {
         warn!(error = %error, "the ledger did not take a change; it was not made");
         self.answer(&Err(Failure::of(not_recorded(error))));
-        if matches!(input, Input::Started | Input::AttemptEnded { .. } | Input::RetryDue) {
+        let owed = |input: &Input| {
+            matches!(input, Input::Started | Input::AttemptEnded { .. } | Input::RetryDue)
+        };
+        if let Some(input) = inputs.into_iter().find(owed) {
             self.owed = Some((input, Instant::now() + COMMIT_AGAIN));
         }
     }
@@ -267,47 +295,6 @@ impl StoreTask {
             }
         };
         self.apply(input).await;
-    }
-
-    /// Keeps what a successful attempt has shown: the server's key on first use, and the place.
-    fn learn(&mut self, proven: &Proven) {
-        if self.tools.pins_host_keys && self.store.pinned_key.is_none() {
-            self.store.pinned_key = Some(proven.verified.host_key.clone());
-            self.unsaved = true;
-        }
-        self.learn_place(&proven.examined);
-    }
-
-    /// Keeps where the directory was when last good, which later tells `not_mounted` from
-    /// `marker_missing`.
-    fn learn_place(&mut self, examined: &Examined) {
-        let had_registry = self.store.had_registry || examined.has_registry;
-        if self.store.place != examined.place || self.store.had_registry != had_registry {
-            self.store.place = examined.place.clone();
-            self.store.had_registry = had_registry;
-            self.unsaved = true;
-        }
-    }
-
-    /// The worker that would not die, if any; as before while a check uses the slot.
-    fn stuck(&self) -> Option<StuckWorker> {
-        match self.slot.try_lock() {
-            Ok(slot) => slot.stuck().map(|(pid, start_time)| StuckWorker { pid, start_time }),
-            Err(_) => self.saved_stuck,
-        }
-    }
-
-    /// What is known and not yet in the ledger, to be committed along with the next decision.
-    fn learned(&self, stuck: Option<StuckWorker>) -> Change {
-        let mut change = Change::new();
-        if self.unsaved {
-            change = change.save_store(self.store.clone());
-        }
-        match stuck {
-            _ if stuck == self.saved_stuck => change,
-            Some(worker) => change.leave_worker(self.store.uuid, worker),
-            None => change.forget_worker(self.store.uuid),
-        }
     }
 
     /// Forgets the store; whether it is gone.
