@@ -1,9 +1,10 @@
 //! Adding a store: the first attempt, during which nothing is in the ledger.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -11,7 +12,7 @@ use tracing::{info, warn};
 use super::attempt::{self, Proven};
 use super::handle::stopping;
 use super::journal::not_recorded;
-use super::{Tools, journal};
+use super::{StoreView, Tools, journal, patience};
 use crate::ledger::{Change, CommitError};
 use crate::lifecycle::{Attempt, Cause, HistoryEntry, HistoryEvent, Input, Record, Standing, step};
 use crate::model::{
@@ -58,6 +59,31 @@ pub enum AddError {
     Failed(Failure),
 }
 
+pub(super) type AddReply = oneshot::Sender<Result<Arc<StoreView>, AddError>>;
+
+/// Who asked for an add, until the answer.
+pub(super) struct Caller(Option<AddReply>);
+
+impl Caller {
+    pub(super) fn new(reply: AddReply) -> Self {
+        Self(Some(reply))
+    }
+
+    /// Answers, if no answer was given yet. A caller that hung up misses nothing.
+    pub(super) fn answer(mut self, answer: Result<Arc<StoreView>, AddError>) {
+        if let Some(reply) = self.0.take() {
+            let _ = reply.send(answer);
+        }
+    }
+
+    /// Answers before the outcome is known, which is seen through all the same.
+    fn answer_early(&mut self, failure: Failure) {
+        if let Some(reply) = self.0.take() {
+            let _ = reply.send(Err(AddError::Failed(failure)));
+        }
+    }
+}
+
 /// A store that has been added and is in the ledger.
 pub(super) struct Added {
     pub(super) store: Store,
@@ -74,6 +100,7 @@ pub(super) async fn add(
     asked: AddAsked,
     known: BTreeSet<StoreUuid>,
     stop: &CancellationToken,
+    caller: &mut Caller,
 ) -> Result<Added, Failure> {
     let purpose = Purpose::Add { store: uuid, known, take_over: asked.take_over };
     let slot = Mutex::new(Slot::new());
@@ -88,9 +115,20 @@ pub(super) async fn add(
         proven = prove(tools, &asked, &purpose, &slot, deadline) => proven?,
     };
     let now = tools.clock.now();
-    let marker = claim(tools, uuid, &asked, &purpose, &proven, &slot, now).await?;
+    let marker = {
+        let claiming = claim(tools, uuid, &asked, &purpose, &proven, &slot, now);
+        tokio::pin!(claiming);
+        tokio::select! {
+            marker = &mut claiming => marker?,
+            // Seen through, so that it is known what stands in the directory.
+            () = stop.cancelled() => {
+                caller.answer_early(stopping());
+                claiming.await?
+            }
+        }
+    };
     let store = store(tools, uuid, &asked, &proven, marker, now);
-    commit(tools, store, asked, &proven).await
+    commit(tools, store, asked, &proven, stop, caller).await
 }
 
 /// Both checks, side by side; a folder that the probe made is taken away again when either failed.
@@ -190,6 +228,8 @@ async fn commit(
     store: Store,
     asked: AddAsked,
     proven: &Proven,
+    stop: &CancellationToken,
+    caller: &mut Caller,
 ) -> Result<Added, Failure> {
     let recorded = |error: CommitError| Failure::of(not_recorded(&error));
     let now = tools.moment();
@@ -209,7 +249,8 @@ async fn commit(
     let notified = tools.outbox.is_some();
     let change =
         journal::record_step(change, &store, &before, &record, &effects, notified, now.wall);
-    tools.ledger.commit(change).await.map_err(recorded)?;
+    let early = |failure| caller.answer_early(failure);
+    patience::commit(&tools.ledger, change, stop, early).await.map_err(recorded)?;
     info!(name = %store.name, path = %store.image_dir, status = %record.standing.status, "store added");
     Ok(Added { store, record })
 }

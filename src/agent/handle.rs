@@ -40,6 +40,11 @@ impl StoreHandle {
         Arc::clone(&self.view.borrow())
     }
 
+    /// Whether its task has ended or is about to, so that nothing can be asked of it any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.inbox.is_closed()
+    }
+
     /// Proves the store usable anew. Overlapping calls share one attempt and one answer.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod attempt;
 mod handle;
 mod journal;
 mod learned;
+mod patience;
 mod registry;
 mod store_task;
 mod tools;

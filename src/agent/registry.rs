@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info_span};
 
-use super::add::{self, AddAsked, AddError, Added};
+use super::add::{self, AddAsked, AddError, AddReply, Added, Caller};
 use super::handle::stopping;
 use super::store_task::StoreTask;
 use super::{StoreHandle, StoreView, Tools};
@@ -23,7 +23,6 @@ const INBOX: usize = 64;
 const ADDS: usize = 32;
 
 type Stores = Arc<BTreeMap<StoreUuid, StoreHandle>>;
-type AddReply = oneshot::Sender<Result<Arc<StoreView>, AddError>>;
 type RemoveReply = oneshot::Sender<Result<bool, Failure>>;
 
 #[derive(Debug)]
@@ -96,8 +95,8 @@ pub struct BrokenOff(#[source] JoinError);
 
 /// What ended beside the registry.
 enum Ended {
-    Store,
-    Add { uuid: StoreUuid, result: Box<Result<Added, Failure>>, reply: AddReply },
+    Store { removed: Option<StoreUuid> },
+    Add { uuid: StoreUuid, result: Box<Result<Added, Failure>>, caller: Caller },
     Remove { uuid: StoreUuid, result: Result<(), Failure> },
 }
 
@@ -134,8 +133,9 @@ impl RegistryTask {
         for LoadedStore { store, standing, stuck_worker } in loaded {
             let first_probe = Instant::now() + task.tools.spread();
             let record = Record::new(standing);
+            let (tools, stop) = (task.tools.clone(), task.stop.clone());
             let (handle, store_task) =
-                StoreTask::new(task.tools.clone(), store, record, stuck_worker, first_probe);
+                StoreTask::new(tools, store, record, stuck_worker, first_probe, stop);
             task.serve(handle, store_task);
         }
         (Registry { inbox: asks, stores: seen }, task)
@@ -172,10 +172,9 @@ impl RegistryTask {
 
     fn serve(&mut self, handle: StoreHandle, task: StoreTask) {
         let uuid = handle.view().store.uuid;
-        let stop = self.stop.clone();
         self.tasks.spawn(async move {
-            task.run(stop).await;
-            Ended::Store
+            let removed = task.run().await.then_some(uuid);
+            Ended::Store { removed }
         });
         self.stores.send_modify(|stores| {
             Arc::make_mut(stores).insert(uuid, handle);
@@ -193,8 +192,9 @@ impl RegistryTask {
         let (tools, stop) = (self.tools.clone(), self.stop.clone());
         let span = info_span!("attempt", store = %uuid, attempt = 1);
         let add = async move {
-            let result = Box::new(add::add(&tools, uuid, asked, known, &stop).await);
-            Ended::Add { uuid, result, reply }
+            let mut caller = Caller::new(reply);
+            let added = add::add(&tools, uuid, asked, known, &stop, &mut caller).await;
+            Ended::Add { uuid, result: Box::new(added), caller }
         };
         self.tasks.spawn(add.instrument(span));
     }
@@ -239,18 +239,17 @@ impl RegistryTask {
 
     fn ended(&mut self, ended: Result<Ended, JoinError>) -> Result<(), BrokenOff> {
         match ended.map_err(BrokenOff)? {
-            // Removed, which has its own message, or stopped with the daemon.
-            Ended::Store => {}
-            Ended::Add { uuid, result, reply } => {
+            // Stopped with the daemon.
+            Ended::Store { removed: None } => {}
+            // Has its own message too, unless the state disk was too slow for who asked.
+            Ended::Store { removed: Some(uuid) } => self.forget(uuid),
+            Ended::Add { uuid, result, caller } => {
                 self.adding.remove(&uuid);
-                let answer = result.map(|added| self.adopt(added)).map_err(AddError::Failed);
-                let _ = reply.send(answer);
+                caller.answer(result.map(|added| self.adopt(added)).map_err(AddError::Failed));
             }
             Ended::Remove { uuid, result } => {
                 if result.is_ok() {
-                    self.stores.send_modify(|stores| {
-                        Arc::make_mut(stores).remove(&uuid);
-                    });
+                    self.forget(uuid);
                 }
                 for reply in self.removing.remove(&uuid).into_iter().flatten() {
                     let _ = reply.send(result.clone().map(|()| true));
@@ -260,10 +259,19 @@ impl RegistryTask {
         Ok(())
     }
 
+    /// Takes a removed store off the list; one of the same uuid that was added since stays.
+    fn forget(&mut self, uuid: StoreUuid) {
+        self.stores.send_if_modified(|stores| {
+            let over = stores.get(&uuid).is_some_and(StoreHandle::is_over);
+            over && Arc::make_mut(stores).remove(&uuid).is_some()
+        });
+    }
+
     fn adopt(&mut self, Added { store, record }: Added) -> Arc<StoreView> {
         let uuid = store.uuid;
         let first_probe = Instant::now() + self.tools.policy.interval;
-        let (handle, task) = StoreTask::new(self.tools.clone(), store, record, None, first_probe);
+        let (tools, stop) = (self.tools.clone(), self.stop.clone());
+        let (handle, task) = StoreTask::new(tools, store, record, None, first_probe, stop);
         let view = handle.view();
         self.serve(handle, task);
         if let Some(moved) = &self.tools.outbox {

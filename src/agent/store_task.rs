@@ -1,6 +1,7 @@
 //! One store's task: the only writer of its record.
 
 use std::future::pending;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tracing::{Instrument as _, info, info_span, warn};
 use super::attempt::{self, Proven};
 use super::handle::{Answer, Command, stopping};
 use super::journal::not_recorded;
-use super::{StoreHandle, StoreView, Tools, handle, journal};
+use super::{StoreHandle, StoreView, Tools, handle, journal, patience};
 use crate::ledger::{Change, CommitError, StuckWorker};
 use crate::lifecycle::{Attempt, Cause, Effect, Input, Record, Transition, step};
 use crate::model::{AttemptId, Failure, Fault, Reason, Store};
@@ -24,6 +25,10 @@ const COMMIT_AGAIN: Duration = Duration::from_secs(1);
 /// Beyond the attempt's deadline, which each check keeps by itself: the backstop behind invariant
 /// "every path out of Connecting is taken in time".
 const BACKSTOP: Duration = Duration::from_secs(2);
+/// Callers that may wait for one attempt: above what the server has connections for.
+const MOST_WAITING: usize = 1024;
+
+type Caller = oneshot::Sender<Answer>;
 
 /// What runs beside the task; at most one at a time, so that a store never has two workers.
 enum Done {
@@ -43,11 +48,13 @@ pub(super) struct StoreTask {
     pub(super) saved_stuck: Option<StuckWorker>,
     inbox: mpsc::Receiver<Command>,
     view: watch::Sender<Arc<StoreView>>,
-    waiting: Vec<oneshot::Sender<Answer>>,
+    /// Who waits for the running attempt.
+    waiting: Vec<Caller>,
     work: JoinSet<Done>,
     next_probe: Instant,
     /// A decision that could not be committed, and when to try again.
     owed: Option<(Input, Instant)>,
+    stop: CancellationToken,
 }
 
 impl StoreTask {
@@ -58,6 +65,7 @@ impl StoreTask {
         record: Record,
         stuck: Option<StuckWorker>,
         first_probe: Instant,
+        stop: CancellationToken,
     ) -> (StoreHandle, Self) {
         let (asks, inbox) = mpsc::channel(handle::INBOX);
         let (view, views) = watch::channel(Arc::new(StoreView::of(&store, &record)));
@@ -78,43 +86,52 @@ impl StoreTask {
             work: JoinSet::new(),
             next_probe: first_probe,
             owed: None,
+            stop,
         };
         (StoreHandle::new(asks, views), task)
     }
 
-    /// Runs until the store is removed or the daemon stops.
-    pub(super) async fn run(mut self, stop: CancellationToken) {
+    /// Runs until the store is removed or the daemon stops; whether it was removed.
+    pub(super) async fn run(mut self) -> bool {
         let span = info_span!("store", store = %self.store.uuid);
         async {
             self.apply(Input::Started).await;
-            while self.turn(&stop).await {}
+            loop {
+                if let ControlFlow::Break(removed) = self.turn().await {
+                    // Before the end is told, so that nobody asks any more.
+                    self.inbox.close();
+                    return removed;
+                }
+            }
         }
         .instrument(span)
-        .await;
+        .await
     }
 
-    /// Takes one thing that happened; false when it was the last. Every arm is cancel-safe: channels,
+    /// Takes one thing that happened; breaks when it was the last. Every arm is cancel-safe: channels,
     /// `join_next`, timers.
-    async fn turn(&mut self, stop: &CancellationToken) -> bool {
+    async fn turn(&mut self) -> ControlFlow<bool> {
         let idle = self.work.is_empty() && self.owed.is_none();
         let retry = self.record.retry_at().filter(|_| idle).map(|at| self.tools.started + at);
         let probe = idle.then_some(self.next_probe);
         let owed = self.owed.as_ref().map(|(_, at)| *at);
         tokio::select! {
             biased;
-            () = stop.cancelled() => {
+            () = self.stop.cancelled() => {
                 // Connections are closed and the worker is killed; one that will not die is recorded
                 // with the last commit, so that the next start sends no second one after it.
                 self.work.shutdown().await;
                 self.slot.lock().await.settle().await;
                 self.apply(Input::Stopping).await;
                 self.answer(&Err(stopping()));
-                return false;
+                return ControlFlow::Break(false);
             }
             Some(done) = self.work.join_next() => self.done(done).await,
             command = self.inbox.recv() => match command {
-                Some(command) => return !self.asked(command).await,
-                None => return false,
+                Some(command) => if self.asked(command).await {
+                    return ControlFlow::Break(true);
+                },
+                None => return ControlFlow::Break(false),
             },
             () = at(owed) => {
                 if let Some((input, _)) = self.owed.take() {
@@ -124,27 +141,32 @@ impl StoreTask {
             () = at(retry) => self.apply(Input::RetryDue).await,
             () = at(probe) => self.start_probe(),
         }
-        true
+        ControlFlow::Continue(())
     }
 
     /// Takes a request and all that wait behind it, so that a burst of reconnects costs one commit.
     /// Whether the store is gone.
     async fn asked(&mut self, first: Command) -> bool {
-        let mut inputs = Vec::new();
+        let (mut inputs, mut callers) = (Vec::new(), Vec::new());
         let mut next = Some(first);
+        self.waiting.retain(|caller| !caller.is_closed());
         let removal = loop {
             match next {
+                Some(Command::Reconnect { reply, .. }) if self.is_crowded(&callers) => {
+                    let _ = reply.send(Err(crowded()));
+                }
                 Some(Command::Reconnect { tags, reply }) => {
-                    self.waiting.push(reply);
+                    callers.push(reply);
                     inputs.push(Input::ReconnectAsked { cause: Cause::Person, tags });
-                    next = self.inbox.try_recv().ok();
                 }
                 Some(Command::Remove { reply }) => break Some(reply),
                 None => break None,
             }
+            // Those that come meanwhile are the next turn's, so that this one ends.
+            next = if inputs.len() < handle::INBOX { self.inbox.try_recv().ok() } else { None };
         };
         if !inputs.is_empty() {
-            self.apply_all(inputs).await;
+            self.apply_all(inputs, callers).await;
         }
         match removal {
             Some(reply) => self.remove(reply).await,
@@ -152,13 +174,18 @@ impl StoreTask {
         }
     }
 
-    /// Decides, commits, and only then lets the effects out.
-    async fn apply(&mut self, input: Input) {
-        self.apply_all(vec![input]).await;
+    fn is_crowded(&self, callers: &[Caller]) -> bool {
+        self.waiting.len() + callers.len() >= MOST_WAITING
     }
 
-    /// As [`StoreTask::apply`], one after the other, with one commit for all.
-    async fn apply_all(&mut self, inputs: Vec<Input>) {
+    /// Decides, commits, and only then lets the effects out.
+    async fn apply(&mut self, input: Input) {
+        self.apply_all(vec![input], Vec::new()).await;
+    }
+
+    /// As [`StoreTask::apply`], one after the other, with one commit for all. `callers` wait for the
+    /// attempt that comes of it; if nothing can be recorded they are told so, and nobody else.
+    async fn apply_all(&mut self, inputs: Vec<Input>, mut callers: Vec<Caller>) {
         let now = self.tools.moment();
         let notified = self.tools.outbox.is_some();
         let stuck = self.stuck();
@@ -173,11 +200,12 @@ impl StoreTask {
             record = next;
         }
         if !change.is_empty()
-            && let Err(error) = self.tools.ledger.commit(change).await
+            && let Err(error) = self.commit(change, &mut callers).await
         {
-            self.not_committed(inputs, &error);
+            self.not_committed(inputs, callers, &error);
             return;
         }
+        self.waiting.extend(callers);
         self.unsaved = false;
         self.saved_stuck = stuck;
         self.record = record;
@@ -187,11 +215,28 @@ impl StoreTask {
         }
     }
 
+    /// Commits; on a disk that hangs all who wait are told so meanwhile.
+    async fn commit(
+        &mut self,
+        change: Change,
+        callers: &mut Vec<Caller>,
+    ) -> Result<(), CommitError> {
+        let Self { tools, stop, waiting, .. } = self;
+        let early = |failure| {
+            tell(std::mem::take(waiting), &Err(Failure::clone(&failure)));
+            tell(std::mem::take(callers), &Err(failure));
+        };
+        patience::commit(&tools.ledger, change, stop, early).await
+    }
+
     /// The ledger did not take a decision, so it was not made: callers are told, and what must not be
     /// lost is decided again later.
-    fn not_committed(&mut self, inputs: Vec<Input>, error: &CommitError) {
+    fn not_committed(&mut self, inputs: Vec<Input>, mut callers: Vec<Caller>, error: &CommitError) {
         warn!(error = %error, "the ledger did not take a change; it was not made");
-        self.answer(&Err(Failure::of(not_recorded(error))));
+        if inputs.iter().any(|input| matches!(input, Input::AttemptEnded { .. })) {
+            callers.append(&mut self.waiting);
+        }
+        tell(callers, &Err(Failure::of(not_recorded(error))));
         let owed = |input: &Input| {
             matches!(input, Input::Started | Input::AttemptEnded { .. } | Input::RetryDue)
         };
@@ -231,10 +276,7 @@ impl StoreTask {
     }
 
     fn answer(&mut self, answer: &Answer) {
-        for caller in self.waiting.drain(..) {
-            // A caller that hung up has dropped its end; nobody misses this answer.
-            let _ = caller.send(answer.clone());
-        }
+        tell(std::mem::take(&mut self.waiting), answer);
     }
 
     fn start_attempt(&mut self, attempt: &Attempt) {
@@ -272,7 +314,10 @@ impl StoreTask {
         let input = match done {
             Ok(Done::Attempt(attempt, outcome)) => {
                 self.next_probe = Instant::now() + self.tools.policy.interval;
-                if let Ok(proven) = &outcome {
+                let current = self.record.running.as_ref().is_some_and(|run| run.id == attempt);
+                if let Ok(proven) = &outcome
+                    && current
+                {
                     self.learn(proven);
                 }
                 let outcome = outcome.map(|proven| proven.measured());
@@ -299,17 +344,35 @@ impl StoreTask {
 
     /// Forgets the store; whether it is gone.
     async fn remove(&mut self, reply: oneshot::Sender<Result<(), Failure>>) -> bool {
-        let removed = self.tools.ledger.commit(Change::new().remove_store(self.store.uuid)).await;
+        let mut reply = Some(reply);
+        let early = |failure| {
+            let _ = reply.take().map(|reply| reply.send(Err(failure)));
+        };
+        let change = Change::new().remove_store(self.store.uuid);
+        let removed = patience::commit(&self.tools.ledger, change, &self.stop, early).await;
         let removed = removed.map_err(|error| Failure::of(not_recorded(&error)));
         let gone = removed.is_ok();
         if gone {
             info!(name = %self.store.name, "store removed");
-            let fault = Fault::new(Reason::AgentStopping, "the store was removed meanwhile");
+            let fault = Fault::new(Reason::AgentStopping, "the store was removed meanwhile")
+                .remedied("nothing to do: the store is not served any more");
             self.answer(&Err(Failure::of(fault)));
         }
-        let _ = reply.send(removed);
+        let _ = reply.map(|reply| reply.send(removed));
         gone
     }
+}
+
+fn tell(callers: Vec<Caller>, answer: &Answer) {
+    for caller in callers {
+        // A caller that hung up has dropped its end; nobody misses this answer.
+        let _ = caller.send(answer.clone());
+    }
+}
+
+fn crowded() -> Failure {
+    let fault = Fault::new(Reason::AgentBusy, "too many callers wait for this store's attempt");
+    Failure::of(fault.fact("waiting", MOST_WAITING))
 }
 
 async fn at(time: Option<Instant>) {

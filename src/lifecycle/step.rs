@@ -33,6 +33,10 @@ pub fn step(
 }
 
 fn started(r: &mut Record, policy: &Policy, now: Moment, effects: &mut Vec<Effect>) {
+    if r.running.is_some() {
+        // Repeated because it could not be committed at first, and somebody asked meanwhile.
+        return;
+    }
     match r.standing.status {
         Status::Connecting => {
             effects.push(Effect::Noted(r.standing.attempt, HistoryEvent::Interrupted));

@@ -1,0 +1,56 @@
+//! Waiting for the state disk, without keeping anybody else waiting.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::handle::stopping;
+use crate::ledger::{Change, CommitError, Ledger};
+use crate::model::{Failure, Fault, Reason};
+
+/// A commit takes well under a millisecond: one that takes this long has met a disk that hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a stop waits for a commit before its callers are told: they are to be answered while the
+/// server still drains.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Commits a change. Whoever waits for it is told through `early`, once, when the state disk hangs or
+/// the daemon stops; the outcome is still waited for, because a change that was handed over may be
+/// made yet and must not be made unknown to us.
+///
+/// # Errors
+/// [`CommitError`]: nothing of the change was made.
+///
+/// # Cancel safety
+/// The change may still be made.
+pub(super) async fn commit(
+    ledger: &Ledger,
+    change: Change,
+    stop: &CancellationToken,
+    early: impl FnOnce(Failure),
+) -> Result<(), CommitError> {
+    let committing = ledger.commit(change);
+    tokio::pin!(committing);
+    let stopped = async {
+        stop.cancelled().await;
+        // The last decisions of a store are made at the stop, on a disk that is well.
+        sleep(GRACE).await;
+    };
+    let failure = tokio::select! {
+        biased;
+        outcome = &mut committing => return outcome,
+        () = stopped => stopping(),
+        () = sleep(PATIENCE) => hangs(),
+    };
+    early(failure);
+    committing.await
+}
+
+fn hangs() -> Failure {
+    let told = "the state disk does not answer: the change may still be made when it does";
+    let fault = Fault::new(Reason::StateDiskTrouble, told)
+        .fact("milliseconds", PATIENCE.as_millis())
+        .remedied("check the disk of state.dir; look at the store again when it answers");
+    Failure::of(fault)
+}
