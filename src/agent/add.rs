@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::attempt::{self, Proven};
+use super::attempt::{self, Checked, LoggedIn, Proven};
 use super::handle::stopping;
 use super::journal::not_recorded;
 use super::{StoreView, Tools, journal, patience};
@@ -147,13 +147,19 @@ async fn prove(
         given_fingerprints: asked.given_fingerprints.clone(),
     };
     let probe = attempt::examine(tools, &asked.image_dir, slot, purpose, deadline);
-    let (examined, verified) = tokio::join!(probe, tools.verifier.verify(&login, deadline));
-    let may_have_made_folder = match &examined {
-        Ok(examined) => examined.made_folder,
-        // Killed in the middle of its work, whatever it was.
-        Err(fault) => fault.reason() == Reason::ProbeTimeout,
+    let begun = Instant::now();
+    let verify = async {
+        let verified = tools.verifier.verify(&login, deadline).await;
+        LoggedIn { verified, took: begun.elapsed() }
     };
-    let proven = attempt::both((examined, verified));
+    let (probed, login) = tokio::join!(probe, verify);
+    // Killed in the middle of its work, whatever it was.
+    let killed = |fault: &Fault| fault.reason() == Reason::ProbeTimeout;
+    let may_have_made_folder = match (&probed.examined, &probed.written) {
+        (Err(fault), _) | (_, Some(Err(fault))) => killed(fault),
+        (Ok(examined), _) => examined.made_folder,
+    };
+    let proven = Checked { probed, login }.proven();
     if proven.is_err() && may_have_made_folder {
         release(tools, slot, &asked.image_dir).await;
     }
@@ -240,7 +246,7 @@ async fn commit(
     let began = HistoryEvent::AttemptBegan { cause, tags: asked.tags.clone() };
     record.running = Some(Attempt { id: attempt, cause, tags: asked.tags });
     let before = record.standing.clone();
-    let outcome = Ok(proven.measured());
+    let outcome = Ok(proven.outcome.clone());
     let ended = Input::AttemptEnded { attempt, outcome };
     let (record, effects) = step(record, ended, &tools.policy, now);
     let change = Change::new()

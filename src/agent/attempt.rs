@@ -1,35 +1,84 @@
-//! The checks of one connect attempt, side by side.
+//! The checks of one connect attempt, side by side; the monitor runs each of them by itself.
+
+use std::time::Duration;
 
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::Tools;
-use crate::lifecycle::Measured;
-use crate::model::{Failure, Fault, ImageDir, Store};
-use crate::probe::{Examined, Purpose, Slot};
+use crate::lifecycle::{self, Measured, Outcome};
+use crate::model::{Failure, Fault, ImageDir, Reason, Store};
+use crate::probe::{Examined, Probed, Purpose, Slot};
 use crate::ssh::{Login, Verified};
+
+/// What the checks of an attempt have found.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) probed: Probed,
+    pub(super) login: LoggedIn,
+}
+
+/// How a login went, and how long it took.
+#[derive(Debug)]
+pub(super) struct LoggedIn {
+    pub(super) verified: Result<Verified, Fault>,
+    pub(super) took: Duration,
+}
 
 /// What a successful attempt has proven.
 #[derive(Debug)]
 pub(super) struct Proven {
     pub(super) examined: Examined,
     pub(super) verified: Verified,
+    /// The same, as the status machine is told of it.
+    pub(super) outcome: Outcome,
 }
 
-impl Proven {
+impl Checked {
     /// What the status machine is told of it.
-    pub(super) fn measured(&self) -> Measured {
-        measured(&self.examined)
+    pub(super) fn outcome(&self) -> Outcome {
+        Outcome { probe: told(&self.probed), login: self.login.told() }
+    }
+
+    /// What is proven, when nothing failed.
+    ///
+    /// # Errors
+    /// Every check that failed.
+    pub(super) fn proven(self) -> Result<Proven, Failure> {
+        let outcome = self.outcome();
+        match (self.probed.good(), self.login.verified) {
+            (Ok(examined), Ok(verified)) => Ok(Proven { examined, verified, outcome }),
+            (Err(fault), Ok(_)) | (Ok(_), Err(fault)) => Err(Failure::of(fault)),
+            (Err(storage), Err(ssh)) => {
+                let failure = Failure::from_faults([storage.clone(), ssh]);
+                Err(failure.unwrap_or_else(|| Failure::of(storage)))
+            }
+        }
     }
 }
 
-/// What the status machine is told of a good probe.
-pub(super) fn measured(examined: &Examined) -> Measured {
-    Measured { capacity: examined.capacity, inodes: examined.inodes }
+impl LoggedIn {
+    /// What the status machine is told of it.
+    pub(super) fn told(&self) -> lifecycle::Login {
+        let outcome = self.verified.as_ref().map(|_| ()).map_err(Fault::clone);
+        lifecycle::Login { outcome, took: self.took }
+    }
 }
 
-/// Logs in and probes at the same time and reports every check that failed. Ends by `deadline`:
-/// each check is given it and keeps it.
+/// What the status machine is told of a probe.
+pub(super) fn told(probed: &Probed) -> lifecycle::Probe {
+    let measured =
+        |examined: &Examined| Measured { capacity: examined.capacity, inodes: examined.inodes };
+    lifecycle::Probe {
+        examined: probed.examined.as_ref().map(measured).map_err(Fault::clone),
+        written: probed.written.clone(),
+        took: probed.took,
+    }
+}
+
+/// Logs in and probes at the same time. Ends by `deadline`: each check is given it and keeps it.
+///
+/// While a worker hangs no probe can be made, and the answer does not wait longer than for one.
 ///
 /// Dropping the future stops the checks: the connection is closed and the worker killed.
 pub(super) async fn connect(
@@ -37,21 +86,18 @@ pub(super) async fn connect(
     store: &Store,
     slot: &Mutex<Slot>,
     deadline: Instant,
-) -> Result<Proven, Failure> {
-    let login = async {
-        let credentials = tools.ledger.credentials(store.uuid).await?;
-        let login = Login {
-            address: store.address.clone(),
-            username: store.username.clone(),
-            credentials,
-            pinned: store.pinned_key.clone(),
-            given_fingerprints: store.given_fingerprints.clone(),
-        };
-        tools.verifier.verify(&login, deadline).await
+) -> Checked {
+    let is_stuck = {
+        let mut slot = slot.lock().await;
+        slot.settle().await;
+        slot.stuck().is_some()
     };
-    let purpose = serve(store, true);
+    let soon = Instant::now() + tools.probe_deadline;
+    let deadline = if is_stuck { deadline.min(soon) } else { deadline };
+    let purpose = serve(store, tools.policy.write_interval.is_some());
     let probe = examine(tools, &store.image_dir, slot, &purpose, deadline);
-    both(tokio::join!(probe, login))
+    let (probed, login) = tokio::join!(probe, log_in(tools, store, deadline));
+    Checked { probed, login }
 }
 
 /// What is expected of a directory that this daemon serves.
@@ -72,22 +118,33 @@ pub(super) async fn examine(
     slot: &Mutex<Slot>,
     purpose: &Purpose,
     deadline: Instant,
-) -> Result<Examined, Fault> {
+) -> Probed {
     let deadline = deadline.min(Instant::now() + tools.probe_deadline);
     // Held by an aborted probe for the moment it takes to kill its worker.
     let mut slot = slot.lock().await;
     tools.prober.examine(&mut slot, dir, purpose, deadline).await
 }
 
-pub(super) fn both(
-    (examined, verified): (Result<Examined, Fault>, Result<Verified, Fault>),
-) -> Result<Proven, Failure> {
-    match (examined, verified) {
-        (Ok(examined), Ok(verified)) => Ok(Proven { examined, verified }),
-        (Err(fault), Ok(_)) | (Ok(_), Err(fault)) => Err(Failure::of(fault)),
-        (Err(storage), Err(ssh)) => {
-            let failure = Failure::from_faults([storage.clone(), ssh]);
-            Err(failure.unwrap_or_else(|| Failure::of(storage)))
-        }
-    }
+/// One login with the credentials of the ledger.
+pub(super) async fn log_in(tools: &Tools, store: &Store, deadline: Instant) -> LoggedIn {
+    let begun = Instant::now();
+    let verified = async {
+        let credentials = timeout_at(deadline, tools.ledger.credentials(store.uuid));
+        let credentials = credentials.await.unwrap_or_else(|_| Err(no_credentials()))?;
+        let login = Login {
+            address: store.address.clone(),
+            username: store.username.clone(),
+            credentials,
+            pinned: store.pinned_key.clone(),
+            given_fingerprints: store.given_fingerprints.clone(),
+        };
+        tools.verifier.verify(&login, deadline).await
+    };
+    let verified = verified.await;
+    LoggedIn { verified, took: begun.elapsed() }
+}
+
+fn no_credentials() -> Fault {
+    let told = "the state disk did not give the stored secrets in time";
+    Fault::new(Reason::StateDiskTrouble, told)
 }

@@ -5,7 +5,8 @@ use crate::ledger::{Change, CommitError};
 use crate::lifecycle::{Effect, HistoryEntry, HistoryEvent, Record, Standing, Transition};
 use crate::model::{Fault, Notice, NoticeKind, Reason, Store, Timestamp};
 
-/// Adds what a step decided to a change: the standing when it differs, and for each transition its
+/// Adds what a step decided to a change: the standing when it differs by more than figures that are
+/// not to be kept, and for each transition its
 /// notice (when there is an outbox) and its line of history. One transaction holds them all, so that
 /// no status is durable without its notice.
 pub(super) fn record_step(
@@ -17,7 +18,8 @@ pub(super) fn record_step(
     has_outbox: bool,
     at: Timestamp,
 ) -> Change {
-    if new.standing != *old {
+    let sampled = |effect: &Effect| matches!(effect, Effect::Noted(_, HistoryEvent::Measured(_)));
+    if !new.standing.is_but_for_figures(old) || effects.iter().any(sampled) {
         change = change.save_standing(store.uuid, new.standing.clone());
     }
     for effect in effects {
@@ -39,7 +41,9 @@ pub(super) fn record_step(
                     tags: attempt.tags.clone(),
                 },
             },
-            Effect::Abandoned(_) | Effect::Settled(..) => continue,
+            Effect::Probe { .. } | Effect::LogIn | Effect::Abandoned(_) | Effect::Settled(..) => {
+                continue;
+            }
         };
         change = change.note(store.uuid, entry);
     }

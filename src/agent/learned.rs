@@ -1,49 +1,75 @@
 //! What checks have shown of a store, to be committed along with the next decision.
 
-use super::attempt::Proven;
-use super::store_task::StoreTask;
 use crate::ledger::{Change, StuckWorker};
+use crate::lifecycle::{HistoryEntry, HistoryEvent};
+use crate::model::{AttemptId, Store, Timestamp};
 use crate::probe::Examined;
+use crate::ssh::Verified;
 
-impl StoreTask {
-    /// Keeps what a successful attempt has shown: the server's key on first use, and the place.
-    pub(super) fn learn(&mut self, proven: &Proven) {
-        if self.tools.pins_host_keys && self.store.pinned_key.is_none() {
-            self.store.pinned_key = Some(proven.verified.host_key.clone());
-            self.unsaved = true;
-        }
-        self.learn_place(&proven.examined);
+/// What is known and not in the ledger yet.
+#[derive(Debug, Default)]
+pub(super) struct Learned {
+    /// Whether the definition has changed.
+    store: bool,
+    /// Whether the directory lies elsewhere than the ledger says.
+    moved: bool,
+    /// The worker that would not die, as the ledger knows it.
+    stuck: Option<StuckWorker>,
+}
+
+impl Learned {
+    /// Nothing but what the ledger holds.
+    pub(super) fn nothing(stuck: Option<StuckWorker>) -> Self {
+        Self { store: false, moved: false, stuck }
     }
 
-    /// Keeps where the directory was when last good, which later tells `not_mounted` from
-    /// `marker_missing`.
-    pub(super) fn learn_place(&mut self, examined: &Examined) {
-        let had_registry = self.store.had_registry || examined.has_registry;
-        if self.store.place != examined.place || self.store.had_registry != had_registry {
-            self.store.place = examined.place.clone();
-            self.store.had_registry = had_registry;
-            self.unsaved = true;
-        }
-    }
-
-    /// The worker that would not die, if any; as before while a check uses the slot.
-    pub(super) fn stuck(&self) -> Option<StuckWorker> {
-        match self.slot.try_lock() {
-            Ok(slot) => slot.stuck().map(|(pid, start_time)| StuckWorker { pid, start_time }),
-            Err(_) => self.saved_stuck,
+    /// The server's key, on first use.
+    pub(super) fn key(&mut self, store: &mut Store, verified: &Verified) {
+        if store.pinned_key.is_none() {
+            store.pinned_key = Some(verified.host_key.clone());
+            self.store = true;
         }
     }
 
-    /// What is known and not yet in the ledger, to be committed along with the next decision.
-    pub(super) fn learned(&self, stuck: Option<StuckWorker>) -> Change {
+    /// Where the directory was when last good, which later tells `not_mounted` from
+    /// `marker_missing`; and whether it has ever had a registry.
+    pub(super) fn place(&mut self, store: &mut Store, examined: &Examined) {
+        self.moved |= store.place != examined.place;
+        self.store |= self.moved || (examined.has_registry && !store.had_registry);
+        store.place.clone_from(&examined.place);
+        store.had_registry |= examined.has_registry;
+    }
+
+    /// All of it as one change; `stuck` is the worker that will not die now.
+    pub(super) fn change(
+        &self,
+        store: &Store,
+        stuck: Option<StuckWorker>,
+        attempt: AttemptId,
+        at: Timestamp,
+    ) -> Change {
         let mut change = Change::new();
-        if self.unsaved {
-            change = change.save_store(self.store.clone());
+        if self.store {
+            change = change.save_store(store.clone());
+        }
+        if self.moved {
+            let event = HistoryEvent::Moved(store.place.clone());
+            change = change.note(store.uuid, HistoryEntry { at, attempt, event });
         }
         match stuck {
-            _ if stuck == self.saved_stuck => change,
-            Some(worker) => change.leave_worker(self.store.uuid, worker),
-            None => change.forget_worker(self.store.uuid),
+            _ if stuck == self.stuck => change,
+            Some(worker) => change.leave_worker(store.uuid, worker),
+            None => change.forget_worker(store.uuid),
         }
+    }
+
+    /// The change has been committed.
+    pub(super) fn committed(&mut self, stuck: Option<StuckWorker>) {
+        *self = Self::nothing(stuck);
+    }
+
+    /// The worker that would not die, as the ledger knows it.
+    pub(super) fn stuck(&self) -> Option<StuckWorker> {
+        self.stuck
     }
 }

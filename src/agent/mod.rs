@@ -16,6 +16,7 @@ mod registry;
 mod store_task;
 mod tools;
 mod view;
+mod work;
 
 pub use add::{AddAsked, AddError};
 pub use handle::StoreHandle;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info_span};
 
@@ -131,11 +130,9 @@ impl RegistryTask {
             stop,
         };
         for LoadedStore { store, standing, stuck_worker } in loaded {
-            let first_probe = Instant::now() + task.tools.spread();
             let record = Record::new(standing);
             let (tools, stop) = (task.tools.clone(), task.stop.clone());
-            let (handle, store_task) =
-                StoreTask::new(tools, store, record, stuck_worker, first_probe, stop);
+            let (handle, store_task) = StoreTask::new(tools, store, record, stuck_worker, stop);
             task.serve(handle, store_task);
         }
         (Registry { inbox: asks, stores: seen }, task)
@@ -269,9 +266,8 @@ impl RegistryTask {
 
     fn adopt(&mut self, Added { store, record }: Added) -> Arc<StoreView> {
         let uuid = store.uuid;
-        let first_probe = Instant::now() + self.tools.policy.interval;
         let (tools, stop) = (self.tools.clone(), self.stop.clone());
-        let (handle, task) = StoreTask::new(tools, store, record, None, first_probe, stop);
+        let (handle, task) = StoreTask::new(tools, store, record, None, stop);
         let view = handle.view();
         self.serve(handle, task);
         if let Some(moved) = &self.tools.outbox {

@@ -2,89 +2,74 @@
 
 use std::future::pending;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, info_span, warn};
 
-use super::attempt::{self, Proven};
+use super::attempt::{Checked, told};
 use super::handle::{Answer, Command, stopping};
 use super::journal::not_recorded;
+use super::learned::Learned;
+use super::work::{Done, Work, overdue};
 use super::{StoreHandle, StoreView, Tools, handle, journal, patience};
 use crate::ledger::{Change, CommitError, StuckWorker};
-use crate::lifecycle::{Attempt, Cause, Effect, Input, Record, Transition, step};
-use crate::model::{AttemptId, Failure, Fault, Reason, Store};
-use crate::probe::{Examined, Slot};
+use crate::lifecycle::{Cause, Effect, HistoryEvent, Input, Record, Transition, step};
+use crate::model::{Condition, Failure, Fault, Reason, Store};
+use crate::probe::Slot;
+use crate::ssh::Verified;
 
 /// Pause before a decision that could not be committed is tried again.
 const COMMIT_AGAIN: Duration = Duration::from_secs(1);
-/// Beyond the attempt's deadline, which each check keeps by itself: the backstop behind invariant
-/// "every path out of Connecting is taken in time".
-const BACKSTOP: Duration = Duration::from_secs(2);
 /// Callers that may wait for one attempt: above what the server has connections for.
 const MOST_WAITING: usize = 1024;
 
 type Caller = oneshot::Sender<Answer>;
 
-/// What runs beside the task; at most one at a time, so that a store never has two workers.
-enum Done {
-    Attempt(AttemptId, Result<Proven, Failure>),
-    Probe(Result<Examined, Fault>),
-}
-
 /// The task of one store.
 pub(super) struct StoreTask {
-    pub(super) tools: Tools,
-    pub(super) store: Store,
+    tools: Tools,
+    store: Store,
     record: Record,
-    pub(super) slot: Arc<Mutex<Slot>>,
-    /// Whether the definition has learned what the ledger does not hold yet.
-    pub(super) unsaved: bool,
-    /// The worker that would not die, as the ledger knows it.
-    pub(super) saved_stuck: Option<StuckWorker>,
+    learned: Learned,
+    work: Work,
     inbox: mpsc::Receiver<Command>,
     view: watch::Sender<Arc<StoreView>>,
     /// Who waits for the running attempt.
     waiting: Vec<Caller>,
-    work: JoinSet<Done>,
-    next_probe: Instant,
     /// A decision that could not be committed, and when to try again.
     owed: Option<(Input, Instant)>,
     stop: CancellationToken,
 }
 
 impl StoreTask {
-    /// A task for a store that the ledger holds. `first_probe` is when it is first looked at.
+    /// A task for a store that the ledger holds.
     pub(super) fn new(
         tools: Tools,
         store: Store,
         record: Record,
         stuck: Option<StuckWorker>,
-        first_probe: Instant,
         stop: CancellationToken,
     ) -> (StoreHandle, Self) {
         let (asks, inbox) = mpsc::channel(handle::INBOX);
-        let (view, views) = watch::channel(Arc::new(StoreView::of(&store, &record)));
+        let (view, views) = watch::channel(Arc::new(StoreView::of(&store, &record, stuck)));
         let slot = match &stuck {
             Some(worker) => Slot::with_stuck(worker.pid, worker.start_time),
             None => Slot::new(),
         };
         let task = Self {
+            work: Work::new(tools.clone(), slot),
             tools,
             store,
             record,
-            slot: Arc::new(Mutex::new(slot)),
-            unsaved: false,
-            saved_stuck: stuck,
+            learned: Learned::nothing(stuck),
             inbox,
             view,
             waiting: Vec::new(),
-            work: JoinSet::new(),
-            next_probe: first_probe,
             owed: None,
             stop,
         };
@@ -109,24 +94,24 @@ impl StoreTask {
     }
 
     /// Takes one thing that happened; breaks when it was the last. Every arm is cancel-safe: channels,
-    /// `join_next`, timers.
+    /// `Work::next`, timers.
     async fn turn(&mut self) -> ControlFlow<bool> {
-        let idle = self.work.is_empty() && self.owed.is_none();
-        let retry = self.record.retry_at().filter(|_| idle).map(|at| self.tools.started + at);
-        let probe = idle.then_some(self.next_probe);
+        let busy = self.work.busy();
+        // What could not be committed comes first.
+        let due = self.record.due(busy).filter(|_| self.owed.is_none());
+        let due = due.map(|uptime| self.tools.started + uptime);
         let owed = self.owed.as_ref().map(|(_, at)| *at);
         tokio::select! {
             biased;
             () = self.stop.cancelled() => {
-                // Connections are closed and the worker is killed; one that will not die is recorded
-                // with the last commit, so that the next start sends no second one after it.
+                // A worker that will not die is recorded with the last commit, so that the next start
+                // sends no second one after it.
                 self.work.shutdown().await;
-                self.slot.lock().await.settle().await;
                 self.apply(Input::Stopping).await;
                 self.answer(&Err(stopping()));
                 return ControlFlow::Break(false);
             }
-            Some(done) = self.work.join_next() => self.done(done).await,
+            done = self.work.next() => self.done(done).await,
             command = self.inbox.recv() => match command {
                 Some(command) => if self.asked(command).await {
                     return ControlFlow::Break(true);
@@ -138,8 +123,7 @@ impl StoreTask {
                     self.apply(input).await;
                 }
             }
-            () = at(retry) => self.apply(Input::RetryDue).await,
-            () = at(probe) => self.start_probe(),
+            () = at(due) => self.apply(Input::Due(busy)).await,
         }
         ControlFlow::Continue(())
     }
@@ -188,9 +172,14 @@ impl StoreTask {
     async fn apply_all(&mut self, inputs: Vec<Input>, mut callers: Vec<Caller>) {
         let now = self.tools.moment();
         let notified = self.tools.outbox.is_some();
-        let stuck = self.stuck();
+        let stuck = self.work.stuck().unwrap_or(self.learned.stuck());
         let (mut record, mut effects) = (self.record.clone(), Vec::new());
-        let mut change = self.learned(stuck);
+        // What is due waits for no state disk that refuses what was learned: probing goes on.
+        let learns = !matches!(inputs.as_slice(), [Input::Due(_)]);
+        let mut change = match learns {
+            true => self.learned.change(&self.store, stuck, record.standing.attempt, now.wall),
+            false => Change::new(),
+        };
         for input in &inputs {
             let old = record.standing.clone();
             let (next, more) = step(record, input.clone(), &self.tools.policy, now);
@@ -206,10 +195,12 @@ impl StoreTask {
             return;
         }
         self.waiting.extend(callers);
-        self.unsaved = false;
-        self.saved_stuck = stuck;
+        if learns {
+            self.learned.committed(stuck);
+        }
         self.record = record;
-        self.view.send_replace(Arc::new(StoreView::of(&self.store, &self.record)));
+        let view = StoreView::of(&self.store, &self.record, self.learned.stuck());
+        self.view.send_replace(Arc::new(view));
         for effect in effects {
             self.let_out(effect);
         }
@@ -238,7 +229,7 @@ impl StoreTask {
         }
         tell(callers, &Err(Failure::of(not_recorded(error))));
         let owed = |input: &Input| {
-            matches!(input, Input::Started | Input::AttemptEnded { .. } | Input::RetryDue)
+            matches!(input, Input::Started | Input::AttemptEnded { .. } | Input::Due(_))
         };
         if let Some(input) = inputs.into_iter().find(owed) {
             self.owed = Some((input, Instant::now() + COMMIT_AGAIN));
@@ -248,12 +239,15 @@ impl StoreTask {
     fn let_out(&mut self, effect: Effect) {
         match effect {
             Effect::Changed(transition) => self.announce(&transition),
-            Effect::Begun(attempt) => self.start_attempt(&attempt),
-            Effect::Abandoned(_) => self.work.abort_all(),
+            Effect::Begun(attempt) => self.work.attempt(attempt.id, &self.store),
+            Effect::Probe { write } => self.work.probe(&self.store, write),
+            Effect::LogIn => self.work.log_in(&self.store),
+            Effect::Abandoned(_) => self.work.abort(),
             Effect::Settled(_, outcome) => {
                 let answer = outcome.map(|()| Arc::clone(&self.view.borrow()));
                 self.answer(&answer);
             }
+            Effect::Noted(_, HistoryEvent::Turned { condition, holds }) => turned(condition, holds),
             Effect::Noted(..) => {}
         }
     }
@@ -279,67 +273,49 @@ impl StoreTask {
         tell(std::mem::take(&mut self.waiting), answer);
     }
 
-    fn start_attempt(&mut self, attempt: &Attempt) {
-        // A monitor's probe would hold the store's only worker place.
-        self.work.abort_all();
-        let (tools, store, slot) = (self.tools.clone(), self.store.clone(), Arc::clone(&self.slot));
-        let id = attempt.id;
-        let span = info_span!("attempt", store = %store.uuid, attempt = id.0);
-        let checks = async move {
-            let deadline = Instant::now() + tools.attempt_deadline;
-            let checks = attempt::connect(&tools, &store, &slot, deadline);
-            let outcome = match timeout_at(deadline + BACKSTOP, checks).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(Failure::of(overdue(&tools))),
-            };
-            Done::Attempt(id, outcome)
-        };
-        self.work.spawn(checks.instrument(span));
-    }
-
-    fn start_probe(&mut self) {
-        self.next_probe = Instant::now() + self.tools.policy.interval;
-        let purpose = attempt::serve(&self.store, self.record.next_probe_writes());
-        let (tools, slot) = (self.tools.clone(), Arc::clone(&self.slot));
-        let dir = self.store.image_dir.clone();
-        let span = info_span!("probe", store = %self.store.uuid);
-        let probe = async move {
-            let deadline = Instant::now() + tools.probe_deadline;
-            Done::Probe(attempt::examine(&tools, &dir, &slot, &purpose, deadline).await)
-        };
-        self.work.spawn(probe.instrument(span));
-    }
-
-    async fn done(&mut self, done: Result<Done, tokio::task::JoinError>) {
+    async fn done(&mut self, done: Done) {
         let input = match done {
-            Ok(Done::Attempt(attempt, outcome)) => {
-                self.next_probe = Instant::now() + self.tools.policy.interval;
-                let current = self.record.running.as_ref().is_some_and(|run| run.id == attempt);
-                if let Ok(proven) = &outcome
-                    && current
-                {
-                    self.learn(proven);
+            Done::Attempt(attempt, outcome) => {
+                if self.record.running.as_ref().is_some_and(|running| running.id == attempt) {
+                    self.learn(outcome.as_ref().as_ref().ok());
                 }
-                let outcome = outcome.map(|proven| proven.measured());
+                let outcome = outcome.map(|checked| checked.outcome());
                 Input::AttemptEnded { attempt, outcome }
             }
-            Ok(Done::Probe(outcome)) => {
-                if let Ok(examined) = &outcome {
-                    self.learn_place(examined);
+            Done::Probe(probed) => {
+                if let Ok(examined) = &probed.examined {
+                    self.learned.place(&mut self.store, examined);
                 }
-                Input::Probed(outcome.map(|examined| attempt::measured(&examined)))
+                Input::Probed(told(&probed))
             }
-            // Aborted by an attempt that took its place.
-            Err(error) if error.is_cancelled() => return,
-            // A panic is an attempt that never ends otherwise; it is ended here, as a fault of ours.
-            Err(error) => {
+            Done::Login(login) => {
+                self.pin(login.verified.as_ref().ok());
+                Input::LoggedIn(login.told())
+            }
+            // An attempt would never end otherwise; it is ended here, as a fault of ours.
+            Done::Broken(error) => {
                 tracing::error!(error = %error, "a check broke off");
                 let Some(running) = &self.record.running else { return };
-                let outcome = Err(Failure::of(overdue(&self.tools)));
+                let outcome = Err(overdue(self.tools.attempt_deadline));
                 Input::AttemptEnded { attempt: running.id, outcome }
             }
         };
         self.apply(input).await;
+    }
+
+    /// Keeps what an attempt has shown, when nothing failed.
+    fn learn(&mut self, checked: Option<&Checked>) {
+        let Some(Checked { probed, login }) = checked else { return };
+        if let (Ok(examined), Ok(verified)) = (&probed.examined, &login.verified) {
+            self.learned.place(&mut self.store, examined);
+            self.pin(Some(verified));
+        }
+    }
+
+    fn pin(&mut self, verified: Option<&Verified>) {
+        if let Some(verified) = verified.filter(|_| self.tools.pins_host_keys) {
+            self.learned.key(&mut self.store, verified);
+        }
     }
 
     /// Forgets the store; whether it is gone.
@@ -382,8 +358,9 @@ async fn at(time: Option<Instant>) {
     }
 }
 
-fn overdue(tools: &Tools) -> Fault {
-    let limit = tools.attempt_deadline;
-    Fault::new(Reason::AgentBusy, "the checks did not end within the attempt's deadline")
-        .fact("milliseconds", limit.as_millis())
+fn turned(condition: Condition, holds: bool) {
+    match holds {
+        true => warn!(%condition, "a condition began"),
+        false => info!(%condition, "a condition ended"),
+    }
 }

@@ -33,8 +33,6 @@ pub struct Tools {
     pub probe_deadline: Duration,
     /// How long one attempt may take.
     pub attempt_deadline: Duration,
-    /// First probes after the start are spread over this time.
-    pub start_spread: Duration,
     /// Whether a first key is pinned; not under the `accept-any` policy.
     pub pins_host_keys: bool,
     /// Where notices go. None: transitions go to the history only.
@@ -47,11 +45,5 @@ impl Tools {
     /// This moment, with a fresh random number.
     pub(super) fn moment(&self) -> Moment {
         Moment { wall: self.clock.now(), uptime: self.started.elapsed(), roll: self.entropy.roll() }
-    }
-
-    /// A time drawn evenly from the start spread.
-    pub(super) fn spread(&self) -> Duration {
-        crate::model::Backoff::new(self.start_spread, self.start_spread)
-            .wait(1, self.entropy.roll())
     }
 }

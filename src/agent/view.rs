@@ -1,6 +1,7 @@
 //! What others see of a store: a snapshot, replaced as a whole after each commit.
 
-use crate::lifecycle::{Record, Standing};
+use crate::ledger::StuckWorker;
+use crate::lifecycle::{Checks, LastAttempt, Record, Standing};
 use crate::model::{Inventory, Store};
 
 /// One store as it is now.
@@ -12,17 +13,23 @@ pub struct StoreView {
     pub standing: Standing,
     /// Both, as the world is told.
     pub inventory: Inventory,
-    /// Not yet probed since the daemon started.
-    pub unverified: bool,
+    /// Each check by itself, since the daemon started.
+    pub checks: Checks,
+    /// The newest attempt that has ended since then.
+    pub last_attempt: Option<LastAttempt>,
+    /// The worker that will not die.
+    pub stuck_worker: Option<StuckWorker>,
 }
 
 impl StoreView {
-    pub(super) fn of(store: &Store, record: &Record) -> Self {
+    pub(super) fn of(store: &Store, record: &Record, stuck_worker: Option<StuckWorker>) -> Self {
         Self {
             store: store.clone(),
             standing: record.standing.clone(),
             inventory: inventory(store, &record.standing),
-            unverified: !record.verified,
+            checks: record.checks.clone(),
+            last_attempt: record.last_attempt.clone(),
+            stuck_worker,
         }
     }
 }

@@ -24,7 +24,7 @@ use super::reload::{self, Reload};
 use crate::agent::{OutboxSignal, RegistryTask, Tools};
 use crate::http::{Context, Tokens};
 use crate::ledger::{Ledger, Opened, Writer};
-use crate::lifecycle::Policy;
+use crate::lifecycle::{Policy, Thresholds};
 use crate::notifier::{Means, Notifier};
 use crate::probe::{ProbeOptions, Prober};
 use crate::settings::{CallbackFormat, HostKeyPolicy, Settings};
@@ -38,6 +38,8 @@ const LAST_TRY: Duration = Duration::from_secs(2);
 const CLOSE: Duration = Duration::from_secs(2);
 /// Between two looks at the state disk, one small commit each.
 const LOOK: Duration = Duration::from_secs(5);
+/// A probe that takes this long is slow: hundreds of times what a good disk needs, spawning included.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// Which task ended, and what it complained of.
 type Ended = (&'static str, Result<(), String>);
@@ -128,7 +130,6 @@ impl Prepared {
             policy: policy(&settings),
             probe_deadline: settings.monitor.probe_deadline,
             attempt_deadline: settings.monitor.attempt_deadline,
-            start_spread: settings.callback.start_spread,
             pins_host_keys: settings.ssh.host_key_policy != HostKeyPolicy::AcceptAny,
             outbox,
             started: Instant::now(),
@@ -201,17 +202,25 @@ fn prober(settings: &Settings, node_id: crate::model::NodeId) -> Prober {
         allowed_roots: settings.storage.allowed_roots.clone(),
         allow_root_disk: settings.storage.allow_root_disk,
         node_id,
-        write_probe: settings.storage.write_probe,
     })
 }
 
 fn policy(settings: &Settings) -> Policy {
-    let monitor = &settings.monitor;
+    let Settings { monitor, storage, callback, .. } = settings;
     Policy {
         interval: monitor.interval,
+        write_interval: storage.write_probe.then_some(storage.write_probe_interval),
+        login_interval: monitor.ssh_interval,
+        start_spread: callback.start_spread,
         fail_after: monitor.fail_after,
         recover_after: monitor.recover_after,
         auto_reconnect: monitor.auto_reconnect,
+        space: Thresholds {
+            reserved: storage.reserved,
+            near_full: storage.near_full,
+            full: storage.full,
+        },
+        slow: SLOW.min(monitor.probe_deadline / 2),
     }
 }
 

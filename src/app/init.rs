@@ -73,7 +73,6 @@ fn marked(path: &str, user: Option<&str>, settings: &Settings) -> Result<Examine
         allow_root_disk: settings.storage.allow_root_disk,
         // It names the probe file alone, which is gone at the end; the marker names no node.
         node_id: NodeId::from_u128(number()),
-        write_probe: true,
     });
     let marker = MarkerId::from_u128(number());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

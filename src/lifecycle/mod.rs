@@ -6,7 +6,7 @@
 //! Never: awaits, reads a clock, rolls a die, knows what a check does.
 //!
 //! ```text
-//!                    reconnect asked, retry due, recovered
+//!                  reconnect asked, time to retry, recovered
 //!            ┌───────────────────────────────────────────────┐
 //!            ▼                                               │
 //!      ┌────────────┐  attempt failed  ┌──────────────┐      │
@@ -19,8 +19,13 @@
 //!      └────────────┘
 //! ```
 //!
+//! Three checks count for themselves: examine (the right directory, its figures), write, and ssh. A
+//! probe examines, and writes when that is due; a hard fault decides at once, a soft one after
+//! `fail_after` of its check in a row. What is due when is decided here too (`agenda`).
+//!
 //! The table below is compared with the code by a test. "changed" stands for a transition (its notice
-//! and its line of history), "settled" for the answer to all callers of the attempt.
+//! and its line of history), "settled" for the answer to all callers of the attempt, "probe" and
+//! "login" for a check to start.
 //!
 //! | status | input | next | effects |
 //! |---|---|---|---|
@@ -45,27 +50,51 @@
 //! | Disconnected | good probes again and again | Connecting | changed, begun |
 //! | Connecting | good probe | Connecting | - |
 //! | Connecting | hard fault | Connecting | - |
+//! | Connected | refused login | Disconnected | changed |
+//! | Connected | lost login | Connected | - |
+//! | Connected | lost logins again and again | Disconnected | changed |
+//! | Connected | good login | Connected | - |
+//! | Disconnected | refused login | Disconnected | - |
+//! | Connecting | refused login | Connecting | - |
+//! | Connected | hang in a write, then none can be started | Disconnected | changed |
+//! | Connected | fault of our own | Connected | - |
 //! | Disconnected | retry due | Connecting | changed, begun |
-//! | Connected | retry due | Connected | - |
-//! | Connecting | retry due | Connecting | - |
+//! | Connected | all due | Connected | probe, login |
+//! | Connected | all due, probe under way | Connected | login |
+//! | Disconnected | all due | Disconnected | probe |
+//! | Connecting | all due | Connecting | - |
 //! | Connecting | stopping | Connecting | abandoned, settled |
 //! | Connected | stopping | Connected | - |
 //! | Disconnected | stopping | Disconnected | - |
 
+mod agenda;
+mod check;
+mod input;
+mod policy;
 mod record;
 mod retry;
+mod sample;
+mod space;
 mod standing;
 mod step;
-mod watch;
 
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod table;
 
 #[cfg(doc)]
 use crate::model::Position;
 
-pub use record::{Attempt, Effect, Input, Measured, Moment, Policy, Record, Transition};
+pub use agenda::InFlight;
+pub use check::{CheckLog, Checks};
+pub use input::{
+    Attempt, Effect, Input, LastAttempt, Login, Measured, Moment, Outcome, Probe, Transition,
+};
+pub use policy::{Policy, Thresholds};
+pub use record::Record;
+pub use space::Conditions;
 pub use standing::{Cause, HistoryEntry, HistoryEvent, Standing};
 pub use step::step;

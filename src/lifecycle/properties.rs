@@ -2,29 +2,36 @@
 
 use proptest::prelude::*;
 
-use super::table::{POLICY, at, fault, measured};
+use super::table::{POLICY, at, login, outcome, probe};
 use super::*;
-use crate::model::{AttemptId, Epoch, Failure, Reason, Status, Tags, Timestamp};
+use crate::model::{AttemptId, Check, Epoch, Reason, Status, Tags, Timestamp};
 
 #[derive(Clone, Debug)]
 enum Move {
     Ask,
-    End { back: u64, ok: bool, reason: Reason },
-    Good,
-    Bad(Reason),
-    Retry,
+    End { back: u64, reason: Option<Reason> },
+    Good { write: bool },
+    Bad { reason: Reason, in_write: bool },
+    LoggedIn(Option<Reason>),
+    Due,
     Stop,
     Restart,
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
-    let reason = || prop::sample::select(Reason::ALL);
+    let all = || prop::sample::select(Reason::ALL);
+    let of = |checks: &'static [Check]| {
+        all().prop_filter("of another check", |reason| checks.contains(&reason.check()))
+    };
+    let storage = of(&[Check::Identity, Check::Storage, Check::Agent]);
+    let ssh = of(&[Check::Ssh, Check::Agent]);
     let one = prop_oneof![
         2 => Just(Move::Ask),
-        6 => (0..3u64, any::<bool>(), reason()).prop_map(|(back, ok, reason)| Move::End { back, ok, reason }),
-        4 => Just(Move::Good),
-        4 => reason().prop_map(Move::Bad),
-        2 => Just(Move::Retry),
+        6 => (0..3u64, prop::option::of(all())).prop_map(|(back, reason)| Move::End { back, reason }),
+        4 => any::<bool>().prop_map(|write| Move::Good { write }),
+        4 => (storage, any::<bool>()).prop_map(|(reason, in_write)| Move::Bad { reason, in_write }),
+        2 => prop::option::of(ssh).prop_map(Move::LoggedIn),
+        3 => Just(Move::Due),
         1 => Just(Move::Stop),
         1 => Just(Move::Restart),
     ];
@@ -34,13 +41,16 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
 fn input(step: &Move, r: &Record) -> Input {
     match step {
         Move::Ask => Input::ReconnectAsked { cause: Cause::Person, tags: Tags::default() },
-        Move::End { back, ok, reason } => Input::AttemptEnded {
+        Move::End { back, reason } => Input::AttemptEnded {
             attempt: AttemptId(r.standing.attempt.0.saturating_sub(*back)),
-            outcome: if *ok { Ok(measured()) } else { Err(Failure::of(fault(*reason))) },
+            outcome: outcome(*reason),
         },
-        Move::Good => Input::Probed(Ok(measured())),
-        Move::Bad(reason) => Input::Probed(Err(fault(*reason))),
-        Move::Retry => Input::RetryDue,
+        Move::Good { write: true } => Input::Probed(probe(None, None)),
+        Move::Good { write: false } => Input::Probed(Probe { written: None, ..probe(None, None) }),
+        Move::Bad { reason, in_write: true } => Input::Probed(probe(None, Some(*reason))),
+        Move::Bad { reason, in_write: false } => Input::Probed(probe(Some(*reason), None)),
+        Move::LoggedIn(reason) => Input::LoggedIn(login(*reason)),
+        Move::Due => Input::Due(InFlight::default()),
         Move::Stop => Input::Stopping,
         Move::Restart => Input::Started,
     }
@@ -101,6 +111,7 @@ proptest! {
                     }
                     Effect::Settled(id, _) => prop_assert_eq!(open.take(), Some(*id)),
                     Effect::Abandoned(id) => prop_assert_eq!(open, Some(*id)),
+                    Effect::Probe { .. } | Effect::LogIn => prop_assert!(open.is_none()),
                     Effect::Changed(_) | Effect::Noted(..) => {}
                 }
             }
@@ -135,12 +146,15 @@ proptest! {
         // From now on every probe is good and every attempt succeeds.
         for n in 0..200 {
             let now = at(10_000 + n * 10);
-            let input = match (&r.running, r.retry_at()) {
-                (Some(running), _) => Input::AttemptEnded { attempt: running.id, outcome: Ok(measured()) },
-                (None, Some(due)) if due <= now.uptime => Input::RetryDue,
-                (None, _) => Input::Probed(Ok(measured())),
-            };
-            (r, _) = step(r, input, &POLICY, now);
+            if let Some(running) = &r.running {
+                let end = Input::AttemptEnded { attempt: running.id, outcome: outcome(None) };
+                (r, _) = step(r, end, &POLICY, now);
+            }
+            let effects;
+            (r, effects) = step(r, Input::Due(InFlight::default()), &POLICY, now);
+            if effects.iter().any(|effect| matches!(effect, Effect::Probe { .. })) {
+                (r, _) = step(r, Input::Probed(probe(None, None)), &POLICY, now);
+            }
         }
         prop_assert_eq!(r.standing.status, Status::Connected);
     }

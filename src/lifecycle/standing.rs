@@ -1,7 +1,9 @@
 //! The durable part of a store's health.
 
+use super::{Conditions, Measured};
 use crate::model::{
-    AttemptId, Capacity, Epoch, Failure, Inodes, Position, Status, Tags, Timestamp, words,
+    AttemptId, Capacity, Condition, Epoch, Failure, FsPlace, Inodes, Position, Status, Tags,
+    Timestamp, words,
 };
 
 /// What is known of a store's health and survives the daemon.
@@ -21,6 +23,8 @@ pub struct Standing {
     pub failure: Option<Failure>,
     /// When the status last changed.
     pub since: Timestamp,
+    /// The conditions that the last good probe decided.
+    pub conditions: Conditions,
 }
 
 impl Standing {
@@ -34,7 +38,17 @@ impl Standing {
             inodes: None,
             failure: None,
             since: at,
+            conditions: Conditions::new(),
         }
+    }
+
+    /// Whether only figures differ, which are kept now and then and not with each probe.
+    pub fn is_but_for_figures(&self, other: &Self) -> bool {
+        let Self { status, position, attempt, capacity: _, inodes: _, failure, since, conditions } =
+            self;
+        (status, position, attempt, since)
+            == (&other.status, &other.position, &other.attempt, &other.since)
+            && (failure, conditions) == (&other.failure, &other.conditions)
     }
 }
 
@@ -75,6 +89,18 @@ pub enum HistoryEvent {
         /// Why, when the new status is Disconnected.
         failure: Option<Failure>,
     },
+    /// A condition began or ended.
+    Turned {
+        /// Which.
+        condition: Condition,
+        /// Whether it holds now.
+        holds: bool,
+    },
+    /// What a probe measured; kept now and then.
+    Measured(Measured),
+    /// The directory lies elsewhere than before, with its marker: on another device, or by another
+    /// mount.
+    Moved(FsPlace),
 }
 
 words! {

@@ -1,7 +1,9 @@
 //! The one function that changes a status.
 
+use super::agenda::Agenda;
 use super::{
-    Attempt, Cause, Effect, HistoryEvent, Input, Measured, Moment, Policy, Record, Transition,
+    Attempt, Cause, Effect, HistoryEvent, InFlight, Input, LastAttempt, Login, Moment, Outcome,
+    Policy, Probe, Record, Transition, sample, space,
 };
 use crate::model::{AttemptId, Check, Failure, Fault, Reason, Status, Tags};
 
@@ -17,210 +19,260 @@ pub fn step(
     now: Moment,
 ) -> (Record, Vec<Effect>) {
     let mut effects = Vec::new();
+    let mut turn = Turn { policy, now, effects: &mut effects };
     let r = &mut record;
     match input {
-        Input::Started => started(r, policy, now, &mut effects),
-        Input::ReconnectAsked { cause, tags } => asked(r, cause, tags, now, &mut effects),
-        Input::AttemptEnded { attempt, outcome } => {
-            ended(r, attempt, outcome, policy, now, &mut effects)
-        }
-        Input::Probed(Ok(measured)) => good_probe(r, measured, policy, now, &mut effects),
-        Input::Probed(Err(fault)) => bad_probe(r, fault, policy, now, &mut effects),
-        Input::RetryDue => retry_due(r, policy, now, &mut effects),
-        Input::Stopping => stopping(r, &mut effects),
+        Input::Started => turn.started(r),
+        Input::ReconnectAsked { cause, tags } => turn.asked(r, cause, tags),
+        Input::AttemptEnded { attempt, outcome } => turn.ended(r, attempt, outcome),
+        Input::Probed(probe) => turn.probed(r, &probe),
+        Input::LoggedIn(login) => turn.logged_in(r, &login),
+        Input::Due(busy) => turn.due(r, busy),
+        Input::Stopping => turn.stopping(r),
     }
     (record, effects)
 }
 
-fn started(r: &mut Record, policy: &Policy, now: Moment, effects: &mut Vec<Effect>) {
-    if r.running.is_some() {
-        // Repeated because it could not be committed at first, and somebody asked meanwhile.
-        return;
-    }
-    match r.standing.status {
-        Status::Connecting => {
-            effects.push(Effect::Noted(r.standing.attempt, HistoryEvent::Interrupted));
-            begin(r, Cause::Restart, Tags::default(), now, effects);
-        }
-        Status::Disconnected if policy.auto_reconnect && !waits_for_storage(r) => {
-            r.retry.arm(policy, now);
-        }
-        Status::Disconnected | Status::Connected => {}
-    }
-}
-
-fn asked(r: &mut Record, cause: Cause, tags: Tags, now: Moment, effects: &mut Vec<Effect>) {
-    if cause == Cause::Person {
-        r.retry.reset();
-    }
-    match &r.running {
-        Some(running) => effects.push(Effect::Noted(running.id, HistoryEvent::Joined { tags })),
-        None => begin(r, cause, tags, now, effects),
-    }
-}
-
-fn ended(
-    r: &mut Record,
-    attempt: AttemptId,
-    outcome: Result<Measured, Failure>,
-    policy: &Policy,
+/// One step: its rules, its moment, and what comes of it.
+struct Turn<'a> {
+    policy: &'a Policy,
     now: Moment,
-    effects: &mut Vec<Effect>,
-) {
-    let Some(running) = r.running.take_if(|running| running.id == attempt) else { return };
-    r.verified = true;
-    r.watch.reset();
-    let result = match outcome {
-        Ok(measured) => {
-            measure(r, measured);
+    effects: &'a mut Vec<Effect>,
+}
+
+impl Turn<'_> {
+    fn started(&mut self, r: &mut Record) {
+        if r.running.is_some() {
+            // Repeated because it could not be committed at first, and somebody asked meanwhile.
+            return;
+        }
+        // A store that has just been added was looked at by its first attempt.
+        if !r.is_verified() {
+            r.agenda = Agenda::start(self.policy, self.now);
+        }
+        match r.standing.status {
+            Status::Connecting => {
+                self.note(r, HistoryEvent::Interrupted);
+                self.begin(r, Cause::Restart, Tags::default());
+            }
+            Status::Disconnected if self.policy.auto_reconnect && !waits_for_storage(r) => {
+                r.retry.arm(self.policy, self.now);
+            }
+            Status::Disconnected | Status::Connected => {}
+        }
+    }
+
+    fn asked(&mut self, r: &mut Record, cause: Cause, tags: Tags) {
+        if cause == Cause::Person {
             r.retry.reset();
-            change(r, Status::Connected, None, running.tags, now, effects);
-            Ok(())
         }
-        Err(failure) => {
-            change(r, Status::Disconnected, Some(failure.clone()), running.tags, now, effects);
-            let timed = policy.auto_reconnect && !waits_for_storage(r);
-            r.retry.failed(&failure, timed, policy, now);
-            Err(failure)
+        match &r.running {
+            Some(running) => {
+                self.effects.push(Effect::Noted(running.id, HistoryEvent::Joined { tags }));
+            }
+            None => self.begin(r, cause, tags),
         }
-    };
-    effects.push(Effect::Settled(attempt, result));
-}
-
-fn good_probe(
-    r: &mut Record,
-    measured: Measured,
-    policy: &Policy,
-    now: Moment,
-    effects: &mut Vec<Effect>,
-) {
-    if r.running.is_some() {
-        return;
     }
-    r.verified = true;
-    let recovered = r.watch.succeeds(policy);
-    match r.standing.status {
-        Status::Connected => measure(r, measured),
-        Status::Disconnected if policy.auto_reconnect && recovered && waits_for_storage(r) => {
-            let mended = r.watch.saw_trouble();
-            if mended {
+
+    fn ended(&mut self, r: &mut Record, attempt: AttemptId, outcome: Result<Outcome, Fault>) {
+        let Some(running) = r.running.take_if(|running| running.id == attempt) else { return };
+        r.agenda.attempted(self.policy, self.now);
+        let failure = match &outcome {
+            Ok(outcome) => {
+                r.checks.attempted(&outcome.probe, &outcome.login, self.now.wall);
+                self.measure(r, &outcome.probe);
+                outcome.failure()
+            }
+            Err(fault) => Some(Failure::of(fault.clone())),
+        };
+        r.last_attempt =
+            Some(LastAttempt { id: running.id, cause: running.cause, at: self.now.wall, outcome });
+        match &failure {
+            None => {
                 r.retry.reset();
+                self.change(r, Status::Connected, None, running.tags);
             }
-            if mended || r.retry.may_start(now) {
-                begin(r, Cause::Monitor, Tags::default(), now, effects);
+            Some(failure) => {
+                self.change(r, Status::Disconnected, Some(failure.clone()), running.tags);
+                let timed = self.policy.auto_reconnect && !waits_for_storage(r);
+                r.retry.failed(failure, timed, self.policy, self.now);
             }
         }
-        Status::Disconnected | Status::Connecting => {}
+        self.effects.push(Effect::Settled(attempt, failure.map_or(Ok(()), Err)));
     }
-}
 
-fn bad_probe(
-    r: &mut Record,
-    fault: Fault,
-    policy: &Policy,
-    now: Moment,
-    effects: &mut Vec<Effect>,
-) {
-    if r.running.is_some() {
-        return;
-    }
-    r.verified = true;
-    if !r.watch.fails(&fault, policy) {
-        return;
-    }
-    match r.standing.status {
-        Status::Connected => {
-            change(
-                r,
-                Status::Disconnected,
-                Some(Failure::of(fault)),
-                Tags::default(),
-                now,
-                effects,
-            );
+    fn probed(&mut self, r: &mut Record, probe: &Probe) {
+        // A result that an attempt has overtaken; or one that says nothing about the store.
+        if r.running.is_some() || probe.is_ours() {
+            return;
         }
-        Status::Disconnected => explain(r, fault),
-        Status::Connecting => {}
+        if probe.written.is_some() {
+            r.agenda.wrote(self.policy, self.now);
+        }
+        let decided = r.checks.probed(probe, self.policy, self.now.wall);
+        self.measure(r, probe);
+        self.fail(r, decided);
+        if probe.fault().is_none() {
+            self.recover(r);
+        }
     }
-    if waits_for_storage(r) {
+
+    /// Starts an attempt once a fault of the storage counts as gone.
+    fn recover(&mut self, r: &mut Record) {
+        let waits = r.standing.status == Status::Disconnected && waits_for_storage(r);
+        if !waits || !self.policy.auto_reconnect || !r.checks.have_recovered(self.policy) {
+            return;
+        }
+        let mended = r.checks.saw_trouble();
+        if mended {
+            r.retry.reset();
+        }
+        if mended || r.retry.may_start(self.now) {
+            self.begin(r, Cause::Monitor, Tags::default());
+        }
+    }
+
+    fn logged_in(&mut self, r: &mut Record, login: &Login) {
+        let ours =
+            login.outcome.as_ref().is_err_and(|fault| fault.reason().check() == Check::Agent);
+        if r.standing.status != Status::Connected || ours {
+            return;
+        }
+        if login.outcome.is_ok() {
+            r.agenda.logged_in(self.policy, self.now);
+        }
+        let decided = r.checks.logged_in(login, self.policy, self.now.wall);
+        self.fail(r, decided.into_iter().collect());
+    }
+
+    /// Takes the faults that are decided: a Connected store drops, a Disconnected one says why anew.
+    fn fail(&mut self, r: &mut Record, decided: Vec<Fault>) {
+        let Some(failure) = Failure::from_faults(decided) else { return };
+        match r.standing.status {
+            Status::Connected => {
+                self.change(r, Status::Disconnected, Some(failure), Tags::default());
+            }
+            Status::Disconnected => explain(r, failure),
+            Status::Connecting => {}
+        }
+        if waits_for_storage(r) {
+            r.retry.disarm();
+        } else if self.policy.auto_reconnect && r.retry.due().is_none() {
+            r.retry.arm(self.policy, self.now);
+        }
+    }
+
+    fn due(&mut self, r: &mut Record, busy: InFlight) {
+        if r.running.is_some() {
+            return;
+        }
+        let retry = r.retry.due().is_some_and(|due| due <= self.now.uptime);
+        if retry {
+            r.retry.disarm();
+        }
+        if retry && self.policy.auto_reconnect && r.standing.status == Status::Disconnected {
+            return self.begin(r, Cause::Monitor, Tags::default());
+        }
+        if !busy.probe && r.agenda.probe_is_due(self.now) {
+            // While something is wrong every probe writes, so that only those count towards recovery.
+            let well = r.standing.status == Status::Connected && r.checks.write.failures() == 0;
+            let write =
+                self.policy.write_interval.is_some() && (!well || r.agenda.write_is_due(self.now));
+            r.agenda.probing(!r.is_verified(), self.policy, self.now);
+            self.effects.push(Effect::Probe { write });
+        }
+        let connected = r.standing.status == Status::Connected;
+        if connected && !busy.login && r.agenda.login_is_due(self.now) {
+            r.agenda.logging_in(self.policy, self.now);
+            self.effects.push(Effect::LogIn);
+        }
+    }
+
+    fn stopping(&mut self, r: &mut Record) {
         r.retry.disarm();
-    } else if policy.auto_reconnect && r.retry.due().is_none() {
-        r.retry.arm(policy, now);
+        if let Some(running) = r.running.take() {
+            let told = "the daemon stopped before the checks ended";
+            let fault = Fault::new(Reason::AgentStopping, told);
+            self.effects.push(Effect::Abandoned(running.id));
+            self.effects.push(Effect::Settled(running.id, Err(Failure::of(fault))));
+        }
+    }
+
+    fn begin(&mut self, r: &mut Record, cause: Cause, tags: Tags) {
+        let attempt = Attempt { id: r.standing.attempt.next(), cause, tags };
+        r.standing.attempt = attempt.id;
+        r.retry.disarm();
+        r.running = Some(attempt.clone());
+        self.change(r, Status::Connecting, None, attempt.tags.clone());
+        self.effects.push(Effect::Begun(attempt));
+    }
+
+    /// Takes the new status and says so; saying nothing when it is the same is what makes every
+    /// notice a change.
+    fn change(&mut self, r: &mut Record, new: Status, failure: Option<Failure>, tags: Tags) {
+        let old = r.standing.status;
+        r.standing.failure.clone_from(&failure);
+        if old == new {
+            return;
+        }
+        let position = r.standing.position.next();
+        r.standing.status = new;
+        r.standing.position = position;
+        r.standing.since = self.now.wall;
+        self.effects.push(Effect::Changed(Transition {
+            position,
+            old,
+            new,
+            at: self.now.wall,
+            attempt: r.standing.attempt,
+            tags,
+            failure,
+        }));
+    }
+
+    /// Takes the figures of a probe that found the right directory, and the conditions they mean. A
+    /// Disconnected store keeps its last good figures: those of a fault may be anybody's.
+    fn measure(&mut self, r: &mut Record, probe: &Probe) {
+        if let Some(Ok(written)) = &probe.written {
+            r.written = Some(*written);
+        }
+        let (Ok(measured), None) = (&probe.examined, probe.fault()) else { return };
+        let held = &r.standing.conditions;
+        for (condition, holds) in space::turned(held, measured, r.written, probe.took, self.policy)
+        {
+            match holds {
+                true => r.standing.conditions.insert(condition, self.now.wall),
+                false => r.standing.conditions.remove(&condition),
+            };
+            self.note(r, HistoryEvent::Turned { condition, holds });
+        }
+        if r.standing.status == Status::Disconnected {
+            return;
+        }
+        if sample::is_due(r, measured, self.now.wall) {
+            r.sampled = Some(self.now.wall);
+            self.note(r, HistoryEvent::Measured(*measured));
+        }
+        r.standing.capacity = Some(measured.capacity);
+        r.standing.inodes = measured.inodes;
+    }
+
+    fn note(&mut self, r: &Record, event: HistoryEvent) {
+        self.effects.push(Effect::Noted(r.standing.attempt, event));
     }
 }
 
-fn retry_due(r: &mut Record, policy: &Policy, now: Moment, effects: &mut Vec<Effect>) {
-    r.retry.disarm();
-    if policy.auto_reconnect && r.standing.status == Status::Disconnected && r.running.is_none() {
-        begin(r, Cause::Monitor, Tags::default(), now, effects);
-    }
-}
-
-fn stopping(r: &mut Record, effects: &mut Vec<Effect>) {
-    r.retry.disarm();
-    if let Some(running) = r.running.take() {
-        let fault = Fault::new(Reason::AgentStopping, "the daemon stopped before the checks ended");
-        effects.push(Effect::Abandoned(running.id));
-        effects.push(Effect::Settled(running.id, Err(Failure::of(fault))));
-    }
-}
-
-fn begin(r: &mut Record, cause: Cause, tags: Tags, now: Moment, effects: &mut Vec<Effect>) {
-    let attempt = Attempt { id: r.standing.attempt.next(), cause, tags };
-    r.standing.attempt = attempt.id;
-    r.retry.disarm();
-    r.running = Some(attempt.clone());
-    change(r, Status::Connecting, None, attempt.tags.clone(), now, effects);
-    effects.push(Effect::Begun(attempt));
-}
-
-/// Takes the new status and says so; saying nothing when it is the same is what makes every notice a
-/// change.
-fn change(
-    r: &mut Record,
-    new: Status,
-    failure: Option<Failure>,
-    tags: Tags,
-    now: Moment,
-    effects: &mut Vec<Effect>,
-) {
-    let old = r.standing.status;
-    r.standing.failure.clone_from(&failure);
-    if old == new {
-        return;
-    }
-    let position = r.standing.position.next();
-    r.standing.status = new;
-    r.standing.position = position;
-    r.standing.since = now.wall;
-    let attempt = r.standing.attempt;
-    effects.push(Effect::Changed(Transition {
-        position,
-        old,
-        new,
-        at: now.wall,
-        attempt,
-        tags,
-        failure,
-    }));
-}
-
-fn measure(r: &mut Record, measured: Measured) {
-    r.standing.capacity = Some(measured.capacity);
-    r.standing.inodes = measured.inodes;
-}
-
-/// Keeps the reason of a Disconnected store true: the newest storage fault, beside the SSH faults of
+/// Keeps the reason of a Disconnected store true: the newest storage faults, beside the SSH faults of
 /// the last attempt. The same reason again leaves the first evidence standing, so that an outage costs
 /// one commit and not one a probe.
-fn explain(r: &mut Record, fault: Fault) {
+fn explain(r: &mut Record, newest: Failure) {
     let old = r.standing.failure.take();
-    if old.as_ref().is_some_and(|old| old.root().reason() == fault.reason()) {
+    if old.as_ref().is_some_and(|old| old.root().reason() == newest.root().reason()) {
         r.standing.failure = old;
         return;
     }
     let ssh = old.iter().flat_map(Failure::faults).filter(|f| f.reason().check() == Check::Ssh);
-    r.standing.failure = Failure::from_faults(ssh.cloned().chain([fault]));
+    r.standing.failure = Failure::from_faults(ssh.chain(newest.faults()).cloned());
 }
 
 /// Whether the store is Disconnected by a fault that probes see, so that probes and not time decide

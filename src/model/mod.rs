@@ -7,6 +7,7 @@
 mod backoff;
 mod capacity;
 mod clock;
+mod condition;
 mod credentials;
 mod failure;
 mod fault;
@@ -23,10 +24,12 @@ mod ssh_address;
 mod status;
 mod store;
 mod tags;
+mod written;
 
 pub use backoff::Backoff;
 pub use capacity::{Capacity, Implausible, Inodes};
 pub use clock::{Clock, Entropy, Timestamp};
+pub use condition::Condition;
 pub use credentials::Credentials;
 pub use failure::Failure;
 pub use fault::{Fact, Facts, Fault};
@@ -44,3 +47,4 @@ pub(crate) use status::words;
 pub use status::{State, Status, UnknownWord};
 pub use store::Store;
 pub use tags::{BadTags, Tags};
+pub use written::Written;

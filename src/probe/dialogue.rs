@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{ChildStdin, ChildStdout, Command};
@@ -53,7 +52,7 @@ impl<'a> Dialogue<'a> {
     /// Spawns a worker, if the store has none that holds on.
     ///
     /// # Errors
-    /// `probe_stuck` while an earlier one holds on; `io_error` when no process can be made.
+    /// `probe_stuck` while an earlier one holds on; `agent_busy` when no process can be made.
     pub(super) async fn begin(
         slot: &'a mut Slot,
         program: &Arc<Program>,
@@ -77,9 +76,10 @@ impl<'a> Dialogue<'a> {
             .kill_on_drop(true)
             .spawn();
         let mut worker = slot.take(child.map_err(|error| {
-            Fault::new(Reason::IoError, format!("no worker process can be started: {error}"))
+            // Ours and not the disk's, whose state is as unknown as before.
+            Fault::new(Reason::AgentBusy, format!("no worker process can be started: {error}"))
                 .fact("path", dir.as_str())
-                .remedied("look at the limits of processes and memory of this service")
+                .remedied("look at the limits of descriptors, processes and memory of this service")
         })?);
         let pipes = worker.child().and_then(|child| child.stdin.take().zip(child.stdout.take()));
         let Some((stdin, stdout)) = pipes else {
@@ -87,11 +87,6 @@ impl<'a> Dialogue<'a> {
         };
         let (stdout, dir) = (BufReader::new(stdout), dir.clone());
         Ok(Self { worker, stdin, stdout, dir, step: Step::Start, begun, deadline })
-    }
-
-    /// How long it has taken so far.
-    pub(super) fn elapsed(&self) -> Duration {
-        self.begun.elapsed()
     }
 
     /// Gives an order and waits for its report.
@@ -145,7 +140,7 @@ impl<'a> Dialogue<'a> {
         Fault::new(Reason::ProbeTimeout, told)
             .fact("path", self.dir.as_str())
             .fact("step", self.step.as_str())
-            .fact("milliseconds", self.elapsed().as_millis())
+            .fact("milliseconds", self.begun.elapsed().as_millis())
     }
 
     fn broken(&self, why: &str) -> Fault {

@@ -25,5 +25,5 @@ mod worker;
 pub use identity::Purpose;
 pub use prober::Prober;
 pub use slot::Slot;
-pub use values::{Claim, Examined, Owner, ProbeOptions, WriteProbe};
+pub use values::{Claim, Examined, Owner, ProbeOptions, Probed};
 pub use worker::worker_main;

@@ -11,9 +11,9 @@ use super::identity::{Purpose, Seen, judge, not_mounted, unchanged};
 use super::marker::{FOLDER, Marker, probe_file};
 use super::order::{MountSeen, Observed, Order, Report};
 use super::slot::Slot;
-use super::values::{Claim, Examined, Owner, ProbeOptions, WriteProbe};
+use super::values::{Claim, Examined, Owner, ProbeOptions, Probed};
 use super::{mountinfo, sample, trouble};
-use crate::model::{Fault, ImageDir, MarkerId, Reason, Timestamp};
+use crate::model::{Fault, ImageDir, MarkerId, Reason, Timestamp, Written};
 
 /// Looks at image directories. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -39,9 +39,9 @@ impl Prober {
     /// Ends at most a quarter of a second after `deadline`, whatever the disk does.
     ///
     /// # Errors
-    /// The fault that was found first, in the order of the words in `contract` section 5: path, then
-    /// identity, then figures, then the write. `probe_timeout` at the deadline, `probe_stuck` while an
-    /// earlier worker of the slot cannot be killed.
+    /// The fault of the examination is the one found first: path, then identity, then what the
+    /// superblock says, then figures. `probe_timeout` at the deadline, `probe_stuck` while an earlier
+    /// worker of the slot cannot be killed, `agent_busy` when no worker can be started.
     ///
     /// # Cancel safety
     /// The worker is killed; the slot remembers it until it is gone.
@@ -51,14 +51,39 @@ impl Prober {
         dir: &ImageDir,
         purpose: &Purpose,
         deadline: Instant,
-    ) -> Result<Examined, Fault> {
-        let mut dialogue = Dialogue::begin(slot, &self.program, dir, deadline).await?;
-        match self.look(&mut dialogue, dir, purpose).await {
-            Ok(examined) => {
+    ) -> Probed {
+        let begun = Instant::now();
+        let (examined, written) = self.look_and_write(slot, dir, purpose, deadline).await;
+        Probed { examined, written, took: begun.elapsed() }
+    }
+
+    async fn look_and_write(
+        &self,
+        slot: &mut Slot,
+        dir: &ImageDir,
+        purpose: &Purpose,
+        deadline: Instant,
+    ) -> (Result<Examined, Fault>, Option<Result<Written, Fault>>) {
+        let mut dialogue = match Dialogue::begin(slot, &self.program, dir, deadline).await {
+            Ok(dialogue) => dialogue,
+            Err(fault) => return (Err(fault), None),
+        };
+        let (examined, observed) = match self.look(&mut dialogue, dir, purpose).await {
+            Ok(seen) => seen,
+            Err(fault) => return (Err(dialogue.give_up(fault).await), None),
+        };
+        let Some(make_folder) = writes(purpose, &observed) else {
+            dialogue.finish().await;
+            return (Ok(examined), None);
+        };
+        let probe = probe_file(self.options.node_id);
+        let asked = dialogue.ask(&Order::Write { probe, make_folder }).await;
+        match written(asked, &observed, purpose) {
+            Ok((written, made_folder)) => {
                 dialogue.finish().await;
-                Ok(examined)
+                (Ok(Examined { made_folder, ..examined }), Some(Ok(written)))
             }
-            Err(fault) => Err(dialogue.give_up(fault).await),
+            Err(fault) => (Ok(examined), Some(Err(dialogue.give_up(fault).await))),
         }
     }
 
@@ -134,7 +159,7 @@ impl Prober {
         owner: Option<Owner>,
         deadline: Instant,
     ) -> Result<Examined, Fault> {
-        let examined = self.examine(slot, dir, &Purpose::Init, deadline).await?;
+        let examined = self.examine(slot, dir, &Purpose::Init, deadline).await.good()?;
         let mut orders = Vec::new();
         if examined.marker.is_none() {
             let text = Marker { id: marker, owner: None }.text(created);
@@ -145,7 +170,7 @@ impl Prober {
         let owner = owner.map(|owner| (owner.uid, owner.gid));
         orders.push(Order::Prepare { folders, owner });
         self.change(slot, dir, &Purpose::Init, |_, _| Ok(()), &orders, deadline).await?;
-        let again = self.examine(slot, dir, &Purpose::Init, deadline).await?;
+        let again = self.examine(slot, dir, &Purpose::Init, deadline).await.good()?;
         Ok(Examined { made_folder: examined.made_folder, ..again })
     }
 
@@ -184,27 +209,25 @@ impl Prober {
         dialogue: &mut Dialogue<'_>,
         dir: &ImageDir,
         purpose: &Purpose,
-    ) -> Result<Examined, Fault> {
+    ) -> Result<(Examined, Box<Observed>), Fault> {
         let observed = match self.open(dialogue, dir).await {
             Ok(observed) => observed,
             Err(fault) => return Err(missing_mount(fault, purpose)),
         };
         let marker = judge(purpose, &self.seen(&observed))?;
+        if observed.mount.superblock_read_only {
+            return Err(trouble::read_only(dir.as_str(), &observed.mount));
+        }
         let (capacity, inodes) = sample::capacity(&observed.statfs)?;
-        let (write, made_folder) = match self.write(purpose, &observed) {
-            Some(order) => write(dialogue, &order, &observed.mount, purpose).await?,
-            None => (None, false),
-        };
-        Ok(Examined {
+        let examined = Examined {
             capacity,
             inodes,
             place: observed.mount.place(),
             marker,
             has_registry: observed.registry,
-            made_folder,
-            write,
-            elapsed: dialogue.elapsed(),
-        })
+            made_folder: false,
+        };
+        Ok((examined, observed))
     }
 
     async fn open(
@@ -230,36 +253,35 @@ impl Prober {
             registry: observed.registry,
         }
     }
+}
 
-    /// The write probe this purpose asks for. A directory that is to be marked is always written to:
-    /// whoever cannot write there cannot mark it.
-    fn write(&self, purpose: &Purpose, observed: &Observed) -> Option<Order> {
-        let make_folder = match purpose {
-            Purpose::Serve { write, .. } if !*write || !self.options.write_probe => return None,
-            Purpose::Serve { .. } => false,
-            Purpose::Add { .. } | Purpose::Init => !observed.folder,
-        };
-        Some(Order::Write { probe: probe_file(self.options.node_id), make_folder })
+/// Whether this purpose asks for a write, and whether that may make the folder first. A directory that
+/// is to be marked is always written to: whoever cannot write there cannot mark it.
+fn writes(purpose: &Purpose, observed: &Observed) -> Option<bool> {
+    match purpose {
+        Purpose::Serve { write, .. } => write.then_some(false),
+        Purpose::Add { .. } | Purpose::Init => Some(!observed.folder),
     }
 }
 
-async fn write(
-    dialogue: &mut Dialogue<'_>,
-    order: &Order,
-    mount: &MountSeen,
+/// What a write probe has shown, and whether it made the folder.
+fn written(
+    asked: Result<Report, Silence>,
+    observed: &Observed,
     purpose: &Purpose,
-) -> Result<(Option<WriteProbe>, bool), Fault> {
-    match dialogue.ask(order).await {
+) -> Result<(Written, bool), Fault> {
+    match asked {
         Ok(Report::Written { micros, made_folder }) => {
-            Ok((Some(WriteProbe::Written(Duration::from_micros(micros))), made_folder))
+            Ok((Written::Done(Duration::from_micros(micros)), made_folder))
         }
         Ok(_) => Err(Fault::new(Reason::IoError, "the worker process answered something else")),
-        Err(Silence::Failed(failed))
-            if trouble::is_full(&failed) && matches!(purpose, Purpose::Serve { .. }) =>
-        {
-            Ok((Some(WriteProbe::Full), false))
+        Err(Silence::Failed(failed)) if matches!(purpose, Purpose::Serve { .. }) => {
+            match trouble::no_room(&failed, &observed.statfs) {
+                Some(written) => Ok((written, false)),
+                None => Err(trouble::fault(&failed, Some(&observed.mount))),
+            }
         }
-        Err(why) => Err(silence(why, Some(mount))),
+        Err(why) => Err(silence(why, Some(&observed.mount))),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use nix::errno::Errno;
 
-use super::order::{Access, Failed, MountSeen, Step, Why};
-use crate::model::{Fault, Reason};
+use super::order::{Access, Failed, MountSeen, Statfs, Step, Why};
+use crate::model::{Fault, Reason, Written};
 
 /// The fault of an order that was not carried out. `mount` is what is known of the place, once it has
 /// been looked at.
@@ -24,10 +24,28 @@ pub(super) fn fault(failed: &Failed, mount: Option<&MountSeen>) -> Fault {
     fault.fact("path", path).fact("step", failed.step.as_str())
 }
 
-/// Whether the disk has no room for the probe: a condition, not a fault, for images must still be read.
-pub(super) fn is_full(failed: &Failed) -> bool {
-    let full = [Errno::ENOSPC as i32, Errno::EDQUOT as i32];
-    matches!(failed.why, Why::Errno(errno) if full.contains(&errno))
+/// What a write met that has no room: a condition, not a fault, for images must still be read.
+pub(super) fn no_room(failed: &Failed, statfs: &Statfs) -> Option<Written> {
+    let Why::Errno(errno) = failed.why else { return None };
+    match Errno::from_raw(errno) {
+        Errno::EDQUOT => Some(Written::QuotaExceeded),
+        Errno::ENOSPC if statfs.files > 0 && statfs.files_available == 0 => {
+            Some(Written::InodesFull)
+        }
+        Errno::ENOSPC => Some(Written::Full),
+        _ => None,
+    }
+}
+
+/// The fault of a filesystem whose superblock says that it is read-only: found before a write is
+/// tried, and also where none may be.
+pub(super) fn read_only(path: &str, mount: &MountSeen) -> Fault {
+    let told = format!("the filesystem at {} is mounted read-only", mount.mount_point);
+    Fault::new(Reason::ReadOnly, told)
+        .fact("path", path)
+        .fact("mountPoint", mount.mount_point.as_str())
+        .fact("fsType", mount.fs_type.as_str())
+        .fact("device", mount.device.as_str())
 }
 
 fn refused(failed: &Failed, errno: Errno, mount: Option<&MountSeen>) -> Fault {
@@ -38,7 +56,7 @@ fn refused(failed: &Failed, errno: Errno, mount: Option<&MountSeen>) -> Fault {
         Errno::ENOTDIR if failed.step == Step::Open => Reason::NotADirectory,
         Errno::EACCES | Errno::EPERM => Reason::PermissionDenied,
         Errno::ESTALE => Reason::StaleHandle,
-        Errno::EROFS => read_only(mount),
+        Errno::EROFS => not_writable(mount),
         // A FUSE server that died, a disk that was pulled, a full disk where room is needed: all of
         // them errors of input and output with their errno as evidence.
         _ => Reason::IoError,
@@ -47,7 +65,7 @@ fn refused(failed: &Failed, errno: Errno, mount: Option<&MountSeen>) -> Fault {
     match reason {
         Reason::PermissionDenied => denied(fault, failed),
         Reason::NamespaceReadOnly => sandboxed(fault, path, mount),
-        Reason::IoError if is_full(failed) => {
+        Reason::IoError if matches!(errno, Errno::ENOSPC | Errno::EDQUOT) => {
             fault.remedied("make room on the disk: the marker must be written to add the store")
         }
         _ => fault,
@@ -56,7 +74,7 @@ fn refused(failed: &Failed, errno: Errno, mount: Option<&MountSeen>) -> Fault {
 
 /// EROFS says no more than "not writable": the superblock tells whether the disk or only this view of
 /// it is read-only.
-fn read_only(mount: Option<&MountSeen>) -> Reason {
+fn not_writable(mount: Option<&MountSeen>) -> Reason {
     match mount {
         Some(mount) if !mount.superblock_read_only => Reason::NamespaceReadOnly,
         _ => Reason::ReadOnly,

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::model::{Capacity, FsPlace, Inodes, MarkerId, NodeId, StoreUuid, Timestamp};
+use crate::model::{
+    Capacity, Fault, FsPlace, Inodes, MarkerId, NodeId, StoreUuid, Timestamp, Written,
+};
 
 /// What holds for every probe of a daemon.
 #[derive(Clone, Debug)]
@@ -14,11 +16,34 @@ pub struct ProbeOptions {
     pub allow_root_disk: bool,
     /// This node.
     pub node_id: NodeId,
-    /// Whether probes may write at all.
-    pub write_probe: bool,
 }
 
-/// What a good probe has seen.
+/// What a probe has found. The two answers stand apart: a disk that cannot be written still has its
+/// figures.
+#[derive(Clone, Debug)]
+pub struct Probed {
+    /// Identity and figures.
+    pub examined: Result<Examined, Fault>,
+    /// The write probe; none when none was asked for, or the examination failed before it.
+    pub written: Option<Result<Written, Fault>>,
+    /// From the spawn of the worker to the last report.
+    pub took: Duration,
+}
+
+impl Probed {
+    /// What was seen, when nothing failed.
+    ///
+    /// # Errors
+    /// The first fault: of the examination, else of the write.
+    pub fn good(self) -> Result<Examined, Fault> {
+        match self.written {
+            Some(Err(fault)) => self.examined.and(Err(fault)),
+            _ => self.examined,
+        }
+    }
+}
+
+/// What a good examination has seen.
 #[derive(Clone, Debug)]
 pub struct Examined {
     /// Space.
@@ -33,19 +58,6 @@ pub struct Examined {
     pub has_registry: bool,
     /// Whether this probe made the marker's folder.
     pub made_folder: bool,
-    /// The write probe, where one was made.
-    pub write: Option<WriteProbe>,
-    /// From the spawn of the worker to the last report.
-    pub elapsed: Duration,
-}
-
-/// What a write probe has shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteProbe {
-    /// Create, 4 KiB, fdatasync and unlink took this long.
-    Written(Duration),
-    /// The disk, a quota or its inodes are full: a condition, not a fault.
-    Full,
 }
 
 /// A user and a group by number.

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use imagestore_agent::model::{
-    Fact, Fault, FsPlace, ImageDir, MarkerId, NodeId, Reason, StoreUuid, Timestamp,
+    Fact, Fault, FsPlace, ImageDir, MarkerId, NodeId, Reason, StoreUuid, Timestamp, Written,
 };
-use imagestore_agent::probe::{Claim, Examined, ProbeOptions, Prober, Purpose, Slot, WriteProbe};
+use imagestore_agent::probe::{Claim, Examined, ProbeOptions, Probed, Prober, Purpose, Slot};
 use tokio::time::Instant;
 
 use crate::support::filesystems::{Bound, Mounted};
@@ -24,7 +24,6 @@ pub(crate) fn options(root: &Path) -> ProbeOptions {
         allowed_roots: vec![root.display().to_string()],
         allow_root_disk: false,
         node_id: NodeId::from_u128(1),
-        write_probe: true,
     }
 }
 
@@ -67,13 +66,17 @@ pub(crate) async fn examine(
     path: &Path,
     purpose: &Purpose,
 ) -> Result<Examined, Fault> {
+    probed(prober, path, purpose).await.good()
+}
+
+pub(crate) async fn probed(prober: &Prober, path: &Path, purpose: &Purpose) -> Probed {
     prober.examine(&mut Slot::new(), &image_dir(path), purpose, soon()).await
 }
 
 /// Adds a directory as the daemon does; what is known of it then.
 pub(crate) async fn claimed(prober: &Prober, path: &Path) -> FsPlace {
     let (slot, dir) = (&mut Slot::new(), image_dir(path));
-    let examined = prober.examine(slot, &dir, &add(), soon()).await.unwrap();
+    let examined = prober.examine(slot, &dir, &add(), soon()).await.good().unwrap();
     let place = examined.place.clone();
     let claim = Claim { store: STORE, marker: MARKER, created: Timestamp(0), place };
     prober.claim(slot, &dir, &add(), claim, soon()).await.unwrap();
@@ -107,7 +110,9 @@ async fn capacity_is_what_the_filesystem_says_and_the_marker_survives_a_remount(
         let images = disk.path().join("images");
         fs::create_dir(&images).unwrap();
         let prober = prober(&disk.path());
-        let examined = examine(&prober, &images, &add()).await.unwrap();
+        let seen = probed(&prober, &images, &add()).await;
+        assert!(matches!(seen.written, Some(Ok(Written::Done(_)))));
+        let examined = seen.examined.unwrap();
         let raw = nix::sys::statvfs::statvfs(&images).unwrap();
         assert_eq!(examined.capacity.total(), raw.blocks() * raw.fragment_size());
         assert!(examined.capacity.available() <= examined.capacity.total());
@@ -115,7 +120,6 @@ async fn capacity_is_what_the_filesystem_says_and_the_marker_survives_a_remount(
         assert_eq!(examined.place.fs_type, disk.kind());
         assert_eq!(examined.place.mount_point, disk.path().to_str().unwrap());
         assert!(examined.made_folder && !examined.place.on_root_disk);
-        assert!(matches!(examined.write, Some(WriteProbe::Written(_))));
 
         let place = claimed(&prober, &images).await;
         if disk.kind() != "tmpfs" {
@@ -181,21 +185,27 @@ async fn a_read_only_disk_is_told_apart_from_a_read_only_view_of_it() {
     assert!(fault.remedy().contains("ReadWritePaths="), "{}", fault.remedy());
     drop(view);
     disk.remount("ro");
-    let fault = examine(&prober, &images, &serve(place.clone(), true)).await.unwrap_err();
-    assert_eq!(fault.reason(), Reason::ReadOnly, "{fault}");
-    examine(&prober, &images, &serve(place, false)).await.expect("reading still works");
+    // The superblock tells, also where nothing is written.
+    for write in [true, false] {
+        let fault = examine(&prober, &images, &serve(place.clone(), write)).await.unwrap_err();
+        assert_eq!(fault.reason(), Reason::ReadOnly, "{fault}");
+        assert_eq!(text_fact(&fault, "mountPoint"), disk.path().to_str().unwrap());
+    }
 }
 
 #[tokio::test]
 async fn a_dying_disk_is_an_io_error_although_statvfs_still_answers() {
     needs_root!();
-    let disk = Mounted::of("xfs");
-    let prober = prober(&disk.path());
-    let place = claimed(&prober, &disk.path()).await;
-    run("xfs_io", &["-x", "-c", "shutdown", disk.path().to_str().unwrap()]);
-    let fault = examine(&prober, &disk.path(), &serve(place, true)).await.unwrap_err();
-    assert_eq!(fault.reason(), Reason::IoError, "{fault}");
-    assert_eq!(text_fact(&fault, "errno"), "EIO");
+    for kind in ["ext4", "xfs"] {
+        let disk = Mounted::of(kind);
+        let prober = prober(&disk.path());
+        let place = claimed(&prober, &disk.path()).await;
+        run("xfs_io", &["-x", "-c", "shutdown", disk.path().to_str().unwrap()]);
+        nix::sys::statvfs::statvfs(&disk.path()).expect("it still answers");
+        let fault = examine(&prober, &disk.path(), &serve(place, true)).await.unwrap_err();
+        assert_eq!(fault.reason(), Reason::IoError, "{kind}: {fault}");
+        assert_eq!(text_fact(&fault, "errno"), "EIO");
+    }
 }
 
 #[tokio::test]
@@ -206,9 +216,9 @@ async fn a_full_disk_stays_good_for_reading_but_takes_no_marker() {
     let place = claimed(&prober, &disk.path()).await;
     let filler = disk.path().join("filler");
     assert!(fs::write(&filler, vec![1; 2 << 20]).is_err(), "the disk is full");
-    let served = examine(&prober, &disk.path(), &serve(place, true)).await.unwrap();
-    assert_eq!(served.write, Some(WriteProbe::Full));
-    assert_eq!(served.capacity.available(), 0);
+    let served = probed(&prober, &disk.path(), &serve(place, true)).await;
+    assert_eq!(served.written, Some(Ok(Written::Full)));
+    assert_eq!(served.examined.unwrap().capacity.available(), 0);
     assert_eq!(names(&disk.path().join(".imagestore-agent")), ["identity.json"]);
 
     fs::remove_dir_all(disk.path().join(".imagestore-agent")).unwrap();
@@ -357,7 +367,7 @@ async fn a_worker_that_hangs_is_killed_at_the_deadline_and_its_place_is_free_aga
         Prober::new(options(folder.path())).with_program("/bin/sleep".into(), vec!["600".into()]);
     let (dir, slot) = (image_dir(folder.path()), &mut Slot::new());
     let deadline = Instant::now() + Duration::from_millis(200);
-    let fault = sleeper.examine(slot, &dir, &add(), deadline).await.unwrap_err();
+    let fault = sleeper.examine(slot, &dir, &add(), deadline).await.good().unwrap_err();
     assert_eq!(fault.reason(), Reason::ProbeTimeout, "{fault}");
     assert_eq!(slot.stuck(), None);
 
@@ -366,22 +376,23 @@ async fn a_worker_that_hangs_is_killed_at_the_deadline_and_its_place_is_free_aga
     let abandoned = sleeper.examine(slot, &dir, &purpose, soon());
     assert!(tokio::time::timeout(Duration::from_millis(50), abandoned).await.is_err());
     let able = with_worker(ProbeOptions { allow_root_disk: true, ..options(folder.path()) });
-    able.examine(slot, &dir, &add(), soon()).await.unwrap();
+    able.examine(slot, &dir, &add(), soon()).await.good().unwrap();
     assert_eq!(slot.stuck(), None);
 }
 
 #[tokio::test]
 async fn a_worker_that_is_no_worker_is_an_error_and_no_hang() {
     let folder = tempfile::tempdir().unwrap();
-    for (program, args) in [
-        ("/bin/true", vec![]),
-        ("/bin/echo", vec!["{\"Observed\":1}".to_owned()]),
-        ("/bin/cat", vec!["/dev/zero".to_owned()]),
-        ("/nonexistent", vec![]),
+    for (program, args, reason) in [
+        ("/bin/true", vec![], Reason::IoError),
+        ("/bin/echo", vec!["{\"Observed\":1}".to_owned()], Reason::IoError),
+        ("/bin/cat", vec!["/dev/zero".to_owned()], Reason::IoError),
+        // The daemon's own trouble, and none of the disk's.
+        ("/nonexistent", vec![], Reason::AgentBusy),
     ] {
         let prober = Prober::new(options(folder.path())).with_program(program.into(), args);
         let fault = examine(&prober, folder.path(), &add()).await.unwrap_err();
-        assert_eq!(fault.reason(), Reason::IoError, "{program}: {fault}");
+        assert_eq!(fault.reason(), reason, "{program}: {fault}");
     }
 }
 
@@ -395,13 +406,13 @@ async fn a_frozen_disk_holds_one_worker_which_is_remembered_until_it_is_freed() 
     disk.freeze("-f");
     let deadline = Instant::now() + Duration::from_millis(300);
     let fault = prober.examine(slot, &dir, &serve(place.clone(), true), deadline).await;
-    let fault = fault.unwrap_err();
+    let fault = fault.good().unwrap_err();
     let stuck = slot.stuck();
-    let again = prober.examine(slot, &dir, &serve(place.clone(), false), soon()).await;
+    let again = prober.examine(slot, &dir, &serve(place.clone(), false), soon()).await.good();
     let after_restart = {
         let (pid, start_time) = stuck.expect("a writer on a frozen disk cannot be killed");
         let mut slot = Slot::with_stuck(pid, start_time);
-        prober.examine(&mut slot, &dir, &serve(place.clone(), false), soon()).await
+        prober.examine(&mut slot, &dir, &serve(place.clone(), false), soon()).await.good()
     };
     disk.freeze("-u");
     assert_eq!(fault.reason(), Reason::ProbeStuck, "{fault}");
@@ -410,7 +421,7 @@ async fn a_frozen_disk_holds_one_worker_which_is_remembered_until_it_is_freed() 
     // The killed worker dies as soon as the disk answers.
     let deadline = Instant::now() + Duration::from_secs(10);
     let good = loop {
-        match prober.examine(slot, &dir, &serve(place.clone(), true), soon()).await {
+        match prober.examine(slot, &dir, &serve(place.clone(), true), soon()).await.good() {
             Err(fault) if fault.reason() == Reason::ProbeStuck && Instant::now() < deadline => {
                 tokio::task::yield_now().await;
             }
@@ -430,7 +441,7 @@ async fn an_operators_umount_succeeds_a_hundred_times_between_probes() {
     let (dir, slot) = (image_dir(&disk.path()), &mut Slot::new());
     for round in 0..100 {
         let probed = prober.examine(slot, &dir, &serve(place.clone(), true), soon()).await;
-        probed.unwrap_or_else(|fault| panic!("round {round}: {fault}"));
+        probed.good().unwrap_or_else(|fault| panic!("round {round}: {fault}"));
         assert!(disk.try_unmount() || disk.try_unmount(), "round {round}: the mount is pinned");
         disk.mount();
     }

@@ -49,7 +49,7 @@ async fn a_mount_that_nobody_serves_is_named_with_the_call_that_waits() {
         let (slot, dir, purpose) = (&mut Slot::new(), image_dir(&path), add());
         let deadline = Instant::now() + Duration::from_millis(200);
         let probed = prober.examine(slot, &dir, &purpose, deadline);
-        let fault = timeout(Duration::from_secs(5), probed).await.unwrap().unwrap_err();
+        let fault = timeout(Duration::from_secs(5), probed).await.unwrap().good().unwrap_err();
         assert_eq!(fault.reason(), Reason::ProbeTimeout, "{fault}");
         assert_eq!(text_fact(&fault, "step"), "open");
         assert_eq!(slot.stuck(), None, "it could be killed");
@@ -84,7 +84,7 @@ async fn a_disk_unmounted_in_the_middle_of_an_add_leaves_no_marker_under_it() {
     let disk = Mounted::of("ext4");
     let prober = with_worker(ProbeOptions { allow_root_disk: true, ..options(&disk.path()) });
     let (slot, dir) = (&mut Slot::new(), image_dir(&disk.path()));
-    let examined = prober.examine(slot, &dir, &add(), soon()).await.unwrap();
+    let examined = prober.examine(slot, &dir, &add(), soon()).await.good().unwrap();
     assert!(disk.try_unmount());
     let claim =
         Claim { store: STORE, marker: MARKER, created: Timestamp(0), place: examined.place };
@@ -98,13 +98,13 @@ async fn a_directory_that_somebody_marked_meanwhile_keeps_its_marker() {
     let folder = tempfile::tempdir().unwrap();
     let prober = with_worker(ProbeOptions { allow_root_disk: true, ..options(folder.path()) });
     let (slot, dir) = (&mut Slot::new(), image_dir(folder.path()));
-    let place = prober.examine(slot, &dir, &add(), soon()).await.unwrap().place;
+    let place = prober.examine(slot, &dir, &add(), soon()).await.good().unwrap().place;
     let theirs = MarkerId::from_u128(99);
     prober.init(slot, &dir, theirs, Timestamp(0), None, soon()).await.unwrap();
     let claim = Claim { store: STORE, marker: MARKER, created: Timestamp(0), place };
     let fault = prober.claim(slot, &dir, &add(), claim, soon()).await.unwrap_err();
     assert_eq!(fault.reason(), Reason::WrongStore, "{fault}");
-    let examined = prober.examine(slot, &dir, &add(), soon()).await.unwrap();
+    let examined = prober.examine(slot, &dir, &add(), soon()).await.good().unwrap();
     assert_eq!(examined.marker, Some(theirs));
 }
 

@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::fault::FailureForm;
 use super::notice::TagsForm;
+use super::standing::SpaceForm;
+use super::store::PlaceForm;
 use super::{Stored, Undecodable, as_text};
-use crate::lifecycle::{Cause, HistoryEntry, HistoryEvent};
-use crate::model::{AttemptId, Status, Timestamp};
+use crate::lifecycle::{Cause, HistoryEntry, HistoryEvent, Measured};
+use crate::model::{AttemptId, Condition, Status, Timestamp};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,6 +37,16 @@ enum EventForm {
         new: Status,
         failure: Option<FailureForm>,
     },
+    Turned {
+        #[serde(with = "as_text")]
+        condition: Condition,
+        holds: bool,
+    },
+    Measured {
+        capacity: SpaceForm,
+        inodes: Option<SpaceForm>,
+    },
+    Moved(PlaceForm),
 }
 
 impl Stored for HistoryEntry {
@@ -52,6 +64,14 @@ impl Stored for HistoryEntry {
                 new: *new,
                 failure: failure.as_ref().map(FailureForm::of),
             },
+            HistoryEvent::Turned { condition, holds } => {
+                EventForm::Turned { condition: *condition, holds: *holds }
+            }
+            HistoryEvent::Measured(Measured { capacity, inodes }) => EventForm::Measured {
+                capacity: SpaceForm::of(*capacity),
+                inodes: inodes.map(SpaceForm::of_inodes),
+            },
+            HistoryEvent::Moved(place) => EventForm::Moved(PlaceForm::of(place)),
         };
         EntryForm { at: self.at.0, attempt: self.attempt.0, event }
     }
@@ -68,6 +88,12 @@ impl Stored for HistoryEntry {
                 new,
                 failure: failure.map(FailureForm::into_failure).transpose()?,
             },
+            EventForm::Turned { condition, holds } => HistoryEvent::Turned { condition, holds },
+            EventForm::Measured { capacity, inodes } => HistoryEvent::Measured(Measured {
+                capacity: capacity.into_capacity()?,
+                inodes: inodes.map(SpaceForm::into_inodes),
+            }),
+            EventForm::Moved(place) => HistoryEvent::Moved(place.into_place()),
         };
         Ok(Self { at: Timestamp(form.at), attempt: AttemptId(form.attempt), event })
     }

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::fault::FailureForm;
 use super::{Stored, Undecodable, as_text, refused};
 use crate::lifecycle::Standing;
-use crate::model::{AttemptId, Capacity, Epoch, Inodes, Position, Seq, Status, Timestamp};
+use crate::model::{
+    AttemptId, Capacity, Condition, Epoch, Inodes, Position, Seq, Status, Timestamp,
+};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,6 +19,15 @@ pub(in crate::ledger) struct StandingForm {
     capacity: Option<SpaceForm>,
     inodes: Option<SpaceForm>,
     failure: Option<FailureForm>,
+    since: i64,
+    conditions: Vec<ConditionForm>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConditionForm {
+    #[serde(with = "as_text")]
+    condition: Condition,
     since: i64,
 }
 
@@ -53,34 +64,44 @@ impl SpaceForm {
     pub(super) fn into_capacity(self) -> Result<Capacity, Undecodable> {
         Capacity::new(self.total, self.available).map_err(refused)
     }
+
+    pub(super) fn of_inodes(Inodes { total, available }: Inodes) -> Self {
+        Self { total, available }
+    }
+
+    pub(super) fn into_inodes(self) -> Inodes {
+        Inodes { total: self.total, available: self.available }
+    }
 }
 
 impl Stored for Standing {
     type Form = StandingForm;
 
     fn to_form(&self) -> StandingForm {
-        let inodes = |Inodes { total, available }| SpaceForm { total, available };
+        let condition = |(&condition, &Timestamp(since))| ConditionForm { condition, since };
         StandingForm {
             status: self.status,
             position: PositionForm::of(self.position),
             attempt: self.attempt.0,
             capacity: self.capacity.map(SpaceForm::of),
-            inodes: self.inodes.map(inodes),
+            inodes: self.inodes.map(SpaceForm::of_inodes),
             failure: self.failure.as_ref().map(FailureForm::of),
             since: self.since.0,
+            conditions: self.conditions.iter().map(condition).collect(),
         }
     }
 
     fn from_form(form: StandingForm) -> Result<Self, Undecodable> {
-        let inodes = |SpaceForm { total, available }| Inodes { total, available };
+        let condition = |ConditionForm { condition, since }| (condition, Timestamp(since));
         Ok(Self {
             status: form.status,
             position: form.position.into_position(),
             attempt: AttemptId(form.attempt),
             capacity: form.capacity.map(SpaceForm::into_capacity).transpose()?,
-            inodes: form.inodes.map(inodes),
+            inodes: form.inodes.map(SpaceForm::into_inodes),
             failure: form.failure.map(FailureForm::into_failure).transpose()?,
             since: Timestamp(form.since),
+            conditions: form.conditions.into_iter().map(condition).collect(),
         })
     }
 }

@@ -36,11 +36,23 @@ pub(in crate::ledger) struct StoreForm {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PlaceForm {
+pub(super) struct PlaceForm {
     mount_point: String,
     fs_type: String,
     device: String,
     on_root_disk: bool,
+}
+
+impl PlaceForm {
+    pub(super) fn of(place: &FsPlace) -> Self {
+        let FsPlace { mount_point, fs_type, device, on_root_disk } = place.clone();
+        Self { mount_point, fs_type, device, on_root_disk }
+    }
+
+    pub(super) fn into_place(self) -> FsPlace {
+        let Self { mount_point, fs_type, device, on_root_disk } = self;
+        FsPlace { mount_point, fs_type, device, on_root_disk }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,7 +67,6 @@ impl Stored for Store {
     type Form = StoreForm;
 
     fn to_form(&self) -> StoreForm {
-        let FsPlace { mount_point, fs_type, device, on_root_disk } = self.place.clone();
         let key =
             |HostKey { algorithm, blob, fingerprint }| KeyForm { algorithm, blob, fingerprint };
         StoreForm {
@@ -71,7 +82,7 @@ impl Stored for Store {
             created: self.created.0,
             changed: self.changed.0,
             marker: self.marker,
-            place: PlaceForm { mount_point, fs_type, device, on_root_disk },
+            place: PlaceForm::of(&self.place),
             had_registry: self.had_registry,
             pinned_key: self.pinned_key.clone().map(key),
             given_fingerprints: self.given_fingerprints.clone(),
@@ -79,7 +90,6 @@ impl Stored for Store {
     }
 
     fn from_form(form: StoreForm) -> Result<Self, Undecodable> {
-        let PlaceForm { mount_point, fs_type, device, on_root_disk } = form.place;
         let key =
             |KeyForm { algorithm, blob, fingerprint }| HostKey { algorithm, blob, fingerprint };
         Ok(Self {
@@ -94,7 +104,7 @@ impl Stored for Store {
             created: Timestamp(form.created),
             changed: Timestamp(form.changed),
             marker: form.marker,
-            place: FsPlace { mount_point, fs_type, device, on_root_disk },
+            place: form.place.into_place(),
             had_registry: form.had_registry,
             pinned_key: form.pinned_key.map(key),
             given_fingerprints: form.given_fingerprints,

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use super::{Change, OpenError, Opened, StateDir, open};
 use crate::lifecycle::{Cause, HistoryEntry, HistoryEvent, Standing};
 use crate::model::{
-    AttemptId, Capacity, Credentials, Epoch, Failure, Fault, FsPlace, HostKey, ImageDir, Inodes,
-    Inventory, MarkerId, Notice, NoticeKind, Position, Reason, Secret, Seq, SshAddress, State,
-    Status, Store, StoreUuid, Tags, Timestamp,
+    AttemptId, Capacity, Condition, Credentials, Epoch, Failure, Fault, FsPlace, HostKey, ImageDir,
+    Inodes, Inventory, MarkerId, Notice, NoticeKind, Position, Reason, Secret, Seq, SshAddress,
+    State, Status, Store, StoreUuid, Tags, Timestamp,
 };
 use crate::settings;
 
@@ -113,6 +113,7 @@ fn standing(status: Status) -> Standing {
         inodes: Some(Inodes { total: 10, available: 4 }),
         failure: (status == Status::Disconnected).then(failure),
         since: NOW,
+        conditions: [(Condition::NearFull, NOW)].into(),
     }
 }
 

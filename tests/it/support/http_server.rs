@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use imagestore_agent::agent::{AddAsked, AddError, StoreView};
 use imagestore_agent::http::{Context, Limits, Server, Stores, Tokens};
-use imagestore_agent::lifecycle::Standing;
+use imagestore_agent::lifecycle::{Checks, Standing};
 use imagestore_agent::model::{
     Capacity, Entropy, Epoch, Failure, Fault, FsPlace, ImageDir, Inventory, MarkerId, Reason,
     SshAddress, State, Status, Store, StoreUuid, Tags, Timestamp,
@@ -89,7 +89,8 @@ pub(crate) fn view(uuid: StoreUuid) -> Arc<StoreView> {
         username: "root".to_owned(),
     };
     let standing = Standing::connecting(Epoch(1), store.created);
-    Arc::new(StoreView { store, standing, inventory, unverified: false })
+    let (checks, last_attempt, stuck_worker) = (Checks::default(), None, None);
+    Arc::new(StoreView { store, standing, inventory, checks, last_attempt, stuck_worker })
 }
 
 /// Stores that do as their uuid, or the name of an added one, tells.

@@ -74,6 +74,7 @@ pub(crate) fn standing() -> Standing {
         inodes: None,
         failure: None,
         since: NOW,
+        conditions: Default::default(),
     }
 }
 

@@ -1,0 +1,143 @@
+//! The checks that run beside a store's task: an attempt, or the monitor's probe and login.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, timeout_at};
+use tracing::{Instrument as _, info_span};
+
+use super::Tools;
+use super::attempt::{self, Checked, LoggedIn};
+use crate::ledger::StuckWorker;
+use crate::lifecycle::InFlight;
+use crate::model::{AttemptId, Fault, Reason, Store};
+use crate::probe::{Probed, Slot};
+
+/// Beyond the attempt's deadline, which each check keeps by itself: the backstop behind invariant
+/// "every path out of Connecting is taken in time".
+const BACKSTOP: Duration = Duration::from_secs(2);
+
+/// What ended.
+pub(super) enum Done {
+    /// An attempt; a fault when its checks came to no end.
+    Attempt(AttemptId, Box<Result<Checked, Fault>>),
+    Probe(Probed),
+    Login(LoggedIn),
+    /// A check broke off: a fault of ours.
+    Broken(JoinError),
+}
+
+/// What runs now. An attempt runs alone; a probe and a login may run side by side.
+pub(super) struct Work {
+    tools: Tools,
+    slot: Arc<Mutex<Slot>>,
+    running: JoinSet<Done>,
+    busy: InFlight,
+}
+
+impl Work {
+    /// Nothing runs yet; `stuck` is a worker that an earlier run of the daemon left behind.
+    pub(super) fn new(tools: Tools, slot: Slot) -> Self {
+        let (running, busy) = (JoinSet::new(), InFlight::default());
+        Self { tools, slot: Arc::new(Mutex::new(slot)), running, busy }
+    }
+
+    /// Which checks of the monitor run.
+    pub(super) fn busy(&self) -> InFlight {
+        self.busy
+    }
+
+    /// The next check that ends; never, when none runs.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(super) async fn next(&mut self) -> Done {
+        loop {
+            let done = match self.running.join_next().await {
+                Some(Ok(done)) => done,
+                // Aborted by an attempt that took its place.
+                Some(Err(error)) if error.is_cancelled() => continue,
+                Some(Err(error)) => {
+                    // Which one is not told: none is taken to run, so that the next can start.
+                    self.abort();
+                    Done::Broken(error)
+                }
+                None => std::future::pending().await,
+            };
+            match done {
+                Done::Probe(_) => self.busy.probe = false,
+                Done::Login(_) => self.busy.login = false,
+                Done::Attempt(..) | Done::Broken(_) => {}
+            }
+            return done;
+        }
+    }
+
+    /// Stops everything: connections are closed and the worker is killed.
+    pub(super) fn abort(&mut self) {
+        self.running.abort_all();
+        self.busy = InFlight::default();
+    }
+
+    /// As [`Work::abort`], and waits for it. A worker that will not die is known afterwards.
+    pub(super) async fn shutdown(&mut self) {
+        self.running.shutdown().await;
+        self.busy = InFlight::default();
+        self.slot.lock().await.settle().await;
+    }
+
+    /// The worker that would not die, if any; none is told while a check uses the slot.
+    pub(super) fn stuck(&self) -> Option<Option<StuckWorker>> {
+        let slot = self.slot.try_lock().ok()?;
+        Some(slot.stuck().map(|(pid, start_time)| StuckWorker { pid, start_time }))
+    }
+
+    /// Starts the checks of an attempt in the place of all others.
+    pub(super) fn attempt(&mut self, id: AttemptId, store: &Store) {
+        // A monitor's probe would hold the store's only worker place, its login the only login.
+        self.abort();
+        let (tools, store, slot) = (self.tools.clone(), store.clone(), Arc::clone(&self.slot));
+        let span = info_span!("attempt", store = %store.uuid, attempt = id.0);
+        let checks = async move {
+            let deadline = Instant::now() + tools.attempt_deadline;
+            let checks = attempt::connect(&tools, &store, &slot, deadline);
+            let checked = timeout_at(deadline + BACKSTOP, checks).await;
+            Done::Attempt(id, Box::new(checked.map_err(|_| overdue(tools.attempt_deadline))))
+        };
+        self.running.spawn(checks.instrument(span));
+    }
+
+    /// Starts a probe of the monitor.
+    pub(super) fn probe(&mut self, store: &Store, write: bool) {
+        self.busy.probe = true;
+        let purpose = attempt::serve(store, write);
+        let (tools, slot, dir) =
+            (self.tools.clone(), Arc::clone(&self.slot), store.image_dir.clone());
+        let span = info_span!("probe", store = %store.uuid);
+        let probe = async move {
+            let deadline = Instant::now() + tools.probe_deadline;
+            Done::Probe(attempt::examine(&tools, &dir, &slot, &purpose, deadline).await)
+        };
+        self.running.spawn(probe.instrument(span));
+    }
+
+    /// Starts a login of the monitor.
+    pub(super) fn log_in(&mut self, store: &Store) {
+        self.busy.login = true;
+        let (tools, store) = (self.tools.clone(), store.clone());
+        let span = info_span!("login", store = %store.uuid);
+        let login = async move {
+            let deadline = Instant::now() + tools.attempt_deadline;
+            Done::Login(attempt::log_in(&tools, &store, deadline).await)
+        };
+        self.running.spawn(login.instrument(span));
+    }
+}
+
+/// The fault of checks that came to no end.
+pub(super) fn overdue(limit: Duration) -> Fault {
+    Fault::new(Reason::AgentBusy, "the checks did not end within the attempt's deadline")
+        .fact("milliseconds", limit.as_millis())
+}

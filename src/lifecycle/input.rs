@@ -1,0 +1,164 @@
+//! What goes into the status machine and what comes out of it.
+
+use std::time::Duration;
+
+use super::{Cause, HistoryEvent, InFlight};
+use crate::model::{
+    AttemptId, Capacity, Failure, Fault, Inodes, Position, Status, Tags, Timestamp, Written,
+};
+
+/// When a step happens, and a random number to spend in it: brought by the caller, so that the step
+/// needs neither clock nor die.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// For records and payloads only.
+    pub wall: Timestamp,
+    /// Time since the daemon started; never goes back. All waiting is measured on it.
+    pub uptime: Duration,
+    /// Random.
+    pub roll: u64,
+}
+
+/// What a good examination measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measured {
+    /// Space.
+    pub capacity: Capacity,
+    /// Inodes, where the filesystem counts them.
+    pub inodes: Option<Inodes>,
+}
+
+/// A look at the image directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Whether it is the right directory, and what it measures.
+    pub examined: Result<Measured, Fault>,
+    /// Whether it can be written; none when that was not asked, or not come to.
+    pub written: Option<Result<Written, Fault>>,
+    /// How long all of it took.
+    pub took: Duration,
+}
+
+/// A login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// How it went.
+    pub outcome: Result<(), Fault>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What the checks of an attempt have shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The image directory.
+    pub probe: Probe,
+    /// The SSH server.
+    pub login: Login,
+}
+
+/// A connect attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Its number.
+    pub id: AttemptId,
+    /// Who asked for it.
+    pub cause: Cause,
+    /// The tags of who asked.
+    pub tags: Tags,
+}
+
+/// An attempt that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastAttempt {
+    /// Its number.
+    pub id: AttemptId,
+    /// Who asked for it.
+    pub cause: Cause,
+    /// When it ended.
+    pub at: Timestamp,
+    /// What its checks have shown, or why they came to no end.
+    pub outcome: Result<Outcome, Fault>,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The daemon started and found this record.
+    Started,
+    /// Somebody wants the store connected.
+    ReconnectAsked {
+        /// Who.
+        cause: Cause,
+        /// With which tags.
+        tags: Tags,
+    },
+    /// An attempt ended.
+    AttemptEnded {
+        /// Which.
+        attempt: AttemptId,
+        /// How; a fault when its checks came to no end.
+        outcome: Result<Outcome, Fault>,
+    },
+    /// A probe between attempts ended.
+    Probed(Probe),
+    /// A login between attempts ended.
+    LoggedIn(Login),
+    /// The time of [`Record::due`](super::Record::due) has come, while these checks are under way.
+    Due(InFlight),
+    /// The daemon is stopping.
+    Stopping,
+}
+
+/// What is to be done. [`Effect::Changed`] and [`Effect::Noted`] belong into the transaction that
+/// commits the record's standing; the others may leave only after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The status changed: write its notice and its line of history.
+    Changed(Transition),
+    /// Write a line of history.
+    Noted(AttemptId, HistoryEvent),
+    /// Stop the checks that are under way and run those of this attempt; its line of history is part
+    /// of this.
+    Begun(Attempt),
+    /// Look at the image directory, and write where asked.
+    Probe {
+        /// Whether to write.
+        write: bool,
+    },
+    /// Log in.
+    LogIn,
+    /// Stop the checks of this attempt.
+    Abandoned(AttemptId),
+    /// Answer everyone who waits for this attempt.
+    Settled(AttemptId, Result<(), Failure>),
+}
+
+/// One change of status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// Its place in the store's order.
+    pub position: Position,
+    /// Before.
+    pub old: Status,
+    /// After.
+    pub new: Status,
+    /// When.
+    pub at: Timestamp,
+    /// The attempt it belongs to: the running one, or the newest before it.
+    pub attempt: AttemptId,
+    /// The tags of that attempt, when it is running.
+    pub tags: Tags,
+    /// Why, when the new status is Disconnected.
+    pub failure: Option<Failure>,
+}
+
+impl Outcome {
+    /// What failed.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        let examined = self.probe.examined.as_ref().err();
+        let written = self.probe.written.as_ref().and_then(|written| written.as_ref().err());
+        let login = self.login.outcome.as_ref().err();
+        Failure::from_faults([examined, written, login].into_iter().flatten().cloned())
+    }
+}
