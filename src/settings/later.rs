@@ -10,20 +10,12 @@ impl Settings {
     /// `config/agent.toml`.
     pub fn not_yet(&self) -> Vec<&'static str> {
         let default = Self::builtin();
-        let (server, storage, callback) = (&self.server, &self.storage, &self.callback);
+        let (server, callback) = (&self.server, &self.callback);
         [
             ("server.agent_allow", !server.agent_allow.is_empty()),
             ("server.open_metrics", server.open_metrics),
             ("server.tls", server.tls.is_some()),
             ("api.reply", self.api.reply != ReplyMode::Sync),
-            (
-                "storage.write_probe_interval",
-                storage.write_probe_interval != default.storage.write_probe_interval,
-            ),
-            ("storage.reserved", storage.reserved != default.storage.reserved),
-            ("storage.near_full", storage.near_full != default.storage.near_full),
-            ("storage.full", storage.full != default.storage.full),
-            ("monitor.ssh_interval", self.monitor.ssh_interval != default.monitor.ssh_interval),
             ("ssh.prove_host", self.ssh.prove_host != default.ssh.prove_host),
             ("callback.urls", callback.urls.len() > 1),
             ("callback.heartbeat", callback.heartbeat != default.callback.heartbeat),
@@ -48,7 +40,7 @@ mod tests {
         let mut settings = Settings::builtin();
         settings.api.reply = ReplyMode::Async;
         settings.callback.urls = vec!["http://a".into(), "http://b".into()];
-        settings.storage.full = 0.99;
-        assert_eq!(settings.not_yet(), ["api.reply", "storage.full", "callback.urls"]);
+        settings.ssh.prove_host = false;
+        assert_eq!(settings.not_yet(), ["api.reply", "ssh.prove_host", "callback.urls"]);
     }
 }

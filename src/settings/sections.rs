@@ -101,15 +101,16 @@ pub struct Storage {
     pub allowed_roots: Vec<String>,
     /// Whether an image directory may lie on the root filesystem.
     pub allow_root_disk: bool,
-    /// Whether probes write. Attempts do, unless this is off.
+    /// Whether probes and attempts write.
     pub write_probe: bool,
-    /// 1 s to 1 h. Takes effect later.
+    /// Time between probes that write, of a store that is well; 1 s to 1 h.
     pub write_probe_interval: Duration,
-    /// Threshold in bytes, at most 1 EiB; never subtracted from reported figures. Takes effect later.
+    /// Available bytes below which a store is full, at most 1 EiB; never subtracted from reported
+    /// figures.
     pub reserved: u64,
-    /// Share of the capacity in use that counts as near full; above 0, below `full`. Takes effect later.
+    /// Share of the capacity in use that counts as near full; above 0, below `full`.
     pub near_full: f64,
-    /// Share of the capacity in use that counts as full; at most 1. Takes effect later.
+    /// Share of the capacity in use that counts as full; at most 1.
     pub full: f64,
 }
 
@@ -128,7 +129,7 @@ pub struct Monitor {
     pub recover_after: u32,
     /// Whether the daemon starts attempts by itself.
     pub auto_reconnect: bool,
-    /// Time between logins of the monitor, 10 s to 24 h. Takes effect later.
+    /// Time between logins of the monitor, of a store that is well; 10 s to 24 h.
     pub ssh_interval: Duration,
 }
 

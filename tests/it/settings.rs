@@ -98,7 +98,7 @@ fn a_variable_lies_over_the_file_and_the_file_over_the_defaults() {
     assert_eq!(settings.ssh.allowed_targets[1].to_string(), "192.0.2.1/32");
     assert_eq!(settings.callback.urls, ["https://mn/"]);
     assert_eq!(settings.callback.format, CallbackFormat::ZStack);
-    assert_eq!(settings.not_yet(), ["server.tls", "storage.near_full", "storage.full"]);
+    assert_eq!(settings.not_yet(), ["server.tls"]);
 }
 
 #[test]
