@@ -9,6 +9,7 @@
 mod add;
 mod attempt;
 mod handle;
+mod health;
 mod journal;
 mod learned;
 mod patience;
@@ -20,6 +21,7 @@ mod work;
 
 pub use add::{AddAsked, AddError};
 pub use handle::StoreHandle;
+pub use health::{Advisory, Room, advisories, room};
 pub use registry::{BrokenOff, Registry, RegistryTask};
 pub use tools::{OutboxSignal, Tools};
 pub use view::StoreView;

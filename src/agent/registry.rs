@@ -2,22 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, info_span};
+use tracing::{Instrument as _, info_span, warn};
 
 use super::add::{self, AddAsked, AddError, AddReply, Added, Caller};
 use super::handle::stopping;
 use super::store_task::StoreTask;
 use super::{StoreHandle, StoreView, Tools};
-use crate::ledger::LoadedStore;
-use crate::lifecycle::Record;
+use crate::ledger::{Ledger, LoadedStore};
+use crate::lifecycle::{HistoryEntry, Record};
 use crate::model::{Failure, Fault, ImageDir, Reason, StoreUuid};
 
 /// Requests that may wait for the registry, which takes one within microseconds.
 const INBOX: usize = 64;
+/// A person who looks at a history does not wait longer for it.
+const READ: Duration = Duration::from_secs(2);
 /// Adds that may run at once: each is a login and a worker process.
 const ADDS: usize = 32;
 
@@ -35,6 +39,7 @@ enum Command {
 pub struct Registry {
     inbox: mpsc::Sender<Command>,
     stores: watch::Receiver<Stores>,
+    ledger: Ledger,
 }
 
 impl Registry {
@@ -46,6 +51,16 @@ impl Registry {
     /// One store.
     pub fn store(&self, uuid: StoreUuid) -> Option<StoreHandle> {
         self.stores.borrow().get(&uuid).cloned()
+    }
+
+    /// The newest lines of a store's history, newest first; none when the state disk does not give
+    /// them within two seconds.
+    ///
+    /// # Cancel safety
+    /// Reads only.
+    pub async fn history(&self, store: StoreUuid, lines: u32) -> Option<Vec<HistoryEntry>> {
+        let read = timeout(READ, self.ledger.history(store, lines)).await.ok()?;
+        read.inspect_err(|error| warn!(%store, %error, "the history cannot be read")).ok()
     }
 
     /// Serves one more store, once its first attempt has succeeded.
@@ -120,6 +135,7 @@ impl RegistryTask {
     ) -> (Registry, Self) {
         let (asks, inbox) = mpsc::channel(INBOX);
         let (stores, seen) = watch::channel(Stores::default());
+        let ledger = tools.ledger.clone();
         let mut task = Self {
             tools,
             inbox,
@@ -135,7 +151,7 @@ impl RegistryTask {
             let (handle, store_task) = StoreTask::new(tools, store, record, stuck_worker, stop);
             task.serve(handle, store_task);
         }
-        (Registry { inbox: asks, stores: seen }, task)
+        (Registry { inbox: asks, stores: seen, ledger }, task)
     }
 
     /// Runs until the token is cancelled and every task has ended. What is asked meanwhile is answered

@@ -22,7 +22,7 @@ use super::exit::Exit;
 use super::prepare::Prepared;
 use super::reload::{self, Reload};
 use crate::agent::{OutboxSignal, RegistryTask, Tools};
-use crate::http::{Context, Tokens};
+use crate::http::{Around, Context, Tokens};
 use crate::ledger::{Ledger, Opened, Writer};
 use crate::lifecycle::{Policy, Thresholds};
 use crate::notifier::{Means, Notifier};
@@ -100,6 +100,7 @@ impl Prepared {
         let (mut tasks, mut sending): (JoinSet<Ended>, JoinSet<Ended>) = Default::default();
         let (stop_early, stop_notifier) = (CancellationToken::new(), CancellationToken::new());
 
+        let mut notifier_handle = None;
         let outbox = client.map(|client| {
             let means = Means {
                 ledger: ledger.clone(),
@@ -117,10 +118,12 @@ impl Prepared {
             };
             let (handle, notifier) = Notifier::new(means, stop_notifier.clone());
             sending.spawn(async { ("notifier", notifier.run().await.map_err(|e| e.to_string())) });
+            notifier_handle = Some(handle.clone());
             let signal: OutboxSignal = Arc::new(move |store| handle.moved(store));
             signal
         });
 
+        let started = clock.now();
         let tools = Tools {
             ledger: ledger.clone(),
             prober: prober(&settings, node),
@@ -144,11 +147,21 @@ impl Prepared {
             ("state disk watch", Ok(()))
         });
 
+        let around = Around {
+            node,
+            started,
+            legacy: settings.ssh.legacy.clone(),
+            accepts_any_host_key: settings.ssh.host_key_policy == HostKeyPolicy::AcceptAny,
+            notifier: notifier_handle,
+            state_disk: seen.clone(),
+            process: super::process::figures(),
+        };
         let (known, tokens_seen) = watch::channel(Arc::new(tokens));
         let context = Context {
             stores: registry,
             tokens: tokens_seen,
             readiness: Arc::new(move || seen.borrow().iter().cloned().collect::<Vec<String>>()),
+            around,
             entropy,
             allowed_roots: settings.storage.allowed_roots,
         };

@@ -11,6 +11,7 @@ mod daemon;
 mod exit;
 mod init;
 mod prepare;
+mod process;
 mod reload;
 mod serve;
 

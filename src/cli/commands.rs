@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::add;
 use super::args::{ClientCommand, ReconnectArgs, RemoveArgs};
 use super::client::{ClientError, Daemon, Reply};
+use super::health;
 use super::secrets::{self, SecretError};
 use super::text;
 use crate::model::{Secret, StoreUuid};
@@ -59,6 +60,8 @@ pub async fn run(
         daemon: daemon(command, settings, token)?,
         stores: format!("{}/v1/backup-storage/image-store", settings.server.base_path),
         any_store: format!("{}/v1/backup-storage", settings.server.base_path),
+        // There is at least one, or the settings would be faulty.
+        views: settings.server.agent_prefixes.first().cloned().unwrap_or_default(),
         json: command.json(),
     };
     match command {
@@ -92,6 +95,7 @@ struct Asker {
     daemon: Daemon,
     stores: String,
     any_store: String,
+    views: String,
     json: bool,
 }
 
@@ -102,13 +106,9 @@ impl Asker {
     }
 
     async fn show(&self, store: StoreUuid) -> Result<bool, CommandError> {
-        let path = format!("{}/{store}", self.stores);
+        let path = format!("{}/stores/{store}/health", self.views);
         let reply = self.daemon.ask(Method::GET, &path, None).await?;
-        if reply.status.is_success() && inventories(&reply.body).is_empty() {
-            writeln!(io::stderr(), "no store {store}; `list` shows what there is")?;
-            return Ok(false);
-        }
-        self.show_reply(&reply, |body| inventories(body).iter().map(text::card).collect())
+        self.show_reply(&reply, health::health)
     }
 
     async fn reconnect(&self, args: &ReconnectArgs) -> Result<bool, CommandError> {

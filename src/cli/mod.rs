@@ -8,6 +8,7 @@ mod add;
 mod args;
 mod client;
 mod commands;
+mod health;
 mod secrets;
 mod text;
 

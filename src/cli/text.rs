@@ -5,17 +5,17 @@ use serde_json::Value;
 
 const COLUMNS: [&str; 6] = ["UUID", "STATUS", "AVAILABLE", "TOTAL", "NAME", "PATH"];
 
-fn word<'a>(object: &'a Value, key: &str) -> &'a str {
+pub(super) fn word<'a>(object: &'a Value, key: &str) -> &'a str {
     object.get(key).and_then(Value::as_str).unwrap_or("")
 }
 
-fn size(object: &Value, key: &str) -> String {
+pub(super) fn size(object: &Value, key: &str) -> String {
     let bytes = object.get(key).and_then(Value::as_u64);
     bytes.map_or_else(|| "?".to_owned(), |bytes| ByteSize(bytes).display().iec().to_string())
 }
 
 /// Control characters would let a store's name paint on the terminal.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

@@ -13,12 +13,14 @@
 //! ```
 
 mod answer;
+mod around;
 mod audit;
 mod body;
 mod caller;
 mod connection;
 mod front;
 mod health;
+mod health_view;
 mod host;
 mod limits;
 mod listeners;
@@ -30,6 +32,7 @@ mod stores;
 mod tokens;
 mod unix_socket;
 
+pub use around::{Around, ProcessFigures, ReadFigures};
 pub use health::Readiness;
 pub use limits::Limits;
 pub use listeners::BindError;

@@ -12,10 +12,12 @@ use axum::routing::{delete, get, put};
 use tokio_util::sync::CancellationToken;
 
 use super::answer;
+use super::around::Around;
 use super::audit::Audit;
 use super::body::JsonBody;
 use super::caller::{Caller, Role};
 use super::health::{self, Readiness};
+use super::health_view;
 use super::refusal::Refusal;
 use super::stores::Stores;
 use crate::agent::{AddAsked, AddError};
@@ -27,14 +29,20 @@ pub(super) struct Desk<S> {
     pub(super) stores: S,
     pub(super) allowed_roots: Vec<String>,
     pub(super) readiness: Arc<dyn Readiness>,
+    pub(super) around: Around,
     pub(super) stop: CancellationToken,
 }
 
-/// Every path of this daemon; `base` is `server.base_path`.
-pub(super) fn router<S: Stores>(base: &str, desk: Desk<S>) -> Router {
+/// Every path of this daemon; `base` is `server.base_path`, `prefixes` are `server.agent_prefixes`.
+pub(super) fn router<S: Stores>(base: &str, prefixes: &[String], desk: Desk<S>) -> Router {
     let any_store = format!("{base}/v1/backup-storage/{{uuid}}");
     let stores = format!("{base}/v1/backup-storage/image-store");
-    Router::new()
+    let views = prefixes.iter().fold(Router::new(), |views, prefix| {
+        views
+            .route(&format!("{prefix}/stores"), get(health_view::summary::<S>))
+            .route(&format!("{prefix}/stores/{{uuid}}/health"), get(health_view::health::<S>))
+    });
+    views
         .route(health::ALIVE, get(health::alive))
         .route(health::READY, get(health::ready::<S>))
         .route(&stores, get(list::<S>).post(add::<S>))
@@ -145,7 +153,7 @@ impl From<AddRequest> for AddAsked {
 }
 
 /// The store a path names; none when it is no uuid.
-struct StoreInPath(Option<StoreUuid>);
+pub(super) struct StoreInPath(pub(super) Option<StoreUuid>);
 
 impl<S: Send + Sync> FromRequestParts<S> for StoreInPath {
     type Rejection = Infallible;

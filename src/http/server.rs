@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::around::Around;
 use super::caller::Peer;
 use super::connection::{self, Welcome};
 use super::front::Front;
@@ -36,6 +37,8 @@ pub struct Context<S> {
     pub tokens: watch::Receiver<Arc<Tokens>>,
     /// Whether the daemon can do its work.
     pub readiness: Arc<dyn Readiness>,
+    /// What the daemon around the stores knows.
+    pub around: Around,
     /// Makes request ids.
     pub entropy: Arc<dyn Entropy>,
     /// `storage.allowed_roots`
@@ -47,6 +50,7 @@ pub struct Context<S> {
 pub struct Server {
     bound: Bound,
     base_path: String,
+    agent_prefixes: Vec<String>,
     hosts: Hosts,
     socket: PathBuf,
     limits: Limits,
@@ -69,6 +73,7 @@ impl Server {
         Ok(Self {
             bound,
             base_path: settings.base_path.clone(),
+            agent_prefixes: settings.agent_prefixes.clone(),
             hosts: Hosts::new(&settings.host_names),
             socket: settings.socket.clone(),
             limits: Limits::default(),
@@ -109,10 +114,11 @@ impl Server {
             stores: context.stores,
             allowed_roots: context.allowed_roots,
             readiness: context.readiness,
+            around: context.around,
             stop: stop.clone(),
         };
         let front = Front {
-            router: routes::router(&self.base_path, desk),
+            router: routes::router(&self.base_path, &self.agent_prefixes, desk),
             hosts: self.hosts,
             tokens: context.tokens,
             entropy: context.entropy,

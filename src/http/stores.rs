@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::agent::{AddAsked, AddError, Registry, StoreHandle, StoreView};
+use crate::lifecycle::HistoryEntry;
 use crate::model::{Failure, StoreUuid, Tags};
 
 /// The stores behind the routes. The daemon has one kind, [`Registry`]; the seam is here so that the
@@ -15,6 +16,13 @@ pub trait Stores: Clone + Send + Sync + 'static {
 
     /// One store.
     fn view(&self, uuid: StoreUuid) -> Option<Arc<StoreView>>;
+
+    /// The newest lines of a store's history, newest first; none when they could not be read in time.
+    fn history(
+        &self,
+        uuid: StoreUuid,
+        lines: u32,
+    ) -> impl Future<Output = Option<Vec<HistoryEntry>>> + Send;
 
     /// Proves a store usable anew; none when there is no such store.
     fn reconnect(
@@ -38,6 +46,10 @@ impl Stores for Registry {
 
     fn view(&self, uuid: StoreUuid) -> Option<Arc<StoreView>> {
         self.store(uuid).map(|store| store.view())
+    }
+
+    async fn history(&self, uuid: StoreUuid, lines: u32) -> Option<Vec<HistoryEntry>> {
+        Registry::history(self, uuid, lines).await
     }
 
     async fn reconnect(

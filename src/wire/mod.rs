@@ -7,6 +7,7 @@
 mod error;
 mod event;
 mod fields;
+mod health;
 mod inventory;
 mod request;
 
@@ -16,5 +17,6 @@ mod request_tests;
 pub use error::ErrorCode;
 pub use event::{Event, EventFormat};
 pub use fields::BadField;
+pub use health::{CapacityBody, ConditionBody, HealthBody, history_line, host_key, last_attempt};
 pub use inventory::{InventoryBody, zstack_date};
 pub use request::{Action, AddRequest, BadBody};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use imagestore_agent::model::Reason;
+use imagestore_agent::model::{Condition, Reason};
 
 fn text(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
@@ -23,12 +23,24 @@ fn rows(text: &str) -> Vec<Vec<String>> {
 fn every_reason_has_its_row_with_pace_and_remedy() {
     let documented: BTreeMap<String, (String, String)> = rows(&text("docs/faults.md"))
         .into_iter()
+        .filter(|row| row.len() == 4)
         .map(|row| (row[0].trim_matches('`').to_owned(), (row[2].clone(), row[3].clone())))
         .collect();
     let program = Reason::ALL.iter().map(|reason| {
         let pace = if reason.is_soft() { "soft" } else { "hard" };
         (reason.as_str().to_owned(), (pace.to_owned(), reason.remedy().to_owned()))
     });
+    assert_eq!(documented, program.collect());
+}
+
+#[test]
+fn every_condition_has_its_row_with_its_remedy() {
+    let documented: BTreeMap<String, String> = rows(&text("docs/faults.md"))
+        .into_iter()
+        .filter(|row| row.len() == 3)
+        .map(|row| (row[0].trim_matches('`').to_owned(), row[2].clone()))
+        .collect();
+    let program = Condition::ALL.iter().map(|c| (c.as_str().to_owned(), c.remedy().to_owned()));
     assert_eq!(documented, program.collect());
 }
 

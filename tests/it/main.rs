@@ -15,6 +15,7 @@ mod daemon;
 mod deployment;
 mod docs;
 mod http_api;
+mod http_health;
 mod http_input;
 mod http_limits;
 mod management;

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use imagestore_agent::agent::{AddAsked, AddError, StoreView};
-use imagestore_agent::http::{Context, Limits, Server, Stores, Tokens};
-use imagestore_agent::lifecycle::{Checks, Standing};
+use imagestore_agent::http::{Around, Context, Limits, ProcessFigures, Server, Stores, Tokens};
+use imagestore_agent::lifecycle::{Checks, HistoryEntry, HistoryEvent, Standing};
 use imagestore_agent::model::{
-    Capacity, Entropy, Epoch, Failure, Fault, FsPlace, ImageDir, Inventory, MarkerId, Reason,
-    SshAddress, State, Status, Store, StoreUuid, Tags, Timestamp,
+    AttemptId, Capacity, Condition, Entropy, Epoch, Failure, Fault, FsPlace, ImageDir, Inventory,
+    MarkerId, NodeId, Reason, SshAddress, State, Status, Store, StoreUuid, Tags, Timestamp,
 };
 use imagestore_agent::settings::Settings;
 use serde_json::Value;
@@ -88,9 +88,24 @@ pub(crate) fn view(uuid: StoreUuid) -> Arc<StoreView> {
         address,
         username: "root".to_owned(),
     };
-    let standing = Standing::connecting(Epoch(1), store.created);
+    let standing =
+        Standing { capacity: inventory.capacity, ..Standing::connecting(Epoch(1), store.created) };
     let (checks, last_attempt, stuck_worker) = (Checks::default(), None, None);
     Arc::new(StoreView { store, standing, inventory, checks, last_attempt, stuck_worker })
+}
+
+/// A daemon that was told to take old algorithms, on a state disk that is in trouble.
+fn around() -> Around {
+    let (_, state_disk) = watch::channel(Some("state_disk_trouble: no space".to_owned()));
+    Around {
+        node: NodeId::from_u128(7),
+        started: Timestamp(1_482_426_606_000),
+        legacy: vec!["ssh-rsa".to_owned()],
+        accepts_any_host_key: false,
+        notifier: None,
+        state_disk,
+        process: Arc::new(|| ProcessFigures { resident_bytes: 9 << 20, cpu_milliseconds: 42 }),
+    }
 }
 
 /// Stores that do as their uuid, or the name of an added one, tells.
@@ -165,6 +180,11 @@ impl Stores for Canned {
 
     fn view(&self, uuid: StoreUuid) -> Option<Arc<StoreView>> {
         [GOOD, BROKEN, HELD, STOPPING].contains(&uuid).then(|| view(uuid))
+    }
+
+    async fn history(&self, _: StoreUuid, _: u32) -> Option<Vec<HistoryEntry>> {
+        let event = HistoryEvent::Turned { condition: Condition::NearFull, holds: true };
+        Some(vec![HistoryEntry { at: Timestamp(0), attempt: AttemptId(1), event }])
     }
 
     async fn reconnect(
@@ -268,6 +288,7 @@ impl Running {
             stores: stores.clone(),
             tokens: seen_tokens,
             readiness: Arc::new(move || told.lock().unwrap().clone()),
+            around: around(),
             entropy: Arc::new(Counting),
             allowed_roots: vec!["/srv/images".to_owned()],
         };

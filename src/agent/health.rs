@@ -1,0 +1,97 @@
+//! What is worth a person's attention about a store, and the room of several stores. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::StoreView;
+use crate::model::{Capacity, Condition, StoreUuid, Timestamp};
+
+/// A condition that holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advisory {
+    /// Which.
+    pub condition: Condition,
+    /// What was seen, for a person.
+    pub message: String,
+    /// Since when; none where that is not known.
+    pub since: Option<Timestamp>,
+}
+
+/// The conditions of a store that its probes decide, and those that follow from the other stores.
+pub fn advisories(view: &StoreView, all: &[Arc<StoreView>]) -> Vec<Advisory> {
+    let unverified = view.checks.examine.last.is_none().then(|| Advisory {
+        condition: Condition::Unverified,
+        message: "not probed since the daemon started".to_owned(),
+        since: None,
+    });
+    let decided = view.standing.conditions.iter().map(|(&condition, &since)| Advisory {
+        condition,
+        message: message(condition, view),
+        since: Some(since),
+    });
+    let sharing = sharing(view, all);
+    let shared = (!sharing.is_empty()).then(|| Advisory {
+        condition: Condition::SharedFilesystem,
+        message: format!("on one filesystem with {}", listed(&sharing)),
+        since: None,
+    });
+    unverified.into_iter().chain(decided).chain(shared).collect()
+}
+
+/// The other stores on the filesystem of this one.
+fn sharing(view: &StoreView, all: &[Arc<StoreView>]) -> Vec<StoreUuid> {
+    let device = &view.store.place.device;
+    let others = all.iter().filter(|other| other.store.uuid != view.store.uuid);
+    others.filter(|other| other.store.place.device == *device).map(|o| o.store.uuid).collect()
+}
+
+fn listed(stores: &[StoreUuid]) -> String {
+    stores.iter().map(StoreUuid::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn message(condition: Condition, view: &StoreView) -> String {
+    let capacity = view.standing.capacity.map_or_else(String::new, |capacity| {
+        format!("{} of {} bytes available", capacity.available(), capacity.total())
+    });
+    match condition {
+        Condition::NearFull | Condition::Full => capacity,
+        Condition::InodesFull => view.standing.inodes.map_or_else(
+            || "a write found no inode".to_owned(),
+            |inodes| format!("{} of {} inodes available", inodes.available, inodes.total),
+        ),
+        Condition::QuotaExceeded => "a write met a quota (EDQUOT)".to_owned(),
+        Condition::SlowProbe => {
+            format!("the last probe took {} ms", view.checks.examine.took.as_millis())
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The room of several stores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Filesystems that were counted.
+    pub filesystems: usize,
+    /// Bytes in all.
+    pub total: u64,
+    /// Bytes available in all.
+    pub available: u64,
+}
+
+/// Adds the room up, each filesystem once: of several stores on one, the newest look counts.
+pub fn room(all: &[Arc<StoreView>]) -> Room {
+    let mut by_device: BTreeMap<&str, (Option<Timestamp>, Capacity)> = BTreeMap::new();
+    for view in all {
+        let Some(capacity) = view.standing.capacity else { continue };
+        let seen = (view.checks.examine.last_good, capacity);
+        let newest = by_device.entry(view.store.place.device.as_str()).or_insert(seen);
+        if seen.0 > newest.0 {
+            *newest = seen;
+        }
+    }
+    by_device.values().fold(Room::default(), |room, (_, capacity)| Room {
+        filesystems: room.filesystems + 1,
+        total: room.total.saturating_add(capacity.total()),
+        available: room.available.saturating_add(capacity.available()),
+    })
+}

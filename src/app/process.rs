@@ -1,0 +1,24 @@
+//! What this process uses, for the health view.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
+use crate::http::{ProcessFigures, ReadFigures};
+
+/// Reads memory and processor time of this process from `/proc/self` when somebody looks.
+pub(super) fn figures() -> ReadFigures {
+    // None where `/proc` is hidden from us: then there are no figures.
+    let system = Mutex::new(System::new().ok());
+    let pid = Pid::from_u32(std::process::id());
+    Arc::new(move || {
+        let mut system = system.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(system) = system.as_mut() else { return ProcessFigures::default() };
+        let kinds = ProcessRefreshKind::nothing().with_memory().with_cpu();
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, kinds);
+        system.process(pid).map_or_else(ProcessFigures::default, |process| ProcessFigures {
+            resident_bytes: process.memory(),
+            cpu_milliseconds: process.accumulated_cpu_time(),
+        })
+    })
+}

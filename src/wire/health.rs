@@ -1,0 +1,251 @@
+//! The health view: what an operator looks at when a store is not well.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{ErrorCode, InventoryBody};
+use crate::lifecycle::{
+    CheckLog, Checks, HistoryEntry, HistoryEvent, LastAttempt, Measured, Standing,
+};
+use crate::model::{Capacity, Fault, FsPlace, HostKey, Inodes, Inventory, Timestamp};
+
+/// A condition, in the shape that Kubernetes made common: `status` is `True`, `False` or `Unknown`.
+///
+/// The three checks (`examine`, `write`, `ssh`) are always there and `True` is good; the others are
+/// there only while they hold.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConditionBody {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    status: &'static str,
+    reason: &'static str,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
+    last_probe_time: Option<String>,
+    last_transition_time: Option<String>,
+    /// Of the checks alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_good_time: Option<String>,
+}
+
+impl ConditionBody {
+    /// The three checks.
+    pub fn checks(checks: &Checks) -> Vec<Self> {
+        let named = [("examine", &checks.examine), ("write", &checks.write), ("ssh", &checks.ssh)];
+        named.into_iter().map(|(kind, check)| Self::check(kind, check)).collect()
+    }
+
+    fn check(kind: &'static str, check: &CheckLog) -> Self {
+        let (status, reason, message) = match (&check.fault, check.last) {
+            (_, None) => ("Unknown", "unverified", "not run since the daemon started".to_owned()),
+            (None, Some(_)) => ("True", "good", format!("took {} ms", check.took.as_millis())),
+            (Some(fault), Some(_)) => {
+                ("False", fault.reason().as_str(), fault.details().to_owned())
+            }
+        };
+        Self {
+            kind,
+            status,
+            reason,
+            message,
+            remedy: check.fault.as_ref().map(|fault| fault.remedy().to_owned()),
+            last_probe_time: check.last.map(text),
+            last_transition_time: check.since.map(text),
+            last_good_time: check.last_good.map(text),
+        }
+    }
+
+    /// A condition that holds.
+    pub fn holding(
+        kind: &'static str,
+        message: String,
+        remedy: &str,
+        probed: Option<Timestamp>,
+        since: Option<Timestamp>,
+    ) -> Self {
+        Self {
+            kind,
+            status: "True",
+            reason: kind,
+            message,
+            remedy: Some(remedy.to_owned()),
+            last_probe_time: probed.map(text),
+            last_transition_time: since.map(text),
+            last_good_time: None,
+        }
+    }
+
+    /// Its word.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Whether it tells of something that is not well.
+    pub fn is_bad(&self) -> bool {
+        self.status == "False" || self.reason == self.kind
+    }
+}
+
+/// Bytes, and inodes where the filesystem counts them. Both absent before the first measurement.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CapacityBody {
+    total_capacity: Option<u64>,
+    available_capacity: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_inodes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    available_inodes: Option<u64>,
+}
+
+impl CapacityBody {
+    /// The figures of one measurement.
+    pub fn of(capacity: Option<Capacity>, inodes: Option<Inodes>) -> Self {
+        Self {
+            total_capacity: capacity.map(Capacity::total),
+            available_capacity: capacity.map(Capacity::available),
+            total_inodes: inodes.map(|inodes| inodes.total),
+            available_inodes: inodes.map(|inodes| inodes.available),
+        }
+    }
+}
+
+/// One store's health.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthBody<'a> {
+    /// The store as the documented API shows it.
+    pub inventory: InventoryBody<'a>,
+    /// When the status last changed, RFC 3339.
+    pub since: String,
+    /// Why it is not Connected.
+    pub reason: Option<ErrorCode>,
+    /// The checks first, then what holds.
+    pub conditions: Vec<ConditionBody>,
+    /// The last good figures.
+    pub capacity: CapacityBody,
+    /// Where the directory was when last good.
+    pub filesystem: Value,
+    /// The server's key that is pinned.
+    pub host_key: Option<Value>,
+    /// The newest attempt since the daemon started, with what each check took.
+    pub last_attempt: Option<Value>,
+    /// A probe's process that cannot be killed.
+    pub stuck_worker: Option<Value>,
+    /// What waits for the management node; null without a callback.
+    pub delivery: Option<Value>,
+    /// The newest lines of the history, newest first; null when the state disk did not give them.
+    pub history: Option<Vec<Value>>,
+}
+
+impl<'a> HealthBody<'a> {
+    /// What follows from the store alone; the rest is for the caller to add.
+    pub fn of(inventory: &'a Inventory, standing: &Standing, place: &FsPlace) -> Self {
+        Self {
+            inventory: InventoryBody::of(inventory),
+            since: text(standing.since),
+            reason: standing.failure.as_ref().map(ErrorCode::not_connected),
+            conditions: Vec::new(),
+            capacity: CapacityBody::of(standing.capacity, standing.inodes),
+            filesystem: filesystem(place),
+            host_key: None,
+            last_attempt: None,
+            stuck_worker: None,
+            delivery: None,
+            history: None,
+        }
+    }
+}
+
+/// A pinned key.
+pub fn host_key(key: &HostKey) -> Value {
+    json!({ "type": key.algorithm, "fingerprint": key.fingerprint })
+}
+
+/// An attempt that has ended, each check with its milliseconds.
+pub fn last_attempt(last: &LastAttempt) -> Value {
+    let check = |name: &str, took: Duration, fault: Option<&Fault>| {
+        json!({
+            "check": name,
+            "milliseconds": millis(took),
+            "reason": fault.map(|fault| fault.reason().as_str()),
+        })
+    };
+    let checks = match &last.outcome {
+        Ok(outcome) => {
+            let probe = &outcome.probe;
+            let mut checks = vec![check("examine", probe.took, probe.examined.as_ref().err())];
+            checks.extend(probe.written.as_ref().map(|written| match written {
+                Ok(written) => check("write", written.took(), None),
+                Err(fault) => check("write", probe.took, Some(fault)),
+            }));
+            let login = &outcome.login;
+            checks.push(check("ssh", login.took, login.outcome.as_ref().err()));
+            checks
+        }
+        Err(fault) => vec![json!({ "reason": fault.reason().as_str() })],
+    };
+    json!({
+        "attempt": last.id.0,
+        "cause": last.cause.as_str(),
+        "endTime": text(last.at),
+        "checks": checks,
+    })
+}
+
+/// One line of the history.
+pub fn history_line(entry: &HistoryEntry) -> Value {
+    let (event, facts) = match &entry.event {
+        HistoryEvent::AttemptBegan { cause, tags } => (
+            "attempt_began",
+            json!({ "cause": cause.as_str(), "systemTags": tags.system(), "userTags": tags.user() }),
+        ),
+        HistoryEvent::Joined { tags } => {
+            ("joined", json!({ "systemTags": tags.system(), "userTags": tags.user() }))
+        }
+        HistoryEvent::Interrupted => ("interrupted_by_restart", json!({})),
+        HistoryEvent::Changed { old, new, failure } => (
+            "status_changed",
+            json!({
+                "oldStatus": old.as_str(),
+                "newStatus": new.as_str(),
+                "reason": failure.as_ref().map(|failure| failure.root().reason().as_str()),
+                "message": failure.as_ref().map(ToString::to_string),
+            }),
+        ),
+        HistoryEvent::Turned { condition, holds } => {
+            ("condition", json!({ "condition": condition.as_str(), "holds": holds }))
+        }
+        HistoryEvent::Measured(Measured { capacity, inodes }) => {
+            ("measured", json!(CapacityBody::of(Some(*capacity), *inodes)))
+        }
+        HistoryEvent::Moved(place) => ("moved", filesystem(place)),
+    };
+    let mut line = json!({ "time": text(entry.at), "attempt": entry.attempt.0, "event": event });
+    if let (Some(line), Value::Object(facts)) = (line.as_object_mut(), facts) {
+        line.extend(facts);
+    }
+    line
+}
+
+fn filesystem(place: &FsPlace) -> Value {
+    json!({
+        "mountPoint": place.mount_point,
+        "type": place.fs_type,
+        "device": place.device,
+        "onRootDisk": place.on_root_disk,
+    })
+}
+
+fn millis(took: Duration) -> f64 {
+    // Probes take single milliseconds: their tenths matter.
+    (took.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+fn text(at: Timestamp) -> String {
+    at.to_string()
+}
