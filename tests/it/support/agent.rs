@@ -1,12 +1,11 @@
 //! The real program as a process, with a state directory and settings of the test's own.
 
-use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use hyper::Method;
@@ -20,7 +19,7 @@ use super::sshd::{Sshd, User};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_imagestore-agent");
 /// Far longer than anything takes; a wait that long is a failure.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Its SHA-256 goes into the tokens file.
 pub(crate) const TOKEN: &str = "a-session";
 
@@ -33,8 +32,10 @@ pub(crate) struct Agent {
 
 struct Running {
     child: Child,
+    /// Ends with the process: nobody else holds its log open.
     lines: Receiver<String>,
-    address: SocketAddr,
+    /// Known once it serves.
+    address: Option<SocketAddr>,
 }
 
 impl Agent {
@@ -92,23 +93,18 @@ impl Agent {
                 }
             }
         });
-        let serving = loop {
-            let line = lines.recv_timeout(PATIENCE).expect("it neither serves nor says why");
-            self.log.push(line.clone());
-            if line.contains("\"serving\"") {
-                break line;
-            }
-        };
+        // Owned from here on, so that a failed start ends it too.
+        self.running = Some(Running { child, lines, address: None });
+        let serving = self.until_logged("\"serving\"");
         let begin = serving.find("127.0.0.1:").unwrap();
         let digits = &serving[begin..];
         let end = digits.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').unwrap();
-        let address = digits[..end].parse().unwrap();
-        self.running = Some(Running { child, lines, address });
+        self.running.as_mut().unwrap().address = Some(digits[..end].parse().unwrap());
     }
 
     /// Runs `serve` to its end; for starts that are refused.
     pub(crate) fn serve_to_the_end(&self) -> Output {
-        self.command().arg("serve").stdin(Stdio::null()).output().unwrap()
+        self.to_the_end(&["serve"], "")
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -120,12 +116,13 @@ impl Agent {
         kill(Pid::from_raw(self.pid().try_into().unwrap()), signal).unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits for its end, which is the end of its log.
     pub(crate) fn ended(&mut self) -> ExitStatus {
-        let mut running = self.running.take().unwrap();
-        let status = running.child.wait().unwrap();
-        self.log.extend(running.lines.iter());
-        status
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(line) = self.next_line(deadline, "it does not end") {
+            self.log.push(line);
+        }
+        self.running.take().unwrap().child.wait().unwrap()
     }
 
     /// `kill -9` and the end.
@@ -149,21 +146,30 @@ impl Agent {
         self.log.join("\n")
     }
 
-    /// Waits until it logs this.
-    pub(crate) fn until_logged(&mut self, text: &str) {
-        let running = self.running.as_ref().unwrap();
-        loop {
-            let line = running.lines.recv_timeout(PATIENCE);
-            let line = line.unwrap_or_else(|_| panic!("it never logged {text:?}"));
+    /// Waits until it logs this; the line.
+    pub(crate) fn until_logged(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(line) = self.next_line(deadline, text) {
             self.log.push(line.clone());
             if line.contains(text) {
-                return;
+                return line;
             }
+        }
+        panic!("it ended and never logged {text:?}");
+    }
+
+    /// The next line of its log; none when it has ended. Fails at the deadline.
+    fn next_line(&self, deadline: Instant, awaited: &str) -> Option<String> {
+        let lines = &self.running.as_ref().unwrap().lines;
+        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("waited in vain: {awaited}"),
         }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.running.as_ref().unwrap().address
+        self.running.as_ref().unwrap().address.unwrap()
     }
 
     /// How a client with a token reaches it.
@@ -199,6 +205,10 @@ impl Agent {
 
     /// A client command, over the socket, with this on stdin.
     pub(crate) fn cli(&self, args: &[&str], stdin: &str) -> Output {
+        self.to_the_end(args, stdin)
+    }
+
+    fn to_the_end(&self, args: &[&str], stdin: &str) -> Output {
         let mut child = self
             .command()
             .args(args)
@@ -209,20 +219,28 @@ impl Agent {
             .unwrap();
         // A command that does not read it has closed it.
         let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
-        child.wait_with_output().unwrap()
+        let pid = Pid::from_raw(child.id().try_into().unwrap());
+        let (sender, ended) = channel();
+        std::thread::spawn(move || sender.send(child.wait_with_output()));
+        ended.recv_timeout(PATIENCE).map_or_else(
+            |_| {
+                let _ = kill(pid, Signal::SIGKILL);
+                panic!("{args:?} does not end");
+            },
+            Result::unwrap,
+        )
     }
 }
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        if let Some(running) = &mut self.running {
+        if let Some(mut running) = self.running.take() {
             let _ = running.child.kill();
             let _ = running.child.wait();
-            if std::thread::panicking() {
-                let lines: VecDeque<String> = running.lines.try_iter().collect();
-                eprintln!("the daemon's log:\n{}", self.log.join("\n"));
-                lines.iter().for_each(|line| eprintln!("{line}"));
-            }
+            self.log.extend(running.lines.iter());
+        }
+        if std::thread::panicking() && !self.log.is_empty() {
+            eprintln!("the daemon's log:\n{}", self.log.join("\n"));
         }
     }
 }
