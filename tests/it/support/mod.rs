@@ -9,3 +9,4 @@ pub(crate) mod needs;
 pub(crate) mod sshd;
 pub(crate) mod stores;
 pub(crate) mod talker;
+pub(crate) mod users;
