@@ -6,6 +6,7 @@ pub(crate) mod hostile;
 pub(crate) mod http_server;
 pub(crate) mod management_node;
 pub(crate) mod needs;
+pub(crate) mod processes;
 pub(crate) mod sshd;
 pub(crate) mod stores;
 pub(crate) mod talker;
