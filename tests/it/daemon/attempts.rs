@@ -1,7 +1,5 @@
 //! Attempts: who shares them, what they report, what a caller that leaves changes.
 
-use std::time::Duration;
-
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
@@ -11,6 +9,7 @@ use crate::support::agent::{Agent, callback};
 use crate::support::filesystems::Mounted;
 use crate::support::management_node::ManagementNode;
 use crate::support::needs::needs_root;
+use crate::support::processes::until;
 use crate::support::sshd::{Builder, User};
 
 /// No probe of the monitor disturbs what is counted.
@@ -23,6 +22,7 @@ async fn a_hundred_overlapping_reconnects_share_one_login_and_one_answer() {
     let mut agent = Agent::installed(&disk.path(), CALM);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    sshd.until_logged("Accepted ", 1);
     assert_eq!(sshd.accepted_logins(), 1);
     // While the server is stopped the attempt cannot end, so that all of them overlap.
     sshd.freeze();
@@ -52,19 +52,11 @@ async fn a_hundred_overlapping_reconnects_share_one_login_and_one_answer() {
 /// Waits until the history counts this many who joined, read as an operator would: with SQLite.
 async fn until_joined(agent: &Agent, joined: u32) {
     let ledger = agent.path("state/ledger.sqlite");
-    let deadline = tokio::time::Instant::now() + crate::support::agent::PATIENCE;
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let reader = rusqlite::Connection::open_with_flags(ledger, flags).unwrap();
-    let mut looks = tokio::time::interval(Duration::from_millis(5));
-    loop {
-        looks.tick().await;
-        let sql = "SELECT count(*) FROM history WHERE entry LIKE '%\"joined\"%'";
-        let seen: u32 = reader.query_row(sql, [], |row| row.get(0)).unwrap();
-        if seen >= joined {
-            return;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "{seen} joined");
-    }
+    let sql = "SELECT count(*) FROM history WHERE entry LIKE '%\"joined\"%'";
+    let seen = || reader.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap();
+    until("not all have joined", || seen() >= joined).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
