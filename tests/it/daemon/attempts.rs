@@ -10,7 +10,7 @@ use crate::support::filesystems::Mounted;
 use crate::support::management_node::ManagementNode;
 use crate::support::needs::needs_root;
 use crate::support::processes::until;
-use crate::support::sshd::{Builder, User};
+use crate::support::sshd::{Builder, HostKeyFile, User};
 
 /// No probe of the monitor disturbs what is counted.
 const CALM: &str = "[monitor]\ninterval = \"1h\"\n";
@@ -116,21 +116,32 @@ async fn a_caller_that_hangs_up_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_changed_host_key_is_refused_with_both_fingerprints() {
+async fn a_changed_host_key_is_refused_with_both_fingerprints_again_and_again() {
     needs_root!();
     let (disk, user) = (Mounted::tmpfs("size=4m"), User::create());
-    let sshd = Builder::new().start();
+    let (pinned, other) = (HostKeyFile::generate("ed25519"), HostKeyFile::generate("ed25519"));
+    let sshd = Builder::new().host_key(&pinned).start();
     let port = sshd.address.port();
     let mut agent = Agent::installed(&disk.path(), CALM);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     drop(sshd);
-    let _other = Builder::new().port(port).start();
-    let reply = agent.reconnect(&uuid).await;
-    assert_eq!(reply.status, 503, "{}", reply.body);
-    let root = &reply.body["error"]["cause"]["opaque"];
-    assert_eq!(root["reason"], "host_key_changed");
-    for fact in ["offeredFingerprint", "expectedFingerprint"] {
-        assert!(root[fact].as_str().unwrap().starts_with("SHA256:"), "{root}");
+    let sshd = Builder::new().host_key(&other).port(port).start();
+    for connection in 1..=2 {
+        let reply = agent.reconnect(&uuid).await;
+        assert_eq!(reply.status, 503, "{}", reply.body);
+        let root = &reply.body["error"]["cause"]["opaque"];
+        assert_eq!(root["reason"], "host_key_changed");
+        assert_eq!(root["expectedFingerprint"], pinned.fingerprint());
+        assert_eq!(root["offeredFingerprint"], other.fingerprint(), "it was pinned unasked");
+        assert_eq!(agent.shown(&uuid).await["status"], "Disconnected");
+        sshd.until_logged("Connection closed by", connection);
     }
+    // No login was tried: nothing of the store has reached this server.
+    for word in [user.name.as_str(), "Accepted ", "Failed "] {
+        assert_eq!(sshd.logged(word), 0, "{word}");
+    }
+    drop(sshd);
+    let _back = Builder::new().host_key(&pinned).port(port).start();
+    assert_eq!(agent.reconnect(&uuid).await.status, 200, "the pinned key is still the right one");
 }
