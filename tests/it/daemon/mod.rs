@@ -2,6 +2,7 @@
 
 mod attempts;
 mod crashes;
+mod faults;
 mod outages;
 mod starts;
 mod story;
