@@ -58,7 +58,7 @@ impl Prober {
                 dialogue.finish().await;
                 Ok(examined)
             }
-            Err(fault) => Err(dialogue.give_up(fault).await),
+            Err(fault) => Err(dialogue.give_up(located(fault, dir)).await),
         }
     }
 
@@ -175,7 +175,7 @@ impl Prober {
                 dialogue.finish().await;
                 Ok(())
             }
-            Err(fault) => Err(dialogue.give_up(fault).await),
+            Err(fault) => Err(dialogue.give_up(located(fault, dir)).await),
         }
     }
 
@@ -268,6 +268,11 @@ fn silence(silence: Silence, mount: Option<&MountSeen>) -> Fault {
         Silence::Failed(failed) => trouble::fault(&failed, mount),
         Silence::Over(fault) => fault,
     }
+}
+
+/// A fault says where; what was judged after the directory had been looked at does not know.
+fn located(fault: Fault, dir: &ImageDir) -> Fault {
+    if fault.facts().contains_key("path") { fault } else { fault.fact("path", dir.as_str()) }
 }
 
 /// A directory that is not there because the disk that holds it is not: says so.

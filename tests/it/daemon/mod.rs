@@ -3,6 +3,7 @@
 mod attempts;
 mod crashes;
 mod faults;
+mod harms;
 mod outages;
 mod starts;
 mod story;
