@@ -5,5 +5,6 @@ mod crashes;
 mod faults;
 mod harms;
 mod outages;
+mod ownership;
 mod starts;
 mod story;
