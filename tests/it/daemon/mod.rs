@@ -6,5 +6,6 @@ mod faults;
 mod harms;
 mod outages;
 mod ownership;
+mod permissions;
 mod starts;
 mod story;

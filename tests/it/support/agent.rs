@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -23,9 +24,14 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Its SHA-256 goes into the tokens file.
 pub(crate) const TOKEN: &str = "a-session";
 
+/// The user and the group that own nothing.
+pub(crate) const NOBODY: u32 = 65_534;
+
 /// Paths of one installation.
 pub(crate) struct Agent {
     dir: tempfile::TempDir,
+    /// What runs the daemon: the program, or the way to it as another user.
+    serve: Vec<String>,
     running: Option<Running>,
     log: Vec<String>,
 }
@@ -42,7 +48,8 @@ impl Agent {
     /// An installation that serves image directories at or below `roots`, with more settings.
     pub(crate) fn installed(roots: &Path, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let agent = Self { dir, running: None, log: Vec::new() };
+        let serve = vec![PROGRAM.to_owned()];
+        let agent = Self { dir, serve, running: None, log: Vec::new() };
         let hash = ring::digest::digest(&ring::digest::SHA256, TOKEN.as_bytes());
         let hash = data_encoding::HEXLOWER.encode(hash.as_ref());
         fs::write(agent.path("tokens"), format!("test:{hash}:admin\n")).unwrap();
@@ -54,6 +61,21 @@ impl Agent {
             agent.path("tokens"),
         ));
         agent
+    }
+
+    /// From now on the daemon runs as nobody, as whom a copy of the program can be reached and the
+    /// state directory belongs to. Commands still run as root.
+    pub(crate) fn run_by_nobody(mut self) -> Self {
+        let program = self.path("agent");
+        fs::copy(PROGRAM, &program).unwrap();
+        fs::create_dir(self.path("state")).unwrap();
+        chown(self.path("state"), Some(NOBODY), Some(NOBODY)).unwrap();
+        fs::set_permissions(self.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let who = [format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")];
+        self.serve = vec!["/usr/bin/setpriv".to_owned()];
+        self.serve.extend(who);
+        self.serve.extend(["--clear-groups".to_owned(), program.display().to_string()]);
+        self
     }
 
     /// The settings file, anew.
@@ -69,8 +91,9 @@ impl Agent {
         self.dir.path().join(name)
     }
 
-    fn command(&self) -> Command {
-        let mut command = Command::new(PROGRAM);
+    fn command(&self, program: &[String]) -> Command {
+        let mut command = Command::new(&program[0]);
+        command.args(&program[1..]);
         command.arg("--config").arg(self.path("agent.toml")).env_remove("RUST_LOG");
         command
     }
@@ -78,7 +101,7 @@ impl Agent {
     /// Starts it and waits until it serves.
     pub(crate) fn start(&mut self) {
         let mut child = self
-            .command()
+            .command(&self.serve)
             .arg("serve")
             .stderr(Stdio::piped())
             .stdin(Stdio::null())
@@ -104,7 +127,7 @@ impl Agent {
 
     /// Runs `serve` to its end; for starts that are refused.
     pub(crate) fn serve_to_the_end(&self) -> Output {
-        self.to_the_end(&["serve"], "")
+        self.to_the_end(&self.serve, &["serve"], "")
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -205,12 +228,12 @@ impl Agent {
 
     /// A client command, over the socket, with this on stdin.
     pub(crate) fn cli(&self, args: &[&str], stdin: &str) -> Output {
-        self.to_the_end(args, stdin)
+        self.to_the_end(&[PROGRAM.to_owned()], args, stdin)
     }
 
-    fn to_the_end(&self, args: &[&str], stdin: &str) -> Output {
+    fn to_the_end(&self, program: &[String], args: &[&str], stdin: &str) -> Output {
         let mut child = self
-            .command()
+            .command(program)
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
