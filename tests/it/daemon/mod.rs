@@ -7,5 +7,6 @@ mod harms;
 mod outages;
 mod ownership;
 mod permissions;
+mod receivers;
 mod starts;
 mod story;
