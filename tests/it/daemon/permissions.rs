@@ -89,22 +89,25 @@ async fn a_store_whose_folder_or_marker_is_taken_from_the_daemon_is_mended_by_in
     let node_id = fs::read_to_string(agent.path("state/node-id")).unwrap();
     let probe = folder.join(format!("probe.{}", node_id.trim_end()));
     let content = fs::read(&marker).unwrap();
+    chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
     // As after a restore from a backup, by root.
-    type Harm<'a> = (&'a str, &'a Path, &'a dyn Fn());
+    type Harm<'a> = (&'a str, &'a Path, &'a str, &'a dyn Fn());
     let harms: [Harm<'_>; 2] = [
-        ("create", &probe, &|| chown(&folder, Some(0), Some(0)).unwrap()),
-        ("read the marker", &marker, &|| {
+        ("create", &probe, "0755", &|| chown(&folder, Some(0), Some(0)).unwrap()),
+        ("read the marker", &marker, "0600", &|| {
             chown(&marker, Some(0), Some(0)).unwrap();
             fs::set_permissions(&marker, fs::Permissions::from_mode(0o600)).unwrap();
         }),
     ];
-    for (step, path, harm) in harms {
+    for (step, path, mode, harm) in harms {
         harm();
         // Root's folder is open to all, not writable for them.
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
         let reply = agent.reconnect(&uuid).await;
         let facts = expect_failure(&reply, &["permission_denied"], &denied(path));
         assert_eq!(facts["step"], step);
+        // Of what denied access: the directory around it belongs to the daemon.
+        assert_eq!((&facts["owner"], &facts["mode"]), (&json!(0), &json!(mode)));
         let command = format!("imagestore-agent init {} ", dir.display());
         assert!(remedy(&reply).contains(&command), "{}", remedy(&reply));
         assert_eq!(fs::read(&marker).unwrap(), content);
