@@ -141,7 +141,7 @@ pub(super) struct Failed {
     pub(super) access: Option<Access>,
 }
 
-/// A directory that denied access.
+/// What denied access.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Access {
     pub(super) uid: u32,

@@ -70,7 +70,7 @@ impl Prober {
         };
         let (examined, observed) = match self.look(&mut dialogue, dir, purpose).await {
             Ok(seen) => seen,
-            Err(fault) => return (Err(dialogue.give_up(fault).await), None),
+            Err(fault) => return (Err(dialogue.give_up(located(fault, dir)).await), None),
         };
         let Some(make_folder) = writes(purpose, &observed) else {
             dialogue.finish().await;
@@ -83,7 +83,7 @@ impl Prober {
                 dialogue.finish().await;
                 (Ok(Examined { made_folder, ..examined }), Some(Ok(written)))
             }
-            Err(fault) => (Ok(examined), Some(Err(dialogue.give_up(fault).await))),
+            Err(fault) => (Ok(examined), Some(Err(dialogue.give_up(located(fault, dir)).await))),
         }
     }
 
@@ -200,7 +200,7 @@ impl Prober {
                 dialogue.finish().await;
                 Ok(())
             }
-            Err(fault) => Err(dialogue.give_up(fault).await),
+            Err(fault) => Err(dialogue.give_up(located(fault, dir)).await),
         }
     }
 
@@ -290,6 +290,11 @@ fn silence(silence: Silence, mount: Option<&MountSeen>) -> Fault {
         Silence::Failed(failed) => trouble::fault(&failed, mount),
         Silence::Over(fault) => fault,
     }
+}
+
+/// A fault says where; what was judged after the directory had been looked at does not know.
+fn located(fault: Fault, dir: &ImageDir) -> Fault {
+    if fault.facts().contains_key("path") { fault } else { fault.fact("path", dir.as_str()) }
 }
 
 /// A directory that is not there because the disk that holds it is not: says so.

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat, stat, umask};
+use nix::sys::stat::{FileStat, Mode, fstatat, lstat, mkdirat, stat, umask};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fdatasync, fsync, unlinkat};
 
 use super::marker::{FILE, FOLDER};
@@ -262,7 +262,7 @@ impl Worker {
         let mut failed = self.failed(step, below, Why::Errno(errno as i32));
         if matches!(errno, Errno::EACCES | Errno::EPERM) {
             let on_the_way = step == Step::Open && below.is_empty();
-            failed.access = if on_the_way { self.barred() } else { self.access() };
+            failed.access = if on_the_way { self.barred() } else { self.access(step, below) };
         }
         failed
     }
@@ -282,13 +282,13 @@ impl Worker {
         Some(access(&seen, Some(path.display().to_string())))
     }
 
-    /// What denied access in the directory.
-    fn access(&self) -> Option<Access> {
-        let seen = match &self.dir {
-            Some(dir) => fstat(dir),
-            None => stat(self.path.as_str()),
-        };
-        seen.ok().map(|seen| access(&seen, None))
+    /// What denied access in the directory: the thing itself, or where it is absent what it would lie
+    /// in. Names are taken away and changed by leave of the directory that holds them.
+    fn access(&self, step: Step, below: &str) -> Option<Access> {
+        let whole = Path::new(&self.path).join(below);
+        let decided_above = matches!(step, Step::Unlink | Step::Rename);
+        let mut way = whole.ancestors().skip(usize::from(decided_above));
+        way.find_map(|path| lstat(path).ok()).map(|seen| access(&seen, None))
     }
 }
 

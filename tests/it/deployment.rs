@@ -1,8 +1,11 @@
 //! The packaged systemd files, judged by systemd itself.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use crate::support::needs::needs_root;
 
 const UNIT: &str = "systemd/imagestore-agent.service";
 const PROGRAM: &str = "/usr/bin/imagestore-agent";
@@ -133,37 +136,31 @@ fn nothing_makes_systemd_look_at_an_image_directory() {
     }
 }
 
-/// Left out by `make test` where it does not run as root.
-mod needs_root {
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-
-    use super::*;
-
-    #[test]
-    fn the_user_and_the_settings_directory_are_made() {
-        let root = tempfile::tempdir().unwrap();
-        for kind in ["sysusers", "tmpfiles"] {
-            let dir = root.path().join(format!("usr/lib/{kind}.d"));
-            fs::create_dir_all(&dir).unwrap();
-            let source = in_tree(&format!("systemd/{kind}.d/imagestore-agent.conf"));
-            fs::copy(source, dir.join("imagestore-agent.conf")).unwrap();
-        }
-        fs::create_dir(root.path().join("etc")).unwrap();
-        let at = format!("--root={}", root.path().display());
-        for (tool, args) in [
-            ("systemd-sysusers", vec![at.as_str(), "imagestore-agent.conf"]),
-            ("systemd-tmpfiles", vec![at.as_str(), "--create", "imagestore-agent.conf"]),
-        ] {
-            let output = systemd(tool, &args);
-            let told = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{tool}: {told}");
-        }
-        let passwd = fs::read_to_string(root.path().join("etc/passwd")).unwrap();
-        let fields: Vec<&str> = passwd.trim_end().split(':').collect();
-        assert_eq!((fields[0], fields[6]), ("imagestore-agent", "/usr/sbin/nologin"));
-        let made = fs::metadata(root.path().join("etc/imagestore-agent")).unwrap();
-        assert_eq!(made.permissions().mode() & 0o7777, 0o750);
-        assert_eq!(made.uid(), 0);
-        assert_eq!(made.gid().to_string(), fields[3]);
+#[test]
+fn the_user_and_the_settings_directory_are_made() {
+    needs_root!();
+    let root = tempfile::tempdir().unwrap();
+    for kind in ["sysusers", "tmpfiles"] {
+        let dir = root.path().join(format!("usr/lib/{kind}.d"));
+        fs::create_dir_all(&dir).unwrap();
+        let source = in_tree(&format!("systemd/{kind}.d/imagestore-agent.conf"));
+        fs::copy(source, dir.join("imagestore-agent.conf")).unwrap();
     }
+    fs::create_dir(root.path().join("etc")).unwrap();
+    let at = format!("--root={}", root.path().display());
+    for (tool, args) in [
+        ("systemd-sysusers", vec![at.as_str(), "imagestore-agent.conf"]),
+        ("systemd-tmpfiles", vec![at.as_str(), "--create", "imagestore-agent.conf"]),
+    ] {
+        let output = systemd(tool, &args);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{tool}: {told}");
+    }
+    let passwd = fs::read_to_string(root.path().join("etc/passwd")).unwrap();
+    let fields: Vec<&str> = passwd.trim_end().split(':').collect();
+    assert_eq!((fields[0], fields[6]), ("imagestore-agent", "/usr/sbin/nologin"));
+    let made = fs::metadata(root.path().join("etc/imagestore-agent")).unwrap();
+    assert_eq!(made.permissions().mode() & 0o7777, 0o750);
+    assert_eq!(made.uid(), 0);
+    assert_eq!(made.gid().to_string(), fields[3]);
 }

@@ -24,6 +24,8 @@ async fn a_pinned_key_is_met_again_and_a_changed_one_refused_until_it_is_pinned(
     assert_eq!(text(&fault, "expectedFingerprint"), old.fingerprint());
     assert_eq!(text(&fault, "offeredFingerprint"), new.fingerprint());
     assert_eq!(text(&fault, "phase"), "handshake");
+    // The last this server says of the connection.
+    sshd.until_logged("Connection closed by", 1);
     assert_eq!(sshd.logged("Accepted "), 0);
 
     // What the fault recorded is all that is needed to accept the key.

@@ -66,6 +66,7 @@ async fn a_key_behind_a_passphrase_is_opened() {
             assert_eq!(text(&fault, "phase"), "key");
         }
     }
+    sshd.until_logged("Accepted publickey", 3);
     assert_eq!(sshd.logged("Connection from"), 3);
 }
 

@@ -1,7 +1,5 @@
 //! Attempts: who shares them, what they report, what a caller that leaves changes.
 
-use std::time::Duration;
-
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
@@ -11,7 +9,8 @@ use crate::support::agent::{Agent, callback};
 use crate::support::filesystems::Mounted;
 use crate::support::management_node::ManagementNode;
 use crate::support::needs::needs_root;
-use crate::support::sshd::{Builder, User};
+use crate::support::processes::until;
+use crate::support::sshd::{Builder, HostKeyFile, User};
 
 /// No probe of the monitor disturbs what is counted.
 const CALM: &str = "[monitor]\ninterval = \"1h\"\n";
@@ -23,6 +22,7 @@ async fn a_hundred_overlapping_reconnects_share_one_login_and_one_answer() {
     let mut agent = Agent::installed(&disk.path(), CALM);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    sshd.until_logged("Accepted ", 1);
     assert_eq!(sshd.accepted_logins(), 1);
     // While the server is stopped the attempt cannot end, so that all of them overlap.
     sshd.freeze();
@@ -52,19 +52,11 @@ async fn a_hundred_overlapping_reconnects_share_one_login_and_one_answer() {
 /// Waits until the history counts this many who joined, read as an operator would: with SQLite.
 async fn until_joined(agent: &Agent, joined: u32) {
     let ledger = agent.path("state/ledger.sqlite");
-    let deadline = tokio::time::Instant::now() + crate::support::agent::PATIENCE;
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let reader = rusqlite::Connection::open_with_flags(ledger, flags).unwrap();
-    let mut looks = tokio::time::interval(Duration::from_millis(5));
-    loop {
-        looks.tick().await;
-        let sql = "SELECT count(*) FROM history WHERE entry LIKE '%\"joined\"%'";
-        let seen: u32 = reader.query_row(sql, [], |row| row.get(0)).unwrap();
-        if seen >= joined {
-            return;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "{seen} joined");
-    }
+    let sql = "SELECT count(*) FROM history WHERE entry LIKE '%\"joined\"%'";
+    let seen = || reader.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap();
+    until("not all have joined", || seen() >= joined).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -124,21 +116,32 @@ async fn a_caller_that_hangs_up_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_changed_host_key_is_refused_with_both_fingerprints() {
+async fn a_changed_host_key_is_refused_with_both_fingerprints_again_and_again() {
     needs_root!();
     let (disk, user) = (Mounted::tmpfs("size=4m"), User::create());
-    let sshd = Builder::new().start();
+    let (pinned, other) = (HostKeyFile::generate("ed25519"), HostKeyFile::generate("ed25519"));
+    let sshd = Builder::new().host_key(&pinned).start();
     let port = sshd.address.port();
     let mut agent = Agent::installed(&disk.path(), CALM);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     drop(sshd);
-    let _other = Builder::new().port(port).start();
-    let reply = agent.reconnect(&uuid).await;
-    assert_eq!(reply.status, 503, "{}", reply.body);
-    let root = &reply.body["error"]["cause"]["opaque"];
-    assert_eq!(root["reason"], "host_key_changed");
-    for fact in ["offeredFingerprint", "expectedFingerprint"] {
-        assert!(root[fact].as_str().unwrap().starts_with("SHA256:"), "{root}");
+    let sshd = Builder::new().host_key(&other).port(port).start();
+    for connection in 1..=2 {
+        let reply = agent.reconnect(&uuid).await;
+        assert_eq!(reply.status, 503, "{}", reply.body);
+        let root = &reply.body["error"]["cause"]["opaque"];
+        assert_eq!(root["reason"], "host_key_changed");
+        assert_eq!(root["expectedFingerprint"], pinned.fingerprint());
+        assert_eq!(root["offeredFingerprint"], other.fingerprint(), "it was pinned unasked");
+        assert_eq!(agent.shown(&uuid).await["status"], "Disconnected");
+        sshd.until_logged("Connection closed by", connection);
     }
+    // No login was tried: nothing of the store has reached this server.
+    for word in [user.name.as_str(), "Accepted ", "Failed "] {
+        assert_eq!(sshd.logged(word), 0, "{word}");
+    }
+    drop(sshd);
+    let _back = Builder::new().host_key(&pinned).port(port).start();
+    assert_eq!(agent.reconnect(&uuid).await.status, 200, "the pinned key is still the right one");
 }

@@ -2,6 +2,11 @@
 
 mod attempts;
 mod crashes;
+mod faults;
+mod harms;
 mod outages;
+mod ownership;
+mod permissions;
+mod receivers;
 mod starts;
 mod story;

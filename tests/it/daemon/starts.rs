@@ -23,8 +23,12 @@ fn refused(agent: &Agent, code: i32) -> String {
 #[test]
 fn bad_settings_are_all_listed_and_nothing_is_bound() {
     let agent = installed();
+    // Held, so that a start that bound before it had judged the settings would end with 69.
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = held.local_addr().unwrap().to_string();
+    let good = agent.settings().replace("127.0.0.1:0", &address);
     let more = "[monitor]\ninterval = \"0s\"\nsurprise = 1\n[callback]\nmax_pending = 3\n";
-    agent.configure(&format!("{}{more}", agent.settings()));
+    agent.configure(&format!("{good}{more}"));
     let told = refused(&agent, 64);
     for key in ["monitor.interval", "monitor.surprise", "callback.max_pending"] {
         assert!(told.contains(key), "{told}");
@@ -33,6 +37,9 @@ fn bad_settings_are_all_listed_and_nothing_is_bound() {
     let checked = agent.cli(&["check-config"], "");
     assert_eq!(checked.status.code(), Some(64));
     assert_eq!(String::from_utf8_lossy(&checked.stderr), told);
+    // With good settings the port is what is wrong.
+    agent.configure(&good);
+    assert!(refused(&agent, 69).contains(&address));
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! The real program as a process, with a state directory and settings of the test's own.
 
-use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use hyper::Method;
@@ -20,28 +20,36 @@ use super::sshd::{Sshd, User};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_imagestore-agent");
 /// Far longer than anything takes; a wait that long is a failure.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Its SHA-256 goes into the tokens file.
 pub(crate) const TOKEN: &str = "a-session";
+
+/// The user and the group that own nothing.
+pub(crate) const NOBODY: u32 = 65_534;
 
 /// Paths of one installation.
 pub(crate) struct Agent {
     dir: tempfile::TempDir,
+    /// What runs the daemon: the program, or the way to it as another user.
+    serve: Vec<String>,
     running: Option<Running>,
     log: Vec<String>,
 }
 
 struct Running {
     child: Child,
+    /// Ends with the process: nobody else holds its log open.
     lines: Receiver<String>,
-    address: SocketAddr,
+    /// Known once it serves.
+    address: Option<SocketAddr>,
 }
 
 impl Agent {
     /// An installation that serves image directories at or below `roots`, with more settings.
     pub(crate) fn installed(roots: &Path, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let agent = Self { dir, running: None, log: Vec::new() };
+        let serve = vec![PROGRAM.to_owned()];
+        let agent = Self { dir, serve, running: None, log: Vec::new() };
         let hash = ring::digest::digest(&ring::digest::SHA256, TOKEN.as_bytes());
         let hash = data_encoding::HEXLOWER.encode(hash.as_ref());
         fs::write(agent.path("tokens"), format!("test:{hash}:admin\n")).unwrap();
@@ -53,6 +61,21 @@ impl Agent {
             agent.path("tokens"),
         ));
         agent
+    }
+
+    /// From now on the daemon runs as nobody, as whom a copy of the program can be reached and the
+    /// state directory belongs to. Commands still run as root.
+    pub(crate) fn run_by_nobody(mut self) -> Self {
+        let program = self.path("agent");
+        fs::copy(PROGRAM, &program).unwrap();
+        fs::create_dir(self.path("state")).unwrap();
+        chown(self.path("state"), Some(NOBODY), Some(NOBODY)).unwrap();
+        fs::set_permissions(self.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let who = [format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")];
+        self.serve = vec!["/usr/bin/setpriv".to_owned()];
+        self.serve.extend(who);
+        self.serve.extend(["--clear-groups".to_owned(), program.display().to_string()]);
+        self
     }
 
     /// The settings file, anew.
@@ -68,8 +91,9 @@ impl Agent {
         self.dir.path().join(name)
     }
 
-    fn command(&self) -> Command {
-        let mut command = Command::new(PROGRAM);
+    fn command(&self, program: &[String]) -> Command {
+        let mut command = Command::new(&program[0]);
+        command.args(&program[1..]);
         command.arg("--config").arg(self.path("agent.toml")).env_remove("RUST_LOG");
         command
     }
@@ -77,7 +101,7 @@ impl Agent {
     /// Starts it and waits until it serves.
     pub(crate) fn start(&mut self) {
         let mut child = self
-            .command()
+            .command(&self.serve)
             .arg("serve")
             .stderr(Stdio::piped())
             .stdin(Stdio::null())
@@ -92,23 +116,18 @@ impl Agent {
                 }
             }
         });
-        let serving = loop {
-            let line = lines.recv_timeout(PATIENCE).expect("it neither serves nor says why");
-            self.log.push(line.clone());
-            if line.contains("\"serving\"") {
-                break line;
-            }
-        };
+        // Owned from here on, so that a failed start ends it too.
+        self.running = Some(Running { child, lines, address: None });
+        let serving = self.until_logged("\"serving\"");
         let begin = serving.find("127.0.0.1:").unwrap();
         let digits = &serving[begin..];
         let end = digits.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').unwrap();
-        let address = digits[..end].parse().unwrap();
-        self.running = Some(Running { child, lines, address });
+        self.running.as_mut().unwrap().address = Some(digits[..end].parse().unwrap());
     }
 
     /// Runs `serve` to its end; for starts that are refused.
     pub(crate) fn serve_to_the_end(&self) -> Output {
-        self.command().arg("serve").stdin(Stdio::null()).output().unwrap()
+        self.to_the_end(&self.serve, &["serve"], "")
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -120,12 +139,13 @@ impl Agent {
         kill(Pid::from_raw(self.pid().try_into().unwrap()), signal).unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits for its end, which is the end of its log.
     pub(crate) fn ended(&mut self) -> ExitStatus {
-        let mut running = self.running.take().unwrap();
-        let status = running.child.wait().unwrap();
-        self.log.extend(running.lines.iter());
-        status
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(line) = self.next_line(deadline, "it does not end") {
+            self.log.push(line);
+        }
+        self.running.take().unwrap().child.wait().unwrap()
     }
 
     /// `kill -9` and the end.
@@ -149,21 +169,30 @@ impl Agent {
         self.log.join("\n")
     }
 
-    /// Waits until it logs this.
-    pub(crate) fn until_logged(&mut self, text: &str) {
-        let running = self.running.as_ref().unwrap();
-        loop {
-            let line = running.lines.recv_timeout(PATIENCE);
-            let line = line.unwrap_or_else(|_| panic!("it never logged {text:?}"));
+    /// Waits until it logs this; the line.
+    pub(crate) fn until_logged(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(line) = self.next_line(deadline, text) {
             self.log.push(line.clone());
             if line.contains(text) {
-                return;
+                return line;
             }
+        }
+        panic!("it ended and never logged {text:?}");
+    }
+
+    /// The next line of its log; none when it has ended. Fails at the deadline.
+    fn next_line(&self, deadline: Instant, awaited: &str) -> Option<String> {
+        let lines = &self.running.as_ref().unwrap().lines;
+        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("waited in vain: {awaited}"),
         }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.running.as_ref().unwrap().address
+        self.running.as_ref().unwrap().address.unwrap()
     }
 
     /// How a client with a token reaches it.
@@ -199,8 +228,12 @@ impl Agent {
 
     /// A client command, over the socket, with this on stdin.
     pub(crate) fn cli(&self, args: &[&str], stdin: &str) -> Output {
+        self.to_the_end(&[PROGRAM.to_owned()], args, stdin)
+    }
+
+    fn to_the_end(&self, program: &[String], args: &[&str], stdin: &str) -> Output {
         let mut child = self
-            .command()
+            .command(program)
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -209,20 +242,28 @@ impl Agent {
             .unwrap();
         // A command that does not read it has closed it.
         let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
-        child.wait_with_output().unwrap()
+        let pid = Pid::from_raw(child.id().try_into().unwrap());
+        let (sender, ended) = channel();
+        std::thread::spawn(move || sender.send(child.wait_with_output()));
+        ended.recv_timeout(PATIENCE).map_or_else(
+            |_| {
+                let _ = kill(pid, Signal::SIGKILL);
+                panic!("{args:?} does not end");
+            },
+            Result::unwrap,
+        )
     }
 }
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        if let Some(running) = &mut self.running {
+        if let Some(mut running) = self.running.take() {
             let _ = running.child.kill();
             let _ = running.child.wait();
-            if std::thread::panicking() {
-                let lines: VecDeque<String> = running.lines.try_iter().collect();
-                eprintln!("the daemon's log:\n{}", self.log.join("\n"));
-                lines.iter().for_each(|line| eprintln!("{line}"));
-            }
+            self.log.extend(running.lines.iter());
+        }
+        if std::thread::panicking() && !self.log.is_empty() {
+            eprintln!("the daemon's log:\n{}", self.log.join("\n"));
         }
     }
 }

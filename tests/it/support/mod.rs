@@ -1,11 +1,14 @@
 //! What the tests start: real filesystems, servers and peers, each owned by its test.
 
 pub(crate) mod agent;
+pub(crate) mod failures;
 pub(crate) mod filesystems;
 pub(crate) mod hostile;
 pub(crate) mod http_server;
 pub(crate) mod management_node;
 pub(crate) mod needs;
+pub(crate) mod processes;
 pub(crate) mod sshd;
 pub(crate) mod stores;
 pub(crate) mod talker;
+pub(crate) mod users;

@@ -2,21 +2,36 @@
 
 use std::ffi::OsStr;
 use std::fmt::Debug;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+
+/// Names the file that collects a line for each skipped test, for whoever shows it at the end: the
+/// runner hides what a test that passes prints.
+const SKIPPED: &str = "SKIPPED_TESTS";
 
 /// Whether this process is root; without it a test says why it is skipped, and CI runs them all.
-pub(crate) fn is_root(test: &str) -> bool {
+/// `inside` is the full name of something inside the test.
+pub(crate) fn is_root(inside: &str) -> bool {
     if nix::unistd::geteuid().is_root() {
         return true;
     }
+    let inside = inside.trim_end_matches("::here").trim_end_matches("::{{closure}}");
+    let test = inside.split_once("::").map_or(inside, |(_, test)| test);
     assert!(std::env::var_os("CI").is_none(), "{test} needs root, and CI is to run every test");
     eprintln!("skipped: {test} needs root");
+    if let Some(file) = std::env::var_os(SKIPPED) {
+        let file = OpenOptions::new().create(true).append(true).open(file);
+        // In one write, so that lines of tests beside this one do not mix.
+        file.unwrap().write_all(format!("{test}: needs root\n").as_bytes()).unwrap();
+    }
     false
 }
 
-/// Leaves the test, with the reason on stderr, when it is not run by root.
+/// Leaves the test when it is not run by root, and says so.
 macro_rules! needs_root {
     () => {
-        if !$crate::support::needs::is_root(module_path!()) {
+        fn here() {}
+        if !$crate::support::needs::is_root(std::any::type_name_of_val(&here)) {
             return;
         }
     };

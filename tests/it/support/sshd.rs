@@ -1,4 +1,4 @@
-//! A real OpenSSH server with a configuration of its own, throw-away users and keys. Needs root and
+//! A real OpenSSH server with a configuration of its own, and keys. Needs root and
 //! Debian's `openssh-server`.
 
 use std::fs;
@@ -7,16 +7,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::needs::run;
+pub(crate) use super::users::User;
 
 /// How long the server's log may take to show what has happened.
 const LOG_PATIENCE: Duration = Duration::from_secs(10);
@@ -246,42 +245,6 @@ fn found(lines: &[String], text: &str) -> usize {
     lines.iter().filter(|line| line.contains(text)).count()
 }
 
-/// A user of this machine, with a password. Removed when dropped.
-#[derive(Debug)]
-pub(crate) struct User {
-    pub(crate) name: String,
-    pub(crate) password: String,
-}
-
-impl User {
-    pub(crate) fn create() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("isatest{}x{number}", std::process::id());
-        let password = format!("pw {name} ä");
-        let _turn = turn();
-        run("useradd", &["-M", "-d", "/nonexistent", "-s", "/bin/sh", &name]);
-        // Made before the password is set, so that a failure there removes the user too.
-        let user = Self { name, password };
-        feed("chpasswd", &format!("{}:{}\n", user.name, user.password));
-        user
-    }
-}
-
-impl Drop for User {
-    fn drop(&mut self) {
-        let _turn = turn();
-        let _ = Command::new("userdel").args(["-f", &self.name]).stderr(Stdio::null()).status();
-    }
-}
-
-/// useradd(8) fails, rather than waits, when another one holds the password file.
-fn turn() -> Flock<fs::File> {
-    let path = std::env::temp_dir().join("imagestore-agent-test-users.lock");
-    let file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
-    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).unwrap()
-}
-
 /// A user's key.
 #[derive(Debug)]
 pub(crate) struct KeyPair {
@@ -312,13 +275,6 @@ fn keygen(path: &Path, kind: &str, passphrase: &str, options: &[&str]) {
     let path = path.to_str().unwrap();
     let args = ["-q", "-t", kind, "-N", passphrase, "-f", path, "-C", "a test's key"];
     run("ssh-keygen", &[&args, options].concat());
-}
-
-/// Runs a program that reads what it is to do, so that no process list shows it.
-fn feed(program: &str, input: &str) {
-    let mut child = Command::new(program).stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success(), "{program} failed");
 }
 
 fn open_to_all(path: &Path, mode: u32) {

@@ -1,0 +1,160 @@
+//! Stores that were added well and whose directory is harmed afterwards: each reconnect says what is
+//! wrong and touches nothing, and once the harm is undone the next one succeeds.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::support::agent::{Agent, callback};
+use crate::support::failures::{expect_failure, root_cause, tree};
+use crate::support::filesystems::Mounted;
+use crate::support::management_node::{ManagementNode, Received};
+use crate::support::needs::needs_root;
+use crate::support::sshd::{Builder, User};
+
+/// No probe of the monitor disturbs, and none mends.
+const CALM: &str = "[monitor]\ninterval = \"1h\"\n";
+const MARKER: &str = ".imagestore-agent/identity.json";
+
+/// What is done to a store's directory, on its disk, and how it is undone.
+struct Harm {
+    harm: fn(&Harmed),
+    undo: fn(&Harmed),
+    reason: &'static str,
+    facts: fn(&Harmed) -> Value,
+}
+
+struct Harmed {
+    disk: Mounted,
+    dir: PathBuf,
+    /// Not below an allowed root.
+    elsewhere: tempfile::TempDir,
+    marker: Vec<u8>,
+}
+
+impl Harmed {
+    fn away(&self) -> PathBuf {
+        self.disk.path().join("away")
+    }
+
+    fn replace_marker(&self, bytes: &[u8]) {
+        fs::write(self.dir.join(MARKER), bytes).unwrap();
+    }
+
+    fn restore_marker(&self) {
+        // Whatever lies in its place.
+        let _ = fs::remove_file(self.dir.join(MARKER));
+        self.replace_marker(&self.marker);
+    }
+
+    /// Where the disk is and what it is: evidence of every judgement of a directory.
+    fn place(&self) -> Value {
+        json!({"mountPoint": self.disk.path(), "fsType": "ext4", "check": "identity"})
+    }
+}
+
+const HARMS: [Harm; 6] = [
+    Harm {
+        harm: |it| {
+            fs::rename(&it.dir, it.away()).unwrap();
+            symlink(it.elsewhere.path(), &it.dir).unwrap();
+        },
+        undo: |it| {
+            fs::remove_file(&it.dir).unwrap();
+            fs::rename(it.away(), &it.dir).unwrap();
+        },
+        reason: "outside_allowed_roots",
+        facts: |it| json!({"path": it.dir, "target": it.elsewhere.path(), "check": "identity"}),
+    },
+    Harm {
+        harm: |it| fs::rename(&it.dir, it.away()).unwrap(),
+        undo: |it| fs::rename(it.away(), &it.dir).unwrap(),
+        reason: "directory_missing",
+        facts: |it| json!({"path": it.dir, "errno": "ENOENT", "step": "open"}),
+    },
+    Harm {
+        harm: |it| fs::remove_file(it.dir.join(MARKER)).unwrap(),
+        undo: Harmed::restore_marker,
+        reason: "marker_missing",
+        facts: Harmed::place,
+    },
+    Harm {
+        harm: |it| it.replace_marker(&it.marker[..it.marker.len() / 2]),
+        undo: Harmed::restore_marker,
+        reason: "marker_unreadable",
+        facts: Harmed::place,
+    },
+    Harm {
+        harm: |it| {
+            let marker = it.dir.join(MARKER);
+            fs::remove_file(&marker).unwrap();
+            symlink("/etc/passwd", &marker).unwrap();
+        },
+        undo: Harmed::restore_marker,
+        reason: "marker_unreadable",
+        facts: Harmed::place,
+    },
+    Harm {
+        harm: |it| it.disk.remount("ro"),
+        undo: |it| it.disk.remount("rw"),
+        reason: "read_only",
+        facts: |it| json!({"errno": "EROFS", "step": "create", "check": "storage", "path": probe_file(it)}),
+    },
+];
+
+/// The file that a probe writes: named by the node, as the marker says.
+fn probe_file(it: &Harmed) -> PathBuf {
+    let marker: Value = serde_json::from_slice(&it.marker).unwrap();
+    it.dir.join(format!(".imagestore-agent/probe.{}", marker["nodeId"].as_str().unwrap()))
+}
+
+async fn next_drop(node: &mut ManagementNode) -> Received {
+    loop {
+        let next = node.next().await;
+        if next.json["data"]["newStatus"] == "Disconnected" {
+            return next;
+        }
+    }
+}
+
+fn names_the_directory(reply: &imagestore_agent::cli::Reply, dir: &Path) -> bool {
+    let root = root_cause(reply);
+    let path = root["opaque"]["path"].as_str().unwrap_or_default();
+    Path::new(path).starts_with(dir)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_harmed_store_says_what_is_wrong_and_is_well_again_when_it_is_undone() {
+    needs_root!();
+    let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+    let mut node = ManagementNode::answering([]).await;
+    let mut agent = Agent::installed(&disk.path(), &format!("{CALM}{}", callback(&node.url())));
+    agent.start();
+    let dir = disk.path().join("images");
+    fs::create_dir(&dir).unwrap();
+    let uuid = agent.add(&dir, &sshd, &user).await;
+    let marker = fs::read(dir.join(MARKER)).unwrap();
+    let good = agent.shown(&uuid).await;
+    let it = Harmed { disk, dir, elsewhere: tempfile::tempdir().unwrap(), marker };
+    for Harm { harm, undo, reason, facts } in HARMS {
+        harm(&it);
+        let before = (tree(&it.disk.path()), tree(it.elsewhere.path()));
+        let reply = agent.reconnect(&uuid).await;
+        expect_failure(&reply, &[reason], &facts(&it));
+        assert!(names_the_directory(&reply, &it.dir), "{}", reply.body);
+        assert_eq!(reply.body["error"]["code"], "BS.1500");
+        let after = (tree(&it.disk.path()), tree(it.elsewhere.path()));
+        assert_eq!(after, before, "{reason}: something was made or changed");
+        let shown = agent.shown(&uuid).await;
+        assert_eq!(shown["status"], "Disconnected");
+        assert_eq!(shown["totalCapacity"], good["totalCapacity"], "the last good figures stay");
+        let told = next_drop(&mut node).await;
+        assert_eq!(told.json["data"]["reason"], reply.body["error"], "events say the same");
+        undo(&it);
+        let again = agent.reconnect(&uuid).await;
+        assert_eq!(again.status, 200, "{reason}: {}", again.body);
+    }
+    assert_eq!(fs::read(it.dir.join(MARKER)).unwrap(), it.marker);
+}

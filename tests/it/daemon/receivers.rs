@@ -1,0 +1,178 @@
+//! Management nodes that are slow, never answer, fail, or refuse: the daemon's own work does not wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+
+use crate::support::agent::{Agent, PATIENCE, callback};
+use crate::support::filesystems::Mounted;
+use crate::support::management_node::{Answer, ManagementNode, Received};
+use crate::support::needs::needs_root;
+use crate::support::sshd::{Builder, Sshd, User};
+
+const CALM: &str = "[monitor]\ninterval = \"1h\"\n";
+
+/// A daemon with one store, and what it needs.
+struct Scene {
+    agent: Agent,
+    uuid: String,
+    disk: Mounted,
+    _sshd: Sshd,
+    _user: User,
+}
+
+impl Scene {
+    async fn told_to(node: &ManagementNode) -> Self {
+        let (disk, sshd, user) =
+            (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+        let more = format!("{CALM}{}", callback(&node.url()));
+        let mut agent = Agent::installed(&disk.path(), &more);
+        agent.start();
+        let uuid = agent.add(&disk.path(), &sshd, &user).await;
+        Self { agent, uuid, disk, _sshd: sshd, _user: user }
+    }
+
+    async fn reconnects(&self) {
+        let reply = self.agent.reconnect(&self.uuid).await;
+        assert_eq!(reply.status, 200, "{}", reply.body);
+    }
+}
+
+/// What the node took next.
+async fn next(delivered: &mut mpsc::UnboundedReceiver<Received>) -> Received {
+    timeout(PATIENCE, delivered.recv()).await.expect("nothing more was delivered").unwrap()
+}
+
+fn folded(received: &Received) -> u64 {
+    received.json["data"]["folded"].as_u64().unwrap_or(1)
+}
+
+fn data<'a>(received: &'a Received, name: &str) -> &'a Value {
+    &received.json["data"][name]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_management_node_delays_no_reconnect_and_is_told_everything_in_order() {
+    needs_root!();
+    let gate = Arc::new(Semaphore::new(0));
+    let answers = Arc::clone(&gate);
+    let mut node =
+        ManagementNode::scripted(move |_| Answer::Gated(200, Arc::clone(&answers))).await;
+    let scene = Scene::told_to(&node).await;
+    assert_eq!(node.next().await.seq(), 1);
+    // The first notice is not answered before both reconnects are.
+    scene.reconnects().await;
+    scene.reconnects().await;
+    assert_eq!(scene.agent.shown(&scene.uuid).await["status"], "Connected");
+    gate.add_permits(100);
+    let mut last = 1;
+    while last < 5 {
+        let seq = node.next().await.seq();
+        // One whose answer came too late is sent again.
+        assert!(seq == last || seq == last + 1, "{seq} after {last}");
+        last = seq;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_management_node_that_never_answers_delays_neither_a_reconnect_nor_a_stop() {
+    needs_root!();
+    for answer in [Answer::Never, Answer::Stalled(503)] {
+        let mut node = ManagementNode::scripted(move |_| answer.clone()).await;
+        let mut scene = Scene::told_to(&node).await;
+        assert_eq!(node.next().await.seq(), 1);
+        scene.reconnects().await;
+        let (status, took) = scene.agent.terminate();
+        assert!(status.success() && took < Duration::from_secs(10), "{status} {took:?}");
+        // Nothing is lost: the next start tells it all.
+        node.now_answering(|_| Answer::Status(200));
+        scene.agent.start();
+        let mut seen = 0;
+        while seen < 3 {
+            let seq = node.next().await.seq();
+            assert!(seq <= seen + 1, "{seq} after {seen}");
+            seen = seen.max(seq);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_management_node_that_fails_is_told_each_transition_once_it_recovers() {
+    needs_root!();
+    let mut node = ManagementNode::scripted(|_| Answer::Status(500)).await;
+    let scene = Scene::told_to(&node).await;
+    scene.reconnects().await;
+    assert_eq!(node.next().await.seq(), 1);
+    let (taken, mut delivered) = mpsc::unbounded_channel();
+    node.now_answering(move |received| {
+        taken.send(received.clone()).unwrap();
+        Answer::Status(200)
+    });
+    for (seq, old, new) in [
+        (1, "Connecting", "Connected"),
+        (2, "Connected", "Connecting"),
+        (3, "Connecting", "Connected"),
+    ] {
+        let received = next(&mut delivered).await;
+        assert_eq!((received.seq(), folded(&received)), (seq, 1), "nothing folds");
+        assert_eq!(
+            (data(&received, "oldStatus"), data(&received, "newStatus")),
+            (&old.into(), &new.into())
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_behind_a_refusal_folds_into_the_current_state() {
+    needs_root!();
+    let (taken, mut delivered) = mpsc::unbounded_channel();
+    let well = Arc::new(AtomicBool::new(false));
+    let taking = Arc::clone(&well);
+    let mut node = ManagementNode::scripted(move |received| {
+        if !taking.load(Ordering::SeqCst) {
+            return Answer::Status(404);
+        }
+        taken.send(received.clone()).unwrap();
+        Answer::Status(200)
+    })
+    .await;
+    let mut scene = Scene::told_to(&node).await;
+    let first = node.next().await;
+    assert_eq!((first.seq(), folded(&first)), (1, 1));
+    scene.agent.until_logged("404");
+    scene.reconnects().await;
+    // The transition is worth a try at once, in one notice with what was refused before it.
+    let second = loop {
+        let next = node.next().await;
+        if next.seq() == 3 {
+            break next;
+        }
+    };
+    assert_eq!(folded(&second), 3);
+    assert_eq!(
+        (data(&second, "oldStatus"), data(&second, "newStatus")),
+        (&"Connecting".into(), &"Connected".into())
+    );
+    well.store(true, Ordering::SeqCst);
+    // The next is a drop, with its reason; it begins where the first began.
+    assert!(scene.disk.try_unmount() || scene.disk.try_unmount());
+    assert_eq!(scene.agent.reconnect(&scene.uuid).await.status, 503);
+    let mut stands_for = 0;
+    let last = loop {
+        let received = next(&mut delivered).await;
+        if stands_for == 0 {
+            assert_eq!(data(&received, "oldStatus"), "Connecting");
+        }
+        stands_for += folded(&received);
+        if received.seq() == 5 {
+            break received;
+        }
+    };
+    assert_eq!(stands_for, 5, "each transition is accounted for once");
+    assert_eq!(data(&last, "newStatus"), "Disconnected");
+    assert_eq!(data(&last, "reason")["cause"]["opaque"]["reason"], "not_mounted");
+}

@@ -1,0 +1,61 @@
+//! What an answer that reports a failed attempt must hold, and what is left on a disk.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use imagestore_agent::cli::Reply;
+use serde_json::Value;
+
+/// The deepest error of an answer.
+pub(crate) fn root_cause(reply: &Reply) -> &Value {
+    let mut error = &reply.body["error"];
+    while error["cause"].is_object() {
+        error = &error["cause"];
+    }
+    error
+}
+
+/// Checks an answer to an attempt that failed for these reasons, the first of them the root cause, with
+/// these facts; gives the root cause's facts.
+pub(crate) fn expect_failure<'a>(reply: &'a Reply, reasons: &[&str], facts: &Value) -> &'a Value {
+    assert_eq!(reply.status, 503, "{}", reply.body);
+    let root = root_cause(reply);
+    let opaque = &root["opaque"];
+    assert_eq!(opaque["reason"], reasons[0], "{root:#}");
+    assert!(is_text(&root["details"]) && is_text(&root["elaboration"]), "{root:#}");
+    for (name, fact) in facts.as_object().unwrap() {
+        assert_eq!(&opaque[name], fact, "{name} in {root:#}");
+    }
+    let top = &reply.body["error"];
+    let checks = top["opaque"]["checks"].as_array().unwrap();
+    let told: Vec<&str> = checks.iter().map(|check| check["reason"].as_str().unwrap()).collect();
+    assert_eq!(told, reasons, "{top:#}");
+    for check in checks {
+        assert!(is_text(&check["details"]) && is_text(&check["elaboration"]), "{check:#}");
+    }
+    opaque
+}
+
+fn is_text(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| !text.trim().is_empty())
+}
+
+/// Everything at or below a directory, with the content of files and the target of links.
+pub(crate) fn tree(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut seen = BTreeMap::new();
+    let mut ahead = vec![dir.to_owned()];
+    while let Some(path) = ahead.pop() {
+        let kind = fs::symlink_metadata(&path).unwrap().file_type();
+        let content = if kind.is_dir() {
+            ahead.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            Vec::new()
+        } else if kind.is_symlink() {
+            fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes()
+        } else {
+            fs::read(&path).unwrap()
+        };
+        seen.insert(path, content);
+    }
+    seen
+}

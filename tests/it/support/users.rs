@@ -1,0 +1,83 @@
+//! Throw-away users of this machine, whom sshd lets in. Needs root.
+
+use std::fs;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::needs::run;
+
+/// Of the names of users that tests make: then the process, when it started, and a number.
+const PREFIX: &str = "isat";
+
+/// A user of this machine, with a password. Removed when dropped.
+#[derive(Debug)]
+pub(crate) struct User {
+    pub(crate) name: String,
+    pub(crate) password: String,
+}
+
+impl User {
+    pub(crate) fn create() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        static SWEPT: Once = Once::new();
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let me = std::process::id();
+        let started = started(me).unwrap();
+        let name = format!("{PREFIX}{me}x{started}x{number}");
+        let password = format!("pw {name} ä");
+        let _turn = turn();
+        SWEPT.call_once(sweep);
+        run("useradd", &["-M", "-d", "/nonexistent", "-s", "/bin/sh", &name]);
+        // Made before the password is set, so that a failure there removes the user too.
+        let user = Self { name, password };
+        feed("chpasswd", &format!("{}:{}\n", user.name, user.password));
+        user
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        let _turn = turn();
+        let _ = Command::new("userdel").args(["-f", &self.name]).stderr(Stdio::null()).status();
+    }
+}
+
+/// Removes the users of test processes that were killed.
+fn sweep() {
+    for line in fs::read_to_string("/etc/passwd").unwrap().lines() {
+        let name = line.split(':').next().unwrap_or_default();
+        let Some(owner) = name.strip_prefix(PREFIX) else { continue };
+        let mut owner = owner.split('x');
+        let pid = owner.next().and_then(|pid| pid.parse().ok());
+        // Somebody else's user has another form.
+        let (Some(pid), Some(start)) = (pid, owner.next()) else { continue };
+        if started(pid).as_deref() != Some(start) || pid == std::process::id() {
+            let _ = Command::new("userdel").args(["-f", name]).stderr(Stdio::null()).status();
+        }
+    }
+}
+
+/// When a process started, in ticks since boot: a process id alone is used again.
+fn started(pid: u32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // After the name, which may hold anything, field 22 is the 20th.
+    Some(stat.rsplit_once(") ")?.1.split(' ').nth(19)?.to_owned())
+}
+
+/// useradd(8) fails, rather than waits, when another one holds the password file.
+fn turn() -> Flock<fs::File> {
+    let path = std::env::temp_dir().join("imagestore-agent-test-users.lock");
+    let file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).unwrap()
+}
+
+/// Runs a program that reads what it is to do, so that no process list shows it.
+fn feed(program: &str, input: &str) {
+    let mut child = Command::new(program).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success(), "{program} failed");
+}
