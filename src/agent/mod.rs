@@ -8,6 +8,7 @@
 
 mod add;
 mod attempt;
+mod callers;
 mod handle;
 mod health;
 mod journal;

@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, info_span, warn};
 
 use super::attempt::{Checked, told};
-use super::handle::{Answer, Command, stopping};
+use super::callers::Callers;
+use super::handle::{Command, stopping};
 use super::journal::not_recorded;
 use super::learned::Learned;
 use super::work::{Done, Work, overdue};
@@ -25,10 +26,6 @@ use crate::ssh::Verified;
 
 /// Pause before a decision that could not be committed is tried again.
 const COMMIT_AGAIN: Duration = Duration::from_secs(1);
-/// Callers that may wait for one attempt: above what the server has connections for.
-const MOST_WAITING: usize = 1024;
-
-type Caller = oneshot::Sender<Answer>;
 
 /// The task of one store.
 pub(super) struct StoreTask {
@@ -40,7 +37,7 @@ pub(super) struct StoreTask {
     inbox: mpsc::Receiver<Command>,
     view: watch::Sender<Arc<StoreView>>,
     /// Who waits for the running attempt.
-    waiting: Vec<Caller>,
+    waiting: Callers,
     /// A decision that could not be committed, and when to try again.
     owed: Option<(Input, Instant)>,
     stop: CancellationToken,
@@ -69,7 +66,7 @@ impl StoreTask {
             learned: Learned::nothing(stuck),
             inbox,
             view,
-            waiting: Vec::new(),
+            waiting: Callers::default(),
             owed: None,
             stop,
         };
@@ -108,7 +105,7 @@ impl StoreTask {
                 // sends no second one after it.
                 self.work.shutdown().await;
                 self.apply(Input::Stopping).await;
-                self.answer(&Err(stopping()));
+                self.waiting.answer(&Err(stopping()));
                 return ControlFlow::Break(false);
             }
             done = self.work.next() => self.done(done).await,
@@ -131,17 +128,15 @@ impl StoreTask {
     /// Takes a request and all that wait behind it, so that a burst of reconnects costs one commit.
     /// Whether the store is gone.
     async fn asked(&mut self, first: Command) -> bool {
-        let (mut inputs, mut callers) = (Vec::new(), Vec::new());
+        let (mut inputs, mut callers) = (Vec::new(), Callers::default());
         let mut next = Some(first);
-        self.waiting.retain(|caller| !caller.is_closed());
+        self.waiting.forget_closed();
         let removal = loop {
             match next {
-                Some(Command::Reconnect { reply, .. }) if self.is_crowded(&callers) => {
-                    let _ = reply.send(Err(crowded()));
-                }
                 Some(Command::Reconnect { tags, reply }) => {
-                    callers.push(reply);
-                    inputs.push(Input::ReconnectAsked { cause: Cause::Person, tags });
+                    if callers.take(reply, &self.waiting) {
+                        inputs.push(Input::ReconnectAsked { cause: Cause::Person, tags });
+                    }
                 }
                 Some(Command::Remove { reply }) => break Some(reply),
                 None => break None,
@@ -158,18 +153,14 @@ impl StoreTask {
         }
     }
 
-    fn is_crowded(&self, callers: &[Caller]) -> bool {
-        self.waiting.len() + callers.len() >= MOST_WAITING
-    }
-
     /// Decides, commits, and only then lets the effects out.
     async fn apply(&mut self, input: Input) {
-        self.apply_all(vec![input], Vec::new()).await;
+        self.apply_all(vec![input], Callers::default()).await;
     }
 
     /// As [`StoreTask::apply`], one after the other, with one commit for all. `callers` wait for the
     /// attempt that comes of it; if nothing can be recorded they are told so, and nobody else.
-    async fn apply_all(&mut self, inputs: Vec<Input>, mut callers: Vec<Caller>) {
+    async fn apply_all(&mut self, inputs: Vec<Input>, mut callers: Callers) {
         let now = self.tools.moment();
         let notified = self.tools.outbox.is_some();
         let stuck = self.work.stuck().unwrap_or(self.learned.stuck());
@@ -194,7 +185,7 @@ impl StoreTask {
             self.not_committed(inputs, callers, &error);
             return;
         }
-        self.waiting.extend(callers);
+        self.waiting.join(callers);
         if learns {
             self.learned.committed(stuck);
         }
@@ -207,27 +198,24 @@ impl StoreTask {
     }
 
     /// Commits; on a disk that hangs all who wait are told so meanwhile.
-    async fn commit(
-        &mut self,
-        change: Change,
-        callers: &mut Vec<Caller>,
-    ) -> Result<(), CommitError> {
+    async fn commit(&mut self, change: Change, callers: &mut Callers) -> Result<(), CommitError> {
         let Self { tools, stop, waiting, .. } = self;
         let early = |failure| {
-            tell(std::mem::take(waiting), &Err(Failure::clone(&failure)));
-            tell(std::mem::take(callers), &Err(failure));
+            let answer = Err(failure);
+            waiting.answer(&answer);
+            callers.answer(&answer);
         };
         patience::commit(&tools.ledger, change, stop, early).await
     }
 
     /// The ledger did not take a decision, so it was not made: callers are told, and what must not be
     /// lost is decided again later.
-    fn not_committed(&mut self, inputs: Vec<Input>, mut callers: Vec<Caller>, error: &CommitError) {
+    fn not_committed(&mut self, inputs: Vec<Input>, mut callers: Callers, error: &CommitError) {
         warn!(error = %error, "the ledger did not take a change; it was not made");
         if inputs.iter().any(|input| matches!(input, Input::AttemptEnded { .. })) {
-            callers.append(&mut self.waiting);
+            callers.join(std::mem::take(&mut self.waiting));
         }
-        tell(callers, &Err(Failure::of(not_recorded(error))));
+        callers.answer(&Err(Failure::of(not_recorded(error))));
         let owed = |input: &Input| {
             matches!(input, Input::Started | Input::AttemptEnded { .. } | Input::Due(_))
         };
@@ -245,7 +233,7 @@ impl StoreTask {
             Effect::Abandoned(_) => self.work.abort(),
             Effect::Settled(_, outcome) => {
                 let answer = outcome.map(|()| Arc::clone(&self.view.borrow()));
-                self.answer(&answer);
+                self.waiting.answer(&answer);
             }
             Effect::Noted(_, HistoryEvent::Turned { condition, holds }) => turned(condition, holds),
             Effect::Noted(..) => {}
@@ -267,10 +255,6 @@ impl StoreTask {
         if let Some(moved) = &self.tools.outbox {
             moved(self.store.uuid);
         }
-    }
-
-    fn answer(&mut self, answer: &Answer) {
-        tell(std::mem::take(&mut self.waiting), answer);
     }
 
     async fn done(&mut self, done: Done) {
@@ -332,23 +316,11 @@ impl StoreTask {
             info!(name = %self.store.name, "store removed");
             let fault = Fault::new(Reason::AgentStopping, "the store was removed meanwhile")
                 .remedied("nothing to do: the store is not served any more");
-            self.answer(&Err(Failure::of(fault)));
+            self.waiting.answer(&Err(Failure::of(fault)));
         }
         let _ = reply.map(|reply| reply.send(removed));
         gone
     }
-}
-
-fn tell(callers: Vec<Caller>, answer: &Answer) {
-    for caller in callers {
-        // A caller that hung up has dropped its end; nobody misses this answer.
-        let _ = caller.send(answer.clone());
-    }
-}
-
-fn crowded() -> Failure {
-    let fault = Fault::new(Reason::AgentBusy, "too many callers wait for this store's attempt");
-    Failure::of(fault.fact("waiting", MOST_WAITING))
 }
 
 async fn at(time: Option<Instant>) {

@@ -81,6 +81,8 @@ mod step;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod table;
