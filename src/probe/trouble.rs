@@ -43,6 +43,7 @@ pub(super) fn read_only(path: &str, mount: &MountSeen) -> Fault {
     let told = format!("the filesystem at {} is mounted read-only", mount.mount_point);
     Fault::new(Reason::ReadOnly, told)
         .fact("path", path)
+        .fact("superblock", "ro")
         .fact("mountPoint", mount.mount_point.as_str())
         .fact("fsType", mount.fs_type.as_str())
         .fact("device", mount.device.as_str())

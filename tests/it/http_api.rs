@@ -300,7 +300,7 @@ async fn every_documented_request_is_served() {
     let requests = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
     let requests: Vec<&str> =
         requests.map(|(request, _)| request).filter(|request| request.contains(" /")).collect();
-    assert_eq!(requests.len(), 7);
+    assert_eq!(requests.len(), 9);
     for request in requests {
         let line = request.replace("{uuid}", &GOOD.to_string());
         let body = match line.split(' ').next() {

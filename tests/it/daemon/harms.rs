@@ -100,15 +100,9 @@ const HARMS: [Harm; 6] = [
         harm: |it| it.disk.remount("ro"),
         undo: |it| it.disk.remount("rw"),
         reason: "read_only",
-        facts: |it| json!({"errno": "EROFS", "step": "create", "check": "storage", "path": probe_file(it)}),
+        facts: |it| json!({"superblock": "ro", "check": "storage", "path": it.dir}),
     },
 ];
-
-/// The file that a probe writes: named by the node, as the marker says.
-fn probe_file(it: &Harmed) -> PathBuf {
-    let marker: Value = serde_json::from_slice(&it.marker).unwrap();
-    it.dir.join(format!(".imagestore-agent/probe.{}", marker["nodeId"].as_str().unwrap()))
-}
 
 async fn next_drop(node: &mut ManagementNode) -> Received {
     loop {
