@@ -14,9 +14,10 @@ use super::add::{self, AddAsked, AddError, AddReply, Added, Caller};
 use super::handle::stopping;
 use super::store_task::StoreTask;
 use super::{StoreHandle, StoreView, Tools};
-use crate::ledger::{Ledger, LoadedStore};
+use crate::ledger::{Ledger, LoadedStore, StuckWorker};
 use crate::lifecycle::{HistoryEntry, Record};
 use crate::model::{Failure, Fault, ImageDir, Reason, StoreUuid};
+use crate::probe::Orphans;
 
 /// Requests that may wait for the registry, which takes one within microseconds.
 const INBOX: usize = 64;
@@ -145,10 +146,15 @@ impl RegistryTask {
             tasks: JoinSet::new(),
             stop,
         };
+        // Only where there may be one: looking costs a read for each process of the machine.
+        let orphans = if loaded.is_empty() { Orphans::default() } else { Orphans::find() };
         for LoadedStore { store, standing, stuck_worker } in loaded {
+            let orphan = orphans.of(&store.image_dir);
+            let orphan = orphan.map(|(pid, start_time)| StuckWorker { pid, start_time });
             let record = Record::new(standing);
             let (tools, stop) = (task.tools.clone(), task.stop.clone());
-            let (handle, store_task) = StoreTask::new(tools, store, record, stuck_worker, stop);
+            let (handle, store_task) =
+                StoreTask::new(tools, store, record, orphan.or(stuck_worker), stop);
             task.serve(handle, store_task);
         }
         (Registry { inbox: asks, stores: seen, ledger }, task)

@@ -15,6 +15,7 @@ mod look;
 mod marker;
 mod mountinfo;
 mod order;
+mod orphan;
 mod prober;
 mod sample;
 mod slot;
@@ -23,6 +24,7 @@ mod values;
 mod worker;
 
 pub use identity::Purpose;
+pub use orphan::Orphans;
 pub use prober::Prober;
 pub use slot::Slot;
 pub use values::{Claim, Examined, Owner, ProbeOptions, Probed};

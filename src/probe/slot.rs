@@ -124,15 +124,23 @@ impl Worker {
 
 /// When a process started; none when it is gone or only waits to be reaped.
 fn start_time(pid: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", Pid::from_raw(pid))).ok()?;
+    identity(pid).map(|(_, start_time)| start_time)
+}
+
+/// What a process is called and when it started (fields 2 and 22 of `/proc/PID/stat`,
+/// `proc_pid_stat(5)`); none when it is gone or only waits to be reaped.
+pub(super) fn identity(pid: i32) -> Option<(String, u64)> {
+    let stat = std::fs::read(format!("/proc/{}/stat", Pid::from_raw(pid))).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
     // The name in the second field may hold anything, parentheses too.
-    let (_, fields) = stat.rsplit_once(") ")?;
+    let (before, fields) = stat.rsplit_once(") ")?;
+    let (_, name) = before.split_once(" (")?;
     let mut fields = fields.split(' ');
     let state = fields.next()?;
     if matches!(state, "Z" | "X") {
         return None;
     }
-    fields.nth(18)?.parse().ok()
+    Some((name.to_owned(), fields.nth(18)?.parse().ok()?))
 }
 
 #[cfg(test)]

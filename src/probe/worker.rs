@@ -2,6 +2,7 @@
 //! ever; nobody waits for it.
 #![expect(clippy::disallowed_methods, reason = "this is the process that may hang")]
 
+use std::ffi::CString;
 use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -12,11 +13,13 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::prctl::set_name;
 use nix::sys::stat::{FileStat, Mode, fstatat, lstat, mkdirat, stat, umask};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fdatasync, fsync, unlinkat};
 
 use super::marker::{FILE, FOLDER};
 use super::order::{Access, Failed, Order, Report, Step, Why};
+use super::orphan;
 
 /// What a probe writes: one page, so that a disk that lies about small writes is met.
 const PROBE_BYTES: usize = 4096;
@@ -92,6 +95,8 @@ impl Worker {
         match order {
             Order::Open { dir, roots } => {
                 self.path = dir;
+                // A name that cannot be had is missed by nobody but a daemon after a crash.
+                let _ = CString::new(orphan::name_of(&self.path)).map(|name| set_name(&name));
                 self.observe(&roots).map(|seen| Report::Observed(Box::new(seen)))
             }
             Order::Write { probe, make_folder } => self.write(&probe, make_folder),
