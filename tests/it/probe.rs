@@ -200,7 +200,7 @@ async fn a_dying_disk_is_an_io_error_although_statvfs_still_answers() {
         let disk = Mounted::of(kind);
         let prober = prober(&disk.path());
         let place = claimed(&prober, &disk.path()).await;
-        run("xfs_io", &["-x", "-c", "shutdown", disk.path().to_str().unwrap()]);
+        disk.shut_down();
         nix::sys::statvfs::statvfs(&disk.path()).expect("it still answers");
         let fault = examine(&prober, &disk.path(), &serve(place, true)).await.unwrap_err();
         assert_eq!(fault.reason(), Reason::IoError, "{kind}: {fault}");

@@ -72,6 +72,15 @@ impl Mounted {
         run("mount", &["-o", &format!("remount,{options}"), self.text()]);
     }
 
+    /// Makes it fail from now on, as when its disk is pulled: what `xfs_io -x -c shutdown` does (the
+    /// ioctl `XFS_IOC_GOINGDOWN`, which ext4 has too), without its look at every other mount, one of
+    /// which may hang.
+    pub(crate) fn shut_down(&self) {
+        let script = "my $flags = pack('L', 1); \
+             open(F, '<', $ARGV[0]) and ioctl(F, 0x8004587d, $flags) or die \"$!\"";
+        run("perl", &["-e", script, self.text()]);
+    }
+
     /// Freezes (`-f`) or thaws (`-u`) it.
     pub(crate) fn freeze(&self, flag: &str) {
         run("fsfreeze", &[flag, self.text()]);
@@ -94,6 +103,16 @@ impl Bound {
     pub(crate) fn of(from: &Path, to: &Path, read_only: bool) -> Self {
         fs::create_dir(to).unwrap();
         run("mount", &["--bind".as_ref(), from, to]);
+        Self::made(to, read_only)
+    }
+
+    /// A read-only view of a folder over itself, as a sandbox has it.
+    pub(crate) fn over(folder: &Path) -> Self {
+        run("mount", &["--bind".as_ref(), folder, folder]);
+        Self::made(folder, true)
+    }
+
+    fn made(to: &Path, read_only: bool) -> Self {
         let bound = Self(to.to_owned());
         if read_only {
             run("mount", &["-o".as_ref(), "remount,bind,ro".as_ref(), to]);

@@ -34,8 +34,18 @@ impl User {
         run("useradd", &["-M", "-d", "/nonexistent", "-s", "/bin/sh", &name]);
         // Made before the password is set, so that a failure there removes the user too.
         let user = Self { name, password };
-        feed("chpasswd", &format!("{}:{}\n", user.name, user.password));
+        user.take_password(&user.password);
         user
+    }
+
+    /// Another password, as an administrator sets it.
+    pub(crate) fn set_password(&self, password: &str) {
+        let _turn = turn();
+        self.take_password(password);
+    }
+
+    fn take_password(&self, password: &str) {
+        feed("chpasswd", &format!("{}:{password}\n", self.name));
     }
 }
 

@@ -1,0 +1,143 @@
+//! What is worth a person's attention and disconnects nothing, on real filesystems.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::support::agent::{Agent, store};
+use crate::support::filesystems::Mounted;
+use crate::support::health::{changes, check, condition};
+use crate::support::needs::needs_root;
+use crate::support::sshd::{Builder, User};
+
+const EAGER: &str =
+    "reserved = \"0B\"\nwrite_probe_interval = \"1s\"\n[monitor]\ninterval = \"1s\"\n";
+
+/// Fills a filesystem but for this much; what it filled with.
+fn fill(disk: &Path, leave: u64) -> std::path::PathBuf {
+    let filler = disk.join("filler");
+    let seen = nix::sys::statvfs::statvfs(disk).unwrap();
+    let bytes = (seen.blocks_available() * seen.fragment_size()).saturating_sub(leave);
+    fs::write(&filler, vec![1; usize::try_from(bytes).unwrap()]).unwrap();
+    filler
+}
+
+#[tokio::test]
+async fn a_store_that_fills_up_says_so_and_stays_connected() {
+    needs_root!();
+    let (disk, sshd, user) = (Mounted::tmpfs("size=8m"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), EAGER);
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    // 8 MiB: near full from 85 % in use, full from 95 %.
+    fs::remove_file(fill(&disk.path(), 2 << 20)).unwrap();
+    fill(&disk.path(), 1 << 20);
+    let near = agent.until_condition(&uuid, "near_full", true).await;
+    let seen = condition(&near, "near_full").unwrap();
+    assert!(seen["message"].as_str().unwrap().contains(" of 8388608 bytes available"), "{seen}");
+    assert!(seen["remedy"].as_str().unwrap().contains("grow the filesystem"), "{seen}");
+    assert!(seen["lastTransitionTime"].is_string() && seen["lastProbeTime"].is_string());
+    let rest = disk.path().join("rest");
+    // Until it says that there is no room.
+    assert!(fs::write(&rest, vec![1; 2 << 20]).is_err());
+    let full = agent.until_condition(&uuid, "full", true).await;
+    assert_eq!(full["capacity"]["availableCapacity"], 0);
+    assert!(condition(&full, "near_full").is_none(), "a full store is not near it");
+    assert_eq!(check(&full, "write")["status"], "True", "no room is no fault");
+    assert_eq!(full["inventory"]["status"], "Connected");
+    assert_eq!(agent.reconnect(&uuid).await.status, 200, "images must still be read");
+    let shown = agent.cli(&["show", &uuid], "");
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("full         holds: 0 of 8388608 bytes available; since "), "{shown}");
+
+    // It is known across a restart, with since when.
+    let since = condition(&full, "full").unwrap()["lastTransitionTime"].clone();
+    agent.kill();
+    agent.start();
+    let known = agent.until_condition(&uuid, "unverified", false).await;
+    assert_eq!(condition(&known, "full").unwrap()["lastTransitionTime"], since);
+
+    fs::remove_file(&rest).unwrap();
+    fs::remove_file(disk.path().join("filler")).unwrap();
+    let well = agent.until_condition(&uuid, "full", false).await;
+    let turned: Vec<_> = well["history"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|line| line["event"] == "condition")
+        .map(|line| json!([line["condition"], line["holds"]]))
+        .collect();
+    assert_eq!(turned[0], json!(["full", false]));
+    assert!(turned.contains(&json!(["near_full", true])), "{turned:?}");
+    assert!(!changes(&well).contains(&"Disconnected".to_owned()));
+}
+
+#[tokio::test]
+async fn a_store_without_inodes_says_so_although_there_is_room() {
+    needs_root!();
+    let (disk, sshd, user) =
+        (Mounted::tmpfs("size=64m,nr_inodes=32"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), EAGER);
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    let names = || (0..64).map(|n| disk.path().join(format!("file{n}")));
+    let made: Vec<_> = names().take_while(|name| fs::write(name, "").is_ok()).collect();
+    assert!(made.len() < 32);
+    let health = agent.until_condition(&uuid, "inodes_full", true).await;
+    assert_eq!(health["capacity"]["availableInodes"], 0);
+    assert_eq!(health["inventory"]["status"], "Connected");
+    assert!(condition(&health, "full").is_none());
+    for name in made {
+        fs::remove_file(name).unwrap();
+    }
+    agent.until_condition(&uuid, "inodes_full", false).await;
+}
+
+#[tokio::test]
+async fn two_stores_on_one_filesystem_say_so_and_count_once() {
+    needs_root!();
+    let (disk, other) = (Mounted::of("btrfs"), Mounted::tmpfs("size=4m"));
+    let (sshd, user) = (Builder::new().start(), User::create());
+    // Subvolumes and folders alike: what counts is the superblock.
+    let volume = disk.path().join("volume");
+    crate::support::needs::run("btrfs", &["-q", "subvolume", "create", volume.to_str().unwrap()]);
+    fs::create_dir(disk.path().join("folder")).unwrap();
+    let mut agent = Agent::installed(&disk.path(), EAGER);
+    let roots = format!("allowed_roots = [{:?}, {:?}]", disk.path(), other.path());
+    let one = format!("allowed_roots = [{:?}]", disk.path());
+    agent.configure(&agent.settings().replace(&one, &roots));
+    agent.start();
+    let first = agent.add(&volume, &sshd, &user).await;
+    let alone = agent.add(&other.path(), &sshd, &user).await;
+    assert!(condition(&agent.health(&first).await, "shared_filesystem").is_none());
+    let second = agent.add(&disk.path().join("folder"), &sshd, &user).await;
+    for (store, with) in [(&first, &second), (&second, &first)] {
+        let health = agent.health(store).await;
+        let shared = condition(&health, "shared_filesystem").unwrap();
+        assert!(shared["message"].as_str().unwrap().contains(with.as_str()), "{shared}");
+    }
+    assert!(condition(&agent.health(&alone).await, "shared_filesystem").is_none());
+    let summary = agent.summary().await;
+    assert_eq!(summary["capacity"]["filesystems"], 2);
+    let total = summary["capacity"]["totalCapacity"].as_u64().unwrap();
+    let of = async |store: &str| agent.shown(store).await["totalCapacity"].as_u64().unwrap();
+    assert_eq!(total, of(&first).await + of(&alone).await);
+}
+
+#[tokio::test]
+async fn settings_that_weaken_the_login_are_shown_with_each_store() {
+    needs_root!();
+    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let weak = "[ssh]\nhost_key_policy = \"accept-any\"\nlegacy = [\"ssh-rsa\"]\n";
+    let mut agent = Agent::installed(&disk.path(), weak);
+    agent.start();
+    let body = store(&disk.path(), &sshd, &user);
+    let added = agent.ask(hyper::Method::POST, "/image-store", Some(body)).await;
+    let uuid = added.body["inventory"]["uuid"].as_str().unwrap();
+    let health = agent.health(uuid).await;
+    for kind in ["accepts_any_host_key", "legacy_algorithms"] {
+        assert!(condition(&health, kind).is_some(), "{kind} is not in {health:#}");
+    }
+    assert!(health["hostKey"].is_null(), "nothing is pinned");
+}

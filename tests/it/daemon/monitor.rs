@@ -1,0 +1,165 @@
+//! What the monitor finds by itself, decides and mends, on real disks and servers.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::agent::Agent;
+use crate::support::filesystems::{Bound, Mounted};
+use crate::support::health::{changes, check, condition, root};
+use crate::support::needs::needs_root;
+use crate::support::sshd::{Builder, User};
+
+const EAGER: &str = "write_probe_interval = \"1s\"\n\
+    [monitor]\ninterval = \"1s\"\nssh_interval = \"10s\"\n";
+
+#[tokio::test]
+async fn a_disk_that_goes_read_only_is_found_in_a_period_and_comes_back_by_itself() {
+    needs_root!();
+    let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+    // No write is due for an hour: the superblock tells.
+    let rare = EAGER.replace("write_probe_interval = \"1s\"", "write_probe_interval = \"1h\"");
+    let mut agent = Agent::installed(&disk.path(), &rare);
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    let good = agent.health(&uuid).await;
+    disk.remount("ro");
+    let health = agent.until_status(&uuid, "Disconnected").await;
+    assert_eq!(root(&health)["reason"], "read_only");
+    assert_eq!(root(&health)["mountPoint"], disk.path().to_str().unwrap());
+    assert_eq!(health["capacity"], good["capacity"], "the last good figures stay");
+    assert!(check(&health, "examine")["lastGoodTime"].is_string());
+    disk.remount("rw");
+    let health = agent.until_status(&uuid, "Connected").await;
+    let expected = ["Connected", "Disconnected", "Connecting", "Connected"];
+    assert_eq!(changes(&health), expected);
+}
+
+#[tokio::test]
+async fn a_view_that_turns_read_only_is_told_apart_from_the_disk() {
+    needs_root!();
+    let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+    let images = disk.path().join("images");
+    fs::create_dir(&images).unwrap();
+    let mut agent = Agent::installed(&disk.path(), EAGER);
+    agent.start();
+    let uuid = agent.add(&images, &sshd, &user).await;
+    let over = Bound::over(&images);
+    let health = agent.until_status(&uuid, "Disconnected").await;
+    assert_eq!(root(&health)["reason"], "namespace_read_only");
+    assert_eq!(check(&health, "examine")["status"], "True", "the figures are good");
+    assert_eq!(check(&health, "write")["reason"], "namespace_read_only");
+    let remedy = check(&health, "write")["remedy"].as_str().unwrap();
+    let drop_in = format!("ReadWritePaths=-{}", images.display());
+    assert!(remedy.contains(&drop_in) && remedy.contains(":rw"), "{remedy}");
+    drop(over);
+    agent.until_status(&uuid, "Connected").await;
+}
+
+#[tokio::test]
+async fn a_dying_disk_is_given_up_after_three_probes() {
+    needs_root!();
+    let (disk, sshd, user) = (Mounted::of("xfs"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), EAGER);
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    disk.shut_down();
+    let seen = agent
+        .until_health(&uuid, "failing", |health| check(health, "examine")["status"] == "False")
+        .await;
+    // Seen at once; believed after three.
+    assert_eq!(seen["inventory"]["status"], "Connected");
+    let health = agent.until_status(&uuid, "Disconnected").await;
+    assert_eq!(
+        (&root(&health)["reason"], &root(&health)["errno"]),
+        (&"io_error".into(), &"EIO".into())
+    );
+}
+
+#[tokio::test]
+async fn a_disk_that_grows_is_known_within_a_period() {
+    needs_root!();
+    let (disk, sshd, user) = (Mounted::tmpfs("size=8m"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), EAGER);
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    agent.until_probed(&uuid, 1).await;
+    disk.remount("size=16m");
+    agent.until_probed(&uuid, 2).await;
+    let health = agent.health(&uuid).await;
+    assert_eq!(health["capacity"]["totalCapacity"], 16 << 20);
+    assert_eq!(agent.shown(&uuid).await["totalCapacity"], 16 << 20);
+    assert_eq!(health["history"][0]["event"], "measured");
+    assert_eq!(health["history"][0]["totalCapacity"], 16 << 20);
+    assert_eq!(changes(&health), ["Connected"]);
+}
+
+#[tokio::test]
+async fn a_disk_that_comes_back_as_another_device_is_the_same_store() {
+    needs_root!();
+    let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), EAGER);
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    let before = agent.health(&uuid).await;
+    assert!(disk.try_unmount() || disk.try_unmount());
+    agent.until_status(&uuid, "Disconnected").await;
+    // Takes the loop device that was its own.
+    let other = Mounted::of("ext4");
+    disk.mount();
+    let health = agent.until_status(&uuid, "Connected").await;
+    drop(other);
+    assert_eq!(health["filesystem"]["mountPoint"], before["filesystem"]["mountPoint"]);
+    let moved = |line: &&Value| line["event"] == "moved";
+    let line = health["history"].as_array().unwrap().iter().find(moved);
+    match health["filesystem"]["device"] == before["filesystem"]["device"] {
+        // Another test may have taken it meanwhile, and given it back.
+        true => assert!(line.is_none()),
+        false => assert_eq!(line.unwrap()["device"], health["filesystem"]["device"]),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_goes_is_found_by_a_login_and_comes_back_by_itself() {
+    needs_root!();
+    let (disk, user) = (Mounted::tmpfs("size=4m"), User::create());
+    let key = crate::support::sshd::HostKeyFile::generate("ed25519");
+    let sshd = Builder::new().host_key(&key).start();
+    let port = sshd.address.port();
+    let mut agent = Agent::installed(&disk.path(), EAGER);
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    // The first login of the monitor: a whole one, so that no server counts it as a scan.
+    let added = check(&agent.health(&uuid).await, "ssh")["lastProbeTime"].clone();
+    agent
+        .until_health(&uuid, "logged in", |health| check(health, "ssh")["lastProbeTime"] != added)
+        .await;
+    sshd.until_logged("Accepted ", 2);
+    assert_eq!(sshd.logged("[preauth]"), 0);
+    drop(sshd);
+    let seen = agent
+        .until_health(&uuid, "failing", |health| check(health, "ssh")["status"] == "False")
+        .await;
+    assert_eq!(seen["inventory"]["status"], "Connected", "seen at once, believed after three");
+    let health = agent.until_status(&uuid, "Disconnected").await;
+    assert_eq!(root(&health)["reason"], "connection_refused");
+    assert_eq!(check(&health, "examine")["status"], "True");
+    let _sshd = Builder::new().host_key(&key).port(port).start();
+    agent.until_status(&uuid, "Connected").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_that_was_changed_is_found_at_once() {
+    needs_root!();
+    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), EAGER);
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    user.set_password("another one");
+    let health = agent.until_status(&uuid, "Disconnected").await;
+    assert_eq!(root(&health)["reason"], "credentials_refused");
+    // Decided by the first login that was refused.
+    assert!(condition(&health, "unverified").is_none());
+    user.set_password(&user.password);
+    agent.until_status(&uuid, "Connected").await;
+}

@@ -1,0 +1,88 @@
+//! The health view of a running daemon, and waiting for what it is to show.
+
+use std::time::Duration;
+
+use hyper::Method;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::agent::{Agent, PATIENCE};
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+impl Agent {
+    /// The store in full.
+    pub(crate) async fn health(&self, uuid: &str) -> Value {
+        let path = format!("/imagestore/stores/{uuid}/health");
+        let reply = self.http().ask(Method::GET, &path, None).await.unwrap();
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        reply.body
+    }
+
+    /// All stores in short.
+    pub(crate) async fn summary(&self) -> Value {
+        self.http().ask(Method::GET, "/imagestore/stores", None).await.unwrap().body
+    }
+
+    /// Waits until the store's health is as `holds` wants it.
+    pub(crate) async fn until_health(
+        &self,
+        uuid: &str,
+        what: &str,
+        holds: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        let mut looks = tokio::time::interval(LOOK);
+        loop {
+            looks.tick().await;
+            let health = self.health(uuid).await;
+            if holds(&health) {
+                return health;
+            }
+            assert!(Instant::now() < deadline, "never {what}: {health:#}");
+        }
+    }
+
+    /// Waits for a status; the health then.
+    pub(crate) async fn until_status(&self, uuid: &str, status: &str) -> Value {
+        self.until_health(uuid, status, |health| health["inventory"]["status"] == status).await
+    }
+
+    /// Waits until a condition holds, or does not.
+    pub(crate) async fn until_condition(&self, uuid: &str, kind: &str, holds: bool) -> Value {
+        let what = format!("{kind} {holds}");
+        self.until_health(uuid, &what, |health| condition(health, kind).is_some() == holds).await
+    }
+
+    /// Waits until this many more probes have ended.
+    pub(crate) async fn until_probed(&self, uuid: &str, times: usize) {
+        for _ in 0..times {
+            let before = self.health(uuid).await;
+            let last = |health: &Value| check(health, "examine")["lastProbeTime"].clone();
+            self.until_health(uuid, "probed", |health| last(health) != last(&before)).await;
+        }
+    }
+}
+
+/// A condition that holds, if it does.
+pub(crate) fn condition<'a>(health: &'a Value, kind: &str) -> Option<&'a Value> {
+    health["conditions"].as_array().unwrap().iter().find(|condition| condition["type"] == kind)
+}
+
+/// One of the three checks, which are always there.
+pub(crate) fn check<'a>(health: &'a Value, kind: &str) -> &'a Value {
+    condition(health, kind).unwrap()
+}
+
+/// Why a store is not Connected: the root cause.
+pub(crate) fn root(health: &Value) -> &Value {
+    &health["reason"]["cause"]["opaque"]
+}
+
+/// The changes of status in the history, oldest first.
+pub(crate) fn changes(health: &Value) -> Vec<String> {
+    let history = health["history"].as_array().unwrap().iter().rev();
+    let changes = history.filter(|line| line["event"] == "status_changed");
+    changes.map(|line| line["newStatus"].as_str().unwrap().to_owned()).collect()
+}
