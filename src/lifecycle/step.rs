@@ -35,7 +35,7 @@ pub fn step(
 fn started(r: &mut Record, policy: &Policy, now: Moment, effects: &mut Vec<Effect>) {
     match r.standing.status {
         Status::Connecting => {
-            effects.push(Effect::Noted(r.standing.attempt, HistoryEvent::Interrupted));
+            effects.push(Effect::Noted(r.standing.attempt, HistoryEvent::InterruptedByRestart));
             begin(r, Cause::Restart, Tags::default(), now, effects);
         }
         Status::Disconnected if policy.auto_reconnect && !waits_for_storage(r) => {
