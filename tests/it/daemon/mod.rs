@@ -2,6 +2,7 @@
 
 mod attempts;
 mod crashes;
+mod kills;
 mod outages;
 mod starts;
 mod story;

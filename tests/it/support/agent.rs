@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use hyper::Method;
@@ -69,15 +69,30 @@ impl Agent {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(PROGRAM);
-        command.arg("--config").arg(self.path("agent.toml")).env_remove("RUST_LOG");
+        self.command_under(&[PROGRAM])
+    }
+
+    /// The program behind another one that becomes it, such as `env`; `words` ends with the program.
+    fn command_under(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(words[0]);
+        command
+            .args(&words[1..])
+            .arg("--config")
+            .arg(self.path("agent.toml"))
+            .env_remove("RUST_LOG");
         command
     }
 
     /// Starts it and waits until it serves.
     pub(crate) fn start(&mut self) {
+        assert!(self.start_under(&[]), "it ended without serving");
+    }
+
+    /// Starts it behind a program that becomes it, such as `env NAME=VALUE`; whether it came as far as
+    /// to serve.
+    pub(crate) fn start_under(&mut self, wrapper: &[&str]) -> bool {
         let mut child = self
-            .command()
+            .command_under(&[wrapper, &[PROGRAM]].concat())
             .arg("serve")
             .stderr(Stdio::piped())
             .stdin(Stdio::null())
@@ -93,7 +108,14 @@ impl Agent {
             }
         });
         let serving = loop {
-            let line = lines.recv_timeout(PATIENCE).expect("it neither serves nor says why");
+            let line = match lines.recv_timeout(PATIENCE) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Disconnected) => {
+                    child.wait().unwrap();
+                    return false;
+                }
+                Err(RecvTimeoutError::Timeout) => panic!("it neither serves nor says why"),
+            };
             self.log.push(line.clone());
             if line.contains("\"serving\"") {
                 break line;
@@ -104,6 +126,7 @@ impl Agent {
         let end = digits.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').unwrap();
         let address = digits[..end].parse().unwrap();
         self.running = Some(Running { child, lines, address });
+        true
     }
 
     /// Runs `serve` to its end; for starts that are refused.
@@ -113,6 +136,11 @@ impl Agent {
 
     pub(crate) fn pid(&self) -> u32 {
         self.running.as_ref().unwrap().child.id()
+    }
+
+    /// Whether it has ended by now.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.running.as_mut().unwrap().child.try_wait().unwrap().is_some()
     }
 
     /// Sends a signal.

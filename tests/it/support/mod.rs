@@ -8,4 +8,7 @@ pub(crate) mod management_node;
 pub(crate) mod needs;
 pub(crate) mod sshd;
 pub(crate) mod stores;
+pub(crate) mod strace;
 pub(crate) mod talker;
+pub(crate) mod told;
+pub(crate) mod wait;
