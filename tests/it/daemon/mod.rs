@@ -5,4 +5,5 @@ mod crashes;
 mod kills;
 mod outages;
 mod starts;
+mod state_disk;
 mod story;
