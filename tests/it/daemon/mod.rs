@@ -2,6 +2,7 @@
 
 mod attempts;
 mod crashes;
+mod deadlines;
 mod kills;
 mod outages;
 mod starts;
