@@ -38,6 +38,8 @@ pub(super) async fn connect(
     slot: &Mutex<Slot>,
     deadline: Instant,
 ) -> Result<Proven, Failure> {
+    // Before the probe takes the slot.
+    let patience = patience(tools, slot, deadline).await;
     let login = async {
         let credentials = tools.ledger.credentials(store.uuid).await?;
         let login = Login {
@@ -47,11 +49,23 @@ pub(super) async fn connect(
             pinned: store.pinned_key.clone(),
             given_fingerprints: store.given_fingerprints.clone(),
         };
-        tools.verifier.verify(&login, deadline).await
+        tools.verifier.verify(&login, patience).await
     };
     let purpose = serve(store, true);
     let probe = examine(tools, &store.image_dir, slot, &purpose, deadline);
     both(tokio::join!(probe, login))
+}
+
+/// Until when to wait for the login: while a worker is stuck the attempt has failed already, and its
+/// callers are told within the time of a probe.
+async fn patience(tools: &Tools, slot: &Mutex<Slot>, deadline: Instant) -> Instant {
+    let mut slot = slot.lock().await;
+    // It may have gone since it was looked at last.
+    slot.settle().await;
+    match slot.stuck() {
+        Some(_) => deadline.min(Instant::now() + tools.probe_deadline),
+        None => deadline,
+    }
 }
 
 /// What is expected of a directory that this daemon serves.

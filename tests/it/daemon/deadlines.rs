@@ -109,3 +109,18 @@ async fn a_stuck_worker_answers_within_the_deadline_of_a_probe() {
         assert!(outcome.took < Duration::from_secs(1) + SLACK, "{:?}", outcome.took);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stuck_worker_answers_within_the_deadline_of_a_probe_also_where_the_server_is_silent() {
+    needs_root!();
+    let scene = Scene::set(LONG).await;
+    scene.disk.freeze("-f");
+    let first = scene.fails().await;
+    scene.sshd.freeze();
+    let second = scene.fails().await;
+    scene.sshd.thaw();
+    scene.disk.freeze("-u");
+    assert_eq!(first.root["reason"], "probe_stuck");
+    assert_eq!(second.checks, checks([("storage", "probe_stuck"), ("ssh", "banner_timeout")]));
+    assert!(second.took < Duration::from_secs(1) + SLACK, "{:?}", second.took);
+}
