@@ -3,6 +3,7 @@
 mod attempts;
 mod crashes;
 mod deadlines;
+mod isolation;
 mod kills;
 mod outages;
 mod starts;
