@@ -11,4 +11,5 @@ pub(crate) mod stores;
 pub(crate) mod strace;
 pub(crate) mod talker;
 pub(crate) mod told;
+pub(crate) mod trawl;
 pub(crate) mod wait;
