@@ -6,6 +6,7 @@ mod deadlines;
 mod isolation;
 mod kills;
 mod outages;
+mod queues;
 mod secrets;
 mod starts;
 mod state_disk;
