@@ -11,3 +11,4 @@ mod secrets;
 mod starts;
 mod state_disk;
 mod story;
+mod umount;
