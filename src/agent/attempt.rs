@@ -78,8 +78,6 @@ pub(super) fn told(probed: &Probed) -> lifecycle::Probe {
 
 /// Logs in and probes at the same time. Ends by `deadline`: each check is given it and keeps it.
 ///
-/// While a worker hangs no probe can be made, and the answer does not wait longer than for one.
-///
 /// Dropping the future stops the checks: the connection is closed and the worker killed.
 pub(super) async fn connect(
     tools: &Tools,
@@ -87,17 +85,24 @@ pub(super) async fn connect(
     slot: &Mutex<Slot>,
     deadline: Instant,
 ) -> Checked {
-    let is_stuck = {
-        let mut slot = slot.lock().await;
-        slot.settle().await;
-        slot.stuck().is_some()
-    };
-    let soon = Instant::now() + tools.probe_deadline;
-    let deadline = if is_stuck { deadline.min(soon) } else { deadline };
+    // Before the probe takes the slot.
+    let patience = patience(tools, slot, deadline).await;
     let purpose = serve(store, tools.policy.write_interval.is_some());
     let probe = examine(tools, &store.image_dir, slot, &purpose, deadline);
-    let (probed, login) = tokio::join!(probe, log_in(tools, store, deadline));
+    let (probed, login) = tokio::join!(probe, log_in(tools, store, patience));
     Checked { probed, login }
+}
+
+/// Until when to wait for the login: while a worker is stuck the attempt has failed already, and its
+/// callers are told within the time of a probe.
+async fn patience(tools: &Tools, slot: &Mutex<Slot>, deadline: Instant) -> Instant {
+    let mut slot = slot.lock().await;
+    // It may have gone since it was looked at last.
+    slot.settle().await;
+    match slot.stuck() {
+        Some(_) => deadline.min(Instant::now() + tools.probe_deadline),
+        None => deadline,
+    }
 }
 
 /// What is expected of a directory that this daemon serves.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 use super::rows::BadRow;
-use super::{outbox, schema, stores};
+use super::{meta, outbox, schema, stores};
 
 /// What lies at the ledger's path.
 #[derive(Debug)]
@@ -71,14 +71,14 @@ fn contents(connection: &Connection) -> Result<Finding, BadRow> {
     }
     let found = schema::version(connection)?;
     if found > schema::known_version() {
-        let sql = "SELECT value FROM meta WHERE key = 'written_by'";
-        let written_by = connection.query_row(sql, [], |row| row.get(0)).ok();
+        let written_by = meta::writer_of_newer(connection);
         return Ok(Finding::Newer { found, written_by });
     }
     let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if verdict != "ok" {
         return Ok(Finding::Damaged(verdict));
     }
+    meta::verify_all(connection)?;
     stores::load(connection)?;
     outbox::verify_all(connection)?;
     Ok(Finding::Good)

@@ -14,6 +14,7 @@ mod durable_file;
 mod examine;
 mod handle;
 mod history;
+mod meta;
 mod open;
 mod outbox;
 mod rows;

@@ -4,12 +4,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+use rusqlite::{Connection, OpenFlags};
 
 use super::examine::{Finding, beside, examine};
 use super::rows::BadRow;
 use super::stores::{self, LoadedStore};
-use super::{Ledger, MasterKeyError, Sealer, StateDir, Writer, durable_file, schema, writer};
+use super::{Ledger, MasterKeyError, Sealer, StateDir, Writer, durable_file, meta, schema, writer};
 use crate::model::{Epoch, Position, Timestamp};
 use crate::settings;
 
@@ -96,6 +96,10 @@ pub fn open(
     let path = dir.path().join(NAME);
     let unusable = |source| OpenError::Unusable { path: path.clone(), source };
     let refused = |source| OpenError::Sqlite { path: path.clone(), source };
+    let unreadable = |error| match error {
+        BadRow::Sqlite(source) => refused(source),
+        bad => OpenError::Damaged { path: path.clone(), what: bad.to_string() },
+    };
     match examine(&path).map_err(unusable)? {
         Finding::Good => {}
         Finding::Absent => create(dir.path(), &path)?,
@@ -107,13 +111,10 @@ pub fn open(
     }
     let mut connection = connect(&path).map_err(refused)?;
     schema::migrate(&mut connection).map_err(refused)?;
-    let epoch = next_epoch(&connection, now).map_err(refused)?;
+    let epoch = meta::next_epoch(&connection, now).map_err(unreadable)?;
     let sealed_before = stores::has_secrets(&connection).map_err(refused)?;
     let sealer = Sealer::load(state, credentials, sealed_before)?;
-    let mut stores = stores::load(&connection).map_err(|error| match error {
-        BadRow::Sqlite(source) => refused(source),
-        bad => OpenError::Damaged { path: path.clone(), what: bad.to_string() },
-    })?;
+    let mut stores = stores::load(&connection).map_err(unreadable)?;
     for store in &mut stores {
         store.standing.position = Position::start_of(epoch);
     }
@@ -148,17 +149,7 @@ fn create(dir: &Path, path: &Path) -> Result<(), OpenError> {
     let mut connection = Connection::open_with_flags(&fresh, flags).map_err(refused)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(refused)?;
     schema::migrate(&mut connection).map_err(refused)?;
+    meta::begin(&connection).map_err(refused)?;
     connection.close().map_err(|(_, error)| refused(error))?;
     durable_file::publish(dir, &fresh, path).map_err(unusable)
-}
-
-/// Takes and commits the next epoch.
-pub(super) fn next_epoch(connection: &Connection, now: Timestamp) -> rusqlite::Result<Epoch> {
-    let sql = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'epoch'";
-    let stored: Option<i64> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
-    let epoch = now.0.max(stored.unwrap_or(0).saturating_add(1)).max(1);
-    let sql = "INSERT INTO meta (key, value) VALUES ('epoch', ?1)
-               ON CONFLICT (key) DO UPDATE SET value = excluded.value";
-    connection.execute(sql, [epoch.to_string()])?;
-    Ok(Epoch(epoch.unsigned_abs()))
 }

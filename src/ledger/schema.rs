@@ -2,16 +2,19 @@
 
 use rusqlite::Connection;
 
+use super::meta;
+
 /// What `PRAGMA application_id` says of our files: "ISAg".
 pub(super) const APPLICATION_ID: i32 = 0x4953_4167;
 
 /// One step of the ladder a version: step `n` leads from version `n` to `n + 1`. Steps that have been
 /// released are never edited.
 const LADDER: &[&str] = &["
-    -- Facts about the ledger itself: epoch, written_by.
+    -- Facts about the ledger itself: epoch, written_by, touched.
     CREATE TABLE meta (
         key TEXT PRIMARY KEY,
-        value TEXT NOT NULL
+        value TEXT NOT NULL,
+        sum BLOB NOT NULL
     ) STRICT, WITHOUT ROWID;
 
     -- What a store is.
@@ -42,7 +45,8 @@ const LADDER: &[&str] = &["
     CREATE TABLE workers (
         store TEXT PRIMARY KEY REFERENCES stores ON DELETE CASCADE,
         pid INTEGER NOT NULL,
-        start_time INTEGER NOT NULL
+        start_time INTEGER NOT NULL,
+        sum BLOB NOT NULL
     ) STRICT, WITHOUT ROWID;
 
     -- What the management node has not acknowledged.
@@ -90,10 +94,6 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", known_version())?;
-    transaction.execute(
-        "INSERT INTO meta (key, value) VALUES ('written_by', ?1)
-         ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-        [env!("CARGO_PKG_VERSION")],
-    )?;
+    meta::written_by(&transaction, env!("CARGO_PKG_VERSION"))?;
     transaction.commit()
 }

@@ -64,13 +64,20 @@ pub(super) fn load(connection: &Connection) -> Result<Vec<LoadedStore>, BadRow> 
 }
 
 fn workers(connection: &Connection) -> Result<BTreeMap<StoreUuid, StuckWorker>, BadRow> {
-    let rows = each(connection, "SELECT store, pid, start_time FROM workers", [], |row| {
-        let store = parsed("workers", &row.get::<_, String>(0)?)?;
-        let pid = row.get(1)?;
-        let start_time = u64::try_from(row.get::<_, i64>(2)?).unwrap_or(0);
-        Ok((store, StuckWorker { pid, start_time }))
+    let sql = "SELECT store, pid, start_time, sum FROM workers";
+    let rows = each(connection, sql, [], |row| {
+        let (uuid, pid, start_time): (String, i32, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        if worker_sum(&uuid, pid, start_time).as_slice() != row.get::<_, Vec<u8>>(3)? {
+            return Err(BadRow::Changed("workers"));
+        }
+        let start_time = u64::try_from(start_time).map_err(|_| BadRow::Changed("workers"))?;
+        Ok((parsed("workers", &uuid)?, StuckWorker { pid, start_time }))
     })?;
     Ok(rows.into_iter().collect())
+}
+
+fn worker_sum(uuid: &str, pid: i32, start_time: i64) -> [u8; 8] {
+    checksum::of(&[uuid.as_bytes(), &pid.to_be_bytes(), &start_time.to_be_bytes()])
 }
 
 pub(super) fn add(
@@ -133,9 +140,12 @@ pub(super) fn leave_worker(
     let store = store.to_string();
     connection.execute("DELETE FROM workers WHERE store = ?1", [&store])?;
     if let Some(StuckWorker { pid, start_time }) = worker {
-        let start_time = i64::try_from(start_time).unwrap_or(i64::MAX);
-        let sql = "INSERT INTO workers (store, pid, start_time) VALUES (?1, ?2, ?3)";
-        connection.execute(sql, params![store, pid, start_time])?;
+        // In clock ticks: past this is past the age of the universe.
+        let start_time = i64::try_from(start_time)
+            .map_err(|_| Refusal::Conflict(format!("start time {start_time}")))?;
+        let sum = worker_sum(&store, pid, start_time);
+        let sql = "INSERT INTO workers (store, pid, start_time, sum) VALUES (?1, ?2, ?3, ?4)";
+        connection.execute(sql, params![store, pid, start_time, sum])?;
     }
     Ok(())
 }

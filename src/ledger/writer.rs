@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::commit::{CommitError, Refusal, commit_batch};
 use super::handle::{Job, Ledger, ReadError, WAITING};
 use super::rows::BadRow;
-use super::{Sealer, history, open, outbox, stores};
+use super::{Sealer, history, meta, outbox, stores};
 
 /// Commits that share one transaction at most; keeps the wait of the first one short.
 const BATCH: usize = 128;
@@ -84,10 +84,10 @@ fn work(mut connection: Connection, sealer: &Sealer, mut inbox: mpsc::Receiver<J
 fn answer(connection: &Connection, sealer: &Sealer, job: Job) {
     match job {
         Job::NextEpoch(now, reply) => {
-            let _ = reply.send(open::next_epoch(connection, now).map_err(refused));
+            let _ = reply.send(meta::next_epoch(connection, now).map_err(refused));
         }
         Job::CheckWritable(reply) => {
-            let _ = reply.send(touch(connection).map_err(refused));
+            let _ = reply.send(meta::touch(connection).map_err(refused));
         }
         Job::Credentials(store, reply) => {
             let _ = reply.send(stores::credentials(connection, store, sealer));
@@ -109,18 +109,14 @@ fn answer(connection: &Connection, sealer: &Sealer, job: Job) {
     }
 }
 
-fn refused(error: rusqlite::Error) -> CommitError {
-    Refusal::from(error).into()
+fn refused(error: BadRow) -> CommitError {
+    let refusal = match error {
+        BadRow::Sqlite(error) => error.into(),
+        bad => Refusal::Conflict(bad.to_string()),
+    };
+    refusal.into()
 }
 
 fn unreadable(error: BadRow) -> ReadError {
     ReadError::Unreadable(error.to_string())
-}
-
-/// A commit that changes nothing but costs what each commit costs.
-fn touch(connection: &Connection) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO meta (key, value) VALUES ('touched', '1')
-               ON CONFLICT (key) DO UPDATE SET value = 1 - value";
-    connection.execute(sql, [])?;
-    Ok(())
 }

@@ -79,7 +79,7 @@ pub enum HistoryEvent {
         tags: Tags,
     },
     /// The daemon was stopped or killed while the attempt ran.
-    Interrupted,
+    InterruptedByRestart,
     /// The status changed.
     Changed {
         /// Before.

@@ -52,7 +52,7 @@ impl Turn<'_> {
         }
         match r.standing.status {
             Status::Connecting => {
-                self.note(r, HistoryEvent::Interrupted);
+                self.note(r, HistoryEvent::InterruptedByRestart);
                 self.begin(r, Cause::Restart, Tags::default());
             }
             Status::Disconnected if self.policy.auto_reconnect && !waits_for_storage(r) => {

@@ -207,7 +207,7 @@ pub fn history_line(entry: &HistoryEntry) -> Value {
         HistoryEvent::Joined { tags } => {
             ("joined", json!({ "systemTags": tags.system(), "userTags": tags.user() }))
         }
-        HistoryEvent::Interrupted => ("interrupted_by_restart", json!({})),
+        HistoryEvent::InterruptedByRestart => ("interrupted_by_restart", json!({})),
         HistoryEvent::Changed { old, new, failure } => (
             "status_changed",
             json!({

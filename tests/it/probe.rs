@@ -13,7 +13,7 @@ use imagestore_agent::probe::{Claim, Examined, ProbeOptions, Probed, Prober, Pur
 use tokio::time::Instant;
 
 use crate::support::filesystems::{Bound, Mounted};
-use crate::support::needs::{needs_root, run};
+use crate::support::needs::needs_root;
 
 pub(crate) const AGENT: &str = env!("CARGO_BIN_EXE_imagestore-agent");
 pub(crate) const STORE: StoreUuid = StoreUuid::from_u128(10);

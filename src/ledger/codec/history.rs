@@ -29,7 +29,7 @@ enum EventForm {
     Joined {
         tags: TagsForm,
     },
-    Interrupted {},
+    InterruptedByRestart {},
     Changed {
         #[serde(with = "as_text")]
         old: Status,
@@ -58,7 +58,7 @@ impl Stored for HistoryEntry {
                 EventForm::AttemptBegan { cause: *cause, tags: TagsForm::of(tags) }
             }
             HistoryEvent::Joined { tags } => EventForm::Joined { tags: TagsForm::of(tags) },
-            HistoryEvent::Interrupted => EventForm::Interrupted {},
+            HistoryEvent::InterruptedByRestart => EventForm::InterruptedByRestart {},
             HistoryEvent::Changed { old, new, failure } => EventForm::Changed {
                 old: *old,
                 new: *new,
@@ -82,7 +82,7 @@ impl Stored for HistoryEntry {
                 HistoryEvent::AttemptBegan { cause, tags: tags.into_tags()? }
             }
             EventForm::Joined { tags } => HistoryEvent::Joined { tags: tags.into_tags()? },
-            EventForm::Interrupted {} => HistoryEvent::Interrupted,
+            EventForm::InterruptedByRestart {} => HistoryEvent::InterruptedByRestart,
             EventForm::Changed { old, new, failure } => HistoryEvent::Changed {
                 old,
                 new,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use super::super::{StuckWorker, checksum};
 use super::*;
 
 /// Every file and its bytes. The lock is left out: it names the last process, and is no record.
@@ -16,7 +17,10 @@ async fn filled() -> Place {
     let place = Place::new();
     let opened = place.open();
     for n in 1..4 {
-        let change = added(n).enqueue(notice(n, 5, 1)).note(uuid(n), entry(NOW.0));
+        let change = added(n)
+            .enqueue(notice(n, 5, 1))
+            .note(uuid(n), entry(NOW.0))
+            .leave_worker(uuid(n), StuckWorker { pid: 4711, start_time: 99 });
         opened.ledger.commit(change).await.unwrap();
     }
     opened.writer.close().await;
@@ -43,12 +47,65 @@ async fn a_changed_row_is_found_by_its_checksum() {
         "DELETE FROM standings",
         "UPDATE outbox SET seq = seq + 1",
         "UPDATE outbox SET notice = replace(notice, 'Connecting', 'Connected')",
+        "UPDATE workers SET pid = pid + 1",
+        "UPDATE workers SET start_time = start_time + 1",
+        "UPDATE workers SET sum = x''",
+        "UPDATE meta SET value = value - 1 WHERE key = 'epoch'",
+        "UPDATE meta SET value = '9' WHERE key = 'written_by'",
+        "UPDATE meta SET key = 'apoch' WHERE key = 'epoch'",
+        "DELETE FROM meta",
     ] {
         let place = filled().await;
         sql(&place, statement);
         let error = refusal(&place);
         assert!(matches!(error, OpenError::Damaged { .. }), "{statement}: {error}");
     }
+}
+
+/// Whatever wrote it: taken for 0, positions that have been told would be told once more.
+#[tokio::test]
+async fn an_epoch_that_is_none_is_damage_and_is_not_guessed() {
+    for value in ["", "soon", "-1", "1.5", "0x10", "9223372036854775807", "9223372036854775808"] {
+        let place = filled().await;
+        let sum = checksum::of(&[b"epoch", value.as_bytes()]);
+        let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
+        let statement = "UPDATE meta SET value = ?1, sum = ?2 WHERE key = 'epoch'";
+        assert_eq!(sqlite.execute(statement, rusqlite::params![value, sum]).unwrap(), 1);
+        drop(sqlite);
+        let error = refusal(&place);
+        assert!(matches!(error, OpenError::Damaged { .. }), "{value:?}: {error}");
+        assert!(error.to_string().contains("epoch"), "{error}");
+    }
+}
+
+/// The store is served, so that its other faults are told; nothing is logged in with.
+#[tokio::test]
+async fn a_changed_secret_is_found_by_its_checksum_and_concerns_its_own_store_alone() {
+    for change in [
+        "sealed = x'00'",
+        "sealed = CAST(sealed || 'x' AS BLOB)",
+        "field = 'private_key'",
+        "sum = x''",
+    ] {
+        let place = filled().await;
+        sql(&place, &format!("UPDATE secrets SET {change} WHERE store = '{}'", uuid(1)));
+        let opened = place.open();
+        let fault = opened.ledger.credentials(uuid(1)).await.unwrap_err();
+        assert_eq!(fault.reason(), Reason::SecretUnreadable, "{change}");
+        assert!(fault.details().contains("checksum"), "{fault:?}");
+        opened.ledger.credentials(uuid(2)).await.unwrap();
+        opened.writer.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_line_of_history_that_was_changed_is_not_shown() {
+    let place = filled().await;
+    sql(&place, "UPDATE history SET at = at + 1");
+    let opened = place.open();
+    let shown = opened.ledger.history(uuid(1), 9).await;
+    assert!(matches!(shown, Err(crate::ledger::ReadError::Unreadable(_))), "{shown:?}");
+    opened.writer.close().await;
 }
 
 #[tokio::test]
@@ -83,7 +140,8 @@ async fn a_flipped_byte_anywhere_is_refused_or_changes_nothing() {
     let place = filled().await;
     let whole = fs::read(place.ledger()).unwrap();
     let opened = place.cut().open();
-    let known: Vec<_> = opened.stores.iter().map(|s| s.store.clone()).collect();
+    let epoch = opened.epoch;
+    let known: Vec<_> = opened.stores.iter().map(|s| (s.store.clone(), s.stuck_worker)).collect();
     opened.writer.close().await;
     let mut refused = 0;
     // A step that is prime to the page size, so that every offset in a page is met.
@@ -95,8 +153,9 @@ async fn a_flipped_byte_anywhere_is_refused_or_changes_nothing() {
         let before = contents(&place);
         match place.try_open() {
             Ok(opened) => {
-                let stores: Vec<_> = opened.stores.iter().map(|s| s.store.clone()).collect();
-                assert_eq!(stores, known, "byte {at}");
+                let stores = opened.stores.iter().map(|s| (s.store.clone(), s.stuck_worker));
+                assert_eq!(stores.collect::<Vec<_>>(), known, "byte {at}");
+                assert_eq!(opened.epoch, epoch, "byte {at}");
                 for n in 1..4 {
                     let pending = opened.ledger.pending(uuid(n), 9).await.unwrap();
                     assert_eq!(pending, [notice(n, 5, 1)], "byte {at}");

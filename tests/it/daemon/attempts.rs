@@ -9,8 +9,8 @@ use crate::support::agent::{Agent, callback};
 use crate::support::filesystems::Mounted;
 use crate::support::management_node::ManagementNode;
 use crate::support::needs::needs_root;
-use crate::support::processes::until;
 use crate::support::sshd::{Builder, HostKeyFile, User};
+use crate::support::wait::until;
 
 /// No probe of the monitor disturbs what is counted.
 const CALM: &str = "[monitor]\ninterval = \"1h\"\n";
@@ -56,7 +56,7 @@ async fn until_joined(agent: &Agent, joined: u32) {
     let reader = rusqlite::Connection::open_with_flags(ledger, flags).unwrap();
     let sql = "SELECT count(*) FROM history WHERE entry LIKE '%\"joined\"%'";
     let seen = || reader.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap();
-    until("not all have joined", || seen() >= joined).await;
+    until("all have joined", async || seen() >= joined).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

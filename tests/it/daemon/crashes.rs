@@ -61,11 +61,8 @@ async fn a_kill_in_the_middle_of_an_attempt_is_followed_by_a_new_one() {
         ]
     );
     let history = rusqlite::Connection::open(agent.path("state/ledger.sqlite")).unwrap();
-    let interrupted: u32 = history
-        .query_row("SELECT count(*) FROM history WHERE entry LIKE '%interrupted%'", [], |row| {
-            row.get(0)
-        })
-        .unwrap();
+    let sql = "SELECT count(*) FROM history WHERE entry -> '$.event.interrupted_by_restart' = '{}'";
+    let interrupted: u32 = history.query_row(sql, [], |row| row.get(0)).unwrap();
     assert_eq!(interrupted, 1);
 }
 

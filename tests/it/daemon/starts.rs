@@ -72,8 +72,12 @@ fn contents(state: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 #[test]
 fn a_damaged_or_newer_ledger_stops_the_start_and_stays_as_it_was() {
     type Harm = fn(&Path);
-    let harms: [(&str, Harm); 2] = [
+    let harms: [(&str, Harm); 3] = [
         ("damaged", |ledger| fs::write(ledger, b"not a ledger at all, of some length").unwrap()),
+        ("damaged", |ledger| {
+            let sqlite = rusqlite::Connection::open(ledger).unwrap();
+            sqlite.execute_batch("UPDATE meta SET value = 'soon' WHERE key = 'epoch'").unwrap();
+        }),
         ("format 99", |ledger| {
             let sqlite = rusqlite::Connection::open(ledger).unwrap();
             sqlite.execute_batch("PRAGMA user_version = 99").unwrap();

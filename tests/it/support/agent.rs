@@ -100,8 +100,16 @@ impl Agent {
 
     /// Starts it and waits until it serves.
     pub(crate) fn start(&mut self) {
+        assert!(self.start_under(&[]), "it ended without serving");
+    }
+
+    /// Starts it behind a program that becomes it, such as `env NAME=VALUE`; whether it came as far as
+    /// to serve.
+    pub(crate) fn start_under(&mut self, wrapper: &[&str]) -> bool {
+        let wrapper = wrapper.iter().map(|&word| word.to_owned());
+        let words: Vec<String> = wrapper.chain(self.serve.iter().cloned()).collect();
         let mut child = self
-            .command(&self.serve)
+            .command(&words)
             .arg("serve")
             .stderr(Stdio::piped())
             .stdin(Stdio::null())
@@ -118,11 +126,15 @@ impl Agent {
         });
         // Owned from here on, so that a failed start ends it too.
         self.running = Some(Running { child, lines, address: None });
-        let serving = self.until_logged("\"serving\"");
+        let Some(serving) = self.until_logged_or_ended("\"serving\"") else {
+            self.ended();
+            return false;
+        };
         let begin = serving.find("127.0.0.1:").unwrap();
         let digits = &serving[begin..];
         let end = digits.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').unwrap();
         self.running.as_mut().unwrap().address = Some(digits[..end].parse().unwrap());
+        true
     }
 
     /// Runs `serve` to its end; for starts that are refused.
@@ -132,6 +144,11 @@ impl Agent {
 
     pub(crate) fn pid(&self) -> u32 {
         self.running.as_ref().unwrap().child.id()
+    }
+
+    /// Whether it has ended by now.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.running.as_mut().unwrap().child.try_wait().unwrap().is_some()
     }
 
     /// Sends a signal.
@@ -171,14 +188,20 @@ impl Agent {
 
     /// Waits until it logs this; the line.
     pub(crate) fn until_logged(&mut self, text: &str) -> String {
+        let line = self.until_logged_or_ended(text);
+        line.unwrap_or_else(|| panic!("it ended and never logged {text:?}"))
+    }
+
+    /// As [`Agent::until_logged`]; none when it ends without a word of it.
+    fn until_logged_or_ended(&mut self, text: &str) -> Option<String> {
         let deadline = Instant::now() + PATIENCE;
         while let Some(line) = self.next_line(deadline, text) {
             self.log.push(line.clone());
             if line.contains(text) {
-                return line;
+                return Some(line);
             }
         }
-        panic!("it ended and never logged {text:?}");
+        None
     }
 
     /// The next line of its log; none when it has ended. Fails at the deadline.

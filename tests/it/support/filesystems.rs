@@ -81,9 +81,25 @@ impl Mounted {
         run("perl", &["-e", script, self.text()]);
     }
 
+    /// Freezes it until the guard is dropped: also by a test that fails, so that who sleeps in it can be
+    /// waited for.
+    pub(crate) fn frozen(&self) -> Frozen<'_> {
+        self.freeze("-f");
+        Frozen(self)
+    }
+
     /// Freezes (`-f`) or thaws (`-u`) it.
     pub(crate) fn freeze(&self, flag: &str) {
         run("fsfreeze", &[flag, self.text()]);
+    }
+}
+
+/// A frozen filesystem; thawed when dropped.
+pub(crate) struct Frozen<'a>(&'a Mounted);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("fsfreeze").arg("-u").arg(self.0.path()).output();
     }
 }
 

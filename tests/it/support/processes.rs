@@ -1,27 +1,14 @@
-//! What processes do, read from `/proc`, and waiting for what has no event of its own.
+//! What processes do, read from `/proc`.
 
 use std::fs;
-use std::time::Duration;
 
-use tokio::time::{Instant, interval};
-
-use super::agent::PATIENCE;
-
-/// Waits until it is so, looking again and again; fails with `what` at the deadline.
-pub(crate) async fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    let mut looks = interval(Duration::from_millis(5));
-    while !so() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
-        looks.tick().await;
-    }
-}
+use super::wait::until;
 
 /// Waits until a child of the process sleeps in the kernel where no signal reaches it (state D of
 /// `proc_pid_stat(5)`) twice in a row: a worker on a disk that does not answer.
 pub(crate) async fn until_a_child_is_held(parent: u32) {
     let mut before = None;
-    let held = || {
+    let held = async || {
         let now = children(parent).into_iter().find(|child| state(*child) == Some('D'));
         // A healthy disk is waited for in that state too, for a moment.
         let same = now.is_some() && now == before;

@@ -1,0 +1,173 @@
+//! A store that hangs slows nothing but itself: not the probes and answers of another one, not a stop,
+//! not a start.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use hyper::Method;
+use serde_json::json;
+
+use crate::support::agent::Agent;
+use crate::support::filesystems::Mounted;
+use crate::support::needs::needs_root;
+use crate::support::sshd::{Builder, Sshd, User};
+use crate::support::wait::until;
+
+const QUICK: &str = "[monitor]\ninterval = \"1s\"\nprobe_deadline = \"1s\"\n";
+
+/// A store on a disk whose writers sleep in the kernel, and one on a disk that is well.
+struct Scene {
+    agent: Agent,
+    hung: Mounted,
+    well: Mounted,
+    stuck: String,
+    fine: String,
+    sshd: Sshd,
+    _user: User,
+}
+
+impl Scene {
+    async fn set() -> Self {
+        // With strictatime each reading of the marker shows: one a probe.
+        let (hung, well) = (Mounted::of("ext4"), Mounted::tmpfs("size=4m,strictatime"));
+        let (sshd, user) = (Builder::new().start(), User::create());
+        let mut agent = Agent::installed(&hung.path(), QUICK);
+        let one = format!("[{:?}]", hung.path());
+        let both = format!("[{:?}, {:?}]", hung.path(), well.path());
+        agent.configure(&agent.settings().replace(&one, &both));
+        agent.start();
+        let stuck = agent.add(&hung.path(), &sshd, &user).await;
+        let fine = agent.add(&well.path(), &sshd, &user).await;
+        Self { agent, hung, well, stuck, fine, sshd, _user: user }
+    }
+
+    /// Freezes the disk and leaves a worker asleep in it; its process id.
+    async fn hang(&self) -> i64 {
+        self.hung.freeze("-f");
+        self.stuck_worker().await
+    }
+
+    /// The worker that a reconnect of the hung store finds, or leaves.
+    async fn stuck_worker(&self) -> i64 {
+        let reply = self.agent.reconnect(&self.stuck).await;
+        let root = &reply.body["error"]["cause"]["opaque"];
+        assert_eq!(root["reason"], "probe_stuck", "{}", reply.body);
+        root["pid"].as_i64().unwrap()
+    }
+
+    fn marker(&self) -> PathBuf {
+        self.well.path().join(".imagestore-agent/identity.json")
+    }
+
+    /// How long this many probes of the store that is well take.
+    async fn probes(&self, count: u32) -> Duration {
+        let read = || {
+            let marker = std::fs::metadata(self.marker()).unwrap();
+            (marker.atime(), marker.atime_nsec())
+        };
+        let mut last = read();
+        let mut begun = None;
+        for _ in 0..=count {
+            until("a probe", async || read() != last).await;
+            last = read();
+            begun.get_or_insert_with(Instant::now);
+        }
+        begun.unwrap().elapsed()
+    }
+
+    /// The middle one of the times that this many requests to the store that is well take.
+    async fn median(&self, count: usize, method: Method, action: &str) -> Duration {
+        let path = format!("/image-store/{}{action}", self.fine);
+        let mut times = Vec::new();
+        for _ in 0..count {
+            let begun = Instant::now();
+            let body = (method == Method::PUT).then(|| json!({"params": {}}));
+            let reply = self.agent.ask(method.clone(), &path, body).await;
+            times.push(begun.elapsed());
+            assert_eq!(reply.status, 200, "{}", reply.body);
+        }
+        times.sort_unstable();
+        times[count / 2]
+    }
+
+    async fn measured(&self) -> [(&'static str, Duration); 3] {
+        [
+            ("probes", self.probes(4).await),
+            ("GET", self.median(40, Method::GET, "").await),
+            ("PUT", self.median(12, Method::PUT, "/actions").await),
+        ]
+    }
+}
+
+/// The state of a process, as `ps` shows it.
+fn state(pid: i64) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+fn sleeps(pid: i64) -> bool {
+    state(pid) == Some('D')
+}
+
+async fn until_gone(pid: i64) {
+    // One whose parent is gone too may wait for ever to be reaped.
+    until("the worker gone", async || matches!(state(pid), None | Some('Z'))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hung_store_slows_no_probe_and_no_answer_of_another() {
+    needs_root!();
+    let scene = Scene::set().await;
+    let before = scene.measured().await;
+    let worker = scene.hang().await;
+    let beside = scene.measured().await;
+    assert!(sleeps(worker), "it hung all the while");
+    let again = scene.stuck_worker().await;
+    scene.hung.freeze("-u");
+    assert_eq!(again, worker, "no second worker was sent after it");
+    let (probes, answers) = (before[0].1, &before[1..]);
+    // Four periods; a probe that waited for the hung store each time would double them.
+    let most = probes * 3 / 2 + Duration::from_secs(1);
+    assert!(beside[0].1 < most, "{probes:?} before, {:?} beside a hung store", beside[0].1);
+    for ((what, before), (_, beside)) in answers.iter().zip(&beside[1..]) {
+        // Ratios of one run, and what a neighbour on this machine may take: whoever waited for the
+        // hung store would wait for a second.
+        let most = *before * 5 + Duration::from_millis(100);
+        assert!(*beside < most, "{what}: {before:?} before, {beside:?} beside a hung store");
+    }
+    until_gone(worker).await;
+    assert_eq!(scene.agent.reconnect(&scene.stuck).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hung_store_holds_neither_a_stop_nor_the_port_of_the_next_start() {
+    needs_root!();
+    let mut scene = Scene::set().await;
+    let address = scene.agent.address();
+    let fixed = scene.agent.settings().replace("127.0.0.1:0", &address.to_string());
+    scene.agent.configure(&fixed);
+    let worker = scene.hang().await;
+    for kill in [false, true] {
+        if kill {
+            scene.agent.kill();
+        } else {
+            let (status, took) = scene.agent.terminate();
+            assert!(status.success() && took < Duration::from_secs(10), "{status} {took:?}");
+        }
+        assert!(sleeps(worker), "it outlives the daemon");
+        let begun = Instant::now();
+        scene.agent.start();
+        let ready = scene.agent.http().ask(Method::GET, "/readyz", None).await.unwrap();
+        let took = begun.elapsed();
+        assert_eq!((ready.status.as_u16(), scene.agent.address()), (200, address));
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        assert!(sleeps(worker), "it still sleeps");
+        assert_eq!(scene.stuck_worker().await, worker, "the start knows it");
+        assert_eq!(scene.agent.reconnect(&scene.fine).await.status, 200);
+    }
+    assert!(scene.sshd.accepted_logins() >= 4);
+    scene.hung.freeze("-u");
+    until_gone(worker).await;
+    assert_eq!(scene.agent.reconnect(&scene.stuck).await.status, 200);
+}

@@ -1,0 +1,249 @@
+//! SIGKILL in the middle of each commit. A kill at a sync leaves a commit that is whole and that nobody
+//! has been told of; one at a write leaves a torn one.
+
+use std::path::{Path, PathBuf};
+
+use hyper::Method;
+use imagestore_agent::cli::Reply;
+use rusqlite::{Connection, OpenFlags};
+use serde_json::{Value, json};
+
+use crate::support::agent::{Agent, callback, store};
+use crate::support::filesystems::Mounted;
+use crate::support::management_node::ManagementNode;
+use crate::support::needs::needs_root;
+use crate::support::sshd::{Builder, Sshd, User};
+use crate::support::strace::{Tracer, killing};
+use crate::support::told::Told;
+use crate::support::wait::until;
+
+/// No probe of the monitor but the first after each start.
+const CALM: &str = "[monitor]\ninterval = \"1h\"\n";
+const SYNCS: &str = "fsync,fdatasync";
+const WRITES: &str = "pwrite64";
+
+/// The daemon was killed in the middle of the script.
+struct Killed;
+
+struct Scene {
+    agent: Agent,
+    node: ManagementNode,
+    /// Whether the management node answers while the script runs.
+    is_heard: bool,
+    told: Told,
+    disk: Mounted,
+    sshd: Sshd,
+    user: User,
+}
+
+impl Scene {
+    async fn set(is_heard: bool) -> Self {
+        let (disk, sshd, user) =
+            (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+        let node = ManagementNode::answering([]).await;
+        let mut agent = Agent::installed(&disk.path(), &format!("{CALM}{}", callback(&node.url())));
+        agent.start();
+        let mut scene = Self { agent, node, is_heard, told: Told::default(), disk, sshd, user };
+        scene.agent.add(&scene.dir(0), &scene.sshd, &scene.user).await;
+        scene.settled().await;
+        scene
+    }
+
+    fn dir(&self, n: u32) -> PathBuf {
+        let dir = self.disk.path().join((n % 2).to_string());
+        std::fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    /// Kills at the `nth` of these calls, in the script or never, and looks at what is left; whether
+    /// there was something to kill.
+    async fn killed_at(&mut self, calls: &str, nth: u32) -> bool {
+        let ledger = self.agent.path("state/ledger.sqlite");
+        let log = self.agent.path("state/ledger.sqlite-wal");
+        let tracer = Tracer::of(self.agent.pid(), &killing(calls, nth, &[&ledger, &log]));
+        if !self.is_heard {
+            self.node.stop().await;
+        }
+        let old = self.stores().await.remove(0);
+        let new = self.dir(nth);
+        let mut done = Vec::new();
+        let survived = self.script(&old, &new, &mut done).await.is_ok();
+        if !survived {
+            self.agent.ended();
+        }
+        drop(tracer);
+        self.hear();
+        self.the_ledger_agrees(&old, &done);
+        if !self.is_heard {
+            self.node.restart().await;
+        }
+        if !survived {
+            self.agent.start();
+        }
+        self.settled().await;
+        self.finish(&old, &new).await;
+        !survived
+    }
+
+    /// Adds a store, reconnects it, and removes the old one.
+    async fn script(&mut self, old: &str, dir: &Path, done: &mut Vec<Reply>) -> Result<(), Killed> {
+        let body = store(dir, &self.sshd, &self.user);
+        let added = self.ask(Method::POST, "/image-store", Some(body)).await?;
+        assert_eq!(added.status, 200, "{}", added.body);
+        let path =
+            format!("/image-store/{}/actions", added.body["inventory"]["uuid"].as_str().unwrap());
+        done.push(added);
+        self.acknowledged().await?;
+        let reply = self.ask(Method::PUT, &path, Some(json!({"params": {}}))).await?;
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        done.push(reply);
+        self.acknowledged().await?;
+        done.push(self.ask(Method::DELETE, &format!("/{old}"), None).await?);
+        Ok(())
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Result<Reply, Killed> {
+        let path = format!("/zstack/v1/backup-storage{path}");
+        self.agent.http().ask(method, &path, body.as_ref()).await.map_err(|_| Killed)
+    }
+
+    /// Waits until the ledger holds no notice, where there is somebody who takes them.
+    async fn acknowledged(&mut self) -> Result<(), Killed> {
+        let mut killed = false;
+        until("everything acknowledged", async || {
+            killed = self.agent.has_ended();
+            killed || !self.is_heard || self.count("SELECT count(*) FROM outbox") == 0
+        })
+        .await;
+        if killed { Err(Killed) } else { Ok(()) }
+    }
+
+    fn ledger(&self) -> Connection {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        Connection::open_with_flags(self.agent.path("state/ledger.sqlite"), flags).unwrap()
+    }
+
+    fn count(&self, sql: &str) -> u32 {
+        self.ledger().query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    fn hear(&mut self) {
+        while let Some(received) = self.node.unexpected() {
+            self.told.take(&received);
+        }
+    }
+
+    /// Every status in the ledger is the one that was told last or waits to be told, and what was
+    /// answered is in it.
+    fn the_ledger_agrees(&self, old: &str, done: &[Reply]) {
+        let ledger = self.ledger();
+        let sql = "SELECT s.store, s.standing ->> 'status', (
+                SELECT o.notice ->> 'new_status' FROM outbox o WHERE o.store = s.store
+                ORDER BY o.epoch DESC, o.seq DESC LIMIT 1
+            ) FROM standings s";
+        let mut statement = ledger.prepare(sql).unwrap();
+        let mut rows = statement.query([]).unwrap();
+        let mut stores = Vec::new();
+        while let Some(row) = rows.next().unwrap() {
+            let (uuid, status): (String, String) = (row.get(0).unwrap(), row.get(1).unwrap());
+            let waiting: Option<String> = row.get(2).unwrap();
+            let newest = waiting.as_deref().or(self.told.last(&uuid));
+            assert_eq!(newest, Some(status.as_str()), "{uuid}");
+            stores.push(uuid);
+        }
+        if let Some(added) = done.first() {
+            let uuid = added.body["inventory"]["uuid"].as_str().unwrap();
+            assert!(stores.iter().any(|store| store == uuid), "the add was answered");
+        }
+        let is_there = stores.iter().any(|store| store == old);
+        assert!(is_there || done.len() >= 2, "nobody had asked for the removal yet");
+        assert!(!is_there || done.len() < 3, "the removal was answered");
+    }
+
+    async fn stores(&self) -> Vec<String> {
+        let listed = self.agent.ask(Method::GET, "/image-store", None).await;
+        let stores = listed.body["inventories"].as_array().unwrap();
+        stores.iter().map(|store| store["uuid"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Waits until every store is Connected and everything is told.
+    async fn settled(&mut self) {
+        let unsettled = "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM standings
+            WHERE standing ->> 'status' <> 'Connected')";
+        until("all settled", async || self.count(unsettled) == 0).await;
+        self.hear();
+        for uuid in self.stores().await {
+            assert_eq!(self.told.last(&uuid), Some("Connected"), "{uuid}");
+        }
+    }
+
+    /// Does what the kill kept from being done, so that the new store is the old one of the next round.
+    async fn finish(&mut self, old: &str, dir: &Path) {
+        let stores = self.stores().await;
+        if stores.iter().all(|uuid| uuid == old) {
+            self.agent.add(dir, &self.sshd, &self.user).await;
+        }
+        let gone = self.agent.ask(Method::DELETE, &format!("/{old}"), None).await;
+        assert_eq!(gone.status, 200, "{}", gone.body);
+        self.settled().await;
+        assert_eq!(self.stores().await.len(), 1);
+    }
+}
+
+/// Kills at the first of these calls, at the `stride`th after it and so on, until there is none left;
+/// how many there were.
+async fn killed_at_each(calls: &str, stride: u32, is_heard: bool) -> u32 {
+    let mut scene = Scene::set(is_heard).await;
+    let mut nth = 1;
+    while scene.killed_at(calls, nth).await {
+        nth += stride;
+    }
+    nth - 1
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_at_any_sync_loses_and_doubles_nothing() {
+    needs_root!();
+    let syncs = killed_at_each(SYNCS, 1, true).await;
+    // The add and its epoch, two transitions, three acknowledgements, of which one may share a commit,
+    // the removal.
+    assert!(syncs >= 7, "only {syncs}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_at_any_sync_while_nobody_listens_loses_and_doubles_nothing() {
+    needs_root!();
+    let syncs = killed_at_each(SYNCS, 1, false).await;
+    assert!(syncs >= 5, "only {syncs}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_in_the_middle_of_a_commit_loses_and_doubles_nothing() {
+    needs_root!();
+    // Each page is two writes, its frame and itself: an odd stride meets both.
+    let writes = killed_at_each(WRITES, 3, true).await;
+    assert!(writes >= 40, "only {writes}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_at_any_sync_of_a_first_start_leaves_one_that_starts() {
+    needs_root!();
+    let mut started = false;
+    for nth in 1.. {
+        let mut agent = Agent::installed(Path::new("/var/lib/imagestore"), CALM);
+        let words = killing(SYNCS, nth, &[]);
+        // Traced from outside, so that the daemon is the child that is waited for.
+        let mut wrapper: Vec<&str> = words.iter().map(String::as_str).collect();
+        wrapper.push("-D");
+        started = agent.start_under(&wrapper);
+        if started {
+            // Beyond the start there is only the look at the state disk.
+            assert!(nth > 10, "only {nth} syncs");
+            break;
+        }
+        agent.start();
+        assert!(agent.cli(&["list"], "").status.success());
+        assert!(agent.terminate().0.success());
+    }
+    assert!(started);
+}

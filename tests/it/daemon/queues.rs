@@ -1,0 +1,111 @@
+//! Queues that are full turn callers away at once and lose nobody who was let in.
+
+use hyper::Method;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::support::agent::{Agent, TOKEN, store};
+use crate::support::filesystems::Mounted;
+use crate::support::http_server::{Answer, Asked, exchange};
+use crate::support::needs::needs_root;
+use crate::support::sshd::{Builder, User};
+use crate::support::wait::until;
+
+/// Long enough for all of them on a busy machine.
+const PATIENT: &str = "[monitor]\ninterval = \"1h\"\nprobe_deadline = \"1m\"\nattempt_deadline = \"2m\"\n\
+    [ssh]\nconnect_timeout = \"1m\"\nhandshake_timeout = \"1m\"\nauth_timeout = \"1m\"\n";
+const STORES: &str = "/zstack/v1/backup-storage/image-store";
+
+/// Sends a request beside others.
+fn send(calls: &mut JoinSet<Answer>, agent: &Agent, line: &str, body: &Value) {
+    let (address, line, body) = (agent.address(), line.to_owned(), body.to_string());
+    calls.spawn(async move {
+        let asked = Asked { token: Some(TOKEN), ..Asked::new(&line, &body) };
+        exchange(TcpStream::connect(address).await.unwrap(), &asked.bytes()).await
+    });
+}
+
+/// The answer of a full queue; the deepest cause says so.
+fn is_busy(answer: &Answer) {
+    assert_eq!(answer.status, 503, "{answer:?}");
+    let mut error = &answer.body["error"];
+    while error["cause"].is_object() {
+        error = &error["cause"];
+    }
+    assert_eq!(error["opaque"]["reason"], "agent_busy", "{answer:?}");
+    let after: u32 = answer.header("retry-after").expect("when to come back").parse().unwrap();
+    assert!(after > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_add_too_many_is_turned_away_and_the_others_succeed() {
+    needs_root!();
+    const ADDS: usize = 32;
+    let (disk, sshd, user) = (Mounted::tmpfs("size=8m"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), PATIENT);
+    agent.start();
+    // While the server is stopped no add can end.
+    sshd.freeze();
+    let mut calls = JoinSet::new();
+    for n in 0..=ADDS {
+        let dir = disk.path().join(n.to_string());
+        std::fs::create_dir(&dir).unwrap();
+        send(&mut calls, &agent, &format!("POST {STORES}"), &store(&dir, &sshd, &user));
+    }
+    is_busy(&calls.join_next().await.unwrap().unwrap());
+    sshd.thaw();
+    while let Some(answer) = calls.join_next().await {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let listed = agent.ask(Method::GET, "/image-store", None).await;
+    assert_eq!(listed.body["inventories"].as_array().unwrap().len(), ADDS);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_inbox_of_a_store_turns_away_and_forgets_nobody_who_is_in_it() {
+    needs_root!();
+    const INBOX: usize = 256;
+    // More than may come before the first is taken, which takes all that are there with it.
+    const TOO_MANY: usize = 100;
+    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let state = Mounted::of("ext4");
+    let mut agent = Agent::installed(&disk.path(), PATIENT);
+    let old = format!("dir = {:?}", agent.path("state"));
+    agent.configure(&agent.settings().replace(&old, &format!("dir = {:?}", state.path())));
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    let line = format!("PUT {STORES}/{uuid}/actions");
+    let body = json!({"params": {}});
+    let frozen = state.frozen();
+    // The first one is taken, and its commit sleeps with the disk.
+    let mut calls = JoinSet::new();
+    send(&mut calls, &agent, &line, &body);
+    let pid = agent.pid();
+    until("the ledger asleep", async || ledger_sleeps(pid)).await;
+    for _ in 0..INBOX + TOO_MANY {
+        send(&mut calls, &agent, &line, &body);
+    }
+    is_busy(&calls.join_next().await.unwrap().unwrap());
+    assert_eq!(agent.shown(&uuid).await["status"], "Connected", "others are answered meanwhile");
+    drop(frozen);
+    let mut served = 0;
+    while let Some(answer) = calls.join_next().await {
+        let answer = answer.unwrap();
+        match answer.status {
+            200 => served += 1,
+            _ => is_busy(&answer),
+        }
+    }
+    assert!(served > INBOX, "one of those who were let in was forgotten: {served}");
+}
+
+/// Whether the daemon's thread of this name sleeps in the kernel and cannot be woken.
+fn ledger_sleeps(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.map(|thread| thread.unwrap().path().join("stat")).any(|stat| {
+        let stat = std::fs::read_to_string(stat).unwrap_or_default();
+        stat.contains("(ledger) D ")
+    })
+}

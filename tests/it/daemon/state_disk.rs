@@ -1,0 +1,184 @@
+//! A state disk that refuses: no effect and no answer leaves before its commit, and nothing that was
+//! answered is lost.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use hyper::Method;
+use rusqlite::Connection;
+use serde_json::json;
+
+use crate::support::agent::{Agent, TOKEN, callback};
+use crate::support::filesystems::Mounted;
+use crate::support::http_server::{Answer, Asked, exchange};
+use crate::support::management_node::ManagementNode;
+use crate::support::needs::needs_root;
+use crate::support::sshd::{Builder, Sshd, User};
+use crate::support::told::Told;
+use crate::support::wait::until;
+
+/// No probe of the monitor makes a commit of its own.
+const CALM: &str = "[monitor]\ninterval = \"1h\"\n";
+const CONNECTION: &str = "Connection from ";
+const NOT_MADE: &str = "the ledger did not take a change";
+
+struct Scene {
+    agent: Agent,
+    node: ManagementNode,
+    sshd: Sshd,
+    uuid: String,
+    _disk: Mounted,
+    _user: User,
+}
+
+impl Scene {
+    /// A connected store whose first notice is told. The state lies in this directory, or where the
+    /// agent puts it.
+    async fn set(state: Option<&Path>) -> Self {
+        let (disk, sshd, user) =
+            (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+        let mut node = ManagementNode::answering([]).await;
+        let mut agent = Agent::installed(&disk.path(), &format!("{CALM}{}", callback(&node.url())));
+        if let Some(state) = state {
+            let old = format!("dir = {:?}", agent.path("state"));
+            agent.configure(&agent.settings().replace(&old, &format!("dir = {state:?}")));
+        }
+        agent.start();
+        let uuid = agent.add(&disk.path(), &sshd, &user).await;
+        assert_eq!(node.next().await.seq(), 1);
+        Self { agent, node, sshd, uuid, _disk: disk, _user: user }
+    }
+
+    /// The documented call, with the head of its answer.
+    async fn reconnect(&self) -> Answer {
+        let line = format!("PUT /zstack/v1/backup-storage/image-store/{}/actions", self.uuid);
+        let asked = Asked { token: Some(TOKEN), ..Asked::new(&line, "{\"params\":{}}") };
+        let stream = tokio::net::TcpStream::connect(self.agent.address()).await.unwrap();
+        exchange(stream, &asked.bytes()).await
+    }
+
+    async fn status(&self) -> String {
+        self.agent.shown(&self.uuid).await["status"].as_str().unwrap().to_owned()
+    }
+}
+
+fn is_state_disk_trouble(answer: &Answer) {
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert_eq!(answer.error("/cause/opaque/reason"), "state_disk_trouble");
+    assert!(answer.header("retry-after").is_some(), "{answer:?}");
+}
+
+/// Another hand on the database makes commits of standings fail, those that are `such`.
+fn refuse(ledger: &Path, such: &str) -> Connection {
+    let connection = Connection::open(ledger).unwrap();
+    let body = "BEGIN SELECT RAISE(ABORT, 'refused by a test'); END";
+    let sql = format!("CREATE TRIGGER refuse BEFORE INSERT ON standings WHEN {such} {body}");
+    connection.execute_batch(&sql).unwrap();
+    connection
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reconnect_that_cannot_be_recorded_is_not_begun() {
+    needs_root!();
+    let mut scene = Scene::set(None).await;
+    assert_eq!(scene.sshd.logged(CONNECTION), 1);
+    let ledger = refuse(&scene.agent.path("state/ledger.sqlite"), "1");
+    for _ in 0..3 {
+        is_state_disk_trouble(&scene.reconnect().await);
+        assert_eq!(scene.status().await, "Connected");
+    }
+    ledger.execute_batch("DROP TRIGGER refuse").unwrap();
+    assert_eq!(scene.reconnect().await.status, 200);
+    scene.sshd.until_logged(CONNECTION, 2);
+    assert_eq!(scene.sshd.logged(CONNECTION), 2, "one for the add, one for the reconnect");
+    for (seq, status) in [(2, "Connecting"), (3, "Connected")] {
+        let told = scene.node.next().await;
+        assert_eq!((told.seq(), &told.json["data"]["newStatus"]), (seq, &json!(status)));
+    }
+    assert!(scene.node.unexpected().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_cannot_be_recorded_is_told_to_nobody_until_it_is() {
+    needs_root!();
+    let mut scene = Scene::set(None).await;
+    let connected = "NEW.standing ->> 'status' = 'Connected'";
+    let ledger = refuse(&scene.agent.path("state/ledger.sqlite"), connected);
+    is_state_disk_trouble(&scene.reconnect().await);
+    assert_eq!(scene.node.next().await.seq(), 2);
+    // It is tried again, and again in vain.
+    scene.agent.until_logged(NOT_MADE);
+    scene.agent.until_logged(NOT_MADE);
+    assert_eq!(scene.status().await, "Connecting");
+    assert!(scene.node.unexpected().is_none(), "told before it was recorded");
+    ledger.execute_batch("DROP TRIGGER refuse").unwrap();
+    let told = scene.node.next().await;
+    assert_eq!((told.seq(), &told.json["data"]["newStatus"]), (3, &json!("Connected")));
+    assert_eq!(scene.status().await, "Connected");
+    assert_eq!(scene.sshd.logged(CONNECTION), 2, "the checks were not run again for it");
+    // Exactly once: the next positions belong to the next reconnect.
+    assert_eq!(scene.reconnect().await.status, 200);
+    for (seq, status) in [(4, "Connecting"), (5, "Connected")] {
+        let told = scene.node.next().await;
+        assert_eq!((told.seq(), &told.json["data"]["newStatus"]), (seq, &json!(status)));
+    }
+}
+
+/// Takes all the space that is left.
+fn fill(dir: &Path) -> std::path::PathBuf {
+    let path = dir.join("ballast");
+    let mut file = std::fs::File::create(&path).unwrap();
+    // To the last byte: what is refused in pieces of a page may still fit in smaller ones.
+    for piece in [4096, 1] {
+        while file.write_all(&vec![0; piece]).is_ok() {}
+    }
+    path
+}
+
+async fn obstacles(agent: &Agent) -> (u16, String) {
+    let reply = agent.http().ask(Method::GET, "/readyz", None).await.unwrap();
+    (reply.status.as_u16(), reply.body["reasons"].to_string())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_state_disk_is_told_and_loses_nothing() {
+    needs_root!();
+    let state = Mounted::tmpfs("size=8m");
+    let mut scene = Scene::set(Some(&state.path())).await;
+    assert_eq!(obstacles(&scene.agent).await.0, 200);
+    // What waits for the management node when the disk fills.
+    scene.node.stop().await;
+    assert_eq!(scene.reconnect().await.status, 200);
+    let ballast = fill(&state.path());
+    is_state_disk_trouble(&scene.reconnect().await);
+    assert_eq!(scene.status().await, "Connected");
+    until("not ready", async || obstacles(&scene.agent).await.0 == 503).await;
+    assert!(obstacles(&scene.agent).await.1.contains("state_disk_trouble"));
+    // What is known goes on being told, though the ledger cannot take note of it.
+    scene.node.restart().await;
+    let mut told = Told::default();
+    for seq in [2, 3] {
+        let received = scene.node.next().await;
+        assert_eq!(received.seq(), seq);
+        told.take(&received);
+    }
+    is_state_disk_trouble(&scene.reconnect().await);
+
+    std::fs::remove_file(ballast).unwrap();
+    until("ready", async || obstacles(&scene.agent).await.0 == 200).await;
+    let ledger = Connection::open(state.path().join("ledger.sqlite")).unwrap();
+    let waiting = async || {
+        let sql = "SELECT count(*) FROM outbox";
+        ledger.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap()
+    };
+    until("drained", async || waiting().await == 0).await;
+    assert_eq!(scene.reconnect().await.status, 200);
+    scene.agent.kill();
+    scene.agent.start();
+    assert_eq!(scene.status().await, "Connected");
+    until("drained", async || waiting().await == 0).await;
+    while let Some(received) = scene.node.unexpected() {
+        told.take(&received);
+    }
+    assert_eq!(told.last(&scene.uuid), Some("Connected"));
+}

@@ -1,0 +1,97 @@
+//! Looking for secrets in everything that a program has given away, in every form it may have taken.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use data_encoding::{BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
+
+/// Everything that was given away, and where.
+#[derive(Default)]
+pub(crate) struct Trawl(Vec<(String, String)>);
+
+impl Trawl {
+    /// Text, or bytes in which the text of a secret stays what it is.
+    pub(crate) fn take(&mut self, place: impl Into<String>, text: impl AsRef<[u8]>) {
+        self.0.push((place.into(), String::from_utf8_lossy(text.as_ref()).into_owned()));
+    }
+
+    /// Every file of a directory, but those that are secrets themselves.
+    pub(crate) fn take_files(&mut self, when: &str, dir: &Path, but: &[&str]) {
+        for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            let is_file = entry.file_type().unwrap().is_file();
+            if is_file && !but.iter().any(|name| *name == entry.file_name()) {
+                let place = format!("{:?} {when}", entry.path());
+                self.take(place, std::fs::read(entry.path()).unwrap());
+            }
+        }
+    }
+
+    /// Whether something whose place begins so holds this: a search that cannot find proves nothing.
+    pub(crate) fn holds(&self, place: &str, text: &str) -> bool {
+        let mut there = self.0.iter().filter(|(found, _)| found.starts_with(place));
+        there.any(|(_, there)| there.contains(text))
+    }
+
+    /// Fails where the secret is found in any form, with the place and never with the secret.
+    pub(crate) fn is_free_of(&self, name: &str, secret: &str) {
+        assert!(secret.len() > 8, "{name} is too short to be looked for");
+        for (form, spelled) in forms(secret) {
+            for (place, text) in &self.0 {
+                assert!(!text.contains(&spelled), "{name} is in {place}, {form}");
+            }
+        }
+    }
+}
+
+fn forms(secret: &str) -> Vec<(&'static str, String)> {
+    let bytes = secret.as_bytes();
+    let json = serde_json::to_string(secret).unwrap();
+    let json = json[1..json.len() - 1].to_owned();
+    let decimal: Vec<String> = bytes.iter().map(u8::to_string).collect();
+    let mut forms = vec![
+        ("raw", secret.to_owned()),
+        ("as Rust shows it", format!("{secret:?}").trim_matches('"').to_owned()),
+        ("as JSON in JSON", serde_json::to_string(&json).unwrap().trim_matches('"').to_owned()),
+        ("as ASCII JSON", ascii(&json)),
+        ("as JSON", json),
+        ("percent-encoded", percent(bytes, |b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b))),
+        ("percent-encoded but for what a path holds", percent(bytes, |b| b.is_ascii_graphic())),
+        ("as a form", percent(bytes, |b| b.is_ascii_alphanumeric() || b == b' ').replace(' ', "+")),
+        ("in hex", HEXLOWER.encode(bytes)),
+        ("in capital hex", HEXUPPER.encode(bytes)),
+        ("in numbers", decimal.join(", ")),
+        ("in JSON numbers", decimal.join(",")),
+    ];
+    // In the middle of something longer the groups of three bytes begin at one of three places; what
+    // they share with a neighbour is left out.
+    for shift in 0..3 {
+        let inner = &bytes[(3 - shift) % 3..];
+        let whole = &inner[..inner.len() - inner.len() % 3];
+        forms.push(("in base64", BASE64_NOPAD.encode(whole)));
+        forms.push(("in base64 of URLs", BASE64URL_NOPAD.encode(whole)));
+    }
+    forms
+}
+
+fn percent(bytes: &[u8], is_plain: impl Fn(u8) -> bool) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        if is_plain(*byte) {
+            text.push(char::from(*byte));
+        } else {
+            write!(text, "%{byte:02X}").unwrap();
+        }
+    }
+    text
+}
+
+fn ascii(json: &str) -> String {
+    let mut text = String::new();
+    for unit in json.encode_utf16() {
+        match u8::try_from(unit) {
+            Ok(byte) if byte.is_ascii() => text.push(char::from(byte)),
+            _ => write!(text, "\\u{unit:04x}").unwrap(),
+        }
+    }
+    text
+}
