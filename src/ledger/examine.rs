@@ -4,6 +4,7 @@
 //! then refused would not be left as it was. Without a write-ahead log it is read with `immutable=1`,
 //! which promises SQLite that nobody writes (our lock holds) and makes it touch nothing; with one, a
 //! copy is examined (<https://sqlite.org/uri.html>, <https://sqlite.org/wal.html#read_only_databases>).
+//! A log without a database is a loss: SQLite would play it into the next file of that name.
 #![expect(clippy::disallowed_methods, reason = "the ledger's own files, in the state directory")]
 
 use std::fs;
@@ -14,6 +15,12 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::rows::BadRow;
 use super::{outbox, schema, stores};
+
+/// The endings of SQLite's logs: of write-ahead mode, and of the way into it.
+const LOGS: [&str; 2] = ["-wal", "-journal"];
+
+/// One of them, and its ending.
+type Log = (PathBuf, &'static str);
 
 /// What lies at the ledger's path.
 #[derive(Debug)]
@@ -34,14 +41,21 @@ pub(super) enum Finding {
 /// # Errors
 /// When the system refuses to read the ledger or to make the copy; the ledger itself may be whole.
 pub(super) fn examine(ledger: &Path) -> io::Result<Finding> {
+    let logs = logs(ledger)?;
     match fs::metadata(ledger) {
         Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Finding::Absent),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(match logs.first() {
+                Some((log, _)) => {
+                    Finding::Damaged(format!("it is gone, its log {} is not", log.display()))
+                }
+                None => Finding::Absent,
+            });
+        }
         Err(error) => return Err(error),
     }
-    let log = beside(ledger, "-wal");
-    if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
-        let copy = Copy::of(ledger, &log)?;
+    if !logs.is_empty() {
+        let copy = Copy::of(ledger, &logs)?;
         let opened =
             Connection::open_with_flags(&copy.ledger, flags(OpenFlags::SQLITE_OPEN_READ_WRITE));
         return judge(opened);
@@ -51,6 +65,20 @@ pub(super) fn examine(ledger: &Path) -> io::Result<Finding> {
         uri,
         flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI),
     ))
+}
+
+/// What SQLite plays into a database when it opens it: those of its logs that are there and not empty.
+fn logs(ledger: &Path) -> io::Result<Vec<Log>> {
+    let mut found = Vec::new();
+    for ending in LOGS {
+        let log = beside(ledger, ending);
+        match fs::metadata(&log) {
+            Ok(seen) if seen.len() > 0 => found.push((log, ending)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(found)
 }
 
 fn flags(mode: OpenFlags) -> OpenFlags {
@@ -84,14 +112,14 @@ fn contents(connection: &Connection) -> Result<Finding, BadRow> {
     Ok(Finding::Good)
 }
 
-/// A copy of a ledger and its log in a folder of its own; removed when dropped.
+/// A copy of a ledger and its logs in a folder of its own; removed when dropped.
 struct Copy {
     folder: PathBuf,
     ledger: PathBuf,
 }
 
 impl Copy {
-    fn of(ledger: &Path, log: &Path) -> io::Result<Self> {
+    fn of(ledger: &Path, logs: &[Log]) -> io::Result<Self> {
         let folder = beside(ledger, ".examined");
         // Left behind by a start that was killed.
         match fs::remove_dir_all(&folder) {
@@ -101,7 +129,9 @@ impl Copy {
         fs::create_dir(&folder)?;
         let copy = Self { ledger: folder.join("ledger"), folder };
         fs::copy(ledger, &copy.ledger)?;
-        fs::copy(log, beside(&copy.ledger, "-wal"))?;
+        for (log, ending) in logs {
+            fs::copy(log, beside(&copy.ledger, ending))?;
+        }
         Ok(copy)
     }
 }

@@ -34,8 +34,13 @@ pub struct Opened {
 /// The ledger cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// It is not whole; it was left as it was. Restore a copy, or move it away to start afresh.
-    #[error("the ledger {path} is damaged and was left as it is: {what}")]
+    /// It is not whole; it was left as it was. The remedy names all its files: a database that meets
+    /// another one's log takes it for its own.
+    #[error(
+        "the ledger {path} is damaged and was left as it is: {what}; it is one with {path}-wal, \
+         {path}-shm and {path}-journal, those that are there: restore all of them from one copy, or \
+         move all of them away and add the stores again"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
