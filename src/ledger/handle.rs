@@ -86,7 +86,8 @@ impl Ledger {
     /// The secrets of a store, unsealed.
     ///
     /// # Errors
-    /// `secret_unreadable` without the master key that sealed them; `agent_busy`, `agent_stopping`.
+    /// `secret_unreadable` without the master key that sealed them; `state_disk_trouble`, `agent_busy`,
+    /// `agent_stopping`.
     ///
     /// # Cancel safety
     /// Reads only.

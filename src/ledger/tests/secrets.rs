@@ -60,6 +60,22 @@ async fn a_missing_or_wrong_master_key_overwrites_nothing_and_comes_back() {
 }
 
 #[tokio::test]
+async fn a_disk_that_refuses_and_a_changed_secret_are_told_apart() {
+    let place = Place::new();
+    let opened = place.open();
+    opened.ledger.commit(added(1)).await.unwrap();
+    let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
+    sqlite.execute_batch("UPDATE secrets SET sum = x'00'").unwrap();
+    assert_eq!(reason(opened.ledger.credentials(uuid(1)).await), Reason::SecretUnreadable);
+    // As near as a test comes to a bad sector: SQLite cannot read the table.
+    sqlite.execute_batch("DROP TABLE secrets").unwrap();
+    let fault = opened.ledger.credentials(uuid(1)).await.unwrap_err();
+    assert_eq!(fault.reason(), Reason::StateDiskTrouble);
+    assert!(fault.remedy().contains("state.dir"), "{}", fault.remedy());
+    opened.writer.close().await;
+}
+
+#[tokio::test]
 async fn a_sealed_secret_serves_its_own_store_and_field_alone() {
     let place = Place::new();
     let opened = place.open();
