@@ -17,6 +17,7 @@ mod docs;
 mod http_api;
 mod http_input;
 mod http_limits;
+mod init;
 mod management;
 mod notifier;
 mod probe;
