@@ -43,6 +43,13 @@ async fn a_missing_or_wrong_master_key_overwrites_nothing_and_comes_back() {
     opened.writer.close().await;
     assert!(!file.exists(), "a new key would make the loss final");
 
+    // Neither waited for nor replaced.
+    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    let opened = place.open();
+    assert_eq!(reason(opened.ledger.credentials(uuid(1)).await), Reason::SecretUnreadable);
+    opened.writer.close().await;
+    fs::remove_file(&file).unwrap();
+
     for wrong in [vec![9; 32], b"too short".to_vec(), Vec::new()] {
         fs::write(&file, &wrong).unwrap();
         let opened = place.open();

@@ -2,6 +2,7 @@
 
 mod attempts;
 mod crashes;
+mod keys;
 mod outages;
 mod starts;
 mod story;
