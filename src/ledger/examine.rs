@@ -4,6 +4,7 @@
 //! then refused would not be left as it was. Without a write-ahead log it is read with `immutable=1`,
 //! which promises SQLite that nobody writes (our lock holds) and makes it touch nothing; with one, a
 //! copy is examined (<https://sqlite.org/uri.html>, <https://sqlite.org/wal.html#read_only_databases>).
+//! An older one is judged by what it becomes: a copy is brought to our version and examined.
 //! A log without a database is a loss: SQLite would play it into the next file of that name.
 #![expect(clippy::disallowed_methods, reason = "the ledger's own files, in the state directory")]
 
@@ -11,10 +12,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::rows::BadRow;
-use super::{outbox, schema, stores};
+use super::schema::Step;
+use super::{open, outbox, schema, stores};
 
 /// The endings of SQLite's logs: of write-ahead mode, and of the way into it.
 const LOGS: [&str; 2] = ["-wal", "-journal"];
@@ -27,7 +29,7 @@ type Log = (PathBuf, &'static str);
 pub(super) enum Finding {
     /// Nothing: a first start.
     Absent,
-    /// A ledger of ours, whole.
+    /// A ledger of ours, whole, of our version or one that can be brought to it.
     Good,
     /// Written by a newer program.
     Newer { found: i32, written_by: Option<String> },
@@ -40,7 +42,7 @@ pub(super) enum Finding {
 ///
 /// # Errors
 /// When the system refuses to read the ledger or to make the copy; the ledger itself may be whole.
-pub(super) fn examine(ledger: &Path) -> io::Result<Finding> {
+pub(super) fn examine(ledger: &Path, ladder: &[Step]) -> io::Result<Finding> {
     let logs = logs(ledger)?;
     match fs::metadata(ledger) {
         Ok(_) => {}
@@ -54,17 +56,19 @@ pub(super) fn examine(ledger: &Path) -> io::Result<Finding> {
         }
         Err(error) => return Err(error),
     }
-    if !logs.is_empty() {
-        let copy = Copy::of(ledger, &logs)?;
-        let opened =
-            Connection::open_with_flags(&copy.ledger, flags(OpenFlags::SQLITE_OPEN_READ_WRITE));
-        return judge(opened);
+    if logs.is_empty() {
+        let uri = format!("file:{}?immutable=1", escaped(ledger));
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_URI
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let opened = Connection::open_with_flags(uri, flags);
+        let found = opened.as_ref().map(schema::version);
+        if !matches!(found, Ok(Ok(found)) if found < schema::top_of(ladder)) {
+            return judge(opened, ladder);
+        }
     }
-    let uri = format!("file:{}?immutable=1", escaped(ledger));
-    judge(Connection::open_with_flags(
-        uri,
-        flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI),
-    ))
+    let copy = Copy::of(ledger, &logs)?;
+    judge(open::connect(&copy.ledger), ladder)
 }
 
 /// What SQLite plays into a database when it opens it: those of its logs that are there and not empty.
@@ -81,24 +85,27 @@ fn logs(ledger: &Path) -> io::Result<Vec<Log>> {
     Ok(found)
 }
 
-fn flags(mode: OpenFlags) -> OpenFlags {
-    mode | OpenFlags::SQLITE_OPEN_NO_MUTEX
-}
-
-fn judge(opened: rusqlite::Result<Connection>) -> io::Result<Finding> {
-    match opened.map_err(BadRow::from).and_then(|connection| contents(&connection)) {
+fn judge(opened: rusqlite::Result<Connection>, ladder: &[Step]) -> io::Result<Finding> {
+    match opened.map_err(BadRow::from).and_then(|connection| contents(connection, ladder)) {
         Ok(finding) => Ok(finding),
+        // Of the copy: the ledger itself may be whole.
+        Err(error) if is_full(&error) => Err(io::Error::new(io::ErrorKind::StorageFull, error)),
         Err(error) => Ok(Finding::Damaged(chain(&error))),
     }
 }
 
-fn contents(connection: &Connection) -> Result<Finding, BadRow> {
+fn is_full(error: &BadRow) -> bool {
+    let BadRow::Sqlite(error) = error else { return false };
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
+fn contents(mut connection: Connection, ladder: &[Step]) -> Result<Finding, BadRow> {
     let application: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     if application != schema::APPLICATION_ID {
         return Ok(Finding::Damaged("it is not a ledger of this program".to_owned()));
     }
-    let found = schema::version(connection)?;
-    if found > schema::known_version() {
+    let found = schema::version(&connection)?;
+    if found > schema::top_of(ladder) {
         let sql = "SELECT value FROM meta WHERE key = 'written_by'";
         let written_by = connection.query_row(sql, [], |row| row.get(0)).ok();
         return Ok(Finding::Newer { found, written_by });
@@ -107,8 +114,16 @@ fn contents(connection: &Connection) -> Result<Finding, BadRow> {
     if verdict != "ok" {
         return Ok(Finding::Damaged(verdict));
     }
-    stores::load(connection)?;
-    outbox::verify_all(connection)?;
+    match schema::migrate(&mut connection, ladder) {
+        Err(error) if !is_full(&error) => {
+            let why = chain(&error);
+            let what = format!("it cannot be brought from format {found} to this program's: {why}");
+            return Ok(Finding::Damaged(what));
+        }
+        migrated => migrated?,
+    }
+    stores::load(&connection)?;
+    outbox::verify_all(&connection)?;
     Ok(Finding::Good)
 }
 

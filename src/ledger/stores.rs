@@ -179,7 +179,7 @@ pub(super) fn credentials(
         match error {
             BadRow::Sqlite(_) => Fault::new(Reason::StateDiskTrouble, details)
                 .remedied("check the disk of state.dir and repair it"),
-            BadRow::Changed(_) | BadRow::Undecodable { .. } => {
+            BadRow::Changed(_) | BadRow::Undecodable { .. } | BadRow::Orphan(_) => {
                 Fault::new(Reason::SecretUnreadable, details)
             }
         }

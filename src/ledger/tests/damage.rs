@@ -7,13 +7,13 @@ use super::*;
 use crate::ledger::examine::beside;
 
 /// Every file and its bytes. The lock is left out: it names the last process, and is no record.
-fn contents(place: &Place) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(super) fn contents(place: &Place) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().path());
     let files = entries.filter(|path| path.file_name().unwrap() != "lock");
     files.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }
 
-async fn filled() -> Place {
+pub(super) async fn filled() -> Place {
     let place = Place::new();
     let opened = place.open();
     for n in 1..4 {
