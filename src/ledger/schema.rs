@@ -76,7 +76,6 @@ const FIRST: &str = "
         sum BLOB NOT NULL
     ) STRICT;
     CREATE INDEX history_of_store ON history (store, id);
-    CREATE INDEX history_by_age ON history (store, at);
 ";
 
 /// The version a ladder leads to.

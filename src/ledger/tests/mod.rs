@@ -2,6 +2,7 @@
 
 mod damage;
 mod durability;
+mod history;
 mod ladder;
 mod secrets;
 
