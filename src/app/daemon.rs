@@ -6,7 +6,7 @@
 //! | registry and its stores | answers running attempts with `agent_stopping` | the daemon stops, exit 70 |
 //! | notifier | one last try, at most 2 s, after the two above | the daemon stops, exit 70 |
 //! | state disk watch | aborted | the daemon stops, exit 70 |
-//! | ledger's thread | carries out what waits, at most 2 s | answers that it is closed |
+//! | ledger's thread | carries out what waits, at most 2 s | the daemon stops, exit 70 |
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -81,6 +81,10 @@ impl Prepared {
                 }
                 Some(ended) = running.notifier.join_next() => {
                     broke_off(ended);
+                    break Exit::Internal;
+                }
+                () = running.writer.ended() => {
+                    error!(task = "ledger", "a task ended by itself");
                     break Exit::Internal;
                 }
             }
@@ -244,5 +248,25 @@ async fn watch_state_disk(
             None if turned => info!("the state disk is well again"),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_its_ledger_the_daemon_ends_with_an_internal_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = Settings::builtin();
+        settings.state.dir = dir.path().to_owned();
+        settings.server.socket = dir.path().join("agent.sock");
+        settings.server.listen = vec!["127.0.0.1:0".parse().unwrap()];
+        let prepared = Prepared::new(settings, Vec::new()).unwrap();
+        prepared.opened.ledger.break_off();
+        let (_reload, reloads) = mpsc::channel(1);
+        let run = prepared.run(None, CancellationToken::new(), reloads);
+        let exit = timeout(Duration::from_secs(20), run).await.expect("it went on");
+        assert_eq!(exit, Exit::Internal);
     }
 }

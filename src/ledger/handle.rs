@@ -44,7 +44,7 @@ pub(super) enum Job {
 /// The ledger, as others hold it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    jobs: mpsc::Sender<Job>,
+    pub(super) jobs: mpsc::Sender<Job>,
 }
 
 impl Ledger {
