@@ -5,6 +5,7 @@
 //! | server | stops accepting, finishes what is in flight, at most 3 s | the daemon stops, exit 70 |
 //! | registry and its stores | answers running attempts with `agent_stopping` | the daemon stops, exit 70 |
 //! | notifier | one last try, at most 2 s, after the two above | the daemon stops, exit 70 |
+//! | a reload | left behind | logged, at most after 10 s |
 //! | state disk watch | aborted | the daemon stops, exit 70 |
 //! | ledger's thread | carries out what waits, at most 2 s | the daemon stops, exit 70 |
 
@@ -20,7 +21,7 @@ use tracing::{error, info, warn};
 
 use super::exit::Exit;
 use super::prepare::Prepared;
-use super::reload::{self, Reload};
+use super::reload::Reload;
 use crate::agent::{OutboxSignal, RegistryTask, Tools};
 use crate::http::{Context, Tokens};
 use crate::ledger::{Ledger, Opened, Writer};
@@ -70,11 +71,12 @@ impl Prepared {
         let (mut running, _lock) = self.start();
         info!(?addresses, version = env!("CARGO_PKG_VERSION"), "serving");
         systemd::ready("serving");
-        let mut reload = Reload { config, settings };
+        let mut reload = Reload::new(config, settings);
         let exit = loop {
             tokio::select! {
                 () = stop.cancelled() => break Exit::Ok,
-                Some(()) = reloads.recv() => reload::reload(&mut reload, &running.tokens).await,
+                Some(()) = reloads.recv() => reload.begin(),
+                Some(read) = reload.ended() => reload.take(read, &running.tokens),
                 Some(ended) = running.tasks.join_next() => {
                     broke_off(ended);
                     break Exit::Internal;
