@@ -5,8 +5,9 @@
 //! | server | stops accepting, finishes what is in flight, at most 3 s | the daemon stops, exit 70 |
 //! | registry and its stores | answers running attempts with `agent_stopping` | the daemon stops, exit 70 |
 //! | notifier | one last try, at most 2 s, after the two above | the daemon stops, exit 70 |
+//! | a reload | left behind | logged, at most after 10 s |
 //! | state disk watch | aborted | the daemon stops, exit 70 |
-//! | ledger's thread | carries out what waits, at most 2 s | answers that it is closed |
+//! | ledger's thread | carries out what waits, at most 2 s | the daemon stops, exit 70 |
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use tracing::{error, info, warn};
 
 use super::exit::Exit;
 use super::prepare::Prepared;
-use super::reload::{self, Reload};
+use super::reload::Reload;
 use crate::agent::{OutboxSignal, RegistryTask, Tools};
 use crate::http::{Around, Context, Tokens};
 use crate::ledger::{Ledger, Opened, Writer};
@@ -72,17 +73,22 @@ impl Prepared {
         let (mut running, _lock) = self.start();
         info!(?addresses, version = env!("CARGO_PKG_VERSION"), "serving");
         systemd::ready("serving");
-        let mut reload = Reload { config, settings };
+        let mut reload = Reload::new(config, settings);
         let exit = loop {
             tokio::select! {
                 () = stop.cancelled() => break Exit::Ok,
-                Some(()) = reloads.recv() => reload::reload(&mut reload, &running.tokens).await,
+                Some(()) = reloads.recv() => reload.begin(),
+                Some(read) = reload.ended() => reload.take(read, &running.tokens),
                 Some(ended) = running.tasks.join_next() => {
                     broke_off(ended);
                     break Exit::Internal;
                 }
                 Some(ended) = running.notifier.join_next() => {
                     broke_off(ended);
+                    break Exit::Internal;
+                }
+                () = running.writer.ended() => {
+                    error!(task = "ledger", "a task ended by itself");
                     break Exit::Internal;
                 }
             }
@@ -266,5 +272,25 @@ async fn watch_state_disk(
             None if turned => info!("the state disk is well again"),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_its_ledger_the_daemon_ends_with_an_internal_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = Settings::builtin();
+        settings.state.dir = dir.path().to_owned();
+        settings.server.socket = dir.path().join("agent.sock");
+        settings.server.listen = vec!["127.0.0.1:0".parse().unwrap()];
+        let prepared = Prepared::new(settings, Vec::new()).unwrap();
+        prepared.opened.ledger.break_off();
+        let (_reload, reloads) = mpsc::channel(1);
+        let run = prepared.run(None, CancellationToken::new(), reloads);
+        let exit = timeout(Duration::from_secs(20), run).await.expect("it went on");
+        assert_eq!(exit, Exit::Internal);
     }
 }

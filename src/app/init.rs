@@ -15,6 +15,10 @@ use crate::settings::Settings;
 
 /// The user of the packaged unit.
 const USER: &str = "imagestore-agent";
+/// Names the probe file alone; the marker of an init names no node. Always the same, so that the next
+/// init replaces what a killed one has left, and no node's own, so that a daemon that probes the
+/// directory meanwhile writes to another file.
+const NOBODY: NodeId = NodeId::from_u128(0);
 /// A person waits, and may interrupt.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -66,15 +70,12 @@ fn marked(path: &str, user: Option<&str>, settings: &Settings) -> Result<Examine
         return Err(bad(format!("not at or below storage.allowed_roots ({})", roots.join(", "))));
     }
     let owner = owner(user, &settings.state.dir)?;
-    let entropy = SystemEntropy::default();
-    let number = || u128::from_be_bytes(entropy.bytes16());
     let prober = Prober::new(ProbeOptions {
         allowed_roots: roots.clone(),
         allow_root_disk: settings.storage.allow_root_disk,
-        // It names the probe file alone, which is gone at the end; the marker names no node.
-        node_id: NodeId::from_u128(number()),
+        node_id: NOBODY,
     });
-    let marker = MarkerId::from_u128(number());
+    let marker = MarkerId::from_u128(u128::from_be_bytes(SystemEntropy::default().bytes16()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let made = runtime.block_on(async {
         let deadline = Instant::now() + PATIENCE;

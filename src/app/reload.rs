@@ -1,54 +1,105 @@
 //! SIGHUP: what can change without a restart does, and what cannot is named.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::http::Tokens;
 use crate::settings::{Settings, environment};
 
-/// What a reload needs to know.
+/// Far longer than the reading of two small files takes on a disk that answers.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Reads that may hang in the kernel, a thread each; the name lookups need threads too.
+const MOST_HANGING: usize = 4;
+
+/// What was read, or why nothing was.
+type Read = Result<(Settings, Tokens), String>;
+
+/// Reads settings and tokens again, beside everything else.
 pub(super) struct Reload {
     /// The settings file, if one was named.
-    pub(super) config: Option<PathBuf>,
+    config: Option<PathBuf>,
     /// The settings in force.
-    pub(super) settings: Settings,
+    settings: Settings,
+    /// The newest read; what it supersedes is dropped.
+    reading: JoinSet<Read>,
+    may_hang: Arc<Semaphore>,
+    patience: Duration,
 }
 
-/// Reads settings and tokens again. With a fault in either, all stays as it is.
-pub(super) async fn reload(known: &mut Reload, tokens: &watch::Sender<Arc<Tokens>>) {
-    let config = known.config.clone();
-    #[expect(clippy::disallowed_methods, reason = "settings are read on a blocking thread")]
-    let read = tokio::task::spawn_blocking(move || {
-        let settings =
-            Settings::load(config.as_deref(), environment()).map_err(|error| error.to_string())?;
-        let tokens = match &settings.auth.tokens_file {
-            Some(path) => Tokens::load(path).map_err(|error| error.to_string())?,
-            None => Tokens::default(),
-        };
-        Ok::<_, String>((settings, tokens))
-    });
-    let (settings, fresh) = match read.await {
-        Ok(Ok(read)) => read,
-        Ok(Err(why)) => {
-            error!(why, "the settings have faults; nothing was reloaded");
-            return;
-        }
-        Err(why) => {
-            error!(%why, "the reload broke off; nothing was reloaded");
-            return;
-        }
-    };
-    tokens.send_replace(Arc::new(fresh));
-    known.settings.auth.clone_from(&settings.auth);
-    let waiting = sections_that_differ(&known.settings, &settings);
-    if waiting.is_empty() {
-        info!("tokens reloaded");
-    } else {
-        warn!(sections = ?waiting, "tokens reloaded; these sections changed and need a restart");
+impl Reload {
+    pub(super) fn new(config: Option<PathBuf>, settings: Settings) -> Self {
+        let may_hang = Arc::new(Semaphore::new(MOST_HANGING));
+        Self { config, settings, reading: JoinSet::new(), may_hang, patience: PATIENCE }
     }
+
+    /// Begins to read. The result of a read that still runs is not taken any more: the files may have
+    /// changed since.
+    pub(super) fn begin(&mut self) {
+        self.reading = JoinSet::new();
+        let may_hang = Arc::clone(&self.may_hang);
+        self.reading.spawn(read(self.config.clone(), may_hang, self.patience));
+    }
+
+    /// The result of the read that runs; none when there is none.
+    ///
+    /// # Cancel safety
+    /// The read goes on.
+    pub(super) async fn ended(&mut self) -> Option<Result<Read, JoinError>> {
+        self.reading.join_next().await
+    }
+
+    /// Takes what was read. With a fault in either file all stays as it is.
+    pub(super) fn take(
+        &mut self,
+        read: Result<Read, JoinError>,
+        tokens: &watch::Sender<Arc<Tokens>>,
+    ) {
+        let (settings, fresh) = match read.unwrap_or_else(|broke_off| Err(broke_off.to_string())) {
+            Ok(read) => read,
+            Err(why) => {
+                error!(why, "nothing was reloaded");
+                return;
+            }
+        };
+        tokens.send_replace(Arc::new(fresh));
+        self.settings.auth.clone_from(&settings.auth);
+        let waiting = sections_that_differ(&self.settings, &settings);
+        if waiting.is_empty() {
+            info!("tokens reloaded");
+        } else {
+            warn!(sections = ?waiting, "tokens reloaded; these sections changed and need a restart");
+        }
+    }
+}
+
+async fn read(config: Option<PathBuf>, may_hang: Arc<Semaphore>, patience: Duration) -> Read {
+    let Ok(place) = may_hang.try_acquire_owned() else {
+        return Err("earlier reloads still wait for their files".to_owned());
+    };
+    #[expect(clippy::disallowed_methods, reason = "settings are read on a blocking thread")]
+    let reading = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        read_now(config.as_deref())
+    });
+    match timeout(patience, reading).await {
+        Ok(read) => read.unwrap_or_else(|broke_off| Err(broke_off.to_string())),
+        Err(_) => Err(format!("the files did not answer within {patience:?}")),
+    }
+}
+
+fn read_now(config: Option<&Path>) -> Read {
+    let settings = Settings::load(config, environment()).map_err(|error| error.to_string())?;
+    let tokens = match &settings.auth.tokens_file {
+        Some(path) => Tokens::load(path).map_err(|error| error.to_string())?,
+        None => Tokens::default(),
+    };
+    Ok((settings, tokens))
 }
 
 fn sections_that_differ(old: &Settings, new: &Settings) -> Vec<&'static str> {
@@ -64,4 +115,29 @@ fn sections_that_differ(old: &Settings, new: &Settings) -> Vec<&'static str> {
     .into_iter()
     .filter_map(|(section, differs)| differs.then_some(section))
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn why_not(reload: &mut Reload) -> String {
+        reload.begin();
+        reload.ended().await.unwrap().unwrap().unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn files_that_do_not_answer_are_given_up_and_hold_few_threads() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("agent.toml");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut reload = Reload::new(Some(pipe.clone()), Settings::builtin());
+        reload.patience = Duration::from_millis(20);
+        assert!(why_not(&mut reload).await.contains("did not answer"));
+        // Opened by a writer, and closed again, the pipe lets its reader go.
+        drop(std::fs::OpenOptions::new().write(true).open(pipe).unwrap());
+
+        reload.may_hang = Arc::new(Semaphore::new(0));
+        assert!(why_not(&mut reload).await.contains("earlier reloads"));
+    }
 }

@@ -16,6 +16,9 @@ use crate::{systemd, telemetry};
 
 /// Few, because waiting is what the daemon does; two, so that one that computes delays nobody.
 const THREADS: usize = 2;
+/// The one file without which a start goes on: the stores are shown and probed, nothing is sealed anew
+/// in its place, and restoring it brings every secret back.
+const SURVIVABLE: &str = "state.master_key_file";
 
 /// Runs the daemon until it is told to stop.
 pub fn serve(config: Option<&Path>) -> Exit {
@@ -26,7 +29,8 @@ pub fn serve(config: Option<&Path>) -> Exit {
             return Exit::Settings;
         }
     };
-    let faults = settings.check_files();
+    let (survivable, faults): (Vec<_>, Vec<_>) =
+        settings.check_files().into_iter().partition(|fault| fault.key == SURVIVABLE);
     if !faults.is_empty() {
         eprint!("{}", report(&faults));
         return Exit::Settings;
@@ -36,6 +40,9 @@ pub fn serve(config: Option<&Path>) -> Exit {
         return Exit::Internal;
     }
     warn_of(&settings);
+    for fault in &survivable {
+        warn!(%fault, "secrets sealed with this key answer secret_unreadable until it is back");
+    }
     let prepared = match Prepared::new(settings, systemd::inherited_listeners()) {
         Ok(prepared) => prepared,
         Err(error) => {

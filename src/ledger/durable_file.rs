@@ -7,6 +7,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use nix::fcntl::OFlag;
+
 /// Creates `dir/name` with these bytes, readable by its owner alone.
 ///
 /// # Errors
@@ -27,7 +29,9 @@ pub(super) fn create(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 
 /// Reads a file of at most `limit` bytes; none when there is no such file.
 pub(super) fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
+    // A pipe would wait for its writer.
+    let flags = OFlag::O_NONBLOCK.bits();
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),

@@ -4,23 +4,32 @@
 //! then refused would not be left as it was. Without a write-ahead log it is read with `immutable=1`,
 //! which promises SQLite that nobody writes (our lock holds) and makes it touch nothing; with one, a
 //! copy is examined (<https://sqlite.org/uri.html>, <https://sqlite.org/wal.html#read_only_databases>).
+//! An older one is judged by what it becomes: a copy is brought to our version and examined.
+//! A log without a database is a loss: SQLite would play it into the next file of that name.
 #![expect(clippy::disallowed_methods, reason = "the ledger's own files, in the state directory")]
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::rows::BadRow;
-use super::{meta, outbox, schema, stores};
+use super::schema::Step;
+use super::{meta, open, outbox, schema, stores};
+
+/// The endings of SQLite's logs: of write-ahead mode, and of the way into it.
+const LOGS: [&str; 2] = ["-wal", "-journal"];
+
+/// One of them, and its ending.
+type Log = (PathBuf, &'static str);
 
 /// What lies at the ledger's path.
 #[derive(Debug)]
 pub(super) enum Finding {
     /// Nothing: a first start.
     Absent,
-    /// A ledger of ours, whole.
+    /// A ledger of ours, whole, of our version or one that can be brought to it.
     Good,
     /// Written by a newer program.
     Newer { found: i32, written_by: Option<String> },
@@ -33,65 +42,99 @@ pub(super) enum Finding {
 ///
 /// # Errors
 /// When the system refuses to read the ledger or to make the copy; the ledger itself may be whole.
-pub(super) fn examine(ledger: &Path) -> io::Result<Finding> {
+pub(super) fn examine(ledger: &Path, ladder: &[Step]) -> io::Result<Finding> {
+    let logs = logs(ledger)?;
     match fs::metadata(ledger) {
         Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Finding::Absent),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(match logs.first() {
+                Some((log, _)) => {
+                    Finding::Damaged(format!("it is gone, its log {} is not", log.display()))
+                }
+                None => Finding::Absent,
+            });
+        }
         Err(error) => return Err(error),
     }
-    let log = beside(ledger, "-wal");
-    if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
-        let copy = Copy::of(ledger, &log)?;
-        let opened =
-            Connection::open_with_flags(&copy.ledger, flags(OpenFlags::SQLITE_OPEN_READ_WRITE));
-        return judge(opened);
+    if logs.is_empty() {
+        let uri = format!("file:{}?immutable=1", escaped(ledger));
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_URI
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let opened = Connection::open_with_flags(uri, flags);
+        let found = opened.as_ref().map(schema::version);
+        if !matches!(found, Ok(Ok(found)) if found < schema::top_of(ladder)) {
+            return judge(opened, ladder);
+        }
     }
-    let uri = format!("file:{}?immutable=1", escaped(ledger));
-    judge(Connection::open_with_flags(
-        uri,
-        flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI),
-    ))
+    let copy = Copy::of(ledger, &logs)?;
+    judge(open::connect(&copy.ledger), ladder)
 }
 
-fn flags(mode: OpenFlags) -> OpenFlags {
-    mode | OpenFlags::SQLITE_OPEN_NO_MUTEX
+/// What SQLite plays into a database when it opens it: those of its logs that are there and not empty.
+fn logs(ledger: &Path) -> io::Result<Vec<Log>> {
+    let mut found = Vec::new();
+    for ending in LOGS {
+        let log = beside(ledger, ending);
+        match fs::metadata(&log) {
+            Ok(seen) if seen.len() > 0 => found.push((log, ending)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(found)
 }
 
-fn judge(opened: rusqlite::Result<Connection>) -> io::Result<Finding> {
-    match opened.map_err(BadRow::from).and_then(|connection| contents(&connection)) {
+fn judge(opened: rusqlite::Result<Connection>, ladder: &[Step]) -> io::Result<Finding> {
+    match opened.map_err(BadRow::from).and_then(|connection| contents(connection, ladder)) {
         Ok(finding) => Ok(finding),
+        // Of the copy: the ledger itself may be whole.
+        Err(error) if is_full(&error) => Err(io::Error::new(io::ErrorKind::StorageFull, error)),
         Err(error) => Ok(Finding::Damaged(chain(&error))),
     }
 }
 
-fn contents(connection: &Connection) -> Result<Finding, BadRow> {
+fn is_full(error: &BadRow) -> bool {
+    let BadRow::Sqlite(error) = error else { return false };
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
+fn contents(mut connection: Connection, ladder: &[Step]) -> Result<Finding, BadRow> {
     let application: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     if application != schema::APPLICATION_ID {
         return Ok(Finding::Damaged("it is not a ledger of this program".to_owned()));
     }
-    let found = schema::version(connection)?;
-    if found > schema::known_version() {
-        let written_by = meta::writer_of_newer(connection);
+    let found = schema::version(&connection)?;
+    if found > schema::top_of(ladder) {
+        let written_by = meta::writer_of_newer(&connection);
         return Ok(Finding::Newer { found, written_by });
     }
     let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if verdict != "ok" {
         return Ok(Finding::Damaged(verdict));
     }
-    meta::verify_all(connection)?;
-    stores::load(connection)?;
-    outbox::verify_all(connection)?;
+    match schema::migrate(&mut connection, ladder) {
+        Err(error) if !is_full(&error) => {
+            let why = chain(&error);
+            let what = format!("it cannot be brought from format {found} to this program's: {why}");
+            return Ok(Finding::Damaged(what));
+        }
+        migrated => migrated?,
+    }
+    meta::verify_all(&connection)?;
+    stores::load(&connection)?;
+    outbox::verify_all(&connection)?;
     Ok(Finding::Good)
 }
 
-/// A copy of a ledger and its log in a folder of its own; removed when dropped.
+/// A copy of a ledger and its logs in a folder of its own; removed when dropped.
 struct Copy {
     folder: PathBuf,
     ledger: PathBuf,
 }
 
 impl Copy {
-    fn of(ledger: &Path, log: &Path) -> io::Result<Self> {
+    fn of(ledger: &Path, logs: &[Log]) -> io::Result<Self> {
         let folder = beside(ledger, ".examined");
         // Left behind by a start that was killed.
         match fs::remove_dir_all(&folder) {
@@ -101,7 +144,9 @@ impl Copy {
         fs::create_dir(&folder)?;
         let copy = Self { ledger: folder.join("ledger"), folder };
         fs::copy(ledger, &copy.ledger)?;
-        fs::copy(log, beside(&copy.ledger, "-wal"))?;
+        for (log, ending) in logs {
+            fs::copy(log, beside(&copy.ledger, ending))?;
+        }
         Ok(copy)
     }
 }

@@ -44,7 +44,7 @@ pub(super) enum Job {
 /// The ledger, as others hold it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    jobs: mpsc::Sender<Job>,
+    pub(super) jobs: mpsc::Sender<Job>,
 }
 
 impl Ledger {
@@ -86,7 +86,8 @@ impl Ledger {
     /// The secrets of a store, unsealed.
     ///
     /// # Errors
-    /// `secret_unreadable` without the master key that sealed them; `agent_busy`, `agent_stopping`.
+    /// `secret_unreadable` without the master key that sealed them; `state_disk_trouble`, `agent_busy`,
+    /// `agent_stopping`.
     ///
     /// # Cancel safety
     /// Reads only.

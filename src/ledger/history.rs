@@ -15,6 +15,10 @@ const MOST_ROWS: i64 = 100_000;
 const MOST_AGE: i64 = 90 * 24 * 60 * 60 * 1000;
 /// Lines between two looks at the bounds, so that most commits do without.
 const LOOK_EVERY: i64 = 64;
+/// Lines that one look may find too old. Twice as many as have come since the look before, so that age
+/// keeps up; no more, so that a clock that jumps ahead takes with it only twice what is written until
+/// it is set right, and no commit has to delete a whole history.
+const AGED_AT_ONCE: i64 = 2 * LOOK_EVERY;
 
 pub(super) fn note(
     connection: &Connection,
@@ -26,27 +30,34 @@ pub(super) fn note(
     let mut insert = connection
         .prepare_cached("INSERT INTO history (store, at, entry, sum) VALUES (?1, ?2, ?3, ?4)")?;
     insert.execute(params![uuid, entry.at.0, text, sum])?;
-    if connection.last_insert_rowid() % LOOK_EVERY == 0 {
-        prune(connection, entry.at.0)?;
+    let line = connection.last_insert_rowid();
+    if line % LOOK_EVERY == 0 {
+        prune_by_age(connection, entry.at.0)?;
+        prune_by_number(connection, line / LOOK_EVERY)?;
     }
     Ok(())
 }
 
-/// Every store, not only the one that has a new line: its turn might never come.
-fn prune(connection: &Connection, now: i64) -> rusqlite::Result<()> {
-    let mut stores = connection.prepare_cached("SELECT uuid FROM stores")?;
-    let mut by_age =
-        connection.prepare_cached("DELETE FROM history WHERE store = ?1 AND at < ?2")?;
-    let mut by_number = connection.prepare_cached(
-        "DELETE FROM history WHERE store = ?1 AND id <=
-            (SELECT id FROM history WHERE store = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+/// Of all stores the lines that were written first.
+fn prune_by_age(connection: &Connection, now: i64) -> rusqlite::Result<()> {
+    let mut delete = connection.prepare_cached(
+        "DELETE FROM history WHERE at < ?1 AND id IN (SELECT id FROM history ORDER BY id LIMIT ?2)",
     )?;
-    let mut rows = stores.query([])?;
-    while let Some(row) = rows.next()? {
-        let uuid: String = row.get(0)?;
-        by_age.execute(params![uuid, now.saturating_sub(MOST_AGE)])?;
-        by_number.execute(params![uuid, MOST_ROWS])?;
-    }
+    delete.execute([now.saturating_sub(MOST_AGE), AGED_AT_ONCE])?;
+    Ok(())
+}
+
+/// One store a look, each in its turn, because it walks all lines of the store: all of them together
+/// are never more than one look a store above their bounds.
+fn prune_by_number(connection: &Connection, look: i64) -> rusqlite::Result<()> {
+    let mut delete = connection.prepare_cached(
+        "WITH turn AS (SELECT uuid FROM stores ORDER BY uuid
+                       LIMIT 1 OFFSET ?1 % (SELECT count(*) FROM stores))
+         DELETE FROM history WHERE store = (SELECT uuid FROM turn) AND id <=
+            (SELECT id FROM history WHERE store = (SELECT uuid FROM turn)
+             ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+    )?;
+    delete.execute([look, MOST_ROWS])?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::examine::{Finding, beside, examine};
 use super::rows::BadRow;
+use super::schema::Step;
 use super::stores::{self, LoadedStore};
 use super::{Ledger, MasterKeyError, Sealer, StateDir, Writer, durable_file, meta, schema, writer};
 use crate::model::{Epoch, Position, Timestamp};
@@ -34,8 +35,13 @@ pub struct Opened {
 /// The ledger cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// It is not whole; it was left as it was. Restore a copy, or move it away to start afresh.
-    #[error("the ledger {path} is damaged and was left as it is: {what}")]
+    /// It is not whole; it was left as it was. The remedy names all its files: a database that meets
+    /// another one's log takes it for its own.
+    #[error(
+        "the ledger {path} is damaged and was left as it is: {what}; it is one with {path}-wal, \
+         {path}-shm and {path}-journal, those that are there: restore all of them from one copy, or \
+         move all of them away and add the stores again"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -93,28 +99,39 @@ pub fn open(
     credentials: Option<&Path>,
     now: Timestamp,
 ) -> Result<Opened, OpenError> {
+    open_by(schema::LADDER, dir, state, credentials, now)
+}
+
+/// [`open`] by a ladder of a test's own.
+pub(super) fn open_by(
+    ladder: &[Step],
+    dir: &StateDir,
+    state: &settings::State,
+    credentials: Option<&Path>,
+    now: Timestamp,
+) -> Result<Opened, OpenError> {
     let path = dir.path().join(NAME);
     let unusable = |source| OpenError::Unusable { path: path.clone(), source };
     let refused = |source| OpenError::Sqlite { path: path.clone(), source };
-    let unreadable = |error| match error {
-        BadRow::Sqlite(source) => refused(source),
-        bad => OpenError::Damaged { path: path.clone(), what: bad.to_string() },
-    };
-    match examine(&path).map_err(unusable)? {
+    match examine(&path, ladder).map_err(unusable)? {
         Finding::Good => {}
-        Finding::Absent => create(dir.path(), &path)?,
+        Finding::Absent => create(ladder, dir.path(), &path)?,
         Finding::Newer { found, written_by } => {
-            let known = schema::known_version();
+            let known = schema::top_of(ladder);
             return Err(OpenError::Newer { path, found, known, written_by });
         }
         Finding::Damaged(what) => return Err(OpenError::Damaged { path, what }),
     }
+    let bad = |error| match error {
+        BadRow::Sqlite(source) => refused(source),
+        bad => OpenError::Damaged { path: path.clone(), what: bad.to_string() },
+    };
     let mut connection = connect(&path).map_err(refused)?;
-    schema::migrate(&mut connection).map_err(refused)?;
-    let epoch = meta::next_epoch(&connection, now).map_err(unreadable)?;
+    schema::migrate(&mut connection, ladder).map_err(bad)?;
+    let epoch = meta::next_epoch(&connection, now).map_err(bad)?;
     let sealed_before = stores::has_secrets(&connection).map_err(refused)?;
     let sealer = Sealer::load(state, credentials, sealed_before)?;
-    let mut stores = stores::load(&connection).map_err(unreadable)?;
+    let mut stores = stores::load(&connection).map_err(bad)?;
     for store in &mut stores {
         store.standing.position = Position::start_of(epoch);
     }
@@ -122,7 +139,7 @@ pub fn open(
     Ok(Opened { ledger, writer, stores, epoch })
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -138,7 +155,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 
 /// Makes an empty ledger under another name and gives it its own when it is whole, so that one that
 /// is there but empty is always a loss and never a first start.
-fn create(dir: &Path, path: &Path) -> Result<(), OpenError> {
+fn create(ladder: &[Step], dir: &Path, path: &Path) -> Result<(), OpenError> {
     let unusable = |source| OpenError::Unusable { path: path.to_owned(), source };
     let refused = |source| OpenError::Sqlite { path: path.to_owned(), source };
     let fresh = beside(path, ".new");
@@ -148,7 +165,10 @@ fn create(dir: &Path, path: &Path) -> Result<(), OpenError> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(&fresh, flags).map_err(refused)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(refused)?;
-    schema::migrate(&mut connection).map_err(refused)?;
+    schema::migrate(&mut connection, ladder).map_err(|error| match error {
+        BadRow::Sqlite(source) => refused(source),
+        bad => unusable(io::Error::other(bad)),
+    })?;
     meta::begin(&connection).map_err(refused)?;
     connection.close().map_err(|(_, error)| refused(error))?;
     durable_file::publish(dir, &fresh, path).map_err(unusable)

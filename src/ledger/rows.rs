@@ -18,6 +18,9 @@ pub(super) enum BadRow {
         #[source]
         source: Undecodable,
     },
+    /// It belongs to a store that is not there.
+    #[error("a row of table {0} belongs to no store")]
+    Orphan(String),
     /// SQLite refuses.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),

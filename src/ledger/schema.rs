@@ -1,15 +1,27 @@
 //! The tables and the ladder that leads an older ledger to them.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
+
+use super::rows::BadRow;
 
 use super::meta;
 
 /// What `PRAGMA application_id` says of our files: "ISAg".
 pub(super) const APPLICATION_ID: i32 = 0x4953_4167;
 
-/// One step of the ladder a version: step `n` leads from version `n` to `n + 1`. Steps that have been
-/// released are never edited.
-const LADDER: &[&str] = &["
+/// Leads a ledger from one version to the next, in a transaction that is not its own. A function and
+/// not a text, because stored forms have checksums that SQL cannot make. What it needs to know of the
+/// older version it holds itself: the rest of this room knows the newest alone.
+pub(super) type Step = fn(&Connection) -> Result<(), BadRow>;
+
+/// Step `n` leads from version `n` to `n + 1`. Steps that have been released are never edited.
+pub(super) const LADDER: &[Step] = &[first];
+
+fn first(connection: &Connection) -> Result<(), BadRow> {
+    Ok(connection.execute_batch(FIRST)?)
+}
+
+const FIRST: &str = "
     -- Facts about the ledger itself: epoch, written_by, touched.
     CREATE TABLE meta (
         key TEXT PRIMARY KEY,
@@ -68,12 +80,11 @@ const LADDER: &[&str] = &["
         sum BLOB NOT NULL
     ) STRICT;
     CREATE INDEX history_of_store ON history (store, id);
-    CREATE INDEX history_by_age ON history (store, at);
-"];
+";
 
-/// The version this program writes.
-pub(super) fn known_version() -> i32 {
-    i32::try_from(LADDER.len()).unwrap_or(i32::MAX)
+/// The version a ladder leads to.
+pub(super) fn top_of(ladder: &[Step]) -> i32 {
+    i32::try_from(ladder.len()).unwrap_or(i32::MAX)
 }
 
 /// The version of an open ledger.
@@ -81,19 +92,27 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<i32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-/// Climbs from the ledger's version to ours, all steps in one transaction.
-pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+/// Climbs from the ledger's version to the top, all steps in one transaction.
+pub(super) fn migrate(connection: &mut Connection, ladder: &[Step]) -> Result<(), BadRow> {
     let from = version(connection)?;
-    let steps = LADDER.iter().skip(usize::try_from(from).unwrap_or(0));
+    let steps = ladder.iter().skip(usize::try_from(from).unwrap_or(0));
     if steps.len() == 0 {
         return Ok(());
     }
+    // A table is changed by making it anew, and dropping the old one would delete what refers to it
+    // (https://sqlite.org/lang_altertable.html#otheralter). Within a transaction the pragma does nothing.
+    connection.pragma_update(None, "foreign_keys", false)?;
     let transaction = connection.transaction()?;
     for step in steps {
-        transaction.execute_batch(step)?;
+        step(&transaction)?;
+    }
+    let sql = "SELECT \"table\" FROM pragma_foreign_key_check LIMIT 1";
+    if let Some(table) = transaction.query_row(sql, [], |row| row.get(0)).optional()? {
+        return Err(BadRow::Orphan(table));
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", known_version())?;
+    transaction.pragma_update(None, "user_version", top_of(ladder))?;
     meta::written_by(&transaction, env!("CARGO_PKG_VERSION"))?;
-    transaction.commit()
+    transaction.commit()?;
+    Ok(connection.pragma_update(None, "foreign_keys", true)?)
 }

@@ -177,14 +177,22 @@ pub(super) fn has_secrets(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("SELECT EXISTS (SELECT 1 FROM secrets)", [], |row| row.get(0))
 }
 
-/// The secrets of a store, unsealed.
+/// The secrets of a store, unsealed. A disk that refuses is told from a secret that cannot be read: the
+/// secret may be whole.
 pub(super) fn credentials(
     connection: &Connection,
     store: StoreUuid,
     sealer: &Sealer,
 ) -> Result<Credentials, Fault> {
     let unreadable = |error: BadRow| {
-        Fault::new(Reason::SecretUnreadable, format!("the stored secrets cannot be read: {error}"))
+        let details = format!("the stored secrets cannot be read: {error}");
+        match error {
+            BadRow::Sqlite(_) => Fault::new(Reason::StateDiskTrouble, details)
+                .remedied("check the disk of state.dir and repair it"),
+            BadRow::Changed(_) | BadRow::Undecodable { .. } | BadRow::Orphan(_) => {
+                Fault::new(Reason::SecretUnreadable, details)
+            }
+        }
     };
     let uuid = store.to_string();
     let sql = "SELECT field, sealed, sum FROM secrets WHERE store = ?1";

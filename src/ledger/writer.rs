@@ -4,7 +4,8 @@ use std::io;
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::commit::{CommitError, Refusal, commit_batch};
 use super::handle::{Job, Ledger, ReadError, WAITING};
@@ -18,11 +19,20 @@ const BATCH: usize = 128;
 #[derive(Debug)]
 pub struct Writer {
     jobs: mpsc::Sender<Job>,
-    finished: oneshot::Receiver<()>,
+    ended: CancellationToken,
     thread: JoinHandle<()>,
 }
 
 impl Writer {
+    /// Waits until the thread has ended, which it does by itself only through a fault of ours: from
+    /// then on nothing can be read or committed.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
     /// Carries out what waits and closes the database. What is asked later is answered with
     /// [`CommitError::Closed`]. On a state disk that hangs this hangs too: give it a deadline.
     ///
@@ -31,7 +41,7 @@ impl Writer {
     pub async fn close(self) {
         // No place in the queue: the thread ends when the last handle is dropped.
         let _ = self.jobs.send(Job::Close).await;
-        let _ = self.finished.await;
+        self.ended.cancelled().await;
         if self.thread.is_finished() {
             let _ = self.thread.join();
         }
@@ -41,12 +51,21 @@ impl Writer {
 /// Starts the thread.
 pub(super) fn start(connection: Connection, sealer: Sealer) -> io::Result<(Ledger, Writer)> {
     let (jobs, inbox) = mpsc::channel(WAITING);
-    let (done, finished) = oneshot::channel();
+    let (thread, ended) = watched(move || work(connection, &sealer, inbox))?;
+    Ok((Ledger::new(jobs.clone()), Writer { jobs, ended, thread }))
+}
+
+/// A thread, and a token that is cancelled when it has ended, also by a panic.
+fn watched(
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<(JoinHandle<()>, CancellationToken)> {
+    let ended = CancellationToken::new();
+    let ending = ended.clone().drop_guard();
     let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || {
-        work(connection, &sealer, inbox);
-        let _ = done.send(());
+        let _ending = ending;
+        work();
     })?;
-    Ok((Ledger::new(jobs.clone()), Writer { jobs, finished, thread }))
+    Ok((thread, ended))
 }
 
 fn work(mut connection: Connection, sealer: &Sealer, mut inbox: mpsc::Receiver<Job>) {
@@ -119,4 +138,23 @@ fn refused(error: BadRow) -> CommitError {
 
 fn unreadable(error: BadRow) -> ReadError {
     ReadError::Unreadable(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Ledger {
+        /// Ends the thread, as a fault of ours would.
+        pub(crate) fn break_off(&self) {
+            self.jobs.try_send(Job::Close).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_the_thread_is_noticed() {
+        let (thread, ended) = watched(|| panic!("a fault of ours")).unwrap();
+        ended.cancelled().await;
+        assert!(thread.join().is_err());
+    }
 }

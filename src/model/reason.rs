@@ -205,7 +205,7 @@ reasons! {
     /// The daemon has too much to do.
     AgentBusy "agent_busy" Agent Soft
         "repeat the request after the time in Retry-After";
-    /// The ledger could not be written.
+    /// The ledger could not be written or read.
     StateDiskTrouble "state_disk_trouble" Agent Soft
         "make room on, or repair, the disk of state.dir; the change was not made";
     /// The uuid is already served.

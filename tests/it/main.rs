@@ -18,6 +18,7 @@ mod http_api;
 mod http_health;
 mod http_input;
 mod http_limits;
+mod init;
 mod management;
 mod notifier;
 mod probe;

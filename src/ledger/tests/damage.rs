@@ -5,15 +5,16 @@ use std::fs;
 
 use super::super::{StuckWorker, checksum};
 use super::*;
+use crate::ledger::examine::beside;
 
 /// Every file and its bytes. The lock is left out: it names the last process, and is no record.
-fn contents(place: &Place) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(super) fn contents(place: &Place) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().path());
     let files = entries.filter(|path| path.file_name().unwrap() != "lock");
     files.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }
 
-async fn filled() -> Place {
+pub(super) async fn filled() -> Place {
     let place = Place::new();
     let opened = place.open();
     for n in 1..4 {
@@ -118,6 +119,26 @@ async fn a_file_that_is_no_ledger_is_refused() {
     let place = Place::new();
     sql(&place, "CREATE TABLE somebody_elses (x)");
     assert!(matches!(refusal(&place), OpenError::Damaged { .. }));
+}
+
+#[tokio::test]
+async fn a_log_without_its_ledger_is_a_loss_and_not_a_first_start() {
+    for ending in ["-wal", "-journal"] {
+        let place = filled().await;
+        let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
+        let mode = if ending == "-wal" { "WAL" } else { "PERSIST" };
+        let leave_a_log = format!("PRAGMA journal_mode = {mode}; UPDATE meta SET value = '9'");
+        sqlite.execute_batch(&leave_a_log).unwrap();
+        let cut = place.cut();
+        fs::remove_file(cut.ledger()).unwrap();
+        let told = refusal(&cut).to_string();
+        for file in [cut.ledger(), beside(&cut.ledger(), ending)] {
+            assert!(told.contains(file.to_str().unwrap()), "{told}");
+        }
+        // An empty one is nothing.
+        fs::write(beside(&cut.ledger(), ending), b"").unwrap();
+        cut.open().writer.close().await;
+    }
 }
 
 #[tokio::test]

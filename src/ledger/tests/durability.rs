@@ -123,29 +123,6 @@ async fn a_removed_store_leaves_nothing_and_may_come_back() {
     assert_eq!(place.open().stores.len(), 1);
 }
 
-#[tokio::test]
-async fn history_is_bounded_by_number_and_by_age() {
-    let place = Place::new();
-    let opened = place.open();
-    let ledger = &opened.ledger;
-    ledger.commit(added(1)).await.unwrap();
-    ledger.commit(added(2).note(uuid(2), entry(NOW.0))).await.unwrap();
-    let lines = |from: i64, count: i64| {
-        (from..from + count).fold(Change::new(), |change, at| change.note(uuid(1), entry(at)))
-    };
-    ledger.commit(lines(NOW.0, 100_200)).await.unwrap();
-    let kept = ledger.history(uuid(1), u32::MAX).await.unwrap();
-    assert!((100_000..100_064).contains(&kept.len()), "{}", kept.len());
-    assert_eq!(kept[0].at.0, NOW.0 + 100_199, "the newest stays");
-
-    let much_later = NOW.0 + 91 * 24 * 3600 * 1000;
-    ledger.commit(lines(much_later, 64)).await.unwrap();
-    let kept = ledger.history(uuid(1), u32::MAX).await.unwrap();
-    assert!(kept.len() <= 64, "{}", kept.len());
-    assert_eq!(ledger.history(uuid(2), 9).await.unwrap(), [], "another store's age too");
-    opened.writer.close().await;
-}
-
 #[test]
 fn a_second_daemon_is_refused_and_told_who_has_the_directory() {
     let place = Place::new();

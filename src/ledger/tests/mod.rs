@@ -2,10 +2,13 @@
 
 mod damage;
 mod durability;
+mod history;
+mod ladder;
 mod secrets;
 
 use std::path::{Path, PathBuf};
 
+use super::schema::{LADDER, Step};
 use super::{Change, OpenError, Opened, StateDir, open};
 use crate::lifecycle::{Cause, HistoryEntry, HistoryEvent, Standing};
 use crate::model::{
@@ -41,9 +44,13 @@ impl Place {
     }
 
     fn open_at(&self, now: Timestamp) -> Result<Opened, OpenError> {
+        self.open_by(LADDER, now)
+    }
+
+    fn open_by(&self, ladder: &[Step], now: Timestamp) -> Result<Opened, OpenError> {
         let lock = StateDir::open(self.path()).unwrap();
         let state = settings::State { dir: self.path().to_owned(), master_key_file: None };
-        open(&lock, &state, None, now)
+        open::open_by(ladder, &lock, &state, None, now)
     }
 
     fn open(&self) -> Opened {

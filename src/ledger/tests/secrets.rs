@@ -43,6 +43,13 @@ async fn a_missing_or_wrong_master_key_overwrites_nothing_and_comes_back() {
     opened.writer.close().await;
     assert!(!file.exists(), "a new key would make the loss final");
 
+    // Neither waited for nor replaced.
+    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    let opened = place.open();
+    assert_eq!(reason(opened.ledger.credentials(uuid(1)).await), Reason::SecretUnreadable);
+    opened.writer.close().await;
+    fs::remove_file(&file).unwrap();
+
     for wrong in [vec![9; 32], b"too short".to_vec(), Vec::new()] {
         fs::write(&file, &wrong).unwrap();
         let opened = place.open();
@@ -56,6 +63,22 @@ async fn a_missing_or_wrong_master_key_overwrites_nothing_and_comes_back() {
     let opened = place.open();
     let read = opened.ledger.credentials(uuid(1)).await.unwrap();
     assert_eq!(read.password.unwrap().expose(), PASSWORD);
+    opened.writer.close().await;
+}
+
+#[tokio::test]
+async fn a_disk_that_refuses_and_a_changed_secret_are_told_apart() {
+    let place = Place::new();
+    let opened = place.open();
+    opened.ledger.commit(added(1)).await.unwrap();
+    let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
+    sqlite.execute_batch("UPDATE secrets SET sum = x'00'").unwrap();
+    assert_eq!(reason(opened.ledger.credentials(uuid(1)).await), Reason::SecretUnreadable);
+    // As near as a test comes to a bad sector: SQLite cannot read the table.
+    sqlite.execute_batch("DROP TABLE secrets").unwrap();
+    let fault = opened.ledger.credentials(uuid(1)).await.unwrap_err();
+    assert_eq!(fault.reason(), Reason::StateDiskTrouble);
+    assert!(fault.remedy().contains("state.dir"), "{}", fault.remedy());
     opened.writer.close().await;
 }
 

@@ -7,6 +7,7 @@ mod deadlines;
 mod faults;
 mod harms;
 mod isolation;
+mod keys;
 mod kills;
 mod monitor;
 mod outages;

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hyper::Method;
 use nix::sys::signal::Signal;
 
-use crate::support::agent::Agent;
+use crate::support::agent::{Agent, PATIENCE};
 
 fn installed() -> Agent {
     Agent::installed(Path::new("/var/lib/imagestore"), "")
@@ -115,6 +117,38 @@ async fn a_hangup_signal_takes_new_tokens_and_names_what_needs_a_restart() {
     assert!(agent.log().contains("monitor"));
     assert_eq!(agent.ask(Method::GET, list, None).await.status, 401);
     assert!(agent.cli(&["list"], "").status.success(), "the socket needs no token");
+}
+
+/// Waits until somebody reads this pipe; reading never ends while the writer is kept.
+async fn read_by_somebody(pipe: PathBuf) -> fs::File {
+    let opening =
+        tokio::task::spawn_blocking(|| fs::OpenOptions::new().write(true).open(pipe).unwrap());
+    tokio::time::timeout(PATIENCE, opening).await.expect("nobody reads it").unwrap()
+}
+
+#[tokio::test]
+async fn a_reload_that_hangs_holds_neither_the_next_one_nor_the_stop() {
+    let mut agent = installed();
+    agent.start();
+    let (file, kept) = (agent.path("agent.toml"), agent.path("kept.toml"));
+    let hang = |agent: &Agent| {
+        fs::rename(&file, &kept).unwrap();
+        nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        agent.signal(Signal::SIGHUP);
+        read_by_somebody(file.clone())
+    };
+    let mut first = hang(&agent).await;
+    fs::rename(&kept, &file).unwrap();
+    agent.signal(Signal::SIGHUP);
+    agent.until_logged("tokens reloaded");
+    // What the first one reads at last is not taken.
+    first.write_all(b"nonsense = 1").unwrap();
+    drop(first);
+
+    let _hanging = hang(&agent).await;
+    let (status, took) = agent.terminate();
+    assert!(status.success() && took < Duration::from_secs(10), "{status} {took:?}");
+    assert!(!agent.log().contains("nothing was reloaded"));
 }
 
 #[test]

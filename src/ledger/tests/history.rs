@@ -1,0 +1,56 @@
+//! History is bounded, and no clock empties it at one stroke.
+
+use super::*;
+
+const DAY: i64 = 24 * 3600 * 1000;
+
+fn lines(n: u128, from: i64, count: i64) -> Change {
+    (from..from + count).fold(Change::new(), |change, at| change.note(uuid(n), entry(at)))
+}
+
+async fn kept(opened: &Opened, n: u128) -> Vec<i64> {
+    let newest_first = opened.ledger.history(uuid(n), u32::MAX).await.unwrap();
+    newest_first.iter().map(|entry| entry.at.0).collect()
+}
+
+#[tokio::test]
+async fn history_is_bounded_by_number_for_every_store() {
+    let place = Place::new();
+    let opened = place.open();
+    let ledger = &opened.ledger;
+    ledger.commit(added(1)).await.unwrap();
+    ledger.commit(added(2)).await.unwrap();
+    ledger.commit(lines(1, NOW.0, 100_200)).await.unwrap();
+    let stays = kept(&opened, 1).await;
+    // Of two stores each is looked at with every second look.
+    assert!((100_000..100_128).contains(&stays.len()), "{}", stays.len());
+    assert_eq!(stays[0], NOW.0 + 100_199, "the newest stays");
+    ledger.commit(lines(2, NOW.0, 128)).await.unwrap();
+    assert_eq!(kept(&opened, 1).await.len(), 100_000, "also while only another store has news");
+    opened.writer.close().await;
+}
+
+#[tokio::test]
+async fn history_is_bounded_by_age_but_a_clock_that_jumps_ahead_takes_little() {
+    let place = Place::new();
+    let opened = place.open();
+    let ledger = &opened.ledger;
+    for n in [1, 2] {
+        ledger.commit(added(n).note(uuid(n), entry(NOW.0))).await.unwrap();
+        ledger.commit(lines(n, NOW.0, 999)).await.unwrap();
+    }
+    let old = async || {
+        let all = [kept(&opened, 1).await, kept(&opened, 2).await].concat();
+        all.iter().filter(|at| **at < NOW.0 + DAY).count()
+    };
+    // A clock that is years ahead for one look.
+    ledger.commit(lines(1, NOW.0 + 2000 * DAY, 64)).await.unwrap();
+    assert_eq!(old().await, 2000 - 128);
+    ledger.commit(lines(1, NOW.0 + 1000, 640)).await.unwrap();
+    assert_eq!(old().await, 2000 - 128 + 640, "set right again, it takes no more");
+    // Time that really passes, while one store alone has news.
+    ledger.commit(lines(1, NOW.0 + 91 * DAY, 2000)).await.unwrap();
+    assert_eq!(old().await, 0, "of both stores");
+    assert!(kept(&opened, 1).await.len() >= 2000);
+    opened.writer.close().await;
+}

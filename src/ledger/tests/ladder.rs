@@ -1,0 +1,104 @@
+//! An older ledger is brought to this program's version, or left byte for byte as it was.
+
+use super::damage::{contents, filled};
+use super::*;
+use crate::ledger::rows::{BadRow, each};
+use crate::ledger::{checksum, schema};
+
+/// As a version before this one might have kept things: a column of another name, sums of another kind.
+const OLDER: &str = "ALTER TABLE standings RENAME COLUMN standing TO health;
+                     UPDATE standings SET sum = x'00'";
+
+fn second(connection: &rusqlite::Connection) -> Result<(), BadRow> {
+    connection.execute_batch("ALTER TABLE standings RENAME COLUMN health TO standing")?;
+    let read = "SELECT store, standing FROM standings";
+    let rows: Vec<(String, String)> =
+        each(connection, read, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    for (store, standing) in rows {
+        let sum = checksum::of(&[store.as_bytes(), standing.as_bytes()]);
+        let write = "UPDATE standings SET sum = ?1 WHERE store = ?2";
+        connection.execute(write, rusqlite::params![sum, store])?;
+    }
+    Ok(())
+}
+
+fn ladder(second: Step) -> [Step; 2] {
+    [LADDER[0], second]
+}
+
+/// An older ledger after a clean stop, and one with its log beside it.
+async fn older() -> [Place; 2] {
+    let place = filled().await;
+    let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
+    sqlite.execute_batch(OLDER).unwrap();
+    let cut = place.cut();
+    drop(sqlite);
+    [place, cut]
+}
+
+#[tokio::test]
+async fn an_older_ledger_is_examined_and_brought_to_our_version() {
+    for place in older().await {
+        let opened = place.open_by(&ladder(second), NOW).unwrap();
+        assert_eq!(opened.stores.len(), 3);
+        for loaded in &opened.stores {
+            assert_eq!(loaded.standing.status, Status::Connected);
+        }
+        assert_eq!(opened.ledger.pending(uuid(1), 9).await.unwrap(), [notice(1, 5, 1)]);
+        assert_eq!(opened.ledger.history(uuid(1), 9).await.unwrap(), [entry(NOW.0)]);
+        opened.writer.close().await;
+        let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
+        assert_eq!(schema::version(&sqlite).unwrap(), 2);
+        drop(sqlite);
+        // The step is not taken twice, and the program before it is told.
+        place.open_by(&ladder(second), NOW).unwrap().writer.close().await;
+        let OpenError::Newer { found: 2, .. } = place.try_open().unwrap_err() else { panic!() };
+    }
+}
+
+#[tokio::test]
+async fn an_older_ledger_that_cannot_be_brought_to_our_version_is_left_as_it_was() {
+    let steps: [(Step, &str); 4] = [
+        (|sqlite| Ok(sqlite.execute_batch("DROP TABLE outbox; NONSENSE")?), "NONSENSE"),
+        (|_| Err(BadRow::Changed("history")), "history"),
+        // What it makes is examined: the sums are still those of the older version.
+        (
+            |sqlite| {
+                let rename = "ALTER TABLE standings RENAME COLUMN health TO standing";
+                Ok(sqlite.execute_batch(rename)?)
+            },
+            "standings",
+        ),
+        (|sqlite| second(sqlite).and(Ok(sqlite.execute_batch("DELETE FROM stores")?)), "no store"),
+    ];
+    for place in older().await {
+        let before = contents(&place);
+        for (step, word) in steps {
+            let error = place.open_by(&ladder(step), NOW).unwrap_err();
+            let told = error.to_string();
+            assert!(matches!(error, OpenError::Damaged { .. }), "{told}");
+            assert!(told.contains(word), "{told}");
+            assert_eq!(contents(&place), before, "{word}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_table_may_be_made_anew_without_losing_what_refers_to_it() {
+    fn anew(connection: &rusqlite::Connection) -> Result<(), BadRow> {
+        Ok(connection.execute_batch(
+            "CREATE TABLE fresh (uuid TEXT PRIMARY KEY, image_dir TEXT NOT NULL,
+                                 definition TEXT NOT NULL, sum BLOB NOT NULL) STRICT;
+             INSERT INTO fresh SELECT uuid, image_dir, definition, sum FROM stores;
+             DROP TABLE stores;
+             ALTER TABLE fresh RENAME TO stores",
+        )?)
+    }
+    let place = filled().await;
+    let opened = place.open_by(&ladder(anew), NOW).unwrap();
+    assert_eq!(opened.stores.len(), 3);
+    assert!(opened.ledger.credentials(uuid(1)).await.unwrap().password.is_some());
+    let gone = opened.ledger.commit(Change::new().remove_store(uuid(1)).note(uuid(9), entry(1)));
+    assert!(gone.await.is_err(), "references hold again");
+    opened.writer.close().await;
+}

@@ -1,0 +1,51 @@
+//! A master key that is lost, and one that is found again.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::agent::Agent;
+use crate::support::filesystems::Mounted;
+use crate::support::needs::needs_root;
+use crate::support::sshd::{Builder, User};
+
+#[tokio::test]
+async fn a_lost_or_wrong_master_key_stops_nothing_but_the_login_and_comes_back() {
+    needs_root!();
+    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), "[monitor]\ninterval = \"1h\"\n");
+    let file = agent.path("key");
+    let key = format!("[state]\nmaster_key_file = {file:?}\n");
+    agent.configure(&agent.settings().replace("[state]\n", &key));
+    fs::write(&file, [7; 32]).unwrap();
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    assert!(agent.terminate().0.success());
+
+    for wrong in [None, Some([9; 32])] {
+        match wrong {
+            None => fs::remove_file(&file).unwrap(),
+            Some(key) => fs::write(&file, key).unwrap(),
+        }
+        let checked = agent.cli(&["check-config"], "");
+        let told = String::from_utf8_lossy(&checked.stderr);
+        assert_eq!(told.contains("state.master_key_file"), wrong.is_none(), "{told}");
+        agent.start();
+        let warned = agent.log().contains("state.master_key_file");
+        assert!(warned, "said at the first of the two starts");
+        assert_eq!(agent.shown(&uuid).await["uuid"], uuid, "listed all the same");
+        let refused = agent.reconnect(&uuid).await;
+        assert_eq!(refused.status, 503, "{}", refused.body);
+        assert_eq!(reason(&refused.body), "secret_unreadable", "{}", refused.body);
+        assert!(agent.terminate().0.success());
+        assert_eq!(fs::read(&file).ok(), wrong.map(Vec::from), "nothing in its place");
+    }
+
+    fs::write(&file, [7; 32]).unwrap();
+    agent.start();
+    assert_eq!(agent.reconnect(&uuid).await.status, 200);
+}
+
+fn reason(body: &Value) -> &Value {
+    &body["error"]["cause"]["opaque"]["reason"]
+}
