@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::exit::Exit;
+use super::files::Files;
 use super::prepare::Prepared;
 use crate::settings::{HostKeyPolicy, Settings, environment, report};
 use crate::{systemd, telemetry};
@@ -26,17 +27,19 @@ pub fn serve(config: Option<&Path>) -> Exit {
             return Exit::Settings;
         }
     };
-    let faults = settings.check_files();
-    if !faults.is_empty() {
-        eprint!("{}", report(&faults));
-        return Exit::Settings;
-    }
+    let files = match Files::read(&settings) {
+        Ok(files) => files,
+        Err(bad) => {
+            eprint!("{}", report(bad.faults()));
+            return Exit::Settings;
+        }
+    };
     if let Err(error) = telemetry::init() {
         eprintln!("{error}");
         return Exit::Internal;
     }
-    warn_of(&settings);
-    let prepared = match Prepared::new(settings, systemd::inherited_listeners()) {
+    warn_of(&settings, &files);
+    let prepared = match Prepared::new(settings, files, systemd::inherited_listeners()) {
         Ok(prepared) => prepared,
         Err(error) => {
             error!(error = %chain(&error), "cannot start");
@@ -95,7 +98,10 @@ async fn until_told(prepared: Prepared, config: Option<&Path>) -> Exit {
 }
 
 /// What an operator has chosen and should be reminded of.
-fn warn_of(settings: &Settings) {
+fn warn_of(settings: &Settings, files: &Files) {
+    for fault in &files.spared {
+        warn!(%fault, "not needed for a start");
+    }
     for key in settings.not_yet() {
         warn!(key, "this setting takes effect in a later version");
     }

@@ -35,4 +35,4 @@ pub use limits::Limits;
 pub use listeners::BindError;
 pub use server::{Context, Server};
 pub use stores::Stores;
-pub use tokens::{Tokens, TokensError};
+pub use tokens::Tokens;

@@ -1,18 +1,13 @@
 //! From a file and an environment to settings.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "reads the settings file and looks at the files it names; never a path of a store"
-)]
-
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 
 use config::{Map, Value};
 
 use super::fault::{BadSettings, SettingFault};
+use super::file;
 use super::layer::{Layer, VARIABLE_PREFIX};
 use super::reader::{Known, Reader};
 use super::sections::Settings;
@@ -23,9 +18,6 @@ pub const DEFAULT_FILE: &str = "/etc/imagestore-agent/agent.toml";
 
 /// Names the settings file where no argument does; empty counts as unset.
 const FILE_VARIABLE: &str = "IMAGESTORE_AGENT_CONFIG";
-
-/// Most bytes of a settings file; the documented one has a hundredth of that.
-const MOST_BYTES: u64 = 1 << 20;
 
 impl Settings {
     /// The built-in defaults alone.
@@ -94,8 +86,8 @@ impl Settings {
         if faults.is_empty() { Ok(settings) } else { Err(BadSettings::new(faults)) }
     }
 
-    /// The files these settings name that cannot be read by the caller of this function, for
-    /// `check-config`; the daemon's user may see others. Blocks on those files.
+    /// The files these settings name that cannot be read by the caller of this function; the daemon's
+    /// user may see others. Blocks on those files.
     pub fn check_files(&self) -> Vec<SettingFault> {
         let tls = self.server.tls.as_ref();
         let named = [
@@ -111,17 +103,17 @@ impl Settings {
         ];
         let unreadable = |(key, path): (&str, Option<_>)| {
             let path: &std::path::PathBuf = path?;
-            let error = readable(path).err()?;
-            Some(SettingFault {
-                key: key.to_owned(),
-                value: Some(format!("{:?}", path.display().to_string())),
-                what: format!("cannot be read: {error}"),
-                allowed: Some("a readable file".to_owned()),
-                origin: None,
-            })
+            let error = file::readable(path).err()?;
+            Some(SettingFault::unreadable(key, path, &error))
         };
         named.into_iter().filter_map(unreadable).collect()
     }
+}
+
+/// Whether a start needs the file of this key; `serve` only warns of the others.
+pub fn stops_a_start(key: &str) -> bool {
+    // Nothing reads these before `server.tls` takes effect.
+    !key.starts_with("server.tls.")
 }
 
 /// This process's variables that [`Settings::load`] looks at. One that is not UTF-8 is kept with
@@ -150,12 +142,7 @@ fn nothing() -> Value {
 }
 
 fn text_of(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let read = File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut text)?;
-    match u64::try_from(read) {
-        Ok(read) if read <= MOST_BYTES => Ok(text),
-        _ => Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB")),
-    }
+    file::text(path).map(|text| text.to_string())
 }
 
 fn if_there(text: io::Result<String>) -> io::Result<Option<String>> {
@@ -163,12 +150,4 @@ fn if_there(text: io::Result<String>) -> io::Result<Option<String>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         text => text.map(Some),
     }
-}
-
-fn readable(path: &Path) -> io::Result<()> {
-    // Looked at before it is opened: opening a pipe would wait for its writer.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    File::open(path).map(drop)
 }
