@@ -27,6 +27,7 @@ mod request_id;
 mod routes;
 mod server;
 mod stores;
+mod timely;
 mod tokens;
 mod unix_socket;
 
