@@ -13,6 +13,7 @@ mod algorithms;
 mod auth;
 mod dial;
 mod failure;
+mod greeting;
 mod handshake;
 mod host_key;
 mod key;

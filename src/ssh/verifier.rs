@@ -12,7 +12,7 @@ use crate::settings;
 
 use super::algorithms::Algorithms;
 use super::auth::{self, Proofs};
-use super::handshake;
+use super::greeting::greet;
 use super::host_key::Expected;
 use super::method::Method;
 use super::phase::{Phase, Phases, timed};
@@ -29,8 +29,8 @@ pub struct Login {
     pub credentials: Credentials,
     /// The key that the server must have, if one is pinned.
     pub pinned: Option<HostKey>,
-    /// Fingerprints given with the store, as `ssh-keygen -l` prints them: one of them must be that of
-    /// the first key.
+    /// Fingerprints given with the store, as `ssh-keygen -l` prints them: without a pinned key, the
+    /// server must have the key of one of them.
     pub given_fingerprints: Vec<String>,
 }
 
@@ -104,15 +104,14 @@ impl Verifier {
         let ((tcp, peer), connect) = timed(Phase::Connect, dialling).await?;
         let at_peer = |fault: Fault| fault.fact("address", peer.ip().to_string());
 
-        let config = algorithms.config(login.pinned.as_ref().map(|key| key.algorithm.as_str()));
         let expected = Expected {
             policy: settings.host_key_policy,
             pinned: login.pinned.clone(),
             given_fingerprints: login.given_fingerprints.clone(),
         };
         let until = within(settings.handshake_timeout);
-        let shaking = handshake::shake_hands(tcp, config, expected, until);
-        let (mut session, handshake) = timed(Phase::Handshake, shaking).await.map_err(at_peer)?;
+        let greeting = greet(tcp, peer, algorithms, &expected, settings.connect_timeout, until);
+        let (mut session, handshake) = timed(Phase::Handshake, greeting).await.map_err(at_peer)?;
 
         let until = within(settings.auth_timeout);
         let logging_in = auth::log_in(&mut session, &proofs, until);
