@@ -19,6 +19,8 @@ pub const DEFAULT_FILE: &str = "/etc/imagestore-agent/agent.toml";
 /// Names the settings file where no argument does; empty counts as unset.
 const FILE_VARIABLE: &str = "IMAGESTORE_AGENT_CONFIG";
 
+type Variables = BTreeMap<String, String>;
+
 impl Settings {
     /// The built-in defaults alone.
     pub fn builtin() -> Self {
@@ -37,17 +39,42 @@ impl Settings {
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, BadSettings> {
-        let variables: BTreeMap<String, String> =
-            env.into_iter().filter(|(name, _)| concerns_us(name)).collect();
-        let named = file.or_else(|| {
-            variables.get(FILE_VARIABLE).filter(|path| !path.is_empty()).map(Path::new)
+        let variables = ours(env);
+        let (path, text) = source(named(file, &variables));
+        Self::of(path, text, &variables)
+    }
+
+    /// As [`Settings::load`] for who can do without the file: one that may not be read by this user is
+    /// passed over, and so is a faulty one that nobody named. The second value says why.
+    ///
+    /// # Errors
+    /// As [`Settings::load`], for what is left.
+    pub fn load_what_is_there(
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<(Self, Option<BadSettings>), BadSettings> {
+        let variables = ours(env);
+        let named = named(file, &variables);
+        let (path, text) = source(named);
+        let denied = text.as_ref().err().is_some_and(|error| {
+            // The system's word, and not ours about what the file holds.
+            error.raw_os_error().is_some() && error.kind() != io::ErrorKind::NotFound
         });
-        let mut faults = Vec::new();
-        let (path, text) = match named {
-            Some(path) => (path, text_of(path).map(Some)),
-            None => (Path::new(DEFAULT_FILE), if_there(text_of(Path::new(DEFAULT_FILE)))),
-        };
+        match Self::of(path, text, &variables) {
+            Err(bad) if denied || named.is_none() => {
+                Self::of(path, Ok(String::new()), &variables).map(|settings| (settings, Some(bad)))
+            }
+            loaded => loaded.map(|settings| (settings, None)),
+        }
+    }
+
+    fn of(
+        path: &Path,
+        text: io::Result<String>,
+        variables: &Variables,
+    ) -> Result<Self, BadSettings> {
         let origin = path.display().to_string();
+        let mut faults = Vec::new();
         let text = text.unwrap_or_else(|error| {
             faults.push(SettingFault {
                 key: String::new(),
@@ -56,15 +83,15 @@ impl Settings {
                 allowed: None,
                 origin: Some(origin.clone()),
             });
-            None
+            String::new()
         });
-        Self::from_layers(&text.unwrap_or_default(), &origin, &variables, faults)
+        Self::from_layers(&text, &origin, variables, faults)
     }
 
     fn from_layers(
         text: &str,
         origin: &str,
-        variables: &BTreeMap<String, String>,
+        variables: &Variables,
         mut faults: Vec<SettingFault>,
     ) -> Result<Self, BadSettings> {
         let known = known_keys();
@@ -125,6 +152,22 @@ pub fn environment() -> impl Iterator<Item = (String, String)> {
     })
 }
 
+fn ours(env: impl IntoIterator<Item = (String, String)>) -> Variables {
+    env.into_iter().filter(|(name, _)| concerns_us(name)).collect()
+}
+
+fn named<'a>(file: Option<&'a Path>, variables: &'a Variables) -> Option<&'a Path> {
+    file.or_else(|| variables.get(FILE_VARIABLE).filter(|path| !path.is_empty()).map(Path::new))
+}
+
+/// The settings file and what it holds; the default one holds nothing when it is not there.
+fn source(named: Option<&Path>) -> (&Path, io::Result<String>) {
+    match (named, Path::new(DEFAULT_FILE)) {
+        (Some(named), _) => (named, text_of(named)),
+        (None, default) => (default, if_there(text_of(default))),
+    }
+}
+
 fn concerns_us(name: &str) -> bool {
     name == FILE_VARIABLE || name.starts_with(VARIABLE_PREFIX)
 }
@@ -145,9 +188,9 @@ fn text_of(path: &Path) -> io::Result<String> {
     file::text(path).map(|text| text.to_string())
 }
 
-fn if_there(text: io::Result<String>) -> io::Result<Option<String>> {
+fn if_there(text: io::Result<String>) -> io::Result<String> {
     match text {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        text => text.map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        text => text,
     }
 }

@@ -91,3 +91,15 @@ fn tls_files_are_missed_by_check_config_and_not_yet_by_serve() {
     assert_eq!(served.status.code(), Some(70), "{}", stderr(&served));
     assert!(stderr(&served).contains("not needed for a start"), "{}", stderr(&served));
 }
+
+#[test]
+fn a_command_with_a_url_does_without_a_settings_file_that_it_may_not_read() {
+    let closed = tempfile::tempdir().unwrap();
+    let asked = run(closed.path(), &["list", "--url", "http://127.0.0.1:1"]);
+    let told = stderr(&asked);
+    assert_eq!(asked.status.code(), Some(1));
+    assert!(told.contains("passed over, the daemon's base path taken as \"/zstack\""), "{told}");
+    assert!(told.contains("cannot reach the daemon at 127.0.0.1:1"), "{told}");
+    let asked = run(closed.path(), &["list"]);
+    assert!(!stderr(&asked).contains("cannot reach"), "{}", stderr(&asked));
+}
