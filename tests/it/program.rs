@@ -103,3 +103,14 @@ fn a_command_with_a_url_does_without_a_settings_file_that_it_may_not_read() {
     let asked = run(closed.path(), &["list"]);
     assert!(!stderr(&asked).contains("cannot reach"), "{}", stderr(&asked));
 }
+
+#[test]
+fn a_variable_names_the_settings_file_and_an_empty_one_none() {
+    let place = Place::new("");
+    assert_eq!(place.run(&["check-config"]).status.code(), Some(0));
+    place.file("agent.toml", "surprise = 1");
+    assert_eq!(place.run(&["check-config"]).status.code(), Some(64));
+    let checked = run(Path::new(""), &["check-config"]);
+    assert!(!stderr(&checked).contains("Usage"), "{}", stderr(&checked));
+    assert_ne!(checked.status.code(), Some(2));
+}
