@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 use crate::support::agent::PROGRAM;
+use crate::support::http_server::{GOOD, READER, Running};
 
 /// A settings file, and what it names, in a directory of its own.
 struct Place(TempDir);
@@ -113,4 +114,22 @@ fn a_variable_names_the_settings_file_and_an_empty_one_none() {
     let checked = run(Path::new(""), &["check-config"]);
     assert!(!stderr(&checked).contains("Usage"), "{}", stderr(&checked));
     assert_ne!(checked.status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_store_is_an_empty_list_in_json_and_a_failure() {
+    let server = Running::start();
+    let url = format!("http://{}", server.connect().await.peer_addr().unwrap());
+    let show = |uuid: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["show", uuid, "--json", "--url", &url]).env("IMAGESTORE_AGENT_TOKEN", READER);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), body["inventories"].as_array().unwrap().len(), stderr(&output))
+    };
+    let unknown = "4cd9fb914f5f4a1d8d2f000000000009";
+    assert_eq!(show(&GOOD.to_string()), (Some(0), 1, String::new()));
+    let (code, stores, told) = show(unknown);
+    assert_eq!((code, stores), (Some(1), 0));
+    assert!(told.contains(unknown), "{told}");
 }
