@@ -10,6 +10,7 @@
 
 mod address;
 mod algorithms;
+mod armour;
 mod auth;
 mod dial;
 mod failure;

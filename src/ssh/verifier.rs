@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -57,6 +58,8 @@ pub struct Verifier {
 struct Rules {
     settings: settings::Ssh,
     algorithms: Algorithms,
+    /// Seats for keys that are being opened.
+    opening: Arc<Semaphore>,
 }
 
 impl Verifier {
@@ -67,13 +70,15 @@ impl Verifier {
         if !unknown.is_empty() {
             tracing::warn!(?unknown, "ssh.legacy names algorithms that this build does not have");
         }
-        Self { rules: Arc::new(Rules { settings: settings.clone(), algorithms }) }
+        let opening = Arc::new(Semaphore::new(key::AT_ONCE));
+        Self { rules: Arc::new(Rules { settings: settings.clone(), algorithms, opening }) }
     }
 
     /// Logs in, and out again. Ends by `deadline`, but for a goodbye of at most 250 ms.
     ///
     /// # Errors
-    /// A fault with one of the contract's SSH reasons. Facts: `host`, `port`, `phase`, `milliseconds`
+    /// A fault with one of the contract's SSH reasons, or `agent_busy` when too many encrypted keys are
+    /// being opened. Facts: `host`, `port`, `phase`, `milliseconds`
     /// (spent in that phase), `address` (once one was dialled), and those of the reason. With
     /// `host_key_changed` and `host_key_unknown` the fact `offeredKey` holds the server's key, so that
     /// a person can accept it.
@@ -92,7 +97,7 @@ impl Verifier {
     }
 
     async fn check(&self, login: &Login, deadline: Instant) -> Result<Verified, Fault> {
-        let Rules { settings, algorithms } = &*self.rules;
+        let Rules { settings, algorithms, .. } = &*self.rules;
         let within = |limit: Duration| deadline.min(Instant::now() + limit);
         let proofs = self.proofs(login, deadline).await?;
 
@@ -140,7 +145,8 @@ impl Verifier {
         }
         let key = match private_key {
             Some(text) => {
-                let parsing = key::parse(text, passphrase.as_ref(), deadline);
+                let opening = &self.rules.opening;
+                let parsing = key::parse(text, passphrase.as_ref(), opening, deadline);
                 Some(timed(Phase::Key, parsing).await?.0)
             }
             None => None,
