@@ -1,5 +1,6 @@
 //! From arguments to exit code.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -23,6 +24,9 @@ fn main() -> ExitCode {
         Command::Init(init) => with_settings(&args, |settings| {
             app::init(&init.path, init.user.as_deref(), init.json, settings)
         }),
+        Command::Client(command) if command.reach().daemon_url.is_some() => {
+            ask_at_url(command, config)
+        }
         Command::Client(command) => with_settings(&args, |settings| ask(command, settings)),
     };
     exit.into()
@@ -31,6 +35,26 @@ fn main() -> ExitCode {
 fn with_settings(args: &Args, then: impl FnOnce(&Settings) -> Exit) -> Exit {
     match Settings::load(args.config.as_deref(), environment()) {
         Ok(settings) => then(&settings),
+        Err(bad) => {
+            eprint!("{}", report(bad.faults()));
+            Exit::Failed
+        }
+    }
+}
+
+/// Of the settings `server.base_path` alone is needed, and whoever has a token need not be allowed to
+/// read the daemon's file.
+fn ask_at_url(command: &ClientCommand, config: Option<&Path>) -> Exit {
+    match Settings::load_what_is_there(config, environment()) {
+        Ok((settings, passed_over)) => {
+            if let Some(bad) = passed_over {
+                let base_path = &settings.server.base_path;
+                eprintln!(
+                    "{bad}; it is passed over, the daemon's base path taken as {base_path:?}"
+                );
+            }
+            ask(command, &settings)
+        }
         Err(bad) => {
             eprint!("{}", report(bad.faults()));
             Exit::Failed

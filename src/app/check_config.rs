@@ -1,27 +1,31 @@
-//! `check-config`: every fault of the settings at once.
+//! `check-config`: every fault of the settings, and of the files they name, at once.
 
 use std::path::Path;
 
 use super::exit::Exit;
-use crate::settings::{Settings, environment, report};
+use super::files::Files;
+use crate::settings::{BadSettings, Settings, environment, report};
 
 /// Parses and validates, and says what it found.
 pub fn check_config(config: Option<&Path>) -> Exit {
-    let settings = match Settings::load(config, environment()) {
-        Ok(settings) => settings,
+    match checked(config) {
+        Ok(settings) => {
+            for key in settings.not_yet() {
+                println!("{key}: takes effect in a later version");
+            }
+            println!("the settings are good");
+            Exit::Ok
+        }
         Err(bad) => {
             eprint!("{}", report(bad.faults()));
-            return Exit::Settings;
+            Exit::Settings
         }
-    };
-    let faults = settings.check_files();
-    if !faults.is_empty() {
-        eprint!("{}", report(&faults));
-        return Exit::Settings;
     }
-    for key in settings.not_yet() {
-        println!("{key}: takes effect in a later version");
-    }
-    println!("the settings are good");
-    Exit::Ok
+}
+
+/// Stricter than a start, which does without some files.
+fn checked(config: Option<&Path>) -> Result<Settings, BadSettings> {
+    let settings = Settings::load(config, environment())?;
+    let Files { spared, .. } = Files::read(&settings)?;
+    if spared.is_empty() { Ok(settings) } else { Err(BadSettings::new(spared)) }
 }

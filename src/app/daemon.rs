@@ -277,6 +277,7 @@ async fn watch_state_disk(
 
 #[cfg(test)]
 mod tests {
+    use super::super::files::Files;
     use super::*;
 
     #[tokio::test]
@@ -286,7 +287,8 @@ mod tests {
         settings.state.dir = dir.path().to_owned();
         settings.server.socket = dir.path().join("agent.sock");
         settings.server.listen = vec!["127.0.0.1:0".parse().unwrap()];
-        let prepared = Prepared::new(settings, Vec::new()).unwrap();
+        let files = Files::read(&settings).unwrap();
+        let prepared = Prepared::new(settings, files, Vec::new()).unwrap();
         prepared.opened.ledger.break_off();
         let (_reload, reloads) = mpsc::channel(1);
         let run = prepared.run(None, CancellationToken::new(), reloads);

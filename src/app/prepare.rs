@@ -1,14 +1,15 @@
-//! Everything a start makes sure of before the first task runs: the state directory, the ledger, the
-//! callback's secrets, the tokens, the sockets, in this order.
+//! Everything a start makes sure of before the first task runs, once its files have been read: the
+//! state directory, the ledger, the sockets, in this order.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use super::clock::{SystemClock, SystemEntropy};
 use super::exit::Exit;
-use crate::http::{BindError, Server, Tokens, TokensError};
+use super::files::Files;
+use crate::http::{BindError, Server, Tokens};
 use crate::ledger::{self, OpenError, Opened, StateDir, StateDirError};
-use crate::management::{CallbackClient, CallbackError, Limits};
+use crate::management::CallbackClient;
 use crate::model::{Clock, Entropy, NodeId};
 use crate::settings::Settings;
 use crate::systemd;
@@ -22,12 +23,6 @@ pub enum StartError {
     /// The ledger cannot be opened.
     #[error(transparent)]
     Ledger(#[from] OpenError),
-    /// The callback cannot be set up.
-    #[error(transparent)]
-    Callback(#[from] CallbackError),
-    /// The tokens cannot be read.
-    #[error(transparent)]
-    Tokens(#[from] TokensError),
     /// A socket cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -41,7 +36,6 @@ impl StartError {
             Self::StateDir(_) => Exit::Internal,
             Self::Ledger(OpenError::Damaged { .. } | OpenError::Newer { .. }) => Exit::Ledger,
             Self::Ledger(_) => Exit::Internal,
-            Self::Callback(_) | Self::Tokens(_) => Exit::Settings,
             Self::Bind(_) => Exit::Bind,
         }
     }
@@ -65,15 +59,14 @@ impl Prepared {
     ///
     /// # Errors
     /// [`StartError`]; a ledger that cannot be used is left as it was.
-    pub fn new(settings: Settings, inherited: Vec<TcpListener>) -> Result<Self, StartError> {
+    pub fn new(
+        settings: Settings,
+        files: Files,
+        inherited: Vec<TcpListener>,
+    ) -> Result<Self, StartError> {
+        let Files { tokens, client, .. } = files;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
-        // Before anything is written: bad files are bad settings.
-        let client = CallbackClient::new(&settings.callback, Limits::default())?;
-        let tokens = match &settings.auth.tokens_file {
-            Some(path) => Tokens::load(path)?,
-            None => Tokens::default(),
-        };
         let state_dir = StateDir::open(&settings.state.dir)?;
         let node = state_dir.node_id(entropy.as_ref())?;
         let credentials = systemd::credentials_directory();

@@ -10,15 +10,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::exit::Exit;
+use super::files::Files;
 use super::prepare::Prepared;
-use crate::settings::{HostKeyPolicy, Settings, environment, report};
+use crate::settings::{HostKeyPolicy, MASTER_KEY_FILE, Settings, environment, report};
 use crate::{systemd, telemetry};
 
 /// Few, because waiting is what the daemon does; two, so that one that computes delays nobody.
 const THREADS: usize = 2;
-/// The one file without which a start goes on: the stores are shown and probed, nothing is sealed anew
-/// in its place, and restoring it brings every secret back.
-const SURVIVABLE: &str = "state.master_key_file";
 
 /// Runs the daemon until it is told to stop.
 pub fn serve(config: Option<&Path>) -> Exit {
@@ -29,21 +27,19 @@ pub fn serve(config: Option<&Path>) -> Exit {
             return Exit::Settings;
         }
     };
-    let (survivable, faults): (Vec<_>, Vec<_>) =
-        settings.check_files().into_iter().partition(|fault| fault.key == SURVIVABLE);
-    if !faults.is_empty() {
-        eprint!("{}", report(&faults));
-        return Exit::Settings;
-    }
+    let files = match Files::read(&settings) {
+        Ok(files) => files,
+        Err(bad) => {
+            eprint!("{}", report(bad.faults()));
+            return Exit::Settings;
+        }
+    };
     if let Err(error) = telemetry::init() {
         eprintln!("{error}");
         return Exit::Internal;
     }
-    warn_of(&settings);
-    for fault in &survivable {
-        warn!(%fault, "secrets sealed with this key answer secret_unreadable until it is back");
-    }
-    let prepared = match Prepared::new(settings, systemd::inherited_listeners()) {
+    warn_of(&settings, &files);
+    let prepared = match Prepared::new(settings, files, systemd::inherited_listeners()) {
         Ok(prepared) => prepared,
         Err(error) => {
             error!(error = %chain(&error), "cannot start");
@@ -102,7 +98,15 @@ async fn until_told(prepared: Prepared, config: Option<&Path>) -> Exit {
 }
 
 /// What an operator has chosen and should be reminded of.
-fn warn_of(settings: &Settings) {
+fn warn_of(settings: &Settings, files: &Files) {
+    for fault in &files.spared {
+        match fault.key.as_str() {
+            MASTER_KEY_FILE => {
+                warn!(%fault, "secrets sealed with this key answer secret_unreadable until it is back");
+            }
+            _ => warn!(%fault, "not needed for a start"),
+        }
+    }
     for key in settings.not_yet() {
         warn!(key, "this setting takes effect in a later version");
     }

@@ -15,8 +15,10 @@ use crate::model::{Hostname, StoreUuid};
 #[derive(Debug, Parser)]
 #[command(name = "imagestore-agent", version, arg_required_else_help = true)]
 pub struct Args {
-    /// Settings file [default: /etc/imagestore-agent/agent.toml, then built-in defaults]
-    #[arg(long, global = true, value_name = "FILE", env = "IMAGESTORE_AGENT_CONFIG")]
+    /// Settings file [env: IMAGESTORE_AGENT_CONFIG] [default: /etc/imagestore-agent/agent.toml, then
+    /// built-in defaults]
+    // The variable is read with the settings: clap would not take an empty one for unset.
+    #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]

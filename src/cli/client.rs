@@ -19,8 +19,9 @@ use crate::model::Secret;
 
 /// The daemon is on this machine or next to it.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Longer than any attempt's deadline by default; what is asked goes on in the daemon all the same.
-const ANSWER: Duration = Duration::from_secs(5 * 60);
+/// Longer than the longest `monitor.attempt_deadline`, 10 min; what is asked goes on in the daemon all
+/// the same.
+const ANSWER: Duration = Duration::from_secs(11 * 60);
 /// More than ten thousand inventories.
 const MOST_BYTES: usize = 16 << 20;
 
@@ -59,7 +60,7 @@ pub enum ClientError {
     Broken { place: String, source: hyper::Error },
     #[error("the daemon at {place} gave an answer that cannot be read")]
     Unreadable { place: String },
-    #[error("the daemon at {place} did not answer within {} s", .limit.as_secs())]
+    #[error("the daemon at {place} did not answer within {limit:?}")]
     Late { place: String, limit: Duration },
     #[error("the token holds characters that no header can carry")]
     BadToken,
@@ -128,6 +129,23 @@ impl Daemon {
         }
     }
 
+    /// As [`Daemon::ask`], for who does not wait longer than `limit` in all.
+    ///
+    /// # Errors
+    /// As [`Daemon::ask`].
+    ///
+    /// # Cancel safety
+    /// As [`Daemon::ask`].
+    pub async fn ask_within(
+        &self,
+        limit: Duration,
+        method: Method,
+        path: &str,
+    ) -> Result<Reply, ClientError> {
+        let asked = timeout(limit, self.ask(method, path, None)).await;
+        asked.unwrap_or_else(|_| Err(ClientError::Late { place: self.place(), limit }))
+    }
+
     fn request(
         &self,
         method: Method,
@@ -193,7 +211,18 @@ where
 
 #[cfg(test)]
 mod tests {
-    use super::Daemon;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_daemon_that_does_not_answer_is_waited_for_no_longer_than_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("agent.sock");
+        let _silent = tokio::net::UnixListener::bind(&socket).unwrap();
+        let limit = Duration::from_millis(50);
+        let asked = Daemon::Socket(socket).ask_within(limit, Method::GET, "/readyz").await;
+        let told = asked.unwrap_err().to_string();
+        assert!(told.ends_with("did not answer within 50ms"), "{told}");
+    }
 
     #[test]
     fn a_url_is_an_http_authority() {

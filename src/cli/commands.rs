@@ -1,6 +1,7 @@
 //! What each client command asks and shows.
 
 use std::io::{self, BufRead as _, Write as _};
+use std::time::Duration;
 
 use hyper::Method;
 use serde_json::{Value, json};
@@ -17,6 +18,8 @@ use crate::settings::Settings;
 
 /// Reconnects of `--all` that run at once; the daemon holds its own bounds.
 const AT_ONCE: usize = 8;
+/// How long a healthcheck waits: a daemon that is well answers within milliseconds.
+const HEALTH: Duration = Duration::from_secs(5);
 
 /// Why a command could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -154,7 +157,7 @@ impl Asker {
     }
 
     async fn healthcheck(&self) -> Result<bool, CommandError> {
-        let reply = self.daemon.ask(Method::GET, "/readyz", None).await?;
+        let reply = self.daemon.ask_within(HEALTH, Method::GET, "/readyz").await?;
         writeln!(io::stdout(), "{}", reply.body)?;
         Ok(reply.status.is_success())
     }

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::management_node::{ManagementNode, Received};
 use super::scratch::Scratch;
 use super::ssh_endpoint::{Account, SshEndpoint};
-use crate::app::{Exit, Prepared, SystemEntropy};
+use crate::app::{Exit, Files, Prepared, SystemEntropy};
 use crate::cli::{Daemon, Reply};
 use crate::management::Signer;
 use crate::model::{Entropy as _, Secret};
@@ -89,7 +89,8 @@ async fn play(once: bool) -> Result<Exit, Broken> {
     let token = random();
     let settings = settings(&scratch, &node, &secret, &token)?;
     let images = scratch.folder("images")?;
-    let prepared = Prepared::new(settings, Vec::new()).map_err(told)?;
+    let files = Files::read(&settings).map_err(told)?;
+    let prepared = Prepared::new(settings, files, Vec::new()).map_err(told)?;
     let address = *prepared.addresses().first().ok_or_else(|| told("it listens nowhere"))?;
     println!("imagestore-agent  {address}  on the real ledger, with a worker for each probe\n");
 

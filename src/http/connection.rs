@@ -13,6 +13,7 @@ use tracing::debug;
 
 use super::caller::Peer;
 use super::front::Front;
+use super::timely::Timely;
 
 /// Whether there is room for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +50,7 @@ pub(super) async fn serve<I>(
         // Also bounds the wait for the next request: hyper starts it with the end of an answer.
         .header_read_timeout(limits.head_deadline)
         .max_buf_size(limits.head_bytes)
-        .serve_connection(TokioIo::new(io), service);
+        .serve_connection(TokioIo::new(Timely::new(io, limits.write_deadline)), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

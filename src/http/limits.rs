@@ -21,6 +21,8 @@ pub struct Limits {
     /// Most bytes of a request's body. The largest that is asked for, an add with a private key, has
     /// 35 KiB.
     pub body_bytes: usize,
+    /// How long an answer may make no progress because the client does not read it.
+    pub write_deadline: Duration,
 }
 
 impl Default for Limits {
@@ -32,6 +34,7 @@ impl Default for Limits {
             head_bytes: 16 * 1024,
             body_deadline: Duration::from_secs(10),
             body_bytes: 64 * 1024,
+            write_deadline: Duration::from_secs(30),
         }
     }
 }

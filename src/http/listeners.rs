@@ -18,8 +18,8 @@ use super::unix_socket::{self, SocketFile};
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often that is warned about.
 const WARN_AGAIN: Duration = Duration::from_secs(60);
-/// How long sent bytes may stay unacknowledged, also by a client that does not read, in milliseconds:
-/// what keeps one from holding an answer for ever (`TCP_USER_TIMEOUT`, tcp(7)).
+/// How long sent bytes may stay unacknowledged, in milliseconds, so that a client whose machine is gone
+/// does not keep its seat until TCP itself gives up (`TCP_USER_TIMEOUT`, tcp(7)).
 const UNACKNOWLEDGED_MS: u32 = 30_000;
 
 /// The daemon cannot listen where it was told to.
@@ -200,8 +200,8 @@ impl Listeners {
     }
 }
 
-/// Answers leave at once, and a client that does not read them is given up. Both only save time, so
-/// that a system that refuses them is served all the same.
+/// Answers leave at once, and a client that is gone is given up. Both only save time, so that a system
+/// that refuses them is served all the same.
 fn tune(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(error = %error, "TCP_NODELAY is refused");

@@ -29,6 +29,7 @@ mod request_id;
 mod routes;
 mod server;
 mod stores;
+mod timely;
 mod tokens;
 mod unix_socket;
 
@@ -38,4 +39,4 @@ pub use limits::Limits;
 pub use listeners::BindError;
 pub use server::{Context, Server};
 pub use stores::Stores;
-pub use tokens::{Tokens, TokensError};
+pub use tokens::Tokens;

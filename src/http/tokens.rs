@@ -7,47 +7,21 @@
 //! token nor the entry it matches.
 //! Never: keeps, logs or shows a token or its digest.
 
-#![expect(clippy::disallowed_methods, reason = "reads the tokens file, and no other")]
-
-use std::fs::File;
 use std::hint::black_box;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 
 use super::caller::{Caller, Role};
+use crate::settings::{BadSettings, SettingFault, read_text};
 
-/// Most bytes of a tokens file: some ten thousand callers.
-const MOST_BYTES: u64 = 1 << 20;
+/// The setting that names the file.
+const KEY: &str = "auth.tokens_file";
 /// Most characters of a caller's name.
 const MOST_NAME: usize = 64;
 
 type Digest = [u8; SHA256_OUTPUT_LEN];
-
-/// The tokens file cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TokensError {
-    /// Make it readable to the daemon's user.
-    #[error("cannot read the tokens file {}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Correct the line.
-    #[error("line {line} of the tokens file {}: {problem}", path.display())]
-    BadLine {
-        /// The file.
-        path: PathBuf,
-        /// From 1.
-        line: usize,
-        /// The rule that is broken.
-        problem: &'static str,
-    },
-}
 
 /// The callers with a token. The default knows nobody.
 #[derive(Default)]
@@ -66,15 +40,10 @@ impl Tokens {
     /// A reload that fails leaves the caller with the tokens it has.
     ///
     /// # Errors
-    /// [`TokensError`] with the first thing that is wrong.
-    pub fn load(path: &Path) -> Result<Self, TokensError> {
-        let text = text_of(path)
-            .map_err(|source| TokensError::Unreadable { path: path.to_owned(), source })?;
-        Self::read(&text).map_err(|(line, problem)| TokensError::BadLine {
-            path: path.to_owned(),
-            line,
-            problem,
-        })
+    /// [`BadSettings`] with every bad line.
+    pub fn load(path: &Path) -> Result<Self, BadSettings> {
+        let text = read_text(path).map_err(|error| SettingFault::unreadable(KEY, path, &error))?;
+        Self::read(&text).map_err(|lines| BadSettings::in_lines(KEY, path, &lines))
     }
 
     /// Whether nobody has a token.
@@ -82,19 +51,23 @@ impl Tokens {
         self.entries.is_empty()
     }
 
-    fn read(text: &str) -> Result<Self, (usize, &'static str)> {
+    /// The bad lines, if there are any: number from 1, and the rule that is broken.
+    fn read(text: &str) -> Result<Self, Vec<(usize, &'static str)>> {
         let mut entries: Vec<(Digest, Caller)> = Vec::new();
+        let mut bad = Vec::new();
         for (line, number) in text.lines().map(str::trim).zip(1..) {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let (digest, caller) = entry(line).map_err(|problem| (number, problem))?;
-            if entries.iter().any(|(taken, _)| *taken == digest) {
-                return Err((number, "the same token as on a line above"));
+            match entry(line) {
+                Ok((digest, _)) if entries.iter().any(|(taken, _)| *taken == digest) => {
+                    bad.push((number, "the same token as on a line above"));
+                }
+                Ok(entry) => entries.push(entry),
+                Err(problem) => bad.push((number, problem)),
             }
-            entries.push((digest, caller));
         }
-        Ok(Self { entries })
+        if bad.is_empty() { Ok(Self { entries }) } else { Err(bad) }
     }
 
     /// Whose token this is.
@@ -141,19 +114,6 @@ fn equal(known: &Digest, presented: &[u8]) -> bool {
     presented.len() == known.len() && different == 0
 }
 
-fn text_of(path: &Path) -> io::Result<String> {
-    // Looked at before it is opened: opening a pipe would wait for its writer.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    let mut text = String::new();
-    let read = File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut text)?;
-    match u64::try_from(read) {
-        Ok(read) if read <= MOST_BYTES => Ok(text),
-        _ => Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,18 +156,31 @@ mod tests {
             std::fs::write(&path, format!("# tokens\n{line}\n")).unwrap();
             let told = Tokens::load(&path).unwrap_err().to_string();
             let at = 1 + line.lines().count();
-            let expected = format!("line {at} of the tokens file {}: {problem}", path.display());
-            assert!(told.starts_with(&expected), "{told}");
+            let expected = format!("auth.tokens_file = {path:?}: line {at}: {problem}");
+            assert!(told.contains(&expected), "{told}");
             assert!(!told.contains(SESAME) && !told.contains("hunter2"), "{told}");
         }
+    }
+
+    #[test]
+    fn every_bad_line_is_told_up_to_a_readable_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens");
+        std::fs::write(&path, format!("a\nmn:{SESAME}\n:\n")).unwrap();
+        let told = |path: &Path| Tokens::load(path).unwrap_err().faults().to_vec();
+        let lines: Vec<String> = told(&path).into_iter().map(|fault| fault.what).collect();
+        assert!(lines[0].starts_with("line 1: ") && lines[1].starts_with("line 3: "), "{lines:?}");
+        std::fs::write(&path, "no token\n".repeat(100)).unwrap();
+        assert_eq!(told(&path).len(), 17);
+        assert_eq!(told(&path)[16].what, "84 more lines are bad");
     }
 
     #[test]
     fn a_file_that_is_missing_or_no_file_is_named() {
         let dir = tempfile::tempdir().unwrap();
         for path in [dir.path().to_owned(), dir.path().join("absent")] {
-            let error = Tokens::load(&path).unwrap_err();
-            assert!(matches!(&error, TokensError::Unreadable { path: told, .. } if *told == path));
+            let told = Tokens::load(&path).unwrap_err().to_string();
+            assert!(told.contains(&format!("{path:?}: cannot be read")), "{told}");
         }
         assert!(Tokens::default().is_empty() && Tokens::default().caller("").is_none());
     }

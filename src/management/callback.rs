@@ -1,8 +1,5 @@
 //! One request to the callback.
-#![expect(clippy::disallowed_methods, reason = "reads the file of signing secrets")]
 
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +12,12 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
-use zeroize::Zeroizing;
 
-use super::signature::{BadSecrets, Signer};
-use super::trust::{TrustError, client_config, trusting_nobody};
+use super::signature::{BadSecrets, NO_SECRET, Signer};
+use super::trust::{client_config, trusting_nobody};
 use crate::delivery::{Reply, retry_after};
 use crate::model::Timestamp;
-use crate::settings::Callback;
+use crate::settings::{BadSettings, Callback, SettingFault, read_text};
 use crate::wire::Event;
 
 /// Connections that are kept idle: enough for a burst, no burden on the receiver.
@@ -52,33 +48,6 @@ impl Default for Limits {
 
 const USER: &str = concat!("imagestore-agent/", env!("CARGO_PKG_VERSION"));
 
-/// The callback cannot be set up: bad settings.
-#[derive(Debug, thiserror::Error)]
-pub enum CallbackError {
-    /// The URL is none.
-    #[error("callback.urls: {0:?} is no URL")]
-    Url(String),
-    /// The file of signing secrets cannot be read.
-    #[error("callback.signing_secret_file = {path}: {source}", path = .path.display())]
-    SecretFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The file of signing secrets holds something else.
-    #[error("callback.signing_secret_file = {path}: {source}", path = .path.display())]
-    Secrets {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: BadSecrets,
-    },
-    /// The TLS files cannot be used.
-    #[error(transparent)]
-    Trust(#[from] TrustError),
-}
-
 type Https = HttpsConnector<HttpConnector>;
 
 /// Posts events to the callback. Cheap to clone; requests run side by side.
@@ -91,34 +60,38 @@ pub struct CallbackClient {
 }
 
 impl CallbackClient {
-    /// A client of the first of `callback.urls`; none when there is no URL.
+    /// A client of the first of `callback.urls`; none when there is no URL. Blocks on the files that
+    /// the settings name.
     ///
     /// # Errors
-    /// [`CallbackError`] names the setting.
-    pub fn new(settings: &Callback, limits: Limits) -> Result<Option<Self>, CallbackError> {
+    /// [`BadSettings`] with every fault of URL, secrets and certificates.
+    pub fn new(settings: &Callback, limits: Limits) -> Result<Option<Self>, BadSettings> {
         let Some(text) = settings.urls.first() else { return Ok(None) };
-        let url: Uri = text.parse().map_err(|_| CallbackError::Url(text.clone()))?;
+        let mut faults = Vec::new();
+        let url = BadSettings::gather(url(text), &mut faults);
+        let secure = url.as_ref().is_some_and(|url| url.scheme_str() == Some("https"));
+        let tls = if secure { client_config(settings) } else { trusting_nobody() };
+        let tls = BadSettings::gather(tls, &mut faults);
+        let signer = BadSettings::gather(signer(settings), &mut faults);
+        let (Some(url), Some(tls), Some(signer)) = (url, tls, signer) else {
+            return Err(BadSettings::new(faults));
+        };
         let mut http = HttpConnector::new();
         http.set_connect_timeout(Some(limits.connect));
         http.set_nodelay(true);
         http.enforce_http(false);
-        let builder = HttpsConnectorBuilder::new();
-        let connector = if url.scheme_str() == Some("https") {
-            let tls = client_config(settings)?;
-            builder.with_tls_config(tls).https_only().enable_http1().wrap_connector(http)
+        let builder = HttpsConnectorBuilder::new().with_tls_config(tls);
+        let connector = if secure {
+            builder.https_only().enable_http1().wrap_connector(http)
         } else {
-            builder
-                .with_tls_config(trusting_nobody()?)
-                .https_or_http()
-                .enable_http1()
-                .wrap_connector(http)
+            builder.https_or_http().enable_http1().wrap_connector(http)
         };
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(KEPT)
             .build(connector);
-        Ok(Some(Self { url, limits, signer: signer(settings)?.map(Arc::new), client }))
+        Ok(Some(Self { url, limits, signer: signer.map(Arc::new), client }))
     }
 
     /// Posts one event and reads what is needed of the reply. Ends within [`Limits::whole`].
@@ -158,16 +131,31 @@ impl CallbackClient {
     }
 }
 
-fn signer(settings: &Callback) -> Result<Option<Signer>, CallbackError> {
+fn url(text: &str) -> Result<Uri, BadSettings> {
+    text.parse().map_err(|_| {
+        SettingFault {
+            key: "callback.urls".to_owned(),
+            value: Some(format!("{text:?}")),
+            what: "no URL".to_owned(),
+            allowed: None,
+            origin: None,
+        }
+        .into()
+    })
+}
+
+fn signer(settings: &Callback) -> Result<Option<Signer>, BadSettings> {
+    const KEY: &str = "callback.signing_secret_file";
     let Some(path) = &settings.signing_secret_file else { return Ok(None) };
-    let path = path.clone();
-    match std::fs::read_to_string(&path).map(Zeroizing::new) {
-        Ok(text) => match Signer::parse(&text) {
-            Ok(signer) => Ok(Some(signer)),
-            Err(source) => Err(CallbackError::Secrets { path, source }),
-        },
-        Err(source) => Err(CallbackError::SecretFile { path, source }),
-    }
+    let text = read_text(path).map_err(|error| SettingFault::unreadable(KEY, path, &error))?;
+    let signer = Signer::parse(&text).map_err(|bad| match bad {
+        BadSecrets::Lines(lines) => {
+            let lines: Vec<_> = lines.into_iter().map(|line| (line, NO_SECRET)).collect();
+            BadSettings::in_lines(KEY, path, &lines)
+        }
+        none @ BadSecrets::None => SettingFault::in_file(KEY, path, none).into(),
+    })?;
+    Ok(Some(signer))
 }
 
 /// The status decides; a body that stalls or breaks off only shortens the evidence.

@@ -8,6 +8,5 @@ mod callback;
 mod signature;
 mod trust;
 
-pub use callback::{CallbackClient, CallbackError, Limits};
+pub use callback::{CallbackClient, Limits};
 pub use signature::{BadSecrets, Signer};
-pub use trust::TrustError;

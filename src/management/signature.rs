@@ -10,12 +10,15 @@ const PREFIX: &str = "whsec_";
 /// Bytes a secret may have.
 const LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
 
+/// What is wrong with a line.
+pub(super) const NO_SECRET: &str = "not \"whsec_\" and the base64 of 24 to 64 bytes";
+
 /// The secrets cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSecrets {
-    /// A line is no secret.
-    #[error("line {0} is not \"whsec_\" and the base64 of 24 to 64 bytes")]
-    Line(usize),
+    /// Lines, by number from 1, that are no secrets.
+    #[error("lines {0:?}: {NO_SECRET}")]
+    Lines(Vec<usize>),
     /// There is no line.
     #[error("it holds no secret")]
     None,
@@ -36,13 +39,22 @@ impl Signer {
     /// Reads secrets, one a line; empty lines and lines that begin with `#` are passed over.
     ///
     /// # Errors
-    /// [`BadSecrets`] names the line and quotes nothing of it.
+    /// [`BadSecrets`] names the lines and quotes nothing of them.
     pub fn parse(text: &str) -> Result<Self, BadSecrets> {
         let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
         let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-        let keys = lines.map(|(at, line)| key(line).ok_or(BadSecrets::Line(at)));
-        let keys = keys.collect::<Result<Vec<_>, _>>()?;
-        if keys.is_empty() { Err(BadSecrets::None) } else { Ok(Self { keys }) }
+        let (mut keys, mut bad) = (Vec::new(), Vec::new());
+        for (at, line) in lines {
+            match key(line) {
+                Some(key) => keys.push(key),
+                None => bad.push(at),
+            }
+        }
+        match (bad.is_empty(), keys.is_empty()) {
+            (false, _) => Err(BadSecrets::Lines(bad)),
+            (true, true) => Err(BadSecrets::None),
+            (true, false) => Ok(Self { keys }),
+        }
     }
 
     /// The value of `webhook-signature`; `timestamp` in Unix seconds.
@@ -109,9 +121,9 @@ mod tests {
         for (text, expected) in [
             (String::new(), BadSecrets::None),
             ("# none\n".to_owned(), BadSecrets::None),
-            (format!("{SECRET}\n{short}"), BadSecrets::Line(2)),
-            ("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(), BadSecrets::Line(1)),
-            ("whsec_???".to_owned(), BadSecrets::Line(1)),
+            (format!("{SECRET}\n{short}"), BadSecrets::Lines(vec![2])),
+            ("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(), BadSecrets::Lines(vec![1])),
+            (format!("whsec_???\n{SECRET}\nMfKQ"), BadSecrets::Lines(vec![1, 3])),
         ] {
             let error = Signer::parse(&text).unwrap_err();
             assert_eq!(error, expected);

@@ -4,12 +4,15 @@
 //! Never: shows what could be a secret. Everything in front of an `@` is left out, because a URL may
 //! carry a password there; values of unknown keys and of keys that lead to secrets are not shown.
 
-use std::fmt;
+use std::path::Path;
+use std::{fmt, io};
 
 use config::{Value, ValueKind};
 
 /// Longest value shown, in characters.
 const SHOWN_CHARS: usize = 120;
+/// Most lines of one file that are told one by one: a wrong file has a thousand bad ones.
+const TOLD_LINES: usize = 16;
 
 /// One fault of the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +27,25 @@ pub struct SettingFault {
     pub allowed: Option<String>,
     /// The file or the environment variable the value stands in.
     pub origin: Option<String>,
+}
+
+impl SettingFault {
+    /// The file that a setting names holds something else than it should.
+    pub fn in_file(key: &str, path: &Path, what: impl fmt::Display) -> Self {
+        Self {
+            key: key.to_owned(),
+            value: Some(format!("{:?}", path.display().to_string())),
+            what: what.to_string(),
+            allowed: None,
+            origin: None,
+        }
+    }
+
+    /// The file that a setting names cannot be read.
+    pub fn unreadable(key: &str, path: &Path, error: &io::Error) -> Self {
+        let fault = Self::in_file(key, path, format_args!("cannot be read: {error}"));
+        Self { allowed: Some("a readable file".to_owned()), ..fault }
+    }
 }
 
 impl fmt::Display for SettingFault {
@@ -51,9 +73,36 @@ pub struct BadSettings {
     faults: Vec<SettingFault>,
 }
 
+impl From<SettingFault> for BadSettings {
+    fn from(fault: SettingFault) -> Self {
+        Self { faults: vec![fault] }
+    }
+}
+
 impl BadSettings {
-    pub(super) fn new(faults: Vec<SettingFault>) -> Self {
+    /// At least one fault.
+    pub(crate) fn new(faults: Vec<SettingFault>) -> Self {
         Self { faults }
+    }
+
+    /// Faults in lines of a file, by number and rule. Of a line itself nothing is shown: it may be a
+    /// secret.
+    pub(crate) fn in_lines(key: &str, path: &Path, lines: &[(usize, &str)]) -> Self {
+        let told = lines.iter().take(TOLD_LINES);
+        let mut told: Vec<String> =
+            told.map(|(line, problem)| format!("line {line}: {problem}")).collect();
+        if lines.len() > TOLD_LINES {
+            told.push(format!("{} more lines are bad", lines.len() - TOLD_LINES));
+        }
+        Self::new(told.iter().map(|what| SettingFault::in_file(key, path, what)).collect())
+    }
+
+    /// What came out well; else its faults go to the others.
+    pub(crate) fn gather<T>(
+        outcome: Result<T, BadSettings>,
+        others: &mut Vec<SettingFault>,
+    ) -> Option<T> {
+        outcome.map_err(|bad| others.extend(bad.faults)).ok()
     }
 
     /// The faults: those of the file and the variables themselves, then by key in the order of

@@ -1,18 +1,13 @@
 //! From a file and an environment to settings.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "reads the settings file and looks at the files it names; never a path of a store"
-)]
-
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 
 use config::{Map, Value};
 
 use super::fault::{BadSettings, SettingFault};
+use super::file;
 use super::layer::{Layer, VARIABLE_PREFIX};
 use super::reader::{Known, Reader};
 use super::sections::Settings;
@@ -24,8 +19,7 @@ pub const DEFAULT_FILE: &str = "/etc/imagestore-agent/agent.toml";
 /// Names the settings file where no argument does; empty counts as unset.
 const FILE_VARIABLE: &str = "IMAGESTORE_AGENT_CONFIG";
 
-/// Most bytes of a settings file; the documented one has a hundredth of that.
-const MOST_BYTES: u64 = 1 << 20;
+type Variables = BTreeMap<String, String>;
 
 impl Settings {
     /// The built-in defaults alone.
@@ -45,17 +39,42 @@ impl Settings {
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, BadSettings> {
-        let variables: BTreeMap<String, String> =
-            env.into_iter().filter(|(name, _)| concerns_us(name)).collect();
-        let named = file.or_else(|| {
-            variables.get(FILE_VARIABLE).filter(|path| !path.is_empty()).map(Path::new)
+        let variables = ours(env);
+        let (path, text) = source(named(file, &variables));
+        Self::of(path, text, &variables)
+    }
+
+    /// As [`Settings::load`] for who can do without the file: one that may not be read by this user is
+    /// passed over, and so is a faulty one that nobody named. The second value says why.
+    ///
+    /// # Errors
+    /// As [`Settings::load`], for what is left.
+    pub fn load_what_is_there(
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<(Self, Option<BadSettings>), BadSettings> {
+        let variables = ours(env);
+        let named = named(file, &variables);
+        let (path, text) = source(named);
+        let denied = text.as_ref().err().is_some_and(|error| {
+            // The system's word, and not ours about what the file holds.
+            error.raw_os_error().is_some() && error.kind() != io::ErrorKind::NotFound
         });
-        let mut faults = Vec::new();
-        let (path, text) = match named {
-            Some(path) => (path, text_of(path).map(Some)),
-            None => (Path::new(DEFAULT_FILE), if_there(text_of(Path::new(DEFAULT_FILE)))),
-        };
+        match Self::of(path, text, &variables) {
+            Err(bad) if denied || named.is_none() => {
+                Self::of(path, Ok(String::new()), &variables).map(|settings| (settings, Some(bad)))
+            }
+            loaded => loaded.map(|settings| (settings, None)),
+        }
+    }
+
+    fn of(
+        path: &Path,
+        text: io::Result<String>,
+        variables: &Variables,
+    ) -> Result<Self, BadSettings> {
         let origin = path.display().to_string();
+        let mut faults = Vec::new();
         let text = text.unwrap_or_else(|error| {
             faults.push(SettingFault {
                 key: String::new(),
@@ -64,15 +83,15 @@ impl Settings {
                 allowed: None,
                 origin: Some(origin.clone()),
             });
-            None
+            String::new()
         });
-        Self::from_layers(&text.unwrap_or_default(), &origin, &variables, faults)
+        Self::from_layers(&text, &origin, variables, faults)
     }
 
     fn from_layers(
         text: &str,
         origin: &str,
-        variables: &BTreeMap<String, String>,
+        variables: &Variables,
         mut faults: Vec<SettingFault>,
     ) -> Result<Self, BadSettings> {
         let known = known_keys();
@@ -94,8 +113,8 @@ impl Settings {
         if faults.is_empty() { Ok(settings) } else { Err(BadSettings::new(faults)) }
     }
 
-    /// The files these settings name that cannot be read by the caller of this function, for
-    /// `check-config`; the daemon's user may see others. Blocks on those files.
+    /// The files these settings name that cannot be read by the caller of this function; the daemon's
+    /// user may see others. Blocks on those files.
     pub fn check_files(&self) -> Vec<SettingFault> {
         let tls = self.server.tls.as_ref();
         let named = [
@@ -103,7 +122,7 @@ impl Settings {
             ("server.tls.key", tls.map(|tls| &tls.key)),
             ("server.tls.client_ca", tls.and_then(|tls| tls.client_ca.as_ref())),
             ("auth.tokens_file", self.auth.tokens_file.as_ref()),
-            ("state.master_key_file", self.state.master_key_file.as_ref()),
+            (MASTER_KEY_FILE, self.state.master_key_file.as_ref()),
             ("callback.signing_secret_file", self.callback.signing_secret_file.as_ref()),
             ("callback.ca_file", self.callback.ca_file.as_ref()),
             ("callback.client_cert", self.callback.client_cert.as_ref()),
@@ -111,17 +130,21 @@ impl Settings {
         ];
         let unreadable = |(key, path): (&str, Option<_>)| {
             let path: &std::path::PathBuf = path?;
-            let error = readable(path).err()?;
-            Some(SettingFault {
-                key: key.to_owned(),
-                value: Some(format!("{:?}", path.display().to_string())),
-                what: format!("cannot be read: {error}"),
-                allowed: Some("a readable file".to_owned()),
-                origin: None,
-            })
+            let error = file::readable(path).err()?;
+            Some(SettingFault::unreadable(key, path, &error))
         };
         named.into_iter().filter_map(unreadable).collect()
     }
+}
+
+/// The key of the file that seals stored secrets.
+pub const MASTER_KEY_FILE: &str = "state.master_key_file";
+
+/// Whether a start needs the file of this key; `serve` only warns of the others.
+pub fn stops_a_start(key: &str) -> bool {
+    // Without the master key the stores are shown and probed, nothing is sealed anew in its place, and
+    // restoring it brings every secret back. The others nothing reads before `server.tls` takes effect.
+    key != MASTER_KEY_FILE && !key.starts_with("server.tls.")
 }
 
 /// This process's variables that [`Settings::load`] looks at. One that is not UTF-8 is kept with
@@ -131,6 +154,22 @@ pub fn environment() -> impl Iterator<Item = (String, String)> {
         let name = name.into_string().ok().filter(|name| concerns_us(name))?;
         Some((name, value.to_string_lossy().into_owned()))
     })
+}
+
+fn ours(env: impl IntoIterator<Item = (String, String)>) -> Variables {
+    env.into_iter().filter(|(name, _)| concerns_us(name)).collect()
+}
+
+fn named<'a>(file: Option<&'a Path>, variables: &'a Variables) -> Option<&'a Path> {
+    file.or_else(|| variables.get(FILE_VARIABLE).filter(|path| !path.is_empty()).map(Path::new))
+}
+
+/// The settings file and what it holds; the default one holds nothing when it is not there.
+fn source(named: Option<&Path>) -> (&Path, io::Result<String>) {
+    match (named, Path::new(DEFAULT_FILE)) {
+        (Some(named), _) => (named, text_of(named)),
+        (None, default) => (default, if_there(text_of(default))),
+    }
 }
 
 fn concerns_us(name: &str) -> bool {
@@ -150,25 +189,12 @@ fn nothing() -> Value {
 }
 
 fn text_of(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let read = File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut text)?;
-    match u64::try_from(read) {
-        Ok(read) if read <= MOST_BYTES => Ok(text),
-        _ => Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB")),
-    }
+    file::text(path).map(|text| text.to_string())
 }
 
-fn if_there(text: io::Result<String>) -> io::Result<Option<String>> {
+fn if_there(text: io::Result<String>) -> io::Result<String> {
     match text {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        text => text.map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        text => text,
     }
-}
-
-fn readable(path: &Path) -> io::Result<()> {
-    // Looked at before it is opened: opening a pipe would wait for its writer.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    File::open(path).map(drop)
 }

@@ -8,9 +8,11 @@
 //! file ─► layer ─┐
 //!                ├─ merged by `config` ─► reader ─► walk ─► Settings | every fault
 //! environment ──►┘                        rule, measure, text: what one value may be
+//!                                         file: what the files it names hold, for other rooms
 //! ```
 
 mod fault;
+mod file;
 mod later;
 mod layer;
 mod load;
@@ -22,7 +24,8 @@ mod text;
 mod walk;
 
 pub use fault::{BadSettings, SettingFault, report};
-pub use load::{DEFAULT_FILE, environment};
+pub use file::{read_file, read_text};
+pub use load::{DEFAULT_FILE, MASTER_KEY_FILE, environment, stops_a_start};
 pub use sections::{
     Api, Auth, Callback, CallbackFormat, HostKeyPolicy, Monitor, ReplyMode, Server, Settings, Ssh,
     State, Storage, Tls,

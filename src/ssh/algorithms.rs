@@ -107,6 +107,18 @@ impl Algorithms {
             // A stable sort: what is not of the pinned type stays in its order behind it.
             preferred.key.to_mut().sort_by_key(|offered| key_type(offered) != pinned);
         }
+        self.with(preferred)
+    }
+
+    /// A configuration that asks for host keys of other kinds than these; none when no kind is left.
+    pub(super) fn config_without(&self, kinds: &[String]) -> Option<Arc<Config>> {
+        let mut preferred = self.preferred.clone();
+        let other = |offered: &Algorithm| !kinds.iter().any(|kind| kind == key_type(offered));
+        preferred.key.to_mut().retain(other);
+        (!preferred.key.is_empty()).then(|| self.with(preferred))
+    }
+
+    fn with(&self, preferred: Preferred) -> Arc<Config> {
         Arc::new(Config {
             client_id: SshId::Standard(Cow::Borrowed(IDENTITY)),
             preferred,
@@ -181,5 +193,19 @@ mod tests {
         assert_eq!(first(Some("ssh-rsa")), "rsa-sha2-512");
         assert_eq!(first(Some("ecdsa-sha2-nistp384")), "ecdsa-sha2-nistp384");
         assert_eq!(algorithms.config(Some("ssh-rsa")).preferred.key.len(), 6);
+    }
+
+    #[test]
+    fn kinds_of_host_keys_are_left_out_until_none_is_left() {
+        let (algorithms, _) = Algorithms::new(&["ssh-rsa".to_owned()]);
+        let mut kinds = Vec::new();
+        while let Some(config) = algorithms.config_without(&kinds) {
+            kinds.push(key_type(config.preferred.key.first().unwrap()).to_owned());
+        }
+        let ecdsa = ["256", "384", "521"].map(|size| format!("ecdsa-sha2-nistp{size}"));
+        assert_eq!(
+            kinds,
+            [vec!["ssh-ed25519".into()], ecdsa.into(), vec!["ssh-rsa".into()]].concat()
+        );
     }
 }

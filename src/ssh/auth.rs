@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use russh::client::{AuthResult, KeyboardInteractiveAuthResponse as Reply, Prompt};
 use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg};
-use russh::{Error, MethodSet};
+use russh::{Error, MethodKind, MethodSet};
 use tokio::time::{Instant, timeout_at};
 
 use crate::model::{Fault, Reason, Secret};
@@ -131,8 +131,11 @@ async fn by_key(
         let key = PrivateKeyWithHashAlg::new(Arc::clone(key), hash);
         let result = session.handle.authenticate_publickey(proofs.username, key).await;
         answered = answer(session, result).await?;
-        if !matches!(answered, Answer::Refused { in_part: false, .. }) {
-            break;
+        match &answered {
+            // Still on offer: it may be the hash that was refused.
+            Answer::Refused { offered, in_part: false }
+                if offered.contains(&MethodKind::PublicKey) => {}
+            _ => break,
         }
     }
     Ok(answered)

@@ -1,5 +1,5 @@
-//! The TCP connection: one address after the other, each with its own limit. It never dials an address
-//! that it was not given.
+//! The TCP connection: one address after the other, within one limit. It never dials an address that it
+//! was not given.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,7 +11,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::model::{Fault, Reason};
 
-/// Connects to the first address that accepts.
+/// Connects to the first address that accepts, within `limit` for all of them: each gets an even share
+/// of what those before it have left.
 ///
 /// # Errors
 /// When none does, the fault that says most: that somebody refused before that nobody answered. The
@@ -22,8 +23,11 @@ pub(super) async fn dial(
     deadline: Instant,
 ) -> Result<(TcpStream, SocketAddr), Fault> {
     let mut faults = Vec::new();
-    for &address in addresses {
-        let until = deadline.min(Instant::now() + limit);
+    let all = deadline.min(Instant::now() + limit);
+    let shares = (1..=u32::try_from(addresses.len()).unwrap_or(u32::MAX)).rev();
+    for (&address, left) in addresses.iter().zip(shares) {
+        let now = Instant::now();
+        let until = now + all.saturating_duration_since(now) / left;
         match timeout_at(until, TcpStream::connect(address)).await {
             Ok(Ok(tcp)) => {
                 // Each message of the handshake is small and waits for an answer. A socket that has
@@ -109,6 +113,31 @@ mod tests {
             assert_eq!(fault.facts()["errno"], Fact::from(errno as i32));
             assert_eq!(fault.own_remedy().is_some(), errno == Errno::EPERM);
         }
+    }
+
+    #[tokio::test]
+    async fn many_silent_addresses_take_no_longer_than_one() {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        // The kernel drops what exceeds a listener's queue: listen(2), tcp_abort_on_overflow = 0.
+        let listener = socket.listen(0).unwrap();
+        let silent = listener.local_addr().unwrap();
+        let wait = Duration::from_millis(200);
+        let mut queued = Vec::new();
+        while let Ok(Ok(tcp)) = tokio::time::timeout(wait, TcpStream::connect(silent)).await {
+            queued.push(tcp);
+        }
+        let limit = Duration::from_millis(320);
+        let (began, far) = (Instant::now(), Instant::now() + Duration::from_secs(60));
+        let fault = dial(&[silent; 16], limit, far).await.unwrap_err();
+        assert_eq!(fault.reason(), Reason::ConnectTimeout);
+        assert!(matches!(&fault.facts()["tried"], Fact::List(tried) if tried.len() == 16));
+        let took = began.elapsed();
+        assert!(limit <= took && took < 8 * limit, "{took:?}");
+        // What the silent ones leave is the others'.
+        let answers = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = answers.local_addr().unwrap();
+        assert_eq!(dial(&[silent, silent, address], limit, far).await.unwrap().1, address);
     }
 
     #[test]

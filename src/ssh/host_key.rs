@@ -3,8 +3,11 @@
 
 use russh::keys::{HashAlg, PublicKey, PublicKeyBase64 as _};
 
-use crate::model::{Fault, HostKey, Reason};
+use crate::model::{Fact, Fault, HostKey, Reason};
 use crate::settings::HostKeyPolicy;
+
+const FINGERPRINT: &str = "offeredFingerprint";
+const KEY_TYPE: &str = "offeredKeyType";
 
 /// What the store expects of its server.
 #[derive(Clone, Debug)]
@@ -35,6 +38,27 @@ impl Expected {
             (_, None) => Err(unknown(given, offered)),
         }
     }
+
+    /// The refused key, when another key of the same server may be one of those given. A pinned key's
+    /// kind was asked for first, so that there is no other to ask for.
+    pub(super) fn another_may_do(&self, fault: &Fault) -> Option<Shown> {
+        if fault.reason() != Reason::HostKeyUnknown || self.given_fingerprints.is_empty() {
+            return None;
+        }
+        let fact = |name: &str| match fault.facts().get(name) {
+            Some(Fact::Text(text)) => Some(text.clone()),
+            _ => None,
+        };
+        let (algorithm, fingerprint) = (fact(KEY_TYPE)?, fact(FINGERPRINT)?);
+        Some(Shown { algorithm, fingerprint })
+    }
+}
+
+/// A key that was shown and not taken.
+#[derive(Debug)]
+pub(super) struct Shown {
+    pub(super) algorithm: String,
+    pub(super) fingerprint: String,
 }
 
 /// The key in the form in which it is pinned, compared and shown: the key alone, without the comment
@@ -75,15 +99,14 @@ fn unknown(given: &[String], offered: &HostKey) -> Fault {
 
 fn offer(fault: Fault, offered: &HostKey) -> Fault {
     fault
-        .fact("offeredFingerprint", offered.fingerprint.as_str())
-        .fact("offeredKeyType", offered.algorithm.as_str())
+        .fact(FINGERPRINT, offered.fingerprint.as_str())
+        .fact(KEY_TYPE, offered.algorithm.as_str())
         .fact("offeredKey", format!("{} {}", offered.algorithm, offered.blob))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Fact;
 
     const KEY: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";

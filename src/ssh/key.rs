@@ -3,28 +3,44 @@
 use std::sync::Arc;
 
 use russh::keys::{Algorithm, Error, PrivateKey, decode_secret_key};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::model::{Fault, Reason, Secret};
 
+use super::armour::{Armoured, Form, TooDear};
+
+/// Keys that are read at once. One that is not encrypted takes well under a millisecond; of those that
+/// are, these keep so many threads busy and no more.
+pub(super) const AT_ONCE: usize = 4;
+
 /// Reads an ed25519, ecdsa or rsa key in OpenSSH's form or in PEM.
 ///
-/// Opening an encrypted key takes as long as whoever encrypted it wanted it to, all of it computing: it
-/// runs on the runtime's blocking pool, where what is still running at `until` is left to end.
+/// Opening an encrypted key takes as long as whoever encrypted it wanted it to, up to a bound that is
+/// judged first, all of it computing: it runs on the runtime's blocking pool, where what is still
+/// running at `until` is left to end. It keeps its seat among `seats` until then.
 ///
 /// # Errors
-/// `key_unusable`.
+/// `key_unusable`; `agent_busy` when no seat was free by `until`.
 pub(super) async fn parse(
     text: &Secret,
     passphrase: Option<&Secret>,
+    seats: &Arc<Semaphore>,
     until: Instant,
 ) -> Result<Arc<PrivateKey>, Fault> {
+    let Ok(Ok(seat)) = timeout_at(until, Arc::clone(seats).acquire_owned()).await else {
+        let details = "too many private keys are being opened";
+        return Err(Fault::new(Reason::AgentBusy, details).fact("running", AT_ONCE));
+    };
     let (text, passphrase) = (text.clone(), passphrase.cloned());
     #[expect(
         clippy::disallowed_methods,
         reason = "bcrypt takes a tenth of a second and more, which no other task shall wait for"
     )]
-    let parsing = tokio::task::spawn_blocking(move || read(&text, passphrase.as_ref()));
+    let parsing = tokio::task::spawn_blocking(move || {
+        let _seat = seat;
+        read(&text, passphrase.as_ref())
+    });
     match timeout_at(until, parsing).await {
         Ok(Ok(Ok(key))) => Ok(Arc::new(key)),
         Ok(Ok(Err(unusable))) => Err(fault(unusable)),
@@ -47,28 +63,35 @@ enum Unusable {
     Damaged,
     #[error("the private key's encryption took too long to open")]
     TooSlow,
+    #[error("the private key's encryption asks for {} {}, more than {}", .0.asked, .0.what, .0.most)]
+    TooDear(TooDear),
 }
 
 fn fault(unusable: Unusable) -> Fault {
+    const CHEAPER: &str = "encrypt the key with fewer rounds: ssh-keygen -p -a 16";
     let fault = Fault::new(Reason::KeyUnusable, unusable.to_string());
     match unusable {
-        Unusable::TooSlow => {
-            fault.remedied("encrypt the key with fewer rounds: ssh-keygen -p -a 16")
-        }
+        Unusable::TooSlow => fault.remedied(CHEAPER),
+        Unusable::TooDear(dear) => fault.fact(dear.what, dear.asked).remedied(CHEAPER),
         _ => fault,
     }
 }
 
 fn read(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, Unusable> {
-    let text = text.expose().trim();
-    let armour = Armour::of(text);
-    let passphrase = match (armour, passphrase) {
+    let armoured = Armoured::of(text.expose()).ok_or(Unusable::NotAKey)?;
+    let passphrase = match (armoured.form, passphrase) {
         // With a passphrase russh takes any PKCS#8 key for an encrypted one.
-        (Armour::Plain, _) => None,
-        (Armour::Encrypted, None) => return Err(Unusable::NoPassphrase),
+        (Form::Plain, _) => None,
+        (Form::Pkcs8 | Form::Traditional | Form::Unsupported, None) => {
+            return Err(Unusable::NoPassphrase);
+        }
+        (Form::Unsupported, Some(_)) => return Err(Unusable::WrongPassphrase),
         (_, passphrase) => passphrase,
     };
-    let key = decode_secret_key(text, passphrase.map(Secret::expose));
+    if passphrase.is_some() {
+        armoured.afford().map_err(Unusable::TooDear)?;
+    }
+    let key = decode_secret_key(&armoured.lines, passphrase.map(Secret::expose));
     let key = key.map_err(|error| unusable(&error, passphrase.is_some()))?;
     match key.algorithm() {
         Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. } => Ok(key),
@@ -85,33 +108,13 @@ fn unusable(error: &Error, opened: bool) -> Unusable {
     }
 }
 
-/// What the lines around a key say of its encryption.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Armour {
-    /// Nothing: the key's own form tells (OpenSSH).
-    Untold,
-    /// Encrypted (PKCS#8, and RFC 1421 as OpenSSL writes it).
-    Encrypted,
-    /// Not encrypted.
-    Plain,
-}
-
-impl Armour {
-    fn of(text: &str) -> Self {
-        let mut lines = text.lines();
-        if lines.clone().any(|line| line.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----")) {
-            return Self::Untold;
-        }
-        let encrypted = |line: &str| {
-            line.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----")
-                || line.starts_with("Proc-Type: 4,ENCRYPTED")
-        };
-        if lines.any(encrypted) { Self::Encrypted } else { Self::Plain }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use pkcs8::EncryptedPrivateKeyInfoRef;
+    use pkcs8::der::Encode as _;
+    use pkcs8::der::asn1::OctetStringRef;
+    use pkcs8::pkcs5::pbes2;
+
     use super::*;
 
     /// RFC 8410 section 10.3, a published example.
@@ -152,11 +155,83 @@ mod tests {
         }
     }
 
+    fn seats(count: usize) -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(count))
+    }
+
+    /// The lines of an encrypted PKCS#8 key whose key derivation is `kdf`, which none opens.
+    fn pkcs8(kdf: impl Into<pbes2::Kdf>) -> String {
+        let encryption = pbes2::EncryptionScheme::Aes256Cbc { iv: [0; 16] };
+        let scheme = pbes2::Parameters { kdf: kdf.into(), encryption };
+        let data = OctetStringRef::new(&[0; 48]).unwrap();
+        let info = EncryptedPrivateKeyInfoRef {
+            encryption_algorithm: scheme.into(),
+            encrypted_data: data,
+        };
+        let der = data_encoding::BASE64.encode(&info.to_der().unwrap());
+        format!(
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\n{der}\n-----END ENCRYPTED PRIVATE KEY-----\n"
+        )
+    }
+
+    #[test]
+    fn what_would_take_too_long_or_too_much_is_not_opened() {
+        let salt = || pbes2::Salt::new([7; 8]).unwrap();
+        let pbkdf2 = |iteration_count| pbes2::Pbkdf2Params {
+            salt: salt(),
+            iteration_count,
+            key_length: None,
+            prf: pbes2::Pbkdf2Prf::HmacWithSha256,
+        };
+        let scrypt = |cost_parameter, block_size| pbes2::ScryptParams {
+            salt: salt(),
+            cost_parameter,
+            block_size,
+            parallelization: 1,
+            key_length: None,
+        };
+        let dear = |text: &str| match read(text, Some("x")) {
+            Err(Unusable::TooDear(dear)) => Some((dear.what, dear.asked)),
+            other => {
+                assert_eq!(other, Err(Unusable::WrongPassphrase));
+                None
+            }
+        };
+        assert_eq!(dear(&pkcs8(pbkdf2(2048))), None);
+        assert_eq!(dear(&pkcs8(pbkdf2(u32::MAX))), Some(("rounds", u32::MAX.into())));
+        assert_eq!(dear(&pkcs8(scrypt(1 << 14, 8))), None);
+        assert_eq!(dear(&pkcs8(scrypt(1 << 40, 8))), Some(("bytes", 1 << 50)));
+        // A line that is passed over on the way to the key hides nothing, nor do other clothes.
+        let text = pkcs8(pbkdf2(u32::MAX));
+        assert!(dear(&text.replacen('\n', "\n: passed over\n", 1)).is_some());
+        let plain = text.replace("BEGIN ENCRYPTED", "BEGIN");
+        let dressed = plain.replacen('\n', "\nProc-Type: 4,ENCRYPTED\n", 1);
+        for text in [&plain, &dressed] {
+            assert!(matches!(
+                read(text, Some("x")),
+                Err(Unusable::Damaged | Unusable::WrongPassphrase)
+            ));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_still_being_opened_keeps_its_seat() {
+        let seats = seats(1);
+        let taken = Arc::clone(&seats).acquire_owned().await.unwrap();
+        let now = Instant::now();
+        let text = Secret::new(PKCS8.into());
+        let fault = parse(&text, None, &seats, now).await.unwrap_err();
+        assert_eq!(fault.reason(), Reason::AgentBusy);
+        drop(taken);
+        let later = now + std::time::Duration::from_secs(10);
+        assert!(parse(&text, None, &seats, later).await.is_ok());
+    }
+
     #[tokio::test]
     async fn a_fault_never_quotes_the_key() {
         let text = Secret::new("-----BEGIN PRIVATE KEY-----\nhunter2\n".into());
         let deadline = Instant::now() + std::time::Duration::from_secs(10);
-        let fault = parse(&text, None, deadline).await.unwrap_err();
+        let fault = parse(&text, None, &seats(1), deadline).await.unwrap_err();
         assert_eq!(fault.reason(), Reason::KeyUnusable);
         assert!(!format!("{fault:?}").contains("hunter2"));
     }

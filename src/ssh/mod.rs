@@ -10,9 +10,11 @@
 
 mod address;
 mod algorithms;
+mod armour;
 mod auth;
 mod dial;
 mod failure;
+mod greeting;
 mod handshake;
 mod host_key;
 mod key;

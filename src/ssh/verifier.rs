@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -12,7 +13,7 @@ use crate::settings;
 
 use super::algorithms::Algorithms;
 use super::auth::{self, Proofs};
-use super::handshake;
+use super::greeting::greet;
 use super::host_key::Expected;
 use super::method::Method;
 use super::phase::{Phase, Phases, timed};
@@ -29,8 +30,8 @@ pub struct Login {
     pub credentials: Credentials,
     /// The key that the server must have, if one is pinned.
     pub pinned: Option<HostKey>,
-    /// Fingerprints given with the store, as `ssh-keygen -l` prints them: one of them must be that of
-    /// the first key.
+    /// Fingerprints given with the store, as `ssh-keygen -l` prints them: without a pinned key, the
+    /// server must have the key of one of them.
     pub given_fingerprints: Vec<String>,
 }
 
@@ -57,6 +58,8 @@ pub struct Verifier {
 struct Rules {
     settings: settings::Ssh,
     algorithms: Algorithms,
+    /// Seats for keys that are being opened.
+    opening: Arc<Semaphore>,
 }
 
 impl Verifier {
@@ -67,13 +70,15 @@ impl Verifier {
         if !unknown.is_empty() {
             tracing::warn!(?unknown, "ssh.legacy names algorithms that this build does not have");
         }
-        Self { rules: Arc::new(Rules { settings: settings.clone(), algorithms }) }
+        let opening = Arc::new(Semaphore::new(key::AT_ONCE));
+        Self { rules: Arc::new(Rules { settings: settings.clone(), algorithms, opening }) }
     }
 
     /// Logs in, and out again. Ends by `deadline`, but for a goodbye of at most 250 ms.
     ///
     /// # Errors
-    /// A fault with one of the contract's SSH reasons. Facts: `host`, `port`, `phase`, `milliseconds`
+    /// A fault with one of the contract's SSH reasons, or `agent_busy` when too many encrypted keys are
+    /// being opened. Facts: `host`, `port`, `phase`, `milliseconds`
     /// (spent in that phase), `address` (once one was dialled), and those of the reason. With
     /// `host_key_changed` and `host_key_unknown` the fact `offeredKey` holds the server's key, so that
     /// a person can accept it.
@@ -92,7 +97,7 @@ impl Verifier {
     }
 
     async fn check(&self, login: &Login, deadline: Instant) -> Result<Verified, Fault> {
-        let Rules { settings, algorithms } = &*self.rules;
+        let Rules { settings, algorithms, .. } = &*self.rules;
         let within = |limit: Duration| deadline.min(Instant::now() + limit);
         let proofs = self.proofs(login, deadline).await?;
 
@@ -104,15 +109,14 @@ impl Verifier {
         let ((tcp, peer), connect) = timed(Phase::Connect, dialling).await?;
         let at_peer = |fault: Fault| fault.fact("address", peer.ip().to_string());
 
-        let config = algorithms.config(login.pinned.as_ref().map(|key| key.algorithm.as_str()));
         let expected = Expected {
             policy: settings.host_key_policy,
             pinned: login.pinned.clone(),
             given_fingerprints: login.given_fingerprints.clone(),
         };
         let until = within(settings.handshake_timeout);
-        let shaking = handshake::shake_hands(tcp, config, expected, until);
-        let (mut session, handshake) = timed(Phase::Handshake, shaking).await.map_err(at_peer)?;
+        let greeting = greet(tcp, peer, algorithms, &expected, settings.connect_timeout, until);
+        let (mut session, handshake) = timed(Phase::Handshake, greeting).await.map_err(at_peer)?;
 
         let until = within(settings.auth_timeout);
         let logging_in = auth::log_in(&mut session, &proofs, until);
@@ -141,7 +145,8 @@ impl Verifier {
         }
         let key = match private_key {
             Some(text) => {
-                let parsing = key::parse(text, passphrase.as_ref(), deadline);
+                let opening = &self.rules.opening;
+                let parsing = key::parse(text, passphrase.as_ref(), opening, deadline);
                 Some(timed(Phase::Key, parsing).await?.0)
             }
             None => None,

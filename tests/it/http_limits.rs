@@ -63,6 +63,23 @@ async fn the_time_an_attempt_takes_counts_towards_no_deadline() {
 }
 
 #[tokio::test]
+async fn a_client_that_reads_no_answers_loses_its_connection_and_its_seat() {
+    let limits =
+        Limits { connections: 1, local_connections: 1, write_deadline: SHORT, ..Limits::default() };
+    let server = Running::with(limits, LONG);
+    let asked = Asked::new("GET /healthz", "").bytes();
+    // Asks on and on until the server, which cannot answer, has had enough.
+    async fn ask_on(mut stream: impl tokio::io::AsyncWrite + Unpin, asked: &[u8]) {
+        let many = asked.repeat(1000);
+        while stream.write_all(&many).await.is_ok() {}
+    }
+    guarded(ask_on(server.connect_local().await, &asked)).await;
+    guarded(ask_on(server.connect().await, &asked)).await;
+    assert_eq!(seated(&server, &asked).await, 200);
+    assert_eq!(exchange(server.connect_local().await, &asked).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_head_without_end_is_431() {
     let server = Running::start();
     let mut bytes = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: ".to_vec();

@@ -23,6 +23,7 @@ mod management;
 mod notifier;
 mod probe;
 mod probe_hazards;
+mod program;
 mod settings;
 mod ssh;
 mod ssh_host_key;

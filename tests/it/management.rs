@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imagestore_agent::delivery::Reply;
-use imagestore_agent::management::{CallbackClient, CallbackError, Limits, Signer};
+use imagestore_agent::management::{CallbackClient, Limits, Signer};
 use imagestore_agent::model::NodeId;
 use imagestore_agent::settings::{Callback, Settings};
 use imagestore_agent::wire::{Event, EventFormat};
@@ -206,6 +206,20 @@ async fn a_receiver_that_asks_for_it_is_shown_the_client_certificate() {
 }
 
 #[test]
+fn a_certificate_and_a_key_that_do_not_belong_together_are_told() {
+    let (one, other) = (Authority::new(), Authority::new());
+    let settings = Callback {
+        ca_file: Some(one.certificate()),
+        client_cert: Some(one.issue("agent").0),
+        client_key: Some(other.issue("agent").1),
+        ..callback("https://mn.example/events".to_owned())
+    };
+    let bad = CallbackClient::new(&settings, Limits::default()).unwrap_err();
+    assert_eq!(bad.faults().len(), 1, "{bad:?}");
+    assert!(bad.to_string().contains("callback.client_cert"), "{bad}");
+}
+
+#[test]
 fn settings_that_cannot_be_used_are_named_and_nothing_secret_is_quoted() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
@@ -213,9 +227,7 @@ fn settings_that_cannot_be_used_are_named_and_nothing_secret_is_quoted() {
         dir.path().join(name)
     };
     let https = || callback("https://mn.example/events".to_owned());
-    let error = |settings: &Callback| -> CallbackError {
-        CallbackClient::new(settings, Limits::default()).unwrap_err()
-    };
+    let error = |settings: &Callback| CallbackClient::new(settings, Limits::default()).unwrap_err();
     let absent = || Some(Path::new("/nonexistent/file").to_owned());
     let secret = file("secret", "whsec_hunter2");
     for (settings, key) in [
@@ -229,6 +241,24 @@ fn settings_that_cannot_be_used_are_named_and_nothing_secret_is_quoted() {
         assert!(message.contains(key), "{message}");
         assert!(!message.contains("hunter2"), "{message}");
     }
+    // All of them at once.
+    let settings = Callback {
+        signing_secret_file: Some(file("two", "whsec_hunter2\n\nwhsec_hunter3\n")),
+        ca_file: Some(file("text", "no certificate")),
+        client_cert: absent(),
+        client_key: absent(),
+        ..https()
+    };
+    let told: Vec<(String, String)> =
+        error(&settings).faults().iter().map(|f| (f.key.clone(), f.what.clone())).collect();
+    let expected = [
+        ("callback.ca_file", "it holds no certificate"),
+        ("callback.client_cert", "cannot be read: No such file or directory (os error 2)"),
+        ("callback.client_key", "cannot be read: No such file or directory (os error 2)"),
+        ("callback.signing_secret_file", "line 1: not \"whsec_\" and the base64 of 24 to 64 bytes"),
+        ("callback.signing_secret_file", "line 3: not \"whsec_\" and the base64 of 24 to 64 bytes"),
+    ];
+    assert_eq!(told, expected.map(|(key, what)| (key.to_owned(), what.to_owned())));
     let none = Callback { urls: Vec::new(), ..https() };
     assert!(CallbackClient::new(&none, Limits::default()).unwrap().is_none());
 }

@@ -255,6 +255,24 @@ fn a_variable_names_the_file_where_no_argument_does() {
 }
 
 #[test]
+fn who_can_do_without_the_file_passes_over_one_that_cannot_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = variables(&[("SERVER__BASE_PATH", "/other")]);
+    let load = |file: &Path| Settings::load_what_is_there(Some(file), env.clone());
+    // Reading a directory fails for root too.
+    let (settings, bad) = load(dir.path()).unwrap();
+    assert_eq!(settings.server.base_path, "/other");
+    assert!(bad.unwrap().to_string().contains("cannot be read"));
+    assert!(load(&dir.path().join("absent")).is_err());
+    let file = dir.path().join("agent.toml");
+    fs::write(&file, "surprise = 1").unwrap();
+    assert!(load(&file).is_err());
+    fs::write(&file, "[monitor]\nfail_after = 9").unwrap();
+    let (settings, bad) = load(&file).unwrap();
+    assert_eq!((settings.monitor.fail_after, bad), (9, None));
+}
+
+#[test]
 fn what_may_be_a_secret_is_never_shown() {
     let text = r#"
         [auth]

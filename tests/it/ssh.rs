@@ -218,6 +218,35 @@ async fn an_unusable_key_is_told_before_anything_is_dialled() {
     assert_eq!(hostile.opened(), 0);
 }
 
+/// An OpenSSH key whose encryption asks for other rounds than it was made with.
+fn with_rounds(key: &KeyPair, rounds: u32) -> String {
+    let lines: Vec<&str> = key.private.lines().collect();
+    let (begin, end) = (lines[0], lines[lines.len() - 1]);
+    let base64 = lines[1..lines.len() - 1].concat();
+    let mut bytes = data_encoding::BASE64.decode(base64.as_bytes()).unwrap();
+    // The name, the length of its options, and in them a salt of 16 bytes with its length.
+    let name = bytes.windows(6).position(|word| word == b"bcrypt").unwrap();
+    let at = name + 6 + 4 + 4 + 16;
+    bytes[at..at + 4].copy_from_slice(&rounds.to_be_bytes());
+    format!("{begin}\n{}\n{end}\n", data_encoding::BASE64.encode(&bytes))
+}
+
+#[tokio::test]
+async fn a_key_that_asks_for_endless_rounds_is_not_opened() {
+    let hostile = Hostile::start(Script::Silent).await;
+    let key = KeyPair::generate("ed25519", "open sesame");
+    let text = with_rounds(&key, 1025);
+    let key = Credentials {
+        password: None,
+        private_key: Some(secret(&text)),
+        passphrase: Some(secret("open sesame")),
+    };
+    let fault = expect(verify(&login(hostile.address, "u", key)).await, Reason::KeyUnusable);
+    assert_eq!(fault.facts()["rounds"], Fact::from(1025));
+    assert!(fault.remedy().contains("ssh-keygen"), "{fault:?}");
+    assert_eq!(hostile.opened(), 0);
+}
+
 /// Starts a hundred checks, drops them all once their peer has them, and looks at what is left.
 async fn drop_a_hundred_checks_of(script: Script) {
     const CHECKS: usize = 100;

@@ -1,6 +1,6 @@
 //! The login check against OpenSSH: which server is the right one.
 
-use imagestore_agent::model::Reason;
+use imagestore_agent::model::{Fact, Reason};
 use imagestore_agent::settings::HostKeyPolicy;
 use imagestore_agent::ssh::Login;
 
@@ -85,6 +85,32 @@ async fn the_strict_policy_takes_only_a_given_or_pinned_key() {
     expect(verify_by(&strict, &given(other)).await, Reason::HostKeyUnknown);
     let verified = verify_by(&strict, &given(key.fingerprint())).await.unwrap();
     assert!(verify_by(&strict, &pinned(&verified.host_key, login)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_given_fingerprint_may_be_that_of_any_key_of_the_server() {
+    needs_root!();
+    let keys = ["ed25519", "ecdsa", "rsa"].map(HostKeyFile::generate);
+    let (user, other) = (User::create(), HostKeyFile::generate("rsa"));
+    for (key, connections) in keys.iter().zip(1..) {
+        let sshd = keys.iter().fold(Builder::new(), Builder::host_key).start();
+        let given_fingerprints = vec![other.fingerprint(), key.fingerprint()];
+        let login = Login { given_fingerprints, ..by_password(&sshd, &user) };
+        let verified = verify(&login).await.unwrap();
+        assert_eq!(verified.host_key.fingerprint, key.fingerprint());
+        sshd.until_logged("Connection from", connections);
+        sshd.until_logged("Accepted password", 1);
+    }
+    let sshd = keys.iter().fold(Builder::new(), Builder::host_key).start();
+    let login =
+        Login { given_fingerprints: vec![other.fingerprint()], ..by_password(&sshd, &user) };
+    let fault = expect(verify(&login).await, Reason::HostKeyUnknown);
+    assert_eq!(text(&fault, "offeredFingerprint"), keys[0].fingerprint());
+    let all = Fact::List(keys.iter().map(HostKeyFile::fingerprint).collect());
+    assert_eq!(fault.facts()["offeredFingerprints"], all);
+    // It was asked for each kind that it has and for one more, and no user name has reached it.
+    sshd.until_logged("Connection from", 4);
+    assert_eq!(sshd.logged(&user.name), 0);
 }
 
 #[tokio::test]

@@ -1,9 +1,16 @@
 //! The login check against servers that lead the login where no sshd would.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use imagestore_agent::model::{Credentials, Fact, Reason};
 use imagestore_agent::ssh::{Login, Method};
+use russh::keys::decode_secret_key;
+use russh::server::{Auth, Config, PublicKeyOffer, run_stream};
+use russh::{MethodKind, MethodSet};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use crate::ssh::{expect, list, login, secret, ssh_settings, text, verify, verify_by};
 use crate::support::sshd::KeyPair;
@@ -87,4 +94,54 @@ async fn a_connection_that_breaks_off_during_the_login_is_lost_and_not_refused()
     let talker = Talker::start(Script::BreaksOff).await;
     let fault = expect(verify(&by_password(&talker)).await, Reason::ConnectionLost);
     assert_eq!(text(&fault, "phase"), "authentication");
+}
+
+/// Refuses the first key and then offers passwords alone, and counts the keys.
+#[derive(Clone, Default)]
+struct OneKeyOnly(Arc<AtomicU32>);
+
+impl russh::server::Handler for OneKeyOnly {
+    type Error = russh::Error;
+
+    async fn auth_publickey_offered(
+        &mut self,
+        _: &str,
+        _: PublicKeyOffer<'_>,
+    ) -> Result<Auth, russh::Error> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let passwords = MethodSet::from(&[MethodKind::Password][..]);
+        Ok(Auth::Reject { proceed_with_methods: Some(passwords), partial_success: false })
+    }
+
+    async fn auth_password(&mut self, _: &str, _: &str) -> Result<Auth, russh::Error> {
+        Ok(Auth::Accept)
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_no_longer_asked_for_is_not_tried_with_another_hash() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = OneKeyOnly::default();
+    let talks = seen.clone();
+    let mut server = JoinSet::new();
+    server.spawn(async move {
+        let key = decode_secret_key(&KeyPair::generate("ed25519", "").private, None).unwrap();
+        let config =
+            Config { keys: vec![key], auth_rejection_time: Duration::ZERO, ..Config::default() };
+        let (tcp, _) = listener.accept().await.unwrap();
+        let session = run_stream(Arc::new(config), tcp, talks).await.unwrap();
+        // How it ends is the client's to judge.
+        let _ = session.await;
+    });
+    let both = Credentials {
+        password: Some(secret("hunter2")),
+        private_key: Some(secret(&KeyPair::generate("rsa", "").private)),
+        passphrase: None,
+    };
+    let mut settings = ssh_settings();
+    settings.legacy = vec!["ssh-rsa".to_owned()];
+    let verified = verify_by(&settings, &login(address, "anyone", both)).await.unwrap();
+    assert_eq!(verified.methods, [Method::Password]);
+    assert_eq!(seen.0.load(Ordering::Relaxed), 1);
 }

@@ -1,0 +1,44 @@
+//! What the files that the settings name hold. `serve` and `check-config` both ask here, so that the
+//! one starts with what the other has passed.
+
+use crate::http::Tokens;
+use crate::management::{CallbackClient, Limits};
+use crate::settings::{BadSettings, SettingFault, Settings, stops_a_start};
+
+/// Everything that a start reads before it touches the state directory.
+#[derive(Debug)]
+pub struct Files {
+    pub(super) tokens: Tokens,
+    pub(super) client: Option<CallbackClient>,
+    /// Files that cannot be read and that a start does without.
+    pub(super) spared: Vec<SettingFault>,
+}
+
+impl Files {
+    /// Reads them all. Blocks on them; needs no runtime.
+    ///
+    /// # Errors
+    /// Every fault of every file. What may be a secret is named by its line and never shown.
+    pub fn read(settings: &Settings) -> Result<Self, BadSettings> {
+        let mut faults = settings.check_files();
+        let unread: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();
+        let mut inside = Vec::new();
+        let tokens = match &settings.auth.tokens_file {
+            Some(path) => Tokens::load(path),
+            None => Ok(Tokens::default()),
+        };
+        let tokens = BadSettings::gather(tokens, &mut inside);
+        let client = CallbackClient::new(&settings.callback, Limits::default());
+        let client = BadSettings::gather(client, &mut inside);
+        // One that cannot be read has been told once.
+        faults.extend(inside.into_iter().filter(|fault| !unread.contains(&fault.key)));
+        match (tokens, client) {
+            (Some(tokens), Some(client))
+                if !faults.iter().any(|fault| stops_a_start(&fault.key)) =>
+            {
+                Ok(Self { tokens, client, spared: faults })
+            }
+            _ => Err(BadSettings::new(faults)),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The program at its edges: what it refuses before it does anything, and what it says.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+use crate::support::agent::PROGRAM;
+use crate::support::http_server::{GOOD, READER, Running};
+
+/// A settings file, and what it names, in a directory of its own.
+struct Place(TempDir);
+
+impl Place {
+    fn new(settings: &str) -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        let head = format!(
+            "[server]\nlisten = [\"127.0.0.1:0\"]\n[state]\ndir = {:?}\n",
+            place.path("state")
+        );
+        let settings = settings.replace("DIR", place.0.path().to_str().unwrap());
+        fs::write(place.path("agent.toml"), head + &settings).unwrap();
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn file(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        run(&self.path("agent.toml"), args)
+    }
+}
+
+fn run(config: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(PROGRAM);
+    command.args(args).env("IMAGESTORE_AGENT_CONFIG", config).env_remove("RUST_LOG");
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn check_config_and_serve_refuse_the_same_files_and_list_every_fault() {
+    let place = Place::new(
+        "[auth]\ntokens_file = \"DIR/tokens\"\n[callback]\nurl = \"https://mn.example/events\"\n\
+         signing_secret_file = \"DIR/secrets\"\nca_file = \"DIR/ca\"\n\
+         client_cert = \"DIR/cert\"\nclient_key = \"DIR/absent\"\n",
+    );
+    place.file("tokens", "good-name:hunter2\n# a remark\nhunter2\n");
+    place.file("secrets", "hunter2\n");
+    place.file("ca", "hunter2\n");
+    place.file("cert", "hunter2\n");
+    let checked = place.run(&["check-config"]);
+    let told = stderr(&checked);
+    assert_eq!(checked.status.code(), Some(64), "{told}");
+    for (key, what) in [
+        ("auth.tokens_file", "line 1: "),
+        ("auth.tokens_file", "line 3: "),
+        ("callback.signing_secret_file", "line 1: "),
+        ("callback.ca_file", "it holds no certificate"),
+        ("callback.client_cert", "it holds no certificate"),
+        ("callback.client_key", "cannot be read: "),
+    ] {
+        let block = told.split_inclusive("\n").collect::<Vec<_>>();
+        let found = block.windows(2).filter(|lines| lines[0].starts_with(key));
+        assert_eq!(found.filter(|lines| lines[1].trim().starts_with(what)).count(), 1, "{told}");
+    }
+    assert!(!told.contains("hunter2"), "{told}");
+    let served = place.run(&["serve"]);
+    assert_eq!((served.status.code(), stderr(&served)), (Some(64), told));
+    assert!(!place.path("state").exists());
+}
+
+#[test]
+fn tls_files_are_missed_by_check_config_and_not_yet_by_serve() {
+    let absent = "[server.tls]\ncert = \"DIR/cert\"\nkey = \"DIR/key\"\n";
+    let place = Place::new(absent);
+    let checked = place.run(&["check-config"]);
+    assert_eq!(checked.status.code(), Some(64));
+    assert!(stderr(&checked).contains("server.tls.key"), "{}", stderr(&checked));
+    // A start goes on to what is wrong next: a file where the state directory should be.
+    place.file("state", "");
+    let served = place.run(&["serve"]);
+    assert_eq!(served.status.code(), Some(70), "{}", stderr(&served));
+    assert!(stderr(&served).contains("not needed for a start"), "{}", stderr(&served));
+}
+
+#[test]
+fn a_command_with_a_url_does_without_a_settings_file_that_it_may_not_read() {
+    let closed = tempfile::tempdir().unwrap();
+    let asked = run(closed.path(), &["list", "--url", "http://127.0.0.1:1"]);
+    let told = stderr(&asked);
+    assert_eq!(asked.status.code(), Some(1));
+    assert!(told.contains("passed over, the daemon's base path taken as \"/zstack\""), "{told}");
+    assert!(told.contains("cannot reach the daemon at 127.0.0.1:1"), "{told}");
+    let asked = run(closed.path(), &["list"]);
+    assert!(!stderr(&asked).contains("cannot reach"), "{}", stderr(&asked));
+}
+
+#[test]
+fn a_variable_names_the_settings_file_and_an_empty_one_none() {
+    let place = Place::new("");
+    assert_eq!(place.run(&["check-config"]).status.code(), Some(0));
+    place.file("agent.toml", "surprise = 1");
+    assert_eq!(place.run(&["check-config"]).status.code(), Some(64));
+    let checked = run(Path::new(""), &["check-config"]);
+    assert!(!stderr(&checked).contains("Usage"), "{}", stderr(&checked));
+    assert_ne!(checked.status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_store_is_an_error_in_json_and_a_failure() {
+    let server = Running::start();
+    let url = format!("http://{}", server.connect().await.peer_addr().unwrap());
+    let show = |uuid: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["show", uuid, "--json", "--url", &url]).env("IMAGESTORE_AGENT_TOKEN", READER);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), body)
+    };
+    let (code, body) = show(&GOOD.to_string());
+    assert_eq!((code, &body["inventory"]["uuid"]), (Some(0), &GOOD.to_string().into()));
+    let (code, body) = show("4cd9fb914f5f4a1d8d2f000000000009");
+    assert_eq!((code, &body["error"]["code"]), (Some(1), &"SYS.1003".into()));
+}
