@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::marker::Marker;
 use super::order::{MarkerSeen, MountSeen};
+use super::place::{not_mounted, placed};
 use super::values::Claim;
 use crate::model::{Fault, FsPlace, MarkerId, NodeId, Reason, StoreUuid};
 
@@ -185,24 +186,6 @@ fn read(seen: &MarkerSeen) -> Result<Option<Marker>, Fault> {
         MarkerSeen::Text(text) => Marker::parse(text).map(Some).map_err(|why| unreadable(&why)),
         MarkerSeen::Unreadable(why) => Err(unreadable(why)),
     }
-}
-
-/// The disk that held the store when it was last good is not where it was.
-pub(super) fn not_mounted(place: &FsPlace, now: &MountSeen) -> Fault {
-    let told = format!(
-        "the directory was on {} ({}) mounted at {}; now it lies on {}",
-        place.device, place.fs_type, place.mount_point, now.mount_point
-    );
-    placed(Fault::new(Reason::NotMounted, told), now)
-        .fact("expectedMountPoint", place.mount_point.as_str())
-        .fact("expectedFsType", place.fs_type.as_str())
-}
-
-fn placed(fault: Fault, mount: &MountSeen) -> Fault {
-    fault
-        .fact("mountPoint", mount.mount_point.as_str())
-        .fact("fsType", mount.fs_type.as_str())
-        .fact("device", mount.device.as_str())
 }
 
 #[cfg(test)]

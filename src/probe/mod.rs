@@ -15,6 +15,7 @@ mod look;
 mod marker;
 mod mountinfo;
 mod order;
+mod place;
 mod prober;
 mod sample;
 mod slot;

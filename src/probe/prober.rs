@@ -7,12 +7,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::dialogue::{Dialogue, Program, Silence};
-use super::identity::{Purpose, Seen, judge, not_mounted, unchanged};
+use super::identity::{Purpose, Seen, judge, unchanged};
 use super::marker::{FOLDER, Marker, probe_file};
 use super::order::{MountSeen, Observed, Order, Report};
+use super::place::missing_mount;
 use super::slot::Slot;
 use super::values::{Claim, Examined, Owner, ProbeOptions, WriteProbe};
-use super::{mountinfo, sample, trouble};
+use super::{sample, trouble};
 use crate::model::{Fault, ImageDir, MarkerId, Reason, Timestamp};
 
 /// Looks at image directories. Cheap to clone.
@@ -267,32 +268,5 @@ fn silence(silence: Silence, mount: Option<&MountSeen>) -> Fault {
     match silence {
         Silence::Failed(failed) => trouble::fault(&failed, mount),
         Silence::Over(fault) => fault,
-    }
-}
-
-/// A directory that is not there because the disk that holds it is not: says so.
-fn missing_mount(fault: Fault, purpose: &Purpose) -> Fault {
-    let Purpose::Serve { place, .. } = purpose else { return fault };
-    if fault.reason() != Reason::DirectoryMissing || place.on_root_disk {
-        return fault;
-    }
-    // Without `/proc` there is no telling more than what was seen.
-    let mounts = mountinfo::read().unwrap_or_default();
-    if mounts.iter().any(|mount| mount.mount_point == place.mount_point) {
-        return fault;
-    }
-    match mountinfo::root(&mounts) {
-        Some(root) => not_mounted(
-            place,
-            &MountSeen {
-                mount_point: root.mount_point.clone(),
-                fs_type: root.fs_type.clone(),
-                device: root.device.clone(),
-                on_root_disk: true,
-                mount_read_only: root.is_read_only(),
-                superblock_read_only: root.superblock_is_read_only(),
-            },
-        ),
-        None => fault,
     }
 }
