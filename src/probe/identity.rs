@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::marker::Marker;
 use super::order::{MarkerSeen, MountSeen};
-use super::place::{not_mounted, placed};
+use super::place::{not_mounted, placed, shows_through};
 use super::values::Claim;
 use crate::model::{Fault, FsPlace, MarkerId, NodeId, Reason, StoreUuid};
 
@@ -95,10 +95,10 @@ fn serve(
     had_registry: bool,
     seen: &Seen<'_>,
 ) -> Result<MarkerId, Fault> {
-    let moved_to_root = seen.mount.on_root_disk && !place.on_root_disk;
+    let uncovered = shows_through(place, seen.mount);
     let marker = match read(seen.marker) {
         Ok(Some(marker)) => marker,
-        Ok(None) if moved_to_root || seen.mount.mount_point != place.mount_point => {
+        Ok(None) if uncovered || seen.mount.mount_point != place.mount_point => {
             return Err(not_mounted(place, seen.mount));
         }
         Ok(None) => {
@@ -107,8 +107,8 @@ fn serve(
         }
         Err(fault) => return Err(placed(fault, seen.mount)),
     };
-    // A copy of a store on the root disk is not the store: its disk has gone missing.
-    if moved_to_root {
+    // A copy of a store below the mount point is not the store: its disk has gone missing.
+    if uncovered {
         return Err(not_mounted(place, seen.mount));
     }
     let found = |reason, told: String| {
@@ -229,7 +229,7 @@ mod tests {
         registry: bool,
     ) -> Result<Option<MarkerId>, Reason> {
         let place = FsPlace {
-            mount_point: "/srv".to_owned(),
+            mount_point: "/srv/disk".to_owned(),
             fs_type: "xfs".to_owned(),
             device: "7:7".to_owned(),
             on_root_disk: false,
@@ -242,7 +242,8 @@ mod tests {
 
     #[test]
     fn a_served_directory_is_what_it_was() {
-        let (srv, root, other) = (mount("/srv", false), mount("/", true), mount("/mnt", false));
+        let (srv, above) = (mount("/srv/disk", false), mount("/srv", false));
+        let (root, other) = (mount("/", true), mount("/mnt", false));
         let mine = text(Some((STORE, ME)));
         for (marker, mount, registry, expected) in [
             // The device number differs from the last good one: fine while the marker stays.
@@ -250,6 +251,7 @@ mod tests {
             (&mine, &other, true, Ok(Some(MARKER))),
             (&mine, &srv, false, Err(Reason::RegistryMissing)),
             (&mine, &root, true, Err(Reason::NotMounted)),
+            (&mine, &above, true, Err(Reason::NotMounted)),
             (&MarkerSeen::Nothing, &root, true, Err(Reason::NotMounted)),
             (&MarkerSeen::Nothing, &other, true, Err(Reason::NotMounted)),
             (&MarkerSeen::Nothing, &srv, true, Err(Reason::MarkerMissing)),

@@ -17,7 +17,7 @@ use crate::probe::{
     serve, soon, text_fact, with_worker,
 };
 use crate::support::filesystems::{Bound, Mounted, Unserved};
-use crate::support::needs::needs_root;
+use crate::support::needs::{needs_root, run};
 
 #[tokio::test]
 async fn a_mount_with_an_odd_name_elsewhere_spoils_no_probe() {
@@ -38,6 +38,32 @@ async fn a_mount_with_an_odd_name_elsewhere_spoils_no_probe() {
     drop(bound);
     assert_eq!(probed.unwrap().marker, Some(MARKER));
     assert_eq!(unmounted.unwrap_err().reason(), Reason::NotMounted);
+}
+
+#[tokio::test]
+async fn a_copy_left_below_the_mount_point_is_not_the_store() {
+    needs_root!();
+    let (parent, disk) = (Mounted::tmpfs("size=4m"), Mounted::tmpfs("size=4m"));
+    let prober = prober(&parent.path());
+    let mount_point = parent.path().join("disk");
+    let images = mount_point.join("images");
+    let bound = Bound::of(&disk.path(), &mount_point, false);
+    fs::create_dir(&images).unwrap();
+    let place = claimed(&prober, &images).await;
+    assert_eq!(place.mount_point, mount_point.to_str().unwrap());
+    drop(bound);
+    run("cp", &["-a".as_ref(), disk.path().join("images").as_os_str(), mount_point.as_os_str()]);
+    for write in [false, true] {
+        let purpose = serve(place.clone(), write);
+        let fault = examine(&prober, &images, &purpose).await.unwrap_err();
+        assert_eq!(fault.reason(), Reason::NotMounted, "{fault}");
+        assert_eq!(text_fact(&fault, "mountPoint"), parent.path().to_str().unwrap());
+    }
+    // Mounted again, it is the store.
+    run("mount", &["--bind".as_ref(), disk.path().as_os_str(), mount_point.as_os_str()]);
+    let again = examine(&prober, &images, &serve(place, true)).await;
+    run("umount", &[&mount_point]);
+    assert_eq!(again.unwrap().marker, Some(MARKER));
 }
 
 #[tokio::test]
