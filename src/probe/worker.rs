@@ -272,23 +272,23 @@ impl Worker {
             "" => self.path.clone(),
             below => format!("{}/{below}", self.path),
         };
-        Failed { step, path, why, access: None }
+        Failed { step, dir: self.path.clone(), path, why, access: None }
     }
 
     /// What denied access on the way to the directory: the deepest path that can be looked at.
-    fn barred(&self) -> Option<Access> {
+    fn barred(&self) -> Option<Box<Access>> {
         let mut way = Path::new(&self.path).ancestors();
         let (path, seen) = way.find_map(|path| Some((path, stat(path).ok()?)))?;
-        Some(access(&seen, Some(path.display().to_string())))
+        Some(Box::new(access(&seen, Some(path.display().to_string()))))
     }
 
     /// What denied access in the directory.
-    fn access(&self) -> Option<Access> {
+    fn access(&self) -> Option<Box<Access>> {
         let seen = match &self.dir {
             Some(dir) => fstat(dir),
             None => stat(self.path.as_str()),
         };
-        seen.ok().map(|seen| access(&seen, None))
+        seen.ok().map(|seen| Box::new(access(&seen, None)))
     }
 }
 
