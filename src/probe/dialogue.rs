@@ -145,7 +145,6 @@ impl<'a> Dialogue<'a> {
         Fault::new(Reason::ProbeTimeout, told)
             .fact("path", self.dir.as_str())
             .fact("step", self.step.as_str())
-            .fact("milliseconds", self.elapsed().as_millis())
     }
 
     fn broken(&self, why: &str) -> Fault {

@@ -53,14 +53,8 @@ impl Prober {
         purpose: &Purpose,
         deadline: Instant,
     ) -> Result<Examined, Fault> {
-        let mut dialogue = Dialogue::begin(slot, &self.program, dir, deadline).await?;
-        match self.look(&mut dialogue, dir, purpose).await {
-            Ok(examined) => {
-                dialogue.finish().await;
-                Ok(examined)
-            }
-            Err(fault) => Err(dialogue.give_up(fault).await),
-        }
+        self.talk(slot, dir, deadline, async |dialogue| self.look(dialogue, dir, purpose).await)
+            .await
     }
 
     /// Makes a directory this store's, after [`Prober::examine`] found it free: writes the marker, by
@@ -101,20 +95,12 @@ impl Prober {
         dir: &ImageDir,
         deadline: Instant,
     ) -> Result<(), Fault> {
-        let mut dialogue = Dialogue::begin(slot, &self.program, dir, deadline).await?;
-        let opened = self.open(&mut dialogue, dir).await.map(drop);
         let order = Order::Release { probe: probe_file(self.options.node_id) };
-        let done = match opened {
-            Ok(()) => dialogue.ask(&order).await.map(drop).map_err(|s| silence(s, None)),
-            Err(fault) => Err(fault),
-        };
-        match done {
-            Ok(()) => {
-                dialogue.finish().await;
-                Ok(())
-            }
-            Err(fault) => Err(dialogue.give_up(fault).await),
-        }
+        self.talk(slot, dir, deadline, async |dialogue| {
+            self.open(dialogue, dir).await?;
+            dialogue.ask(&order).await.map(drop).map_err(|s| silence(s, None))
+        })
+        .await
     }
 
     /// Marks a directory by hand: the folder, a marker that names no store where there is none, and
@@ -161,23 +147,45 @@ impl Prober {
         orders: &[Order],
         deadline: Instant,
     ) -> Result<(), Fault> {
-        let mut dialogue = Dialogue::begin(slot, &self.program, dir, deadline).await?;
-        let changed = async {
-            let observed = self.open(&mut dialogue, dir).await?;
+        self.talk(slot, dir, deadline, async |dialogue| {
+            let observed = self.open(dialogue, dir).await?;
             let marker = judge(purpose, &self.seen(&observed))?;
             last_look(marker, &observed.mount)?;
             for order in orders {
                 dialogue.ask(order).await.map_err(|s| silence(s, Some(&observed.mount)))?;
             }
             Ok(())
-        };
-        match changed.await {
-            Ok(()) => {
-                dialogue.finish().await;
-                Ok(())
+        })
+        .await
+    }
+
+    /// Talks to a worker of its own and ends it. The one way out of a probe: here a fault gets what all
+    /// of them carry.
+    async fn talk<T>(
+        &self,
+        slot: &mut Slot,
+        dir: &ImageDir,
+        deadline: Instant,
+        work: impl AsyncFnOnce(&mut Dialogue<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let begun = Instant::now();
+        let talked = async {
+            let mut dialogue = Dialogue::begin(slot, &self.program, dir, deadline).await?;
+            match work(&mut dialogue).await {
+                Ok(done) => {
+                    dialogue.finish().await;
+                    Ok(done)
+                }
+                Err(fault) => Err(dialogue.give_up(fault).await),
             }
-            Err(fault) => Err(dialogue.give_up(fault).await),
-        }
+        };
+        talked.await.map_err(|fault: Fault| {
+            let fault = match fault.facts().contains_key("path") {
+                true => fault,
+                false => fault.fact("path", dir.as_str()),
+            };
+            fault.fact("milliseconds", begun.elapsed().as_millis())
+        })
     }
 
     async fn look(

@@ -8,12 +8,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use imagestore_agent::model::{MarkerId, Reason, Timestamp};
-use imagestore_agent::probe::{Claim, ProbeOptions, Slot};
+use imagestore_agent::probe::{ProbeOptions, Slot};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::time::{Instant, timeout};
 
 use crate::probe::{
-    AGENT, MARKER, STORE, add, as_nobody, claimed, examine, image_dir, names, options, prober,
+    AGENT, MARKER, add, as_nobody, claim, claimed, examine, image_dir, names, options, prober,
     serve, soon, text_fact, with_worker,
 };
 use crate::support::filesystems::{Bound, Mounted, Unserved};
@@ -112,9 +112,7 @@ async fn a_disk_unmounted_in_the_middle_of_an_add_leaves_no_marker_under_it() {
     let (slot, dir) = (&mut Slot::new(), image_dir(&disk.path()));
     let examined = prober.examine(slot, &dir, &add(), soon()).await.unwrap();
     assert!(disk.try_unmount());
-    let claim =
-        Claim { store: STORE, marker: MARKER, created: Timestamp(0), place: examined.place };
-    let claimed = prober.claim(slot, &dir, &add(), claim, soon()).await;
+    let claimed = prober.claim(slot, &dir, &add(), claim(examined.place), soon()).await;
     assert_eq!(names(&disk.path()), Vec::<String>::new());
     assert_eq!(claimed.unwrap_err().reason(), Reason::NotMounted);
 }
@@ -127,8 +125,7 @@ async fn a_directory_that_somebody_marked_meanwhile_keeps_its_marker() {
     let place = prober.examine(slot, &dir, &add(), soon()).await.unwrap().place;
     let theirs = MarkerId::from_u128(99);
     prober.init(slot, &dir, theirs, Timestamp(0), None, soon()).await.unwrap();
-    let claim = Claim { store: STORE, marker: MARKER, created: Timestamp(0), place };
-    let fault = prober.claim(slot, &dir, &add(), claim, soon()).await.unwrap_err();
+    let fault = prober.claim(slot, &dir, &add(), claim(place), soon()).await.unwrap_err();
     assert_eq!(fault.reason(), Reason::WrongStore, "{fault}");
     let examined = prober.examine(slot, &dir, &add(), soon()).await.unwrap();
     assert_eq!(examined.marker, Some(theirs));
