@@ -8,6 +8,9 @@ use super::place::{not_mounted, placed, shows_through};
 use super::values::Claim;
 use crate::model::{Fault, FsPlace, MarkerId, NodeId, Reason, StoreUuid};
 
+/// Most characters that a fault quotes of what is wrong with a marker: one may be 4 KiB of anything.
+const MOST_QUOTED: usize = 200;
+
 /// What a probe is for, and what is expected of the directory therefore.
 #[derive(Clone, Debug)]
 pub enum Purpose {
@@ -178,6 +181,7 @@ fn adopt(
 
 fn read(seen: &MarkerSeen) -> Result<Option<Marker>, Fault> {
     let unreadable = |why: &str| {
+        let why: String = why.chars().take(MOST_QUOTED).collect();
         let told = format!(".imagestore-agent/identity.json cannot be read: {why}");
         Fault::new(Reason::MarkerUnreadable, told)
     };

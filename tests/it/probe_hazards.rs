@@ -67,6 +67,43 @@ async fn a_copy_left_below_the_mount_point_is_not_the_store() {
 }
 
 #[tokio::test]
+async fn what_a_disk_says_reaches_no_terminal_as_it_is() {
+    needs_root!();
+    let folder = tempfile::tempdir().unwrap();
+    let images = folder.path().join("images");
+    let prober = with_worker(ProbeOptions { allow_root_disk: true, ..options(folder.path()) });
+    fs::create_dir_all(images.join(".imagestore-agent")).unwrap();
+    let field = format!("\u{1b}]0;x\u{7}{}", "y".repeat(3000));
+    let marker = format!("{{\"version\":1,{}:1}}", serde_json::to_string(&field).unwrap());
+    fs::write(images.join(".imagestore-agent/identity.json"), marker).unwrap();
+    let of_the_marker = examine(&prober, &images, &add()).await.unwrap_err();
+    assert_eq!(of_the_marker.reason(), Reason::MarkerUnreadable);
+    assert!(of_the_marker.details().contains("\\u{1b}]0;x\\u{7}yyy"), "{of_the_marker}");
+    assert!(of_the_marker.details().len() < 400, "{of_the_marker}");
+
+    let odd = folder.path().join("odd\u{1b}[2J");
+    fs::create_dir(&odd).unwrap();
+    std::os::unix::fs::symlink(&odd, folder.path().join("link")).unwrap();
+    let elsewhere = ProbeOptions { allow_root_disk: true, ..options(&images) };
+    let link = folder.path().join("link");
+    let of_a_target = examine(&with_worker(elsewhere), &link, &add()).await.unwrap_err();
+    assert_eq!(of_a_target.reason(), Reason::OutsideAllowedRoots);
+    assert!(text_fact(&of_a_target, "target").ends_with("odd\\u{1b}[2J"), "{of_a_target}");
+
+    let bound = Bound::of(&images, &odd.join("mount"), true);
+    fs::remove_dir_all(images.join(".imagestore-agent")).unwrap();
+    std::os::unix::fs::symlink(odd.join("mount"), folder.path().join("view")).unwrap();
+    let of_a_mount = examine(&prober, &folder.path().join("view"), &add()).await;
+    drop(bound);
+    let of_a_mount = of_a_mount.unwrap_err();
+    assert_eq!(of_a_mount.reason(), Reason::NamespaceReadOnly);
+    for fault in [of_the_marker, of_a_target, of_a_mount] {
+        let told = format!("{} {} {:?}", fault.details(), fault.remedy(), fault.facts());
+        assert!(!told.chars().any(char::is_control), "{told:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_mount_that_nobody_serves_is_named_with_the_call_that_waits() {
     needs_root!();
     let dead = Unserved::new();
