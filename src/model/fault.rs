@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::Reason;
+use super::printable::printable;
 
 /// One piece of evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +77,22 @@ impl Fault {
     pub fn remedied(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
         self
+    }
+
+    /// Makes every text of it printable, for texts that came from a disk.
+    #[must_use]
+    pub fn printable(self) -> Self {
+        let shown = |fact| match fact {
+            Fact::Text(text) => Fact::Text(printable(&text)),
+            Fact::Number(number) => Fact::Number(number),
+            Fact::List(list) => Fact::List(list.iter().map(|text| printable(text)).collect()),
+        };
+        Self {
+            reason: self.reason,
+            details: printable(&self.details),
+            facts: self.facts.into_iter().map(|(name, fact)| (name, shown(fact))).collect(),
+            remedy: self.remedy.as_deref().map(printable),
+        }
     }
 
     /// Why, as a stable word.

@@ -18,6 +18,7 @@ mod image_dir;
 mod inventory;
 mod notice;
 mod position;
+mod printable;
 mod reason;
 mod secret;
 mod ssh_address;

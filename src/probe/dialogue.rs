@@ -36,7 +36,6 @@ pub(super) struct Dialogue<'a> {
     stdout: BufReader<ChildStdout>,
     dir: ImageDir,
     step: Step,
-    begun: Instant,
     deadline: Instant,
 }
 
@@ -59,7 +58,6 @@ impl<'a> Dialogue<'a> {
         dir: &ImageDir,
         deadline: Instant,
     ) -> Result<Self, Fault> {
-        let begun = Instant::now();
         if let Err(pid) = slot.free().await {
             return Err(stuck(dir, pid));
         }
@@ -86,7 +84,7 @@ impl<'a> Dialogue<'a> {
             return Err(Fault::new(Reason::IoError, "the worker process has no pipes"));
         };
         let (stdout, dir) = (BufReader::new(stdout), dir.clone());
-        Ok(Self { worker, stdin, stdout, dir, step: Step::Start, begun, deadline })
+        Ok(Self { worker, stdin, stdout, dir, step: Step::Start, deadline })
     }
 
     /// Gives an order and waits for its report.
@@ -140,7 +138,6 @@ impl<'a> Dialogue<'a> {
         Fault::new(Reason::ProbeTimeout, told)
             .fact("path", self.dir.as_str())
             .fact("step", self.step.as_str())
-            .fact("milliseconds", self.begun.elapsed().as_millis())
     }
 
     fn broken(&self, why: &str) -> Fault {

@@ -4,8 +4,12 @@ use std::collections::BTreeSet;
 
 use super::marker::Marker;
 use super::order::{MarkerSeen, MountSeen};
+use super::place::{not_mounted, placed, shows_through};
 use super::values::Claim;
 use crate::model::{Fault, FsPlace, MarkerId, NodeId, Reason, StoreUuid};
+
+/// Most characters that a fault quotes of what is wrong with a marker: one may be 4 KiB of anything.
+const MOST_QUOTED: usize = 200;
 
 /// What a probe is for, and what is expected of the directory therefore.
 #[derive(Clone, Debug)]
@@ -94,10 +98,10 @@ fn serve(
     had_registry: bool,
     seen: &Seen<'_>,
 ) -> Result<MarkerId, Fault> {
-    let moved_to_root = seen.mount.on_root_disk && !place.on_root_disk;
+    let uncovered = shows_through(place, seen.mount);
     let marker = match read(seen.marker) {
         Ok(Some(marker)) => marker,
-        Ok(None) if moved_to_root || seen.mount.mount_point != place.mount_point => {
+        Ok(None) if uncovered || seen.mount.mount_point != place.mount_point => {
             return Err(not_mounted(place, seen.mount));
         }
         Ok(None) => {
@@ -106,8 +110,8 @@ fn serve(
         }
         Err(fault) => return Err(placed(fault, seen.mount)),
     };
-    // A copy of a store on the root disk is not the store: its disk has gone missing.
-    if moved_to_root {
+    // A copy of a store below the mount point is not the store: its disk has gone missing.
+    if uncovered {
         return Err(not_mounted(place, seen.mount));
     }
     let found = |reason, told: String| {
@@ -177,6 +181,7 @@ fn adopt(
 
 fn read(seen: &MarkerSeen) -> Result<Option<Marker>, Fault> {
     let unreadable = |why: &str| {
+        let why: String = why.chars().take(MOST_QUOTED).collect();
         let told = format!(".imagestore-agent/identity.json cannot be read: {why}");
         Fault::new(Reason::MarkerUnreadable, told)
     };
@@ -185,24 +190,6 @@ fn read(seen: &MarkerSeen) -> Result<Option<Marker>, Fault> {
         MarkerSeen::Text(text) => Marker::parse(text).map(Some).map_err(|why| unreadable(&why)),
         MarkerSeen::Unreadable(why) => Err(unreadable(why)),
     }
-}
-
-/// The disk that held the store when it was last good is not where it was.
-pub(super) fn not_mounted(place: &FsPlace, now: &MountSeen) -> Fault {
-    let told = format!(
-        "the directory was on {} ({}) mounted at {}; now it lies on {}",
-        place.device, place.fs_type, place.mount_point, now.mount_point
-    );
-    placed(Fault::new(Reason::NotMounted, told), now)
-        .fact("expectedMountPoint", place.mount_point.as_str())
-        .fact("expectedFsType", place.fs_type.as_str())
-}
-
-fn placed(fault: Fault, mount: &MountSeen) -> Fault {
-    fault
-        .fact("mountPoint", mount.mount_point.as_str())
-        .fact("fsType", mount.fs_type.as_str())
-        .fact("device", mount.device.as_str())
 }
 
 #[cfg(test)]
@@ -246,7 +233,7 @@ mod tests {
         registry: bool,
     ) -> Result<Option<MarkerId>, Reason> {
         let place = FsPlace {
-            mount_point: "/srv".to_owned(),
+            mount_point: "/srv/disk".to_owned(),
             fs_type: "xfs".to_owned(),
             device: "7:7".to_owned(),
             on_root_disk: false,
@@ -259,7 +246,8 @@ mod tests {
 
     #[test]
     fn a_served_directory_is_what_it_was() {
-        let (srv, root, other) = (mount("/srv", false), mount("/", true), mount("/mnt", false));
+        let (srv, above) = (mount("/srv/disk", false), mount("/srv", false));
+        let (root, other) = (mount("/", true), mount("/mnt", false));
         let mine = text(Some((STORE, ME)));
         for (marker, mount, registry, expected) in [
             // The device number differs from the last good one: fine while the marker stays.
@@ -267,6 +255,7 @@ mod tests {
             (&mine, &other, true, Ok(Some(MARKER))),
             (&mine, &srv, false, Err(Reason::RegistryMissing)),
             (&mine, &root, true, Err(Reason::NotMounted)),
+            (&mine, &above, true, Err(Reason::NotMounted)),
             (&MarkerSeen::Nothing, &root, true, Err(Reason::NotMounted)),
             (&MarkerSeen::Nothing, &other, true, Err(Reason::NotMounted)),
             (&MarkerSeen::Nothing, &srv, true, Err(Reason::MarkerMissing)),

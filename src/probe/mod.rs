@@ -9,13 +9,16 @@
 //! The worker carries out orders (`order.rs`) on one handle and decides nothing; the daemon judges what
 //! it reports (`identity`, `trouble`) and gives the next order, or closes its stdin, which ends it.
 
+mod claim;
 mod dialogue;
 mod identity;
 mod look;
+mod mark;
 mod marker;
 mod mountinfo;
 mod order;
 mod orphan;
+mod place;
 mod prober;
 mod sample;
 mod slot;

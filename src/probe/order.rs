@@ -135,10 +135,13 @@ pub(super) enum MarkerSeen {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Failed {
     pub(super) step: Step,
+    /// The image directory.
+    pub(super) dir: String,
+    /// What it was at: the directory or something in it.
     pub(super) path: String,
     pub(super) why: Why,
     /// Where access was denied.
-    pub(super) access: Option<Access>,
+    pub(super) access: Option<Box<Access>>,
 }
 
 /// What denied access.

@@ -7,18 +7,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::dialogue::{Dialogue, Program, Silence};
-use super::identity::{Purpose, Seen, judge, not_mounted, unchanged};
-use super::marker::{FOLDER, Marker, probe_file};
+use super::identity::{Purpose, Seen, judge};
+use super::marker::probe_file;
 use super::order::{MountSeen, Observed, Order, Report};
+use super::place::missing_mount;
 use super::slot::Slot;
-use super::values::{Claim, Examined, Owner, ProbeOptions, Probed};
-use super::{mountinfo, sample, trouble};
-use crate::model::{Fault, ImageDir, MarkerId, Reason, Timestamp, Written};
+use super::values::{Examined, ProbeOptions, Probed};
+use super::{sample, trouble};
+use crate::model::{Fault, ImageDir, Reason, Written};
 
 /// Looks at image directories. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Prober {
-    options: Arc<ProbeOptions>,
+    pub(super) options: Arc<ProbeOptions>,
     program: Arc<Program>,
 }
 
@@ -54,7 +55,13 @@ impl Prober {
     ) -> Probed {
         let begun = Instant::now();
         let (examined, written) = self.look_and_write(slot, dir, purpose, deadline).await;
-        Probed { examined, written, took: begun.elapsed() }
+        let took = begun.elapsed();
+        let whole = |fault| complete(fault, dir, took);
+        Probed {
+            examined: examined.map_err(whole),
+            written: written.map(|written| written.map_err(whole)),
+            took,
+        }
     }
 
     async fn look_and_write(
@@ -70,7 +77,7 @@ impl Prober {
         };
         let (examined, observed) = match self.look(&mut dialogue, dir, purpose).await {
             Ok(seen) => seen,
-            Err(fault) => return (Err(dialogue.give_up(located(fault, dir)).await), None),
+            Err(fault) => return (Err(dialogue.give_up(fault).await), None),
         };
         let Some(make_folder) = writes(purpose, &observed) else {
             dialogue.finish().await;
@@ -83,125 +90,30 @@ impl Prober {
                 dialogue.finish().await;
                 (Ok(Examined { made_folder, ..examined }), Some(Ok(written)))
             }
-            Err(fault) => (Ok(examined), Some(Err(dialogue.give_up(located(fault, dir)).await))),
+            Err(fault) => (Ok(examined), Some(Err(dialogue.give_up(fault).await))),
         }
     }
 
-    /// Makes a directory this store's, after [`Prober::examine`] found it free: writes the marker, by
-    /// way of the probe file, and syncs it and its name.
-    ///
-    /// # Errors
-    /// The fault that kept the marker from being written, or that was found on a last look before:
-    /// `not_mounted` or `wrong_store` when the directory is no longer the one that was examined.
-    ///
-    /// # Cancel safety
-    /// The marker may or may not have been written; it is never half.
-    pub async fn claim(
-        &self,
-        slot: &mut Slot,
-        dir: &ImageDir,
-        purpose: &Purpose,
-        claim: Claim,
-        deadline: Instant,
-    ) -> Result<(), Fault> {
-        let owner = Some((claim.store, self.options.node_id));
-        let text = Marker { id: claim.marker, owner }.text(claim.created);
-        let probe = probe_file(self.options.node_id);
-        let order = Order::Mark { probe, text, make_folder: true };
-        let last_look = |marker, mount: &MountSeen| unchanged(&claim, marker, mount);
-        self.change(slot, dir, purpose, last_look, &[order], deadline).await
-    }
-
-    /// Takes away what an add that failed has made: an empty marker folder, nothing else.
-    ///
-    /// # Errors
-    /// The fault that kept it there.
-    ///
-    /// # Cancel safety
-    /// The folder may or may not be gone.
-    pub async fn release(
+    /// Talks to a worker of its own and ends it.
+    pub(super) async fn talk<T>(
         &self,
         slot: &mut Slot,
         dir: &ImageDir,
         deadline: Instant,
-    ) -> Result<(), Fault> {
-        let mut dialogue = Dialogue::begin(slot, &self.program, dir, deadline).await?;
-        let opened = self.open(&mut dialogue, dir).await.map(drop);
-        let order = Order::Release { probe: probe_file(self.options.node_id) };
-        let done = match opened {
-            Ok(()) => dialogue.ask(&order).await.map(drop).map_err(|s| silence(s, None)),
-            Err(fault) => Err(fault),
+        work: impl AsyncFnOnce(&mut Dialogue<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let begun = Instant::now();
+        let talked = async {
+            let mut dialogue = Dialogue::begin(slot, &self.program, dir, deadline).await?;
+            match work(&mut dialogue).await {
+                Ok(done) => {
+                    dialogue.finish().await;
+                    Ok(done)
+                }
+                Err(fault) => Err(dialogue.give_up(fault).await),
+            }
         };
-        match done {
-            Ok(()) => {
-                dialogue.finish().await;
-                Ok(())
-            }
-            Err(fault) => Err(dialogue.give_up(fault).await),
-        }
-    }
-
-    /// Marks a directory by hand: the folder, a marker that names no store where there is none, and
-    /// `registry` and `export` where absent, mode 0750, given to `owner`. Then looks at it as an add
-    /// would.
-    ///
-    /// # Errors
-    /// As [`Prober::examine`].
-    ///
-    /// # Cancel safety
-    /// What has been made stays; repeating it is safe.
-    pub async fn init(
-        &self,
-        slot: &mut Slot,
-        dir: &ImageDir,
-        marker: MarkerId,
-        created: Timestamp,
-        owner: Option<Owner>,
-        deadline: Instant,
-    ) -> Result<Examined, Fault> {
-        let examined = self.examine(slot, dir, &Purpose::Init, deadline).await.good()?;
-        let mut orders = Vec::new();
-        if examined.marker.is_none() {
-            let text = Marker { id: marker, owner: None }.text(created);
-            let probe = probe_file(self.options.node_id);
-            orders.push(Order::Mark { probe, text, make_folder: true });
-        }
-        let folders = [FOLDER, "registry", "export"].map(str::to_owned).to_vec();
-        let owner = owner.map(|owner| (owner.uid, owner.gid));
-        orders.push(Order::Prepare { folders, owner });
-        self.change(slot, dir, &Purpose::Init, |_, _| Ok(()), &orders, deadline).await?;
-        let again = self.examine(slot, dir, &Purpose::Init, deadline).await.good()?;
-        Ok(Examined { made_folder: examined.made_folder, ..again })
-    }
-
-    /// Carries out orders on a directory that is judged once more on the same handle, and by
-    /// `last_look` at its marker and mount.
-    async fn change(
-        &self,
-        slot: &mut Slot,
-        dir: &ImageDir,
-        purpose: &Purpose,
-        last_look: impl FnOnce(Option<MarkerId>, &MountSeen) -> Result<(), Fault>,
-        orders: &[Order],
-        deadline: Instant,
-    ) -> Result<(), Fault> {
-        let mut dialogue = Dialogue::begin(slot, &self.program, dir, deadline).await?;
-        let changed = async {
-            let observed = self.open(&mut dialogue, dir).await?;
-            let marker = judge(purpose, &self.seen(&observed))?;
-            last_look(marker, &observed.mount)?;
-            for order in orders {
-                dialogue.ask(order).await.map_err(|s| silence(s, Some(&observed.mount)))?;
-            }
-            Ok(())
-        };
-        match changed.await {
-            Ok(()) => {
-                dialogue.finish().await;
-                Ok(())
-            }
-            Err(fault) => Err(dialogue.give_up(located(fault, dir)).await),
-        }
+        talked.await.map_err(|fault| complete(fault, dir, begun.elapsed()))
     }
 
     async fn look(
@@ -216,7 +128,7 @@ impl Prober {
         };
         let marker = judge(purpose, &self.seen(&observed))?;
         if observed.mount.superblock_read_only {
-            return Err(trouble::read_only(dir.as_str(), &observed.mount));
+            return Err(trouble::read_only(&observed.mount));
         }
         let (capacity, inodes) = sample::capacity(&observed.statfs)?;
         let examined = Examined {
@@ -230,7 +142,7 @@ impl Prober {
         Ok((examined, observed))
     }
 
-    async fn open(
+    pub(super) async fn open(
         &self,
         dialogue: &mut Dialogue<'_>,
         dir: &ImageDir,
@@ -244,7 +156,7 @@ impl Prober {
         }
     }
 
-    fn seen<'a>(&self, observed: &'a Observed) -> Seen<'a> {
+    pub(super) fn seen<'a>(&self, observed: &'a Observed) -> Seen<'a> {
         Seen {
             node: self.options.node_id,
             allow_root_disk: self.options.allow_root_disk,
@@ -253,6 +165,16 @@ impl Prober {
             registry: observed.registry,
         }
     }
+}
+
+/// What every fault of a probe carries, whatever it was found by: where, and how long it took.
+fn complete(fault: Fault, dir: &ImageDir, took: Duration) -> Fault {
+    let fault = match fault.facts().contains_key("path") {
+        true => fault,
+        false => fault.fact("path", dir.as_str()),
+    };
+    // A marker and a mount point may say anything.
+    fault.fact("milliseconds", took.as_millis()).printable()
 }
 
 /// Whether this purpose asks for a write, and whether that may make the folder first. A directory that
@@ -285,41 +207,9 @@ fn written(
     }
 }
 
-fn silence(silence: Silence, mount: Option<&MountSeen>) -> Fault {
+pub(super) fn silence(silence: Silence, mount: Option<&MountSeen>) -> Fault {
     match silence {
         Silence::Failed(failed) => trouble::fault(&failed, mount),
         Silence::Over(fault) => fault,
-    }
-}
-
-/// A fault says where; what was judged after the directory had been looked at does not know.
-fn located(fault: Fault, dir: &ImageDir) -> Fault {
-    if fault.facts().contains_key("path") { fault } else { fault.fact("path", dir.as_str()) }
-}
-
-/// A directory that is not there because the disk that holds it is not: says so.
-fn missing_mount(fault: Fault, purpose: &Purpose) -> Fault {
-    let Purpose::Serve { place, .. } = purpose else { return fault };
-    if fault.reason() != Reason::DirectoryMissing || place.on_root_disk {
-        return fault;
-    }
-    // Without `/proc` there is no telling more than what was seen.
-    let mounts = mountinfo::read().unwrap_or_default();
-    if mounts.iter().any(|mount| mount.mount_point == place.mount_point) {
-        return fault;
-    }
-    match mountinfo::root(&mounts) {
-        Some(root) => not_mounted(
-            place,
-            &MountSeen {
-                mount_point: root.mount_point.clone(),
-                fs_type: root.fs_type.clone(),
-                device: root.device.clone(),
-                on_root_disk: true,
-                mount_read_only: root.is_read_only(),
-                superblock_read_only: root.superblock_is_read_only(),
-            },
-        ),
-        None => fault,
     }
 }

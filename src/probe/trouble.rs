@@ -39,10 +39,9 @@ pub(super) fn no_room(failed: &Failed, statfs: &Statfs) -> Option<Written> {
 
 /// The fault of a filesystem whose superblock says that it is read-only: found before a write is
 /// tried, and also where none may be.
-pub(super) fn read_only(path: &str, mount: &MountSeen) -> Fault {
+pub(super) fn read_only(mount: &MountSeen) -> Fault {
     let told = format!("the filesystem at {} is mounted read-only", mount.mount_point);
     Fault::new(Reason::ReadOnly, told)
-        .fact("path", path)
         .fact("superblock", "ro")
         .fact("mountPoint", mount.mount_point.as_str())
         .fact("fsType", mount.fs_type.as_str())
@@ -94,7 +93,7 @@ fn sandboxed(fault: Fault, path: &str, mount: Option<&MountSeen>) -> Fault {
 fn denied(fault: Fault, failed: &Failed) -> Fault {
     let me = nix::unistd::geteuid();
     let fault = fault.fact("uid", me.as_raw());
-    let fault = match &failed.access {
+    let fault = match failed.access.as_deref() {
         Some(Access { uid, gid, mode, .. }) => {
             fault.fact("owner", *uid).fact("group", *gid).fact("mode", format!("{mode:04o}"))
         }
@@ -103,13 +102,13 @@ fn denied(fault: Fault, failed: &Failed) -> Fault {
     if let Some(barred) = failed.access.as_ref().and_then(|access| access.barred.as_deref()) {
         // `init` makes and gives away what is inside; whose the way there is, is not ours to change.
         // To pass through takes `x`, to open the directory itself takes `r` as well.
-        let rights = if barred == failed.path { "rx" } else { "x" };
+        let rights = if barred == failed.dir { "rx" } else { "x" };
         return fault.fact("barred", barred).remedied(format!(
             "as root: setfacl -m u:{me}:{rights} {barred} (or give the daemon's user, uid {me}, these \
              rights by group and mode)"
         ));
     }
-    let dir = failed.path.split("/.imagestore-agent").next().unwrap_or(&failed.path);
+    let dir = &failed.dir;
     fault.remedied(format!("as root: imagestore-agent init {dir} (the daemon runs as uid {me})"))
 }
 
@@ -130,9 +129,14 @@ mod tests {
     }
 
     fn of(step: Step, errno: Errno, mount: Option<&MountSeen>) -> Fault {
-        let access = Some(Access { uid: 0, gid: 0, mode: 0o755, barred: None });
-        let path = "/srv/images/.imagestore-agent/probe.1".to_owned();
-        fault(&Failed { step, path, why: Why::Errno(errno as i32), access }, mount)
+        at("/.imagestore-agent/probe.1", step, errno, mount)
+    }
+
+    fn at(below: &str, step: Step, errno: Errno, mount: Option<&MountSeen>) -> Fault {
+        let access = Some(Box::new(Access { uid: 0, gid: 0, mode: 0o755, barred: None }));
+        let dir = "/srv/images".to_owned();
+        let path = format!("{dir}{below}");
+        fault(&Failed { step, dir, path, why: Why::Errno(errno as i32), access }, mount)
     }
 
     #[test]
@@ -159,14 +163,13 @@ mod tests {
 
     #[test]
     fn a_denied_access_names_owner_mode_and_the_command_that_mends_it() {
-        let fault = of(Step::Create, Errno::EACCES, None);
-        assert_eq!(fault.facts()["mode"], Fact::Text("0755".to_owned()));
-        assert_eq!(fault.facts()["owner"], Fact::Number(0));
-        assert!(
-            fault.remedy().contains("imagestore-agent init /srv/images "),
-            "{}",
-            fault.remedy()
-        );
+        for below in ["", "/registry", "/export", "/.imagestore-agent/probe.1"] {
+            let fault = at(below, Step::Create, Errno::EACCES, None);
+            assert_eq!(fault.facts()["mode"], Fact::Text("0755".to_owned()));
+            assert_eq!(fault.facts()["owner"], Fact::Number(0));
+            let remedy = fault.remedy();
+            assert!(remedy.contains("imagestore-agent init /srv/images "), "{remedy}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::ffi::CString;
 use std::io::{self, BufRead as _, Read as _, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, SyncSender};
@@ -12,12 +12,12 @@ use std::thread;
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::prctl::set_name;
 use nix::sys::stat::{FileStat, Mode, fstatat, lstat, mkdirat, stat, umask};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fdatasync, fsync, unlinkat};
+use nix::unistd::{UnlinkatFlags, fdatasync, unlinkat};
 
-use super::marker::{FILE, FOLDER};
+use super::marker::FOLDER;
 use super::order::{Access, Failed, Order, Report, Step, Why};
 use super::orphan;
 
@@ -106,7 +106,7 @@ impl Worker {
         }
     }
 
-    fn dir(&self) -> Result<&OwnedFd, Failed> {
+    pub(super) fn dir(&self) -> Result<&OwnedFd, Failed> {
         let unasked = Why::Unexpected("the directory has not been opened".to_owned());
         self.dir.as_ref().ok_or_else(|| self.failed(Step::Open, "", unasked))
     }
@@ -120,7 +120,7 @@ impl Worker {
     }
 
     /// The folder, made where it is absent and may be made; whether it was.
-    fn folder(&self, make: bool) -> Result<(OwnedFd, bool), Failed> {
+    pub(super) fn folder(&self, make: bool) -> Result<(OwnedFd, bool), Failed> {
         let dir = self.dir()?;
         let mut made = false;
         if make {
@@ -142,7 +142,7 @@ impl Worker {
     }
 
     /// A new file of ours with this in it, synced. What an earlier probe left is replaced.
-    fn create(&self, folder: &OwnedFd, name: &str, bytes: &[u8]) -> Result<(), Failed> {
+    pub(super) fn create(&self, folder: &OwnedFd, name: &str, bytes: &[u8]) -> Result<(), Failed> {
         let path = format!("{FOLDER}/{name}");
         at(Step::Create);
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | BELOW;
@@ -175,7 +175,7 @@ impl Worker {
         })
     }
 
-    fn unlink(&self, folder: &OwnedFd, name: &str) -> Result<(), Failed> {
+    pub(super) fn unlink(&self, folder: &OwnedFd, name: &str) -> Result<(), Failed> {
         match unlinkat(folder, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(errno) => Err(self.errno(Step::Unlink, &format!("{FOLDER}/{name}"), errno)),
@@ -198,71 +198,6 @@ impl Worker {
         Ok(Report::Written { micros, made_folder })
     }
 
-    fn mark(&self, probe: &str, text: &str, make_folder: bool) -> Result<Report, Failed> {
-        let (folder, _) = self.folder(make_folder)?;
-        self.create(&folder, probe, text.as_bytes())?;
-        at(Step::Rename);
-        let path = format!("{FOLDER}/{FILE}");
-        renameat(&folder, probe, &folder, FILE)
-            .map_err(|errno| self.errno(Step::Rename, &path, errno))?;
-        at(Step::Sync);
-        // The name is durable with its directory (`fsync(2)`), and the folder with the one above.
-        fsync(&folder)
-            .and_then(|()| fsync(self.dir.as_ref().unwrap_or(&folder)))
-            .map_err(|errno| self.errno(Step::Sync, &path, errno))?;
-        Ok(Report::Done)
-    }
-
-    fn release(&self, probe: &str) -> Result<Report, Failed> {
-        let folder = match self.folder(false) {
-            Ok((folder, _)) => folder,
-            Err(Failed { why: Why::NoFolder, .. }) => return Ok(Report::Done),
-            Err(failed) => return Err(failed),
-        };
-        at(Step::Unlink);
-        self.unlink(&folder, probe)?;
-        match unlinkat(self.dir()?, FOLDER, UnlinkatFlags::RemoveDir) {
-            // Somebody else's things are in it: then it is not ours to take away.
-            Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EEXIST) => Ok(Report::Done),
-            Err(errno) => Err(self.errno(Step::Unlink, FOLDER, errno)),
-        }
-    }
-
-    fn prepare(&self, folders: &[String], owner: Option<(u32, u32)>) -> Result<Report, Failed> {
-        let dir = self.dir()?;
-        for name in folders {
-            at(Step::Folder);
-            match mkdirat(dir, name.as_str(), Mode::from_bits_truncate(0o750)) {
-                Ok(()) => self.give(dir, name, owner)?,
-                Err(Errno::EEXIST) => {}
-                Err(errno) => return Err(self.errno(Step::Folder, name, errno)),
-            }
-        }
-        // Also where they were there: that is what a person runs this for.
-        self.give(dir, FOLDER, owner)?;
-        let (folder, _) = self.folder(false)?;
-        if self.is_there(&folder, FILE)? {
-            self.give_file(&folder, owner)?;
-        }
-        Ok(Report::Done)
-    }
-
-    fn give(&self, dir: &OwnedFd, name: &str, owner: Option<(u32, u32)>) -> Result<(), Failed> {
-        let Some((uid, gid)) = owner else { return Ok(()) };
-        at(Step::Chown);
-        openat(dir, name, DIRECTORY | BELOW, Mode::empty())
-            .and_then(|opened| chown(&opened, uid, gid))
-            .map_err(|errno| self.errno(Step::Chown, name, errno))
-    }
-
-    fn give_file(&self, folder: &OwnedFd, owner: Option<(u32, u32)>) -> Result<(), Failed> {
-        let Some((uid, gid)) = owner else { return Ok(()) };
-        at(Step::Chown);
-        openat(folder, FILE, OFlag::O_RDONLY | BELOW, Mode::empty())
-            .and_then(|opened| chown(&opened, uid, gid))
-            .map_err(|errno| self.errno(Step::Chown, &format!("{FOLDER}/{FILE}"), errno))
-    }
-
     pub(super) fn errno(&self, step: Step, below: &str, errno: Errno) -> Failed {
         let mut failed = self.failed(step, below, Why::Errno(errno as i32));
         if matches!(errno, Errno::EACCES | Errno::EPERM) {
@@ -277,32 +212,28 @@ impl Worker {
             "" => self.path.clone(),
             below => format!("{}/{below}", self.path),
         };
-        Failed { step, path, why, access: None }
+        Failed { step, dir: self.path.clone(), path, why, access: None }
     }
 
     /// What denied access on the way to the directory: the deepest path that can be looked at.
-    fn barred(&self) -> Option<Access> {
+    fn barred(&self) -> Option<Box<Access>> {
         let mut way = Path::new(&self.path).ancestors();
         let (path, seen) = way.find_map(|path| Some((path, stat(path).ok()?)))?;
-        Some(access(&seen, Some(path.display().to_string())))
+        Some(Box::new(access(&seen, Some(path.display().to_string()))))
     }
 
     /// What denied access in the directory: the thing itself, or where it is absent what it would lie
     /// in. Names are taken away and changed by leave of the directory that holds them.
-    fn access(&self, step: Step, below: &str) -> Option<Access> {
+    fn access(&self, step: Step, below: &str) -> Option<Box<Access>> {
         let whole = Path::new(&self.path).join(below);
         let decided_above = matches!(step, Step::Unlink | Step::Rename);
         let mut way = whole.ancestors().skip(usize::from(decided_above));
-        way.find_map(|path| lstat(path).ok()).map(|seen| access(&seen, None))
+        way.find_map(|path| lstat(path).ok()).map(|seen| Box::new(access(&seen, None)))
     }
 }
 
 fn access(seen: &FileStat, barred: Option<String>) -> Access {
     Access { uid: seen.st_uid, gid: seen.st_gid, mode: seen.st_mode & 0o7777, barred }
-}
-
-fn chown(fd: impl AsFd, uid: u32, gid: u32) -> nix::Result<()> {
-    fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
 }
 
 /// Tells what comes next, for the case that it never ends. Nobody listening is no reason to stop here.

@@ -73,12 +73,15 @@ pub(crate) async fn probed(prober: &Prober, path: &Path, purpose: &Purpose) -> P
     prober.examine(&mut Slot::new(), &image_dir(path), purpose, soon()).await
 }
 
+pub(crate) fn claim(place: FsPlace) -> Claim {
+    Claim { store: STORE, marker: MARKER, created: Timestamp(0), place }
+}
+
 /// Adds a directory as the daemon does; what is known of it then.
 pub(crate) async fn claimed(prober: &Prober, path: &Path) -> FsPlace {
     let (slot, dir) = (&mut Slot::new(), image_dir(path));
     let examined = prober.examine(slot, &dir, &add(), soon()).await.good().unwrap();
-    let place = examined.place.clone();
-    let claim = Claim { store: STORE, marker: MARKER, created: Timestamp(0), place };
+    let claim = claim(examined.place.clone());
     prober.claim(slot, &dir, &add(), claim, soon()).await.unwrap();
     examined.place
 }
@@ -343,6 +346,36 @@ async fn an_init_prepares_a_directory_for_the_daemons_user() {
     let adopted = examine(&prober, &disk.path(), &add()).await.unwrap();
     assert_eq!(adopted.marker, Some(MARKER), "the marker of init is adopted");
     assert!(adopted.has_registry && !adopted.made_folder);
+}
+
+#[tokio::test]
+async fn every_fault_says_where_and_how_long_it_took() {
+    let folder = tempfile::tempdir().unwrap();
+    let anywhere = ProbeOptions { allow_root_disk: true, ..options(folder.path()) };
+    let prober = with_worker(anywhere.clone());
+    let place = claimed(&prober, folder.path()).await;
+    let missing = folder.path().join("missing");
+    let another = Purpose::Serve {
+        store: StoreUuid::from_u128(99),
+        marker: MARKER,
+        place: place.clone(),
+        had_registry: false,
+        write: true,
+    };
+    let no_program = Prober::new(anywhere).with_program("/nonexistent".into(), vec![]);
+    let (slot, claim) = (&mut Slot::new(), claim(place));
+    let gone = image_dir(&missing);
+    for (path, failed) in [
+        (folder.path(), examine(&prober, folder.path(), &another).await.map(drop)),
+        (folder.path(), examine(&no_program, folder.path(), &add()).await.map(drop)),
+        (&missing, examine(&prober, &missing, &add()).await.map(drop)),
+        (&missing, prober.claim(slot, &gone, &add(), claim, soon()).await),
+        (&missing, prober.release(slot, &gone, soon()).await),
+    ] {
+        let fault = failed.unwrap_err();
+        assert_eq!(text_fact(&fault, "path"), path.to_str().unwrap(), "{fault}");
+        assert!(matches!(fault.facts()["milliseconds"], Fact::Number(0..10_000)), "{fault}");
+    }
 }
 
 #[tokio::test]

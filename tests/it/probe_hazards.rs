@@ -8,16 +8,16 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use imagestore_agent::model::{MarkerId, Reason, Timestamp};
-use imagestore_agent::probe::{Claim, ProbeOptions, Slot};
+use imagestore_agent::probe::{ProbeOptions, Slot};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::time::{Instant, timeout};
 
 use crate::probe::{
-    AGENT, MARKER, STORE, add, as_nobody, claimed, examine, image_dir, names, options, prober,
+    AGENT, MARKER, add, as_nobody, claim, claimed, examine, image_dir, names, options, prober,
     serve, soon, text_fact, with_worker,
 };
 use crate::support::filesystems::{Bound, Mounted, Unserved};
-use crate::support::needs::needs_root;
+use crate::support::needs::{needs_root, run};
 
 #[tokio::test]
 async fn a_mount_with_an_odd_name_elsewhere_spoils_no_probe() {
@@ -38,6 +38,69 @@ async fn a_mount_with_an_odd_name_elsewhere_spoils_no_probe() {
     drop(bound);
     assert_eq!(probed.unwrap().marker, Some(MARKER));
     assert_eq!(unmounted.unwrap_err().reason(), Reason::NotMounted);
+}
+
+#[tokio::test]
+async fn a_copy_left_below_the_mount_point_is_not_the_store() {
+    needs_root!();
+    let (parent, disk) = (Mounted::tmpfs("size=4m"), Mounted::tmpfs("size=4m"));
+    let prober = prober(&parent.path());
+    let mount_point = parent.path().join("disk");
+    let images = mount_point.join("images");
+    let bound = Bound::of(&disk.path(), &mount_point, false);
+    fs::create_dir(&images).unwrap();
+    let place = claimed(&prober, &images).await;
+    assert_eq!(place.mount_point, mount_point.to_str().unwrap());
+    drop(bound);
+    run("cp", &["-a".as_ref(), disk.path().join("images").as_os_str(), mount_point.as_os_str()]);
+    for write in [false, true] {
+        let purpose = serve(place.clone(), write);
+        let fault = examine(&prober, &images, &purpose).await.unwrap_err();
+        assert_eq!(fault.reason(), Reason::NotMounted, "{fault}");
+        assert_eq!(text_fact(&fault, "mountPoint"), parent.path().to_str().unwrap());
+    }
+    // Mounted again, it is the store.
+    run("mount", &["--bind".as_ref(), disk.path().as_os_str(), mount_point.as_os_str()]);
+    let again = examine(&prober, &images, &serve(place, true)).await;
+    run("umount", &[&mount_point]);
+    assert_eq!(again.unwrap().marker, Some(MARKER));
+}
+
+#[tokio::test]
+async fn what_a_disk_says_reaches_no_terminal_as_it_is() {
+    needs_root!();
+    let folder = tempfile::tempdir().unwrap();
+    let images = folder.path().join("images");
+    let prober = with_worker(ProbeOptions { allow_root_disk: true, ..options(folder.path()) });
+    fs::create_dir_all(images.join(".imagestore-agent")).unwrap();
+    let field = format!("\u{1b}]0;x\u{7}{}", "y".repeat(3000));
+    let marker = format!("{{\"version\":1,{}:1}}", serde_json::to_string(&field).unwrap());
+    fs::write(images.join(".imagestore-agent/identity.json"), marker).unwrap();
+    let of_the_marker = examine(&prober, &images, &add()).await.unwrap_err();
+    assert_eq!(of_the_marker.reason(), Reason::MarkerUnreadable);
+    assert!(of_the_marker.details().contains("\\u{1b}]0;x\\u{7}yyy"), "{of_the_marker}");
+    assert!(of_the_marker.details().len() < 400, "{of_the_marker}");
+
+    let odd = folder.path().join("odd\u{1b}[2J");
+    fs::create_dir(&odd).unwrap();
+    std::os::unix::fs::symlink(&odd, folder.path().join("link")).unwrap();
+    let elsewhere = ProbeOptions { allow_root_disk: true, ..options(&images) };
+    let link = folder.path().join("link");
+    let of_a_target = examine(&with_worker(elsewhere), &link, &add()).await.unwrap_err();
+    assert_eq!(of_a_target.reason(), Reason::OutsideAllowedRoots);
+    assert!(text_fact(&of_a_target, "target").ends_with("odd\\u{1b}[2J"), "{of_a_target}");
+
+    let bound = Bound::of(&images, &odd.join("mount"), true);
+    fs::remove_dir_all(images.join(".imagestore-agent")).unwrap();
+    std::os::unix::fs::symlink(odd.join("mount"), folder.path().join("view")).unwrap();
+    let of_a_mount = examine(&prober, &folder.path().join("view"), &add()).await;
+    drop(bound);
+    let of_a_mount = of_a_mount.unwrap_err();
+    assert_eq!(of_a_mount.reason(), Reason::NamespaceReadOnly);
+    for fault in [of_the_marker, of_a_target, of_a_mount] {
+        let told = format!("{} {} {:?}", fault.details(), fault.remedy(), fault.facts());
+        assert!(!told.chars().any(char::is_control), "{told:?}");
+    }
 }
 
 #[tokio::test]
@@ -86,9 +149,7 @@ async fn a_disk_unmounted_in_the_middle_of_an_add_leaves_no_marker_under_it() {
     let (slot, dir) = (&mut Slot::new(), image_dir(&disk.path()));
     let examined = prober.examine(slot, &dir, &add(), soon()).await.good().unwrap();
     assert!(disk.try_unmount());
-    let claim =
-        Claim { store: STORE, marker: MARKER, created: Timestamp(0), place: examined.place };
-    let claimed = prober.claim(slot, &dir, &add(), claim, soon()).await;
+    let claimed = prober.claim(slot, &dir, &add(), claim(examined.place), soon()).await;
     assert_eq!(names(&disk.path()), Vec::<String>::new());
     assert_eq!(claimed.unwrap_err().reason(), Reason::NotMounted);
 }
@@ -101,8 +162,7 @@ async fn a_directory_that_somebody_marked_meanwhile_keeps_its_marker() {
     let place = prober.examine(slot, &dir, &add(), soon()).await.good().unwrap().place;
     let theirs = MarkerId::from_u128(99);
     prober.init(slot, &dir, theirs, Timestamp(0), None, soon()).await.unwrap();
-    let claim = Claim { store: STORE, marker: MARKER, created: Timestamp(0), place };
-    let fault = prober.claim(slot, &dir, &add(), claim, soon()).await.unwrap_err();
+    let fault = prober.claim(slot, &dir, &add(), claim(place), soon()).await.unwrap_err();
     assert_eq!(fault.reason(), Reason::WrongStore, "{fault}");
     let examined = prober.examine(slot, &dir, &add(), soon()).await.good().unwrap();
     assert_eq!(examined.marker, Some(theirs));

@@ -1,0 +1,115 @@
+//! Making a directory a store's, and taking that back: the writes of the probe that stay.
+
+use tokio::time::Instant;
+
+use super::identity::{Purpose, judge, unchanged};
+use super::marker::{FOLDER, Marker, probe_file};
+use super::order::{MountSeen, Order};
+use super::prober::{Prober, silence};
+use super::slot::Slot;
+use super::values::{Claim, Examined, Owner};
+use crate::model::{Fault, ImageDir, MarkerId, Timestamp};
+
+impl Prober {
+    /// Makes a directory this store's, after [`Prober::examine`] found it free: writes the marker, by
+    /// way of the probe file, and syncs it and its name.
+    ///
+    /// # Errors
+    /// The fault that kept the marker from being written, or that was found on a last look before:
+    /// `not_mounted` or `wrong_store` when the directory is no longer the one that was examined.
+    ///
+    /// # Cancel safety
+    /// The marker may or may not have been written; it is never half.
+    pub async fn claim(
+        &self,
+        slot: &mut Slot,
+        dir: &ImageDir,
+        purpose: &Purpose,
+        claim: Claim,
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        let owner = Some((claim.store, self.options.node_id));
+        let text = Marker { id: claim.marker, owner }.text(claim.created);
+        let probe = probe_file(self.options.node_id);
+        let order = Order::Mark { probe, text, make_folder: true };
+        let last_look = |marker, mount: &MountSeen| unchanged(&claim, marker, mount);
+        self.change(slot, dir, purpose, last_look, &[order], deadline).await
+    }
+
+    /// Takes away what an add that failed has made: an empty marker folder, nothing else.
+    ///
+    /// # Errors
+    /// The fault that kept it there.
+    ///
+    /// # Cancel safety
+    /// The folder may or may not be gone.
+    pub async fn release(
+        &self,
+        slot: &mut Slot,
+        dir: &ImageDir,
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        let order = Order::Release { probe: probe_file(self.options.node_id) };
+        self.talk(slot, dir, deadline, async |dialogue| {
+            self.open(dialogue, dir).await?;
+            dialogue.ask(&order).await.map(drop).map_err(|s| silence(s, None))
+        })
+        .await
+    }
+
+    /// Marks a directory by hand: the folder, a marker that names no store where there is none, and
+    /// `registry` and `export` where absent, mode 0750, given to `owner`. Then looks at it as an add
+    /// would.
+    ///
+    /// # Errors
+    /// As [`Prober::examine`].
+    ///
+    /// # Cancel safety
+    /// What has been made stays; repeating it is safe.
+    pub async fn init(
+        &self,
+        slot: &mut Slot,
+        dir: &ImageDir,
+        marker: MarkerId,
+        created: Timestamp,
+        owner: Option<Owner>,
+        deadline: Instant,
+    ) -> Result<Examined, Fault> {
+        let examined = self.examine(slot, dir, &Purpose::Init, deadline).await.good()?;
+        let mut orders = Vec::new();
+        if examined.marker.is_none() {
+            let text = Marker { id: marker, owner: None }.text(created);
+            let probe = probe_file(self.options.node_id);
+            orders.push(Order::Mark { probe, text, make_folder: true });
+        }
+        let folders = [FOLDER, "registry", "export"].map(str::to_owned).to_vec();
+        let owner = owner.map(|owner| (owner.uid, owner.gid));
+        orders.push(Order::Prepare { folders, owner });
+        self.change(slot, dir, &Purpose::Init, |_, _| Ok(()), &orders, deadline).await?;
+        let again = self.examine(slot, dir, &Purpose::Init, deadline).await.good()?;
+        Ok(Examined { made_folder: examined.made_folder, ..again })
+    }
+
+    /// Carries out orders on a directory that is judged once more on the same handle, and by
+    /// `last_look` at its marker and mount.
+    async fn change(
+        &self,
+        slot: &mut Slot,
+        dir: &ImageDir,
+        purpose: &Purpose,
+        last_look: impl FnOnce(Option<MarkerId>, &MountSeen) -> Result<(), Fault>,
+        orders: &[Order],
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        self.talk(slot, dir, deadline, async |dialogue| {
+            let observed = self.open(dialogue, dir).await?;
+            let marker = judge(purpose, &self.seen(&observed))?;
+            last_look(marker, &observed.mount)?;
+            for order in orders {
+                dialogue.ask(order).await.map_err(|s| silence(s, Some(&observed.mount)))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}

@@ -1,0 +1,92 @@
+//! The marker and its folder: the worker's orders whose effect stays.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, renameat};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, unlinkat};
+
+use super::marker::{FILE, FOLDER};
+use super::order::{Failed, Report, Step, Why};
+use super::worker::{BELOW, DIRECTORY, Worker, at};
+
+impl Worker {
+    pub(super) fn mark(
+        &self,
+        probe: &str,
+        text: &str,
+        make_folder: bool,
+    ) -> Result<Report, Failed> {
+        let (folder, _) = self.folder(make_folder)?;
+        self.create(&folder, probe, text.as_bytes())?;
+        at(Step::Rename);
+        let path = format!("{FOLDER}/{FILE}");
+        renameat(&folder, probe, &folder, FILE)
+            .map_err(|errno| self.errno(Step::Rename, &path, errno))?;
+        at(Step::Sync);
+        // The name is durable with its directory (`fsync(2)`), and the folder with the one above.
+        fsync(&folder)
+            .and_then(|()| fsync(self.dir.as_ref().unwrap_or(&folder)))
+            .map_err(|errno| self.errno(Step::Sync, &path, errno))?;
+        Ok(Report::Done)
+    }
+
+    pub(super) fn release(&self, probe: &str) -> Result<Report, Failed> {
+        let folder = match self.folder(false) {
+            Ok((folder, _)) => folder,
+            Err(Failed { why: Why::NoFolder, .. }) => return Ok(Report::Done),
+            Err(failed) => return Err(failed),
+        };
+        at(Step::Unlink);
+        self.unlink(&folder, probe)?;
+        match unlinkat(self.dir()?, FOLDER, UnlinkatFlags::RemoveDir) {
+            // Somebody else's things are in it: then it is not ours to take away.
+            Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EEXIST) => Ok(Report::Done),
+            Err(errno) => Err(self.errno(Step::Unlink, FOLDER, errno)),
+        }
+    }
+
+    pub(super) fn prepare(
+        &self,
+        folders: &[String],
+        owner: Option<(u32, u32)>,
+    ) -> Result<Report, Failed> {
+        let dir = self.dir()?;
+        for name in folders {
+            at(Step::Folder);
+            match mkdirat(dir, name.as_str(), Mode::from_bits_truncate(0o750)) {
+                Ok(()) => self.give(dir, name, owner)?,
+                Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(self.errno(Step::Folder, name, errno)),
+            }
+        }
+        // Also where they were there: that is what a person runs this for.
+        self.give(dir, FOLDER, owner)?;
+        let (folder, _) = self.folder(false)?;
+        if self.is_there(&folder, FILE)? {
+            self.give_file(&folder, owner)?;
+        }
+        Ok(Report::Done)
+    }
+
+    fn give(&self, dir: &OwnedFd, name: &str, owner: Option<(u32, u32)>) -> Result<(), Failed> {
+        let Some((uid, gid)) = owner else { return Ok(()) };
+        at(Step::Chown);
+        openat(dir, name, DIRECTORY | BELOW, Mode::empty())
+            .and_then(|opened| chown(&opened, uid, gid))
+            .map_err(|errno| self.errno(Step::Chown, name, errno))
+    }
+
+    fn give_file(&self, folder: &OwnedFd, owner: Option<(u32, u32)>) -> Result<(), Failed> {
+        let Some((uid, gid)) = owner else { return Ok(()) };
+        at(Step::Chown);
+        openat(folder, FILE, OFlag::O_RDONLY | BELOW, Mode::empty())
+            .and_then(|opened| chown(&opened, uid, gid))
+            .map_err(|errno| self.errno(Step::Chown, &format!("{FOLDER}/{FILE}"), errno))
+    }
+}
+
+fn chown(fd: impl AsFd, uid: u32, gid: u32) -> nix::Result<()> {
+    fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+}
