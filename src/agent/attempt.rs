@@ -96,7 +96,8 @@ pub(super) async fn connect(
 /// Until when to wait for the login: while a worker is stuck the attempt has failed already, and its
 /// callers are told within the time of a probe.
 async fn patience(tools: &Tools, slot: &Mutex<Slot>, deadline: Instant) -> Instant {
-    let mut slot = slot.lock().await;
+    // A probe is under way: nothing is stuck yet.
+    let Ok(mut slot) = slot.try_lock() else { return deadline };
     // It may have gone since it was looked at last.
     slot.settle().await;
     match slot.stuck() {
@@ -124,9 +125,16 @@ pub(super) async fn examine(
     purpose: &Purpose,
     deadline: Instant,
 ) -> Probed {
+    let begun = Instant::now();
+    // Held by a probe of the monitor, which keeps its own deadline.
+    let Ok(mut slot) = timeout_at(deadline, slot.lock()).await else {
+        let took = begun.elapsed();
+        let fault = Fault::new(Reason::ProbeTimeout, "an earlier probe did not end in time")
+            .fact("path", dir.as_str())
+            .fact("milliseconds", took.as_millis());
+        return Probed { examined: Err(fault), written: None, took };
+    };
     let deadline = deadline.min(Instant::now() + tools.probe_deadline);
-    // Held by an aborted probe for the moment it takes to kill its worker.
-    let mut slot = slot.lock().await;
     tools.prober.examine(&mut slot, dir, purpose, deadline).await
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument as _, info_span};
 
@@ -29,19 +29,21 @@ pub(super) enum Done {
     Broken(JoinError),
 }
 
-/// What runs now. An attempt runs alone; a probe and a login may run side by side.
+/// What runs now: an attempt, behind whose probe the monitor's may still end; or a probe and a login of
+/// the monitor side by side.
 pub(super) struct Work {
     tools: Tools,
     slot: Arc<Mutex<Slot>>,
     running: JoinSet<Done>,
     busy: InFlight,
+    login: Option<AbortHandle>,
 }
 
 impl Work {
     /// Nothing runs yet; `stuck` is a worker that an earlier run of the daemon left behind.
     pub(super) fn new(tools: Tools, slot: Slot) -> Self {
         let (running, busy) = (JoinSet::new(), InFlight::default());
-        Self { tools, slot: Arc::new(Mutex::new(slot)), running, busy }
+        Self { tools, slot: Arc::new(Mutex::new(slot)), running, busy, login: None }
     }
 
     /// Which checks of the monitor run.
@@ -94,10 +96,13 @@ impl Work {
         Some(slot.stuck().map(|(pid, start_time)| StuckWorker { pid, start_time }))
     }
 
-    /// Starts the checks of an attempt in the place of all others.
+    /// Starts the checks of an attempt. They take the place of a login of the monitor, and wait for its
+    /// probe: a worker that is killed on a slow disk dies late, and would make a healthy one look dead.
     pub(super) fn attempt(&mut self, id: AttemptId, store: &Store) {
-        // A monitor's probe would hold the store's only worker place, its login the only login.
-        self.abort();
+        if let Some(login) = self.login.take() {
+            login.abort();
+            self.busy.login = false;
+        }
         let (tools, store, slot) = (self.tools.clone(), store.clone(), Arc::clone(&self.slot));
         let span = info_span!("attempt", store = %store.uuid, attempt = id.0);
         let checks = async move {
@@ -132,7 +137,7 @@ impl Work {
             let deadline = Instant::now() + tools.attempt_deadline;
             Done::Login(attempt::log_in(&tools, &store, deadline).await)
         };
-        self.running.spawn(login.instrument(span));
+        self.login = Some(self.running.spawn(login.instrument(span)));
     }
 }
 

@@ -118,8 +118,8 @@ pub enum Effect {
     Changed(Transition),
     /// Write a line of history.
     Noted(AttemptId, HistoryEvent),
-    /// Stop the checks that are under way and run those of this attempt; its line of history is part
-    /// of this.
+    /// Run the checks of this attempt, in the place of a login that is under way and after a probe that
+    /// is; its line of history is part of this.
     Begun(Attempt),
     /// Look at the image directory, and write where asked.
     Probe {

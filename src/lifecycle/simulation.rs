@@ -195,9 +195,9 @@ impl Run {
         for effect in effects {
             match effect {
                 Effect::Begun(attempt) => {
-                    // What runs is stopped; its end is not heard of.
-                    self.busy = InFlight::default();
-                    self.events.retain(|_, e| !matches!(e, Event::Probe { .. } | Event::Login));
+                    // A login is stopped; its end is not heard of. A probe ends beside the attempt.
+                    self.busy.login = false;
+                    self.events.retain(|_, event| !matches!(event, Event::Login));
                     self.last_probe = self.now;
                     let wait = self.dice.millis(30_000);
                     self.after(wait, Event::Attempt(attempt.id));

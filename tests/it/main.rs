@@ -22,6 +22,7 @@ mod init;
 mod management;
 mod notifier;
 mod probe;
+mod probe_fuse;
 mod probe_hazards;
 mod program;
 mod settings;

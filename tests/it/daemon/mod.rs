@@ -5,6 +5,7 @@ mod conditions;
 mod crashes;
 mod deadlines;
 mod faults;
+mod hangs;
 mod harms;
 mod isolation;
 mod keys;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hyper::Method;
+use imagestore_agent::cli::Reply;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -53,6 +54,18 @@ impl Agent {
     pub(crate) async fn until_condition(&self, uuid: &str, kind: &str, holds: bool) -> Value {
         let what = format!("{kind} {holds}");
         self.until_health(uuid, &what, |health| condition(health, kind).is_some() == holds).await
+    }
+
+    /// Asks for a reconnect again and again, until it succeeds.
+    pub(crate) async fn until_connects(&self, uuid: &str) -> Reply {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let reply = self.reconnect(uuid).await;
+            if reply.status == 200 {
+                return reply;
+            }
+            assert!(Instant::now() < deadline, "never connected: {}", reply.body);
+        }
     }
 
     /// Waits until this many more probes have ended.

@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod failures;
 pub(crate) mod filesystems;
+pub(crate) mod fuse;
 pub(crate) mod health;
 pub(crate) mod hostile;
 pub(crate) mod http_server;

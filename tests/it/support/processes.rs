@@ -1,5 +1,6 @@
 //! What processes do, read from `/proc`.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use super::wait::until;
@@ -34,4 +35,24 @@ fn state(pid: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name before it may hold anything.
     stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// The processes whose name starts so.
+pub(crate) fn named(start: &str) -> BTreeSet<u32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let fits = |pid: &u32| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with(start))
+    };
+    pids.filter(fits).collect()
+}
+
+/// How many threads a process has.
+pub(crate) fn threads(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).unwrap().count()
+}
+
+/// How many descriptors a process has open.
+pub(crate) fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
