@@ -24,6 +24,7 @@ mod notifier;
 mod probe;
 mod probe_fuse;
 mod probe_hazards;
+mod probe_shapes;
 mod program;
 mod settings;
 mod ssh;

@@ -1,9 +1,11 @@
 //! The whole daemon as a process, against a real sshd, real filesystems and a management node.
 
 mod attempts;
+mod clock;
 mod conditions;
 mod crashes;
 mod deadlines;
+mod descriptors;
 mod faults;
 mod hangs;
 mod harms;

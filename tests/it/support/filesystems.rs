@@ -16,11 +16,17 @@ pub(crate) struct Mounted {
 impl Mounted {
     /// `ext4`, `xfs` or `btrfs` in a sparse file.
     pub(crate) fn of(kind: &'static str) -> Self {
+        Self::with(kind, &[])
+    }
+
+    /// One that is made with these options of `mkfs`.
+    pub(crate) fn with(kind: &'static str, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let image = folder.path().join("image");
         let megabytes = if kind == "xfs" { 320 } else { 128 };
         fs::File::create(&image).unwrap().set_len(megabytes << 20).unwrap();
-        run(&format!("mkfs.{kind}"), &["-q", image.to_str().unwrap()]);
+        let words = [&["-q"], options, &[image.to_str().unwrap()]].concat();
+        run(&format!("mkfs.{kind}"), &words);
         let mounted = Self { folder, kind };
         fs::create_dir(mounted.path()).unwrap();
         mounted.mount();

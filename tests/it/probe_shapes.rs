@@ -1,0 +1,67 @@
+//! Filesystems of odd shapes: their figures are what `statvfs(3)` says of them.
+
+use std::fs;
+use std::process::Command;
+
+use nix::sys::statvfs::statvfs;
+
+use crate::probe::{MARKER, claimed, examine, prober, serve};
+use crate::support::filesystems::{Bound, Mounted};
+use crate::support::needs::{needs_root, run};
+
+#[tokio::test]
+async fn small_blocks_count_as_what_they_are() {
+    needs_root!();
+    let disk = Mounted::with("ext4", &["-b", "1024"]);
+    let prober = prober(&disk.path());
+    let place = claimed(&prober, &disk.path()).await;
+    let raw = statvfs(&disk.path()).unwrap();
+    assert_eq!(raw.fragment_size(), 1024);
+    let seen = examine(&prober, &disk.path(), &serve(place, false)).await.unwrap();
+    assert_eq!(seen.capacity.total(), raw.blocks() * 1024);
+}
+
+#[tokio::test]
+async fn what_is_reserved_for_root_is_not_available() {
+    needs_root!();
+    // Half of it is root's.
+    let disk = Mounted::with("ext4", &["-m", "50"]);
+    let prober = prober(&disk.path());
+    let place = claimed(&prober, &disk.path()).await;
+    let raw = statvfs(&disk.path()).unwrap();
+    assert!(raw.blocks_free() > raw.blocks_available() + raw.blocks() / 3);
+    let seen = examine(&prober, &disk.path(), &serve(place, false)).await.unwrap();
+    assert_eq!(seen.capacity.available(), raw.blocks_available() * raw.fragment_size());
+}
+
+#[tokio::test]
+async fn an_overlay_and_a_bind_mount_serve_as_well_as_a_disk() {
+    needs_root!();
+    let disk = Mounted::tmpfs("size=16m");
+    let at = |name: &str| disk.path().join(name);
+    for name in ["lower", "upper", "work", "overlay", "images"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    let layers = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        at("lower").display(),
+        at("upper").display(),
+        at("work").display()
+    );
+    let overlay = at("overlay");
+    run("mount", &["-t", "overlay", "-o", &layers, "overlay", overlay.to_str().unwrap()]);
+    let bound = Bound::of(&at("images"), &at("bound"), false);
+    let prober = prober(&disk.path());
+    let mut places = Vec::new();
+    for path in [overlay.clone(), at("bound")] {
+        let place = claimed(&prober, &path).await;
+        let seen = examine(&prober, &path, &serve(place.clone(), true)).await.unwrap();
+        assert_eq!(seen.marker, Some(MARKER));
+        assert_eq!(seen.place.mount_point, path.to_str().unwrap());
+        places.push(place);
+    }
+    assert_eq!(places[0].fs_type, "overlay");
+    assert_eq!(places[1].fs_type, "tmpfs");
+    drop(bound);
+    let _ = Command::new("umount").arg("-l").arg(&overlay).output();
+}
