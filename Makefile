@@ -9,7 +9,7 @@ RUN_TESTS := $(CARGO) $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo
 
 DESTDIR ?=
 
-.PHONY: install demo test check fmt clippy doc deny build packages bench nightly help
+.PHONY: install demo test check fmt clippy doc deny build packages bench hung nightly help
 
 help:
 	@echo 'make demo     the whole story with nothing installed'
@@ -17,6 +17,7 @@ help:
 	@echo 'make check    formatting, lints, documentation, licences'
 	@echo 'make install  program, unit, user and settings into the system, as root'
 	@echo 'make bench    timings beside a peer or the physical limit'
+	@echo 'make nightly  all of it, and what takes long'
 
 # DESTDIR stages it for a package, where user and directories are made on the target.
 install:
@@ -70,4 +71,8 @@ packages:
 bench:
 	$(CARGO) bench --locked --bench agent
 
-nightly: check test bench
+# A disk that hangs for a thousand periods, which takes a quarter of an hour and more.
+hung:
+	HUNG_PERIODS=1000 $(CARGO) nextest run --locked --profile nightly a_hung_disk_costs_no_more
+
+nightly: check test hung bench

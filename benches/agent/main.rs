@@ -21,6 +21,7 @@ mod support;
 mod figures;
 mod login;
 mod memory;
+mod probes;
 mod requests;
 
 use std::time::Instant;
@@ -59,6 +60,12 @@ fn main() {
         }
         if wants("memory") {
             memory::idle_and_after_connections(&sshd, &user).await;
+        }
+        if wants("probe") {
+            probes::probe_beside_df().await;
+        }
+        if wants("watching") {
+            probes::watching_by_the_number_of_stores(&sshd, &user).await;
         }
     });
 }
