@@ -28,5 +28,5 @@ mod worker;
 pub use identity::Purpose;
 pub use prober::Prober;
 pub use slot::Slot;
-pub use values::{Claim, Examined, Owner, ProbeOptions, WriteProbe};
+pub use values::{Before, Claim, Examined, Owner, ProbeOptions, WriteProbe};
 pub use worker::worker_main;

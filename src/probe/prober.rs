@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use super::dialogue::{Dialogue, Program, Silence};
 use super::identity::{Purpose, Seen, judge};
 use super::marker::probe_file;
-use super::order::{MountSeen, Observed, Order, Report};
+use super::order::{MarkerSeen, MountSeen, Observed, Order, Report};
 use super::place::missing_mount;
 use super::slot::Slot;
-use super::values::{Examined, ProbeOptions, WriteProbe};
+use super::values::{Before, Examined, ProbeOptions, WriteProbe};
 use super::{sample, trouble};
 use crate::model::{Fault, ImageDir, Reason};
 
@@ -108,6 +108,7 @@ impl Prober {
             inodes,
             place: observed.mount.place(),
             marker,
+            before: before(&observed.marker),
             has_registry: observed.registry,
             made_folder,
             write,
@@ -148,6 +149,13 @@ impl Prober {
             Purpose::Add { .. } | Purpose::Init => !observed.folder,
         };
         Some(Order::Write { probe: probe_file(self.options.node_id), make_folder })
+    }
+}
+
+fn before(marker: &MarkerSeen) -> Before {
+    match marker {
+        MarkerSeen::Text(text) => Before(Some(text.clone())),
+        MarkerSeen::Nothing | MarkerSeen::Unreadable(_) => Before(None),
     }
 }
 

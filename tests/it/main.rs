@@ -20,6 +20,7 @@ mod http_limits;
 mod management;
 mod notifier;
 mod probe;
+mod probe_claim;
 mod probe_hazards;
 mod settings;
 mod ssh;
