@@ -64,8 +64,9 @@ async fn made(prober: &Prober, dir: &ImageDir) -> Purpose {
     let (store, marker) = (StoreUuid::from_u128(10), MarkerId::from_u128(20));
     let add = Purpose::Add { store, known: [].into(), take_over: false };
     let (slot, deadline) = (&mut Slot::new(), tokio::time::Instant::now() + PERIOD);
-    let place = prober.examine(slot, dir, &add, deadline).await.good().unwrap().place;
-    let claim = Claim { store, marker, created: Timestamp(0), place: place.clone() };
+    let examined = prober.examine(slot, dir, &add, deadline).await.good().unwrap();
+    let (place, before) = (examined.place, examined.before);
+    let claim = Claim { store, marker, created: Timestamp(0), place: place.clone(), before };
     prober.claim(slot, dir, &add, claim, deadline).await.unwrap();
     Purpose::Serve { store, marker, place, had_registry: false, write: false }
 }

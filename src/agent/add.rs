@@ -180,8 +180,8 @@ async fn claim(
     let deadline = Instant::now() + tools.probe_deadline;
     let claimed = {
         let mut slot = slot.lock().await;
-        let place = proven.examined.place.clone();
-        let claim = Claim { store: uuid, marker, created: now, place };
+        let (place, before) = (proven.examined.place.clone(), proven.examined.before.clone());
+        let claim = Claim { store: uuid, marker, created: now, place, before };
         tools.prober.claim(&mut slot, &asked.image_dir, purpose, claim, deadline).await
     };
     if claimed.is_err() && proven.examined.made_folder {

@@ -2,9 +2,9 @@
 
 use tokio::time::Instant;
 
-use super::identity::{Purpose, judge, unchanged};
+use super::identity::{Purpose, Seen, judge, marked_meanwhile, unchanged};
 use super::marker::{FOLDER, Marker, probe_file};
-use super::order::{MountSeen, Order};
+use super::order::{Order, Report};
 use super::prober::{Prober, silence};
 use super::slot::Slot;
 use super::values::{Claim, Examined, Owner};
@@ -16,7 +16,8 @@ impl Prober {
     ///
     /// # Errors
     /// The fault that kept the marker from being written, or that was found on a last look before:
-    /// `not_mounted` or `wrong_store` when the directory is no longer the one that was examined.
+    /// `not_mounted`, `wrong_store` or `taken_over` when the directory is no longer the one that was
+    /// examined. Of two that claim it at the same time one gets such a fault.
     ///
     /// # Cancel safety
     /// The marker may or may not have been written; it is never half.
@@ -31,8 +32,9 @@ impl Prober {
         let owner = Some((claim.store, self.options.node_id));
         let text = Marker { id: claim.marker, owner }.text(claim.created);
         let probe = probe_file(self.options.node_id);
-        let order = Order::Mark { probe, text, make_folder: true };
-        let last_look = |marker, mount: &MountSeen| unchanged(&claim, marker, mount);
+        let over = claim.before.0.clone();
+        let order = Order::Mark { probe, text, over };
+        let last_look = |seen: &Seen<'_>| unchanged(&claim, seen);
         self.change(slot, dir, purpose, last_look, &[order], deadline).await
     }
 
@@ -80,33 +82,36 @@ impl Prober {
         if examined.marker.is_none() {
             let text = Marker { id: marker, owner: None }.text(created);
             let probe = probe_file(self.options.node_id);
-            orders.push(Order::Mark { probe, text, make_folder: true });
+            orders.push(Order::Mark { probe, text, over: None });
         }
         let folders = [FOLDER, "registry", "export"].map(str::to_owned).to_vec();
         let owner = owner.map(|owner| (owner.uid, owner.gid));
         orders.push(Order::Prepare { folders, owner });
-        self.change(slot, dir, &Purpose::Init, |_, _| Ok(()), &orders, deadline).await?;
+        self.change(slot, dir, &Purpose::Init, |_| Ok(()), &orders, deadline).await?;
         let again = self.examine(slot, dir, &Purpose::Init, deadline).await.good()?;
         Ok(Examined { made_folder: examined.made_folder, ..again })
     }
 
-    /// Carries out orders on a directory that is judged once more on the same handle, and by
-    /// `last_look` at its marker and mount.
+    /// Carries out orders on a directory that is judged once more on the same handle, and by `last_look`.
     async fn change(
         &self,
         slot: &mut Slot,
         dir: &ImageDir,
         purpose: &Purpose,
-        last_look: impl FnOnce(Option<MarkerId>, &MountSeen) -> Result<(), Fault>,
+        last_look: impl FnOnce(&Seen<'_>) -> Result<(), Fault>,
         orders: &[Order],
         deadline: Instant,
     ) -> Result<(), Fault> {
         self.talk(slot, dir, deadline, async |dialogue| {
             let observed = self.open(dialogue, dir).await?;
-            let marker = judge(purpose, &self.seen(&observed))?;
-            last_look(marker, &observed.mount)?;
+            let (seen, mount) = (self.seen(&observed), &observed.mount);
+            judge(purpose, &seen)?;
+            last_look(&seen)?;
             for order in orders {
-                dialogue.ask(order).await.map_err(|s| silence(s, Some(&observed.mount)))?;
+                let report = dialogue.ask(order).await.map_err(|s| silence(s, Some(mount)))?;
+                if let Report::Changed(marker) = report {
+                    return Err(marked_meanwhile(seen.node, &marker, mount));
+                }
             }
             Ok(())
         })

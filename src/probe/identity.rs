@@ -71,23 +71,40 @@ pub(super) fn judge(purpose: &Purpose, seen: &Seen<'_>) -> Result<Option<MarkerI
 /// Whether the directory is still the one that was examined, before it gets its marker.
 ///
 /// # Errors
-/// `not_mounted` when it lies elsewhere, `wrong_store` when somebody has marked it since.
-pub(super) fn unchanged(
-    claim: &Claim,
-    marker: Option<MarkerId>,
-    mount: &MountSeen,
-) -> Result<(), Fault> {
-    if mount.place() != claim.place {
-        return Err(not_mounted(&claim.place, mount));
+/// `not_mounted` when it lies elsewhere, `wrong_store` or `taken_over` when somebody has marked it since.
+pub(super) fn unchanged(claim: &Claim, seen: &Seen<'_>) -> Result<(), Fault> {
+    if seen.mount.place() != claim.place {
+        return Err(not_mounted(&claim.place, seen.mount));
     }
-    match marker {
-        Some(other) if other != claim.marker => {
-            let told = "the directory was marked by somebody else while it was being added";
-            let fault = Fault::new(Reason::WrongStore, told).fact("marker", other.to_string());
-            Err(placed(fault, mount)
-                .remedied("find out who else adds this directory, then add it again"))
+    match seen.marker.is(claim.before.0.as_deref()) {
+        true => Ok(()),
+        false => Err(marked_meanwhile(seen.node, seen.marker, seen.mount)),
+    }
+}
+
+/// The marker that is there is neither ours nor the one that was there before: whose it is.
+pub(super) fn marked_meanwhile(node: NodeId, marker: &MarkerSeen, mount: &MountSeen) -> Fault {
+    let told = "the directory was marked by somebody else while it was being added";
+    let fault = match read(marker) {
+        Err(fault) => fault,
+        Ok(None) => Fault::new(Reason::WrongStore, told),
+        Ok(Some(marker)) => {
+            let others = marker.owner.is_some_and(|(_, owner)| owner != node);
+            let reason = if others { Reason::TakenOver } else { Reason::WrongStore };
+            named(Fault::new(reason, told), &marker)
         }
-        _ => Ok(()),
+    };
+    placed(fault, mount).remedied("find out who else adds this directory, then add it again")
+}
+
+/// A fault with what the marker says.
+fn named(fault: Fault, marker: &Marker) -> Fault {
+    let fault = fault.fact("marker", marker.id.to_string());
+    match marker.owner {
+        Some((store, node)) => {
+            fault.fact("storeUuid", store.to_string()).fact("nodeId", node.to_string())
+        }
+        None => fault,
     }
 }
 
@@ -115,15 +132,8 @@ fn serve(
         return Err(not_mounted(place, seen.mount));
     }
     let found = |reason, told: String| {
-        let fault = placed(Fault::new(reason, told), seen.mount)
-            .fact("marker", marker.id.to_string())
-            .fact("expectedMarker", expected.to_string());
-        match marker.owner {
-            Some((store, node)) => {
-                fault.fact("storeUuid", store.to_string()).fact("nodeId", node.to_string())
-            }
-            None => fault,
-        }
+        placed(named(Fault::new(reason, told), &marker), seen.mount)
+            .fact("expectedMarker", expected.to_string())
     };
     match marker.owner {
         Some((_, node)) if node != seen.node => {

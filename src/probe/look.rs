@@ -79,7 +79,7 @@ impl Worker {
     }
 
     /// Whether the folder is there, and what is in the marker's place.
-    fn marker(&self, dir: &OwnedFd) -> Result<(bool, MarkerSeen), Failed> {
+    pub(super) fn marker(&self, dir: &OwnedFd) -> Result<(bool, MarkerSeen), Failed> {
         let no_folder = |why: &str| (true, MarkerSeen::Unreadable(format!("{FOLDER} {why}")));
         let folder = match openat(dir, FOLDER, DIRECTORY | BELOW, Mode::empty()) {
             Ok(folder) => folder,

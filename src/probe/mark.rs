@@ -3,9 +3,9 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, renameat};
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, linkat, unlinkat};
 
 use super::marker::{FILE, FOLDER};
 use super::order::{Failed, Report, Step, Why};
@@ -16,20 +16,52 @@ impl Worker {
         &self,
         probe: &str,
         text: &str,
-        make_folder: bool,
+        over: Option<&str>,
     ) -> Result<Report, Failed> {
-        let (folder, _) = self.folder(make_folder)?;
+        let (folder, _) = self.folder(false)?;
         self.create(&folder, probe, text.as_bytes())?;
-        at(Step::Rename);
+        let put = self.put(&folder, probe, over)?;
+        // What lies there now decides, not what the call said: a server may have done what it was told
+        // twice, and somebody with our node's id may have used our probe file.
+        let (_, there) = self.marker(self.dir()?)?;
+        at(Step::Unlink);
+        self.unlink(&folder, probe)?;
         let path = format!("{FOLDER}/{FILE}");
-        renameat(&folder, probe, &folder, FILE)
-            .map_err(|errno| self.errno(Step::Rename, &path, errno))?;
+        match put {
+            _ if there.is(Some(text)) => {}
+            Ok(()) | Err(Errno::EEXIST | Errno::ENOENT) => return Ok(Report::Changed(there)),
+            Err(errno) => return Err(self.errno(Step::Link, &path, errno)),
+        }
         at(Step::Sync);
         // The name is durable with its directory (`fsync(2)`), and the folder with the one above.
         fsync(&folder)
             .and_then(|()| fsync(self.dir.as_ref().unwrap_or(&folder)))
             .map_err(|errno| self.errno(Step::Sync, &path, errno))?;
         Ok(Report::Done)
+    }
+
+    /// Gives the probe file the marker's name. A second name never covers another's file as a rename
+    /// does, so that of two who find no marker one fails.
+    fn put(
+        &self,
+        folder: &OwnedFd,
+        probe: &str,
+        over: Option<&str>,
+    ) -> Result<nix::Result<()>, Failed> {
+        at(Step::Link);
+        if over.is_none() {
+            match linkat(folder, probe, folder, FILE, AtFlags::empty()) {
+                // A filesystem without second names: there a look just before must do.
+                Err(Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EMLINK) => {}
+                linked => return Ok(linked),
+            }
+        }
+        let (_, there) = self.marker(self.dir()?)?;
+        if !there.is(over) {
+            return Ok(Err(Errno::EEXIST));
+        }
+        at(Step::Rename);
+        Ok(renameat(folder, probe, folder, FILE))
     }
 
     pub(super) fn release(&self, probe: &str) -> Result<Report, Failed> {

@@ -12,8 +12,9 @@ pub(super) enum Order {
     Open { dir: String, roots: Vec<String> },
     /// Create, write, sync and unlink the probe file; make the folder first where allowed.
     Write { probe: String, make_folder: bool },
-    /// Put this text into the marker, by way of the probe file.
-    Mark { probe: String, text: String, make_folder: bool },
+    /// Put this text into the marker, by way of the probe file, where that has still the text that was
+    /// seen in it, or is still not there.
+    Mark { probe: String, text: String, over: Option<String> },
     /// Take the folder away again if nothing but the probe file is in it.
     Release { probe: String },
     /// Make folders of the image directory where they are absent, and give them to this owner.
@@ -29,6 +30,8 @@ pub(super) enum Report {
     Observed(Box<Observed>),
     /// The answer to `Write`: how long it took.
     Written { micros: u64, made_folder: bool },
+    /// The other answer to `Mark`: somebody else has put this there.
+    Changed(MarkerSeen),
     /// The answer to the other orders.
     Done,
     /// The order was not carried out.
@@ -48,6 +51,7 @@ pub(super) enum Step {
     Create,
     Write,
     Sync,
+    Link,
     Rename,
     Unlink,
     Chown,
@@ -67,6 +71,7 @@ impl Step {
             Self::Create => "create",
             Self::Write => "write",
             Self::Sync => "fdatasync",
+            Self::Link => "link",
             Self::Rename => "rename",
             Self::Unlink => "unlink",
             Self::Chown => "chown",
@@ -129,6 +134,17 @@ pub(super) enum MarkerSeen {
     Text(String),
     /// Something that is no marker: why.
     Unreadable(String),
+}
+
+impl MarkerSeen {
+    /// Whether the marker has this text, or is not there as none has it.
+    pub(super) fn is(&self, text: Option<&str>) -> bool {
+        match self {
+            Self::Nothing => text.is_none(),
+            Self::Text(there) => text == Some(there),
+            Self::Unreadable(_) => false,
+        }
+    }
 }
 
 /// Why an order was not carried out.

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use super::dialogue::{Dialogue, Program, Silence};
 use super::identity::{Purpose, Seen, judge};
 use super::marker::probe_file;
-use super::order::{MountSeen, Observed, Order, Report};
+use super::order::{MarkerSeen, MountSeen, Observed, Order, Report};
 use super::place::missing_mount;
 use super::slot::Slot;
-use super::values::{Examined, ProbeOptions, Probed};
+use super::values::{Before, Examined, ProbeOptions, Probed};
 use super::{sample, trouble};
 use crate::model::{Fault, ImageDir, Reason, Written};
 
@@ -136,6 +136,7 @@ impl Prober {
             inodes,
             place: observed.mount.place(),
             marker,
+            before: before(&observed.marker),
             has_registry: observed.registry,
             made_folder: false,
         };
@@ -183,6 +184,13 @@ fn writes(purpose: &Purpose, observed: &Observed) -> Option<bool> {
     match purpose {
         Purpose::Serve { write, .. } => write.then_some(false),
         Purpose::Add { .. } | Purpose::Init => Some(!observed.folder),
+    }
+}
+
+fn before(marker: &MarkerSeen) -> Before {
+    match marker {
+        MarkerSeen::Text(text) => Before(Some(text.clone())),
+        MarkerSeen::Nothing | MarkerSeen::Unreadable(_) => Before(None),
     }
 }
 

@@ -54,6 +54,8 @@ pub struct Examined {
     pub place: FsPlace,
     /// The marker that is there.
     pub marker: Option<MarkerId>,
+    /// Its text, for a claim.
+    pub before: Before,
     /// Whether `registry/` or `export/` is there.
     pub has_registry: bool,
     /// Whether this probe made the marker's folder.
@@ -69,6 +71,10 @@ pub struct Owner {
     pub gid: u32,
 }
 
+/// What a marker said when the directory was examined, or that there was none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Before(pub(super) Option<String>);
+
 /// A store to be.
 #[derive(Clone, Debug)]
 pub struct Claim {
@@ -81,4 +87,6 @@ pub struct Claim {
     /// Where the directory lay when it was examined: a disk that was unmounted since must not leave a
     /// marker on the directory below it.
     pub place: FsPlace,
+    /// What its marker said then: one that was written since is somebody else's.
+    pub before: Before,
 }

@@ -71,8 +71,8 @@ fn listen(sender: &SyncSender<Order>) -> bool {
     }
 }
 
-/// Ends the process under whatever it is doing; the marker is put in place by a rename, so nothing is
-/// left half.
+/// Ends the process under whatever it is doing; the marker is put in place whole, so nothing is left
+/// half.
 fn end(closed: bool) {
     std::process::exit(i32::from(!closed))
 }
@@ -100,7 +100,7 @@ impl Worker {
                 self.observe(&roots).map(|seen| Report::Observed(Box::new(seen)))
             }
             Order::Write { probe, make_folder } => self.write(&probe, make_folder),
-            Order::Mark { probe, text, make_folder } => self.mark(&probe, &text, make_folder),
+            Order::Mark { probe, text, over } => self.mark(&probe, &text, over.as_deref()),
             Order::Release { probe } => self.release(&probe),
             Order::Prepare { folders, owner } => self.prepare(&folders, owner),
         }

@@ -22,6 +22,7 @@ mod init;
 mod management;
 mod notifier;
 mod probe;
+mod probe_claim;
 mod probe_fuse;
 mod probe_hazards;
 mod probe_shapes;

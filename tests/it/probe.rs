@@ -73,15 +73,22 @@ pub(crate) async fn probed(prober: &Prober, path: &Path, purpose: &Purpose) -> P
     prober.examine(&mut Slot::new(), &image_dir(path), purpose, soon()).await
 }
 
-pub(crate) fn claim(place: FsPlace) -> Claim {
-    Claim { store: STORE, marker: MARKER, created: Timestamp(0), place }
+/// What the daemon claims after an examination.
+pub(crate) fn claim(examined: &Examined) -> Claim {
+    Claim {
+        store: STORE,
+        marker: examined.marker.unwrap_or(MARKER),
+        created: Timestamp(0),
+        place: examined.place.clone(),
+        before: examined.before.clone(),
+    }
 }
 
 /// Adds a directory as the daemon does; what is known of it then.
 pub(crate) async fn claimed(prober: &Prober, path: &Path) -> FsPlace {
     let (slot, dir) = (&mut Slot::new(), image_dir(path));
     let examined = prober.examine(slot, &dir, &add(), soon()).await.good().unwrap();
-    let claim = claim(examined.place.clone());
+    let claim = claim(&examined);
     prober.claim(slot, &dir, &add(), claim, soon()).await.unwrap();
     examined.place
 }
@@ -353,18 +360,18 @@ async fn every_fault_says_where_and_how_long_it_took() {
     let folder = tempfile::tempdir().unwrap();
     let anywhere = ProbeOptions { allow_root_disk: true, ..options(folder.path()) };
     let prober = with_worker(anywhere.clone());
+    let claim = claim(&examine(&prober, folder.path(), &add()).await.unwrap());
     let place = claimed(&prober, folder.path()).await;
     let missing = folder.path().join("missing");
     let another = Purpose::Serve {
         store: StoreUuid::from_u128(99),
         marker: MARKER,
-        place: place.clone(),
+        place,
         had_registry: false,
         write: true,
     };
     let no_program = Prober::new(anywhere).with_program("/nonexistent".into(), vec![]);
-    let (slot, claim) = (&mut Slot::new(), claim(place));
-    let gone = image_dir(&missing);
+    let (slot, gone) = (&mut Slot::new(), image_dir(&missing));
     for (path, failed) in [
         (folder.path(), examine(&prober, folder.path(), &another).await.map(drop)),
         (folder.path(), examine(&no_program, folder.path(), &add()).await.map(drop)),

@@ -1,13 +1,12 @@
 //! Filesystems of odd shapes: their figures are what `statvfs(3)` says of them.
 
 use std::fs;
-use std::process::Command;
 
 use nix::sys::statvfs::statvfs;
 
 use crate::probe::{MARKER, claimed, examine, prober, serve};
 use crate::support::filesystems::{Bound, Mounted};
-use crate::support::needs::{needs_root, run};
+use crate::support::needs::needs_root;
 
 #[tokio::test]
 async fn small_blocks_count_as_what_they_are() {
@@ -39,21 +38,12 @@ async fn an_overlay_and_a_bind_mount_serve_as_well_as_a_disk() {
     needs_root!();
     let disk = Mounted::tmpfs("size=16m");
     let at = |name: &str| disk.path().join(name);
-    for name in ["lower", "upper", "work", "overlay", "images"] {
-        fs::create_dir(at(name)).unwrap();
-    }
-    let layers = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        at("lower").display(),
-        at("upper").display(),
-        at("work").display()
-    );
-    let overlay = at("overlay");
-    run("mount", &["-t", "overlay", "-o", &layers, "overlay", overlay.to_str().unwrap()]);
+    fs::create_dir(at("images")).unwrap();
+    let overlay = Bound::overlay(&disk.path());
     let bound = Bound::of(&at("images"), &at("bound"), false);
     let prober = prober(&disk.path());
     let mut places = Vec::new();
-    for path in [overlay.clone(), at("bound")] {
+    for path in [overlay.path(), at("bound")] {
         let place = claimed(&prober, &path).await;
         let seen = examine(&prober, &path, &serve(place.clone(), true)).await.unwrap();
         assert_eq!(seen.marker, Some(MARKER));
@@ -62,6 +52,5 @@ async fn an_overlay_and_a_bind_mount_serve_as_well_as_a_disk() {
     }
     assert_eq!(places[0].fs_type, "overlay");
     assert_eq!(places[1].fs_type, "tmpfs");
-    drop(bound);
-    let _ = Command::new("umount").arg("-l").arg(&overlay).output();
+    drop((bound, overlay));
 }

@@ -141,6 +141,28 @@ impl Bound {
         }
         bound
     }
+
+    /// An overlay of its own on the new folder `inside/overlay`; the layers lie beside it.
+    pub(crate) fn overlay(inside: &Path) -> Self {
+        let [lower, upper, work, point] =
+            ["lower", "upper", "work", "overlay"].map(|name| inside.join(name));
+        for dir in [&lower, &upper, &work, &point] {
+            fs::create_dir(dir).unwrap();
+        }
+        let layers = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            lower.display(),
+            upper.display(),
+            work.display()
+        );
+        let point_text = point.to_str().unwrap();
+        run("mount", &["-t", "overlay", "-o", layers.as_str(), "overlay", point_text]);
+        Self(point)
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.0.clone()
+    }
 }
 
 impl Drop for Bound {

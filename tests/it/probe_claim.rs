@@ -1,0 +1,129 @@
+//! Who gets a directory: the marker on real filesystems, and what is left of an add that failed.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+
+use imagestore_agent::model::{NodeId, Reason, StoreUuid, Timestamp};
+use imagestore_agent::probe::{Claim, ProbeOptions, Prober, Slot};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+
+use crate::probe::{
+    AGENT, MARKER, add, claim, claimed, image_dir, names, options, prober, soon, text_fact,
+    with_worker,
+};
+use crate::support::filesystems::{Bound, Mounted};
+use crate::support::needs::needs_root;
+
+/// Two daemons that see one directory.
+const NODES: [NodeId; 2] = [NodeId::from_u128(1), NodeId::from_u128(2)];
+
+fn of_node(root: &Path, node_id: NodeId) -> Prober {
+    with_worker(ProbeOptions { node_id, ..options(root) })
+}
+
+fn anywhere(root: &Path) -> Prober {
+    with_worker(ProbeOptions { allow_root_disk: true, ..options(root) })
+}
+
+fn marker_text(dir: &Path) -> String {
+    fs::read_to_string(dir.join(".imagestore-agent/identity.json")).unwrap()
+}
+
+#[tokio::test]
+async fn of_two_that_add_a_directory_at_once_one_gets_it() {
+    needs_root!();
+    let layers = Mounted::tmpfs("size=4m");
+    let overlay = Bound::overlay(&layers.path());
+    let disks = [Mounted::of("ext4"), Mounted::of("xfs"), Mounted::of("btrfs")];
+    let tmpfs = Mounted::tmpfs("size=4m");
+    let paths = disks.iter().map(Mounted::path).chain([tmpfs.path(), overlay.path()]);
+    for path in paths {
+        let provers = NODES.map(|node| of_node(&path, node));
+        let dir = image_dir(&path);
+        for round in 0..5 {
+            let mut claims = Vec::new();
+            for prober in &provers {
+                let examined = prober.examine(&mut Slot::new(), &dir, &add(), soon()).await;
+                claims.push(claim(&examined.good().unwrap()));
+            }
+            let (mut slots, purpose) = ([Slot::new(), Slot::new()], add());
+            let [one, other] = &mut slots;
+            let second = claims.pop().unwrap();
+            let first = claims.pop().unwrap();
+            let claimed = tokio::join!(
+                provers[0].claim(one, &dir, &purpose, first, soon()),
+                provers[1].claim(other, &dir, &purpose, second, soon()),
+            );
+            let (winner, fault) = match claimed {
+                (Ok(()), Err(fault)) => (NODES[0], fault),
+                (Err(fault), Ok(())) => (NODES[1], fault),
+                both => panic!("{path:?}, round {round}: {both:?}"),
+            };
+            assert_eq!(fault.reason(), Reason::TakenOver, "{fault}");
+            assert_eq!(text_fact(&fault, "nodeId"), winner.to_string());
+            assert!(marker_text(&path).contains(&winner.to_string()));
+            let ours = path.join(".imagestore-agent");
+            assert_eq!(names(&ours), ["identity.json"]);
+            fs::remove_dir_all(ours).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_two_stores_of_one_daemon_one_adopts_a_marker() {
+    let folder = tempfile::tempdir().unwrap();
+    let prober = anywhere(folder.path());
+    let (slot, dir) = (&mut Slot::new(), image_dir(folder.path()));
+    prober.init(slot, &dir, MARKER, Timestamp(0), None, soon()).await.unwrap();
+    let examined = prober.examine(slot, &dir, &add(), soon()).await.good().unwrap();
+    let second = Claim { store: StoreUuid::from_u128(77), ..claim(&examined) };
+    prober.claim(slot, &dir, &add(), claim(&examined), soon()).await.unwrap();
+    let whole = marker_text(folder.path());
+    let fault = prober.claim(slot, &dir, &add(), second, soon()).await.unwrap_err();
+    assert_eq!(fault.reason(), Reason::WrongStore, "{fault}");
+    assert_eq!(marker_text(folder.path()), whole);
+}
+
+/// A marker written after the last look: between the worker's two orders nobody looks again but it.
+#[tokio::test]
+async fn a_worker_covers_no_marker_but_the_one_it_was_told_of() {
+    needs_root!();
+    let disk = Mounted::tmpfs("size=4m");
+    claimed(&prober(&disk.path()), &disk.path()).await;
+    let whole = marker_text(&disk.path());
+    let root = disk.path().display().to_string();
+    for (over, covered) in [
+        (None, false),
+        (Some("another"), false),
+        (Some(whole.as_str()), true),
+        (Some("ours"), true),
+    ] {
+        let mut worker = tokio::process::Command::new(AGENT)
+            .arg("probe-worker")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let orders = [
+            serde_json::json!({"Open": {"dir": root, "roots": [root]}}),
+            serde_json::json!({"Mark": {"probe": "probe.1", "text": "ours", "over": over}}),
+        ];
+        let mut stdin = worker.stdin.take().unwrap();
+        for order in orders {
+            stdin.write_all(format!("{order}\n").as_bytes()).await.unwrap();
+        }
+        let mut reports = BufReader::new(worker.stdout.take().unwrap()).lines();
+        let answer = loop {
+            let line = reports.next_line().await.unwrap().unwrap();
+            if !line.starts_with("{\"At\"") && !line.starts_with("{\"Observed\"") {
+                break line;
+            }
+        };
+        assert_eq!(answer.starts_with("{\"Changed\""), !covered, "{over:?}: {answer}");
+        assert_eq!(answer == "\"Done\"", covered, "{over:?}: {answer}");
+        assert_eq!(marker_text(&disk.path()), if covered { "ours" } else { whole.as_str() });
+        assert_eq!(names(&disk.path().join(".imagestore-agent")), ["identity.json"]);
+    }
+}
