@@ -67,7 +67,7 @@ async fn made(prober: &Prober, dir: &ImageDir) -> Purpose {
     let examined = prober.examine(slot, dir, &add, deadline).await.good().unwrap();
     let (place, before) = (examined.place, examined.before);
     let claim = Claim { store, marker, created: Timestamp(0), place: place.clone(), before };
-    prober.claim(slot, dir, &add, claim, deadline).await.unwrap();
+    prober.claim(slot, dir, &add, &claim, deadline).await.unwrap();
     Purpose::Serve { store, marker, place, had_registry: false, write: false }
 }
 

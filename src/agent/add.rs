@@ -16,10 +16,10 @@ use super::{StoreView, Tools, journal, patience};
 use crate::ledger::{Change, CommitError};
 use crate::lifecycle::{Attempt, Cause, HistoryEntry, HistoryEvent, Input, Record, Standing, step};
 use crate::model::{
-    Credentials, Failure, Fault, ImageDir, MarkerId, Reason, SshAddress, State, Store, StoreUuid,
-    Tags, Timestamp,
+    Credentials, Epoch, Failure, Fault, ImageDir, MarkerId, SshAddress, State, Store, StoreUuid,
+    Tags,
 };
-use crate::probe::{Claim, Purpose, Slot};
+use crate::probe::{Claim, Left, Purpose, Slot};
 use crate::ssh::Login;
 
 /// A stop waits this long for a folder to be taken away again.
@@ -90,10 +90,11 @@ pub(super) struct Added {
     pub(super) record: Record,
 }
 
-/// Runs the first attempt, writes the marker last, and commits the store with its one notice.
+/// Runs the first attempt, writes the marker last, and commits the store with its one notice. When the
+/// marker or the commit fails the directory is as it was before.
 ///
-/// A crash, or a ledger that refuses, between marker and commit leaves a marker with this node's id
-/// and a uuid that is in no ledger; the next add of the directory adopts it.
+/// A crash between marker and commit leaves a marker with this node's id and a uuid that is in no
+/// ledger; the next add of the directory adopts it.
 pub(super) async fn add(
     tools: &Tools,
     uuid: StoreUuid,
@@ -109,26 +110,26 @@ pub(super) async fn add(
         biased;
         () = stop.cancelled() => {
             // The dropped probe may have made its folder.
-            release(tools, &slot, &asked.image_dir).await;
+            release(tools, &slot, &asked.image_dir, &Left { folder: true, claim: None }).await;
             return Err(stopping());
         }
         proven = prove(tools, &asked, &purpose, &slot, deadline) => proven?,
     };
-    let now = tools.clock.now();
-    let marker = {
-        let claiming = claim(tools, uuid, &asked, &purpose, &proven, &slot, now);
-        tokio::pin!(claiming);
-        tokio::select! {
-            marker = &mut claiming => marker?,
-            // Seen through, so that it is known what stands in the directory.
-            () = stop.cancelled() => {
-                caller.answer_early(stopping());
-                claiming.await?
-            }
-        }
+    let dir = asked.image_dir.clone();
+    let (claim, left) = claim_of(tools, uuid, &proven);
+    let adding = async {
+        // A ledger that refuses is met before the directory is touched.
+        let epoch = patience::answered(tools.ledger.next_epoch(claim.created)).await?;
+        let epoch = epoch.map_err(|error| Failure::of(not_recorded(&error)))?;
+        claimed(tools, &dir, &purpose, &claim, &slot, stop, caller).await?;
+        let store = store(tools, &claim, &asked, &proven);
+        commit(tools, store, asked, &proven, epoch, stop, caller).await
     };
-    let store = store(tools, uuid, &asked, &proven, marker, now);
-    commit(tools, store, asked, &proven, stop, caller).await
+    let added = adding.await;
+    if added.is_err() {
+        release(tools, &slot, &dir, &left).await;
+    }
+    added
 }
 
 /// Both checks, side by side; a folder that the probe made is taken away again when either failed.
@@ -153,63 +154,69 @@ async fn prove(
         LoggedIn { verified, took: begun.elapsed() }
     };
     let (probed, login) = tokio::join!(probe, verify);
-    // Killed in the middle of its work, whatever it was.
-    let killed = |fault: &Fault| fault.reason() == Reason::ProbeTimeout;
-    let may_have_made_folder = match (&probed.examined, &probed.written) {
-        (Err(fault), _) | (_, Some(Err(fault))) => killed(fault),
-        (Ok(examined), _) => examined.made_folder,
-    };
+    let folder = probed.examined.as_ref().is_ok_and(|examined| examined.made_folder);
     let proven = Checked { probed, login }.proven();
-    if proven.is_err() && may_have_made_folder {
-        release(tools, slot, &asked.image_dir).await;
+    if proven.is_err() && folder {
+        release(tools, slot, &asked.image_dir, &Left { folder, claim: None }).await;
     }
     proven
 }
 
-async fn claim(
-    tools: &Tools,
-    uuid: StoreUuid,
-    asked: &AddAsked,
-    purpose: &Purpose,
-    proven: &Proven,
-    slot: &Mutex<Slot>,
-    now: Timestamp,
-) -> Result<MarkerId, Failure> {
+/// What is to be written into the marker, and what is left of it if the add fails after all.
+fn claim_of(tools: &Tools, store: StoreUuid, proven: &Proven) -> (Claim, Left) {
+    let examined = &proven.examined;
     let fresh = MarkerId::from_u128(u128::from_be_bytes(tools.entropy.bytes16()));
-    let marker = proven.examined.marker.unwrap_or(fresh);
-    let deadline = Instant::now() + tools.probe_deadline;
-    let claimed = {
-        let mut slot = slot.lock().await;
-        let (place, before) = (proven.examined.place.clone(), proven.examined.before.clone());
-        let claim = Claim { store: uuid, marker, created: now, place, before };
-        tools.prober.claim(&mut slot, &asked.image_dir, purpose, claim, deadline).await
+    let claim = Claim {
+        store,
+        marker: examined.marker.unwrap_or(fresh),
+        created: tools.clock.now(),
+        place: examined.place.clone(),
+        before: examined.before.clone(),
     };
-    if claimed.is_err() && proven.examined.made_folder {
-        release(tools, slot, &asked.image_dir).await;
-    }
-    claimed.map(|()| marker).map_err(Failure::of)
+    let left = Left { folder: examined.made_folder, claim: Some(claim.clone()) };
+    (claim, left)
 }
 
-/// Takes away what the probe may have made. It is an empty folder; one that cannot be taken away
-/// harms nobody and is adopted by the next add.
-async fn release(tools: &Tools, slot: &Mutex<Slot>, dir: &ImageDir) {
+/// Writes the marker. Seen through also when the daemon stops, so that it is known what stands in the
+/// directory; who asked is answered then.
+async fn claimed(
+    tools: &Tools,
+    dir: &ImageDir,
+    purpose: &Purpose,
+    claim: &Claim,
+    slot: &Mutex<Slot>,
+    stop: &CancellationToken,
+    caller: &mut Caller,
+) -> Result<(), Failure> {
+    let deadline = Instant::now() + tools.probe_deadline;
+    let claiming = async {
+        let mut slot = slot.lock().await;
+        tools.prober.claim(&mut slot, dir, purpose, claim, deadline).await
+    };
+    tokio::pin!(claiming);
+    let claimed = tokio::select! {
+        claimed = &mut claiming => claimed,
+        () = stop.cancelled() => {
+            caller.answer_early(stopping());
+            claiming.await
+        }
+    };
+    claimed.map_err(Failure::of)
+}
+
+/// Takes away what the add may have left. What cannot be taken away harms nobody and is adopted by the
+/// next add.
+async fn release(tools: &Tools, slot: &Mutex<Slot>, dir: &ImageDir, left: &Left) {
     let deadline = Instant::now() + tools.probe_deadline.min(RELEASE);
     let mut slot = slot.lock().await;
-    if let Err(fault) = tools.prober.release(&mut slot, dir, deadline).await {
-        warn!(path = %dir, fault.code = %fault.reason(), "a folder made for nothing is left behind");
+    if let Err(fault) = tools.prober.release(&mut slot, dir, left, deadline).await {
+        warn!(path = %dir, fault.code = %fault.reason(), "something of an add that failed is left behind");
     }
 }
 
-fn store(
-    tools: &Tools,
-    uuid: StoreUuid,
-    asked: &AddAsked,
-    proven: &Proven,
-    marker: MarkerId,
-    now: Timestamp,
-) -> Store {
+fn store(tools: &Tools, claim: &Claim, asked: &AddAsked, proven: &Proven) -> Store {
     Store {
-        uuid,
+        uuid: claim.store,
         name: asked.name.clone(),
         description: asked.description.clone(),
         image_dir: asked.image_dir.clone(),
@@ -217,9 +224,9 @@ fn store(
         username: asked.username.clone(),
         state: State::Enabled,
         zone_uuids: Vec::new(),
-        created: now,
-        changed: now,
-        marker,
+        created: claim.created,
+        changed: claim.created,
+        marker: claim.marker,
         place: proven.examined.place.clone(),
         had_registry: proven.examined.has_registry,
         pinned_key: tools.pins_host_keys.then(|| proven.verified.host_key.clone()),
@@ -234,12 +241,12 @@ async fn commit(
     store: Store,
     asked: AddAsked,
     proven: &Proven,
+    epoch: Epoch,
     stop: &CancellationToken,
     caller: &mut Caller,
 ) -> Result<Added, Failure> {
     let recorded = |error: CommitError| Failure::of(not_recorded(&error));
     let now = tools.moment();
-    let epoch = tools.ledger.next_epoch(now.wall).await.map_err(recorded)?;
     let mut record = Record::new(Standing::connecting(epoch, now.wall));
     let attempt = record.standing.attempt;
     let cause = Cause::Person;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::handle::stopping;
@@ -45,6 +45,14 @@ pub(super) async fn commit(
     };
     early(failure);
     committing.await
+}
+
+/// Waits for the ledger's answer to something that may as well be asked again.
+///
+/// # Errors
+/// `state_disk_trouble` when the state disk hangs.
+pub(super) async fn answered<T>(asked: impl Future<Output = T>) -> Result<T, Failure> {
+    timeout(PATIENCE, asked).await.map_err(|_| hangs())
 }
 
 fn hangs() -> Failure {

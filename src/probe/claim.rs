@@ -4,10 +4,10 @@ use tokio::time::Instant;
 
 use super::identity::{Purpose, Seen, judge, marked_meanwhile, unchanged};
 use super::marker::{FOLDER, Marker, probe_file};
-use super::order::{Order, Report};
+use super::order::{Order, Replaced, Report};
 use super::prober::{Prober, silence};
 use super::slot::Slot;
-use super::values::{Claim, Examined, Owner};
+use super::values::{Claim, Examined, Left, Owner};
 use crate::model::{Fault, ImageDir, MarkerId, Timestamp};
 
 impl Prober {
@@ -26,37 +26,49 @@ impl Prober {
         slot: &mut Slot,
         dir: &ImageDir,
         purpose: &Purpose,
-        claim: Claim,
+        claim: &Claim,
         deadline: Instant,
     ) -> Result<(), Fault> {
-        let owner = Some((claim.store, self.options.node_id));
-        let text = Marker { id: claim.marker, owner }.text(claim.created);
+        let text = self.marker_of(claim);
         let probe = probe_file(self.options.node_id);
         let over = claim.before.0.clone();
         let order = Order::Mark { probe, text, over };
-        let last_look = |seen: &Seen<'_>| unchanged(&claim, seen);
+        let last_look = |seen: &Seen<'_>| unchanged(claim, seen);
         self.change(slot, dir, purpose, last_look, &[order], deadline).await
     }
 
-    /// Takes away what an add that failed has made: an empty marker folder, nothing else.
+    /// Takes away what an add that failed may have left, and nothing else: the probe file, a marker that
+    /// is word for word the one of the claim (the one before it is put in its place again), and a folder
+    /// it made that is empty now.
     ///
     /// # Errors
     /// The fault that kept it there.
     ///
     /// # Cancel safety
-    /// The folder may or may not be gone.
+    /// What was left may or may not be gone; a marker is never half.
     pub async fn release(
         &self,
         slot: &mut Slot,
         dir: &ImageDir,
+        left: &Left,
         deadline: Instant,
     ) -> Result<(), Fault> {
-        let order = Order::Release { probe: probe_file(self.options.node_id) };
+        let marker = left
+            .claim
+            .as_ref()
+            .map(|claim| Replaced { ours: self.marker_of(claim), before: claim.before.0.clone() });
+        let probe = probe_file(self.options.node_id);
+        let order = Order::Release { probe, marker, folder: left.folder };
         self.talk(slot, dir, deadline, async |dialogue| {
             self.open(dialogue, dir).await?;
             dialogue.ask(&order).await.map(drop).map_err(|s| silence(s, None))
         })
         .await
+    }
+
+    fn marker_of(&self, claim: &Claim) -> String {
+        let owner = Some((claim.store, self.options.node_id));
+        Marker { id: claim.marker, owner }.text(claim.created)
     }
 
     /// Marks a directory by hand: the folder, a marker that names no store where there is none, and

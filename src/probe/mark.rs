@@ -8,7 +8,7 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, linkat, unlinkat};
 
 use super::marker::{FILE, FOLDER};
-use super::order::{Failed, Report, Step, Why};
+use super::order::{Failed, Replaced, Report, Step, Why};
 use super::worker::{BELOW, DIRECTORY, Worker, at};
 
 impl Worker {
@@ -64,7 +64,12 @@ impl Worker {
         Ok(renameat(folder, probe, folder, FILE))
     }
 
-    pub(super) fn release(&self, probe: &str) -> Result<Report, Failed> {
+    pub(super) fn release(
+        &self,
+        probe: &str,
+        marker: Option<&Replaced>,
+        made_folder: bool,
+    ) -> Result<Report, Failed> {
         let folder = match self.folder(false) {
             Ok((folder, _)) => folder,
             Err(Failed { why: Why::NoFolder, .. }) => return Ok(Report::Done),
@@ -72,11 +77,40 @@ impl Worker {
         };
         at(Step::Unlink);
         self.unlink(&folder, probe)?;
+        if let Some(marker) = marker {
+            self.restore(&folder, probe, marker)?;
+        }
+        if !made_folder {
+            return Ok(Report::Done);
+        }
         match unlinkat(self.dir()?, FOLDER, UnlinkatFlags::RemoveDir) {
             // Somebody else's things are in it: then it is not ours to take away.
             Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EEXIST) => Ok(Report::Done),
             Err(errno) => Err(self.errno(Step::Unlink, FOLDER, errno)),
         }
+    }
+
+    /// Takes our marker back. One that was never written, or that somebody has written since, stays.
+    fn restore(&self, folder: &OwnedFd, probe: &str, marker: &Replaced) -> Result<(), Failed> {
+        let (_, there) = self.marker(self.dir()?)?;
+        if !there.is(Some(&marker.ours)) {
+            return Ok(());
+        }
+        let path = format!("{FOLDER}/{FILE}");
+        match &marker.before {
+            Some(text) => {
+                self.create(folder, probe, text.as_bytes())?;
+                at(Step::Rename);
+                renameat(folder, probe, folder, FILE)
+                    .map_err(|errno| self.errno(Step::Rename, &path, errno))?;
+            }
+            None => {
+                at(Step::Unlink);
+                self.unlink(folder, FILE)?;
+            }
+        }
+        at(Step::Sync);
+        fsync(folder).map_err(|errno| self.errno(Step::Sync, &path, errno))
     }
 
     pub(super) fn prepare(

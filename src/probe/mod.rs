@@ -30,5 +30,5 @@ pub use identity::Purpose;
 pub use orphan::Orphans;
 pub use prober::Prober;
 pub use slot::Slot;
-pub use values::{Before, Claim, Examined, Owner, ProbeOptions, Probed};
+pub use values::{Before, Claim, Examined, Left, Owner, ProbeOptions, Probed};
 pub use worker::worker_main;

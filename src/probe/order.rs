@@ -15,10 +15,18 @@ pub(super) enum Order {
     /// Put this text into the marker, by way of the probe file, where that has still the text that was
     /// seen in it, or is still not there.
     Mark { probe: String, text: String, over: Option<String> },
-    /// Take the folder away again if nothing but the probe file is in it.
-    Release { probe: String },
+    /// Take away what an add that failed has left: the probe file; the marker with this text, in whose
+    /// place the one before it is put again; and the folder, if it was made and nothing else is in it.
+    Release { probe: String, marker: Option<Replaced>, folder: bool },
     /// Make folders of the image directory where they are absent, and give them to this owner.
     Prepare { folders: Vec<String>, owner: Option<(u32, u32)> },
+}
+
+/// A marker that was written and is to be taken back.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Replaced {
+    pub(super) ours: String,
+    pub(super) before: Option<String>,
 }
 
 /// What the worker answers: any number of `At`, then one of the others.

@@ -90,7 +90,11 @@ impl Prober {
                 dialogue.finish().await;
                 (Ok(Examined { made_folder, ..examined }), Some(Ok(written)))
             }
-            Err(fault) => (Ok(examined), Some(Err(dialogue.give_up(fault).await))),
+            Err(fault) => {
+                // A worker that was killed may have made it; one that refused has taken it away.
+                let examined = Examined { made_folder: make_folder, ..examined };
+                (Ok(examined), Some(Err(dialogue.give_up(fault).await)))
+            }
         }
     }
 

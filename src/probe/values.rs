@@ -90,3 +90,12 @@ pub struct Claim {
     /// What its marker said then: one that was written since is somebody else's.
     pub before: Before,
 }
+
+/// What an add that failed may have left in the directory.
+#[derive(Clone, Debug, Default)]
+pub struct Left {
+    /// Whether it may have made the marker's folder.
+    pub folder: bool,
+    /// What it may have written into the marker, when it came to that.
+    pub claim: Option<Claim>,
+}

@@ -101,7 +101,9 @@ impl Worker {
             }
             Order::Write { probe, make_folder } => self.write(&probe, make_folder),
             Order::Mark { probe, text, over } => self.mark(&probe, &text, over.as_deref()),
-            Order::Release { probe } => self.release(&probe),
+            Order::Release { probe, marker, folder } => {
+                self.release(&probe, marker.as_ref(), folder)
+            }
             Order::Prepare { folders, owner } => self.prepare(&folders, owner),
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use imagestore_agent::model::{
     Fact, Fault, FsPlace, ImageDir, MarkerId, NodeId, Reason, StoreUuid, Timestamp, Written,
 };
-use imagestore_agent::probe::{Claim, Examined, ProbeOptions, Probed, Prober, Purpose, Slot};
+use imagestore_agent::probe::{Claim, Examined, Left, ProbeOptions, Probed, Prober, Purpose, Slot};
 use tokio::time::Instant;
 
 use crate::support::filesystems::{Bound, Mounted};
@@ -89,7 +89,7 @@ pub(crate) async fn claimed(prober: &Prober, path: &Path) -> FsPlace {
     let (slot, dir) = (&mut Slot::new(), image_dir(path));
     let examined = prober.examine(slot, &dir, &add(), soon()).await.good().unwrap();
     let claim = claim(&examined);
-    prober.claim(slot, &dir, &add(), claim, soon()).await.unwrap();
+    prober.claim(slot, &dir, &add(), &claim, soon()).await.unwrap();
     examined.place
 }
 
@@ -376,8 +376,8 @@ async fn every_fault_says_where_and_how_long_it_took() {
         (folder.path(), examine(&prober, folder.path(), &another).await.map(drop)),
         (folder.path(), examine(&no_program, folder.path(), &add()).await.map(drop)),
         (&missing, examine(&prober, &missing, &add()).await.map(drop)),
-        (&missing, prober.claim(slot, &gone, &add(), claim, soon()).await),
-        (&missing, prober.release(slot, &gone, soon()).await),
+        (&missing, prober.claim(slot, &gone, &add(), &claim, soon()).await),
+        (&missing, prober.release(slot, &gone, &Left::default(), soon()).await),
     ] {
         let fault = failed.unwrap_err();
         assert_eq!(text_fact(&fault, "path"), path.to_str().unwrap(), "{fault}");
@@ -391,12 +391,13 @@ async fn a_release_takes_away_an_empty_folder_and_nothing_else() {
     let prober = with_worker(ProbeOptions { allow_root_disk: true, ..options(folder.path()) });
     let (dir, slot) = (image_dir(folder.path()), &mut Slot::new());
     assert!(examine(&prober, folder.path(), &add()).await.unwrap().made_folder);
-    prober.release(slot, &dir, soon()).await.unwrap();
+    let made = Left { folder: true, claim: None };
+    prober.release(slot, &dir, &made, soon()).await.unwrap();
     assert_eq!(names(folder.path()), Vec::<String>::new());
-    prober.release(slot, &dir, soon()).await.expect("nothing to take away");
+    prober.release(slot, &dir, &made, soon()).await.expect("nothing to take away");
 
     claimed(&prober, folder.path()).await;
-    prober.release(slot, &dir, soon()).await.unwrap();
+    prober.release(slot, &dir, &made, soon()).await.unwrap();
     assert_eq!(names(&folder.path().join(".imagestore-agent")), ["identity.json"]);
 }
 

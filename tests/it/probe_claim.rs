@@ -5,11 +5,11 @@ use std::path::Path;
 use std::process::Stdio;
 
 use imagestore_agent::model::{NodeId, Reason, StoreUuid, Timestamp};
-use imagestore_agent::probe::{Claim, ProbeOptions, Prober, Slot};
+use imagestore_agent::probe::{Claim, Left, ProbeOptions, Prober, Purpose, Slot};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
 use crate::probe::{
-    AGENT, MARKER, add, claim, claimed, image_dir, names, options, prober, soon, text_fact,
+    AGENT, MARKER, STORE, add, claim, claimed, image_dir, names, options, prober, soon, text_fact,
     with_worker,
 };
 use crate::support::filesystems::{Bound, Mounted};
@@ -52,8 +52,8 @@ async fn of_two_that_add_a_directory_at_once_one_gets_it() {
             let second = claims.pop().unwrap();
             let first = claims.pop().unwrap();
             let claimed = tokio::join!(
-                provers[0].claim(one, &dir, &purpose, first, soon()),
-                provers[1].claim(other, &dir, &purpose, second, soon()),
+                provers[0].claim(one, &dir, &purpose, &first, soon()),
+                provers[1].claim(other, &dir, &purpose, &second, soon()),
             );
             let (winner, fault) = match claimed {
                 (Ok(()), Err(fault)) => (NODES[0], fault),
@@ -78,9 +78,9 @@ async fn of_two_stores_of_one_daemon_one_adopts_a_marker() {
     prober.init(slot, &dir, MARKER, Timestamp(0), None, soon()).await.unwrap();
     let examined = prober.examine(slot, &dir, &add(), soon()).await.good().unwrap();
     let second = Claim { store: StoreUuid::from_u128(77), ..claim(&examined) };
-    prober.claim(slot, &dir, &add(), claim(&examined), soon()).await.unwrap();
+    prober.claim(slot, &dir, &add(), &claim(&examined), soon()).await.unwrap();
     let whole = marker_text(folder.path());
-    let fault = prober.claim(slot, &dir, &add(), second, soon()).await.unwrap_err();
+    let fault = prober.claim(slot, &dir, &add(), &second, soon()).await.unwrap_err();
     assert_eq!(fault.reason(), Reason::WrongStore, "{fault}");
     assert_eq!(marker_text(folder.path()), whole);
 }
@@ -126,4 +126,53 @@ async fn a_worker_covers_no_marker_but_the_one_it_was_told_of() {
         assert_eq!(marker_text(&disk.path()), if covered { "ours" } else { whole.as_str() });
         assert_eq!(names(&disk.path().join(".imagestore-agent")), ["identity.json"]);
     }
+}
+
+/// What an add that failed after its claim leaves for the release.
+fn left(claim: &Claim, folder: bool) -> Left {
+    Left { folder, claim: Some(claim.clone()) }
+}
+
+#[tokio::test]
+async fn a_claim_that_is_taken_back_leaves_the_directory_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (
+        anywhere(folder.path()),
+        with_worker(ProbeOptions {
+            allow_root_disk: true,
+            node_id: NODES[1],
+            ..options(folder.path())
+        }),
+    );
+    let (slot, dir) = (&mut Slot::new(), image_dir(folder.path()));
+    // Where nothing was, nothing is.
+    let examined = ours.examine(slot, &dir, &add(), soon()).await.good().unwrap();
+    assert!(examined.made_folder);
+    let first = claim(&examined);
+    ours.claim(slot, &dir, &add(), &first, soon()).await.unwrap();
+    ours.release(slot, &dir, &left(&first, true), soon()).await.unwrap();
+    assert_eq!(names(folder.path()), Vec::<String>::new());
+    ours.release(slot, &dir, &left(&first, true), soon()).await.expect("nothing to take away");
+
+    // Another node's marker comes back word for word, also when the claim was never written.
+    claimed(&theirs, folder.path()).await;
+    let before = marker_text(folder.path());
+    let over = Purpose::Add { store: STORE, known: [].into(), take_over: true };
+    let examined = ours.examine(slot, &dir, &over, soon()).await.good().unwrap();
+    assert!(!examined.made_folder);
+    let taken = claim(&examined);
+    ours.release(slot, &dir, &left(&taken, false), soon()).await.unwrap();
+    assert_eq!(marker_text(folder.path()), before);
+    ours.claim(slot, &dir, &over, &taken, soon()).await.unwrap();
+    assert_ne!(marker_text(folder.path()), before);
+    ours.release(slot, &dir, &left(&taken, false), soon()).await.unwrap();
+    assert_eq!(marker_text(folder.path()), before);
+    assert_eq!(names(&folder.path().join(".imagestore-agent")), ["identity.json"]);
+
+    // What somebody has written since stays, and so does the folder it is in.
+    ours.claim(slot, &dir, &over, &taken, soon()).await.unwrap();
+    let marker = folder.path().join(".imagestore-agent/identity.json");
+    fs::write(&marker, "another's").unwrap();
+    ours.release(slot, &dir, &left(&taken, true), soon()).await.unwrap();
+    assert_eq!(marker_text(folder.path()), "another's");
 }

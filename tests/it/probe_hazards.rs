@@ -149,7 +149,7 @@ async fn a_disk_unmounted_in_the_middle_of_an_add_leaves_no_marker_under_it() {
     let (slot, dir) = (&mut Slot::new(), image_dir(&disk.path()));
     let examined = prober.examine(slot, &dir, &add(), soon()).await.good().unwrap();
     assert!(disk.try_unmount());
-    let claimed = prober.claim(slot, &dir, &add(), claim(&examined), soon()).await;
+    let claimed = prober.claim(slot, &dir, &add(), &claim(&examined), soon()).await;
     assert_eq!(names(&disk.path()), Vec::<String>::new());
     assert_eq!(claimed.unwrap_err().reason(), Reason::NotMounted);
 }
@@ -162,7 +162,7 @@ async fn a_directory_that_somebody_marked_meanwhile_keeps_its_marker() {
     let before = prober.examine(slot, &dir, &add(), soon()).await.good().unwrap();
     let theirs = MarkerId::from_u128(99);
     prober.init(slot, &dir, theirs, Timestamp(0), None, soon()).await.unwrap();
-    let fault = prober.claim(slot, &dir, &add(), claim(&before), soon()).await.unwrap_err();
+    let fault = prober.claim(slot, &dir, &add(), &claim(&before), soon()).await.unwrap_err();
     assert_eq!(fault.reason(), Reason::WrongStore, "{fault}");
     let examined = prober.examine(slot, &dir, &add(), soon()).await.good().unwrap();
     assert_eq!(examined.marker, Some(theirs));

@@ -23,3 +23,4 @@ mod starts;
 mod state_disk;
 mod story;
 mod umount;
+mod undone;
