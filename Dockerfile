@@ -19,8 +19,8 @@ COPY src src
 # The manifest names a test and a bench; cargo wants their files to be there.
 RUN mkdir -p tests/it benches/agent && touch tests/it/main.rs benches/agent/main.rs
 RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
-    && RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target "$target" \
-    && install -D "target/$target/release/imagestore-agent" /image/usr/bin/imagestore-agent \
+    && RUSTFLAGS='-C target-feature=+crt-static' cargo build --profile dist --locked --target "$target" \
+    && install -D "target/$target/dist/imagestore-agent" /image/usr/bin/imagestore-agent \
     && install -D -m 644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt \
     && printf 'hosts: files dns\n' > /image/etc/nsswitch.conf \
     && printf 'imagestore-agent:x:64064:64064::/:/nonexistent\n' > /image/etc/passwd \

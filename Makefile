@@ -21,8 +21,8 @@ help:
 
 # DESTDIR stages it for a package, where user and directories are made on the target.
 install:
-	$(CARGO) build --release --locked
-	install -D -m 755 target/release/imagestore-agent $(DESTDIR)/usr/bin/imagestore-agent
+	$(CARGO) build --profile dist --locked
+	install -D -m 755 target/dist/imagestore-agent $(DESTDIR)/usr/bin/imagestore-agent
 	install -D -m 644 systemd/imagestore-agent.service \
 		$(DESTDIR)/usr/lib/systemd/system/imagestore-agent.service
 	install -D -m 644 systemd/sysusers.d/imagestore-agent.conf \
