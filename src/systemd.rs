@@ -1,7 +1,8 @@
 //! Floor 6. What systemd says to a service and what it wants to hear.
 //!
-//! Promises: inherited sockets are taken once, before any thread runs; readiness, reloads and stopping
-//! are told (`sd_notify(3)`); without systemd every call does nothing.
+//! Promises: inherited sockets are taken once, before any thread runs; readiness and stopping are told
+//! (`sd_notify(3)`), reloads are not, which `Type=notify` does not ask for; without systemd every call
+//! does nothing.
 //! Never: fails a start because systemd cannot be told.
 
 use std::net::TcpListener;

@@ -111,7 +111,7 @@ fn warn_of(settings: &Settings, files: &Files) {
         warn!(key, "this setting takes effect in a later version");
     }
     if settings.server.insecure_http {
-        warn!("server.insecure_http: tokens can be read on the way off loopback");
+        warn!("server.insecure_http: sessions and secrets can be read on the way off loopback");
     }
     if settings.ssh.host_key_policy == HostKeyPolicy::AcceptAny {
         warn!("ssh.host_key_policy = accept-any: whoever answers is taken for the store's host");
