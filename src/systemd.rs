@@ -1,8 +1,7 @@
 //! Floor 6. What systemd says to a service and what it wants to hear.
 //!
-//! Promises: inherited sockets are taken once, before any thread runs; readiness and stopping are told
-//! (`sd_notify(3)`), reloads are not, which `Type=notify` does not ask for; without systemd every call
-//! does nothing.
+//! Promises: inherited sockets are taken once, before any thread runs; readiness, reloads and stopping
+//! are told (`sd_notify(3)`); without systemd every call does nothing.
 //! Never: fails a start because systemd cannot be told.
 
 use std::net::TcpListener;
@@ -26,6 +25,14 @@ pub fn credentials_directory() -> Option<PathBuf> {
 /// The state is loaded and the sockets are bound.
 pub fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// The settings are read again; [`ready`] says that it is over, also when nothing came of it.
+pub fn reloading() {
+    // `Type=notify` bears the time, `Type=notify-reload` asks for it.
+    let now = NotifyState::monotonic_usec_now().ok();
+    let states: Vec<_> = [NotifyState::Reloading].into_iter().chain(now).collect();
+    tell(&states);
 }
 
 /// Shutdown has begun.
