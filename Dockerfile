@@ -7,7 +7,8 @@
 #       -v /etc/imagestore-agent:/etc/imagestore-agent:ro imagestore-agent
 #
 # rslave lets mounts that are made later on the host appear inside. --network host because a store's
-# hostname is to be an address of this node.
+# hostname is to be an address of this node. The daemon runs as uid and gid 64064, whatever the host calls
+# them: mounted image directories must be writable for that uid.
 
 FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update \

@@ -9,7 +9,7 @@ RUN_TESTS := $(CARGO) $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo
 
 DESTDIR ?=
 
-.PHONY: install demo test check fmt clippy doc deny build packages bench hung nightly help
+.PHONY: install demo test check fmt clippy doc deny deny-advisories build packages bench hung nightly help
 
 help:
 	@echo 'make demo     the whole story with nothing installed'
@@ -53,11 +53,13 @@ clippy:
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items --quiet
 
-# Licences, bans and sources by deny.toml. Advisories need a download and belong to the nightly run.
-deny:
+# By deny.toml. Advisories need a download and belong to the nightly run.
+deny: DENY = --offline check bans licenses sources
+deny-advisories: DENY = check advisories
+deny deny-advisories:
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
-		$(CARGO) deny --offline check bans licenses sources; \
-	else echo 'cargo-deny is not installed: skipped (cargo install cargo-deny)'; fi
+		$(CARGO) deny $(DENY); \
+	else echo '$@: cargo-deny is not installed: skipped (cargo install cargo-deny)'; fi
 
 packages:
 	@missing=$$(for p in $(TEST_PACKAGES); do \
@@ -75,4 +77,4 @@ bench:
 hung:
 	HUNG_PERIODS=1000 $(CARGO) nextest run --locked --profile nightly a_hung_disk_costs_no_more
 
-nightly: check test hung bench
+nightly: check test deny-advisories hung bench

@@ -27,6 +27,14 @@ pub fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
+/// The settings are read again; [`ready`] says that it is over, also when nothing came of it.
+pub fn reloading() {
+    // `Type=notify` bears the time, `Type=notify-reload` asks for it.
+    let now = NotifyState::monotonic_usec_now().ok();
+    let states: Vec<_> = [NotifyState::Reloading].into_iter().chain(now).collect();
+    tell(&states);
+}
+
 /// Shutdown has begun.
 pub fn stopping() {
     tell(&[NotifyState::Stopping]);

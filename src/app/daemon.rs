@@ -77,8 +77,14 @@ impl Prepared {
         let exit = loop {
             tokio::select! {
                 () = stop.cancelled() => break Exit::Ok,
-                Some(()) = reloads.recv() => reload.begin(),
-                Some(read) = reload.ended() => reload.take(read, &running.tokens),
+                Some(()) = reloads.recv() => {
+                    systemd::reloading();
+                    reload.begin();
+                }
+                Some(read) = reload.ended() => {
+                    reload.take(read, &running.tokens);
+                    systemd::ready("serving");
+                }
                 Some(ended) = running.tasks.join_next() => {
                     broke_off(ended);
                     break Exit::Internal;

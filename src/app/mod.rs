@@ -15,6 +15,7 @@ mod prepare;
 mod process;
 mod reload;
 mod serve;
+mod signals;
 
 pub use check_config::check_config;
 pub use clock::{SystemClock, SystemEntropy};
@@ -23,3 +24,4 @@ pub use files::Files;
 pub use init::init;
 pub use prepare::{Prepared, StartError};
 pub use serve::serve;
+pub use signals::stop_at_signals;

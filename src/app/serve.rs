@@ -5,13 +5,13 @@ use std::path::Path;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::exit::Exit;
 use super::files::Files;
 use super::prepare::Prepared;
+use super::signals::stop_at_signals;
 use crate::settings::{HostKeyPolicy, MASTER_KEY_FILE, Settings, environment, report};
 use crate::{systemd, telemetry};
 
@@ -64,36 +64,23 @@ async fn until_told(prepared: Prepared, config: Option<&Path>) -> Exit {
     let stop = CancellationToken::new();
     // One reload that waits is as good as many.
     let (reload, reloads) = mpsc::channel(1);
-    let mut listening = JoinSet::new();
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        match signal(kind) {
-            Ok(mut signals) => {
-                let stop = stop.clone();
-                listening.spawn(async move {
-                    signals.recv().await;
-                    stop.cancel();
-                });
+    let listening = stop_at_signals(&stop).and_then(|mut listening| {
+        let mut signals = signal(SignalKind::hangup())?;
+        listening.spawn(async move {
+            while signals.recv().await.is_some() {
+                // Full: a reload is due anyway.
+                let _ = reload.try_send(());
             }
-            Err(error) => {
-                error!(%error, "cannot listen to signals");
-                return Exit::Internal;
-            }
-        }
-    }
-    match signal(SignalKind::hangup()) {
-        Ok(mut signals) => {
-            listening.spawn(async move {
-                while signals.recv().await.is_some() {
-                    // Full: a reload is due anyway.
-                    let _ = reload.try_send(());
-                }
-            });
-        }
+        });
+        Ok(listening)
+    });
+    let _listening = match listening {
+        Ok(listening) => listening,
         Err(error) => {
             error!(%error, "cannot listen to signals");
             return Exit::Internal;
         }
-    }
+    };
     prepared.run(config.map(Path::to_owned), stop, reloads).await
 }
 
@@ -111,7 +98,7 @@ fn warn_of(settings: &Settings, files: &Files) {
         warn!(key, "this setting takes effect in a later version");
     }
     if settings.server.insecure_http {
-        warn!("server.insecure_http: tokens can be read on the way off loopback");
+        warn!("server.insecure_http: sessions and secrets can be read on the way off loopback");
     }
     if settings.ssh.host_key_policy == HostKeyPolicy::AcceptAny {
         warn!("ssh.host_key_policy = accept-any: whoever answers is taken for the store's host");

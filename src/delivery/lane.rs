@@ -111,6 +111,14 @@ impl Lane {
         self.stopped = true;
     }
 
+    /// What waits for its time does so no longer, but for what the receiver refuses: that only waits
+    /// for news or for a person.
+    pub fn make_due(&mut self) {
+        if self.refused_at.is_none() {
+            self.not_before = Duration::ZERO;
+        }
+    }
+
     /// What the last reply was, if it was no plain yes.
     pub fn trouble(&self) -> Option<&Trouble> {
         self.trouble.as_ref()
@@ -157,6 +165,22 @@ mod tests {
         lane.replied(at(1), told(200), Verdict::Delivered, secs(40), 0);
         assert_eq!(lane.step(1, Some(at(2)), MAX, secs(40)), Step::Send);
         assert_eq!(lane.trouble(), None);
+    }
+
+    #[test]
+    fn what_waits_can_be_made_due_but_not_what_is_refused_or_gone() {
+        let mut lane = Lane::starting_at(secs(2));
+        lane.make_due();
+        assert_eq!(lane.step(1, Some(at(1)), MAX, secs(1)), Step::Send);
+        lane.replied(at(1), told(500), Verdict::Again(secs(30)), secs(1), 0);
+        lane.make_due();
+        assert_eq!(lane.step(1, Some(at(1)), MAX, secs(1)), Step::Send);
+        lane.replied(at(1), told(400), Verdict::Refused, secs(1), 0);
+        lane.make_due();
+        assert_eq!(lane.step(1, Some(at(1)), MAX, secs(1)), Step::WaitUntil(secs(301)));
+        lane.replied(at(1), told(410), Verdict::Gone, secs(1), 0);
+        lane.make_due();
+        assert_eq!(lane.step(1, Some(at(1)), MAX, secs(1)), Step::Stopped);
     }
 
     #[test]

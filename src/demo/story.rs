@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
+use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 
 use data_encoding::{BASE64, HEXLOWER};
 use hyper::Method;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -17,7 +18,7 @@ use zeroize::Zeroizing;
 use super::management_node::{ManagementNode, Received};
 use super::scratch::Scratch;
 use super::ssh_endpoint::{Account, SshEndpoint};
-use crate::app::{Exit, Files, Prepared, SystemEntropy};
+use crate::app::{Exit, Files, Prepared, SystemEntropy, stop_at_signals};
 use crate::cli::{Daemon, Reply};
 use crate::management::Signer;
 use crate::model::{Entropy as _, Secret};
@@ -75,6 +76,9 @@ fn prepared(once: bool) -> Result<Exit, Broken> {
 }
 
 async fn play(once: bool) -> Result<Exit, Broken> {
+    let stop = CancellationToken::new();
+    // Before there is anything to leave behind.
+    let _listening = stop_at_signals(&stop)?;
     let scratch = Scratch::new(&random())?;
     println!("all of this happens in {} and on 127.0.0.1\n", scratch.path().display());
 
@@ -83,7 +87,7 @@ async fn play(once: bool) -> Result<Exit, Broken> {
     println!("ssh endpoint      {}  host key {}", ssh.address, ssh.fingerprint);
 
     let secret = format!("whsec_{}", BASE64.encode(&random32()[..]));
-    let mut node = ManagementNode::start(Signer::parse(&secret).map_err(told)?).await?;
+    let node = ManagementNode::start(Signer::parse(&secret).map_err(told)?).await?;
     println!("management node   {}  checks every signature", node.address);
 
     let token = random();
@@ -94,25 +98,45 @@ async fn play(once: bool) -> Result<Exit, Broken> {
     let address = *prepared.addresses().first().ok_or_else(|| told("it listens nowhere"))?;
     println!("imagestore-agent  {address}  on the real ledger, with a worker for each probe\n");
 
-    let (stop, (_reload, reloads)) = (CancellationToken::new(), mpsc::channel(1));
-    let ending = stop.clone();
-    let daemon = prepared.run(None, stop.clone(), reloads);
+    let (_reload, reloads) = mpsc::channel(1);
+    let daemon = async {
+        let exit = prepared.run(None, stop.clone(), reloads).await;
+        // When it ends by itself, so does the story.
+        stop.cancel();
+        exit
+    };
     let story = async {
         let asker = Daemon::at_url(&format!("http://{address}"), Some(Secret::new(token)));
-        let told = tell(asker.map_err(told)?, &account, &ssh, &images, &mut node).await;
-        if told.is_ok() && !once {
-            watch(&mut node).await?;
+        let asker = asker.map_err(told)?;
+        let (heard, events) = (watch::Sender::new(0), node.events);
+        let seen = heard.subscribe();
+        let mut hearing = pin!(hear(events, heard));
+        tokio::select! {
+            broken = &mut hearing => return Err(broken),
+            () = stop.cancelled() => return Err(told("it was stopped before the end")),
+            told = tell(asker, &account, &ssh, &images, seen) => told?,
         }
-        told
+        if !once {
+            println!("\nserving until Ctrl-C");
+            tokio::select! {
+                broken = hearing => return Err(broken),
+                () = stop.cancelled() => {}
+            }
+        }
+        Ok(())
     };
     let ended = async {
         let told = story.await;
-        ending.cancel();
+        stop.cancel();
         told
     };
-    let (exit, told) = tokio::join!(daemon, ended);
-    told?;
-    Ok(exit)
+    match tokio::join!(daemon, ended) {
+        (Exit::Ok, told) => told.map(|()| Exit::Ok),
+        (exit, _) => {
+            eprintln!("the daemon broke off");
+            Ok(exit)
+        }
+    }
 }
 
 fn settings(
@@ -140,8 +164,8 @@ async fn tell(
     asker: Daemon,
     account: &Account,
     ssh: &SshEndpoint,
-    images: &std::path::Path,
-    node: &mut ManagementNode,
+    images: &Path,
+    mut heard: watch::Receiver<usize>,
 ) -> Result<(), Broken> {
     const STORES: &str = "/zstack/v1/backup-storage/image-store";
     let mut body = json!({"params": {
@@ -161,31 +185,20 @@ async fn tell(
     let reconnected = asker.ask(Method::PUT, &path, Some(&body)).await.map_err(told)?;
     shown(&reconnected)?;
 
-    println!("what the management node was told:");
-    for _ in 0..TRANSITIONS {
-        let received = timeout(PATIENCE, node.events.recv()).await;
-        let received = received.ok().flatten().ok_or_else(|| told("a callback did not arrive"))?;
-        if !show_event(&received) {
-            return Err(told("a callback was not signed as it should be"));
-        }
-    }
+    let all = timeout(PATIENCE, heard.wait_for(|heard| *heard >= TRANSITIONS)).await;
+    all.map_err(|_| told("a callback did not arrive"))?.map_err(told)?;
     Ok(())
 }
 
-/// Shows what else arrives, until Ctrl-C.
-async fn watch(node: &mut ManagementNode) -> Result<(), Broken> {
-    println!("\nserving until Ctrl-C");
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    let mut terminated = signal(SignalKind::terminate())?;
-    loop {
-        tokio::select! {
-            _ = interrupted.recv() => return Ok(()),
-            _ = terminated.recv() => return Ok(()),
-            Some(received) = node.events.recv() => {
-                show_event(&received);
-            }
+/// Shows each callback as it arrives and counts them; ends with one that is not as it should be.
+async fn hear(mut events: mpsc::Receiver<Received>, heard: watch::Sender<usize>) -> Broken {
+    while let Some(received) = events.recv().await {
+        if !show_event(&received) {
+            return told("a callback was not signed as it should be");
         }
+        heard.send_modify(|heard| *heard += 1);
     }
+    told("the management node ended")
 }
 
 fn show_request(method: &str, path: &str, body: &Value) {
@@ -214,7 +227,7 @@ fn show_event(received: &Received) -> bool {
     let number = |key: &str| field(key).and_then(Value::as_u64).unwrap_or(0);
     let signature = if received.signature_good { "signature good" } else { "BAD SIGNATURE" };
     println!(
-        "  {:<12} -> {:<12}  attempt {}  position {}.{}  {signature}",
+        "callback  {:<12} -> {:<12}  attempt {}  position {}.{}  {signature}",
         word("oldStatus"),
         word("newStatus"),
         number("attempt"),

@@ -67,9 +67,6 @@ impl Server {
     ) -> Result<Self, BindError> {
         let bound =
             Bound::open(&settings.listen, inherited, settings.insecure_http, &settings.socket)?;
-        if settings.insecure_http {
-            warn!("server.insecure_http is on: sessions and secrets may travel in the clear");
-        }
         Ok(Self {
             bound,
             base_path: settings.base_path.clone(),

@@ -3,6 +3,10 @@
 //! Promises: the socket never listens with another mode than 0660; a file in its place is removed only
 //! when it is a socket that nobody answers on.
 //! Never: removes a file that is no socket, or a socket that is not its own.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the socket's own file, beside the state and never in a store"
+)]
 
 use std::fs::{self, Permissions};
 use std::io;

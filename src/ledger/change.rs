@@ -35,6 +35,20 @@ impl Change {
         self.0.is_empty()
     }
 
+    /// Whose change it is, by its first operation.
+    pub(super) fn store(&self) -> Option<StoreUuid> {
+        Some(match self.0.first()? {
+            Operation::AddStore { store, .. } | Operation::SaveStore(store) => store.uuid,
+            Operation::Enqueue(notice) | Operation::Fold { into: notice, .. } => notice.store,
+            Operation::SaveStanding(store, _)
+            | Operation::RemoveStore(store)
+            | Operation::Acknowledge(store, _)
+            | Operation::Note(store, _)
+            | Operation::LeaveWorker(store, _)
+            | Operation::ForgetWorker(store) => *store,
+        })
+    }
+
     pub(super) fn operations(&self) -> &[Operation] {
         &self.0
     }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tracing::{Instrument as _, debug, debug_span};
 
 use super::{Change, CommitError, Waiting};
 use crate::lifecycle::HistoryEntry;
@@ -11,6 +13,7 @@ use crate::model::{Credentials, Epoch, Fault, Notice, Reason, StoreUuid, Timesta
 /// Jobs that may wait. A commit takes well under a millisecond, so that this many mean a disk that
 /// hangs: callers are told to come back instead of filling memory.
 pub(super) const WAITING: usize = 1024;
+
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -57,7 +60,15 @@ impl Ledger {
     /// # Cancel safety
     /// A change that is dropped while it waits may still be made.
     pub async fn commit(&self, change: Change) -> Result<(), CommitError> {
-        self.ask(|reply| Job::Commit(change, reply)).await?
+        let span = debug_span!("commit", store = change.store().map(tracing::field::display));
+        let committing = async {
+            let asked = Instant::now();
+            let done = self.ask(|reply| Job::Commit(change, reply)).await?;
+            // With the wait in the queue; why it was refused is for the caller to tell.
+            debug!(took = ?asked.elapsed(), made = done.is_ok(), "committed");
+            done
+        };
+        committing.instrument(span).await
     }
 
     /// Begins a new epoch, for a store that is added: its positions start above those of a store of

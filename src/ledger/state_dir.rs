@@ -1,4 +1,5 @@
 //! The daemon's own directory, locked for one daemon.
+#![expect(clippy::disallowed_methods, reason = "the state directory and its lock")]
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};

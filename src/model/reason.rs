@@ -116,7 +116,7 @@ reasons! {
     /// The server's key is not the pinned one.
     HostKeyChanged "host_key_changed" Ssh Hard
         "compare the fingerprint on the server itself: if it is right, remove the store and add it again, its images stay; if not, find out who answers";
-    /// The strict policy knows no key for this store.
+    /// No key of the server has a fingerprint given with the store, or the strict policy knows none.
     HostKeyUnknown "host_key_unknown" Ssh Hard
         "add the store with hostKeyFingerprint as ssh-keygen -l shows it on the server";
     /// The server refused user and password or key.

@@ -78,16 +78,20 @@ impl LaneTask {
         Self { store, shared, wake, lane, outbox, waiting: None, taken, spoiled: 0 }
     }
 
-    /// Runs until nothing is left. At the stop the turn that runs, or is due, is the last.
+    /// Runs until nothing is left. At the stop the request in flight is the last one; without one, what
+    /// waits for its time is due now, once.
     pub(super) async fn run(mut self) -> Ended {
         let shared = Arc::clone(&self.shared);
         // The semaphore is never closed; if it were, ending is right.
         while let Ok(turn) = shared.turns.acquire().await {
+            let last = shared.stop.is_cancelled();
+            if last {
+                self.lane.make_due();
+            }
             let pause = self.turn().await;
             drop(turn);
             self.show(pause);
-            if matches!(pause, Pause::End) || shared.stop.is_cancelled() || !self.rest(pause).await
-            {
+            if last || !self.rest(pause).await {
                 break;
             }
         }
@@ -95,11 +99,11 @@ impl LaneTask {
         Ended { store: self.store, wake: self.wake }
     }
 
-    /// Waits for the next turn; false when there is none because of the stop. A wake counts before the
-    /// stop, so that what was enqueued just before it has its try.
+    /// Waits for the next turn, which the stop brings forward; false when there is none.
     async fn rest(&mut self, pause: Pause) -> bool {
         let until = match pause {
-            Pause::No | Pause::End => return true,
+            Pause::No => return !self.shared.stop.is_cancelled(),
+            Pause::End => return false,
             Pause::Until(until) => Some(until),
             Pause::Woken => None,
         };
@@ -109,7 +113,7 @@ impl LaneTask {
                 self.waiting = None;
                 woken.is_ok()
             }
-            () = self.shared.stop.cancelled() => false,
+            () = self.shared.stop.cancelled() => until.is_some(),
             () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => true,
         }
     }

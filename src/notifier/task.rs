@@ -81,8 +81,8 @@ impl Notifier {
         (handle, Self { shared, moved, news, lanes, tasks, stop })
     }
 
-    /// Runs until the token is cancelled; then each lane that is due has a last try, and all end within
-    /// [`Means::last_try`].
+    /// Runs until the token is cancelled; then each lane has a last try, due or not, unless the receiver
+    /// refuses it, and all end within [`Means::last_try`].
     ///
     /// # Errors
     /// [`BrokenOff`] when a lane panicked: the daemon is to end and be started anew.

@@ -2,7 +2,7 @@
 //!
 //! A worker that hangs is recorded in the ledger when its deadline has passed. A daemon that is killed
 //! before that leaves no record, only the process; the next one must not send another after it.
-#![allow(clippy::disallowed_methods, reason = "reads /proc, which never hangs on a mount")]
+#![expect(clippy::disallowed_methods, reason = "reads /proc, which never hangs on a mount")]
 
 use std::collections::BTreeMap;
 use std::fs;

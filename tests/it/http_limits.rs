@@ -80,11 +80,18 @@ async fn a_client_that_reads_no_answers_loses_its_connection_and_its_seat() {
 }
 
 #[tokio::test]
-async fn a_head_without_end_is_431() {
+async fn what_is_no_request_is_refused_by_the_protocol_without_a_body_or_an_id() {
     let server = Running::start();
-    let mut bytes = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: ".to_vec();
-    bytes.resize(64 << 10, b'x');
-    assert_eq!(exchange(server.connect().await, &bytes).await.status, 431);
+    let endless = |start: &str| start.to_owned() + &"x".repeat(100_000);
+    for (sent, status) in [
+        (endless("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "), 431),
+        (endless("GET /"), 431),
+        ("this is no HTTP\r\n\r\n".to_owned(), 400),
+    ] {
+        let answer = exchange(server.connect().await, sent.as_bytes()).await;
+        assert_eq!((answer.status, answer.header("content-length")), (status, Some("0")));
+        assert_eq!(answer.header("x-request-id"), None);
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use std::fs;
+use std::sync::Arc;
 
 fn reason(result: Result<Credentials, Fault>) -> Reason {
     result.unwrap_err().reason()
@@ -23,6 +24,32 @@ async fn a_secret_is_nowhere_in_the_state_directory_in_the_clear() {
         assert!(!found, "{:?}", entry.path());
     }
     assert!(files >= 3, "ledger, log, key");
+    opened.writer.close().await;
+}
+
+#[tokio::test]
+async fn a_commit_can_be_followed_by_its_store_and_shows_no_secret() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(Arc::new(log.reopen().unwrap()))
+        .finish();
+    let _log = tracing::subscriber::set_default(subscriber);
+    let place = Place::new();
+    let opened = place.open();
+    opened.ledger.commit(added(1)).await.unwrap();
+    opened.ledger.commit(added(1)).await.unwrap_err();
+    let text = fs::read_to_string(log.path()).unwrap();
+    let commits: Vec<_> = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|line| line["span"]["name"] == "commit")
+        .map(|line| (line["span"]["store"].clone(), line["fields"]["made"].clone()))
+        .collect();
+    let store = serde_json::Value::from(uuid(1).to_string());
+    assert_eq!(commits, [(store.clone(), true.into()), (store, false.into())]);
+    assert!(!text.contains(PASSWORD));
     opened.writer.close().await;
 }
 

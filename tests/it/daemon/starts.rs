@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -117,6 +118,27 @@ async fn a_hangup_signal_takes_new_tokens_and_names_what_needs_a_restart() {
     assert!(agent.log().contains("monitor"));
     assert_eq!(agent.ask(Method::GET, list, None).await.status, 401);
     assert!(agent.cli(&["list"], "").status.success(), "the socket needs no token");
+}
+
+#[test]
+fn systemd_hears_when_it_serves_reloads_and_stops() {
+    let mut agent = installed();
+    let path = agent.path("systemd");
+    let systemd = UnixDatagram::bind(&path).unwrap();
+    systemd.set_read_timeout(Some(PATIENCE)).unwrap();
+    let hear = || {
+        let mut told = [0; 4096];
+        let length = systemd.recv(&mut told).expect("systemd is not told");
+        String::from_utf8_lossy(&told[..length]).into_owned()
+    };
+    assert!(agent.start_under(&["env", &format!("NOTIFY_SOCKET={}", path.display())]));
+    assert_eq!(hear(), "READY=1\nSTATUS=serving\n");
+    agent.signal(Signal::SIGHUP);
+    let told = hear();
+    assert!(told.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{told}");
+    assert_eq!(hear(), "READY=1\nSTATUS=serving\n");
+    assert!(agent.terminate().0.success());
+    assert_eq!(hear(), "STOPPING=1\n");
 }
 
 /// Waits until somebody reads this pipe; reading never ends while the writer is kept.

@@ -1,8 +1,11 @@
 //! What the README promises, from the first add to the last remove.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 
 use hyper::Method;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 
 use crate::support::agent::{Agent, callback, store};
@@ -140,4 +143,28 @@ fn the_demo_ends_well() {
     assert_eq!(told.matches("signature good").count(), 3, "{told}");
     let scratch = told.split_whitespace().find(|word| word.contains("imagestore-demo-")).unwrap();
     assert!(!std::path::Path::new(scratch).exists());
+}
+
+#[test]
+fn the_demo_leaves_nothing_behind_whenever_it_is_interrupted() {
+    const SERVING: &str = "serving until Ctrl-C";
+    for moment in ["all of this happens in", SERVING] {
+        let mut demo = std::process::Command::new(crate::support::agent::PROGRAM)
+            .arg("demo")
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut told = Vec::new();
+        for line in BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap) {
+            if line.contains(moment) {
+                kill(Pid::from_raw(demo.id().cast_signed()), Signal::SIGINT).unwrap();
+            }
+            told.push(line);
+        }
+        // A story that is told to its end is a success.
+        let whole = told.iter().any(|line| line == SERVING);
+        assert_eq!(demo.wait().unwrap().code(), Some(i32::from(!whole)), "{told:?}");
+        let scratch = told[0].split_whitespace().find(|word| word.contains("imagestore-demo-"));
+        assert!(!std::path::Path::new(scratch.unwrap()).exists(), "{told:?}");
+    }
 }

@@ -58,6 +58,47 @@ async fn what_was_enqueued_just_before_the_stop_has_one_try() {
 }
 
 #[tokio::test]
+async fn what_waits_in_backoff_has_one_last_try_at_the_stop() {
+    let office = Office::with(1).await;
+    let wait = || Answer::Full(503, ("retry-after", "300".to_owned()), "slow down");
+    let mut node = ManagementNode::answering([wait(), wait()]).await;
+    let notifier = office.notifier(&node);
+    office.enqueue(1, [1, 2]).await;
+    notifier.handle.moved(uuid(1));
+    node.next().await;
+    notifier.lane(1, |lane| lane.next_try.is_some()).await;
+    notifier.stop().await;
+    assert_eq!(node.next().await.seq(), 1);
+    assert!(node.unexpected().is_none());
+
+    // A transition that comes just before the stop changes nothing about that.
+    node.now_answering(move |_| wait());
+    let notifier = office.notifier(&node);
+    node.next().await;
+    notifier.lane(1, |lane| lane.next_try.is_some()).await;
+    office.enqueue(1, [3]).await;
+    notifier.handle.moved(uuid(1));
+    notifier.stop().await;
+    assert_eq!(node.next().await.seq(), 1);
+    assert!(node.unexpected().is_none());
+    assert_eq!(seqs(&office.pending(1).await), [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn what_is_refused_is_not_tried_again_at_the_stop() {
+    let office = Office::with(1).await;
+    let mut node = ManagementNode::scripted(|_| Answer::Status(422)).await;
+    let notifier = office.notifier(&node);
+    office.enqueue(1, [1]).await;
+    notifier.handle.moved(uuid(1));
+    node.next().await;
+    notifier.lane(1, |lane| lane.next_try.is_some()).await;
+    notifier.stop().await;
+    assert!(node.unexpected().is_none());
+    assert_eq!(seqs(&office.pending(1).await), [1]);
+}
+
+#[tokio::test]
 async fn a_receiver_that_hangs_does_not_hold_the_stop() {
     let office = Office::with(1).await;
     let mut node = ManagementNode::scripted(|_| Answer::Never).await;
