@@ -182,3 +182,28 @@ async fn a_full_state_disk_is_told_and_loses_nothing() {
     }
     assert_eq!(told.last(&scene.uuid), Some("Connected"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_disk_that_hangs_holds_no_caller_and_what_was_handed_over_is_seen_through() {
+    needs_root!();
+    let state = Mounted::of("ext4");
+    let mut scene = Scene::set(Some(&state.path().join("state"))).await;
+    let frozen = state.frozen();
+    let answer = scene.reconnect().await;
+    is_state_disk_trouble(&answer);
+    let told = answer.error("/cause/details").as_str().unwrap();
+    assert!(told.contains("may still be made"), "{told}");
+    // Who only looks is served as ever.
+    assert_eq!(scene.status().await, "Connected");
+    assert_eq!(scene.sshd.logged(CONNECTION), 1, "no attempt before its commit");
+    drop(frozen);
+    // The attempt that was asked for is recorded now, and made.
+    let mut heard = Vec::new();
+    while heard.len() < 2 {
+        let next = scene.node.next().await;
+        heard.push((next.seq(), next.json["data"]["newStatus"].as_str().unwrap().to_owned()));
+    }
+    assert_eq!(heard, [(2, "Connecting".to_owned()), (3, "Connected".to_owned())]);
+    let connected = async || scene.status().await == "Connected";
+    until("the store is Connected", connected).await;
+}
