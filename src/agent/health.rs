@@ -17,8 +17,28 @@ pub struct Advisory {
     pub since: Option<Timestamp>,
 }
 
+/// Which stores lie on which filesystem; made once for all stores that are looked at.
+pub struct Sharing<'a>(BTreeMap<&'a str, Vec<StoreUuid>>);
+
+impl<'a> Sharing<'a> {
+    /// As the stores were when last good.
+    pub fn of(all: &'a [Arc<StoreView>]) -> Self {
+        let mut by_device: BTreeMap<&str, Vec<StoreUuid>> = BTreeMap::new();
+        for view in all {
+            by_device.entry(&view.store.place.device).or_default().push(view.store.uuid);
+        }
+        Self(by_device)
+    }
+
+    /// The other stores on the filesystem of this one.
+    fn with(&self, view: &StoreView) -> Vec<StoreUuid> {
+        let all = self.0.get(view.store.place.device.as_str()).into_iter().flatten().copied();
+        all.filter(|uuid| *uuid != view.store.uuid).collect()
+    }
+}
+
 /// The conditions of a store that its probes decide, and those that follow from the other stores.
-pub fn advisories(view: &StoreView, all: &[Arc<StoreView>]) -> Vec<Advisory> {
+pub fn advisories(view: &StoreView, sharing: &Sharing<'_>) -> Vec<Advisory> {
     let unverified = view.checks.examine.last.is_none().then(|| Advisory {
         condition: Condition::Unverified,
         message: "not probed since the daemon started".to_owned(),
@@ -29,20 +49,13 @@ pub fn advisories(view: &StoreView, all: &[Arc<StoreView>]) -> Vec<Advisory> {
         message: message(condition, view),
         since: Some(since),
     });
-    let sharing = sharing(view, all);
-    let shared = (!sharing.is_empty()).then(|| Advisory {
+    let others = sharing.with(view);
+    let shared = (!others.is_empty()).then(|| Advisory {
         condition: Condition::SharedFilesystem,
-        message: format!("on one filesystem with {}", listed(&sharing)),
+        message: format!("on one filesystem with {}", listed(&others)),
         since: None,
     });
     unverified.into_iter().chain(decided).chain(shared).collect()
-}
-
-/// The other stores on the filesystem of this one.
-fn sharing(view: &StoreView, all: &[Arc<StoreView>]) -> Vec<StoreUuid> {
-    let device = &view.store.place.device;
-    let others = all.iter().filter(|other| other.store.uuid != view.store.uuid);
-    others.filter(|other| other.store.place.device == *device).map(|o| o.store.uuid).collect()
 }
 
 fn listed(stores: &[StoreUuid]) -> String {

@@ -22,7 +22,7 @@ mod work;
 
 pub use add::{AddAsked, AddError};
 pub use handle::StoreHandle;
-pub use health::{Advisory, Room, advisories, room};
+pub use health::{Advisory, Room, Sharing, advisories, room};
 pub use registry::{BrokenOff, Registry, RegistryTask};
 pub use tools::{OutboxSignal, Tools};
 pub use view::StoreView;

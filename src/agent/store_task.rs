@@ -2,9 +2,8 @@
 
 use std::future::pending;
 use std::ops::ControlFlow;
-use std::time::Duration;
-
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};

@@ -66,9 +66,9 @@ impl Around {
     }
 
     fn delivery_condition(&self, store: StoreUuid) -> Option<Held> {
-        let status = self.notifier.as_ref()?.status();
-        let trouble = status.lanes.get(&store).and_then(|lane| lane.trouble.as_ref());
-        let (condition, told) = match (trouble, &status.unhandled) {
+        let notifier = self.notifier.as_ref()?;
+        let trouble = notifier.lane(store).and_then(|lane| lane.trouble);
+        let (condition, told) = match (trouble, notifier.unhandled()) {
             (Some(trouble), _) => match trouble.verdict {
                 Verdict::Refused | Verdict::Gone => {
                     (Condition::DeliveryRefused, trouble.reply.to_string())
@@ -87,8 +87,7 @@ impl Around {
 
     /// What waits for the management node; none without a callback.
     pub(super) fn delivery(&self, store: StoreUuid) -> Option<Value> {
-        let status = self.notifier.as_ref()?.status();
-        let lane = status.lanes.get(&store).cloned().unwrap_or_default();
+        let lane = self.notifier.as_ref()?.lane(store).unwrap_or_default();
         Some(json!({
             "pending": lane.waiting,
             "lastReply": lane.trouble.map(|trouble| trouble.reply.to_string()),

@@ -13,7 +13,7 @@ use super::caller::{Caller, Role};
 use super::refusal::Refusal;
 use super::routes::{Desk, StoreInPath};
 use super::stores::Stores;
-use crate::agent::{Advisory, StoreView, advisories, room};
+use crate::agent::{Advisory, Sharing, StoreView, advisories, room};
 use crate::wire::{ConditionBody, HealthBody, history_line, host_key, last_attempt};
 
 /// Lines of history that are shown.
@@ -26,10 +26,11 @@ pub(super) async fn summary<S: Stores>(
 ) -> Result<Response, Refusal> {
     caller.needs(Role::Read)?;
     let views = desk.stores.views();
+    let sharing = Sharing::of(&views);
     let stores: Vec<Value> = views
         .iter()
         .map(|view| {
-            let conditions = conditions(&desk, view, &views);
+            let conditions = conditions(&desk, view, &sharing);
             let bad = conditions.iter().filter(|condition| condition.is_bad());
             json!({
                 "uuid": view.store.uuid.to_string(),
@@ -69,7 +70,8 @@ pub(super) async fn health<S: Stores>(
     let view = desk.stores.view(store).ok_or(Refusal::UnknownStore(store))?;
     let history = desk.stores.history(store, LINES).await;
     let mut body = HealthBody::of(&view.inventory, &view.standing, &view.store.place);
-    body.conditions = conditions(&desk, &view, &desk.stores.views());
+    let all = desk.stores.views();
+    body.conditions = conditions(&desk, &view, &Sharing::of(&all));
     body.host_key = view.store.pinned_key.as_ref().map(host_key);
     body.last_attempt = view.last_attempt.as_ref().map(last_attempt);
     body.stuck_worker = view.stuck_worker.map(|worker| json!({ "pid": worker.pid }));
@@ -79,12 +81,12 @@ pub(super) async fn health<S: Stores>(
 }
 
 /// The checks, what the probes and the other stores mean, and what comes from around.
-fn conditions<S>(desk: &Desk<S>, view: &StoreView, all: &[Arc<StoreView>]) -> Vec<ConditionBody> {
+fn conditions<S>(desk: &Desk<S>, view: &StoreView, sharing: &Sharing<'_>) -> Vec<ConditionBody> {
     let probed = view.checks.examine.last;
     let held = |(condition, message, since): Held| {
         ConditionBody::holding(condition.as_str(), message, condition.remedy(), probed, since)
     };
-    let of_store = advisories(view, all)
+    let of_store = advisories(view, sharing)
         .into_iter()
         .map(|Advisory { condition, message, since }| (condition, message, since));
     let around = desk.around.conditions(view.store.uuid);

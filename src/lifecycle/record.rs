@@ -1,10 +1,12 @@
 //! A store's whole health.
 
+use std::time::Duration;
+
 use super::agenda::Agenda;
 use super::check::Checks;
 use super::retry::Retry;
 use super::{Attempt, LastAttempt, Standing};
-use crate::model::{Timestamp, Written};
+use crate::model::Written;
 
 /// A store's whole health: the durable standing and what is known since the daemon started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +21,8 @@ pub struct Record {
     pub checks: Checks,
     /// What the newest write probe met.
     pub(super) written: Option<Written>,
-    /// When the figures were last kept in the history.
-    pub(super) sampled: Option<Timestamp>,
+    /// When the figures were last kept in the history, as uptime.
+    pub(super) sampled: Option<Duration>,
     pub(super) retry: Retry,
     pub(super) agenda: Agenda,
 }

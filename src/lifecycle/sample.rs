@@ -1,21 +1,21 @@
 //! Which figures are kept in the history: enough to see a store grow and fill, few enough to be
 //! nothing beside the disk they tell of.
 
-use super::{Measured, Record};
-use crate::model::Timestamp;
+use std::time::Duration;
 
-/// Time between two lines of figures that changed, in milliseconds.
-const EVERY: i64 = 10 * 60 * 1000;
+use super::{Measured, Moment, Record};
+
+/// Time between two lines of figures that changed.
+const EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// Whether these figures are to be kept: at once when the filesystem has another size, else at most
 /// every ten minutes, and only when they changed.
-pub(super) fn is_due(r: &Record, measured: &Measured, now: Timestamp) -> bool {
+pub(super) fn is_due(r: &Record, measured: &Measured, now: Moment) -> bool {
     let Some(last) = r.standing.capacity else { return true };
     if last.total() != measured.capacity.total() {
         return true;
     }
     let changed = last != measured.capacity || r.standing.inodes != measured.inodes;
-    // A clock that was set back must not end the keeping.
-    let rested = r.sampled.is_none_or(|at| now.0.abs_diff(at.0) >= EVERY.unsigned_abs());
+    let rested = r.sampled.is_none_or(|at| now.uptime.saturating_sub(at) >= EVERY);
     changed && rested
 }

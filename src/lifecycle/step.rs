@@ -249,8 +249,8 @@ impl Turn<'_> {
         if r.standing.status == Status::Disconnected {
             return;
         }
-        if sample::is_due(r, measured, self.now.wall) {
-            r.sampled = Some(self.now.wall);
+        if sample::is_due(r, measured, self.now) {
+            r.sampled = Some(self.now.uptime);
             self.note(r, HistoryEvent::Measured(*measured));
         }
         r.standing.capacity = Some(measured.capacity);

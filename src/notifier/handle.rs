@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use tokio::sync::watch;
 
 use super::{LaneStatus, NotifierStatus};
+use crate::delivery::Reply;
 use crate::model::StoreUuid;
 
 /// Stores whose outbox moved and has not been looked at since; at most one entry a store, however
@@ -41,6 +42,11 @@ impl NotifierHandle {
     /// How delivery of one store's notices stands; none when nothing waits.
     pub fn lane(&self, store: StoreUuid) -> Option<LaneStatus> {
         self.status.borrow().lanes.get(&store).cloned()
+    }
+
+    /// The last reply, when it said that nobody handles what was taken as delivered.
+    pub fn unhandled(&self) -> Option<Reply> {
+        self.status.borrow().unhandled.clone()
     }
 
     /// To be told when the status changes.
