@@ -9,7 +9,7 @@ use super::Tools;
 use crate::lifecycle::{self, Measured, Outcome};
 use crate::model::{Failure, Fault, ImageDir, Reason, Store};
 use crate::probe::{Examined, Probed, Purpose, Slot};
-use crate::ssh::{Login, Verified};
+use crate::ssh::{Goodbye, Login, Verified, Visit};
 
 /// What the checks of an attempt have found.
 #[derive(Debug)]
@@ -84,13 +84,14 @@ pub(super) async fn connect(
     store: &Store,
     slot: &Mutex<Slot>,
     deadline: Instant,
-) -> Checked {
+) -> (Checked, Goodbye) {
     // Before the probe takes the slot.
     let patience = patience(tools, slot, deadline).await;
     let purpose = serve(store, tools.policy.write_interval.is_some());
     let probe = examine(tools, &store.image_dir, slot, &purpose, deadline);
-    let (probed, login) = tokio::join!(probe, log_in(tools, store, patience));
-    Checked { probed, login }
+    // The login first: it takes longer, and the start of a worker process holds the thread up.
+    let ((login, goodbye), probed) = tokio::join!(log_in(tools, store, patience), probe);
+    (Checked { probed, login }, goodbye)
 }
 
 /// Until when to wait for the login: while a worker is stuck the attempt has failed already, and its
@@ -138,23 +139,24 @@ pub(super) async fn examine(
     tools.prober.examine(&mut slot, dir, purpose, deadline).await
 }
 
-/// One login with the credentials of the ledger.
-pub(super) async fn log_in(tools: &Tools, store: &Store, deadline: Instant) -> LoggedIn {
+/// One login with the credentials of the ledger; the goodbye is left to the caller.
+pub(super) async fn log_in(tools: &Tools, store: &Store, deadline: Instant) -> (LoggedIn, Goodbye) {
     let begun = Instant::now();
-    let verified = async {
-        let credentials = timeout_at(deadline, tools.ledger.credentials(store.uuid));
-        let credentials = credentials.await.unwrap_or_else(|_| Err(no_credentials()))?;
-        let login = Login {
-            address: store.address.clone(),
-            username: store.username.clone(),
-            credentials,
-            pinned: store.pinned_key.clone(),
-            given_fingerprints: store.given_fingerprints.clone(),
-        };
-        tools.verifier.verify(&login, deadline).await
+    let credentials = timeout_at(deadline, tools.ledger.credentials(store.uuid)).await;
+    let Visit { verified, goodbye } = match credentials.unwrap_or_else(|_| Err(no_credentials())) {
+        Ok(credentials) => {
+            let login = Login {
+                address: store.address.clone(),
+                username: store.username.clone(),
+                credentials,
+                pinned: store.pinned_key.clone(),
+                given_fingerprints: store.given_fingerprints.clone(),
+            };
+            tools.verifier.visit(&login, deadline).await
+        }
+        Err(fault) => Visit { verified: Err(fault), goodbye: Goodbye::to_nobody() },
     };
-    let verified = verified.await;
-    LoggedIn { verified, took: begun.elapsed() }
+    (LoggedIn { verified, took: begun.elapsed() }, goodbye)
 }
 
 fn no_credentials() -> Fault {

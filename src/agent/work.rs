@@ -14,6 +14,7 @@ use crate::ledger::StuckWorker;
 use crate::lifecycle::InFlight;
 use crate::model::{AttemptId, Fault, Reason, Store};
 use crate::probe::{Probed, Slot};
+use crate::ssh::Goodbye;
 
 /// Beyond the attempt's deadline, which each check keeps by itself: the backstop behind invariant
 /// "every path out of Connecting is taken in time".
@@ -34,7 +35,9 @@ pub(super) enum Done {
 pub(super) struct Work {
     tools: Tools,
     slot: Arc<Mutex<Slot>>,
-    running: JoinSet<Done>,
+    /// A check ends with its outcome, and with what it owes to the server it has visited.
+    running: JoinSet<(Done, Goodbye)>,
+    goodbyes: JoinSet<()>,
     busy: InFlight,
     login: Option<AbortHandle>,
 }
@@ -42,8 +45,14 @@ pub(super) struct Work {
 impl Work {
     /// Nothing runs yet; `stuck` is a worker that an earlier run of the daemon left behind.
     pub(super) fn new(tools: Tools, slot: Slot) -> Self {
-        let (running, busy) = (JoinSet::new(), InFlight::default());
-        Self { tools, slot: Arc::new(Mutex::new(slot)), running, busy, login: None }
+        Self {
+            tools,
+            slot: Arc::new(Mutex::new(slot)),
+            running: JoinSet::new(),
+            goodbyes: JoinSet::new(),
+            busy: InFlight::default(),
+            login: None,
+        }
     }
 
     /// Which checks of the monitor run.
@@ -57,17 +66,18 @@ impl Work {
     /// Nothing is lost.
     pub(super) async fn next(&mut self) -> Done {
         loop {
-            let done = match self.running.join_next().await {
-                Some(Ok(done)) => done,
+            let (done, goodbye) = match self.running.join_next().await {
+                Some(Ok(ended)) => ended,
                 // Aborted by an attempt that took its place.
                 Some(Err(error)) if error.is_cancelled() => continue,
                 Some(Err(error)) => {
                     // Which one is not told: none is taken to run, so that the next can start.
                     self.abort();
-                    Done::Broken(error)
+                    (Done::Broken(error), Goodbye::to_nobody())
                 }
                 None => std::future::pending().await,
             };
+            self.part(goodbye);
             match done {
                 Done::Probe(_) => self.busy.probe = false,
                 Done::Login(_) => self.busy.login = false,
@@ -77,7 +87,16 @@ impl Work {
         }
     }
 
-    /// Stops everything: connections are closed and the worker is killed.
+    /// Says goodbye while others go on.
+    fn part(&mut self, goodbye: Goodbye) {
+        // The ones before: all but the newest have ended long ago.
+        while self.goodbyes.try_join_next().is_some() {}
+        if goodbye.is_owed() {
+            self.goodbyes.spawn(goodbye.say());
+        }
+    }
+
+    /// Stops every check: connections are closed and the worker is killed.
     pub(super) fn abort(&mut self) {
         self.running.abort_all();
         self.busy = InFlight::default();
@@ -88,6 +107,7 @@ impl Work {
         self.running.shutdown().await;
         self.busy = InFlight::default();
         self.slot.lock().await.settle().await;
+        while self.goodbyes.join_next().await.is_some() {}
     }
 
     /// The worker that would not die, if any; none is told while a check uses the slot.
@@ -109,7 +129,10 @@ impl Work {
             let deadline = Instant::now() + tools.attempt_deadline;
             let checks = attempt::connect(&tools, &store, &slot, deadline);
             let checked = timeout_at(deadline + BACKSTOP, checks).await;
-            Done::Attempt(id, Box::new(checked.map_err(|_| overdue(tools.attempt_deadline))))
+            let overdue = |_| (Err(overdue(tools.attempt_deadline)), Goodbye::to_nobody());
+            let (outcome, goodbye) =
+                checked.map_or_else(overdue, |(checked, goodbye)| (Ok(checked), goodbye));
+            (Done::Attempt(id, Box::new(outcome)), goodbye)
         };
         self.running.spawn(checks.instrument(span));
     }
@@ -123,7 +146,8 @@ impl Work {
         let span = info_span!("probe", store = %store.uuid);
         let probe = async move {
             let deadline = Instant::now() + tools.probe_deadline;
-            Done::Probe(attempt::examine(&tools, &dir, &slot, &purpose, deadline).await)
+            let probed = attempt::examine(&tools, &dir, &slot, &purpose, deadline).await;
+            (Done::Probe(probed), Goodbye::to_nobody())
         };
         self.running.spawn(probe.instrument(span));
     }
@@ -135,7 +159,8 @@ impl Work {
         let span = info_span!("login", store = %store.uuid);
         let login = async move {
             let deadline = Instant::now() + tools.attempt_deadline;
-            Done::Login(attempt::log_in(&tools, &store, deadline).await)
+            let (login, goodbye) = attempt::log_in(&tools, &store, deadline).await;
+            (Done::Login(login), goodbye)
         };
         self.login = Some(self.running.spawn(login.instrument(span)));
     }

@@ -14,6 +14,7 @@ mod armour;
 mod auth;
 mod dial;
 mod failure;
+mod goodbye;
 mod greeting;
 mod handshake;
 mod host_key;
@@ -25,6 +26,7 @@ mod stream;
 mod verifier;
 mod witness;
 
+pub use goodbye::Goodbye;
 pub use method::Method;
 pub use phase::Phases;
-pub use verifier::{Login, Verified, Verifier};
+pub use verifier::{Login, Verified, Verifier, Visit};

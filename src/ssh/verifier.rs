@@ -1,4 +1,4 @@
-//! One login check from the hostname to the goodbye. It never starts a phase without its deadline.
+//! One login check from the hostname to the login. It never starts a phase without its deadline.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use crate::settings;
 
 use super::algorithms::Algorithms;
 use super::auth::{self, Proofs};
+use super::goodbye::Goodbye;
 use super::greeting::greet;
 use super::host_key::Expected;
 use super::method::Method;
@@ -48,6 +49,15 @@ pub struct Verified {
     pub phases: Phases,
 }
 
+/// A login check whose outcome is known, and whose server is still to be told.
+#[derive(Debug)]
+pub struct Visit {
+    /// How the login went.
+    pub verified: Result<Verified, Fault>,
+    /// What is owed to the server.
+    pub goodbye: Goodbye,
+}
+
 /// Checks logins by the rules of `[ssh]`. Cheap to clone; checks run side by side.
 #[derive(Clone, Debug)]
 pub struct Verifier {
@@ -74,7 +84,20 @@ impl Verifier {
         Self { rules: Arc::new(Rules { settings: settings.clone(), algorithms, opening }) }
     }
 
-    /// Logs in, and out again. Ends by `deadline`, but for a goodbye of at most 250 ms.
+    /// Logs in, and out again: [`Verifier::visit`] and its goodbye.
+    ///
+    /// # Errors
+    /// Those of [`Verifier::visit`].
+    ///
+    /// # Cancel safety
+    /// That of [`Verifier::visit`].
+    pub async fn verify(&self, login: &Login, deadline: Instant) -> Result<Verified, Fault> {
+        let Visit { verified, goodbye } = self.visit(login, deadline).await;
+        goodbye.say().await;
+        verified
+    }
+
+    /// Logs in. Ends by `deadline`; the goodbye, which is left to the caller, may take 250 ms more.
     ///
     /// # Errors
     /// A fault with one of the contract's SSH reasons, or `agent_busy` when too many encrypted keys are
@@ -86,17 +109,24 @@ impl Verifier {
     /// # Cancel safety
     /// Dropping the future closes the connection and ends the task that russh runs it in. Two things
     /// end a little later on the runtime's blocking pool: a name lookup, and the decryption of a key.
-    pub async fn verify(&self, login: &Login, deadline: Instant) -> Result<Verified, Fault> {
+    pub async fn visit(&self, login: &Login, deadline: Instant) -> Visit {
         let span = tracing::info_span!("ssh_check", address = %login.address);
-        let outcome = self.check(login, deadline).instrument(span).await;
-        outcome.map_err(|fault| {
+        let mut goodbye = Goodbye::to_nobody();
+        let outcome = self.check(login, deadline, &mut goodbye).instrument(span).await;
+        let at_host = |fault: Fault| {
             fault
                 .fact("host", login.address.hostname.as_str())
                 .fact("port", login.address.port.get())
-        })
+        };
+        Visit { verified: outcome.map_err(at_host), goodbye }
     }
 
-    async fn check(&self, login: &Login, deadline: Instant) -> Result<Verified, Fault> {
+    async fn check(
+        &self,
+        login: &Login,
+        deadline: Instant,
+        goodbye: &mut Goodbye,
+    ) -> Result<Verified, Fault> {
         let Rules { settings, algorithms, .. } = &*self.rules;
         let within = |limit: Duration| deadline.min(Instant::now() + limit);
         let proofs = self.proofs(login, deadline).await?;
@@ -122,7 +152,7 @@ impl Verifier {
         let logging_in = auth::log_in(&mut session, &proofs, until);
         let outcome = timed(Phase::Authentication, logging_in).await.map_err(at_peer);
         let host_key = session.host_key();
-        session.close().await;
+        *goodbye = Goodbye::to(session);
 
         let (methods, authentication) = outcome?;
         // russh does not end a key exchange of a new connection without a judgement of the key.

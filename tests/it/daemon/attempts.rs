@@ -47,6 +47,8 @@ async fn a_hundred_overlapping_reconnects_share_one_login_and_one_answer() {
     assert!(answers.iter().all(|answer| *answer == answers[0]));
     sshd.until_logged("Accepted ", 2);
     assert_eq!(sshd.accepted_logins(), 2, "one for the add, one for all the others");
+    // Nobody waited for it, and it was said all the same.
+    sshd.until_logged("login checked", 2);
 }
 
 /// Waits until the history counts this many who joined, read as an operator would: with SQLite.
