@@ -1,7 +1,10 @@
 //! Floor 6. Where log lines go and in what form.
 //!
 //! Promises: lines on stderr, as text with colours on a terminal and as one JSON object a line
-//! elsewhere, with UTC time, the spans and their fields. `RUST_LOG` chooses the levels.
+//! elsewhere, with UTC time, the spans and their fields. `RUST_LOG` chooses the levels: a comma-separated
+//! list of `target=level` and at most one `level` for the rest, as `tracing_subscriber`'s `Targets`
+//! reads it. Rules about spans and their fields are not taken: they cost every line a look, and every
+//! daemon a regular-expression engine.
 //! Never: lets russh say more than warnings, whatever `RUST_LOG` asks for: below that it logs what
 //! peers send (`msg = {msg:?}` in its `client/mod.rs`, version 0.65.1). It redacts passwords there;
 //! that stays true without our trusting it. Never panics when stderr is gone.
@@ -9,16 +12,13 @@
 use std::io::{self, IsTerminal as _};
 
 use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::filter::{EnvFilter, FilterFn, ParseError};
+use tracing_subscriber::filter::{FilterFn, ParseError, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
-
-/// What is logged unless `RUST_LOG` says otherwise: the libraries' peer-by-peer news is noise.
-const DEFAULT_FILTER: &str = "info,hyper=warn,hyper_util=warn,h2=warn,rustls=warn";
 
 /// Logging is already set up in this process.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +38,7 @@ pub fn init() -> Result<(), AlreadySet> {
     let form = if io::stderr().is_terminal() { Form::Text } else { Form::Json };
     subscriber(form, filter, io::stderr).try_init().map_err(|source| AlreadySet { source })?;
     if let Some(error) = refused {
-        tracing::warn!(%error, filter = DEFAULT_FILTER, "RUST_LOG cannot be read, default filter taken");
+        tracing::warn!(%error, "RUST_LOG cannot be read, the default filter is taken");
     }
     Ok(())
 }
@@ -49,12 +49,16 @@ enum Form {
     Json,
 }
 
-fn filter(wanted: Option<&str>) -> (EnvFilter, Option<ParseError>) {
-    match wanted.filter(|text| !text.trim().is_empty()).map(EnvFilter::try_new) {
-        Some(Ok(filter)) => (filter, None),
-        Some(Err(error)) => (EnvFilter::new(DEFAULT_FILTER), Some(error)),
-        None => (EnvFilter::new(DEFAULT_FILTER), None),
-    }
+/// What is logged unless `wanted` says otherwise: the libraries' peer-by-peer news is noise. With it,
+/// what is wrong with the one that was wanted.
+fn filter(wanted: Option<&str>) -> (Targets, Option<ParseError>) {
+    let refused = match wanted.filter(|text| !text.trim().is_empty()).map(str::parse) {
+        Some(Ok(filter)) => return (filter, None),
+        Some(Err(error)) => Some(error),
+        None => None,
+    };
+    let quiet = ["hyper", "hyper_util", "rustls"].map(|library| (library, Level::WARN));
+    (Targets::new().with_default(Level::INFO).with_targets(quiet), refused)
 }
 
 /// Nothing of russh and its parts below a warning.
@@ -62,7 +66,7 @@ fn discreet(metadata: &Metadata<'_>) -> bool {
     !metadata.target().starts_with("russh") || *metadata.level() <= Level::WARN
 }
 
-fn subscriber<W>(form: Form, filter: EnvFilter, writer: W) -> impl Subscriber + Send + Sync
+fn subscriber<W>(form: Form, filter: Targets, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
