@@ -9,6 +9,9 @@ use serde_json::json;
 use crate::agent::StoreView;
 use crate::wire::{ErrorCode, InventoryBody};
 
+/// An inventory, with names of a usual length.
+const USUAL: usize = 768;
+
 #[derive(Serialize)]
 struct One<'a> {
     inventory: InventoryBody<'a>,
@@ -26,8 +29,9 @@ struct Wrong<'a> {
 
 /// A JSON answer; the front adds the headers that all answers have.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    let (status, bytes) = match serde_json::to_vec(body) {
-        Ok(bytes) => (status, bytes),
+    let mut bytes = Vec::with_capacity(USUAL);
+    let (status, bytes) = match serde_json::to_writer(&mut bytes, body) {
+        Ok(()) => (status, bytes),
         // Only a map with keys that are no strings can do this, and no body here has one.
         Err(error) => {
             tracing::error!(%error, "an answer could not be written as JSON");

@@ -3,17 +3,24 @@
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::http::{HeaderValue, header};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::caller::Peer;
 use super::front::Front;
+use super::seats::Seat;
 use super::timely::Timely;
+
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Whether there is room for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,28 +29,41 @@ pub(super) enum Welcome {
     TurnedAway,
 }
 
+/// Whether the client says anything, within `limit` and before `stop`. Until it does, a connection has
+/// no buffers and costs next to nothing.
+pub(super) async fn begins(tcp: &TcpStream, limit: Duration, stop: &CancellationToken) -> bool {
+    // `readable` may say so of a new socket unseen.
+    let mut first = [0];
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => false,
+        begun = timeout(limit, tcp.peek(&mut first)) => matches!(begun, Ok(Ok(1))),
+    }
+}
+
 /// Serves requests until either side has had enough. Once `stop` is cancelled the request in flight
-/// is the last.
+/// is the last, and so is each while `seat` is wanted.
 pub(super) async fn serve<I>(
     io: I,
     peer: Peer,
     welcome: Welcome,
+    seat: Seat,
     front: Arc<Front>,
     stop: CancellationToken,
 ) where
     I: AsyncRead + AsyncWrite + Unpin,
 {
     let limits = front.limits;
-    let shown = peer.to_string();
-    let service = service_fn(move |request| {
-        let (front, peer) = (Arc::clone(&front), peer.clone());
-        async move {
-            let answer = match welcome {
-                Welcome::Served => front.answer(&peer, request).await,
-                Welcome::TurnedAway => front.turn_away(&peer, request).await,
-            };
-            Ok::<_, Infallible>(answer)
+    let (seat, peer, front) = (&seat, &peer, front.as_ref());
+    let service = service_fn(|request| async move {
+        let mut answer = match welcome {
+            Welcome::Served => front.answer(peer, request).await,
+            Welcome::TurnedAway => front.turn_away(peer, request).await,
+        };
+        if seat.is_wanted() {
+            answer.headers_mut().insert(header::CONNECTION, CLOSE);
         }
+        Ok::<_, Infallible>(answer)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -60,6 +80,6 @@ pub(super) async fn serve<I>(
         }
     };
     if let Err(error) = ended {
-        debug!(peer = shown, error = %error, "connection broke off");
+        debug!(%peer, error = %error, "connection broke off");
     }
 }

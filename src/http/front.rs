@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 use tower::Service as _;
-use tracing::{Instrument as _, debug, info, info_span};
+use tracing::{Instrument as _, Level, Span, debug, enabled, info, info_span};
 
 use super::body;
 use super::caller::{Caller, Peer};
@@ -49,9 +49,7 @@ impl Front {
             body::hear_out(body, &parts.headers).await;
             Err(Refusal::busy(self.limits.connections))
         };
-        let mut response = self.named(peer, request, refuse).await;
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        response
+        self.named(peer, request, refuse).await
     }
 
     /// Gives the request its name and span, and the answer the headers that all answers have.
@@ -62,25 +60,29 @@ impl Front {
         answer: impl AsyncFnOnce(Request<Incoming>) -> Result<Response, Refusal>,
     ) -> Response {
         let id = request_id::of(request.headers(), self.entropy.as_ref());
-        let path = request.uri().path();
-        let path = path.get(..path.floor_char_boundary(SHOWN)).unwrap_or_default();
-        let span = info_span!(
-            "request",
-            id = id.to_str().unwrap_or_default(),
-            method = %request.method(),
-            path,
-            %peer,
-        );
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let span = || {
+            let path = uri.path();
+            let path = path.get(..path.floor_char_boundary(SHOWN)).unwrap_or_default();
+            info_span!("request", id = id.to_str().unwrap_or_default(), %method, path, %peer)
+        };
+        // A span costs more than the rest of a read, which has nothing to say unless it is refused.
+        let reads = method.is_safe() && !enabled!(Level::DEBUG);
+        let around = if reads { Span::none() } else { span() };
         async {
             let answer = answer(request).await;
+            if matches!(answer, Err(Refusal::UnknownSession)) {
+                let line = || info!("caller refused: unknown session");
+                if reads { span().in_scope(line) } else { line() }
+            }
             let mut response = answer.unwrap_or_else(Refusal::into_response);
             let headers = response.headers_mut();
             headers.insert(header::CONTENT_TYPE, JSON);
-            headers.insert(request_id::HEADER, id);
+            headers.insert(request_id::HEADER, id.clone());
             debug!(status = response.status().as_u16(), "answered");
             response
         }
-        .instrument(span)
+        .instrument(around)
         .await
     }
 
@@ -114,13 +116,7 @@ impl Front {
         }
         let token = session(&parts.headers).ok_or(Refusal::NoSession)?;
         let tokens = Arc::clone(&self.tokens.borrow());
-        match tokens.caller(token) {
-            Some(caller) => Ok(Some(caller.clone())),
-            None => {
-                info!("caller refused: unknown session");
-                Err(Refusal::UnknownSession)
-            }
-        }
+        tokens.caller(token).cloned().map(Some).ok_or(Refusal::UnknownSession)
     }
 }
 

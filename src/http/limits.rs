@@ -5,14 +5,17 @@ use std::time::Duration;
 /// Bounds of the server. The default is what the daemon runs with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// TCP connections served at once. A management node keeps a handful; 512 busy ones cost about
-    /// 7 MB.
+    /// TCP connections served at once. A management node keeps a handful.
     pub connections: usize,
     /// The same for the Unix socket, counted apart, so that a flood over TCP does not lock out the
     /// operator.
     pub local_connections: usize,
-    /// From the opening of a connection, or the end of the answer before, to the end of a request's
-    /// head: bounds slow heads and idle connections alike.
+    /// Connections, of each kind, up to which one is kept for another request. Beyond, each answer is
+    /// the last of its connection, so that a crowd neither fills the seats nor the memory: a kept
+    /// connection costs 16 KiB.
+    pub kept_connections: usize,
+    /// From the opening of a connection to its first byte, and from there, or the end of the answer
+    /// before, to the end of a request's head: bounds slow heads and idle connections alike.
     pub head_deadline: Duration,
     /// Most bytes of a request's head; at least 8192, which is hyper's own least.
     pub head_bytes: usize,
@@ -30,6 +33,7 @@ impl Default for Limits {
         Self {
             connections: 512,
             local_connections: 64,
+            kept_connections: 64,
             head_deadline: Duration::from_secs(30),
             head_bytes: 16 * 1024,
             body_deadline: Duration::from_secs(10),

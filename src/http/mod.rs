@@ -27,6 +27,7 @@ mod listeners;
 mod refusal;
 mod request_id;
 mod routes;
+mod seats;
 mod server;
 mod stores;
 mod timely;

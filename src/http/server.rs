@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,7 @@ use super::host::Hosts;
 use super::limits::Limits;
 use super::listeners::{Accepted, BindError, Bound};
 use super::routes::{self, Desk};
+use super::seats::{Seat, Seats};
 use super::stores::Stores;
 use super::tokens::Tokens;
 use crate::model::Entropy;
@@ -143,18 +144,18 @@ struct Connections {
     front: Arc<Front>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
-    remote: Arc<Semaphore>,
-    local: Arc<Semaphore>,
-    turned_away: Arc<Semaphore>,
+    remote: Seats,
+    local: Seats,
+    turned_away: Seats,
 }
 
 impl Connections {
     fn new(front: Front, stop: CancellationToken) -> Self {
-        let seats = |count| Arc::new(Semaphore::new(count));
+        let limits = front.limits;
         Self {
-            remote: seats(front.limits.connections),
-            local: seats(front.limits.local_connections),
-            turned_away: seats(TURNED_AWAY),
+            remote: Seats::new(limits.connections, limits.kept_connections),
+            local: Seats::new(limits.local_connections, limits.kept_connections),
+            turned_away: Seats::new(TURNED_AWAY, 0),
             front: Arc::new(front),
             stop,
             tasks: JoinSet::new(),
@@ -173,23 +174,21 @@ impl Connections {
         let (front, stop) = (Arc::clone(&self.front), self.stop.clone());
         match accepted {
             Accepted::Tcp(stream, address) => self.tasks.spawn(async move {
-                connection::serve(stream, Peer::Tcp(address), welcome, front, stop).await;
-                drop(seat);
+                if connection::begins(&stream, front.limits.head_deadline, &stop).await {
+                    let peer = Peer::Tcp(address);
+                    Box::pin(connection::serve(stream, peer, welcome, seat, front, stop)).await;
+                }
             }),
             Accepted::Unix(stream) => self.tasks.spawn(async move {
-                let user = stream.peer_cred().ok().map(|peer| peer.uid());
-                connection::serve(stream, Peer::Unix(user), welcome, front, stop).await;
-                drop(seat);
+                let peer = Peer::Unix(stream.peer_cred().ok().map(|peer| peer.uid()));
+                connection::serve(stream, peer, welcome, seat, front, stop).await;
             }),
         };
     }
 
-    fn seat(&self, kind: &Arc<Semaphore>) -> Option<(Welcome, OwnedSemaphorePermit)> {
-        if let Ok(seat) = Arc::clone(kind).try_acquire_owned() {
-            return Some((Welcome::Served, seat));
-        }
-        let seat = Arc::clone(&self.turned_away).try_acquire_owned().ok()?;
-        Some((Welcome::TurnedAway, seat))
+    fn seat(&self, kind: &Seats) -> Option<(Welcome, Seat)> {
+        let seat = kind.take().map(|seat| (Welcome::Served, seat));
+        seat.or_else(|| Some((Welcome::TurnedAway, self.turned_away.take()?)))
     }
 
     async fn drain(mut self, limit: Duration) {

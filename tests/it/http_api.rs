@@ -210,11 +210,15 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 impl Log {
-    /// The audit lines so far.
+    /// The lines so far.
+    fn lines(&self) -> Vec<Value> {
+        self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The audit lines among them.
     fn audit(&self) -> Vec<Value> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        lines.filter(|line| line["message"].as_str().unwrap().starts_with("change asked")).collect()
+        let audits = |line: &Value| line["message"].as_str().unwrap().starts_with("change asked");
+        self.lines().into_iter().filter(audits).collect()
     }
 
     fn text(&self) -> String {
@@ -265,6 +269,33 @@ async fn each_request_for_a_change_leaves_one_audit_line_and_no_secret() {
     for secret in ["hunter2", READER, OPERATOR, ADMIN] {
         assert!(!log.text().contains(secret), "{secret} is in the log");
     }
+}
+
+#[tokio::test]
+async fn a_refused_session_is_written_down_with_its_request_and_a_read_is_not() {
+    let log = Log::default();
+    let subscriber =
+        tracing_subscriber::fmt().json().flatten_event(true).with_writer(log.clone()).finish();
+    let _log = tracing::subscriber::set_default(subscriber);
+    let server = Running::start();
+    let (list, put) = (format!("GET {STORES}"), actions(GOOD));
+    assert_eq!(server.ask(Asked::new(&list, "")).await.status, 200);
+    for line in [&list, &put] {
+        let stranger = Asked { token: Some("a-guess"), ..Asked::new(line, "") };
+        assert_eq!(server.ask(stranger).await.status, 401);
+    }
+    let lines = log.lines();
+    let of_requests: Vec<_> =
+        lines.iter().filter(|line| line["span"]["name"] == "request").collect();
+    let methods: Vec<_> = of_requests.iter().map(|line| &line["span"]["method"]).collect();
+    assert_eq!(methods, ["GET", "PUT"], "{lines:?}");
+    for line in of_requests {
+        assert_eq!(line["message"], "caller refused: unknown session");
+        assert_eq!(line["span"]["id"], "07".repeat(16));
+        assert!(line["span"]["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
+        assert_eq!(line["spans"].as_array().unwrap().len(), 1);
+    }
+    assert!(!log.text().contains("a-guess"));
 }
 
 #[tokio::test]

@@ -117,6 +117,29 @@ async fn connections_over_the_cap_are_turned_away_until_one_ends() {
     assert_eq!(seated(&server, &asked).await, 200);
 }
 
+#[tokio::test]
+async fn in_a_crowd_each_answer_is_the_last_of_its_connection() {
+    let server = Running::with(Limits { kept_connections: 2, ..Limits::default() }, LONG);
+    let asked = Asked::new("GET /healthz", "").bytes();
+    let (mut one, mut two) = (server.connect().await, server.connect().await);
+    assert_eq!(exchange(&mut one, &asked).await.header("connection"), None);
+    assert_eq!(exchange(&mut two, &asked).await.header("connection"), None);
+    let mut three = server.connect().await;
+    let answer = exchange(&mut three, &asked).await;
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    assert!(closed(&mut three).await.is_empty());
+    drop(two);
+    // Their seats are free a moment after that.
+    let kept = async {
+        while exchange(&mut one, &asked).await.header("connection").is_some() {
+            one = server.connect().await;
+        }
+    };
+    guarded(kept).await;
+    // The seats of the Unix socket are others.
+    assert_eq!(exchange(server.connect_local().await, &asked).await.header("connection"), None);
+}
+
 /// Asks until there is a seat: it is given back a moment after the connection's end is seen.
 async fn seated(server: &Running, asked: &[u8]) -> u16 {
     let trying = async {
