@@ -189,7 +189,7 @@ impl RegistryTask {
         Ok(())
     }
 
-    fn serve(&mut self, handle: StoreHandle, task: StoreTask) {
+    fn serve(&mut self, handle: StoreHandle, task: Box<StoreTask>) {
         let uuid = handle.view().store.uuid;
         self.tasks.spawn(async move {
             let removed = task.run().await.then_some(uuid);

@@ -50,7 +50,7 @@ impl StoreTask {
         record: Record,
         stuck: Option<StuckWorker>,
         stop: CancellationToken,
-    ) -> (StoreHandle, Self) {
+    ) -> (StoreHandle, Box<Self>) {
         let (asks, inbox) = mpsc::channel(handle::INBOX);
         let (view, views) = watch::channel(Arc::new(StoreView::of(&store, &record, stuck)));
         let slot = match &stuck {
@@ -69,11 +69,12 @@ impl StoreTask {
             owed: None,
             stop,
         };
-        (StoreHandle::new(asks, views), task)
+        (StoreHandle::new(asks, views), Box::new(task))
     }
 
-    /// Runs until the store is removed or the daemon stops; whether it was removed.
-    pub(super) async fn run(mut self) -> bool {
+    /// Runs until the store is removed or the daemon stops; whether it was removed. Boxed, because a
+    /// future keeps what it is given and what it makes of it: two copies of a task of 2.5 KB.
+    pub(super) async fn run(mut self: Box<Self>) -> bool {
         let span = info_span!("store", store = %self.store.uuid);
         async {
             self.apply(Input::Started).await;
