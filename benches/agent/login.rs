@@ -1,14 +1,18 @@
 //! The reconnect beside the login it cannot do without.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use imagestore_agent::model::{Credentials, Secret, SshAddress};
+use imagestore_agent::settings::Settings;
+use imagestore_agent::ssh::{Login, Verifier, Visit};
 use russh::client;
 use russh::keys::PublicKeyOrCertificate;
 use tokio::task::JoinSet;
 
 use crate::figures::compare;
-use crate::support::agent::Agent;
+use crate::support::agent::{Agent, PATIENCE};
 use crate::support::sshd::{Sshd, User};
 
 const ROUNDS: usize = 61;
@@ -35,6 +39,27 @@ async fn bare_login(sshd: &Sshd, user: &User) -> Duration {
     took
 }
 
+/// The same through the daemon's own check, which asks more questions on the way.
+async fn checked_login(verifier: &Verifier, sshd: &Sshd, user: &User) -> Duration {
+    let (hostname, port) = (sshd.address.ip().to_string(), sshd.address.port());
+    let login = Login {
+        address: SshAddress {
+            hostname: hostname.parse().unwrap(),
+            port: NonZeroU16::new(port).unwrap(),
+        },
+        username: user.name.clone(),
+        credentials: Credentials::password(Secret::new(user.password.clone())),
+        pinned: None,
+        given_fingerprints: Vec::new(),
+    };
+    let begun = tokio::time::Instant::now();
+    let Visit { verified, goodbye } = verifier.visit(&login, begun + PATIENCE).await;
+    let took = begun.elapsed();
+    verified.unwrap();
+    goodbye.say().await;
+    took
+}
+
 async fn reconnect(agent: &Agent, store: &str) -> Duration {
     let begun = Instant::now();
     let reply = agent.reconnect(store).await;
@@ -48,13 +73,16 @@ pub(crate) async fn reconnect_beside_a_bare_login(
     sshd: &Sshd,
     user: &User,
 ) {
-    let (mut ours, mut peer) = (Vec::new(), Vec::new());
+    let verifier = Verifier::new(&Settings::builtin().ssh);
+    let (mut ours, mut checked, mut peer) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         peer.push(bare_login(sshd, user).await);
+        checked.push(checked_login(&verifier, sshd, user).await);
         ours.push(reconnect(agent, store).await);
     }
     let goal = "goal 1.10 on a disk that syncs under 0.5 ms";
-    compare("reconnect over HTTP (password) beside a bare russh login", ours, peer, goal);
+    compare("reconnect over HTTP (password) beside a bare russh login", ours, peer.clone(), goal);
+    compare("the login check alone beside a bare russh login", checked, peer, "no goal");
     let mut syncs = Vec::new();
     let file = std::fs::File::create(agent.path("sync")).unwrap();
     for _ in 0..ROUNDS {
