@@ -16,6 +16,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
 COPY src src
 # The manifest names a test and a bench; cargo wants their files to be there.
 RUN mkdir -p tests/it benches/agent && touch tests/it/main.rs benches/agent/main.rs
