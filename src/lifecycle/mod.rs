@@ -34,7 +34,8 @@
 //! | Disconnected | started | Disconnected | - |
 //! | Connected | reconnect asked | Connecting | changed, begun |
 //! | Disconnected | reconnect asked | Connecting | changed, begun |
-//! | Connecting | reconnect asked | Connecting | noted |
+//! | Connecting | reconnect asked | Connecting | - |
+//! | Connecting | reconnect asked with tags | Connecting | noted |
 //! | Connecting | attempt succeeded | Connected | changed, settled |
 //! | Connecting | attempt failed | Disconnected | changed, settled |
 //! | Connecting | late result | Connecting | - |

@@ -73,7 +73,7 @@ pub enum HistoryEvent {
         /// The tags it carries.
         tags: Tags,
     },
-    /// A caller joined the running attempt.
+    /// A caller with tags joined the running attempt.
     Joined {
         /// The tags of the joiner, which the attempt does not carry.
         tags: Tags,

@@ -67,6 +67,8 @@ impl Turn<'_> {
             r.retry.reset();
         }
         match &r.running {
+            // Who joins without tags leaves nothing that the attempt does not tell already.
+            Some(_) if tags.is_empty() => {}
             Some(running) => {
                 self.effects.push(Effect::Noted(running.id, HistoryEvent::Joined { tags }));
             }

@@ -92,6 +92,10 @@ fn inputs(words: &str, record: &Record) -> Vec<Input> {
         "reconnect asked" => {
             vec![Input::ReconnectAsked { cause: Cause::Person, tags: Tags::default() }]
         }
+        "reconnect asked with tags" => {
+            let tags = Tags::new(Vec::new(), vec!["ticket::4711".to_owned()]).unwrap();
+            vec![Input::ReconnectAsked { cause: Cause::Person, tags }]
+        }
         "attempt succeeded" => vec![ended(record, None)],
         "attempt failed" => vec![ended(record, Some(Reason::NotSsh))],
         "late result" => {

@@ -27,14 +27,16 @@ async fn a_hundred_overlapping_reconnects_share_one_login_and_one_answer() {
     // While the server is stopped the attempt cannot end, so that all of them overlap.
     sshd.freeze();
     let mut calls = JoinSet::new();
-    for _ in 0..100 {
+    for caller in 0..100 {
         let (http, uuid) = (agent.http(), uuid.clone());
         calls.spawn(async move {
             let path = format!("/zstack/v1/backup-storage/image-store/{uuid}/actions");
-            http.ask(Method::PUT, &path, Some(&json!({"params": {}}))).await.unwrap()
+            let body = json!({"params": {"userTags": [format!("caller::{caller}")]}});
+            http.ask(Method::PUT, &path, Some(&body)).await.unwrap()
         });
     }
     agent.until_logged("\"Connecting\"");
+    // Their tags go to the history, which is how it is seen that all are there.
     until_joined(&agent, 99).await;
     sshd.thaw();
     let mut answers: Vec<(u16, Value)> = Vec::new();
