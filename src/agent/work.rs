@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Instrument as _, info_span};
 
 use super::Tools;
@@ -19,6 +19,10 @@ use crate::ssh::Goodbye;
 /// Beyond the attempt's deadline, which each check keeps by itself: the backstop behind invariant
 /// "every path out of Connecting is taken in time".
 const BACKSTOP: Duration = Duration::from_secs(2);
+
+/// How long a goodbye is put off. The server's processes that end at it would take the processor from
+/// the commit and the answer that somebody waits for.
+const ANSWER_FIRST: Duration = Duration::from_millis(5);
 
 /// What ended.
 pub(super) enum Done {
@@ -92,7 +96,10 @@ impl Work {
         // The ones before: all but the newest have ended long ago.
         while self.goodbyes.try_join_next().is_some() {}
         if goodbye.is_owed() {
-            self.goodbyes.spawn(goodbye.say());
+            self.goodbyes.spawn(async {
+                sleep(ANSWER_FIRST).await;
+                goodbye.say().await;
+            });
         }
     }
 

@@ -112,7 +112,14 @@ impl Verifier {
     pub async fn visit(&self, login: &Login, deadline: Instant) -> Visit {
         let span = tracing::info_span!("ssh_check", address = %login.address);
         let mut goodbye = Goodbye::to_nobody();
-        let outcome = self.check(login, deadline, &mut goodbye).instrument(span).await;
+        let checking = async {
+            let outcome = self.check(login, deadline, &mut goodbye).await;
+            if let Ok(Verified { phases, .. }) = &outcome {
+                tracing::debug!(?phases, "login verified");
+            }
+            outcome
+        };
+        let outcome = checking.instrument(span).await;
         let at_host = |fault: Fault| {
             fault
                 .fact("host", login.address.hostname.as_str())
