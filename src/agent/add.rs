@@ -100,20 +100,20 @@ pub(super) async fn add(
     uuid: StoreUuid,
     asked: AddAsked,
     known: BTreeSet<StoreUuid>,
+    slot: &Mutex<Slot>,
     stop: &CancellationToken,
     caller: &mut Caller,
 ) -> Result<Added, Failure> {
     let purpose = Purpose::Add { store: uuid, known, take_over: asked.take_over };
-    let slot = Mutex::new(Slot::new());
     let deadline = Instant::now() + tools.attempt_deadline;
     let proven = tokio::select! {
         biased;
         () = stop.cancelled() => {
             // The dropped probe may have made its folder.
-            release(tools, &slot, &asked.image_dir, &Left { folder: true, claim: None }).await;
+            release(tools, slot, &asked.image_dir, &Left { folder: true, claim: None }).await;
             return Err(stopping());
         }
-        proven = prove(tools, &asked, &purpose, &slot, deadline) => proven?,
+        proven = prove(tools, &asked, &purpose, slot, deadline) => proven?,
     };
     let dir = asked.image_dir.clone();
     let (claim, left) = claim_of(tools, uuid, &proven);
@@ -121,13 +121,13 @@ pub(super) async fn add(
         // A ledger that refuses is met before the directory is touched.
         let epoch = patience::answered(tools.ledger.next_epoch(claim.created)).await?;
         let epoch = epoch.map_err(|error| Failure::of(not_recorded(&error)))?;
-        claimed(tools, &dir, &purpose, &claim, &slot, stop, caller).await?;
+        claimed(tools, &dir, &purpose, &claim, slot, stop, caller).await?;
         let store = store(tools, &claim, &asked, &proven);
         commit(tools, store, asked, &proven, epoch, stop, caller).await
     };
     let added = adding.await;
     if added.is_err() {
-        release(tools, &slot, &dir, &left).await;
+        release(tools, slot, &dir, &left).await;
     }
     added
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,7 @@ use tracing::{Instrument as _, info_span, warn};
 use super::add::{self, AddAsked, AddError, AddReply, Added, Caller};
 use super::handle::stopping;
 use super::store_task::StoreTask;
+use super::work::{slot_with, stuck_in};
 use super::{StoreHandle, StoreView, Tools};
 use crate::ledger::{Ledger, LoadedStore, StuckWorker};
 use crate::lifecycle::{HistoryEntry, Record};
@@ -110,9 +111,20 @@ pub struct BrokenOff(#[source] JoinError);
 
 /// What ended beside the registry.
 enum Ended {
-    Store { removed: Option<StoreUuid> },
-    Add { uuid: StoreUuid, result: Box<Result<Added, Failure>>, caller: Caller },
-    Remove { uuid: StoreUuid, result: Result<(), Failure> },
+    Store {
+        removed: Option<StoreUuid>,
+    },
+    Add {
+        uuid: StoreUuid,
+        result: Box<Result<Added, Failure>>,
+        stuck: Option<StuckWorker>,
+        caller: Caller,
+    },
+    Remove {
+        uuid: StoreUuid,
+        dir: ImageDir,
+        result: Result<Option<StuckWorker>, Failure>,
+    },
 }
 
 /// Owns the tasks of all stores.
@@ -123,6 +135,9 @@ pub struct RegistryTask {
     /// What runs adds hold, so that two of them cannot race for one uuid or one directory.
     adding: BTreeMap<StoreUuid, ImageDir>,
     removing: BTreeMap<StoreUuid, Vec<RemoveReply>>,
+    /// Workers that adds and removed stores have left in directories that hang: the next add of such a
+    /// directory sends no second one after it. No more of them than there are processes that hang.
+    left_behind: BTreeMap<ImageDir, StuckWorker>,
     tasks: JoinSet<Ended>,
     stop: CancellationToken,
 }
@@ -143,6 +158,7 @@ impl RegistryTask {
             stores,
             adding: BTreeMap::new(),
             removing: BTreeMap::new(),
+            left_behind: BTreeMap::new(),
             tasks: JoinSet::new(),
             stop,
         };
@@ -210,10 +226,12 @@ impl RegistryTask {
         let known: BTreeSet<StoreUuid> = self.stores.borrow().keys().copied().collect();
         let (tools, stop) = (self.tools.clone(), self.stop.clone());
         let span = info_span!("attempt", store = %uuid, attempt = 1);
+        let slot = Mutex::new(slot_with(self.left_behind.get(&asked.image_dir).copied()));
         let add = async move {
             let mut caller = Caller::new(reply);
-            let added = add::add(&tools, uuid, asked, known, &stop, &mut caller).await;
-            Ended::Add { uuid, result: Box::new(added), caller }
+            let added = add::add(&tools, uuid, asked, known, &slot, &stop, &mut caller).await;
+            let stuck = stuck_in(&slot.into_inner());
+            Ended::Add { uuid, result: Box::new(added), stuck, caller }
         };
         self.tasks.spawn(add.instrument(span));
     }
@@ -253,7 +271,8 @@ impl RegistryTask {
             return;
         };
         self.removing.insert(uuid, vec![reply]);
-        self.tasks.spawn(async move { Ended::Remove { uuid, result: handle.remove().await } });
+        let dir = handle.view().store.image_dir.clone();
+        self.tasks.spawn(async move { Ended::Remove { uuid, dir, result: handle.remove().await } });
     }
 
     fn ended(&mut self, ended: Result<Ended, JoinError>) -> Result<(), BrokenOff> {
@@ -262,20 +281,31 @@ impl RegistryTask {
             Ended::Store { removed: None } => {}
             // Has its own message too, unless the state disk was too slow for who asked.
             Ended::Store { removed: Some(uuid) } => self.forget(uuid),
-            Ended::Add { uuid, result, caller } => {
-                self.adding.remove(&uuid);
+            Ended::Add { uuid, result, stuck, caller } => {
+                if let Some(dir) = self.adding.remove(&uuid) {
+                    self.leave(dir, stuck);
+                }
                 caller.answer(result.map(|added| self.adopt(added)).map_err(AddError::Failed));
             }
-            Ended::Remove { uuid, result } => {
-                if result.is_ok() {
+            Ended::Remove { uuid, dir, result } => {
+                if let Ok(stuck) = result {
+                    self.leave(dir, stuck);
                     self.forget(uuid);
                 }
                 for reply in self.removing.remove(&uuid).into_iter().flatten() {
-                    let _ = reply.send(result.clone().map(|()| true));
+                    let _ = reply.send(result.clone().map(|_| true));
                 }
             }
         }
         Ok(())
+    }
+
+    /// Keeps in mind what holds a directory that nobody serves now.
+    fn leave(&mut self, dir: ImageDir, stuck: Option<StuckWorker>) {
+        match stuck {
+            Some(worker) => self.left_behind.insert(dir, worker),
+            None => self.left_behind.remove(&dir),
+        };
     }
 
     /// Takes a removed store off the list; one of the same uuid that was added since stays.

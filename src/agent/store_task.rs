@@ -5,14 +5,14 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, info_span, warn};
 
 use super::attempt::{Checked, told};
 use super::callers::Callers;
-use super::handle::{Command, stopping};
+use super::handle::{Command, RemovalReply, stopping};
 use super::journal::not_recorded;
 use super::learned::Learned;
 use super::work::{Done, Work, overdue};
@@ -20,7 +20,6 @@ use super::{StoreHandle, StoreView, Tools, handle, journal, patience};
 use crate::ledger::{Change, CommitError, StuckWorker};
 use crate::lifecycle::{Cause, Effect, HistoryEvent, Input, Record, Transition, step};
 use crate::model::{Condition, Failure, Fault, Reason, Store};
-use crate::probe::Slot;
 use crate::ssh::Verified;
 
 /// Pause before a decision that could not be committed is tried again.
@@ -53,12 +52,8 @@ impl StoreTask {
     ) -> (StoreHandle, Box<Self>) {
         let (asks, inbox) = mpsc::channel(handle::INBOX);
         let (view, views) = watch::channel(Arc::new(StoreView::of(&store, &record, stuck)));
-        let slot = match &stuck {
-            Some(worker) => Slot::with_stuck(worker.pid, worker.start_time),
-            None => Slot::new(),
-        };
         let task = Self {
-            work: Work::new(tools.clone(), slot),
+            work: Work::new(tools.clone(), stuck),
             tools,
             store,
             record,
@@ -303,7 +298,7 @@ impl StoreTask {
     }
 
     /// Forgets the store; whether it is gone.
-    async fn remove(&mut self, reply: oneshot::Sender<Result<(), Failure>>) -> bool {
+    async fn remove(&mut self, reply: RemovalReply) -> bool {
         let mut reply = Some(reply);
         let early = |failure| {
             let _ = reply.take().map(|reply| reply.send(Err(failure)));
@@ -312,13 +307,17 @@ impl StoreTask {
         let removed = patience::commit(&self.tools.ledger, change, &self.stop, early).await;
         let removed = removed.map_err(|error| Failure::of(not_recorded(&error)));
         let gone = removed.is_ok();
+        let mut left = None;
         if gone {
+            // What holds on is told, so that the next add of the directory sends no second one after it.
+            self.work.shutdown().await;
+            left = self.work.stuck().flatten();
             info!(name = %self.store.name, "store removed");
             let fault = Fault::new(Reason::AgentStopping, "the store was removed meanwhile")
                 .remedied("nothing to do: the store is not served any more");
             self.waiting.answer(&Err(Failure::of(fault)));
         }
-        let _ = reply.map(|reply| reply.send(removed));
+        let _ = reply.map(|reply| reply.send(removed.map(|()| left)));
         gone
     }
 }

@@ -48,10 +48,10 @@ pub(super) struct Work {
 
 impl Work {
     /// Nothing runs yet; `stuck` is a worker that an earlier run of the daemon left behind.
-    pub(super) fn new(tools: Tools, slot: Slot) -> Self {
+    pub(super) fn new(tools: Tools, stuck: Option<StuckWorker>) -> Self {
         Self {
             tools,
-            slot: Arc::new(Mutex::new(slot)),
+            slot: Arc::new(Mutex::new(slot_with(stuck))),
             running: JoinSet::new(),
             goodbyes: JoinSet::new(),
             busy: InFlight::default(),
@@ -119,8 +119,7 @@ impl Work {
 
     /// The worker that would not die, if any; none is told while a check uses the slot.
     pub(super) fn stuck(&self) -> Option<Option<StuckWorker>> {
-        let slot = self.slot.try_lock().ok()?;
-        Some(slot.stuck().map(|(pid, start_time)| StuckWorker { pid, start_time }))
+        Some(stuck_in(&*self.slot.try_lock().ok()?))
     }
 
     /// Starts the checks of an attempt. They take the place of a login of the monitor, and wait for its
@@ -171,6 +170,16 @@ impl Work {
         };
         self.login = Some(self.running.spawn(login.instrument(span)));
     }
+}
+
+/// A place that a worker may still hold.
+pub(super) fn slot_with(stuck: Option<StuckWorker>) -> Slot {
+    stuck.map_or_else(Slot::new, |worker| Slot::with_stuck(worker.pid, worker.start_time))
+}
+
+/// The worker that holds a place and will not die.
+pub(super) fn stuck_in(slot: &Slot) -> Option<StuckWorker> {
+    slot.stuck().map(|(pid, start_time)| StuckWorker { pid, start_time })
 }
 
 /// The fault of checks that came to no end.

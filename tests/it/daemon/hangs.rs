@@ -5,13 +5,14 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::support::agent::Agent;
+use crate::support::agent::{Agent, store};
 use crate::support::filesystems::Mounted;
 use crate::support::fuse::{Behaviour, Fuse, Op};
 use crate::support::health::{changes, check, condition, root};
 use crate::support::needs::needs_root;
 use crate::support::processes::{descriptors, named, threads};
 use crate::support::sshd::{Builder, Sshd, User};
+use crate::support::wait::until;
 
 const QUICK: &str = "write_probe_interval = \"1s\"\n\
     [monitor]\ninterval = \"1s\"\nprobe_deadline = \"1s\"\n";
@@ -144,4 +145,38 @@ async fn a_daemon_that_is_killed_while_a_probe_hangs_sends_no_second_one_after_i
     assert!(workers(&others).contains(&pid), "it is the one that was left behind");
     fuse.release();
     assert_eq!(agent.until_connects(&uuid).await.status, 200);
+}
+
+/// The process that a refused add names.
+async fn held_by(agent: &Agent, fuse: &Fuse, sshd: &Sshd, user: &User) -> u64 {
+    let reply =
+        agent.ask(hyper::Method::POST, "/image-store", Some(store(&fuse.path(), sshd, user))).await;
+    let root = &reply.body["error"]["cause"]["cause"]["opaque"];
+    let (status, reason) = (reply.status.as_u16(), root["reason"].as_str());
+    assert_eq!((status, reason), (503, Some("probe_stuck")), "{}", reply.body);
+    root["pid"].as_u64().unwrap_or_else(|| panic!("no process: {}", reply.body))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_hangs_holds_one_process_however_often_it_is_added_and_removed() {
+    needs_root!();
+    let fuse = Fuse::mounted();
+    let (mut agent, sshd, user) = installed(&fuse, QUICK).await;
+    agent.start();
+    fuse.set(Op::Statfs, Behaviour::Hang);
+    let first = held_by(&agent, &fuse, &sshd, &user).await;
+    for _ in 0..2 {
+        assert_eq!(held_by(&agent, &fuse, &sshd, &user).await, first);
+    }
+    fuse.release();
+    let gone = async || !Path::new(&format!("/proc/{first}")).exists();
+    until("the worker is gone", gone).await;
+    let uuid = agent.add(&fuse.path(), &sshd, &user).await;
+    fuse.set(Op::Statfs, Behaviour::Hang);
+    let health = agent.until_status(&uuid, "Disconnected").await;
+    let second = health["stuckWorker"]["pid"].as_u64().unwrap();
+    let removed = agent.ask(hyper::Method::DELETE, &format!("/{uuid}"), None).await;
+    assert_eq!(removed.status, 200, "{}", removed.body);
+    assert_eq!(held_by(&agent, &fuse, &sshd, &user).await, second);
+    fuse.release();
 }
