@@ -203,6 +203,11 @@ pub(super) fn credentials(
         Ok((field, sealed))
     })
     .map_err(unreadable)?;
+    if rows.is_empty() {
+        // No store is added without one: its rows are gone.
+        let details = "the ledger holds no secret of this store any more";
+        return Err(Fault::new(Reason::SecretUnreadable, details));
+    }
     let unseal = |wanted: &str| -> Result<Option<Secret>, Fault> {
         let found = rows.iter().find(|(field, _)| field == wanted);
         found.map(|(field, sealed)| sealer.unseal(store, field, sealed)).transpose()

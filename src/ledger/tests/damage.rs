@@ -100,6 +100,18 @@ async fn a_changed_secret_is_found_by_its_checksum_and_concerns_its_own_store_al
 }
 
 #[tokio::test]
+async fn a_secret_that_is_gone_is_no_store_without_one() {
+    let place = filled().await;
+    sql(&place, &format!("DELETE FROM secrets WHERE store = '{}'", uuid(1)));
+    let opened = place.open();
+    let fault = opened.ledger.credentials(uuid(1)).await.unwrap_err();
+    assert_eq!(fault.reason(), Reason::SecretUnreadable);
+    assert!(fault.details().contains("no secret"), "{fault:?}");
+    opened.ledger.credentials(uuid(2)).await.unwrap();
+    opened.writer.close().await;
+}
+
+#[tokio::test]
 async fn a_line_of_history_that_was_changed_is_not_shown() {
     let place = filled().await;
     sql(&place, "UPDATE history SET at = at + 1");

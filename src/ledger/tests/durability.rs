@@ -114,7 +114,8 @@ async fn a_removed_store_leaves_nothing_and_may_come_back() {
     ledger.commit(Change::new().remove_store(uuid(1))).await.unwrap();
     assert_eq!(ledger.pending(uuid(1), 9).await.unwrap(), []);
     assert_eq!(ledger.history(uuid(1), 9).await.unwrap(), []);
-    assert!(ledger.credentials(uuid(1)).await.unwrap().is_empty());
+    let fault = ledger.credentials(uuid(1)).await.unwrap_err();
+    assert!(fault.details().contains("no secret"), "{fault:?}");
     ledger.commit(added(1).enqueue(notice(1, 5, 1))).await.unwrap();
     ledger.check_writable().await.unwrap();
     opened.writer.close().await;
