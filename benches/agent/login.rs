@@ -81,13 +81,6 @@ fn bare_commit(ledger: &Connection) -> Duration {
     begun.elapsed()
 }
 
-async fn reconnect(agent: &Agent, store: &str) -> Duration {
-    let begun = Instant::now();
-    let reply = agent.reconnect(store).await;
-    assert_eq!(reply.status, 200, "{}", reply.body);
-    begun.elapsed()
-}
-
 pub(crate) async fn reconnect_beside_a_bare_login(
     agent: &Agent,
     store: &str,
@@ -103,7 +96,7 @@ pub(crate) async fn reconnect_beside_a_bare_login(
         peer.push(bare_login(sshd, user).await);
         bound.push(begun + *peer.last().unwrap() + bare_commit(&ledger) + MARGIN);
         checked.push(checked_login(&verifier, sshd, user).await);
-        ours.push(reconnect(agent, store).await);
+        ours.push(at_once(agent, store, 1).await);
     }
     let goal = "goal 1.10 on a disk that syncs under 0.5 ms";
     compare("reconnect over HTTP (password) beside a bare russh login", ours, peer.clone(), goal);
