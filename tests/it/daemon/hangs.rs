@@ -77,15 +77,19 @@ async fn a_disk_that_is_slow_says_so_and_stays_connected() {
 }
 
 /// Periods to watch: more where somebody has the time.
-fn periods() -> usize {
+fn periods() -> u32 {
     let set = std::env::var("HUNG_PERIODS").ok();
     set.map_or(60, |set| set.parse().expect("HUNG_PERIODS is a number"))
 }
 
+/// What a period takes at most: its second, its spread, and a probe that is given up.
+const PERIOD: Duration = Duration::from_secs(3);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hung_disk_costs_no_more_after_many_periods_than_after_few() {
     needs_root!();
-    let (fuse, well) = (Fuse::mounted(), Mounted::tmpfs("size=4m"));
+    let longest = PERIOD * periods() + Duration::from_secs(60);
+    let (fuse, well) = (Fuse::mounted_for(longest), Mounted::tmpfs("size=4m"));
     let (mut agent, sshd, user) = installed(&fuse, QUICK).await;
     both_roots(&agent, &fuse.path(), &well.path());
     agent.start();

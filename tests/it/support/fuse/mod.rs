@@ -22,8 +22,8 @@ use super::needs::run;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the kernel has to be done with what is no longer mounted.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// How long a request hangs at most: no test takes that long, and one that waits for what it hangs itself
-/// could not be killed.
+/// How long a request hangs at most, unless a test says so: hardly one takes that long, and one that waits
+/// for what it hangs itself could not be killed.
 const LONGEST: Duration = Duration::from_secs(120);
 
 /// What a caller asks for.
@@ -91,6 +91,11 @@ pub(crate) struct Fuse {
 impl Fuse {
     /// Mounts it, for any user; the mount point is root's, with mode 0755.
     pub(crate) fn mounted() -> Self {
+        Self::mounted_for(LONGEST)
+    }
+
+    /// As [`Fuse::mounted`], for a test in which a request may hang as long as `longest`.
+    pub(crate) fn mounted_for(longest: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let mut fuse = Self { folder, shared: Arc::default(), session: None, connection: 0 };
@@ -105,7 +110,7 @@ impl Fuse {
         fuse.session = Some(session.spawn().unwrap());
         let shared = Arc::clone(&fuse.shared);
         std::thread::spawn(move || {
-            while !shared.until(LONGEST, |state| state.ended) {
+            while !shared.until(longest, |state| state.ended) {
                 shared.release();
             }
         });
