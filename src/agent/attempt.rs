@@ -81,7 +81,7 @@ pub(super) fn told(probed: &Probed) -> lifecycle::Probe {
     }
 }
 
-/// Logs in and probes at the same time. Ends by `deadline`: each check is given it and keeps it.
+/// Logs in and, a moment later, probes beside it. Ends by `deadline`: each check is given it and keeps it.
 ///
 /// Dropping the future stops the checks: the connection is closed and the worker killed.
 pub(super) async fn connect(

@@ -59,7 +59,7 @@ mod tests {
     fn where_none_is_kept_every_seat_is_wanted_and_where_all_are_none_is() {
         assert!(Seats::new(2, 0).take().unwrap().is_wanted());
         let seats = Seats::new(2, 64);
-        let _both = (seats.take().unwrap(), seats.take().unwrap());
-        assert!(!_both.0.is_wanted());
+        let (one, two) = (seats.take().unwrap(), seats.take().unwrap());
+        assert!(!one.is_wanted() && !two.is_wanted());
     }
 }

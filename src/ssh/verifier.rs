@@ -1,4 +1,4 @@
-//! One login check from the hostname to the login. It never starts a phase without its deadline.
+//! One login check from the hostname to the server's decision. It never starts a phase without its deadline.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -210,6 +210,14 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 impl Log {
+    /// Takes what this thread logs, up to a level and until the guard is dropped.
+    fn taken(level: tracing::Level) -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let lines = tracing_subscriber::fmt().json().flatten_event(true).with_max_level(level);
+        let taken = tracing::subscriber::set_default(lines.with_writer(log.clone()).finish());
+        (log, taken)
+    }
+
     /// The lines so far.
     fn lines(&self) -> Vec<Value> {
         self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -228,14 +236,7 @@ impl Log {
 
 #[tokio::test]
 async fn each_request_for_a_change_leaves_one_audit_line_and_no_secret() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(log.clone())
-        .finish();
-    let _log = tracing::subscriber::set_default(subscriber);
+    let (log, _taken) = Log::taken(tracing::Level::TRACE);
     let server = Running::start();
     let (put, post) = (actions(GOOD), format!("POST {STORES}"));
     let reader = Asked { token: Some(READER), ..Asked::new(&put, r#"{"params":{}}"#) };
@@ -273,10 +274,7 @@ async fn each_request_for_a_change_leaves_one_audit_line_and_no_secret() {
 
 #[tokio::test]
 async fn a_refused_session_is_written_down_with_its_request_and_a_read_is_not() {
-    let log = Log::default();
-    let subscriber =
-        tracing_subscriber::fmt().json().flatten_event(true).with_writer(log.clone()).finish();
-    let _log = tracing::subscriber::set_default(subscriber);
+    let (log, _taken) = Log::taken(tracing::Level::INFO);
     let server = Running::start();
     let (list, put) = (format!("GET {STORES}"), actions(GOOD));
     assert_eq!(server.ask(Asked::new(&list, "")).await.status, 200);
@@ -300,10 +298,7 @@ async fn a_refused_session_is_written_down_with_its_request_and_a_read_is_not() 
 
 #[tokio::test]
 async fn a_caller_that_hangs_up_ends_its_own_waiting_and_is_written_down() {
-    let log = Log::default();
-    let subscriber =
-        tracing_subscriber::fmt().json().flatten_event(true).with_writer(log.clone()).finish();
-    let _log = tracing::subscriber::set_default(subscriber);
+    let (log, _taken) = Log::taken(tracing::Level::INFO);
     let server = Running::start();
     let mut stream = server.connect().await;
     let asked = Asked::new(&actions(HELD), r#"{"params":{}}"#).bytes();
