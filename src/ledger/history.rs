@@ -4,7 +4,7 @@ use rusqlite::{Connection, params};
 
 use super::checksum;
 use super::codec::encode;
-use super::commit::Refusal;
+use super::refusal::Refusal;
 use super::rows::{BadRow, decoded, each, verify};
 use crate::lifecycle::HistoryEntry;
 use crate::model::StoreUuid;

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::checksum;
 use super::codec::encode;
-use super::commit::Refusal;
+use super::refusal::Refusal;
 use super::rows::{BadRow, decoded, each, parsed, verify};
 use crate::model::{Epoch, Notice, Position, Seq, StoreUuid};
 

@@ -7,8 +7,9 @@ use rusqlite::Connection;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::commit::{CommitError, Refusal, commit_batch};
+use super::commit::commit_batch;
 use super::handle::{Job, Ledger, ReadError, WAITING};
+use super::refusal::{CommitError, Refusal};
 use super::rows::BadRow;
 use super::{Sealer, history, meta, outbox, stores};
 
