@@ -8,21 +8,8 @@ use axum::response::Response;
 use serde_json::json;
 
 use super::answer;
-use super::routes::Desk;
+use super::desk::Desk;
 use super::stores::Stores;
-
-/// Whether the daemon can do its work, as its composition root knows it.
-pub trait Readiness: Send + Sync + 'static {
-    /// What stands in the way, one clause each, such as `the state directory cannot be written`; none
-    /// when ready. Must not block: look at what a task has found, not at the disk.
-    fn obstacles(&self) -> Vec<String>;
-}
-
-impl<F: Fn() -> Vec<String> + Send + Sync + 'static> Readiness for F {
-    fn obstacles(&self) -> Vec<String> {
-        self()
-    }
-}
 
 pub(super) const ALIVE: &str = "/healthz";
 pub(super) const READY: &str = "/readyz";

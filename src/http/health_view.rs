@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 
 use super::answer;
 use super::around::Held;
-use super::caller::{Caller, Role};
+use super::caller::Caller;
+use super::desk::{Desk, StoreInPath};
 use super::refusal::Refusal;
-use super::routes::{Desk, StoreInPath};
+use super::role::Role;
 use super::stores::Stores;
 use crate::agent::{Advisory, Sharing, StoreView, advisories, room};
 use crate::wire::{ConditionBody, HealthBody, history_line, host_key, last_attempt};

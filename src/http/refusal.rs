@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::answer;
-use super::caller::Role;
+use super::role::Role;
 use crate::model::{Failure, Fault, Reason, StoreUuid};
 use crate::wire::{BadBody, ErrorCode};
 

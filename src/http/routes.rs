@@ -1,37 +1,25 @@
 //! Which path does what. A route checks the role, reads the request, asks the stores and writes the
 //! audit line.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{FromRequestParts, Path, State};
-use axum::http::request::Parts;
+use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{delete, get, put};
-use tokio_util::sync::CancellationToken;
 
 use super::answer;
-use super::around::Around;
 use super::audit::Audit;
 use super::body::JsonBody;
-use super::caller::{Caller, Role};
-use super::health::{self, Readiness};
+use super::caller::Caller;
+use super::desk::{Desk, StoreInPath};
+use super::health;
 use super::health_view;
 use super::refusal::Refusal;
+use super::role::Role;
 use super::stores::Stores;
 use crate::agent::{AddAsked, AddError};
-use crate::model::StoreUuid;
 use crate::wire::{Action, AddRequest};
-
-/// What the routes work with.
-pub(super) struct Desk<S> {
-    pub(super) stores: S,
-    pub(super) allowed_roots: Vec<String>,
-    pub(super) readiness: Arc<dyn Readiness>,
-    pub(super) around: Around,
-    pub(super) stop: CancellationToken,
-}
 
 /// Every path of this daemon; `base` is `server.base_path`, `prefixes` are `server.agent_prefixes`.
 pub(super) fn router<S: Stores>(base: &str, prefixes: &[String], desk: Desk<S>) -> Router {
@@ -152,18 +140,5 @@ impl From<AddRequest> for AddAsked {
             take_over: asked.take_over,
             tags: asked.tags,
         }
-    }
-}
-
-/// The store a path names; none when it is no uuid.
-pub(super) struct StoreInPath(pub(super) Option<StoreUuid>);
-
-impl<S: Send + Sync> FromRequestParts<S> for StoreInPath {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
-        // A part that does not decode is no uuid either.
-        let part = Path::<String>::from_request_parts(parts, state).await;
-        Ok(Self(part.ok().and_then(|Path(text)| text.parse().ok())))
     }
 }

@@ -13,7 +13,8 @@ use std::path::Path;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 
-use super::caller::{Caller, Role};
+use super::caller::Caller;
+use super::role::Role;
 use crate::settings::{BadSettings, SettingFault, read_text};
 
 /// The setting that names the file.

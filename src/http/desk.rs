@@ -1,0 +1,34 @@
+//! What every route needs: the means it works with, and the store that its path names.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use tokio_util::sync::CancellationToken;
+
+use super::around::Around;
+use super::readiness::Readiness;
+use crate::model::StoreUuid;
+
+/// What the routes work with.
+pub(super) struct Desk<S> {
+    pub(super) stores: S,
+    pub(super) allowed_roots: Vec<String>,
+    pub(super) readiness: Arc<dyn Readiness>,
+    pub(super) around: Around,
+    pub(super) stop: CancellationToken,
+}
+
+/// The store a path names; none when it is no uuid.
+pub(super) struct StoreInPath(pub(super) Option<StoreUuid>);
+
+impl<S: Send + Sync> FromRequestParts<S> for StoreInPath {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        // A part that does not decode is no uuid either.
+        let part = Path::<String>::from_request_parts(parts, state).await;
+        Ok(Self(part.ok().and_then(|Path(text)| text.parse().ok())))
+    }
+}
