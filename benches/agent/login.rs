@@ -1,5 +1,6 @@
 //! The reconnect beside the login it cannot do without.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +15,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::figures::compare;
+use crate::figures::{compare, spread};
+use crate::requests::Peer;
 use crate::support::agent::{Agent, PATIENCE, TOKEN};
 use crate::support::sshd::{Sshd, User};
 
@@ -96,11 +98,11 @@ pub(crate) async fn reconnect_beside_a_bare_login(
         peer.push(bare_login(sshd, user).await);
         bound.push(begun + *peer.last().unwrap() + bare_commit(&ledger) + MARGIN);
         checked.push(checked_login(&verifier, sshd, user).await);
-        ours.push(at_once(agent, store, 1).await);
+        ours.push(at_once(agent.address(), store, 1).await);
     }
     let goal = "goal 1.10 on a disk that syncs under 0.5 ms";
     compare("reconnect over HTTP (password) beside a bare russh login", ours, peer.clone(), goal);
-    let (_, most, _) = crate::figures::spread(bound);
+    let (_, most, _) = spread(bound);
     println!(
         "    a bare login, two bare commits and {MARGIN:?} take {most:?}, the most it may ever take"
     );
@@ -113,7 +115,7 @@ pub(crate) async fn reconnect_beside_a_bare_login(
         file.sync_data().unwrap();
         syncs.push(begun.elapsed());
     }
-    println!("    the state disk syncs 4 KiB in {:?}", crate::figures::spread(syncs).1);
+    println!("    the state disk syncs 4 KiB in {:?}", spread(syncs).1);
 }
 
 /// One call on a connection that is open already; what it costs to ask is to count as little as it can.
@@ -125,7 +127,7 @@ async fn call(mut stream: TcpStream, request: Arc<[u8]>) {
 }
 
 /// From the first byte of the first request to the last byte of the last answer.
-async fn at_once(agent: &Agent, store: &str, callers: usize) -> Duration {
+async fn at_once(address: SocketAddr, store: &str, callers: usize) -> Duration {
     let body = r#"{"params":{}}"#;
     let request = format!(
         "PUT /zstack/v1/backup-storage/image-store/{store}/actions HTTP/1.1\r\nHost: localhost\r\n\
@@ -136,7 +138,7 @@ async fn at_once(agent: &Agent, store: &str, callers: usize) -> Duration {
     let request: Arc<[u8]> = request.into_bytes().into();
     let mut streams = Vec::new();
     for _ in 0..callers {
-        streams.push(TcpStream::connect(agent.address()).await.unwrap());
+        streams.push(TcpStream::connect(address).await.unwrap());
     }
     let begun = Instant::now();
     let calls: JoinSet<()> =
@@ -145,11 +147,18 @@ async fn at_once(agent: &Agent, store: &str, callers: usize) -> Duration {
     begun.elapsed()
 }
 
+/// Beside one call, and beside as many to a server that only answers: what the asking itself takes,
+/// of which some passes while the login does.
 pub(crate) async fn overlapping_beside_one(agent: &Agent, store: &str) {
-    let (mut many, mut one) = (Vec::new(), Vec::new());
+    let path = format!("/zstack/v1/backup-storage/image-store/{store}");
+    let body = agent.http().ask(hyper::Method::GET, &path, None).await.unwrap().body.to_string();
+    let constant = Peer::start(&body);
+    let (mut many, mut one, mut bare) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..21 {
-        one.push(at_once(agent, store, 1).await);
-        many.push(at_once(agent, store, 200).await);
+        one.push(at_once(agent.address(), store, 1).await);
+        many.push(at_once(agent.address(), store, 200).await);
+        bare.push(at_once(constant.address, store, 200).await);
     }
     compare("200 overlapping reconnects beside one, on open connections", many, one, "goal 1.15");
+    println!("    a constant answer from hyper to 200 takes {:?}", spread(bare).1);
 }

@@ -50,6 +50,8 @@ fn main() {
         let store = agent.add(&disk.path(), &sshd, &user).await;
         if wants("login") {
             login::reconnect_beside_a_bare_login(&agent, &store, &sshd, &user).await;
+        }
+        if wants("overlapping") {
             login::overlapping_beside_one(&agent, &store).await;
         }
         if wants("requests") {

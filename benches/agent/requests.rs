@@ -53,13 +53,13 @@ pub(crate) fn be_the_peer() {
 }
 
 /// A running peer; ended when dropped.
-struct Peer {
+pub(crate) struct Peer {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Peer {
-    fn start(body: &str) -> Self {
+    pub(crate) fn start(body: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .arg(PEER)
             .env(BODY, body)

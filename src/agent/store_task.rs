@@ -185,6 +185,10 @@ impl StoreTask {
             self.learned.committed(stuck);
         }
         self.record = record;
+        // Who joins an attempt changes nothing that is seen, and may be one of hundreds.
+        if effects.is_empty() && joins(&inputs) {
+            return;
+        }
         let view = StoreView::of(&self.store, &self.record, self.learned.stuck());
         self.view.send_replace(Arc::new(view));
         for effect in effects {
@@ -320,6 +324,10 @@ impl StoreTask {
         let _ = reply.map(|reply| reply.send(removed.map(|()| left)));
         gone
     }
+}
+
+fn joins(inputs: &[Input]) -> bool {
+    inputs.iter().all(|input| matches!(input, Input::ReconnectAsked { .. }))
 }
 
 async fn at(time: Option<Instant>) {

@@ -34,10 +34,13 @@ pub fn serve(config: Option<&Path>) -> Exit {
             return Exit::Settings;
         }
     };
-    if let Err(error) = telemetry::init() {
-        eprintln!("{error}");
-        return Exit::Internal;
-    }
+    let _log = match telemetry::init() {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("{}", chain(&error));
+            return Exit::Internal;
+        }
+    };
     warn_of(&settings, &files);
     let prepared = match Prepared::new(settings, files, systemd::inherited_listeners()) {
         Ok(prepared) => prepared,

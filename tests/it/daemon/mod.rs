@@ -12,6 +12,7 @@ mod harms;
 mod isolation;
 mod keys;
 mod kills;
+mod log;
 mod monitor;
 mod outages;
 mod ownership;

@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use hyper::Method;
@@ -40,8 +41,20 @@ struct Running {
     child: Child,
     /// Ends with the process: nobody else holds its log open.
     lines: Receiver<String>,
+    reader: LogReader,
     /// Known once it serves.
     address: Option<SocketAddr>,
+}
+
+/// The one who reads a daemon's log.
+#[derive(Clone, Default)]
+pub(crate) struct LogReader(Arc<Mutex<()>>);
+
+impl LogReader {
+    /// Keeps it from reading on for as long as what this returns is there.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, ()> {
+        self.0.lock().unwrap()
+    }
 }
 
 impl Agent {
@@ -117,15 +130,18 @@ impl Agent {
             .unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = channel();
+        let reader = LogReader::default();
+        let reading = reader.clone();
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
+                drop(reading.hold());
                 if sender.send(line).is_err() {
                     return;
                 }
             }
         });
         // Owned from here on, so that a failed start ends it too.
-        self.running = Some(Running { child, lines, address: None });
+        self.running = Some(Running { child, lines, reader, address: None });
         let Some(serving) = self.until_logged_or_ended("\"serving\"") else {
             self.ended();
             return false;
@@ -176,6 +192,11 @@ impl Agent {
         let begun = Instant::now();
         self.signal(Signal::SIGTERM);
         (self.ended(), begun.elapsed())
+    }
+
+    /// Who reads its log.
+    pub(crate) fn log_reader(&self) -> LogReader {
+        self.running.as_ref().unwrap().reader.clone()
     }
 
     /// Everything it has logged so far.

@@ -4,10 +4,12 @@
 //! elsewhere, with UTC time, the spans and their fields. `RUST_LOG` chooses the levels: a comma-separated
 //! list of `target=level` and at most one `level` for the rest, as `tracing_subscriber`'s `Targets`
 //! reads it. Rules about spans and their fields are not taken: they cost every line a look, and every
-//! daemon a regular-expression engine.
+//! daemon a regular-expression engine. Who logs does not wait for who reads the log.
 //! Never: lets russh say more than warnings, whatever `RUST_LOG` asks for: below that it logs what
 //! peers send (`msg = {msg:?}` in its `client/mod.rs`, version 0.65.1). It redacts passwords there;
 //! that stays true without our trusting it. Never panics when stderr is gone.
+
+mod spool;
 
 use std::io::{self, IsTerminal as _};
 
@@ -20,27 +22,36 @@ use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
-/// Logging is already set up in this process.
+pub use self::spool::LogGuard;
+use self::spool::Spool;
+
+/// Why there is no log.
 #[derive(Debug, thiserror::Error)]
-#[error("logging is already set up")]
-pub struct AlreadySet {
-    source: TryInitError,
+pub enum TelemetryError {
+    /// Something in this process has set up logging before; a fault of the caller.
+    #[error("logging is already set up")]
+    AlreadySet(#[source] TryInitError),
+    /// The system has no thread to write lines with.
+    #[error("no thread to write the log with")]
+    Thread(#[source] io::Error),
 }
 
-/// Sends the log of this process to stderr. A `RUST_LOG` that cannot be read is warned about and
-/// passed over: a typo in it is no reason not to serve.
+/// Sends the log of this process to stderr for as long as the guard lives. A `RUST_LOG` that cannot be
+/// read is warned about and passed over: a typo in it is no reason not to serve.
 ///
 /// # Errors
-/// [`AlreadySet`] when something in this process has set up logging before; a fault of the caller.
-pub fn init() -> Result<(), AlreadySet> {
+/// [`TelemetryError`]
+pub fn init() -> Result<LogGuard, TelemetryError> {
     let wanted = std::env::var("RUST_LOG").ok();
     let (filter, refused) = filter(wanted.as_deref());
     let form = if io::stderr().is_terminal() { Form::Text } else { Form::Json };
-    subscriber(form, filter, io::stderr).try_init().map_err(|source| AlreadySet { source })?;
+    let spool = Spool::default();
+    subscriber(form, filter, spool.clone()).try_init().map_err(TelemetryError::AlreadySet)?;
+    let guard = spool.start(io::stderr()).map_err(TelemetryError::Thread)?;
     if let Some(error) = refused {
         tracing::warn!(%error, "RUST_LOG cannot be read, the default filter is taken");
     }
-    Ok(())
+    Ok(guard)
 }
 
 #[derive(Clone, Copy)]
@@ -170,7 +181,7 @@ mod tests {
 
     #[test]
     fn logging_is_set_up_once() {
-        init().unwrap();
+        let _guard = init().unwrap();
         assert_eq!(init().unwrap_err().to_string(), "logging is already set up");
     }
 }

@@ -1,0 +1,261 @@
+//! Lines on their way out: one thread writes them, many at once.
+//!
+//! Promises: who logs never waits for who reads the log, such as a journal that hangs. Lines stay whole
+//! and in order; one is written about a millisecond after it was logged, and all of them before the end.
+//! Lines there is no room for, or that cannot be written, are counted, and the log says how many as soon
+//! as it takes lines again.
+//! Costs: a process that is killed loses the lines of its last millisecond.
+
+use std::io::{self, Write};
+use std::mem;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tracing::warn;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Bytes of lines that may wait: some 500 lines, more than a burst of 200 reconnects leaves.
+const MOST: usize = 256 * 1024;
+/// How long the first of several lines waits for others: a write, and the reader it wakes, cost as much
+/// as making a line.
+const GATHER: Duration = Duration::from_millis(1);
+/// How long the end waits for a reader that hangs.
+const LINGER: Duration = Duration::from_secs(1);
+/// A batch up to this size leaves its memory to the next.
+const KEPT: usize = 8 * 1024;
+
+/// Where lines are handed in. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Spool(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    lines: Mutex<Lines>,
+    /// Something waits, or the end has come.
+    came: Condvar,
+    /// All is written, and the thread has ended.
+    ended: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    waiting: Vec<u8>,
+    lost: u64,
+    ending: bool,
+    ended: bool,
+}
+
+/// Keeps the lines flowing. Dropping it writes what waits, within a second; what is logged later is lost.
+#[derive(Debug)]
+#[must_use = "dropping it ends the log"]
+pub struct LogGuard(Arc<Shared>);
+
+impl Spool {
+    /// Starts the thread that writes to `out`.
+    ///
+    /// # Errors
+    /// The system has no thread for it.
+    pub(super) fn start(&self, out: impl Write + Send + 'static) -> io::Result<LogGuard> {
+        let shared = Arc::clone(&self.0);
+        thread::Builder::new().name("log".to_owned()).spawn(move || shared.write_to(out))?;
+        Ok(LogGuard(Arc::clone(&self.0)))
+    }
+}
+
+impl Shared {
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        // Nothing that is done under it leaves a line half way.
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_to(&self, mut out: impl Write) {
+        let mut batch = Vec::new();
+        loop {
+            let idle = |lines: &mut Lines| lines.waiting.is_empty() && !lines.ending;
+            let lines = self.came.wait_while(self.lines(), idle);
+            let mut lines = lines.unwrap_or_else(PoisonError::into_inner);
+            if lines.waiting.is_empty() {
+                lines.ended = true;
+                self.ended.notify_all();
+                return;
+            }
+            if !lines.ending {
+                drop(lines);
+                thread::sleep(GATHER);
+                lines = self.lines();
+            }
+            mem::swap(&mut lines.waiting, &mut batch);
+            drop(lines);
+            let written = out.write_all(&batch).and_then(|()| out.flush());
+            self.count(written.is_ok(), &batch);
+            if batch.capacity() > KEPT {
+                batch = Vec::new();
+            }
+            batch.clear();
+        }
+    }
+
+    /// Tells of lost lines where a line can be told, and counts those of a batch that was not written.
+    fn count(&self, written: bool, batch: &[u8]) {
+        let mut lines = self.lines();
+        if !written {
+            let more = batch.iter().filter(|byte| **byte == b'\n').count();
+            lines.lost = lines.lost.saturating_add(u64::try_from(more).unwrap_or(u64::MAX));
+            return;
+        }
+        // The line that tells it needs room itself.
+        let room = lines.waiting.len() < MOST / 2;
+        let lost = if room { mem::take(&mut lines.lost) } else { 0 };
+        // Logging takes the lock.
+        drop(lines);
+        if lost > 0 {
+            warn!(lines = lost, "lines of the log were lost: whoever reads it did not keep up");
+        }
+    }
+}
+
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        let mut lines = self.0.lines();
+        lines.ending = true;
+        self.0.came.notify_one();
+        // Poisoned or late: there is nobody left to tell.
+        let _ = self.0.ended.wait_timeout_while(lines, LINGER, |lines| !lines.ended);
+    }
+}
+
+impl<'a> MakeWriter<'a> for Spool {
+    type Writer = &'a Self;
+
+    fn make_writer(&'a self) -> &'a Self {
+        self
+    }
+}
+
+/// Takes a whole line at a time, and always.
+impl Write for &Spool {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut lines = self.0.lines();
+        if lines.waiting.len().saturating_add(line.len()) > MOST {
+            lines.lost = lines.lost.saturating_add(1);
+            return Ok(line.len());
+        }
+        let first = lines.waiting.is_empty();
+        lines.waiting.extend_from_slice(line);
+        drop(lines);
+        if first {
+            self.0.came.notify_one();
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+    use super::*;
+
+    /// A reader that takes a batch when it is let.
+    struct Held {
+        let_in: Receiver<io::Result<()>>,
+        taken: SyncSender<String>,
+    }
+
+    impl Held {
+        fn new() -> (Self, SyncSender<io::Result<()>>, Receiver<String>) {
+            let (lets, let_in) = sync_channel(64);
+            let (taken, batches) = sync_channel(64);
+            (Self { let_in, taken }, lets, batches)
+        }
+    }
+
+    impl Write for Held {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.let_in.recv().unwrap_or(Ok(()))?;
+            // A test that has seen enough is gone.
+            let _ = self.taken.send(String::from_utf8(bytes.to_vec()).unwrap());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn log(spool: &Spool, line: &str) {
+        let mut spool = spool;
+        spool.write_all(line.as_bytes()).unwrap();
+    }
+
+    fn waiting(spool: &Spool) -> usize {
+        spool.0.lines().waiting.len()
+    }
+
+    #[test]
+    fn lines_stay_whole_and_in_order_and_the_end_waits_for_them() {
+        let (out, lets, batches) = Held::new();
+        drop(lets);
+        let spool = Spool::default();
+        let guard = spool.start(out).unwrap();
+        let expected: String = (0..5).map(|n| format!("line {n}\n")).collect();
+        expected.lines().for_each(|line| log(&spool, &format!("{line}\n")));
+        drop(guard);
+        assert_eq!(batches.try_iter().collect::<String>(), expected);
+    }
+
+    #[test]
+    fn a_reader_that_hangs_holds_nobody_up_and_what_has_no_room_is_counted() {
+        let (out, lets, batches) = Held::new();
+        let spool = Spool::default();
+        let guard = spool.start(out).unwrap();
+        let line = format!("{}\n", "x".repeat(1023));
+        // More than the batch it holds and the room behind it.
+        for _ in 0..=2 * MOST / line.len() {
+            log(&spool, &line);
+        }
+        assert!(spool.0.lines().lost > 0);
+        assert!(waiting(&spool) <= MOST);
+        lets.send(Ok(())).unwrap();
+        let first = batches.recv().unwrap();
+        drop(lets);
+        drop(guard);
+        let written: usize =
+            first.len() + batches.try_iter().map(|batch| batch.len()).sum::<usize>();
+        assert_eq!(written % line.len(), 0, "a line is whole");
+    }
+
+    #[test]
+    fn the_end_gives_a_reader_that_hangs_up() {
+        let (out, lets, _batches) = Held::new();
+        let spool = Spool::default();
+        let guard = spool.start(out).unwrap();
+        log(&spool, "nobody reads this\n");
+        drop(guard);
+        assert!(!spool.0.lines().ended);
+        drop(lets);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_counted_until_something_can() {
+        let (out, lets, batches) = Held::new();
+        let spool = Spool::default();
+        let guard = spool.start(out).unwrap();
+        lets.send(Err(io::ErrorKind::BrokenPipe.into())).unwrap();
+        log(&spool, "lost\n");
+        let counted = || spool.0.lines().lost == 1;
+        while !counted() {
+            thread::yield_now();
+        }
+        lets.send(Ok(())).unwrap();
+        log(&spool, "kept\n");
+        assert_eq!(batches.recv().unwrap(), "kept\n");
+        drop((lets, guard));
+        assert_eq!(spool.0.lines().lost, 0);
+    }
+}

@@ -1,0 +1,55 @@
+//! Whoever reads the log may hang: a journal that is stopped, a terminal on hold.
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::agent::Agent;
+use crate::support::wait::until;
+
+/// Requests that leave an audit line of some 400 bytes each: more than the pipe has room for (64 KiB,
+/// `pipe(7)`), and the daemon behind it.
+const CALLS: usize = 1200;
+const MISSING: &str = "00000000000000000000000000000001";
+
+fn serving() -> (TempDir, Agent) {
+    let roots = tempfile::tempdir().unwrap();
+    let mut agent = Agent::installed(roots.path(), "");
+    agent.start();
+    (roots, agent)
+}
+
+async fn ask_for_more_than_the_log_has_room_for(agent: &Agent) {
+    for _ in 0..CALLS {
+        assert_eq!(agent.reconnect(MISSING).await.status, 404);
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_nothing_up_and_tells_what_it_lost() {
+    let (_roots, mut agent) = serving();
+    let reader = agent.log_reader();
+    {
+        let _held = reader.hold();
+        ask_for_more_than_the_log_has_room_for(&agent).await;
+    }
+    let told = agent.until_logged("lines of the log were lost");
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let lost = usize::try_from(told["lines"].as_u64().unwrap()).unwrap();
+    let kept = agent.log().matches("\"change asked\"").count();
+    assert!((1..CALLS).contains(&lost), "{lost} lost");
+    assert_eq!(lost + kept, CALLS);
+    assert!(agent.terminate().0.success());
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_does_not_keep_the_daemon_from_ending() {
+    let (_roots, mut agent) = serving();
+    let reader = agent.log_reader();
+    let held = reader.hold();
+    ask_for_more_than_the_log_has_room_for(&agent).await;
+    agent.signal(Signal::SIGTERM);
+    until("it ends", async || agent.has_ended()).await;
+    drop(held);
+    assert!(agent.ended().success());
+}
