@@ -30,7 +30,7 @@ async fn a_log_that_nobody_reads_holds_nothing_up_and_tells_what_it_lost() {
     let (_roots, mut agent) = serving();
     let reader = agent.log_reader();
     {
-        let _held = reader.hold();
+        let _held = reader.hold().await;
         ask_for_more_than_the_log_has_room_for(&agent).await;
     }
     let told = agent.until_logged("lines of the log were lost");
@@ -46,7 +46,7 @@ async fn a_log_that_nobody_reads_holds_nothing_up_and_tells_what_it_lost() {
 async fn a_log_that_nobody_reads_does_not_keep_the_daemon_from_ending() {
     let (_roots, mut agent) = serving();
     let reader = agent.log_reader();
-    let held = reader.hold();
+    let held = reader.hold().await;
     ask_for_more_than_the_log_has_room_for(&agent).await;
     agent.signal(Signal::SIGTERM);
     until("it ends", async || agent.has_ended()).await;

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use hyper::Method;
@@ -16,6 +16,7 @@ use imagestore_agent::model::Secret;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::sshd::{Sshd, User};
 
@@ -52,8 +53,8 @@ pub(crate) struct LogReader(Arc<Mutex<()>>);
 
 impl LogReader {
     /// Keeps it from reading on for as long as what this returns is there.
-    pub(crate) fn hold(&self) -> MutexGuard<'_, ()> {
-        self.0.lock().unwrap()
+    pub(crate) async fn hold(&self) -> MutexGuard<'_, ()> {
+        self.0.lock().await
     }
 }
 
@@ -134,7 +135,7 @@ impl Agent {
         let reading = reader.clone();
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
-                drop(reading.hold());
+                drop(reading.0.blocking_lock());
                 if sender.send(line).is_err() {
                     return;
                 }
