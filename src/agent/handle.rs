@@ -5,14 +5,13 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::StoreView;
-use crate::ledger::StuckWorker;
 use crate::model::{Failure, Fault, Reason, Tags};
 
 /// The answer to everyone who waits for an attempt.
 pub(super) type Answer = Result<Arc<StoreView>, Failure>;
 
-/// The answer to who has a store removed: the worker that it leaves behind in its directory.
-pub(super) type RemovalReply = oneshot::Sender<Result<Option<StuckWorker>, Failure>>;
+/// The answer to who has a store removed: a success is told by the end of the store's task as well.
+pub(super) type RemovalReply = oneshot::Sender<Result<(), Failure>>;
 
 /// Requests that may wait for a store's task. It takes one within microseconds unless the state disk
 /// is slow, so that more in the queue than this means that callers are better told to come back.
@@ -63,8 +62,8 @@ impl StoreHandle {
         answer.await.unwrap_or_else(|_| Err(stopping()))
     }
 
-    /// Forgets the store; its marker stays in the directory, and a worker that will not die is told.
-    pub(super) async fn remove(&self) -> Result<Option<StuckWorker>, Failure> {
+    /// Forgets the store; its marker stays in the directory.
+    pub(super) async fn remove(&self) -> Result<(), Failure> {
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Remove { reply })?;
         answer.await.unwrap_or_else(|_| Err(stopping()))

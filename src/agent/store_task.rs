@@ -16,14 +16,22 @@ use super::handle::{Command, RemovalReply, stopping};
 use super::journal::not_recorded;
 use super::learned::Learned;
 use super::work::{Done, Work, overdue};
-use super::{StoreHandle, StoreView, Tools, handle, journal, patience};
+use super::{StoreHandle, StoreView, Tools, handle, journal, news, patience};
 use crate::ledger::{Change, CommitError, StuckWorker};
-use crate::lifecycle::{Cause, Effect, HistoryEvent, Input, Record, Transition, step};
-use crate::model::{Condition, Failure, Fault, Reason, Store};
+use crate::lifecycle::{Cause, Effect, HistoryEvent, Input, Record, step};
+use crate::model::{Failure, Fault, ImageDir, Reason, Store};
 use crate::ssh::Verified;
 
 /// Pause before a decision that could not be committed is tried again.
 const COMMIT_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a removed store leaves behind.
+#[derive(Debug)]
+pub(super) struct Removed {
+    pub(super) dir: ImageDir,
+    /// The worker that will not die: the next add of the directory is to send no second one after it.
+    pub(super) stuck: Option<StuckWorker>,
+}
 
 /// The task of one store.
 pub(super) struct StoreTask {
@@ -67,16 +75,14 @@ impl StoreTask {
         (StoreHandle::new(asks, views), Box::new(task))
     }
 
-    /// Runs until the store is removed or the daemon stops; whether it was removed. Boxed, because a
-    /// future keeps what it is given and what it makes of it: two copies of a task of 2.5 KB.
-    pub(super) async fn run(mut self: Box<Self>) -> bool {
+    /// Runs until the store is removed or the daemon stops; what is left when it was removed. Boxed,
+    /// because a future keeps what it is given and what it makes of it: two copies of a task of 2.5 KB.
+    pub(super) async fn run(mut self: Box<Self>) -> Option<Removed> {
         let span = info_span!("store", store = %self.store.uuid);
         async {
             self.apply(Input::Started).await;
             loop {
                 if let ControlFlow::Break(removed) = self.turn().await {
-                    // Before the end is told, so that nobody asks any more.
-                    self.inbox.close();
                     return removed;
                 }
             }
@@ -87,7 +93,7 @@ impl StoreTask {
 
     /// Takes one thing that happened; breaks when it was the last. Every arm is cancel-safe: channels,
     /// `Work::next`, timers.
-    async fn turn(&mut self) -> ControlFlow<bool> {
+    async fn turn(&mut self) -> ControlFlow<Option<Removed>> {
         let busy = self.work.busy();
         // What could not be committed comes first.
         let due = self.record.due(busy).filter(|_| self.owed.is_none());
@@ -101,14 +107,14 @@ impl StoreTask {
                 self.work.shutdown().await;
                 self.apply(Input::Stopping).await;
                 self.waiting.answer(&Err(stopping()));
-                return ControlFlow::Break(false);
+                return ControlFlow::Break(None);
             }
             done = self.work.next() => self.done(done).await,
             command = self.inbox.recv() => match command {
-                Some(command) => if self.asked(command).await {
-                    return ControlFlow::Break(true);
+                Some(command) => if let Some(removed) = self.asked(command).await {
+                    return ControlFlow::Break(Some(removed));
                 },
-                None => return ControlFlow::Break(false),
+                None => return ControlFlow::Break(None),
             },
             () = at(owed) => {
                 if let Some((input, _)) = self.owed.take() {
@@ -121,8 +127,8 @@ impl StoreTask {
     }
 
     /// Takes a request and all that wait behind it, so that a burst of reconnects costs one commit.
-    /// Whether the store is gone.
-    async fn asked(&mut self, first: Command) -> bool {
+    /// What is left when the store is gone.
+    async fn asked(&mut self, first: Command) -> Option<Removed> {
         let (mut inputs, mut callers) = (Vec::new(), Callers::default());
         let mut next = Some(first);
         self.waiting.forget_closed();
@@ -144,7 +150,7 @@ impl StoreTask {
         }
         match removal {
             Some(reply) => self.remove(reply).await,
-            None => false,
+            None => None,
         }
     }
 
@@ -225,7 +231,12 @@ impl StoreTask {
 
     fn let_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Changed(transition) => self.announce(&transition),
+            Effect::Changed(transition) => {
+                news::changed(&transition);
+                if let Some(moved) = &self.tools.outbox {
+                    moved(self.store.uuid);
+                }
+            }
             Effect::Begun(attempt) => self.work.attempt(attempt.id, &self.store),
             Effect::Probe { write } => self.work.probe(&self.store, write),
             Effect::LogIn => self.work.log_in(&self.store),
@@ -234,25 +245,10 @@ impl StoreTask {
                 let answer = outcome.map(|()| Arc::clone(&self.view.borrow()));
                 self.waiting.answer(&answer);
             }
-            Effect::Noted(_, HistoryEvent::Turned { condition, holds }) => turned(condition, holds),
+            Effect::Noted(_, HistoryEvent::Turned { condition, holds }) => {
+                news::turned(condition, holds);
+            }
             Effect::Noted(..) => {}
-        }
-    }
-
-    fn announce(&self, transition: &Transition) {
-        let root = transition.failure.as_ref().map(Failure::root);
-        info!(
-            old = %transition.old,
-            new = %transition.new,
-            attempt = transition.attempt.0,
-            epoch = transition.position.epoch.0,
-            seq = transition.position.seq.0,
-            fault.code = root.map(|fault| fault.reason().as_str()),
-            fault.details = root.map(Fault::details),
-            "status changed"
-        );
-        if let Some(moved) = &self.tools.outbox {
-            moved(self.store.uuid);
         }
     }
 
@@ -301,28 +297,38 @@ impl StoreTask {
         }
     }
 
-    /// Forgets the store; whether it is gone.
-    async fn remove(&mut self, reply: RemovalReply) -> bool {
+    /// Forgets the store; what is left when it is gone.
+    async fn remove(&mut self, reply: RemovalReply) -> Option<Removed> {
         let mut reply = Some(reply);
         let early = |failure| {
             let _ = reply.take().map(|reply| reply.send(Err(failure)));
         };
         let change = Change::new().remove_store(self.store.uuid);
         let removed = patience::commit(&self.tools.ledger, change, &self.stop, early).await;
-        let removed = removed.map_err(|error| Failure::of(not_recorded(&error)));
-        let gone = removed.is_ok();
-        let mut left = None;
-        if gone {
-            // What holds on is told, so that the next add of the directory sends no second one after it.
-            self.work.shutdown().await;
-            left = self.work.stuck().flatten();
-            info!(name = %self.store.name, "store removed");
-            let fault = Fault::new(Reason::AgentStopping, "the store was removed meanwhile")
-                .remedied("nothing to do: the store is not served any more");
-            self.waiting.answer(&Err(Failure::of(fault)));
+        if let Err(error) = removed {
+            let failure = Failure::of(not_recorded(&error));
+            let _ = reply.map(|reply| reply.send(Err(failure)));
+            return None;
         }
-        let _ = reply.map(|reply| reply.send(removed.map(|()| left)));
-        gone
+        self.work.shutdown().await;
+        info!(name = %self.store.name, "store removed");
+        self.inbox.close();
+        let mut replies = Vec::from_iter(reply);
+        while let Ok(command) = self.inbox.try_recv() {
+            match command {
+                Command::Reconnect { reply, .. } => {
+                    self.waiting.take(reply, &Callers::default());
+                }
+                Command::Remove { reply } => replies.push(reply),
+            }
+        }
+        let fault = Fault::new(Reason::AgentStopping, "the store was removed meanwhile")
+            .remedied("nothing to do: the store is not served any more");
+        self.waiting.answer(&Err(Failure::of(fault)));
+        for reply in replies {
+            let _ = reply.send(Ok(()));
+        }
+        Some(Removed { dir: self.store.image_dir.clone(), stuck: self.work.stuck().flatten() })
     }
 }
 
@@ -334,12 +340,5 @@ async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
         None => pending().await,
-    }
-}
-
-fn turned(condition: Condition, holds: bool) {
-    match holds {
-        true => warn!(%condition, "a condition began"),
-        false => info!(%condition, "a condition ended"),
     }
 }

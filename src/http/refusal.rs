@@ -58,21 +58,6 @@ impl Refusal {
         Self::NotConnected(Failure::of(fault.fact("connections", connections)))
     }
 
-    /// A reconnect of `store` failed. `served`: it is still on the list. A store whose task has ended
-    /// while the daemon goes on was removed meanwhile, and to come back later would not help.
-    pub(super) fn of_reconnect(
-        store: StoreUuid,
-        failure: Failure,
-        served: bool,
-        stopping: bool,
-    ) -> Self {
-        let ended = failure.root().reason() == Reason::AgentStopping;
-        if ended && !served && !stopping {
-            return Self::UnknownStore(store);
-        }
-        Self::NotConnected(failure)
-    }
-
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::BadUuid
@@ -213,26 +198,5 @@ impl IntoResponse for Refusal {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_store_that_was_removed_during_its_reconnect_is_unknown() {
-        use Reason::{AgentStopping, CredentialsRefused, StateDiskTrouble};
-        for (reason, served, stopping, expected) in [
-            (AgentStopping, false, false, 404),
-            (AgentStopping, true, false, 503),
-            (AgentStopping, false, true, 503),
-            (CredentialsRefused, false, false, 503),
-            (StateDiskTrouble, false, false, 503),
-        ] {
-            let failure = Failure::of(Fault::new(reason, "x"));
-            let refusal = Refusal::of_reconnect(StoreUuid::from_u128(1), failure, served, stopping);
-            assert_eq!(refusal.status().as_u16(), expected, "{reason} {served} {stopping}");
-        }
     }
 }

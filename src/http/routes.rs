@@ -74,10 +74,7 @@ async fn act<S: Stores>(
         let Action::Reconnect { tags } = Action::read(&body.bytes()?)?;
         match desk.stores.reconnect(store, tags).await {
             Some(Ok(view)) => Ok(answer::inventory(&view)),
-            Some(Err(failure)) => {
-                let served = desk.stores.view(store).is_some();
-                Err(Refusal::of_reconnect(store, failure, served, desk.stop.is_cancelled()))
-            }
+            Some(Err(failure)) => Err(Refusal::NotConnected(failure)),
             None => Err(Refusal::UnknownStore(store)),
         }
     };

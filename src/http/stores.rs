@@ -24,7 +24,7 @@ pub trait Stores: Clone + Send + Sync + 'static {
         lines: u32,
     ) -> impl Future<Output = Option<Vec<HistoryEntry>>> + Send;
 
-    /// Proves a store usable anew; none when there is no such store.
+    /// Proves a store usable anew; none when there is no such store, or it is removed meanwhile.
     fn reconnect(
         &self,
         uuid: StoreUuid,
@@ -57,10 +57,7 @@ impl Stores for Registry {
         uuid: StoreUuid,
         tags: Tags,
     ) -> Option<Result<Arc<StoreView>, Failure>> {
-        match self.store(uuid) {
-            Some(store) => Some(store.reconnect(tags).await),
-            None => None,
-        }
+        Registry::reconnect(self, uuid, tags).await
     }
 
     async fn add(&self, asked: AddAsked) -> Result<Arc<StoreView>, AddError> {

@@ -19,6 +19,7 @@ mod ownership;
 mod permissions;
 mod queues;
 mod receivers;
+mod removals;
 mod secrets;
 mod starts;
 mod state_disk;

@@ -1,0 +1,44 @@
+//! A store that is removed while others ask for it.
+
+use hyper::Method;
+use tokio::task::JoinSet;
+
+use crate::support::agent::Agent;
+use crate::support::filesystems::Mounted;
+use crate::support::sshd::{Builder, User};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_asks_for_a_store_that_is_removed_meanwhile_is_told_that_it_is_unknown() {
+    const ROUNDS: usize = 12;
+    let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), "");
+    agent.start();
+    for _ in 0..ROUNDS {
+        let store = agent.add(&disk.path(), &sshd, &user).await;
+        let path = format!("/zstack/v1/backup-storage/{store}");
+        let shown = format!("/zstack/v1/backup-storage/image-store/{store}");
+        let actions = format!("{shown}/actions");
+        let mut reconnects = JoinSet::new();
+        let mut removals = JoinSet::new();
+        for _ in 0..8 {
+            let (http, actions) = (agent.http(), actions.clone());
+            reconnects.spawn(async move {
+                let body = serde_json::json!({"params": {}});
+                http.ask(Method::PUT, &actions, Some(&body)).await.unwrap().status.as_u16()
+            });
+            let (http, path, shown) = (agent.http(), path.clone(), shown.clone());
+            removals.spawn(async move {
+                let removed = http.ask(Method::DELETE, &path, None).await.unwrap();
+                // Whoever is told that it is gone does not see it any more.
+                let shown = http.ask(Method::GET, &shown, None).await.unwrap();
+                (removed.status.as_u16(), shown.body["inventories"].as_array().unwrap().len())
+            });
+        }
+        for status in reconnects.join_all().await {
+            assert!([200, 404].contains(&status), "{status}");
+        }
+        for told in removals.join_all().await {
+            assert_eq!(told, (200, 0));
+        }
+    }
+}
