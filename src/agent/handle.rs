@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::StoreView;
-use crate::model::{Failure, Fault, Reason, Tags};
+use super::callers::Callers;
+use super::{AcceptError, StoreView, acceptance};
+use crate::ledger::StuckWorker;
+use crate::model::{Failure, Fault, HostKey, ImageDir, Reason, Tags};
 
 /// The answer to everyone who waits for an attempt.
 pub(super) type Answer = Result<Arc<StoreView>, Failure>;
@@ -17,11 +19,21 @@ pub(super) type RemovalReply = oneshot::Sender<Result<(), Failure>>;
 /// is slow, so that more in the queue than this means that callers are better told to come back.
 pub(super) const INBOX: usize = 256;
 
+/// What a removed store leaves behind.
+#[derive(Debug)]
+pub(super) struct Removed {
+    pub(super) dir: ImageDir,
+    /// The worker that will not die: the next add of the directory is to send no second one after it.
+    pub(super) stuck: Option<StuckWorker>,
+}
+
 /// What a store's task is asked.
 #[derive(Debug)]
 pub(super) enum Command {
     /// Connect, or join the attempt that is running.
     Reconnect { tags: Tags, reply: oneshot::Sender<Answer> },
+    /// Pin this host key, which an attempt has refused, and connect.
+    Accept { key: HostKey, tags: Tags, reply: oneshot::Sender<Answer> },
     /// Forget the store and end.
     Remove { reply: RemovalReply },
 }
@@ -62,6 +74,24 @@ impl StoreHandle {
         answer.await.unwrap_or_else(|_| Err(stopping()))
     }
 
+    /// Pins the host key that the last failed attempt recorded, and reconnects.
+    ///
+    /// # Errors
+    /// [`AcceptError`]. A key stays pinned when only the attempt that followed failed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing: what was asked goes on.
+    pub async fn accept_host_key(
+        &self,
+        fingerprint: &str,
+        tags: Tags,
+    ) -> Result<Arc<StoreView>, AcceptError> {
+        let key = acceptance::offered(&self.view().standing, fingerprint)?;
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::Accept { key, tags, reply }).map_err(AcceptError::Failed)?;
+        answer.await.unwrap_or_else(|_| Err(stopping())).map_err(AcceptError::Failed)
+    }
+
     /// Forgets the store; its marker stays in the directory.
     pub(super) async fn remove(&self) -> Result<(), Failure> {
         let (reply, answer) = oneshot::channel();
@@ -78,6 +108,21 @@ impl StoreHandle {
             mpsc::error::TrySendError::Closed(_) => stopping(),
         })
     }
+}
+
+/// What still waits for a task that will not do it any more.
+pub(super) fn leftovers(inbox: &mut mpsc::Receiver<Command>) -> (Callers, Vec<RemovalReply>) {
+    inbox.close();
+    let (mut callers, mut removals) = (Callers::default(), Vec::new());
+    while let Ok(command) = inbox.try_recv() {
+        match command {
+            Command::Reconnect { reply, .. } | Command::Accept { reply, .. } => {
+                callers.take(reply, &Callers::default());
+            }
+            Command::Remove { reply } => removals.push(reply),
+        }
+    }
+    (callers, removals)
 }
 
 /// The answer of a task that has ended.

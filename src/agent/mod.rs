@@ -6,6 +6,7 @@
 //! Never: knows HTTP, touches an image directory (that is `probe`'s), sends a notice (that is the
 //! notifier's).
 
+mod acceptance;
 mod add;
 mod attempt;
 mod callers;
@@ -22,6 +23,7 @@ mod tools;
 mod view;
 mod work;
 
+pub use acceptance::AcceptError;
 pub use add::{AddAsked, AddError};
 pub use handle::StoreHandle;
 pub use health::{Advisory, Room, Sharing, advisories, room};

@@ -3,7 +3,7 @@
 use tracing::{info, warn};
 
 use crate::lifecycle::Transition;
-use crate::model::{Condition, Failure, Fault};
+use crate::model::{Condition, Failure, Fault, Store};
 
 /// A status changed.
 pub(super) fn changed(transition: &Transition) {
@@ -18,6 +18,12 @@ pub(super) fn changed(transition: &Transition) {
         fault.details = root.map(Fault::details),
         "status changed"
     );
+}
+
+/// A person has pinned the server's key.
+pub(super) fn accepted(store: &Store) {
+    let fingerprint = store.pinned_key.as_ref().map(|key| key.fingerprint.as_str());
+    info!(fingerprint, "host key accepted");
 }
 
 /// A condition began to hold, or ceased to.

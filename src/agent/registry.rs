@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::add::{AddAsked, AddError, AddReply};
 use super::handle::stopping;
-use super::{StoreHandle, StoreView};
+use super::{AcceptError, StoreHandle, StoreView};
 use crate::ledger::Ledger;
 use crate::lifecycle::HistoryEntry;
 use crate::model::{Failure, Fault, Reason, StoreUuid, Tags};
@@ -85,9 +85,44 @@ impl Registry {
     ) -> Option<Result<Arc<StoreView>, Failure>> {
         let store = self.store(uuid)?;
         let answer = store.reconnect(tags).await;
-        let ended = matches!(&answer, Err(why) if why.root().reason() == Reason::AgentStopping);
-        let removed = ended && store.is_over() && self.has_forgotten(uuid).await;
+        let removed = self.is_removed(uuid, &store, answer.as_ref().err()).await;
         (!removed).then_some(answer)
+    }
+
+    /// Pins the host key that a store's last failed attempt recorded, as
+    /// [`StoreHandle::accept_host_key`] does; none when there is no such store, or when it is removed
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// Those of [`StoreHandle::accept_host_key`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing: what was asked goes on.
+    pub async fn accept_host_key(
+        &self,
+        uuid: StoreUuid,
+        fingerprint: &str,
+        tags: Tags,
+    ) -> Option<Result<Arc<StoreView>, AcceptError>> {
+        let store = self.store(uuid)?;
+        let answer = store.accept_host_key(fingerprint, tags).await;
+        let failure = match &answer {
+            Err(AcceptError::Failed(failure)) => Some(failure),
+            _ => None,
+        };
+        let removed = self.is_removed(uuid, &store, failure).await;
+        (!removed).then_some(answer)
+    }
+
+    /// Whether a request failed because its store has been removed.
+    async fn is_removed(
+        &self,
+        uuid: StoreUuid,
+        store: &StoreHandle,
+        failure: Option<&Failure>,
+    ) -> bool {
+        let ended = failure.is_some_and(|why| why.root().reason() == Reason::AgentStopping);
+        ended && store.is_over() && self.has_forgotten(uuid).await
     }
 
     /// Waits for what the end of a store's task means: that it is off the list, or that all ends.

@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info_span};
 
 use super::add::{self, AddAsked, AddError, AddReply, Added, Caller};
-use super::handle::stopping;
+use super::handle::{Removed, stopping};
 use super::registry::{Command, INBOX, RemoveReply, Stores};
-use super::store_task::{Removed, StoreTask};
+use super::store_task::StoreTask;
 use super::work::{slot_with, stuck_in};
 use super::{Registry, StoreHandle, StoreView, Tools};
 use crate::ledger::{LoadedStore, StuckWorker};

@@ -11,27 +11,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, info_span, warn};
 
 use super::attempt::{Checked, told};
-use super::callers::Callers;
-use super::handle::{Command, RemovalReply, stopping};
+use super::callers::{Caller, Callers};
+use super::handle::{Command, RemovalReply, Removed, stopping};
 use super::journal::not_recorded;
 use super::learned::Learned;
 use super::work::{Done, Work, overdue};
-use super::{StoreHandle, StoreView, Tools, handle, journal, news, patience};
+use super::{StoreHandle, StoreView, Tools, acceptance, handle, journal, news, patience};
 use crate::ledger::{Change, CommitError, StuckWorker};
 use crate::lifecycle::{Cause, Effect, HistoryEvent, Input, Record, step};
-use crate::model::{Failure, Fault, ImageDir, Reason, Store};
+use crate::model::{Failure, Fault, HostKey, Reason, Store, Tags};
 use crate::ssh::Verified;
 
 /// Pause before a decision that could not be committed is tried again.
 const COMMIT_AGAIN: Duration = Duration::from_secs(1);
-
-/// What a removed store leaves behind.
-#[derive(Debug)]
-pub(super) struct Removed {
-    pub(super) dir: ImageDir,
-    /// The worker that will not die: the next add of the directory is to send no second one after it.
-    pub(super) stuck: Option<StuckWorker>,
-}
 
 /// The task of one store.
 pub(super) struct StoreTask {
@@ -132,15 +124,14 @@ impl StoreTask {
         let (mut inputs, mut callers) = (Vec::new(), Callers::default());
         let mut next = Some(first);
         self.waiting.forget_closed();
-        let removal = loop {
+        let last = loop {
             match next {
                 Some(Command::Reconnect { tags, reply }) => {
                     if callers.take(reply, &self.waiting) {
                         inputs.push(Input::ReconnectAsked { cause: Cause::Person, tags });
                     }
                 }
-                Some(Command::Remove { reply }) => break Some(reply),
-                None => break None,
+                other => break other,
             }
             // Those that come meanwhile are the next turn's, so that this one ends.
             next = if inputs.len() < handle::INBOX { self.inbox.try_recv().ok() } else { None };
@@ -148,10 +139,12 @@ impl StoreTask {
         if !inputs.is_empty() {
             self.apply_all(inputs, callers).await;
         }
-        match removal {
-            Some(reply) => self.remove(reply).await,
-            None => None,
+        match last {
+            Some(Command::Remove { reply }) => return self.remove(reply).await,
+            Some(Command::Accept { key, tags, reply }) => self.accept(key, tags, reply).await,
+            Some(Command::Reconnect { .. }) | None => {}
         }
+        None
     }
 
     /// Decides, commits, and only then lets the effects out.
@@ -297,6 +290,26 @@ impl StoreTask {
         }
     }
 
+    /// Pins a key that an attempt has refused, and connects.
+    async fn accept(&mut self, key: HostKey, tags: Tags, caller: Caller) {
+        let mut callers = Callers::default();
+        callers.take(caller, &self.waiting);
+        let now = self.tools.moment().wall;
+        let pinned = acceptance::pin(&self.store, &self.record.standing, key, now);
+        let (store, change) = match pinned {
+            Ok(pinned) => pinned,
+            Err(failure) => return callers.answer(&Err(failure)),
+        };
+        if let Err(error) = self.commit(change, &mut callers).await {
+            callers.answer(&Err(Failure::of(not_recorded(&error))));
+            return;
+        }
+        self.store = store;
+        news::accepted(&self.store);
+        let asked = Input::ReconnectAsked { cause: Cause::Person, tags };
+        self.apply_all(vec![asked], callers).await;
+    }
+
     /// Forgets the store; what is left when it is gone.
     async fn remove(&mut self, reply: RemovalReply) -> Option<Removed> {
         let mut reply = Some(reply);
@@ -312,20 +325,12 @@ impl StoreTask {
         }
         self.work.shutdown().await;
         info!(name = %self.store.name, "store removed");
-        self.inbox.close();
-        let mut replies = Vec::from_iter(reply);
-        while let Ok(command) = self.inbox.try_recv() {
-            match command {
-                Command::Reconnect { reply, .. } => {
-                    self.waiting.take(reply, &Callers::default());
-                }
-                Command::Remove { reply } => replies.push(reply),
-            }
-        }
+        let (callers, replies) = handle::leftovers(&mut self.inbox);
+        self.waiting.join(callers);
         let fault = Fault::new(Reason::AgentStopping, "the store was removed meanwhile")
             .remedied("nothing to do: the store is not served any more");
         self.waiting.answer(&Err(Failure::of(fault)));
-        for reply in replies {
+        for reply in reply.into_iter().chain(replies) {
             let _ = reply.send(Ok(()));
         }
         Some(Removed { dir: self.store.image_dir.clone(), stuck: self.work.stuck().flatten() })

@@ -57,7 +57,9 @@ pub enum ClientCommand {
     /// Prove a store usable again, now
     Reconnect(ReconnectArgs),
     /// Stop serving a store; its directory and images stay
-    Remove(RemoveArgs),
+    Remove(ConfirmArgs),
+    /// Pin the host key for which a store is down, after comparing it on the server
+    AcceptHostKey(ConfirmArgs),
     /// Exit 0 when the daemon is ready, 1 otherwise (for containers)
     Healthcheck(HealthcheckArgs),
 }
@@ -70,7 +72,7 @@ impl ClientCommand {
             Self::List(args) => &args.reach,
             Self::Show(args) => &args.reach,
             Self::Reconnect(args) => &args.reach,
-            Self::Remove(args) => &args.reach,
+            Self::Remove(args) | Self::AcceptHostKey(args) => &args.reach,
             Self::Healthcheck(args) => &args.reach,
         }
     }
@@ -82,7 +84,7 @@ impl ClientCommand {
             Self::List(args) => args.json,
             Self::Show(args) => args.json,
             Self::Reconnect(args) => args.json,
-            Self::Remove(args) => args.json,
+            Self::Remove(args) | Self::AcceptHostKey(args) => args.json,
             Self::Healthcheck(_) => false,
         }
     }
@@ -233,9 +235,9 @@ pub struct ReconnectArgs {
     pub reach: Reach,
 }
 
-/// `remove`
+/// `remove`, `accept-host-key`: asks before it acts.
 #[derive(Debug, clap::Args)]
-pub struct RemoveArgs {
+pub struct ConfirmArgs {
     /// The store: 32 lower-case hex digits, as `list` prints them
     pub uuid: StoreUuid,
     /// Do not ask

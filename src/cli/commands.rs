@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::add;
-use super::args::{ClientCommand, ReconnectArgs, RemoveArgs};
+use super::args::{ClientCommand, ConfirmArgs, ReconnectArgs};
 use super::client::{ClientError, Daemon, Reply};
 use super::health;
 use super::secrets::{self, SecretError};
@@ -77,6 +77,7 @@ pub async fn run(
         ClientCommand::Show(args) => asker.show(args.uuid).await,
         ClientCommand::Reconnect(args) => asker.reconnect(args).await,
         ClientCommand::Remove(args) => asker.remove(args).await,
+        ClientCommand::AcceptHostKey(args) => asker.accept_host_key(args).await,
         ClientCommand::Healthcheck(_) => asker.healthcheck().await,
     }
 }
@@ -109,9 +110,34 @@ impl Asker {
     }
 
     async fn show(&self, store: StoreUuid) -> Result<bool, CommandError> {
-        let path = format!("{}/stores/{store}/health", self.views);
-        let reply = self.daemon.ask(Method::GET, &path, None).await?;
+        let reply = self.health(store).await?;
         self.show_reply(&reply, health::health)
+    }
+
+    async fn health(&self, store: StoreUuid) -> Result<Reply, CommandError> {
+        let path = format!("{}/stores/{store}/health", self.views);
+        Ok(self.daemon.ask(Method::GET, &path, None).await?)
+    }
+
+    /// Asks for what is on the screen: the fingerprint goes with the request, so that another key that
+    /// an attempt records meanwhile is not pinned.
+    async fn accept_host_key(&self, args: &ConfirmArgs) -> Result<bool, CommandError> {
+        let reply = self.health(args.uuid).await?;
+        if !reply.status.is_success() {
+            return self.show_inventory(&reply);
+        }
+        let Some(keys) = health::keys(&reply.body) else {
+            writeln!(io::stderr(), "{} is not down for its host key", args.uuid)?;
+            return Ok(false);
+        };
+        write!(io::stderr(), "{}", keys.text)?;
+        if !args.yes && !confirmed("Is the offered key right, as seen on the server itself?")? {
+            return Ok(false);
+        }
+        let path = format!("{}/{}/actions", self.stores, args.uuid);
+        let body = json!({ "acceptHostKey": { "fingerprint": keys.offered } });
+        let reply = self.daemon.ask(Method::PUT, &path, Some(&body)).await?;
+        self.show_inventory(&reply)
     }
 
     async fn reconnect(&self, args: &ReconnectArgs) -> Result<bool, CommandError> {
@@ -147,8 +173,9 @@ impl Asker {
         }
     }
 
-    async fn remove(&self, args: &RemoveArgs) -> Result<bool, CommandError> {
-        if !args.yes && !confirmed(args.uuid)? {
+    async fn remove(&self, args: &ConfirmArgs) -> Result<bool, CommandError> {
+        let question = format!("Stop serving {}? Its images stay.", args.uuid);
+        if !args.yes && !confirmed(&question)? {
             return Ok(false);
         }
         let path = format!("{}/{}", self.any_store, args.uuid);
@@ -187,8 +214,8 @@ fn inventories(body: &Value) -> &[Value] {
 }
 
 /// Asks on the terminal; anything but a yes is a no, and so is no terminal.
-fn confirmed(store: StoreUuid) -> io::Result<bool> {
-    write!(io::stderr(), "Stop serving {store}? Its images stay. [y/N] ")?;
+fn confirmed(question: &str) -> io::Result<bool> {
+    write!(io::stderr(), "{question} [y/N] ")?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     let yes = matches!(answer.trim(), "y" | "Y" | "yes");

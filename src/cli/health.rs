@@ -16,6 +16,7 @@ pub(super) fn health(body: &Value) -> String {
     line("disk", body.get("filesystem").map(disk).unwrap_or_default());
     line("inodes", body.get("capacity").map(inodes).unwrap_or_default());
     line("host key", body.get("hostKey").map(host_key).unwrap_or_default());
+    line("offered key", body.get("offeredHostKey").map(host_key).unwrap_or_default());
     line("delivery", body.get("delivery").map(delivery).unwrap_or_default());
     line("attempt", body.get("lastAttempt").map(attempt).unwrap_or_default());
     line("stuck", body.get("stuckWorker").map(stuck).unwrap_or_default());
@@ -28,6 +29,24 @@ pub(super) fn health(body: &Value) -> String {
         history.iter().for_each(|line| text.push_str(&self::history(line)));
     }
     text
+}
+
+/// The keys between which a person is to choose.
+pub(super) struct Keys {
+    /// Both, a line each.
+    pub(super) text: String,
+    /// The fingerprint of the offered one.
+    pub(super) offered: String,
+}
+
+/// The keys of a store that is down for its host key; none of one that is not.
+pub(super) fn keys(body: &Value) -> Option<Keys> {
+    let offered = body.get("offeredHostKey").filter(|key| key.is_object())?;
+    let pinned = body.get("hostKey").map(host_key).filter(|key| !key.is_empty());
+    let pinned = pinned.unwrap_or_else(|| "none".to_owned());
+    let text =
+        format!("pinned   {}\noffered  {}\n", printable(&pinned), printable(&host_key(offered)));
+    Some(Keys { text, offered: word(offered, "fingerprint").to_owned() })
 }
 
 fn list<'a>(body: &'a Value, key: &str) -> &'a [Value] {
@@ -122,6 +141,7 @@ fn history(line: &Value) -> String {
             size(line, "availableCapacity"),
             size(line, "totalCapacity")
         ),
+        "host_key_accepted" => format!("host key accepted: {}", host_key(line)),
         "moved" => format!("now on {}", disk(line)),
         "attempt_began" => format!("attempt began, asked for by {}", word(line, "cause")),
         other => other.replace('_', " "),

@@ -22,6 +22,11 @@ impl Audit {
         Self { caller: caller.clone(), action, store, status: None }
     }
 
+    /// Names what the request turned out to ask for.
+    pub(super) fn asks(&mut self, action: &'static str) {
+        self.action = action;
+    }
+
     /// Names the store that the request turned out to be about.
     pub(super) fn concerns(&mut self, store: StoreUuid) {
         self.store = Some(store);

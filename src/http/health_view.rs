@@ -15,6 +15,7 @@ use super::refusal::Refusal;
 use super::role::Role;
 use super::stores::Stores;
 use crate::agent::{Advisory, Sharing, StoreView, advisories, room};
+use crate::ssh::offered_key;
 use crate::wire::{ConditionBody, HealthBody, history_line, host_key, last_attempt};
 
 /// Lines of history that are shown.
@@ -74,6 +75,8 @@ pub(super) async fn health<S: Stores>(
     let all = desk.stores.views();
     body.conditions = conditions(&desk, &view, &Sharing::of(&all));
     body.host_key = view.store.pinned_key.as_ref().map(host_key);
+    let offered = view.standing.failure.as_ref().and_then(offered_key);
+    body.offered_host_key = offered.as_ref().map(host_key);
     body.last_attempt = view.last_attempt.as_ref().map(last_attempt);
     body.stuck_worker = view.stuck_worker.map(|worker| json!({ "pid": worker.pid }));
     body.delivery = desk.around.delivery(store);

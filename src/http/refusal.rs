@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 
 use super::answer;
 use super::role::Role;
-use crate::model::{Failure, Fault, Reason, StoreUuid};
+use crate::agent::AcceptError;
+use crate::model::{Failure, Fault, HostKey, Reason, StoreUuid};
 use crate::wire::{BadBody, ErrorCode};
 
 /// Why a request was not answered with a yes.
@@ -41,6 +42,8 @@ pub(super) enum Refusal {
     BodyTooLarge(usize),
     /// The body is said to be something else than JSON.
     NotJson,
+    /// Not the host key that the last failed attempt recorded: that is this one, if any.
+    OtherKey(Option<HostKey>),
     /// An add of what is served already.
     Taken(Fault),
     /// The attempt failed, or there was none because the daemon is busy or stopping.
@@ -64,6 +67,7 @@ impl Refusal {
             | Self::BadBody(_)
             | Self::BodyBroken
             | Self::BadHost
+            | Self::OtherKey(_)
             | Self::Taken(_) => StatusCode::BAD_REQUEST,
             Self::NoSession | Self::UnknownSession => StatusCode::UNAUTHORIZED,
             Self::RoleTooSmall { .. } => StatusCode::FORBIDDEN,
@@ -169,10 +173,33 @@ impl Refusal {
             }
             Self::NotJson => ErrorCode::new("SYS.1007", "the Content-Type is not JSON in UTF-8")
                 .elaborated("send Content-Type: application/json"),
+            Self::OtherKey(Some(key)) => ErrorCode::new(
+                "SYS.1007",
+                format!(
+                    "the last failed attempt recorded another host key: {} {}",
+                    key.algorithm, key.fingerprint
+                ),
+            )
+            .elaborated("compare it with ssh-keygen -lf on the server, then accept that one")
+            .fact("offeredFingerprint", key.fingerprint.as_str())
+            .fact("offeredKeyType", key.algorithm.as_str()),
+            Self::OtherKey(None) => {
+                ErrorCode::new("SYS.1007", "the store is not down for its host key")
+                    .elaborated("look at the store: there is no key to accept")
+            }
             Self::Taken(fault) => ErrorCode::of_fault("SYS.1007", fault),
             Self::NotConnected(failure) => ErrorCode::not_connected(failure),
             Self::NotAdded(failure) => ErrorCode::not_added(failure),
             Self::NotRemoved(failure) => ErrorCode::not_removed(failure),
+        }
+    }
+}
+
+impl From<AcceptError> for Refusal {
+    fn from(error: AcceptError) -> Self {
+        match error {
+            AcceptError::NotOffered(recorded) => Self::OtherKey(recorded),
+            AcceptError::Failed(failure) => Self::NotConnected(failure),
         }
     }
 }

@@ -67,18 +67,27 @@ async fn act<S: Stores>(
     StoreInPath(store): StoreInPath,
     body: JsonBody,
 ) -> Response {
-    let audit = Audit::of(&caller, "reconnect", store);
+    let mut audit = Audit::of(&caller, "reconnect", store);
     let acted = async {
         caller.needs(Role::Operate)?;
-        let store = store.ok_or(Refusal::BadUuid)?;
-        let Action::Reconnect { tags } = Action::read(&body.bytes()?)?;
-        match desk.stores.reconnect(store, tags).await {
-            Some(Ok(view)) => Ok(answer::inventory(&view)),
-            Some(Err(failure)) => Err(Refusal::NotConnected(failure)),
-            None => Err(Refusal::UnknownStore(store)),
-        }
+        let uuid = store.ok_or(Refusal::BadUuid)?;
+        let answered = match Action::read(&body.bytes()?)? {
+            Action::Reconnect { tags } => {
+                let connected = desk.stores.reconnect(uuid, tags).await;
+                connected.map(|connected| connected.map_err(Refusal::NotConnected))
+            }
+            Action::AcceptHostKey { fingerprint, tags } => {
+                audit.asks("accept_host_key");
+                caller.needs(Role::Admin)?;
+                let accepted = desk.stores.accept_host_key(uuid, fingerprint, tags).await;
+                accepted.map(|accepted| accepted.map_err(Refusal::from))
+            }
+        };
+        let view = answered.ok_or(Refusal::UnknownStore(uuid))??;
+        Ok(answer::inventory(&view))
     };
-    audit.close(acted.await)
+    let answer = acted.await;
+    audit.close(answer)
 }
 
 async fn add<S: Stores>(

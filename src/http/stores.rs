@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::agent::{AddAsked, AddError, Registry, StoreHandle, StoreView};
+use crate::agent::{AcceptError, AddAsked, AddError, Registry, StoreHandle, StoreView};
 use crate::lifecycle::HistoryEntry;
 use crate::model::{Failure, StoreUuid, Tags};
 
@@ -31,6 +31,14 @@ pub trait Stores: Clone + Send + Sync + 'static {
         tags: Tags,
     ) -> impl Future<Output = Option<Result<Arc<StoreView>, Failure>>> + Send;
 
+    /// Pins the host key that a store's last failed attempt recorded, and reconnects; none as above.
+    fn accept_host_key(
+        &self,
+        uuid: StoreUuid,
+        fingerprint: String,
+        tags: Tags,
+    ) -> impl Future<Output = Option<Result<Arc<StoreView>, AcceptError>>> + Send;
+
     /// Serves one more store.
     fn add(&self, asked: AddAsked)
     -> impl Future<Output = Result<Arc<StoreView>, AddError>> + Send;
@@ -58,6 +66,15 @@ impl Stores for Registry {
         tags: Tags,
     ) -> Option<Result<Arc<StoreView>, Failure>> {
         Registry::reconnect(self, uuid, tags).await
+    }
+
+    async fn accept_host_key(
+        &self,
+        uuid: StoreUuid,
+        fingerprint: String,
+        tags: Tags,
+    ) -> Option<Result<Arc<StoreView>, AcceptError>> {
+        Registry::accept_host_key(self, uuid, &fingerprint, tags).await
     }
 
     async fn add(&self, asked: AddAsked) -> Result<Arc<StoreView>, AddError> {

@@ -98,6 +98,13 @@ pub enum HistoryEvent {
     },
     /// What a probe measured; kept now and then.
     Measured(Measured),
+    /// A person has pinned a key that an attempt had refused.
+    HostKeyAccepted {
+        /// Its type, such as `ssh-ed25519`.
+        algorithm: String,
+        /// As `ssh-keygen -l` prints it.
+        fingerprint: String,
+    },
     /// The directory lies elsewhere than before, with its marker: on another device, or by another
     /// mount.
     Moved(FsPlace),

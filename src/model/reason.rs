@@ -115,10 +115,10 @@ reasons! {
         "update the SSH server, or re-enable the algorithm under ssh.legacy";
     /// The server's key is not the pinned one.
     HostKeyChanged "host_key_changed" Ssh Hard
-        "compare the fingerprint on the server itself: if it is right, remove the store and add it again, its images stay; if not, find out who answers";
+        "compare the fingerprint on the server itself (ssh-keygen -lf): if it is right, imagestore-agent accept-host-key; if not, find out who answers";
     /// No key of the server has a fingerprint given with the store, or the strict policy knows none.
     HostKeyUnknown "host_key_unknown" Ssh Hard
-        "add the store with hostKeyFingerprint as ssh-keygen -l shows it on the server";
+        "add the store with hostKeyFingerprint as ssh-keygen -l shows it on the server; one that is served already: imagestore-agent accept-host-key";
     /// The server refused user and password or key.
     CredentialsRefused "credentials_refused" Ssh Hard
         "correct the store's username, password or key";

@@ -3,11 +3,12 @@
 
 use russh::keys::{HashAlg, PublicKey, PublicKeyBase64 as _};
 
-use crate::model::{Fact, Fault, HostKey, Reason};
+use crate::model::{Fact, Failure, Fault, HostKey, Reason};
 use crate::settings::HostKeyPolicy;
 
 const FINGERPRINT: &str = "offeredFingerprint";
 const KEY_TYPE: &str = "offeredKeyType";
+const KEY: &str = "offeredKey";
 
 /// What the store expects of its server.
 #[derive(Clone, Debug)]
@@ -45,12 +46,27 @@ impl Expected {
         if fault.reason() != Reason::HostKeyUnknown || self.given_fingerprints.is_empty() {
             return None;
         }
-        let fact = |name: &str| match fault.facts().get(name) {
-            Some(Fact::Text(text)) => Some(text.clone()),
-            _ => None,
-        };
-        let (algorithm, fingerprint) = (fact(KEY_TYPE)?, fact(FINGERPRINT)?);
-        Some(Shown { algorithm, fingerprint })
+        let algorithm = text(fault, KEY_TYPE)?.to_owned();
+        Some(Shown { algorithm, fingerprint: text(fault, FINGERPRINT)?.to_owned() })
+    }
+}
+
+/// The key for which a check failed, as it was recorded so that a person can accept it.
+pub fn offered_key(failure: &Failure) -> Option<HostKey> {
+    let refused = [Reason::HostKeyChanged, Reason::HostKeyUnknown];
+    let fault = failure.faults().find(|fault| refused.contains(&fault.reason()))?;
+    let (algorithm, blob) = text(fault, KEY)?.split_once(' ')?;
+    Some(HostKey {
+        algorithm: algorithm.to_owned(),
+        blob: blob.to_owned(),
+        fingerprint: text(fault, FINGERPRINT)?.to_owned(),
+    })
+}
+
+fn text<'a>(fault: &'a Fault, fact: &str) -> Option<&'a str> {
+    match fault.facts().get(fact) {
+        Some(Fact::Text(text)) => Some(text),
+        _ => None,
     }
 }
 
@@ -101,7 +117,7 @@ fn offer(fault: Fault, offered: &HostKey) -> Fault {
     fault
         .fact(FINGERPRINT, offered.fingerprint.as_str())
         .fact(KEY_TYPE, offered.algorithm.as_str())
-        .fact("offeredKey", format!("{} {}", offered.algorithm, offered.blob))
+        .fact(KEY, format!("{} {}", offered.algorithm, offered.blob))
 }
 
 #[cfg(test)]
@@ -170,6 +186,10 @@ mod tests {
         assert_eq!(fact("offeredKey"), Some(Fact::from("ssh-ed25519 blob-new")));
         assert_eq!(fact("offeredFingerprint"), Some(Fact::from("SHA256:new")));
         assert_eq!(fact("expectedFingerprint"), Some(Fact::from("SHA256:old")));
+        let login_lost = Fault::new(Reason::IoError, "x");
+        let failure = Failure::from_faults([login_lost.clone(), fault]).unwrap();
+        assert_eq!(offered_key(&failure), Some(key("new")));
+        assert_eq!(offered_key(&Failure::of(login_lost)), None);
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod verifier;
 mod witness;
 
 pub use goodbye::Goodbye;
+pub use host_key::offered_key;
 pub use method::Method;
 pub use phase::Phases;
 pub use verifier::{Login, Verified, Verifier, Visit};

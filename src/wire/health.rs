@@ -132,6 +132,8 @@ pub struct HealthBody<'a> {
     pub filesystem: Value,
     /// The server's key that is pinned.
     pub host_key: Option<Value>,
+    /// The key for which it is not Connected, and which a person may accept.
+    pub offered_host_key: Option<Value>,
     /// The newest attempt since the daemon started, with what each check took.
     pub last_attempt: Option<Value>,
     /// A probe's process that cannot be killed.
@@ -153,6 +155,7 @@ impl<'a> HealthBody<'a> {
             capacity: CapacityBody::of(standing.capacity, standing.inodes),
             filesystem: filesystem(place),
             host_key: None,
+            offered_host_key: None,
             last_attempt: None,
             stuck_worker: None,
             delivery: None,
@@ -161,7 +164,7 @@ impl<'a> HealthBody<'a> {
     }
 }
 
-/// A pinned key.
+/// A server's key.
 pub fn host_key(key: &HostKey) -> Value {
     json!({ "type": key.algorithm, "fingerprint": key.fingerprint })
 }
@@ -224,6 +227,9 @@ pub fn history_line(entry: &HistoryEntry) -> Value {
             ("measured", json!(CapacityBody::of(Some(*capacity), *inodes)))
         }
         HistoryEvent::Moved(place) => ("moved", filesystem(place)),
+        HistoryEvent::HostKeyAccepted { algorithm, fingerprint } => {
+            ("host_key_accepted", json!({ "type": algorithm, "fingerprint": fingerprint }))
+        }
     };
     let mut line = json!({ "time": text(entry.at), "attempt": entry.attempt.0, "event": event });
     if let (Some(line), Value::Object(facts)) = (line.as_object_mut(), facts) {

@@ -22,6 +22,10 @@ const PRIVATE_KEY: usize = 32 * 1024;
 const PASSPHRASE: usize = 1024;
 /// Most fingerprints of one host: more than a server has keys.
 const FINGERPRINTS: usize = 16;
+/// The action that accepts a host key.
+const ACCEPT: &str = "acceptHostKey";
+/// What a fingerprint looks like.
+const FINGERPRINT: &str = "SHA256: and 43 characters of base64, as ssh-keygen -l prints it";
 /// Where an SSH server listens unless told otherwise.
 const SSH_PORT: NonZeroU16 = NonZeroU16::MIN.saturating_add(21);
 
@@ -54,11 +58,18 @@ pub enum Action {
         /// Recorded with the attempt.
         tags: Tags,
     },
+    /// Pin the host key that the last failed attempt recorded, and reconnect.
+    AcceptHostKey {
+        /// `SHA256:...`, without padding: the key that the caller has compared.
+        fingerprint: String,
+        /// Recorded with the attempt.
+        tags: Tags,
+    },
 }
 
 impl Action {
-    /// The keys that name an action: that of ZStack's SDK and that of its API document.
-    pub const KEYS: [&str; 2] = ["reconnectImageStoreBackupStorage", "params"];
+    /// The keys that name an action: that of ZStack's SDK, that of its API document, and our own.
+    pub const KEYS: [&str; 3] = ["reconnectImageStoreBackupStorage", "params", ACCEPT];
 
     /// Reads the body of a `PUT .../actions`.
     ///
@@ -69,7 +80,12 @@ impl Action {
         for key in Self::KEYS {
             if let Some(mut inner) = document.object(key)? {
                 let tags = tags(&mut document, &mut inner)?;
-                return Ok(Self::Reconnect { tags });
+                return match key {
+                    ACCEPT => {
+                        Ok(Self::AcceptHostKey { fingerprint: fingerprint(&mut inner)?, tags })
+                    }
+                    _ => Ok(Self::Reconnect { tags }),
+                };
             }
         }
         Err(BadBody::NoAction)
@@ -210,13 +226,21 @@ fn credentials(params: &mut Fields) -> Result<Credentials, BadField> {
 
 fn fingerprints(params: &mut Fields) -> Result<Vec<String>, BadField> {
     let key = "hostKeyFingerprint";
-    let bad = params.bad(key, "SHA256: and 43 characters of base64, as ssh-keygen -l prints it");
+    let bad = params.bad(key, FINGERPRINT);
     let given = params.one_or_several(key, FINGERPRINTS, SHORT).map_err(|_| bad.clone())?;
-    let normal = |text: String| {
-        // Some tools pad it; the pinned form is without.
-        let text = text.trim_end_matches('=');
-        let blob = STANDARD_NO_PAD.decode(text.strip_prefix("SHA256:")?).ok()?;
-        (blob.len() == 32).then(|| text.to_owned())
-    };
-    given.into_iter().map(|text| normal(text).ok_or_else(|| bad.clone())).collect()
+    given.iter().map(|text| unpadded(text).ok_or_else(|| bad.clone())).collect()
+}
+
+fn fingerprint(params: &mut Fields) -> Result<String, BadField> {
+    let key = "fingerprint";
+    let bad = params.bad(key, FINGERPRINT);
+    let given = params.text(key, SHORT).ok().flatten();
+    given.as_deref().and_then(unpadded).ok_or(bad)
+}
+
+/// Some tools pad a fingerprint; the pinned form is without.
+fn unpadded(text: &str) -> Option<String> {
+    let text = text.trim_end_matches('=');
+    let blob = STANDARD_NO_PAD.decode(text.strip_prefix("SHA256:")?).ok()?;
+    (blob.len() == 32).then(|| text.to_owned())
 }

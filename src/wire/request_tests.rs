@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Action, AddRequest, BadBody};
+use crate::model::Tags;
 
 fn roots() -> Vec<String> {
     vec!["/srv/images".to_owned()]
@@ -21,9 +22,15 @@ fn add(change: Value) -> Result<AddRequest, String> {
     AddRequest::read(body.as_bytes(), &roots()).map_err(|error| error.to_string())
 }
 
+fn tags_of(body: &Value) -> Tags {
+    match Action::read(body.to_string().as_bytes()).unwrap() {
+        Action::Reconnect { tags } => tags,
+        other => panic!("{body} is {other:?}"),
+    }
+}
+
 fn system_tags(body: Value) -> Vec<String> {
-    let Action::Reconnect { tags } = Action::read(body.to_string().as_bytes()).unwrap();
-    tags.system().to_vec()
+    tags_of(&body).system().to_vec()
 }
 
 #[test]
@@ -43,9 +50,31 @@ fn every_known_form_of_a_reconnect_is_taken() {
 #[test]
 fn tags_beside_the_action_win_kind_by_kind() {
     let body = json!({"params": {"systemTags": ["s"], "userTags": ["u"]}, "systemTags": []});
-    let Action::Reconnect { tags } = Action::read(body.to_string().as_bytes()).unwrap();
+    let tags = tags_of(&body);
     assert!(tags.system().is_empty());
     assert_eq!(tags.user(), ["u"]);
+}
+
+#[test]
+fn a_host_key_is_accepted_by_its_whole_fingerprint() {
+    let bare = format!("SHA256:{}", "A".repeat(43));
+    for given in [bare.clone(), format!("{bare}=")] {
+        let body = json!({"acceptHostKey": {"fingerprint": given}, "userTags": ["u"]});
+        match Action::read(body.to_string().as_bytes()).unwrap() {
+            Action::AcceptHostKey { fingerprint, tags } => {
+                assert_eq!((fingerprint, tags.user()), (bare.clone(), &["u".to_owned()][..]));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    for given in
+        [json!(null), json!(""), json!("hunter2"), json!(7), json!("MD5:aa"), json!("SHA256:AAAA")]
+    {
+        let body = json!({"acceptHostKey": {"fingerprint": given}}).to_string();
+        let told = Action::read(body.as_bytes()).unwrap_err().to_string();
+        assert!(told.contains("acceptHostKey.fingerprint") && told.contains("SHA256:"), "{told}");
+        assert!(!told.contains("hunter2"));
+    }
 }
 
 #[test]
@@ -54,7 +83,10 @@ fn a_body_without_a_known_action_is_told_the_accepted_ones() {
         let error = Action::read(body.as_bytes()).unwrap_err();
         assert_eq!(error, BadBody::NoAction, "{body:?}");
         let told = error.to_string();
-        assert!(told.ends_with("accepted: reconnectImageStoreBackupStorage, params"), "{told}");
+        assert!(
+            told.ends_with("accepted: reconnectImageStoreBackupStorage, params, acceptHostKey"),
+            "{told}"
+        );
     }
 }
 

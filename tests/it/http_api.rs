@@ -273,6 +273,40 @@ async fn each_request_for_a_change_leaves_one_audit_line_and_no_secret() {
 }
 
 #[tokio::test]
+async fn a_host_key_is_accepted_by_an_admin_and_only_the_recorded_one() {
+    let (log, _taken) = Log::taken(tracing::Level::INFO);
+    let server = Running::start();
+    let body = |letter: &str| {
+        let fingerprint = format!("SHA256:{}", letter.repeat(43));
+        json!({"acceptHostKey": {"fingerprint": fingerprint}}).to_string()
+    };
+    let missing = "00000000000000000000000000000001".parse().unwrap();
+    for (store, token, letter, status, told) in [
+        (GOOD, ADMIN, "A", 200, ""),
+        (GOOD, OPERATOR, "A", 403, "this needs the role admin"),
+        (GOOD, ADMIN, "E", 400, "recorded another host key: ssh-ed25519 SHA256:AAA"),
+        (HELD, ADMIN, "A", 400, "not down for its host key"),
+        (BROKEN, ADMIN, "A", 503, ""),
+        (missing, ADMIN, "A", 404, "no store has the uuid"),
+    ] {
+        let (line, body) = (actions(store), body(letter));
+        let asked = Asked { token: Some(token), ..Asked::new(&line, &body) };
+        let answer = server.ask(asked).await;
+        assert_eq!(answer.status, status, "{}", answer.body);
+        if !told.is_empty() {
+            assert!(
+                answer.body["error"]["details"].as_str().unwrap().contains(told),
+                "{}",
+                answer.body
+            );
+        }
+    }
+    let audit = log.audit();
+    assert_eq!(audit.len(), 6);
+    assert!(audit.iter().all(|line| line["action"] == "accept_host_key"), "{audit:?}");
+}
+
+#[tokio::test]
 async fn a_refused_session_is_written_down_with_its_request_and_a_read_is_not() {
     let (log, _taken) = Log::taken(tracing::Level::INFO);
     let server = Running::start();

@@ -47,6 +47,10 @@ enum EventForm {
         inodes: Option<SpaceForm>,
     },
     Moved(PlaceForm),
+    HostKeyAccepted {
+        algorithm: String,
+        fingerprint: String,
+    },
 }
 
 impl Stored for HistoryEntry {
@@ -72,6 +76,10 @@ impl Stored for HistoryEntry {
                 inodes: inodes.map(SpaceForm::of_inodes),
             },
             HistoryEvent::Moved(place) => EventForm::Moved(PlaceForm::of(place)),
+            HistoryEvent::HostKeyAccepted { algorithm, fingerprint } => {
+                let (algorithm, fingerprint) = (algorithm.clone(), fingerprint.clone());
+                EventForm::HostKeyAccepted { algorithm, fingerprint }
+            }
         };
         EntryForm { at: self.at.0, attempt: self.attempt.0, event }
     }
@@ -94,6 +102,9 @@ impl Stored for HistoryEntry {
                 inodes: inodes.map(SpaceForm::into_inodes),
             }),
             EventForm::Moved(place) => HistoryEvent::Moved(place.into_place()),
+            EventForm::HostKeyAccepted { algorithm, fingerprint } => {
+                HistoryEvent::HostKeyAccepted { algorithm, fingerprint }
+            }
         };
         Ok(Self { at: Timestamp(form.at), attempt: AttemptId(form.attempt), event })
     }

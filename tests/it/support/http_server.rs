@@ -4,12 +4,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use imagestore_agent::agent::{AddAsked, AddError, StoreView};
+use imagestore_agent::agent::{AcceptError, AddAsked, AddError, StoreView};
 use imagestore_agent::http::{Around, Context, Limits, ProcessFigures, Server, Stores, Tokens};
 use imagestore_agent::lifecycle::{Checks, HistoryEntry, HistoryEvent, Standing};
 use imagestore_agent::model::{
-    AttemptId, Capacity, Condition, Entropy, Epoch, Failure, Fault, FsPlace, ImageDir, Inventory,
-    MarkerId, NodeId, Reason, SshAddress, State, Status, Store, StoreUuid, Tags, Timestamp,
+    AttemptId, Capacity, Condition, Entropy, Epoch, Failure, Fault, FsPlace, HostKey, ImageDir,
+    Inventory, MarkerId, NodeId, Reason, SshAddress, State, Status, Store, StoreUuid, Tags,
+    Timestamp,
 };
 use imagestore_agent::settings::Settings;
 use serde_json::Value;
@@ -204,6 +205,26 @@ impl Stores for Canned {
                 Ok(view)
             }
             _ => Ok(view),
+        })
+    }
+
+    async fn accept_host_key(
+        &self,
+        uuid: StoreUuid,
+        fingerprint: String,
+        _: Tags,
+    ) -> Option<Result<Arc<StoreView>, AcceptError>> {
+        let view = self.view(uuid)?;
+        let recorded = HostKey {
+            algorithm: "ssh-ed25519".to_owned(),
+            blob: "AAAA".to_owned(),
+            fingerprint: format!("SHA256:{}", "A".repeat(43)),
+        };
+        Some(match uuid {
+            BROKEN => Err(AcceptError::Failed(refused())),
+            HELD => Err(AcceptError::NotOffered(None)),
+            _ if fingerprint == recorded.fingerprint => Ok(view),
+            _ => Err(AcceptError::NotOffered(Some(recorded))),
         })
     }
 
