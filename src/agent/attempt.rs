@@ -6,6 +6,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Tools;
+use super::restraint::Restrained;
 use crate::lifecycle::{self, Measured, Outcome};
 use crate::model::{Failure, Fault, ImageDir, Reason, Store};
 use crate::probe::{Examined, Probed, Purpose, Slot};
@@ -88,6 +89,7 @@ pub(super) async fn connect(
     tools: &Tools,
     store: &Store,
     slot: &Mutex<Slot>,
+    restraint: &Restrained,
     deadline: Instant,
 ) -> (Checked, Goodbye) {
     // Before the probe takes the slot.
@@ -98,7 +100,7 @@ pub(super) async fn connect(
         sleep(HEAD_START).await;
         probe.await
     };
-    let ((login, goodbye), probed) = tokio::join!(log_in(tools, store, patience), probe);
+    let ((login, goodbye), probed) = tokio::join!(log_in(tools, store, restraint, patience), probe);
     (Checked { probed, login }, goodbye)
 }
 
@@ -147,9 +149,19 @@ pub(super) async fn examine(
     tools.prober.examine(&mut slot, dir, purpose, deadline).await
 }
 
-/// One login with the credentials of the ledger; the goodbye is left to the caller.
-pub(super) async fn log_in(tools: &Tools, store: &Store, deadline: Instant) -> (LoggedIn, Goodbye) {
+/// One login with the credentials of the ledger, unless the server has refused them too often; the
+/// goodbye is left to the caller.
+pub(super) async fn log_in(
+    tools: &Tools,
+    store: &Store,
+    restraint: &Restrained,
+    deadline: Instant,
+) -> (LoggedIn, Goodbye) {
     let begun = Instant::now();
+    if let Some(fault) = restraint.lock().remembered(begun) {
+        let login = LoggedIn { verified: Err(fault), took: Duration::ZERO };
+        return (login, Goodbye::to_nobody());
+    }
     let credentials = timeout_at(deadline, tools.ledger.credentials(store.uuid)).await;
     let Visit { verified, goodbye } = match credentials.unwrap_or_else(|_| Err(no_credentials())) {
         Ok(credentials) => {
@@ -164,6 +176,7 @@ pub(super) async fn log_in(tools: &Tools, store: &Store, deadline: Instant) -> (
         }
         Err(fault) => Visit { verified: Err(fault), goodbye: Goodbye::to_nobody() },
     };
+    restraint.lock().ended(verified.as_ref().map(|_| ()), Instant::now());
     (LoggedIn { verified, took: begun.elapsed() }, goodbye)
 }
 

@@ -31,7 +31,7 @@ pub(super) struct Removed {
 #[derive(Debug)]
 pub(super) enum Command {
     /// Connect, or join the attempt that is running.
-    Reconnect { tags: Tags, reply: oneshot::Sender<Answer> },
+    Reconnect { tags: Tags, force: bool, reply: oneshot::Sender<Answer> },
     /// Pin this host key, which an attempt has refused, and connect.
     Accept { key: HostKey, tags: Tags, reply: oneshot::Sender<Answer> },
     /// Forget the store and end.
@@ -60,7 +60,8 @@ impl StoreHandle {
         self.inbox.is_closed()
     }
 
-    /// Proves the store usable anew. Overlapping calls share one attempt and one answer.
+    /// Proves the store usable anew. Overlapping calls share one attempt and one answer. `force` logs in
+    /// also where the server has refused the credentials so often that it is spared for a while.
     ///
     /// # Errors
     /// What failed: the checks of the attempt, or `agent_busy`, `agent_stopping` or
@@ -68,9 +69,9 @@ impl StoreHandle {
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing: the attempt goes on.
-    pub async fn reconnect(&self, tags: Tags) -> Result<Arc<StoreView>, Failure> {
+    pub async fn reconnect(&self, tags: Tags, force: bool) -> Result<Arc<StoreView>, Failure> {
         let (reply, answer) = oneshot::channel();
-        self.ask(Command::Reconnect { tags, reply })?;
+        self.ask(Command::Reconnect { tags, force, reply })?;
         answer.await.unwrap_or_else(|_| Err(stopping()))
     }
 

@@ -18,6 +18,7 @@ mod news;
 mod patience;
 mod registry;
 mod registry_task;
+mod restraint;
 mod store_task;
 mod tools;
 mod view;

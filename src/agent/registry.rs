@@ -82,9 +82,10 @@ impl Registry {
         &self,
         uuid: StoreUuid,
         tags: Tags,
+        force: bool,
     ) -> Option<Result<Arc<StoreView>, Failure>> {
         let store = self.store(uuid)?;
-        let answer = store.reconnect(tags).await;
+        let answer = store.reconnect(tags, force).await;
         let removed = self.is_removed(uuid, &store, answer.as_ref().err()).await;
         (!removed).then_some(answer)
     }

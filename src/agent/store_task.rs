@@ -126,7 +126,10 @@ impl StoreTask {
         self.waiting.forget_closed();
         let last = loop {
             match next {
-                Some(Command::Reconnect { tags, reply }) => {
+                Some(Command::Reconnect { tags, force, reply }) => {
+                    if force {
+                        self.work.insist();
+                    }
                     if callers.take(reply, &self.waiting) {
                         inputs.push(Input::ReconnectAsked { cause: Cause::Person, tags });
                     }
@@ -185,7 +188,8 @@ impl StoreTask {
         }
         self.record = record;
         // Who joins an attempt changes nothing that is seen, and may be one of hundreds.
-        if effects.is_empty() && joins(&inputs) {
+        let joins = |input: &Input| matches!(input, Input::ReconnectAsked { .. });
+        if effects.is_empty() && inputs.iter().all(joins) {
             return;
         }
         let view = StoreView::of(&self.store, &self.record, self.learned.stuck());
@@ -335,10 +339,6 @@ impl StoreTask {
         }
         Some(Removed { dir: self.store.image_dir.clone(), stuck: self.work.stuck().flatten() })
     }
-}
-
-fn joins(inputs: &[Input]) -> bool {
-    inputs.iter().all(|input| matches!(input, Input::ReconnectAsked { .. }))
 }
 
 async fn at(time: Option<Instant>) {

@@ -10,6 +10,7 @@ use tracing::{Instrument as _, info_span};
 
 use super::Tools;
 use super::attempt::{self, Checked, LoggedIn};
+use super::restraint::Restrained;
 use crate::ledger::StuckWorker;
 use crate::lifecycle::InFlight;
 use crate::model::{AttemptId, Fault, Reason, Store};
@@ -39,6 +40,7 @@ pub(super) enum Done {
 pub(super) struct Work {
     tools: Tools,
     slot: Arc<Mutex<Slot>>,
+    restraint: Restrained,
     /// A check ends with its outcome, and with what it owes to the server it has visited.
     running: JoinSet<(Done, Goodbye)>,
     goodbyes: JoinSet<()>,
@@ -52,6 +54,7 @@ impl Work {
         Self {
             tools,
             slot: Arc::new(Mutex::new(slot_with(stuck))),
+            restraint: Restrained::default(),
             running: JoinSet::new(),
             goodbyes: JoinSet::new(),
             busy: InFlight::default(),
@@ -122,6 +125,11 @@ impl Work {
         Some(stuck_in(&*self.slot.try_lock().ok()?))
     }
 
+    /// Forgets that the server has refused the credentials: somebody says that it will not now.
+    pub(super) fn insist(&self) {
+        self.restraint.lock().forget();
+    }
+
     /// Starts the checks of an attempt. They take the place of a login of the monitor, and wait for its
     /// probe: a worker that is killed on a slow disk dies late, and would make a healthy one look dead.
     pub(super) fn attempt(&mut self, id: AttemptId, store: &Store) {
@@ -130,10 +138,11 @@ impl Work {
             self.busy.login = false;
         }
         let (tools, store, slot) = (self.tools.clone(), store.clone(), Arc::clone(&self.slot));
+        let restraint = self.restraint.clone();
         let span = info_span!("attempt", store = %store.uuid, attempt = id.0);
         let checks = async move {
             let deadline = Instant::now() + tools.attempt_deadline;
-            let checks = attempt::connect(&tools, &store, &slot, deadline);
+            let checks = attempt::connect(&tools, &store, &slot, &restraint, deadline);
             let checked = timeout_at(deadline + BACKSTOP, checks).await;
             let overdue = |_| (Err(overdue(tools.attempt_deadline)), Goodbye::to_nobody());
             let (outcome, goodbye) =
@@ -161,11 +170,11 @@ impl Work {
     /// Starts a login of the monitor.
     pub(super) fn log_in(&mut self, store: &Store) {
         self.busy.login = true;
-        let (tools, store) = (self.tools.clone(), store.clone());
+        let (tools, store, restraint) = (self.tools.clone(), store.clone(), self.restraint.clone());
         let span = info_span!("login", store = %store.uuid);
         let login = async move {
             let deadline = Instant::now() + tools.attempt_deadline;
-            let (login, goodbye) = attempt::log_in(&tools, &store, deadline).await;
+            let (login, goodbye) = attempt::log_in(&tools, &store, &restraint, deadline).await;
             (Done::Login(login), goodbye)
         };
         self.login = Some(self.running.spawn(login.instrument(span)));

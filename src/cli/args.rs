@@ -224,6 +224,9 @@ pub struct ReconnectArgs {
     /// Every store, eight at a time; exit 1 if any fails
     #[arg(long)]
     pub all: bool,
+    /// Log in even if the server has refused these credentials three times within 15 minutes
+    #[arg(long)]
+    pub force: bool,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
     pub tags: TagArgs,

@@ -141,7 +141,8 @@ impl Asker {
     }
 
     async fn reconnect(&self, args: &ReconnectArgs) -> Result<bool, CommandError> {
-        let body = add::with_tags("reconnectImageStoreBackupStorage", json!({}), &args.tags);
+        let asked = if args.force { json!({ "force": true }) } else { json!({}) };
+        let body = add::with_tags("reconnectImageStoreBackupStorage", asked, &args.tags);
         let path = |store: &str| format!("{}/{store}/actions", self.stores);
         if let Some(store) = args.uuid {
             let path = path(&store.to_string());

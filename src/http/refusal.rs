@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use super::answer;
 use super::role::Role;
 use crate::agent::AcceptError;
-use crate::model::{Failure, Fault, HostKey, Reason, StoreUuid};
+use crate::model::{Fact, Failure, Fault, HostKey, Reason, StoreUuid};
 use crate::wire::{BadBody, ErrorCode};
 
 /// Why a request was not answered with a yes.
@@ -95,7 +95,7 @@ impl Refusal {
             Reason::AgentBusy => Some(1),
             Reason::AgentStopping => Some(5),
             Reason::StateDiskTrouble => Some(30),
-            _ => None,
+            _ => remembered_for(failure.root()),
         }
     }
 
@@ -192,6 +192,14 @@ impl Refusal {
             Self::NotAdded(failure) => ErrorCode::not_added(failure),
             Self::NotRemoved(failure) => ErrorCode::not_removed(failure),
         }
+    }
+}
+
+/// Until when a remembered refusal is given in the place of a new login.
+fn remembered_for(fault: &Fault) -> Option<u16> {
+    match fault.facts().get("retryAfterSeconds")? {
+        Fact::Number(seconds) => u16::try_from(*seconds).ok(),
+        _ => None,
     }
 }
 

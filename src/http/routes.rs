@@ -72,8 +72,8 @@ async fn act<S: Stores>(
         caller.needs(Role::Operate)?;
         let uuid = store.ok_or(Refusal::BadUuid)?;
         let answered = match Action::read(&body.bytes()?)? {
-            Action::Reconnect { tags } => {
-                let connected = desk.stores.reconnect(uuid, tags).await;
+            Action::Reconnect { tags, force } => {
+                let connected = desk.stores.reconnect(uuid, tags, force).await;
                 connected.map(|connected| connected.map_err(Refusal::NotConnected))
             }
             Action::AcceptHostKey { fingerprint, tags } => {

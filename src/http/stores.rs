@@ -29,6 +29,7 @@ pub trait Stores: Clone + Send + Sync + 'static {
         &self,
         uuid: StoreUuid,
         tags: Tags,
+        force: bool,
     ) -> impl Future<Output = Option<Result<Arc<StoreView>, Failure>>> + Send;
 
     /// Pins the host key that a store's last failed attempt recorded, and reconnects; none as above.
@@ -64,8 +65,9 @@ impl Stores for Registry {
         &self,
         uuid: StoreUuid,
         tags: Tags,
+        force: bool,
     ) -> Option<Result<Arc<StoreView>, Failure>> {
-        Registry::reconnect(self, uuid, tags).await
+        Registry::reconnect(self, uuid, tags, force).await
     }
 
     async fn accept_host_key(

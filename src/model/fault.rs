@@ -13,8 +13,16 @@ pub enum Fact {
     Text(String),
     /// A number; its unit is in the fact's name (`milliseconds`, `port`, `errno`).
     Number(i64),
+    /// A yes or a no.
+    Flag(bool),
     /// Several texts, such as the algorithms of one side.
     List(Vec<String>),
+}
+
+impl From<bool> for Fact {
+    fn from(flag: bool) -> Self {
+        Self::Flag(flag)
+    }
 }
 
 impl From<&str> for Fact {
@@ -85,6 +93,7 @@ impl Fault {
         let shown = |fact| match fact {
             Fact::Text(text) => Fact::Text(printable(&text)),
             Fact::Number(number) => Fact::Number(number),
+            Fact::Flag(flag) => Fact::Flag(flag),
             Fact::List(list) => Fact::List(list.iter().map(|text| printable(text)).collect()),
         };
         Self {

@@ -14,6 +14,7 @@ mod armour;
 mod auth;
 mod dial;
 mod failure;
+mod gate;
 mod goodbye;
 mod greeting;
 mod handshake;

@@ -13,6 +13,7 @@ use crate::settings;
 
 use super::algorithms::Algorithms;
 use super::auth::{self, Proofs};
+use super::gate::Gate;
 use super::goodbye::Goodbye;
 use super::greeting::greet;
 use super::host_key::Expected;
@@ -70,6 +71,7 @@ struct Rules {
     algorithms: Algorithms,
     /// Seats for keys that are being opened.
     opening: Arc<Semaphore>,
+    gate: Gate,
 }
 
 impl Verifier {
@@ -81,7 +83,14 @@ impl Verifier {
             tracing::warn!(?unknown, "ssh.legacy names algorithms that this build does not have");
         }
         let opening = Arc::new(Semaphore::new(key::AT_ONCE));
-        Self { rules: Arc::new(Rules { settings: settings.clone(), algorithms, opening }) }
+        Self {
+            rules: Arc::new(Rules {
+                settings: settings.clone(),
+                algorithms,
+                opening,
+                gate: Gate::default(),
+            }),
+        }
     }
 
     /// Logs in, and out again: [`Verifier::visit`] and its goodbye.
@@ -101,7 +110,7 @@ impl Verifier {
     ///
     /// # Errors
     /// A fault with one of the contract's SSH reasons, or `agent_busy` when too many encrypted keys are
-    /// being opened. Facts: `host`, `port`, `phase`, `milliseconds`
+    /// being opened, or other logins on the same host do not end. Facts: `host`, `port`, `phase`, `milliseconds`
     /// (spent in that phase), `address` (once one was dialled), and those of the reason. With
     /// `host_key_changed` and `host_key_unknown` the fact `offeredKey` holds the server's key, so that
     /// a person can accept it.
@@ -134,13 +143,16 @@ impl Verifier {
         deadline: Instant,
         goodbye: &mut Goodbye,
     ) -> Result<Verified, Fault> {
-        let Rules { settings, algorithms, .. } = &*self.rules;
+        let Rules { settings, algorithms, gate, .. } = &*self.rules;
         let within = |limit: Duration| deadline.min(Instant::now() + limit);
         let proofs = self.proofs(login, deadline).await?;
 
         let until = within(settings.resolve_timeout);
         let resolving = address::resolve(&login.address, &settings.allowed_targets, until);
         let (addresses, resolve) = timed(Phase::Resolve, resolving).await?;
+
+        // Until the server has decided, and no longer: the goodbye may take its time.
+        let _seat = gate.enter(&addresses, deadline).await?;
 
         let dialling = dial::dial(&addresses, settings.connect_timeout, deadline);
         let ((tcp, peer), connect) = timed(Phase::Connect, dialling).await?;

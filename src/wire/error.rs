@@ -120,6 +120,7 @@ fn value(fact: &Fact) -> Value {
     match fact {
         Fact::Text(text) => text.as_str().into(),
         Fact::Number(number) => (*number).into(),
+        Fact::Flag(flag) => (*flag).into(),
         Fact::List(list) => list.clone().into(),
     }
 }

@@ -57,6 +57,8 @@ pub enum Action {
     Reconnect {
         /// Recorded with the attempt.
         tags: Tags,
+        /// `force`: whether to log in although the server has refused the credentials several times.
+        force: bool,
     },
     /// Pin the host key that the last failed attempt recorded, and reconnect.
     AcceptHostKey {
@@ -84,7 +86,7 @@ impl Action {
                     ACCEPT => {
                         Ok(Self::AcceptHostKey { fingerprint: fingerprint(&mut inner)?, tags })
                     }
-                    _ => Ok(Self::Reconnect { tags }),
+                    _ => Ok(Self::Reconnect { tags, force: inner.flag("force")?.unwrap_or(false) }),
                 };
             }
         }

@@ -24,7 +24,7 @@ fn add(change: Value) -> Result<AddRequest, String> {
 
 fn tags_of(body: &Value) -> Tags {
     match Action::read(body.to_string().as_bytes()).unwrap() {
-        Action::Reconnect { tags } => tags,
+        Action::Reconnect { tags, .. } => tags,
         other => panic!("{body} is {other:?}"),
     }
 }
@@ -53,6 +53,23 @@ fn tags_beside_the_action_win_kind_by_kind() {
     let tags = tags_of(&body);
     assert!(tags.system().is_empty());
     assert_eq!(tags.user(), ["u"]);
+}
+
+#[test]
+fn a_reconnect_is_forced_by_a_flag_and_nothing_else() {
+    for (body, expected) in [
+        (json!({"params": {}}), Some(false)),
+        (json!({"params": {"force": null}}), Some(false)),
+        (json!({"params": {"force": true}}), Some(true)),
+        (json!({"reconnectImageStoreBackupStorage": {"force": true}}), Some(true)),
+        (json!({"params": {"force": "yes"}}), None),
+    ] {
+        let forced = match Action::read(body.to_string().as_bytes()) {
+            Ok(Action::Reconnect { force, .. }) => Some(force),
+            _ => None,
+        };
+        assert_eq!(forced, expected, "{body}");
+    }
 }
 
 #[test]

@@ -251,11 +251,11 @@ async fn a_key_that_asks_for_endless_rounds_is_not_opened() {
 async fn drop_a_hundred_checks_of(script: Script) {
     const CHECKS: usize = 100;
     let mut hostile = Hostile::start(script).await;
-    let verifier = Verifier::new(&ssh_settings());
     let before = Handle::current().metrics().num_alive_tasks();
     let mut checks = JoinSet::new();
     for _ in 0..CHECKS {
-        let (verifier, login) = (verifier.clone(), anyone(hostile.address));
+        // One verifier would make them one after the other.
+        let (verifier, login) = (Verifier::new(&ssh_settings()), anyone(hostile.address));
         checks.spawn(async move { verifier.verify(&login, Instant::now() + AMPLE).await });
     }
     hostile.until_opened(CHECKS).await;

@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use imagestore_agent::model::{Credentials, Fault, Reason};
+use imagestore_agent::ssh::Verifier;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::ssh::{expect, login, secret, ssh_settings, text, verify_by};
@@ -95,4 +98,32 @@ async fn a_connection_that_is_closed_or_reset_is_lost() {
         let fault = fault_of(script, LONG, Reason::ConnectionLost).await;
         assert_eq!(text(&fault, "phase"), "handshake");
     }
+}
+
+#[tokio::test]
+async fn four_logins_at_a_time_are_made_on_one_host() {
+    let mut hostile = Hostile::start(Script::Silent).await;
+    let mut settings = ssh_settings();
+    settings.handshake_timeout = LONG;
+    let verifier = Verifier::new(&settings);
+    let login = login(hostile.address, "anyone", Credentials::password(secret("hunter2")));
+    let deadline = Instant::now() + LONG;
+    let mut visits = JoinSet::new();
+    let mut handles = Vec::new();
+    for _ in 0..6 {
+        let (verifier, login) = (verifier.clone(), login.clone());
+        handles.push(visits.spawn(async move {
+            let _ = verifier.verify(&login, deadline).await;
+        }));
+    }
+    hostile.until_opened(4).await;
+    // A connection of our own is taken after all that were made before it.
+    let own = TcpStream::connect(hostile.address).await.unwrap();
+    hostile.until_opened(5).await;
+    assert_eq!(hostile.opened(), 5);
+    for first in &handles[..2] {
+        first.abort();
+    }
+    hostile.until_opened(7).await;
+    drop(own);
 }

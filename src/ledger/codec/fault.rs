@@ -24,6 +24,7 @@ struct FaultForm {
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum FactForm {
+    Flag(bool),
     Number(i64),
     Text(String),
     List(Vec<String>),
@@ -44,6 +45,7 @@ impl FaultForm {
     fn of(fault: &Fault) -> Self {
         let form = |fact: &Fact| match fact {
             Fact::Number(number) => FactForm::Number(*number),
+            Fact::Flag(flag) => FactForm::Flag(*flag),
             Fact::Text(text) => FactForm::Text(text.clone()),
             Fact::List(list) => FactForm::List(list.clone()),
         };
@@ -60,6 +62,7 @@ impl FaultForm {
             Fault::new(self.reason, self.details),
             |fault, (name, fact)| match fact {
                 FactForm::Number(number) => fault.fact(&name, Fact::Number(number)),
+                FactForm::Flag(flag) => fault.fact(&name, Fact::Flag(flag)),
                 FactForm::Text(text) => fault.fact(&name, Fact::Text(text)),
                 FactForm::List(list) => fault.fact(&name, Fact::List(list)),
             },

@@ -14,6 +14,7 @@ mod isolation;
 mod keys;
 mod kills;
 mod log;
+mod manners;
 mod monitor;
 mod outages;
 mod ownership;

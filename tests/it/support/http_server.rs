@@ -192,6 +192,7 @@ impl Stores for Canned {
         &self,
         uuid: StoreUuid,
         tags: Tags,
+        _: bool,
     ) -> Option<Result<Arc<StoreView>, Failure>> {
         let view = self.view(uuid)?;
         self.0.tags.lock().unwrap().push(tags);

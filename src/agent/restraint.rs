@@ -1,0 +1,139 @@
+//! Not to be the one who locks an account: after refused logins, the server is not asked again for a
+//! while. Pure: told the time, it sleeps and asks nobody.
+//!
+//! `pam_faillock(8)` locks after three refusals within 15 minutes by default, and sshd's
+//! `PerSourcePenalties` (`sshd_config(5)`, 9.8 and later) shuts out the whole address.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::model::{Fault, Reason};
+
+/// Refused logins within [`WINDOW`] after which the next is not made.
+const MOST: usize = 3;
+/// How long a refusal counts.
+const WINDOW: Duration = Duration::from_secs(15 * 60);
+
+/// The refused logins of one store with one set of credentials.
+#[derive(Debug, Default)]
+pub(super) struct Restraint {
+    refused: VecDeque<Instant>,
+    last: Option<Fault>,
+}
+
+impl Restraint {
+    /// The server's last refusal, in the place of a login that is not to be made now.
+    pub(super) fn remembered(&mut self, now: Instant) -> Option<Fault> {
+        self.refused.retain(|at| now.saturating_duration_since(*at) < WINDOW);
+        let oldest = self.refused.front().filter(|_| self.refused.len() >= MOST)?;
+        let wait = (*oldest + WINDOW).saturating_duration_since(now);
+        // Rounded up: a login a moment earlier would be held back again.
+        let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
+        let fault = self.last.clone()?;
+        Some(
+            fault
+                .fact("remembered", true)
+                .fact("refusedLogins", self.refused.len())
+                .fact("retryAfterSeconds", seconds)
+                .remedied(
+                    "correct the store's username, password or key; or if the account was mended, \
+                     imagestore-agent reconnect --force",
+                ),
+        )
+    }
+
+    /// A login has ended.
+    pub(super) fn ended(&mut self, outcome: Result<(), &Fault>, now: Instant) {
+        match outcome {
+            Ok(()) => self.forget(),
+            Err(fault) if fault.reason() == Reason::CredentialsRefused => {
+                self.refused.push_back(now);
+                self.last = Some(fault.clone());
+            }
+            // The server has judged nobody.
+            Err(_) => {}
+        }
+    }
+
+    /// Somebody says that it will be different now.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// The same, for the attempt and the monitor's login, of which one ends as the other begins.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Restrained(Arc<Mutex<Restraint>>);
+
+impl Restrained {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Restraint> {
+        // Whole between any two statements.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Fact;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn refused() -> Fault {
+        Fault::new(Reason::CredentialsRefused, "root may not log in")
+    }
+
+    /// What is remembered at each minute, when a login is made at each minute that allows one.
+    fn minutes(outcome: impl Fn(u32) -> Result<(), Fault>, count: u32) -> Vec<bool> {
+        let begun = Instant::now();
+        let mut restraint = Restraint::default();
+        let minute = |n| {
+            let now = begun + MINUTE * n;
+            let held = restraint.remembered(now).is_some();
+            if !held {
+                restraint.ended(outcome(n).as_ref().copied(), now);
+            }
+            held
+        };
+        (0..count).map(minute).collect()
+    }
+
+    #[test]
+    fn three_refusals_in_fifteen_minutes_are_the_most() {
+        let held = minutes(|_| Err(refused()), 40);
+        for window in held.windows(15) {
+            let made = window.iter().filter(|held| !**held).count();
+            assert!(made <= MOST, "{held:?}");
+        }
+        let made: Vec<usize> = (0..40).filter(|n| !held[*n]).collect();
+        assert_eq!(made, [0, 1, 2, 15, 16, 17, 30, 31, 32]);
+    }
+
+    #[test]
+    fn a_success_is_a_new_beginning_and_other_faults_count_for_nothing() {
+        let every_third = |n| if n % 3 == 2 { Ok(()) } else { Err(refused()) };
+        assert!(!minutes(every_third, 60).contains(&true));
+        let silent = |_| Err(Fault::new(Reason::BannerTimeout, "x"));
+        assert!(!minutes(silent, 60).contains(&true));
+    }
+
+    #[test]
+    fn what_is_remembered_says_so_and_how_long_until_force_forgets_it() {
+        let begun = Instant::now();
+        let mut restraint = Restraint::default();
+        for n in 0..3 {
+            restraint.ended(Err(&refused()), begun + MINUTE * n);
+        }
+        let later = begun + MINUTE * 5 + Duration::from_millis(1);
+        let fault = restraint.remembered(later).unwrap();
+        assert_eq!(fault.reason(), Reason::CredentialsRefused);
+        assert_eq!(fault.details(), refused().details());
+        assert_eq!(fault.facts()["remembered"], Fact::Flag(true));
+        assert_eq!(fault.facts()["retryAfterSeconds"], Fact::Number(600));
+        restraint.forget();
+        assert!(restraint.remembered(later).is_none());
+    }
+}
