@@ -2,8 +2,8 @@
 //! store is down for it.
 
 use crate::ledger::Change;
-use crate::lifecycle::{HistoryEntry, HistoryEvent, Standing};
-use crate::model::{Failure, Fault, HostKey, Reason, Status, Store, Timestamp};
+use crate::lifecycle::{HistoryEvent, Standing};
+use crate::model::{Failure, Fault, HostKey, Reason, Status, Store};
 use crate::ssh::offered_key;
 
 /// Why a host key was not accepted, or the store is not connected after it was.
@@ -27,7 +27,7 @@ pub(super) fn offered(standing: &Standing, fingerprint: &str) -> Result<HostKey,
     }
 }
 
-/// The store with that key pinned, and the change that makes it so.
+/// The store with that key pinned, the change that makes it so, and its line of history.
 ///
 /// # Errors
 /// The store is not down for that key any more.
@@ -35,8 +35,7 @@ pub(super) fn pin(
     store: &Store,
     standing: &Standing,
     key: HostKey,
-    at: Timestamp,
-) -> Result<(Store, Change), Failure> {
+) -> Result<(Store, Change, HistoryEvent), Failure> {
     if offered(standing, &key.fingerprint).is_err() {
         let told = "the store was asked for something else meanwhile: look at it again";
         return Err(Failure::of(Fault::new(Reason::AgentBusy, told)));
@@ -46,7 +45,6 @@ pub(super) fn pin(
         fingerprint: key.fingerprint.clone(),
     };
     let store = Store { pinned_key: Some(key), ..store.clone() };
-    let line = HistoryEntry { at, attempt: standing.attempt, event };
-    let change = Change::new().save_store(store.clone()).note(store.uuid, line);
-    Ok((store, change))
+    let change = Change::new().save_store(store.clone());
+    Ok((store, change, event))
 }

@@ -180,7 +180,7 @@ pub(super) async fn log_in(
     (LoggedIn { verified, took: begun.elapsed() }, goodbye)
 }
 
-fn no_credentials() -> Fault {
+pub(super) fn no_credentials() -> Fault {
     let told = "the state disk did not give the stored secrets in time";
     Fault::new(Reason::StateDiskTrouble, told)
 }

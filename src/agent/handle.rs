@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::callers::Callers;
+use super::redefinition::Redefinition;
 use super::{AcceptError, StoreView, acceptance};
 use crate::ledger::StuckWorker;
-use crate::model::{Failure, Fault, HostKey, ImageDir, Reason, Tags};
+use crate::model::{Failure, Fault, ImageDir, Reason, Status, Tags};
 
 /// The answer to everyone who waits for an attempt.
 pub(super) type Answer = Result<Arc<StoreView>, Failure>;
@@ -32,8 +33,8 @@ pub(super) struct Removed {
 pub(super) enum Command {
     /// Connect, or join the attempt that is running.
     Reconnect { tags: Tags, force: bool, reply: oneshot::Sender<Answer> },
-    /// Pin this host key, which an attempt has refused, and connect.
-    Accept { key: HostKey, tags: Tags, reply: oneshot::Sender<Answer> },
+    /// Change the definition, and connect if the login is another.
+    Redefine { what: Redefinition, tags: Tags, reply: oneshot::Sender<Answer> },
     /// Forget the store and end.
     Remove { reply: RemovalReply },
 }
@@ -88,9 +89,25 @@ impl StoreHandle {
         tags: Tags,
     ) -> Result<Arc<StoreView>, AcceptError> {
         let key = acceptance::offered(&self.view().standing, fingerprint)?;
+        self.redefine(Redefinition::HostKey(key), tags).await.map_err(AcceptError::Failed)
+    }
+
+    /// Changes the definition, and reconnects when the login is another.
+    pub(super) async fn redefine(&self, what: Redefinition, tags: Tags) -> Answer {
         let (reply, answer) = oneshot::channel();
-        self.ask(Command::Accept { key, tags, reply }).map_err(AcceptError::Failed)?;
-        answer.await.unwrap_or_else(|_| Err(stopping())).map_err(AcceptError::Failed)
+        self.ask(Command::Redefine { what, tags, reply })?;
+        answer.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// The store once no attempt runs.
+    pub(super) async fn at_rest(&self) -> Arc<StoreView> {
+        let mut view = self.view.clone();
+        let at_rest = |view: &Arc<StoreView>| view.standing.status != Status::Connecting;
+        match view.wait_for(at_rest).await {
+            Ok(view) => Arc::clone(&view),
+            // Its task has ended.
+            Err(_) => self.view(),
+        }
     }
 
     /// Forgets the store; its marker stays in the directory.
@@ -117,7 +134,7 @@ pub(super) fn leftovers(inbox: &mut mpsc::Receiver<Command>) -> (Callers, Vec<Re
     let (mut callers, mut removals) = (Callers::default(), Vec::new());
     while let Ok(command) = inbox.try_recv() {
         match command {
-            Command::Reconnect { reply, .. } | Command::Accept { reply, .. } => {
+            Command::Reconnect { reply, .. } | Command::Redefine { reply, .. } => {
                 callers.take(reply, &Callers::default());
             }
             Command::Remove { reply } => removals.push(reply),

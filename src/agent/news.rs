@@ -2,8 +2,8 @@
 
 use tracing::{info, warn};
 
-use crate::lifecycle::Transition;
-use crate::model::{Condition, Failure, Fault, Store};
+use crate::lifecycle::{HistoryEvent, Transition};
+use crate::model::{Condition, Failure, Fault};
 
 /// A status changed.
 pub(super) fn changed(transition: &Transition) {
@@ -20,10 +20,15 @@ pub(super) fn changed(transition: &Transition) {
     );
 }
 
-/// A person has pinned the server's key.
-pub(super) fn accepted(store: &Store) {
-    let fingerprint = store.pinned_key.as_ref().map(|key| key.fingerprint.as_str());
-    info!(fingerprint, "host key accepted");
+/// A person has changed the store's definition.
+pub(super) fn redefined(event: &HistoryEvent) {
+    match event {
+        HistoryEvent::HostKeyAccepted { fingerprint, .. } => {
+            info!(fingerprint, "host key accepted")
+        }
+        HistoryEvent::Updated { fields } => info!(?fields, "store updated"),
+        _ => {}
+    }
 }
 
 /// A condition began to hold, or ceased to.

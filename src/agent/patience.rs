@@ -1,8 +1,9 @@
-//! Waiting for the state disk, without keeping anybody else waiting.
+//! Waiting: for the state disk, without keeping anybody else waiting, and for a time that may never come.
 
+use std::future::pending;
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::handle::stopping;
@@ -45,6 +46,14 @@ pub(super) async fn commit(
     };
     early(failure);
     committing.await
+}
+
+/// Waits until then; for ever, when there is no such time.
+pub(super) async fn reached(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
+    }
 }
 
 /// Waits for the ledger's answer to something that may as well be asked again.

@@ -5,16 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::add::{AddAsked, AddError, AddReply};
 use super::handle::stopping;
-use super::{AcceptError, StoreHandle, StoreView};
+use super::redefinition::Redefinition;
+use super::update::{self, UpdateAsked};
+use super::{AcceptError, StoreHandle, StoreView, Tools};
 use crate::ledger::Ledger;
 use crate::lifecycle::HistoryEntry;
 use crate::model::{Failure, Fault, Reason, StoreUuid, Tags};
+use crate::ssh::Verifier;
 
 /// Requests that may wait for the registry, which takes one within microseconds.
 pub(super) const INBOX: usize = 64;
@@ -37,6 +40,8 @@ pub struct Registry {
     inbox: mpsc::Sender<Command>,
     stores: watch::Receiver<Stores>,
     ledger: Ledger,
+    verifier: Verifier,
+    attempt_deadline: Duration,
     stop: CancellationToken,
 }
 
@@ -44,10 +49,12 @@ impl Registry {
     pub(super) fn new(
         inbox: mpsc::Sender<Command>,
         stores: watch::Receiver<Stores>,
-        ledger: Ledger,
+        tools: &Tools,
         stop: CancellationToken,
     ) -> Self {
-        Self { inbox, stores, ledger, stop }
+        let (ledger, verifier) = (tools.ledger.clone(), tools.verifier.clone());
+        let attempt_deadline = tools.attempt_deadline;
+        Self { inbox, stores, ledger, verifier, attempt_deadline, stop }
     }
 
     /// The stores served now, by uuid.
@@ -112,6 +119,40 @@ impl Registry {
             _ => None,
         };
         let removed = self.is_removed(uuid, &store, failure).await;
+        (!removed).then_some(answer)
+    }
+
+    /// Changes a store's definition. A new login is proven first, and the old one stays in force when that
+    /// fails; a reconnect follows it, whose outcome is the answer. None as above.
+    ///
+    /// # Errors
+    /// Why the new login fails; `agent_busy` when the store is changed meanwhile; or those of
+    /// [`StoreHandle::reconnect`].
+    ///
+    /// # Cancel safety
+    /// Until the new login is proven nothing changes; after that what was asked goes on.
+    pub async fn update(
+        &self,
+        uuid: StoreUuid,
+        asked: UpdateAsked,
+    ) -> Option<Result<Arc<StoreView>, Failure>> {
+        let store = self.store(uuid)?;
+        let tags = asked.tags.clone();
+        let proving = async {
+            let before = &store.at_rest().await.store;
+            let deadline = Instant::now() + self.attempt_deadline;
+            update::prove(&self.verifier, &self.ledger, before, asked, deadline).await
+        };
+        let proven = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(stopping()),
+            proven = proving => proven,
+        };
+        let answer = match proven {
+            Ok(proven) => store.redefine(Redefinition::Update(Box::new(proven)), tags).await,
+            Err(failure) => Err(failure),
+        };
+        let removed = self.is_removed(uuid, &store, answer.as_ref().err()).await;
         (!removed).then_some(answer)
     }
 

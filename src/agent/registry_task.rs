@@ -69,7 +69,7 @@ impl RegistryTask {
     ) -> (Registry, Self) {
         let (asks, inbox) = mpsc::channel(INBOX);
         let (stores, seen) = watch::channel(Stores::default());
-        let registry = Registry::new(asks, seen, tools.ledger.clone(), stop.clone());
+        let registry = Registry::new(asks, seen, &tools, stop.clone());
         let mut task = Self {
             tools,
             inbox,

@@ -39,8 +39,8 @@ impl Restraint {
                 .fact("refusedLogins", self.refused.len())
                 .fact("retryAfterSeconds", seconds)
                 .remedied(
-                    "correct the store's username, password or key; or if the account was mended, \
-                     imagestore-agent reconnect --force",
+                    "correct the store's username, password or key (imagestore-agent update); or if the \
+                     account was mended, imagestore-agent reconnect --force",
                 ),
         )
     }

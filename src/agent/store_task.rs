@@ -1,12 +1,11 @@
 //! One store's task: the only writer of its record.
 
-use std::future::pending;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, info_span, warn};
 
@@ -15,11 +14,12 @@ use super::callers::{Caller, Callers};
 use super::handle::{Command, RemovalReply, Removed, stopping};
 use super::journal::not_recorded;
 use super::learned::Learned;
+use super::redefinition::Redefinition;
 use super::work::{Done, Work, overdue};
-use super::{StoreHandle, StoreView, Tools, acceptance, handle, journal, news, patience};
+use super::{StoreHandle, StoreView, Tools, handle, journal, news, patience};
 use crate::ledger::{Change, CommitError, StuckWorker};
 use crate::lifecycle::{Cause, Effect, HistoryEvent, Input, Record, step};
-use crate::model::{Failure, Fault, HostKey, Reason, Store, Tags};
+use crate::model::{Failure, Fault, Reason, Store, Tags};
 use crate::ssh::Verified;
 
 /// Pause before a decision that could not be committed is tried again.
@@ -108,12 +108,12 @@ impl StoreTask {
                 },
                 None => return ControlFlow::Break(None),
             },
-            () = at(owed) => {
+            () = patience::reached(owed) => {
                 if let Some((input, _)) = self.owed.take() {
                     self.apply(input).await;
                 }
             }
-            () = at(due) => self.apply(Input::Due(busy)).await,
+            () = patience::reached(due) => self.apply(Input::Due(busy)).await,
         }
         ControlFlow::Continue(())
     }
@@ -144,7 +144,7 @@ impl StoreTask {
         }
         match last {
             Some(Command::Remove { reply }) => return self.remove(reply).await,
-            Some(Command::Accept { key, tags, reply }) => self.accept(key, tags, reply).await,
+            Some(Command::Redefine { what, tags, reply }) => self.redefine(what, tags, reply).await,
             Some(Command::Reconnect { .. }) | None => {}
         }
         None
@@ -192,11 +192,15 @@ impl StoreTask {
         if effects.is_empty() && inputs.iter().all(joins) {
             return;
         }
-        let view = StoreView::of(&self.store, &self.record, self.learned.stuck());
-        self.view.send_replace(Arc::new(view));
+        self.show();
         for effect in effects {
             self.let_out(effect);
         }
+    }
+
+    fn show(&self) {
+        let view = StoreView::of(&self.store, &self.record, self.learned.stuck());
+        self.view.send_replace(Arc::new(view));
     }
 
     /// Commits; on a disk that hangs all who wait are told so meanwhile.
@@ -294,22 +298,25 @@ impl StoreTask {
         }
     }
 
-    /// Pins a key that an attempt has refused, and connects.
-    async fn accept(&mut self, key: HostKey, tags: Tags, caller: Caller) {
+    /// Changes the definition, and connects when the login is another.
+    async fn redefine(&mut self, what: Redefinition, tags: Tags, caller: Caller) {
         let mut callers = Callers::default();
         callers.take(caller, &self.waiting);
-        let now = self.tools.moment().wall;
-        let pinned = acceptance::pin(&self.store, &self.record.standing, key, now);
-        let (store, change) = match pinned {
-            Ok(pinned) => pinned,
+        let (now, pins) = (self.tools.moment().wall, self.tools.pins_host_keys);
+        let decided = match what.decide(&self.store, &self.record, pins, now) {
+            Ok(decided) => decided,
             Err(failure) => return callers.answer(&Err(failure)),
         };
-        if let Err(error) = self.commit(change, &mut callers).await {
-            callers.answer(&Err(Failure::of(not_recorded(&error))));
-            return;
+        if let Err(error) = self.commit(decided.change, &mut callers).await {
+            return callers.answer(&Err(Failure::of(not_recorded(&error))));
         }
-        self.store = store;
-        news::accepted(&self.store);
+        self.store = decided.store;
+        news::redefined(&decided.event);
+        if !decided.connects {
+            self.show();
+            return callers.answer(&Ok(Arc::clone(&self.view.borrow())));
+        }
+        self.work.insist();
         let asked = Input::ReconnectAsked { cause: Cause::Person, tags };
         self.apply_all(vec![asked], callers).await;
     }
@@ -338,12 +345,5 @@ impl StoreTask {
             let _ = reply.send(Ok(()));
         }
         Some(Removed { dir: self.store.image_dir.clone(), stuck: self.work.stuck().flatten() })
-    }
-}
-
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => pending().await,
     }
 }

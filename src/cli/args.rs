@@ -54,6 +54,8 @@ pub enum ClientCommand {
     List(ListArgs),
     /// Show one image store
     Show(ShowArgs),
+    /// Change a store's login, name or description; a new login is proven first
+    Update(Box<UpdateArgs>),
     /// Prove a store usable again, now
     Reconnect(ReconnectArgs),
     /// Stop serving a store; its directory and images stay
@@ -71,6 +73,7 @@ impl ClientCommand {
             Self::Add(args) => &args.reach,
             Self::List(args) => &args.reach,
             Self::Show(args) => &args.reach,
+            Self::Update(args) => &args.reach,
             Self::Reconnect(args) => &args.reach,
             Self::Remove(args) | Self::AcceptHostKey(args) => &args.reach,
             Self::Healthcheck(args) => &args.reach,
@@ -83,6 +86,7 @@ impl ClientCommand {
             Self::Add(args) => args.json,
             Self::List(args) => args.json,
             Self::Show(args) => args.json,
+            Self::Update(args) => args.json,
             Self::Reconnect(args) => args.json,
             Self::Remove(args) | Self::AcceptHostKey(args) => args.json,
             Self::Healthcheck(_) => false,
@@ -161,9 +165,9 @@ pub struct AddArgs {
     pub reach: Reach,
 }
 
-/// Where the login's secrets come from; without a password or key the terminal is asked.
+/// Where the login's secrets come from; without a password or key an add asks the terminal.
 #[derive(Debug, Default, clap::Args)]
-#[command(next_help_heading = "Secrets (asked for on the terminal when none is given)")]
+#[command(next_help_heading = "Secrets (an add asks for them on the terminal when none is given)")]
 pub struct SecretSources {
     /// Read the password from standard input
     #[arg(long, conflicts_with = "password_file")]
@@ -208,6 +212,46 @@ pub struct ShowArgs {
     /// The store: 32 lower-case hex digits, as `list` prints them
     pub uuid: StoreUuid,
     /// Print the store as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// `update`: what is not given stays as it is.
+#[derive(Debug, clap::Args)]
+pub struct UpdateArgs {
+    /// The store: 32 lower-case hex digits, as `list` prints them
+    pub uuid: StoreUuid,
+    /// Name of the store, at most 255 characters
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Description of the store, at most 2048 characters
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+    /// Host whose SSH login proves the store: an address or name of this node
+    #[arg(long, value_name = "HOST")]
+    pub hostname: Option<Hostname>,
+    /// Port of the SSH server
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// User of the SSH login
+    #[arg(long, value_name = "USER")]
+    pub username: Option<String>,
+    /// Fingerprint that a server at another address must show, as `ssh-keygen -l` prints it; repeatable
+    #[arg(long = "host-key-fingerprint", value_name = "SHA256")]
+    pub host_key_fingerprints: Vec<String>,
+    /// Ask for a new password on the terminal
+    #[arg(long, conflicts_with_all = ["password_stdin", "password_file"])]
+    pub password: bool,
+    #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
+    #[command(flatten)]
+    pub secrets: SecretSources,
+    #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
+    #[command(flatten)]
+    pub tags: TagArgs,
+    /// Print the daemon's answer as JSON
     #[arg(long)]
     pub json: bool,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]

@@ -7,8 +7,8 @@ use hyper::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::add;
 use super::args::{ClientCommand, ConfirmArgs, ReconnectArgs};
+use super::bodies;
 use super::client::{ClientError, Daemon, Reply};
 use super::health;
 use super::secrets::{self, SecretError};
@@ -69,8 +69,15 @@ pub async fn run(
     };
     match command {
         ClientCommand::Add(args) => {
-            let body = add::body(args, &secrets::credentials(&args.secrets)?);
+            let body = bodies::add(args, &secrets::credentials(&args.secrets)?);
             let reply = asker.daemon.ask(Method::POST, &asker.stores, Some(&body)).await?;
+            asker.show_inventory(&reply)
+        }
+        ClientCommand::Update(args) => {
+            let secrets = secrets::given(&args.secrets, args.password)?;
+            let path = format!("{}/{}/actions", asker.stores, args.uuid);
+            let body = bodies::update(args, &secrets);
+            let reply = asker.daemon.ask(Method::PUT, &path, Some(&body)).await?;
             asker.show_inventory(&reply)
         }
         ClientCommand::List(_) => asker.list().await,
@@ -142,7 +149,7 @@ impl Asker {
 
     async fn reconnect(&self, args: &ReconnectArgs) -> Result<bool, CommandError> {
         let asked = if args.force { json!({ "force": true }) } else { json!({}) };
-        let body = add::with_tags("reconnectImageStoreBackupStorage", asked, &args.tags);
+        let body = bodies::with_tags("reconnectImageStoreBackupStorage", asked, &args.tags);
         let path = |store: &str| format!("{}/{store}/actions", self.stores);
         if let Some(store) = args.uuid {
             let path = path(&store.to_string());

@@ -141,6 +141,10 @@ fn history(line: &Value) -> String {
             size(line, "availableCapacity"),
             size(line, "totalCapacity")
         ),
+        "updated" => {
+            let fields = list(line, "fields").iter().filter_map(Value::as_str);
+            format!("updated: {}", fields.collect::<Vec<_>>().join(", "))
+        }
         "host_key_accepted" => format!("host key accepted: {}", host_key(line)),
         "moved" => format!("now on {}", disk(line)),
         "attempt_began" => format!("attempt began, asked for by {}", word(line, "cause")),

@@ -4,8 +4,8 @@
 //! `--json` puts the daemon's answer, and nothing else, on stdout.
 //! Never: takes a secret as an argument, opens the ledger, prints a secret.
 
-mod add;
 mod args;
+mod bodies;
 mod client;
 mod commands;
 mod health;

@@ -28,28 +28,41 @@ pub(super) enum SecretError {
 
 /// The login's secrets, asked for on the terminal when no source is given.
 pub(super) fn credentials(from: &SecretSources) -> Result<Credentials, SecretError> {
-    let mut password = match &from.password_file {
+    let given = given(from, false)?;
+    if !given.is_empty() {
+        return Ok(given);
+    }
+    if !io::stdin().is_terminal() {
+        return Err(SecretError::None);
+    }
+    Ok(Credentials { password: Some(secret(asked()?)), ..given })
+}
+
+/// The secrets of the sources that were given, and a password from the terminal if that is wished.
+pub(super) fn given(from: &SecretSources, ask: bool) -> Result<Credentials, SecretError> {
+    let password = match &from.password_file {
         Some(file) => Some(line(of_file(file)?)),
         None if from.password_stdin => Some(line(text(io::stdin(), "standard input")?)),
+        None if ask => Some(asked()?),
         None => None,
     };
     let private_key = from.private_key_file.as_deref().map(of_file).transpose()?;
     let passphrase = from.passphrase_file.as_deref().map(of_file).transpose()?.map(line);
-    if password.is_none() && private_key.is_none() {
-        if !io::stdin().is_terminal() {
-            return Err(SecretError::None);
-        }
-        let asked = rpassword::prompt_password("SSH password: ");
-        let from = "the terminal".to_owned();
-        let asked = asked.map_err(|source| SecretError::Unreadable { from, source })?;
-        password = Some(Zeroizing::new(asked));
-    }
-    let secret = |text: Zeroizing<String>| Secret::new(text.to_string());
     Ok(Credentials {
         password: password.map(secret),
         private_key: private_key.map(secret),
         passphrase: passphrase.map(secret),
     })
+}
+
+fn asked() -> Result<Zeroizing<String>, SecretError> {
+    let asked = rpassword::prompt_password("SSH password: ");
+    let from = "the terminal".to_owned();
+    asked.map(Zeroizing::new).map_err(|source| SecretError::Unreadable { from, source })
+}
+
+fn secret(text: Zeroizing<String>) -> Secret {
+    Secret::new(text.to_string())
 }
 
 /// The token for `--url`.

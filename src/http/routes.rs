@@ -18,8 +18,8 @@ use super::health_view;
 use super::refusal::Refusal;
 use super::role::Role;
 use super::stores::Stores;
-use crate::agent::{AddAsked, AddError};
-use crate::wire::{Action, AddRequest};
+use crate::agent::{AddAsked, AddError, UpdateAsked};
+use crate::wire::{Action, AddRequest, UpdateRequest};
 
 /// Every path of this daemon; `base` is `server.base_path`, `prefixes` are `server.agent_prefixes`.
 pub(super) fn router<S: Stores>(base: &str, prefixes: &[String], desk: Desk<S>) -> Router {
@@ -76,6 +76,11 @@ async fn act<S: Stores>(
                 let connected = desk.stores.reconnect(uuid, tags, force).await;
                 connected.map(|connected| connected.map_err(Refusal::NotConnected))
             }
+            Action::Update(asked) => {
+                audit.asks("update");
+                let updated = desk.stores.update(uuid, (*asked).into()).await;
+                updated.map(|updated| updated.map_err(Refusal::NotConnected))
+            }
             Action::AcceptHostKey { fingerprint, tags } => {
                 audit.asks("accept_host_key");
                 caller.needs(Role::Admin)?;
@@ -130,6 +135,22 @@ async fn remove<S: Stores>(
         Ok(answer::done())
     };
     audit.close(removed.await)
+}
+
+impl From<UpdateRequest> for UpdateAsked {
+    fn from(asked: UpdateRequest) -> Self {
+        Self {
+            fields: asked.changed(),
+            name: asked.name,
+            description: asked.description,
+            hostname: asked.hostname,
+            port: asked.port,
+            username: asked.username,
+            credentials: asked.credentials,
+            given_fingerprints: asked.given_fingerprints,
+            tags: asked.tags,
+        }
+    }
 }
 
 impl From<AddRequest> for AddAsked {

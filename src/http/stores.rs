@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::agent::{AcceptError, AddAsked, AddError, Registry, StoreHandle, StoreView};
+use crate::agent::{
+    AcceptError, AddAsked, AddError, Registry, StoreHandle, StoreView, UpdateAsked,
+};
 use crate::lifecycle::HistoryEntry;
 use crate::model::{Failure, StoreUuid, Tags};
 
@@ -30,6 +32,13 @@ pub trait Stores: Clone + Send + Sync + 'static {
         uuid: StoreUuid,
         tags: Tags,
         force: bool,
+    ) -> impl Future<Output = Option<Result<Arc<StoreView>, Failure>>> + Send;
+
+    /// Changes a store's definition, and reconnects when its login is another; none as above.
+    fn update(
+        &self,
+        uuid: StoreUuid,
+        asked: UpdateAsked,
     ) -> impl Future<Output = Option<Result<Arc<StoreView>, Failure>>> + Send;
 
     /// Pins the host key that a store's last failed attempt recorded, and reconnects; none as above.
@@ -68,6 +77,14 @@ impl Stores for Registry {
         force: bool,
     ) -> Option<Result<Arc<StoreView>, Failure>> {
         Registry::reconnect(self, uuid, tags, force).await
+    }
+
+    async fn update(
+        &self,
+        uuid: StoreUuid,
+        asked: UpdateAsked,
+    ) -> Option<Result<Arc<StoreView>, Failure>> {
+        Registry::update(self, uuid, asked).await
     }
 
     async fn accept_host_key(

@@ -14,6 +14,7 @@ pub struct Change(Vec<Operation>);
 pub(super) enum Operation {
     AddStore { store: Box<Store>, credentials: Credentials, standing: Box<Standing> },
     SaveStore(Box<Store>),
+    ReplaceSecrets(StoreUuid, Credentials),
     SaveStanding(StoreUuid, Box<Standing>),
     RemoveStore(StoreUuid),
     Enqueue(Box<Notice>),
@@ -41,6 +42,7 @@ impl Change {
             Operation::AddStore { store, .. } | Operation::SaveStore(store) => store.uuid,
             Operation::Enqueue(notice) | Operation::Fold { into: notice, .. } => notice.store,
             Operation::SaveStanding(store, _)
+            | Operation::ReplaceSecrets(store, _)
             | Operation::RemoveStore(store)
             | Operation::Acknowledge(store, _)
             | Operation::Note(store, _)
@@ -68,6 +70,11 @@ impl Change {
     /// The definition of a store as it is now. A conflict when it is not there.
     pub fn save_store(self, store: Store) -> Self {
         self.with(Operation::SaveStore(Box::new(store)))
+    }
+
+    /// All secrets of a store, in the place of those before. A conflict when the store is not there.
+    pub fn replace_secrets(self, store: StoreUuid, credentials: Credentials) -> Self {
+        self.with(Operation::ReplaceSecrets(store, credentials))
     }
 
     /// The standing of a store as it is now. A conflict when the store is not there.

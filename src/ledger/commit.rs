@@ -58,6 +58,9 @@ fn carry_out(connection: &Connection, sealer: &Sealer, op: &Operation) -> Result
             stores::add(connection, store, credentials, standing, sealer)
         }
         Operation::SaveStore(store) => stores::save(connection, store),
+        Operation::ReplaceSecrets(store, credentials) => {
+            stores::replace_credentials(connection, *store, credentials, sealer)
+        }
         Operation::SaveStanding(store, standing) => {
             stores::save_standing(connection, *store, standing)
         }

@@ -150,6 +150,17 @@ pub(super) fn leave_worker(
     Ok(())
 }
 
+/// The secrets of a store, in the place of those before, whether those can be read or not.
+pub(super) fn replace_credentials(
+    connection: &Connection,
+    store: StoreUuid,
+    credentials: &Credentials,
+    sealer: &Sealer,
+) -> Result<(), Refusal> {
+    connection.execute("DELETE FROM secrets WHERE store = ?1", [store.to_string()])?;
+    save_credentials(connection, store, credentials, sealer)
+}
+
 fn save_credentials(
     connection: &Connection,
     store: StoreUuid,

@@ -98,6 +98,11 @@ pub enum HistoryEvent {
     },
     /// What a probe measured; kept now and then.
     Measured(Measured),
+    /// A person has changed the definition.
+    Updated {
+        /// The names of the fields, as the API has them; never a value.
+        fields: Vec<String>,
+    },
     /// A person has pinned a key that an attempt had refused.
     HostKeyAccepted {
         /// Its type, such as `ssh-ed25519`.

@@ -121,7 +121,7 @@ reasons! {
         "add the store with hostKeyFingerprint as ssh-keygen -l shows it on the server; one that is served already: imagestore-agent accept-host-key";
     /// The server refused user and password or key.
     CredentialsRefused "credentials_refused" Ssh Hard
-        "correct the store's username, password or key";
+        "correct the store's username, password or key: imagestore-agent update";
     /// The server does not offer the method the store has credentials for.
     MethodNotOffered "method_not_offered" Ssh Hard
         "give the store credentials for a method the server offers, or enable the method in sshd_config";

@@ -98,15 +98,28 @@ impl Fields {
         }
     }
 
-    /// A text that must be there: 1 to `most` characters, none of them a control character.
-    pub(super) fn line(&mut self, key: &str, most: usize) -> Result<String, BadField> {
+    /// A text of 1 to `most` characters, none of them a control character.
+    pub(super) fn optional_line(
+        &mut self,
+        key: &str,
+        most: usize,
+    ) -> Result<Option<String>, BadField> {
         match self.text(key, most) {
-            Ok(Some(text)) if !text.is_empty() && !text.chars().any(char::is_control) => Ok(text),
-            _ => Err(self.bad(
-                key,
-                format!("a string of 1 to {most} characters without control characters"),
-            )),
+            Ok(None) => Ok(None),
+            Ok(Some(text)) if !text.is_empty() && !text.chars().any(char::is_control) => {
+                Ok(Some(text))
+            }
+            _ => Err(self.bad_line(key, most)),
         }
+    }
+
+    /// As [`Fields::optional_line`], and it must be there.
+    pub(super) fn line(&mut self, key: &str, most: usize) -> Result<String, BadField> {
+        self.optional_line(key, most)?.ok_or_else(|| self.bad_line(key, most))
+    }
+
+    fn bad_line(&self, key: &str, most: usize) -> BadField {
+        self.bad(key, format!("a string of 1 to {most} characters without control characters"))
     }
 
     /// A list of at most `count` texts of at most `most` characters each.

@@ -227,6 +227,7 @@ pub fn history_line(entry: &HistoryEntry) -> Value {
             ("measured", json!(CapacityBody::of(Some(*capacity), *inodes)))
         }
         HistoryEvent::Moved(place) => ("moved", filesystem(place)),
+        HistoryEvent::Updated { fields } => ("updated", json!({ "fields": fields })),
         HistoryEvent::HostKeyAccepted { algorithm, fingerprint } => {
             ("host_key_accepted", json!({ "type": algorithm, "fingerprint": fingerprint }))
         }

@@ -9,7 +9,9 @@ mod event;
 mod fields;
 mod health;
 mod inventory;
+mod params;
 mod request;
+mod update;
 
 #[cfg(test)]
 mod request_tests;
@@ -20,3 +22,4 @@ pub use fields::BadField;
 pub use health::{CapacityBody, ConditionBody, HealthBody, history_line, host_key, last_attempt};
 pub use inventory::{InventoryBody, zstack_date};
 pub use request::{Action, AddRequest, BadBody};
+pub use update::UpdateRequest;

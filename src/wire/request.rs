@@ -5,27 +5,20 @@
 
 use std::num::NonZeroU16;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde_json::Value;
 
 use super::fields::{BadField, Fields};
-use crate::model::{Credentials, Hostname, ImageDir, Secret, SshAddress, StoreUuid, Tags};
+use super::params::{
+    DESCRIPTION, HOSTNAME, SHORT, credentials, fingerprint, fingerprints, hostname, image_dir,
+    tags, uuid,
+};
+use super::update::UpdateRequest;
+use crate::model::{Credentials, ImageDir, SshAddress, StoreUuid, Tags};
 
-/// Most characters of a name, a user name or a password: ZStack's columns.
-const SHORT: usize = 255;
-/// Most characters of a description.
-const DESCRIPTION: usize = 2048;
-/// Most characters of a private key: an RSA key of 16384 bits has 12.7 thousand as PEM.
-const PRIVATE_KEY: usize = 32 * 1024;
-/// Most characters of a passphrase.
-const PASSPHRASE: usize = 1024;
-/// Most fingerprints of one host: more than a server has keys.
-const FINGERPRINTS: usize = 16;
+/// The action that changes a store's definition: ZStack's own.
+const UPDATE: &str = "updateImageStoreBackupStorage";
 /// The action that accepts a host key.
 const ACCEPT: &str = "acceptHostKey";
-/// What a fingerprint looks like.
-const FINGERPRINT: &str = "SHA256: and 43 characters of base64, as ssh-keygen -l prints it";
 /// Where an SSH server listens unless told otherwise.
 const SSH_PORT: NonZeroU16 = NonZeroU16::MIN.saturating_add(21);
 
@@ -51,7 +44,7 @@ pub enum BadBody {
 }
 
 /// What a `PUT .../actions` asks of a store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Action {
     /// Prove the store usable anew.
     Reconnect {
@@ -60,6 +53,8 @@ pub enum Action {
         /// `force`: whether to log in although the server has refused the credentials several times.
         force: bool,
     },
+    /// Change the definition.
+    Update(Box<UpdateRequest>),
     /// Pin the host key that the last failed attempt recorded, and reconnect.
     AcceptHostKey {
         /// `SHA256:...`, without padding: the key that the caller has compared.
@@ -71,7 +66,7 @@ pub enum Action {
 
 impl Action {
     /// The keys that name an action: that of ZStack's SDK, that of its API document, and our own.
-    pub const KEYS: [&str; 3] = ["reconnectImageStoreBackupStorage", "params", ACCEPT];
+    pub const KEYS: [&str; 4] = ["reconnectImageStoreBackupStorage", "params", UPDATE, ACCEPT];
 
     /// Reads the body of a `PUT .../actions`.
     ///
@@ -83,6 +78,7 @@ impl Action {
             if let Some(mut inner) = document.object(key)? {
                 let tags = tags(&mut document, &mut inner)?;
                 return match key {
+                    UPDATE => Ok(Self::Update(Box::new(UpdateRequest::read(inner, tags)?))),
                     ACCEPT => {
                         Ok(Self::AcceptHostKey { fingerprint: fingerprint(&mut inner)?, tags })
                     }
@@ -137,7 +133,7 @@ impl AddRequest {
             description: params.text("description", DESCRIPTION)?.unwrap_or_default(),
             image_dir: image_dir(&mut params, allowed_roots)?,
             address: SshAddress {
-                hostname: hostname(&mut params)?,
+                hostname: hostname(&mut params)?.ok_or_else(|| params.bad("hostname", HOSTNAME))?,
                 port: params.port("sshPort")?.unwrap_or(SSH_PORT),
             },
             username: params.line("username", SHORT)?,
@@ -165,84 +161,4 @@ fn document(body: &[u8]) -> Result<Fields, BadBody> {
         BadBody::NotJson { problem: problem.to_owned(), line: error.line(), column: error.column() }
     })?;
     Ok(Fields::of_document(document)?)
-}
-
-/// Tags stand beside the action or inside it; those beside it win.
-fn tags(document: &mut Fields, inner: &mut Fields) -> Result<Tags, BadField> {
-    let mut kind = |key| {
-        let outside = document.texts(key, Tags::MAX_COUNT, Tags::MAX_CHARS)?;
-        let inside = inner.texts(key, Tags::MAX_COUNT, Tags::MAX_CHARS)?;
-        Ok(outside.or(inside).unwrap_or_default())
-    };
-    let (system, user) = (kind("systemTags")?, kind("userTags")?);
-    Tags::new(system, user).map_err(|error| document.bad_whole("tags within bounds").because(error))
-}
-
-fn uuid(params: &mut Fields) -> Result<Option<StoreUuid>, BadField> {
-    let key = "resourceUuid";
-    let bad = params.bad(key, "a version 1 to 5 uuid of 32 lower-case hexadecimal digits");
-    match params.text(key, SHORT) {
-        Ok(None) => Ok(None),
-        Ok(Some(text)) => match text.parse::<StoreUuid>() {
-            Ok(uuid) if uuid.is_rfc4122() => Ok(Some(uuid)),
-            _ => Err(bad),
-        },
-        Err(_) => Err(bad),
-    }
-}
-
-fn image_dir(params: &mut Fields, allowed_roots: &[String]) -> Result<ImageDir, BadField> {
-    let roots = allowed_roots.join(", ");
-    let bad = params.bad("url", format!("an absolute path at or below an allowed root ({roots})"));
-    let Ok(Some(text)) = params.text("url", ImageDir::MAX_CHARS) else { return Err(bad) };
-    let dir = ImageDir::parse(&text).map_err(|error| bad.clone().because(error))?;
-    if !dir.is_within(allowed_roots.iter().map(String::as_str)) {
-        return Err(bad.because("lies elsewhere"));
-    }
-    Ok(dir)
-}
-
-fn hostname(params: &mut Fields) -> Result<Hostname, BadField> {
-    let text = params.text("hostname", SHORT + 2).ok().flatten().unwrap_or_default();
-    text.parse().map_err(|_| {
-        params.bad("hostname", "an IP address or a host name of at most 255 characters (RFC 1123)")
-    })
-}
-
-/// An empty secret is none: forms send `""` for a field left blank.
-fn credentials(params: &mut Fields) -> Result<Credentials, BadField> {
-    let mut secret = |key, most| {
-        let text = params.text(key, most)?;
-        Ok(text.filter(|text| !text.is_empty()).map(Secret::new))
-    };
-    let credentials = Credentials {
-        password: secret("password", SHORT)?,
-        private_key: secret("privateKey", PRIVATE_KEY)?,
-        passphrase: secret("privateKeyPassphrase", PASSPHRASE)?,
-    };
-    if credentials.is_empty() {
-        return Err(params.bad_whole("a password, a privateKey or both"));
-    }
-    Ok(credentials)
-}
-
-fn fingerprints(params: &mut Fields) -> Result<Vec<String>, BadField> {
-    let key = "hostKeyFingerprint";
-    let bad = params.bad(key, FINGERPRINT);
-    let given = params.one_or_several(key, FINGERPRINTS, SHORT).map_err(|_| bad.clone())?;
-    given.iter().map(|text| unpadded(text).ok_or_else(|| bad.clone())).collect()
-}
-
-fn fingerprint(params: &mut Fields) -> Result<String, BadField> {
-    let key = "fingerprint";
-    let bad = params.bad(key, FINGERPRINT);
-    let given = params.text(key, SHORT).ok().flatten();
-    given.as_deref().and_then(unpadded).ok_or(bad)
-}
-
-/// Some tools pad a fingerprint; the pinned form is without.
-fn unpadded(text: &str) -> Option<String> {
-    let text = text.trim_end_matches('=');
-    let blob = STANDARD_NO_PAD.decode(text.strip_prefix("SHA256:")?).ok()?;
-    (blob.len() == 32).then(|| text.to_owned())
 }

@@ -96,12 +96,12 @@ fn a_host_key_is_accepted_by_its_whole_fingerprint() {
 
 #[test]
 fn a_body_without_a_known_action_is_told_the_accepted_ones() {
-    for body in ["", " \n", "{}", r#"{"updateImageStoreBackupStorage":{"name":"hunter2"}}"#] {
+    for body in ["", " \n", "{}", r#"{"reclaimSpaceFromImageStore":{"name":"hunter2"}}"#] {
         let error = Action::read(body.as_bytes()).unwrap_err();
         assert_eq!(error, BadBody::NoAction, "{body:?}");
         let told = error.to_string();
         assert!(
-            told.ends_with("accepted: reconnectImageStoreBackupStorage, params, acceptHostKey"),
+            told.ends_with("accepted: reconnectImageStoreBackupStorage, params, updateImageStoreBackupStorage, acceptHostKey"),
             "{told}"
         );
     }

@@ -307,6 +307,49 @@ async fn a_host_key_is_accepted_by_an_admin_and_only_the_recorded_one() {
 }
 
 #[tokio::test]
+async fn an_update_takes_what_is_given_and_refuses_what_is_none() {
+    let (log, _taken) = Log::taken(tracing::Level::INFO);
+    let server = Running::start();
+    let given = json!({"updateImageStoreBackupStorage": {
+        "name": "new", "sshPort": 2222, "password": "hunter2", "description": "", "hostname": null,
+    }, "userTags": ["u"]});
+    for (store, status) in [(GOOD, 200), (BROKEN, 503)] {
+        let answer = server.ask(Asked::new(&actions(store), &given.to_string())).await;
+        assert_eq!(answer.status, status, "{}", answer.body);
+    }
+    let updated = &server.stores.updated()[0];
+    assert_eq!(updated.fields, ["name", "description", "sshPort", "password"]);
+    assert_eq!(updated.name.as_deref(), Some("new"));
+    assert_eq!(updated.description.as_deref(), Some(""));
+    assert_eq!(updated.port.map(u16::from), Some(2222));
+    assert!(updated.hostname.is_none() && updated.username.is_none());
+    assert_eq!(updated.tags.user(), ["u"]);
+    for (fields, path) in [
+        (json!({}), "$.updateImageStoreBackupStorage: expected at least one of name"),
+        (json!({"password": ""}), "at least one of name"),
+        (json!({"name": ""}), ".name:"),
+        (json!({"name": "a\nb"}), ".name:"),
+        (json!({"sshPort": 0}), ".sshPort:"),
+        (json!({"hostname": "a b"}), ".hostname:"),
+        (json!({"hostname": 7}), ".hostname:"),
+        (json!({"privateKeyPassphrase": "hunter2"}), ".privateKey:"),
+        (json!({"hostKeyFingerprint": "hunter2"}), ".hostKeyFingerprint:"),
+    ] {
+        let body = json!({"updateImageStoreBackupStorage": fields}).to_string();
+        let answer = server.ask(Asked::new(&actions(GOOD), &body)).await;
+        assert_eq!(answer.status, 400, "{body}");
+        let told = answer.body["error"]["details"].as_str().unwrap();
+        assert!(told.contains(path) && !told.contains("hunter2"), "{body}: {told}");
+    }
+    assert_eq!(server.stores.updated().len(), 2);
+    let line = actions(GOOD);
+    let reader = Asked { token: Some(READER), ..Asked::new(&line, "{}") };
+    assert_eq!(server.ask(reader).await.status, 403);
+    assert_eq!(log.audit()[0]["action"], "update");
+    assert!(!log.text().contains("hunter2"));
+}
+
+#[tokio::test]
 async fn a_refused_session_is_written_down_with_its_request_and_a_read_is_not() {
     let (log, _taken) = Log::taken(tracing::Level::INFO);
     let server = Running::start();

@@ -32,7 +32,7 @@ async fn a_bad_body_is_400_and_says_where_and_what_is_expected() {
     for (body, details) in [
         ("", "the body names no action; accepted: reconnectImageStoreBackupStorage, params"),
         ("{}", "the body names no action"),
-        (r#"{"updateImageStoreBackupStorage":{"password":"hunter2"}}"#, "the body names no action"),
+        (r#"{"reclaimSpaceFromImageStore":{"password":"hunter2"}}"#, "the body names no action"),
         ("hunter2", "the body is not JSON: expected value at line 1 column 1"),
         (r#"{"params":{"#, "the body is not JSON: EOF while parsing"),
         (r#"["hunter2"]"#, "$: expected an object"),

@@ -47,6 +47,9 @@ enum EventForm {
         inodes: Option<SpaceForm>,
     },
     Moved(PlaceForm),
+    Updated {
+        fields: Vec<String>,
+    },
     HostKeyAccepted {
         algorithm: String,
         fingerprint: String,
@@ -76,6 +79,7 @@ impl Stored for HistoryEntry {
                 inodes: inodes.map(SpaceForm::of_inodes),
             },
             HistoryEvent::Moved(place) => EventForm::Moved(PlaceForm::of(place)),
+            HistoryEvent::Updated { fields } => EventForm::Updated { fields: fields.clone() },
             HistoryEvent::HostKeyAccepted { algorithm, fingerprint } => {
                 let (algorithm, fingerprint) = (algorithm.clone(), fingerprint.clone());
                 EventForm::HostKeyAccepted { algorithm, fingerprint }
@@ -102,6 +106,7 @@ impl Stored for HistoryEntry {
                 inodes: inodes.map(SpaceForm::into_inodes),
             }),
             EventForm::Moved(place) => HistoryEvent::Moved(place.into_place()),
+            EventForm::Updated { fields } => HistoryEvent::Updated { fields },
             EventForm::HostKeyAccepted { algorithm, fingerprint } => {
                 HistoryEvent::HostKeyAccepted { algorithm, fingerprint }
             }

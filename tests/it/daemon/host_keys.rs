@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::agent::Agent;
 use crate::support::filesystems::Mounted;
+use crate::support::needs::needs_root;
 use crate::support::sshd::{Builder, HostKeyFile, Sshd, User};
 
 /// A store whose server has another key than when it was added.
@@ -63,6 +64,7 @@ fn root(body: &Value) -> &Value {
 
 #[tokio::test]
 async fn a_changed_key_is_pinned_when_a_person_accepts_it_and_the_old_one_is_refused_then() {
+    needs_root!();
     let mut it = Changed::set_up().await;
     let (old, new) = (it.old.fingerprint(), it.new.fingerprint());
     let (status, body) = it.accept(&old).await;
@@ -97,6 +99,7 @@ async fn a_changed_key_is_pinned_when_a_person_accepts_it_and_the_old_one_is_ref
 
 #[tokio::test]
 async fn a_key_stays_accepted_when_the_attempt_that_follows_fails_for_something_else() {
+    needs_root!();
     let it = Changed::set_up().await;
     let new = it.new.fingerprint();
     it.user.set_password("another");
@@ -110,6 +113,7 @@ async fn a_key_stays_accepted_when_the_attempt_that_follows_fails_for_something_
 
 #[tokio::test]
 async fn the_command_shows_both_keys_and_pins_after_a_yes() {
+    needs_root!();
     let it = Changed::set_up().await;
     let (old, new) = (it.old.fingerprint(), it.new.fingerprint());
     let refused = it.agent.cli(&["accept-host-key", &it.uuid], "n\n");

@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 use crate::support::agent::{Agent, TOKEN};
 use crate::support::filesystems::Mounted;
 use crate::support::http_server::{Asked, exchange};
+use crate::support::needs::needs_root;
 use crate::support::sshd::{Builder, User};
 
 /// The deepest cause.
@@ -20,6 +21,7 @@ fn root(body: &Value) -> &Value {
 
 #[tokio::test]
 async fn refused_credentials_are_tried_three_times_and_then_only_by_force() {
+    needs_root!();
     let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
     let mut agent = Agent::installed(&disk.path(), "[monitor]\ninterval = \"1h\"\n");
     agent.start();
@@ -59,6 +61,7 @@ async fn refused_credentials_are_tried_three_times_and_then_only_by_force() {
 
 #[tokio::test]
 async fn a_remembered_refusal_says_when_to_come_back() {
+    needs_root!();
     let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
     let mut agent = Agent::installed(&disk.path(), "[monitor]\ninterval = \"1h\"\n");
     agent.start();

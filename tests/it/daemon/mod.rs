@@ -22,6 +22,7 @@ mod permissions;
 mod queues;
 mod receivers;
 mod removals;
+mod rotation;
 mod secrets;
 mod starts;
 mod state_disk;

@@ -5,10 +5,12 @@ use tokio::task::JoinSet;
 
 use crate::support::agent::Agent;
 use crate::support::filesystems::Mounted;
+use crate::support::needs::needs_root;
 use crate::support::sshd::{Builder, User};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_asks_for_a_store_that_is_removed_meanwhile_is_told_that_it_is_unknown() {
+    needs_root!();
     const ROUNDS: usize = 12;
     let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
     let mut agent = Agent::installed(&disk.path(), "");

@@ -80,6 +80,17 @@ impl Scene {
             let uuid = added.body["inventory"]["uuid"].as_str().unwrap();
             let line = format!("PUT {STORES}/{uuid}/actions");
             assert_eq!(self.ask(&line, TOKEN, "{\"params\":{}}").await.status, 200);
+            for (password, status) in [(WRONG_PASSWORD, 503), (&self.user.password.clone(), 200)] {
+                let update = json!({"updateImageStoreBackupStorage": {"password": password}});
+                let updated = self.ask(&line, TOKEN, &update.to_string()).await;
+                assert_eq!(updated.status, status, "{}", updated.body);
+            }
+            // Where only texts belong.
+            for field in ["name", "sshPort", "hostKeyFingerprint"] {
+                let odd = json!([self.user.password]);
+                let update = json!({"updateImageStoreBackupStorage": {field: odd}});
+                assert_eq!(self.ask(&line, TOKEN, &update.to_string()).await.status, 400);
+            }
         }
         assert_eq!(self.ask(&format!("GET {STORES}"), TOKEN, "").await.status, 200);
     }

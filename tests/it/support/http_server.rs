@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use imagestore_agent::agent::{AcceptError, AddAsked, AddError, StoreView};
+use imagestore_agent::agent::{AcceptError, AddAsked, AddError, StoreView, UpdateAsked};
 use imagestore_agent::http::{Around, Context, Limits, ProcessFigures, Server, Stores, Tokens};
 use imagestore_agent::lifecycle::{Checks, HistoryEntry, HistoryEvent, Standing};
 use imagestore_agent::model::{
@@ -116,6 +116,7 @@ pub(crate) struct Canned(Arc<Seen>);
 struct Seen {
     tags: Mutex<Vec<Tags>>,
     added: Mutex<Vec<AddAsked>>,
+    updated: Mutex<Vec<UpdateAsked>>,
     removed: Mutex<Vec<StoreUuid>>,
     begun: Semaphore,
     release: Semaphore,
@@ -127,6 +128,7 @@ impl Canned {
         Self(Arc::new(Seen {
             tags: Mutex::default(),
             added: Mutex::default(),
+            updated: Mutex::default(),
             removed: Mutex::default(),
             begun: Semaphore::new(0),
             release: Semaphore::new(0),
@@ -142,6 +144,11 @@ impl Canned {
     /// Every add so far.
     pub(crate) fn added(&self) -> Vec<AddAsked> {
         self.0.added.lock().unwrap().clone()
+    }
+
+    /// Every update so far.
+    pub(crate) fn updated(&self) -> Vec<UpdateAsked> {
+        self.0.updated.lock().unwrap().clone()
     }
 
     /// Every removal so far.
@@ -207,6 +214,16 @@ impl Stores for Canned {
             }
             _ => Ok(view),
         })
+    }
+
+    async fn update(
+        &self,
+        uuid: StoreUuid,
+        asked: UpdateAsked,
+    ) -> Option<Result<Arc<StoreView>, Failure>> {
+        let view = self.view(uuid)?;
+        self.0.updated.lock().unwrap().push(asked);
+        Some(if uuid == BROKEN { Err(refused()) } else { Ok(view) })
     }
 
     async fn accept_host_key(

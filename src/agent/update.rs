@@ -1,0 +1,148 @@
+//! Changing a store's definition. A new login is proven before it takes the place of the old one, which
+//! stays in force when that fails.
+
+use std::num::NonZeroU16;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::attempt::no_credentials;
+use crate::ledger::{Change, Ledger};
+use crate::lifecycle::HistoryEvent;
+use crate::model::{
+    Credentials, Failure, Fault, HostKey, Hostname, Reason, SshAddress, Store, Tags, Timestamp,
+};
+use crate::ssh::{Login, Verifier};
+
+/// What is to be changed, lexically checked; what is none stays as it is.
+#[derive(Clone, Debug)]
+pub struct UpdateAsked {
+    /// At most 255 characters.
+    pub name: Option<String>,
+    /// At most 2048 characters.
+    pub description: Option<String>,
+    /// Where its SSH server is.
+    pub hostname: Option<Hostname>,
+    /// Where it listens.
+    pub port: Option<NonZeroU16>,
+    /// At most 255 characters.
+    pub username: Option<String>,
+    /// In the place of all secrets there are.
+    pub credentials: Option<Credentials>,
+    /// Fingerprints that a server at another address must match, if any.
+    pub given_fingerprints: Vec<String>,
+    /// Carried by the attempt that follows.
+    pub tags: Tags,
+    /// The names of the fields that were given, for the history.
+    pub fields: Vec<&'static str>,
+}
+
+/// An update whose login, if it changes, has been proven.
+#[derive(Debug)]
+pub(super) struct Proven {
+    asked: UpdateAsked,
+    /// The definition that it was proven with.
+    before: Store,
+    /// The server's key; none when the login does not change.
+    host_key: Option<HostKey>,
+}
+
+/// Logs in as the store would after the update. Nothing is changed yet.
+///
+/// # Errors
+/// Why the login fails, or its secrets cannot be read.
+pub(super) async fn prove(
+    verifier: &Verifier,
+    ledger: &Ledger,
+    store: &Store,
+    asked: UpdateAsked,
+    deadline: Instant,
+) -> Result<Proven, Failure> {
+    let mut proven = Proven { asked, before: store.clone(), host_key: None };
+    if proven.changes_login() {
+        let credentials = match &proven.asked.credentials {
+            Some(given) => given.clone(),
+            None => {
+                let stored = timeout_at(deadline, ledger.credentials(store.uuid)).await;
+                stored.unwrap_or_else(|_| Err(no_credentials())).map_err(Failure::of)?
+            }
+        };
+        let after = definition(store, &proven.asked, store.changed);
+        let login = Login {
+            address: after.address,
+            username: after.username,
+            credentials,
+            pinned: after.pinned_key,
+            given_fingerprints: after.given_fingerprints,
+        };
+        let verified = verifier.verify(&login, deadline).await.map_err(Failure::of)?;
+        proven.host_key = Some(verified.host_key);
+    }
+    Ok(proven)
+}
+
+impl Proven {
+    /// Whether anything but texts changes.
+    pub(super) fn changes_login(&self) -> bool {
+        let UpdateAsked { hostname, port, username, credentials, given_fingerprints, .. } =
+            &self.asked;
+        hostname.is_some()
+            || port.is_some()
+            || username.is_some()
+            || credentials.is_some()
+            || !given_fingerprints.is_empty()
+    }
+
+    /// The updated store, the change that makes it so, and its line of history.
+    ///
+    /// # Errors
+    /// The store is not any more what the login was proven with.
+    pub(super) fn apply(
+        self,
+        store: &Store,
+        pins: bool,
+        at: Timestamp,
+    ) -> Result<(Store, Change, HistoryEvent), Failure> {
+        let login = |store: &Store| {
+            (store.address.clone(), store.username.clone(), store.pinned_key.clone(), store.changed)
+        };
+        if login(store) != login(&self.before) {
+            let told = "the store was changed meanwhile: look at it again";
+            return Err(Failure::of(Fault::new(Reason::AgentBusy, told)));
+        }
+        let mut after = definition(store, &self.asked, at);
+        if let Some(key) = self.host_key.filter(|_| pins) {
+            after.pinned_key = Some(key);
+        }
+        let mut change = Change::new().save_store(after.clone());
+        if let Some(credentials) = self.asked.credentials {
+            change = change.replace_secrets(store.uuid, credentials);
+        }
+        let fields = self.asked.fields.iter().map(|&field| field.to_owned()).collect();
+        Ok((after, change, HistoryEvent::Updated { fields }))
+    }
+}
+
+/// A store as it is after an update. At another address there is another server, whose key is not known
+/// yet; what was given with the old one says nothing of it.
+fn definition(before: &Store, asked: &UpdateAsked, at: Timestamp) -> Store {
+    let or = |given: &Option<String>, old: &String| given.as_ref().unwrap_or(old).clone();
+    let address = SshAddress {
+        hostname: asked.hostname.as_ref().unwrap_or(&before.address.hostname).clone(),
+        port: asked.port.unwrap_or(before.address.port),
+    };
+    let moved = address != before.address;
+    let given = match &asked.given_fingerprints {
+        none if none.is_empty() && !moved => &before.given_fingerprints,
+        given => given,
+    };
+    Store {
+        name: or(&asked.name, &before.name),
+        description: or(&asked.description, &before.description),
+        username: or(&asked.username, &before.username),
+        pinned_key: before.pinned_key.clone().filter(|_| !moved),
+        given_fingerprints: given.clone(),
+        address,
+        changed: at,
+        ..before.clone()
+    }
+}

@@ -1,0 +1,71 @@
+//! The bodies of an add and of an update.
+
+use serde_json::{Value, json};
+
+use super::args::{AddArgs, TagArgs, UpdateArgs};
+use crate::model::{Credentials, Secret};
+
+/// What the documented operation takes, from what was typed.
+pub(super) fn add(args: &AddArgs, credentials: &Credentials) -> Value {
+    let mut params = json!({
+        "name": args.name,
+        "url": args.path,
+        "hostname": args.hostname.as_str(),
+        "username": args.username,
+        "sshPort": args.port,
+        "takeOver": args.take_over,
+    });
+    let optional = [
+        ("description", args.description.as_deref().map(Value::from)),
+        ("resourceUuid", args.uuid.map(|uuid| Value::from(uuid.to_string()))),
+        ("hostKeyFingerprint", fingerprints(&args.host_key_fingerprints)),
+    ];
+    insert(&mut params, optional);
+    insert(&mut params, secrets(credentials));
+    with_tags("params", params, &args.tags)
+}
+
+/// The same of an update: what was not given is not there.
+pub(super) fn update(args: &UpdateArgs, credentials: &Credentials) -> Value {
+    let mut fields = json!({});
+    let optional = [
+        ("name", args.name.as_deref().map(Value::from)),
+        ("description", args.description.as_deref().map(Value::from)),
+        ("hostname", args.hostname.as_ref().map(|hostname| Value::from(hostname.as_str()))),
+        ("sshPort", args.port.map(Value::from)),
+        ("username", args.username.as_deref().map(Value::from)),
+        ("hostKeyFingerprint", fingerprints(&args.host_key_fingerprints)),
+    ];
+    insert(&mut fields, optional);
+    insert(&mut fields, secrets(credentials));
+    with_tags("updateImageStoreBackupStorage", fields, &args.tags)
+}
+
+fn secrets(credentials: &Credentials) -> [(&'static str, Option<Value>); 3] {
+    let value = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().into());
+    [
+        ("password", value(&credentials.password)),
+        ("privateKey", value(&credentials.private_key)),
+        ("privateKeyPassphrase", value(&credentials.passphrase)),
+    ]
+}
+
+fn insert<const N: usize>(object: &mut Value, fields: [(&'static str, Option<Value>); N]) {
+    if let Value::Object(object) = object {
+        let given = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        object.extend(given);
+    }
+}
+
+/// A body of one action with its tags.
+pub(super) fn with_tags(action: &str, params: Value, tags: &TagArgs) -> Value {
+    json!({ action: params, "systemTags": tags.system, "userTags": tags.user })
+}
+
+fn fingerprints(given: &[String]) -> Option<Value> {
+    match given {
+        [] => None,
+        [one] => Some(Value::from(one.as_str())),
+        several => Some(Value::from(several.to_vec())),
+    }
+}
