@@ -1,12 +1,17 @@
 //! Who waits for a store's running attempt.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
-use super::handle::Answer;
+use super::StoreView;
 use crate::model::{Failure, Fault, Reason};
 
 /// Callers that may wait for one attempt: above what the server has connections for.
 const MOST: usize = 1024;
+
+/// The answer to everyone who waits for an attempt.
+pub(super) type Answer = Result<Arc<StoreView>, Failure>;
 
 pub(super) type Caller = oneshot::Sender<Answer>;
 

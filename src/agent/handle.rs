@@ -4,14 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::callers::Callers;
+use super::callers::{Answer, Callers};
 use super::redefinition::Redefinition;
 use super::{AcceptError, StoreView, acceptance};
 use crate::ledger::StuckWorker;
 use crate::model::{Failure, Fault, ImageDir, Reason, Status, Tags};
-
-/// The answer to everyone who waits for an attempt.
-pub(super) type Answer = Result<Arc<StoreView>, Failure>;
 
 /// The answer to who has a store removed: a success is told by the end of the store's task as well.
 pub(super) type RemovalReply = oneshot::Sender<Result<(), Failure>>;

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
+use super::bind_error::BindError;
 use super::unix_socket::{self, SocketFile};
 
 /// How long nothing is accepted after the system had no room for another connection.
@@ -21,48 +22,6 @@ const WARN_AGAIN: Duration = Duration::from_secs(60);
 /// How long sent bytes may stay unacknowledged, in milliseconds, so that a client whose machine is gone
 /// does not keep its seat until TCP itself gives up (`TCP_USER_TIMEOUT`, tcp(7)).
 const UNACKNOWLEDGED_MS: u32 = 30_000;
-
-/// The daemon cannot listen where it was told to.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// A TCP address.
-    #[error("cannot listen on {address}")]
-    Address {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// An inherited socket.
-    #[error("an inherited socket cannot be used")]
-    Inherited(#[source] io::Error),
-    /// An inherited socket is reachable from other machines, and the port speaks plain HTTP.
-    #[error(
-        "the inherited socket {0} is not on a loopback address, and the port speaks plain HTTP; \
-         server.insecure_http = true allows it"
-    )]
-    Exposed(SocketAddr),
-    /// The Unix socket.
-    #[error("cannot listen on {}", path.display())]
-    Socket {
-        /// Its path.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// What is there is no socket, and is left alone.
-    #[error("cannot listen on {}: there is a file that is no socket", path.display())]
-    InTheWay {
-        /// Its path.
-        path: PathBuf,
-    },
-    /// Another process answers there.
-    #[error("cannot listen on {}: another process answers there", path.display())]
-    Answered {
-        /// Its path.
-        path: PathBuf,
-    },
-}
 
 /// Connections that may wait to be taken; the kernel's own limit (`net.core.somaxconn`) is 4096.
 const BACKLOG: i32 = 1024;

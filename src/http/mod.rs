@@ -15,6 +15,7 @@
 mod answer;
 mod around;
 mod audit;
+mod bind_error;
 mod body;
 mod caller;
 mod connection;
@@ -38,8 +39,8 @@ mod tokens;
 mod unix_socket;
 
 pub use around::{Around, ProcessFigures, ReadFigures};
+pub use bind_error::BindError;
 pub use limits::Limits;
-pub use listeners::BindError;
 pub use readiness::Readiness;
 pub use server::{Context, Server};
 pub use stores::Stores;

@@ -13,13 +13,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::around::Around;
+use super::bind_error::BindError;
 use super::caller::Peer;
 use super::connection::{self, Welcome};
 use super::desk::Desk;
 use super::front::Front;
 use super::host::Hosts;
 use super::limits::Limits;
-use super::listeners::{Accepted, BindError, Bound};
+use super::listeners::{Accepted, Bound};
 use super::readiness::Readiness;
 use super::routes;
 use super::seats::{Seat, Seats};

@@ -20,7 +20,7 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
 };
 
-use super::listeners::BindError;
+use super::bind_error::BindError;
 
 /// Read and write for owner and group, as connecting asks for (unix(7)).
 const MODE: u32 = 0o660;

@@ -14,9 +14,10 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::connect::connect;
 use super::rows::BadRow;
 use super::schema::Step;
-use super::{meta, open, outbox, schema, stores};
+use super::{meta, outbox, schema, stores};
 
 /// The endings of SQLite's logs: of write-ahead mode, and of the way into it.
 const LOGS: [&str; 2] = ["-wal", "-journal"];
@@ -68,7 +69,7 @@ pub(super) fn examine(ledger: &Path, ladder: &[Step]) -> io::Result<Finding> {
         }
     }
     let copy = Copy::of(ledger, &logs)?;
-    judge(open::connect(&copy.ledger), ladder)
+    judge(connect(&copy.ledger), ladder)
 }
 
 /// What SQLite plays into a database when it opens it: those of its logs that are there and not empty.

@@ -10,6 +10,7 @@ mod change;
 mod checksum;
 mod codec;
 mod commit;
+mod connect;
 mod durable_file;
 mod examine;
 mod handle;

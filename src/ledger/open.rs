@@ -2,10 +2,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::connect::connect;
 use super::examine::{Finding, beside, examine};
 use super::rows::BadRow;
 use super::schema::Step;
@@ -16,8 +16,6 @@ use crate::settings;
 
 /// The file in the state directory.
 const NAME: &str = "ledger.sqlite";
-/// Write-ahead log kept between checkpoints, in bytes; none at all doubles the cost of a commit.
-const LOG_LIMIT: i64 = 8 << 20;
 
 /// An open ledger.
 #[derive(Debug)]
@@ -137,20 +135,6 @@ pub(super) fn open_by(
     }
     let (ledger, writer) = writer::start(connection, sealer).map_err(unusable)?;
     Ok(Opened { ledger, writer, stores, epoch })
-}
-
-pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "journal_size_limit", LOG_LIMIT)?;
-    connection.pragma_update(None, "trusted_schema", false)?;
-    // Only an operator's `sqlite3` can hold it; our own lock keeps other daemons out.
-    connection.busy_timeout(Duration::from_secs(2))?;
-    connection.set_prepared_statement_cache_capacity(32);
-    Ok(connection)
 }
 
 /// Makes an empty ledger under another name and gives it its own when it is whole, so that one that

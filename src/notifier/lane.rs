@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, info_span, warn};
 
 use super::board::{Board, LaneStatus};
+use super::means::Means;
 use super::outbox::{LedgerTrouble, Outbox};
-use super::task::Means;
 use crate::delivery::{Lane, Reply, Step, Verdict, judge};
 use crate::ledger::Waiting;
 use crate::model::{Backoff, Notice, Position, StoreUuid, Timestamp};

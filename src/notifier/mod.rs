@@ -8,9 +8,11 @@
 mod board;
 mod handle;
 mod lane;
+mod means;
 mod outbox;
 mod task;
 
 pub use board::{LaneStatus, NotifierStatus};
 pub use handle::NotifierHandle;
-pub use task::{BrokenOff, Means, Notifier};
+pub use means::Means;
+pub use task::{BrokenOff, Notifier};

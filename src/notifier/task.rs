@@ -13,11 +13,10 @@ use tracing::{debug, warn};
 use super::board::{Board, NotifierStatus};
 use super::handle::{Moved, NotifierHandle};
 use super::lane::{Ended, LaneTask, Shared};
+use super::means::Means;
 use crate::delivery::Lane;
-use crate::ledger::{Ledger, ReadError};
-use crate::management::CallbackClient;
-use crate::model::{Backoff, Clock, Entropy, NodeId, StoreUuid};
-use crate::wire::EventFormat;
+use crate::ledger::ReadError;
+use crate::model::{Backoff, StoreUuid};
 
 /// Lanes that read, send or acknowledge at once. Bounds the sockets, the receiver's load and the
 /// places taken in the ledger's queue; a receiver that lets each request hang its 10 s is still tried
@@ -25,28 +24,6 @@ use crate::wire::EventFormat;
 const TURNS: usize = 32;
 /// Between tries to read the backlog at the start.
 const BACKLOG_BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(60));
-
-/// What the notifier works with.
-pub struct Means {
-    /// Holds the outbox.
-    pub ledger: Ledger,
-    /// The way to the receiver.
-    pub client: CallbackClient,
-    /// This node, as the source of events.
-    pub node: NodeId,
-    /// The shape the receiver understands.
-    pub format: EventFormat,
-    /// Notices kept for a store before they fold into one.
-    pub max_pending: u32,
-    /// First tries of what waits at the start are spread over this time.
-    pub start_spread: Duration,
-    /// How long requests may go on after the stop.
-    pub last_try: Duration,
-    /// Wall time.
-    pub clock: Arc<dyn Clock>,
-    /// Randomness.
-    pub entropy: Arc<dyn Entropy>,
-}
 
 /// A lane broke off: a fault of ours, after which nothing can be promised.
 #[derive(Debug, thiserror::Error)]

@@ -2,10 +2,11 @@
 
 use tokio::time::Instant;
 
-use super::identity::{Purpose, Seen, judge, marked_meanwhile, unchanged};
+use super::identity::{Seen, judge, marked_meanwhile, unchanged};
 use super::marker::{FOLDER, Marker, probe_file};
 use super::order::{Order, Replaced, Report};
 use super::prober::{Prober, silence};
+use super::purpose::Purpose;
 use super::slot::Slot;
 use super::values::{Claim, Examined, Left, Owner};
 use crate::model::{Fault, ImageDir, MarkerId, Timestamp};

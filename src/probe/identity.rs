@@ -5,40 +5,12 @@ use std::collections::BTreeSet;
 use super::marker::Marker;
 use super::order::{MarkerSeen, MountSeen};
 use super::place::{not_mounted, placed, shows_through};
+use super::purpose::Purpose;
 use super::values::Claim;
 use crate::model::{Fault, FsPlace, MarkerId, NodeId, Reason, StoreUuid};
 
 /// Most characters that a fault quotes of what is wrong with a marker: one may be 4 KiB of anything.
 const MOST_QUOTED: usize = 200;
-
-/// What a probe is for, and what is expected of the directory therefore.
-#[derive(Clone, Debug)]
-pub enum Purpose {
-    /// The directory of a store in the ledger.
-    Serve {
-        /// The store.
-        store: StoreUuid,
-        /// Its marker.
-        marker: MarkerId,
-        /// Where it was when last good.
-        place: FsPlace,
-        /// Whether it had `registry/` or `export/` then.
-        had_registry: bool,
-        /// Whether this probe writes.
-        write: bool,
-    },
-    /// A directory that is to become a store's.
-    Add {
-        /// The store to be.
-        store: StoreUuid,
-        /// All stores in the ledger.
-        known: BTreeSet<StoreUuid>,
-        /// Whether another node's directory may be moved here.
-        take_over: bool,
-    },
-    /// A directory that is being marked by hand, as root.
-    Init,
-}
 
 /// What is judged.
 pub(super) struct Seen<'a> {

@@ -20,15 +20,16 @@ mod order;
 mod orphan;
 mod place;
 mod prober;
+mod purpose;
 mod sample;
 mod slot;
 mod trouble;
 mod values;
 mod worker;
 
-pub use identity::Purpose;
 pub use orphan::Orphans;
 pub use prober::Prober;
+pub use purpose::Purpose;
 pub use slot::Slot;
 pub use values::{Before, Claim, Examined, Left, Owner, ProbeOptions, Probed};
 pub use worker::worker_main;

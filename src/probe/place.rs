@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::identity::Purpose;
 use super::mountinfo;
 use super::order::MountSeen;
+use super::purpose::Purpose;
 use crate::model::{Fault, FsPlace, Reason};
 
 /// Whether the mount that held the directory is gone, so that what lay below its mount point shows: a

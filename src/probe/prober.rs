@@ -7,10 +7,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::dialogue::{Dialogue, Program, Silence};
-use super::identity::{Purpose, Seen, judge};
+use super::identity::{Seen, judge};
 use super::marker::probe_file;
 use super::order::{MarkerSeen, MountSeen, Observed, Order, Report};
 use super::place::missing_mount;
+use super::purpose::Purpose;
 use super::slot::Slot;
 use super::values::{Before, Examined, ProbeOptions, Probed};
 use super::{sample, trouble};
