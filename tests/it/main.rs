@@ -32,5 +32,6 @@ mod ssh;
 mod ssh_host_key;
 mod ssh_login;
 mod ssh_peers;
+mod ssh_table;
 mod ssh_talk;
 mod support;
