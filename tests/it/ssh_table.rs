@@ -11,8 +11,10 @@ use tokio::time::{Instant, timeout};
 
 use crate::ssh::{by_key, by_password, login, pinned, secret, ssh_address, ssh_settings};
 use crate::ssh::{verify, verify_by};
+use crate::support::dropbear::Dropbear;
 use crate::support::hostile::{BANNER, Hostile, Script};
 use crate::support::needs::{needs_root, run};
+use crate::support::spoiler::Spoiler;
 use crate::support::sshd::{Builder, HostKeyFile, KeyPair, User};
 use crate::support::talker::{self, Talker};
 
@@ -164,6 +166,11 @@ async fn ports(situation: &str) -> Outcome {
 }
 
 async fn peers(situation: &str) -> Outcome {
+    if situation == "peer: packets with a wrong MAC" {
+        let sshd = Builder::new().start();
+        let spoiler = Spoiler::before(sshd.address).await;
+        return verify(&anyone("127.0.0.1", spoiler.address.port())).await;
+    }
     // A packet that says it has 100 MB.
     const HUGE: &[u8] =
         b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n\x06\x00\x00\x00\x04\x14aaaaaaaaaaaaaaaa";
@@ -289,6 +296,16 @@ async fn logins(situation: &str) -> Outcome {
             let key = KeyPair::generate("ed25519", "");
             sshd.authorize(&user, &key);
             verify(&by_key(&sshd, &user, &key, None)).await
+        }
+        "login: Dropbear, the right password" => {
+            let dropbear = Dropbear::start();
+            let password = Credentials::password(secret(&user.password));
+            verify(&login(dropbear.address, &user.name, password)).await
+        }
+        "login: Dropbear, a wrong password" => {
+            let dropbear = Dropbear::start();
+            verify(&wrong(login(dropbear.address, &user.name, Credentials::password(secret("x")))))
+                .await
         }
         "login: RSA signatures with SHA-1 alone" => {
             let talker = Talker::start(talker::Script::TakesPasswords).await;

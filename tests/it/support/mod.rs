@@ -1,6 +1,7 @@
 //! What the tests start: real filesystems, servers and peers, each owned by its test.
 
 pub(crate) mod agent;
+pub(crate) mod dropbear;
 pub(crate) mod failures;
 pub(crate) mod filesystems;
 pub(crate) mod fuse;
@@ -10,6 +11,7 @@ pub(crate) mod http_server;
 pub(crate) mod management_node;
 pub(crate) mod needs;
 pub(crate) mod processes;
+pub(crate) mod spoiler;
 pub(crate) mod sshd;
 pub(crate) mod stores;
 pub(crate) mod strace;
