@@ -30,8 +30,9 @@ pub(super) struct Removed {
 pub(super) enum Command {
     /// Connect, or join the attempt that is running.
     Reconnect { tags: Tags, force: bool, reply: oneshot::Sender<Answer> },
-    /// Change the definition, and connect if the login is another.
-    Redefine { what: Redefinition, tags: Tags, reply: oneshot::Sender<Answer> },
+    /// Change the definition, and connect if the login is another. Boxed, because a store's inbox has
+    /// room for 32 of the largest from the start.
+    Redefine { what: Box<Redefinition>, tags: Box<Tags>, reply: oneshot::Sender<Answer> },
     /// Forget the store and end.
     Remove { reply: RemovalReply },
 }
@@ -92,6 +93,7 @@ impl StoreHandle {
     /// Changes the definition, and reconnects when the login is another.
     pub(super) async fn redefine(&self, what: Redefinition, tags: Tags) -> Answer {
         let (reply, answer) = oneshot::channel();
+        let (what, tags) = (Box::new(what), Box::new(tags));
         self.ask(Command::Redefine { what, tags, reply })?;
         answer.await.unwrap_or_else(|_| Err(stopping()))
     }

@@ -299,7 +299,7 @@ impl StoreTask {
     }
 
     /// Changes the definition, and connects when the login is another.
-    async fn redefine(&mut self, what: Redefinition, tags: Tags, caller: Caller) {
+    async fn redefine(&mut self, what: Box<Redefinition>, tags: Box<Tags>, caller: Caller) {
         let mut callers = Callers::default();
         callers.take(caller, &self.waiting);
         let (now, pins) = (self.tools.moment().wall, self.tools.pins_host_keys);
@@ -317,7 +317,7 @@ impl StoreTask {
             return callers.answer(&Ok(Arc::clone(&self.view.borrow())));
         }
         self.work.insist();
-        let asked = Input::ReconnectAsked { cause: Cause::Person, tags };
+        let asked = Input::ReconnectAsked { cause: Cause::Person, tags: *tags };
         self.apply_all(vec![asked], callers).await;
     }
 
