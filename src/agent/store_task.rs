@@ -301,7 +301,9 @@ impl StoreTask {
     /// Changes the definition, and connects when the login is another.
     async fn redefine(&mut self, what: Box<Redefinition>, tags: Box<Tags>, caller: Caller) {
         let mut callers = Callers::default();
-        callers.take(caller, &self.waiting);
+        if !callers.take(caller, &self.waiting) {
+            return;
+        }
         let (now, pins) = (self.tools.moment().wall, self.tools.pins_host_keys);
         let decided = match what.decide(&self.store, &self.record, pins, now) {
             Ok(decided) => decided,
@@ -316,7 +318,7 @@ impl StoreTask {
             self.show();
             return callers.answer(&Ok(Arc::clone(&self.view.borrow())));
         }
-        self.work.insist();
+        self.work.redefined(&decided.event);
         let asked = Input::ReconnectAsked { cause: Cause::Person, tags: *tags };
         self.apply_all(vec![asked], callers).await;
     }
@@ -330,8 +332,7 @@ impl StoreTask {
         let change = Change::new().remove_store(self.store.uuid);
         let removed = patience::commit(&self.tools.ledger, change, &self.stop, early).await;
         if let Err(error) = removed {
-            let failure = Failure::of(not_recorded(&error));
-            let _ = reply.map(|reply| reply.send(Err(failure)));
+            let _ = reply.map(|reply| reply.send(Err(Failure::of(not_recorded(&error)))));
             return None;
         }
         self.work.shutdown().await;

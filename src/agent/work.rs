@@ -12,7 +12,7 @@ use super::Tools;
 use super::attempt::{self, Checked, LoggedIn};
 use super::restraint::Restrained;
 use crate::ledger::StuckWorker;
-use crate::lifecycle::InFlight;
+use crate::lifecycle::{HistoryEvent, InFlight};
 use crate::model::{AttemptId, Fault, Reason, Store};
 use crate::probe::{Probed, Slot};
 use crate::ssh::Goodbye;
@@ -128,6 +128,13 @@ impl Work {
     /// Forgets that the server has refused the credentials: somebody says that it will not now.
     pub(super) fn insist(&self) {
         self.restraint.lock().forget();
+    }
+
+    /// Another login is nothing that the server has refused yet; a host key that is accepted makes none.
+    pub(super) fn redefined(&self, event: &HistoryEvent) {
+        if matches!(event, HistoryEvent::Updated { .. }) {
+            self.insist();
+        }
     }
 
     /// Starts the checks of an attempt. They take the place of a login of the monitor, and wait for its
