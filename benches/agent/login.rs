@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use imagestore_agent::model::{Credentials, Secret, SshAddress};
 use imagestore_agent::settings::Settings;
-use imagestore_agent::ssh::{Login, Verifier, Visit};
+use imagestore_agent::ssh::{Asked, Login, Verifier, Visit};
 use rusqlite::Connection;
 use russh::client;
 use russh::keys::PublicKeyOrCertificate;
@@ -58,6 +58,7 @@ async fn checked_login(verifier: &Verifier, sshd: &Sshd, user: &User) -> Duratio
         credentials: Credentials::password(Secret::new(user.password.clone())),
         pinned: None,
         given_fingerprints: Vec::new(),
+        asked: Asked::Everything(None),
     };
     let begun = tokio::time::Instant::now();
     let Visit { verified, goodbye } = verifier.visit(&login, begun + PATIENCE).await;

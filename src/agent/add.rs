@@ -20,7 +20,7 @@ use crate::model::{
     Tags,
 };
 use crate::probe::{Claim, Left, Purpose, Slot};
-use crate::ssh::Login;
+use crate::ssh::{Asked, Login};
 
 /// A stop waits this long for a folder to be taken away again.
 const RELEASE: Duration = Duration::from_secs(2);
@@ -146,6 +146,8 @@ async fn prove(
         credentials: asked.credentials.clone(),
         pinned: None,
         given_fingerprints: asked.given_fingerprints.clone(),
+        // What marker the directory has, if any, is being found out meanwhile.
+        asked: Asked::Everything(None),
     };
     let probe = attempt::examine(tools, &asked.image_dir, slot, purpose, deadline);
     let begun = Instant::now();

@@ -9,8 +9,8 @@ use super::Tools;
 use super::restraint::Restrained;
 use crate::lifecycle::{self, Measured, Outcome};
 use crate::model::{Failure, Fault, ImageDir, Reason, Store};
-use crate::probe::{Examined, Probed, Purpose, Slot};
-use crate::ssh::{Goodbye, Login, Verified, Visit};
+use crate::probe::{Examined, Probed, Purpose, Slot, marker_path};
+use crate::ssh::{Goodbye, Login, MarkerAt, Verified, Visit};
 
 /// By how much the login begins before the probe. It takes longest, and as far as the key exchange it
 /// and the server's new process keep two processors busy: a worker process that starts at the same time
@@ -66,7 +66,8 @@ impl Checked {
 impl LoggedIn {
     /// What the status machine is told of it.
     pub(super) fn told(&self) -> lifecycle::Login {
-        let outcome = self.verified.as_ref().map(|_| ()).map_err(Fault::clone);
+        let shown = |verified: &Verified| verified.proof.clone();
+        let outcome = self.verified.as_ref().map(shown).map_err(Fault::clone);
         lifecycle::Login { outcome, took: self.took }
     }
 }
@@ -171,13 +172,19 @@ pub(super) async fn log_in(
                 credentials,
                 pinned: store.pinned_key.clone(),
                 given_fingerprints: store.given_fingerprints.clone(),
+                asked: restraint.lock().asked(marker_of(store)),
             };
             tools.verifier.visit(&login, deadline).await
         }
         Err(fault) => Visit { verified: Err(fault), goodbye: Goodbye::to_nobody() },
     };
-    restraint.lock().ended(verified.as_ref().map(|_| ()), Instant::now());
+    restraint.lock().ended(verified.as_ref().map(|verified| &verified.proof), Instant::now());
     (LoggedIn { verified, took: begun.elapsed() }, goodbye)
+}
+
+/// Where the store's marker lies if the server is this node.
+pub(super) fn marker_of(store: &Store) -> MarkerAt {
+    MarkerAt { path: marker_path(&store.image_dir), id: store.marker }
 }
 
 pub(super) fn no_credentials() -> Fault {

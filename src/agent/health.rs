@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::StoreView;
-use crate::model::{Capacity, Condition, StoreUuid, Timestamp};
+use crate::model::{Capacity, Condition, Proof, StoreUuid, Timestamp};
 
 /// A condition that holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +76,10 @@ fn message(condition: Condition, view: &StoreView) -> String {
         Condition::SlowProbe => {
             format!("the last probe took {} ms", view.checks.examine.took.as_millis())
         }
+        Condition::ProofUnavailable => match &view.proof {
+            Some(Proof::Unavailable(unproven)) => unproven.details.clone(),
+            _ => "not asked again since the daemon started".to_owned(),
+        },
         other => other.to_string(),
     }
 }

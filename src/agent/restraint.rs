@@ -1,5 +1,6 @@
-//! Not to be the one who locks an account: after refused logins, the server is not asked again for a
-//! while. Pure: told the time, it sleeps and asks nobody.
+//! Not to be the one who does harm: after refused logins, the server is not asked again for a while; and
+//! an account that starts a program of its own in the place of SFTP is not made to do so time and again.
+//! Pure: told the time, it sleeps and asks nobody.
 //!
 //! `pam_faillock(8)` locks after three refusals within 15 minutes by default, and sshd's
 //! `PerSourcePenalties` (`sshd_config(5)`, 9.8 and later) shuts out the whole address.
@@ -10,18 +11,20 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::model::{Fault, Reason};
+use crate::model::{Fault, Proof, Reason, Unproven};
+use crate::ssh::{Asked, MarkerAt};
 
 /// Refused logins within [`WINDOW`] after which the next is not made.
 const MOST: usize = 3;
 /// How long a refusal counts.
 const WINDOW: Duration = Duration::from_secs(15 * 60);
 
-/// The refused logins of one store with one set of credentials.
+/// What logins of one store with one set of credentials have met.
 #[derive(Debug, Default)]
 pub(super) struct Restraint {
     refused: VecDeque<Instant>,
     last: Option<Fault>,
+    program: Option<Unproven>,
 }
 
 impl Restraint {
@@ -45,10 +48,26 @@ impl Restraint {
         )
     }
 
+    /// What the next login asks of the host.
+    pub(super) fn asked(&self, marker: MarkerAt) -> Asked {
+        match &self.program {
+            Some(earlier) => Asked::HostKeyAlone(earlier.clone()),
+            None => Asked::Everything(Some(marker)),
+        }
+    }
+
     /// A login has ended.
-    pub(super) fn ended(&mut self, outcome: Result<(), &Fault>, now: Instant) {
+    pub(super) fn ended(&mut self, outcome: Result<&Proof, &Fault>, now: Instant) {
         match outcome {
-            Ok(()) => self.forget(),
+            Ok(proof) => {
+                self.forget();
+                self.program = match proof {
+                    Proof::Unavailable(unproven) if unproven.obstacle.started_a_program() => {
+                        Some(unproven.clone())
+                    }
+                    _ => None,
+                };
+            }
             Err(fault) if fault.reason() == Reason::CredentialsRefused => {
                 self.refused.push_back(now);
                 self.last = Some(fault.clone());
@@ -78,7 +97,7 @@ impl Restrained {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Fact;
+    use crate::model::{Evidence, Fact, MarkerId, Obstacle};
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -87,14 +106,14 @@ mod tests {
     }
 
     /// What is remembered at each minute, when a login is made at each minute that allows one.
-    fn minutes(outcome: impl Fn(u32) -> Result<(), Fault>, count: u32) -> Vec<bool> {
+    fn minutes(outcome: impl Fn(u32) -> Result<Proof, Fault>, count: u32) -> Vec<bool> {
         let begun = Instant::now();
         let mut restraint = Restraint::default();
         let minute = |n| {
             let now = begun + MINUTE * n;
             let held = restraint.remembered(now).is_some();
             if !held {
-                restraint.ended(outcome(n).as_ref().copied(), now);
+                restraint.ended(outcome(n).as_ref(), now);
             }
             held
         };
@@ -114,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_success_is_a_new_beginning_and_other_faults_count_for_nothing() {
-        let every_third = |n| if n % 3 == 2 { Ok(()) } else { Err(refused()) };
+        let every_third = |n| if n % 3 == 2 { Ok(Proof::NotAsked) } else { Err(refused()) };
         assert!(!minutes(every_third, 60).contains(&true));
         let silent = |_| Err(Fault::new(Reason::BannerTimeout, "x"));
         assert!(!minutes(silent, 60).contains(&true));
@@ -135,5 +154,28 @@ mod tests {
         assert_eq!(fault.facts()["retryAfterSeconds"], Fact::Number(600));
         restraint.forget();
         assert!(restraint.remembered(later).is_none());
+    }
+
+    #[test]
+    fn an_account_that_starts_a_program_is_not_made_to_again_until_somebody_insists() {
+        let marker = || MarkerAt { path: "/d".into(), id: MarkerId::from_u128(1) };
+        let mut restraint = Restraint::default();
+        let asked = |restraint: &Restraint| restraint.asked(marker());
+        let unproven = |obstacle| Unproven { obstacle, details: "x".into() };
+        for harmless in [Obstacle::NoSession, Obstacle::NoSftp, Obstacle::Unreadable] {
+            restraint.ended(Ok(&Proof::Unavailable(unproven(harmless))), Instant::now());
+            assert_eq!(asked(&restraint), Asked::Everything(Some(marker())), "{harmless}");
+        }
+        let met = unproven(Obstacle::OtherProgram);
+        restraint.ended(Ok(&Proof::Unavailable(met.clone())), Instant::now());
+        restraint.ended(Err(&refused()), Instant::now());
+        assert_eq!(asked(&restraint), Asked::HostKeyAlone(met.clone()));
+        restraint.ended(Ok(&Proof::Unavailable(met.clone())), Instant::now());
+        assert_eq!(asked(&restraint), Asked::HostKeyAlone(met.clone()));
+        restraint.ended(Ok(&Proof::Shown(Evidence::HostKey)), Instant::now());
+        assert_eq!(asked(&restraint), Asked::Everything(Some(marker())));
+        restraint.ended(Ok(&Proof::Unavailable(met)), Instant::now());
+        restraint.forget();
+        assert_eq!(asked(&restraint), Asked::Everything(Some(marker())));
     }
 }

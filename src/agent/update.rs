@@ -5,13 +5,13 @@ use std::num::NonZeroU16;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::attempt::no_credentials;
+use super::attempt::{marker_of, no_credentials};
 use crate::ledger::{Change, Ledger};
 use crate::lifecycle::HistoryEvent;
 use crate::model::{
     Credentials, Failure, Fault, HostKey, Hostname, Reason, SshAddress, Store, Tags, Timestamp,
 };
-use crate::ssh::{Login, Verifier};
+use crate::ssh::{Asked, Login, Verifier};
 
 /// What is to be changed, lexically checked; what is none stays as it is.
 #[derive(Clone, Debug)]
@@ -67,12 +67,14 @@ pub(super) async fn prove(
             }
         };
         let after = definition(store, &proven.asked, store.changed);
+        let asked = Asked::Everything(Some(marker_of(store)));
         let login = Login {
             address: after.address,
             username: after.username,
             credentials,
             pinned: after.pinned_key,
             given_fingerprints: after.given_fingerprints,
+            asked,
         };
         let verified = verifier.verify(&login, deadline).await.map_err(Failure::of)?;
         proven.host_key = Some(verified.host_key);

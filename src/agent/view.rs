@@ -2,7 +2,7 @@
 
 use crate::ledger::StuckWorker;
 use crate::lifecycle::{Checks, LastAttempt, Record, Standing};
-use crate::model::{Inventory, Store};
+use crate::model::{Inventory, Proof, Store};
 
 /// One store as it is now.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub struct StoreView {
     pub checks: Checks,
     /// The newest attempt that has ended since then.
     pub last_attempt: Option<LastAttempt>,
+    /// What the newest good login since then has shown of the host.
+    pub proof: Option<Proof>,
     /// The worker that will not die.
     pub stuck_worker: Option<StuckWorker>,
 }
@@ -29,6 +31,7 @@ impl StoreView {
             inventory: inventory(store, &record.standing),
             checks: record.checks.clone(),
             last_attempt: record.last_attempt.clone(),
+            proof: record.proof.clone(),
             stuck_worker,
         }
     }

@@ -17,6 +17,7 @@ pub(super) fn health(body: &Value) -> String {
     line("inodes", body.get("capacity").map(inodes).unwrap_or_default());
     line("host key", body.get("hostKey").map(host_key).unwrap_or_default());
     line("offered key", body.get("offeredHostKey").map(host_key).unwrap_or_default());
+    line("host proof", body.get("hostProof").map(host_proof).unwrap_or_default());
     line("delivery", body.get("delivery").map(delivery).unwrap_or_default());
     line("attempt", body.get("lastAttempt").map(attempt).unwrap_or_default());
     line("stuck", body.get("stuckWorker").map(stuck).unwrap_or_default());
@@ -55,6 +56,13 @@ fn list<'a>(body: &'a Value, key: &str) -> &'a [Value] {
 
 fn disk(disk: &Value) -> String {
     format!("{} at {} ({})", word(disk, "type"), word(disk, "mountPoint"), word(disk, "device"))
+}
+
+fn host_proof(proof: &Value) -> String {
+    match word(proof, "evidence") {
+        "" => word(proof, "obstacle").to_owned(),
+        evidence => evidence.to_owned(),
+    }
 }
 
 fn inodes(capacity: &Value) -> String {

@@ -16,7 +16,7 @@ use super::role::Role;
 use super::stores::Stores;
 use crate::agent::{Advisory, Sharing, StoreView, advisories, room};
 use crate::ssh::offered_key;
-use crate::wire::{ConditionBody, HealthBody, history_line, host_key, last_attempt};
+use crate::wire::{ConditionBody, HealthBody, history_line, host_key, host_proof, last_attempt};
 
 /// Lines of history that are shown.
 const LINES: u32 = 20;
@@ -77,6 +77,7 @@ pub(super) async fn health<S: Stores>(
     body.host_key = view.store.pinned_key.as_ref().map(host_key);
     let offered = view.standing.failure.as_ref().and_then(offered_key);
     body.offered_host_key = offered.as_ref().map(host_key);
+    body.host_proof = view.proof.as_ref().and_then(host_proof);
     body.last_attempt = view.last_attempt.as_ref().map(last_attempt);
     body.stuck_worker = view.stuck_worker.map(|worker| json!({ "pid": worker.pid }));
     body.delivery = desk.around.delivery(store);

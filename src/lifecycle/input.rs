@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Cause, HistoryEvent, InFlight};
 use crate::model::{
-    AttemptId, Capacity, Failure, Fault, Inodes, Position, Status, Tags, Timestamp, Written,
+    AttemptId, Capacity, Failure, Fault, Inodes, Position, Proof, Status, Tags, Timestamp, Written,
 };
 
 /// When a step happens, and a random number to spend in it: brought by the caller, so that the step
@@ -42,8 +42,8 @@ pub struct Probe {
 /// A login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
-    /// How it went.
-    pub outcome: Result<(), Fault>,
+    /// How it went, and what a good one has shown of the host.
+    pub outcome: Result<Proof, Fault>,
     /// How long it took.
     pub took: Duration,
 }

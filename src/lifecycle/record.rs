@@ -6,7 +6,7 @@ use super::agenda::Agenda;
 use super::check::Checks;
 use super::retry::Retry;
 use super::{Attempt, LastAttempt, Standing};
-use crate::model::Written;
+use crate::model::{Proof, Written};
 
 /// A store's whole health: the durable standing and what is known since the daemon started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Record {
     pub last_attempt: Option<LastAttempt>,
     /// Each check by itself.
     pub checks: Checks,
+    /// What the newest good login has shown of the host.
+    pub proof: Option<Proof>,
     /// What the newest write probe met.
     pub(super) written: Option<Written>,
     /// When the figures were last kept in the history, as uptime.
@@ -35,6 +37,7 @@ impl Record {
             running: None,
             last_attempt: None,
             checks: Checks::default(),
+            proof: None,
             written: None,
             sampled: None,
             retry: Retry::default(),

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::table::{POLICY, at, ended, login, probe, record, words};
 use super::*;
-use crate::model::{Capacity, Condition, Failure, Fault, Reason, Status, Written};
+use crate::model::{
+    Capacity, Condition, Evidence, Failure, Fault, Obstacle, Proof, Reason, Status, Unproven,
+    Written,
+};
 
 #[test]
 fn a_failed_login_is_tried_again_by_time_and_slower_when_refused() {
@@ -195,4 +198,34 @@ fn figures_are_kept_when_the_size_changes_and_else_now_and_then() {
     assert_eq!(kept(&effects), 1);
     let (_, effects) = step(r, sized(200, 137), &POLICY, at(9000));
     assert_eq!(kept(&effects), 0, "nothing has changed");
+}
+
+#[test]
+fn a_host_that_cannot_be_proven_is_a_condition_until_a_login_proves_it() {
+    let unproven = Unproven { obstacle: Obstacle::NoSftp, details: "no SFTP".to_owned() };
+    let shown = |proof| Input::LoggedIn(Login { outcome: Ok(proof), ..login(None) });
+    let condition = Condition::ProofUnavailable;
+    let turned = |effects: &[Effect]| {
+        let turned = |effect: &Effect| match effect {
+            Effect::Noted(_, HistoryEvent::Turned { condition, holds }) => {
+                Some((*condition, *holds))
+            }
+            _ => None,
+        };
+        effects.iter().filter_map(turned).collect::<Vec<_>>()
+    };
+    let r = record(Status::Connected);
+    let (r, effects) = step(r, shown(Proof::Unavailable(unproven.clone())), &POLICY, at(20));
+    assert_eq!(turned(&effects), [(condition, true)]);
+    assert_eq!((r.standing.status, r.proof.is_some()), (Status::Connected, true));
+    let (r, effects) = step(r, shown(Proof::Unavailable(unproven)), &POLICY, at(30));
+    assert_eq!(turned(&effects), []);
+    assert_eq!(r.standing.conditions[&condition], at(20).wall);
+    // A login that fails, and a probe, show nothing of it.
+    let (r, _) = step(r, Input::LoggedIn(login(Some(Reason::AuthTimeout))), &POLICY, at(40));
+    let (r, _) = step(r, Input::Probed(probe(None, None)), &POLICY, at(40));
+    assert!(r.standing.conditions.contains_key(&condition));
+    let (r, effects) = step(r, shown(Proof::Shown(Evidence::Marker)), &POLICY, at(50));
+    assert_eq!(turned(&effects), [(condition, false)]);
+    assert!(r.standing.conditions.is_empty());
 }

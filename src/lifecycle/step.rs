@@ -5,7 +5,7 @@ use super::{
     Attempt, Cause, Effect, HistoryEvent, InFlight, Input, LastAttempt, Login, Moment, Outcome,
     Policy, Probe, Record, Transition, sample, space,
 };
-use crate::model::{AttemptId, Check, Failure, Fault, Reason, Status, Tags};
+use crate::model::{AttemptId, Check, Condition, Failure, Fault, Proof, Reason, Status, Tags};
 
 /// What the record becomes, and what is to be done about it.
 ///
@@ -83,6 +83,7 @@ impl Turn<'_> {
             Ok(outcome) => {
                 r.checks.attempted(&outcome.probe, &outcome.login, self.now.wall);
                 self.measure(r, &outcome.probe);
+                self.prove(r, &outcome.login);
                 outcome.failure()
             }
             Err(fault) => Some(Failure::of(fault.clone())),
@@ -144,6 +145,7 @@ impl Turn<'_> {
             r.agenda.logged_in(self.policy, self.now);
         }
         let decided = r.checks.logged_in(login, self.policy, self.now.wall);
+        self.prove(r, login);
         self.fail(r, decided.into_iter().collect());
     }
 
@@ -242,11 +244,7 @@ impl Turn<'_> {
         let held = &r.standing.conditions;
         for (condition, holds) in space::turned(held, measured, r.written, probe.took, self.policy)
         {
-            match holds {
-                true => r.standing.conditions.insert(condition, self.now.wall),
-                false => r.standing.conditions.remove(&condition),
-            };
-            self.note(r, HistoryEvent::Turned { condition, holds });
+            self.turn(r, condition, holds);
         }
         if r.standing.status == Status::Disconnected {
             return;
@@ -257,6 +255,25 @@ impl Turn<'_> {
         }
         r.standing.capacity = Some(measured.capacity);
         r.standing.inodes = measured.inodes;
+    }
+
+    /// Takes what a good login has shown of the host; one that failed has shown nothing new.
+    fn prove(&mut self, r: &mut Record, login: &Login) {
+        let Ok(proof) = &login.outcome else { return };
+        let (condition, holds) =
+            (Condition::ProofUnavailable, matches!(proof, Proof::Unavailable(_)));
+        if r.standing.conditions.contains_key(&condition) != holds {
+            self.turn(r, condition, holds);
+        }
+        r.proof = Some(proof.clone());
+    }
+
+    fn turn(&mut self, r: &mut Record, condition: Condition, holds: bool) {
+        match holds {
+            true => r.standing.conditions.insert(condition, self.now.wall),
+            false => r.standing.conditions.remove(&condition),
+        };
+        self.note(r, HistoryEvent::Turned { condition, holds });
     }
 
     fn note(&mut self, r: &Record, event: HistoryEvent) {

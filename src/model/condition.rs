@@ -19,6 +19,8 @@ words! {
         SlowProbe = "slow_probe",
         /// Another store lies on the same filesystem, so that both report the same room.
         SharedFilesystem = "shared_filesystem",
+        /// Whether the SSH server is this node could not be shown: `ssh.prove_host`.
+        ProofUnavailable = "proof_unavailable",
         /// `ssh.legacy` re-enables weak algorithms.
         LegacyAlgorithms = "legacy_algorithms",
         /// `ssh.host_key_policy` takes any key.
@@ -48,6 +50,9 @@ impl Condition {
             Self::SlowProbe => "look at the disk's load, its health and, if remote, its network",
             Self::SharedFilesystem => {
                 "count the room once, or give each store a filesystem of its own"
+            }
+            Self::ProofUnavailable => {
+                "let the user read /proc/sys/kernel/random/boot_id over SFTP, or set ssh.prove_host = false"
             }
             Self::LegacyAlgorithms => "update the SSH servers, then empty ssh.legacy",
             Self::AcceptsAnyHostKey => {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{MarkerId, NodeId, StoreUuid, Timestamp};
+use crate::model::{ImageDir, MarkerId, NodeId, StoreUuid, Timestamp};
 
 /// The folder of the daemon's own files in an image directory.
 pub(super) const FOLDER: &str = ".imagestore-agent";
@@ -78,6 +78,11 @@ impl Marker {
         text.push('\n');
         text
     }
+}
+
+/// Where the marker of this image directory lies.
+pub fn marker_path(dir: &ImageDir) -> String {
+    format!("{}/{FOLDER}/{FILE}", dir.as_str())
 }
 
 /// The file a probe writes: each node its own, on a directory that two of them see.

@@ -27,6 +27,7 @@ mod trouble;
 mod values;
 mod worker;
 
+pub use marker::marker_path;
 pub use orphan::Orphans;
 pub use prober::Prober;
 pub use purpose::Purpose;

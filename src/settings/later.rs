@@ -16,7 +16,6 @@ impl Settings {
             ("server.open_metrics", server.open_metrics),
             ("server.tls", server.tls.is_some()),
             ("api.reply", self.api.reply != ReplyMode::Sync),
-            ("ssh.prove_host", self.ssh.prove_host != default.ssh.prove_host),
             ("callback.urls", callback.urls.len() > 1),
             ("callback.heartbeat", callback.heartbeat != default.callback.heartbeat),
         ]
@@ -40,7 +39,6 @@ mod tests {
         let mut settings = Settings::builtin();
         settings.api.reply = ReplyMode::Async;
         settings.callback.urls = vec!["http://a".into(), "http://b".into()];
-        settings.ssh.prove_host = false;
-        assert_eq!(settings.not_yet(), ["api.reply", "ssh.prove_host", "callback.urls"]);
+        assert_eq!(settings.not_yet(), ["api.reply", "callback.urls"]);
     }
 }

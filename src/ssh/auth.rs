@@ -182,13 +182,19 @@ async fn by_conversation(
     let mut given: Option<String> = None;
     let mut reply =
         session.handle.authenticate_keyboard_interactive_start(proofs.username, None).await;
+    // What the server tells beside its questions, all rounds of it.
+    let mut told = String::new();
     for _ in 0..ROUNDS {
         let prompts = match reply {
             Ok(Reply::Success) => return Ok(Answer::Accepted),
             Ok(Reply::Failure { remaining_methods: offered, partial_success: in_part }) => {
                 return Ok(Answer::Refused { offered, in_part });
             }
-            Ok(Reply::InfoRequest { prompts, .. }) => prompts,
+            Ok(Reply::InfoRequest { name, instructions, prompts }) => {
+                let more = [told.as_str(), &name, &instructions].join("\n");
+                told = quote::printable(more.as_bytes(), quote::MOST);
+                prompts
+            }
             Err(_) => return Err(loss(session).await),
         };
         let answers = match prompts.as_slice() {
@@ -199,7 +205,7 @@ async fn by_conversation(
             }
             more => {
                 session.abandon();
-                return Err(unanswerable(proofs.username, more, given.as_deref()));
+                return Err(unanswerable(proofs.username, &told, more, given.as_deref()));
             }
         };
         reply = session.handle.authenticate_keyboard_interactive_respond(answers).await;
@@ -209,22 +215,40 @@ async fn by_conversation(
     Err(Fault::new(Reason::SecondFactorMissing, details).fact("rounds", ROUNDS))
 }
 
-/// Asked the same again means that the password was wrong; asked something else, that it was not
-/// enough.
-fn unanswerable(username: &str, prompts: &[Prompt], given: Option<&str>) -> Fault {
+/// Asked the same again means that the password was wrong; asked for a new one, that it has expired;
+/// asked something else, that it was not enough.
+fn unanswerable(username: &str, told: &str, prompts: &[Prompt], given: Option<&str>) -> Fault {
     let asked: Vec<String> = prompts
         .iter()
         .take(4)
         .map(|prompt| quote::printable(prompt.prompt.as_bytes(), quote::MOST))
         .collect();
     let again = matches!((prompts, given), ([one], Some(given)) if one.prompt == given);
-    let fault = if again {
+    let fault = if given.is_some() && is_about_a_new_password(told, &asked) {
+        let details = format!("the server takes {username}'s password and wants it changed first");
+        Fault::new(Reason::CredentialsRefused, details).remedied(
+            "change the user's password on the server, then give the store the new one: imagestore-agent update",
+        )
+    } else if again {
         Fault::new(Reason::CredentialsRefused, format!("the server refused {username}"))
     } else {
         let details = format!("the server asks {username} more than the password");
         Fault::new(Reason::SecondFactorMissing, details)
     };
+    let fault = if told.is_empty() { fault } else { fault.fact("told", told) };
     fault.fact("asked", asked)
+}
+
+/// As pam_unix(8) and its kin put it.
+fn is_about_a_new_password(told: &str, asked: &[String]) -> bool {
+    const SAID: [&str; 4] =
+        ["change your password", "password has expired", "password expired", "changing password"];
+    const ASKED: [&str; 3] = ["new password", "current password", "current unix password"];
+    let holds = |text: &str, words: &[&str]| {
+        let text = text.to_lowercase();
+        words.iter().any(|word| text.contains(word))
+    };
+    holds(told, &SAID) || asked.iter().any(|prompt| holds(prompt, &ASKED))
 }
 
 /// A refusal that offers nothing is also what russh makes of a session that is gone: only the
@@ -262,9 +286,27 @@ mod tests {
 
     #[test]
     fn the_same_question_again_is_a_refusal_and_another_one_a_second_factor() {
-        let asked = |prompts: &[Prompt], given| unanswerable("u", prompts, given).reason();
+        let asked = |prompts: &[Prompt], given| unanswerable("u", "", prompts, given).reason();
         assert_eq!(asked(&[prompt("Password: ")], Some("Password: ")), Reason::CredentialsRefused);
         assert_eq!(asked(&[prompt("Code: ")], Some("Password: ")), Reason::SecondFactorMissing);
         assert_eq!(asked(&[prompt("a"), prompt("b")], None), Reason::SecondFactorMissing);
+    }
+
+    #[test]
+    fn a_password_that_must_be_changed_is_told_as_such() {
+        let after =
+            |told: &str, text: &str| unanswerable("u", told, &[prompt(text)], Some("Password: "));
+        for (told, text) in [
+            ("You are required to change your password immediately", "Code: "),
+            ("", "Current password: "),
+            ("", "New password: "),
+        ] {
+            let fault = after(told, text);
+            assert_eq!(fault.reason(), Reason::CredentialsRefused, "{told} {text}");
+            assert!(fault.remedy().starts_with("change the user's password"), "{fault:?}");
+        }
+        // Asked before anything was given, it is a question like others.
+        let first = unanswerable("u", "", &[prompt("New password: "), prompt("Again: ")], None);
+        assert_eq!(first.reason(), Reason::SecondFactorMissing);
     }
 }

@@ -1,11 +1,11 @@
-//! Floor 3. The login check: is the store's SSH server the right one, and does it let the store's user
-//! in.
+//! Floor 3. The login check: is the store's SSH server the right one, does it let the store's user in,
+//! and is the host behind it this node.
 //!
 //! Promises: every phase (resolve, connect, handshake, authentication) has a deadline of its own
 //! within the caller's; only addresses of this host or of `ssh.allowed_targets` are dialled, and the
 //! address that was checked is the one that is dialled; nothing is sent to a server before its host
 //! key has been judged; dropping a check closes its connection and ends what russh had started for it.
-//! Never: opens a channel or runs a command, writes a file, remembers anything between checks, shows a
+//! Never: opens more than one channel, or one for anything but to read over SFTP; runs a command, writes a file, remembers anything between checks, shows a
 //! secret in a fault, a log line or `Debug`.
 
 mod address;
@@ -21,8 +21,11 @@ mod handshake;
 mod host_key;
 mod key;
 mod method;
+mod own_keys;
 mod phase;
+mod proof;
 mod quote;
+mod sftp;
 mod stream;
 mod verifier;
 mod witness;
@@ -31,4 +34,5 @@ pub use goodbye::Goodbye;
 pub use host_key::offered_key;
 pub use method::Method;
 pub use phase::Phases;
-pub use verifier::{Login, Verified, Verifier, Visit};
+pub use proof::MarkerAt;
+pub use verifier::{Asked, Login, Verified, Verifier, Visit};

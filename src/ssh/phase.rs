@@ -22,6 +22,8 @@ pub(super) enum Phase {
     Handshake,
     /// The login.
     Authentication,
+    /// Whether the server is this node.
+    Proof,
 }
 
 impl Phase {
@@ -33,6 +35,7 @@ impl Phase {
             Self::Banner => "banner",
             Self::Handshake => "handshake",
             Self::Authentication => "authentication",
+            Self::Proof => "proof",
         }
     }
 }
@@ -48,6 +51,8 @@ pub struct Phases {
     pub handshake: Duration,
     /// The login, all methods of it.
     pub authentication: Duration,
+    /// Whether the server is this node.
+    pub proof: Duration,
 }
 
 /// Runs one phase and says how long it took, as the fact `milliseconds` of a fault too. A fault that

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use crate::model::{Credentials, Fault, HostKey, Reason, SshAddress};
+use crate::model::{Credentials, Evidence, Fault, HostKey, Proof, Reason, SshAddress, Unproven};
 use crate::settings;
 
 use super::algorithms::Algorithms;
@@ -16,9 +16,12 @@ use super::auth::{self, Proofs};
 use super::gate::Gate;
 use super::goodbye::Goodbye;
 use super::greeting::greet;
+use super::handshake::Session;
 use super::host_key::Expected;
 use super::method::Method;
+use super::own_keys::OwnKeys;
 use super::phase::{Phase, Phases, timed};
+use super::proof::{MarkerAt, Node, PATIENCE, prove};
 use super::{address, dial, key};
 
 /// A login to check.
@@ -35,6 +38,18 @@ pub struct Login {
     /// Fingerprints given with the store, as `ssh-keygen -l` prints them: without a pinned key, the
     /// server must have the key of one of them.
     pub given_fingerprints: Vec<String>,
+    /// What would show that the server is this node, where `ssh.prove_host` is on.
+    pub asked: Asked,
+}
+
+/// What is asked of the host behind a login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// All that there is; the store's marker too, where it has one.
+    Everything(Option<MarkerAt>),
+    /// Nothing over SFTP: an earlier login has met this in its place, which is the answer again if the
+    /// host key is no evidence either.
+    HostKeyAlone(Unproven),
 }
 
 /// What a successful check has seen.
@@ -46,6 +61,8 @@ pub struct Verified {
     pub methods: Vec<Method>,
     /// The address that was dialled.
     pub peer: SocketAddr,
+    /// Whether it is this node.
+    pub proof: Proof,
     /// How long each phase took.
     pub phases: Phases,
 }
@@ -72,6 +89,7 @@ struct Rules {
     /// Seats for keys that are being opened.
     opening: Arc<Semaphore>,
     gate: Gate,
+    node: Node,
 }
 
 impl Verifier {
@@ -89,6 +107,7 @@ impl Verifier {
                 algorithms,
                 opening,
                 gate: Gate::default(),
+                node: Node::this(),
             }),
         }
     }
@@ -151,8 +170,7 @@ impl Verifier {
         let resolving = address::resolve(&login.address, &settings.allowed_targets, until);
         let (addresses, resolve) = timed(Phase::Resolve, resolving).await?;
 
-        // Until the server has decided, and no longer: the goodbye may take its time.
-        let _seat = gate.enter(&addresses, deadline).await?;
+        let seat = gate.enter(&addresses, deadline).await?;
 
         let dialling = dial::dial(&addresses, settings.connect_timeout, deadline);
         let ((tcp, peer), connect) = timed(Phase::Connect, dialling).await?;
@@ -167,21 +185,57 @@ impl Verifier {
         let greeting = greet(tcp, peer, algorithms, &expected, settings.connect_timeout, until);
         let (mut session, handshake) = timed(Phase::Handshake, greeting).await.map_err(at_peer)?;
 
-        let until = within(settings.auth_timeout);
-        let logging_in = auth::log_in(&mut session, &proofs, until);
-        let outcome = timed(Phase::Authentication, logging_in).await.map_err(at_peer);
-        let host_key = session.host_key();
+        let conversing = async {
+            let until = within(settings.auth_timeout);
+            let logging_in = auth::log_in(&mut session, &proofs, until);
+            let ((methods, authentication), own) = self.beside_own_keys(logging_in).await?;
+            // The server has decided: what follows is no login.
+            drop(seat);
+            // russh does not end a key exchange of a new connection without a judgement of the key.
+            let unjudged = || Fault::new(Reason::HostKeyUnknown, "the server showed no host key");
+            let host_key = session.host_key().ok_or_else(unjudged)?;
+            let proving = self.prove(&session, &host_key, own.as_ref(), &login.asked, deadline);
+            let (proof, took) = timed(Phase::Proof, proving).await?;
+            let phases = Phases { resolve, connect, handshake, authentication, proof: took };
+            Ok(Verified { host_key, methods, peer, proof, phases })
+        };
+        let outcome = conversing.await.map_err(at_peer);
         *goodbye = Goodbye::to(session);
+        outcome
+    }
 
-        let (methods, authentication) = outcome?;
-        // russh does not end a key exchange of a new connection without a judgement of the key.
-        let unjudged = || Fault::new(Reason::HostKeyUnknown, "the server showed no host key");
-        Ok(Verified {
-            host_key: host_key.ok_or_else(unjudged)?,
-            methods,
-            peer,
-            phases: Phases { resolve, connect, handshake, authentication },
-        })
+    /// Logs in, and reads this node's own host keys meanwhile, where they will be asked for.
+    async fn beside_own_keys<T>(
+        &self,
+        logging_in: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<((T, Duration), Option<OwnKeys>), Fault> {
+        let logging_in = timed(Phase::Authentication, logging_in);
+        if !self.rules.settings.prove_host {
+            return Ok((logging_in.await?, None));
+        }
+        let (logged_in, own) = tokio::join!(logging_in, OwnKeys::read());
+        Ok((logged_in?, Some(own)))
+    }
+
+    async fn prove(
+        &self,
+        session: &Session,
+        key: &HostKey,
+        own: Option<&OwnKeys>,
+        asked: &Asked,
+        deadline: Instant,
+    ) -> Result<Proof, Fault> {
+        match (own, asked) {
+            (None, _) => Ok(Proof::NotAsked),
+            (Some(own), Asked::Everything(marker)) => {
+                let until = deadline.min(Instant::now() + PATIENCE);
+                prove(session, key, own, &self.rules.node, marker.as_ref(), until).await
+            }
+            (Some(own), Asked::HostKeyAlone(_)) if own.have(key) => {
+                Ok(Proof::Shown(Evidence::HostKey))
+            }
+            (Some(_), Asked::HostKeyAlone(earlier)) => Ok(Proof::Unavailable(earlier.clone())),
+        }
     }
 
     /// What the login proves itself with. Read before anything is dialled: a key that is of no use

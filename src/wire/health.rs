@@ -9,7 +9,9 @@ use super::{ErrorCode, InventoryBody};
 use crate::lifecycle::{
     CheckLog, Checks, HistoryEntry, HistoryEvent, LastAttempt, Measured, Standing,
 };
-use crate::model::{Capacity, Fault, FsPlace, HostKey, Inodes, Inventory, Timestamp};
+use crate::model::{
+    Capacity, Fault, FsPlace, HostKey, Inodes, Inventory, Proof, Timestamp, Unproven,
+};
 
 /// A condition, in the shape that Kubernetes made common: `status` is `True`, `False` or `Unknown`.
 ///
@@ -134,6 +136,8 @@ pub struct HealthBody<'a> {
     pub host_key: Option<Value>,
     /// The key for which it is not Connected, and which a person may accept.
     pub offered_host_key: Option<Value>,
+    /// Whether the server was shown to be this node, by the newest good login since the daemon started.
+    pub host_proof: Option<Value>,
     /// The newest attempt since the daemon started, with what each check took.
     pub last_attempt: Option<Value>,
     /// A probe's process that cannot be killed.
@@ -156,6 +160,7 @@ impl<'a> HealthBody<'a> {
             filesystem: filesystem(place),
             host_key: None,
             offered_host_key: None,
+            host_proof: None,
             last_attempt: None,
             stuck_worker: None,
             delivery: None,
@@ -167,6 +172,17 @@ impl<'a> HealthBody<'a> {
 /// A server's key.
 pub fn host_key(key: &HostKey) -> Value {
     json!({ "type": key.algorithm, "fingerprint": key.fingerprint })
+}
+
+/// What a login has shown of the host; none when it was not asked.
+pub fn host_proof(proof: &Proof) -> Option<Value> {
+    match proof {
+        Proof::NotAsked => None,
+        Proof::Shown(evidence) => Some(json!({ "evidence": evidence.as_str() })),
+        Proof::Unavailable(Unproven { obstacle, details }) => {
+            Some(json!({ "obstacle": obstacle.as_str(), "message": details }))
+        }
+    }
 }
 
 /// An attempt that has ended, each check with its milliseconds.

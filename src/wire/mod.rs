@@ -19,7 +19,9 @@ mod request_tests;
 pub use error::ErrorCode;
 pub use event::{Event, EventFormat};
 pub use fields::BadField;
-pub use health::{CapacityBody, ConditionBody, HealthBody, history_line, host_key, last_attempt};
+pub use health::{
+    CapacityBody, ConditionBody, HealthBody, history_line, host_key, host_proof, last_attempt,
+};
 pub use inventory::{InventoryBody, zstack_date};
 pub use request::{Action, AddRequest, BadBody};
 pub use update::UpdateRequest;

@@ -29,6 +29,7 @@ mod probe_shapes;
 mod program;
 mod settings;
 mod ssh;
+mod ssh_accounts;
 mod ssh_host_key;
 mod ssh_login;
 mod ssh_peers;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use imagestore_agent::model::{Credentials, Fact, Fault, HostKey, Reason, Secret, SshAddress};
 use imagestore_agent::settings::{self, Settings};
-use imagestore_agent::ssh::{Login, Verified, Verifier};
+use imagestore_agent::ssh::{Asked, Login, Verified, Verifier};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -33,6 +33,7 @@ pub(crate) fn login(address: SocketAddr, username: &str, credentials: Credential
         credentials,
         pinned: None,
         given_fingerprints: Vec::new(),
+        asked: Asked::Everything(None),
     }
 }
 

@@ -107,7 +107,9 @@ async fn a_hung_disk_costs_no_more_after_many_periods_than_after_few() {
     agent.until_probed(&fine, 1).await;
     let health = agent.health(&hung).await;
     assert_eq!(health["stuckWorker"], stuck, "one worker, and the same one");
-    assert_eq!(threads(daemon), threads_before);
+    // One that has read this node's host keys for a login waits 10 s for more to do.
+    let threads = threads(daemon);
+    assert!(threads <= threads_before + 1, "{threads_before} became {threads}");
     // A probe of the other store may be under way in either count, with its two pipes.
     let now = descriptors(daemon);
     assert!(now.abs_diff(descriptors_before) <= 4, "{descriptors_before} became {now}");

@@ -19,6 +19,7 @@ mod monitor;
 mod outages;
 mod ownership;
 mod permissions;
+mod proofs;
 mod queues;
 mod receivers;
 mod removals;

@@ -8,9 +8,9 @@ use imagestore_agent::agent::{AcceptError, AddAsked, AddError, StoreView, Update
 use imagestore_agent::http::{Around, Context, Limits, ProcessFigures, Server, Stores, Tokens};
 use imagestore_agent::lifecycle::{Checks, HistoryEntry, HistoryEvent, Standing};
 use imagestore_agent::model::{
-    AttemptId, Capacity, Condition, Entropy, Epoch, Failure, Fault, FsPlace, HostKey, ImageDir,
-    Inventory, MarkerId, NodeId, Reason, SshAddress, State, Status, Store, StoreUuid, Tags,
-    Timestamp,
+    AttemptId, Capacity, Condition, Entropy, Epoch, Evidence, Failure, Fault, FsPlace, HostKey,
+    ImageDir, Inventory, MarkerId, NodeId, Proof, Reason, SshAddress, State, Status, Store,
+    StoreUuid, Tags, Timestamp,
 };
 use imagestore_agent::settings::Settings;
 use serde_json::Value;
@@ -91,8 +91,9 @@ pub(crate) fn view(uuid: StoreUuid) -> Arc<StoreView> {
     };
     let standing =
         Standing { capacity: inventory.capacity, ..Standing::connecting(Epoch(1), store.created) };
-    let (checks, last_attempt, stuck_worker) = (Checks::default(), None, None);
-    Arc::new(StoreView { store, standing, inventory, checks, last_attempt, stuck_worker })
+    let (checks, proof) = (Checks::default(), Some(Proof::Shown(Evidence::BootId)));
+    let (last_attempt, stuck_worker) = (None, None);
+    Arc::new(StoreView { store, standing, inventory, checks, last_attempt, proof, stuck_worker })
 }
 
 /// A daemon that was told to take old algorithms, on a state disk that is in trouble.

@@ -45,6 +45,14 @@ impl HostKeyFile {
         Self { path, _dir: Arc::new(dir) }
     }
 
+    /// This node's own, where its sshd has it: `/etc/ssh/ssh_host_ed25519_key`.
+    pub(crate) fn of_this_node() -> Self {
+        // Makes those that are not there, as the package does.
+        run("ssh-keygen", &["-A"]);
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        Self { path: "/etc/ssh/ssh_host_ed25519_key".into(), _dir: dir }
+    }
+
     /// The key as `ssh-keygen -l` prints it: `SHA256:...`.
     pub(crate) fn fingerprint(&self) -> String {
         let path = self.path.to_str().unwrap();
@@ -112,6 +120,10 @@ impl Builder {
              AuthorizedKeysFile {}/%u.keys\n",
             dir.display(),
         );
+        // Given twice it is a fault.
+        if !self.lines.iter().any(|line| line.starts_with("Subsystem")) {
+            config += "Subsystem sftp internal-sftp\n";
+        }
         // Of this keyword the last line counts.
         if !self.lines.iter().any(|line| line.starts_with("MaxStartups")) {
             config += "MaxStartups 100\n";
@@ -162,6 +174,15 @@ impl Sshd {
     /// Waits until the log shows `text` in `count` lines, and fails with the log if it does not.
     pub(crate) fn until_logged(&self, text: &str, count: usize) {
         assert!(self.log.wait(text, count), "no {count} times {text:?} in {}", self.log.text());
+    }
+
+    /// How many authentication attempts the server has counted, once the visit is over for it too.
+    pub(crate) fn tries(&self) -> usize {
+        assert!(self.log.wait_for(1, is_end), "no end of a visit in {}", self.log.text());
+        self.log.count_of(|line| {
+            ["Accepted ", "Failed ", "Partial "].iter().any(|word| line.contains(word))
+                && line.contains(" ssh2")
+        })
     }
 
     /// How many lines of the log hold `text` by now.
@@ -226,14 +247,22 @@ impl Log {
     }
 
     fn wait(&self, text: &str, count: usize) -> bool {
-        let waiting = |state: &mut LogState| !state.ended && found(&state.lines, text) < count;
+        self.wait_for(count, |line| line.contains(text))
+    }
+
+    fn wait_for(&self, count: usize, meant: impl Fn(&str) -> bool) -> bool {
+        let waiting = |state: &mut LogState| !state.ended && found(&state.lines, &meant) < count;
         let state = self.state.lock().unwrap();
         let (state, _) = self.changed.wait_timeout_while(state, LOG_PATIENCE, waiting).unwrap();
-        found(&state.lines, text) >= count
+        found(&state.lines, &meant) >= count
     }
 
     fn count(&self, text: &str) -> usize {
-        found(&self.state.lock().unwrap().lines, text)
+        self.count_of(|line| line.contains(text))
+    }
+
+    fn count_of(&self, meant: impl Fn(&str) -> bool) -> usize {
+        found(&self.state.lock().unwrap().lines, meant)
     }
 
     fn text(&self) -> String {
@@ -241,8 +270,22 @@ impl Log {
     }
 }
 
-fn found(lines: &[String], text: &str) -> usize {
-    lines.iter().filter(|line| line.contains(text)).count()
+fn found(lines: &[String], meant: impl Fn(&str) -> bool) -> usize {
+    lines.iter().filter(|line| meant(line)).count()
+}
+
+/// How the log of a connection closes: it was ended by either side, or nothing was agreed upon.
+fn is_end(line: &str) -> bool {
+    [
+        "Disconnected from",
+        "Connection closed",
+        "Connection reset",
+        "Disconnecting",
+        "Unable to negotiate",
+        "Broken pipe",
+    ]
+    .iter()
+    .any(|words| line.contains(words))
 }
 
 /// A user's key.

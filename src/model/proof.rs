@@ -1,0 +1,67 @@
+//! Whether the SSH server behind a login is this node, and how that was shown.
+
+use super::status::words;
+
+words! {
+    /// What showed that the server is this node, in the order in which it is looked for.
+    Evidence {
+        /// Its key is one of this node's own.
+        HostKey = "host_key",
+        /// Its kernel was booted when this one was.
+        BootId = "boot_id",
+        /// The store's marker lies in the image directory there too.
+        Marker = "marker",
+    }
+}
+
+words! {
+    /// What stood in the way of a proof.
+    Obstacle {
+        /// The server opens no session for the user.
+        NoSession = "no_session",
+        /// The server has no SFTP subsystem.
+        NoSftp = "no_sftp",
+        /// The user's shell lets nobody in: nologin(8).
+        Nologin = "nologin",
+        /// A forced command, or what a shell says, in the place of SFTP.
+        OtherProgram = "other_program",
+        /// What was started in its place ended without a word: a forced command, or sshd itself for a
+        /// password that must be changed first.
+        EndedSilently = "ended_silently",
+        /// Nothing that tells hosts apart can be read: a chroot, no permission, another path.
+        Unreadable = "unreadable",
+        /// No answer in time.
+        NoAnswer = "no_answer",
+    }
+}
+
+impl Obstacle {
+    /// Whether asking has started a program of the account's, which it may not be right to start each
+    /// time that the monitor logs in.
+    pub const fn started_a_program(self) -> bool {
+        match self {
+            Self::NoSession | Self::NoSftp | Self::Unreadable => false,
+            Self::Nologin | Self::OtherProgram | Self::EndedSilently | Self::NoAnswer => true,
+        }
+    }
+}
+
+/// Why it could not be shown that the server is this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unproven {
+    /// The kind.
+    pub obstacle: Obstacle,
+    /// What was seen, for a person.
+    pub details: String,
+}
+
+/// What a login has shown of the host behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Nothing was asked: `ssh.prove_host` is off.
+    NotAsked,
+    /// It is this node.
+    Shown(Evidence),
+    /// It may be this node or another.
+    Unavailable(Unproven),
+}

@@ -1,0 +1,217 @@
+//! Small files of the server, read over SFTP (draft-ietf-secsh-filexfer-02, version 3) on one channel.
+//!
+//! The packets are russh-sftp's; the conversation is not, because what answers in the place of SFTP is
+//! the evidence here: a shell that lets nobody in, a forced command, an expired password. It never
+//! writes, never keeps more of a peer than a few kilobytes, and never waits beyond its caller's limit.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use russh::client::Msg;
+use russh::{Channel, ChannelMsg};
+use russh_sftp::protocol::{FileAttributes, Init, Open, OpenFlags, Packet, Read, StatusCode};
+use tokio::time::timeout;
+
+use super::handshake::Session;
+use super::quote;
+
+/// Most bytes of a file that are read: a marker's most, and more than any boot id has.
+const MOST: usize = 4096;
+/// Longest packet: a file's bytes and what stands around them, and a server's list of extensions.
+const LONGEST: usize = MOST + 4096;
+/// Most bytes that are kept of what a program said.
+const HEARD: usize = 512;
+/// How long a program may take to end once it has been told that nothing more will be said to it.
+const TO_END: Duration = Duration::from_millis(500);
+
+/// A conversation over SFTP.
+pub(super) struct Sftp {
+    channel: Channel<Msg>,
+    received: Vec<u8>,
+    /// What was said before it was known to be SFTP, and what is said beside it.
+    heard: Vec<u8>,
+    requests: u32,
+}
+
+/// Why there is no conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NoSftp {
+    /// The server opens no session for the user.
+    NoSession,
+    /// The server knows no such subsystem.
+    NoSubsystem,
+    /// A program that speaks no SFTP: what it said, printable, and its exit status.
+    Program { said: String, exit: Option<u32> },
+    /// The connection is gone.
+    Lost,
+}
+
+impl Sftp {
+    /// Opens the channel and begins the conversation.
+    ///
+    /// # Cancel safety
+    /// Dropping the future, or what it returns, closes the channel with the session.
+    pub(super) async fn begin(session: &Session) -> Result<Self, NoSftp> {
+        let opened = session.handle.channel_open_session().await;
+        let mut channel = opened.map_err(|error| match error {
+            russh::Error::ChannelOpenFailure(_) => NoSftp::NoSession,
+            _ => NoSftp::Lost,
+        })?;
+        channel.request_subsystem(true, "sftp").await.map_err(|_| NoSftp::Lost)?;
+        loop {
+            match channel.wait().await {
+                Some(ChannelMsg::Success) => break,
+                Some(ChannelMsg::Failure) => return Err(NoSftp::NoSubsystem),
+                Some(ChannelMsg::WindowAdjusted { .. }) => {}
+                // Not even an answer: the server takes the user for gone.
+                _ => return Err(NoSftp::Lost),
+            }
+        }
+        let mut sftp = Self { channel, received: Vec::new(), heard: Vec::new(), requests: 0 };
+        sftp.send(Init::default()).await?;
+        match sftp.receive().await? {
+            Packet::Version(_) => {
+                sftp.heard.clear();
+                Ok(sftp)
+            }
+            _ => Err(sftp.not_sftp().await),
+        }
+    }
+
+    /// A file's text; an error's words when the server does not give it. A longer file than [`MOST`]
+    /// is none that is meant.
+    pub(super) async fn read(&mut self, path: &str) -> Result<Result<String, String>, NoSftp> {
+        let id = self.next_id();
+        let (filename, attrs) = (path.to_owned(), FileAttributes::empty());
+        self.send(Open { id, filename, pflags: OpenFlags::READ, attrs }).await?;
+        let handle = match self.receive().await? {
+            Packet::Handle(opened) if opened.id == id => opened.handle,
+            Packet::Status(refused) if refused.id == id => {
+                return Ok(Err(told(refused.status_code)));
+            }
+            _ => return Err(self.not_sftp().await),
+        };
+        // Not closed: what is read here ends with the channel.
+        let mut bytes: Vec<u8> = Vec::new();
+        loop {
+            let (id, handle) = (self.next_id(), handle.clone());
+            let (offset, len) = (u64::try_from(bytes.len()).unwrap_or(0), 4096);
+            self.send(Read { id, handle, offset, len }).await?;
+            match self.receive().await? {
+                // An answer without a byte would be asked for again without end.
+                Packet::Data(data) if data.id == id && !data.data.is_empty() => {
+                    bytes.extend(data.data);
+                }
+                Packet::Status(end) if end.id == id && end.status_code == StatusCode::Eof => break,
+                Packet::Status(broke) if broke.id == id => return Ok(Err(told(broke.status_code))),
+                _ => return Err(self.not_sftp().await),
+            }
+            if bytes.len() > MOST {
+                return Ok(Err("too long".to_owned()));
+            }
+        }
+        Ok(String::from_utf8(bytes).map_err(|_| "not a text".to_owned()))
+    }
+
+    /// Ends the conversation.
+    pub(super) async fn end(self) {
+        // The session's end says the same, if this does not get through.
+        let _ = self.channel.close().await;
+    }
+
+    fn next_id(&mut self) -> u32 {
+        self.requests = self.requests.wrapping_add(1);
+        self.requests
+    }
+
+    async fn send(&mut self, packet: impl Into<Packet>) -> Result<(), NoSftp> {
+        // What is encoded here is short; were it not, nobody would have got it.
+        let bytes = Bytes::try_from(packet.into()).map_err(|_| NoSftp::Lost)?;
+        self.channel.data_bytes(bytes).await.map_err(|_| NoSftp::Lost)
+    }
+
+    /// The next packet.
+    async fn receive(&mut self) -> Result<Packet, NoSftp> {
+        loop {
+            match packet(&mut self.received) {
+                Parsed::Packet(packet) => return Ok(*packet),
+                Parsed::Foreign => return Err(self.not_sftp().await),
+                Parsed::Partly => {}
+            }
+            match self.channel.wait().await {
+                Some(ChannelMsg::Data { data }) => {
+                    keep(&mut self.heard, &data);
+                    self.received.extend(data);
+                }
+                Some(ChannelMsg::ExtendedData { data, .. }) => keep(&mut self.heard, &data),
+                // Its last words may come after it.
+                Some(ChannelMsg::ExitStatus { exit_status }) => {
+                    return Err(self.ended(Some(exit_status)).await);
+                }
+                Some(ChannelMsg::Close) | None => return Err(self.program(None)),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Something else speaks here: it is told that nothing more comes, and listened to until it ends.
+    async fn not_sftp(&mut self) -> NoSftp {
+        let _ = self.channel.eof().await;
+        self.ended(None).await
+    }
+
+    async fn ended(&mut self, mut exit: Option<u32>) -> NoSftp {
+        let listening = async {
+            loop {
+                match self.channel.wait().await {
+                    Some(ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. }) => {
+                        keep(&mut self.heard, &data);
+                    }
+                    Some(ChannelMsg::ExitStatus { exit_status }) => exit = Some(exit_status),
+                    Some(ChannelMsg::Close) | None => return,
+                    Some(_) => {}
+                }
+            }
+        };
+        let _ = timeout(TO_END, listening).await;
+        self.program(exit)
+    }
+
+    fn program(&self, exit: Option<u32>) -> NoSftp {
+        NoSftp::Program { said: quote::printable(&self.heard, quote::MOST), exit }
+    }
+}
+
+/// What the bytes at hand hold.
+enum Parsed {
+    Packet(Box<Packet>),
+    Partly,
+    Foreign,
+}
+
+/// Takes the first packet off the bytes, once it is whole.
+fn packet(received: &mut Vec<u8>) -> Parsed {
+    let Some(length) = received.first_chunk::<4>() else { return Parsed::Partly };
+    let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+    if length == 0 || length > LONGEST {
+        return Parsed::Foreign;
+    }
+    let Some(body) = received.get(4..length.saturating_add(4)) else { return Parsed::Partly };
+    match Packet::try_from(&mut Bytes::copy_from_slice(body)) {
+        Ok(packet) => {
+            received.drain(..length.saturating_add(4));
+            Parsed::Packet(Box::new(packet))
+        }
+        Err(_) => Parsed::Foreign,
+    }
+}
+
+fn keep(heard: &mut Vec<u8>, more: &[u8]) {
+    let room = HEARD.saturating_sub(heard.len());
+    heard.extend(more.iter().take(room));
+}
+
+/// The words of the draft, and not the server's, which may be anything.
+fn told(status: StatusCode) -> String {
+    status.to_string().to_lowercase()
+}

@@ -1,0 +1,132 @@
+//! The rows of `docs/ssh-verification.md` about what an account may do, and about whose host it is.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use imagestore_agent::model::MarkerId;
+use imagestore_agent::settings::Ssh;
+use imagestore_agent::ssh::{Asked, Login, MarkerAt};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::ssh::{by_key, by_password, ssh_settings, verify, verify_by};
+use crate::ssh_table::Played;
+use crate::support::needs::run;
+use crate::support::sshd::{Builder, HostKeyFile, KeyPair, User};
+
+const BOOT_ID: &str = "proc/sys/kernel/random/boot_id";
+const MARKER: &str = "srv/images/.imagestore-agent/identity.json";
+
+/// A program of its own for SFTP, so that it is started by the user's shell.
+const BY_THE_SHELL: &str = "Subsystem sftp /usr/lib/openssh/sftp-server";
+
+pub(crate) async fn accounts(situation: &str) -> Played {
+    let user = User::create();
+    let lines: &[&str] = match situation {
+        "account: expired" => {
+            run("chage", &["-E", "0", &user.name]);
+            &[]
+        }
+        "account: locked" => {
+            run("usermod", &["-L", &user.name]);
+            &[]
+        }
+        "account: not in `AllowUsers`" => &["AllowUsers nobody-else"],
+        "account: a shell that lets nobody in (nologin)" => {
+            run("usermod", &["-s", "/usr/sbin/nologin", &user.name]);
+            &[BY_THE_SHELL]
+        }
+        "account: the password has expired" => {
+            run("chage", &["-d", "0", &user.name]);
+            &[]
+        }
+        "account: the password has expired, under PAM" => {
+            run("chage", &["-d", "0", &user.name]);
+            &["UsePAM yes"]
+        }
+        "account: the password has expired, in a conversation with PAM" => {
+            run("chage", &["-d", "0", &user.name]);
+            &["UsePAM yes", "KbdInteractiveAuthentication yes", "PasswordAuthentication no"]
+        }
+        "account: a forced command that fails" => &["ForceCommand /bin/false"],
+        "account: a forced command that says the same again (cat)" => &["ForceCommand /bin/cat"],
+        "account: a forced command that talks without end" => &["ForceCommand yes"],
+        "account: a forced command that says nothing" => &["ForceCommand exec sleep 60"],
+        "account: SFTP alone, in a chroot that is `/`" => {
+            &["ForceCommand internal-sftp", "ChrootDirectory /"]
+        }
+        "account: no session (`MaxSessions 0`)" => &["MaxSessions 0"],
+        "account: no SFTP" => &["Subsystem other /bin/false"],
+        _ => panic!("nobody plays {situation:?}"),
+    };
+    let sshd = lines.iter().fold(Builder::new(), |server, line| server.line(line)).start();
+    (verify(&by_password(&sshd, &user)).await, sshd).into()
+}
+
+/// A root directory for sshd's `ChrootDirectory`, with these files. All the way to it must be root's.
+pub(crate) fn chroot(files: &[(&str, &str)]) -> TempDir {
+    let root = tempfile::tempdir_in("/run").unwrap();
+    fs::set_permissions(root.path(), Permissions::from_mode(0o755)).unwrap();
+    for (path, text) in files {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    root
+}
+
+pub(crate) async fn hosts(situation: &str) -> Played {
+    let (ours, other) = (MarkerId::from_u128(1), MarkerId::from_u128(2));
+    let identity = |id: MarkerId| format!("{{\"version\":1,\"id\":\"{id}\"}}");
+    let (mine, another) = (identity(ours), identity(other));
+    let files: &[(&str, &str)] = match situation {
+        "host: another boot id" => {
+            &[(BOOT_ID, "00000000-0000-4000-8000-000000000000\n"), (MARKER, &mine)]
+        }
+        "host: a chroot with the store's marker" => &[(MARKER, &mine)],
+        "host: a chroot with another store's marker" => &[(MARKER, &another)],
+        "host: a chroot with what is no marker" => &[(BOOT_ID, "none"), (MARKER, "{}")],
+        _ => &[],
+    };
+    let (user, root) = (User::create(), chroot(files));
+    let chroot = format!("ChrootDirectory {}", root.path().display());
+    let server = Builder::new();
+    let server = match situation {
+        "host: its key is one of this node's own" => server.host_key(&HostKeyFile::of_this_node()),
+        "host: the same boot id" => server,
+        _ => server.line("ForceCommand internal-sftp").line(&chroot),
+    };
+    let sshd = server.start();
+    let marker = MarkerAt { path: format!("/{MARKER}"), id: ours };
+    let asked = Asked::Everything(Some(marker));
+    (verify(&Login { asked, ..by_password(&sshd, &user) }).await, sshd).into()
+}
+
+/// The sshd of the visit stops in the middle of the login: a command that it runs for the user's keys
+/// stops whoever has started it.
+pub(crate) async fn frozen(user: &User) -> Played {
+    // sshd runs no command that lies below a directory which others may write to.
+    let dir = tempfile::tempdir_in("/run").unwrap();
+    let (command, stopped) = (dir.path().join("keys"), dir.path().join("stopped"));
+    let script = format!("#!/bin/sh\necho $PPID > {}\nkill -STOP $PPID\n", stopped.display());
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    fs::write(&command, script).unwrap();
+    fs::set_permissions(&command, Permissions::from_mode(0o755)).unwrap();
+    let sshd = Builder::new()
+        .line(&format!("AuthorizedKeysCommand {}", command.display()))
+        .line("AuthorizedKeysCommandUser root")
+        .start();
+    let key = KeyPair::generate("ed25519", "");
+    let settings = Ssh { auth_timeout: Duration::from_secs(2), ..ssh_settings() };
+    let outcome = verify_by(&settings, &by_key(&sshd, user, &key, None)).await;
+    let pid = pid_in(&stopped);
+    kill(pid, Signal::SIGKILL).unwrap();
+    outcome.into()
+}
+
+fn pid_in(file: &Path) -> Pid {
+    Pid::from_raw(fs::read_to_string(file).unwrap().trim().parse().unwrap())
+}
