@@ -159,9 +159,17 @@ pub(super) async fn log_in(
     deadline: Instant,
 ) -> (LoggedIn, Goodbye) {
     let begun = Instant::now();
-    if let Some(fault) = restraint.lock().remembered(begun) {
-        let login = LoggedIn { verified: Err(fault), took: Duration::ZERO };
-        return (login, Goodbye::to_nobody());
+    let failed = |fault| {
+        let login = LoggedIn { verified: Err(fault), took: begun.elapsed() };
+        (login, Goodbye::to_nobody())
+    };
+    let _turn = match restraint.turn(deadline).await {
+        Ok(turn) => turn,
+        Err(fault) => return failed(fault),
+    };
+    let remembered = restraint.lock().remembered(begun);
+    if let Some(fault) = remembered {
+        return failed(fault);
     }
     let credentials = timeout_at(deadline, tools.ledger.credentials(store.uuid)).await;
     let Visit { verified, goodbye } = match credentials.unwrap_or_else(|_| Err(no_credentials())) {

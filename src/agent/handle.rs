@@ -6,6 +6,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::callers::{Answer, Callers};
 use super::redefinition::Redefinition;
+use super::restraint::Restrained;
 use super::{AcceptError, StoreView, acceptance};
 use crate::ledger::StuckWorker;
 use crate::model::{Failure, Fault, ImageDir, Reason, Status, Tags};
@@ -25,13 +26,13 @@ pub(super) struct Removed {
     pub(super) stuck: Option<StuckWorker>,
 }
 
-/// What a store's task is asked.
+/// What a store's task is asked. Boxed where it is large: a store's inbox has room for 32 of the largest
+/// from the start.
 #[derive(Debug)]
 pub(super) enum Command {
     /// Connect, or join the attempt that is running.
-    Reconnect { tags: Tags, force: bool, reply: oneshot::Sender<Answer> },
-    /// Change the definition, and connect if the login is another. Boxed, because a store's inbox has
-    /// room for 32 of the largest from the start.
+    Reconnect { tags: Box<Tags>, force: bool, reply: oneshot::Sender<Answer> },
+    /// Change the definition, and connect if the login is another.
     Redefine { what: Box<Redefinition>, tags: Box<Tags>, reply: oneshot::Sender<Answer> },
     /// Forget the store and end.
     Remove { reply: RemovalReply },
@@ -42,11 +43,21 @@ pub(super) enum Command {
 pub struct StoreHandle {
     inbox: mpsc::Sender<Command>,
     view: watch::Receiver<Arc<StoreView>>,
+    logins: Restrained,
 }
 
 impl StoreHandle {
-    pub(super) fn new(inbox: mpsc::Sender<Command>, view: watch::Receiver<Arc<StoreView>>) -> Self {
-        Self { inbox, view }
+    pub(super) fn new(
+        inbox: mpsc::Sender<Command>,
+        view: watch::Receiver<Arc<StoreView>>,
+        logins: Restrained,
+    ) -> Self {
+        Self { inbox, view, logins }
+    }
+
+    /// The logins of the store, of which one is under way at a time.
+    pub(super) fn logins(&self) -> &Restrained {
+        &self.logins
     }
 
     /// The store as it was after its last commit.
@@ -70,7 +81,7 @@ impl StoreHandle {
     /// Dropping the future changes nothing: the attempt goes on.
     pub async fn reconnect(&self, tags: Tags, force: bool) -> Result<Arc<StoreView>, Failure> {
         let (reply, answer) = oneshot::channel();
-        self.ask(Command::Reconnect { tags, force, reply })?;
+        self.ask(Command::Reconnect { tags: Box::new(tags), force, reply })?;
         answer.await.unwrap_or_else(|_| Err(stopping()))
     }
 

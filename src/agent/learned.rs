@@ -1,5 +1,7 @@
 //! What checks have shown of a store, to be committed along with the next decision.
 
+use std::sync::Arc;
+
 use crate::ledger::{Change, StuckWorker};
 use crate::lifecycle::{HistoryEntry, HistoryEvent};
 use crate::model::{AttemptId, Store, Timestamp};
@@ -24,20 +26,25 @@ impl Learned {
     }
 
     /// The server's key, on first use.
-    pub(super) fn key(&mut self, store: &mut Store, verified: &Verified) {
+    pub(super) fn key(&mut self, store: &mut Arc<Store>, verified: &Verified) {
         if store.pinned_key.is_none() {
-            store.pinned_key = Some(verified.host_key.clone());
+            Arc::make_mut(store).pinned_key = Some(verified.host_key.clone());
             self.store = true;
         }
     }
 
     /// Where the directory was when last good, which later tells `not_mounted` from
     /// `marker_missing`; and whether it has ever had a registry.
-    pub(super) fn place(&mut self, store: &mut Store, examined: &Examined) {
-        self.moved |= store.place != examined.place;
-        self.store |= self.moved || (examined.has_registry && !store.had_registry);
-        store.place.clone_from(&examined.place);
-        store.had_registry |= examined.has_registry;
+    pub(super) fn place(&mut self, store: &mut Arc<Store>, examined: &Examined) {
+        let moved = store.place != examined.place;
+        let first_registry = examined.has_registry && !store.had_registry;
+        if moved || first_registry {
+            let store = Arc::make_mut(store);
+            store.place.clone_from(&examined.place);
+            store.had_registry |= examined.has_registry;
+        }
+        self.moved |= moved;
+        self.store |= moved || first_registry;
     }
 
     /// All of it as one change; `stuck` is the worker that will not die now.

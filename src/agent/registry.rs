@@ -141,7 +141,8 @@ impl Registry {
         let proving = async {
             let before = &store.at_rest().await.store;
             let deadline = Instant::now() + self.attempt_deadline;
-            update::prove(&self.verifier, &self.ledger, before, asked, deadline).await
+            let means = update::Means { verifier: &self.verifier, ledger: &self.ledger };
+            means.prove(before, store.logins(), asked, deadline).await
         };
         let proven = tokio::select! {
             biased;

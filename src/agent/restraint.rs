@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::model::{Fault, Proof, Reason, Unproven};
 use crate::ssh::{Asked, MarkerAt};
@@ -83,16 +83,35 @@ impl Restraint {
     }
 }
 
-/// The same, for the attempt and the monitor's login, of which one ends as the other begins.
+/// The logins of one store: an attempt's, the monitor's, and that of an update which is being proven.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Restrained(Arc<Mutex<Restraint>>);
+pub(super) struct Restrained(Arc<Logins>);
+
+#[derive(Debug, Default)]
+struct Logins {
+    restraint: Mutex<Restraint>,
+    turn: tokio::sync::Mutex<()>,
+}
 
 impl Restrained {
     pub(super) fn lock(&self) -> MutexGuard<'_, Restraint> {
         // Whole between any two statements.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.restraint.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until no other login of the store is under way.
+    ///
+    /// # Errors
+    /// `agent_busy`: the other one did not end by `deadline`.
+    pub(super) async fn turn(&self, deadline: Instant) -> Result<Turn<'_>, Fault> {
+        timeout_at(deadline, self.0.turn.lock()).await.map_err(|_| {
+            Fault::new(Reason::AgentBusy, "another login of this store did not end in time")
+        })
     }
 }
+
+/// The one login of a store that is under way; over when dropped.
+pub(super) type Turn<'a> = tokio::sync::MutexGuard<'a, ()>;
 
 #[cfg(test)]
 mod tests {

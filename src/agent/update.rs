@@ -6,6 +6,7 @@ use std::num::NonZeroU16;
 use tokio::time::{Instant, timeout_at};
 
 use super::attempt::{marker_of, no_credentials};
+use super::restraint::Restrained;
 use crate::ledger::{Change, Ledger};
 use crate::lifecycle::HistoryEvent;
 use crate::model::{
@@ -46,40 +47,50 @@ pub(super) struct Proven {
     host_key: Option<HostKey>,
 }
 
-/// Logs in as the store would after the update. Nothing is changed yet.
-///
-/// # Errors
-/// Why the login fails, or its secrets cannot be read.
-pub(super) async fn prove(
-    verifier: &Verifier,
-    ledger: &Ledger,
-    store: &Store,
-    asked: UpdateAsked,
-    deadline: Instant,
-) -> Result<Proven, Failure> {
-    let mut proven = Proven { asked, before: store.clone(), host_key: None };
-    if proven.changes_login() {
-        let credentials = match &proven.asked.credentials {
-            Some(given) => given.clone(),
-            None => {
-                let stored = timeout_at(deadline, ledger.credentials(store.uuid)).await;
-                stored.unwrap_or_else(|_| Err(no_credentials())).map_err(Failure::of)?
-            }
-        };
-        let after = definition(store, &proven.asked, store.changed);
-        let asked = Asked::Everything(Some(marker_of(store)));
-        let login = Login {
-            address: after.address,
-            username: after.username,
-            credentials,
-            pinned: after.pinned_key,
-            given_fingerprints: after.given_fingerprints,
-            asked,
-        };
-        let verified = verifier.verify(&login, deadline).await.map_err(Failure::of)?;
-        proven.host_key = Some(verified.host_key);
+/// What a login is proven with.
+pub(super) struct Means<'a> {
+    pub(super) verifier: &'a Verifier,
+    pub(super) ledger: &'a Ledger,
+}
+
+impl Means<'_> {
+    /// Logs in as the store would after the update, in its turn among the logins of the store. Nothing is
+    /// changed yet.
+    ///
+    /// # Errors
+    /// Why the login fails, or its secrets cannot be read.
+    pub(super) async fn prove(
+        &self,
+        store: &Store,
+        logins: &Restrained,
+        asked: UpdateAsked,
+        deadline: Instant,
+    ) -> Result<Proven, Failure> {
+        let mut proven = Proven { asked, before: store.clone(), host_key: None };
+        if proven.changes_login() {
+            let credentials = match &proven.asked.credentials {
+                Some(given) => given.clone(),
+                None => {
+                    let stored = timeout_at(deadline, self.ledger.credentials(store.uuid)).await;
+                    stored.unwrap_or_else(|_| Err(no_credentials())).map_err(Failure::of)?
+                }
+            };
+            let after = definition(store, &proven.asked, store.changed);
+            let asked = Asked::Everything(Some(marker_of(store)));
+            let login = Login {
+                address: after.address,
+                username: after.username,
+                credentials,
+                pinned: after.pinned_key,
+                given_fingerprints: after.given_fingerprints,
+                asked,
+            };
+            let _turn = logins.turn(deadline).await.map_err(Failure::of)?;
+            let verified = self.verifier.verify(&login, deadline).await.map_err(Failure::of)?;
+            proven.host_key = Some(verified.host_key);
+        }
+        Ok(proven)
     }
-    Ok(proven)
 }
 
 impl Proven {
@@ -146,5 +157,77 @@ fn definition(before: &Store, asked: &UpdateAsked, at: Timestamp) -> Store {
         address,
         changed: at,
         ..before.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{FsPlace, ImageDir, MarkerId, State, StoreUuid};
+
+    fn store() -> Store {
+        let key = HostKey { algorithm: "a".into(), blob: "b".into(), fingerprint: "c".into() };
+        Store {
+            uuid: StoreUuid::from_u128(1),
+            name: "images".into(),
+            description: "old".into(),
+            image_dir: ImageDir::parse("/images").unwrap(),
+            address: SshAddress { hostname: "one".parse().unwrap(), port: NonZeroU16::MIN },
+            username: "root".into(),
+            state: State::Enabled,
+            zone_uuids: Vec::new(),
+            created: Timestamp(1),
+            changed: Timestamp(1),
+            marker: MarkerId::from_u128(2),
+            place: FsPlace {
+                mount_point: "/images".into(),
+                fs_type: "xfs".into(),
+                device: "8:1".into(),
+                on_root_disk: false,
+            },
+            had_registry: true,
+            pinned_key: Some(key),
+            given_fingerprints: vec!["SHA256:old".into()],
+        }
+    }
+
+    fn nothing() -> UpdateAsked {
+        UpdateAsked {
+            name: None,
+            description: None,
+            hostname: None,
+            port: None,
+            username: None,
+            credentials: None,
+            given_fingerprints: Vec::new(),
+            tags: Tags::default(),
+            fields: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_not_given_stays_as_it_is() {
+        let after = definition(&store(), &nothing(), Timestamp(9));
+        assert_eq!(after, Store { changed: Timestamp(9), ..store() });
+        let asked = UpdateAsked { description: Some(String::new()), ..nothing() };
+        assert_eq!(definition(&store(), &asked, Timestamp(1)).description, "");
+    }
+
+    #[test]
+    fn at_another_address_there_is_another_server_with_another_key() {
+        let elsewhere: [UpdateAsked; 2] = [
+            UpdateAsked { hostname: Some("two".parse().unwrap()), ..nothing() },
+            UpdateAsked { port: NonZeroU16::new(2), ..nothing() },
+        ];
+        for asked in elsewhere {
+            let after = definition(&store(), &asked, Timestamp(1));
+            assert_eq!((&after.pinned_key, after.given_fingerprints.len()), (&None, 0));
+            let given = vec!["SHA256:new".to_owned()];
+            let asked = UpdateAsked { given_fingerprints: given.clone(), ..asked };
+            assert_eq!(definition(&store(), &asked, Timestamp(1)).given_fingerprints, given);
+        }
+        // The same address given again is none other.
+        let same = UpdateAsked { hostname: Some("one".parse().unwrap()), ..nothing() };
+        assert_eq!(definition(&store(), &same, Timestamp(1)), store());
     }
 }

@@ -1,5 +1,7 @@
 //! What others see of a store: a snapshot, replaced as a whole after each commit.
 
+use std::sync::Arc;
+
 use crate::ledger::StuckWorker;
 use crate::lifecycle::{Checks, LastAttempt, Record, Standing};
 use crate::model::{Inventory, Proof, Store};
@@ -7,8 +9,8 @@ use crate::model::{Inventory, Proof, Store};
 /// One store as it is now.
 #[derive(Clone, Debug)]
 pub struct StoreView {
-    /// Its definition.
-    pub store: Store,
+    /// Its definition: the task's own, as long as that does not change.
+    pub store: Arc<Store>,
     /// Its health.
     pub standing: Standing,
     /// Both, as the world is told.
@@ -24,9 +26,13 @@ pub struct StoreView {
 }
 
 impl StoreView {
-    pub(super) fn of(store: &Store, record: &Record, stuck_worker: Option<StuckWorker>) -> Self {
+    pub(super) fn of(
+        store: &Arc<Store>,
+        record: &Record,
+        stuck_worker: Option<StuckWorker>,
+    ) -> Self {
         Self {
-            store: store.clone(),
+            store: Arc::clone(store),
             standing: record.standing.clone(),
             inventory: inventory(store, &record.standing),
             checks: record.checks.clone(),

@@ -50,11 +50,11 @@ pub(super) struct Work {
 
 impl Work {
     /// Nothing runs yet; `stuck` is a worker that an earlier run of the daemon left behind.
-    pub(super) fn new(tools: Tools, stuck: Option<StuckWorker>) -> Self {
+    pub(super) fn new(tools: Tools, restraint: Restrained, stuck: Option<StuckWorker>) -> Self {
         Self {
             tools,
             slot: Arc::new(Mutex::new(slot_with(stuck))),
-            restraint: Restrained::default(),
+            restraint,
             running: JoinSet::new(),
             goodbyes: JoinSet::new(),
             busy: InFlight::default(),

@@ -1,0 +1,127 @@
+//! A decision of a store's task: made by the status machine, committed, and only then acted upon.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::StoreTask;
+use crate::agent::callers::Callers;
+use crate::agent::journal::not_recorded;
+use crate::agent::{StoreView, journal, news, patience};
+use crate::ledger::{Change, CommitError};
+use crate::lifecycle::{Effect, HistoryEvent, Input, step};
+use crate::model::Failure;
+
+/// Pause before a decision that could not be committed is tried again.
+const COMMIT_AGAIN: Duration = Duration::from_secs(1);
+
+impl StoreTask {
+    /// Decides, commits, and only then lets the effects out.
+    pub(super) async fn apply(&mut self, input: Input) {
+        self.apply_all(vec![input], Callers::default()).await;
+    }
+
+    /// As [`StoreTask::apply`], one after the other, with one commit for all. `callers` wait for the
+    /// attempt that comes of it; if nothing can be recorded they are told so, and nobody else.
+    pub(super) async fn apply_all(&mut self, inputs: Vec<Input>, mut callers: Callers) {
+        let now = self.tools.moment();
+        let notified = self.tools.outbox.is_some();
+        let stuck = self.work.stuck().unwrap_or(self.learned.stuck());
+        let (mut record, mut effects) = (self.record.clone(), Vec::new());
+        // What is due waits for no state disk that refuses what was learned: probing goes on.
+        let learns = !matches!(inputs.as_slice(), [Input::Due(_)]);
+        let mut change = match learns {
+            true => self.learned.change(&self.store, stuck, record.standing.attempt, now.wall),
+            false => Change::new(),
+        };
+        for input in &inputs {
+            let old = record.standing.clone();
+            let (next, more) = step(record, input.clone(), &self.tools.policy, now);
+            let (store, at) = (&self.store, now.wall);
+            change = journal::record_step(change, store, &old, &next, &more, notified, at);
+            effects.extend(more);
+            record = next;
+        }
+        if !change.is_empty()
+            && let Err(error) = self.commit(change, &mut callers).await
+        {
+            self.not_committed(inputs, callers, &error);
+            return;
+        }
+        self.waiting.join(callers);
+        if learns {
+            self.learned.committed(stuck);
+        }
+        self.record = record;
+        // Who joins an attempt changes nothing that is seen, and may be one of hundreds.
+        let joins = |input: &Input| matches!(input, Input::ReconnectAsked { .. });
+        if effects.is_empty() && inputs.iter().all(joins) {
+            return;
+        }
+        self.show();
+        for effect in effects {
+            self.let_out(effect);
+        }
+    }
+
+    pub(super) fn show(&self) {
+        let view = StoreView::of(&self.store, &self.record, self.learned.stuck());
+        self.view.send_replace(Arc::new(view));
+    }
+
+    /// Commits; on a disk that hangs all who wait are told so meanwhile.
+    pub(super) async fn commit(
+        &mut self,
+        change: Change,
+        callers: &mut Callers,
+    ) -> Result<(), CommitError> {
+        let Self { tools, stop, waiting, .. } = self;
+        let early = |failure| {
+            let answer = Err(failure);
+            waiting.answer(&answer);
+            callers.answer(&answer);
+        };
+        patience::commit(&tools.ledger, change, stop, early).await
+    }
+
+    /// The ledger did not take a decision, so it was not made: callers are told, and what must not be
+    /// lost is decided again later.
+    fn not_committed(&mut self, inputs: Vec<Input>, mut callers: Callers, error: &CommitError) {
+        warn!(error = %error, "the ledger did not take a change; it was not made");
+        if inputs.iter().any(|input| matches!(input, Input::AttemptEnded { .. })) {
+            callers.join(std::mem::take(&mut self.waiting));
+        }
+        callers.answer(&Err(Failure::of(not_recorded(error))));
+        let owed = |input: &Input| {
+            matches!(input, Input::Started | Input::AttemptEnded { .. } | Input::Due(_))
+        };
+        if let Some(input) = inputs.into_iter().find(owed) {
+            self.owed = Some((input, Instant::now() + COMMIT_AGAIN));
+        }
+    }
+
+    fn let_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Changed(transition) => {
+                news::changed(&transition);
+                if let Some(moved) = &self.tools.outbox {
+                    moved(self.store.uuid);
+                }
+            }
+            Effect::Begun(attempt) => self.work.attempt(attempt.id, &self.store),
+            Effect::Probe { write } => self.work.probe(&self.store, write),
+            Effect::LogIn => self.work.log_in(&self.store),
+            Effect::Abandoned(_) => self.work.abort(),
+            Effect::Settled(_, outcome) => {
+                let answer = outcome.map(|()| Arc::clone(&self.view.borrow()));
+                self.waiting.answer(&answer);
+            }
+            Effect::Noted(_, HistoryEvent::Turned { condition, holds }) => {
+                news::turned(condition, holds);
+            }
+            Effect::Noted(..) => {}
+        }
+    }
+}
