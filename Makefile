@@ -9,7 +9,7 @@ RUN_TESTS := $(CARGO) $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo
 
 DESTDIR ?=
 
-.PHONY: install demo test check fmt clippy doc deny deny-advisories build packages bench hung nightly help
+.PHONY: install demo test check fmt clippy doc deny deny-advisories build packages bench hung fuzz nightly help
 
 help:
 	@echo 'make demo     the whole story with nothing installed'
@@ -70,11 +70,24 @@ packages:
 		apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	else echo "skipped where they are needed, for want of root: $$missing"; fi
 
-bench:
-	$(CARGO) bench --locked --bench agent
+# The login is timed beside libraries of Python too, where they can be had.
+PEERS = target/peers/bin/python
+$(PEERS):
+	@python3 -m venv target/peers && target/peers/bin/pip install -q paramiko asyncssh ssh2-python \
+		|| echo 'bench: no Python with paramiko, asyncssh and ssh2-python (apt-get install python3-venv)'
+
+bench: $(PEERS)
+	BENCH_PYTHON=$(PEERS) $(CARGO) bench --locked --bench agent
 
 # A disk that hangs for a thousand periods, which takes a quarter of an hour and more.
 hung:
 	HUNG_PERIODS=1000 $(CARGO) nextest run --locked --profile nightly a_hung_disk_costs_no_more
 
-nightly: check test deny-advisories hung bench
+# What others may send, thrown at our readers of it, FUZZ_SECONDS long.
+FUZZ_SECONDS ?= 120
+fuzz:
+	@if $(CARGO) +nightly --version >/dev/null 2>&1 && $(CARGO) fuzz --version >/dev/null 2>&1; then \
+		$(CARGO) +nightly fuzz run ssh_peer -- -max_total_time=$(FUZZ_SECONDS) -max_len=16384; \
+	else echo 'fuzz: no nightly compiler or no cargo-fuzz: skipped (rustup toolchain install nightly; cargo install cargo-fuzz)'; fi
+
+nightly: check test deny-advisories hung fuzz bench

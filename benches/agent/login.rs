@@ -10,7 +10,7 @@ use imagestore_agent::settings::Settings;
 use imagestore_agent::ssh::{Asked, Login, Verifier, Visit};
 use rusqlite::Connection;
 use russh::client;
-use russh::keys::PublicKeyOrCertificate;
+use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate, decode_secret_key};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::figures::{compare, spread};
 use crate::requests::Peer;
 use crate::support::agent::{Agent, PATIENCE, TOKEN};
-use crate::support::sshd::{Sshd, User};
+use crate::support::sshd::{KeyPair, Sshd, User};
 
 const ROUNDS: usize = 61;
 /// What a reconnect may cost beyond what it cannot do without.
@@ -46,8 +46,27 @@ async fn bare_login(sshd: &Sshd, user: &User) -> Duration {
     took
 }
 
+/// As [`bare_login`], by a key.
+pub(crate) async fn bare_login_by_key(sshd: &Sshd, user: &User, pair: &KeyPair) -> Duration {
+    let key = Arc::new(decode_secret_key(&pair.private, None).unwrap());
+    let begun = Instant::now();
+    let config = Arc::new(client::Config { nodelay: true, ..client::Config::default() });
+    let mut session = client::connect(config, sshd.address, AnyKey).await.unwrap();
+    let key = PrivateKeyWithHashAlg::new(key, None);
+    let done = session.authenticate_publickey(&user.name, key).await.unwrap();
+    assert!(done.success());
+    let took = begun.elapsed();
+    session.disconnect(russh::Disconnect::ByApplication, "", "").await.unwrap();
+    took
+}
+
 /// The same through the daemon's own check, which asks more questions on the way.
-async fn checked_login(verifier: &Verifier, sshd: &Sshd, user: &User) -> Duration {
+pub(crate) async fn checked_login(
+    verifier: &Verifier,
+    sshd: &Sshd,
+    user: &User,
+    credentials: &Credentials,
+) -> Duration {
     let (hostname, port) = (sshd.address.ip().to_string(), sshd.address.port());
     let login = Login {
         address: SshAddress {
@@ -55,7 +74,7 @@ async fn checked_login(verifier: &Verifier, sshd: &Sshd, user: &User) -> Duratio
             port: NonZeroU16::new(port).unwrap(),
         },
         username: user.name.clone(),
-        credentials: Credentials::password(Secret::new(user.password.clone())),
+        credentials: credentials.clone(),
         pinned: None,
         given_fingerprints: Vec::new(),
         asked: Asked::Everything(None),
@@ -91,6 +110,7 @@ pub(crate) async fn reconnect_beside_a_bare_login(
     user: &User,
 ) {
     let verifier = Verifier::new(&Settings::builtin().ssh);
+    let credentials = Credentials::password(Secret::new(user.password.clone()));
     let ledger = bare_ledger(agent);
     let (mut ours, mut checked, mut peer) = (Vec::new(), Vec::new(), Vec::new());
     let mut bound = Vec::new();
@@ -98,7 +118,7 @@ pub(crate) async fn reconnect_beside_a_bare_login(
         let begun = bare_commit(&ledger);
         peer.push(bare_login(sshd, user).await);
         bound.push(begun + *peer.last().unwrap() + bare_commit(&ledger) + MARGIN);
-        checked.push(checked_login(&verifier, sshd, user).await);
+        checked.push(checked_login(&verifier, sshd, user, &credentials).await);
         ours.push(at_once(agent.address(), store, 1).await);
     }
     let goal = "goal 1.10 on a disk that syncs under 0.5 ms";

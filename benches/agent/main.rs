@@ -21,6 +21,7 @@ mod support;
 mod figures;
 mod login;
 mod memory;
+mod peers;
 mod probes;
 mod requests;
 
@@ -28,7 +29,7 @@ use std::time::Instant;
 
 use support::agent::{Agent, PROGRAM};
 use support::filesystems::Mounted;
-use support::sshd::{Builder, User};
+use support::sshd::{Builder, HostKeyFile, User};
 
 fn main() {
     if std::env::args().any(|arg| arg == requests::PEER) {
@@ -41,8 +42,9 @@ fn main() {
     println!("program: {PROGRAM}");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let (disk, sshd, user) =
-            (Mounted::of("ext4"), Builder::new().line("MaxStartups 1000").start(), User::create());
+        // A store's SSH server is its node's own, and so is its key.
+        let sshd = Builder::new().host_key(&HostKeyFile::of_this_node()).line("MaxStartups 1000");
+        let (disk, sshd, user) = (Mounted::of("ext4"), sshd.start(), User::create());
         // The monitor's own probes would be in the way.
         let calm = "[monitor]\ninterval = \"1h\"\n";
         let mut agent = Agent::installed(&disk.path(), calm);
@@ -50,6 +52,9 @@ fn main() {
         let store = agent.add(&disk.path(), &sshd, &user).await;
         if wants("login") {
             login::reconnect_beside_a_bare_login(&agent, &store, &sshd, &user).await;
+        }
+        if wants("peers") {
+            peers::login_beside_others().await;
         }
         if wants("overlapping") {
             login::overlapping_beside_one(&agent, &store).await;
