@@ -52,7 +52,7 @@ pub(super) async fn parse(
 
 /// Why a text is of no use as a private key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-enum Unusable {
+pub(super) enum Unusable {
     #[error("the private key is encrypted and the store has no passphrase for it")]
     NoPassphrase,
     #[error("the passphrase does not open the private key, or its encryption is not supported")]
@@ -77,7 +77,7 @@ fn fault(unusable: Unusable) -> Fault {
     }
 }
 
-fn read(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, Unusable> {
+pub(super) fn read(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, Unusable> {
     let armoured = Armoured::of(text.expose()).ok_or(Unusable::NotAKey)?;
     let passphrase = match (armoured.form, passphrase) {
         // With a passphrase russh takes any PKCS#8 key for an encrypted one.

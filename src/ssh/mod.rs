@@ -14,6 +14,8 @@ mod armour;
 mod auth;
 mod dial;
 mod failure;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gate;
 mod goodbye;
 mod greeting;

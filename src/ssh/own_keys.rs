@@ -51,7 +51,7 @@ fn blobs(directory: &Path) -> Vec<String> {
 }
 
 /// The key in an OpenSSH public key line: type, base64, comment (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
-fn blob(line: &str) -> Option<String> {
+pub(super) fn blob(line: &str) -> Option<String> {
     line.split_whitespace().nth(1).map(str::to_owned)
 }
 

@@ -135,7 +135,7 @@ fn different(evidence: Evidence, ours: &str, theirs: &str) -> Fault {
 }
 
 /// The boot id in the text of its file: a UUID with dashes (RFC 9562 section 4).
-fn boot_id(text: &str) -> Option<String> {
+pub(super) fn boot_id(text: &str) -> Option<String> {
     let id = text.trim_end();
     let shaped = id.len() == 36
         && id.char_indices().all(|(at, c)| match at {
@@ -146,7 +146,7 @@ fn boot_id(text: &str) -> Option<String> {
 }
 
 /// The id in the text of a marker.
-fn marker_id(text: &str) -> Option<String> {
+pub(super) fn marker_id(text: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Marker {
         id: String,

@@ -183,14 +183,14 @@ impl Sftp {
 }
 
 /// What the bytes at hand hold.
-enum Parsed {
+pub(super) enum Parsed {
     Packet(Box<Packet>),
     Partly,
     Foreign,
 }
 
 /// Takes the first packet off the bytes, once it is whole.
-fn packet(received: &mut Vec<u8>) -> Parsed {
+pub(super) fn packet(received: &mut Vec<u8>) -> Parsed {
     let Some(length) = received.first_chunk::<4>() else { return Parsed::Partly };
     let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
     if length == 0 || length > LONGEST {
