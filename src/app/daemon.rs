@@ -5,6 +5,7 @@
 //! | server | stops accepting, finishes what is in flight, at most 3 s | the daemon stops, exit 70 |
 //! | registry and its stores | answers running attempts with `agent_stopping` | the daemon stops, exit 70 |
 //! | notifier | one last try, at most 2 s, after the two above | the daemon stops, exit 70 |
+//! | heartbeat | ends, in the middle of a request too | the daemon stops, exit 70 |
 //! | a reload | left behind | logged, at most after 10 s |
 //! | state disk watch | aborted | the daemon stops, exit 70 |
 //! | ledger's thread | carries out what waits, at most 2 s | the daemon stops, exit 70 |
@@ -26,7 +27,7 @@ use crate::agent::{OutboxSignal, RegistryTask, Tools};
 use crate::http::{Around, Context, Tokens};
 use crate::ledger::{Ledger, Opened, Writer};
 use crate::lifecycle::{Policy, Thresholds};
-use crate::notifier::{Means, Notifier};
+use crate::notifier::{Heartbeat, Means, Notifier};
 use crate::probe::{ProbeOptions, Prober};
 use crate::settings::{CallbackFormat, HostKeyPolicy, Settings};
 use crate::ssh::Verifier;
@@ -113,6 +114,8 @@ impl Prepared {
         let (stop_early, stop_notifier) = (CancellationToken::new(), CancellationToken::new());
 
         let mut notifier_handle = None;
+        let beats =
+            client.clone().filter(|_| settings.callback.format == CallbackFormat::CloudEvents);
         let outbox = client.map(|client| {
             let means = Means {
                 ledger: ledger.clone(),
@@ -135,7 +138,7 @@ impl Prepared {
             signal
         });
 
-        let started = clock.now();
+        let (started, beat_clock) = (clock.now(), Arc::clone(&clock));
         let tools = Tools {
             ledger: ledger.clone(),
             prober: prober(&settings, node),
@@ -164,10 +167,31 @@ impl Prepared {
             started,
             legacy: settings.ssh.legacy.clone(),
             accepts_any_host_key: settings.ssh.host_key_policy == HostKeyPolicy::AcceptAny,
-            notifier: notifier_handle,
+            notifier: notifier_handle.clone(),
             state_disk: seen.clone(),
             process: super::process::figures(),
         };
+        if let (Some(client), Some(notifier)) = (beats, notifier_handle) {
+            let around = around.clone();
+            let held =
+                move |store| around.conditions(store).into_iter().map(|held| held.0).collect();
+            let heartbeat = Heartbeat {
+                client,
+                node,
+                every: settings.callback.heartbeat,
+                start_spread: settings.callback.start_spread,
+                stores: registry.clone(),
+                around: Arc::new(held),
+                notifier,
+                clock: Arc::clone(&beat_clock),
+                entropy: Arc::clone(&entropy),
+            };
+            let end = stop_early.clone();
+            tasks.spawn(async move {
+                heartbeat.run(end).await;
+                ("heartbeat", Ok(()))
+            });
+        }
         let (known, tokens_seen) = watch::channel(Arc::new(tokens));
         let context = Context {
             stores: registry,

@@ -41,11 +41,11 @@ pub struct Around {
 }
 
 /// A condition, what was seen, and since when.
-pub(super) type Held = (Condition, String, Option<Timestamp>);
+pub type Held = (Condition, String, Option<Timestamp>);
 
 impl Around {
     /// The conditions of a store that come from around it.
-    pub(super) fn conditions(&self, store: StoreUuid) -> Vec<Held> {
+    pub fn conditions(&self, store: StoreUuid) -> Vec<Held> {
         let started = Some(self.started);
         let legacy = (!self.legacy.is_empty()).then(|| {
             let told = format!("ssh.legacy re-enables {}", self.legacy.join(", "));

@@ -38,7 +38,7 @@ mod timely;
 mod tokens;
 mod unix_socket;
 
-pub use around::{Around, ProcessFigures, ReadFigures};
+pub use around::{Around, Held, ProcessFigures, ReadFigures};
 pub use bind_error::BindError;
 pub use limits::Limits;
 pub use readiness::Readiness;

@@ -27,6 +27,8 @@ const KEPT: usize = 4;
 const IDLE: Duration = Duration::from_secs(4);
 /// Bytes of a reply that are read: a short one to its end, so that the connection is used again.
 const READ: usize = 4096;
+/// Bytes of an answer that are read where it has something to say: a thousand uuids and more.
+const ANSWER: usize = 64 * 1024;
 /// Bytes of a refusal that are kept.
 const EVIDENCE: usize = 512;
 
@@ -99,17 +101,29 @@ impl CallbackClient {
     /// # Cancel safety
     /// The event may or may not have arrived; sending it again is safe, its id stays the same.
     pub async fn post(&self, event: &Event, now: Timestamp) -> Reply {
+        self.exchange(event, now, READ).await.0
+    }
+
+    /// As [`CallbackClient::post`], for an event whose answer has something to say: the body of a 2xx, at
+    /// most 64 KiB of it.
+    ///
+    /// # Cancel safety
+    /// That of [`CallbackClient::post`].
+    pub async fn ask(&self, event: &Event, now: Timestamp) -> (Reply, Vec<u8>) {
+        self.exchange(event, now, ANSWER).await
+    }
+
+    async fn exchange(&self, event: &Event, now: Timestamp, most: usize) -> (Reply, Vec<u8>) {
+        let unreached = |why: String| (Reply::Unreached(why), Vec::new());
         let request = match self.request(event, now) {
             Ok(request) => request,
-            Err(error) => return Reply::Unreached(error.to_string()),
+            Err(error) => return unreached(error.to_string()),
         };
         let deadline = Instant::now() + self.limits.whole;
         match timeout_at(deadline, self.client.request(request)).await {
-            Ok(Ok(response)) => read(response, now, deadline).await,
-            Ok(Err(error)) => Reply::Unreached(cause(&error)),
-            Err(_) => {
-                Reply::Unreached(format!("no answer within {} ms", self.limits.whole.as_millis()))
-            }
+            Ok(Ok(response)) => read(response, now, deadline, most).await,
+            Ok(Err(error)) => unreached(cause(&error)),
+            Err(_) => unreached(format!("no answer within {} ms", self.limits.whole.as_millis())),
         }
     }
 
@@ -159,21 +173,28 @@ fn signer(settings: &Callback) -> Result<Option<Signer>, BadSettings> {
 }
 
 /// The status decides; a body that stalls or breaks off only shortens the evidence.
-async fn read(response: Response<Incoming>, now: Timestamp, deadline: Instant) -> Reply {
+async fn read(
+    response: Response<Incoming>,
+    now: Timestamp,
+    deadline: Instant,
+    most: usize,
+) -> (Reply, Vec<u8>) {
     let status = response.status();
     let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = asked.and_then(|value| retry_after(value, now));
     let mut body = response.into_body();
-    let (mut seen, mut told) = (0, Vec::new());
-    while seen < READ
+    let mut seen = Vec::new();
+    while seen.len() < most
         && let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await
     {
-        let bytes = frame.data_ref().map_or(&[][..], |bytes| bytes);
-        seen += bytes.len();
-        told.extend(bytes.iter().take(EVIDENCE.saturating_sub(told.len())));
+        let room = most.saturating_sub(seen.len());
+        seen.extend(frame.data_ref().into_iter().flatten().take(room));
     }
-    let told = if status.is_success() { String::new() } else { printable(&told) };
-    Reply::Answered { status: status.as_u16(), retry_after, told }
+    let success = status.is_success();
+    let evidence = seen.get(..EVIDENCE).unwrap_or(&seen);
+    let told = if success { String::new() } else { printable(evidence) };
+    let reply = Reply::Answered { status: status.as_u16(), retry_after, told };
+    (reply, if success { seen } else { Vec::new() })
 }
 
 /// One line without control characters, so that no receiver writes lines or colours into our log.

@@ -49,6 +49,11 @@ impl NotifierHandle {
         self.status.borrow().unhandled.clone()
     }
 
+    /// Whether the receiver has said that it wants nothing any more.
+    pub fn is_gone(&self) -> bool {
+        self.status.borrow().gone
+    }
+
     /// To be told when the status changes.
     pub fn watch(&self) -> watch::Receiver<NotifierStatus> {
         self.status.clone()

@@ -1,4 +1,5 @@
-//! Floor 5. The notifier: empties the outbox towards the management node, one lane per store.
+//! Floor 5. The notifier: empties the outbox towards the management node, one lane per store; and tells it
+//! in an interval how all of them are.
 //!
 //! Promises: at least once, in order per store, for ever; stores do not wait for each other; what was
 //! delivered is not sent again by this process, even when the ledger cannot be told so.
@@ -7,6 +8,7 @@
 
 mod board;
 mod handle;
+mod heartbeat;
 mod lane;
 mod means;
 mod outbox;
@@ -14,5 +16,6 @@ mod task;
 
 pub use board::{LaneStatus, NotifierStatus};
 pub use handle::NotifierHandle;
+pub use heartbeat::{ConditionsAround, Heartbeat};
 pub use means::Means;
 pub use task::{BrokenOff, Notifier};

@@ -9,7 +9,6 @@ impl Settings {
     /// The keys that are set to something that has no effect yet, in the order of
     /// `config/agent.toml`.
     pub fn not_yet(&self) -> Vec<&'static str> {
-        let default = Self::builtin();
         let (server, callback) = (&self.server, &self.callback);
         [
             ("server.agent_allow", !server.agent_allow.is_empty()),
@@ -17,7 +16,6 @@ impl Settings {
             ("server.tls", server.tls.is_some()),
             ("api.reply", self.api.reply != ReplyMode::Sync),
             ("callback.urls", callback.urls.len() > 1),
-            ("callback.heartbeat", callback.heartbeat != default.callback.heartbeat),
         ]
         .into_iter()
         .filter_map(|(key, idle)| idle.then_some(key))

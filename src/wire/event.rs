@@ -31,17 +31,23 @@ pub struct Event {
 const CHANGED: &str = "backup-storage.status.changed";
 const RESYNC: &str = "backup-storage.status.resync";
 
+/// What a body of CloudEvents in JSON is called.
+pub(super) const CLOUD_EVENT: &str = "application/cloudevents+json";
+
+/// The envelope.
 #[derive(Serialize)]
-struct CloudEvent<'a> {
-    specversion: &'static str,
-    id: &'a str,
-    source: String,
+pub(super) struct CloudEvent<'a, D> {
+    pub(super) specversion: &'static str,
+    pub(super) id: &'a str,
+    pub(super) source: String,
     #[serde(rename = "type")]
-    kind: &'static str,
-    subject: String,
-    time: String,
-    datacontenttype: &'static str,
-    data: Data<'a>,
+    pub(super) kind: &'static str,
+    /// The store, where it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) subject: Option<String>,
+    pub(super) time: String,
+    pub(super) datacontenttype: &'static str,
+    pub(super) data: D,
 }
 
 #[derive(Serialize)]
@@ -92,12 +98,22 @@ impl Event {
     }
 }
 
-/// `<uuid>.<epoch>.<seq>`: unique, because positions are never reused.
+/// `<uuid>.<epoch>.<seq>`: unique, because positions are never reused. A resync takes no new one, and has
+/// its time behind it: a receiver that has seen the transition must not take it for the same again.
 fn id(notice: &Notice) -> String {
-    format!("{}.{}", notice.store, notice.position)
+    match notice.kind {
+        NoticeKind::Changed => format!("{}.{}", notice.store, notice.position),
+        NoticeKind::Resync => {
+            format!("{}.{}.resync.{}", notice.store, notice.position, notice.at.0)
+        }
+    }
 }
 
-fn json(body: &impl Serialize) -> Vec<u8> {
+pub(super) fn source(node: NodeId) -> String {
+    format!("/imagestore-agent/{node}")
+}
+
+pub(super) fn json(body: &impl Serialize) -> Vec<u8> {
     // Structs of strings and numbers have no way to fail.
     serde_json::to_vec(body).unwrap_or_else(|_| Value::Null.to_string().into_bytes())
 }
@@ -111,12 +127,12 @@ fn cloud_event(notice: &Notice, node: NodeId) -> Event {
     let body = json(&CloudEvent {
         specversion: "1.0",
         id: &id,
-        source: format!("/imagestore-agent/{node}"),
+        source: source(node),
         kind: match notice.kind {
             NoticeKind::Changed => CHANGED,
             NoticeKind::Resync => RESYNC,
         },
-        subject: notice.store.to_string(),
+        subject: Some(notice.store.to_string()),
         time: notice.at.to_string(),
         datacontenttype: "application/json",
         data: Data {
@@ -133,7 +149,7 @@ fn cloud_event(notice: &Notice, node: NodeId) -> Event {
             folded: (notice.folded > 1).then_some(notice.folded),
         },
     });
-    Event { id, content_type: "application/cloudevents+json", command_path: None, body }
+    Event { id, content_type: CLOUD_EVENT, command_path: None, body }
 }
 
 fn zstack(notice: &Notice) -> Vec<Event> {

@@ -8,6 +8,7 @@ mod error;
 mod event;
 mod fields;
 mod health;
+mod heartbeat;
 mod inventory;
 mod params;
 mod request;
@@ -22,6 +23,7 @@ pub use fields::BadField;
 pub use health::{
     CapacityBody, ConditionBody, HealthBody, history_line, host_key, host_proof, last_attempt,
 };
+pub use heartbeat::{Pulse, resync_asked};
 pub use inventory::{InventoryBody, zstack_date};
 pub use request::{Action, AddRequest, BadBody};
 pub use update::UpdateRequest;

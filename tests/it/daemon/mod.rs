@@ -9,6 +9,7 @@ mod descriptors;
 mod faults;
 mod hangs;
 mod harms;
+mod heartbeats;
 mod host_keys;
 mod isolation;
 mod keys;

@@ -25,7 +25,8 @@ async fn a_refusal_is_shown_and_the_next_transition_folds_what_waits_and_is_trie
     notifier.handle.moved(uuid(1));
     let told = node.next().await;
     let data = &told.json["data"];
-    assert_eq!((told.id(), told.seq()), (id(1, 4).as_str(), 4));
+    let resync = format!("{}.resync.{}", id(1, 4), NOW.0);
+    assert_eq!((told.id(), told.seq()), (resync.as_str(), 4));
     assert_eq!(data["folded"], 4);
     assert_eq!(
         (&data["oldStatus"], &data["newStatus"]),

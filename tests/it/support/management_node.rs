@@ -60,6 +60,8 @@ pub(crate) enum Answer {
     Status(u16),
     /// With this status, header and body.
     Full(u16, (&'static str, String), &'static str),
+    /// With 200 and this body.
+    Says(String),
     /// Never.
     Never,
     /// With the head of a reply whose body never ends.
@@ -74,6 +76,9 @@ type Script = Box<dyn FnMut(&Received) -> Answer + Send>;
 struct Desk {
     script: Mutex<Script>,
     received: mpsc::UnboundedSender<Received>,
+    beats: mpsc::UnboundedSender<Received>,
+    /// How heartbeats are answered.
+    beat: Mutex<Script>,
     open: AtomicUsize,
     peak: AtomicUsize,
 }
@@ -84,6 +89,8 @@ pub(crate) struct ManagementNode {
     tls: Option<TlsAcceptor>,
     desk: Arc<Desk>,
     received: mpsc::UnboundedReceiver<Received>,
+    /// Heartbeats, apart from all else.
+    beats: mpsc::UnboundedReceiver<Received>,
     tasks: JoinSet<()>,
 }
 
@@ -107,11 +114,15 @@ impl ManagementNode {
 
     async fn start(script: Script, tls: Option<TlsAcceptor>) -> Self {
         let (sender, received) = mpsc::unbounded_channel();
+        let (beating, beats) = mpsc::unbounded_channel();
+        let beat: Mutex<Script> = Mutex::new(Box::new(|_| Answer::Status(200)));
         let (open, peak) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let desk = Arc::new(Desk { script: Mutex::new(script), received: sender, open, peak });
+        let script = Mutex::new(script);
+        let desk = Desk { script, received: sender, beats: beating, beat, open, peak };
+        let desk = Arc::new(desk);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut node = Self { address, tls, desk, received, tasks: JoinSet::new() };
+        let mut node = Self { address, tls, desk, received, beats, tasks: JoinSet::new() };
         node.serve(listener);
         node
     }
@@ -134,6 +145,17 @@ impl ManagementNode {
     pub(crate) async fn next(&mut self) -> Received {
         let next = timeout(PATIENCE, self.received.recv()).await;
         next.expect("the management node was told nothing").unwrap()
+    }
+
+    /// The next heartbeat that came.
+    pub(crate) async fn next_beat(&mut self) -> Received {
+        let next = timeout(PATIENCE, self.beats.recv()).await;
+        next.expect("the management node hears no heartbeat").unwrap()
+    }
+
+    /// Changes the answers to heartbeats from now on.
+    pub(crate) fn answering_beats(&self, script: impl FnMut(&Received) -> Answer + Send + 'static) {
+        *self.desk.beat.lock().unwrap() = Box::new(script);
     }
 
     /// What has come and was not asked for.
@@ -196,8 +218,11 @@ async fn answer(request: Request<Incoming>, desk: Arc<Desk>) -> Result<Reply, hy
     let open = desk.open.fetch_add(1, Ordering::SeqCst) + 1;
     desk.peak.fetch_max(open, Ordering::SeqCst);
     let _closed = Closed(Arc::clone(&desk));
-    let answer = (desk.script.lock().unwrap())(&received);
-    let _ = desk.received.send(received);
+    let beats = received.json["type"] == "backup-storage.heartbeat";
+    let (script, sender) =
+        if beats { (&desk.beat, &desk.beats) } else { (&desk.script, &desk.received) };
+    let answer = (script.lock().unwrap())(&received);
+    let _ = sender.send(received);
     Ok(match answer {
         Answer::Status(status) => reply(status, ""),
         Answer::Full(status, (name, value), body) => {
@@ -205,6 +230,7 @@ async fn answer(request: Request<Incoming>, desk: Arc<Desk>) -> Result<Reply, hy
             reply.headers_mut().insert(name, value.parse().unwrap());
             reply
         }
+        Answer::Says(text) => Response::new(Full::from(text).boxed_unsync()),
         Answer::Never => std::future::pending().await,
         Answer::Stalled(status) => {
             let mut reply = Response::new(Endless(Some("no more follows")).boxed_unsync());

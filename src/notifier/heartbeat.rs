@@ -1,0 +1,145 @@
+//! The heartbeat: how all stores are, told in the callback's interval, and what its answer asks for sent
+//! right after it.
+//!
+//! It never queues anything: a heartbeat that is not taken is over, for the next one says more.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::NotifierHandle;
+use crate::agent::{Registry, Sharing, StoreView, advisories};
+use crate::delivery::{Verdict, judge};
+use crate::management::CallbackClient;
+use crate::model::{Clock, Condition, Entropy, NodeId, Notice, NoticeKind, StoreUuid, Tags};
+use crate::wire::{Event, EventFormat, Pulse, resync_asked};
+
+/// The conditions of a store that come from around it.
+pub type ConditionsAround = Arc<dyn Fn(StoreUuid) -> Vec<Condition> + Send + Sync>;
+
+/// The task that tells how all stores are.
+pub struct Heartbeat {
+    /// The way to the receiver.
+    pub client: CallbackClient,
+    /// This node, as the source of events.
+    pub node: NodeId,
+    /// Between two heartbeats, give or take a tenth.
+    pub every: Duration,
+    /// The first one comes at random within this time.
+    pub start_spread: Duration,
+    /// All stores.
+    pub stores: Registry,
+    /// What holds of them besides.
+    pub around: ConditionsAround,
+    /// Knows when the receiver is gone.
+    pub notifier: NotifierHandle,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Heartbeat {
+    /// Runs until the token is cancelled, or the receiver says that it is gone.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends it; nothing is lost by that.
+    pub async fn run(self, stop: CancellationToken) {
+        let beating = async {
+            let mut pause = self.some_of(self.start_spread);
+            let (mut number, mut heard) = (0, true);
+            loop {
+                sleep(pause).await;
+                if self.notifier.is_gone() {
+                    stop.cancelled().await;
+                }
+                number += 1;
+                let verdict = self.beat(number).await;
+                match (heard, verdict.is_delivery()) {
+                    (true, false) => warn!("the callback does not take heartbeats"),
+                    (false, true) => info!("the callback takes heartbeats again"),
+                    _ => {}
+                }
+                heard = verdict.is_delivery();
+                if verdict == Verdict::Gone {
+                    error!("the callback is gone: no heartbeat is sent until a restart");
+                    stop.cancelled().await;
+                }
+                // So that thousands of nodes that started at once do not stay in step.
+                pause = self.every.mul_f64(0.9) + self.some_of(self.every.mul_f64(0.2));
+            }
+        };
+        stop.run_until_cancelled(beating).await;
+    }
+
+    async fn beat(&self, number: u64) -> Verdict {
+        let views = self.views();
+        let pulses = self.pulses(&views);
+        let event = Event::heartbeat(self.node, self.clock.now(), number, &pulses);
+        let (reply, answer) = self.client.ask(&event, self.clock.now()).await;
+        let verdict = judge(&reply, false);
+        debug!(%reply, stores = pulses.len(), "heartbeat");
+        if verdict.is_delivery() {
+            let asked = resync_asked(&answer);
+            for view in asked.iter().filter_map(|uuid| self.stores.store(*uuid)) {
+                // What is not taken now is asked for again by the answer to the next one.
+                if !self.resync(&view.view()).await.is_delivery() {
+                    break;
+                }
+            }
+        }
+        verdict
+    }
+
+    /// Sends a store's current state, with the place of its newest transition and no new one.
+    async fn resync(&self, view: &StoreView) -> Verdict {
+        let standing = &view.standing;
+        let notice = Notice {
+            store: view.store.uuid,
+            kind: NoticeKind::Resync,
+            position: standing.position,
+            old_status: standing.status,
+            new_status: standing.status,
+            at: self.clock.now(),
+            attempt: standing.attempt,
+            failure: standing.failure.clone(),
+            inventory: view.inventory.clone(),
+            tags: Tags::default(),
+            folded: 1,
+        };
+        let mut verdict = Verdict::Delivered;
+        for event in Event::of(&notice, self.node, EventFormat::CloudEvents) {
+            let reply = self.client.post(&event, self.clock.now()).await;
+            verdict = judge(&reply, false);
+            info!(store = %notice.store, %reply, "the receiver asked for the current state");
+        }
+        verdict
+    }
+
+    fn views(&self) -> Vec<Arc<StoreView>> {
+        self.stores.stores().values().map(|store| store.view()).collect()
+    }
+
+    fn pulses(&self, views: &[Arc<StoreView>]) -> Vec<Pulse> {
+        let sharing = Sharing::of(views);
+        let pulse = |view: &Arc<StoreView>| {
+            let own = advisories(view, &sharing).into_iter().map(|advisory| advisory.condition);
+            Pulse {
+                store: view.store.uuid,
+                status: view.standing.status,
+                position: view.standing.position,
+                capacity: view.standing.capacity,
+                conditions: own.chain((self.around)(view.store.uuid)).collect(),
+            }
+        };
+        views.iter().map(pulse).collect()
+    }
+
+    /// A random part of a time.
+    fn some_of(&self, whole: Duration) -> Duration {
+        crate::model::Backoff::new(whole, whole).wait(1, self.entropy.roll())
+    }
+}

@@ -1,0 +1,140 @@
+//! The heartbeat: how all stores are, in one event, and what the answer to it may ask for.
+
+use serde::{Deserialize, Serialize};
+
+use super::event::{CLOUD_EVENT, CloudEvent, Event, json, source};
+use crate::model::{Capacity, Condition, NodeId, Position, Status, StoreUuid, Timestamp};
+
+const HEARTBEAT: &str = "backup-storage.heartbeat";
+
+/// How one store is.
+#[derive(Clone, Debug)]
+pub struct Pulse {
+    /// The store.
+    pub store: StoreUuid,
+    /// Its health.
+    pub status: Status,
+    /// The place of its newest transition.
+    pub position: Position,
+    /// The last good figures.
+    pub capacity: Option<Capacity>,
+    /// What holds.
+    pub conditions: Vec<Condition>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Data {
+    node_id: String,
+    version: &'static str,
+    stores: Vec<StoreBody>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StoreBody {
+    backup_storage_uuid: String,
+    status: &'static str,
+    epoch: u64,
+    seq: u64,
+    total_capacity: Option<u64>,
+    available_capacity: Option<u64>,
+    conditions: Vec<&'static str>,
+}
+
+impl From<&Pulse> for StoreBody {
+    fn from(pulse: &Pulse) -> Self {
+        Self {
+            backup_storage_uuid: pulse.store.to_string(),
+            status: pulse.status.as_str(),
+            epoch: pulse.position.epoch.0,
+            seq: pulse.position.seq.0,
+            total_capacity: pulse.capacity.map(Capacity::total),
+            available_capacity: pulse.capacity.map(Capacity::available),
+            conditions: pulse.conditions.iter().map(|condition| condition.as_str()).collect(),
+        }
+    }
+}
+
+impl Event {
+    /// How all stores are. `number` tells the heartbeats of one run of the daemon apart, whatever its
+    /// clock does.
+    pub fn heartbeat(node: NodeId, at: Timestamp, number: u64, stores: &[Pulse]) -> Self {
+        let id = format!("{node}.{}.{number}", at.0);
+        let body = json(&CloudEvent {
+            specversion: "1.0",
+            id: &id,
+            source: source(node),
+            kind: HEARTBEAT,
+            subject: None,
+            time: at.to_string(),
+            datacontenttype: "application/json",
+            data: Data {
+                node_id: node.to_string(),
+                version: env!("CARGO_PKG_VERSION"),
+                stores: stores.iter().map(StoreBody::from).collect(),
+            },
+        });
+        Self { id, content_type: CLOUD_EVENT, command_path: None, body }
+    }
+}
+
+/// The stores whose current state the answer to a heartbeat asks for: `{"resync": ["uuid", ...]}`. Any
+/// other answer asks for none, and so does what is no uuid.
+pub fn resync_asked(answer: &[u8]) -> Vec<StoreUuid> {
+    #[derive(Deserialize)]
+    struct Answer {
+        resync: Vec<String>,
+    }
+    let answer: Option<Answer> = serde_json::from_slice(answer).ok();
+    let asked = answer.into_iter().flat_map(|answer| answer.resync);
+    asked.filter_map(|uuid| uuid.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::model::{Epoch, Seq};
+
+    #[test]
+    fn a_heartbeat_is_a_cloud_event_of_all_stores() {
+        let pulse = Pulse {
+            store: StoreUuid::from_u128(1),
+            status: Status::Connected,
+            position: Position { epoch: Epoch(5), seq: Seq(6) },
+            capacity: Capacity::new(100, 40).ok(),
+            conditions: vec![Condition::NearFull],
+        };
+        let never = Pulse { store: StoreUuid::from_u128(2), capacity: None, ..pulse.clone() };
+        let event = Event::heartbeat(NodeId::from_u128(7), Timestamp(1000), 3, &[pulse, never]);
+        let body: Value = serde_json::from_slice(&event.body).unwrap();
+        assert_eq!(event.id, "00000000000000000000000000000007.1000.3");
+        assert_eq!((&body["id"], &body["type"]), (&event.id.into(), &HEARTBEAT.into()));
+        assert!(body.get("subject").is_none());
+        let told = serde_json::json!([
+            {
+                "backupStorageUuid": "00000000000000000000000000000001", "status": "Connected",
+                "epoch": 5, "seq": 6, "totalCapacity": 100, "availableCapacity": 40,
+                "conditions": ["near_full"],
+            },
+            {
+                "backupStorageUuid": "00000000000000000000000000000002", "status": "Connected",
+                "epoch": 5, "seq": 6, "totalCapacity": null, "availableCapacity": null,
+                "conditions": ["near_full"],
+            },
+        ]);
+        assert_eq!(body["data"]["stores"], told);
+    }
+
+    #[test]
+    fn an_answer_asks_for_the_stores_it_names_and_any_other_for_none() {
+        let one = "00000000000000000000000000000001";
+        let asked = resync_asked(format!("{{\"resync\":[\"{one}\",\"x\"],\"more\":1}}").as_bytes());
+        assert_eq!(asked, [StoreUuid::from_u128(1)]);
+        for other in ["", "{}", "[]", "ok", "{\"resync\":\"all\"}", "{\"resync\":[1]}"] {
+            assert!(resync_asked(other.as_bytes()).is_empty(), "{other}");
+        }
+    }
+}

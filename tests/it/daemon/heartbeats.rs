@@ -1,0 +1,95 @@
+//! What the management node hears in between, and what it may ask for.
+
+use serde_json::{Value, json};
+
+use crate::support::agent::{Agent, callback};
+use crate::support::filesystems::Mounted;
+use crate::support::management_node::{Answer, ManagementNode, Received};
+use crate::support::needs::needs_root;
+use crate::support::sshd::{Builder, User};
+
+/// The heartbeat's word on a store, once it has one.
+async fn beat_of(node: &mut ManagementNode, uuid: &str) -> (Received, Value) {
+    loop {
+        let beat = node.next_beat().await;
+        let stores = beat.json["data"]["stores"].as_array().unwrap();
+        let own = stores.iter().find(|store| store["backupStorageUuid"] == uuid);
+        if let Some(own) = own.cloned() {
+            return (beat, own);
+        }
+    }
+}
+
+#[tokio::test]
+async fn heartbeats_tell_how_all_stores_are_and_bring_back_what_the_receiver_asks_for() {
+    needs_root!();
+    let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+    let mut node = ManagementNode::answering([]).await;
+    let more = format!("{}heartbeat = \"1s\"\n", callback(&node.url()));
+    let mut agent = Agent::installed(&disk.path(), &more);
+    agent.start();
+    let first = node.next_beat().await;
+    assert_eq!(first.json["data"]["stores"], json!([]));
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    let added = node.next().await;
+    let (beat, store) = beat_of(&mut node, &uuid).await;
+    assert_eq!(beat.header("content-type"), "application/cloudevents+json");
+    assert_ne!(beat.id(), first.id());
+    assert_eq!(store["status"], "Connected");
+    let place = |told: &Value| (told["epoch"].clone(), told["seq"].clone());
+    assert_eq!(place(&store), place(&added.json["data"]));
+    assert_eq!(store["totalCapacity"], added.json["data"]["inventory"]["totalCapacity"]);
+    // A disk of a few megabytes, of which a gigabyte is to be left.
+    assert_eq!(store["conditions"], json!(["full"]));
+
+    // Asked twice for it, it comes twice: the same place, and each time an id of its own.
+    let stranger = "00000000000000000000000000000bad";
+    let ask = json!({"resync": [stranger, uuid]}).to_string();
+    node.answering_beats(move |_| Answer::Says(ask.clone()));
+    let (one, two) = (node.next().await, node.next().await);
+    for resync in [&one, &two] {
+        assert_eq!(resync.json["type"], "backup-storage.status.resync");
+        assert_eq!(resync.store(), uuid);
+        let data = &resync.json["data"];
+        assert_eq!(place(data), place(&added.json["data"]));
+        assert_eq!(
+            (&data["oldStatus"], &data["newStatus"]),
+            (&json!("Connected"), &json!("Connected"))
+        );
+    }
+    assert!(one.id() != two.id() && one.id() != added.id());
+    // It took no place of the store's.
+    node.answering_beats(|_| Answer::Status(200));
+    assert_eq!(agent.reconnect(&uuid).await.status, 200);
+    loop {
+        let next = node.next().await;
+        if next.json["type"] == "backup-storage.status.changed" {
+            assert_eq!(next.seq(), added.seq() + 1);
+            break;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_does_not_take_heartbeats_gets_the_next_ones_and_no_old_ones() {
+    needs_root!();
+    let mut node = ManagementNode::answering([]).await;
+    node.answering_beats(|_| Answer::Status(500));
+    let more = format!("{}heartbeat = \"1s\"\n", callback(&node.url()));
+    let disk = Mounted::tmpfs("size=1m");
+    let mut agent = Agent::installed(&disk.path(), &more);
+    agent.start();
+    let mut ids = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        ids.insert(node.next_beat().await.id().to_owned());
+    }
+    node.answering_beats(|_| Answer::Status(200));
+    agent.until_logged("the callback takes heartbeats again");
+    while ids.len() < 5 {
+        assert!(ids.insert(node.next_beat().await.id().to_owned()), "one came again");
+    }
+    // 410 ends them, and nothing else.
+    node.answering_beats(|_| Answer::Status(410));
+    agent.until_logged("no heartbeat is sent until a restart");
+    assert!(agent.terminate().0.success());
+}
