@@ -27,6 +27,7 @@ mod probe_fuse;
 mod probe_hazards;
 mod probe_shapes;
 mod program;
+mod receiver;
 mod settings;
 mod ssh;
 mod ssh_accounts;

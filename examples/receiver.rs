@@ -1,0 +1,143 @@
+//! A receiver of the daemon's events, to run or to start from: it checks the signature, keeps the newest
+//! state of each store in SQLite, and asks for what it has missed when a heartbeat shows that.
+//!
+//! `cargo run --example receiver -- 127.0.0.1:8080 states.sqlite whsec_...`
+//!
+//! The one rule: an event counts when its `(epoch, seq)` is greater than that of the state one has; a
+//! resync also when it is equal. Whatever comes twice, late or out of order, the newest state stays.
+
+#![allow(clippy::indexing_slicing, reason = "what a JSON value does not have is null")]
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::sync::{Arc, Mutex};
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use rusqlite::{Connection, params};
+use serde_json::{Value, json};
+use standardwebhooks::Webhook;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+/// Longest body: a heartbeat of some thousand stores.
+const LONGEST: usize = 1 << 20;
+
+const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS states (
+    uuid TEXT PRIMARY KEY, epoch INTEGER NOT NULL, seq INTEGER NOT NULL,
+    status TEXT NOT NULL, data TEXT NOT NULL) WITHOUT ROWID";
+
+/// `(excluded.epoch, excluded.seq)` are those of the event, the others those of the state one has.
+const APPLY: &str = "INSERT INTO states VALUES (?1, ?2, ?3, ?4, ?5)
+    ON CONFLICT (uuid) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq,
+        status = excluded.status, data = excluded.data
+    WHERE (excluded.epoch, excluded.seq) > (states.epoch, states.seq)
+        OR (?6 AND (excluded.epoch, excluded.seq) = (states.epoch, states.seq))";
+
+/// What the receiver knows, and how it tells whom to believe.
+pub struct Receiver {
+    states: Mutex<Connection>,
+    webhook: Webhook,
+}
+
+impl Receiver {
+    /// Opens the states at `path`, and believes who has the secret: `whsec_` and base64.
+    pub fn open(path: &str, secret: &str) -> Result<Self, Box<dyn Error>> {
+        let states = Connection::open(path)?;
+        // What is answered with 2xx is not sent again, so it must be on the disk by then.
+        states.pragma_update(None, "journal_mode", "WAL")?;
+        states.pragma_update(None, "synchronous", "FULL")?;
+        states.execute(SCHEMA, [])?;
+        Ok(Self { states: Mutex::new(states), webhook: Webhook::new(secret)? })
+    }
+
+    /// Takes one event. 2xx only once it is kept; 4xx for what will not be better the next time; 5xx for
+    /// what will be sent again.
+    pub fn take(&self, headers: &HeaderMap, body: &[u8]) -> (StatusCode, Value) {
+        if let Err(error) = self.webhook.verify(body, headers) {
+            return (StatusCode::UNAUTHORIZED, json!({"error": error.to_string()}));
+        }
+        let Ok(event) = serde_json::from_slice::<Value>(body) else {
+            return (StatusCode::BAD_REQUEST, json!({"error": "no JSON"}));
+        };
+        let data = &event["data"];
+        let kept = match event["type"].as_str() {
+            Some("backup-storage.status.changed") => self.apply(data, false),
+            Some("backup-storage.status.resync") => self.apply(data, true),
+            Some("backup-storage.heartbeat") => self.missed(&data["stores"]),
+            // Of a later version: nothing that this one must know.
+            _ => Ok(json!({})),
+        };
+        match kept {
+            Ok(answer) => (StatusCode::OK, answer),
+            Err(error) => (StatusCode::SERVICE_UNAVAILABLE, json!({"error": error.to_string()})),
+        }
+    }
+
+    fn apply(&self, data: &Value, equal: bool) -> Result<Value, Box<dyn Error>> {
+        let (uuid, status) = (data["backupStorageUuid"].as_str(), data["newStatus"].as_str());
+        let (epoch, seq) = (data["epoch"].as_i64(), data["seq"].as_i64());
+        let event = params![uuid, epoch, seq, status, data.to_string(), equal];
+        self.states.lock().map_err(|_| "broken")?.execute(APPLY, event)?;
+        Ok(json!({}))
+    }
+
+    /// Asks for the stores of which the heartbeat knows something newer.
+    fn missed(&self, stores: &Value) -> Result<Value, Box<dyn Error>> {
+        let states = self.states.lock().map_err(|_| "broken")?;
+        let mut known = states.prepare_cached(
+            "SELECT count(*) FROM states WHERE uuid = ?1 AND (epoch, seq) >= (?2, ?3)",
+        )?;
+        let mut missed = Vec::new();
+        for store in stores.as_array().into_iter().flatten() {
+            let uuid = store["backupStorageUuid"].as_str();
+            let place = params![uuid, store["epoch"].as_i64(), store["seq"].as_i64()];
+            if known.query_row(place, |row| row.get::<_, i64>(0))? == 0 {
+                missed.extend(uuid);
+            }
+        }
+        Ok(json!({ "resync": missed }))
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let (head, body) = request.into_parts();
+        let (status, answer) = match Limited::new(body, LONGEST).collect().await {
+            Ok(body) => self.take(&head.headers, &body.to_bytes()),
+            Err(error) => (StatusCode::PAYLOAD_TOO_LARGE, json!({"error": error.to_string()})),
+        };
+        let mut response = Response::new(Full::from(answer.to_string()));
+        *response.status_mut() = status;
+        response
+    }
+
+    /// Answers who connects, for ever.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener) -> std::io::Result<()> {
+        let mut connections = JoinSet::new();
+        loop {
+            let (tcp, _) = listener.accept().await?;
+            let receiver = Arc::clone(&self);
+            connections.spawn(async move {
+                let service = service_fn(|request| async {
+                    Ok::<_, Infallible>(receiver.answer(request).await)
+                });
+                // However the connection ends, what counted was answered.
+                let http = hyper::server::conn::http1::Builder::new();
+                let _ = http.serve_connection(TokioIo::new(tcp), service).await;
+            });
+            while connections.try_join_next().is_some() {}
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut args = std::env::args().skip(1);
+    let (Some(listen), Some(path), Some(secret)) = (args.next(), args.next(), args.next()) else {
+        return Err("usage: receiver ADDRESS:PORT DATABASE SECRET".into());
+    };
+    Arc::new(Receiver::open(&path, &secret)?).serve(TcpListener::bind(listen).await?).await?;
+    Ok(())
+}
