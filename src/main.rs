@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use imagestore_agent::app::{self, Exit};
 use imagestore_agent::cli::{self, Args, ClientCommand, Command};
-use imagestore_agent::model::Secret;
+use imagestore_agent::model::{Secret, Timestamp};
 use imagestore_agent::settings::{Settings, environment, report};
 use imagestore_agent::{demo, probe};
 
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let config = args.config.as_deref();
     let exit = match &args.command {
-        Command::Serve => app::serve(config),
+        Command::Serve(args) => app::serve(config, args.new_epoch_floor.map(Timestamp)),
         Command::Demo { once } => demo::demo(*once),
         Command::CheckConfig => app::check_config(config),
         Command::Init(init) => with_settings(&args, |settings| {

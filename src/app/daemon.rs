@@ -318,7 +318,7 @@ mod tests {
         settings.server.socket = dir.path().join("agent.sock");
         settings.server.listen = vec!["127.0.0.1:0".parse().unwrap()];
         let files = Files::read(&settings).unwrap();
-        let prepared = Prepared::new(settings, files, Vec::new()).unwrap();
+        let prepared = Prepared::new(settings, files, Vec::new(), None).unwrap();
         prepared.opened.ledger.break_off();
         let (_reload, reloads) = mpsc::channel(1);
         let run = prepared.run(None, CancellationToken::new(), reloads);

@@ -10,7 +10,7 @@ use super::files::Files;
 use crate::http::{BindError, Server, Tokens};
 use crate::ledger::{self, OpenError, Opened, StateDir, StateDirError};
 use crate::management::CallbackClient;
-use crate::model::{Clock, Entropy, NodeId};
+use crate::model::{Clock, Entropy, NodeId, Timestamp};
 use crate::settings::Settings;
 use crate::systemd;
 
@@ -55,7 +55,8 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Makes sure of everything. Blocks on the state disk; needs no runtime.
+    /// Makes sure of everything. Blocks on the state disk; needs no runtime. The new epoch is not below
+    /// `epoch_floor`.
     ///
     /// # Errors
     /// [`StartError`]; a ledger that cannot be used is left as it was.
@@ -63,6 +64,7 @@ impl Prepared {
         settings: Settings,
         files: Files,
         inherited: Vec<TcpListener>,
+        epoch_floor: Option<Timestamp>,
     ) -> Result<Self, StartError> {
         let Files { tokens, client, .. } = files;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -70,8 +72,9 @@ impl Prepared {
         let state_dir = StateDir::open(&settings.state.dir)?;
         let node = state_dir.node_id(entropy.as_ref())?;
         let credentials = systemd::credentials_directory();
-        let opened =
-            ledger::open(&state_dir, &settings.state, credentials.as_deref(), clock.now())?;
+        // The epoch is what the ledger takes the time for.
+        let now = clock.now().max(epoch_floor.unwrap_or_default());
+        let opened = ledger::open(&state_dir, &settings.state, credentials.as_deref(), now)?;
         let server = Server::bind(&settings.server, inherited)?;
         Ok(Self { settings, state_dir, node, opened, client, tokens, server, clock, entropy })
     }

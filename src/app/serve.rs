@@ -12,14 +12,15 @@ use super::exit::Exit;
 use super::files::Files;
 use super::prepare::Prepared;
 use super::signals::stop_at_signals;
+use crate::model::Timestamp;
 use crate::settings::{HostKeyPolicy, MASTER_KEY_FILE, Settings, environment, report};
 use crate::{systemd, telemetry};
 
 /// Few, because waiting is what the daemon does; two, so that one that computes delays nobody.
 const THREADS: usize = 2;
 
-/// Runs the daemon until it is told to stop.
-pub fn serve(config: Option<&Path>) -> Exit {
+/// Runs the daemon until it is told to stop. Its epoch is not below `epoch_floor`.
+pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> Exit {
     let settings = match Settings::load(config, environment()) {
         Ok(settings) => settings,
         Err(bad) => {
@@ -42,7 +43,8 @@ pub fn serve(config: Option<&Path>) -> Exit {
         }
     };
     warn_of(&settings, &files);
-    let prepared = match Prepared::new(settings, files, systemd::inherited_listeners()) {
+    let prepared = match Prepared::new(settings, files, systemd::inherited_listeners(), epoch_floor)
+    {
         Ok(prepared) => prepared,
         Err(error) => {
             error!(error = %chain(&error), "cannot start");

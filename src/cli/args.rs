@@ -29,7 +29,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the daemon
-    Serve,
+    Serve(ServeArgs),
     /// Run the whole thing on loopback in a throw-away directory; needs no settings
     Demo {
         /// Exit after the first reconnect, non-zero if anything failed
@@ -43,6 +43,16 @@ pub enum Command {
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
     Client(Box<ClientCommand>),
+}
+
+/// How the daemon is started.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct ServeArgs {
+    /// After a restore of an older state directory with the clock set back: number transitions from here
+    /// on, in milliseconds since 1970, above every epoch that has been told (to be given once)
+    // Up to the year 2200: what is kept never goes back, and must not come near its end.
+    #[arg(long, value_name = "MILLISECONDS", value_parser = clap::value_parser!(i64).range(1..=7_258_118_400_000))]
+    pub new_epoch_floor: Option<i64>,
 }
 
 /// A command that asks the running daemon.

@@ -94,7 +94,7 @@ async fn play(once: bool) -> Result<Exit, Broken> {
     let settings = settings(&scratch, &node, &secret, &token)?;
     let images = scratch.folder("images")?;
     let files = Files::read(&settings).map_err(told)?;
-    let prepared = Prepared::new(settings, files, Vec::new()).map_err(told)?;
+    let prepared = Prepared::new(settings, files, Vec::new(), None).map_err(told)?;
     let address = *prepared.addresses().first().ok_or_else(|| told("it listens nowhere"))?;
     println!("imagestore-agent  {address}  on the real ledger, with a worker for each probe\n");
 

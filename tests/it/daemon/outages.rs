@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::support::agent::{Agent, callback};
 use crate::support::filesystems::Mounted;
 use crate::support::management_node::{ManagementNode, Received};
-use crate::support::needs::needs_root;
+use crate::support::needs::{needs_root, run};
 use crate::support::sshd::{Builder, User};
 
 const QUICK: &str = "[monitor]\ninterval = \"1s\"\n";
@@ -92,4 +92,48 @@ async fn a_management_node_that_was_away_is_told_everything_in_order() {
     for seq in 2..=5 {
         assert_eq!(node.next().await.seq(), seq);
     }
+}
+
+/// The newest position that the management node has been told of.
+async fn epoch_of_a_reconnect(agent: &Agent, node: &mut ManagementNode, uuid: &str) -> u64 {
+    assert_eq!(agent.reconnect(uuid).await.status, 200);
+    until(node, "Connected").await.json["data"]["epoch"].as_u64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_directory_restored_from_an_older_copy_numbers_above_all_that_was_told() {
+    needs_root!();
+    let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+    let mut node = ManagementNode::answering([]).await;
+    let mut agent = Agent::installed(&disk.path(), &callback(&node.url()));
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    until(&mut node, "Connected").await;
+    agent.terminate();
+    let (state, copy) = (agent.path("state"), agent.path("copy"));
+    let copied = |from: &std::path::Path, to: &std::path::Path| {
+        run("cp", &["-a", from.to_str().unwrap(), to.to_str().unwrap()]);
+    };
+    copied(&state, &copy);
+    agent.start();
+    let told = epoch_of_a_reconnect(&agent, &mut node, &uuid).await;
+    agent.terminate();
+
+    // The older copy: the time is above what it holds and above what was told after it.
+    std::fs::remove_dir_all(&state).unwrap();
+    copied(&copy, &state);
+    agent.start();
+    let restored = epoch_of_a_reconnect(&agent, &mut node, &uuid).await;
+    assert!(restored > told, "{restored} after {told}");
+    agent.terminate();
+
+    // As if the clock had been far ahead when that was told, and were right now: a person says so, once.
+    const FLOOR: u64 = 5_000_000_000_000;
+    std::fs::remove_dir_all(&state).unwrap();
+    copied(&copy, &state);
+    agent.start_with(&["--new-epoch-floor", &FLOOR.to_string()]);
+    assert_eq!(epoch_of_a_reconnect(&agent, &mut node, &uuid).await, FLOOR);
+    agent.terminate();
+    agent.start();
+    assert_eq!(epoch_of_a_reconnect(&agent, &mut node, &uuid).await, FLOOR + 1);
 }

@@ -34,6 +34,8 @@ pub(crate) struct Agent {
     dir: tempfile::TempDir,
     /// What runs the daemon: the program, or the way to it as another user.
     serve: Vec<String>,
+    /// Flags of its next start.
+    flags: Vec<String>,
     running: Option<Running>,
     log: Vec<String>,
 }
@@ -63,7 +65,7 @@ impl Agent {
     pub(crate) fn installed(roots: &Path, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let serve = vec![PROGRAM.to_owned()];
-        let agent = Self { dir, serve, running: None, log: Vec::new() };
+        let agent = Self { dir, serve, flags: Vec::new(), running: None, log: Vec::new() };
         let hash = ring::digest::digest(&ring::digest::SHA256, TOKEN.as_bytes());
         let hash = data_encoding::HEXLOWER.encode(hash.as_ref());
         fs::write(agent.path("tokens"), format!("test:{hash}:admin\n")).unwrap();
@@ -125,6 +127,7 @@ impl Agent {
         let mut child = self
             .command(&words)
             .arg("serve")
+            .args(&self.flags)
             .stderr(Stdio::piped())
             .stdin(Stdio::null())
             .spawn()
@@ -152,6 +155,13 @@ impl Agent {
         let end = digits.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').unwrap();
         self.running.as_mut().unwrap().address = Some(digits[..end].parse().unwrap());
         true
+    }
+
+    /// Starts it with flags of `serve`, and waits until it serves.
+    pub(crate) fn start_with(&mut self, flags: &[&str]) {
+        self.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        self.start();
+        self.flags.clear();
     }
 
     /// Runs `serve` to its end; for starts that are refused.
