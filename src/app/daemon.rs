@@ -27,7 +27,7 @@ use crate::agent::{OutboxSignal, RegistryTask, Tools};
 use crate::http::{Around, Context, Tokens};
 use crate::ledger::{Ledger, Opened, Writer};
 use crate::lifecycle::{Policy, Thresholds};
-use crate::notifier::{Heartbeat, Means, Notifier};
+use crate::notifier::{Heartbeat, Means, Notifier, NotifierHandle};
 use crate::probe::{ProbeOptions, Prober};
 use crate::settings::{CallbackFormat, HostKeyPolicy, Settings};
 use crate::ssh::Verifier;
@@ -53,6 +53,8 @@ struct Running {
     stop_early: CancellationToken,
     stop_notifier: CancellationToken,
     tokens: watch::Sender<Arc<Tokens>>,
+    /// None without a callback.
+    receivers: Option<NotifierHandle>,
     writer: Writer,
 }
 
@@ -80,6 +82,7 @@ impl Prepared {
                 () = stop.cancelled() => break Exit::Ok,
                 Some(()) = reloads.recv() => {
                     systemd::reloading();
+                    running.receivers.iter().for_each(NotifierHandle::revive);
                     reload.begin();
                 }
                 Some(read) = reload.ended() => {
@@ -114,8 +117,6 @@ impl Prepared {
         let (stop_early, stop_notifier) = (CancellationToken::new(), CancellationToken::new());
 
         let mut notifier_handle = None;
-        let beats =
-            client.clone().filter(|_| settings.callback.format == CallbackFormat::CloudEvents);
         let outbox = client.map(|client| {
             let means = Means {
                 ledger: ledger.clone(),
@@ -171,12 +172,12 @@ impl Prepared {
             state_disk: seen.clone(),
             process: super::process::figures(),
         };
-        if let (Some(client), Some(notifier)) = (beats, notifier_handle) {
+        let beats = settings.callback.format == CallbackFormat::CloudEvents;
+        if let Some(notifier) = notifier_handle.clone().filter(|_| beats) {
             let around = around.clone();
             let held =
                 move |store| around.conditions(store).into_iter().map(|held| held.0).collect();
             let heartbeat = Heartbeat {
-                client,
                 node,
                 every: settings.callback.heartbeat,
                 start_spread: settings.callback.start_spread,
@@ -205,8 +206,15 @@ impl Prepared {
         tasks.spawn(async move {
             ("server", server.run(context, end, DRAIN).await.map_err(|e| e.to_string()))
         });
-        let running =
-            Running { tasks, notifier: sending, stop_early, stop_notifier, tokens: known, writer };
+        let running = Running {
+            tasks,
+            notifier: sending,
+            stop_early,
+            stop_notifier,
+            tokens: known,
+            receivers: notifier_handle,
+            writer,
+        };
         (running, state_dir)
     }
 }

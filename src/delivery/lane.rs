@@ -106,9 +106,12 @@ impl Lane {
         self.trouble = (verdict != Verdict::Delivered).then_some(Trouble { reply, verdict });
     }
 
-    /// Sends nothing more: another lane was told that the receiver is gone.
-    pub fn stop(&mut self) {
-        self.stopped = true;
+    /// Whether anything is sent at all: not while every receiver has said that it is gone.
+    pub fn set_stopped(&mut self, stopped: bool) {
+        if self.stopped && !stopped {
+            self.not_before = Duration::ZERO;
+        }
+        self.stopped = stopped;
     }
 
     /// What waits for its time does so no longer, but for what the receiver refuses: that only waits
@@ -202,10 +205,12 @@ mod tests {
         let mut lane = Lane::default();
         lane.replied(at(1), told(410), Verdict::Gone, secs(0), 0);
         let mut other = Lane::default();
-        other.stop();
-        for lane in [lane, other] {
+        other.set_stopped(true);
+        for mut lane in [lane, other] {
             assert_eq!(lane.step(5, Some(at(5)), MAX, secs(9999)), Step::Stopped);
             assert_eq!(lane.step(11, Some(at(11)), MAX, secs(9999)), Step::Fold);
+            lane.set_stopped(false);
+            assert_eq!(lane.step(5, Some(at(5)), MAX, secs(0)), Step::Send);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Floor 1. What a reply to a notice means, and when which notice is sent.
+//! Floor 1. What a reply to a notice means, when which notice is sent, and to which receiver.
 //!
 //! Promises: [`judge`] and [`Lane`] are functions of their arguments; a lane sends in order, never
 //! gives up, and ends on the newest state.
@@ -6,6 +6,8 @@
 
 mod lane;
 mod reply;
+mod route;
 
 pub use lane::{Lane, Step, Trouble};
 pub use reply::{Reply, Verdict, judge, retry_after};
+pub use route::Route;

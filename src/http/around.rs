@@ -90,6 +90,7 @@ impl Around {
         let lane = self.notifier.as_ref()?.lane(store).unwrap_or_default();
         Some(json!({
             "pending": lane.waiting,
+            "destination": self.notifier.as_ref().and_then(NotifierHandle::destination),
             "lastReply": lane.trouble.map(|trouble| trouble.reply.to_string()),
             "nextTry": lane.next_try.map(|at| at.to_string()),
         }))

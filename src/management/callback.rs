@@ -55,27 +55,34 @@ type Https = HttpsConnector<HttpConnector>;
 /// Posts events to the callback. Cheap to clone; requests run side by side.
 #[derive(Clone, Debug)]
 pub struct CallbackClient {
-    url: Uri,
+    urls: Arc<[Uri]>,
     limits: Limits,
     signer: Option<Arc<Signer>>,
     client: Client<Https, Full<Bytes>>,
 }
 
 impl CallbackClient {
-    /// A client of the first of `callback.urls`; none when there is no URL. Blocks on the files that
+    /// A client of `callback.urls`; none when there is no URL. Blocks on the files that
     /// the settings name.
     ///
     /// # Errors
     /// [`BadSettings`] with every fault of URL, secrets and certificates.
     pub fn new(settings: &Callback, limits: Limits) -> Result<Option<Self>, BadSettings> {
-        let Some(text) = settings.urls.first() else { return Ok(None) };
+        if settings.urls.is_empty() {
+            return Ok(None);
+        }
         let mut faults = Vec::new();
-        let url = BadSettings::gather(url(text), &mut faults);
-        let secure = url.as_ref().is_some_and(|url| url.scheme_str() == Some("https"));
-        let tls = if secure { client_config(settings) } else { trusting_nobody() };
+        let urls = settings.urls.iter().map(|text| BadSettings::gather(url(text), &mut faults));
+        let urls: Vec<Option<Uri>> = urls.collect();
+        let is_secure =
+            |url: &Option<Uri>| url.as_ref().is_some_and(|url| url.scheme_str() == Some("https"));
+        let secure = urls.iter().all(is_secure);
+        let tls =
+            if urls.iter().any(is_secure) { client_config(settings) } else { trusting_nobody() };
+        let urls: Option<Arc<[Uri]>> = urls.into_iter().collect();
         let tls = BadSettings::gather(tls, &mut faults);
         let signer = BadSettings::gather(signer(settings), &mut faults);
-        let (Some(url), Some(tls), Some(signer)) = (url, tls, signer) else {
+        let (Some(urls), Some(tls), Some(signer)) = (urls, tls, signer) else {
             return Err(BadSettings::new(faults));
         };
         let mut http = HttpConnector::new();
@@ -93,43 +100,50 @@ impl CallbackClient {
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(KEPT)
             .build(connector);
-        Ok(Some(Self { url, limits, signer: signer.map(Arc::new), client }))
+        Ok(Some(Self { urls, limits, signer: signer.map(Arc::new), client }))
     }
 
-    /// Posts one event and reads what is needed of the reply. Ends within [`Limits::whole`].
+    /// How many receivers there are, in order of preference.
+    pub fn destinations(&self) -> usize {
+        self.urls.len()
+    }
+
+    /// A receiver's host and port, for people.
+    pub fn name(&self, to: usize) -> String {
+        let host = self.urls.get(to).and_then(Uri::authority);
+        // What stands before an @ would be a secret.
+        let host = host.map(|authority| authority.as_str().rsplit('@').next().unwrap_or_default());
+        host.unwrap_or_default().to_owned()
+    }
+
+    /// Posts one event to a receiver and reads what is needed of the reply: what it is, and the body of a
+    /// 2xx, at most 64 KiB of it. Ends within [`Limits::whole`].
     ///
     /// # Cancel safety
     /// The event may or may not have arrived; sending it again is safe, its id stays the same.
-    pub async fn post(&self, event: &Event, now: Timestamp) -> Reply {
-        self.exchange(event, now, READ).await.0
-    }
-
-    /// As [`CallbackClient::post`], for an event whose answer has something to say: the body of a 2xx, at
-    /// most 64 KiB of it.
-    ///
-    /// # Cancel safety
-    /// That of [`CallbackClient::post`].
-    pub async fn ask(&self, event: &Event, now: Timestamp) -> (Reply, Vec<u8>) {
-        self.exchange(event, now, ANSWER).await
-    }
-
-    async fn exchange(&self, event: &Event, now: Timestamp, most: usize) -> (Reply, Vec<u8>) {
+    pub async fn ask(&self, to: usize, event: &Event, now: Timestamp) -> (Reply, Vec<u8>) {
         let unreached = |why: String| (Reply::Unreached(why), Vec::new());
-        let request = match self.request(event, now) {
+        let Some(url) = self.urls.get(to) else { return unreached("no such receiver".to_owned()) };
+        let request = match self.request(url, event, now) {
             Ok(request) => request,
             Err(error) => return unreached(error.to_string()),
         };
         let deadline = Instant::now() + self.limits.whole;
         match timeout_at(deadline, self.client.request(request)).await {
-            Ok(Ok(response)) => read(response, now, deadline, most).await,
+            Ok(Ok(response)) => read(response, now, deadline).await,
             Ok(Err(error)) => unreached(cause(&error)),
             Err(_) => unreached(format!("no answer within {} ms", self.limits.whole.as_millis())),
         }
     }
 
-    fn request(&self, event: &Event, now: Timestamp) -> hyper::http::Result<Request<Full<Bytes>>> {
+    fn request(
+        &self,
+        url: &Uri,
+        event: &Event,
+        now: Timestamp,
+    ) -> hyper::http::Result<Request<Full<Bytes>>> {
         let seconds = now.0.div_euclid(1000);
-        let mut request = Request::post(self.url.clone())
+        let mut request = Request::post(url.clone())
             .header(CONTENT_TYPE, event.content_type)
             .header(USER_AGENT, USER)
             .header("webhook-id", &event.id)
@@ -173,16 +187,13 @@ fn signer(settings: &Callback) -> Result<Option<Signer>, BadSettings> {
 }
 
 /// The status decides; a body that stalls or breaks off only shortens the evidence.
-async fn read(
-    response: Response<Incoming>,
-    now: Timestamp,
-    deadline: Instant,
-    most: usize,
-) -> (Reply, Vec<u8>) {
+async fn read(response: Response<Incoming>, now: Timestamp, deadline: Instant) -> (Reply, Vec<u8>) {
     let status = response.status();
     let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = asked.and_then(|value| retry_after(value, now));
     let mut body = response.into_body();
+    // A refusal is only evidence; a success may have something to say.
+    let most = if status.is_success() { ANSWER } else { READ };
     let mut seen = Vec::new();
     while seen.len() < most
         && let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await

@@ -15,7 +15,7 @@ pub struct NotifierStatus {
     pub tries: u64,
     /// Notices delivered since the start.
     pub delivered: u64,
-    /// The receiver said 410: nothing is sent until the daemon is started anew.
+    /// Every receiver said 410: nothing is sent until a person acts.
     pub gone: bool,
     /// The last reply, when it said that the receiver has no handler for what was taken as delivered.
     pub unhandled: Option<Reply>,
@@ -59,6 +59,11 @@ impl Board {
         });
     }
 
+    /// Whether every receiver has said that it is gone.
+    pub(super) fn gone(&self, gone: bool) {
+        self.0.send_if_modified(|status| std::mem::replace(&mut status.gone, gone) != gone);
+    }
+
     /// A lane has nothing left.
     pub(super) fn clear(&self, store: StoreUuid) {
         self.0.send_modify(|status| {
@@ -90,7 +95,7 @@ impl Board {
             Verdict::Refused => warn!(%store, %reply, "the callback refuses a notice"),
             Verdict::Gone if was.gone => debug!(%store, "gone"),
             Verdict::Gone => {
-                error!(%store, %reply, "the callback is gone: nothing is sent until a restart");
+                error!(%store, %reply, "the callback is gone: nothing is sent until a reload or a restart");
             }
         }
         if was.behind && !now.behind {

@@ -1,9 +1,11 @@
 //! How others speak to the notifier.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::destinations::Destinations;
 use super::{LaneStatus, NotifierStatus};
 use crate::delivery::Reply;
 use crate::model::StoreUuid;
@@ -13,18 +15,37 @@ use crate::model::StoreUuid;
 pub(super) type Moved = BTreeSet<StoreUuid>;
 
 /// The notifier, as others hold it. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct NotifierHandle {
     moved: watch::Sender<Moved>,
     status: watch::Receiver<NotifierStatus>,
+    destinations: Arc<Destinations>,
 }
 
 impl NotifierHandle {
     pub(super) fn new(
         moved: watch::Sender<Moved>,
         status: watch::Receiver<NotifierStatus>,
+        destinations: Arc<Destinations>,
     ) -> Self {
-        Self { moved, status }
+        Self { moved, status, destinations }
+    }
+
+    /// Where requests go.
+    pub(super) fn destinations(&self) -> &Destinations {
+        &self.destinations
+    }
+
+    /// The receiver that is sent to now: host and port. None while none is up.
+    pub fn destination(&self) -> Option<String> {
+        self.destinations.active()
+    }
+
+    /// A person acts: receivers that have said that they are gone are sent to again.
+    pub fn revive(&self) {
+        self.destinations.revive();
+        let stopped: Vec<StoreUuid> = self.status.borrow().lanes.keys().copied().collect();
+        stopped.into_iter().for_each(|store| self.moved(store));
     }
 
     /// To be told after each commit that put a notice of this store into the outbox. Never waits.
@@ -47,11 +68,6 @@ impl NotifierHandle {
     /// The last reply, when it said that nobody handles what was taken as delivered.
     pub fn unhandled(&self) -> Option<Reply> {
         self.status.borrow().unhandled.clone()
-    }
-
-    /// Whether the receiver has said that it wants nothing any more.
-    pub fn is_gone(&self) -> bool {
-        self.status.borrow().gone
     }
 
     /// To be told when the status changes.

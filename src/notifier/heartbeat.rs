@@ -8,12 +8,10 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use super::NotifierHandle;
 use crate::agent::{Registry, Sharing, StoreView, advisories};
-use crate::delivery::{Verdict, judge};
-use crate::management::CallbackClient;
 use crate::model::{Clock, Condition, Entropy, NodeId, Notice, NoticeKind, StoreUuid, Tags};
 use crate::wire::{Event, EventFormat, Pulse, resync_asked};
 
@@ -22,8 +20,6 @@ pub type ConditionsAround = Arc<dyn Fn(StoreUuid) -> Vec<Condition> + Send + Syn
 
 /// The task that tells how all stores are.
 pub struct Heartbeat {
-    /// The way to the receiver.
-    pub client: CallbackClient,
     /// This node, as the source of events.
     pub node: NodeId,
     /// Between two heartbeats, give or take a tenth.
@@ -34,7 +30,7 @@ pub struct Heartbeat {
     pub stores: Registry,
     /// What holds of them besides.
     pub around: ConditionsAround,
-    /// Knows when the receiver is gone.
+    /// Knows the way to the receiver.
     pub notifier: NotifierHandle,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
@@ -43,7 +39,7 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Runs until the token is cancelled, or the receiver says that it is gone.
+    /// Runs until the token is cancelled.
     ///
     /// # Cancel safety
     /// Dropping the future ends it; nothing is lost by that.
@@ -53,20 +49,16 @@ impl Heartbeat {
             let (mut number, mut heard) = (0, true);
             loop {
                 sleep(pause).await;
-                if self.notifier.is_gone() {
-                    stop.cancelled().await;
-                }
-                number += 1;
-                let verdict = self.beat(number).await;
-                match (heard, verdict.is_delivery()) {
-                    (true, false) => warn!("the callback does not take heartbeats"),
-                    (false, true) => info!("the callback takes heartbeats again"),
-                    _ => {}
-                }
-                heard = verdict.is_delivery();
-                if verdict == Verdict::Gone {
-                    error!("the callback is gone: no heartbeat is sent until a restart");
-                    stop.cancelled().await;
+                // Until a person acts.
+                if !self.notifier.destinations().are_gone() {
+                    number += 1;
+                    let taken = self.beat(number).await;
+                    match (heard, taken) {
+                        (true, false) => warn!("the callback does not take heartbeats"),
+                        (false, true) => info!("the callback takes heartbeats again"),
+                        _ => {}
+                    }
+                    heard = taken;
                 }
                 // So that thousands of nodes that started at once do not stay in step.
                 pause = self.every.mul_f64(0.9) + self.some_of(self.every.mul_f64(0.2));
@@ -75,27 +67,28 @@ impl Heartbeat {
         stop.run_until_cancelled(beating).await;
     }
 
-    async fn beat(&self, number: u64) -> Verdict {
+    /// Whether it was taken.
+    async fn beat(&self, number: u64) -> bool {
         let views = self.views();
         let pulses = self.pulses(&views);
         let event = Event::heartbeat(self.node, self.clock.now(), number, &pulses);
-        let (reply, answer) = self.client.ask(&event, self.clock.now()).await;
-        let verdict = judge(&reply, false);
+        let (reply, verdict, answer) = self.notifier.destinations().post(&event).await;
         debug!(%reply, stores = pulses.len(), "heartbeat");
         if verdict.is_delivery() {
             let asked = resync_asked(&answer);
             for view in asked.iter().filter_map(|uuid| self.stores.store(*uuid)) {
                 // What is not taken now is asked for again by the answer to the next one.
-                if !self.resync(&view.view()).await.is_delivery() {
+                if !self.resync(&view.view()).await {
                     break;
                 }
             }
         }
-        verdict
+        verdict.is_delivery()
     }
 
-    /// Sends a store's current state, with the place of its newest transition and no new one.
-    async fn resync(&self, view: &StoreView) -> Verdict {
+    /// Sends a store's current state, with the place of its newest transition and no new one; whether it was
+    /// taken.
+    async fn resync(&self, view: &StoreView) -> bool {
         let standing = &view.standing;
         let notice = Notice {
             store: view.store.uuid,
@@ -110,13 +103,13 @@ impl Heartbeat {
             tags: Tags::default(),
             folded: 1,
         };
-        let mut verdict = Verdict::Delivered;
+        let mut taken = true;
         for event in Event::of(&notice, self.node, EventFormat::CloudEvents) {
-            let reply = self.client.post(&event, self.clock.now()).await;
-            verdict = judge(&reply, false);
+            let (reply, verdict, _) = self.notifier.destinations().post(&event).await;
+            taken &= verdict.is_delivery();
             info!(store = %notice.store, %reply, "the receiver asked for the current state");
         }
-        verdict
+        taken
     }
 
     fn views(&self) -> Vec<Arc<StoreView>> {

@@ -9,12 +9,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, info_span, warn};
 
 use super::board::{Board, LaneStatus};
+use super::destinations::Destinations;
 use super::means::Means;
 use super::outbox::{LedgerTrouble, Outbox};
-use crate::delivery::{Lane, Reply, Step, Verdict, judge};
+use crate::delivery::{Lane, Reply, Step, Verdict};
 use crate::ledger::Waiting;
 use crate::model::{Backoff, Notice, Position, StoreUuid, Timestamp};
-use crate::wire::{Event, EventFormat};
+use crate::wire::Event;
 
 /// Between tries while the ledger cannot be read or told.
 const LEDGER_BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(60));
@@ -25,8 +26,7 @@ pub(super) struct Shared {
     pub(super) board: Board,
     /// Turns that may be taken at once.
     pub(super) turns: Semaphore,
-    /// The receiver said 410 to one of the lanes.
-    pub(super) gone: CancellationToken,
+    pub(super) destinations: Arc<Destinations>,
     pub(super) stop: CancellationToken,
     /// From here on uptime is counted.
     pub(super) started: Instant,
@@ -120,9 +120,9 @@ impl LaneTask {
 
     /// Does one thing at most: sends one notice, or folds what waits.
     async fn turn(&mut self) -> Pause {
-        if self.shared.gone.is_cancelled() {
-            self.lane.stop();
-        }
+        let gone = self.shared.destinations.are_gone();
+        self.lane.set_stopped(gone);
+        self.shared.board.gone(gone);
         let before = self.spoiled;
         match self.try_turn().await {
             Ok(pause) => {
@@ -199,9 +199,6 @@ impl LaneTask {
         span.in_scope(|| shared.board.replied(self.store, before, &reply, verdict));
         let (uptime, roll) = (shared.started.elapsed(), shared.means.entropy.roll());
         self.lane.replied(position, reply, verdict, uptime, roll);
-        if verdict == Verdict::Gone {
-            shared.gone.cancel();
-        }
         if verdict.is_delivery() {
             self.waiting = self.waiting.and_then(|Waiting { count, newest }| {
                 // The last one is not believed without asking.
@@ -215,14 +212,13 @@ impl LaneTask {
 
     /// Posts what is left of a notice's requests, up to the first that is not taken.
     async fn post(&mut self, notice: &Notice) -> (Reply, Verdict) {
-        let Means { client, node, format, clock, .. } = &self.shared.means;
+        let Means { node, format, .. } = &self.shared.means;
         if self.taken.0 != notice.position {
             self.taken = (notice.position, 0);
         }
         let mut last = None;
         for event in Event::of(notice, *node, *format).iter().skip(self.taken.1) {
-            let reply = client.post(event, clock.now()).await;
-            let verdict = judge(&reply, *format == EventFormat::ZStack);
+            let (reply, verdict, _) = self.shared.destinations.post(event).await;
             if !verdict.is_delivery() {
                 return (reply, verdict);
             }

@@ -7,6 +7,7 @@
 //! more than its last try.
 
 mod board;
+mod destinations;
 mod handle;
 mod heartbeat;
 mod lane;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::board::{Board, NotifierStatus};
+use super::destinations::Destinations;
 use super::handle::{Moved, NotifierHandle};
 use super::lane::{Ended, LaneTask, Shared};
 use super::means::Means;
@@ -45,15 +46,18 @@ impl Notifier {
     pub fn new(means: Means, stop: CancellationToken) -> (NotifierHandle, Self) {
         let (moved, news) = watch::channel(Moved::new());
         let (status, shown) = watch::channel(NotifierStatus::default());
+        let (clock, entropy) = (Arc::clone(&means.clock), Arc::clone(&means.entropy));
+        let destinations =
+            Arc::new(Destinations::new(means.client.clone(), means.format, clock, entropy));
         let shared = Arc::new(Shared {
             means,
+            destinations: Arc::clone(&destinations),
             board: Board::new(status),
             turns: Semaphore::new(TURNS),
-            gone: CancellationToken::new(),
             stop: CancellationToken::new(),
             started: Instant::now(),
         });
-        let handle = NotifierHandle::new(moved.clone(), shown);
+        let handle = NotifierHandle::new(moved.clone(), shown, destinations);
         let (lanes, tasks) = (BTreeMap::new(), JoinSet::new());
         (handle, Self { shared, moved, news, lanes, tasks, stop })
     }

@@ -9,13 +9,12 @@ impl Settings {
     /// The keys that are set to something that has no effect yet, in the order of
     /// `config/agent.toml`.
     pub fn not_yet(&self) -> Vec<&'static str> {
-        let (server, callback) = (&self.server, &self.callback);
+        let server = &self.server;
         [
             ("server.agent_allow", !server.agent_allow.is_empty()),
             ("server.open_metrics", server.open_metrics),
             ("server.tls", server.tls.is_some()),
             ("api.reply", self.api.reply != ReplyMode::Sync),
-            ("callback.urls", callback.urls.len() > 1),
         ]
         .into_iter()
         .filter_map(|(key, idle)| idle.then_some(key))
@@ -36,7 +35,7 @@ mod tests {
     fn what_has_no_effect_yet_is_named() {
         let mut settings = Settings::builtin();
         settings.api.reply = ReplyMode::Async;
-        settings.callback.urls = vec!["http://a".into(), "http://b".into()];
-        assert_eq!(settings.not_yet(), ["api.reply", "callback.urls"]);
+        settings.server.open_metrics = true;
+        assert_eq!(settings.not_yet(), ["server.open_metrics", "api.reply"]);
     }
 }

@@ -51,7 +51,7 @@ async fn an_event_arrives_whole_and_signed_with_each_secret() {
     std::fs::write(&secrets, SECRETS).unwrap();
     let mut node = ManagementNode::answering([]).await;
     let settings = Callback { signing_secret_file: Some(secrets), ..callback(node.url()) };
-    assert_eq!(client(&settings).post(&event(), NOW).await, answered(200));
+    assert_eq!(client(&settings).ask(0, &event(), NOW).await.0, answered(200));
 
     let received = node.next().await;
     assert_eq!(received.body, event().body);
@@ -70,7 +70,7 @@ async fn an_event_arrives_whole_and_signed_with_each_secret() {
 #[tokio::test]
 async fn without_secrets_nothing_is_signed() {
     let mut node = ManagementNode::answering([]).await;
-    client(&callback(node.url())).post(&event(), NOW).await;
+    client(&callback(node.url())).ask(0, &event(), NOW).await;
     assert_eq!(node.next().await.header("webhook-signature"), "");
 }
 
@@ -79,7 +79,7 @@ async fn a_redirect_is_an_answer_and_is_not_followed() {
     let mut other = ManagementNode::answering([]).await;
     let redirect = Answer::Full(307, ("location", other.url()), "");
     let node = ManagementNode::answering([redirect]).await;
-    assert_eq!(client(&callback(node.url())).post(&event(), NOW).await, answered(307));
+    assert_eq!(client(&callback(node.url())).ask(0, &event(), NOW).await.0, answered(307));
     assert!(other.unexpected().is_none());
 }
 
@@ -88,10 +88,10 @@ async fn a_silent_receiver_is_given_up_at_the_deadline() {
     let node = ManagementNode::answering([Answer::Never]).await;
     let limits = Limits { whole: Duration::from_millis(100), ..Limits::default() };
     let client = CallbackClient::new(&callback(node.url()), limits).unwrap().unwrap();
-    let why = unreached(client.post(&event(), NOW).await);
+    let why = unreached(client.ask(0, &event(), NOW).await.0);
     assert_eq!(why, "no answer within 100 ms");
     // The connection that hung is not used again.
-    assert_eq!(client.post(&event(), NOW).await, answered(200));
+    assert_eq!(client.ask(0, &event(), NOW).await.0, answered(200));
 }
 
 #[tokio::test]
@@ -100,10 +100,10 @@ async fn the_status_counts_even_when_the_body_stalls() {
     let node = ManagementNode::answering(answers).await;
     let limits = Limits { whole: Duration::from_millis(200), ..Limits::default() };
     let client = CallbackClient::new(&callback(node.url()), limits).unwrap().unwrap();
-    assert_eq!(client.post(&event(), NOW).await, answered(200));
+    assert_eq!(client.ask(0, &event(), NOW).await.0, answered(200));
     let told = "no more follows".to_owned();
     let refused = Reply::Answered { status: 422, retry_after: None, told };
-    assert_eq!(client.post(&event(), NOW).await, refused);
+    assert_eq!(client.ask(0, &event(), NOW).await.0, refused);
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn a_refusal_is_evidence_of_at_most_512_printable_bytes() {
     let body: &'static str = "no\nway ".repeat(1000).leak();
     let answer = Answer::Full(422, ("retry-after", "7".to_owned()), body);
     let node = ManagementNode::answering([answer]).await;
-    let reply = client(&callback(node.url())).post(&event(), NOW).await;
+    let reply = client(&callback(node.url())).ask(0, &event(), NOW).await.0;
     let Reply::Answered { status: 422, retry_after, told } = reply else { panic!("{reply}") };
     assert_eq!(retry_after, Some(Duration::from_secs(7)));
     assert!(told.starts_with("no way no way"));
@@ -122,7 +122,7 @@ async fn a_refusal_is_evidence_of_at_most_512_printable_bytes() {
 async fn a_port_where_nobody_listens_is_named_as_such() {
     let mut node = ManagementNode::answering([]).await;
     node.stop().await;
-    let why = unreached(client(&callback(node.url())).post(&event(), NOW).await);
+    let why = unreached(client(&callback(node.url())).ask(0, &event(), NOW).await.0);
     assert!(why.contains("refused"), "{why}");
 }
 
@@ -189,8 +189,8 @@ async fn https_believes_the_given_authority_and_no_other() {
     let (ours, theirs) = (Authority::new(), Authority::new());
     let node = ManagementNode::over_tls(ours.server(None)).await;
     let settings = |ca_file| Callback { ca_file: Some(ca_file), ..callback(node.url()) };
-    assert_eq!(client(&settings(ours.certificate())).post(&event(), NOW).await, answered(200));
-    let why = unreached(client(&settings(theirs.certificate())).post(&event(), NOW).await);
+    assert_eq!(client(&settings(ours.certificate())).ask(0, &event(), NOW).await.0, answered(200));
+    let why = unreached(client(&settings(theirs.certificate())).ask(0, &event(), NOW).await.0);
     assert!(why.contains("certificate"), "{why}");
 }
 
@@ -199,10 +199,10 @@ async fn a_receiver_that_asks_for_it_is_shown_the_client_certificate() {
     let (servers, clients) = (Authority::new(), Authority::new());
     let node = ManagementNode::over_tls(servers.server(Some(&clients))).await;
     let nameless = Callback { ca_file: Some(servers.certificate()), ..callback(node.url()) };
-    unreached(client(&nameless).post(&event(), NOW).await);
+    unreached(client(&nameless).ask(0, &event(), NOW).await.0);
     let (cert, key) = clients.issue("node-1");
     let named = Callback { client_cert: Some(cert), client_key: Some(key), ..nameless };
-    assert_eq!(client(&named).post(&event(), NOW).await, answered(200));
+    assert_eq!(client(&named).ask(0, &event(), NOW).await.0, answered(200));
 }
 
 #[test]

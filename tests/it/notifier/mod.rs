@@ -1,5 +1,6 @@
 //! The notifier between a real ledger and a real receiver.
 
+mod failover;
 mod outage;
 mod refusal;
 mod restart;

@@ -1,0 +1,161 @@
+//! Which of several receivers is sent to: the first that is up, in the order of preference.
+//!
+//! They are one receiver with several addresses: what one has taken is told to no other.
+
+use std::time::Duration;
+
+use super::{Reply, Verdict};
+use crate::model::Backoff;
+
+/// How long a receiver that failed is passed over.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+/// How long nobody else tries a receiver that was down and is being tried: as long as a request may take.
+const TRYING: Duration = Duration::from_secs(10);
+
+/// The receivers; a value without locks or timers.
+#[derive(Clone, Debug)]
+pub struct Route {
+    legs: Vec<Leg>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Leg {
+    failures: u32,
+    not_before: Duration,
+    gone: bool,
+}
+
+impl Route {
+    /// So many receivers, all of them up as far as is known.
+    pub fn new(receivers: usize) -> Self {
+        Self { legs: vec![Leg::default(); receivers] }
+    }
+
+    /// The receiver to try now, of those that were not `tried`: the first that is up; before any was tried
+    /// also one that is not, the soonest due, for then the sender's own patience decides.
+    pub fn pick(&mut self, tried: &[usize], uptime: Duration) -> Option<usize> {
+        let legs = self.legs.iter_mut().enumerate();
+        let mut open: Vec<(usize, &mut Leg)> =
+            legs.filter(|(at, leg)| !leg.gone && !tried.contains(at)).collect();
+        let up = open.iter().position(|(_, leg)| leg.not_before <= uptime);
+        let soonest = || {
+            let due = open.iter().enumerate().min_by_key(|(_, (_, leg))| leg.not_before);
+            due.map(|(at, _)| at).filter(|_| tried.is_empty())
+        };
+        let at = up.or_else(soonest)?;
+        let (receiver, leg) = open.get_mut(at)?;
+        if leg.failures > 0 {
+            leg.not_before = leg.not_before.max(uptime.saturating_add(TRYING));
+        }
+        Some(*receiver)
+    }
+
+    /// The first receiver that is up, as far as is known.
+    pub fn active(&self, uptime: Duration) -> Option<usize> {
+        self.legs.iter().position(|leg| !leg.gone && leg.not_before <= uptime)
+    }
+
+    /// Takes note of a receiver's reply; `roll` is random. Whether another one is to be tried: what does not
+    /// answer, or with 5xx, is down, and what is gone has gone; a refusal is an answer.
+    pub fn replied(
+        &mut self,
+        receiver: usize,
+        reply: &Reply,
+        verdict: Verdict,
+        uptime: Duration,
+        roll: u64,
+    ) -> bool {
+        let Some(leg) = self.legs.get_mut(receiver) else { return false };
+        let down = match reply {
+            Reply::Unreached(_) => true,
+            Reply::Answered { status, .. } => *status >= 500,
+        };
+        match verdict {
+            Verdict::Gone => leg.gone = true,
+            Verdict::Again(at_least) if down => {
+                leg.failures = leg.failures.saturating_add(1);
+                let wait = BACKOFF.wait(leg.failures, roll).max(at_least);
+                leg.not_before = uptime.saturating_add(wait);
+            }
+            Verdict::Again(_) | Verdict::Delivered | Verdict::Unhandled | Verdict::Refused => {
+                *leg = Leg::default();
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether every receiver has said that it is gone.
+    pub fn is_gone(&self) -> bool {
+        self.legs.iter().all(|leg| leg.gone)
+    }
+
+    /// A person acts: those that are gone are asked again.
+    pub fn revive(&mut self) {
+        self.legs.iter_mut().filter(|leg| leg.gone).for_each(|leg| *leg = Leg::default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(status: u16) -> Reply {
+        Reply::Answered { status, retry_after: None, told: String::new() }
+    }
+
+    fn secs(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    const AGAIN: Verdict = Verdict::Again(Duration::ZERO);
+    /// The longest wait.
+    const LATE: u64 = u64::MAX;
+
+    #[test]
+    fn the_first_that_is_up_is_sent_to() {
+        let mut route = Route::new(3);
+        assert_eq!(route.pick(&[], secs(0)), Some(0));
+        assert!(route.replied(0, &Reply::Unreached("x".into()), AGAIN, secs(0), LATE));
+        assert_eq!(route.pick(&[0], secs(0)), Some(1));
+        assert!(route.replied(1, &told(503), AGAIN, secs(0), LATE));
+        assert_eq!(route.pick(&[0, 1], secs(0)), Some(2));
+        assert!(!route.replied(2, &told(200), Verdict::Delivered, secs(0), LATE));
+        assert_eq!((route.pick(&[], secs(0)), route.active(secs(0))), (Some(2), Some(2)));
+        // Due again: one tries it, and the others do not wait for what comes of that.
+        assert_eq!(route.pick(&[], secs(2)), Some(0));
+        assert_eq!(route.pick(&[], secs(2)), Some(1));
+        assert_eq!(route.pick(&[], secs(2)), Some(2));
+        assert!(!route.replied(0, &told(200), Verdict::Delivered, secs(2), LATE));
+        assert_eq!(route.pick(&[], secs(2)), Some(0));
+    }
+
+    #[test]
+    fn when_none_is_up_the_soonest_is_tried_and_once_tried_no_other() {
+        let mut route = Route::new(2);
+        route.replied(0, &told(500), Verdict::Again(secs(50)), secs(0), 0);
+        route.replied(1, &told(500), Verdict::Again(secs(20)), secs(0), 0);
+        assert_eq!(route.pick(&[], secs(1)), Some(1));
+        assert_eq!(route.pick(&[1], secs(1)), None);
+    }
+
+    #[test]
+    fn a_refusal_and_a_wish_for_time_are_answers() {
+        let mut route = Route::new(2);
+        for (status, verdict) in [(400, Verdict::Refused), (429, Verdict::Again(secs(30)))] {
+            assert!(!route.replied(0, &told(status), verdict, secs(0), LATE));
+            assert_eq!(route.pick(&[], secs(0)), Some(0));
+        }
+    }
+
+    #[test]
+    fn one_that_is_gone_is_left_alone_until_a_person_acts() {
+        let mut route = Route::new(2);
+        assert!(route.replied(0, &told(410), Verdict::Gone, secs(0), 0));
+        assert_eq!((route.pick(&[], secs(9999)), route.is_gone()), (Some(1), false));
+        assert!(route.replied(1, &told(410), Verdict::Gone, secs(0), 0));
+        assert_eq!((route.pick(&[], secs(9999)), route.is_gone()), (None, true));
+        route.revive();
+        assert_eq!((route.pick(&[], secs(0)), route.is_gone()), (Some(0), false));
+    }
+}

@@ -1,0 +1,120 @@
+//! Several receivers behind `callback.urls`: one is sent to at a time, the first that is up.
+
+use imagestore_agent::delivery::Verdict;
+use imagestore_agent::management::{CallbackClient, Limits};
+use imagestore_agent::notifier::Means;
+use imagestore_agent::settings::{Callback, Settings};
+use tokio::time::{Instant, interval};
+
+use super::*;
+use crate::support::management_node::Answer;
+
+/// A notifier that prefers the first of two receivers.
+fn of_two(office: &Office, first: &ManagementNode, second: &ManagementNode) -> Running {
+    let urls = vec![first.url(), second.url()];
+    let settings = Callback { urls, ..Settings::builtin().callback };
+    let client = CallbackClient::new(&settings, Limits::default()).unwrap().unwrap();
+    Running::new(Means { client, ..office.means(first) })
+}
+
+async fn send(office: &Office, notifier: &Running, seq: u64) {
+    office.enqueue(1, [seq]).await;
+    notifier.handle.moved(uuid(1));
+}
+
+#[tokio::test]
+async fn a_notice_goes_to_the_next_receiver_at_once_and_returns_when_the_first_is_back() {
+    let office = Office::with(1).await;
+    let mut first = ManagementNode::answering([]).await;
+    let mut second = ManagementNode::answering([]).await;
+    let notifier = of_two(&office, &first, &second);
+    send(&office, &notifier, 1).await;
+    assert_eq!(first.next().await.seq(), 1);
+    notifier.idle(1).await;
+
+    first.stop().await;
+    let begun = Instant::now();
+    send(&office, &notifier, 2).await;
+    assert_eq!(second.next().await.seq(), 2);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    notifier.idle(2).await;
+    let host = |node: &ManagementNode| node.url().split('/').nth(2).unwrap().to_owned();
+    assert_eq!(notifier.handle.destination(), Some(host(&second)));
+
+    // Whichever is sent to meanwhile, all arrive in order; in the end the first one has them again.
+    first.restart().await;
+    let mut looks = interval(Duration::from_millis(100));
+    for seq in 3.. {
+        assert!(begun.elapsed() < PATIENCE, "it never returns");
+        looks.tick().await;
+        send(&office, &notifier, seq).await;
+        notifier.idle(seq).await;
+        match (first.unexpected(), second.unexpected()) {
+            (Some(told), None) => {
+                assert_eq!(told.seq(), seq);
+                break;
+            }
+            (None, Some(told)) => assert_eq!(told.seq(), seq),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(notifier.handle.destination(), Some(host(&first)));
+}
+
+#[tokio::test]
+async fn a_server_error_goes_on_and_a_refusal_does_not() {
+    let office = Office::with(1).await;
+    let mut first = ManagementNode::answering([Answer::Status(503)]).await;
+    let mut second = ManagementNode::answering([]).await;
+    let notifier = of_two(&office, &first, &second);
+    send(&office, &notifier, 1).await;
+    assert_eq!((first.next().await.id(), second.next().await.id()), (&*id(1, 1), &*id(1, 1)));
+    notifier.idle(1).await;
+    notifier.stop().await;
+
+    let first = ManagementNode::answering([Answer::Status(400)]).await;
+    let notifier = of_two(&office, &first, &second);
+    send(&office, &notifier, 2).await;
+    let lane = notifier.lane(1, |lane| lane.next_try.is_some()).await;
+    assert_eq!(lane.trouble.unwrap().verdict, Verdict::Refused);
+    assert!(second.unexpected().is_none());
+}
+
+#[tokio::test]
+async fn when_all_are_down_the_notice_waits_and_is_not_lost() {
+    let office = Office::with(1).await;
+    let mut first = ManagementNode::answering([]).await;
+    let mut second = ManagementNode::answering([]).await;
+    first.stop().await;
+    second.stop().await;
+    let notifier = of_two(&office, &first, &second);
+    send(&office, &notifier, 1).await;
+    let lane = notifier.lane(1, |lane| lane.next_try.is_some()).await;
+    assert!(matches!(lane.trouble.unwrap().verdict, Verdict::Again(_)));
+    second.restart().await;
+    assert_eq!(second.next().await.seq(), 1);
+    notifier.idle(1).await;
+}
+
+#[tokio::test]
+async fn one_that_is_gone_is_passed_over_and_all_that_are_come_back_when_a_person_acts() {
+    let office = Office::with(1).await;
+    let mut first = ManagementNode::answering([Answer::Status(410)]).await;
+    let mut second = ManagementNode::answering([Answer::Status(200), Answer::Status(410)]).await;
+    let notifier = of_two(&office, &first, &second);
+    send(&office, &notifier, 1).await;
+    assert_eq!((first.next().await.seq(), second.next().await.seq()), (1, 1));
+    notifier.idle(1).await;
+    assert!(!notifier.handle.status().gone);
+
+    send(&office, &notifier, 2).await;
+    assert_eq!(second.next().await.seq(), 2);
+    notifier.status(|status| status.gone).await;
+    assert!(first.unexpected().is_none());
+    assert_eq!(notifier.handle.destination(), None);
+
+    notifier.handle.revive();
+    assert_eq!(first.next().await.seq(), 2);
+    notifier.idle(2).await;
+    assert!(!notifier.handle.status().gone);
+}
