@@ -101,6 +101,7 @@ pub(super) async fn connect(
         sleep(HEAD_START).await;
         probe.await
     };
+    restraint.claim();
     let ((login, goodbye), probed) = tokio::join!(log_in(tools, store, restraint, patience), probe);
     (Checked { probed, login }, goodbye)
 }

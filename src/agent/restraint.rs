@@ -6,9 +6,11 @@
 //! `PerSourcePenalties` (`sshd_config(5)`, 9.8 and later) shuts out the whole address.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::model::{Fault, Proof, Reason, Unproven};
@@ -91,6 +93,8 @@ pub(super) struct Restrained(Arc<Logins>);
 struct Logins {
     restraint: Mutex<Restraint>,
     turn: tokio::sync::Mutex<()>,
+    /// Told when an attempt is to log in.
+    claims: Notify,
 }
 
 impl Restrained {
@@ -107,6 +111,34 @@ impl Restrained {
         timeout_at(deadline, self.0.turn.lock()).await.map_err(|_| {
             Fault::new(Reason::AgentBusy, "another login of this store did not end in time")
         })
+    }
+
+    /// An attempt is to log in: a login that only tries something out gives way to it, for what an attempt
+    /// misses disconnects the store.
+    pub(super) fn claim(&self) {
+        self.0.claims.notify_waiters();
+    }
+
+    /// Tries something out in its turn, until an attempt wants to log in.
+    ///
+    /// # Errors
+    /// Those of the login; `agent_busy` when it had no turn by `deadline`, or had to give way.
+    pub(super) async fn try_out<T>(
+        &self,
+        deadline: Instant,
+        login: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        let mut claimed = pin!(self.0.claims.notified());
+        // From here on, not from the first look at it.
+        claimed.as_mut().enable();
+        let _turn = self.turn(deadline).await?;
+        tokio::select! {
+            biased;
+            () = claimed => {
+                Err(Fault::new(Reason::AgentBusy, "the store is being connected: ask again after that"))
+            }
+            tried = login => tried,
+        }
     }
 }
 

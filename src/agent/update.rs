@@ -85,8 +85,8 @@ impl Means<'_> {
                 given_fingerprints: after.given_fingerprints,
                 asked,
             };
-            let _turn = logins.turn(deadline).await.map_err(Failure::of)?;
-            let verified = self.verifier.verify(&login, deadline).await.map_err(Failure::of)?;
+            let verified = logins.try_out(deadline, self.verifier.verify(&login, deadline)).await;
+            let verified = verified.map_err(Failure::of)?;
             proven.host_key = Some(verified.host_key);
         }
         Ok(proven)

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::agent::Agent;
 use crate::support::filesystems::Mounted;
+use crate::support::hostile::{Hostile, Script};
 use crate::support::needs::needs_root;
 use crate::support::sshd::{Builder, HostKeyFile, KeyPair, Sshd, User};
 
@@ -164,4 +165,25 @@ async fn two_updates_at_once_leave_a_login_that_was_proven() {
         );
         assert!(it.reconnects().await);
     }
+}
+
+#[tokio::test]
+async fn an_update_that_waits_for_a_silent_server_gives_way_to_a_reconnect() {
+    needs_root!();
+    let it = Served::set_up().await;
+    let mut silent = Hostile::start(Script::Silent).await;
+    let port = silent.address.port();
+    let updating = it.update(json!({"sshPort": port}));
+    let reconnecting = async {
+        silent.until_opened(1).await;
+        it.reconnects().await
+    };
+    let ((status, body), reconnected) = tokio::join!(updating, reconnecting);
+    assert!(reconnected);
+    assert_eq!((status, reason(&body)), (503, &json!("agent_busy")), "{body}");
+    let shown = it.agent.shown(&it.uuid).await;
+    assert_eq!(
+        (&shown["status"], &shown["sshPort"]),
+        (&json!("Connected"), &json!(it.sshd.address.port()))
+    );
 }
