@@ -168,7 +168,7 @@ pub(super) async fn log_in(
         Ok(turn) => turn,
         Err(fault) => return failed(fault),
     };
-    let remembered = restraint.lock().remembered(begun);
+    let remembered = restraint.lock().remembered(Instant::now());
     if let Some(fault) = remembered {
         return failed(fault);
     }
@@ -181,7 +181,7 @@ pub(super) async fn log_in(
                 credentials,
                 pinned: store.pinned_key.clone(),
                 given_fingerprints: store.given_fingerprints.clone(),
-                asked: restraint.lock().asked(marker_of(store)),
+                asked: restraint.lock().asked(marker_of(store), Instant::now()),
             };
             tools.verifier.visit(&login, deadline).await
         }

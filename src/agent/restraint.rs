@@ -1,6 +1,6 @@
 //! Not to be the one who does harm: after refused logins, the server is not asked again for a while; and
 //! an account that starts a program of its own in the place of SFTP is not made to do so time and again.
-//! Pure: told the time, it sleeps and asks nobody.
+//! [`Restraint`] is pure: told the time, it sleeps and asks nobody.
 //!
 //! `pam_faillock(8)` locks after three refusals within 15 minutes by default, and sshd's
 //! `PerSourcePenalties` (`sshd_config(5)`, 9.8 and later) shuts out the whole address.
@@ -21,12 +21,16 @@ const MOST: usize = 3;
 /// How long a refusal counts.
 const WINDOW: Duration = Duration::from_secs(15 * 60);
 
+/// How long an account that starts a program in the place of SFTP is not made to again.
+const PROGRAM: Duration = Duration::from_secs(60 * 60);
+
 /// What logins of one store with one set of credentials have met.
 #[derive(Debug, Default)]
 pub(super) struct Restraint {
     refused: VecDeque<Instant>,
     last: Option<Fault>,
-    program: Option<Unproven>,
+    /// What was met in the place of SFTP, and when.
+    program: Option<(Unproven, Instant)>,
 }
 
 impl Restraint {
@@ -51,10 +55,12 @@ impl Restraint {
     }
 
     /// What the next login asks of the host.
-    pub(super) fn asked(&self, marker: MarkerAt) -> Asked {
+    pub(super) fn asked(&self, marker: MarkerAt, now: Instant) -> Asked {
         match &self.program {
-            Some(earlier) => Asked::HostKeyAlone(earlier.clone()),
-            None => Asked::Everything(Some(marker)),
+            Some((earlier, since)) if now.saturating_duration_since(*since) < PROGRAM => {
+                Asked::HostKeyAlone(earlier.clone())
+            }
+            _ => Asked::Everything(Some(marker)),
         }
     }
 
@@ -62,10 +68,15 @@ impl Restraint {
     pub(super) fn ended(&mut self, outcome: Result<&Proof, &Fault>, now: Instant) {
         match outcome {
             Ok(proof) => {
+                let met = self.program.take();
                 self.forget();
                 self.program = match proof {
                     Proof::Unavailable(unproven) if unproven.obstacle.started_a_program() => {
-                        Some(unproven.clone())
+                        // Met again in the memory of it, it is as old as it was.
+                        let fresh = |since: Instant| now.saturating_duration_since(since) < PROGRAM;
+                        let same = met.filter(|(met, since)| met == unproven && fresh(*since));
+                        let since = same.map(|(_, since)| since);
+                        Some((unproven.clone(), since.unwrap_or(now)))
                     }
                     _ => None,
                 };
@@ -211,9 +222,11 @@ mod tests {
     fn an_account_that_starts_a_program_is_not_made_to_again_until_somebody_insists() {
         let marker = || MarkerAt { path: "/d".into(), id: MarkerId::from_u128(1) };
         let mut restraint = Restraint::default();
-        let asked = |restraint: &Restraint| restraint.asked(marker());
+        let asked = |restraint: &Restraint| restraint.asked(marker(), Instant::now());
         let unproven = |obstacle| Unproven { obstacle, details: "x".into() };
-        for harmless in [Obstacle::NoSession, Obstacle::NoSftp, Obstacle::Unreadable] {
+        for harmless in
+            [Obstacle::NoSession, Obstacle::NoSftp, Obstacle::BrokeOff, Obstacle::Unreadable]
+        {
             restraint.ended(Ok(&Proof::Unavailable(unproven(harmless))), Instant::now());
             assert_eq!(asked(&restraint), Asked::Everything(Some(marker())), "{harmless}");
         }
@@ -223,6 +236,16 @@ mod tests {
         assert_eq!(asked(&restraint), Asked::HostKeyAlone(met.clone()));
         restraint.ended(Ok(&Proof::Unavailable(met.clone())), Instant::now());
         assert_eq!(asked(&restraint), Asked::HostKeyAlone(met.clone()));
+        // Met in the memory of it, it does not begin anew; met again after that, it does.
+        let later = Instant::now() + PROGRAM;
+        let again = Asked::Everything(Some(marker()));
+        assert_eq!(restraint.asked(marker(), later), again);
+        restraint.ended(Ok(&Proof::Unavailable(met.clone())), later);
+        assert_eq!(
+            restraint.asked(marker(), later + PROGRAM / 2),
+            Asked::HostKeyAlone(met.clone())
+        );
+        assert_eq!(restraint.asked(marker(), later + PROGRAM), again);
         restraint.ended(Ok(&Proof::Shown(Evidence::HostKey)), Instant::now());
         assert_eq!(asked(&restraint), Asked::Everything(Some(marker())));
         restraint.ended(Ok(&Proof::Unavailable(met)), Instant::now());

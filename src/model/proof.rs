@@ -28,9 +28,11 @@ words! {
         /// What was started in its place ended without a word: a forced command, or sshd itself for a
         /// password that must be changed first.
         EndedSilently = "ended_silently",
+        /// The connection, or the conversation over SFTP, broke off.
+        BrokeOff = "broke_off",
         /// Nothing that tells hosts apart can be read: a chroot, no permission, another path.
         Unreadable = "unreadable",
-        /// No answer in time.
+        /// SFTP was promised, and nothing came of it in time.
         NoAnswer = "no_answer",
     }
 }
@@ -40,7 +42,7 @@ impl Obstacle {
     /// time that the monitor logs in.
     pub const fn started_a_program(self) -> bool {
         match self {
-            Self::NoSession | Self::NoSftp | Self::Unreadable => false,
+            Self::NoSession | Self::NoSftp | Self::BrokeOff | Self::Unreadable => false,
             Self::Nologin | Self::OtherProgram | Self::EndedSilently | Self::NoAnswer => true,
         }
     }

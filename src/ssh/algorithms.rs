@@ -123,6 +123,8 @@ impl Algorithms {
             client_id: SshId::Standard(Cow::Borrowed(IDENTITY)),
             preferred,
             gex: self.gex.clone(),
+            // Messages of up to 256 KiB that may wait for us: SFTP is asked one thing at a time.
+            channel_buffer_size: 4,
             ..Config::default()
         })
     }

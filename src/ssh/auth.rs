@@ -201,6 +201,8 @@ async fn by_conversation(
             [] => Vec::new(),
             [hidden] if !hidden.echo && given.is_none() => {
                 given = Some(hidden.prompt.clone());
+                // What is told from here on is about the password.
+                told.clear();
                 vec![password.expose().to_owned()]
             }
             more => {
@@ -224,13 +226,13 @@ fn unanswerable(username: &str, told: &str, prompts: &[Prompt], given: Option<&s
         .map(|prompt| quote::printable(prompt.prompt.as_bytes(), quote::MOST))
         .collect();
     let again = matches!((prompts, given), ([one], Some(given)) if one.prompt == given);
-    let fault = if given.is_some() && is_about_a_new_password(told, &asked) {
+    let fault = if again {
+        Fault::new(Reason::CredentialsRefused, format!("the server refused {username}"))
+    } else if given.is_some() && is_about_a_new_password(told, &asked) {
         let details = format!("the server takes {username}'s password and wants it changed first");
         Fault::new(Reason::CredentialsRefused, details).remedied(
             "change the user's password on the server, then give the store the new one: imagestore-agent update",
         )
-    } else if again {
-        Fault::new(Reason::CredentialsRefused, format!("the server refused {username}"))
     } else {
         let details = format!("the server asks {username} more than the password");
         Fault::new(Reason::SecondFactorMissing, details)

@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use russh::client::{self, Config, DisconnectReason, Handle, Handler};
+use russh::client::{self, ChannelOpenHandle, Config, DisconnectReason, Handle, Handler, Msg};
 use russh::keys::PublicKeyOrCertificate;
-use russh::{Disconnect, Error};
+use russh::{Channel, Disconnect, Error};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -114,6 +114,22 @@ pub(super) struct Client {
     witness: Arc<Witness>,
 }
 
+/// A server opens no channel to us: left to russh, each it asked for would be kept until the session ends.
+/// The request is refused when its handle is dropped.
+macro_rules! no_channels {
+    ($($kind:ident($($given:ty),*);)+) => {$(
+        async fn $kind(
+            &mut self,
+            _: Channel<Msg>,
+            $(_: $given,)*
+            _: ChannelOpenHandle,
+            _: &mut client::Session,
+        ) -> Result<(), Broken> {
+            Ok(())
+        }
+    )+};
+}
+
 impl Handler for Client {
     type Error = Broken;
 
@@ -124,6 +140,16 @@ impl Handler for Client {
         // Set once: a later key exchange of a session brings no new judgement.
         let _ = self.witness.host_key.set(offered);
         Ok(true)
+    }
+
+    no_channels! {
+        server_channel_open_session();
+        server_channel_open_x11(&str, u32);
+        server_channel_open_agent_forward();
+        server_channel_open_direct_tcpip(&str, u32, &str, u32);
+        server_channel_open_direct_streamlocal(&str);
+        server_channel_open_forwarded_tcpip(&str, u32, &str, u32);
+        server_channel_open_forwarded_streamlocal(&str);
     }
 
     async fn disconnected(&mut self, reason: DisconnectReason<Broken>) -> Result<(), Broken> {

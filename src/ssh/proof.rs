@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -17,12 +18,14 @@ use super::handshake::Session;
 use super::own_keys::OwnKeys;
 use super::sftp::{NoSftp, Sftp};
 
-/// The kernel's random name for its run (random(4)): another one for each boot of each host, the same
-/// in each of a host's containers.
+/// The kernel's random name for its run (random(4)): another one for each boot of each host. Docker and
+/// podman show the host's to their containers; LXC and systemd-nspawn give each one of its own.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// How long a proof may take. Without one the login counts all the same.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// What of it may have passed before the first look.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// What tells this node from others.
 #[derive(Clone, Debug)]
@@ -64,12 +67,17 @@ pub(super) async fn prove(
     if own.have(key) {
         return Ok(Proof::Shown(Evidence::HostKey));
     }
-    match timeout_at(until, over_sftp(session, node, marker)).await {
+    let granted = AtomicBool::new(false);
+    let whole = until.saturating_duration_since(Instant::now()) >= PATIENCE - GRACE;
+    match timeout_at(until, over_sftp(session, node, marker, &granted)).await {
         Ok(Ok(proof)) => proof,
         Ok(Err(hindrance)) => Ok(Proof::Unavailable(unproven(&hindrance))),
         Err(_) => {
             let details = "the server let the user in and did not answer over SFTP in time".into();
-            Ok(Proof::Unavailable(Unproven { obstacle: Obstacle::NoAnswer, details }))
+            // With less time than that, nothing is known of the account.
+            let started = whole && granted.load(Ordering::Relaxed);
+            let obstacle = if started { Obstacle::NoAnswer } else { Obstacle::BrokeOff };
+            Ok(Proof::Unavailable(Unproven { obstacle, details }))
         }
     }
 }
@@ -78,8 +86,9 @@ async fn over_sftp(
     session: &Session,
     node: &Node,
     marker: Option<&MarkerAt>,
+    granted: &AtomicBool,
 ) -> Result<Result<Proof, Fault>, NoSftp> {
-    let mut sftp = Sftp::begin(session).await?;
+    let mut sftp = Sftp::begin(session, granted).await?;
     let mut unread = Vec::new();
     let mut proof = None;
     if let Some(ours) = &node.boot_id {
@@ -163,7 +172,7 @@ fn unproven(hindrance: &NoSftp) -> Unproven {
     let (obstacle, details) = match hindrance {
         NoSftp::NoSession => told(Obstacle::NoSession, "the server opens no session for the user"),
         NoSftp::Lost => {
-            told(Obstacle::NoSession, "the connection ended when a session was asked for")
+            told(Obstacle::BrokeOff, "the connection, or the conversation over SFTP, broke off")
         }
         NoSftp::NoSubsystem => told(Obstacle::NoSftp, "the server offers the user no SFTP"),
         NoSftp::Program { said, exit } => {
@@ -230,7 +239,7 @@ mod tests {
         let program = |said: &str| NoSftp::Program { said: said.into(), exit: Some(1) };
         for (hindrance, obstacle) in [
             (NoSftp::NoSession, Obstacle::NoSession),
-            (NoSftp::Lost, Obstacle::NoSession),
+            (NoSftp::Lost, Obstacle::BrokeOff),
             (NoSftp::NoSubsystem, Obstacle::NoSftp),
             (program("This account is currently not available."), Obstacle::Nologin),
             (program("Welcome"), Obstacle::OtherProgram),

@@ -4,6 +4,7 @@
 //! the evidence here: a shell that lets nobody in, a forced command, an expired password. It never
 //! writes, never keeps more of a peer than a few kilobytes, and never waits beyond its caller's limit.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,7 +29,9 @@ const TO_END: Duration = Duration::from_millis(500);
 pub(super) struct Sftp {
     channel: Channel<Msg>,
     received: Vec<u8>,
-    /// What was said before it was known to be SFTP, and what is said beside it.
+    /// Whether it is SFTP that answers.
+    known: bool,
+    /// What was said before that was known.
     heard: Vec<u8>,
     requests: u32,
 }
@@ -42,16 +45,17 @@ pub(super) enum NoSftp {
     NoSubsystem,
     /// A program that speaks no SFTP: what it said, printable, and its exit status.
     Program { said: String, exit: Option<u32> },
-    /// The connection is gone.
+    /// The connection is gone, or what began as SFTP has ended or speaks something else.
     Lost,
 }
 
 impl Sftp {
-    /// Opens the channel and begins the conversation.
+    /// Opens the channel and begins the conversation. `granted` tells that the server has started what it
+    /// has for SFTP, also to who does not wait for more.
     ///
     /// # Cancel safety
     /// Dropping the future, or what it returns, closes the channel with the session.
-    pub(super) async fn begin(session: &Session) -> Result<Self, NoSftp> {
+    pub(super) async fn begin(session: &Session, granted: &AtomicBool) -> Result<Self, NoSftp> {
         let opened = session.handle.channel_open_session().await;
         let mut channel = opened.map_err(|error| match error {
             russh::Error::ChannelOpenFailure(_) => NoSftp::NoSession,
@@ -67,11 +71,13 @@ impl Sftp {
                 _ => return Err(NoSftp::Lost),
             }
         }
-        let mut sftp = Self { channel, received: Vec::new(), heard: Vec::new(), requests: 0 };
+        granted.store(true, Ordering::Relaxed);
+        let mut sftp =
+            Self { channel, received: Vec::new(), known: false, heard: Vec::new(), requests: 0 };
         sftp.send(Init::default()).await?;
         match sftp.receive().await? {
             Packet::Version(_) => {
-                sftp.heard.clear();
+                sftp.known = true;
                 Ok(sftp)
             }
             _ => Err(sftp.not_sftp().await),
@@ -148,7 +154,8 @@ impl Sftp {
                 Some(ChannelMsg::ExitStatus { exit_status }) => {
                     return Err(self.ended(Some(exit_status)).await);
                 }
-                Some(ChannelMsg::Close) | None => return Err(self.program(None)),
+                Some(ChannelMsg::Close) => return Err(self.program(None)),
+                None => return Err(NoSftp::Lost),
                 Some(_) => {}
             }
         }
@@ -156,6 +163,9 @@ impl Sftp {
 
     /// Something else speaks here: it is told that nothing more comes, and listened to until it ends.
     async fn not_sftp(&mut self) -> NoSftp {
+        if self.known {
+            return NoSftp::Lost;
+        }
         let _ = self.channel.eof().await;
         self.ended(None).await
     }
@@ -178,6 +188,10 @@ impl Sftp {
     }
 
     fn program(&self, exit: Option<u32>) -> NoSftp {
+        if self.known {
+            // It was SFTP, and its end says nothing of the account.
+            return NoSftp::Lost;
+        }
         NoSftp::Program { said: quote::printable(&self.heard, quote::MOST), exit }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
 
 use crate::model::{Credentials, Evidence, Fault, HostKey, Proof, Reason, SshAddress, Unproven};
@@ -135,8 +135,9 @@ impl Verifier {
     /// a person can accept it.
     ///
     /// # Cancel safety
-    /// Dropping the future closes the connection and ends the task that russh runs it in. Two things
-    /// end a little later on the runtime's blocking pool: a name lookup, and the decryption of a key.
+    /// Dropping the future closes the connection and ends the task that russh runs it in. Three things
+    /// end a little later on the runtime's blocking pool: a name lookup, the decryption of a key, and the
+    /// reading of this node's own host keys.
     pub async fn visit(&self, login: &Login, deadline: Instant) -> Visit {
         let span = tracing::info_span!("ssh_check", address = %login.address);
         let mut goodbye = Goodbye::to_nobody();
@@ -188,7 +189,8 @@ impl Verifier {
         let conversing = async {
             let until = within(settings.auth_timeout);
             let logging_in = auth::log_in(&mut session, &proofs, until);
-            let ((methods, authentication), own) = self.beside_own_keys(logging_in).await?;
+            let ((methods, authentication), own) =
+                self.beside_own_keys(logging_in, deadline).await?;
             // The server has decided: what follows is no login.
             drop(seat);
             // russh does not end a key exchange of a new connection without a judgement of the key.
@@ -208,13 +210,16 @@ impl Verifier {
     async fn beside_own_keys<T>(
         &self,
         logging_in: impl Future<Output = Result<T, Fault>>,
+        deadline: Instant,
     ) -> Result<((T, Duration), Option<OwnKeys>), Fault> {
         let logging_in = timed(Phase::Authentication, logging_in);
         if !self.rules.settings.prove_host {
             return Ok((logging_in.await?, None));
         }
-        let (logged_in, own) = tokio::join!(logging_in, OwnKeys::read());
-        Ok((logged_in?, Some(own)))
+        // A directory that hangs is none of the login's: without its keys there is other evidence.
+        let reading = timeout_at(deadline, OwnKeys::read());
+        let (logged_in, own) = tokio::join!(logging_in, reading);
+        Ok((logged_in?, Some(own.unwrap_or_default())))
     }
 
     async fn prove(
