@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Tools;
-use super::restraint::Restrained;
+use super::restraint::{Restrained, Turn};
 use crate::lifecycle::{self, Measured, Outcome};
 use crate::model::{Failure, Fault, ImageDir, Reason, Store};
 use crate::probe::{Examined, Probed, Purpose, Slot, marker_path};
@@ -101,8 +101,9 @@ pub(super) async fn connect(
         sleep(HEAD_START).await;
         probe.await
     };
-    restraint.claim();
-    let ((login, goodbye), probed) = tokio::join!(log_in(tools, store, restraint, patience), probe);
+    let turn = restraint.claim(patience);
+    let login = log_in(tools, store, restraint, turn, patience);
+    let ((login, goodbye), probed) = tokio::join!(login, probe);
     (Checked { probed, login }, goodbye)
 }
 
@@ -151,12 +152,13 @@ pub(super) async fn examine(
     tools.prober.examine(&mut slot, dir, purpose, deadline).await
 }
 
-/// One login with the credentials of the ledger, unless the server has refused them too often; the
+/// One login with the credentials of the ledger, in its `turn` among those of the store, unless the server has refused them too often; the
 /// goodbye is left to the caller.
 pub(super) async fn log_in(
     tools: &Tools,
     store: &Store,
     restraint: &Restrained,
+    turn: impl Future<Output = Result<Turn<'_>, Fault>>,
     deadline: Instant,
 ) -> (LoggedIn, Goodbye) {
     let begun = Instant::now();
@@ -164,7 +166,7 @@ pub(super) async fn log_in(
         let login = LoggedIn { verified: Err(fault), took: begun.elapsed() };
         (login, Goodbye::to_nobody())
     };
-    let _turn = match restraint.turn(deadline).await {
+    let _turn = match turn.await {
         Ok(turn) => turn,
         Err(fault) => return failed(fault),
     };

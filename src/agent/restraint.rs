@@ -124,10 +124,15 @@ impl Restrained {
         })
     }
 
-    /// An attempt is to log in: a login that only tries something out gives way to it, for what an attempt
-    /// misses disconnects the store.
-    pub(super) fn claim(&self) {
-        self.0.claims.notify_waiters();
+    /// As [`Restrained::turn`], for an attempt: a login that only tries something out gives way to it, for
+    /// what an attempt misses disconnects the store.
+    ///
+    /// # Errors
+    /// Those of [`Restrained::turn`].
+    pub(super) async fn claim(&self, deadline: Instant) -> Result<Turn<'_>, Fault> {
+        // In this order: who begins to try something out after that has its place behind this one.
+        let claiming = async { self.0.claims.notify_waiters() };
+        tokio::join!(biased; self.turn(deadline), claiming).0
     }
 
     /// Tries something out in its turn, until an attempt wants to log in.

@@ -85,7 +85,16 @@ impl Means<'_> {
                 given_fingerprints: after.given_fingerprints,
                 asked,
             };
+            let same_login = proven.asked.credentials.is_none() && login.username == store.username;
+            let remembered = || logins.lock().remembered(Instant::now());
+            if let Some(fault) = same_login.then(remembered).flatten() {
+                return Err(Failure::of(fault));
+            }
             let verified = logins.try_out(deadline, self.verifier.verify(&login, deadline)).await;
+            if same_login {
+                let shown = verified.as_ref().map(|verified| &verified.proof);
+                logins.lock().ended(shown, Instant::now());
+            }
             let verified = verified.map_err(Failure::of)?;
             proven.host_key = Some(verified.host_key);
         }

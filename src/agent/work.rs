@@ -181,7 +181,10 @@ impl Work {
         let span = info_span!("login", store = %store.uuid);
         let login = async move {
             let deadline = Instant::now() + tools.attempt_deadline;
-            let (login, goodbye) = attempt::log_in(&tools, &store, &restraint, deadline).await;
+            let (login, goodbye) = {
+                let turn = restraint.turn(deadline);
+                attempt::log_in(&tools, &store, &restraint, turn, deadline).await
+            };
             (Done::Login(login), goodbye)
         };
         self.login = Some(self.running.spawn(login.instrument(span)));

@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 
 use super::NotifierHandle;
 use crate::agent::{Registry, Sharing, StoreView, advisories};
+use crate::delivery::Reply;
 use crate::model::{Clock, Condition, Entropy, NodeId, Notice, NoticeKind, StoreUuid, Tags};
 use crate::wire::{Event, EventFormat, Pulse, resync_asked};
 
@@ -52,9 +53,9 @@ impl Heartbeat {
                 // Until a person acts.
                 if !self.notifier.destinations().are_gone() {
                     number += 1;
-                    let taken = self.beat(number).await;
+                    let (taken, reply) = self.beat(number).await;
                     match (heard, taken) {
-                        (true, false) => warn!("the callback does not take heartbeats"),
+                        (true, false) => warn!(%reply, "the callback does not take heartbeats"),
                         (false, true) => info!("the callback takes heartbeats again"),
                         _ => {}
                     }
@@ -67,8 +68,8 @@ impl Heartbeat {
         stop.run_until_cancelled(beating).await;
     }
 
-    /// Whether it was taken.
-    async fn beat(&self, number: u64) -> bool {
+    /// Whether it was taken, and the last reply.
+    async fn beat(&self, number: u64) -> (bool, Reply) {
         let views = self.views();
         let pulses = self.pulses(&views);
         let event = Event::heartbeat(self.node, self.clock.now(), number, &pulses);
@@ -83,7 +84,7 @@ impl Heartbeat {
                 }
             }
         }
-        verdict.is_delivery()
+        (verdict.is_delivery(), reply)
     }
 
     /// Sends a store's current state, with the place of its newest transition and no new one; whether it was

@@ -1,5 +1,7 @@
 //! The heartbeat: how all stores are, in one event, and what the answer to it may ask for.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::event::{CLOUD_EVENT, CloudEvent, Event, json, source};
@@ -81,7 +83,7 @@ impl Event {
 
 /// The stores whose current state the answer to a heartbeat asks for: `{"resync": ["uuid", ...]}`. Any
 /// other answer asks for none, and so does what is no uuid.
-pub fn resync_asked(answer: &[u8]) -> Vec<StoreUuid> {
+pub fn resync_asked(answer: &[u8]) -> BTreeSet<StoreUuid> {
     #[derive(Deserialize)]
     struct Answer {
         resync: Vec<String>,
@@ -131,8 +133,10 @@ mod tests {
     #[test]
     fn an_answer_asks_for_the_stores_it_names_and_any_other_for_none() {
         let one = "00000000000000000000000000000001";
-        let asked = resync_asked(format!("{{\"resync\":[\"{one}\",\"x\"],\"more\":1}}").as_bytes());
-        assert_eq!(asked, [StoreUuid::from_u128(1)]);
+        let asked = resync_asked(
+            format!("{{\"resync\":[\"{one}\",\"x\",\"{one}\"],\"more\":1}}").as_bytes(),
+        );
+        assert_eq!(asked, [StoreUuid::from_u128(1)].into());
         for other in ["", "{}", "[]", "ok", "{\"resync\":\"all\"}", "{\"resync\":[1]}"] {
             assert!(resync_asked(other.as_bytes()).is_empty(), "{other}");
         }

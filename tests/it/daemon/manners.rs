@@ -90,3 +90,25 @@ async fn a_remembered_refusal_says_when_to_come_back() {
     let wait: u32 = wait.parse().unwrap();
     assert!((1..=900).contains(&wait), "{wait}");
 }
+
+#[tokio::test]
+async fn updates_with_the_refused_credentials_count_with_the_logins() {
+    needs_root!();
+    let it = Rotated::set_up().await;
+    let path = format!("/image-store/{}/actions", it.uuid);
+    let update = async |fields: Value| {
+        let body = json!({"updateImageStoreBackupStorage": fields});
+        root(&it.agent.ask(Method::PUT, &path, Some(body)).await.body).clone()
+    };
+    let same = json!({"sshPort": it.sshd.address.port()});
+    for n in 0..4 {
+        let told = update(same.clone()).await;
+        assert_eq!(told["reason"], "credentials_refused");
+        assert_eq!(told["remembered"] == json!(true), n == 3, "{n}: {told}");
+    }
+    assert!(root(&it.agent.reconnect(&it.uuid).await.body)["remembered"] == json!(true));
+    assert_eq!(it.sshd.logged("Failed password"), 3);
+    // Others have not been refused yet.
+    assert!(update(json!({"password": "wrong"})).await["remembered"].is_null());
+    it.sshd.until_logged("Failed password", 4);
+}
