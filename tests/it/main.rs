@@ -34,6 +34,7 @@ mod ssh_accounts;
 mod ssh_host_key;
 mod ssh_login;
 mod ssh_peers;
+mod ssh_sftp;
 mod ssh_table;
 mod ssh_talk;
 mod support;

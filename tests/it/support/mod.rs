@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod dropbear;
 pub(crate) mod failures;
+pub(crate) mod false_sftp;
 pub(crate) mod filesystems;
 pub(crate) mod fuse;
 pub(crate) mod health;

@@ -62,25 +62,31 @@ impl Talker {
         let answers = Arc::default();
         let mut server = JoinSet::new();
         let talk = Talk { script, round: 0, answers: Arc::clone(&answers) };
-        server.spawn(async move {
-            let mut sessions = JoinSet::new();
-            loop {
-                let (tcp, _) = listener.accept().await.unwrap();
-                let (config, talk) = (Arc::clone(&config), talk.clone());
-                sessions.spawn(async move {
-                    if let Ok(session) = server::run_stream(config, tcp, talk).await {
-                        // How it ends is the client's to judge.
-                        let _ = session.await;
-                    }
-                });
-            }
-        });
+        server.spawn(serve(listener, config, talk));
         Self { address, answers, _server: server }
     }
 
     /// What clients answered to the questions so far.
     pub(crate) fn answers(&self) -> Vec<String> {
         self.answers.lock().unwrap().clone()
+    }
+}
+
+/// Leads each connection by a copy of the handler.
+pub(super) async fn serve<H>(listener: TcpListener, config: Arc<Config>, handler: H)
+where
+    H: Handler<Error = Error> + Clone + Send + 'static,
+{
+    let mut sessions = JoinSet::new();
+    loop {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let (config, handler) = (Arc::clone(&config), handler.clone());
+        sessions.spawn(async move {
+            if let Ok(session) = server::run_stream(config, tcp, handler).await {
+                // How it ends is the client's to judge.
+                let _ = session.await;
+            }
+        });
     }
 }
 

@@ -1,0 +1,136 @@
+//! The proof over SFTP against servers that lie, stall and break off in the middle: what they say is never
+//! taken for another host's, keeps no login from counting, and costs a bound of time and of memory.
+
+use std::fs::read_to_string;
+use std::time::Duration;
+
+use imagestore_agent::model::{Credentials, Evidence, Obstacle, Proof, Reason};
+use russh_sftp::protocol::{Data, Handle, Packet, Version};
+use tokio::time::Instant;
+
+use crate::ssh::{expect, login, secret, text, verify};
+use crate::support::false_sftp::{Does, FalseSftp, Oddities, Role, end, one_file};
+
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+async fn proven(role: Role, oddities: Oddities) -> Proof {
+    let server = FalseSftp::start(role, oddities).await;
+    let by_password = Credentials::password(secret("hunter2"));
+    verify(&login(server.address, "anyone", by_password)).await.unwrap().proof
+}
+
+/// What stood in the way, and the words for it.
+async fn hindrance(role: Role) -> (Obstacle, String) {
+    match proven(role, Oddities::default()).await {
+        Proof::Unavailable(unproven) => (unproven.obstacle, unproven.details),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn honest(asked: &Packet) -> Vec<Does> {
+    one_file(asked, read_to_string(BOOT_ID).unwrap().as_bytes())
+}
+
+#[tokio::test]
+async fn channels_that_a_server_opens_change_nothing() {
+    let flood = Oddities { opens: 10_000, ..Oddities::default() };
+    assert_eq!(proven(honest, flood).await, Proof::Shown(Evidence::BootId));
+}
+
+#[tokio::test]
+async fn a_server_that_takes_not_a_byte_is_left_in_time() {
+    let begun = Instant::now();
+    let closed = Oddities { no_window: true, ..Oddities::default() };
+    let Proof::Unavailable(unproven) = proven(honest, closed).await else { panic!("proven") };
+    assert_eq!(unproven.obstacle, Obstacle::NoAnswer);
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn what_breaks_off_or_goes_astray_proves_nothing() {
+    let roles: &[(&str, Role)] = &[
+        ("disconnects after VERSION", |asked| match asked {
+            Packet::Init(_) => vec![Does::Says(Version::new().into()), Does::Disconnects],
+            _ => Vec::new(),
+        }),
+        ("closes the channel after VERSION", |asked| match asked {
+            Packet::Init(_) => vec![Does::Says(Version::new().into()), Does::ClosesChannel],
+            _ => Vec::new(),
+        }),
+        ("disconnects before VERSION", |_| vec![Does::Disconnects]),
+        ("disconnects within the file", |asked| match asked {
+            Packet::Read(read) if read.offset > 0 => vec![Does::Disconnects],
+            other => one_file(other, b"0f3c8a52-94d6"),
+        }),
+        ("opens a file that nobody asked for", |asked| match asked {
+            Packet::Open(open) => {
+                vec![Does::Says(Handle { id: open.id + 1, handle: "h".into() }.into())]
+            }
+            other => honest(other),
+        }),
+        ("answers another read", |asked| match asked {
+            Packet::Read(read) => {
+                let data = b"0f3c8a52-94d6-4f0e-9f35-6a5d0c8f6d7e".to_vec();
+                vec![Does::Says(Data { id: read.id - 1, data }.into())]
+            }
+            other => honest(other),
+        }),
+        ("reads nothing, time and again", |asked| match asked {
+            Packet::Read(read) => vec![Does::Says(Data { id: read.id, data: Vec::new() }.into())],
+            other => honest(other),
+        }),
+        ("ends another read", |asked| match asked {
+            Packet::Read(read) => vec![Does::Says(end(read.id + 7))],
+            other => honest(other),
+        }),
+        ("announces a packet of 4 GiB", |asked| match asked {
+            Packet::Open(_) => vec![Does::SaysRaw(&[0xff; 64])],
+            other => honest(other),
+        }),
+        ("greets again in the place of an answer", |asked| match asked {
+            Packet::Open(_) => vec![Does::Says(Version::new().into())],
+            other => honest(other),
+        }),
+    ];
+    for (what, role) in roles {
+        assert_eq!(hindrance(*role).await.0, Obstacle::BrokeOff, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_boot_id_is_none() {
+    let roles: &[(&str, Role)] = &[
+        ("too long", |asked| one_file(asked, &[b'0'; 100_000])),
+        ("not a text", |asked| one_file(asked, &[0xff; 36])),
+        ("no boot id", |asked| one_file(asked, b"42\n")),
+        ("no boot id", |asked| one_file(asked, b"")),
+    ];
+    for (why, role) in roles {
+        let (obstacle, details) = hindrance(*role).await;
+        assert_eq!(obstacle, Obstacle::Unreadable);
+        assert!(details.ends_with(&format!("{BOOT_ID}: {why}")), "{details}");
+    }
+}
+
+#[tokio::test]
+async fn a_chatterer_in_the_place_of_sftp_is_quoted_in_its_first_words() {
+    let endless: Role = |_| (0..2_000).map(|_| Does::SaysRaw(b"\x1b[2Jbuy now! ")).collect();
+    let (obstacle, details) = hindrance(endless).await;
+    assert_eq!(obstacle, Obstacle::OtherProgram);
+    assert!(details.contains("buy now!"), "{details}");
+    assert!(details.len() < 1_000 && !details.contains('\x1b'), "{details}");
+}
+
+#[tokio::test]
+async fn only_a_boot_id_that_differs_is_another_host() {
+    let theirs = "0f3c8a52-94d6-4f0e-9f35-6a5d0c8f6d7e";
+    let server = FalseSftp::start(
+        |asked| one_file(asked, b"0f3c8a52-94d6-4f0e-9f35-6a5d0c8f6d7e\n"),
+        Oddities::default(),
+    )
+    .await;
+    let by_password = Credentials::password(secret("hunter2"));
+    let outcome = verify(&login(server.address, "anyone", by_password)).await;
+    let fault = expect(outcome, Reason::DifferentHost);
+    assert_eq!(text(&fault, "theirs"), theirs);
+}

@@ -1,0 +1,161 @@
+//! An SSH server in this process that lets everybody in and whose SFTP is scripted, packet by packet: for
+//! what no sftp-server can be made to say.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use russh::keys::decode_secret_key;
+use russh::server::{Auth, Config, Handler, Msg, Session};
+use russh::{Channel, ChannelId, Error};
+use russh_sftp::protocol::{Data, Handle, Packet, Status, StatusCode, Version};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use super::sshd::KeyPair;
+use super::talker::serve;
+
+/// What is done about a packet of the client.
+pub(crate) enum Does {
+    Says(Packet),
+    /// What need not be a packet.
+    SaysRaw(&'static [u8]),
+    ClosesChannel,
+    Disconnects,
+}
+
+/// How the server answers each packet of the client.
+pub(crate) type Role = fn(&Packet) -> Vec<Does>;
+
+/// What else is unusual about the server.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Oddities {
+    /// The client may not send it a byte on the channel.
+    pub(crate) no_window: bool,
+    /// It opens so many channels of its own once the client is in.
+    pub(crate) opens: u32,
+}
+
+/// A scripted server on a free port of 127.0.0.1. It ends when dropped.
+#[derive(Debug)]
+pub(crate) struct FalseSftp {
+    pub(crate) address: SocketAddr,
+    _server: JoinSet<()>,
+}
+
+impl FalseSftp {
+    pub(crate) async fn start(role: Role, oddities: Oddities) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let key = KeyPair::generate("ed25519", "").private;
+        let mut config = Config {
+            keys: vec![decode_secret_key(&key, None).unwrap()],
+            auth_rejection_time: Duration::ZERO,
+            ..Config::default()
+        };
+        if oddities.no_window {
+            config.window_size = 0;
+        }
+        let mut server = JoinSet::new();
+        let serving = Serving { role, oddities, received: Vec::new() };
+        server.spawn(serve(listener, Arc::new(config), serving));
+        Self { address, _server: server }
+    }
+}
+
+/// An honest server with one file, whatever its name.
+pub(crate) fn one_file(asked: &Packet, text: &[u8]) -> Vec<Does> {
+    vec![Does::Says(match asked {
+        Packet::Init(_) => Version::new().into(),
+        Packet::Open(open) => Handle { id: open.id, handle: "h".into() }.into(),
+        Packet::Read(read) => {
+            let rest = text.get(usize::try_from(read.offset).unwrap()..).unwrap_or_default();
+            let most = usize::try_from(read.len).unwrap();
+            match rest.get(..most.min(rest.len())).unwrap() {
+                [] => end(read.id),
+                data => Data { id: read.id, data: data.to_vec() }.into(),
+            }
+        }
+        other => end(other.get_request_id()),
+    })]
+}
+
+pub(crate) fn end(id: u32) -> Packet {
+    let (error_message, language_tag) = (String::new(), String::new());
+    Status { id, status_code: StatusCode::Eof, error_message, language_tag }.into()
+}
+
+#[derive(Clone)]
+struct Serving {
+    role: Role,
+    oddities: Oddities,
+    received: Vec<u8>,
+}
+
+impl Serving {
+    /// The next packet, once it is whole.
+    fn packet(&mut self) -> Option<Packet> {
+        let length = usize::try_from(u32::from_be_bytes(*self.received.first_chunk()?)).unwrap();
+        let body = self.received.get(4..length + 4)?;
+        let packet = Packet::try_from(&mut Bytes::copy_from_slice(body)).unwrap();
+        self.received.drain(..length + 4);
+        Some(packet)
+    }
+}
+
+impl Handler for Serving {
+    type Error = Error;
+
+    async fn auth_password(&mut self, _: &str, _: &str) -> Result<Auth, Error> {
+        Ok(Auth::Accept)
+    }
+
+    async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Error> {
+        for _ in 0..self.oddities.opens {
+            session.channel_open_session()?;
+        }
+        Ok(())
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        _: Channel<Msg>,
+        reply: russh::server::ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Error> {
+        reply.accept().await;
+        Ok(())
+    }
+
+    async fn subsystem_request(
+        &mut self,
+        channel: ChannelId,
+        _: &str,
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        session.channel_success(channel)
+    }
+
+    async fn data(
+        &mut self,
+        channel: ChannelId,
+        data: &[u8],
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        self.received.extend(data);
+        while let Some(asked) = self.packet() {
+            for doing in (self.role)(&asked) {
+                match doing {
+                    Does::Says(packet) => {
+                        session.data(channel, Bytes::try_from(packet).unwrap())?
+                    }
+                    Does::SaysRaw(bytes) => session.data(channel, bytes)?,
+                    Does::ClosesChannel => session.close(channel)?,
+                    Does::Disconnects => return Err(Error::Disconnect),
+                }
+            }
+        }
+        Ok(())
+    }
+}
