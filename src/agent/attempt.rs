@@ -152,8 +152,8 @@ pub(super) async fn examine(
     tools.prober.examine(&mut slot, dir, purpose, deadline).await
 }
 
-/// One login with the credentials of the ledger, in its `turn` among those of the store, unless the server has refused them too often; the
-/// goodbye is left to the caller.
+/// One login with the credentials of the ledger, in its `turn` among those of the store, unless the
+/// server has refused them too often; the goodbye is left to the caller.
 pub(super) async fn log_in(
     tools: &Tools,
     store: &Store,

@@ -13,7 +13,7 @@ use super::add::{AddAsked, AddError, AddReply};
 use super::handle::stopping;
 use super::redefinition::Redefinition;
 use super::update::{self, UpdateAsked};
-use super::{AcceptError, StoreHandle, StoreView, Tools};
+use super::{AcceptError, StoreHandle, StoreView, Tools, TryOuts};
 use crate::ledger::Ledger;
 use crate::lifecycle::HistoryEntry;
 use crate::model::{Failure, Fault, Reason, StoreUuid, Tags};
@@ -41,6 +41,7 @@ pub struct Registry {
     stores: watch::Receiver<Stores>,
     ledger: Ledger,
     verifier: Verifier,
+    try_outs: TryOuts,
     attempt_deadline: Duration,
     stop: CancellationToken,
 }
@@ -53,8 +54,9 @@ impl Registry {
         stop: CancellationToken,
     ) -> Self {
         let (ledger, verifier) = (tools.ledger.clone(), tools.verifier.clone());
+        let try_outs = tools.try_outs.clone();
         let attempt_deadline = tools.attempt_deadline;
-        Self { inbox, stores, ledger, verifier, attempt_deadline, stop }
+        Self { inbox, stores, ledger, verifier, try_outs, attempt_deadline, stop }
     }
 
     /// The stores served now, by uuid.
@@ -141,7 +143,8 @@ impl Registry {
         let proving = async {
             let before = &store.at_rest().await.store;
             let deadline = Instant::now() + self.attempt_deadline;
-            let means = update::Means { verifier: &self.verifier, ledger: &self.ledger };
+            let Self { verifier, try_outs, ledger, .. } = self;
+            let means = update::Means { verifier, try_outs, ledger };
             means.prove(before, store.logins(), asked, deadline).await
         };
         let proven = tokio::select! {

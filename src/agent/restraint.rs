@@ -1,11 +1,7 @@
 //! Not to be the one who does harm: after refused logins, the server is not asked again for a while; and
 //! an account that starts a program of its own in the place of SFTP is not made to do so time and again.
 //! [`Restraint`] is pure: told the time, it sleeps and asks nobody.
-//!
-//! `pam_faillock(8)` locks after three refusals within 15 minutes by default, and sshd's
-//! `PerSourcePenalties` (`sshd_config(5)`, 9.8 and later) shuts out the whole address.
 
-use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,13 +9,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use super::refused::Refused;
 use crate::model::{Fault, Proof, Reason, Unproven};
 use crate::ssh::{Asked, MarkerAt};
-
-/// Refused logins within [`WINDOW`] after which the next is not made.
-const MOST: usize = 3;
-/// How long a refusal counts.
-const WINDOW: Duration = Duration::from_secs(15 * 60);
 
 /// How long an account that starts a program in the place of SFTP is not made to again.
 const PROGRAM: Duration = Duration::from_secs(60 * 60);
@@ -27,8 +19,7 @@ const PROGRAM: Duration = Duration::from_secs(60 * 60);
 /// What logins of one store with one set of credentials have met.
 #[derive(Debug, Default)]
 pub(super) struct Restraint {
-    refused: VecDeque<Instant>,
-    last: Option<Fault>,
+    refused: Refused,
     /// What was met in the place of SFTP, and when.
     program: Option<(Unproven, Instant)>,
 }
@@ -36,22 +27,7 @@ pub(super) struct Restraint {
 impl Restraint {
     /// The server's last refusal, in the place of a login that is not to be made now.
     pub(super) fn remembered(&mut self, now: Instant) -> Option<Fault> {
-        self.refused.retain(|at| now.saturating_duration_since(*at) < WINDOW);
-        let oldest = self.refused.front().filter(|_| self.refused.len() >= MOST)?;
-        let wait = (*oldest + WINDOW).saturating_duration_since(now);
-        // Rounded up: a login a moment earlier would be held back again.
-        let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
-        let fault = self.last.clone()?;
-        Some(
-            fault
-                .fact("remembered", true)
-                .fact("refusedLogins", self.refused.len())
-                .fact("retryAfterSeconds", seconds)
-                .remedied(
-                    "correct the store's username, password or key (imagestore-agent update); or if the \
-                     account was mended, imagestore-agent reconnect --force",
-                ),
-        )
+        self.refused.remembered(now)
     }
 
     /// What the next login asks of the host.
@@ -66,27 +42,17 @@ impl Restraint {
 
     /// A login has ended.
     pub(super) fn ended(&mut self, outcome: Result<&Proof, &Fault>, now: Instant) {
-        match outcome {
-            Ok(proof) => {
-                let met = self.program.take();
-                self.forget();
-                self.program = match proof {
-                    Proof::Unavailable(unproven) if unproven.obstacle.started_a_program() => {
-                        // Met again in the memory of it, it is as old as it was.
-                        let fresh = |since: Instant| now.saturating_duration_since(since) < PROGRAM;
-                        let same = met.filter(|(met, since)| met == unproven && fresh(*since));
-                        let since = same.map(|(_, since)| since);
-                        Some((unproven.clone(), since.unwrap_or(now)))
-                    }
-                    _ => None,
-                };
-            }
-            Err(fault) if fault.reason() == Reason::CredentialsRefused => {
-                self.refused.push_back(now);
-                self.last = Some(fault.clone());
-            }
-            // The server has judged nobody.
-            Err(_) => {}
+        self.refused.ended(outcome.err(), now);
+        let Ok(proof) = outcome else { return };
+        let met = self.program.take();
+        if let Proof::Unavailable(unproven) = proof
+            && unproven.obstacle.started_a_program()
+        {
+            // Met again in the memory of it, it is as old as it was.
+            let fresh = |since: Instant| now.saturating_duration_since(since) < PROGRAM;
+            let same = met.filter(|(met, since)| met == unproven && fresh(*since));
+            let since = same.map_or(now, |(_, since)| since);
+            self.program = Some((unproven.clone(), since));
         }
     }
 
@@ -164,63 +130,10 @@ pub(super) type Turn<'a> = tokio::sync::MutexGuard<'a, ()>;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Evidence, Fact, MarkerId, Obstacle};
-
-    const MINUTE: Duration = Duration::from_secs(60);
+    use crate::model::{Evidence, MarkerId, Obstacle};
 
     fn refused() -> Fault {
         Fault::new(Reason::CredentialsRefused, "root may not log in")
-    }
-
-    /// What is remembered at each minute, when a login is made at each minute that allows one.
-    fn minutes(outcome: impl Fn(u32) -> Result<Proof, Fault>, count: u32) -> Vec<bool> {
-        let begun = Instant::now();
-        let mut restraint = Restraint::default();
-        let minute = |n| {
-            let now = begun + MINUTE * n;
-            let held = restraint.remembered(now).is_some();
-            if !held {
-                restraint.ended(outcome(n).as_ref(), now);
-            }
-            held
-        };
-        (0..count).map(minute).collect()
-    }
-
-    #[test]
-    fn three_refusals_in_fifteen_minutes_are_the_most() {
-        let held = minutes(|_| Err(refused()), 40);
-        for window in held.windows(15) {
-            let made = window.iter().filter(|held| !**held).count();
-            assert!(made <= MOST, "{held:?}");
-        }
-        let made: Vec<usize> = (0..40).filter(|n| !held[*n]).collect();
-        assert_eq!(made, [0, 1, 2, 15, 16, 17, 30, 31, 32]);
-    }
-
-    #[test]
-    fn a_success_is_a_new_beginning_and_other_faults_count_for_nothing() {
-        let every_third = |n| if n % 3 == 2 { Ok(Proof::NotAsked) } else { Err(refused()) };
-        assert!(!minutes(every_third, 60).contains(&true));
-        let silent = |_| Err(Fault::new(Reason::BannerTimeout, "x"));
-        assert!(!minutes(silent, 60).contains(&true));
-    }
-
-    #[test]
-    fn what_is_remembered_says_so_and_how_long_until_force_forgets_it() {
-        let begun = Instant::now();
-        let mut restraint = Restraint::default();
-        for n in 0..3 {
-            restraint.ended(Err(&refused()), begun + MINUTE * n);
-        }
-        let later = begun + MINUTE * 5 + Duration::from_millis(1);
-        let fault = restraint.remembered(later).unwrap();
-        assert_eq!(fault.reason(), Reason::CredentialsRefused);
-        assert_eq!(fault.details(), refused().details());
-        assert_eq!(fault.facts()["remembered"], Fact::Flag(true));
-        assert_eq!(fault.facts()["retryAfterSeconds"], Fact::Number(600));
-        restraint.forget();
-        assert!(restraint.remembered(later).is_none());
     }
 
     #[test]

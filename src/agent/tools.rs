@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::tryouts::TryOuts;
 use crate::ledger::Ledger;
 use crate::lifecycle::{Moment, Policy};
 use crate::model::{Clock, Entropy, StoreUuid};
@@ -23,6 +24,8 @@ pub struct Tools {
     pub prober: Prober,
     /// Logs in.
     pub verifier: Verifier,
+    /// What adds and updates have met with logins that no store has.
+    pub try_outs: TryOuts,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.

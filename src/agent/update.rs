@@ -7,12 +7,13 @@ use tokio::time::{Instant, timeout_at};
 
 use super::attempt::{marker_of, no_credentials};
 use super::restraint::Restrained;
+use super::tryouts::TryOuts;
 use crate::ledger::{Change, Ledger};
 use crate::lifecycle::HistoryEvent;
 use crate::model::{
     Credentials, Failure, Fault, HostKey, Hostname, Reason, SshAddress, Store, Tags, Timestamp,
 };
-use crate::ssh::{Asked, Login, Verifier};
+use crate::ssh::{Asked, Login, Verified, Verifier};
 
 /// What is to be changed, lexically checked; what is none stays as it is.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct UpdateAsked {
     pub credentials: Option<Credentials>,
     /// Fingerprints that a server at another address must match, if any.
     pub given_fingerprints: Vec<String>,
+    /// Whether to log in also where the server has refused this login too often.
+    pub force: bool,
     /// Carried by the attempt that follows.
     pub tags: Tags,
     /// The names of the fields that were given, for the history.
@@ -50,6 +53,7 @@ pub(super) struct Proven {
 /// What a login is proven with.
 pub(super) struct Means<'a> {
     pub(super) verifier: &'a Verifier,
+    pub(super) try_outs: &'a TryOuts,
     pub(super) ledger: &'a Ledger,
 }
 
@@ -85,21 +89,35 @@ impl Means<'_> {
                 given_fingerprints: after.given_fingerprints,
                 asked,
             };
-            let same_login = proven.asked.credentials.is_none() && login.username == store.username;
-            let remembered = || logins.lock().remembered(Instant::now());
-            if let Some(fault) = same_login.then(remembered).flatten() {
-                return Err(Failure::of(fault));
-            }
-            let verified = logins.try_out(deadline, self.verifier.verify(&login, deadline)).await;
-            if same_login {
-                let shown = verified.as_ref().map(|verified| &verified.proof);
-                logins.lock().ended(shown, Instant::now());
-            }
-            let verified = verified.map_err(Failure::of)?;
-            proven.host_key = Some(verified.host_key);
+            let force = proven.asked.force;
+            let logging_in = logins.try_out(deadline, self.verifier.verify(&login, deadline));
+            let verified = if proven.asked.credentials.is_none() && login.username == store.username
+            {
+                as_before(logins, force, logging_in).await
+            } else {
+                self.try_outs.log_in(&login, force, deadline, logging_in).await
+            };
+            proven.host_key = Some(verified.map_err(Failure::of)?.host_key);
         }
         Ok(proven)
     }
+}
+
+/// A login as the same user with the same secrets: it counts among the store's own.
+async fn as_before(
+    logins: &Restrained,
+    force: bool,
+    logging_in: impl Future<Output = Result<Verified, Fault>>,
+) -> Result<Verified, Fault> {
+    if force {
+        logins.lock().forget();
+    }
+    if let Some(fault) = logins.lock().remembered(Instant::now()) {
+        return Err(fault);
+    }
+    let verified = logging_in.await;
+    logins.lock().ended(verified.as_ref().map(|verified| &verified.proof), Instant::now());
+    verified
 }
 
 impl Proven {
@@ -209,6 +227,7 @@ mod tests {
             username: None,
             credentials: None,
             given_fingerprints: Vec::new(),
+            force: false,
             tags: Tags::default(),
             fields: Vec::new(),
         }

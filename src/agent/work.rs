@@ -1,5 +1,6 @@
 //! The checks that run beside a store's task: an attempt, or the monitor's probe and login.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -180,10 +181,11 @@ impl Work {
         let (tools, store, restraint) = (self.tools.clone(), store.clone(), self.restraint.clone());
         let span = info_span!("login", store = %store.uuid);
         let login = async move {
-            let deadline = Instant::now() + tools.attempt_deadline;
             let (login, goodbye) = {
-                let turn = restraint.turn(deadline);
-                attempt::log_in(&tools, &store, &restraint, turn, deadline).await
+                // What it waits for its turn is not taken off its own time.
+                let turn = restraint.turn(Instant::now() + tools.attempt_deadline).await;
+                let deadline = Instant::now() + tools.attempt_deadline;
+                attempt::log_in(&tools, &store, &restraint, ready(turn), deadline).await
             };
             (Done::Login(login), goodbye)
         };

@@ -23,7 +23,7 @@ use tracing::{error, info, warn};
 use super::exit::Exit;
 use super::prepare::Prepared;
 use super::reload::Reload;
-use crate::agent::{OutboxSignal, RegistryTask, Tools};
+use crate::agent::{OutboxSignal, RegistryTask, Tools, TryOuts};
 use crate::http::{Around, Context, Tokens};
 use crate::ledger::{Ledger, Opened, Writer};
 use crate::lifecycle::{Policy, Thresholds};
@@ -144,6 +144,7 @@ impl Prepared {
             ledger: ledger.clone(),
             prober: prober(&settings, node),
             verifier: Verifier::new(&settings.ssh),
+            try_outs: TryOuts::default(),
             clock,
             entropy: Arc::clone(&entropy),
             policy: policy(&settings),

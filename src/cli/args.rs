@@ -161,6 +161,9 @@ pub struct AddArgs {
     /// Move the store here although the directory belongs to another node's daemon
     #[arg(long)]
     pub take_over: bool,
+    /// Log in even if the server has refused these credentials three times within 15 minutes
+    #[arg(long)]
+    pub force: bool,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
     pub secrets: SecretSources,
@@ -255,6 +258,9 @@ pub struct UpdateArgs {
     /// Ask for a new password on the terminal
     #[arg(long, conflicts_with_all = ["password_stdin", "password_file"])]
     pub password: bool,
+    /// Log in even if the server has refused these credentials three times within 15 minutes
+    #[arg(long)]
+    pub force: bool,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
     pub secrets: SecretSources,

@@ -14,6 +14,7 @@ pub(super) fn add(args: &AddArgs, credentials: &Credentials) -> Value {
         "username": args.username,
         "sshPort": args.port,
         "takeOver": args.take_over,
+        "force": args.force,
     });
     let optional = [
         ("description", args.description.as_deref().map(Value::from)),
@@ -35,6 +36,7 @@ pub(super) fn update(args: &UpdateArgs, credentials: &Credentials) -> Value {
         ("sshPort", args.port.map(Value::from)),
         ("username", args.username.as_deref().map(Value::from)),
         ("hostKeyFingerprint", fingerprints(&args.host_key_fingerprints)),
+        ("force", args.force.then_some(Value::from(true))),
     ];
     insert(&mut fields, optional);
     insert(&mut fields, secrets(credentials));

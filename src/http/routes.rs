@@ -148,6 +148,7 @@ impl From<UpdateRequest> for UpdateAsked {
             username: asked.username,
             credentials: asked.credentials,
             given_fingerprints: asked.given_fingerprints,
+            force: asked.force,
             tags: asked.tags,
         }
     }
@@ -165,6 +166,7 @@ impl From<AddRequest> for AddAsked {
             credentials: asked.credentials,
             given_fingerprints: asked.given_fingerprints,
             take_over: asked.take_over,
+            force: asked.force,
             tags: asked.tags,
         }
     }

@@ -95,6 +95,8 @@ async fn over_sftp(
         let read = sftp.read(BOOT_ID).await?;
         let read = read.and_then(|text| boot_id(&text).ok_or_else(|| "no boot id".to_owned()));
         proof = judge(Evidence::BootId, BOOT_ID, ours, read, &mut unread);
+    } else {
+        unread.push(format!("{BOOT_ID}: this node's own cannot be read"));
     }
     if let (None, Some(marker)) = (&proof, marker) {
         let read = sftp.read(&marker.path).await?;

@@ -111,6 +111,8 @@ pub struct AddRequest {
     pub given_fingerprints: Vec<String>,
     /// `takeOver`: whether a directory of another node is to be moved here.
     pub take_over: bool,
+    /// Whether to log in also where the server has refused this login too often.
+    pub force: bool,
     /// Carried by the first notice.
     pub tags: Tags,
 }
@@ -140,6 +142,7 @@ impl AddRequest {
             credentials: credentials(&mut params)?,
             given_fingerprints: fingerprints(&mut params)?,
             take_over: params.flag("takeOver")?.unwrap_or(false),
+            force: params.flag("force")?.unwrap_or(false),
             tags,
         })
     }

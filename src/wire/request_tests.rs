@@ -139,7 +139,12 @@ fn an_add_has_defaults_and_tolerates_what_it_does_not_know() {
     assert_eq!(asked.address.to_string(), "node-1:22");
     assert_eq!(asked.image_dir.as_str(), "/srv/images/a");
     assert_eq!(asked.credentials.password.unwrap().expose(), "hunter2");
-    assert!(!asked.take_over && asked.given_fingerprints.is_empty() && asked.tags.is_empty());
+    assert!(
+        !asked.take_over
+            && !asked.force
+            && asked.given_fingerprints.is_empty()
+            && asked.tags.is_empty()
+    );
 }
 
 #[test]
@@ -147,7 +152,7 @@ fn an_add_takes_every_documented_field() {
     let print = "SHA256:qg+Fu0zRcwVlFZqwzZ3lT9b4P5oUJ8V0n2ZkmY1J8cE";
     let asked = add(json!({
         "hostname": "[fe80::1]", "sshPort": 2222.0, "password": "", "privateKey": "PEM",
-        "privateKeyPassphrase": "p", "description": "two\nlines", "takeOver": true,
+        "privateKeyPassphrase": "p", "description": "two\nlines", "takeOver": true, "force": true,
         "resourceUuid": "8a2fe4b5c9d34e6fa1b2c3d4e5f60718",
         "hostKeyFingerprint": [format!("{print}="), print], "userTags": ["t"],
     }))
@@ -157,7 +162,7 @@ fn an_add_takes_every_documented_field() {
     assert_eq!(asked.credentials.private_key.unwrap().expose(), "PEM");
     assert_eq!(asked.given_fingerprints, [print, print]);
     assert_eq!(asked.uuid.unwrap().to_string(), "8a2fe4b5c9d34e6fa1b2c3d4e5f60718");
-    assert!(asked.take_over);
+    assert!(asked.take_over && asked.force);
     assert_eq!(asked.tags.user(), ["t"]);
     let one = add(json!({"hostKeyFingerprint": print})).unwrap();
     assert_eq!(one.given_fingerprints, [print]);

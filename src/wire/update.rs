@@ -23,6 +23,8 @@ pub struct UpdateRequest {
     pub credentials: Option<Credentials>,
     /// `hostKeyFingerprint`; empty when absent.
     pub given_fingerprints: Vec<String>,
+    /// Whether to log in also where the server has refused this login too often; no change by itself.
+    pub force: bool,
     /// Recorded with the attempt that follows.
     pub tags: Tags,
 }
@@ -42,6 +44,7 @@ impl UpdateRequest {
             username: fields.optional_line("username", SHORT)?,
             credentials: Some(secrets).filter(|secrets| !secrets.is_empty()),
             given_fingerprints: fingerprints(&mut fields)?,
+            force: fields.flag("force")?.unwrap_or(false),
             tags,
         };
         if request.changed().is_empty() {

@@ -4,7 +4,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use crate::support::agent::{Agent, TOKEN};
+use crate::support::agent::{Agent, TOKEN, store};
 use crate::support::filesystems::Mounted;
 use crate::support::http_server::{Asked, exchange};
 use crate::support::needs::needs_root;
@@ -21,7 +21,7 @@ fn root(body: &Value) -> &Value {
 
 /// A store whose password has been changed on its server.
 struct Rotated {
-    _disk: Mounted,
+    disk: Mounted,
     agent: Agent,
     uuid: String,
     sshd: Sshd,
@@ -35,7 +35,7 @@ impl Rotated {
         agent.start();
         let uuid = agent.add(&disk.path(), &sshd, &user).await;
         user.set_password("another");
-        Self { _disk: disk, agent, uuid, sshd, user }
+        Self { disk, agent, uuid, sshd, user }
     }
 }
 
@@ -108,7 +108,24 @@ async fn updates_with_the_refused_credentials_count_with_the_logins() {
     }
     assert!(root(&it.agent.reconnect(&it.uuid).await.body)["remembered"] == json!(true));
     assert_eq!(it.sshd.logged("Failed password"), 3);
-    // Others have not been refused yet.
-    assert!(update(json!({"password": "wrong"})).await["remembered"].is_null());
-    it.sshd.until_logged("Failed password", 4);
+    // Others have not been refused yet, and are counted for themselves.
+    for n in 0..5 {
+        let told = update(json!({"password": "wrong", "force": n == 4})).await;
+        assert_eq!(told["remembered"] == json!(true), n == 3, "{n}: {told}");
+    }
+    it.sshd.until_logged("Failed password", 7);
+}
+
+#[tokio::test]
+async fn an_add_that_is_refused_time_and_again_is_told_so_without_a_login() {
+    needs_root!();
+    let it = Rotated::set_up().await;
+    assert_eq!(it.agent.ask(Method::DELETE, &format!("/{}", it.uuid), None).await.status, 200);
+    let asked = store(&it.disk.path(), &it.sshd, &it.user);
+    for n in 0..5 {
+        let reply = it.agent.ask(Method::POST, "/image-store", Some(asked.clone())).await;
+        assert_eq!(reply.status, 503);
+        assert_eq!(root(&reply.body)["remembered"] == json!(true), n > 2, "{n}: {}", reply.body);
+    }
+    it.sshd.until_logged("Failed password", 3);
 }

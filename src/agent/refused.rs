@@ -1,0 +1,128 @@
+//! How often a server may refuse one login before it is not asked again for a while. Pure: told the time,
+//! it sleeps and asks nobody.
+//!
+//! `pam_faillock(8)` locks after three refusals within 15 minutes by default, and sshd's
+//! `PerSourcePenalties` (`sshd_config(5)`, 9.8 and later) shuts out the whole address.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::model::{Fault, Reason};
+
+/// Refused logins within [`WINDOW`] after which the next is not made.
+const MOST: usize = 3;
+/// How long a refusal counts.
+const WINDOW: Duration = Duration::from_secs(15 * 60);
+
+/// The refusals of logins as one user with one set of secrets.
+#[derive(Debug, Default)]
+pub(super) struct Refused {
+    at: VecDeque<Instant>,
+    last: Option<Fault>,
+}
+
+impl Refused {
+    /// The server's last refusal, in the place of a login that is not to be made now.
+    pub(super) fn remembered(&mut self, now: Instant) -> Option<Fault> {
+        self.at.retain(|at| now.saturating_duration_since(*at) < WINDOW);
+        let oldest = self.at.front().filter(|_| self.at.len() >= MOST)?;
+        let wait = (*oldest + WINDOW).saturating_duration_since(now);
+        // Rounded up: a login a moment earlier would be held back again.
+        let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
+        let fault = self.last.clone()?;
+        Some(
+            fault
+                .fact("remembered", true)
+                .fact("refusedLogins", self.at.len())
+                .fact("retryAfterSeconds", seconds)
+                .remedied(
+                    "correct the store's username, password or key (imagestore-agent update); or if the \
+                     account was mended, ask again with --force",
+                ),
+        )
+    }
+
+    /// A login has ended, with this fault if it failed.
+    pub(super) fn ended(&mut self, fault: Option<&Fault>, now: Instant) {
+        match fault {
+            None => *self = Self::default(),
+            Some(fault) if fault.reason() == Reason::CredentialsRefused => {
+                self.at.push_back(now);
+                self.last = Some(fault.clone());
+            }
+            // The server has judged nobody.
+            Some(_) => {}
+        }
+    }
+
+    /// Whether nothing of it counts any more.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.at.iter().all(|at| now.saturating_duration_since(*at) >= WINDOW)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Fact;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn refused() -> Fault {
+        Fault::new(Reason::CredentialsRefused, "root may not log in")
+    }
+
+    /// What is remembered at each minute, when a login is made at each minute that allows one.
+    fn minutes(outcome: impl Fn(u32) -> Option<Fault>, count: u32) -> Vec<bool> {
+        let begun = Instant::now();
+        let mut refusals = Refused::default();
+        let minute = |n| {
+            let now = begun + MINUTE * n;
+            let held = refusals.remembered(now).is_some();
+            if !held {
+                refusals.ended(outcome(n).as_ref(), now);
+            }
+            held
+        };
+        (0..count).map(minute).collect()
+    }
+
+    #[test]
+    fn three_refusals_in_fifteen_minutes_are_the_most() {
+        let held = minutes(|_| Some(refused()), 40);
+        for window in held.windows(15) {
+            let made = window.iter().filter(|held| !**held).count();
+            assert!(made <= MOST, "{held:?}");
+        }
+        let made: Vec<usize> = (0..40).filter(|n| !held[*n]).collect();
+        assert_eq!(made, [0, 1, 2, 15, 16, 17, 30, 31, 32]);
+    }
+
+    #[test]
+    fn a_success_is_a_new_beginning_and_other_faults_count_for_nothing() {
+        let every_third = |n| (n % 3 != 2).then(refused);
+        assert!(!minutes(every_third, 60).contains(&true));
+        let silent = |_| Some(Fault::new(Reason::BannerTimeout, "x"));
+        assert!(!minutes(silent, 60).contains(&true));
+    }
+
+    #[test]
+    fn what_is_remembered_says_so_and_how_long() {
+        let begun = Instant::now();
+        let mut refusals = Refused::default();
+        for n in 0..3 {
+            refusals.ended(Some(&refused()), begun + MINUTE * n);
+        }
+        let later = begun + MINUTE * 5 + Duration::from_millis(1);
+        let fault = refusals.remembered(later).unwrap();
+        assert_eq!(fault.reason(), Reason::CredentialsRefused);
+        assert_eq!(fault.details(), refused().details());
+        assert_eq!(fault.facts()["remembered"], Fact::Flag(true));
+        assert_eq!(fault.facts()["retryAfterSeconds"], Fact::Number(600));
+        assert!(!refusals.is_over(later));
+        assert!(refusals.remembered(begun + MINUTE * 15).is_none());
+        assert!(refusals.is_over(begun + MINUTE * 17));
+    }
+}
