@@ -6,6 +6,7 @@
 //! | registry and its stores | answers running attempts with `agent_stopping` | the daemon stops, exit 70 |
 //! | notifier | one last try, at most 2 s, after the two above | the daemon stops, exit 70 |
 //! | heartbeat | ends, in the middle of a request too | the daemon stops, exit 70 |
+//! | answers of the agent protocol | dropped: the management node asks again | the daemon stops, exit 70 |
 //! | a reload | left behind | logged, at most after 10 s |
 //! | state disk watch | aborted | the daemon stops, exit 70 |
 //! | ledger's thread | carries out what waits, at most 2 s | the daemon stops, exit 70 |
@@ -16,17 +17,19 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::exit::Exit;
 use super::prepare::Prepared;
 use super::reload::Reload;
+use super::state_disk;
 use crate::agent::{OutboxSignal, RegistryTask, Tools, TryOuts};
 use crate::http::{Around, Context, Tokens};
-use crate::ledger::{Ledger, Opened, Writer};
+use crate::ledger::{Opened, Writer};
 use crate::lifecycle::{Policy, Thresholds};
+use crate::management::{Limits, Networks, TaskReplies};
 use crate::notifier::{Heartbeat, Means, Notifier, NotifierHandle};
 use crate::probe::{ProbeOptions, Prober};
 use crate::settings::{CallbackFormat, HostKeyPolicy, Settings};
@@ -38,8 +41,6 @@ const DRAIN: Duration = Duration::from_secs(3);
 const STORES: Duration = Duration::from_secs(4);
 const LAST_TRY: Duration = Duration::from_secs(2);
 const CLOSE: Duration = Duration::from_secs(2);
-/// Between two looks at the state disk, one small commit each.
-const LOOK: Duration = Duration::from_secs(5);
 /// A probe that takes this long is slow: hundreds of times what a good disk needs, spawning included.
 const SLOW: Duration = Duration::from_secs(1);
 
@@ -160,7 +161,7 @@ impl Prepared {
         let (trouble, seen) = watch::channel(None);
         let (looked_at, end) = (ledger.clone(), stop_early.clone());
         tasks.spawn(async move {
-            watch_state_disk(looked_at, trouble, end).await;
+            state_disk::watch(looked_at, trouble, end).await;
             ("state disk watch", Ok(()))
         });
 
@@ -194,12 +195,21 @@ impl Prepared {
                 ("heartbeat", Ok(()))
             });
         }
+        let networks = Networks::new(&settings.server.agent_allow);
+        let (replies, posting) =
+            TaskReplies::new(networks, Limits::default(), beat_clock, Arc::clone(&entropy));
+        let end = stop_early.clone();
+        tasks.spawn(async move {
+            posting.run(end).await;
+            ("answers of the agent protocol", Ok(()))
+        });
         let (known, tokens_seen) = watch::channel(Arc::new(tokens));
         let context = Context {
             stores: registry,
             tokens: tokens_seen,
             readiness: Arc::new(move || seen.borrow().iter().cloned().collect::<Vec<String>>()),
             around,
+            replies,
             entropy,
             allowed_roots: settings.storage.allowed_roots,
         };
@@ -279,38 +289,6 @@ fn policy(settings: &Settings) -> Policy {
             full: storage.full,
         },
         slow: SLOW.min(monitor.probe_deadline / 2),
-    }
-}
-
-/// Keeps known whether the state disk takes a commit, for `/readyz`.
-async fn watch_state_disk(
-    ledger: Ledger,
-    trouble: watch::Sender<Option<String>>,
-    stop: CancellationToken,
-) {
-    let mut ticks = interval(LOOK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        let looked = timeout(LOOK, ledger.check_writable()).await;
-        let found = match looked {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(format!("state_disk_trouble: {error}")),
-            Err(_) => Some("state_disk_trouble: the state disk does not answer".to_owned()),
-        };
-        let turned = trouble.send_if_modified(|known| {
-            let turned = *known != found;
-            known.clone_from(&found);
-            turned
-        });
-        match found {
-            Some(why) if turned => error!(why, "the state disk is in trouble"),
-            None if turned => info!("the state disk is well again"),
-            _ => {}
-        }
     }
 }
 

@@ -16,6 +16,7 @@ mod process;
 mod reload;
 mod serve;
 mod signals;
+mod state_disk;
 
 pub use check_config::check_config;
 pub use clock::{SystemClock, SystemEntropy};

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::around::Around;
 use super::readiness::Readiness;
+use crate::management::TaskReplies;
 use crate::model::StoreUuid;
 
 /// What the routes work with.
@@ -17,6 +18,7 @@ pub(super) struct Desk<S> {
     pub(super) allowed_roots: Vec<String>,
     pub(super) readiness: Arc<dyn Readiness>,
     pub(super) around: Around,
+    pub(super) replies: TaskReplies,
     pub(super) stop: CancellationToken,
 }
 

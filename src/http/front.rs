@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tower::Service as _;
 use tracing::{Instrument as _, Level, Span, debug, enabled, info, info_span};
 
+use super::agent_door::AgentDoor;
 use super::body;
 use super::caller::{Caller, Peer};
 use super::health;
@@ -31,6 +32,7 @@ const SHOWN: usize = 256;
 pub(super) struct Front {
     pub(super) router: Router,
     pub(super) hosts: Hosts,
+    pub(super) agent: AgentDoor,
     pub(super) tokens: watch::Receiver<Arc<Tokens>>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) limits: Limits,
@@ -113,6 +115,9 @@ impl Front {
         self.hosts.check(&parts.uri, &parts.headers)?;
         if matches!(parts.uri.path(), health::ALIVE | health::READY) {
             return Ok(None);
+        }
+        if self.agent.leads_to(parts.uri.path()) {
+            return self.agent.admit(peer).map(Some);
         }
         let token = session(&parts.headers).ok_or(Refusal::NoSession)?;
         let tokens = Arc::clone(&self.tokens.borrow());

@@ -8,10 +8,13 @@
 //! and nothing else.
 //!
 //! ```text
-//! listeners ─► server ─► connection ─► front ─────────────► routes ─► Stores (the agent)
-//!              caps      deadlines     host, token, body     role, parse, audit
+//! listeners ─► server ─► connection ─► front ─────────────► routes, agent_calls ─► Stores (the agent)
+//!              caps      deadlines     host, token or       role, parse, audit
+//!                                      network, body
 //! ```
 
+mod agent_calls;
+mod agent_door;
 mod answer;
 mod around;
 mod audit;

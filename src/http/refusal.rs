@@ -1,5 +1,6 @@
 //! The one mapping from what went wrong to a status, its headers and its error object.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
@@ -8,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use super::answer;
 use super::role::Role;
 use crate::agent::AcceptError;
+use crate::management::BadUrl;
 use crate::model::{Fact, Failure, Fault, HostKey, Reason, StoreUuid};
 use crate::wire::{BadBody, ErrorCode};
 
@@ -28,6 +30,14 @@ pub(super) enum Refusal {
     NoSession,
     /// A session that nobody here has.
     UnknownSession,
+    /// A call of the agent protocol from outside its networks.
+    NetworkOutside(IpAddr),
+    /// A URL that must not be called.
+    UrlOutside { name: &'static str, bad: BadUrl },
+    /// This header of a call that is answered later is missing or of no use.
+    NoTask(&'static str),
+    /// A call that is answered at once, with the header of one that is answered later.
+    NotLater,
     /// The caller may not.
     RoleTooSmall { has: Role, needs: Role },
     /// No such path.
@@ -61,16 +71,28 @@ impl Refusal {
         Self::NotConnected(Failure::of(fault.fact("connections", connections)))
     }
 
+    /// Too many answers to earlier calls wait to be posted.
+    pub(super) fn answers_wait() -> Self {
+        let told = "answers to earlier calls of the agent protocol wait to be posted";
+        Self::NotConnected(Failure::of(Fault::new(Reason::AgentBusy, told)))
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::BadUuid
             | Self::BadBody(_)
             | Self::BodyBroken
             | Self::BadHost
+            | Self::NoTask(_)
+            | Self::UrlOutside { bad: BadUrl::NotHttp, .. }
             | Self::OtherKey(_)
             | Self::Taken(_) => StatusCode::BAD_REQUEST,
             Self::NoSession | Self::UnknownSession => StatusCode::UNAUTHORIZED,
-            Self::RoleTooSmall { .. } => StatusCode::FORBIDDEN,
+            Self::RoleTooSmall { .. } | Self::NetworkOutside(_) | Self::UrlOutside { .. } => {
+                StatusCode::FORBIDDEN
+            }
+            // As ZStack's agents answer it (`zstacklib/utils/http.py`).
+            Self::NotLater => StatusCode::INTERNAL_SERVER_ERROR,
             Self::UnknownPath | Self::UnknownStore(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooSlow(_) => StatusCode::REQUEST_TIMEOUT,
@@ -145,6 +167,29 @@ impl Refusal {
                 .elaborated(
                     "check the token against auth.tokens_file; reload the daemon after changing it",
                 ),
+            Self::NetworkOutside(ip) => {
+                let ip = ip.to_canonical().to_string();
+                ErrorCode::new("ID.1002", format!("{ip} may not speak the agent protocol"))
+                    .elaborated("add the management node's network to server.agent_allow")
+                    .fact("address", ip)
+            }
+            Self::UrlOutside { name, bad: bad @ BadUrl::NotHttp } => {
+                ErrorCode::new("SYS.1007", format!("{name} is not called: {bad}"))
+                    .elaborated("send the http:// URL of the management node")
+            }
+            Self::UrlOutside { name, bad } => {
+                ErrorCode::new("ID.1002", format!("{name} is not called: {bad}"))
+                    .elaborated("add the management node's network to server.agent_allow")
+            }
+            Self::NoTask(name) => {
+                ErrorCode::new("SYS.1007", format!("the header {name} is missing or of no use"))
+                    .elaborated("send taskuuid and callbackurl: this call is answered later")
+            }
+            Self::NotLater => ErrorCode::new(
+                "SYS.1006",
+                "the header taskuuid was sent with a call that is answered at once",
+            )
+            .elaborated("send this call without taskuuid"),
             Self::RoleTooSmall { has, needs } => ErrorCode::new(
                 "ID.1002",
                 format!("this needs the role {needs}, the session has {has}"),

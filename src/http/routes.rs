@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{delete, get, put};
 
+use super::agent_calls;
 use super::answer;
 use super::audit::Audit;
 use super::body::JsonBody;
@@ -26,7 +27,7 @@ pub(super) fn router<S: Stores>(base: &str, prefixes: &[String], desk: Desk<S>) 
     let any_store = format!("{base}/v1/backup-storage/{{uuid}}");
     let stores = format!("{base}/v1/backup-storage/image-store");
     let views = prefixes.iter().fold(Router::new(), |views, prefix| {
-        views
+        agent_calls::routes(views, prefix)
             .route(&format!("{prefix}/stores"), get(health_view::summary::<S>))
             .route(&format!("{prefix}/stores/{{uuid}}/health"), get(health_view::health::<S>))
     });

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::agent_door::AgentDoor;
 use super::around::Around;
 use super::bind_error::BindError;
 use super::caller::Peer;
@@ -26,6 +27,7 @@ use super::routes;
 use super::seats::{Seat, Seats};
 use super::stores::Stores;
 use super::tokens::Tokens;
+use crate::management::TaskReplies;
 use crate::model::Entropy;
 use crate::settings;
 
@@ -42,6 +44,8 @@ pub struct Context<S> {
     pub readiness: Arc<dyn Readiness>,
     /// What the daemon around the stores knows.
     pub around: Around,
+    /// Takes the answers to calls of the agent protocol that are answered later, and knows who may call.
+    pub replies: TaskReplies,
     /// Makes request ids.
     pub entropy: Arc<dyn Entropy>,
     /// `storage.allowed_roots`
@@ -110,16 +114,20 @@ impl Server {
         stop: CancellationToken,
         drain: Duration,
     ) -> io::Result<()> {
+        let networks = context.replies.networks().clone();
+        let agent = AgentDoor { prefixes: self.agent_prefixes.clone(), networks };
         let desk = Desk {
             stores: context.stores,
             allowed_roots: context.allowed_roots,
             readiness: context.readiness,
             around: context.around,
+            replies: context.replies,
             stop: stop.clone(),
         };
         let front = Front {
             router: routes::router(&self.base_path, &self.agent_prefixes, desk),
             hosts: self.hosts,
+            agent,
             tokens: context.tokens,
             entropy: context.entropy,
             limits: self.limits,

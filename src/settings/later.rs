@@ -11,7 +11,6 @@ impl Settings {
     pub fn not_yet(&self) -> Vec<&'static str> {
         let server = &self.server;
         [
-            ("server.agent_allow", !server.agent_allow.is_empty()),
             ("server.open_metrics", server.open_metrics),
             ("server.tls", server.tls.is_some()),
             ("api.reply", self.api.reply != ReplyMode::Sync),

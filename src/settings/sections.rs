@@ -42,7 +42,7 @@ pub struct Server {
     pub host_names: Vec<String>,
     /// Prefixes of the agent protocol and the health view; the first is the main one.
     pub agent_prefixes: Vec<String>,
-    /// Networks that may speak the agent protocol; none turns it off. Takes effect later.
+    /// Networks that may speak the agent protocol; none turns it off.
     pub agent_allow: Vec<IpNet>,
     /// Whether `/metrics` needs no token. Takes effect later.
     pub open_metrics: bool,

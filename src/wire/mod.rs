@@ -4,6 +4,7 @@
 //! path.
 //! Never: decides anything, does I/O, shows a secret.
 
+mod agent;
 mod error;
 mod event;
 mod fields;
@@ -17,6 +18,7 @@ mod update;
 #[cfg(test)]
 mod request_tests;
 
+pub use agent::{AgentCommand, AgentReply, CALLBACK_URL, TASK};
 pub use error::ErrorCode;
 pub use event::{Event, EventFormat};
 pub use fields::BadField;

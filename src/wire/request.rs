@@ -149,7 +149,7 @@ impl AddRequest {
 }
 
 /// No body is an object without fields: what is missing from it says more than a parser would.
-fn document(body: &[u8]) -> Result<Fields, BadBody> {
+pub(super) fn document(body: &[u8]) -> Result<Fields, BadBody> {
     if body.trim_ascii().is_empty() {
         return Ok(Fields::empty());
     }

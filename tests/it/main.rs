@@ -14,6 +14,7 @@ mod architecture;
 mod daemon;
 mod deployment;
 mod docs;
+mod http_agent;
 mod http_api;
 mod http_health;
 mod http_input;

@@ -1,5 +1,6 @@
 //! The whole daemon as a process, against a real sshd, real filesystems and a management node.
 
+mod agent_calls;
 mod attempts;
 mod clock;
 mod conditions;

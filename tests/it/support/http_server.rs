@@ -7,6 +7,7 @@ use std::time::Duration;
 use imagestore_agent::agent::{AcceptError, AddAsked, AddError, StoreView, UpdateAsked};
 use imagestore_agent::http::{Around, Context, Limits, ProcessFigures, Server, Stores, Tokens};
 use imagestore_agent::lifecycle::{Checks, HistoryEntry, HistoryEvent, Standing};
+use imagestore_agent::management::{self, Networks, TaskReplies};
 use imagestore_agent::model::{
     AttemptId, Capacity, Condition, Entropy, Epoch, Evidence, Failure, Fault, FsPlace, HostKey,
     ImageDir, Inventory, MarkerId, NodeId, Proof, Reason, SshAddress, State, Status, Store,
@@ -21,6 +22,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+use super::stores::Standstill;
 
 /// A store that connects.
 pub(crate) const GOOD: StoreUuid = StoreUuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0001);
@@ -294,6 +297,7 @@ pub(crate) struct Running {
     address: std::net::SocketAddr,
     socket: std::path::PathBuf,
     task: JoinSet<std::io::Result<()>>,
+    _posts: JoinSet<()>,
     _dir: TempDir,
 }
 
@@ -318,6 +322,15 @@ impl Running {
     }
 
     pub(crate) fn with(limits: Limits, drain: Duration) -> Self {
+        Self::allowing(limits, drain, &[])
+    }
+
+    /// A server that takes calls of the agent protocol from these networks.
+    pub(crate) fn for_agents_of(networks: &[&str]) -> Self {
+        Self::allowing(Limits::default(), GUARD, networks)
+    }
+
+    fn allowing(limits: Limits, drain: Duration, networks: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let server = Server::bind(&settings(&dir), Vec::new()).unwrap().with_limits(limits);
         let (address, socket) = (server.addresses()[0], server.socket().to_owned());
@@ -325,18 +338,28 @@ impl Running {
         let obstacles = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&obstacles);
         let stores = Canned::new();
+        let networks: Vec<_> = networks.iter().map(|network| network.parse().unwrap()).collect();
+        let (replies, posting) = TaskReplies::new(
+            Networks::new(&networks),
+            management::Limits::default(),
+            Arc::new(Standstill),
+            Arc::new(Counting),
+        );
         let context = Context {
             stores: stores.clone(),
             tokens: seen_tokens,
             readiness: Arc::new(move || told.lock().unwrap().clone()),
             around: around(),
+            replies,
             entropy: Arc::new(Counting),
             allowed_roots: vec!["/srv/images".to_owned()],
         };
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
         task.spawn(server.run(context, stop.clone(), drain));
-        Self { stores, tokens, obstacles, stop, address, socket, task, _dir: dir }
+        let mut posts = JoinSet::new();
+        posts.spawn(posting.run(stop.clone()));
+        Self { stores, tokens, obstacles, stop, address, socket, task, _posts: posts, _dir: dir }
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {

@@ -1,0 +1,45 @@
+//! Whether the state disk takes a commit, for `/readyz` and the condition `state_disk_trouble`.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::ledger::Ledger;
+
+/// Between two looks at the state disk, one small commit each.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Keeps it known in `trouble` until `stop`.
+pub(super) async fn watch(
+    ledger: Ledger,
+    trouble: watch::Sender<Option<String>>,
+    stop: CancellationToken,
+) {
+    let mut ticks = interval(LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let looked = timeout(LOOK, ledger.check_writable()).await;
+        let found = match looked {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(format!("state_disk_trouble: {error}")),
+            Err(_) => Some("state_disk_trouble: the state disk does not answer".to_owned()),
+        };
+        let turned = trouble.send_if_modified(|known| {
+            let turned = *known != found;
+            known.clone_from(&found);
+            turned
+        });
+        match found {
+            Some(why) if turned => error!(why, "the state disk is in trouble"),
+            None if turned => info!("the state disk is well again"),
+            _ => {}
+        }
+    }
+}

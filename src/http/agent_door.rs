@@ -1,0 +1,79 @@
+//! Who may speak the agent protocol, which has no token: the networks of `server.agent_allow`.
+
+use super::caller::{Caller, Peer};
+use super::refusal::Refusal;
+use super::role::Role;
+use crate::management::Networks;
+
+/// The words of the protocol that are served.
+pub(super) const ECHO: &str = "echo";
+pub(super) const CONNECT: &str = "connect";
+pub(super) const PING: &str = "ping";
+
+/// The way in for the agent protocol.
+pub(super) struct AgentDoor {
+    pub(super) prefixes: Vec<String>,
+    pub(super) networks: Networks,
+}
+
+impl AgentDoor {
+    /// Whether a path is one of the protocol's, with or without the slash at the end that ZStack's
+    /// agents take as well.
+    pub(super) fn leads_to(&self, path: &str) -> bool {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        path.rsplit_once('/').is_some_and(|(prefix, word)| {
+            matches!(word, ECHO | CONNECT | PING) && self.prefixes.iter().any(|one| one == prefix)
+        })
+    }
+
+    /// The caller, by its address.
+    pub(super) fn admit(&self, peer: &Peer) -> Result<Caller, Refusal> {
+        match peer {
+            Peer::Tcp(address) if self.networks.hold(address.ip()) => {
+                Ok(Caller::new(&address.ip().to_canonical().to_string(), Role::Operate))
+            }
+            Peer::Tcp(address) => Err(Refusal::NetworkOutside(address.ip())),
+            Peer::Unix(_) => peer.local_caller().ok_or(Refusal::NoSession),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn door() -> AgentDoor {
+        let prefixes = ["/imagestore", "/a/sftpbackupstorage"].map(str::to_owned).to_vec();
+        AgentDoor { prefixes, networks: Networks::new(&["10.0.0.0/8".parse().unwrap()]) }
+    }
+
+    #[test]
+    fn the_paths_of_the_protocol_are_known_with_and_without_the_last_slash() {
+        for (path, expected) in [
+            ("/imagestore/echo", true),
+            ("/imagestore/connect/", true),
+            ("/a/sftpbackupstorage/ping", true),
+            ("/sftpbackupstorage/ping", false),
+            ("/imagestore/ping//", false),
+            ("/imagestore/ping/x", false),
+            ("/imagestore//ping", false),
+            ("/imagestore/PING", false),
+            ("/imagestore/stores", false),
+            ("/imagestore", false),
+            ("/", false),
+            ("", false),
+        ] {
+            assert_eq!(door().leads_to(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_caller_is_let_in_by_its_address() {
+        let admitted = |address: &str| door().admit(&Peer::Tcp(address.parse().unwrap()));
+        assert_eq!(admitted("10.1.2.3:40000").unwrap().name(), "10.1.2.3");
+        assert_eq!(admitted("[::ffff:10.1.2.3]:40000").unwrap().name(), "10.1.2.3");
+        for outside in ["127.0.0.1:1", "11.0.0.1:1", "[::1]:1", "[::10.1.2.3]:1"] {
+            assert!(admitted(outside).is_err(), "{outside}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! One request and what came back, in bounds of time and of bytes.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::RETRY_AFTER;
+use hyper::{Request, Response};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::Connect;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::{Instant, timeout_at};
+
+use crate::delivery::{Reply, retry_after};
+use crate::model::Timestamp;
+
+/// Connections that are kept idle: enough for a burst, no burden on the receiver.
+const KEPT: usize = 4;
+/// How long they are kept: less than common servers do (Node.js: 5 s), so that few requests meet a
+/// connection that is being closed, or one whose peer lost power.
+const IDLE: Duration = Duration::from_secs(4);
+/// Bytes of a reply that are read: a short one to its end, so that the connection is used again.
+const READ: usize = 4096;
+/// Bytes of an answer that are read where it has something to say: a thousand uuids and more.
+const ANSWER: usize = 64 * 1024;
+/// Bytes of a refusal that are kept.
+const EVIDENCE: usize = 512;
+
+/// Who is named in `User-Agent`.
+pub(super) const USER: &str = concat!("imagestore-agent/", env!("CARGO_PKG_VERSION"));
+
+/// How long a request may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Until the TCP connection stands.
+    pub connect: Duration,
+    /// From its begin to the end of its reply.
+    pub whole: Duration,
+}
+
+impl Default for Limits {
+    /// 5 s and 10 s.
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(5), whole: Duration::from_secs(10) }
+    }
+}
+
+/// Sends requests over connections that it keeps a little while.
+#[derive(Clone, Debug)]
+pub(super) struct Sender<C> {
+    client: Client<C, Full<Bytes>>,
+    whole: Duration,
+}
+
+impl<C: Connect + Clone + Send + Sync + 'static> Sender<C> {
+    pub(super) fn new(connector: C, limits: Limits) -> Self {
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(KEPT)
+            .build(connector);
+        Self { client, whole: limits.whole }
+    }
+
+    /// What the reply is, and the body of a 2xx, at most 64 KiB of it. Ends within [`Limits::whole`].
+    /// Redirects are answers like others.
+    pub(super) async fn send(
+        &self,
+        request: hyper::http::Result<Request<Full<Bytes>>>,
+        now: Timestamp,
+    ) -> (Reply, Vec<u8>) {
+        let unreached = |why: String| (Reply::Unreached(why), Vec::new());
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => return unreached(error.to_string()),
+        };
+        let deadline = Instant::now() + self.whole;
+        match timeout_at(deadline, self.client.request(request)).await {
+            Ok(Ok(response)) => read(response, now, deadline).await,
+            Ok(Err(error)) => unreached(cause(&error)),
+            Err(_) => unreached(format!("no answer within {} ms", self.whole.as_millis())),
+        }
+    }
+}
+
+/// The status decides; a body that stalls or breaks off only shortens the evidence.
+async fn read(response: Response<Incoming>, now: Timestamp, deadline: Instant) -> (Reply, Vec<u8>) {
+    let status = response.status();
+    let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let retry_after = asked.and_then(|value| retry_after(value, now));
+    let mut body = response.into_body();
+    // A refusal is only evidence; a success may have something to say.
+    let most = if status.is_success() { ANSWER } else { READ };
+    let mut seen = Vec::new();
+    while seen.len() < most
+        && let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await
+    {
+        let room = most.saturating_sub(seen.len());
+        seen.extend(frame.data_ref().into_iter().flatten().take(room));
+    }
+    let success = status.is_success();
+    let evidence = seen.get(..EVIDENCE).unwrap_or(&seen);
+    let told = if success { String::new() } else { printable(evidence) };
+    let reply = Reply::Answered { status: status.as_u16(), retry_after, told };
+    (reply, if success { seen } else { Vec::new() })
+}
+
+/// One line without control characters, so that no receiver writes lines or colours into our log.
+fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    line.trim().to_owned()
+}
+
+/// hyper's own words are "client error (Connect)"; what a person needs lies deepest.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn evidence_is_one_printable_line() {
+        assert_eq!(printable(b" no\r\n\x1b[31msuch\x00 \xff\n"), "no   [31msuch  \u{fffd}");
+    }
+}

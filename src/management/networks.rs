@@ -1,0 +1,160 @@
+//! The networks that may speak the agent protocol, and the URLs in them: what a caller names as the
+//! place to answer to must not make the daemon call anybody else (server-side request forgery).
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::Uri;
+use hyper_util::client::legacy::connect::dns::Name;
+use ipnet::IpNet;
+use tokio::net::lookup_host;
+use tokio::time::timeout;
+use tower::Service;
+
+/// How long a name may take to resolve.
+const RESOLVE: Duration = Duration::from_secs(2);
+
+/// `server.agent_allow`. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Networks(Arc<[IpNet]>);
+
+/// Why a URL is not called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BadUrl {
+    /// It is no `http://` URL with a host.
+    NotHttp,
+    /// Its name does not resolve, for this reason.
+    Unresolved(String),
+    /// None of these addresses lies in the networks.
+    Outside(Vec<IpAddr>),
+}
+
+impl fmt::Display for BadUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotHttp => f.write_str("it is no http:// URL"),
+            Self::Unresolved(why) => write!(f, "its host name does not resolve: {why}"),
+            Self::Outside(addresses) => {
+                let addresses: Vec<_> = addresses.iter().map(IpAddr::to_string).collect();
+                write!(f, "{} is not in server.agent_allow", addresses.join(", "))
+            }
+        }
+    }
+}
+
+impl Networks {
+    /// None of them holds nobody.
+    pub fn new(networks: &[IpNet]) -> Self {
+        Self(networks.into())
+    }
+
+    /// Whether an address lies in them. An IPv4 address in IPv6 clothes (`::ffff:0:0/96`) is judged as
+    /// what it is.
+    pub fn hold(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.0.iter().any(|network| network.contains(&ip))
+    }
+
+    /// The URL, if it leads into the networks. Ends within 2 s.
+    ///
+    /// # Errors
+    /// [`BadUrl`]; nothing was sent there.
+    pub async fn judge(&self, url: &str) -> Result<Uri, BadUrl> {
+        let url: Uri = url.parse().map_err(|_| BadUrl::NotHttp)?;
+        let host = url.host().filter(|_| url.scheme_str() == Some("http"));
+        let host = host.ok_or(BadUrl::NotHttp)?;
+        let literal = host.trim_start_matches('[').trim_end_matches(']').parse();
+        match literal {
+            Ok(ip) if self.hold(ip) => {}
+            Ok(ip) => return Err(BadUrl::Outside(vec![ip])),
+            Err(_) => {
+                self.resolve(host).await?;
+            }
+        }
+        Ok(url)
+    }
+
+    /// The addresses of a name that lie in the networks; at least one.
+    async fn resolve(&self, name: &str) -> Result<Vec<SocketAddr>, BadUrl> {
+        let found = match timeout(RESOLVE, lookup_host((name, 0))).await {
+            Ok(Ok(found)) => found.collect::<Vec<_>>(),
+            Ok(Err(error)) => return Err(BadUrl::Unresolved(error.to_string())),
+            Err(_) => return Err(BadUrl::Unresolved("no answer in time".to_owned())),
+        };
+        let (held, other): (Vec<_>, Vec<_>) = found.into_iter().partition(|a| self.hold(a.ip()));
+        if held.is_empty() {
+            return Err(BadUrl::Outside(other.into_iter().map(|address| address.ip()).collect()));
+        }
+        Ok(held)
+    }
+}
+
+/// Resolves names when they are dialled: one that was judged well and points elsewhere since leads
+/// nowhere.
+#[derive(Clone, Debug)]
+pub(super) struct Resolver(pub(super) Networks);
+
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let networks = self.0.clone();
+        Box::pin(async move {
+            let resolved = networks.resolve(name.as_str()).await;
+            resolved.map(Vec::into_iter).map_err(|bad| io::Error::other(bad.to_string()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_url_is_called_in_the_networks_and_nowhere_else() {
+        let networks = ["192.0.2.0/24", "2001:db8::/32", "127.0.0.0/8"];
+        let networks = Networks::new(&networks.map(|network| network.parse().unwrap()));
+        let outside = |ip: &str| BadUrl::Outside(vec![ip.parse().unwrap()]);
+        for (url, expected) in [
+            ("http://192.0.2.7:8080/zstack/asyncrest/callback", Ok(())),
+            ("http://[2001:db8::7]:8080/", Ok(())),
+            ("http://[::ffff:192.0.2.7]/", Ok(())),
+            ("http://localhost:8080/zstack/asyncrest/callback", Ok(())),
+            ("http://198.51.100.1/", Err(outside("198.51.100.1"))),
+            ("http://[2001:db9::1]/", Err(outside("2001:db9::1"))),
+            ("http://169.254.169.254/latest/meta-data", Err(outside("169.254.169.254"))),
+            // Whose password would that be?
+            ("http://192.0.2.7@198.51.100.1/", Err(outside("198.51.100.1"))),
+            ("https://192.0.2.7/", Err(BadUrl::NotHttp)),
+            ("file:///etc/passwd", Err(BadUrl::NotHttp)),
+            ("/zstack/asyncrest/callback", Err(BadUrl::NotHttp)),
+            ("192.0.2.7:8080", Err(BadUrl::NotHttp)),
+            ("", Err(BadUrl::NotHttp)),
+        ] {
+            assert_eq!(networks.judge(url).await.map(|_| ()), expected, "{url}");
+        }
+        let unknown = networks.judge("http://no.such.host.invalid/").await;
+        assert!(matches!(unknown, Err(BadUrl::Unresolved(_))), "{unknown:?}");
+        let nobody = Networks::new(&[]);
+        assert_eq!(nobody.judge("http://127.0.0.1/").await, Err(outside("127.0.0.1")));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_points_elsewhere_when_it_is_dialled_leads_nowhere() {
+        let networks = Networks::new(&["192.0.2.0/24".parse().unwrap()]);
+        let dialled = Resolver(networks).call("localhost".parse().unwrap()).await;
+        assert!(dialled.unwrap_err().to_string().contains("not in server.agent_allow"));
+    }
+}

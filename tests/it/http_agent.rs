@@ -1,0 +1,229 @@
+//! The agent protocol over a real socket: ZStack's management node's calls in the shapes in which it
+//! sends them (`core/rest/RESTFacadeImpl.java`), and what is not one of them.
+
+use serde_json::{Value, json};
+
+use crate::support::http_server::{Answer as Told, Asked, BROKEN, GOOD, HELD, Running, STOPPING};
+use crate::support::management_node::{Answer, ManagementNode};
+
+const TASK: &str = "taskuuid: 0a1b2c3d4e5f40718293a4b5c6d7e8f9\r\n";
+
+/// As Spring's `RestTemplate` sends it.
+async fn call(server: &Running, path: &str, headers: &str, body: &str) -> Told {
+    let line = format!("POST {path}");
+    let headers = format!(
+        "Accept: text/plain, application/json, application/*+json, */*\r\n\
+         Content-Type: application/json\r\nUser-Agent: Java/1.8.0_342\r\n{headers}"
+    );
+    let asked =
+        Asked { token: None, host: "127.0.0.1", headers: &headers, ..Asked::new(&line, body) };
+    server.ask(asked).await
+}
+
+fn later(node: &ManagementNode) -> String {
+    format!("{TASK}callbackurl: {}\r\n", node.url())
+}
+
+fn local() -> Running {
+    Running::for_agents_of(&["127.0.0.0/8"])
+}
+
+fn of(uuid: impl std::fmt::Display) -> String {
+    json!({"uuid": uuid.to_string()}).to_string()
+}
+
+#[tokio::test]
+async fn echo_is_answered_at_once_with_nothing() {
+    let server = local();
+    for path in ["/imagestore/echo", "/imagestore/echo/"] {
+        let answer = call(&server, path, "", "").await;
+        assert_eq!((answer.status, answer.body), (200, Value::Null));
+        let wrong = call(&server, path, TASK, "").await;
+        assert_eq!(wrong.status, 500);
+        assert_eq!(wrong.error("/code"), "SYS.1006");
+    }
+}
+
+#[tokio::test]
+async fn connect_answers_with_the_figures_as_often_as_it_is_asked() {
+    let server = local();
+    let sent = json!({
+        "uuid": GOOD.to_string(), "storagePath": "/srv/images/a/",
+        "sendCommandUrl": "http://127.0.0.1:8080/zstack/asyncrest/sendcommand",
+    });
+    for slash in ["", "/", "", "/", ""] {
+        let answer =
+            call(&server, &format!("/imagestore/connect{slash}"), "", &sent.to_string()).await;
+        assert_eq!(answer.status, 200);
+        let expected = json!({"success": true, "totalCapacity": 1000, "availableCapacity": 400});
+        assert_eq!(answer.body, expected);
+    }
+    assert_eq!(server.stores.tags().len(), 5);
+    let wrong = call(&server, "/imagestore/connect", TASK, &of(GOOD)).await;
+    assert_eq!(wrong.status, 500);
+    assert_eq!(server.stores.tags().len(), 5);
+}
+
+#[tokio::test]
+async fn what_connect_cannot_do_is_told_with_the_reason() {
+    let server = local();
+    for (body, told) in [
+        (of("00000000000040008000000000000bad"), "no store has the uuid 0000"),
+        (of("no uuid at all"), "no store has the uuid no uuid at all"),
+        (
+            json!({"uuid": GOOD.to_string(), "storagePath": "/srv/images/b"}).to_string(),
+            "the image directory of this store is /srv/images/a, not /srv/images/b",
+        ),
+        (
+            of(BROKEN),
+            "read_only: /srv is read-only; credentials_refused: root may not log in. Remedy: ",
+        ),
+    ] {
+        let answer = call(&server, "/imagestore/connect", "", &body).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.body["success"], false);
+        let error = answer.body["error"].as_str().unwrap();
+        assert!(error.starts_with(told), "{error}");
+    }
+    // What passes by itself is asked again by the management node.
+    let answer = call(&server, "/imagestore/connect", "", &of(STOPPING)).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
+    for bad in ["", "{}", "[]", "no", r#"{"uuid": 7}"#] {
+        let answer = call(&server, "/imagestore/connect", "", bad).await;
+        assert_eq!((answer.status, answer.error("/code")), (400, &json!("SYS.1007")), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn ping_is_answered_where_it_is_waited_for() {
+    let server = local();
+    let mut node = ManagementNode::answering([]).await;
+    for slash in ["", "/"] {
+        let path = format!("/imagestore/ping{slash}");
+        let answer = call(&server, &path, &later(&node), &of(GOOD)).await;
+        assert_eq!((answer.status, answer.body), (200, Value::Null));
+        let reply = node.next().await;
+        assert_eq!(reply.header("taskuuid"), "0a1b2c3d4e5f40718293a4b5c6d7e8f9");
+        assert_eq!(reply.header("content-type"), "application/json");
+        // Still Connecting, and not looked at since the start: without its uuid.
+        assert_eq!(reply.json, json!({"success": false, "error": "the store is Connecting"}));
+    }
+    call(&server, "/imagestore/ping", &later(&node), &of("x")).await;
+    assert!(
+        node.next().await.json["error"].as_str().unwrap().starts_with("no store has the uuid x")
+    );
+}
+
+#[tokio::test]
+async fn a_ping_that_cannot_be_answered_later_is_refused_at_once() {
+    let server = local();
+    let mut node = ManagementNode::answering([]).await;
+    let url = format!("callbackurl: {}\r\n", node.url());
+    let long = format!("taskuuid: {}\r\n{url}", "a".repeat(65));
+    for headers in ["", TASK, &url, &format!("taskuuid: \r\n{url}"), &long] {
+        let answer = call(&server, "/imagestore/ping", headers, &of(GOOD)).await;
+        assert_eq!((answer.status, answer.error("/code")), (400, &json!("SYS.1007")), "{headers}");
+    }
+    assert!(node.unexpected().is_none());
+}
+
+#[tokio::test]
+async fn an_answer_is_posted_again_while_it_is_waited_for_and_dropped_when_it_is_not() {
+    let server = local();
+    let mut node = ManagementNode::answering([
+        Answer::Status(500),
+        Answer::Full(503, ("retry-after", "0".to_owned()), ""),
+        Answer::Status(200),
+        Answer::Status(404),
+    ])
+    .await;
+    call(&server, "/imagestore/ping", &later(&node), &of(GOOD)).await;
+    let tries = [node.next().await, node.next().await, node.next().await];
+    assert!(tries.iter().all(|one| one.body == tries[0].body));
+    // 404: nobody waits for it any more. The next one is another ping's.
+    call(&server, "/imagestore/ping", &later(&node), &of(GOOD)).await;
+    node.next().await;
+    call(&server, "/imagestore/ping", &later(&node), &of("another")).await;
+    assert!(node.next().await.json["error"].as_str().unwrap().contains("another"));
+    assert!(node.unexpected().is_none());
+}
+
+#[tokio::test]
+async fn one_answer_is_posted_for_a_task_however_often_it_is_sent() {
+    let server = local();
+    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let shut = std::sync::Arc::clone(&gate);
+    let mut node = ManagementNode::scripted(move |_| Answer::Gated(200, shut.clone())).await;
+    for _ in 0..3 {
+        assert_eq!(call(&server, "/imagestore/ping", &later(&node), &of(GOOD)).await.status, 200);
+    }
+    node.next().await;
+    gate.add_permits(9);
+    let other = later(&node).replace("0a1b", "ffff");
+    call(&server, "/imagestore/ping", &other, &of(GOOD)).await;
+    assert_eq!(node.next().await.header("taskuuid"), "ffff2c3d4e5f40718293a4b5c6d7e8f9");
+    assert!(node.unexpected().is_none());
+}
+
+#[tokio::test]
+async fn nobody_outside_the_networks_is_called() {
+    let server = local();
+    let outside = format!("{TASK}callbackurl: http://169.254.169.254/latest/\r\n");
+    let answer = call(&server, "/imagestore/ping", &outside, &of(GOOD)).await;
+    assert_eq!((answer.status, answer.error("/code")), (403, &json!("ID.1002")));
+    let details = answer.error("/details").as_str().unwrap();
+    assert_eq!(details, "callbackurl is not called: 169.254.169.254 is not in server.agent_allow");
+    let body = json!({"uuid": GOOD.to_string(), "sendCommandUrl": "http://192.0.2.1/"}).to_string();
+    assert_eq!(call(&server, "/imagestore/connect", "", &body).await.status, 403);
+    assert!(server.stores.tags().is_empty(), "an attempt was made");
+    let other = format!("{TASK}callbackurl: file:///etc/passwd\r\n");
+    assert_eq!(call(&server, "/imagestore/ping", &other, &of(GOOD)).await.status, 400);
+}
+
+#[tokio::test]
+async fn a_caller_outside_the_networks_is_refused_and_so_is_everybody_when_it_is_off() {
+    for networks in [&["192.0.2.0/24"][..], &[]] {
+        let server = Running::for_agents_of(networks);
+        for path in ["echo", "connect/", "ping"] {
+            let answer = call(&server, &format!("/imagestore/{path}"), "", &of(GOOD)).await;
+            assert_eq!((answer.status, answer.error("/code")), (403, &json!("ID.1002")), "{path}");
+            assert!(answer.error("/elaboration").as_str().unwrap().contains("server.agent_allow"));
+        }
+    }
+    assert!(local().stores.tags().is_empty());
+}
+
+#[tokio::test]
+async fn the_networks_open_nothing_else() {
+    let server = local();
+    for (line, status) in [
+        ("GET /imagestore/echo", 405),
+        ("PUT /imagestore/ping/", 405),
+        ("GET /imagestore/stores", 401),
+        ("POST /imagestore/download", 401),
+        ("POST /imagestore/sshkey", 401),
+        ("POST /sftpbackupstorage/echo", 401),
+        ("GET /zstack/v1/backup-storage/image-store", 401),
+    ] {
+        let answer = server.ask(Asked { token: None, ..Asked::new(line, "") }).await;
+        assert_eq!(answer.status, status, "{line}");
+    }
+    // Not even by a page in a browser of such a network.
+    let asked =
+        Asked { token: None, host: "attacker.example", ..Asked::new("POST /imagestore/echo", "") };
+    assert_eq!(server.ask(asked).await.status, 421);
+}
+
+#[tokio::test]
+async fn a_caller_that_hangs_up_ends_no_attempt() {
+    let server = local();
+    let body = of(HELD);
+    let line = "POST /imagestore/connect";
+    let asked = Asked { token: None, ..Asked::new(line, &body) }.bytes();
+    let mut stream = server.connect().await;
+    tokio::io::AsyncWriteExt::write_all(&mut stream, &asked).await.unwrap();
+    server.stores.begun().await;
+    drop(stream);
+    server.stores.given_up().await;
+    assert_eq!(server.stores.tags().len(), 1);
+}
