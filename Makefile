@@ -5,11 +5,11 @@ CARGO ?= cargo
 TEST_PACKAGES = openssh-server dropbear-bin systemd e2fsprogs xfsprogs btrfs-progs strace procps iproute2 passwd openssl faketime
 # There is no test in the documentation: examples there are text.
 RUN_TESTS := $(CARGO) $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo 'nextest run' || echo test) \
-	--locked --no-fail-fast
+	--locked --no-fail-fast --features crash-points
 
 DESTDIR ?=
 
-.PHONY: install demo test check fmt clippy doc deny deny-advisories build packages bench hung fuzz nightly help
+.PHONY: install demo test check fmt clippy doc deny deny-advisories build packages bench hung kills fuzz nightly help
 
 help:
 	@echo 'make demo     the whole story with nothing installed'
@@ -48,7 +48,7 @@ fmt:
 	$(CARGO) fmt --check
 
 clippy:
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
 
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items --quiet
@@ -83,6 +83,10 @@ bench: $(PEERS)
 hung:
 	HUNG_PERIODS=1000 $(CARGO) nextest run --locked --profile nightly a_hung_disk_costs_no_more
 
+# A thousand kills at random moments of the daemon and of who it tells.
+kills:
+	RANDOM_KILLS=1000 $(CARGO) nextest run --locked --profile nightly --no-capture whoever_dies
+
 # What others may send, thrown at our readers of it, FUZZ_SECONDS long.
 FUZZ_SECONDS ?= 120
 fuzz:
@@ -90,4 +94,4 @@ fuzz:
 		$(CARGO) +nightly fuzz run ssh_peer -- -max_total_time=$(FUZZ_SECONDS) -max_len=16384; \
 	else echo 'fuzz: no nightly compiler or no cargo-fuzz: skipped (rustup toolchain install nightly; cargo install cargo-fuzz)'; fi
 
-nightly: check test deny-advisories hung fuzz bench
+nightly: check test deny-advisories hung kills fuzz bench

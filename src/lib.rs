@@ -17,6 +17,7 @@
 pub mod agent;
 pub mod app;
 pub mod cli;
+pub mod crash_points;
 pub mod delivery;
 pub mod demo;
 pub mod http;

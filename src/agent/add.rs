@@ -13,6 +13,7 @@ use super::attempt::{self, Checked, LoggedIn, Proven};
 use super::handle::stopping;
 use super::journal::not_recorded;
 use super::{StoreView, Tools, journal, patience};
+use crate::crash_points::crash_point;
 use crate::ledger::{Change, CommitError};
 use crate::lifecycle::{Attempt, Cause, HistoryEntry, HistoryEvent, Input, Record, Standing, step};
 use crate::model::{
@@ -124,6 +125,7 @@ pub(super) async fn add(
         let epoch = patience::answered(tools.ledger.next_epoch(claim.created)).await?;
         let epoch = epoch.map_err(|error| Failure::of(not_recorded(&error)))?;
         claimed(tools, &dir, &purpose, &claim, slot, stop, caller).await?;
+        crash_point("claim.after");
         let store = store(tools, &claim, &asked, &proven);
         commit(tools, store, asked, &proven, epoch, stop, caller).await
     };

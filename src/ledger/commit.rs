@@ -6,6 +6,7 @@ use super::change::Operation;
 use super::handle::Reply;
 use super::refusal::{CommitError, Refusal};
 use super::{Change, Sealer, history, outbox, stores};
+use crate::crash_points::crash_point;
 
 /// A change and who waits for it.
 pub(super) type Waiting = (Change, Reply<Result<(), CommitError>>);
@@ -48,7 +49,9 @@ fn commit_all(
         }
         results.push(done);
     }
+    crash_point("commit.before");
     transaction.commit()?;
+    crash_point("commit.after");
     Ok(results)
 }
 

@@ -12,6 +12,7 @@ use super::board::{Board, LaneStatus};
 use super::destinations::Destinations;
 use super::means::Means;
 use super::outbox::{LedgerTrouble, Outbox};
+use crate::crash_points::crash_point;
 use crate::delivery::{Lane, Reply, Step, Verdict};
 use crate::ledger::Waiting;
 use crate::model::{Backoff, Notice, Position, StoreUuid, Timestamp};
@@ -193,7 +194,9 @@ impl LaneTask {
         let Position { epoch, seq } = position;
         self.show(Pause::No);
         let span = info_span!("callback", store = %self.store, epoch = epoch.0, seq = seq.0);
+        crash_point("send.before");
         let (reply, verdict) = self.post(&notice).instrument(span.clone()).await;
+        crash_point("send.after");
         let shared = &self.shared;
         let before = self.lane.trouble().map(|trouble| trouble.verdict);
         span.in_scope(|| shared.board.replied(self.store, before, &reply, verdict));
@@ -205,6 +208,7 @@ impl LaneTask {
                 (count > 1).then(|| Waiting { count: count - 1, newest })
             });
             let told = self.outbox.acknowledge(position).await;
+            crash_point("acknowledge.after");
             self.tolerate(told)?;
         }
         Ok(Pause::No)

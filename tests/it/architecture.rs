@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms and their floors. An arrow may only go to a lower number.
-const FLOORS: [(&str, u8); 18] = [
+const FLOORS: [(&str, u8); 19] = [
+    ("crash_points", 0),
     ("model", 0),
     ("lifecycle", 1),
     ("delivery", 1),

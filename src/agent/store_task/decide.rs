@@ -10,6 +10,7 @@ use super::StoreTask;
 use crate::agent::callers::Callers;
 use crate::agent::journal::not_recorded;
 use crate::agent::{StoreView, journal, news, patience};
+use crate::crash_points::crash_point;
 use crate::ledger::{Change, CommitError};
 use crate::lifecycle::{Effect, HistoryEvent, Input, step};
 use crate::model::Failure;
@@ -61,6 +62,7 @@ impl StoreTask {
             return;
         }
         self.show();
+        crash_point("effects.before");
         for effect in effects {
             self.let_out(effect);
         }

@@ -1,5 +1,5 @@
-//! SIGKILL in the middle of each commit. A kill at a sync leaves a commit that is whole and that nobody
-//! has been told of; one at a write leaves a torn one.
+//! SIGKILL in the middle of each commit, and at each labelled point on the way of a transition. A kill at a
+//! sync leaves a commit that is whole and that nobody has been told of; one at a write leaves a torn one.
 
 use std::path::{Path, PathBuf};
 
@@ -19,8 +19,51 @@ use crate::support::wait::until;
 
 /// No probe of the monitor but the first after each start.
 const CALM: &str = "[monitor]\ninterval = \"1h\"\n";
-const SYNCS: &str = "fsync,fdatasync";
-const WRITES: &str = "pwrite64";
+const SYNC_CALLS: &str = "fsync,fdatasync";
+const SYNCS: At = At::Call(SYNC_CALLS);
+const WRITES: At = At::Call("pwrite64");
+
+/// Where the daemon is killed.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    /// At one of these system calls on its ledger.
+    Call(&'static str),
+    /// At this point of its own.
+    #[cfg(feature = "crash-points")]
+    Point(&'static str),
+}
+
+/// What kills, until it is dropped.
+struct Armed {
+    _tracer: Option<Tracer>,
+    file: PathBuf,
+}
+
+impl Armed {
+    fn against(agent: &Agent, at: At, nth: u32) -> Self {
+        let file = agent.path("crash-points");
+        let tracer = match at {
+            At::Call(calls) => {
+                let ledger = agent.path("state/ledger.sqlite");
+                let log = agent.path("state/ledger.sqlite-wal");
+                Some(Tracer::of(agent.pid(), &killing(calls, nth, &[&ledger, &log])))
+            }
+            #[cfg(feature = "crash-points")]
+            At::Point(label) => {
+                std::fs::write(&file, format!("{label} {nth}")).unwrap();
+                None
+            }
+        };
+        Self { _tracer: tracer, file }
+    }
+}
+
+impl Drop for Armed {
+    fn drop(&mut self) {
+        // There is none when a system call kills.
+        let _ = std::fs::remove_file(&self.file);
+    }
+}
 
 /// The daemon was killed in the middle of the script.
 struct Killed;
@@ -55,12 +98,10 @@ impl Scene {
         dir
     }
 
-    /// Kills at the `nth` of these calls, in the script or never, and looks at what is left; whether
-    /// there was something to kill.
-    async fn killed_at(&mut self, calls: &str, nth: u32) -> bool {
-        let ledger = self.agent.path("state/ledger.sqlite");
-        let log = self.agent.path("state/ledger.sqlite-wal");
-        let tracer = Tracer::of(self.agent.pid(), &killing(calls, nth, &[&ledger, &log]));
+    /// Kills at the `nth` of these, in the script or never, and looks at what is left; whether there was
+    /// something to kill.
+    async fn killed_at(&mut self, at: At, nth: u32) -> bool {
+        let armed = Armed::against(&self.agent, at, nth);
         if !self.is_heard {
             self.node.stop().await;
         }
@@ -71,7 +112,7 @@ impl Scene {
         if !survived {
             self.agent.ended();
         }
-        drop(tracer);
+        drop(armed);
         self.hear();
         self.the_ledger_agrees(&old, &done);
         if !self.is_heard {
@@ -190,12 +231,12 @@ impl Scene {
     }
 }
 
-/// Kills at the first of these calls, at the `stride`th after it and so on, until there is none left;
-/// how many there were.
-async fn killed_at_each(calls: &str, stride: u32, is_heard: bool) -> u32 {
+/// Kills at the first of these, at the `stride`th after it and so on, until there is none left; how many
+/// there were.
+async fn killed_at_each(at: At, stride: u32, is_heard: bool) -> u32 {
     let mut scene = Scene::set(is_heard).await;
     let mut nth = 1;
-    while scene.killed_at(calls, nth).await {
+    while scene.killed_at(at, nth).await {
         nth += stride;
     }
     nth - 1
@@ -225,13 +266,57 @@ async fn a_kill_in_the_middle_of_a_commit_loses_and_doubles_nothing() {
     assert!(writes >= 40, "only {writes}");
 }
 
+/// Every point that there is, and how often the script passes it at least.
+#[cfg(feature = "crash-points")]
+const POINTS: [(&str, u32); 7] = [
+    ("claim.after", 1),
+    ("commit.before", 6),
+    ("commit.after", 6),
+    ("effects.before", 2),
+    ("send.before", 3),
+    ("send.after", 3),
+    ("acknowledge.after", 3),
+];
+
+#[cfg(feature = "crash-points")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_at_any_labelled_point_loses_and_doubles_nothing() {
+    needs_root!();
+    for (label, least) in POINTS {
+        let passed = killed_at_each(At::Point(label), 1, true).await;
+        println!("{label}: killed {passed} times");
+        assert!(passed >= least, "{label}: only {passed}");
+    }
+}
+
+#[cfg(feature = "crash-points")]
+#[test]
+fn every_labelled_point_is_killed_at() {
+    let mut dirs = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut labels = std::collections::BTreeSet::new();
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                let text = std::fs::read_to_string(path).unwrap();
+                let points = text.split("crash_point(\"").skip(1);
+                labels.extend(points.map(|rest| rest.split('"').next().unwrap().to_owned()));
+            }
+        }
+    }
+    let killed: Vec<&str> = POINTS.iter().map(|(label, _)| *label).collect();
+    assert_eq!(labels, killed.into_iter().map(str::to_owned).collect());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_at_any_sync_of_a_first_start_leaves_one_that_starts() {
     needs_root!();
     let mut started = false;
     for nth in 1.. {
         let mut agent = Agent::installed(Path::new("/var/lib/imagestore"), CALM);
-        let words = killing(SYNCS, nth, &[]);
+        let words = killing(SYNC_CALLS, nth, &[]);
         // Traced from outside, so that the daemon is the child that is waited for.
         let mut wrapper: Vec<&str> = words.iter().map(String::as_str).collect();
         wrapper.push("-D");

@@ -111,6 +111,7 @@ impl Agent {
         let mut command = Command::new(&program[0]);
         command.args(&program[1..]);
         command.arg("--config").arg(self.path("agent.toml")).env_remove("RUST_LOG");
+        command.env("IMAGESTORE_AGENT_CRASH_POINTS", self.path("crash-points"));
         command
     }
 
@@ -122,6 +123,20 @@ impl Agent {
     /// Starts it behind a program that becomes it, such as `env NAME=VALUE`; whether it came as far as
     /// to serve.
     pub(crate) fn start_under(&mut self, wrapper: &[&str]) -> bool {
+        self.launch(wrapper);
+        let Some(serving) = self.until_logged_or_ended("\"serving\"") else {
+            self.ended();
+            return false;
+        };
+        let begin = serving.find("127.0.0.1:").unwrap();
+        let digits = &serving[begin..];
+        let end = digits.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').unwrap();
+        self.running.as_mut().unwrap().address = Some(digits[..end].parse().unwrap());
+        true
+    }
+
+    /// Starts it behind such a program and does not wait.
+    pub(crate) fn launch(&mut self, wrapper: &[&str]) {
         let wrapper = wrapper.iter().map(|&word| word.to_owned());
         let words: Vec<String> = wrapper.chain(self.serve.iter().cloned()).collect();
         let mut child = self
@@ -146,15 +161,6 @@ impl Agent {
         });
         // Owned from here on, so that a failed start ends it too.
         self.running = Some(Running { child, lines, reader, address: None });
-        let Some(serving) = self.until_logged_or_ended("\"serving\"") else {
-            self.ended();
-            return false;
-        };
-        let begin = serving.find("127.0.0.1:").unwrap();
-        let digits = &serving[begin..];
-        let end = digits.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').unwrap();
-        self.running.as_mut().unwrap().address = Some(digits[..end].parse().unwrap());
-        true
     }
 
     /// Starts it with flags of `serve`, and waits until it serves.

@@ -1,4 +1,5 @@
-//! `strace -e inject`: the daemon dies in the middle of a system call of the test's choice.
+//! `strace -e inject`: the daemon dies in the middle of a system call of the test's choice, or is told that
+//! its disk does not do it.
 
 use std::fs;
 use std::path::Path;
@@ -13,9 +14,18 @@ use super::agent::PATIENCE;
 /// What `strace` is told: to kill at the `nth` of `calls` on one of these files, counted for each thread
 /// by itself.
 pub(crate) fn killing(calls: &str, nth: u32, files: &[&Path]) -> Vec<String> {
+    injecting(calls, &format!("signal=KILL:when={nth}"), files)
+}
+
+/// What `strace` is told: to fail each `nth` of `calls` on one of these files with this error.
+pub(crate) fn failing(calls: &str, error: &str, nth: u32, files: &[&Path]) -> Vec<String> {
+    injecting(calls, &format!("error={error}:when={nth}+{nth}"), files)
+}
+
+fn injecting(calls: &str, what: &str, files: &[&Path]) -> Vec<String> {
     let mut words = ["strace", "-f", "-qq", "-o", "/dev/null"].map(str::to_owned).to_vec();
     words.extend(["-e".to_owned(), format!("trace={calls}")]);
-    words.extend(["-e".to_owned(), format!("inject={calls}:signal=KILL:when={nth}")]);
+    words.extend(["-e".to_owned(), format!("inject={calls}:{what}")]);
     for file in files {
         words.extend(["-P".to_owned(), file.to_str().unwrap().to_owned()]);
     }

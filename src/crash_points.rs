@@ -1,0 +1,49 @@
+//! Labelled points at which a test has the process killed, as by `kill -9`: what was done before one is
+//! done, what comes after it is not. In a build without the feature `crash-points`, which is every build
+//! that is installed, a point is nothing.
+
+/// Ends the process here, if a test has asked for that.
+///
+/// With the feature, the environment variable `IMAGESTORE_AGENT_CRASH_POINTS` names a file, which is
+/// looked into at each point: `LABEL N` kills at the Nth time that the point with this label is passed
+/// since that was first read there. Without the file nothing is killed.
+#[inline]
+pub fn crash_point(label: &str) {
+    #[cfg(feature = "crash-points")]
+    armed::pass(label);
+    #[cfg(not(feature = "crash-points"))]
+    let _ = label;
+}
+
+#[cfg(feature = "crash-points")]
+mod armed {
+    use std::sync::{Mutex, PoisonError};
+
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::{Pid, pause};
+
+    /// What was asked for last, and how often its point was passed since.
+    static PASSED: Mutex<(String, u32)> = Mutex::new((String::new(), 0));
+
+    pub(super) fn pass(label: &str) {
+        let Some(path) = std::env::var_os("IMAGESTORE_AGENT_CRASH_POINTS") else { return };
+        #[expect(clippy::disallowed_methods, reason = "a test's own file")]
+        let Ok(asked) = std::fs::read_to_string(path) else { return };
+        let Some((at, nth)) = asked.trim().split_once(' ') else { return };
+        let mut passed = PASSED.lock().unwrap_or_else(PoisonError::into_inner);
+        if passed.0 != asked {
+            *passed = (asked.clone(), 0);
+        }
+        if at != label {
+            return;
+        }
+        passed.1 += 1;
+        if nth.parse() == Ok(passed.1) {
+            let _ = kill(Pid::this(), Signal::SIGKILL);
+            // It may take a moment.
+            loop {
+                pause();
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! SIGKILL at moments that nobody chose, of a daemon that works for several stores and tells of it a
+//! management node that dies as well.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::support::agent::{Agent, callback};
+use crate::support::filesystems::Mounted;
+use crate::support::management_node::{Answer, ManagementNode};
+use crate::support::needs::needs_root;
+use crate::support::on_disk::OnDisk;
+use crate::support::seeded::Seeded;
+use crate::support::sshd::{Builder, User};
+use crate::support::told::Told;
+
+/// A run of the daemon lasts less than this: a few attempts, or not even the start.
+const RUN: Duration = Duration::from_millis(200);
+
+/// How often the daemon is killed: more where somebody has the time.
+fn kills() -> u32 {
+    let set = std::env::var("RANDOM_KILLS").ok();
+    set.map_or(50, |set| set.parse().expect("RANDOM_KILLS is a number"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_dies_when_everything_is_told_once_and_in_order() {
+    needs_root!();
+    let mut chance = Seeded::from_env("RANDOM_KILLS_SEED");
+    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+    // One answer in eight does not count.
+    let mut refused = chance.another();
+    let mut node = ManagementNode::scripted(move |_| match refused.one_in(8) {
+        true => Answer::Status(500),
+        false => Answer::Status(200),
+    })
+    .await;
+    let settings = format!("[monitor]\ninterval = \"1h\"\n{}", callback(&node.url()));
+    let mut agent = Agent::installed(&disk.path(), &settings);
+    agent.start();
+    let mut stores = Vec::new();
+    for name in ["one", "two", "three"] {
+        std::fs::create_dir(disk.path().join(name)).unwrap();
+        stores.push(agent.add(&disk.path().join(name), &sshd, &user).await);
+    }
+
+    let (mut told, mut deaths, mut in_start, mut down) = (Told::default(), 0, 0, false);
+    let mut killed = 0;
+    // Until enough has happened to show anything.
+    while killed < kills() || deaths == 0 || told.doubles == 0 {
+        killed += 1;
+        let mut calls = JoinSet::new();
+        for uuid in &stores {
+            let (daemon, path) = (agent.http(), actions(uuid));
+            let body = serde_json::json!({"params": {}});
+            // As fast as it answers, until it is gone.
+            calls.spawn(async move {
+                while daemon.ask(hyper::Method::PUT, &path, Some(&body)).await.is_ok() {}
+            });
+        }
+        if chance.one_in(3) {
+            // One of the two is down when the daemon dies, or has just come back.
+            sleep(chance.below(RUN / 2)).await;
+            match down {
+                true => node.restart().await,
+                false => node.stop().await,
+            }
+            down = !down;
+            deaths += usize::from(down);
+        }
+        sleep(chance.below(RUN / 2)).await;
+        agent.kill();
+        calls.join_all().await;
+        if chance.one_in(4) {
+            in_start += 1;
+            agent.launch(&[]);
+            sleep(chance.below(Duration::from_millis(60))).await;
+            agent.kill();
+        }
+        agent.start();
+        while let Some(received) = node.unexpected() {
+            told.take(&received);
+        }
+    }
+    if down {
+        node.restart().await;
+    }
+    let ledger = OnDisk::of(&agent);
+    ledger.all_is_told(&stores).await;
+    while let Some(received) = node.unexpected() {
+        told.take(&received);
+    }
+    let transitions = ledger.agrees(&told, &stores);
+    println!(
+        "{killed} kills and {in_start} in the start, {deaths} deaths of the management node: \
+         {transitions} transitions told, {} of them again",
+        told.doubles
+    );
+    agent.signal(Signal::SIGTERM);
+    assert!(agent.ended().success());
+}
+
+fn actions(uuid: &str) -> String {
+    format!("/zstack/v1/backup-storage/image-store/{uuid}/actions")
+}

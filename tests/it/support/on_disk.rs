@@ -1,0 +1,55 @@
+//! What a daemon has on disk of its stores, read beside it.
+
+use std::path::PathBuf;
+
+use rusqlite::types::FromSql;
+use rusqlite::{Connection, OpenFlags};
+
+use super::agent::Agent;
+use super::told::Told;
+use super::wait::until;
+
+/// A daemon's ledger.
+pub(crate) struct OnDisk(PathBuf);
+
+impl OnDisk {
+    pub(crate) fn of(agent: &Agent) -> Self {
+        Self(agent.path("state/ledger.sqlite"))
+    }
+
+    fn ask<T: FromSql>(&self, sql: &str, store: &str) -> T {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let ledger = Connection::open_with_flags(&self.0, flags).unwrap();
+        ledger.query_row(sql, [store], |row| row.get(0)).unwrap()
+    }
+
+    fn standing(&self, store: &str, field: &str) -> String {
+        let sql = "SELECT CAST(standing ->> '$FIELD' AS TEXT) FROM standings WHERE store = ?";
+        self.ask(&sql.replace("FIELD", &format!(".{field}")), store)
+    }
+
+    /// Waits until no notice of these stores waits and all are Connected.
+    pub(crate) async fn all_is_told(&self, stores: &[String]) {
+        let settled = |store: &String| {
+            let waiting: u32 = self.ask("SELECT count(*) FROM outbox WHERE store = ?", store);
+            waiting == 0 && self.standing(store, "status") == "Connected"
+        };
+        until("everything is told", async || stores.iter().all(settled)).await;
+    }
+
+    /// Sees that every transition there was has been told, and no other, and that what was told last is
+    /// how each store is; how many there were.
+    pub(crate) fn agrees(&self, told: &Told, stores: &[String]) -> u32 {
+        let sql = "SELECT count(entry ->> '$.event.changed') FROM history WHERE store = ?";
+        let count = |store: &String| {
+            let transitions: u32 = self.ask(sql, store);
+            assert_eq!(told.count(store), transitions, "{store}");
+            assert_eq!(told.last(store), Some(self.standing(store, "status").as_str()), "{store}");
+            let number = |field: &str| self.standing(store, field).parse::<u64>().unwrap();
+            let place = (number("position.epoch"), number("position.seq"));
+            assert_eq!(told.place(store), Some(place), "{store}");
+            transitions
+        };
+        stores.iter().map(count).sum()
+    }
+}
