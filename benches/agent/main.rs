@@ -18,6 +18,7 @@
 #[path = "../../tests/it/support/mod.rs"]
 mod support;
 
+mod delivery;
 mod figures;
 mod login;
 mod memory;
@@ -48,6 +49,8 @@ fn main() {
         // The monitor's own probes would be in the way.
         let calm = "[monitor]\ninterval = \"1h\"\n";
         let mut agent = Agent::installed(&disk.path(), calm);
+        let more = "[server]\nagent_allow = [\"127.0.0.0/8\"]\n";
+        agent.configure(&agent.settings().replacen("[server]\n", more, 1));
         agent.start();
         let store = agent.add(&disk.path(), &sshd, &user).await;
         if wants("login") {
@@ -62,6 +65,9 @@ fn main() {
         if wants("requests") {
             requests::inventory_beside_a_constant(&agent, &store).await;
         }
+        if wants("agent-calls") {
+            requests::agent_calls_beside_a_constant(&agent, &store).await;
+        }
         if wants("ready") {
             time_to_ready(&mut agent);
         }
@@ -70,6 +76,15 @@ fn main() {
         }
         if wants("probe") {
             probes::probe_beside_df().await;
+        }
+        if wants("event") {
+            delivery::one_event().await;
+        }
+        if wants("drain") {
+            delivery::drain().await;
+        }
+        if wants("million") {
+            delivery::million(&sshd, &user).await;
         }
         if wants("watching") {
             probes::watching_by_the_number_of_stores(&sshd, &user).await;

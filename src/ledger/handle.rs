@@ -1,14 +1,12 @@
 //! How others speak to the ledger's thread.
 
-use std::collections::BTreeMap;
-
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{Instrument as _, debug, debug_span};
 
 use super::{Change, CommitError, Waiting};
 use crate::lifecycle::HistoryEntry;
-use crate::model::{Credentials, Epoch, Fault, Notice, Reason, StoreUuid, Timestamp};
+use crate::model::{Credentials, Epoch, Fault, Notice, Position, Reason, StoreUuid, Timestamp};
 
 /// Jobs that may wait. A commit takes well under a millisecond, so that this many mean a disk that
 /// hangs: callers are told to come back instead of filling memory.
@@ -38,8 +36,8 @@ pub(super) enum Job {
     CheckWritable(Reply<Result<(), CommitError>>),
     Credentials(StoreUuid, Reply<Result<Credentials, Fault>>),
     Pending(StoreUuid, u32, Reply<Result<Vec<Notice>, ReadError>>),
-    Waiting(StoreUuid, Reply<Result<Waiting, ReadError>>),
-    Backlog(Reply<Result<BTreeMap<StoreUuid, u64>, ReadError>>),
+    Waiting(StoreUuid, Position, Reply<Result<Waiting, ReadError>>),
+    Backlog(Reply<Result<Vec<StoreUuid>, ReadError>>),
     History(StoreUuid, u32, Reply<Result<Vec<HistoryEntry>, ReadError>>),
     Close,
 }
@@ -124,26 +122,26 @@ impl Ledger {
         self.ask(|reply| Job::Pending(store, limit, reply)).await?
     }
 
-    /// How many notices of a store wait, and the place of the newest. Costs time for each that waits:
-    /// ask when something may have come, not for each that goes.
+    /// How many notices of a store wait behind this place, and the place of the newest of all. Costs time
+    /// for each that is counted.
     ///
     /// # Errors
     /// [`ReadError`].
     ///
     /// # Cancel safety
     /// Reads only.
-    pub async fn waiting(&self, store: StoreUuid) -> Result<Waiting, ReadError> {
-        self.ask(|reply| Job::Waiting(store, reply)).await?
+    pub async fn waiting(&self, store: StoreUuid, behind: Position) -> Result<Waiting, ReadError> {
+        self.ask(|reply| Job::Waiting(store, behind, reply)).await?
     }
 
-    /// How many notices wait, for each store that has any.
+    /// The stores for which notices wait.
     ///
     /// # Errors
     /// [`ReadError`].
     ///
     /// # Cancel safety
     /// Reads only.
-    pub async fn backlog(&self) -> Result<BTreeMap<StoreUuid, u64>, ReadError> {
+    pub async fn backlog(&self) -> Result<Vec<StoreUuid>, ReadError> {
         self.ask(Job::Backlog).await?
     }
 

@@ -1,7 +1,5 @@
 //! Rows of notices that the management node has not acknowledged.
 
-use std::collections::BTreeMap;
-
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::checksum;
@@ -85,11 +83,14 @@ pub(super) fn pending(
     })
 }
 
-/// How many notices of a store wait and where the last is. Counting walks all of them.
-pub(super) fn waiting(connection: &Connection, store: StoreUuid) -> rusqlite::Result<Waiting> {
+/// How many notices of a store wait behind this place, and where the last of all is. Counting walks over all that it counts, in an index of
+/// some 50 bytes each: the table is as large as its notices.
+pub(super) fn waiting(
+    connection: &Connection,
+    store: StoreUuid,
+    behind: Position,
+) -> rusqlite::Result<Waiting> {
     let uuid = store.to_string();
-    let mut count = connection.prepare_cached("SELECT count(*) FROM outbox WHERE store = ?1")?;
-    let count: i64 = count.query_row([&uuid], |row| row.get(0))?;
     let mut newest = connection.prepare_cached(
         "SELECT epoch, seq FROM outbox WHERE store = ?1 ORDER BY epoch DESC, seq DESC LIMIT 1",
     )?;
@@ -97,17 +98,21 @@ pub(super) fn waiting(connection: &Connection, store: StoreUuid) -> rusqlite::Re
         let (epoch, seq): (i64, i64) = (row.get(0)?, row.get(1)?);
         Ok(Position { epoch: Epoch(epoch.unsigned_abs()), seq: Seq(seq.unsigned_abs()) })
     });
-    Ok(Waiting { count: count.unsigned_abs(), newest: newest.optional()? })
+    let newest = newest.optional()?;
+    let mut count = connection.prepare_cached(
+        "SELECT count(*) FROM outbox WHERE store = ?1 AND (epoch, seq) > (?2, ?3)",
+    )?;
+    // Nothing stands behind what no row can hold.
+    let column = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let behind = params![uuid, column(behind.epoch.0), column(behind.seq.0)];
+    let count: i64 = count.query_row(behind, |row| row.get(0))?;
+    Ok(Waiting { count: count.unsigned_abs(), newest })
 }
 
-/// How many notices wait, for each store that has any.
-pub(super) fn backlog(connection: &Connection) -> Result<BTreeMap<StoreUuid, u64>, BadRow> {
-    let sql = "SELECT store, count(*) FROM outbox GROUP BY store";
-    let rows = each(connection, sql, [], |row| {
-        let store = parsed("outbox", &row.get::<_, String>(0)?)?;
-        Ok((store, u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0)))
-    })?;
-    Ok(rows.into_iter().collect())
+/// The stores for which notices wait.
+pub(super) fn backlog(connection: &Connection) -> Result<Vec<StoreUuid>, BadRow> {
+    let sql = "SELECT uuid FROM stores WHERE EXISTS (SELECT 1 FROM outbox WHERE store = uuid)";
+    each(connection, sql, [], |row| parsed("stores", &row.get::<_, String>(0)?))
 }
 
 /// Compares every waiting notice with its checksum: one that has changed would be told to the

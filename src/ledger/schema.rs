@@ -70,6 +70,8 @@ const FIRST: &str = "
         sum BLOB NOT NULL,
         PRIMARY KEY (store, epoch, seq)
     ) STRICT, WITHOUT ROWID;
+    -- To count with: the table itself is as large as its notices.
+    CREATE INDEX outbox_of_store ON outbox (store);
 
     -- What happened, for people.
     CREATE TABLE history (

@@ -115,8 +115,8 @@ fn answer(connection: &Connection, sealer: &Sealer, job: Job) {
         Job::Pending(store, limit, reply) => {
             let _ = reply.send(outbox::pending(connection, store, limit).map_err(unreadable));
         }
-        Job::Waiting(store, reply) => {
-            let waiting = outbox::waiting(connection, store).map_err(BadRow::from);
+        Job::Waiting(store, behind, reply) => {
+            let waiting = outbox::waiting(connection, store, behind).map_err(BadRow::from);
             let _ = reply.send(waiting.map_err(unreadable));
         }
         Job::Backlog(reply) => {

@@ -13,7 +13,7 @@ use super::destinations::Destinations;
 use super::means::Means;
 use super::outbox::{LedgerTrouble, Outbox};
 use crate::crash_points::crash_point;
-use crate::delivery::{Lane, Reply, Step, Verdict};
+use crate::delivery::{Lane, Reply, Step, Trouble, Verdict};
 use crate::ledger::Waiting;
 use crate::model::{Backoff, Notice, Position, StoreUuid, Timestamp};
 use crate::wire::Event;
@@ -61,10 +61,14 @@ pub(super) struct LaneTask {
     outbox: Outbox,
     /// What waits; none when it must be asked for.
     waiting: Option<Waiting>,
+    /// Whether something may have come since.
+    moved: bool,
     /// How many requests of the first notice have been taken.
     taken: (Position, usize),
     /// Turns in a row that the ledger spoiled.
     spoiled: u32,
+    /// Why the first notice cannot be read.
+    unread: Option<String>,
 }
 
 impl LaneTask {
@@ -76,7 +80,18 @@ impl LaneTask {
     ) -> Self {
         let outbox = Outbox::new(shared.means.ledger.clone(), store);
         let taken = (Position::default(), 0);
-        Self { store, shared, wake, lane, outbox, waiting: None, taken, spoiled: 0 }
+        Self {
+            store,
+            shared,
+            wake,
+            lane,
+            outbox,
+            waiting: None,
+            moved: false,
+            taken,
+            spoiled: 0,
+            unread: None,
+        }
     }
 
     /// Runs until nothing is left. At the stop the request in flight is the last one; without one, what
@@ -111,7 +126,7 @@ impl LaneTask {
         tokio::select! {
             biased;
             woken = self.wake.changed() => {
-                self.waiting = None;
+                self.moved = true;
                 woken.is_ok()
             }
             () = self.shared.stop.cancelled() => until.is_some(),
@@ -130,11 +145,13 @@ impl LaneTask {
                 if self.spoiled == before {
                     self.spoiled = 0;
                 }
+                self.unread = None;
                 pause
             }
             Err(trouble) if trouble.is_final() => Pause::End,
             Err(trouble) => {
                 self.spoil(&trouble);
+                self.unread = Some(trouble.to_string());
                 self.ledger_wait()
             }
         }
@@ -169,16 +186,18 @@ impl LaneTask {
         self.lane.step(count, newest, most, self.shared.started.elapsed())
     }
 
-    /// What waits: as counted, or asked for when something may have come.
+    /// What waits: as counted before, with what has come since.
     async fn look(&mut self) -> Result<Waiting, LedgerTrouble> {
         if self.wake.has_changed().unwrap_or(false) {
             self.wake.mark_unchanged();
-            self.waiting = None;
+            self.moved = true;
         }
-        if let Some(waiting) = self.waiting {
-            return Ok(waiting);
-        }
-        let waiting = self.outbox.waiting().await?;
+        let waiting = match self.waiting {
+            Some(counted) if !self.moved => return Ok(counted),
+            Some(counted) => self.outbox.come_since(counted).await?,
+            None => self.outbox.waiting().await?,
+        };
+        self.moved = false;
         self.waiting = Some(waiting);
         Ok(waiting)
     }
@@ -278,6 +297,11 @@ impl LaneTask {
         };
         let waiting = self.waiting.map_or(0, |waiting| waiting.count);
         let trouble = self.lane.trouble().filter(|trouble| !trouble.verdict.is_delivery()).cloned();
+        let unread = self.unread.as_ref().map(|why| {
+            let reply = Reply::Unreached(format!("not sent: the outbox cannot be read: {why}"));
+            Trouble { reply, verdict: Verdict::Again(Duration::ZERO) }
+        });
+        let trouble = unread.or(trouble);
         self.shared.board.show(self.store, LaneStatus { waiting, trouble, next_try });
     }
 }

@@ -37,9 +37,22 @@ impl Outbox {
         Self { ledger, store, owed: BTreeSet::new() }
     }
 
-    /// How many wait, and the newest of them.
+    /// How many wait behind those that were counted, and the newest of them.
+    pub(super) async fn come_since(&self, counted: Waiting) -> Result<Waiting, LedgerTrouble> {
+        let last = counted.newest.unwrap_or_default();
+        let more = self.ledger.waiting(self.store, last).await?;
+        // What was counted is gone: the store was removed.
+        if more.newest < counted.newest {
+            return self.waiting().await;
+        }
+        let count = counted.count.saturating_add(more.count);
+        Ok(Waiting { count, newest: more.newest })
+    }
+
+    /// How many wait, and the newest of them. Costs time for each that waits.
     pub(super) async fn waiting(&self) -> Result<Waiting, LedgerTrouble> {
-        let Waiting { count, newest } = self.ledger.waiting(self.store).await?;
+        let all = Position::default();
+        let Waiting { count, newest } = self.ledger.waiting(self.store, all).await?;
         let owed = u64::try_from(self.owed.len()).unwrap_or(u64::MAX);
         Ok(Waiting { count: count.saturating_sub(owed), newest })
     }

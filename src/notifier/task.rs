@@ -113,7 +113,7 @@ impl Notifier {
         let read = self.stop.run_until_cancelled(self.shared.means.ledger.backlog()).await;
         let error = match read {
             Some(Ok(backlog)) => {
-                for store in backlog.into_keys() {
+                for store in backlog {
                     let spread = self.shared.means.start_spread;
                     let roll = self.shared.means.entropy.roll();
                     let first = Backoff::new(spread, spread).wait(1, roll);

@@ -63,6 +63,22 @@ async fn a_changed_row_is_found_by_its_checksum() {
     }
 }
 
+/// Beyond 64 MiB a start does not read all that has not been told, but it does not act on it unchecked.
+#[tokio::test]
+async fn of_a_large_ledger_what_is_not_told_yet_is_checked_when_it_is_read() {
+    let place = filled().await;
+    let long = "INSERT INTO history (store, at, entry, sum)
+                SELECT uuid, 1, hex(zeroblob(33 << 20)), x'' FROM stores LIMIT 1";
+    sql(&place, long);
+    sql(&place, "UPDATE outbox SET notice = replace(notice, 'Connecting', 'Connected')");
+    let opened = place.open();
+    let told = opened.ledger.pending(uuid(1), 9).await.unwrap_err().to_string();
+    assert!(told.contains("a row of table outbox does not match its checksum"), "{told}");
+    opened.writer.close().await;
+    sql(&place, "UPDATE standings SET standing = replace(standing, 'Connected', 'Connecting')");
+    assert!(matches!(place.try_open().unwrap_err(), OpenError::Damaged { .. }));
+}
+
 /// Whatever wrote it: taken for 0, positions that have been told would be told once more.
 #[tokio::test]
 async fn an_epoch_that_is_none_is_damage_and_is_not_guessed() {

@@ -142,6 +142,26 @@ async fn what_the_ledger_cannot_be_told_is_not_sent_twice_and_sending_goes_on() 
 }
 
 #[tokio::test]
+async fn a_notice_that_was_damaged_is_not_told_and_shown_and_other_stores_go_on() {
+    let office = Office::with(2).await;
+    let mut node = ManagementNode::answering([]).await;
+    office.enqueue(1, 1..=2).await;
+    let database = rusqlite::Connection::open(office.path().join("ledger.sqlite")).unwrap();
+    let damage =
+        "UPDATE outbox SET notice = replace(notice, 'Connected', 'Connecting') WHERE seq = 1";
+    database.execute_batch(damage).unwrap();
+    office.enqueue(2, [7]).await;
+    let notifier = office.notifier(&node);
+    assert_eq!(node.next().await.seq(), 7);
+    let lane = notifier.lane(1, |lane| lane.trouble.is_some()).await;
+    let told = lane.trouble.unwrap().reply.to_string();
+    let expected = "not sent: the outbox cannot be read: ";
+    assert!(told.starts_with(expected) && told.contains("checksum"), "{told}");
+    assert_eq!((lane.waiting, lane.next_try.is_some()), (2, true));
+    assert!(node.unexpected().is_none());
+}
+
+#[tokio::test]
 async fn the_backlog_of_a_start_is_spread() {
     const STORES: u128 = 8;
     let office = Office::with(STORES).await;

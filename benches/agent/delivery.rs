@@ -1,0 +1,246 @@
+//! How fast transitions reach the management node, and what a million that wait cost.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use imagestore_agent::app::{SystemClock, SystemEntropy};
+use imagestore_agent::ledger::{Change, Ledger, Opened, StateDir, open};
+use imagestore_agent::lifecycle::{HistoryEntry, HistoryEvent};
+use imagestore_agent::management::{CallbackClient, Limits};
+use imagestore_agent::model::{AttemptId, NodeId, Notice, Position, StoreUuid};
+use imagestore_agent::notifier::{Means, Notifier, NotifierHandle};
+use imagestore_agent::settings::{Callback, Settings, State};
+use imagestore_agent::wire::{Event, EventFormat};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::figures;
+use crate::memory::resident;
+use crate::requests::Peer;
+use crate::support::agent::Agent;
+use crate::support::filesystems::Mounted;
+use crate::support::management_node::ManagementNode;
+use crate::support::sshd::{Sshd, User};
+use crate::support::stores::{NOW, credentials, notice, standing, store, uuid};
+use crate::support::wait::until;
+
+const STORES: u128 = 8;
+const EVENTS: usize = 200;
+const DRAINED: u64 = 100_000;
+const MILLION: u64 = 1_000_000;
+/// Notices in one commit while a backlog is made.
+const BATCH: u64 = 500;
+
+/// A ledger on the disk that the system's temporary files are on.
+struct Office {
+    dir: tempfile::TempDir,
+    _lock: StateDir,
+    opened: Opened,
+}
+
+fn opened(dir: &std::path::Path) -> (StateDir, Opened) {
+    let lock = StateDir::open(dir).unwrap();
+    let state = State { dir: dir.to_owned(), master_key_file: None };
+    let opened = open(&lock, &state, None, NOW).unwrap();
+    (lock, opened)
+}
+
+impl Office {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (lock, opened) = opened(dir.path());
+        for n in 1..=STORES {
+            let change = Change::new().add_store(store(n), credentials(), standing());
+            opened.ledger.commit(change).await.unwrap();
+        }
+        Self { dir, _lock: lock, opened }
+    }
+
+    fn ledger(&self) -> &Ledger {
+        &self.opened.ledger
+    }
+
+    /// A notifier to this receiver.
+    fn notifier(&self, url: String) -> (NotifierHandle, JoinSet<()>) {
+        let settings = Callback { urls: vec![url], ..Settings::builtin().callback };
+        let client = CallbackClient::new(&settings, Limits::default()).unwrap().unwrap();
+        let means = Means {
+            ledger: self.ledger().clone(),
+            client,
+            node: NodeId::from_u128(7),
+            format: EventFormat::CloudEvents,
+            max_pending: 1_000_000,
+            start_spread: Duration::ZERO,
+            last_try: Duration::from_secs(5),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy::default()),
+        };
+        let (handle, notifier) = Notifier::new(means, CancellationToken::new());
+        let mut task = JoinSet::new();
+        task.spawn(async { notifier.run().await.unwrap() });
+        (handle, task)
+    }
+}
+
+/// Puts so many notices into the outbox, each store's its share.
+async fn fill(ledger: &Ledger, stores: &[StoreUuid], total: u64) {
+    let each = total / u64::try_from(stores.len()).unwrap();
+    for first in (1..=each).step_by(usize::try_from(BATCH).unwrap()) {
+        for uuid in stores {
+            let seqs = first..(first + BATCH).min(each + 1);
+            let of = |seq| Notice { store: *uuid, ..notice(1, seq) };
+            let change = seqs.fold(Change::new(), |change, seq| change.enqueue(of(seq)));
+            ledger.commit(change).await.unwrap();
+        }
+    }
+}
+
+/// A transition as a store's task commits it, and when the receiver has it.
+pub(crate) async fn one_event() {
+    let office = Office::new().await;
+    let mut node = ManagementNode::answering([]).await;
+    let (handle, _task) = office.notifier(node.url());
+    let (mut durable, mut received) = (Vec::new(), Vec::new());
+    for seq in 2..EVENTS + 2 {
+        // As long after the one before as a disk and a connection need to be idle.
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        let notice = notice(1, seq.try_into().unwrap());
+        let (old, new) = (notice.old_status, notice.new_status);
+        let event = HistoryEvent::Changed { old, new, failure: notice.failure.clone() };
+        let entry = HistoryEntry { at: NOW, attempt: AttemptId(1), event };
+        let change =
+            Change::new().save_standing(uuid(1), standing()).enqueue(notice).note(uuid(1), entry);
+        let begun = Instant::now();
+        office.ledger().commit(change).await.unwrap();
+        durable.push(begun.elapsed());
+        handle.moved(uuid(1));
+        node.next().await;
+        received.push(begun.elapsed());
+    }
+    let (durable, received) = (figures::spread(durable), figures::spread(received));
+    println!("one transition, {EVENTS} of them");
+    println!("    durable         {:?} ({:?} to {:?}); goal 2 ms", durable.1, durable.0, durable.2);
+    println!(
+        "    at the receiver {:?} ({:?} to {:?}); goal 10 ms",
+        received.1, received.0, received.2
+    );
+}
+
+/// The same requests by a client that has nothing to remember, on as many connections as there are stores.
+async fn bare(address: SocketAddr, total: u64) -> Duration {
+    let event = Event::of(&notice(1, 1), NodeId::from_u128(7), EventFormat::CloudEvents);
+    let body = Bytes::from(event[0].body.clone());
+    let begun = Instant::now();
+    let mut clients = JoinSet::new();
+    for _ in 0..STORES {
+        let body = body.clone();
+        clients.spawn(async move {
+            let stream = TcpStream::connect(address).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let (mut sender, connection) =
+                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+            let mut driver = JoinSet::new();
+            driver.spawn(connection);
+            for _ in 0..total / u64::try_from(STORES).unwrap() {
+                let request = Request::post("/events").header("host", "localhost");
+                let request = request.body(Full::new(body.clone())).unwrap();
+                let response = sender.send_request(request).await.unwrap();
+                response.into_body().collect().await.unwrap();
+            }
+        });
+    }
+    clients.join_all().await;
+    begun.elapsed()
+}
+
+/// What waits, by as many stores, to a receiver that takes it as fast as hyper can.
+pub(crate) async fn drain() {
+    let office = Office::new().await;
+    let stores: Vec<StoreUuid> = (1..=STORES).map(uuid).collect();
+    let receiver = Peer::start("");
+    fill(office.ledger(), &stores, DRAINED).await;
+    let peer = bare(receiver.address, DRAINED).await;
+    let begun = Instant::now();
+    let (handle, _task) = office.notifier(format!("http://{}/events", receiver.address));
+    let mut status = handle.watch();
+    let done = |status: &imagestore_agent::notifier::NotifierStatus| {
+        status.delivered >= DRAINED && status.lanes.is_empty()
+    };
+    status.wait_for(done).await.unwrap();
+    let ours = begun.elapsed();
+    let rate = |took: Duration| f64::from(u32::try_from(DRAINED).unwrap()) / took.as_secs_f64();
+    println!("drain of {DRAINED} notices of {STORES} stores, beside a bare hyper client");
+    println!("    ours  {ours:?}, {:.0}/s, each acknowledged durably", rate(ours));
+    println!("    peer  {peer:?}, {:.0}/s", rate(peer));
+    println!("    ratio {:.3}", rate(ours) / rate(peer));
+}
+
+/// A daemon that starts with a million notices and drains them.
+pub(crate) async fn million(sshd: &Sshd, user: &User) {
+    let disk = Mounted::of("ext4");
+    let receiver = Peer::start("");
+    let mut agent = Agent::installed(&disk.path(), "[monitor]\ninterval = \"1h\"\n");
+    agent.start();
+    let mut stores = Vec::new();
+    for n in 0..STORES {
+        let dir = disk.path().join(format!("store{n}"));
+        std::fs::create_dir(&dir).unwrap();
+        stores.push(agent.add(&dir, sshd, user).await.parse::<StoreUuid>().unwrap());
+    }
+    agent.terminate();
+    {
+        let (_lock, opened) = opened(&agent.path("state"));
+        fill(&opened.ledger, &stores, MILLION).await;
+        opened.writer.close().await;
+    }
+    let bytes = std::fs::metadata(agent.path("state/ledger.sqlite")).unwrap().len();
+    // First a receiver that is not there: all of them wait.
+    agent.configure(&format!(
+        "{}[callback]\nurls = [\"http://127.0.0.1:9/events\"]\nmax_pending = 1000000\n\
+         start_spread = \"0s\"\n",
+        agent.settings()
+    ));
+    let mut ready = Vec::new();
+    for _ in 0..7 {
+        let begun = Instant::now();
+        agent.start();
+        ready.push(begun.elapsed());
+        agent.kill();
+    }
+    agent.start();
+    let path = format!("/imagestore/stores/{}/health", stores[0]);
+    let counted = async || {
+        let health = agent.http().ask(hyper::Method::GET, &path, None).await.unwrap();
+        health.body["delivery"]["pending"].as_u64().is_some_and(|pending| pending > 100_000)
+    };
+    until("the backlog is counted", counted).await;
+    let waiting = resident(&agent);
+    agent.terminate();
+    agent.configure(&agent.settings().replace("127.0.0.1:9/", &format!("{}/", receiver.address)));
+    let begun = Instant::now();
+    agent.start();
+    let mut most: f64 = 0.0;
+    let ledger = agent.path("state/ledger.sqlite");
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        most = most.max(resident(&agent));
+        let beside = rusqlite::Connection::open(&ledger).unwrap();
+        let sql = "SELECT EXISTS (SELECT 1 FROM outbox)";
+        if !beside.query_row(sql, [], |row| row.get::<_, bool>(0)).unwrap() {
+            break;
+        }
+    }
+    let took = begun.elapsed();
+    let (low, median, high) = figures::spread(ready);
+    println!("a million notices of {STORES} stores, {} MiB of ledger", bytes >> 20);
+    println!("    ready after a kill     {median:?} ({low:?} to {high:?}); goal 500 ms");
+    println!("    resident while waiting {waiting:.1} MiB");
+    println!("    resident, most while draining {most:.1} MiB; goal 32");
+    println!("    drained in             {took:?}");
+}
