@@ -152,8 +152,15 @@ impl Authority {
 
     /// Files of a certificate for this name and of its key.
     fn issue(&self, name: &str) -> (PathBuf, PathBuf) {
+        self.issue_until(name, 2099)
+    }
+
+    /// As [`Authority::issue`], valid up to this year.
+    fn issue_until(&self, name: &str, year: i32) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         (self.write("cert.pem", &certificate.pem()), self.write("key.pem", &key.serialize_pem()))
     }
@@ -166,7 +173,15 @@ impl Authority {
 
     /// A server for `localhost`; with `clients`, one that asks for a certificate by that authority.
     fn server(&self, clients: Option<&Authority>) -> rustls::ServerConfig {
-        let (cert, key) = self.issue("localhost");
+        self.server_with(self.issue("localhost"), clients)
+    }
+
+    /// A server with this certificate.
+    fn server_with(
+        &self,
+        (cert, key): (PathBuf, PathBuf),
+        clients: Option<&Authority>,
+    ) -> rustls::ServerConfig {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -192,6 +207,20 @@ async fn https_believes_the_given_authority_and_no_other() {
     assert_eq!(client(&settings(ours.certificate())).ask(0, &event(), NOW).await.0, answered(200));
     let why = unreached(client(&settings(theirs.certificate())).ask(0, &event(), NOW).await.0);
     assert!(why.contains("certificate"), "{why}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_over_or_for_another_name_is_told_as_such() {
+    for (name, year, told) in
+        [("localhost", 2002, "certificate expired"), ("another", 2099, "not valid for name")]
+    {
+        let ours = Authority::new();
+        let server = ours.server_with(ours.issue_until(name, year), None);
+        let node = ManagementNode::over_tls(server).await;
+        let settings = Callback { ca_file: Some(ours.certificate()), ..callback(node.url()) };
+        let why = unreached(client(&settings).ask(0, &event(), NOW).await.0);
+        assert!(why.contains(told), "{why}");
+    }
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::support::sshd::{Builder, User};
 const QUICK: &str = "write_probe_interval = \"1s\"\n[monitor]\ninterval = \"1s\"\n";
 
 /// The library of Debian's `faketime` that lies between a program with threads and its clock.
-fn library() -> PathBuf {
+pub(super) fn library() -> PathBuf {
     let files = run("dpkg", &["-L", "libfaketime"]);
     let file = files.lines().find(|line| line.ends_with("/libfaketimeMT.so.1"));
     PathBuf::from(file.expect("libfaketime has its library"))

@@ -2,6 +2,7 @@
 
 mod agent_calls;
 mod attempts;
+mod callback_faults;
 mod clock;
 mod conditions;
 mod crashes;

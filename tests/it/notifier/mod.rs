@@ -1,6 +1,7 @@
 //! The notifier between a real ledger and a real receiver.
 
 mod failover;
+mod network;
 mod outage;
 mod refusal;
 mod restart;

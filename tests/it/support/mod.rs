@@ -13,6 +13,7 @@ pub(crate) mod management_node;
 pub(crate) mod needs;
 pub(crate) mod on_disk;
 pub(crate) mod processes;
+pub(crate) mod rough;
 pub(crate) mod seeded;
 pub(crate) mod spoiler;
 pub(crate) mod sshd;

@@ -1,0 +1,88 @@
+//! A management node whose name does not resolve yet, and one whose clock is an hour off.
+
+use std::fs;
+
+use standardwebhooks::Webhook;
+
+use super::clock::library;
+use crate::support::agent::{Agent, callback};
+use crate::support::filesystems::Mounted;
+use crate::support::health::condition;
+use crate::support::management_node::{Answer, ManagementNode};
+use crate::support::needs::needs_root;
+use crate::support::sshd::{Builder, User};
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_resolves_later_is_told_everything_then() {
+    needs_root!();
+    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let mut node = ManagementNode::answering([]).await;
+    let url = node.url().replace("localhost", "mn.test");
+    let mut agent = Agent::installed(&disk.path(), &callback(&url));
+    let (hosts, order) = (agent.path("hosts"), agent.path("nsswitch.conf"));
+    fs::write(&hosts, "127.0.0.1 localhost\n").unwrap();
+    fs::write(&order, "hosts: files\n").unwrap();
+    // Only this daemon sees them.
+    let script = format!(
+        "mount --bind {hosts:?} /etc/hosts && mount --bind {order:?} /etc/nsswitch.conf && \
+         exec \"$0\" \"$@\""
+    );
+    assert!(agent.start_under(&["unshare", "-m", "sh", "-c", &script]));
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    let health = agent.until_condition(&uuid, "delivery_behind", true).await;
+    let told = condition(&health, "delivery_behind").unwrap()["message"].to_string();
+    assert!(told.contains("failed to lookup address information"), "{told}");
+    assert!(node.unexpected().is_none());
+    fs::write(&hosts, "127.0.0.1 localhost mn.test\n").unwrap();
+    assert_eq!(node.next().await.seq(), 1);
+    agent.until_condition(&uuid, "delivery_behind", false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_an_hour_away_says_so_and_is_told_the_state_when_the_clocks_agree() {
+    needs_root!();
+    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let receiver = Webhook::new(SECRET).unwrap();
+    // Standard Webhooks: five minutes are let pass, on either side.
+    let mut node = ManagementNode::scripted(move |received| {
+        match receiver.verify(&received.body, &received.headers) {
+            Ok(()) => Answer::Status(200),
+            Err(error) => {
+                Answer::Full(400, ("x-why", error.to_string()), "the clocks are too far apart")
+            }
+        }
+    })
+    .await;
+    for (offset, told) in [("+3600", "future"), ("-3600", "old")] {
+        let mut agent = Agent::installed(&disk.path(), "");
+        let secrets = agent.path("secrets");
+        fs::write(&secrets, format!("{SECRET}\n")).unwrap();
+        let more = format!("{}signing_secret_file = {secrets:?}\n", callback(&node.url()));
+        agent.configure(&format!("{}{more}", agent.settings()));
+        let file = agent.path("offset");
+        fs::write(&file, offset).unwrap();
+        let preload = format!("LD_PRELOAD={}", library().display());
+        let timestamps = format!("FAKETIME_TIMESTAMP_FILE={}", file.display());
+        let wrapper =
+            ["env", &preload, &timestamps, "FAKETIME_NO_CACHE=1", "DONT_FAKE_MONOTONIC=1"];
+        assert!(agent.start_under(&wrapper));
+        fs::create_dir(disk.path().join(told)).unwrap();
+        let uuid = agent.add(&disk.path().join(told), &sshd, &user).await;
+        let health = agent.until_condition(&uuid, "delivery_refused", true).await;
+        let message = condition(&health, "delivery_refused").unwrap()["message"].to_string();
+        assert!(message.contains("status 400: the clocks are too far apart"), "{message}");
+        assert_eq!(node.next().await.seq(), 1);
+        // What is refused is tried again with the next transition.
+        fs::write(&file, "+0").unwrap();
+        assert_eq!(agent.reconnect(&uuid).await.status, 200);
+        agent.until_condition(&uuid, "delivery_refused", false).await;
+        let mut last = node.next().await;
+        while let Some(next) = node.unexpected() {
+            last = next;
+        }
+        assert_eq!(last.json["data"]["newStatus"], "Connected");
+        assert_eq!(last.seq(), 3);
+    }
+}

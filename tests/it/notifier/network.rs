@@ -1,0 +1,76 @@
+//! Connections that end badly, and receivers whose clock is another one.
+
+use super::*;
+use crate::support::management_node::Answer;
+use crate::support::rough::{Does, Rough};
+
+fn to(office: &Office, node: &ManagementNode, receiver: &Rough, whole: Duration) -> Running {
+    let urls = vec![format!("http://{}/events", receiver.address)];
+    let settings = Callback { urls, ..Settings::builtin().callback };
+    let limits = Limits { whole, ..Limits::default() };
+    let client = CallbackClient::new(&settings, limits).unwrap().unwrap();
+    Running::new(Means { client, ..office.means(node) })
+}
+
+#[tokio::test]
+async fn a_connection_that_is_reset_loses_nothing() {
+    let office = Office::with(1).await;
+    let node = ManagementNode::answering([]).await;
+    let mut rough = Rough::start(|connection, request| match (connection, request) {
+        (0, _) | (1, 1) => Does::Resets,
+        _ => Does::Takes,
+    })
+    .await;
+    let notifier = to(&office, &node, &rough, Duration::from_secs(5));
+    office.enqueue(1, 1..=3).await;
+    notifier.handle.moved(uuid(1));
+    notifier.idle(3).await;
+    let mut ids = Vec::new();
+    while ids.last() != Some(&id(1, 3)) {
+        let head = rough.next().await.head;
+        let of = head.lines().find_map(|line| line.strip_prefix("webhook-id: "));
+        ids.push(of.unwrap().to_owned());
+    }
+    ids.dedup();
+    assert_eq!(ids, [id(1, 1), id(1, 2), id(1, 3)]);
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_has_gone_dark_costs_one_try() {
+    let office = Office::with(1).await;
+    let node = ManagementNode::answering([]).await;
+    let mut rough = Rough::start(|connection, request| match (connection, request) {
+        (0, 1..) => Does::GoesDark,
+        _ => Does::Takes,
+    })
+    .await;
+    let notifier = to(&office, &node, &rough, Duration::from_secs(1));
+    office.enqueue(1, [1, 2]).await;
+    notifier.handle.moved(uuid(1));
+    let connections = [rough.next().await, rough.next().await, rough.next().await];
+    assert_eq!(connections.map(|came| came.connection), [0, 0, 1]);
+    notifier.idle(2).await;
+    assert_eq!(notifier.handle.status().tries, 3);
+}
+
+/// The office's clock stands at 2023-11-14 22:13:20.
+#[tokio::test]
+async fn a_date_to_come_back_at_is_kept_and_one_of_a_clock_that_is_wrong_is_bounded() {
+    for (date, at_least, at_most) in [
+        ("Tue, 14 Nov 2023 22:13:21 GMT", 1_000, 1_000),
+        // An hour ahead, and an hour behind, where only the backoff is left.
+        ("Tue, 14 Nov 2023 23:13:20 GMT", 300_000, 300_000),
+        ("Tue, 14 Nov 2023 21:13:20 GMT", 0, 200),
+    ] {
+        let office = Office::with(1).await;
+        let wait = Answer::Full(429, ("retry-after", date.to_owned()), "slow down");
+        let node = ManagementNode::scripted(move |_| wait.clone()).await;
+        let notifier = office.notifier(&node);
+        office.enqueue(1, [1]).await;
+        notifier.handle.moved(uuid(1));
+        let lane = notifier.lane(1, |lane| lane.next_try.is_some()).await;
+        let wait = lane.next_try.unwrap().0 - NOW.0;
+        // Some of it has passed when it is shown.
+        assert!((at_least - 500..=at_most).contains(&wait), "{date}: {wait} ms");
+    }
+}

@@ -1,0 +1,98 @@
+//! An HTTP receiver that does to each connection what no server would.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What is done about a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Does {
+    /// Answers 200 and keeps the connection.
+    Takes,
+    /// Resets the connection.
+    Resets,
+    /// Nothing, neither now nor ever on this connection, as a network that has gone dark.
+    GoesDark,
+}
+
+/// By the number of the connection and that of the request on it, both from 0.
+type Script = fn(usize, usize) -> Does;
+
+/// A request that came: on which connection, and its head in lower case.
+pub(crate) struct Came {
+    pub(crate) connection: usize,
+    pub(crate) head: String,
+}
+
+/// The receiver, on a free port of 127.0.0.1. It ends when dropped.
+pub(crate) struct Rough {
+    pub(crate) address: SocketAddr,
+    came: mpsc::UnboundedReceiver<Came>,
+    _tasks: JoinSet<()>,
+}
+
+impl Rough {
+    pub(crate) async fn start(script: Script) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, came) = mpsc::unbounded_channel();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            for connection in 0.. {
+                let (tcp, _) = listener.accept().await.unwrap();
+                let sender = sender.clone();
+                connections.spawn(async move { serve(tcp, connection, script, sender).await });
+            }
+        });
+        Self { address, came, _tasks: tasks }
+    }
+
+    /// The next request that came.
+    pub(crate) async fn next(&mut self) -> Came {
+        timeout(PATIENCE, self.came.recv()).await.expect("no request came").unwrap()
+    }
+}
+
+async fn serve(
+    mut tcp: TcpStream,
+    connection: usize,
+    script: Script,
+    sender: mpsc::UnboundedSender<Came>,
+) {
+    for request in 0.. {
+        let Some(head) = read(&mut tcp).await else { return };
+        let _ = sender.send(Came { connection, head });
+        match script(connection, request) {
+            Does::Takes => {
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                tcp.write_all(answer).await.unwrap();
+            }
+            Does::Resets => {
+                tcp.set_zero_linger().unwrap();
+                return;
+            }
+            Does::GoesDark => std::future::pending().await,
+        }
+    }
+}
+
+/// One request with a `Content-Length`; none at the end of the connection.
+async fn read(tcp: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(tcp.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8(head).unwrap().to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.unwrap().parse().unwrap()];
+    tcp.read_exact(&mut body).await.ok()?;
+    Some(head)
+}
