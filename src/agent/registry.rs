@@ -15,7 +15,7 @@ use super::redefinition::Redefinition;
 use super::update::{self, UpdateAsked};
 use super::{AcceptError, StoreHandle, StoreView, Tools, TryOuts};
 use crate::ledger::Ledger;
-use crate::lifecycle::HistoryEntry;
+use crate::lifecycle::History;
 use crate::model::{Failure, Fault, Reason, StoreUuid, Tags};
 use crate::ssh::Verifier;
 
@@ -69,12 +69,12 @@ impl Registry {
         self.stores.borrow().get(&uuid).cloned()
     }
 
-    /// The newest lines of a store's history, newest first; none when the state disk does not give
+    /// The newest lines of a store's history, and how many are gone; none when the state disk does not give
     /// them within two seconds.
     ///
     /// # Cancel safety
     /// Reads only.
-    pub async fn history(&self, store: StoreUuid, lines: u32) -> Option<Vec<HistoryEntry>> {
+    pub async fn history(&self, store: StoreUuid, lines: u32) -> Option<History> {
         let read = timeout(READ, self.ledger.history(store, lines)).await.ok()?;
         read.inspect_err(|error| warn!(%store, %error, "the history cannot be read")).ok()
     }

@@ -26,7 +26,9 @@ pub(super) fn health(body: &Value) -> String {
     }
     let history = list(body, "history");
     if !history.is_empty() {
-        text.push_str("history (newest first)\n");
+        let gone = body["historyGone"].as_u64().filter(|gone| *gone > 0);
+        let gone = gone.map_or_else(String::new, |gone| format!("; {gone} older lines are gone"));
+        text.push_str(&format!("history (newest first{gone})\n"));
         history.iter().for_each(|line| text.push_str(&self::history(line)));
     }
     text

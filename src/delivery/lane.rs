@@ -171,6 +171,23 @@ mod tests {
     }
 
     #[test]
+    fn after_a_long_outage_thousands_of_lanes_return_over_a_minute_and_not_in_one_second() {
+        let rolls = (1..=5_000_u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut by_second = [0; 61];
+        for roll in rolls {
+            let mut lane = Lane::default();
+            for _ in 0..20 {
+                lane.replied(at(1), told(500), Verdict::Again(Duration::ZERO), secs(0), roll);
+            }
+            let Step::WaitUntil(due) = lane.step(1, Some(at(1)), MAX, secs(0)) else { continue };
+            by_second[usize::try_from(due.as_secs()).unwrap()] += 1;
+        }
+        let most = by_second.iter().max().unwrap();
+        // An even spread has 83 in each.
+        assert!((83..130).contains(most), "{by_second:?}");
+    }
+
+    #[test]
     fn what_waits_can_be_made_due_but_not_what_is_refused_or_gone() {
         let mut lane = Lane::starting_at(secs(2));
         lane.make_due();

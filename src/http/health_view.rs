@@ -81,7 +81,8 @@ pub(super) async fn health<S: Stores>(
     body.last_attempt = view.last_attempt.as_ref().map(last_attempt);
     body.stuck_worker = view.stuck_worker.map(|worker| json!({ "pid": worker.pid }));
     body.delivery = desk.around.delivery(store);
-    body.history = history.map(|lines| lines.iter().map(history_line).collect());
+    body.history_gone = history.as_ref().map(|history| history.gone);
+    body.history = history.map(|history| history.lines.iter().map(history_line).collect());
     Ok(answer::json(StatusCode::OK, &body))
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::agent::{
     AcceptError, AddAsked, AddError, Registry, StoreHandle, StoreView, UpdateAsked,
 };
-use crate::lifecycle::HistoryEntry;
+use crate::lifecycle::History;
 use crate::model::{Failure, StoreUuid, Tags};
 
 /// The stores behind the routes. The daemon has one kind, [`Registry`]; the seam is here so that the
@@ -19,12 +19,8 @@ pub trait Stores: Clone + Send + Sync + 'static {
     /// One store.
     fn view(&self, uuid: StoreUuid) -> Option<Arc<StoreView>>;
 
-    /// The newest lines of a store's history, newest first; none when they could not be read in time.
-    fn history(
-        &self,
-        uuid: StoreUuid,
-        lines: u32,
-    ) -> impl Future<Output = Option<Vec<HistoryEntry>>> + Send;
+    /// The newest lines of a store's history, and how many are gone; none when they could not be read in time.
+    fn history(&self, uuid: StoreUuid, lines: u32) -> impl Future<Output = Option<History>> + Send;
 
     /// Proves a store usable anew; none when there is no such store, or it is removed meanwhile.
     fn reconnect(
@@ -66,7 +62,7 @@ impl Stores for Registry {
         self.store(uuid).map(|store| store.view())
     }
 
-    async fn history(&self, uuid: StoreUuid, lines: u32) -> Option<Vec<HistoryEntry>> {
+    async fn history(&self, uuid: StoreUuid, lines: u32) -> Option<History> {
         Registry::history(self, uuid, lines).await
     }
 

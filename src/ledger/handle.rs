@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, debug, debug_span};
 
 use super::{Change, CommitError, Waiting};
-use crate::lifecycle::HistoryEntry;
+use crate::lifecycle::History;
 use crate::model::{Credentials, Epoch, Fault, Notice, Position, Reason, StoreUuid, Timestamp};
 
 /// Jobs that may wait. A commit takes well under a millisecond, so that this many mean a disk that
@@ -38,7 +38,7 @@ pub(super) enum Job {
     Pending(StoreUuid, u32, Reply<Result<Vec<Notice>, ReadError>>),
     Waiting(StoreUuid, Position, Reply<Result<Waiting, ReadError>>),
     Backlog(Reply<Result<Vec<StoreUuid>, ReadError>>),
-    History(StoreUuid, u32, Reply<Result<Vec<HistoryEntry>, ReadError>>),
+    History(StoreUuid, u32, Reply<Result<History, ReadError>>),
     Close,
 }
 
@@ -145,18 +145,14 @@ impl Ledger {
         self.ask(Job::Backlog).await?
     }
 
-    /// The newest lines of a store's history, newest first.
+    /// The newest lines of a store's history, and how many are gone.
     ///
     /// # Errors
     /// [`ReadError`].
     ///
     /// # Cancel safety
     /// Reads only.
-    pub async fn history(
-        &self,
-        store: StoreUuid,
-        limit: u32,
-    ) -> Result<Vec<HistoryEntry>, ReadError> {
+    pub async fn history(&self, store: StoreUuid, limit: u32) -> Result<History, ReadError> {
         self.ask(|reply| Job::History(store, limit, reply)).await?
     }
 

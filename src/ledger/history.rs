@@ -1,12 +1,14 @@
 //! Rows of what happened to a store, bounded by number and age.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, params};
 
-use super::checksum;
 use super::codec::encode;
 use super::refusal::Refusal;
 use super::rows::{BadRow, decoded, each, verify};
-use crate::lifecycle::HistoryEntry;
+use super::{checksum, meta};
+use crate::lifecycle::{History, HistoryEntry};
 use crate::model::StoreUuid;
 
 /// Lines kept of one store; at one a minute, more than two months.
@@ -39,42 +41,48 @@ pub(super) fn note(
 }
 
 /// Of all stores the lines that were written first.
-fn prune_by_age(connection: &Connection, now: i64) -> rusqlite::Result<()> {
-    let mut delete = connection.prepare_cached(
-        "DELETE FROM history WHERE at < ?1 AND id IN (SELECT id FROM history ORDER BY id LIMIT ?2)",
-    )?;
-    delete.execute([now.saturating_sub(MOST_AGE), AGED_AT_ONCE])?;
-    Ok(())
+fn prune_by_age(connection: &Connection, now: i64) -> Result<(), BadRow> {
+    let sql = "DELETE FROM history WHERE at < ?1 AND id IN
+                   (SELECT id FROM history ORDER BY id LIMIT ?2) RETURNING store";
+    prune(connection, sql, [now.saturating_sub(MOST_AGE), AGED_AT_ONCE])
 }
 
 /// One store a look, each in its turn, because it walks all lines of the store: all of them together
 /// are never more than one look a store above their bounds.
-fn prune_by_number(connection: &Connection, look: i64) -> rusqlite::Result<()> {
-    let mut delete = connection.prepare_cached(
-        "WITH turn AS (SELECT uuid FROM stores ORDER BY uuid
-                       LIMIT 1 OFFSET ?1 % (SELECT count(*) FROM stores))
-         DELETE FROM history WHERE store = (SELECT uuid FROM turn) AND id <=
-            (SELECT id FROM history WHERE store = (SELECT uuid FROM turn)
-             ORDER BY id DESC LIMIT 1 OFFSET ?2)",
-    )?;
-    delete.execute([look, MOST_ROWS])?;
-    Ok(())
+fn prune_by_number(connection: &Connection, look: i64) -> Result<(), BadRow> {
+    let sql = "WITH turn AS (SELECT uuid FROM stores ORDER BY uuid
+                             LIMIT 1 OFFSET ?1 % (SELECT count(*) FROM stores))
+               DELETE FROM history WHERE store = (SELECT uuid FROM turn) AND id <=
+                   (SELECT id FROM history WHERE store = (SELECT uuid FROM turn)
+                    ORDER BY id DESC LIMIT 1 OFFSET ?2) RETURNING store";
+    prune(connection, sql, [look, MOST_ROWS])
 }
 
-/// The newest lines of a store, newest first.
+/// Deletes, and counts what is gone of each store.
+fn prune(connection: &Connection, sql: &str, bounds: [i64; 2]) -> Result<(), BadRow> {
+    let mut gone: BTreeMap<String, u64> = BTreeMap::new();
+    for store in each(connection, sql, bounds, |row| Ok(row.get::<_, String>(0)?))? {
+        *gone.entry(store).or_default() += 1;
+    }
+    let mut gone = gone.iter();
+    Ok(gone.try_for_each(|(store, lines)| meta::more_gone(connection, store, *lines))?)
+}
+
+/// The newest lines of a store, newest first, and how many are gone.
 pub(super) fn newest(
     connection: &Connection,
     store: StoreUuid,
     limit: u32,
-) -> Result<Vec<HistoryEntry>, BadRow> {
+) -> Result<History, BadRow> {
     let uuid = store.to_string();
     let sql = "SELECT at, entry, sum FROM history WHERE store = ?1 ORDER BY id DESC LIMIT ?2";
-    each(connection, sql, params![uuid, limit], |row| {
+    let lines = each(connection, sql, params![uuid, limit], |row| {
         let (at, entry): (i64, String) = (row.get(0)?, row.get(1)?);
         let columns = [uuid.as_bytes(), &at.to_be_bytes(), entry.as_bytes()];
         verify("history", &columns, &row.get::<_, Vec<u8>>(2)?)?;
         decoded("history", &entry)
-    })
+    })?;
+    Ok(History { lines, gone: meta::gone(connection, &uuid)? })
 }
 
 fn sum(uuid: &str, at: i64, entry: &str) -> [u8; 8] {

@@ -53,6 +53,36 @@ pub(super) fn touch(connection: &Connection) -> Result<(), BadRow> {
     Ok(())
 }
 
+/// How many lines of a store's history are gone.
+pub(super) fn gone(connection: &Connection, store: &str) -> Result<u64, BadRow> {
+    let counted = get(connection, &gone_of(store))?;
+    let number = |text: String| {
+        let what = format!("no number of lines: {text:?}");
+        text.parse().map_err(|_| BadRow::Undecodable { table: "meta", source: Undecodable(what) })
+    };
+    counted.map_or(Ok(0), number)
+}
+
+/// Counts lines of a store's history that are deleted. A number that was damaged stays as it is, for who
+/// looks: it must not keep a status from being recorded.
+pub(super) fn more_gone(connection: &Connection, store: &str, lines: u64) -> rusqlite::Result<()> {
+    match gone(connection, store) {
+        Ok(before) => put(connection, &gone_of(store), &before.saturating_add(lines).to_string()),
+        Err(BadRow::Sqlite(error)) => Err(error),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Forgets what was counted of a store.
+pub(super) fn forget_gone(connection: &Connection, store: &str) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM meta WHERE key = ?1", [gone_of(store)])?;
+    Ok(())
+}
+
+fn gone_of(store: &str) -> String {
+    format!("history_gone.{store}")
+}
+
 /// The first epoch that has never been taken. One that is not there, is no number, negative, or the
 /// last there is, is a loss: any guess could be an epoch whose positions have been told.
 fn epoch_after(connection: &Connection) -> Result<i64, BadRow> {

@@ -3,6 +3,7 @@
 use rusqlite::ErrorCode;
 
 use super::codec::Undecodable;
+use super::rows::BadRow;
 use crate::model::Fault;
 
 /// Why a change was not made. It was not made at all.
@@ -54,6 +55,16 @@ impl From<Refusal> for CommitError {
             Refusal::Conflict(what) => Self::Conflict(what),
             Refusal::Unsealable(fault) => Self::Unsealable(fault),
             Refusal::Sqlite(error) => Self::StateDisk(error.to_string()),
+        }
+    }
+}
+
+/// A row that a change rests on is not what it should be: the change is not made, others may be.
+impl From<BadRow> for Refusal {
+    fn from(error: BadRow) -> Self {
+        match error {
+            BadRow::Sqlite(error) => error.into(),
+            bad => Self::Conflict(bad.to_string()),
         }
     }
 }

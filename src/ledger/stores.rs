@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, params};
 
-use super::checksum;
 use super::codec::encode;
 use super::refusal::Refusal;
 use super::rows::{BadRow, decoded, each, parsed, verify};
 use super::seal::Sealer;
+use super::{checksum, meta};
 use crate::lifecycle::Standing;
 use crate::model::{Credentials, Fault, Reason, Secret, Store, StoreUuid};
 
@@ -128,7 +128,9 @@ pub(super) fn save_standing(
 
 /// Forgets a store; the tables that refer to it follow by their foreign keys.
 pub(super) fn remove(connection: &Connection, store: StoreUuid) -> Result<(), Refusal> {
-    connection.execute("DELETE FROM stores WHERE uuid = ?1", [store.to_string()])?;
+    let store = store.to_string();
+    connection.execute("DELETE FROM stores WHERE uuid = ?1", [&store])?;
+    meta::forget_gone(connection, &store)?;
     Ok(())
 }
 

@@ -130,11 +130,7 @@ fn answer(connection: &Connection, sealer: &Sealer, job: Job) {
 }
 
 fn refused(error: BadRow) -> CommitError {
-    let refusal = match error {
-        BadRow::Sqlite(error) => error.into(),
-        bad => Refusal::Conflict(bad.to_string()),
-    };
-    refusal.into()
+    Refusal::from(error).into()
 }
 
 fn unreadable(error: BadRow) -> ReadError {

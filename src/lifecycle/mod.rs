@@ -99,5 +99,5 @@ pub use input::{
 pub use policy::{Policy, Thresholds};
 pub use record::Record;
 pub use space::Conditions;
-pub use standing::{Cause, HistoryEntry, HistoryEvent, Standing};
+pub use standing::{Cause, History, HistoryEntry, HistoryEvent, Standing};
 pub use step::step;

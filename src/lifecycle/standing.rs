@@ -52,6 +52,15 @@ impl Standing {
     }
 }
 
+/// A store's history, as far as it was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// Newest first.
+    pub lines: Vec<HistoryEntry>,
+    /// How many lines before the oldest that is kept are gone, by number or age.
+    pub gone: u64,
+}
+
 /// A line of a store's history, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryEntry {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use tracing::info;
+
 use crate::ledger::{Change, CommitError, Ledger, ReadError, Waiting};
 use crate::model::{Notice, Position, StoreUuid};
 
@@ -94,7 +96,9 @@ impl Outbox {
             if notices.len() > 1
                 && let Some(into) = notices.into_iter().reduce(Notice::fold)
             {
+                let (folded, store) = (into.folded, self.store);
                 self.ledger.commit(Change::new().fold(through, into)).await?;
+                info!(%store, folded, "notices are folded into one of the current state");
                 self.owed.retain(|position| *position > through);
             }
             if !full {

@@ -146,6 +146,8 @@ pub struct HealthBody<'a> {
     pub delivery: Option<Value>,
     /// The newest lines of the history, newest first; null when the state disk did not give them.
     pub history: Option<Vec<Value>>,
+    /// How many lines before the oldest that is kept are gone; null as above.
+    pub history_gone: Option<u64>,
 }
 
 impl<'a> HealthBody<'a> {
@@ -165,6 +167,7 @@ impl<'a> HealthBody<'a> {
             stuck_worker: None,
             delivery: None,
             history: None,
+            history_gone: None,
         }
     }
 }

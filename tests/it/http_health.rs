@@ -46,7 +46,7 @@ async fn a_reader_sees_a_store_in_full() {
         "time": "1970-01-01T00:00:00.000Z", "attempt": 1, "event": "condition",
         "condition": "near_full", "holds": true,
     });
-    assert_eq!(body["history"], json!([line]));
+    assert_eq!((&body["history"], &body["historyGone"]), (&json!([line]), &json!(3)));
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ async fn a_record_reads_back_exactly_after_a_clean_stop_and_after_a_power_cut() 
         };
         assert_eq!(loaded.standing, expected);
         assert_eq!(again.ledger.pending(uuid(1), 9).await.unwrap(), [notice(1, 5, 1)]);
-        assert_eq!(again.ledger.history(uuid(1), 9).await.unwrap(), [entry(NOW.0)]);
+        assert_eq!(again.ledger.history(uuid(1), 9).await.unwrap().lines, [entry(NOW.0)]);
         again.writer.close().await;
     }
 }
@@ -114,7 +114,7 @@ async fn a_removed_store_leaves_nothing_and_may_come_back() {
     ledger.commit(change).await.unwrap();
     ledger.commit(Change::new().remove_store(uuid(1))).await.unwrap();
     assert_eq!(ledger.pending(uuid(1), 9).await.unwrap(), []);
-    assert_eq!(ledger.history(uuid(1), 9).await.unwrap(), []);
+    assert_eq!(ledger.history(uuid(1), 9).await.unwrap().lines, []);
     let fault = ledger.credentials(uuid(1)).await.unwrap_err();
     assert!(fault.details().contains("no secret"), "{fault:?}");
     ledger.commit(added(1).enqueue(notice(1, 5, 1))).await.unwrap();

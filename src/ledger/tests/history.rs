@@ -8,8 +8,12 @@ fn lines(n: u128, from: i64, count: i64) -> Change {
     (from..from + count).fold(Change::new(), |change, at| change.note(uuid(n), entry(at)))
 }
 
+async fn gone(opened: &Opened, n: u128) -> usize {
+    opened.ledger.history(uuid(n), 0).await.unwrap().gone.try_into().unwrap()
+}
+
 async fn kept(opened: &Opened, n: u128) -> Vec<i64> {
-    let newest_first = opened.ledger.history(uuid(n), u32::MAX).await.unwrap();
+    let newest_first = opened.ledger.history(uuid(n), u32::MAX).await.unwrap().lines;
     newest_first.iter().map(|entry| entry.at.0).collect()
 }
 
@@ -25,8 +29,14 @@ async fn history_is_bounded_by_number_for_every_store() {
     // Of two stores each is looked at with every second look.
     assert!((100_000..100_128).contains(&stays.len()), "{}", stays.len());
     assert_eq!(stays[0], NOW.0 + 100_199, "the newest stays");
+    assert_eq!(gone(&opened, 1).await, 100_200 - stays.len(), "what is gone is counted");
     ledger.commit(lines(2, NOW.0, 128)).await.unwrap();
     assert_eq!(kept(&opened, 1).await.len(), 100_000, "also while only another store has news");
+    assert_eq!((gone(&opened, 1).await, gone(&opened, 2).await), (200, 0));
+    // A store that comes back begins anew.
+    ledger.commit(Change::new().remove_store(uuid(1))).await.unwrap();
+    ledger.commit(added(1)).await.unwrap();
+    assert_eq!(gone(&opened, 1).await, 0);
     opened.writer.close().await;
 }
 
@@ -51,6 +61,7 @@ async fn history_is_bounded_by_age_but_a_clock_that_jumps_ahead_takes_little() {
     // Time that really passes, while one store alone has news.
     ledger.commit(lines(1, NOW.0 + 91 * DAY, 2000)).await.unwrap();
     assert_eq!(old().await, 0, "of both stores");
+    assert_eq!(gone(&opened, 1).await + gone(&opened, 2).await, 2000 + 640);
     assert!(kept(&opened, 1).await.len() >= 2000);
     opened.writer.close().await;
 }

@@ -45,7 +45,7 @@ async fn an_older_ledger_is_examined_and_brought_to_our_version() {
             assert_eq!(loaded.standing.status, Status::Connected);
         }
         assert_eq!(opened.ledger.pending(uuid(1), 9).await.unwrap(), [notice(1, 5, 1)]);
-        assert_eq!(opened.ledger.history(uuid(1), 9).await.unwrap(), [entry(NOW.0)]);
+        assert_eq!(opened.ledger.history(uuid(1), 9).await.unwrap().lines, [entry(NOW.0)]);
         opened.writer.close().await;
         let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
         assert_eq!(schema::version(&sqlite).unwrap(), 2);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use imagestore_agent::agent::{AcceptError, AddAsked, AddError, StoreView, UpdateAsked};
 use imagestore_agent::http::{Around, Context, Limits, ProcessFigures, Server, Stores, Tokens};
-use imagestore_agent::lifecycle::{Checks, HistoryEntry, HistoryEvent, Standing};
+use imagestore_agent::lifecycle::{Checks, History, HistoryEntry, HistoryEvent, Standing};
 use imagestore_agent::management::{self, Networks, TaskReplies};
 use imagestore_agent::model::{
     AttemptId, Capacity, Condition, Entropy, Epoch, Evidence, Failure, Fault, FsPlace, HostKey,
@@ -195,9 +195,10 @@ impl Stores for Canned {
         [GOOD, BROKEN, HELD, STOPPING].contains(&uuid).then(|| view(uuid))
     }
 
-    async fn history(&self, _: StoreUuid, _: u32) -> Option<Vec<HistoryEntry>> {
+    async fn history(&self, _: StoreUuid, _: u32) -> Option<History> {
         let event = HistoryEvent::Turned { condition: Condition::NearFull, holds: true };
-        Some(vec![HistoryEntry { at: Timestamp(0), attempt: AttemptId(1), event }])
+        let lines = vec![HistoryEntry { at: Timestamp(0), attempt: AttemptId(1), event }];
+        Some(History { lines, gone: 3 })
     }
 
     async fn reconnect(
