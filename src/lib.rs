@@ -31,4 +31,5 @@ pub mod settings;
 pub mod ssh;
 pub mod systemd;
 pub mod telemetry;
+pub mod tls;
 pub mod wire;

@@ -11,10 +11,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 
 use super::exchange::{Limits, Sender, USER};
 use super::signature::{BadSecrets, NO_SECRET, Signer};
-use super::trust::{client_config, trusting_nobody};
 use crate::delivery::Reply;
 use crate::model::Timestamp;
 use crate::settings::{BadSettings, Callback, SettingFault, read_text};
+use crate::tls::{client_config, trusting_nobody};
 use crate::wire::Event;
 
 /// Posts events to the callback. Cheap to clone; requests run side by side.

@@ -1,4 +1,4 @@
-//! Floor 3. Client of the management node: posts events to its callback, and answers to calls that it
+//! Floor 4. Client of the management node: posts events to its callback, and answers to calls that it
 //! waits for.
 //!
 //! Promises: every request ends within its deadline; the reply is read no further than its evidence
@@ -11,7 +11,6 @@ mod exchange;
 mod networks;
 mod signature;
 mod task_replies;
-mod trust;
 
 pub use callback::CallbackClient;
 pub use exchange::Limits;

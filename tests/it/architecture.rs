@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms and their floors. An arrow may only go to a lower number.
-const FLOORS: [(&str, u8); 19] = [
+const FLOORS: [(&str, u8); 20] = [
     ("crash_points", 0),
     ("model", 0),
     ("lifecycle", 1),
@@ -14,7 +14,8 @@ const FLOORS: [(&str, u8); 19] = [
     ("ledger", 3),
     ("probe", 3),
     ("ssh", 3),
-    ("management", 3),
+    ("tls", 3),
+    ("management", 4),
     ("agent", 4),
     ("notifier", 5),
     ("http", 6),

@@ -1,0 +1,42 @@
+//! Certificates and keys in PEM files (RFC 7468).
+
+use std::path::Path;
+
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::settings::{BadSettings, SettingFault, read_file};
+
+/// All certificates of a file, at least one. `key` is the setting that names it.
+pub(super) fn certificates(
+    key: &'static str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, BadSettings> {
+    let pem = read_file(path).map_err(|error| SettingFault::unreadable(key, path, &error))?;
+    let all = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    let all = all.map_err(|error| SettingFault::in_file(key, path, error))?;
+    if all.is_empty() {
+        return Err(SettingFault::in_file(key, path, "it holds no certificate").into());
+    }
+    Ok(all)
+}
+
+/// The certificates of a file as authorities.
+pub(super) fn roots_of(key: &'static str, path: &Path) -> Result<RootCertStore, BadSettings> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(key, path)? {
+        roots.add(certificate).map_err(|error| SettingFault::in_file(key, path, error))?;
+    }
+    Ok(roots)
+}
+
+/// The first private key of a file.
+pub(super) fn private_key(
+    key: &'static str,
+    path: &Path,
+) -> Result<PrivateKeyDer<'static>, BadSettings> {
+    let pem = read_file(path).map_err(|error| SettingFault::unreadable(key, path, &error))?;
+    PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|error| SettingFault::in_file(key, path, error).into())
+}

@@ -1,0 +1,49 @@
+//! What the listener shows, and whom it asks for a certificate.
+
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::server::WebPkiClientVerifier;
+
+use super::pem::{certificates, private_key, roots_of};
+use super::{provider, without_file};
+use crate::settings::{BadSettings, SettingFault, Tls};
+
+const CERT: &str = "server.tls.cert";
+const KEY: &str = "server.tls.key";
+const CLIENT_CA: &str = "server.tls.client_ca";
+
+/// TLS 1.2 and 1.3 for HTTP/1.1. With `client_ca` a client without a certificate from there gets no
+/// connection. Blocks on the files.
+///
+/// # Errors
+/// Every fault of every file, and a certificate and key that do not belong together.
+pub fn server_config(settings: &Tls) -> Result<ServerConfig, BadSettings> {
+    let mut faults = Vec::new();
+    let chain = BadSettings::gather(certificates(CERT, &settings.cert), &mut faults);
+    let key = BadSettings::gather(private_key(KEY, &settings.key), &mut faults);
+    let clients = settings.client_ca.as_ref().map(|path| (path, roots_of(CLIENT_CA, path)));
+    let clients =
+        clients.and_then(|(path, read)| Some((path, BadSettings::gather(read, &mut faults)?)));
+    let (Some(chain), Some(key), true) = (chain, key, faults.is_empty()) else {
+        return Err(BadSettings::new(faults));
+    };
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| without_file("server.tls", error))?;
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some((path, roots)) => {
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+            let verifier =
+                verifier.map_err(|error| SettingFault::in_file(CLIENT_CA, path, error))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config = builder
+        .with_single_cert(chain, key)
+        .map_err(|error| SettingFault::in_file(CERT, &settings.cert, error))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
