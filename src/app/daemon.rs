@@ -7,6 +7,7 @@
 //! | notifier | one last try, at most 2 s, after the two above | the daemon stops, exit 70 |
 //! | heartbeat | ends, in the middle of a request too | the daemon stops, exit 70 |
 //! | answers of the agent protocol | dropped: the management node asks again | the daemon stops, exit 70 |
+//! | certificates | ends | the daemon stops, exit 70 |
 //! | a reload | left behind | logged, at most after 10 s |
 //! | state disk watch | aborted | the daemon stops, exit 70 |
 //! | ledger's thread | carries out what waits, at most 2 s | the daemon stops, exit 70 |
@@ -15,12 +16,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::certificates;
 use super::exit::Exit;
 use super::prepare::Prepared;
 use super::reload::Reload;
@@ -54,6 +56,8 @@ struct Running {
     stop_early: CancellationToken,
     stop_notifier: CancellationToken,
     tokens: watch::Sender<Arc<Tokens>>,
+    /// Has the certificates read again.
+    renew: Arc<Notify>,
     /// None without a callback.
     receivers: Option<NotifierHandle>,
     writer: Writer,
@@ -84,6 +88,7 @@ impl Prepared {
                 Some(()) = reloads.recv() => {
                     systemd::reloading();
                     running.receivers.iter().for_each(NotifierHandle::revive);
+                    running.renew.notify_one();
                     reload.begin();
                 }
                 Some(read) = reload.ended() => {
@@ -111,7 +116,7 @@ impl Prepared {
     }
 
     fn start(self) -> (Running, crate::ledger::StateDir) {
-        let Self { settings, state_dir, node, opened, client, tokens, server, clock, entropy } =
+        let Self { settings, state_dir, node, opened, client, tokens, tls, server, clock, entropy } =
             self;
         let Opened { ledger, writer, stores, .. } = opened;
         let (mut tasks, mut sending): (JoinSet<Ended>, JoinSet<Ended>) = Default::default();
@@ -204,8 +209,18 @@ impl Prepared {
             ("answers of the agent protocol", Ok(()))
         });
         let (known, tokens_seen) = watch::channel(Arc::new(tokens));
+        let renew = Arc::new(Notify::new());
+        let (secured, tls) = tls.map(|tls| watch::channel(Arc::new(tls))).unzip();
+        if let (Some(files), Some(shown)) = (settings.server.tls.clone(), secured) {
+            let (asked, end) = (Arc::clone(&renew), stop_early.clone());
+            tasks.spawn(async move {
+                certificates::keep(files, shown, asked, end).await;
+                ("certificates", Ok(()))
+            });
+        }
         let context = Context {
             stores: registry,
+            tls,
             tokens: tokens_seen,
             readiness: Arc::new(move || seen.borrow().iter().cloned().collect::<Vec<String>>()),
             around,
@@ -223,6 +238,7 @@ impl Prepared {
             stop_early,
             stop_notifier,
             tokens: known,
+            renew,
             receivers: notifier_handle,
             writer,
         };

@@ -1,7 +1,7 @@
 //! What the files that the settings name hold. `serve` and `check-config` both ask here, so that the
 //! one starts with what the other has passed.
 
-use crate::http::Tokens;
+use crate::http::{Tls, Tokens};
 use crate::management::{CallbackClient, Limits};
 use crate::settings::{BadSettings, SettingFault, Settings, stops_a_start};
 
@@ -10,6 +10,7 @@ use crate::settings::{BadSettings, SettingFault, Settings, stops_a_start};
 pub struct Files {
     pub(super) tokens: Tokens,
     pub(super) client: Option<CallbackClient>,
+    pub(super) tls: Option<Tls>,
     /// Files that cannot be read and that a start does without.
     pub(super) spared: Vec<SettingFault>,
 }
@@ -30,13 +31,15 @@ impl Files {
         let tokens = BadSettings::gather(tokens, &mut inside);
         let client = CallbackClient::new(&settings.callback, Limits::default());
         let client = BadSettings::gather(client, &mut inside);
+        let tls = settings.server.tls.as_ref().map(Tls::load).transpose();
+        let tls = BadSettings::gather(tls, &mut inside);
         // One that cannot be read has been told once.
         faults.extend(inside.into_iter().filter(|fault| !unread.contains(&fault.key)));
-        match (tokens, client) {
-            (Some(tokens), Some(client))
+        match (tokens, client, tls) {
+            (Some(tokens), Some(client), Some(tls))
                 if !faults.iter().any(|fault| stops_a_start(&fault.key)) =>
             {
-                Ok(Self { tokens, client, spared: faults })
+                Ok(Self { tokens, client, tls, spared: faults })
             }
             _ => Err(BadSettings::new(faults)),
         }

@@ -5,6 +5,7 @@
 //! takes less than 10 s whatever hangs.
 //! Never: decides anything about a store.
 
+mod certificates;
 mod check_config;
 mod clock;
 mod daemon;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::clock::{SystemClock, SystemEntropy};
 use super::exit::Exit;
 use super::files::Files;
-use crate::http::{BindError, Server, Tokens};
+use crate::http::{BindError, Server, Tls, Tokens};
 use crate::ledger::{self, OpenError, Opened, StateDir, StateDirError};
 use crate::management::CallbackClient;
 use crate::model::{Clock, Entropy, NodeId, Timestamp};
@@ -49,6 +49,7 @@ pub struct Prepared {
     pub(super) opened: Opened,
     pub(super) client: Option<CallbackClient>,
     pub(super) tokens: Tokens,
+    pub(super) tls: Option<Tls>,
     pub(super) server: Server,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
@@ -66,7 +67,7 @@ impl Prepared {
         inherited: Vec<TcpListener>,
         epoch_floor: Option<Timestamp>,
     ) -> Result<Self, StartError> {
-        let Files { tokens, client, .. } = files;
+        let Files { tokens, client, tls, .. } = files;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
         let state_dir = StateDir::open(&settings.state.dir)?;
@@ -76,7 +77,7 @@ impl Prepared {
         let now = clock.now().max(epoch_floor.unwrap_or_default());
         let opened = ledger::open(&state_dir, &settings.state, credentials.as_deref(), now)?;
         let server = Server::bind(&settings.server, inherited)?;
-        Ok(Self { settings, state_dir, node, opened, client, tokens, server, clock, entropy })
+        Ok(Self { settings, state_dir, node, opened, client, tokens, tls, server, clock, entropy })
     }
 
     /// The TCP addresses it listens on.

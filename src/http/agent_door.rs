@@ -29,10 +29,10 @@ impl AgentDoor {
     /// The caller, by its address.
     pub(super) fn admit(&self, peer: &Peer) -> Result<Caller, Refusal> {
         match peer {
-            Peer::Tcp(address) if self.networks.hold(address.ip()) => {
+            Peer::Tcp(address, _) if self.networks.hold(address.ip()) => {
                 Ok(Caller::new(&address.ip().to_canonical().to_string(), Role::Operate))
             }
-            Peer::Tcp(address) => Err(Refusal::NetworkOutside(address.ip())),
+            Peer::Tcp(address, _) => Err(Refusal::NetworkOutside(address.ip())),
             Peer::Unix(_) => peer.local_caller().ok_or(Refusal::NoSession),
         }
     }
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_caller_is_let_in_by_its_address() {
-        let admitted = |address: &str| door().admit(&Peer::Tcp(address.parse().unwrap()));
+        let admitted = |address: &str| door().admit(&Peer::Tcp(address.parse().unwrap(), None));
         assert_eq!(admitted("10.1.2.3:40000").unwrap().name(), "10.1.2.3");
         assert_eq!(admitted("[::ffff:10.1.2.3]:40000").unwrap().name(), "10.1.2.3");
         for outside in ["127.0.0.1:1", "11.0.0.1:1", "[::1]:1", "[::10.1.2.3]:1"] {

@@ -52,8 +52,8 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 /// The other end of a connection.
 #[derive(Clone, Debug)]
 pub(super) enum Peer {
-    /// A TCP client.
-    Tcp(SocketAddr),
+    /// A TCP client, and who it is by its certificate.
+    Tcp(SocketAddr, Option<Caller>),
     /// A process of this machine; its user, unless the kernel did not tell.
     Unix(Option<u32>),
 }
@@ -63,7 +63,7 @@ impl Peer {
     /// everything.
     pub(super) fn local_caller(&self) -> Option<Caller> {
         match self {
-            Self::Tcp(_) => None,
+            Self::Tcp(..) => None,
             Self::Unix(_) => Some(Caller::new(&self.to_string(), Role::Admin)),
         }
     }
@@ -72,7 +72,7 @@ impl Peer {
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Tcp(address, _) => write!(f, "{address}"),
             Self::Unix(Some(uid)) => write!(f, "uid {uid}"),
             Self::Unix(None) => f.write_str("unknown uid"),
         }

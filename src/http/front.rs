@@ -119,6 +119,12 @@ impl Front {
         if self.agent.leads_to(parts.uri.path()) {
             return self.agent.admit(peer).map(Some);
         }
+        // A session that is given counts: its caller may be another than the certificate's.
+        if let (Peer::Tcp(_, Some(caller)), false) =
+            (peer, parts.headers.contains_key(header::AUTHORIZATION))
+        {
+            return Ok(Some(caller.clone()));
+        }
         let token = session(&parts.headers).ok_or(Refusal::NoSession)?;
         let tokens = Arc::clone(&self.tokens.borrow());
         tokens.caller(token).cloned().map(Some).ok_or(Refusal::UnknownSession)

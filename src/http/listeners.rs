@@ -35,11 +35,12 @@ pub(super) struct Bound {
 }
 
 impl Bound {
-    /// Inherited sockets win over the addresses in the settings.
+    /// Inherited sockets win over the addresses in the settings; off loopback only where what they speak
+    /// may be exposed.
     pub(super) fn open(
         listen: &[SocketAddr],
         inherited: Vec<TcpListener>,
-        insecure_http: bool,
+        exposes: bool,
         socket: &Path,
     ) -> Result<Self, BindError> {
         let mut tcp = Vec::new();
@@ -51,7 +52,7 @@ impl Bound {
         }
         for listener in inherited {
             let (listener, address) = ready(listener).map_err(BindError::Inherited)?;
-            if !insecure_http && !address.ip().to_canonical().is_loopback() {
+            if !exposes && !address.ip().to_canonical().is_loopback() {
                 return Err(BindError::Exposed(address));
             }
             tcp.push((listener, address));

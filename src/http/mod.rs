@@ -38,6 +38,7 @@ mod seats;
 mod server;
 mod stores;
 mod timely;
+mod tls;
 mod tokens;
 mod unix_socket;
 
@@ -47,4 +48,5 @@ pub use limits::Limits;
 pub use readiness::Readiness;
 pub use server::{Context, Server};
 pub use stores::Stores;
+pub use tls::Tls;
 pub use tokens::Tokens;

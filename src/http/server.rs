@@ -26,6 +26,7 @@ use super::readiness::Readiness;
 use super::routes;
 use super::seats::{Seat, Seats};
 use super::stores::Stores;
+use super::tls::Tls;
 use super::tokens::Tokens;
 use crate::management::TaskReplies;
 use crate::model::Entropy;
@@ -40,6 +41,8 @@ pub struct Context<S> {
     pub stores: S,
     /// Who may call over TCP; a new value takes effect with the next request.
     pub tokens: watch::Receiver<Arc<Tokens>>,
+    /// What TLS is accepted with, for the next connection; none: plain HTTP.
+    pub tls: Option<watch::Receiver<Arc<Tls>>>,
     /// Whether the daemon can do its work.
     pub readiness: Arc<dyn Readiness>,
     /// What the daemon around the stores knows.
@@ -72,8 +75,8 @@ impl Server {
         settings: &settings::Server,
         inherited: Vec<TcpListener>,
     ) -> Result<Self, BindError> {
-        let bound =
-            Bound::open(&settings.listen, inherited, settings.insecure_http, &settings.socket)?;
+        let exposes = settings.insecure_http || settings.tls.is_some();
+        let bound = Bound::open(&settings.listen, inherited, exposes, &settings.socket)?;
         Ok(Self {
             bound,
             base_path: settings.base_path.clone(),
@@ -133,7 +136,7 @@ impl Server {
             limits: self.limits,
         };
         let mut listeners = self.bound.into_listeners()?;
-        let mut connections = Connections::new(front, stop.clone());
+        let mut connections = Connections::new(front, context.tls, stop.clone());
         loop {
             tokio::select! {
                 biased;
@@ -152,6 +155,7 @@ impl Server {
 /// The connections that are open.
 struct Connections {
     front: Arc<Front>,
+    tls: Option<watch::Receiver<Arc<Tls>>>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
     remote: Seats,
@@ -160,13 +164,14 @@ struct Connections {
 }
 
 impl Connections {
-    fn new(front: Front, stop: CancellationToken) -> Self {
+    fn new(front: Front, tls: Option<watch::Receiver<Arc<Tls>>>, stop: CancellationToken) -> Self {
         let limits = front.limits;
         Self {
             remote: Seats::new(limits.connections, limits.kept_connections),
             local: Seats::new(limits.local_connections, limits.kept_connections),
             turned_away: Seats::new(TURNED_AWAY, 0),
             front: Arc::new(front),
+            tls,
             stop,
             tasks: JoinSet::new(),
         }
@@ -182,10 +187,21 @@ impl Connections {
             return;
         };
         let (front, stop) = (Arc::clone(&self.front), self.stop.clone());
+        let tls = self.tls.as_ref().map(|tls| Arc::clone(&tls.borrow()));
         match accepted {
             Accepted::Tcp(stream, address) => self.tasks.spawn(async move {
-                if connection::begins(&stream, front.limits.head_deadline, &stop).await {
-                    let peer = Peer::Tcp(address);
+                let limit = front.limits.head_deadline;
+                if !connection::begins(&stream, limit, &stop).await {
+                    return;
+                }
+                let Some(tls) = tls else {
+                    let peer = Peer::Tcp(address, None);
+                    return Box::pin(connection::serve(stream, peer, welcome, seat, front, stop))
+                        .await;
+                };
+                let secured = Box::pin(tls.secure(stream, address, limit, &stop)).await;
+                if let Some((stream, caller)) = secured {
+                    let peer = Peer::Tcp(address, caller);
                     Box::pin(connection::serve(stream, peer, welcome, seat, front, stop)).await;
                 }
             }),

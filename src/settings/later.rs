@@ -12,7 +12,6 @@ impl Settings {
         let server = &self.server;
         [
             ("server.open_metrics", server.open_metrics),
-            ("server.tls", server.tls.is_some()),
             ("api.reply", self.api.reply != ReplyMode::Sync),
         ]
         .into_iter()

@@ -121,6 +121,7 @@ impl Settings {
             ("server.tls.cert", tls.map(|tls| &tls.cert)),
             ("server.tls.key", tls.map(|tls| &tls.key)),
             ("server.tls.client_ca", tls.and_then(|tls| tls.client_ca.as_ref())),
+            ("server.tls.clients_file", tls.and_then(|tls| tls.clients_file.as_ref())),
             ("auth.tokens_file", self.auth.tokens_file.as_ref()),
             (MASTER_KEY_FILE, self.state.master_key_file.as_ref()),
             ("callback.signing_secret_file", self.callback.signing_secret_file.as_ref()),
@@ -143,8 +144,8 @@ pub const MASTER_KEY_FILE: &str = "state.master_key_file";
 /// Whether a start needs the file of this key; `serve` only warns of the others.
 pub fn stops_a_start(key: &str) -> bool {
     // Without the master key the stores are shown and probed, nothing is sealed anew in its place, and
-    // restoring it brings every secret back. The others nothing reads before `server.tls` takes effect.
-    key != MASTER_KEY_FILE && !key.starts_with("server.tls.")
+    // restoring it brings every secret back.
+    key != MASTER_KEY_FILE
 }
 
 /// This process's variables that [`Settings::load`] looks at. One that is not UTF-8 is kept with

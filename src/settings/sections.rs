@@ -46,7 +46,7 @@ pub struct Server {
     pub agent_allow: Vec<IpNet>,
     /// Whether `/metrics` needs no token. Takes effect later.
     pub open_metrics: bool,
-    /// TLS on the TCP listeners. Takes effect later.
+    /// TLS on the TCP listeners.
     pub tls: Option<Tls>,
 }
 
@@ -59,6 +59,8 @@ pub struct Tls {
     pub key: PathBuf,
     /// PEM CAs that client certificates must come from.
     pub client_ca: Option<PathBuf>,
+    /// `name[:role]` a line: clients whose certificate takes the place of a session.
+    pub clients_file: Option<PathBuf>,
 }
 
 /// `[api]`

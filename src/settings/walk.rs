@@ -84,10 +84,9 @@ fn server(read: &mut Reader<'_>) -> Server {
         tls: tls(read),
     };
     let open = server.listen.iter().find(|address| !address.ip().to_canonical().is_loopback());
-    if let (Some(open), false) = (open, server.insecure_http) {
-        // `server.tls` is no way out as long as it has no effect: the port would speak plain HTTP.
+    if let (Some(open), None, false) = (open, &server.tls, server.insecure_http) {
         let what = format!("{open} is not a loopback address, and the port speaks plain HTTP");
-        let allowed = "a loopback address, or server.insecure_http = true";
+        let allowed = "a loopback address, server.tls, or server.insecure_http = true";
         read.clash(&["server.listen", "server.insecure_http"], &what, Some(allowed));
     }
     server
@@ -97,7 +96,9 @@ fn tls(read: &mut Reader<'_>) -> Option<Tls> {
     let cert = read.optional("server.tls.cert", &PATH);
     let key = read.optional("server.tls.key", &SECRET_FILE);
     let client_ca = read.optional("server.tls.client_ca", &PATH);
-    let keys = ["server.tls.cert", "server.tls.key", "server.tls.client_ca"];
+    let clients_file = read.optional("server.tls.clients_file", &PATH);
+    let keys =
+        ["server.tls.cert", "server.tls.key", "server.tls.client_ca", "server.tls.clients_file"];
     if !keys.iter().any(|key| read.is_set(key)) {
         return None;
     }
@@ -106,7 +107,11 @@ fn tls(read: &mut Reader<'_>) -> Option<Tls> {
             read.clash(&[key], "missing", Some("server.tls needs both cert and key"));
         }
     }
-    Some(Tls { cert: cert?, key: key?, client_ca })
+    if clients_file.is_some() && client_ca.is_none() {
+        let told = "server.tls.client_ca, which the clients' certificates must come from";
+        read.clash(&["server.tls.clients_file"], "useless by itself", Some(told));
+    }
+    Some(Tls { cert: cert?, key: key?, client_ca, clients_file })
 }
 
 fn storage(read: &mut Reader<'_>) -> Storage {

@@ -80,17 +80,21 @@ fn check_config_and_serve_refuse_the_same_files_and_list_every_fault() {
 }
 
 #[test]
-fn tls_files_are_missed_by_check_config_and_not_yet_by_serve() {
-    let absent = "[server.tls]\ncert = \"DIR/cert\"\nkey = \"DIR/key\"\n";
-    let place = Place::new(absent);
-    let checked = place.run(&["check-config"]);
-    assert_eq!(checked.status.code(), Some(64));
-    assert!(stderr(&checked).contains("server.tls.key"), "{}", stderr(&checked));
-    // A start goes on to what is wrong next: a file where the state directory should be.
-    place.file("state", "");
-    let served = place.run(&["serve"]);
-    assert_eq!(served.status.code(), Some(70), "{}", stderr(&served));
-    assert!(stderr(&served).contains("not needed for a start"), "{}", stderr(&served));
+fn a_start_does_without_the_master_key_and_without_no_other_file() {
+    for (setting, key, code) in [
+        ("master_key_file = \"DIR/gone\"\n", "state.master_key_file", 70),
+        ("[server.tls]\ncert = \"DIR/gone\"\nkey = \"DIR/key\"\n", "server.tls.key", 64),
+    ] {
+        let place = Place::new(setting);
+        let checked = place.run(&["check-config"]);
+        assert_eq!(checked.status.code(), Some(64));
+        assert!(stderr(&checked).contains(key), "{}", stderr(&checked));
+        // A start goes on to what is wrong next: a file where the state directory should be.
+        place.file("state", "");
+        let served = place.run(&["serve"]);
+        assert_eq!(served.status.code(), Some(code), "{}", stderr(&served));
+        assert!(stderr(&served).contains(key), "{}", stderr(&served));
+    }
 }
 
 #[test]

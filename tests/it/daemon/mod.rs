@@ -33,5 +33,6 @@ mod secrets;
 mod starts;
 mod state_disk;
 mod story;
+mod tls;
 mod umount;
 mod undone;

@@ -348,6 +348,7 @@ impl Running {
         );
         let context = Context {
             stores: stores.clone(),
+            tls: None,
             tokens: seen_tokens,
             readiness: Arc::new(move || told.lock().unwrap().clone()),
             around: around(),

@@ -1,6 +1,7 @@
 //! What the tests start: real filesystems, servers and peers, each owned by its test.
 
 pub(crate) mod agent;
+pub(crate) mod authority;
 pub(crate) mod dropbear;
 pub(crate) mod failures;
 pub(crate) mod false_sftp;

@@ -1,0 +1,160 @@
+//! TLS on the TCP listeners: what is shown to a client, and who a client is by its certificate.
+//!
+//! `server.tls.clients_file` names the clients that need no session: `name[:role]` a line, where the name
+//! is a DNS name or an IP address that the certificate is valid for (RFC 5280 subjectAltName, compared as
+//! in RFC 6125), and the role is `operate` unless given.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::verify_server_name;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::ParsedCertificate;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::caller::Caller;
+use super::role::Role;
+use crate::settings::{self, BadSettings, SettingFault, read_text};
+use crate::tls::server_config;
+
+const CLIENTS: &str = "server.tls.clients_file";
+
+/// What new connections are accepted with.
+pub struct Tls {
+    pub(super) config: Arc<rustls::ServerConfig>,
+    clients: Clients,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tls({} clients)", self.clients.len())
+    }
+}
+
+impl Tls {
+    /// Reads certificates, key and clients. Blocks on the files: call it before the runtime starts or on
+    /// a thread of its own.
+    ///
+    /// # Errors
+    /// Every fault of every file.
+    pub fn load(settings: &settings::Tls) -> Result<Self, BadSettings> {
+        let mut faults = Vec::new();
+        let config = BadSettings::gather(server_config(settings), &mut faults);
+        let clients = match &settings.clients_file {
+            Some(path) => clients(path),
+            None => Ok(Vec::new()),
+        };
+        let clients = BadSettings::gather(clients, &mut faults);
+        match (config, clients) {
+            (Some(config), Some(clients)) => Ok(Self { config: Arc::new(config), clients }),
+            _ => Err(BadSettings::new(faults)),
+        }
+    }
+
+    /// A connection on which both sides have agreed, within `limit` and before `stop`, and who the client
+    /// is by its certificate.
+    pub(super) async fn secure(
+        &self,
+        tcp: TcpStream,
+        address: SocketAddr,
+        limit: Duration,
+        stop: &CancellationToken,
+    ) -> Option<(TlsStream<TcpStream>, Option<Caller>)> {
+        let accepting = TlsAcceptor::from(Arc::clone(&self.config)).accept(tcp);
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => return None,
+            accepted = timeout(limit, accepting) => accepted,
+        };
+        let why = match accepted {
+            Ok(Ok(stream)) => {
+                let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+                let caller = shown.and_then(|certificate| self.caller(certificate));
+                return Some((stream, caller));
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it did not end in time".to_owned(),
+        };
+        debug!(%address, why, "no TLS came about");
+        None
+    }
+
+    /// Whose certificate this is, which the handshake has verified: the first that fits.
+    pub(super) fn caller(&self, certificate: &CertificateDer<'_>) -> Option<Caller> {
+        let parsed = ParsedCertificate::try_from(certificate).ok()?;
+        let fits = |name: &ServerName<'_>| verify_server_name(&parsed, name).is_ok();
+        self.clients.iter().find(|(name, _)| fits(name)).map(|(_, caller)| caller.clone())
+    }
+}
+
+/// Who is let in by a certificate for which name.
+type Clients = Vec<(ServerName<'static>, Caller)>;
+
+fn clients(path: &Path) -> Result<Clients, BadSettings> {
+    let text = read_text(path).map_err(|error| SettingFault::unreadable(CLIENTS, path, &error))?;
+    read(&text).map_err(|lines| BadSettings::in_lines(CLIENTS, path, &lines))
+}
+
+/// The bad lines, if there are any: number from 1, and the rule that is broken.
+fn read(text: &str) -> Result<Clients, Vec<(usize, &'static str)>> {
+    let mut clients = Clients::new();
+    let mut bad = Vec::new();
+    for (line, number) in text.lines().map(str::trim).zip(1..) {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match client(line) {
+            Ok(client) => clients.push(client),
+            Err(problem) => bad.push((number, problem)),
+        }
+    }
+    if bad.is_empty() { Ok(clients) } else { Err(bad) }
+}
+
+/// An IPv6 address has colons of its own: what stands behind the last one is a role or part of it.
+fn client(line: &str) -> Result<(ServerName<'static>, Caller), &'static str> {
+    let bare = |name: &str| ServerName::try_from(name.to_owned()).ok();
+    let (name, role) = match (bare(line), line.rsplit_once(':')) {
+        (Some(name), _) => (name, Role::Operate),
+        (None, Some((name, role))) => (
+            bare(name).ok_or("the name is no DNS name and no IP address")?,
+            role.parse().map_err(|_| "the role is not read, operate or admin")?,
+        ),
+        (None, None) => return Err("the name is no DNS name and no IP address"),
+    };
+    let caller = Caller::new(&name.to_str(), role);
+    Ok((name, caller))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_a_name_or_an_address_and_perhaps_a_role() {
+        for (line, expected) in [
+            ("mn-1.example", Ok(("mn-1.example", Role::Operate))),
+            ("mn-1.example:read", Ok(("mn-1.example", Role::Read))),
+            ("192.0.2.1:admin", Ok(("192.0.2.1", Role::Admin))),
+            ("2001:db8::1", Ok(("2001:db8::1", Role::Operate))),
+            ("2001:db8::1:admin", Ok(("2001:db8::1", Role::Admin))),
+            ("mn-1.example:root", Err("the role is not read, operate or admin")),
+            ("a b", Err("the name is no DNS name and no IP address")),
+            (":admin", Err("the name is no DNS name and no IP address")),
+        ] {
+            let client = client(line);
+            let told = client.as_ref().map(|(_, caller)| (caller.name(), caller.role()));
+            assert_eq!(told.map_err(|error| *error), expected, "{line}");
+        }
+        let bad = read("# mine\nmn-1:root\n\nmn-2\na b\n").unwrap_err();
+        assert_eq!(bad.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2, 5]);
+    }
+}

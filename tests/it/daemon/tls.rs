@@ -1,0 +1,225 @@
+//! The listener speaks TLS: who is refused, who is let in by a certificate, and what is shown after the
+//! certificate on disk is another one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use nix::sys::signal::Signal;
+use rustls::ClientConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::support::agent::{Agent, TOKEN};
+use crate::support::authority::Authority;
+use crate::support::http_server::{Answer, Asked, read_answer};
+use crate::support::needs::needs_root;
+use crate::support::wait::until;
+use tokio::io::AsyncWriteExt as _;
+
+const STORES: &str = "GET /zstack/v1/backup-storage/image-store";
+
+/// A certificate and its key.
+type Pair = (PathBuf, PathBuf);
+
+/// A daemon with a certificate for `localhost` by the first authority, which asks for one by the second.
+struct Scene {
+    agent: Agent,
+    servers: Authority,
+    clients: Option<Authority>,
+}
+
+impl Scene {
+    fn set(clients: Option<Authority>, names: &str) -> Self {
+        let servers = Authority::new();
+        let agent = Agent::installed(Path::new("/var/lib/imagestore"), "");
+        let (cert, key) = (agent.path("cert.pem"), agent.path("key.pem"));
+        let mut tls = format!("[server.tls]\ncert = {cert:?}\nkey = {key:?}\n");
+        if let Some(clients) = &clients {
+            fs::write(agent.path("clients"), names).unwrap();
+            let (ca, file) = (clients.certificate(), agent.path("clients"));
+            tls.push_str(&format!("client_ca = {ca:?}\nclients_file = {file:?}\n"));
+        }
+        agent.configure(&agent.settings().replacen("[state]", &format!("{tls}[state]"), 1));
+        let mut scene = Self { agent, servers, clients };
+        scene.renew("localhost");
+        scene.agent.start();
+        scene
+    }
+
+    /// Puts another certificate in place of the one there is, key and all.
+    fn renew(&self, name: &str) {
+        let (cert, key) = self.servers.issue(name);
+        fs::copy(key, self.agent.path("key.pem")).unwrap();
+        fs::copy(cert, self.agent.path("cert.pem")).unwrap();
+    }
+
+    /// `openssl s_client` with these arguments; what it printed, and whether a request was answered.
+    fn openssl(&self, args: &[&str]) -> (bool, String) {
+        let address = self.agent.address().to_string();
+        let mut child = Command::new("openssl")
+            .args(["s_client", "-connect", &address, "-quiet", "-verify_quiet"])
+            // What old protocols need to be offered at all.
+            .args(["-cipher", "DEFAULT@SECLEVEL=0"])
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("openssl; `make packages`");
+        let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        // One that is refused has gone.
+        let _ = std::io::Write::write_all(child.stdin.as_mut().unwrap(), request.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        let told = [output.stdout, output.stderr].concat();
+        let told = String::from_utf8_lossy(&told).into_owned();
+        (told.contains("HTTP/1.1 200 OK"), told)
+    }
+
+    async fn connect(&self, shown: Option<Pair>) -> std::io::Result<TlsStream<TcpStream>> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(self.servers.roots());
+        let config = match shown {
+            None => builder.with_no_client_auth(),
+            Some((cert, key)) => {
+                let chain = vec![CertificateDer::from_pem_file(cert).unwrap()];
+                let key = PrivateKeyDer::from_pem_file(key).unwrap();
+                builder.with_client_auth_cert(chain, key).unwrap()
+            }
+        };
+        let tcp = TcpStream::connect(self.agent.address()).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(Arc::new(config)).connect(name, tcp).await
+    }
+
+    /// Who issued what: a client's certificate for this name.
+    fn of(&self, name: &str) -> Option<Pair> {
+        Some(self.clients.as_ref().unwrap().issue(name))
+    }
+}
+
+async fn ask(stream: &mut TlsStream<TcpStream>, line: &str, token: Option<&str>) -> Answer {
+    let asked = Asked { token, ..Asked::new(line, "") };
+    stream.write_all(&asked.bytes()).await.unwrap();
+    read_answer(stream).await
+}
+
+#[test]
+fn tls_1_2_is_the_oldest_that_is_spoken() {
+    needs_root!();
+    let scene = Scene::set(None, "");
+    for (version, expected) in
+        [("-tls1", false), ("-tls1_1", false), ("-tls1_2", true), ("-tls1_3", true)]
+    {
+        let (answered, told) = scene.openssl(&[version]);
+        assert_eq!(answered, expected, "{version}: {told}");
+    }
+}
+
+#[test]
+fn a_client_shows_a_certificate_of_the_right_authority_that_is_not_over() {
+    needs_root!();
+    let scene = Scene::set(Some(Authority::new()), "");
+    let issued =
+        |(cert, key): Pair| ["-cert".to_owned(), text(&cert), "-key".to_owned(), text(&key)];
+    let (ours, theirs) = (scene.clients.as_ref().unwrap(), Authority::new());
+    for (what, args, expected) in [
+        ("none", Vec::new(), false),
+        ("another authority's", issued(theirs.issue("mn-1")).to_vec(), false),
+        ("an old one", issued(ours.issue_until("mn-1", 2002)).to_vec(), false),
+        ("a good one", issued(ours.issue("mn-1")).to_vec(), true),
+    ] {
+        for version in ["-tls1_2", "-tls1_3"] {
+            let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
+            args.push(version);
+            let (answered, told) = scene.openssl(&args);
+            assert_eq!(answered, expected, "{what} by {version}: {told}");
+        }
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_certificate_takes_the_place_of_a_session_as_far_as_its_role_goes() {
+    needs_root!();
+    let names = "# Who may do what.\nmn-1.example:operate\nlook.example:read\n192.0.2.1\n";
+    let mut scene = Scene::set(Some(Authority::new()), names);
+    let remove = "DELETE /zstack/v1/backup-storage/00000000000040008000000000000bad";
+    for (name, read, operate) in [
+        ("mn-1.example", 200, 200),
+        ("look.example", 200, 403),
+        ("192.0.2.1", 200, 200),
+        // Known to the authority and not by name: it takes a session besides.
+        ("stranger.example", 401, 401),
+    ] {
+        let mut stream = scene.connect(scene.of(name)).await.unwrap();
+        assert_eq!(ask(&mut stream, STORES, None).await.status, read, "{name}");
+        assert_eq!(ask(&mut stream, remove, None).await.status, operate, "{name}");
+        // A session that is given counts, a wrong one too.
+        assert_eq!(ask(&mut stream, remove, Some(TOKEN)).await.status, 200, "{name}");
+        assert_eq!(ask(&mut stream, STORES, Some("wrong")).await.status, 401, "{name}");
+    }
+    let log = scene.agent.log();
+    assert!(log.contains("\"caller\":\"mn-1.example\""), "the audit names it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_is_renewed_while_a_hundred_connections_stay_open() {
+    needs_root!();
+    let mut scene = Scene::set(None, "");
+    let shown =
+        |stream: &TlsStream<TcpStream>| stream.get_ref().1.peer_certificates().unwrap()[0].clone();
+    let mut open = Vec::new();
+    for _ in 0..100 {
+        open.push(scene.connect(None).await.unwrap());
+    }
+    let first = shown(&open[0]);
+
+    scene.renew("localhost");
+    scene.agent.signal(Signal::SIGHUP);
+    scene.agent.until_logged("certificates reloaded");
+    let second = shown(&scene.connect(None).await.unwrap());
+    assert_ne!(first, second);
+
+    // The key has not come yet: what was shown is shown on, until it has.
+    let (cert, key) = scene.servers.issue("localhost");
+    fs::copy(&cert, scene.agent.path("cert.pem")).unwrap();
+    scene.agent.signal(Signal::SIGHUP);
+    scene.agent.until_logged("of no use");
+    assert_eq!(shown(&scene.connect(None).await.unwrap()), second);
+    fs::copy(&key, scene.agent.path("key.pem")).unwrap();
+    // Nobody says so this time.
+    until("the third is shown", async || {
+        shown(&scene.connect(None).await.unwrap()) == CertificateDer::from_pem_file(&cert).unwrap()
+    })
+    .await;
+    for stream in &mut open {
+        assert_eq!(ask(stream, STORES, Some(TOKEN)).await.status, 200);
+    }
+    assert!(scene.agent.terminate().0.success());
+}
+
+#[test]
+fn files_that_are_of_no_use_stop_the_start_and_each_is_named() {
+    needs_root!();
+    let mut scene = Scene::set(Some(Authority::new()), "mn-1\n");
+    scene.agent.terminate();
+    fs::write(scene.agent.path("clients"), "mn-1:root\n").unwrap();
+    fs::write(scene.agent.path("key.pem"), "no key\n").unwrap();
+    let output = scene.agent.serve_to_the_end();
+    assert_eq!(output.status.code(), Some(64));
+    let told = String::from_utf8(output.stderr).unwrap();
+    for named in ["server.tls.key", "server.tls.clients_file", "line 1"] {
+        assert!(told.contains(named), "{named} in {told}");
+    }
+}

@@ -1,0 +1,87 @@
+//! Authorities of a test's own, and the certificates that they issue.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+
+/// An authority, and what it issued for a name.
+pub(crate) struct Authority {
+    dir: tempfile::TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    issued: AtomicU32,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        Self { dir: tempfile::tempdir().unwrap(), issuer, issued: AtomicU32::new(0) }
+    }
+
+    fn write(&self, name: &str, pem: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, pem).unwrap();
+        path
+    }
+
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.write("ca.pem", &self.issuer.pem())
+    }
+
+    /// Files of a certificate for this name and of its key.
+    pub(crate) fn issue(&self, name: &str) -> (PathBuf, PathBuf) {
+        self.issue_until(name, 2099)
+    }
+
+    /// As [`Authority::issue`], valid up to this year.
+    pub(crate) fn issue_until(&self, name: &str, year: i32) -> (PathBuf, PathBuf) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let n = self.issued.fetch_add(1, Ordering::Relaxed);
+        let cert = self.write(&format!("cert-{n}.pem"), &certificate.pem());
+        (cert, self.write(&format!("key-{n}.pem"), &key.serialize_pem()))
+    }
+
+    pub(crate) fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.certificate()).unwrap()).unwrap();
+        roots
+    }
+
+    /// A server for `localhost`; with `clients`, one that asks for a certificate by that authority.
+    pub(crate) fn server(&self, clients: Option<&Authority>) -> rustls::ServerConfig {
+        self.server_with(self.issue("localhost"), clients)
+    }
+
+    /// A server with this certificate.
+    pub(crate) fn server_with(
+        &self,
+        (cert, key): (PathBuf, PathBuf),
+        clients: Option<&Authority>,
+    ) -> rustls::ServerConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(clients) => builder.with_client_cert_verifier(
+                WebPkiClientVerifier::builder_with_provider(Arc::new(clients.roots()), provider)
+                    .build()
+                    .unwrap(),
+            ),
+        };
+        let chain = vec![CertificateDer::from_pem_file(cert).unwrap()];
+        builder.with_single_cert(chain, PrivateKeyDer::from_pem_file(key).unwrap()).unwrap()
+    }
+}
