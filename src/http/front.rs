@@ -1,7 +1,7 @@
 //! What every request passes: one service around the router, in place of a stack of layers, each of
 //! which would box the request once more.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::body::Body;
@@ -10,12 +10,14 @@ use axum::http::{HeaderMap, HeaderValue, Request, header};
 use axum::response::{IntoResponse as _, Response};
 use hyper::body::Incoming;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tower::Service as _;
 use tracing::{Instrument as _, Level, Span, debug, enabled, info, info_span};
 
 use super::agent_door::AgentDoor;
 use super::body;
 use super::caller::{Caller, Peer};
+use super::guesses::{Answer, Guesses};
 use super::health;
 use super::host::Hosts;
 use super::limits::Limits;
@@ -35,6 +37,7 @@ pub(super) struct Front {
     pub(super) agent: AgentDoor,
     pub(super) tokens: watch::Receiver<Arc<Tokens>>,
     pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) guesses: Mutex<Guesses>,
     pub(super) limits: Limits,
 }
 
@@ -73,8 +76,8 @@ impl Front {
         let around = if reads { Span::none() } else { span() };
         async {
             let answer = answer(request).await;
-            if matches!(answer, Err(Refusal::UnknownSession)) {
-                let line = || info!("caller refused: unknown session");
+            if let Some((status, why)) = answer.as_ref().err().and_then(Refusal::of_access) {
+                let line = || info!(status, why, "call refused");
                 if reads { span().in_scope(line) } else { line() }
             }
             let mut response = answer.unwrap_or_else(Refusal::into_response);
@@ -127,7 +130,18 @@ impl Front {
         }
         let token = session(&parts.headers).ok_or(Refusal::NoSession)?;
         let tokens = Arc::clone(&self.tokens.borrow());
-        tokens.caller(token).cloned().map(Some).ok_or(Refusal::UnknownSession)
+        tokens.caller(token).cloned().map(Some).ok_or_else(|| self.unknown(peer))
+    }
+
+    /// What is answered to a session that nobody has.
+    fn unknown(&self, peer: &Peer) -> Refusal {
+        let Peer::Tcp(address, _) = peer else { return Refusal::UnknownSession };
+        // Whole between any two statements.
+        let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
+        match guesses.unknown(address.ip(), Instant::now()) {
+            Answer::Unknown => Refusal::UnknownSession,
+            Answer::Wait(left, first) => Refusal::TooManyGuesses { left, first },
+        }
     }
 }
 

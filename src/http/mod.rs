@@ -24,6 +24,7 @@ mod caller;
 mod connection;
 mod desk;
 mod front;
+mod guesses;
 mod health;
 mod health_view;
 mod host;

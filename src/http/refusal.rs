@@ -30,6 +30,8 @@ pub(super) enum Refusal {
     NoSession,
     /// A session that nobody here has.
     UnknownSession,
+    /// Unknown sessions time and again; whether it is the first that is answered so.
+    TooManyGuesses { left: Duration, first: bool },
     /// A call of the agent protocol from outside its networks.
     NetworkOutside(IpAddr),
     /// A URL that must not be called.
@@ -71,6 +73,20 @@ impl Refusal {
         Self::NotConnected(Failure::of(fault.fact("connections", connections)))
     }
 
+    /// Who may not call is written down: the status, and why. Not each of many guesses.
+    pub(super) fn of_access(&self) -> Option<(u16, &'static str)> {
+        let why = match self {
+            Self::NoSession => "no session",
+            Self::UnknownSession => "unknown session",
+            Self::TooManyGuesses { first: true, .. } => "too many unknown sessions",
+            Self::NetworkOutside(_) => "not in server.agent_allow",
+            Self::UrlOutside { .. } => "a URL that is not in server.agent_allow",
+            Self::BadHost | Self::OtherHost => "another Host",
+            _ => return None,
+        };
+        Some((self.status().as_u16(), why))
+    }
+
     /// Too many answers to earlier calls wait to be posted.
     pub(super) fn answers_wait() -> Self {
         let told = "answers to earlier calls of the agent protocol wait to be posted";
@@ -88,6 +104,7 @@ impl Refusal {
             | Self::OtherKey(_)
             | Self::Taken(_) => StatusCode::BAD_REQUEST,
             Self::NoSession | Self::UnknownSession => StatusCode::UNAUTHORIZED,
+            Self::TooManyGuesses { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::RoleTooSmall { .. } | Self::NetworkOutside(_) | Self::UrlOutside { .. } => {
                 StatusCode::FORBIDDEN
             }
@@ -108,6 +125,9 @@ impl Refusal {
 
     /// Seconds after which the same request may do better without anybody's help.
     fn retry_after(&self) -> Option<u16> {
+        if let Self::TooManyGuesses { left, .. } = self {
+            return u16::try_from(left.as_secs().saturating_add(1)).ok();
+        }
         let (Self::NotConnected(failure) | Self::NotAdded(failure) | Self::NotRemoved(failure)) =
             self
         else {
@@ -167,6 +187,10 @@ impl Refusal {
                 .elaborated(
                     "check the token against auth.tokens_file; reload the daemon after changing it",
                 ),
+            Self::TooManyGuesses { .. } => {
+                ErrorCode::new("SYS.1007", "too many unknown sessions came from this address")
+                    .elaborated("wait, and check the token against auth.tokens_file")
+            }
             Self::NetworkOutside(ip) => {
                 let ip = ip.to_canonical().to_string();
                 ErrorCode::new("ID.1002", format!("{ip} may not speak the agent protocol"))

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -133,6 +133,7 @@ impl Server {
             agent,
             tokens: context.tokens,
             entropy: context.entropy,
+            guesses: Mutex::default(),
             limits: self.limits,
         };
         let mut listeners = self.bound.into_listeners()?;

@@ -350,6 +350,33 @@ async fn an_update_takes_what_is_given_and_refuses_what_is_none() {
 }
 
 #[tokio::test]
+async fn who_guesses_sessions_is_told_to_wait_and_a_good_one_is_served_all_the_while() {
+    let (log, _taken) = Log::taken(tracing::Level::INFO);
+    let server = Running::start();
+    let list = format!("GET {STORES}");
+    let mut stati = Vec::new();
+    for _ in 0..25 {
+        let stranger = Asked { token: Some("a-guess"), ..Asked::new(&list, "") };
+        let answer = server.ask(stranger).await;
+        if answer.status == 429 {
+            let wait: u32 = answer.header("retry-after").unwrap().parse().unwrap();
+            assert!((1..=60).contains(&wait), "{wait}");
+            assert_eq!(answer.error("/code"), "SYS.1007");
+        }
+        stati.push(answer.status);
+    }
+    assert_eq!(stati, [[401; 20].as_slice(), &[429; 5]].concat());
+    assert_eq!(server.ask(Asked::new(&list, "")).await.status, 200);
+    let nobody = Asked { token: None, ..Asked::new(&list, "") };
+    assert_eq!(server.ask(nobody).await.status, 401);
+    // One line says it for all that are beyond.
+    let refused = log.lines().into_iter().filter(|line| line["message"] == "call refused");
+    let why: Vec<_> = refused.map(|line| line["why"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(why.len(), 20 + 1 + 1);
+    assert_eq!(why[20..], ["too many unknown sessions", "no session"]);
+}
+
+#[tokio::test]
 async fn a_refused_session_is_written_down_with_its_request_and_a_read_is_not() {
     let (log, _taken) = Log::taken(tracing::Level::INFO);
     let server = Running::start();
@@ -365,7 +392,8 @@ async fn a_refused_session_is_written_down_with_its_request_and_a_read_is_not() 
     let methods: Vec<_> = of_requests.iter().map(|line| &line["span"]["method"]).collect();
     assert_eq!(methods, ["GET", "PUT"], "{lines:?}");
     for line in of_requests {
-        assert_eq!(line["message"], "caller refused: unknown session");
+        assert_eq!(line["message"], "call refused");
+        assert_eq!((&line["status"], &line["why"]), (&json!(401), &json!("unknown session")));
         assert_eq!(line["span"]["id"], "07".repeat(16));
         assert!(line["span"]["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
         assert_eq!(line["spans"].as_array().unwrap().len(), 1);
