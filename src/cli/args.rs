@@ -108,13 +108,22 @@ impl ClientCommand {
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Reaching the daemon")]
 pub struct Reach {
-    /// Speak HTTP to this address instead of the Unix socket, such as http://127.0.0.1:7811; the
-    /// token comes from IMAGESTORE_AGENT_TOKEN or --token-file
+    /// Speak to this address instead of the Unix socket, such as http://127.0.0.1:7811 or
+    /// https://node-1:7811; the token comes from IMAGESTORE_AGENT_TOKEN or --token-file
     #[arg(long = "url", value_name = "URL")]
     pub daemon_url: Option<String>,
     /// File that holds the token for --url; goes before IMAGESTORE_AGENT_TOKEN
     #[arg(long, value_name = "FILE", requires = "daemon_url")]
     pub token_file: Option<PathBuf>,
+    /// PEM file of the authorities that an https:// URL is believed by, instead of the system's
+    #[arg(long, value_name = "FILE", requires = "daemon_url")]
+    pub ca_file: Option<PathBuf>,
+    /// PEM file of the certificate to show to a daemon that asks for one
+    #[arg(long, value_name = "FILE", requires = "daemon_url", requires = "client_key")]
+    pub client_cert: Option<PathBuf>,
+    /// PEM file of that certificate's key
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    pub client_key: Option<PathBuf>,
 }
 
 /// `init`

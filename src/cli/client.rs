@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -9,13 +10,18 @@ use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use crate::model::Secret;
+use crate::settings::BadSettings;
+use crate::tls::{Trust, client_config};
 
 /// The daemon is on this machine or next to it.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -30,12 +36,14 @@ const MOST_BYTES: usize = 16 << 20;
 pub enum Daemon {
     /// Its socket; who may open it needs no token.
     Socket(PathBuf),
-    /// An `http` URL, with a token.
+    /// An `http` or `https` URL.
     Url {
         /// Host and port.
         authority: String,
         /// A session id that the daemon accepts.
         token: Option<Secret>,
+        /// Whom to expect there, and what is believed of it; none speaks plain HTTP.
+        tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
     },
 }
 
@@ -54,8 +62,10 @@ pub struct Reply {
 pub enum ClientError {
     #[error("cannot reach the daemon at {place}: {source}{}", hint(.source))]
     Unreachable { place: String, source: io::Error },
-    #[error("{0:?} is not an http:// URL of the daemon, such as http://127.0.0.1:7811")]
+    #[error("{0:?} is not an http:// or https:// URL of the daemon, such as http://127.0.0.1:7811")]
     BadUrl(String),
+    #[error(transparent)]
+    BadFiles(#[from] BadSettings),
     #[error("the daemon at {place} broke off: {source}")]
     Broken { place: String, source: hyper::Error },
     #[error("the daemon at {place} gave an answer that cannot be read")]
@@ -78,21 +88,50 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
+/// What is believed and shown where nothing else is said.
+pub(super) const SYSTEM: Trust<'static> = Trust {
+    ca: None,
+    cert: None,
+    key: None,
+    names: ["--ca-file", "--client-cert", "--client-key"],
+};
+
 impl Daemon {
-    /// The daemon behind a URL; its path, if any, is left out.
+    /// The daemon behind a URL; its path, if any, is left out. Behind `https` it must have a certificate
+    /// that the system believes.
     ///
     /// # Errors
-    /// [`ClientError::BadUrl`].
+    /// [`ClientError::BadUrl`], [`ClientError::BadFiles`].
     pub fn at_url(url: &str, token: Option<Secret>) -> Result<Self, ClientError> {
+        Self::trusted(url, token, &SYSTEM)
+    }
+
+    /// As [`Daemon::at_url`], with what is believed and shown behind `https`. Blocks on those files.
+    ///
+    /// # Errors
+    /// [`ClientError::BadUrl`], [`ClientError::BadFiles`].
+    pub(super) fn trusted(
+        url: &str,
+        token: Option<Secret>,
+        trust: &Trust<'_>,
+    ) -> Result<Self, ClientError> {
         let bad = || ClientError::BadUrl(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| bad())?;
-        match (uri.scheme_str(), uri.authority()) {
-            (Some("http"), Some(authority)) => {
-                let port = authority.port_u16().unwrap_or(80);
-                Ok(Self::Url { authority: format!("{}:{port}", authority.host()), token })
-            }
-            _ => Err(bad()),
-        }
+        let (secure, usual) = match uri.scheme_str() {
+            Some("http") => (false, 80),
+            Some("https") => (true, 443),
+            _ => return Err(bad()),
+        };
+        let authority = uri.authority().ok_or_else(bad)?;
+        let (host, port) = (authority.host(), authority.port_u16().unwrap_or(usual));
+        let tls = if secure {
+            let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+            let name = ServerName::try_from(name).map_err(|_| bad())?;
+            Some((name, Arc::new(client_config(trust)?)))
+        } else {
+            None
+        };
+        Ok(Self::Url { authority: format!("{host}:{port}"), token, tls })
     }
 
     fn place(&self) -> String {
@@ -122,8 +161,13 @@ impl Daemon {
                 let stream = dial(&place, UnixStream::connect(socket)).await?;
                 exchange(stream, request, place).await
             }
-            Self::Url { authority, .. } => {
+            Self::Url { authority, tls, .. } => {
                 let stream = dial(&place, TcpStream::connect(authority)).await?;
+                let Some((name, config)) = tls else {
+                    return exchange(stream, request, place).await;
+                };
+                let connector = TlsConnector::from(Arc::clone(config));
+                let stream = dial(&place, connector.connect(name.clone(), stream)).await?;
                 exchange(stream, request, place).await
             }
         }
@@ -154,7 +198,7 @@ impl Daemon {
     ) -> Result<Request<Full<Bytes>>, ClientError> {
         let (host, token) = match self {
             Self::Socket(_) => ("localhost", None),
-            Self::Url { authority, token } => (authority.as_str(), token.as_ref()),
+            Self::Url { authority, token, .. } => (authority.as_str(), token.as_ref()),
         };
         let mut request = Request::builder().method(method).uri(path).header(HOST, host);
         if let Some(token) = token {
@@ -230,7 +274,7 @@ mod tests {
         assert_eq!(place("http://node7:7811"), Some("node7:7811".to_owned()));
         assert_eq!(place("http://[::1]:7811/"), Some("[::1]:7811".to_owned()));
         assert_eq!(place("http://node7"), Some("node7:80".to_owned()));
-        for bad in ["node7:7811", "https://node7", "http://", "/socket", "ftp://x", ""] {
+        for bad in ["node7:7811", "https://", "http://", "/socket", "ftp://x", ""] {
             assert_eq!(place(bad), None, "{bad}");
         }
     }

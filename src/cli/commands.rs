@@ -9,12 +9,13 @@ use tokio::task::JoinSet;
 
 use super::args::{ClientCommand, ConfirmArgs, ReconnectArgs};
 use super::bodies;
-use super::client::{ClientError, Daemon, Reply};
+use super::client::{ClientError, Daemon, Reply, SYSTEM};
 use super::health;
 use super::secrets::{self, SecretError};
 use super::text;
 use crate::model::{Secret, StoreUuid};
 use crate::settings::Settings;
+use crate::tls::Trust;
 
 /// Reconnects of `--all` that run at once; the daemon holds its own bounds.
 const AT_ONCE: usize = 8;
@@ -99,7 +100,13 @@ fn daemon(
         return Ok(Daemon::Socket(settings.server.socket.clone()));
     };
     let token = reach.token_file.as_deref().map(secrets::token).transpose()?.or(token);
-    Ok(Daemon::at_url(url, token)?)
+    let trust = Trust {
+        ca: reach.ca_file.as_deref(),
+        cert: reach.client_cert.as_deref(),
+        key: reach.client_key.as_deref(),
+        ..SYSTEM
+    };
+    Ok(Daemon::trusted(url, token, &trust)?)
 }
 
 struct Asker {

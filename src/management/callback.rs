@@ -14,7 +14,7 @@ use super::signature::{BadSecrets, NO_SECRET, Signer};
 use crate::delivery::Reply;
 use crate::model::Timestamp;
 use crate::settings::{BadSettings, Callback, SettingFault, read_text};
-use crate::tls::{client_config, trusting_nobody};
+use crate::tls::{Trust, client_config, trusting_nobody};
 use crate::wire::Event;
 
 /// Posts events to the callback. Cheap to clone; requests run side by side.
@@ -41,8 +41,7 @@ impl CallbackClient {
         let is_secure =
             |url: &Option<Uri>| url.as_ref().is_some_and(|url| url.scheme_str() == Some("https"));
         let secure = urls.iter().all(is_secure);
-        let tls =
-            if urls.iter().any(is_secure) { client_config(settings) } else { trusting_nobody() };
+        let tls = if urls.iter().any(is_secure) { trusting(settings) } else { trusting_nobody() };
         let urls: Option<Arc<[Uri]>> = urls.into_iter().collect();
         let tls = BadSettings::gather(tls, &mut faults);
         let signer = BadSettings::gather(signer(settings), &mut faults);
@@ -109,6 +108,15 @@ impl CallbackClient {
         }
         request.body(Full::new(Bytes::from(event.body.clone())))
     }
+}
+
+fn trusting(settings: &Callback) -> Result<rustls::ClientConfig, BadSettings> {
+    client_config(&Trust {
+        ca: settings.ca_file.as_deref(),
+        cert: settings.client_cert.as_deref(),
+        key: settings.client_key.as_deref(),
+        names: ["callback.ca_file", "callback.client_cert", "callback.client_key"],
+    })
 }
 
 fn url(text: &str) -> Result<Uri, BadSettings> {

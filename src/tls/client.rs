@@ -1,19 +1,30 @@
-//! Whom the callback's client believes, and what it shows.
+//! Whom a client believes, and what it shows.
+
+use std::path::Path;
 
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 
 use super::pem::{certificates, private_key, roots_of};
 use super::{provider, without_file};
-use crate::settings::{BadSettings, Callback, SettingFault};
+use crate::settings::{BadSettings, SettingFault};
 
-const CA: &str = "callback.ca_file";
-const CERT: &str = "callback.client_cert";
-const KEY: &str = "callback.client_key";
+/// The files of a client, and what they are called by in a fault.
+#[derive(Clone, Copy, Debug)]
+pub struct Trust<'a> {
+    /// The authorities that are believed, instead of the system's.
+    pub ca: Option<&'a Path>,
+    /// The certificate that is shown, if one is asked for.
+    pub cert: Option<&'a Path>,
+    /// Its key.
+    pub key: Option<&'a Path>,
+    /// The names of the three.
+    pub names: [&'static str; 3],
+}
 
 /// TLS 1.2 and 1.3 by ring.
 fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, BadSettings> {
     let builder = ClientConfig::builder_with_provider(provider());
-    builder.with_safe_default_protocol_versions().map_err(|error| without_file("callback", error))
+    builder.with_safe_default_protocol_versions().map_err(|error| without_file("TLS", error))
 }
 
 /// For plain HTTP, which asks for no certificate: a system without any is then good enough.
@@ -24,17 +35,18 @@ pub fn trusting_nobody() -> Result<ClientConfig, BadSettings> {
     Ok(builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
-/// The roots of `ca_file`, else the system's; the client certificate, if one is set. Blocks on the files.
+/// TLS 1.2 and 1.3 as these files say. Blocks on them.
 ///
 /// # Errors
 /// Every fault of every file.
-pub fn client_config(settings: &Callback) -> Result<ClientConfig, BadSettings> {
+pub fn client_config(trust: &Trust<'_>) -> Result<ClientConfig, BadSettings> {
     let mut faults = Vec::new();
-    let roots = BadSettings::gather(roots(settings), &mut faults);
-    let shown = match (&settings.client_cert, &settings.client_key) {
+    let [ca_name, cert_name, key_name] = trust.names;
+    let roots = BadSettings::gather(roots(ca_name, trust.ca), &mut faults);
+    let shown = match (trust.cert, trust.key) {
         (Some(cert), Some(key)) => {
-            let chain = BadSettings::gather(certificates(CERT, cert), &mut faults);
-            let secret = BadSettings::gather(private_key(KEY, key), &mut faults);
+            let chain = BadSettings::gather(certificates(cert_name, cert), &mut faults);
+            let secret = BadSettings::gather(private_key(key_name, key), &mut faults);
             chain.zip(secret).map(|pair| (cert, pair))
         }
         _ => None,
@@ -47,7 +59,7 @@ pub fn client_config(settings: &Callback) -> Result<ClientConfig, BadSettings> {
         // Also finds out whether the two belong together.
         Some((cert, (chain, key))) => builder
             .with_client_auth_cert(chain, key)
-            .map_err(|error| SettingFault::in_file(CERT, cert, error).into()),
+            .map_err(|error| SettingFault::in_file(cert_name, cert, error).into()),
         None => Ok(builder.with_no_client_auth()),
     };
     match BadSettings::gather(config, &mut faults) {
@@ -56,9 +68,9 @@ pub fn client_config(settings: &Callback) -> Result<ClientConfig, BadSettings> {
     }
 }
 
-fn roots(settings: &Callback) -> Result<RootCertStore, BadSettings> {
-    if let Some(path) = &settings.ca_file {
-        return roots_of(CA, path);
+fn roots(name: &'static str, ca: Option<&Path>) -> Result<RootCertStore, BadSettings> {
+    if let Some(path) = ca {
+        return roots_of(name, path);
     }
     let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
@@ -66,7 +78,7 @@ fn roots(settings: &Callback) -> Result<RootCertStore, BadSettings> {
     roots.add_parsable_certificates(native.certs);
     if roots.is_empty() {
         let told = "not set, and the system has no root certificates: install ca-certificates";
-        return Err(without_file(CA, told));
+        return Err(without_file(name, told));
     }
     Ok(roots)
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
-pub use client::{client_config, trusting_nobody};
+pub use client::{Trust, client_config, trusting_nobody};
 pub use server::server_config;
 
 use crate::settings::{BadSettings, SettingFault};

@@ -173,6 +173,32 @@ async fn a_certificate_takes_the_place_of_a_session_as_far_as_its_role_goes() {
     assert!(log.contains("\"caller\":\"mn-1.example\""), "the audit names it");
 }
 
+#[test]
+fn a_command_speaks_tls_to_a_daemon_that_it_believes_and_shows_what_it_is_asked_for() {
+    needs_root!();
+    let scene = Scene::set(Some(Authority::new()), "mn-1.example:read\n");
+    let url = format!("https://localhost:{}", scene.agent.address().port());
+    let (cert, key) = scene.of("mn-1.example").unwrap();
+    let ca = text(&scene.servers.certificate());
+    let (cert, key) = (text(&cert), text(&key));
+    let shown = ["--client-cert", &cert, "--client-key", &key];
+    let list = |trust: &[&str]| {
+        let args = [&["list", "--url", &url], trust].concat();
+        let output = scene.agent.cli(&args, "");
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (listed, told) = list(&[&["--ca-file", ca.as_str()][..], &shown].concat());
+    assert!(listed, "{told}");
+    // The daemon is not believed, or does not believe.
+    let stranger = Authority::new();
+    let other = text(&stranger.certificate());
+    let (listed, told) = list(&[&["--ca-file", other.as_str()][..], &shown].concat());
+    assert!(!listed && told.contains("invalid peer certificate"), "{told}");
+    assert!(!list(&["--ca-file", &ca]).0);
+    let (listed, told) = list(&["--ca-file", "/nowhere"]);
+    assert!(!listed && told.contains("--ca-file"), "{told}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_is_renewed_while_a_hundred_connections_stay_open() {
     needs_root!();
