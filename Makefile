@@ -25,6 +25,8 @@ install:
 	install -D -m 755 target/dist/imagestore-agent $(DESTDIR)/usr/bin/imagestore-agent
 	install -D -m 644 systemd/imagestore-agent.service \
 		$(DESTDIR)/usr/lib/systemd/system/imagestore-agent.service
+	install -D -m 644 systemd/imagestore-agent.socket \
+		$(DESTDIR)/usr/lib/systemd/system/imagestore-agent.socket
 	install -D -m 644 systemd/sysusers.d/imagestore-agent.conf \
 		$(DESTDIR)/usr/lib/sysusers.d/imagestore-agent.conf
 	install -D -m 644 systemd/tmpfiles.d/imagestore-agent.conf \

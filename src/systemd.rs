@@ -5,16 +5,45 @@
 //! Never: fails a start because systemd cannot be told.
 
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// The TCP listeners that a `.socket` unit opened for us (`sd_listen_fds(3)`), in its order.
-pub fn inherited_listeners() -> Vec<TcpListener> {
+/// The listeners that a `.socket` unit opened for us (`sd_listen_fds(3)`), in its order: those of TCP, and
+/// those of Unix sockets.
+pub fn inherited_listeners() -> (Vec<TcpListener>, Vec<UnixListener>) {
     let mut inherited = listenfd::ListenFd::from_env();
-    let taken = (0..inherited.len()).map(|at| inherited.take_tcp_listener(at));
-    // A descriptor of another kind is not ours to listen on.
-    taken.filter_map(|listener| listener.ok().flatten()).collect()
+    let (mut tcp, mut unix) = (Vec::new(), Vec::new());
+    for at in 0..inherited.len() {
+        // A descriptor of a third kind is not ours to listen on.
+        match inherited.take_tcp_listener(at) {
+            Ok(listener) => tcp.extend(listener),
+            Err(_) => unix.extend(inherited.take_unix_listener(at).ok().flatten()),
+        }
+    }
+    (tcp, unix)
+}
+
+/// Whether there is anybody to be told.
+pub fn listens() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
+/// How long systemd waits between two signs of life (`WatchdogSec=`); none when it waits for none.
+pub fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled()
+}
+
+/// A sign of life.
+pub fn alive() {
+    tell(&[NotifyState::Watchdog]);
+}
+
+/// What `systemctl status` shows beside the state.
+pub fn status(text: &str) {
+    tell(&[NotifyState::Status(text)]);
 }
 
 /// Where `LoadCredential=` put its files (`systemd.exec(5)`).
@@ -23,8 +52,8 @@ pub fn credentials_directory() -> Option<PathBuf> {
 }
 
 /// The state is loaded and the sockets are bound.
-pub fn ready(status: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+pub fn ready() {
+    tell(&[NotifyState::Ready]);
 }
 
 /// The settings are read again; [`ready`] says that it is over, also when nothing came of it.

@@ -8,6 +8,7 @@
 //! | heartbeat | ends, in the middle of a request too | the daemon stops, exit 70 |
 //! | answers of the agent protocol | dropped: the management node asks again | the daemon stops, exit 70 |
 //! | certificates | ends | the daemon stops, exit 70 |
+//! | signs of life to systemd | ends | the daemon stops, exit 70 |
 //! | a reload | left behind | logged, at most after 10 s |
 //! | state disk watch | aborted | the daemon stops, exit 70 |
 //! | ledger's thread | carries out what waits, at most 2 s | the daemon stops, exit 70 |
@@ -26,12 +27,12 @@ use super::certificates;
 use super::exit::Exit;
 use super::prepare::Prepared;
 use super::reload::Reload;
-use super::state_disk;
+use super::{sign_of_life, state_disk};
 use crate::agent::{OutboxSignal, RegistryTask, Tools, TryOuts};
 use crate::http::{Around, Context, Tokens};
 use crate::ledger::{Opened, Writer};
 use crate::lifecycle::{Policy, Thresholds};
-use crate::management::{Limits, Networks, TaskReplies};
+use crate::management::{CallbackClient, Limits, Networks, TaskReplies};
 use crate::notifier::{Heartbeat, Means, Notifier, NotifierHandle};
 use crate::probe::{ProbeOptions, Prober};
 use crate::settings::{CallbackFormat, HostKeyPolicy, Settings};
@@ -56,6 +57,8 @@ struct Running {
     stop_early: CancellationToken,
     stop_notifier: CancellationToken,
     tokens: watch::Sender<Arc<Tokens>>,
+    /// None without a callback.
+    client: Option<CallbackClient>,
     /// Has the certificates read again.
     renew: Arc<Notify>,
     /// None without a callback.
@@ -80,7 +83,7 @@ impl Prepared {
         // Held to the end: it is the lock of the state directory.
         let (mut running, _lock) = self.start();
         info!(?addresses, version = env!("CARGO_PKG_VERSION"), "serving");
-        systemd::ready("serving");
+        systemd::ready();
         let mut reload = Reload::new(config, settings);
         let exit = loop {
             tokio::select! {
@@ -92,8 +95,8 @@ impl Prepared {
                     reload.begin();
                 }
                 Some(read) = reload.ended() => {
-                    reload.take(read, &running.tokens);
-                    systemd::ready("serving");
+                    reload.take(read, &running.tokens, running.client.as_ref());
+                    systemd::ready();
                 }
                 Some(ended) = running.tasks.join_next() => {
                     broke_off(ended);
@@ -122,6 +125,7 @@ impl Prepared {
         let (mut tasks, mut sending): (JoinSet<Ended>, JoinSet<Ended>) = Default::default();
         let (stop_early, stop_notifier) = (CancellationToken::new(), CancellationToken::new());
 
+        let signing = client.clone();
         let mut notifier_handle = None;
         let outbox = client.map(|client| {
             let means = Means {
@@ -208,6 +212,13 @@ impl Prepared {
             posting.run(end).await;
             ("answers of the agent protocol", Ok(()))
         });
+        if systemd::listens() {
+            let (stores, end) = (registry.clone(), stop_early.clone());
+            tasks.spawn(async move {
+                sign_of_life::tell(stores, end).await;
+                ("signs of life", Ok(()))
+            });
+        }
         let (known, tokens_seen) = watch::channel(Arc::new(tokens));
         let renew = Arc::new(Notify::new());
         let (secured, tls) = tls.map(|tls| watch::channel(Arc::new(tls))).unzip();
@@ -238,6 +249,7 @@ impl Prepared {
             stop_early,
             stop_notifier,
             tokens: known,
+            client: signing,
             renew,
             receivers: notifier_handle,
             writer,
@@ -312,6 +324,7 @@ fn policy(settings: &Settings) -> Policy {
 mod tests {
     use super::super::files::Files;
     use super::*;
+    use crate::http::Inherited;
 
     #[tokio::test]
     async fn without_its_ledger_the_daemon_ends_with_an_internal_fault() {
@@ -321,7 +334,7 @@ mod tests {
         settings.server.socket = dir.path().join("agent.sock");
         settings.server.listen = vec!["127.0.0.1:0".parse().unwrap()];
         let files = Files::read(&settings).unwrap();
-        let prepared = Prepared::new(settings, files, Vec::new(), None).unwrap();
+        let prepared = Prepared::new(settings, files, Inherited::default(), None).unwrap();
         prepared.opened.ledger.break_off();
         let (_reload, reloads) = mpsc::channel(1);
         let run = prepared.run(None, CancellationToken::new(), reloads);

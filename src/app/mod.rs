@@ -16,6 +16,7 @@ mod prepare;
 mod process;
 mod reload;
 mod serve;
+mod sign_of_life;
 mod signals;
 mod state_disk;
 

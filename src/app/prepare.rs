@@ -1,13 +1,13 @@
 //! Everything a start makes sure of before the first task runs, once its files have been read: the
 //! state directory, the ledger, the sockets, in this order.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::clock::{SystemClock, SystemEntropy};
 use super::exit::Exit;
 use super::files::Files;
-use crate::http::{BindError, Server, Tls, Tokens};
+use crate::http::{BindError, Inherited, Server, Tls, Tokens};
 use crate::ledger::{self, OpenError, Opened, StateDir, StateDirError};
 use crate::management::CallbackClient;
 use crate::model::{Clock, Entropy, NodeId, Timestamp};
@@ -64,7 +64,7 @@ impl Prepared {
     pub fn new(
         settings: Settings,
         files: Files,
-        inherited: Vec<TcpListener>,
+        inherited: Inherited,
         epoch_floor: Option<Timestamp>,
     ) -> Result<Self, StartError> {
         let Files { tokens, client, tls, .. } = files;

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::http::Tokens;
+use crate::management::{CallbackClient, Signer, signer};
 use crate::settings::{Settings, environment};
 
 /// Far longer than the reading of two small files takes on a disk that answers.
@@ -18,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MOST_HANGING: usize = 4;
 
 /// What was read, or why nothing was.
-type Read = Result<(Settings, Tokens), String>;
+type Read = Result<(Settings, Tokens, Option<Signer>), String>;
 
 /// Reads settings and tokens again, beside everything else.
 pub(super) struct Reload {
@@ -59,21 +60,31 @@ impl Reload {
         &mut self,
         read: Result<Read, JoinError>,
         tokens: &watch::Sender<Arc<Tokens>>,
+        client: Option<&CallbackClient>,
     ) {
-        let (settings, fresh) = match read.unwrap_or_else(|broke_off| Err(broke_off.to_string())) {
-            Ok(read) => read,
-            Err(why) => {
-                error!(why, "nothing was reloaded");
-                return;
-            }
-        };
+        let (settings, fresh, signer) =
+            match read.unwrap_or_else(|broke_off| Err(broke_off.to_string())) {
+                Ok(read) => read,
+                Err(why) => {
+                    error!(why, "nothing was reloaded");
+                    return;
+                }
+            };
         tokens.send_replace(Arc::new(fresh));
         self.settings.auth.clone_from(&settings.auth);
+        if let Some(client) = client {
+            client.sign_with(signer);
+            let file = &settings.callback.signing_secret_file;
+            self.settings.callback.signing_secret_file.clone_from(file);
+        }
         let waiting = sections_that_differ(&self.settings, &settings);
         if waiting.is_empty() {
-            info!("tokens reloaded");
+            info!("tokens reloaded, signing secrets too");
         } else {
-            warn!(sections = ?waiting, "tokens reloaded; these sections changed and need a restart");
+            warn!(
+                sections = ?waiting,
+                "tokens reloaded, signing secrets too; these sections changed and need a restart"
+            );
         }
     }
 }
@@ -99,7 +110,8 @@ fn read_now(config: Option<&Path>) -> Read {
         Some(path) => Tokens::load(path).map_err(|error| error.to_string())?,
         None => Tokens::default(),
     };
-    Ok((settings, tokens))
+    let signer = signer(&settings.callback).map_err(|error| error.to_string())?;
+    Ok((settings, tokens, signer))
 }
 
 fn sections_that_differ(old: &Settings, new: &Settings) -> Vec<&'static str> {

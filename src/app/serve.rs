@@ -12,6 +12,7 @@ use super::exit::Exit;
 use super::files::Files;
 use super::prepare::Prepared;
 use super::signals::stop_at_signals;
+use crate::http::Inherited;
 use crate::model::Timestamp;
 use crate::settings::{HostKeyPolicy, MASTER_KEY_FILE, Settings, environment, report};
 use crate::{systemd, telemetry};
@@ -43,8 +44,8 @@ pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> Exit {
         }
     };
     warn_of(&settings, &files);
-    let prepared = match Prepared::new(settings, files, systemd::inherited_listeners(), epoch_floor)
-    {
+    let (tcp, unix) = systemd::inherited_listeners();
+    let prepared = match Prepared::new(settings, files, Inherited { tcp, unix }, epoch_floor) {
         Ok(prepared) => prepared,
         Err(error) => {
             error!(error = %chain(&error), "cannot start");

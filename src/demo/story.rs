@@ -20,6 +20,7 @@ use super::scratch::Scratch;
 use super::ssh_endpoint::{Account, SshEndpoint};
 use crate::app::{Exit, Files, Prepared, SystemEntropy, stop_at_signals};
 use crate::cli::{Daemon, Reply};
+use crate::http::Inherited;
 use crate::management::Signer;
 use crate::model::{Entropy as _, Secret};
 use crate::settings::Settings;
@@ -94,7 +95,7 @@ async fn play(once: bool) -> Result<Exit, Broken> {
     let settings = settings(&scratch, &node, &secret, &token)?;
     let images = scratch.folder("images")?;
     let files = Files::read(&settings).map_err(told)?;
-    let prepared = Prepared::new(settings, files, Vec::new(), None).map_err(told)?;
+    let prepared = Prepared::new(settings, files, Inherited::default(), None).map_err(told)?;
     let address = *prepared.addresses().first().ok_or_else(|| told("it listens nowhere"))?;
     println!("imagestore-agent  {address}  on the real ledger, with a worker for each probe\n");
 

@@ -11,7 +11,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -29,16 +30,26 @@ pub(super) enum Welcome {
     TurnedAway,
 }
 
-/// Whether the client says anything, within `limit` and before `stop`. Until it does, a connection has
-/// no buffers and costs next to nothing.
+/// How long a client that has just connected may begin to speak once `stop` is cancelled: its request is
+/// on the way, and would be lost to it with the connection.
+const ON_THE_WAY: Duration = Duration::from_millis(250);
+
+/// Whether the client says anything, within `limit` and hardly later than `stop`. Until it does, a
+/// connection has no buffers and costs next to nothing.
 pub(super) async fn begins(tcp: &TcpStream, limit: Duration, stop: &CancellationToken) -> bool {
     // `readable` may say so of a new socket unseen.
     let mut first = [0];
     tokio::select! {
         biased;
-        () = stop.cancelled() => false,
         begun = timeout(limit, tcp.peek(&mut first)) => matches!(begun, Ok(Ok(1))),
+        () = shortly_after(stop) => false,
     }
+}
+
+/// Ends when what was on the way at `stop` must have come.
+pub(super) async fn shortly_after(stop: &CancellationToken) {
+    stop.cancelled().await;
+    sleep(ON_THE_WAY).await;
 }
 
 /// Serves requests until either side has had enough. Once `stop` is cancelled the request in flight
@@ -55,7 +66,9 @@ pub(super) async fn serve<I>(
 {
     let limits = front.limits;
     let (seat, peer, front) = (&seat, &peer, front.as_ref());
+    let spoken = &Notify::new();
     let service = service_fn(|request| async move {
+        spoken.notify_one();
         let mut answer = match welcome {
             Welcome::Served => front.answer(peer, request).await,
             Welcome::TurnedAway => front.turn_away(peer, request).await,
@@ -72,9 +85,14 @@ pub(super) async fn serve<I>(
         .max_buf_size(limits.head_bytes)
         .serve_connection(TokioIo::new(Timely::new(io, limits.write_deadline)), service);
     let mut connection = pin!(connection);
+    let stopped = async {
+        stop.cancelled().await;
+        // hyper closes at once on a client whose first request it has not read yet.
+        let _ = timeout(ON_THE_WAY, spoken.notified()).await;
+    };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
+        () = stopped => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -26,12 +27,22 @@ const UNACKNOWLEDGED_MS: u32 = 30_000;
 /// Connections that may wait to be taken; the kernel's own limit (`net.core.somaxconn`) is 4096.
 const BACKLOG: i32 = 1024;
 
+/// Sockets that somebody else has opened for us, and keeps open.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// In the place of `server.listen`.
+    pub tcp: Vec<TcpListener>,
+    /// In the place of `server.socket`; their files and modes are their owner's.
+    pub unix: Vec<UnixListener>,
+}
+
 /// Sockets that listen already, before the runtime takes them.
 #[derive(Debug)]
 pub(super) struct Bound {
     tcp: Vec<(TcpListener, SocketAddr)>,
-    unix: std::os::unix::net::UnixListener,
-    file: SocketFile,
+    unix: Vec<UnixListener>,
+    /// None where the Unix socket is inherited.
+    file: Option<SocketFile>,
 }
 
 impl Bound {
@@ -39,26 +50,32 @@ impl Bound {
     /// may be exposed.
     pub(super) fn open(
         listen: &[SocketAddr],
-        inherited: Vec<TcpListener>,
+        inherited: Inherited,
         exposes: bool,
         socket: &Path,
     ) -> Result<Self, BindError> {
         let mut tcp = Vec::new();
-        if inherited.is_empty() {
+        if inherited.tcp.is_empty() {
             for address in listen {
                 let failed = |source| BindError::Address { address: *address, source };
                 tcp.push(TcpListener::bind(address).and_then(ready).map_err(failed)?);
             }
         }
-        for listener in inherited {
+        for listener in inherited.tcp {
             let (listener, address) = ready(listener).map_err(BindError::Inherited)?;
             if !exposes && !address.ip().to_canonical().is_loopback() {
                 return Err(BindError::Exposed(address));
             }
             tcp.push((listener, address));
         }
-        let (unix, file) = unix_socket::open(socket)?;
-        Ok(Self { tcp, unix, file })
+        if inherited.unix.is_empty() {
+            let (unix, file) = unix_socket::open(socket)?;
+            return Ok(Self { tcp, unix: vec![unix], file: Some(file) });
+        }
+        for listener in &inherited.unix {
+            listener.set_nonblocking(true).map_err(BindError::Inherited)?;
+        }
+        Ok(Self { tcp, unix: inherited.unix, file: None })
     }
 
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
@@ -71,7 +88,9 @@ impl Bound {
         for (listener, _) in self.tcp {
             sockets.push(Socket::Tcp(tokio::net::TcpListener::from_std(listener)?));
         }
-        sockets.push(Socket::Unix(tokio::net::UnixListener::from_std(self.unix)?));
+        for listener in self.unix {
+            sockets.push(Socket::Unix(tokio::net::UnixListener::from_std(listener)?));
+        }
         Ok(Listeners { sockets, first: 0, pause: None, warned: None, _file: self.file })
     }
 }
@@ -103,7 +122,7 @@ pub(super) struct Listeners {
     first: usize,
     pause: Option<Instant>,
     warned: Option<Instant>,
-    _file: SocketFile,
+    _file: Option<SocketFile>,
 }
 
 impl Listeners {

@@ -46,6 +46,7 @@ mod unix_socket;
 pub use around::{Around, Held, ProcessFigures, ReadFigures};
 pub use bind_error::BindError;
 pub use limits::Limits;
+pub use listeners::Inherited;
 pub use readiness::Readiness;
 pub use server::{Context, Server};
 pub use stores::Stores;

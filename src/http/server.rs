@@ -1,7 +1,7 @@
 //! The server: listens, takes connections within its caps, and ends without cutting anybody off.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,7 +21,7 @@ use super::desk::Desk;
 use super::front::Front;
 use super::host::Hosts;
 use super::limits::Limits;
-use super::listeners::{Accepted, Bound};
+use super::listeners::{Accepted, Bound, Inherited};
 use super::readiness::Readiness;
 use super::routes;
 use super::seats::{Seat, Seats};
@@ -67,14 +67,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens all sockets. Inherited ones take the place of `server.listen`. Needs no runtime.
+    /// Opens all sockets. Inherited ones take the place of `server.listen`, and of `server.socket`. Needs
+    /// no runtime.
     ///
     /// # Errors
     /// [`BindError`] names the address: exit 69.
-    pub fn bind(
-        settings: &settings::Server,
-        inherited: Vec<TcpListener>,
-    ) -> Result<Self, BindError> {
+    pub fn bind(settings: &settings::Server, inherited: Inherited) -> Result<Self, BindError> {
         let exposes = settings.insecure_http || settings.tls.is_some();
         let bound = Bound::open(&settings.listen, inherited, exposes, &settings.socket)?;
         Ok(Self {

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::caller::Caller;
+use super::connection::shortly_after;
 use super::role::Role;
 use crate::settings::{self, BadSettings, SettingFault, read_text};
 use crate::tls::server_config;
@@ -59,7 +60,7 @@ impl Tls {
         }
     }
 
-    /// A connection on which both sides have agreed, within `limit` and before `stop`, and who the client
+    /// A connection on which both sides have agreed, within `limit` and hardly later than `stop`, and who the client
     /// is by its certificate.
     pub(super) async fn secure(
         &self,
@@ -71,8 +72,8 @@ impl Tls {
         let accepting = TlsAcceptor::from(Arc::clone(&self.config)).accept(tcp);
         let accepted = tokio::select! {
             biased;
-            () = stop.cancelled() => return None,
             accepted = timeout(limit, accepting) => accepted,
+            () = shortly_after(stop) => return None,
         };
         let why = match accepted {
             Ok(Ok(stream)) => {

@@ -1,6 +1,6 @@
 //! One request to the callback.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -21,7 +21,7 @@ use crate::wire::Event;
 #[derive(Clone, Debug)]
 pub struct CallbackClient {
     urls: Arc<[Uri]>,
-    signer: Option<Arc<Signer>>,
+    signer: Arc<RwLock<Option<Signer>>>,
     sender: Sender<HttpsConnector<HttpConnector>>,
 }
 
@@ -59,7 +59,12 @@ impl CallbackClient {
             builder.https_or_http().enable_http1().wrap_connector(http)
         };
         let sender = Sender::new(connector, limits);
-        Ok(Some(Self { urls, signer: signer.map(Arc::new), sender }))
+        Ok(Some(Self { urls, signer: Arc::new(RwLock::new(signer)), sender }))
+    }
+
+    /// Signs with these secrets from the next request on; none: not at all.
+    pub fn sign_with(&self, signer: Option<Signer>) {
+        *self.signer.write().unwrap_or_else(PoisonError::into_inner) = signer;
     }
 
     /// How many receivers there are, in order of preference.
@@ -99,7 +104,9 @@ impl CallbackClient {
             .header(USER_AGENT, USER)
             .header("webhook-id", &event.id)
             .header("webhook-timestamp", seconds);
-        if let Some(signer) = &self.signer {
+        // Whole between any two statements.
+        let signer = self.signer.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(signer) = &*signer {
             let signature = signer.sign(&event.id, seconds, &event.body);
             request = request.header("webhook-signature", signature);
         }
@@ -132,7 +139,11 @@ fn url(text: &str) -> Result<Uri, BadSettings> {
     })
 }
 
-fn signer(settings: &Callback) -> Result<Option<Signer>, BadSettings> {
+/// What events are signed with; none where no file is named. Blocks on the file.
+///
+/// # Errors
+/// Every line of it that is no secret, which is not shown.
+pub fn signer(settings: &Callback) -> Result<Option<Signer>, BadSettings> {
     const KEY: &str = "callback.signing_secret_file";
     let Some(path) = &settings.signing_secret_file else { return Ok(None) };
     let text = read_text(path).map_err(|error| SettingFault::unreadable(KEY, path, &error))?;

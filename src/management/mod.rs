@@ -12,7 +12,7 @@ mod networks;
 mod signature;
 mod task_replies;
 
-pub use callback::CallbackClient;
+pub use callback::{CallbackClient, signer};
 pub use exchange::Limits;
 pub use networks::{BadUrl, Networks};
 pub use signature::{BadSecrets, Signer};

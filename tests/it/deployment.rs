@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use crate::support::needs::needs_root;
 
 const UNIT: &str = "systemd/imagestore-agent.service";
+const SOCKET: &str = "systemd/imagestore-agent.socket";
 const PROGRAM: &str = "/usr/bin/imagestore-agent";
 
 /// Exposure in tenths; packaged daemons of this kind score 90, journald 43.
@@ -19,6 +20,10 @@ fn in_tree(path: &str) -> PathBuf {
 
 fn unit() -> String {
     fs::read_to_string(in_tree(UNIT)).unwrap()
+}
+
+fn socket_unit() -> String {
+    fs::read_to_string(in_tree(SOCKET)).unwrap()
 }
 
 /// The settings of the unit: key and value a line, comments and sections left out.
@@ -45,7 +50,10 @@ fn complaints(unit: &str) -> String {
     let file = dir.path().join("imagestore-agent.service");
     // It looks for the program too, which is not installed where tests run.
     fs::write(&file, unit.replace(PROGRAM, env!("CARGO_BIN_EXE_imagestore-agent"))).unwrap();
-    let output = systemd("systemd-analyze", &["verify", file.to_str().unwrap()]);
+    let socket = dir.path().join("imagestore-agent.socket");
+    fs::write(&socket, socket_unit()).unwrap();
+    let both = [file.to_str().unwrap(), socket.to_str().unwrap()];
+    let output = systemd("systemd-analyze", &["verify", both[0], both[1]]);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.success() { told } else { format!("{}: {told}", output.status) }
 }
@@ -86,6 +94,7 @@ fn the_unit_keeps_what_the_daemon_counts_on() {
         ("RestartSec", "5s"),
         ("RestartPreventExitStatus", "64 65"),
         ("StartLimitIntervalSec", "0"),
+        ("WatchdogSec", "30s"),
         ("StateDirectory", "imagestore-agent"),
         ("StateDirectoryMode", "0750"),
         ("LoadCredential", "master-key"),
@@ -98,6 +107,23 @@ fn the_unit_keeps_what_the_daemon_counts_on() {
         [("ProcSubset", "pid"), ("ProtectProc", "ptraceable"), ("PrivateUsers", "yes")]
     {
         assert!(!directives.contains(&(key, value)), "{key}={value}");
+    }
+}
+
+#[test]
+fn the_socket_unit_opens_what_the_daemon_would() {
+    let unit = socket_unit();
+    let directives = directives(&unit);
+    let defaults = imagestore_agent::settings::Settings::builtin().server;
+    let expected = [
+        ("ListenStream", defaults.listen[0].to_string()),
+        ("ListenStream", defaults.socket.display().to_string()),
+        ("SocketMode", "0660".to_owned()),
+        ("SocketUser", "imagestore-agent".to_owned()),
+        ("SocketGroup", "imagestore-agent".to_owned()),
+    ];
+    for (key, value) in expected {
+        assert!(directives.contains(&(key, value.as_str())), "{key}={value}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use imagestore_agent::http::{BindError, Limits, Server};
+use imagestore_agent::http::{BindError, Inherited, Limits, Server};
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
@@ -184,6 +184,10 @@ async fn a_request_that_outlasts_the_time_to_drain_is_cut_off() {
     server.ended().await;
 }
 
+fn of_tcp(listener: TcpListener) -> Inherited {
+    Inherited { tcp: vec![listener], unix: Vec::new() }
+}
+
 #[tokio::test]
 async fn what_cannot_be_listened_on_is_named() {
     let dir = tempfile::tempdir().unwrap();
@@ -191,20 +195,20 @@ async fn what_cannot_be_listened_on_is_named() {
     let address = taken.local_addr().unwrap();
     let mut settings = settings(&dir);
     settings.listen = vec![address];
-    let error = Server::bind(&settings, Vec::new()).unwrap_err();
+    let error = Server::bind(&settings, Inherited::default()).unwrap_err();
     assert_eq!(error.to_string(), format!("cannot listen on {address}"));
     // An inherited socket takes the place of the address.
-    let server = Server::bind(&settings, vec![taken]).unwrap();
+    let server = Server::bind(&settings, of_tcp(taken)).unwrap();
     assert_eq!(server.addresses(), [address]);
     let error =
-        Server::bind(&settings, vec![TcpListener::bind("127.0.0.1:0").unwrap()]).unwrap_err();
+        Server::bind(&settings, of_tcp(TcpListener::bind("127.0.0.1:0").unwrap())).unwrap_err();
     assert!(matches!(&error, BindError::Answered { path } if *path == settings.socket), "{error}");
     drop(server);
     let open = TcpListener::bind("0.0.0.0:0").unwrap();
-    let error = Server::bind(&settings, vec![open.try_clone().unwrap()]).unwrap_err();
+    let error = Server::bind(&settings, of_tcp(open.try_clone().unwrap())).unwrap_err();
     assert!(matches!(error, BindError::Exposed(exposed) if exposed == open.local_addr().unwrap()));
     settings.insecure_http = true;
-    assert!(Server::bind(&settings, vec![open]).is_ok());
+    assert!(Server::bind(&settings, of_tcp(open)).is_ok());
 }
 
 #[tokio::test]

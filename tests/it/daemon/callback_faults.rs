@@ -8,7 +8,7 @@ use super::clock::library;
 use crate::support::agent::{Agent, callback};
 use crate::support::filesystems::Mounted;
 use crate::support::health::condition;
-use crate::support::management_node::{Answer, ManagementNode};
+use crate::support::management_node::{Answer, ManagementNode, Received};
 use crate::support::needs::needs_root;
 use crate::support::sshd::{Builder, User};
 
@@ -38,6 +38,43 @@ async fn a_name_that_resolves_later_is_told_everything_then() {
     fs::write(&hosts, "127.0.0.1 localhost mn.test\n").unwrap();
     assert_eq!(node.next().await.seq(), 1);
     agent.until_condition(&uuid, "delivery_behind", false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signing_secrets_are_changed_by_a_reload() {
+    needs_root!();
+    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let mut node = ManagementNode::answering([]).await;
+    let mut agent = Agent::installed(&disk.path(), "");
+    let file = agent.path("secrets");
+    let more = format!("{}signing_secret_file = {file:?}\n", callback(&node.url()));
+    agent.configure(&format!("{}{more}", agent.settings()));
+    let other = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let signed_by = |received: &Received, secret: &str| {
+        Webhook::new(secret).unwrap().verify(&received.body, &received.headers).is_ok()
+    };
+    fs::write(&file, format!("{SECRET}\n")).unwrap();
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    let first = node.next().await;
+    assert!(signed_by(&first, SECRET) && !signed_by(&first, other));
+    // Both while the receiver changes over, then the new one alone.
+    for (secrets, old) in [(format!("{other}\n{SECRET}\n"), true), (format!("{other}\n"), false)] {
+        fs::write(&file, secrets).unwrap();
+        agent.signal(nix::sys::signal::Signal::SIGHUP);
+        agent.until_logged("tokens reloaded, signing secrets too\"");
+        assert_eq!(agent.reconnect(&uuid).await.status, 200);
+        for received in [node.next().await, node.next().await] {
+            assert_eq!((signed_by(&received, other), signed_by(&received, SECRET)), (true, old));
+        }
+    }
+    // What is no secret changes nothing.
+    fs::write(&file, "hunter2\n").unwrap();
+    agent.signal(nix::sys::signal::Signal::SIGHUP);
+    agent.until_logged("nothing was reloaded");
+    assert_eq!(agent.reconnect(&uuid).await.status, 200);
+    assert!(signed_by(&node.next().await, other));
+    assert!(!agent.log().contains("hunter2"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

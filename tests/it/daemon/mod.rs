@@ -30,6 +30,7 @@ mod receivers;
 mod removals;
 mod rotation;
 mod secrets;
+mod sockets;
 mod starts;
 mod state_disk;
 mod story;

@@ -132,13 +132,43 @@ fn systemd_hears_when_it_serves_reloads_and_stops() {
         String::from_utf8_lossy(&told[..length]).into_owned()
     };
     assert!(agent.start_under(&["env", &format!("NOTIFY_SOCKET={}", path.display())]));
-    assert_eq!(hear(), "READY=1\nSTATUS=serving\n");
+    let mut first = [hear(), hear()];
+    first.sort();
+    assert_eq!(first, ["READY=1\n", "STATUS=no store\n"]);
     agent.signal(Signal::SIGHUP);
     let told = hear();
     assert!(told.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{told}");
-    assert_eq!(hear(), "READY=1\nSTATUS=serving\n");
+    assert_eq!(hear(), "READY=1\n");
     assert!(agent.terminate().0.success());
     assert_eq!(hear(), "STOPPING=1\n");
+}
+
+#[test]
+fn a_watchdog_is_fed_by_a_runtime_that_runs_and_by_nothing_else() {
+    let mut agent = installed();
+    let path = agent.path("systemd");
+    let systemd = UnixDatagram::bind(&path).unwrap();
+    let signs = |count: usize, limit: Duration| {
+        systemd.set_read_timeout(Some(limit)).unwrap();
+        let mut told = [0; 4096];
+        let mut heard = 0;
+        while heard < count
+            && let Ok(length) = systemd.recv(&mut told)
+        {
+            heard += usize::from(&told[..length] == b"WATCHDOG=1\n");
+        }
+        heard
+    };
+    // The variable of the process is the daemon's alone: env becomes it.
+    let words = [format!("NOTIFY_SOCKET={}", path.display()), "WATCHDOG_USEC=300000".to_owned()];
+    assert!(agent.start_under(&["env", &words[0], &words[1]]));
+    assert_eq!(signs(5, PATIENCE), 5);
+    agent.signal(Signal::SIGSTOP);
+    // What was sent before it stopped.
+    signs(usize::MAX, Duration::from_millis(10));
+    assert_eq!(signs(1, Duration::from_millis(900)), 0, "a frozen daemon feeds it");
+    agent.signal(Signal::SIGCONT);
+    assert_eq!(signs(3, PATIENCE), 3);
 }
 
 /// Waits until somebody reads this pipe; reading never ends while the writer is kept.

@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
@@ -38,6 +40,8 @@ pub(crate) struct Agent {
     flags: Vec<String>,
     running: Option<Running>,
     log: Vec<String>,
+    /// Listeners that it is handed over at each start.
+    pub(crate) inherits: Option<(TcpListener, UnixListener)>,
 }
 
 struct Running {
@@ -65,7 +69,8 @@ impl Agent {
     pub(crate) fn installed(roots: &Path, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let serve = vec![PROGRAM.to_owned()];
-        let agent = Self { dir, serve, flags: Vec::new(), running: None, log: Vec::new() };
+        let agent =
+            Self { dir, serve, flags: Vec::new(), running: None, log: Vec::new(), inherits: None };
         let hash = ring::digest::digest(&ring::digest::SHA256, TOKEN.as_bytes());
         let hash = data_encoding::HEXLOWER.encode(hash.as_ref());
         fs::write(agent.path("tokens"), format!("test:{hash}:admin\n")).unwrap();
@@ -137,6 +142,21 @@ impl Agent {
 
     /// Starts it behind such a program and does not wait.
     pub(crate) fn launch(&mut self, wrapper: &[&str]) {
+        let (stdin, stdout) = match &self.inherits {
+            None => (Stdio::null(), Stdio::inherit()),
+            Some((tcp, unix)) => {
+                let tcp = OwnedFd::from(tcp.try_clone().unwrap());
+                (Stdio::from(tcp), Stdio::from(OwnedFd::from(unix.try_clone().unwrap())))
+            }
+        };
+        // As systemd hands them over (sd_listen_fds(3)).
+        let handing_over = [
+            "sh",
+            "-c",
+            "exec 3<&0 4<&1 </dev/null >/dev/null; \
+             LISTEN_FDS=2 LISTEN_PID=$$ exec \"$0\" \"$@\"",
+        ];
+        let wrapper = if self.inherits.is_some() { &handing_over } else { wrapper };
         let wrapper = wrapper.iter().map(|&word| word.to_owned());
         let words: Vec<String> = wrapper.chain(self.serve.iter().cloned()).collect();
         let mut child = self
@@ -144,7 +164,8 @@ impl Agent {
             .arg("serve")
             .args(&self.flags)
             .stderr(Stdio::piped())
-            .stdin(Stdio::null())
+            .stdin(stdin)
+            .stdout(stdout)
             .spawn()
             .unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());

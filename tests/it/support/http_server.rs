@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use imagestore_agent::agent::{AcceptError, AddAsked, AddError, StoreView, UpdateAsked};
-use imagestore_agent::http::{Around, Context, Limits, ProcessFigures, Server, Stores, Tokens};
+use imagestore_agent::http::{
+    Around, Context, Inherited, Limits, ProcessFigures, Server, Stores, Tokens,
+};
 use imagestore_agent::lifecycle::{Checks, History, HistoryEntry, HistoryEvent, Standing};
 use imagestore_agent::management::{self, Networks, TaskReplies};
 use imagestore_agent::model::{
@@ -333,7 +335,8 @@ impl Running {
 
     fn allowing(limits: Limits, drain: Duration, networks: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let server = Server::bind(&settings(&dir), Vec::new()).unwrap().with_limits(limits);
+        let server =
+            Server::bind(&settings(&dir), Inherited::default()).unwrap().with_limits(limits);
         let (address, socket) = (server.addresses()[0], server.socket().to_owned());
         let (tokens, seen_tokens) = watch::channel(tokens(TOKENS));
         let obstacles = Arc::new(Mutex::new(Vec::new()));
