@@ -19,7 +19,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
 COPY src src
 # The manifest names a test and a bench; cargo wants their files to be there.
-RUN mkdir -p tests/it benches/agent && touch tests/it/main.rs benches/agent/main.rs
+RUN mkdir -p tests/it tests/deploy benches/agent && touch tests/it/main.rs tests/deploy/main.rs benches/agent/main.rs
 RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
     && RUSTFLAGS='-C target-feature=+crt-static' cargo build --profile dist --locked --target "$target" \
     && install -D "target/$target/dist/imagestore-agent" /image/usr/bin/imagestore-agent \

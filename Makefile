@@ -9,7 +9,7 @@ RUN_TESTS := $(CARGO) $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo
 
 DESTDIR ?=
 
-.PHONY: install demo test check fmt clippy doc deny deny-advisories build packages bench hung kills fuzz nightly help
+.PHONY: install install-files demo test check fmt clippy doc deny deny-advisories build packages bench hung kills fuzz test-deploy nightly help
 
 help:
 	@echo 'make demo     the whole story with nothing installed'
@@ -20,20 +20,21 @@ help:
 	@echo 'make nightly  all of it, and what takes long'
 
 # DESTDIR stages it for a package, where user and directories are made on the target.
-install:
+install: install-files
 	$(CARGO) build --profile dist --locked
 	install -D -m 755 target/dist/imagestore-agent $(DESTDIR)/usr/bin/imagestore-agent
-	install -D -m 644 systemd/imagestore-agent.service \
-		$(DESTDIR)/usr/lib/systemd/system/imagestore-agent.service
-	install -D -m 644 systemd/imagestore-agent.socket \
-		$(DESTDIR)/usr/lib/systemd/system/imagestore-agent.socket
+	[ -n "$(DESTDIR)" ] || { systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload; }
+
+# All but the program.
+UNITS = $(DESTDIR)/usr/lib/systemd/system
+install-files:
+	install -D -m 644 -t $(UNITS) systemd/imagestore-agent.service systemd/imagestore-agent.socket
 	install -D -m 644 systemd/sysusers.d/imagestore-agent.conf \
 		$(DESTDIR)/usr/lib/sysusers.d/imagestore-agent.conf
 	install -D -m 644 systemd/tmpfiles.d/imagestore-agent.conf \
 		$(DESTDIR)/usr/lib/tmpfiles.d/imagestore-agent.conf
 	[ -e $(DESTDIR)/etc/imagestore-agent/agent.toml ] || install -D -m 644 config/agent.toml \
 		$(DESTDIR)/etc/imagestore-agent/agent.toml
-	[ -n "$(DESTDIR)" ] || { systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload; }
 
 demo:
 	$(CARGO) run --release --locked -- demo
@@ -96,4 +97,11 @@ fuzz:
 		$(CARGO) +nightly fuzz run ssh_peer -- -max_total_time=$(FUZZ_SECONDS) -max_len=16384; \
 	else echo 'fuzz: no nightly compiler or no cargo-fuzz: skipped (rustup toolchain install nightly; cargo install cargo-fuzz)'; fi
 
-nightly: check test deny-advisories hung kills fuzz bench
+# The daemon on machines that are booted for it; their base system is kept in target/deploy.
+test-deploy:
+	@command -v debootstrap systemd-nspawn >/dev/null || \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			debootstrap systemd-container e2fsprogs >/dev/null
+	$(CARGO) nextest run --locked --profile nightly --features test-deploy --test deploy -j 2
+
+nightly: check test test-deploy deny-advisories hung kills fuzz bench

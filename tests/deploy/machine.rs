@@ -1,0 +1,159 @@
+//! A booted Debian of a test's own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Longer than anything here takes on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(120);
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,openssh-server,procps";
+
+fn tree() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Runs a command of this machine; its standard output.
+pub(crate) fn run(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output();
+    let output =
+        output.unwrap_or_else(|error| panic!("{program}: {error}; see `make test-deploy`"));
+    assert!(output.status.success(), "{program} {args:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The base system, made once and kept.
+fn base() -> &'static Path {
+    static BASE: OnceLock<PathBuf> = OnceLock::new();
+    BASE.get_or_init(|| {
+        let base = tree().join("target/deploy/base");
+        let marker = base.join("complete");
+        if !marker.exists() {
+            let _ = fs::remove_dir_all(&base);
+            let include = format!("--include={PACKAGES}");
+            let target = base.to_str().unwrap();
+            run("debootstrap", &["--variant=minbase", &include, "bookworm", target]);
+            fs::write(marker, "").unwrap();
+        }
+        base
+    })
+}
+
+/// A running machine. Dropped, it is gone, and so are its files.
+pub(crate) struct Machine {
+    root: tempfile::TempDir,
+    nspawn: Child,
+    leader: i32,
+}
+
+impl Machine {
+    /// A fresh system with the daemon installed, booted until systemd is content. `shared` directories of
+    /// this machine are seen there in the same place.
+    pub(crate) fn boot(shared: &[&Path]) -> Self {
+        let root = tempfile::tempdir_in(
+            tree().join("target/deploy").canonicalize().unwrap_or_else(|_| {
+                let dir = tree().join("target/deploy");
+                fs::create_dir_all(&dir).unwrap();
+                dir
+            }),
+        )
+        .unwrap();
+        let dir = root.path().join("root");
+        run("cp", &["-a", base().to_str().unwrap(), dir.to_str().unwrap()]);
+        let staged = format!("DESTDIR={}", dir.display());
+        run("make", &["-s", "-C", tree().to_str().unwrap(), "install-files", &staged]);
+        let program = env!("CARGO_BIN_EXE_imagestore-agent");
+        run("install", &["-m", "755", program, dir.join("usr/bin").to_str().unwrap()]);
+        let mut words = vec!["-D".to_owned(), dir.display().to_string()];
+        let fixed =
+            ["--boot", "--register=no", "--keep-unit", "--private-network", "--console=pipe"];
+        words.extend(fixed.map(str::to_owned));
+        words.extend(shared.iter().map(|path| format!("--bind={}", path.display())));
+        let log = fs::File::create(root.path().join("console")).unwrap();
+        let nspawn = Command::new("systemd-nspawn")
+            .args(&words)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .expect("systemd-nspawn; see `make test-deploy`");
+        let mut machine = Self { root, nspawn, leader: 0 };
+        machine.until("a system that runs", |machine| {
+            // The first child may be one that only sets it up.
+            let children = format!("/proc/{0}/task/{0}/children", machine.nspawn.id());
+            let children = fs::read_to_string(children).unwrap_or_default();
+            machine.leader = children.split(' ').next().unwrap().parse().unwrap_or(0);
+            machine.leader != 0
+                && machine.try_sh("systemctl is-system-running").stdout == b"running\n"
+        });
+        machine.sh("systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload");
+        machine
+    }
+
+    /// Looks again and again until it is so.
+    pub(crate) fn until(&mut self, what: &str, mut is_so: impl FnMut(&mut Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so(self) {
+            assert!(self.nspawn.try_wait().unwrap().is_none(), "it ended: {}", self.console());
+            assert!(Instant::now() < deadline, "it never was: {what}: {}", self.console());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn console(&self) -> String {
+        fs::read_to_string(self.root.path().join("console")).unwrap()
+    }
+
+    /// Runs a shell's line in the machine.
+    pub(crate) fn try_sh(&self, script: &str) -> Output {
+        let leader = self.leader.to_string();
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &leader, "-a", "sh", "-c", script]).stdin(Stdio::null());
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.output().unwrap()
+    }
+
+    /// Runs a shell's line that must succeed; what it printed.
+    pub(crate) fn sh(&self, script: &str) -> String {
+        let output = self.try_sh(script);
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "{script}: {told}{}\n{}",
+            String::from_utf8_lossy(&output.stderr),
+            self.journal()
+        );
+        told.trim_end().to_owned()
+    }
+
+    /// A property of the daemon's unit.
+    pub(crate) fn shows(&self, property: &str) -> String {
+        self.sh(&format!("systemctl show --value -p {property} imagestore-agent"))
+    }
+
+    /// What the daemon has logged.
+    pub(crate) fn journal(&self) -> String {
+        let read = self.try_sh("journalctl --no-pager -u imagestore-agent -n 100");
+        String::from_utf8_lossy(&read.stdout).into_owned()
+    }
+
+    /// A file of the machine.
+    pub(crate) fn write(&self, path: &str, text: &str) {
+        let path = self.root.path().join("root").join(path.trim_start_matches('/'));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // SIGRTMIN+3 powers it off; what does not heed that is killed with its first process.
+        let _ = kill(Pid::from_raw(self.leader), Signal::SIGKILL);
+        let _ = self.nspawn.kill();
+        let _ = self.nspawn.wait();
+    }
+}

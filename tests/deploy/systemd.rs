@@ -1,0 +1,199 @@
+//! The units as packaged, run by systemd itself.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::machine::{Machine, run};
+
+const AGENT: &str = "imagestore-agent";
+
+/// A machine with a disk for images, an sshd, and a user whose login proves a store.
+fn storage_node(disk: &str) -> Machine {
+    let machine = Machine::boot(&[]);
+    machine.sh(&format!(
+        "mkdir -p {disk} && mount -t tmpfs -o size=64m images {disk} && systemctl start ssh && \
+         useradd -m storage && echo storage:secret | chpasswd"
+    ));
+    machine
+}
+
+/// The command that adds a store there.
+fn add(path: &str) -> String {
+    format!(
+        "echo secret | {AGENT} add --name images --path {path} --hostname 127.0.0.1 \
+         --username storage --password-stdin --json"
+    )
+}
+
+#[test]
+fn it_is_installed_started_given_a_store_and_reloaded() {
+    let mut machine = storage_node("/var/lib/imagestore");
+    machine.sh("mkdir /var/lib/imagestore/images");
+    machine.sh(&format!("systemctl enable --now {AGENT}"));
+    assert_eq!(machine.shows("ActiveState"), "active");
+    let pid = machine.shows("MainPID");
+    assert_eq!(machine.sh(&format!("ps -o user= -p {pid}")), AGENT);
+    assert_eq!(machine.sh(&format!("grep CapEff /proc/{pid}/status")), "CapEff:\t0000000000000000");
+
+    let found = machine.sh(&format!("{AGENT} init /var/lib/imagestore/images --json"));
+    assert!(found.contains("\"capacity\"") || found.contains("totalCapacity"), "{found}");
+    let added = machine.sh(&add("/var/lib/imagestore/images"));
+    let uuid = added.split("\"uuid\":").nth(1).unwrap().split('"').nth(1).unwrap().to_owned();
+    let again = machine.sh(&format!("{AGENT} reconnect {uuid} --json"));
+    assert!(again.contains("Connected"), "{again}");
+    machine.until("the stores are counted", |machine| {
+        machine.shows("StatusText") == "1 store: 1 Connected"
+    });
+
+    // A session that a reload brings.
+    machine.sh("token=4711; hash=$(printf %s $token | sha256sum | cut -d' ' -f1); \
+         printf 'mn-1:%s:read\\n' $hash > /etc/imagestore-agent/tokens && \
+         chown root:imagestore-agent /etc/imagestore-agent/tokens && \
+         chmod 640 /etc/imagestore-agent/tokens && printf %s $token > /root/token && \
+         printf '[auth]\\ntokens_file = \"/etc/imagestore-agent/tokens\"\\n' \
+             > /etc/imagestore-agent/agent.toml");
+    let list = format!("{AGENT} list --url http://127.0.0.1:7811 --token-file /root/token");
+    assert!(!machine.try_sh(&list).status.success());
+    machine.sh(&format!("systemctl reload {AGENT}"));
+    machine.until("the token is known", |machine| machine.try_sh(&list).status.success());
+
+    // Nobody else reads a thing, and the socket is its owner's and group's.
+    let open = "find /var/lib/imagestore-agent /etc/imagestore-agent -perm /o+rwx -not -type l";
+    assert_eq!(machine.sh(&format!("{open} -not -name agent.toml")), "");
+    let denied = format!("setpriv --reuid=65534 --regid=65534 --clear-groups {AGENT} list");
+    assert!(!machine.try_sh(&denied).status.success());
+}
+
+#[test]
+fn a_directory_outside_the_sandbox_says_so_and_a_drop_in_lets_it_in() {
+    let machine = storage_node("/srv/images");
+    machine.write(
+        "/etc/imagestore-agent/agent.toml",
+        "[storage]\nallowed_roots = [\"/srv/images\"]\n",
+    );
+    machine.sh(&format!("chown {AGENT}: /srv/images && systemctl start {AGENT}"));
+    let refused = machine.try_sh(&add("/srv/images"));
+    let told = String::from_utf8_lossy(&[refused.stdout, refused.stderr].concat()).into_owned();
+    assert!(told.contains("namespace_read_only"), "{told}");
+    assert!(told.contains("ReadWritePaths"), "the remedy names the drop-in: {told}");
+    machine.write(
+        "/etc/systemd/system/imagestore-agent.service.d/images.conf",
+        "[Service]\nReadWritePaths=-/srv/images\n",
+    );
+    machine.sh(&format!("systemctl daemon-reload && systemctl restart {AGENT}"));
+    machine.sh(&add("/srv/images"));
+}
+
+#[test]
+fn a_frozen_daemon_is_killed_and_started_anew() {
+    let mut machine = Machine::boot(&[]);
+    machine.write(
+        "/etc/systemd/system/imagestore-agent.service.d/quick.conf",
+        "[Service]\nWatchdogSec=2s\nRestartSec=100ms\n",
+    );
+    machine.sh(&format!("systemctl daemon-reload && systemctl start {AGENT}"));
+    let pid = machine.shows("MainPID");
+    machine.sh(&format!("kill -STOP {pid}"));
+    machine.until("another process", |machine| {
+        machine.shows("NRestarts") == "1" && machine.shows("ActiveState") == "active"
+    });
+    assert_ne!(machine.shows("MainPID"), pid);
+    assert!(machine.sh(&format!("journalctl --no-pager -u {AGENT}")).contains("Watchdog timeout"));
+}
+
+#[test]
+fn a_restart_under_requests_refuses_nobody_with_the_socket_unit() {
+    let machine = Machine::boot(&[]);
+    machine.sh(&format!("systemctl enable --now {AGENT}.socket"));
+    // The first caller starts it.
+    machine.sh(&format!("{AGENT} list"));
+    assert_eq!(machine.shows("ActiveState"), "active");
+    let script = format!(
+        "(n=0; while [ ! -e /tmp/over ]; do {AGENT} list || exit 1; n=$((n+1)); done; echo $n) \
+             > /tmp/asked 2>&1 & asking=$!; \
+         for n in 1 2 3 4 5; do systemctl restart {AGENT} || exit 1; done; \
+         touch /tmp/over; wait $asking || {{ cat /tmp/asked; exit 1; }}; tail -n 1 /tmp/asked"
+    );
+    let asked: u32 = machine.sh(&script).parse().unwrap();
+    assert!(asked > 5, "only {asked}");
+}
+
+/// An ext4 of this machine on a file, which can be frozen from here.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    fn mounted() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, at) = (dir.path().join("disk"), dir.path().join("mnt"));
+        std::fs::File::create(&file).unwrap().set_len(64 << 20).unwrap();
+        std::fs::create_dir(&at).unwrap();
+        run("mkfs.ext4", &["-q", file.to_str().unwrap()]);
+        run("mount", &["-o", "loop", file.to_str().unwrap(), at.to_str().unwrap()]);
+        Self(dir)
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.0.path().join("mnt")
+    }
+
+    fn thaw(&self) {
+        // It may not be frozen.
+        let _ = std::process::Command::new("fsfreeze").arg("-u").arg(self.path()).output();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.thaw();
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.path()).output();
+    }
+}
+
+#[test]
+fn a_worker_that_cannot_die_holds_up_no_restart() {
+    let disk = Disk::mounted();
+    let images = disk.path();
+    let mut machine = Machine::boot(&[&images]);
+    let root = images.to_str().unwrap();
+    machine.write(
+        "/etc/imagestore-agent/agent.toml",
+        &format!(
+            "[storage]\nallowed_roots = [{root:?}]\nwrite_probe_interval = \"1s\"\n\
+             [monitor]\ninterval = \"1s\"\nprobe_deadline = \"1s\"\n"
+        ),
+    );
+    machine.write(
+        "/etc/systemd/system/imagestore-agent.service.d/images.conf",
+        &format!("[Service]\nReadWritePaths=-{root}\nPrivateTmp=no\n"),
+    );
+    machine.sh(&format!(
+        "useradd -m storage && echo storage:secret | chpasswd && systemctl start ssh && \
+         chown {AGENT}: {root} && systemctl daemon-reload && systemctl start {AGENT}"
+    ));
+    machine.sh(&add(root));
+    run("fsfreeze", &["-f", root]);
+    let stuck = "ps -e -o stat=,comm= | grep -q '^D.*isw-'";
+    machine.until("a worker that sleeps uninterruptibly", |machine| {
+        machine.try_sh(stuck).status.success()
+    });
+    let begun = Instant::now();
+    machine.sh(&format!("systemctl restart {AGENT}"));
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    assert_eq!(machine.shows("ActiveState"), "active");
+    machine.sh(stuck);
+    println!("restarted in {took:?} beside a worker that cannot die");
+    disk.thaw();
+    machine.until("the worker is gone", |machine| !machine.try_sh(stuck).status.success());
+}
+
+/// The units stand where they are looked for.
+#[test]
+fn the_installed_files_are_those_of_the_tree() {
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let machine = Machine::boot(&[]);
+    for unit in ["imagestore-agent.service", "imagestore-agent.socket"] {
+        let ours = std::fs::read_to_string(tree.join("systemd").join(unit)).unwrap();
+        assert_eq!(machine.sh(&format!("cat /usr/lib/systemd/system/{unit}")), ours.trim_end());
+    }
+}
