@@ -9,12 +9,13 @@ RUN_TESTS := $(CARGO) $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo
 
 DESTDIR ?=
 
-.PHONY: install install-files demo test check fmt clippy doc deny deny-advisories build packages bench hung kills fuzz test-deploy nightly help
+.PHONY: install install-files deb demo test check fmt clippy doc deny deny-advisories build packages bench hung kills fuzz test-deploy nightly help
 
 help:
 	@echo 'make demo     the whole story with nothing installed'
 	@echo 'make test     every test; as root it installs the Debian packages they need'
 	@echo 'make check    formatting, lints, documentation, licences'
+	@echo 'make deb      a package for Debian, in target/deb'
 	@echo 'make install  program, unit, user and settings into the system, as root'
 	@echo 'make bench    timings beside a peer or the physical limit'
 	@echo 'make nightly  all of it, and what takes long'
@@ -35,6 +36,22 @@ install-files:
 		$(DESTDIR)/usr/lib/tmpfiles.d/imagestore-agent.conf
 	[ -e $(DESTDIR)/etc/imagestore-agent/agent.toml ] || install -D -m 644 config/agent.toml \
 		$(DESTDIR)/etc/imagestore-agent/agent.toml
+
+# A package of PROGRAM for Debian 12 and later, in target/deb.
+PROGRAM ?= target/dist/imagestore-agent
+VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+DEB = target/deb/imagestore-agent
+deb:
+	[ "$(PROGRAM)" != target/dist/imagestore-agent ] || $(CARGO) build --profile dist --locked
+	rm -rf $(DEB)
+	$(MAKE) -s install-files DESTDIR=$(DEB)
+	install -D -m 755 $(PROGRAM) $(DEB)/usr/bin/imagestore-agent
+	install -D -m 644 -t $(DEB)/usr/share/doc/imagestore-agent README.md CHANGELOG.md LICENSE docs/*.md
+	install -D -m 755 -t $(DEB)/DEBIAN deploy/deb/postinst deploy/deb/prerm deploy/deb/postrm
+	echo /etc/imagestore-agent/agent.toml > $(DEB)/DEBIAN/conffiles
+	sed 's/@VERSION@/$(VERSION)/; s/@ARCH@/'"$$(dpkg --print-architecture)"'/' deploy/deb/control \
+		> $(DEB)/DEBIAN/control
+	dpkg-deb --root-owner-group --build $(DEB) target/deb/
 
 demo:
 	$(CARGO) run --release --locked -- demo
@@ -97,11 +114,21 @@ fuzz:
 		$(CARGO) +nightly fuzz run ssh_peer -- -max_total_time=$(FUZZ_SECONDS) -max_len=16384; \
 	else echo 'fuzz: no nightly compiler or no cargo-fuzz: skipped (rustup toolchain install nightly; cargo install cargo-fuzz)'; fi
 
-# The daemon on machines that are booted for it; their base system is kept in target/deploy.
-test-deploy:
+# The daemon on machines that are booted for it. Their base system is kept in target/deploy; its mark bears
+# the names of its packages, so that another list makes another one.
+BASE = target/deploy/base
+BASE_PACKAGES = systemd,systemd-sysv,dbus,openssh-server,procps,sqlite3
+comma = ,
+BASE_MARK = $(BASE).of.$(subst $(comma),.,$(BASE_PACKAGES))
+$(BASE_MARK):
 	@command -v debootstrap systemd-nspawn >/dev/null || \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 			debootstrap systemd-container e2fsprogs >/dev/null
+	rm -rf $(BASE) $(BASE).of.*
+	mkdir -p $(BASE)
+	debootstrap --variant=minbase --include=$(BASE_PACKAGES) bookworm $(BASE) > $(BASE).log
+	touch $@
+test-deploy: $(BASE_MARK)
 	$(CARGO) nextest run --locked --profile nightly --features test-deploy --test deploy -j 2
 
 nightly: check test test-deploy deny-advisories hung kills fuzz bench

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -11,9 +10,10 @@ use nix::unistd::Pid;
 
 /// Longer than anything here takes on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(120);
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,openssh-server,procps";
+/// The daemon as it was built for these tests.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_imagestore-agent");
 
-fn tree() -> &'static Path {
+pub(crate) fn tree() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -26,21 +26,11 @@ pub(crate) fn run(program: &str, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The base system, made once and kept.
-fn base() -> &'static Path {
-    static BASE: OnceLock<PathBuf> = OnceLock::new();
-    BASE.get_or_init(|| {
-        let base = tree().join("target/deploy/base");
-        let marker = base.join("complete");
-        if !marker.exists() {
-            let _ = fs::remove_dir_all(&base);
-            let include = format!("--include={PACKAGES}");
-            let target = base.to_str().unwrap();
-            run("debootstrap", &["--variant=minbase", &include, "bookworm", target]);
-            fs::write(marker, "").unwrap();
-        }
-        base
-    })
+/// The base system, which `make test-deploy` makes once and keeps.
+fn base() -> PathBuf {
+    let base = tree().join("target/deploy/base");
+    assert!(base.join("usr").exists(), "there is no base system: `make test-deploy`");
+    base
 }
 
 /// A running machine. Dropped, it is gone, and so are its files.
@@ -54,20 +44,22 @@ impl Machine {
     /// A fresh system with the daemon installed, booted until systemd is content. `shared` directories of
     /// this machine are seen there in the same place.
     pub(crate) fn boot(shared: &[&Path]) -> Self {
-        let root = tempfile::tempdir_in(
-            tree().join("target/deploy").canonicalize().unwrap_or_else(|_| {
-                let dir = tree().join("target/deploy");
-                fs::create_dir_all(&dir).unwrap();
-                dir
-            }),
-        )
-        .unwrap();
+        let machine = Self::boot_with(shared, |dir| {
+            let staged = format!("DESTDIR={}", dir.display());
+            run("make", &["-s", "-C", tree().to_str().unwrap(), "install-files", &staged]);
+            run("install", &["-m", "755", PROGRAM, dir.join("usr/bin").to_str().unwrap()]);
+        });
+        machine.sh("systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload");
+        machine
+    }
+
+    /// A fresh system, booted, after `prepare` was done to its root directory.
+    pub(crate) fn boot_with(shared: &[&Path], prepare: impl FnOnce(&Path)) -> Self {
+        let base = base();
+        let root = tempfile::tempdir_in(base.parent().unwrap()).unwrap();
         let dir = root.path().join("root");
-        run("cp", &["-a", base().to_str().unwrap(), dir.to_str().unwrap()]);
-        let staged = format!("DESTDIR={}", dir.display());
-        run("make", &["-s", "-C", tree().to_str().unwrap(), "install-files", &staged]);
-        let program = env!("CARGO_BIN_EXE_imagestore-agent");
-        run("install", &["-m", "755", program, dir.join("usr/bin").to_str().unwrap()]);
+        run("cp", &["-a", base.to_str().unwrap(), dir.to_str().unwrap()]);
+        prepare(&dir);
         let mut words = vec!["-D".to_owned(), dir.display().to_string()];
         let fixed =
             ["--boot", "--register=no", "--keep-unit", "--private-network", "--console=pipe"];
@@ -90,7 +82,6 @@ impl Machine {
             machine.leader != 0
                 && machine.try_sh("systemctl is-system-running").stdout == b"running\n"
         });
-        machine.sh("systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload");
         machine
     }
 

@@ -13,4 +13,5 @@
 )]
 
 mod machine;
+mod package;
 mod systemd;

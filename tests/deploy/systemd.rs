@@ -1,24 +1,27 @@
 //! The units as packaged, run by systemd itself.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::machine::{Machine, run};
 
 const AGENT: &str = "imagestore-agent";
 
-/// A machine with a disk for images, an sshd, and a user whose login proves a store.
-fn storage_node(disk: &str) -> Machine {
-    let machine = Machine::boot(&[]);
+/// Gives a machine a disk for images, an sshd, and a user whose login proves a store.
+pub(crate) fn furnish(machine: &Machine, disk: &str) {
     machine.sh(&format!(
         "mkdir -p {disk} && mount -t tmpfs -o size=64m images {disk} && systemctl start ssh && \
          useradd -m storage && echo storage:secret | chpasswd"
     ));
+}
+
+fn storage_node(disk: &str) -> Machine {
+    let machine = Machine::boot(&[]);
+    furnish(&machine, disk);
     machine
 }
 
 /// The command that adds a store there.
-fn add(path: &str) -> String {
+pub(crate) fn add(path: &str) -> String {
     format!(
         "echo secret | {AGENT} add --name images --path {path} --hostname 127.0.0.1 \
          --username storage --password-stdin --json"
@@ -185,15 +188,4 @@ fn a_worker_that_cannot_die_holds_up_no_restart() {
     println!("restarted in {took:?} beside a worker that cannot die");
     disk.thaw();
     machine.until("the worker is gone", |machine| !machine.try_sh(stuck).status.success());
-}
-
-/// The units stand where they are looked for.
-#[test]
-fn the_installed_files_are_those_of_the_tree() {
-    let tree = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let machine = Machine::boot(&[]);
-    for unit in ["imagestore-agent.service", "imagestore-agent.socket"] {
-        let ours = std::fs::read_to_string(tree.join("systemd").join(unit)).unwrap();
-        assert_eq!(machine.sh(&format!("cat /usr/lib/systemd/system/{unit}")), ours.trim_end());
-    }
 }

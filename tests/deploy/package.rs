@@ -1,0 +1,62 @@
+//! The Debian package: installed, upgraded, backed up and restored, purged.
+
+use std::path::Path;
+
+use crate::machine::{Machine, PROGRAM, run, tree};
+use crate::systemd::{add, furnish};
+
+const AGENT: &str = "imagestore-agent";
+
+/// Builds a package of the daemon of these tests with this version, into this directory.
+fn package(version: &str, into: &Path) {
+    let (program, version_is) = (format!("PROGRAM={PROGRAM}"), format!("VERSION={version}"));
+    run("make", &["-s", "-C", tree().to_str().unwrap(), "deb", &program, &version_is]);
+    let arch = run("dpkg", &["--print-architecture"]);
+    let built = tree().join(format!("target/deb/{AGENT}_{version}_{}.deb", arch.trim()));
+    std::fs::copy(built, into.join(format!("{version}.deb"))).unwrap();
+}
+
+#[test]
+fn the_package_installs_upgrades_with_its_state_and_is_purged_without_touching_images() {
+    let mut machine = Machine::boot_with(&[], |root| {
+        package("0.0.1", &root.join("root"));
+        package("0.0.2", &root.join("root"));
+    });
+    furnish(&machine, "/var/lib/imagestore");
+    machine.sh("dpkg -i /root/0.0.1.deb");
+    assert_eq!(machine.shows("ActiveState"), "inactive", "starting it is the operator's decision");
+    machine.sh(&format!("systemctl enable --now {AGENT}"));
+    machine.sh(&format!(
+        "mkdir /var/lib/imagestore/images && {AGENT} init /var/lib/imagestore/images"
+    ));
+    machine.sh(&add("/var/lib/imagestore/images"));
+    let listed = machine.sh(&format!("{AGENT} list --json"));
+
+    let pid = machine.shows("MainPID");
+    machine.sh("echo '# mine' >> /etc/imagestore-agent/agent.toml && dpkg -i /root/0.0.2.deb");
+    assert_eq!(machine.shows("ActiveState"), "active");
+    assert_ne!(machine.shows("MainPID"), pid, "the new program runs");
+    assert_eq!(machine.sh(&format!("{AGENT} list --json")), listed);
+    machine.sh("grep -q mine /etc/imagestore-agent/agent.toml");
+
+    // As the operations manual says it: while it runs, and back after a loss.
+    machine.sh(&format!(
+        "cd /var/lib/{AGENT} && mkdir /backup && \
+         sqlite3 ledger.sqlite \"VACUUM INTO '/backup/ledger.sqlite'\" && \
+         cp -p node-id master-key /backup/ && systemctl stop {AGENT} && \
+         rm -rf /var/lib/{AGENT}/* && cp -p /backup/* /var/lib/{AGENT}/ && \
+         chown {AGENT}: /var/lib/{AGENT}/* && chmod 600 /var/lib/{AGENT}/* && systemctl start {AGENT}"
+    ));
+    assert_eq!(machine.sh(&format!("{AGENT} list --json")), listed);
+    machine.until("a store that is probed", |machine| {
+        machine.shows("StatusText") == "1 store: 1 Connected"
+    });
+    machine.sh(&format!("{AGENT} reconnect --all"));
+
+    machine.sh("echo an image > /var/lib/imagestore/images/registry/image");
+    machine.sh(&format!("dpkg --purge {AGENT}"));
+    machine.sh(&format!("! test -e /var/lib/{AGENT} && ! test -e /etc/{AGENT}"));
+    machine.sh("! test -e /usr/lib/systemd/system/imagestore-agent.service");
+    machine.sh("grep -q 'an image' /var/lib/imagestore/images/registry/image");
+    machine.sh("test -e /var/lib/imagestore/images/.imagestore-agent/identity.json");
+}
