@@ -46,6 +46,16 @@ deb:
 	rm -rf $(DEB)
 	$(MAKE) -s install-files DESTDIR=$(DEB)
 	install -D -m 755 $(PROGRAM) $(DEB)/usr/bin/imagestore-agent
+	for shell in bash:bash-completion/completions/imagestore-agent \
+			zsh:zsh/vendor-completions/_imagestore-agent \
+			fish:fish/vendor_completions.d/imagestore-agent.fish; do \
+		$(PROGRAM) completions $${shell%%:*} | install -D -m 644 /dev/stdin $(DEB)/usr/share/$${shell#*:}; \
+	done
+	$(PROGRAM) man | gzip -9n | install -D -m 644 /dev/stdin $(DEB)/usr/share/man/man1/imagestore-agent.1.gz
+	for command in $$($(PROGRAM) --help | sed -n '/^Commands:/,/^$$/s/^  \([a-z-]*\) .*/\1/p'); do \
+		[ $$command = help ] || $(PROGRAM) man $$command | gzip -9n | install -D -m 644 /dev/stdin \
+			$(DEB)/usr/share/man/man1/imagestore-agent-$$command.1.gz || exit 1; \
+	done
 	install -D -m 644 -t $(DEB)/usr/share/doc/imagestore-agent README.md CHANGELOG.md LICENSE docs/*.md
 	install -D -m 755 -t $(DEB)/DEBIAN deploy/deb/postinst deploy/deb/prerm deploy/deb/postrm
 	echo /etc/imagestore-agent/agent.toml > $(DEB)/DEBIAN/conffiles

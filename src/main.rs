@@ -1,5 +1,6 @@
 //! From arguments to exit code.
 
+use std::io::{self, stdout};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -24,12 +25,25 @@ fn main() -> ExitCode {
         Command::Init(init) => with_settings(&args, |settings| {
             app::init(&init.path, init.user.as_deref(), init.json, settings)
         }),
+        Command::Completions { shell } => printed(cli::completions(*shell, &mut stdout())),
+        Command::Man { command } => printed(cli::manual(command.as_deref(), &mut stdout())),
         Command::Client(command) if command.reach().daemon_url.is_some() => {
             ask_at_url(command, config)
         }
         Command::Client(command) => with_settings(&args, |settings| ask(command, settings)),
     };
     exit.into()
+}
+
+/// Who reads no further has had enough.
+fn printed(written: io::Result<()>) -> Exit {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("{error}");
+            Exit::Failed
+        }
+        _ => Exit::Ok,
+    }
 }
 
 fn with_settings(args: &Args, then: impl FnOnce(&Settings) -> Exit) -> Exit {

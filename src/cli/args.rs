@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::model::{Hostname, StoreUuid};
 
@@ -40,6 +41,16 @@ pub enum Command {
     CheckConfig,
     /// Mark a directory as an image store (run it as root)
     Init(InitArgs),
+    /// Print completions for a shell
+    Completions {
+        /// Which
+        shell: Shell,
+    },
+    /// Print the manual page, or a command's, for man(1): imagestore-agent man add | man -l -
+    Man {
+        /// Of this command
+        command: Option<String>,
+    },
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
     Client(Box<ClientCommand>),

@@ -9,9 +9,11 @@ mod bodies;
 mod client;
 mod commands;
 mod health;
+mod manual;
 mod secrets;
 mod text;
 
 pub use args::{Args, ClientCommand, Command, InitArgs};
 pub use client::{ClientError, Daemon, Reply};
 pub use commands::{CommandError, run};
+pub use manual::{completions, manual};

@@ -1,0 +1,72 @@
+//! What a package installs beside the program: completions and manual pages, made of the same words as
+//! `--help`.
+
+use std::io::{self, Write};
+
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+use clap_mangen::Man;
+
+use super::args::Args;
+
+/// Writes completions for a shell.
+///
+/// # Errors
+/// The other end does not take it.
+pub fn completions(shell: Shell, into: &mut impl Write) -> io::Result<()> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "imagestore-agent", &mut text);
+    into.write_all(&text)
+}
+
+/// Writes the manual page (`man-pages(7)`) of the program, or of one of its commands.
+///
+/// # Errors
+/// There is no such command; the other end does not take it.
+pub fn manual(command: Option<&str>, into: &mut impl Write) -> io::Result<()> {
+    let mut all = Args::command();
+    // Gives each command the name it is typed by, and the options that all have.
+    all.build();
+    let Some(name) = command else { return Man::new(all).render(into) };
+    let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("no command {name:?}"));
+    let found = all.find_subcommand(name).ok_or_else(unknown)?;
+    Man::new(found.clone()).title(format!("imagestore-agent-{name}")).render(into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(command: Option<&str>) -> String {
+        let mut text = Vec::new();
+        manual(command, &mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn every_command_has_a_page_with_its_options() {
+        for command in Args::command().get_subcommands() {
+            let name = command.get_name();
+            let text = page(Some(name));
+            assert!(text.contains(&format!(".TH imagestore-agent-{name} 1")), "{text}");
+            for option in command.get_arguments().filter_map(clap::Arg::get_long) {
+                let option = option.replace('-', "\\-");
+                assert!(text.contains(&option), "{name} --{option}: {text}");
+            }
+        }
+        assert!(page(None).contains("accept\\-host\\-key"), "{}", page(None));
+        assert!(manual(Some("nothing"), &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn completions_know_every_command() {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let mut text = Vec::new();
+            completions(shell, &mut text).unwrap();
+            let text = String::from_utf8(text).unwrap();
+            for command in Args::command().get_subcommands() {
+                assert!(text.contains(command.get_name()), "{shell}: {}", command.get_name());
+            }
+        }
+    }
+}
