@@ -32,7 +32,7 @@ pub(super) enum Welcome {
 
 /// How long a client that has just connected may begin to speak once `stop` is cancelled: its request is
 /// on the way, and would be lost to it with the connection.
-const ON_THE_WAY: Duration = Duration::from_millis(250);
+const ON_THE_WAY: Duration = Duration::from_secs(1);
 
 /// Whether the client says anything, within `limit` and hardly later than `stop`. Until it does, a
 /// connection has no buffers and costs next to nothing.
