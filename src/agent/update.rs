@@ -90,11 +90,14 @@ impl Means<'_> {
                 asked,
             };
             let force = proven.asked.force;
-            let logging_in = logins.try_out(deadline, self.verifier.verify(&login, deadline));
-            let verified = if proven.asked.credentials.is_none() && login.username == store.username
-            {
-                as_before(logins, force, logging_in).await
+            let verify = self.verifier.verify(&login, deadline);
+            let same = proven.asked.credentials.is_none()
+                && login.username == store.username
+                && login.address == store.address;
+            let verified = if same {
+                logins.try_out(deadline, as_before(logins, force, verify)).await
             } else {
+                let logging_in = logins.try_out(deadline, verify);
                 self.try_outs.log_in(&login, force, deadline, logging_in).await
             };
             proven.host_key = Some(verified.map_err(Failure::of)?.host_key);
@@ -103,7 +106,8 @@ impl Means<'_> {
     }
 }
 
-/// A login as the same user with the same secrets: it counts among the store's own.
+/// A login as the same user with the same secrets in the same place, in its turn: it counts among the
+/// store's own.
 async fn as_before(
     logins: &Restrained,
     force: bool,

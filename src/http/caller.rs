@@ -9,6 +9,7 @@ use axum::http::request::Parts;
 
 use super::refusal::Refusal;
 use super::role::Role;
+use super::tls::Shown;
 
 /// A caller that has been let in.
 #[derive(Clone, Debug)]
@@ -52,8 +53,8 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 /// The other end of a connection.
 #[derive(Clone, Debug)]
 pub(super) enum Peer {
-    /// A TCP client, and who it is by its certificate.
-    Tcp(SocketAddr, Option<Caller>),
+    /// A TCP client, and the certificate that it has shown.
+    Tcp(SocketAddr, Option<Shown>),
     /// A process of this machine; its user, unless the kernel did not tell.
     Unix(Option<u32>),
 }

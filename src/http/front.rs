@@ -38,6 +38,8 @@ pub(super) struct Front {
     pub(super) tokens: watch::Receiver<Arc<Tokens>>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) guesses: Mutex<Guesses>,
+    /// Whoever is refused, for the log.
+    pub(super) refused: Mutex<Guesses>,
     pub(super) limits: Limits,
 }
 
@@ -77,7 +79,10 @@ impl Front {
         async {
             let answer = answer(request).await;
             if let Some((status, why)) = answer.as_ref().err().and_then(Refusal::of_access) {
-                let line = || info!(status, why, "call refused");
+                let line = || match self.is_told(peer) {
+                    true => info!(status, why, "call refused"),
+                    false => debug!(status, why, "call refused"),
+                };
                 if reads { span().in_scope(line) } else { line() }
             }
             let mut response = answer.unwrap_or_else(Refusal::into_response);
@@ -123,14 +128,22 @@ impl Front {
             return self.agent.admit(peer).map(Some);
         }
         // A session that is given counts: its caller may be another than the certificate's.
-        if let (Peer::Tcp(_, Some(caller)), false) =
+        if let (Peer::Tcp(_, Some(shown)), false) =
             (peer, parts.headers.contains_key(header::AUTHORIZATION))
+            && let Some(caller) = shown.caller()
         {
-            return Ok(Some(caller.clone()));
+            return Ok(Some(caller));
         }
         let token = session(&parts.headers).ok_or(Refusal::NoSession)?;
         let tokens = Arc::clone(&self.tokens.borrow());
         tokens.caller(token).cloned().map(Some).ok_or_else(|| self.unknown(peer))
+    }
+
+    /// Whether a refusal is worth a line: not each of very many from one address.
+    fn is_told(&self, peer: &Peer) -> bool {
+        let Peer::Tcp(address, _) = peer else { return true };
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        !matches!(refused.unknown(address.ip(), Instant::now()), Answer::Wait(_, false))
     }
 
     /// What is answered to a session that nobody has.

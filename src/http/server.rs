@@ -26,7 +26,7 @@ use super::readiness::Readiness;
 use super::routes;
 use super::seats::{Seat, Seats};
 use super::stores::Stores;
-use super::tls::Tls;
+use super::tls::{self, Tls};
 use super::tokens::Tokens;
 use crate::management::TaskReplies;
 use crate::model::Entropy;
@@ -132,6 +132,7 @@ impl Server {
             tokens: context.tokens,
             entropy: context.entropy,
             guesses: Mutex::default(),
+            refused: Mutex::default(),
             limits: self.limits,
         };
         let mut listeners = self.bound.into_listeners()?;
@@ -186,7 +187,7 @@ impl Connections {
             return;
         };
         let (front, stop) = (Arc::clone(&self.front), self.stop.clone());
-        let tls = self.tls.as_ref().map(|tls| Arc::clone(&tls.borrow()));
+        let tls = self.tls.clone();
         match accepted {
             Accepted::Tcp(stream, address) => self.tasks.spawn(async move {
                 let limit = front.limits.head_deadline;
@@ -198,9 +199,9 @@ impl Connections {
                     return Box::pin(connection::serve(stream, peer, welcome, seat, front, stop))
                         .await;
                 };
-                let secured = Box::pin(tls.secure(stream, address, limit, &stop)).await;
-                if let Some((stream, caller)) = secured {
-                    let peer = Peer::Tcp(address, caller);
+                let secured = Box::pin(tls::secure(tls, stream, address, limit, &stop)).await;
+                if let Some((stream, shown)) = secured {
+                    let peer = Peer::Tcp(address, shown);
                     Box::pin(connection::serve(stream, peer, welcome, seat, front, stop)).await;
                 }
             }),

@@ -14,6 +14,7 @@ use rustls::client::verify_server_name;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ParsedCertificate;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -30,8 +31,29 @@ const CLIENTS: &str = "server.tls.clients_file";
 
 /// What new connections are accepted with.
 pub struct Tls {
-    pub(super) config: Arc<rustls::ServerConfig>,
+    config: Arc<rustls::ServerConfig>,
     clients: Clients,
+}
+
+/// The certificate that a client has shown, and who may do what by theirs: asked with each request, so that
+/// a name that is taken out of the file is nobody's any more, also on a connection that is open.
+#[derive(Clone)]
+pub(super) struct Shown {
+    certificate: CertificateDer<'static>,
+    now: watch::Receiver<Arc<Tls>>,
+}
+
+impl Shown {
+    /// Whose it is.
+    pub(super) fn caller(&self) -> Option<Caller> {
+        self.now.borrow().caller(&self.certificate)
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shown")
+    }
 }
 
 impl fmt::Debug for Tls {
@@ -60,40 +82,42 @@ impl Tls {
         }
     }
 
-    /// A connection on which both sides have agreed, within `limit` and hardly later than `stop`, and who the client
-    /// is by its certificate.
-    pub(super) async fn secure(
-        &self,
-        tcp: TcpStream,
-        address: SocketAddr,
-        limit: Duration,
-        stop: &CancellationToken,
-    ) -> Option<(TlsStream<TcpStream>, Option<Caller>)> {
-        let accepting = TlsAcceptor::from(Arc::clone(&self.config)).accept(tcp);
-        let accepted = tokio::select! {
-            biased;
-            accepted = timeout(limit, accepting) => accepted,
-            () = shortly_after(stop) => return None,
-        };
-        let why = match accepted {
-            Ok(Ok(stream)) => {
-                let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-                let caller = shown.and_then(|certificate| self.caller(certificate));
-                return Some((stream, caller));
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "it did not end in time".to_owned(),
-        };
-        debug!(%address, why, "no TLS came about");
-        None
-    }
-
     /// Whose certificate this is, which the handshake has verified: the first that fits.
-    pub(super) fn caller(&self, certificate: &CertificateDer<'_>) -> Option<Caller> {
+    fn caller(&self, certificate: &CertificateDer<'_>) -> Option<Caller> {
         let parsed = ParsedCertificate::try_from(certificate).ok()?;
         let fits = |name: &ServerName<'_>| verify_server_name(&parsed, name).is_ok();
         self.clients.iter().find(|(name, _)| fits(name)).map(|(_, caller)| caller.clone())
     }
+}
+
+/// A connection on which both sides have agreed, within `limit` and hardly later than `stop`, and the
+/// certificate that the client has shown. What is in force now is what it is accepted with.
+pub(super) async fn secure(
+    now: watch::Receiver<Arc<Tls>>,
+    tcp: TcpStream,
+    address: SocketAddr,
+    limit: Duration,
+    stop: &CancellationToken,
+) -> Option<(TlsStream<TcpStream>, Option<Shown>)> {
+    let config = Arc::clone(&now.borrow().config);
+    let accepting = TlsAcceptor::from(config).accept(tcp);
+    let accepted = tokio::select! {
+        biased;
+        accepted = timeout(limit, accepting) => accepted,
+        () = shortly_after(stop) => return None,
+    };
+    let why = match accepted {
+        Ok(Ok(stream)) => {
+            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let shown = shown
+                .map(|certificate| Shown { certificate: certificate.clone().into_owned(), now });
+            return Some((stream, shown));
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it did not end in time".to_owned(),
+    };
+    debug!(%address, why, "no TLS came about");
+    None
 }
 
 /// Who is let in by a certificate for which name.

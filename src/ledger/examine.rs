@@ -56,6 +56,13 @@ pub(super) enum Finding {
 pub(super) fn examine(ledger: &Path, ladder: &[Step]) -> io::Result<Finding> {
     let logs = logs(ledger)?;
     match fs::metadata(ledger) {
+        // SQLite would take the log for another database's, and delete it.
+        Ok(seen) if seen.len() == 0 => {
+            return Ok(Finding::Damaged(match logs.first() {
+                Some((log, _)) => format!("it is empty, its log {} is not", log.display()),
+                None => "it is empty".to_owned(),
+            }));
+        }
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Ok(match logs.first() {

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,16 +13,21 @@ use std::time::Duration;
 use hyper::Uri;
 use hyper_util::client::legacy::connect::dns::Name;
 use ipnet::IpNet;
-use tokio::net::lookup_host;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tower::Service;
 
 /// How long a name may take to resolve.
 const RESOLVE: Duration = Duration::from_secs(2);
+/// Most lookups at once: a management node has one name.
+const LOOKUPS: usize = 8;
 
 /// `server.agent_allow`. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Networks(Arc<[IpNet]>);
+pub struct Networks {
+    networks: Arc<[IpNet]>,
+    lookups: Arc<Semaphore>,
+}
 
 /// Why a URL is not called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,14 +56,14 @@ impl fmt::Display for BadUrl {
 impl Networks {
     /// None of them holds nobody.
     pub fn new(networks: &[IpNet]) -> Self {
-        Self(networks.into())
+        Self { networks: networks.into(), lookups: Arc::new(Semaphore::new(LOOKUPS)) }
     }
 
     /// Whether an address lies in them. An IPv4 address in IPv6 clothes (`::ffff:0:0/96`) is judged as
     /// what it is.
     pub fn hold(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
-        self.0.iter().any(|network| network.contains(&ip))
+        self.networks.iter().any(|network| network.contains(&ip))
     }
 
     /// The URL, if it leads into the networks. Ends within 2 s.
@@ -82,16 +87,29 @@ impl Networks {
 
     /// The addresses of a name that lie in the networks; at least one.
     async fn resolve(&self, name: &str) -> Result<Vec<SocketAddr>, BadUrl> {
-        let found = match timeout(RESOLVE, lookup_host((name, 0))).await {
-            Ok(Ok(found)) => found.collect::<Vec<_>>(),
-            Ok(Err(error)) => return Err(BadUrl::Unresolved(error.to_string())),
-            Err(_) => return Err(BadUrl::Unresolved("no answer in time".to_owned())),
+        let Ok(found) = timeout(RESOLVE, self.look_up(name.to_owned())).await else {
+            return Err(BadUrl::Unresolved("no answer in time".to_owned()));
         };
+        let found = found.map_err(|error| BadUrl::Unresolved(error.to_string()))?;
         let (held, other): (Vec<_>, Vec<_>) = found.into_iter().partition(|a| self.hold(a.ip()));
         if held.is_empty() {
             return Err(BadUrl::Outside(other.into_iter().map(|address| address.ip()).collect()));
         }
         Ok(held)
+    }
+}
+
+impl Networks {
+    /// A lookup that nobody waits for any more keeps its thread, and its place, until the C library gives it
+    /// up: the next ones wait for one of these, and take no thread from others.
+    async fn look_up(&self, name: String) -> io::Result<Vec<SocketAddr>> {
+        let place = Arc::clone(&self.lookups).acquire_owned().await;
+        #[expect(clippy::disallowed_methods, reason = "the C library's name service blocks")]
+        let looking = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            (name.as_str(), 0).to_socket_addrs().map(Iterator::collect)
+        });
+        looking.await.map_err(io::Error::other)?
     }
 }
 

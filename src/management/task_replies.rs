@@ -4,7 +4,7 @@
 //! An answer is worth something for as long as it is waited for, and the call is made again next time:
 //! what cannot be posted within a minute is dropped.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,20 +93,22 @@ impl TaskRepliesTask {
     /// Runs until `stop`, which drops what is not posted yet.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut posting = JoinSet::new();
-        let mut tasks = BTreeSet::new();
+        let mut tasks = BTreeMap::new();
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                Some(ended) = posting.join_next() => match ended {
-                    Ok(task) => {
-                        tasks.remove(&task);
-                    }
-                    Err(broken) => error!(error = %broken, "an answer broke off"),
-                },
+                Some(ended) = posting.join_next_with_id() => {
+                    let ended = ended.map(|(id, ())| id).unwrap_or_else(|broken| {
+                        error!(error = %broken, "an answer broke off");
+                        broken.id()
+                    });
+                    tasks.retain(|_, id| *id != ended);
+                }
                 Some(reply) = self.inbox.recv(), if posting.len() < AT_ONCE => {
-                    if tasks.insert(reply.task.clone()) {
-                        posting.spawn(self.poster.clone().post(reply));
+                    if !tasks.contains_key(&reply.task) {
+                        let task = reply.task.clone();
+                        tasks.insert(task, posting.spawn(self.poster.clone().post(reply)).id());
                     }
                 }
             }
@@ -122,8 +124,8 @@ struct Poster {
 }
 
 impl Poster {
-    /// Posts one answer, again until somebody took it or it is worth nothing any more; its task.
-    async fn post(self, reply: TaskReply) -> String {
+    /// Posts one answer, again until somebody took it or it is worth nothing any more.
+    async fn post(self, reply: TaskReply) {
         let until = Instant::now() + WORTH;
         let TaskReply { url, task, body } = reply;
         let body = Bytes::from(body);
@@ -135,11 +137,11 @@ impl Poster {
             let at_least = match judge(&answer, true) {
                 Verdict::Delivered | Verdict::Unhandled => {
                     debug!(task, reply = %answer, "answer posted");
-                    return task;
+                    return;
                 }
                 Verdict::Refused | Verdict::Gone => {
                     warn!(task, reply = %answer, "the management node refuses an answer");
-                    return task;
+                    return;
                 }
                 Verdict::Again(at_least) => at_least,
             };
@@ -147,7 +149,7 @@ impl Poster {
             let wait = BACKOFF.wait(failures, self.entropy.roll()).max(at_least);
             if Instant::now() + wait >= until {
                 warn!(task, reply = %answer, "an answer is dropped: it could not be posted in time");
-                return task;
+                return;
             }
             sleep(wait).await;
         }

@@ -150,6 +150,23 @@ async fn a_file_that_is_no_ledger_is_refused() {
 }
 
 #[tokio::test]
+async fn an_empty_ledger_is_a_loss_with_its_log_and_without_one() {
+    for with_log in [true, false] {
+        let place = Place::new();
+        let opened = place.open();
+        opened.ledger.commit(added(1)).await.unwrap();
+        let cut = place.cut();
+        opened.writer.close().await;
+        if !with_log {
+            fs::remove_file(beside(&cut.ledger(), "-wal")).unwrap();
+        }
+        fs::write(cut.ledger(), "").unwrap();
+        let error = refusal(&cut);
+        assert!(error.to_string().contains("it is empty"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_log_without_its_ledger_is_a_loss_and_not_a_first_start() {
     for ending in ["-wal", "-journal"] {
         let place = filled().await;

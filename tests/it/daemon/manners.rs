@@ -3,6 +3,7 @@
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use crate::support::agent::{Agent, TOKEN, store};
 use crate::support::filesystems::Mounted;
@@ -114,6 +115,38 @@ async fn updates_with_the_refused_credentials_count_with_the_logins() {
         assert_eq!(told["remembered"] == json!(true), n == 3, "{n}: {told}");
     }
     it.sshd.until_logged("Failed password", 7);
+}
+
+#[tokio::test]
+async fn updates_to_a_server_that_refuses_cost_the_store_nothing() {
+    needs_root!();
+    let it = Rotated::set_up().await;
+    it.user.set_password(&it.user.password);
+    let elsewhere = Builder::new().line("DenyUsers *").start();
+    let path = format!("/image-store/{}/actions", it.uuid);
+    let body = json!({"updateImageStoreBackupStorage": {"sshPort": elsewhere.address.port()}});
+    for n in 0..5 {
+        let told = it.agent.ask(Method::PUT, &path, Some(body.clone())).await.body;
+        assert_eq!(root(&told)["reason"], "credentials_refused");
+        assert_eq!(root(&told)["remembered"] == json!(true), n > 2, "{n}: {told}");
+    }
+    assert_eq!(it.agent.reconnect(&it.uuid).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn overlapping_updates_with_the_refused_credentials_are_counted_one_by_one() {
+    needs_root!();
+    let it = Rotated::set_up().await;
+    let path = format!("/zstack/v1/backup-storage/image-store/{}/actions", it.uuid);
+    let body = json!({"updateImageStoreBackupStorage": {"sshPort": it.sshd.address.port()}});
+    let mut all = JoinSet::new();
+    for _ in 0..8 {
+        let (daemon, path, body) = (it.agent.http(), path.clone(), body.clone());
+        all.spawn(async move { daemon.ask(Method::PUT, &path, Some(&body)).await.unwrap().body });
+    }
+    let told = all.join_all().await;
+    assert_eq!(told.iter().filter(|told| root(told)["remembered"].is_null()).count(), 3);
+    assert_eq!(it.sshd.logged("Failed password"), 3);
 }
 
 #[tokio::test]

@@ -149,7 +149,7 @@ fn text(path: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_takes_the_place_of_a_session_as_far_as_its_role_goes() {
     needs_root!();
     let names = "# Who may do what.\nmn-1.example:operate\nlook.example:read\n192.0.2.1\n";
@@ -171,6 +171,14 @@ async fn a_certificate_takes_the_place_of_a_session_as_far_as_its_role_goes() {
     }
     let log = scene.agent.log();
     assert!(log.contains("\"caller\":\"mn-1.example\""), "the audit names it");
+
+    // A name that is taken away is nobody's any more, also on a connection that is open.
+    let mut stream = scene.connect(scene.of("mn-1.example")).await.unwrap();
+    assert_eq!(ask(&mut stream, STORES, None).await.status, 200);
+    fs::write(scene.agent.path("clients"), "look.example:read\n").unwrap();
+    scene.agent.signal(Signal::SIGHUP);
+    scene.agent.until_logged("certificates reloaded");
+    assert_eq!(ask(&mut stream, STORES, None).await.status, 401);
 }
 
 #[test]
