@@ -17,11 +17,19 @@ RUN apt-get update \
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
+# The dependencies alone, so that a change of our own code does not build them again. The manifest names
+# tests, a bench and an example; cargo wants their files to be there.
+RUN mkdir -p src tests/it tests/deploy benches/agent examples \
+    && for file in src/main.rs tests/it/main.rs tests/deploy/main.rs benches/agent/main.rs examples/receiver.rs; do \
+        echo 'fn main() {}' > $file; done \
+    && touch src/lib.rs
+ENV RUSTFLAGS='-C target-feature=+crt-static'
+RUN cargo build --profile dist --locked --target "$(rustc -vV | sed -n 's/^host: //p')"
 COPY src src
-# The manifest names a test and a bench; cargo wants their files to be there.
-RUN mkdir -p tests/it tests/deploy benches/agent && touch tests/it/main.rs tests/deploy/main.rs benches/agent/main.rs
-RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
-    && RUSTFLAGS='-C target-feature=+crt-static' cargo build --profile dist --locked --target "$target" \
+# Newer than what was built of the files that stood for it.
+RUN touch src/lib.rs src/main.rs \
+    && target="$(rustc -vV | sed -n 's/^host: //p')" \
+    && cargo build --profile dist --locked --target "$target" \
     && install -D "target/$target/dist/imagestore-agent" /image/usr/bin/imagestore-agent \
     && install -D -m 644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt \
     && printf 'hosts: files dns\n' > /image/etc/nsswitch.conf \
@@ -30,6 +38,9 @@ RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
     && install -d -o 64064 -g 64064 -m 750 /image/var/lib/imagestore-agent
 
 FROM scratch
+LABEL org.opencontainers.image.title="imagestore-agent" \
+      org.opencontainers.image.description="Agent of ImageStore backup storages" \
+      org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /image /
 USER 64064:64064
 VOLUME /var/lib/imagestore-agent

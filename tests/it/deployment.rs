@@ -190,3 +190,32 @@ fn the_user_and_the_settings_directory_are_made() {
     assert_eq!(made.uid(), 0);
     assert_eq!(made.gid().to_string(), fields[3]);
 }
+
+/// A build of the image takes minutes and a registry; this is what it failed of.
+#[test]
+fn the_image_is_built_from_what_the_build_is_given() {
+    let text = |path: &str| fs::read_to_string(in_tree(path)).unwrap();
+    let (dockerfile, ignored, manifest) =
+        (text("Dockerfile"), text(".dockerignore"), text("Cargo.toml"));
+    let let_through: Vec<&str> =
+        ignored.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    let copied = dockerfile.lines().filter_map(|line| line.strip_prefix("COPY "));
+    for line in copied.filter(|line| !line.starts_with("--from")) {
+        let words: Vec<&str> = line.split(' ').collect();
+        for source in &words[..words.len() - 1] {
+            assert!(let_through.contains(source), "{source} is kept from the build");
+            assert!(in_tree(source).exists(), "{source}");
+        }
+    }
+    // Cargo wants the file of each target to be there.
+    let stand_ins = dockerfile.split("for file in ").nth(1).unwrap().split(';').next().unwrap();
+    let stand_ins: Vec<&str> = stand_ins.split(' ').collect();
+    let paths = manifest.lines().filter_map(|line| line.strip_prefix("path = \""));
+    for path in paths.map(|path| path.trim_end_matches('"')) {
+        assert!(stand_ins.contains(&path) || path.starts_with("src/"), "{path} is missing");
+    }
+    assert!(stand_ins.contains(&"examples/receiver.rs"));
+    let version = manifest.lines().find_map(|line| line.strip_prefix("rust-version = \"")).unwrap();
+    let toolchain = format!("FROM rust:{}-slim-bookworm AS build", version.trim_end_matches('"'));
+    assert!(dockerfile.contains(&toolchain), "{toolchain}");
+}
