@@ -9,13 +9,13 @@ RUN_TESTS := $(CARGO) $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo
 
 DESTDIR ?=
 
-.PHONY: install install-files deb demo test check fmt clippy doc deny deny-advisories build packages bench hung kills fuzz test-deploy nightly help
+.PHONY: install install-files package-files deb rpm demo test check fmt clippy doc deny deny-advisories build packages bench hung kills fuzz test-deploy nightly help
 
 help:
 	@echo 'make demo     the whole story with nothing installed'
 	@echo 'make test     every test; as root it installs the Debian packages they need'
 	@echo 'make check    formatting, lints, documentation, licences'
-	@echo 'make deb      a package for Debian, in target/deb'
+	@echo 'make deb      a package for Debian, in target/deb; make rpm for RHEL, in target/rpm'
 	@echo 'make install  program, unit, user and settings into the system, as root'
 	@echo 'make bench    timings beside a peer or the physical limit'
 	@echo 'make nightly  all of it, and what takes long'
@@ -37,31 +37,43 @@ install-files:
 	[ -e $(DESTDIR)/etc/imagestore-agent/agent.toml ] || install -D -m 644 config/agent.toml \
 		$(DESTDIR)/etc/imagestore-agent/agent.toml
 
-# A package of PROGRAM for Debian 12 and later, in target/deb.
+# What packages hold, staged: PROGRAM, the files beside it, its manual pages and completions.
 PROGRAM ?= target/dist/imagestore-agent
 VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-DEB = target/deb/imagestore-agent
-deb:
+STAGED = target/package/imagestore-agent
+package-files:
 	[ "$(PROGRAM)" != target/dist/imagestore-agent ] || $(CARGO) build --profile dist --locked
-	rm -rf $(DEB)
-	$(MAKE) -s install-files DESTDIR=$(DEB)
-	install -D -m 755 $(PROGRAM) $(DEB)/usr/bin/imagestore-agent
+	rm -rf $(STAGED)
+	$(MAKE) -s install-files DESTDIR=$(STAGED)
+	install -D -m 755 $(PROGRAM) $(STAGED)/usr/bin/imagestore-agent
 	for shell in bash:bash-completion/completions/imagestore-agent \
 			zsh:zsh/vendor-completions/_imagestore-agent \
 			fish:fish/vendor_completions.d/imagestore-agent.fish; do \
-		$(PROGRAM) completions $${shell%%:*} | install -D -m 644 /dev/stdin $(DEB)/usr/share/$${shell#*:}; \
+		$(PROGRAM) completions $${shell%%:*} \
+			| install -D -m 644 /dev/stdin $(STAGED)/usr/share/$${shell#*:} || exit 1; \
 	done
-	$(PROGRAM) man | gzip -9n | install -D -m 644 /dev/stdin $(DEB)/usr/share/man/man1/imagestore-agent.1.gz
+	$(PROGRAM) man | gzip -9n \
+		| install -D -m 644 /dev/stdin $(STAGED)/usr/share/man/man1/imagestore-agent.1.gz
 	for command in $$($(PROGRAM) --help | sed -n '/^Commands:/,/^$$/s/^  \([a-z-]*\) .*/\1/p'); do \
 		[ $$command = help ] || $(PROGRAM) man $$command | gzip -9n | install -D -m 644 /dev/stdin \
-			$(DEB)/usr/share/man/man1/imagestore-agent-$$command.1.gz || exit 1; \
+			$(STAGED)/usr/share/man/man1/imagestore-agent-$$command.1.gz || exit 1; \
 	done
-	install -D -m 644 -t $(DEB)/usr/share/doc/imagestore-agent README.md CHANGELOG.md LICENSE docs/*.md
-	install -D -m 755 -t $(DEB)/DEBIAN deploy/deb/postinst deploy/deb/prerm deploy/deb/postrm
-	echo /etc/imagestore-agent/agent.toml > $(DEB)/DEBIAN/conffiles
+	install -D -m 644 -t $(STAGED)/usr/share/doc/imagestore-agent README.md CHANGELOG.md LICENSE docs/*.md
+
+# A package for Debian 12 and later, in target/deb.
+deb: package-files
+	install -D -m 755 -t $(STAGED)/DEBIAN deploy/deb/postinst deploy/deb/prerm deploy/deb/postrm
+	echo /etc/imagestore-agent/agent.toml > $(STAGED)/DEBIAN/conffiles
 	sed 's/@VERSION@/$(VERSION)/; s/@ARCH@/'"$$(dpkg --print-architecture)"'/' deploy/deb/control \
-		> $(DEB)/DEBIAN/control
-	dpkg-deb --root-owner-group --build $(DEB) target/deb/
+		> $(STAGED)/DEBIAN/control
+	mkdir -p target/deb
+	dpkg-deb --root-owner-group --build $(STAGED) target/deb/
+
+# One for RHEL 9 and alike, in target/rpm; by rpmbuild, which Debian has in the package rpm.
+rpm: package-files
+	rpmbuild -bb --quiet --define '_topdir $(CURDIR)/target/rpm' --define '_rpmdir $(CURDIR)/target/rpm' \
+		--define 'agent_version $(VERSION)' --define 'staged $(CURDIR)/$(STAGED)' \
+		deploy/rpm/imagestore-agent.spec
 
 demo:
 	$(CARGO) run --release --locked -- demo
@@ -131,9 +143,9 @@ BASE_PACKAGES = systemd,systemd-sysv,dbus,openssh-server,procps,sqlite3
 comma = ,
 BASE_MARK = $(BASE).of.$(subst $(comma),.,$(BASE_PACKAGES))
 $(BASE_MARK):
-	@command -v debootstrap systemd-nspawn >/dev/null || \
+	@command -v debootstrap systemd-nspawn rpmbuild cpio >/dev/null || \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-			debootstrap systemd-container e2fsprogs >/dev/null
+			debootstrap systemd-container e2fsprogs rpm cpio >/dev/null
 	rm -rf $(BASE) $(BASE).of.*
 	mkdir -p $(BASE)
 	debootstrap --variant=minbase --include=$(BASE_PACKAGES) bookworm $(BASE) > $(BASE).log

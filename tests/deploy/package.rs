@@ -10,6 +10,9 @@ const AGENT: &str = "imagestore-agent";
 /// Builds a package of the daemon of these tests with this version, into this directory.
 fn package(version: &str, into: &Path) {
     let (program, version_is) = (format!("PROGRAM={PROGRAM}"), format!("VERSION={version}"));
+    // Both kinds are staged in one place.
+    let lock = std::fs::File::create(tree().join("target/deploy/packing")).unwrap();
+    lock.lock().unwrap();
     run("make", &["-s", "-C", tree().to_str().unwrap(), "deb", &program, &version_is]);
     let arch = run("dpkg", &["--print-architecture"]);
     let built = tree().join(format!("target/deb/{AGENT}_{version}_{}.deb", arch.trim()));
@@ -59,4 +62,41 @@ fn the_package_installs_upgrades_with_its_state_and_is_purged_without_touching_i
     machine.sh("! test -e /usr/lib/systemd/system/imagestore-agent.service");
     machine.sh("grep -q 'an image' /var/lib/imagestore/images/registry/image");
     machine.sh("test -e /var/lib/imagestore/images/.imagestore-agent/identity.json");
+}
+
+/// There is no RHEL here to install it on: it is queried, unpacked, and its program run.
+#[test]
+fn the_rpm_holds_what_the_deb_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let (program, version) = (format!("PROGRAM={PROGRAM}"), "0.0.9");
+    let version_is = format!("VERSION={version}");
+    let make =
+        |what| run("make", &["-s", "-C", tree().to_str().unwrap(), what, &program, &version_is]);
+    let lock = std::fs::File::create(tree().join("target/deploy/packing")).unwrap();
+    lock.lock().unwrap();
+    make("deb");
+    make("rpm");
+    lock.unlock().unwrap();
+    let arch = run("dpkg", &["--print-architecture"]);
+    let deb = tree().join(format!("target/deb/{AGENT}_{version}_{}.deb", arch.trim()));
+    let rpm = run(
+        "sh",
+        &["-c", &format!("ls {}/target/rpm/*/{AGENT}-{version}-1.*.rpm", tree().display())],
+    );
+    let rpm = rpm.trim();
+    let listed = |text: String| -> std::collections::BTreeSet<String> {
+        let paths = text.lines().map(|line| line.trim_start_matches('.').to_owned());
+        paths.filter(|path| !path.ends_with('/')).collect()
+    };
+    let of_deb = run("sh", &["-c", &format!("dpkg-deb --fsys-tarfile {} | tar -t", deb.display())]);
+    let of_rpm = run("rpm", &["-qpl", rpm]);
+    let directories = ["/usr/share/doc/imagestore-agent".to_owned()].into();
+    assert_eq!(&listed(of_rpm) - &directories, listed(of_deb));
+    let kept = run("rpm", &["-qp", "--configfiles", rpm]);
+    assert_eq!(kept.trim(), "/etc/imagestore-agent/agent.toml");
+    let unpack = format!("cd {} && rpm2cpio {rpm} | cpio -idm --quiet", dir.path().display());
+    run("sh", &["-c", &unpack]);
+    let unpacked = dir.path().join("usr/bin/imagestore-agent");
+    let told = run(unpacked.to_str().unwrap(), &["--version"]);
+    assert!(told.starts_with(AGENT), "{told}");
 }
