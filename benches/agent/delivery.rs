@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
 use imagestore_agent::app::{SystemClock, SystemEntropy};
 use imagestore_agent::ledger::{Change, Ledger, Opened, StateDir, open};
 use imagestore_agent::lifecycle::{HistoryEntry, HistoryEvent};
@@ -16,13 +15,12 @@ use imagestore_agent::model::{AttemptId, NodeId, Notice, Position, StoreUuid};
 use imagestore_agent::notifier::{Means, Notifier, NotifierHandle};
 use imagestore_agent::settings::{Callback, Settings, State};
 use imagestore_agent::wire::{Event, EventFormat};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::figures;
 use crate::memory::resident;
-use crate::requests::Peer;
+use crate::requests::{Peer, connected};
 use crate::support::agent::Agent;
 use crate::support::filesystems::Mounted;
 use crate::support::management_node::ManagementNode;
@@ -141,12 +139,7 @@ async fn bare(address: SocketAddr, total: u64) -> Duration {
     for _ in 0..STORES {
         let body = body.clone();
         clients.spawn(async move {
-            let stream = TcpStream::connect(address).await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            let (mut sender, connection) =
-                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-            let mut driver = JoinSet::new();
-            driver.spawn(connection);
+            let (mut sender, _driver) = connected(address).await;
             for _ in 0..total / u64::try_from(STORES).unwrap() {
                 let request = Request::post("/events").header("host", "localhost");
                 let request = request.body(Full::new(body.clone())).unwrap();

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
+use hyper::client::conn::http1::SendRequest;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
@@ -90,6 +91,19 @@ struct Asked {
     body: Bytes,
 }
 
+/// A connection to ask on, for as long as its driver is kept.
+pub(crate) async fn connected(
+    address: SocketAddr,
+) -> (SendRequest<Full<Bytes>>, JoinSet<hyper::Result<()>>) {
+    let stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let (sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
+    (sender, driver)
+}
+
 /// Requests answered per second over kept connections.
 async fn rate(address: SocketAddr, asked: Arc<Asked>) -> f64 {
     let begun = Instant::now();
@@ -97,12 +111,7 @@ async fn rate(address: SocketAddr, asked: Arc<Asked>) -> f64 {
     for client in 0..CONNECTIONS {
         let asked = Arc::clone(&asked);
         clients.spawn(async move {
-            let stream = TcpStream::connect(address).await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            let (mut sender, connection) =
-                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-            let mut driver = JoinSet::new();
-            driver.spawn(connection);
+            let (mut sender, _driver) = connected(address).await;
             let (mut made, mut answered) = (0_u32, 0_u32);
             while begun.elapsed() < TURN {
                 let mut request = Request::builder().method(&asked.method).uri(&asked.path);

@@ -69,8 +69,8 @@ impl Registry {
         self.stores.borrow().get(&uuid).cloned()
     }
 
-    /// The newest lines of a store's history, and how many are gone; none when the state disk does not give
-    /// them within two seconds.
+    /// The newest lines of a store's history, and how many are gone; none when the state disk does not
+    /// give them within two seconds.
     ///
     /// # Cancel safety
     /// Reads only.

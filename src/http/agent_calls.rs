@@ -14,6 +14,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::post;
 use hyper::{StatusCode, Uri};
+use tracing::info;
 
 use super::agent_door::{CONNECT, ECHO, PING};
 use super::answer;
@@ -163,7 +164,12 @@ fn task(headers: &HeaderMap) -> Result<String, Refusal> {
 
 async fn judged<S>(desk: &Desk<S>, name: &'static str, url: &str) -> Result<Uri, Refusal> {
     let judged = desk.replies.networks().judge(url).await;
-    judged.map_err(|bad| Refusal::UrlOutside { name, bad })
+    let refused = judged.map_err(|bad| Refusal::UrlOutside { name, bad });
+    // The front sees an answer like others.
+    if let Some((status, why)) = refused.as_ref().err().and_then(Refusal::of_access) {
+        info!(status, why, name, "call refused");
+    }
+    refused
 }
 
 fn nothing() -> Response {

@@ -17,11 +17,11 @@ use tracing::{Instrument as _, Level, Span, debug, enabled, info, info_span};
 use super::agent_door::AgentDoor;
 use super::body;
 use super::caller::{Caller, Peer};
-use super::guesses::{Answer, Guesses};
 use super::health;
 use super::host::Hosts;
 use super::limits::Limits;
 use super::refusal::Refusal;
+use super::repeats::{MOST, Nth, Repeats};
 use super::request_id;
 use super::tokens::Tokens;
 use crate::model::Entropy;
@@ -37,9 +37,10 @@ pub(super) struct Front {
     pub(super) agent: AgentDoor,
     pub(super) tokens: watch::Receiver<Arc<Tokens>>,
     pub(super) entropy: Arc<dyn Entropy>,
-    pub(super) guesses: Mutex<Guesses>,
-    /// Whoever is refused, for the log.
-    pub(super) refused: Mutex<Guesses>,
+    /// Sessions that nobody has.
+    pub(super) guesses: Mutex<Repeats>,
+    /// Whatever is refused, for the log.
+    pub(super) refused: Mutex<Repeats>,
     pub(super) limits: Limits,
 }
 
@@ -139,23 +140,26 @@ impl Front {
         tokens.caller(token).cloned().map(Some).ok_or_else(|| self.unknown(peer))
     }
 
-    /// Whether a refusal is worth a line: not each of very many from one address.
+    /// Whether a refusal is worth a line: not each of very many from one address; one says it for all.
     fn is_told(&self, peer: &Peer) -> bool {
-        let Peer::Tcp(address, _) = peer else { return true };
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        !matches!(refused.unknown(address.ip(), Instant::now()), Answer::Wait(_, false))
+        counted(&self.refused, peer).is_none_or(|Nth { nth, .. }| nth <= MOST + 1)
     }
 
     /// What is answered to a session that nobody has.
     fn unknown(&self, peer: &Peer) -> Refusal {
-        let Peer::Tcp(address, _) = peer else { return Refusal::UnknownSession };
-        // Whole between any two statements.
-        let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
-        match guesses.unknown(address.ip(), Instant::now()) {
-            Answer::Unknown => Refusal::UnknownSession,
-            Answer::Wait(left, first) => Refusal::TooManyGuesses { left, first },
+        match counted(&self.guesses, peer) {
+            Some(Nth { nth, left }) if nth > MOST => Refusal::TooManyGuesses { left },
+            _ => Refusal::UnknownSession,
         }
     }
+}
+
+/// Who has an address is counted.
+fn counted(repeats: &Mutex<Repeats>, peer: &Peer) -> Option<Nth> {
+    let Peer::Tcp(address, _) = peer else { return None };
+    // Whole between any two statements.
+    let mut repeats = repeats.lock().unwrap_or_else(PoisonError::into_inner);
+    Some(repeats.count(address.ip(), Instant::now()))
 }
 
 /// The session in `Authorization: OAuth <session>`, or behind `Bearer`, the name the world has given

@@ -30,8 +30,8 @@ pub(super) enum Refusal {
     NoSession,
     /// A session that nobody here has.
     UnknownSession,
-    /// Unknown sessions time and again; whether it is the first that is answered so.
-    TooManyGuesses { left: Duration, first: bool },
+    /// Unknown sessions time and again: to be told to wait so long.
+    TooManyGuesses { left: Duration },
     /// A call of the agent protocol from outside its networks.
     NetworkOutside(IpAddr),
     /// A URL that must not be called.
@@ -73,12 +73,12 @@ impl Refusal {
         Self::NotConnected(Failure::of(fault.fact("connections", connections)))
     }
 
-    /// Who may not call is written down: the status, and why. Not each of many guesses.
+    /// Who may not call is written down: the status, and why.
     pub(super) fn of_access(&self) -> Option<(u16, &'static str)> {
         let why = match self {
             Self::NoSession => "no session",
             Self::UnknownSession => "unknown session",
-            Self::TooManyGuesses { first: true, .. } => "too many unknown sessions",
+            Self::TooManyGuesses { .. } => "too many unknown sessions",
             Self::NetworkOutside(_) => "not in server.agent_allow",
             Self::UrlOutside { .. } => "a URL that is not in server.agent_allow",
             Self::BadHost | Self::OtherHost => "another Host",
@@ -125,7 +125,7 @@ impl Refusal {
 
     /// Seconds after which the same request may do better without anybody's help.
     fn retry_after(&self) -> Option<u16> {
-        if let Self::TooManyGuesses { left, .. } = self {
+        if let Self::TooManyGuesses { left } = self {
             return u16::try_from(left.as_secs().saturating_add(1)).ok();
         }
         let (Self::NotConnected(failure) | Self::NotAdded(failure) | Self::NotRemoved(failure)) =

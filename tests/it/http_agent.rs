@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::http_api::Log;
 use crate::support::http_server::{Answer as Told, Asked, BROKEN, GOOD, HELD, Running, STOPPING};
 use crate::support::management_node::{Answer, ManagementNode};
 
@@ -167,6 +168,7 @@ async fn one_answer_is_posted_for_a_task_however_often_it_is_sent() {
 
 #[tokio::test]
 async fn nobody_outside_the_networks_is_called() {
+    let (log, _taken) = Log::taken(tracing::Level::INFO);
     let server = local();
     let outside = format!("{TASK}callbackurl: http://169.254.169.254/latest/\r\n");
     let answer = call(&server, "/imagestore/ping", &outside, &of(GOOD)).await;
@@ -178,6 +180,10 @@ async fn nobody_outside_the_networks_is_called() {
     assert!(server.stores.tags().is_empty(), "an attempt was made");
     let other = format!("{TASK}callbackurl: file:///etc/passwd\r\n");
     assert_eq!(call(&server, "/imagestore/ping", &other, &of(GOOD)).await.status, 400);
+    let refused = log.lines().into_iter().filter(|line| line["message"] == "call refused");
+    let told: Vec<_> = refused.map(|line| (line["status"].clone(), line["name"].clone())).collect();
+    let expected = [(403, "callbackurl"), (403, "sendCommandUrl"), (400, "callbackurl")];
+    assert_eq!(told, expected.map(|(status, name)| (json!(status), json!(name))));
 }
 
 #[tokio::test]

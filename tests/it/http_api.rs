@@ -188,7 +188,7 @@ async fn every_answer_is_json_and_has_the_callers_request_id_or_one_of_ours() {
 }
 
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -211,7 +211,7 @@ impl<'a> MakeWriter<'a> for Log {
 
 impl Log {
     /// Takes what this thread logs, up to a level and until the guard is dropped.
-    fn taken(level: tracing::Level) -> (Self, tracing::subscriber::DefaultGuard) {
+    pub(crate) fn taken(level: tracing::Level) -> (Self, tracing::subscriber::DefaultGuard) {
         let log = Self::default();
         let lines = tracing_subscriber::fmt().json().flatten_event(true).with_max_level(level);
         let taken = tracing::subscriber::set_default(lines.with_writer(log.clone()).finish());
@@ -219,17 +219,17 @@ impl Log {
     }
 
     /// The lines so far.
-    fn lines(&self) -> Vec<Value> {
+    pub(crate) fn lines(&self) -> Vec<Value> {
         self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// The audit lines among them.
-    fn audit(&self) -> Vec<Value> {
+    pub(crate) fn audit(&self) -> Vec<Value> {
         let audits = |line: &Value| line["message"].as_str().unwrap().starts_with("change asked");
         self.lines().into_iter().filter(audits).collect()
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
