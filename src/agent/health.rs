@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::StoreView;
-use crate::model::{Capacity, Condition, Proof, StoreUuid, Timestamp};
+use crate::model::{Capacity, Condition, MarkerThere, Proof, StoreUuid, Timestamp};
+use crate::probe::marker_path;
 
 /// A condition that holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,8 +81,23 @@ fn message(condition: Condition, view: &StoreView) -> String {
             Some(Proof::Unavailable(unproven)) => unproven.details.clone(),
             _ => "not asked again since the daemon started".to_owned(),
         },
+        Condition::StaleNamespace => outside(view),
         other => other.to_string(),
     }
+}
+
+/// What the host shows where this daemon sees the store.
+fn outside(view: &StoreView) -> String {
+    let Some(Proof::Shown { marker: Some(seen), .. }) = &view.proof else {
+        return "not asked again since".to_owned();
+    };
+    let shows = match seen {
+        MarkerThere::Missing => "has nothing any more where this daemon sees the store's marker",
+        MarkerThere::Another => "has another store's marker where this daemon sees this one's",
+        MarkerThere::Same => "reads the store's marker where this daemon cannot",
+        MarkerThere::Hidden | MarkerThere::Silent => "did not show its marker when last asked",
+    };
+    format!("the host {shows}: {}", marker_path(&view.store.image_dir))
 }
 
 /// The room of several stores.

@@ -10,11 +10,15 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::refused::Refused;
-use crate::model::{Fault, Proof, Reason, Unproven};
+use crate::model::{Fault, MarkerThere, Proof, Reason, Unproven};
 use crate::ssh::{Asked, MarkerAt};
 
 /// How long an account that starts a program in the place of SFTP is not made to again.
 const PROGRAM: Duration = Duration::from_secs(60 * 60);
+
+/// How long a disk that did not give the marker over SFTP is not asked for it again: each time may leave
+/// a process of the server's behind that waits for it.
+const HANGS: Duration = Duration::from_secs(60 * 60);
 
 /// What logins of one store with one set of credentials have met.
 #[derive(Debug, Default)]
@@ -22,6 +26,8 @@ pub(super) struct Restraint {
     refused: Refused,
     /// What was met in the place of SFTP, and when.
     program: Option<(Unproven, Instant)>,
+    /// When the marker was last asked for in vain.
+    silent: Option<Instant>,
 }
 
 impl Restraint {
@@ -36,7 +42,10 @@ impl Restraint {
             Some((earlier, since)) if now.saturating_duration_since(*since) < PROGRAM => {
                 Asked::HostKeyAlone(earlier.clone())
             }
-            _ => Asked::Everything(Some(marker)),
+            _ => {
+                let hangs = |since| now.saturating_duration_since(since) < HANGS;
+                Asked::Everything(Some(marker).filter(|_| !self.silent.is_some_and(hangs)))
+            }
         }
     }
 
@@ -44,6 +53,9 @@ impl Restraint {
     pub(super) fn ended(&mut self, outcome: Result<&Proof, &Fault>, now: Instant) {
         self.refused.ended(outcome.err(), now);
         let Ok(proof) = outcome else { return };
+        if let Proof::Shown { marker: Some(MarkerThere::Silent), .. } = proof {
+            self.silent = Some(now);
+        }
         let met = self.program.take();
         if let Proof::Unavailable(unproven) = proof
             && unproven.obstacle.started_a_program()
@@ -56,9 +68,9 @@ impl Restraint {
         }
     }
 
-    /// Somebody says that it will be different now.
+    /// Somebody says that it will be different now; no disk is the better for it.
     pub(super) fn forget(&mut self) {
-        *self = Self::default();
+        *self = Self { silent: self.silent, ..Self::default() };
     }
 }
 
@@ -164,10 +176,23 @@ mod tests {
             Asked::HostKeyAlone(met.clone())
         );
         assert_eq!(restraint.asked(marker(), later + PROGRAM), again);
-        restraint.ended(Ok(&Proof::Shown(Evidence::HostKey)), Instant::now());
+        restraint.ended(Ok(&Proof::shown(Evidence::HostKey)), Instant::now());
         assert_eq!(asked(&restraint), Asked::Everything(Some(marker())));
         restraint.ended(Ok(&Proof::Unavailable(met)), Instant::now());
         restraint.forget();
         assert_eq!(asked(&restraint), Asked::Everything(Some(marker())));
+    }
+
+    #[test]
+    fn a_disk_that_hangs_is_asked_for_the_marker_once_an_hour_whoever_insists() {
+        let marker = || MarkerAt { path: "/d".into(), id: MarkerId::from_u128(1) };
+        let (mut restraint, now) = (Restraint::default(), Instant::now());
+        let silent = Proof::Shown { by: Evidence::BootId, marker: Some(MarkerThere::Silent) };
+        restraint.ended(Ok(&silent), now);
+        restraint.ended(Ok(&Proof::shown(Evidence::BootId)), now);
+        restraint.forget();
+        let most = now + HANGS.saturating_sub(Duration::from_secs(1));
+        assert_eq!(restraint.asked(marker(), most), Asked::Everything(None));
+        assert_eq!(restraint.asked(marker(), now + HANGS), Asked::Everything(Some(marker())));
     }
 }

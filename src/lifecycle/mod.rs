@@ -71,6 +71,7 @@
 mod agenda;
 mod check;
 mod input;
+mod outside;
 mod policy;
 mod record;
 mod retry;

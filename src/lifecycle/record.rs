@@ -21,6 +21,8 @@ pub struct Record {
     pub checks: Checks,
     /// What the newest good login has shown of the host.
     pub proof: Option<Proof>,
+    /// Whether the host, too, has shown something where the marker lies.
+    pub(super) host_had_it: bool,
     /// What the newest write probe met.
     pub(super) written: Option<Written>,
     /// When the figures were last kept in the history, as uptime.
@@ -38,6 +40,7 @@ impl Record {
             last_attempt: None,
             checks: Checks::default(),
             proof: None,
+            host_had_it: false,
             written: None,
             sampled: None,
             retry: Retry::default(),

@@ -225,7 +225,7 @@ fn a_host_that_cannot_be_proven_is_a_condition_until_a_login_proves_it() {
     let (r, _) = step(r, Input::LoggedIn(login(Some(Reason::AuthTimeout))), &POLICY, at(40));
     let (r, _) = step(r, Input::Probed(probe(None, None)), &POLICY, at(40));
     assert!(r.standing.conditions.contains_key(&condition));
-    let (r, effects) = step(r, shown(Proof::Shown(Evidence::Marker)), &POLICY, at(50));
+    let (r, effects) = step(r, shown(Proof::shown(Evidence::Marker)), &POLICY, at(50));
     assert_eq!(turned(&effects), [(condition, false)]);
     assert!(r.standing.conditions.is_empty());
 }

@@ -3,7 +3,7 @@
 use super::agenda::Agenda;
 use super::{
     Attempt, Cause, Effect, HistoryEvent, InFlight, Input, LastAttempt, Login, Moment, Outcome,
-    Policy, Probe, Record, Transition, sample, space,
+    Policy, Probe, Record, Transition, outside, sample, space,
 };
 use crate::model::{AttemptId, Check, Condition, Failure, Fault, Proof, Reason, Status, Tags};
 
@@ -45,6 +45,10 @@ impl Turn<'_> {
         if r.running.is_some() {
             // Repeated because it could not be committed at first, and somebody asked meanwhile.
             return;
+        }
+        // The namespace was that of the daemon before.
+        if r.standing.conditions.contains_key(&Condition::StaleNamespace) {
+            self.turn(r, Condition::StaleNamespace, false);
         }
         // A store that has just been added was looked at by its first attempt.
         if !r.is_verified() {
@@ -260,11 +264,17 @@ impl Turn<'_> {
     /// Takes what a good login has shown of the host; one that failed has shown nothing new.
     fn prove(&mut self, r: &mut Record, login: &Login) {
         let Ok(proof) = &login.outcome else { return };
-        let (condition, holds) =
-            (Condition::ProofUnavailable, matches!(proof, Proof::Unavailable(_)));
-        if r.standing.conditions.contains_key(&condition) != holds {
-            self.turn(r, condition, holds);
+        let unproven = Some(matches!(proof, Proof::Unavailable(_)));
+        let stale = outside::is_stale(r, proof);
+        let decided = [(Condition::ProofUnavailable, unproven), (Condition::StaleNamespace, stale)];
+        for (condition, holds) in decided {
+            if let Some(holds) = holds
+                && r.standing.conditions.contains_key(&condition) != holds
+            {
+                self.turn(r, condition, holds);
+            }
         }
+        r.host_had_it |= outside::shows_something(proof);
         r.proof = Some(proof.clone());
     }
 

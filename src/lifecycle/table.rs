@@ -43,7 +43,7 @@ pub(super) fn probe(examined: Option<Reason>, written: Option<Reason>) -> Probe 
 }
 
 pub(super) fn login(reason: Option<Reason>) -> Login {
-    let shown = Ok(Proof::Shown(Evidence::HostKey));
+    let shown = Ok(Proof::shown(Evidence::HostKey));
     let outcome = reason.map_or(shown, |reason| Err(fault(reason)));
     Login { outcome, took: Duration::from_millis(30) }
 }

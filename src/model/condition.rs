@@ -21,6 +21,9 @@ words! {
         SharedFilesystem = "shared_filesystem",
         /// Whether the SSH server is this node could not be shown: `ssh.prove_host`.
         ProofUnavailable = "proof_unavailable",
+        /// The host has another disk, or none, where this daemon still sees the store's: a container whose
+        /// mounts are its own.
+        StaleNamespace = "stale_namespace",
         /// `ssh.legacy` re-enables weak algorithms.
         LegacyAlgorithms = "legacy_algorithms",
         /// `ssh.host_key_policy` takes any key.
@@ -53,6 +56,9 @@ impl Condition {
             }
             Self::ProofUnavailable => {
                 "let the user read /proc/sys/kernel/random/boot_id over SFTP, or set ssh.prove_host = false"
+            }
+            Self::StaleNamespace => {
+                "restart the daemon's container, and give it image directories with rslave"
             }
             Self::LegacyAlgorithms => "update the SSH servers, then empty ssh.legacy",
             Self::AcceptsAnyHostKey => {

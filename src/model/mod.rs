@@ -42,7 +42,7 @@ pub use image_dir::{BadImageDir, ImageDir};
 pub use inventory::Inventory;
 pub use notice::{Notice, NoticeKind};
 pub use position::{Epoch, Position, Seq};
-pub use proof::{Evidence, Obstacle, Proof, Unproven};
+pub use proof::{Evidence, MarkerThere, Obstacle, Proof, Unproven};
 pub use reason::{Check, Reason};
 pub use secret::Secret;
 pub use ssh_address::{BadHostname, Hostname, SshAddress};

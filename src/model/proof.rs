@@ -15,6 +15,22 @@ words! {
 }
 
 words! {
+    /// What the server, which is this node, shows where the store's marker lies.
+    MarkerThere {
+        /// The store's marker.
+        Same = "same",
+        /// Another one: another disk is mounted there.
+        Another = "another",
+        /// Nothing.
+        Missing = "missing",
+        /// Something that the user may not read.
+        Hidden = "hidden",
+        /// It was asked and gave no answer in time, as a disk that hangs does.
+        Silent = "silent",
+    }
+}
+
+words! {
     /// What stood in the way of a proof.
     Obstacle {
         /// The server opens no session for the user.
@@ -63,7 +79,19 @@ pub enum Proof {
     /// Nothing was asked: `ssh.prove_host` is off.
     NotAsked,
     /// It is this node.
-    Shown(Evidence),
+    Shown {
+        /// By what.
+        by: Evidence,
+        /// What is seen there of the store, where that was asked.
+        marker: Option<MarkerThere>,
+    },
     /// It may be this node or another.
     Unavailable(Unproven),
+}
+
+impl Proof {
+    /// By this evidence, and nothing more was asked.
+    pub const fn shown(by: Evidence) -> Self {
+        Self::Shown { by, marker: None }
+    }
 }

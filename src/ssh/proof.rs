@@ -1,6 +1,9 @@
 //! Is the server behind the login this node: the first evidence that holds, and `different_host` only
 //! when something was read there that is another host's.
 //!
+//! Once it is known to be this node, what it shows where the store's marker lies tells whether both see
+//! the same disk.
+//!
 //! It opens one channel at most, and none for a server whose key is one of this node's own. It never
 //! writes there, and runs no command; what an account starts in the place of SFTP is its own doing.
 
@@ -10,13 +13,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Deserialize;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
-use crate::model::{Evidence, Fault, HostKey, MarkerId, Obstacle, Proof, Reason, Unproven};
+use crate::model::{
+    Evidence, Fault, HostKey, MarkerId, MarkerThere, Obstacle, Proof, Reason, Unproven,
+};
 
 use super::handshake::Session;
 use super::own_keys::OwnKeys;
-use super::sftp::{NoSftp, Sftp};
+use super::sftp::{NoSftp, Sftp, Unread};
 
 /// The kernel's random name for its run (random(4)): another one for each boot of each host. Docker and
 /// podman show the host's to their containers; LXC and systemd-nspawn give each one of its own.
@@ -65,53 +71,86 @@ pub(super) async fn prove(
     until: Instant,
 ) -> Result<Proof, Fault> {
     if own.have(key) {
-        return Ok(Proof::Shown(Evidence::HostKey));
+        return Ok(Proof::shown(Evidence::HostKey));
     }
     let granted = AtomicBool::new(false);
     let whole = until.saturating_duration_since(Instant::now()) >= PATIENCE - GRACE;
-    match timeout_at(until, over_sftp(session, node, marker, &granted)).await {
-        Ok(Ok(proof)) => proof,
-        Ok(Err(hindrance)) => Ok(Proof::Unavailable(unproven(&hindrance))),
+    let (mut sftp, proof) = match timeout_at(until, over_sftp(session, node, marker, &granted))
+        .await
+    {
+        Ok(Ok(asked)) => asked,
+        Ok(Err(hindrance)) => return Ok(Proof::Unavailable(unproven(&hindrance))),
         Err(_) => {
             let details = "the server let the user in and did not answer over SFTP in time".into();
             // With less time than that, nothing is known of the account.
             let started = whole && granted.load(Ordering::Relaxed);
             let obstacle = if started { Obstacle::NoAnswer } else { Obstacle::BrokeOff };
-            Ok(Proof::Unavailable(Unproven { obstacle, details }))
+            return Ok(Proof::Unavailable(Unproven { obstacle, details }));
         }
-    }
+    };
+    let proof = match (proof, marker) {
+        (Ok(Proof::Shown { by, marker: None }), Some(marker)) => {
+            let read = timeout_at(until, sftp.read(&marker.path)).await;
+            Ok(Proof::Shown { by, marker: there(read, marker, whole) })
+        }
+        (proof, _) => proof,
+    };
+    // The session's end says the same, if this does not get through.
+    let _ = timeout_at(until, sftp.end()).await;
+    proof
 }
 
+/// Asks for the evidence, one piece after the other.
 async fn over_sftp(
     session: &Session,
     node: &Node,
     marker: Option<&MarkerAt>,
     granted: &AtomicBool,
-) -> Result<Result<Proof, Fault>, NoSftp> {
+) -> Result<(Sftp, Result<Proof, Fault>), NoSftp> {
     let mut sftp = Sftp::begin(session, granted).await?;
     let mut unread = Vec::new();
     let mut proof = None;
     if let Some(ours) = &node.boot_id {
         let read = sftp.read(BOOT_ID).await?;
-        let read = read.and_then(|text| boot_id(&text).ok_or_else(|| "no boot id".to_owned()));
+        let read = read.and_then(|text| boot_id(&text).ok_or(Unread::Unfit("no boot id")));
         proof = judge(Evidence::BootId, BOOT_ID, ours, read, &mut unread);
     } else {
         unread.push(format!("{BOOT_ID}: this node's own cannot be read"));
     }
     if let (None, Some(marker)) = (&proof, marker) {
         let read = sftp.read(&marker.path).await?;
-        let read = read.and_then(|text| marker_id(&text).ok_or_else(|| "no marker".to_owned()));
+        let read = read.and_then(|text| marker_id(&text).ok_or(Unread::Unfit("no marker")));
         let ours = marker.id.to_string();
         proof = judge(Evidence::Marker, &marker.path, &ours, read, &mut unread);
     }
-    sftp.end().await;
-    Ok(proof.unwrap_or_else(|| {
+    let proof = proof.unwrap_or_else(|| {
         let details = format!(
             "the user may read nothing there that tells hosts apart: {}",
             unread.join(", ")
         );
         Ok(Proof::Unavailable(Unproven { obstacle: Obstacle::Unreadable, details }))
-    }))
+    });
+    Ok((sftp, proof))
+}
+
+/// What a server that is this node shows in the marker's place; none when it did not come to an answer
+/// for reasons of its own. `whole` tells whether it had the time for one.
+fn there(
+    read: Result<Result<Result<String, Unread>, NoSftp>, Elapsed>,
+    marker: &MarkerAt,
+    whole: bool,
+) -> Option<MarkerThere> {
+    match read {
+        Ok(Ok(Ok(text))) if marker_id(&text) == Some(marker.id.to_string()) => {
+            Some(MarkerThere::Same)
+        }
+        Ok(Ok(Ok(text))) if marker_id(&text).is_some() => Some(MarkerThere::Another),
+        Ok(Ok(Err(Unread::Missing))) => Some(MarkerThere::Missing),
+        // What is no marker may be one that is being written.
+        Ok(Ok(_)) => Some(MarkerThere::Hidden),
+        Ok(Err(_)) => None,
+        Err(_) => whole.then_some(MarkerThere::Silent),
+    }
 }
 
 /// What one piece of evidence says; none when it could not be read, which `unread` takes note of.
@@ -119,11 +158,14 @@ fn judge(
     evidence: Evidence,
     path: &str,
     ours: &str,
-    theirs: Result<String, String>,
+    theirs: Result<String, Unread>,
     unread: &mut Vec<String>,
 ) -> Option<Result<Proof, Fault>> {
     match theirs {
-        Ok(theirs) if theirs == ours => Some(Ok(Proof::Shown(evidence))),
+        Ok(theirs) if theirs == ours => {
+            let marker = (evidence == Evidence::Marker).then_some(MarkerThere::Same);
+            Some(Ok(Proof::Shown { by: evidence, marker }))
+        }
         Ok(theirs) => Some(Err(different(evidence, ours, &theirs))),
         Err(why) => {
             unread.push(format!("{path}: {why}"));
@@ -222,13 +264,32 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_in_the_marker_s_place_is_told_apart() {
+        let marker = MarkerAt { path: "/d/m".into(), id: MarkerId::from_u128(1) };
+        let of = |id: u8| Ok(Ok(Ok(format!("{{\"id\":\"{id:032}\"}}"))));
+        let refused = |why: Unread| Ok(Ok(Err(why)));
+        for (read, seen) in [
+            (of(1), Some(MarkerThere::Same)),
+            (of(2), Some(MarkerThere::Another)),
+            (refused(Unread::Missing), Some(MarkerThere::Missing)),
+            (refused(Unread::Refused("permission denied".into())), Some(MarkerThere::Hidden)),
+            (refused(Unread::Unfit("too long")), Some(MarkerThere::Hidden)),
+            (Ok(Ok(Ok("{".into()))), Some(MarkerThere::Hidden)),
+            (Ok(Err(NoSftp::Lost)), None),
+        ] {
+            let told = format!("{read:?}");
+            assert_eq!(there(read, &marker, true), seen, "{told}");
+        }
+    }
+
+    #[test]
     fn only_what_was_read_and_differs_is_another_host() {
         let mut unread = Vec::new();
         let mut judged = |theirs: Result<&str, &str>| {
-            let theirs = theirs.map(str::to_owned).map_err(str::to_owned);
+            let theirs = theirs.map(str::to_owned).map_err(|why| Unread::Refused(why.to_owned()));
             judge(Evidence::BootId, BOOT_ID, "a", theirs, &mut unread)
         };
-        assert_eq!(judged(Ok("a")), Some(Ok(Proof::Shown(Evidence::BootId))));
+        assert_eq!(judged(Ok("a")), Some(Ok(Proof::shown(Evidence::BootId))));
         assert_eq!(judged(Err("permission denied")), None);
         let fault = judged(Ok("b")).unwrap().unwrap_err();
         assert_eq!(fault.reason(), Reason::DifferentHost);

@@ -49,6 +49,27 @@ pub(super) enum NoSftp {
     Lost,
 }
 
+/// Why the server gives no text for a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// There is nothing there.
+    Missing,
+    /// The server's refusal, in the words of the draft and not its own, which may be anything.
+    Refused(String),
+    /// Its bytes are not what is asked for.
+    Unfit(&'static str),
+}
+
+impl std::fmt::Display for Unread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Missing => f.write_str("no such file"),
+            Self::Refused(told) => f.write_str(told),
+            Self::Unfit(why) => f.write_str(why),
+        }
+    }
+}
+
 impl Sftp {
     /// Opens the channel and begins the conversation. `granted` tells that the server has started what it
     /// has for SFTP, also to who does not wait for more.
@@ -84,9 +105,9 @@ impl Sftp {
         }
     }
 
-    /// A file's text; an error's words when the server does not give it. A longer file than [`MOST`]
-    /// is none that is meant.
-    pub(super) async fn read(&mut self, path: &str) -> Result<Result<String, String>, NoSftp> {
+    /// A file's text, or why the server does not give it. A longer file than [`MOST`] is none that is
+    /// meant.
+    pub(super) async fn read(&mut self, path: &str) -> Result<Result<String, Unread>, NoSftp> {
         let id = self.next_id();
         let (filename, attrs) = (path.to_owned(), FileAttributes::empty());
         self.send(Open { id, filename, pflags: OpenFlags::READ, attrs }).await?;
@@ -113,10 +134,10 @@ impl Sftp {
                 _ => return Err(self.not_sftp().await),
             }
             if bytes.len() > MOST {
-                return Ok(Err("too long".to_owned()));
+                return Ok(Err(Unread::Unfit("too long")));
             }
         }
-        Ok(String::from_utf8(bytes).map_err(|_| "not a text".to_owned()))
+        Ok(String::from_utf8(bytes).map_err(|_| Unread::Unfit("not a text")))
     }
 
     /// Ends the conversation.
@@ -225,7 +246,9 @@ fn keep(heard: &mut Vec<u8>, more: &[u8]) {
     heard.extend(more.iter().take(room));
 }
 
-/// The words of the draft, and not the server's, which may be anything.
-fn told(status: StatusCode) -> String {
-    status.to_string().to_lowercase()
+fn told(status: StatusCode) -> Unread {
+    match status {
+        StatusCode::NoSuchFile => Unread::Missing,
+        other => Unread::Refused(other.to_string().to_lowercase()),
+    }
 }

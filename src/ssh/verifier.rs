@@ -237,7 +237,7 @@ impl Verifier {
                 prove(session, key, own, &self.rules.node, marker.as_ref(), until).await
             }
             (Some(own), Asked::HostKeyAlone(_)) if own.have(key) => {
-                Ok(Proof::Shown(Evidence::HostKey))
+                Ok(Proof::shown(Evidence::HostKey))
             }
             (Some(_), Asked::HostKeyAlone(earlier)) => Ok(Proof::Unavailable(earlier.clone())),
         }

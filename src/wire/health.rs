@@ -10,7 +10,7 @@ use crate::lifecycle::{
     CheckLog, Checks, HistoryEntry, HistoryEvent, LastAttempt, Measured, Standing,
 };
 use crate::model::{
-    Capacity, Fault, FsPlace, HostKey, Inodes, Inventory, Proof, Timestamp, Unproven,
+    Capacity, Fault, FsPlace, HostKey, Inodes, Inventory, MarkerThere, Proof, Timestamp, Unproven,
 };
 
 /// A condition, in the shape that Kubernetes made common: `status` is `True`, `False` or `Unknown`.
@@ -181,7 +181,10 @@ pub fn host_key(key: &HostKey) -> Value {
 pub fn host_proof(proof: &Proof) -> Option<Value> {
     match proof {
         Proof::NotAsked => None,
-        Proof::Shown(evidence) => Some(json!({ "evidence": evidence.as_str() })),
+        Proof::Shown { by, marker } => Some(json!({
+            "evidence": by.as_str(),
+            "marker": marker.map(MarkerThere::as_str),
+        })),
         Proof::Unavailable(Unproven { obstacle, details }) => {
             Some(json!({ "obstacle": obstacle.as_str(), "message": details }))
         }

@@ -4,7 +4,10 @@
 use std::fs::read_to_string;
 use std::time::Duration;
 
-use imagestore_agent::model::{Credentials, Evidence, Obstacle, Proof, Reason};
+use imagestore_agent::model::{
+    Credentials, Evidence, MarkerId, MarkerThere, Obstacle, Proof, Reason,
+};
+use imagestore_agent::ssh::{Asked, Login, MarkerAt};
 use russh_sftp::protocol::{Data, Handle, Packet, Version};
 use tokio::time::Instant;
 
@@ -34,7 +37,7 @@ fn honest(asked: &Packet) -> Vec<Does> {
 #[tokio::test]
 async fn channels_that_a_server_opens_change_nothing() {
     let flood = Oddities { opens: 10_000, ..Oddities::default() };
-    assert_eq!(proven(honest, flood).await, Proof::Shown(Evidence::BootId));
+    assert_eq!(proven(honest, flood).await, Proof::shown(Evidence::BootId));
 }
 
 #[tokio::test]
@@ -95,6 +98,24 @@ async fn what_breaks_off_or_goes_astray_proves_nothing() {
     for (what, role) in roles {
         assert_eq!(hindrance(*role).await.0, Obstacle::BrokeOff, "{what}");
     }
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_behind_the_marker_leaves_the_proof_standing() {
+    let hangs: Role = |asked| match asked {
+        Packet::Open(open) if open.filename != BOOT_ID => Vec::new(),
+        other => honest(other),
+    };
+    let server = FalseSftp::start(hangs, Oddities::default()).await;
+    let by_password = Credentials::password(secret("hunter2"));
+    let marker = MarkerAt { path: "/hung/marker".to_owned(), id: MarkerId::from_u128(1) };
+    let login = Login {
+        asked: Asked::Everything(Some(marker)),
+        ..login(server.address, "anyone", by_password)
+    };
+    let seen = Some(MarkerThere::Silent);
+    let proof = verify(&login).await.unwrap().proof;
+    assert_eq!(proof, Proof::Shown { by: Evidence::BootId, marker: seen });
 }
 
 #[tokio::test]

@@ -122,7 +122,7 @@ fn differs_in_proof(row: &Row, proof: &Proof) -> Option<&'static str> {
     let unavailable = Condition::ProofUnavailable;
     let (seen, remedy) = match proof {
         Proof::NotAsked => (vec![], "-"),
-        Proof::Shown(evidence) => (vec![evidence.as_str()], "-"),
+        Proof::Shown { by: evidence, .. } => (vec![evidence.as_str()], "-"),
         Proof::Unavailable(unproven) => {
             (vec![unavailable.as_str(), unproven.obstacle.as_str()], unavailable.remedy())
         }

@@ -20,6 +20,7 @@ mod kills;
 mod log;
 mod manners;
 mod monitor;
+mod namespaces;
 mod outages;
 mod ownership;
 mod permissions;

@@ -21,12 +21,13 @@ async fn a_host_is_known_by_its_key_or_by_its_boot_id() {
     let (disk, user) = (Mounted::of("ext4"), User::create());
     let own = Builder::new().host_key(&HostKeyFile::of_this_node()).start();
     let other = Builder::new().start();
-    for (sshd, evidence) in [(&own, "host_key"), (&other, "boot_id")] {
+    let shown = [(&own, "host_key"), (&other, "boot_id")];
+    for (sshd, evidence) in shown {
         let mut agent = Agent::installed(&disk.path(), "");
         agent.start();
         let uuid = agent.add(&disk.path(), sshd, &user).await;
         let health = agent.health(&uuid).await;
-        assert_eq!(health["hostProof"], json!({"evidence": evidence}));
+        assert_eq!(health["hostProof"], json!({"evidence": evidence, "marker": null}));
         assert!(condition(&health, "proof_unavailable").is_none());
         assert_eq!(agent.cli(&["remove", &uuid, "--yes"], "").status.code(), Some(0));
         fs::remove_dir_all(disk.path().join(".imagestore-agent")).unwrap();
@@ -90,7 +91,7 @@ async fn another_host_disconnects_at_once_and_the_right_one_connects_again() {
     put(&there, &fs::read_to_string(&marker).unwrap());
     agent.until_connects(&uuid).await;
     let health = agent.health(&uuid).await;
-    assert_eq!(health["hostProof"], json!({"evidence": "marker"}));
+    assert_eq!(health["hostProof"], json!({"evidence": "marker", "marker": "same"}));
     assert!(condition(&health, "proof_unavailable").is_none());
 }
 

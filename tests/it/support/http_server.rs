@@ -96,7 +96,7 @@ pub(crate) fn view(uuid: StoreUuid) -> Arc<StoreView> {
     };
     let standing =
         Standing { capacity: inventory.capacity, ..Standing::connecting(Epoch(1), store.created) };
-    let (checks, proof) = (Checks::default(), Some(Proof::Shown(Evidence::BootId)));
+    let (checks, proof) = (Checks::default(), Some(Proof::shown(Evidence::BootId)));
     let (last_attempt, stuck_worker) = (None, None);
     let store = Arc::new(store);
     Arc::new(StoreView { store, standing, inventory, checks, last_attempt, proof, stuck_worker })
