@@ -12,7 +12,7 @@ use super::exit::Exit;
 use super::files::Files;
 use super::prepare::Prepared;
 use super::signals::stop_at_signals;
-use crate::http::Inherited;
+use crate::http::{AUDIT, Inherited};
 use crate::model::Timestamp;
 use crate::settings::{HostKeyPolicy, MASTER_KEY_FILE, Settings, environment, report};
 use crate::{systemd, telemetry};
@@ -36,7 +36,7 @@ pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> Exit {
             return Exit::Settings;
         }
     };
-    let _log = match telemetry::init() {
+    let _log = match telemetry::init(&[AUDIT]) {
         Ok(log) => log,
         Err(error) => {
             eprintln!("{}", chain(&error));

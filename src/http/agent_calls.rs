@@ -14,11 +14,10 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::post;
 use hyper::{StatusCode, Uri};
-use tracing::info;
 
 use super::agent_door::{CONNECT, ECHO, PING};
 use super::answer;
-use super::audit::Audit;
+use super::audit::{self, Audit};
 use super::body::JsonBody;
 use super::caller::Caller;
 use super::desk::Desk;
@@ -167,7 +166,7 @@ async fn judged<S>(desk: &Desk<S>, name: &'static str, url: &str) -> Result<Uri,
     let refused = judged.map_err(|bad| Refusal::UrlOutside { name, bad });
     // The front sees an answer like others.
     if let Some((status, why)) = refused.as_ref().err().and_then(Refusal::of_access) {
-        info!(status, why, name, "call refused");
+        audit::refused(status, why, Some(name), true);
     }
     refused
 }

@@ -1,12 +1,25 @@
 //! The audit log: one INFO line for each request that asks for a change, whoever sent it and however
-//! it ended.
+//! it ended, and one for each caller that is not let in.
 
 use axum::response::{IntoResponse as _, Response};
-use tracing::info;
+use tracing::{debug, info};
 
 use super::caller::Caller;
 use super::refusal::Refusal;
-use crate::model::StoreUuid;
+use crate::model::{Reason, StoreUuid};
+
+/// The target of its lines, by which they are told from all others.
+pub const AUDIT: &str = "audit";
+
+/// The line of a call that was refused, for what stands under `name` where that is the cause. One that is not `told`, because many like it were, is left to
+/// who debugs.
+pub(super) fn refused(status: u16, why: &str, name: Option<&str>, told: bool) {
+    if told {
+        info!(target: AUDIT, status, why, name, "call refused");
+    } else {
+        debug!(target: AUDIT, status, why, name, "call refused");
+    }
+}
 
 /// The line of one request. It is written when the answer is known, or when the caller hangs up before
 /// that: then the change it asked for may still come about.
@@ -15,11 +28,12 @@ pub(super) struct Audit {
     action: &'static str,
     store: Option<StoreUuid>,
     status: Option<u16>,
+    reason: Option<Reason>,
 }
 
 impl Audit {
     pub(super) fn of(caller: &Caller, action: &'static str, store: Option<StoreUuid>) -> Self {
-        Self { caller: caller.clone(), action, store, status: None }
+        Self { caller: caller.clone(), action, store, status: None, reason: None }
     }
 
     /// Names what the request turned out to ask for.
@@ -34,6 +48,7 @@ impl Audit {
 
     /// Makes the answer and writes the line.
     pub(super) fn close(mut self, answer: Result<Response, Refusal>) -> Response {
+        self.reason = answer.as_ref().err().and_then(Refusal::reason);
         let response = answer.unwrap_or_else(Refusal::into_response);
         self.status = Some(response.status().as_u16());
         response
@@ -44,9 +59,14 @@ impl Drop for Audit {
     fn drop(&mut self) {
         let (caller, role) = (self.caller.name(), self.caller.role());
         let (action, store) = (self.action, self.store.map(tracing::field::display));
+        let reason = self.reason.map(Reason::as_str);
         match self.status {
-            Some(status) => info!(caller, %role, action, store, status, "change asked"),
-            None => info!(caller, %role, action, store, "change asked, and the caller hung up"),
+            Some(status) => {
+                info!(target: AUDIT, caller, %role, action, store, status, reason, "change asked");
+            }
+            None => {
+                info!(target: AUDIT, caller, %role, action, store, "change asked, and the caller hung up");
+            }
         }
     }
 }

@@ -12,9 +12,10 @@ use hyper::body::Incoming;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tower::Service as _;
-use tracing::{Instrument as _, Level, Span, debug, enabled, info, info_span};
+use tracing::{Instrument as _, Level, Span, debug, enabled, info_span};
 
 use super::agent_door::AgentDoor;
+use super::audit;
 use super::body;
 use super::caller::{Caller, Peer};
 use super::health;
@@ -80,10 +81,7 @@ impl Front {
         async {
             let answer = answer(request).await;
             if let Some((status, why)) = answer.as_ref().err().and_then(Refusal::of_access) {
-                let line = || match self.is_told(peer) {
-                    true => info!(status, why, "call refused"),
-                    false => debug!(status, why, "call refused"),
-                };
+                let line = || audit::refused(status, why, None, self.is_told(peer));
                 if reads { span().in_scope(line) } else { line() }
             }
             let mut response = answer.unwrap_or_else(Refusal::into_response);

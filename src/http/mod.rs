@@ -44,6 +44,7 @@ mod tokens;
 mod unix_socket;
 
 pub use around::{Around, Held, ProcessFigures, ReadFigures};
+pub use audit::AUDIT;
 pub use bind_error::BindError;
 pub use limits::Limits;
 pub use listeners::Inherited;

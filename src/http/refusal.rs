@@ -123,6 +123,17 @@ impl Refusal {
         }
     }
 
+    /// Why an attempt, an add or a removal came to nothing.
+    pub(super) fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::NotConnected(failure) | Self::NotAdded(failure) | Self::NotRemoved(failure) => {
+                Some(failure.root().reason())
+            }
+            Self::Taken(fault) => Some(fault.reason()),
+            _ => None,
+        }
+    }
+
     /// Seconds after which the same request may do better without anybody's help.
     fn retry_after(&self) -> Option<u16> {
         if let Self::TooManyGuesses { left } = self {

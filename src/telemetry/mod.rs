@@ -37,13 +37,14 @@ pub enum TelemetryError {
 }
 
 /// Sends the log of this process to stderr for as long as the guard lives. A `RUST_LOG` that cannot be
-/// read is warned about and passed over: a typo in it is no reason not to serve.
+/// read is warned about and passed over: a typo in it is no reason not to serve. Lines of the targets
+/// `kept` come at level INFO, unless it names them.
 ///
 /// # Errors
 /// [`TelemetryError`]
-pub fn init() -> Result<LogGuard, TelemetryError> {
+pub fn init(kept: &[&str]) -> Result<LogGuard, TelemetryError> {
     let wanted = std::env::var("RUST_LOG").ok();
-    let (filter, refused) = filter(wanted.as_deref());
+    let (filter, refused) = filter(wanted.as_deref(), kept);
     let form = if io::stderr().is_terminal() { Form::Text } else { Form::Json };
     let spool = Spool::default();
     subscriber(form, filter, spool.clone()).try_init().map_err(TelemetryError::AlreadySet)?;
@@ -61,15 +62,22 @@ enum Form {
 }
 
 /// What is logged unless `wanted` says otherwise: the libraries' peer-by-peer news is noise. With it,
-/// what is wrong with the one that was wanted.
-fn filter(wanted: Option<&str>) -> (Targets, Option<ParseError>) {
-    let refused = match wanted.filter(|text| !text.trim().is_empty()).map(str::parse) {
-        Some(Ok(filter)) => return (filter, None),
-        Some(Err(error)) => Some(error),
-        None => None,
+/// what is wrong with the one that was wanted. Who asks for more of one thing, or for less of the others,
+/// does not mean the `kept` ones.
+fn filter(wanted: Option<&str>, kept: &[&str]) -> (Targets, Option<ParseError>) {
+    let (filter, refused) = match wanted.filter(|text| !text.trim().is_empty()).map(str::parse) {
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(error)) => (ours(), Some(error)),
+        None => (ours(), None),
     };
+    let named: Vec<String> = filter.iter().map(|(target, _)| target.to_owned()).collect();
+    let kept = kept.iter().filter(|target| !named.iter().any(|name| name == *target));
+    (filter.with_targets(kept.map(|&target| (target, Level::INFO))), refused)
+}
+
+fn ours() -> Targets {
     let quiet = ["hyper", "hyper_util", "rustls"].map(|library| (library, Level::WARN));
-    (Targets::new().with_default(Level::INFO).with_targets(quiet), refused)
+    Targets::new().with_default(Level::INFO).with_targets(quiet)
 }
 
 /// Nothing of russh and its parts below a warning.
@@ -118,7 +126,7 @@ mod tests {
         let buffer = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&buffer);
         let writer = move || Sink(Arc::clone(&sink));
-        with_default(subscriber(form, filter(wanted).0, writer), act);
+        with_default(subscriber(form, filter(wanted, &["audit"]).0, writer), act);
         let bytes = buffer.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
@@ -176,12 +184,28 @@ mod tests {
             });
             assert!(text.contains("heard") && !text.contains("quiet"), "{wanted:?}: {text}");
         }
-        assert!(filter(Some("imagestore_agent=loud")).1.is_some());
+        assert!(filter(Some("imagestore_agent=loud"), &[]).1.is_some());
+    }
+
+    #[test]
+    fn what_is_kept_is_silenced_by_its_name_alone() {
+        let lines = |wanted| {
+            logged(Form::Text, wanted, || {
+                tracing::info!(target: "audit", "change asked");
+                tracing::debug!(target: "audit", "the same again");
+            })
+        };
+        for wanted in [None, Some("warn"), Some("off"), Some("imagestore_agent=debug")] {
+            let text = lines(wanted);
+            assert!(text.contains("change asked") && text.lines().count() == 1, "{wanted:?}");
+        }
+        assert_eq!(lines(Some("info,audit=off")), "");
+        assert_eq!(lines(Some("warn,audit=debug")).lines().count(), 2);
     }
 
     #[test]
     fn logging_is_set_up_once() {
-        let _guard = init().unwrap();
-        assert_eq!(init().unwrap_err().to_string(), "logging is already set up");
+        let _guard = init(&[]).unwrap();
+        assert_eq!(init(&[]).unwrap_err().to_string(), "logging is already set up");
     }
 }

@@ -225,7 +225,10 @@ impl Log {
 
     /// The audit lines among them.
     pub(crate) fn audit(&self) -> Vec<Value> {
-        let audits = |line: &Value| line["message"].as_str().unwrap().starts_with("change asked");
+        let audits = |line: &Value| {
+            line["target"] == "audit"
+                && line["message"].as_str().unwrap().starts_with("change asked")
+        };
         self.lines().into_iter().filter(audits).collect()
     }
 
@@ -254,6 +257,7 @@ async fn each_request_for_a_change_leaves_one_audit_line_and_no_secret() {
         .iter()
         .map(|l| json!([l["caller"], l["role"], l["action"], l["store"], l["status"], l["level"]]))
         .collect();
+    assert_eq!(log.audit()[2]["reason"], "read_only");
     let good = GOOD.to_string();
     let me = format!("uid {}", nix::unistd::getuid());
     assert_eq!(
@@ -392,7 +396,7 @@ async fn a_refused_session_is_written_down_with_its_request_and_a_read_is_not() 
     let methods: Vec<_> = of_requests.iter().map(|line| &line["span"]["method"]).collect();
     assert_eq!(methods, ["GET", "PUT"], "{lines:?}");
     for line in of_requests {
-        assert_eq!(line["message"], "call refused");
+        assert_eq!((&line["message"], &line["target"]), (&json!("call refused"), &json!("audit")));
         assert_eq!((&line["status"], &line["why"]), (&json!(401), &json!("unknown session")));
         assert_eq!(line["span"]["id"], "07".repeat(16));
         assert!(line["span"]["peer"].as_str().unwrap().starts_with("127.0.0.1:"));

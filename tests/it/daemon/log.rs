@@ -53,3 +53,14 @@ async fn a_log_that_nobody_reads_does_not_keep_the_daemon_from_ending() {
     drop(held);
     assert!(agent.ended().success());
 }
+
+#[tokio::test]
+async fn an_audit_line_comes_whatever_else_is_wanted_of_the_log() {
+    let roots = tempfile::tempdir().unwrap();
+    let mut agent = Agent::installed(roots.path(), "");
+    let wanted = "RUST_LOG=warn,imagestore_agent::app=info";
+    assert!(agent.start_under(&["env", wanted]));
+    assert_eq!(agent.reconnect(MISSING).await.status, 404);
+    let line: Value = serde_json::from_str(&agent.until_logged("change asked")).unwrap();
+    assert_eq!((&line["target"], &line["caller"]), (&"audit".into(), &"test".into()));
+}
