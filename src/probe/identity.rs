@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::marker::Marker;
 use super::order::{MarkerSeen, MountSeen};
-use super::place::{not_mounted, placed, shows_through};
+use super::place::{is_another_disk, not_mounted, placed, shows_through};
 use super::purpose::Purpose;
 use super::values::Claim;
 use crate::model::{Fault, FsPlace, MarkerId, NodeId, Reason, StoreUuid};
@@ -90,7 +90,11 @@ fn serve(
     let uncovered = shows_through(place, seen.mount);
     let marker = match read(seen.marker) {
         Ok(Some(marker)) => marker,
-        Ok(None) if uncovered || seen.mount.mount_point != place.mount_point => {
+        Ok(None)
+            if uncovered
+                || seen.mount.mount_point != place.mount_point
+                || is_another_disk(place, seen.mount) =>
+        {
             return Err(not_mounted(place, seen.mount));
         }
         Ok(None) => {
@@ -187,10 +191,14 @@ mod tests {
     const MARKER: MarkerId = MarkerId::from_u128(20);
 
     fn mount(mount_point: &str, on_root_disk: bool) -> MountSeen {
+        mounted("8:1", mount_point, on_root_disk)
+    }
+
+    fn mounted(device: &str, mount_point: &str, on_root_disk: bool) -> MountSeen {
         MountSeen {
             mount_point: mount_point.to_owned(),
             fs_type: "xfs".to_owned(),
-            device: "8:1".to_owned(),
+            device: device.to_owned(),
             on_root_disk,
             mount_read_only: false,
             superblock_read_only: false,
@@ -230,6 +238,7 @@ mod tests {
     fn a_served_directory_is_what_it_was() {
         let (srv, above) = (mount("/srv/disk", false), mount("/srv", false));
         let (root, other) = (mount("/", true), mount("/mnt", false));
+        let same = mounted("7:7", "/srv/disk", false);
         let mine = text(Some((STORE, ME)));
         for (marker, mount, registry, expected) in [
             // The device number differs from the last good one: fine while the marker stays.
@@ -240,7 +249,8 @@ mod tests {
             (&mine, &above, true, Err(Reason::NotMounted)),
             (&MarkerSeen::Nothing, &root, true, Err(Reason::NotMounted)),
             (&MarkerSeen::Nothing, &other, true, Err(Reason::NotMounted)),
-            (&MarkerSeen::Nothing, &srv, true, Err(Reason::MarkerMissing)),
+            (&MarkerSeen::Nothing, &srv, true, Err(Reason::NotMounted)),
+            (&MarkerSeen::Nothing, &same, true, Err(Reason::MarkerMissing)),
             (&bad(), &srv, true, Err(Reason::MarkerUnreadable)),
             (&text(Some((STORE, OTHER))), &srv, true, Err(Reason::TakenOver)),
             (&text(Some((SERVED, ME))), &srv, true, Err(Reason::WrongStore)),

@@ -67,15 +67,7 @@ impl Worker {
             let why = Why::Unexpected("its mount is not in /proc/self/mountinfo".to_owned());
             self.failed(Step::Resolve, "", why)
         })?;
-        let root_device = mountinfo::root(&mounts).map(|root| root.device.as_str());
-        Ok(MountSeen {
-            mount_point: mount.mount_point.clone(),
-            fs_type: mount.fs_type.clone(),
-            device: mount.device.clone(),
-            on_root_disk: root_device == Some(mount.device.as_str()),
-            mount_read_only: mount.is_read_only(),
-            superblock_read_only: mount.superblock_is_read_only(),
-        })
+        Ok(MountSeen::of(mount, &mounts))
     }
 
     /// Whether the folder is there, and what is in the marker's place.

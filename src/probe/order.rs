@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::mountinfo::{self, Mount};
 use crate::model::FsPlace;
 
 /// What the worker is told. `Open` comes first; the others use the handle it opened.
@@ -114,6 +115,19 @@ pub(super) struct MountSeen {
 }
 
 impl MountSeen {
+    /// One of all mounts.
+    pub(super) fn of(mount: &Mount, all: &[Mount]) -> Self {
+        let root_device = mountinfo::root(all).map(|root| root.device.as_str());
+        Self {
+            mount_point: mount.mount_point.clone(),
+            fs_type: mount.fs_type.clone(),
+            device: mount.device.clone(),
+            on_root_disk: root_device == Some(mount.device.as_str()),
+            mount_read_only: mount.is_read_only(),
+            superblock_read_only: mount.superblock_is_read_only(),
+        }
+    }
+
     /// What is kept of it.
     pub(super) fn place(&self) -> FsPlace {
         FsPlace {

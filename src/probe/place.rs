@@ -22,11 +22,20 @@ pub(super) fn shows_through(place: &FsPlace, now: &MountSeen) -> bool {
     above && (&now.device, &now.fs_type) != (&place.device, &place.fs_type)
 }
 
+/// Whether another disk lies at the place of the one that held the directory, as where a container is given
+/// a mount point whose disk the host has not mounted. Filesystems without a block device have another number
+/// with each mount (major 0, `admin-guide/devices.txt` of the kernel), which tells nothing.
+pub(super) fn is_another_disk(place: &FsPlace, now: &MountSeen) -> bool {
+    let block = |device: &str| !device.starts_with("0:");
+    let numbered = block(&place.device) && block(&now.device);
+    place.fs_type != now.fs_type || (numbered && place.device != now.device)
+}
+
 /// The disk that held the store when it was last good is not where it was.
 pub(super) fn not_mounted(place: &FsPlace, now: &MountSeen) -> Fault {
     let told = format!(
-        "the directory was on {} ({}) mounted at {}; now it lies on {}",
-        place.device, place.fs_type, place.mount_point, now.mount_point
+        "the directory was on {} ({}) mounted at {}; now it lies on {} ({}) mounted at {}",
+        place.device, place.fs_type, place.mount_point, now.device, now.fs_type, now.mount_point
     );
     placed(Fault::new(Reason::NotMounted, told), now)
         .fact("expectedMountPoint", place.mount_point.as_str())
@@ -49,28 +58,46 @@ pub(super) fn missing_mount(fault: Fault, purpose: &Purpose) -> Fault {
     }
     // Without `/proc` there is no telling more than what was seen.
     let mounts = mountinfo::read().unwrap_or_default();
-    if mounts.iter().any(|mount| mount.mount_point == place.mount_point) {
-        return fault;
-    }
-    match mountinfo::root(&mounts) {
-        Some(root) => not_mounted(
-            place,
-            &MountSeen {
-                mount_point: root.mount_point.clone(),
-                fs_type: root.fs_type.clone(),
-                device: root.device.clone(),
-                on_root_disk: true,
-                mount_read_only: root.is_read_only(),
-                superblock_read_only: root.superblock_is_read_only(),
-            },
-        ),
-        None => fault,
+    // The last one covers the others.
+    let there = mounts.iter().rev().find(|mount| mount.mount_point == place.mount_point);
+    match there.or_else(|| mountinfo::root(&mounts)).map(|mount| MountSeen::of(mount, &mounts)) {
+        Some(now) if now.mount_point != place.mount_point || is_another_disk(place, &now) => {
+            not_mounted(place, &now)
+        }
+        _ => fault,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_disk_has_another_number_or_another_type() {
+        for (was, is, expected) in [
+            (("8:1", "xfs"), ("8:1", "xfs"), false),
+            (("8:1", "xfs"), ("8:17", "xfs"), true),
+            (("8:1", "xfs"), ("8:1", "ext4"), true),
+            (("0:44", "nfs4"), ("0:51", "nfs4"), false),
+            (("0:44", "nfs4"), ("254:0", "ext4"), true),
+        ] {
+            let place = FsPlace {
+                mount_point: "/srv".to_owned(),
+                fs_type: was.1.to_owned(),
+                device: was.0.to_owned(),
+                on_root_disk: false,
+            };
+            let now = MountSeen {
+                mount_point: "/srv".to_owned(),
+                fs_type: is.1.to_owned(),
+                device: is.0.to_owned(),
+                on_root_disk: false,
+                mount_read_only: false,
+                superblock_read_only: false,
+            };
+            assert_eq!(is_another_disk(&place, &now), expected, "{was:?} {is:?}");
+        }
+    }
 
     #[test]
     fn a_mount_that_is_gone_lets_its_parent_show() {
