@@ -1,6 +1,7 @@
 //! Who may speak the agent protocol, which has no token: the networks of `server.agent_allow`.
 
-use super::caller::{Caller, Peer};
+use super::caller::Caller;
+use super::peer::Peer;
 use super::refusal::Refusal;
 use super::role::Role;
 use crate::management::Networks;

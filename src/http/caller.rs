@@ -1,7 +1,5 @@
-//! Who is calling.
+//! Who has been let in.
 
-use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
@@ -9,7 +7,6 @@ use axum::http::request::Parts;
 
 use super::refusal::Refusal;
 use super::role::Role;
-use super::tls::Shown;
 
 /// A caller that has been let in.
 #[derive(Clone, Debug)]
@@ -47,36 +44,6 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         parts.extensions.get().cloned().ok_or(Refusal::NoSession)
-    }
-}
-
-/// The other end of a connection.
-#[derive(Clone, Debug)]
-pub(super) enum Peer {
-    /// A TCP client, and the certificate that it has shown.
-    Tcp(SocketAddr, Option<Shown>),
-    /// A process of this machine; its user, unless the kernel did not tell.
-    Unix(Option<u32>),
-}
-
-impl Peer {
-    /// Who the Unix socket let in: access to it is its file mode, so that whoever reaches it may do
-    /// everything.
-    pub(super) fn local_caller(&self) -> Option<Caller> {
-        match self {
-            Self::Tcp(..) => None,
-            Self::Unix(_) => Some(Caller::new(&self.to_string(), Role::Admin)),
-        }
-    }
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address, _) => write!(f, "{address}"),
-            Self::Unix(Some(uid)) => write!(f, "uid {uid}"),
-            Self::Unix(None) => f.write_str("unknown uid"),
-        }
     }
 }
 

@@ -1,23 +1,22 @@
-//! One connection, from its first byte to its last.
+//! One connection, from its first request to its last answer.
 
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::http::{HeaderValue, header};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::caller::Peer;
+use super::arrival::ON_THE_WAY;
 use super::front::Front;
+use super::peer::Peer;
 use super::seats::Seat;
 use super::timely::Timely;
 
@@ -28,28 +27,6 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 pub(super) enum Welcome {
     Served,
     TurnedAway,
-}
-
-/// How long a client that has just connected may begin to speak once `stop` is cancelled: its request is
-/// on the way, and would be lost to it with the connection.
-const ON_THE_WAY: Duration = Duration::from_secs(1);
-
-/// Whether the client says anything, within `limit` and hardly later than `stop`. Until it does, a
-/// connection has no buffers and costs next to nothing.
-pub(super) async fn begins(tcp: &TcpStream, limit: Duration, stop: &CancellationToken) -> bool {
-    // `readable` may say so of a new socket unseen.
-    let mut first = [0];
-    tokio::select! {
-        biased;
-        begun = timeout(limit, tcp.peek(&mut first)) => matches!(begun, Ok(Ok(1))),
-        () = shortly_after(stop) => false,
-    }
-}
-
-/// Ends when what was on the way at `stop` must have come.
-pub(super) async fn shortly_after(stop: &CancellationToken) {
-    stop.cancelled().await;
-    sleep(ON_THE_WAY).await;
 }
 
 /// Serves requests until either side has had enough. Once `stop` is cancelled the request in flight

@@ -14,14 +14,15 @@ use tracing::{debug, error, info, warn};
 
 use super::agent_door::AgentDoor;
 use super::around::Around;
+use super::arrival::begins;
 use super::bind_error::BindError;
-use super::caller::Peer;
 use super::connection::{self, Welcome};
 use super::desk::Desk;
 use super::front::Front;
 use super::host::Hosts;
 use super::limits::Limits;
 use super::listeners::{Accepted, Bound, Inherited};
+use super::peer::Peer;
 use super::readiness::Readiness;
 use super::routes;
 use super::seats::{Seat, Seats};
@@ -191,7 +192,7 @@ impl Connections {
         match accepted {
             Accepted::Tcp(stream, address) => self.tasks.spawn(async move {
                 let limit = front.limits.head_deadline;
-                if !connection::begins(&stream, limit, &stop).await {
+                if !begins(&stream, limit, &stop).await {
                     return;
                 }
                 let Some(tls) = tls else {

@@ -21,8 +21,8 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::arrival::shortly_after;
 use super::caller::Caller;
-use super::connection::shortly_after;
 use super::role::Role;
 use crate::settings::{self, BadSettings, SettingFault, read_text};
 use crate::tls::server_config;

@@ -1,5 +1,6 @@
 //! The floors of `docs/architecture.md`, read off the source.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -92,23 +93,28 @@ fn first_word(text: &str) -> &str {
 /// where `super::super::` climbs to a room.
 fn rooms_named(text: &str) -> Vec<String> {
     let code = code(text);
-    let mut rooms = Vec::new();
-    for root in ["crate::", "imagestore_agent::"] {
-        for (at, _) in code.match_indices(root) {
-            if code[..at].chars().next_back().is_some_and(is_word) {
-                continue;
-            }
-            let rest = code[at + root.len()..].trim_start();
-            match rest.strip_prefix('{') {
-                Some(group) => rooms.extend(group_members(group)),
-                None => rooms.push(first_word(rest).to_owned()),
-            }
-        }
-    }
+    let roots = ["crate::", "imagestore_agent::"];
+    let mut rooms: Vec<String> = roots.iter().flat_map(|root| named_after(&code, root)).collect();
     let climbs =
         code.match_indices("super::super::").map(|(at, up)| first_word(&code[at + up.len()..]));
     rooms.extend(climbs.filter(|word| floor(word).is_some()).map(str::to_owned));
     rooms
+}
+
+/// What stands behind each `root`, alone or in braces.
+fn named_after(code: &str, root: &str) -> Vec<String> {
+    let mut named = Vec::new();
+    for (at, _) in code.match_indices(root) {
+        if code[..at].chars().next_back().is_some_and(is_word) {
+            continue;
+        }
+        let rest = code[at + root.len()..].trim_start();
+        match rest.strip_prefix('{') {
+            Some(group) => named.extend(group_members(group)),
+            None => named.push(first_word(rest).to_owned()),
+        }
+    }
+    named
 }
 
 /// The first words of `a, b::c, d::{e, f}}`, up to the brace that closes the group.
@@ -165,6 +171,35 @@ fn an_arrow_is_seen_in_each_way_of_writing_it() {
         ("// crate::http\n//! [`crate::app`]\nmycrate::http; use super::super::x;", vec![]),
     ] {
         assert_eq!(rooms_named(text), expected, "{text}");
+    }
+}
+
+/// What each file takes from the files beside it, but for its tests.
+fn beside(sources: &[Source]) -> BTreeMap<&Path, Vec<PathBuf>> {
+    let paths: BTreeSet<&Path> = sources.iter().map(|source| source.path.as_path()).collect();
+    let taken = |source: &Source| {
+        let code = code(source.text.split("#[cfg(test)]").next().unwrap());
+        let named = named_after(&code, "super::").into_iter();
+        let files = named.map(|name| source.path.with_file_name(format!("{name}.rs")));
+        files.filter(|path| paths.contains(path.as_path())).collect()
+    };
+    // `super` of a room's head is another room.
+    let files = sources.iter().filter(|source| !source.path.ends_with("mod.rs"));
+    files.map(|source| (source.path.as_path(), taken(source))).collect()
+}
+
+#[test]
+fn no_file_leads_back_to_itself() {
+    let sources = sources();
+    let taken = beside(&sources);
+    for &start in taken.keys() {
+        let (mut reached, mut next) = (BTreeSet::new(), taken[start].clone());
+        while let Some(path) = next.pop() {
+            assert_ne!(path, start, "a circle, by way of {reached:#?}");
+            if reached.insert(path.clone()) {
+                next.extend(taken.get(path.as_path()).into_iter().flatten().cloned());
+            }
+        }
     }
 }
 
