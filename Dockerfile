@@ -1,14 +1,12 @@
-# A static binary on nothing else. For network mounts systemd is the better home: a probe that hangs in
-# the kernel delays the stop of a container until the mount answers.
+# A static binary on nothing else.
 #
-#   docker build -t imagestore-agent .
-#   docker run -d --read-only --cap-drop ALL --security-opt no-new-privileges --network host \
-#       -v imagestore-state:/var/lib/imagestore-agent -v /var/lib/imagestore:/var/lib/imagestore:rw,rslave \
-#       -v /etc/imagestore-agent:/etc/imagestore-agent:ro imagestore-agent
+#   docker build --target agent -t imagestore-agent .
+#   docker run -d --name imagestore-agent --network host --read-only --cap-drop ALL \
+#       --security-opt no-new-privileges \
+#       -v imagestore-state:/var/lib/imagestore-agent -v /etc/imagestore-agent:/etc/imagestore-agent:ro \
+#       -v /var/lib/imagestore:/var/lib/imagestore:rw,rslave imagestore-agent
 #
-# rslave lets mounts that are made later on the host appear inside. --network host because a store's
-# hostname is to be an address of this node. The daemon runs as uid and gid 64064, whatever the host calls
-# them: mounted image directories must be writable for that uid.
+# What each of these is for, and when systemd is the better home: docs/operations.md.
 
 FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update \
@@ -37,7 +35,7 @@ RUN touch src/lib.rs src/main.rs \
     && printf 'imagestore-agent:x:64064:\n' > /image/etc/group \
     && install -d -o 64064 -g 64064 -m 750 /image/var/lib/imagestore-agent
 
-FROM scratch
+FROM scratch AS agent
 LABEL org.opencontainers.image.title="imagestore-agent" \
       org.opencontainers.image.description="Agent of ImageStore backup storages" \
       org.opencontainers.image.licenses="Apache-2.0"
@@ -49,3 +47,21 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s CMD ["/usr/bin/imagestore-agent", "healthcheck"]
 ENTRYPOINT ["/usr/bin/imagestore-agent"]
 CMD ["serve"]
+
+# The example receiver, for compose.yaml.
+FROM build AS receiver-build
+COPY examples examples
+RUN touch examples/receiver.rs \
+    && target="$(rustc -vV | sed -n 's/^host: //p')" \
+    && cargo build --profile dist --locked --target "$target" --example receiver \
+    && install -D "target/$target/dist/examples/receiver" /receiver/usr/bin/receiver \
+    && install -d -o 64064 -g 64064 -m 750 /receiver/var/lib/receiver
+
+FROM scratch AS receiver
+COPY --from=receiver-build /receiver /
+USER 64064:64064
+VOLUME /var/lib/receiver
+ENTRYPOINT ["/usr/bin/receiver"]
+
+# What is built when no target is named. A builder without BuildKit builds all that stands above it.
+FROM agent

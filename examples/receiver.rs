@@ -1,12 +1,15 @@
 //! A receiver of the daemon's events, to run or to start from: it checks the signature, keeps the newest
-//! state of each store in SQLite, and asks for what it has missed when a heartbeat shows that.
+//! state of each store in SQLite, prints what changes, and asks for what it has missed when a heartbeat shows
+//! that.
 //!
-//! `cargo run --example receiver -- 127.0.0.1:8080 states.sqlite whsec_...`
+//! `cargo run --example receiver -- 127.0.0.1:8080 states.sqlite signing-secret`, the last of them the file of
+//! the daemon's `callback.signing_secret_file`, whose first secret counts.
 //!
 //! The one rule: an event counts when its `(epoch, seq)` is greater than that of the state one has; a
 //! resync also when it is equal. Whatever comes twice, late or out of order, the newest state stays.
 
 #![allow(clippy::indexing_slicing, reason = "what a JSON value does not have is null")]
+#![allow(clippy::disallowed_methods, reason = "it reads its secret once, before it serves")]
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -81,7 +84,10 @@ impl Receiver {
         let (uuid, status) = (data["backupStorageUuid"].as_str(), data["newStatus"].as_str());
         let (epoch, seq) = (data["epoch"].as_i64(), data["seq"].as_i64());
         let event = params![uuid, epoch, seq, status, data.to_string(), equal];
-        self.states.lock().map_err(|_| "broken")?.execute(APPLY, event)?;
+        let newer = self.states.lock().map_err(|_| "broken")?.execute(APPLY, event)?;
+        if newer > 0 {
+            println!("{}", json!({"store": uuid, "status": status, "epoch": epoch, "seq": seq}));
+        }
         Ok(json!({}))
     }
 
@@ -136,8 +142,10 @@ impl Receiver {
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let (Some(listen), Some(path), Some(secret)) = (args.next(), args.next(), args.next()) else {
-        return Err("usage: receiver ADDRESS:PORT DATABASE SECRET".into());
+        return Err("usage: receiver ADDRESS:PORT DATABASE SECRET-FILE".into());
     };
-    Arc::new(Receiver::open(&path, &secret)?).serve(TcpListener::bind(listen).await?).await?;
+    let secrets = std::fs::read_to_string(secret)?;
+    let secret = secrets.lines().next().ok_or("there is no secret in the file")?;
+    Arc::new(Receiver::open(&path, secret)?).serve(TcpListener::bind(listen).await?).await?;
     Ok(())
 }
