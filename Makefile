@@ -3,26 +3,31 @@
 CARGO ?= cargo
 # What the tests start or mount: a real sshd, real filesystems, systemd's own judge of units.
 TEST_PACKAGES = openssh-server dropbear-bin systemd e2fsprogs xfsprogs btrfs-progs strace procps iproute2 passwd openssl faketime
+# And what boots machines and runs containers.
+DEPLOY_PACKAGES = debootstrap systemd-container e2fsprogs rpm cpio docker.io docker-compose iptables openssh-server
 # There is no test in the documentation: examples there are text.
 RUN_TESTS := $(CARGO) $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo 'nextest run' || echo test) \
 	--locked --no-fail-fast --features crash-points
 
 DESTDIR ?=
+# What builds the program that is installed or packaged.
+BUILD ?= $(CARGO) build
 
-.PHONY: install install-files package-files deb rpm demo test check fmt clippy doc deny deny-advisories build packages bench hung kills fuzz test-deploy nightly help
+.PHONY: install install-files package-files deb rpm release demo test check fmt clippy doc deny deny-advisories build packages bench hung kills fuzz deploy-packages test-deploy nightly help
 
 help:
 	@echo 'make demo     the whole story with nothing installed'
 	@echo 'make test     every test; as root it installs the Debian packages they need'
 	@echo 'make check    formatting, lints, documentation, licences'
 	@echo 'make deb      a package for Debian, in target/deb; make rpm for RHEL, in target/rpm'
+	@echo 'make release  both packages and the program, with checksums, in target/release-VERSION'
 	@echo 'make install  program, unit, user and settings into the system, as root'
 	@echo 'make bench    timings beside a peer or the physical limit'
 	@echo 'make nightly  all of it, and what takes long'
 
 # DESTDIR stages it for a package, where user and directories are made on the target.
 install: install-files
-	$(CARGO) build --profile dist --locked
+	$(BUILD) --profile dist --locked
 	install -D -m 755 target/dist/imagestore-agent $(DESTDIR)/usr/bin/imagestore-agent
 	[ -n "$(DESTDIR)" ] || { systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload; }
 
@@ -42,7 +47,7 @@ PROGRAM ?= target/dist/imagestore-agent
 VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 STAGED = target/package/imagestore-agent
 package-files:
-	[ "$(PROGRAM)" != target/dist/imagestore-agent ] || $(CARGO) build --profile dist --locked
+	[ "$(PROGRAM)" != target/dist/imagestore-agent ] || $(BUILD) --profile dist --locked
 	rm -rf $(STAGED)
 	$(MAKE) -s install-files DESTDIR=$(STAGED)
 	install -D -m 755 $(PROGRAM) $(STAGED)/usr/bin/imagestore-agent
@@ -61,19 +66,37 @@ package-files:
 	install -D -m 644 -t $(STAGED)/usr/share/doc/imagestore-agent README.md CHANGELOG.md LICENSE docs/*.md
 
 # A package for Debian 12 and later, in target/deb.
+DEB = target/package/deb
 deb: package-files
-	install -D -m 755 -t $(STAGED)/DEBIAN deploy/deb/postinst deploy/deb/prerm deploy/deb/postrm
-	echo /etc/imagestore-agent/agent.toml > $(STAGED)/DEBIAN/conffiles
+	rm -rf $(DEB)
+	cp -a $(STAGED) $(DEB)
+	install -D -m 755 -t $(DEB)/DEBIAN deploy/deb/postinst deploy/deb/prerm deploy/deb/postrm
+	echo /etc/imagestore-agent/agent.toml > $(DEB)/DEBIAN/conffiles
 	sed 's/@VERSION@/$(VERSION)/; s/@ARCH@/'"$$(dpkg --print-architecture)"'/' deploy/deb/control \
-		> $(STAGED)/DEBIAN/control
+		> $(DEB)/DEBIAN/control
 	mkdir -p target/deb
-	dpkg-deb --root-owner-group --build $(STAGED) target/deb/
+	dpkg-deb --root-owner-group --build $(DEB) target/deb/
 
 # One for RHEL 9 and alike, in target/rpm; by rpmbuild, which Debian has in the package rpm.
 rpm: package-files
 	rpmbuild -bb --quiet --define '_topdir $(CURDIR)/target/rpm' --define '_rpmdir $(CURDIR)/target/rpm' \
 		--define 'agent_version $(VERSION)' --define 'staged $(CURDIR)/$(STAGED)' \
 		deploy/rpm/imagestore-agent.spec
+
+# What is published: both packages and the program, with their checksums. The program bears the list of the
+# crates in it (cargo-auditable), so that `cargo audit bin` can say later what has been found in them.
+RELEASED = target/release-$(VERSION)
+release: BUILD = $(CARGO) auditable build
+release:
+	@$(CARGO) auditable --version >/dev/null 2>&1 || \
+		{ echo 'release: cargo-auditable is not installed (cargo install cargo-auditable)'; exit 1; }
+	rm -rf $(RELEASED) target/deb target/rpm
+	$(MAKE) deb rpm BUILD='$(BUILD)'
+	readelf -SW $(PROGRAM) | grep -q '\.dep-v0' || { echo 'release: no list of crates in it'; exit 1; }
+	mkdir -p $(RELEASED)
+	cp target/deb/*.deb target/rpm/*/*.rpm $(RELEASED)/
+	cp $(PROGRAM) $(RELEASED)/imagestore-agent-$(VERSION)-$$(uname -m)
+	cd $(RELEASED) && sha256sum * > SHA256SUMS && cat SHA256SUMS
 
 demo:
 	$(CARGO) run --release --locked -- demo
@@ -103,7 +126,8 @@ deny deny-advisories:
 		$(CARGO) deny $(DENY); \
 	else echo '$@: cargo-deny is not installed: skipped (cargo install cargo-deny)'; fi
 
-packages:
+deploy-packages: TEST_PACKAGES = $(DEPLOY_PACKAGES)
+packages deploy-packages:
 	@missing=$$(for p in $(TEST_PACKAGES); do \
 		dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
 	if [ -z "$$missing" ]; then :; \
@@ -136,21 +160,18 @@ fuzz:
 		$(CARGO) +nightly fuzz run ssh_peer -- -max_total_time=$(FUZZ_SECONDS) -max_len=16384; \
 	else echo 'fuzz: no nightly compiler or no cargo-fuzz: skipped (rustup toolchain install nightly; cargo install cargo-fuzz)'; fi
 
-# The daemon on machines that are booted for it. Their base system is kept in target/deploy; its mark bears
+# The daemon on machines that are booted for it, and in containers. Their base system is kept in target/deploy; its mark bears
 # the names of its packages, so that another list makes another one.
 BASE = target/deploy/base
 BASE_PACKAGES = systemd,systemd-sysv,dbus,openssh-server,procps,sqlite3
 comma = ,
 BASE_MARK = $(BASE).of.$(subst $(comma),.,$(BASE_PACKAGES))
-$(BASE_MARK):
-	@command -v debootstrap systemd-nspawn rpmbuild cpio >/dev/null || \
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-			debootstrap systemd-container e2fsprogs rpm cpio >/dev/null
+$(BASE_MARK): | deploy-packages
 	rm -rf $(BASE) $(BASE).of.*
 	mkdir -p $(BASE)
 	debootstrap --variant=minbase --include=$(BASE_PACKAGES) bookworm $(BASE) > $(BASE).log
 	touch $@
-test-deploy: $(BASE_MARK)
+test-deploy: deploy-packages $(BASE_MARK)
 	$(CARGO) nextest run --locked --profile nightly --features test-deploy --test deploy -j 2
 
 nightly: check test test-deploy deny-advisories hung kills fuzz bench

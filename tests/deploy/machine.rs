@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::support::needs::run;
+
 /// Longer than anything here takes on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The daemon as it was built for these tests.
@@ -15,15 +17,6 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_imagestore-agent");
 
 pub(crate) fn tree() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Runs a command of this machine; its standard output.
-pub(crate) fn run(program: &str, args: &[&str]) -> String {
-    let output = Command::new(program).args(args).output();
-    let output =
-        output.unwrap_or_else(|error| panic!("{program}: {error}; see `make test-deploy`"));
-    assert!(output.status.success(), "{program} {args:?}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
 }
 
 /// The base system, which `make test-deploy` makes once and keeps.

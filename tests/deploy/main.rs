@@ -8,10 +8,22 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "a test fails by panicking"
 )]
 
+mod container;
+mod docker;
 mod machine;
 mod package;
 mod systemd;
+
+/// What the other tests have already.
+#[allow(dead_code, unused_macros, unused_imports, reason = "some of it is enough here")]
+#[path = "../it/support"]
+mod support {
+    pub(crate) mod filesystems;
+    pub(crate) mod fuse;
+    pub(crate) mod needs;
+}

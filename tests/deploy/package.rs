@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::machine::{Machine, PROGRAM, run, tree};
+use crate::machine::{Machine, PROGRAM, tree};
+use crate::support::needs::run;
 use crate::systemd::{add, furnish};
 
 const AGENT: &str = "imagestore-agent";
@@ -41,6 +42,22 @@ fn the_package_installs_upgrades_with_its_state_and_is_purged_without_touching_i
     assert_ne!(machine.shows("MainPID"), pid, "the new program runs");
     assert_eq!(machine.sh(&format!("{AGENT} list --json")), listed);
     machine.sh("grep -q mine /etc/imagestore-agent/agent.toml");
+
+    // What a newer version has written stays as it is, and is named.
+    let newer = "PRAGMA user_version = 99; UPDATE meta SET value = '7.0' WHERE key = 'written_by'";
+    let file = format!("/var/lib/{AGENT}/ledger.sqlite");
+    machine.sh(&format!("systemctl stop {AGENT} && cp -p {file} /root/kept"));
+    machine.sh(&format!("sqlite3 {file} \"{newer}\" && cp {file} /root/newer"));
+    assert!(!machine.try_sh(&format!("systemctl start {AGENT}")).status.success());
+    assert_eq!(
+        (machine.shows("ExecMainStatus"), machine.shows("NRestarts")),
+        ("65".into(), "0".into())
+    );
+    assert!(machine.journal().contains("7.0"), "{}", machine.journal());
+    machine.sh(&format!(
+        "cmp {file} /root/newer && cp -p /root/kept {file} && systemctl start {AGENT}"
+    ));
+    assert_eq!(machine.sh(&format!("{AGENT} list --json")), listed);
 
     // As the operations manual says it: while it runs, and back after a loss.
     machine.sh(&format!(

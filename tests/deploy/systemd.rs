@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::machine::{Machine, run};
+use crate::machine::Machine;
+use crate::support::filesystems::Mounted;
+use crate::support::fuse::{Behaviour, Fuse, Op};
 
 const AGENT: &str = "imagestore-agent";
 
@@ -121,40 +123,9 @@ fn a_restart_under_requests_refuses_nobody_with_the_socket_unit() {
     assert!(asked > 5, "only {asked}");
 }
 
-/// An ext4 of this machine on a file, which can be frozen from here.
-struct Disk(tempfile::TempDir);
-
-impl Disk {
-    fn mounted() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let (file, at) = (dir.path().join("disk"), dir.path().join("mnt"));
-        std::fs::File::create(&file).unwrap().set_len(64 << 20).unwrap();
-        std::fs::create_dir(&at).unwrap();
-        run("mkfs.ext4", &["-q", file.to_str().unwrap()]);
-        run("mount", &["-o", "loop", file.to_str().unwrap(), at.to_str().unwrap()]);
-        Self(dir)
-    }
-
-    fn path(&self) -> std::path::PathBuf {
-        self.0.path().join("mnt")
-    }
-
-    fn thaw(&self) {
-        // It may not be frozen.
-        let _ = std::process::Command::new("fsfreeze").arg("-u").arg(self.path()).output();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        self.thaw();
-        let _ = std::process::Command::new("umount").arg("-l").arg(self.path()).output();
-    }
-}
-
 #[test]
 fn a_worker_that_cannot_die_holds_up_no_restart() {
-    let disk = Disk::mounted();
+    let disk = Mounted::of("ext4");
     let images = disk.path();
     let mut machine = Machine::boot(&[&images]);
     let root = images.to_str().unwrap();
@@ -174,7 +145,7 @@ fn a_worker_that_cannot_die_holds_up_no_restart() {
          chown {AGENT}: {root} && systemctl daemon-reload && systemctl start {AGENT}"
     ));
     machine.sh(&add(root));
-    run("fsfreeze", &["-f", root]);
+    let frozen = disk.frozen();
     let stuck = "ps -e -o stat=,comm= | grep -q '^D.*isw-'";
     machine.until("a worker that sleeps uninterruptibly", |machine| {
         machine.try_sh(stuck).status.success()
@@ -186,6 +157,55 @@ fn a_worker_that_cannot_die_holds_up_no_restart() {
     assert_eq!(machine.shows("ActiveState"), "active");
     machine.sh(stuck);
     println!("restarted in {took:?} beside a worker that cannot die");
-    disk.thaw();
+    drop(frozen);
     machine.until("the worker is gone", |machine| !machine.try_sh(stuck).status.success());
+}
+
+/// Mounts whose server has died, in the place of the directory that the unit names, below it, and elsewhere:
+/// whoever asks them for their figures sleeps uninterruptibly.
+#[test]
+fn dead_mounts_hold_up_no_start() {
+    let dead = [Fuse::mounted(), Fuse::mounted(), Fuse::mounted()];
+    let paths = dead.each_ref().map(Fuse::path);
+    let machine = Machine::boot(&paths.each_ref().map(|path| path.as_path()));
+    let places = ["/var/lib/imagestore", "/var/lib/imagestore/below", "/srv/elsewhere"];
+    for (path, at) in paths.iter().zip(places) {
+        machine.sh(&format!("mkdir -p {at} && mount --bind {} {at}", path.display()));
+    }
+    for (dead, at) in dead.iter().zip(places) {
+        dead.set(Op::Statfs, Behaviour::Hang);
+        machine.sh(&format!("stat -f {at} > /dev/null 2>&1 &"));
+        dead.until_hanging(1);
+    }
+    let begun = Instant::now();
+    machine.sh(&format!("systemctl start {AGENT}"));
+    println!("started in {:?} beside dead mounts", begun.elapsed());
+    machine.sh(&format!("{AGENT} list"));
+    machine.sh(&format!("systemctl restart {AGENT}"));
+    assert_eq!(machine.shows("ActiveState"), "active");
+}
+
+#[test]
+fn a_master_key_comes_from_a_credential() {
+    let machine = storage_node("/var/lib/imagestore");
+    let unlock = |key: &str| {
+        let script = format!(
+            "mkdir -p /etc/credstore && chmod 700 /etc/credstore && \
+             printf %s {key} | base64 > /etc/credstore/master-key && systemctl restart {AGENT}"
+        );
+        machine.sh(&script);
+    };
+    unlock("0123456789abcdef0123456789abcdef");
+    machine.sh(&format!(
+        "mkdir /var/lib/imagestore/images && {AGENT} init /var/lib/imagestore/images"
+    ));
+    machine.sh(&add("/var/lib/imagestore/images"));
+    machine.sh(&format!("! test -e /var/lib/{AGENT}/master-key"));
+    machine.sh(&format!("systemctl restart {AGENT} && {AGENT} reconnect --all"));
+    unlock("another-key-of-thirty-two-bytes-");
+    let refused = machine.try_sh(&format!("{AGENT} reconnect --all"));
+    let told = String::from_utf8_lossy(&[refused.stdout, refused.stderr].concat()).into_owned();
+    assert!(told.contains("secret_unreadable"), "{told}");
+    unlock("0123456789abcdef0123456789abcdef");
+    machine.sh(&format!("{AGENT} reconnect --all"));
 }

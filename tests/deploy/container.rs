@@ -1,0 +1,270 @@
+//! The image, built from this tree and run with nothing but its store.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::docker::{Docker, Shared, holds, succeeds, until};
+use crate::machine::tree;
+use crate::support::filesystems::Mounted;
+use crate::support::needs::run;
+
+/// The image's name, the container's, and the program's in it.
+const AGENT: &str = "imagestore-agent";
+/// The daemon's user and group in the image.
+const UID: u32 = 64_064;
+const PORT: &str = "2222";
+
+/// This machine, as a storage node with Docker on it: an sshd of its own that lets root in by key, and
+/// the files that a container is given.
+struct Node {
+    docker: Docker,
+    dir: TempDir,
+    sshd: Child,
+}
+
+impl Node {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let docker = Docker::with_images();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["etc", "host"] {
+            fs::create_dir(at(name)).unwrap();
+        }
+        for key in ["etc/login", "host/key"] {
+            let path = at(key).display().to_string();
+            run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &path]);
+        }
+        chown(at("etc/login"), Some(UID), Some(UID)).unwrap();
+        let config = format!(
+            "ListenAddress 127.0.0.1:{PORT}\nPidFile none\nStrictModes no\nUsePAM no\n\
+             PermitRootLogin prohibit-password\nAuthorizedKeysFile {}\nHostKey {}\n\
+             Subsystem sftp internal-sftp\n",
+            at("etc/login.pub").display(),
+            at("host/key").display()
+        );
+        fs::write(at("sshd_config"), config).unwrap();
+        fs::create_dir_all("/run/sshd").unwrap();
+        let sshd = docker
+            .command("/usr/sbin/sshd", &["-D", "-e", "-f", at("sshd_config").to_str().unwrap()])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let node = Self { docker, dir, sshd };
+        until("an sshd that listens", || {
+            let ask = ["-T", "5", "-p", PORT, "127.0.0.1"];
+            succeeds(node.docker.try_run("ssh-keyscan", &ask))
+        });
+        node
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Runs the image as it is documented, with this state directory, and with images as `-v` wants them.
+    fn starts(&self, state: &Path, images: &str) {
+        let root = images.split(':').next().unwrap();
+        fs::write(
+            self.path("etc/agent.toml"),
+            format!("[storage]\nallowed_roots = [{root:?}]\n[monitor]\ninterval = \"1s\"\n"),
+        )
+        .unwrap();
+        let state = format!("{}:/var/lib/imagestore-agent", state.display());
+        let etc = format!("{}:/etc/imagestore-agent:ro", self.path("etc").display());
+        let words = "run -d --user 64064:64064 --network host --read-only --cap-drop ALL \
+                     --security-opt no-new-privileges --health-interval 1s --health-retries 1";
+        let mut words: Vec<&str> = words.split_whitespace().collect();
+        words.extend(["--name", AGENT, "-v", &state, "-v", &etc, "-v", images, AGENT]);
+        self.docker.run("docker", &words);
+        self.is("healthy");
+    }
+
+    /// Runs a command of the daemon's in its container; what it printed.
+    fn agent(&self, args: &[&str]) -> String {
+        self.docker.run("docker", &[&["exec", AGENT, AGENT], args].concat())
+    }
+
+    fn add(&self, dir: &Path) -> String {
+        let added = self.agent(&[
+            "add",
+            "--name",
+            "images",
+            "--path",
+            dir.to_str().unwrap(),
+            "--hostname",
+            "127.0.0.1",
+            "--port",
+            PORT,
+            "--username",
+            "root",
+            "--private-key-file",
+            "/etc/imagestore-agent/login",
+            "--json",
+        ]);
+        added.split("\"uuid\":").nth(1).unwrap().split('"').nth(1).unwrap().to_owned()
+    }
+
+    fn inspect(&self, what: &str) -> String {
+        self.docker.run("docker", &["inspect", "-f", what, AGENT])
+    }
+
+    /// Waits for what Docker says of its health.
+    fn is(&self, health: &str) {
+        until(health, || match self.inspect("{{.State.Health.Status}}") {
+            seen if seen == health => Ok(()),
+            _ => Err(self.inspect("{{json .State}}")),
+        });
+    }
+
+    /// Waits until what is shown of a store holds these words.
+    fn shows(&self, uuid: &str, words: &str) -> String {
+        let mut shown = String::new();
+        until(words, || {
+            shown = self.agent(&["show", uuid]);
+            holds(shown.clone(), words)
+        });
+        shown
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = kill(Pid::from_raw(self.sshd.id().try_into().unwrap()), Signal::SIGKILL);
+        let _ = self.sshd.wait();
+    }
+}
+
+/// A disk that is not mounted yet, and the directory above its mount point, from which what is mounted spreads.
+fn disk_to_come() -> (Mounted, Shared) {
+    let disk = Mounted::of("ext4");
+    assert!(disk.try_unmount());
+    let above = Shared::made(disk.path().parent().unwrap());
+    (disk, above)
+}
+
+/// How Docker is given what lies above the mount point.
+fn as_rslave(disk: &Mounted) -> String {
+    format!("{0}:{0}:rw,rslave", disk.path().parent().unwrap().display())
+}
+
+/// A disk for the daemon's state.
+fn state_disk() -> Mounted {
+    let disk = Mounted::of("ext4");
+    chown(disk.path(), Some(UID), Some(UID)).unwrap();
+    disk
+}
+
+/// A directory of the daemon's on a disk.
+fn images_on(disk: &Mounted) -> PathBuf {
+    let dir = disk.path().join("images");
+    fs::create_dir(&dir).unwrap();
+    chown(&dir, Some(UID), Some(UID)).unwrap();
+    dir
+}
+
+#[test]
+fn a_container_needs_nothing_but_its_store() {
+    let node = Node::new();
+    let (state, (disk, _above)) = (state_disk(), disk_to_come());
+    node.starts(&state.path(), &as_rslave(&disk));
+    disk.mount();
+    let images = images_on(&disk);
+
+    // As small and as poor as it is said to be.
+    let image = |what: &str| node.docker.run("docker", &["image", "inspect", "-f", what, AGENT]);
+    let size: u64 = image("{{.Size}}").parse().unwrap();
+    assert!(size < 25_000_000, "{size} bytes");
+    assert_eq!(image("{{.Config.User}}"), format!("{UID}:{UID}"));
+    assert!(image("{{json .Config.Labels}}").contains("org.opencontainers.image.title"));
+    let pid = node.inspect("{{.State.Pid}}");
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    for line in [&format!("Uid:\t{UID}\t{UID}"), "CapEff:\t0000000000000000", "NoNewPrivs:\t1"] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
+
+    let uuid = node.add(&images);
+    let answer = node.agent(&["reconnect", &uuid, "--json"]);
+    assert!(answer.contains("Connected"), "{answer}");
+
+    // Health is that of the daemon, which a state disk that hangs takes away.
+    let frozen = state.frozen();
+    node.is("unhealthy");
+    drop(frozen);
+    node.is("healthy");
+
+    node.docker.run("docker", &["restart", AGENT]);
+    node.shows(&uuid, "Connected");
+    node.docker.run("docker", &["stop", AGENT]);
+    assert_eq!(node.inspect("{{.State.ExitCode}}"), "0");
+    println!("an image of {size} bytes");
+}
+
+#[test]
+fn mounts_of_the_host_reach_a_container_that_is_given_them_as_rslave() {
+    let node = Node::new();
+    let (state, (disk, _above)) = (state_disk(), disk_to_come());
+    node.starts(&state.path(), &as_rslave(&disk));
+    disk.mount();
+    let uuid = node.add(&images_on(&disk));
+    assert!(disk.try_unmount());
+    node.shows(&uuid, "not_mounted");
+    disk.mount();
+    let shown = node.shows(&uuid, "Connected");
+    assert!(!is_stale(&shown), "{shown}");
+}
+
+#[test]
+fn a_container_whose_mounts_are_its_own_says_that_the_host_has_let_its_disk_go() {
+    let node = Node::new();
+    let (disk, state) = (Mounted::of("ext4"), state_disk());
+    // What Docker does when nothing is said of propagation.
+    node.starts(&state.path(), &format!("{0}:{0}", disk.path().display()));
+    let uuid = node.add(&images_on(&disk));
+    node.agent(&["reconnect", &uuid]);
+    assert!(disk.try_unmount());
+    node.agent(&["reconnect", &uuid]);
+    let shown = node.agent(&["show", &uuid]);
+    assert!(is_stale(&shown) && shown.contains("rslave"), "{shown}");
+    assert!(shown.contains("status       Connected"), "{shown}");
+
+    // Started anew it sees what the host sees.
+    node.docker.run("docker", &["restart", AGENT]);
+    let shown = node.shows(&uuid, "not_mounted");
+    assert!(!is_stale(&shown), "{shown}");
+    disk.mount();
+    node.docker.run("docker", &["restart", AGENT]);
+    node.shows(&uuid, "Connected");
+}
+
+/// Whether the condition holds now; the history may tell of it too.
+fn is_stale(shown: &str) -> bool {
+    shown.lines().any(|line| line.starts_with("stale_namespace"))
+}
+
+#[test]
+fn compose_brings_up_a_daemon_a_node_and_a_receiver() {
+    let docker = Docker::with_images();
+    docker.compose(&["up", "-d", "--no-build"]);
+    let script = fs::read_to_string(tree().join("compose.yaml")).unwrap();
+    // The lines at its top, as they stand there.
+    let add = script.lines().skip_while(|line| !line.starts_with("#   echo")).take(2);
+    let add: Vec<&str> =
+        add.map(|line| line.trim_start_matches("#   ").trim_end_matches('\\')).collect();
+    let add = add.concat();
+    let add = match docker.has_compose() {
+        true => add,
+        false => add.replace("docker compose", "docker-compose"),
+    };
+    until("a daemon that takes a store", || succeeds(docker.try_run("sh", &["-c", &add])));
+    until("a receiver that was told", || {
+        let told = docker.compose(&["logs", "--no-color", "receiver"]);
+        holds(told, "\"status\":\"Connected\"")
+    });
+    docker.compose(&["down", "-v"]);
+}

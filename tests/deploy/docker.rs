@@ -1,0 +1,236 @@
+//! A Docker engine of a test's own, and the images that are built with it. What it has built is kept in
+//! `target/deploy/docker`, so that the next run builds what has changed.
+//!
+//! Nothing is pulled: the images that ours stand on are made of the base system of these tests and of the
+//! compiler that runs them.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::machine::tree;
+use crate::support::needs::run;
+
+/// Longer than an engine takes to start, to stop, or to answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How an engine stands in the network.
+#[derive(Clone, Copy)]
+enum Network {
+    /// In this machine's, of which it makes no use but for builds.
+    Machine,
+    /// In one of its own, so that nothing of it is left in the machine's.
+    Own,
+}
+
+/// A running engine, the only one: they share what was built. Stopped when dropped, with its containers.
+pub(crate) struct Docker {
+    dir: tempfile::TempDir,
+    daemon: Child,
+    _alone: File,
+}
+
+impl Docker {
+    /// One that has all images of this tree.
+    pub(crate) fn with_images() -> Self {
+        fs::create_dir_all(kept()).unwrap();
+        let alone = File::create(kept().join("lock")).unwrap();
+        alone.lock().unwrap();
+        let builder = Self::start(Network::Machine, alone);
+        builder.make_bases();
+        let build = kept().join("build.yaml");
+        // Builds reach the network where the engine stands.
+        let services = ["node", "agent", "receiver"]
+            .map(|name| format!("  {name}:\n    build:\n      network: host\n"));
+        fs::write(&build, format!("services:\n{}", services.concat())).unwrap();
+        let files = ["-f", "compose.yaml", "-f", build.to_str().unwrap()];
+        builder.compose(&[files.as_slice(), &["build"]].concat());
+        builder.clear();
+        Self::start(Network::Own, builder.stop())
+    }
+
+    /// Removes what is no image: the containers and volumes of this test, or of one that was killed.
+    fn clear(&self) {
+        let script = "docker ps -aq | xargs -r docker rm -f && docker volume ls -q | xargs -r docker volume rm";
+        let _ = self.try_run("sh", &["-c", script]);
+    }
+
+    fn start(network: Network, alone: File) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        let flags = match network {
+            Network::Machine => "--bridge=none --iptables=false --ip-forward=false",
+            Network::Own => "",
+        };
+        let script = format!(
+            "exec dockerd --data-root {} --exec-root {} -p {} -H unix://{} {flags}",
+            kept().join("data").display(),
+            at("exec"),
+            at("pid"),
+            at("socket")
+        );
+        let mut command = match network {
+            Network::Machine => Command::new("sh"),
+            Network::Own => {
+                let mut command = Command::new("unshare");
+                command.args(["-n", "sh"]);
+                command
+            }
+        };
+        let log = File::create(dir.path().join("log")).unwrap();
+        let daemon = command
+            .args(["-c", &format!("ip link set lo up; {script}")])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut docker = Self { dir, daemon, _alone: alone };
+        until("an engine that answers", || {
+            let ended = docker.daemon.try_wait().unwrap();
+            assert!(ended.is_none(), "dockerd ended; see `make test-deploy`: {}", docker.log());
+            succeeds(docker.try_run("docker", &["version"]))
+        });
+        docker
+    }
+
+    /// Ends it in order, and hands on the right to be the only one.
+    fn stop(mut self) -> File {
+        self.end();
+        self._alone.try_clone().unwrap()
+    }
+
+    fn end(&mut self) {
+        let pid = Pid::from_raw(self.daemon.id().try_into().unwrap());
+        let _ = kill(pid, Signal::SIGTERM);
+        let _ = self.daemon.wait();
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap()
+    }
+
+    /// Debian, and Rust on it, by the names that the world gives them.
+    fn make_bases(&self) {
+        let version = env!("CARGO_PKG_RUST_VERSION");
+        let rust = format!("rust:{version}-slim-bookworm");
+        if self.try_run("docker", &["image", "inspect", &rust]).status.success() {
+            return;
+        }
+        let base = tree().join("target/deploy/base");
+        let import =
+            format!("tar -C {} -c . | docker import - debian:bookworm-slim", base.display());
+        self.run("sh", &["-c", &import]);
+        let context = tempfile::tempdir_in(kept()).unwrap();
+        let registry = PathBuf::from(std::env::var_os("CARGO_HOME").unwrap_or_else(|| {
+            let home = std::env::var("HOME").unwrap();
+            format!("{home}/.cargo").into()
+        }));
+        let toolchain = run("rustc", &["--print", "sysroot"]);
+        let pack = format!(
+            "tar -C {} --exclude=./share -cf {at}/rust.tar . && \
+             tar -C {} -cf {at}/registry.tar registry/index registry/cache",
+            toolchain.trim(),
+            registry.display(),
+            at = context.path().display()
+        );
+        run("sh", &["-c", &pack]);
+        let dockerfile = "FROM debian:bookworm-slim\nADD rust.tar /usr/local/\n\
+             ENV CARGO_HOME=/usr/local/cargo CARGO_NET_OFFLINE=true\n\
+             ADD registry.tar /usr/local/cargo/\n";
+        fs::write(context.path().join("Dockerfile"), dockerfile).unwrap();
+        self.run("docker", &["build", "-q", "-t", &rust, context.path().to_str().unwrap()]);
+    }
+
+    /// Runs a command of this machine in the engine's network, with the engine for whom it asks.
+    pub(crate) fn command(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &self.daemon.id().to_string(), "-n", program]).args(args);
+        command.env("DOCKER_HOST", format!("unix://{}/socket", self.dir.path().display()));
+        // The engine of Debian 12 has no other builder.
+        command.env("DOCKER_BUILDKIT", "0");
+        command.current_dir(tree()).stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn try_run(&self, program: &str, args: &[&str]) -> Output {
+        self.command(program, args).output().unwrap()
+    }
+
+    /// Runs one that must succeed; what it printed.
+    pub(crate) fn run(&self, program: &str, args: &[&str]) -> String {
+        let output = self.try_run(program, args);
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        let why = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program} {args:?}: {told}{why}");
+        told.trim_end().to_owned()
+    }
+
+    /// Docker's command, or that of Compose, which on Debian 12 is one of its own.
+    pub(crate) fn compose(&self, args: &[&str]) -> String {
+        match self.has_compose() {
+            true => self.run("docker", &[&["compose"], args].concat()),
+            false => self.run("docker-compose", args),
+        }
+    }
+
+    pub(crate) fn has_compose(&self) -> bool {
+        self.try_run("docker", &["compose", "version"]).status.success()
+    }
+}
+
+impl Drop for Docker {
+    fn drop(&mut self) {
+        // Ended by `stop` already, it is not there to be asked.
+        if self.daemon.try_wait().is_ok_and(|ended| ended.is_none()) {
+            self.clear();
+            self.end();
+        }
+    }
+}
+
+fn kept() -> PathBuf {
+    tree().join("target/deploy/docker")
+}
+
+/// Looks again and again until it is so; what was seen instead is told of the last look.
+pub(crate) fn until(what: &str, mut look: impl FnMut() -> Result<(), String>) {
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(seen) = look() {
+        assert!(Instant::now() < deadline, "it never was: {what}: {seen}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// As [`until`] wants it.
+pub(crate) fn holds(text: String, words: &str) -> Result<(), String> {
+    if text.contains(words) { Ok(()) } else { Err(text) }
+}
+
+/// As [`until`] wants it.
+pub(crate) fn succeeds(output: Output) -> Result<(), String> {
+    if output.status.success() { Ok(()) } else { Err(format!("{output:?}")) }
+}
+
+/// Makes what is mounted below a directory later to be seen by those who were given it as `rslave`.
+pub(crate) struct Shared(PathBuf);
+
+impl Shared {
+    pub(crate) fn made(dir: &Path) -> Self {
+        let path = dir.to_str().unwrap();
+        run("mount", &["--bind", path, path]);
+        let shared = Self(dir.to_owned());
+        run("mount", &["--make-rshared", path]);
+        shared
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
