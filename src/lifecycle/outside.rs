@@ -4,7 +4,7 @@
 //! image directory was given to it as `rslave` (`mount_namespaces(7)`); else the daemon goes on with a disk
 //! that the host has let go. Its own mounts show nothing of that: the login does, which leads outside.
 
-use super::Record;
+use super::{Probe, Record};
 use crate::model::{Condition, MarkerThere, Proof, Reason};
 
 /// Whether it is so, as far as a good login tells; none when it tells nothing new.
@@ -32,6 +32,12 @@ pub(super) fn is_stale(r: &Record, proof: &Proof) -> Option<bool> {
         MarkerThere::Hidden => Some(false),
         MarkerThere::Silent => None,
     }
+}
+
+/// Whether a probe ends it: what is wrong out there is wrong in here too, and has a reason of its own.
+pub(super) fn is_over(r: &Record, probe: &Probe) -> bool {
+    let held = r.standing.conditions.contains_key(&Condition::StaleNamespace);
+    held && probe.examined.as_ref().is_err_and(|fault| !fault.reason().is_soft())
 }
 
 /// Whether the host shows that there is something.
@@ -100,5 +106,17 @@ mod tests {
         // What is wrong on both sides is no matter of namespaces.
         let another = shown(Some(MarkerThere::Another));
         assert_eq!(held([bad(Reason::IoError), another]), [false, false]);
+    }
+
+    #[test]
+    fn a_marker_that_is_gone_in_here_too_ends_it() {
+        let after = |r: Record, input| step(r, input, &POLICY, at(20)).0;
+        let bad = |reason| Input::Probed(probe(Some(reason), None));
+        let is_held = |r: &Record| r.standing.conditions.contains_key(&Condition::StaleNamespace);
+        let r = after(record(Status::Connected), shown(Some(MarkerThere::Another)));
+        let r = after(r, bad(Reason::ProbeTimeout));
+        assert!(is_held(&r), "a probe that shows nothing");
+        let r = after(r, bad(Reason::MarkerMissing));
+        assert_eq!((is_held(&r), r.standing.status), (false, Status::Disconnected));
     }
 }

@@ -244,6 +244,9 @@ impl Turn<'_> {
         if let Some(Ok(written)) = &probe.written {
             r.written = Some(*written);
         }
+        if outside::is_over(r, probe) {
+            self.turn(r, Condition::StaleNamespace, false);
+        }
         let (Ok(measured), None) = (&probe.examined, probe.fault()) else { return };
         let held = &r.standing.conditions;
         for (condition, holds) in space::turned(held, measured, r.written, probe.took, self.policy)
