@@ -4,7 +4,7 @@ CARGO ?= cargo
 # What the tests start or mount: a real sshd, real filesystems, systemd's own judge of units.
 TEST_PACKAGES = openssh-server dropbear-bin systemd e2fsprogs xfsprogs btrfs-progs strace procps iproute2 passwd openssl faketime
 # And what boots machines and runs containers.
-DEPLOY_PACKAGES = debootstrap systemd-container e2fsprogs rpm cpio docker.io docker-compose iptables openssh-server
+DEPLOY_PACKAGES = debootstrap systemd-container e2fsprogs rpm cpio docker.io docker-compose iptables iproute2 openssh-server
 # There is no test in the documentation: examples there are text.
 RUN_TESTS := $(CARGO) $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo 'nextest run' || echo test) \
 	--locked --no-fail-fast --features crash-points
@@ -90,6 +90,7 @@ release: BUILD = $(CARGO) auditable build
 release:
 	@$(CARGO) auditable --version >/dev/null 2>&1 || \
 		{ echo 'release: cargo-auditable is not installed (cargo install cargo-auditable)'; exit 1; }
+	@command -v readelf >/dev/null || { echo 'release: readelf is not installed (binutils)'; exit 1; }
 	rm -rf $(RELEASED) target/deb target/rpm
 	$(MAKE) deb rpm BUILD='$(BUILD)'
 	readelf -SW $(PROGRAM) | grep -q '\.dep-v0' || { echo 'release: no list of crates in it'; exit 1; }

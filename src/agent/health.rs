@@ -89,7 +89,7 @@ fn message(condition: Condition, view: &StoreView) -> String {
 /// What the host shows where this daemon sees the store.
 fn outside(view: &StoreView) -> String {
     let Some(Proof::Shown { marker: Some(seen), .. }) = &view.proof else {
-        return "not asked again since".to_owned();
+        return "the newest login could not tell".to_owned();
     };
     let shows = match seen {
         MarkerThere::Missing => "has nothing any more where this daemon sees the store's marker",

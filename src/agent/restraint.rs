@@ -42,11 +42,14 @@ impl Restraint {
             Some((earlier, since)) if now.saturating_duration_since(*since) < PROGRAM => {
                 Asked::HostKeyAlone(earlier.clone())
             }
-            _ => {
-                let hangs = |since| now.saturating_duration_since(since) < HANGS;
-                Asked::Everything(Some(marker).filter(|_| !self.silent.is_some_and(hangs)))
-            }
+            _ => Asked::Everything(self.marker(marker, now)),
         }
+    }
+
+    /// The marker, unless it was asked for in vain lately.
+    pub(super) fn marker(&self, marker: MarkerAt, now: Instant) -> Option<MarkerAt> {
+        let hangs = |since| now.saturating_duration_since(since) < HANGS;
+        Some(marker).filter(|_| !self.silent.is_some_and(hangs))
     }
 
     /// A login has ended.

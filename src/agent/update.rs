@@ -80,7 +80,7 @@ impl Means<'_> {
                 }
             };
             let after = definition(store, &proven.asked, store.changed);
-            let asked = Asked::Everything(Some(marker_of(store)));
+            let asked = Asked::Everything(logins.lock().marker(marker_of(store), Instant::now()));
             let login = Login {
                 address: after.address,
                 username: after.username,

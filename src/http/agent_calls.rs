@@ -70,7 +70,7 @@ async fn connect<S: Stores>(
         if let Some(uuid) = uuid {
             audit.concerns(uuid);
         }
-        connected(&desk.stores, uuid, command).await
+        connected(&desk.stores, uuid, command, &mut audit).await
     };
     let reply = connecting.await;
     audit.close(reply.map(|reply| answer::json(StatusCode::OK, &reply)))
@@ -80,6 +80,7 @@ async fn connected<S: Stores>(
     stores: &S,
     uuid: Option<StoreUuid>,
     command: AgentCommand,
+    audit: &mut Audit,
 ) -> Result<AgentReply, Refusal> {
     let Some((uuid, view)) = uuid.and_then(|uuid| Some((uuid, stores.view(uuid)?))) else {
         return Ok(unknown(&command));
@@ -96,7 +97,10 @@ async fn connected<S: Stores>(
         Some(Ok(view)) => Ok(AgentReply::well().measured(view.inventory.capacity)),
         // Asked again a second later, the management node may do better.
         Some(Err(failure)) if passes(&failure) => Err(Refusal::NotConnected(failure)),
-        Some(Err(failure)) => Ok(AgentReply::failed(why(&failure))),
+        Some(Err(failure)) => {
+            audit.failed(failure.root().reason());
+            Ok(AgentReply::failed(why(&failure)))
+        }
         None => Ok(AgentReply::failed(format!("the store {uuid} has been removed"))),
     }
 }

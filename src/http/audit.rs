@@ -8,11 +8,11 @@ use super::caller::Caller;
 use super::refusal::Refusal;
 use crate::model::{Reason, StoreUuid};
 
-/// The target of its lines, by which they are told from all others.
+/// The target of its lines, by which they are told from all others, and of the span around them.
 pub const AUDIT: &str = "audit";
 
-/// The line of a call that was refused, for what stands under `name` where that is the cause. One that is not `told`, because many like it were, is left to
-/// who debugs.
+/// The line of a call that was refused: why, and because of which field of it, where one is to blame. One
+/// that is not `told`, because many like it were, is left to who debugs.
 pub(super) fn refused(status: u16, why: &str, name: Option<&str>, told: bool) {
     if told {
         info!(target: AUDIT, status, why, name, "call refused");
@@ -46,9 +46,14 @@ impl Audit {
         self.store = Some(store);
     }
 
+    /// Names why it came to nothing, where the answer's status does not tell that it did.
+    pub(super) fn failed(&mut self, reason: Reason) {
+        self.reason = Some(reason);
+    }
+
     /// Makes the answer and writes the line.
     pub(super) fn close(mut self, answer: Result<Response, Refusal>) -> Response {
-        self.reason = answer.as_ref().err().and_then(Refusal::reason);
+        self.reason = self.reason.or_else(|| answer.as_ref().err().and_then(Refusal::reason));
         let response = answer.unwrap_or_else(Refusal::into_response);
         self.status = Some(response.status().as_u16());
         response

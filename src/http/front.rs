@@ -15,7 +15,7 @@ use tower::Service as _;
 use tracing::{Instrument as _, Level, Span, debug, enabled, info_span};
 
 use super::agent_door::AgentDoor;
-use super::audit;
+use super::audit::{self, AUDIT};
 use super::body;
 use super::caller::Caller;
 use super::health;
@@ -74,7 +74,7 @@ impl Front {
         let span = || {
             let path = uri.path();
             let path = path.get(..path.floor_char_boundary(SHOWN)).unwrap_or_default();
-            info_span!("request", id = id.to_str().unwrap_or_default(), %method, path, %peer)
+            info_span!(target: AUDIT, "request", id = id.to_str().unwrap_or_default(), %method, path, %peer)
         };
         // A span costs more than the rest of a read, which has nothing to say unless it is refused.
         let reads = method.is_safe() && !enabled!(Level::DEBUG);

@@ -5,71 +5,97 @@
 //! that the host has let go. Its own mounts show nothing of that: the login does, which leads outside.
 
 use super::{Probe, Record};
-use crate::model::{Condition, MarkerThere, Proof, Reason};
+use crate::model::{Check, Fault, MarkerThere, Proof, Reason};
 
-/// Whether it is so, as far as a good login tells; none when it tells nothing new.
+/// Whether it is so, as far as a good login tells; none when it tells nothing new. `fresh` tells that the
+/// newest look at the directory belongs to the same attempt: the one before a login of the monitor may be from
+/// before an `umount` that both sides see, so that such a login only raises a suspicion.
 ///
 /// A path where the host has never shown anything may be another one there, and proves nothing.
-pub(super) fn is_stale(r: &Record, proof: &Proof) -> Option<bool> {
+pub(super) fn is_stale(r: &mut Record, proof: &Proof, fresh: bool) -> Option<bool> {
+    r.suspected = false;
     let seen = match proof {
         Proof::NotAsked => return Some(false),
         Proof::Unavailable(_) => return None,
         Proof::Shown { marker, .. } => (*marker)?,
     };
+    let had_it = r.host_had_it;
+    r.host_had_it |= matches!(seen, MarkerThere::Same | MarkerThere::Another | MarkerThere::Hidden);
     let ours = r.checks.examine.fault.as_ref();
-    match seen {
-        MarkerThere::Another => Some(ours.is_none()),
-        MarkerThere::Missing => {
-            let held = r.standing.conditions.contains_key(&Condition::StaleNamespace);
-            Some(ours.is_none() && (r.host_had_it || held))
-        }
+    let gone_out_there = match seen {
+        MarkerThere::Another => true,
+        MarkerThere::Missing => had_it,
+        MarkerThere::Hidden => false,
         // A disk that came back under another name is well out there, and dead in here.
-        MarkerThere::Same => {
-            Some(ours.is_some_and(|fault| {
-                matches!(fault.reason(), Reason::IoError | Reason::StaleHandle)
-            }))
+        MarkerThere::Same => return Some(ours.is_some_and(is_dead)),
+        MarkerThere::Silent => return None,
+    };
+    let stale = gone_out_there && !ours.is_some_and(is_gone);
+    if stale && !fresh {
+        r.suspected = true;
+        return None;
+    }
+    Some(stale)
+}
+
+/// Whether a probe decides it: by what is gone in here too, or by showing that a suspicion holds.
+pub(super) fn is_decided(r: &mut Record, probe: &Probe) -> Option<bool> {
+    match &probe.examined {
+        Err(fault) if is_gone(fault) => {
+            r.suspected = false;
+            Some(false)
         }
-        MarkerThere::Hidden => Some(false),
-        MarkerThere::Silent => None,
+        Err(fault) if !is_dead(fault) => None,
+        _ => std::mem::take(&mut r.suspected).then_some(true),
     }
 }
 
-/// Whether a probe ends it: what is wrong out there is wrong in here too, and has a reason of its own.
-pub(super) fn is_over(r: &Record, probe: &Probe) -> bool {
-    let held = r.standing.conditions.contains_key(&Condition::StaleNamespace);
-    held && probe.examined.as_ref().is_err_and(|fault| !fault.reason().is_soft())
+/// Whether another disk, or none, is what this daemon sees as well.
+fn is_gone(fault: &Fault) -> bool {
+    fault.reason().check() == Check::Identity
 }
 
-/// Whether the host shows that there is something.
-pub(super) fn shows_something(proof: &Proof) -> bool {
-    let Proof::Shown { marker: Some(seen), .. } = proof else { return false };
-    matches!(seen, MarkerThere::Same | MarkerThere::Another | MarkerThere::Hidden)
+/// Whether the disk does not answer as one does that is there.
+fn is_dead(fault: &Fault) -> bool {
+    matches!(fault.reason(), Reason::IoError | Reason::StaleHandle)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::table::{POLICY, at, login, probe, record};
-    use super::super::{Input, Login, step};
+    use super::super::{Cause, Input, Login, Outcome, step};
     use super::*;
-    use crate::model::{Evidence, Obstacle, Status, Unproven};
+    use crate::model::{Condition, Evidence, Obstacle, Status, Tags, Unproven};
 
-    fn shown(marker: Option<MarkerThere>) -> Input {
-        proven(Proof::Shown { by: Evidence::BootId, marker })
+    fn shown(marker: Option<MarkerThere>) -> Proof {
+        Proof::Shown { by: Evidence::BootId, marker }
     }
 
-    fn proven(proof: Proof) -> Input {
-        Input::LoggedIn(Login { outcome: Ok(proof), ..login(None) })
+    fn logged_in(proof: Proof) -> Login {
+        Login { outcome: Ok(proof), ..login(None) }
     }
 
-    /// Whether the condition holds after each of these.
-    fn held(inputs: impl IntoIterator<Item = Input>) -> Vec<bool> {
-        let mut r = record(Status::Connected);
-        let held = inputs.into_iter().map(|input| {
-            r = step(r.clone(), input, &POLICY, at(20)).0;
-            assert_eq!(r.standing.status, Status::Connected, "it disconnects nothing");
-            r.standing.conditions.contains_key(&Condition::StaleNamespace)
-        });
-        held.collect()
+    fn is_held(r: &Record) -> bool {
+        r.standing.conditions.contains_key(&Condition::StaleNamespace)
+    }
+
+    fn after(r: Record, input: Input) -> Record {
+        step(r, input, &POLICY, at(20)).0
+    }
+
+    /// A login of the monitor, and a probe after it.
+    fn by_monitor(r: Record, proof: Proof, reason: Option<Reason>) -> Record {
+        let r = after(r, Input::LoggedIn(logged_in(proof)));
+        after(r, Input::Probed(probe(reason, None)))
+    }
+
+    /// An attempt with this login and such a probe.
+    fn by_attempt(r: Record, proof: Proof, reason: Option<Reason>) -> Record {
+        let asked = Input::ReconnectAsked { cause: Cause::Person, tags: Tags::default() };
+        let r = after(r, asked);
+        let outcome = Ok(Outcome { probe: probe(reason, None), login: logged_in(proof) });
+        let attempt = r.standing.attempt;
+        after(r, Input::AttemptEnded { attempt, outcome })
     }
 
     #[test]
@@ -82,41 +108,78 @@ mod tests {
             // A path that is another one out there.
             (vec![Missing, Silent, Missing], vec![false, false, false]),
         ] {
-            assert_eq!(held(seen.iter().map(|&seen| shown(Some(seen)))), expected, "{seen:?}");
+            for by in [by_monitor, by_attempt] {
+                let mut r = record(Status::Connected);
+                let held = seen.iter().map(|&seen| {
+                    r = by(r.clone(), shown(Some(seen)), None);
+                    assert_eq!(r.standing.status, Status::Connected, "it disconnects nothing");
+                    is_held(&r)
+                });
+                assert_eq!(held.collect::<Vec<_>>(), expected, "{seen:?}");
+            }
         }
     }
 
     #[test]
     fn a_login_that_shows_nothing_of_it_changes_nothing() {
-        let stale = || shown(Some(MarkerThere::Another));
+        let stale =
+            || by_attempt(record(Status::Connected), shown(Some(MarkerThere::Another)), None);
         let unproven = Unproven { obstacle: Obstacle::NoSftp, details: "no SFTP".to_owned() };
-        let (unproven, not_asked) = (proven(Proof::Unavailable(unproven)), proven(Proof::NotAsked));
-        let inputs = [stale(), shown(None), unproven, not_asked];
-        assert_eq!(held(inputs), [true, true, true, false]);
-        assert_eq!(held([stale(), Input::Started]), [true, false], "another namespace");
+        for (proof, expected) in
+            [(shown(None), true), (Proof::Unavailable(unproven), true), (Proof::NotAsked, false)]
+        {
+            assert_eq!(is_held(&by_monitor(stale(), proof.clone(), None)), expected, "{proof:?}");
+        }
+        assert!(!is_held(&after(stale(), Input::Started)), "another namespace");
+    }
+
+    #[test]
+    fn what_is_gone_in_here_too_is_no_matter_of_namespaces() {
+        use Reason::{IoError, MarkerMissing, NotMounted, ProbeTimeout, ReadOnly};
+        for (reason, expected) in [
+            (NotMounted, false),
+            (MarkerMissing, false),
+            // The disk that was let go fails, as one that is pulled out does.
+            (IoError, true),
+            (ReadOnly, true),
+            (ProbeTimeout, true),
+        ] {
+            let another = || shown(Some(MarkerThere::Another));
+            let r = by_attempt(record(Status::Connected), another(), Some(reason));
+            assert_eq!(is_held(&r), expected, "{reason}");
+            let r = by_monitor(by_attempt(r, another(), None), another(), Some(reason));
+            assert_eq!(is_held(&r), expected, "{reason}, later");
+        }
+    }
+
+    #[test]
+    fn a_login_between_two_probes_only_raises_a_suspicion() {
+        let another = || Input::LoggedIn(logged_in(shown(Some(MarkerThere::Another))));
+        let bad = |reason| Input::Probed(probe(Some(reason), None));
+        let r = after(record(Status::Connected), another());
+        assert!(!is_held(&r));
+        let r = after(r, bad(Reason::ProbeTimeout));
+        assert!(!is_held(&r), "a probe that shows nothing");
+        assert!(is_held(&after(r.clone(), Input::Probed(probe(None, None)))));
+        // An umount that both sides see, seen out there first.
+        let r = after(after(r, bad(Reason::NotMounted)), Input::Probed(probe(None, None)));
+        assert!(!is_held(&r));
     }
 
     #[test]
     fn a_disk_that_fails_in_here_and_is_well_out_there_is_stale() {
-        let bad = |reason| Input::Probed(probe(Some(reason), None));
         let same = || shown(Some(MarkerThere::Same));
-        let inputs = [bad(Reason::IoError), same(), Input::Probed(probe(None, None)), same()];
-        assert_eq!(held(inputs), [false, true, true, false]);
-        assert_eq!(held([bad(Reason::ProbeTimeout), same()]), [false, false]);
-        // What is wrong on both sides is no matter of namespaces.
-        let another = shown(Some(MarkerThere::Another));
-        assert_eq!(held([bad(Reason::IoError), another]), [false, false]);
+        let r = by_attempt(record(Status::Connected), same(), Some(Reason::IoError));
+        assert!(is_held(&r));
+        assert!(!is_held(&by_attempt(r, same(), None)));
+        let r = by_attempt(record(Status::Connected), same(), Some(Reason::ProbeTimeout));
+        assert!(!is_held(&r));
     }
 
     #[test]
-    fn a_marker_that_is_gone_in_here_too_ends_it() {
-        let after = |r: Record, input| step(r, input, &POLICY, at(20)).0;
-        let bad = |reason| Input::Probed(probe(Some(reason), None));
-        let is_held = |r: &Record| r.standing.conditions.contains_key(&Condition::StaleNamespace);
-        let r = after(record(Status::Connected), shown(Some(MarkerThere::Another)));
-        let r = after(r, bad(Reason::ProbeTimeout));
-        assert!(is_held(&r), "a probe that shows nothing");
-        let r = after(r, bad(Reason::MarkerMissing));
-        assert_eq!((is_held(&r), r.standing.status), (false, Status::Disconnected));
+    fn what_one_server_has_shown_is_nothing_that_another_one_had() {
+        let mut r = by_attempt(record(Status::Connected), shown(Some(MarkerThere::Same)), None);
+        r.logs_in_elsewhere();
+        assert!(!is_held(&by_attempt(r, shown(Some(MarkerThere::Missing)), None)));
     }
 }

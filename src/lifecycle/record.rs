@@ -23,6 +23,8 @@ pub struct Record {
     pub proof: Option<Proof>,
     /// Whether the host, too, has shown something where the marker lies.
     pub(super) host_had_it: bool,
+    /// Whether a login has shown another disk out there, which the next probe is to decide upon.
+    pub(super) suspected: bool,
     /// What the newest write probe met.
     pub(super) written: Option<Written>,
     /// When the figures were last kept in the history, as uptime.
@@ -41,11 +43,17 @@ impl Record {
             checks: Checks::default(),
             proof: None,
             host_had_it: false,
+            suspected: false,
             written: None,
             sampled: None,
             retry: Retry::default(),
             agenda: Agenda::default(),
         }
+    }
+
+    /// Forgets what the server has shown: from now on it may be another one.
+    pub fn logs_in_elsewhere(&mut self) {
+        (self.host_had_it, self.suspected) = (false, false);
     }
 
     /// Whether a probe or an attempt has ended since the daemon started.

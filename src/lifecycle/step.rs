@@ -42,13 +42,11 @@ struct Turn<'a> {
 
 impl Turn<'_> {
     fn started(&mut self, r: &mut Record) {
+        // The namespace was that of the daemon before.
+        self.turn_if_new(r, Condition::StaleNamespace, false);
         if r.running.is_some() {
             // Repeated because it could not be committed at first, and somebody asked meanwhile.
             return;
-        }
-        // The namespace was that of the daemon before.
-        if r.standing.conditions.contains_key(&Condition::StaleNamespace) {
-            self.turn(r, Condition::StaleNamespace, false);
         }
         // A store that has just been added was looked at by its first attempt.
         if !r.is_verified() {
@@ -87,7 +85,7 @@ impl Turn<'_> {
             Ok(outcome) => {
                 r.checks.attempted(&outcome.probe, &outcome.login, self.now.wall);
                 self.measure(r, &outcome.probe);
-                self.prove(r, &outcome.login);
+                self.prove(r, &outcome.login, true);
                 outcome.failure()
             }
             Err(fault) => Some(Failure::of(fault.clone())),
@@ -149,7 +147,7 @@ impl Turn<'_> {
             r.agenda.logged_in(self.policy, self.now);
         }
         let decided = r.checks.logged_in(login, self.policy, self.now.wall);
-        self.prove(r, login);
+        self.prove(r, login, false);
         self.fail(r, decided.into_iter().collect());
     }
 
@@ -244,8 +242,8 @@ impl Turn<'_> {
         if let Some(Ok(written)) = &probe.written {
             r.written = Some(*written);
         }
-        if outside::is_over(r, probe) {
-            self.turn(r, Condition::StaleNamespace, false);
+        if let Some(stale) = outside::is_decided(r, probe) {
+            self.turn_if_new(r, Condition::StaleNamespace, stale);
         }
         let (Ok(measured), None) = (&probe.examined, probe.fault()) else { return };
         let held = &r.standing.conditions;
@@ -264,21 +262,22 @@ impl Turn<'_> {
         r.standing.inodes = measured.inodes;
     }
 
-    /// Takes what a good login has shown of the host; one that failed has shown nothing new.
-    fn prove(&mut self, r: &mut Record, login: &Login) {
+    /// Takes what a good login has shown of the host; one that failed has shown nothing new. `fresh` tells that
+    /// the directory was looked at beside it.
+    fn prove(&mut self, r: &mut Record, login: &Login, fresh: bool) {
         let Ok(proof) = &login.outcome else { return };
-        let unproven = Some(matches!(proof, Proof::Unavailable(_)));
-        let stale = outside::is_stale(r, proof);
-        let decided = [(Condition::ProofUnavailable, unproven), (Condition::StaleNamespace, stale)];
-        for (condition, holds) in decided {
-            if let Some(holds) = holds
-                && r.standing.conditions.contains_key(&condition) != holds
-            {
-                self.turn(r, condition, holds);
-            }
+        let unproven = matches!(proof, Proof::Unavailable(_));
+        self.turn_if_new(r, Condition::ProofUnavailable, unproven);
+        if let Some(stale) = outside::is_stale(r, proof, fresh) {
+            self.turn_if_new(r, Condition::StaleNamespace, stale);
         }
-        r.host_had_it |= outside::shows_something(proof);
         r.proof = Some(proof.clone());
+    }
+
+    fn turn_if_new(&mut self, r: &mut Record, condition: Condition, holds: bool) {
+        if r.standing.conditions.contains_key(&condition) != holds {
+            self.turn(r, condition, holds);
+        }
     }
 
     fn turn(&mut self, r: &mut Record, condition: Condition, holds: bool) {

@@ -23,7 +23,7 @@ words! {
         Another = "another",
         /// Nothing.
         Missing = "missing",
-        /// Something that the user may not read.
+        /// Something that the user has no permission to read.
         Hidden = "hidden",
         /// It was asked and gave no answer in time, as a disk that hangs does.
         Silent = "silent",

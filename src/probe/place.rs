@@ -23,12 +23,14 @@ pub(super) fn shows_through(place: &FsPlace, now: &MountSeen) -> bool {
 }
 
 /// Whether another disk lies at the place of the one that held the directory, as where a container is given
-/// a mount point whose disk the host has not mounted. Filesystems without a block device have another number
+/// a mount point whose disk the host has not mounted. It is asked only when no marker is there, for the number
+/// of a disk may change with a boot. Filesystems without a block device have another number
 /// with each mount (major 0, `admin-guide/devices.txt` of the kernel), which tells nothing.
 pub(super) fn is_another_disk(place: &FsPlace, now: &MountSeen) -> bool {
     let block = |device: &str| !device.starts_with("0:");
     let numbered = block(&place.device) && block(&now.device);
-    place.fs_type != now.fs_type || (numbered && place.device != now.device)
+    let other = place.fs_type != now.fs_type || (numbered && place.device != now.device);
+    other && !place.on_root_disk
 }
 
 /// The disk that held the store when it was last good is not where it was.

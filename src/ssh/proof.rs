@@ -30,6 +30,8 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// How long a proof may take. Without one the login counts all the same.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the marker may take after that: no proof depends on it.
+const FOR_MARKER: Duration = Duration::from_secs(2);
 /// What of it may have passed before the first look.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -58,7 +60,7 @@ impl Node {
     }
 }
 
-/// Proves it within `until` and [`PATIENCE`].
+/// Proves it within [`PATIENCE`], looks at the marker within [`FOR_MARKER`] after that, and ends by `deadline`.
 ///
 /// # Errors
 /// `different_host`, with the facts `evidence`, `ours` and `theirs`.
@@ -68,11 +70,12 @@ pub(super) async fn prove(
     own: &OwnKeys,
     node: &Node,
     marker: Option<&MarkerAt>,
-    until: Instant,
+    deadline: Instant,
 ) -> Result<Proof, Fault> {
     if own.have(key) {
         return Ok(Proof::shown(Evidence::HostKey));
     }
+    let until = deadline.min(Instant::now() + PATIENCE);
     let granted = AtomicBool::new(false);
     let whole = until.saturating_duration_since(Instant::now()) >= PATIENCE - GRACE;
     let (mut sftp, proof) = match timeout_at(until, over_sftp(session, node, marker, &granted))
@@ -88,10 +91,11 @@ pub(super) async fn prove(
             return Ok(Proof::Unavailable(Unproven { obstacle, details }));
         }
     };
+    let until = deadline.min(Instant::now() + FOR_MARKER);
     let proof = match (proof, marker) {
         (Ok(Proof::Shown { by, marker: None }), Some(marker)) => {
             let read = timeout_at(until, sftp.read(&marker.path)).await;
-            Ok(Proof::Shown { by, marker: there(read, marker, whole) })
+            Ok(Proof::Shown { by, marker: there(read, marker) })
         }
         (proof, _) => proof,
     };
@@ -133,23 +137,24 @@ async fn over_sftp(
     Ok((sftp, proof))
 }
 
-/// What a server that is this node shows in the marker's place; none when it did not come to an answer
-/// for reasons of its own. `whole` tells whether it had the time for one.
+/// What a server that is this node shows in the marker's place; none when that says nothing of it.
 fn there(
     read: Result<Result<Result<String, Unread>, NoSftp>, Elapsed>,
     marker: &MarkerAt,
-    whole: bool,
 ) -> Option<MarkerThere> {
     match read {
-        Ok(Ok(Ok(text))) if marker_id(&text) == Some(marker.id.to_string()) => {
-            Some(MarkerThere::Same)
-        }
-        Ok(Ok(Ok(text))) if marker_id(&text).is_some() => Some(MarkerThere::Another),
+        Ok(Ok(Ok(text))) => match marker_id(&text) {
+            Some(id) if id == marker.id.to_string() => Some(MarkerThere::Same),
+            Some(_) => Some(MarkerThere::Another),
+            // It may be one that is being written.
+            None => None,
+        },
         Ok(Ok(Err(Unread::Missing))) => Some(MarkerThere::Missing),
-        // What is no marker may be one that is being written.
-        Ok(Ok(_)) => Some(MarkerThere::Hidden),
-        Ok(Err(_)) => None,
-        Err(_) => whole.then_some(MarkerThere::Silent),
+        Ok(Ok(Err(Unread::Denied))) => Some(MarkerThere::Hidden),
+        // A disk that fails out there, or a conversation that broke off.
+        Ok(Ok(Err(Unread::Failed(_) | Unread::Unfit(_))) | Err(_)) => None,
+        // Whatever time it had: asking again may leave one more process of the server's behind.
+        Err(_) => Some(MarkerThere::Silent),
     }
 }
 
@@ -272,13 +277,14 @@ mod tests {
             (of(1), Some(MarkerThere::Same)),
             (of(2), Some(MarkerThere::Another)),
             (refused(Unread::Missing), Some(MarkerThere::Missing)),
-            (refused(Unread::Refused("permission denied".into())), Some(MarkerThere::Hidden)),
-            (refused(Unread::Unfit("too long")), Some(MarkerThere::Hidden)),
-            (Ok(Ok(Ok("{".into()))), Some(MarkerThere::Hidden)),
+            (refused(Unread::Denied), Some(MarkerThere::Hidden)),
+            (refused(Unread::Failed("failure".into())), None),
+            (refused(Unread::Unfit("too long")), None),
+            (Ok(Ok(Ok("{".into()))), None),
             (Ok(Err(NoSftp::Lost)), None),
         ] {
             let told = format!("{read:?}");
-            assert_eq!(there(read, &marker, true), seen, "{told}");
+            assert_eq!(there(read, &marker), seen, "{told}");
         }
     }
 
@@ -286,7 +292,7 @@ mod tests {
     fn only_what_was_read_and_differs_is_another_host() {
         let mut unread = Vec::new();
         let mut judged = |theirs: Result<&str, &str>| {
-            let theirs = theirs.map(str::to_owned).map_err(|why| Unread::Refused(why.to_owned()));
+            let theirs = theirs.map(str::to_owned).map_err(|_| Unread::Denied);
             judge(Evidence::BootId, BOOT_ID, "a", theirs, &mut unread)
         };
         assert_eq!(judged(Ok("a")), Some(Ok(Proof::shown(Evidence::BootId))));

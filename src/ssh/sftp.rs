@@ -54,8 +54,10 @@ pub(super) enum NoSftp {
 pub(super) enum Unread {
     /// There is nothing there.
     Missing,
-    /// The server's refusal, in the words of the draft and not its own, which may be anything.
-    Refused(String),
+    /// The user may not read it.
+    Denied,
+    /// Another failure, in the words of the draft and not the server's, which may be anything.
+    Failed(String),
     /// Its bytes are not what is asked for.
     Unfit(&'static str),
 }
@@ -64,7 +66,8 @@ impl std::fmt::Display for Unread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Missing => f.write_str("no such file"),
-            Self::Refused(told) => f.write_str(told),
+            Self::Denied => f.write_str("permission denied"),
+            Self::Failed(told) => f.write_str(told),
             Self::Unfit(why) => f.write_str(why),
         }
     }
@@ -249,6 +252,7 @@ fn keep(heard: &mut Vec<u8>, more: &[u8]) {
 fn told(status: StatusCode) -> Unread {
     match status {
         StatusCode::NoSuchFile => Unread::Missing,
-        other => Unread::Refused(other.to_string().to_lowercase()),
+        StatusCode::PermissionDenied => Unread::Denied,
+        other => Unread::Failed(other.to_string().to_lowercase()),
     }
 }

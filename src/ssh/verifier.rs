@@ -21,7 +21,7 @@ use super::host_key::Expected;
 use super::method::Method;
 use super::own_keys::OwnKeys;
 use super::phase::{Phase, Phases, timed};
-use super::proof::{MarkerAt, Node, PATIENCE, prove};
+use super::proof::{MarkerAt, Node, prove};
 use super::{address, dial, key};
 
 /// A login to check.
@@ -233,8 +233,7 @@ impl Verifier {
         match (own, asked) {
             (None, _) => Ok(Proof::NotAsked),
             (Some(own), Asked::Everything(marker)) => {
-                let until = deadline.min(Instant::now() + PATIENCE);
-                prove(session, key, own, &self.rules.node, marker.as_ref(), until).await
+                prove(session, key, own, &self.rules.node, marker.as_ref(), deadline).await
             }
             (Some(own), Asked::HostKeyAlone(_)) if own.have(key) => {
                 Ok(Proof::shown(Evidence::HostKey))

@@ -71,8 +71,11 @@ fn filter(wanted: Option<&str>, kept: &[&str]) -> (Targets, Option<ParseError>) 
         None => (ours(), None),
     };
     let named: Vec<String> = filter.iter().map(|(target, _)| target.to_owned()).collect();
-    let kept = kept.iter().filter(|target| !named.iter().any(|name| name == *target));
-    (filter.with_targets(kept.map(|&target| (target, Level::INFO))), refused)
+    let missing = kept.iter().filter(|target| {
+        !named.iter().any(|name| name == *target) && !filter.would_enable(target, &Level::INFO)
+    });
+    let missing: Vec<_> = missing.map(|&target| (target, Level::INFO)).collect();
+    (filter.with_targets(missing), refused)
 }
 
 fn ours() -> Targets {
@@ -200,7 +203,9 @@ mod tests {
             assert!(text.contains("change asked") && text.lines().count() == 1, "{wanted:?}");
         }
         assert_eq!(lines(Some("info,audit=off")), "");
-        assert_eq!(lines(Some("warn,audit=debug")).lines().count(), 2);
+        for more in ["warn,audit=debug", "debug"] {
+            assert_eq!(lines(Some(more)).lines().count(), 2, "{more}");
+        }
     }
 
     #[test]

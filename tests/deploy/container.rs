@@ -19,6 +19,8 @@ const AGENT: &str = "imagestore-agent";
 /// The daemon's user and group in the image.
 const UID: u32 = 64_064;
 const PORT: &str = "2222";
+/// How `show` tells of a store that is.
+const CONNECTED: &str = "status       Connected";
 
 /// This machine, as a storage node with Docker on it: an sshd of its own that lets root in by key, and
 /// the files that a container is given.
@@ -77,7 +79,7 @@ impl Node {
         .unwrap();
         let state = format!("{}:/var/lib/imagestore-agent", state.display());
         let etc = format!("{}:/etc/imagestore-agent:ro", self.path("etc").display());
-        let words = "run -d --user 64064:64064 --network host --read-only --cap-drop ALL \
+        let words = "run -d --network host --read-only --cap-drop ALL \
                      --security-opt no-new-privileges --health-interval 1s --health-retries 1";
         let mut words: Vec<&str> = words.split_whitespace().collect();
         words.extend(["--name", AGENT, "-v", &state, "-v", &etc, "-v", images, AGENT]);
@@ -120,6 +122,11 @@ impl Node {
             seen if seen == health => Ok(()),
             _ => Err(self.inspect("{{json .State}}")),
         });
+    }
+
+    /// Waits until a store is; the history tells of earlier times.
+    fn is_connected(&self, uuid: &str) -> String {
+        self.shows(uuid, CONNECTED)
     }
 
     /// Waits until what is shown of a store holds these words.
@@ -199,7 +206,7 @@ fn a_container_needs_nothing_but_its_store() {
     node.is("healthy");
 
     node.docker.run("docker", &["restart", AGENT]);
-    node.shows(&uuid, "Connected");
+    node.is_connected(&uuid);
     node.docker.run("docker", &["stop", AGENT]);
     assert_eq!(node.inspect("{{.State.ExitCode}}"), "0");
     println!("an image of {size} bytes");
@@ -215,7 +222,7 @@ fn mounts_of_the_host_reach_a_container_that_is_given_them_as_rslave() {
     assert!(disk.try_unmount());
     node.shows(&uuid, "not_mounted");
     disk.mount();
-    let shown = node.shows(&uuid, "Connected");
+    let shown = node.is_connected(&uuid);
     assert!(!is_stale(&shown), "{shown}");
 }
 
@@ -231,7 +238,7 @@ fn a_container_whose_mounts_are_its_own_says_that_the_host_has_let_its_disk_go()
     node.agent(&["reconnect", &uuid]);
     let shown = node.agent(&["show", &uuid]);
     assert!(is_stale(&shown) && shown.contains("rslave"), "{shown}");
-    assert!(shown.contains("status       Connected"), "{shown}");
+    assert!(shown.contains(CONNECTED), "{shown}");
 
     // Started anew it sees what the host sees.
     node.docker.run("docker", &["restart", AGENT]);
@@ -239,7 +246,7 @@ fn a_container_whose_mounts_are_its_own_says_that_the_host_has_let_its_disk_go()
     assert!(!is_stale(&shown), "{shown}");
     disk.mount();
     node.docker.run("docker", &["restart", AGENT]);
-    node.shows(&uuid, "Connected");
+    node.is_connected(&uuid);
 }
 
 /// Whether the condition holds now; the history may tell of it too.

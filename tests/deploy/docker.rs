@@ -53,9 +53,12 @@ impl Docker {
         Self::start(Network::Own, builder.stop())
     }
 
-    /// Removes what is no image: the containers and volumes of this test, or of one that was killed.
+    /// Removes the containers and volumes of this test, or of one that was killed, and layers that are a week
+    /// old and belong to no image any more.
     fn clear(&self) {
-        let script = "docker ps -aq | xargs -r docker rm -f && docker volume ls -q | xargs -r docker volume rm";
+        let script = "docker ps -aq | xargs -r docker rm -f; \
+                      docker volume ls -q | xargs -r docker volume rm; \
+                      docker image prune -f --filter until=168h";
         let _ = self.try_run("sh", &["-c", script]);
     }
 
@@ -67,7 +70,8 @@ impl Docker {
             Network::Own => "",
         };
         let script = format!(
-            "exec dockerd --data-root {} --exec-root {} -p {} -H unix://{} {flags}",
+            "exec dockerd --config-file {} --data-root {} --exec-root {} -p {} -H unix://{} {flags}",
+            at("settings"),
             kept().join("data").display(),
             at("exec"),
             at("pid"),
@@ -81,9 +85,11 @@ impl Docker {
                 command
             }
         };
+        // Not the machine's.
+        fs::write(dir.path().join("settings"), "{}").unwrap();
         let log = File::create(dir.path().join("log")).unwrap();
         let daemon = command
-            .args(["-c", &format!("ip link set lo up; {script}")])
+            .args(["-c", &format!("ip link set lo up && {script}")])
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -118,7 +124,12 @@ impl Docker {
     fn make_bases(&self) {
         let version = env!("CARGO_PKG_RUST_VERSION");
         let rust = format!("rust:{version}-slim-bookworm");
-        if self.try_run("docker", &["image", "inspect", &rust]).status.success() {
+        // Of what it is made: these crates, this compiler, that base system.
+        let made_of = "{ cat Cargo.lock; rustc -vV; ls target/deploy/base.of.*; } | sha256sum | cut -d' ' -f1";
+        let made_of = self.run("sh", &["-c", made_of]);
+        let known = "{{index .Config.Labels \"made.of\"}}";
+        let known = self.try_run("docker", &["image", "inspect", "-f", known, &rust]).stdout;
+        if known.trim_ascii() == made_of.as_bytes() {
             return;
         }
         let base = tree().join("target/deploy/base");
@@ -143,7 +154,9 @@ impl Docker {
              ENV CARGO_HOME=/usr/local/cargo CARGO_NET_OFFLINE=true\n\
              ADD registry.tar /usr/local/cargo/\n";
         fs::write(context.path().join("Dockerfile"), dockerfile).unwrap();
-        self.run("docker", &["build", "-q", "-t", &rust, context.path().to_str().unwrap()]);
+        let label = format!("made.of={made_of}");
+        let context = context.path().to_str().unwrap();
+        self.run("docker", &["build", "-q", "-t", &rust, "--label", &label, context]);
     }
 
     /// Runs a command of this machine in the engine's network, with the engine for whom it asks.

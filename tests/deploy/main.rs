@@ -1,7 +1,8 @@
-//! The daemon where it is to live: a Debian that is booted for it, with systemd as its first process.
+//! The daemon where it is to live: a Debian that is booted for it, with systemd as its first process, and a
+//! container.
 //!
-//! These take minutes, need root, `debootstrap` and `systemd-nspawn`, and keep a base system in
-//! `target/deploy`: `make test-deploy`.
+//! These take minutes, need root and what `make deploy-packages` installs, and keep a base system and the
+//! layers of images in `target/deploy`: `make test-deploy`.
 
 #![allow(
     missing_docs,

@@ -68,6 +68,7 @@ impl StoreTask {
             return callers.answer(&Ok(Arc::clone(&self.view.borrow())));
         }
         self.work.redefined(&decided.event);
+        self.record.logs_in_elsewhere();
         let asked = Input::ReconnectAsked { cause: Cause::Person, tags: *tags };
         self.apply_all(vec![asked], callers).await;
     }

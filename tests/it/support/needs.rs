@@ -41,7 +41,9 @@ pub(crate) use needs_root;
 /// Runs a program to its end and gives what it printed; fails with what it complained of.
 pub(crate) fn run<A: AsRef<OsStr> + Debug>(program: &str, args: &[A]) -> String {
     let output = std::process::Command::new(program).args(args).output();
-    let output = output.unwrap_or_else(|error| panic!("{program}: {error}; `make packages`"));
+    let output = output.unwrap_or_else(|error| {
+        panic!("{program}: {error}; see `make packages` and `make deploy-packages`")
+    });
     assert!(
         output.status.success(),
         "{program} {args:?}: {}",
