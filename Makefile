@@ -120,7 +120,7 @@ doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items --quiet
 
 # By deny.toml. Advisories need a download and belong to the nightly run.
-deny: DENY = --offline check bans licenses sources
+deny: DENY = --locked check bans licenses sources
 deny-advisories: DENY = check advisories
 deny deny-advisories:
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
