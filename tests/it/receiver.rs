@@ -132,8 +132,9 @@ async fn it_ends_on_the_daemons_state_also_when_it_has_lost_its_own() {
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     assert_eq!(agent.reconnect(&uuid).await.status, 200);
-    let delivered = |health: &Value| health["delivery"]["pending"] == 0;
-    agent.until_health(&uuid, "delivered", delivered).await;
+    // The add is one transition, the reconnect two.
+    let told = |_: &Value| state(&path).is_some_and(|(_, _, seq)| seq == 3);
+    agent.until_health(&uuid, "told", told).await;
     let known = state(&path).unwrap();
     assert_eq!(known.0, "Connected");
 
