@@ -53,11 +53,11 @@ impl Docker {
         Self::start(Network::Own, builder.stop())
     }
 
-    /// Removes the containers and volumes of this test, or of one that was killed, and layers that are a week
-    /// old and belong to no image any more.
+    /// Removes the containers, volumes and networks of this test, or of one that was killed, and layers that are
+    /// a week old and belong to no image any more.
     fn clear(&self) {
         let script = "docker ps -aq | xargs -r docker rm -f; \
-                      docker volume ls -q | xargs -r docker volume rm; \
+                      docker volume ls -q | xargs -r docker volume rm; docker network prune -f; \
                       docker image prune -f --filter until=168h";
         let _ = self.try_run("sh", &["-c", script]);
     }
@@ -114,6 +114,9 @@ impl Docker {
         let pid = Pid::from_raw(self.daemon.id().try_into().unwrap());
         let _ = kill(pid, Signal::SIGTERM);
         let _ = self.daemon.wait();
+        // The network of `--network host`, which an engine leaves mounted.
+        let left = self.dir.path().join("exec/netns/default");
+        let _ = Command::new("umount").arg("-l").arg(left).output();
     }
 
     fn log(&self) -> String {
