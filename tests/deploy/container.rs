@@ -3,16 +3,17 @@
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::docker::{Docker, Shared, holds, succeeds, until};
-use crate::machine::tree;
+use crate::docker::Docker;
+use crate::machine::{tree, uuid_in};
 use crate::support::filesystems::Mounted;
 use crate::support::needs::run;
+use crate::wait::{holds, succeeds, until};
 
 /// The image's name, the container's, and the program's in it.
 const AGENT: &str = "imagestore-agent";
@@ -109,7 +110,7 @@ impl Node {
             "/etc/imagestore-agent/login",
             "--json",
         ]);
-        added.split("\"uuid\":").nth(1).unwrap().split('"').nth(1).unwrap().to_owned()
+        uuid_in(&added)
     }
 
     fn inspect(&self, what: &str) -> String {
@@ -144,6 +145,25 @@ impl Drop for Node {
     fn drop(&mut self) {
         let _ = kill(Pid::from_raw(self.sshd.id().try_into().unwrap()), Signal::SIGKILL);
         let _ = self.sshd.wait();
+    }
+}
+
+/// Makes what is mounted below a directory later to be seen by those who were given it as `rslave`.
+struct Shared(PathBuf);
+
+impl Shared {
+    fn made(dir: &Path) -> Self {
+        let path = dir.to_str().unwrap();
+        run("mount", &["--bind", path, path]);
+        let shared = Self(dir.to_owned());
+        run("mount", &["--make-rshared", path]);
+        shared
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
     }
 }
 

@@ -5,18 +5,15 @@
 //! compiler that runs them.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::machine::tree;
 use crate::support::needs::run;
-
-/// Longer than an engine takes to start, to stop, or to answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::wait::{succeeds, until};
 
 /// How an engine stands in the network.
 #[derive(Clone, Copy)]
@@ -211,42 +208,4 @@ impl Drop for Docker {
 
 fn kept() -> PathBuf {
     tree().join("target/deploy/docker")
-}
-
-/// Looks again and again until it is so; what was seen instead is told of the last look.
-pub(crate) fn until(what: &str, mut look: impl FnMut() -> Result<(), String>) {
-    let deadline = Instant::now() + PATIENCE;
-    while let Err(seen) = look() {
-        assert!(Instant::now() < deadline, "it never was: {what}: {seen}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// As [`until`] wants it.
-pub(crate) fn holds(text: String, words: &str) -> Result<(), String> {
-    if text.contains(words) { Ok(()) } else { Err(text) }
-}
-
-/// As [`until`] wants it.
-pub(crate) fn succeeds(output: Output) -> Result<(), String> {
-    if output.status.success() { Ok(()) } else { Err(format!("{output:?}")) }
-}
-
-/// Makes what is mounted below a directory later to be seen by those who were given it as `rslave`.
-pub(crate) struct Shared(PathBuf);
-
-impl Shared {
-    pub(crate) fn made(dir: &Path) -> Self {
-        let path = dir.to_str().unwrap();
-        run("mount", &["--bind", path, path]);
-        let shared = Self(dir.to_owned());
-        run("mount", &["--make-rshared", path]);
-        shared
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
-    }
 }

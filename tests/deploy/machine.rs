@@ -3,20 +3,24 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::support::needs::run;
+use crate::wait::until;
 
-/// Longer than anything here takes on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// The daemon as it was built for these tests.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_imagestore-agent");
 
 pub(crate) fn tree() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The store that an `add --json` has told of.
+pub(crate) fn uuid_in(added: &str) -> String {
+    let added: serde_json::Value = serde_json::from_str(added).unwrap();
+    added["inventory"]["uuid"].as_str().unwrap().to_owned()
 }
 
 /// The base system, which `make test-deploy` makes once and keeps.
@@ -80,12 +84,10 @@ impl Machine {
 
     /// Looks again and again until it is so.
     pub(crate) fn until(&mut self, what: &str, mut is_so: impl FnMut(&mut Self) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !is_so(self) {
+        until(what, || {
             assert!(self.nspawn.try_wait().unwrap().is_none(), "it ended: {}", self.console());
-            assert!(Instant::now() < deadline, "it never was: {what}: {}", self.console());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+            if is_so(self) { Ok(()) } else { Err(self.console()) }
+        });
     }
 
     fn console(&self) -> String {

@@ -19,6 +19,7 @@ mod docker;
 mod machine;
 mod package;
 mod systemd;
+mod wait;
 
 /// What the other tests have already.
 #[allow(dead_code, unused_macros, unused_imports, reason = "some of it is enough here")]

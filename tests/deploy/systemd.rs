@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::machine::Machine;
+use crate::machine::{Machine, uuid_in};
 use crate::support::filesystems::Mounted;
 use crate::support::fuse::{Behaviour, Fuse, Op};
 
@@ -43,7 +43,7 @@ fn it_is_installed_started_given_a_store_and_reloaded() {
     let found = machine.sh(&format!("{AGENT} init /var/lib/imagestore/images --json"));
     assert!(found.contains("\"capacity\"") || found.contains("totalCapacity"), "{found}");
     let added = machine.sh(&add("/var/lib/imagestore/images"));
-    let uuid = added.split("\"uuid\":").nth(1).unwrap().split('"').nth(1).unwrap().to_owned();
+    let uuid = uuid_in(&added);
     let again = machine.sh(&format!("{AGENT} reconnect {uuid} --json"));
     assert!(again.contains("Connected"), "{again}");
     machine.until("the stores are counted", |machine| {

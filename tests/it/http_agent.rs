@@ -67,6 +67,7 @@ async fn connect_answers_with_the_figures_as_often_as_it_is_asked() {
 
 #[tokio::test]
 async fn what_connect_cannot_do_is_told_with_the_reason() {
+    let (log, _taken) = Log::taken(tracing::Level::INFO);
     let server = local();
     for (body, told) in [
         (of("00000000000040008000000000000bad"), "no store has the uuid 0000"),
@@ -86,6 +87,10 @@ async fn what_connect_cannot_do_is_told_with_the_reason() {
         let error = answer.body["error"].as_str().unwrap();
         assert!(error.starts_with(told), "{error}");
     }
+    // The status is 200, so that the line says what it was.
+    let audit = log.audit();
+    let reasons: Vec<_> = audit.iter().map(|line| line["reason"].as_str()).collect();
+    assert_eq!(reasons, [None, None, None, Some("read_only")]);
     // What passes by itself is asked again by the management node.
     let answer = call(&server, "/imagestore/connect", "", &of(STOPPING)).await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));

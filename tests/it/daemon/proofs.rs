@@ -21,8 +21,7 @@ async fn a_host_is_known_by_its_key_or_by_its_boot_id() {
     let (disk, user) = (Mounted::of("ext4"), User::create());
     let own = Builder::new().host_key(&HostKeyFile::of_this_node()).start();
     let other = Builder::new().start();
-    let shown = [(&own, "host_key"), (&other, "boot_id")];
-    for (sshd, evidence) in shown {
+    for (sshd, evidence) in [(&own, "host_key"), (&other, "boot_id")] {
         let mut agent = Agent::installed(&disk.path(), "");
         agent.start();
         let uuid = agent.add(&disk.path(), sshd, &user).await;
