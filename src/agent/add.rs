@@ -16,42 +16,12 @@ use super::{StoreView, Tools, journal, patience};
 use crate::crash_points::crash_point;
 use crate::ledger::{Change, CommitError};
 use crate::lifecycle::{Attempt, Cause, HistoryEntry, HistoryEvent, Input, Record, Standing, step};
-use crate::model::{
-    Credentials, Epoch, Failure, Fault, ImageDir, MarkerId, SshAddress, State, Store, StoreUuid,
-    Tags,
-};
+use crate::model::{AddStore, Epoch, Failure, Fault, ImageDir, MarkerId, State, Store, StoreUuid};
 use crate::probe::{Claim, Left, Purpose, Slot};
 use crate::ssh::{Asked, Login};
 
 /// A stop waits this long for a folder to be taken away again.
 const RELEASE: Duration = Duration::from_secs(2);
-
-/// A request to serve one more store, lexically checked.
-#[derive(Clone, Debug)]
-pub struct AddAsked {
-    /// Chosen by the daemon when absent.
-    pub uuid: Option<StoreUuid>,
-    /// At most 255 characters.
-    pub name: String,
-    /// At most 2048 characters.
-    pub description: String,
-    /// Within the allowed roots.
-    pub image_dir: ImageDir,
-    /// Where its SSH server listens.
-    pub address: SshAddress,
-    /// At most 255 characters.
-    pub username: String,
-    /// Password, key, or both.
-    pub credentials: Credentials,
-    /// Fingerprints the host key must match, if any.
-    pub given_fingerprints: Vec<String>,
-    /// Whether a directory of another node is to be moved here.
-    pub take_over: bool,
-    /// Whether to log in also where the server has refused this login too often.
-    pub force: bool,
-    /// Carried by the first notice.
-    pub tags: Tags,
-}
 
 /// Why a store was not added.
 #[derive(Clone, Debug)]
@@ -101,7 +71,7 @@ pub(super) struct Added {
 pub(super) async fn add(
     tools: &Tools,
     uuid: StoreUuid,
-    asked: AddAsked,
+    asked: AddStore,
     known: BTreeSet<StoreUuid>,
     slot: &Mutex<Slot>,
     stop: &CancellationToken,
@@ -139,7 +109,7 @@ pub(super) async fn add(
 /// Both checks, side by side; a folder that the probe made is taken away again when either failed.
 async fn prove(
     tools: &Tools,
-    asked: &AddAsked,
+    asked: &AddStore,
     purpose: &Purpose,
     slot: &Mutex<Slot>,
     deadline: Instant,
@@ -221,7 +191,7 @@ async fn release(tools: &Tools, slot: &Mutex<Slot>, dir: &ImageDir, left: &Left)
     }
 }
 
-fn store(tools: &Tools, claim: &Claim, asked: &AddAsked, proven: &Proven) -> Store {
+fn store(tools: &Tools, claim: &Claim, asked: &AddStore, proven: &Proven) -> Store {
     Store {
         uuid: claim.store,
         name: asked.name.clone(),
@@ -246,7 +216,7 @@ fn store(tools: &Tools, claim: &Claim, asked: &AddAsked, proven: &Proven) -> Sto
 async fn commit(
     tools: &Tools,
     store: Store,
-    asked: AddAsked,
+    asked: AddStore,
     proven: &Proven,
     epoch: Epoch,
     stop: &CancellationToken,

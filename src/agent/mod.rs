@@ -29,12 +29,11 @@ mod view;
 mod work;
 
 pub use acceptance::AcceptError;
-pub use add::{AddAsked, AddError};
+pub use add::AddError;
 pub use handle::StoreHandle;
 pub use health::{Advisory, Room, Sharing, advisories, room};
 pub use registry::Registry;
 pub use registry_task::{BrokenOff, RegistryTask};
 pub use tools::{OutboxSignal, Tools};
 pub use tryouts::TryOuts;
-pub use update::UpdateAsked;
 pub use view::StoreView;

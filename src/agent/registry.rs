@@ -9,14 +9,14 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::add::{AddAsked, AddError, AddReply};
+use super::add::{AddError, AddReply};
 use super::handle::stopping;
 use super::redefinition::Redefinition;
-use super::update::{self, UpdateAsked};
+use super::update;
 use super::{AcceptError, StoreHandle, StoreView, Tools, TryOuts};
 use crate::ledger::Ledger;
 use crate::lifecycle::History;
-use crate::model::{Failure, Fault, Reason, StoreUuid, Tags};
+use crate::model::{AddStore, Failure, Fault, Reason, StoreUpdate, StoreUuid, Tags};
 use crate::ssh::Verifier;
 
 /// Requests that may wait for the registry, which takes one within microseconds.
@@ -30,7 +30,7 @@ pub(super) type RemoveReply = oneshot::Sender<Result<bool, Failure>>;
 /// What the registry is asked.
 #[derive(Debug)]
 pub(super) enum Command {
-    Add { asked: Box<AddAsked>, reply: AddReply },
+    Add { asked: Box<AddStore>, reply: AddReply },
     Remove { store: StoreUuid, reply: RemoveReply },
 }
 
@@ -136,7 +136,7 @@ impl Registry {
     pub async fn update(
         &self,
         uuid: StoreUuid,
-        asked: UpdateAsked,
+        asked: StoreUpdate,
     ) -> Option<Result<Arc<StoreView>, Failure>> {
         let store = self.store(uuid)?;
         let tags = asked.tags.clone();
@@ -190,7 +190,7 @@ impl Registry {
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing: the add goes on.
-    pub async fn add(&self, asked: AddAsked) -> Result<Arc<StoreView>, AddError> {
+    pub async fn add(&self, asked: AddStore) -> Result<Arc<StoreView>, AddError> {
         let (reply, answer) = oneshot::channel();
         let asked = Box::new(asked);
         self.ask(Command::Add { asked, reply }).map_err(AddError::Failed)?;

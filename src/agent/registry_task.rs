@@ -8,7 +8,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info_span};
 
-use super::add::{self, AddAsked, AddError, AddReply, Added, Caller};
+use super::add::{self, AddError, AddReply, Added, Caller};
 use super::handle::{Removed, stopping};
 use super::registry::{Command, INBOX, RemoveReply, Stores};
 use super::store_task::StoreTask;
@@ -16,7 +16,7 @@ use super::work::{slot_with, stuck_in};
 use super::{Registry, StoreHandle, StoreView, Tools};
 use crate::ledger::{LoadedStore, StuckWorker};
 use crate::lifecycle::Record;
-use crate::model::{Failure, Fault, ImageDir, Reason, StoreUuid};
+use crate::model::{AddStore, Failure, Fault, ImageDir, Reason, StoreUuid};
 use crate::probe::Orphans;
 
 /// Adds that may run at once: each is a login and a worker process.
@@ -134,7 +134,7 @@ impl RegistryTask {
         });
     }
 
-    fn add(&mut self, asked: AddAsked, reply: AddReply) {
+    fn add(&mut self, asked: AddStore, reply: AddReply) {
         let uuid = asked.uuid.unwrap_or_else(|| StoreUuid::random(self.tools.entropy.bytes16()));
         if let Err(error) = self.free(uuid, &asked.image_dir) {
             let _ = reply.send(Err(error));

@@ -1,8 +1,6 @@
 //! Changing a store's definition. A new login is proven before it takes the place of the old one, which
 //! stays in force when that fails.
 
-use std::num::NonZeroU16;
-
 use tokio::time::{Instant, timeout_at};
 
 use super::attempt::{marker_of, no_credentials};
@@ -10,40 +8,13 @@ use super::restraint::Restrained;
 use super::tryouts::TryOuts;
 use crate::ledger::{Change, Ledger};
 use crate::lifecycle::HistoryEvent;
-use crate::model::{
-    Credentials, Failure, Fault, HostKey, Hostname, Reason, SshAddress, Store, Tags, Timestamp,
-};
+use crate::model::{Failure, Fault, HostKey, Reason, SshAddress, Store, StoreUpdate, Timestamp};
 use crate::ssh::{Asked, Login, Verified, Verifier};
-
-/// What is to be changed, lexically checked; what is none stays as it is.
-#[derive(Clone, Debug)]
-pub struct UpdateAsked {
-    /// At most 255 characters.
-    pub name: Option<String>,
-    /// At most 2048 characters.
-    pub description: Option<String>,
-    /// Where its SSH server is.
-    pub hostname: Option<Hostname>,
-    /// Where it listens.
-    pub port: Option<NonZeroU16>,
-    /// At most 255 characters.
-    pub username: Option<String>,
-    /// In the place of all secrets there are.
-    pub credentials: Option<Credentials>,
-    /// Fingerprints that a server at another address must match, if any.
-    pub given_fingerprints: Vec<String>,
-    /// Whether to log in also where the server has refused this login too often.
-    pub force: bool,
-    /// Carried by the attempt that follows.
-    pub tags: Tags,
-    /// The names of the fields that were given, for the history.
-    pub fields: Vec<&'static str>,
-}
 
 /// An update whose login, if it changes, has been proven.
 #[derive(Debug)]
 pub(super) struct Proven {
-    asked: UpdateAsked,
+    asked: StoreUpdate,
     /// The definition that it was proven with.
     before: Store,
     /// The server's key; none when the login does not change.
@@ -67,7 +38,7 @@ impl Means<'_> {
         &self,
         store: &Store,
         logins: &Restrained,
-        asked: UpdateAsked,
+        asked: StoreUpdate,
         deadline: Instant,
     ) -> Result<Proven, Failure> {
         let mut proven = Proven { asked, before: store.clone(), host_key: None };
@@ -125,15 +96,9 @@ async fn as_before(
 }
 
 impl Proven {
-    /// Whether anything but texts changes.
+    /// Returns true if anything but the name and the description changes.
     pub(super) fn changes_login(&self) -> bool {
-        let UpdateAsked { hostname, port, username, credentials, given_fingerprints, .. } =
-            &self.asked;
-        hostname.is_some()
-            || port.is_some()
-            || username.is_some()
-            || credentials.is_some()
-            || !given_fingerprints.is_empty()
+        self.asked.changes_login()
     }
 
     /// The updated store, the change that makes it so, and its line of history.
@@ -157,18 +122,18 @@ impl Proven {
         if let Some(key) = self.host_key.filter(|_| pins) {
             after.pinned_key = Some(key);
         }
+        let fields = self.asked.changed_fields().into_iter().map(str::to_owned).collect();
         let mut change = Change::new().save_store(after.clone());
         if let Some(credentials) = self.asked.credentials {
             change = change.replace_secrets(store.uuid, credentials);
         }
-        let fields = self.asked.fields.iter().map(|&field| field.to_owned()).collect();
         Ok((after, change, HistoryEvent::Updated { fields }))
     }
 }
 
 /// A store as it is after an update. At another address there is another server, whose key is not known
 /// yet; what was given with the old one says nothing of it.
-fn definition(before: &Store, asked: &UpdateAsked, at: Timestamp) -> Store {
+fn definition(before: &Store, asked: &StoreUpdate, at: Timestamp) -> Store {
     let or = |given: &Option<String>, old: &String| given.as_ref().unwrap_or(old).clone();
     let address = SshAddress {
         hostname: asked.hostname.as_ref().unwrap_or(&before.address.hostname).clone(),
@@ -193,6 +158,8 @@ fn definition(before: &Store, asked: &UpdateAsked, at: Timestamp) -> Store {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU16;
+
     use super::*;
     use crate::model::{FsPlace, ImageDir, MarkerId, State, StoreUuid};
 
@@ -222,44 +189,33 @@ mod tests {
         }
     }
 
-    fn nothing() -> UpdateAsked {
-        UpdateAsked {
-            name: None,
-            description: None,
-            hostname: None,
-            port: None,
-            username: None,
-            credentials: None,
-            given_fingerprints: Vec::new(),
-            force: false,
-            tags: Tags::default(),
-            fields: Vec::new(),
-        }
+    fn nothing() -> StoreUpdate {
+        StoreUpdate::default()
     }
 
     #[test]
     fn what_is_not_given_stays_as_it_is() {
         let after = definition(&store(), &nothing(), Timestamp(9));
         assert_eq!(after, Store { changed: Timestamp(9), ..store() });
-        let asked = UpdateAsked { description: Some(String::new()), ..nothing() };
+        let asked = StoreUpdate { description: Some(String::new()), ..nothing() };
         assert_eq!(definition(&store(), &asked, Timestamp(1)).description, "");
     }
 
     #[test]
     fn at_another_address_there_is_another_server_with_another_key() {
-        let elsewhere: [UpdateAsked; 2] = [
-            UpdateAsked { hostname: Some("two".parse().unwrap()), ..nothing() },
-            UpdateAsked { port: NonZeroU16::new(2), ..nothing() },
+        let elsewhere: [StoreUpdate; 2] = [
+            StoreUpdate { hostname: Some("two".parse().unwrap()), ..nothing() },
+            StoreUpdate { port: NonZeroU16::new(2), ..nothing() },
         ];
         for asked in elsewhere {
             let after = definition(&store(), &asked, Timestamp(1));
             assert_eq!((&after.pinned_key, after.given_fingerprints.len()), (&None, 0));
             let given = vec!["SHA256:new".to_owned()];
-            let asked = UpdateAsked { given_fingerprints: given.clone(), ..asked };
+            let asked = StoreUpdate { given_fingerprints: given.clone(), ..asked };
             assert_eq!(definition(&store(), &asked, Timestamp(1)).given_fingerprints, given);
         }
         // The same address given again is none other.
-        let same = UpdateAsked { hostname: Some("one".parse().unwrap()), ..nothing() };
+        let same = StoreUpdate { hostname: Some("one".parse().unwrap()), ..nothing() };
         assert_eq!(definition(&store(), &same, Timestamp(1)), store());
     }
 }

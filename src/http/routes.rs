@@ -19,8 +19,8 @@ use super::health_view;
 use super::refusal::Refusal;
 use super::role::Role;
 use super::stores::Stores;
-use crate::agent::{AddAsked, AddError, UpdateAsked};
-use crate::wire::{Action, AddRequest, UpdateRequest};
+use crate::agent::AddError;
+use crate::wire::{Action, parse_add_store};
 
 /// Every path of this daemon; `base` is `server.base_path`, `prefixes` are `server.agent_prefixes`.
 pub(super) fn router<S: Stores>(base: &str, prefixes: &[String], desk: Desk<S>) -> Router {
@@ -79,7 +79,7 @@ async fn act<S: Stores>(
             }
             Action::Update(asked) => {
                 audit.asks("update");
-                let updated = desk.stores.update(uuid, (*asked).into()).await;
+                let updated = desk.stores.update(uuid, *asked).await;
                 updated.map(|updated| updated.map_err(Refusal::NotConnected))
             }
             Action::AcceptHostKey { fingerprint, tags } => {
@@ -104,14 +104,14 @@ async fn add<S: Stores>(
     let mut audit = Audit::of(&caller, "add", None);
     let added = async {
         caller.needs(Role::Operate)?;
-        let asked = AddRequest::read(&body.bytes()?, &desk.allowed_roots)?;
+        let asked = parse_add_store(&body.bytes()?, &desk.allowed_roots)?;
         if let Some(store) = asked.uuid {
             audit.concerns(store);
         }
         if asked.take_over {
             caller.needs(Role::Admin)?;
         }
-        let view = desk.stores.add(asked.into()).await.map_err(|error| match error {
+        let view = desk.stores.add(asked).await.map_err(|error| match error {
             AddError::Refused(fault) => Refusal::Taken(fault),
             AddError::Failed(failure) => Refusal::NotAdded(failure),
         })?;
@@ -136,39 +136,4 @@ async fn remove<S: Stores>(
         Ok(answer::done())
     };
     audit.close(removed.await)
-}
-
-impl From<UpdateRequest> for UpdateAsked {
-    fn from(asked: UpdateRequest) -> Self {
-        Self {
-            fields: asked.changed(),
-            name: asked.name,
-            description: asked.description,
-            hostname: asked.hostname,
-            port: asked.port,
-            username: asked.username,
-            credentials: asked.credentials,
-            given_fingerprints: asked.given_fingerprints,
-            force: asked.force,
-            tags: asked.tags,
-        }
-    }
-}
-
-impl From<AddRequest> for AddAsked {
-    fn from(asked: AddRequest) -> Self {
-        Self {
-            uuid: asked.uuid,
-            name: asked.name,
-            description: asked.description,
-            image_dir: asked.image_dir,
-            address: asked.address,
-            username: asked.username,
-            credentials: asked.credentials,
-            given_fingerprints: asked.given_fingerprints,
-            take_over: asked.take_over,
-            force: asked.force,
-            tags: asked.tags,
-        }
-    }
 }

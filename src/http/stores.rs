@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::agent::{
-    AcceptError, AddAsked, AddError, Registry, StoreHandle, StoreView, UpdateAsked,
-};
+use crate::agent::{AcceptError, AddError, Registry, StoreHandle, StoreView};
 use crate::lifecycle::History;
-use crate::model::{Failure, StoreUuid, Tags};
+use crate::model::{AddStore, Failure, StoreUpdate, StoreUuid, Tags};
 
 /// The stores behind the routes. The daemon has one kind, [`Registry`]; the seam is here so that the
 /// server can be tested against stores that hang, fail and overlap to order.
@@ -34,7 +32,7 @@ pub trait Stores: Clone + Send + Sync + 'static {
     fn update(
         &self,
         uuid: StoreUuid,
-        asked: UpdateAsked,
+        asked: StoreUpdate,
     ) -> impl Future<Output = Option<Result<Arc<StoreView>, Failure>>> + Send;
 
     /// Pins the host key that a store's last failed attempt recorded, and reconnects; none as above.
@@ -46,7 +44,7 @@ pub trait Stores: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Option<Result<Arc<StoreView>, AcceptError>>> + Send;
 
     /// Serves one more store.
-    fn add(&self, asked: AddAsked)
+    fn add(&self, asked: AddStore)
     -> impl Future<Output = Result<Arc<StoreView>, AddError>> + Send;
 
     /// Forgets a store; false when there is none.
@@ -78,7 +76,7 @@ impl Stores for Registry {
     async fn update(
         &self,
         uuid: StoreUuid,
-        asked: UpdateAsked,
+        asked: StoreUpdate,
     ) -> Option<Result<Arc<StoreView>, Failure>> {
         Registry::update(self, uuid, asked).await
     }
@@ -92,7 +90,7 @@ impl Stores for Registry {
         Registry::accept_host_key(self, uuid, &fingerprint, tags).await
     }
 
-    async fn add(&self, asked: AddAsked) -> Result<Arc<StoreView>, AddError> {
+    async fn add(&self, asked: AddStore) -> Result<Arc<StoreView>, AddError> {
         Registry::add(self, asked).await
     }
 

@@ -48,6 +48,6 @@ pub use secret::Secret;
 pub use ssh_address::{BadHostname, Hostname, SshAddress};
 pub(crate) use status::words;
 pub use status::{State, Status, UnknownWord};
-pub use store::Store;
+pub use store::{AddStore, Store, StoreUpdate};
 pub use tags::{BadTags, Tags};
 pub use written::Written;

@@ -27,5 +27,4 @@ pub use health::{
 };
 pub use heartbeat::{Pulse, resync_asked};
 pub use inventory::{InventoryBody, zstack_date};
-pub use request::{Action, AddRequest, BadBody};
-pub use update::UpdateRequest;
+pub use request::{Action, BadBody, parse_add_store};

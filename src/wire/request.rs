@@ -12,8 +12,8 @@ use super::params::{
     DESCRIPTION, HOSTNAME, SHORT, credentials, fingerprint, fingerprints, hostname, image_dir,
     tags, uuid,
 };
-use super::update::UpdateRequest;
-use crate::model::{Credentials, ImageDir, SshAddress, StoreUuid, Tags};
+use super::update::parse_store_update;
+use crate::model::{AddStore, SshAddress, StoreUpdate, Tags};
 
 /// The action that changes a store's definition: ZStack's own.
 const UPDATE: &str = "updateImageStoreBackupStorage";
@@ -54,7 +54,7 @@ pub enum Action {
         force: bool,
     },
     /// Change the definition.
-    Update(Box<UpdateRequest>),
+    Update(Box<StoreUpdate>),
     /// Pin the host key that the last failed attempt recorded, and reconnect.
     AcceptHostKey {
         /// `SHA256:...`, without padding: the key that the caller has compared.
@@ -78,7 +78,7 @@ impl Action {
             if let Some(mut inner) = document.object(key)? {
                 let tags = tags(&mut document, &mut inner)?;
                 return match key {
-                    UPDATE => Ok(Self::Update(Box::new(UpdateRequest::read(inner, tags)?))),
+                    UPDATE => Ok(Self::Update(Box::new(parse_store_update(inner, tags)?))),
                     ACCEPT => {
                         Ok(Self::AcceptHostKey { fingerprint: fingerprint(&mut inner)?, tags })
                     }
@@ -90,62 +90,33 @@ impl Action {
     }
 }
 
-/// A store to add, lexically checked.
-#[derive(Clone, Debug)]
-pub struct AddRequest {
-    /// `resourceUuid`: a version 1 to 5 uuid.
-    pub uuid: Option<StoreUuid>,
-    /// 1 to 255 characters.
-    pub name: String,
-    /// At most 2048 characters; empty when absent.
-    pub description: String,
-    /// `url`: at or below an allowed root.
-    pub image_dir: ImageDir,
-    /// `hostname` and `sshPort`.
-    pub address: SshAddress,
-    /// 1 to 255 characters.
-    pub username: String,
-    /// `password`, `privateKey` or both, and `privateKeyPassphrase`.
-    pub credentials: Credentials,
-    /// `hostKeyFingerprint`: as `ssh-keygen -l` prints them; empty when absent.
-    pub given_fingerprints: Vec<String>,
-    /// `takeOver`: whether a directory of another node is to be moved here.
-    pub take_over: bool,
-    /// Whether to log in also where the server has refused this login too often.
-    pub force: bool,
-    /// Carried by the first notice.
-    pub tags: Tags,
-}
-
-impl AddRequest {
-    /// Reads the body of an add.
-    ///
-    /// # Errors
-    /// [`BadBody`]: answer 400; nothing was touched.
-    pub fn read(body: &[u8], allowed_roots: &[String]) -> Result<Self, BadBody> {
-        let mut document = document(body)?;
-        let mut params = match document.object("params")? {
-            Some(params) => params,
-            None => return Err(document.bad("params", "an object").into()),
-        };
-        let tags = tags(&mut document, &mut params)?;
-        Ok(Self {
-            uuid: uuid(&mut params)?,
-            name: params.line("name", SHORT)?,
-            description: params.text("description", DESCRIPTION)?.unwrap_or_default(),
-            image_dir: image_dir(&mut params, allowed_roots)?,
-            address: SshAddress {
-                hostname: hostname(&mut params)?.ok_or_else(|| params.bad("hostname", HOSTNAME))?,
-                port: params.port("sshPort")?.unwrap_or(SSH_PORT),
-            },
-            username: params.line("username", SHORT)?,
-            credentials: credentials(&mut params)?,
-            given_fingerprints: fingerprints(&mut params)?,
-            take_over: params.flag("takeOver")?.unwrap_or(false),
-            force: params.flag("force")?.unwrap_or(false),
-            tags,
-        })
-    }
+/// Parses the body of an add.
+///
+/// # Errors
+/// [`BadBody`]: answer 400; nothing was touched.
+pub fn parse_add_store(body: &[u8], allowed_roots: &[String]) -> Result<AddStore, BadBody> {
+    let mut document = document(body)?;
+    let mut params = match document.object("params")? {
+        Some(params) => params,
+        None => return Err(document.bad("params", "an object").into()),
+    };
+    let tags = tags(&mut document, &mut params)?;
+    Ok(AddStore {
+        uuid: uuid(&mut params)?,
+        name: params.line("name", SHORT)?,
+        description: params.text("description", DESCRIPTION)?.unwrap_or_default(),
+        image_dir: image_dir(&mut params, allowed_roots)?,
+        address: SshAddress {
+            hostname: hostname(&mut params)?.ok_or_else(|| params.bad("hostname", HOSTNAME))?,
+            port: params.port("sshPort")?.unwrap_or(SSH_PORT),
+        },
+        username: params.line("username", SHORT)?,
+        credentials: credentials(&mut params)?,
+        given_fingerprints: fingerprints(&mut params)?,
+        take_over: params.flag("takeOver")?.unwrap_or(false),
+        force: params.flag("force")?.unwrap_or(false),
+        tags,
+    })
 }
 
 /// No body is an object without fields: what is missing from it says more than a parser would.

@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{Action, AddRequest, BadBody};
-use crate::model::Tags;
+use super::{Action, BadBody, parse_add_store};
+use crate::model::{AddStore, Tags};
 
 fn roots() -> Vec<String> {
     vec!["/srv/images".to_owned()]
 }
 
-fn add(change: Value) -> Result<AddRequest, String> {
+fn add(change: Value) -> Result<AddStore, String> {
     let mut params = json!({
         "hostname": "node-1", "username": "root", "password": "hunter2", "url": "/srv/images/a",
         "name": "images",
@@ -19,7 +19,7 @@ fn add(change: Value) -> Result<AddRequest, String> {
         fields.insert(key.clone(), value.clone());
     }
     let body = json!({ "params": params }).to_string();
-    AddRequest::read(body.as_bytes(), &roots()).map_err(|error| error.to_string())
+    parse_add_store(body.as_bytes(), &roots()).map_err(|error| error.to_string())
 }
 
 fn tags_of(body: &Value) -> Tags {
@@ -205,7 +205,7 @@ fn each_rule_of_an_add_names_its_field() {
         assert!(error.starts_with(path) && !error.contains("hunter2"), "{error}");
     }
     assert_eq!(
-        AddRequest::read(b"{}", &roots()).unwrap_err().to_string(),
+        parse_add_store(b"{}", &roots()).unwrap_err().to_string(),
         "$.params: expected an object"
     );
 }

@@ -322,7 +322,7 @@ async fn an_update_takes_what_is_given_and_refuses_what_is_none() {
         assert_eq!(answer.status, status, "{}", answer.body);
     }
     let updated = &server.stores.updated()[0];
-    assert_eq!(updated.fields, ["name", "description", "sshPort", "password"]);
+    assert_eq!(updated.changed_fields(), ["name", "description", "sshPort", "password"]);
     assert_eq!(updated.name.as_deref(), Some("new"));
     assert_eq!(updated.description.as_deref(), Some(""));
     assert_eq!(updated.port.map(u16::from), Some(2222));

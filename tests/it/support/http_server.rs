@@ -4,16 +4,16 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use imagestore_agent::agent::{AcceptError, AddAsked, AddError, StoreView, UpdateAsked};
+use imagestore_agent::agent::{AcceptError, AddError, StoreView};
 use imagestore_agent::http::{
     Around, Context, Inherited, Limits, ProcessFigures, Server, Stores, Tokens,
 };
 use imagestore_agent::lifecycle::{Checks, History, HistoryEntry, HistoryEvent, Standing};
 use imagestore_agent::management::{self, Networks, TaskReplies};
 use imagestore_agent::model::{
-    AttemptId, Capacity, Condition, Entropy, Epoch, Evidence, Failure, Fault, FsPlace, HostKey,
-    ImageDir, Inventory, MarkerId, NodeId, Proof, Reason, SshAddress, State, Status, Store,
-    StoreUuid, Tags, Timestamp,
+    AddStore, AttemptId, Capacity, Condition, Entropy, Epoch, Evidence, Failure, Fault, FsPlace,
+    HostKey, ImageDir, Inventory, MarkerId, NodeId, Proof, Reason, SshAddress, State, Status,
+    Store, StoreUpdate, StoreUuid, Tags, Timestamp,
 };
 use imagestore_agent::settings::Settings;
 use serde_json::Value;
@@ -122,8 +122,8 @@ pub(crate) struct Canned(Arc<Seen>);
 
 struct Seen {
     tags: Mutex<Vec<Tags>>,
-    added: Mutex<Vec<AddAsked>>,
-    updated: Mutex<Vec<UpdateAsked>>,
+    added: Mutex<Vec<AddStore>>,
+    updated: Mutex<Vec<StoreUpdate>>,
     removed: Mutex<Vec<StoreUuid>>,
     begun: Semaphore,
     release: Semaphore,
@@ -149,12 +149,12 @@ impl Canned {
     }
 
     /// Every add so far.
-    pub(crate) fn added(&self) -> Vec<AddAsked> {
+    pub(crate) fn added(&self) -> Vec<AddStore> {
         self.0.added.lock().unwrap().clone()
     }
 
     /// Every update so far.
-    pub(crate) fn updated(&self) -> Vec<UpdateAsked> {
+    pub(crate) fn updated(&self) -> Vec<StoreUpdate> {
         self.0.updated.lock().unwrap().clone()
     }
 
@@ -227,7 +227,7 @@ impl Stores for Canned {
     async fn update(
         &self,
         uuid: StoreUuid,
-        asked: UpdateAsked,
+        asked: StoreUpdate,
     ) -> Option<Result<Arc<StoreView>, Failure>> {
         let view = self.view(uuid)?;
         self.0.updated.lock().unwrap().push(asked);
@@ -254,7 +254,7 @@ impl Stores for Canned {
         })
     }
 
-    async fn add(&self, asked: AddAsked) -> Result<Arc<StoreView>, AddError> {
+    async fn add(&self, asked: AddStore) -> Result<Arc<StoreView>, AddError> {
         let name = asked.name.clone();
         self.0.added.lock().unwrap().push(asked);
         match name.as_str() {
