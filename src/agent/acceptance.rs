@@ -1,9 +1,10 @@
 //! Taking a host key that an attempt has refused: only the one that was recorded, and only while the
 //! store is down for it.
 
+use super::faults;
 use crate::ledger::Change;
 use crate::lifecycle::{HistoryEvent, Standing};
-use crate::model::{Failure, Fault, HostKey, Reason, Status, Store};
+use crate::model::{Failure, HostKey, Status, Store};
 use crate::ssh::offered_key;
 
 /// Why a host key was not accepted, or the store is not connected after it was.
@@ -18,8 +19,7 @@ pub enum AcceptError {
 /// The recorded key, when it has this fingerprint.
 pub(super) fn offered(standing: &Standing, fingerprint: &str) -> Result<HostKey, AcceptError> {
     if standing.status == Status::Connecting {
-        let told = "an attempt is running: its outcome tells which key the server has";
-        return Err(AcceptError::Failed(Failure::of(Fault::new(Reason::AgentBusy, told))));
+        return Err(AcceptError::Failed(faults::host_key_pending().into()));
     }
     match standing.failure.as_ref().and_then(offered_key) {
         Some(key) if key.fingerprint == fingerprint => Ok(key),
@@ -37,8 +37,7 @@ pub(super) fn pin(
     key: HostKey,
 ) -> Result<(Store, Change, HistoryEvent), Failure> {
     if offered(standing, &key.fingerprint).is_err() {
-        let told = "the store was asked for something else meanwhile: look at it again";
-        return Err(Failure::of(Fault::new(Reason::AgentBusy, told)));
+        return Err(faults::host_key_outdated().into());
     }
     let event = HistoryEvent::HostKeyAccepted {
         algorithm: key.algorithm.clone(),

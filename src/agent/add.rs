@@ -10,9 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::attempt::{self, Checked, LoggedIn, Proven};
-use super::handle::stopping;
-use super::journal::not_recorded;
-use super::{StoreView, Tools, journal, patience};
+use super::{StoreView, Tools, faults, journal, patience};
 use crate::crash_points::crash_point;
 use crate::ledger::{Change, CommitError};
 use crate::lifecycle::{Attempt, Cause, HistoryEntry, HistoryEvent, Input, Record, Standing, step};
@@ -84,7 +82,7 @@ pub(super) async fn add(
         () = stop.cancelled() => {
             // The dropped probe may have made its folder.
             release(tools, slot, &asked.image_dir, &Left { folder: true, claim: None }).await;
-            return Err(stopping());
+            return Err(faults::stopping().into());
         }
         proven = prove(tools, &asked, &purpose, slot, deadline) => proven?,
     };
@@ -93,7 +91,7 @@ pub(super) async fn add(
     let adding = async {
         // A ledger that refuses is met before the directory is touched.
         let epoch = patience::answered(tools.ledger.next_epoch(claim.created)).await?;
-        let epoch = epoch.map_err(|error| Failure::of(not_recorded(&error)))?;
+        let epoch = epoch.map_err(|error| Failure::from(faults::commit_failed(&error)))?;
         claimed(tools, &dir, &purpose, &claim, slot, stop, caller).await?;
         crash_point("claim.after");
         let store = store(tools, &claim, &asked, &proven);
@@ -174,7 +172,7 @@ async fn claimed(
     let claimed = tokio::select! {
         claimed = &mut claiming => claimed,
         () = stop.cancelled() => {
-            caller.answer_early(stopping());
+            caller.answer_early(faults::stopping().into());
             claiming.await
         }
     };
@@ -222,7 +220,7 @@ async fn commit(
     stop: &CancellationToken,
     caller: &mut Caller,
 ) -> Result<Added, Failure> {
-    let recorded = |error: CommitError| Failure::of(not_recorded(&error));
+    let recorded = |error: CommitError| Failure::from(faults::commit_failed(&error));
     let now = tools.moment();
     let mut record = Record::new(Standing::connecting(epoch, now.wall));
     let attempt = record.standing.attempt;

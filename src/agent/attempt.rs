@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::Tools;
 use super::restraint::{Restrained, Turn};
+use super::{Tools, faults};
 use crate::lifecycle::{self, Measured, Outcome};
-use crate::model::{Failure, Fault, ImageDir, Reason, Store};
+use crate::model::{Failure, Fault, ImageDir, Store};
 use crate::probe::{Examined, Probed, Purpose, Slot, marker_path};
 use crate::ssh::{Goodbye, Login, MarkerAt, Verified, Visit};
 
@@ -143,9 +143,7 @@ pub(super) async fn examine(
     // Held by a probe of the monitor, which keeps its own deadline.
     let Ok(mut slot) = timeout_at(deadline, slot.lock()).await else {
         let took = begun.elapsed();
-        let fault = Fault::new(Reason::ProbeTimeout, "an earlier probe did not end in time")
-            .fact("path", dir.as_str())
-            .fact("milliseconds", took.as_millis());
+        let fault = faults::probe_overdue(dir, took);
         return Probed { examined: Err(fault), written: None, took };
     };
     let deadline = deadline.min(Instant::now() + tools.probe_deadline);
@@ -175,20 +173,21 @@ pub(super) async fn log_in(
         return failed(fault);
     }
     let credentials = timeout_at(deadline, tools.ledger.credentials(store.uuid)).await;
-    let Visit { verified, goodbye } = match credentials.unwrap_or_else(|_| Err(no_credentials())) {
-        Ok(credentials) => {
-            let login = Login {
-                address: store.address.clone(),
-                username: store.username.clone(),
-                credentials,
-                pinned: store.pinned_key.clone(),
-                given_fingerprints: store.given_fingerprints.clone(),
-                asked: restraint.lock().asked(marker_of(store), Instant::now()),
-            };
-            tools.verifier.visit(&login, deadline).await
-        }
-        Err(fault) => Visit { verified: Err(fault), goodbye: Goodbye::to_nobody() },
-    };
+    let Visit { verified, goodbye } =
+        match credentials.unwrap_or_else(|_| Err(faults::no_credentials())) {
+            Ok(credentials) => {
+                let login = Login {
+                    address: store.address.clone(),
+                    username: store.username.clone(),
+                    credentials,
+                    pinned: store.pinned_key.clone(),
+                    given_fingerprints: store.given_fingerprints.clone(),
+                    asked: restraint.lock().asked(marker_of(store), Instant::now()),
+                };
+                tools.verifier.visit(&login, deadline).await
+            }
+            Err(fault) => Visit { verified: Err(fault), goodbye: Goodbye::to_nobody() },
+        };
     restraint.lock().ended(verified.as_ref().map(|verified| &verified.proof), Instant::now());
     (LoggedIn { verified, took: begun.elapsed() }, goodbye)
 }
@@ -196,9 +195,4 @@ pub(super) async fn log_in(
 /// Where the store's marker lies if the server is this node.
 pub(super) fn marker_of(store: &Store) -> MarkerAt {
     MarkerAt { path: marker_path(&store.image_dir), id: store.marker }
-}
-
-pub(super) fn no_credentials() -> Fault {
-    let told = "the state disk did not give the stored secrets in time";
-    Fault::new(Reason::StateDiskTrouble, told)
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::StoreView;
-use crate::model::{Failure, Fault, Reason};
+use super::{StoreView, faults};
+use crate::model::Failure;
 
 /// Callers that may wait for one attempt: above what the server has connections for.
 const MOST: usize = 1024;
@@ -26,8 +26,7 @@ impl Callers {
             self.0.push(caller);
             return true;
         }
-        let fault = Fault::new(Reason::AgentBusy, "too many callers wait for this store's attempt");
-        let _ = caller.send(Err(Failure::of(fault.fact("waiting", MOST))));
+        let _ = caller.send(Err(faults::too_many_callers(MOST).into()));
         false
     }
 

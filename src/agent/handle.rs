@@ -7,9 +7,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::callers::{Answer, Callers};
 use super::redefinition::Redefinition;
 use super::restraint::Restrained;
-use super::{AcceptError, StoreView, acceptance};
+use super::{AcceptError, StoreView, acceptance, faults};
 use crate::ledger::StuckWorker;
-use crate::model::{Failure, Fault, ImageDir, Reason, Status, Tags};
+use crate::model::{Failure, ImageDir, Status, Tags};
 
 /// The answer to who has a store removed: a success is told by the end of the store's task as well.
 pub(super) type RemovalReply = oneshot::Sender<Result<(), Failure>>;
@@ -82,7 +82,7 @@ impl StoreHandle {
     pub async fn reconnect(&self, tags: Tags, force: bool) -> Result<Arc<StoreView>, Failure> {
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Reconnect { tags: Box::new(tags), force, reply })?;
-        answer.await.unwrap_or_else(|_| Err(stopping()))
+        answer.await.unwrap_or_else(|_| Err(faults::stopping().into()))
     }
 
     /// Pins the host key that the last failed attempt recorded, and reconnects.
@@ -106,7 +106,7 @@ impl StoreHandle {
         let (reply, answer) = oneshot::channel();
         let (what, tags) = (Box::new(what), Box::new(tags));
         self.ask(Command::Redefine { what, tags, reply })?;
-        answer.await.unwrap_or_else(|_| Err(stopping()))
+        answer.await.unwrap_or_else(|_| Err(faults::stopping().into()))
     }
 
     /// The store once no attempt runs.
@@ -124,16 +124,13 @@ impl StoreHandle {
     pub(super) async fn remove(&self) -> Result<(), Failure> {
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Remove { reply })?;
-        answer.await.unwrap_or_else(|_| Err(stopping()))
+        answer.await.unwrap_or_else(|_| Err(faults::stopping().into()))
     }
 
     fn ask(&self, command: Command) -> Result<(), Failure> {
         self.inbox.try_send(command).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Failure::of(
-                Fault::new(Reason::AgentBusy, "too many requests wait for this store")
-                    .fact("waiting", INBOX),
-            ),
-            mpsc::error::TrySendError::Closed(_) => stopping(),
+            mpsc::error::TrySendError::Full(_) => faults::too_many_store_requests(INBOX).into(),
+            mpsc::error::TrySendError::Closed(_) => faults::stopping().into(),
         })
     }
 }
@@ -151,9 +148,4 @@ pub(super) fn leftovers(inbox: &mut mpsc::Receiver<Command>) -> (Callers, Vec<Re
         }
     }
     (callers, removals)
-}
-
-/// The answer of a task that has ended.
-pub(super) fn stopping() -> Failure {
-    Failure::of(Fault::new(Reason::AgentStopping, "the daemon is stopping"))
 }

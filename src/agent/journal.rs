@@ -1,9 +1,9 @@
 //! From a step's effects to the one ledger change that makes them durable.
 
 use super::view::inventory;
-use crate::ledger::{Change, CommitError};
+use crate::ledger::Change;
 use crate::lifecycle::{Effect, HistoryEntry, HistoryEvent, Record, Standing, Transition};
-use crate::model::{Fault, Notice, NoticeKind, Reason, Store, Timestamp};
+use crate::model::{Notice, NoticeKind, Store, Timestamp};
 
 /// Adds what a step decided to a change: the standing when it differs by more than figures that are
 /// not to be kept, and for each transition its
@@ -78,15 +78,4 @@ pub(super) fn notice(store: &Store, standing: &Standing, transition: &Transition
         tags: transition.tags.clone(),
         folded: 1,
     }
-}
-
-/// The fault of a change that could not be recorded, and therefore was not made.
-pub(super) fn not_recorded(error: &CommitError) -> Fault {
-    let reason = match error {
-        CommitError::Busy => Reason::AgentBusy,
-        CommitError::Closed => Reason::AgentStopping,
-        CommitError::Unsealable(_) => Reason::SecretUnreadable,
-        CommitError::StateDisk(_) | CommitError::Conflict(_) => Reason::StateDiskTrouble,
-    };
-    Fault::new(reason, format!("the change could not be recorded and was not made: {error}"))
 }

@@ -10,6 +10,7 @@ mod acceptance;
 mod add;
 mod attempt;
 mod callers;
+mod faults;
 mod handle;
 mod health;
 mod journal;

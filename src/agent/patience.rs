@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::handle::stopping;
+use super::faults;
 use crate::ledger::{Change, CommitError, Ledger};
-use crate::model::{Failure, Fault, Reason};
+use crate::model::Failure;
 
 /// A commit takes well under a millisecond: one that takes this long has met a disk that hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -38,13 +38,13 @@ pub(super) async fn commit(
         // The last decisions of a store are made at the stop, on a disk that is well.
         sleep(GRACE).await;
     };
-    let failure = tokio::select! {
+    let fault = tokio::select! {
         biased;
         outcome = &mut committing => return outcome,
-        () = stopped => stopping(),
-        () = sleep(PATIENCE) => hangs(),
+        () = stopped => faults::stopping(),
+        () = sleep(PATIENCE) => faults::state_disk_stalled(PATIENCE),
     };
-    early(failure);
+    early(fault.into());
     committing.await
 }
 
@@ -61,13 +61,5 @@ pub(super) async fn reached(time: Option<Instant>) {
 /// # Errors
 /// `state_disk_trouble` when the state disk hangs.
 pub(super) async fn answered<T>(asked: impl Future<Output = T>) -> Result<T, Failure> {
-    timeout(PATIENCE, asked).await.map_err(|_| hangs())
-}
-
-fn hangs() -> Failure {
-    let told = "the state disk does not answer: the change may still be made when it does";
-    let fault = Fault::new(Reason::StateDiskTrouble, told)
-        .fact("milliseconds", PATIENCE.as_millis())
-        .remedied("check the disk of state.dir; look at the store again when it answers");
-    Failure::of(fault)
+    timeout(PATIENCE, asked).await.map_err(|_| faults::state_disk_stalled(PATIENCE).into())
 }

@@ -1,10 +1,10 @@
 //! What a person changes of a store that is served: decided here, committed and followed up by its task.
 
-use super::acceptance;
 use super::update::Proven;
+use super::{acceptance, faults};
 use crate::ledger::Change;
 use crate::lifecycle::{HistoryEntry, HistoryEvent, Record};
-use crate::model::{Failure, Fault, HostKey, Reason, Store, Timestamp};
+use crate::model::{Failure, HostKey, Store, Timestamp};
 
 /// Asked for.
 #[derive(Debug)]
@@ -42,9 +42,7 @@ impl Redefinition {
             Self::Update(proven) => {
                 let connects = proven.changes_login();
                 if connects && record.running.is_some() {
-                    let told =
-                        "an attempt is running with the old login: ask again when it has ended";
-                    return Err(Failure::of(Fault::new(Reason::AgentBusy, told)));
+                    return Err(faults::attempt_running().into());
                 }
                 (connects, proven.apply(store, pins, at)?)
             }

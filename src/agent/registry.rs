@@ -10,13 +10,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::add::{AddError, AddReply};
-use super::handle::stopping;
 use super::redefinition::Redefinition;
 use super::update;
-use super::{AcceptError, StoreHandle, StoreView, Tools, TryOuts};
+use super::{AcceptError, StoreHandle, StoreView, Tools, TryOuts, faults};
 use crate::ledger::Ledger;
 use crate::lifecycle::History;
-use crate::model::{AddStore, Failure, Fault, Reason, StoreUpdate, StoreUuid, Tags};
+use crate::model::{AddStore, Failure, Reason, StoreUpdate, StoreUuid, Tags};
 use crate::ssh::Verifier;
 
 /// Requests that may wait for the registry, which takes one within microseconds.
@@ -149,7 +148,7 @@ impl Registry {
         };
         let proven = tokio::select! {
             biased;
-            () = self.stop.cancelled() => Err(stopping()),
+            () = self.stop.cancelled() => Err(faults::stopping().into()),
             proven = proving => proven,
         };
         let answer = match proven {
@@ -194,7 +193,7 @@ impl Registry {
         let (reply, answer) = oneshot::channel();
         let asked = Box::new(asked);
         self.ask(Command::Add { asked, reply }).map_err(AddError::Failed)?;
-        answer.await.unwrap_or_else(|_| Err(AddError::Failed(stopping())))
+        answer.await.unwrap_or_else(|_| Err(AddError::Failed(faults::stopping().into())))
     }
 
     /// Forgets a store; false when there is none. Its marker stays in the directory.
@@ -207,17 +206,13 @@ impl Registry {
     pub async fn remove(&self, store: StoreUuid) -> Result<bool, Failure> {
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Remove { store, reply })?;
-        answer.await.unwrap_or_else(|_| Err(stopping()))
+        answer.await.unwrap_or_else(|_| Err(faults::stopping().into()))
     }
 
     fn ask(&self, command: Command) -> Result<(), Failure> {
         self.inbox.try_send(command).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
-                let fault =
-                    Fault::new(Reason::AgentBusy, "too many requests wait").fact("waiting", INBOX);
-                Failure::of(fault)
-            }
-            mpsc::error::TrySendError::Closed(_) => stopping(),
+            mpsc::error::TrySendError::Full(_) => faults::too_many_requests(INBOX).into(),
+            mpsc::error::TrySendError::Closed(_) => faults::stopping().into(),
         })
     }
 }

@@ -9,14 +9,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info_span};
 
 use super::add::{self, AddError, AddReply, Added, Caller};
-use super::handle::{Removed, stopping};
+use super::handle::Removed;
 use super::registry::{Command, INBOX, RemoveReply, Stores};
 use super::store_task::StoreTask;
 use super::work::{slot_with, stuck_in};
-use super::{Registry, StoreHandle, StoreView, Tools};
+use super::{Registry, StoreHandle, StoreView, Tools, faults};
 use crate::ledger::{LoadedStore, StuckWorker};
 use crate::lifecycle::Record;
-use crate::model::{AddStore, Failure, Fault, ImageDir, Reason, StoreUuid};
+use crate::model::{AddStore, Failure, ImageDir, StoreUuid};
 use crate::probe::Orphans;
 
 /// Adds that may run at once: each is a login and a worker process.
@@ -158,8 +158,7 @@ impl RegistryTask {
     fn free(&self, uuid: StoreUuid, dir: &ImageDir) -> Result<(), AddError> {
         let stores = self.stores.borrow();
         if stores.contains_key(&uuid) || self.adding.contains_key(&uuid) {
-            let fault = Fault::new(Reason::DuplicateUuid, format!("{uuid} is served already"));
-            return Err(AddError::Refused(fault.fact("uuid", uuid.to_string())));
+            return Err(AddError::Refused(faults::duplicate_uuid(uuid)));
         }
         let served = stores.values().map(StoreHandle::view).find(|v| v.store.image_dir == *dir);
         let taken = served.map(|view| view.store.uuid).or_else(|| {
@@ -167,14 +166,10 @@ impl RegistryTask {
             adding.find(|(_, taken)| *taken == dir).map(|(uuid, _)| *uuid)
         });
         if let Some(other) = taken {
-            let fault = Fault::new(Reason::DuplicateDirectory, format!("{dir} is served already"))
-                .fact("path", dir.as_str())
-                .fact("uuid", other.to_string());
-            return Err(AddError::Refused(fault));
+            return Err(AddError::Refused(faults::duplicate_directory(dir, other)));
         }
         if self.adding.len() >= ADDS {
-            let fault = Fault::new(Reason::AgentBusy, "too many stores are being added");
-            return Err(AddError::Failed(Failure::of(fault.fact("running", ADDS))));
+            return Err(AddError::Failed(faults::too_many_adds(ADDS).into()));
         }
         Ok(())
     }
@@ -195,7 +190,8 @@ impl RegistryTask {
     fn ended(&mut self, ended: Result<Ended, JoinError>) -> Result<(), BrokenOff> {
         match ended.map_err(BrokenOff)? {
             Ended::Store { uuid, removed } => {
-                let answer = removed.is_some().then_some(true).ok_or_else(stopping);
+                let answer =
+                    removed.is_some().then_some(true).ok_or_else(|| faults::stopping().into());
                 if let Some(Removed { dir, stuck }) = removed {
                     self.leave(dir, stuck);
                     self.forget(uuid);

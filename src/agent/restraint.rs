@@ -9,8 +9,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use super::faults;
 use super::refused::Refused;
-use crate::model::{Fault, MarkerThere, Proof, Reason, Unproven};
+use crate::model::{Fault, MarkerThere, Proof, Unproven};
 use crate::ssh::{Asked, MarkerAt};
 
 /// How long an account that starts a program in the place of SFTP is not made to again.
@@ -100,9 +101,7 @@ impl Restrained {
     /// # Errors
     /// `agent_busy`: the other one did not end by `deadline`.
     pub(super) async fn turn(&self, deadline: Instant) -> Result<Turn<'_>, Fault> {
-        timeout_at(deadline, self.0.turn.lock()).await.map_err(|_| {
-            Fault::new(Reason::AgentBusy, "another login of this store did not end in time")
-        })
+        timeout_at(deadline, self.0.turn.lock()).await.map_err(|_| faults::store_login_busy())
     }
 
     /// As [`Restrained::turn`], for an attempt: a login that only tries something out gives way to it, for
@@ -131,9 +130,7 @@ impl Restrained {
         let _turn = self.turn(deadline).await?;
         tokio::select! {
             biased;
-            () = claimed => {
-                Err(Fault::new(Reason::AgentBusy, "the store is being connected: ask again after that"))
-            }
+            () = claimed => Err(faults::login_preempted()),
             tried = login => tried,
         }
     }
@@ -145,7 +142,7 @@ pub(super) type Turn<'a> = tokio::sync::MutexGuard<'a, ()>;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Evidence, MarkerId, Obstacle};
+    use crate::model::{Evidence, MarkerId, Obstacle, Reason};
 
     fn refused() -> Fault {
         Fault::new(Reason::CredentialsRefused, "root may not log in")

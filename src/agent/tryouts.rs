@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::{Instant, timeout_at};
 
+use super::faults;
 use super::refused::Refused;
-use crate::model::{Credentials, Fault, Reason, Secret};
+use crate::model::{Credentials, Fault, Secret};
 use crate::ssh::{Login, Verified};
 
 /// Most logins whose refusals are remembered. Nobody mistypes so many passwords in a quarter of an hour.
@@ -43,12 +44,8 @@ impl TryOuts {
         logging_in: impl Future<Output = Result<Verified, Fault>>,
     ) -> Result<Verified, Fault> {
         let met = self.met(login, Instant::now());
-        let mut refused = timeout_at(deadline, met.lock()).await.map_err(|_| {
-            Fault::new(
-                Reason::AgentBusy,
-                "the same login is being tried out and did not end in time",
-            )
-        })?;
+        let mut refused =
+            timeout_at(deadline, met.lock()).await.map_err(|_| faults::trial_login_busy())?;
         if force {
             *refused = Refused::default();
         }
@@ -88,7 +85,7 @@ mod tests {
     use tokio::task::JoinSet;
 
     use super::*;
-    use crate::model::SshAddress;
+    use crate::model::{Reason, SshAddress};
     use crate::ssh::Asked;
 
     fn login(password: &str) -> Login {

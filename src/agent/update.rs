@@ -3,12 +3,13 @@
 
 use tokio::time::{Instant, timeout_at};
 
-use super::attempt::{marker_of, no_credentials};
+use super::attempt::marker_of;
+use super::faults;
 use super::restraint::Restrained;
 use super::tryouts::TryOuts;
 use crate::ledger::{Change, Ledger};
 use crate::lifecycle::HistoryEvent;
-use crate::model::{Failure, Fault, HostKey, Reason, SshAddress, Store, StoreUpdate, Timestamp};
+use crate::model::{Failure, Fault, HostKey, SshAddress, Store, StoreUpdate, Timestamp};
 use crate::ssh::{Asked, Login, Verified, Verifier};
 
 /// An update whose login, if it changes, has been proven.
@@ -47,7 +48,7 @@ impl Means<'_> {
                 Some(given) => given.clone(),
                 None => {
                     let stored = timeout_at(deadline, self.ledger.credentials(store.uuid)).await;
-                    stored.unwrap_or_else(|_| Err(no_credentials())).map_err(Failure::of)?
+                    stored.unwrap_or_else(|_| Err(faults::no_credentials())).map_err(Failure::of)?
                 }
             };
             let after = definition(store, &proven.asked, store.changed);
@@ -115,8 +116,7 @@ impl Proven {
             (store.address.clone(), store.username.clone(), store.pinned_key.clone(), store.changed)
         };
         if login(store) != login(&self.before) {
-            let told = "the store was changed meanwhile: look at it again";
-            return Err(Failure::of(Fault::new(Reason::AgentBusy, told)));
+            return Err(faults::store_changed().into());
         }
         let mut after = definition(store, &self.asked, at);
         if let Some(key) = self.host_key.filter(|_| pins) {

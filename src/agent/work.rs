@@ -9,12 +9,12 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Instrument as _, info_span};
 
-use super::Tools;
 use super::attempt::{self, Checked, LoggedIn};
 use super::restraint::Restrained;
+use super::{Tools, faults};
 use crate::ledger::StuckWorker;
 use crate::lifecycle::{HistoryEvent, InFlight};
-use crate::model::{AttemptId, Fault, Reason, Store};
+use crate::model::{AttemptId, Fault, Store};
 use crate::probe::{Probed, Slot};
 use crate::ssh::Goodbye;
 
@@ -152,7 +152,7 @@ impl Work {
             let deadline = Instant::now() + tools.attempt_deadline;
             let checks = attempt::connect(&tools, &store, &slot, &restraint, deadline);
             let checked = timeout_at(deadline + BACKSTOP, checks).await;
-            let overdue = |_| (Err(overdue(tools.attempt_deadline)), Goodbye::to_nobody());
+            let overdue = |_| (Err(faults::overdue(tools.attempt_deadline)), Goodbye::to_nobody());
             let (outcome, goodbye) =
                 checked.map_or_else(overdue, |(checked, goodbye)| (Ok(checked), goodbye));
             (Done::Attempt(id, Box::new(outcome)), goodbye)
@@ -201,10 +201,4 @@ pub(super) fn slot_with(stuck: Option<StuckWorker>) -> Slot {
 /// The worker that holds a place and will not die.
 pub(super) fn stuck_in(slot: &Slot) -> Option<StuckWorker> {
     slot.stuck().map(|(pid, start_time)| StuckWorker { pid, start_time })
-}
-
-/// The fault of checks that came to no end.
-pub(super) fn overdue(limit: Duration) -> Fault {
-    Fault::new(Reason::AgentBusy, "the checks did not end within the attempt's deadline")
-        .fact("milliseconds", limit.as_millis())
 }

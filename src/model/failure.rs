@@ -43,6 +43,13 @@ impl Failure {
     }
 }
 
+impl From<Fault> for Failure {
+    /// A failure of one check.
+    fn from(fault: Fault) -> Self {
+        Self::of(fault)
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.root)?;

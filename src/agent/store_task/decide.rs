@@ -8,12 +8,10 @@ use tracing::warn;
 
 use super::StoreTask;
 use crate::agent::callers::Callers;
-use crate::agent::journal::not_recorded;
-use crate::agent::{StoreView, journal, news, patience};
+use crate::agent::{StoreView, faults, journal, news, patience};
 use crate::crash_points::crash_point;
 use crate::ledger::{Change, CommitError};
 use crate::lifecycle::{Effect, HistoryEvent, Input, step};
-use crate::model::Failure;
 
 /// Pause before a decision that could not be committed is tried again.
 const COMMIT_AGAIN: Duration = Duration::from_secs(1);
@@ -95,7 +93,7 @@ impl StoreTask {
         if inputs.iter().any(|input| matches!(input, Input::AttemptEnded { .. })) {
             callers.join(std::mem::take(&mut self.waiting));
         }
-        callers.answer(&Err(Failure::of(not_recorded(error))));
+        callers.answer(&Err(faults::commit_failed(error).into()));
         let owed = |input: &Input| {
             matches!(input, Input::Started | Input::AttemptEnded { .. } | Input::Due(_))
         };

@@ -14,11 +14,11 @@ use tracing::{Instrument as _, info_span};
 
 use super::attempt::{Checked, told};
 use super::callers::Callers;
-use super::handle::{Command, Removed, stopping};
+use super::handle::{Command, Removed};
 use super::learned::Learned;
 use super::restraint::Restrained;
-use super::work::{Done, Work, overdue};
-use super::{StoreHandle, StoreView, Tools, handle, patience};
+use super::work::{Done, Work};
+use super::{StoreHandle, StoreView, Tools, faults, handle, patience};
 use crate::ledger::StuckWorker;
 use crate::lifecycle::{InFlight, Input, Record};
 use crate::model::Store;
@@ -126,7 +126,7 @@ impl StoreTask {
                 // sends no second one after it.
                 self.work.shutdown().await;
                 self.apply(Input::Stopping).await;
-                self.waiting.answer(&Err(stopping()));
+                self.waiting.answer(&Err(faults::stopping().into()));
                 return ControlFlow::Break(None);
             }
             Happened::Done(done) => self.done(*done).await,
@@ -169,7 +169,7 @@ impl StoreTask {
             Done::Broken(error) => {
                 tracing::error!(error = %error, "a check broke off");
                 let Some(running) = &self.record.running else { return };
-                let outcome = Err(overdue(self.tools.attempt_deadline));
+                let outcome = Err(faults::overdue(self.tools.attempt_deadline));
                 Input::AttemptEnded { attempt: running.id, outcome }
             }
         };

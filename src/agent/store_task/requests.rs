@@ -7,12 +7,11 @@ use tracing::info;
 use super::StoreTask;
 use crate::agent::callers::{Caller, Callers};
 use crate::agent::handle::{Command, RemovalReply, Removed};
-use crate::agent::journal::not_recorded;
 use crate::agent::redefinition::Redefinition;
-use crate::agent::{handle, news, patience};
+use crate::agent::{faults, handle, news, patience};
 use crate::ledger::Change;
 use crate::lifecycle::{Cause, Input};
-use crate::model::{Failure, Fault, Reason, Tags};
+use crate::model::Tags;
 
 impl StoreTask {
     /// Takes a request and all that wait behind it, so that a burst of reconnects costs one commit.
@@ -59,7 +58,7 @@ impl StoreTask {
             Err(failure) => return callers.answer(&Err(failure)),
         };
         if let Err(error) = self.commit(decided.change, &mut callers).await {
-            return callers.answer(&Err(Failure::of(not_recorded(&error))));
+            return callers.answer(&Err(faults::commit_failed(&error).into()));
         }
         self.store = Arc::new(decided.store);
         news::redefined(&decided.event);
@@ -82,16 +81,14 @@ impl StoreTask {
         let change = Change::new().remove_store(self.store.uuid);
         let removed = patience::commit(&self.tools.ledger, change, &self.stop, early).await;
         if let Err(error) = removed {
-            let _ = reply.map(|reply| reply.send(Err(Failure::of(not_recorded(&error)))));
+            let _ = reply.map(|reply| reply.send(Err(faults::commit_failed(&error).into())));
             return None;
         }
         self.work.shutdown().await;
         info!(name = %self.store.name, "store removed");
         let (callers, replies) = handle::leftovers(&mut self.inbox);
         self.waiting.join(callers);
-        let fault = Fault::new(Reason::AgentStopping, "the store was removed meanwhile")
-            .remedied("nothing to do: the store is not served any more");
-        self.waiting.answer(&Err(Failure::of(fault)));
+        self.waiting.answer(&Err(faults::store_removed().into()));
         for reply in reply.into_iter().chain(replies) {
             let _ = reply.send(Ok(()));
         }

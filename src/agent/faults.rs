@@ -1,0 +1,130 @@
+//! The faults that the agent itself creates, as opposed to those that a check found. Pure functions.
+//!
+//! Guarantees: each of these faults has one constructor, and it is here.
+//! Never: decides when a fault occurred; the caller does.
+
+use std::time::Duration;
+
+use crate::ledger::CommitError;
+use crate::model::{Fault, ImageDir, Reason, StoreUuid};
+
+/// The daemon is stopping, or the task that was to reply has ended.
+pub(super) fn stopping() -> Fault {
+    Fault::new(Reason::AgentStopping, "the daemon is stopping")
+}
+
+/// The store was removed while a request for it was waiting.
+pub(super) fn store_removed() -> Fault {
+    Fault::new(Reason::AgentStopping, "the store was removed meanwhile")
+        .remedied("nothing to do: the store is not served any more")
+}
+
+/// The ledger did not commit a change.
+pub(super) fn commit_failed(error: &CommitError) -> Fault {
+    let reason = match error {
+        CommitError::Busy => Reason::AgentBusy,
+        CommitError::Closed => Reason::AgentStopping,
+        CommitError::Unsealable(_) => Reason::SecretUnreadable,
+        CommitError::StateDisk(_) | CommitError::Conflict(_) => Reason::StateDiskTrouble,
+    };
+    Fault::new(reason, format!("the change could not be recorded and was not made: {error}"))
+}
+
+/// The state disk did not reply within `waited`.
+pub(super) fn state_disk_stalled(waited: Duration) -> Fault {
+    let details = "the state disk does not answer: the change may still be made when it does";
+    Fault::new(Reason::StateDiskTrouble, details)
+        .fact("milliseconds", waited.as_millis())
+        .remedied("check the disk of state.dir; look at the store again when it answers")
+}
+
+/// The ledger did not return the stored secrets before the deadline of the login.
+pub(super) fn no_credentials() -> Fault {
+    let details = "the state disk did not give the stored secrets in time";
+    Fault::new(Reason::StateDiskTrouble, details)
+}
+
+/// The checks of an attempt did not end within `limit`, or one of them panicked.
+pub(super) fn overdue(limit: Duration) -> Fault {
+    Fault::new(Reason::AgentBusy, "the checks did not end within the attempt's deadline")
+        .fact("milliseconds", limit.as_millis())
+}
+
+/// An earlier probe of `dir` was still running after `waited`.
+pub(super) fn probe_overdue(dir: &ImageDir, waited: Duration) -> Fault {
+    Fault::new(Reason::ProbeTimeout, "an earlier probe did not end in time")
+        .fact("path", dir.as_str())
+        .fact("milliseconds", waited.as_millis())
+}
+
+/// The queue of the registry, which holds `limit` requests, is full.
+pub(super) fn too_many_requests(limit: usize) -> Fault {
+    Fault::new(Reason::AgentBusy, "too many requests wait").fact("waiting", limit)
+}
+
+/// The queue of a store, which holds `limit` requests, is full.
+pub(super) fn too_many_store_requests(limit: usize) -> Fault {
+    Fault::new(Reason::AgentBusy, "too many requests wait for this store").fact("waiting", limit)
+}
+
+/// `limit` callers already wait for the attempt of a store.
+pub(super) fn too_many_callers(limit: usize) -> Fault {
+    Fault::new(Reason::AgentBusy, "too many callers wait for this store's attempt")
+        .fact("waiting", limit)
+}
+
+/// `limit` adds already run.
+pub(super) fn too_many_adds(limit: usize) -> Fault {
+    Fault::new(Reason::AgentBusy, "too many stores are being added").fact("running", limit)
+}
+
+/// A store with the uuid of an add is served, or is being added.
+pub(super) fn duplicate_uuid(uuid: StoreUuid) -> Fault {
+    Fault::new(Reason::DuplicateUuid, format!("{uuid} is served already"))
+        .fact("uuid", uuid.to_string())
+}
+
+/// The directory of an add belongs to the store `other`, which is served, or is being added.
+pub(super) fn duplicate_directory(dir: &ImageDir, other: StoreUuid) -> Fault {
+    Fault::new(Reason::DuplicateDirectory, format!("{dir} is served already"))
+        .fact("path", dir.as_str())
+        .fact("uuid", other.to_string())
+}
+
+/// Another login of the same store did not end before the deadline.
+pub(super) fn store_login_busy() -> Fault {
+    Fault::new(Reason::AgentBusy, "another login of this store did not end in time")
+}
+
+/// Another trial of the same login did not end before the deadline.
+pub(super) fn trial_login_busy() -> Fault {
+    Fault::new(Reason::AgentBusy, "the same login is being tried out and did not end in time")
+}
+
+/// A trial login of a store was cancelled, because an attempt of the store is to log in.
+pub(super) fn login_preempted() -> Fault {
+    Fault::new(Reason::AgentBusy, "the store is being connected: ask again after that")
+}
+
+/// The login of a store cannot change while an attempt uses the present one.
+pub(super) fn attempt_running() -> Fault {
+    let details = "an attempt is running with the old login: ask again when it has ended";
+    Fault::new(Reason::AgentBusy, details)
+}
+
+/// No host key can be accepted while an attempt determines which one the server has.
+pub(super) fn host_key_pending() -> Fault {
+    let details = "an attempt is running: its outcome tells which key the server has";
+    Fault::new(Reason::AgentBusy, details)
+}
+
+/// The store is no longer down for the host key that is to be accepted.
+pub(super) fn host_key_outdated() -> Fault {
+    let details = "the store was asked for something else meanwhile: look at it again";
+    Fault::new(Reason::AgentBusy, details)
+}
+
+/// The store is no longer the one that the login of an update was verified with.
+pub(super) fn store_changed() -> Fault {
+    Fault::new(Reason::AgentBusy, "the store was changed meanwhile: look at it again")
+}
