@@ -1,19 +1,30 @@
 //! Taking a host key that an attempt has refused: only the one that was recorded, and only while the
 //! store is down for it.
 
-use super::faults;
+use super::{ReconnectError, faults};
 use crate::ledger::Change;
 use crate::lifecycle::{HistoryEvent, Standing};
-use crate::model::{Failure, HostKey, Status, Store};
+use crate::model::{Failure, HostKey, Status, Store, StoreUuid};
 use crate::ssh::offered_key;
 
 /// Why a host key was not accepted, or the store is not connected after it was.
 #[derive(Clone, Debug)]
 pub enum AcceptError {
+    /// No such store is served, or it was removed while the request was waiting.
+    UnknownStore(StoreUuid),
     /// Not the key that the last failed attempt recorded, which is this one, if any: nothing changed.
     NotOffered(Option<HostKey>),
     /// Nothing could be recorded, or the key is pinned and the attempt that followed failed.
     Failed(Failure),
+}
+
+impl From<ReconnectError> for AcceptError {
+    fn from(error: ReconnectError) -> Self {
+        match error {
+            ReconnectError::UnknownStore(uuid) => Self::UnknownStore(uuid),
+            ReconnectError::Failed(failure) => Self::Failed(failure),
+        }
+    }
 }
 
 /// The recorded key, when it has this fingerprint.

@@ -1,4 +1,4 @@
-//! How others speak to a store's task.
+//! Handle to a store task: sends commands to it and reads its latest snapshot.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ pub(super) enum Command {
 
 /// A served store. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct StoreHandle {
+pub(super) struct StoreHandle {
     inbox: mpsc::Sender<Command>,
     view: watch::Receiver<Arc<StoreView>>,
     logins: Restrained,
@@ -61,7 +61,7 @@ impl StoreHandle {
     }
 
     /// The store as it was after its last commit.
-    pub fn view(&self) -> Arc<StoreView> {
+    pub(super) fn view(&self) -> Arc<StoreView> {
         Arc::clone(&self.view.borrow())
     }
 
@@ -70,29 +70,15 @@ impl StoreHandle {
         self.inbox.is_closed()
     }
 
-    /// Proves the store usable anew. Overlapping calls share one attempt and one answer. `force` logs in
-    /// also where the server has refused the credentials so often that it is spared for a while.
-    ///
-    /// # Errors
-    /// What failed: the checks of the attempt, or `agent_busy`, `agent_stopping` or
-    /// `state_disk_trouble` when there was none.
-    ///
-    /// # Cancel safety
-    /// Dropping the future changes nothing: the attempt goes on.
-    pub async fn reconnect(&self, tags: Tags, force: bool) -> Result<Arc<StoreView>, Failure> {
+    /// Starts an attempt, or joins the one that runs, and waits for its outcome.
+    pub(super) async fn reconnect(&self, tags: Tags, force: bool) -> Answer {
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Reconnect { tags: Box::new(tags), force, reply })?;
         answer.await.unwrap_or_else(|_| Err(faults::stopping().into()))
     }
 
     /// Pins the host key that the last failed attempt recorded, and reconnects.
-    ///
-    /// # Errors
-    /// [`AcceptError`]. A key stays pinned when only the attempt that followed failed.
-    ///
-    /// # Cancel safety
-    /// Dropping the future changes nothing: what was asked goes on.
-    pub async fn accept_host_key(
+    pub(super) async fn accept_host_key(
         &self,
         fingerprint: &str,
         tags: Tags,

@@ -12,7 +12,9 @@ use tracing::warn;
 use super::add::{AddError, AddReply};
 use super::redefinition::Redefinition;
 use super::update;
-use super::{AcceptError, StoreHandle, StoreView, Tools, TryOuts, faults};
+use super::{
+    AcceptError, ReconnectError, StoreHandle, StoreService, StoreView, Tools, TryOuts, faults,
+};
 use crate::ledger::Ledger;
 use crate::lifecycle::History;
 use crate::model::{AddStore, Failure, Reason, StoreUpdate, StoreUuid, Tags};
@@ -58,116 +60,24 @@ impl Registry {
         Self { inbox, stores, ledger, verifier, try_outs, attempt_deadline, stop }
     }
 
-    /// The stores served now, by uuid.
-    pub fn stores(&self) -> Stores {
-        Arc::clone(&self.stores.borrow())
-    }
-
-    /// One store.
-    pub fn store(&self, uuid: StoreUuid) -> Option<StoreHandle> {
+    /// Returns the handle of one store, or `None` if no such store is served.
+    fn store(&self, uuid: StoreUuid) -> Option<StoreHandle> {
         self.stores.borrow().get(&uuid).cloned()
     }
 
-    /// The newest lines of a store's history, and how many are gone; none when the state disk does not
-    /// give them within two seconds.
-    ///
-    /// # Cancel safety
-    /// Reads only.
-    pub async fn history(&self, store: StoreUuid, lines: u32) -> Option<History> {
-        let read = timeout(READ, self.ledger.history(store, lines)).await.ok()?;
-        read.inspect_err(|error| warn!(%store, %error, "the history cannot be read")).ok()
-    }
-
-    /// Proves a store usable anew, as [`StoreHandle::reconnect`] does; none when there is no such store,
-    /// or when it is removed meanwhile.
-    ///
-    /// # Errors
-    /// Those of [`StoreHandle::reconnect`].
-    ///
-    /// # Cancel safety
-    /// Dropping the future changes nothing: the attempt goes on.
-    pub async fn reconnect(
-        &self,
-        uuid: StoreUuid,
-        tags: Tags,
-        force: bool,
-    ) -> Option<Result<Arc<StoreView>, Failure>> {
-        let store = self.store(uuid)?;
-        let answer = store.reconnect(tags, force).await;
-        let removed = self.is_removed(uuid, &store, answer.as_ref().err()).await;
-        (!removed).then_some(answer)
-    }
-
-    /// Pins the host key that a store's last failed attempt recorded, as
-    /// [`StoreHandle::accept_host_key`] does; none when there is no such store, or when it is removed
-    /// meanwhile.
-    ///
-    /// # Errors
-    /// Those of [`StoreHandle::accept_host_key`].
-    ///
-    /// # Cancel safety
-    /// Dropping the future changes nothing: what was asked goes on.
-    pub async fn accept_host_key(
-        &self,
-        uuid: StoreUuid,
-        fingerprint: &str,
-        tags: Tags,
-    ) -> Option<Result<Arc<StoreView>, AcceptError>> {
-        let store = self.store(uuid)?;
-        let answer = store.accept_host_key(fingerprint, tags).await;
-        let failure = match &answer {
-            Err(AcceptError::Failed(failure)) => Some(failure),
-            _ => None,
-        };
-        let removed = self.is_removed(uuid, &store, failure).await;
-        (!removed).then_some(answer)
-    }
-
-    /// Changes a store's definition. A new login is proven first, and the old one stays in force when that
-    /// fails; a reconnect follows it, whose outcome is the answer. None as above.
-    ///
-    /// # Errors
-    /// Why the new login fails; `agent_busy` when the store is changed meanwhile; or those of
-    /// [`StoreHandle::reconnect`].
-    ///
-    /// # Cancel safety
-    /// Until the new login is proven nothing changes; after that what was asked goes on.
-    pub async fn update(
-        &self,
-        uuid: StoreUuid,
-        asked: StoreUpdate,
-    ) -> Option<Result<Arc<StoreView>, Failure>> {
-        let store = self.store(uuid)?;
-        let tags = asked.tags.clone();
-        let proving = async {
-            let before = &store.at_rest().await.store;
-            let deadline = Instant::now() + self.attempt_deadline;
-            let Self { verifier, try_outs, ledger, .. } = self;
-            let means = update::Means { verifier, try_outs, ledger };
-            means.prove(before, store.logins(), asked, deadline).await
-        };
-        let proven = tokio::select! {
-            biased;
-            () = self.stop.cancelled() => Err(faults::stopping().into()),
-            proven = proving => proven,
-        };
-        let answer = match proven {
-            Ok(proven) => store.redefine(Redefinition::Update(Box::new(proven)), tags).await,
-            Err(failure) => Err(failure),
-        };
-        let removed = self.is_removed(uuid, &store, answer.as_ref().err()).await;
-        (!removed).then_some(answer)
-    }
-
-    /// Whether a request failed because its store has been removed.
-    async fn is_removed(
+    /// Turns the failure of a request into [`ReconnectError::UnknownStore`] if the request failed
+    /// because its store has been removed.
+    async fn request_error(
         &self,
         uuid: StoreUuid,
         store: &StoreHandle,
-        failure: Option<&Failure>,
-    ) -> bool {
-        let ended = failure.is_some_and(|why| why.root().reason() == Reason::AgentStopping);
-        ended && store.is_over() && self.has_forgotten(uuid).await
+        failure: Failure,
+    ) -> ReconnectError {
+        let stopped = failure.root().reason() == Reason::AgentStopping;
+        match stopped && store.is_over() && self.has_forgotten(uuid).await {
+            true => ReconnectError::UnknownStore(uuid),
+            false => ReconnectError::Failed(failure),
+        }
     }
 
     /// Waits for what the end of a store's task means: that it is off the list, or that all ends.
@@ -182,37 +92,95 @@ impl Registry {
         }
     }
 
-    /// Serves one more store, once its first attempt has succeeded.
-    ///
-    /// # Errors
-    /// [`AddError`]; then nothing of it is left.
-    ///
-    /// # Cancel safety
-    /// Dropping the future changes nothing: the add goes on.
-    pub async fn add(&self, asked: AddStore) -> Result<Arc<StoreView>, AddError> {
-        let (reply, answer) = oneshot::channel();
-        let asked = Box::new(asked);
-        self.ask(Command::Add { asked, reply }).map_err(AddError::Failed)?;
-        answer.await.unwrap_or_else(|_| Err(AddError::Failed(faults::stopping().into())))
-    }
-
-    /// Forgets a store; false when there is none. Its marker stays in the directory.
-    ///
-    /// # Errors
-    /// `state_disk_trouble` when that could not be recorded; then it is still served.
-    ///
-    /// # Cancel safety
-    /// Dropping the future changes nothing: the removal goes on.
-    pub async fn remove(&self, store: StoreUuid) -> Result<bool, Failure> {
-        let (reply, answer) = oneshot::channel();
-        self.ask(Command::Remove { store, reply })?;
-        answer.await.unwrap_or_else(|_| Err(faults::stopping().into()))
-    }
-
     fn ask(&self, command: Command) -> Result<(), Failure> {
         self.inbox.try_send(command).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => faults::too_many_requests(INBOX).into(),
             mpsc::error::TrySendError::Closed(_) => faults::stopping().into(),
         })
+    }
+}
+
+impl StoreService for Registry {
+    fn views(&self) -> Vec<Arc<StoreView>> {
+        self.stores.borrow().values().map(StoreHandle::view).collect()
+    }
+
+    fn view(&self, uuid: StoreUuid) -> Option<Arc<StoreView>> {
+        self.store(uuid).map(|store| store.view())
+    }
+
+    async fn history(&self, uuid: StoreUuid, lines: u32) -> Option<History> {
+        let read = timeout(READ, self.ledger.history(uuid, lines)).await.ok()?;
+        read.inspect_err(|error| warn!(store = %uuid, %error, "the history cannot be read")).ok()
+    }
+
+    async fn reconnect(
+        &self,
+        uuid: StoreUuid,
+        tags: Tags,
+        force: bool,
+    ) -> Result<Arc<StoreView>, ReconnectError> {
+        let store = self.store(uuid).ok_or(ReconnectError::UnknownStore(uuid))?;
+        match store.reconnect(tags, force).await {
+            Ok(view) => Ok(view),
+            Err(failure) => Err(self.request_error(uuid, &store, failure).await),
+        }
+    }
+
+    async fn update(
+        &self,
+        uuid: StoreUuid,
+        update: StoreUpdate,
+    ) -> Result<Arc<StoreView>, ReconnectError> {
+        let store = self.store(uuid).ok_or(ReconnectError::UnknownStore(uuid))?;
+        let tags = update.tags.clone();
+        let proving = async {
+            let before = &store.at_rest().await.store;
+            let deadline = Instant::now() + self.attempt_deadline;
+            let Self { verifier, try_outs, ledger, .. } = self;
+            let means = update::Means { verifier, try_outs, ledger };
+            means.prove(before, store.logins(), update, deadline).await
+        };
+        let proven = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(faults::stopping().into()),
+            proven = proving => proven,
+        };
+        let updated = match proven {
+            Ok(proven) => store.redefine(Redefinition::Update(Box::new(proven)), tags).await,
+            Err(failure) => Err(failure),
+        };
+        match updated {
+            Ok(view) => Ok(view),
+            Err(failure) => Err(self.request_error(uuid, &store, failure).await),
+        }
+    }
+
+    async fn accept_host_key(
+        &self,
+        uuid: StoreUuid,
+        fingerprint: &str,
+        tags: Tags,
+    ) -> Result<Arc<StoreView>, AcceptError> {
+        let store = self.store(uuid).ok_or(AcceptError::UnknownStore(uuid))?;
+        match store.accept_host_key(fingerprint, tags).await {
+            Err(AcceptError::Failed(failure)) => {
+                Err(self.request_error(uuid, &store, failure).await.into())
+            }
+            result => result,
+        }
+    }
+
+    async fn add(&self, store: AddStore) -> Result<Arc<StoreView>, AddError> {
+        let (reply, added) = oneshot::channel();
+        let asked = Box::new(store);
+        self.ask(Command::Add { asked, reply }).map_err(AddError::Failed)?;
+        added.await.unwrap_or_else(|_| Err(AddError::Failed(faults::stopping().into())))
+    }
+
+    async fn remove(&self, uuid: StoreUuid) -> Result<bool, Failure> {
+        let (reply, removed) = oneshot::channel();
+        self.ask(Command::Remove { store: uuid, reply })?;
+        removed.await.unwrap_or_else(|_| Err(faults::stopping().into()))
     }
 }

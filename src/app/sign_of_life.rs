@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{Registry, StoreHandle};
+use crate::agent::{Registry, StoreService as _};
 use crate::systemd;
 
 /// Between two looks at the stores.
@@ -30,17 +30,13 @@ pub(super) async fn tell(stores: Registry, stop: CancellationToken) {
         if watchdog.is_some() {
             systemd::alive();
         }
-        let statuses = stores.stores().values().map(|store| status_of(store)).collect();
+        let statuses = stores.views().iter().map(|view| view.standing.status.as_str()).collect();
         let text = summary(statuses);
         if text != told {
             systemd::status(&text);
             told = text;
         }
     }
-}
-
-fn status_of(store: &StoreHandle) -> &'static str {
-    store.view().standing.status.as_str()
 }
 
 /// How many stores there are, and how.

@@ -23,8 +23,7 @@ use super::caller::Caller;
 use super::desk::Desk;
 use super::refusal::Refusal;
 use super::role::Role;
-use super::stores::Stores;
-use crate::agent::StoreView;
+use crate::agent::{ReconnectError, StoreService, StoreView};
 use crate::management::TaskReply;
 use crate::model::{Failure, ImageDir, Reason, Status, StoreUuid, Tags};
 use crate::wire::{AgentCommand, AgentReply, CALLBACK_URL, TASK};
@@ -33,7 +32,7 @@ use crate::wire::{AgentCommand, AgentReply, CALLBACK_URL, TASK};
 const TASK_BYTES: usize = 64;
 
 /// The calls under one prefix.
-pub(super) fn routes<S: Stores>(
+pub(super) fn routes<S: StoreService>(
     router: Router<Arc<Desk<S>>>,
     prefix: &str,
 ) -> Router<Arc<Desk<S>>> {
@@ -52,7 +51,7 @@ async fn echo(_: Caller, headers: HeaderMap) -> Result<Response, Refusal> {
 }
 
 /// Proves a store usable anew.
-async fn connect<S: Stores>(
+async fn connect<S: StoreService>(
     State(desk): State<Arc<Desk<S>>>,
     caller: Caller,
     headers: HeaderMap,
@@ -76,7 +75,7 @@ async fn connect<S: Stores>(
     audit.close(reply.map(|reply| answer::json(StatusCode::OK, &reply)))
 }
 
-async fn connected<S: Stores>(
+async fn connected<S: StoreService>(
     stores: &S,
     uuid: Option<StoreUuid>,
     command: AgentCommand,
@@ -94,19 +93,23 @@ async fn connected<S: Stores>(
         return Ok(AgentReply::failed(why));
     }
     match stores.reconnect(uuid, Tags::default(), false).await {
-        Some(Ok(view)) => Ok(AgentReply::well().measured(view.inventory.capacity)),
+        Ok(view) => Ok(AgentReply::well().measured(view.inventory.capacity)),
         // Asked again a second later, the management node may do better.
-        Some(Err(failure)) if passes(&failure) => Err(Refusal::NotConnected(failure)),
-        Some(Err(failure)) => {
+        Err(ReconnectError::Failed(failure)) if passes(&failure) => {
+            Err(Refusal::NotConnected(failure))
+        }
+        Err(ReconnectError::Failed(failure)) => {
             audit.failed(failure.root().reason());
             Ok(AgentReply::failed(why(&failure)))
         }
-        None => Ok(AgentReply::failed(format!("the store {uuid} has been removed"))),
+        Err(ReconnectError::UnknownStore(uuid)) => {
+            Ok(AgentReply::failed(format!("the store {uuid} has been removed")))
+        }
     }
 }
 
 /// How a store is; answered where the caller waits for it.
-async fn ping<S: Stores>(
+async fn ping<S: StoreService>(
     State(desk): State<Arc<Desk<S>>>,
     _: Caller,
     headers: HeaderMap,

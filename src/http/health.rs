@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::answer;
 use super::desk::Desk;
-use super::stores::Stores;
+use crate::agent::StoreService;
 
 pub(super) const ALIVE: &str = "/healthz";
 pub(super) const READY: &str = "/readyz";
@@ -20,7 +20,7 @@ pub(super) async fn alive() -> Response {
 }
 
 /// Whether requests can be served; not whether stores are connected.
-pub(super) async fn ready<S: Stores>(State(desk): State<Arc<Desk<S>>>) -> Response {
+pub(super) async fn ready<S: StoreService>(State(desk): State<Arc<Desk<S>>>) -> Response {
     let mut reasons = desk.readiness.obstacles();
     if desk.stop.is_cancelled() {
         reasons.push("the daemon is stopping".to_owned());

@@ -13,8 +13,7 @@ use super::caller::Caller;
 use super::desk::{Desk, StoreInPath};
 use super::refusal::Refusal;
 use super::role::Role;
-use super::stores::Stores;
-use crate::agent::{Advisory, Sharing, StoreView, advisories, room};
+use crate::agent::{Advisory, Sharing, StoreService, StoreView, advisories, room};
 use crate::ssh::offered_key;
 use crate::wire::{ConditionBody, HealthBody, history_line, host_key, host_proof, last_attempt};
 
@@ -22,7 +21,7 @@ use crate::wire::{ConditionBody, HealthBody, history_line, host_key, host_proof,
 const LINES: u32 = 20;
 
 /// All stores in short, and the room they have together.
-pub(super) async fn summary<S: Stores>(
+pub(super) async fn summary<S: StoreService>(
     State(desk): State<Arc<Desk<S>>>,
     caller: Caller,
 ) -> Result<Response, Refusal> {
@@ -62,7 +61,7 @@ pub(super) async fn summary<S: Stores>(
 }
 
 /// One store in full.
-pub(super) async fn health<S: Stores>(
+pub(super) async fn health<S: StoreService>(
     State(desk): State<Arc<Desk<S>>>,
     caller: Caller,
     StoreInPath(store): StoreInPath,

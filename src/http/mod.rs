@@ -8,7 +8,7 @@
 //! and nothing else.
 //!
 //! ```text
-//! listeners ─► server ─► connection ─► front ─────────────► routes, agent_calls ─► Stores (the agent)
+//! listeners ─► server ─► connection ─► front ─────────────► routes, agent_calls ─► agent::StoreService
 //!              caps      deadlines     host, token or       role, parse, audit
 //!                                      network, body
 //! ```
@@ -39,7 +39,6 @@ mod role;
 mod routes;
 mod seats;
 mod server;
-mod stores;
 mod timely;
 mod tls;
 mod tokens;
@@ -52,6 +51,5 @@ pub use limits::Limits;
 pub use listeners::Inherited;
 pub use readiness::Readiness;
 pub use server::{Context, Server};
-pub use stores::Stores;
 pub use tls::Tls;
 pub use tokens::Tokens;

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::answer;
 use super::role::Role;
-use crate::agent::AcceptError;
+use crate::agent::{AcceptError, ReconnectError};
 use crate::management::BadUrl;
 use crate::model::{Fact, Failure, Fault, HostKey, Reason, StoreUuid};
 use crate::wire::{BadBody, ErrorCode};
@@ -283,9 +283,19 @@ fn remembered_for(fault: &Fault) -> Option<u16> {
     }
 }
 
+impl From<ReconnectError> for Refusal {
+    fn from(error: ReconnectError) -> Self {
+        match error {
+            ReconnectError::UnknownStore(store) => Self::UnknownStore(store),
+            ReconnectError::Failed(failure) => Self::NotConnected(failure),
+        }
+    }
+}
+
 impl From<AcceptError> for Refusal {
     fn from(error: AcceptError) -> Self {
         match error {
+            AcceptError::UnknownStore(store) => Self::UnknownStore(store),
             AcceptError::NotOffered(recorded) => Self::OtherKey(recorded),
             AcceptError::Failed(failure) => Self::NotConnected(failure),
         }

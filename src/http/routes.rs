@@ -18,12 +18,11 @@ use super::health;
 use super::health_view;
 use super::refusal::Refusal;
 use super::role::Role;
-use super::stores::Stores;
-use crate::agent::AddError;
+use crate::agent::{AddError, StoreService};
 use crate::wire::{Action, parse_add_store};
 
 /// Every path of this daemon; `base` is `server.base_path`, `prefixes` are `server.agent_prefixes`.
-pub(super) fn router<S: Stores>(base: &str, prefixes: &[String], desk: Desk<S>) -> Router {
+pub(super) fn router<S: StoreService>(base: &str, prefixes: &[String], desk: Desk<S>) -> Router {
     let any_store = format!("{base}/v1/backup-storage/{{uuid}}");
     let stores = format!("{base}/v1/backup-storage/image-store");
     let views = prefixes.iter().fold(Router::new(), |views, prefix| {
@@ -43,7 +42,7 @@ pub(super) fn router<S: Stores>(base: &str, prefixes: &[String], desk: Desk<S>) 
         .with_state(Arc::new(desk))
 }
 
-async fn list<S: Stores>(
+async fn list<S: StoreService>(
     State(desk): State<Arc<Desk<S>>>,
     caller: Caller,
 ) -> Result<Response, Refusal> {
@@ -52,7 +51,7 @@ async fn list<S: Stores>(
     Ok(answer::inventories(views.iter().map(AsRef::as_ref)))
 }
 
-async fn show<S: Stores>(
+async fn show<S: StoreService>(
     State(desk): State<Arc<Desk<S>>>,
     caller: Caller,
     StoreInPath(store): StoreInPath,
@@ -62,7 +61,7 @@ async fn show<S: Stores>(
     Ok(answer::inventories(view.as_deref()))
 }
 
-async fn act<S: Stores>(
+async fn act<S: StoreService>(
     State(desk): State<Arc<Desk<S>>>,
     caller: Caller,
     StoreInPath(store): StoreInPath,
@@ -72,31 +71,25 @@ async fn act<S: Stores>(
     let acted = async {
         caller.needs(Role::Operate)?;
         let uuid = store.ok_or(Refusal::BadUuid)?;
-        let answered = match Action::read(&body.bytes()?)? {
-            Action::Reconnect { tags, force } => {
-                let connected = desk.stores.reconnect(uuid, tags, force).await;
-                connected.map(|connected| connected.map_err(Refusal::NotConnected))
-            }
-            Action::Update(asked) => {
+        let view = match Action::read(&body.bytes()?)? {
+            Action::Reconnect { tags, force } => desk.stores.reconnect(uuid, tags, force).await?,
+            Action::Update(update) => {
                 audit.asks("update");
-                let updated = desk.stores.update(uuid, *asked).await;
-                updated.map(|updated| updated.map_err(Refusal::NotConnected))
+                desk.stores.update(uuid, *update).await?
             }
             Action::AcceptHostKey { fingerprint, tags } => {
                 audit.asks("accept_host_key");
                 caller.needs(Role::Admin)?;
-                let accepted = desk.stores.accept_host_key(uuid, fingerprint, tags).await;
-                accepted.map(|accepted| accepted.map_err(Refusal::from))
+                desk.stores.accept_host_key(uuid, &fingerprint, tags).await?
             }
         };
-        let view = answered.ok_or(Refusal::UnknownStore(uuid))??;
         Ok(answer::inventory(&view))
     };
     let answer = acted.await;
     audit.close(answer)
 }
 
-async fn add<S: Stores>(
+async fn add<S: StoreService>(
     State(desk): State<Arc<Desk<S>>>,
     caller: Caller,
     body: JsonBody,
@@ -122,7 +115,7 @@ async fn add<S: Stores>(
     audit.close(answer)
 }
 
-async fn remove<S: Stores>(
+async fn remove<S: StoreService>(
     State(desk): State<Arc<Desk<S>>>,
     caller: Caller,
     StoreInPath(store): StoreInPath,

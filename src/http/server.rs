@@ -26,9 +26,9 @@ use super::peer::Peer;
 use super::readiness::Readiness;
 use super::routes;
 use super::seats::{Seat, Seats};
-use super::stores::Stores;
 use super::tls::{self, Tls};
 use super::tokens::Tokens;
+use crate::agent::StoreService;
 use crate::management::TaskReplies;
 use crate::model::Entropy;
 use crate::settings;
@@ -110,7 +110,7 @@ impl Server {
     ///
     /// # Cancel safety
     /// Dropping the future closes every connection; what was asked of the stores goes on.
-    pub async fn run<S: Stores>(
+    pub async fn run<S: StoreService>(
         self,
         context: Context<S>,
         stop: CancellationToken,

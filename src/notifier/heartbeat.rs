@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::NotifierHandle;
-use crate::agent::{Registry, Sharing, StoreView, advisories};
+use crate::agent::{Registry, Sharing, StoreService as _, StoreView, advisories};
 use crate::delivery::Reply;
 use crate::model::{Clock, Condition, Entropy, NodeId, Notice, NoticeKind, StoreUuid, Tags};
 use crate::wire::{Event, EventFormat, Pulse, resync_asked};
@@ -70,16 +70,16 @@ impl Heartbeat {
 
     /// Whether it was taken, and the last reply.
     async fn beat(&self, number: u64) -> (bool, Reply) {
-        let views = self.views();
+        let views = self.stores.views();
         let pulses = self.pulses(&views);
         let event = Event::heartbeat(self.node, self.clock.now(), number, &pulses);
         let (reply, verdict, answer) = self.notifier.destinations().post(&event).await;
         debug!(%reply, stores = pulses.len(), "heartbeat");
         if verdict.is_delivery() {
             let asked = resync_asked(&answer);
-            for view in asked.iter().filter_map(|uuid| self.stores.store(*uuid)) {
+            for view in asked.iter().filter_map(|uuid| self.stores.view(*uuid)) {
                 // What is not taken now is asked for again by the answer to the next one.
-                if !self.resync(&view.view()).await {
+                if !self.resync(&view).await {
                     break;
                 }
             }
@@ -111,10 +111,6 @@ impl Heartbeat {
             info!(store = %notice.store, %reply, "the receiver asked for the current state");
         }
         taken
-    }
-
-    fn views(&self) -> Vec<Arc<StoreView>> {
-        self.stores.stores().values().map(|store| store.view()).collect()
     }
 
     fn pulses(&self, views: &[Arc<StoreView>]) -> Vec<Pulse> {

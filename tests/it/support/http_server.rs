@@ -4,10 +4,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use imagestore_agent::agent::{AcceptError, AddError, StoreView};
-use imagestore_agent::http::{
-    Around, Context, Inherited, Limits, ProcessFigures, Server, Stores, Tokens,
-};
+use imagestore_agent::agent::{AcceptError, AddError, ReconnectError, StoreService, StoreView};
+use imagestore_agent::http::{Around, Context, Inherited, Limits, ProcessFigures, Server, Tokens};
 use imagestore_agent::lifecycle::{Checks, History, HistoryEntry, HistoryEvent, Standing};
 use imagestore_agent::management::{self, Networks, TaskReplies};
 use imagestore_agent::model::{
@@ -188,7 +186,7 @@ impl Drop for GivesUp<'_> {
     }
 }
 
-impl Stores for Canned {
+impl StoreService for Canned {
     fn views(&self) -> Vec<Arc<StoreView>> {
         vec![view(GOOD), view(BROKEN)]
     }
@@ -208,12 +206,15 @@ impl Stores for Canned {
         uuid: StoreUuid,
         tags: Tags,
         _: bool,
-    ) -> Option<Result<Arc<StoreView>, Failure>> {
-        let view = self.view(uuid)?;
+    ) -> Result<Arc<StoreView>, ReconnectError> {
+        let view = self.view(uuid).ok_or(ReconnectError::UnknownStore(uuid))?;
         self.0.tags.lock().unwrap().push(tags);
-        Some(match uuid {
-            BROKEN => Err(refused()),
-            STOPPING => Err(Failure::of(Fault::new(Reason::AgentStopping, "stopping"))),
+        match uuid {
+            BROKEN => Err(ReconnectError::Failed(refused())),
+            STOPPING => {
+                let fault = Fault::new(Reason::AgentStopping, "stopping");
+                Err(ReconnectError::Failed(fault.into()))
+            }
             HELD => {
                 let _given_up = GivesUp(&self.0.given_up);
                 self.0.begun.add_permits(1);
@@ -221,37 +222,37 @@ impl Stores for Canned {
                 Ok(view)
             }
             _ => Ok(view),
-        })
+        }
     }
 
     async fn update(
         &self,
         uuid: StoreUuid,
         asked: StoreUpdate,
-    ) -> Option<Result<Arc<StoreView>, Failure>> {
-        let view = self.view(uuid)?;
+    ) -> Result<Arc<StoreView>, ReconnectError> {
+        let view = self.view(uuid).ok_or(ReconnectError::UnknownStore(uuid))?;
         self.0.updated.lock().unwrap().push(asked);
-        Some(if uuid == BROKEN { Err(refused()) } else { Ok(view) })
+        if uuid == BROKEN { Err(ReconnectError::Failed(refused())) } else { Ok(view) }
     }
 
     async fn accept_host_key(
         &self,
         uuid: StoreUuid,
-        fingerprint: String,
+        fingerprint: &str,
         _: Tags,
-    ) -> Option<Result<Arc<StoreView>, AcceptError>> {
-        let view = self.view(uuid)?;
+    ) -> Result<Arc<StoreView>, AcceptError> {
+        let view = self.view(uuid).ok_or(ReconnectError::UnknownStore(uuid))?;
         let recorded = HostKey {
             algorithm: "ssh-ed25519".to_owned(),
             blob: "AAAA".to_owned(),
             fingerprint: format!("SHA256:{}", "A".repeat(43)),
         };
-        Some(match uuid {
+        match uuid {
             BROKEN => Err(AcceptError::Failed(refused())),
             HELD => Err(AcceptError::NotOffered(None)),
             _ if fingerprint == recorded.fingerprint => Ok(view),
             _ => Err(AcceptError::NotOffered(Some(recorded))),
-        })
+        }
     }
 
     async fn add(&self, asked: AddStore) -> Result<Arc<StoreView>, AddError> {
