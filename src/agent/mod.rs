@@ -10,9 +10,9 @@ mod acceptance;
 mod add;
 mod attempt;
 mod callers;
+mod conditions;
 mod faults;
 mod handle;
-mod health;
 mod journal;
 mod learned;
 mod news;
@@ -32,8 +32,11 @@ mod work;
 
 pub use acceptance::AcceptError;
 pub use add::AddError;
+pub use conditions::{
+    ActiveCondition, DaemonConditions, DeliveryMonitor, SharedFilesystems, TotalCapacity,
+    active_conditions, total_capacity,
+};
 use handle::StoreHandle;
-pub use health::{Advisory, Room, Sharing, advisories, room};
 pub use registry::Registry;
 pub use registry_task::{BrokenOff, RegistryTask};
 pub use service::{ReconnectError, StoreService};

@@ -28,8 +28,8 @@ use super::exit::Exit;
 use super::prepare::Prepared;
 use super::reload::Reload;
 use super::{sign_of_life, state_disk};
-use crate::agent::{OutboxSignal, RegistryTask, Tools, TryOuts};
-use crate::http::{Around, Context, Tokens};
+use crate::agent::{DaemonConditions, DeliveryMonitor, OutboxSignal, RegistryTask, Tools, TryOuts};
+use crate::http::{Context, DaemonInfo, Tokens};
 use crate::ledger::{Opened, Writer};
 use crate::lifecycle::{Policy, Thresholds};
 use crate::management::{CallbackClient, Limits, Networks, TaskReplies};
@@ -174,26 +174,22 @@ impl Prepared {
             ("state disk watch", Ok(()))
         });
 
-        let around = Around {
-            node,
+        let delivery = notifier_handle.clone();
+        let conditions = DaemonConditions {
             started,
             legacy: settings.ssh.legacy.clone(),
             accepts_any_host_key: settings.ssh.host_key_policy == HostKeyPolicy::AcceptAny,
-            notifier: notifier_handle.clone(),
+            delivery: delivery.map(|handle| -> Arc<dyn DeliveryMonitor> { Arc::new(handle) }),
             state_disk: seen.clone(),
-            process: super::process::figures(),
         };
         let beats = settings.callback.format == CallbackFormat::CloudEvents;
         if let Some(notifier) = notifier_handle.clone().filter(|_| beats) {
-            let around = around.clone();
-            let held =
-                move |store| around.conditions(store).into_iter().map(|held| held.0).collect();
             let heartbeat = Heartbeat {
                 node,
                 every: settings.callback.heartbeat,
                 start_spread: settings.callback.start_spread,
                 stores: registry.clone(),
-                around: Arc::new(held),
+                daemon_conditions: conditions.clone(),
                 notifier,
                 clock: Arc::clone(&beat_clock),
                 entropy: Arc::clone(&entropy),
@@ -234,7 +230,12 @@ impl Prepared {
             tls,
             tokens: tokens_seen,
             readiness: Arc::new(move || seen.borrow().iter().cloned().collect::<Vec<String>>()),
-            around,
+            daemon: DaemonInfo {
+                node,
+                conditions,
+                notifier: notifier_handle.clone(),
+                process: super::process::figures(),
+            },
             replies,
             entropy,
             allowed_roots: settings.storage.allowed_roots,

@@ -7,7 +7,7 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use tokio_util::sync::CancellationToken;
 
-use super::around::Around;
+use super::daemon_info::DaemonInfo;
 use super::readiness::Readiness;
 use crate::management::TaskReplies;
 use crate::model::StoreUuid;
@@ -17,7 +17,7 @@ pub(super) struct Desk<S> {
     pub(super) stores: S,
     pub(super) allowed_roots: Vec<String>,
     pub(super) readiness: Arc<dyn Readiness>,
-    pub(super) around: Around,
+    pub(super) daemon: DaemonInfo,
     pub(super) replies: TaskReplies,
     pub(super) stop: CancellationToken,
 }

@@ -8,30 +8,31 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::answer;
-use super::around::Held;
 use super::caller::Caller;
 use super::desk::{Desk, StoreInPath};
 use super::refusal::Refusal;
 use super::role::Role;
-use crate::agent::{Advisory, Sharing, StoreService, StoreView, advisories, room};
+use crate::agent::{
+    ActiveCondition, SharedFilesystems, StoreService, StoreView, active_conditions, total_capacity,
+};
 use crate::ssh::offered_key;
 use crate::wire::{ConditionBody, HealthBody, history_line, host_key, host_proof, last_attempt};
 
 /// Lines of history that are shown.
 const LINES: u32 = 20;
 
-/// All stores in short, and the room they have together.
+/// All stores in short, and their total capacity.
 pub(super) async fn summary<S: StoreService>(
     State(desk): State<Arc<Desk<S>>>,
     caller: Caller,
 ) -> Result<Response, Refusal> {
     caller.needs(Role::Read)?;
     let views = desk.stores.views();
-    let sharing = Sharing::of(&views);
+    let shared = SharedFilesystems::new(&views);
     let stores: Vec<Value> = views
         .iter()
         .map(|view| {
-            let conditions = conditions(&desk, view, &sharing);
+            let conditions = conditions(&desk, view, &shared);
             let bad = conditions.iter().filter(|condition| condition.is_bad());
             json!({
                 "uuid": view.store.uuid.to_string(),
@@ -43,17 +44,17 @@ pub(super) async fn summary<S: StoreService>(
             })
         })
         .collect();
-    let (room, process) = (room(&views), (desk.around.process)());
+    let (capacity, process) = (total_capacity(&views), (desk.daemon.process)());
     let body = json!({
-        "nodeId": desk.around.node.to_string(),
+        "nodeId": desk.daemon.node.to_string(),
         "version": env!("CARGO_PKG_VERSION"),
-        "startTime": desk.around.started.to_string(),
+        "startTime": desk.daemon.conditions.started.to_string(),
         "residentBytes": process.resident_bytes,
         "cpuMilliseconds": process.cpu_milliseconds,
         "capacity": {
-            "totalCapacity": room.total,
-            "availableCapacity": room.available,
-            "filesystems": room.filesystems,
+            "totalCapacity": capacity.total,
+            "availableCapacity": capacity.available,
+            "filesystems": capacity.filesystems,
         },
         "stores": stores,
     });
@@ -72,29 +73,29 @@ pub(super) async fn health<S: StoreService>(
     let history = desk.stores.history(store, LINES).await;
     let mut body = HealthBody::of(&view.inventory, &view.standing, &view.store.place);
     let all = desk.stores.views();
-    body.conditions = conditions(&desk, &view, &Sharing::of(&all));
+    body.conditions = conditions(&desk, &view, &SharedFilesystems::new(&all));
     body.host_key = view.store.pinned_key.as_ref().map(host_key);
     let offered = view.standing.failure.as_ref().and_then(offered_key);
     body.offered_host_key = offered.as_ref().map(host_key);
     body.host_proof = view.proof.as_ref().and_then(host_proof);
     body.last_attempt = view.last_attempt.as_ref().map(last_attempt);
     body.stuck_worker = view.stuck_worker.map(|worker| json!({ "pid": worker.pid }));
-    body.delivery = desk.around.delivery(store);
+    body.delivery = desk.daemon.delivery(store);
     body.history_gone = history.as_ref().map(|history| history.gone);
     body.history = history.map(|history| history.lines.iter().map(history_line).collect());
     Ok(answer::json(StatusCode::OK, &body))
 }
 
-/// The checks, what the probes and the other stores mean, and what comes from around.
-fn conditions<S>(desk: &Desk<S>, view: &StoreView, sharing: &Sharing<'_>) -> Vec<ConditionBody> {
+/// Returns the checks of a store first, then its active conditions.
+fn conditions<S>(
+    desk: &Desk<S>,
+    view: &StoreView,
+    shared: &SharedFilesystems<'_>,
+) -> Vec<ConditionBody> {
     let probed = view.checks.examine.last;
-    let held = |(condition, message, since): Held| {
+    let active = active_conditions(view, shared, &desk.daemon.conditions).into_iter();
+    let active = active.map(|ActiveCondition { condition, message, since }| {
         ConditionBody::holding(condition.as_str(), message, condition.remedy(), probed, since)
-    };
-    let of_store = advisories(view, sharing)
-        .into_iter()
-        .map(|Advisory { condition, message, since }| (condition, message, since));
-    let around = desk.around.conditions(view.store.uuid);
-    let holding = of_store.chain(around).map(held);
-    ConditionBody::checks(&view.checks).into_iter().chain(holding).collect()
+    });
+    ConditionBody::checks(&view.checks).into_iter().chain(active).collect()
 }

@@ -16,13 +16,13 @@
 mod agent_calls;
 mod agent_door;
 mod answer;
-mod around;
 mod arrival;
 mod audit;
 mod bind_error;
 mod body;
 mod caller;
 mod connection;
+mod daemon_info;
 mod desk;
 mod front;
 mod health;
@@ -44,9 +44,9 @@ mod tls;
 mod tokens;
 mod unix_socket;
 
-pub use around::{Around, Held, ProcessFigures, ReadFigures};
 pub use audit::AUDIT;
 pub use bind_error::BindError;
+pub use daemon_info::{DaemonInfo, ProcessFigures, ReadFigures};
 pub use limits::Limits;
 pub use listeners::Inherited;
 pub use readiness::Readiness;

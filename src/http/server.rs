@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::agent_door::AgentDoor;
-use super::around::Around;
 use super::arrival::begins;
 use super::bind_error::BindError;
 use super::connection::{self, Welcome};
+use super::daemon_info::DaemonInfo;
 use super::desk::Desk;
 use super::front::Front;
 use super::host::Hosts;
@@ -46,8 +46,8 @@ pub struct Context<S> {
     pub tls: Option<watch::Receiver<Arc<Tls>>>,
     /// Whether the daemon can do its work.
     pub readiness: Arc<dyn Readiness>,
-    /// What the daemon around the stores knows.
-    pub around: Around,
+    /// The daemon, as the health view shows it.
+    pub daemon: DaemonInfo,
     /// Takes the answers to calls of the agent protocol that are answered later, and knows who may call.
     pub replies: TaskReplies,
     /// Makes request ids.
@@ -122,7 +122,7 @@ impl Server {
             stores: context.stores,
             allowed_roots: context.allowed_roots,
             readiness: context.readiness,
-            around: context.around,
+            daemon: context.daemon,
             replies: context.replies,
             stop: stop.clone(),
         };

@@ -1,4 +1,4 @@
-//! How others speak to the notifier.
+//! Handle to the notifier: wakes it, and reads the status of delivery.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,8 +7,9 @@ use tokio::sync::watch;
 
 use super::destinations::Destinations;
 use super::{LaneStatus, NotifierStatus};
-use crate::delivery::Reply;
-use crate::model::StoreUuid;
+use crate::agent::{ActiveCondition, DeliveryMonitor};
+use crate::delivery::{Reply, Verdict};
+use crate::model::{Condition, StoreUuid};
 
 /// Stores whose outbox moved and has not been looked at since; at most one entry a store, however
 /// often it moves.
@@ -73,5 +74,26 @@ impl NotifierHandle {
     /// To be told when the status changes.
     pub fn watch(&self) -> watch::Receiver<NotifierStatus> {
         self.status.clone()
+    }
+}
+
+impl DeliveryMonitor for NotifierHandle {
+    fn delivery_condition(&self, store: StoreUuid) -> Option<ActiveCondition> {
+        let trouble = self.lane(store).and_then(|lane| lane.trouble);
+        let (condition, message) = match (trouble, self.unhandled()) {
+            (Some(trouble), _) => match trouble.verdict {
+                Verdict::Refused | Verdict::Gone => {
+                    (Condition::DeliveryRefused, trouble.reply.to_string())
+                }
+                Verdict::Again(_) => (Condition::DeliveryBehind, trouble.reply.to_string()),
+                Verdict::Delivered | Verdict::Unhandled => return None,
+            },
+            (None, Some(reply)) => {
+                let message = format!("taken as delivered, though nobody handles it: {reply}");
+                (Condition::DeliveryRefused, message)
+            }
+            (None, None) => return None,
+        };
+        Some(ActiveCondition::new(condition, message))
     }
 }

@@ -11,13 +11,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::NotifierHandle;
-use crate::agent::{Registry, Sharing, StoreService as _, StoreView, advisories};
+use crate::agent::{
+    DaemonConditions, Registry, SharedFilesystems, StoreService as _, StoreView, active_conditions,
+};
 use crate::delivery::Reply;
-use crate::model::{Clock, Condition, Entropy, NodeId, Notice, NoticeKind, StoreUuid, Tags};
+use crate::model::{Clock, Entropy, NodeId, Notice, NoticeKind, Tags};
 use crate::wire::{Event, EventFormat, Pulse, resync_asked};
-
-/// The conditions of a store that come from around it.
-pub type ConditionsAround = Arc<dyn Fn(StoreUuid) -> Vec<Condition> + Send + Sync>;
 
 /// The task that tells how all stores are.
 pub struct Heartbeat {
@@ -29,8 +28,8 @@ pub struct Heartbeat {
     pub start_spread: Duration,
     /// All stores.
     pub stores: Registry,
-    /// What holds of them besides.
-    pub around: ConditionsAround,
+    /// The conditions that come from the daemon.
+    pub daemon_conditions: DaemonConditions,
     /// Knows the way to the receiver.
     pub notifier: NotifierHandle,
     /// Wall time.
@@ -114,15 +113,15 @@ impl Heartbeat {
     }
 
     fn pulses(&self, views: &[Arc<StoreView>]) -> Vec<Pulse> {
-        let sharing = Sharing::of(views);
+        let shared = SharedFilesystems::new(views);
         let pulse = |view: &Arc<StoreView>| {
-            let own = advisories(view, &sharing).into_iter().map(|advisory| advisory.condition);
+            let active = active_conditions(view, &shared, &self.daemon_conditions);
             Pulse {
                 store: view.store.uuid,
                 status: view.standing.status,
                 position: view.standing.position,
                 capacity: view.standing.capacity,
-                conditions: own.chain((self.around)(view.store.uuid)).collect(),
+                conditions: active.into_iter().map(|active| active.condition).collect(),
             }
         };
         views.iter().map(pulse).collect()

@@ -17,6 +17,6 @@ mod task;
 
 pub use board::{LaneStatus, NotifierStatus};
 pub use handle::NotifierHandle;
-pub use heartbeat::{ConditionsAround, Heartbeat};
+pub use heartbeat::Heartbeat;
 pub use means::Means;
 pub use task::{BrokenOff, Notifier};

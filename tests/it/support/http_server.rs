@@ -4,8 +4,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use imagestore_agent::agent::{AcceptError, AddError, ReconnectError, StoreService, StoreView};
-use imagestore_agent::http::{Around, Context, Inherited, Limits, ProcessFigures, Server, Tokens};
+use imagestore_agent::agent::{
+    AcceptError, AddError, DaemonConditions, ReconnectError, StoreService, StoreView,
+};
+use imagestore_agent::http::{
+    Context, DaemonInfo, Inherited, Limits, ProcessFigures, Server, Tokens,
+};
 use imagestore_agent::lifecycle::{Checks, History, HistoryEntry, HistoryEvent, Standing};
 use imagestore_agent::management::{self, Networks, TaskReplies};
 use imagestore_agent::model::{
@@ -101,15 +105,19 @@ pub(crate) fn view(uuid: StoreUuid) -> Arc<StoreView> {
 }
 
 /// A daemon that was told to take old algorithms, on a state disk that is in trouble.
-fn around() -> Around {
+fn daemon() -> DaemonInfo {
     let (_, state_disk) = watch::channel(Some("state_disk_trouble: no space".to_owned()));
-    Around {
-        node: NodeId::from_u128(7),
+    let conditions = DaemonConditions {
         started: Timestamp(1_482_426_606_000),
         legacy: vec!["ssh-rsa".to_owned()],
         accepts_any_host_key: false,
-        notifier: None,
+        delivery: None,
         state_disk,
+    };
+    DaemonInfo {
+        node: NodeId::from_u128(7),
+        conditions,
+        notifier: None,
         process: Arc::new(|| ProcessFigures { resident_bytes: 9 << 20, cpu_milliseconds: 42 }),
     }
 }
@@ -355,7 +363,7 @@ impl Running {
             tls: None,
             tokens: seen_tokens,
             readiness: Arc::new(move || told.lock().unwrap().clone()),
-            around: around(),
+            daemon: daemon(),
             replies,
             entropy: Arc::new(Counting),
             allowed_roots: vec!["/srv/images".to_owned()],

@@ -1,0 +1,194 @@
+//! Active conditions of a store, and the total capacity of several stores.
+//!
+//! A condition comes from one of three sources: the probes of the store ([`StoreView`]), the other
+//! stores ([`SharedFilesystems`]), or the daemon ([`DaemonConditions`]). [`active_conditions`] combines
+//! them, and whoever reports conditions calls it.
+//!
+//! Never: decides that a condition begins or ends; `lifecycle` and the notifier do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::StoreView;
+use crate::model::{Capacity, Condition, MarkerThere, Proof, StoreUuid, Timestamp};
+use crate::probe::marker_path;
+
+/// A condition that is active now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActiveCondition {
+    /// The condition.
+    pub condition: Condition,
+    /// The observation behind it, as a text for an operator.
+    pub message: String,
+    /// When it began, or `None` if that is not known.
+    pub since: Option<Timestamp>,
+}
+
+impl ActiveCondition {
+    /// Creates a condition whose beginning is not known.
+    pub fn new(condition: Condition, message: impl Into<String>) -> Self {
+        Self { condition, message: message.into(), since: None }
+    }
+}
+
+/// Returns all active conditions of a store: first those of the store itself, then those of the daemon.
+pub fn active_conditions(
+    view: &StoreView,
+    shared: &SharedFilesystems<'_>,
+    daemon: &DaemonConditions,
+) -> Vec<ActiveCondition> {
+    let unverified = view.checks.examine.last.is_none().then(|| {
+        ActiveCondition::new(Condition::Unverified, "not probed since the daemon started")
+    });
+    let decided = view.standing.conditions.iter().map(|(&condition, &since)| ActiveCondition {
+        since: Some(since),
+        ..ActiveCondition::new(condition, message(condition, view))
+    });
+    let others = shared.others(view);
+    let shared = (!others.is_empty()).then(|| {
+        let message = format!("on one filesystem with {}", listed(&others));
+        ActiveCondition::new(Condition::SharedFilesystem, message)
+    });
+    let of_daemon = daemon.of_store(view.store.uuid);
+    unverified.into_iter().chain(decided).chain(shared).chain(of_daemon).collect()
+}
+
+/// Maps each filesystem to the stores on it. Made once for all stores that are reported together.
+pub struct SharedFilesystems<'a>(BTreeMap<&'a str, Vec<StoreUuid>>);
+
+impl<'a> SharedFilesystems<'a> {
+    /// Groups the stores by the filesystem that each was on when it was last good.
+    pub fn new(all: &'a [Arc<StoreView>]) -> Self {
+        let mut by_device: BTreeMap<&str, Vec<StoreUuid>> = BTreeMap::new();
+        for view in all {
+            by_device.entry(&view.store.place.device).or_default().push(view.store.uuid);
+        }
+        Self(by_device)
+    }
+
+    /// Returns the other stores on the filesystem of this one.
+    fn others(&self, view: &StoreView) -> Vec<StoreUuid> {
+        let all = self.0.get(view.store.place.device.as_str()).into_iter().flatten().copied();
+        all.filter(|uuid| *uuid != view.store.uuid).collect()
+    }
+}
+
+/// Reports the condition that the delivery of notices causes. The notifier implements it; the agent
+/// defines it, because it lies below the notifier and may not import it.
+pub trait DeliveryMonitor: Send + Sync {
+    /// Returns the condition of a store that its delivery causes, or `None` if delivery is good.
+    fn delivery_condition(&self, store: StoreUuid) -> Option<ActiveCondition>;
+}
+
+/// The sources of the conditions that come from the daemon and not from a store. Cheap to clone.
+#[derive(Clone)]
+pub struct DaemonConditions {
+    /// When the daemon started.
+    pub started: Timestamp,
+    /// `ssh.legacy`
+    pub legacy: Vec<String>,
+    /// Whether `ssh.host_key_policy` accepts any key.
+    pub accepts_any_host_key: bool,
+    /// The delivery of notices, or `None` without a callback.
+    pub delivery: Option<Arc<dyn DeliveryMonitor>>,
+    /// The problem of the state disk, if it has one.
+    pub state_disk: watch::Receiver<Option<String>>,
+}
+
+impl DaemonConditions {
+    /// Returns the conditions of the daemon as they concern one store.
+    fn of_store(&self, store: StoreUuid) -> impl Iterator<Item = ActiveCondition> {
+        let configured = |condition, message: String| ActiveCondition {
+            since: Some(self.started),
+            ..ActiveCondition::new(condition, message)
+        };
+        let legacy = (!self.legacy.is_empty()).then(|| {
+            let message = format!("ssh.legacy re-enables {}", self.legacy.join(", "));
+            configured(Condition::LegacyAlgorithms, message)
+        });
+        let any_key = self.accepts_any_host_key.then(|| {
+            let message = "ssh.host_key_policy is accept-any".to_owned();
+            configured(Condition::AcceptsAnyHostKey, message)
+        });
+        let delivery =
+            self.delivery.as_ref().and_then(|delivery| delivery.delivery_condition(store));
+        let problem = self.state_disk.borrow().clone();
+        let state_disk =
+            problem.map(|problem| ActiveCondition::new(Condition::StateDiskTrouble, problem));
+        [legacy, any_key, delivery, state_disk].into_iter().flatten()
+    }
+}
+
+fn listed(stores: &[StoreUuid]) -> String {
+    stores.iter().map(StoreUuid::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Returns the observation behind a condition that the probes of a store decided.
+fn message(condition: Condition, view: &StoreView) -> String {
+    let capacity = view.standing.capacity.map_or_else(String::new, |capacity| {
+        format!("{} of {} bytes available", capacity.available(), capacity.total())
+    });
+    match condition {
+        Condition::NearFull | Condition::Full => capacity,
+        Condition::InodesFull => view.standing.inodes.map_or_else(
+            || "a write found no inode".to_owned(),
+            |inodes| format!("{} of {} inodes available", inodes.available, inodes.total),
+        ),
+        Condition::QuotaExceeded => "a write met a quota (EDQUOT)".to_owned(),
+        Condition::SlowProbe => {
+            format!("the last probe took {} ms", view.checks.examine.took.as_millis())
+        }
+        Condition::ProofUnavailable => match &view.proof {
+            Some(Proof::Unavailable(unproven)) => unproven.details.clone(),
+            _ => "not asked again since the daemon started".to_owned(),
+        },
+        Condition::StaleNamespace => outside(view),
+        other => other.to_string(),
+    }
+}
+
+/// Says what the host has at the place where the daemon sees the store.
+fn outside(view: &StoreView) -> String {
+    let Some(Proof::Shown { marker: Some(seen), .. }) = &view.proof else {
+        return "the newest login could not tell".to_owned();
+    };
+    let shows = match seen {
+        MarkerThere::Missing => "has nothing any more where this daemon sees the store's marker",
+        MarkerThere::Another => "has another store's marker where this daemon sees this one's",
+        MarkerThere::Same => "reads the store's marker where this daemon cannot",
+        MarkerThere::Hidden | MarkerThere::Silent => "did not show its marker when last asked",
+    };
+    format!("the host {shows}: {}", marker_path(&view.store.image_dir))
+}
+
+/// The capacity of several stores together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TotalCapacity {
+    /// Number of filesystems that are counted.
+    pub filesystems: usize,
+    /// Size of all of them, in bytes.
+    pub total: u64,
+    /// Space available in all of them, in bytes.
+    pub available: u64,
+}
+
+/// Adds up the capacity of the stores, each filesystem once. If several stores are on one filesystem,
+/// the newest probe counts.
+pub fn total_capacity(all: &[Arc<StoreView>]) -> TotalCapacity {
+    let mut by_device: BTreeMap<&str, (Option<Timestamp>, Capacity)> = BTreeMap::new();
+    for view in all {
+        let Some(capacity) = view.standing.capacity else { continue };
+        let seen = (view.checks.examine.last_good, capacity);
+        let newest = by_device.entry(view.store.place.device.as_str()).or_insert(seen);
+        if seen.0 > newest.0 {
+            *newest = seen;
+        }
+    }
+    by_device.values().fold(TotalCapacity::default(), |sum, (_, capacity)| TotalCapacity {
+        filesystems: sum.filesystems + 1,
+        total: sum.total.saturating_add(capacity.total()),
+        available: sum.available.saturating_add(capacity.available()),
+    })
+}

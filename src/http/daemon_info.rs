@@ -1,0 +1,47 @@
+//! The part of the health view that belongs to the daemon and not to one store.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::agent::DaemonConditions;
+use crate::model::{NodeId, StoreUuid};
+use crate::notifier::NotifierHandle;
+
+/// The resources that the process of the daemon uses.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProcessFigures {
+    /// Resident memory, in bytes.
+    pub resident_bytes: u64,
+    /// Processor time since the start, in milliseconds.
+    pub cpu_milliseconds: u64,
+}
+
+/// Reads the figures. Called for each request that shows them.
+pub type ReadFigures = Arc<dyn Fn() -> ProcessFigures + Send + Sync>;
+
+/// The daemon, as the health view shows it.
+#[derive(Clone)]
+pub struct DaemonInfo {
+    /// This installation.
+    pub node: NodeId,
+    /// The conditions that come from the daemon.
+    pub conditions: DaemonConditions,
+    /// The delivery of notices, or `None` without a callback.
+    pub notifier: Option<NotifierHandle>,
+    /// The resources that the process uses.
+    pub process: ReadFigures,
+}
+
+impl DaemonInfo {
+    /// Returns the status of delivery for one store, or `None` without a callback.
+    pub(super) fn delivery(&self, store: StoreUuid) -> Option<Value> {
+        let lane = self.notifier.as_ref()?.lane(store).unwrap_or_default();
+        Some(json!({
+            "pending": lane.waiting,
+            "destination": self.notifier.as_ref().and_then(NotifierHandle::destination),
+            "lastReply": lane.trouble.map(|trouble| trouble.reply.to_string()),
+            "nextTry": lane.next_try.map(|at| at.to_string()),
+        }))
+    }
+}
