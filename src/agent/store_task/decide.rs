@@ -27,19 +27,21 @@ impl StoreTask {
     pub(super) async fn apply_all(&mut self, inputs: Vec<Input>, mut callers: Callers) {
         let now = self.tools.moment();
         let notified = self.tools.outbox.is_some();
-        let stuck = self.work.stuck().unwrap_or(self.learned.stuck());
+        let stuck = self.work.stuck().unwrap_or(self.pending.stuck());
         let (mut record, mut effects) = (self.record.clone(), Vec::new());
-        // What is due waits for no state disk that refuses what was learned: probing goes on.
-        let learns = !matches!(inputs.as_slice(), [Input::Due(_)]);
-        let mut change = match learns {
-            true => self.learned.change(&self.store, stuck, record.standing.attempt, now.wall),
-            false => Change::new(),
-        };
+        // A due check does not wait for a state disk that refuses the observations: probing goes on.
+        let saves_observations = !matches!(inputs.as_slice(), [Input::Due(_)]);
+        let (mut store, mut change) = (Arc::clone(&self.store), Change::new());
+        if saves_observations {
+            let attempt = record.standing.attempt;
+            store = self.pending.apply_to(&self.store);
+            change = self.pending.to_change(&self.store, &store, stuck, attempt, now.wall);
+        }
         for input in &inputs {
             let old = record.standing.clone();
             let (next, more) = step(record, input.clone(), &self.tools.policy, now);
-            let (store, at) = (&self.store, now.wall);
-            change = journal::record_step(change, store, &old, &next, &more, notified, at);
+            let at = now.wall;
+            change = journal::record_step(change, &store, &old, &next, &more, notified, at);
             effects.extend(more);
             record = next;
         }
@@ -50,8 +52,9 @@ impl StoreTask {
             return;
         }
         self.waiting.join(callers);
-        if learns {
-            self.learned.committed(stuck);
+        if saves_observations {
+            self.store = store;
+            self.pending.clear(stuck);
         }
         self.record = record;
         // Who joins an attempt changes nothing that is seen, and may be one of hundreds.
@@ -67,7 +70,7 @@ impl StoreTask {
     }
 
     pub(super) fn show(&self) {
-        let view = StoreView::of(&self.store, &self.record, self.learned.stuck());
+        let view = StoreView::of(&self.store, &self.record, self.pending.stuck());
         self.view.send_replace(Arc::new(view));
     }
 
@@ -103,6 +106,8 @@ impl StoreTask {
     }
 
     fn let_out(&mut self, effect: Effect) {
+        // Checks expect what was observed, whether it is committed or not.
+        let observed = || self.pending.apply_to(&self.store);
         match effect {
             Effect::Changed(transition) => {
                 news::changed(&transition);
@@ -110,9 +115,9 @@ impl StoreTask {
                     moved(self.store.uuid);
                 }
             }
-            Effect::Begun(attempt) => self.work.attempt(attempt.id, &self.store),
-            Effect::Probe { write } => self.work.probe(&self.store, write),
-            Effect::LogIn => self.work.log_in(&self.store),
+            Effect::Begun(attempt) => self.work.attempt(attempt.id, &observed()),
+            Effect::Probe { write } => self.work.probe(&observed(), write),
+            Effect::LogIn => self.work.log_in(&observed()),
             Effect::Abandoned(_) => self.work.abort(),
             Effect::Settled(_, outcome) => {
                 let answer = outcome.map(|()| Arc::clone(&self.view.borrow()));

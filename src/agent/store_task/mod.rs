@@ -3,6 +3,8 @@
 
 mod decide;
 mod requests;
+#[cfg(test)]
+mod tests;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -15,13 +17,14 @@ use tracing::{Instrument as _, info_span};
 use super::attempt::{Checked, told};
 use super::callers::Callers;
 use super::handle::{Command, Removed};
-use super::learned::Learned;
+use super::pending::PendingObservations;
 use super::restraint::Restrained;
 use super::work::{Done, Work};
 use super::{StoreHandle, StoreView, Tools, faults, handle, patience};
 use crate::ledger::StuckWorker;
 use crate::lifecycle::{InFlight, Input, Record};
 use crate::model::Store;
+use crate::probe::Examined;
 use crate::ssh::Verified;
 
 /// What a store's task waits for.
@@ -38,9 +41,12 @@ enum Happened {
 /// The task of one store.
 pub(super) struct StoreTask {
     tools: Tools,
+    /// The definition as it was committed last.
     store: Arc<Store>,
+    /// The health as it was committed last.
     record: Record,
-    learned: Learned,
+    /// Observations that are not committed yet.
+    pending: PendingObservations,
     work: Work,
     inbox: mpsc::Receiver<Command>,
     view: watch::Sender<Arc<StoreView>>,
@@ -69,7 +75,7 @@ impl StoreTask {
             tools,
             store,
             record,
-            learned: Learned::nothing(stuck),
+            pending: PendingObservations::clean(stuck),
             inbox,
             view,
             waiting: Callers::default(),
@@ -150,19 +156,21 @@ impl StoreTask {
         let input = match done {
             Done::Attempt(attempt, outcome) => {
                 if self.record.running.as_ref().is_some_and(|running| running.id == attempt) {
-                    self.learn(outcome.as_ref().as_ref().ok());
+                    self.observe(outcome.as_ref().as_ref().ok());
                 }
                 let outcome = outcome.map(|checked| checked.outcome());
                 Input::AttemptEnded { attempt, outcome }
             }
             Done::Probe(probed) => {
                 if let Ok(examined) = &probed.examined {
-                    self.learned.place(&mut self.store, examined);
+                    self.observe_mount(examined);
                 }
                 Input::Probed(told(&probed))
             }
             Done::Login(login) => {
-                self.pin(login.verified.as_ref().ok());
+                if let Ok(verified) = &login.verified {
+                    self.observe_host_key(verified);
+                }
                 Input::LoggedIn(login.told())
             }
             // An attempt would never end otherwise; it is ended here, as a fault of ours.
@@ -176,18 +184,23 @@ impl StoreTask {
         self.apply(input).await;
     }
 
-    /// Keeps what an attempt has shown, when nothing failed.
-    fn learn(&mut self, checked: Option<&Checked>) {
+    /// Records what an attempt observed, if all of its checks succeeded.
+    fn observe(&mut self, checked: Option<&Checked>) {
         let Some(Checked { probed, login }) = checked else { return };
         if let (Ok(examined), Ok(verified)) = (&probed.examined, &login.verified) {
-            self.learned.place(&mut self.store, examined);
-            self.pin(Some(verified));
+            self.observe_mount(examined);
+            self.observe_host_key(verified);
         }
     }
 
-    fn pin(&mut self, verified: Option<&Verified>) {
-        if let Some(verified) = verified.filter(|_| self.tools.pins_host_keys) {
-            self.learned.key(&mut self.store, verified);
+    fn observe_mount(&mut self, examined: &Examined) {
+        let Examined { place, has_registry, .. } = examined;
+        self.pending.observe_mount(&self.store, place, *has_registry);
+    }
+
+    fn observe_host_key(&mut self, verified: &Verified) {
+        if self.tools.pins_host_keys {
+            self.pending.observe_host_key(&self.store, &verified.host_key);
         }
     }
 }
