@@ -36,22 +36,17 @@ pub(super) struct LoggedIn {
 pub(super) struct Proven {
     pub(super) examined: Examined,
     pub(super) verified: Verified,
-    /// The same, as the status machine is told of it.
+    /// The same, as the status machine takes it.
     pub(super) outcome: Outcome,
 }
 
 impl Checked {
-    /// What the status machine is told of it.
-    pub(super) fn outcome(&self) -> Outcome {
-        Outcome { probe: told(&self.probed), login: self.login.told() }
-    }
-
     /// What is proven, when nothing failed.
     ///
     /// # Errors
     /// Every check that failed.
     pub(super) fn proven(self) -> Result<Proven, Failure> {
-        let outcome = self.outcome();
+        let outcome = Outcome::from(&self);
         match (self.probed.good(), self.login.verified) {
             (Ok(examined), Ok(verified)) => Ok(Proven { examined, verified, outcome }),
             (Err(fault), Ok(_)) | (Ok(_), Err(fault)) => Err(Failure::of(fault)),
@@ -63,23 +58,31 @@ impl Checked {
     }
 }
 
-impl LoggedIn {
-    /// What the status machine is told of it.
-    pub(super) fn told(&self) -> lifecycle::Login {
-        let shown = |verified: &Verified| verified.proof.clone();
-        let outcome = self.verified.as_ref().map(shown).map_err(Fault::clone);
-        lifecycle::Login { outcome, took: self.took }
+// The status machine knows neither `probe` nor `ssh`: these conversions keep what it decides on.
+
+impl From<&Checked> for Outcome {
+    fn from(checked: &Checked) -> Self {
+        Self { probe: (&checked.probed).into(), login: (&checked.login).into() }
     }
 }
 
-/// What the status machine is told of a probe.
-pub(super) fn told(probed: &Probed) -> lifecycle::Probe {
-    let measured =
-        |examined: &Examined| Measured { capacity: examined.capacity, inodes: examined.inodes };
-    lifecycle::Probe {
-        examined: probed.examined.as_ref().map(measured).map_err(Fault::clone),
-        written: probed.written.clone(),
-        took: probed.took,
+impl From<&LoggedIn> for lifecycle::Login {
+    fn from(login: &LoggedIn) -> Self {
+        let outcome = match &login.verified {
+            Ok(verified) => Ok(verified.proof.clone()),
+            Err(fault) => Err(fault.clone()),
+        };
+        Self { outcome, took: login.took }
+    }
+}
+
+impl From<&Probed> for lifecycle::Probe {
+    fn from(probed: &Probed) -> Self {
+        let examined = match &probed.examined {
+            Ok(examined) => Ok(Measured { capacity: examined.capacity, inodes: examined.inodes }),
+            Err(fault) => Err(fault.clone()),
+        };
+        Self { examined, written: probed.written.clone(), took: probed.took }
     }
 }
 

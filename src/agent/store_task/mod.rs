@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info_span};
 
-use super::attempt::{Checked, told};
+use super::attempt::Checked;
 use super::callers::Callers;
 use super::handle::{Command, Removed};
 use super::pending::PendingObservations;
@@ -22,7 +22,7 @@ use super::restraint::Restrained;
 use super::work::{Done, Work};
 use super::{StoreHandle, StoreView, Tools, faults, handle, patience};
 use crate::ledger::StuckWorker;
-use crate::lifecycle::{InFlight, Input, Record};
+use crate::lifecycle::{InFlight, Input, Outcome, Record};
 use crate::model::Store;
 use crate::probe::Examined;
 use crate::ssh::Verified;
@@ -158,20 +158,20 @@ impl StoreTask {
                 if self.record.running.as_ref().is_some_and(|running| running.id == attempt) {
                     self.observe(outcome.as_ref().as_ref().ok());
                 }
-                let outcome = outcome.map(|checked| checked.outcome());
+                let outcome = outcome.map(|checked| Outcome::from(&checked));
                 Input::AttemptEnded { attempt, outcome }
             }
             Done::Probe(probed) => {
                 if let Ok(examined) = &probed.examined {
                     self.observe_mount(examined);
                 }
-                Input::Probed(told(&probed))
+                Input::Probed((&probed).into())
             }
             Done::Login(login) => {
                 if let Ok(verified) = &login.verified {
                     self.observe_host_key(verified);
                 }
-                Input::LoggedIn(login.told())
+                Input::LoggedIn((&login).into())
             }
             // An attempt would never end otherwise; it is ended here, as a fault of ours.
             Done::Broken(error) => {
