@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::attempt::{self, Checked, LoggedIn, Proven};
-use super::{StoreView, Tools, faults, journal, patience};
+use super::{AgentContext, StoreView, faults, journal, patience};
 use crate::crash_points::crash_point;
 use crate::ledger::{Change, CommitError};
 use crate::lifecycle::{Attempt, Cause, HistoryEntry, HistoryEvent, Input, Record, Standing, step};
@@ -67,7 +67,7 @@ pub(super) struct Added {
 /// A crash between marker and commit leaves a marker with this node's id and a uuid that is in no
 /// ledger; the next add of the directory adopts it.
 pub(super) async fn add(
-    tools: &Tools,
+    context: &AgentContext,
     uuid: StoreUuid,
     asked: AddStore,
     known: BTreeSet<StoreUuid>,
@@ -76,37 +76,37 @@ pub(super) async fn add(
     caller: &mut Caller,
 ) -> Result<Added, Failure> {
     let purpose = Purpose::Add { store: uuid, known, take_over: asked.take_over };
-    let deadline = Instant::now() + tools.attempt_deadline;
+    let deadline = Instant::now() + context.attempt_deadline;
     let proven = tokio::select! {
         biased;
         () = stop.cancelled() => {
             // The dropped probe may have made its folder.
-            release(tools, slot, &asked.image_dir, &Left { folder: true, claim: None }).await;
+            release(context, slot, &asked.image_dir, &Left { folder: true, claim: None }).await;
             return Err(faults::stopping().into());
         }
-        proven = prove(tools, &asked, &purpose, slot, deadline) => proven?,
+        proven = prove(context, &asked, &purpose, slot, deadline) => proven?,
     };
     let dir = asked.image_dir.clone();
-    let (claim, left) = claim_of(tools, uuid, &proven);
+    let (claim, left) = claim_of(context, uuid, &proven);
     let adding = async {
         // A ledger that refuses is met before the directory is touched.
-        let epoch = patience::answered(tools.ledger.next_epoch(claim.created)).await?;
+        let epoch = patience::answered(context.ledger.next_epoch(claim.created)).await?;
         let epoch = epoch.map_err(|error| Failure::from(faults::commit_failed(&error)))?;
-        claimed(tools, &dir, &purpose, &claim, slot, stop, caller).await?;
+        claimed(context, &dir, &purpose, &claim, slot, stop, caller).await?;
         crash_point("claim.after");
-        let store = store(tools, &claim, &asked, &proven);
-        commit(tools, store, asked, &proven, epoch, stop, caller).await
+        let store = store(context, &claim, &asked, &proven);
+        commit(context, store, asked, &proven, epoch, stop, caller).await
     };
     let added = adding.await;
     if added.is_err() {
-        release(tools, slot, &dir, &left).await;
+        release(context, slot, &dir, &left).await;
     }
     added
 }
 
 /// Both checks, side by side; a folder that the probe made is taken away again when either failed.
 async fn prove(
-    tools: &Tools,
+    context: &AgentContext,
     asked: &AddStore,
     purpose: &Purpose,
     slot: &Mutex<Slot>,
@@ -121,30 +121,30 @@ async fn prove(
         // What marker the directory has, if any, is being found out meanwhile.
         asked: Asked::Everything(None),
     };
-    let probe = attempt::examine(tools, &asked.image_dir, slot, purpose, deadline);
+    let probe = attempt::examine(context, &asked.image_dir, slot, purpose, deadline);
     let begun = Instant::now();
     let verify = async {
-        let verifying = tools.verifier.verify(&login, deadline);
-        let verified = tools.try_outs.log_in(&login, asked.force, deadline, verifying).await;
+        let verifying = context.verifier.verify(&login, deadline);
+        let verified = context.try_outs.log_in(&login, asked.force, deadline, verifying).await;
         LoggedIn { verified, took: begun.elapsed() }
     };
     let (probed, login) = tokio::join!(probe, verify);
     let folder = probed.examined.as_ref().is_ok_and(|examined| examined.made_folder);
     let proven = Checked { probed, login }.proven();
     if proven.is_err() && folder {
-        release(tools, slot, &asked.image_dir, &Left { folder, claim: None }).await;
+        release(context, slot, &asked.image_dir, &Left { folder, claim: None }).await;
     }
     proven
 }
 
 /// What is to be written into the marker, and what is left of it if the add fails after all.
-fn claim_of(tools: &Tools, store: StoreUuid, proven: &Proven) -> (Claim, Left) {
+fn claim_of(context: &AgentContext, store: StoreUuid, proven: &Proven) -> (Claim, Left) {
     let examined = &proven.examined;
-    let fresh = MarkerId::from_u128(u128::from_be_bytes(tools.entropy.bytes16()));
+    let fresh = MarkerId::from_u128(u128::from_be_bytes(context.entropy.bytes16()));
     let claim = Claim {
         store,
         marker: examined.marker.unwrap_or(fresh),
-        created: tools.clock.now(),
+        created: context.clock.now(),
         place: examined.place.clone(),
         before: examined.before.clone(),
     };
@@ -155,7 +155,7 @@ fn claim_of(tools: &Tools, store: StoreUuid, proven: &Proven) -> (Claim, Left) {
 /// Writes the marker. Seen through also when the daemon stops, so that it is known what stands in the
 /// directory; who asked is answered then.
 async fn claimed(
-    tools: &Tools,
+    context: &AgentContext,
     dir: &ImageDir,
     purpose: &Purpose,
     claim: &Claim,
@@ -163,10 +163,10 @@ async fn claimed(
     stop: &CancellationToken,
     caller: &mut Caller,
 ) -> Result<(), Failure> {
-    let deadline = Instant::now() + tools.probe_deadline;
+    let deadline = Instant::now() + context.probe_deadline;
     let claiming = async {
         let mut slot = slot.lock().await;
-        tools.prober.claim(&mut slot, dir, purpose, claim, deadline).await
+        context.prober.claim(&mut slot, dir, purpose, claim, deadline).await
     };
     tokio::pin!(claiming);
     let claimed = tokio::select! {
@@ -181,15 +181,15 @@ async fn claimed(
 
 /// Takes away what the add may have left. What cannot be taken away harms nobody and is adopted by the
 /// next add.
-async fn release(tools: &Tools, slot: &Mutex<Slot>, dir: &ImageDir, left: &Left) {
-    let deadline = Instant::now() + tools.probe_deadline.min(RELEASE);
+async fn release(context: &AgentContext, slot: &Mutex<Slot>, dir: &ImageDir, left: &Left) {
+    let deadline = Instant::now() + context.probe_deadline.min(RELEASE);
     let mut slot = slot.lock().await;
-    if let Err(fault) = tools.prober.release(&mut slot, dir, left, deadline).await {
+    if let Err(fault) = context.prober.release(&mut slot, dir, left, deadline).await {
         warn!(path = %dir, fault.code = %fault.reason(), "something of an add that failed is left behind");
     }
 }
 
-fn store(tools: &Tools, claim: &Claim, asked: &AddStore, proven: &Proven) -> Store {
+fn store(context: &AgentContext, claim: &Claim, asked: &AddStore, proven: &Proven) -> Store {
     Store {
         uuid: claim.store,
         name: asked.name.clone(),
@@ -204,7 +204,7 @@ fn store(tools: &Tools, claim: &Claim, asked: &AddStore, proven: &Proven) -> Sto
         marker: claim.marker,
         place: proven.examined.place.clone(),
         had_registry: proven.examined.has_registry,
-        pinned_key: tools.pins_host_keys.then(|| proven.verified.host_key.clone()),
+        pinned_key: context.pins_host_keys.then(|| proven.verified.host_key.clone()),
         given_fingerprints: asked.given_fingerprints.clone(),
     }
 }
@@ -212,7 +212,7 @@ fn store(tools: &Tools, claim: &Claim, asked: &AddStore, proven: &Proven) -> Sto
 /// The status machine decides the first transition like every other: out of a Connecting that nobody
 /// was told of. An epoch of its own keeps its positions above those of an earlier store of this uuid.
 async fn commit(
-    tools: &Tools,
+    context: &AgentContext,
     store: Store,
     asked: AddStore,
     proven: &Proven,
@@ -221,7 +221,7 @@ async fn commit(
     caller: &mut Caller,
 ) -> Result<Added, Failure> {
     let recorded = |error: CommitError| Failure::from(faults::commit_failed(&error));
-    let now = tools.moment();
+    let now = context.now();
     let mut record = Record::new(Standing::connecting(epoch, now.wall));
     let attempt = record.standing.attempt;
     let cause = Cause::Person;
@@ -230,15 +230,15 @@ async fn commit(
     let before = record.standing.clone();
     let outcome = Ok(proven.outcome.clone());
     let ended = Input::AttemptEnded { attempt, outcome };
-    let (record, effects) = step(record, ended, &tools.policy, now);
+    let (record, effects) = step(record, ended, &context.policy, now);
     let change = Change::new()
         .add_store(store.clone(), asked.credentials, before.clone())
         .note(store.uuid, HistoryEntry { at: now.wall, attempt, event: began });
-    let notified = tools.outbox.is_some();
+    let notified = context.outbox.is_some();
     let change =
         journal::record_step(change, &store, &before, &record, &effects, notified, now.wall);
     let early = |failure| caller.answer_early(failure);
-    patience::commit(&tools.ledger, change, stop, early).await.map_err(recorded)?;
+    patience::commit(&context.ledger, change, stop, early).await.map_err(recorded)?;
     info!(name = %store.name, path = %store.image_dir, status = %record.standing.status, "store added");
     Ok(Added { store, record })
 }

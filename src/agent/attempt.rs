@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::restraint::{Restrained, Turn};
-use super::{Tools, faults};
+use super::{AgentContext, faults};
 use crate::lifecycle::{self, Measured, Outcome};
 use crate::model::{Failure, Fault, ImageDir, Store};
 use crate::probe::{Examined, Probed, Purpose, Slot, marker_path};
@@ -90,35 +90,35 @@ impl From<&Probed> for lifecycle::Probe {
 ///
 /// Dropping the future stops the checks: the connection is closed and the worker killed.
 pub(super) async fn connect(
-    tools: &Tools,
+    context: &AgentContext,
     store: &Store,
     slot: &Mutex<Slot>,
     restraint: &Restrained,
     deadline: Instant,
 ) -> (Checked, Goodbye) {
     // Before the probe takes the slot.
-    let patience = patience(tools, slot, deadline).await;
-    let purpose = serve(store, tools.policy.write_interval.is_some());
-    let probe = examine(tools, &store.image_dir, slot, &purpose, deadline);
+    let patience = patience(context, slot, deadline).await;
+    let purpose = serve(store, context.policy.write_interval.is_some());
+    let probe = examine(context, &store.image_dir, slot, &purpose, deadline);
     let probe = async {
         sleep(HEAD_START).await;
         probe.await
     };
     let turn = restraint.claim(patience);
-    let login = log_in(tools, store, restraint, turn, patience);
+    let login = log_in(context, store, restraint, turn, patience);
     let ((login, goodbye), probed) = tokio::join!(login, probe);
     (Checked { probed, login }, goodbye)
 }
 
 /// Until when to wait for the login: while a worker is stuck the attempt has failed already, and its
 /// callers are told within the time of a probe.
-async fn patience(tools: &Tools, slot: &Mutex<Slot>, deadline: Instant) -> Instant {
+async fn patience(context: &AgentContext, slot: &Mutex<Slot>, deadline: Instant) -> Instant {
     // A probe is under way: nothing is stuck yet.
     let Ok(mut slot) = slot.try_lock() else { return deadline };
     // It may have gone since it was looked at last.
     slot.settle().await;
     match slot.stuck() {
-        Some(_) => deadline.min(Instant::now() + tools.probe_deadline),
+        Some(_) => deadline.min(Instant::now() + context.probe_deadline),
         None => deadline,
     }
 }
@@ -136,7 +136,7 @@ pub(super) fn serve(store: &Store, write: bool) -> Purpose {
 
 /// One probe, within the probe's own deadline and the caller's.
 pub(super) async fn examine(
-    tools: &Tools,
+    context: &AgentContext,
     dir: &ImageDir,
     slot: &Mutex<Slot>,
     purpose: &Purpose,
@@ -149,14 +149,14 @@ pub(super) async fn examine(
         let fault = faults::probe_overdue(dir, took);
         return Probed { examined: Err(fault), written: None, took };
     };
-    let deadline = deadline.min(Instant::now() + tools.probe_deadline);
-    tools.prober.examine(&mut slot, dir, purpose, deadline).await
+    let deadline = deadline.min(Instant::now() + context.probe_deadline);
+    context.prober.examine(&mut slot, dir, purpose, deadline).await
 }
 
 /// One login with the credentials of the ledger, in its `turn` among those of the store, unless the
 /// server has refused them too often; the goodbye is left to the caller.
 pub(super) async fn log_in(
-    tools: &Tools,
+    context: &AgentContext,
     store: &Store,
     restraint: &Restrained,
     turn: impl Future<Output = Result<Turn<'_>, Fault>>,
@@ -175,7 +175,7 @@ pub(super) async fn log_in(
     if let Some(fault) = remembered {
         return failed(fault);
     }
-    let credentials = timeout_at(deadline, tools.ledger.credentials(store.uuid)).await;
+    let credentials = timeout_at(deadline, context.ledger.credentials(store.uuid)).await;
     let Visit { verified, goodbye } =
         match credentials.unwrap_or_else(|_| Err(faults::no_credentials())) {
             Ok(credentials) => {
@@ -187,7 +187,7 @@ pub(super) async fn log_in(
                     given_fingerprints: store.given_fingerprints.clone(),
                     asked: restraint.lock().asked(marker_of(store), Instant::now()),
                 };
-                tools.verifier.visit(&login, deadline).await
+                context.verifier.visit(&login, deadline).await
             }
             Err(fault) => Visit { verified: Err(fault), goodbye: Goodbye::to_nobody() },
         };

@@ -11,6 +11,7 @@ mod add;
 mod attempt;
 mod callers;
 mod conditions;
+mod context;
 mod faults;
 mod handle;
 mod journal;
@@ -24,7 +25,6 @@ mod registry_task;
 mod restraint;
 mod service;
 mod store_task;
-mod tools;
 mod tryouts;
 mod update;
 mod view;
@@ -36,10 +36,10 @@ pub use conditions::{
     ActiveCondition, DaemonConditions, DeliveryMonitor, SharedFilesystems, TotalCapacity,
     active_conditions, total_capacity,
 };
+pub use context::{AgentContext, OutboxSignal};
 use handle::StoreHandle;
 pub use registry::Registry;
 pub use registry_task::{BrokenOff, RegistryTask};
 pub use service::{ReconnectError, StoreService};
-pub use tools::{OutboxSignal, Tools};
 pub use tryouts::TryOuts;
 pub use view::StoreView;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -13,12 +13,10 @@ use super::add::{AddError, AddReply};
 use super::redefinition::Redefinition;
 use super::update;
 use super::{
-    AcceptError, ReconnectError, StoreHandle, StoreService, StoreView, Tools, TryOuts, faults,
+    AcceptError, AgentContext, ReconnectError, StoreHandle, StoreService, StoreView, faults,
 };
-use crate::ledger::Ledger;
 use crate::lifecycle::History;
 use crate::model::{AddStore, Failure, Reason, StoreUpdate, StoreUuid, Tags};
-use crate::ssh::Verifier;
 
 /// Requests that may wait for the registry, which takes one within microseconds.
 pub(super) const INBOX: usize = 64;
@@ -36,14 +34,11 @@ pub(super) enum Command {
 }
 
 /// The stores, as others see them. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Registry {
     inbox: mpsc::Sender<Command>,
     stores: watch::Receiver<Stores>,
-    ledger: Ledger,
-    verifier: Verifier,
-    try_outs: TryOuts,
-    attempt_deadline: Duration,
+    context: Arc<AgentContext>,
     stop: CancellationToken,
 }
 
@@ -51,13 +46,10 @@ impl Registry {
     pub(super) fn new(
         inbox: mpsc::Sender<Command>,
         stores: watch::Receiver<Stores>,
-        tools: &Tools,
+        context: Arc<AgentContext>,
         stop: CancellationToken,
     ) -> Self {
-        let (ledger, verifier) = (tools.ledger.clone(), tools.verifier.clone());
-        let try_outs = tools.try_outs.clone();
-        let attempt_deadline = tools.attempt_deadline;
-        Self { inbox, stores, ledger, verifier, try_outs, attempt_deadline, stop }
+        Self { inbox, stores, context, stop }
     }
 
     /// Returns the handle of one store, or `None` if no such store is served.
@@ -110,7 +102,7 @@ impl StoreService for Registry {
     }
 
     async fn history(&self, uuid: StoreUuid, lines: u32) -> Option<History> {
-        let read = timeout(READ, self.ledger.history(uuid, lines)).await.ok()?;
+        let read = timeout(READ, self.context.ledger.history(uuid, lines)).await.ok()?;
         read.inspect_err(|error| warn!(store = %uuid, %error, "the history cannot be read")).ok()
     }
 
@@ -136,10 +128,7 @@ impl StoreService for Registry {
         let tags = update.tags.clone();
         let proving = async {
             let before = &store.at_rest().await.store;
-            let deadline = Instant::now() + self.attempt_deadline;
-            let Self { verifier, try_outs, ledger, .. } = self;
-            let means = update::Means { verifier, try_outs, ledger };
-            means.prove(before, store.logins(), update, deadline).await
+            update::prove(&self.context, before, store.logins(), update).await
         };
         let proven = tokio::select! {
             biased;

@@ -13,7 +13,7 @@ use super::handle::Removed;
 use super::registry::{Command, INBOX, RemoveReply, Stores};
 use super::store_task::StoreTask;
 use super::work::{slot_with, stuck_in};
-use super::{Registry, StoreHandle, StoreView, Tools, faults};
+use super::{AgentContext, Registry, StoreHandle, StoreView, faults};
 use crate::ledger::{LoadedStore, StuckWorker};
 use crate::lifecycle::Record;
 use crate::model::{AddStore, Failure, ImageDir, StoreUuid};
@@ -47,7 +47,7 @@ enum Ended {
 
 /// Owns the tasks of all stores.
 pub struct RegistryTask {
-    tools: Tools,
+    context: Arc<AgentContext>,
     inbox: mpsc::Receiver<Command>,
     stores: watch::Sender<Stores>,
     /// What runs adds hold, so that two of them cannot race for one uuid or one directory.
@@ -63,15 +63,15 @@ pub struct RegistryTask {
 impl RegistryTask {
     /// A registry of what the ledger holds. `stop` ends it and every store's task.
     pub fn new(
-        tools: Tools,
+        context: Arc<AgentContext>,
         loaded: Vec<LoadedStore>,
         stop: CancellationToken,
     ) -> (Registry, Self) {
         let (asks, inbox) = mpsc::channel(INBOX);
         let (stores, seen) = watch::channel(Stores::default());
-        let registry = Registry::new(asks, seen, &tools, stop.clone());
+        let registry = Registry::new(asks, seen, Arc::clone(&context), stop.clone());
         let mut task = Self {
-            tools,
+            context,
             inbox,
             stores,
             adding: BTreeMap::new(),
@@ -86,9 +86,9 @@ impl RegistryTask {
             let orphan = orphans.of(&store.image_dir);
             let orphan = orphan.map(|(pid, start_time)| StuckWorker { pid, start_time });
             let record = Record::new(standing);
-            let (tools, stop) = (task.tools.clone(), task.stop.clone());
+            let (context, stop) = (Arc::clone(&task.context), task.stop.clone());
             let (handle, store_task) =
-                StoreTask::new(tools, store, record, orphan.or(stuck_worker), stop);
+                StoreTask::new(context, store, record, orphan.or(stuck_worker), stop);
             task.serve(handle, store_task);
         }
         (registry, task)
@@ -135,19 +135,19 @@ impl RegistryTask {
     }
 
     fn add(&mut self, asked: AddStore, reply: AddReply) {
-        let uuid = asked.uuid.unwrap_or_else(|| StoreUuid::random(self.tools.entropy.bytes16()));
+        let uuid = asked.uuid.unwrap_or_else(|| StoreUuid::random(self.context.entropy.bytes16()));
         if let Err(error) = self.free(uuid, &asked.image_dir) {
             let _ = reply.send(Err(error));
             return;
         }
         self.adding.insert(uuid, asked.image_dir.clone());
         let known: BTreeSet<StoreUuid> = self.stores.borrow().keys().copied().collect();
-        let (tools, stop) = (self.tools.clone(), self.stop.clone());
+        let (context, stop) = (Arc::clone(&self.context), self.stop.clone());
         let span = info_span!("attempt", store = %uuid, attempt = 1);
         let slot = Mutex::new(slot_with(self.left_behind.get(&asked.image_dir).copied()));
         let add = async move {
             let mut caller = Caller::new(reply);
-            let added = add::add(&tools, uuid, asked, known, &slot, &stop, &mut caller).await;
+            let added = add::add(&context, uuid, asked, known, &slot, &stop, &mut caller).await;
             let stuck = stuck_in(&slot.into_inner());
             Ended::Add { uuid, result: Box::new(added), stuck, caller }
         };
@@ -240,11 +240,11 @@ impl RegistryTask {
 
     fn adopt(&mut self, Added { store, record }: Added) -> Arc<StoreView> {
         let uuid = store.uuid;
-        let (tools, stop) = (self.tools.clone(), self.stop.clone());
-        let (handle, task) = StoreTask::new(tools, store, record, None, stop);
+        let (context, stop) = (Arc::clone(&self.context), self.stop.clone());
+        let (handle, task) = StoreTask::new(context, store, record, None, stop);
         let view = handle.view();
         self.serve(handle, task);
-        if let Some(moved) = &self.tools.outbox {
+        if let Some(moved) = &self.context.outbox {
             moved(uuid);
         }
         view

@@ -4,13 +4,12 @@
 use tokio::time::{Instant, timeout_at};
 
 use super::attempt::marker_of;
-use super::faults;
 use super::restraint::Restrained;
-use super::tryouts::TryOuts;
-use crate::ledger::{Change, Ledger};
+use super::{AgentContext, faults};
+use crate::ledger::Change;
 use crate::lifecycle::HistoryEvent;
 use crate::model::{Failure, Fault, HostKey, SshAddress, Store, StoreUpdate, Timestamp};
-use crate::ssh::{Asked, Login, Verified, Verifier};
+use crate::ssh::{Asked, Login, Verified};
 
 /// An update whose login, if it changes, has been proven.
 #[derive(Debug)]
@@ -22,60 +21,51 @@ pub(super) struct Proven {
     host_key: Option<HostKey>,
 }
 
-/// What a login is proven with.
-pub(super) struct Means<'a> {
-    pub(super) verifier: &'a Verifier,
-    pub(super) try_outs: &'a TryOuts,
-    pub(super) ledger: &'a Ledger,
-}
-
-impl Means<'_> {
-    /// Logs in as the store would after the update, in its turn among the logins of the store. Nothing is
-    /// changed yet.
-    ///
-    /// # Errors
-    /// Why the login fails, or its secrets cannot be read.
-    pub(super) async fn prove(
-        &self,
-        store: &Store,
-        logins: &Restrained,
-        asked: StoreUpdate,
-        deadline: Instant,
-    ) -> Result<Proven, Failure> {
-        let mut proven = Proven { asked, before: store.clone(), host_key: None };
-        if proven.changes_login() {
-            let credentials = match &proven.asked.credentials {
-                Some(given) => given.clone(),
-                None => {
-                    let stored = timeout_at(deadline, self.ledger.credentials(store.uuid)).await;
-                    stored.unwrap_or_else(|_| Err(faults::no_credentials())).map_err(Failure::of)?
-                }
-            };
-            let after = definition(store, &proven.asked, store.changed);
-            let asked = Asked::Everything(logins.lock().marker(marker_of(store), Instant::now()));
-            let login = Login {
-                address: after.address,
-                username: after.username,
-                credentials,
-                pinned: after.pinned_key,
-                given_fingerprints: after.given_fingerprints,
-                asked,
-            };
-            let force = proven.asked.force;
-            let verify = self.verifier.verify(&login, deadline);
-            let same = proven.asked.credentials.is_none()
-                && login.username == store.username
-                && login.address == store.address;
-            let verified = if same {
-                logins.try_out(deadline, as_before(logins, force, verify)).await
-            } else {
-                let logging_in = logins.try_out(deadline, verify);
-                self.try_outs.log_in(&login, force, deadline, logging_in).await
-            };
-            proven.host_key = Some(verified.map_err(Failure::of)?.host_key);
-        }
-        Ok(proven)
+/// Logs in as the store would after the update, in its turn among the logins of the store. Changes
+/// nothing yet.
+///
+/// # Errors
+/// The fault of the login, or of reading its secrets.
+pub(super) async fn prove(
+    context: &AgentContext,
+    store: &Store,
+    logins: &Restrained,
+    asked: StoreUpdate,
+) -> Result<Proven, Failure> {
+    let deadline = Instant::now() + context.attempt_deadline;
+    let mut proven = Proven { asked, before: store.clone(), host_key: None };
+    if proven.changes_login() {
+        let credentials = match &proven.asked.credentials {
+            Some(given) => given.clone(),
+            None => {
+                let stored = timeout_at(deadline, context.ledger.credentials(store.uuid)).await;
+                stored.unwrap_or_else(|_| Err(faults::no_credentials()))?
+            }
+        };
+        let after = definition(store, &proven.asked, store.changed);
+        let asked = Asked::Everything(logins.lock().marker(marker_of(store), Instant::now()));
+        let login = Login {
+            address: after.address,
+            username: after.username,
+            credentials,
+            pinned: after.pinned_key,
+            given_fingerprints: after.given_fingerprints,
+            asked,
+        };
+        let force = proven.asked.force;
+        let verify = context.verifier.verify(&login, deadline);
+        let same = proven.asked.credentials.is_none()
+            && login.username == store.username
+            && login.address == store.address;
+        let verified = if same {
+            logins.try_out(deadline, as_before(logins, force, verify)).await
+        } else {
+            let logging_in = logins.try_out(deadline, verify);
+            context.try_outs.log_in(&login, force, deadline, logging_in).await
+        };
+        proven.host_key = Some(verified?.host_key);
     }
+    Ok(proven)
 }
 
 /// A login as the same user with the same secrets in the same place, in its turn: it counts among the

@@ -11,7 +11,7 @@ use tracing::{Instrument as _, info_span};
 
 use super::attempt::{self, Checked, LoggedIn};
 use super::restraint::Restrained;
-use super::{Tools, faults};
+use super::{AgentContext, faults};
 use crate::ledger::StuckWorker;
 use crate::lifecycle::{HistoryEvent, InFlight};
 use crate::model::{AttemptId, Fault, Store};
@@ -39,7 +39,7 @@ pub(super) enum Done {
 /// What runs now: an attempt, behind whose probe the monitor's may still end; or a probe and a login of
 /// the monitor side by side.
 pub(super) struct Work {
-    tools: Tools,
+    context: Arc<AgentContext>,
     slot: Arc<Mutex<Slot>>,
     restraint: Restrained,
     /// A check ends with its outcome, and with what it owes to the server it has visited.
@@ -51,9 +51,13 @@ pub(super) struct Work {
 
 impl Work {
     /// Nothing runs yet; `stuck` is a worker that an earlier run of the daemon left behind.
-    pub(super) fn new(tools: Tools, restraint: Restrained, stuck: Option<StuckWorker>) -> Self {
+    pub(super) fn new(
+        context: Arc<AgentContext>,
+        restraint: Restrained,
+        stuck: Option<StuckWorker>,
+    ) -> Self {
         Self {
-            tools,
+            context,
             slot: Arc::new(Mutex::new(slot_with(stuck))),
             restraint,
             running: JoinSet::new(),
@@ -145,14 +149,16 @@ impl Work {
             login.abort();
             self.busy.login = false;
         }
-        let (tools, store, slot) = (self.tools.clone(), store.clone(), Arc::clone(&self.slot));
+        let (context, store, slot) =
+            (Arc::clone(&self.context), store.clone(), Arc::clone(&self.slot));
         let restraint = self.restraint.clone();
         let span = info_span!("attempt", store = %store.uuid, attempt = id.0);
         let checks = async move {
-            let deadline = Instant::now() + tools.attempt_deadline;
-            let checks = attempt::connect(&tools, &store, &slot, &restraint, deadline);
+            let deadline = Instant::now() + context.attempt_deadline;
+            let checks = attempt::connect(&context, &store, &slot, &restraint, deadline);
             let checked = timeout_at(deadline + BACKSTOP, checks).await;
-            let overdue = |_| (Err(faults::overdue(tools.attempt_deadline)), Goodbye::to_nobody());
+            let overdue =
+                |_| (Err(faults::overdue(context.attempt_deadline)), Goodbye::to_nobody());
             let (outcome, goodbye) =
                 checked.map_or_else(overdue, |(checked, goodbye)| (Ok(checked), goodbye));
             (Done::Attempt(id, Box::new(outcome)), goodbye)
@@ -164,12 +170,12 @@ impl Work {
     pub(super) fn probe(&mut self, store: &Store, write: bool) {
         self.busy.probe = true;
         let purpose = attempt::serve(store, write);
-        let (tools, slot, dir) =
-            (self.tools.clone(), Arc::clone(&self.slot), store.image_dir.clone());
+        let (context, slot, dir) =
+            (Arc::clone(&self.context), Arc::clone(&self.slot), store.image_dir.clone());
         let span = info_span!("probe", store = %store.uuid);
         let probe = async move {
-            let deadline = Instant::now() + tools.probe_deadline;
-            let probed = attempt::examine(&tools, &dir, &slot, &purpose, deadline).await;
+            let deadline = Instant::now() + context.probe_deadline;
+            let probed = attempt::examine(&context, &dir, &slot, &purpose, deadline).await;
             (Done::Probe(probed), Goodbye::to_nobody())
         };
         self.running.spawn(probe.instrument(span));
@@ -178,14 +184,15 @@ impl Work {
     /// Starts a login of the monitor.
     pub(super) fn log_in(&mut self, store: &Store) {
         self.busy.login = true;
-        let (tools, store, restraint) = (self.tools.clone(), store.clone(), self.restraint.clone());
+        let (context, store, restraint) =
+            (Arc::clone(&self.context), store.clone(), self.restraint.clone());
         let span = info_span!("login", store = %store.uuid);
         let login = async move {
             let (login, goodbye) = {
                 // What it waits for its turn is not taken off its own time.
-                let turn = restraint.turn(Instant::now() + tools.attempt_deadline).await;
-                let deadline = Instant::now() + tools.attempt_deadline;
-                attempt::log_in(&tools, &store, &restraint, ready(turn), deadline).await
+                let turn = restraint.turn(Instant::now() + context.attempt_deadline).await;
+                let deadline = Instant::now() + context.attempt_deadline;
+                attempt::log_in(&context, &store, &restraint, ready(turn), deadline).await
             };
             (Done::Login(login), goodbye)
         };

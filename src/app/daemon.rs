@@ -28,7 +28,9 @@ use super::exit::Exit;
 use super::prepare::Prepared;
 use super::reload::Reload;
 use super::{sign_of_life, state_disk};
-use crate::agent::{DaemonConditions, DeliveryMonitor, OutboxSignal, RegistryTask, Tools, TryOuts};
+use crate::agent::{
+    AgentContext, DaemonConditions, DeliveryMonitor, OutboxSignal, RegistryTask, TryOuts,
+};
 use crate::http::{Context, DaemonInfo, Tokens};
 use crate::ledger::{Opened, Writer};
 use crate::lifecycle::{Policy, Thresholds};
@@ -150,7 +152,7 @@ impl Prepared {
         });
 
         let (started, beat_clock) = (clock.now(), Arc::clone(&clock));
-        let tools = Tools {
+        let context = AgentContext {
             ledger: ledger.clone(),
             prober: prober(&settings, node),
             verifier: Verifier::new(&settings.ssh),
@@ -164,7 +166,8 @@ impl Prepared {
             outbox,
             started: Instant::now(),
         };
-        let (registry, registry_task) = RegistryTask::new(tools, stores, stop_early.clone());
+        let (registry, registry_task) =
+            RegistryTask::new(Arc::new(context), stores, stop_early.clone());
         tasks.spawn(async { ("registry", registry_task.run().await.map_err(|e| e.to_string())) });
 
         let (trouble, seen) = watch::channel(None);

@@ -25,8 +25,8 @@ impl StoreTask {
     /// As [`StoreTask::apply`], one after the other, with one commit for all. `callers` wait for the
     /// attempt that comes of it; if nothing can be recorded they are told so, and nobody else.
     pub(super) async fn apply_all(&mut self, inputs: Vec<Input>, mut callers: Callers) {
-        let now = self.tools.moment();
-        let notified = self.tools.outbox.is_some();
+        let now = self.context.now();
+        let notified = self.context.outbox.is_some();
         let stuck = self.work.stuck().unwrap_or(self.pending.stuck());
         let (mut record, mut effects) = (self.record.clone(), Vec::new());
         // A due check does not wait for a state disk that refuses the observations: probing goes on.
@@ -39,7 +39,7 @@ impl StoreTask {
         }
         for input in &inputs {
             let old = record.standing.clone();
-            let (next, more) = step(record, input.clone(), &self.tools.policy, now);
+            let (next, more) = step(record, input.clone(), &self.context.policy, now);
             let at = now.wall;
             change = journal::record_step(change, &store, &old, &next, &more, notified, at);
             effects.extend(more);
@@ -80,13 +80,13 @@ impl StoreTask {
         change: Change,
         callers: &mut Callers,
     ) -> Result<(), CommitError> {
-        let Self { tools, stop, waiting, .. } = self;
+        let Self { context, stop, waiting, .. } = self;
         let early = |failure| {
             let answer = Err(failure);
             waiting.answer(&answer);
             callers.answer(&answer);
         };
-        patience::commit(&tools.ledger, change, stop, early).await
+        patience::commit(&context.ledger, change, stop, early).await
     }
 
     /// The ledger did not take a decision, so it was not made: callers are told, and what must not be
@@ -111,7 +111,7 @@ impl StoreTask {
         match effect {
             Effect::Changed(transition) => {
                 news::changed(&transition);
-                if let Some(moved) = &self.tools.outbox {
+                if let Some(moved) = &self.context.outbox {
                     moved(self.store.uuid);
                 }
             }

@@ -20,7 +20,7 @@ use super::handle::{Command, Removed};
 use super::pending::PendingObservations;
 use super::restraint::Restrained;
 use super::work::{Done, Work};
-use super::{StoreHandle, StoreView, Tools, faults, handle, patience};
+use super::{AgentContext, StoreHandle, StoreView, faults, handle, patience};
 use crate::ledger::StuckWorker;
 use crate::lifecycle::{InFlight, Input, Outcome, Record};
 use crate::model::Store;
@@ -40,7 +40,7 @@ enum Happened {
 
 /// The task of one store.
 pub(super) struct StoreTask {
-    tools: Tools,
+    context: Arc<AgentContext>,
     /// The definition as it was committed last.
     store: Arc<Store>,
     /// The health as it was committed last.
@@ -60,7 +60,7 @@ pub(super) struct StoreTask {
 impl StoreTask {
     /// A task for a store that the ledger holds.
     pub(super) fn new(
-        tools: Tools,
+        context: Arc<AgentContext>,
         store: Store,
         record: Record,
         stuck: Option<StuckWorker>,
@@ -71,8 +71,8 @@ impl StoreTask {
         let logins = Restrained::default();
         let (view, views) = watch::channel(Arc::new(StoreView::of(&store, &record, stuck)));
         let task = Self {
-            work: Work::new(tools.clone(), logins.clone(), stuck),
-            tools,
+            work: Work::new(Arc::clone(&context), logins.clone(), stuck),
+            context,
             store,
             record,
             pending: PendingObservations::clean(stuck),
@@ -112,7 +112,7 @@ impl StoreTask {
         let busy = self.work.busy();
         // What could not be committed comes first.
         let due = self.record.due(busy).filter(|_| self.owed.is_none());
-        let due = due.map(|uptime| self.tools.started + uptime);
+        let due = due.map(|uptime| self.context.started + uptime);
         let owed = self.owed.as_ref().map(|(_, at)| *at);
         tokio::select! {
             biased;
@@ -177,7 +177,7 @@ impl StoreTask {
             Done::Broken(error) => {
                 tracing::error!(error = %error, "a check broke off");
                 let Some(running) = &self.record.running else { return };
-                let outcome = Err(faults::overdue(self.tools.attempt_deadline));
+                let outcome = Err(faults::overdue(self.context.attempt_deadline));
                 Input::AttemptEnded { attempt: running.id, outcome }
             }
         };
@@ -199,7 +199,7 @@ impl StoreTask {
     }
 
     fn observe_host_key(&mut self, verified: &Verified) {
-        if self.tools.pins_host_keys {
+        if self.context.pins_host_keys {
             self.pending.observe_host_key(&self.store, &verified.host_key);
         }
     }

@@ -52,7 +52,7 @@ impl StoreTask {
         if !callers.take(caller, &self.waiting) {
             return;
         }
-        let (now, pins) = (self.tools.moment().wall, self.tools.pins_host_keys);
+        let (now, pins) = (self.context.now().wall, self.context.pins_host_keys);
         let decided = match what.decide(&self.store, &self.record, pins, now) {
             Ok(decided) => decided,
             Err(failure) => return callers.answer(&Err(failure)),
@@ -79,7 +79,7 @@ impl StoreTask {
             let _ = reply.take().map(|reply| reply.send(Err(failure)));
         };
         let change = Change::new().remove_store(self.store.uuid);
-        let removed = patience::commit(&self.tools.ledger, change, &self.stop, early).await;
+        let removed = patience::commit(&self.context.ledger, change, &self.stop, early).await;
         if let Err(error) = removed {
             let _ = reply.map(|reply| reply.send(Err(faults::commit_failed(&error).into())));
             return None;

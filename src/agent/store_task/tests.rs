@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::StoreTask;
-use crate::agent::{StoreHandle, Tools, TryOuts};
+use crate::agent::{AgentContext, StoreHandle, TryOuts};
 use crate::ledger::{Change, Opened, StateDir, open};
 use crate::lifecycle::{
     HistoryEvent, Input, Login, Measured, Policy, Probe, Record, Standing, Thresholds,
@@ -83,8 +83,8 @@ fn standing() -> Standing {
     Standing { status: Status::Connected, ..Standing::connecting(Epoch(5), Fixed.now()) }
 }
 
-fn tools(opened: &Opened) -> Tools {
-    Tools {
+fn context(opened: &Opened) -> Arc<AgentContext> {
+    Arc::new(AgentContext {
         ledger: opened.ledger.clone(),
         prober: Prober::new(ProbeOptions {
             allowed_roots: vec!["/srv".to_owned()],
@@ -111,12 +111,12 @@ fn tools(opened: &Opened) -> Tools {
         pins_host_keys: true,
         outbox: None,
         started: Instant::now(),
-    }
+    })
 }
 
 fn task(opened: &Opened) -> (StoreHandle, Box<StoreTask>) {
     let record = Record::new(standing());
-    StoreTask::new(tools(opened), store(), record, None, CancellationToken::new())
+    StoreTask::new(context(opened), store(), record, None, CancellationToken::new())
 }
 
 fn probed() -> Input {

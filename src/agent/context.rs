@@ -1,4 +1,4 @@
-//! What every store task works with.
+//! The adapters, settings and shared state that all parts of the agent use.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,19 +12,19 @@ use crate::model::{Clock, Entropy, StoreUuid};
 use crate::probe::Prober;
 use crate::ssh::Verifier;
 
-/// Told after each commit that put a notice into the outbox.
+/// Called after each commit that put a notice into the outbox.
 pub type OutboxSignal = Arc<dyn Fn(StoreUuid) + Send + Sync>;
 
-/// The adapters and rules that all store tasks share; cheap to clone.
-#[derive(Clone)]
-pub struct Tools {
-    /// Where everything durable goes.
+/// Everything that the registry and all store tasks share. Built once by `app`, then shared in an
+/// [`Arc`].
+pub struct AgentContext {
+    /// Holds all durable state.
     pub ledger: Ledger,
-    /// Looks at image directories.
+    /// Probes image directories.
     pub prober: Prober,
-    /// Logs in.
+    /// Verifies logins.
     pub verifier: Verifier,
-    /// What adds and updates have met with logins that no store has.
+    /// Remembers the logins of adds and updates that the servers rejected.
     pub try_outs: TryOuts,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
@@ -32,21 +32,21 @@ pub struct Tools {
     pub entropy: Arc<dyn Entropy>,
     /// The rules of the status machine.
     pub policy: Policy,
-    /// How long one probe may take.
+    /// Maximum duration of one probe.
     pub probe_deadline: Duration,
-    /// How long one attempt may take.
+    /// Maximum duration of one attempt.
     pub attempt_deadline: Duration,
-    /// Whether a first key is pinned; not under the `accept-any` policy.
+    /// Whether the first host key of a server is pinned; false under the `accept-any` policy.
     pub pins_host_keys: bool,
-    /// Where notices go. None: transitions go to the history only.
+    /// Receives notices. If it is `None`, transitions are recorded in the history only.
     pub outbox: Option<OutboxSignal>,
     /// When the daemon started.
     pub started: Instant,
 }
 
-impl Tools {
-    /// This moment, with a fresh random number.
-    pub(super) fn moment(&self) -> Moment {
+impl AgentContext {
+    /// Returns the present time, with a new random number.
+    pub(super) fn now(&self) -> Moment {
         Moment { wall: self.clock.now(), uptime: self.started.elapsed(), roll: self.entropy.roll() }
     }
 }
