@@ -1,5 +1,15 @@
-//! Changing a store's definition. A new login is proven before it takes the place of the old one, which
-//! stays in force when that fails.
+//! Changes the definition of a store. A new login is verified before it replaces the present one, which
+//! stays in force if the verification fails.
+//!
+//! The verification takes seconds and runs outside the store task: the task must stay free to run the
+//! checks of the present login and to accept other requests. This is optimistic concurrency control.
+//! [`prove`] works on a snapshot of the store and takes no lock on it; [`Proven::apply`], which the
+//! store task calls, compares the login of the snapshot with that of the store as it is then. If they
+//! differ, another update or another host key was committed meanwhile: the verified login may
+//! belong to a server that the store no longer has, and the update fails with `agent_busy`. Nothing is
+//! changed then, so that the caller can read the store and repeat the update. `changed` is part of the
+//! comparison, because secrets are not part of the definition: an update that replaced only the
+//! password differs in nothing else.
 
 use tokio::time::{Instant, timeout_at};
 
