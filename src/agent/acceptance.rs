@@ -5,7 +5,6 @@ use super::{ReconnectError, faults};
 use crate::ledger::Change;
 use crate::lifecycle::{HistoryEvent, Standing};
 use crate::model::{Failure, HostKey, Status, Store, StoreUuid};
-use crate::ssh::offered_key;
 
 /// Why a host key was not accepted, or the store is not connected after it was.
 #[derive(Clone, Debug)]
@@ -32,9 +31,9 @@ pub(super) fn offered(standing: &Standing, fingerprint: &str) -> Result<HostKey,
     if standing.status == Status::Connecting {
         return Err(AcceptError::Failed(faults::host_key_pending().into()));
     }
-    match standing.failure.as_ref().and_then(offered_key) {
-        Some(key) if key.fingerprint == fingerprint => Ok(key),
-        other => Err(AcceptError::NotOffered(other)),
+    match standing.failure.as_ref().and_then(Failure::offered_host_key) {
+        Some(key) if key.fingerprint == fingerprint => Ok(key.clone()),
+        other => Err(AcceptError::NotOffered(other.cloned())),
     }
 }
 

@@ -36,7 +36,7 @@ impl Refused {
             fault
                 .fact("remembered", true)
                 .fact("refusedLogins", self.at.len())
-                .fact("retryAfterSeconds", seconds)
+                .with_retry_after(seconds)
                 .remedied(
                     "correct the store's username, password or key (imagestore-agent update); or if the \
                      account was mended, ask again with --force",
@@ -121,6 +121,7 @@ mod tests {
         assert_eq!(fault.details(), refused().details());
         assert_eq!(fault.facts()["remembered"], Fact::Flag(true));
         assert_eq!(fault.facts()["retryAfterSeconds"], Fact::Number(600));
+        assert_eq!(fault.retry_after(), Some(Duration::from_secs(600)));
         assert!(!refusals.is_over(later));
         assert!(refusals.remembered(begun + MINUTE * 15).is_none());
         assert!(refusals.is_over(begun + MINUTE * 17));

@@ -15,7 +15,7 @@ use super::role::Role;
 use crate::agent::{
     ActiveCondition, SharedFilesystems, StoreService, StoreView, active_conditions, total_capacity,
 };
-use crate::ssh::offered_key;
+use crate::model::Failure;
 use crate::wire::{ConditionBody, HealthBody, history_line, host_key, host_proof, last_attempt};
 
 /// Lines of history that are shown.
@@ -75,8 +75,8 @@ pub(super) async fn health<S: StoreService>(
     let all = desk.stores.views();
     body.conditions = conditions(&desk, &view, &SharedFilesystems::new(&all));
     body.host_key = view.store.pinned_key.as_ref().map(host_key);
-    let offered = view.standing.failure.as_ref().and_then(offered_key);
-    body.offered_host_key = offered.as_ref().map(host_key);
+    let offered = view.standing.failure.as_ref().and_then(Failure::offered_host_key);
+    body.offered_host_key = offered.map(host_key);
     body.host_proof = view.proof.as_ref().and_then(host_proof);
     body.last_attempt = view.last_attempt.as_ref().map(last_attempt);
     body.stuck_worker = view.stuck_worker.map(|worker| json!({ "pid": worker.pid }));

@@ -10,7 +10,7 @@ use super::answer;
 use super::role::Role;
 use crate::agent::{AcceptError, ReconnectError};
 use crate::management::BadUrl;
-use crate::model::{Fact, Failure, Fault, HostKey, Reason, StoreUuid};
+use crate::model::{Failure, Fault, HostKey, Reason, StoreUuid};
 use crate::wire::{BadBody, ErrorCode};
 
 /// Why a request was not answered with a yes.
@@ -148,7 +148,7 @@ impl Refusal {
             Reason::AgentBusy => Some(1),
             Reason::AgentStopping => Some(5),
             Reason::StateDiskTrouble => Some(30),
-            _ => remembered_for(failure.root()),
+            _ => u16::try_from(failure.root().retry_after()?.as_secs()).ok(),
         }
     }
 
@@ -272,14 +272,6 @@ impl Refusal {
             Self::NotAdded(failure) => ErrorCode::not_added(failure),
             Self::NotRemoved(failure) => ErrorCode::not_removed(failure),
         }
-    }
-}
-
-/// Until when a remembered refusal is given in the place of a new login.
-fn remembered_for(fault: &Fault) -> Option<u16> {
-    match fault.facts().get("retryAfterSeconds")? {
-        Fact::Number(seconds) => u16::try_from(*seconds).ok(),
-        _ => None,
     }
 }
 

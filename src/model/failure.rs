@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Check, Fault};
+use super::{Check, Fault, HostKey};
 
 /// The failed checks of one attempt, never empty: the root cause first, in the order identity,
 /// storage, SSH.
@@ -35,6 +35,11 @@ impl Failure {
     /// Every failed check, the root cause first.
     pub fn faults(&self) -> impl Iterator<Item = &Fault> {
         std::iter::once(&self.root).chain(&self.others)
+    }
+
+    /// Returns the host key that was refused, or `None` if no check failed because of one.
+    pub fn offered_host_key(&self) -> Option<&HostKey> {
+        self.faults().find_map(Fault::offered_host_key)
     }
 
     /// Whether a check of this kind failed.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
-use super::Reason;
 use super::printable::printable;
+use super::{HostKey, Reason};
 
 /// One piece of evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,24 +60,67 @@ number_fact!(i32, i64, u16, u32, u64, u128, usize);
 pub type Facts = BTreeMap<String, Fact>;
 
 /// One failed check.
+///
+/// The facts are for display. Evidence that the daemon acts on is kept as typed values beside them, and
+/// code outside the tests reads only those.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     reason: Reason,
     details: String,
     facts: Facts,
     remedy: Option<String>,
+    /// Boxed, because few faults have it and every `Result` of a check has room for a fault.
+    typed: Option<Box<TypedEvidence>>,
+}
+
+/// The evidence of a fault that the daemon acts on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct TypedEvidence {
+    /// The host key that the server offered and that was refused.
+    offered_host_key: Option<HostKey>,
+    /// The time after which the same request may succeed.
+    retry_after: Option<Duration>,
 }
 
 impl Fault {
     /// A fault and one sentence that says what was seen, for a person.
     pub fn new(reason: Reason, details: impl Into<String>) -> Self {
-        Self { reason, details: details.into(), facts: Facts::new(), remedy: None }
+        Self { reason, details: details.into(), facts: Facts::new(), remedy: None, typed: None }
     }
 
     /// Adds a piece of evidence.
     #[must_use]
     pub fn fact(mut self, name: &str, fact: impl Into<Fact>) -> Self {
         self.facts.insert(name.to_owned(), fact.into());
+        self
+    }
+
+    /// Adds a piece of evidence, unless there is one of this name: the code that found the fault knows
+    /// more than the code that passes it on.
+    #[must_use]
+    pub fn default_fact(mut self, name: &str, fact: impl Into<Fact>) -> Self {
+        self.facts.entry(name.to_owned()).or_insert_with(|| fact.into());
+        self
+    }
+
+    /// Records the host key that the server offered and that was refused, and displays it in full, so
+    /// that an operator can accept it.
+    #[must_use]
+    pub fn with_offered_host_key(mut self, key: HostKey) -> Self {
+        let HostKey { algorithm, blob, fingerprint } = &key;
+        self = self
+            .fact("offeredFingerprint", fingerprint.as_str())
+            .fact("offeredKeyType", algorithm.as_str())
+            .fact("offeredKey", format!("{algorithm} {blob}"));
+        self.typed.get_or_insert_default().offered_host_key = Some(key);
+        self
+    }
+
+    /// Records after how many seconds the same request may succeed, and displays them.
+    #[must_use]
+    pub fn with_retry_after(mut self, seconds: u64) -> Self {
+        self = self.fact("retryAfterSeconds", seconds);
+        self.typed.get_or_insert_default().retry_after = Some(Duration::from_secs(seconds));
         self
     }
 
@@ -97,10 +141,10 @@ impl Fault {
             Fact::List(list) => Fact::List(list.iter().map(|text| printable(text)).collect()),
         };
         Self {
-            reason: self.reason,
             details: printable(&self.details),
             facts: self.facts.into_iter().map(|(name, fact)| (name, shown(fact))).collect(),
             remedy: self.remedy.as_deref().map(printable),
+            ..self
         }
     }
 
@@ -114,9 +158,19 @@ impl Fault {
         &self.details
     }
 
-    /// The evidence.
+    /// The evidence as it is displayed.
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// Returns the refused host key, or `None` if the fault is about something else.
+    pub fn offered_host_key(&self) -> Option<&HostKey> {
+        self.typed.as_ref()?.offered_host_key.as_ref()
+    }
+
+    /// Returns the time after which the same request may succeed, or `None` if it is not known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.typed.as_ref()?.retry_after
     }
 
     /// What to do about it.

@@ -175,12 +175,11 @@ impl Prober {
 
 /// What every fault of a probe carries, whatever it was found by: where, and how long it took.
 fn complete(fault: Fault, dir: &ImageDir, took: Duration) -> Fault {
-    let fault = match fault.facts().contains_key("path") {
-        true => fault,
-        false => fault.fact("path", dir.as_str()),
-    };
-    // A marker and a mount point may say anything.
-    fault.fact("milliseconds", took.as_millis()).printable()
+    fault
+        .default_fact("path", dir.as_str())
+        .fact("milliseconds", took.as_millis())
+        // A marker and a mount point may say anything.
+        .printable()
 }
 
 /// Whether this purpose asks for a write, and whether that may make the folder first. A directory that

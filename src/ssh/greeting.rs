@@ -36,7 +36,8 @@ pub(super) async fn greet(
     let greeted = shake_hands(tcp, config, expected.clone(), until).await;
     let Err(first) = greeted else { return greeted };
     let Some(key) = expected.another_may_do(&first) else { return Err(first) };
-    let (mut kinds, mut fingerprints) = (vec![key.algorithm], vec![key.fingerprint]);
+    let mut kinds = vec![key.algorithm.clone()];
+    let mut fingerprints = vec![key.fingerprint.clone()];
     while let Some(config) = algorithms.config_without(&kinds) {
         let (tcp, _) = dial::dial(&[peer], connect_timeout, until).await?;
         let fault = match shake_hands(tcp, config, expected.clone(), until).await {
@@ -45,8 +46,8 @@ pub(super) async fn greet(
         };
         match expected.another_may_do(&fault) {
             Some(key) => {
-                kinds.push(key.algorithm);
-                fingerprints.push(key.fingerprint);
+                kinds.push(key.algorithm.clone());
+                fingerprints.push(key.fingerprint.clone());
             }
             // All else was common a moment ago: it has no other key.
             None if fault.reason() == Reason::NoCommonAlgorithm => break,

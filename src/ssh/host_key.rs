@@ -3,12 +3,8 @@
 
 use russh::keys::{HashAlg, PublicKey, PublicKeyBase64 as _};
 
-use crate::model::{Fact, Failure, Fault, HostKey, Reason};
+use crate::model::{Fault, HostKey, Reason};
 use crate::settings::HostKeyPolicy;
-
-const FINGERPRINT: &str = "offeredFingerprint";
-const KEY_TYPE: &str = "offeredKeyType";
-const KEY: &str = "offeredKey";
 
 /// What the store expects of its server.
 #[derive(Clone, Debug)]
@@ -42,39 +38,12 @@ impl Expected {
 
     /// The refused key, when another key of the same server may be one of those given. A pinned key's
     /// kind was asked for first, so that there is no other to ask for.
-    pub(super) fn another_may_do(&self, fault: &Fault) -> Option<Shown> {
+    pub(super) fn another_may_do<'a>(&self, fault: &'a Fault) -> Option<&'a HostKey> {
         if fault.reason() != Reason::HostKeyUnknown || self.given_fingerprints.is_empty() {
             return None;
         }
-        let algorithm = text(fault, KEY_TYPE)?.to_owned();
-        Some(Shown { algorithm, fingerprint: text(fault, FINGERPRINT)?.to_owned() })
+        fault.offered_host_key()
     }
-}
-
-/// The key for which a check failed, as it was recorded so that a person can accept it.
-pub fn offered_key(failure: &Failure) -> Option<HostKey> {
-    let refused = [Reason::HostKeyChanged, Reason::HostKeyUnknown];
-    let fault = failure.faults().find(|fault| refused.contains(&fault.reason()))?;
-    let (algorithm, blob) = text(fault, KEY)?.split_once(' ')?;
-    Some(HostKey {
-        algorithm: algorithm.to_owned(),
-        blob: blob.to_owned(),
-        fingerprint: text(fault, FINGERPRINT)?.to_owned(),
-    })
-}
-
-fn text<'a>(fault: &'a Fault, fact: &str) -> Option<&'a str> {
-    match fault.facts().get(fact) {
-        Some(Fact::Text(text)) => Some(text),
-        _ => None,
-    }
-}
-
-/// A key that was shown and not taken.
-#[derive(Debug)]
-pub(super) struct Shown {
-    pub(super) algorithm: String,
-    pub(super) fingerprint: String,
 }
 
 /// The key in the form in which it is pinned, compared and shown: the key alone, without the comment
@@ -97,7 +66,8 @@ fn changed(pinned: &HostKey, offered: &HostKey) -> Fault {
         "the server's host key is {} {}, pinned is {} {}",
         offered.algorithm, offered.fingerprint, pinned.algorithm, pinned.fingerprint
     );
-    offer(Fault::new(Reason::HostKeyChanged, details), offered)
+    Fault::new(Reason::HostKeyChanged, details)
+        .with_offered_host_key(offered.clone())
         .fact("expectedFingerprint", pinned.fingerprint.as_str())
         .fact("expectedKeyType", pinned.algorithm.as_str())
 }
@@ -109,20 +79,15 @@ fn unknown(given: &[String], offered: &HostKey) -> Fault {
     } else {
         format!("the server's host key is {key}, not one of those given with the store")
     };
-    offer(Fault::new(Reason::HostKeyUnknown, details), offered)
+    Fault::new(Reason::HostKeyUnknown, details)
+        .with_offered_host_key(offered.clone())
         .fact("expectedFingerprints", given.to_vec())
-}
-
-fn offer(fault: Fault, offered: &HostKey) -> Fault {
-    fault
-        .fact(FINGERPRINT, offered.fingerprint.as_str())
-        .fact(KEY_TYPE, offered.algorithm.as_str())
-        .fact(KEY, format!("{} {}", offered.algorithm, offered.blob))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Fact, Failure};
 
     const KEY: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
@@ -188,8 +153,8 @@ mod tests {
         assert_eq!(fact("expectedFingerprint"), Some(Fact::from("SHA256:old")));
         let login_lost = Fault::new(Reason::IoError, "x");
         let failure = Failure::from_faults([login_lost.clone(), fault]).unwrap();
-        assert_eq!(offered_key(&failure), Some(key("new")));
-        assert_eq!(offered_key(&Failure::of(login_lost)), None);
+        assert_eq!(failure.offered_host_key(), Some(&key("new")));
+        assert_eq!(Failure::of(login_lost).offered_host_key(), None);
     }
 
     #[test]

@@ -33,7 +33,6 @@ mod verifier;
 mod witness;
 
 pub use goodbye::Goodbye;
-pub use host_key::offered_key;
 pub use method::Method;
 pub use phase::Phases;
 pub use proof::MarkerAt;

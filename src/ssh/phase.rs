@@ -67,9 +67,7 @@ pub(super) async fn timed<T>(
     match outcome {
         Ok(done) => Ok((done, took)),
         Err(fault) => {
-            let fault = fault.fact("milliseconds", took.as_millis());
-            let known = fault.facts().contains_key("phase");
-            Err(if known { fault } else { fault.fact("phase", phase.as_str()) })
+            Err(fault.fact("milliseconds", took.as_millis()).default_fact("phase", phase.as_str()))
         }
     }
 }

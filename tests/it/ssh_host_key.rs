@@ -35,6 +35,7 @@ async fn a_pinned_key_is_met_again_and_a_changed_one_refused_until_it_is_pinned(
     accepted.algorithm = algorithm.to_owned();
     accepted.blob = blob.to_owned();
     accepted.fingerprint = text(&fault, "offeredFingerprint");
+    assert_eq!(fault.offered_host_key(), Some(&accepted));
     let verified = verify(&pinned(&accepted, changed)).await.unwrap();
     assert_eq!(verified.host_key, accepted);
 }

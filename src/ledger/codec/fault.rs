@@ -1,11 +1,15 @@
 //! Failures and their evidence.
+//!
+//! The stored form has the facts that are displayed, and no field for the typed evidence beside them:
+//! that is derived from its facts when a fault is read. This is the only place that reads a value out
+//! of a fact, and it refuses facts that do not have the form in which the fault wrote them.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Undecodable, as_text, refused};
-use crate::model::{Fact, Failure, Fault, Reason};
+use crate::model::{Fact, Failure, Fault, HostKey, Reason};
 
 /// A failure: its faults, never none.
 #[derive(Serialize, Deserialize)]
@@ -36,8 +40,9 @@ impl FailureForm {
     }
 
     pub(super) fn into_failure(self) -> Result<Failure, Undecodable> {
-        Failure::from_faults(self.0.into_iter().map(FaultForm::into_fault))
-            .ok_or_else(|| refused("a failure without a fault"))
+        let faults: Result<Vec<Fault>, Undecodable> =
+            self.0.into_iter().map(FaultForm::into_fault).collect();
+        Failure::from_faults(faults?).ok_or_else(|| refused("a failure without a fault"))
     }
 }
 
@@ -57,8 +62,9 @@ impl FaultForm {
         }
     }
 
-    fn into_fault(self) -> Fault {
-        let fault = self.facts.into_iter().fold(
+    fn into_fault(self) -> Result<Fault, Undecodable> {
+        let (key, seconds) = (offered_host_key(&self.facts)?, retry_after(&self.facts)?);
+        let mut fault = self.facts.into_iter().fold(
             Fault::new(self.reason, self.details),
             |fault, (name, fact)| match fact {
                 FactForm::Number(number) => fault.fact(&name, Fact::Number(number)),
@@ -67,9 +73,107 @@ impl FaultForm {
                 FactForm::List(list) => fault.fact(&name, Fact::List(list)),
             },
         );
-        match self.remedy {
+        if let Some(key) = key {
+            fault = fault.with_offered_host_key(key);
+        }
+        if let Some(seconds) = seconds {
+            fault = fault.with_retry_after(seconds);
+        }
+        Ok(match self.remedy {
             Some(remedy) => fault.remedied(remedy),
             None => fault,
+        })
+    }
+}
+
+/// Decodes the refused host key: its three facts, or none of them.
+fn offered_host_key(facts: &BTreeMap<String, FactForm>) -> Result<Option<HostKey>, Undecodable> {
+    let text = |name: &str| match facts.get(name) {
+        None => Ok(None),
+        Some(FactForm::Text(text)) => Ok(Some(text.as_str())),
+        Some(_) => Err(refused(format!("the fact {name} is not a text"))),
+    };
+    let (key, key_type) = (text("offeredKey")?, text("offeredKeyType")?);
+    let (key, key_type, fingerprint) = match (key, key_type, text("offeredFingerprint")?) {
+        (None, None, None) => return Ok(None),
+        (Some(key), Some(key_type), Some(fingerprint)) => (key, key_type, fingerprint),
+        _ => return Err(refused("an offered host key without one of its facts")),
+    };
+    match key.split_once(' ') {
+        Some((algorithm, blob)) if algorithm == key_type && !blob.is_empty() => Ok(Some(HostKey {
+            algorithm: algorithm.to_owned(),
+            blob: blob.to_owned(),
+            fingerprint: fingerprint.to_owned(),
+        })),
+        _ => Err(refused("an offered host key that is not a type and a key")),
+    }
+}
+
+/// Decodes the seconds after which the same request may succeed.
+fn retry_after(facts: &BTreeMap<String, FactForm>) -> Result<Option<u64>, Undecodable> {
+    match facts.get("retryAfterSeconds") {
+        None => Ok(None),
+        Some(FactForm::Number(seconds)) => u64::try_from(*seconds).map(Some).map_err(refused),
+        Some(_) => Err(refused("the fact retryAfterSeconds is not a number")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> HostKey {
+        HostKey {
+            algorithm: "ssh-ed25519".to_owned(),
+            blob: "AAAA".to_owned(),
+            fingerprint: "SHA256:abc".to_owned(),
+        }
+    }
+
+    fn decoded(text: &str) -> Result<Failure, Undecodable> {
+        serde_json::from_str::<FailureForm>(text)?.into_failure()
+    }
+
+    #[test]
+    fn a_fault_keeps_its_typed_evidence_without_a_field_of_its_own() {
+        let refused_key = Fault::new(Reason::HostKeyChanged, "x").with_offered_host_key(key());
+        let remembered = Fault::new(Reason::CredentialsRefused, "x").with_retry_after(600);
+        let plain = Fault::new(Reason::IoError, "x").fact("path", "/data").remedied("y");
+        for (fault, facts) in [
+            (
+                refused_key,
+                r#"{"offeredFingerprint":"SHA256:abc","offeredKey":"ssh-ed25519 AAAA","offeredKeyType":"ssh-ed25519"}"#,
+            ),
+            (remembered, r#"{"retryAfterSeconds":600}"#),
+            (plain, r#"{"path":"/data"}"#),
+        ] {
+            let failure = Failure::of(fault.clone());
+            let text = serde_json::to_string(&FailureForm::of(&failure)).unwrap();
+            let remedy = serde_json::to_string(&fault.own_remedy()).unwrap();
+            let reason = fault.reason();
+            let expected = format!(
+                r#"[{{"reason":"{reason}","details":"x","facts":{facts},"remedy":{remedy}}}]"#
+            );
+            assert_eq!(text, expected);
+            assert_eq!(decoded(&text).unwrap(), failure);
+        }
+    }
+
+    #[test]
+    fn typed_evidence_that_is_incomplete_or_malformed_is_refused() {
+        for facts in [
+            r#"{"offeredKey":"ssh-ed25519 AAAA"}"#,
+            r#"{"offeredFingerprint":"SHA256:abc","offeredKeyType":"ssh-ed25519"}"#,
+            r#"{"offeredFingerprint":"x","offeredKey":"a AAAA","offeredKeyType":"b"}"#,
+            r#"{"offeredFingerprint":"x","offeredKey":"a","offeredKeyType":"a"}"#,
+            r#"{"offeredFingerprint":"x","offeredKey":"a ","offeredKeyType":"a"}"#,
+            r#"{"offeredFingerprint":1,"offeredKey":"a AAAA","offeredKeyType":"a"}"#,
+            r#"{"retryAfterSeconds":-1}"#,
+            r#"{"retryAfterSeconds":"600"}"#,
+        ] {
+            let text =
+                format!(r#"[{{"reason":"io_error","details":"x","facts":{facts},"remedy":null}}]"#);
+            assert!(decoded(&text).is_err(), "{facts}");
         }
     }
 }
