@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use imagestore_agent::model::{Credentials, Secret, SshAddress};
 use imagestore_agent::settings::Settings;
-use imagestore_agent::ssh::{Asked, Login, Verifier, Visit};
+use imagestore_agent::ssh::{Asked, Login, Verifier};
 use rusqlite::Connection;
 use russh::client;
 use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate, decode_secret_key};
@@ -80,10 +80,10 @@ pub(crate) async fn checked_login(
         asked: Asked::Everything(None),
     };
     let begun = tokio::time::Instant::now();
-    let Visit { verified, goodbye } = verifier.visit(&login, begun + PATIENCE).await;
+    let verified = verifier.verify(&login, begun + PATIENCE).await;
     let took = begun.elapsed();
     verified.unwrap();
-    goodbye.say().await;
+    verifier.finish_disconnects().await;
     took
 }
 

@@ -94,8 +94,8 @@ impl RegistryTask {
         (registry, task)
     }
 
-    /// Runs until the token is cancelled and every task has ended. What is asked meanwhile is answered
-    /// with `agent_stopping`.
+    /// Runs until the token is cancelled, every task has ended, and the SSH servers have got their
+    /// disconnects. What is asked meanwhile is answered with `agent_stopping`.
     ///
     /// # Errors
     /// [`BrokenOff`] when a task panicked: the daemon is to end and be started anew.
@@ -120,6 +120,7 @@ impl RegistryTask {
         while let Some(ended) = self.tasks.join_next().await {
             self.ended(ended)?;
         }
+        self.context.verifier.finish_disconnects().await;
         Ok(())
     }
 

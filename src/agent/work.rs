@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument as _, info_span};
 
 use super::attempt::{self, Checked, LoggedIn};
@@ -16,15 +16,10 @@ use crate::ledger::StuckWorker;
 use crate::lifecycle::{HistoryEvent, InFlight};
 use crate::model::{AttemptId, Fault, Store};
 use crate::probe::{Probed, Slot};
-use crate::ssh::Goodbye;
 
 /// Beyond the attempt's deadline, which each check keeps by itself: the backstop behind invariant
 /// "every path out of Connecting is taken in time".
 const BACKSTOP: Duration = Duration::from_secs(2);
-
-/// How long a goodbye is put off. The server's processes that end at it would take the processor from
-/// the commit and the answer that somebody waits for.
-const ANSWER_FIRST: Duration = Duration::from_millis(5);
 
 /// What ended.
 pub(super) enum Done {
@@ -42,9 +37,7 @@ pub(super) struct Work {
     context: Arc<AgentContext>,
     slot: Arc<Mutex<Slot>>,
     restraint: Restrained,
-    /// A check ends with its outcome, and with what it owes to the server it has visited.
-    running: JoinSet<(Done, Goodbye)>,
-    goodbyes: JoinSet<()>,
+    running: JoinSet<Done>,
     busy: InFlight,
     login: Option<AbortHandle>,
 }
@@ -61,7 +54,6 @@ impl Work {
             slot: Arc::new(Mutex::new(slot_with(stuck))),
             restraint,
             running: JoinSet::new(),
-            goodbyes: JoinSet::new(),
             busy: InFlight::default(),
             login: None,
         }
@@ -78,36 +70,23 @@ impl Work {
     /// Nothing is lost.
     pub(super) async fn next(&mut self) -> Done {
         loop {
-            let (done, goodbye) = match self.running.join_next().await {
-                Some(Ok(ended)) => ended,
+            let done = match self.running.join_next().await {
+                Some(Ok(done)) => done,
                 // Aborted by an attempt that took its place.
                 Some(Err(error)) if error.is_cancelled() => continue,
                 Some(Err(error)) => {
                     // Which one is not told: none is taken to run, so that the next can start.
                     self.abort();
-                    (Done::Broken(error), Goodbye::to_nobody())
+                    Done::Broken(error)
                 }
                 None => std::future::pending().await,
             };
-            self.part(goodbye);
             match done {
                 Done::Probe(_) => self.busy.probe = false,
                 Done::Login(_) => self.busy.login = false,
                 Done::Attempt(..) | Done::Broken(_) => {}
             }
             return done;
-        }
-    }
-
-    /// Says goodbye while others go on.
-    fn part(&mut self, goodbye: Goodbye) {
-        // The ones before: all but the newest have ended long ago.
-        while self.goodbyes.try_join_next().is_some() {}
-        if goodbye.is_owed() {
-            self.goodbyes.spawn(async {
-                sleep(ANSWER_FIRST).await;
-                goodbye.say().await;
-            });
         }
     }
 
@@ -122,7 +101,6 @@ impl Work {
         self.running.shutdown().await;
         self.busy = InFlight::default();
         self.slot.lock().await.settle().await;
-        while self.goodbyes.join_next().await.is_some() {}
     }
 
     /// The worker that would not die, if any; none is told while a check uses the slot.
@@ -157,11 +135,8 @@ impl Work {
             let deadline = Instant::now() + context.attempt_deadline;
             let checks = attempt::connect(&context, &store, &slot, &restraint, deadline);
             let checked = timeout_at(deadline + BACKSTOP, checks).await;
-            let overdue =
-                |_| (Err(faults::overdue(context.attempt_deadline)), Goodbye::to_nobody());
-            let (outcome, goodbye) =
-                checked.map_or_else(overdue, |(checked, goodbye)| (Ok(checked), goodbye));
-            (Done::Attempt(id, Box::new(outcome)), goodbye)
+            let outcome = checked.map_err(|_| faults::overdue(context.attempt_deadline));
+            Done::Attempt(id, Box::new(outcome))
         };
         self.running.spawn(checks.instrument(span));
     }
@@ -175,8 +150,7 @@ impl Work {
         let span = info_span!("probe", store = %store.uuid);
         let probe = async move {
             let deadline = Instant::now() + context.probe_deadline;
-            let probed = attempt::examine(&context, &dir, &slot, &purpose, deadline).await;
-            (Done::Probe(probed), Goodbye::to_nobody())
+            Done::Probe(attempt::examine(&context, &dir, &slot, &purpose, deadline).await)
         };
         self.running.spawn(probe.instrument(span));
     }
@@ -188,13 +162,11 @@ impl Work {
             (Arc::clone(&self.context), store.clone(), self.restraint.clone());
         let span = info_span!("login", store = %store.uuid);
         let login = async move {
-            let (login, goodbye) = {
-                // What it waits for its turn is not taken off its own time.
-                let turn = restraint.turn(Instant::now() + context.attempt_deadline).await;
-                let deadline = Instant::now() + context.attempt_deadline;
-                attempt::log_in(&context, &store, &restraint, ready(turn), deadline).await
-            };
-            (Done::Login(login), goodbye)
+            // What it waits for its turn is not taken off its own time.
+            let turn = restraint.turn(Instant::now() + context.attempt_deadline).await;
+            let deadline = Instant::now() + context.attempt_deadline;
+            let login = attempt::log_in(&context, &store, &restraint, ready(turn), deadline);
+            Done::Login(login.await)
         };
         self.login = Some(self.running.spawn(login.instrument(span)));
     }

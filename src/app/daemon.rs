@@ -3,7 +3,7 @@
 //! | task | on stop | on error |
 //! |---|---|---|
 //! | server | stops accepting, finishes what is in flight, at most 3 s | the daemon stops, exit 70 |
-//! | registry and its stores | answers running attempts with `agent_stopping` | the daemon stops, exit 70 |
+//! | registry and its stores | answers running attempts with `agent_stopping`, waits up to 255 ms for SSH disconnects | the daemon stops, exit 70 |
 //! | notifier | one last try, at most 2 s, after the two above | the daemon stops, exit 70 |
 //! | heartbeat | ends, in the middle of a request too | the daemon stops, exit 70 |
 //! | answers of the agent protocol | dropped: the management node asks again | the daemon stops, exit 70 |

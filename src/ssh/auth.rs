@@ -55,7 +55,7 @@ pub(super) async fn log_in(
         Ok(Ok(method)) => return Ok(progress.done(method)),
         Ok(Err(fault)) => fault,
         Err(_) => {
-            // The server owes an answer and would not listen to a goodbye.
+            // The server owes a reply and would not read a disconnect before it.
             session.abandon();
             Fault::new(Reason::AuthTimeout, "the server did not decide about the login in time")
         }

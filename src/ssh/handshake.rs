@@ -20,8 +20,9 @@ use super::quote;
 use super::stream::Stream;
 use super::witness::{Farewell, Witness};
 
-/// How long a goodbye may take: a packet into an empty socket buffer, or nothing.
-const GOODBYE: Duration = Duration::from_millis(250);
+/// Longest time that a disconnect may take: it is one packet into an empty socket buffer, and the end
+/// of the session by the server.
+pub(super) const DISCONNECT_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// An encrypted session with a server whose key has been taken. Dropping it closes the connection and
 /// ends the task in which russh runs it.
@@ -71,25 +72,29 @@ impl Session {
         }
     }
 
-    /// Leaves without a word: for a session that waits for an answer it will not get, and would not
-    /// listen to a goodbye.
+    /// Prevents the disconnect of a session whose server owes a reply, and would not read a disconnect
+    /// before it.
     pub(super) fn abandon(&mut self) {
         self.over = true;
     }
 
-    /// Says goodbye, so that the server logs the end of a visit and not of a connection.
+    /// Sends a disconnect, so that the server logs the end of a session and not a lost connection, and
+    /// closes the connection.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection at once.
     pub(super) async fn close(mut self) {
         if self.over {
             return;
         }
-        let goodbye = async {
+        let disconnect = async {
             let reason = Disconnect::ByApplication;
             if self.handle.disconnect(reason, "login checked", "en").await.is_ok() {
                 let _ = Pin::new(&mut self.handle).await;
             }
         };
-        // What does not leave in time is cut off by the drop that follows.
-        let _ = timeout(GOODBYE, goodbye).await;
+        // The drop that follows closes a connection on which it was not sent in time.
+        let _ = timeout(DISCONNECT_TIMEOUT, disconnect).await;
     }
 }
 

@@ -4,7 +4,8 @@
 //! Promises: every phase (resolve, connect, handshake, authentication) has a deadline of its own
 //! within the caller's; only addresses of this host or of `ssh.allowed_targets` are dialled, and the
 //! address that was checked is the one that is dialled; nothing is sent to a server before its host
-//! key has been judged; dropping a check closes its connection and ends what russh had started for it.
+//! key has been judged; dropping a check closes its connection and ends what russh had started for it;
+//! the disconnect after a login delays no caller, and [`Verifier`] tracks the task that sends it.
 //! Never: opens more than one channel, or one for anything but to read over SFTP; runs a command, writes a file, remembers anything between checks, shows a
 //! secret in a fault, a log line or `Debug`.
 
@@ -13,11 +14,11 @@ mod algorithms;
 mod armour;
 mod auth;
 mod dial;
+mod disconnect;
 mod failure;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod gate;
-mod goodbye;
 mod greeting;
 mod handshake;
 mod host_key;
@@ -32,8 +33,7 @@ mod stream;
 mod verifier;
 mod witness;
 
-pub use goodbye::Goodbye;
 pub use method::Method;
 pub use phase::Phases;
 pub use proof::MarkerAt;
-pub use verifier::{Asked, Login, Verified, Verifier, Visit};
+pub use verifier::{Asked, Login, Verified, Verifier};

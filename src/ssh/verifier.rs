@@ -13,8 +13,8 @@ use crate::settings;
 
 use super::algorithms::Algorithms;
 use super::auth::{self, Proofs};
+use super::disconnect::Disconnects;
 use super::gate::Gate;
-use super::goodbye::Goodbye;
 use super::greeting::greet;
 use super::handshake::Session;
 use super::host_key::Expected;
@@ -67,15 +67,6 @@ pub struct Verified {
     pub phases: Phases,
 }
 
-/// A login check whose outcome is known, and whose server is still to be told.
-#[derive(Debug)]
-pub struct Visit {
-    /// How the login went.
-    pub verified: Result<Verified, Fault>,
-    /// What is owed to the server.
-    pub goodbye: Goodbye,
-}
-
 /// Checks logins by the rules of `[ssh]`. Cheap to clone; checks run side by side.
 #[derive(Clone, Debug)]
 pub struct Verifier {
@@ -90,6 +81,7 @@ struct Rules {
     opening: Arc<Semaphore>,
     gate: Gate,
     node: Node,
+    disconnects: Disconnects,
 }
 
 impl Verifier {
@@ -108,24 +100,13 @@ impl Verifier {
                 opening,
                 gate: Gate::default(),
                 node: Node::this(),
+                disconnects: Disconnects::default(),
             }),
         }
     }
 
-    /// Logs in, and out again: [`Verifier::visit`] and its goodbye.
-    ///
-    /// # Errors
-    /// Those of [`Verifier::visit`].
-    ///
-    /// # Cancel safety
-    /// That of [`Verifier::visit`].
-    pub async fn verify(&self, login: &Login, deadline: Instant) -> Result<Verified, Fault> {
-        let Visit { verified, goodbye } = self.visit(login, deadline).await;
-        goodbye.say().await;
-        verified
-    }
-
-    /// Logs in. Ends by `deadline`; the goodbye, which is left to the caller, may take 250 ms more.
+    /// Logs in. Ends by `deadline`. A disconnect is sent afterwards, for which nobody waits but
+    /// [`Verifier::finish_disconnects`].
     ///
     /// # Errors
     /// A fault with one of the contract's SSH reasons, or `agent_busy` when too many encrypted keys are
@@ -138,32 +119,33 @@ impl Verifier {
     /// Dropping the future closes the connection and ends the task that russh runs it in. Three things
     /// end a little later on the runtime's blocking pool: a name lookup, the decryption of a key, and the
     /// reading of this node's own host keys.
-    pub async fn visit(&self, login: &Login, deadline: Instant) -> Visit {
+    pub async fn verify(&self, login: &Login, deadline: Instant) -> Result<Verified, Fault> {
         let span = tracing::info_span!("ssh_check", address = %login.address);
-        let mut goodbye = Goodbye::to_nobody();
         let checking = async {
-            let outcome = self.check(login, deadline, &mut goodbye).await;
+            let outcome = self.check(login, deadline).await;
             if let Ok(Verified { phases, .. }) = &outcome {
                 tracing::debug!(?phases, "login verified");
             }
             outcome
         };
-        let outcome = checking.instrument(span).await;
-        let at_host = |fault: Fault| {
+        checking.instrument(span).await.map_err(|fault| {
             fault
                 .fact("host", login.address.hostname.as_str())
                 .fact("port", login.address.port.get())
-        };
-        Visit { verified: outcome.map_err(at_host), goodbye }
+        })
     }
 
-    async fn check(
-        &self,
-        login: &Login,
-        deadline: Instant,
-        goodbye: &mut Goodbye,
-    ) -> Result<Verified, Fault> {
-        let Rules { settings, algorithms, gate, .. } = &*self.rules;
+    /// Waits until the disconnects of all logins that have ended are sent, at most 255 ms. Later logins
+    /// are checked as before.
+    ///
+    /// # Cancel safety
+    /// The disconnects go on without this future.
+    pub async fn finish_disconnects(&self) {
+        self.rules.disconnects.finish().await;
+    }
+
+    async fn check(&self, login: &Login, deadline: Instant) -> Result<Verified, Fault> {
+        let Rules { settings, algorithms, gate, disconnects, .. } = &*self.rules;
         let within = |limit: Duration| deadline.min(Instant::now() + limit);
         let proofs = self.proofs(login, deadline).await?;
 
@@ -202,7 +184,7 @@ impl Verifier {
             Ok(Verified { host_key, methods, peer, proof, phases })
         };
         let outcome = conversing.await.map_err(at_peer);
-        *goodbye = Goodbye::to(session);
+        disconnects.schedule(session);
         outcome
     }
 

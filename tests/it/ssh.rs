@@ -16,7 +16,7 @@ use crate::support::hostile::{BANNER, Hostile, Script};
 use crate::support::sshd::{KeyPair, Sshd, User};
 
 /// Far enough away never to be what ends a check.
-const AMPLE: Duration = Duration::from_secs(60);
+pub(crate) const AMPLE: Duration = Duration::from_secs(60);
 
 pub(crate) fn ssh_settings() -> settings::Ssh {
     Settings::builtin().ssh
@@ -52,7 +52,10 @@ pub(crate) fn by_key(sshd: &Sshd, user: &User, key: &KeyPair, passphrase: Option
 }
 
 pub(crate) async fn verify_by(settings: &settings::Ssh, login: &Login) -> Result<Verified, Fault> {
-    let outcome = Verifier::new(settings).verify(login, Instant::now() + AMPLE).await;
+    let verifier = Verifier::new(settings);
+    let outcome = verifier.verify(login, Instant::now() + AMPLE).await;
+    // The tests read the server's log without letting other tasks run.
+    verifier.finish_disconnects().await;
     if let Err(fault) = &outcome {
         assert_no_secret(fault, login);
         assert_eq!(fault.facts()["host"], Fact::from(login.address.hostname.as_str()));

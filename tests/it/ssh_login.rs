@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use imagestore_agent::model::{Credentials, Fact, Reason};
-use imagestore_agent::ssh::{Login, Method};
+use imagestore_agent::ssh::{Login, Method, Verifier};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
+use crate::ssh::{AMPLE, ssh_address, verify_by};
 use crate::ssh::{by_key, by_password, expect, list, login, secret, ssh_settings, text, verify};
-use crate::ssh::{ssh_address, verify_by};
 use crate::support::needs::needs_root;
 use crate::support::sshd::{Builder, HostKeyFile, KeyPair, User};
 
@@ -22,6 +23,20 @@ async fn a_password_is_accepted_at_the_first_try() {
     assert!(verified.phases.handshake > Duration::ZERO);
     sshd.until_logged("login checked", 1);
     assert_eq!((sshd.accepted_logins(), sshd.logged("Failed ")), (1, 0));
+}
+
+#[tokio::test]
+async fn the_result_of_a_check_does_not_wait_for_the_disconnect() {
+    needs_root!();
+    let (sshd, user) = (Builder::new().start(), User::create());
+    let (verifier, login) = (Verifier::new(&ssh_settings()), by_password(&sshd, &user));
+    for check in 1..=2 {
+        verifier.verify(&login, Instant::now() + AMPLE).await.unwrap();
+        // This runtime has one thread: nothing is sent before the next await.
+        assert_eq!(sshd.logged("login checked"), check - 1);
+        verifier.finish_disconnects().await;
+        sshd.until_logged("login checked", check);
+    }
 }
 
 #[tokio::test]

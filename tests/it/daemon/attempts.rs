@@ -1,5 +1,7 @@
 //! Attempts: who shares them, what they report, what a caller that leaves changes.
 
+use std::time::Duration;
+
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
@@ -50,6 +52,19 @@ async fn a_hundred_overlapping_reconnects_share_one_login_and_one_answer() {
     sshd.until_logged("Accepted ", 2);
     assert_eq!(sshd.accepted_logins(), 2, "one for the add, one for all the others");
     // Nobody waited for it, and it was said all the same.
+    sshd.until_logged("login checked", 2);
+}
+
+#[tokio::test]
+async fn a_stop_right_after_the_answer_still_disconnects_from_the_server() {
+    needs_root!();
+    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), CALM);
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    assert_eq!(agent.reconnect(&uuid).await.status, 200);
+    let (status, took) = agent.terminate();
+    assert!(status.success() && took < Duration::from_secs(3), "{status} after {took:?}");
     sshd.until_logged("login checked", 2);
 }
 
