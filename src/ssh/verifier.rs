@@ -123,8 +123,9 @@ impl Verifier {
         let span = tracing::info_span!("ssh_check", address = %login.address);
         let checking = async {
             let outcome = self.check(login, deadline).await;
-            if let Ok(Verified { phases, .. }) = &outcome {
-                tracing::debug!(?phases, "login verified");
+            if let Ok(Verified { methods, peer, phases, .. }) = &outcome {
+                let methods = || methods.iter().map(|method| method.as_str()).collect::<Vec<_>>();
+                tracing::debug!(%peer, methods = ?methods(), ?phases, "login verified");
             }
             outcome
         };
