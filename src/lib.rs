@@ -17,7 +17,7 @@
 pub mod agent;
 pub mod app;
 pub mod cli;
-pub mod crash_points;
+pub mod common;
 pub mod delivery;
 pub mod demo;
 pub mod http;

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use imagestore_agent::app::{self, Exit};
 use imagestore_agent::cli::{self, Args, ClientCommand, Command};
-use imagestore_agent::model::{Secret, Timestamp};
+use imagestore_agent::common::Timestamp;
+use imagestore_agent::model::Secret;
 use imagestore_agent::settings::{Settings, environment, report};
 use imagestore_agent::{demo, probe};
 

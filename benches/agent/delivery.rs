@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper::body::Bytes;
-use imagestore_agent::app::{SystemClock, SystemEntropy};
+use imagestore_agent::common::{SystemClock, SystemRandom};
 use imagestore_agent::ledger::{Change, Ledger, Opened, StateDir, open};
 use imagestore_agent::lifecycle::{HistoryEntry, HistoryEvent};
 use imagestore_agent::management::{CallbackClient, Limits};
@@ -77,7 +77,7 @@ impl Office {
             start_spread: Duration::ZERO,
             last_try: Duration::from_secs(5),
             clock: Arc::new(SystemClock),
-            entropy: Arc::new(SystemEntropy::default()),
+            random: Arc::new(SystemRandom::default()),
         };
         let (handle, notifier) = Notifier::new(means, CancellationToken::new());
         let mut task = JoinSet::new();

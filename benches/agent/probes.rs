@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hyper::Method;
-use imagestore_agent::model::{ImageDir, MarkerId, NodeId, StoreUuid, Timestamp};
+use imagestore_agent::common::Timestamp;
+use imagestore_agent::model::{ImageDir, MarkerId, NodeId, StoreUuid};
 use imagestore_agent::probe::{Claim, ProbeOptions, Prober, Purpose, Slot};
 use tokio::task::JoinSet;
 

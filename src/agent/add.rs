@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::attempt::{self, Checked, LoggedIn, Proven};
 use super::{AgentContext, StoreView, faults, journal, patience};
-use crate::crash_points::crash_point;
+use crate::common::crash_point;
 use crate::ledger::{Change, CommitError};
 use crate::lifecycle::{Attempt, Cause, HistoryEntry, HistoryEvent, Input, Record, Standing, step};
 use crate::model::{AddStore, Epoch, Failure, Fault, ImageDir, MarkerId, State, Store, StoreUuid};
@@ -140,7 +140,7 @@ async fn prove(
 /// What is to be written into the marker, and what is left of it if the add fails after all.
 fn claim_of(context: &AgentContext, store: StoreUuid, proven: &Proven) -> (Claim, Left) {
     let examined = &proven.examined;
-    let fresh = MarkerId::from_u128(u128::from_be_bytes(context.entropy.bytes16()));
+    let fresh = MarkerId::from_u128(u128::from_be_bytes(context.random.bytes16()));
     let claim = Claim {
         store,
         marker: examined.marker.unwrap_or(fresh),

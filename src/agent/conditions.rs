@@ -12,7 +12,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::StoreView;
-use crate::model::{Capacity, Condition, MarkerThere, Proof, StoreUuid, Timestamp};
+use crate::common::Timestamp;
+use crate::model::{Capacity, Condition, MarkerThere, Proof, StoreUuid};
 use crate::probe::marker_path;
 
 /// A condition that is active now.

@@ -6,9 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::tryouts::TryOuts;
+use crate::common::{Clock, Random};
 use crate::ledger::Ledger;
 use crate::lifecycle::{Moment, Policy};
-use crate::model::{Clock, Entropy, StoreUuid};
+use crate::model::StoreUuid;
 use crate::probe::Prober;
 use crate::ssh::Verifier;
 
@@ -29,7 +30,7 @@ pub struct AgentContext {
     /// Wall time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
-    pub entropy: Arc<dyn Entropy>,
+    pub random: Arc<dyn Random>,
     /// The rules of the status machine.
     pub policy: Policy,
     /// Maximum duration of one probe.
@@ -47,6 +48,10 @@ pub struct AgentContext {
 impl AgentContext {
     /// Returns the present time, with a new random number.
     pub(super) fn now(&self) -> Moment {
-        Moment { wall: self.clock.now(), uptime: self.started.elapsed(), roll: self.entropy.roll() }
+        Moment {
+            wall: self.clock.now(),
+            uptime: self.started.elapsed(),
+            roll: self.random.next_u64(),
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! From a step's effects to the one ledger change that makes them durable.
 
 use super::view::inventory;
+use crate::common::Timestamp;
 use crate::ledger::Change;
 use crate::lifecycle::{Effect, HistoryEntry, HistoryEvent, Record, Standing, Transition};
-use crate::model::{Notice, NoticeKind, Store, Timestamp};
+use crate::model::{Notice, NoticeKind, Store};
 
 /// Adds what a step decided to a change: the standing when it differs by more than figures that are
 /// not to be kept, and for each transition its

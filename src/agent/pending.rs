@@ -7,9 +7,10 @@
 
 use std::sync::Arc;
 
+use crate::common::Timestamp;
 use crate::ledger::{Change, StuckWorker};
 use crate::lifecycle::{HistoryEntry, HistoryEvent};
-use crate::model::{AttemptId, FsPlace, HostKey, Store, Timestamp};
+use crate::model::{AttemptId, FsPlace, HostKey, Store};
 
 /// The observations of one store that wait for a commit.
 #[derive(Debug, Default)]

@@ -2,9 +2,10 @@
 
 use super::update::Proven;
 use super::{acceptance, faults};
+use crate::common::Timestamp;
 use crate::ledger::Change;
 use crate::lifecycle::{HistoryEntry, HistoryEvent, Record};
-use crate::model::{Failure, HostKey, Store, Timestamp};
+use crate::model::{Failure, HostKey, Store};
 
 /// Asked for.
 #[derive(Debug)]

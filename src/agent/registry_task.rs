@@ -136,7 +136,7 @@ impl RegistryTask {
     }
 
     fn add(&mut self, asked: AddStore, reply: AddReply) {
-        let uuid = asked.uuid.unwrap_or_else(|| StoreUuid::random(self.context.entropy.bytes16()));
+        let uuid = asked.uuid.unwrap_or_else(|| StoreUuid::random(self.context.random.bytes16()));
         if let Err(error) = self.free(uuid, &asked.image_dir) {
             let _ = reply.send(Err(error));
             return;

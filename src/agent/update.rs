@@ -16,9 +16,10 @@ use tokio::time::{Instant, timeout_at};
 use super::attempt::marker_of;
 use super::restraint::Restrained;
 use super::{AgentContext, faults};
+use crate::common::Timestamp;
 use crate::ledger::Change;
 use crate::lifecycle::HistoryEvent;
-use crate::model::{Failure, Fault, HostKey, SshAddress, Store, StoreUpdate, Timestamp};
+use crate::model::{Failure, Fault, HostKey, SshAddress, Store, StoreUpdate};
 use crate::ssh::{Asked, Login, Verified};
 
 /// An update whose login, if it changes, has been proven.

@@ -121,7 +121,7 @@ impl Prepared {
     }
 
     fn start(self) -> (Running, crate::ledger::StateDir) {
-        let Self { settings, state_dir, node, opened, client, tokens, tls, server, clock, entropy } =
+        let Self { settings, state_dir, node, opened, client, tokens, tls, server, clock, random } =
             self;
         let Opened { ledger, writer, stores, .. } = opened;
         let (mut tasks, mut sending): (JoinSet<Ended>, JoinSet<Ended>) = Default::default();
@@ -142,7 +142,7 @@ impl Prepared {
                 start_spread: settings.callback.start_spread,
                 last_try: LAST_TRY,
                 clock: Arc::clone(&clock),
-                entropy: Arc::clone(&entropy),
+                random: Arc::clone(&random),
             };
             let (handle, notifier) = Notifier::new(means, stop_notifier.clone());
             sending.spawn(async { ("notifier", notifier.run().await.map_err(|e| e.to_string())) });
@@ -158,7 +158,7 @@ impl Prepared {
             verifier: Verifier::new(&settings.ssh),
             try_outs: TryOuts::default(),
             clock,
-            entropy: Arc::clone(&entropy),
+            random: Arc::clone(&random),
             policy: policy(&settings),
             probe_deadline: settings.monitor.probe_deadline,
             attempt_deadline: settings.monitor.attempt_deadline,
@@ -195,7 +195,7 @@ impl Prepared {
                 daemon_conditions: conditions.clone(),
                 notifier,
                 clock: Arc::clone(&beat_clock),
-                entropy: Arc::clone(&entropy),
+                random: Arc::clone(&random),
             };
             let end = stop_early.clone();
             tasks.spawn(async move {
@@ -205,7 +205,7 @@ impl Prepared {
         }
         let networks = Networks::new(&settings.server.agent_allow);
         let (replies, posting) =
-            TaskReplies::new(networks, Limits::default(), beat_clock, Arc::clone(&entropy));
+            TaskReplies::new(networks, Limits::default(), beat_clock, Arc::clone(&random));
         let end = stop_early.clone();
         tasks.spawn(async move {
             posting.run(end).await;
@@ -240,7 +240,7 @@ impl Prepared {
                 process: super::process::figures(),
             },
             replies,
-            entropy,
+            random,
             allowed_roots: settings.storage.allowed_roots,
         };
         let end = stop_early.clone();

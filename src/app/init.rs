@@ -7,9 +7,9 @@ use nix::unistd::{User, geteuid};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::clock::{SystemClock, SystemEntropy};
 use super::exit::Exit;
-use crate::model::{Clock as _, Entropy as _, Fault, ImageDir, MarkerId, NodeId};
+use crate::common::{Clock as _, Random as _, SystemClock, SystemRandom};
+use crate::model::{Fault, ImageDir, MarkerId, NodeId};
 use crate::probe::{Examined, Owner, ProbeOptions, Prober, Slot};
 use crate::settings::Settings;
 
@@ -75,7 +75,7 @@ fn marked(path: &str, user: Option<&str>, settings: &Settings) -> Result<Examine
         allow_root_disk: settings.storage.allow_root_disk,
         node_id: NOBODY,
     });
-    let marker = MarkerId::from_u128(u128::from_be_bytes(SystemEntropy::default().bytes16()));
+    let marker = MarkerId::from_u128(u128::from_be_bytes(SystemRandom::default().bytes16()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let made = runtime.block_on(async {
         let deadline = Instant::now() + PATIENCE;

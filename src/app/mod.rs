@@ -7,7 +7,6 @@
 
 mod certificates;
 mod check_config;
-mod clock;
 mod daemon;
 mod exit;
 mod files;
@@ -21,7 +20,6 @@ mod signals;
 mod state_disk;
 
 pub use check_config::check_config;
-pub use clock::{SystemClock, SystemEntropy};
 pub use exit::Exit;
 pub use files::Files;
 pub use init::init;

@@ -4,13 +4,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::clock::{SystemClock, SystemEntropy};
 use super::exit::Exit;
 use super::files::Files;
+use crate::common::{Clock, Random, SystemClock, SystemRandom, Timestamp};
 use crate::http::{BindError, Inherited, Server, Tls, Tokens};
 use crate::ledger::{self, OpenError, Opened, StateDir, StateDirError};
 use crate::management::CallbackClient;
-use crate::model::{Clock, Entropy, NodeId, Timestamp};
+use crate::model::NodeId;
 use crate::settings::Settings;
 use crate::systemd;
 
@@ -52,7 +52,7 @@ pub struct Prepared {
     pub(super) tls: Option<Tls>,
     pub(super) server: Server,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) random: Arc<dyn Random>,
 }
 
 impl Prepared {
@@ -69,15 +69,15 @@ impl Prepared {
     ) -> Result<Self, StartError> {
         let Files { tokens, client, tls, .. } = files;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
+        let random: Arc<dyn Random> = Arc::new(SystemRandom::default());
         let state_dir = StateDir::open(&settings.state.dir)?;
-        let node = state_dir.node_id(entropy.as_ref())?;
+        let node = state_dir.node_id(random.as_ref())?;
         let credentials = systemd::credentials_directory();
         // The epoch is what the ledger takes the time for.
         let now = clock.now().max(epoch_floor.unwrap_or_default());
         let opened = ledger::open(&state_dir, &settings.state, credentials.as_deref(), now)?;
         let server = Server::bind(&settings.server, inherited)?;
-        Ok(Self { settings, state_dir, node, opened, client, tokens, tls, server, clock, entropy })
+        Ok(Self { settings, state_dir, node, opened, client, tokens, tls, server, clock, random })
     }
 
     /// The TCP addresses it listens on.

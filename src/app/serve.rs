@@ -12,8 +12,8 @@ use super::exit::Exit;
 use super::files::Files;
 use super::prepare::Prepared;
 use super::signals::stop_at_signals;
+use crate::common::Timestamp;
 use crate::http::{AUDIT, Inherited};
-use crate::model::Timestamp;
 use crate::settings::{HostKeyPolicy, MASTER_KEY_FILE, Settings, environment, report};
 use crate::{systemd, telemetry};
 

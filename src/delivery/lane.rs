@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{Reply, Verdict};
-use crate::model::{Backoff, Position};
+use crate::common::Backoff;
+use crate::model::Position;
 
 /// Between tries while the receiver cannot be reached or asks for time.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(60));

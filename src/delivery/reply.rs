@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::model::Timestamp;
+use crate::common::Timestamp;
 
 /// Longest `Retry-After` that is honoured.
 const LONGEST: Duration = Duration::from_secs(5 * 60);

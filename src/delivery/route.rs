@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::{Reply, Verdict};
-use crate::model::Backoff;
+use crate::common::Backoff;
 
 /// How long a receiver that failed is passed over.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));

@@ -18,11 +18,12 @@ use zeroize::Zeroizing;
 use super::management_node::{ManagementNode, Received};
 use super::scratch::Scratch;
 use super::ssh_endpoint::{Account, SshEndpoint};
-use crate::app::{Exit, Files, Prepared, SystemEntropy, stop_at_signals};
+use crate::app::{Exit, Files, Prepared, stop_at_signals};
 use crate::cli::{Daemon, Reply};
+use crate::common::{Random as _, SystemRandom};
 use crate::http::Inherited;
 use crate::management::Signer;
-use crate::model::{Entropy as _, Secret};
+use crate::model::Secret;
 use crate::settings::Settings;
 
 /// Longer than any step takes on a slow machine.
@@ -55,13 +56,13 @@ pub fn demo(once: bool) -> Exit {
 }
 
 fn random() -> String {
-    HEXLOWER.encode(&SystemEntropy::default().bytes16())
+    HEXLOWER.encode(&SystemRandom::default().bytes16())
 }
 
 fn random32() -> Zeroizing<[u8; 32]> {
-    let entropy = SystemEntropy::default();
+    let random = SystemRandom::default();
     let mut bytes = Zeroizing::new([0; 32]);
-    let halves = entropy.bytes16().into_iter().chain(entropy.bytes16());
+    let halves = random.bytes16().into_iter().chain(random.bytes16());
     for (to, from) in bytes.iter_mut().zip(halves) {
         *to = from;
     }

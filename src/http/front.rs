@@ -26,7 +26,7 @@ use super::refusal::Refusal;
 use super::repeats::{MOST, Nth, Repeats};
 use super::request_id;
 use super::tokens::Tokens;
-use crate::model::Entropy;
+use crate::common::Random;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
 /// Most bytes of a path in a log line.
@@ -38,7 +38,7 @@ pub(super) struct Front {
     pub(super) hosts: Hosts,
     pub(super) agent: AgentDoor,
     pub(super) tokens: watch::Receiver<Arc<Tokens>>,
-    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) random: Arc<dyn Random>,
     /// Sessions that nobody has.
     pub(super) guesses: Mutex<Repeats>,
     /// Whatever is refused, for the log.
@@ -69,7 +69,7 @@ impl Front {
         request: Request<Incoming>,
         answer: impl AsyncFnOnce(Request<Incoming>) -> Result<Response, Refusal>,
     ) -> Response {
-        let id = request_id::of(request.headers(), self.entropy.as_ref());
+        let id = request_id::of(request.headers(), self.random.as_ref());
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let span = || {
             let path = uri.path();

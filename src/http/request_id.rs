@@ -3,7 +3,7 @@
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use data_encoding::HEXLOWER;
 
-use crate::model::Entropy;
+use crate::common::Random;
 
 /// Carries it, both ways.
 pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
@@ -12,10 +12,10 @@ pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 const MOST: usize = 64;
 
 /// The id the caller gave when it is fit for a log line, else a random one.
-pub(super) fn of(headers: &HeaderMap, entropy: &dyn Entropy) -> HeaderValue {
+pub(super) fn of(headers: &HeaderMap, random: &dyn Random) -> HeaderValue {
     let given = headers.get(HEADER).filter(|id| is_sane(id.as_bytes()));
     given.cloned().unwrap_or_else(|| {
-        let id = HEXLOWER.encode(&entropy.bytes16());
+        let id = HEXLOWER.encode(&random.bytes16());
         // Hexadecimal digits are always a header's value.
         HeaderValue::from_str(&id).unwrap_or_else(|_| HeaderValue::from_static("-"))
     })
@@ -32,7 +32,7 @@ mod tests {
 
     struct Fixed;
 
-    impl Entropy for Fixed {
+    impl Random for Fixed {
         fn bytes16(&self) -> [u8; 16] {
             [0xab; 16]
         }

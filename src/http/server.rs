@@ -29,8 +29,8 @@ use super::seats::{Seat, Seats};
 use super::tls::{self, Tls};
 use super::tokens::Tokens;
 use crate::agent::StoreService;
+use crate::common::Random;
 use crate::management::TaskReplies;
-use crate::model::Entropy;
 use crate::settings;
 
 /// Connections beyond the caps that are told so at once; those beyond these are closed unheard.
@@ -51,7 +51,7 @@ pub struct Context<S> {
     /// Takes the answers to calls of the agent protocol that are answered later, and knows who may call.
     pub replies: TaskReplies,
     /// Makes request ids.
-    pub entropy: Arc<dyn Entropy>,
+    pub random: Arc<dyn Random>,
     /// `storage.allowed_roots`
     pub allowed_roots: Vec<String>,
 }
@@ -131,7 +131,7 @@ impl Server {
             hosts: self.hosts,
             agent,
             tokens: context.tokens,
-            entropy: context.entropy,
+            random: context.random,
             guesses: Mutex::default(),
             refused: Mutex::default(),
             limits: self.limits,

@@ -6,7 +6,7 @@ use super::change::Operation;
 use super::handle::Reply;
 use super::refusal::{CommitError, Refusal};
 use super::{Change, Sealer, history, outbox, stores};
-use crate::crash_points::crash_point;
+use crate::common::crash_point;
 
 /// A change and who waits for it.
 pub(super) type Waiting = (Change, Reply<Result<(), CommitError>>);

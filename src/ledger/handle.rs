@@ -5,8 +5,9 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, debug, debug_span};
 
 use super::{Change, CommitError, Waiting};
+use crate::common::Timestamp;
 use crate::lifecycle::History;
-use crate::model::{Credentials, Epoch, Fault, Notice, Position, Reason, StoreUuid, Timestamp};
+use crate::model::{Credentials, Epoch, Fault, Notice, Position, Reason, StoreUuid};
 
 /// Jobs that may wait. A commit takes well under a millisecond, so that this many mean a disk that
 /// hangs: callers are told to come back instead of filling memory.

@@ -5,7 +5,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::checksum;
 use super::codec::Undecodable;
 use super::rows::{BadRow, verify};
-use crate::model::{Epoch, Timestamp};
+use crate::common::Timestamp;
+use crate::model::Epoch;
 
 const EPOCH: &str = "epoch";
 const WRITTEN_BY: &str = "written_by";

@@ -11,7 +11,8 @@ use super::rows::BadRow;
 use super::schema::Step;
 use super::stores::{self, LoadedStore};
 use super::{Ledger, MasterKeyError, Sealer, StateDir, Writer, durable_file, meta, schema, writer};
-use crate::model::{Epoch, Position, Timestamp};
+use crate::common::Timestamp;
+use crate::model::{Epoch, Position};
 use crate::settings;
 
 /// The file in the state directory.

@@ -10,7 +10,8 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::durable_file;
-use crate::model::{Entropy, NodeId};
+use crate::common::Random;
+use crate::model::NodeId;
 
 /// The state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +102,7 @@ impl StateDir {
     ///
     /// # Errors
     /// [`StateDirError::NodeId`] when the file holds something else: it is left untouched.
-    pub fn node_id(&self, entropy: &dyn Entropy) -> Result<NodeId, StateDirError> {
+    pub fn node_id(&self, random: &dyn Random) -> Result<NodeId, StateDirError> {
         const NAME: &str = "node-id";
         let path = self.path.join(NAME);
         let unusable = |source| StateDirError::Unusable { path: path.clone(), source };
@@ -111,7 +112,7 @@ impl StateDir {
                 .and_then(|text| text.trim_end().parse().ok())
                 .ok_or(StateDirError::NodeId { path }),
             None => {
-                let id = NodeId::from_u128(u128::from_be_bytes(entropy.bytes16()));
+                let id = NodeId::from_u128(u128::from_be_bytes(random.bytes16()));
                 let text = format!("{id}\n");
                 durable_file::create(&self.path, NAME, text.as_bytes()).map_err(unusable)?;
                 Ok(id)

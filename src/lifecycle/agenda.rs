@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{Moment, Policy, Record};
-use crate::model::{Backoff, Status};
+use crate::common::Backoff;
+use crate::model::Status;
 
 /// The next times, as uptime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

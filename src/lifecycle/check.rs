@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use super::{Login, Policy, Probe};
-use crate::model::{Check, Fault, Reason, Timestamp};
+use crate::common::Timestamp;
+use crate::model::{Check, Fault, Reason};
 
 /// One check as it stands since the daemon started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

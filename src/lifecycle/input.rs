@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{Cause, HistoryEvent, InFlight};
+use crate::common::Timestamp;
 use crate::model::{
-    AttemptId, Capacity, Failure, Fault, Inodes, Position, Proof, Status, Tags, Timestamp, Written,
+    AttemptId, Capacity, Failure, Fault, Inodes, Position, Proof, Status, Tags, Written,
 };
 
 /// When a step happens, and a random number to spend in it: brought by the caller, so that the step

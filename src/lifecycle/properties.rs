@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::table::{POLICY, at, login, outcome, probe};
 use super::*;
-use crate::model::{AttemptId, Check, Epoch, Reason, Status, Tags, Timestamp};
+use crate::common::Timestamp;
+use crate::model::{AttemptId, Check, Epoch, Reason, Status, Tags};
 
 #[derive(Clone, Debug)]
 enum Move {

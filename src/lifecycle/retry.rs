@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{Moment, Policy};
-use crate::model::{Backoff, Failure, Reason};
+use crate::common::Backoff;
+use crate::model::{Failure, Reason};
 
 /// Longest wait between attempts.
 const CAP: Duration = Duration::from_secs(5 * 60);

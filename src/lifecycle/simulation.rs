@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::table::{POLICY, fault, login, measured, probe};
 use super::*;
-use crate::model::{AttemptId, Check, Epoch, Reason, Status, Tags, Timestamp, Written};
+use crate::common::Timestamp;
+use crate::model::{AttemptId, Check, Epoch, Reason, Status, Tags, Written};
 
 /// Seeds that have failed at some time.
 const PINNED: [u64; 0] = [];

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Measured, Policy};
-use crate::model::{Capacity, Condition, Timestamp, Written};
+use crate::common::Timestamp;
+use crate::model::{Capacity, Condition, Written};
 
 /// The conditions that a probe decides.
 const DECIDED: [Condition; 5] = [

@@ -1,9 +1,9 @@
 //! The durable part of a store's health.
 
 use super::{Conditions, Measured};
+use crate::common::Timestamp;
 use crate::model::{
-    AttemptId, Capacity, Condition, Epoch, Failure, FsPlace, Inodes, Position, Status, Tags,
-    Timestamp, words,
+    AttemptId, Capacity, Condition, Epoch, Failure, FsPlace, Inodes, Position, Status, Tags, words,
 };
 
 /// What is known of a store's health and survives the daemon.

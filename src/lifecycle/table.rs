@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::{
-    Capacity, Epoch, Evidence, Fault, Proof, Reason, Status, Tags, Timestamp, Written,
-};
+use crate::common::Timestamp;
+use crate::model::{Capacity, Epoch, Evidence, Fault, Proof, Reason, Status, Tags, Written};
 
 pub(super) const POLICY: Policy = Policy {
     interval: Duration::from_secs(10),

@@ -11,8 +11,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 
 use super::exchange::{Limits, Sender, USER};
 use super::signature::{BadSecrets, NO_SECRET, Signer};
+use crate::common::Timestamp;
 use crate::delivery::Reply;
-use crate::model::Timestamp;
 use crate::settings::{BadSettings, Callback, SettingFault, read_text};
 use crate::tls::{Trust, client_config, trusting_nobody};
 use crate::wire::Event;

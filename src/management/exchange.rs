@@ -11,8 +11,8 @@ use hyper_util::client::legacy::connect::Connect;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 
+use crate::common::Timestamp;
 use crate::delivery::{Reply, retry_after};
-use crate::model::Timestamp;
 
 /// Connections that are kept idle: enough for a burst, no burden on the receiver.
 const KEPT: usize = 4;

@@ -21,8 +21,8 @@ use tracing::{debug, error, warn};
 
 use super::exchange::{Limits, Sender, USER};
 use super::networks::{Networks, Resolver};
+use crate::common::{Backoff, Clock, Random};
 use crate::delivery::{Verdict, judge};
-use crate::model::{Backoff, Clock, Entropy};
 
 /// Most answers that are being posted, and most that wait behind them: a management node pings a store
 /// once a minute, and asks nothing else that is answered later.
@@ -65,13 +65,13 @@ impl TaskReplies {
         networks: Networks,
         limits: Limits,
         clock: Arc<dyn Clock>,
-        entropy: Arc<dyn Entropy>,
+        random: Arc<dyn Random>,
     ) -> (Self, TaskRepliesTask) {
         let mut http = HttpConnector::new_with_resolver(Resolver(networks.clone()));
         http.set_connect_timeout(Some(limits.connect));
         http.set_nodelay(true);
         let (sender, inbox) = mpsc::channel(AT_ONCE);
-        let poster = Poster { sender: Sender::new(http, limits), clock, entropy };
+        let poster = Poster { sender: Sender::new(http, limits), clock, random };
         (Self { networks, inbox: sender }, TaskRepliesTask { inbox, poster })
     }
 
@@ -120,7 +120,7 @@ impl TaskRepliesTask {
 struct Poster {
     sender: Sender<HttpConnector<Resolver>>,
     clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
+    random: Arc<dyn Random>,
 }
 
 impl Poster {
@@ -146,7 +146,7 @@ impl Poster {
                 Verdict::Again(at_least) => at_least,
             };
             failures += 1;
-            let wait = BACKOFF.wait(failures, self.entropy.roll()).max(at_least);
+            let wait = BACKOFF.wait(failures, self.random.next_u64()).max(at_least);
             if Instant::now() + wait >= until {
                 warn!(task, reply = %answer, "an answer is dropped: it could not be posted in time");
                 return;

@@ -1,6 +1,7 @@
 //! What the world is told about a store.
 
-use super::{Capacity, ImageDir, SshAddress, State, Status, StoreUuid, Timestamp};
+use super::{Capacity, ImageDir, SshAddress, State, Status, StoreUuid};
+use crate::common::Timestamp;
 
 /// One store as the management node sees it; never a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,12 +1,10 @@
-//! Floor 0. The field's words as values.
+//! Floor 1. The field's words as values.
 //!
 //! Promises: every value here is valid by construction, compares and prints as an operator would
 //! write it, and keeps secrets out of `Debug`.
 //! Never: does I/O, reads a clock, knows JSON, SQL or HTTP.
 
-mod backoff;
 mod capacity;
-mod clock;
 mod condition;
 mod credentials;
 mod failure;
@@ -28,9 +26,7 @@ mod store;
 mod tags;
 mod written;
 
-pub use backoff::Backoff;
 pub use capacity::{Capacity, Implausible, Inodes};
-pub use clock::{Clock, Entropy, Timestamp};
 pub use condition::Condition;
 pub use credentials::Credentials;
 pub use failure::Failure;

@@ -1,6 +1,7 @@
 //! What the management node is told of a transition.
 
-use super::{AttemptId, Failure, Inventory, Position, Status, StoreUuid, Tags, Timestamp};
+use super::{AttemptId, Failure, Inventory, Position, Status, StoreUuid, Tags};
+use crate::common::Timestamp;
 
 use super::status::words;
 

@@ -3,9 +3,9 @@
 use std::num::NonZeroU16;
 
 use super::{
-    Credentials, FsPlace, HostKey, Hostname, ImageDir, MarkerId, SshAddress, State, StoreUuid,
-    Tags, Timestamp,
+    Credentials, FsPlace, HostKey, Hostname, ImageDir, MarkerId, SshAddress, State, StoreUuid, Tags,
 };
+use crate::common::Timestamp;
 
 /// The durable definition of a store and what is known of its parts. Its secrets are kept apart,
 /// sealed, and its health is the lifecycle's record.

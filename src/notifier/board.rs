@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
+use crate::common::Timestamp;
 use crate::delivery::{Reply, Trouble, Verdict};
-use crate::model::{StoreUuid, Timestamp};
+use crate::model::StoreUuid;
 
 /// How delivery stands.
 #[derive(Clone, Debug, Default)]

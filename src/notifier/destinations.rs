@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use crate::common::{Clock, Random};
 use crate::delivery::{Reply, Route, Verdict, judge};
 use crate::management::CallbackClient;
-use crate::model::{Clock, Entropy};
 use crate::wire::{Event, EventFormat};
 
 /// Where requests go.
@@ -16,7 +16,7 @@ pub(super) struct Destinations {
     client: CallbackClient,
     format: EventFormat,
     clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
+    random: Arc<dyn Random>,
     route: Mutex<Route>,
     started: Instant,
 }
@@ -26,10 +26,10 @@ impl Destinations {
         client: CallbackClient,
         format: EventFormat,
         clock: Arc<dyn Clock>,
-        entropy: Arc<dyn Entropy>,
+        random: Arc<dyn Random>,
     ) -> Self {
         let route = Mutex::new(Route::new(client.destinations()));
-        Self { client, format, clock, entropy, route, started: Instant::now() }
+        Self { client, format, clock, random, route, started: Instant::now() }
     }
 
     /// Posts an event: the last reply, what it means, and what a 2xx has said.
@@ -76,7 +76,7 @@ impl Destinations {
 
     fn replied(&self, to: usize, reply: &Reply, verdict: Verdict) -> bool {
         let (before, uptime) = (self.active(), self.started.elapsed());
-        let on = self.lock().replied(to, reply, verdict, uptime, self.entropy.roll());
+        let on = self.lock().replied(to, reply, verdict, uptime, self.random.next_u64());
         let now = self.active();
         let destination = self.client.name(to);
         if self.client.destinations() > 1 && on && before != now {

@@ -14,8 +14,9 @@ use super::NotifierHandle;
 use crate::agent::{
     DaemonConditions, Registry, SharedFilesystems, StoreService as _, StoreView, active_conditions,
 };
+use crate::common::{Clock, Random};
 use crate::delivery::Reply;
-use crate::model::{Clock, Entropy, NodeId, Notice, NoticeKind, Tags};
+use crate::model::{NodeId, Notice, NoticeKind, Tags};
 use crate::wire::{Event, EventFormat, Pulse, resync_asked};
 
 /// The task that tells how all stores are.
@@ -35,7 +36,7 @@ pub struct Heartbeat {
     /// Wall time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
-    pub entropy: Arc<dyn Entropy>,
+    pub random: Arc<dyn Random>,
 }
 
 impl Heartbeat {
@@ -129,6 +130,6 @@ impl Heartbeat {
 
     /// A random part of a time.
     fn some_of(&self, whole: Duration) -> Duration {
-        crate::model::Backoff::new(whole, whole).wait(1, self.entropy.roll())
+        crate::common::Backoff::new(whole, whole).wait(1, self.random.next_u64())
     }
 }

@@ -12,10 +12,11 @@ use super::board::{Board, LaneStatus};
 use super::destinations::Destinations;
 use super::means::Means;
 use super::outbox::{LedgerTrouble, Outbox};
-use crate::crash_points::crash_point;
+use crate::common::crash_point;
+use crate::common::{Backoff, Timestamp};
 use crate::delivery::{Lane, Reply, Step, Trouble, Verdict};
 use crate::ledger::Waiting;
-use crate::model::{Backoff, Notice, Position, StoreUuid, Timestamp};
+use crate::model::{Notice, Position, StoreUuid};
 use crate::wire::Event;
 
 /// Between tries while the ledger cannot be read or told.
@@ -219,7 +220,7 @@ impl LaneTask {
         let shared = &self.shared;
         let before = self.lane.trouble().map(|trouble| trouble.verdict);
         span.in_scope(|| shared.board.replied(self.store, before, &reply, verdict));
-        let (uptime, roll) = (shared.started.elapsed(), shared.means.entropy.roll());
+        let (uptime, roll) = (shared.started.elapsed(), shared.means.random.next_u64());
         self.lane.replied(position, reply, verdict, uptime, roll);
         if verdict.is_delivery() {
             self.waiting = self.waiting.and_then(|Waiting { count, newest }| {
@@ -280,7 +281,7 @@ impl LaneTask {
     }
 
     fn ledger_wait(&self) -> Pause {
-        let wait = LEDGER_BACKOFF.wait(self.spoiled, self.shared.means.entropy.roll());
+        let wait = LEDGER_BACKOFF.wait(self.spoiled, self.shared.means.random.next_u64());
         Pause::Until(Instant::now() + wait)
     }
 

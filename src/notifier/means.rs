@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::{Clock, Random};
 use crate::ledger::Ledger;
 use crate::management::CallbackClient;
-use crate::model::{Clock, Entropy, NodeId};
+use crate::model::NodeId;
 use crate::wire::EventFormat;
 
 /// What the notifier works with.
@@ -27,5 +28,5 @@ pub struct Means {
     /// Wall time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
-    pub entropy: Arc<dyn Entropy>,
+    pub random: Arc<dyn Random>,
 }

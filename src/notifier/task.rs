@@ -15,9 +15,10 @@ use super::destinations::Destinations;
 use super::handle::{Moved, NotifierHandle};
 use super::lane::{Ended, LaneTask, Shared};
 use super::means::Means;
+use crate::common::Backoff;
 use crate::delivery::Lane;
 use crate::ledger::ReadError;
-use crate::model::{Backoff, StoreUuid};
+use crate::model::StoreUuid;
 
 /// Lanes that read, send or acknowledge at once. Bounds the sockets, the receiver's load and the
 /// places taken in the ledger's queue; a receiver that lets each request hang its 10 s is still tried
@@ -46,9 +47,9 @@ impl Notifier {
     pub fn new(means: Means, stop: CancellationToken) -> (NotifierHandle, Self) {
         let (moved, news) = watch::channel(Moved::new());
         let (status, shown) = watch::channel(NotifierStatus::default());
-        let (clock, entropy) = (Arc::clone(&means.clock), Arc::clone(&means.entropy));
+        let (clock, random) = (Arc::clone(&means.clock), Arc::clone(&means.random));
         let destinations =
-            Arc::new(Destinations::new(means.client.clone(), means.format, clock, entropy));
+            Arc::new(Destinations::new(means.client.clone(), means.format, clock, random));
         let shared = Arc::new(Shared {
             means,
             destinations: Arc::clone(&destinations),
@@ -115,7 +116,7 @@ impl Notifier {
             Some(Ok(backlog)) => {
                 for store in backlog {
                     let spread = self.shared.means.start_spread;
-                    let roll = self.shared.means.entropy.roll();
+                    let roll = self.shared.means.random.next_u64();
                     let first = Backoff::new(spread, spread).wait(1, roll);
                     self.wake(store, Lane::starting_at(self.shared.started.elapsed() + first));
                 }
@@ -127,7 +128,7 @@ impl Notifier {
         if failures == 1 {
             warn!(%error, "the backlog of notices cannot be read yet");
         }
-        let wait = BACKLOG_BACKOFF.wait(failures, self.shared.means.entropy.roll());
+        let wait = BACKLOG_BACKOFF.wait(failures, self.shared.means.random.next_u64());
         Some(Instant::now() + wait)
     }
 

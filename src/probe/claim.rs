@@ -9,7 +9,8 @@ use super::prober::{Prober, silence};
 use super::purpose::Purpose;
 use super::slot::Slot;
 use super::values::{Claim, Examined, Left, Owner};
-use crate::model::{Fault, ImageDir, MarkerId, Timestamp};
+use crate::common::Timestamp;
+use crate::model::{Fault, ImageDir, MarkerId};
 
 impl Prober {
     /// Makes a directory this store's, after [`Prober::examine`] found it free: writes the marker, by

@@ -181,7 +181,7 @@ fn read(seen: &MarkerSeen) -> Result<Option<Marker>, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Timestamp;
+    use crate::common::Timestamp;
 
     const ME: NodeId = NodeId::from_u128(1);
     const OTHER: NodeId = NodeId::from_u128(2);

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ImageDir, MarkerId, NodeId, StoreUuid, Timestamp};
+use crate::common::Timestamp;
+use crate::model::{ImageDir, MarkerId, NodeId, StoreUuid};
 
 /// The folder of the daemon's own files in an image directory.
 pub(super) const FOLDER: &str = ".imagestore-agent";

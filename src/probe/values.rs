@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use crate::model::{
-    Capacity, Fault, FsPlace, Inodes, MarkerId, NodeId, StoreUuid, Timestamp, Written,
-};
+use crate::common::Timestamp;
+use crate::model::{Capacity, Fault, FsPlace, Inodes, MarkerId, NodeId, StoreUuid, Written};
 
 /// What holds for every probe of a daemon.
 #[derive(Clone, Debug)]

@@ -186,7 +186,8 @@ mod tests {
     use super::super::error::tests::failure;
     use super::super::inventory::tests::documented;
     use super::*;
-    use crate::model::{AttemptId, Epoch, Position, Seq, Tags, Timestamp};
+    use crate::common::Timestamp;
+    use crate::model::{AttemptId, Epoch, Position, Seq, Tags};
 
     const NODE: NodeId = NodeId::from_u128(7);
 

@@ -6,11 +6,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{ErrorCode, InventoryBody};
+use crate::common::Timestamp;
 use crate::lifecycle::{
     CheckLog, Checks, HistoryEntry, HistoryEvent, LastAttempt, Measured, Standing,
 };
 use crate::model::{
-    Capacity, Fault, FsPlace, HostKey, Inodes, Inventory, MarkerThere, Proof, Timestamp, Unproven,
+    Capacity, Fault, FsPlace, HostKey, Inodes, Inventory, MarkerThere, Proof, Unproven,
 };
 
 /// A condition, in the shape that Kubernetes made common: `status` is `True`, `False` or `Unknown`.

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::event::{CLOUD_EVENT, CloudEvent, Event, json, source};
-use crate::model::{Capacity, Condition, NodeId, Position, Status, StoreUuid, Timestamp};
+use crate::common::Timestamp;
+use crate::model::{Capacity, Condition, NodeId, Position, Status, StoreUuid};
 
 const HEARTBEAT: &str = "backup-storage.heartbeat";
 

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::model::{Inventory, Timestamp};
+use crate::common::Timestamp;
+use crate::model::Inventory;
 
 /// The 15 documented fields, always all of them.
 #[derive(Debug, Serialize)]

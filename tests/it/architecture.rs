@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 /// Rooms and their floors. An arrow may only go to a lower number.
 const FLOORS: [(&str, u8); 20] = [
-    ("crash_points", 0),
-    ("model", 0),
-    ("lifecycle", 1),
-    ("delivery", 1),
+    ("common", 0),
+    ("model", 1),
+    ("lifecycle", 2),
+    ("delivery", 2),
     ("settings", 2),
-    ("wire", 2),
+    ("wire", 3),
     ("ledger", 3),
     ("probe", 3),
     ("ssh", 3),

@@ -6,8 +6,9 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::time::Duration;
 
+use imagestore_agent::common::Timestamp;
 use imagestore_agent::model::{
-    Fact, Fault, FsPlace, ImageDir, MarkerId, NodeId, Reason, StoreUuid, Timestamp, Written,
+    Fact, Fault, FsPlace, ImageDir, MarkerId, NodeId, Reason, StoreUuid, Written,
 };
 use imagestore_agent::probe::{Claim, Examined, Left, ProbeOptions, Probed, Prober, Purpose, Slot};
 use tokio::time::Instant;

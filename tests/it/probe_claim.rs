@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
-use imagestore_agent::model::{NodeId, Reason, StoreUuid, Timestamp};
+use imagestore_agent::common::Timestamp;
+use imagestore_agent::model::{NodeId, Reason, StoreUuid};
 use imagestore_agent::probe::{Claim, Left, ProbeOptions, Prober, Purpose, Slot};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 

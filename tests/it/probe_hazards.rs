@@ -7,7 +7,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::time::Duration;
 
-use imagestore_agent::model::{MarkerId, Reason, Timestamp};
+use imagestore_agent::common::Timestamp;
+use imagestore_agent::model::{MarkerId, Reason};
 use imagestore_agent::probe::{ProbeOptions, Slot};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::time::{Instant, timeout};

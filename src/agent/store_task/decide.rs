@@ -9,7 +9,7 @@ use tracing::warn;
 use super::StoreTask;
 use crate::agent::callers::Callers;
 use crate::agent::{StoreView, faults, journal, news, patience};
-use crate::crash_points::crash_point;
+use crate::common::crash_point;
 use crate::ledger::{Change, CommitError};
 use crate::lifecycle::{Effect, HistoryEvent, Input, step};
 

@@ -9,13 +9,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::StoreTask;
 use crate::agent::{AgentContext, StoreHandle, TryOuts};
+use crate::common::{Clock, Random, Timestamp};
 use crate::ledger::{Change, Opened, StateDir, open};
 use crate::lifecycle::{
     HistoryEvent, Input, Login, Measured, Policy, Probe, Record, Standing, Thresholds,
 };
 use crate::model::{
-    Capacity, Clock, Credentials, Entropy, Epoch, Evidence, FsPlace, HostKey, ImageDir, MarkerId,
-    NodeId, Proof, Secret, SshAddress, State, Status, Store, StoreUuid, Timestamp,
+    Capacity, Credentials, Epoch, Evidence, FsPlace, HostKey, ImageDir, MarkerId, NodeId, Proof,
+    Secret, SshAddress, State, Status, Store, StoreUuid,
 };
 use crate::probe::{ProbeOptions, Prober};
 use crate::settings::{self, Settings};
@@ -29,7 +30,7 @@ impl Clock for Fixed {
     }
 }
 
-impl Entropy for Fixed {
+impl Random for Fixed {
     fn bytes16(&self) -> [u8; 16] {
         [7; 16]
     }
@@ -94,7 +95,7 @@ fn context(opened: &Opened) -> Arc<AgentContext> {
         verifier: Verifier::new(&Settings::builtin().ssh),
         try_outs: TryOuts::default(),
         clock: Arc::new(Fixed),
-        entropy: Arc::new(Fixed),
+        random: Arc::new(Fixed),
         policy: Policy {
             interval: Duration::from_secs(60),
             write_interval: None,

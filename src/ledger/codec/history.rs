@@ -7,8 +7,9 @@ use super::notice::TagsForm;
 use super::standing::SpaceForm;
 use super::store::PlaceForm;
 use super::{Stored, Undecodable, as_text};
+use crate::common::Timestamp;
 use crate::lifecycle::{Cause, HistoryEntry, HistoryEvent, Measured};
-use crate::model::{AttemptId, Condition, Status, Timestamp};
+use crate::model::{AttemptId, Condition, Status};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::fault::FailureForm;
 use super::standing::{PositionForm, SpaceForm};
 use super::{Stored, Undecodable, as_text, refused};
+use crate::common::Timestamp;
 use crate::model::{
     AttemptId, Hostname, ImageDir, Inventory, Notice, NoticeKind, SshAddress, State, Status,
-    StoreUuid, Tags, Timestamp,
+    StoreUuid, Tags,
 };
 
 #[derive(Serialize, Deserialize)]

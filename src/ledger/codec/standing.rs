@@ -4,10 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::fault::FailureForm;
 use super::{Stored, Undecodable, as_text, refused};
+use crate::common::Timestamp;
 use crate::lifecycle::Standing;
-use crate::model::{
-    AttemptId, Capacity, Condition, Epoch, Inodes, Position, Seq, Status, Timestamp,
-};
+use crate::model::{AttemptId, Capacity, Condition, Epoch, Inodes, Position, Seq, Status};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -5,8 +5,9 @@ use std::num::NonZeroU16;
 use serde::{Deserialize, Serialize};
 
 use super::{Stored, Undecodable, as_text, refused};
+use crate::common::Timestamp;
 use crate::model::{
-    FsPlace, HostKey, Hostname, ImageDir, MarkerId, SshAddress, State, Store, StoreUuid, Timestamp,
+    FsPlace, HostKey, Hostname, ImageDir, MarkerId, SshAddress, State, Store, StoreUuid,
 };
 
 #[derive(Serialize, Deserialize)]

@@ -139,7 +139,7 @@ fn a_second_daemon_is_refused_and_told_who_has_the_directory() {
 #[test]
 fn a_node_id_is_made_once_and_never_replaced() {
     struct Fixed(u8);
-    impl crate::model::Entropy for Fixed {
+    impl crate::common::Random for Fixed {
         fn bytes16(&self) -> [u8; 16] {
             [self.0; 16]
         }

@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 
 use super::schema::{LADDER, Step};
 use super::{Change, OpenError, Opened, StateDir, open};
+use crate::common::Timestamp;
 use crate::lifecycle::{Cause, HistoryEntry, HistoryEvent, Standing};
 use crate::model::{
     AttemptId, Capacity, Condition, Credentials, Epoch, Failure, Fault, FsPlace, HostKey, ImageDir,
     Inodes, Inventory, MarkerId, Notice, NoticeKind, Position, Reason, Secret, Seq, SshAddress,
-    State, Status, Store, StoreUuid, Tags, Timestamp,
+    State, Status, Store, StoreUuid, Tags,
 };
 use crate::settings;
 

@@ -78,7 +78,7 @@ impl Office {
             start_spread: Duration::ZERO,
             last_try: Duration::from_secs(5),
             clock: Arc::new(Standstill),
-            entropy: Arc::new(Dice::default()),
+            random: Arc::new(Dice::default()),
         }
     }
 

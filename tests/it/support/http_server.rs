@@ -7,15 +7,16 @@ use std::time::Duration;
 use imagestore_agent::agent::{
     AcceptError, AddError, DaemonConditions, ReconnectError, StoreService, StoreView,
 };
+use imagestore_agent::common::{Random, Timestamp};
 use imagestore_agent::http::{
     Context, DaemonInfo, Inherited, Limits, ProcessFigures, Server, Tokens,
 };
 use imagestore_agent::lifecycle::{Checks, History, HistoryEntry, HistoryEvent, Standing};
 use imagestore_agent::management::{self, Networks, TaskReplies};
 use imagestore_agent::model::{
-    AddStore, AttemptId, Capacity, Condition, Entropy, Epoch, Evidence, Failure, Fault, FsPlace,
-    HostKey, ImageDir, Inventory, MarkerId, NodeId, Proof, Reason, SshAddress, State, Status,
-    Store, StoreUpdate, StoreUuid, Tags, Timestamp,
+    AddStore, AttemptId, Capacity, Condition, Epoch, Evidence, Failure, Fault, FsPlace, HostKey,
+    ImageDir, Inventory, MarkerId, NodeId, Proof, Reason, SshAddress, State, Status, Store,
+    StoreUpdate, StoreUuid, Tags,
 };
 use imagestore_agent::settings::Settings;
 use serde_json::Value;
@@ -294,7 +295,7 @@ fn refused() -> Failure {
 
 struct Counting;
 
-impl Entropy for Counting {
+impl Random for Counting {
     fn bytes16(&self) -> [u8; 16] {
         [7; 16]
     }
@@ -365,7 +366,7 @@ impl Running {
             readiness: Arc::new(move || told.lock().unwrap().clone()),
             daemon: daemon(),
             replies,
-            entropy: Arc::new(Counting),
+            random: Arc::new(Counting),
             allowed_roots: vec!["/srv/images".to_owned()],
         };
         let stop = CancellationToken::new();

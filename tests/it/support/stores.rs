@@ -2,11 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use imagestore_agent::common::{Clock, Random, Timestamp};
 use imagestore_agent::lifecycle::Standing;
 use imagestore_agent::model::{
-    AttemptId, Capacity, Clock, Credentials, Entropy, Epoch, Failure, Fault, FsPlace, ImageDir,
-    Inventory, MarkerId, Notice, NoticeKind, Position, Reason, Secret, Seq, SshAddress, State,
-    Status, Store, StoreUuid, Tags, Timestamp,
+    AttemptId, Capacity, Credentials, Epoch, Failure, Fault, FsPlace, ImageDir, Inventory,
+    MarkerId, Notice, NoticeKind, Position, Reason, Secret, Seq, SshAddress, State, Status, Store,
+    StoreUuid, Tags,
 };
 
 pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -24,7 +25,7 @@ impl Clock for Standstill {
 #[derive(Default)]
 pub(crate) struct Dice(AtomicU64);
 
-impl Entropy for Dice {
+impl Random for Dice {
     fn bytes16(&self) -> [u8; 16] {
         let n = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         let mut bytes = [0; 16];

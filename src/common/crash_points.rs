@@ -1,6 +1,6 @@
-//! Labelled points at which a test has the process killed, as by `kill -9`: what was done before one is
-//! done, what comes after it is not. In a build without the feature `crash-points`, which is every build
-//! that is installed, a point is nothing.
+//! Labelled points at which a test has the process killed, as by `kill -9`. What precedes a point is done,
+//! and what follows it is not. Without the feature `crash-points`, a point does nothing; no build that is
+//! installed has the feature.
 
 /// Ends the process here, if a test has asked for that.
 ///

@@ -1,4 +1,4 @@
-//! How long to wait before the next try.
+//! The delay before the next try.
 
 use std::time::Duration;
 
@@ -12,22 +12,22 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The limit is `base` after the first failure and never above `cap`.
+    /// Creates a backoff whose limit is `base` after the first failure, and never above `cap`.
     pub const fn new(base: Duration, cap: Duration) -> Self {
         Self { base, cap }
     }
 
-    /// The longest wait after this many failures in a row.
+    /// Returns the longest wait after this many failures in a row.
     pub fn limit(self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
         self.base.saturating_mul(1 << doublings).min(self.cap)
     }
 
-    /// The wait after this many failures in a row, picked by a random number.
-    pub fn wait(self, failures: u32, roll: u64) -> Duration {
+    /// Returns the wait after this many failures in a row, picked by a random number.
+    pub fn wait(self, failures: u32, random: u64) -> Duration {
         let limit = u64::try_from(self.limit(failures).as_nanos()).unwrap_or(u64::MAX);
-        // The high half of the product spreads the whole range of `roll` evenly over the limit.
-        let nanos = (u128::from(roll) * (u128::from(limit) + 1)) >> 64;
+        // The high half of the product spreads the whole range of `random` evenly over the limit.
+        let nanos = (u128::from(random) * (u128::from(limit) + 1)) >> 64;
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(limit))
     }
 }
@@ -49,8 +49,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_wait_lies_between_nothing_and_the_limit(failures: u32, roll: u64) {
-            prop_assert!(BACKOFF.wait(failures, roll) <= BACKOFF.limit(failures));
+        fn a_wait_lies_between_nothing_and_the_limit(failures: u32, random: u64) {
+            prop_assert!(BACKOFF.wait(failures, random) <= BACKOFF.limit(failures));
         }
     }
 
