@@ -3,7 +3,7 @@
 //! [`Restraint`] is pure: told the time, it sleeps and asks nobody.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::faults;
 use super::refused::Refused;
+use crate::common::lock_unpoisoned;
 use crate::model::{Fault, MarkerThere, Proof, Unproven};
 use crate::ssh::{Asked, MarkerAt};
 
@@ -92,8 +93,7 @@ struct Logins {
 
 impl Restrained {
     pub(super) fn lock(&self) -> MutexGuard<'_, Restraint> {
-        // Whole between any two statements.
-        self.0.restraint.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_unpoisoned(&self.0.restraint)
     }
 
     /// Waits until no other login of the store is under way.

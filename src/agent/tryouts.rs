@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::time::{Instant, timeout_at};
 
 use super::faults;
 use super::refused::Refused;
+use crate::common::lock_unpoisoned;
 use crate::model::{Credentials, Fault, Secret};
 use crate::ssh::{Login, Verified};
 
@@ -63,8 +64,7 @@ impl TryOuts {
         let secrets = [password, private_key, passphrase].map(|s| s.as_ref().map(Secret::expose));
         let key =
             self.0.hasher.hash_one((address.hostname.as_str(), address.port, username, secrets));
-        // Whole between any two statements.
-        let mut met = self.0.met.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut met = lock_unpoisoned(&self.0.met);
         if met.len() >= MOST {
             met.retain(|_, one| one.try_lock().map_or(true, |refused| !refused.is_over(now)));
         }

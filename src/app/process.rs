@@ -1,9 +1,10 @@
 //! What this process uses, for the health view.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
+use crate::common::lock_unpoisoned;
 use crate::http::{ProcessFigures, ReadFigures};
 
 /// Reads memory and processor time of this process from `/proc/self` when somebody looks.
@@ -12,7 +13,7 @@ pub(super) fn figures() -> ReadFigures {
     let system = Mutex::new(System::new().ok());
     let pid = Pid::from_u32(std::process::id());
     Arc::new(move || {
-        let mut system = system.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut system = lock_unpoisoned(&system);
         let Some(system) = system.as_mut() else { return ProcessFigures::default() };
         let kinds = ProcessRefreshKind::nothing().with_memory().with_cpu();
         system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, kinds);

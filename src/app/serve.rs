@@ -12,7 +12,7 @@ use super::exit::Exit;
 use super::files::Files;
 use super::prepare::Prepared;
 use super::signals::stop_at_signals;
-use crate::common::Timestamp;
+use crate::common::{ErrorChain, Timestamp};
 use crate::http::{AUDIT, Inherited};
 use crate::settings::{HostKeyPolicy, MASTER_KEY_FILE, Settings, environment, report};
 use crate::{systemd, telemetry};
@@ -39,7 +39,7 @@ pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> Exit {
     let _log = match telemetry::init(&[AUDIT]) {
         Ok(log) => log,
         Err(error) => {
-            eprintln!("{}", chain(&error));
+            eprintln!("{}", ErrorChain(&error));
             return Exit::Internal;
         }
     };
@@ -48,7 +48,7 @@ pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> Exit {
     let prepared = match Prepared::new(settings, files, Inherited { tcp, unix }, epoch_floor) {
         Ok(prepared) => prepared,
         Err(error) => {
-            error!(error = %chain(&error), "cannot start");
+            error!(error = %ErrorChain(&error), "cannot start");
             return error.exit();
         }
     };
@@ -115,16 +115,4 @@ fn warn_of(settings: &Settings, files: &Files) {
     if !settings.callback.urls.is_empty() && settings.callback.signing_secret_file.is_none() {
         warn!("callback.signing_secret_file is not set: events are not signed");
     }
-}
-
-/// An error and what caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

@@ -2,14 +2,15 @@
 
 use serde_json::Value;
 
-use super::text::{card, printable, size, word};
+use super::text::{card, size, word};
+use crate::common::mask_control;
 
 /// The health view of one store.
 pub(super) fn health(body: &Value) -> String {
     let mut text = body.get("inventory").map(card).unwrap_or_default();
     let mut line = |name: &str, value: String| {
         if !value.is_empty() {
-            text.push_str(&format!("{name:<12} {}\n", printable(&value)));
+            text.push_str(&format!("{name:<12} {}\n", mask_control(&value)));
         }
     };
     line("since", word(body, "since").to_owned());
@@ -47,8 +48,11 @@ pub(super) fn keys(body: &Value) -> Option<Keys> {
     let offered = body.get("offeredHostKey").filter(|key| key.is_object())?;
     let pinned = body.get("hostKey").map(host_key).filter(|key| !key.is_empty());
     let pinned = pinned.unwrap_or_else(|| "none".to_owned());
-    let text =
-        format!("pinned   {}\noffered  {}\n", printable(&pinned), printable(&host_key(offered)));
+    let text = format!(
+        "pinned   {}\noffered  {}\n",
+        mask_control(&pinned),
+        mask_control(&host_key(offered))
+    );
     Some(Keys { text, offered: word(offered, "fingerprint").to_owned() })
 }
 
@@ -126,10 +130,10 @@ fn condition(condition: &Value) -> String {
             text += at;
         }
     }
-    let mut text = format!("{}\n", printable(&text));
+    let mut text = format!("{}\n", mask_control(&text));
     let remedy = word(condition, "remedy");
     if !remedy.is_empty() {
-        text.push_str(&format!("  remedy: {}\n", printable(remedy)));
+        text.push_str(&format!("  remedy: {}\n", mask_control(remedy)));
     }
     text
 }
@@ -160,7 +164,7 @@ fn history(line: &Value) -> String {
         "attempt_began" => format!("attempt began, asked for by {}", word(line, "cause")),
         other => other.replace('_', " "),
     };
-    format!("  {}  {}\n", printable(word(line, "time")), printable(&event))
+    format!("  {}  {}\n", mask_control(word(line, "time")), mask_control(&event))
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use bytesize::ByteSize;
 use serde_json::Value;
 
+use crate::common::mask_control;
+
 const COLUMNS: [&str; 6] = ["UUID", "STATUS", "AVAILABLE", "TOTAL", "NAME", "PATH"];
 
 pub(super) fn word<'a>(object: &'a Value, key: &str) -> &'a str {
@@ -14,21 +16,16 @@ pub(super) fn size(object: &Value, key: &str) -> String {
     bytes.map_or_else(|| "?".to_owned(), |bytes| ByteSize(bytes).display().iec().to_string())
 }
 
-/// Control characters would let a store's name paint on the terminal.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
 /// Inventories as a table, one a line, columns as wide as their widest entry.
 pub(super) fn table(inventories: &[Value]) -> String {
     let row = |store: &Value| {
         [
-            printable(word(store, "uuid")),
-            printable(word(store, "status")),
+            mask_control(word(store, "uuid")),
+            mask_control(word(store, "status")),
             size(store, "availableCapacity"),
             size(store, "totalCapacity"),
-            printable(word(store, "name")),
-            printable(word(store, "url")),
+            mask_control(word(store, "name")),
+            mask_control(word(store, "url")),
         ]
     };
     let rows: Vec<[String; 6]> =
@@ -70,7 +67,7 @@ pub(super) fn card(store: &Value) -> String {
         ("last change", word(store, "lastOpDate")),
     ];
     let shown = lines.iter().filter(|(_, value)| !value.is_empty());
-    shown.map(|(name, value)| format!("{name:<12} {}\n", printable(value))).collect()
+    shown.map(|(name, value)| format!("{name:<12} {}\n", mask_control(value))).collect()
 }
 
 /// An error object: what failed, why, and what to do, for each check that failed.
@@ -89,7 +86,7 @@ pub(super) fn failure(body: &Value) -> String {
             }
             let remedy = word(deepest, "elaboration");
             if !remedy.is_empty() {
-                text.push_str(&format!("  remedy: {}\n", printable(remedy)));
+                text.push_str(&format!("  remedy: {}\n", mask_control(remedy)));
             }
         }
     }
@@ -98,15 +95,15 @@ pub(super) fn failure(body: &Value) -> String {
 
 fn headline(error: &Value) -> String {
     let details = word(error, "details");
-    printable(if details.is_empty() { word(error, "description") } else { details })
+    mask_control(if details.is_empty() { word(error, "description") } else { details })
 }
 
 fn reason(check: &Value, text: &mut String) {
     text.push_str(&format!(
         "  {}: {}\n    remedy: {}\n",
-        printable(word(check, "reason")),
-        printable(word(check, "details")),
-        printable(word(check, "elaboration"))
+        mask_control(word(check, "reason")),
+        mask_control(word(check, "details")),
+        mask_control(word(check, "elaboration"))
     ));
 }
 

@@ -17,10 +17,12 @@ pub fn crash_point(label: &str) {
 
 #[cfg(feature = "crash-points")]
 mod armed {
-    use std::sync::{Mutex, PoisonError};
+    use std::sync::Mutex;
 
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::{Pid, pause};
+
+    use crate::common::lock_unpoisoned;
 
     /// What was asked for last, and how often its point was passed since.
     static PASSED: Mutex<(String, u32)> = Mutex::new((String::new(), 0));
@@ -30,7 +32,7 @@ mod armed {
         #[expect(clippy::disallowed_methods, reason = "a test's own file")]
         let Ok(asked) = std::fs::read_to_string(path) else { return };
         let Some((at, nth)) = asked.trim().split_once(' ') else { return };
-        let mut passed = PASSED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut passed = lock_unpoisoned(&PASSED);
         if passed.0 != asked {
             *passed = (asked.clone(), 0);
         }

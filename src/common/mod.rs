@@ -6,8 +6,18 @@
 
 mod backoff;
 mod crash_points;
+mod error_chain;
+mod ip_allowlist;
+mod line_file;
+mod lock;
+mod sanitize;
 mod time;
 
 pub use backoff::Backoff;
 pub use crash_points::crash_point;
+pub use error_chain::{ErrorChain, root_cause};
+pub use ip_allowlist::IpAllowlist;
+pub use line_file::parse_lines;
+pub use lock::{ignore_poison, lock_unpoisoned};
+pub use sanitize::{MAX_QUOTED, escape_hidden, mask_control, sanitize_ascii, sanitize_line};
 pub use time::{Clock, Random, SystemClock, SystemRandom, Timestamp};

@@ -4,7 +4,7 @@ use super::caller::Caller;
 use super::peer::Peer;
 use super::refusal::Refusal;
 use super::role::Role;
-use crate::management::Networks;
+use crate::common::IpAllowlist;
 
 /// The words of the protocol that are served.
 pub(super) const ECHO: &str = "echo";
@@ -14,7 +14,7 @@ pub(super) const PING: &str = "ping";
 /// The way in for the agent protocol.
 pub(super) struct AgentDoor {
     pub(super) prefixes: Vec<String>,
-    pub(super) networks: Networks,
+    pub(super) networks: IpAllowlist,
 }
 
 impl AgentDoor {
@@ -30,7 +30,7 @@ impl AgentDoor {
     /// The caller, by its address.
     pub(super) fn admit(&self, peer: &Peer) -> Result<Caller, Refusal> {
         match peer {
-            Peer::Tcp(address, _) if self.networks.hold(address.ip()) => {
+            Peer::Tcp(address, _) if self.networks.contains(address.ip()) => {
                 Ok(Caller::new(&address.ip().to_canonical().to_string(), Role::Operate))
             }
             Peer::Tcp(address, _) => Err(Refusal::NetworkOutside(address.ip())),
@@ -45,7 +45,7 @@ mod tests {
 
     fn door() -> AgentDoor {
         let prefixes = ["/imagestore", "/a/sftpbackupstorage"].map(str::to_owned).to_vec();
-        AgentDoor { prefixes, networks: Networks::new(&["10.0.0.0/8".parse().unwrap()]) }
+        AgentDoor { prefixes, networks: IpAllowlist::new(&["10.0.0.0/8".parse().unwrap()]) }
     }
 
     #[test]

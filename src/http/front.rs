@@ -1,7 +1,7 @@
 //! What every request passes: one service around the router, in place of a stack of layers, each of
 //! which would box the request once more.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
@@ -26,7 +26,7 @@ use super::refusal::Refusal;
 use super::repeats::{MOST, Nth, Repeats};
 use super::request_id;
 use super::tokens::Tokens;
-use crate::common::Random;
+use crate::common::{Random, lock_unpoisoned};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
 /// Most bytes of a path in a log line.
@@ -156,9 +156,7 @@ impl Front {
 /// Who has an address is counted.
 fn counted(repeats: &Mutex<Repeats>, peer: &Peer) -> Option<Nth> {
     let Peer::Tcp(address, _) = peer else { return None };
-    // Whole between any two statements.
-    let mut repeats = repeats.lock().unwrap_or_else(PoisonError::into_inner);
-    Some(repeats.count(address.ip(), Instant::now()))
+    Some(lock_unpoisoned(repeats).count(address.ip(), Instant::now()))
 }
 
 /// The session in `Authorization: OAuth <session>`, or behind `Bearer`, the name the world has given

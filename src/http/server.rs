@@ -116,7 +116,7 @@ impl Server {
         stop: CancellationToken,
         drain: Duration,
     ) -> io::Result<()> {
-        let networks = context.replies.networks().clone();
+        let networks = context.replies.networks().allowlist().clone();
         let agent = AgentDoor { prefixes: self.agent_prefixes.clone(), networks };
         let desk = Desk {
             stores: context.stores,

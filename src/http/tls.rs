@@ -24,6 +24,7 @@ use tracing::debug;
 use super::arrival::shortly_after;
 use super::caller::Caller;
 use super::role::Role;
+use crate::common::parse_lines;
 use crate::settings::{self, BadSettings, SettingFault, read_text};
 use crate::tls::server_config;
 
@@ -125,23 +126,7 @@ type Clients = Vec<(ServerName<'static>, Caller)>;
 
 fn clients(path: &Path) -> Result<Clients, BadSettings> {
     let text = read_text(path).map_err(|error| SettingFault::unreadable(CLIENTS, path, &error))?;
-    read(&text).map_err(|lines| BadSettings::in_lines(CLIENTS, path, &lines))
-}
-
-/// The bad lines, if there are any: number from 1, and the rule that is broken.
-fn read(text: &str) -> Result<Clients, Vec<(usize, &'static str)>> {
-    let mut clients = Clients::new();
-    let mut bad = Vec::new();
-    for (line, number) in text.lines().map(str::trim).zip(1..) {
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        match client(line) {
-            Ok(client) => clients.push(client),
-            Err(problem) => bad.push((number, problem)),
-        }
-    }
-    if bad.is_empty() { Ok(clients) } else { Err(bad) }
+    parse_lines(&text, client).map_err(|lines| BadSettings::in_lines(CLIENTS, path, &lines))
 }
 
 /// An IPv6 address has colons of its own: what stands behind the last one is a role or part of it.
@@ -179,7 +164,7 @@ mod tests {
             let told = client.as_ref().map(|(_, caller)| (caller.name(), caller.role()));
             assert_eq!(told.map_err(|error| *error), expected, "{line}");
         }
-        let bad = read("# mine\nmn-1:root\n\nmn-2\na b\n").unwrap_err();
+        let bad = parse_lines("# mine\nmn-1:root\n\nmn-2\na b\n", client).unwrap_err();
         assert_eq!(bad.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2, 5]);
     }
 }

@@ -7,6 +7,7 @@
 //! token nor the entry it matches.
 //! Never: keeps, logs or shows a token or its digest.
 
+use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::path::Path;
 
@@ -15,6 +16,7 @@ use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 
 use super::caller::Caller;
 use super::role::Role;
+use crate::common::parse_lines;
 use crate::settings::{BadSettings, SettingFault, read_text};
 
 /// The setting that names the file.
@@ -52,23 +54,21 @@ impl Tokens {
         self.entries.is_empty()
     }
 
-    /// The bad lines, if there are any: number from 1, and the rule that is broken.
+    /// Parses the text of a tokens file.
+    ///
+    /// # Errors
+    /// The invalid lines: number from 1, and the rule that is broken.
     fn read(text: &str) -> Result<Self, Vec<(usize, &'static str)>> {
-        let mut entries: Vec<(Digest, Caller)> = Vec::new();
-        let mut bad = Vec::new();
-        for (line, number) in text.lines().map(str::trim).zip(1..) {
-            if line.is_empty() || line.starts_with('#') {
-                continue;
+        let mut digests = BTreeSet::new();
+        let entries = parse_lines(text, |line| {
+            let (digest, caller) = entry(line)?;
+            if digests.insert(digest) {
+                Ok((digest, caller))
+            } else {
+                Err("the same token as on a line above")
             }
-            match entry(line) {
-                Ok((digest, _)) if entries.iter().any(|(taken, _)| *taken == digest) => {
-                    bad.push((number, "the same token as on a line above"));
-                }
-                Ok(entry) => entries.push(entry),
-                Err(problem) => bad.push((number, problem)),
-            }
-        }
-        if bad.is_empty() { Ok(Self { entries }) } else { Err(bad) }
+        })?;
+        Ok(Self { entries })
     }
 
     /// Whose token this is.

@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use crate::common::ErrorChain;
+
 use super::connect::connect;
 use super::rows::BadRow;
 use super::schema::Step;
@@ -124,7 +126,7 @@ fn judge(opened: rusqlite::Result<Connection>, ladder: &[Step]) -> io::Result<Fi
         Ok(finding) => Ok(finding),
         // Of the copy: the ledger itself may be whole.
         Err(error) if is_full(&error) => Err(io::Error::new(io::ErrorKind::StorageFull, error)),
-        Err(error) => Ok(Finding::Damaged(chain(&error))),
+        Err(error) => Ok(Finding::Damaged(ErrorChain(&error).to_string())),
     }
 }
 
@@ -154,7 +156,7 @@ fn contents(mut connection: Connection, ladder: &[Step]) -> Result<Finding, BadR
     }
     match schema::migrate(&mut connection, ladder) {
         Err(error) if !is_full(&error) => {
-            let why = chain(&error);
+            let why = ErrorChain(&error);
             let what = format!("it cannot be brought from format {found} to this program's: {why}");
             return Ok(Finding::Damaged(what));
         }
@@ -215,15 +217,4 @@ pub(super) fn beside(ledger: &Path, ending: &str) -> PathBuf {
 fn escaped(path: &Path) -> String {
     let text = path.display().to_string();
     text.replace('%', "%25").replace('?', "%3f").replace('#', "%23")
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

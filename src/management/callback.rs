@@ -1,6 +1,6 @@
 //! One request to the callback.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -11,7 +11,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 
 use super::exchange::{Limits, Sender, USER};
 use super::signature::{BadSecrets, NO_SECRET, Signer};
-use crate::common::Timestamp;
+use crate::common::{Timestamp, ignore_poison};
 use crate::delivery::Reply;
 use crate::settings::{BadSettings, Callback, SettingFault, read_text};
 use crate::tls::{Trust, client_config, trusting_nobody};
@@ -64,7 +64,7 @@ impl CallbackClient {
 
     /// Signs with these secrets from the next request on; none: not at all.
     pub fn sign_with(&self, signer: Option<Signer>) {
-        *self.signer.write().unwrap_or_else(PoisonError::into_inner) = signer;
+        *ignore_poison(self.signer.write()) = signer;
     }
 
     /// How many receivers there are, in order of preference.
@@ -104,8 +104,7 @@ impl CallbackClient {
             .header(USER_AGENT, USER)
             .header("webhook-id", &event.id)
             .header("webhook-timestamp", seconds);
-        // Whole between any two statements.
-        let signer = self.signer.read().unwrap_or_else(PoisonError::into_inner);
+        let signer = ignore_poison(self.signer.read());
         if let Some(signer) = &*signer {
             let signature = signer.sign(&event.id, seconds, &event.body);
             request = request.header("webhook-signature", signature);

@@ -11,7 +11,7 @@ use hyper_util::client::legacy::connect::Connect;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 
-use crate::common::Timestamp;
+use crate::common::{Timestamp, root_cause, sanitize_line};
 use crate::delivery::{Reply, retry_after};
 
 /// Connections that are kept idle: enough for a burst, no burden on the receiver.
@@ -77,7 +77,8 @@ impl<C: Connect + Clone + Send + Sync + 'static> Sender<C> {
         let deadline = Instant::now() + self.whole;
         match timeout_at(deadline, self.client.request(request)).await {
             Ok(Ok(response)) => read(response, now, deadline).await,
-            Ok(Err(error)) => unreached(cause(&error)),
+            // hyper's own text is "client error (Connect)"; the root cause says what an operator needs.
+            Ok(Err(error)) => unreached(root_cause(&error).to_string()),
             Err(_) => unreached(format!("no answer within {} ms", self.whole.as_millis())),
         }
     }
@@ -100,33 +101,7 @@ async fn read(response: Response<Incoming>, now: Timestamp, deadline: Instant) -
     }
     let success = status.is_success();
     let evidence = seen.get(..EVIDENCE).unwrap_or(&seen);
-    let told = if success { String::new() } else { printable(evidence) };
+    let told = if success { String::new() } else { sanitize_line(evidence) };
     let reply = Reply::Answered { status: status.as_u16(), retry_after, told };
     (reply, if success { seen } else { Vec::new() })
-}
-
-/// One line without control characters, so that no receiver writes lines or colours into our log.
-fn printable(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    line.trim().to_owned()
-}
-
-/// hyper's own words are "client error (Connect)"; what a person needs lies deepest.
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut deepest = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    deepest.to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::printable;
-
-    #[test]
-    fn evidence_is_one_printable_line() {
-        assert_eq!(printable(b" no\r\n\x1b[31msuch\x00 \xff\n"), "no   [31msuch  \u{fffd}");
-    }
 }

@@ -17,6 +17,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tower::Service;
 
+use crate::common::IpAllowlist;
+
 /// How long a name may take to resolve.
 const RESOLVE: Duration = Duration::from_secs(2);
 /// Most lookups at once: a management node has one name.
@@ -25,7 +27,7 @@ const LOOKUPS: usize = 8;
 /// `server.agent_allow`. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Networks {
-    networks: Arc<[IpNet]>,
+    allowlist: IpAllowlist,
     lookups: Arc<Semaphore>,
 }
 
@@ -54,16 +56,14 @@ impl fmt::Display for BadUrl {
 }
 
 impl Networks {
-    /// None of them holds nobody.
+    /// Creates the guard for these networks. Without any, every URL is refused.
     pub fn new(networks: &[IpNet]) -> Self {
-        Self { networks: networks.into(), lookups: Arc::new(Semaphore::new(LOOKUPS)) }
+        Self { allowlist: IpAllowlist::new(networks), lookups: Arc::new(Semaphore::new(LOOKUPS)) }
     }
 
-    /// Whether an address lies in them. An IPv4 address in IPv6 clothes (`::ffff:0:0/96`) is judged as
-    /// what it is.
-    pub fn hold(&self, ip: IpAddr) -> bool {
-        let ip = ip.to_canonical();
-        self.networks.iter().any(|network| network.contains(&ip))
+    /// Returns the addresses that may speak the agent protocol.
+    pub fn allowlist(&self) -> &IpAllowlist {
+        &self.allowlist
     }
 
     /// The URL, if it leads into the networks. Ends within 2 s.
@@ -76,7 +76,7 @@ impl Networks {
         let host = host.ok_or(BadUrl::NotHttp)?;
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse();
         match literal {
-            Ok(ip) if self.hold(ip) => {}
+            Ok(ip) if self.allowlist.contains(ip) => {}
             Ok(ip) => return Err(BadUrl::Outside(vec![ip])),
             Err(_) => {
                 self.resolve(host).await?;
@@ -91,7 +91,8 @@ impl Networks {
             return Err(BadUrl::Unresolved("no answer in time".to_owned()));
         };
         let found = found.map_err(|error| BadUrl::Unresolved(error.to_string()))?;
-        let (held, other): (Vec<_>, Vec<_>) = found.into_iter().partition(|a| self.hold(a.ip()));
+        let (held, other): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|a| self.allowlist.contains(a.ip()));
         if held.is_empty() {
             return Err(BadUrl::Outside(other.into_iter().map(|address| address.ip()).collect()));
         }

@@ -6,6 +6,8 @@ use data_encoding::BASE64;
 use ring::hmac;
 use zeroize::Zeroizing;
 
+use crate::common::parse_lines;
+
 const PREFIX: &str = "whsec_";
 /// Bytes a secret may have.
 const LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
@@ -41,20 +43,10 @@ impl Signer {
     /// # Errors
     /// [`BadSecrets`] names the lines and quotes nothing of them.
     pub fn parse(text: &str) -> Result<Self, BadSecrets> {
-        let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
-        let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-        let (mut keys, mut bad) = (Vec::new(), Vec::new());
-        for (at, line) in lines {
-            match key(line) {
-                Some(key) => keys.push(key),
-                None => bad.push(at),
-            }
-        }
-        match (bad.is_empty(), keys.is_empty()) {
-            (false, _) => Err(BadSecrets::Lines(bad)),
-            (true, true) => Err(BadSecrets::None),
-            (true, false) => Ok(Self { keys }),
-        }
+        let keys = parse_lines(text, |line| key(line).ok_or(())).map_err(|invalid| {
+            BadSecrets::Lines(invalid.into_iter().map(|(line, ())| line).collect())
+        })?;
+        if keys.is_empty() { Err(BadSecrets::None) } else { Ok(Self { keys }) }
     }
 
     /// The value of `webhook-signature`; `timestamp` in Unix seconds.

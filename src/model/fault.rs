@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::printable::printable;
 use super::{HostKey, Reason};
+use crate::common::escape_hidden;
 
 /// One piece of evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,15 +135,15 @@ impl Fault {
     #[must_use]
     pub fn printable(self) -> Self {
         let shown = |fact| match fact {
-            Fact::Text(text) => Fact::Text(printable(&text)),
+            Fact::Text(text) => Fact::Text(escape_hidden(&text)),
             Fact::Number(number) => Fact::Number(number),
             Fact::Flag(flag) => Fact::Flag(flag),
-            Fact::List(list) => Fact::List(list.iter().map(|text| printable(text)).collect()),
+            Fact::List(list) => Fact::List(list.iter().map(|text| escape_hidden(text)).collect()),
         };
         Self {
-            details: printable(&self.details),
+            details: escape_hidden(&self.details),
             facts: self.facts.into_iter().map(|(name, fact)| (name, shown(fact))).collect(),
-            remedy: self.remedy.as_deref().map(printable),
+            remedy: self.remedy.as_deref().map(escape_hidden),
             ..self
         }
     }

@@ -16,7 +16,6 @@ mod image_dir;
 mod inventory;
 mod notice;
 mod position;
-mod printable;
 mod proof;
 mod reason;
 mod secret;

@@ -1,12 +1,12 @@
 //! The receivers behind `callback.urls`, as lanes and heartbeat share them: each request goes to the first
 //! that is up, and on to the next when that one is not.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::common::{Clock, Random};
+use crate::common::{Clock, Random, lock_unpoisoned};
 use crate::delivery::{Reply, Route, Verdict, judge};
 use crate::management::CallbackClient;
 use crate::wire::{Event, EventFormat};
@@ -90,7 +90,6 @@ impl Destinations {
     }
 
     fn lock(&self) -> MutexGuard<'_, Route> {
-        // Whole between any two statements.
-        self.route.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_unpoisoned(&self.route)
     }
 }

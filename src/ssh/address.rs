@@ -4,11 +4,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
 use tokio::net::lookup_host;
 use tokio::time::{Instant, timeout_at};
 
+use crate::common::IpAllowlist;
 use crate::model::{Fault, Reason, SshAddress};
 
 /// Most addresses of one name that are looked at. A host has a handful; a name service may answer with
@@ -25,7 +25,7 @@ const MOST: usize = 16;
 /// resolves to is neither this host's nor in `allowed`.
 pub(super) async fn resolve(
     address: &SshAddress,
-    allowed: &[IpNet],
+    allowed: &IpAllowlist,
     until: Instant,
 ) -> Result<Vec<SocketAddr>, Fault> {
     let found = look_up(address, until).await?;
@@ -77,22 +77,24 @@ fn ip(address: nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
     v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
 }
 
-/// An IPv4 address in IPv6 clothes (`::ffff:0:0/96`) is judged as what it is.
-fn is_allowed(ip: IpAddr, own: &[IpAddr], allowed: &[IpNet]) -> bool {
+/// Returns true for a loopback address, one of this host, and one in the allowed networks. IPv4-mapped
+/// IPv6 addresses are compared as IPv4.
+fn is_allowed(ip: IpAddr, own: &[IpAddr], allowed: &IpAllowlist) -> bool {
     let ip = ip.to_canonical();
-    ip.is_loopback() || own.contains(&ip) || allowed.iter().any(|network| network.contains(&ip))
+    ip.is_loopback() || own.contains(&ip) || allowed.contains(ip)
 }
 
 fn not_allowed(
     address: &SshAddress,
     found: &[SocketAddr],
     own: &[IpAddr],
-    allowed: &[IpNet],
+    allowed: &IpAllowlist,
 ) -> Fault {
     let found: Vec<String> = found.iter().map(|found| found.ip().to_string()).collect();
     let details = format!("{} is {}, which is not this host", address.hostname, found.join(", "));
     let own = own.iter().filter(|ip| !ip.is_loopback()).map(ToString::to_string);
-    let allowed: Vec<String> = own.chain(allowed.iter().map(ToString::to_string)).collect();
+    let allowed: Vec<String> =
+        own.chain(allowed.networks().iter().map(ToString::to_string)).collect();
     Fault::new(Reason::TargetNotAllowed, details).fact("addresses", found).fact("allowed", allowed)
 }
 
@@ -104,6 +106,7 @@ mod tests {
     fn this_host_and_the_configured_networks_are_allowed_in_both_families() {
         let own = ["10.0.0.5", "fd00::5"].map(|ip| ip.parse().unwrap());
         let allowed = ["192.0.2.0/24", "2001:db8::/32"].map(|net| net.parse().unwrap());
+        let allowed = IpAllowlist::new(&allowed);
         for (ip, expected) in [
             ("127.0.0.1", true),
             ("127.9.9.9", true),

@@ -8,12 +8,12 @@ use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg};
 use russh::{Error, MethodKind, MethodSet};
 use tokio::time::{Instant, timeout_at};
 
+use crate::common::{MAX_QUOTED, sanitize_ascii};
 use crate::model::{Fault, Reason, Secret};
 
 use super::failure;
 use super::handshake::Session;
 use super::method::{Method, Progress};
-use super::quote;
 
 /// Most rounds of questions. PAM asks once and then sends one round without a question; a server that
 /// goes on is not going to let us in.
@@ -192,7 +192,7 @@ async fn by_conversation(
             }
             Ok(Reply::InfoRequest { name, instructions, prompts }) => {
                 let more = [told.as_str(), &name, &instructions].join("\n");
-                told = quote::printable(more.as_bytes(), quote::MOST);
+                told = sanitize_ascii(more.as_bytes(), MAX_QUOTED);
                 prompts
             }
             Err(_) => return Err(loss(session).await),
@@ -223,7 +223,7 @@ fn unanswerable(username: &str, told: &str, prompts: &[Prompt], given: Option<&s
     let asked: Vec<String> = prompts
         .iter()
         .take(4)
-        .map(|prompt| quote::printable(prompt.prompt.as_bytes(), quote::MOST))
+        .map(|prompt| sanitize_ascii(prompt.prompt.as_bytes(), MAX_QUOTED))
         .collect();
     let again = matches!((prompts, given), ([one], Some(given)) if one.prompt == given);
     let fault = if again {

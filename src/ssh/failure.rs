@@ -3,10 +3,10 @@
 
 use russh::{AlgorithmKind, Error};
 
+use crate::common::sanitize_ascii;
 use crate::model::{Fault, Reason};
 
 use super::phase::Phase;
-use super::quote;
 use super::witness::{Farewell, Speaks, Witness};
 
 /// How sshd says that it turns a connection away, in place of its identification: past `MaxStartups`,
@@ -115,7 +115,7 @@ fn no_common_algorithm(kind: &AlgorithmKind, ours: &[String], theirs: &[String])
     let theirs: Vec<String> = theirs
         .iter()
         .take(MOST_NAMES)
-        .map(|name| quote::printable(name.as_bytes(), LONGEST_NAME))
+        .map(|name| sanitize_ascii(name.as_bytes(), LONGEST_NAME))
         .collect();
     let details = format!("no common {kind} algorithm: the server has {}", theirs.join(", "));
     Fault::new(Reason::NoCommonAlgorithm, details)

@@ -1,10 +1,11 @@
 //! The doors of a fuzzer (`make fuzz`) to what this module reads of others' bytes. Each checks what must
 //! hold whatever they are, and panics where it does not; there only in a build for fuzzing.
 
+use crate::common::MAX_QUOTED;
 use crate::model::Secret;
 
 use super::witness::Witness;
-use super::{armour, own_keys, proof, quote, sftp};
+use super::{armour, own_keys, proof, sftp};
 
 /// The first bytes of a connection, in pieces of up to 7.
 pub fn a_server_introduces_itself(bytes: &[u8]) {
@@ -12,7 +13,7 @@ pub fn a_server_introduces_itself(bytes: &[u8]) {
     whole.hears(bytes);
     bytes.chunks(7).for_each(|piece| pieces.hears(piece));
     assert_eq!((whole.speaks(), whole.said()), (pieces.speaks(), pieces.said()));
-    assert!(whole.said().len() <= quote::MOST && is_printable(&whole.said()));
+    assert!(whole.said().len() <= MAX_QUOTED && is_printable(&whole.said()));
 }
 
 /// What comes on a channel that was asked for SFTP.

@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use crate::common::lock_unpoisoned;
 use crate::model::{Fault, Reason};
 
 /// Logins on one host at a time.
@@ -42,8 +43,7 @@ impl Gate {
     }
 
     fn seats(&self, host: IpAddr) -> Arc<Semaphore> {
-        // Whole between any two statements.
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts = lock_unpoisoned(&self.hosts);
         if let Some(seats) = hosts.get(&host).and_then(Weak::upgrade) {
             return seats;
         }

@@ -12,11 +12,11 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::common::{MAX_QUOTED, sanitize_ascii};
 use crate::model::{Fault, HostKey};
 
 use super::failure;
 use super::host_key::{Expected, host_key};
-use super::quote;
 use super::stream::Stream;
 use super::witness::{Farewell, Witness};
 
@@ -160,7 +160,7 @@ impl Handler for Client {
     async fn disconnected(&mut self, reason: DisconnectReason<Broken>) -> Result<(), Broken> {
         let farewell = match reason {
             DisconnectReason::ReceivedDisconnect(goodbye) => Farewell::Said {
-                words: quote::printable(goodbye.message.as_bytes(), quote::MOST),
+                words: sanitize_ascii(goodbye.message.as_bytes(), MAX_QUOTED),
                 too_many: matches!(goodbye.reason_code, Disconnect::TooManyConnections),
             },
             DisconnectReason::Error(Broken::Session(Error::NoAuthMethod)) => Farewell::NoMethodLeft,

@@ -27,7 +27,6 @@ mod method;
 mod own_keys;
 mod phase;
 mod proof;
-mod quote;
 mod sftp;
 mod stream;
 mod verifier;

@@ -14,7 +14,7 @@ use russh_sftp::protocol::{FileAttributes, Init, Open, OpenFlags, Packet, Read, 
 use tokio::time::timeout;
 
 use super::handshake::Session;
-use super::quote;
+use crate::common::{MAX_QUOTED, sanitize_ascii};
 
 /// Most bytes of a file that are read: a marker's most, and more than any boot id has.
 const MOST: usize = 4096;
@@ -216,7 +216,7 @@ impl Sftp {
             // It was SFTP, and its end says nothing of the account.
             return NoSftp::Lost;
         }
-        NoSftp::Program { said: quote::printable(&self.heard, quote::MOST), exit }
+        NoSftp::Program { said: sanitize_ascii(&self.heard, MAX_QUOTED), exit }
     }
 }
 

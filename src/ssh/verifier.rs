@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
 
+use crate::common::IpAllowlist;
 use crate::model::{Credentials, Evidence, Fault, HostKey, Proof, Reason, SshAddress, Unproven};
 use crate::settings;
 
@@ -76,6 +77,7 @@ pub struct Verifier {
 #[derive(Debug)]
 struct Rules {
     settings: settings::Ssh,
+    allowed_targets: IpAllowlist,
     algorithms: Algorithms,
     /// Seats for keys that are being opened.
     opening: Arc<Semaphore>,
@@ -96,6 +98,7 @@ impl Verifier {
         Self {
             rules: Arc::new(Rules {
                 settings: settings.clone(),
+                allowed_targets: IpAllowlist::new(&settings.allowed_targets),
                 algorithms,
                 opening,
                 gate: Gate::default(),
@@ -146,12 +149,12 @@ impl Verifier {
     }
 
     async fn check(&self, login: &Login, deadline: Instant) -> Result<Verified, Fault> {
-        let Rules { settings, algorithms, gate, disconnects, .. } = &*self.rules;
+        let Rules { settings, allowed_targets, algorithms, gate, disconnects, .. } = &*self.rules;
         let within = |limit: Duration| deadline.min(Instant::now() + limit);
         let proofs = self.proofs(login, deadline).await?;
 
         let until = within(settings.resolve_timeout);
-        let resolving = address::resolve(&login.address, &settings.allowed_targets, until);
+        let resolving = address::resolve(&login.address, allowed_targets, until);
         let (addresses, resolve) = timed(Phase::Resolve, resolving).await?;
 
         let seat = gate.enter(&addresses, deadline).await?;

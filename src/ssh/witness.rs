@@ -1,11 +1,10 @@
 //! What was seen of a peer during one check, for the fault that may come of it. It never keeps more
 //! than the first bytes, and never a secret: all of it was sent by the peer.
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
+use crate::common::{lock_unpoisoned, sanitize_ascii};
 use crate::model::HostKey;
-
-use super::quote;
 
 /// Most bytes of what the peer said first.
 const FIRST: usize = 64;
@@ -63,12 +62,11 @@ impl Witness {
             // What follows the line is binary.
             said = said.split(|&byte| byte == b'\n').find(|line| is_identity(line)).unwrap_or(&[]);
         }
-        quote::printable(said, FIRST)
+        sanitize_ascii(said, FIRST)
     }
 
     fn opening(&self) -> MutexGuard<'_, Opening> {
-        // No code that may panic runs under the lock.
-        self.opening.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_unpoisoned(&self.opening)
     }
 }
 

@@ -8,12 +8,14 @@
 
 use std::io::{self, Write};
 use std::mem;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
 use tracing::warn;
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::common::{ignore_poison, lock_unpoisoned};
 
 /// Bytes of lines that may wait: some 500 lines, more than a burst of 200 reconnects leaves.
 const MOST: usize = 256 * 1024;
@@ -65,16 +67,14 @@ impl Spool {
 
 impl Shared {
     fn lines(&self) -> MutexGuard<'_, Lines> {
-        // Nothing that is done under it leaves a line half way.
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_unpoisoned(&self.lines)
     }
 
     fn write_to(&self, mut out: impl Write) {
         let mut batch = Vec::new();
         loop {
             let idle = |lines: &mut Lines| lines.waiting.is_empty() && !lines.ending;
-            let lines = self.came.wait_while(self.lines(), idle);
-            let mut lines = lines.unwrap_or_else(PoisonError::into_inner);
+            let mut lines = ignore_poison(self.came.wait_while(self.lines(), idle));
             if lines.waiting.is_empty() {
                 lines.ended = true;
                 self.ended.notify_all();
