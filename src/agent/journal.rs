@@ -19,22 +19,23 @@ pub(super) fn record_step(
     has_outbox: bool,
     at: Timestamp,
 ) -> Change {
-    let sampled = |effect: &Effect| matches!(effect, Effect::Noted(_, HistoryEvent::Measured(_)));
+    let sampled =
+        |effect: &Effect| matches!(effect, Effect::RecordHistory(_, HistoryEvent::Measured(_)));
     if !new.standing.is_but_for_figures(old) || effects.iter().any(sampled) {
         change = change.save_standing(store.uuid, new.standing.clone());
     }
     for effect in effects {
         let entry = match effect {
-            Effect::Changed(transition) => {
+            Effect::PublishTransition(transition) => {
                 if has_outbox {
                     change = change.enqueue(notice(store, &new.standing, transition));
                 }
                 history_of(transition)
             }
-            Effect::Noted(attempt, event) => {
+            Effect::RecordHistory(attempt, event) => {
                 HistoryEntry { at, attempt: *attempt, event: event.clone() }
             }
-            Effect::Begun(attempt) => HistoryEntry {
+            Effect::StartAttempt(attempt) => HistoryEntry {
                 at,
                 attempt: attempt.id,
                 event: HistoryEvent::AttemptBegan {
@@ -42,7 +43,10 @@ pub(super) fn record_step(
                     tags: attempt.tags.clone(),
                 },
             },
-            Effect::Probe { .. } | Effect::LogIn | Effect::Abandoned(_) | Effect::Settled(..) => {
+            Effect::Probe { .. }
+            | Effect::LogIn
+            | Effect::CancelAttempt(_)
+            | Effect::CompleteAttempt(..) => {
                 continue;
             }
         };

@@ -111,28 +111,29 @@ pub enum Input {
     Stopping,
 }
 
-/// What is to be done. [`Effect::Changed`] and [`Effect::Noted`] belong into the transaction that
-/// commits the record's standing; the others may leave only after it.
+/// An order of the status machine. The ledger's part of [`Effect::PublishTransition`],
+/// [`Effect::RecordHistory`] and [`Effect::StartAttempt`] belongs to the transaction that commits the
+/// record's standing. Everything else that an effect orders is done only after that commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// The status changed: write its notice and its line of history.
-    Changed(Transition),
+    /// Write the notice and the line of history of this change of status, and report it.
+    PublishTransition(Transition),
     /// Write a line of history.
-    Noted(AttemptId, HistoryEvent),
-    /// Run the checks of this attempt, in the place of a login that is under way and after a probe that
-    /// is; its line of history is part of this.
-    Begun(Attempt),
-    /// Look at the image directory, and write where asked.
+    RecordHistory(AttemptId, HistoryEvent),
+    /// Run the checks of this attempt. They replace a login that is under way and wait for a probe
+    /// that is. The line of history of the attempt is part of this effect.
+    StartAttempt(Attempt),
+    /// Examine the image directory, and write to it if requested.
     Probe {
-        /// Whether to write.
+        /// True if the probe also writes.
         write: bool,
     },
     /// Log in.
     LogIn,
     /// Stop the checks of this attempt.
-    Abandoned(AttemptId),
+    CancelAttempt(AttemptId),
     /// Answer everyone who waits for this attempt.
-    Settled(AttemptId, Result<(), Failure>),
+    CompleteAttempt(AttemptId, Result<(), Failure>),
 }
 
 /// One change of status.

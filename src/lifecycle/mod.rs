@@ -2,7 +2,7 @@
 //!
 //! Promises: [`step()`] is a function of its arguments alone; a status changes only together with the
 //! [`Transition`] that tells of it; each transition takes the next [`Position`]; the result of a
-//! superseded attempt changes nothing; every attempt is settled exactly once.
+//! superseded attempt changes nothing; every attempt is completed exactly once.
 //! Never: awaits, reads a clock, rolls a die, knows what a check does.
 //!
 //! ```text
@@ -23,48 +23,48 @@
 //! probe examines, and writes when that is due; a hard fault decides at once, a soft one after
 //! `fail_after` of its check in a row. What is due when is decided here too (`agenda`).
 //!
-//! The table below is compared with the code by a test. "changed" stands for a transition (its notice
-//! and its line of history), "settled" for the answer to all callers of the attempt, "probe" and
-//! "login" for a check to start.
+//! A test compares the table below with the code. An effect is an order: "publish" a transition (its
+//! notice and its line of history), "record" a line of history, "start attempt", "cancel attempt",
+//! "complete attempt" (answer everyone who waits for it), "probe", and "log in".
 //!
 //! | status | input | next | effects |
 //! |---|---|---|---|
-//! | Connecting | started | Connecting | noted, begun |
+//! | Connecting | started | Connecting | record, start attempt |
 //! | Connected | started | Connected | - |
 //! | Disconnected | started | Disconnected | - |
-//! | Connected | reconnect asked | Connecting | changed, begun |
-//! | Disconnected | reconnect asked | Connecting | changed, begun |
+//! | Connected | reconnect asked | Connecting | publish, start attempt |
+//! | Disconnected | reconnect asked | Connecting | publish, start attempt |
 //! | Connecting | reconnect asked | Connecting | - |
-//! | Connecting | reconnect asked with tags | Connecting | noted |
-//! | Connecting | attempt succeeded | Connected | changed, settled |
-//! | Connecting | attempt failed | Disconnected | changed, settled |
+//! | Connecting | reconnect asked with tags | Connecting | record |
+//! | Connecting | attempt succeeded | Connected | publish, complete attempt |
+//! | Connecting | attempt failed | Disconnected | publish, complete attempt |
 //! | Connecting | late result | Connecting | - |
 //! | Connected | late result | Connected | - |
 //! | Disconnected | late result | Disconnected | - |
 //! | Connected | good probe | Connected | - |
 //! | Connected | soft fault | Connected | - |
-//! | Connected | soft fault again and again | Disconnected | changed |
-//! | Connected | hard fault | Disconnected | changed |
+//! | Connected | soft fault again and again | Disconnected | publish |
+//! | Connected | hard fault | Disconnected | publish |
 //! | Disconnected | soft fault again and again | Disconnected | - |
 //! | Disconnected | hard fault | Disconnected | - |
 //! | Disconnected | good probe | Disconnected | - |
-//! | Disconnected | good probes again and again | Connecting | changed, begun |
+//! | Disconnected | good probes again and again | Connecting | publish, start attempt |
 //! | Connecting | good probe | Connecting | - |
 //! | Connecting | hard fault | Connecting | - |
-//! | Connected | refused login | Disconnected | changed |
+//! | Connected | refused login | Disconnected | publish |
 //! | Connected | lost login | Connected | - |
-//! | Connected | lost logins again and again | Disconnected | changed |
+//! | Connected | lost logins again and again | Disconnected | publish |
 //! | Connected | good login | Connected | - |
 //! | Disconnected | refused login | Disconnected | - |
 //! | Connecting | refused login | Connecting | - |
-//! | Connected | hang in a write, then none can be started | Disconnected | changed |
+//! | Connected | hang in a write, then none can be started | Disconnected | publish |
 //! | Connected | fault of our own | Connected | - |
-//! | Disconnected | retry due | Connecting | changed, begun |
-//! | Connected | all due | Connected | probe, login |
-//! | Connected | all due, probe under way | Connected | login |
+//! | Disconnected | retry due | Connecting | publish, start attempt |
+//! | Connected | all due | Connected | probe, log in |
+//! | Connected | all due, probe under way | Connected | log in |
 //! | Disconnected | all due | Disconnected | probe |
 //! | Connecting | all due | Connecting | - |
-//! | Connecting | stopping | Connecting | abandoned, settled |
+//! | Connecting | stopping | Connecting | cancel attempt, complete attempt |
 //! | Connected | stopping | Connected | - |
 //! | Disconnected | stopping | Disconnected | - |
 

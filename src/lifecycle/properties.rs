@@ -84,7 +84,7 @@ proptest! {
             // No status without its notice, no notice without a change; positions are used once.
             let changes: Vec<&Transition> = effects
                 .iter()
-                .filter_map(|e| if let Effect::Changed(t) = e { Some(t) } else { None })
+                .filter_map(|e| if let Effect::PublishTransition(t) = e { Some(t) } else { None })
                 .collect();
             prop_assert_eq!(changes.len(), usize::from(before.standing.status != after.standing.status));
             for t in changes {
@@ -102,18 +102,18 @@ proptest! {
                 prop_assert!(effects.is_empty());
             }
 
-            // Each attempt that began is settled once, and only while it is open.
+            // Each attempt that was started is completed once, and only while it is open.
             for effect in &effects {
                 match effect {
-                    Effect::Begun(attempt) => {
+                    Effect::StartAttempt(attempt) => {
                         prop_assert!(open.is_none());
                         prop_assert!(attempt.id > before.standing.attempt);
                         open = Some(attempt.id);
                     }
-                    Effect::Settled(id, _) => prop_assert_eq!(open.take(), Some(*id)),
-                    Effect::Abandoned(id) => prop_assert_eq!(open, Some(*id)),
+                    Effect::CompleteAttempt(id, _) => prop_assert_eq!(open.take(), Some(*id)),
+                    Effect::CancelAttempt(id) => prop_assert_eq!(open, Some(*id)),
                     Effect::Probe { .. } | Effect::LogIn => prop_assert!(open.is_none()),
-                    Effect::Changed(_) | Effect::Noted(..) => {}
+                    Effect::PublishTransition(_) | Effect::RecordHistory(..) => {}
                 }
             }
             prop_assert_eq!(after.running.as_ref().map(|a| a.id), open);

@@ -165,7 +165,7 @@ fn conditions_are_noted_when_they_turn_and_disconnect_nothing() {
     let full = || Probe { written: Some(Ok(Written::Full)), ..probe(None, None) };
     let (next, effects) = step(r, Input::Probed(full()), &POLICY, at(20));
     let turned = HistoryEvent::Turned { condition: Condition::Full, holds: true };
-    assert!(effects.contains(&Effect::Noted(next.standing.attempt, turned)));
+    assert!(effects.contains(&Effect::RecordHistory(next.standing.attempt, turned)));
     assert_eq!(next.standing.status, Status::Connected);
     // A probe that does not write leaves what the last write met.
     let read = Probe { written: None, ..probe(None, None) };
@@ -185,7 +185,7 @@ fn figures_are_kept_when_the_size_changes_and_else_now_and_then() {
         Input::Probed(Probe { examined: Ok(measured), ..probe(None, None) })
     };
     let kept = |effects: &[Effect]| {
-        let kept = |e: &&Effect| matches!(e, Effect::Noted(_, HistoryEvent::Measured(_)));
+        let kept = |e: &&Effect| matches!(e, Effect::RecordHistory(_, HistoryEvent::Measured(_)));
         effects.iter().filter(kept).count()
     };
     let (r, effects) = step(r, sized(100, 39), &POLICY, at(20));
@@ -207,7 +207,7 @@ fn a_host_that_cannot_be_proven_is_a_condition_until_a_login_proves_it() {
     let condition = Condition::ProofUnavailable;
     let turned = |effects: &[Effect]| {
         let turned = |effect: &Effect| match effect {
-            Effect::Noted(_, HistoryEvent::Turned { condition, holds }) => {
+            Effect::RecordHistory(_, HistoryEvent::Turned { condition, holds }) => {
                 Some((*condition, *holds))
             }
             _ => None,

@@ -195,7 +195,7 @@ impl Run {
         self.record = after;
         for effect in effects {
             match effect {
-                Effect::Begun(attempt) => {
+                Effect::StartAttempt(attempt) => {
                     // A login is stopped; its end is not heard of. A probe ends beside the attempt.
                     self.busy.login = false;
                     self.events.retain(|_, event| !matches!(event, Event::Login));
@@ -216,13 +216,15 @@ impl Run {
                     let wait = self.dice.millis(30_000);
                     self.after(wait, Event::Login);
                 }
-                Effect::Changed(transition) => {
+                Effect::PublishTransition(transition) => {
                     if (transition.old, transition.new) == (Status::Connected, Status::Disconnected)
                     {
                         self.drops.push(self.now);
                     }
                 }
-                Effect::Noted(..) | Effect::Abandoned(_) | Effect::Settled(..) => {}
+                Effect::RecordHistory(..)
+                | Effect::CancelAttempt(_)
+                | Effect::CompleteAttempt(..) => {}
             }
         }
         self.check();

@@ -72,7 +72,7 @@ impl Turn<'_> {
             // Who joins without tags leaves nothing that the attempt does not tell already.
             Some(_) if tags.is_empty() => {}
             Some(running) => {
-                self.effects.push(Effect::Noted(running.id, HistoryEvent::Joined { tags }));
+                self.effects.push(Effect::RecordHistory(running.id, HistoryEvent::Joined { tags }));
             }
             None => self.begin(r, cause, tags),
         }
@@ -103,7 +103,7 @@ impl Turn<'_> {
                 r.retry.failed(failure, timed, self.policy, self.now);
             }
         }
-        self.effects.push(Effect::Settled(attempt, failure.map_or(Ok(()), Err)));
+        self.effects.push(Effect::CompleteAttempt(attempt, failure.map_or(Ok(()), Err)));
     }
 
     fn probed(&mut self, r: &mut Record, probe: &Probe) {
@@ -199,8 +199,8 @@ impl Turn<'_> {
         if let Some(running) = r.running.take() {
             let told = "the daemon stopped before the checks ended";
             let fault = Fault::new(Reason::AgentStopping, told);
-            self.effects.push(Effect::Abandoned(running.id));
-            self.effects.push(Effect::Settled(running.id, Err(Failure::of(fault))));
+            self.effects.push(Effect::CancelAttempt(running.id));
+            self.effects.push(Effect::CompleteAttempt(running.id, Err(Failure::of(fault))));
         }
     }
 
@@ -210,7 +210,7 @@ impl Turn<'_> {
         r.retry.disarm();
         r.running = Some(attempt.clone());
         self.change(r, Status::Connecting, None, attempt.tags.clone());
-        self.effects.push(Effect::Begun(attempt));
+        self.effects.push(Effect::StartAttempt(attempt));
     }
 
     /// Takes the new status and says so; saying nothing when it is the same is what makes every
@@ -225,7 +225,7 @@ impl Turn<'_> {
         r.standing.status = new;
         r.standing.position = position;
         r.standing.since = self.now.wall;
-        self.effects.push(Effect::Changed(Transition {
+        self.effects.push(Effect::PublishTransition(Transition {
             position,
             old,
             new,
@@ -289,7 +289,7 @@ impl Turn<'_> {
     }
 
     fn note(&mut self, r: &Record, event: HistoryEvent) {
-        self.effects.push(Effect::Noted(r.standing.attempt, event));
+        self.effects.push(Effect::RecordHistory(r.standing.attempt, event));
     }
 }
 

@@ -131,15 +131,15 @@ fn inputs(words: &str, record: &Record) -> Vec<Input> {
 pub(super) fn words(effects: &[Effect]) -> String {
     let words: Vec<&str> = effects
         .iter()
-        .filter(|effect| !matches!(effect, Effect::Noted(_, HistoryEvent::Measured(_))))
+        .filter(|effect| !matches!(effect, Effect::RecordHistory(_, HistoryEvent::Measured(_))))
         .map(|effect| match effect {
-            Effect::Changed(_) => "changed",
-            Effect::Noted(..) => "noted",
-            Effect::Begun(_) => "begun",
+            Effect::PublishTransition(_) => "publish",
+            Effect::RecordHistory(..) => "record",
+            Effect::StartAttempt(_) => "start attempt",
             Effect::Probe { .. } => "probe",
-            Effect::LogIn => "login",
-            Effect::Abandoned(_) => "abandoned",
-            Effect::Settled(..) => "settled",
+            Effect::LogIn => "log in",
+            Effect::CancelAttempt(_) => "cancel attempt",
+            Effect::CompleteAttempt(..) => "complete attempt",
         })
         .collect();
     if words.is_empty() { "-".to_owned() } else { words.join(", ") }

@@ -109,24 +109,24 @@ impl StoreTask {
         // Checks expect what was observed, whether it is committed or not.
         let observed = || self.pending.apply_to(&self.store);
         match effect {
-            Effect::Changed(transition) => {
+            Effect::PublishTransition(transition) => {
                 news::changed(&transition);
                 if let Some(moved) = &self.context.outbox {
                     moved(self.store.uuid);
                 }
             }
-            Effect::Begun(attempt) => self.work.attempt(attempt.id, &observed()),
+            Effect::StartAttempt(attempt) => self.work.attempt(attempt.id, &observed()),
             Effect::Probe { write } => self.work.probe(&observed(), write),
             Effect::LogIn => self.work.log_in(&observed()),
-            Effect::Abandoned(_) => self.work.abort(),
-            Effect::Settled(_, outcome) => {
+            Effect::CancelAttempt(_) => self.work.abort(),
+            Effect::CompleteAttempt(_, outcome) => {
                 let answer = outcome.map(|()| Arc::clone(&self.view.borrow()));
                 self.waiting.answer(&answer);
             }
-            Effect::Noted(_, HistoryEvent::Turned { condition, holds }) => {
+            Effect::RecordHistory(_, HistoryEvent::Turned { condition, holds }) => {
                 news::turned(condition, holds);
             }
-            Effect::Noted(..) => {}
+            Effect::RecordHistory(..) => {}
         }
     }
 }
