@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
@@ -73,6 +74,10 @@ async fn throw_away(mut body: Incoming, headers: &HeaderMap, deadline: Instant) 
     let _ = timeout_at(deadline, reading).await;
 }
 
+/// The complete body of a request, as an extension of the request. A request without a body has none.
+#[derive(Clone, Debug)]
+pub(super) struct CompleteBody(pub(super) Bytes);
+
 /// The body of a request that carries JSON, not yet parsed.
 pub(super) struct JsonBody(Result<Bytes, Refusal>);
 
@@ -82,16 +87,16 @@ impl JsonBody {
     }
 }
 
-impl<S: Sync> FromRequest<S> for JsonBody {
+impl<S: Sync> FromRequestParts<S> for JsonBody {
     type Rejection = std::convert::Infallible;
 
-    /// The front has read the body already; this only looks at what it is said to be.
-    async fn from_request(request: Request, _: &S) -> Result<Self, Self::Rejection> {
-        if !is_json(request.headers()) {
+    /// Takes the body that the front has read, and checks its content type.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        if !is_json(&parts.headers) {
             return Ok(Self(Err(Refusal::NotJson)));
         }
-        let collected = request.into_body().collect().await;
-        Ok(Self(collected.map(|body| body.to_bytes()).map_err(|_| Refusal::BodyBroken)))
+        let body = parts.extensions.remove::<CompleteBody>();
+        Ok(Self(Ok(body.map(|CompleteBody(bytes)| bytes).unwrap_or_default())))
     }
 }
 

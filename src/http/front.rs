@@ -16,7 +16,7 @@ use tracing::{Instrument as _, Level, Span, debug, enabled, info_span};
 
 use super::agent_door::AgentDoor;
 use super::audit::{self, AUDIT};
-use super::body;
+use super::body::{self, CompleteBody};
 use super::caller::Caller;
 use super::health;
 use super::host::Hosts;
@@ -109,7 +109,10 @@ impl Front {
             }
         }
         let body = body::read(body, &parts.headers, &self.limits).await?;
-        let request = Request::from_parts(parts, Body::from(body));
+        if !body.is_empty() {
+            parts.extensions.insert(CompleteBody(body));
+        }
+        let request = Request::from_parts(parts, Body::empty());
         let Ok(response) = self.router.clone().call(request).await;
         Ok(response)
     }
