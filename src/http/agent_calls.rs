@@ -17,7 +17,7 @@ use hyper::{StatusCode, Uri};
 
 use super::agent_door::{CONNECT, ECHO, PING};
 use super::answer;
-use super::audit::{self, Audit};
+use super::audit::Audit;
 use super::body::JsonBody;
 use super::caller::Caller;
 use super::desk::Desk;
@@ -63,7 +63,7 @@ async fn connect<S: StoreService>(
         at_once(&headers)?;
         let command = AgentCommand::read(&body.bytes()?)?;
         if let Some(url) = &command.send_command_url {
-            judged(&desk, "sendCommandUrl", url).await?;
+            validate_callback_url(&desk, "sendCommandUrl", url).await?;
         }
         let uuid = command.uuid.parse::<StoreUuid>().ok();
         if let Some(uuid) = uuid {
@@ -118,7 +118,7 @@ async fn ping<S: StoreService>(
     let task = task(&headers)?;
     let url = headers.get(CALLBACK_URL).and_then(|url| url.to_str().ok());
     let url = url.ok_or(Refusal::NoTask(CALLBACK_URL))?;
-    let url = judged(&desk, CALLBACK_URL, url).await?;
+    let url = validate_callback_url(&desk, CALLBACK_URL, url).await?;
     let command = AgentCommand::read(&body.bytes()?)?;
     let view = command.uuid.parse().ok().and_then(|uuid| desk.stores.view(uuid));
     let reply = view.map_or_else(|| unknown(&command), |view| pulse(&view));
@@ -168,14 +168,14 @@ fn task(headers: &HeaderMap) -> Result<String, Refusal> {
     task.map(str::to_owned).ok_or(Refusal::NoTask(TASK))
 }
 
-async fn judged<S>(desk: &Desk<S>, name: &'static str, url: &str) -> Result<Uri, Refusal> {
-    let judged = desk.replies.networks().judge(url).await;
-    let refused = judged.map_err(|bad| Refusal::UrlOutside { name, bad });
-    // The front sees an answer like others.
-    if let Some((status, why)) = refused.as_ref().err().and_then(Refusal::of_access) {
-        audit::refused(status, why, Some(name), true);
-    }
-    refused
+/// Returns the URL of a field, if the daemon may call it.
+async fn validate_callback_url<S>(
+    desk: &Desk<S>,
+    name: &'static str,
+    url: &str,
+) -> Result<Uri, Refusal> {
+    let networks = desk.replies.networks();
+    networks.judge(url).await.map_err(|bad| Refusal::UrlOutside { name, bad })
 }
 
 fn nothing() -> Response {

@@ -1,23 +1,25 @@
 //! The audit log: one INFO line for each request that asks for a change, whoever sent it and however
 //! it ended, and one for each caller that is not let in.
 
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use tracing::{debug, info};
 
 use super::caller::Caller;
-use super::refusal::Refusal;
+use super::refusal::{AccessDenial, Refusal};
 use crate::model::{Reason, StoreUuid};
 
 /// The target of its lines, by which they are told from all others, and of the span around them.
 pub const AUDIT: &str = "audit";
 
-/// The line of a call that was refused: why, and because of which field of it, where one is to blame. One
-/// that is not `told`, because many like it were, is left to who debugs.
-pub(super) fn refused(status: u16, why: &str, name: Option<&str>, told: bool) {
-    if told {
-        info!(target: AUDIT, status, why, name, "call refused");
+/// Writes the line of a request that was denied. A `repeated` denial, of which the log has enough lines,
+/// is written at the level DEBUG.
+pub(super) fn log_denial(status: StatusCode, denial: AccessDenial, repeated: bool) {
+    let (status, AccessDenial { why, field }) = (status.as_u16(), denial);
+    if repeated {
+        debug!(target: AUDIT, status, why, name = field, "call refused");
     } else {
-        debug!(target: AUDIT, status, why, name, "call refused");
+        info!(target: AUDIT, status, why, name = field, "call refused");
     }
 }
 

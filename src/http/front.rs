@@ -22,7 +22,7 @@ use super::health;
 use super::host::Hosts;
 use super::limits::Limits;
 use super::peer::Peer;
-use super::refusal::Refusal;
+use super::refusal::{AccessDenial, Refusal};
 use super::repeats::{MOST, Nth, Repeats};
 use super::request_id;
 use super::tokens::Tokens;
@@ -39,10 +39,10 @@ pub(super) struct Front {
     pub(super) agent: AgentDoor,
     pub(super) tokens: watch::Receiver<Arc<Tokens>>,
     pub(super) random: Arc<dyn Random>,
-    /// Sessions that nobody has.
-    pub(super) guesses: Mutex<Repeats>,
-    /// Whatever is refused, for the log.
-    pub(super) refused: Mutex<Repeats>,
+    /// The unknown sessions of each address.
+    pub(super) auth_failures: Mutex<Repeats>,
+    /// The denials of each address, which bound the lines of the log.
+    pub(super) denials: Mutex<Repeats>,
     pub(super) limits: Limits,
 }
 
@@ -80,12 +80,12 @@ impl Front {
         let reads = method.is_safe() && !enabled!(Level::DEBUG);
         let around = if reads { Span::none() } else { span() };
         async {
-            let answer = answer(request).await;
-            if let Some((status, why)) = answer.as_ref().err().and_then(Refusal::of_access) {
-                let line = || audit::refused(status, why, None, self.is_told(peer));
+            let mut response = answer(request).await.unwrap_or_else(Refusal::into_response);
+            if let Some(denial) = response.extensions_mut().remove::<AccessDenial>() {
+                let repeated = self.count_denial(peer, denial) > MOST + 1;
+                let line = || audit::log_denial(response.status(), denial, repeated);
                 if reads { span().in_scope(line) } else { line() }
             }
-            let mut response = answer.unwrap_or_else(Refusal::into_response);
             let headers = response.headers_mut();
             headers.insert(header::CONTENT_TYPE, JSON);
             headers.insert(request_id::HEADER, id.clone());
@@ -139,25 +139,29 @@ impl Front {
         }
         let token = session(&parts.headers).ok_or(Refusal::NoSession)?;
         let tokens = Arc::clone(&self.tokens.borrow());
-        tokens.caller(token).cloned().map(Some).ok_or_else(|| self.unknown(peer))
+        tokens.caller(token).cloned().map(Some).ok_or_else(|| self.on_unknown_token(peer))
     }
 
-    /// Whether a refusal is worth a line: not each of very many from one address; one says it for all.
-    fn is_told(&self, peer: &Peer) -> bool {
-        counted(&self.refused, peer).is_none_or(|Nth { nth, .. }| nth <= MOST + 1)
+    /// Counts a denial against the address of its peer, and returns its number within the minute.
+    ///
+    /// Returns 1 without counting if the peer has no address, or if only a field of an admitted caller
+    /// was denied.
+    fn count_denial(&self, peer: &Peer, denial: AccessDenial) -> u32 {
+        let counted = denial.field.is_none().then(|| count_source(&self.denials, peer)).flatten();
+        counted.map_or(1, |Nth { nth, .. }| nth)
     }
 
-    /// What is answered to a session that nobody has.
-    fn unknown(&self, peer: &Peer) -> Refusal {
-        match counted(&self.guesses, peer) {
+    /// Counts an unknown session against the address of its peer, and returns the refusal.
+    fn on_unknown_token(&self, peer: &Peer) -> Refusal {
+        match count_source(&self.auth_failures, peer) {
             Some(Nth { nth, left }) if nth > MOST => Refusal::TooManyGuesses { left },
             _ => Refusal::UnknownSession,
         }
     }
 }
 
-/// Who has an address is counted.
-fn counted(repeats: &Mutex<Repeats>, peer: &Peer) -> Option<Nth> {
+/// Counts one more request of the peer's address. Returns `None` for the Unix socket, which has none.
+fn count_source(repeats: &Mutex<Repeats>, peer: &Peer) -> Option<Nth> {
     let Peer::Tcp(address, _) = peer else { return None };
     Some(lock_unpoisoned(repeats).count(address.ip(), Instant::now()))
 }

@@ -66,6 +66,16 @@ pub(super) enum Refusal {
     NotRemoved(Failure),
 }
 
+/// The denial of access behind a refusal. It is an extension of the response, in which the front finds
+/// it, whether the front or a handler has refused the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AccessDenial {
+    /// The rule that denied it.
+    pub(super) why: &'static str,
+    /// The field of the request that broke the rule, if the caller itself was admitted.
+    pub(super) field: Option<&'static str>,
+}
+
 impl Refusal {
     /// The daemon has too many connections.
     pub(super) fn busy(connections: usize) -> Self {
@@ -73,18 +83,21 @@ impl Refusal {
         Self::NotConnected(Failure::of(fault.fact("connections", connections)))
     }
 
-    /// Who may not call is written down: the status, and why.
-    pub(super) fn of_access(&self) -> Option<(u16, &'static str)> {
-        let why = match self {
-            Self::NoSession => "no session",
-            Self::UnknownSession => "unknown session",
-            Self::TooManyGuesses { .. } => "too many unknown sessions",
-            Self::NetworkOutside(_) => "not in server.agent_allow",
-            Self::UrlOutside { .. } => "a URL that is not in server.agent_allow",
-            Self::BadHost | Self::OtherHost => "another Host",
+    /// Returns the line that the audit log has for this refusal, or `None` if the refusal denies no
+    /// access.
+    fn access_denial(&self) -> Option<AccessDenial> {
+        let (why, field) = match self {
+            Self::NoSession => ("no session", None),
+            Self::UnknownSession => ("unknown session", None),
+            Self::TooManyGuesses { .. } => ("too many unknown sessions", None),
+            Self::NetworkOutside(_) => ("not in server.agent_allow", None),
+            Self::UrlOutside { name, .. } => {
+                ("a URL that is not in server.agent_allow", Some(*name))
+            }
+            Self::BadHost | Self::OtherHost => ("another Host", None),
             _ => return None,
         };
-        Some((self.status().as_u16(), why))
+        Some(AccessDenial { why, field })
     }
 
     /// Too many answers to earlier calls wait to be posted.
@@ -303,6 +316,9 @@ impl From<BadBody> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = answer::error(self.status(), &self.error());
+        if let Some(denial) = self.access_denial() {
+            response.extensions_mut().insert(denial);
+        }
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

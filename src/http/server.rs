@@ -132,8 +132,8 @@ impl Server {
             agent,
             tokens: context.tokens,
             random: context.random,
-            guesses: Mutex::default(),
-            refused: Mutex::default(),
+            auth_failures: Mutex::default(),
+            denials: Mutex::default(),
             limits: self.limits,
         };
         let mut listeners = self.bound.into_listeners()?;
