@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::tryouts::TryOuts;
+use super::login::trial::TryOuts;
 use crate::common::{Clock, Random};
 use crate::ledger::Ledger;
 use crate::lifecycle::{Moment, Policy};

@@ -6,40 +6,26 @@
 //! Never: knows HTTP, touches an image directory (that is `probe`'s), sends a notice (that is the
 //! notifier's).
 
-mod acceptance;
-mod add;
-mod attempt;
-mod callers;
+mod checks;
+mod commit_timeout;
 mod conditions;
 mod context;
 mod faults;
-mod handle;
-mod journal;
-mod news;
-mod patience;
-mod pending;
-mod redefinition;
-mod refused;
+mod login;
 mod registry;
-mod registry_task;
-mod restraint;
 mod service;
-mod store_task;
-mod tryouts;
-mod update;
-mod view;
-mod work;
+mod store;
 
-pub use acceptance::AcceptError;
-pub use add::AddError;
 pub use conditions::{
     ActiveCondition, DaemonConditions, DeliveryMonitor, SharedFilesystems, TotalCapacity,
     active_conditions, total_capacity,
 };
 pub use context::{AgentContext, OutboxSignal};
-use handle::StoreHandle;
+pub use login::trial::TryOuts;
 pub use registry::Registry;
-pub use registry_task::{BrokenOff, RegistryTask};
+pub use registry::add::AddError;
+pub use registry::task::{BrokenOff, RegistryTask};
 pub use service::{ReconnectError, StoreService};
-pub use tryouts::TryOuts;
-pub use view::StoreView;
+use store::handle::StoreHandle;
+pub use store::host_key_acceptance::AcceptError;
+pub use store::snapshot::StoreView;

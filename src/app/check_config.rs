@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::exit::Exit;
-use super::files::Files;
+use super::secret_files::Files;
 use crate::settings::{BadSettings, Settings, environment, report};
 
 /// Parses and validates, and says what it found.

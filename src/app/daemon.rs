@@ -23,11 +23,11 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::certificates;
+use super::cert_reload;
 use super::exit::Exit;
 use super::prepare::Prepared;
 use super::reload::Reload;
-use super::{sign_of_life, state_disk};
+use super::state_disk;
 use crate::agent::{
     AgentContext, DaemonConditions, DeliveryMonitor, OutboxSignal, RegistryTask, TryOuts,
 };
@@ -40,6 +40,7 @@ use crate::probe::{ProbeOptions, Prober};
 use crate::settings::{CallbackFormat, HostKeyPolicy, Settings};
 use crate::ssh::Verifier;
 use crate::systemd;
+use crate::systemd::watchdog;
 use crate::wire::EventFormat;
 
 const DRAIN: Duration = Duration::from_secs(3);
@@ -214,7 +215,7 @@ impl Prepared {
         if systemd::listens() {
             let (stores, end) = (registry.clone(), stop_early.clone());
             tasks.spawn(async move {
-                sign_of_life::tell(stores, end).await;
+                watchdog::tell(stores, end).await;
                 ("signs of life", Ok(()))
             });
         }
@@ -224,7 +225,7 @@ impl Prepared {
         if let (Some(files), Some(shown)) = (settings.server.tls.clone(), secured) {
             let (asked, end) = (Arc::clone(&renew), stop_early.clone());
             tasks.spawn(async move {
-                certificates::keep(files, shown, asked, end).await;
+                cert_reload::keep(files, shown, asked, end).await;
                 ("certificates", Ok(()))
             });
         }
@@ -326,7 +327,7 @@ fn policy(settings: &Settings) -> Policy {
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::Files;
+    use super::super::secret_files::Files;
     use super::*;
     use crate::http::Inherited;
 

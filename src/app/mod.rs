@@ -5,24 +5,23 @@
 //! takes less than 10 s whatever hangs.
 //! Never: decides anything about a store.
 
-mod certificates;
+mod cert_reload;
 mod check_config;
 mod daemon;
 mod exit;
-mod files;
 mod init;
 mod prepare;
 mod process;
 mod reload;
+mod secret_files;
 mod serve;
-mod sign_of_life;
 mod signals;
 mod state_disk;
 
 pub use check_config::check_config;
 pub use exit::Exit;
-pub use files::Files;
 pub use init::init;
 pub use prepare::{Prepared, StartError};
+pub use secret_files::Files;
 pub use serve::serve;
 pub use signals::stop_at_signals;

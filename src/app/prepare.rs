@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::exit::Exit;
-use super::files::Files;
+use super::secret_files::Files;
 use crate::common::{Clock, Random, SystemClock, SystemRandom, Timestamp};
 use crate::http::{BindError, Inherited, Server, Tls, Tokens};
 use crate::ledger::{self, OpenError, Opened, StateDir, StateDirError};

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::exit::Exit;
-use super::files::Files;
 use super::prepare::Prepared;
+use super::secret_files::Files;
 use super::signals::stop_at_signals;
 use crate::common::{ErrorChain, Timestamp};
 use crate::http::{AUDIT, Inherited};

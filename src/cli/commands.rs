@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::args::{ClientCommand, ConfirmArgs, ReconnectArgs};
-use super::bodies;
 use super::client::{ClientError, Daemon, Reply, SYSTEM};
-use super::health;
+use super::output;
+use super::output::health;
+use super::request_body;
 use super::secrets::{self, SecretError};
-use super::text;
 use crate::model::{Secret, StoreUuid};
 use crate::settings::Settings;
 use crate::tls::Trust;
@@ -70,14 +70,14 @@ pub async fn run(
     };
     match command {
         ClientCommand::Add(args) => {
-            let body = bodies::add(args, &secrets::credentials(&args.secrets)?);
+            let body = request_body::add(args, &secrets::credentials(&args.secrets)?);
             let reply = asker.daemon.ask(Method::POST, &asker.stores, Some(&body)).await?;
             asker.show_inventory(&reply)
         }
         ClientCommand::Update(args) => {
             let secrets = secrets::given(&args.secrets, args.password)?;
             let path = format!("{}/{}/actions", asker.stores, args.uuid);
-            let body = bodies::update(args, &secrets);
+            let body = request_body::update(args, &secrets);
             let reply = asker.daemon.ask(Method::PUT, &path, Some(&body)).await?;
             asker.show_inventory(&reply)
         }
@@ -120,7 +120,7 @@ struct Asker {
 impl Asker {
     async fn list(&self) -> Result<bool, CommandError> {
         let reply = self.daemon.ask(Method::GET, &self.stores, None).await?;
-        self.show_reply(&reply, |body| text::table(inventories(body)))
+        self.show_reply(&reply, |body| output::table(inventories(body)))
     }
 
     async fn show(&self, store: StoreUuid) -> Result<bool, CommandError> {
@@ -156,7 +156,7 @@ impl Asker {
 
     async fn reconnect(&self, args: &ReconnectArgs) -> Result<bool, CommandError> {
         let asked = if args.force { json!({ "force": true }) } else { json!({}) };
-        let body = bodies::with_tags("reconnectImageStoreBackupStorage", asked, &args.tags);
+        let body = request_body::with_tags("reconnectImageStoreBackupStorage", asked, &args.tags);
         let path = |store: &str| format!("{}/{store}/actions", self.stores);
         if let Some(store) = args.uuid {
             let path = path(&store.to_string());
@@ -205,7 +205,7 @@ impl Asker {
     }
 
     fn show_inventory(&self, reply: &Reply) -> Result<bool, CommandError> {
-        self.show_reply(reply, |body| body.get("inventory").map(text::card).unwrap_or_default())
+        self.show_reply(reply, |body| body.get("inventory").map(output::card).unwrap_or_default())
     }
 
     /// The answer on stdout; a refusal on stderr, and with `--json` on stdout too.
@@ -218,7 +218,7 @@ impl Asker {
         match (self.json, good) {
             (true, _) => writeln!(io::stdout(), "{}", reply.body)?,
             (false, true) => write!(io::stdout(), "{}", as_text(&reply.body))?,
-            (false, false) => write!(io::stderr(), "{}", text::failure(&reply.body))?,
+            (false, false) => write!(io::stderr(), "{}", output::failure(&reply.body))?,
         }
         Ok(good)
     }

@@ -5,13 +5,12 @@
 //! Never: takes a secret as an argument, opens the ledger, prints a secret.
 
 mod args;
-mod bodies;
 mod client;
 mod commands;
-mod health;
 mod manual;
+mod output;
+mod request_body;
 mod secrets;
-mod text;
 
 pub use args::{Args, ClientCommand, Command, InitArgs};
 pub use client::{ClientError, Daemon, Reply};

@@ -4,10 +4,10 @@
 //! gives up, and ends on the newest state.
 //! Never: opens a socket, reads a clock, loses or reorders.
 
-mod lane;
-mod reply;
-mod route;
+mod failover;
+mod response;
+mod state;
 
-pub use lane::{Lane, Step, Trouble};
-pub use reply::{Reply, Verdict, judge, retry_after};
-pub use route::Route;
+pub use failover::Route;
+pub use response::{Reply, Verdict, judge, retry_after};
+pub use state::{Lane, Step, Trouble};

@@ -5,8 +5,8 @@
 //! Never: touches a configured daemon, its state or its stores.
 
 mod management_node;
-mod scratch;
+mod scenario;
 mod ssh_endpoint;
-mod story;
+mod temp_dir;
 
-pub use story::demo;
+pub use scenario::demo;

@@ -13,43 +13,17 @@
 //!                                      network, body
 //! ```
 
-mod agent_calls;
-mod agent_door;
-mod answer;
-mod arrival;
-mod audit;
-mod bind_error;
-mod body;
-mod caller;
-mod connection;
-mod daemon_info;
-mod desk;
-mod front;
-mod health;
-mod health_view;
-mod host;
-mod limits;
-mod listeners;
-mod peer;
-mod readiness;
-mod refusal;
-mod repeats;
-mod request_id;
-mod role;
-mod routes;
-mod seats;
+mod api;
+mod auth;
+mod middleware;
 mod server;
-mod timely;
-mod tls;
-mod tokens;
-mod unix_socket;
 
-pub use audit::AUDIT;
-pub use bind_error::BindError;
-pub use daemon_info::{DaemonInfo, ProcessFigures, ReadFigures};
-pub use limits::Limits;
-pub use listeners::Inherited;
-pub use readiness::Readiness;
+pub use api::daemon_info::{DaemonInfo, ProcessFigures, ReadFigures};
+pub use api::readiness::Readiness;
+pub use auth::tokens::Tokens;
+pub use middleware::audit::AUDIT;
+pub use server::bind_error::BindError;
+pub use server::limits::Limits;
+pub use server::listeners::Inherited;
+pub use server::tls::Tls;
 pub use server::{Context, Server};
-pub use tls::Tls;
-pub use tokens::Tokens;

@@ -3,9 +3,10 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::change::Operation;
+use super::error::{CommitError, Refusal};
 use super::handle::Reply;
-use super::refusal::{CommitError, Refusal};
-use super::{Change, Sealer, history, outbox, stores};
+use super::tables::{history, outbox, stores};
+use super::{Change, Sealer};
 use crate::common::crash_point;
 
 /// A change and who waits for it.

@@ -7,34 +7,25 @@
 //! image directory.
 
 mod change;
-mod checksum;
 mod codec;
 mod commit;
-mod connect;
 mod durable_file;
-mod examine;
+mod error;
 mod handle;
-mod history;
-mod meta;
 mod open;
-mod outbox;
-mod refusal;
-mod rows;
-mod schema;
-mod seal;
-mod state_dir;
-mod stores;
+mod sealer;
+mod tables;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
 pub use change::Change;
+pub use error::CommitError;
 pub use handle::{Ledger, ReadError};
+pub use open::state_dir::{StateDir, StateDirError};
 pub use open::{OpenError, Opened, open};
-pub use outbox::Waiting;
-pub use refusal::CommitError;
-pub use seal::{MasterKeyError, Sealer};
-pub use state_dir::{StateDir, StateDirError};
-pub use stores::{LoadedStore, StuckWorker};
+pub use sealer::{MasterKeyError, Sealer};
+pub use tables::outbox::Waiting;
+pub use tables::stores::{LoadedStore, StuckWorker};
 pub use writer::Writer;

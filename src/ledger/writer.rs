@@ -7,11 +7,12 @@ use rusqlite::Connection;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::Sealer;
 use super::commit::commit_batch;
+use super::error::{CommitError, Refusal};
 use super::handle::{Job, Ledger, ReadError, WAITING};
-use super::refusal::{CommitError, Refusal};
-use super::rows::BadRow;
-use super::{Sealer, history, meta, outbox, stores};
+use super::tables::rows::BadRow;
+use super::tables::{history, meta, outbox, stores};
 
 /// Commits that share one transaction at most; keeps the wait of the first one short.
 const BATCH: usize = 128;

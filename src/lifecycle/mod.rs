@@ -68,37 +68,30 @@
 //! | Connected | stopping | Connected | - |
 //! | Disconnected | stopping | Disconnected | - |
 
-mod agenda;
-mod check;
+mod capacity_history;
+mod checks;
+mod conditions;
+mod durable;
 mod input;
-mod outside;
 mod policy;
 mod record;
 mod retry;
-mod sample;
-mod space;
-mod standing;
+mod schedule;
+mod stale_namespace;
 mod step;
-
 #[cfg(test)]
-mod properties;
-#[cfg(test)]
-mod rules;
-#[cfg(test)]
-mod simulation;
-#[cfg(test)]
-mod table;
+mod tests;
 
 #[cfg(doc)]
 use crate::model::Position;
 
-pub use agenda::InFlight;
-pub use check::{CheckLog, Checks};
+pub use checks::{CheckLog, Checks};
+pub use conditions::Conditions;
+pub use durable::{Cause, History, HistoryEntry, HistoryEvent, Standing};
 pub use input::{
     Attempt, Effect, Input, LastAttempt, Login, Measured, Moment, Outcome, Probe, Transition,
 };
 pub use policy::{Policy, Thresholds};
 pub use record::Record;
-pub use space::Conditions;
-pub use standing::{Cause, History, HistoryEntry, HistoryEvent, Standing};
+pub use schedule::InFlight;
 pub use step::step;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::agenda::Agenda;
-use super::check::Checks;
+use super::checks::Checks;
 use super::retry::Retry;
+use super::schedule::Agenda;
 use super::{Attempt, LastAttempt, Standing};
 use crate::model::{Proof, Written};
 

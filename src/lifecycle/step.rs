@@ -1,9 +1,9 @@
 //! The one function that changes a status.
 
-use super::agenda::Agenda;
+use super::schedule::Agenda;
 use super::{
     Attempt, Cause, Effect, HistoryEvent, InFlight, Input, LastAttempt, Login, Moment, Outcome,
-    Policy, Probe, Record, Transition, outside, sample, space,
+    Policy, Probe, Record, Transition, capacity_history, conditions, stale_namespace,
 };
 use crate::model::{AttemptId, Check, Condition, Failure, Fault, Proof, Reason, Status, Tags};
 
@@ -242,19 +242,20 @@ impl Turn<'_> {
         if let Some(Ok(written)) = &probe.written {
             r.written = Some(*written);
         }
-        if let Some(stale) = outside::is_decided(r, probe) {
+        if let Some(stale) = stale_namespace::is_decided(r, probe) {
             self.turn_if_new(r, Condition::StaleNamespace, stale);
         }
         let (Ok(measured), None) = (&probe.examined, probe.fault()) else { return };
         let held = &r.standing.conditions;
-        for (condition, holds) in space::turned(held, measured, r.written, probe.took, self.policy)
+        for (condition, holds) in
+            conditions::turned(held, measured, r.written, probe.took, self.policy)
         {
             self.turn(r, condition, holds);
         }
         if r.standing.status == Status::Disconnected {
             return;
         }
-        if sample::is_due(r, measured, self.now) {
+        if capacity_history::is_due(r, measured, self.now) {
             r.sampled = Some(self.now.uptime);
             self.note(r, HistoryEvent::Measured(*measured));
         }
@@ -268,7 +269,7 @@ impl Turn<'_> {
         let Ok(proof) = &login.outcome else { return };
         let unproven = matches!(proof, Proof::Unavailable(_));
         self.turn_if_new(r, Condition::ProofUnavailable, unproven);
-        if let Some(stale) = outside::is_stale(r, proof, fresh) {
+        if let Some(stale) = stale_namespace::is_stale(r, proof, fresh) {
             self.turn_if_new(r, Condition::StaleNamespace, stale);
         }
         r.proof = Some(proof.clone());

@@ -9,7 +9,7 @@ use hyper::{Request, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 
-use super::exchange::{Limits, Sender, USER};
+use super::http_client::{Limits, Sender, USER};
 use super::signature::{BadSecrets, NO_SECRET, Signer};
 use crate::common::{Timestamp, ignore_poison};
 use crate::delivery::Reply;

@@ -7,13 +7,13 @@
 //! secret.
 
 mod callback;
-mod exchange;
-mod networks;
+mod http_client;
+mod reply_poster;
 mod signature;
-mod task_replies;
+mod url_guard;
 
 pub use callback::{CallbackClient, signer};
-pub use exchange::Limits;
-pub use networks::{BadUrl, Networks};
+pub use http_client::Limits;
+pub use reply_poster::{TaskReplies, TaskRepliesTask, TaskReply, TooMany};
 pub use signature::{BadSecrets, Signer};
-pub use task_replies::{TaskReplies, TaskRepliesTask, TaskReply, TooMany};
+pub use url_guard::{BadUrl, Networks};

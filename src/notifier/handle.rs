@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::destinations::Destinations;
+use super::endpoints::Destinations;
 use super::{LaneStatus, NotifierStatus};
 use crate::agent::{ActiveCondition, DeliveryMonitor};
 use crate::delivery::{Reply, Verdict};

@@ -6,17 +6,17 @@
 //! Never: loses or reorders, decides what a reply means (that is `delivery`'s), outlives its stop by
 //! more than its last try.
 
-mod board;
-mod destinations;
+mod context;
+mod endpoints;
 mod handle;
 mod heartbeat;
-mod lane;
-mod means;
-mod outbox;
+mod outbox_reader;
+mod status;
+mod store_delivery;
 mod task;
 
-pub use board::{LaneStatus, NotifierStatus};
+pub use context::Means;
 pub use handle::NotifierHandle;
 pub use heartbeat::Heartbeat;
-pub use means::Means;
+pub use status::{LaneStatus, NotifierStatus};
 pub use task::{BrokenOff, Notifier};

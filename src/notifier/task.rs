@@ -10,11 +10,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::board::{Board, NotifierStatus};
-use super::destinations::Destinations;
+use super::context::Means;
+use super::endpoints::Destinations;
 use super::handle::{Moved, NotifierHandle};
-use super::lane::{Ended, LaneTask, Shared};
-use super::means::Means;
+use super::status::{Board, NotifierStatus};
+use super::store_delivery::{Ended, LaneTask, Shared};
 use crate::common::Backoff;
 use crate::delivery::Lane;
 use crate::ledger::ReadError;

@@ -4,11 +4,11 @@ use tokio::time::Instant;
 
 use super::identity::{Seen, judge, marked_meanwhile, unchanged};
 use super::marker::{FOLDER, Marker, probe_file};
-use super::order::{Order, Replaced, Report};
 use super::prober::{Prober, silence};
+use super::process::slot::Slot;
 use super::purpose::Purpose;
-use super::slot::Slot;
-use super::values::{Claim, Examined, Left, Owner};
+use super::types::{Claim, Examined, Left, Owner};
+use super::worker::protocol::{Order, Replaced, Report};
 use crate::common::Timestamp;
 use crate::model::{Fault, ImageDir, MarkerId};
 

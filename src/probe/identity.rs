@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::marker::Marker;
-use super::order::{MarkerSeen, MountSeen};
-use super::place::{is_another_disk, not_mounted, placed, shows_through};
+use super::mount_check::{is_another_disk, not_mounted, placed, shows_through};
 use super::purpose::Purpose;
-use super::values::Claim;
+use super::types::Claim;
+use super::worker::protocol::{MarkerSeen, MountSeen};
 use crate::model::{Fault, FsPlace, MarkerId, NodeId, Reason, StoreUuid};
 
 /// Most characters that a fault quotes of what is wrong with a marker: one may be 4 KiB of anything.
@@ -16,9 +16,9 @@ const MOST_QUOTED: usize = 200;
 pub(super) struct Seen<'a> {
     pub(super) node: NodeId,
     pub(super) allow_root_disk: bool,
-    pub(super) mount: &'a MountSeen,
-    pub(super) marker: &'a MarkerSeen,
-    pub(super) registry: bool,
+    pub(crate) mount: &'a MountSeen,
+    pub(crate) marker: &'a MarkerSeen,
+    pub(crate) registry: bool,
 }
 
 /// The marker that is there, if the directory is what it should be.

@@ -66,7 +66,7 @@ impl Marker {
     }
 
     /// The text of the marker file.
-    pub(super) fn text(&self, created: Timestamp) -> String {
+    pub(crate) fn text(&self, created: Timestamp) -> String {
         let form = Form {
             version: VERSION,
             id: self.id.to_string(),

@@ -9,28 +9,23 @@
 //! The worker carries out orders (`order.rs`) on one handle and decides nothing; the daemon judges what
 //! it reports (`identity`, `trouble`) and gives the next order, or closes its stdin, which ends it.
 
+mod capacity;
 mod claim;
-mod dialogue;
+mod errno;
 mod identity;
-mod look;
-mod mark;
 mod marker;
+mod mount_check;
 mod mountinfo;
-mod order;
-mod orphan;
-mod place;
 mod prober;
+mod process;
 mod purpose;
-mod sample;
-mod slot;
-mod trouble;
-mod values;
+mod types;
 mod worker;
 
 pub use marker::marker_path;
-pub use orphan::Orphans;
 pub use prober::Prober;
+pub use process::orphans::Orphans;
+pub use process::slot::Slot;
 pub use purpose::Purpose;
-pub use slot::Slot;
-pub use values::{Before, Claim, Examined, Left, Owner, ProbeOptions, Probed};
+pub use types::{Before, Claim, Examined, Left, Owner, ProbeOptions, Probed};
 pub use worker::worker_main;

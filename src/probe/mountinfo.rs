@@ -17,10 +17,10 @@ pub(super) fn read() -> std::io::Result<Vec<Mount>> {
 pub(super) struct Mount {
     pub(super) id: u64,
     /// `major:minor`. On btrfs it differs from what `stat` says; this one is what `/proc` shows everywhere.
-    pub(super) device: String,
-    pub(super) mount_point: String,
+    pub(crate) device: String,
+    pub(crate) mount_point: String,
     pub(super) options: String,
-    pub(super) fs_type: String,
+    pub(crate) fs_type: String,
     pub(super) super_options: String,
 }
 

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::dialogue::{Dialogue, Program, Silence};
 use super::identity::{Seen, judge};
 use super::marker::probe_file;
-use super::order::{MarkerSeen, MountSeen, Observed, Order, Report};
-use super::place::missing_mount;
+use super::mount_check::missing_mount;
+use super::process::client::{Dialogue, Program, Silence};
+use super::process::slot::Slot;
 use super::purpose::Purpose;
-use super::slot::Slot;
-use super::values::{Before, Examined, ProbeOptions, Probed};
-use super::{sample, trouble};
+use super::types::{Before, Examined, ProbeOptions, Probed};
+use super::worker::protocol::{MarkerSeen, MountSeen, Observed, Order, Report};
+use super::{capacity, errno};
 use crate::model::{Fault, ImageDir, Reason, Written};
 
 /// Looks at image directories. Cheap to clone.
@@ -133,9 +133,9 @@ impl Prober {
         };
         let marker = judge(purpose, &self.seen(&observed))?;
         if observed.mount.superblock_read_only {
-            return Err(trouble::read_only(&observed.mount));
+            return Err(errno::read_only(&observed.mount));
         }
-        let (capacity, inodes) = sample::capacity(&observed.statfs)?;
+        let (capacity, inodes) = capacity::capacity(&observed.statfs)?;
         let examined = Examined {
             capacity,
             inodes,
@@ -210,9 +210,9 @@ fn written(
         }
         Ok(_) => Err(Fault::new(Reason::IoError, "the worker process answered something else")),
         Err(Silence::Failed(failed)) if matches!(purpose, Purpose::Serve { .. }) => {
-            match trouble::no_room(&failed, &observed.statfs) {
+            match errno::no_room(&failed, &observed.statfs) {
                 Some(written) => Ok((written, false)),
-                None => Err(trouble::fault(&failed, Some(&observed.mount))),
+                None => Err(errno::fault(&failed, Some(&observed.mount))),
             }
         }
         Err(why) => Err(silence(why, Some(&observed.mount))),
@@ -221,7 +221,7 @@ fn written(
 
 pub(super) fn silence(silence: Silence, mount: Option<&MountSeen>) -> Fault {
     match silence {
-        Silence::Failed(failed) => trouble::fault(&failed, mount),
+        Silence::Failed(failed) => errno::fault(&failed, mount),
         Silence::Over(fault) => fault,
     }
 }

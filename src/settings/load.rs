@@ -6,12 +6,12 @@ use std::path::Path;
 
 use config::{Map, Value};
 
-use super::fault::{BadSettings, SettingFault};
-use super::file;
-use super::layer::{Layer, VARIABLE_PREFIX};
-use super::reader::{Known, Reader};
+use super::error::{BadSettings, SettingFault};
+use super::files;
+use super::schema::walk;
 use super::sections::Settings;
-use super::walk::walk;
+use super::source::layer::{Layer, VARIABLE_PREFIX};
+use super::source::reader::{Known, Reader};
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "/etc/imagestore-agent/agent.toml";
@@ -131,7 +131,7 @@ impl Settings {
         ];
         let unreadable = |(key, path): (&str, Option<_>)| {
             let path: &std::path::PathBuf = path?;
-            let error = file::readable(path).err()?;
+            let error = files::readable(path).err()?;
             Some(SettingFault::unreadable(key, path, &error))
         };
         named.into_iter().filter_map(unreadable).collect()
@@ -190,7 +190,7 @@ fn nothing() -> Value {
 }
 
 fn text_of(path: &Path) -> io::Result<String> {
-    file::text(path).map(|text| text.to_string())
+    files::text(path).map(|text| text.to_string())
 }
 
 fn if_there(text: io::Result<String>) -> io::Result<String> {

@@ -11,20 +11,17 @@
 //!                                         file: what the files it names hold, for other rooms
 //! ```
 
-mod fault;
-mod file;
+mod error;
+mod files;
 mod later;
-mod layer;
 mod load;
-mod measure;
-mod reader;
-mod rule;
+mod rules;
+mod schema;
 mod sections;
-mod text;
-mod walk;
+mod source;
 
-pub use fault::{BadSettings, SettingFault, report};
-pub use file::{read_file, read_text};
+pub use error::{BadSettings, SettingFault, report};
+pub use files::{read_file, read_text};
 pub use load::{DEFAULT_FILE, MASTER_KEY_FILE, environment, stops_a_start};
 pub use sections::{
     Api, Auth, Callback, CallbackFormat, HostKeyPolicy, Monitor, ReplyMode, Server, Settings, Ssh,

@@ -4,8 +4,9 @@
 use crate::common::MAX_QUOTED;
 use crate::model::Secret;
 
-use super::witness::Witness;
-use super::{armour, own_keys, proof, sftp};
+use super::auth::key_format;
+use super::host::{identity, local_keys, sftp};
+use super::session::transcript::Witness;
 
 /// The first bytes of a connection, in pieces of up to 7.
 pub fn a_server_introduces_itself(bytes: &[u8]) {
@@ -30,23 +31,23 @@ pub fn sftp_is_answered(bytes: &[u8]) {
 /// What stands in a file that tells hosts apart.
 pub fn a_file_is_read_there(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    if let Some(id) = proof::boot_id(&text) {
-        assert_eq!(proof::boot_id(&id), Some(id));
+    if let Some(id) = identity::boot_id(&text) {
+        assert_eq!(identity::boot_id(&id), Some(id));
     }
-    if let Some(id) = proof::marker_id(&text) {
+    if let Some(id) = identity::marker_id(&text) {
         assert_eq!(id.len(), 32);
     }
-    let _ = own_keys::blob(&text);
+    let _ = local_keys::blob(&text);
 }
 
 /// The text of a key that is to be a store's.
 pub fn a_private_key_is_given(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    if let Some(armoured) = armour::Armoured::of(&text) {
+    if let Some(armoured) = key_format::Armoured::of(&text) {
         let _ = armoured.afford();
     }
     // Without a passphrase nothing is computed that could take long.
-    let _ = super::key::read(&Secret::new(text.into_owned()), None);
+    let _ = super::auth::private_key::read(&Secret::new(text.into_owned()), None);
 }
 
 fn is_printable(text: &str) -> bool {

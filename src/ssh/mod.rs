@@ -9,30 +9,15 @@
 //! Never: opens more than one channel, or one for anything but to read over SFTP; runs a command, writes a file, remembers anything between checks, shows a
 //! secret in a fault, a log line or `Debug`.
 
-mod address;
-mod algorithms;
-mod armour;
 mod auth;
-mod dial;
-mod disconnect;
-mod failure;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod gate;
-mod greeting;
-mod handshake;
-mod host_key;
-mod key;
-mod method;
-mod own_keys;
+mod host;
 mod phase;
-mod proof;
-mod sftp;
-mod stream;
+mod session;
 mod verifier;
-mod witness;
 
-pub use method::Method;
+pub use auth::method::Method;
+pub use host::identity::MarkerAt;
 pub use phase::Phases;
-pub use proof::MarkerAt;
 pub use verifier::{Asked, Login, Verified, Verifier};

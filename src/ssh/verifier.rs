@@ -12,18 +12,19 @@ use crate::common::IpAllowlist;
 use crate::model::{Credentials, Evidence, Fault, HostKey, Proof, Reason, SshAddress, Unproven};
 use crate::settings;
 
-use super::algorithms::Algorithms;
+use super::auth::method::Method;
+use super::auth::private_key;
 use super::auth::{self, Proofs};
-use super::disconnect::Disconnects;
-use super::gate::Gate;
-use super::greeting::greet;
-use super::handshake::Session;
-use super::host_key::Expected;
-use super::method::Method;
-use super::own_keys::OwnKeys;
+use super::host::host_key::Expected;
+use super::host::identity::{MarkerAt, Node, prove};
+use super::host::local_keys::OwnKeys;
 use super::phase::{Phase, Phases, timed};
-use super::proof::{MarkerAt, Node, prove};
-use super::{address, dial, key};
+use super::session::algorithms::Algorithms;
+use super::session::disconnect::Disconnects;
+use super::session::handshake::Session;
+use super::session::host_key_negotiation::greet;
+use super::session::host_limit::Gate;
+use super::session::{dial, resolve};
 
 /// A login to check.
 #[derive(Clone, Debug)]
@@ -94,7 +95,7 @@ impl Verifier {
         if !unknown.is_empty() {
             tracing::warn!(?unknown, "ssh.legacy names algorithms that this build does not have");
         }
-        let opening = Arc::new(Semaphore::new(key::AT_ONCE));
+        let opening = Arc::new(Semaphore::new(private_key::AT_ONCE));
         Self {
             rules: Arc::new(Rules {
                 settings: settings.clone(),
@@ -154,7 +155,7 @@ impl Verifier {
         let proofs = self.proofs(login, deadline).await?;
 
         let until = within(settings.resolve_timeout);
-        let resolving = address::resolve(&login.address, allowed_targets, until);
+        let resolving = resolve::resolve(&login.address, allowed_targets, until);
         let (addresses, resolve) = timed(Phase::Resolve, resolving).await?;
 
         let seat = gate.enter(&addresses, deadline).await?;
@@ -239,7 +240,7 @@ impl Verifier {
         let key = match private_key {
             Some(text) => {
                 let opening = &self.rules.opening;
-                let parsing = key::parse(text, passphrase.as_ref(), opening, deadline);
+                let parsing = private_key::parse(text, passphrase.as_ref(), opening, deadline);
                 Some(timed(Phase::Key, parsing).await?.0)
             }
             None => None,

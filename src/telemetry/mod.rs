@@ -9,7 +9,7 @@
 //! peers send (`msg = {msg:?}` in its `client/mod.rs`, version 0.65.1). It redacts passwords there;
 //! that stays true without our trusting it. Never panics when stderr is gone.
 
-mod spool;
+mod non_blocking;
 
 use std::io::{self, IsTerminal as _};
 
@@ -22,8 +22,8 @@ use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
-pub use self::spool::LogGuard;
-use self::spool::Spool;
+pub use self::non_blocking::LogGuard;
+use self::non_blocking::Spool;
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]

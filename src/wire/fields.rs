@@ -90,7 +90,7 @@ impl Fields {
     }
 
     /// A text of at most `most` characters.
-    pub(super) fn text(&mut self, key: &str, most: usize) -> Result<Option<String>, BadField> {
+    pub(crate) fn text(&mut self, key: &str, most: usize) -> Result<Option<String>, BadField> {
         match self.take(key) {
             None => Ok(None),
             Some(Value::String(text)) if text.chars().count() <= most => Ok(Some(text)),

@@ -35,7 +35,7 @@ enum FactForm {
 }
 
 impl FailureForm {
-    pub(super) fn of(failure: &Failure) -> Self {
+    pub(crate) fn of(failure: &Failure) -> Self {
         Self(failure.faults().map(FaultForm::of).collect())
     }
 

@@ -41,7 +41,7 @@ pub(super) struct TagsForm {
 }
 
 impl TagsForm {
-    pub(super) fn of(tags: &Tags) -> Self {
+    pub(crate) fn of(tags: &Tags) -> Self {
         Self { system: tags.system().to_vec(), user: tags.user().to_vec() }
     }
 

@@ -38,7 +38,7 @@ pub(super) struct PositionForm {
 }
 
 impl PositionForm {
-    pub(super) fn of(position: Position) -> Self {
+    pub(crate) fn of(position: Position) -> Self {
         Self { epoch: position.epoch.0, seq: position.seq.0 }
     }
 
@@ -56,7 +56,7 @@ pub(super) struct SpaceForm {
 }
 
 impl SpaceForm {
-    pub(super) fn of(capacity: Capacity) -> Self {
+    pub(crate) fn of(capacity: Capacity) -> Self {
         Self { total: capacity.total(), available: capacity.available() }
     }
 

@@ -45,7 +45,7 @@ pub(super) struct PlaceForm {
 }
 
 impl PlaceForm {
-    pub(super) fn of(place: &FsPlace) -> Self {
+    pub(crate) fn of(place: &FsPlace) -> Self {
         let FsPlace { mount_point, fs_type, device, on_root_disk } = place.clone();
         Self { mount_point, fs_type, device, on_root_disk }
     }

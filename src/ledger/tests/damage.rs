@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use super::super::{StuckWorker, checksum};
+use super::super::StuckWorker;
 use super::*;
-use crate::ledger::examine::beside;
+use crate::ledger::open::integrity::beside;
+use crate::ledger::tables::checksum;
 
 /// Every file and its bytes. The lock is left out: it names the last process, and is no record.
 pub(super) fn contents(place: &Place) -> BTreeMap<PathBuf, Vec<u8>> {

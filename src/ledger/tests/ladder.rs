@@ -2,8 +2,9 @@
 
 use super::damage::{contents, filled};
 use super::*;
-use crate::ledger::rows::{BadRow, each};
-use crate::ledger::{checksum, schema};
+use crate::ledger::open::migrations;
+use crate::ledger::tables::checksum;
+use crate::ledger::tables::rows::{BadRow, each};
 
 /// As a version before this one might have kept things: a column of another name, sums of another kind.
 const OLDER: &str = "ALTER TABLE standings RENAME COLUMN standing TO health;
@@ -48,7 +49,7 @@ async fn an_older_ledger_is_examined_and_brought_to_our_version() {
         assert_eq!(opened.ledger.history(uuid(1), 9).await.unwrap().lines, [entry(NOW.0)]);
         opened.writer.close().await;
         let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
-        assert_eq!(schema::version(&sqlite).unwrap(), 2);
+        assert_eq!(migrations::version(&sqlite).unwrap(), 2);
         drop(sqlite);
         // The step is not taken twice, and the program before it is told.
         place.open_by(&ladder(second), NOW).unwrap().writer.close().await;

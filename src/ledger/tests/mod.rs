@@ -8,7 +8,7 @@ mod secrets;
 
 use std::path::{Path, PathBuf};
 
-use super::schema::{LADDER, Step};
+use super::open::migrations::{LADDER, Step};
 use super::{Change, OpenError, Opened, StateDir, open};
 use crate::common::Timestamp;
 use crate::lifecycle::{Cause, HistoryEntry, HistoryEvent, Standing};

@@ -123,7 +123,11 @@ async fn a_sealed_secret_serves_its_own_store_and_field_alone() {
             r.get(0)
         })
         .unwrap();
-    let sum = super::super::checksum::of(&[uuid(2).to_string().as_bytes(), b"password", &sealed]);
+    let sum = crate::ledger::tables::checksum::of(&[
+        uuid(2).to_string().as_bytes(),
+        b"password",
+        &sealed,
+    ]);
     sqlite
         .execute(
             "UPDATE secrets SET sealed = ?1, sum = ?2 WHERE store = ?3",

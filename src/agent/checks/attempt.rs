@@ -1,0 +1,202 @@
+//! The checks of one connect attempt, side by side; the monitor runs each of them by itself.
+
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::agent::login::limiter::{Restrained, Turn};
+use crate::agent::{AgentContext, faults};
+use crate::lifecycle;
+use crate::lifecycle::{Measured, Outcome};
+use crate::model::{Failure, Fault, ImageDir, Store};
+use crate::probe::{Examined, Probed, Purpose, Slot, marker_path};
+use crate::ssh::{Login, MarkerAt, Verified};
+
+/// Time by which the login begins before the probe. The login takes longest, and as far as the key
+/// exchange it and the server's new process keep two processors busy: a worker process that starts at
+/// the same time delays the attempt, one that starts a little later does not.
+///
+/// `make bench` shows it as "reconnect over HTTP (password) beside a bare russh login"
+/// (`benches/agent/login.rs`): on two processors, 1.12 times the login without this time and the delay
+/// of the disconnect (`ssh/disconnect.rs`), 1.07 to 1.09 times with both.
+const HEAD_START: Duration = Duration::from_millis(15);
+
+/// What the checks of an attempt have found.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) probed: Probed,
+    pub(crate) login: LoggedIn,
+}
+
+/// How a login went, and how long it took.
+#[derive(Debug)]
+pub(crate) struct LoggedIn {
+    pub(crate) verified: Result<Verified, Fault>,
+    pub(crate) took: Duration,
+}
+
+/// What a successful attempt has proven.
+#[derive(Debug)]
+pub(crate) struct Proven {
+    pub(crate) examined: Examined,
+    pub(crate) verified: Verified,
+    /// The same, as the status machine takes it.
+    pub(crate) outcome: Outcome,
+}
+
+impl Checked {
+    /// What is proven, when nothing failed.
+    ///
+    /// # Errors
+    /// Every check that failed.
+    pub(crate) fn proven(self) -> Result<Proven, Failure> {
+        let outcome = Outcome::from(&self);
+        match (self.probed.good(), self.login.verified) {
+            (Ok(examined), Ok(verified)) => Ok(Proven { examined, verified, outcome }),
+            (Err(fault), Ok(_)) | (Ok(_), Err(fault)) => Err(Failure::of(fault)),
+            (Err(storage), Err(ssh)) => {
+                let failure = Failure::from_faults([storage.clone(), ssh]);
+                Err(failure.unwrap_or_else(|| Failure::of(storage)))
+            }
+        }
+    }
+}
+
+// The status machine knows neither `probe` nor `ssh`: these conversions keep what it decides on.
+
+impl From<&Checked> for Outcome {
+    fn from(checked: &Checked) -> Self {
+        Self { probe: (&checked.probed).into(), login: (&checked.login).into() }
+    }
+}
+
+impl From<&LoggedIn> for lifecycle::Login {
+    fn from(login: &LoggedIn) -> Self {
+        let outcome = match &login.verified {
+            Ok(verified) => Ok(verified.proof.clone()),
+            Err(fault) => Err(fault.clone()),
+        };
+        Self { outcome, took: login.took }
+    }
+}
+
+impl From<&Probed> for lifecycle::Probe {
+    fn from(probed: &Probed) -> Self {
+        let examined = match &probed.examined {
+            Ok(examined) => Ok(Measured { capacity: examined.capacity, inodes: examined.inodes }),
+            Err(fault) => Err(fault.clone()),
+        };
+        Self { examined, written: probed.written.clone(), took: probed.took }
+    }
+}
+
+/// Logs in and, a moment later, probes beside it. Ends by `deadline`: each check is given it and keeps it.
+///
+/// Dropping the future stops the checks: the connection is closed and the worker killed.
+pub(super) async fn connect(
+    context: &AgentContext,
+    store: &Store,
+    slot: &Mutex<Slot>,
+    restraint: &Restrained,
+    deadline: Instant,
+) -> Checked {
+    // Before the probe takes the slot.
+    let patience = patience(context, slot, deadline).await;
+    let purpose = serve(store, context.policy.write_interval.is_some());
+    let probe = examine(context, &store.image_dir, slot, &purpose, deadline);
+    let probe = async {
+        sleep(HEAD_START).await;
+        probe.await
+    };
+    let turn = restraint.claim(patience);
+    let login = log_in(context, store, restraint, turn, patience);
+    let (login, probed) = tokio::join!(login, probe);
+    Checked { probed, login }
+}
+
+/// Until when to wait for the login: while a worker is stuck the attempt has failed already, and its
+/// callers are told within the time of a probe.
+async fn patience(context: &AgentContext, slot: &Mutex<Slot>, deadline: Instant) -> Instant {
+    // A probe is under way: nothing is stuck yet.
+    let Ok(mut slot) = slot.try_lock() else { return deadline };
+    // It may have gone since it was looked at last.
+    slot.settle().await;
+    match slot.stuck() {
+        Some(_) => deadline.min(Instant::now() + context.probe_deadline),
+        None => deadline,
+    }
+}
+
+/// What is expected of a directory that this daemon serves.
+pub(super) fn serve(store: &Store, write: bool) -> Purpose {
+    Purpose::Serve {
+        store: store.uuid,
+        marker: store.marker,
+        place: store.place.clone(),
+        had_registry: store.had_registry,
+        write,
+    }
+}
+
+/// One probe, within the probe's own deadline and the caller's.
+pub(crate) async fn examine(
+    context: &AgentContext,
+    dir: &ImageDir,
+    slot: &Mutex<Slot>,
+    purpose: &Purpose,
+    deadline: Instant,
+) -> Probed {
+    let begun = Instant::now();
+    // Held by a probe of the monitor, which keeps its own deadline.
+    let Ok(mut slot) = timeout_at(deadline, slot.lock()).await else {
+        let took = begun.elapsed();
+        let fault = faults::probe_overdue(dir, took);
+        return Probed { examined: Err(fault), written: None, took };
+    };
+    let deadline = deadline.min(Instant::now() + context.probe_deadline);
+    context.prober.examine(&mut slot, dir, purpose, deadline).await
+}
+
+/// One login with the credentials of the ledger, in its `turn` among those of the store, unless the
+/// server has refused them too often.
+pub(super) async fn log_in(
+    context: &AgentContext,
+    store: &Store,
+    restraint: &Restrained,
+    turn: impl Future<Output = Result<Turn<'_>, Fault>>,
+    deadline: Instant,
+) -> LoggedIn {
+    let begun = Instant::now();
+    let failed = |fault| LoggedIn { verified: Err(fault), took: begun.elapsed() };
+    let _turn = match turn.await {
+        Ok(turn) => turn,
+        Err(fault) => return failed(fault),
+    };
+    let remembered = restraint.lock().remembered(Instant::now());
+    if let Some(fault) = remembered {
+        return failed(fault);
+    }
+    let credentials = timeout_at(deadline, context.ledger.credentials(store.uuid)).await;
+    let verified = match credentials.unwrap_or_else(|_| Err(faults::no_credentials())) {
+        Ok(credentials) => {
+            let login = Login {
+                address: store.address.clone(),
+                username: store.username.clone(),
+                credentials,
+                pinned: store.pinned_key.clone(),
+                given_fingerprints: store.given_fingerprints.clone(),
+                asked: restraint.lock().asked(marker_of(store), Instant::now()),
+            };
+            context.verifier.verify(&login, deadline).await
+        }
+        Err(fault) => Err(fault),
+    };
+    restraint.lock().ended(verified.as_ref().map(|verified| &verified.proof), Instant::now());
+    LoggedIn { verified, took: begun.elapsed() }
+}
+
+/// Where the store's marker lies if the server is this node.
+pub(crate) fn marker_of(store: &Store) -> MarkerAt {
+    MarkerAt { path: marker_path(&store.image_dir), id: store.marker }
+}

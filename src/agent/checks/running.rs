@@ -1,0 +1,184 @@
+//! The checks that run beside a store's task: an attempt, or the monitor's probe and login.
+
+use std::future::ready;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::time::{Instant, timeout_at};
+use tracing::{Instrument as _, info_span};
+
+use super::attempt;
+use super::attempt::{Checked, LoggedIn};
+use crate::agent::login::limiter::Restrained;
+use crate::agent::{AgentContext, faults};
+use crate::ledger::StuckWorker;
+use crate::lifecycle::{HistoryEvent, InFlight};
+use crate::model::{AttemptId, Fault, Store};
+use crate::probe::{Probed, Slot};
+
+/// Beyond the attempt's deadline, which each check keeps by itself: the backstop behind invariant
+/// "every path out of Connecting is taken in time".
+const BACKSTOP: Duration = Duration::from_secs(2);
+
+/// What ended.
+pub(crate) enum Done {
+    /// An attempt; a fault when its checks came to no end.
+    Attempt(AttemptId, Box<Result<Checked, Fault>>),
+    Probe(Probed),
+    Login(LoggedIn),
+    /// A check broke off: a fault of ours.
+    Broken(JoinError),
+}
+
+/// What runs now: an attempt, behind whose probe the monitor's may still end; or a probe and a login of
+/// the monitor side by side.
+pub(crate) struct Work {
+    context: Arc<AgentContext>,
+    slot: Arc<Mutex<Slot>>,
+    restraint: Restrained,
+    running: JoinSet<Done>,
+    busy: InFlight,
+    login: Option<AbortHandle>,
+}
+
+impl Work {
+    /// Nothing runs yet; `stuck` is a worker that an earlier run of the daemon left behind.
+    pub(crate) fn new(
+        context: Arc<AgentContext>,
+        restraint: Restrained,
+        stuck: Option<StuckWorker>,
+    ) -> Self {
+        Self {
+            context,
+            slot: Arc::new(Mutex::new(slot_with(stuck))),
+            restraint,
+            running: JoinSet::new(),
+            busy: InFlight::default(),
+            login: None,
+        }
+    }
+
+    /// Which checks of the monitor run.
+    pub(crate) fn busy(&self) -> InFlight {
+        self.busy
+    }
+
+    /// The next check that ends; never, when none runs.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(crate) async fn next(&mut self) -> Done {
+        loop {
+            let done = match self.running.join_next().await {
+                Some(Ok(done)) => done,
+                // Aborted by an attempt that took its place.
+                Some(Err(error)) if error.is_cancelled() => continue,
+                Some(Err(error)) => {
+                    // Which one is not told: none is taken to run, so that the next can start.
+                    self.abort();
+                    Done::Broken(error)
+                }
+                None => std::future::pending().await,
+            };
+            match done {
+                Done::Probe(_) => self.busy.probe = false,
+                Done::Login(_) => self.busy.login = false,
+                Done::Attempt(..) | Done::Broken(_) => {}
+            }
+            return done;
+        }
+    }
+
+    /// Stops every check: connections are closed and the worker is killed.
+    pub(crate) fn abort(&mut self) {
+        self.running.abort_all();
+        self.busy = InFlight::default();
+    }
+
+    /// As [`Work::abort`], and waits for it. A worker that will not die is known afterwards.
+    pub(crate) async fn shutdown(&mut self) {
+        self.running.shutdown().await;
+        self.busy = InFlight::default();
+        self.slot.lock().await.settle().await;
+    }
+
+    /// The worker that would not die, if any; none is told while a check uses the slot.
+    pub(crate) fn stuck(&self) -> Option<Option<StuckWorker>> {
+        Some(stuck_in(&*self.slot.try_lock().ok()?))
+    }
+
+    /// Forgets that the server has refused the credentials: somebody says that it will not now.
+    pub(crate) fn insist(&self) {
+        self.restraint.lock().forget();
+    }
+
+    /// Another login is nothing that the server has refused yet; a host key that is accepted makes none.
+    pub(crate) fn redefined(&self, event: &HistoryEvent) {
+        if matches!(event, HistoryEvent::Updated { .. }) {
+            self.insist();
+        }
+    }
+
+    /// Starts the checks of an attempt. They take the place of a login of the monitor, and wait for its
+    /// probe: a worker that is killed on a slow disk dies late, and would make a healthy one look dead.
+    pub(crate) fn attempt(&mut self, id: AttemptId, store: &Store) {
+        if let Some(login) = self.login.take() {
+            login.abort();
+            self.busy.login = false;
+        }
+        let (context, store, slot) =
+            (Arc::clone(&self.context), store.clone(), Arc::clone(&self.slot));
+        let restraint = self.restraint.clone();
+        let span = info_span!("attempt", store = %store.uuid, attempt = id.0);
+        let checks = async move {
+            let deadline = Instant::now() + context.attempt_deadline;
+            let checks = attempt::connect(&context, &store, &slot, &restraint, deadline);
+            let checked = timeout_at(deadline + BACKSTOP, checks).await;
+            let outcome = checked.map_err(|_| faults::overdue(context.attempt_deadline));
+            Done::Attempt(id, Box::new(outcome))
+        };
+        self.running.spawn(checks.instrument(span));
+    }
+
+    /// Starts a probe of the monitor.
+    pub(crate) fn probe(&mut self, store: &Store, write: bool) {
+        self.busy.probe = true;
+        let purpose = attempt::serve(store, write);
+        let (context, slot, dir) =
+            (Arc::clone(&self.context), Arc::clone(&self.slot), store.image_dir.clone());
+        let span = info_span!("probe", store = %store.uuid);
+        let probe = async move {
+            let deadline = Instant::now() + context.probe_deadline;
+            Done::Probe(attempt::examine(&context, &dir, &slot, &purpose, deadline).await)
+        };
+        self.running.spawn(probe.instrument(span));
+    }
+
+    /// Starts a login of the monitor.
+    pub(crate) fn log_in(&mut self, store: &Store) {
+        self.busy.login = true;
+        let (context, store, restraint) =
+            (Arc::clone(&self.context), store.clone(), self.restraint.clone());
+        let span = info_span!("login", store = %store.uuid);
+        let login = async move {
+            // What it waits for its turn is not taken off its own time.
+            let turn = restraint.turn(Instant::now() + context.attempt_deadline).await;
+            let deadline = Instant::now() + context.attempt_deadline;
+            let login = attempt::log_in(&context, &store, &restraint, ready(turn), deadline);
+            Done::Login(login.await)
+        };
+        self.login = Some(self.running.spawn(login.instrument(span)));
+    }
+}
+
+/// A place that a worker may still hold.
+pub(crate) fn slot_with(stuck: Option<StuckWorker>) -> Slot {
+    stuck.map_or_else(Slot::new, |worker| Slot::with_stuck(worker.pid, worker.start_time))
+}
+
+/// The worker that holds a place and will not die.
+pub(crate) fn stuck_in(slot: &Slot) -> Option<StuckWorker> {
+    slot.stuck().map(|(pid, start_time)| StuckWorker { pid, start_time })
+}

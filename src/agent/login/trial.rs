@@ -1,0 +1,143 @@
+//! Logins that only try something out, with what no store logs in with yet: those of adds, and of updates
+//! to another user or other secrets. The same restraint as for a store's own, by what is logged in with.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex};
+
+use tokio::time::{Instant, timeout_at};
+
+use super::lockout::Refused;
+use crate::agent::faults;
+use crate::common::lock_unpoisoned;
+use crate::model::{Credentials, Fault, Secret};
+use crate::ssh::{Login, Verified};
+
+/// Most logins whose refusals are remembered. Nobody mistypes so many passwords in a quarter of an hour.
+const MOST: usize = 256;
+
+/// What logins that were tried out have met. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct TryOuts(Arc<Memory>);
+
+#[derive(Debug, Default)]
+struct Memory {
+    /// With a key of its own in each process: what is remembered tells nothing of the secrets.
+    hasher: RandomState,
+    met: Mutex<HashMap<u64, Met>>,
+}
+
+/// Held while the login is made: the next one with the same secrets knows how this one went.
+type Met = Arc<tokio::sync::Mutex<Refused>>;
+
+impl TryOuts {
+    /// Logs in, unless the server has refused this login too often. `force`: somebody says that it will
+    /// not now.
+    ///
+    /// # Errors
+    /// Those of the login; the remembered refusal; `agent_busy` when the same login was being tried out
+    /// until `deadline`.
+    pub(crate) async fn log_in(
+        &self,
+        login: &Login,
+        force: bool,
+        deadline: Instant,
+        logging_in: impl Future<Output = Result<Verified, Fault>>,
+    ) -> Result<Verified, Fault> {
+        let met = self.met(login, Instant::now());
+        let mut refused =
+            timeout_at(deadline, met.lock()).await.map_err(|_| faults::trial_login_busy())?;
+        if force {
+            *refused = Refused::default();
+        }
+        if let Some(fault) = refused.remembered(Instant::now()) {
+            return Err(fault);
+        }
+        let outcome = logging_in.await;
+        refused.ended(outcome.as_ref().err(), Instant::now());
+        outcome
+    }
+
+    fn met(&self, login: &Login, now: Instant) -> Met {
+        let Login { address, username, credentials, .. } = login;
+        let Credentials { password, private_key, passphrase } = credentials;
+        let secrets = [password, private_key, passphrase].map(|s| s.as_ref().map(Secret::expose));
+        let key =
+            self.0.hasher.hash_one((address.hostname.as_str(), address.port, username, secrets));
+        let mut met = lock_unpoisoned(&self.0.met);
+        if met.len() >= MOST {
+            met.retain(|_, one| one.try_lock().map_or(true, |refused| !refused.is_over(now)));
+        }
+        if met.len() >= MOST {
+            // Anyone's: a login is made once more than it should be.
+            let unused = met.iter().find(|(_, one)| one.try_lock().is_ok()).map(|(key, _)| *key);
+            unused.and_then(|key| met.remove(&key));
+        }
+        Arc::clone(met.entry(key).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+    use std::time::Duration;
+
+    use tokio::task::JoinSet;
+
+    use super::*;
+    use crate::model::{Reason, SshAddress};
+    use crate::ssh::Asked;
+
+    fn login(password: &str) -> Login {
+        Login {
+            address: SshAddress { hostname: "one".parse().unwrap(), port: NonZeroU16::MIN },
+            username: "root".into(),
+            credentials: Credentials::password(Secret::new(password.into())),
+            pinned: None,
+            given_fingerprints: Vec::new(),
+            asked: Asked::Everything(None),
+        }
+    }
+
+    async fn refused(tried: &TryOuts, password: &str, force: bool) -> bool {
+        let refusing = async { Err(Fault::new(Reason::CredentialsRefused, "no")) };
+        let deadline = Instant::now() + Duration::from_secs(9);
+        let fault = tried.log_in(&login(password), force, deadline, refusing).await.unwrap_err();
+        fault.facts().contains_key("remembered")
+    }
+
+    #[tokio::test]
+    async fn the_fourth_time_is_not_made_but_with_other_secrets_or_by_force() {
+        let tried = TryOuts::default();
+        for again in [false, false, false, true, true] {
+            assert_eq!(refused(&tried, "a", false).await, again);
+        }
+        assert!(!refused(&tried, "b", false).await);
+        assert!(!refused(&tried, "a", true).await);
+    }
+
+    #[tokio::test]
+    async fn overlapping_ones_of_one_login_are_counted_like_others() {
+        let tried = TryOuts::default();
+        let mut all = JoinSet::new();
+        for _ in 0..9 {
+            let tried = tried.clone();
+            all.spawn(async move { refused(&tried, "a", false).await });
+        }
+        let all = all.join_all().await;
+        assert_eq!(all.iter().filter(|remembered| !**remembered).count(), 3);
+    }
+
+    #[tokio::test]
+    async fn no_more_is_kept_than_is_needed() {
+        let tried = TryOuts::default();
+        for n in 0..MOST * 3 {
+            refused(&tried, &n.to_string(), false).await;
+        }
+        let kept = || tried.0.met.lock().unwrap().len();
+        assert_eq!(kept(), MOST);
+        // In a quarter of an hour nothing of them counts, and the next one clears them away.
+        tried.met(&login("new"), Instant::now() + Duration::from_secs(15 * 60));
+        assert_eq!(kept(), 1);
+    }
+}

@@ -1,0 +1,179 @@
+//! All stores of this daemon, as others speak to them.
+
+pub(super) mod add;
+pub(super) mod task;
+pub(super) mod update;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::store::definition::Redefinition;
+use add::{AddError, AddReply};
+
+use super::{
+    AcceptError, AgentContext, ReconnectError, StoreHandle, StoreService, StoreView, faults,
+};
+use crate::lifecycle::History;
+use crate::model::{AddStore, Failure, Reason, StoreUpdate, StoreUuid, Tags};
+
+/// Requests that may wait for the registry, which takes one within microseconds.
+pub(super) const INBOX: usize = 64;
+/// A person who looks at a history does not wait longer for it.
+const READ: Duration = Duration::from_secs(2);
+
+pub(super) type Stores = Arc<BTreeMap<StoreUuid, StoreHandle>>;
+pub(super) type RemoveReply = oneshot::Sender<Result<bool, Failure>>;
+
+/// What the registry is asked.
+#[derive(Debug)]
+pub(super) enum Command {
+    Add { asked: Box<AddStore>, reply: AddReply },
+    Remove { store: StoreUuid, reply: RemoveReply },
+}
+
+/// The stores, as others see them. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    inbox: mpsc::Sender<Command>,
+    stores: watch::Receiver<Stores>,
+    context: Arc<AgentContext>,
+    stop: CancellationToken,
+}
+
+impl Registry {
+    pub(super) fn new(
+        inbox: mpsc::Sender<Command>,
+        stores: watch::Receiver<Stores>,
+        context: Arc<AgentContext>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { inbox, stores, context, stop }
+    }
+
+    /// Returns the handle of one store, or `None` if no such store is served.
+    fn store(&self, uuid: StoreUuid) -> Option<StoreHandle> {
+        self.stores.borrow().get(&uuid).cloned()
+    }
+
+    /// Turns the failure of a request into [`ReconnectError::UnknownStore`] if the request failed
+    /// because its store has been removed.
+    async fn request_error(
+        &self,
+        uuid: StoreUuid,
+        store: &StoreHandle,
+        failure: Failure,
+    ) -> ReconnectError {
+        let stopped = failure.root().reason() == Reason::AgentStopping;
+        match stopped && store.is_over() && self.has_forgotten(uuid).await {
+            true => ReconnectError::UnknownStore(uuid),
+            false => ReconnectError::Failed(failure),
+        }
+    }
+
+    /// Waits for what the end of a store's task means: that it is off the list, or that all ends.
+    async fn has_forgotten(&self, uuid: StoreUuid) -> bool {
+        let mut stores = self.stores.clone();
+        let forgotten =
+            stores.wait_for(|stores| stores.get(&uuid).is_none_or(|store| !store.is_over()));
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => false,
+            forgotten = forgotten => forgotten.is_ok(),
+        }
+    }
+
+    fn ask(&self, command: Command) -> Result<(), Failure> {
+        self.inbox.try_send(command).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => faults::too_many_requests(INBOX).into(),
+            mpsc::error::TrySendError::Closed(_) => faults::stopping().into(),
+        })
+    }
+}
+
+impl StoreService for Registry {
+    fn views(&self) -> Vec<Arc<StoreView>> {
+        self.stores.borrow().values().map(StoreHandle::view).collect()
+    }
+
+    fn view(&self, uuid: StoreUuid) -> Option<Arc<StoreView>> {
+        self.store(uuid).map(|store| store.view())
+    }
+
+    async fn history(&self, uuid: StoreUuid, lines: u32) -> Option<History> {
+        let read = timeout(READ, self.context.ledger.history(uuid, lines)).await.ok()?;
+        read.inspect_err(|error| warn!(store = %uuid, %error, "the history cannot be read")).ok()
+    }
+
+    async fn reconnect(
+        &self,
+        uuid: StoreUuid,
+        tags: Tags,
+        force: bool,
+    ) -> Result<Arc<StoreView>, ReconnectError> {
+        let store = self.store(uuid).ok_or(ReconnectError::UnknownStore(uuid))?;
+        match store.reconnect(tags, force).await {
+            Ok(view) => Ok(view),
+            Err(failure) => Err(self.request_error(uuid, &store, failure).await),
+        }
+    }
+
+    async fn update(
+        &self,
+        uuid: StoreUuid,
+        update: StoreUpdate,
+    ) -> Result<Arc<StoreView>, ReconnectError> {
+        let store = self.store(uuid).ok_or(ReconnectError::UnknownStore(uuid))?;
+        let tags = update.tags.clone();
+        let proving = async {
+            let before = &store.at_rest().await.store;
+            update::prove(&self.context, before, store.logins(), update).await
+        };
+        let proven = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(faults::stopping().into()),
+            proven = proving => proven,
+        };
+        let updated = match proven {
+            Ok(proven) => store.redefine(Redefinition::Update(Box::new(proven)), tags).await,
+            Err(failure) => Err(failure),
+        };
+        match updated {
+            Ok(view) => Ok(view),
+            Err(failure) => Err(self.request_error(uuid, &store, failure).await),
+        }
+    }
+
+    async fn accept_host_key(
+        &self,
+        uuid: StoreUuid,
+        fingerprint: &str,
+        tags: Tags,
+    ) -> Result<Arc<StoreView>, AcceptError> {
+        let store = self.store(uuid).ok_or(AcceptError::UnknownStore(uuid))?;
+        match store.accept_host_key(fingerprint, tags).await {
+            Err(AcceptError::Failed(failure)) => {
+                Err(self.request_error(uuid, &store, failure).await.into())
+            }
+            result => result,
+        }
+    }
+
+    async fn add(&self, store: AddStore) -> Result<Arc<StoreView>, AddError> {
+        let (reply, added) = oneshot::channel();
+        let asked = Box::new(store);
+        self.ask(Command::Add { asked, reply }).map_err(AddError::Failed)?;
+        added.await.unwrap_or_else(|_| Err(AddError::Failed(faults::stopping().into())))
+    }
+
+    async fn remove(&self, uuid: StoreUuid) -> Result<bool, Failure> {
+        let (reply, removed) = oneshot::channel();
+        self.ask(Command::Remove { store: uuid, reply })?;
+        removed.await.unwrap_or_else(|_| Err(faults::stopping().into()))
+    }
+}

@@ -1,0 +1,222 @@
+//! Changes the definition of a store. A new login is verified before it replaces the present one, which
+//! stays in force if the verification fails.
+//!
+//! The verification takes seconds and runs outside the store task: the task must stay free to run the
+//! checks of the present login and to accept other requests. This is optimistic concurrency control.
+//! [`prove`] works on a snapshot of the store and takes no lock on it; [`Proven::apply`], which the
+//! store task calls, compares the login of the snapshot with that of the store as it is then. If they
+//! differ, another update or another host key was committed meanwhile: the verified login may
+//! belong to a server that the store no longer has, and the update fails with `agent_busy`. Nothing is
+//! changed then, so that the caller can read the store and repeat the update. `changed` is part of the
+//! comparison, because secrets are not part of the definition: an update that replaced only the
+//! password differs in nothing else.
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::agent::checks::attempt::marker_of;
+use crate::agent::login::limiter::Restrained;
+use crate::agent::{AgentContext, faults};
+use crate::common::Timestamp;
+use crate::ledger::Change;
+use crate::lifecycle::HistoryEvent;
+use crate::model::{Failure, Fault, HostKey, SshAddress, Store, StoreUpdate};
+use crate::ssh::{Asked, Login, Verified};
+
+/// An update whose login, if it changes, has been proven.
+#[derive(Debug)]
+pub(crate) struct Proven {
+    asked: StoreUpdate,
+    /// The definition that it was proven with.
+    before: Store,
+    /// The server's key; none when the login does not change.
+    host_key: Option<HostKey>,
+}
+
+/// Logs in as the store would after the update, in its turn among the logins of the store. Changes
+/// nothing yet.
+///
+/// # Errors
+/// The fault of the login, or of reading its secrets.
+pub(super) async fn prove(
+    context: &AgentContext,
+    store: &Store,
+    logins: &Restrained,
+    asked: StoreUpdate,
+) -> Result<Proven, Failure> {
+    let deadline = Instant::now() + context.attempt_deadline;
+    let mut proven = Proven { asked, before: store.clone(), host_key: None };
+    if proven.changes_login() {
+        let credentials = match &proven.asked.credentials {
+            Some(given) => given.clone(),
+            None => {
+                let stored = timeout_at(deadline, context.ledger.credentials(store.uuid)).await;
+                stored.unwrap_or_else(|_| Err(faults::no_credentials()))?
+            }
+        };
+        let after = definition(store, &proven.asked, store.changed);
+        let asked = Asked::Everything(logins.lock().marker(marker_of(store), Instant::now()));
+        let login = Login {
+            address: after.address,
+            username: after.username,
+            credentials,
+            pinned: after.pinned_key,
+            given_fingerprints: after.given_fingerprints,
+            asked,
+        };
+        let force = proven.asked.force;
+        let verify = context.verifier.verify(&login, deadline);
+        let same = proven.asked.credentials.is_none()
+            && login.username == store.username
+            && login.address == store.address;
+        let verified = if same {
+            logins.try_out(deadline, as_before(logins, force, verify)).await
+        } else {
+            let logging_in = logins.try_out(deadline, verify);
+            context.try_outs.log_in(&login, force, deadline, logging_in).await
+        };
+        proven.host_key = Some(verified?.host_key);
+    }
+    Ok(proven)
+}
+
+/// A login as the same user with the same secrets in the same place, in its turn: it counts among the
+/// store's own.
+async fn as_before(
+    logins: &Restrained,
+    force: bool,
+    logging_in: impl Future<Output = Result<Verified, Fault>>,
+) -> Result<Verified, Fault> {
+    if force {
+        logins.lock().forget();
+    }
+    if let Some(fault) = logins.lock().remembered(Instant::now()) {
+        return Err(fault);
+    }
+    let verified = logging_in.await;
+    logins.lock().ended(verified.as_ref().map(|verified| &verified.proof), Instant::now());
+    verified
+}
+
+impl Proven {
+    /// Returns true if anything but the name and the description changes.
+    pub(crate) fn changes_login(&self) -> bool {
+        self.asked.changes_login()
+    }
+
+    /// The updated store, the change that makes it so, and its line of history.
+    ///
+    /// # Errors
+    /// The store is not any more what the login was proven with.
+    pub(crate) fn apply(
+        self,
+        store: &Store,
+        pins: bool,
+        at: Timestamp,
+    ) -> Result<(Store, Change, HistoryEvent), Failure> {
+        let login = |store: &Store| {
+            (store.address.clone(), store.username.clone(), store.pinned_key.clone(), store.changed)
+        };
+        if login(store) != login(&self.before) {
+            return Err(faults::store_changed().into());
+        }
+        let mut after = definition(store, &self.asked, at);
+        if let Some(key) = self.host_key.filter(|_| pins) {
+            after.pinned_key = Some(key);
+        }
+        let fields = self.asked.changed_fields().into_iter().map(str::to_owned).collect();
+        let mut change = Change::new().save_store(after.clone());
+        if let Some(credentials) = self.asked.credentials {
+            change = change.replace_secrets(store.uuid, credentials);
+        }
+        Ok((after, change, HistoryEvent::Updated { fields }))
+    }
+}
+
+/// A store as it is after an update. At another address there is another server, whose key is not known
+/// yet; what was given with the old one says nothing of it.
+fn definition(before: &Store, asked: &StoreUpdate, at: Timestamp) -> Store {
+    let or = |given: &Option<String>, old: &String| given.as_ref().unwrap_or(old).clone();
+    let address = SshAddress {
+        hostname: asked.hostname.as_ref().unwrap_or(&before.address.hostname).clone(),
+        port: asked.port.unwrap_or(before.address.port),
+    };
+    let moved = address != before.address;
+    let given = match &asked.given_fingerprints {
+        none if none.is_empty() && !moved => &before.given_fingerprints,
+        given => given,
+    };
+    Store {
+        name: or(&asked.name, &before.name),
+        description: or(&asked.description, &before.description),
+        username: or(&asked.username, &before.username),
+        pinned_key: before.pinned_key.clone().filter(|_| !moved),
+        given_fingerprints: given.clone(),
+        address,
+        changed: at,
+        ..before.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+
+    use super::*;
+    use crate::model::{FsPlace, ImageDir, MarkerId, State, StoreUuid};
+
+    fn store() -> Store {
+        let key = HostKey { algorithm: "a".into(), blob: "b".into(), fingerprint: "c".into() };
+        Store {
+            uuid: StoreUuid::from_u128(1),
+            name: "images".into(),
+            description: "old".into(),
+            image_dir: ImageDir::parse("/images").unwrap(),
+            address: SshAddress { hostname: "one".parse().unwrap(), port: NonZeroU16::MIN },
+            username: "root".into(),
+            state: State::Enabled,
+            zone_uuids: Vec::new(),
+            created: Timestamp(1),
+            changed: Timestamp(1),
+            marker: MarkerId::from_u128(2),
+            place: FsPlace {
+                mount_point: "/images".into(),
+                fs_type: "xfs".into(),
+                device: "8:1".into(),
+                on_root_disk: false,
+            },
+            had_registry: true,
+            pinned_key: Some(key),
+            given_fingerprints: vec!["SHA256:old".into()],
+        }
+    }
+
+    fn nothing() -> StoreUpdate {
+        StoreUpdate::default()
+    }
+
+    #[test]
+    fn what_is_not_given_stays_as_it_is() {
+        let after = definition(&store(), &nothing(), Timestamp(9));
+        assert_eq!(after, Store { changed: Timestamp(9), ..store() });
+        let asked = StoreUpdate { description: Some(String::new()), ..nothing() };
+        assert_eq!(definition(&store(), &asked, Timestamp(1)).description, "");
+    }
+
+    #[test]
+    fn at_another_address_there_is_another_server_with_another_key() {
+        let elsewhere: [StoreUpdate; 2] = [
+            StoreUpdate { hostname: Some("two".parse().unwrap()), ..nothing() },
+            StoreUpdate { port: NonZeroU16::new(2), ..nothing() },
+        ];
+        for asked in elsewhere {
+            let after = definition(&store(), &asked, Timestamp(1));
+            assert_eq!((&after.pinned_key, after.given_fingerprints.len()), (&None, 0));
+            let given = vec!["SHA256:new".to_owned()];
+            let asked = StoreUpdate { given_fingerprints: given.clone(), ..asked };
+            assert_eq!(definition(&store(), &asked, Timestamp(1)).given_fingerprints, given);
+        }
+        // The same address given again is none other.
+        let same = StoreUpdate { hostname: Some("one".parse().unwrap()), ..nothing() };
+        assert_eq!(definition(&store(), &same, Timestamp(1)), store());
+    }
+}

@@ -1,0 +1,56 @@
+//! What a person changes of a store that is served: decided here, committed and followed up by its task.
+
+use super::host_key_acceptance;
+use crate::agent::faults;
+use crate::agent::registry::update::Proven;
+use crate::common::Timestamp;
+use crate::ledger::Change;
+use crate::lifecycle::{HistoryEntry, HistoryEvent, Record};
+use crate::model::{Failure, HostKey, Store};
+
+/// Asked for.
+#[derive(Debug)]
+pub(crate) enum Redefinition {
+    /// A host key that an attempt has refused is the right one.
+    HostKey(HostKey),
+    /// Other texts, another login.
+    Update(Box<Proven>),
+}
+
+/// Decided.
+pub(super) struct Redefined {
+    pub(super) store: Store,
+    pub(super) change: Change,
+    pub(super) event: HistoryEvent,
+    /// Whether to connect: the login is another.
+    pub(super) connects: bool,
+}
+
+impl Redefinition {
+    /// What comes of it.
+    ///
+    /// # Errors
+    /// `agent_busy`: the store is not any more what it was when this was asked for, or an attempt runs
+    /// that knows the old login alone.
+    pub(super) fn decide(
+        self,
+        store: &Store,
+        record: &Record,
+        pins: bool,
+        at: Timestamp,
+    ) -> Result<Redefined, Failure> {
+        let (connects, (store, change, event)) = match self {
+            Self::HostKey(key) => (true, host_key_acceptance::pin(store, &record.standing, key)?),
+            Self::Update(proven) => {
+                let connects = proven.changes_login();
+                if connects && record.running.is_some() {
+                    return Err(faults::attempt_running().into());
+                }
+                (connects, proven.apply(store, pins, at)?)
+            }
+        };
+        let attempt = record.standing.attempt;
+        let change = change.note(store.uuid, HistoryEntry { at, attempt, event: event.clone() });
+        Ok(Redefined { store, change, event, connects })
+    }
+}

@@ -1,0 +1,98 @@
+//! Observations of checks that the ledger does not hold yet.
+//!
+//! A check may observe something that belongs into the definition of the store: the first host key of
+//! the server, or the mount that the directory is on. The definition in memory is always the one that
+//! was committed last. The observations are kept beside it until a commit with them has succeeded, and
+//! a commit that fails loses none of them.
+
+use std::sync::Arc;
+
+use crate::common::Timestamp;
+use crate::ledger::{Change, StuckWorker};
+use crate::lifecycle::{HistoryEntry, HistoryEvent};
+use crate::model::{AttemptId, FsPlace, HostKey, Store};
+
+/// The observations of one store that wait for a commit.
+#[derive(Debug, Default)]
+pub(super) struct PendingObservations {
+    /// The first host key, if the store has none pinned.
+    host_key: Option<HostKey>,
+    /// The mount that the directory is on, if the store has another one.
+    mount: Option<FsPlace>,
+    /// Whether a registry was seen, if the store never had one.
+    has_registry: bool,
+    /// The worker that would not die, as the ledger knows it.
+    stuck: Option<StuckWorker>,
+}
+
+impl PendingObservations {
+    /// Creates a set without observations. `stuck` is the worker that the ledger knows.
+    pub(super) fn clean(stuck: Option<StuckWorker>) -> Self {
+        Self { stuck, ..Self::default() }
+    }
+
+    /// Records the host key of the server, on first use.
+    pub(super) fn observe_host_key(&mut self, store: &Store, key: &HostKey) {
+        if store.pinned_key.is_none() && self.host_key.is_none() {
+            self.host_key = Some(key.clone());
+        }
+    }
+
+    /// Records the mount of a good directory, which later tells `not_mounted` from `marker_missing`,
+    /// and whether the directory has a registry.
+    pub(super) fn observe_mount(&mut self, store: &Store, mount: &FsPlace, has_registry: bool) {
+        self.mount = (store.place != *mount).then(|| mount.clone());
+        self.has_registry |= has_registry && !store.had_registry;
+    }
+
+    /// Returns the store with all observations applied: what checks are to expect, and what the next
+    /// commit saves. Returns the same store if there are none.
+    pub(super) fn apply_to(&self, store: &Arc<Store>) -> Arc<Store> {
+        let mut store = Arc::clone(store);
+        if self.host_key.is_some() && store.pinned_key.is_none() {
+            Arc::make_mut(&mut store).pinned_key.clone_from(&self.host_key);
+        }
+        if let Some(mount) = &self.mount {
+            Arc::make_mut(&mut store).place.clone_from(mount);
+        }
+        if self.has_registry {
+            Arc::make_mut(&mut store).had_registry = true;
+        }
+        store
+    }
+
+    /// Returns the change that makes the observations durable. `store` is the committed definition,
+    /// `observed` the one with the observations, and `stuck` the worker that will not die now.
+    pub(super) fn to_change(
+        &self,
+        store: &Arc<Store>,
+        observed: &Arc<Store>,
+        stuck: Option<StuckWorker>,
+        attempt: AttemptId,
+        at: Timestamp,
+    ) -> Change {
+        let mut change = Change::new();
+        if !Arc::ptr_eq(store, observed) {
+            change = change.save_store(Store::clone(observed));
+        }
+        if store.place != observed.place {
+            let event = HistoryEvent::Moved(observed.place.clone());
+            change = change.note(store.uuid, HistoryEntry { at, attempt, event });
+        }
+        match stuck {
+            _ if stuck == self.stuck => change,
+            Some(worker) => change.leave_worker(store.uuid, worker),
+            None => change.forget_worker(store.uuid),
+        }
+    }
+
+    /// Drops all observations, because the change with them has been committed.
+    pub(super) fn clear(&mut self, stuck: Option<StuckWorker>) {
+        *self = Self::clean(stuck);
+    }
+
+    /// Returns the worker that would not die, as the ledger knows it.
+    pub(crate) fn stuck(&self) -> Option<StuckWorker> {
+        self.stuck
+    }
+}

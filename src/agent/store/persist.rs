@@ -1,0 +1,86 @@
+//! From a step's effects to the one ledger change that makes them durable.
+
+use super::snapshot::inventory;
+use crate::common::Timestamp;
+use crate::ledger::Change;
+use crate::lifecycle::{Effect, HistoryEntry, HistoryEvent, Record, Standing, Transition};
+use crate::model::{Notice, NoticeKind, Store};
+
+/// Adds what a step decided to a change: the standing when it differs by more than figures that are
+/// not to be kept, and for each transition its
+/// notice (when there is an outbox) and its line of history. One transaction holds them all, so that
+/// no status is durable without its notice.
+pub(crate) fn record_step(
+    mut change: Change,
+    store: &Store,
+    old: &Standing,
+    new: &Record,
+    effects: &[Effect],
+    has_outbox: bool,
+    at: Timestamp,
+) -> Change {
+    let sampled =
+        |effect: &Effect| matches!(effect, Effect::RecordHistory(_, HistoryEvent::Measured(_)));
+    if !new.standing.is_but_for_figures(old) || effects.iter().any(sampled) {
+        change = change.save_standing(store.uuid, new.standing.clone());
+    }
+    for effect in effects {
+        let entry = match effect {
+            Effect::PublishTransition(transition) => {
+                if has_outbox {
+                    change = change.enqueue(notice(store, &new.standing, transition));
+                }
+                history_of(transition)
+            }
+            Effect::RecordHistory(attempt, event) => {
+                HistoryEntry { at, attempt: *attempt, event: event.clone() }
+            }
+            Effect::StartAttempt(attempt) => HistoryEntry {
+                at,
+                attempt: attempt.id,
+                event: HistoryEvent::AttemptBegan {
+                    cause: attempt.cause,
+                    tags: attempt.tags.clone(),
+                },
+            },
+            Effect::Probe { .. }
+            | Effect::LogIn
+            | Effect::CancelAttempt(_)
+            | Effect::CompleteAttempt(..) => {
+                continue;
+            }
+        };
+        change = change.note(store.uuid, entry);
+    }
+    change
+}
+
+/// The line of history of a transition.
+pub(super) fn history_of(transition: &Transition) -> HistoryEntry {
+    HistoryEntry {
+        at: transition.at,
+        attempt: transition.attempt,
+        event: HistoryEvent::Changed {
+            old: transition.old,
+            new: transition.new,
+            failure: transition.failure.clone(),
+        },
+    }
+}
+
+/// The notice of a transition; the inventory is the store's after it.
+pub(super) fn notice(store: &Store, standing: &Standing, transition: &Transition) -> Notice {
+    Notice {
+        store: store.uuid,
+        kind: NoticeKind::Changed,
+        position: transition.position,
+        old_status: transition.old,
+        new_status: transition.new,
+        at: transition.at,
+        attempt: transition.attempt,
+        failure: transition.failure.clone(),
+        inventory: inventory(store, standing),
+        tags: transition.tags.clone(),
+        folded: 1,
+    }
+}

@@ -1,0 +1,62 @@
+//! What others see of a store: a snapshot, replaced as a whole after each commit.
+
+use std::sync::Arc;
+
+use crate::ledger::StuckWorker;
+use crate::lifecycle::{Checks, LastAttempt, Record, Standing};
+use crate::model::{Inventory, Proof, Store};
+
+/// One store as it is now.
+#[derive(Clone, Debug)]
+pub struct StoreView {
+    /// Its definition: the task's own, as long as that does not change.
+    pub store: Arc<Store>,
+    /// Its health.
+    pub standing: Standing,
+    /// Both, as the world is told.
+    pub inventory: Inventory,
+    /// Each check by itself, since the daemon started.
+    pub checks: Checks,
+    /// The newest attempt that has ended since then.
+    pub last_attempt: Option<LastAttempt>,
+    /// What the newest good login since then has shown of the host.
+    pub proof: Option<Proof>,
+    /// The worker that will not die.
+    pub stuck_worker: Option<StuckWorker>,
+}
+
+impl StoreView {
+    pub(crate) fn of(
+        store: &Arc<Store>,
+        record: &Record,
+        stuck_worker: Option<StuckWorker>,
+    ) -> Self {
+        Self {
+            store: Arc::clone(store),
+            standing: record.standing.clone(),
+            inventory: inventory(store, &record.standing),
+            checks: record.checks.clone(),
+            last_attempt: record.last_attempt.clone(),
+            proof: record.proof.clone(),
+            stuck_worker,
+        }
+    }
+}
+
+/// The store as the management node sees it.
+pub(super) fn inventory(store: &Store, standing: &Standing) -> Inventory {
+    Inventory {
+        uuid: store.uuid,
+        name: store.name.clone(),
+        description: store.description.clone(),
+        image_dir: store.image_dir.clone(),
+        capacity: standing.capacity,
+        state: store.state,
+        status: standing.status,
+        created: store.created,
+        last_op: standing.since.max(store.changed),
+        zone_uuids: store.zone_uuids.clone(),
+        address: store.address.clone(),
+        username: store.username.clone(),
+    }
+}

@@ -1,0 +1,197 @@
+//! A store task whose commits fail: the definition in memory stays the one on the disk.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::StoreTask;
+use crate::agent::{AgentContext, StoreHandle, TryOuts};
+use crate::common::{Clock, Random, Timestamp};
+use crate::ledger::{Change, Opened, StateDir, open};
+use crate::lifecycle::{
+    HistoryEvent, Input, Login, Measured, Policy, Probe, Record, Standing, Thresholds,
+};
+use crate::model::{
+    Capacity, Credentials, Epoch, Evidence, FsPlace, HostKey, ImageDir, MarkerId, NodeId, Proof,
+    Secret, SshAddress, State, Status, Store, StoreUuid,
+};
+use crate::probe::{ProbeOptions, Prober};
+use crate::settings;
+use crate::settings::Settings;
+use crate::ssh::Verifier;
+
+struct Fixed;
+
+impl Clock for Fixed {
+    fn now(&self) -> Timestamp {
+        Timestamp(1_700_000_000_000)
+    }
+}
+
+impl Random for Fixed {
+    fn bytes16(&self) -> [u8; 16] {
+        [7; 16]
+    }
+}
+
+fn opened(dir: &Path) -> (Opened, StateDir) {
+    let lock = StateDir::open(dir).unwrap();
+    let state = settings::State { dir: dir.to_owned(), master_key_file: None };
+    (open(&lock, &state, None, Fixed.now()).unwrap(), lock)
+}
+
+fn mount(device: &str) -> FsPlace {
+    FsPlace {
+        mount_point: "/srv/images".to_owned(),
+        fs_type: "xfs".to_owned(),
+        device: device.to_owned(),
+        on_root_disk: false,
+    }
+}
+
+/// A store whose host key and registry are not known yet.
+fn store() -> Store {
+    Store {
+        uuid: StoreUuid::from_u128(1),
+        name: "images".to_owned(),
+        description: String::new(),
+        image_dir: ImageDir::parse("/srv/images").unwrap(),
+        address: SshAddress { hostname: "::1".parse().unwrap(), port: 22.try_into().unwrap() },
+        username: "root".to_owned(),
+        state: State::Enabled,
+        zone_uuids: Vec::new(),
+        created: Fixed.now(),
+        changed: Fixed.now(),
+        marker: MarkerId::from_u128(2),
+        place: mount("8:1"),
+        had_registry: false,
+        pinned_key: None,
+        given_fingerprints: Vec::new(),
+    }
+}
+
+fn key(name: &str) -> HostKey {
+    HostKey {
+        algorithm: "ssh-ed25519".to_owned(),
+        blob: name.to_owned(),
+        fingerprint: format!("SHA256:{name}"),
+    }
+}
+
+fn standing() -> Standing {
+    Standing { status: Status::Connected, ..Standing::connecting(Epoch(5), Fixed.now()) }
+}
+
+fn context(opened: &Opened) -> Arc<AgentContext> {
+    Arc::new(AgentContext {
+        ledger: opened.ledger.clone(),
+        prober: Prober::new(ProbeOptions {
+            allowed_roots: vec!["/srv".to_owned()],
+            allow_root_disk: false,
+            node_id: NodeId::from_u128(3),
+        }),
+        verifier: Verifier::new(&Settings::builtin().ssh),
+        try_outs: TryOuts::default(),
+        clock: Arc::new(Fixed),
+        random: Arc::new(Fixed),
+        policy: Policy {
+            interval: Duration::from_secs(60),
+            write_interval: None,
+            login_interval: Duration::from_secs(60),
+            start_spread: Duration::ZERO,
+            fail_after: 3,
+            recover_after: 2,
+            auto_reconnect: true,
+            space: Thresholds { reserved: 0, near_full: 0.9, full: 0.95 },
+            slow: Duration::from_secs(1),
+        },
+        probe_deadline: Duration::from_secs(5),
+        attempt_deadline: Duration::from_secs(5),
+        pins_host_keys: true,
+        outbox: None,
+        started: Instant::now(),
+    })
+}
+
+fn task(opened: &Opened) -> (StoreHandle, Box<StoreTask>) {
+    let record = Record::new(standing());
+    StoreTask::new(context(opened), store(), record, None, CancellationToken::new())
+}
+
+fn probed() -> Input {
+    let capacity = Capacity::new(1000, 400).unwrap();
+    Input::Probed(Probe {
+        examined: Ok(Measured { capacity, inodes: None }),
+        written: None,
+        took: Duration::from_millis(3),
+    })
+}
+
+fn logged_in() -> Input {
+    let outcome = Ok(Proof::shown(Evidence::BootId));
+    Input::LoggedIn(Login { outcome, took: Duration::from_millis(50) })
+}
+
+#[tokio::test]
+async fn an_observation_is_in_memory_when_it_is_on_the_disk_and_not_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (opened, lock) = opened(dir.path());
+    let (handle, mut task) = task(&opened);
+
+    // The ledger does not hold the store, so that it refuses to save its definition.
+    task.pending.observe_mount(&task.store, &mount("8:2"), true);
+    task.apply(probed()).await;
+    task.pending.observe_host_key(&task.store, &key("first"));
+    task.apply(logged_in()).await;
+    for seen in [&*task.store, &*handle.view().store] {
+        assert_eq!(*seen, store());
+    }
+    assert_eq!(
+        (task.record.standing.clone(), handle.view().standing.clone()),
+        (standing(), standing())
+    );
+
+    // Checks expect what was observed first, and a later key does not replace it.
+    task.pending.observe_host_key(&task.store, &key("second"));
+    let expected = Store {
+        place: mount("8:2"),
+        had_registry: true,
+        pinned_key: Some(key("first")),
+        ..store()
+    };
+    assert_eq!(*task.pending.apply_to(&task.store), expected);
+
+    let credentials = Credentials::password(Secret::new("hunter2".to_owned()));
+    let change = Change::new().add_store(store(), credentials, standing());
+    opened.ledger.commit(change).await.unwrap();
+    task.apply(logged_in()).await;
+    for seen in [&*task.store, &*handle.view().store] {
+        assert_eq!(*seen, expected);
+    }
+    let history = opened.ledger.history(store().uuid, 9).await.unwrap();
+    let moves = |event: &HistoryEvent| *event == HistoryEvent::Moved(mount("8:2"));
+    assert_eq!(history.lines.iter().filter(|line| moves(&line.event)).count(), 1);
+
+    // Once committed, nothing is pending: the next commit does not save the definition again.
+    assert!(Arc::ptr_eq(&task.pending.apply_to(&task.store), &task.store));
+    drop((handle, task));
+    opened.writer.close().await;
+    drop(lock);
+    let (again, _lock) = self::opened(dir.path());
+    assert_eq!(again.stores.first().map(|loaded| &loaded.store), Some(&expected));
+}
+
+#[tokio::test]
+async fn a_due_check_does_not_wait_for_a_disk_that_refuses_observations() {
+    let dir = tempfile::tempdir().unwrap();
+    let (opened, _lock) = opened(dir.path());
+    let (_handle, mut task) = task(&opened);
+    task.pending.observe_mount(&task.store, &mount("8:2"), false);
+    task.apply(Input::Due(task.work.busy())).await;
+    assert!(task.owed.is_none(), "the decision was not committed");
+    assert_eq!(*task.store, store());
+    assert_eq!(task.pending.apply_to(&task.store).place, mount("8:2"));
+}

@@ -1,0 +1,226 @@
+//! A store's health as people read it. Pure: JSON in, lines out.
+
+use serde_json::Value;
+
+use super::{card, size, word};
+use crate::common::mask_control;
+
+/// The health view of one store.
+pub(crate) fn health(body: &Value) -> String {
+    let mut text = body.get("inventory").map(card).unwrap_or_default();
+    let mut line = |name: &str, value: String| {
+        if !value.is_empty() {
+            text.push_str(&format!("{name:<12} {}\n", mask_control(&value)));
+        }
+    };
+    line("since", word(body, "since").to_owned());
+    line("disk", body.get("filesystem").map(disk).unwrap_or_default());
+    line("inodes", body.get("capacity").map(inodes).unwrap_or_default());
+    line("host key", body.get("hostKey").map(host_key).unwrap_or_default());
+    line("offered key", body.get("offeredHostKey").map(host_key).unwrap_or_default());
+    line("host proof", body.get("hostProof").map(host_proof).unwrap_or_default());
+    line("delivery", body.get("delivery").map(delivery).unwrap_or_default());
+    line("attempt", body.get("lastAttempt").map(attempt).unwrap_or_default());
+    line("stuck", body.get("stuckWorker").map(stuck).unwrap_or_default());
+    for condition in list(body, "conditions") {
+        text.push_str(&self::condition(condition));
+    }
+    let history = list(body, "history");
+    if !history.is_empty() {
+        let gone = body["historyGone"].as_u64().filter(|gone| *gone > 0);
+        let gone = gone.map_or_else(String::new, |gone| format!("; {gone} older lines are gone"));
+        text.push_str(&format!("history (newest first{gone})\n"));
+        history.iter().for_each(|line| text.push_str(&self::history(line)));
+    }
+    text
+}
+
+/// The keys between which a person is to choose.
+pub(crate) struct Keys {
+    /// Both, a line each.
+    pub(crate) text: String,
+    /// The fingerprint of the offered one.
+    pub(crate) offered: String,
+}
+
+/// The keys of a store that is down for its host key; none of one that is not.
+pub(crate) fn keys(body: &Value) -> Option<Keys> {
+    let offered = body.get("offeredHostKey").filter(|key| key.is_object())?;
+    let pinned = body.get("hostKey").map(host_key).filter(|key| !key.is_empty());
+    let pinned = pinned.unwrap_or_else(|| "none".to_owned());
+    let text = format!(
+        "pinned   {}\noffered  {}\n",
+        mask_control(&pinned),
+        mask_control(&host_key(offered))
+    );
+    Some(Keys { text, offered: word(offered, "fingerprint").to_owned() })
+}
+
+fn list<'a>(body: &'a Value, key: &str) -> &'a [Value] {
+    body.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn disk(disk: &Value) -> String {
+    format!("{} at {} ({})", word(disk, "type"), word(disk, "mountPoint"), word(disk, "device"))
+}
+
+fn host_proof(proof: &Value) -> String {
+    match word(proof, "evidence") {
+        "" => word(proof, "obstacle").to_owned(),
+        evidence => evidence.to_owned(),
+    }
+}
+
+fn inodes(capacity: &Value) -> String {
+    let number = |key| capacity.get(key).and_then(Value::as_u64);
+    match (number("availableInodes"), number("totalInodes")) {
+        (Some(available), Some(total)) => format!("{available} of {total} available"),
+        _ => String::new(),
+    }
+}
+
+fn host_key(key: &Value) -> String {
+    format!("{} {}", word(key, "type"), word(key, "fingerprint")).trim().to_owned()
+}
+
+fn delivery(delivery: &Value) -> String {
+    let Some(pending) = delivery.get("pending").and_then(Value::as_u64) else {
+        return String::new();
+    };
+    let mut text = format!("{pending} waiting");
+    for (key, before) in [("lastReply", "; last reply: "), ("nextTry", "; next try ")] {
+        let value = word(delivery, key);
+        if !value.is_empty() {
+            text += before;
+            text += value;
+        }
+    }
+    text
+}
+
+fn attempt(attempt: &Value) -> String {
+    if attempt.is_null() {
+        return String::new();
+    }
+    let checks = list(attempt, "checks").iter().map(|check| {
+        let took = check.get("milliseconds").and_then(Value::as_f64);
+        let took = took.map_or_else(String::new, |took| format!(" {took} ms"));
+        let reason = word(check, "reason");
+        let reason = if reason.is_empty() { String::new() } else { format!(" {reason}") };
+        format!("{}{took}{reason}", word(check, "check"))
+    });
+    let number = attempt.get("attempt").and_then(Value::as_u64).unwrap_or(0);
+    format!("{number} by {}: {}", word(attempt, "cause"), checks.collect::<Vec<_>>().join(", "))
+}
+
+fn stuck(worker: &Value) -> String {
+    let pid = worker.get("pid").and_then(Value::as_i64);
+    pid.map_or_else(String::new, |pid| format!("process {pid} hangs in the kernel"))
+}
+
+/// A line, and below it what is not well and what to do.
+fn condition(condition: &Value) -> String {
+    let (kind, reason) = (word(condition, "type"), word(condition, "reason"));
+    let told = if reason == kind { "holds" } else { reason };
+    let mut text = format!("{kind:<12} {told}: {}", word(condition, "message"));
+    for (key, before) in [("lastTransitionTime", "; since "), ("lastGoodTime", "; last good ")] {
+        let at = word(condition, key);
+        if !at.is_empty() {
+            text += before;
+            text += at;
+        }
+    }
+    let mut text = format!("{}\n", mask_control(&text));
+    let remedy = word(condition, "remedy");
+    if !remedy.is_empty() {
+        text.push_str(&format!("  remedy: {}\n", mask_control(remedy)));
+    }
+    text
+}
+
+fn history(line: &Value) -> String {
+    let event = match word(line, "event") {
+        "status_changed" => {
+            let change = format!("{} -> {}", word(line, "oldStatus"), word(line, "newStatus"));
+            let message = word(line, "message");
+            if message.is_empty() { change } else { format!("{change}: {message}") }
+        }
+        "condition" => {
+            let holds = line.get("holds").and_then(Value::as_bool).unwrap_or(false);
+            let turned = if holds { "began" } else { "ended" };
+            format!("{} {turned}", word(line, "condition"))
+        }
+        "measured" => format!(
+            "{} of {} available",
+            size(line, "availableCapacity"),
+            size(line, "totalCapacity")
+        ),
+        "updated" => {
+            let fields = list(line, "fields").iter().filter_map(Value::as_str);
+            format!("updated: {}", fields.collect::<Vec<_>>().join(", "))
+        }
+        "host_key_accepted" => format!("host key accepted: {}", host_key(line)),
+        "moved" => format!("now on {}", disk(line)),
+        "attempt_began" => format!("attempt began, asked for by {}", word(line, "cause")),
+        other => other.replace('_', " "),
+    };
+    format!("  {}  {}\n", mask_control(word(line, "time")), mask_control(&event))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_well_stands_with_reason_evidence_time_and_remedy() {
+        let body = json!({
+            "inventory": { "uuid": "0123", "status": "Disconnected", "name": "images" },
+            "since": "2026-01-01T00:00:00.000Z",
+            "filesystem": { "type": "xfs", "mountPoint": "/srv", "device": "8:1" },
+            "capacity": { "totalInodes": 10, "availableInodes": 4 },
+            "hostKey": null,
+            "delivery": { "pending": 3, "lastReply": "status 503", "nextTry": null },
+            "lastAttempt": { "attempt": 7, "cause": "person", "checks": [
+                { "check": "examine", "milliseconds": 2.5, "reason": null },
+                { "check": "ssh", "milliseconds": 3300.0, "reason": "credentials_refused" },
+            ] },
+            "stuckWorker": { "pid": 42 },
+            "conditions": [
+                { "type": "ssh", "status": "False", "reason": "credentials_refused",
+                  "message": "refused", "remedy": "correct the password",
+                  "lastTransitionTime": "T1", "lastGoodTime": "T0" },
+                { "type": "near_full", "status": "True", "reason": "near_full", "message": "little",
+                  "remedy": "remove \u{1b}[31mimages", "lastTransitionTime": "T2" },
+            ],
+            "history": [
+                { "time": "T3", "event": "status_changed", "oldStatus": "Connecting",
+                  "newStatus": "Disconnected", "message": "credentials_refused: refused" },
+                { "time": "T2", "event": "condition", "condition": "near_full", "holds": true },
+            ],
+        });
+        let text = health(&body);
+        for part in [
+            "status       Disconnected\n",
+            "disk         xfs at /srv (8:1)\n",
+            "inodes       4 of 10 available\n",
+            "delivery     3 waiting; last reply: status 503\n",
+            "attempt      7 by person: examine 2.5 ms, ssh 3300 ms credentials_refused\n",
+            "stuck        process 42 hangs in the kernel\n",
+            "ssh          credentials_refused: refused; since T1; last good T0\n  remedy: correct",
+            "near_full    holds: little; since T2\n  remedy: remove",
+            "  T3  Connecting -> Disconnected: credentials_refused: refused\n",
+            "  T2  near_full began\n",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in\n{text}");
+        }
+        assert!(!text.contains("host key") && !text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn nothing_of_it_need_be_there() {
+        assert_eq!(health(&json!({})), "");
+        assert_eq!(health(&json!({ "lastAttempt": null, "delivery": null, "history": null })), "");
+    }
+}

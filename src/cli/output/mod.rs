@@ -1,0 +1,151 @@
+//! Answers as people read them. Pure: JSON in, lines out.
+
+pub(super) mod health;
+
+use bytesize::ByteSize;
+use serde_json::Value;
+
+use crate::common::mask_control;
+
+const COLUMNS: [&str; 6] = ["UUID", "STATUS", "AVAILABLE", "TOTAL", "NAME", "PATH"];
+
+pub(super) fn word<'a>(object: &'a Value, key: &str) -> &'a str {
+    object.get(key).and_then(Value::as_str).unwrap_or("")
+}
+
+pub(super) fn size(object: &Value, key: &str) -> String {
+    let bytes = object.get(key).and_then(Value::as_u64);
+    bytes.map_or_else(|| "?".to_owned(), |bytes| ByteSize(bytes).display().iec().to_string())
+}
+
+/// Inventories as a table, one a line, columns as wide as their widest entry.
+pub(super) fn table(inventories: &[Value]) -> String {
+    let row = |store: &Value| {
+        [
+            mask_control(word(store, "uuid")),
+            mask_control(word(store, "status")),
+            size(store, "availableCapacity"),
+            size(store, "totalCapacity"),
+            mask_control(word(store, "name")),
+            mask_control(word(store, "url")),
+        ]
+    };
+    let rows: Vec<[String; 6]> =
+        std::iter::once(COLUMNS.map(str::to_owned)).chain(inventories.iter().map(row)).collect();
+    let mut widths = [0; 6];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in &rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// One inventory, a line each.
+pub(super) fn card(store: &Value) -> String {
+    let port = store.get("sshPort").and_then(Value::as_u64).unwrap_or(0);
+    let login = format!("{}@{} port {port}", word(store, "username"), word(store, "hostname"));
+    let space = format!(
+        "{} of {} available",
+        size(store, "availableCapacity"),
+        size(store, "totalCapacity")
+    );
+    let lines = [
+        ("uuid", word(store, "uuid")),
+        ("name", word(store, "name")),
+        ("description", word(store, "description")),
+        ("path", word(store, "url")),
+        ("status", word(store, "status")),
+        ("state", word(store, "state")),
+        ("space", &space),
+        ("login", &login),
+        ("created", word(store, "createDate")),
+        ("last change", word(store, "lastOpDate")),
+    ];
+    let shown = lines.iter().filter(|(_, value)| !value.is_empty());
+    shown.map(|(name, value)| format!("{name:<12} {}\n", mask_control(value))).collect()
+}
+
+/// An error object: what failed, why, and what to do, for each check that failed.
+pub(super) fn failure(body: &Value) -> String {
+    let Some(error) = body.get("error") else {
+        return "the daemon refused without saying why\n".to_owned();
+    };
+    let mut text = format!("{}: {}\n", word(error, "code"), headline(error));
+    let checks = error.pointer("/opaque/checks").and_then(Value::as_array);
+    match checks.filter(|checks| !checks.is_empty()) {
+        Some(checks) => checks.iter().for_each(|check| reason(check, &mut text)),
+        None => {
+            let mut deepest = error;
+            while let Some(cause) = deepest.get("cause").filter(|cause| cause.is_object()) {
+                deepest = cause;
+            }
+            let remedy = word(deepest, "elaboration");
+            if !remedy.is_empty() {
+                text.push_str(&format!("  remedy: {}\n", mask_control(remedy)));
+            }
+        }
+    }
+    text
+}
+
+fn headline(error: &Value) -> String {
+    let details = word(error, "details");
+    mask_control(if details.is_empty() { word(error, "description") } else { details })
+}
+
+fn reason(check: &Value, text: &mut String) {
+    text.push_str(&format!(
+        "  {}: {}\n    remedy: {}\n",
+        mask_control(word(check, "reason")),
+        mask_control(word(check, "details")),
+        mask_control(word(check, "elaboration"))
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_names_cannot_paint() {
+        let store = |name: &str| {
+            json!({"uuid": "0123", "status": "Connected", "name": name, "url": "/srv/images",
+                   "availableCapacity": 1_u64 << 30, "totalCapacity": 1_u64 << 40})
+        };
+        let text = table(&[store("a"), store("long \u{1b}[31mname")]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3);
+        let at = lines[0].find("PATH").unwrap();
+        assert_eq!(lines[1].find("/srv/images"), Some(at));
+        assert!(text.contains("1.0 GiB    1.0 TiB"), "{text}");
+        assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn every_failed_check_is_shown_with_its_remedy() {
+        let check = |reason: &str| json!({"reason": reason, "details": "d", "elaboration": "do r"});
+        let body = json!({"error": {"code": "BS.1500", "details": "cannot connect", "opaque":
+            {"checks": [check("not_mounted"), check("not_ssh")]}}});
+        let text = failure(&body);
+        for part in ["BS.1500: cannot connect", "not_mounted: d", "not_ssh: d", "remedy: do r"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn without_checks_the_deepest_cause_tells_the_remedy() {
+        let body = json!({"error": {"code": "SYS.1007", "description": "bad", "cause":
+            {"code": "SYS.1007", "elaboration": "write it so"}}});
+        assert_eq!(failure(&body), "SYS.1007: bad\n  remedy: write it so\n");
+        assert!(failure(&json!({})).contains("without saying why"));
+    }
+}

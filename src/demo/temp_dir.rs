@@ -1,0 +1,47 @@
+//! A throw-away directory.
+#![expect(clippy::disallowed_methods, reason = "the demo's own files")]
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+/// A directory of mode 0700 under the system's temporary one; removed with all in it when dropped.
+#[derive(Debug)]
+pub(super) struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Makes it; `tail` keeps two demos apart.
+    pub(super) fn new(tail: &str) -> io::Result<Self> {
+        // The daemon compares real paths, and /tmp may be a link.
+        let path = fs::canonicalize(std::env::temp_dir())?.join(format!("imagestore-demo-{tail}"));
+        DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Makes a directory in it.
+    pub(crate) fn folder(&self, name: &str) -> io::Result<PathBuf> {
+        let path = self.0.join(name);
+        fs::create_dir(&path)?;
+        Ok(path)
+    }
+
+    /// Writes a file in it.
+    pub(super) fn file(&self, name: &str, text: &str) -> io::Result<PathBuf> {
+        let path = self.0.join(name);
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("{} could not be removed: {error}", self.0.display());
+        }
+    }
+}

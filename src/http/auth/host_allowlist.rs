@@ -1,0 +1,105 @@
+//! The names this daemon answers to.
+//!
+//! A page in a browser can point a name of its own at 127.0.0.1 and then talk to us as its own origin
+//! (DNS rebinding). What it cannot do is send another `Host`: so only IP addresses, `localhost` and
+//! the names in `server.host_names` are answered.
+
+use std::net::IpAddr;
+
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Uri, header};
+
+use crate::http::api::error::Refusal;
+
+/// The names of `server.host_names`, in lower case.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Hosts(Vec<String>);
+
+impl Hosts {
+    pub(crate) fn new(names: &[String]) -> Self {
+        Self(names.iter().map(|name| bare(name)).collect())
+    }
+
+    /// Judges the authority that a request is addressed to: that of an absolute target, else the
+    /// `Host` header, of which there must be exactly one (RFC 9112 section 3.2).
+    pub(crate) fn check(&self, target: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+        let mut given = headers.get_all(header::HOST).iter();
+        let (Some(host), None) = (given.next(), given.next()) else {
+            return Err(Refusal::BadHost);
+        };
+        let host = Authority::try_from(host.as_bytes()).map_err(|_| Refusal::BadHost)?;
+        if host.as_str().contains('@') {
+            return Err(Refusal::BadHost);
+        }
+        let addressed = target.authority().unwrap_or(&host);
+        if self.knows(addressed.host()) && self.knows(host.host()) {
+            return Ok(());
+        }
+        Err(Refusal::OtherHost)
+    }
+
+    fn knows(&self, host: &str) -> bool {
+        let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        if inner.unwrap_or(host).parse::<IpAddr>().is_ok() {
+            return true;
+        }
+        let host = bare(host);
+        host == "localhost" || self.0.contains(&host)
+    }
+}
+
+/// As names compare: in lower case, without the dot of the root.
+fn bare(name: &str) -> String {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn judged(target: &str, hosts: &[&str]) -> &'static str {
+        let mut headers = HeaderMap::new();
+        for host in hosts {
+            headers.append(header::HOST, HeaderValue::from_str(host).unwrap());
+        }
+        let known = Hosts::new(&["node-1.example".to_owned()]);
+        match known.check(&target.parse().unwrap(), &headers) {
+            Ok(()) => "taken",
+            Err(Refusal::BadHost) => "bad",
+            Err(_) => "other",
+        }
+    }
+
+    #[test]
+    fn addresses_localhost_and_the_set_names_are_answered_and_no_others() {
+        for (host, expected) in [
+            ("127.0.0.1:7811", "taken"),
+            ("10.1.2.3", "taken"),
+            ("[::1]:7811", "taken"),
+            ("[fe80::1]", "taken"),
+            ("localhost", "taken"),
+            ("LocalHost.:7811", "taken"),
+            ("Node-1.Example:80", "taken"),
+            ("node-1.example.", "taken"),
+            ("attacker.example", "other"),
+            ("node-1.example.attacker.example", "other"),
+            ("127.0.0.1.attacker.example", "other"),
+            ("localhost@attacker.example", "bad"),
+            ("a b", "bad"),
+            ("", "bad"),
+        ] {
+            assert_eq!(judged("/healthz", &[host]), expected, "{host:?}");
+        }
+    }
+
+    #[test]
+    fn there_is_exactly_one_host_and_an_absolute_target_counts_as_well() {
+        assert_eq!(judged("/", &[]), "bad");
+        assert_eq!(judged("/", &["localhost", "localhost"]), "bad");
+        assert_eq!(judged("http://localhost/", &["localhost"]), "taken");
+        assert_eq!(judged("http://attacker.example/", &["localhost"]), "other");
+        assert_eq!(judged("http://localhost/", &["attacker.example"]), "other");
+    }
+}

@@ -1,0 +1,38 @@
+//! Who is at the other end of a connection.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use super::principal::Caller;
+use super::role::Role;
+use crate::http::server::tls::Shown;
+
+/// The other end of a connection.
+#[derive(Clone, Debug)]
+pub(crate) enum Peer {
+    /// A TCP client, and the certificate that it has shown.
+    Tcp(SocketAddr, Option<Shown>),
+    /// A process of this machine; its user, unless the kernel did not tell.
+    Unix(Option<u32>),
+}
+
+impl Peer {
+    /// Who the Unix socket let in: access to it is its file mode, so that whoever reaches it may do
+    /// everything.
+    pub(crate) fn local_caller(&self) -> Option<Caller> {
+        match self {
+            Self::Tcp(..) => None,
+            Self::Unix(_) => Some(Caller::new(&self.to_string(), Role::Admin)),
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address, _) => write!(f, "{address}"),
+            Self::Unix(Some(uid)) => write!(f, "uid {uid}"),
+            Self::Unix(None) => f.write_str("unknown uid"),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Who may call over TCP: the tokens file.
+//!
+//! A line is `name:sha256-hex[:role]`; empty lines and lines that start with `#` are passed over. The
+//! file holds digests and no tokens, so that reading it lets nobody in.
+//!
+//! Promises: a presented token is compared with every entry, in a time that depends on neither the
+//! token nor the entry it matches.
+//! Never: keeps, logs or shows a token or its digest.
+
+use std::collections::BTreeSet;
+use std::hint::black_box;
+use std::path::Path;
+
+use data_encoding::HEXLOWER_PERMISSIVE;
+use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
+
+use super::principal::Caller;
+use super::role::Role;
+use crate::common::parse_lines;
+use crate::settings::{BadSettings, SettingFault, read_text};
+
+/// The setting that names the file.
+const KEY: &str = "auth.tokens_file";
+/// Most characters of a caller's name.
+const MOST_NAME: usize = 64;
+
+type Digest = [u8; SHA256_OUTPUT_LEN];
+
+/// The callers with a token. The default knows nobody.
+#[derive(Default)]
+pub struct Tokens {
+    entries: Vec<(Digest, Caller)>,
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tokens({} callers)", self.entries.len())
+    }
+}
+
+impl Tokens {
+    /// Reads a tokens file. Blocks on it: call it before the runtime starts or on a thread of its own.
+    /// A reload that fails leaves the caller with the tokens it has.
+    ///
+    /// # Errors
+    /// [`BadSettings`] with every bad line.
+    pub fn load(path: &Path) -> Result<Self, BadSettings> {
+        let text = read_text(path).map_err(|error| SettingFault::unreadable(KEY, path, &error))?;
+        Self::read(&text).map_err(|lines| BadSettings::in_lines(KEY, path, &lines))
+    }
+
+    /// Whether nobody has a token.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Parses the text of a tokens file.
+    ///
+    /// # Errors
+    /// The invalid lines: number from 1, and the rule that is broken.
+    fn read(text: &str) -> Result<Self, Vec<(usize, &'static str)>> {
+        let mut digests = BTreeSet::new();
+        let entries = parse_lines(text, |line| {
+            let (digest, caller) = entry(line)?;
+            if digests.insert(digest) {
+                Ok((digest, caller))
+            } else {
+                Err("the same token as on a line above")
+            }
+        })?;
+        Ok(Self { entries })
+    }
+
+    /// Whose token this is.
+    pub(crate) fn caller(&self, token: &str) -> Option<&Caller> {
+        let presented = digest(&SHA256, token.as_bytes());
+        let mut found = None;
+        for (known, caller) in &self.entries {
+            if equal(known, presented.as_ref()) {
+                found = Some(caller);
+            }
+        }
+        found
+    }
+}
+
+fn entry(line: &str) -> Result<(Digest, Caller), &'static str> {
+    let mut parts = line.split(':');
+    let (name, hex) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@');
+    if name.is_empty() || name.len() > MOST_NAME || !name.chars().all(plain) {
+        return Err("the name is not 1 to 64 characters of A-Z a-z 0-9 - _ . @");
+    }
+    let digest = HEXLOWER_PERMISSIVE
+        .decode(hex.as_bytes())
+        .ok()
+        .and_then(|bytes| Digest::try_from(bytes).ok())
+        .ok_or("the token's SHA-256 is not 64 hexadecimal digits")?;
+    let role = match parts.next() {
+        None => Role::Operate,
+        Some(word) => word.parse().map_err(|_| "the role is not read, operate or admin")?,
+    };
+    if parts.next().is_some() {
+        return Err("more than name, SHA-256 and role");
+    }
+    Ok((digest, Caller::new(name, role)))
+}
+
+/// Looks at every byte whatever the ones before it were. `black_box` keeps the compiler from leaving
+/// early. What could leak is the start of a digest that the caller cannot choose, so that this is a
+/// second lock on the door.
+fn equal(known: &Digest, presented: &[u8]) -> bool {
+    let pairs = known.iter().zip(presented);
+    let different = pairs.fold(0, |different, (a, b)| black_box(different | (a ^ b)));
+    presented.len() == known.len() && different == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // printf %s TOKEN | sha256sum
+    const SESAME: &str = "d0c04f4b1951e4aeaaec8223ed2039e542f3aae805a6fa7f6d794e5afff5d272";
+    const HUNTER2: &str = "f52fbd32b2b3b86ff88ef6c490628285f482af15ddcb29541f94bcf526a3f6c7";
+
+    #[test]
+    fn a_token_is_known_by_its_digest_and_has_its_lines_role() {
+        let text =
+            format!("# callers\n\n  mn-1:{SESAME}  \nops@x:{}:admin\n", HUNTER2.to_uppercase());
+        let tokens = Tokens::read(&text).unwrap();
+        let known = |token| tokens.caller(token).map(|c| (c.name().to_owned(), c.role()));
+        assert_eq!(known("sesame"), Some(("mn-1".to_owned(), Role::Operate)));
+        assert_eq!(known("hunter2"), Some(("ops@x".to_owned(), Role::Admin)));
+        for unknown in ["", "Sesame", "sesame ", SESAME, "mn-1"] {
+            assert_eq!(known(unknown), None, "{unknown}");
+        }
+        assert!(!format!("{tokens:?}").contains(SESAME));
+    }
+
+    #[test]
+    fn a_bad_line_is_named_by_number_and_never_shown() {
+        for (line, problem) in [
+            (SESAME.to_owned(), "the token's SHA-256"),
+            (format!(":{SESAME}"), "the name"),
+            (format!("a b:{SESAME}"), "the name"),
+            (format!("{}:{SESAME}", "n".repeat(65)), "the name"),
+            ("mn:hunter2".to_owned(), "the token's SHA-256"),
+            (format!("mn:{SESAME}00"), "the token's SHA-256"),
+            ("mn".to_owned(), "the token's SHA-256"),
+            (format!("mn:{SESAME}:root"), "the role"),
+            (format!("mn:{SESAME}:"), "the role"),
+            (format!("mn:{SESAME}:read:x"), "more than"),
+            (format!("a:{HUNTER2}\nb:{HUNTER2}:read"), "the same token"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("tokens");
+            std::fs::write(&path, format!("# tokens\n{line}\n")).unwrap();
+            let told = Tokens::load(&path).unwrap_err().to_string();
+            let at = 1 + line.lines().count();
+            let expected = format!("auth.tokens_file = {path:?}: line {at}: {problem}");
+            assert!(told.contains(&expected), "{told}");
+            assert!(!told.contains(SESAME) && !told.contains("hunter2"), "{told}");
+        }
+    }
+
+    #[test]
+    fn every_bad_line_is_told_up_to_a_readable_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens");
+        std::fs::write(&path, format!("a\nmn:{SESAME}\n:\n")).unwrap();
+        let told = |path: &Path| Tokens::load(path).unwrap_err().faults().to_vec();
+        let lines: Vec<String> = told(&path).into_iter().map(|fault| fault.what).collect();
+        assert!(lines[0].starts_with("line 1: ") && lines[1].starts_with("line 3: "), "{lines:?}");
+        std::fs::write(&path, "no token\n".repeat(100)).unwrap();
+        assert_eq!(told(&path).len(), 17);
+        assert_eq!(told(&path)[16].what, "84 more lines are bad");
+    }
+
+    #[test]
+    fn a_file_that_is_missing_or_no_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in [dir.path().to_owned(), dir.path().join("absent")] {
+            let told = Tokens::load(&path).unwrap_err().to_string();
+            assert!(told.contains(&format!("{path:?}: cannot be read")), "{told}");
+        }
+        assert!(Tokens::default().is_empty() && Tokens::default().caller("").is_none());
+    }
+}

@@ -1,0 +1,139 @@
+//! Reads a request's body within its bounds.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+use tokio::time::{Instant, timeout_at};
+
+use crate::http::api::error::Refusal;
+use crate::http::server::limits::Limits;
+
+/// Most bytes of a refused body that are read and thrown away.
+///
+/// A client that is still writing does not read; closing on it makes the kernel answer with a reset,
+/// which can take the refusal with it (RFC 9112 section 9.6).
+const THROWN_AWAY: u64 = 16 * 1024 * 1024;
+/// How long a caller that is refused before its body is looked at may go on sending it.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// The whole body.
+pub(super) async fn read(
+    mut body: Incoming,
+    headers: &HeaderMap,
+    limits: &Limits,
+) -> Result<Bytes, Refusal> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let most = limits.body_bytes;
+    let deadline = Instant::now() + limits.body_deadline;
+    if u64::try_from(most).is_ok_and(|most| body.size_hint().lower() > most) {
+        throw_away(body, headers, deadline).await;
+        return Err(Refusal::BodyTooLarge(most));
+    }
+    match timeout_at(deadline, Limited::new(&mut body, most).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            throw_away(body, &HeaderMap::new(), deadline).await;
+            Err(Refusal::BodyTooLarge(most))
+        }
+        Ok(Err(_)) => Err(Refusal::BodyBroken),
+        Err(_) => Err(Refusal::BodyTooSlow(limits.body_deadline)),
+    }
+}
+
+/// Lets a caller that is refused finish its sentence.
+pub(super) async fn hear_out(body: Incoming, headers: &HeaderMap) {
+    if !body.is_end_stream() {
+        throw_away(body, headers, Instant::now() + LINGER).await;
+    }
+}
+
+async fn throw_away(mut body: Incoming, headers: &HeaderMap, deadline: Instant) {
+    // Who waits for a 100 has not begun, and one with more than this is not waited for.
+    let waits = headers.contains_key(header::EXPECT);
+    if waits || body.size_hint().lower() > THROWN_AWAY {
+        return;
+    }
+    let mut left = THROWN_AWAY;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let read = frame.data_ref().map_or(0, Bytes::len);
+            match u64::try_from(read).ok().and_then(|read| left.checked_sub(read)) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+    };
+    // Past the deadline the connection is closed on it, whatever that does to the answer.
+    let _ = timeout_at(deadline, reading).await;
+}
+
+/// The complete body of a request, as an extension of the request. A request without a body has none.
+#[derive(Clone, Debug)]
+pub(super) struct CompleteBody(pub(super) Bytes);
+
+/// The body of a request that carries JSON, not yet parsed.
+pub(crate) struct JsonBody(Result<Bytes, Refusal>);
+
+impl JsonBody {
+    pub(crate) fn bytes(self) -> Result<Bytes, Refusal> {
+        self.0
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for JsonBody {
+    type Rejection = std::convert::Infallible;
+
+    /// Takes the body that the front has read, and checks its content type.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        if !is_json(&parts.headers) {
+            return Ok(Self(Err(Refusal::NotJson)));
+        }
+        let body = parts.extensions.remove::<CompleteBody>();
+        Ok(Self(Ok(body.map(|CompleteBody(bytes)| bytes).unwrap_or_default())))
+    }
+}
+
+/// `application/json`, in UTF-8 where a charset is given. Without a `Content-Type` a recipient may
+/// look for itself (RFC 9110 section 8.3), and JSON is all there is here.
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return true };
+    let Ok(text) = value.to_str() else { return false };
+    let mut parts = text.split(';').map(str::trim);
+    let json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
+    json && parts.filter_map(|part| part.split_once('=')).all(|(name, value)| {
+        !name.eq_ignore_ascii_case("charset")
+            || value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn json_in_utf_8_is_taken_and_nothing_else() {
+        for (kind, taken) in [
+            (None, true),
+            (Some("application/json"), true),
+            (Some("Application/JSON;charset=UTF-8"), true),
+            (Some("application/json; charset=\"utf-8\""), true),
+            (Some("application/json; charset=latin1"), false),
+            (Some("application/x-www-form-urlencoded"), false),
+            (Some("application/jsonp"), false),
+            (Some("text/plain"), false),
+            (Some(""), false),
+        ] {
+            let header = kind.map(|kind| (header::CONTENT_TYPE, HeaderValue::from_static(kind)));
+            assert_eq!(is_json(&header.into_iter().collect()), taken, "{kind:?}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The name of a request in logs and answers.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use data_encoding::HEXLOWER;
+
+use crate::common::Random;
+
+/// Carries it, both ways.
+pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Most characters of an id that is taken over: twice a uuid, for those who chain two.
+const MOST: usize = 64;
+
+/// The id the caller gave when it is fit for a log line, else a random one.
+pub(crate) fn of(headers: &HeaderMap, random: &dyn Random) -> HeaderValue {
+    let given = headers.get(HEADER).filter(|id| is_sane(id.as_bytes()));
+    given.cloned().unwrap_or_else(|| {
+        let id = HEXLOWER.encode(&random.bytes16());
+        // Hexadecimal digits are always a header's value.
+        HeaderValue::from_str(&id).unwrap_or_else(|_| HeaderValue::from_static("-"))
+    })
+}
+
+fn is_sane(id: &[u8]) -> bool {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    (1..=MOST).contains(&id.len()) && id.iter().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixed;
+
+    impl Random for Fixed {
+        fn bytes16(&self) -> [u8; 16] {
+            [0xab; 16]
+        }
+    }
+
+    #[test]
+    fn a_sane_id_is_taken_over_and_another_replaced() {
+        let made = "ab".repeat(16);
+        let long = "a".repeat(65);
+        for (given, expected) in [
+            (Some("8a2f.X_1-b"), "8a2f.X_1-b"),
+            (Some(""), made.as_str()),
+            (Some("a b"), &made),
+            (Some("\"quoted\""), &made),
+            (Some(long.as_str()), &made),
+            (None, &made),
+        ] {
+            let given = given.map(|id| (HEADER, HeaderValue::from_str(id).unwrap()));
+            assert_eq!(of(&given.into_iter().collect(), &Fixed), expected);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! One connection, from its first request to its last answer.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+
+use axum::http::{HeaderValue, header};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::connection_limit::Seat;
+use super::first_byte::ON_THE_WAY;
+use super::write_timeout::Timely;
+use crate::http::auth::peer::Peer;
+use crate::http::middleware::Front;
+
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// Whether there is room for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Welcome {
+    Served,
+    TurnedAway,
+}
+
+/// Serves requests until either side has had enough. Once `stop` is cancelled the request in flight
+/// is the last, and so is each while `seat` is wanted.
+pub(super) async fn serve<I>(
+    io: I,
+    peer: Peer,
+    welcome: Welcome,
+    seat: Seat,
+    front: Arc<Front>,
+    stop: CancellationToken,
+) where
+    I: AsyncRead + AsyncWrite + Unpin,
+{
+    let limits = front.limits;
+    let (seat, peer, front) = (&seat, &peer, front.as_ref());
+    let spoken = &Notify::new();
+    let service = service_fn(|request| async move {
+        spoken.notify_one();
+        let mut answer = match welcome {
+            Welcome::Served => front.answer(peer, request).await,
+            Welcome::TurnedAway => front.turn_away(peer, request).await,
+        };
+        if seat.is_wanted() {
+            answer.headers_mut().insert(header::CONNECTION, CLOSE);
+        }
+        Ok::<_, Infallible>(answer)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // Also bounds the wait for the next request: hyper starts it with the end of an answer.
+        .header_read_timeout(limits.head_deadline)
+        .max_buf_size(limits.head_bytes)
+        .serve_connection(TokioIo::new(Timely::new(io, limits.write_deadline)), service);
+    let mut connection = pin!(connection);
+    let stopped = async {
+        stop.cancelled().await;
+        // hyper closes at once on a client whose first request it has not read yet.
+        let _ = timeout(ON_THE_WAY, spoken.notified()).await;
+    };
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%peer, error = %error, "connection broke off");
+    }
+}

@@ -1,0 +1,192 @@
+//! The sockets the daemon listens on, and taking connections from them.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use nix::sys::socket::{Backlog, listen, setsockopt, sockopt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, warn};
+
+use super::bind_error::BindError;
+use super::unix_socket;
+use super::unix_socket::SocketFile;
+
+/// How long nothing is accepted after the system had no room for another connection.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How often that is warned about.
+const WARN_AGAIN: Duration = Duration::from_secs(60);
+/// How long sent bytes may stay unacknowledged, in milliseconds, so that a client whose machine is gone
+/// does not keep its seat until TCP itself gives up (`TCP_USER_TIMEOUT`, tcp(7)).
+const UNACKNOWLEDGED_MS: u32 = 30_000;
+
+/// Connections that may wait to be taken; the kernel's own limit (`net.core.somaxconn`) is 4096.
+const BACKLOG: i32 = 1024;
+
+/// Sockets that somebody else has opened for us, and keeps open.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// In the place of `server.listen`.
+    pub tcp: Vec<TcpListener>,
+    /// In the place of `server.socket`; their files and modes are their owner's.
+    pub unix: Vec<UnixListener>,
+}
+
+/// Sockets that listen already, before the runtime takes them.
+#[derive(Debug)]
+pub(super) struct Bound {
+    tcp: Vec<(TcpListener, SocketAddr)>,
+    unix: Vec<UnixListener>,
+    /// None where the Unix socket is inherited.
+    file: Option<SocketFile>,
+}
+
+impl Bound {
+    /// Inherited sockets win over the addresses in the settings; off loopback only where what they speak
+    /// may be exposed.
+    pub(super) fn open(
+        listen: &[SocketAddr],
+        inherited: Inherited,
+        exposes: bool,
+        socket: &Path,
+    ) -> Result<Self, BindError> {
+        let mut tcp = Vec::new();
+        if inherited.tcp.is_empty() {
+            for address in listen {
+                let failed = |source| BindError::Address { address: *address, source };
+                tcp.push(TcpListener::bind(address).and_then(ready).map_err(failed)?);
+            }
+        }
+        for listener in inherited.tcp {
+            let (listener, address) = ready(listener).map_err(BindError::Inherited)?;
+            if !exposes && !address.ip().to_canonical().is_loopback() {
+                return Err(BindError::Exposed(address));
+            }
+            tcp.push((listener, address));
+        }
+        if inherited.unix.is_empty() {
+            let (unix, file) = unix_socket::open(socket)?;
+            return Ok(Self { tcp, unix: vec![unix], file: Some(file) });
+        }
+        for listener in &inherited.unix {
+            listener.set_nonblocking(true).map_err(BindError::Inherited)?;
+        }
+        Ok(Self { tcp, unix: inherited.unix, file: None })
+    }
+
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.tcp.iter().map(|(_, address)| *address).collect()
+    }
+
+    /// Hands the sockets to the runtime this is called in.
+    pub(super) fn into_listeners(self) -> io::Result<Listeners> {
+        let mut sockets = Vec::new();
+        for (listener, _) in self.tcp {
+            sockets.push(Socket::Tcp(tokio::net::TcpListener::from_std(listener)?));
+        }
+        for listener in self.unix {
+            sockets.push(Socket::Unix(tokio::net::UnixListener::from_std(listener)?));
+        }
+        Ok(Listeners { sockets, first: 0, pause: None, warned: None, _file: self.file })
+    }
+}
+
+fn ready(listener: TcpListener) -> io::Result<(TcpListener, SocketAddr)> {
+    listener.set_nonblocking(true)?;
+    // Again, with room for a burst of reconnects: std leaves room for 128, and a client whose SYN is
+    // dropped for want of it comes back a whole second later (`listen(2)`, `tcp(7)`).
+    listen(&listener, Backlog::new(BACKLOG)?)?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+/// A new connection.
+pub(super) enum Accepted {
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream),
+}
+
+/// Takes connections from all sockets in turn, so that a flood on one does not starve the others.
+pub(super) struct Listeners {
+    sockets: Vec<Socket>,
+    first: usize,
+    pause: Option<Instant>,
+    warned: Option<Instant>,
+    _file: Option<SocketFile>,
+}
+
+impl Listeners {
+    /// The next connection.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(super) async fn accept(&mut self) -> Accepted {
+        loop {
+            if let Some(pause) = self.pause {
+                sleep_until(pause).await;
+                self.pause = None;
+            }
+            match poll_fn(|cx| self.poll(cx)).await {
+                Ok(accepted) => return accepted,
+                Err(error) => self.failed(&error),
+            }
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        let count = self.sockets.len();
+        for (at, socket) in (0..count).zip(&self.sockets).cycle().skip(self.first).take(count) {
+            let accepted = match socket {
+                Socket::Tcp(socket) => socket.poll_accept(cx).map_ok(|(stream, peer)| {
+                    tune(&stream);
+                    Accepted::Tcp(stream, peer)
+                }),
+                Socket::Unix(socket) => {
+                    socket.poll_accept(cx).map_ok(|(stream, _)| Accepted::Unix(stream))
+                }
+            };
+            if accepted.is_ready() {
+                self.first = (at + 1) % count;
+                return accepted;
+            }
+        }
+        Poll::Pending
+    }
+
+    /// A connection that was gone before it was taken concerns nobody. Anything else (no descriptors,
+    /// no memory; accept(2)) passes when connections end, and asking at once would only spin.
+    fn failed(&mut self, error: &io::Error) {
+        use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+        if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
+            return;
+        }
+        let now = Instant::now();
+        self.pause = Some(now + PAUSE);
+        if self.warned.is_none_or(|warned| now.duration_since(warned) >= WARN_AGAIN) {
+            self.warned = Some(now);
+            warn!(error = %error, "no connection can be accepted");
+        }
+    }
+}
+
+/// Answers leave at once, and a client that is gone is given up. Both only save time, so that a system
+/// that refuses them is served all the same.
+fn tune(stream: &TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(error = %error, "TCP_NODELAY is refused");
+    }
+    if let Err(error) = setsockopt(stream, sockopt::TcpUserTimeout, &UNACKNOWLEDGED_MS) {
+        debug!(error = %error, "TCP_USER_TIMEOUT is refused");
+    }
+}

@@ -1,0 +1,171 @@
+//! TLS on the TCP listeners: what is shown to a client, and who a client is by its certificate.
+//!
+//! `server.tls.clients_file` names the clients that need no session: `name[:role]` a line, where the name
+//! is a DNS name or an IP address that the certificate is valid for (RFC 5280 subjectAltName, compared as
+//! in RFC 6125), and the role is `operate` unless given.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::verify_server_name;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::ParsedCertificate;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::first_byte::shortly_after;
+use crate::common::parse_lines;
+use crate::http::auth::principal::Caller;
+use crate::http::auth::role::Role;
+use crate::settings;
+use crate::settings::{BadSettings, SettingFault, read_text};
+use crate::tls::server_config;
+
+const CLIENTS: &str = "server.tls.clients_file";
+
+/// What new connections are accepted with.
+pub struct Tls {
+    config: Arc<rustls::ServerConfig>,
+    clients: Clients,
+}
+
+/// The certificate that a client has shown, and who may do what by theirs: asked with each request, so that
+/// a name that is taken out of the file is nobody's any more, also on a connection that is open.
+#[derive(Clone)]
+pub(crate) struct Shown {
+    certificate: CertificateDer<'static>,
+    now: watch::Receiver<Arc<Tls>>,
+}
+
+impl Shown {
+    /// Whose it is.
+    pub(crate) fn caller(&self) -> Option<Caller> {
+        self.now.borrow().caller(&self.certificate)
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shown")
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tls({} clients)", self.clients.len())
+    }
+}
+
+impl Tls {
+    /// Reads certificates, key and clients. Blocks on the files: call it before the runtime starts or on
+    /// a thread of its own.
+    ///
+    /// # Errors
+    /// Every fault of every file.
+    pub fn load(settings: &settings::Tls) -> Result<Self, BadSettings> {
+        let mut faults = Vec::new();
+        let config = BadSettings::gather(server_config(settings), &mut faults);
+        let clients = match &settings.clients_file {
+            Some(path) => clients(path),
+            None => Ok(Vec::new()),
+        };
+        let clients = BadSettings::gather(clients, &mut faults);
+        match (config, clients) {
+            (Some(config), Some(clients)) => Ok(Self { config: Arc::new(config), clients }),
+            _ => Err(BadSettings::new(faults)),
+        }
+    }
+
+    /// Whose certificate this is, which the handshake has verified: the first that fits.
+    fn caller(&self, certificate: &CertificateDer<'_>) -> Option<Caller> {
+        let parsed = ParsedCertificate::try_from(certificate).ok()?;
+        let fits = |name: &ServerName<'_>| verify_server_name(&parsed, name).is_ok();
+        self.clients.iter().find(|(name, _)| fits(name)).map(|(_, caller)| caller.clone())
+    }
+}
+
+/// A connection on which both sides have agreed, within `limit` and hardly later than `stop`, and the
+/// certificate that the client has shown. What is in force now is what it is accepted with.
+pub(super) async fn secure(
+    now: watch::Receiver<Arc<Tls>>,
+    tcp: TcpStream,
+    address: SocketAddr,
+    limit: Duration,
+    stop: &CancellationToken,
+) -> Option<(TlsStream<TcpStream>, Option<Shown>)> {
+    let config = Arc::clone(&now.borrow().config);
+    let accepting = TlsAcceptor::from(config).accept(tcp);
+    let accepted = tokio::select! {
+        biased;
+        accepted = timeout(limit, accepting) => accepted,
+        () = shortly_after(stop) => return None,
+    };
+    let why = match accepted {
+        Ok(Ok(stream)) => {
+            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let shown = shown
+                .map(|certificate| Shown { certificate: certificate.clone().into_owned(), now });
+            return Some((stream, shown));
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it did not end in time".to_owned(),
+    };
+    debug!(%address, why, "no TLS came about");
+    None
+}
+
+/// Who is let in by a certificate for which name.
+type Clients = Vec<(ServerName<'static>, Caller)>;
+
+fn clients(path: &Path) -> Result<Clients, BadSettings> {
+    let text = read_text(path).map_err(|error| SettingFault::unreadable(CLIENTS, path, &error))?;
+    parse_lines(&text, client).map_err(|lines| BadSettings::in_lines(CLIENTS, path, &lines))
+}
+
+/// An IPv6 address has colons of its own: what stands behind the last one is a role or part of it.
+fn client(line: &str) -> Result<(ServerName<'static>, Caller), &'static str> {
+    let bare = |name: &str| ServerName::try_from(name.to_owned()).ok();
+    let (name, role) = match (bare(line), line.rsplit_once(':')) {
+        (Some(name), _) => (name, Role::Operate),
+        (None, Some((name, role))) => (
+            bare(name).ok_or("the name is no DNS name and no IP address")?,
+            role.parse().map_err(|_| "the role is not read, operate or admin")?,
+        ),
+        (None, None) => return Err("the name is no DNS name and no IP address"),
+    };
+    let caller = Caller::new(&name.to_str(), role);
+    Ok((name, caller))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_a_name_or_an_address_and_perhaps_a_role() {
+        for (line, expected) in [
+            ("mn-1.example", Ok(("mn-1.example", Role::Operate))),
+            ("mn-1.example:read", Ok(("mn-1.example", Role::Read))),
+            ("192.0.2.1:admin", Ok(("192.0.2.1", Role::Admin))),
+            ("2001:db8::1", Ok(("2001:db8::1", Role::Operate))),
+            ("2001:db8::1:admin", Ok(("2001:db8::1", Role::Admin))),
+            ("mn-1.example:root", Err("the role is not read, operate or admin")),
+            ("a b", Err("the name is no DNS name and no IP address")),
+            (":admin", Err("the name is no DNS name and no IP address")),
+        ] {
+            let client = client(line);
+            let told = client.as_ref().map(|(_, caller)| (caller.name(), caller.role()));
+            assert_eq!(told.map_err(|error| *error), expected, "{line}");
+        }
+        let bad = parse_lines("# mine\nmn-1:root\n\nmn-2\na b\n", client).unwrap_err();
+        assert_eq!(bad.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2, 5]);
+    }
+}

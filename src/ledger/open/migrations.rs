@@ -1,0 +1,120 @@
+//! The tables and the ladder that leads an older ledger to them.
+
+use rusqlite::{Connection, OptionalExtension as _};
+
+use crate::ledger::tables::rows::BadRow;
+
+use crate::ledger::tables::meta;
+
+/// What `PRAGMA application_id` says of our files: "ISAg".
+pub(super) const APPLICATION_ID: i32 = 0x4953_4167;
+
+/// Leads a ledger from one version to the next, in a transaction that is not its own. A function and
+/// not a text, because stored forms have checksums that SQL cannot make. What it needs to know of the
+/// older version it holds itself: the rest of this room knows the newest alone.
+pub(crate) type Step = fn(&Connection) -> Result<(), BadRow>;
+
+/// Step `n` leads from version `n` to `n + 1`. Steps that have been released are never edited.
+pub(crate) const LADDER: &[Step] = &[first];
+
+fn first(connection: &Connection) -> Result<(), BadRow> {
+    Ok(connection.execute_batch(FIRST)?)
+}
+
+const FIRST: &str = "
+    -- Facts about the ledger itself: epoch, written_by, touched.
+    CREATE TABLE meta (
+        key TEXT PRIMARY KEY,
+        value TEXT NOT NULL,
+        sum BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    -- What a store is.
+    CREATE TABLE stores (
+        uuid TEXT PRIMARY KEY,
+        image_dir TEXT NOT NULL UNIQUE,
+        definition TEXT NOT NULL,
+        sum BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    -- How it is; apart from what it is, because this changes all the time.
+    CREATE TABLE standings (
+        store TEXT PRIMARY KEY REFERENCES stores ON DELETE CASCADE,
+        standing TEXT NOT NULL,
+        sum BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    -- Its SSH secrets, sealed.
+    CREATE TABLE secrets (
+        store TEXT NOT NULL REFERENCES stores ON DELETE CASCADE,
+        field TEXT NOT NULL,
+        sealed BLOB NOT NULL,
+        sum BLOB NOT NULL,
+        PRIMARY KEY (store, field)
+    ) STRICT, WITHOUT ROWID;
+
+    -- A probe's worker process that would not die.
+    CREATE TABLE workers (
+        store TEXT PRIMARY KEY REFERENCES stores ON DELETE CASCADE,
+        pid INTEGER NOT NULL,
+        start_time INTEGER NOT NULL,
+        sum BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    -- What the management node has not acknowledged.
+    CREATE TABLE outbox (
+        store TEXT NOT NULL REFERENCES stores ON DELETE CASCADE,
+        epoch INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        notice TEXT NOT NULL,
+        sum BLOB NOT NULL,
+        PRIMARY KEY (store, epoch, seq)
+    ) STRICT, WITHOUT ROWID;
+    -- To count with: the table itself is as large as its notices.
+    CREATE INDEX outbox_of_store ON outbox (store);
+
+    -- What happened, for people.
+    CREATE TABLE history (
+        id INTEGER PRIMARY KEY,
+        store TEXT NOT NULL REFERENCES stores ON DELETE CASCADE,
+        at INTEGER NOT NULL,
+        entry TEXT NOT NULL,
+        sum BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX history_of_store ON history (store, id);
+";
+
+/// The version a ladder leads to.
+pub(super) fn top_of(ladder: &[Step]) -> i32 {
+    i32::try_from(ladder.len()).unwrap_or(i32::MAX)
+}
+
+/// The version of an open ledger.
+pub(crate) fn version(connection: &Connection) -> rusqlite::Result<i32> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Climbs from the ledger's version to the top, all steps in one transaction.
+pub(super) fn migrate(connection: &mut Connection, ladder: &[Step]) -> Result<(), BadRow> {
+    let from = version(connection)?;
+    let steps = ladder.iter().skip(usize::try_from(from).unwrap_or(0));
+    if steps.len() == 0 {
+        return Ok(());
+    }
+    // A table is changed by making it anew, and dropping the old one would delete what refers to it
+    // (https://sqlite.org/lang_altertable.html#otheralter). Within a transaction the pragma does nothing.
+    connection.pragma_update(None, "foreign_keys", false)?;
+    let transaction = connection.transaction()?;
+    for step in steps {
+        step(&transaction)?;
+    }
+    let sql = "SELECT \"table\" FROM pragma_foreign_key_check LIMIT 1";
+    if let Some(table) = transaction.query_row(sql, [], |row| row.get(0)).optional()? {
+        return Err(BadRow::Orphan(table));
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", top_of(ladder))?;
+    meta::written_by(&transaction, env!("CARGO_PKG_VERSION"))?;
+    transaction.commit()?;
+    Ok(connection.pragma_update(None, "foreign_keys", true)?)
+}

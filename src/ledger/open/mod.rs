@@ -1,0 +1,167 @@
+//! Opening the ledger at a start.
+
+pub(super) mod connection;
+pub(super) mod integrity;
+pub(super) mod migrations;
+pub(super) mod state_dir;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::tables::meta;
+use super::tables::rows::BadRow;
+use super::tables::stores;
+use super::tables::stores::LoadedStore;
+use super::{Ledger, MasterKeyError, Sealer, StateDir, Writer, durable_file, writer};
+use crate::common::Timestamp;
+use crate::model::{Epoch, Position};
+use crate::settings;
+use connection::connect;
+use integrity::{Finding, beside, examine};
+use migrations::Step;
+
+/// The file in the state directory.
+const NAME: &str = "ledger.sqlite";
+
+/// An open ledger.
+#[derive(Debug)]
+pub struct Opened {
+    /// To read and to commit.
+    pub ledger: Ledger,
+    /// The thread behind it; close it last.
+    pub writer: Writer,
+    /// What it holds.
+    pub stores: Vec<LoadedStore>,
+    /// This run's epoch, already committed.
+    pub epoch: Epoch,
+}
+
+/// The ledger cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It is not whole; it was left as it was. The remedy names all its files: a database that meets
+    /// another one's log takes it for its own.
+    #[error(
+        "the ledger {path} is damaged and was left as it is: {what}; it is one with {path}-wal, \
+         {path}-shm and {path}-journal, those that are there: restore all of them from one copy, or \
+         move all of them away and add the stores again"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// A newer program wrote it; it was left as it was.
+    #[error("the ledger {path} has format {found}, this program knows up to {known}{}", by(.written_by))]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: i32,
+        /// Ours.
+        known: i32,
+        /// The version of the program that wrote it.
+        written_by: Option<String>,
+    },
+    /// The system refuses.
+    #[error("cannot use the ledger {path}")]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// SQLite refuses what examining found good: most likely the disk.
+    #[error("cannot open the ledger {path}")]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The master key cannot be made.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+}
+
+fn by(version: &Option<String>) -> String {
+    version.as_ref().map_or_else(String::new, |version| format!("; version {version} wrote it"))
+}
+
+/// Opens the ledger, or makes it at a first start, and begins a new epoch:
+/// `max(stored + 1, now in Unix ms)`, committed before anything can use it. `credentials` is the
+/// directory of systemd credentials, if any.
+///
+/// # Errors
+/// [`OpenError`]. A ledger that is damaged or newer is left byte for byte as it was.
+pub fn open(
+    dir: &StateDir,
+    state: &settings::State,
+    credentials: Option<&Path>,
+    now: Timestamp,
+) -> Result<Opened, OpenError> {
+    open_by(migrations::LADDER, dir, state, credentials, now)
+}
+
+/// [`open`] by a ladder of a test's own.
+pub(super) fn open_by(
+    ladder: &[Step],
+    dir: &StateDir,
+    state: &settings::State,
+    credentials: Option<&Path>,
+    now: Timestamp,
+) -> Result<Opened, OpenError> {
+    let path = dir.path().join(NAME);
+    let unusable = |source| OpenError::Unusable { path: path.clone(), source };
+    let refused = |source| OpenError::Sqlite { path: path.clone(), source };
+    match examine(&path, ladder).map_err(unusable)? {
+        Finding::Good => {}
+        Finding::Absent => create(ladder, dir.path(), &path)?,
+        Finding::Newer { found, written_by } => {
+            let known = migrations::top_of(ladder);
+            return Err(OpenError::Newer { path, found, known, written_by });
+        }
+        Finding::Damaged(what) => return Err(OpenError::Damaged { path, what }),
+    }
+    let bad = |error| match error {
+        BadRow::Sqlite(source) => refused(source),
+        bad => OpenError::Damaged { path: path.clone(), what: bad.to_string() },
+    };
+    let mut connection = connect(&path).map_err(refused)?;
+    migrations::migrate(&mut connection, ladder).map_err(bad)?;
+    let epoch = meta::next_epoch(&connection, now).map_err(bad)?;
+    let sealed_before = stores::has_secrets(&connection).map_err(refused)?;
+    let sealer = Sealer::load(state, credentials, sealed_before)?;
+    let mut stores = stores::load(&connection).map_err(bad)?;
+    for store in &mut stores {
+        store.standing.position = Position::start_of(epoch);
+    }
+    let (ledger, writer) = writer::start(connection, sealer).map_err(unusable)?;
+    Ok(Opened { ledger, writer, stores, epoch })
+}
+
+/// Makes an empty ledger under another name and gives it its own when it is whole, so that one that
+/// is there but empty is always a loss and never a first start.
+fn create(ladder: &[Step], dir: &Path, path: &Path) -> Result<(), OpenError> {
+    let unusable = |source| OpenError::Unusable { path: path.to_owned(), source };
+    let refused = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let fresh = beside(path, ".new");
+    durable_file::discard(&fresh).map_err(unusable)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(&fresh, flags).map_err(refused)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(refused)?;
+    migrations::migrate(&mut connection, ladder).map_err(|error| match error {
+        BadRow::Sqlite(source) => refused(source),
+        bad => unusable(io::Error::other(bad)),
+    })?;
+    meta::begin(&connection).map_err(refused)?;
+    connection.close().map_err(|(_, error)| refused(error))?;
+    durable_file::publish(dir, &fresh, path).map_err(unusable)
+}

@@ -1,0 +1,8 @@
+//! The tables of the ledger: their statements, and the rows that they read and write.
+
+pub(super) mod checksum;
+pub(super) mod history;
+pub(super) mod meta;
+pub(super) mod outbox;
+pub(super) mod rows;
+pub(super) mod stores;

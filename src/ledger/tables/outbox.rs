@@ -1,0 +1,133 @@
+//! Rows of notices that the management node has not acknowledged.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::checksum;
+use super::rows::{BadRow, decoded, each, parsed, verify};
+use crate::ledger::codec::encode;
+use crate::ledger::error::Refusal;
+use crate::model::{Epoch, Notice, Position, Seq, StoreUuid};
+
+/// What waits of one store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// How many notices.
+    pub count: u64,
+    /// The place of the last of them.
+    pub newest: Option<Position>,
+}
+
+/// SQLite's integers are signed; a position of 2^63 is past the year 292 million.
+fn columns(position: Position) -> Result<(i64, i64), Refusal> {
+    let column = |number: u64| {
+        i64::try_from(number).map_err(|_| Refusal::Conflict(format!("position {position}")))
+    };
+    Ok((column(position.epoch.0)?, column(position.seq.0)?))
+}
+
+fn sum(uuid: &str, epoch: i64, seq: i64, notice: &str) -> [u8; 8] {
+    let (epoch, seq) = (epoch.to_be_bytes(), seq.to_be_bytes());
+    checksum::of(&[uuid.as_bytes(), &epoch, &seq, notice.as_bytes()])
+}
+
+pub(crate) fn enqueue(connection: &Connection, notice: &Notice) -> Result<(), Refusal> {
+    let (uuid, text) = (notice.store.to_string(), encode(notice)?);
+    let (epoch, seq) = columns(notice.position)?;
+    let sum = sum(&uuid, epoch, seq, &text);
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO outbox (store, epoch, seq, notice, sum) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    insert.execute(params![uuid, epoch, seq, text, sum])?;
+    Ok(())
+}
+
+pub(crate) fn acknowledge(
+    connection: &Connection,
+    store: StoreUuid,
+    position: Position,
+) -> Result<(), Refusal> {
+    let (epoch, seq) = columns(position)?;
+    let mut delete = connection
+        .prepare_cached("DELETE FROM outbox WHERE store = ?1 AND epoch = ?2 AND seq = ?3")?;
+    delete.execute(params![store.to_string(), epoch, seq])?;
+    Ok(())
+}
+
+/// Puts one notice in the place of all up to `through`.
+pub(crate) fn fold(
+    connection: &Connection,
+    through: Position,
+    into: &Notice,
+) -> Result<(), Refusal> {
+    let (epoch, seq) = columns(through)?;
+    connection.execute(
+        "DELETE FROM outbox WHERE store = ?1 AND (epoch, seq) <= (?2, ?3)",
+        params![into.store.to_string(), epoch, seq],
+    )?;
+    enqueue(connection, into)
+}
+
+/// The first notices of a store, lowest position first.
+pub(crate) fn pending(
+    connection: &Connection,
+    store: StoreUuid,
+    limit: u32,
+) -> Result<Vec<Notice>, BadRow> {
+    let uuid = store.to_string();
+    let sql = "SELECT epoch, seq, notice, sum FROM outbox WHERE store = ?1
+               ORDER BY epoch, seq LIMIT ?2";
+    each(connection, sql, params![uuid, limit], |row| {
+        let notice: String = row.get(2)?;
+        checked(&uuid, row.get(0)?, row.get(1)?, &notice, &row.get::<_, Vec<u8>>(3)?)?;
+        decoded("outbox", &notice)
+    })
+}
+
+/// How many notices of a store wait behind this place, and where the last of all is. Counting walks over all that it counts, in an index of
+/// some 50 bytes each: the table is as large as its notices.
+pub(crate) fn waiting(
+    connection: &Connection,
+    store: StoreUuid,
+    behind: Position,
+) -> rusqlite::Result<Waiting> {
+    let uuid = store.to_string();
+    let mut newest = connection.prepare_cached(
+        "SELECT epoch, seq FROM outbox WHERE store = ?1 ORDER BY epoch DESC, seq DESC LIMIT 1",
+    )?;
+    let newest = newest.query_row([&uuid], |row| {
+        let (epoch, seq): (i64, i64) = (row.get(0)?, row.get(1)?);
+        Ok(Position { epoch: Epoch(epoch.unsigned_abs()), seq: Seq(seq.unsigned_abs()) })
+    });
+    let newest = newest.optional()?;
+    let mut count = connection.prepare_cached(
+        "SELECT count(*) FROM outbox WHERE store = ?1 AND (epoch, seq) > (?2, ?3)",
+    )?;
+    // Nothing stands behind what no row can hold.
+    let column = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let behind = params![uuid, column(behind.epoch.0), column(behind.seq.0)];
+    let count: i64 = count.query_row(behind, |row| row.get(0))?;
+    Ok(Waiting { count: count.unsigned_abs(), newest })
+}
+
+/// The stores for which notices wait.
+pub(crate) fn backlog(connection: &Connection) -> Result<Vec<StoreUuid>, BadRow> {
+    let sql = "SELECT uuid FROM stores WHERE EXISTS (SELECT 1 FROM outbox WHERE store = uuid)";
+    each(connection, sql, [], |row| parsed("stores", &row.get::<_, String>(0)?))
+}
+
+/// Compares every waiting notice with its checksum: one that has changed would be told to the
+/// management node as the truth.
+pub(crate) fn verify_all(connection: &Connection) -> Result<(), BadRow> {
+    let mut statement = connection.prepare("SELECT store, epoch, seq, notice, sum FROM outbox")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (uuid, notice): (String, String) = (row.get(0)?, row.get(3)?);
+        checked(&uuid, row.get(1)?, row.get(2)?, &notice, &row.get::<_, Vec<u8>>(4)?)?;
+    }
+    Ok(())
+}
+
+fn checked(uuid: &str, epoch: i64, seq: i64, notice: &str, found: &[u8]) -> Result<(), BadRow> {
+    let (epoch, seq) = (epoch.to_be_bytes(), seq.to_be_bytes());
+    verify("outbox", &[uuid.as_bytes(), &epoch, &seq, notice.as_bytes()], found)
+}

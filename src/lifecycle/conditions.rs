@@ -1,0 +1,194 @@
+//! Which conditions a measurement means, with hysteresis, so that a figure at a threshold does not
+//! make one come and go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{Measured, Policy};
+use crate::common::Timestamp;
+use crate::model::{Capacity, Condition, Written};
+
+/// The conditions that a probe decides.
+const DECIDED: [Condition; 5] = [
+    Condition::NearFull,
+    Condition::Full,
+    Condition::QuotaExceeded,
+    Condition::InodesFull,
+    Condition::SlowProbe,
+];
+/// How far the share in use must fall below a threshold before its condition ends.
+const SLACK: f64 = 0.02;
+
+/// Conditions that hold, each with since when.
+pub type Conditions = BTreeMap<Condition, Timestamp>;
+
+/// Those that begin and those that end with this measurement.
+pub(super) fn turned(
+    held: &Conditions,
+    measured: &Measured,
+    written: Option<Written>,
+    took: Duration,
+    policy: &Policy,
+) -> Vec<(Condition, bool)> {
+    let holds = now_holding(held, measured, written, took, policy);
+    let turned = DECIDED.into_iter().filter(|c| holds.contains(c) != held.contains_key(c));
+    turned.map(|condition| (condition, holds.contains(&condition))).collect()
+}
+
+fn now_holding(
+    held: &Conditions,
+    measured: &Measured,
+    written: Option<Written>,
+    took: Duration,
+    policy: &Policy,
+) -> BTreeSet<Condition> {
+    let before = |condition| held.contains_key(&condition);
+    let space = policy.space;
+    let (capacity, used) = (measured.capacity, share_in_use(measured.capacity));
+    // Ends at a lower share, and with a tenth more than what is reserved.
+    let beyond = |threshold, held| used >= if held { threshold - SLACK } else { threshold };
+    let reserve = if before(Condition::Full) {
+        space.reserved.saturating_add(space.reserved / 10)
+    } else {
+        space.reserved
+    };
+    let full = beyond(space.full, before(Condition::Full))
+        || capacity.available() < reserve
+        || written == Some(Written::Full);
+    // A full store is not near it.
+    let near = before(Condition::NearFull) || before(Condition::Full);
+    let near_full = !full && beyond(space.near_full, near);
+    let no_inode = measured.inodes.is_some_and(|inodes| inodes.available == 0);
+    let slow = if before(Condition::SlowProbe) { policy.slow / 2 } else { policy.slow };
+    let found = [
+        (Condition::NearFull, near_full),
+        (Condition::Full, full),
+        (Condition::QuotaExceeded, written == Some(Written::QuotaExceeded)),
+        (Condition::InodesFull, no_inode || written == Some(Written::InodesFull)),
+        (Condition::SlowProbe, took >= slow),
+    ];
+    found.into_iter().filter_map(|(condition, holds)| holds.then_some(condition)).collect()
+}
+
+/// The part of the filesystem that an unprivileged writer cannot have: 0 to 1.
+#[expect(clippy::cast_precision_loss, reason = "a share needs no more than 53 bits")]
+fn share_in_use(capacity: Capacity) -> f64 {
+    let used = capacity.total().saturating_sub(capacity.available());
+    used as f64 / capacity.total() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::tests::transition_table::POLICY;
+    use super::*;
+    use crate::model::Inodes;
+
+    const GIB: u64 = 1 << 30;
+
+    /// What holds after each measurement of a run: available GiB of 1000.
+    fn run(available: &[u64]) -> Vec<Vec<&'static str>> {
+        let mut held = Conditions::new();
+        let mut seen = Vec::new();
+        for &gib in available {
+            let capacity = Capacity::new(1000 * GIB, gib * GIB).unwrap();
+            let measured = Measured { capacity, inodes: None };
+            for (condition, holds) in turned(&held, &measured, None, Duration::ZERO, &POLICY) {
+                match holds {
+                    true => held.insert(condition, Timestamp(0)),
+                    false => held.remove(&condition),
+                };
+            }
+            seen.push(held.keys().map(|condition| condition.as_str()).collect());
+        }
+        seen
+    }
+
+    #[test]
+    fn thresholds_have_a_way_in_and_a_lower_way_out() {
+        // near_full 0.85, full 0.95; each ends 2 points below.
+        let none: [&str; 0] = [];
+        let expected: [(u64, &[&str]); 10] = [
+            (200, &none),
+            (150, &["near_full"]),
+            (151, &["near_full"]),
+            (170, &["near_full"]),
+            (171, &none),
+            (50, &["full"]),
+            (69, &["full"]),
+            (71, &["near_full"]),
+            (0, &["full"]),
+            (500, &none),
+        ];
+        let (available, words): (Vec<u64>, Vec<&[&str]>) = expected.into_iter().unzip();
+        assert_eq!(run(&available), words);
+    }
+
+    #[test]
+    fn what_is_reserved_makes_a_store_full_whatever_its_share() {
+        let capacity = |available| Capacity::new(10 * GIB, available).unwrap();
+        let policy = Policy {
+            space: super::super::Thresholds { reserved: 4 * GIB, ..POLICY.space },
+            ..POLICY
+        };
+        let turns = |held: &Conditions, available| {
+            let measured = Measured { capacity: capacity(available), inodes: None };
+            turned(held, &measured, None, Duration::ZERO, &policy)
+        };
+        let held = Conditions::from([(Condition::Full, Timestamp(0))]);
+        assert_eq!(turns(&Conditions::new(), 4 * GIB - 1), [(Condition::Full, true)]);
+        assert_eq!(turns(&held, 4 * GIB), []);
+        assert_eq!(turns(&held, 5 * GIB), [(Condition::Full, false)]);
+    }
+
+    #[test]
+    fn what_the_write_met_is_told_apart() {
+        let measured = |available| Measured {
+            capacity: Capacity::new(1000 * GIB, 900 * GIB).unwrap(),
+            inodes: Some(Inodes { total: 100, available }),
+        };
+        for (written, inodes, condition) in [
+            (Some(Written::Full), 5, Condition::Full),
+            (Some(Written::InodesFull), 5, Condition::InodesFull),
+            (Some(Written::QuotaExceeded), 5, Condition::QuotaExceeded),
+            (None, 0, Condition::InodesFull),
+        ] {
+            let none = Conditions::new();
+            let turned = turned(&none, &measured(inodes), written, Duration::ZERO, &POLICY);
+            assert_eq!(turned, [(condition, true)]);
+        }
+    }
+
+    #[test]
+    fn a_slow_probe_is_slow_until_one_takes_half_as_long() {
+        let measured =
+            Measured { capacity: Capacity::new(1000 * GIB, 900 * GIB).unwrap(), inodes: None };
+        let turns = |held: &Conditions, took| turned(held, &measured, None, took, &POLICY);
+        let held = Conditions::from([(Condition::SlowProbe, Timestamp(0))]);
+        assert_eq!(turns(&Conditions::new(), POLICY.slow), [(Condition::SlowProbe, true)]);
+        assert_eq!(turns(&held, POLICY.slow / 2), []);
+        assert_eq!(turns(&held, POLICY.slow / 3), [(Condition::SlowProbe, false)]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_figure_makes_it_panic_and_the_same_one_again_turns_nothing(
+            total in 1_u64..=1 << 62, part in 0.0..=1.0_f64, reserved: u64, took: u32,
+        ) {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+            let available = ((total as f64 * part) as u64).min(total);
+            let measured = Measured { capacity: Capacity::new(total, available).unwrap(), inodes: None };
+            let space = super::super::Thresholds { reserved, ..POLICY.space };
+            let policy = Policy { space, ..POLICY };
+            let took = Duration::from_millis(took.into());
+            let mut held = Conditions::new();
+            for (condition, holds) in turned(&held.clone(), &measured, None, took, &policy) {
+                prop_assert!(holds);
+                held.insert(condition, Timestamp(0));
+            }
+            prop_assert!(!(held.contains_key(&Condition::Full) && held.contains_key(&Condition::NearFull)));
+            prop_assert_eq!(turned(&held, &measured, None, took, &policy), []);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The invariants, under random histories.
+
+use proptest::prelude::*;
+
+use super::transition_table::{POLICY, at, login, outcome, probe};
+use crate::common::Timestamp;
+use crate::lifecycle::*;
+use crate::model::{AttemptId, Check, Epoch, Reason, Status, Tags};
+
+#[derive(Clone, Debug)]
+enum Move {
+    Ask,
+    End { back: u64, reason: Option<Reason> },
+    Good { write: bool },
+    Bad { reason: Reason, in_write: bool },
+    LoggedIn(Option<Reason>),
+    Due,
+    Stop,
+    Restart,
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let all = || prop::sample::select(Reason::ALL);
+    let of = |checks: &'static [Check]| {
+        all().prop_filter("of another check", |reason| checks.contains(&reason.check()))
+    };
+    let storage = of(&[Check::Identity, Check::Storage, Check::Agent]);
+    let ssh = of(&[Check::Ssh, Check::Agent]);
+    let one = prop_oneof![
+        2 => Just(Move::Ask),
+        6 => (0..3u64, prop::option::of(all())).prop_map(|(back, reason)| Move::End { back, reason }),
+        4 => any::<bool>().prop_map(|write| Move::Good { write }),
+        4 => (storage, any::<bool>()).prop_map(|(reason, in_write)| Move::Bad { reason, in_write }),
+        2 => prop::option::of(ssh).prop_map(Move::LoggedIn),
+        3 => Just(Move::Due),
+        1 => Just(Move::Stop),
+        1 => Just(Move::Restart),
+    ];
+    prop::collection::vec(one, 1..200)
+}
+
+fn input(step: &Move, r: &Record) -> Input {
+    match step {
+        Move::Ask => Input::ReconnectAsked { cause: Cause::Person, tags: Tags::default() },
+        Move::End { back, reason } => Input::AttemptEnded {
+            attempt: AttemptId(r.standing.attempt.0.saturating_sub(*back)),
+            outcome: outcome(*reason),
+        },
+        Move::Good { write: true } => Input::Probed(probe(None, None)),
+        Move::Good { write: false } => Input::Probed(Probe { written: None, ..probe(None, None) }),
+        Move::Bad { reason, in_write: true } => Input::Probed(probe(None, Some(*reason))),
+        Move::Bad { reason, in_write: false } => Input::Probed(probe(Some(*reason), None)),
+        Move::LoggedIn(reason) => Input::LoggedIn(login(*reason)),
+        Move::Due => Input::Due(InFlight::default()),
+        Move::Stop => Input::Stopping,
+        Move::Restart => Input::Started,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_invariants_hold_whatever_happens(moves in moves()) {
+        let mut epoch = 1;
+        let mut r = Record::new(Standing::connecting(Epoch(epoch), Timestamp(0)));
+        let mut open: Option<AttemptId> = None;
+        let mut stopped = true;
+        for (n, m) in moves.iter().enumerate() {
+            if matches!(m, Move::Restart) {
+                // A start takes a new epoch and forgets what was not committed.
+                epoch += 1;
+                let position = crate::model::Position::start_of(Epoch(epoch));
+                r = Record::new(Standing { position, ..r.standing });
+                open = None;
+                stopped = false;
+            } else if stopped {
+                continue;
+            }
+            let before = r.clone();
+            let input = input(m, &r);
+            let (after, effects) = step(r, input.clone(), &POLICY, at(n as u64 * 7));
+
+            // No status without its notice, no notice without a change; positions are used once.
+            let changes: Vec<&Transition> = effects
+                .iter()
+                .filter_map(|e| if let Effect::PublishTransition(t) = e { Some(t) } else { None })
+                .collect();
+            prop_assert_eq!(changes.len(), usize::from(before.standing.status != after.standing.status));
+            for t in changes {
+                prop_assert_eq!((t.old, t.new), (before.standing.status, after.standing.status));
+                prop_assert_eq!(t.position, before.standing.position.next());
+                prop_assert_eq!(t.failure.is_some(), t.new == Status::Disconnected);
+            }
+            prop_assert!(after.standing.position >= before.standing.position);
+
+            // A result of a superseded attempt changes nothing.
+            if let Input::AttemptEnded { attempt, .. } = &input
+                && open != Some(*attempt)
+            {
+                prop_assert_eq!(&after, &before);
+                prop_assert!(effects.is_empty());
+            }
+
+            // Each attempt that was started is completed once, and only while it is open.
+            for effect in &effects {
+                match effect {
+                    Effect::StartAttempt(attempt) => {
+                        prop_assert!(open.is_none());
+                        prop_assert!(attempt.id > before.standing.attempt);
+                        open = Some(attempt.id);
+                    }
+                    Effect::CompleteAttempt(id, _) => prop_assert_eq!(open.take(), Some(*id)),
+                    Effect::CancelAttempt(id) => prop_assert_eq!(open, Some(*id)),
+                    Effect::Probe { .. } | Effect::LogIn => prop_assert!(open.is_none()),
+                    Effect::PublishTransition(_) | Effect::RecordHistory(..) => {}
+                }
+            }
+            prop_assert_eq!(after.running.as_ref().map(|a| a.id), open);
+            if matches!(input, Input::Stopping) {
+                stopped = true;
+                prop_assert_eq!(after.standing.status, before.standing.status);
+            } else {
+                // Connecting means that an attempt is running, and the other way round.
+                prop_assert_eq!(after.standing.status == Status::Connecting, open.is_some());
+            }
+
+            // Good figures are never lost, and a Disconnected store always says why.
+            prop_assert!(before.standing.capacity.is_none() || after.standing.capacity.is_some());
+            let disconnected = after.standing.status == Status::Disconnected;
+            prop_assert_eq!(after.standing.failure.is_some(), disconnected);
+            r = after;
+        }
+    }
+
+    #[test]
+    fn a_store_that_is_well_ends_connected(moves in moves()) {
+        let mut r = Record::new(Standing::connecting(Epoch(1), Timestamp(0)));
+        (r, _) = step(r, Input::Started, &POLICY, at(0));
+        for (n, m) in moves.iter().enumerate() {
+            if matches!(m, Move::Stop | Move::Restart) {
+                continue;
+            }
+            let input = input(m, &r);
+            (r, _) = step(r, input, &POLICY, at(n as u64));
+        }
+        // From now on every probe is good and every attempt succeeds.
+        for n in 0..200 {
+            let now = at(10_000 + n * 10);
+            if let Some(running) = &r.running {
+                let end = Input::AttemptEnded { attempt: running.id, outcome: outcome(None) };
+                (r, _) = step(r, end, &POLICY, now);
+            }
+            let effects;
+            (r, effects) = step(r, Input::Due(InFlight::default()), &POLICY, now);
+            if effects.iter().any(|effect| matches!(effect, Effect::Probe { .. })) {
+                (r, _) = step(r, Input::Probed(probe(None, None)), &POLICY, now);
+            }
+        }
+        prop_assert_eq!(r.standing.status, Status::Connected);
+    }
+}

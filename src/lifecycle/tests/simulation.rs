@@ -1,0 +1,308 @@
+//! The status machine and its agenda in a made-up world, on a clock of its own: disks and servers that
+//! go bad and come back, checks that take their time, people who ask. What holds is looked at after
+//! every step.
+//!
+//! A run is decided by its seed, which every failure names. A seed that once failed goes into `PINNED`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::transition_table::{POLICY, fault, login, measured, probe};
+use crate::common::Timestamp;
+use crate::lifecycle::*;
+use crate::model::{AttemptId, Check, Epoch, Reason, Status, Tags, Written};
+
+/// Seeds that have failed at some time.
+const PINNED: [u64; 0] = [];
+const SEEDS: u64 = 300;
+/// How long the world is odd, and how long it is well afterwards.
+const ODD: Duration = Duration::from_secs(6 * 3600);
+const WELL: Duration = Duration::from_secs(3600);
+
+/// SplitMix64.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.roll() % limit
+    }
+
+    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[usize::try_from(self.below(of.len() as u64)).unwrap()]
+    }
+
+    fn millis(&mut self, most: u64) -> Duration {
+        Duration::from_millis(self.below(most) + 1)
+    }
+}
+
+/// How the disk and the server are now.
+#[derive(Clone, Copy, Default)]
+struct World {
+    examine: Option<Reason>,
+    write: Option<Reason>,
+    ssh: Option<Reason>,
+    /// A bad check is bad only now and then.
+    flaps: bool,
+}
+
+impl World {
+    fn any(dice: &mut Dice, soft_only: bool) -> Self {
+        let of = |check: fn(Check) -> bool| -> Vec<Option<Reason>> {
+            let all = Reason::ALL.iter().copied();
+            let fits = all.filter(|r| check(r.check()) && (r.is_soft() || !soft_only));
+            std::iter::repeat_n(None, 12).chain(fits.map(Some)).collect()
+        };
+        Self {
+            examine: dice.pick(&of(|check| matches!(check, Check::Identity | Check::Storage))),
+            write: dice.pick(&of(|check| check == Check::Storage)),
+            ssh: dice.pick(&of(|check| check == Check::Ssh)),
+            flaps: dice.below(2) == 0,
+        }
+    }
+
+    fn now(self, reason: Option<Reason>, dice: &mut Dice) -> Option<Reason> {
+        reason.filter(|_| !self.flaps || dice.below(2) == 0)
+    }
+}
+
+/// What ends at some time.
+enum Event {
+    Probe { write: bool },
+    Login,
+    Attempt(AttemptId),
+    Ask,
+    Turn,
+}
+
+struct Run {
+    seed: u64,
+    dice: Dice,
+    now: Duration,
+    world: World,
+    soft_only: bool,
+    record: Record,
+    busy: InFlight,
+    events: BTreeMap<(Duration, u64), Event>,
+    drops: Vec<Duration>,
+    /// By the monitor or by an attempt.
+    last_probe: Duration,
+}
+
+impl Run {
+    fn new(seed: u64, soft_only: bool) -> Self {
+        let standing = Standing::connecting(Epoch(1), Timestamp(0));
+        let mut run = Self {
+            seed,
+            dice: Dice(seed),
+            now: Duration::ZERO,
+            world: World::default(),
+            soft_only,
+            record: Record::new(standing),
+            busy: InFlight::default(),
+            events: BTreeMap::new(),
+            drops: Vec::new(),
+            last_probe: Duration::ZERO,
+        };
+        run.after(Duration::from_secs(1), Event::Turn);
+        run.after(Duration::from_secs(1), Event::Ask);
+        run.feed(Input::Started);
+        run
+    }
+
+    fn after(&mut self, wait: Duration, event: Event) {
+        let order = self.dice.roll();
+        self.events.insert((self.now + wait, order), event);
+    }
+
+    /// To the next thing that happens, whichever comes first: an event, or what is due.
+    fn turn(&mut self, odd: bool) {
+        let event = self.events.first_key_value().map(|(key, _)| *key);
+        let due = self.record.due(self.busy);
+        match (event, due) {
+            (Some(key), due) if due.is_none_or(|due| key.0 <= due) => {
+                self.now = self.now.max(key.0);
+                let event = self.events.remove(&key).unwrap();
+                self.happens(event, odd);
+            }
+            (_, Some(due)) => {
+                self.now = self.now.max(due);
+                self.feed(Input::Due(self.busy));
+            }
+            (_, None) => panic!("seed {}: nothing will ever happen", self.seed),
+        }
+    }
+
+    fn happens(&mut self, event: Event, odd: bool) {
+        match event {
+            Event::Turn => {
+                let wait = self.dice.millis(1_200_000);
+                self.world = match odd {
+                    true => World::any(&mut self.dice, self.soft_only),
+                    false => World::default(),
+                };
+                self.after(wait, Event::Turn);
+            }
+            Event::Ask if !odd => {}
+            Event::Ask => {
+                let wait = self.dice.millis(3_600_000);
+                self.after(wait, Event::Ask);
+                self.feed(Input::ReconnectAsked { cause: Cause::Person, tags: Tags::default() });
+            }
+            Event::Probe { write } => {
+                self.busy.probe = false;
+                let probed = self.probe(write);
+                self.feed(Input::Probed(probed));
+            }
+            Event::Login => {
+                self.busy.login = false;
+                let reason = self.world.now(self.world.ssh, &mut self.dice);
+                self.feed(Input::LoggedIn(login(reason)));
+            }
+            Event::Attempt(attempt) => {
+                let probe = self.probe(true);
+                let reason = self.world.now(self.world.ssh, &mut self.dice);
+                let outcome = match self.dice.below(40) {
+                    0 => Err(fault(Reason::AgentBusy)),
+                    _ => Ok(Outcome { probe, login: login(reason) }),
+                };
+                self.feed(Input::AttemptEnded { attempt, outcome });
+            }
+        }
+    }
+
+    fn probe(&mut self, write: bool) -> Probe {
+        let examine = self.world.now(self.world.examine, &mut self.dice);
+        let written = self.world.now(self.world.write, &mut self.dice);
+        let seen = probe(examine, written);
+        Probe { written: seen.written.filter(|_| write), ..seen }
+    }
+
+    fn feed(&mut self, input: Input) {
+        let roll = self.dice.roll();
+        let wall = Timestamp(i64::try_from(self.now.as_millis()).unwrap());
+        let moment = Moment { wall, uptime: self.now, roll };
+        let before = self.record.clone();
+        let (after, effects) = step(before.clone(), input, &POLICY, moment);
+        self.record = after;
+        for effect in effects {
+            match effect {
+                Effect::StartAttempt(attempt) => {
+                    // A login is stopped; its end is not heard of. A probe ends beside the attempt.
+                    self.busy.login = false;
+                    self.events.retain(|_, event| !matches!(event, Event::Login));
+                    self.last_probe = self.now;
+                    let wait = self.dice.millis(30_000);
+                    self.after(wait, Event::Attempt(attempt.id));
+                }
+                Effect::Probe { write } => {
+                    assert!(!self.busy.probe, "seed {}: two probes at once", self.seed);
+                    self.busy.probe = true;
+                    self.last_probe = self.now;
+                    let wait = self.dice.millis(5_250);
+                    self.after(wait, Event::Probe { write });
+                }
+                Effect::LogIn => {
+                    assert!(!self.busy.login, "seed {}: two logins at once", self.seed);
+                    self.busy.login = true;
+                    let wait = self.dice.millis(30_000);
+                    self.after(wait, Event::Login);
+                }
+                Effect::PublishTransition(transition) => {
+                    if (transition.old, transition.new) == (Status::Connected, Status::Disconnected)
+                    {
+                        self.drops.push(self.now);
+                    }
+                }
+                Effect::RecordHistory(..)
+                | Effect::CancelAttempt(_)
+                | Effect::CompleteAttempt(..) => {}
+            }
+        }
+        self.check();
+    }
+
+    fn check(&self) {
+        let (r, seed) = (&self.record, self.seed);
+        let status = r.standing.status;
+        assert_eq!(status == Status::Connecting, r.running.is_some(), "seed {seed}");
+        if status == Status::Connected {
+            for check in [&r.checks.examine, &r.checks.write, &r.checks.ssh] {
+                let hard = check.fault.as_ref().is_some_and(|fault| !fault.reason().is_soft());
+                assert!(!hard, "seed {seed}: Connected with {:?}", check.fault);
+                assert!(check.failures() < POLICY.fail_after, "seed {seed}");
+            }
+        }
+        if status != Status::Connecting {
+            // An attempt, which probes too, takes half a minute at most; then an interval, a probe.
+            let most = Duration::from_secs(30 + 10 + 6);
+            let gap = self.now.saturating_sub(self.last_probe);
+            assert!(gap <= most, "seed {seed}: no probe for {gap:?}");
+        }
+    }
+}
+
+fn run(seed: u64, soft_only: bool) -> Run {
+    let mut run = Run::new(seed, soft_only);
+    while run.now < ODD {
+        run.turn(true);
+    }
+    // A probe that began while the world was odd may end after it.
+    run.world = World::default();
+    while run.now < ODD + WELL {
+        run.turn(false);
+    }
+    assert_eq!(
+        run.record.standing.status,
+        Status::Connected,
+        "seed {seed}: well, and not Connected"
+    );
+    run
+}
+
+#[test]
+fn a_store_is_never_connected_with_a_hard_fault_and_always_ends_connected_when_well() {
+    let mut drops = 0;
+    for seed in PINNED.into_iter().chain(0..SEEDS) {
+        drops += run(seed, false).drops.len();
+    }
+    assert!(drops > 1000, "the world was too good to prove anything: {drops} drops");
+}
+
+#[test]
+fn soft_faults_drop_a_store_at_most_once_in_fail_after_checks() {
+    let mut drops = 0;
+    for seed in PINNED.into_iter().chain(0..SEEDS) {
+        let run = run(seed, true);
+        drops += run.drops.len();
+        for pair in run.drops.windows(2) {
+            // Between two drops lie fail_after checks, of which each but the first waits an interval.
+            let least = POLICY.interval * (POLICY.fail_after - 1);
+            assert!(pair[1] - pair[0] >= least, "seed {seed}: {pair:?}");
+        }
+    }
+    assert!(drops > 200, "the world was too good to prove anything: {drops} drops");
+}
+
+#[test]
+fn a_world_that_is_well_from_the_start_changes_nothing() {
+    let mut run = Run::new(1, false);
+    run.events.clear();
+    let attempt = run.record.standing.attempt;
+    run.after(Duration::from_secs(1), Event::Attempt(attempt));
+    while run.now < Duration::from_secs(86_400) {
+        run.turn(false);
+    }
+    assert!(run.drops.is_empty());
+    assert_eq!(run.record.standing.attempt, attempt);
+    assert_eq!(run.record.standing.capacity, Some(measured().capacity));
+    assert!(matches!(run.record.written, Some(Written::Done(_))));
+}

@@ -1,0 +1,184 @@
+//! Compares the transition table of the module's doc with the code, row by row.
+
+use std::time::Duration;
+
+use crate::common::Timestamp;
+use crate::lifecycle::*;
+use crate::model::{Capacity, Epoch, Evidence, Fault, Proof, Reason, Status, Tags, Written};
+
+pub(crate) const POLICY: Policy = Policy {
+    interval: Duration::from_secs(10),
+    write_interval: Some(Duration::from_secs(60)),
+    login_interval: Duration::from_secs(50),
+    start_spread: Duration::ZERO,
+    fail_after: 3,
+    recover_after: 2,
+    auto_reconnect: true,
+    space: Thresholds { reserved: 10, near_full: 0.85, full: 0.95 },
+    slow: Duration::from_secs(1),
+};
+
+pub(crate) fn at(seconds: u64) -> Moment {
+    let wall = Timestamp(1_700_000_000_000 + i64::try_from(seconds).unwrap() * 1000);
+    Moment { wall, uptime: Duration::from_secs(seconds), roll: u64::MAX / 2 }
+}
+
+pub(crate) fn measured() -> Measured {
+    Measured { capacity: Capacity::new(100, 40).unwrap(), inodes: None }
+}
+
+pub(crate) fn fault(reason: Reason) -> Fault {
+    Fault::new(reason, "seen")
+}
+
+/// A probe that wrote, with this fault of its examination or of its write.
+pub(crate) fn probe(examined: Option<Reason>, written: Option<Reason>) -> Probe {
+    let took = Duration::from_millis(2);
+    let Some(reason) = examined else {
+        let written = written.map_or(Ok(Written::Done(took)), |reason| Err(fault(reason)));
+        return Probe { examined: Ok(measured()), written: Some(written), took };
+    };
+    Probe { examined: Err(fault(reason)), written: None, took }
+}
+
+pub(crate) fn login(reason: Option<Reason>) -> Login {
+    let shown = Ok(Proof::shown(Evidence::HostKey));
+    let outcome = reason.map_or(shown, |reason| Err(fault(reason)));
+    Login { outcome, took: Duration::from_millis(30) }
+}
+
+/// What an attempt ends with that meets this reason, wherever it belongs.
+pub(crate) fn outcome(reason: Option<Reason>) -> Result<Outcome, Fault> {
+    use crate::model::Check;
+    match reason.map(|reason| (reason, reason.check())) {
+        None => Ok(Outcome { probe: probe(None, None), login: login(None) }),
+        Some((reason, Check::Ssh)) => {
+            Ok(Outcome { probe: probe(None, None), login: login(Some(reason)) })
+        }
+        Some((reason, Check::Identity | Check::Storage)) => {
+            Ok(Outcome { probe: probe(Some(reason), None), login: login(None) })
+        }
+        Some((reason, Check::Agent)) => Err(fault(reason)),
+    }
+}
+
+pub(crate) fn ended(r: &Record, reason: Option<Reason>) -> Input {
+    Input::AttemptEnded { attempt: r.standing.attempt, outcome: outcome(reason) }
+}
+
+/// A record in this status, as the running daemon would have it; Disconnected by a lost mount.
+pub(crate) fn record(status: Status) -> Record {
+    let standing = Standing::connecting(Epoch(7), Timestamp(0));
+    let (record, _) = step(Record::new(standing), Input::Started, &POLICY, at(0));
+    let end = match status {
+        Status::Connecting => return record,
+        Status::Connected => ended(&record, None),
+        Status::Disconnected => ended(&record, Some(Reason::NotMounted)),
+    };
+    step(record, end, &POLICY, at(1)).0
+}
+
+/// A store that is Disconnected by its login.
+fn refused() -> Record {
+    let r = record(Status::Connecting);
+    let end = ended(&r, Some(Reason::NotSsh));
+    step(r, end, &POLICY, at(1)).0
+}
+
+/// The inputs a row's words stand for; all but the last lead up to the one that is looked at.
+fn inputs(words: &str, record: &Record) -> Vec<Input> {
+    let bad = |reason| Input::Probed(probe(Some(reason), None));
+    let good = || Input::Probed(probe(None, None));
+    match words {
+        "started" => vec![Input::Started],
+        "reconnect asked" => {
+            vec![Input::ReconnectAsked { cause: Cause::Person, tags: Tags::default() }]
+        }
+        "reconnect asked with tags" => {
+            let tags = Tags::new(Vec::new(), vec!["ticket::4711".to_owned()]).unwrap();
+            vec![Input::ReconnectAsked { cause: Cause::Person, tags }]
+        }
+        "attempt succeeded" => vec![ended(record, None)],
+        "attempt failed" => vec![ended(record, Some(Reason::NotSsh))],
+        "late result" => {
+            let attempt = crate::model::AttemptId(record.standing.attempt.0 - 1);
+            vec![Input::AttemptEnded { attempt, outcome: outcome(None) }]
+        }
+        "good probe" => vec![good()],
+        "good probes again and again" => vec![bad(Reason::NotMounted), good(), good()],
+        "soft fault" => vec![bad(Reason::IoError)],
+        "soft fault again and again" => vec![bad(Reason::IoError); 3],
+        "hard fault" => vec![bad(Reason::WrongStore)],
+        "fault of our own" => vec![bad(Reason::AgentBusy)],
+        "hang in a write, then none can be started" => {
+            let hang = Input::Probed(probe(None, Some(Reason::ProbeStuck)));
+            vec![hang, bad(Reason::ProbeStuck), bad(Reason::ProbeStuck)]
+        }
+        "good login" => vec![Input::LoggedIn(login(None))],
+        "refused login" => vec![Input::LoggedIn(login(Some(Reason::CredentialsRefused)))],
+        "lost login" => vec![Input::LoggedIn(login(Some(Reason::ConnectionRefused)))],
+        "lost logins again and again" => {
+            vec![Input::LoggedIn(login(Some(Reason::ConnectionRefused))); 3]
+        }
+        "retry due" | "all due" => vec![Input::Due(InFlight::default())],
+        "all due, probe under way" => vec![Input::Due(InFlight { probe: true, login: false })],
+        "stopping" => vec![Input::Stopping],
+        other => panic!("the table has an input that the test does not know: {other}"),
+    }
+}
+
+/// Figures for the history are left out: they come with any good probe.
+pub(crate) fn words(effects: &[Effect]) -> String {
+    let words: Vec<&str> = effects
+        .iter()
+        .filter(|effect| !matches!(effect, Effect::RecordHistory(_, HistoryEvent::Measured(_))))
+        .map(|effect| match effect {
+            Effect::PublishTransition(_) => "publish",
+            Effect::RecordHistory(..) => "record",
+            Effect::StartAttempt(_) => "start attempt",
+            Effect::Probe { .. } => "probe",
+            Effect::LogIn => "log in",
+            Effect::CancelAttempt(_) => "cancel attempt",
+            Effect::CompleteAttempt(..) => "complete attempt",
+        })
+        .collect();
+    if words.is_empty() { "-".to_owned() } else { words.join(", ") }
+}
+
+#[test]
+fn the_table_in_the_documentation_is_the_code() {
+    let rows: Vec<Vec<&str>> = include_str!("mod.rs")
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! | "))
+        .map(|line| line.trim_end_matches(" |").split(" | ").collect())
+        .filter(|row: &Vec<&str>| row[0] != "status")
+        .collect();
+    assert!(rows.len() > 25, "{rows:?}");
+    for row in rows {
+        let [status, input, next, effects] = row[..] else { panic!("{row:?}") };
+        let mut record = match input {
+            "retry due" => refused(),
+            _ => record(status.parse().unwrap()),
+        };
+        assert_eq!(record.standing.status.as_str(), status, "{row:?}");
+        if input == "started" {
+            record = Record::new(record.standing);
+        }
+        let mut last = Vec::new();
+        for (n, input) in inputs(input, &record).into_iter().enumerate() {
+            (record, last) = step(record, input, &POLICY, at(100 + n as u64));
+        }
+        assert_eq!(record.standing.status.as_str(), next, "{row:?}");
+        assert_eq!(words(&last), effects, "{row:?}");
+    }
+}
+
+#[test]
+fn every_status_has_a_row_for_every_input_it_can_meet() {
+    let text = include_str!("mod.rs");
+    for status in Status::ALL {
+        for input in ["started", "reconnect asked", "late result", "good probe", "hard fault"] {
+            assert!(text.contains(&format!("//! | {status} | {input} |")), "{status} {input}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! From the raw figures of one `fstatvfs(3)` to capacity, or to the reason why they cannot be true.
+
+use super::worker::protocol::Statfs;
+use crate::model::{Capacity, Fault, Inodes, Reason};
+
+/// Space and inodes: `total = f_blocks * f_frsize`, `available = f_bavail * f_frsize`, what an
+/// unprivileged writer may use. Filesystems without a fixed number of inodes (btrfs) report 0 of them.
+///
+/// # Errors
+/// `capacity_implausible` with the raw figures.
+pub(super) fn capacity(raw: &Statfs) -> Result<(Capacity, Option<Inodes>), Fault> {
+    let implausible = |what: String| {
+        Fault::new(Reason::CapacityImplausible, what)
+            .fact("blocks", raw.blocks)
+            .fact("blocksAvailable", raw.blocks_available)
+            .fact("fragmentSize", raw.fragment_size)
+    };
+    let bytes = |blocks: u64| {
+        blocks
+            .checked_mul(raw.fragment_size)
+            .ok_or_else(|| implausible("the filesystem's figures overflow 64 bits".to_owned()))
+    };
+    let (total, available) = (bytes(raw.blocks)?, bytes(raw.blocks_available)?);
+    let capacity = Capacity::new(total, available).map_err(|why| implausible(why.to_string()))?;
+    let inodes = (raw.files > 0)
+        .then(|| Inodes { total: raw.files, available: raw.files_available.min(raw.files) });
+    Ok((capacity, inodes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(fragment_size: u64, blocks: u64, blocks_available: u64) -> Statfs {
+        Statfs { fragment_size, blocks, blocks_available, files: 10, files_available: 4 }
+    }
+
+    #[test]
+    fn fragments_count_and_not_blocks() {
+        let (capacity, inodes) = capacity(&raw(1024, 100, 30)).unwrap();
+        assert_eq!((capacity.total(), capacity.available()), (102_400, 30_720));
+        assert_eq!(inodes, Some(Inodes { total: 10, available: 4 }));
+    }
+
+    #[test]
+    fn no_inodes_are_none_and_not_zero() {
+        let raw = Statfs { files: 0, files_available: 0, ..raw(4096, 10, 5) };
+        assert_eq!(capacity(&raw).unwrap().1, None);
+    }
+
+    #[test]
+    fn impossible_figures_are_a_fault_with_the_figures() {
+        for bad in [raw(4096, 0, 0), raw(0, 10, 5), raw(4096, 5, 10), raw(4096, u64::MAX, 1)] {
+            let fault = capacity(&bad).unwrap_err();
+            assert_eq!(fault.reason(), Reason::CapacityImplausible);
+            assert!(fault.facts().contains_key("blocks"));
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_good() {
+        assert_eq!(capacity(&raw(4096, 10, 0)).unwrap().0.available(), 0);
+    }
+}

@@ -1,0 +1,180 @@
+//! From what the system refused to the reason, its evidence and its remedy.
+
+use nix::errno::Errno;
+
+use super::worker::protocol::{Access, Failed, MountSeen, Statfs, Step, Why};
+use crate::model::{Fault, Reason, Written};
+
+/// The fault of an order that was not carried out. `mount` is what is known of the place, once it has
+/// been looked at.
+pub(super) fn fault(failed: &Failed, mount: Option<&MountSeen>) -> Fault {
+    let path = failed.path.as_str();
+    let fault = match &failed.why {
+        Why::OutsideRoots { target } => {
+            let told = format!("{path} leads to {target}, outside the allowed roots");
+            Fault::new(Reason::OutsideAllowedRoots, told).fact("target", target.as_str())
+        }
+        Why::NoFolder => {
+            let told = format!("{path} is gone or is not a directory any more");
+            Fault::new(Reason::MarkerMissing, told)
+        }
+        Why::Unexpected(what) => Fault::new(Reason::IoError, format!("{path}: {what}")),
+        Why::Errno(errno) => refused(failed, Errno::from_raw(*errno), mount),
+    };
+    fault.fact("path", path).fact("step", failed.step.as_str())
+}
+
+/// What a write met that has no room: a condition, not a fault, for images must still be read.
+pub(super) fn no_room(failed: &Failed, statfs: &Statfs) -> Option<Written> {
+    let Why::Errno(errno) = failed.why else { return None };
+    match Errno::from_raw(errno) {
+        Errno::EDQUOT => Some(Written::QuotaExceeded),
+        Errno::ENOSPC if statfs.files > 0 && statfs.files_available == 0 => {
+            Some(Written::InodesFull)
+        }
+        Errno::ENOSPC => Some(Written::Full),
+        _ => None,
+    }
+}
+
+/// The fault of a filesystem whose superblock says that it is read-only: found before a write is
+/// tried, and also where none may be.
+pub(super) fn read_only(mount: &MountSeen) -> Fault {
+    let told = format!("the filesystem at {} is mounted read-only", mount.mount_point);
+    Fault::new(Reason::ReadOnly, told)
+        .fact("superblock", "ro")
+        .fact("mountPoint", mount.mount_point.as_str())
+        .fact("fsType", mount.fs_type.as_str())
+        .fact("device", mount.device.as_str())
+}
+
+fn refused(failed: &Failed, errno: Errno, mount: Option<&MountSeen>) -> Fault {
+    let path = failed.path.as_str();
+    let told = format!("{} {path}: {}", failed.step.as_str(), errno.desc());
+    let reason = match errno {
+        Errno::ENOENT => Reason::DirectoryMissing,
+        Errno::ENOTDIR if failed.step == Step::Open => Reason::NotADirectory,
+        Errno::EACCES | Errno::EPERM => Reason::PermissionDenied,
+        Errno::ESTALE => Reason::StaleHandle,
+        Errno::EROFS => not_writable(mount),
+        // A FUSE server that died, a disk that was pulled, a full disk where room is needed: all of
+        // them errors of input and output with their errno as evidence.
+        _ => Reason::IoError,
+    };
+    let fault = Fault::new(reason, told).fact("errno", format!("{errno:?}"));
+    match reason {
+        Reason::PermissionDenied => denied(fault, failed),
+        Reason::NamespaceReadOnly => sandboxed(fault, path, mount),
+        Reason::IoError if matches!(errno, Errno::ENOSPC | Errno::EDQUOT) => {
+            fault.remedied("make room on the disk: the marker must be written to add the store")
+        }
+        _ => fault,
+    }
+}
+
+/// EROFS says no more than "not writable": the superblock tells whether the disk or only this view of
+/// it is read-only.
+fn not_writable(mount: Option<&MountSeen>) -> Reason {
+    match mount {
+        Some(mount) if !mount.superblock_read_only => Reason::NamespaceReadOnly,
+        _ => Reason::ReadOnly,
+    }
+}
+
+fn sandboxed(fault: Fault, path: &str, mount: Option<&MountSeen>) -> Fault {
+    let place = mount.map_or(path, |mount| mount.mount_point.as_str());
+    fault.fact("mountPoint", place).remedied(format!(
+        "the filesystem is writable, this process's view of it is not: run `systemctl edit \
+         imagestore-agent` and add ReadWritePaths=-{place} under [Service], then restart; in a \
+         container mount the volume with :rw; if it was mounted read-only on purpose, remount it"
+    ))
+}
+
+fn denied(fault: Fault, failed: &Failed) -> Fault {
+    let me = nix::unistd::geteuid();
+    let fault = fault.fact("uid", me.as_raw());
+    let fault = match failed.access.as_deref() {
+        Some(Access { uid, gid, mode, .. }) => {
+            fault.fact("owner", *uid).fact("group", *gid).fact("mode", format!("{mode:04o}"))
+        }
+        None => fault,
+    };
+    if let Some(barred) = failed.access.as_ref().and_then(|access| access.barred.as_deref()) {
+        // `init` makes and gives away what is inside; whose the way there is, is not ours to change.
+        // To pass through takes `x`, to open the directory itself takes `r` as well.
+        let rights = if barred == failed.dir { "rx" } else { "x" };
+        return fault.fact("barred", barred).remedied(format!(
+            "as root: setfacl -m u:{me}:{rights} {barred} (or give the daemon's user, uid {me}, these \
+             rights by group and mode)"
+        ));
+    }
+    let dir = &failed.dir;
+    fault.remedied(format!("as root: imagestore-agent init {dir} (the daemon runs as uid {me})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Fact;
+
+    fn mount(superblock_read_only: bool) -> MountSeen {
+        MountSeen {
+            mount_point: "/srv".to_owned(),
+            fs_type: "ext4".to_owned(),
+            device: "8:1".to_owned(),
+            on_root_disk: false,
+            mount_read_only: true,
+            superblock_read_only,
+        }
+    }
+
+    fn of(step: Step, errno: Errno, mount: Option<&MountSeen>) -> Fault {
+        at("/.imagestore-agent/probe.1", step, errno, mount)
+    }
+
+    fn at(below: &str, step: Step, errno: Errno, mount: Option<&MountSeen>) -> Fault {
+        let access = Some(Box::new(Access { uid: 0, gid: 0, mode: 0o755, barred: None }));
+        let dir = "/srv/images".to_owned();
+        let path = format!("{dir}{below}");
+        fault(&Failed { step, dir, path, why: Why::Errno(errno as i32), access }, mount)
+    }
+
+    #[test]
+    fn each_errno_has_its_reason() {
+        let (writable, read_only) = (mount(false), mount(true));
+        for (step, errno, mount, reason) in [
+            (Step::Open, Errno::ENOENT, None, Reason::DirectoryMissing),
+            (Step::Open, Errno::ENOTDIR, None, Reason::NotADirectory),
+            (Step::Open, Errno::EACCES, None, Reason::PermissionDenied),
+            (Step::Create, Errno::EPERM, None, Reason::PermissionDenied),
+            (Step::Statfs, Errno::EIO, None, Reason::IoError),
+            (Step::Statfs, Errno::ENOTCONN, None, Reason::IoError),
+            (Step::Statfs, Errno::ESTALE, None, Reason::StaleHandle),
+            (Step::Create, Errno::EROFS, Some(&read_only), Reason::ReadOnly),
+            (Step::Create, Errno::EROFS, Some(&writable), Reason::NamespaceReadOnly),
+            (Step::Folder, Errno::ENOSPC, Some(&writable), Reason::IoError),
+        ] {
+            let fault = of(step, errno, mount);
+            assert_eq!(fault.reason(), reason, "{step:?} {errno}");
+            assert_eq!(fault.facts()["errno"], Fact::Text(format!("{errno:?}")));
+            assert_eq!(fault.facts()["step"], Fact::Text(step.as_str().to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_denied_access_names_owner_mode_and_the_command_that_mends_it() {
+        for below in ["", "/registry", "/export", "/.imagestore-agent/probe.1"] {
+            let fault = at(below, Step::Create, Errno::EACCES, None);
+            assert_eq!(fault.facts()["mode"], Fact::Text("0755".to_owned()));
+            assert_eq!(fault.facts()["owner"], Fact::Number(0));
+            let remedy = fault.remedy();
+            assert!(remedy.contains("imagestore-agent init /srv/images "), "{remedy}");
+        }
+    }
+
+    #[test]
+    fn a_sandbox_is_told_with_the_drop_in_that_opens_it() {
+        let fault = of(Step::Create, Errno::EROFS, Some(&mount(false)));
+        assert!(fault.remedy().contains("ReadWritePaths=-/srv"), "{}", fault.remedy());
+    }
+}

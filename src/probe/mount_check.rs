@@ -1,0 +1,142 @@
+//! Where the directory lies, and whether the disk that held it is still there.
+
+use std::path::Path;
+
+use super::mountinfo;
+use super::purpose::Purpose;
+use super::worker::protocol::MountSeen;
+use crate::model::{Fault, FsPlace, Reason};
+
+/// Whether the mount that held the directory is gone, so that what lay below its mount point shows: a
+/// copy left there has the marker too, and is not the store.
+///
+/// A filesystem mounted elsewhere, or another one at the same place, is not told apart here: its marker
+/// says which store it holds. Nor is the same filesystem without a bind mount of its folder, such as
+/// each `ReadWritePaths` of a unit is one.
+pub(super) fn shows_through(place: &FsPlace, now: &MountSeen) -> bool {
+    if now.on_root_disk {
+        return !place.on_root_disk;
+    }
+    let above = place.mount_point != now.mount_point
+        && Path::new(&place.mount_point).starts_with(&now.mount_point);
+    above && (&now.device, &now.fs_type) != (&place.device, &place.fs_type)
+}
+
+/// Whether another disk lies at the place of the one that held the directory, as where a container is given
+/// a mount point whose disk the host has not mounted. It is asked only when no marker is there, for the number
+/// of a disk may change with a boot. Filesystems without a block device have another number
+/// with each mount (major 0, `admin-guide/devices.txt` of the kernel), which tells nothing.
+pub(super) fn is_another_disk(place: &FsPlace, now: &MountSeen) -> bool {
+    let block = |device: &str| !device.starts_with("0:");
+    let numbered = block(&place.device) && block(&now.device);
+    let other = place.fs_type != now.fs_type || (numbered && place.device != now.device);
+    other && !place.on_root_disk
+}
+
+/// The disk that held the store when it was last good is not where it was.
+pub(super) fn not_mounted(place: &FsPlace, now: &MountSeen) -> Fault {
+    let told = format!(
+        "the directory was on {} ({}) mounted at {}; now it lies on {} ({}) mounted at {}",
+        place.device, place.fs_type, place.mount_point, now.device, now.fs_type, now.mount_point
+    );
+    placed(Fault::new(Reason::NotMounted, told), now)
+        .fact("expectedMountPoint", place.mount_point.as_str())
+        .fact("expectedFsType", place.fs_type.as_str())
+}
+
+/// A fault with the mount that the directory lies on.
+pub(super) fn placed(fault: Fault, mount: &MountSeen) -> Fault {
+    fault
+        .fact("mountPoint", mount.mount_point.as_str())
+        .fact("fsType", mount.fs_type.as_str())
+        .fact("device", mount.device.as_str())
+}
+
+/// A directory that is not there because the disk that holds it is not: says so.
+pub(super) fn missing_mount(fault: Fault, purpose: &Purpose) -> Fault {
+    let Purpose::Serve { place, .. } = purpose else { return fault };
+    if fault.reason() != Reason::DirectoryMissing || place.on_root_disk {
+        return fault;
+    }
+    // Without `/proc` there is no telling more than what was seen.
+    let mounts = mountinfo::read().unwrap_or_default();
+    // The last one covers the others.
+    let there = mounts.iter().rev().find(|mount| mount.mount_point == place.mount_point);
+    match there.or_else(|| mountinfo::root(&mounts)).map(|mount| MountSeen::of(mount, &mounts)) {
+        Some(now) if now.mount_point != place.mount_point || is_another_disk(place, &now) => {
+            not_mounted(place, &now)
+        }
+        _ => fault,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_disk_has_another_number_or_another_type() {
+        for (was, is, expected) in [
+            (("8:1", "xfs"), ("8:1", "xfs"), false),
+            (("8:1", "xfs"), ("8:17", "xfs"), true),
+            (("8:1", "xfs"), ("8:1", "ext4"), true),
+            (("0:44", "nfs4"), ("0:51", "nfs4"), false),
+            (("0:44", "nfs4"), ("254:0", "ext4"), true),
+        ] {
+            let place = FsPlace {
+                mount_point: "/srv".to_owned(),
+                fs_type: was.1.to_owned(),
+                device: was.0.to_owned(),
+                on_root_disk: false,
+            };
+            let now = MountSeen {
+                mount_point: "/srv".to_owned(),
+                fs_type: is.1.to_owned(),
+                device: is.0.to_owned(),
+                on_root_disk: false,
+                mount_read_only: false,
+                superblock_read_only: false,
+            };
+            assert_eq!(is_another_disk(&place, &now), expected, "{was:?} {is:?}");
+        }
+    }
+
+    #[test]
+    fn a_mount_that_is_gone_lets_its_parent_show() {
+        let was = |mount_point: &str, on_root_disk| FsPlace {
+            mount_point: mount_point.to_owned(),
+            fs_type: "xfs".to_owned(),
+            device: "8:1".to_owned(),
+            on_root_disk,
+        };
+        let (disk, bound) = (was("/srv/disk", false), was("/srv/disk", true));
+        for (place, mount_point, device, fs_type, on_root_disk, expected) in [
+            (&disk, "/srv/disk", "8:1", "xfs", false, false),
+            // Remounted: another number at the same place, or another place.
+            (&disk, "/srv/disk", "8:2", "ext4", false, false),
+            (&disk, "/mnt", "8:1", "xfs", false, false),
+            (&disk, "/srv/dis", "8:2", "xfs", false, false),
+            // A bind mount of the directory, or one taken away.
+            (&disk, "/srv/disk/images", "8:1", "xfs", false, false),
+            (&disk, "/srv", "8:1", "xfs", false, false),
+            (&bound, "/", "8:2", "xfs", true, false),
+            // The disk is gone.
+            (&disk, "/srv", "8:2", "xfs", false, true),
+            (&disk, "/srv", "8:1", "ext4", false, true),
+            (&disk, "/", "8:2", "xfs", false, true),
+            (&disk, "/", "8:2", "xfs", true, true),
+            // Also where the sandbox binds a folder of the root disk around it.
+            (&disk, "/srv/disk", "8:2", "xfs", true, true),
+        ] {
+            let now = MountSeen {
+                mount_point: mount_point.to_owned(),
+                fs_type: fs_type.to_owned(),
+                device: device.to_owned(),
+                on_root_disk,
+                mount_read_only: false,
+                superblock_read_only: false,
+            };
+            assert_eq!(shows_through(place, &now), expected, "{place:?} {now:?}");
+        }
+    }
+}

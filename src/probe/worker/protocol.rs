@@ -1,0 +1,208 @@
+//! What daemon and worker say to each other: one JSON object a line. Both ends are the same program,
+//! so that the shapes need no versions.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::FsPlace;
+use crate::probe::mountinfo;
+use crate::probe::mountinfo::Mount;
+
+/// What the worker is told. `Open` comes first; the others use the handle it opened.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// Open the directory, refuse what lies outside the roots, and look around.
+    Open { dir: String, roots: Vec<String> },
+    /// Create, write, sync and unlink the probe file; make the folder first where allowed.
+    Write { probe: String, make_folder: bool },
+    /// Put this text into the marker, by way of the probe file, where that has still the text that was
+    /// seen in it, or is still not there.
+    Mark { probe: String, text: String, over: Option<String> },
+    /// Take away what an add that failed has left: the probe file; the marker with this text, in whose
+    /// place the one before it is put again; and the folder, if it was made and nothing else is in it.
+    Release { probe: String, marker: Option<Replaced>, folder: bool },
+    /// Make folders of the image directory where they are absent, and give them to this owner.
+    Prepare { folders: Vec<String>, owner: Option<(u32, u32)> },
+}
+
+/// A marker that was written and is to be taken back.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Replaced {
+    pub(crate) ours: String,
+    pub(crate) before: Option<String>,
+}
+
+/// What the worker answers: any number of `At`, then one of the others.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// It is about to do this: the evidence when nothing more is heard.
+    At(Step),
+    /// The answer to `Open`.
+    Observed(Box<Observed>),
+    /// The answer to `Write`: how long it took.
+    Written { micros: u64, made_folder: bool },
+    /// The other answer to `Mark`: somebody else has put this there.
+    Changed(MarkerSeen),
+    /// The answer to the other orders.
+    Done,
+    /// The order was not carried out.
+    Failed(Failed),
+}
+
+/// What may hang or fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Step {
+    Start,
+    Open,
+    Resolve,
+    Statfs,
+    Marker,
+    Contents,
+    Folder,
+    Create,
+    Write,
+    Sync,
+    Link,
+    Rename,
+    Unlink,
+    Chown,
+}
+
+impl Step {
+    /// The word in the evidence: the system call where there is one.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Open => "open",
+            Self::Resolve => "readlink",
+            Self::Statfs => "fstatvfs",
+            Self::Marker => "read the marker",
+            Self::Contents => "look for registry",
+            Self::Folder => "mkdir",
+            Self::Create => "create",
+            Self::Write => "write",
+            Self::Sync => "fdatasync",
+            Self::Link => "link",
+            Self::Rename => "rename",
+            Self::Unlink => "unlink",
+            Self::Chown => "chown",
+        }
+    }
+}
+
+/// What was seen through the handle.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Observed {
+    /// Where the handle leads, by `/proc/self/fd`.
+    pub(super) target: String,
+    pub(crate) mount: MountSeen,
+    pub(crate) statfs: Statfs,
+    /// Whether the marker's folder is there.
+    pub(crate) folder: bool,
+    pub(crate) marker: MarkerSeen,
+    /// Whether `registry` or `export` is there.
+    pub(crate) registry: bool,
+}
+
+/// The mount that holds the directory; from `/proc/self/mountinfo`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct MountSeen {
+    pub(crate) mount_point: String,
+    pub(crate) fs_type: String,
+    pub(crate) device: String,
+    pub(crate) on_root_disk: bool,
+    /// Mount and superblock options say `ro`.
+    pub(crate) mount_read_only: bool,
+    pub(crate) superblock_read_only: bool,
+}
+
+impl MountSeen {
+    /// One of all mounts.
+    pub(crate) fn of(mount: &Mount, all: &[Mount]) -> Self {
+        let root_device = mountinfo::root(all).map(|root| root.device.as_str());
+        Self {
+            mount_point: mount.mount_point.clone(),
+            fs_type: mount.fs_type.clone(),
+            device: mount.device.clone(),
+            on_root_disk: root_device == Some(mount.device.as_str()),
+            mount_read_only: mount.is_read_only(),
+            superblock_read_only: mount.superblock_is_read_only(),
+        }
+    }
+
+    /// What is kept of it.
+    pub(crate) fn place(&self) -> FsPlace {
+        FsPlace {
+            mount_point: self.mount_point.clone(),
+            fs_type: self.fs_type.clone(),
+            device: self.device.clone(),
+            on_root_disk: self.on_root_disk,
+        }
+    }
+}
+
+/// The raw figures of one `fstatvfs(3)`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Statfs {
+    pub(crate) fragment_size: u64,
+    pub(crate) blocks: u64,
+    pub(crate) blocks_available: u64,
+    pub(crate) files: u64,
+    pub(crate) files_available: u64,
+}
+
+/// What lies at the marker's place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum MarkerSeen {
+    Nothing,
+    Text(String),
+    /// Something that is no marker: why.
+    Unreadable(String),
+}
+
+impl MarkerSeen {
+    /// Whether the marker has this text, or is not there as none has it.
+    pub(crate) fn is(&self, text: Option<&str>) -> bool {
+        match self {
+            Self::Nothing => text.is_none(),
+            Self::Text(there) => text == Some(there),
+            Self::Unreadable(_) => false,
+        }
+    }
+}
+
+/// Why an order was not carried out.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Failed {
+    pub(crate) step: Step,
+    /// The image directory.
+    pub(crate) dir: String,
+    /// What it was at: the directory or something in it.
+    pub(crate) path: String,
+    pub(crate) why: Why,
+    /// Where access was denied.
+    pub(crate) access: Option<Box<Access>>,
+}
+
+/// What denied access.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Access {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// The permission bits.
+    pub(crate) mode: u32,
+    /// The path where the way into the image directory ends: one above it, or its own. None when the
+    /// way in was free and something inside denied access.
+    pub(crate) barred: Option<String>,
+}
+
+/// The system's refusal, or ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Why {
+    Errno(i32),
+    OutsideRoots {
+        target: String,
+    },
+    /// The folder is not there and was not to be made, or is no folder.
+    NoFolder,
+    Unexpected(String),
+}

@@ -1,0 +1,241 @@
+//! What is wrong with a setting, in the words of the person who has to put it right.
+//!
+//! Promises: a fault names the key, the value found, what is allowed and where the value stands.
+//! Never: shows what could be a secret. Everything in front of an `@` is left out, because a URL may
+//! carry a password there; values of unknown keys and of keys that lead to secrets are not shown.
+
+use std::path::Path;
+use std::{fmt, io};
+
+use config::{Value, ValueKind};
+
+/// Longest value shown, in characters.
+const SHOWN_CHARS: usize = 120;
+/// Most lines of one file that are told one by one: a wrong file has a thousand bad ones.
+const TOLD_LINES: usize = 16;
+
+/// One fault of the settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingFault {
+    /// The key with its section, such as `monitor.interval`; empty when the file as a whole is meant.
+    pub key: String,
+    /// The value as it may be shown; none when there is none or it must stay hidden.
+    pub value: Option<String>,
+    /// What is wrong, one clause.
+    pub what: String,
+    /// What the key takes, such as `1s to 1h`.
+    pub allowed: Option<String>,
+    /// The file or the environment variable the value stands in.
+    pub origin: Option<String>,
+}
+
+impl SettingFault {
+    /// The file that a setting names holds something else than it should.
+    pub fn in_file(key: &str, path: &Path, what: impl fmt::Display) -> Self {
+        Self {
+            key: key.to_owned(),
+            value: Some(format!("{:?}", path.display().to_string())),
+            what: what.to_string(),
+            allowed: None,
+            origin: None,
+        }
+    }
+
+    /// The file that a setting names cannot be read.
+    pub fn unreadable(key: &str, path: &Path, error: &io::Error) -> Self {
+        let fault = Self::in_file(key, path, format_args!("cannot be read: {error}"));
+        Self { allowed: Some("a readable file".to_owned()), ..fault }
+    }
+}
+
+impl fmt::Display for SettingFault {
+    /// One line; [`report`] has the form for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.key.as_str(), &self.value) {
+            ("", _) => write!(f, "{}", self.what)?,
+            (key, None) => write!(f, "{key}: {}", self.what)?,
+            (key, Some(value)) => write!(f, "{key} = {value}: {}", self.what)?,
+        }
+        if let Some(allowed) = &self.allowed {
+            write!(f, "; allowed: {allowed}")?;
+        }
+        if let Some(origin) = &self.origin {
+            write!(f, "; in {origin}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Every fault of the settings; at least one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", summary(.faults))]
+pub struct BadSettings {
+    faults: Vec<SettingFault>,
+}
+
+impl From<SettingFault> for BadSettings {
+    fn from(fault: SettingFault) -> Self {
+        Self { faults: vec![fault] }
+    }
+}
+
+impl BadSettings {
+    /// At least one fault.
+    pub(crate) fn new(faults: Vec<SettingFault>) -> Self {
+        Self { faults }
+    }
+
+    /// Faults in lines of a file, by number and rule. Of a line itself nothing is shown: it may be a
+    /// secret.
+    pub(crate) fn in_lines(key: &str, path: &Path, lines: &[(usize, &str)]) -> Self {
+        let told = lines.iter().take(TOLD_LINES);
+        let mut told: Vec<String> =
+            told.map(|(line, problem)| format!("line {line}: {problem}")).collect();
+        if lines.len() > TOLD_LINES {
+            told.push(format!("{} more lines are bad", lines.len() - TOLD_LINES));
+        }
+        Self::new(told.iter().map(|what| SettingFault::in_file(key, path, what)).collect())
+    }
+
+    /// What came out well; else its faults go to the others.
+    pub(crate) fn gather<T>(
+        outcome: Result<T, BadSettings>,
+        others: &mut Vec<SettingFault>,
+    ) -> Option<T> {
+        outcome.map_err(|bad| others.extend(bad.faults)).ok()
+    }
+
+    /// The faults: those of the file and the variables themselves, then by key in the order of
+    /// `config/agent.toml`, then those between keys.
+    pub fn faults(&self) -> &[SettingFault] {
+        &self.faults
+    }
+}
+
+fn summary(faults: &[SettingFault]) -> String {
+    match faults {
+        [one] => format!("bad settings: {one}"),
+        [first, rest @ ..] => format!("bad settings: {first} (and {} more)", rest.len()),
+        [] => "bad settings".to_owned(),
+    }
+}
+
+/// The faults as a text for a terminal: a block each, key and value first.
+///
+/// ```text
+/// monitor.interval = "0s"
+///     out of range
+///     allowed: 1s to 1h
+///     found in: /etc/imagestore-agent/agent.toml
+/// ```
+pub fn report(faults: &[SettingFault]) -> String {
+    let mut text = String::new();
+    for fault in faults {
+        let head = match (fault.key.as_str(), &fault.value) {
+            ("", _) => "the settings file".to_owned(),
+            (key, None) => key.to_owned(),
+            (key, Some(value)) => format!("{key} = {value}"),
+        };
+        let lines = [
+            Some(head),
+            Some(format!("    {}", fault.what)),
+            fault.allowed.as_ref().map(|allowed| format!("    allowed: {allowed}")),
+            fault.origin.as_ref().map(|origin| format!("    found in: {origin}")),
+        ];
+        for line in lines.into_iter().flatten() {
+            text.push_str(&line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// A value as it may stand in a fault: quoted and escaped, cut to a readable length, without what
+/// could be a password.
+pub(crate) fn shown(value: &Value) -> String {
+    let text = match &value.kind {
+        ValueKind::String(text) => format!("{:?}", without_userinfo(text)),
+        ValueKind::Array(items) => {
+            // Cut before it is joined: a list may be as long as the file.
+            let items: Vec<String> = items.iter().take(SHOWN_CHARS).map(shown).collect();
+            format!("[{}]", items.join(", "))
+        }
+        ValueKind::Table(_) => "{ a table }".to_owned(),
+        ValueKind::Nil => "nothing".to_owned(),
+        number => number.to_string(),
+    };
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((cut, _)) => format!("{}...", text.get(..cut).unwrap_or_default()),
+        None => text,
+    }
+}
+
+/// Drops everything between the scheme and the last `@`. The last, because a password that was not
+/// percent-encoded may have `@` or `/` in it.
+fn without_userinfo(text: &str) -> String {
+    let Some((hidden, rest)) = text.rsplit_once('@') else { return text.to_owned() };
+    match hidden.split_once("://") {
+        Some((scheme, _)) if !scheme.contains([':', '@']) => format!("{scheme}://***@{rest}"),
+        _ => format!("***@{rest}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Value {
+        Value::new(None, text)
+    }
+
+    #[test]
+    fn what_stands_before_an_at_sign_is_never_shown() {
+        for (value, expected) in [
+            ("https://mn/events", r#""https://mn/events""#),
+            ("https://bob:pw@mn/events", r#""https://***@mn/events""#),
+            ("https://bob:p@/w@mn", r#""https://***@mn""#),
+            ("bob:pw@mn", r#""***@mn""#),
+            ("bob:x://pw@mn", r#""***@mn""#),
+            ("a\u{1b}[31m\n", r#""a\u{1b}[31m\n""#),
+        ] {
+            assert_eq!(shown(&text(value)), expected);
+        }
+        let list = Value::new(None, vec![text("http://a:b@c"), text("x")]);
+        assert_eq!(shown(&list), r#"["http://***@c", "x"]"#);
+    }
+
+    #[test]
+    fn a_long_value_is_cut() {
+        assert_eq!(shown(&text(&"ä".repeat(4000))).chars().count(), SHOWN_CHARS + 3);
+    }
+
+    #[test]
+    fn a_report_is_a_block_a_fault() {
+        let fault = SettingFault {
+            key: "monitor.interval".into(),
+            value: Some("\"0s\"".into()),
+            what: "out of range".into(),
+            allowed: Some("1s to 1h".into()),
+            origin: Some("/etc/agent.toml".into()),
+        };
+        assert_eq!(
+            report(std::slice::from_ref(&fault)),
+            "monitor.interval = \"0s\"\n    out of range\n    allowed: 1s to 1h\n    found in: /etc/agent.toml\n"
+        );
+        let other = SettingFault {
+            key: String::new(),
+            value: None,
+            what: "not found".into(),
+            allowed: None,
+            origin: Some("/x".into()),
+        };
+        assert_eq!(
+            report(std::slice::from_ref(&other)),
+            "the settings file\n    not found\n    found in: /x\n"
+        );
+        assert_eq!(
+            BadSettings::new(vec![fault, other]).to_string(),
+            "bad settings: monitor.interval = \"0s\": out of range; allowed: 1s to 1h; in /etc/agent.toml (and 1 more)"
+        );
+    }
+}

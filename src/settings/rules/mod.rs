@@ -1,0 +1,5 @@
+//! The rules of single values: durations, sizes, numbers and texts, with their ranges.
+
+pub(super) mod numeric;
+pub(super) mod rule;
+pub(super) mod text;

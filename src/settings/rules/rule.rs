@@ -1,0 +1,194 @@
+//! What one value may be: switches, words, texts and lists of texts; `measure` has the numbers.
+//!
+//! A rule takes a value or says what is wrong with it; it knows neither its key nor where the value
+//! stands.
+
+use config::{Value, ValueKind};
+
+use crate::settings::error::shown;
+
+/// How the text of an environment variable becomes a value of this kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// `true` or `false`.
+    Flag,
+    /// A number.
+    Number,
+    /// The text itself.
+    Text,
+    /// Texts between commas; an empty variable is an empty list.
+    List,
+}
+
+/// A fault of a value, not yet tied to its key.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    /// The value, or the item of a list, as it may be shown.
+    pub(crate) shown: String,
+    pub(crate) what: String,
+}
+
+pub(super) type Taken<T> = Result<T, Vec<Problem>>;
+
+pub(super) fn problem<T>(value: &Value, what: impl Into<String>) -> Taken<T> {
+    Err(vec![Problem { shown: shown(value), what: what.into() }])
+}
+
+pub(crate) trait Rule {
+    type Out;
+    const SHAPE: Shape;
+    /// What is allowed, for a person.
+    fn allowed(&self) -> String;
+    fn take(&self, value: &Value) -> Taken<Self::Out>;
+    /// Whether the value must stay hidden in a fault.
+    fn hidden(&self) -> bool {
+        false
+    }
+}
+
+/// `true` or `false`.
+pub(crate) struct Flag;
+
+impl Rule for Flag {
+    type Out = bool;
+    const SHAPE: Shape = Shape::Flag;
+
+    fn allowed(&self) -> String {
+        "true or false".to_owned()
+    }
+
+    fn take(&self, value: &Value) -> Taken<bool> {
+        match value.kind {
+            ValueKind::Boolean(on) => Ok(on),
+            _ => problem(value, "not a switch"),
+        }
+    }
+}
+
+/// One of a few words.
+pub(crate) struct OneOf<T: 'static>(pub(crate) &'static [(&'static str, T)]);
+
+impl<T: Copy> Rule for OneOf<T> {
+    type Out = T;
+    const SHAPE: Shape = Shape::Text;
+
+    fn allowed(&self) -> String {
+        self.0.iter().map(|(word, _)| format!("{word:?}")).collect::<Vec<_>>().join(" or ")
+    }
+
+    fn take(&self, value: &Value) -> Taken<T> {
+        let ValueKind::String(text) = &value.kind else {
+            return problem(value, "not a text");
+        };
+        match self.0.iter().find(|(word, _)| word == text) {
+            Some((_, meaning)) => Ok(*meaning),
+            None => problem(value, "unknown word"),
+        }
+    }
+}
+
+/// A text with a form of its own.
+pub(crate) struct Text<T> {
+    pub(super) allowed: &'static str,
+    pub(super) parse: fn(&str) -> Result<T, String>,
+    pub(super) hidden: bool,
+}
+
+impl<T> Rule for Text<T> {
+    type Out = T;
+    const SHAPE: Shape = Shape::Text;
+
+    fn allowed(&self) -> String {
+        self.allowed.to_owned()
+    }
+
+    fn take(&self, value: &Value) -> Taken<T> {
+        match &value.kind {
+            ValueKind::String(text) => (self.parse)(text).or_else(|what| problem(value, what)),
+            _ => problem(value, "not a text"),
+        }
+    }
+
+    fn hidden(&self) -> bool {
+        self.hidden
+    }
+}
+
+/// A list of different texts; a single text stands for a list of one.
+pub(crate) struct Listed<T> {
+    pub(crate) of: Text<T>,
+    /// Fewest items.
+    pub(crate) min: usize,
+}
+
+/// Most items of a list: far above what a node has, and little to hold.
+const MOST_ITEMS: usize = 256;
+
+impl<T: PartialEq> Rule for Listed<T> {
+    type Out = Vec<T>;
+    const SHAPE: Shape = Shape::List;
+
+    fn allowed(&self) -> String {
+        let least = if self.min > 0 { ", at least one" } else { "" };
+        format!("a list{least}: {}", self.of.allowed)
+    }
+
+    fn take(&self, value: &Value) -> Taken<Vec<T>> {
+        let items = match &value.kind {
+            ValueKind::Array(items) => items.as_slice(),
+            ValueKind::String(_) => std::slice::from_ref(value),
+            _ => return problem(value, "neither a list nor a text"),
+        };
+        if items.len() < self.min {
+            return problem(value, "empty");
+        }
+        if items.len() > MOST_ITEMS {
+            return problem(value, format!("has more than {MOST_ITEMS} items"));
+        }
+        let mut taken = Vec::with_capacity(items.len());
+        let mut problems = Vec::new();
+        for item in items {
+            match self.of.take(item) {
+                Ok(one) if taken.contains(&one) => {
+                    problems.push(Problem { shown: shown(item), what: "listed twice".to_owned() });
+                }
+                Ok(one) => taken.push(one),
+                Err(found) => problems.extend(found),
+            }
+        }
+        if problems.is_empty() { Ok(taken) } else { Err(problems) }
+    }
+
+    fn hidden(&self) -> bool {
+        self.of.hidden
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_names_each_bad_item() {
+        let list = Listed {
+            of: Text {
+                allowed: "a word without x",
+                parse: |text| match text.contains('x') {
+                    true => Err("has an x".to_owned()),
+                    false => Ok(text.to_owned()),
+                },
+                hidden: false,
+            },
+            min: 1,
+        };
+        let items = ["a", "x", "b", "a", "xx"].map(|text| Value::new(None, text)).to_vec();
+        let problems = list.take(&Value::new(None, items)).unwrap_err();
+        let told: Vec<_> = problems.iter().map(|p| (p.shown.as_str(), p.what.as_str())).collect();
+        let expected =
+            [(r#""x""#, "has an x"), (r#""a""#, "listed twice"), (r#""xx""#, "has an x")];
+        assert_eq!(told, expected);
+        assert_eq!(list.take(&Value::new(None, "one")).unwrap(), ["one"]);
+        let empty = list.take(&Value::new(None, Vec::<Value>::new())).unwrap_err();
+        assert_eq!(empty[0].what, "empty");
+    }
+}

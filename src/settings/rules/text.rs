@@ -1,0 +1,243 @@
+//! The forms of texts: addresses, paths, prefixes, names, networks, URLs. By their text alone:
+//! nothing here resolves a name or looks at a disk.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use hyper::Uri;
+use ipnet::IpNet;
+
+use crate::model::{Hostname, ImageDir};
+
+use super::rule::Text;
+
+/// An address to listen on.
+pub(crate) const LISTEN: Text<SocketAddr> = Text {
+    allowed: "IP address and port, such as 127.0.0.1:7811 or [::1]:7811",
+    parse: |text| text.parse().map_err(|_| "not an IP address with a port".to_owned()),
+    hidden: false,
+};
+
+/// A file or directory of the daemon's own.
+pub(crate) const PATH: Text<PathBuf> =
+    Text { allowed: "an absolute path without . or .. parts", parse: path, hidden: false };
+
+/// A file that holds a secret. The value stays hidden: by mistake it may be the secret itself.
+pub(crate) const SECRET_FILE: Text<PathBuf> = Text { hidden: true, ..PATH };
+
+/// A Unix socket.
+pub(crate) const SOCKET: Text<PathBuf> = Text {
+    allowed: "an absolute path of at most 107 bytes without . or .. parts",
+    parse: |text| match text.len() <= SOCKET_BYTES {
+        true => path(text),
+        false => Err(format!("longer than {SOCKET_BYTES} bytes")),
+    },
+    hidden: false,
+};
+
+/// Longest path of a Unix socket: `sun_path` less its final NUL, unix(7).
+pub(crate) const SOCKET_BYTES: usize = 107;
+
+/// An allowed root.
+pub(crate) const ROOT: Text<String> = Text {
+    allowed: "an absolute path without . or .. parts, not / and not in /dev, /proc or /sys",
+    parse: |text| match ImageDir::parse(text) {
+        Ok(root) => Ok(root.as_str().to_owned()),
+        Err(fault) => Err(fault.to_string()),
+    },
+    hidden: false,
+};
+
+/// The prefix of the documented API.
+pub(crate) const BASE_PATH: Text<String> = Text {
+    allowed: "empty, or a path such as /zstack",
+    parse: |text| if text.is_empty() { Ok(String::new()) } else { prefix(text) },
+    hidden: false,
+};
+
+/// A prefix of the agent protocol.
+pub(crate) const PREFIX: Text<String> =
+    Text { allowed: "a path such as /imagestore", parse: prefix, hidden: false };
+
+/// A name in a `Host` header; taken in lower case, as names compare.
+pub(crate) const HOST_NAME: Text<String> = Text {
+    allowed: "a host name without a port",
+    parse: |text| match text.parse::<Hostname>() {
+        Ok(name) => Ok(name.as_str().to_ascii_lowercase()),
+        Err(_) => Err("not a host name".to_owned()),
+    },
+    hidden: false,
+};
+
+/// A network or a single address.
+pub(crate) const NETWORK: Text<IpNet> = Text {
+    allowed: "a network such as 10.0.0.0/8 or fd00::/8, or a single IP address",
+    parse: network,
+    hidden: false,
+};
+
+/// An SSH algorithm's name, RFC 4251 section 6.
+pub(crate) const ALGORITHM: Text<String> = Text {
+    allowed: "an SSH algorithm name such as ssh-rsa",
+    parse: |text| {
+        let fits = (1..=64).contains(&text.len());
+        let named = text.bytes().all(|b| b.is_ascii_graphic() && b != b',');
+        if fits && named { Ok(text.to_owned()) } else { Err("not an algorithm name".to_owned()) }
+    },
+    hidden: false,
+};
+
+/// The address of a management node.
+pub(crate) const URL: Text<String> = Text {
+    allowed: "an absolute http or https URL without user name, password or fragment",
+    parse: url,
+    hidden: false,
+};
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    // U+FFFD stands where a variable was not UTF-8: such a path would be another one.
+    if text.chars().any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER) {
+        return Err("contains a control character or is not UTF-8".to_owned());
+    }
+    if !text.starts_with('/') {
+        return Err("not an absolute path".to_owned());
+    }
+    if text.split('/').any(|part| matches!(part, "." | "..")) {
+        return Err("contains a `.` or `..` part".to_owned());
+    }
+    // PATH_MAX less its NUL, limits.h.
+    if text.len() > 4095 {
+        return Err("longer than 4095 bytes".to_owned());
+    }
+    // Built part by part, so that `//a/` and `/a` are one path.
+    let parts = text.split('/').filter(|part| !part.is_empty());
+    Ok(std::iter::once("/").chain(parts).collect())
+}
+
+/// Only characters that stand for themselves in a path (unreserved, RFC 3986 section 2.3): anything
+/// else would need an encoding, or is a pattern to the router.
+fn prefix(text: &str) -> Result<String, String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+    let part =
+        |part: &str| !part.is_empty() && !matches!(part, "." | "..") && part.bytes().all(plain);
+    match text.strip_prefix('/') {
+        None => Err("does not start with /".to_owned()),
+        Some(rest) if rest.split('/').all(part) => Ok(text.to_owned()),
+        Some(_) if text.ends_with('/') => Err("ends with /".to_owned()),
+        Some(_) => {
+            Err("has an empty or dot part, or a character other than A-Z a-z 0-9 - . _ ~"
+                .to_owned())
+        }
+    }
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(IpNet::from(address));
+    }
+    match text.parse::<IpNet>() {
+        Ok(network) if network == network.trunc() => Ok(network),
+        Ok(network) => {
+            Err(format!("has bits beyond its prefix; did you mean {}?", network.trunc()))
+        }
+        Err(_) => Err("not a network".to_owned()),
+    }
+}
+
+fn url(text: &str) -> Result<String, String> {
+    // The parser drops a fragment silently; RFC 9110 section 7.1 sends none.
+    if text.contains('#') {
+        return Err("has a fragment".to_owned());
+    }
+    let uri: Uri = text.parse().map_err(|_| "not a URL".to_owned())?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err("not an absolute http or https URL".to_owned());
+    }
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    if authority.contains('@') {
+        return Err("carries a user name or password, which would not be sent".to_owned());
+    }
+    let host = uri.host().unwrap_or_default();
+    if host.parse::<Hostname>().is_err() {
+        return Err("has no valid host".to_owned());
+    }
+    match authority.strip_prefix(host) {
+        Some("") => Ok(text.to_owned()),
+        Some(_) if uri.port_u16().is_some_and(|port| port > 0) => Ok(text.to_owned()),
+        _ => Err("has no valid port".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_absolute_and_carries_no_password() {
+        for good in [
+            "http://mn",
+            "https://mn.example:8443/zstack/events?node=1",
+            "http://10.0.0.1:8080/",
+            "http://[fd00::1]:80/x",
+        ] {
+            assert_eq!(url(good).as_deref(), Ok(good));
+        }
+        for bad in [
+            "",
+            "mn",
+            "/events",
+            "mn:80",
+            "ftp://mn/",
+            "http://",
+            "http:///x",
+            "http://u:p@mn/",
+            "http://u@mn",
+            "http://mn:0/",
+            "http://mn:99999/",
+            "http://mn:/",
+            "http://mn/#x",
+            "http://a b/",
+            "http://mn/\n",
+            "http://[fd00::1/",
+            "http://1.2.3.4.5/",
+        ] {
+            assert!(url(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_network_has_no_bits_beyond_its_prefix() {
+        assert_eq!(network("10.0.0.7").map(|net| net.to_string()), Ok("10.0.0.7/32".to_owned()));
+        assert!(network("fd00::/8").is_ok());
+        assert!(
+            network("10.1.0.0/8").is_err_and(|what| what.ends_with("did you mean 10.0.0.0/8?"))
+        );
+        for bad in ["", "10.0.0.0/33", "10.0.0/8", "example.org"] {
+            assert!(network(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_a_plain_path() {
+        for good in ["/zstack", "/a/b-c_d.e~f"] {
+            assert_eq!(prefix(good).as_deref(), Ok(good));
+        }
+        for bad in
+            ["", "/", "zstack", "/a/", "//a", "/a//b", "/../a", "/{x}", "/*x", "/a%20", "/a b"]
+        {
+            assert!(prefix(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_absolute_and_plain() {
+        assert_eq!(path("//srv///a/"), Ok(PathBuf::from("/srv/a")));
+        let long = format!("/{}", "a".repeat(4095));
+        for bad in ["", "a", "~/a", "/a/../b", "/./a", "/a\0", "/a\u{fffd}", long.as_str()] {
+            assert!(path(bad).is_err(), "{bad:?}");
+        }
+        let socket = format!("/{}", "s".repeat(SOCKET_BYTES - 1));
+        assert!((SOCKET.parse)(&socket).is_ok());
+        assert!((SOCKET.parse)(&format!("{socket}s")).is_err());
+    }
+}

@@ -1,0 +1,242 @@
+//! The layers above the built-in defaults: the file, then the environment.
+//!
+//! Promises: what leaves here holds known keys only, each value with the place it came from, and
+//! every key that is not known has been told as a fault.
+//! Never: hands an unchecked key to the `config` crate, which takes top-level keys as path
+//! expressions: `a[4000000000]` would be an array to allocate. That is also why variables are not read by
+//! its own `Environment` source; besides, that one folds case, so that two variables could claim one
+//! key, and forgets which variable a value came from.
+
+use std::collections::BTreeMap;
+use std::error::Error as _;
+
+use config::{Config, ConfigError, File, FileFormat, Map, Source, Value, ValueKind};
+
+use super::reader::Known;
+use crate::settings::error::{SettingFault, shown};
+use crate::settings::rules::rule::Shape;
+
+/// What the name of a variable that holds a setting begins with.
+pub(crate) const VARIABLE_PREFIX: &str = "IMAGESTORE_AGENT__";
+
+/// Keys of which the later layer's replaces the earlier layer's: two spellings of one setting.
+const SPELLINGS: [&str; 2] = ["callback.urls", "callback.url"];
+
+/// One layer: values by full key.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Layer {
+    values: BTreeMap<String, Value>,
+}
+
+impl Layer {
+    /// The layer of a TOML text that stands in `origin`.
+    pub(crate) fn of_file(
+        text: &str,
+        origin: &str,
+        known: &[Known],
+        faults: &mut Vec<SettingFault>,
+    ) -> Self {
+        let mut layer = Self::default();
+        match File::from_str(text, FileFormat::Toml).collect() {
+            Ok(table) => layer.descend("", table, &origin.to_owned(), known, faults),
+            Err(error) => faults.push(SettingFault {
+                key: String::new(),
+                value: None,
+                what: syntax(&error),
+                allowed: None,
+                origin: Some(origin.to_owned()),
+            }),
+        }
+        layer
+    }
+
+    /// The layer of the environment. Other variables than `IMAGESTORE_AGENT__...` are not looked at.
+    pub(crate) fn of_environment(
+        variables: &BTreeMap<String, String>,
+        known: &[Known],
+        faults: &mut Vec<SettingFault>,
+    ) -> Self {
+        let mut layer = Self::default();
+        for (name, text) in variables {
+            let Some(rest) = name.strip_prefix(VARIABLE_PREFIX) else { continue };
+            let origin = format!("environment variable {name}");
+            let key = rest.to_ascii_lowercase().replace("__", ".");
+            // Capitals only: so no two variables name one key.
+            let capitals = !rest.contains(|c: char| c.is_ascii_lowercase() || c == '.');
+            match known.iter().find(|known| capitals && known.key == key) {
+                Some(known) => {
+                    layer.values.insert(key, Value::new(Some(&origin), typed(text, known.shape)));
+                }
+                None => faults.push(unknown(&key, &origin, known)),
+            }
+        }
+        layer
+    }
+
+    fn descend(
+        &mut self,
+        above: &str,
+        table: Map<String, Value>,
+        origin: &String,
+        known: &[Known],
+        faults: &mut Vec<SettingFault>,
+    ) {
+        let table: BTreeMap<String, Value> = table.into_iter().collect();
+        for (name, value) in table {
+            let key = if above.is_empty() { name.clone() } else { format!("{above}.{name}") };
+            let is_leaf = known.iter().any(|known| known.key == key);
+            let is_table = known.iter().any(|known| is_below(known.key, &key));
+            match value.kind {
+                // A quoted key may hold a dot; none of ours does.
+                _ if name.contains('.') || !(is_leaf || is_table) => {
+                    faults.push(unknown(&key, origin, known));
+                }
+                ValueKind::Table(inner) if is_table => {
+                    self.descend(&key, inner, origin, known, faults);
+                }
+                ValueKind::Table(_) => faults.push(SettingFault {
+                    key,
+                    value: None,
+                    what: "a table where a value belongs".to_owned(),
+                    allowed: None,
+                    origin: Some(origin.clone()),
+                }),
+                _ if is_table => faults.push(SettingFault {
+                    what: "a value where a table belongs".to_owned(),
+                    allowed: Some(format!("a table with {}", children(&key, known))),
+                    value: None,
+                    key,
+                    origin: Some(origin.clone()),
+                }),
+                kind => {
+                    self.values.insert(key, Value::new(Some(origin), kind));
+                }
+            }
+        }
+    }
+
+    /// Lays `upper` over this layer. The result is a tree of sections.
+    ///
+    /// # Errors
+    /// None in practice: the layers are in memory and their keys checked.
+    pub(crate) fn under(mut self, upper: Self) -> Result<Value, ConfigError> {
+        if SPELLINGS.iter().any(|key| upper.values.contains_key(*key)) {
+            self.values.retain(|key, _| !SPELLINGS.contains(&key.as_str()));
+        }
+        Ok(Config::builder().add_source(self).add_source(upper).build()?.cache)
+    }
+}
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        Ok(self.values.clone().into_iter().collect())
+    }
+}
+
+/// A variable's text as a value; what does not fit stays a text, for the rule to refuse.
+fn typed(text: &str, shape: Shape) -> ValueKind {
+    let plain = || ValueKind::String(text.to_owned());
+    match shape {
+        Shape::Text => plain(),
+        Shape::Flag => text.parse().map_or_else(|_| plain(), ValueKind::Boolean),
+        Shape::Number => match (text.parse(), text.parse()) {
+            (Ok(whole), _) => ValueKind::I64(whole),
+            (_, Ok(number)) => ValueKind::Float(number),
+            _ => plain(),
+        },
+        Shape::List if text.trim().is_empty() => ValueKind::Array(Vec::new()),
+        Shape::List => {
+            ValueKind::Array(text.split(',').map(|item| Value::new(None, item.trim())).collect())
+        }
+    }
+}
+
+/// The value stays hidden: it may be a secret under a mistyped key.
+fn unknown(key: &str, origin: &str, known: &[Known]) -> SettingFault {
+    let mut above = key;
+    let allowed = loop {
+        above = above.rsplit_once('.').map_or("", |(above, _)| above);
+        let names = children(above, known);
+        if above.is_empty() || !names.is_empty() {
+            break match above {
+                "" => format!("the sections {names}"),
+                above => format!("{names} in {above}"),
+            };
+        }
+    };
+    // A key is the operator's text too: it goes to a terminal, so it is escaped and cut likewise.
+    let key = shown(&Value::new(None, key));
+    SettingFault {
+        key: key.trim_matches('"').to_owned(),
+        value: None,
+        what: "unknown key".to_owned(),
+        allowed: Some(allowed),
+        origin: Some(origin.to_owned()),
+    }
+}
+
+fn is_below(key: &str, table: &str) -> bool {
+    key.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// The names directly below a table, in the order of the file.
+fn children(table: &str, known: &[Known]) -> String {
+    let mut names: Vec<&str> = known
+        .iter()
+        .filter_map(|known| match table {
+            "" => Some(known.key),
+            table => known.key.strip_prefix(table)?.strip_prefix('.'),
+        })
+        .filter_map(|rest| rest.split('.').next())
+        .collect();
+    names.dedup();
+    names.join(", ")
+}
+
+/// The parser's message without the lines it quotes, which may hold a password.
+fn syntax(error: &ConfigError) -> String {
+    let text = match error {
+        ConfigError::FileParse { cause, .. } => cause.to_string(),
+        other => other.source().map_or_else(|| other.to_string(), ToString::to_string),
+    };
+    let quoted = |line: &&str| {
+        line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|')
+    };
+    let told: Vec<&str> =
+        text.lines().filter(|line| !line.trim().is_empty() && !quoted(line)).collect();
+    format!("not TOML: {}", told.join(": "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_syntax_fault_names_the_line_and_quotes_nothing() {
+        let mut faults = Vec::new();
+        let text = "[callback]\nurl = \"https://bob:hunter2@mn\" x\n";
+        Layer::of_file(text, "/agent.toml", &[], &mut faults);
+        let [fault] = faults.as_slice() else { panic!("{faults:?}") };
+        assert!(fault.what.starts_with("not TOML: TOML parse error at line 2, column"), "{fault}");
+        assert!(!fault.what.contains("hunter2"), "{fault}");
+    }
+
+    #[test]
+    fn a_key_that_reads_like_an_array_index_allocates_nothing() {
+        let mut faults = Vec::new();
+        let known = [Known { key: "server.listen", shape: Shape::List }];
+        let text = "\"server[9223372036854775807]\" = 1\n\"server.listen\" = 2\n[server]\n\"listen[99999999999]\" = 3\n";
+        let file = Layer::of_file(text, "f", &known, &mut faults);
+        assert_eq!(faults.len(), 3, "{faults:?}");
+        assert!(file.values.is_empty());
+        let name = format!("{VARIABLE_PREFIX}SERVER[9223372036854775807]");
+        let variables = BTreeMap::from([(name, String::new())]);
+        let environment = Layer::of_environment(&variables, &known, &mut faults);
+        assert_eq!(faults.len(), 4, "{faults:?}");
+        assert!(file.under(environment).is_ok());
+    }
+}

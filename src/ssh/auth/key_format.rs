@@ -1,0 +1,118 @@
+//! What a private key's text says of itself before anything is opened: its form, and what opening it
+//! would cost. It never computes what it has found to be too dear.
+
+use pkcs8::EncryptedPrivateKeyInfoRef;
+use pkcs8::pkcs5::pbes2;
+use russh::keys::PrivateKey;
+use russh::keys::ssh_key::Kdf;
+use zeroize::Zeroizing;
+
+/// Most rounds of bcrypt: some ten seconds of a slow machine. `ssh-keygen` makes 16 to 24.
+const MOST_ROUNDS: u64 = 1024;
+/// Most rounds of PBKDF2, the same time. OpenSSL makes 2048, and 600,000 are advised for passwords.
+const MOST_ITERATIONS: u64 = 10_000_000;
+/// Most bytes that scrypt may fill, once for each of its lanes. OpenSSL takes 16 MiB.
+const MOST_MEMORY: u64 = 64 << 20;
+
+/// The forms that differ in what a passphrase does to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// OpenSSH's own, encrypted or not.
+    OpenSsh,
+    /// PKCS#8, encrypted.
+    Pkcs8,
+    /// RFC 1421 as OpenSSL once wrote it, encrypted with the one cipher that is supported, its key made
+    /// by one round of MD5.
+    Traditional,
+    /// The same with another cipher.
+    Unsupported,
+    /// Not encrypted.
+    Plain,
+}
+
+/// The lines of one key, from its beginning to its end: no other text can be taken for it later.
+#[derive(Debug)]
+pub(super) struct Armoured {
+    pub(super) form: Form,
+    pub(super) lines: Zeroizing<String>,
+}
+
+/// What opening would take, where that is more than this daemon spends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooDear {
+    pub(crate) what: &'static str,
+    pub(super) asked: u64,
+    pub(super) most: u64,
+}
+
+impl Armoured {
+    /// The first key in the text; none when there is none.
+    pub(crate) fn of(text: &str) -> Option<Self> {
+        let mut lines = text.lines().skip_while(|line| !line.starts_with("-----BEGIN "));
+        // OpenSSL writes the name of a curve in front of a key on it.
+        let begin =
+            lines.find(|line| line.starts_with("-----BEGIN ") && line.contains(" KEY-----"))?;
+        let mut taken = Zeroizing::new(String::with_capacity(text.len() + 1));
+        taken.push_str(begin);
+        let (mut encrypted, mut supported) = (false, false);
+        for line in lines.take_while(|line| !line.starts_with("-----")) {
+            encrypted |= line.starts_with("Proc-Type: 4,ENCRYPTED");
+            supported |= line.starts_with("DEK-Info: AES-128-CBC,");
+            taken.push('\n');
+            taken.push_str(line);
+        }
+        let form = match begin {
+            "-----BEGIN OPENSSH PRIVATE KEY-----" => Form::OpenSsh,
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----" => Form::Pkcs8,
+            _ if encrypted && supported => Form::Traditional,
+            _ if encrypted => Form::Unsupported,
+            _ => Form::Plain,
+        };
+        Some(Self { form, lines: taken })
+    }
+
+    /// Whether opening it is affordable. What cannot be read costs nothing.
+    pub(super) fn afford(&self) -> Result<(), TooDear> {
+        match self.form {
+            Form::OpenSsh => self.bcrypt(),
+            Form::Pkcs8 => self.pbes2(),
+            Form::Traditional | Form::Unsupported | Form::Plain => Ok(()),
+        }
+    }
+
+    fn bcrypt(&self) -> Result<(), TooDear> {
+        let key = self.bytes().and_then(|bytes| PrivateKey::from_bytes(&bytes).ok());
+        match key.as_ref().map(PrivateKey::kdf) {
+            Some(Kdf::Bcrypt { rounds, .. }) => bound("rounds", (*rounds).into(), MOST_ROUNDS),
+            _ => Ok(()),
+        }
+    }
+
+    fn pbes2(&self) -> Result<(), TooDear> {
+        let Some(bytes) = self.bytes() else { return Ok(()) };
+        let info = EncryptedPrivateKeyInfoRef::try_from(bytes.as_slice());
+        match info.as_ref().ok().and_then(|info| info.encryption_algorithm.pbes2()) {
+            Some(pbes2::Parameters { kdf: pbes2::Kdf::Pbkdf2(kdf), .. }) => {
+                bound("rounds", kdf.iteration_count.into(), MOST_ITERATIONS)
+            }
+            Some(pbes2::Parameters { kdf: pbes2::Kdf::Scrypt(kdf), .. }) => {
+                let (block, lanes) = (u64::from(kdf.block_size), u64::from(kdf.parallelization));
+                let memory = kdf.cost_parameter.saturating_mul(128).saturating_mul(block);
+                bound("bytes", memory.saturating_mul(lanes), MOST_MEMORY)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn bytes(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
+        // As russh does, which passes over lines of anything else.
+        let lines = self.lines.lines().filter(|line| line.chars().all(base64));
+        let base64 = Zeroizing::new(lines.collect::<String>());
+        data_encoding::BASE64_MIME.decode(base64.as_bytes()).ok().map(Zeroizing::new)
+    }
+}
+
+fn bound(what: &'static str, asked: u64, most: u64) -> Result<(), TooDear> {
+    if asked <= most { Ok(()) } else { Err(TooDear { what, asked, most }) }
+}

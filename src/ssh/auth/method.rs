@@ -1,0 +1,237 @@
+//! Which authentication method comes next, and what it means when none is left: pure decisions. They
+//! never send a method twice, nor the password a second time where the server has refused it.
+
+use russh::{MethodKind, MethodSet};
+
+use crate::model::Reason;
+
+/// A way to log in that this daemon knows (RFC 4252, RFC 4256).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// A private key.
+    PublicKey,
+    /// A password.
+    Password,
+    /// Questions of the server, answered with the password.
+    KeyboardInteractive,
+}
+
+impl Method {
+    /// In the order in which they are tried.
+    const ALL: [Self; 3] = [Self::PublicKey, Self::Password, Self::KeyboardInteractive];
+
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PublicKey => "publickey",
+            Self::Password => "password",
+            Self::KeyboardInteractive => "keyboard-interactive",
+        }
+    }
+
+    const fn kind(self) -> MethodKind {
+        match self {
+            Self::PublicKey => MethodKind::PublicKey,
+            Self::Password => MethodKind::Password,
+            Self::KeyboardInteractive => MethodKind::KeyboardInteractive,
+        }
+    }
+}
+
+/// How far a login has come.
+///
+/// The first method is sent without asking what the server offers: `none`, the request that asks, costs
+/// a round trip on every login and tells nothing that a refusal does not tell too.
+#[derive(Debug)]
+pub(super) struct Progress {
+    has_key: bool,
+    has_password: bool,
+    /// What the server would take next; none before its first answer.
+    offered: Option<MethodSet>,
+    /// Sent, or found to be of no use here.
+    tried: Vec<Method>,
+    taken: Vec<Method>,
+    /// Refused although the server offers them.
+    refused: Vec<Method>,
+}
+
+impl Progress {
+    pub(super) fn new(has_key: bool, has_password: bool) -> Self {
+        Self {
+            has_key,
+            has_password,
+            offered: None,
+            tried: Vec::new(),
+            taken: Vec::new(),
+            refused: Vec::new(),
+        }
+    }
+
+    /// The method to send now.
+    pub(super) fn next(&self) -> Option<Method> {
+        Method::ALL.into_iter().find(|&method| self.worth_sending(method))
+    }
+
+    fn worth_sending(&self, method: Method) -> bool {
+        let offered = match &self.offered {
+            Some(offered) => offered.contains(&method.kind()),
+            // A guess; and a password goes to a server that lets one ask for it before it goes to one
+            // that leads a conversation about it.
+            None => method != Method::KeyboardInteractive,
+        };
+        let provable = match method {
+            Method::PublicKey => self.has_key,
+            Method::Password => self.has_password,
+            // The same secret before the same PAM stack: a second refusal costs another fail delay
+            // and counts towards a lock-out.
+            Method::KeyboardInteractive => {
+                self.has_password && !self.refused.contains(&Method::Password)
+            }
+        };
+        offered && provable && !self.tried.contains(&method)
+    }
+
+    /// The server refused the method and would take one of `offered`.
+    pub(super) fn refused(&mut self, method: Method, offered: MethodSet) {
+        self.tried.push(method);
+        // Without anything left to offer the refusal says nothing about the method being off.
+        if offered.contains(&method.kind()) || offered.is_empty() {
+            self.refused.push(method);
+        }
+        self.offered = Some(offered);
+    }
+
+    /// The method cannot be sent to this server.
+    pub(super) fn passed_over(&mut self, method: Method) {
+        self.tried.push(method);
+    }
+
+    /// The server took the method and wants one of `offered` besides.
+    pub(super) fn taken_in_part(&mut self, method: Method, offered: MethodSet) {
+        self.tried.push(method);
+        self.taken.push(method);
+        self.offered = Some(offered);
+    }
+
+    /// The server took the method and the login is done: all that it took, in order.
+    pub(super) fn done(mut self, method: Method) -> Vec<Method> {
+        self.taken.push(method);
+        self.taken
+    }
+
+    /// Why the login failed, when no method is left.
+    pub(super) fn verdict(&self) -> Reason {
+        if !self.refused.is_empty() {
+            Reason::CredentialsRefused
+        } else if !self.taken.is_empty() {
+            Reason::SecondFactorMissing
+        } else {
+            Reason::MethodNotOffered
+        }
+    }
+
+    /// Names of what the server would take next.
+    pub(crate) fn offered(&self) -> Vec<String> {
+        self.offered.iter().flat_map(|offered| offered.iter()).map(String::from).collect()
+    }
+
+    /// Names of what was sent.
+    pub(super) fn tried(&self) -> Vec<String> {
+        self.tried.iter().map(|method| method.as_str().to_owned()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use Method::{KeyboardInteractive, Password, PublicKey};
+
+    /// A server's answer to a method: refused or taken in part, and what it offers then.
+    type Answer = (bool, &'static [Method]);
+
+    /// What is sent, and the verdict when nothing is left.
+    fn play(key: bool, password: bool, answers: &[Answer]) -> (Vec<Method>, Reason) {
+        let mut progress = Progress::new(key, password);
+        let mut sent = Vec::new();
+        for (in_part, offered) in answers {
+            let Some(method) = progress.next() else { break };
+            sent.push(method);
+            let kinds: Vec<MethodKind> = offered.iter().map(|method| method.kind()).collect();
+            let offered = MethodSet::from(&kinds[..]);
+            match in_part {
+                true => progress.taken_in_part(method, offered),
+                false => progress.refused(method, offered),
+            }
+        }
+        assert_eq!(progress.next(), None, "the script ended before the login did");
+        (sent, progress.verdict())
+    }
+
+    #[test]
+    fn the_methods_follow_what_the_server_offers() {
+        let (refused, not_offered, second) =
+            (Reason::CredentialsRefused, Reason::MethodNotOffered, Reason::SecondFactorMissing);
+        type Case<'a> = (bool, bool, &'a [Answer], &'a [Method], Reason);
+        let cases: [Case<'_>; 12] = [
+            // One secret, refused.
+            (false, true, &[(false, &[PublicKey, Password])], &[Password], refused),
+            (true, false, &[(false, &[PublicKey, Password])], &[PublicKey], refused),
+            // The key is refused, the password too.
+            (
+                true,
+                true,
+                &[(false, &[PublicKey, Password][..]); 2],
+                &[PublicKey, Password],
+                refused,
+            ),
+            // A refused password is not said again in a conversation.
+            (false, true, &[(false, &[Password, KeyboardInteractive])], &[Password], refused),
+            // The password method is off, the conversation is on.
+            (
+                false,
+                true,
+                &[(false, &[PublicKey, KeyboardInteractive][..]); 2],
+                &[Password, KeyboardInteractive],
+                refused,
+            ),
+            // Nothing of ours is offered.
+            (false, true, &[(false, &[PublicKey])], &[Password], not_offered),
+            (true, false, &[(false, &[Password])], &[PublicKey], not_offered),
+            (false, false, &[], &[], not_offered),
+            // Two factors: one missing, one wrong.
+            (true, false, &[(true, &[Password])], &[PublicKey], second),
+            (
+                true,
+                true,
+                &[(true, &[Password]), (false, &[Password])],
+                &[PublicKey, Password],
+                refused,
+            ),
+            (
+                true,
+                true,
+                &[(true, &[KeyboardInteractive]), (true, &[Password]), (true, &[PublicKey])],
+                &[PublicKey, KeyboardInteractive, Password],
+                second,
+            ),
+            // A server that has nothing more to offer.
+            (false, true, &[(false, &[])], &[Password], refused),
+        ];
+        for (key, password, answers, sent, verdict) in cases {
+            let played = play(key, password, answers);
+            assert_eq!(played, (sent.to_vec(), verdict), "{key} {password} {answers:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_taken_is_told_in_order_and_what_cannot_be_sent_is_passed_over() {
+        let mut progress = Progress::new(true, true);
+        progress.passed_over(PublicKey);
+        assert_eq!(progress.next(), Some(Password));
+        let mut progress = Progress::new(true, true);
+        progress.taken_in_part(PublicKey, MethodSet::from(&[MethodKind::Password][..]));
+        assert_eq!(progress.next(), Some(Password));
+        assert_eq!(progress.done(Password), [PublicKey, Password]);
+    }
+}

@@ -1,0 +1,318 @@
+//! The login: sends the methods that `method` picks until the server is content or nothing is left. It
+//! never sends a method, or a key with a hash, twice.
+
+pub(super) mod key_format;
+pub(super) mod method;
+pub(super) mod private_key;
+
+use std::sync::Arc;
+
+use russh::client::{AuthResult, KeyboardInteractiveAuthResponse as Reply, Prompt};
+use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg};
+use russh::{Error, MethodKind, MethodSet};
+use tokio::time::{Instant, timeout_at};
+
+use crate::common::{MAX_QUOTED, sanitize_ascii};
+use crate::model::{Fault, Reason, Secret};
+
+use super::session::classify;
+use super::session::handshake::Session;
+use method::{Method, Progress};
+
+/// Most rounds of questions. PAM asks once and then sends one round without a question; a server that
+/// goes on is not going to let us in.
+const ROUNDS: usize = 8;
+
+/// What a login proves itself with.
+pub(super) struct Proofs<'a> {
+    pub(super) username: &'a str,
+    pub(crate) key: Option<Arc<PrivateKey>>,
+    pub(super) password: Option<&'a Secret>,
+    /// Whether an RSA key may sign with SHA-1 for a server that knows nothing better.
+    pub(super) rsa_sha1: bool,
+}
+
+/// The server's answer to one method.
+enum Answer {
+    Accepted,
+    Refused {
+        offered: MethodSet,
+        in_part: bool,
+    },
+    /// Not asked: the server takes no signature that the key may make.
+    Unsigned,
+}
+
+/// Logs in within `until`; the methods that the server took, in order.
+///
+/// # Errors
+/// `auth_timeout`, `credentials_refused`, `method_not_offered`, `second_factor_missing`,
+/// `no_common_algorithm` (of signatures), `connection_lost`.
+pub(super) async fn log_in(
+    session: &mut Session,
+    proofs: &Proofs<'_>,
+    until: Instant,
+) -> Result<Vec<Method>, Fault> {
+    let mut progress = Progress::new(proofs.key.is_some(), proofs.password.is_some());
+    let outcome = timeout_at(until, converse(session, proofs, &mut progress)).await;
+    let fault = match outcome {
+        Ok(Ok(method)) => return Ok(progress.done(method)),
+        Ok(Err(fault)) => fault,
+        Err(_) => {
+            // The server owes a reply and would not read a disconnect before it.
+            session.abandon();
+            Fault::new(Reason::AuthTimeout, "the server did not decide about the login in time")
+        }
+    };
+    Err(fault.fact("methodsTried", progress.tried()).fact("methodsOffered", progress.offered()))
+}
+
+/// The method with which the login was done.
+async fn converse(
+    session: &mut Session,
+    proofs: &Proofs<'_>,
+    progress: &mut Progress,
+) -> Result<Method, Fault> {
+    let mut unsigned = None;
+    while let Some(method) = progress.next() {
+        let answer = match (method, &proofs.key, proofs.password) {
+            (Method::PublicKey, Some(key), _) => by_key(session, proofs, key).await?,
+            (Method::Password, _, Some(password)) => by_password(session, proofs, password).await?,
+            (Method::KeyboardInteractive, _, Some(password)) => {
+                by_conversation(session, proofs, password).await?
+            }
+            // `progress` picks only what there is a secret for.
+            _ => break,
+        };
+        match answer {
+            Answer::Accepted => return Ok(method),
+            Answer::Refused { offered, in_part: true } => progress.taken_in_part(method, offered),
+            Answer::Refused { offered, in_part: false } => progress.refused(method, offered),
+            Answer::Unsigned => {
+                progress.passed_over(method);
+                unsigned = Some(no_common_signature());
+            }
+        }
+    }
+    let fault = verdict(proofs.username, progress);
+    Err(match unsigned {
+        Some(unsigned) if fault.reason() == Reason::MethodNotOffered => unsigned,
+        _ => fault,
+    })
+}
+
+fn verdict(username: &str, progress: &Progress) -> Fault {
+    let offered = progress.offered().join(", ");
+    let reason = progress.verdict();
+    let details = match reason {
+        Reason::SecondFactorMissing => {
+            format!("the server took the first method of {username} and wants {offered} besides")
+        }
+        Reason::MethodNotOffered => {
+            format!("the server lets {username} log in with {offered} only")
+        }
+        _ => format!("the server refused {username}"),
+    };
+    Fault::new(reason, details)
+}
+
+async fn by_password(
+    session: &mut Session,
+    proofs: &Proofs<'_>,
+    password: &Secret,
+) -> Result<Answer, Fault> {
+    let result = session.handle.authenticate_password(proofs.username, password.expose()).await;
+    answer(session, result).await
+}
+
+async fn by_key(
+    session: &mut Session,
+    proofs: &Proofs<'_>,
+    key: &Arc<PrivateKey>,
+) -> Result<Answer, Fault> {
+    let mut answered = Answer::Unsigned;
+    for hash in hashes(session, key, proofs.rsa_sha1).await? {
+        let key = PrivateKeyWithHashAlg::new(Arc::clone(key), hash);
+        let result = session.handle.authenticate_publickey(proofs.username, key).await;
+        answered = answer(session, result).await?;
+        match &answered {
+            // Still on offer: it may be the hash that was refused.
+            Answer::Refused { offered, in_part: false }
+                if offered.contains(&MethodKind::PublicKey) => {}
+            _ => break,
+        }
+    }
+    Ok(answered)
+}
+
+fn no_common_signature() -> Fault {
+    let details = "the server takes signatures of an RSA key with SHA-1 only";
+    Fault::new(Reason::NoCommonAlgorithm, details)
+        .fact("kind", "signature")
+        .fact("ours", ["rsa-sha2-512", "rsa-sha2-256"].map(str::to_owned).to_vec())
+        .fact("theirs", vec!["ssh-rsa".to_owned()])
+}
+
+/// The hashes to sign with, at most two: what an RSA key is used with is the server's to say (RFC 8308,
+/// `server-sig-algs`). One that does not say is asked, the stronger hash first, because old servers
+/// that know SHA-2 may know the weaker one only. One that does is believed and asked once, as ssh(1)
+/// does: each try counts towards `MaxAuthTries`. Other keys have one hash of their own.
+async fn hashes(
+    session: &mut Session,
+    key: &PrivateKey,
+    rsa_sha1: bool,
+) -> Result<Vec<Option<HashAlg>>, Fault> {
+    if !key.algorithm().is_rsa() {
+        return Ok(vec![None]);
+    }
+    match session.handle.best_supported_rsa_hash().await {
+        // A list of all that the server was built with may hold what its settings forbid.
+        Ok(Some(Some(hash))) if rsa_sha1 => Ok(vec![Some(hash), None]),
+        Ok(Some(Some(hash))) => Ok(vec![Some(hash)]),
+        Ok(Some(None)) => Ok(if rsa_sha1 { vec![None] } else { Vec::new() }),
+        Ok(None) if rsa_sha1 => Ok(vec![Some(HashAlg::Sha512), None]),
+        Ok(None) => Ok(vec![Some(HashAlg::Sha512), Some(HashAlg::Sha256)]),
+        Err(_) => Err(loss(session).await),
+    }
+}
+
+/// Answers the server's questions (RFC 4256). The password answers one hidden question, and a round
+/// without a question gets an answer without a word; more than that is asked of a person.
+async fn by_conversation(
+    session: &mut Session,
+    proofs: &Proofs<'_>,
+    password: &Secret,
+) -> Result<Answer, Fault> {
+    let mut given: Option<String> = None;
+    let mut reply =
+        session.handle.authenticate_keyboard_interactive_start(proofs.username, None).await;
+    // What the server tells beside its questions, all rounds of it.
+    let mut told = String::new();
+    for _ in 0..ROUNDS {
+        let prompts = match reply {
+            Ok(Reply::Success) => return Ok(Answer::Accepted),
+            Ok(Reply::Failure { remaining_methods: offered, partial_success: in_part }) => {
+                return Ok(Answer::Refused { offered, in_part });
+            }
+            Ok(Reply::InfoRequest { name, instructions, prompts }) => {
+                let more = [told.as_str(), &name, &instructions].join("\n");
+                told = sanitize_ascii(more.as_bytes(), MAX_QUOTED);
+                prompts
+            }
+            Err(_) => return Err(loss(session).await),
+        };
+        let answers = match prompts.as_slice() {
+            [] => Vec::new(),
+            [hidden] if !hidden.echo && given.is_none() => {
+                given = Some(hidden.prompt.clone());
+                // What is told from here on is about the password.
+                told.clear();
+                vec![password.expose().to_owned()]
+            }
+            more => {
+                session.abandon();
+                return Err(unanswerable(proofs.username, &told, more, given.as_deref()));
+            }
+        };
+        reply = session.handle.authenticate_keyboard_interactive_respond(answers).await;
+    }
+    session.abandon();
+    let details = format!("the server asked {} on and on", proofs.username);
+    Err(Fault::new(Reason::SecondFactorMissing, details).fact("rounds", ROUNDS))
+}
+
+/// Asked the same again means that the password was wrong; asked for a new one, that it has expired;
+/// asked something else, that it was not enough.
+fn unanswerable(username: &str, told: &str, prompts: &[Prompt], given: Option<&str>) -> Fault {
+    let asked: Vec<String> = prompts
+        .iter()
+        .take(4)
+        .map(|prompt| sanitize_ascii(prompt.prompt.as_bytes(), MAX_QUOTED))
+        .collect();
+    let again = matches!((prompts, given), ([one], Some(given)) if one.prompt == given);
+    let fault = if again {
+        Fault::new(Reason::CredentialsRefused, format!("the server refused {username}"))
+    } else if given.is_some() && is_about_a_new_password(told, &asked) {
+        let details = format!("the server takes {username}'s password and wants it changed first");
+        Fault::new(Reason::CredentialsRefused, details).remedied(
+            "change the user's password on the server, then give the store the new one: imagestore-agent update",
+        )
+    } else {
+        let details = format!("the server asks {username} more than the password");
+        Fault::new(Reason::SecondFactorMissing, details)
+    };
+    let fault = if told.is_empty() { fault } else { fault.fact("told", told) };
+    fault.fact("asked", asked)
+}
+
+/// As pam_unix(8) and its kin put it.
+fn is_about_a_new_password(told: &str, asked: &[String]) -> bool {
+    const SAID: [&str; 4] =
+        ["change your password", "password has expired", "password expired", "changing password"];
+    const ASKED: [&str; 3] = ["new password", "current password", "current unix password"];
+    let holds = |text: &str, words: &[&str]| {
+        let text = text.to_lowercase();
+        words.iter().any(|word| text.contains(word))
+    };
+    holds(told, &SAID) || asked.iter().any(|prompt| holds(prompt, &ASKED))
+}
+
+/// A refusal that offers nothing is also what russh makes of a session that is gone: only the
+/// session's end tells the two apart.
+async fn answer(session: &mut Session, result: Result<AuthResult, Error>) -> Result<Answer, Fault> {
+    match result {
+        Ok(AuthResult::Success) => Ok(Answer::Accepted),
+        Ok(AuthResult::Failure { remaining_methods: offered, partial_success: in_part }) => {
+            if offered.is_empty() {
+                session.ended().await;
+                if let Some(fault) = classify::of_login(&session.witness) {
+                    return Err(fault);
+                }
+            }
+            Ok(Answer::Refused { offered, in_part })
+        }
+        Err(_) => Err(loss(session).await),
+    }
+}
+
+async fn loss(session: &mut Session) -> Fault {
+    session.ended().await;
+    classify::of_login(&session.witness).unwrap_or_else(|| {
+        Fault::new(Reason::CredentialsRefused, "the server refused and offers no other method")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prompt(text: &str) -> Prompt {
+        Prompt { prompt: text.into(), echo: false }
+    }
+
+    #[test]
+    fn the_same_question_again_is_a_refusal_and_another_one_a_second_factor() {
+        let asked = |prompts: &[Prompt], given| unanswerable("u", "", prompts, given).reason();
+        assert_eq!(asked(&[prompt("Password: ")], Some("Password: ")), Reason::CredentialsRefused);
+        assert_eq!(asked(&[prompt("Code: ")], Some("Password: ")), Reason::SecondFactorMissing);
+        assert_eq!(asked(&[prompt("a"), prompt("b")], None), Reason::SecondFactorMissing);
+    }
+
+    #[test]
+    fn a_password_that_must_be_changed_is_told_as_such() {
+        let after =
+            |told: &str, text: &str| unanswerable("u", told, &[prompt(text)], Some("Password: "));
+        for (told, text) in [
+            ("You are required to change your password immediately", "Code: "),
+            ("", "Current password: "),
+            ("", "New password: "),
+        ] {
+            let fault = after(told, text);
+            assert_eq!(fault.reason(), Reason::CredentialsRefused, "{told} {text}");
+            assert!(fault.remedy().starts_with("change the user's password"), "{fault:?}");
+        }
+        // Asked before anything was given, it is a question like others.
+        let first = unanswerable("u", "", &[prompt("New password: "), prompt("Again: ")], None);
+        assert_eq!(first.reason(), Reason::SecondFactorMissing);
+    }
+}

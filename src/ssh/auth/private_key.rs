@@ -1,0 +1,238 @@
+//! A store's private key, from its text. It never quotes the text, nor says where in it a fault lies.
+
+use std::sync::Arc;
+
+use russh::keys::{Algorithm, Error, PrivateKey, decode_secret_key};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use crate::model::{Fault, Reason, Secret};
+
+use super::key_format::{Armoured, Form, TooDear};
+
+/// Keys that are read at once. One that is not encrypted takes well under a millisecond; of those that
+/// are, these keep so many threads busy and no more.
+pub(crate) const AT_ONCE: usize = 4;
+
+/// Reads an ed25519, ecdsa or rsa key in OpenSSH's form or in PEM.
+///
+/// Opening an encrypted key takes as long as whoever encrypted it wanted it to, up to a bound that is
+/// judged first, all of it computing: it runs on the runtime's blocking pool, where what is still
+/// running at `until` is left to end. It keeps its seat among `seats` until then.
+///
+/// # Errors
+/// `key_unusable`; `agent_busy` when no seat was free by `until`.
+pub(crate) async fn parse(
+    text: &Secret,
+    passphrase: Option<&Secret>,
+    seats: &Arc<Semaphore>,
+    until: Instant,
+) -> Result<Arc<PrivateKey>, Fault> {
+    let Ok(Ok(seat)) = timeout_at(until, Arc::clone(seats).acquire_owned()).await else {
+        let details = "too many private keys are being opened";
+        return Err(Fault::new(Reason::AgentBusy, details).fact("running", AT_ONCE));
+    };
+    let (text, passphrase) = (text.clone(), passphrase.cloned());
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "bcrypt takes a tenth of a second and more, which no other task shall wait for"
+    )]
+    let parsing = tokio::task::spawn_blocking(move || {
+        let _seat = seat;
+        read(&text, passphrase.as_ref())
+    });
+    match timeout_at(until, parsing).await {
+        Ok(Ok(Ok(key))) => Ok(Arc::new(key)),
+        Ok(Ok(Err(unusable))) => Err(fault(unusable)),
+        // A key that makes the parser panic.
+        Ok(Err(_)) => Err(fault(Unusable::Damaged)),
+        Err(_) => Err(fault(Unusable::TooSlow)),
+    }
+}
+
+/// Why a text is of no use as a private key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unusable {
+    #[error("the private key is encrypted and the store has no passphrase for it")]
+    NoPassphrase,
+    #[error("the passphrase does not open the private key, or its encryption is not supported")]
+    WrongPassphrase,
+    #[error("the text is not a private key in OpenSSH or PEM form")]
+    NotAKey,
+    #[error("the private key is damaged, or of a kind that is not supported")]
+    Damaged,
+    #[error("the private key's encryption took too long to open")]
+    TooSlow,
+    #[error("the private key's encryption asks for {} {}, more than {}", .0.asked, .0.what, .0.most)]
+    TooDear(TooDear),
+}
+
+fn fault(unusable: Unusable) -> Fault {
+    const CHEAPER: &str = "encrypt the key with fewer rounds: ssh-keygen -p -a 16";
+    let fault = Fault::new(Reason::KeyUnusable, unusable.to_string());
+    match unusable {
+        Unusable::TooSlow => fault.remedied(CHEAPER),
+        Unusable::TooDear(dear) => fault.fact(dear.what, dear.asked).remedied(CHEAPER),
+        _ => fault,
+    }
+}
+
+pub(super) fn read(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, Unusable> {
+    let armoured = Armoured::of(text.expose()).ok_or(Unusable::NotAKey)?;
+    let passphrase = match (armoured.form, passphrase) {
+        // With a passphrase russh takes any PKCS#8 key for an encrypted one.
+        (Form::Plain, _) => None,
+        (Form::Pkcs8 | Form::Traditional | Form::Unsupported, None) => {
+            return Err(Unusable::NoPassphrase);
+        }
+        (Form::Unsupported, Some(_)) => return Err(Unusable::WrongPassphrase),
+        (_, passphrase) => passphrase,
+    };
+    if passphrase.is_some() {
+        armoured.afford().map_err(Unusable::TooDear)?;
+    }
+    let key = decode_secret_key(&armoured.lines, passphrase.map(Secret::expose));
+    let key = key.map_err(|error| unusable(&error, passphrase.is_some()))?;
+    match key.algorithm() {
+        Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. } => Ok(key),
+        _ => Err(Unusable::Damaged),
+    }
+}
+
+fn unusable(error: &Error, opened: bool) -> Unusable {
+    match error {
+        Error::KeyIsEncrypted => Unusable::NoPassphrase,
+        Error::CouldNotReadKey => Unusable::NotAKey,
+        _ if opened => Unusable::WrongPassphrase,
+        _ => Unusable::Damaged,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pkcs8::EncryptedPrivateKeyInfoRef;
+    use pkcs8::der::Encode as _;
+    use pkcs8::der::asn1::OctetStringRef;
+    use pkcs8::pkcs5::pbes2;
+
+    use super::*;
+
+    /// RFC 8410 section 10.3, a published example.
+    const PKCS8: &str = "-----BEGIN PRIVATE KEY-----\n\
+        MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
+        -----END PRIVATE KEY-----\n";
+
+    fn read(text: &str, passphrase: Option<&str>) -> Result<Algorithm, Unusable> {
+        let passphrase = passphrase.map(|text| Secret::new(text.into()));
+        super::read(&Secret::new(text.into()), passphrase.as_ref()).map(|key| key.algorithm())
+    }
+
+    #[test]
+    fn a_plain_key_is_read_with_or_without_a_passphrase() {
+        assert_eq!(read(PKCS8, None), Ok(Algorithm::Ed25519));
+        assert_eq!(read(PKCS8, Some("superfluous")), Ok(Algorithm::Ed25519));
+        assert_eq!(
+            read(&format!("\r\n{}\r\n", PKCS8.replace('\n', "\r\n")), None),
+            Ok(Algorithm::Ed25519)
+        );
+    }
+
+    #[test]
+    fn what_is_no_key_is_told_apart() {
+        let encrypted = PKCS8.replace("BEGIN PRIVATE", "BEGIN ENCRYPTED PRIVATE");
+        let openssh =
+            "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----";
+        for (text, passphrase, expected) in [
+            ("", None, Unusable::NotAKey),
+            ("hunter2", None, Unusable::NotAKey),
+            ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA", None, Unusable::NotAKey),
+            (&PKCS8[..60], None, Unusable::Damaged),
+            (openssh, None, Unusable::Damaged),
+            (&encrypted, None, Unusable::NoPassphrase),
+            (&encrypted, Some("x"), Unusable::WrongPassphrase),
+        ] {
+            assert_eq!(read(text, passphrase), Err(expected), "{text}");
+        }
+    }
+
+    fn seats(count: usize) -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(count))
+    }
+
+    /// The lines of an encrypted PKCS#8 key whose key derivation is `kdf`, which none opens.
+    fn pkcs8(kdf: impl Into<pbes2::Kdf>) -> String {
+        let encryption = pbes2::EncryptionScheme::Aes256Cbc { iv: [0; 16] };
+        let scheme = pbes2::Parameters { kdf: kdf.into(), encryption };
+        let data = OctetStringRef::new(&[0; 48]).unwrap();
+        let info = EncryptedPrivateKeyInfoRef {
+            encryption_algorithm: scheme.into(),
+            encrypted_data: data,
+        };
+        let der = data_encoding::BASE64.encode(&info.to_der().unwrap());
+        format!(
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\n{der}\n-----END ENCRYPTED PRIVATE KEY-----\n"
+        )
+    }
+
+    #[test]
+    fn what_would_take_too_long_or_too_much_is_not_opened() {
+        let salt = || pbes2::Salt::new([7; 8]).unwrap();
+        let pbkdf2 = |iteration_count| pbes2::Pbkdf2Params {
+            salt: salt(),
+            iteration_count,
+            key_length: None,
+            prf: pbes2::Pbkdf2Prf::HmacWithSha256,
+        };
+        let scrypt = |cost_parameter, block_size| pbes2::ScryptParams {
+            salt: salt(),
+            cost_parameter,
+            block_size,
+            parallelization: 1,
+            key_length: None,
+        };
+        let dear = |text: &str| match read(text, Some("x")) {
+            Err(Unusable::TooDear(dear)) => Some((dear.what, dear.asked)),
+            other => {
+                assert_eq!(other, Err(Unusable::WrongPassphrase));
+                None
+            }
+        };
+        assert_eq!(dear(&pkcs8(pbkdf2(2048))), None);
+        assert_eq!(dear(&pkcs8(pbkdf2(u32::MAX))), Some(("rounds", u32::MAX.into())));
+        assert_eq!(dear(&pkcs8(scrypt(1 << 14, 8))), None);
+        assert_eq!(dear(&pkcs8(scrypt(1 << 40, 8))), Some(("bytes", 1 << 50)));
+        // A line that is passed over on the way to the key hides nothing, nor do other clothes.
+        let text = pkcs8(pbkdf2(u32::MAX));
+        assert!(dear(&text.replacen('\n', "\n: passed over\n", 1)).is_some());
+        let plain = text.replace("BEGIN ENCRYPTED", "BEGIN");
+        let dressed = plain.replacen('\n', "\nProc-Type: 4,ENCRYPTED\n", 1);
+        for text in [&plain, &dressed] {
+            assert!(matches!(
+                read(text, Some("x")),
+                Err(Unusable::Damaged | Unusable::WrongPassphrase)
+            ));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_still_being_opened_keeps_its_seat() {
+        let seats = seats(1);
+        let taken = Arc::clone(&seats).acquire_owned().await.unwrap();
+        let now = Instant::now();
+        let text = Secret::new(PKCS8.into());
+        let fault = parse(&text, None, &seats, now).await.unwrap_err();
+        assert_eq!(fault.reason(), Reason::AgentBusy);
+        drop(taken);
+        let later = now + std::time::Duration::from_secs(10);
+        assert!(parse(&text, None, &seats, later).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_fault_never_quotes_the_key() {
+        let text = Secret::new("-----BEGIN PRIVATE KEY-----\nhunter2\n".into());
+        let deadline = Instant::now() + std::time::Duration::from_secs(10);
+        let fault = parse(&text, None, &seats(1), deadline).await.unwrap_err();
+        assert_eq!(fault.reason(), Reason::KeyUnusable);
+        assert!(!format!("{fault:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,166 @@
+//! Is this the right server: one pure decision over the key it offers. It never remembers a key: the
+//! caller pins the one that a check hands back.
+
+use russh::keys::{HashAlg, PublicKey, PublicKeyBase64 as _};
+
+use crate::model::{Fault, HostKey, Reason};
+use crate::settings::HostKeyPolicy;
+
+/// What the store expects of its server.
+#[derive(Clone, Debug)]
+pub(crate) struct Expected {
+    pub(crate) policy: HostKeyPolicy,
+    pub(crate) pinned: Option<HostKey>,
+    pub(crate) given_fingerprints: Vec<String>,
+}
+
+impl Expected {
+    /// Whether `offered` is taken.
+    ///
+    /// A pinned key is the only right one, whatever fingerprints were given with the store: accepting
+    /// a new key must end the trust in the old one. Before the first pin a given fingerprint binds
+    /// under both policies that check at all.
+    ///
+    /// # Errors
+    /// `host_key_changed` or `host_key_unknown`, with the offered key in full, so that a person can
+    /// accept it.
+    pub(crate) fn judge(&self, offered: &HostKey) -> Result<(), Fault> {
+        let given = &self.given_fingerprints;
+        match (self.policy, &self.pinned) {
+            (HostKeyPolicy::AcceptAny, _) => Ok(()),
+            (_, Some(pinned)) if pinned.blob == offered.blob => Ok(()),
+            (_, Some(pinned)) => Err(changed(pinned, offered)),
+            (HostKeyPolicy::PinOnFirstUse, None) if given.is_empty() => Ok(()),
+            (_, None) if given.iter().any(|known| same(known, &offered.fingerprint)) => Ok(()),
+            (_, None) => Err(unknown(given, offered)),
+        }
+    }
+
+    /// The refused key, when another key of the same server may be one of those given. A pinned key's
+    /// kind was asked for first, so that there is no other to ask for.
+    pub(crate) fn another_may_do<'a>(&self, fault: &'a Fault) -> Option<&'a HostKey> {
+        if fault.reason() != Reason::HostKeyUnknown || self.given_fingerprints.is_empty() {
+            return None;
+        }
+        fault.offered_host_key()
+    }
+}
+
+/// The key in the form in which it is pinned, compared and shown: the key alone, without the comment
+/// or the hash that the exchange was signed with.
+pub(crate) fn host_key(key: &PublicKey) -> HostKey {
+    HostKey {
+        algorithm: key.algorithm().to_string(),
+        blob: key.public_key_base64(),
+        fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
+    }
+}
+
+/// Fingerprints are compared without the base64 padding that some tools print.
+fn same(given: &str, fingerprint: &str) -> bool {
+    given.trim().trim_end_matches('=') == fingerprint
+}
+
+fn changed(pinned: &HostKey, offered: &HostKey) -> Fault {
+    let details = format!(
+        "the server's host key is {} {}, pinned is {} {}",
+        offered.algorithm, offered.fingerprint, pinned.algorithm, pinned.fingerprint
+    );
+    Fault::new(Reason::HostKeyChanged, details)
+        .with_offered_host_key(offered.clone())
+        .fact("expectedFingerprint", pinned.fingerprint.as_str())
+        .fact("expectedKeyType", pinned.algorithm.as_str())
+}
+
+fn unknown(given: &[String], offered: &HostKey) -> Fault {
+    let key = format!("{} {}", offered.algorithm, offered.fingerprint);
+    let details = if given.is_empty() {
+        format!("the server's host key is {key}, and none was given with the store")
+    } else {
+        format!("the server's host key is {key}, not one of those given with the store")
+    };
+    Fault::new(Reason::HostKeyUnknown, details)
+        .with_offered_host_key(offered.clone())
+        .fact("expectedFingerprints", given.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Fact, Failure};
+
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+
+    fn key(name: &str) -> HostKey {
+        HostKey {
+            algorithm: "ssh-ed25519".into(),
+            blob: format!("blob-{name}"),
+            fingerprint: format!("SHA256:{name}"),
+        }
+    }
+
+    fn judge(
+        policy: HostKeyPolicy,
+        pinned: Option<&str>,
+        given: &[&str],
+        offered: &str,
+    ) -> Option<Reason> {
+        let expected = Expected {
+            policy,
+            pinned: pinned.map(key),
+            given_fingerprints: given.iter().map(|&given| given.to_owned()).collect(),
+        };
+        expected.judge(&key(offered)).err().map(|fault| fault.reason())
+    }
+
+    #[test]
+    fn each_policy_takes_what_it_promises() {
+        use HostKeyPolicy::{AcceptAny, PinOnFirstUse, Strict};
+        let (changed, unknown) = (Some(Reason::HostKeyChanged), Some(Reason::HostKeyUnknown));
+        for (policy, pinned, given, expected) in [
+            (PinOnFirstUse, None, &[][..], None),
+            (PinOnFirstUse, Some("a"), &[], None),
+            (PinOnFirstUse, Some("b"), &[], changed),
+            (PinOnFirstUse, None, &["SHA256:a"], None),
+            (PinOnFirstUse, None, &["SHA256:b"], unknown),
+            (Strict, None, &[], unknown),
+            (Strict, None, &["SHA256:b"], unknown),
+            (Strict, None, &["SHA256:b", " SHA256:a="], None),
+            (Strict, Some("a"), &[], None),
+            (Strict, Some("b"), &["SHA256:a"], changed),
+            (AcceptAny, Some("b"), &["SHA256:b"], None),
+        ] {
+            assert_eq!(
+                judge(policy, pinned, given, "a"),
+                expected,
+                "{policy:?} {pinned:?} {given:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refused_key_is_recorded_so_that_it_can_be_accepted() {
+        let expected = Expected {
+            policy: HostKeyPolicy::PinOnFirstUse,
+            pinned: Some(key("old")),
+            given_fingerprints: Vec::new(),
+        };
+        let fault = expected.judge(&key("new")).unwrap_err();
+        let fact = |name: &str| fault.facts().get(name).cloned();
+        assert_eq!(fact("offeredKey"), Some(Fact::from("ssh-ed25519 blob-new")));
+        assert_eq!(fact("offeredFingerprint"), Some(Fact::from("SHA256:new")));
+        assert_eq!(fact("expectedFingerprint"), Some(Fact::from("SHA256:old")));
+        let login_lost = Fault::new(Reason::IoError, "x");
+        let failure = Failure::from_faults([login_lost.clone(), fault]).unwrap();
+        assert_eq!(failure.offered_host_key(), Some(&key("new")));
+        assert_eq!(Failure::of(login_lost).offered_host_key(), None);
+    }
+
+    #[test]
+    fn a_key_is_kept_as_openssh_writes_it() {
+        let key = host_key(&PublicKey::from_openssh(&format!("{KEY} a comment")).unwrap());
+        assert_eq!(format!("{} {}", key.algorithm, key.blob), KEY);
+        assert!(key.fingerprint.starts_with("SHA256:") && !key.fingerprint.ends_with('='));
+    }
+}

@@ -1,0 +1,322 @@
+//! Is the server behind the login this node: the first evidence that holds, and `different_host` only
+//! when something was read there that is another host's.
+//!
+//! Once it is known to be this node, what it shows where the store's marker lies tells whether both see
+//! the same disk.
+//!
+//! It opens one channel at most, and none for a server whose key is one of this node's own. It never
+//! writes there, and runs no command; what an account starts in the place of SFTP is its own doing.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout_at};
+
+use crate::model::{
+    Evidence, Fault, HostKey, MarkerId, MarkerThere, Obstacle, Proof, Reason, Unproven,
+};
+
+use super::local_keys::OwnKeys;
+use super::sftp::{NoSftp, Sftp, Unread};
+use crate::ssh::session::handshake::Session;
+
+/// The kernel's random name for its run (random(4)): another one for each boot of each host. Docker and
+/// podman show the host's to their containers; LXC and systemd-nspawn give each one of its own.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// How long a proof may take. Without one the login counts all the same.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the marker may take after that: no proof depends on it.
+const FOR_MARKER: Duration = Duration::from_secs(2);
+/// What of it may have passed before the first look.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What tells this node from others.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    boot_id: Option<String>,
+}
+
+/// The store's marker, as the server's SFTP would show it if it is this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MarkerAt {
+    /// Its path on this node.
+    pub path: String,
+    /// What must stand in it.
+    pub id: MarkerId,
+}
+
+impl Node {
+    /// The node that this process runs on.
+    pub(crate) fn this() -> Self {
+        let mut text = String::new();
+        #[expect(clippy::disallowed_methods, reason = "procfs does not hang")]
+        let read = File::open(BOOT_ID).and_then(|mut file| file.read_to_string(&mut text));
+        Self { boot_id: read.is_ok().then(|| boot_id(&text)).flatten() }
+    }
+}
+
+/// Proves it within [`PATIENCE`], looks at the marker within [`FOR_MARKER`] after that, and ends by `deadline`.
+///
+/// # Errors
+/// `different_host`, with the facts `evidence`, `ours` and `theirs`.
+pub(crate) async fn prove(
+    session: &Session,
+    key: &HostKey,
+    own: &OwnKeys,
+    node: &Node,
+    marker: Option<&MarkerAt>,
+    deadline: Instant,
+) -> Result<Proof, Fault> {
+    if own.have(key) {
+        return Ok(Proof::shown(Evidence::HostKey));
+    }
+    let until = deadline.min(Instant::now() + PATIENCE);
+    let granted = AtomicBool::new(false);
+    let whole = until.saturating_duration_since(Instant::now()) >= PATIENCE - GRACE;
+    let (mut sftp, proof) = match timeout_at(until, over_sftp(session, node, marker, &granted))
+        .await
+    {
+        Ok(Ok(asked)) => asked,
+        Ok(Err(hindrance)) => return Ok(Proof::Unavailable(unproven(&hindrance))),
+        Err(_) => {
+            let details = "the server let the user in and did not answer over SFTP in time".into();
+            // With less time than that, nothing is known of the account.
+            let started = whole && granted.load(Ordering::Relaxed);
+            let obstacle = if started { Obstacle::NoAnswer } else { Obstacle::BrokeOff };
+            return Ok(Proof::Unavailable(Unproven { obstacle, details }));
+        }
+    };
+    let until = deadline.min(Instant::now() + FOR_MARKER);
+    let proof = match (proof, marker) {
+        (Ok(Proof::Shown { by, marker: None }), Some(marker)) => {
+            let read = timeout_at(until, sftp.read(&marker.path)).await;
+            Ok(Proof::Shown { by, marker: there(read, marker) })
+        }
+        (proof, _) => proof,
+    };
+    // The session's end says the same, if this does not get through.
+    let _ = timeout_at(until, sftp.end()).await;
+    proof
+}
+
+/// Asks for the evidence, one piece after the other.
+async fn over_sftp(
+    session: &Session,
+    node: &Node,
+    marker: Option<&MarkerAt>,
+    granted: &AtomicBool,
+) -> Result<(Sftp, Result<Proof, Fault>), NoSftp> {
+    let mut sftp = Sftp::begin(session, granted).await?;
+    let mut unread = Vec::new();
+    let mut proof = None;
+    if let Some(ours) = &node.boot_id {
+        let read = sftp.read(BOOT_ID).await?;
+        let read = read.and_then(|text| boot_id(&text).ok_or(Unread::Unfit("no boot id")));
+        proof = judge(Evidence::BootId, BOOT_ID, ours, read, &mut unread);
+    } else {
+        unread.push(format!("{BOOT_ID}: this node's own cannot be read"));
+    }
+    if let (None, Some(marker)) = (&proof, marker) {
+        let read = sftp.read(&marker.path).await?;
+        let read = read.and_then(|text| marker_id(&text).ok_or(Unread::Unfit("no marker")));
+        let ours = marker.id.to_string();
+        proof = judge(Evidence::Marker, &marker.path, &ours, read, &mut unread);
+    }
+    let proof = proof.unwrap_or_else(|| {
+        let details = format!(
+            "the user may read nothing there that tells hosts apart: {}",
+            unread.join(", ")
+        );
+        Ok(Proof::Unavailable(Unproven { obstacle: Obstacle::Unreadable, details }))
+    });
+    Ok((sftp, proof))
+}
+
+/// What a server that is this node shows in the marker's place; none when that says nothing of it.
+fn there(
+    read: Result<Result<Result<String, Unread>, NoSftp>, Elapsed>,
+    marker: &MarkerAt,
+) -> Option<MarkerThere> {
+    match read {
+        Ok(Ok(Ok(text))) => match marker_id(&text) {
+            Some(id) if id == marker.id.to_string() => Some(MarkerThere::Same),
+            Some(_) => Some(MarkerThere::Another),
+            // It may be one that is being written.
+            None => None,
+        },
+        Ok(Ok(Err(Unread::Missing))) => Some(MarkerThere::Missing),
+        Ok(Ok(Err(Unread::Denied))) => Some(MarkerThere::Hidden),
+        // A disk that fails out there, or a conversation that broke off.
+        Ok(Ok(Err(Unread::Failed(_) | Unread::Unfit(_))) | Err(_)) => None,
+        // Whatever time it had: asking again may leave one more process of the server's behind.
+        Err(_) => Some(MarkerThere::Silent),
+    }
+}
+
+/// What one piece of evidence says; none when it could not be read, which `unread` takes note of.
+fn judge(
+    evidence: Evidence,
+    path: &str,
+    ours: &str,
+    theirs: Result<String, Unread>,
+    unread: &mut Vec<String>,
+) -> Option<Result<Proof, Fault>> {
+    match theirs {
+        Ok(theirs) if theirs == ours => {
+            let marker = (evidence == Evidence::Marker).then_some(MarkerThere::Same);
+            Some(Ok(Proof::Shown { by: evidence, marker }))
+        }
+        Ok(theirs) => Some(Err(different(evidence, ours, &theirs))),
+        Err(why) => {
+            unread.push(format!("{path}: {why}"));
+            None
+        }
+    }
+}
+
+fn different(evidence: Evidence, ours: &str, theirs: &str) -> Fault {
+    let what = match evidence {
+        Evidence::BootId => "boot id",
+        Evidence::Marker => "marker of the image directory",
+        Evidence::HostKey => "host key",
+    };
+    let details = format!("the login works, but the {what} there is {theirs}, not {ours}");
+    Fault::new(Reason::DifferentHost, details)
+        .fact("evidence", evidence.as_str())
+        .fact("ours", ours)
+        .fact("theirs", theirs)
+}
+
+/// The boot id in the text of its file: a UUID with dashes (RFC 9562 section 4).
+pub(super) fn boot_id(text: &str) -> Option<String> {
+    let id = text.trim_end();
+    let shaped = id.len() == 36
+        && id.char_indices().all(|(at, c)| match at {
+            8 | 13 | 18 | 23 => c == '-',
+            _ => c.is_ascii_hexdigit(),
+        });
+    shaped.then(|| id.to_ascii_lowercase())
+}
+
+/// The id in the text of a marker.
+pub(super) fn marker_id(text: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Marker {
+        id: String,
+    }
+    let marker: Marker = serde_json::from_str(text).ok()?;
+    marker.id.parse::<MarkerId>().ok().map(|id| id.to_string())
+}
+
+/// What kept SFTP away, told apart by what was said: nologin(8) has one sentence unless
+/// `/etc/nologin.txt` says another. sshd has one for a password that must be changed, too, and keeps it
+/// from a subsystem's client (`do_exec_no_pty` in OpenSSH's session.c).
+fn unproven(hindrance: &NoSftp) -> Unproven {
+    let told = |obstacle, details: &str| (obstacle, details.to_owned());
+    let (obstacle, details) = match hindrance {
+        NoSftp::NoSession => told(Obstacle::NoSession, "the server opens no session for the user"),
+        NoSftp::Lost => {
+            told(Obstacle::BrokeOff, "the connection, or the conversation over SFTP, broke off")
+        }
+        NoSftp::NoSubsystem => told(Obstacle::NoSftp, "the server offers the user no SFTP"),
+        NoSftp::Program { said, exit } => {
+            let exit = exit.map_or_else(String::new, |status| format!(" (exit status {status})"));
+            if said.is_empty() {
+                let details = "what the server started in the place of SFTP ended without a word";
+                let why = "a forced command, or a password that must be changed first";
+                (Obstacle::EndedSilently, format!("{details}{exit}: {why}"))
+            } else if said.contains("account is currently not available") {
+                (Obstacle::Nologin, format!("the user's shell lets nobody in: \"{said}\"{exit}"))
+            } else {
+                let details = "something else answered in the place of SFTP";
+                (Obstacle::OtherProgram, format!("{details}: \"{said}\"{exit}"))
+            }
+        }
+    };
+    Unproven { obstacle, details }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_boot_id_is_a_uuid_and_nothing_else() {
+        let id = "0f3c8a52-94d6-4f0e-9f35-6a5d0c8f6d7e";
+        assert_eq!(boot_id(&format!("{id}\n")).as_deref(), Some(id));
+        assert_eq!(boot_id(&id.to_uppercase()).as_deref(), Some(id));
+        for other in ["", "x", &id[1..], &id.replace('-', "a"), &id.replace('0', "é")] {
+            assert_eq!(boot_id(other), None, "{other}");
+        }
+        let this = Node::this().boot_id;
+        assert_eq!(this.as_deref().and_then(boot_id), this);
+        assert!(this.is_some());
+    }
+
+    #[test]
+    fn a_marker_is_known_by_its_id_alone() {
+        let id = "00000000000000000000000000000001";
+        let text = format!("{{\"version\":9,\"id\":\"{id}\",\"more\":[]}}");
+        assert_eq!(marker_id(&text).as_deref(), Some(id));
+        for other in ["", "{}", "{\"id\":1}", "{\"id\":\"x\"}", "[]"] {
+            assert_eq!(marker_id(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_lies_in_the_marker_s_place_is_told_apart() {
+        let marker = MarkerAt { path: "/d/m".into(), id: MarkerId::from_u128(1) };
+        let of = |id: u8| Ok(Ok(Ok(format!("{{\"id\":\"{id:032}\"}}"))));
+        let refused = |why: Unread| Ok(Ok(Err(why)));
+        for (read, seen) in [
+            (of(1), Some(MarkerThere::Same)),
+            (of(2), Some(MarkerThere::Another)),
+            (refused(Unread::Missing), Some(MarkerThere::Missing)),
+            (refused(Unread::Denied), Some(MarkerThere::Hidden)),
+            (refused(Unread::Failed("failure".into())), None),
+            (refused(Unread::Unfit("too long")), None),
+            (Ok(Ok(Ok("{".into()))), None),
+            (Ok(Err(NoSftp::Lost)), None),
+        ] {
+            let told = format!("{read:?}");
+            assert_eq!(there(read, &marker), seen, "{told}");
+        }
+    }
+
+    #[test]
+    fn only_what_was_read_and_differs_is_another_host() {
+        let mut unread = Vec::new();
+        let mut judged = |theirs: Result<&str, &str>| {
+            let theirs = theirs.map(str::to_owned).map_err(|_| Unread::Denied);
+            judge(Evidence::BootId, BOOT_ID, "a", theirs, &mut unread)
+        };
+        assert_eq!(judged(Ok("a")), Some(Ok(Proof::shown(Evidence::BootId))));
+        assert_eq!(judged(Err("permission denied")), None);
+        let fault = judged(Ok("b")).unwrap().unwrap_err();
+        assert_eq!(fault.reason(), Reason::DifferentHost);
+        assert_eq!((&fault.facts()["ours"], &fault.facts()["theirs"]), (&"a".into(), &"b".into()));
+        assert_eq!(unread, [format!("{BOOT_ID}: permission denied")]);
+    }
+
+    #[test]
+    fn what_answers_in_the_place_of_sftp_is_told_apart() {
+        let program = |said: &str| NoSftp::Program { said: said.into(), exit: Some(1) };
+        for (hindrance, obstacle) in [
+            (NoSftp::NoSession, Obstacle::NoSession),
+            (NoSftp::Lost, Obstacle::BrokeOff),
+            (NoSftp::NoSubsystem, Obstacle::NoSftp),
+            (program("This account is currently not available."), Obstacle::Nologin),
+            (program("Welcome"), Obstacle::OtherProgram),
+            (program(""), Obstacle::EndedSilently),
+        ] {
+            assert_eq!(unproven(&hindrance).obstacle, obstacle, "{hindrance:?}");
+        }
+        let told = unproven(&program("Welcome")).details;
+        assert!(told.ends_with(": \"Welcome\" (exit status 1)"), "{told}");
+    }
+}

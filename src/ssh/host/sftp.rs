@@ -1,0 +1,258 @@
+//! Small files of the server, read over SFTP (draft-ietf-secsh-filexfer-02, version 3) on one channel.
+//!
+//! The packets are russh-sftp's; the conversation is not, because what answers in the place of SFTP is
+//! the evidence here: a shell that lets nobody in, a forced command, an expired password. It never
+//! writes, never keeps more of a peer than a few kilobytes, and never waits beyond its caller's limit.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use russh::client::Msg;
+use russh::{Channel, ChannelMsg};
+use russh_sftp::protocol::{FileAttributes, Init, Open, OpenFlags, Packet, Read, StatusCode};
+use tokio::time::timeout;
+
+use crate::common::{MAX_QUOTED, sanitize_ascii};
+use crate::ssh::session::handshake::Session;
+
+/// Most bytes of a file that are read: a marker's most, and more than any boot id has.
+const MOST: usize = 4096;
+/// Longest packet: a file's bytes and what stands around them, and a server's list of extensions.
+const LONGEST: usize = MOST + 4096;
+/// Most bytes that are kept of what a program said.
+const HEARD: usize = 512;
+/// How long a program may take to end once it has been told that nothing more will be said to it.
+const TO_END: Duration = Duration::from_millis(500);
+
+/// A conversation over SFTP.
+pub(super) struct Sftp {
+    channel: Channel<Msg>,
+    received: Vec<u8>,
+    /// Whether it is SFTP that answers.
+    known: bool,
+    /// What was said before that was known.
+    heard: Vec<u8>,
+    requests: u32,
+}
+
+/// Why there is no conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NoSftp {
+    /// The server opens no session for the user.
+    NoSession,
+    /// The server knows no such subsystem.
+    NoSubsystem,
+    /// A program that speaks no SFTP: what it said, printable, and its exit status.
+    Program { said: String, exit: Option<u32> },
+    /// The connection is gone, or what began as SFTP has ended or speaks something else.
+    Lost,
+}
+
+/// Why the server gives no text for a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// There is nothing there.
+    Missing,
+    /// The user may not read it.
+    Denied,
+    /// Another failure, in the words of the draft and not the server's, which may be anything.
+    Failed(String),
+    /// Its bytes are not what is asked for.
+    Unfit(&'static str),
+}
+
+impl std::fmt::Display for Unread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Missing => f.write_str("no such file"),
+            Self::Denied => f.write_str("permission denied"),
+            Self::Failed(told) => f.write_str(told),
+            Self::Unfit(why) => f.write_str(why),
+        }
+    }
+}
+
+impl Sftp {
+    /// Opens the channel and begins the conversation. `granted` tells that the server has started what it
+    /// has for SFTP, also to who does not wait for more.
+    ///
+    /// # Cancel safety
+    /// Dropping the future, or what it returns, closes the channel with the session.
+    pub(super) async fn begin(session: &Session, granted: &AtomicBool) -> Result<Self, NoSftp> {
+        let opened = session.handle.channel_open_session().await;
+        let mut channel = opened.map_err(|error| match error {
+            russh::Error::ChannelOpenFailure(_) => NoSftp::NoSession,
+            _ => NoSftp::Lost,
+        })?;
+        channel.request_subsystem(true, "sftp").await.map_err(|_| NoSftp::Lost)?;
+        loop {
+            match channel.wait().await {
+                Some(ChannelMsg::Success) => break,
+                Some(ChannelMsg::Failure) => return Err(NoSftp::NoSubsystem),
+                Some(ChannelMsg::WindowAdjusted { .. }) => {}
+                // Not even an answer: the server takes the user for gone.
+                _ => return Err(NoSftp::Lost),
+            }
+        }
+        granted.store(true, Ordering::Relaxed);
+        let mut sftp =
+            Self { channel, received: Vec::new(), known: false, heard: Vec::new(), requests: 0 };
+        sftp.send(Init::default()).await?;
+        match sftp.receive().await? {
+            Packet::Version(_) => {
+                sftp.known = true;
+                Ok(sftp)
+            }
+            _ => Err(sftp.not_sftp().await),
+        }
+    }
+
+    /// A file's text, or why the server does not give it. A longer file than [`MOST`] is none that is
+    /// meant.
+    pub(super) async fn read(&mut self, path: &str) -> Result<Result<String, Unread>, NoSftp> {
+        let id = self.next_id();
+        let (filename, attrs) = (path.to_owned(), FileAttributes::empty());
+        self.send(Open { id, filename, pflags: OpenFlags::READ, attrs }).await?;
+        let handle = match self.receive().await? {
+            Packet::Handle(opened) if opened.id == id => opened.handle,
+            Packet::Status(refused) if refused.id == id => {
+                return Ok(Err(told(refused.status_code)));
+            }
+            _ => return Err(self.not_sftp().await),
+        };
+        // Not closed: what is read here ends with the channel.
+        let mut bytes: Vec<u8> = Vec::new();
+        loop {
+            let (id, handle) = (self.next_id(), handle.clone());
+            let (offset, len) = (u64::try_from(bytes.len()).unwrap_or(0), 4096);
+            self.send(Read { id, handle, offset, len }).await?;
+            match self.receive().await? {
+                // An answer without a byte would be asked for again without end.
+                Packet::Data(data) if data.id == id && !data.data.is_empty() => {
+                    bytes.extend(data.data);
+                }
+                Packet::Status(end) if end.id == id && end.status_code == StatusCode::Eof => break,
+                Packet::Status(broke) if broke.id == id => return Ok(Err(told(broke.status_code))),
+                _ => return Err(self.not_sftp().await),
+            }
+            if bytes.len() > MOST {
+                return Ok(Err(Unread::Unfit("too long")));
+            }
+        }
+        Ok(String::from_utf8(bytes).map_err(|_| Unread::Unfit("not a text")))
+    }
+
+    /// Ends the conversation.
+    pub(super) async fn end(self) {
+        // The session's end says the same, if this does not get through.
+        let _ = self.channel.close().await;
+    }
+
+    fn next_id(&mut self) -> u32 {
+        self.requests = self.requests.wrapping_add(1);
+        self.requests
+    }
+
+    async fn send(&mut self, packet: impl Into<Packet>) -> Result<(), NoSftp> {
+        // What is encoded here is short; were it not, nobody would have got it.
+        let bytes = Bytes::try_from(packet.into()).map_err(|_| NoSftp::Lost)?;
+        self.channel.data_bytes(bytes).await.map_err(|_| NoSftp::Lost)
+    }
+
+    /// The next packet.
+    async fn receive(&mut self) -> Result<Packet, NoSftp> {
+        loop {
+            match packet(&mut self.received) {
+                Parsed::Packet(packet) => return Ok(*packet),
+                Parsed::Foreign => return Err(self.not_sftp().await),
+                Parsed::Partly => {}
+            }
+            match self.channel.wait().await {
+                Some(ChannelMsg::Data { data }) => {
+                    keep(&mut self.heard, &data);
+                    self.received.extend(data);
+                }
+                Some(ChannelMsg::ExtendedData { data, .. }) => keep(&mut self.heard, &data),
+                // Its last words may come after it.
+                Some(ChannelMsg::ExitStatus { exit_status }) => {
+                    return Err(self.ended(Some(exit_status)).await);
+                }
+                Some(ChannelMsg::Close) => return Err(self.program(None)),
+                None => return Err(NoSftp::Lost),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Something else speaks here: it is told that nothing more comes, and listened to until it ends.
+    async fn not_sftp(&mut self) -> NoSftp {
+        if self.known {
+            return NoSftp::Lost;
+        }
+        let _ = self.channel.eof().await;
+        self.ended(None).await
+    }
+
+    async fn ended(&mut self, mut exit: Option<u32>) -> NoSftp {
+        let listening = async {
+            loop {
+                match self.channel.wait().await {
+                    Some(ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. }) => {
+                        keep(&mut self.heard, &data);
+                    }
+                    Some(ChannelMsg::ExitStatus { exit_status }) => exit = Some(exit_status),
+                    Some(ChannelMsg::Close) | None => return,
+                    Some(_) => {}
+                }
+            }
+        };
+        let _ = timeout(TO_END, listening).await;
+        self.program(exit)
+    }
+
+    fn program(&self, exit: Option<u32>) -> NoSftp {
+        if self.known {
+            // It was SFTP, and its end says nothing of the account.
+            return NoSftp::Lost;
+        }
+        NoSftp::Program { said: sanitize_ascii(&self.heard, MAX_QUOTED), exit }
+    }
+}
+
+/// What the bytes at hand hold.
+pub(super) enum Parsed {
+    Packet(Box<Packet>),
+    Partly,
+    Foreign,
+}
+
+/// Takes the first packet off the bytes, once it is whole.
+pub(super) fn packet(received: &mut Vec<u8>) -> Parsed {
+    let Some(length) = received.first_chunk::<4>() else { return Parsed::Partly };
+    let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+    if length == 0 || length > LONGEST {
+        return Parsed::Foreign;
+    }
+    let Some(body) = received.get(4..length.saturating_add(4)) else { return Parsed::Partly };
+    match Packet::try_from(&mut Bytes::copy_from_slice(body)) {
+        Ok(packet) => {
+            received.drain(..length.saturating_add(4));
+            Parsed::Packet(Box::new(packet))
+        }
+        Err(_) => Parsed::Foreign,
+    }
+}
+
+fn keep(heard: &mut Vec<u8>, more: &[u8]) {
+    let room = HEARD.saturating_sub(heard.len());
+    heard.extend(more.iter().take(room));
+}
+
+fn told(status: StatusCode) -> Unread {
+    match status {
+        StatusCode::NoSuchFile => Unread::Missing,
+        StatusCode::PermissionDenied => Unread::Denied,
+        other => Unread::Failed(other.to_string().to_lowercase()),
+    }
+}

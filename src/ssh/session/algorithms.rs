@@ -1,0 +1,213 @@
+//! Which algorithms are offered to a server: those in good standing, and those that `ssh.legacy`
+//! re-enables. It never offers compression, nor `none` in any place.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use russh::client::{Config, GexParams};
+use russh::keys::{Algorithm, HashAlg};
+use russh::{Preferred, SshId, cipher, compression, kex, mac};
+
+/// RFC 4253 section 4.2 allows neither a space nor a minus sign in the name of the software.
+const IDENTITY: &str = concat!("SSH-2.0-imagestore_agent_", env!("CARGO_PKG_VERSION"));
+
+/// The fixed groups after the elliptic curves: a server that has those is not asked for the seconds
+/// that a modular exponentiation over 8192 bits may take on a small machine.
+const KEX: [kex::Name; 12] = [
+    kex::MLKEM768X25519_SHA256,
+    kex::CURVE25519,
+    kex::CURVE25519_PRE_RFC_8731,
+    kex::ECDH_SHA2_NISTP256,
+    kex::ECDH_SHA2_NISTP384,
+    kex::ECDH_SHA2_NISTP521,
+    kex::DH_G16_SHA512,
+    kex::DH_GEX_SHA256,
+    kex::DH_G18_SHA512,
+    kex::DH_G17_SHA512,
+    kex::DH_G15_SHA512,
+    kex::DH_G14_SHA256,
+];
+
+/// Not algorithms, but announced in their list: RFC 8308, and the answer to CVE-2023-48795.
+const KEX_EXTENSIONS: [kex::Name; 2] =
+    [kex::EXTENSION_SUPPORT_AS_CLIENT, kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT];
+
+const CIPHERS: [cipher::Name; 6] = [
+    cipher::CHACHA20_POLY1305,
+    cipher::AES_256_GCM,
+    cipher::AES_128_GCM,
+    cipher::AES_256_CTR,
+    cipher::AES_192_CTR,
+    cipher::AES_128_CTR,
+];
+
+const MACS: [mac::Name; 4] =
+    [mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM, mac::HMAC_SHA512, mac::HMAC_SHA256];
+
+/// `ssh-rsa` the signature, RSA with SHA-1; `ssh-rsa` the key type goes with the SHA-2 signatures.
+const RSA_SHA1: Algorithm = Algorithm::Rsa { hash: None };
+
+/// The lists that are offered, best first.
+#[derive(Clone, Debug)]
+pub(crate) struct Algorithms {
+    preferred: Preferred,
+    gex: GexParams,
+}
+
+impl Algorithms {
+    /// The lists with `legacy` at their ends, and the names of it that russh does not have.
+    pub(crate) fn new(legacy: &[String]) -> (Self, Vec<String>) {
+        let mut kexes = KEX.to_vec();
+        let mut ciphers = CIPHERS.to_vec();
+        let mut macs = MACS.to_vec();
+        let mut keys = host_key_types();
+        let mut unknown = Vec::new();
+        for name in legacy {
+            let name = name.as_str();
+            if matches!(name, "none" | "clear") {
+                unknown.push(name.to_owned());
+            } else if let Ok(kex) = kex::Name::try_from(name) {
+                add(&mut kexes, kex);
+            } else if let Ok(cipher) = cipher::Name::try_from(name) {
+                add(&mut ciphers, cipher);
+            } else if let Ok(mac) = mac::Name::try_from(name) {
+                add(&mut macs, mac);
+            } else if name == RSA_SHA1.as_str() {
+                add(&mut keys, RSA_SHA1);
+            } else {
+                unknown.push(name.to_owned());
+            }
+        }
+        kexes.extend(KEX_EXTENSIONS);
+        let preferred = Preferred {
+            kex: Cow::Owned(kexes),
+            key: Cow::Owned(keys),
+            // No certificate authority is configured, so a certificate could not be judged.
+            host_key_certificates: Cow::Borrowed(&[]),
+            cipher: Cow::Owned(ciphers),
+            mac: Cow::Owned(macs),
+            compression: Cow::Borrowed(&[compression::NONE]),
+        };
+        // As ssh(1) does, take groups from 2048 bits on; russh's own default would break with servers
+        // whose moduli(5) was never renewed. Its bounds are those that the constructor checks.
+        let gex = GexParams::new(2048, 4096, 8192).unwrap_or_default();
+        (Self { preferred, gex }, unknown)
+    }
+
+    /// Whether a private RSA key may sign with SHA-1.
+    pub(crate) fn rsa_sha1(&self) -> bool {
+        self.preferred.key.contains(&RSA_SHA1)
+    }
+
+    /// A connection's configuration, which asks first for the type of the pinned key: a server with
+    /// several keys would else show another one, and seem changed.
+    pub(super) fn config(&self, pinned_type: Option<&str>) -> Arc<Config> {
+        let mut preferred = self.preferred.clone();
+        if let Some(pinned) = pinned_type {
+            // A stable sort: what is not of the pinned type stays in its order behind it.
+            preferred.key.to_mut().sort_by_key(|offered| key_type(offered) != pinned);
+        }
+        self.with(preferred)
+    }
+
+    /// A configuration that asks for host keys of other kinds than these; none when no kind is left.
+    pub(super) fn config_without(&self, kinds: &[String]) -> Option<Arc<Config>> {
+        let mut preferred = self.preferred.clone();
+        let other = |offered: &Algorithm| !kinds.iter().any(|kind| kind == key_type(offered));
+        preferred.key.to_mut().retain(other);
+        (!preferred.key.is_empty()).then(|| self.with(preferred))
+    }
+
+    fn with(&self, preferred: Preferred) -> Arc<Config> {
+        Arc::new(Config {
+            client_id: SshId::Standard(Cow::Borrowed(IDENTITY)),
+            preferred,
+            gex: self.gex.clone(),
+            // Messages of up to 256 KiB that may wait for us: SFTP is asked one thing at a time.
+            channel_buffer_size: 4,
+            ..Config::default()
+        })
+    }
+}
+
+/// The name of the key itself; all RSA signatures are made with an `ssh-rsa` key.
+fn key_type(algorithm: &Algorithm) -> &str {
+    match algorithm {
+        Algorithm::Rsa { .. } => RSA_SHA1.as_str(),
+        other => other.as_str(),
+    }
+}
+
+fn host_key_types() -> Vec<Algorithm> {
+    let sha2 = [HashAlg::Sha512, HashAlg::Sha256].map(|hash| Algorithm::Rsa { hash: Some(hash) });
+    let safe =
+        Preferred::DEFAULT.key.iter().filter(|key| !matches!(key, Algorithm::Rsa { .. })).cloned();
+    safe.chain(sha2).collect()
+}
+
+fn add<T: PartialEq>(list: &mut Vec<T>, item: T) {
+    if !list.contains(&item) {
+        list.push(item);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names<T: AsRef<str>>(list: &[T]) -> Vec<&str> {
+        list.iter().map(AsRef::as_ref).collect()
+    }
+
+    #[test]
+    fn nothing_that_rests_on_sha1_or_cbc_or_none_is_offered_by_default() {
+        let (algorithms, _) = Algorithms::new(&[]);
+        let Preferred { kex, key, cipher, mac, compression, .. } = &algorithms.preferred;
+        let offered = [names(kex), names(key), names(cipher), names(mac)].concat();
+        for name in offered {
+            let weak = ["sha1", "cbc", "none", "clear", "ssh-rsa", "ssh-dss", "group1-"];
+            assert!(!weak.iter().any(|weak| name.contains(weak)), "{name}");
+        }
+        assert_eq!(names(compression), ["none"]);
+        assert!(!algorithms.rsa_sha1());
+    }
+
+    #[test]
+    fn a_legacy_algorithm_is_offered_last_and_an_unknown_one_is_told() {
+        let legacy =
+            ["ssh-rsa", "diffie-hellman-group14-sha1", "aes128-cbc", "hmac-sha1", "none", "x"]
+                .map(str::to_owned);
+        let (algorithms, unknown) = Algorithms::new(&legacy);
+        assert_eq!(unknown, ["none", "x"]);
+        let Preferred { kex, key, cipher, mac, .. } = &algorithms.preferred;
+        assert_eq!(names(cipher).last(), Some(&"aes128-cbc"));
+        assert_eq!(names(mac).last(), Some(&"hmac-sha1"));
+        assert_eq!(key.last(), Some(&RSA_SHA1));
+        assert_eq!(names(kex)[KEX.len()], "diffie-hellman-group14-sha1");
+        assert!(algorithms.rsa_sha1());
+    }
+
+    #[test]
+    fn the_type_of_the_pinned_key_is_asked_for_first() {
+        let (algorithms, _) = Algorithms::new(&[]);
+        let first = |pinned| algorithms.config(pinned).preferred.key.first().unwrap().to_string();
+        assert_eq!(first(None), "ssh-ed25519");
+        assert_eq!(first(Some("ssh-rsa")), "rsa-sha2-512");
+        assert_eq!(first(Some("ecdsa-sha2-nistp384")), "ecdsa-sha2-nistp384");
+        assert_eq!(algorithms.config(Some("ssh-rsa")).preferred.key.len(), 6);
+    }
+
+    #[test]
+    fn kinds_of_host_keys_are_left_out_until_none_is_left() {
+        let (algorithms, _) = Algorithms::new(&["ssh-rsa".to_owned()]);
+        let mut kinds = Vec::new();
+        while let Some(config) = algorithms.config_without(&kinds) {
+            kinds.push(key_type(config.preferred.key.first().unwrap()).to_owned());
+        }
+        let ecdsa = ["256", "384", "521"].map(|size| format!("ecdsa-sha2-nistp{size}"));
+        assert_eq!(
+            kinds,
+            [vec!["ssh-ed25519".into()], ecdsa.into(), vec!["ssh-rsa".into()]].concat()
+        );
+    }
+}

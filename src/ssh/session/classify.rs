@@ -1,0 +1,219 @@
+//! What a broken session means: one pure judgement over what was seen. It never looks at an error's
+//! text where the peer's own words tell more.
+
+use russh::{AlgorithmKind, Error};
+
+use crate::common::sanitize_ascii;
+use crate::model::{Fault, Reason};
+
+use super::transcript::{Farewell, Speaks, Witness};
+use crate::ssh::phase::Phase;
+
+/// How sshd says that it turns a connection away, in place of its identification: past `MaxStartups`,
+/// and for an address in `PerSourcePenalties` (`drop_connection` in OpenSSH's sshd.c).
+const TURNED_AWAY: [&str; 2] = ["Exceeded MaxStartups", "Not allowed at this time"];
+
+/// The message after `MaxAuthTries` refusals (`auth_maxtries_exceeded` in OpenSSH's auth.c).
+const TOO_MANY_TRIES: &str = "Too many authentication failures";
+
+/// Most names of one side's algorithms that a fault carries, and the most characters of one.
+const MOST_NAMES: usize = 40;
+const LONGEST_NAME: usize = 64;
+
+/// A handshake that an error ended.
+pub(super) fn of_handshake(error: &Error, witness: &Witness) -> Fault {
+    let fault = if let Some(fault) = turned_away(witness) {
+        fault
+    } else if matches!(witness.speaks(), Speaks::Partly | Speaks::Foreign) {
+        not_ssh(witness)
+    } else if let Error::NoCommonAlgo { kind, ours, theirs } = error {
+        no_common_algorithm(kind, ours, theirs)
+    } else {
+        lost(witness, &broken(error))
+    };
+    of_peer(fault, witness)
+}
+
+/// A handshake that did not end in time.
+pub(super) fn of_silence(witness: &Witness) -> Fault {
+    let fault = match (turned_away(witness), witness.speaks()) {
+        (Some(fault), _) => fault,
+        (None, Speaks::Foreign) => not_ssh(witness),
+        (None, Speaks::Nothing) => {
+            Fault::new(Reason::BannerTimeout, "the server accepted the connection and said nothing")
+        }
+        (None, Speaks::Partly) => {
+            Fault::new(Reason::BannerTimeout, "the server did not finish saying who it is")
+        }
+        (None, Speaks::Ssh) => {
+            Fault::new(Reason::HandshakeTimeout, "the key exchange did not end in time")
+        }
+    };
+    of_peer(fault, witness)
+}
+
+/// A session that ended during authentication. None when that was the server's answer.
+pub(crate) fn of_login(witness: &Witness) -> Option<Fault> {
+    let fault = match witness.farewell.get() {
+        Some(Farewell::NoMethodLeft) => return None,
+        Some(Farewell::Said { words, .. }) if words.contains(TOO_MANY_TRIES) => {
+            Fault::new(Reason::CredentialsRefused, format!("the server refused: {words}"))
+        }
+        _ => turned_away(witness)
+            .unwrap_or_else(|| lost(witness, "the connection ended during authentication")),
+    };
+    Some(fault)
+}
+
+fn turned_away(witness: &Witness) -> Option<Fault> {
+    let said = witness.said();
+    let words = match witness.farewell.get() {
+        _ if TURNED_AWAY.iter().any(|text| said.contains(text)) => said,
+        Some(Farewell::Said { words, too_many: true }) => words.clone(),
+        _ => return None,
+    };
+    let details = format!("the server turned the connection away: \"{words}\"");
+    Some(Fault::new(Reason::Throttled, details))
+}
+
+fn not_ssh(witness: &Witness) -> Fault {
+    let details = format!("the server does not speak SSH: it said \"{}\"", witness.said());
+    Fault::new(Reason::NotSsh, details)
+}
+
+fn lost(witness: &Witness, otherwise: &str) -> Fault {
+    let details = match witness.farewell.get() {
+        Some(Farewell::Said { words, .. }) => format!("the server hung up: \"{words}\""),
+        Some(Farewell::Broke(how)) => format!("{otherwise}: {how}"),
+        _ => otherwise.to_owned(),
+    };
+    Fault::new(Reason::ConnectionLost, details)
+}
+
+/// How a connection or the protocol on it broke.
+pub(super) fn broken(error: &Error) -> String {
+    match error {
+        Error::Disconnect | Error::HUP => "the server closed the connection".to_owned(),
+        Error::IO(error) => match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => "the server closed the connection".to_owned(),
+            std::io::ErrorKind::ConnectionReset => "the server reset the connection".to_owned(),
+            _ => format!("the connection broke: {error}"),
+        },
+        // russh's own words hold nothing of ours but the names of algorithms.
+        other => format!("the SSH protocol broke: {other}"),
+    }
+}
+
+fn no_common_algorithm(kind: &AlgorithmKind, ours: &[String], theirs: &[String]) -> Fault {
+    let kind = match kind {
+        AlgorithmKind::Kex => "key exchange",
+        AlgorithmKind::Key => "host key",
+        AlgorithmKind::Cipher => "cipher",
+        AlgorithmKind::Compression => "compression",
+        AlgorithmKind::Mac => "MAC",
+    };
+    let theirs: Vec<String> = theirs
+        .iter()
+        .take(MOST_NAMES)
+        .map(|name| sanitize_ascii(name.as_bytes(), LONGEST_NAME))
+        .collect();
+    let details = format!("no common {kind} algorithm: the server has {}", theirs.join(", "));
+    Fault::new(Reason::NoCommonAlgorithm, details)
+        .fact("kind", kind)
+        .fact("ours", ours.to_vec())
+        .fact("theirs", theirs)
+}
+
+/// Adds what the peer said, and whether it had said who it is.
+fn of_peer(fault: Fault, witness: &Witness) -> Fault {
+    let identified = witness.speaks() == Speaks::Ssh;
+    let phase = if identified { Phase::Handshake } else { Phase::Banner };
+    let fault = fault.fact("phase", phase.as_str());
+    let said = witness.said();
+    if said.is_empty() { fault } else { fault.fact("said", said) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(said: &[u8], farewell: Option<Farewell>) -> Witness {
+        let witness = Witness::default();
+        witness.hears(said);
+        if let Some(farewell) = farewell {
+            witness.farewell.set(farewell).unwrap();
+        }
+        witness
+    }
+
+    fn goodbye(words: &str, too_many: bool) -> Option<Farewell> {
+        Some(Farewell::Said { words: words.into(), too_many })
+    }
+
+    const SSH: &[u8] = b"SSH-2.0-x\r\n";
+
+    #[test]
+    fn a_broken_handshake_is_told_by_what_the_peer_said() {
+        let reset = || Error::IO(std::io::ErrorKind::ConnectionReset.into());
+        for (said, farewell, error, reason) in [
+            (&b""[..], None, Error::Disconnect, Reason::ConnectionLost),
+            (b"", None, reset(), Reason::ConnectionLost),
+            (SSH, None, reset(), Reason::ConnectionLost),
+            (SSH, None, Error::WrongServerSig, Reason::ConnectionLost),
+            (SSH, goodbye("bye", false), Error::Disconnect, Reason::ConnectionLost),
+            (SSH, goodbye("full", true), Error::Disconnect, Reason::Throttled),
+            (b"Exceeded MaxStartups\r\n", None, reset(), Reason::Throttled),
+            (b"Not allowed at this time\r\n", None, Error::Disconnect, Reason::Throttled),
+            (b"220 ftp\r\n", None, Error::Disconnect, Reason::NotSsh),
+            (b"SSH-", None, Error::Disconnect, Reason::NotSsh),
+            (b"no\r\nno\r\n", None, Error::Version, Reason::NotSsh),
+        ] {
+            let fault = of_handshake(&error, &after(said, farewell));
+            assert_eq!(fault.reason(), reason, "{fault}");
+        }
+    }
+
+    #[test]
+    fn silence_is_told_by_how_far_the_peer_came() {
+        for (said, reason, phase) in [
+            (&b""[..], Reason::BannerTimeout, "banner"),
+            (b"SSH-2.0", Reason::BannerTimeout, "banner"),
+            (b"220 ftp ready", Reason::NotSsh, "banner"),
+            (b"Not allowed at this time\r\n", Reason::Throttled, "banner"),
+            (SSH, Reason::HandshakeTimeout, "handshake"),
+        ] {
+            let fault = of_silence(&after(said, None));
+            assert_eq!(fault.reason(), reason, "{fault}");
+            assert_eq!(fault.facts()["phase"], phase.into());
+        }
+    }
+
+    #[test]
+    fn an_end_during_the_login_is_told_by_the_servers_goodbye() {
+        for (farewell, reason) in [
+            (goodbye("Too many authentication failures", false), Some(Reason::CredentialsRefused)),
+            (goodbye("go away", false), Some(Reason::ConnectionLost)),
+            (goodbye("full", true), Some(Reason::Throttled)),
+            (Some(Farewell::Broke("reset".into())), Some(Reason::ConnectionLost)),
+            (Some(Farewell::NoMethodLeft), None),
+            (None, Some(Reason::ConnectionLost)),
+        ] {
+            let fault = of_login(&after(SSH, farewell.clone()));
+            assert_eq!(fault.map(|fault| fault.reason()), reason, "{farewell:?}");
+        }
+    }
+
+    #[test]
+    fn both_sides_algorithms_are_told_and_bounded() {
+        let theirs = vec!["a\x1b".repeat(100); 1000];
+        let error =
+            Error::NoCommonAlgo { kind: AlgorithmKind::Kex, ours: vec!["b".into()], theirs };
+        let fault = of_handshake(&error, &after(SSH, None));
+        assert_eq!(fault.reason(), Reason::NoCommonAlgorithm);
+        assert_eq!(fault.facts()["kind"], "key exchange".into());
+        assert_eq!(fault.facts()["ours"], vec!["b".to_owned()].into());
+        let crate::model::Fact::List(theirs) = &fault.facts()["theirs"] else { panic!("no list") };
+        assert_eq!((theirs.len(), theirs[0].len()), (MOST_NAMES, LONGEST_NAME));
+        assert!(!fault.details().contains('\x1b'));
+    }
+}

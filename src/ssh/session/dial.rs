@@ -1,0 +1,154 @@
+//! The TCP connection: one address after the other, within one limit. It never dials an address that it
+//! was not given.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use crate::model::{Fault, Reason};
+
+/// Connects to the first address that accepts, within `limit` for all of them: each gets an even share
+/// of what those before it have left.
+///
+/// # Errors
+/// When none does, the fault that says most: that somebody refused before that nobody answered. The
+/// fact `tried` lists them all when there are several.
+pub(crate) async fn dial(
+    addresses: &[SocketAddr],
+    limit: Duration,
+    deadline: Instant,
+) -> Result<(TcpStream, SocketAddr), Fault> {
+    let mut faults = Vec::new();
+    let all = deadline.min(Instant::now() + limit);
+    let shares = (1..=u32::try_from(addresses.len()).unwrap_or(u32::MAX)).rev();
+    for (&address, left) in addresses.iter().zip(shares) {
+        let now = Instant::now();
+        let until = now + all.saturating_duration_since(now) / left;
+        match timeout_at(until, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => {
+                // Each message of the handshake is small and waits for an answer. A socket that has
+                // been reset meanwhile refuses the option; the handshake will say so.
+                let _ = tcp.set_nodelay(true);
+                return Ok((tcp, address));
+            }
+            Ok(Err(error)) => faults.push(refusal(address, &error)),
+            Err(_) => faults.push(
+                Fault::new(Reason::ConnectTimeout, format!("{address} did not answer in time"))
+                    .fact("address", address.ip().to_string()),
+            ),
+        }
+    }
+    Err(most_telling(faults))
+}
+
+fn most_telling(faults: Vec<Fault>) -> Fault {
+    let tried: Vec<String> = faults.iter().map(|fault| fault.details().to_owned()).collect();
+    let rank = |fault: &Fault| match fault.reason() {
+        Reason::ConnectionRefused | Reason::ConnectionLost => 0,
+        Reason::ConnectTimeout => 1,
+        _ => 2,
+    };
+    match faults.into_iter().min_by_key(rank) {
+        Some(fault) if tried.len() > 1 => fault.fact("tried", tried),
+        Some(fault) => fault,
+        None => Fault::new(Reason::NameNotFound, "there is no address to connect to"),
+    }
+}
+
+/// What connect(2) says.
+fn refusal(address: SocketAddr, error: &io::Error) -> Fault {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    let (reason, what) = match errno {
+        Some(Errno::ECONNREFUSED) => {
+            (Reason::ConnectionRefused, "nothing listens there".to_owned())
+        }
+        Some(Errno::ETIMEDOUT) => (Reason::ConnectTimeout, "no answer".to_owned()),
+        Some(Errno::ECONNRESET | Errno::ECONNABORTED) => {
+            (Reason::ConnectionLost, "the connection was reset".to_owned())
+        }
+        Some(Errno::EACCES | Errno::EPERM) => {
+            (Reason::Unreachable, "this system does not let the daemon connect".to_owned())
+        }
+        Some(errno) => (Reason::Unreachable, errno.desc().to_owned()),
+        None => (Reason::Unreachable, error.to_string()),
+    };
+    let mut fault =
+        Fault::new(reason, format!("{address}: {what}")).fact("address", address.ip().to_string());
+    if let Some(number) = error.raw_os_error() {
+        fault = fault.fact("errno", number);
+    }
+    if matches!(errno, Some(Errno::EACCES | Errno::EPERM)) {
+        // systemd's IPAddressDeny and a local firewall's reject both show up as these.
+        fault = fault.remedied(
+            "allow the daemon to connect there: its unit's IPAddressDeny, the local firewall or the \
+             security module forbids it",
+        );
+    }
+    fault
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Fact;
+
+    #[test]
+    fn an_errno_is_told_by_what_it_means() {
+        let address: SocketAddr = "127.0.0.1:22".parse().unwrap();
+        for (errno, reason) in [
+            (Errno::ECONNREFUSED, Reason::ConnectionRefused),
+            (Errno::ETIMEDOUT, Reason::ConnectTimeout),
+            (Errno::ECONNRESET, Reason::ConnectionLost),
+            (Errno::EHOSTUNREACH, Reason::Unreachable),
+            (Errno::ENETUNREACH, Reason::Unreachable),
+            (Errno::EADDRNOTAVAIL, Reason::Unreachable),
+            (Errno::EPERM, Reason::Unreachable),
+        ] {
+            let fault = refusal(address, &io::Error::from(errno));
+            assert_eq!(fault.reason(), reason, "{errno}");
+            assert_eq!(fault.facts()["errno"], Fact::from(errno as i32));
+            assert_eq!(fault.own_remedy().is_some(), errno == Errno::EPERM);
+        }
+    }
+
+    #[tokio::test]
+    async fn many_silent_addresses_take_no_longer_than_one() {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        // The kernel drops what exceeds a listener's queue: listen(2), tcp_abort_on_overflow = 0.
+        let listener = socket.listen(0).unwrap();
+        let silent = listener.local_addr().unwrap();
+        let wait = Duration::from_millis(200);
+        let mut queued = Vec::new();
+        while let Ok(Ok(tcp)) = tokio::time::timeout(wait, TcpStream::connect(silent)).await {
+            queued.push(tcp);
+        }
+        let limit = Duration::from_millis(320);
+        let (began, far) = (Instant::now(), Instant::now() + Duration::from_secs(60));
+        let fault = dial(&[silent; 16], limit, far).await.unwrap_err();
+        assert_eq!(fault.reason(), Reason::ConnectTimeout);
+        assert!(matches!(&fault.facts()["tried"], Fact::List(tried) if tried.len() == 16));
+        let took = began.elapsed();
+        assert!(limit <= took && took < 8 * limit, "{took:?}");
+        // What the silent ones leave is the others'.
+        let answers = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = answers.local_addr().unwrap();
+        assert_eq!(dial(&[silent, silent, address], limit, far).await.unwrap().1, address);
+    }
+
+    #[test]
+    fn of_several_addresses_the_one_that_refused_is_told() {
+        let fault = |reason| Fault::new(reason, "x");
+        let told = most_telling(vec![
+            fault(Reason::Unreachable),
+            fault(Reason::ConnectTimeout),
+            fault(Reason::ConnectionRefused),
+        ]);
+        assert_eq!(told.reason(), Reason::ConnectionRefused);
+        assert!(matches!(&told.facts()["tried"], Fact::List(tried) if tried.len() == 3));
+    }
+}

@@ -1,0 +1,58 @@
+//! The handshake with a server that has several host keys. It shows one key, of the kind that is asked
+//! for first, and the one that a given fingerprint belongs to may be of another kind.
+//!
+//! It never asks for a kind twice, nor goes on to the login before a key has been taken.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::model::{Fault, Reason};
+
+use super::algorithms::Algorithms;
+use super::dial;
+use super::handshake::{Session, shake_hands};
+use crate::ssh::host::host_key::Expected;
+
+/// Shakes hands within `until`: over `tcp`, and over further connections to the same address, each
+/// without the kinds of key seen before, until a key is taken or the server has no other.
+///
+/// # Errors
+/// Those of [`shake_hands`]. When no key was taken, the fault of the first one, with the fingerprints
+/// of all in `offeredFingerprints`. When a further handshake broke, its own fault: the right key may
+/// not have been seen.
+pub(crate) async fn greet(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    algorithms: &Algorithms,
+    expected: &Expected,
+    connect_timeout: Duration,
+    until: Instant,
+) -> Result<Session, Fault> {
+    let pinned = expected.pinned.as_ref().map(|key| key.algorithm.as_str());
+    let config = algorithms.config(pinned);
+    let greeted = shake_hands(tcp, config, expected.clone(), until).await;
+    let Err(first) = greeted else { return greeted };
+    let Some(key) = expected.another_may_do(&first) else { return Err(first) };
+    let mut kinds = vec![key.algorithm.clone()];
+    let mut fingerprints = vec![key.fingerprint.clone()];
+    while let Some(config) = algorithms.config_without(&kinds) {
+        let (tcp, _) = dial::dial(&[peer], connect_timeout, until).await?;
+        let fault = match shake_hands(tcp, config, expected.clone(), until).await {
+            Err(fault) => fault,
+            greeted => return greeted,
+        };
+        match expected.another_may_do(&fault) {
+            Some(key) => {
+                kinds.push(key.algorithm.clone());
+                fingerprints.push(key.fingerprint.clone());
+            }
+            // All else was common a moment ago: it has no other key.
+            None if fault.reason() == Reason::NoCommonAlgorithm => break,
+            None => return Err(fault),
+        }
+    }
+    Err(first.fact("offeredFingerprints", fingerprints))
+}

@@ -1,0 +1,128 @@
+//! The TCP stream as russh gets it: it lets the witness hear what the peer says first, keeps the
+//! peer's last words readable, and can be ended from outside.
+//!
+//! It never ends by itself: limits are the caller's.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::transcript::Witness;
+
+/// A connection to an SSH server.
+///
+/// russh runs a session in a task of its own and does not end it when the future that waits for the
+/// key exchange is dropped. This stream then fails, which frees the task and the socket.
+pub(super) struct Stream {
+    tcp: TcpStream,
+    witness: Arc<Witness>,
+    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Stream {
+    pub(super) fn new(tcp: TcpStream, witness: Arc<Witness>, cancel: CancellationToken) -> Self {
+        Self { tcp, witness, cancelled: Box::pin(cancel.cancelled_owned()) }
+    }
+
+    /// Fails once cancelled; until then the task that polls is woken by the cancellation.
+    fn poll_alive(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.cancelled.as_mut().poll(cx) {
+            Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
+            Poll::Pending => Ok(()),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.poll_alive(cx)?;
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.tcp).poll_read(cx, buf))?;
+        self.witness.hears(buf.filled().get(before..).unwrap_or_default());
+        // sshd holds a small packet back until the one before is acknowledged (Nagle), which the kernel
+        // puts off for 40 ms once it takes a connection for a dialogue. The option does not last:
+        // tcp(7), TCP_QUICKACK. Where there is none, it is only slower.
+        let _ = self.tcp.set_quickack(true);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Stream {
+    /// A peer that turns the connection away says why and closes it, so that our first write fails
+    /// before we have read a word. The write is therefore taken as done: the reading that follows
+    /// finds what the peer said, and then the end or the error.
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_alive(cx)?;
+        let written = ready!(Pin::new(&mut self.tcp).poll_write(cx, buf));
+        Poll::Ready(Ok(written.unwrap_or(buf.len())))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // TCP buffers nothing on this side of the kernel.
+        Poll::Ready(Ok(()))
+    }
+
+    /// Never fails: russh tells its handler how a session ended only after a good shutdown, and that
+    /// of a connection which the peer has reset would be a bad one.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let _ = ready!(Pin::new(&mut self.tcp).poll_shutdown(cx));
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (near, listener.accept().await.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_waits_is_woken_by_the_cancellation() {
+        let (near, _far) = pair().await;
+        let cancel = CancellationToken::new();
+        let mut stream = Stream::new(near, Arc::default(), cancel.clone());
+        let mut buffer = [0];
+        let (read, ()) = tokio::join!(stream.read(&mut buffer), async { cancel.cancel() });
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+        assert!(stream.write(b"x").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_last_words_are_read_after_a_write_that_failed() {
+        let (near, mut far) = pair().await;
+        let mut stream = Stream::new(near, Arc::default(), CancellationToken::new());
+        stream.write_all(b"never read by the peer").await.unwrap();
+        far.write_all(b"go away\r\n").await.unwrap();
+        far.readable().await.unwrap();
+        // Closing with unread bytes resets the connection.
+        drop(far);
+        stream.tcp.writable().await.unwrap();
+        for _ in 0..3 {
+            stream.write_all(b"hello\r\n").await.unwrap();
+        }
+        let mut said = [0; 9];
+        stream.read_exact(&mut said).await.unwrap();
+        assert_eq!(&said, b"go away\r\n");
+        assert_eq!(stream.witness.said(), "go away");
+    }
+}

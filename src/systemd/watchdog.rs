@@ -1,0 +1,68 @@
+//! What systemd is told while the daemon runs: that it lives, and how its stores are.
+//!
+//! A sign of life comes from the runtime and says that of the runtime alone. A disk that hangs is no
+//! reason to be killed: neither the ledger nor a store is asked for it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::{Registry, StoreService as _};
+use crate::systemd;
+
+/// Between two looks at the stores.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Tells it until `stop`. With a watchdog there are three signs of life in its time.
+pub(crate) async fn tell(stores: Registry, stop: CancellationToken) {
+    let watchdog = systemd::watchdog();
+    let mut ticks = interval(watchdog.map_or(LOOK, |limit| LOOK.min(limit / 3)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = String::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if watchdog.is_some() {
+            systemd::alive();
+        }
+        let statuses = stores.views().iter().map(|view| view.standing.status.as_str()).collect();
+        let text = summary(statuses);
+        if text != told {
+            systemd::status(&text);
+            told = text;
+        }
+    }
+}
+
+/// How many stores there are, and how.
+fn summary(statuses: Vec<&'static str>) -> String {
+    let count = statuses.len();
+    let mut by_status: BTreeMap<&str, usize> = BTreeMap::new();
+    for status in statuses {
+        *by_status.entry(status).or_default() += 1;
+    }
+    let parts: Vec<String> = by_status.iter().map(|(status, n)| format!("{n} {status}")).collect();
+    match count {
+        0 => "no store".to_owned(),
+        1 => format!("1 store: {}", parts.join(", ")),
+        n => format!("{n} stores: {}", parts.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_are_counted_by_status() {
+        assert_eq!(summary(vec![]), "no store");
+        assert_eq!(summary(vec!["Connected"]), "1 store: 1 Connected");
+        let several = vec!["Disconnected", "Connected", "Connected"];
+        assert_eq!(summary(several), "3 stores: 2 Connected, 1 Disconnected");
+    }
+}
