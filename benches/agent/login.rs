@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use imagestore_agent::model::{Credentials, Secret, SshAddress};
+use imagestore_agent::model::{Secret, SshAddress, SshCredentials};
 use imagestore_agent::settings::Settings;
 use imagestore_agent::ssh::{Asked, Login, Verifier};
 use rusqlite::Connection;
@@ -65,7 +65,7 @@ pub(crate) async fn checked_login(
     verifier: &Verifier,
     sshd: &Sshd,
     user: &User,
-    credentials: &Credentials,
+    credentials: &SshCredentials,
 ) -> Duration {
     let (hostname, port) = (sshd.address.ip().to_string(), sshd.address.port());
     let login = Login {
@@ -110,7 +110,7 @@ pub(crate) async fn reconnect_beside_a_bare_login(
     user: &User,
 ) {
     let verifier = Verifier::new(&Settings::builtin().ssh);
-    let credentials = Credentials::password(Secret::new(user.password.clone()));
+    let credentials = SshCredentials::password(Secret::new(user.password.clone()));
     let ledger = bare_ledger(agent);
     let (mut ours, mut checked, mut peer) = (Vec::new(), Vec::new(), Vec::new());
     let mut bound = Vec::new();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use imagestore_agent::model::{Credentials, Secret};
+use imagestore_agent::model::{Secret, SshCredentials};
 use imagestore_agent::settings::Settings;
 use imagestore_agent::ssh::Verifier;
 
@@ -103,7 +103,7 @@ pub(crate) async fn login_beside_others() {
     let key = dir.path().join("key");
     std::fs::write(&key, &pair.private).unwrap();
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let credentials = Credentials {
+    let credentials = SshCredentials {
         password: None,
         private_key: Some(Secret::new(pair.private.clone())),
         passphrase: None,

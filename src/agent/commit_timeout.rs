@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::faults;
 use crate::ledger::{Change, CommitError, Ledger};
-use crate::model::Failure;
+use crate::model::AttemptFailure;
 
 /// A commit takes well under a millisecond: one that takes this long has met a disk that hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ pub(super) async fn commit(
     ledger: &Ledger,
     change: Change,
     stop: &CancellationToken,
-    early: impl FnOnce(Failure),
+    early: impl FnOnce(AttemptFailure),
 ) -> Result<(), CommitError> {
     let committing = ledger.commit(change);
     tokio::pin!(committing);
@@ -60,6 +60,6 @@ pub(super) async fn reached(time: Option<Instant>) {
 ///
 /// # Errors
 /// `state_disk_trouble` when the state disk hangs.
-pub(super) async fn answered<T>(asked: impl Future<Output = T>) -> Result<T, Failure> {
+pub(super) async fn answered<T>(asked: impl Future<Output = T>) -> Result<T, AttemptFailure> {
     timeout(PATIENCE, asked).await.map_err(|_| faults::state_disk_stalled(PATIENCE).into())
 }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::StoreView;
 use crate::common::Timestamp;
-use crate::model::{Capacity, Condition, MarkerThere, Proof, StoreUuid};
+use crate::model::{Capacity, Condition, HostIdentity, RemoteMarker, StoreUuid};
 use crate::probe::marker_path;
 
 /// A condition that is active now.
@@ -64,14 +64,14 @@ impl<'a> SharedFilesystems<'a> {
     pub fn new(all: &'a [Arc<StoreView>]) -> Self {
         let mut by_device: BTreeMap<&str, Vec<StoreUuid>> = BTreeMap::new();
         for view in all {
-            by_device.entry(&view.store.place.device).or_default().push(view.store.uuid);
+            by_device.entry(&view.store.mount.device).or_default().push(view.store.uuid);
         }
         Self(by_device)
     }
 
     /// Returns the other stores on the filesystem of this one.
     fn others(&self, view: &StoreView) -> Vec<StoreUuid> {
-        let all = self.0.get(view.store.place.device.as_str()).into_iter().flatten().copied();
+        let all = self.0.get(view.store.mount.device.as_str()).into_iter().flatten().copied();
         all.filter(|uuid| *uuid != view.store.uuid).collect()
     }
 }
@@ -142,7 +142,7 @@ fn message(condition: Condition, view: &StoreView) -> String {
             format!("the last probe took {} ms", view.checks.examine.took.as_millis())
         }
         Condition::ProofUnavailable => match &view.proof {
-            Some(Proof::Unavailable(unproven)) => unproven.details.clone(),
+            Some(HostIdentity::Unavailable(unproven)) => unproven.details.clone(),
             _ => "not asked again since the daemon started".to_owned(),
         },
         Condition::StaleNamespace => outside(view),
@@ -152,14 +152,16 @@ fn message(condition: Condition, view: &StoreView) -> String {
 
 /// Says what the host has at the place where the daemon sees the store.
 fn outside(view: &StoreView) -> String {
-    let Some(Proof::Shown { marker: Some(seen), .. }) = &view.proof else {
+    let Some(HostIdentity::Shown { marker: Some(seen), .. }) = &view.proof else {
         return "the newest login could not tell".to_owned();
     };
     let shows = match seen {
-        MarkerThere::Missing => "has nothing any more where this daemon sees the store's marker",
-        MarkerThere::Another => "has another store's marker where this daemon sees this one's",
-        MarkerThere::Same => "reads the store's marker where this daemon cannot",
-        MarkerThere::Hidden | MarkerThere::Silent => "did not show its marker when last asked",
+        RemoteMarker::Missing => "has nothing any more where this daemon sees the store's marker",
+        RemoteMarker::Different => "has another store's marker where this daemon sees this one's",
+        RemoteMarker::Same => "reads the store's marker where this daemon cannot",
+        RemoteMarker::Unreadable | RemoteMarker::TimedOut => {
+            "did not show its marker when last asked"
+        }
     };
     format!("the host {shows}: {}", marker_path(&view.store.image_dir))
 }
@@ -182,7 +184,7 @@ pub fn total_capacity(all: &[Arc<StoreView>]) -> TotalCapacity {
     for view in all {
         let Some(capacity) = view.standing.capacity else { continue };
         let seen = (view.checks.examine.last_good, capacity);
-        let newest = by_device.entry(view.store.place.device.as_str()).or_insert(seen);
+        let newest = by_device.entry(view.store.mount.device.as_str()).or_insert(seen);
         if seen.0 > newest.0 {
             *newest = seen;
         }

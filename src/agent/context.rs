@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::login::trial::TryOuts;
 use crate::common::{Clock, Random};
 use crate::ledger::Ledger;
-use crate::lifecycle::{Moment, Policy};
+use crate::lifecycle::{CheckPolicy, StepTime};
 use crate::model::StoreUuid;
 use crate::probe::Prober;
 use crate::ssh::Verifier;
@@ -32,7 +32,7 @@ pub struct AgentContext {
     /// Randomness.
     pub random: Arc<dyn Random>,
     /// The rules of the status machine.
-    pub policy: Policy,
+    pub policy: CheckPolicy,
     /// Maximum duration of one probe.
     pub probe_deadline: Duration,
     /// Maximum duration of one attempt.
@@ -47,8 +47,8 @@ pub struct AgentContext {
 
 impl AgentContext {
     /// Returns the present time, with a new random number.
-    pub(super) fn now(&self) -> Moment {
-        Moment {
+    pub(super) fn now(&self) -> StepTime {
+        StepTime {
             wall: self.clock.now(),
             uptime: self.started.elapsed(),
             roll: self.random.next_u64(),

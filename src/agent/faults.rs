@@ -16,7 +16,7 @@ pub(super) fn stopping() -> Fault {
 /// The store was removed while a request for it was waiting.
 pub(super) fn store_removed() -> Fault {
     Fault::new(Reason::AgentStopping, "the store was removed meanwhile")
-        .remedied("nothing to do: the store is not served any more")
+        .with_remedy("nothing to do: the store is not served any more")
 }
 
 /// The ledger did not commit a change.
@@ -34,8 +34,8 @@ pub(super) fn commit_failed(error: &CommitError) -> Fault {
 pub(super) fn state_disk_stalled(waited: Duration) -> Fault {
     let details = "the state disk does not answer: the change may still be made when it does";
     Fault::new(Reason::StateDiskTrouble, details)
-        .fact("milliseconds", waited.as_millis())
-        .remedied("check the disk of state.dir; look at the store again when it answers")
+        .with_detail("milliseconds", waited.as_millis())
+        .with_remedy("check the disk of state.dir; look at the store again when it answers")
 }
 
 /// The ledger did not return the stored secrets before the deadline of the login.
@@ -47,48 +47,49 @@ pub(super) fn no_credentials() -> Fault {
 /// The checks of an attempt did not end within `limit`, or one of them panicked.
 pub(super) fn overdue(limit: Duration) -> Fault {
     Fault::new(Reason::AgentBusy, "the checks did not end within the attempt's deadline")
-        .fact("milliseconds", limit.as_millis())
+        .with_detail("milliseconds", limit.as_millis())
 }
 
 /// An earlier probe of `dir` was still running after `waited`.
 pub(super) fn probe_overdue(dir: &ImageDir, waited: Duration) -> Fault {
     Fault::new(Reason::ProbeTimeout, "an earlier probe did not end in time")
-        .fact("path", dir.as_str())
-        .fact("milliseconds", waited.as_millis())
+        .with_detail("path", dir.as_str())
+        .with_detail("milliseconds", waited.as_millis())
 }
 
 /// The queue of the registry, which holds `limit` requests, is full.
 pub(super) fn too_many_requests(limit: usize) -> Fault {
-    Fault::new(Reason::AgentBusy, "too many requests wait").fact("waiting", limit)
+    Fault::new(Reason::AgentBusy, "too many requests wait").with_detail("waiting", limit)
 }
 
 /// The queue of a store, which holds `limit` requests, is full.
 pub(super) fn too_many_store_requests(limit: usize) -> Fault {
-    Fault::new(Reason::AgentBusy, "too many requests wait for this store").fact("waiting", limit)
+    Fault::new(Reason::AgentBusy, "too many requests wait for this store")
+        .with_detail("waiting", limit)
 }
 
 /// `limit` callers already wait for the attempt of a store.
 pub(super) fn too_many_callers(limit: usize) -> Fault {
     Fault::new(Reason::AgentBusy, "too many callers wait for this store's attempt")
-        .fact("waiting", limit)
+        .with_detail("waiting", limit)
 }
 
 /// `limit` adds already run.
 pub(super) fn too_many_adds(limit: usize) -> Fault {
-    Fault::new(Reason::AgentBusy, "too many stores are being added").fact("running", limit)
+    Fault::new(Reason::AgentBusy, "too many stores are being added").with_detail("running", limit)
 }
 
 /// A store with the uuid of an add is served, or is being added.
 pub(super) fn duplicate_uuid(uuid: StoreUuid) -> Fault {
     Fault::new(Reason::DuplicateUuid, format!("{uuid} is served already"))
-        .fact("uuid", uuid.to_string())
+        .with_detail("uuid", uuid.to_string())
 }
 
 /// The directory of an add belongs to the store `other`, which is served, or is being added.
 pub(super) fn duplicate_directory(dir: &ImageDir, other: StoreUuid) -> Fault {
     Fault::new(Reason::DuplicateDirectory, format!("{dir} is served already"))
-        .fact("path", dir.as_str())
-        .fact("uuid", other.to_string())
+        .with_detail("path", dir.as_str())
+        .with_detail("uuid", other.to_string())
 }
 
 /// Another login of the same store did not end before the deadline.

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use super::{AcceptError, AddError, StoreView};
-use crate::lifecycle::History;
-use crate::model::{AddStore, Failure, StoreUpdate, StoreUuid, Tags};
+use crate::lifecycle::StoreHistory;
+use crate::model::{AddStore, AttemptFailure, StoreUpdate, StoreUuid, Tags};
 
 /// Why a store was not reconnected. An update fails with it as well, because a reconnect follows a
 /// change of the login.
@@ -17,7 +17,7 @@ pub enum ReconnectError {
     /// No such store is served, or it was removed while the request was waiting.
     UnknownStore(StoreUuid),
     /// A check failed, or the request was not carried out.
-    Failed(Failure),
+    Failed(AttemptFailure),
 }
 
 /// The stores of one daemon. Cheap to clone.
@@ -33,7 +33,11 @@ pub trait StoreService: Clone + Send + Sync + 'static {
 
     /// Returns the newest lines of the history of a store, and how many lines were pruned. Returns
     /// `None` if the state disk does not reply in time.
-    fn history(&self, uuid: StoreUuid, lines: u32) -> impl Future<Output = Option<History>> + Send;
+    fn history(
+        &self,
+        uuid: StoreUuid,
+        lines: u32,
+    ) -> impl Future<Output = Option<StoreHistory>> + Send;
 
     /// Verifies a store again. Overlapping calls share one attempt and one result. `force` logs in
     /// although the server has rejected the credentials so often that logins are suspended.
@@ -86,5 +90,5 @@ pub trait StoreService: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// `state_disk_trouble` if the removal could not be recorded. Then the store is still served.
-    fn remove(&self, uuid: StoreUuid) -> impl Future<Output = Result<bool, Failure>> + Send;
+    fn remove(&self, uuid: StoreUuid) -> impl Future<Output = Result<bool, AttemptFailure>> + Send;
 }

@@ -33,7 +33,7 @@ use crate::agent::{
 };
 use crate::http::{Context, DaemonInfo, Tokens};
 use crate::ledger::{Opened, Writer};
-use crate::lifecycle::{Policy, Thresholds};
+use crate::lifecycle::{CheckPolicy, SpaceThresholds};
 use crate::management::{CallbackClient, Limits, Networks, TaskReplies};
 use crate::notifier::{Heartbeat, Means, Notifier, NotifierHandle};
 use crate::probe::{ProbeOptions, Prober};
@@ -306,9 +306,9 @@ fn prober(settings: &Settings, node_id: crate::model::NodeId) -> Prober {
     })
 }
 
-fn policy(settings: &Settings) -> Policy {
+fn policy(settings: &Settings) -> CheckPolicy {
     let Settings { monitor, storage, callback, .. } = settings;
-    Policy {
+    CheckPolicy {
         interval: monitor.interval,
         write_interval: storage.write_probe.then_some(storage.write_probe_interval),
         login_interval: monitor.ssh_interval,
@@ -316,7 +316,7 @@ fn policy(settings: &Settings) -> Policy {
         fail_after: monitor.fail_after,
         recover_after: monitor.recover_after,
         auto_reconnect: monitor.auto_reconnect,
-        space: Thresholds {
+        space: SpaceThresholds {
             reserved: storage.reserved,
             near_full: storage.near_full,
             full: storage.full,

@@ -144,7 +144,7 @@ impl Daemon {
     /// Sends one request and reads the JSON answer.
     ///
     /// # Errors
-    /// [`ClientError`] when there is no answer; an answer that refuses is a [`Reply`].
+    /// [`ClientError`] when there is no answer; an answer that refuses is a [`ReceiverReply`].
     ///
     /// # Cancel safety
     /// The daemon finishes what it has begun.
@@ -202,7 +202,7 @@ impl Daemon {
         };
         let mut request = Request::builder().method(method).uri(path).header(HOST, host);
         if let Some(token) = token {
-            request = request.header(AUTHORIZATION, format!("OAuth {}", token.expose()));
+            request = request.header(AUTHORIZATION, format!("OAuth {}", token.expose_secret()));
         }
         let bytes = body.map(|body| {
             request = std::mem::take(&mut request).header(CONTENT_TYPE, "application/json");

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::args::{AddArgs, TagArgs, UpdateArgs};
-use crate::model::{Credentials, Secret};
+use crate::model::{Secret, SshCredentials};
 
 /// What the documented operation takes, from what was typed.
-pub(super) fn add(args: &AddArgs, credentials: &Credentials) -> Value {
+pub(super) fn add(args: &AddArgs, credentials: &SshCredentials) -> Value {
     let mut params = json!({
         "name": args.name,
         "url": args.path,
@@ -27,7 +27,7 @@ pub(super) fn add(args: &AddArgs, credentials: &Credentials) -> Value {
 }
 
 /// The same of an update: what was not given is not there.
-pub(super) fn update(args: &UpdateArgs, credentials: &Credentials) -> Value {
+pub(super) fn update(args: &UpdateArgs, credentials: &SshCredentials) -> Value {
     let mut fields = json!({});
     let optional = [
         ("name", args.name.as_deref().map(Value::from)),
@@ -43,8 +43,9 @@ pub(super) fn update(args: &UpdateArgs, credentials: &Credentials) -> Value {
     with_tags("updateImageStoreBackupStorage", fields, &args.tags)
 }
 
-fn secrets(credentials: &Credentials) -> [(&'static str, Option<Value>); 3] {
-    let value = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().into());
+fn secrets(credentials: &SshCredentials) -> [(&'static str, Option<Value>); 3] {
+    let value =
+        |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose_secret().into());
     [
         ("password", value(&credentials.password)),
         ("privateKey", value(&credentials.private_key)),

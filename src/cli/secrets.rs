@@ -8,7 +8,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::args::SecretSources;
-use crate::model::{Credentials, Secret};
+use crate::model::{Secret, SshCredentials};
 
 /// Far more than a key of any kind.
 const MOST_BYTES: u64 = 64 * 1024;
@@ -27,7 +27,7 @@ pub(super) enum SecretError {
 }
 
 /// The login's secrets, asked for on the terminal when no source is given.
-pub(super) fn credentials(from: &SecretSources) -> Result<Credentials, SecretError> {
+pub(super) fn credentials(from: &SecretSources) -> Result<SshCredentials, SecretError> {
     let given = given(from, false)?;
     if !given.is_empty() {
         return Ok(given);
@@ -35,11 +35,11 @@ pub(super) fn credentials(from: &SecretSources) -> Result<Credentials, SecretErr
     if !io::stdin().is_terminal() {
         return Err(SecretError::None);
     }
-    Ok(Credentials { password: Some(secret(asked()?)), ..given })
+    Ok(SshCredentials { password: Some(secret(asked()?)), ..given })
 }
 
 /// The secrets of the sources that were given, and a password from the terminal if that is wished.
-pub(super) fn given(from: &SecretSources, ask: bool) -> Result<Credentials, SecretError> {
+pub(super) fn given(from: &SecretSources, ask: bool) -> Result<SshCredentials, SecretError> {
     let password = match &from.password_file {
         Some(file) => Some(line(of_file(file)?)),
         None if from.password_stdin => Some(line(text(io::stdin(), "standard input")?)),
@@ -48,7 +48,7 @@ pub(super) fn given(from: &SecretSources, ask: bool) -> Result<Credentials, Secr
     };
     let private_key = from.private_key_file.as_deref().map(of_file).transpose()?;
     let passphrase = from.passphrase_file.as_deref().map(of_file).transpose()?.map(line);
-    Ok(Credentials {
+    Ok(SshCredentials {
         password: password.map(secret),
         private_key: private_key.map(secret),
         passphrase: passphrase.map(secret),

@@ -18,14 +18,14 @@ impl Backoff {
     }
 
     /// Returns the longest wait after this many failures in a row.
-    pub fn limit(self, failures: u32) -> Duration {
+    pub fn ceiling(self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
         self.base.saturating_mul(1 << doublings).min(self.cap)
     }
 
     /// Returns the wait after this many failures in a row, picked by a random number.
-    pub fn wait(self, failures: u32, random: u64) -> Duration {
-        let limit = u64::try_from(self.limit(failures).as_nanos()).unwrap_or(u64::MAX);
+    pub fn delay(self, failures: u32, random: u64) -> Duration {
+        let limit = u64::try_from(self.ceiling(failures).as_nanos()).unwrap_or(u64::MAX);
         // The high half of the product spreads the whole range of `random` evenly over the limit.
         let nanos = (u128::from(random) * (u128::from(limit) + 1)) >> 64;
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(limit))
@@ -42,22 +42,22 @@ mod tests {
 
     #[test]
     fn the_limit_doubles_up_to_the_cap() {
-        let limits: Vec<u64> = (0..=7).map(|n| BACKOFF.limit(n).as_secs()).collect();
+        let limits: Vec<u64> = (0..=7).map(|n| BACKOFF.ceiling(n).as_secs()).collect();
         assert_eq!(limits, [10, 10, 20, 40, 80, 160, 300, 300]);
-        assert_eq!(BACKOFF.limit(u32::MAX), Duration::from_secs(300));
+        assert_eq!(BACKOFF.ceiling(u32::MAX), Duration::from_secs(300));
     }
 
     proptest! {
         #[test]
         fn a_wait_lies_between_nothing_and_the_limit(failures: u32, random: u64) {
-            prop_assert!(BACKOFF.wait(failures, random) <= BACKOFF.limit(failures));
+            prop_assert!(BACKOFF.delay(failures, random) <= BACKOFF.ceiling(failures));
         }
     }
 
     #[test]
     fn the_whole_range_is_used() {
-        assert_eq!(BACKOFF.wait(1, 0), Duration::ZERO);
-        assert_eq!(BACKOFF.wait(1, u64::MAX), Duration::from_secs(10));
-        assert_eq!(BACKOFF.wait(1, u64::MAX / 2).as_secs(), 5);
+        assert_eq!(BACKOFF.delay(1, 0), Duration::ZERO);
+        assert_eq!(BACKOFF.delay(1, u64::MAX), Duration::from_secs(10));
+        assert_eq!(BACKOFF.delay(1, u64::MAX / 2).as_secs(), 5);
     }
 }

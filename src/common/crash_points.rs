@@ -10,7 +10,7 @@
 #[inline]
 pub fn crash_point(label: &str) {
     #[cfg(feature = "crash-points")]
-    armed::pass(label);
+    armed::pass_point(label);
     #[cfg(not(feature = "crash-points"))]
     let _ = label;
 }
@@ -25,14 +25,14 @@ mod armed {
     use crate::common::lock_unpoisoned;
 
     /// What was asked for last, and how often its point was passed since.
-    static PASSED: Mutex<(String, u32)> = Mutex::new((String::new(), 0));
+    static PASSED_POINTS: Mutex<(String, u32)> = Mutex::new((String::new(), 0));
 
-    pub(super) fn pass(label: &str) {
+    pub(super) fn pass_point(label: &str) {
         let Some(path) = std::env::var_os("IMAGESTORE_AGENT_CRASH_POINTS") else { return };
         #[expect(clippy::disallowed_methods, reason = "a test's own file")]
         let Ok(asked) = std::fs::read_to_string(path) else { return };
         let Some((at, nth)) = asked.trim().split_once(' ') else { return };
-        let mut passed = lock_unpoisoned(&PASSED);
+        let mut passed = lock_unpoisoned(&PASSED_POINTS);
         if passed.0 != asked {
             *passed = (asked.clone(), 0);
         }

@@ -4,38 +4,38 @@
 
 use std::time::Duration;
 
-use super::{Reply, Verdict};
+use super::{DeliveryOutcome, ReceiverReply};
 use crate::common::Backoff;
 
 /// How long a receiver that failed is passed over.
-const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+const ENDPOINT_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 /// How long nobody else tries a receiver that was down and is being tried: as long as a request may take.
-const TRYING: Duration = Duration::from_secs(10);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The receivers; a value without locks or timers.
 #[derive(Clone, Debug)]
-pub struct Route {
-    legs: Vec<Leg>,
+pub struct EndpointSelector {
+    legs: Vec<EndpointState>,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Leg {
+struct EndpointState {
     failures: u32,
     not_before: Duration,
     gone: bool,
 }
 
-impl Route {
+impl EndpointSelector {
     /// So many receivers, all of them up as far as is known.
     pub fn new(receivers: usize) -> Self {
-        Self { legs: vec![Leg::default(); receivers] }
+        Self { legs: vec![EndpointState::default(); receivers] }
     }
 
     /// The receiver to try now, of those that were not `tried`: the first that is up; before any was tried
     /// also one that is not, the soonest due, for then the sender's own patience decides.
-    pub fn pick(&mut self, tried: &[usize], uptime: Duration) -> Option<usize> {
+    pub fn select(&mut self, tried: &[usize], uptime: Duration) -> Option<usize> {
         let legs = self.legs.iter_mut().enumerate();
-        let mut open: Vec<(usize, &mut Leg)> =
+        let mut open: Vec<(usize, &mut EndpointState)> =
             legs.filter(|(at, leg)| !leg.gone && !tried.contains(at)).collect();
         let up = open.iter().position(|(_, leg)| leg.not_before <= uptime);
         let soonest = || {
@@ -45,40 +45,43 @@ impl Route {
         let at = up.or_else(soonest)?;
         let (receiver, leg) = open.get_mut(at)?;
         if leg.failures > 0 {
-            leg.not_before = leg.not_before.max(uptime.saturating_add(TRYING));
+            leg.not_before = leg.not_before.max(uptime.saturating_add(PROBE_TIMEOUT));
         }
         Some(*receiver)
     }
 
     /// The first receiver that is up, as far as is known.
-    pub fn active(&self, uptime: Duration) -> Option<usize> {
+    pub fn active_endpoint(&self, uptime: Duration) -> Option<usize> {
         self.legs.iter().position(|leg| !leg.gone && leg.not_before <= uptime)
     }
 
     /// Takes note of a receiver's reply; `roll` is random. Whether another one is to be tried: what does not
     /// answer, or with 5xx, is down, and what is gone has gone; a refusal is an answer.
-    pub fn replied(
+    pub fn on_reply(
         &mut self,
         receiver: usize,
-        reply: &Reply,
-        verdict: Verdict,
+        reply: &ReceiverReply,
+        verdict: DeliveryOutcome,
         uptime: Duration,
         roll: u64,
     ) -> bool {
         let Some(leg) = self.legs.get_mut(receiver) else { return false };
         let down = match reply {
-            Reply::Unreached(_) => true,
-            Reply::Answered { status, .. } => *status >= 500,
+            ReceiverReply::Unreached(_) => true,
+            ReceiverReply::Answered { status, .. } => *status >= 500,
         };
         match verdict {
-            Verdict::Gone => leg.gone = true,
-            Verdict::Again(at_least) if down => {
+            DeliveryOutcome::Gone => leg.gone = true,
+            DeliveryOutcome::Retry(at_least) if down => {
                 leg.failures = leg.failures.saturating_add(1);
-                let wait = BACKOFF.wait(leg.failures, roll).max(at_least);
+                let wait = ENDPOINT_BACKOFF.delay(leg.failures, roll).max(at_least);
                 leg.not_before = uptime.saturating_add(wait);
             }
-            Verdict::Again(_) | Verdict::Delivered | Verdict::Unhandled | Verdict::Refused => {
-                *leg = Leg::default();
+            DeliveryOutcome::Retry(_)
+            | DeliveryOutcome::Delivered
+            | DeliveryOutcome::NoHandler
+            | DeliveryOutcome::Rejected => {
+                *leg = EndpointState::default();
                 return false;
             }
         }
@@ -91,8 +94,8 @@ impl Route {
     }
 
     /// A person acts: those that are gone are asked again.
-    pub fn revive(&mut self) {
-        self.legs.iter_mut().filter(|leg| leg.gone).for_each(|leg| *leg = Leg::default());
+    pub fn reset_gone(&mut self) {
+        self.legs.iter_mut().filter(|leg| leg.gone).for_each(|leg| *leg = EndpointState::default());
     }
 }
 
@@ -100,62 +103,67 @@ impl Route {
 mod tests {
     use super::*;
 
-    fn told(status: u16) -> Reply {
-        Reply::Answered { status, retry_after: None, told: String::new() }
+    fn told(status: u16) -> ReceiverReply {
+        ReceiverReply::Answered { status, retry_after: None, told: String::new() }
     }
 
     fn secs(n: u64) -> Duration {
         Duration::from_secs(n)
     }
 
-    const AGAIN: Verdict = Verdict::Again(Duration::ZERO);
+    const AGAIN: DeliveryOutcome = DeliveryOutcome::Retry(Duration::ZERO);
     /// The longest wait.
     const LATE: u64 = u64::MAX;
 
     #[test]
     fn the_first_that_is_up_is_sent_to() {
-        let mut route = Route::new(3);
-        assert_eq!(route.pick(&[], secs(0)), Some(0));
-        assert!(route.replied(0, &Reply::Unreached("x".into()), AGAIN, secs(0), LATE));
-        assert_eq!(route.pick(&[0], secs(0)), Some(1));
-        assert!(route.replied(1, &told(503), AGAIN, secs(0), LATE));
-        assert_eq!(route.pick(&[0, 1], secs(0)), Some(2));
-        assert!(!route.replied(2, &told(200), Verdict::Delivered, secs(0), LATE));
-        assert_eq!((route.pick(&[], secs(0)), route.active(secs(0))), (Some(2), Some(2)));
+        let mut route = EndpointSelector::new(3);
+        assert_eq!(route.select(&[], secs(0)), Some(0));
+        assert!(route.on_reply(0, &ReceiverReply::Unreached("x".into()), AGAIN, secs(0), LATE));
+        assert_eq!(route.select(&[0], secs(0)), Some(1));
+        assert!(route.on_reply(1, &told(503), AGAIN, secs(0), LATE));
+        assert_eq!(route.select(&[0, 1], secs(0)), Some(2));
+        assert!(!route.on_reply(2, &told(200), DeliveryOutcome::Delivered, secs(0), LATE));
+        assert_eq!(
+            (route.select(&[], secs(0)), route.active_endpoint(secs(0))),
+            (Some(2), Some(2))
+        );
         // Due again: one tries it, and the others do not wait for what comes of that.
-        assert_eq!(route.pick(&[], secs(2)), Some(0));
-        assert_eq!(route.pick(&[], secs(2)), Some(1));
-        assert_eq!(route.pick(&[], secs(2)), Some(2));
-        assert!(!route.replied(0, &told(200), Verdict::Delivered, secs(2), LATE));
-        assert_eq!(route.pick(&[], secs(2)), Some(0));
+        assert_eq!(route.select(&[], secs(2)), Some(0));
+        assert_eq!(route.select(&[], secs(2)), Some(1));
+        assert_eq!(route.select(&[], secs(2)), Some(2));
+        assert!(!route.on_reply(0, &told(200), DeliveryOutcome::Delivered, secs(2), LATE));
+        assert_eq!(route.select(&[], secs(2)), Some(0));
     }
 
     #[test]
     fn when_none_is_up_the_soonest_is_tried_and_once_tried_no_other() {
-        let mut route = Route::new(2);
-        route.replied(0, &told(500), Verdict::Again(secs(50)), secs(0), 0);
-        route.replied(1, &told(500), Verdict::Again(secs(20)), secs(0), 0);
-        assert_eq!(route.pick(&[], secs(1)), Some(1));
-        assert_eq!(route.pick(&[1], secs(1)), None);
+        let mut route = EndpointSelector::new(2);
+        route.on_reply(0, &told(500), DeliveryOutcome::Retry(secs(50)), secs(0), 0);
+        route.on_reply(1, &told(500), DeliveryOutcome::Retry(secs(20)), secs(0), 0);
+        assert_eq!(route.select(&[], secs(1)), Some(1));
+        assert_eq!(route.select(&[1], secs(1)), None);
     }
 
     #[test]
     fn a_refusal_and_a_wish_for_time_are_answers() {
-        let mut route = Route::new(2);
-        for (status, verdict) in [(400, Verdict::Refused), (429, Verdict::Again(secs(30)))] {
-            assert!(!route.replied(0, &told(status), verdict, secs(0), LATE));
-            assert_eq!(route.pick(&[], secs(0)), Some(0));
+        let mut route = EndpointSelector::new(2);
+        for (status, verdict) in
+            [(400, DeliveryOutcome::Rejected), (429, DeliveryOutcome::Retry(secs(30)))]
+        {
+            assert!(!route.on_reply(0, &told(status), verdict, secs(0), LATE));
+            assert_eq!(route.select(&[], secs(0)), Some(0));
         }
     }
 
     #[test]
     fn one_that_is_gone_is_left_alone_until_a_person_acts() {
-        let mut route = Route::new(2);
-        assert!(route.replied(0, &told(410), Verdict::Gone, secs(0), 0));
-        assert_eq!((route.pick(&[], secs(9999)), route.is_gone()), (Some(1), false));
-        assert!(route.replied(1, &told(410), Verdict::Gone, secs(0), 0));
-        assert_eq!((route.pick(&[], secs(9999)), route.is_gone()), (None, true));
-        route.revive();
-        assert_eq!((route.pick(&[], secs(0)), route.is_gone()), (Some(0), false));
+        let mut route = EndpointSelector::new(2);
+        assert!(route.on_reply(0, &told(410), DeliveryOutcome::Gone, secs(0), 0));
+        assert_eq!((route.select(&[], secs(9999)), route.is_gone()), (Some(1), false));
+        assert!(route.on_reply(1, &told(410), DeliveryOutcome::Gone, secs(0), 0));
+        assert_eq!((route.select(&[], secs(9999)), route.is_gone()), (None, true));
+        route.reset_gone();
+        assert_eq!((route.select(&[], secs(0)), route.is_gone()), (Some(0), false));
     }
 }

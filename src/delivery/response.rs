@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use crate::common::Timestamp;
 
-/// Longest `Retry-After` that is honoured.
-const LONGEST: Duration = Duration::from_secs(5 * 60);
+/// Longest `RetrySchedule-After` that is honoured.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// What came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
+pub enum ReceiverReply {
     /// An HTTP answer.
     Answered {
         /// Its status code.
@@ -26,27 +26,27 @@ pub enum Reply {
 
 /// What it means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum DeliveryOutcome {
     /// The notice has arrived.
     Delivered,
     /// It has arrived where nobody handles it: taken as delivered, and shown.
-    Unhandled,
+    NoHandler,
     /// Send it again, not before this much time has passed.
-    Again(Duration),
+    Retry(Duration),
     /// The receiver does not want it: a person must look.
-    Refused,
+    Rejected,
     /// The receiver wants nothing any more (410): nothing is sent until a person acts.
     Gone,
 }
 
-impl Verdict {
+impl DeliveryOutcome {
     /// Whether the notice need not be sent again.
     pub fn is_delivery(self) -> bool {
-        matches!(self, Self::Delivered | Self::Unhandled)
+        matches!(self, Self::Delivered | Self::NoHandler)
     }
 }
 
-impl fmt::Display for Reply {
+impl fmt::Display for ReceiverReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Answered { status, told, .. } if told.is_empty() => write!(f, "status {status}"),
@@ -61,26 +61,26 @@ impl fmt::Display for Reply {
 /// | reply | meaning |
 /// |---|---|
 /// | 2xx | delivered |
-/// | 408, 425, 429, 5xx, no answer | again; `Retry-After` honoured up to 5 min |
+/// | 408, 425, 429, 5xx, no answer | again; `RetrySchedule-After` honoured up to 5 min |
 /// | 410 | gone |
 /// | 404 where `not_found_is_unhandled` (ZStack's format: the management node has no handler) | unhandled |
 /// | everything else, redirects among it | refused |
-pub fn judge(reply: &Reply, not_found_is_unhandled: bool) -> Verdict {
+pub fn classify(reply: &ReceiverReply, not_found_is_unhandled: bool) -> DeliveryOutcome {
     match reply {
-        Reply::Unreached(_) => Verdict::Again(Duration::ZERO),
-        Reply::Answered { status, retry_after, .. } => match status {
-            200..=299 => Verdict::Delivered,
+        ReceiverReply::Unreached(_) => DeliveryOutcome::Retry(Duration::ZERO),
+        ReceiverReply::Answered { status, retry_after, .. } => match status {
+            200..=299 => DeliveryOutcome::Delivered,
             408 | 425 | 429 | 500..=599 => {
-                Verdict::Again(retry_after.unwrap_or_default().min(LONGEST))
+                DeliveryOutcome::Retry(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
             }
-            410 => Verdict::Gone,
-            404 if not_found_is_unhandled => Verdict::Unhandled,
-            _ => Verdict::Refused,
+            410 => DeliveryOutcome::Gone,
+            404 if not_found_is_unhandled => DeliveryOutcome::NoHandler,
+            _ => DeliveryOutcome::Rejected,
         },
     }
 }
 
-/// `Retry-After` (RFC 9110, 10.2.3): seconds, or a date. Nothing that cannot be read is honoured.
+/// `RetrySchedule-After` (RFC 9110, 10.2.3): seconds, or a date. Nothing that cannot be read is honoured.
 pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse() {
@@ -95,24 +95,24 @@ pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn answered(status: u16) -> Reply {
-        Reply::Answered { status, retry_after: None, told: String::new() }
+    fn answered(status: u16) -> ReceiverReply {
+        ReceiverReply::Answered { status, retry_after: None, told: String::new() }
     }
 
     #[test]
     fn each_status_means_one_thing() {
         for status in 100..600 {
             let expected = match status {
-                200..=299 => Verdict::Delivered,
-                408 | 425 | 429 | 500..=599 => Verdict::Again(Duration::ZERO),
-                410 => Verdict::Gone,
-                _ => Verdict::Refused,
+                200..=299 => DeliveryOutcome::Delivered,
+                408 | 425 | 429 | 500..=599 => DeliveryOutcome::Retry(Duration::ZERO),
+                410 => DeliveryOutcome::Gone,
+                _ => DeliveryOutcome::Rejected,
             };
-            assert_eq!(judge(&answered(status), false), expected, "{status}");
+            assert_eq!(classify(&answered(status), false), expected, "{status}");
         }
-        assert_eq!(judge(&answered(404), true), Verdict::Unhandled);
-        let unreached = Reply::Unreached("connection refused".to_owned());
-        assert_eq!(judge(&unreached, true), Verdict::Again(Duration::ZERO));
+        assert_eq!(classify(&answered(404), true), DeliveryOutcome::NoHandler);
+        let unreached = ReceiverReply::Unreached("connection refused".to_owned());
+        assert_eq!(classify(&unreached, true), DeliveryOutcome::Retry(Duration::ZERO));
     }
 
     #[test]
@@ -129,11 +129,11 @@ mod tests {
         ] {
             assert_eq!(retry_after(value, now), expected.map(Duration::from_secs), "{value:?}");
         }
-        let reply = Reply::Answered {
+        let reply = ReceiverReply::Answered {
             status: 503,
             retry_after: Some(Duration::from_secs(86_400)),
             told: String::new(),
         };
-        assert_eq!(judge(&reply, false), Verdict::Again(LONGEST));
+        assert_eq!(classify(&reply, false), DeliveryOutcome::Retry(MAX_RETRY_AFTER));
     }
 }

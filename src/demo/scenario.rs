@@ -176,7 +176,7 @@ async fn tell(
     }});
     show_request("POST", STORES, &body);
     if let Some(password) = body.pointer_mut("/params/password") {
-        *password = Value::from(account.password.expose());
+        *password = Value::from(account.password.expose_secret());
     }
     let added = asker.ask(Method::POST, STORES, Some(&body)).await.map_err(told)?;
     let uuid = shown(&added)?;

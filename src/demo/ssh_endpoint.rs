@@ -80,7 +80,7 @@ impl server::Handler for Login {
     type Error = russh::Error;
 
     async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, russh::Error> {
-        if user == self.0.user && password == self.0.password.expose() {
+        if user == self.0.user && password == self.0.password.expose_secret() {
             return Ok(Auth::Accept);
         }
         Ok(Auth::reject())

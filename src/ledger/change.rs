@@ -1,8 +1,8 @@
 //! What is to become durable, together or not at all.
 
 use super::StuckWorker;
-use crate::lifecycle::{HistoryEntry, Standing};
-use crate::model::{Credentials, Notice, Position, Store, StoreUuid};
+use crate::lifecycle::{DurableRecord, HistoryEntry};
+use crate::model::{Notice, Position, SshCredentials, Store, StoreUuid};
 
 /// Operations that commit together. Built fluently; an empty one need not be committed.
 #[derive(Debug, Default)]
@@ -12,10 +12,10 @@ pub struct Change(Vec<Operation>);
 /// One operation on the ledger.
 #[derive(Debug)]
 pub(super) enum Operation {
-    AddStore { store: Box<Store>, credentials: Credentials, standing: Box<Standing> },
+    AddStore { store: Box<Store>, credentials: SshCredentials, standing: Box<DurableRecord> },
     SaveStore(Box<Store>),
-    ReplaceSecrets(StoreUuid, Credentials),
-    SaveStanding(StoreUuid, Box<Standing>),
+    ReplaceSecrets(StoreUuid, SshCredentials),
+    SaveStanding(StoreUuid, Box<DurableRecord>),
     RemoveStore(StoreUuid),
     Enqueue(Box<Notice>),
     Acknowledge(StoreUuid, Position),
@@ -62,7 +62,12 @@ impl Change {
 
     /// A new store with its secrets and its first standing. A conflict when its uuid or its image
     /// directory is there already.
-    pub fn add_store(self, store: Store, credentials: Credentials, standing: Standing) -> Self {
+    pub fn add_store(
+        self,
+        store: Store,
+        credentials: SshCredentials,
+        standing: DurableRecord,
+    ) -> Self {
         let (store, standing) = (Box::new(store), Box::new(standing));
         self.with(Operation::AddStore { store, credentials, standing })
     }
@@ -73,12 +78,12 @@ impl Change {
     }
 
     /// All secrets of a store, in the place of those before. A conflict when the store is not there.
-    pub fn replace_secrets(self, store: StoreUuid, credentials: Credentials) -> Self {
+    pub fn replace_secrets(self, store: StoreUuid, credentials: SshCredentials) -> Self {
         self.with(Operation::ReplaceSecrets(store, credentials))
     }
 
     /// The standing of a store as it is now. A conflict when the store is not there.
-    pub fn save_standing(self, store: StoreUuid, standing: Standing) -> Self {
+    pub fn save_standing(self, store: StoreUuid, standing: DurableRecord) -> Self {
         self.with(Operation::SaveStanding(store, Box::new(standing)))
     }
 

@@ -6,8 +6,8 @@ use tracing::{Instrument as _, debug, debug_span};
 
 use super::{Change, CommitError, Waiting};
 use crate::common::Timestamp;
-use crate::lifecycle::History;
-use crate::model::{Credentials, Epoch, Fault, Notice, Position, Reason, StoreUuid};
+use crate::lifecycle::StoreHistory;
+use crate::model::{Epoch, Fault, Notice, Position, Reason, SshCredentials, StoreUuid};
 
 /// Jobs that may wait. A commit takes well under a millisecond, so that this many mean a disk that
 /// hangs: callers are told to come back instead of filling memory.
@@ -35,11 +35,11 @@ pub(super) enum Job {
     Commit(Change, Reply<Result<(), CommitError>>),
     NextEpoch(Timestamp, Reply<Result<Epoch, CommitError>>),
     CheckWritable(Reply<Result<(), CommitError>>),
-    Credentials(StoreUuid, Reply<Result<Credentials, Fault>>),
+    Credentials(StoreUuid, Reply<Result<SshCredentials, Fault>>),
     Pending(StoreUuid, u32, Reply<Result<Vec<Notice>, ReadError>>),
     Waiting(StoreUuid, Position, Reply<Result<Waiting, ReadError>>),
     Backlog(Reply<Result<Vec<StoreUuid>, ReadError>>),
-    History(StoreUuid, u32, Reply<Result<History, ReadError>>),
+    History(StoreUuid, u32, Reply<Result<StoreHistory, ReadError>>),
     Close,
 }
 
@@ -101,7 +101,7 @@ impl Ledger {
     ///
     /// # Cancel safety
     /// Reads only.
-    pub async fn credentials(&self, store: StoreUuid) -> Result<Credentials, Fault> {
+    pub async fn credentials(&self, store: StoreUuid) -> Result<SshCredentials, Fault> {
         let asked = self.ask(|reply| Job::Credentials(store, reply)).await;
         asked.unwrap_or_else(|error| {
             let reason = match error {
@@ -153,7 +153,7 @@ impl Ledger {
     ///
     /// # Cancel safety
     /// Reads only.
-    pub async fn history(&self, store: StoreUuid, limit: u32) -> Result<History, ReadError> {
+    pub async fn history(&self, store: StoreUuid, limit: u32) -> Result<StoreHistory, ReadError> {
         self.ask(|reply| Job::History(store, limit, reply)).await?
     }
 

@@ -97,7 +97,7 @@ impl Sealer {
         let (key, id) = self.key()?;
         let mut nonce = [0; NONCE_LEN];
         SystemRandom::new().fill(&mut nonce).map_err(|_| self.unreadable("no randomness"))?;
-        let mut sealed = Zeroizing::new(secret.expose().as_bytes().to_vec());
+        let mut sealed = Zeroizing::new(secret.expose_secret().as_bytes().to_vec());
         let tag = key
             .seal_in_place_separate_tag(
                 Nonce::assume_unique_for_key(nonce),
@@ -143,7 +143,8 @@ impl Sealer {
 
     fn unreadable(&self, why: &str) -> Fault {
         let path = self.path.display().to_string();
-        Fault::new(Reason::SecretUnreadable, format!("master key {path}: {why}")).fact("path", path)
+        Fault::new(Reason::SecretUnreadable, format!("master key {path}: {why}"))
+            .with_detail("path", path)
     }
 }
 

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use super::{Login, Policy, Probe};
+use super::{CheckPolicy, LoginOutcome, ProbeOutcome};
 use crate::common::Timestamp;
 use crate::model::{Check, Fault, Reason};
 
 /// One check as it stands since the daemon started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CheckLog {
-    bad: u32,
+pub struct CheckState {
+    failing: u32,
     /// Why it failed the last time; none when it was good, or has not run yet.
     pub fault: Option<Fault>,
     /// When it turned from good to bad, or back.
@@ -23,13 +23,13 @@ pub struct CheckLog {
     pub took: Duration,
 }
 
-impl CheckLog {
+impl CheckState {
     /// Failures in a row that are not decided yet.
-    pub fn failures(&self) -> u32 {
-        self.bad
+    pub fn consecutive_failures(&self) -> u32 {
+        self.failing
     }
 
-    fn note(&mut self, fault: Option<&Fault>, took: Duration, at: Timestamp) {
+    fn record_result(&mut self, fault: Option<&Fault>, took: Duration, at: Timestamp) {
         if self.last.is_none() || self.fault.is_some() != fault.is_some() {
             self.since = Some(at);
         }
@@ -37,48 +37,54 @@ impl CheckLog {
         self.took = took;
         self.fault = fault.cloned();
         match fault {
-            Some(_) => self.bad = self.bad.saturating_add(1),
+            Some(_) => self.failing = self.failing.saturating_add(1),
             None => {
-                self.bad = 0;
+                self.failing = 0;
                 self.last_good = Some(at);
             }
         }
     }
 
     /// Whether its fault is decided: at once when hard, else after `fail_after` in a row.
-    fn is_decided(&self, policy: &Policy) -> bool {
+    fn threshold_reached(&self, policy: &CheckPolicy) -> bool {
         let hard = self.fault.as_ref().is_some_and(|fault| !fault.reason().is_soft());
-        hard || (self.fault.is_some() && self.bad >= policy.fail_after)
+        hard || (self.fault.is_some() && self.failing >= policy.fail_after)
     }
 }
 
 /// All checks of a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Checks {
+pub struct StoreChecks {
     /// Is it the right directory, and what does it measure.
-    pub examine: CheckLog,
+    pub examine: CheckState,
     /// Can it be written.
-    pub write: CheckLog,
+    pub write: CheckState,
     /// Does the login work.
-    pub ssh: CheckLog,
+    pub ssh: CheckState,
     /// Good probes in a row.
     good: u32,
     /// Whether bad probes were seen since the last attempt, so that good ones after them mean that
     /// something was mended.
-    trouble: bool,
+    saw_failure: bool,
 }
 
-impl Checks {
+impl StoreChecks {
     /// Takes note of a probe; the faults that are decided now.
-    pub(super) fn probed(&mut self, probe: &Probe, policy: &Policy, at: Timestamp) -> Vec<Fault> {
+    pub(super) fn on_probed(
+        &mut self,
+        probe: &ProbeOutcome,
+        policy: &CheckPolicy,
+        at: Timestamp,
+    ) -> Vec<Fault> {
         self.note_probe(probe, at);
-        match probe.fault() {
-            Some(_) => (self.good, self.trouble) = (0, true),
+        match probe.first_fault() {
+            Some(_) => (self.good, self.saw_failure) = (0, true),
             None => self.good = self.good.saturating_add(1),
         }
         // What did not run this time decides nothing this time.
         let ran = [(&self.examine, true), (&self.write, probe.concerns_writing(&self.write))];
-        let decided = ran.into_iter().filter(|(check, ran)| *ran && check.is_decided(policy));
+        let decided =
+            ran.into_iter().filter(|(check, ran)| *ran && check.threshold_reached(policy));
         let mut faults: Vec<Fault> = decided.filter_map(|(check, _)| check.fault.clone()).collect();
         faults.dedup();
         faults
@@ -87,62 +93,67 @@ impl Checks {
     /// Takes note of a login of the monitor; its fault, if that is decided now.
     pub(super) fn logged_in(
         &mut self,
-        login: &Login,
-        policy: &Policy,
+        login: &LoginOutcome,
+        policy: &CheckPolicy,
         at: Timestamp,
     ) -> Option<Fault> {
-        self.ssh.note(login.outcome.as_ref().err(), login.took, at);
-        self.ssh.fault.clone().filter(|_| self.ssh.is_decided(policy))
+        self.ssh.record_result(login.outcome.as_ref().err(), login.took, at);
+        self.ssh.fault.clone().filter(|_| self.ssh.threshold_reached(policy))
     }
 
     /// Takes note of an attempt, which decides by itself: all begin to count anew.
-    pub(super) fn attempted(&mut self, probe: &Probe, login: &Login, at: Timestamp) {
+    pub(super) fn on_attempt_ended(
+        &mut self,
+        probe: &ProbeOutcome,
+        login: &LoginOutcome,
+        at: Timestamp,
+    ) {
         self.note_probe(probe, at);
-        self.ssh.note(login.outcome.as_ref().err(), login.took, at);
+        self.ssh.record_result(login.outcome.as_ref().err(), login.took, at);
         for check in [&mut self.examine, &mut self.write, &mut self.ssh] {
-            check.bad = 0;
+            check.failing = 0;
         }
-        (self.good, self.trouble) = (0, false);
+        (self.good, self.saw_failure) = (0, false);
     }
 
     /// Whether a fault of the storage counts as gone.
-    pub(super) fn have_recovered(&self, policy: &Policy) -> bool {
+    pub(super) fn have_recovered(&self, policy: &CheckPolicy) -> bool {
         self.good >= policy.recover_after
     }
 
     /// Whether bad probes were seen since the last attempt.
     pub(super) fn saw_trouble(&self) -> bool {
-        self.trouble
+        self.saw_failure
     }
 
-    fn note_probe(&mut self, probe: &Probe, at: Timestamp) {
-        self.examine.note(probe.examined.as_ref().err(), probe.took, at);
+    fn note_probe(&mut self, probe: &ProbeOutcome, at: Timestamp) {
+        self.examine.record_result(probe.examined.as_ref().err(), probe.took, at);
         match &probe.written {
-            Some(Ok(written)) => self.write.note(None, written.took(), at),
-            Some(Err(fault)) => self.write.note(Some(fault), probe.took, at),
+            Some(Ok(written)) => self.write.record_result(None, written.duration(), at),
+            Some(Err(fault)) => self.write.record_result(Some(fault), probe.took, at),
             // A worker that hangs in a write fails that check again with each period.
             None if probe.concerns_writing(&self.write) => {
-                self.write.note(probe.examined.as_ref().err(), probe.took, at);
+                self.write.record_result(probe.examined.as_ref().err(), probe.took, at);
             }
             None => {}
         }
     }
 }
 
-impl Probe {
+impl ProbeOutcome {
     /// What failed, the examination first.
-    pub(super) fn fault(&self) -> Option<&Fault> {
+    pub(super) fn first_fault(&self) -> Option<&Fault> {
         let written = self.written.as_ref().and_then(|written| written.as_ref().err());
         self.examined.as_ref().err().or(written)
     }
 
     /// Whether the fault is the daemon's own, which says nothing about the store.
-    pub(super) fn is_ours(&self) -> bool {
-        self.fault().is_some_and(|fault| fault.reason().check() == Check::Agent)
+    pub(super) fn is_internal(&self) -> bool {
+        self.first_fault().is_some_and(|fault| fault.reason().failed_check() == Check::Agent)
     }
 
-    fn concerns_writing(&self, write: &CheckLog) -> bool {
+    fn concerns_writing(&self, write: &CheckState) -> bool {
         let stuck = |fault: &Fault| fault.reason() == Reason::ProbeStuck;
-        self.written.is_some() || (write.bad > 0 && self.examined.as_ref().is_err_and(stuck))
+        self.written.is_some() || (write.failing > 0 && self.examined.as_ref().is_err_and(stuck))
     }
 }

@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Measured, Policy};
+use super::{CheckPolicy, MeasuredSpace};
 use crate::common::Timestamp;
-use crate::model::{Capacity, Condition, Written};
+use crate::model::{Capacity, Condition, WriteOutcome};
 
 /// The conditions that a probe decides.
-const DECIDED: [Condition; 5] = [
+const PROBE_CONDITIONS: [Condition; 5] = [
     Condition::NearFull,
     Condition::Full,
     Condition::QuotaExceeded,
@@ -17,36 +17,36 @@ const DECIDED: [Condition; 5] = [
     Condition::SlowProbe,
 ];
 /// How far the share in use must fall below a threshold before its condition ends.
-const SLACK: f64 = 0.02;
+const HYSTERESIS: f64 = 0.02;
 
 /// Conditions that hold, each with since when.
-pub type Conditions = BTreeMap<Condition, Timestamp>;
+pub type ActiveConditions = BTreeMap<Condition, Timestamp>;
 
 /// Those that begin and those that end with this measurement.
-pub(super) fn turned(
-    held: &Conditions,
-    measured: &Measured,
-    written: Option<Written>,
+pub(super) fn condition_changes(
+    held: &ActiveConditions,
+    measured: &MeasuredSpace,
+    written: Option<WriteOutcome>,
     took: Duration,
-    policy: &Policy,
+    policy: &CheckPolicy,
 ) -> Vec<(Condition, bool)> {
     let holds = now_holding(held, measured, written, took, policy);
-    let turned = DECIDED.into_iter().filter(|c| holds.contains(c) != held.contains_key(c));
+    let turned = PROBE_CONDITIONS.into_iter().filter(|c| holds.contains(c) != held.contains_key(c));
     turned.map(|condition| (condition, holds.contains(&condition))).collect()
 }
 
 fn now_holding(
-    held: &Conditions,
-    measured: &Measured,
-    written: Option<Written>,
+    held: &ActiveConditions,
+    measured: &MeasuredSpace,
+    written: Option<WriteOutcome>,
     took: Duration,
-    policy: &Policy,
+    policy: &CheckPolicy,
 ) -> BTreeSet<Condition> {
     let before = |condition| held.contains_key(&condition);
     let space = policy.space;
     let (capacity, used) = (measured.capacity, share_in_use(measured.capacity));
     // Ends at a lower share, and with a tenth more than what is reserved.
-    let beyond = |threshold, held| used >= if held { threshold - SLACK } else { threshold };
+    let beyond = |threshold, held| used >= if held { threshold - HYSTERESIS } else { threshold };
     let reserve = if before(Condition::Full) {
         space.reserved.saturating_add(space.reserved / 10)
     } else {
@@ -54,7 +54,7 @@ fn now_holding(
     };
     let full = beyond(space.full, before(Condition::Full))
         || capacity.available() < reserve
-        || written == Some(Written::Full);
+        || written == Some(WriteOutcome::Full);
     // A full store is not near it.
     let near = before(Condition::NearFull) || before(Condition::Full);
     let near_full = !full && beyond(space.near_full, near);
@@ -63,8 +63,8 @@ fn now_holding(
     let found = [
         (Condition::NearFull, near_full),
         (Condition::Full, full),
-        (Condition::QuotaExceeded, written == Some(Written::QuotaExceeded)),
-        (Condition::InodesFull, no_inode || written == Some(Written::InodesFull)),
+        (Condition::QuotaExceeded, written == Some(WriteOutcome::QuotaExceeded)),
+        (Condition::InodesFull, no_inode || written == Some(WriteOutcome::InodesFull)),
         (Condition::SlowProbe, took >= slow),
     ];
     found.into_iter().filter_map(|(condition, holds)| holds.then_some(condition)).collect()
@@ -83,18 +83,20 @@ mod tests {
 
     use super::super::tests::transition_table::POLICY;
     use super::*;
-    use crate::model::Inodes;
+    use crate::model::InodeCounts;
 
     const GIB: u64 = 1 << 30;
 
     /// What holds after each measurement of a run: available GiB of 1000.
     fn run(available: &[u64]) -> Vec<Vec<&'static str>> {
-        let mut held = Conditions::new();
+        let mut held = ActiveConditions::new();
         let mut seen = Vec::new();
         for &gib in available {
             let capacity = Capacity::new(1000 * GIB, gib * GIB).unwrap();
-            let measured = Measured { capacity, inodes: None };
-            for (condition, holds) in turned(&held, &measured, None, Duration::ZERO, &POLICY) {
+            let measured = MeasuredSpace { capacity, inodes: None };
+            for (condition, holds) in
+                condition_changes(&held, &measured, None, Duration::ZERO, &POLICY)
+            {
                 match holds {
                     true => held.insert(condition, Timestamp(0)),
                     false => held.remove(&condition),
@@ -128,34 +130,35 @@ mod tests {
     #[test]
     fn what_is_reserved_makes_a_store_full_whatever_its_share() {
         let capacity = |available| Capacity::new(10 * GIB, available).unwrap();
-        let policy = Policy {
-            space: super::super::Thresholds { reserved: 4 * GIB, ..POLICY.space },
+        let policy = CheckPolicy {
+            space: super::super::SpaceThresholds { reserved: 4 * GIB, ..POLICY.space },
             ..POLICY
         };
-        let turns = |held: &Conditions, available| {
-            let measured = Measured { capacity: capacity(available), inodes: None };
-            turned(held, &measured, None, Duration::ZERO, &policy)
+        let turns = |held: &ActiveConditions, available| {
+            let measured = MeasuredSpace { capacity: capacity(available), inodes: None };
+            condition_changes(held, &measured, None, Duration::ZERO, &policy)
         };
-        let held = Conditions::from([(Condition::Full, Timestamp(0))]);
-        assert_eq!(turns(&Conditions::new(), 4 * GIB - 1), [(Condition::Full, true)]);
+        let held = ActiveConditions::from([(Condition::Full, Timestamp(0))]);
+        assert_eq!(turns(&ActiveConditions::new(), 4 * GIB - 1), [(Condition::Full, true)]);
         assert_eq!(turns(&held, 4 * GIB), []);
         assert_eq!(turns(&held, 5 * GIB), [(Condition::Full, false)]);
     }
 
     #[test]
     fn what_the_write_met_is_told_apart() {
-        let measured = |available| Measured {
+        let measured = |available| MeasuredSpace {
             capacity: Capacity::new(1000 * GIB, 900 * GIB).unwrap(),
-            inodes: Some(Inodes { total: 100, available }),
+            inodes: Some(InodeCounts { total: 100, available }),
         };
         for (written, inodes, condition) in [
-            (Some(Written::Full), 5, Condition::Full),
-            (Some(Written::InodesFull), 5, Condition::InodesFull),
-            (Some(Written::QuotaExceeded), 5, Condition::QuotaExceeded),
+            (Some(WriteOutcome::Full), 5, Condition::Full),
+            (Some(WriteOutcome::InodesFull), 5, Condition::InodesFull),
+            (Some(WriteOutcome::QuotaExceeded), 5, Condition::QuotaExceeded),
             (None, 0, Condition::InodesFull),
         ] {
-            let none = Conditions::new();
-            let turned = turned(&none, &measured(inodes), written, Duration::ZERO, &POLICY);
+            let none = ActiveConditions::new();
+            let turned =
+                condition_changes(&none, &measured(inodes), written, Duration::ZERO, &POLICY);
             assert_eq!(turned, [(condition, true)]);
         }
     }
@@ -163,10 +166,11 @@ mod tests {
     #[test]
     fn a_slow_probe_is_slow_until_one_takes_half_as_long() {
         let measured =
-            Measured { capacity: Capacity::new(1000 * GIB, 900 * GIB).unwrap(), inodes: None };
-        let turns = |held: &Conditions, took| turned(held, &measured, None, took, &POLICY);
-        let held = Conditions::from([(Condition::SlowProbe, Timestamp(0))]);
-        assert_eq!(turns(&Conditions::new(), POLICY.slow), [(Condition::SlowProbe, true)]);
+            MeasuredSpace { capacity: Capacity::new(1000 * GIB, 900 * GIB).unwrap(), inodes: None };
+        let turns =
+            |held: &ActiveConditions, took| condition_changes(held, &measured, None, took, &POLICY);
+        let held = ActiveConditions::from([(Condition::SlowProbe, Timestamp(0))]);
+        assert_eq!(turns(&ActiveConditions::new(), POLICY.slow), [(Condition::SlowProbe, true)]);
         assert_eq!(turns(&held, POLICY.slow / 2), []);
         assert_eq!(turns(&held, POLICY.slow / 3), [(Condition::SlowProbe, false)]);
     }
@@ -178,17 +182,17 @@ mod tests {
         ) {
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
             let available = ((total as f64 * part) as u64).min(total);
-            let measured = Measured { capacity: Capacity::new(total, available).unwrap(), inodes: None };
-            let space = super::super::Thresholds { reserved, ..POLICY.space };
-            let policy = Policy { space, ..POLICY };
+            let measured = MeasuredSpace { capacity: Capacity::new(total, available).unwrap(), inodes: None };
+            let space = super::super::SpaceThresholds { reserved, ..POLICY.space };
+            let policy = CheckPolicy { space, ..POLICY };
             let took = Duration::from_millis(took.into());
-            let mut held = Conditions::new();
-            for (condition, holds) in turned(&held.clone(), &measured, None, took, &policy) {
+            let mut held = ActiveConditions::new();
+            for (condition, holds) in condition_changes(&held.clone(), &measured, None, took, &policy) {
                 prop_assert!(holds);
                 held.insert(condition, Timestamp(0));
             }
             prop_assert!(!(held.contains_key(&Condition::Full) && held.contains_key(&Condition::NearFull)));
-            prop_assert_eq!(turned(&held, &measured, None, took, &policy), []);
+            prop_assert_eq!(condition_changes(&held, &measured, None, took, &policy), []);
         }
     }
 }

@@ -1,14 +1,15 @@
 //! The durable part of a store's health.
 
-use super::{Conditions, Measured};
+use super::{ActiveConditions, MeasuredSpace};
 use crate::common::Timestamp;
 use crate::model::{
-    AttemptId, Capacity, Condition, Epoch, Failure, FsPlace, Inodes, Position, Status, Tags, words,
+    AttemptFailure, AttemptId, Capacity, Condition, Epoch, InodeCounts, MountLocation, Position,
+    Status, Tags, words,
 };
 
 /// What is known of a store's health and survives the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct DurableRecord {
     /// Health.
     pub status: Status,
     /// The place of the newest notice.
@@ -18,32 +19,32 @@ pub struct Standing {
     /// The last good figures; kept while Disconnected.
     pub capacity: Option<Capacity>,
     /// The inodes of the same sample.
-    pub inodes: Option<Inodes>,
+    pub inodes: Option<InodeCounts>,
     /// Why the store is not Connected; none while it is.
-    pub failure: Option<Failure>,
+    pub failure: Option<AttemptFailure>,
     /// When the status last changed.
     pub since: Timestamp,
     /// The conditions that the last good probe decided.
-    pub conditions: Conditions,
+    pub conditions: ActiveConditions,
 }
 
-impl Standing {
+impl DurableRecord {
     /// A store that has just been added, Connected by its first attempt, before its first notice.
-    pub fn connecting(epoch: Epoch, at: Timestamp) -> Self {
+    pub fn new_connecting(epoch: Epoch, at: Timestamp) -> Self {
         Self {
             status: Status::Connecting,
             position: Position::start_of(epoch),
-            attempt: AttemptId::default().next(),
+            attempt: AttemptId::default().next_id(),
             capacity: None,
             inodes: None,
             failure: None,
             since: at,
-            conditions: Conditions::new(),
+            conditions: ActiveConditions::new(),
         }
     }
 
     /// Whether only figures differ, which are kept now and then and not with each probe.
-    pub fn is_but_for_figures(&self, other: &Self) -> bool {
+    pub fn differs_only_in_capacity(&self, other: &Self) -> bool {
         let Self { status, position, attempt, capacity: _, inodes: _, failure, since, conditions } =
             self;
         (status, position, attempt, since)
@@ -54,7 +55,7 @@ impl Standing {
 
 /// A store's history, as far as it was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct History {
+pub struct StoreHistory {
     /// Newest first.
     pub lines: Vec<HistoryEntry>,
     /// How many lines before the oldest that is kept are gone, by number or age.
@@ -96,7 +97,7 @@ pub enum HistoryEvent {
         /// After.
         new: Status,
         /// Why, when the new status is Disconnected.
-        failure: Option<Failure>,
+        failure: Option<AttemptFailure>,
     },
     /// A condition began or ended.
     Turned {
@@ -106,7 +107,7 @@ pub enum HistoryEvent {
         holds: bool,
     },
     /// What a probe measured; kept now and then.
-    Measured(Measured),
+    Measured(MeasuredSpace),
     /// A person has changed the definition.
     Updated {
         /// The names of the fields, as the API has them; never a value.
@@ -121,14 +122,14 @@ pub enum HistoryEvent {
     },
     /// The directory lies elsewhere than before, with its marker: on another device, or by another
     /// mount.
-    Moved(FsPlace),
+    Moved(MountLocation),
 }
 
 words! {
     /// Who asked for an attempt.
     Cause {
         /// A caller of the API or the command line, or the management node.
-        Person = "person",
+        User = "person",
         /// The monitor, because the fault seems cleared or the backoff ran out.
         Monitor = "monitor",
         /// The start of the daemon, which found an attempt unfinished.

@@ -1,7 +1,7 @@
 //! Floor 2. The status machine: what a store's status becomes, decided in one function.
 //!
 //! Promises: [`step()`] is a function of its arguments alone; a status changes only together with the
-//! [`Transition`] that tells of it; each transition takes the next [`Position`]; the result of a
+//! [`StatusTransition`] that tells of it; each transition takes the next [`Position`]; the result of a
 //! superseded attempt changes nothing; every attempt is completed exactly once.
 //! Never: awaits, reads a clock, rolls a die, knows what a check does.
 //!
@@ -85,13 +85,14 @@ mod tests;
 #[cfg(doc)]
 use crate::model::Position;
 
-pub use checks::{CheckLog, Checks};
-pub use conditions::Conditions;
-pub use durable::{Cause, History, HistoryEntry, HistoryEvent, Standing};
+pub use checks::{CheckState, StoreChecks};
+pub use conditions::ActiveConditions;
+pub use durable::{Cause, DurableRecord, HistoryEntry, HistoryEvent, StoreHistory};
 pub use input::{
-    Attempt, Effect, Input, LastAttempt, Login, Measured, Moment, Outcome, Probe, Transition,
+    AttemptOutcome, LastAttempt, LoginOutcome, MeasuredSpace, ProbeOutcome, RunningAttempt,
+    StatusTransition, StepEffect, StepInput, StepTime,
 };
-pub use policy::{Policy, Thresholds};
-pub use record::Record;
+pub use policy::{CheckPolicy, SpaceThresholds};
+pub use record::StoreRecord;
 pub use schedule::InFlight;
 pub use step::step;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// See `[monitor]` and `[storage]` in `config/agent.toml`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Policy {
+pub struct CheckPolicy {
     /// Time between probes, and the first limit of the backoff between attempts.
     pub interval: Duration,
     /// Time between probes that write, of a store that is well; none when nothing may be written.
@@ -20,14 +20,14 @@ pub struct Policy {
     /// Whether attempts start by themselves.
     pub auto_reconnect: bool,
     /// From when on space is short.
-    pub space: Thresholds,
+    pub space: SpaceThresholds,
     /// From when on a probe is slow.
     pub slow: Duration,
 }
 
 /// When space is short: thresholds alone, never subtracted from a figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Thresholds {
+pub struct SpaceThresholds {
     /// Available bytes below which a store is full.
     pub reserved: u64,
     /// Share in use from which a store is near full; above 0, below `full`.

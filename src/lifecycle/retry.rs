@@ -2,53 +2,59 @@
 
 use std::time::Duration;
 
-use super::{Moment, Policy};
+use super::{CheckPolicy, StepTime};
 use crate::common::Backoff;
-use crate::model::{Failure, Reason};
+use crate::model::{AttemptFailure, Reason};
 
 /// Longest wait between attempts.
-const CAP: Duration = Duration::from_secs(5 * 60);
+const MAX_DELAY: Duration = Duration::from_secs(5 * 60);
 /// Longest wait where each try risks a lockout or needs a person anyway.
-const SLOW_CAP: Duration = Duration::from_secs(15 * 60);
+const MAX_SLOW_DELAY: Duration = Duration::from_secs(15 * 60);
 
 /// Failed attempts in a row and the wait that follows from them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Retry {
+pub(super) struct RetrySchedule {
     failures: u32,
     not_before: Duration,
     due: Option<Duration>,
 }
 
-impl Retry {
+impl RetrySchedule {
     /// An attempt failed: the next one waits. `timed` says whether time alone starts it; a fault of
     /// the storage is waited out by the probes instead.
-    pub(super) fn failed(&mut self, failure: &Failure, timed: bool, policy: &Policy, now: Moment) {
+    pub(super) fn on_failed(
+        &mut self,
+        failure: &AttemptFailure,
+        timed: bool,
+        policy: &CheckPolicy,
+        now: StepTime,
+    ) {
         self.failures = self.failures.saturating_add(1);
         let backoff = Backoff::new(policy.interval, cap_for(failure));
-        self.not_before = now.uptime.saturating_add(backoff.wait(self.failures, now.roll));
+        self.not_before = now.uptime.saturating_add(backoff.delay(self.failures, now.roll));
         self.due = timed.then_some(self.not_before);
     }
 
     /// A store was found Disconnected at start: time alone starts the next attempt, as after a first
     /// failure.
-    pub(super) fn arm(&mut self, policy: &Policy, now: Moment) {
-        let backoff = Backoff::new(policy.interval, CAP);
-        self.not_before = now.uptime.saturating_add(backoff.wait(1, now.roll));
+    pub(super) fn schedule_retry(&mut self, policy: &CheckPolicy, now: StepTime) {
+        let backoff = Backoff::new(policy.interval, MAX_DELAY);
+        self.not_before = now.uptime.saturating_add(backoff.delay(1, now.roll));
         self.due = Some(self.not_before);
     }
 
     /// Time alone starts nothing any more.
-    pub(super) fn disarm(&mut self) {
+    pub(super) fn cancel_retry(&mut self) {
         self.due = None;
     }
 
     /// Whether the wait after the last failed attempt is over.
-    pub(super) fn may_start(self, now: Moment) -> bool {
+    pub(super) fn may_start(self, now: StepTime) -> bool {
         now.uptime >= self.not_before
     }
 
     /// When time alone starts an attempt, as uptime.
-    pub(super) fn due(self) -> Option<Duration> {
+    pub(super) fn due_at(self) -> Option<Duration> {
         self.due
     }
 
@@ -58,7 +64,7 @@ impl Retry {
     }
 }
 
-fn cap_for(failure: &Failure) -> Duration {
+fn cap_for(failure: &AttemptFailure) -> Duration {
     let slow = |reason| matches!(reason, Reason::CredentialsRefused | Reason::HostKeyChanged);
-    if failure.faults().any(|fault| slow(fault.reason())) { SLOW_CAP } else { CAP }
+    if failure.all_faults().any(|fault| slow(fault.reason())) { MAX_SLOW_DELAY } else { MAX_DELAY }
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Moment, Policy, Record};
+use super::{CheckPolicy, StepTime, StoreRecord};
 use crate::common::Backoff;
 use crate::model::Status;
 
 /// The next times, as uptime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Agenda {
+pub(super) struct CheckSchedule {
     probe: Duration,
     write: Duration,
     login: Duration,
@@ -23,11 +23,11 @@ pub struct InFlight {
     pub login: bool,
 }
 
-impl Agenda {
+impl CheckSchedule {
     /// After a start: the first probes of all stores are spread over the start spread, their logins
     /// over a whole interval.
-    pub(super) fn start(policy: &Policy, now: Moment) -> Self {
-        let within = |limit, roll| now.uptime.saturating_add(evenly(limit, roll));
+    pub(super) fn first_checks(policy: &CheckPolicy, now: StepTime) -> Self {
+        let within = |limit, roll| now.uptime.saturating_add(uniform(limit, roll));
         Self {
             probe: within(policy.start_spread, now.roll),
             write: now.uptime,
@@ -36,58 +36,58 @@ impl Agenda {
     }
 
     /// An attempt has looked at everything.
-    pub(super) fn attempted(&mut self, policy: &Policy, now: Moment) {
+    pub(super) fn after_attempt(&mut self, policy: &CheckPolicy, now: StepTime) {
         self.probe = now.uptime.saturating_add(policy.interval);
-        self.wrote(policy, now);
-        self.logged_in(policy, now);
+        self.write_finished(policy, now);
+        self.login_succeeded(policy, now);
     }
 
     /// A probe starts; whether the next one is to come after a part of the interval, so that stores
     /// that started together do not stay together.
-    pub(super) fn probing(&mut self, first: bool, policy: &Policy, now: Moment) {
-        let wait = if first { evenly(policy.interval, now.roll) } else { policy.interval };
+    pub(super) fn probe_started(&mut self, first: bool, policy: &CheckPolicy, now: StepTime) {
+        let wait = if first { uniform(policy.interval, now.roll) } else { policy.interval };
         self.probe = now.uptime.saturating_add(wait);
     }
 
     /// A probe has written.
-    pub(super) fn wrote(&mut self, policy: &Policy, now: Moment) {
+    pub(super) fn write_finished(&mut self, policy: &CheckPolicy, now: StepTime) {
         let wait = policy.write_interval.unwrap_or(Duration::MAX);
         self.write = now.uptime.saturating_add(wait);
     }
 
     /// A login starts: unless it is good, the next one follows at the pace of probes.
-    pub(super) fn logging_in(&mut self, policy: &Policy, now: Moment) {
+    pub(super) fn login_started(&mut self, policy: &CheckPolicy, now: StepTime) {
         self.login = now.uptime.saturating_add(policy.interval);
     }
 
     /// A login was good.
-    pub(super) fn logged_in(&mut self, policy: &Policy, now: Moment) {
+    pub(super) fn login_succeeded(&mut self, policy: &CheckPolicy, now: StepTime) {
         self.login = now.uptime.saturating_add(policy.login_interval);
     }
 
-    pub(super) fn probe_is_due(self, now: Moment) -> bool {
+    pub(super) fn probe_is_due(self, now: StepTime) -> bool {
         self.probe <= now.uptime
     }
 
-    pub(super) fn write_is_due(self, now: Moment) -> bool {
+    pub(super) fn write_is_due(self, now: StepTime) -> bool {
         self.write <= now.uptime
     }
 
-    pub(super) fn login_is_due(self, now: Moment) -> bool {
+    pub(super) fn login_is_due(self, now: StepTime) -> bool {
         self.login <= now.uptime
     }
 }
 
-impl Record {
-    /// When [`Input::Due`](super::Input::Due) is to be fed, as uptime. None while an attempt runs, and
+impl StoreRecord {
+    /// When [`StepInput::Due`](super::Input::Due) is to be fed, as uptime. None while an attempt runs, and
     /// when all that could be due is under way.
-    pub fn due(&self, busy: InFlight) -> Option<Duration> {
+    pub fn due_check(&self, busy: InFlight) -> Option<Duration> {
         if self.running.is_some() {
             return None;
         }
         let login = !busy.login && self.standing.status == Status::Connected;
         let times = [
-            self.retry.due(),
+            self.retry.due_at(),
             (!busy.probe).then_some(self.agenda.probe),
             login.then_some(self.agenda.login),
         ];
@@ -95,6 +95,6 @@ impl Record {
     }
 }
 
-fn evenly(limit: Duration, roll: u64) -> Duration {
-    Backoff::new(limit, limit).wait(1, roll)
+fn uniform(limit: Duration, roll: u64) -> Duration {
+    Backoff::new(limit, limit).delay(1, roll)
 }

@@ -4,55 +4,56 @@
 //! image directory was given to it as `rslave` (`mount_namespaces(7)`); else the daemon goes on with a disk
 //! that the host has let go. Its own mounts show nothing of that: the login does, which leads outside.
 
-use super::{Probe, Record};
-use crate::model::{Check, Fault, MarkerThere, Proof, Reason};
+use super::{ProbeOutcome, StoreRecord};
+use crate::model::{Check, Fault, HostIdentity, Reason, RemoteMarker};
 
 /// Whether it is so, as far as a good login tells; none when it tells nothing new. `fresh` tells that the
 /// newest look at the directory belongs to the same attempt: the one before a login of the monitor may be from
 /// before an `umount` that both sides see, so that such a login only raises a suspicion.
 ///
 /// A path where the host has never shown anything may be another one there, and proves nothing.
-pub(super) fn is_stale(r: &mut Record, proof: &Proof, fresh: bool) -> Option<bool> {
-    r.suspected = false;
+pub(super) fn is_stale(r: &mut StoreRecord, proof: &HostIdentity, fresh: bool) -> Option<bool> {
+    r.namespace_suspect = false;
     let seen = match proof {
-        Proof::NotAsked => return Some(false),
-        Proof::Unavailable(_) => return None,
-        Proof::Shown { marker, .. } => (*marker)?,
+        HostIdentity::NotAsked => return Some(false),
+        HostIdentity::Unavailable(_) => return None,
+        HostIdentity::Shown { marker, .. } => (*marker)?,
     };
-    let had_it = r.host_had_it;
-    r.host_had_it |= matches!(seen, MarkerThere::Same | MarkerThere::Another | MarkerThere::Hidden);
+    let had_it = r.marker_seen_on_host;
+    r.marker_seen_on_host |=
+        matches!(seen, RemoteMarker::Same | RemoteMarker::Different | RemoteMarker::Unreadable);
     let ours = r.checks.examine.fault.as_ref();
     let gone_out_there = match seen {
-        MarkerThere::Another => true,
-        MarkerThere::Missing => had_it,
-        MarkerThere::Hidden => false,
+        RemoteMarker::Different => true,
+        RemoteMarker::Missing => had_it,
+        RemoteMarker::Unreadable => false,
         // A disk that came back under another name is well out there, and dead in here.
-        MarkerThere::Same => return Some(ours.is_some_and(is_dead)),
-        MarkerThere::Silent => return None,
+        RemoteMarker::Same => return Some(ours.is_some_and(is_dead)),
+        RemoteMarker::TimedOut => return None,
     };
     let stale = gone_out_there && !ours.is_some_and(is_gone);
     if stale && !fresh {
-        r.suspected = true;
+        r.namespace_suspect = true;
         return None;
     }
     Some(stale)
 }
 
 /// Whether a probe decides it: by what is gone in here too, or by showing that a suspicion holds.
-pub(super) fn is_decided(r: &mut Record, probe: &Probe) -> Option<bool> {
+pub(super) fn is_decided(r: &mut StoreRecord, probe: &ProbeOutcome) -> Option<bool> {
     match &probe.examined {
         Err(fault) if is_gone(fault) => {
-            r.suspected = false;
+            r.namespace_suspect = false;
             Some(false)
         }
         Err(fault) if !is_dead(fault) => None,
-        _ => std::mem::take(&mut r.suspected).then_some(true),
+        _ => std::mem::take(&mut r.namespace_suspect).then_some(true),
     }
 }
 
 /// Whether another disk, or none, is what this daemon sees as well.
 fn is_gone(fault: &Fault) -> bool {
-    fault.reason().check() == Check::Identity
+    fault.reason().failed_check() == Check::Identity
 }
 
 /// Whether the disk does not answer as one does that is there.
@@ -63,50 +64,50 @@ fn is_dead(fault: &Fault) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::tests::transition_table::{POLICY, at, login, probe, record};
-    use super::super::{Cause, Input, Login, Outcome, step};
+    use super::super::{AttemptOutcome, Cause, LoginOutcome, StepInput, step};
     use super::*;
-    use crate::model::{Condition, Evidence, Obstacle, Status, Tags, Unproven};
+    use crate::model::{Condition, HostEvidence, Obstacle, Status, Tags, UnverifiedHost};
 
-    fn shown(marker: Option<MarkerThere>) -> Proof {
-        Proof::Shown { by: Evidence::BootId, marker }
+    fn shown(marker: Option<RemoteMarker>) -> HostIdentity {
+        HostIdentity::Shown { by: HostEvidence::BootId, marker }
     }
 
-    fn logged_in(proof: Proof) -> Login {
-        Login { outcome: Ok(proof), ..login(None) }
+    fn logged_in(proof: HostIdentity) -> LoginOutcome {
+        LoginOutcome { outcome: Ok(proof), ..login(None) }
     }
 
-    fn is_held(r: &Record) -> bool {
+    fn is_held(r: &StoreRecord) -> bool {
         r.standing.conditions.contains_key(&Condition::StaleNamespace)
     }
 
-    fn after(r: Record, input: Input) -> Record {
+    fn after(r: StoreRecord, input: StepInput) -> StoreRecord {
         step(r, input, &POLICY, at(20)).0
     }
 
     /// A login of the monitor, and a probe after it.
-    fn by_monitor(r: Record, proof: Proof, reason: Option<Reason>) -> Record {
-        let r = after(r, Input::LoggedIn(logged_in(proof)));
-        after(r, Input::Probed(probe(reason, None)))
+    fn by_monitor(r: StoreRecord, proof: HostIdentity, reason: Option<Reason>) -> StoreRecord {
+        let r = after(r, StepInput::LoggedIn(logged_in(proof)));
+        after(r, StepInput::Probed(probe(reason, None)))
     }
 
     /// An attempt with this login and such a probe.
-    fn by_attempt(r: Record, proof: Proof, reason: Option<Reason>) -> Record {
-        let asked = Input::ReconnectAsked { cause: Cause::Person, tags: Tags::default() };
+    fn by_attempt(r: StoreRecord, proof: HostIdentity, reason: Option<Reason>) -> StoreRecord {
+        let asked = StepInput::ReconnectAsked { cause: Cause::User, tags: Tags::default() };
         let r = after(r, asked);
-        let outcome = Ok(Outcome { probe: probe(reason, None), login: logged_in(proof) });
+        let outcome = Ok(AttemptOutcome { probe: probe(reason, None), login: logged_in(proof) });
         let attempt = r.standing.attempt;
-        after(r, Input::AttemptEnded { attempt, outcome })
+        after(r, StepInput::AttemptEnded { attempt, outcome })
     }
 
     #[test]
     fn another_disk_outside_is_one_at_once_and_none_once_something_was_there() {
-        use MarkerThere::{Another, Hidden, Missing, Same, Silent};
+        use RemoteMarker::{Different, Missing, Same, TimedOut, Unreadable};
         for (seen, expected) in [
-            (vec![Same, Another, Silent, Same], vec![false, true, true, false]),
-            (vec![Hidden, Missing, Missing, Hidden], vec![false, true, true, false]),
-            (vec![Another], vec![true]),
+            (vec![Same, Different, TimedOut, Same], vec![false, true, true, false]),
+            (vec![Unreadable, Missing, Missing, Unreadable], vec![false, true, true, false]),
+            (vec![Different], vec![true]),
             // A path that is another one out there.
-            (vec![Missing, Silent, Missing], vec![false, false, false]),
+            (vec![Missing, TimedOut, Missing], vec![false, false, false]),
         ] {
             for by in [by_monitor, by_attempt] {
                 let mut r = record(Status::Connected);
@@ -123,14 +124,16 @@ mod tests {
     #[test]
     fn a_login_that_shows_nothing_of_it_changes_nothing() {
         let stale =
-            || by_attempt(record(Status::Connected), shown(Some(MarkerThere::Another)), None);
-        let unproven = Unproven { obstacle: Obstacle::NoSftp, details: "no SFTP".to_owned() };
-        for (proof, expected) in
-            [(shown(None), true), (Proof::Unavailable(unproven), true), (Proof::NotAsked, false)]
-        {
+            || by_attempt(record(Status::Connected), shown(Some(RemoteMarker::Different)), None);
+        let unproven = UnverifiedHost { obstacle: Obstacle::NoSftp, details: "no SFTP".to_owned() };
+        for (proof, expected) in [
+            (shown(None), true),
+            (HostIdentity::Unavailable(unproven), true),
+            (HostIdentity::NotAsked, false),
+        ] {
             assert_eq!(is_held(&by_monitor(stale(), proof.clone(), None)), expected, "{proof:?}");
         }
-        assert!(!is_held(&after(stale(), Input::Started)), "another namespace");
+        assert!(!is_held(&after(stale(), StepInput::Started)), "another namespace");
     }
 
     #[test]
@@ -144,7 +147,7 @@ mod tests {
             (ReadOnly, true),
             (ProbeTimeout, true),
         ] {
-            let another = || shown(Some(MarkerThere::Another));
+            let another = || shown(Some(RemoteMarker::Different));
             let r = by_attempt(record(Status::Connected), another(), Some(reason));
             assert_eq!(is_held(&r), expected, "{reason}");
             let r = by_monitor(by_attempt(r, another(), None), another(), Some(reason));
@@ -154,21 +157,21 @@ mod tests {
 
     #[test]
     fn a_login_between_two_probes_only_raises_a_suspicion() {
-        let another = || Input::LoggedIn(logged_in(shown(Some(MarkerThere::Another))));
-        let bad = |reason| Input::Probed(probe(Some(reason), None));
+        let another = || StepInput::LoggedIn(logged_in(shown(Some(RemoteMarker::Different))));
+        let bad = |reason| StepInput::Probed(probe(Some(reason), None));
         let r = after(record(Status::Connected), another());
         assert!(!is_held(&r));
         let r = after(r, bad(Reason::ProbeTimeout));
         assert!(!is_held(&r), "a probe that shows nothing");
-        assert!(is_held(&after(r.clone(), Input::Probed(probe(None, None)))));
+        assert!(is_held(&after(r.clone(), StepInput::Probed(probe(None, None)))));
         // An umount that both sides see, seen out there first.
-        let r = after(after(r, bad(Reason::NotMounted)), Input::Probed(probe(None, None)));
+        let r = after(after(r, bad(Reason::NotMounted)), StepInput::Probed(probe(None, None)));
         assert!(!is_held(&r));
     }
 
     #[test]
     fn a_disk_that_fails_in_here_and_is_well_out_there_is_stale() {
-        let same = || shown(Some(MarkerThere::Same));
+        let same = || shown(Some(RemoteMarker::Same));
         let r = by_attempt(record(Status::Connected), same(), Some(Reason::IoError));
         assert!(is_held(&r));
         assert!(!is_held(&by_attempt(r, same(), None)));
@@ -178,8 +181,8 @@ mod tests {
 
     #[test]
     fn what_one_server_has_shown_is_nothing_that_another_one_had() {
-        let mut r = by_attempt(record(Status::Connected), shown(Some(MarkerThere::Same)), None);
-        r.logs_in_elsewhere();
-        assert!(!is_held(&by_attempt(r, shown(Some(MarkerThere::Missing)), None)));
+        let mut r = by_attempt(record(Status::Connected), shown(Some(RemoteMarker::Same)), None);
+        r.reset_host_evidence();
+        assert!(!is_held(&by_attempt(r, shown(Some(RemoteMarker::Missing)), None)));
     }
 }

@@ -12,7 +12,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use super::http_client::{Limits, Sender, USER};
 use super::signature::{BadSecrets, NO_SECRET, Signer};
 use crate::common::{Timestamp, ignore_poison};
-use crate::delivery::Reply;
+use crate::delivery::ReceiverReply;
 use crate::settings::{BadSettings, Callback, SettingFault, read_text};
 use crate::tls::{Trust, client_config, trusting_nobody};
 use crate::wire::Event;
@@ -85,9 +85,9 @@ impl CallbackClient {
     ///
     /// # Cancel safety
     /// The event may or may not have arrived; sending it again is safe, its id stays the same.
-    pub async fn ask(&self, to: usize, event: &Event, now: Timestamp) -> (Reply, Vec<u8>) {
+    pub async fn ask(&self, to: usize, event: &Event, now: Timestamp) -> (ReceiverReply, Vec<u8>) {
         let Some(url) = self.urls.get(to) else {
-            return (Reply::Unreached("no such receiver".to_owned()), Vec::new());
+            return (ReceiverReply::Unreached("no such receiver".to_owned()), Vec::new());
         };
         self.sender.send(self.request(url, event, now), now).await
     }

@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 
 use crate::common::{Timestamp, root_cause, sanitize_line};
-use crate::delivery::{Reply, retry_after};
+use crate::delivery::{ReceiverReply, retry_after};
 
 /// Connections that are kept idle: enough for a burst, no burden on the receiver.
 const KEPT: usize = 4;
@@ -68,8 +68,8 @@ impl<C: Connect + Clone + Send + Sync + 'static> Sender<C> {
         &self,
         request: hyper::http::Result<Request<Full<Bytes>>>,
         now: Timestamp,
-    ) -> (Reply, Vec<u8>) {
-        let unreached = |why: String| (Reply::Unreached(why), Vec::new());
+    ) -> (ReceiverReply, Vec<u8>) {
+        let unreached = |why: String| (ReceiverReply::Unreached(why), Vec::new());
         let request = match request {
             Ok(request) => request,
             Err(error) => return unreached(error.to_string()),
@@ -85,7 +85,11 @@ impl<C: Connect + Clone + Send + Sync + 'static> Sender<C> {
 }
 
 /// The status decides; a body that stalls or breaks off only shortens the evidence.
-async fn read(response: Response<Incoming>, now: Timestamp, deadline: Instant) -> (Reply, Vec<u8>) {
+async fn read(
+    response: Response<Incoming>,
+    now: Timestamp,
+    deadline: Instant,
+) -> (ReceiverReply, Vec<u8>) {
     let status = response.status();
     let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = asked.and_then(|value| retry_after(value, now));
@@ -102,6 +106,6 @@ async fn read(response: Response<Incoming>, now: Timestamp, deadline: Instant) -
     let success = status.is_success();
     let evidence = seen.get(..EVIDENCE).unwrap_or(&seen);
     let told = if success { String::new() } else { sanitize_line(evidence) };
-    let reply = Reply::Answered { status: status.as_u16(), retry_after, told };
+    let reply = ReceiverReply::Answered { status: status.as_u16(), retry_after, told };
     (reply, if success { seen } else { Vec::new() })
 }

@@ -22,7 +22,7 @@ use tracing::{debug, error, warn};
 use super::http_client::{Limits, Sender, USER};
 use super::url_guard::{Networks, Resolver};
 use crate::common::{Backoff, Clock, Random};
-use crate::delivery::{Verdict, judge};
+use crate::delivery::{DeliveryOutcome, classify};
 
 /// Most answers that are being posted, and most that wait behind them: a management node pings a store
 /// once a minute, and asks nothing else that is answered later.
@@ -134,19 +134,19 @@ impl Poster {
             let now = self.clock.now();
             let (answer, _) = self.sender.send(request(&url, &task, body.clone()), now).await;
             // 404: nobody waits for this task any more.
-            let at_least = match judge(&answer, true) {
-                Verdict::Delivered | Verdict::Unhandled => {
+            let at_least = match classify(&answer, true) {
+                DeliveryOutcome::Delivered | DeliveryOutcome::NoHandler => {
                     debug!(task, reply = %answer, "answer posted");
                     return;
                 }
-                Verdict::Refused | Verdict::Gone => {
+                DeliveryOutcome::Rejected | DeliveryOutcome::Gone => {
                     warn!(task, reply = %answer, "the management node refuses an answer");
                     return;
                 }
-                Verdict::Again(at_least) => at_least,
+                DeliveryOutcome::Retry(at_least) => at_least,
             };
             failures += 1;
-            let wait = BACKOFF.wait(failures, self.random.next_u64()).max(at_least);
+            let wait = BACKOFF.delay(failures, self.random.next_u64()).max(at_least);
             if Instant::now() + wait >= until {
                 warn!(task, reply = %answer, "an answer is dropped: it could not be posted in time");
                 return;

@@ -3,7 +3,7 @@
 /// The figures cannot be those of a real filesystem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("total {total} and available {available} bytes cannot both be true")]
-pub struct Implausible {
+pub struct ImplausibleCapacity {
     /// The total as computed, in bytes.
     pub total: u64,
     /// The available space as computed, in bytes.
@@ -22,10 +22,10 @@ impl Capacity {
     /// the ledger hold), `available` at most `total`.
     ///
     /// # Errors
-    /// [`Implausible`] otherwise: report `capacity_implausible` and keep the last good figures.
-    pub fn new(total: u64, available: u64) -> Result<Self, Implausible> {
+    /// [`ImplausibleCapacity`] otherwise: report `capacity_implausible` and keep the last good figures.
+    pub fn new(total: u64, available: u64) -> Result<Self, ImplausibleCapacity> {
         if total == 0 || i64::try_from(total).is_err() || available > total {
-            return Err(Implausible { total, available });
+            return Err(ImplausibleCapacity { total, available });
         }
         Ok(Self { total, available })
     }
@@ -43,7 +43,7 @@ impl Capacity {
 
 /// Inodes of the filesystem. A filesystem without a fixed number (btrfs) has none of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Inodes {
+pub struct InodeCounts {
     /// `f_files`; above 0.
     pub total: u64,
     /// `f_favail`; at most `total`.
@@ -59,7 +59,10 @@ mod tests {
         assert!(Capacity::new(10, 10).is_ok());
         assert!(Capacity::new(10, 0).is_ok());
         for (total, available) in [(0, 0), (10, 11), (u64::MAX, 0), (1 << 63, 1)] {
-            assert_eq!(Capacity::new(total, available), Err(Implausible { total, available }));
+            assert_eq!(
+                Capacity::new(total, available),
+                Err(ImplausibleCapacity { total, available })
+            );
         }
     }
 }

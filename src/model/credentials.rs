@@ -4,7 +4,7 @@ use super::Secret;
 
 /// At least one of password and private key is set.
 #[derive(Clone, Debug)]
-pub struct Credentials {
+pub struct SshCredentials {
     /// The account's password.
     pub password: Option<Secret>,
     /// A private key as text (OpenSSH or PEM).
@@ -13,7 +13,7 @@ pub struct Credentials {
     pub passphrase: Option<Secret>,
 }
 
-impl Credentials {
+impl SshCredentials {
     /// A password alone.
     pub fn password(password: Secret) -> Self {
         Self { password: Some(password), private_key: None, passphrase: None }

@@ -7,55 +7,55 @@ use super::{Check, Fault, HostKey};
 /// The failed checks of one attempt, never empty: the root cause first, in the order identity,
 /// storage, SSH.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct AttemptFailure {
     root: Fault,
     others: Vec<Fault>,
 }
 
-impl Failure {
+impl AttemptFailure {
     /// A failure of one check.
-    pub fn of(fault: Fault) -> Self {
+    pub fn from_fault(fault: Fault) -> Self {
         Self { root: fault, others: Vec::new() }
     }
 
     /// Orders the failed checks; none when nothing failed.
     pub fn from_faults(faults: impl IntoIterator<Item = Fault>) -> Option<Self> {
         let mut faults: Vec<Fault> = faults.into_iter().collect();
-        faults.sort_by_key(|fault| fault.reason().check());
+        faults.sort_by_key(|fault| fault.reason().failed_check());
         let mut faults = faults.into_iter();
         let root = faults.next()?;
         Some(Self { root, others: faults.collect() })
     }
 
     /// The root cause.
-    pub fn root(&self) -> &Fault {
+    pub fn root_fault(&self) -> &Fault {
         &self.root
     }
 
     /// Every failed check, the root cause first.
-    pub fn faults(&self) -> impl Iterator<Item = &Fault> {
+    pub fn all_faults(&self) -> impl Iterator<Item = &Fault> {
         std::iter::once(&self.root).chain(&self.others)
     }
 
     /// Returns the host key that was refused, or `None` if no check failed because of one.
     pub fn offered_host_key(&self) -> Option<&HostKey> {
-        self.faults().find_map(Fault::offered_host_key)
+        self.all_faults().find_map(Fault::offered_host_key)
     }
 
     /// Whether a check of this kind failed.
-    pub fn concerns(&self, check: Check) -> bool {
-        self.faults().any(|fault| fault.reason().check() == check)
+    pub fn has_check(&self, check: Check) -> bool {
+        self.all_faults().any(|fault| fault.reason().failed_check() == check)
     }
 }
 
-impl From<Fault> for Failure {
+impl From<Fault> for AttemptFailure {
     /// A failure of one check.
     fn from(fault: Fault) -> Self {
-        Self::of(fault)
+        Self::from_fault(fault)
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for AttemptFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.root)?;
         for fault in &self.others {
@@ -73,14 +73,14 @@ mod tests {
     #[test]
     fn the_root_cause_is_identity_before_storage_before_ssh() {
         let fault = |reason| Fault::new(reason, "x");
-        let failure = Failure::from_faults([
+        let failure = AttemptFailure::from_faults([
             fault(Reason::CredentialsRefused),
             fault(Reason::IoError),
             fault(Reason::NotMounted),
         ])
         .unwrap();
-        let order: Vec<_> = failure.faults().map(Fault::reason).collect();
+        let order: Vec<_> = failure.all_faults().map(Fault::reason).collect();
         assert_eq!(order, [Reason::NotMounted, Reason::IoError, Reason::CredentialsRefused]);
-        assert!(Failure::from_faults([]).is_none());
+        assert!(AttemptFailure::from_faults([]).is_none());
     }
 }

@@ -90,7 +90,7 @@ impl Fault {
 
     /// Adds a piece of evidence.
     #[must_use]
-    pub fn fact(mut self, name: &str, fact: impl Into<Fact>) -> Self {
+    pub fn with_detail(mut self, name: &str, fact: impl Into<Fact>) -> Self {
         self.facts.insert(name.to_owned(), fact.into());
         self
     }
@@ -109,9 +109,9 @@ impl Fault {
     pub fn with_offered_host_key(mut self, key: HostKey) -> Self {
         let HostKey { algorithm, blob, fingerprint } = &key;
         self = self
-            .fact("offeredFingerprint", fingerprint.as_str())
-            .fact("offeredKeyType", algorithm.as_str())
-            .fact("offeredKey", format!("{algorithm} {blob}"));
+            .with_detail("offeredFingerprint", fingerprint.as_str())
+            .with_detail("offeredKeyType", algorithm.as_str())
+            .with_detail("offeredKey", format!("{algorithm} {blob}"));
         self.typed.get_or_insert_default().offered_host_key = Some(key);
         self
     }
@@ -119,21 +119,21 @@ impl Fault {
     /// Records after how many seconds the same request may succeed, and displays them.
     #[must_use]
     pub fn with_retry_after(mut self, seconds: u64) -> Self {
-        self = self.fact("retryAfterSeconds", seconds);
+        self = self.with_detail("retryAfterSeconds", seconds);
         self.typed.get_or_insert_default().retry_after = Some(Duration::from_secs(seconds));
         self
     }
 
     /// Replaces the reason's general remedy by one made for this case.
     #[must_use]
-    pub fn remedied(mut self, remedy: impl Into<String>) -> Self {
+    pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
         self
     }
 
     /// Makes every text of it printable, for texts that came from a disk.
     #[must_use]
-    pub fn printable(self) -> Self {
+    pub fn sanitized(self) -> Self {
         let shown = |fact| match fact {
             Fact::Text(text) => Fact::Text(escape_hidden(&text)),
             Fact::Number(number) => Fact::Number(number),
@@ -179,7 +179,7 @@ impl Fault {
     }
 
     /// The remedy made for this case, if one was.
-    pub fn own_remedy(&self) -> Option<&str> {
+    pub fn custom_remedy(&self) -> Option<&str> {
         self.remedy.as_deref()
     }
 }

@@ -5,7 +5,7 @@
 /// Kept from the last good probe: it tells an unmounted disk (`not_mounted`) from a directory whose
 /// marker is gone (`marker_missing`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FsPlace {
+pub struct MountLocation {
     /// The mount point, as `/proc/self/mountinfo` names it.
     pub mount_point: String,
     /// The filesystem's type, such as `ext4` or `nfs4`.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// The text is not 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not 32 lower-case hexadecimal digits")]
-pub struct BadUuid;
+pub struct InvalidUuid;
 
 macro_rules! hex_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -34,14 +34,14 @@ macro_rules! hex_id {
         }
 
         impl FromStr for $name {
-            type Err = BadUuid;
+            type Err = InvalidUuid;
 
-            fn from_str(text: &str) -> Result<Self, BadUuid> {
+            fn from_str(text: &str) -> Result<Self, InvalidUuid> {
                 let digits = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
                 if text.len() != 32 || !digits {
-                    return Err(BadUuid);
+                    return Err(InvalidUuid);
                 }
-                u128::from_str_radix(text, 16).map(Self).map_err(|_| BadUuid)
+                u128::from_str_radix(text, 16).map(Self).map_err(|_| InvalidUuid)
             }
         }
     };
@@ -64,7 +64,7 @@ hex_id! {
 
 impl StoreUuid {
     /// A random (version 4) uuid from 16 random bytes.
-    pub fn random(bytes: [u8; 16]) -> Self {
+    pub fn new_random(bytes: [u8; 16]) -> Self {
         let mut bits = u128::from_be_bytes(bytes);
         bits = (bits & !(0xf << 76)) | (0x4 << 76);
         bits = (bits & !(0x3 << 62)) | (0x2 << 62);
@@ -87,7 +87,7 @@ pub struct AttemptId(pub u64);
 impl AttemptId {
     /// The number after this one.
     #[must_use]
-    pub fn next(self) -> Self {
+    pub fn next_id(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 }
@@ -114,14 +114,14 @@ mod tests {
             "8a2fe4b5c9d34e6fa1b2c3d4e5f6071g",
             "+a2fe4b5c9d34e6fa1b2c3d4e5f60718",
         ] {
-            assert_eq!(bad.parse::<StoreUuid>(), Err(BadUuid), "{bad}");
+            assert_eq!(bad.parse::<StoreUuid>(), Err(InvalidUuid), "{bad}");
         }
     }
 
     #[test]
     fn a_random_uuid_is_a_strict_one() {
         for seed in 0..=255 {
-            assert!(StoreUuid::random([seed; 16]).is_rfc4122(), "{seed}");
+            assert!(StoreUuid::new_random([seed; 16]).is_rfc4122(), "{seed}");
         }
         assert!(!StoreUuid::from_u128(0).is_rfc4122());
         assert!(!"8a2fe4b5c9d36e6fa1b2c3d4e5f60718".parse::<StoreUuid>().unwrap().is_rfc4122());

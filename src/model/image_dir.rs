@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// Why a text cannot be an image directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadImageDir {
+pub enum InvalidImageDir {
     /// Empty, or does not start with `/`.
     #[error("not an absolute path")]
     NotAbsolute,
@@ -38,24 +38,24 @@ impl ImageDir {
     /// Takes a path by its text alone.
     ///
     /// # Errors
-    /// [`BadImageDir`] names the rule that is broken.
-    pub fn parse(text: &str) -> Result<Self, BadImageDir> {
+    /// [`InvalidImageDir`] names the rule that is broken.
+    pub fn parse(text: &str) -> Result<Self, InvalidImageDir> {
         if !text.starts_with('/') {
-            return Err(BadImageDir::NotAbsolute);
+            return Err(InvalidImageDir::NotAbsolute);
         }
         if text.chars().count() > Self::MAX_CHARS {
-            return Err(BadImageDir::TooLong);
+            return Err(InvalidImageDir::TooLong);
         }
         if text.chars().any(char::is_control) {
-            return Err(BadImageDir::ControlCharacter);
+            return Err(InvalidImageDir::ControlCharacter);
         }
         let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).collect();
         if parts.iter().any(|part| matches!(*part, "." | "..")) {
-            return Err(BadImageDir::DotPart);
+            return Err(InvalidImageDir::DotPart);
         }
         match parts.first() {
-            None => Err(BadImageDir::Root),
-            Some(&("dev" | "proc" | "sys")) => Err(BadImageDir::KernelTree),
+            None => Err(InvalidImageDir::Root),
+            Some(&("dev" | "proc" | "sys")) => Err(InvalidImageDir::KernelTree),
             Some(_) => Ok(Self(format!("/{}", parts.join("/")))),
         }
     }
@@ -100,19 +100,19 @@ mod tests {
             ("//srv///images//", Ok("/srv/images")),
             ("/srv/..images/.hidden", Ok("/srv/..images/.hidden")),
             ("/system", Ok("/system")),
-            ("", Err(BadImageDir::NotAbsolute)),
-            ("srv/images", Err(BadImageDir::NotAbsolute)),
-            ("file:/srv", Err(BadImageDir::NotAbsolute)),
-            ("/srv/../etc", Err(BadImageDir::DotPart)),
-            ("/srv/./x", Err(BadImageDir::DotPart)),
-            ("/srv/a\nb", Err(BadImageDir::ControlCharacter)),
-            ("/srv/a\0", Err(BadImageDir::ControlCharacter)),
-            ("/", Err(BadImageDir::Root)),
-            ("///", Err(BadImageDir::Root)),
-            ("/dev", Err(BadImageDir::KernelTree)),
-            ("/proc/1/root", Err(BadImageDir::KernelTree)),
-            ("//sys/fs", Err(BadImageDir::KernelTree)),
-            (long.as_str(), Err(BadImageDir::TooLong)),
+            ("", Err(InvalidImageDir::NotAbsolute)),
+            ("srv/images", Err(InvalidImageDir::NotAbsolute)),
+            ("file:/srv", Err(InvalidImageDir::NotAbsolute)),
+            ("/srv/../etc", Err(InvalidImageDir::DotPart)),
+            ("/srv/./x", Err(InvalidImageDir::DotPart)),
+            ("/srv/a\nb", Err(InvalidImageDir::ControlCharacter)),
+            ("/srv/a\0", Err(InvalidImageDir::ControlCharacter)),
+            ("/", Err(InvalidImageDir::Root)),
+            ("///", Err(InvalidImageDir::Root)),
+            ("/dev", Err(InvalidImageDir::KernelTree)),
+            ("/proc/1/root", Err(InvalidImageDir::KernelTree)),
+            ("//sys/fs", Err(InvalidImageDir::KernelTree)),
+            (long.as_str(), Err(InvalidImageDir::TooLong)),
         ] {
             assert_eq!(
                 ImageDir::parse(text).as_ref().map(ImageDir::as_str),

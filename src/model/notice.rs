@@ -1,6 +1,6 @@
 //! What the management node is told of a transition.
 
-use super::{AttemptId, Failure, Inventory, Position, Status, StoreUuid, Tags};
+use super::{AttemptFailure, AttemptId, Inventory, Position, Status, StoreUuid, Tags};
 use crate::common::Timestamp;
 
 use super::status::words;
@@ -34,7 +34,7 @@ pub struct Notice {
     /// The attempt it belongs to: the running one, or the newest before it.
     pub attempt: AttemptId,
     /// Why, when the new status is Disconnected.
-    pub failure: Option<Failure>,
+    pub failure: Option<AttemptFailure>,
     /// The store as it was after the transition.
     pub inventory: Inventory,
     /// The tags of the caller whose request began the attempt.
@@ -46,7 +46,7 @@ pub struct Notice {
 impl Notice {
     /// The notice that stands for this one and a later one of the same store.
     #[must_use]
-    pub fn fold(self, later: Notice) -> Notice {
+    pub fn coalesce(self, later: Notice) -> Notice {
         let kind = if self.old_status == later.new_status {
             NoticeKind::Resync
         } else {

@@ -28,7 +28,7 @@ impl Position {
 
     /// The next place in the same epoch.
     #[must_use]
-    pub fn next(self) -> Self {
+    pub fn next_position(self) -> Self {
         Self { epoch: self.epoch, seq: Seq(self.seq.0.saturating_add(1)) }
     }
 }

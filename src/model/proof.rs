@@ -4,7 +4,7 @@ use super::status::words;
 
 words! {
     /// What showed that the server is this node, in the order in which it is looked for.
-    Evidence {
+    HostEvidence {
         /// Its key is one of this node's own.
         HostKey = "host_key",
         /// Its kernel was booted when this one was.
@@ -16,17 +16,17 @@ words! {
 
 words! {
     /// What the server, which is this node, shows where the store's marker lies.
-    MarkerThere {
+    RemoteMarker {
         /// The store's marker.
         Same = "same",
         /// Another one: another disk is mounted there.
-        Another = "another",
+        Different = "another",
         /// Nothing.
         Missing = "missing",
         /// Something that the user has no permission to read.
-        Hidden = "hidden",
+        Unreadable = "hidden",
         /// It was asked and gave no answer in time, as a disk that hangs does.
-        Silent = "silent",
+        TimedOut = "silent",
     }
 }
 
@@ -66,7 +66,7 @@ impl Obstacle {
 
 /// Why it could not be shown that the server is this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unproven {
+pub struct UnverifiedHost {
     /// The kind.
     pub obstacle: Obstacle,
     /// What was seen, for a person.
@@ -75,23 +75,23 @@ pub struct Unproven {
 
 /// What a login has shown of the host behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Proof {
+pub enum HostIdentity {
     /// Nothing was asked: `ssh.prove_host` is off.
     NotAsked,
     /// It is this node.
     Shown {
         /// By what.
-        by: Evidence,
+        by: HostEvidence,
         /// What is seen there of the store, where that was asked.
-        marker: Option<MarkerThere>,
+        marker: Option<RemoteMarker>,
     },
     /// It may be this node or another.
-    Unavailable(Unproven),
+    Unavailable(UnverifiedHost),
 }
 
-impl Proof {
+impl HostIdentity {
     /// By this evidence, and nothing more was asked.
-    pub const fn shown(by: Evidence) -> Self {
+    pub const fn newly_shown(by: HostEvidence) -> Self {
         Self::Shown { by, marker: None }
     }
 }

@@ -32,7 +32,7 @@ macro_rules! reasons {
             }
 
             /// What it is about.
-            pub const fn check(self) -> Check {
+            pub const fn failed_check(self) -> Check {
                 match self { $(Reason::$variant => Check::$check),+ }
             }
 
@@ -41,8 +41,8 @@ macro_rules! reasons {
                 match self { $(Reason::$variant => $remedy),+ }
             }
 
-            const fn pace(self) -> Pace {
-                match self { $(Reason::$variant => Pace::$pace),+ }
+            const fn severity(self) -> FaultSeverity {
+                match self { $(Reason::$variant => FaultSeverity::$pace),+ }
             }
         }
 
@@ -60,7 +60,7 @@ macro_rules! reasons {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Pace {
+enum FaultSeverity {
     Soft,
     Hard,
 }
@@ -69,7 +69,7 @@ impl Reason {
     /// Whether one such fault seen between attempts may be a hiccup: it takes `monitor.fail_after` in
     /// a row to disconnect a store. The others act at once.
     pub const fn is_soft(self) -> bool {
-        matches!(self.pace(), Pace::Soft)
+        matches!(self.severity(), FaultSeverity::Soft)
     }
 }
 

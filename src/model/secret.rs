@@ -15,7 +15,7 @@ impl Secret {
     }
 
     /// The text itself, for the one place that hands it to a peer or a cipher.
-    pub fn expose(&self) -> &str {
+    pub fn expose_secret(&self) -> &str {
         self.0.expose_secret()
     }
 }

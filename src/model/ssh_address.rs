@@ -8,7 +8,7 @@ use std::str::FromStr;
 /// The text is neither an IP address nor an RFC 1123 host name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("neither an IP address nor a host name of at most 255 characters (RFC 1123)")]
-pub struct BadHostname;
+pub struct InvalidHostname;
 
 /// An IPv4 or IPv6 address or an RFC 1123 host name of at most 255 characters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,20 +22,20 @@ impl Hostname {
 }
 
 impl FromStr for Hostname {
-    type Err = BadHostname;
+    type Err = InvalidHostname;
 
-    fn from_str(text: &str) -> Result<Self, BadHostname> {
+    fn from_str(text: &str) -> Result<Self, InvalidHostname> {
         let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
         if let Some(v6) = bare {
             return match v6.parse::<std::net::Ipv6Addr>() {
                 Ok(_) => Ok(Self(v6.to_owned())),
-                Err(_) => Err(BadHostname),
+                Err(_) => Err(InvalidHostname),
             };
         }
         if text.parse::<IpAddr>().is_ok() || is_rfc1123(text) {
             return Ok(Self(text.to_owned()));
         }
-        Err(BadHostname)
+        Err(InvalidHostname)
     }
 }
 
@@ -93,7 +93,7 @@ mod tests {
         let long = "a".repeat(64);
         for bad in ["", " ", "10.0.0.256", "1.2.3", "-a", "a-", "a..b", "a_b", "h\n", "[::1", &long]
         {
-            assert_eq!(bad.parse::<Hostname>(), Err(BadHostname), "{bad}");
+            assert_eq!(bad.parse::<Hostname>(), Err(InvalidHostname), "{bad}");
         }
     }
 

@@ -3,7 +3,8 @@
 use std::num::NonZeroU16;
 
 use super::{
-    Credentials, FsPlace, HostKey, Hostname, ImageDir, MarkerId, SshAddress, State, StoreUuid, Tags,
+    HostKey, Hostname, ImageDir, MarkerId, MountLocation, SshAddress, SshCredentials, State,
+    StoreUuid, Tags,
 };
 use crate::common::Timestamp;
 
@@ -34,7 +35,7 @@ pub struct Store {
     /// The marker that was read or written when it was added.
     pub marker: MarkerId,
     /// The mount it was on when last good.
-    pub place: FsPlace,
+    pub mount: MountLocation,
     /// Whether `registry/` or `export/` has been seen under it.
     pub had_registry: bool,
     /// The server's key that logins must meet.
@@ -59,7 +60,7 @@ pub struct AddStore {
     /// The user that logs in; 1 to 255 characters.
     pub username: String,
     /// A password, a private key, or both.
-    pub credentials: Credentials,
+    pub credentials: SshCredentials,
     /// Fingerprints of which the host key must have one; empty if any key is accepted.
     pub given_fingerprints: Vec<String>,
     /// Whether a directory of another node may be moved to this node.
@@ -84,7 +85,7 @@ pub struct StoreUpdate {
     /// The user that logs in; 1 to 255 characters.
     pub username: Option<String>,
     /// Replaces all stored secrets.
-    pub credentials: Option<Credentials>,
+    pub credentials: Option<SshCredentials>,
     /// Replaces the given fingerprints; empty if they do not change.
     pub given_fingerprints: Vec<String>,
     /// Whether to log in although the server has rejected this login too often. This changes nothing

@@ -2,7 +2,7 @@
 
 /// The tags are too many or too long.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadTags {
+pub enum InvalidTags {
     /// More than [`Tags::MAX_COUNT`] of one kind.
     #[error("{0} tags, at most {max}", max = Tags::MAX_COUNT)]
     TooMany(usize),
@@ -27,26 +27,26 @@ impl Tags {
     /// Takes both lists.
     ///
     /// # Errors
-    /// [`BadTags`] when a list or one of its tags is too long.
-    pub fn new(system: Vec<String>, user: Vec<String>) -> Result<Self, BadTags> {
+    /// [`InvalidTags`] when a list or one of its tags is too long.
+    pub fn new(system: Vec<String>, user: Vec<String>) -> Result<Self, InvalidTags> {
         for list in [&system, &user] {
             if list.len() > Self::MAX_COUNT {
-                return Err(BadTags::TooMany(list.len()));
+                return Err(InvalidTags::TooMany(list.len()));
             }
             if let Some(at) = list.iter().position(|tag| tag.chars().count() > Self::MAX_CHARS) {
-                return Err(BadTags::TooLong(at));
+                return Err(InvalidTags::TooLong(at));
             }
         }
         Ok(Self { system, user })
     }
 
     /// The system tags, as given.
-    pub fn system(&self) -> &[String] {
+    pub fn system_tags(&self) -> &[String] {
         &self.system
     }
 
     /// The user tags, as given.
-    pub fn user(&self) -> &[String] {
+    pub fn user_tags(&self) -> &[String] {
         &self.user
     }
 
@@ -64,8 +64,8 @@ mod tests {
     fn sixty_four_tags_of_255_characters_are_the_limit() {
         let tag = "é".repeat(255);
         assert!(Tags::new(vec![tag.clone(); 64], vec![]).is_ok());
-        assert_eq!(Tags::new(vec![], vec![tag.clone(); 65]), Err(BadTags::TooMany(65)));
+        assert_eq!(Tags::new(vec![], vec![tag.clone(); 65]), Err(InvalidTags::TooMany(65)));
         let long = format!("{tag}x");
-        assert_eq!(Tags::new(vec![tag, long], vec![]), Err(BadTags::TooLong(1)));
+        assert_eq!(Tags::new(vec![tag, long], vec![]), Err(InvalidTags::TooLong(1)));
     }
 }

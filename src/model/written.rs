@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// A write probe that found the disk able to write, or out of room for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
+pub enum WriteOutcome {
     /// Create, 4 KiB, fdatasync and unlink took this long.
     Done(Duration),
     /// `ENOSPC` with inodes left: no room.
@@ -15,9 +15,9 @@ pub enum Written {
     QuotaExceeded,
 }
 
-impl Written {
+impl WriteOutcome {
     /// How long it took; nothing where there was no room to try.
-    pub fn took(self) -> Duration {
+    pub fn duration(self) -> Duration {
         match self {
             Self::Done(took) => took,
             Self::Full | Self::InodesFull | Self::QuotaExceeded => Duration::ZERO,

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::common::{Clock, Random, lock_unpoisoned};
-use crate::delivery::{Reply, Route, Verdict, judge};
+use crate::delivery::{DeliveryOutcome, EndpointSelector, ReceiverReply, classify};
 use crate::management::CallbackClient;
 use crate::wire::{Event, EventFormat};
 
@@ -17,7 +17,7 @@ pub(super) struct Destinations {
     format: EventFormat,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
-    route: Mutex<Route>,
+    route: Mutex<EndpointSelector>,
     started: Instant,
 }
 
@@ -28,18 +28,21 @@ impl Destinations {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Self {
-        let route = Mutex::new(Route::new(client.destinations()));
+        let route = Mutex::new(EndpointSelector::new(client.destinations()));
         Self { client, format, clock, random, route, started: Instant::now() }
     }
 
     /// Posts an event: the last reply, what it means, and what a 2xx has said.
-    pub(super) async fn post(&self, event: &Event) -> (Reply, Verdict, Vec<u8>) {
-        let gone =
-            (Reply::Unreached("every receiver is gone".to_owned()), Verdict::Gone, Vec::new());
+    pub(super) async fn post(&self, event: &Event) -> (ReceiverReply, DeliveryOutcome, Vec<u8>) {
+        let gone = (
+            ReceiverReply::Unreached("every receiver is gone".to_owned()),
+            DeliveryOutcome::Gone,
+            Vec::new(),
+        );
         let (mut tried, mut last) = (Vec::new(), gone);
         while let Some(to) = self.pick(&tried) {
             let (reply, said) = self.client.ask(to, event, self.clock.now()).await;
-            let verdict = judge(&reply, self.format == EventFormat::ZStack);
+            let verdict = classify(&reply, self.format == EventFormat::ZStack);
             let on = self.replied(to, &reply, verdict);
             tried.push(to);
             last = (reply, verdict, said);
@@ -48,15 +51,15 @@ impl Destinations {
             }
         }
         // A lane is stopped by 410 only when nobody else is left.
-        if last.1 == Verdict::Gone && !self.are_gone() {
-            last.1 = Verdict::Again(std::time::Duration::ZERO);
+        if last.1 == DeliveryOutcome::Gone && !self.are_gone() {
+            last.1 = DeliveryOutcome::Retry(std::time::Duration::ZERO);
         }
         last
     }
 
     /// The receiver that is sent to now, as far as is known.
     pub(super) fn active(&self) -> Option<String> {
-        let active = self.lock().active(self.started.elapsed());
+        let active = self.lock().active_endpoint(self.started.elapsed());
         active.map(|to| self.client.name(to))
     }
 
@@ -67,16 +70,16 @@ impl Destinations {
 
     /// A person acts.
     pub(super) fn revive(&self) {
-        self.lock().revive();
+        self.lock().reset_gone();
     }
 
     fn pick(&self, tried: &[usize]) -> Option<usize> {
-        self.lock().pick(tried, self.started.elapsed())
+        self.lock().select(tried, self.started.elapsed())
     }
 
-    fn replied(&self, to: usize, reply: &Reply, verdict: Verdict) -> bool {
+    fn replied(&self, to: usize, reply: &ReceiverReply, verdict: DeliveryOutcome) -> bool {
         let (before, uptime) = (self.active(), self.started.elapsed());
-        let on = self.lock().replied(to, reply, verdict, uptime, self.random.next_u64());
+        let on = self.lock().on_reply(to, reply, verdict, uptime, self.random.next_u64());
         let now = self.active();
         let destination = self.client.name(to);
         if self.client.destinations() > 1 && on && before != now {
@@ -89,7 +92,7 @@ impl Destinations {
         on
     }
 
-    fn lock(&self) -> MutexGuard<'_, Route> {
+    fn lock(&self) -> MutexGuard<'_, EndpointSelector> {
         lock_unpoisoned(&self.route)
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::endpoints::Destinations;
 use super::{LaneStatus, NotifierStatus};
 use crate::agent::{ActiveCondition, DeliveryMonitor};
-use crate::delivery::{Reply, Verdict};
+use crate::delivery::{DeliveryOutcome, ReceiverReply};
 use crate::model::{Condition, StoreUuid};
 
 /// Stores whose outbox moved and has not been looked at since; at most one entry a store, however
@@ -67,7 +67,7 @@ impl NotifierHandle {
     }
 
     /// The last reply, when it said that nobody handles what was taken as delivered.
-    pub fn unhandled(&self) -> Option<Reply> {
+    pub fn unhandled(&self) -> Option<ReceiverReply> {
         self.status.borrow().unhandled.clone()
     }
 
@@ -82,11 +82,11 @@ impl DeliveryMonitor for NotifierHandle {
         let trouble = self.lane(store).and_then(|lane| lane.trouble);
         let (condition, message) = match (trouble, self.unhandled()) {
             (Some(trouble), _) => match trouble.verdict {
-                Verdict::Refused | Verdict::Gone => {
+                DeliveryOutcome::Rejected | DeliveryOutcome::Gone => {
                     (Condition::DeliveryRefused, trouble.reply.to_string())
                 }
-                Verdict::Again(_) => (Condition::DeliveryBehind, trouble.reply.to_string()),
-                Verdict::Delivered | Verdict::Unhandled => return None,
+                DeliveryOutcome::Retry(_) => (Condition::DeliveryBehind, trouble.reply.to_string()),
+                DeliveryOutcome::Delivered | DeliveryOutcome::NoHandler => return None,
             },
             (None, Some(reply)) => {
                 let message = format!("taken as delivered, though nobody handles it: {reply}");

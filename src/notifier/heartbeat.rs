@@ -15,7 +15,7 @@ use crate::agent::{
     DaemonConditions, Registry, SharedFilesystems, StoreService as _, StoreView, active_conditions,
 };
 use crate::common::{Clock, Random};
-use crate::delivery::Reply;
+use crate::delivery::ReceiverReply;
 use crate::model::{NodeId, Notice, NoticeKind, Tags};
 use crate::wire::{Event, EventFormat, Pulse, resync_asked};
 
@@ -69,7 +69,7 @@ impl Heartbeat {
     }
 
     /// Whether it was taken, and the last reply.
-    async fn beat(&self, number: u64) -> (bool, Reply) {
+    async fn beat(&self, number: u64) -> (bool, ReceiverReply) {
         let views = self.stores.views();
         let pulses = self.pulses(&views);
         let event = Event::heartbeat(self.node, self.clock.now(), number, &pulses);
@@ -130,6 +130,6 @@ impl Heartbeat {
 
     /// A random part of a time.
     fn some_of(&self, whole: Duration) -> Duration {
-        crate::common::Backoff::new(whole, whole).wait(1, self.random.next_u64())
+        crate::common::Backoff::new(whole, whole).delay(1, self.random.next_u64())
     }
 }

@@ -94,7 +94,7 @@ impl Outbox {
             let full = u32::try_from(notices.len()).is_ok_and(|read| read >= CHUNK);
             let Some(through) = notices.last().map(|notice| notice.position) else { return Ok(()) };
             if notices.len() > 1
-                && let Some(into) = notices.into_iter().reduce(Notice::fold)
+                && let Some(into) = notices.into_iter().reduce(Notice::coalesce)
             {
                 let (folded, store) = (into.folded, self.store);
                 self.ledger.commit(Change::new().fold(through, into)).await?;

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 use crate::common::Timestamp;
-use crate::delivery::{Reply, Trouble, Verdict};
+use crate::delivery::{DeliveryOutcome, LastFailure, ReceiverReply};
 use crate::model::StoreUuid;
 
 /// How delivery stands.
@@ -19,7 +19,7 @@ pub struct NotifierStatus {
     /// Every receiver said 410: nothing is sent until a person acts.
     pub gone: bool,
     /// The last reply, when it said that the receiver has no handler for what was taken as delivered.
-    pub unhandled: Option<Reply>,
+    pub unhandled: Option<ReceiverReply>,
     /// The stores that have something waiting.
     pub lanes: BTreeMap<StoreUuid, LaneStatus>,
 }
@@ -30,7 +30,7 @@ pub struct LaneStatus {
     /// Notices that wait.
     pub waiting: u64,
     /// Why the first of them still waits, when it has been tried.
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<LastFailure>,
     /// When it is tried next; none while it is being sent, or when only a person can help.
     pub next_try: Option<Timestamp>,
 }
@@ -39,7 +39,7 @@ impl NotifierStatus {
     /// Whether a lane waits for a receiver that gives no usable answer.
     fn is_behind(&self) -> bool {
         let trouble = |lane: &LaneStatus| lane.trouble.as_ref().map(|trouble| trouble.verdict);
-        self.lanes.values().any(|lane| matches!(trouble(lane), Some(Verdict::Again(_))))
+        self.lanes.values().any(|lane| matches!(trouble(lane), Some(DeliveryOutcome::Retry(_))))
     }
 }
 
@@ -77,25 +77,29 @@ impl Board {
     pub(super) fn replied(
         &self,
         store: StoreUuid,
-        before: Option<Verdict>,
-        reply: &Reply,
-        verdict: Verdict,
+        before: Option<DeliveryOutcome>,
+        reply: &ReceiverReply,
+        verdict: DeliveryOutcome,
     ) {
         let (was, now) = self.count(store, reply, verdict);
         match verdict {
-            Verdict::Delivered => debug!(%store, "delivered"),
-            Verdict::Unhandled if was.unhandled => debug!(%store, %reply, "taken as delivered"),
-            Verdict::Unhandled => {
+            DeliveryOutcome::Delivered => debug!(%store, "delivered"),
+            DeliveryOutcome::NoHandler if was.unhandled => {
+                debug!(%store, %reply, "taken as delivered")
+            }
+            DeliveryOutcome::NoHandler => {
                 warn!(%store, %reply, "the callback has no handler: taken as delivered");
             }
-            Verdict::Again(_) if was.behind => debug!(%store, %reply, "not delivered yet"),
-            Verdict::Again(_) => warn!(%store, %reply, "the callback does not take notices"),
-            Verdict::Refused if before == Some(Verdict::Refused) => {
+            DeliveryOutcome::Retry(_) if was.behind => debug!(%store, %reply, "not delivered yet"),
+            DeliveryOutcome::Retry(_) => {
+                warn!(%store, %reply, "the callback does not take notices")
+            }
+            DeliveryOutcome::Rejected if before == Some(DeliveryOutcome::Rejected) => {
                 debug!(%store, %reply, "refused again");
             }
-            Verdict::Refused => warn!(%store, %reply, "the callback refuses a notice"),
-            Verdict::Gone if was.gone => debug!(%store, "gone"),
-            Verdict::Gone => {
+            DeliveryOutcome::Rejected => warn!(%store, %reply, "the callback refuses a notice"),
+            DeliveryOutcome::Gone if was.gone => debug!(%store, "gone"),
+            DeliveryOutcome::Gone => {
                 error!(%store, %reply, "the callback is gone: nothing is sent until a reload or a restart");
             }
         }
@@ -104,19 +108,24 @@ impl Board {
         }
     }
 
-    fn count(&self, store: StoreUuid, reply: &Reply, verdict: Verdict) -> (Seen, Seen) {
+    fn count(
+        &self,
+        store: StoreUuid,
+        reply: &ReceiverReply,
+        verdict: DeliveryOutcome,
+    ) -> (Seen, Seen) {
         let mut seen = (Seen::default(), Seen::default());
         self.0.send_modify(|status| {
             seen.0 = Seen::of(status);
             status.tries += 1;
             status.delivered += u64::from(verdict.is_delivery());
-            status.gone |= verdict == Verdict::Gone;
+            status.gone |= verdict == DeliveryOutcome::Gone;
             match verdict {
-                Verdict::Delivered => status.unhandled = None,
-                Verdict::Unhandled => status.unhandled = Some(reply.clone()),
-                Verdict::Again(_) | Verdict::Refused | Verdict::Gone => {}
+                DeliveryOutcome::Delivered => status.unhandled = None,
+                DeliveryOutcome::NoHandler => status.unhandled = Some(reply.clone()),
+                DeliveryOutcome::Retry(_) | DeliveryOutcome::Rejected | DeliveryOutcome::Gone => {}
             }
-            let trouble = Trouble { reply: reply.clone(), verdict };
+            let trouble = LastFailure { reply: reply.clone(), verdict };
             let lane = status.lanes.entry(store).or_default();
             lane.trouble = (!verdict.is_delivery()).then_some(trouble);
             seen.1 = Seen::of(status);

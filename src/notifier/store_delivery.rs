@@ -14,7 +14,7 @@ use super::outbox_reader::{LedgerTrouble, Outbox};
 use super::status::{Board, LaneStatus};
 use crate::common::crash_point;
 use crate::common::{Backoff, Timestamp};
-use crate::delivery::{Lane, Reply, Step, Trouble, Verdict};
+use crate::delivery::{DeliveryOutcome, DeliveryState, LastFailure, NextAction, ReceiverReply};
 use crate::ledger::Waiting;
 use crate::model::{Notice, Position, StoreUuid};
 use crate::wire::Event;
@@ -58,7 +58,7 @@ pub(super) struct LaneTask {
     store: StoreUuid,
     shared: Arc<Shared>,
     wake: watch::Receiver<()>,
-    lane: Lane,
+    lane: DeliveryState,
     outbox: Outbox,
     /// What waits; none when it must be asked for.
     waiting: Option<Waiting>,
@@ -77,7 +77,7 @@ impl LaneTask {
         store: StoreUuid,
         shared: Arc<Shared>,
         wake: watch::Receiver<()>,
-        lane: Lane,
+        lane: DeliveryState,
     ) -> Self {
         let outbox = Outbox::new(shared.means.ledger.clone(), store);
         let taken = (Position::default(), 0);
@@ -163,7 +163,7 @@ impl LaneTask {
         self.tolerate(settled)?;
         let Waiting { count, newest } = self.look().await?;
         let mut step = self.step(count, newest);
-        if step == Step::Fold {
+        if step == NextAction::Fold {
             // Whatever comes of it, count anew.
             self.waiting = None;
             let folded = self.outbox.fold().await;
@@ -174,17 +174,17 @@ impl LaneTask {
             step = self.step(1, Some(Position::default()));
         }
         match step {
-            Step::Send => self.send().await,
-            Step::WaitUntil(uptime) => Ok(Pause::Until(self.shared.started + uptime)),
-            Step::Stopped => Ok(Pause::Woken),
-            Step::Idle | Step::Fold if self.outbox.is_settled() => Ok(Pause::End),
-            Step::Idle | Step::Fold => Ok(self.ledger_wait()),
+            NextAction::Send => self.send().await,
+            NextAction::WaitUntil(uptime) => Ok(Pause::Until(self.shared.started + uptime)),
+            NextAction::Stopped => Ok(Pause::Woken),
+            NextAction::Idle | NextAction::Fold if self.outbox.is_settled() => Ok(Pause::End),
+            NextAction::Idle | NextAction::Fold => Ok(self.ledger_wait()),
         }
     }
 
-    fn step(&self, count: u64, newest: Option<Position>) -> Step {
+    fn step(&self, count: u64, newest: Option<Position>) -> NextAction {
         let most = u64::from(self.shared.means.max_pending);
-        self.lane.step(count, newest, most, self.shared.started.elapsed())
+        self.lane.next_action(count, newest, most, self.shared.started.elapsed())
     }
 
     /// What waits: as counted before, with what has come since.
@@ -218,10 +218,10 @@ impl LaneTask {
         let (reply, verdict) = self.post(&notice).instrument(span.clone()).await;
         crash_point("send.after");
         let shared = &self.shared;
-        let before = self.lane.trouble().map(|trouble| trouble.verdict);
+        let before = self.lane.last_failure().map(|trouble| trouble.verdict);
         span.in_scope(|| shared.board.replied(self.store, before, &reply, verdict));
         let (uptime, roll) = (shared.started.elapsed(), shared.means.random.next_u64());
-        self.lane.replied(position, reply, verdict, uptime, roll);
+        self.lane.on_reply(position, reply, verdict, uptime, roll);
         if verdict.is_delivery() {
             self.waiting = self.waiting.and_then(|Waiting { count, newest }| {
                 // The last one is not believed without asking.
@@ -235,7 +235,7 @@ impl LaneTask {
     }
 
     /// Posts what is left of a notice's requests, up to the first that is not taken.
-    async fn post(&mut self, notice: &Notice) -> (Reply, Verdict) {
+    async fn post(&mut self, notice: &Notice) -> (ReceiverReply, DeliveryOutcome) {
         let Means { node, format, .. } = &self.shared.means;
         if self.taken.0 != notice.position {
             self.taken = (notice.position, 0);
@@ -248,13 +248,13 @@ impl LaneTask {
             }
             self.taken.1 += 1;
             // Of two that are taken, the one nobody handles is worth showing.
-            if !matches!(last, Some((_, Verdict::Unhandled))) {
+            if !matches!(last, Some((_, DeliveryOutcome::NoHandler))) {
                 last = Some((reply, verdict));
             }
         }
         last.unwrap_or_else(|| {
             // All were taken before, which only happens when there was nothing to post.
-            (Reply::Unreached("nothing to post".to_owned()), Verdict::Delivered)
+            (ReceiverReply::Unreached("nothing to post".to_owned()), DeliveryOutcome::Delivered)
         })
     }
 
@@ -281,7 +281,7 @@ impl LaneTask {
     }
 
     fn ledger_wait(&self) -> Pause {
-        let wait = LEDGER_BACKOFF.wait(self.spoiled, self.shared.means.random.next_u64());
+        let wait = LEDGER_BACKOFF.delay(self.spoiled, self.shared.means.random.next_u64());
         Pause::Until(Instant::now() + wait)
     }
 
@@ -297,10 +297,12 @@ impl LaneTask {
             Pause::No | Pause::Woken | Pause::End => None,
         };
         let waiting = self.waiting.map_or(0, |waiting| waiting.count);
-        let trouble = self.lane.trouble().filter(|trouble| !trouble.verdict.is_delivery()).cloned();
+        let trouble =
+            self.lane.last_failure().filter(|trouble| !trouble.verdict.is_delivery()).cloned();
         let unread = self.unread.as_ref().map(|why| {
-            let reply = Reply::Unreached(format!("not sent: the outbox cannot be read: {why}"));
-            Trouble { reply, verdict: Verdict::Again(Duration::ZERO) }
+            let reply =
+                ReceiverReply::Unreached(format!("not sent: the outbox cannot be read: {why}"));
+            LastFailure { reply, verdict: DeliveryOutcome::Retry(Duration::ZERO) }
         });
         let trouble = unread.or(trouble);
         self.shared.board.show(self.store, LaneStatus { waiting, trouble, next_try });

@@ -16,7 +16,7 @@ use super::handle::{Moved, NotifierHandle};
 use super::status::{Board, NotifierStatus};
 use super::store_delivery::{Ended, LaneTask, Shared};
 use crate::common::Backoff;
-use crate::delivery::Lane;
+use crate::delivery::DeliveryState;
 use crate::ledger::ReadError;
 use crate::model::StoreUuid;
 
@@ -117,8 +117,11 @@ impl Notifier {
                 for store in backlog {
                     let spread = self.shared.means.start_spread;
                     let roll = self.shared.means.random.next_u64();
-                    let first = Backoff::new(spread, spread).wait(1, roll);
-                    self.wake(store, Lane::starting_at(self.shared.started.elapsed() + first));
+                    let first = Backoff::new(spread, spread).delay(1, roll);
+                    self.wake(
+                        store,
+                        DeliveryState::starting_at(self.shared.started.elapsed() + first),
+                    );
                 }
                 return None;
             }
@@ -128,7 +131,7 @@ impl Notifier {
         if failures == 1 {
             warn!(%error, "the backlog of notices cannot be read yet");
         }
-        let wait = BACKLOG_BACKOFF.wait(failures, self.shared.means.random.next_u64());
+        let wait = BACKLOG_BACKOFF.delay(failures, self.shared.means.random.next_u64());
         Some(Instant::now() + wait)
     }
 
@@ -139,12 +142,12 @@ impl Notifier {
             false
         });
         for store in moved {
-            self.wake(store, Lane::default());
+            self.wake(store, DeliveryState::default());
         }
     }
 
     /// Wakes a store's lane, or starts this one.
-    fn wake(&mut self, store: StoreUuid, lane: Lane) {
+    fn wake(&mut self, store: StoreUuid, lane: DeliveryState) {
         if let Some(running) = self.lanes.get(&store) {
             running.send_replace(());
             return;
@@ -160,7 +163,7 @@ impl Notifier {
         let again = wake.has_changed().unwrap_or(false);
         self.lanes.remove(&store);
         if again {
-            self.wake(store, Lane::default());
+            self.wake(store, DeliveryState::default());
         }
         Ok(())
     }

@@ -1,19 +1,19 @@
 //! From the raw figures of one `fstatvfs(3)` to capacity, or to the reason why they cannot be true.
 
 use super::worker::protocol::Statfs;
-use crate::model::{Capacity, Fault, Inodes, Reason};
+use crate::model::{Capacity, Fault, InodeCounts, Reason};
 
 /// Space and inodes: `total = f_blocks * f_frsize`, `available = f_bavail * f_frsize`, what an
 /// unprivileged writer may use. Filesystems without a fixed number of inodes (btrfs) report 0 of them.
 ///
 /// # Errors
 /// `capacity_implausible` with the raw figures.
-pub(super) fn capacity(raw: &Statfs) -> Result<(Capacity, Option<Inodes>), Fault> {
+pub(super) fn capacity(raw: &Statfs) -> Result<(Capacity, Option<InodeCounts>), Fault> {
     let implausible = |what: String| {
         Fault::new(Reason::CapacityImplausible, what)
-            .fact("blocks", raw.blocks)
-            .fact("blocksAvailable", raw.blocks_available)
-            .fact("fragmentSize", raw.fragment_size)
+            .with_detail("blocks", raw.blocks)
+            .with_detail("blocksAvailable", raw.blocks_available)
+            .with_detail("fragmentSize", raw.fragment_size)
     };
     let bytes = |blocks: u64| {
         blocks
@@ -23,7 +23,7 @@ pub(super) fn capacity(raw: &Statfs) -> Result<(Capacity, Option<Inodes>), Fault
     let (total, available) = (bytes(raw.blocks)?, bytes(raw.blocks_available)?);
     let capacity = Capacity::new(total, available).map_err(|why| implausible(why.to_string()))?;
     let inodes = (raw.files > 0)
-        .then(|| Inodes { total: raw.files, available: raw.files_available.min(raw.files) });
+        .then(|| InodeCounts { total: raw.files, available: raw.files_available.min(raw.files) });
     Ok((capacity, inodes))
 }
 
@@ -39,7 +39,7 @@ mod tests {
     fn fragments_count_and_not_blocks() {
         let (capacity, inodes) = capacity(&raw(1024, 100, 30)).unwrap();
         assert_eq!((capacity.total(), capacity.available()), (102_400, 30_720));
-        assert_eq!(inodes, Some(Inodes { total: 10, available: 4 }));
+        assert_eq!(inodes, Some(InodeCounts { total: 10, available: 4 }));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use nix::errno::Errno;
 
 use super::worker::protocol::{Access, Failed, MountSeen, Statfs, Step, Why};
-use crate::model::{Fault, Reason, Written};
+use crate::model::{Fault, Reason, WriteOutcome};
 
 /// The fault of an order that was not carried out. `mount` is what is known of the place, once it has
 /// been looked at.
@@ -12,7 +12,7 @@ pub(super) fn fault(failed: &Failed, mount: Option<&MountSeen>) -> Fault {
     let fault = match &failed.why {
         Why::OutsideRoots { target } => {
             let told = format!("{path} leads to {target}, outside the allowed roots");
-            Fault::new(Reason::OutsideAllowedRoots, told).fact("target", target.as_str())
+            Fault::new(Reason::OutsideAllowedRoots, told).with_detail("target", target.as_str())
         }
         Why::NoFolder => {
             let told = format!("{path} is gone or is not a directory any more");
@@ -21,18 +21,18 @@ pub(super) fn fault(failed: &Failed, mount: Option<&MountSeen>) -> Fault {
         Why::Unexpected(what) => Fault::new(Reason::IoError, format!("{path}: {what}")),
         Why::Errno(errno) => refused(failed, Errno::from_raw(*errno), mount),
     };
-    fault.fact("path", path).fact("step", failed.step.as_str())
+    fault.with_detail("path", path).with_detail("step", failed.step.as_str())
 }
 
 /// What a write met that has no room: a condition, not a fault, for images must still be read.
-pub(super) fn no_room(failed: &Failed, statfs: &Statfs) -> Option<Written> {
+pub(super) fn no_room(failed: &Failed, statfs: &Statfs) -> Option<WriteOutcome> {
     let Why::Errno(errno) = failed.why else { return None };
     match Errno::from_raw(errno) {
-        Errno::EDQUOT => Some(Written::QuotaExceeded),
+        Errno::EDQUOT => Some(WriteOutcome::QuotaExceeded),
         Errno::ENOSPC if statfs.files > 0 && statfs.files_available == 0 => {
-            Some(Written::InodesFull)
+            Some(WriteOutcome::InodesFull)
         }
-        Errno::ENOSPC => Some(Written::Full),
+        Errno::ENOSPC => Some(WriteOutcome::Full),
         _ => None,
     }
 }
@@ -42,10 +42,10 @@ pub(super) fn no_room(failed: &Failed, statfs: &Statfs) -> Option<Written> {
 pub(super) fn read_only(mount: &MountSeen) -> Fault {
     let told = format!("the filesystem at {} is mounted read-only", mount.mount_point);
     Fault::new(Reason::ReadOnly, told)
-        .fact("superblock", "ro")
-        .fact("mountPoint", mount.mount_point.as_str())
-        .fact("fsType", mount.fs_type.as_str())
-        .fact("device", mount.device.as_str())
+        .with_detail("superblock", "ro")
+        .with_detail("mountPoint", mount.mount_point.as_str())
+        .with_detail("fsType", mount.fs_type.as_str())
+        .with_detail("device", mount.device.as_str())
 }
 
 fn refused(failed: &Failed, errno: Errno, mount: Option<&MountSeen>) -> Fault {
@@ -61,12 +61,12 @@ fn refused(failed: &Failed, errno: Errno, mount: Option<&MountSeen>) -> Fault {
         // them errors of input and output with their errno as evidence.
         _ => Reason::IoError,
     };
-    let fault = Fault::new(reason, told).fact("errno", format!("{errno:?}"));
+    let fault = Fault::new(reason, told).with_detail("errno", format!("{errno:?}"));
     match reason {
         Reason::PermissionDenied => denied(fault, failed),
         Reason::NamespaceReadOnly => sandboxed(fault, path, mount),
         Reason::IoError if matches!(errno, Errno::ENOSPC | Errno::EDQUOT) => {
-            fault.remedied("make room on the disk: the marker must be written to add the store")
+            fault.with_remedy("make room on the disk: the marker must be written to add the store")
         }
         _ => fault,
     }
@@ -83,7 +83,7 @@ fn not_writable(mount: Option<&MountSeen>) -> Reason {
 
 fn sandboxed(fault: Fault, path: &str, mount: Option<&MountSeen>) -> Fault {
     let place = mount.map_or(path, |mount| mount.mount_point.as_str());
-    fault.fact("mountPoint", place).remedied(format!(
+    fault.with_detail("mountPoint", place).with_remedy(format!(
         "the filesystem is writable, this process's view of it is not: run `systemctl edit \
          imagestore-agent` and add ReadWritePaths=-{place} under [Service], then restart; in a \
          container mount the volume with :rw; if it was mounted read-only on purpose, remount it"
@@ -92,24 +92,25 @@ fn sandboxed(fault: Fault, path: &str, mount: Option<&MountSeen>) -> Fault {
 
 fn denied(fault: Fault, failed: &Failed) -> Fault {
     let me = nix::unistd::geteuid();
-    let fault = fault.fact("uid", me.as_raw());
+    let fault = fault.with_detail("uid", me.as_raw());
     let fault = match failed.access.as_deref() {
-        Some(Access { uid, gid, mode, .. }) => {
-            fault.fact("owner", *uid).fact("group", *gid).fact("mode", format!("{mode:04o}"))
-        }
+        Some(Access { uid, gid, mode, .. }) => fault
+            .with_detail("owner", *uid)
+            .with_detail("group", *gid)
+            .with_detail("mode", format!("{mode:04o}")),
         None => fault,
     };
     if let Some(barred) = failed.access.as_ref().and_then(|access| access.barred.as_deref()) {
         // `init` makes and gives away what is inside; whose the way there is, is not ours to change.
         // To pass through takes `x`, to open the directory itself takes `r` as well.
         let rights = if barred == failed.dir { "rx" } else { "x" };
-        return fault.fact("barred", barred).remedied(format!(
+        return fault.with_detail("barred", barred).with_remedy(format!(
             "as root: setfacl -m u:{me}:{rights} {barred} (or give the daemon's user, uid {me}, these \
              rights by group and mode)"
         ));
     }
     let dir = &failed.dir;
-    fault.remedied(format!("as root: imagestore-agent init {dir} (the daemon runs as uid {me})"))
+    fault.with_remedy(format!("as root: imagestore-agent init {dir} (the daemon runs as uid {me})"))
 }
 
 #[cfg(test)]

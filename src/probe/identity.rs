@@ -7,7 +7,7 @@ use super::mount_check::{is_another_disk, not_mounted, placed, shows_through};
 use super::purpose::Purpose;
 use super::types::Claim;
 use super::worker::protocol::{MarkerSeen, MountSeen};
-use crate::model::{Fault, FsPlace, MarkerId, NodeId, Reason, StoreUuid};
+use crate::model::{Fault, MarkerId, MountLocation, NodeId, Reason, StoreUuid};
 
 /// Most characters that a fault quotes of what is wrong with a marker: one may be 4 KiB of anything.
 const MOST_QUOTED: usize = 200;
@@ -66,16 +66,16 @@ pub(super) fn marked_meanwhile(node: NodeId, marker: &MarkerSeen, mount: &MountS
             named(Fault::new(reason, told), &marker)
         }
     };
-    placed(fault, mount).remedied("find out who else adds this directory, then add it again")
+    placed(fault, mount).with_remedy("find out who else adds this directory, then add it again")
 }
 
 /// A fault with what the marker says.
 fn named(fault: Fault, marker: &Marker) -> Fault {
-    let fault = fault.fact("marker", marker.id.to_string());
+    let fault = fault.with_detail("marker", marker.id.to_string());
     match marker.owner {
-        Some((store, node)) => {
-            fault.fact("storeUuid", store.to_string()).fact("nodeId", node.to_string())
-        }
+        Some((store, node)) => fault
+            .with_detail("storeUuid", store.to_string())
+            .with_detail("nodeId", node.to_string()),
         None => fault,
     }
 }
@@ -83,7 +83,7 @@ fn named(fault: Fault, marker: &Marker) -> Fault {
 fn serve(
     store: StoreUuid,
     expected: MarkerId,
-    place: &FsPlace,
+    place: &MountLocation,
     had_registry: bool,
     seen: &Seen<'_>,
 ) -> Result<MarkerId, Fault> {
@@ -109,7 +109,7 @@ fn serve(
     }
     let found = |reason, told: String| {
         placed(named(Fault::new(reason, told), &marker), seen.mount)
-            .fact("expectedMarker", expected.to_string())
+            .with_detail("expectedMarker", expected.to_string())
     };
     match marker.owner {
         Some((_, node)) if node != seen.node => {
@@ -150,14 +150,15 @@ fn adopt(
     match marker.and_then(|marker| marker.owner) {
         Some((other, _)) if other != store && known.contains(&other) => {
             let told = format!("the directory belongs to store {other} of this daemon");
-            let fault = Fault::new(Reason::WrongStore, told).fact("storeUuid", other.to_string());
+            let fault =
+                Fault::new(Reason::WrongStore, told).with_detail("storeUuid", other.to_string());
             Err(placed(fault, seen.mount))
         }
         Some((other, node)) if node != seen.node && !take_over => {
             let told = format!("the directory belongs to store {other} of node {node}");
             let fault = Fault::new(Reason::TakenOver, told)
-                .fact("storeUuid", other.to_string())
-                .fact("nodeId", node.to_string());
+                .with_detail("storeUuid", other.to_string())
+                .with_detail("nodeId", node.to_string());
             Err(placed(fault, seen.mount))
         }
         // None after `init`; otherwise a store that was removed, or whose ledger was lost.
@@ -222,7 +223,7 @@ mod tests {
         mount: &MountSeen,
         registry: bool,
     ) -> Result<Option<MarkerId>, Reason> {
-        let place = FsPlace {
+        let place = MountLocation {
             mount_point: "/srv/disk".to_owned(),
             fs_type: "xfs".to_owned(),
             device: "7:7".to_owned(),

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::mountinfo;
 use super::purpose::Purpose;
 use super::worker::protocol::MountSeen;
-use crate::model::{Fault, FsPlace, Reason};
+use crate::model::{Fault, MountLocation, Reason};
 
 /// Whether the mount that held the directory is gone, so that what lay below its mount point shows: a
 /// copy left there has the marker too, and is not the store.
@@ -13,7 +13,7 @@ use crate::model::{Fault, FsPlace, Reason};
 /// A filesystem mounted elsewhere, or another one at the same place, is not told apart here: its marker
 /// says which store it holds. Nor is the same filesystem without a bind mount of its folder, such as
 /// each `ReadWritePaths` of a unit is one.
-pub(super) fn shows_through(place: &FsPlace, now: &MountSeen) -> bool {
+pub(super) fn shows_through(place: &MountLocation, now: &MountSeen) -> bool {
     if now.on_root_disk {
         return !place.on_root_disk;
     }
@@ -26,7 +26,7 @@ pub(super) fn shows_through(place: &FsPlace, now: &MountSeen) -> bool {
 /// a mount point whose disk the host has not mounted. It is asked only when no marker is there, for the number
 /// of a disk may change with a boot. Filesystems without a block device have another number
 /// with each mount (major 0, `admin-guide/devices.txt` of the kernel), which tells nothing.
-pub(super) fn is_another_disk(place: &FsPlace, now: &MountSeen) -> bool {
+pub(super) fn is_another_disk(place: &MountLocation, now: &MountSeen) -> bool {
     let block = |device: &str| !device.starts_with("0:");
     let numbered = block(&place.device) && block(&now.device);
     let other = place.fs_type != now.fs_type || (numbered && place.device != now.device);
@@ -34,22 +34,22 @@ pub(super) fn is_another_disk(place: &FsPlace, now: &MountSeen) -> bool {
 }
 
 /// The disk that held the store when it was last good is not where it was.
-pub(super) fn not_mounted(place: &FsPlace, now: &MountSeen) -> Fault {
+pub(super) fn not_mounted(place: &MountLocation, now: &MountSeen) -> Fault {
     let told = format!(
         "the directory was on {} ({}) mounted at {}; now it lies on {} ({}) mounted at {}",
         place.device, place.fs_type, place.mount_point, now.device, now.fs_type, now.mount_point
     );
     placed(Fault::new(Reason::NotMounted, told), now)
-        .fact("expectedMountPoint", place.mount_point.as_str())
-        .fact("expectedFsType", place.fs_type.as_str())
+        .with_detail("expectedMountPoint", place.mount_point.as_str())
+        .with_detail("expectedFsType", place.fs_type.as_str())
 }
 
 /// A fault with the mount that the directory lies on.
 pub(super) fn placed(fault: Fault, mount: &MountSeen) -> Fault {
     fault
-        .fact("mountPoint", mount.mount_point.as_str())
-        .fact("fsType", mount.fs_type.as_str())
-        .fact("device", mount.device.as_str())
+        .with_detail("mountPoint", mount.mount_point.as_str())
+        .with_detail("fsType", mount.fs_type.as_str())
+        .with_detail("device", mount.device.as_str())
 }
 
 /// A directory that is not there because the disk that holds it is not: says so.
@@ -83,7 +83,7 @@ mod tests {
             (("0:44", "nfs4"), ("0:51", "nfs4"), false),
             (("0:44", "nfs4"), ("254:0", "ext4"), true),
         ] {
-            let place = FsPlace {
+            let place = MountLocation {
                 mount_point: "/srv".to_owned(),
                 fs_type: was.1.to_owned(),
                 device: was.0.to_owned(),
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_mount_that_is_gone_lets_its_parent_show() {
-        let was = |mount_point: &str, on_root_disk| FsPlace {
+        let was = |mount_point: &str, on_root_disk| MountLocation {
             mount_point: mount_point.to_owned(),
             fs_type: "xfs".to_owned(),
             device: "8:1".to_owned(),

@@ -15,7 +15,7 @@ use super::purpose::Purpose;
 use super::types::{Before, Examined, ProbeOptions, Probed};
 use super::worker::protocol::{MarkerSeen, MountSeen, Observed, Order, Report};
 use super::{capacity, errno};
-use crate::model::{Fault, ImageDir, Reason, Written};
+use crate::model::{Fault, ImageDir, Reason, WriteOutcome};
 
 /// Looks at image directories. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ impl Prober {
         dir: &ImageDir,
         purpose: &Purpose,
         deadline: Instant,
-    ) -> (Result<Examined, Fault>, Option<Result<Written, Fault>>) {
+    ) -> (Result<Examined, Fault>, Option<Result<WriteOutcome, Fault>>) {
         let mut dialogue = match Dialogue::begin(slot, &self.program, dir, deadline).await {
             Ok(dialogue) => dialogue,
             Err(fault) => return (Err(fault), None),
@@ -177,9 +177,9 @@ impl Prober {
 fn complete(fault: Fault, dir: &ImageDir, took: Duration) -> Fault {
     fault
         .default_fact("path", dir.as_str())
-        .fact("milliseconds", took.as_millis())
+        .with_detail("milliseconds", took.as_millis())
         // A marker and a mount point may say anything.
-        .printable()
+        .sanitized()
 }
 
 /// Whether this purpose asks for a write, and whether that may make the folder first. A directory that
@@ -203,10 +203,10 @@ fn written(
     asked: Result<Report, Silence>,
     observed: &Observed,
     purpose: &Purpose,
-) -> Result<(Written, bool), Fault> {
+) -> Result<(WriteOutcome, bool), Fault> {
     match asked {
         Ok(Report::Written { micros, made_folder }) => {
-            Ok((Written::Done(Duration::from_micros(micros)), made_folder))
+            Ok((WriteOutcome::Done(Duration::from_micros(micros)), made_folder))
         }
         Ok(_) => Err(Fault::new(Reason::IoError, "the worker process answered something else")),
         Err(Silence::Failed(failed)) if matches!(purpose, Purpose::Serve { .. }) => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{FsPlace, MarkerId, StoreUuid};
+use crate::model::{MarkerId, MountLocation, StoreUuid};
 
 /// What a probe is for, and what is expected of the directory therefore.
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ pub enum Purpose {
         /// Its marker.
         marker: MarkerId,
         /// Where it was when last good.
-        place: FsPlace,
+        place: MountLocation,
         /// Whether it had `registry/` or `export/` then.
         had_registry: bool,
         /// Whether this probe writes.

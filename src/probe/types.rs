@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::common::Timestamp;
-use crate::model::{Capacity, Fault, FsPlace, Inodes, MarkerId, NodeId, StoreUuid, Written};
+use crate::model::{
+    Capacity, Fault, InodeCounts, MarkerId, MountLocation, NodeId, StoreUuid, WriteOutcome,
+};
 
 /// What holds for every probe of a daemon.
 #[derive(Clone, Debug)]
@@ -24,7 +26,7 @@ pub struct Probed {
     /// Identity and figures.
     pub examined: Result<Examined, Fault>,
     /// The write probe; none when none was asked for, or the examination failed before it.
-    pub written: Option<Result<Written, Fault>>,
+    pub written: Option<Result<WriteOutcome, Fault>>,
     /// From the spawn of the worker to the last report.
     pub took: Duration,
 }
@@ -48,9 +50,9 @@ pub struct Examined {
     /// Space.
     pub capacity: Capacity,
     /// Inodes, where the filesystem counts them.
-    pub inodes: Option<Inodes>,
+    pub inodes: Option<InodeCounts>,
     /// Where the directory lies.
-    pub place: FsPlace,
+    pub place: MountLocation,
     /// The marker that is there.
     pub marker: Option<MarkerId>,
     /// Its text, for a claim.
@@ -85,7 +87,7 @@ pub struct Claim {
     pub created: Timestamp,
     /// Where the directory lay when it was examined: a disk that was unmounted since must not leave a
     /// marker on the directory below it.
-    pub place: FsPlace,
+    pub place: MountLocation,
     /// What its marker said then: one that was written since is somebody else's.
     pub before: Before,
 }

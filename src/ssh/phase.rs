@@ -66,8 +66,8 @@ pub(super) async fn timed<T>(
     let took = began.elapsed();
     match outcome {
         Ok(done) => Ok((done, took)),
-        Err(fault) => {
-            Err(fault.fact("milliseconds", took.as_millis()).default_fact("phase", phase.as_str()))
-        }
+        Err(fault) => Err(fault
+            .with_detail("milliseconds", took.as_millis())
+            .default_fact("phase", phase.as_str())),
     }
 }

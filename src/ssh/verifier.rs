@@ -9,7 +9,9 @@ use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
 
 use crate::common::IpAllowlist;
-use crate::model::{Credentials, Evidence, Fault, HostKey, Proof, Reason, SshAddress, Unproven};
+use crate::model::{
+    Fault, HostEvidence, HostIdentity, HostKey, Reason, SshAddress, SshCredentials, UnverifiedHost,
+};
 use crate::settings;
 
 use super::auth::method::Method;
@@ -34,7 +36,7 @@ pub struct Login {
     /// Who logs in.
     pub username: String,
     /// With what.
-    pub credentials: Credentials,
+    pub credentials: SshCredentials,
     /// The key that the server must have, if one is pinned.
     pub pinned: Option<HostKey>,
     /// Fingerprints given with the store, as `ssh-keygen -l` prints them: without a pinned key, the
@@ -51,7 +53,7 @@ pub enum Asked {
     Everything(Option<MarkerAt>),
     /// Nothing over SFTP: an earlier login has met this in its place, which is the answer again if the
     /// host key is no evidence either.
-    HostKeyAlone(Unproven),
+    HostKeyAlone(UnverifiedHost),
 }
 
 /// What a successful check has seen.
@@ -64,7 +66,7 @@ pub struct Verified {
     /// The address that was dialled.
     pub peer: SocketAddr,
     /// Whether it is this node.
-    pub proof: Proof,
+    pub proof: HostIdentity,
     /// How long each phase took.
     pub phases: Phases,
 }
@@ -135,8 +137,8 @@ impl Verifier {
         };
         checking.instrument(span).await.map_err(|fault| {
             fault
-                .fact("host", login.address.hostname.as_str())
-                .fact("port", login.address.port.get())
+                .with_detail("host", login.address.hostname.as_str())
+                .with_detail("port", login.address.port.get())
         })
     }
 
@@ -162,7 +164,7 @@ impl Verifier {
 
         let dialling = dial::dial(&addresses, settings.connect_timeout, deadline);
         let ((tcp, peer), connect) = timed(Phase::Connect, dialling).await?;
-        let at_peer = |fault: Fault| fault.fact("address", peer.ip().to_string());
+        let at_peer = |fault: Fault| fault.with_detail("address", peer.ip().to_string());
 
         let expected = Expected {
             policy: settings.host_key_policy,
@@ -216,23 +218,25 @@ impl Verifier {
         own: Option<&OwnKeys>,
         asked: &Asked,
         deadline: Instant,
-    ) -> Result<Proof, Fault> {
+    ) -> Result<HostIdentity, Fault> {
         match (own, asked) {
-            (None, _) => Ok(Proof::NotAsked),
+            (None, _) => Ok(HostIdentity::NotAsked),
             (Some(own), Asked::Everything(marker)) => {
                 prove(session, key, own, &self.rules.node, marker.as_ref(), deadline).await
             }
             (Some(own), Asked::HostKeyAlone(_)) if own.have(key) => {
-                Ok(Proof::shown(Evidence::HostKey))
+                Ok(HostIdentity::newly_shown(HostEvidence::HostKey))
             }
-            (Some(_), Asked::HostKeyAlone(earlier)) => Ok(Proof::Unavailable(earlier.clone())),
+            (Some(_), Asked::HostKeyAlone(earlier)) => {
+                Ok(HostIdentity::Unavailable(earlier.clone()))
+            }
         }
     }
 
     /// What the login proves itself with. Read before anything is dialled: a key that is of no use
     /// needs no server to say so.
     async fn proofs<'a>(&self, login: &'a Login, deadline: Instant) -> Result<Proofs<'a>, Fault> {
-        let Credentials { password, private_key, passphrase } = &login.credentials;
+        let SshCredentials { password, private_key, passphrase } = &login.credentials;
         if login.credentials.is_empty() {
             let details = "the store has neither a password nor a private key";
             return Err(Fault::new(Reason::MethodNotOffered, details));

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::model::{Fact, Failure, Fault};
+use crate::model::{AttemptFailure, Fact, Fault};
 
 /// `code`, its fixed `description`, the free text `details`, the remedy in `elaboration`, the facts in
 /// `opaque`, and what lies below in `cause`. Absent ones are left out.
@@ -70,15 +70,15 @@ impl ErrorCode {
         }
         // Last, so that no fact can take their place.
         error.opaque.insert("reason".to_owned(), fault.reason().as_str().into());
-        error.opaque.insert("check".to_owned(), fault.reason().check().as_str().into());
+        error.opaque.insert("check".to_owned(), fault.reason().failed_check().as_str().into());
         error
     }
 
     /// A store that could not be connected: BS.1500, all failed checks in `opaque.checks`, the root
     /// cause below.
-    pub fn not_connected(failure: &Failure) -> Self {
-        let checks: Vec<Value> = failure.faults().map(check).collect();
-        let root = failure.root();
+    pub fn not_connected(failure: &AttemptFailure) -> Self {
+        let checks: Vec<Value> = failure.all_faults().map(check).collect();
+        let root = failure.root_fault();
         let mut error = Self::new("BS.1500", failure.to_string())
             .fact("reason", root.reason().as_str())
             .fact("checks", checks);
@@ -87,7 +87,7 @@ impl ErrorCode {
     }
 
     /// A store that could not be added: SYS.1002 above what [`ErrorCode::not_connected`] says.
-    pub fn not_added(failure: &Failure) -> Self {
+    pub fn not_added(failure: &AttemptFailure) -> Self {
         let below = Self::not_connected(failure);
         let mut error = Self::new("SYS.1002", below.details.clone());
         error.opaque.clone_from(&below.opaque);
@@ -96,8 +96,8 @@ impl ErrorCode {
     }
 
     /// A store that could not be removed: SYS.1004 above the root cause.
-    pub fn not_removed(failure: &Failure) -> Self {
-        let root = failure.root();
+    pub fn not_removed(failure: &AttemptFailure) -> Self {
+        let root = failure.root_fault();
         let mut error =
             Self::new("SYS.1004", failure.to_string()).fact("reason", root.reason().as_str());
         error.cause = Some(Box::new(Self::of_fault("SYS.1006", root)));
@@ -109,7 +109,7 @@ impl ErrorCode {
 fn check(fault: &Fault) -> Value {
     let mut entry: Map<String, Value> =
         fault.facts().iter().map(|(name, fact)| (name.clone(), value(fact))).collect();
-    entry.insert("check".to_owned(), fault.reason().check().as_str().into());
+    entry.insert("check".to_owned(), fault.reason().failed_check().as_str().into());
     entry.insert("reason".to_owned(), fault.reason().as_str().into());
     entry.insert("details".to_owned(), fault.details().into());
     entry.insert("elaboration".to_owned(), fault.remedy().into());
@@ -132,13 +132,13 @@ pub(super) mod tests {
     use super::*;
     use crate::model::Reason;
 
-    pub(in crate::wire) fn failure() -> Failure {
+    pub(in crate::wire) fn failure() -> AttemptFailure {
         let ssh = Fault::new(Reason::ConnectionRefused, "nobody listens on 127.0.0.1:22")
-            .fact("port", 22_u16);
+            .with_detail("port", 22_u16);
         let storage = Fault::new(Reason::NotMounted, "/data is not mounted")
-            .fact("path", "/data")
-            .remedied("mount /data");
-        Failure::from_faults([ssh, storage]).unwrap()
+            .with_detail("path", "/data")
+            .with_remedy("mount /data");
+        AttemptFailure::from_faults([ssh, storage]).unwrap()
     }
 
     #[test]
@@ -178,7 +178,7 @@ pub(super) mod tests {
 
     #[test]
     fn no_fact_takes_the_place_of_the_reason() {
-        let fault = Fault::new(Reason::IoError, "x").fact("reason", "another");
+        let fault = Fault::new(Reason::IoError, "x").with_detail("reason", "another");
         let error = serde_json::to_value(ErrorCode::of_fault("SYS.1006", &fault)).unwrap();
         assert_eq!(error["opaque"]["reason"], "io_error");
     }

@@ -144,8 +144,8 @@ fn cloud_event(notice: &Notice, node: NodeId) -> Event {
             attempt: notice.attempt.0,
             epoch: notice.position.epoch.0,
             seq: notice.position.seq.0,
-            system_tags: notice.tags.system(),
-            user_tags: notice.tags.user(),
+            system_tags: notice.tags.system_tags(),
+            user_tags: notice.tags.user_tags(),
             folded: (notice.folded > 1).then_some(notice.folded),
         },
     });
@@ -251,7 +251,7 @@ mod tests {
             failure: None,
             ..notice()
         };
-        let (_, body) = only(&notice().fold(later));
+        let (_, body) = only(&notice().coalesce(later));
         assert_eq!(body["data"]["folded"], 2);
         assert_eq!(body["data"]["oldStatus"], "Connecting");
         assert!(body["data"].get("reason").is_none());

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use super::{ErrorCode, InventoryBody};
 use crate::common::Timestamp;
 use crate::lifecycle::{
-    CheckLog, Checks, HistoryEntry, HistoryEvent, LastAttempt, Measured, Standing,
+    CheckState, DurableRecord, HistoryEntry, HistoryEvent, LastAttempt, MeasuredSpace, StoreChecks,
 };
 use crate::model::{
-    Capacity, Fault, FsPlace, HostKey, Inodes, Inventory, MarkerThere, Proof, Unproven,
+    Capacity, Fault, HostIdentity, HostKey, InodeCounts, Inventory, MountLocation, RemoteMarker,
+    UnverifiedHost,
 };
 
 /// A condition, in the shape that Kubernetes made common: `status` is `True`, `False` or `Unknown`.
@@ -37,12 +38,12 @@ pub struct ConditionBody {
 
 impl ConditionBody {
     /// The three checks.
-    pub fn checks(checks: &Checks) -> Vec<Self> {
+    pub fn checks(checks: &StoreChecks) -> Vec<Self> {
         let named = [("examine", &checks.examine), ("write", &checks.write), ("ssh", &checks.ssh)];
         named.into_iter().map(|(kind, check)| Self::check(kind, check)).collect()
     }
 
-    fn check(kind: &'static str, check: &CheckLog) -> Self {
+    fn check(kind: &'static str, check: &CheckState) -> Self {
         let (status, reason, message) = match (&check.fault, check.last) {
             (_, None) => ("Unknown", "unverified", "not run since the daemon started".to_owned()),
             (None, Some(_)) => ("True", "good", format!("took {} ms", check.took.as_millis())),
@@ -107,7 +108,7 @@ pub struct CapacityBody {
 
 impl CapacityBody {
     /// The figures of one measurement.
-    pub fn of(capacity: Option<Capacity>, inodes: Option<Inodes>) -> Self {
+    pub fn of(capacity: Option<Capacity>, inodes: Option<InodeCounts>) -> Self {
         Self {
             total_capacity: capacity.map(Capacity::total),
             available_capacity: capacity.map(Capacity::available),
@@ -153,7 +154,7 @@ pub struct HealthBody<'a> {
 
 impl<'a> HealthBody<'a> {
     /// What follows from the store alone; the rest is for the caller to add.
-    pub fn of(inventory: &'a Inventory, standing: &Standing, place: &FsPlace) -> Self {
+    pub fn of(inventory: &'a Inventory, standing: &DurableRecord, place: &MountLocation) -> Self {
         Self {
             inventory: InventoryBody::of(inventory),
             since: text(standing.since),
@@ -179,14 +180,14 @@ pub fn host_key(key: &HostKey) -> Value {
 }
 
 /// What a login has shown of the host; none when it was not asked.
-pub fn host_proof(proof: &Proof) -> Option<Value> {
+pub fn host_proof(proof: &HostIdentity) -> Option<Value> {
     match proof {
-        Proof::NotAsked => None,
-        Proof::Shown { by, marker } => Some(json!({
+        HostIdentity::NotAsked => None,
+        HostIdentity::Shown { by, marker } => Some(json!({
             "evidence": by.as_str(),
-            "marker": marker.map(MarkerThere::as_str),
+            "marker": marker.map(RemoteMarker::as_str),
         })),
-        Proof::Unavailable(Unproven { obstacle, details }) => {
+        HostIdentity::Unavailable(UnverifiedHost { obstacle, details }) => {
             Some(json!({ "obstacle": obstacle.as_str(), "message": details }))
         }
     }
@@ -206,7 +207,7 @@ pub fn last_attempt(last: &LastAttempt) -> Value {
             let probe = &outcome.probe;
             let mut checks = vec![check("examine", probe.took, probe.examined.as_ref().err())];
             checks.extend(probe.written.as_ref().map(|written| match written {
-                Ok(written) => check("write", written.took(), None),
+                Ok(written) => check("write", written.duration(), None),
                 Err(fault) => check("write", probe.took, Some(fault)),
             }));
             let login = &outcome.login;
@@ -228,10 +229,10 @@ pub fn history_line(entry: &HistoryEntry) -> Value {
     let (event, facts) = match &entry.event {
         HistoryEvent::AttemptBegan { cause, tags } => (
             "attempt_began",
-            json!({ "cause": cause.as_str(), "systemTags": tags.system(), "userTags": tags.user() }),
+            json!({ "cause": cause.as_str(), "systemTags": tags.system_tags(), "userTags": tags.user_tags() }),
         ),
         HistoryEvent::Joined { tags } => {
-            ("joined", json!({ "systemTags": tags.system(), "userTags": tags.user() }))
+            ("joined", json!({ "systemTags": tags.system_tags(), "userTags": tags.user_tags() }))
         }
         HistoryEvent::InterruptedByRestart => ("interrupted_by_restart", json!({})),
         HistoryEvent::Changed { old, new, failure } => (
@@ -239,14 +240,14 @@ pub fn history_line(entry: &HistoryEntry) -> Value {
             json!({
                 "oldStatus": old.as_str(),
                 "newStatus": new.as_str(),
-                "reason": failure.as_ref().map(|failure| failure.root().reason().as_str()),
+                "reason": failure.as_ref().map(|failure| failure.root_fault().reason().as_str()),
                 "message": failure.as_ref().map(ToString::to_string),
             }),
         ),
         HistoryEvent::Turned { condition, holds } => {
             ("condition", json!({ "condition": condition.as_str(), "holds": holds }))
         }
-        HistoryEvent::Measured(Measured { capacity, inodes }) => {
+        HistoryEvent::Measured(MeasuredSpace { capacity, inodes }) => {
             ("measured", json!(CapacityBody::of(Some(*capacity), *inodes)))
         }
         HistoryEvent::Moved(place) => ("moved", filesystem(place)),
@@ -262,7 +263,7 @@ pub fn history_line(entry: &HistoryEntry) -> Value {
     line
 }
 
-fn filesystem(place: &FsPlace) -> Value {
+fn filesystem(place: &MountLocation) -> Value {
     json!({
         "mountPoint": place.mount_point,
         "type": place.fs_type,

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use super::fields::{BadField, Fields};
-use crate::model::{Credentials, Hostname, ImageDir, Secret, StoreUuid, Tags};
+use crate::model::{Hostname, ImageDir, Secret, SshCredentials, StoreUuid, Tags};
 
 /// Most characters of a name, a user name or a password: ZStack's columns.
 pub(super) const SHORT: usize = 255;
@@ -68,7 +68,7 @@ pub(super) fn hostname(params: &mut Fields) -> Result<Option<Hostname>, BadField
 }
 
 /// The secrets of a login.
-pub(super) fn credentials(params: &mut Fields) -> Result<Credentials, BadField> {
+pub(super) fn credentials(params: &mut Fields) -> Result<SshCredentials, BadField> {
     let given = given_credentials(params)?;
     if given.is_empty() {
         return Err(params.bad_whole("a password, a privateKey or both"));
@@ -77,12 +77,12 @@ pub(super) fn credentials(params: &mut Fields) -> Result<Credentials, BadField> 
 }
 
 /// May be none at all. An empty secret is none: forms send `""` for a field left blank.
-pub(super) fn given_credentials(params: &mut Fields) -> Result<Credentials, BadField> {
+pub(super) fn given_credentials(params: &mut Fields) -> Result<SshCredentials, BadField> {
     let mut secret = |key, most| {
         let text = params.text(key, most)?;
         Ok(text.filter(|text| !text.is_empty()).map(Secret::new))
     };
-    Ok(Credentials {
+    Ok(SshCredentials {
         password: secret("password", SHORT)?,
         private_key: secret("privateKey", PRIVATE_KEY)?,
         passphrase: secret("privateKeyPassphrase", PASSPHRASE)?,

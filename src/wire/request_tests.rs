@@ -30,7 +30,7 @@ fn tags_of(body: &Value) -> Tags {
 }
 
 fn system_tags(body: Value) -> Vec<String> {
-    tags_of(&body).system().to_vec()
+    tags_of(&body).system_tags().to_vec()
 }
 
 #[test]
@@ -51,8 +51,8 @@ fn every_known_form_of_a_reconnect_is_taken() {
 fn tags_beside_the_action_win_kind_by_kind() {
     let body = json!({"params": {"systemTags": ["s"], "userTags": ["u"]}, "systemTags": []});
     let tags = tags_of(&body);
-    assert!(tags.system().is_empty());
-    assert_eq!(tags.user(), ["u"]);
+    assert!(tags.system_tags().is_empty());
+    assert_eq!(tags.user_tags(), ["u"]);
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_host_key_is_accepted_by_its_whole_fingerprint() {
         let body = json!({"acceptHostKey": {"fingerprint": given}, "userTags": ["u"]});
         match Action::read(body.to_string().as_bytes()).unwrap() {
             Action::AcceptHostKey { fingerprint, tags } => {
-                assert_eq!((fingerprint, tags.user()), (bare.clone(), &["u".to_owned()][..]));
+                assert_eq!((fingerprint, tags.user_tags()), (bare.clone(), &["u".to_owned()][..]));
             }
             other => panic!("{other:?}"),
         }
@@ -138,7 +138,7 @@ fn an_add_has_defaults_and_tolerates_what_it_does_not_know() {
     assert_eq!((asked.uuid, asked.name.as_str(), asked.description.as_str()), (None, "images", ""));
     assert_eq!(asked.address.to_string(), "node-1:22");
     assert_eq!(asked.image_dir.as_str(), "/srv/images/a");
-    assert_eq!(asked.credentials.password.unwrap().expose(), "hunter2");
+    assert_eq!(asked.credentials.password.unwrap().expose_secret(), "hunter2");
     assert!(
         !asked.take_over
             && !asked.force
@@ -159,11 +159,11 @@ fn an_add_takes_every_documented_field() {
     .unwrap();
     assert_eq!(asked.address.to_string(), "[fe80::1]:2222");
     assert!(asked.credentials.password.is_none());
-    assert_eq!(asked.credentials.private_key.unwrap().expose(), "PEM");
+    assert_eq!(asked.credentials.private_key.unwrap().expose_secret(), "PEM");
     assert_eq!(asked.given_fingerprints, [print, print]);
     assert_eq!(asked.uuid.unwrap().to_string(), "8a2fe4b5c9d34e6fa1b2c3d4e5f60718");
     assert!(asked.take_over && asked.force);
-    assert_eq!(asked.tags.user(), ["t"]);
+    assert_eq!(asked.tags.user_tags(), ["t"]);
     let one = add(json!({"hostKeyFingerprint": print})).unwrap();
     assert_eq!(one.given_fingerprints, [print]);
 }

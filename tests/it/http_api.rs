@@ -32,7 +32,10 @@ async fn a_reconnect_answers_with_the_inventory_in_both_documented_forms() {
         assert_eq!(inventory["createDate"], "Dec 22, 2016 5:10:06 PM");
     }
     for tags in server.stores.tags() {
-        assert_eq!((tags.system(), tags.user()), (&["a".to_owned()][..], &["b".to_owned()][..]));
+        assert_eq!(
+            (tags.system_tags(), tags.user_tags()),
+            (&["a".to_owned()][..], &["b".to_owned()][..])
+        );
     }
     assert_eq!(server.stores.tags().len(), 2);
 }
@@ -79,7 +82,7 @@ async fn an_add_answers_with_the_inventory_or_with_what_stood_in_its_way() {
     let asked = server.stores.added();
     assert_eq!(asked.len(), 3);
     assert_eq!(asked[0].address.to_string(), "127.0.0.1:22");
-    assert_eq!(asked[0].credentials.password.as_ref().unwrap().expose(), "hunter2");
+    assert_eq!(asked[0].credentials.password.as_ref().unwrap().expose_secret(), "hunter2");
 }
 
 #[tokio::test]
@@ -327,7 +330,7 @@ async fn an_update_takes_what_is_given_and_refuses_what_is_none() {
     assert_eq!(updated.description.as_deref(), Some(""));
     assert_eq!(updated.port.map(u16::from), Some(2222));
     assert!(updated.hostname.is_none() && updated.username.is_none());
-    assert_eq!(updated.tags.user(), ["u"]);
+    assert_eq!(updated.tags.user_tags(), ["u"]);
     for (fields, path) in [
         (json!({}), "$.updateImageStoreBackupStorage: expected at least one of name"),
         (json!({"password": ""}), "at least one of name"),

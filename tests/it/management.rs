@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use imagestore_agent::delivery::Reply;
+use imagestore_agent::delivery::ReceiverReply;
 use imagestore_agent::management::{CallbackClient, Limits, Signer};
 use imagestore_agent::model::NodeId;
 use imagestore_agent::settings::{Callback, Settings};
@@ -28,14 +28,14 @@ fn event() -> Event {
     Event::of(&notice(1, 1), NodeId::from_u128(7), EventFormat::CloudEvents).remove(0)
 }
 
-fn answered(status: u16) -> Reply {
-    Reply::Answered { status, retry_after: None, told: String::new() }
+fn answered(status: u16) -> ReceiverReply {
+    ReceiverReply::Answered { status, retry_after: None, told: String::new() }
 }
 
-fn unreached(reply: Reply) -> String {
+fn unreached(reply: ReceiverReply) -> String {
     match reply {
-        Reply::Unreached(why) => why,
-        Reply::Answered { .. } => panic!("answered: {reply}"),
+        ReceiverReply::Unreached(why) => why,
+        ReceiverReply::Answered { .. } => panic!("answered: {reply}"),
     }
 }
 
@@ -97,7 +97,7 @@ async fn the_status_counts_even_when_the_body_stalls() {
     let client = CallbackClient::new(&callback(node.url()), limits).unwrap().unwrap();
     assert_eq!(client.ask(0, &event(), NOW).await.0, answered(200));
     let told = "no more follows".to_owned();
-    let refused = Reply::Answered { status: 422, retry_after: None, told };
+    let refused = ReceiverReply::Answered { status: 422, retry_after: None, told };
     assert_eq!(client.ask(0, &event(), NOW).await.0, refused);
 }
 
@@ -107,7 +107,9 @@ async fn a_refusal_is_evidence_of_at_most_512_printable_bytes() {
     let answer = Answer::Full(422, ("retry-after", "7".to_owned()), body);
     let node = ManagementNode::answering([answer]).await;
     let reply = client(&callback(node.url())).ask(0, &event(), NOW).await.0;
-    let Reply::Answered { status: 422, retry_after, told } = reply else { panic!("{reply}") };
+    let ReceiverReply::Answered { status: 422, retry_after, told } = reply else {
+        panic!("{reply}")
+    };
     assert_eq!(retry_after, Some(Duration::from_secs(7)));
     assert!(told.starts_with("no way no way"));
     assert!((500..=512).contains(&told.len()), "{}", told.len());

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use imagestore_agent::common::Timestamp;
 use imagestore_agent::model::{
-    Fact, Fault, FsPlace, ImageDir, MarkerId, NodeId, Reason, StoreUuid, Written,
+    Fact, Fault, ImageDir, MarkerId, MountLocation, NodeId, Reason, StoreUuid, WriteOutcome,
 };
 use imagestore_agent::probe::{Claim, Examined, Left, ProbeOptions, Probed, Prober, Purpose, Slot};
 use tokio::time::Instant;
@@ -58,7 +58,7 @@ pub(crate) fn add() -> Purpose {
     Purpose::Add { store: STORE, known: BTreeSet::new(), take_over: false }
 }
 
-pub(crate) fn serve(place: FsPlace, write: bool) -> Purpose {
+pub(crate) fn serve(place: MountLocation, write: bool) -> Purpose {
     Purpose::Serve { store: STORE, marker: MARKER, place, had_registry: false, write }
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn claim(examined: &Examined) -> Claim {
 }
 
 /// Adds a directory as the daemon does; what is known of it then.
-pub(crate) async fn claimed(prober: &Prober, path: &Path) -> FsPlace {
+pub(crate) async fn claimed(prober: &Prober, path: &Path) -> MountLocation {
     let (slot, dir) = (&mut Slot::new(), image_dir(path));
     let examined = prober.examine(slot, &dir, &add(), soon()).await.good().unwrap();
     let claim = claim(&examined);
@@ -122,7 +122,7 @@ async fn capacity_is_what_the_filesystem_says_and_the_marker_survives_a_remount(
         fs::create_dir(&images).unwrap();
         let prober = prober(&disk.path());
         let seen = probed(&prober, &images, &add()).await;
-        assert!(matches!(seen.written, Some(Ok(Written::Done(_)))));
+        assert!(matches!(seen.written, Some(Ok(WriteOutcome::Done(_)))));
         let examined = seen.examined.unwrap();
         let raw = nix::sys::statvfs::statvfs(&images).unwrap();
         assert_eq!(examined.capacity.total(), raw.blocks() * raw.fragment_size());
@@ -228,7 +228,7 @@ async fn a_full_disk_stays_good_for_reading_but_takes_no_marker() {
     let filler = disk.path().join("filler");
     assert!(fs::write(&filler, vec![1; 2 << 20]).is_err(), "the disk is full");
     let served = probed(&prober, &disk.path(), &serve(place, true)).await;
-    assert_eq!(served.written, Some(Ok(Written::Full)));
+    assert_eq!(served.written, Some(Ok(WriteOutcome::Full)));
     assert_eq!(served.examined.unwrap().capacity.available(), 0);
     assert_eq!(names(&disk.path().join(".imagestore-agent")), ["identity.json"]);
 

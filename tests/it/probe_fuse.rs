@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use imagestore_agent::model::{Reason, Written};
+use imagestore_agent::model::{Reason, WriteOutcome};
 use imagestore_agent::probe::{Probed, Slot};
 use nix::libc::{EDQUOT, EIO, ENOSPC, EROFS, ESTALE};
 use tokio::time::Instant;
@@ -85,11 +85,11 @@ async fn each_error_of_a_disk_has_its_reason_or_its_condition() {
         assert_eq!(text_fact(&fault, "errno"), format!("{name:?}"), "{op:?}");
     }
     for (op, errno, written) in [
-        (Op::Create, ENOSPC, Written::Full),
-        (Op::Write, ENOSPC, Written::Full),
-        (Op::Sync, ENOSPC, Written::Full),
-        (Op::Write, EDQUOT, Written::QuotaExceeded),
-        (Op::Sync, EDQUOT, Written::QuotaExceeded),
+        (Op::Create, ENOSPC, WriteOutcome::Full),
+        (Op::Write, ENOSPC, WriteOutcome::Full),
+        (Op::Sync, ENOSPC, WriteOutcome::Full),
+        (Op::Write, EDQUOT, WriteOutcome::QuotaExceeded),
+        (Op::Sync, EDQUOT, WriteOutcome::QuotaExceeded),
     ] {
         fuse.set(op, Behaviour::Fail(errno));
         let Probed { examined, written: seen, .. } =

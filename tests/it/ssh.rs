@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use imagestore_agent::model::{Credentials, Fact, Fault, HostKey, Reason, Secret, SshAddress};
+use imagestore_agent::model::{Fact, Fault, HostKey, Reason, Secret, SshAddress, SshCredentials};
 use imagestore_agent::settings::{self, Settings};
 use imagestore_agent::ssh::{Asked, Login, Verified, Verifier};
 use tokio::net::{TcpSocket, TcpStream};
@@ -26,7 +26,7 @@ pub(crate) fn ssh_address(host: &str, port: u16) -> SshAddress {
     SshAddress { hostname: host.parse().unwrap(), port: NonZeroU16::new(port).unwrap() }
 }
 
-pub(crate) fn login(address: SocketAddr, username: &str, credentials: Credentials) -> Login {
+pub(crate) fn login(address: SocketAddr, username: &str, credentials: SshCredentials) -> Login {
     Login {
         address: ssh_address(&address.ip().to_string(), address.port()),
         username: username.to_owned(),
@@ -42,13 +42,13 @@ pub(crate) fn secret(text: &str) -> Secret {
 }
 
 pub(crate) fn by_password(sshd: &Sshd, user: &User) -> Login {
-    login(sshd.address, &user.name, Credentials::password(secret(&user.password)))
+    login(sshd.address, &user.name, SshCredentials::password(secret(&user.password)))
 }
 
 pub(crate) fn by_key(sshd: &Sshd, user: &User, key: &KeyPair, passphrase: Option<&str>) -> Login {
     let private_key = Some(secret(&key.private));
     let passphrase = passphrase.map(secret);
-    login(sshd.address, &user.name, Credentials { password: None, private_key, passphrase })
+    login(sshd.address, &user.name, SshCredentials { password: None, private_key, passphrase })
 }
 
 pub(crate) async fn verify_by(settings: &settings::Ssh, login: &Login) -> Result<Verified, Fault> {
@@ -91,14 +91,14 @@ pub(crate) fn text(fault: &Fault, name: &str) -> String {
 
 fn assert_no_secret(fault: &Fault, login: &Login) {
     let told = format!("{fault} {fault:?} {login:?}");
-    let Credentials { password, private_key, passphrase } = &login.credentials;
+    let SshCredentials { password, private_key, passphrase } = &login.credentials;
     for secret in [password, private_key, passphrase].into_iter().flatten() {
-        assert!(!told.contains(secret.expose()), "{told}");
+        assert!(!told.contains(secret.expose_secret()), "{told}");
     }
 }
 
 fn anyone(address: SocketAddr) -> Login {
-    login(address, "anyone", Credentials::password(secret("hunter2")))
+    login(address, "anyone", SshCredentials::password(secret("hunter2")))
 }
 
 #[tokio::test]
@@ -203,7 +203,7 @@ async fn a_port_that_drops_packets_times_out() {
 #[tokio::test]
 async fn a_store_without_a_secret_is_not_dialled() {
     let hostile = Hostile::start(Script::Silent).await;
-    let nothing = Credentials { password: None, private_key: None, passphrase: None };
+    let nothing = SshCredentials { password: None, private_key: None, passphrase: None };
     expect(verify(&login(hostile.address, "u", nothing)).await, Reason::MethodNotOffered);
     assert_eq!(hostile.opened(), 0);
 }
@@ -211,7 +211,7 @@ async fn a_store_without_a_secret_is_not_dialled() {
 #[tokio::test]
 async fn an_unusable_key_is_told_before_anything_is_dialled() {
     let hostile = Hostile::start(Script::Silent).await;
-    let key = |text: &str| Credentials {
+    let key = |text: &str| SshCredentials {
         password: Some(secret("hunter2")),
         private_key: Some(secret(text)),
         passphrase: None,
@@ -240,7 +240,7 @@ async fn a_key_that_asks_for_endless_rounds_is_not_opened() {
     let hostile = Hostile::start(Script::Silent).await;
     let key = KeyPair::generate("ed25519", "open sesame");
     let text = with_rounds(&key, 1025);
-    let key = Credentials {
+    let key = SshCredentials {
         password: None,
         private_key: Some(secret(&text)),
         passphrase: Some(secret("open sesame")),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use imagestore_agent::model::{Credentials, Fact, Reason};
+use imagestore_agent::model::{Fact, Reason, SshCredentials};
 use imagestore_agent::ssh::{Login, Method, Verifier};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -90,7 +90,7 @@ async fn a_wrong_password_and_an_unknown_user_are_refused_after_one_try() {
     needs_root!();
     let (sshd, user) = (Builder::new().start(), User::create());
     for name in [user.name.as_str(), "nobody-of-this-name"] {
-        let login = login(sshd.address, name, Credentials::password(secret("hunter2")));
+        let login = login(sshd.address, name, SshCredentials::password(secret("hunter2")));
         let fault = expect(verify(&login).await, Reason::CredentialsRefused);
         assert_eq!(list(&fault, "methodsTried"), ["password"]);
         assert_eq!(list(&fault, "methodsOffered"), ["publickey", "password"]);
@@ -111,7 +111,7 @@ async fn an_unknown_key_is_refused_and_the_password_takes_over() {
     assert_eq!(list(&fault, "methodsTried"), ["publickey"]);
     let password = Some(secret(&user.password));
     let both =
-        Login { credentials: Credentials { password, ..alone.credentials.clone() }, ..alone };
+        Login { credentials: SshCredentials { password, ..alone.credentials.clone() }, ..alone };
     assert_eq!(verify(&both).await.unwrap().methods, [Method::Password]);
 }
 
@@ -119,7 +119,7 @@ async fn an_unknown_key_is_refused_and_the_password_takes_over() {
 async fn the_servers_limit_of_tries_is_a_refusal() {
     needs_root!();
     let (sshd, user) = (Builder::new().line("MaxAuthTries 1").start(), User::create());
-    let login = login(sshd.address, &user.name, Credentials::password(secret("hunter2")));
+    let login = login(sshd.address, &user.name, SshCredentials::password(secret("hunter2")));
     let fault = expect(verify(&login).await, Reason::CredentialsRefused);
     assert!(fault.details().contains("Too many authentication failures"), "{fault}");
 }
@@ -147,7 +147,7 @@ async fn two_factors_are_both_given() {
     let alone = by_key(&sshd, &user, &key, None);
     let with = |password: &str| {
         let password = Some(secret(password));
-        let credentials = Credentials { password, ..alone.credentials.clone() };
+        let credentials = SshCredentials { password, ..alone.credentials.clone() };
         Login { credentials, ..alone.clone() }
     };
     let verified = verify(&with(&user.password)).await.unwrap();
@@ -173,7 +173,7 @@ async fn a_conversation_is_answered_with_the_password() {
     let (sshd, user) = (conversing().start(), User::create());
     let verified = verify(&by_password(&sshd, &user)).await.unwrap();
     assert_eq!(verified.methods, [Method::KeyboardInteractive]);
-    let wrong = login(sshd.address, &user.name, Credentials::password(secret("hunter2")));
+    let wrong = login(sshd.address, &user.name, SshCredentials::password(secret("hunter2")));
     let fault = expect(verify(&wrong).await, Reason::CredentialsRefused);
     assert_eq!(list(&fault, "methodsTried"), ["password", "keyboard-interactive"]);
 }
@@ -183,7 +183,7 @@ async fn a_refused_password_is_not_repeated_in_a_conversation() {
     needs_root!();
     let sshd = Builder::new().line("UsePAM yes").line("KbdInteractiveAuthentication yes").start();
     let user = User::create();
-    let wrong = login(sshd.address, &user.name, Credentials::password(secret("hunter2")));
+    let wrong = login(sshd.address, &user.name, SshCredentials::password(secret("hunter2")));
     let fault = expect(verify(&wrong).await, Reason::CredentialsRefused);
     assert_eq!(list(&fault, "methodsTried"), ["password"]);
     assert!(list(&fault, "methodsOffered").contains(&"keyboard-interactive".to_owned()));
@@ -194,7 +194,7 @@ async fn pams_delay_is_waited_out_unless_the_limit_is_shorter() {
     needs_root!();
     let (sshd, user) = (Builder::new().line("UsePAM yes").start(), User::create());
     assert_eq!(verify(&by_password(&sshd, &user)).await.unwrap().methods, [Method::Password]);
-    let wrong = login(sshd.address, &user.name, Credentials::password(secret("hunter2")));
+    let wrong = login(sshd.address, &user.name, SshCredentials::password(secret("hunter2")));
     let fault = expect(verify(&wrong).await, Reason::CredentialsRefused);
     assert!(matches!(fault.facts()["milliseconds"], Fact::Number(1000..10_000)), "{fault:?}");
     let mut settings = ssh_settings();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use imagestore_agent::model::{Credentials, Fault, Reason};
+use imagestore_agent::model::{Fault, Reason, SshCredentials};
 use imagestore_agent::ssh::Verifier;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -17,7 +17,7 @@ async fn fault_of(script: Script, limit: Duration, reason: Reason) -> Fault {
     let hostile = Hostile::start(script).await;
     let mut settings = ssh_settings();
     settings.handshake_timeout = limit;
-    let login = login(hostile.address, "anyone", Credentials::password(secret("hunter2")));
+    let login = login(hostile.address, "anyone", SshCredentials::password(secret("hunter2")));
     let began = Instant::now();
     let fault = expect(verify_by(&settings, &login).await, reason);
     assert!(began.elapsed() < limit + Duration::from_secs(5), "{fault:?}");
@@ -106,7 +106,7 @@ async fn four_logins_at_a_time_are_made_on_one_host() {
     let mut settings = ssh_settings();
     settings.handshake_timeout = LONG;
     let verifier = Verifier::new(&settings);
-    let login = login(hostile.address, "anyone", Credentials::password(secret("hunter2")));
+    let login = login(hostile.address, "anyone", SshCredentials::password(secret("hunter2")));
     let deadline = Instant::now() + LONG;
     let mut visits = JoinSet::new();
     let mut handles = Vec::new();

@@ -5,7 +5,7 @@ use std::fs::read_to_string;
 use std::time::Duration;
 
 use imagestore_agent::model::{
-    Credentials, Evidence, MarkerId, MarkerThere, Obstacle, Proof, Reason,
+    HostEvidence, HostIdentity, MarkerId, Obstacle, Reason, RemoteMarker, SshCredentials,
 };
 use imagestore_agent::ssh::{Asked, Login, MarkerAt};
 use russh_sftp::protocol::{Data, Handle, Packet, Version};
@@ -16,16 +16,16 @@ use crate::support::false_sftp::{Does, FalseSftp, Oddities, Role, end, one_file}
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-async fn proven(role: Role, oddities: Oddities) -> Proof {
+async fn proven(role: Role, oddities: Oddities) -> HostIdentity {
     let server = FalseSftp::start(role, oddities).await;
-    let by_password = Credentials::password(secret("hunter2"));
+    let by_password = SshCredentials::password(secret("hunter2"));
     verify(&login(server.address, "anyone", by_password)).await.unwrap().proof
 }
 
 /// What stood in the way, and the words for it.
 async fn hindrance(role: Role) -> (Obstacle, String) {
     match proven(role, Oddities::default()).await {
-        Proof::Unavailable(unproven) => (unproven.obstacle, unproven.details),
+        HostIdentity::Unavailable(unproven) => (unproven.obstacle, unproven.details),
         other => panic!("{other:?}"),
     }
 }
@@ -37,14 +37,16 @@ fn honest(asked: &Packet) -> Vec<Does> {
 #[tokio::test]
 async fn channels_that_a_server_opens_change_nothing() {
     let flood = Oddities { opens: 10_000, ..Oddities::default() };
-    assert_eq!(proven(honest, flood).await, Proof::shown(Evidence::BootId));
+    assert_eq!(proven(honest, flood).await, HostIdentity::newly_shown(HostEvidence::BootId));
 }
 
 #[tokio::test]
 async fn a_server_that_takes_not_a_byte_is_left_in_time() {
     let begun = Instant::now();
     let closed = Oddities { no_window: true, ..Oddities::default() };
-    let Proof::Unavailable(unproven) = proven(honest, closed).await else { panic!("proven") };
+    let HostIdentity::Unavailable(unproven) = proven(honest, closed).await else {
+        panic!("proven")
+    };
     assert_eq!(unproven.obstacle, Obstacle::NoAnswer);
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 }
@@ -107,15 +109,15 @@ async fn a_disk_that_hangs_behind_the_marker_leaves_the_proof_standing() {
         other => honest(other),
     };
     let server = FalseSftp::start(hangs, Oddities::default()).await;
-    let by_password = Credentials::password(secret("hunter2"));
+    let by_password = SshCredentials::password(secret("hunter2"));
     let marker = MarkerAt { path: "/hung/marker".to_owned(), id: MarkerId::from_u128(1) };
     let login = Login {
         asked: Asked::Everything(Some(marker)),
         ..login(server.address, "anyone", by_password)
     };
-    let seen = Some(MarkerThere::Silent);
+    let seen = Some(RemoteMarker::TimedOut);
     let proof = verify(&login).await.unwrap().proof;
-    assert_eq!(proof, Proof::Shown { by: Evidence::BootId, marker: seen });
+    assert_eq!(proof, HostIdentity::Shown { by: HostEvidence::BootId, marker: seen });
 }
 
 #[tokio::test]
@@ -150,7 +152,7 @@ async fn only_a_boot_id_that_differs_is_another_host() {
         Oddities::default(),
     )
     .await;
-    let by_password = Credentials::password(secret("hunter2"));
+    let by_password = SshCredentials::password(secret("hunter2"));
     let outcome = verify(&login(server.address, "anyone", by_password)).await;
     let fault = expect(outcome, Reason::DifferentHost);
     assert_eq!(text(&fault, "theirs"), theirs);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use imagestore_agent::model::{Condition, Credentials, Fact, Fault, Proof};
+use imagestore_agent::model::{Condition, Fact, Fault, HostIdentity, SshCredentials};
 use imagestore_agent::settings::{HostKeyPolicy, Ssh};
 use imagestore_agent::ssh::{Login, Verified};
 use tokio::net::{TcpSocket, TcpStream};
@@ -118,12 +118,12 @@ fn differs(row: &Row, outcome: &Outcome) -> Option<&'static str> {
     (row.remedy != fault.remedy()).then_some("another remedy")
 }
 
-fn differs_in_proof(row: &Row, proof: &Proof) -> Option<&'static str> {
+fn differs_in_proof(row: &Row, proof: &HostIdentity) -> Option<&'static str> {
     let unavailable = Condition::ProofUnavailable;
     let (seen, remedy) = match proof {
-        Proof::NotAsked => (vec![], "-"),
-        Proof::Shown { by: evidence, .. } => (vec![evidence.as_str()], "-"),
-        Proof::Unavailable(unproven) => {
+        HostIdentity::NotAsked => (vec![], "-"),
+        HostIdentity::Shown { by: evidence, .. } => (vec![evidence.as_str()], "-"),
+        HostIdentity::Unavailable(unproven) => {
             (vec![unavailable.as_str(), unproven.obstacle.as_str()], unavailable.remedy())
         }
     };
@@ -153,12 +153,12 @@ async fn play(situation: &str) -> Played {
 
 fn anyone(host: &str, port: u16) -> Login {
     let login =
-        login(([127, 0, 0, 1], 22).into(), "anyone", Credentials::password(secret("hunter2")));
+        login(([127, 0, 0, 1], 22).into(), "anyone", SshCredentials::password(secret("hunter2")));
     Login { address: ssh_address(host, port), ..login }
 }
 
 fn wrong(login: Login) -> Login {
-    Login { credentials: Credentials::password(secret("hunter2")), ..login }
+    Login { credentials: SshCredentials::password(secret("hunter2")), ..login }
 }
 
 async fn addresses(situation: &str) -> Outcome {
@@ -276,20 +276,20 @@ async fn host_keys(situation: &str) -> Played {
 }
 
 async fn secrets(situation: &str) -> Outcome {
-    let nothing = Credentials { password: None, private_key: None, passphrase: None };
+    let nothing = SshCredentials { password: None, private_key: None, passphrase: None };
     let key = KeyPair::generate("ed25519", "open sesame").private;
     let credentials = match situation {
         "secret: none" => nothing,
         "secret: no private key but something else" => {
-            Credentials { private_key: Some(secret("garbage of a key")), ..nothing }
+            SshCredentials { private_key: Some(secret("garbage of a key")), ..nothing }
         }
-        "secret: a wrong passphrase" => Credentials {
+        "secret: a wrong passphrase" => SshCredentials {
             private_key: Some(secret(&key)),
             passphrase: Some(secret("shut sesame")),
             ..nothing
         },
         "secret: a private key without its passphrase" => {
-            Credentials { private_key: Some(secret(&key)), ..nothing }
+            SshCredentials { private_key: Some(secret(&key)), ..nothing }
         }
         _ => panic!("nobody plays {situation:?}"),
     };
@@ -306,17 +306,17 @@ async fn logins(situation: &str) -> Played {
     match situation {
         "login: Dropbear, the right password" => {
             let (dropbear, user) = (Dropbear::start(), User::create());
-            let password = Credentials::password(secret(&user.password));
+            let password = SshCredentials::password(secret(&user.password));
             verify(&login(dropbear.address, &user.name, password)).await.into()
         }
         "login: Dropbear, a wrong password" => {
             let (dropbear, user) = (Dropbear::start(), User::create());
-            let password = Credentials::password(secret("hunter2"));
+            let password = SshCredentials::password(secret("hunter2"));
             verify(&login(dropbear.address, &user.name, password)).await.into()
         }
         "login: RSA signatures with SHA-1 alone" => {
             let private_key = Some(secret(&KeyPair::generate("rsa", "").private));
-            let credentials = Credentials { password: None, private_key, passphrase: None };
+            let credentials = SshCredentials { password: None, private_key, passphrase: None };
             let mine = |talker: &Talker| {
                 (ssh_settings(), Login { credentials: credentials.clone(), ..at(talker) })
             };
@@ -365,7 +365,7 @@ async fn at_sshd(situation: &str) -> Played {
         "login: a key that is not authorized" => verify(&strange).await,
         "login: a wrong key, then the right password, `MaxAuthTries 2`" => {
             let password = Some(secret(&user.password));
-            let credentials = Credentials { password, ..strange.credentials };
+            let credentials = SshCredentials { password, ..strange.credentials };
             verify(&Login { credentials, ..mine }).await
         }
         "login: the limit is shorter than PAM's delay" => {

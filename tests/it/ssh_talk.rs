@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use imagestore_agent::model::{Credentials, Fact, Reason};
+use imagestore_agent::model::{Fact, Reason, SshCredentials};
 use imagestore_agent::ssh::{Login, Method};
 use russh::keys::decode_secret_key;
 use russh::server::{Auth, Config, PublicKeyOffer, run_stream};
@@ -17,7 +17,7 @@ use crate::support::sshd::KeyPair;
 use crate::support::talker::{Script, Talker};
 
 fn by_password(talker: &Talker) -> Login {
-    login(talker.address, "anyone", Credentials::password(secret("hunter2")))
+    login(talker.address, "anyone", SshCredentials::password(secret("hunter2")))
 }
 
 #[tokio::test]
@@ -68,13 +68,13 @@ async fn a_conversation_without_end_is_left() {
 async fn a_server_that_takes_sha1_signatures_only_has_no_common_algorithm() {
     let talker = Talker::start(Script::TakesPasswords).await;
     let private_key = Some(secret(&KeyPair::generate("rsa", "").private));
-    let key = Credentials { password: None, private_key, passphrase: None };
+    let key = SshCredentials { password: None, private_key, passphrase: None };
     let alone = login(talker.address, "anyone", key.clone());
     let fault = expect(verify(&alone).await, Reason::NoCommonAlgorithm);
     assert_eq!(text(&fault, "kind"), "signature");
     assert_eq!(list(&fault, "theirs"), ["ssh-rsa"]);
     // With a password beside it the key is passed over.
-    let both = Credentials { password: Some(secret("hunter2")), ..key };
+    let both = SshCredentials { password: Some(secret("hunter2")), ..key };
     let verified = verify(&login(talker.address, "anyone", both)).await.unwrap();
     assert_eq!(verified.methods, [Method::Password]);
 }
@@ -134,7 +134,7 @@ async fn a_key_that_is_no_longer_asked_for_is_not_tried_with_another_hash() {
         // How it ends is the client's to judge.
         let _ = session.await;
     });
-    let both = Credentials {
+    let both = SshCredentials {
         password: Some(secret("hunter2")),
         private_key: Some(secret(&KeyPair::generate("rsa", "").private)),
         passphrase: None,

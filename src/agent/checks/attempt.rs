@@ -8,8 +8,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::agent::login::limiter::{Restrained, Turn};
 use crate::agent::{AgentContext, faults};
 use crate::lifecycle;
-use crate::lifecycle::{Measured, Outcome};
-use crate::model::{Failure, Fault, ImageDir, Store};
+use crate::lifecycle::{AttemptOutcome, MeasuredSpace};
+use crate::model::{AttemptFailure, Fault, ImageDir, Store};
 use crate::probe::{Examined, Probed, Purpose, Slot, marker_path};
 use crate::ssh::{Login, MarkerAt, Verified};
 
@@ -42,7 +42,7 @@ pub(crate) struct Proven {
     pub(crate) examined: Examined,
     pub(crate) verified: Verified,
     /// The same, as the status machine takes it.
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: AttemptOutcome,
 }
 
 impl Checked {
@@ -50,14 +50,14 @@ impl Checked {
     ///
     /// # Errors
     /// Every check that failed.
-    pub(crate) fn proven(self) -> Result<Proven, Failure> {
-        let outcome = Outcome::from(&self);
+    pub(crate) fn proven(self) -> Result<Proven, AttemptFailure> {
+        let outcome = AttemptOutcome::from(&self);
         match (self.probed.good(), self.login.verified) {
             (Ok(examined), Ok(verified)) => Ok(Proven { examined, verified, outcome }),
-            (Err(fault), Ok(_)) | (Ok(_), Err(fault)) => Err(Failure::of(fault)),
+            (Err(fault), Ok(_)) | (Ok(_), Err(fault)) => Err(AttemptFailure::from_fault(fault)),
             (Err(storage), Err(ssh)) => {
-                let failure = Failure::from_faults([storage.clone(), ssh]);
-                Err(failure.unwrap_or_else(|| Failure::of(storage)))
+                let failure = AttemptFailure::from_faults([storage.clone(), ssh]);
+                Err(failure.unwrap_or_else(|| AttemptFailure::from_fault(storage)))
             }
         }
     }
@@ -65,13 +65,13 @@ impl Checked {
 
 // The status machine knows neither `probe` nor `ssh`: these conversions keep what it decides on.
 
-impl From<&Checked> for Outcome {
+impl From<&Checked> for AttemptOutcome {
     fn from(checked: &Checked) -> Self {
         Self { probe: (&checked.probed).into(), login: (&checked.login).into() }
     }
 }
 
-impl From<&LoggedIn> for lifecycle::Login {
+impl From<&LoggedIn> for lifecycle::LoginOutcome {
     fn from(login: &LoggedIn) -> Self {
         let outcome = match &login.verified {
             Ok(verified) => Ok(verified.proof.clone()),
@@ -81,10 +81,12 @@ impl From<&LoggedIn> for lifecycle::Login {
     }
 }
 
-impl From<&Probed> for lifecycle::Probe {
+impl From<&Probed> for lifecycle::ProbeOutcome {
     fn from(probed: &Probed) -> Self {
         let examined = match &probed.examined {
-            Ok(examined) => Ok(Measured { capacity: examined.capacity, inodes: examined.inodes }),
+            Ok(examined) => {
+                Ok(MeasuredSpace { capacity: examined.capacity, inodes: examined.inodes })
+            }
             Err(fault) => Err(fault.clone()),
         };
         Self { examined, written: probed.written.clone(), took: probed.took }
@@ -133,7 +135,7 @@ pub(super) fn serve(store: &Store, write: bool) -> Purpose {
     Purpose::Serve {
         store: store.uuid,
         marker: store.marker,
-        place: store.place.clone(),
+        place: store.mount.clone(),
         had_registry: store.had_registry,
         write,
     }

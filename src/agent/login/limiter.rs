@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::lockout::Refused;
 use crate::agent::faults;
 use crate::common::lock_unpoisoned;
-use crate::model::{Fault, MarkerThere, Proof, Unproven};
+use crate::model::{Fault, HostIdentity, RemoteMarker, UnverifiedHost};
 use crate::ssh::{Asked, MarkerAt};
 
 /// How long an account that starts a program in the place of SFTP is not made to again.
@@ -27,7 +27,7 @@ const HANGS: Duration = Duration::from_secs(60 * 60);
 pub(crate) struct Restraint {
     refused: Refused,
     /// What was met in the place of SFTP, and when.
-    program: Option<(Unproven, Instant)>,
+    program: Option<(UnverifiedHost, Instant)>,
     /// When the marker was last asked for in vain.
     silent: Option<Instant>,
 }
@@ -55,14 +55,14 @@ impl Restraint {
     }
 
     /// A login has ended.
-    pub(crate) fn ended(&mut self, outcome: Result<&Proof, &Fault>, now: Instant) {
+    pub(crate) fn ended(&mut self, outcome: Result<&HostIdentity, &Fault>, now: Instant) {
         self.refused.ended(outcome.err(), now);
         let Ok(proof) = outcome else { return };
-        if let Proof::Shown { marker: Some(MarkerThere::Silent), .. } = proof {
+        if let HostIdentity::Shown { marker: Some(RemoteMarker::TimedOut), .. } = proof {
             self.silent = Some(now);
         }
         let met = self.program.take();
-        if let Proof::Unavailable(unproven) = proof
+        if let HostIdentity::Unavailable(unproven) = proof
             && unproven.obstacle.started_a_program()
         {
             // Met again in the memory of it, it is as old as it was.
@@ -142,7 +142,7 @@ pub(crate) type Turn<'a> = tokio::sync::MutexGuard<'a, ()>;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Evidence, MarkerId, Obstacle, Reason};
+    use crate::model::{HostEvidence, MarkerId, Obstacle, Reason};
 
     fn refused() -> Fault {
         Fault::new(Reason::CredentialsRefused, "root may not log in")
@@ -153,32 +153,32 @@ mod tests {
         let marker = || MarkerAt { path: "/d".into(), id: MarkerId::from_u128(1) };
         let mut restraint = Restraint::default();
         let asked = |restraint: &Restraint| restraint.asked(marker(), Instant::now());
-        let unproven = |obstacle| Unproven { obstacle, details: "x".into() };
+        let unproven = |obstacle| UnverifiedHost { obstacle, details: "x".into() };
         for harmless in
             [Obstacle::NoSession, Obstacle::NoSftp, Obstacle::BrokeOff, Obstacle::Unreadable]
         {
-            restraint.ended(Ok(&Proof::Unavailable(unproven(harmless))), Instant::now());
+            restraint.ended(Ok(&HostIdentity::Unavailable(unproven(harmless))), Instant::now());
             assert_eq!(asked(&restraint), Asked::Everything(Some(marker())), "{harmless}");
         }
         let met = unproven(Obstacle::OtherProgram);
-        restraint.ended(Ok(&Proof::Unavailable(met.clone())), Instant::now());
+        restraint.ended(Ok(&HostIdentity::Unavailable(met.clone())), Instant::now());
         restraint.ended(Err(&refused()), Instant::now());
         assert_eq!(asked(&restraint), Asked::HostKeyAlone(met.clone()));
-        restraint.ended(Ok(&Proof::Unavailable(met.clone())), Instant::now());
+        restraint.ended(Ok(&HostIdentity::Unavailable(met.clone())), Instant::now());
         assert_eq!(asked(&restraint), Asked::HostKeyAlone(met.clone()));
         // Met in the memory of it, it does not begin anew; met again after that, it does.
         let later = Instant::now() + PROGRAM;
         let again = Asked::Everything(Some(marker()));
         assert_eq!(restraint.asked(marker(), later), again);
-        restraint.ended(Ok(&Proof::Unavailable(met.clone())), later);
+        restraint.ended(Ok(&HostIdentity::Unavailable(met.clone())), later);
         assert_eq!(
             restraint.asked(marker(), later + PROGRAM / 2),
             Asked::HostKeyAlone(met.clone())
         );
         assert_eq!(restraint.asked(marker(), later + PROGRAM), again);
-        restraint.ended(Ok(&Proof::shown(Evidence::HostKey)), Instant::now());
+        restraint.ended(Ok(&HostIdentity::newly_shown(HostEvidence::HostKey)), Instant::now());
         assert_eq!(asked(&restraint), Asked::Everything(Some(marker())));
-        restraint.ended(Ok(&Proof::Unavailable(met)), Instant::now());
+        restraint.ended(Ok(&HostIdentity::Unavailable(met)), Instant::now());
         restraint.forget();
         assert_eq!(asked(&restraint), Asked::Everything(Some(marker())));
     }
@@ -187,9 +187,10 @@ mod tests {
     fn a_disk_that_hangs_is_asked_for_the_marker_once_an_hour_whoever_insists() {
         let marker = || MarkerAt { path: "/d".into(), id: MarkerId::from_u128(1) };
         let (mut restraint, now) = (Restraint::default(), Instant::now());
-        let silent = Proof::Shown { by: Evidence::BootId, marker: Some(MarkerThere::Silent) };
+        let silent =
+            HostIdentity::Shown { by: HostEvidence::BootId, marker: Some(RemoteMarker::TimedOut) };
         restraint.ended(Ok(&silent), now);
-        restraint.ended(Ok(&Proof::shown(Evidence::BootId)), now);
+        restraint.ended(Ok(&HostIdentity::newly_shown(HostEvidence::BootId)), now);
         restraint.forget();
         let most = now + HANGS.saturating_sub(Duration::from_secs(1));
         assert_eq!(restraint.asked(marker(), most), Asked::Everything(None));

@@ -34,10 +34,10 @@ impl Refused {
         let fault = self.last.clone()?;
         Some(
             fault
-                .fact("remembered", true)
-                .fact("refusedLogins", self.at.len())
+                .with_detail("remembered", true)
+                .with_detail("refusedLogins", self.at.len())
                 .with_retry_after(seconds)
-                .remedied(
+                .with_remedy(
                     "correct the store's username, password or key (imagestore-agent update); or if the \
                      account was mended, ask again with --force",
                 ),

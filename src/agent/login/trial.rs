@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use super::lockout::Refused;
 use crate::agent::faults;
 use crate::common::lock_unpoisoned;
-use crate::model::{Credentials, Fault, Secret};
+use crate::model::{Fault, Secret, SshCredentials};
 use crate::ssh::{Login, Verified};
 
 /// Most logins whose refusals are remembered. Nobody mistypes so many passwords in a quarter of an hour.
@@ -60,8 +60,9 @@ impl TryOuts {
 
     fn met(&self, login: &Login, now: Instant) -> Met {
         let Login { address, username, credentials, .. } = login;
-        let Credentials { password, private_key, passphrase } = credentials;
-        let secrets = [password, private_key, passphrase].map(|s| s.as_ref().map(Secret::expose));
+        let SshCredentials { password, private_key, passphrase } = credentials;
+        let secrets =
+            [password, private_key, passphrase].map(|s| s.as_ref().map(Secret::expose_secret));
         let key =
             self.0.hasher.hash_one((address.hostname.as_str(), address.port, username, secrets));
         let mut met = lock_unpoisoned(&self.0.met);
@@ -92,7 +93,7 @@ mod tests {
         Login {
             address: SshAddress { hostname: "one".parse().unwrap(), port: NonZeroU16::MIN },
             username: "root".into(),
-            credentials: Credentials::password(Secret::new(password.into())),
+            credentials: SshCredentials::password(Secret::new(password.into())),
             pinned: None,
             given_fingerprints: Vec::new(),
             asked: Asked::Everything(None),

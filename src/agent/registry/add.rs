@@ -15,8 +15,12 @@ use crate::agent::store::persist;
 use crate::agent::{AgentContext, StoreView, commit_timeout, faults};
 use crate::common::crash_point;
 use crate::ledger::{Change, CommitError};
-use crate::lifecycle::{Attempt, Cause, HistoryEntry, HistoryEvent, Input, Record, Standing, step};
-use crate::model::{AddStore, Epoch, Failure, Fault, ImageDir, MarkerId, State, Store, StoreUuid};
+use crate::lifecycle::{
+    Cause, DurableRecord, HistoryEntry, HistoryEvent, RunningAttempt, StepInput, StoreRecord, step,
+};
+use crate::model::{
+    AddStore, AttemptFailure, Epoch, Fault, ImageDir, MarkerId, State, Store, StoreUuid,
+};
 use crate::probe::{Claim, Left, Purpose, Slot};
 use crate::ssh::{Asked, Login};
 
@@ -29,7 +33,7 @@ pub enum AddError {
     /// `duplicate_uuid` or `duplicate_directory`: correct the request; nothing was touched.
     Refused(Fault),
     /// The first attempt failed or could not be recorded; nothing is left of it.
-    Failed(Failure),
+    Failed(AttemptFailure),
 }
 
 pub(super) type AddReply = oneshot::Sender<Result<Arc<StoreView>, AddError>>;
@@ -50,7 +54,7 @@ impl Caller {
     }
 
     /// Answers before the outcome is known, which is seen through all the same.
-    fn answer_early(&mut self, failure: Failure) {
+    fn answer_early(&mut self, failure: AttemptFailure) {
         if let Some(reply) = self.0.take() {
             let _ = reply.send(Err(AddError::Failed(failure)));
         }
@@ -60,7 +64,7 @@ impl Caller {
 /// A store that has been added and is in the ledger.
 pub(super) struct Added {
     pub(super) store: Store,
-    pub(super) record: Record,
+    pub(super) record: StoreRecord,
 }
 
 /// Runs the first attempt, writes the marker last, and commits the store with its one notice. When the
@@ -76,7 +80,7 @@ pub(super) async fn add(
     slot: &Mutex<Slot>,
     stop: &CancellationToken,
     caller: &mut Caller,
-) -> Result<Added, Failure> {
+) -> Result<Added, AttemptFailure> {
     let purpose = Purpose::Add { store: uuid, known, take_over: asked.take_over };
     let deadline = Instant::now() + context.attempt_deadline;
     let proven = tokio::select! {
@@ -93,7 +97,7 @@ pub(super) async fn add(
     let adding = async {
         // A ledger that refuses is met before the directory is touched.
         let epoch = commit_timeout::answered(context.ledger.next_epoch(claim.created)).await?;
-        let epoch = epoch.map_err(|error| Failure::from(faults::commit_failed(&error)))?;
+        let epoch = epoch.map_err(|error| AttemptFailure::from(faults::commit_failed(&error)))?;
         claimed(context, &dir, &purpose, &claim, slot, stop, caller).await?;
         crash_point("claim.after");
         let store = store(context, &claim, &asked, &proven);
@@ -113,7 +117,7 @@ async fn prove(
     purpose: &Purpose,
     slot: &Mutex<Slot>,
     deadline: Instant,
-) -> Result<Proven, Failure> {
+) -> Result<Proven, AttemptFailure> {
     let login = Login {
         address: asked.address.clone(),
         username: asked.username.clone(),
@@ -164,7 +168,7 @@ async fn claimed(
     slot: &Mutex<Slot>,
     stop: &CancellationToken,
     caller: &mut Caller,
-) -> Result<(), Failure> {
+) -> Result<(), AttemptFailure> {
     let deadline = Instant::now() + context.probe_deadline;
     let claiming = async {
         let mut slot = slot.lock().await;
@@ -178,7 +182,7 @@ async fn claimed(
             claiming.await
         }
     };
-    claimed.map_err(Failure::of)
+    claimed.map_err(AttemptFailure::from_fault)
 }
 
 /// Takes away what the add may have left. What cannot be taken away harms nobody and is adopted by the
@@ -204,7 +208,7 @@ fn store(context: &AgentContext, claim: &Claim, asked: &AddStore, proven: &Prove
         created: claim.created,
         changed: claim.created,
         marker: claim.marker,
-        place: proven.examined.place.clone(),
+        mount: proven.examined.place.clone(),
         had_registry: proven.examined.has_registry,
         pinned_key: context.pins_host_keys.then(|| proven.verified.host_key.clone()),
         given_fingerprints: asked.given_fingerprints.clone(),
@@ -221,17 +225,17 @@ async fn commit(
     epoch: Epoch,
     stop: &CancellationToken,
     caller: &mut Caller,
-) -> Result<Added, Failure> {
-    let recorded = |error: CommitError| Failure::from(faults::commit_failed(&error));
+) -> Result<Added, AttemptFailure> {
+    let recorded = |error: CommitError| AttemptFailure::from(faults::commit_failed(&error));
     let now = context.now();
-    let mut record = Record::new(Standing::connecting(epoch, now.wall));
+    let mut record = StoreRecord::new(DurableRecord::new_connecting(epoch, now.wall));
     let attempt = record.standing.attempt;
-    let cause = Cause::Person;
+    let cause = Cause::User;
     let began = HistoryEvent::AttemptBegan { cause, tags: asked.tags.clone() };
-    record.running = Some(Attempt { id: attempt, cause, tags: asked.tags });
+    record.running = Some(RunningAttempt { id: attempt, cause, tags: asked.tags });
     let before = record.standing.clone();
     let outcome = Ok(proven.outcome.clone());
-    let ended = Input::AttemptEnded { attempt, outcome };
+    let ended = StepInput::AttemptEnded { attempt, outcome };
     let (record, effects) = step(record, ended, &context.policy, now);
     let change = Change::new()
         .add_store(store.clone(), asked.credentials, before.clone())

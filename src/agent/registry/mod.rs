@@ -19,8 +19,8 @@ use add::{AddError, AddReply};
 use super::{
     AcceptError, AgentContext, ReconnectError, StoreHandle, StoreService, StoreView, faults,
 };
-use crate::lifecycle::History;
-use crate::model::{AddStore, Failure, Reason, StoreUpdate, StoreUuid, Tags};
+use crate::lifecycle::StoreHistory;
+use crate::model::{AddStore, AttemptFailure, Reason, StoreUpdate, StoreUuid, Tags};
 
 /// Requests that may wait for the registry, which takes one within microseconds.
 pub(super) const INBOX: usize = 64;
@@ -28,7 +28,7 @@ pub(super) const INBOX: usize = 64;
 const READ: Duration = Duration::from_secs(2);
 
 pub(super) type Stores = Arc<BTreeMap<StoreUuid, StoreHandle>>;
-pub(super) type RemoveReply = oneshot::Sender<Result<bool, Failure>>;
+pub(super) type RemoveReply = oneshot::Sender<Result<bool, AttemptFailure>>;
 
 /// What the registry is asked.
 #[derive(Debug)]
@@ -67,9 +67,9 @@ impl Registry {
         &self,
         uuid: StoreUuid,
         store: &StoreHandle,
-        failure: Failure,
+        failure: AttemptFailure,
     ) -> ReconnectError {
-        let stopped = failure.root().reason() == Reason::AgentStopping;
+        let stopped = failure.root_fault().reason() == Reason::AgentStopping;
         match stopped && store.is_over() && self.has_forgotten(uuid).await {
             true => ReconnectError::UnknownStore(uuid),
             false => ReconnectError::Failed(failure),
@@ -88,7 +88,7 @@ impl Registry {
         }
     }
 
-    fn ask(&self, command: Command) -> Result<(), Failure> {
+    fn ask(&self, command: Command) -> Result<(), AttemptFailure> {
         self.inbox.try_send(command).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => faults::too_many_requests(INBOX).into(),
             mpsc::error::TrySendError::Closed(_) => faults::stopping().into(),
@@ -105,7 +105,7 @@ impl StoreService for Registry {
         self.store(uuid).map(|store| store.view())
     }
 
-    async fn history(&self, uuid: StoreUuid, lines: u32) -> Option<History> {
+    async fn history(&self, uuid: StoreUuid, lines: u32) -> Option<StoreHistory> {
         let read = timeout(READ, self.context.ledger.history(uuid, lines)).await.ok()?;
         read.inspect_err(|error| warn!(store = %uuid, %error, "the history cannot be read")).ok()
     }
@@ -171,7 +171,7 @@ impl StoreService for Registry {
         added.await.unwrap_or_else(|_| Err(AddError::Failed(faults::stopping().into())))
     }
 
-    async fn remove(&self, uuid: StoreUuid) -> Result<bool, Failure> {
+    async fn remove(&self, uuid: StoreUuid) -> Result<bool, AttemptFailure> {
         let (reply, removed) = oneshot::channel();
         self.ask(Command::Remove { store: uuid, reply })?;
         removed.await.unwrap_or_else(|_| Err(faults::stopping().into()))

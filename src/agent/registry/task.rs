@@ -16,8 +16,8 @@ use crate::agent::store::handle::Removed;
 use crate::agent::store::task::StoreTask;
 use crate::agent::{AgentContext, Registry, StoreHandle, StoreView, faults};
 use crate::ledger::{LoadedStore, StuckWorker};
-use crate::lifecycle::Record;
-use crate::model::{AddStore, Failure, ImageDir, StoreUuid};
+use crate::lifecycle::StoreRecord;
+use crate::model::{AddStore, AttemptFailure, ImageDir, StoreUuid};
 use crate::probe::Orphans;
 
 /// Adds that may run at once: each is a login and a worker process.
@@ -36,13 +36,13 @@ enum Ended {
     },
     Add {
         uuid: StoreUuid,
-        result: Box<Result<Added, Failure>>,
+        result: Box<Result<Added, AttemptFailure>>,
         stuck: Option<StuckWorker>,
         caller: Caller,
     },
     Remove {
         uuid: StoreUuid,
-        result: Result<(), Failure>,
+        result: Result<(), AttemptFailure>,
     },
 }
 
@@ -86,7 +86,7 @@ impl RegistryTask {
         for LoadedStore { store, standing, stuck_worker } in loaded {
             let orphan = orphans.of(&store.image_dir);
             let orphan = orphan.map(|(pid, start_time)| StuckWorker { pid, start_time });
-            let record = Record::new(standing);
+            let record = StoreRecord::new(standing);
             let (context, stop) = (Arc::clone(&task.context), task.stop.clone());
             let (handle, store_task) =
                 StoreTask::new(context, store, record, orphan.or(stuck_worker), stop);
@@ -137,7 +137,8 @@ impl RegistryTask {
     }
 
     fn add(&mut self, asked: AddStore, reply: AddReply) {
-        let uuid = asked.uuid.unwrap_or_else(|| StoreUuid::random(self.context.random.bytes16()));
+        let uuid =
+            asked.uuid.unwrap_or_else(|| StoreUuid::new_random(self.context.random.bytes16()));
         if let Err(error) = self.free(uuid, &asked.image_dir) {
             let _ = reply.send(Err(error));
             return;
@@ -234,7 +235,7 @@ impl RegistryTask {
         self.stores.borrow().get(&uuid).is_some_and(StoreHandle::is_over)
     }
 
-    fn answer_removal(&mut self, uuid: StoreUuid, answer: &Result<bool, Failure>) {
+    fn answer_removal(&mut self, uuid: StoreUuid, answer: &Result<bool, AttemptFailure>) {
         for reply in self.removing.remove(&uuid).into_iter().flatten() {
             let _ = reply.send(answer.clone());
         }

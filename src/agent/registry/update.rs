@@ -19,7 +19,7 @@ use crate::agent::{AgentContext, faults};
 use crate::common::Timestamp;
 use crate::ledger::Change;
 use crate::lifecycle::HistoryEvent;
-use crate::model::{Failure, Fault, HostKey, SshAddress, Store, StoreUpdate};
+use crate::model::{AttemptFailure, Fault, HostKey, SshAddress, Store, StoreUpdate};
 use crate::ssh::{Asked, Login, Verified};
 
 /// An update whose login, if it changes, has been proven.
@@ -42,7 +42,7 @@ pub(super) async fn prove(
     store: &Store,
     logins: &Restrained,
     asked: StoreUpdate,
-) -> Result<Proven, Failure> {
+) -> Result<Proven, AttemptFailure> {
     let deadline = Instant::now() + context.attempt_deadline;
     let mut proven = Proven { asked, before: store.clone(), host_key: None };
     if proven.changes_login() {
@@ -112,7 +112,7 @@ impl Proven {
         store: &Store,
         pins: bool,
         at: Timestamp,
-    ) -> Result<(Store, Change, HistoryEvent), Failure> {
+    ) -> Result<(Store, Change, HistoryEvent), AttemptFailure> {
         let login = |store: &Store| {
             (store.address.clone(), store.username.clone(), store.pinned_key.clone(), store.changed)
         };
@@ -162,7 +162,7 @@ mod tests {
     use std::num::NonZeroU16;
 
     use super::*;
-    use crate::model::{FsPlace, ImageDir, MarkerId, State, StoreUuid};
+    use crate::model::{ImageDir, MarkerId, MountLocation, State, StoreUuid};
 
     fn store() -> Store {
         let key = HostKey { algorithm: "a".into(), blob: "b".into(), fingerprint: "c".into() };
@@ -178,7 +178,7 @@ mod tests {
             created: Timestamp(1),
             changed: Timestamp(1),
             marker: MarkerId::from_u128(2),
-            place: FsPlace {
+            mount: MountLocation {
                 mount_point: "/images".into(),
                 fs_type: "xfs".into(),
                 device: "8:1".into(),

@@ -5,8 +5,8 @@ use crate::agent::faults;
 use crate::agent::registry::update::Proven;
 use crate::common::Timestamp;
 use crate::ledger::Change;
-use crate::lifecycle::{HistoryEntry, HistoryEvent, Record};
-use crate::model::{Failure, HostKey, Store};
+use crate::lifecycle::{HistoryEntry, HistoryEvent, StoreRecord};
+use crate::model::{AttemptFailure, HostKey, Store};
 
 /// Asked for.
 #[derive(Debug)]
@@ -35,10 +35,10 @@ impl Redefinition {
     pub(super) fn decide(
         self,
         store: &Store,
-        record: &Record,
+        record: &StoreRecord,
         pins: bool,
         at: Timestamp,
-    ) -> Result<Redefined, Failure> {
+    ) -> Result<Redefined, AttemptFailure> {
         let (connects, (store, change, event)) = match self {
             Self::HostKey(key) => (true, host_key_acceptance::pin(store, &record.standing, key)?),
             Self::Update(proven) => {

@@ -10,10 +10,10 @@ use super::waiters::{Answer, Callers};
 use crate::agent::login::limiter::Restrained;
 use crate::agent::{AcceptError, StoreView, faults};
 use crate::ledger::StuckWorker;
-use crate::model::{Failure, ImageDir, Status, Tags};
+use crate::model::{AttemptFailure, ImageDir, Status, Tags};
 
 /// The answer to who has a store removed: a success is told by the end of the store's task as well.
-pub(super) type RemovalReply = oneshot::Sender<Result<(), Failure>>;
+pub(super) type RemovalReply = oneshot::Sender<Result<(), AttemptFailure>>;
 
 /// Requests that may wait for a store's task. It takes one within microseconds unless the state disk
 /// is slow, so that more in the queue than this means that callers are better told to come back.
@@ -108,13 +108,13 @@ impl StoreHandle {
     }
 
     /// Forgets the store; its marker stays in the directory.
-    pub(crate) async fn remove(&self) -> Result<(), Failure> {
+    pub(crate) async fn remove(&self) -> Result<(), AttemptFailure> {
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Remove { reply })?;
         answer.await.unwrap_or_else(|_| Err(faults::stopping().into()))
     }
 
-    fn ask(&self, command: Command) -> Result<(), Failure> {
+    fn ask(&self, command: Command) -> Result<(), AttemptFailure> {
         self.inbox.try_send(command).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => faults::too_many_store_requests(INBOX).into(),
             mpsc::error::TrySendError::Closed(_) => faults::stopping().into(),

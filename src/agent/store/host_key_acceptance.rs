@@ -3,8 +3,8 @@
 
 use crate::agent::{ReconnectError, faults};
 use crate::ledger::Change;
-use crate::lifecycle::{HistoryEvent, Standing};
-use crate::model::{Failure, HostKey, Status, Store, StoreUuid};
+use crate::lifecycle::{DurableRecord, HistoryEvent};
+use crate::model::{AttemptFailure, HostKey, Status, Store, StoreUuid};
 
 /// Why a host key was not accepted, or the store is not connected after it was.
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ pub enum AcceptError {
     /// Not the key that the last failed attempt recorded, which is this one, if any: nothing changed.
     NotOffered(Option<HostKey>),
     /// Nothing could be recorded, or the key is pinned and the attempt that followed failed.
-    Failed(Failure),
+    Failed(AttemptFailure),
 }
 
 impl From<ReconnectError> for AcceptError {
@@ -27,11 +27,11 @@ impl From<ReconnectError> for AcceptError {
 }
 
 /// The recorded key, when it has this fingerprint.
-pub(crate) fn offered(standing: &Standing, fingerprint: &str) -> Result<HostKey, AcceptError> {
+pub(crate) fn offered(standing: &DurableRecord, fingerprint: &str) -> Result<HostKey, AcceptError> {
     if standing.status == Status::Connecting {
         return Err(AcceptError::Failed(faults::host_key_pending().into()));
     }
-    match standing.failure.as_ref().and_then(Failure::offered_host_key) {
+    match standing.failure.as_ref().and_then(AttemptFailure::offered_host_key) {
         Some(key) if key.fingerprint == fingerprint => Ok(key.clone()),
         other => Err(AcceptError::NotOffered(other.cloned())),
     }
@@ -43,9 +43,9 @@ pub(crate) fn offered(standing: &Standing, fingerprint: &str) -> Result<HostKey,
 /// The store is not down for that key any more.
 pub(super) fn pin(
     store: &Store,
-    standing: &Standing,
+    standing: &DurableRecord,
     key: HostKey,
-) -> Result<(Store, Change, HistoryEvent), Failure> {
+) -> Result<(Store, Change, HistoryEvent), AttemptFailure> {
     if offered(standing, &key.fingerprint).is_err() {
         return Err(faults::host_key_outdated().into());
     }

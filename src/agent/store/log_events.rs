@@ -2,12 +2,12 @@
 
 use tracing::{info, warn};
 
-use crate::lifecycle::{HistoryEvent, Transition};
-use crate::model::{Condition, Failure, Fault};
+use crate::lifecycle::{HistoryEvent, StatusTransition};
+use crate::model::{AttemptFailure, Condition, Fault};
 
 /// A status changed.
-pub(super) fn changed(transition: &Transition) {
-    let root = transition.failure.as_ref().map(Failure::root);
+pub(super) fn changed(transition: &StatusTransition) {
+    let root = transition.failure.as_ref().map(AttemptFailure::root_fault);
     info!(
         old = %transition.old,
         new = %transition.new,

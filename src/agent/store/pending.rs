@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::common::Timestamp;
 use crate::ledger::{Change, StuckWorker};
 use crate::lifecycle::{HistoryEntry, HistoryEvent};
-use crate::model::{AttemptId, FsPlace, HostKey, Store};
+use crate::model::{AttemptId, HostKey, MountLocation, Store};
 
 /// The observations of one store that wait for a commit.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub(super) struct PendingObservations {
     /// The first host key, if the store has none pinned.
     host_key: Option<HostKey>,
     /// The mount that the directory is on, if the store has another one.
-    mount: Option<FsPlace>,
+    mount: Option<MountLocation>,
     /// Whether a registry was seen, if the store never had one.
     has_registry: bool,
     /// The worker that would not die, as the ledger knows it.
@@ -40,8 +40,13 @@ impl PendingObservations {
 
     /// Records the mount of a good directory, which later tells `not_mounted` from `marker_missing`,
     /// and whether the directory has a registry.
-    pub(super) fn observe_mount(&mut self, store: &Store, mount: &FsPlace, has_registry: bool) {
-        self.mount = (store.place != *mount).then(|| mount.clone());
+    pub(super) fn observe_mount(
+        &mut self,
+        store: &Store,
+        mount: &MountLocation,
+        has_registry: bool,
+    ) {
+        self.mount = (store.mount != *mount).then(|| mount.clone());
         self.has_registry |= has_registry && !store.had_registry;
     }
 
@@ -53,7 +58,7 @@ impl PendingObservations {
             Arc::make_mut(&mut store).pinned_key.clone_from(&self.host_key);
         }
         if let Some(mount) = &self.mount {
-            Arc::make_mut(&mut store).place.clone_from(mount);
+            Arc::make_mut(&mut store).mount.clone_from(mount);
         }
         if self.has_registry {
             Arc::make_mut(&mut store).had_registry = true;
@@ -75,8 +80,8 @@ impl PendingObservations {
         if !Arc::ptr_eq(store, observed) {
             change = change.save_store(Store::clone(observed));
         }
-        if store.place != observed.place {
-            let event = HistoryEvent::Moved(observed.place.clone());
+        if store.mount != observed.mount {
+            let event = HistoryEvent::Moved(observed.mount.clone());
             change = change.note(store.uuid, HistoryEntry { at, attempt, event });
         }
         match stuck {

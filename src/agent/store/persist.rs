@@ -3,7 +3,9 @@
 use super::snapshot::inventory;
 use crate::common::Timestamp;
 use crate::ledger::Change;
-use crate::lifecycle::{Effect, HistoryEntry, HistoryEvent, Record, Standing, Transition};
+use crate::lifecycle::{
+    DurableRecord, HistoryEntry, HistoryEvent, StatusTransition, StepEffect, StoreRecord,
+};
 use crate::model::{Notice, NoticeKind, Store};
 
 /// Adds what a step decided to a change: the standing when it differs by more than figures that are
@@ -13,29 +15,30 @@ use crate::model::{Notice, NoticeKind, Store};
 pub(crate) fn record_step(
     mut change: Change,
     store: &Store,
-    old: &Standing,
-    new: &Record,
-    effects: &[Effect],
+    old: &DurableRecord,
+    new: &StoreRecord,
+    effects: &[StepEffect],
     has_outbox: bool,
     at: Timestamp,
 ) -> Change {
-    let sampled =
-        |effect: &Effect| matches!(effect, Effect::RecordHistory(_, HistoryEvent::Measured(_)));
-    if !new.standing.is_but_for_figures(old) || effects.iter().any(sampled) {
+    let sampled = |effect: &StepEffect| {
+        matches!(effect, StepEffect::RecordHistory(_, HistoryEvent::Measured(_)))
+    };
+    if !new.standing.differs_only_in_capacity(old) || effects.iter().any(sampled) {
         change = change.save_standing(store.uuid, new.standing.clone());
     }
     for effect in effects {
         let entry = match effect {
-            Effect::PublishTransition(transition) => {
+            StepEffect::PublishTransition(transition) => {
                 if has_outbox {
                     change = change.enqueue(notice(store, &new.standing, transition));
                 }
                 history_of(transition)
             }
-            Effect::RecordHistory(attempt, event) => {
+            StepEffect::RecordHistory(attempt, event) => {
                 HistoryEntry { at, attempt: *attempt, event: event.clone() }
             }
-            Effect::StartAttempt(attempt) => HistoryEntry {
+            StepEffect::StartAttempt(attempt) => HistoryEntry {
                 at,
                 attempt: attempt.id,
                 event: HistoryEvent::AttemptBegan {
@@ -43,10 +46,10 @@ pub(crate) fn record_step(
                     tags: attempt.tags.clone(),
                 },
             },
-            Effect::Probe { .. }
-            | Effect::LogIn
-            | Effect::CancelAttempt(_)
-            | Effect::CompleteAttempt(..) => {
+            StepEffect::Probe { .. }
+            | StepEffect::LogIn
+            | StepEffect::CancelAttempt(_)
+            | StepEffect::CompleteAttempt(..) => {
                 continue;
             }
         };
@@ -56,7 +59,7 @@ pub(crate) fn record_step(
 }
 
 /// The line of history of a transition.
-pub(super) fn history_of(transition: &Transition) -> HistoryEntry {
+pub(super) fn history_of(transition: &StatusTransition) -> HistoryEntry {
     HistoryEntry {
         at: transition.at,
         attempt: transition.attempt,
@@ -69,7 +72,11 @@ pub(super) fn history_of(transition: &Transition) -> HistoryEntry {
 }
 
 /// The notice of a transition; the inventory is the store's after it.
-pub(super) fn notice(store: &Store, standing: &Standing, transition: &Transition) -> Notice {
+pub(super) fn notice(
+    store: &Store,
+    standing: &DurableRecord,
+    transition: &StatusTransition,
+) -> Notice {
     Notice {
         store: store.uuid,
         kind: NoticeKind::Changed,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::ledger::StuckWorker;
-use crate::lifecycle::{Checks, LastAttempt, Record, Standing};
-use crate::model::{Inventory, Proof, Store};
+use crate::lifecycle::{DurableRecord, LastAttempt, StoreChecks, StoreRecord};
+use crate::model::{HostIdentity, Inventory, Store};
 
 /// One store as it is now.
 #[derive(Clone, Debug)]
@@ -12,15 +12,15 @@ pub struct StoreView {
     /// Its definition: the task's own, as long as that does not change.
     pub store: Arc<Store>,
     /// Its health.
-    pub standing: Standing,
+    pub standing: DurableRecord,
     /// Both, as the world is told.
     pub inventory: Inventory,
     /// Each check by itself, since the daemon started.
-    pub checks: Checks,
+    pub checks: StoreChecks,
     /// The newest attempt that has ended since then.
     pub last_attempt: Option<LastAttempt>,
     /// What the newest good login since then has shown of the host.
-    pub proof: Option<Proof>,
+    pub proof: Option<HostIdentity>,
     /// The worker that will not die.
     pub stuck_worker: Option<StuckWorker>,
 }
@@ -28,7 +28,7 @@ pub struct StoreView {
 impl StoreView {
     pub(crate) fn of(
         store: &Arc<Store>,
-        record: &Record,
+        record: &StoreRecord,
         stuck_worker: Option<StuckWorker>,
     ) -> Self {
         Self {
@@ -44,7 +44,7 @@ impl StoreView {
 }
 
 /// The store as the management node sees it.
-pub(super) fn inventory(store: &Store, standing: &Standing) -> Inventory {
+pub(super) fn inventory(store: &Store, standing: &DurableRecord) -> Inventory {
     Inventory {
         uuid: store.uuid,
         name: store.name.clone(),

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::agent::{StoreView, faults};
-use crate::model::Failure;
+use crate::model::AttemptFailure;
 
 /// Callers that may wait for one attempt: above what the server has connections for.
 const MOST: usize = 1024;
 
 /// The answer to everyone who waits for an attempt.
-pub(super) type Answer = Result<Arc<StoreView>, Failure>;
+pub(super) type Answer = Result<Arc<StoreView>, AttemptFailure>;
 
 pub(super) type Caller = oneshot::Sender<Answer>;
 

@@ -25,7 +25,7 @@ use crate::http::auth::role::Role;
 use crate::http::middleware::audit::Audit;
 use crate::http::middleware::body::JsonBody;
 use crate::management::TaskReply;
-use crate::model::{Failure, ImageDir, Reason, Status, StoreUuid, Tags};
+use crate::model::{AttemptFailure, ImageDir, Reason, Status, StoreUuid, Tags};
 use crate::wire::{AgentCommand, AgentReply, CALLBACK_URL, TASK};
 
 /// Longest `taskuuid`; ZStack's have 32.
@@ -99,7 +99,7 @@ async fn connected<S: StoreService>(
             Err(Refusal::NotConnected(failure))
         }
         Err(ReconnectError::Failed(failure)) => {
-            audit.failed(failure.root().reason());
+            audit.failed(failure.root_fault().reason());
             Ok(AgentReply::failed(why(&failure)))
         }
         Err(ReconnectError::UnknownStore(uuid)) => {
@@ -149,12 +149,12 @@ fn is(dir: &ImageDir, path: &str) -> bool {
 }
 
 /// What is wrong and what helps, in the one text that there is room for.
-fn why(failure: &Failure) -> String {
-    format!("{failure}. Remedy: {}", failure.root().remedy())
+fn why(failure: &AttemptFailure) -> String {
+    format!("{failure}. Remedy: {}", failure.root_fault().remedy())
 }
 
-fn passes(failure: &Failure) -> bool {
-    matches!(failure.root().reason(), Reason::AgentBusy | Reason::AgentStopping)
+fn passes(failure: &AttemptFailure) -> bool {
+    matches!(failure.root_fault().reason(), Reason::AgentBusy | Reason::AgentStopping)
 }
 
 /// A call that is answered at once has no `taskuuid`: who sends one waits for a second answer.

@@ -10,7 +10,7 @@ use super::response;
 use crate::agent::{AcceptError, ReconnectError};
 use crate::http::auth::role::Role;
 use crate::management::BadUrl;
-use crate::model::{Failure, Fault, HostKey, Reason, StoreUuid};
+use crate::model::{AttemptFailure, Fault, HostKey, Reason, StoreUuid};
 use crate::wire::{BadBody, ErrorCode};
 
 /// Why a request was not answered with a yes.
@@ -59,11 +59,11 @@ pub(crate) enum Refusal {
     /// An add of what is served already.
     Taken(Fault),
     /// The attempt failed, or there was none because the daemon is busy or stopping.
-    NotConnected(Failure),
+    NotConnected(AttemptFailure),
     /// The add failed.
-    NotAdded(Failure),
+    NotAdded(AttemptFailure),
     /// The removal could not be recorded.
-    NotRemoved(Failure),
+    NotRemoved(AttemptFailure),
 }
 
 /// The denial of access behind a refusal. It is an extension of the response, in which the front finds
@@ -80,7 +80,9 @@ impl Refusal {
     /// The daemon has too many connections.
     pub(crate) fn busy(connections: usize) -> Self {
         let fault = Fault::new(Reason::AgentBusy, "too many connections are open");
-        Self::NotConnected(Failure::of(fault.fact("connections", connections)))
+        Self::NotConnected(AttemptFailure::from_fault(
+            fault.with_detail("connections", connections),
+        ))
     }
 
     /// Returns the line that the audit log has for this refusal, or `None` if the refusal denies no
@@ -103,7 +105,7 @@ impl Refusal {
     /// Too many answers to earlier calls wait to be posted.
     pub(super) fn answers_wait() -> Self {
         let told = "answers to earlier calls of the agent protocol wait to be posted";
-        Self::NotConnected(Failure::of(Fault::new(Reason::AgentBusy, told)))
+        Self::NotConnected(AttemptFailure::from_fault(Fault::new(Reason::AgentBusy, told)))
     }
 
     pub(super) fn status(&self) -> StatusCode {
@@ -140,7 +142,7 @@ impl Refusal {
     pub(crate) fn reason(&self) -> Option<Reason> {
         match self {
             Self::NotConnected(failure) | Self::NotAdded(failure) | Self::NotRemoved(failure) => {
-                Some(failure.root().reason())
+                Some(failure.root_fault().reason())
             }
             Self::Taken(fault) => Some(fault.reason()),
             _ => None,
@@ -157,11 +159,11 @@ impl Refusal {
         else {
             return None;
         };
-        match failure.root().reason() {
+        match failure.root_fault().reason() {
             Reason::AgentBusy => Some(1),
             Reason::AgentStopping => Some(5),
             Reason::StateDiskTrouble => Some(30),
-            _ => u16::try_from(failure.root().retry_after()?.as_secs()).ok(),
+            _ => u16::try_from(failure.root_fault().retry_after()?.as_secs()).ok(),
         }
     }
 

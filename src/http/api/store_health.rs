@@ -15,7 +15,7 @@ use crate::agent::{
 };
 use crate::http::auth::principal::Caller;
 use crate::http::auth::role::Role;
-use crate::model::Failure;
+use crate::model::AttemptFailure;
 use crate::wire::{ConditionBody, HealthBody, history_line, host_key, host_proof, last_attempt};
 
 /// Lines of history that are shown.
@@ -71,11 +71,11 @@ pub(super) async fn health<S: StoreService>(
     let store = store.ok_or(Refusal::BadUuid)?;
     let view = desk.stores.view(store).ok_or(Refusal::UnknownStore(store))?;
     let history = desk.stores.history(store, LINES).await;
-    let mut body = HealthBody::of(&view.inventory, &view.standing, &view.store.place);
+    let mut body = HealthBody::of(&view.inventory, &view.standing, &view.store.mount);
     let all = desk.stores.views();
     body.conditions = conditions(&desk, &view, &SharedFilesystems::new(&all));
     body.host_key = view.store.pinned_key.as_ref().map(host_key);
-    let offered = view.standing.failure.as_ref().and_then(Failure::offered_host_key);
+    let offered = view.standing.failure.as_ref().and_then(AttemptFailure::offered_host_key);
     body.offered_host_key = offered.map(host_key);
     body.host_proof = view.proof.as_ref().and_then(host_proof);
     body.last_attempt = view.last_attempt.as_ref().map(last_attempt);

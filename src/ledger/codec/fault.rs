@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Undecodable, as_text, refused};
-use crate::model::{Fact, Failure, Fault, HostKey, Reason};
+use crate::model::{AttemptFailure, Fact, Fault, HostKey, Reason};
 
 /// A failure: its faults, never none.
 #[derive(Serialize, Deserialize)]
@@ -35,14 +35,14 @@ enum FactForm {
 }
 
 impl FailureForm {
-    pub(crate) fn of(failure: &Failure) -> Self {
-        Self(failure.faults().map(FaultForm::of).collect())
+    pub(crate) fn of(failure: &AttemptFailure) -> Self {
+        Self(failure.all_faults().map(FaultForm::of).collect())
     }
 
-    pub(super) fn into_failure(self) -> Result<Failure, Undecodable> {
+    pub(super) fn into_failure(self) -> Result<AttemptFailure, Undecodable> {
         let faults: Result<Vec<Fault>, Undecodable> =
             self.0.into_iter().map(FaultForm::into_fault).collect();
-        Failure::from_faults(faults?).ok_or_else(|| refused("a failure without a fault"))
+        AttemptFailure::from_faults(faults?).ok_or_else(|| refused("a failure without a fault"))
     }
 }
 
@@ -58,7 +58,7 @@ impl FaultForm {
             reason: fault.reason(),
             details: fault.details().to_owned(),
             facts: fault.facts().iter().map(|(name, fact)| (name.clone(), form(fact))).collect(),
-            remedy: fault.own_remedy().map(str::to_owned),
+            remedy: fault.custom_remedy().map(str::to_owned),
         }
     }
 
@@ -67,10 +67,10 @@ impl FaultForm {
         let mut fault = self.facts.into_iter().fold(
             Fault::new(self.reason, self.details),
             |fault, (name, fact)| match fact {
-                FactForm::Number(number) => fault.fact(&name, Fact::Number(number)),
-                FactForm::Flag(flag) => fault.fact(&name, Fact::Flag(flag)),
-                FactForm::Text(text) => fault.fact(&name, Fact::Text(text)),
-                FactForm::List(list) => fault.fact(&name, Fact::List(list)),
+                FactForm::Number(number) => fault.with_detail(&name, Fact::Number(number)),
+                FactForm::Flag(flag) => fault.with_detail(&name, Fact::Flag(flag)),
+                FactForm::Text(text) => fault.with_detail(&name, Fact::Text(text)),
+                FactForm::List(list) => fault.with_detail(&name, Fact::List(list)),
             },
         );
         if let Some(key) = key {
@@ -80,7 +80,7 @@ impl FaultForm {
             fault = fault.with_retry_after(seconds);
         }
         Ok(match self.remedy {
-            Some(remedy) => fault.remedied(remedy),
+            Some(remedy) => fault.with_remedy(remedy),
             None => fault,
         })
     }
@@ -130,7 +130,7 @@ mod tests {
         }
     }
 
-    fn decoded(text: &str) -> Result<Failure, Undecodable> {
+    fn decoded(text: &str) -> Result<AttemptFailure, Undecodable> {
         serde_json::from_str::<FailureForm>(text)?.into_failure()
     }
 
@@ -138,7 +138,7 @@ mod tests {
     fn a_fault_keeps_its_typed_evidence_without_a_field_of_its_own() {
         let refused_key = Fault::new(Reason::HostKeyChanged, "x").with_offered_host_key(key());
         let remembered = Fault::new(Reason::CredentialsRefused, "x").with_retry_after(600);
-        let plain = Fault::new(Reason::IoError, "x").fact("path", "/data").remedied("y");
+        let plain = Fault::new(Reason::IoError, "x").with_detail("path", "/data").with_remedy("y");
         for (fault, facts) in [
             (
                 refused_key,
@@ -147,9 +147,9 @@ mod tests {
             (remembered, r#"{"retryAfterSeconds":600}"#),
             (plain, r#"{"path":"/data"}"#),
         ] {
-            let failure = Failure::of(fault.clone());
+            let failure = AttemptFailure::from_fault(fault.clone());
             let text = serde_json::to_string(&FailureForm::of(&failure)).unwrap();
-            let remedy = serde_json::to_string(&fault.own_remedy()).unwrap();
+            let remedy = serde_json::to_string(&fault.custom_remedy()).unwrap();
             let reason = fault.reason();
             let expected = format!(
                 r#"[{{"reason":"{reason}","details":"x","facts":{facts},"remedy":{remedy}}}]"#

@@ -8,7 +8,7 @@ use super::standing::SpaceForm;
 use super::store::PlaceForm;
 use super::{Stored, Undecodable, as_text};
 use crate::common::Timestamp;
-use crate::lifecycle::{Cause, HistoryEntry, HistoryEvent, Measured};
+use crate::lifecycle::{Cause, HistoryEntry, HistoryEvent, MeasuredSpace};
 use crate::model::{AttemptId, Condition, Status};
 
 #[derive(Serialize, Deserialize)]
@@ -75,7 +75,7 @@ impl Stored for HistoryEntry {
             HistoryEvent::Turned { condition, holds } => {
                 EventForm::Turned { condition: *condition, holds: *holds }
             }
-            HistoryEvent::Measured(Measured { capacity, inodes }) => EventForm::Measured {
+            HistoryEvent::Measured(MeasuredSpace { capacity, inodes }) => EventForm::Measured {
                 capacity: SpaceForm::of(*capacity),
                 inodes: inodes.map(SpaceForm::of_inodes),
             },
@@ -102,7 +102,7 @@ impl Stored for HistoryEntry {
                 failure: failure.map(FailureForm::into_failure).transpose()?,
             },
             EventForm::Turned { condition, holds } => HistoryEvent::Turned { condition, holds },
-            EventForm::Measured { capacity, inodes } => HistoryEvent::Measured(Measured {
+            EventForm::Measured { capacity, inodes } => HistoryEvent::Measured(MeasuredSpace {
                 capacity: capacity.into_capacity()?,
                 inodes: inodes.map(SpaceForm::into_inodes),
             }),

@@ -42,7 +42,7 @@ pub(super) struct TagsForm {
 
 impl TagsForm {
     pub(crate) fn of(tags: &Tags) -> Self {
-        Self { system: tags.system().to_vec(), user: tags.user().to_vec() }
+        Self { system: tags.system_tags().to_vec(), user: tags.user_tags().to_vec() }
     }
 
     pub(super) fn into_tags(self) -> Result<Tags, Undecodable> {

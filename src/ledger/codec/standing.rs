@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::fault::FailureForm;
 use super::{Stored, Undecodable, as_text, refused};
 use crate::common::Timestamp;
-use crate::lifecycle::Standing;
-use crate::model::{AttemptId, Capacity, Condition, Epoch, Inodes, Position, Seq, Status};
+use crate::lifecycle::DurableRecord;
+use crate::model::{AttemptId, Capacity, Condition, Epoch, InodeCounts, Position, Seq, Status};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,16 +64,16 @@ impl SpaceForm {
         Capacity::new(self.total, self.available).map_err(refused)
     }
 
-    pub(super) fn of_inodes(Inodes { total, available }: Inodes) -> Self {
+    pub(super) fn of_inodes(InodeCounts { total, available }: InodeCounts) -> Self {
         Self { total, available }
     }
 
-    pub(super) fn into_inodes(self) -> Inodes {
-        Inodes { total: self.total, available: self.available }
+    pub(super) fn into_inodes(self) -> InodeCounts {
+        InodeCounts { total: self.total, available: self.available }
     }
 }
 
-impl Stored for Standing {
+impl Stored for DurableRecord {
     type Form = StandingForm;
 
     fn to_form(&self) -> StandingForm {

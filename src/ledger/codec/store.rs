@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Stored, Undecodable, as_text, refused};
 use crate::common::Timestamp;
 use crate::model::{
-    FsPlace, HostKey, Hostname, ImageDir, MarkerId, SshAddress, State, Store, StoreUuid,
+    HostKey, Hostname, ImageDir, MarkerId, MountLocation, SshAddress, State, Store, StoreUuid,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -45,14 +45,14 @@ pub(super) struct PlaceForm {
 }
 
 impl PlaceForm {
-    pub(crate) fn of(place: &FsPlace) -> Self {
-        let FsPlace { mount_point, fs_type, device, on_root_disk } = place.clone();
+    pub(crate) fn of(place: &MountLocation) -> Self {
+        let MountLocation { mount_point, fs_type, device, on_root_disk } = place.clone();
         Self { mount_point, fs_type, device, on_root_disk }
     }
 
-    pub(super) fn into_place(self) -> FsPlace {
+    pub(super) fn into_place(self) -> MountLocation {
         let Self { mount_point, fs_type, device, on_root_disk } = self;
-        FsPlace { mount_point, fs_type, device, on_root_disk }
+        MountLocation { mount_point, fs_type, device, on_root_disk }
     }
 }
 
@@ -83,7 +83,7 @@ impl Stored for Store {
             created: self.created.0,
             changed: self.changed.0,
             marker: self.marker,
-            place: PlaceForm::of(&self.place),
+            place: PlaceForm::of(&self.mount),
             had_registry: self.had_registry,
             pinned_key: self.pinned_key.clone().map(key),
             given_fingerprints: self.given_fingerprints.clone(),
@@ -105,7 +105,7 @@ impl Stored for Store {
             created: Timestamp(form.created),
             changed: Timestamp(form.changed),
             marker: form.marker,
-            place: form.place.into_place(),
+            mount: form.place.into_place(),
             had_registry: form.had_registry,
             pinned_key: form.pinned_key.map(key),
             given_fingerprints: form.given_fingerprints,

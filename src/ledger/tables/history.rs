@@ -8,7 +8,7 @@ use super::rows::{BadRow, decoded, each, verify};
 use super::{checksum, meta};
 use crate::ledger::codec::encode;
 use crate::ledger::error::Refusal;
-use crate::lifecycle::{History, HistoryEntry};
+use crate::lifecycle::{HistoryEntry, StoreHistory};
 use crate::model::StoreUuid;
 
 /// Lines kept of one store; at one a minute, more than two months.
@@ -73,7 +73,7 @@ pub(crate) fn newest(
     connection: &Connection,
     store: StoreUuid,
     limit: u32,
-) -> Result<History, BadRow> {
+) -> Result<StoreHistory, BadRow> {
     let uuid = store.to_string();
     let sql = "SELECT at, entry, sum FROM history WHERE store = ?1 ORDER BY id DESC LIMIT ?2";
     let lines = each(connection, sql, params![uuid, limit], |row| {
@@ -82,7 +82,7 @@ pub(crate) fn newest(
         verify("history", &columns, &row.get::<_, Vec<u8>>(2)?)?;
         decoded("history", &entry)
     })?;
-    Ok(History { lines, gone: meta::gone(connection, &uuid)? })
+    Ok(StoreHistory { lines, gone: meta::gone(connection, &uuid)? })
 }
 
 fn sum(uuid: &str, at: i64, entry: &str) -> [u8; 8] {

@@ -9,8 +9,8 @@ use super::{checksum, meta};
 use crate::ledger::codec::encode;
 use crate::ledger::error::Refusal;
 use crate::ledger::sealer::Sealer;
-use crate::lifecycle::Standing;
-use crate::model::{Credentials, Fault, Reason, Secret, Store, StoreUuid};
+use crate::lifecycle::DurableRecord;
+use crate::model::{Fault, Reason, Secret, SshCredentials, Store, StoreUuid};
 
 /// A store as the ledger holds it.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub struct LoadedStore {
     /// Its definition.
     pub store: Store,
     /// Its health when last committed, already in this run's epoch.
-    pub standing: Standing,
+    pub standing: DurableRecord,
     /// A worker of an earlier run that would not die.
     pub stuck_worker: Option<StuckWorker>,
 }
@@ -83,8 +83,8 @@ fn worker_sum(uuid: &str, pid: i32, start_time: i64) -> [u8; 8] {
 pub(crate) fn add(
     connection: &Connection,
     store: &Store,
-    credentials: &Credentials,
-    standing: &Standing,
+    credentials: &SshCredentials,
+    standing: &DurableRecord,
     sealer: &Sealer,
 ) -> Result<(), Refusal> {
     let (uuid, dir, definition) =
@@ -114,7 +114,7 @@ pub(crate) fn save(connection: &Connection, store: &Store) -> Result<(), Refusal
 pub(crate) fn save_standing(
     connection: &Connection,
     store: StoreUuid,
-    standing: &Standing,
+    standing: &DurableRecord,
 ) -> Result<(), Refusal> {
     let (uuid, standing) = (store.to_string(), encode(standing)?);
     let sum = checksum::of(&[uuid.as_bytes(), standing.as_bytes()]);
@@ -156,7 +156,7 @@ pub(crate) fn leave_worker(
 pub(crate) fn replace_credentials(
     connection: &Connection,
     store: StoreUuid,
-    credentials: &Credentials,
+    credentials: &SshCredentials,
     sealer: &Sealer,
 ) -> Result<(), Refusal> {
     connection.execute("DELETE FROM secrets WHERE store = ?1", [store.to_string()])?;
@@ -166,7 +166,7 @@ pub(crate) fn replace_credentials(
 fn save_credentials(
     connection: &Connection,
     store: StoreUuid,
-    credentials: &Credentials,
+    credentials: &SshCredentials,
     sealer: &Sealer,
 ) -> Result<(), Refusal> {
     let uuid = store.to_string();
@@ -196,12 +196,12 @@ pub(crate) fn credentials(
     connection: &Connection,
     store: StoreUuid,
     sealer: &Sealer,
-) -> Result<Credentials, Fault> {
+) -> Result<SshCredentials, Fault> {
     let unreadable = |error: BadRow| {
         let details = format!("the stored secrets cannot be read: {error}");
         match error {
             BadRow::Sqlite(_) => Fault::new(Reason::StateDiskTrouble, details)
-                .remedied("check the disk of state.dir and repair it"),
+                .with_remedy("check the disk of state.dir and repair it"),
             BadRow::Changed(_) | BadRow::Undecodable { .. } | BadRow::Orphan(_) => {
                 Fault::new(Reason::SecretUnreadable, details)
             }
@@ -225,7 +225,7 @@ pub(crate) fn credentials(
         let found = rows.iter().find(|(field, _)| field == wanted);
         found.map(|(field, sealed)| sealer.unseal(store, field, sealed)).transpose()
     };
-    Ok(Credentials {
+    Ok(SshCredentials {
         password: unseal(PASSWORD)?,
         private_key: unseal(PRIVATE_KEY)?,
         passphrase: unseal(PASSPHRASE)?,

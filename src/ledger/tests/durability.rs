@@ -22,7 +22,7 @@ async fn a_record_reads_back_exactly_after_a_clean_stop_and_after_a_power_cut() 
         let [loaded] = &again.stores[..] else { panic!("one store") };
         assert_eq!(loaded.store, store(1));
         assert_eq!(loaded.stuck_worker, Some(worker));
-        let expected = Standing {
+        let expected = DurableRecord {
             position: Position::start_of(again.epoch),
             ..standing(Status::Disconnected)
         };

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use super::open::migrations::{LADDER, Step};
 use super::{Change, OpenError, Opened, StateDir, open};
 use crate::common::Timestamp;
-use crate::lifecycle::{Cause, HistoryEntry, HistoryEvent, Standing};
+use crate::lifecycle::{Cause, DurableRecord, HistoryEntry, HistoryEvent};
 use crate::model::{
-    AttemptId, Capacity, Condition, Credentials, Epoch, Failure, Fault, FsPlace, HostKey, ImageDir,
-    Inodes, Inventory, MarkerId, Notice, NoticeKind, Position, Reason, Secret, Seq, SshAddress,
-    State, Status, Store, StoreUuid, Tags,
+    AttemptFailure, AttemptId, Capacity, Condition, Epoch, Fault, HostKey, ImageDir, InodeCounts,
+    Inventory, MarkerId, MountLocation, Notice, NoticeKind, Position, Reason, Secret, Seq,
+    SshAddress, SshCredentials, State, Status, Store, StoreUuid, Tags,
 };
 use crate::settings;
 
@@ -87,7 +87,7 @@ fn store(n: u128) -> Store {
         created: NOW,
         changed: Timestamp(NOW.0 + 1),
         marker: MarkerId::from_u128(7),
-        place: FsPlace {
+        mount: MountLocation {
             mount_point: "/var/lib/imagestore".to_owned(),
             fs_type: "xfs".to_owned(),
             device: "8:1".to_owned(),
@@ -103,22 +103,22 @@ fn store(n: u128) -> Store {
     }
 }
 
-fn failure() -> Failure {
+fn failure() -> AttemptFailure {
     let ssh = Fault::new(Reason::ConnectionRefused, "nobody listens")
-        .fact("port", 2222_u16)
-        .fact("address", "::1")
-        .fact("tried", vec!["::1".to_owned()]);
-    let storage = Fault::new(Reason::ReadOnly, "read-only").remedied("remount it");
-    Failure::from_faults([ssh, storage]).unwrap()
+        .with_detail("port", 2222_u16)
+        .with_detail("address", "::1")
+        .with_detail("tried", vec!["::1".to_owned()]);
+    let storage = Fault::new(Reason::ReadOnly, "read-only").with_remedy("remount it");
+    AttemptFailure::from_faults([ssh, storage]).unwrap()
 }
 
-fn standing(status: Status) -> Standing {
-    Standing {
+fn standing(status: Status) -> DurableRecord {
+    DurableRecord {
         status,
         position: Position { epoch: Epoch(5), seq: Seq(9) },
         attempt: AttemptId(3),
         capacity: Some(Capacity::new(100, 40).unwrap()),
-        inodes: Some(Inodes { total: 10, available: 4 }),
+        inodes: Some(InodeCounts { total: 10, available: 4 }),
         failure: (status == Status::Disconnected).then(failure),
         since: NOW,
         conditions: [(Condition::NearFull, NOW)].into(),
@@ -159,12 +159,12 @@ fn entry(at: i64) -> HistoryEntry {
     HistoryEntry {
         at: Timestamp(at),
         attempt: AttemptId(1),
-        event: HistoryEvent::AttemptBegan { cause: Cause::Person, tags: Tags::default() },
+        event: HistoryEvent::AttemptBegan { cause: Cause::User, tags: Tags::default() },
     }
 }
 
-fn credentials() -> Credentials {
-    Credentials::password(Secret::new(PASSWORD.to_owned()))
+fn credentials() -> SshCredentials {
+    SshCredentials::password(Secret::new(PASSWORD.to_owned()))
 }
 
 fn added(n: u128) -> Change {

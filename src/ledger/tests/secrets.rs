@@ -4,7 +4,7 @@ use super::*;
 use std::fs;
 use std::sync::Arc;
 
-fn reason(result: Result<Credentials, Fault>) -> Reason {
+fn reason(result: Result<SshCredentials, Fault>) -> Reason {
     result.unwrap_err().reason()
 }
 
@@ -14,7 +14,7 @@ async fn a_secret_is_nowhere_in_the_state_directory_in_the_clear() {
     let opened = place.open();
     opened.ledger.commit(added(1)).await.unwrap();
     let read = opened.ledger.credentials(uuid(1)).await.unwrap();
-    assert_eq!(read.password.unwrap().expose(), PASSWORD);
+    assert_eq!(read.password.unwrap().expose_secret(), PASSWORD);
     assert!(read.private_key.is_none());
     let mut files = 0;
     for entry in fs::read_dir(place.path()).unwrap().map(Result::unwrap) {
@@ -89,7 +89,7 @@ async fn a_missing_or_wrong_master_key_overwrites_nothing_and_comes_back() {
     fs::write(&file, data_encoding::BASE64.encode(&key)).unwrap();
     let opened = place.open();
     let read = opened.ledger.credentials(uuid(1)).await.unwrap();
-    assert_eq!(read.password.unwrap().expose(), PASSWORD);
+    assert_eq!(read.password.unwrap().expose_secret(), PASSWORD);
     opened.writer.close().await;
 }
 

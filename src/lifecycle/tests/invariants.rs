@@ -22,7 +22,7 @@ enum Move {
 fn moves() -> impl Strategy<Value = Vec<Move>> {
     let all = || prop::sample::select(Reason::ALL);
     let of = |checks: &'static [Check]| {
-        all().prop_filter("of another check", |reason| checks.contains(&reason.check()))
+        all().prop_filter("of another check", |reason| checks.contains(&reason.failed_check()))
     };
     let storage = of(&[Check::Identity, Check::Storage, Check::Agent]);
     let ssh = of(&[Check::Ssh, Check::Agent]);
@@ -39,21 +39,23 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     prop::collection::vec(one, 1..200)
 }
 
-fn input(step: &Move, r: &Record) -> Input {
+fn input(step: &Move, r: &StoreRecord) -> StepInput {
     match step {
-        Move::Ask => Input::ReconnectAsked { cause: Cause::Person, tags: Tags::default() },
-        Move::End { back, reason } => Input::AttemptEnded {
+        Move::Ask => StepInput::ReconnectAsked { cause: Cause::User, tags: Tags::default() },
+        Move::End { back, reason } => StepInput::AttemptEnded {
             attempt: AttemptId(r.standing.attempt.0.saturating_sub(*back)),
             outcome: outcome(*reason),
         },
-        Move::Good { write: true } => Input::Probed(probe(None, None)),
-        Move::Good { write: false } => Input::Probed(Probe { written: None, ..probe(None, None) }),
-        Move::Bad { reason, in_write: true } => Input::Probed(probe(None, Some(*reason))),
-        Move::Bad { reason, in_write: false } => Input::Probed(probe(Some(*reason), None)),
-        Move::LoggedIn(reason) => Input::LoggedIn(login(*reason)),
-        Move::Due => Input::Due(InFlight::default()),
-        Move::Stop => Input::Stopping,
-        Move::Restart => Input::Started,
+        Move::Good { write: true } => StepInput::Probed(probe(None, None)),
+        Move::Good { write: false } => {
+            StepInput::Probed(ProbeOutcome { written: None, ..probe(None, None) })
+        }
+        Move::Bad { reason, in_write: true } => StepInput::Probed(probe(None, Some(*reason))),
+        Move::Bad { reason, in_write: false } => StepInput::Probed(probe(Some(*reason), None)),
+        Move::LoggedIn(reason) => StepInput::LoggedIn(login(*reason)),
+        Move::Due => StepInput::Due(InFlight::default()),
+        Move::Stop => StepInput::Stopping,
+        Move::Restart => StepInput::Started,
     }
 }
 
@@ -63,7 +65,7 @@ proptest! {
     #[test]
     fn the_invariants_hold_whatever_happens(moves in moves()) {
         let mut epoch = 1;
-        let mut r = Record::new(Standing::connecting(Epoch(epoch), Timestamp(0)));
+        let mut r = StoreRecord::new(DurableRecord::new_connecting(Epoch(epoch), Timestamp(0)));
         let mut open: Option<AttemptId> = None;
         let mut stopped = true;
         for (n, m) in moves.iter().enumerate() {
@@ -71,7 +73,7 @@ proptest! {
                 // A start takes a new epoch and forgets what was not committed.
                 epoch += 1;
                 let position = crate::model::Position::start_of(Epoch(epoch));
-                r = Record::new(Standing { position, ..r.standing });
+                r = StoreRecord::new(DurableRecord { position, ..r.standing });
                 open = None;
                 stopped = false;
             } else if stopped {
@@ -82,20 +84,20 @@ proptest! {
             let (after, effects) = step(r, input.clone(), &POLICY, at(n as u64 * 7));
 
             // No status without its notice, no notice without a change; positions are used once.
-            let changes: Vec<&Transition> = effects
+            let changes: Vec<&StatusTransition> = effects
                 .iter()
-                .filter_map(|e| if let Effect::PublishTransition(t) = e { Some(t) } else { None })
+                .filter_map(|e| if let StepEffect::PublishTransition(t) = e { Some(t) } else { None })
                 .collect();
             prop_assert_eq!(changes.len(), usize::from(before.standing.status != after.standing.status));
             for t in changes {
                 prop_assert_eq!((t.old, t.new), (before.standing.status, after.standing.status));
-                prop_assert_eq!(t.position, before.standing.position.next());
+                prop_assert_eq!(t.position, before.standing.position.next_position());
                 prop_assert_eq!(t.failure.is_some(), t.new == Status::Disconnected);
             }
             prop_assert!(after.standing.position >= before.standing.position);
 
             // A result of a superseded attempt changes nothing.
-            if let Input::AttemptEnded { attempt, .. } = &input
+            if let StepInput::AttemptEnded { attempt, .. } = &input
                 && open != Some(*attempt)
             {
                 prop_assert_eq!(&after, &before);
@@ -105,19 +107,19 @@ proptest! {
             // Each attempt that was started is completed once, and only while it is open.
             for effect in &effects {
                 match effect {
-                    Effect::StartAttempt(attempt) => {
+                    StepEffect::StartAttempt(attempt) => {
                         prop_assert!(open.is_none());
                         prop_assert!(attempt.id > before.standing.attempt);
                         open = Some(attempt.id);
                     }
-                    Effect::CompleteAttempt(id, _) => prop_assert_eq!(open.take(), Some(*id)),
-                    Effect::CancelAttempt(id) => prop_assert_eq!(open, Some(*id)),
-                    Effect::Probe { .. } | Effect::LogIn => prop_assert!(open.is_none()),
-                    Effect::PublishTransition(_) | Effect::RecordHistory(..) => {}
+                    StepEffect::CompleteAttempt(id, _) => prop_assert_eq!(open.take(), Some(*id)),
+                    StepEffect::CancelAttempt(id) => prop_assert_eq!(open, Some(*id)),
+                    StepEffect::Probe { .. } | StepEffect::LogIn => prop_assert!(open.is_none()),
+                    StepEffect::PublishTransition(_) | StepEffect::RecordHistory(..) => {}
                 }
             }
             prop_assert_eq!(after.running.as_ref().map(|a| a.id), open);
-            if matches!(input, Input::Stopping) {
+            if matches!(input, StepInput::Stopping) {
                 stopped = true;
                 prop_assert_eq!(after.standing.status, before.standing.status);
             } else {
@@ -135,8 +137,8 @@ proptest! {
 
     #[test]
     fn a_store_that_is_well_ends_connected(moves in moves()) {
-        let mut r = Record::new(Standing::connecting(Epoch(1), Timestamp(0)));
-        (r, _) = step(r, Input::Started, &POLICY, at(0));
+        let mut r = StoreRecord::new(DurableRecord::new_connecting(Epoch(1), Timestamp(0)));
+        (r, _) = step(r, StepInput::Started, &POLICY, at(0));
         for (n, m) in moves.iter().enumerate() {
             if matches!(m, Move::Stop | Move::Restart) {
                 continue;
@@ -148,13 +150,13 @@ proptest! {
         for n in 0..200 {
             let now = at(10_000 + n * 10);
             if let Some(running) = &r.running {
-                let end = Input::AttemptEnded { attempt: running.id, outcome: outcome(None) };
+                let end = StepInput::AttemptEnded { attempt: running.id, outcome: outcome(None) };
                 (r, _) = step(r, end, &POLICY, now);
             }
             let effects;
-            (r, effects) = step(r, Input::Due(InFlight::default()), &POLICY, now);
-            if effects.iter().any(|effect| matches!(effect, Effect::Probe { .. })) {
-                (r, _) = step(r, Input::Probed(probe(None, None)), &POLICY, now);
+            (r, effects) = step(r, StepInput::Due(InFlight::default()), &POLICY, now);
+            if effects.iter().any(|effect| matches!(effect, StepEffect::Probe { .. })) {
+                (r, _) = step(r, StepInput::Probed(probe(None, None)), &POLICY, now);
             }
         }
         prop_assert_eq!(r.standing.status, Status::Connected);

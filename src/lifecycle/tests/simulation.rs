@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::transition_table::{POLICY, fault, login, measured, probe};
 use crate::common::Timestamp;
 use crate::lifecycle::*;
-use crate::model::{AttemptId, Check, Epoch, Reason, Status, Tags, Written};
+use crate::model::{AttemptId, Check, Epoch, Reason, Status, Tags, WriteOutcome};
 
 /// Seeds that have failed at some time.
 const PINNED: [u64; 0] = [];
@@ -58,7 +58,7 @@ impl World {
     fn any(dice: &mut Dice, soft_only: bool) -> Self {
         let of = |check: fn(Check) -> bool| -> Vec<Option<Reason>> {
             let all = Reason::ALL.iter().copied();
-            let fits = all.filter(|r| check(r.check()) && (r.is_soft() || !soft_only));
+            let fits = all.filter(|r| check(r.failed_check()) && (r.is_soft() || !soft_only));
             std::iter::repeat_n(None, 12).chain(fits.map(Some)).collect()
         };
         Self {
@@ -89,7 +89,7 @@ struct Run {
     now: Duration,
     world: World,
     soft_only: bool,
-    record: Record,
+    record: StoreRecord,
     busy: InFlight,
     events: BTreeMap<(Duration, u64), Event>,
     drops: Vec<Duration>,
@@ -99,14 +99,14 @@ struct Run {
 
 impl Run {
     fn new(seed: u64, soft_only: bool) -> Self {
-        let standing = Standing::connecting(Epoch(1), Timestamp(0));
+        let standing = DurableRecord::new_connecting(Epoch(1), Timestamp(0));
         let mut run = Self {
             seed,
             dice: Dice(seed),
             now: Duration::ZERO,
             world: World::default(),
             soft_only,
-            record: Record::new(standing),
+            record: StoreRecord::new(standing),
             busy: InFlight::default(),
             events: BTreeMap::new(),
             drops: Vec::new(),
@@ -114,7 +114,7 @@ impl Run {
         };
         run.after(Duration::from_secs(1), Event::Turn);
         run.after(Duration::from_secs(1), Event::Ask);
-        run.feed(Input::Started);
+        run.feed(StepInput::Started);
         run
     }
 
@@ -126,7 +126,7 @@ impl Run {
     /// To the next thing that happens, whichever comes first: an event, or what is due.
     fn turn(&mut self, odd: bool) {
         let event = self.events.first_key_value().map(|(key, _)| *key);
-        let due = self.record.due(self.busy);
+        let due = self.record.due_check(self.busy);
         match (event, due) {
             (Some(key), due) if due.is_none_or(|due| key.0 <= due) => {
                 self.now = self.now.max(key.0);
@@ -135,7 +135,7 @@ impl Run {
             }
             (_, Some(due)) => {
                 self.now = self.now.max(due);
-                self.feed(Input::Due(self.busy));
+                self.feed(StepInput::Due(self.busy));
             }
             (_, None) => panic!("seed {}: nothing will ever happen", self.seed),
         }
@@ -155,47 +155,47 @@ impl Run {
             Event::Ask => {
                 let wait = self.dice.millis(3_600_000);
                 self.after(wait, Event::Ask);
-                self.feed(Input::ReconnectAsked { cause: Cause::Person, tags: Tags::default() });
+                self.feed(StepInput::ReconnectAsked { cause: Cause::User, tags: Tags::default() });
             }
             Event::Probe { write } => {
                 self.busy.probe = false;
                 let probed = self.probe(write);
-                self.feed(Input::Probed(probed));
+                self.feed(StepInput::Probed(probed));
             }
             Event::Login => {
                 self.busy.login = false;
                 let reason = self.world.now(self.world.ssh, &mut self.dice);
-                self.feed(Input::LoggedIn(login(reason)));
+                self.feed(StepInput::LoggedIn(login(reason)));
             }
             Event::Attempt(attempt) => {
                 let probe = self.probe(true);
                 let reason = self.world.now(self.world.ssh, &mut self.dice);
                 let outcome = match self.dice.below(40) {
                     0 => Err(fault(Reason::AgentBusy)),
-                    _ => Ok(Outcome { probe, login: login(reason) }),
+                    _ => Ok(AttemptOutcome { probe, login: login(reason) }),
                 };
-                self.feed(Input::AttemptEnded { attempt, outcome });
+                self.feed(StepInput::AttemptEnded { attempt, outcome });
             }
         }
     }
 
-    fn probe(&mut self, write: bool) -> Probe {
+    fn probe(&mut self, write: bool) -> ProbeOutcome {
         let examine = self.world.now(self.world.examine, &mut self.dice);
         let written = self.world.now(self.world.write, &mut self.dice);
         let seen = probe(examine, written);
-        Probe { written: seen.written.filter(|_| write), ..seen }
+        ProbeOutcome { written: seen.written.filter(|_| write), ..seen }
     }
 
-    fn feed(&mut self, input: Input) {
+    fn feed(&mut self, input: StepInput) {
         let roll = self.dice.roll();
         let wall = Timestamp(i64::try_from(self.now.as_millis()).unwrap());
-        let moment = Moment { wall, uptime: self.now, roll };
+        let moment = StepTime { wall, uptime: self.now, roll };
         let before = self.record.clone();
         let (after, effects) = step(before.clone(), input, &POLICY, moment);
         self.record = after;
         for effect in effects {
             match effect {
-                Effect::StartAttempt(attempt) => {
+                StepEffect::StartAttempt(attempt) => {
                     // A login is stopped; its end is not heard of. A probe ends beside the attempt.
                     self.busy.login = false;
                     self.events.retain(|_, event| !matches!(event, Event::Login));
@@ -203,28 +203,28 @@ impl Run {
                     let wait = self.dice.millis(30_000);
                     self.after(wait, Event::Attempt(attempt.id));
                 }
-                Effect::Probe { write } => {
+                StepEffect::Probe { write } => {
                     assert!(!self.busy.probe, "seed {}: two probes at once", self.seed);
                     self.busy.probe = true;
                     self.last_probe = self.now;
                     let wait = self.dice.millis(5_250);
                     self.after(wait, Event::Probe { write });
                 }
-                Effect::LogIn => {
+                StepEffect::LogIn => {
                     assert!(!self.busy.login, "seed {}: two logins at once", self.seed);
                     self.busy.login = true;
                     let wait = self.dice.millis(30_000);
                     self.after(wait, Event::Login);
                 }
-                Effect::PublishTransition(transition) => {
+                StepEffect::PublishTransition(transition) => {
                     if (transition.old, transition.new) == (Status::Connected, Status::Disconnected)
                     {
                         self.drops.push(self.now);
                     }
                 }
-                Effect::RecordHistory(..)
-                | Effect::CancelAttempt(_)
-                | Effect::CompleteAttempt(..) => {}
+                StepEffect::RecordHistory(..)
+                | StepEffect::CancelAttempt(_)
+                | StepEffect::CompleteAttempt(..) => {}
             }
         }
         self.check();
@@ -238,7 +238,7 @@ impl Run {
             for check in [&r.checks.examine, &r.checks.write, &r.checks.ssh] {
                 let hard = check.fault.as_ref().is_some_and(|fault| !fault.reason().is_soft());
                 assert!(!hard, "seed {seed}: Connected with {:?}", check.fault);
-                assert!(check.failures() < POLICY.fail_after, "seed {seed}");
+                assert!(check.consecutive_failures() < POLICY.fail_after, "seed {seed}");
             }
         }
         if status != Status::Connecting {
@@ -304,5 +304,5 @@ fn a_world_that_is_well_from_the_start_changes_nothing() {
     assert!(run.drops.is_empty());
     assert_eq!(run.record.standing.attempt, attempt);
     assert_eq!(run.record.standing.capacity, Some(measured().capacity));
-    assert!(matches!(run.record.written, Some(Written::Done(_))));
+    assert!(matches!(run.record.written, Some(WriteOutcome::Done(_))));
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::transition_table::{POLICY, at, ended, login, probe, record, words};
 use crate::lifecycle::*;
 use crate::model::{
-    Capacity, Condition, Evidence, Failure, Fault, Obstacle, Proof, Reason, Status, Unproven,
-    Written,
+    AttemptFailure, Capacity, Condition, Fault, HostEvidence, HostIdentity, Obstacle, Reason,
+    Status, UnverifiedHost, WriteOutcome,
 };
 
 #[test]
@@ -15,15 +15,15 @@ fn a_failed_login_is_tried_again_by_time_and_slower_when_refused() {
         let mut r = record(Status::Connecting);
         let mut longest = Duration::ZERO;
         for n in 0..20 {
-            let now = Moment { roll: u64::MAX, ..at(n * 10_000) };
+            let now = StepTime { roll: u64::MAX, ..at(n * 10_000) };
             let end = ended(&r, Some(reason));
             (r, _) = step(r, end, &POLICY, now);
             // A probe that is due before is not what is looked at.
-            let due = r.due(InFlight { probe: true, login: false });
+            let due = r.due_check(InFlight { probe: true, login: false });
             let due = due.expect("an SSH fault is retried by time");
             longest = longest.max(due - now.uptime);
-            let then = Moment { uptime: due, ..now };
-            (r, _) = step(r, Input::Due(InFlight::default()), &POLICY, then);
+            let then = StepTime { uptime: due, ..now };
+            (r, _) = step(r, StepInput::Due(InFlight::default()), &POLICY, then);
             assert_eq!(r.standing.status, Status::Connecting);
         }
         assert_eq!(longest, Duration::from_secs(cap), "{reason}");
@@ -31,49 +31,53 @@ fn a_failed_login_is_tried_again_by_time_and_slower_when_refused() {
 }
 
 /// What one step at this time starts of the monitor's checks.
-fn started(r: &Record, seconds: u64) -> Vec<Effect> {
-    step(r.clone(), Input::Due(InFlight::default()), &POLICY, at(seconds)).1
+fn started(r: &StoreRecord, seconds: u64) -> Vec<StepEffect> {
+    step(r.clone(), StepInput::Due(InFlight::default()), &POLICY, at(seconds)).1
 }
 
 #[test]
 fn a_storage_fault_is_waited_out_by_probes_that_write_and_not_by_time() {
     let r = record(Status::Disconnected);
-    assert_eq!(r.due(InFlight { probe: true, login: false }), None);
-    assert_eq!(started(&r, 11), [Effect::Probe { write: true }]);
+    assert_eq!(r.due_check(InFlight { probe: true, login: false }), None);
+    assert_eq!(started(&r, 11), [StepEffect::Probe { write: true }]);
 }
 
 #[test]
 fn a_store_that_is_well_is_written_and_logged_into_now_and_then() {
     let r = record(Status::Connected);
-    assert_eq!(r.due(InFlight::default()), Some(Duration::from_secs(11)));
+    assert_eq!(r.due_check(InFlight::default()), Some(Duration::from_secs(11)));
     assert_eq!(started(&r, 10), []);
-    assert_eq!(started(&r, 11), [Effect::Probe { write: false }]);
-    assert_eq!(started(&r, 51), [Effect::Probe { write: false }, Effect::LogIn]);
-    assert_eq!(started(&r, 61), [Effect::Probe { write: true }, Effect::LogIn]);
+    assert_eq!(started(&r, 11), [StepEffect::Probe { write: false }]);
+    assert_eq!(started(&r, 51), [StepEffect::Probe { write: false }, StepEffect::LogIn]);
+    assert_eq!(started(&r, 61), [StepEffect::Probe { write: true }, StepEffect::LogIn]);
 }
 
 #[test]
 fn after_a_failed_check_the_next_ones_follow_at_the_pace_of_probes_until_it_is_decided() {
     let r = record(Status::Connected);
-    let failed = Input::Probed(probe(None, Some(Reason::IoError)));
+    let failed = StepInput::Probed(probe(None, Some(Reason::IoError)));
     let (r, effects) = step(r, failed, &POLICY, at(11));
     assert_eq!(words(&effects), "-");
-    assert_eq!(started(&r, 12), [Effect::Probe { write: true }], "though none is due for a minute");
+    assert_eq!(
+        started(&r, 12),
+        [StepEffect::Probe { write: true }],
+        "though none is due for a minute"
+    );
     // The examination alone says nothing about the write.
-    let read = Probe { written: None, ..probe(None, None) };
-    let (r, _) = step(r, Input::Probed(read), &POLICY, at(13));
-    assert_eq!(r.checks.write.failures(), 1);
-    let (r, _) = step(r, Input::Probed(probe(None, None)), &POLICY, at(14));
-    assert_eq!(r.checks.write.failures(), 0);
+    let read = ProbeOutcome { written: None, ..probe(None, None) };
+    let (r, _) = step(r, StepInput::Probed(read), &POLICY, at(13));
+    assert_eq!(r.checks.write.consecutive_failures(), 1);
+    let (r, _) = step(r, StepInput::Probed(probe(None, None)), &POLICY, at(14));
+    assert_eq!(r.checks.write.consecutive_failures(), 0);
 
-    let (r, _) = step(r, Input::Due(InFlight::default()), &POLICY, at(51));
-    let lost = Input::LoggedIn(login(Some(Reason::ConnectTimeout)));
+    let (r, _) = step(r, StepInput::Due(InFlight::default()), &POLICY, at(51));
+    let lost = StepInput::LoggedIn(login(Some(Reason::ConnectTimeout)));
     let (r, _) = step(r, lost, &POLICY, at(52));
     let busy = InFlight { probe: true, login: false };
-    assert_eq!(r.due(busy), Some(Duration::from_secs(61)));
-    let (r, _) = step(r, Input::Due(busy), &POLICY, at(61));
-    let (r, _) = step(r, Input::LoggedIn(login(None)), &POLICY, at(62));
-    assert_eq!(r.due(busy), Some(Duration::from_secs(112)));
+    assert_eq!(r.due_check(busy), Some(Duration::from_secs(61)));
+    let (r, _) = step(r, StepInput::Due(busy), &POLICY, at(61));
+    let (r, _) = step(r, StepInput::LoggedIn(login(None)), &POLICY, at(62));
+    assert_eq!(r.due_check(busy), Some(Duration::from_secs(112)));
 }
 
 #[test]
@@ -81,30 +85,37 @@ fn each_check_counts_for_itself() {
     let mut r = record(Status::Connected);
     for n in 0..2 {
         for input in [
-            Input::Probed(probe(Some(Reason::IoError), None)),
-            Input::LoggedIn(login(Some(Reason::ConnectionLost))),
+            StepInput::Probed(probe(Some(Reason::IoError), None)),
+            StepInput::LoggedIn(login(Some(Reason::ConnectionLost))),
         ] {
             (r, _) = step(r, input, &POLICY, at(20 + n));
         }
         assert_eq!(r.standing.status, Status::Connected, "two of each are not three of one");
     }
-    let (r, _) = step(r, Input::Probed(probe(None, None)), &POLICY, at(30));
-    assert_eq!((r.checks.examine.failures(), r.checks.ssh.failures()), (0, 2));
+    let (r, _) = step(r, StepInput::Probed(probe(None, None)), &POLICY, at(30));
+    assert_eq!(
+        (r.checks.examine.consecutive_failures(), r.checks.ssh.consecutive_failures()),
+        (0, 2)
+    );
 }
 
 #[test]
 fn a_start_spreads_the_first_probes_and_the_ones_after_them() {
-    let policy = Policy { start_spread: Duration::from_secs(2), ..POLICY };
+    let policy = CheckPolicy { start_spread: Duration::from_secs(2), ..POLICY };
     let standing = record(Status::Connected).standing;
     let mut firsts = std::collections::BTreeSet::new();
     for n in 0..16_u64 {
-        let now = Moment { roll: n << 60, ..at(0) };
-        let (r, _) = step(Record::new(standing.clone()), Input::Started, &policy, now);
-        let first = r.due(InFlight::default()).unwrap();
+        let now = StepTime { roll: n << 60, ..at(0) };
+        let (r, _) = step(StoreRecord::new(standing.clone()), StepInput::Started, &policy, now);
+        let first = r.due_check(InFlight::default()).unwrap();
         assert!(first <= policy.start_spread);
-        let (r, _) =
-            step(r, Input::Due(InFlight::default()), &policy, Moment { uptime: first, ..now });
-        let second = r.due(InFlight { probe: false, login: true }).unwrap();
+        let (r, _) = step(
+            r,
+            StepInput::Due(InFlight::default()),
+            &policy,
+            StepTime { uptime: first, ..now },
+        );
+        let second = r.due_check(InFlight { probe: false, login: true }).unwrap();
         assert!(second - first <= policy.interval);
         firsts.insert((first, second));
     }
@@ -113,29 +124,29 @@ fn a_start_spreads_the_first_probes_and_the_ones_after_them() {
 
 #[test]
 fn attempts_that_fail_beside_good_probes_are_spaced() {
-    let slow = Moment { roll: u64::MAX, ..at(1000) };
+    let slow = StepTime { roll: u64::MAX, ..at(1000) };
     let mut r = record(Status::Connecting);
     for _ in 0..2 {
         let end = ended(&r, Some(Reason::IoError));
         (r, _) = step(r, end, &POLICY, slow);
         for _ in 0..5 {
-            (r, _) = step(r, Input::Probed(probe(None, None)), &POLICY, slow);
+            (r, _) = step(r, StepInput::Probed(probe(None, None)), &POLICY, slow);
         }
         assert_eq!(r.standing.status, Status::Disconnected, "the wait is not over");
-        let later = Moment { uptime: slow.uptime + Duration::from_secs(20), ..slow };
-        (r, _) = step(r, Input::Probed(probe(None, None)), &POLICY, later);
+        let later = StepTime { uptime: slow.uptime + Duration::from_secs(20), ..slow };
+        (r, _) = step(r, StepInput::Probed(probe(None, None)), &POLICY, later);
         assert_eq!(r.standing.status, Status::Connecting);
     }
 }
 
 #[test]
 fn without_auto_reconnect_nothing_starts_by_itself() {
-    let policy = Policy { auto_reconnect: false, ..POLICY };
+    let policy = CheckPolicy { auto_reconnect: false, ..POLICY };
     let mut r = record(Status::Connecting);
     let end = ended(&r, Some(Reason::ConnectionRefused));
     (r, _) = step(r, end, &policy, at(5));
-    assert_eq!(r.due(InFlight { probe: true, login: false }), None);
-    let good = || Input::Probed(probe(None, None));
+    assert_eq!(r.due_check(InFlight { probe: true, login: false }), None);
+    let good = || StepInput::Probed(probe(None, None));
     for input in [good(), good(), good()] {
         (r, _) = step(r, input, &policy, at(500));
         assert_eq!(r.standing.status, Status::Disconnected);
@@ -147,14 +158,14 @@ fn the_reason_of_a_disconnected_store_follows_the_probes() {
     let mut r = record(Status::Connecting);
     let end = ended(&r, Some(Reason::ConnectionRefused));
     (r, _) = step(r, end, &POLICY, at(5));
-    let bad = |reason| Input::Probed(probe(Some(reason), None));
+    let bad = |reason| StepInput::Probed(probe(Some(reason), None));
     (r, _) = step(r, bad(Reason::NotMounted), &POLICY, at(6));
-    let reasons = |r: &Record| -> Vec<Reason> {
-        r.standing.failure.iter().flat_map(Failure::faults).map(Fault::reason).collect()
+    let reasons = |r: &StoreRecord| -> Vec<Reason> {
+        r.standing.failure.iter().flat_map(AttemptFailure::all_faults).map(Fault::reason).collect()
     };
     assert_eq!(reasons(&r), [Reason::NotMounted, Reason::ConnectionRefused]);
     let busy = InFlight { probe: true, login: false };
-    assert_eq!(r.due(busy), None, "now the probes decide when an attempt is worth it");
+    assert_eq!(r.due_check(busy), None, "now the probes decide when an attempt is worth it");
     (r, _) = step(r, bad(Reason::WrongStore), &POLICY, at(7));
     assert_eq!(reasons(&r), [Reason::WrongStore, Reason::ConnectionRefused]);
 }
@@ -162,17 +173,17 @@ fn the_reason_of_a_disconnected_store_follows_the_probes() {
 #[test]
 fn conditions_are_noted_when_they_turn_and_disconnect_nothing() {
     let mut r = record(Status::Connected);
-    let full = || Probe { written: Some(Ok(Written::Full)), ..probe(None, None) };
-    let (next, effects) = step(r, Input::Probed(full()), &POLICY, at(20));
+    let full = || ProbeOutcome { written: Some(Ok(WriteOutcome::Full)), ..probe(None, None) };
+    let (next, effects) = step(r, StepInput::Probed(full()), &POLICY, at(20));
     let turned = HistoryEvent::Turned { condition: Condition::Full, holds: true };
-    assert!(effects.contains(&Effect::RecordHistory(next.standing.attempt, turned)));
+    assert!(effects.contains(&StepEffect::RecordHistory(next.standing.attempt, turned)));
     assert_eq!(next.standing.status, Status::Connected);
     // A probe that does not write leaves what the last write met.
-    let read = Probe { written: None, ..probe(None, None) };
-    let (next, effects) = step(next, Input::Probed(read), &POLICY, at(30));
+    let read = ProbeOutcome { written: None, ..probe(None, None) };
+    let (next, effects) = step(next, StepInput::Probed(read), &POLICY, at(30));
     assert_eq!(words(&effects), "-");
     assert_eq!(next.standing.conditions[&Condition::Full], at(20).wall);
-    (r, _) = step(next, Input::Probed(probe(None, None)), &POLICY, at(40));
+    (r, _) = step(next, StepInput::Probed(probe(None, None)), &POLICY, at(40));
     assert!(r.standing.conditions.is_empty());
 }
 
@@ -181,11 +192,12 @@ fn figures_are_kept_when_the_size_changes_and_else_now_and_then() {
     let r = record(Status::Connected);
     let sized = |total, available| {
         let capacity = Capacity::new(total, available).unwrap();
-        let measured = Measured { capacity, inodes: None };
-        Input::Probed(Probe { examined: Ok(measured), ..probe(None, None) })
+        let measured = MeasuredSpace { capacity, inodes: None };
+        StepInput::Probed(ProbeOutcome { examined: Ok(measured), ..probe(None, None) })
     };
-    let kept = |effects: &[Effect]| {
-        let kept = |e: &&Effect| matches!(e, Effect::RecordHistory(_, HistoryEvent::Measured(_)));
+    let kept = |effects: &[StepEffect]| {
+        let kept =
+            |e: &&StepEffect| matches!(e, StepEffect::RecordHistory(_, HistoryEvent::Measured(_)));
         effects.iter().filter(kept).count()
     };
     let (r, effects) = step(r, sized(100, 39), &POLICY, at(20));
@@ -202,12 +214,12 @@ fn figures_are_kept_when_the_size_changes_and_else_now_and_then() {
 
 #[test]
 fn a_host_that_cannot_be_proven_is_a_condition_until_a_login_proves_it() {
-    let unproven = Unproven { obstacle: Obstacle::NoSftp, details: "no SFTP".to_owned() };
-    let shown = |proof| Input::LoggedIn(Login { outcome: Ok(proof), ..login(None) });
+    let unproven = UnverifiedHost { obstacle: Obstacle::NoSftp, details: "no SFTP".to_owned() };
+    let shown = |proof| StepInput::LoggedIn(LoginOutcome { outcome: Ok(proof), ..login(None) });
     let condition = Condition::ProofUnavailable;
-    let turned = |effects: &[Effect]| {
-        let turned = |effect: &Effect| match effect {
-            Effect::RecordHistory(_, HistoryEvent::Turned { condition, holds }) => {
+    let turned = |effects: &[StepEffect]| {
+        let turned = |effect: &StepEffect| match effect {
+            StepEffect::RecordHistory(_, HistoryEvent::Turned { condition, holds }) => {
                 Some((*condition, *holds))
             }
             _ => None,
@@ -215,17 +227,18 @@ fn a_host_that_cannot_be_proven_is_a_condition_until_a_login_proves_it() {
         effects.iter().filter_map(turned).collect::<Vec<_>>()
     };
     let r = record(Status::Connected);
-    let (r, effects) = step(r, shown(Proof::Unavailable(unproven.clone())), &POLICY, at(20));
+    let (r, effects) = step(r, shown(HostIdentity::Unavailable(unproven.clone())), &POLICY, at(20));
     assert_eq!(turned(&effects), [(condition, true)]);
     assert_eq!((r.standing.status, r.proof.is_some()), (Status::Connected, true));
-    let (r, effects) = step(r, shown(Proof::Unavailable(unproven)), &POLICY, at(30));
+    let (r, effects) = step(r, shown(HostIdentity::Unavailable(unproven)), &POLICY, at(30));
     assert_eq!(turned(&effects), []);
     assert_eq!(r.standing.conditions[&condition], at(20).wall);
     // A login that fails, and a probe, show nothing of it.
-    let (r, _) = step(r, Input::LoggedIn(login(Some(Reason::AuthTimeout))), &POLICY, at(40));
-    let (r, _) = step(r, Input::Probed(probe(None, None)), &POLICY, at(40));
+    let (r, _) = step(r, StepInput::LoggedIn(login(Some(Reason::AuthTimeout))), &POLICY, at(40));
+    let (r, _) = step(r, StepInput::Probed(probe(None, None)), &POLICY, at(40));
     assert!(r.standing.conditions.contains_key(&condition));
-    let (r, effects) = step(r, shown(Proof::shown(Evidence::Marker)), &POLICY, at(50));
+    let (r, effects) =
+        step(r, shown(HostIdentity::newly_shown(HostEvidence::Marker)), &POLICY, at(50));
     assert_eq!(turned(&effects), [(condition, false)]);
     assert!(r.standing.conditions.is_empty());
 }

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use crate::common::Timestamp;
 use crate::lifecycle::*;
-use crate::model::{Capacity, Epoch, Evidence, Fault, Proof, Reason, Status, Tags, Written};
+use crate::model::{
+    Capacity, Epoch, Fault, HostEvidence, HostIdentity, Reason, Status, Tags, WriteOutcome,
+};
 
-pub(crate) const POLICY: Policy = Policy {
+pub(crate) const POLICY: CheckPolicy = CheckPolicy {
     interval: Duration::from_secs(10),
     write_interval: Some(Duration::from_secs(60)),
     login_interval: Duration::from_secs(50),
@@ -14,17 +16,17 @@ pub(crate) const POLICY: Policy = Policy {
     fail_after: 3,
     recover_after: 2,
     auto_reconnect: true,
-    space: Thresholds { reserved: 10, near_full: 0.85, full: 0.95 },
+    space: SpaceThresholds { reserved: 10, near_full: 0.85, full: 0.95 },
     slow: Duration::from_secs(1),
 };
 
-pub(crate) fn at(seconds: u64) -> Moment {
+pub(crate) fn at(seconds: u64) -> StepTime {
     let wall = Timestamp(1_700_000_000_000 + i64::try_from(seconds).unwrap() * 1000);
-    Moment { wall, uptime: Duration::from_secs(seconds), roll: u64::MAX / 2 }
+    StepTime { wall, uptime: Duration::from_secs(seconds), roll: u64::MAX / 2 }
 }
 
-pub(crate) fn measured() -> Measured {
-    Measured { capacity: Capacity::new(100, 40).unwrap(), inodes: None }
+pub(crate) fn measured() -> MeasuredSpace {
+    MeasuredSpace { capacity: Capacity::new(100, 40).unwrap(), inodes: None }
 }
 
 pub(crate) fn fault(reason: Reason) -> Fault {
@@ -32,44 +34,44 @@ pub(crate) fn fault(reason: Reason) -> Fault {
 }
 
 /// A probe that wrote, with this fault of its examination or of its write.
-pub(crate) fn probe(examined: Option<Reason>, written: Option<Reason>) -> Probe {
+pub(crate) fn probe(examined: Option<Reason>, written: Option<Reason>) -> ProbeOutcome {
     let took = Duration::from_millis(2);
     let Some(reason) = examined else {
-        let written = written.map_or(Ok(Written::Done(took)), |reason| Err(fault(reason)));
-        return Probe { examined: Ok(measured()), written: Some(written), took };
+        let written = written.map_or(Ok(WriteOutcome::Done(took)), |reason| Err(fault(reason)));
+        return ProbeOutcome { examined: Ok(measured()), written: Some(written), took };
     };
-    Probe { examined: Err(fault(reason)), written: None, took }
+    ProbeOutcome { examined: Err(fault(reason)), written: None, took }
 }
 
-pub(crate) fn login(reason: Option<Reason>) -> Login {
-    let shown = Ok(Proof::shown(Evidence::HostKey));
+pub(crate) fn login(reason: Option<Reason>) -> LoginOutcome {
+    let shown = Ok(HostIdentity::newly_shown(HostEvidence::HostKey));
     let outcome = reason.map_or(shown, |reason| Err(fault(reason)));
-    Login { outcome, took: Duration::from_millis(30) }
+    LoginOutcome { outcome, took: Duration::from_millis(30) }
 }
 
 /// What an attempt ends with that meets this reason, wherever it belongs.
-pub(crate) fn outcome(reason: Option<Reason>) -> Result<Outcome, Fault> {
+pub(crate) fn outcome(reason: Option<Reason>) -> Result<AttemptOutcome, Fault> {
     use crate::model::Check;
-    match reason.map(|reason| (reason, reason.check())) {
-        None => Ok(Outcome { probe: probe(None, None), login: login(None) }),
+    match reason.map(|reason| (reason, reason.failed_check())) {
+        None => Ok(AttemptOutcome { probe: probe(None, None), login: login(None) }),
         Some((reason, Check::Ssh)) => {
-            Ok(Outcome { probe: probe(None, None), login: login(Some(reason)) })
+            Ok(AttemptOutcome { probe: probe(None, None), login: login(Some(reason)) })
         }
         Some((reason, Check::Identity | Check::Storage)) => {
-            Ok(Outcome { probe: probe(Some(reason), None), login: login(None) })
+            Ok(AttemptOutcome { probe: probe(Some(reason), None), login: login(None) })
         }
         Some((reason, Check::Agent)) => Err(fault(reason)),
     }
 }
 
-pub(crate) fn ended(r: &Record, reason: Option<Reason>) -> Input {
-    Input::AttemptEnded { attempt: r.standing.attempt, outcome: outcome(reason) }
+pub(crate) fn ended(r: &StoreRecord, reason: Option<Reason>) -> StepInput {
+    StepInput::AttemptEnded { attempt: r.standing.attempt, outcome: outcome(reason) }
 }
 
 /// A record in this status, as the running daemon would have it; Disconnected by a lost mount.
-pub(crate) fn record(status: Status) -> Record {
-    let standing = Standing::connecting(Epoch(7), Timestamp(0));
-    let (record, _) = step(Record::new(standing), Input::Started, &POLICY, at(0));
+pub(crate) fn record(status: Status) -> StoreRecord {
+    let standing = DurableRecord::new_connecting(Epoch(7), Timestamp(0));
+    let (record, _) = step(StoreRecord::new(standing), StepInput::Started, &POLICY, at(0));
     let end = match status {
         Status::Connecting => return record,
         Status::Connected => ended(&record, None),
@@ -79,30 +81,30 @@ pub(crate) fn record(status: Status) -> Record {
 }
 
 /// A store that is Disconnected by its login.
-fn refused() -> Record {
+fn refused() -> StoreRecord {
     let r = record(Status::Connecting);
     let end = ended(&r, Some(Reason::NotSsh));
     step(r, end, &POLICY, at(1)).0
 }
 
 /// The inputs a row's words stand for; all but the last lead up to the one that is looked at.
-fn inputs(words: &str, record: &Record) -> Vec<Input> {
-    let bad = |reason| Input::Probed(probe(Some(reason), None));
-    let good = || Input::Probed(probe(None, None));
+fn inputs(words: &str, record: &StoreRecord) -> Vec<StepInput> {
+    let bad = |reason| StepInput::Probed(probe(Some(reason), None));
+    let good = || StepInput::Probed(probe(None, None));
     match words {
-        "started" => vec![Input::Started],
+        "started" => vec![StepInput::Started],
         "reconnect asked" => {
-            vec![Input::ReconnectAsked { cause: Cause::Person, tags: Tags::default() }]
+            vec![StepInput::ReconnectAsked { cause: Cause::User, tags: Tags::default() }]
         }
         "reconnect asked with tags" => {
             let tags = Tags::new(Vec::new(), vec!["ticket::4711".to_owned()]).unwrap();
-            vec![Input::ReconnectAsked { cause: Cause::Person, tags }]
+            vec![StepInput::ReconnectAsked { cause: Cause::User, tags }]
         }
         "attempt succeeded" => vec![ended(record, None)],
         "attempt failed" => vec![ended(record, Some(Reason::NotSsh))],
         "late result" => {
             let attempt = crate::model::AttemptId(record.standing.attempt.0 - 1);
-            vec![Input::AttemptEnded { attempt, outcome: outcome(None) }]
+            vec![StepInput::AttemptEnded { attempt, outcome: outcome(None) }]
         }
         "good probe" => vec![good()],
         "good probes again and again" => vec![bad(Reason::NotMounted), good(), good()],
@@ -111,35 +113,35 @@ fn inputs(words: &str, record: &Record) -> Vec<Input> {
         "hard fault" => vec![bad(Reason::WrongStore)],
         "fault of our own" => vec![bad(Reason::AgentBusy)],
         "hang in a write, then none can be started" => {
-            let hang = Input::Probed(probe(None, Some(Reason::ProbeStuck)));
+            let hang = StepInput::Probed(probe(None, Some(Reason::ProbeStuck)));
             vec![hang, bad(Reason::ProbeStuck), bad(Reason::ProbeStuck)]
         }
-        "good login" => vec![Input::LoggedIn(login(None))],
-        "refused login" => vec![Input::LoggedIn(login(Some(Reason::CredentialsRefused)))],
-        "lost login" => vec![Input::LoggedIn(login(Some(Reason::ConnectionRefused)))],
+        "good login" => vec![StepInput::LoggedIn(login(None))],
+        "refused login" => vec![StepInput::LoggedIn(login(Some(Reason::CredentialsRefused)))],
+        "lost login" => vec![StepInput::LoggedIn(login(Some(Reason::ConnectionRefused)))],
         "lost logins again and again" => {
-            vec![Input::LoggedIn(login(Some(Reason::ConnectionRefused))); 3]
+            vec![StepInput::LoggedIn(login(Some(Reason::ConnectionRefused))); 3]
         }
-        "retry due" | "all due" => vec![Input::Due(InFlight::default())],
-        "all due, probe under way" => vec![Input::Due(InFlight { probe: true, login: false })],
-        "stopping" => vec![Input::Stopping],
+        "retry due" | "all due" => vec![StepInput::Due(InFlight::default())],
+        "all due, probe under way" => vec![StepInput::Due(InFlight { probe: true, login: false })],
+        "stopping" => vec![StepInput::Stopping],
         other => panic!("the table has an input that the test does not know: {other}"),
     }
 }
 
 /// Figures for the history are left out: they come with any good probe.
-pub(crate) fn words(effects: &[Effect]) -> String {
+pub(crate) fn words(effects: &[StepEffect]) -> String {
     let words: Vec<&str> = effects
         .iter()
-        .filter(|effect| !matches!(effect, Effect::RecordHistory(_, HistoryEvent::Measured(_))))
+        .filter(|effect| !matches!(effect, StepEffect::RecordHistory(_, HistoryEvent::Measured(_))))
         .map(|effect| match effect {
-            Effect::PublishTransition(_) => "publish",
-            Effect::RecordHistory(..) => "record",
-            Effect::StartAttempt(_) => "start attempt",
-            Effect::Probe { .. } => "probe",
-            Effect::LogIn => "log in",
-            Effect::CancelAttempt(_) => "cancel attempt",
-            Effect::CompleteAttempt(..) => "complete attempt",
+            StepEffect::PublishTransition(_) => "publish",
+            StepEffect::RecordHistory(..) => "record",
+            StepEffect::StartAttempt(_) => "start attempt",
+            StepEffect::Probe { .. } => "probe",
+            StepEffect::LogIn => "log in",
+            StepEffect::CancelAttempt(_) => "cancel attempt",
+            StepEffect::CompleteAttempt(..) => "complete attempt",
         })
         .collect();
     if words.is_empty() { "-".to_owned() } else { words.join(", ") }
@@ -162,7 +164,7 @@ fn the_table_in_the_documentation_is_the_code() {
         };
         assert_eq!(record.standing.status.as_str(), status, "{row:?}");
         if input == "started" {
-            record = Record::new(record.standing);
+            record = StoreRecord::new(record.standing);
         }
         let mut last = Vec::new();
         for (n, input) in inputs(input, &record).into_iter().enumerate() {

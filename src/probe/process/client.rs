@@ -76,8 +76,10 @@ impl<'a> Dialogue<'a> {
         let mut worker = slot.take(child.map_err(|error| {
             // Ours and not the disk's, whose state is as unknown as before.
             Fault::new(Reason::AgentBusy, format!("no worker process can be started: {error}"))
-                .fact("path", dir.as_str())
-                .remedied("look at the limits of descriptors, processes and memory of this service")
+                .with_detail("path", dir.as_str())
+                .with_remedy(
+                    "look at the limits of descriptors, processes and memory of this service",
+                )
         })?);
         let pipes = worker.child().and_then(|child| child.stdin.take().zip(child.stdout.take()));
         let Some((stdin, stdout)) = pipes else {
@@ -129,26 +131,26 @@ impl<'a> Dialogue<'a> {
         let Self { worker, dir, step, .. } = self;
         match worker.end().await {
             Ok(()) => fault,
-            Err(pid) => stuck(&dir, pid).fact("step", step.as_str()),
+            Err(pid) => stuck(&dir, pid).with_detail("step", step.as_str()),
         }
     }
 
     fn late(&self) -> Fault {
         let told = format!("{} on {} did not end in time", self.step.as_str(), self.dir);
         Fault::new(Reason::ProbeTimeout, told)
-            .fact("path", self.dir.as_str())
-            .fact("step", self.step.as_str())
+            .with_detail("path", self.dir.as_str())
+            .with_detail("step", self.step.as_str())
     }
 
     fn broken(&self, why: &str) -> Fault {
         let told = format!("the worker process broke off at {}: {why}", self.step.as_str());
         Fault::new(Reason::IoError, told)
-            .fact("path", self.dir.as_str())
-            .fact("step", self.step.as_str())
+            .with_detail("path", self.dir.as_str())
+            .with_detail("step", self.step.as_str())
     }
 }
 
 fn stuck(dir: &ImageDir, pid: i32) -> Fault {
     let told = format!("process {pid} sleeps in the kernel on {dir} and cannot be killed");
-    Fault::new(Reason::ProbeStuck, told).fact("path", dir.as_str()).fact("pid", pid)
+    Fault::new(Reason::ProbeStuck, told).with_detail("path", dir.as_str()).with_detail("pid", pid)
 }

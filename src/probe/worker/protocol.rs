@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::FsPlace;
+use crate::model::MountLocation;
 use crate::probe::mountinfo;
 use crate::probe::mountinfo::Mount;
 
@@ -130,8 +130,8 @@ impl MountSeen {
     }
 
     /// What is kept of it.
-    pub(crate) fn place(&self) -> FsPlace {
-        FsPlace {
+    pub(crate) fn place(&self) -> MountLocation {
+        MountLocation {
             mount_point: self.mount_point.clone(),
             fs_type: self.fs_type.clone(),
             device: self.device.clone(),

@@ -64,7 +64,9 @@ pub(super) async fn log_in(
             Fault::new(Reason::AuthTimeout, "the server did not decide about the login in time")
         }
     };
-    Err(fault.fact("methodsTried", progress.tried()).fact("methodsOffered", progress.offered()))
+    Err(fault
+        .with_detail("methodsTried", progress.tried())
+        .with_detail("methodsOffered", progress.offered()))
 }
 
 /// The method with which the login was done.
@@ -121,7 +123,8 @@ async fn by_password(
     proofs: &Proofs<'_>,
     password: &Secret,
 ) -> Result<Answer, Fault> {
-    let result = session.handle.authenticate_password(proofs.username, password.expose()).await;
+    let result =
+        session.handle.authenticate_password(proofs.username, password.expose_secret()).await;
     answer(session, result).await
 }
 
@@ -148,9 +151,9 @@ async fn by_key(
 fn no_common_signature() -> Fault {
     let details = "the server takes signatures of an RSA key with SHA-1 only";
     Fault::new(Reason::NoCommonAlgorithm, details)
-        .fact("kind", "signature")
-        .fact("ours", ["rsa-sha2-512", "rsa-sha2-256"].map(str::to_owned).to_vec())
-        .fact("theirs", vec!["ssh-rsa".to_owned()])
+        .with_detail("kind", "signature")
+        .with_detail("ours", ["rsa-sha2-512", "rsa-sha2-256"].map(str::to_owned).to_vec())
+        .with_detail("theirs", vec!["ssh-rsa".to_owned()])
 }
 
 /// The hashes to sign with, at most two: what an RSA key is used with is the server's to say (RFC 8308,
@@ -207,7 +210,7 @@ async fn by_conversation(
                 given = Some(hidden.prompt.clone());
                 // What is told from here on is about the password.
                 told.clear();
-                vec![password.expose().to_owned()]
+                vec![password.expose_secret().to_owned()]
             }
             more => {
                 session.abandon();
@@ -218,7 +221,7 @@ async fn by_conversation(
     }
     session.abandon();
     let details = format!("the server asked {} on and on", proofs.username);
-    Err(Fault::new(Reason::SecondFactorMissing, details).fact("rounds", ROUNDS))
+    Err(Fault::new(Reason::SecondFactorMissing, details).with_detail("rounds", ROUNDS))
 }
 
 /// Asked the same again means that the password was wrong; asked for a new one, that it has expired;
@@ -234,15 +237,15 @@ fn unanswerable(username: &str, told: &str, prompts: &[Prompt], given: Option<&s
         Fault::new(Reason::CredentialsRefused, format!("the server refused {username}"))
     } else if given.is_some() && is_about_a_new_password(told, &asked) {
         let details = format!("the server takes {username}'s password and wants it changed first");
-        Fault::new(Reason::CredentialsRefused, details).remedied(
+        Fault::new(Reason::CredentialsRefused, details).with_remedy(
             "change the user's password on the server, then give the store the new one: imagestore-agent update",
         )
     } else {
         let details = format!("the server asks {username} more than the password");
         Fault::new(Reason::SecondFactorMissing, details)
     };
-    let fault = if told.is_empty() { fault } else { fault.fact("told", told) };
-    fault.fact("asked", asked)
+    let fault = if told.is_empty() { fault } else { fault.with_detail("told", told) };
+    fault.with_detail("asked", asked)
 }
 
 /// As pam_unix(8) and its kin put it.

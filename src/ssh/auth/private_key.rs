@@ -30,7 +30,7 @@ pub(crate) async fn parse(
 ) -> Result<Arc<PrivateKey>, Fault> {
     let Ok(Ok(seat)) = timeout_at(until, Arc::clone(seats).acquire_owned()).await else {
         let details = "too many private keys are being opened";
-        return Err(Fault::new(Reason::AgentBusy, details).fact("running", AT_ONCE));
+        return Err(Fault::new(Reason::AgentBusy, details).with_detail("running", AT_ONCE));
     };
     let (text, passphrase) = (text.clone(), passphrase.cloned());
     #[expect(
@@ -71,14 +71,14 @@ fn fault(unusable: Unusable) -> Fault {
     const CHEAPER: &str = "encrypt the key with fewer rounds: ssh-keygen -p -a 16";
     let fault = Fault::new(Reason::KeyUnusable, unusable.to_string());
     match unusable {
-        Unusable::TooSlow => fault.remedied(CHEAPER),
-        Unusable::TooDear(dear) => fault.fact(dear.what, dear.asked).remedied(CHEAPER),
+        Unusable::TooSlow => fault.with_remedy(CHEAPER),
+        Unusable::TooDear(dear) => fault.with_detail(dear.what, dear.asked).with_remedy(CHEAPER),
         _ => fault,
     }
 }
 
 pub(super) fn read(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, Unusable> {
-    let armoured = Armoured::of(text.expose()).ok_or(Unusable::NotAKey)?;
+    let armoured = Armoured::of(text.expose_secret()).ok_or(Unusable::NotAKey)?;
     let passphrase = match (armoured.form, passphrase) {
         // With a passphrase russh takes any PKCS#8 key for an encrypted one.
         (Form::Plain, _) => None,
@@ -91,7 +91,7 @@ pub(super) fn read(text: &Secret, passphrase: Option<&Secret>) -> Result<Private
     if passphrase.is_some() {
         armoured.afford().map_err(Unusable::TooDear)?;
     }
-    let key = decode_secret_key(&armoured.lines, passphrase.map(Secret::expose));
+    let key = decode_secret_key(&armoured.lines, passphrase.map(Secret::expose_secret));
     let key = key.map_err(|error| unusable(&error, passphrase.is_some()))?;
     match key.algorithm() {
         Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. } => Ok(key),

@@ -68,8 +68,8 @@ fn changed(pinned: &HostKey, offered: &HostKey) -> Fault {
     );
     Fault::new(Reason::HostKeyChanged, details)
         .with_offered_host_key(offered.clone())
-        .fact("expectedFingerprint", pinned.fingerprint.as_str())
-        .fact("expectedKeyType", pinned.algorithm.as_str())
+        .with_detail("expectedFingerprint", pinned.fingerprint.as_str())
+        .with_detail("expectedKeyType", pinned.algorithm.as_str())
 }
 
 fn unknown(given: &[String], offered: &HostKey) -> Fault {
@@ -81,13 +81,13 @@ fn unknown(given: &[String], offered: &HostKey) -> Fault {
     };
     Fault::new(Reason::HostKeyUnknown, details)
         .with_offered_host_key(offered.clone())
-        .fact("expectedFingerprints", given.to_vec())
+        .with_detail("expectedFingerprints", given.to_vec())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Fact, Failure};
+    use crate::model::{AttemptFailure, Fact};
 
     const KEY: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
@@ -152,9 +152,9 @@ mod tests {
         assert_eq!(fact("offeredFingerprint"), Some(Fact::from("SHA256:new")));
         assert_eq!(fact("expectedFingerprint"), Some(Fact::from("SHA256:old")));
         let login_lost = Fault::new(Reason::IoError, "x");
-        let failure = Failure::from_faults([login_lost.clone(), fault]).unwrap();
+        let failure = AttemptFailure::from_faults([login_lost.clone(), fault]).unwrap();
         assert_eq!(failure.offered_host_key(), Some(&key("new")));
-        assert_eq!(Failure::of(login_lost).offered_host_key(), None);
+        assert_eq!(AttemptFailure::from_fault(login_lost).offered_host_key(), None);
     }
 
     #[test]

@@ -17,7 +17,8 @@ use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 use crate::model::{
-    Evidence, Fault, HostKey, MarkerId, MarkerThere, Obstacle, Proof, Reason, Unproven,
+    Fault, HostEvidence, HostIdentity, HostKey, MarkerId, Obstacle, Reason, RemoteMarker,
+    UnverifiedHost,
 };
 
 use super::local_keys::OwnKeys;
@@ -71,9 +72,9 @@ pub(crate) async fn prove(
     node: &Node,
     marker: Option<&MarkerAt>,
     deadline: Instant,
-) -> Result<Proof, Fault> {
+) -> Result<HostIdentity, Fault> {
     if own.have(key) {
-        return Ok(Proof::shown(Evidence::HostKey));
+        return Ok(HostIdentity::newly_shown(HostEvidence::HostKey));
     }
     let until = deadline.min(Instant::now() + PATIENCE);
     let granted = AtomicBool::new(false);
@@ -82,20 +83,20 @@ pub(crate) async fn prove(
         .await
     {
         Ok(Ok(asked)) => asked,
-        Ok(Err(hindrance)) => return Ok(Proof::Unavailable(unproven(&hindrance))),
+        Ok(Err(hindrance)) => return Ok(HostIdentity::Unavailable(unproven(&hindrance))),
         Err(_) => {
             let details = "the server let the user in and did not answer over SFTP in time".into();
             // With less time than that, nothing is known of the account.
             let started = whole && granted.load(Ordering::Relaxed);
             let obstacle = if started { Obstacle::NoAnswer } else { Obstacle::BrokeOff };
-            return Ok(Proof::Unavailable(Unproven { obstacle, details }));
+            return Ok(HostIdentity::Unavailable(UnverifiedHost { obstacle, details }));
         }
     };
     let until = deadline.min(Instant::now() + FOR_MARKER);
     let proof = match (proof, marker) {
-        (Ok(Proof::Shown { by, marker: None }), Some(marker)) => {
+        (Ok(HostIdentity::Shown { by, marker: None }), Some(marker)) => {
             let read = timeout_at(until, sftp.read(&marker.path)).await;
-            Ok(Proof::Shown { by, marker: there(read, marker) })
+            Ok(HostIdentity::Shown { by, marker: there(read, marker) })
         }
         (proof, _) => proof,
     };
@@ -110,14 +111,14 @@ async fn over_sftp(
     node: &Node,
     marker: Option<&MarkerAt>,
     granted: &AtomicBool,
-) -> Result<(Sftp, Result<Proof, Fault>), NoSftp> {
+) -> Result<(Sftp, Result<HostIdentity, Fault>), NoSftp> {
     let mut sftp = Sftp::begin(session, granted).await?;
     let mut unread = Vec::new();
     let mut proof = None;
     if let Some(ours) = &node.boot_id {
         let read = sftp.read(BOOT_ID).await?;
         let read = read.and_then(|text| boot_id(&text).ok_or(Unread::Unfit("no boot id")));
-        proof = judge(Evidence::BootId, BOOT_ID, ours, read, &mut unread);
+        proof = judge(HostEvidence::BootId, BOOT_ID, ours, read, &mut unread);
     } else {
         unread.push(format!("{BOOT_ID}: this node's own cannot be read"));
     }
@@ -125,14 +126,14 @@ async fn over_sftp(
         let read = sftp.read(&marker.path).await?;
         let read = read.and_then(|text| marker_id(&text).ok_or(Unread::Unfit("no marker")));
         let ours = marker.id.to_string();
-        proof = judge(Evidence::Marker, &marker.path, &ours, read, &mut unread);
+        proof = judge(HostEvidence::Marker, &marker.path, &ours, read, &mut unread);
     }
     let proof = proof.unwrap_or_else(|| {
         let details = format!(
             "the user may read nothing there that tells hosts apart: {}",
             unread.join(", ")
         );
-        Ok(Proof::Unavailable(Unproven { obstacle: Obstacle::Unreadable, details }))
+        Ok(HostIdentity::Unavailable(UnverifiedHost { obstacle: Obstacle::Unreadable, details }))
     });
     Ok((sftp, proof))
 }
@@ -141,35 +142,35 @@ async fn over_sftp(
 fn there(
     read: Result<Result<Result<String, Unread>, NoSftp>, Elapsed>,
     marker: &MarkerAt,
-) -> Option<MarkerThere> {
+) -> Option<RemoteMarker> {
     match read {
         Ok(Ok(Ok(text))) => match marker_id(&text) {
-            Some(id) if id == marker.id.to_string() => Some(MarkerThere::Same),
-            Some(_) => Some(MarkerThere::Another),
+            Some(id) if id == marker.id.to_string() => Some(RemoteMarker::Same),
+            Some(_) => Some(RemoteMarker::Different),
             // It may be one that is being written.
             None => None,
         },
-        Ok(Ok(Err(Unread::Missing))) => Some(MarkerThere::Missing),
-        Ok(Ok(Err(Unread::Denied))) => Some(MarkerThere::Hidden),
+        Ok(Ok(Err(Unread::Missing))) => Some(RemoteMarker::Missing),
+        Ok(Ok(Err(Unread::Denied))) => Some(RemoteMarker::Unreadable),
         // A disk that fails out there, or a conversation that broke off.
         Ok(Ok(Err(Unread::Failed(_) | Unread::Unfit(_))) | Err(_)) => None,
         // Whatever time it had: asking again may leave one more process of the server's behind.
-        Err(_) => Some(MarkerThere::Silent),
+        Err(_) => Some(RemoteMarker::TimedOut),
     }
 }
 
 /// What one piece of evidence says; none when it could not be read, which `unread` takes note of.
 fn judge(
-    evidence: Evidence,
+    evidence: HostEvidence,
     path: &str,
     ours: &str,
     theirs: Result<String, Unread>,
     unread: &mut Vec<String>,
-) -> Option<Result<Proof, Fault>> {
+) -> Option<Result<HostIdentity, Fault>> {
     match theirs {
         Ok(theirs) if theirs == ours => {
-            let marker = (evidence == Evidence::Marker).then_some(MarkerThere::Same);
-            Some(Ok(Proof::Shown { by: evidence, marker }))
+            let marker = (evidence == HostEvidence::Marker).then_some(RemoteMarker::Same);
+            Some(Ok(HostIdentity::Shown { by: evidence, marker }))
         }
         Ok(theirs) => Some(Err(different(evidence, ours, &theirs))),
         Err(why) => {
@@ -179,17 +180,17 @@ fn judge(
     }
 }
 
-fn different(evidence: Evidence, ours: &str, theirs: &str) -> Fault {
+fn different(evidence: HostEvidence, ours: &str, theirs: &str) -> Fault {
     let what = match evidence {
-        Evidence::BootId => "boot id",
-        Evidence::Marker => "marker of the image directory",
-        Evidence::HostKey => "host key",
+        HostEvidence::BootId => "boot id",
+        HostEvidence::Marker => "marker of the image directory",
+        HostEvidence::HostKey => "host key",
     };
     let details = format!("the login works, but the {what} there is {theirs}, not {ours}");
     Fault::new(Reason::DifferentHost, details)
-        .fact("evidence", evidence.as_str())
-        .fact("ours", ours)
-        .fact("theirs", theirs)
+        .with_detail("evidence", evidence.as_str())
+        .with_detail("ours", ours)
+        .with_detail("theirs", theirs)
 }
 
 /// The boot id in the text of its file: a UUID with dashes (RFC 9562 section 4).
@@ -216,7 +217,7 @@ pub(super) fn marker_id(text: &str) -> Option<String> {
 /// What kept SFTP away, told apart by what was said: nologin(8) has one sentence unless
 /// `/etc/nologin.txt` says another. sshd has one for a password that must be changed, too, and keeps it
 /// from a subsystem's client (`do_exec_no_pty` in OpenSSH's session.c).
-fn unproven(hindrance: &NoSftp) -> Unproven {
+fn unproven(hindrance: &NoSftp) -> UnverifiedHost {
     let told = |obstacle, details: &str| (obstacle, details.to_owned());
     let (obstacle, details) = match hindrance {
         NoSftp::NoSession => told(Obstacle::NoSession, "the server opens no session for the user"),
@@ -238,7 +239,7 @@ fn unproven(hindrance: &NoSftp) -> Unproven {
             }
         }
     };
-    Unproven { obstacle, details }
+    UnverifiedHost { obstacle, details }
 }
 
 #[cfg(test)]
@@ -274,10 +275,10 @@ mod tests {
         let of = |id: u8| Ok(Ok(Ok(format!("{{\"id\":\"{id:032}\"}}"))));
         let refused = |why: Unread| Ok(Ok(Err(why)));
         for (read, seen) in [
-            (of(1), Some(MarkerThere::Same)),
-            (of(2), Some(MarkerThere::Another)),
-            (refused(Unread::Missing), Some(MarkerThere::Missing)),
-            (refused(Unread::Denied), Some(MarkerThere::Hidden)),
+            (of(1), Some(RemoteMarker::Same)),
+            (of(2), Some(RemoteMarker::Different)),
+            (refused(Unread::Missing), Some(RemoteMarker::Missing)),
+            (refused(Unread::Denied), Some(RemoteMarker::Unreadable)),
             (refused(Unread::Failed("failure".into())), None),
             (refused(Unread::Unfit("too long")), None),
             (Ok(Ok(Ok("{".into()))), None),
@@ -293,9 +294,9 @@ mod tests {
         let mut unread = Vec::new();
         let mut judged = |theirs: Result<&str, &str>| {
             let theirs = theirs.map(str::to_owned).map_err(|_| Unread::Denied);
-            judge(Evidence::BootId, BOOT_ID, "a", theirs, &mut unread)
+            judge(HostEvidence::BootId, BOOT_ID, "a", theirs, &mut unread)
         };
-        assert_eq!(judged(Ok("a")), Some(Ok(Proof::shown(Evidence::BootId))));
+        assert_eq!(judged(Ok("a")), Some(Ok(HostIdentity::newly_shown(HostEvidence::BootId))));
         assert_eq!(judged(Err("permission denied")), None);
         let fault = judged(Ok("b")).unwrap().unwrap_err();
         assert_eq!(fault.reason(), Reason::DifferentHost);

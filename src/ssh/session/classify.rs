@@ -119,18 +119,18 @@ fn no_common_algorithm(kind: &AlgorithmKind, ours: &[String], theirs: &[String])
         .collect();
     let details = format!("no common {kind} algorithm: the server has {}", theirs.join(", "));
     Fault::new(Reason::NoCommonAlgorithm, details)
-        .fact("kind", kind)
-        .fact("ours", ours.to_vec())
-        .fact("theirs", theirs)
+        .with_detail("kind", kind)
+        .with_detail("ours", ours.to_vec())
+        .with_detail("theirs", theirs)
 }
 
 /// Adds what the peer said, and whether it had said who it is.
 fn of_peer(fault: Fault, witness: &Witness) -> Fault {
     let identified = witness.speaks() == Speaks::Ssh;
     let phase = if identified { Phase::Handshake } else { Phase::Banner };
-    let fault = fault.fact("phase", phase.as_str());
+    let fault = fault.with_detail("phase", phase.as_str());
     let said = witness.said();
-    if said.is_empty() { fault } else { fault.fact("said", said) }
+    if said.is_empty() { fault } else { fault.with_detail("said", said) }
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub(crate) async fn dial(
             Ok(Err(error)) => faults.push(refusal(address, &error)),
             Err(_) => faults.push(
                 Fault::new(Reason::ConnectTimeout, format!("{address} did not answer in time"))
-                    .fact("address", address.ip().to_string()),
+                    .with_detail("address", address.ip().to_string()),
             ),
         }
     }
@@ -53,7 +53,7 @@ fn most_telling(faults: Vec<Fault>) -> Fault {
         _ => 2,
     };
     match faults.into_iter().min_by_key(rank) {
-        Some(fault) if tried.len() > 1 => fault.fact("tried", tried),
+        Some(fault) if tried.len() > 1 => fault.with_detail("tried", tried),
         Some(fault) => fault,
         None => Fault::new(Reason::NameNotFound, "there is no address to connect to"),
     }
@@ -76,14 +76,14 @@ fn refusal(address: SocketAddr, error: &io::Error) -> Fault {
         Some(errno) => (Reason::Unreachable, errno.desc().to_owned()),
         None => (Reason::Unreachable, error.to_string()),
     };
-    let mut fault =
-        Fault::new(reason, format!("{address}: {what}")).fact("address", address.ip().to_string());
+    let mut fault = Fault::new(reason, format!("{address}: {what}"))
+        .with_detail("address", address.ip().to_string());
     if let Some(number) = error.raw_os_error() {
-        fault = fault.fact("errno", number);
+        fault = fault.with_detail("errno", number);
     }
     if matches!(errno, Some(Errno::EACCES | Errno::EPERM)) {
         // systemd's IPAddressDeny and a local firewall's reject both show up as these.
-        fault = fault.remedied(
+        fault = fault.with_remedy(
             "allow the daemon to connect there: its unit's IPAddressDeny, the local firewall or the \
              security module forbids it",
         );
@@ -111,7 +111,7 @@ mod tests {
             let fault = refusal(address, &io::Error::from(errno));
             assert_eq!(fault.reason(), reason, "{errno}");
             assert_eq!(fault.facts()["errno"], Fact::from(errno as i32));
-            assert_eq!(fault.own_remedy().is_some(), errno == Errno::EPERM);
+            assert_eq!(fault.custom_remedy().is_some(), errno == Errno::EPERM);
         }
     }
 

@@ -54,5 +54,5 @@ pub(crate) async fn greet(
             None => return Err(fault),
         }
     }
-    Err(first.fact("offeredFingerprints", fingerprints))
+    Err(first.with_detail("offeredFingerprints", fingerprints))
 }

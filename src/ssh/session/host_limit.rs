@@ -65,8 +65,8 @@ fn host(address: IpAddr) -> IpAddr {
 fn busy(host: IpAddr) -> Fault {
     let told = format!("{AT_ONCE} other logins on {host} did not end in time");
     Fault::new(Reason::AgentBusy, told)
-        .fact("running", AT_ONCE)
-        .remedied("check why sshd on that host is slow to answer; the login is tried again")
+        .with_detail("running", AT_ONCE)
+        .with_remedy("check why sshd on that host is slow to answer; the login is tried again")
 }
 
 #[cfg(test)]

@@ -95,7 +95,9 @@ fn not_allowed(
     let own = own.iter().filter(|ip| !ip.is_loopback()).map(ToString::to_string);
     let allowed: Vec<String> =
         own.chain(allowed.networks().iter().map(ToString::to_string)).collect();
-    Fault::new(Reason::TargetNotAllowed, details).fact("addresses", found).fact("allowed", allowed)
+    Fault::new(Reason::TargetNotAllowed, details)
+        .with_detail("addresses", found)
+        .with_detail("allowed", allowed)
 }
 
 #[cfg(test)]

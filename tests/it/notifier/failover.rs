@@ -1,6 +1,6 @@
 //! Several receivers behind `callback.urls`: one is sent to at a time, the first that is up.
 
-use imagestore_agent::delivery::Verdict;
+use imagestore_agent::delivery::DeliveryOutcome;
 use imagestore_agent::management::{CallbackClient, Limits};
 use imagestore_agent::notifier::Means;
 use imagestore_agent::settings::{Callback, Settings};
@@ -76,7 +76,7 @@ async fn a_server_error_goes_on_and_a_refusal_does_not() {
     let notifier = of_two(&office, &first, &second);
     send(&office, &notifier, 2).await;
     let lane = notifier.lane(1, |lane| lane.next_try.is_some()).await;
-    assert_eq!(lane.trouble.unwrap().verdict, Verdict::Refused);
+    assert_eq!(lane.trouble.unwrap().verdict, DeliveryOutcome::Rejected);
     assert!(second.unexpected().is_none());
 }
 
@@ -90,7 +90,7 @@ async fn when_all_are_down_the_notice_waits_and_is_not_lost() {
     let notifier = of_two(&office, &first, &second);
     send(&office, &notifier, 1).await;
     let lane = notifier.lane(1, |lane| lane.next_try.is_some()).await;
-    assert!(matches!(lane.trouble.unwrap().verdict, Verdict::Again(_)));
+    assert!(matches!(lane.trouble.unwrap().verdict, DeliveryOutcome::Retry(_)));
     second.restart().await;
     assert_eq!(second.next().await.seq(), 1);
     notifier.idle(1).await;

@@ -11,12 +11,14 @@ use imagestore_agent::common::{Random, Timestamp};
 use imagestore_agent::http::{
     Context, DaemonInfo, Inherited, Limits, ProcessFigures, Server, Tokens,
 };
-use imagestore_agent::lifecycle::{Checks, History, HistoryEntry, HistoryEvent, Standing};
+use imagestore_agent::lifecycle::{
+    DurableRecord, HistoryEntry, HistoryEvent, StoreChecks, StoreHistory,
+};
 use imagestore_agent::management::{self, Networks, TaskReplies};
 use imagestore_agent::model::{
-    AddStore, AttemptId, Capacity, Condition, Epoch, Evidence, Failure, Fault, FsPlace, HostKey,
-    ImageDir, Inventory, MarkerId, NodeId, Proof, Reason, SshAddress, State, Status, Store,
-    StoreUpdate, StoreUuid, Tags,
+    AddStore, AttemptFailure, AttemptId, Capacity, Condition, Epoch, Fault, HostEvidence,
+    HostIdentity, HostKey, ImageDir, Inventory, MarkerId, MountLocation, NodeId, Reason,
+    SshAddress, State, Status, Store, StoreUpdate, StoreUuid, Tags,
 };
 use imagestore_agent::settings::Settings;
 use serde_json::Value;
@@ -60,7 +62,7 @@ pub(crate) fn view(uuid: StoreUuid) -> Arc<StoreView> {
     let image_dir = ImageDir::parse("/srv/images/a").unwrap();
     let port = 22.try_into().unwrap();
     let address = SshAddress { hostname: "127.0.0.1".parse().unwrap(), port };
-    let place = FsPlace {
+    let place = MountLocation {
         mount_point: "/srv".to_owned(),
         fs_type: "ext4".to_owned(),
         device: "8:1".to_owned(),
@@ -78,7 +80,7 @@ pub(crate) fn view(uuid: StoreUuid) -> Arc<StoreView> {
         created: Timestamp(1_482_426_606_000),
         changed: Timestamp(1_482_426_606_000),
         marker: MarkerId::from_u128(1),
-        place,
+        mount: place,
         had_registry: true,
         pinned_key: None,
         given_fingerprints: Vec::new(),
@@ -97,9 +99,12 @@ pub(crate) fn view(uuid: StoreUuid) -> Arc<StoreView> {
         address,
         username: "root".to_owned(),
     };
-    let standing =
-        Standing { capacity: inventory.capacity, ..Standing::connecting(Epoch(1), store.created) };
-    let (checks, proof) = (Checks::default(), Some(Proof::shown(Evidence::BootId)));
+    let standing = DurableRecord {
+        capacity: inventory.capacity,
+        ..DurableRecord::new_connecting(Epoch(1), store.created)
+    };
+    let (checks, proof) =
+        (StoreChecks::default(), Some(HostIdentity::newly_shown(HostEvidence::BootId)));
     let (last_attempt, stuck_worker) = (None, None);
     let store = Arc::new(store);
     Arc::new(StoreView { store, standing, inventory, checks, last_attempt, proof, stuck_worker })
@@ -204,10 +209,10 @@ impl StoreService for Canned {
         [GOOD, BROKEN, HELD, STOPPING].contains(&uuid).then(|| view(uuid))
     }
 
-    async fn history(&self, _: StoreUuid, _: u32) -> Option<History> {
+    async fn history(&self, _: StoreUuid, _: u32) -> Option<StoreHistory> {
         let event = HistoryEvent::Turned { condition: Condition::NearFull, holds: true };
         let lines = vec![HistoryEntry { at: Timestamp(0), attempt: AttemptId(1), event }];
-        Some(History { lines, gone: 3 })
+        Some(StoreHistory { lines, gone: 3 })
     }
 
     async fn reconnect(
@@ -270,27 +275,31 @@ impl StoreService for Canned {
         match name.as_str() {
             "taken" => Err(AddError::Refused(
                 Fault::new(Reason::DuplicateDirectory, "/srv/images/a is served already")
-                    .fact("path", "/srv/images/a"),
+                    .with_detail("path", "/srv/images/a"),
             )),
             "broken" => Err(AddError::Failed(refused())),
             _ => Ok(view(GOOD)),
         }
     }
 
-    async fn remove(&self, uuid: StoreUuid) -> Result<bool, Failure> {
+    async fn remove(&self, uuid: StoreUuid) -> Result<bool, AttemptFailure> {
         self.0.removed.lock().unwrap().push(uuid);
         match uuid {
-            BROKEN => Err(Failure::of(Fault::new(Reason::StateDiskTrouble, "the disk is full"))),
+            BROKEN => Err(AttemptFailure::from_fault(Fault::new(
+                Reason::StateDiskTrouble,
+                "the disk is full",
+            ))),
             uuid => Ok(self.view(uuid).is_some()),
         }
     }
 }
 
 /// A login and a probe that failed together.
-fn refused() -> Failure {
-    let login = Fault::new(Reason::CredentialsRefused, "root may not log in").fact("port", 22_u16);
-    let probe = Fault::new(Reason::ReadOnly, "/srv is read-only").fact("path", "/srv");
-    Failure::from_faults([login, probe]).unwrap()
+fn refused() -> AttemptFailure {
+    let login =
+        Fault::new(Reason::CredentialsRefused, "root may not log in").with_detail("port", 22_u16);
+    let probe = Fault::new(Reason::ReadOnly, "/srv is read-only").with_detail("path", "/srv");
+    AttemptFailure::from_faults([login, probe]).unwrap()
 }
 
 struct Counting;

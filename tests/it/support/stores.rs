@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use imagestore_agent::common::{Clock, Random, Timestamp};
-use imagestore_agent::lifecycle::Standing;
+use imagestore_agent::lifecycle::DurableRecord;
 use imagestore_agent::model::{
-    AttemptId, Capacity, Credentials, Epoch, Failure, Fault, FsPlace, ImageDir, Inventory,
-    MarkerId, Notice, NoticeKind, Position, Reason, Secret, Seq, SshAddress, State, Status, Store,
-    StoreUuid, Tags,
+    AttemptFailure, AttemptId, Capacity, Epoch, Fault, ImageDir, Inventory, MarkerId,
+    MountLocation, Notice, NoticeKind, Position, Reason, Secret, Seq, SshAddress, SshCredentials,
+    State, Status, Store, StoreUuid, Tags,
 };
 
 pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -54,7 +54,7 @@ pub(crate) fn store(n: u128) -> Store {
         created: NOW,
         changed: NOW,
         marker: MarkerId::from_u128(n),
-        place: FsPlace {
+        mount: MountLocation {
             mount_point: "/var/lib/imagestore".to_owned(),
             fs_type: "xfs".to_owned(),
             device: "8:1".to_owned(),
@@ -66,8 +66,8 @@ pub(crate) fn store(n: u128) -> Store {
     }
 }
 
-pub(crate) fn standing() -> Standing {
-    Standing {
+pub(crate) fn standing() -> DurableRecord {
+    DurableRecord {
         status: Status::Connected,
         position: at(1),
         attempt: AttemptId(1),
@@ -79,8 +79,8 @@ pub(crate) fn standing() -> Standing {
     }
 }
 
-pub(crate) fn credentials() -> Credentials {
-    Credentials::password(Secret::new("correct horse".to_owned()))
+pub(crate) fn credentials() -> SshCredentials {
+    SshCredentials::password(Secret::new("correct horse".to_owned()))
 }
 
 pub(crate) fn at(seq: u64) -> Position {
@@ -104,7 +104,8 @@ pub(crate) fn notice(n: u128, seq: u64) -> Notice {
         new_status,
         at: NOW,
         attempt: AttemptId(seq),
-        failure: dropped.then(|| Failure::of(Fault::new(Reason::IoError, "a bad sector"))),
+        failure: dropped
+            .then(|| AttemptFailure::from_fault(Fault::new(Reason::IoError, "a bad sector"))),
         inventory: Inventory {
             uuid: store.uuid,
             name: store.name,

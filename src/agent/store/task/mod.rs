@@ -23,7 +23,7 @@ use crate::agent::checks::running::{Done, Work};
 use crate::agent::login::limiter::Restrained;
 use crate::agent::{AgentContext, StoreHandle, StoreView, commit_timeout, faults};
 use crate::ledger::StuckWorker;
-use crate::lifecycle::{InFlight, Input, Outcome, Record};
+use crate::lifecycle::{AttemptOutcome, InFlight, StepInput, StoreRecord};
 use crate::model::Store;
 use crate::probe::Examined;
 use crate::ssh::Verified;
@@ -45,7 +45,7 @@ pub(crate) struct StoreTask {
     /// The definition as it was committed last.
     store: Arc<Store>,
     /// The health as it was committed last.
-    record: Record,
+    record: StoreRecord,
     /// Observations that are not committed yet.
     pending: PendingObservations,
     work: Work,
@@ -54,7 +54,7 @@ pub(crate) struct StoreTask {
     /// Who waits for the running attempt.
     waiting: Callers,
     /// A decision that could not be committed, and when to try again.
-    owed: Option<(Input, Instant)>,
+    owed: Option<(StepInput, Instant)>,
     stop: CancellationToken,
 }
 
@@ -63,7 +63,7 @@ impl StoreTask {
     pub(crate) fn new(
         context: Arc<AgentContext>,
         store: Store,
-        record: Record,
+        record: StoreRecord,
         stuck: Option<StuckWorker>,
         stop: CancellationToken,
     ) -> (StoreHandle, Box<Self>) {
@@ -91,7 +91,7 @@ impl StoreTask {
     pub(crate) async fn run(mut self: Box<Self>) -> Option<Removed> {
         let span = info_span!("store", store = %self.store.uuid);
         async {
-            Box::pin(self.apply(Input::Started)).await;
+            Box::pin(self.apply(StepInput::Started)).await;
             loop {
                 let happened = self.next().await;
                 // A store that waits, as nearly all do nearly always, holds no room for what it does
@@ -112,7 +112,7 @@ impl StoreTask {
     async fn next(&mut self) -> Happened {
         let busy = self.work.busy();
         // What could not be committed comes first.
-        let due = self.record.due(busy).filter(|_| self.owed.is_none());
+        let due = self.record.due_check(busy).filter(|_| self.owed.is_none());
         let due = due.map(|uptime| self.context.started + uptime);
         let owed = self.owed.as_ref().map(|(_, at)| *at);
         tokio::select! {
@@ -132,7 +132,7 @@ impl StoreTask {
                 // A worker that will not die is recorded with the last commit, so that the next start
                 // sends no second one after it.
                 self.work.shutdown().await;
-                self.apply(Input::Stopping).await;
+                self.apply(StepInput::Stopping).await;
                 self.waiting.answer(&Err(faults::stopping().into()));
                 return ControlFlow::Break(None);
             }
@@ -148,7 +148,7 @@ impl StoreTask {
                     self.apply(input).await;
                 }
             }
-            Happened::Due(busy) => self.apply(Input::Due(busy)).await,
+            Happened::Due(busy) => self.apply(StepInput::Due(busy)).await,
         }
         ControlFlow::Continue(())
     }
@@ -159,27 +159,27 @@ impl StoreTask {
                 if self.record.running.as_ref().is_some_and(|running| running.id == attempt) {
                     self.observe(outcome.as_ref().as_ref().ok());
                 }
-                let outcome = outcome.map(|checked| Outcome::from(&checked));
-                Input::AttemptEnded { attempt, outcome }
+                let outcome = outcome.map(|checked| AttemptOutcome::from(&checked));
+                StepInput::AttemptEnded { attempt, outcome }
             }
             Done::Probe(probed) => {
                 if let Ok(examined) = &probed.examined {
                     self.observe_mount(examined);
                 }
-                Input::Probed((&probed).into())
+                StepInput::Probed((&probed).into())
             }
             Done::Login(login) => {
                 if let Ok(verified) = &login.verified {
                     self.observe_host_key(verified);
                 }
-                Input::LoggedIn((&login).into())
+                StepInput::LoggedIn((&login).into())
             }
             // An attempt would never end otherwise; it is ended here, as a fault of ours.
             Done::Broken(error) => {
                 tracing::error!(error = %error, "a check broke off");
                 let Some(running) = &self.record.running else { return };
                 let outcome = Err(faults::overdue(self.context.attempt_deadline));
-                Input::AttemptEnded { attempt: running.id, outcome }
+                StepInput::AttemptEnded { attempt: running.id, outcome }
             }
         };
         self.apply(input).await;

@@ -11,7 +11,7 @@ use crate::agent::store::waiters::{Caller, Callers};
 use crate::agent::store::{handle, log_events};
 use crate::agent::{commit_timeout, faults};
 use crate::ledger::Change;
-use crate::lifecycle::{Cause, Input};
+use crate::lifecycle::{Cause, StepInput};
 use crate::model::Tags;
 
 impl StoreTask {
@@ -28,7 +28,7 @@ impl StoreTask {
                         self.work.insist();
                     }
                     if callers.take(reply, &self.waiting) {
-                        inputs.push(Input::ReconnectAsked { cause: Cause::Person, tags: *tags });
+                        inputs.push(StepInput::ReconnectAsked { cause: Cause::User, tags: *tags });
                     }
                 }
                 other => break other,
@@ -68,8 +68,8 @@ impl StoreTask {
             return callers.answer(&Ok(Arc::clone(&self.view.borrow())));
         }
         self.work.redefined(&decided.event);
-        self.record.logs_in_elsewhere();
-        let asked = Input::ReconnectAsked { cause: Cause::Person, tags: *tags };
+        self.record.reset_host_evidence();
+        let asked = StepInput::ReconnectAsked { cause: Cause::User, tags: *tags };
         self.apply_all(vec![asked], callers).await;
     }
 

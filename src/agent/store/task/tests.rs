@@ -12,11 +12,12 @@ use crate::agent::{AgentContext, StoreHandle, TryOuts};
 use crate::common::{Clock, Random, Timestamp};
 use crate::ledger::{Change, Opened, StateDir, open};
 use crate::lifecycle::{
-    HistoryEvent, Input, Login, Measured, Policy, Probe, Record, Standing, Thresholds,
+    CheckPolicy, DurableRecord, HistoryEvent, LoginOutcome, MeasuredSpace, ProbeOutcome,
+    SpaceThresholds, StepInput, StoreRecord,
 };
 use crate::model::{
-    Capacity, Credentials, Epoch, Evidence, FsPlace, HostKey, ImageDir, MarkerId, NodeId, Proof,
-    Secret, SshAddress, State, Status, Store, StoreUuid,
+    Capacity, Epoch, HostEvidence, HostIdentity, HostKey, ImageDir, MarkerId, MountLocation,
+    NodeId, Secret, SshAddress, SshCredentials, State, Status, Store, StoreUuid,
 };
 use crate::probe::{ProbeOptions, Prober};
 use crate::settings;
@@ -43,8 +44,8 @@ fn opened(dir: &Path) -> (Opened, StateDir) {
     (open(&lock, &state, None, Fixed.now()).unwrap(), lock)
 }
 
-fn mount(device: &str) -> FsPlace {
-    FsPlace {
+fn mount(device: &str) -> MountLocation {
+    MountLocation {
         mount_point: "/srv/images".to_owned(),
         fs_type: "xfs".to_owned(),
         device: device.to_owned(),
@@ -66,7 +67,7 @@ fn store() -> Store {
         created: Fixed.now(),
         changed: Fixed.now(),
         marker: MarkerId::from_u128(2),
-        place: mount("8:1"),
+        mount: mount("8:1"),
         had_registry: false,
         pinned_key: None,
         given_fingerprints: Vec::new(),
@@ -81,8 +82,11 @@ fn key(name: &str) -> HostKey {
     }
 }
 
-fn standing() -> Standing {
-    Standing { status: Status::Connected, ..Standing::connecting(Epoch(5), Fixed.now()) }
+fn standing() -> DurableRecord {
+    DurableRecord {
+        status: Status::Connected,
+        ..DurableRecord::new_connecting(Epoch(5), Fixed.now())
+    }
 }
 
 fn context(opened: &Opened) -> Arc<AgentContext> {
@@ -97,7 +101,7 @@ fn context(opened: &Opened) -> Arc<AgentContext> {
         try_outs: TryOuts::default(),
         clock: Arc::new(Fixed),
         random: Arc::new(Fixed),
-        policy: Policy {
+        policy: CheckPolicy {
             interval: Duration::from_secs(60),
             write_interval: None,
             login_interval: Duration::from_secs(60),
@@ -105,7 +109,7 @@ fn context(opened: &Opened) -> Arc<AgentContext> {
             fail_after: 3,
             recover_after: 2,
             auto_reconnect: true,
-            space: Thresholds { reserved: 0, near_full: 0.9, full: 0.95 },
+            space: SpaceThresholds { reserved: 0, near_full: 0.9, full: 0.95 },
             slow: Duration::from_secs(1),
         },
         probe_deadline: Duration::from_secs(5),
@@ -117,22 +121,22 @@ fn context(opened: &Opened) -> Arc<AgentContext> {
 }
 
 fn task(opened: &Opened) -> (StoreHandle, Box<StoreTask>) {
-    let record = Record::new(standing());
+    let record = StoreRecord::new(standing());
     StoreTask::new(context(opened), store(), record, None, CancellationToken::new())
 }
 
-fn probed() -> Input {
+fn probed() -> StepInput {
     let capacity = Capacity::new(1000, 400).unwrap();
-    Input::Probed(Probe {
-        examined: Ok(Measured { capacity, inodes: None }),
+    StepInput::Probed(ProbeOutcome {
+        examined: Ok(MeasuredSpace { capacity, inodes: None }),
         written: None,
         took: Duration::from_millis(3),
     })
 }
 
-fn logged_in() -> Input {
-    let outcome = Ok(Proof::shown(Evidence::BootId));
-    Input::LoggedIn(Login { outcome, took: Duration::from_millis(50) })
+fn logged_in() -> StepInput {
+    let outcome = Ok(HostIdentity::newly_shown(HostEvidence::BootId));
+    StepInput::LoggedIn(LoginOutcome { outcome, took: Duration::from_millis(50) })
 }
 
 #[tokio::test]
@@ -157,14 +161,14 @@ async fn an_observation_is_in_memory_when_it_is_on_the_disk_and_not_before() {
     // Checks expect what was observed first, and a later key does not replace it.
     task.pending.observe_host_key(&task.store, &key("second"));
     let expected = Store {
-        place: mount("8:2"),
+        mount: mount("8:2"),
         had_registry: true,
         pinned_key: Some(key("first")),
         ..store()
     };
     assert_eq!(*task.pending.apply_to(&task.store), expected);
 
-    let credentials = Credentials::password(Secret::new("hunter2".to_owned()));
+    let credentials = SshCredentials::password(Secret::new("hunter2".to_owned()));
     let change = Change::new().add_store(store(), credentials, standing());
     opened.ledger.commit(change).await.unwrap();
     task.apply(logged_in()).await;
@@ -190,8 +194,8 @@ async fn a_due_check_does_not_wait_for_a_disk_that_refuses_observations() {
     let (opened, _lock) = opened(dir.path());
     let (_handle, mut task) = task(&opened);
     task.pending.observe_mount(&task.store, &mount("8:2"), false);
-    task.apply(Input::Due(task.work.busy())).await;
+    task.apply(StepInput::Due(task.work.busy())).await;
     assert!(task.owed.is_none(), "the decision was not committed");
     assert_eq!(*task.store, store());
-    assert_eq!(task.pending.apply_to(&task.store).place, mount("8:2"));
+    assert_eq!(task.pending.apply_to(&task.store).mount, mount("8:2"));
 }

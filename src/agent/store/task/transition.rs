@@ -12,26 +12,26 @@ use crate::agent::store::{log_events, persist};
 use crate::agent::{StoreView, commit_timeout, faults};
 use crate::common::crash_point;
 use crate::ledger::{Change, CommitError};
-use crate::lifecycle::{Effect, HistoryEvent, Input, step};
+use crate::lifecycle::{HistoryEvent, StepEffect, StepInput, step};
 
 /// Pause before a decision that could not be committed is tried again.
 const COMMIT_AGAIN: Duration = Duration::from_secs(1);
 
 impl StoreTask {
     /// Decides, commits, and only then lets the effects out.
-    pub(super) async fn apply(&mut self, input: Input) {
+    pub(super) async fn apply(&mut self, input: StepInput) {
         self.apply_all(vec![input], Callers::default()).await;
     }
 
     /// As [`StoreTask::apply`], one after the other, with one commit for all. `callers` wait for the
     /// attempt that comes of it; if nothing can be recorded they are told so, and nobody else.
-    pub(super) async fn apply_all(&mut self, inputs: Vec<Input>, mut callers: Callers) {
+    pub(super) async fn apply_all(&mut self, inputs: Vec<StepInput>, mut callers: Callers) {
         let now = self.context.now();
         let notified = self.context.outbox.is_some();
         let stuck = self.work.stuck().unwrap_or(self.pending.stuck());
         let (mut record, mut effects) = (self.record.clone(), Vec::new());
         // A due check does not wait for a state disk that refuses the observations: probing goes on.
-        let saves_observations = !matches!(inputs.as_slice(), [Input::Due(_)]);
+        let saves_observations = !matches!(inputs.as_slice(), [StepInput::Due(_)]);
         let (mut store, mut change) = (Arc::clone(&self.store), Change::new());
         if saves_observations {
             let attempt = record.standing.attempt;
@@ -59,7 +59,7 @@ impl StoreTask {
         }
         self.record = record;
         // Who joins an attempt changes nothing that is seen, and may be one of hundreds.
-        let joins = |input: &Input| matches!(input, Input::ReconnectAsked { .. });
+        let joins = |input: &StepInput| matches!(input, StepInput::ReconnectAsked { .. });
         if effects.is_empty() && inputs.iter().all(joins) {
             return;
         }
@@ -92,42 +92,42 @@ impl StoreTask {
 
     /// The ledger did not take a decision, so it was not made: callers are told, and what must not be
     /// lost is decided again later.
-    fn not_committed(&mut self, inputs: Vec<Input>, mut callers: Callers, error: &CommitError) {
+    fn not_committed(&mut self, inputs: Vec<StepInput>, mut callers: Callers, error: &CommitError) {
         warn!(error = %error, "the ledger did not take a change; it was not made");
-        if inputs.iter().any(|input| matches!(input, Input::AttemptEnded { .. })) {
+        if inputs.iter().any(|input| matches!(input, StepInput::AttemptEnded { .. })) {
             callers.join(std::mem::take(&mut self.waiting));
         }
         callers.answer(&Err(faults::commit_failed(error).into()));
-        let owed = |input: &Input| {
-            matches!(input, Input::Started | Input::AttemptEnded { .. } | Input::Due(_))
+        let owed = |input: &StepInput| {
+            matches!(input, StepInput::Started | StepInput::AttemptEnded { .. } | StepInput::Due(_))
         };
         if let Some(input) = inputs.into_iter().find(owed) {
             self.owed = Some((input, Instant::now() + COMMIT_AGAIN));
         }
     }
 
-    fn let_out(&mut self, effect: Effect) {
+    fn let_out(&mut self, effect: StepEffect) {
         // Checks expect what was observed, whether it is committed or not.
         let observed = || self.pending.apply_to(&self.store);
         match effect {
-            Effect::PublishTransition(transition) => {
+            StepEffect::PublishTransition(transition) => {
                 log_events::changed(&transition);
                 if let Some(moved) = &self.context.outbox {
                     moved(self.store.uuid);
                 }
             }
-            Effect::StartAttempt(attempt) => self.work.attempt(attempt.id, &observed()),
-            Effect::Probe { write } => self.work.probe(&observed(), write),
-            Effect::LogIn => self.work.log_in(&observed()),
-            Effect::CancelAttempt(_) => self.work.abort(),
-            Effect::CompleteAttempt(_, outcome) => {
+            StepEffect::StartAttempt(attempt) => self.work.attempt(attempt.id, &observed()),
+            StepEffect::Probe { write } => self.work.probe(&observed(), write),
+            StepEffect::LogIn => self.work.log_in(&observed()),
+            StepEffect::CancelAttempt(_) => self.work.abort(),
+            StepEffect::CompleteAttempt(_, outcome) => {
                 let answer = outcome.map(|()| Arc::clone(&self.view.borrow()));
                 self.waiting.answer(&answer);
             }
-            Effect::RecordHistory(_, HistoryEvent::Turned { condition, holds }) => {
+            StepEffect::RecordHistory(_, HistoryEvent::Turned { condition, holds }) => {
                 log_events::turned(condition, holds);
             }
-            Effect::RecordHistory(..) => {}
+            StepEffect::RecordHistory(..) => {}
         }
     }
 }
