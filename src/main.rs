@@ -9,7 +9,7 @@ use imagestore_agent::app::{self, Exit};
 use imagestore_agent::cli::{self, Args, ClientCommand, Command};
 use imagestore_agent::common::Timestamp;
 use imagestore_agent::model::Secret;
-use imagestore_agent::settings::{Settings, environment, report};
+use imagestore_agent::settings::{Settings, environment_variables, format_report};
 use imagestore_agent::{demo, probe};
 
 fn main() -> ExitCode {
@@ -48,10 +48,10 @@ fn printed(written: io::Result<()>) -> Exit {
 }
 
 fn with_settings(args: &Args, then: impl FnOnce(&Settings) -> Exit) -> Exit {
-    match Settings::load(args.config.as_deref(), environment()) {
+    match Settings::load(args.config.as_deref(), environment_variables()) {
         Ok(settings) => then(&settings),
         Err(bad) => {
-            eprint!("{}", report(bad.faults()));
+            eprint!("{}", format_report(bad.setting_faults()));
             Exit::Failed
         }
     }
@@ -60,7 +60,7 @@ fn with_settings(args: &Args, then: impl FnOnce(&Settings) -> Exit) -> Exit {
 /// Of the settings `server.base_path` alone is needed, and whoever has a token need not be allowed to
 /// read the daemon's file.
 fn ask_at_url(command: &ClientCommand, config: Option<&Path>) -> Exit {
-    match Settings::load_what_is_there(config, environment()) {
+    match Settings::load_lenient(config, environment_variables()) {
         Ok((settings, passed_over)) => {
             if let Some(bad) = passed_over {
                 let base_path = &settings.server.base_path;
@@ -71,7 +71,7 @@ fn ask_at_url(command: &ClientCommand, config: Option<&Path>) -> Exit {
             ask(command, &settings)
         }
         Err(bad) => {
-            eprint!("{}", report(bad.faults()));
+            eprint!("{}", format_report(bad.setting_faults()));
             Exit::Failed
         }
     }

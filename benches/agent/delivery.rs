@@ -8,13 +8,13 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper::body::Bytes;
 use imagestore_agent::common::{SystemClock, SystemRandom};
-use imagestore_agent::ledger::{Change, Ledger, Opened, StateDir, open};
+use imagestore_agent::ledger::{Ledger, LedgerChange, OpenedLedger, StateDir, open_ledger};
 use imagestore_agent::lifecycle::{HistoryEntry, HistoryEvent};
 use imagestore_agent::management::{CallbackClient, Limits};
 use imagestore_agent::model::{AttemptId, NodeId, Notice, Position, StoreUuid};
 use imagestore_agent::notifier::{Means, Notifier, NotifierHandle};
-use imagestore_agent::settings::{Callback, Settings, State};
-use imagestore_agent::wire::{Event, EventFormat};
+use imagestore_agent::settings::{CallbackSettings, Settings, StateSettings};
+use imagestore_agent::wire::{EventFormat, WebhookEvent};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -39,13 +39,13 @@ const BATCH: u64 = 500;
 struct Office {
     dir: tempfile::TempDir,
     _lock: StateDir,
-    opened: Opened,
+    opened: OpenedLedger,
 }
 
-fn opened(dir: &std::path::Path) -> (StateDir, Opened) {
+fn opened(dir: &std::path::Path) -> (StateDir, OpenedLedger) {
     let lock = StateDir::open(dir).unwrap();
-    let state = State { dir: dir.to_owned(), master_key_file: None };
-    let opened = open(&lock, &state, None, NOW).unwrap();
+    let state = StateSettings { dir: dir.to_owned(), master_key_file: None };
+    let opened = open_ledger(&lock, &state, None, NOW).unwrap();
     (lock, opened)
 }
 
@@ -54,7 +54,7 @@ impl Office {
         let dir = tempfile::tempdir().unwrap();
         let (lock, opened) = opened(dir.path());
         for n in 1..=STORES {
-            let change = Change::new().add_store(store(n), credentials(), standing());
+            let change = LedgerChange::new().add_store(store(n), credentials(), standing());
             opened.ledger.commit(change).await.unwrap();
         }
         Self { dir, _lock: lock, opened }
@@ -66,7 +66,7 @@ impl Office {
 
     /// A notifier to this receiver.
     fn notifier(&self, url: String) -> (NotifierHandle, JoinSet<()>) {
-        let settings = Callback { urls: vec![url], ..Settings::builtin().callback };
+        let settings = CallbackSettings { urls: vec![url], ..Settings::built_in().callback };
         let client = CallbackClient::new(&settings, Limits::default()).unwrap().unwrap();
         let means = Means {
             ledger: self.ledger().clone(),
@@ -93,7 +93,7 @@ async fn fill(ledger: &Ledger, stores: &[StoreUuid], total: u64) {
         for uuid in stores {
             let seqs = first..(first + BATCH).min(each + 1);
             let of = |seq| Notice { store: *uuid, ..notice(1, seq) };
-            let change = seqs.fold(Change::new(), |change, seq| change.enqueue(of(seq)));
+            let change = seqs.fold(LedgerChange::new(), |change, seq| change.enqueue(of(seq)));
             ledger.commit(change).await.unwrap();
         }
     }
@@ -112,8 +112,10 @@ pub(crate) async fn one_event() {
         let (old, new) = (notice.old_status, notice.new_status);
         let event = HistoryEvent::Changed { old, new, failure: notice.failure.clone() };
         let entry = HistoryEntry { at: NOW, attempt: AttemptId(1), event };
-        let change =
-            Change::new().save_standing(uuid(1), standing()).enqueue(notice).note(uuid(1), entry);
+        let change = LedgerChange::new()
+            .save_standing(uuid(1), standing())
+            .enqueue(notice)
+            .add_history(uuid(1), entry);
         let begun = Instant::now();
         office.ledger().commit(change).await.unwrap();
         durable.push(begun.elapsed());
@@ -132,7 +134,8 @@ pub(crate) async fn one_event() {
 
 /// The same requests by a client that has nothing to remember, on as many connections as there are stores.
 async fn bare(address: SocketAddr, total: u64) -> Duration {
-    let event = Event::of(&notice(1, 1), NodeId::from_u128(7), EventFormat::CloudEvents);
+    let event =
+        WebhookEvent::from_notice(&notice(1, 1), NodeId::from_u128(7), EventFormat::CloudEvents);
     let body = Bytes::from(event[0].body.clone());
     let begun = Instant::now();
     let mut clients = JoinSet::new();
@@ -190,7 +193,7 @@ pub(crate) async fn million(sshd: &Sshd, user: &User) {
     {
         let (_lock, opened) = opened(&agent.path("state"));
         fill(&opened.ledger, &stores, MILLION).await;
-        opened.writer.close().await;
+        opened.writer.close_ledger().await;
     }
     let bytes = std::fs::metadata(agent.path("state/ledger.sqlite")).unwrap().len();
     // First a receiver that is not there: all of them wait.

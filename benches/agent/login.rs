@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use imagestore_agent::model::{Secret, SshAddress, SshCredentials};
 use imagestore_agent::settings::Settings;
-use imagestore_agent::ssh::{Asked, Login, Verifier};
+use imagestore_agent::ssh::{EvidenceWanted, LoginRequest, Verifier};
 use rusqlite::Connection;
 use russh::client;
 use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate, decode_secret_key};
@@ -68,7 +68,7 @@ pub(crate) async fn checked_login(
     credentials: &SshCredentials,
 ) -> Duration {
     let (hostname, port) = (sshd.address.ip().to_string(), sshd.address.port());
-    let login = Login {
+    let login = LoginRequest {
         address: SshAddress {
             hostname: hostname.parse().unwrap(),
             port: NonZeroU16::new(port).unwrap(),
@@ -77,7 +77,7 @@ pub(crate) async fn checked_login(
         credentials: credentials.clone(),
         pinned: None,
         given_fingerprints: Vec::new(),
-        asked: Asked::Everything(None),
+        asked: EvidenceWanted::Full(None),
     };
     let begun = tokio::time::Instant::now();
     let verified = verifier.verify(&login, begun + PATIENCE).await;
@@ -109,7 +109,7 @@ pub(crate) async fn reconnect_beside_a_bare_login(
     sshd: &Sshd,
     user: &User,
 ) {
-    let verifier = Verifier::new(&Settings::builtin().ssh);
+    let verifier = Verifier::new(&Settings::built_in().ssh);
     let credentials = SshCredentials::password(Secret::new(user.password.clone()));
     let ledger = bare_ledger(agent);
     let (mut ours, mut checked, mut peer) = (Vec::new(), Vec::new(), Vec::new());

@@ -109,7 +109,7 @@ pub(crate) async fn login_beside_others() {
         passphrase: None,
     };
 
-    let mut settings = Settings::builtin().ssh;
+    let mut settings = Settings::built_in().ssh;
     let proving = Verifier::new(&settings);
     settings.prove_host = false;
     let plain = Verifier::new(&settings);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hyper::Method;
 use imagestore_agent::common::Timestamp;
 use imagestore_agent::model::{ImageDir, MarkerId, NodeId, StoreUuid};
-use imagestore_agent::probe::{Claim, ProbeOptions, Prober, Purpose, Slot};
+use imagestore_agent::probe::{MarkerClaim, ProbeExpectation, ProbeOptions, Prober, WorkerSlot};
 use tokio::task::JoinSet;
 
 use crate::figures::compare;
@@ -47,7 +47,11 @@ pub(crate) async fn probe_beside_df() {
     for _ in 0..ROUNDS {
         let (begun, before) = (Instant::now(), processor_time("self").1);
         let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
-        prober.examine(&mut Slot::new(), &dir, &serve, deadline).await.good().unwrap();
+        prober
+            .examine(&mut WorkerSlot::new(), &dir, &serve, deadline)
+            .await
+            .into_inspection()
+            .unwrap();
         ours.push(begun.elapsed());
         let between = processor_time("self").1;
         let begun = Instant::now();
@@ -61,15 +65,15 @@ pub(crate) async fn probe_beside_df() {
     println!("    processor time of the child: ours {:?}, df {:?}", each(used[0]), each(used[1]));
 }
 
-async fn made(prober: &Prober, dir: &ImageDir) -> Purpose {
+async fn made(prober: &Prober, dir: &ImageDir) -> ProbeExpectation {
     let (store, marker) = (StoreUuid::from_u128(10), MarkerId::from_u128(20));
-    let add = Purpose::Add { store, known: [].into(), take_over: false };
-    let (slot, deadline) = (&mut Slot::new(), tokio::time::Instant::now() + PERIOD);
-    let examined = prober.examine(slot, dir, &add, deadline).await.good().unwrap();
+    let add = ProbeExpectation::Add { store, known: [].into(), take_over: false };
+    let (slot, deadline) = (&mut WorkerSlot::new(), tokio::time::Instant::now() + PERIOD);
+    let examined = prober.examine(slot, dir, &add, deadline).await.into_inspection().unwrap();
     let (place, before) = (examined.place, examined.before);
-    let claim = Claim { store, marker, created: Timestamp(0), place: place.clone(), before };
-    prober.claim(slot, dir, &add, &claim, deadline).await.unwrap();
-    Purpose::Serve { store, marker, place, had_registry: false, write: false }
+    let claim = MarkerClaim { store, marker, created: Timestamp(0), place: place.clone(), before };
+    prober.write_marker(slot, dir, &add, &claim, deadline).await.unwrap();
+    ProbeExpectation::Serve { store, marker, place, had_registry: false, write: false }
 }
 
 fn df(path: &Path) {

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::faults;
-use crate::ledger::{Change, CommitError, Ledger};
+use crate::ledger::{CommitError, Ledger, LedgerChange};
 use crate::model::AttemptFailure;
 
 /// A commit takes well under a millisecond: one that takes this long has met a disk that hangs.
@@ -27,7 +27,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// The change may still be made.
 pub(super) async fn commit(
     ledger: &Ledger,
-    change: Change,
+    change: LedgerChange,
     stop: &CancellationToken,
     early: impl FnOnce(AttemptFailure),
 ) -> Result<(), CommitError> {

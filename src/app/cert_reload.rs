@@ -27,7 +27,7 @@ type Look = (Stamp, Option<Result<Tls, String>>);
 /// Looks every 10 s, and when asked, until `stop`. A certificate whose key has not come yet, or anything
 /// else that is of no use, changes nothing and is looked at again.
 pub(super) async fn keep(
-    files: settings::Tls,
+    files: settings::TlsSettings,
     shown: watch::Sender<Arc<Tls>>,
     asked: Arc<Notify>,
     stop: CancellationToken,
@@ -69,7 +69,7 @@ pub(super) async fn keep(
 }
 
 /// None when the thread broke off, which is told by its panic.
-async fn look_at(files: settings::Tls, known: Stamp) -> Option<Look> {
+async fn look_at(files: settings::TlsSettings, known: Stamp) -> Option<Look> {
     #[expect(clippy::disallowed_methods, reason = "certificates are read on a blocking thread")]
     let reading = tokio::task::spawn_blocking(move || {
         let stamp = stamp(&files);
@@ -81,8 +81,8 @@ async fn look_at(files: settings::Tls, known: Stamp) -> Option<Look> {
 }
 
 /// A digest of all files; one that cannot be read counts as empty, and is told when it is loaded.
-fn stamp(files: &settings::Tls) -> Stamp {
-    let settings::Tls { cert, key, client_ca, clients_file } = files;
+fn stamp(files: &settings::TlsSettings) -> Stamp {
+    let settings::TlsSettings { cert, key, client_ca, clients_file } = files;
     let mut digest = Context::new(&SHA256);
     let all = [Some(cert), Some(key), client_ca.as_ref(), clients_file.as_ref()];
     for path in all.into_iter().flatten() {

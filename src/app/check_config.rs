@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::exit::Exit;
 use super::secret_files::Files;
-use crate::settings::{BadSettings, Settings, environment, report};
+use crate::settings::{Settings, SettingsError, environment_variables, format_report};
 
 /// Parses and validates, and says what it found.
 pub fn check_config(config: Option<&Path>) -> Exit {
@@ -17,15 +17,15 @@ pub fn check_config(config: Option<&Path>) -> Exit {
             Exit::Ok
         }
         Err(bad) => {
-            eprint!("{}", report(bad.faults()));
+            eprint!("{}", format_report(bad.setting_faults()));
             Exit::Settings
         }
     }
 }
 
 /// Stricter than a start, which does without some files.
-fn checked(config: Option<&Path>) -> Result<Settings, BadSettings> {
-    let settings = Settings::load(config, environment())?;
+fn checked(config: Option<&Path>) -> Result<Settings, SettingsError> {
+    let settings = Settings::load(config, environment_variables())?;
     let Files { spared, .. } = Files::read(&settings)?;
-    if spared.is_empty() { Ok(settings) } else { Err(BadSettings::new(spared)) }
+    if spared.is_empty() { Ok(settings) } else { Err(SettingsError::new(spared)) }
 }

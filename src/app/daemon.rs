@@ -32,7 +32,7 @@ use crate::agent::{
     AgentContext, DaemonConditions, DeliveryMonitor, OutboxSignal, RegistryTask, TryOuts,
 };
 use crate::http::{Context, DaemonInfo, Tokens};
-use crate::ledger::{Opened, Writer};
+use crate::ledger::{LedgerWriter, OpenedLedger};
 use crate::lifecycle::{CheckPolicy, SpaceThresholds};
 use crate::management::{CallbackClient, Limits, Networks, TaskReplies};
 use crate::notifier::{Heartbeat, Means, Notifier, NotifierHandle};
@@ -66,7 +66,7 @@ struct Running {
     renew: Arc<Notify>,
     /// None without a callback.
     receivers: Option<NotifierHandle>,
-    writer: Writer,
+    writer: LedgerWriter,
 }
 
 impl Prepared {
@@ -109,7 +109,7 @@ impl Prepared {
                     broke_off(ended);
                     break Exit::Internal;
                 }
-                () = running.writer.ended() => {
+                () = running.writer.wait_closed() => {
                     error!(task = "ledger", "a task ended by itself");
                     break Exit::Internal;
                 }
@@ -124,7 +124,7 @@ impl Prepared {
     fn start(self) -> (Running, crate::ledger::StateDir) {
         let Self { settings, state_dir, node, opened, client, tokens, tls, server, clock, random } =
             self;
-        let Opened { ledger, writer, stores, .. } = opened;
+        let OpenedLedger { ledger, writer, stores, .. } = opened;
         let (mut tasks, mut sending): (JoinSet<Ended>, JoinSet<Ended>) = Default::default();
         let (stop_early, stop_notifier) = (CancellationToken::new(), CancellationToken::new());
 
@@ -276,7 +276,7 @@ impl Running {
         }
         self.tasks.abort_all();
         self.notifier.abort_all();
-        if timeout(CLOSE, self.writer.close()).await.is_err() {
+        if timeout(CLOSE, self.writer.close_ledger()).await.is_err() {
             warn!("the state disk does not answer; what was acknowledged is on it");
         }
     }
@@ -334,7 +334,7 @@ mod tests {
     #[tokio::test]
     async fn without_its_ledger_the_daemon_ends_with_an_internal_fault() {
         let dir = tempfile::tempdir().unwrap();
-        let mut settings = Settings::builtin();
+        let mut settings = Settings::built_in();
         settings.state.dir = dir.path().to_owned();
         settings.server.socket = dir.path().join("agent.sock");
         settings.server.listen = vec!["127.0.0.1:0".parse().unwrap()];

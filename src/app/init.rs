@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::exit::Exit;
 use crate::common::{Clock as _, Random as _, SystemClock, SystemRandom};
 use crate::model::{Fault, ImageDir, MarkerId, NodeId};
-use crate::probe::{Examined, Owner, ProbeOptions, Prober, Slot};
+use crate::probe::{DirectoryInspection, DirectoryOwner, ProbeOptions, Prober, WorkerSlot};
 use crate::settings::Settings;
 
 /// The user of the packaged unit.
@@ -62,7 +62,11 @@ pub fn init(path: &str, user: Option<&str>, as_json: bool, settings: &Settings) 
     }
 }
 
-fn marked(path: &str, user: Option<&str>, settings: &Settings) -> Result<Examined, InitError> {
+fn marked(
+    path: &str,
+    user: Option<&str>,
+    settings: &Settings,
+) -> Result<DirectoryInspection, InitError> {
     let bad = |why: String| InitError::Path { path: path.to_owned(), why };
     let dir = ImageDir::parse(path).map_err(|error| bad(error.to_string()))?;
     let roots = &settings.storage.allowed_roots;
@@ -80,31 +84,33 @@ fn marked(path: &str, user: Option<&str>, settings: &Settings) -> Result<Examine
     let made = runtime.block_on(async {
         let deadline = Instant::now() + PATIENCE;
         let now = SystemClock.now();
-        prober.init(&mut Slot::new(), &dir, marker, now, owner, deadline).await
+        prober.init_directory(&mut WorkerSlot::new(), &dir, marker, now, owner, deadline).await
     });
     made.map_err(InitError::Fault)
 }
 
 /// Who is to own what is made: the one asked for, else whoever owns the state directory, else the
 /// packaged user. Without root nothing can be given away.
-fn owner(user: Option<&str>, state_dir: &Path) -> Result<Option<Owner>, InitError> {
+fn owner(user: Option<&str>, state_dir: &Path) -> Result<Option<DirectoryOwner>, InitError> {
     if !geteuid().is_root() {
         return Ok(None);
     }
     if user.is_none()
         && let Ok(seen) = nix::sys::stat::stat(state_dir)
     {
-        return Ok(Some(Owner { uid: seen.st_uid, gid: seen.st_gid }));
+        return Ok(Some(DirectoryOwner { uid: seen.st_uid, gid: seen.st_gid }));
     }
     let name = user.unwrap_or(USER);
     match User::from_name(name) {
-        Ok(Some(user)) => Ok(Some(Owner { uid: user.uid.as_raw(), gid: user.gid.as_raw() })),
+        Ok(Some(user)) => {
+            Ok(Some(DirectoryOwner { uid: user.uid.as_raw(), gid: user.gid.as_raw() }))
+        }
         Ok(None) => Err(InitError::NoUser(name.to_owned())),
         Err(error) => Err(InitError::Lookup(name.to_owned(), error)),
     }
 }
 
-fn to_json(path: &str, examined: &Examined) -> serde_json::Value {
+fn to_json(path: &str, examined: &DirectoryInspection) -> serde_json::Value {
     json!({
         "url": path,
         "marker": examined.marker.map(|marker| marker.to_string()),
@@ -116,7 +122,7 @@ fn to_json(path: &str, examined: &Examined) -> serde_json::Value {
     })
 }
 
-fn to_text(path: &str, examined: &Examined) -> String {
+fn to_text(path: &str, examined: &DirectoryInspection) -> String {
     let size = |bytes| bytesize::ByteSize(bytes).display().iec().to_string();
     format!(
         "{path} is marked as an image store\n  filesystem  {} on {}, mounted at {}\n  \

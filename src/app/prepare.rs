@@ -8,7 +8,7 @@ use super::exit::Exit;
 use super::secret_files::Files;
 use crate::common::{Clock, Random, SystemClock, SystemRandom, Timestamp};
 use crate::http::{BindError, Inherited, Server, Tls, Tokens};
-use crate::ledger::{self, OpenError, Opened, StateDir, StateDirError};
+use crate::ledger::{self, OpenError, OpenedLedger, StateDir, StateDirError};
 use crate::management::CallbackClient;
 use crate::model::NodeId;
 use crate::settings::Settings;
@@ -46,7 +46,7 @@ pub struct Prepared {
     pub(super) settings: Settings,
     pub(super) state_dir: StateDir,
     pub(super) node: NodeId,
-    pub(super) opened: Opened,
+    pub(super) opened: OpenedLedger,
     pub(super) client: Option<CallbackClient>,
     pub(super) tokens: Tokens,
     pub(super) tls: Option<Tls>,
@@ -75,7 +75,7 @@ impl Prepared {
         let credentials = systemd::credentials_directory();
         // The epoch is what the ledger takes the time for.
         let now = clock.now().max(epoch_floor.unwrap_or_default());
-        let opened = ledger::open(&state_dir, &settings.state, credentials.as_deref(), now)?;
+        let opened = ledger::open_ledger(&state_dir, &settings.state, credentials.as_deref(), now)?;
         let server = Server::bind(&settings.server, inherited)?;
         Ok(Self { settings, state_dir, node, opened, client, tokens, tls, server, clock, random })
     }

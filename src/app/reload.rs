@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 
 use crate::http::Tokens;
 use crate::management::{CallbackClient, Signer, signer};
-use crate::settings::{Settings, environment};
+use crate::settings::{Settings, environment_variables};
 
 /// Far longer than the reading of two small files takes on a disk that answers.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -105,7 +105,8 @@ async fn read(config: Option<PathBuf>, may_hang: Arc<Semaphore>, patience: Durat
 }
 
 fn read_now(config: Option<&Path>) -> Read {
-    let settings = Settings::load(config, environment()).map_err(|error| error.to_string())?;
+    let settings =
+        Settings::load(config, environment_variables()).map_err(|error| error.to_string())?;
     let tokens = match &settings.auth.tokens_file {
         Some(path) => Tokens::load(path).map_err(|error| error.to_string())?,
         None => Tokens::default(),
@@ -143,7 +144,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pipe = dir.path().join("agent.toml");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let mut reload = Reload::new(Some(pipe.clone()), Settings::builtin());
+        let mut reload = Reload::new(Some(pipe.clone()), Settings::built_in());
         reload.patience = Duration::from_millis(20);
         assert!(why_not(&mut reload).await.contains("did not answer"));
         // Opened by a writer, and closed again, the pipe lets its reader go.

@@ -3,7 +3,7 @@
 
 use crate::http::{Tls, Tokens};
 use crate::management::{CallbackClient, Limits};
-use crate::settings::{BadSettings, SettingFault, Settings, stops_a_start};
+use crate::settings::{SettingFault, Settings, SettingsError, required_at_start};
 
 /// Everything that a start reads before it touches the state directory.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ impl Files {
     ///
     /// # Errors
     /// Every fault of every file. What may be a secret is named by its line and never shown.
-    pub fn read(settings: &Settings) -> Result<Self, BadSettings> {
+    pub fn read(settings: &Settings) -> Result<Self, SettingsError> {
         let mut faults = settings.check_files();
         let unread: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();
         let mut inside = Vec::new();
@@ -28,20 +28,20 @@ impl Files {
             Some(path) => Tokens::load(path),
             None => Ok(Tokens::default()),
         };
-        let tokens = BadSettings::gather(tokens, &mut inside);
+        let tokens = SettingsError::gather(tokens, &mut inside);
         let client = CallbackClient::new(&settings.callback, Limits::default());
-        let client = BadSettings::gather(client, &mut inside);
+        let client = SettingsError::gather(client, &mut inside);
         let tls = settings.server.tls.as_ref().map(Tls::load).transpose();
-        let tls = BadSettings::gather(tls, &mut inside);
+        let tls = SettingsError::gather(tls, &mut inside);
         // One that cannot be read has been told once.
         faults.extend(inside.into_iter().filter(|fault| !unread.contains(&fault.key)));
         match (tokens, client, tls) {
             (Some(tokens), Some(client), Some(tls))
-                if !faults.iter().any(|fault| stops_a_start(&fault.key)) =>
+                if !faults.iter().any(|fault| required_at_start(&fault.key)) =>
             {
                 Ok(Self { tokens, client, tls, spared: faults })
             }
-            _ => Err(BadSettings::new(faults)),
+            _ => Err(SettingsError::new(faults)),
         }
     }
 }

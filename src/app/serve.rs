@@ -14,7 +14,9 @@ use super::secret_files::Files;
 use super::signals::stop_at_signals;
 use crate::common::{ErrorChain, Timestamp};
 use crate::http::{AUDIT, Inherited};
-use crate::settings::{HostKeyPolicy, MASTER_KEY_FILE, Settings, environment, report};
+use crate::settings::{
+    HostKeyPolicy, MASTER_KEY_FILE, Settings, environment_variables, format_report,
+};
 use crate::{systemd, telemetry};
 
 /// Few, because waiting is what the daemon does; two, so that one that computes delays nobody.
@@ -22,17 +24,17 @@ const THREADS: usize = 2;
 
 /// Runs the daemon until it is told to stop. Its epoch is not below `epoch_floor`.
 pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> Exit {
-    let settings = match Settings::load(config, environment()) {
+    let settings = match Settings::load(config, environment_variables()) {
         Ok(settings) => settings,
         Err(bad) => {
-            eprint!("{}", report(bad.faults()));
+            eprint!("{}", format_report(bad.setting_faults()));
             return Exit::Settings;
         }
     };
     let files = match Files::read(&settings) {
         Ok(files) => files,
         Err(bad) => {
-            eprint!("{}", report(bad.faults()));
+            eprint!("{}", format_report(bad.setting_faults()));
             return Exit::Settings;
         }
     };

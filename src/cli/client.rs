@@ -20,8 +20,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::model::Secret;
-use crate::settings::BadSettings;
-use crate::tls::{Trust, client_config};
+use crate::settings::SettingsError;
+use crate::tls::{TrustSettings, client_config};
 
 /// The daemon is on this machine or next to it.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -65,7 +65,7 @@ pub enum ClientError {
     #[error("{0:?} is not an http:// or https:// URL of the daemon, such as http://127.0.0.1:7811")]
     BadUrl(String),
     #[error(transparent)]
-    BadFiles(#[from] BadSettings),
+    BadFiles(#[from] SettingsError),
     #[error("the daemon at {place} broke off: {source}")]
     Broken { place: String, source: hyper::Error },
     #[error("the daemon at {place} gave an answer that cannot be read")]
@@ -89,7 +89,7 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 /// What is believed and shown where nothing else is said.
-pub(super) const SYSTEM: Trust<'static> = Trust {
+pub(super) const SYSTEM: TrustSettings<'static> = TrustSettings {
     ca: None,
     cert: None,
     key: None,
@@ -113,7 +113,7 @@ impl Daemon {
     pub(super) fn trusted(
         url: &str,
         token: Option<Secret>,
-        trust: &Trust<'_>,
+        trust: &TrustSettings<'_>,
     ) -> Result<Self, ClientError> {
         let bad = || ClientError::BadUrl(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| bad())?;

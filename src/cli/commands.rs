@@ -15,7 +15,7 @@ use super::request_body;
 use super::secrets::{self, SecretError};
 use crate::model::{Secret, StoreUuid};
 use crate::settings::Settings;
-use crate::tls::Trust;
+use crate::tls::TrustSettings;
 
 /// Reconnects of `--all` that run at once; the daemon holds its own bounds.
 const AT_ONCE: usize = 8;
@@ -100,7 +100,7 @@ fn daemon(
         return Ok(Daemon::Socket(settings.server.socket.clone()));
     };
     let token = reach.token_file.as_deref().map(secrets::token).transpose()?.or(token);
-    let trust = Trust {
+    let trust = TrustSettings {
         ca: reach.ca_file.as_deref(),
         cert: reach.client_cert.as_deref(),
         key: reach.client_key.as_deref(),

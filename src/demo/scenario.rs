@@ -147,7 +147,7 @@ fn settings(
     secret: &str,
     token: &str,
 ) -> Result<Settings, Broken> {
-    let mut settings = Settings::builtin();
+    let mut settings = Settings::built_in();
     settings.server.listen = vec![(Ipv4Addr::LOCALHOST, 0).into()];
     settings.state.dir = scratch.path().join("state");
     settings.server.socket = scratch.path().join("agent.sock");

@@ -7,7 +7,7 @@ use crate::model::{Notice, Position, SshCredentials, Store, StoreUuid};
 /// Operations that commit together. Built fluently; an empty one need not be committed.
 #[derive(Debug, Default)]
 #[must_use]
-pub struct Change(Vec<Operation>);
+pub struct LedgerChange(Vec<Operation>);
 
 /// One operation on the ledger.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(super) enum Operation {
     ForgetWorker(StoreUuid),
 }
 
-impl Change {
+impl LedgerChange {
     /// Nothing yet.
     pub fn new() -> Self {
         Self::default()
@@ -37,7 +37,7 @@ impl Change {
     }
 
     /// Whose change it is, by its first operation.
-    pub(super) fn store(&self) -> Option<StoreUuid> {
+    pub(super) fn find_store(&self) -> Option<StoreUuid> {
         Some(match self.0.first()? {
             Operation::AddStore { store, .. } | Operation::SaveStore(store) => store.uuid,
             Operation::Enqueue(notice) | Operation::Fold { into: notice, .. } => notice.store,
@@ -51,11 +51,11 @@ impl Change {
         })
     }
 
-    pub(super) fn operations(&self) -> &[Operation] {
+    pub(super) fn into_operations(&self) -> &[Operation] {
         &self.0
     }
 
-    fn with(mut self, operation: Operation) -> Self {
+    fn with_operation(mut self, operation: Operation) -> Self {
         self.0.push(operation);
         self
     }
@@ -69,56 +69,56 @@ impl Change {
         standing: DurableRecord,
     ) -> Self {
         let (store, standing) = (Box::new(store), Box::new(standing));
-        self.with(Operation::AddStore { store, credentials, standing })
+        self.with_operation(Operation::AddStore { store, credentials, standing })
     }
 
     /// The definition of a store as it is now. A conflict when it is not there.
     pub fn save_store(self, store: Store) -> Self {
-        self.with(Operation::SaveStore(Box::new(store)))
+        self.with_operation(Operation::SaveStore(Box::new(store)))
     }
 
     /// All secrets of a store, in the place of those before. A conflict when the store is not there.
     pub fn replace_secrets(self, store: StoreUuid, credentials: SshCredentials) -> Self {
-        self.with(Operation::ReplaceSecrets(store, credentials))
+        self.with_operation(Operation::ReplaceSecrets(store, credentials))
     }
 
     /// The standing of a store as it is now. A conflict when the store is not there.
     pub fn save_standing(self, store: StoreUuid, standing: DurableRecord) -> Self {
-        self.with(Operation::SaveStanding(store, Box::new(standing)))
+        self.with_operation(Operation::SaveStanding(store, Box::new(standing)))
     }
 
     /// Forgets a store, its secrets, its history and what the management node has not been told.
     pub fn remove_store(self, store: StoreUuid) -> Self {
-        self.with(Operation::RemoveStore(store))
+        self.with_operation(Operation::RemoveStore(store))
     }
 
     /// A notice to deliver. A conflict when its position is taken.
     pub fn enqueue(self, notice: Notice) -> Self {
-        self.with(Operation::Enqueue(Box::new(notice)))
+        self.with_operation(Operation::Enqueue(Box::new(notice)))
     }
 
     /// A notice that has been delivered; one that is not there any more is fine.
     pub fn acknowledge(self, store: StoreUuid, position: Position) -> Self {
-        self.with(Operation::Acknowledge(store, position))
+        self.with_operation(Operation::Acknowledge(store, position))
     }
 
     /// Replaces all notices of the store up to and including `through` by one.
-    pub fn fold(self, through: Position, into: Notice) -> Self {
-        self.with(Operation::Fold { through, into: Box::new(into) })
+    pub fn coalesce(self, through: Position, into: Notice) -> Self {
+        self.with_operation(Operation::Fold { through, into: Box::new(into) })
     }
 
     /// A line of history.
-    pub fn note(self, store: StoreUuid, entry: HistoryEntry) -> Self {
-        self.with(Operation::Note(store, Box::new(entry)))
+    pub fn add_history(self, store: StoreUuid, entry: HistoryEntry) -> Self {
+        self.with_operation(Operation::Note(store, Box::new(entry)))
     }
 
     /// A worker of the store that would not die, to be known after a restart.
-    pub fn leave_worker(self, store: StoreUuid, worker: StuckWorker) -> Self {
-        self.with(Operation::LeaveWorker(store, worker))
+    pub fn save_stuck_worker(self, store: StoreUuid, worker: StuckWorker) -> Self {
+        self.with_operation(Operation::LeaveWorker(store, worker))
     }
 
     /// The store's worker is gone.
-    pub fn forget_worker(self, store: StoreUuid) -> Self {
-        self.with(Operation::ForgetWorker(store))
+    pub fn clear_stuck_worker(self, store: StoreUuid) -> Self {
+        self.with_operation(Operation::ForgetWorker(store))
     }
 }

@@ -3,21 +3,25 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::change::Operation;
-use super::error::{CommitError, Refusal};
-use super::handle::Reply;
+use super::error::{CommitError, OperationError};
+use super::handle::ReplySender;
 use super::tables::{history, outbox, stores};
-use super::{Change, Sealer};
+use super::{LedgerChange, SecretSealer};
 use crate::common::crash_point;
 
 /// A change and who waits for it.
-pub(super) type Waiting = (Change, Reply<Result<(), CommitError>>);
+pub(super) type PendingCommit = (LedgerChange, ReplySender<Result<(), CommitError>>);
 
 /// One transaction for all; a savepoint for each, so that a conflict undoes only its own change.
-pub(super) fn commit_batch(connection: &mut Connection, sealer: &Sealer, batch: &mut Vec<Waiting>) {
+pub(super) fn commit_batch(
+    connection: &mut Connection,
+    sealer: &SecretSealer,
+    batch: &mut Vec<PendingCommit>,
+) {
     if batch.is_empty() {
         return;
     }
-    let changes: Vec<&Change> = batch.iter().map(|(change, _)| change).collect();
+    let changes: Vec<&LedgerChange> = batch.iter().map(|(change, _)| change).collect();
     match commit_all(connection, sealer, &changes) {
         Ok(results) => {
             for ((_, reply), result) in batch.drain(..).zip(results) {
@@ -34,18 +38,19 @@ pub(super) fn commit_batch(connection: &mut Connection, sealer: &Sealer, batch: 
 
 fn commit_all(
     connection: &mut Connection,
-    sealer: &Sealer,
-    changes: &[&Change],
-) -> rusqlite::Result<Vec<Result<(), Refusal>>> {
+    sealer: &SecretSealer,
+    changes: &[&LedgerChange],
+) -> rusqlite::Result<Vec<Result<(), OperationError>>> {
     let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut results = Vec::with_capacity(changes.len());
     for change in changes {
         let savepoint = transaction.savepoint()?;
-        let done = change.operations().iter().try_for_each(|op| carry_out(&savepoint, sealer, op));
+        let done =
+            change.into_operations().iter().try_for_each(|op| carry_out(&savepoint, sealer, op));
         match done {
             Ok(()) => savepoint.commit()?,
             // The disk: no commit of this batch would hold.
-            Err(Refusal::Sqlite(error)) => return Err(error),
+            Err(OperationError::Sqlite(error)) => return Err(error),
             Err(_) => savepoint.finish()?,
         }
         results.push(done);
@@ -56,25 +61,29 @@ fn commit_all(
     Ok(results)
 }
 
-fn carry_out(connection: &Connection, sealer: &Sealer, op: &Operation) -> Result<(), Refusal> {
+fn carry_out(
+    connection: &Connection,
+    sealer: &SecretSealer,
+    op: &Operation,
+) -> Result<(), OperationError> {
     match op {
         Operation::AddStore { store, credentials, standing } => {
-            stores::add(connection, store, credentials, standing, sealer)
+            stores::insert_store(connection, store, credentials, standing, sealer)
         }
-        Operation::SaveStore(store) => stores::save(connection, store),
+        Operation::SaveStore(store) => stores::update_store(connection, store),
         Operation::ReplaceSecrets(store, credentials) => {
             stores::replace_credentials(connection, *store, credentials, sealer)
         }
         Operation::SaveStanding(store, standing) => {
             stores::save_standing(connection, *store, standing)
         }
-        Operation::RemoveStore(store) => stores::remove(connection, *store),
-        Operation::Enqueue(notice) => outbox::enqueue(connection, notice),
+        Operation::RemoveStore(store) => stores::delete_store(connection, *store),
+        Operation::Enqueue(notice) => outbox::insert_notice(connection, notice),
         Operation::Acknowledge(store, position) => {
-            outbox::acknowledge(connection, *store, *position)
+            outbox::delete_acknowledged(connection, *store, *position)
         }
-        Operation::Fold { through, into } => outbox::fold(connection, *through, into),
-        Operation::Note(store, entry) => history::note(connection, *store, entry),
+        Operation::Fold { through, into } => outbox::coalesce(connection, *through, into),
+        Operation::Note(store, entry) => history::add_entry(connection, *store, entry),
         Operation::LeaveWorker(store, worker) => {
             stores::leave_worker(connection, *store, Some(*worker))
         }

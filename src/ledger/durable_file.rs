@@ -14,9 +14,9 @@ use nix::fcntl::OFlag;
 /// # Errors
 /// `AlreadyExists` when the name is taken: the file there is left untouched. Otherwise what the
 /// system says.
-pub(super) fn create(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn create_file(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = dir.join(format!(".{name}.new"));
-    discard(&temporary)?;
+    discard_file(&temporary)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
@@ -28,7 +28,7 @@ pub(super) fn create(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Reads a file of at most `limit` bytes; none when there is no such file.
-pub(super) fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+pub(super) fn read_file(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     // A pipe would wait for its writer.
     let flags = OFlag::O_NONBLOCK.bits();
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
@@ -45,7 +45,7 @@ pub(super) fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Removes a file that a killed start may have left.
-pub(super) fn discard(path: &Path) -> io::Result<()> {
+pub(super) fn discard_file(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -53,7 +53,7 @@ pub(super) fn discard(path: &Path) -> io::Result<()> {
 }
 
 /// Gives a finished file its name: fsync, rename, fsync of the directory.
-pub(super) fn publish(dir: &Path, from: &Path, to: &Path) -> io::Result<()> {
+pub(super) fn publish_file(dir: &Path, from: &Path, to: &Path) -> io::Result<()> {
     File::open(from)?.sync_all()?;
     fs::rename(from, to)?;
     File::open(dir)?.sync_all()

@@ -2,8 +2,8 @@
 
 use rusqlite::ErrorCode;
 
-use super::codec::Undecodable;
-use super::tables::rows::BadRow;
+use super::codec::DecodeError;
+use super::tables::rows::RowError;
 use crate::model::Fault;
 
 /// Why a change was not made. It was not made at all.
@@ -28,13 +28,13 @@ pub enum CommitError {
 
 /// Why one operation was not carried out.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(super) enum OperationError {
     Conflict(String),
     Unsealable(Fault),
     Sqlite(rusqlite::Error),
 }
 
-impl From<rusqlite::Error> for Refusal {
+impl From<rusqlite::Error> for OperationError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::ConstraintViolation) => Self::Conflict(error.to_string()),
@@ -43,27 +43,27 @@ impl From<rusqlite::Error> for Refusal {
     }
 }
 
-impl From<Undecodable> for Refusal {
-    fn from(error: Undecodable) -> Self {
+impl From<DecodeError> for OperationError {
+    fn from(error: DecodeError) -> Self {
         Self::Conflict(error.to_string())
     }
 }
 
-impl From<Refusal> for CommitError {
-    fn from(refusal: Refusal) -> Self {
+impl From<OperationError> for CommitError {
+    fn from(refusal: OperationError) -> Self {
         match refusal {
-            Refusal::Conflict(what) => Self::Conflict(what),
-            Refusal::Unsealable(fault) => Self::Unsealable(fault),
-            Refusal::Sqlite(error) => Self::StateDisk(error.to_string()),
+            OperationError::Conflict(what) => Self::Conflict(what),
+            OperationError::Unsealable(fault) => Self::Unsealable(fault),
+            OperationError::Sqlite(error) => Self::StateDisk(error.to_string()),
         }
     }
 }
 
 /// A row that a change rests on is not what it should be: the change is not made, others may be.
-impl From<BadRow> for Refusal {
-    fn from(error: BadRow) -> Self {
+impl From<RowError> for OperationError {
+    fn from(error: RowError) -> Self {
         match error {
-            BadRow::Sqlite(error) => error.into(),
+            RowError::Sqlite(error) => error.into(),
             bad => Self::Conflict(bad.to_string()),
         }
     }

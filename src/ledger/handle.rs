@@ -4,14 +4,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{Instrument as _, debug, debug_span};
 
-use super::{Change, CommitError, Waiting};
+use super::{CommitError, LedgerChange, OutboxDepth};
 use crate::common::Timestamp;
 use crate::lifecycle::StoreHistory;
 use crate::model::{Epoch, Fault, Notice, Position, Reason, SshCredentials, StoreUuid};
 
 /// Jobs that may wait. A commit takes well under a millisecond, so that this many mean a disk that
 /// hangs: callers are told to come back instead of filling memory.
-pub(super) const WAITING: usize = 1024;
+pub(super) const MAX_QUEUED_REQUESTS: usize = 1024;
 
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -27,26 +27,26 @@ pub enum ReadError {
     Closed,
 }
 
-pub(super) type Reply<T> = oneshot::Sender<T>;
+pub(super) type ReplySender<T> = oneshot::Sender<T>;
 
 /// What the thread is asked.
 #[derive(Debug)]
-pub(super) enum Job {
-    Commit(Change, Reply<Result<(), CommitError>>),
-    NextEpoch(Timestamp, Reply<Result<Epoch, CommitError>>),
-    CheckWritable(Reply<Result<(), CommitError>>),
-    Credentials(StoreUuid, Reply<Result<SshCredentials, Fault>>),
-    Pending(StoreUuid, u32, Reply<Result<Vec<Notice>, ReadError>>),
-    Waiting(StoreUuid, Position, Reply<Result<Waiting, ReadError>>),
-    Backlog(Reply<Result<Vec<StoreUuid>, ReadError>>),
-    History(StoreUuid, u32, Reply<Result<StoreHistory, ReadError>>),
+pub(super) enum LedgerRequest {
+    Commit(LedgerChange, ReplySender<Result<(), CommitError>>),
+    NextEpoch(Timestamp, ReplySender<Result<Epoch, CommitError>>),
+    CheckWritable(ReplySender<Result<(), CommitError>>),
+    Credentials(StoreUuid, ReplySender<Result<SshCredentials, Fault>>),
+    Pending(StoreUuid, u32, ReplySender<Result<Vec<Notice>, ReadError>>),
+    Waiting(StoreUuid, Position, ReplySender<Result<OutboxDepth, ReadError>>),
+    Backlog(ReplySender<Result<Vec<StoreUuid>, ReadError>>),
+    History(StoreUuid, u32, ReplySender<Result<StoreHistory, ReadError>>),
     Close,
 }
 
 /// The ledger, as others hold it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    pub(super) jobs: mpsc::Sender<Job>,
+    pub(super) jobs: mpsc::Sender<LedgerRequest>,
 }
 
 impl Ledger {
@@ -58,11 +58,11 @@ impl Ledger {
     ///
     /// # Cancel safety
     /// A change that is dropped while it waits may still be made.
-    pub async fn commit(&self, change: Change) -> Result<(), CommitError> {
-        let span = debug_span!("commit", store = change.store().map(tracing::field::display));
+    pub async fn commit(&self, change: LedgerChange) -> Result<(), CommitError> {
+        let span = debug_span!("commit", store = change.find_store().map(tracing::field::display));
         let committing = async {
             let asked = Instant::now();
-            let done = self.ask(|reply| Job::Commit(change, reply)).await?;
+            let done = self.send_request(|reply| LedgerRequest::Commit(change, reply)).await?;
             // With the wait in the queue; why it was refused is for the caller to tell.
             debug!(took = ?asked.elapsed(), made = done.is_ok(), "committed");
             done
@@ -79,7 +79,7 @@ impl Ledger {
     /// # Cancel safety
     /// An epoch may be skipped.
     pub async fn next_epoch(&self, now: Timestamp) -> Result<Epoch, CommitError> {
-        self.ask(|reply| Job::NextEpoch(now, reply)).await?
+        self.send_request(|reply| LedgerRequest::NextEpoch(now, reply)).await?
     }
 
     /// Proves that the state disk takes a commit.
@@ -90,7 +90,7 @@ impl Ledger {
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn check_writable(&self) -> Result<(), CommitError> {
-        self.ask(Job::CheckWritable).await?
+        self.send_request(LedgerRequest::CheckWritable).await?
     }
 
     /// The secrets of a store, unsealed.
@@ -102,11 +102,11 @@ impl Ledger {
     /// # Cancel safety
     /// Reads only.
     pub async fn credentials(&self, store: StoreUuid) -> Result<SshCredentials, Fault> {
-        let asked = self.ask(|reply| Job::Credentials(store, reply)).await;
+        let asked = self.send_request(|reply| LedgerRequest::Credentials(store, reply)).await;
         asked.unwrap_or_else(|error| {
             let reason = match error {
-                Unasked::Full => Reason::AgentBusy,
-                Unasked::Closed => Reason::AgentStopping,
+                SendError::Full => Reason::AgentBusy,
+                SendError::Closed => Reason::AgentStopping,
             };
             Err(Fault::new(reason, "the stored secrets could not be asked for"))
         })
@@ -119,8 +119,12 @@ impl Ledger {
     ///
     /// # Cancel safety
     /// Reads only.
-    pub async fn pending(&self, store: StoreUuid, limit: u32) -> Result<Vec<Notice>, ReadError> {
-        self.ask(|reply| Job::Pending(store, limit, reply)).await?
+    pub async fn pending_notices(
+        &self,
+        store: StoreUuid,
+        limit: u32,
+    ) -> Result<Vec<Notice>, ReadError> {
+        self.send_request(|reply| LedgerRequest::Pending(store, limit, reply)).await?
     }
 
     /// How many notices of a store wait behind this place, and the place of the newest of all. Costs time
@@ -131,8 +135,12 @@ impl Ledger {
     ///
     /// # Cancel safety
     /// Reads only.
-    pub async fn waiting(&self, store: StoreUuid, behind: Position) -> Result<Waiting, ReadError> {
-        self.ask(|reply| Job::Waiting(store, behind, reply)).await?
+    pub async fn outbox_depth(
+        &self,
+        store: StoreUuid,
+        behind: Position,
+    ) -> Result<OutboxDepth, ReadError> {
+        self.send_request(|reply| LedgerRequest::Waiting(store, behind, reply)).await?
     }
 
     /// The stores for which notices wait.
@@ -142,8 +150,8 @@ impl Ledger {
     ///
     /// # Cancel safety
     /// Reads only.
-    pub async fn backlog(&self) -> Result<Vec<StoreUuid>, ReadError> {
-        self.ask(Job::Backlog).await?
+    pub async fn stores_with_pending(&self) -> Result<Vec<StoreUuid>, ReadError> {
+        self.send_request(LedgerRequest::Backlog).await?
     }
 
     /// The newest lines of a store's history, and how many are gone.
@@ -154,43 +162,46 @@ impl Ledger {
     /// # Cancel safety
     /// Reads only.
     pub async fn history(&self, store: StoreUuid, limit: u32) -> Result<StoreHistory, ReadError> {
-        self.ask(|reply| Job::History(store, limit, reply)).await?
+        self.send_request(|reply| LedgerRequest::History(store, limit, reply)).await?
     }
 
-    pub(super) fn new(jobs: mpsc::Sender<Job>) -> Self {
+    pub(super) fn new(jobs: mpsc::Sender<LedgerRequest>) -> Self {
         Self { jobs }
     }
 
-    async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, Unasked> {
+    async fn send_request<T>(
+        &self,
+        job: impl FnOnce(ReplySender<T>) -> LedgerRequest,
+    ) -> Result<T, SendError> {
         let (reply, answer) = oneshot::channel();
         self.jobs.try_send(job(reply)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Unasked::Full,
-            mpsc::error::TrySendError::Closed(_) => Unasked::Closed,
+            mpsc::error::TrySendError::Full(_) => SendError::Full,
+            mpsc::error::TrySendError::Closed(_) => SendError::Closed,
         })?;
-        answer.await.map_err(|_| Unasked::Closed)
+        answer.await.map_err(|_| SendError::Closed)
     }
 }
 
 /// The thread did not take the job.
-enum Unasked {
+enum SendError {
     Full,
     Closed,
 }
 
-impl From<Unasked> for CommitError {
-    fn from(unasked: Unasked) -> Self {
+impl From<SendError> for CommitError {
+    fn from(unasked: SendError) -> Self {
         match unasked {
-            Unasked::Full => Self::Busy,
-            Unasked::Closed => Self::Closed,
+            SendError::Full => Self::Busy,
+            SendError::Closed => Self::Closed,
         }
     }
 }
 
-impl From<Unasked> for ReadError {
-    fn from(unasked: Unasked) -> Self {
+impl From<SendError> for ReadError {
+    fn from(unasked: SendError) -> Self {
         match unasked {
-            Unasked::Full => Self::Busy,
-            Unasked::Closed => Self::Closed,
+            SendError::Full => Self::Busy,
+            SendError::Closed => Self::Closed,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Floor 3. The ledger: all durable state, in one SQLite database in the state directory.
 //!
 //! Promises: what [`Ledger::commit`] has answered survives a crash of the daemon and of the machine;
-//! the parts of one [`Change`] are durable together or not at all; a record that cannot be read back
+//! the parts of one [`LedgerChange`] are durable together or not at all; a record that cannot be read back
 //! exactly stops the start and is left as it was; secrets are sealed before they are written.
 //! Never: defaults what it cannot read, writes beside a ledger that is damaged or newer, touches an
 //! image directory.
@@ -20,12 +20,12 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use change::Change;
+pub use change::LedgerChange;
 pub use error::CommitError;
 pub use handle::{Ledger, ReadError};
 pub use open::state_dir::{StateDir, StateDirError};
-pub use open::{OpenError, Opened, open};
-pub use sealer::{MasterKeyError, Sealer};
-pub use tables::outbox::Waiting;
+pub use open::{OpenError, OpenedLedger, open_ledger};
+pub use sealer::{MasterKeyError, SecretSealer};
+pub use tables::outbox::OutboxDepth;
 pub use tables::stores::{LoadedStore, StuckWorker};
-pub use writer::Writer;
+pub use writer::LedgerWriter;

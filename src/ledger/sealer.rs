@@ -31,18 +31,18 @@ pub enum MasterKeyError {
 }
 
 /// Seals and unseals with one master key, or says why it cannot.
-pub struct Sealer {
+pub struct SecretSealer {
     path: PathBuf,
     key: Result<(LessSafeKey, [u8; KEY_ID_LEN]), &'static str>,
 }
 
-impl std::fmt::Debug for Sealer {
+impl std::fmt::Debug for SecretSealer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Sealer({})", self.path.display())
     }
 }
 
-impl Sealer {
+impl SecretSealer {
     /// Takes the master key: `state.master_key_file`, else the systemd credential `master-key`, else
     /// `master-key` in the state directory, which is made (32 random bytes, 0600) where it is absent
     /// and nothing has been sealed yet. `sealed_before` says whether something has: then a lost key is
@@ -53,8 +53,8 @@ impl Sealer {
     ///
     /// # Errors
     /// [`MasterKeyError`] when the key cannot be made durable.
-    pub fn load(
-        state: &settings::State,
+    pub fn load_key(
+        state: &settings::StateSettings,
         credentials: Option<&Path>,
         sealed_before: bool,
     ) -> Result<Self, MasterKeyError> {
@@ -71,7 +71,7 @@ impl Sealer {
         let bytes = match found {
             Ok(None) if path == own && !sealed_before => {
                 let bytes = fresh_key(&path)?;
-                durable_file::create(&state.dir, "master-key", &bytes[..])
+                durable_file::create_file(&state.dir, "master-key", &bytes[..])
                     .map_err(|source| MasterKeyError::Unusable { path: path.clone(), source })?;
                 Some(bytes)
             }
@@ -80,7 +80,7 @@ impl Sealer {
         };
         Ok(Self {
             path,
-            key: bytes.ok_or("it is missing or cannot be read").and_then(|b| parse(&b)),
+            key: bytes.ok_or("it is missing or cannot be read").and_then(|b| parse_key(&b)),
         })
     }
 
@@ -94,17 +94,19 @@ impl Sealer {
         field: &str,
         secret: &Secret,
     ) -> Result<Vec<u8>, Fault> {
-        let (key, id) = self.key()?;
+        let (key, id) = self.key_file()?;
         let mut nonce = [0; NONCE_LEN];
-        SystemRandom::new().fill(&mut nonce).map_err(|_| self.unreadable("no randomness"))?;
+        SystemRandom::new()
+            .fill(&mut nonce)
+            .map_err(|_| self.unreadable_secret("no randomness"))?;
         let mut sealed = Zeroizing::new(secret.expose_secret().as_bytes().to_vec());
         let tag = key
             .seal_in_place_separate_tag(
                 Nonce::assume_unique_for_key(nonce),
-                aad(store, field),
+                associated_data(store, field),
                 &mut sealed,
             )
-            .map_err(|_| self.unreadable("the secret is too long to seal"))?;
+            .map_err(|_| self.unreadable_secret("the secret is too long to seal"))?;
         Ok([&id[..], &nonce, &sealed, tag.as_ref()].concat())
     }
 
@@ -118,42 +120,42 @@ impl Sealer {
         field: &str,
         blob: &[u8],
     ) -> Result<Secret, Fault> {
-        let (key, id) = self.key()?;
-        let broken = || self.unreadable("the sealed secret is damaged");
+        let (key, id) = self.key_file()?;
+        let broken = || self.unreadable_secret("the sealed secret is damaged");
         let (blob_id, rest) = blob.split_at_checked(KEY_ID_LEN).ok_or_else(broken)?;
         if blob_id != id {
-            return Err(self.unreadable("another key sealed the secret"));
+            return Err(self.unreadable_secret("another key sealed the secret"));
         }
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>().ok_or_else(broken)?;
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let mut buffer = Zeroizing::new(sealed.to_vec());
         let plain = key
-            .open_in_place(nonce, aad(store, field), buffer.as_mut_slice())
+            .open_in_place(nonce, associated_data(store, field), buffer.as_mut_slice())
             .map_err(|_| broken())?;
         let text = std::str::from_utf8(plain).map_err(|_| broken())?;
         Ok(Secret::new(text.to_owned()))
     }
 
-    fn key(&self) -> Result<(&LessSafeKey, &[u8; KEY_ID_LEN]), Fault> {
+    fn key_file(&self) -> Result<(&LessSafeKey, &[u8; KEY_ID_LEN]), Fault> {
         match &self.key {
             Ok((key, id)) => Ok((key, id)),
-            Err(why) => Err(self.unreadable(why)),
+            Err(why) => Err(self.unreadable_secret(why)),
         }
     }
 
-    fn unreadable(&self, why: &str) -> Fault {
+    fn unreadable_secret(&self, why: &str) -> Fault {
         let path = self.path.display().to_string();
         Fault::new(Reason::SecretUnreadable, format!("master key {path}: {why}"))
             .with_detail("path", path)
     }
 }
 
-fn aad(store: StoreUuid, field: &str) -> Aad<String> {
+fn associated_data(store: StoreUuid, field: &str) -> Aad<String> {
     Aad::from(format!("{store}/{field}"))
 }
 
 fn read_key(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
-    Ok(durable_file::read(path, 4096)?.map(Zeroizing::new))
+    Ok(durable_file::read_file(path, 4096)?.map(Zeroizing::new))
 }
 
 fn fresh_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterKeyError> {
@@ -166,7 +168,7 @@ fn fresh_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterKeyError> {
 }
 
 /// 32 raw bytes, or their base64 on one line.
-fn parse(bytes: &[u8]) -> Result<(LessSafeKey, [u8; KEY_ID_LEN]), &'static str> {
+fn parse_key(bytes: &[u8]) -> Result<(LessSafeKey, [u8; KEY_ID_LEN]), &'static str> {
     let decoded;
     let raw = if bytes.len() == KEY_LEN {
         bytes

@@ -7,31 +7,31 @@ use rusqlite::Connection;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Sealer;
+use super::SecretSealer;
 use super::commit::commit_batch;
-use super::error::{CommitError, Refusal};
-use super::handle::{Job, Ledger, ReadError, WAITING};
-use super::tables::rows::BadRow;
+use super::error::{CommitError, OperationError};
+use super::handle::{Ledger, LedgerRequest, MAX_QUEUED_REQUESTS, ReadError};
+use super::tables::rows::RowError;
 use super::tables::{history, meta, outbox, stores};
 
 /// Commits that share one transaction at most; keeps the wait of the first one short.
-const BATCH: usize = 128;
+const MAX_BATCH: usize = 128;
 
 /// The thread behind the ledger.
 #[derive(Debug)]
-pub struct Writer {
-    jobs: mpsc::Sender<Job>,
+pub struct LedgerWriter {
+    jobs: mpsc::Sender<LedgerRequest>,
     ended: CancellationToken,
     thread: JoinHandle<()>,
 }
 
-impl Writer {
+impl LedgerWriter {
     /// Waits until the thread has ended, which it does by itself only through a fault of ours: from
     /// then on nothing can be read or committed.
     ///
     /// # Cancel safety
     /// Nothing is lost.
-    pub async fn ended(&self) {
+    pub async fn wait_closed(&self) {
         self.ended.cancelled().await;
     }
 
@@ -40,9 +40,9 @@ impl Writer {
     ///
     /// # Cancel safety
     /// The thread goes on closing by itself.
-    pub async fn close(self) {
+    pub async fn close_ledger(self) {
         // No place in the queue: the thread ends when the last handle is dropped.
-        let _ = self.jobs.send(Job::Close).await;
+        let _ = self.jobs.send(LedgerRequest::Close).await;
         self.ended.cancelled().await;
         if self.thread.is_finished() {
             let _ = self.thread.join();
@@ -51,14 +51,17 @@ impl Writer {
 }
 
 /// Starts the thread.
-pub(super) fn start(connection: Connection, sealer: Sealer) -> io::Result<(Ledger, Writer)> {
-    let (jobs, inbox) = mpsc::channel(WAITING);
-    let (thread, ended) = watched(move || work(connection, &sealer, inbox))?;
-    Ok((Ledger::new(jobs.clone()), Writer { jobs, ended, thread }))
+pub(super) fn start_writer(
+    connection: Connection,
+    sealer: SecretSealer,
+) -> io::Result<(Ledger, LedgerWriter)> {
+    let (jobs, inbox) = mpsc::channel(MAX_QUEUED_REQUESTS);
+    let (thread, ended) = spawn_watched(move || run_writer(connection, &sealer, inbox))?;
+    Ok((Ledger::new(jobs.clone()), LedgerWriter { jobs, ended, thread }))
 }
 
 /// A thread, and a token that is cancelled when it has ended, also by a panic.
-fn watched(
+fn spawn_watched(
     work: impl FnOnce() + Send + 'static,
 ) -> io::Result<(JoinHandle<()>, CancellationToken)> {
     let ended = CancellationToken::new();
@@ -70,29 +73,33 @@ fn watched(
     Ok((thread, ended))
 }
 
-fn work(mut connection: Connection, sealer: &Sealer, mut inbox: mpsc::Receiver<Job>) {
+fn run_writer(
+    mut connection: Connection,
+    sealer: &SecretSealer,
+    mut inbox: mpsc::Receiver<LedgerRequest>,
+) {
     let mut batch = Vec::new();
     while let Some(mut next) = inbox.blocking_recv() {
         // Commits that wait together go together; the first other job ends the batch.
         let other = loop {
             match next {
-                Job::Commit(change, reply) => batch.push((change, reply)),
+                LedgerRequest::Commit(change, reply) => batch.push((change, reply)),
                 other => break Some(other),
             }
             match inbox.try_recv() {
-                Ok(job) if batch.len() < BATCH => next = job,
+                Ok(job) if batch.len() < MAX_BATCH => next = job,
                 Ok(job) => break Some(job),
                 Err(_) => break None,
             }
         };
         commit_batch(&mut connection, sealer, &mut batch);
         match other {
-            Some(Job::Commit(change, reply)) => {
+            Some(LedgerRequest::Commit(change, reply)) => {
                 batch.push((change, reply));
                 commit_batch(&mut connection, sealer, &mut batch);
             }
-            Some(Job::Close) => break,
-            Some(other) => answer(&connection, sealer, other),
+            Some(LedgerRequest::Close) => break,
+            Some(other) => answer_request(&connection, sealer, other),
             None => {}
         }
     }
@@ -102,39 +109,41 @@ fn work(mut connection: Connection, sealer: &Sealer, mut inbox: mpsc::Receiver<J
 }
 
 /// Whoever stopped waiting has dropped the other end of its reply; nobody misses the answer.
-fn answer(connection: &Connection, sealer: &Sealer, job: Job) {
+fn answer_request(connection: &Connection, sealer: &SecretSealer, job: LedgerRequest) {
     match job {
-        Job::NextEpoch(now, reply) => {
-            let _ = reply.send(meta::next_epoch(connection, now).map_err(refused));
+        LedgerRequest::NextEpoch(now, reply) => {
+            let _ = reply.send(meta::next_epoch(connection, now).map_err(rejected_request));
         }
-        Job::CheckWritable(reply) => {
-            let _ = reply.send(meta::touch(connection).map_err(refused));
+        LedgerRequest::CheckWritable(reply) => {
+            let _ = reply.send(meta::write_probe(connection).map_err(rejected_request));
         }
-        Job::Credentials(store, reply) => {
-            let _ = reply.send(stores::credentials(connection, store, sealer));
+        LedgerRequest::Credentials(store, reply) => {
+            let _ = reply.send(stores::load_credentials(connection, store, sealer));
         }
-        Job::Pending(store, limit, reply) => {
-            let _ = reply.send(outbox::pending(connection, store, limit).map_err(unreadable));
+        LedgerRequest::Pending(store, limit, reply) => {
+            let _ =
+                reply.send(outbox::pending_notices(connection, store, limit).map_err(read_failed));
         }
-        Job::Waiting(store, behind, reply) => {
-            let waiting = outbox::waiting(connection, store, behind).map_err(BadRow::from);
-            let _ = reply.send(waiting.map_err(unreadable));
+        LedgerRequest::Waiting(store, behind, reply) => {
+            let waiting = outbox::outbox_depth(connection, store, behind).map_err(RowError::from);
+            let _ = reply.send(waiting.map_err(read_failed));
         }
-        Job::Backlog(reply) => {
-            let _ = reply.send(outbox::backlog(connection).map_err(unreadable));
+        LedgerRequest::Backlog(reply) => {
+            let _ = reply.send(outbox::stores_with_pending(connection).map_err(read_failed));
         }
-        Job::History(store, limit, reply) => {
-            let _ = reply.send(history::newest(connection, store, limit).map_err(unreadable));
+        LedgerRequest::History(store, limit, reply) => {
+            let _ =
+                reply.send(history::newest_entries(connection, store, limit).map_err(read_failed));
         }
-        Job::Commit(..) | Job::Close => {}
+        LedgerRequest::Commit(..) | LedgerRequest::Close => {}
     }
 }
 
-fn refused(error: BadRow) -> CommitError {
-    Refusal::from(error).into()
+fn rejected_request(error: RowError) -> CommitError {
+    OperationError::from(error).into()
 }
 
-fn unreadable(error: BadRow) -> ReadError {
+fn read_failed(error: RowError) -> ReadError {
     ReadError::Unreadable(error.to_string())
 }
 
@@ -145,13 +154,13 @@ mod tests {
     impl Ledger {
         /// Ends the thread, as a fault of ours would.
         pub(crate) fn break_off(&self) {
-            self.jobs.try_send(Job::Close).unwrap();
+            self.jobs.try_send(LedgerRequest::Close).unwrap();
         }
     }
 
     #[tokio::test]
     async fn a_panic_of_the_thread_is_noticed() {
-        let (thread, ended) = watched(|| panic!("a fault of ours")).unwrap();
+        let (thread, ended) = spawn_watched(|| panic!("a fault of ours")).unwrap();
         ended.cancelled().await;
         assert!(thread.join().is_err());
     }

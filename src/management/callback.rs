@@ -13,9 +13,9 @@ use super::http_client::{Limits, Sender, USER};
 use super::signature::{BadSecrets, NO_SECRET, Signer};
 use crate::common::{Timestamp, ignore_poison};
 use crate::delivery::ReceiverReply;
-use crate::settings::{BadSettings, Callback, SettingFault, read_text};
-use crate::tls::{Trust, client_config, trusting_nobody};
-use crate::wire::Event;
+use crate::settings::{CallbackSettings, SettingFault, SettingsError, read_text};
+use crate::tls::{TrustSettings, client_config, no_root_certificates};
+use crate::wire::WebhookEvent;
 
 /// Posts events to the callback. Cheap to clone; requests run side by side.
 #[derive(Clone, Debug)]
@@ -30,23 +30,24 @@ impl CallbackClient {
     /// the settings name.
     ///
     /// # Errors
-    /// [`BadSettings`] with every fault of URL, secrets and certificates.
-    pub fn new(settings: &Callback, limits: Limits) -> Result<Option<Self>, BadSettings> {
+    /// [`SettingsError`] with every fault of URL, secrets and certificates.
+    pub fn new(settings: &CallbackSettings, limits: Limits) -> Result<Option<Self>, SettingsError> {
         if settings.urls.is_empty() {
             return Ok(None);
         }
         let mut faults = Vec::new();
-        let urls = settings.urls.iter().map(|text| BadSettings::gather(url(text), &mut faults));
+        let urls = settings.urls.iter().map(|text| SettingsError::gather(url(text), &mut faults));
         let urls: Vec<Option<Uri>> = urls.collect();
         let is_secure =
             |url: &Option<Uri>| url.as_ref().is_some_and(|url| url.scheme_str() == Some("https"));
         let secure = urls.iter().all(is_secure);
-        let tls = if urls.iter().any(is_secure) { trusting(settings) } else { trusting_nobody() };
+        let tls =
+            if urls.iter().any(is_secure) { trusting(settings) } else { no_root_certificates() };
         let urls: Option<Arc<[Uri]>> = urls.into_iter().collect();
-        let tls = BadSettings::gather(tls, &mut faults);
-        let signer = BadSettings::gather(signer(settings), &mut faults);
+        let tls = SettingsError::gather(tls, &mut faults);
+        let signer = SettingsError::gather(signer(settings), &mut faults);
         let (Some(urls), Some(tls), Some(signer)) = (urls, tls, signer) else {
-            return Err(BadSettings::new(faults));
+            return Err(SettingsError::new(faults));
         };
         let mut http = HttpConnector::new();
         http.set_connect_timeout(Some(limits.connect));
@@ -85,7 +86,12 @@ impl CallbackClient {
     ///
     /// # Cancel safety
     /// The event may or may not have arrived; sending it again is safe, its id stays the same.
-    pub async fn ask(&self, to: usize, event: &Event, now: Timestamp) -> (ReceiverReply, Vec<u8>) {
+    pub async fn ask(
+        &self,
+        to: usize,
+        event: &WebhookEvent,
+        now: Timestamp,
+    ) -> (ReceiverReply, Vec<u8>) {
         let Some(url) = self.urls.get(to) else {
             return (ReceiverReply::Unreached("no such receiver".to_owned()), Vec::new());
         };
@@ -95,7 +101,7 @@ impl CallbackClient {
     fn request(
         &self,
         url: &Uri,
-        event: &Event,
+        event: &WebhookEvent,
         now: Timestamp,
     ) -> hyper::http::Result<Request<Full<Bytes>>> {
         let seconds = now.0.div_euclid(1000);
@@ -116,8 +122,8 @@ impl CallbackClient {
     }
 }
 
-fn trusting(settings: &Callback) -> Result<rustls::ClientConfig, BadSettings> {
-    client_config(&Trust {
+fn trusting(settings: &CallbackSettings) -> Result<rustls::ClientConfig, SettingsError> {
+    client_config(&TrustSettings {
         ca: settings.ca_file.as_deref(),
         cert: settings.client_cert.as_deref(),
         key: settings.client_key.as_deref(),
@@ -125,7 +131,7 @@ fn trusting(settings: &Callback) -> Result<rustls::ClientConfig, BadSettings> {
     })
 }
 
-fn url(text: &str) -> Result<Uri, BadSettings> {
+fn url(text: &str) -> Result<Uri, SettingsError> {
     text.parse().map_err(|_| {
         SettingFault {
             key: "callback.urls".to_owned(),
@@ -142,14 +148,14 @@ fn url(text: &str) -> Result<Uri, BadSettings> {
 ///
 /// # Errors
 /// Every line of it that is no secret, which is not shown.
-pub fn signer(settings: &Callback) -> Result<Option<Signer>, BadSettings> {
+pub fn signer(settings: &CallbackSettings) -> Result<Option<Signer>, SettingsError> {
     const KEY: &str = "callback.signing_secret_file";
     let Some(path) = &settings.signing_secret_file else { return Ok(None) };
-    let text = read_text(path).map_err(|error| SettingFault::unreadable(KEY, path, &error))?;
+    let text = read_text(path).map_err(|error| SettingFault::unreadable_file(KEY, path, &error))?;
     let signer = Signer::parse(&text).map_err(|bad| match bad {
         BadSecrets::Lines(lines) => {
             let lines: Vec<_> = lines.into_iter().map(|line| (line, NO_SECRET)).collect();
-            BadSettings::in_lines(KEY, path, &lines)
+            SettingsError::in_lines(KEY, path, &lines)
         }
         none @ BadSecrets::None => SettingFault::in_file(KEY, path, none).into(),
     })?;

@@ -9,7 +9,7 @@ use tracing::{debug, info, warn};
 use crate::common::{Clock, Random, lock_unpoisoned};
 use crate::delivery::{DeliveryOutcome, EndpointSelector, ReceiverReply, classify};
 use crate::management::CallbackClient;
-use crate::wire::{Event, EventFormat};
+use crate::wire::{EventFormat, WebhookEvent};
 
 /// Where requests go.
 pub(super) struct Destinations {
@@ -33,7 +33,10 @@ impl Destinations {
     }
 
     /// Posts an event: the last reply, what it means, and what a 2xx has said.
-    pub(super) async fn post(&self, event: &Event) -> (ReceiverReply, DeliveryOutcome, Vec<u8>) {
+    pub(super) async fn post(
+        &self,
+        event: &WebhookEvent,
+    ) -> (ReceiverReply, DeliveryOutcome, Vec<u8>) {
         let gone = (
             ReceiverReply::Unreached("every receiver is gone".to_owned()),
             DeliveryOutcome::Gone,

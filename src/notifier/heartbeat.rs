@@ -17,7 +17,7 @@ use crate::agent::{
 use crate::common::{Clock, Random};
 use crate::delivery::ReceiverReply;
 use crate::model::{NodeId, Notice, NoticeKind, Tags};
-use crate::wire::{Event, EventFormat, Pulse, resync_asked};
+use crate::wire::{EventFormat, StoreHeartbeat, WebhookEvent, resync_asked};
 
 /// The task that tells how all stores are.
 pub struct Heartbeat {
@@ -72,7 +72,7 @@ impl Heartbeat {
     async fn beat(&self, number: u64) -> (bool, ReceiverReply) {
         let views = self.stores.views();
         let pulses = self.pulses(&views);
-        let event = Event::heartbeat(self.node, self.clock.now(), number, &pulses);
+        let event = WebhookEvent::new_heartbeat(self.node, self.clock.now(), number, &pulses);
         let (reply, verdict, answer) = self.notifier.destinations().post(&event).await;
         debug!(%reply, stores = pulses.len(), "heartbeat");
         if verdict.is_delivery() {
@@ -105,7 +105,7 @@ impl Heartbeat {
             folded: 1,
         };
         let mut taken = true;
-        for event in Event::of(&notice, self.node, EventFormat::CloudEvents) {
+        for event in WebhookEvent::from_notice(&notice, self.node, EventFormat::CloudEvents) {
             let (reply, verdict, _) = self.notifier.destinations().post(&event).await;
             taken &= verdict.is_delivery();
             info!(store = %notice.store, %reply, "the receiver asked for the current state");
@@ -113,11 +113,11 @@ impl Heartbeat {
         taken
     }
 
-    fn pulses(&self, views: &[Arc<StoreView>]) -> Vec<Pulse> {
+    fn pulses(&self, views: &[Arc<StoreView>]) -> Vec<StoreHeartbeat> {
         let shared = SharedFilesystems::new(views);
         let pulse = |view: &Arc<StoreView>| {
             let active = active_conditions(view, &shared, &self.daemon_conditions);
-            Pulse {
+            StoreHeartbeat {
                 store: view.store.uuid,
                 status: view.standing.status,
                 position: view.standing.position,

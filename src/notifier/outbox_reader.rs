@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tracing::info;
 
-use crate::ledger::{Change, CommitError, Ledger, ReadError, Waiting};
+use crate::ledger::{CommitError, Ledger, LedgerChange, OutboxDepth, ReadError};
 use crate::model::{Notice, Position, StoreUuid};
 
 /// Notices that one fold reads at a time, some kilobytes each; longer queues fold in several goes.
@@ -40,23 +40,26 @@ impl Outbox {
     }
 
     /// How many wait behind those that were counted, and the newest of them.
-    pub(super) async fn come_since(&self, counted: Waiting) -> Result<Waiting, LedgerTrouble> {
+    pub(super) async fn come_since(
+        &self,
+        counted: OutboxDepth,
+    ) -> Result<OutboxDepth, LedgerTrouble> {
         let last = counted.newest.unwrap_or_default();
-        let more = self.ledger.waiting(self.store, last).await?;
+        let more = self.ledger.outbox_depth(self.store, last).await?;
         // What was counted is gone: the store was removed.
         if more.newest < counted.newest {
             return self.waiting().await;
         }
         let count = counted.count.saturating_add(more.count);
-        Ok(Waiting { count, newest: more.newest })
+        Ok(OutboxDepth { count, newest: more.newest })
     }
 
     /// How many wait, and the newest of them. Costs time for each that waits.
-    pub(super) async fn waiting(&self) -> Result<Waiting, LedgerTrouble> {
+    pub(super) async fn waiting(&self) -> Result<OutboxDepth, LedgerTrouble> {
         let all = Position::default();
-        let Waiting { count, newest } = self.ledger.waiting(self.store, all).await?;
+        let OutboxDepth { count, newest } = self.ledger.outbox_depth(self.store, all).await?;
         let owed = u64::try_from(self.owed.len()).unwrap_or(u64::MAX);
-        Ok(Waiting { count: count.saturating_sub(owed), newest })
+        Ok(OutboxDepth { count: count.saturating_sub(owed), newest })
     }
 
     /// The notice to send next.
@@ -81,8 +84,8 @@ impl Outbox {
         if self.owed.is_empty() {
             return Ok(());
         }
-        let acknowledge = |change: Change, at: &Position| change.acknowledge(self.store, *at);
-        self.ledger.commit(self.owed.iter().fold(Change::new(), acknowledge)).await?;
+        let acknowledge = |change: LedgerChange, at: &Position| change.acknowledge(self.store, *at);
+        self.ledger.commit(self.owed.iter().fold(LedgerChange::new(), acknowledge)).await?;
         self.owed.clear();
         Ok(())
     }
@@ -97,7 +100,7 @@ impl Outbox {
                 && let Some(into) = notices.into_iter().reduce(Notice::coalesce)
             {
                 let (folded, store) = (into.folded, self.store);
-                self.ledger.commit(Change::new().fold(through, into)).await?;
+                self.ledger.commit(LedgerChange::new().coalesce(through, into)).await?;
                 info!(%store, folded, "notices are folded into one of the current state");
                 self.owed.retain(|position| *position > through);
             }
@@ -110,7 +113,8 @@ impl Outbox {
     /// The first notices that are not delivered yet.
     async fn read(&self, limit: u32) -> Result<Vec<Notice>, LedgerTrouble> {
         let owed = u32::try_from(self.owed.len()).unwrap_or(u32::MAX);
-        let mut notices = self.ledger.pending(self.store, limit.saturating_add(owed)).await?;
+        let mut notices =
+            self.ledger.pending_notices(self.store, limit.saturating_add(owed)).await?;
         notices.retain(|notice| !self.owed.contains(&notice.position));
         Ok(notices)
     }

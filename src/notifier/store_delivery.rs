@@ -15,9 +15,9 @@ use super::status::{Board, LaneStatus};
 use crate::common::crash_point;
 use crate::common::{Backoff, Timestamp};
 use crate::delivery::{DeliveryOutcome, DeliveryState, LastFailure, NextAction, ReceiverReply};
-use crate::ledger::Waiting;
+use crate::ledger::OutboxDepth;
 use crate::model::{Notice, Position, StoreUuid};
-use crate::wire::Event;
+use crate::wire::WebhookEvent;
 
 /// Between tries while the ledger cannot be read or told.
 const LEDGER_BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(60));
@@ -61,7 +61,7 @@ pub(super) struct LaneTask {
     lane: DeliveryState,
     outbox: Outbox,
     /// What waits; none when it must be asked for.
-    waiting: Option<Waiting>,
+    waiting: Option<OutboxDepth>,
     /// Whether something may have come since.
     moved: bool,
     /// How many requests of the first notice have been taken.
@@ -161,7 +161,7 @@ impl LaneTask {
     async fn try_turn(&mut self) -> Result<Pause, LedgerTrouble> {
         let settled = self.outbox.settle().await;
         self.tolerate(settled)?;
-        let Waiting { count, newest } = self.look().await?;
+        let OutboxDepth { count, newest } = self.look().await?;
         let mut step = self.step(count, newest);
         if step == NextAction::Fold {
             // Whatever comes of it, count anew.
@@ -188,7 +188,7 @@ impl LaneTask {
     }
 
     /// What waits: as counted before, with what has come since.
-    async fn look(&mut self) -> Result<Waiting, LedgerTrouble> {
+    async fn look(&mut self) -> Result<OutboxDepth, LedgerTrouble> {
         if self.wake.has_changed().unwrap_or(false) {
             self.wake.mark_unchanged();
             self.moved = true;
@@ -223,9 +223,9 @@ impl LaneTask {
         let (uptime, roll) = (shared.started.elapsed(), shared.means.random.next_u64());
         self.lane.on_reply(position, reply, verdict, uptime, roll);
         if verdict.is_delivery() {
-            self.waiting = self.waiting.and_then(|Waiting { count, newest }| {
+            self.waiting = self.waiting.and_then(|OutboxDepth { count, newest }| {
                 // The last one is not believed without asking.
-                (count > 1).then(|| Waiting { count: count - 1, newest })
+                (count > 1).then(|| OutboxDepth { count: count - 1, newest })
             });
             let told = self.outbox.acknowledge(position).await;
             crash_point("acknowledge.after");
@@ -241,7 +241,7 @@ impl LaneTask {
             self.taken = (notice.position, 0);
         }
         let mut last = None;
-        for event in Event::of(notice, *node, *format).iter().skip(self.taken.1) {
+        for event in WebhookEvent::from_notice(notice, *node, *format).iter().skip(self.taken.1) {
             let (reply, verdict, _) = self.shared.destinations.post(event).await;
             if !verdict.is_delivery() {
                 return (reply, verdict);

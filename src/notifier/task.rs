@@ -111,7 +111,8 @@ impl Notifier {
     /// again if the ledger cannot tell.
     async fn wake_backlog(&mut self, failures: u32) -> Option<Instant> {
         // A state disk that hangs must not hold the stop.
-        let read = self.stop.run_until_cancelled(self.shared.means.ledger.backlog()).await;
+        let read =
+            self.stop.run_until_cancelled(self.shared.means.ledger.stores_with_pending()).await;
         let error = match read {
             Some(Ok(backlog)) => {
                 for store in backlog {

@@ -1,6 +1,6 @@
 //! From the raw figures of one `fstatvfs(3)` to capacity, or to the reason why they cannot be true.
 
-use super::worker::protocol::Statfs;
+use super::worker::protocol::FilesystemStats;
 use crate::model::{Capacity, Fault, InodeCounts, Reason};
 
 /// Space and inodes: `total = f_blocks * f_frsize`, `available = f_bavail * f_frsize`, what an
@@ -8,7 +8,9 @@ use crate::model::{Capacity, Fault, InodeCounts, Reason};
 ///
 /// # Errors
 /// `capacity_implausible` with the raw figures.
-pub(super) fn capacity(raw: &Statfs) -> Result<(Capacity, Option<InodeCounts>), Fault> {
+pub(super) fn check_capacity(
+    raw: &FilesystemStats,
+) -> Result<(Capacity, Option<InodeCounts>), Fault> {
     let implausible = |what: String| {
         Fault::new(Reason::CapacityImplausible, what)
             .with_detail("blocks", raw.blocks)
@@ -31,27 +33,27 @@ pub(super) fn capacity(raw: &Statfs) -> Result<(Capacity, Option<InodeCounts>), 
 mod tests {
     use super::*;
 
-    fn raw(fragment_size: u64, blocks: u64, blocks_available: u64) -> Statfs {
-        Statfs { fragment_size, blocks, blocks_available, files: 10, files_available: 4 }
+    fn raw(fragment_size: u64, blocks: u64, blocks_available: u64) -> FilesystemStats {
+        FilesystemStats { fragment_size, blocks, blocks_available, files: 10, files_available: 4 }
     }
 
     #[test]
     fn fragments_count_and_not_blocks() {
-        let (capacity, inodes) = capacity(&raw(1024, 100, 30)).unwrap();
+        let (capacity, inodes) = check_capacity(&raw(1024, 100, 30)).unwrap();
         assert_eq!((capacity.total(), capacity.available()), (102_400, 30_720));
         assert_eq!(inodes, Some(InodeCounts { total: 10, available: 4 }));
     }
 
     #[test]
     fn no_inodes_are_none_and_not_zero() {
-        let raw = Statfs { files: 0, files_available: 0, ..raw(4096, 10, 5) };
-        assert_eq!(capacity(&raw).unwrap().1, None);
+        let raw = FilesystemStats { files: 0, files_available: 0, ..raw(4096, 10, 5) };
+        assert_eq!(check_capacity(&raw).unwrap().1, None);
     }
 
     #[test]
     fn impossible_figures_are_a_fault_with_the_figures() {
         for bad in [raw(4096, 0, 0), raw(0, 10, 5), raw(4096, 5, 10), raw(4096, u64::MAX, 1)] {
-            let fault = capacity(&bad).unwrap_err();
+            let fault = check_capacity(&bad).unwrap_err();
             assert_eq!(fault.reason(), Reason::CapacityImplausible);
             assert!(fault.facts().contains_key("blocks"));
         }
@@ -59,6 +61,6 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_good() {
-        assert_eq!(capacity(&raw(4096, 10, 0)).unwrap().0.available(), 0);
+        assert_eq!(check_capacity(&raw(4096, 10, 0)).unwrap().0.available(), 0);
     }
 }

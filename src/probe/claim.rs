@@ -2,13 +2,13 @@
 
 use tokio::time::Instant;
 
-use super::identity::{Seen, judge, marked_meanwhile, unchanged};
-use super::marker::{FOLDER, Marker, probe_file};
-use super::prober::{Prober, silence};
-use super::process::slot::Slot;
-use super::purpose::Purpose;
-use super::types::{Claim, Examined, Left, Owner};
-use super::worker::protocol::{Order, Replaced, Report};
+use super::identity::{ObservedMarker, check_identity, concurrent_marker, ensure_unchanged};
+use super::marker::{IdentityMarker, MARKER_FOLDER, probe_file};
+use super::prober::{Prober, no_response};
+use super::process::slot::WorkerSlot;
+use super::purpose::ProbeExpectation;
+use super::types::{AddLeftovers, DirectoryInspection, DirectoryOwner, MarkerClaim};
+use super::worker::protocol::{ReplacedMarker, WorkerRequest, WorkerResponse};
 use crate::common::Timestamp;
 use crate::model::{Fault, ImageDir, MarkerId};
 
@@ -23,20 +23,20 @@ impl Prober {
     ///
     /// # Cancel safety
     /// The marker may or may not have been written; it is never half.
-    pub async fn claim(
+    pub async fn write_marker(
         &self,
-        slot: &mut Slot,
+        slot: &mut WorkerSlot,
         dir: &ImageDir,
-        purpose: &Purpose,
-        claim: &Claim,
+        purpose: &ProbeExpectation,
+        claim: &MarkerClaim,
         deadline: Instant,
     ) -> Result<(), Fault> {
         let text = self.marker_of(claim);
         let probe = probe_file(self.options.node_id);
         let over = claim.before.0.clone();
-        let order = Order::Mark { probe, text, over };
-        let last_look = |seen: &Seen<'_>| unchanged(claim, seen);
-        self.change(slot, dir, purpose, last_look, &[order], deadline).await
+        let order = WorkerRequest::Mark { probe, text, over };
+        let last_look = |seen: &ObservedMarker<'_>| ensure_unchanged(claim, seen);
+        self.run_change(slot, dir, purpose, last_look, &[order], deadline).await
     }
 
     /// Takes away what an add that failed may have left, and nothing else: the probe file, a marker that
@@ -48,29 +48,29 @@ impl Prober {
     ///
     /// # Cancel safety
     /// What was left may or may not be gone; a marker is never half.
-    pub async fn release(
+    pub async fn clean_up(
         &self,
-        slot: &mut Slot,
+        slot: &mut WorkerSlot,
         dir: &ImageDir,
-        left: &Left,
+        left: &AddLeftovers,
         deadline: Instant,
     ) -> Result<(), Fault> {
-        let marker = left
-            .claim
-            .as_ref()
-            .map(|claim| Replaced { ours: self.marker_of(claim), before: claim.before.0.clone() });
+        let marker = left.claim.as_ref().map(|claim| ReplacedMarker {
+            ours: self.marker_of(claim),
+            before: claim.before.0.clone(),
+        });
         let probe = probe_file(self.options.node_id);
-        let order = Order::Release { probe, marker, folder: left.folder };
-        self.talk(slot, dir, deadline, async |dialogue| {
-            self.open(dialogue, dir).await?;
-            dialogue.ask(&order).await.map(drop).map_err(|s| silence(s, None))
+        let order = WorkerRequest::Release { probe, marker, folder: left.folder };
+        self.with_worker(slot, dir, deadline, async |dialogue| {
+            self.open_directory(dialogue, dir).await?;
+            dialogue.send_request(&order).await.map(drop).map_err(|s| no_response(s, None))
         })
         .await
     }
 
-    fn marker_of(&self, claim: &Claim) -> String {
+    fn marker_of(&self, claim: &MarkerClaim) -> String {
         let owner = Some((claim.store, self.options.node_id));
-        Marker { id: claim.marker, owner }.text(claim.created)
+        IdentityMarker { id: claim.marker, owner }.to_text(claim.created)
     }
 
     /// Marks a directory by hand: the folder, a marker that names no store where there is none, and
@@ -82,49 +82,52 @@ impl Prober {
     ///
     /// # Cancel safety
     /// What has been made stays; repeating it is safe.
-    pub async fn init(
+    pub async fn init_directory(
         &self,
-        slot: &mut Slot,
+        slot: &mut WorkerSlot,
         dir: &ImageDir,
         marker: MarkerId,
         created: Timestamp,
-        owner: Option<Owner>,
+        owner: Option<DirectoryOwner>,
         deadline: Instant,
-    ) -> Result<Examined, Fault> {
-        let examined = self.examine(slot, dir, &Purpose::Init, deadline).await.good()?;
+    ) -> Result<DirectoryInspection, Fault> {
+        let examined =
+            self.examine(slot, dir, &ProbeExpectation::Init, deadline).await.into_inspection()?;
         let mut orders = Vec::new();
         if examined.marker.is_none() {
-            let text = Marker { id: marker, owner: None }.text(created);
+            let text = IdentityMarker { id: marker, owner: None }.to_text(created);
             let probe = probe_file(self.options.node_id);
-            orders.push(Order::Mark { probe, text, over: None });
+            orders.push(WorkerRequest::Mark { probe, text, over: None });
         }
-        let folders = [FOLDER, "registry", "export"].map(str::to_owned).to_vec();
+        let folders = [MARKER_FOLDER, "registry", "export"].map(str::to_owned).to_vec();
         let owner = owner.map(|owner| (owner.uid, owner.gid));
-        orders.push(Order::Prepare { folders, owner });
-        self.change(slot, dir, &Purpose::Init, |_| Ok(()), &orders, deadline).await?;
-        let again = self.examine(slot, dir, &Purpose::Init, deadline).await.good()?;
-        Ok(Examined { made_folder: examined.made_folder, ..again })
+        orders.push(WorkerRequest::Prepare { folders, owner });
+        self.run_change(slot, dir, &ProbeExpectation::Init, |_| Ok(()), &orders, deadline).await?;
+        let again =
+            self.examine(slot, dir, &ProbeExpectation::Init, deadline).await.into_inspection()?;
+        Ok(DirectoryInspection { created_folder: examined.created_folder, ..again })
     }
 
     /// Carries out orders on a directory that is judged once more on the same handle, and by `last_look`.
-    async fn change(
+    async fn run_change(
         &self,
-        slot: &mut Slot,
+        slot: &mut WorkerSlot,
         dir: &ImageDir,
-        purpose: &Purpose,
-        last_look: impl FnOnce(&Seen<'_>) -> Result<(), Fault>,
-        orders: &[Order],
+        purpose: &ProbeExpectation,
+        last_look: impl FnOnce(&ObservedMarker<'_>) -> Result<(), Fault>,
+        orders: &[WorkerRequest],
         deadline: Instant,
     ) -> Result<(), Fault> {
-        self.talk(slot, dir, deadline, async |dialogue| {
-            let observed = self.open(dialogue, dir).await?;
-            let (seen, mount) = (self.seen(&observed), &observed.mount);
-            judge(purpose, &seen)?;
+        self.with_worker(slot, dir, deadline, async |dialogue| {
+            let observed = self.open_directory(dialogue, dir).await?;
+            let (seen, mount) = (self.observed_marker(&observed), &observed.mount);
+            check_identity(purpose, &seen)?;
             last_look(&seen)?;
             for order in orders {
-                let report = dialogue.ask(order).await.map_err(|s| silence(s, Some(mount)))?;
-                if let Report::Changed(marker) = report {
-                    return Err(marked_meanwhile(seen.node, &marker, mount));
+                let report =
+                    dialogue.send_request(order).await.map_err(|s| no_response(s, Some(mount)))?;
+                if let WorkerResponse::Changed(marker) = report {
+                    return Err(concurrent_marker(seen.node, &marker, mount));
                 }
             }
             Ok(())

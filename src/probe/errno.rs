@@ -2,31 +2,33 @@
 
 use nix::errno::Errno;
 
-use super::worker::protocol::{Access, Failed, MountSeen, Statfs, Step, Why};
+use super::worker::protocol::{
+    AccessModes, ErrorKind, FilesystemStats, MountState, WorkerError, WorkerOperation,
+};
 use crate::model::{Fault, Reason, WriteOutcome};
 
 /// The fault of an order that was not carried out. `mount` is what is known of the place, once it has
 /// been looked at.
-pub(super) fn fault(failed: &Failed, mount: Option<&MountSeen>) -> Fault {
+pub(super) fn to_fault(failed: &WorkerError, mount: Option<&MountState>) -> Fault {
     let path = failed.path.as_str();
     let fault = match &failed.why {
-        Why::OutsideRoots { target } => {
+        ErrorKind::OutsideRoots { target } => {
             let told = format!("{path} leads to {target}, outside the allowed roots");
             Fault::new(Reason::OutsideAllowedRoots, told).with_detail("target", target.as_str())
         }
-        Why::NoFolder => {
+        ErrorKind::NoFolder => {
             let told = format!("{path} is gone or is not a directory any more");
             Fault::new(Reason::MarkerMissing, told)
         }
-        Why::Unexpected(what) => Fault::new(Reason::IoError, format!("{path}: {what}")),
-        Why::Errno(errno) => refused(failed, Errno::from_raw(*errno), mount),
+        ErrorKind::Unexpected(what) => Fault::new(Reason::IoError, format!("{path}: {what}")),
+        ErrorKind::Errno(errno) => from_errno(failed, Errno::from_raw(*errno), mount),
     };
     fault.with_detail("path", path).with_detail("step", failed.step.as_str())
 }
 
 /// What a write met that has no room: a condition, not a fault, for images must still be read.
-pub(super) fn no_room(failed: &Failed, statfs: &Statfs) -> Option<WriteOutcome> {
-    let Why::Errno(errno) = failed.why else { return None };
+pub(super) fn out_of_space(failed: &WorkerError, statfs: &FilesystemStats) -> Option<WriteOutcome> {
+    let ErrorKind::Errno(errno) = failed.why else { return None };
     match Errno::from_raw(errno) {
         Errno::EDQUOT => Some(WriteOutcome::QuotaExceeded),
         Errno::ENOSPC if statfs.files > 0 && statfs.files_available == 0 => {
@@ -39,7 +41,7 @@ pub(super) fn no_room(failed: &Failed, statfs: &Statfs) -> Option<WriteOutcome> 
 
 /// The fault of a filesystem whose superblock says that it is read-only: found before a write is
 /// tried, and also where none may be.
-pub(super) fn read_only(mount: &MountSeen) -> Fault {
+pub(super) fn read_only(mount: &MountState) -> Fault {
     let told = format!("the filesystem at {} is mounted read-only", mount.mount_point);
     Fault::new(Reason::ReadOnly, told)
         .with_detail("superblock", "ro")
@@ -48,12 +50,12 @@ pub(super) fn read_only(mount: &MountSeen) -> Fault {
         .with_detail("device", mount.device.as_str())
 }
 
-fn refused(failed: &Failed, errno: Errno, mount: Option<&MountSeen>) -> Fault {
+fn from_errno(failed: &WorkerError, errno: Errno, mount: Option<&MountState>) -> Fault {
     let path = failed.path.as_str();
     let told = format!("{} {path}: {}", failed.step.as_str(), errno.desc());
     let reason = match errno {
         Errno::ENOENT => Reason::DirectoryMissing,
-        Errno::ENOTDIR if failed.step == Step::Open => Reason::NotADirectory,
+        Errno::ENOTDIR if failed.step == WorkerOperation::Open => Reason::NotADirectory,
         Errno::EACCES | Errno::EPERM => Reason::PermissionDenied,
         Errno::ESTALE => Reason::StaleHandle,
         Errno::EROFS => not_writable(mount),
@@ -63,8 +65,8 @@ fn refused(failed: &Failed, errno: Errno, mount: Option<&MountSeen>) -> Fault {
     };
     let fault = Fault::new(reason, told).with_detail("errno", format!("{errno:?}"));
     match reason {
-        Reason::PermissionDenied => denied(fault, failed),
-        Reason::NamespaceReadOnly => sandboxed(fault, path, mount),
+        Reason::PermissionDenied => permission_denied(fault, failed),
+        Reason::NamespaceReadOnly => sandbox_read_only(fault, path, mount),
         Reason::IoError if matches!(errno, Errno::ENOSPC | Errno::EDQUOT) => {
             fault.with_remedy("make room on the disk: the marker must be written to add the store")
         }
@@ -74,14 +76,14 @@ fn refused(failed: &Failed, errno: Errno, mount: Option<&MountSeen>) -> Fault {
 
 /// EROFS says no more than "not writable": the superblock tells whether the disk or only this view of
 /// it is read-only.
-fn not_writable(mount: Option<&MountSeen>) -> Reason {
+fn not_writable(mount: Option<&MountState>) -> Reason {
     match mount {
         Some(mount) if !mount.superblock_read_only => Reason::NamespaceReadOnly,
         _ => Reason::ReadOnly,
     }
 }
 
-fn sandboxed(fault: Fault, path: &str, mount: Option<&MountSeen>) -> Fault {
+fn sandbox_read_only(fault: Fault, path: &str, mount: Option<&MountState>) -> Fault {
     let place = mount.map_or(path, |mount| mount.mount_point.as_str());
     fault.with_detail("mountPoint", place).with_remedy(format!(
         "the filesystem is writable, this process's view of it is not: run `systemctl edit \
@@ -90,11 +92,11 @@ fn sandboxed(fault: Fault, path: &str, mount: Option<&MountSeen>) -> Fault {
     ))
 }
 
-fn denied(fault: Fault, failed: &Failed) -> Fault {
+fn permission_denied(fault: Fault, failed: &WorkerError) -> Fault {
     let me = nix::unistd::geteuid();
     let fault = fault.with_detail("uid", me.as_raw());
     let fault = match failed.access.as_deref() {
-        Some(Access { uid, gid, mode, .. }) => fault
+        Some(AccessModes { uid, gid, mode, .. }) => fault
             .with_detail("owner", *uid)
             .with_detail("group", *gid)
             .with_detail("mode", format!("{mode:04o}")),
@@ -118,8 +120,8 @@ mod tests {
     use super::*;
     use crate::model::Fact;
 
-    fn mount(superblock_read_only: bool) -> MountSeen {
-        MountSeen {
+    fn mount(superblock_read_only: bool) -> MountState {
+        MountState {
             mount_point: "/srv".to_owned(),
             fs_type: "ext4".to_owned(),
             device: "8:1".to_owned(),
@@ -129,31 +131,34 @@ mod tests {
         }
     }
 
-    fn of(step: Step, errno: Errno, mount: Option<&MountSeen>) -> Fault {
+    fn of(step: WorkerOperation, errno: Errno, mount: Option<&MountState>) -> Fault {
         at("/.imagestore-agent/probe.1", step, errno, mount)
     }
 
-    fn at(below: &str, step: Step, errno: Errno, mount: Option<&MountSeen>) -> Fault {
-        let access = Some(Box::new(Access { uid: 0, gid: 0, mode: 0o755, barred: None }));
+    fn at(below: &str, step: WorkerOperation, errno: Errno, mount: Option<&MountState>) -> Fault {
+        let access = Some(Box::new(AccessModes { uid: 0, gid: 0, mode: 0o755, barred: None }));
         let dir = "/srv/images".to_owned();
         let path = format!("{dir}{below}");
-        fault(&Failed { step, dir, path, why: Why::Errno(errno as i32), access }, mount)
+        to_fault(
+            &WorkerError { step, dir, path, why: ErrorKind::Errno(errno as i32), access },
+            mount,
+        )
     }
 
     #[test]
     fn each_errno_has_its_reason() {
         let (writable, read_only) = (mount(false), mount(true));
         for (step, errno, mount, reason) in [
-            (Step::Open, Errno::ENOENT, None, Reason::DirectoryMissing),
-            (Step::Open, Errno::ENOTDIR, None, Reason::NotADirectory),
-            (Step::Open, Errno::EACCES, None, Reason::PermissionDenied),
-            (Step::Create, Errno::EPERM, None, Reason::PermissionDenied),
-            (Step::Statfs, Errno::EIO, None, Reason::IoError),
-            (Step::Statfs, Errno::ENOTCONN, None, Reason::IoError),
-            (Step::Statfs, Errno::ESTALE, None, Reason::StaleHandle),
-            (Step::Create, Errno::EROFS, Some(&read_only), Reason::ReadOnly),
-            (Step::Create, Errno::EROFS, Some(&writable), Reason::NamespaceReadOnly),
-            (Step::Folder, Errno::ENOSPC, Some(&writable), Reason::IoError),
+            (WorkerOperation::Open, Errno::ENOENT, None, Reason::DirectoryMissing),
+            (WorkerOperation::Open, Errno::ENOTDIR, None, Reason::NotADirectory),
+            (WorkerOperation::Open, Errno::EACCES, None, Reason::PermissionDenied),
+            (WorkerOperation::Create, Errno::EPERM, None, Reason::PermissionDenied),
+            (WorkerOperation::Statfs, Errno::EIO, None, Reason::IoError),
+            (WorkerOperation::Statfs, Errno::ENOTCONN, None, Reason::IoError),
+            (WorkerOperation::Statfs, Errno::ESTALE, None, Reason::StaleHandle),
+            (WorkerOperation::Create, Errno::EROFS, Some(&read_only), Reason::ReadOnly),
+            (WorkerOperation::Create, Errno::EROFS, Some(&writable), Reason::NamespaceReadOnly),
+            (WorkerOperation::Folder, Errno::ENOSPC, Some(&writable), Reason::IoError),
         ] {
             let fault = of(step, errno, mount);
             assert_eq!(fault.reason(), reason, "{step:?} {errno}");
@@ -165,7 +170,7 @@ mod tests {
     #[test]
     fn a_denied_access_names_owner_mode_and_the_command_that_mends_it() {
         for below in ["", "/registry", "/export", "/.imagestore-agent/probe.1"] {
-            let fault = at(below, Step::Create, Errno::EACCES, None);
+            let fault = at(below, WorkerOperation::Create, Errno::EACCES, None);
             assert_eq!(fault.facts()["mode"], Fact::Text("0755".to_owned()));
             assert_eq!(fault.facts()["owner"], Fact::Number(0));
             let remedy = fault.remedy();
@@ -175,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_sandbox_is_told_with_the_drop_in_that_opens_it() {
-        let fault = of(Step::Create, Errno::EROFS, Some(&mount(false)));
+        let fault = of(WorkerOperation::Create, Errno::EROFS, Some(&mount(false)));
         assert!(fault.remedy().contains("ReadWritePaths=-/srv"), "{}", fault.remedy());
     }
 }

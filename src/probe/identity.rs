@@ -2,22 +2,22 @@
 
 use std::collections::BTreeSet;
 
-use super::marker::Marker;
-use super::mount_check::{is_another_disk, not_mounted, placed, shows_through};
-use super::purpose::Purpose;
-use super::types::Claim;
-use super::worker::protocol::{MarkerSeen, MountSeen};
+use super::marker::IdentityMarker;
+use super::mount_check::{is_another_disk, mount_is_missing, not_mounted, with_mount_details};
+use super::purpose::ProbeExpectation;
+use super::types::MarkerClaim;
+use super::worker::protocol::{MarkerState, MountState};
 use crate::model::{Fault, MarkerId, MountLocation, NodeId, Reason, StoreUuid};
 
 /// Most characters that a fault quotes of what is wrong with a marker: one may be 4 KiB of anything.
-const MOST_QUOTED: usize = 200;
+const MAX_QUOTED: usize = 200;
 
 /// What is judged.
-pub(super) struct Seen<'a> {
+pub(super) struct ObservedMarker<'a> {
     pub(super) node: NodeId,
     pub(super) allow_root_disk: bool,
-    pub(crate) mount: &'a MountSeen,
-    pub(crate) marker: &'a MarkerSeen,
+    pub(crate) mount: &'a MountState,
+    pub(crate) marker: &'a MarkerState,
     pub(crate) registry: bool,
 }
 
@@ -26,17 +26,20 @@ pub(super) struct Seen<'a> {
 /// # Errors
 /// The fault with the most telling reason: a wrong disk before a missing marker, a marker before what
 /// lies around it.
-pub(super) fn judge(purpose: &Purpose, seen: &Seen<'_>) -> Result<Option<MarkerId>, Fault> {
+pub(super) fn check_identity(
+    purpose: &ProbeExpectation,
+    seen: &ObservedMarker<'_>,
+) -> Result<Option<MarkerId>, Fault> {
     match purpose {
-        Purpose::Serve { store, marker, place, had_registry, .. } => {
-            serve(*store, *marker, place, *had_registry, seen).map(Some)
+        ProbeExpectation::Serve { store, marker, place, had_registry, .. } => {
+            check_existing(*store, *marker, place, *had_registry, seen).map(Some)
         }
-        Purpose::Add { store, known, take_over } => {
-            let marker = free_to_mark(seen)?;
-            adopt(*store, known, *take_over, marker.as_ref(), seen)?;
+        ProbeExpectation::Add { store, known, take_over } => {
+            let marker = ensure_markable(seen)?;
+            check_new(*store, known, *take_over, marker.as_ref(), seen)?;
             Ok(marker.map(|marker| marker.id))
         }
-        Purpose::Init => Ok(free_to_mark(seen)?.map(|marker| marker.id)),
+        ProbeExpectation::Init => Ok(ensure_markable(seen)?.map(|marker| marker.id)),
     }
 }
 
@@ -44,33 +47,37 @@ pub(super) fn judge(purpose: &Purpose, seen: &Seen<'_>) -> Result<Option<MarkerI
 ///
 /// # Errors
 /// `not_mounted` when it lies elsewhere, `wrong_store` or `taken_over` when somebody has marked it since.
-pub(super) fn unchanged(claim: &Claim, seen: &Seen<'_>) -> Result<(), Fault> {
-    if seen.mount.place() != claim.place {
+pub(super) fn ensure_unchanged(
+    claim: &MarkerClaim,
+    seen: &ObservedMarker<'_>,
+) -> Result<(), Fault> {
+    if seen.mount.to_location() != claim.place {
         return Err(not_mounted(&claim.place, seen.mount));
     }
-    match seen.marker.is(claim.before.0.as_deref()) {
+    match seen.marker.is_marker(claim.before.0.as_deref()) {
         true => Ok(()),
-        false => Err(marked_meanwhile(seen.node, seen.marker, seen.mount)),
+        false => Err(concurrent_marker(seen.node, seen.marker, seen.mount)),
     }
 }
 
 /// The marker that is there is neither ours nor the one that was there before: whose it is.
-pub(super) fn marked_meanwhile(node: NodeId, marker: &MarkerSeen, mount: &MountSeen) -> Fault {
+pub(super) fn concurrent_marker(node: NodeId, marker: &MarkerState, mount: &MountState) -> Fault {
     let told = "the directory was marked by somebody else while it was being added";
-    let fault = match read(marker) {
+    let fault = match read_marker(marker) {
         Err(fault) => fault,
         Ok(None) => Fault::new(Reason::WrongStore, told),
         Ok(Some(marker)) => {
             let others = marker.owner.is_some_and(|(_, owner)| owner != node);
             let reason = if others { Reason::TakenOver } else { Reason::WrongStore };
-            named(Fault::new(reason, told), &marker)
+            names_store(Fault::new(reason, told), &marker)
         }
     };
-    placed(fault, mount).with_remedy("find out who else adds this directory, then add it again")
+    with_mount_details(fault, mount)
+        .with_remedy("find out who else adds this directory, then add it again")
 }
 
 /// A fault with what the marker says.
-fn named(fault: Fault, marker: &Marker) -> Fault {
+fn names_store(fault: Fault, marker: &IdentityMarker) -> Fault {
     let fault = fault.with_detail("marker", marker.id.to_string());
     match marker.owner {
         Some((store, node)) => fault
@@ -80,15 +87,15 @@ fn named(fault: Fault, marker: &Marker) -> Fault {
     }
 }
 
-fn serve(
+fn check_existing(
     store: StoreUuid,
     expected: MarkerId,
     place: &MountLocation,
     had_registry: bool,
-    seen: &Seen<'_>,
+    seen: &ObservedMarker<'_>,
 ) -> Result<MarkerId, Fault> {
-    let uncovered = shows_through(place, seen.mount);
-    let marker = match read(seen.marker) {
+    let uncovered = mount_is_missing(place, seen.mount);
+    let marker = match read_marker(seen.marker) {
         Ok(Some(marker)) => marker,
         Ok(None)
             if uncovered
@@ -99,16 +106,16 @@ fn serve(
         }
         Ok(None) => {
             let told = "the directory has no .imagestore-agent/identity.json";
-            return Err(placed(Fault::new(Reason::MarkerMissing, told), seen.mount));
+            return Err(with_mount_details(Fault::new(Reason::MarkerMissing, told), seen.mount));
         }
-        Err(fault) => return Err(placed(fault, seen.mount)),
+        Err(fault) => return Err(with_mount_details(fault, seen.mount)),
     };
     // A copy of a store below the mount point is not the store: its disk has gone missing.
     if uncovered {
         return Err(not_mounted(place, seen.mount));
     }
     let found = |reason, told: String| {
-        placed(named(Fault::new(reason, told), &marker), seen.mount)
+        with_mount_details(names_store(Fault::new(reason, told), &marker), seen.mount)
             .with_detail("expectedMarker", expected.to_string())
     };
     match marker.owner {
@@ -125,57 +132,59 @@ fn serve(
         }
         Some(_) if had_registry && !seen.registry => {
             let told = "the directory had registry/ or export/ and has neither now";
-            Err(placed(Fault::new(Reason::RegistryMissing, told), seen.mount))
+            Err(with_mount_details(Fault::new(Reason::RegistryMissing, told), seen.mount))
         }
         Some(_) => Ok(marker.id),
     }
 }
 
 /// What holds for a directory that gets a marker, whoever writes it.
-fn free_to_mark(seen: &Seen<'_>) -> Result<Option<Marker>, Fault> {
+fn ensure_markable(seen: &ObservedMarker<'_>) -> Result<Option<IdentityMarker>, Fault> {
     if seen.mount.on_root_disk && !seen.allow_root_disk {
         let told = "the directory lies on the root filesystem";
-        return Err(placed(Fault::new(Reason::OnRootDisk, told), seen.mount));
+        return Err(with_mount_details(Fault::new(Reason::OnRootDisk, told), seen.mount));
     }
-    read(seen.marker).map_err(|fault| placed(fault, seen.mount))
+    read_marker(seen.marker).map_err(|fault| with_mount_details(fault, seen.mount))
 }
 
-fn adopt(
+fn check_new(
     store: StoreUuid,
     known: &BTreeSet<StoreUuid>,
     take_over: bool,
-    marker: Option<&Marker>,
-    seen: &Seen<'_>,
+    marker: Option<&IdentityMarker>,
+    seen: &ObservedMarker<'_>,
 ) -> Result<(), Fault> {
     match marker.and_then(|marker| marker.owner) {
         Some((other, _)) if other != store && known.contains(&other) => {
             let told = format!("the directory belongs to store {other} of this daemon");
             let fault =
                 Fault::new(Reason::WrongStore, told).with_detail("storeUuid", other.to_string());
-            Err(placed(fault, seen.mount))
+            Err(with_mount_details(fault, seen.mount))
         }
         Some((other, node)) if node != seen.node && !take_over => {
             let told = format!("the directory belongs to store {other} of node {node}");
             let fault = Fault::new(Reason::TakenOver, told)
                 .with_detail("storeUuid", other.to_string())
                 .with_detail("nodeId", node.to_string());
-            Err(placed(fault, seen.mount))
+            Err(with_mount_details(fault, seen.mount))
         }
         // None after `init`; otherwise a store that was removed, or whose ledger was lost.
         _ => Ok(()),
     }
 }
 
-fn read(seen: &MarkerSeen) -> Result<Option<Marker>, Fault> {
+fn read_marker(seen: &MarkerState) -> Result<Option<IdentityMarker>, Fault> {
     let unreadable = |why: &str| {
-        let why: String = why.chars().take(MOST_QUOTED).collect();
+        let why: String = why.chars().take(MAX_QUOTED).collect();
         let told = format!(".imagestore-agent/identity.json cannot be read: {why}");
         Fault::new(Reason::MarkerUnreadable, told)
     };
     match seen {
-        MarkerSeen::Nothing => Ok(None),
-        MarkerSeen::Text(text) => Marker::parse(text).map(Some).map_err(|why| unreadable(&why)),
-        MarkerSeen::Unreadable(why) => Err(unreadable(why)),
+        MarkerState::Nothing => Ok(None),
+        MarkerState::Text(text) => {
+            IdentityMarker::parse_marker(text).map(Some).map_err(|why| unreadable(&why))
+        }
+        MarkerState::Unreadable(why) => Err(unreadable(why)),
     }
 }
 
@@ -191,12 +200,12 @@ mod tests {
     const SERVED: StoreUuid = StoreUuid::from_u128(12);
     const MARKER: MarkerId = MarkerId::from_u128(20);
 
-    fn mount(mount_point: &str, on_root_disk: bool) -> MountSeen {
+    fn mount(mount_point: &str, on_root_disk: bool) -> MountState {
         mounted("8:1", mount_point, on_root_disk)
     }
 
-    fn mounted(device: &str, mount_point: &str, on_root_disk: bool) -> MountSeen {
-        MountSeen {
+    fn mounted(device: &str, mount_point: &str, on_root_disk: bool) -> MountState {
+        MountState {
             mount_point: mount_point.to_owned(),
             fs_type: "xfs".to_owned(),
             device: device.to_owned(),
@@ -206,12 +215,12 @@ mod tests {
         }
     }
 
-    fn text(owner: Option<(StoreUuid, NodeId)>) -> MarkerSeen {
-        MarkerSeen::Text(Marker { id: MARKER, owner }.text(Timestamp(0)))
+    fn text(owner: Option<(StoreUuid, NodeId)>) -> MarkerState {
+        MarkerState::Text(IdentityMarker { id: MARKER, owner }.to_text(Timestamp(0)))
     }
 
-    fn bad() -> MarkerSeen {
-        MarkerSeen::Unreadable("it is a symbolic link".to_owned())
+    fn bad() -> MarkerState {
+        MarkerState::Unreadable("it is a symbolic link".to_owned())
     }
 
     fn outcome(result: Result<Option<MarkerId>, Fault>) -> Result<Option<MarkerId>, Reason> {
@@ -219,8 +228,8 @@ mod tests {
     }
 
     fn serve(
-        marker: &MarkerSeen,
-        mount: &MountSeen,
+        marker: &MarkerState,
+        mount: &MountState,
         registry: bool,
     ) -> Result<Option<MarkerId>, Reason> {
         let place = MountLocation {
@@ -229,10 +238,15 @@ mod tests {
             device: "7:7".to_owned(),
             on_root_disk: false,
         };
-        let purpose =
-            Purpose::Serve { store: STORE, marker: MARKER, place, had_registry: true, write: true };
-        let seen = Seen { node: ME, allow_root_disk: true, mount, marker, registry };
-        outcome(judge(&purpose, &seen))
+        let purpose = ProbeExpectation::Serve {
+            store: STORE,
+            marker: MARKER,
+            place,
+            had_registry: true,
+            write: true,
+        };
+        let seen = ObservedMarker { node: ME, allow_root_disk: true, mount, marker, registry };
+        outcome(check_identity(&purpose, &seen))
     }
 
     #[test]
@@ -248,10 +262,10 @@ mod tests {
             (&mine, &srv, false, Err(Reason::RegistryMissing)),
             (&mine, &root, true, Err(Reason::NotMounted)),
             (&mine, &above, true, Err(Reason::NotMounted)),
-            (&MarkerSeen::Nothing, &root, true, Err(Reason::NotMounted)),
-            (&MarkerSeen::Nothing, &other, true, Err(Reason::NotMounted)),
-            (&MarkerSeen::Nothing, &srv, true, Err(Reason::NotMounted)),
-            (&MarkerSeen::Nothing, &same, true, Err(Reason::MarkerMissing)),
+            (&MarkerState::Nothing, &root, true, Err(Reason::NotMounted)),
+            (&MarkerState::Nothing, &other, true, Err(Reason::NotMounted)),
+            (&MarkerState::Nothing, &srv, true, Err(Reason::NotMounted)),
+            (&MarkerState::Nothing, &same, true, Err(Reason::MarkerMissing)),
             (&bad(), &srv, true, Err(Reason::MarkerUnreadable)),
             (&text(Some((STORE, OTHER))), &srv, true, Err(Reason::TakenOver)),
             (&text(Some((SERVED, ME))), &srv, true, Err(Reason::WrongStore)),
@@ -261,18 +275,23 @@ mod tests {
         }
     }
 
-    fn add(marker: &MarkerSeen, take_over: bool) -> Result<Option<MarkerId>, Reason> {
-        let purpose = Purpose::Add { store: STORE, known: [SERVED].into(), take_over };
+    fn add(marker: &MarkerState, take_over: bool) -> Result<Option<MarkerId>, Reason> {
+        let purpose = ProbeExpectation::Add { store: STORE, known: [SERVED].into(), take_over };
         let mount = mount("/srv", false);
-        let seen =
-            Seen { node: ME, allow_root_disk: false, mount: &mount, marker, registry: false };
-        outcome(judge(&purpose, &seen))
+        let seen = ObservedMarker {
+            node: ME,
+            allow_root_disk: false,
+            mount: &mount,
+            marker,
+            registry: false,
+        };
+        outcome(check_identity(&purpose, &seen))
     }
 
     #[test]
     fn an_add_adopts_what_nobody_serves() {
         for (marker, take_over, expected) in [
-            (MarkerSeen::Nothing, false, Ok(None)),
+            (MarkerState::Nothing, false, Ok(None)),
             (text(None), false, Ok(Some(MARKER))),
             (text(Some((REMOVED, ME))), false, Ok(Some(MARKER))),
             (text(Some((STORE, ME))), false, Ok(Some(MARKER))),
@@ -293,13 +312,18 @@ mod tests {
         let mount = mount("/", true);
         for (allow_root_disk, expected) in [(false, Err(Reason::OnRootDisk)), (true, Ok(None))] {
             for purpose in [
-                Purpose::Init,
-                Purpose::Add { store: STORE, known: BTreeSet::new(), take_over: true },
+                ProbeExpectation::Init,
+                ProbeExpectation::Add { store: STORE, known: BTreeSet::new(), take_over: true },
             ] {
-                let marker = &MarkerSeen::Nothing;
-                let seen =
-                    Seen { node: ME, allow_root_disk, mount: &mount, marker, registry: true };
-                assert_eq!(outcome(judge(&purpose, &seen)), expected);
+                let marker = &MarkerState::Nothing;
+                let seen = ObservedMarker {
+                    node: ME,
+                    allow_root_disk,
+                    mount: &mount,
+                    marker,
+                    registry: true,
+                };
+                assert_eq!(outcome(check_identity(&purpose, &seen)), expected);
             }
         }
     }

@@ -6,17 +6,17 @@ use crate::common::Timestamp;
 use crate::model::{ImageDir, MarkerId, NodeId, StoreUuid};
 
 /// The folder of the daemon's own files in an image directory.
-pub(super) const FOLDER: &str = ".imagestore-agent";
+pub(super) const MARKER_FOLDER: &str = ".imagestore-agent";
 /// The marker in it.
-pub(super) const FILE: &str = "identity.json";
+pub(super) const MARKER_FILE: &str = "identity.json";
 /// Longest marker, in bytes; ours have about 200.
-pub(super) const MOST_BYTES: u64 = 4096;
+pub(super) const MAX_MARKER_BYTES: u64 = 4096;
 
-const VERSION: u32 = 1;
+const MARKER_VERSION: u32 = 1;
 
 /// A marker that could be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Marker {
+pub(super) struct IdentityMarker {
     pub(super) id: MarkerId,
     /// Who serves it; none after `init`.
     pub(super) owner: Option<(StoreUuid, NodeId)>,
@@ -24,7 +24,7 @@ pub(super) struct Marker {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Form {
+struct StoredMarker {
     version: u32,
     id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,24 +34,25 @@ struct Form {
     created: String,
 }
 
-impl Marker {
+impl IdentityMarker {
     /// Reads a marker.
     ///
     /// # Errors
     /// Why it is none; a text for people.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse_marker(text: &str) -> Result<Self, String> {
         #[derive(Deserialize)]
-        struct Versioned {
+        struct MarkerVersion {
             version: u32,
         }
-        let versioned: Versioned = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        if versioned.version != VERSION {
+        let versioned: MarkerVersion =
+            serde_json::from_str(text).map_err(|error| error.to_string())?;
+        if versioned.version != MARKER_VERSION {
             return Err(format!(
-                "version {}, this program knows version {VERSION}",
+                "version {}, this program knows version {MARKER_VERSION}",
                 versioned.version
             ));
         }
-        let form: Form = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let form: StoredMarker = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let id = form.id.parse().map_err(|error| format!("id: {error}"))?;
         let store = form.store_uuid.map(|text| text.parse::<StoreUuid>()).transpose();
         let node = form.node_id.map(|text| text.parse::<NodeId>()).transpose();
@@ -66,9 +67,9 @@ impl Marker {
     }
 
     /// The text of the marker file.
-    pub(crate) fn text(&self, created: Timestamp) -> String {
-        let form = Form {
-            version: VERSION,
+    pub(crate) fn to_text(&self, created: Timestamp) -> String {
+        let form = StoredMarker {
+            version: MARKER_VERSION,
             id: self.id.to_string(),
             store_uuid: self.owner.map(|(store, _)| store.to_string()),
             node_id: self.owner.map(|(_, node)| node.to_string()),
@@ -83,7 +84,7 @@ impl Marker {
 
 /// Where the marker of this image directory lies.
 pub fn marker_path(dir: &ImageDir) -> String {
-    format!("{}/{FOLDER}/{FILE}", dir.as_str())
+    format!("{}/{MARKER_FOLDER}/{MARKER_FILE}", dir.as_str())
 }
 
 /// The file a probe writes: each node its own, on a directory that two of them see.
@@ -97,14 +98,14 @@ mod tests {
 
     use super::*;
 
-    fn marker(owner: bool) -> Marker {
+    fn marker(owner: bool) -> IdentityMarker {
         let owner = owner.then(|| (StoreUuid::from_u128(2), NodeId::from_u128(3)));
-        Marker { id: MarkerId::from_u128(1), owner }
+        IdentityMarker { id: MarkerId::from_u128(1), owner }
     }
 
     #[test]
     fn a_marker_is_the_documented_json() {
-        let text = marker(true).text(Timestamp(1_482_426_606_000));
+        let text = marker(true).to_text(Timestamp(1_482_426_606_000));
         assert_eq!(
             text,
             "{\"version\":1,\"id\":\"00000000000000000000000000000001\",\
@@ -113,14 +114,14 @@ mod tests {
              \"created\":\"2016-12-22T17:10:06.000Z\"}\n"
         );
         for owned in [true, false] {
-            let text = marker(owned).text(Timestamp(0));
-            assert_eq!(Marker::parse(&text), Ok(marker(owned)));
+            let text = marker(owned).to_text(Timestamp(0));
+            assert_eq!(IdentityMarker::parse_marker(&text), Ok(marker(owned)));
         }
     }
 
     #[test]
     fn what_is_no_marker_is_refused_with_a_reason() {
-        let whole = marker(true).text(Timestamp(0));
+        let whole = marker(true).to_text(Timestamp(0));
         for (bad, told) in [
             (String::new(), "EOF"),
             ("[]".to_owned(), "invalid length"),
@@ -129,7 +130,7 @@ mod tests {
             (whole.replacen("00000000000000000000000000000001", "XYZ", 1), "id"),
             (whole.replace("\"nodeId\":\"00000000000000000000000000000003\",", ""), "together"),
         ] {
-            let why = Marker::parse(&bad).unwrap_err();
+            let why = IdentityMarker::parse_marker(&bad).unwrap_err();
             assert!(why.contains(told), "{bad}: {why}");
         }
     }
@@ -139,10 +140,10 @@ mod tests {
         fn a_changed_byte_never_makes_another_valid_marker_of_another_shape(
             at in 0_usize..200, byte in any::<u8>(),
         ) {
-            let mut bytes = marker(true).text(Timestamp(0)).into_bytes();
+            let mut bytes = marker(true).to_text(Timestamp(0)).into_bytes();
             let at = at % bytes.len();
             bytes[at] = byte;
-            if let Ok(text) = std::str::from_utf8(&bytes) && let Ok(read) = Marker::parse(text) {
+            if let Ok(text) = std::str::from_utf8(&bytes) && let Ok(read) = IdentityMarker::parse_marker(text) {
                 prop_assert!(read.owner.is_some());
             }
         }

@@ -24,8 +24,11 @@ mod worker;
 
 pub use marker::marker_path;
 pub use prober::Prober;
-pub use process::orphans::Orphans;
-pub use process::slot::Slot;
-pub use purpose::Purpose;
-pub use types::{Before, Claim, Examined, Left, Owner, ProbeOptions, Probed};
+pub use process::orphans::OrphanedWorkers;
+pub use process::slot::WorkerSlot;
+pub use purpose::ProbeExpectation;
+pub use types::{
+    AddLeftovers, DirectoryInspection, DirectoryOwner, MarkerClaim, PreviousMarker, ProbeOptions,
+    ProbeResult,
+};
 pub use worker::worker_main;

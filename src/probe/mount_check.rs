@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::mountinfo;
-use super::purpose::Purpose;
-use super::worker::protocol::MountSeen;
+use super::purpose::ProbeExpectation;
+use super::worker::protocol::MountState;
 use crate::model::{Fault, MountLocation, Reason};
 
 /// Whether the mount that held the directory is gone, so that what lay below its mount point shows: a
@@ -13,7 +13,7 @@ use crate::model::{Fault, MountLocation, Reason};
 /// A filesystem mounted elsewhere, or another one at the same place, is not told apart here: its marker
 /// says which store it holds. Nor is the same filesystem without a bind mount of its folder, such as
 /// each `ReadWritePaths` of a unit is one.
-pub(super) fn shows_through(place: &MountLocation, now: &MountSeen) -> bool {
+pub(super) fn mount_is_missing(place: &MountLocation, now: &MountState) -> bool {
     if now.on_root_disk {
         return !place.on_root_disk;
     }
@@ -26,7 +26,7 @@ pub(super) fn shows_through(place: &MountLocation, now: &MountSeen) -> bool {
 /// a mount point whose disk the host has not mounted. It is asked only when no marker is there, for the number
 /// of a disk may change with a boot. Filesystems without a block device have another number
 /// with each mount (major 0, `admin-guide/devices.txt` of the kernel), which tells nothing.
-pub(super) fn is_another_disk(place: &MountLocation, now: &MountSeen) -> bool {
+pub(super) fn is_another_disk(place: &MountLocation, now: &MountState) -> bool {
     let block = |device: &str| !device.starts_with("0:");
     let numbered = block(&place.device) && block(&now.device);
     let other = place.fs_type != now.fs_type || (numbered && place.device != now.device);
@@ -34,18 +34,18 @@ pub(super) fn is_another_disk(place: &MountLocation, now: &MountSeen) -> bool {
 }
 
 /// The disk that held the store when it was last good is not where it was.
-pub(super) fn not_mounted(place: &MountLocation, now: &MountSeen) -> Fault {
+pub(super) fn not_mounted(place: &MountLocation, now: &MountState) -> Fault {
     let told = format!(
         "the directory was on {} ({}) mounted at {}; now it lies on {} ({}) mounted at {}",
         place.device, place.fs_type, place.mount_point, now.device, now.fs_type, now.mount_point
     );
-    placed(Fault::new(Reason::NotMounted, told), now)
+    with_mount_details(Fault::new(Reason::NotMounted, told), now)
         .with_detail("expectedMountPoint", place.mount_point.as_str())
         .with_detail("expectedFsType", place.fs_type.as_str())
 }
 
 /// A fault with the mount that the directory lies on.
-pub(super) fn placed(fault: Fault, mount: &MountSeen) -> Fault {
+pub(super) fn with_mount_details(fault: Fault, mount: &MountState) -> Fault {
     fault
         .with_detail("mountPoint", mount.mount_point.as_str())
         .with_detail("fsType", mount.fs_type.as_str())
@@ -53,16 +53,19 @@ pub(super) fn placed(fault: Fault, mount: &MountSeen) -> Fault {
 }
 
 /// A directory that is not there because the disk that holds it is not: says so.
-pub(super) fn missing_mount(fault: Fault, purpose: &Purpose) -> Fault {
-    let Purpose::Serve { place, .. } = purpose else { return fault };
+pub(super) fn explain_missing_directory(fault: Fault, purpose: &ProbeExpectation) -> Fault {
+    let ProbeExpectation::Serve { place, .. } = purpose else { return fault };
     if fault.reason() != Reason::DirectoryMissing || place.on_root_disk {
         return fault;
     }
     // Without `/proc` there is no telling more than what was seen.
-    let mounts = mountinfo::read().unwrap_or_default();
+    let mounts = mountinfo::read_mounts().unwrap_or_default();
     // The last one covers the others.
     let there = mounts.iter().rev().find(|mount| mount.mount_point == place.mount_point);
-    match there.or_else(|| mountinfo::root(&mounts)).map(|mount| MountSeen::of(mount, &mounts)) {
+    match there
+        .or_else(|| mountinfo::root_device(&mounts))
+        .map(|mount| MountState::from_mount(mount, &mounts))
+    {
         Some(now) if now.mount_point != place.mount_point || is_another_disk(place, &now) => {
             not_mounted(place, &now)
         }
@@ -89,7 +92,7 @@ mod tests {
                 device: was.0.to_owned(),
                 on_root_disk: false,
             };
-            let now = MountSeen {
+            let now = MountState {
                 mount_point: "/srv".to_owned(),
                 fs_type: is.1.to_owned(),
                 device: is.0.to_owned(),
@@ -128,7 +131,7 @@ mod tests {
             // Also where the sandbox binds a folder of the root disk around it.
             (&disk, "/srv/disk", "8:2", "xfs", true, true),
         ] {
-            let now = MountSeen {
+            let now = MountState {
                 mount_point: mount_point.to_owned(),
                 fs_type: fs_type.to_owned(),
                 device: device.to_owned(),
@@ -136,7 +139,7 @@ mod tests {
                 mount_read_only: false,
                 superblock_read_only: false,
             };
-            assert_eq!(shows_through(place, &now), expected, "{place:?} {now:?}");
+            assert_eq!(mount_is_missing(place, &now), expected, "{place:?} {now:?}");
         }
     }
 }

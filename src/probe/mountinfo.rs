@@ -7,14 +7,14 @@
 ///
 /// # Errors
 /// `/proc` cannot be read.
-pub(super) fn read() -> std::io::Result<Vec<Mount>> {
+pub(super) fn read_mounts() -> std::io::Result<Vec<MountEntry>> {
     let bytes = std::fs::read("/proc/self/mountinfo")?;
-    Ok(parse(&String::from_utf8_lossy(&bytes)))
+    Ok(parse_mountinfo(&String::from_utf8_lossy(&bytes)))
 }
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mount {
+pub(super) struct MountEntry {
     pub(super) id: u64,
     /// `major:minor`. On btrfs it differs from what `stat` says; this one is what `/proc` shows everywhere.
     pub(crate) device: String,
@@ -24,7 +24,7 @@ pub(super) struct Mount {
     pub(super) super_options: String,
 }
 
-impl Mount {
+impl MountEntry {
     pub(super) fn is_read_only(&self) -> bool {
         has_option(&self.options, "ro")
     }
@@ -39,16 +39,16 @@ fn has_option(options: &str, wanted: &str) -> bool {
 }
 
 /// All mounts; a line that cannot be read is left out.
-pub(super) fn parse(text: &str) -> Vec<Mount> {
-    text.lines().filter_map(line).collect()
+pub(super) fn parse_mountinfo(text: &str) -> Vec<MountEntry> {
+    text.lines().filter_map(parse_line).collect()
 }
 
 /// The mount on `/`: the last one, which covers the others.
-pub(super) fn root(mounts: &[Mount]) -> Option<&Mount> {
+pub(super) fn root_device(mounts: &[MountEntry]) -> Option<&MountEntry> {
     mounts.iter().rev().find(|mount| mount.mount_point == "/")
 }
 
-fn line(text: &str) -> Option<Mount> {
+fn parse_line(text: &str) -> Option<MountEntry> {
     // 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
     let (left, right) = text.split_once(" - ")?;
     let mut left = left.split(' ');
@@ -56,23 +56,23 @@ fn line(text: &str) -> Option<Mount> {
     let _parent = left.next()?;
     let device = left.next()?.to_owned();
     let _root = left.next()?;
-    let mount_point = unescape(left.next()?);
+    let mount_point = unescape_path(left.next()?);
     let options = left.next()?.to_owned();
     let mut right = right.split(' ');
     let fs_type = right.next()?.to_owned();
     let _source = right.next()?;
     let super_options = right.next().unwrap_or_default().to_owned();
-    Some(Mount { id, device, mount_point, options, fs_type, super_options })
+    Some(MountEntry { id, device, mount_point, options, fs_type, super_options })
 }
 
 /// Space, tab, newline and backslash stand as `\` and three octal digits.
-fn unescape(text: &str) -> String {
+fn unescape_path(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
         if byte == b'\\'
             && let Some((digits, behind)) = after.split_first_chunk::<3>()
-            && let Some(code) = octal(*digits)
+            && let Some(code) = parse_octal(*digits)
         {
             bytes.push(code);
             rest = behind;
@@ -84,7 +84,7 @@ fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn octal(digits: [u8; 3]) -> Option<u8> {
+fn parse_octal(digits: [u8; 3]) -> Option<u8> {
     digits.iter().try_fold(0_u8, |code, digit| match digit {
         b'0'..=b'7' => code.checked_mul(8)?.checked_add(digit - b'0'),
         _ => None,
@@ -111,20 +111,20 @@ nonsense
 
     #[test]
     fn fields_and_escapes_are_read() {
-        let mounts = parse(TEXT);
+        let mounts = parse_mountinfo(TEXT);
         assert_eq!(mounts.len(), 4);
         assert_eq!(mounts[1].mount_point, r"/srv/my images\x");
         assert_eq!((mounts[1].id, mounts[1].device.as_str()), (36, "98:0"));
         assert_eq!((mounts[1].fs_type.as_str(), mounts[1].is_read_only()), ("xfs", false));
         assert!(mounts[2].is_read_only() && !mounts[2].superblock_is_read_only());
         assert!(!mounts[3].is_read_only() && mounts[3].superblock_is_read_only());
-        assert_eq!(root(&mounts).unwrap().id, 22);
+        assert_eq!(root_device(&mounts).unwrap().id, 22);
     }
 
     #[test]
     fn the_last_mount_on_the_root_counts() {
         let text = "1 0 0:1 / / rw - rootfs none rw\n2 1 8:1 / / rw - ext4 /dev/sda1 rw\n";
-        assert_eq!(root(&parse(text)).unwrap().id, 2);
+        assert_eq!(root_device(&parse_mountinfo(text)).unwrap().id, 2);
     }
 
     #[test]
@@ -136,8 +136,8 @@ nonsense
     proptest! {
         #[test]
         fn no_text_makes_it_panic(text in "[ -~\\\\0-9\n]{0,200}") {
-            parse(&text);
-            unescape(&text);
+            parse_mountinfo(&text);
+            unescape_path(&text);
         }
     }
 }

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::identity::{Seen, judge};
+use super::identity::{ObservedMarker, check_identity};
 use super::marker::probe_file;
-use super::mount_check::missing_mount;
-use super::process::client::{Dialogue, Program, Silence};
-use super::process::slot::Slot;
-use super::purpose::Purpose;
-use super::types::{Before, Examined, ProbeOptions, Probed};
-use super::worker::protocol::{MarkerSeen, MountSeen, Observed, Order, Report};
+use super::mount_check::explain_missing_directory;
+use super::process::client::{RequestError, WorkerClient, WorkerProgram};
+use super::process::slot::WorkerSlot;
+use super::purpose::ProbeExpectation;
+use super::types::{DirectoryInspection, PreviousMarker, ProbeOptions, ProbeResult};
+use super::worker::protocol::{
+    DirectoryObservation, MarkerState, MountState, WorkerRequest, WorkerResponse,
+};
 use super::{capacity, errno};
 use crate::model::{Fault, ImageDir, Reason, WriteOutcome};
 
@@ -21,7 +23,7 @@ use crate::model::{Fault, ImageDir, Reason, WriteOutcome};
 #[derive(Clone, Debug)]
 pub struct Prober {
     pub(super) options: Arc<ProbeOptions>,
-    program: Arc<Program>,
+    program: Arc<WorkerProgram>,
 }
 
 impl Prober {
@@ -33,7 +35,7 @@ impl Prober {
     /// Takes another program as worker, which behaves as [`worker_main`](super::worker_main) does.
     #[must_use]
     pub fn with_program(mut self, path: PathBuf, args: Vec<String>) -> Self {
-        self.program = Arc::new(Program { path, args });
+        self.program = Arc::new(WorkerProgram { path, args });
         self
     }
 
@@ -49,16 +51,16 @@ impl Prober {
     /// The worker is killed; the slot remembers it until it is gone.
     pub async fn examine(
         &self,
-        slot: &mut Slot,
+        slot: &mut WorkerSlot,
         dir: &ImageDir,
-        purpose: &Purpose,
+        purpose: &ProbeExpectation,
         deadline: Instant,
-    ) -> Probed {
+    ) -> ProbeResult {
         let begun = Instant::now();
         let (examined, written) = self.look_and_write(slot, dir, purpose, deadline).await;
         let took = begun.elapsed();
-        let whole = |fault| complete(fault, dir, took);
-        Probed {
+        let whole = |fault| complete_fault(fault, dir, took);
+        ProbeResult {
             examined: examined.map_err(whole),
             written: written.map(|written| written.map_err(whole)),
             took,
@@ -67,103 +69,109 @@ impl Prober {
 
     async fn look_and_write(
         &self,
-        slot: &mut Slot,
+        slot: &mut WorkerSlot,
         dir: &ImageDir,
-        purpose: &Purpose,
+        purpose: &ProbeExpectation,
         deadline: Instant,
-    ) -> (Result<Examined, Fault>, Option<Result<WriteOutcome, Fault>>) {
-        let mut dialogue = match Dialogue::begin(slot, &self.program, dir, deadline).await {
+    ) -> (Result<DirectoryInspection, Fault>, Option<Result<WriteOutcome, Fault>>) {
+        let mut dialogue = match WorkerClient::spawn(slot, &self.program, dir, deadline).await {
             Ok(dialogue) => dialogue,
             Err(fault) => return (Err(fault), None),
         };
-        let (examined, observed) = match self.look(&mut dialogue, dir, purpose).await {
+        let (examined, observed) = match self.run_inspection(&mut dialogue, dir, purpose).await {
             Ok(seen) => seen,
-            Err(fault) => return (Err(dialogue.give_up(fault).await), None),
+            Err(fault) => return (Err(dialogue.kill(fault).await), None),
         };
-        let Some(make_folder) = writes(purpose, &observed) else {
-            dialogue.finish().await;
+        let Some(make_folder) = should_write(purpose, &observed) else {
+            dialogue.shut_down().await;
             return (Ok(examined), None);
         };
         let probe = probe_file(self.options.node_id);
-        let asked = dialogue.ask(&Order::Write { probe, make_folder }).await;
-        match written(asked, &observed, purpose) {
+        let asked = dialogue.send_request(&WorkerRequest::Write { probe, make_folder }).await;
+        match write_outcome(asked, &observed, purpose) {
             Ok((written, made_folder)) => {
-                dialogue.finish().await;
-                (Ok(Examined { made_folder, ..examined }), Some(Ok(written)))
+                dialogue.shut_down().await;
+                (
+                    Ok(DirectoryInspection { created_folder: made_folder, ..examined }),
+                    Some(Ok(written)),
+                )
             }
             Err(fault) => {
                 // A worker that was killed may have made it; one that refused has taken it away.
-                let examined = Examined { made_folder: make_folder, ..examined };
-                (Ok(examined), Some(Err(dialogue.give_up(fault).await)))
+                let examined = DirectoryInspection { created_folder: make_folder, ..examined };
+                (Ok(examined), Some(Err(dialogue.kill(fault).await)))
             }
         }
     }
 
     /// Talks to a worker of its own and ends it.
-    pub(super) async fn talk<T>(
+    pub(super) async fn with_worker<T>(
         &self,
-        slot: &mut Slot,
+        slot: &mut WorkerSlot,
         dir: &ImageDir,
         deadline: Instant,
-        work: impl AsyncFnOnce(&mut Dialogue<'_>) -> Result<T, Fault>,
+        work: impl AsyncFnOnce(&mut WorkerClient<'_>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         let begun = Instant::now();
         let talked = async {
-            let mut dialogue = Dialogue::begin(slot, &self.program, dir, deadline).await?;
+            let mut dialogue = WorkerClient::spawn(slot, &self.program, dir, deadline).await?;
             match work(&mut dialogue).await {
                 Ok(done) => {
-                    dialogue.finish().await;
+                    dialogue.shut_down().await;
                     Ok(done)
                 }
-                Err(fault) => Err(dialogue.give_up(fault).await),
+                Err(fault) => Err(dialogue.kill(fault).await),
             }
         };
-        talked.await.map_err(|fault| complete(fault, dir, begun.elapsed()))
+        talked.await.map_err(|fault| complete_fault(fault, dir, begun.elapsed()))
     }
 
-    async fn look(
+    async fn run_inspection(
         &self,
-        dialogue: &mut Dialogue<'_>,
+        dialogue: &mut WorkerClient<'_>,
         dir: &ImageDir,
-        purpose: &Purpose,
-    ) -> Result<(Examined, Box<Observed>), Fault> {
-        let observed = match self.open(dialogue, dir).await {
+        purpose: &ProbeExpectation,
+    ) -> Result<(DirectoryInspection, Box<DirectoryObservation>), Fault> {
+        let observed = match self.open_directory(dialogue, dir).await {
             Ok(observed) => observed,
-            Err(fault) => return Err(missing_mount(fault, purpose)),
+            Err(fault) => return Err(explain_missing_directory(fault, purpose)),
         };
-        let marker = judge(purpose, &self.seen(&observed))?;
+        let marker = check_identity(purpose, &self.observed_marker(&observed))?;
         if observed.mount.superblock_read_only {
             return Err(errno::read_only(&observed.mount));
         }
-        let (capacity, inodes) = capacity::capacity(&observed.statfs)?;
-        let examined = Examined {
+        let (capacity, inodes) = capacity::check_capacity(&observed.statfs)?;
+        let examined = DirectoryInspection {
             capacity,
             inodes,
-            place: observed.mount.place(),
+            place: observed.mount.to_location(),
             marker,
-            before: before(&observed.marker),
+            before: previous_marker(&observed.marker),
             has_registry: observed.registry,
-            made_folder: false,
+            created_folder: false,
         };
         Ok((examined, observed))
     }
 
-    pub(super) async fn open(
+    pub(super) async fn open_directory(
         &self,
-        dialogue: &mut Dialogue<'_>,
+        dialogue: &mut WorkerClient<'_>,
         dir: &ImageDir,
-    ) -> Result<Box<Observed>, Fault> {
+    ) -> Result<Box<DirectoryObservation>, Fault> {
         let roots = self.options.allowed_roots.clone();
-        let order = Order::Open { dir: dir.as_str().to_owned(), roots };
-        match dialogue.ask(&order).await {
-            Ok(Report::Observed(observed)) => Ok(observed),
+        let order = WorkerRequest::Open { dir: dir.as_str().to_owned(), roots };
+        match dialogue.send_request(&order).await {
+            Ok(WorkerResponse::Observed(observed)) => Ok(observed),
             Ok(_) => Err(Fault::new(Reason::IoError, "the worker process answered something else")),
-            Err(why) => Err(silence(why, None)),
+            Err(why) => Err(no_response(why, None)),
         }
     }
 
-    pub(super) fn seen<'a>(&self, observed: &'a Observed) -> Seen<'a> {
-        Seen {
+    pub(super) fn observed_marker<'a>(
+        &self,
+        observed: &'a DirectoryObservation,
+    ) -> ObservedMarker<'a> {
+        ObservedMarker {
             node: self.options.node_id,
             allow_root_disk: self.options.allow_root_disk,
             mount: &observed.mount,
@@ -174,7 +182,7 @@ impl Prober {
 }
 
 /// What every fault of a probe carries, whatever it was found by: where, and how long it took.
-fn complete(fault: Fault, dir: &ImageDir, took: Duration) -> Fault {
+fn complete_fault(fault: Fault, dir: &ImageDir, took: Duration) -> Fault {
     fault
         .default_fact("path", dir.as_str())
         .with_detail("milliseconds", took.as_millis())
@@ -184,44 +192,44 @@ fn complete(fault: Fault, dir: &ImageDir, took: Duration) -> Fault {
 
 /// Whether this purpose asks for a write, and whether that may make the folder first. A directory that
 /// is to be marked is always written to: whoever cannot write there cannot mark it.
-fn writes(purpose: &Purpose, observed: &Observed) -> Option<bool> {
+fn should_write(purpose: &ProbeExpectation, observed: &DirectoryObservation) -> Option<bool> {
     match purpose {
-        Purpose::Serve { write, .. } => write.then_some(false),
-        Purpose::Add { .. } | Purpose::Init => Some(!observed.folder),
+        ProbeExpectation::Serve { write, .. } => write.then_some(false),
+        ProbeExpectation::Add { .. } | ProbeExpectation::Init => Some(!observed.folder),
     }
 }
 
-fn before(marker: &MarkerSeen) -> Before {
+fn previous_marker(marker: &MarkerState) -> PreviousMarker {
     match marker {
-        MarkerSeen::Text(text) => Before(Some(text.clone())),
-        MarkerSeen::Nothing | MarkerSeen::Unreadable(_) => Before(None),
+        MarkerState::Text(text) => PreviousMarker(Some(text.clone())),
+        MarkerState::Nothing | MarkerState::Unreadable(_) => PreviousMarker(None),
     }
 }
 
 /// What a write probe has shown, and whether it made the folder.
-fn written(
-    asked: Result<Report, Silence>,
-    observed: &Observed,
-    purpose: &Purpose,
+fn write_outcome(
+    asked: Result<WorkerResponse, RequestError>,
+    observed: &DirectoryObservation,
+    purpose: &ProbeExpectation,
 ) -> Result<(WriteOutcome, bool), Fault> {
     match asked {
-        Ok(Report::Written { micros, made_folder }) => {
+        Ok(WorkerResponse::Written { micros, made_folder }) => {
             Ok((WriteOutcome::Done(Duration::from_micros(micros)), made_folder))
         }
         Ok(_) => Err(Fault::new(Reason::IoError, "the worker process answered something else")),
-        Err(Silence::Failed(failed)) if matches!(purpose, Purpose::Serve { .. }) => {
-            match errno::no_room(&failed, &observed.statfs) {
+        Err(RequestError::Failed(failed)) if matches!(purpose, ProbeExpectation::Serve { .. }) => {
+            match errno::out_of_space(&failed, &observed.statfs) {
                 Some(written) => Ok((written, false)),
-                None => Err(errno::fault(&failed, Some(&observed.mount))),
+                None => Err(errno::to_fault(&failed, Some(&observed.mount))),
             }
         }
-        Err(why) => Err(silence(why, Some(&observed.mount))),
+        Err(why) => Err(no_response(why, Some(&observed.mount))),
     }
 }
 
-pub(super) fn silence(silence: Silence, mount: Option<&MountSeen>) -> Fault {
+pub(super) fn no_response(silence: RequestError, mount: Option<&MountState>) -> Fault {
     match silence {
-        Silence::Failed(failed) => errno::fault(&failed, mount),
-        Silence::Over(fault) => fault,
+        RequestError::Failed(failed) => errno::to_fault(&failed, mount),
+        RequestError::Over(fault) => fault,
     }
 }

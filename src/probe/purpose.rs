@@ -6,7 +6,7 @@ use crate::model::{MarkerId, MountLocation, StoreUuid};
 
 /// What a probe is for, and what is expected of the directory therefore.
 #[derive(Clone, Debug)]
-pub enum Purpose {
+pub enum ProbeExpectation {
     /// The directory of a store in the ledger.
     Serve {
         /// The store.

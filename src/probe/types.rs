@@ -22,21 +22,21 @@ pub struct ProbeOptions {
 /// What a probe has found. The two answers stand apart: a disk that cannot be written still has its
 /// figures.
 #[derive(Clone, Debug)]
-pub struct Probed {
+pub struct ProbeResult {
     /// Identity and figures.
-    pub examined: Result<Examined, Fault>,
+    pub examined: Result<DirectoryInspection, Fault>,
     /// The write probe; none when none was asked for, or the examination failed before it.
     pub written: Option<Result<WriteOutcome, Fault>>,
     /// From the spawn of the worker to the last report.
     pub took: Duration,
 }
 
-impl Probed {
+impl ProbeResult {
     /// What was seen, when nothing failed.
     ///
     /// # Errors
     /// The first fault: of the examination, else of the write.
-    pub fn good(self) -> Result<Examined, Fault> {
+    pub fn into_inspection(self) -> Result<DirectoryInspection, Fault> {
         match self.written {
             Some(Err(fault)) => self.examined.and(Err(fault)),
             _ => self.examined,
@@ -46,7 +46,7 @@ impl Probed {
 
 /// What a good examination has seen.
 #[derive(Clone, Debug)]
-pub struct Examined {
+pub struct DirectoryInspection {
     /// Space.
     pub capacity: Capacity,
     /// Inodes, where the filesystem counts them.
@@ -56,16 +56,16 @@ pub struct Examined {
     /// The marker that is there.
     pub marker: Option<MarkerId>,
     /// Its text, for a claim.
-    pub before: Before,
+    pub before: PreviousMarker,
     /// Whether `registry/` or `export/` is there.
     pub has_registry: bool,
     /// Whether this probe made the marker's folder.
-    pub made_folder: bool,
+    pub created_folder: bool,
 }
 
 /// A user and a group by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owner {
+pub struct DirectoryOwner {
     /// User id.
     pub uid: u32,
     /// Group id.
@@ -74,11 +74,11 @@ pub struct Owner {
 
 /// What a marker said when the directory was examined, or that there was none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Before(pub(super) Option<String>);
+pub struct PreviousMarker(pub(super) Option<String>);
 
 /// A store to be.
 #[derive(Clone, Debug)]
-pub struct Claim {
+pub struct MarkerClaim {
     /// Whose directory it becomes.
     pub store: StoreUuid,
     /// The marker that was there, or a new one.
@@ -89,14 +89,14 @@ pub struct Claim {
     /// marker on the directory below it.
     pub place: MountLocation,
     /// What its marker said then: one that was written since is somebody else's.
-    pub before: Before,
+    pub before: PreviousMarker,
 }
 
 /// What an add that failed may have left in the directory.
 #[derive(Clone, Debug, Default)]
-pub struct Left {
+pub struct AddLeftovers {
     /// Whether it may have made the marker's folder.
     pub folder: bool,
     /// What it may have written into the marker, when it came to that.
-    pub claim: Option<Claim>,
+    pub claim: Option<MarkerClaim>,
 }

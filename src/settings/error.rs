@@ -10,9 +10,9 @@ use std::{fmt, io};
 use config::{Value, ValueKind};
 
 /// Longest value shown, in characters.
-const SHOWN_CHARS: usize = 120;
+const MAX_SHOWN_CHARS: usize = 120;
 /// Most lines of one file that are told one by one: a wrong file has a thousand bad ones.
-const TOLD_LINES: usize = 16;
+const MAX_REPORT_LINES: usize = 16;
 
 /// One fault of the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl SettingFault {
     }
 
     /// The file that a setting names cannot be read.
-    pub fn unreadable(key: &str, path: &Path, error: &io::Error) -> Self {
+    pub fn unreadable_file(key: &str, path: &Path, error: &io::Error) -> Self {
         let fault = Self::in_file(key, path, format_args!("cannot be read: {error}"));
         Self { allowed: Some("a readable file".to_owned()), ..fault }
     }
@@ -68,18 +68,18 @@ impl fmt::Display for SettingFault {
 
 /// Every fault of the settings; at least one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", summary(.faults))]
-pub struct BadSettings {
+#[error("{}", one_line_summary(.faults))]
+pub struct SettingsError {
     faults: Vec<SettingFault>,
 }
 
-impl From<SettingFault> for BadSettings {
+impl From<SettingFault> for SettingsError {
     fn from(fault: SettingFault) -> Self {
         Self { faults: vec![fault] }
     }
 }
 
-impl BadSettings {
+impl SettingsError {
     /// At least one fault.
     pub(crate) fn new(faults: Vec<SettingFault>) -> Self {
         Self { faults }
@@ -88,18 +88,18 @@ impl BadSettings {
     /// Faults in lines of a file, by number and rule. Of a line itself nothing is shown: it may be a
     /// secret.
     pub(crate) fn in_lines(key: &str, path: &Path, lines: &[(usize, &str)]) -> Self {
-        let told = lines.iter().take(TOLD_LINES);
+        let told = lines.iter().take(MAX_REPORT_LINES);
         let mut told: Vec<String> =
             told.map(|(line, problem)| format!("line {line}: {problem}")).collect();
-        if lines.len() > TOLD_LINES {
-            told.push(format!("{} more lines are bad", lines.len() - TOLD_LINES));
+        if lines.len() > MAX_REPORT_LINES {
+            told.push(format!("{} more lines are bad", lines.len() - MAX_REPORT_LINES));
         }
         Self::new(told.iter().map(|what| SettingFault::in_file(key, path, what)).collect())
     }
 
     /// What came out well; else its faults go to the others.
     pub(crate) fn gather<T>(
-        outcome: Result<T, BadSettings>,
+        outcome: Result<T, SettingsError>,
         others: &mut Vec<SettingFault>,
     ) -> Option<T> {
         outcome.map_err(|bad| others.extend(bad.faults)).ok()
@@ -107,12 +107,12 @@ impl BadSettings {
 
     /// The faults: those of the file and the variables themselves, then by key in the order of
     /// `config/agent.toml`, then those between keys.
-    pub fn faults(&self) -> &[SettingFault] {
+    pub fn setting_faults(&self) -> &[SettingFault] {
         &self.faults
     }
 }
 
-fn summary(faults: &[SettingFault]) -> String {
+fn one_line_summary(faults: &[SettingFault]) -> String {
     match faults {
         [one] => format!("bad settings: {one}"),
         [first, rest @ ..] => format!("bad settings: {first} (and {} more)", rest.len()),
@@ -128,7 +128,7 @@ fn summary(faults: &[SettingFault]) -> String {
 ///     allowed: 1s to 1h
 ///     found in: /etc/imagestore-agent/agent.toml
 /// ```
-pub fn report(faults: &[SettingFault]) -> String {
+pub fn format_report(faults: &[SettingFault]) -> String {
     let mut text = String::new();
     for fault in faults {
         let head = match (fault.key.as_str(), &fault.value) {
@@ -152,19 +152,19 @@ pub fn report(faults: &[SettingFault]) -> String {
 
 /// A value as it may stand in a fault: quoted and escaped, cut to a readable length, without what
 /// could be a password.
-pub(crate) fn shown(value: &Value) -> String {
+pub(crate) fn shown_value(value: &Value) -> String {
     let text = match &value.kind {
         ValueKind::String(text) => format!("{:?}", without_userinfo(text)),
         ValueKind::Array(items) => {
             // Cut before it is joined: a list may be as long as the file.
-            let items: Vec<String> = items.iter().take(SHOWN_CHARS).map(shown).collect();
+            let items: Vec<String> = items.iter().take(MAX_SHOWN_CHARS).map(shown_value).collect();
             format!("[{}]", items.join(", "))
         }
         ValueKind::Table(_) => "{ a table }".to_owned(),
         ValueKind::Nil => "nothing".to_owned(),
         number => number.to_string(),
     };
-    match text.char_indices().nth(SHOWN_CHARS) {
+    match text.char_indices().nth(MAX_SHOWN_CHARS) {
         Some((cut, _)) => format!("{}...", text.get(..cut).unwrap_or_default()),
         None => text,
     }
@@ -198,15 +198,15 @@ mod tests {
             ("bob:x://pw@mn", r#""***@mn""#),
             ("a\u{1b}[31m\n", r#""a\u{1b}[31m\n""#),
         ] {
-            assert_eq!(shown(&text(value)), expected);
+            assert_eq!(shown_value(&text(value)), expected);
         }
         let list = Value::new(None, vec![text("http://a:b@c"), text("x")]);
-        assert_eq!(shown(&list), r#"["http://***@c", "x"]"#);
+        assert_eq!(shown_value(&list), r#"["http://***@c", "x"]"#);
     }
 
     #[test]
     fn a_long_value_is_cut() {
-        assert_eq!(shown(&text(&"ä".repeat(4000))).chars().count(), SHOWN_CHARS + 3);
+        assert_eq!(shown_value(&text(&"ä".repeat(4000))).chars().count(), MAX_SHOWN_CHARS + 3);
     }
 
     #[test]
@@ -219,7 +219,7 @@ mod tests {
             origin: Some("/etc/agent.toml".into()),
         };
         assert_eq!(
-            report(std::slice::from_ref(&fault)),
+            format_report(std::slice::from_ref(&fault)),
             "monitor.interval = \"0s\"\n    out of range\n    allowed: 1s to 1h\n    found in: /etc/agent.toml\n"
         );
         let other = SettingFault {
@@ -230,11 +230,11 @@ mod tests {
             origin: Some("/x".into()),
         };
         assert_eq!(
-            report(std::slice::from_ref(&other)),
+            format_report(std::slice::from_ref(&other)),
             "the settings file\n    not found\n    found in: /x\n"
         );
         assert_eq!(
-            BadSettings::new(vec![fault, other]).to_string(),
+            SettingsError::new(vec![fault, other]).to_string(),
             "bad settings: monitor.interval = \"0s\": out of range; allowed: 1s to 1h; in /etc/agent.toml (and 1 more)"
         );
     }

@@ -26,12 +26,12 @@ mod tests {
 
     #[test]
     fn the_defaults_promise_nothing_that_has_no_effect() {
-        assert_eq!(Settings::builtin().not_yet(), Vec::<&str>::new());
+        assert_eq!(Settings::built_in().not_yet(), Vec::<&str>::new());
     }
 
     #[test]
     fn what_has_no_effect_yet_is_named() {
-        let mut settings = Settings::builtin();
+        let mut settings = Settings::built_in();
         settings.api.reply = ReplyMode::Async;
         settings.server.open_metrics = true;
         assert_eq!(settings.not_yet(), ["server.open_metrics", "api.reply"]);

@@ -20,12 +20,12 @@ mod schema;
 mod sections;
 mod source;
 
-pub use error::{BadSettings, SettingFault, report};
+pub use error::{SettingFault, SettingsError, format_report};
 pub use files::{read_file, read_text};
-pub use load::{DEFAULT_FILE, MASTER_KEY_FILE, environment, stops_a_start};
+pub use load::{DEFAULT_SETTINGS_FILE, MASTER_KEY_FILE, environment_variables, required_at_start};
 pub use sections::{
-    Api, Auth, Callback, CallbackFormat, HostKeyPolicy, Monitor, ReplyMode, Server, Settings, Ssh,
-    State, Storage, Tls,
+    ApiSettings, AuthSettings, CallbackFormat, CallbackSettings, HostKeyPolicy, MonitorSettings,
+    ReplyMode, ServerSettings, Settings, SshSettings, StateSettings, StorageSettings, TlsSettings,
 };
 
 #[cfg(test)]

@@ -7,17 +7,17 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::rules::numeric::{Count, Share, Size, Span};
-use super::rules::rule::{Flag, Listed, OneOf};
+use super::rules::numeric::{DurationRule, IntegerRule, RatioRule, SizeRule};
+use super::rules::rule::{BooleanRule, ListRule, OneOf};
 use super::rules::text::{
-    ALGORITHM, BASE_PATH, HOST_NAME, LISTEN, NETWORK, PATH, PREFIX, ROOT, SECRET_FILE, SOCKET,
-    SOCKET_BYTES, URL,
+    ALGORITHM_RULE, BASE_PATH_RULE, HOST_NAME_RULE, LISTEN_RULE, MAX_SOCKET_BYTES, NETWORK_RULE,
+    PATH_RULE, PREFIX_RULE, ROOT_RULE, SECRET_FILE_RULE, SOCKET_RULE, URL_RULE,
 };
 use super::sections::{
-    Api, Auth, Callback, CallbackFormat, HostKeyPolicy, Monitor, ReplyMode, Server, Settings, Ssh,
-    State, Storage, Tls,
+    ApiSettings, AuthSettings, CallbackFormat, CallbackSettings, HostKeyPolicy, MonitorSettings,
+    ReplyMode, ServerSettings, Settings, SshSettings, StateSettings, StorageSettings, TlsSettings,
 };
-use super::source::reader::Reader;
+use super::source::reader::SettingsReader;
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -32,26 +32,31 @@ const MINUTE: Duration = secs(60);
 const HOUR: Duration = secs(3600);
 
 /// Reads all sections, then judges the keys against each other.
-pub(super) fn walk(read: &mut Reader<'_>) -> Settings {
+pub(super) fn read_settings(read: &mut SettingsReader<'_>) -> Settings {
     // `server.socket` comes first in the file but follows `state.dir`.
-    let mut server = server(read);
-    let api = Api {
-        reply: read.key(
+    let mut server = read_server(read);
+    let api = ApiSettings {
+        reply: read.read_key(
             "api.reply",
             &OneOf(&[("sync", ReplyMode::Sync), ("async", ReplyMode::Async)]),
             ReplyMode::Sync,
         ),
     };
-    let auth = Auth { tokens_file: read.optional("auth.tokens_file", &SECRET_FILE) };
-    let state = State {
-        dir: read.key("state.dir", &PATH, PathBuf::from("/var/lib/imagestore-agent")),
-        master_key_file: read.optional("state.master_key_file", &SECRET_FILE),
+    let auth =
+        AuthSettings { tokens_file: read.read_optional("auth.tokens_file", &SECRET_FILE_RULE) };
+    let state = StateSettings {
+        dir: read.read_key("state.dir", &PATH_RULE, PathBuf::from("/var/lib/imagestore-agent")),
+        master_key_file: read.read_optional("state.master_key_file", &SECRET_FILE_RULE),
     };
     if !read.is_set("server.socket") {
         server.socket = state.dir.join("agent.sock");
-        if server.socket.as_os_str().len() > SOCKET_BYTES {
+        if server.socket.as_os_str().len() > MAX_SOCKET_BYTES {
             let what = "too long for the agent.sock in it: a socket's path has at most 107 bytes";
-            read.clash(&["state.dir"], what, Some("a shorter path, or set server.socket"));
+            read.report_conflict(
+                &["state.dir"],
+                what,
+                Some("a shorter path, or set server.socket"),
+            );
         }
     }
     Settings {
@@ -59,44 +64,56 @@ pub(super) fn walk(read: &mut Reader<'_>) -> Settings {
         api,
         auth,
         state,
-        storage: storage(read),
-        monitor: monitor(read),
-        ssh: ssh(read),
-        callback: callback(read),
+        storage: read_storage(read),
+        monitor: read_monitor(read),
+        ssh: read_ssh(read),
+        callback: read_callback(read),
     }
 }
 
-fn server(read: &mut Reader<'_>) -> Server {
+fn read_server(read: &mut SettingsReader<'_>) -> ServerSettings {
     let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7811);
-    let server = Server {
-        listen: read.key("server.listen", &Listed { of: LISTEN, min: 1 }, vec![loopback]),
-        base_path: read.key("server.base_path", &BASE_PATH, "/zstack".to_owned()),
-        socket: read.key("server.socket", &SOCKET, PathBuf::new()),
-        insecure_http: read.key("server.insecure_http", &Flag, false),
-        host_names: read.key("server.host_names", &Listed { of: HOST_NAME, min: 0 }, vec![]),
-        agent_prefixes: read.key(
+    let server = ServerSettings {
+        listen: read.read_key(
+            "server.listen",
+            &ListRule { of: LISTEN_RULE, min: 1 },
+            vec![loopback],
+        ),
+        base_path: read.read_key("server.base_path", &BASE_PATH_RULE, "/zstack".to_owned()),
+        socket: read.read_key("server.socket", &SOCKET_RULE, PathBuf::new()),
+        insecure_http: read.read_key("server.insecure_http", &BooleanRule, false),
+        host_names: read.read_key(
+            "server.host_names",
+            &ListRule { of: HOST_NAME_RULE, min: 0 },
+            vec![],
+        ),
+        agent_prefixes: read.read_key(
             "server.agent_prefixes",
-            &Listed { of: PREFIX, min: 1 },
+            &ListRule { of: PREFIX_RULE, min: 1 },
             vec!["/imagestore".to_owned()],
         ),
-        agent_allow: read.key("server.agent_allow", &Listed { of: NETWORK, min: 0 }, vec![]),
-        open_metrics: read.key("server.open_metrics", &Flag, false),
-        tls: tls(read),
+        agent_allow: read.read_key(
+            "server.agent_allow",
+            &ListRule { of: NETWORK_RULE, min: 0 },
+            vec![],
+        ),
+        open_metrics: read.read_key("server.open_metrics", &BooleanRule, false),
+        tls: read_tls(read),
     };
     let open = server.listen.iter().find(|address| !address.ip().to_canonical().is_loopback());
     if let (Some(open), None, false) = (open, &server.tls, server.insecure_http) {
         let what = format!("{open} is not a loopback address, and the port speaks plain HTTP");
         let allowed = "a loopback address, server.tls, or server.insecure_http = true";
-        read.clash(&["server.listen", "server.insecure_http"], &what, Some(allowed));
+        read.report_conflict(&["server.listen", "server.insecure_http"], &what, Some(allowed));
     }
     server
 }
 
-fn tls(read: &mut Reader<'_>) -> Option<Tls> {
-    let cert = read.optional("server.tls.cert", &PATH);
-    let key = read.optional("server.tls.key", &SECRET_FILE);
-    let client_ca = read.optional("server.tls.client_ca", &PATH);
-    let clients_file = read.optional("server.tls.clients_file", &PATH);
+fn read_tls(read: &mut SettingsReader<'_>) -> Option<TlsSettings> {
+    let cert = read.read_optional("server.tls.cert", &PATH_RULE);
+    let key = read.read_optional("server.tls.key", &SECRET_FILE_RULE);
+    let client_ca = read.read_optional("server.tls.client_ca", &PATH_RULE);
+    let clients_file = read.read_optional("server.tls.clients_file", &PATH_RULE);
     let keys =
         ["server.tls.cert", "server.tls.key", "server.tls.client_ca", "server.tls.clients_file"];
     if !keys.iter().any(|key| read.is_set(key)) {
@@ -104,89 +121,93 @@ fn tls(read: &mut Reader<'_>) -> Option<Tls> {
     }
     for key in ["server.tls.cert", "server.tls.key"] {
         if !read.is_set(key) {
-            read.clash(&[key], "missing", Some("server.tls needs both cert and key"));
+            read.report_conflict(&[key], "missing", Some("server.tls needs both cert and key"));
         }
     }
     if clients_file.is_some() && client_ca.is_none() {
         let told = "server.tls.client_ca, which the clients' certificates must come from";
-        read.clash(&["server.tls.clients_file"], "useless by itself", Some(told));
+        read.report_conflict(&["server.tls.clients_file"], "useless by itself", Some(told));
     }
-    Some(Tls { cert: cert?, key: key?, client_ca, clients_file })
+    Some(TlsSettings { cert: cert?, key: key?, client_ca, clients_file })
 }
 
-fn storage(read: &mut Reader<'_>) -> Storage {
-    let storage = Storage {
-        allowed_roots: read.key(
+fn read_storage(read: &mut SettingsReader<'_>) -> StorageSettings {
+    let storage = StorageSettings {
+        allowed_roots: read.read_key(
             "storage.allowed_roots",
-            &Listed { of: ROOT, min: 1 },
+            &ListRule { of: ROOT_RULE, min: 1 },
             vec!["/var/lib/imagestore".to_owned()],
         ),
-        allow_root_disk: read.key("storage.allow_root_disk", &Flag, false),
-        write_probe: read.key("storage.write_probe", &Flag, true),
-        write_probe_interval: read.key(
+        allow_root_disk: read.read_key("storage.allow_root_disk", &BooleanRule, false),
+        write_probe: read.read_key("storage.write_probe", &BooleanRule, true),
+        write_probe_interval: read.read_key(
             "storage.write_probe_interval",
-            &Span { min: SECOND, max: HOUR },
+            &DurationRule { min: SECOND, max: HOUR },
             MINUTE,
         ),
-        reserved: read.key("storage.reserved", &Size { max: 1 << 60 }, 1 << 30),
-        near_full: read.key("storage.near_full", &Share, 0.85),
-        full: read.key("storage.full", &Share, 0.95),
+        reserved: read.read_key("storage.reserved", &SizeRule { max: 1 << 60 }, 1 << 30),
+        near_full: read.read_key("storage.near_full", &RatioRule, 0.85),
+        full: read.read_key("storage.full", &RatioRule, 0.95),
     };
     if storage.near_full >= storage.full {
         let what = format!("not below storage.full, which is {}", storage.full);
         let keys = ["storage.near_full", "storage.full"];
-        read.clash(&keys, &what, Some("0 < near_full < full <= 1"));
+        read.report_conflict(&keys, &what, Some("0 < near_full < full <= 1"));
     }
     storage
 }
 
-fn monitor(read: &mut Reader<'_>) -> Monitor {
-    Monitor {
-        interval: read.key("monitor.interval", &Span { min: SECOND, max: HOUR }, secs(10)),
-        probe_deadline: read.key(
+fn read_monitor(read: &mut SettingsReader<'_>) -> MonitorSettings {
+    MonitorSettings {
+        interval: read.read_key(
+            "monitor.interval",
+            &DurationRule { min: SECOND, max: HOUR },
+            secs(10),
+        ),
+        probe_deadline: read.read_key(
             "monitor.probe_deadline",
-            &Span { min: ms(100), max: 10 * MINUTE },
+            &DurationRule { min: ms(100), max: 10 * MINUTE },
             secs(5),
         ),
-        attempt_deadline: read.key(
+        attempt_deadline: read.read_key(
             "monitor.attempt_deadline",
-            &Span { min: SECOND, max: 10 * MINUTE },
+            &DurationRule { min: SECOND, max: 10 * MINUTE },
             secs(30),
         ),
-        fail_after: read.key("monitor.fail_after", &Count { min: 1, max: 100 }, 3),
-        recover_after: read.key("monitor.recover_after", &Count { min: 1, max: 100 }, 2),
-        auto_reconnect: read.key("monitor.auto_reconnect", &Flag, true),
-        ssh_interval: read.key(
+        fail_after: read.read_key("monitor.fail_after", &IntegerRule { min: 1, max: 100 }, 3),
+        recover_after: read.read_key("monitor.recover_after", &IntegerRule { min: 1, max: 100 }, 2),
+        auto_reconnect: read.read_key("monitor.auto_reconnect", &BooleanRule, true),
+        ssh_interval: read.read_key(
             "monitor.ssh_interval",
-            &Span { min: secs(10), max: 24 * HOUR },
+            &DurationRule { min: secs(10), max: 24 * HOUR },
             5 * MINUTE,
         ),
     }
 }
 
-fn ssh(read: &mut Reader<'_>) -> Ssh {
-    Ssh {
-        resolve_timeout: read.key(
+fn read_ssh(read: &mut SettingsReader<'_>) -> SshSettings {
+    SshSettings {
+        resolve_timeout: read.read_key(
             "ssh.resolve_timeout",
-            &Span { min: ms(100), max: MINUTE },
+            &DurationRule { min: ms(100), max: MINUTE },
             secs(5),
         ),
-        connect_timeout: read.key(
+        connect_timeout: read.read_key(
             "ssh.connect_timeout",
-            &Span { min: ms(100), max: MINUTE },
+            &DurationRule { min: ms(100), max: MINUTE },
             secs(5),
         ),
-        handshake_timeout: read.key(
+        handshake_timeout: read.read_key(
             "ssh.handshake_timeout",
-            &Span { min: ms(100), max: 2 * MINUTE },
+            &DurationRule { min: ms(100), max: 2 * MINUTE },
             secs(10),
         ),
-        auth_timeout: read.key(
+        auth_timeout: read.read_key(
             "ssh.auth_timeout",
-            &Span { min: secs(4), max: 5 * MINUTE },
+            &DurationRule { min: secs(4), max: 5 * MINUTE },
             secs(10),
         ),
-        host_key_policy: read.key(
+        host_key_policy: read.read_key(
             "ssh.host_key_policy",
             &OneOf(&[
                 ("pin-on-first-use", HostKeyPolicy::PinOnFirstUse),
@@ -195,22 +216,26 @@ fn ssh(read: &mut Reader<'_>) -> Ssh {
             ]),
             HostKeyPolicy::PinOnFirstUse,
         ),
-        allowed_targets: read.key("ssh.allowed_targets", &Listed { of: NETWORK, min: 0 }, vec![]),
-        prove_host: read.key("ssh.prove_host", &Flag, true),
-        legacy: read.key("ssh.legacy", &Listed { of: ALGORITHM, min: 0 }, vec![]),
+        allowed_targets: read.read_key(
+            "ssh.allowed_targets",
+            &ListRule { of: NETWORK_RULE, min: 0 },
+            vec![],
+        ),
+        prove_host: read.read_key("ssh.prove_host", &BooleanRule, true),
+        legacy: read.read_key("ssh.legacy", &ListRule { of: ALGORITHM_RULE, min: 0 }, vec![]),
     }
 }
 
-fn callback(read: &mut Reader<'_>) -> Callback {
-    let several = read.key("callback.urls", &Listed { of: URL, min: 0 }, vec![]);
-    let single = read.optional("callback.url", &URL);
+fn read_callback(read: &mut SettingsReader<'_>) -> CallbackSettings {
+    let several = read.read_key("callback.urls", &ListRule { of: URL_RULE, min: 0 }, vec![]);
+    let single = read.read_optional("callback.url", &URL_RULE);
     if read.is_set("callback.urls") && read.is_set("callback.url") {
         let what = "set beside callback.urls, which means the same";
-        read.clash(&["callback.url"], what, Some("one of the two"));
+        read.report_conflict(&["callback.url"], what, Some("one of the two"));
     }
-    let callback = Callback {
+    let callback = CallbackSettings {
         urls: single.map_or(several, |url| vec![url]),
-        format: read.key(
+        format: read.read_key(
             "callback.format",
             &OneOf(&[
                 ("cloudevents", CallbackFormat::CloudEvents),
@@ -218,15 +243,23 @@ fn callback(read: &mut Reader<'_>) -> Callback {
             ]),
             CallbackFormat::CloudEvents,
         ),
-        signing_secret_file: read.optional("callback.signing_secret_file", &SECRET_FILE),
-        ca_file: read.optional("callback.ca_file", &PATH),
-        client_cert: read.optional("callback.client_cert", &PATH),
-        client_key: read.optional("callback.client_key", &SECRET_FILE),
-        heartbeat: read.key("callback.heartbeat", &Span { min: SECOND, max: HOUR }, secs(10)),
-        max_pending: read.key("callback.max_pending", &Count { min: 10, max: 1_000_000 }, 1000),
-        start_spread: read.key(
+        signing_secret_file: read.read_optional("callback.signing_secret_file", &SECRET_FILE_RULE),
+        ca_file: read.read_optional("callback.ca_file", &PATH_RULE),
+        client_cert: read.read_optional("callback.client_cert", &PATH_RULE),
+        client_key: read.read_optional("callback.client_key", &SECRET_FILE_RULE),
+        heartbeat: read.read_key(
+            "callback.heartbeat",
+            &DurationRule { min: SECOND, max: HOUR },
+            secs(10),
+        ),
+        max_pending: read.read_key(
+            "callback.max_pending",
+            &IntegerRule { min: 10, max: 1_000_000 },
+            1000,
+        ),
+        start_spread: read.read_key(
             "callback.start_spread",
-            &Span { min: Duration::ZERO, max: MINUTE },
+            &DurationRule { min: Duration::ZERO, max: MINUTE },
             secs(2),
         ),
     };
@@ -234,7 +267,7 @@ fn callback(read: &mut Reader<'_>) -> Callback {
     for (missing, other) in [(pair[0], pair[1]), (pair[1], pair[0])] {
         if read.is_set(other) && !read.is_set(missing) {
             let what = format!("missing, while {other} is set");
-            read.clash(&[missing], &what, Some("both or neither"));
+            read.report_conflict(&[missing], &what, Some("both or neither"));
         }
     }
     callback

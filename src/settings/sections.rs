@@ -10,26 +10,26 @@ use ipnet::IpNet;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// `[server]`
-    pub server: Server,
+    pub server: ServerSettings,
     /// `[api]`
-    pub api: Api,
+    pub api: ApiSettings,
     /// `[auth]`
-    pub auth: Auth,
+    pub auth: AuthSettings,
     /// `[state]`
-    pub state: State,
+    pub state: StateSettings,
     /// `[storage]`
-    pub storage: Storage,
+    pub storage: StorageSettings,
     /// `[monitor]`
-    pub monitor: Monitor,
+    pub monitor: MonitorSettings,
     /// `[ssh]`
-    pub ssh: Ssh,
+    pub ssh: SshSettings,
     /// `[callback]`
-    pub callback: Callback,
+    pub callback: CallbackSettings,
 }
 
 /// `[server]`: how the daemon is reached.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Server {
+pub struct ServerSettings {
     /// TCP addresses to listen on; at least one.
     pub listen: Vec<SocketAddr>,
     /// Prefix of the documented API, such as `/zstack`; empty or starts with `/`, never ends with it.
@@ -47,12 +47,12 @@ pub struct Server {
     /// Whether `/metrics` needs no token. Takes effect later.
     pub open_metrics: bool,
     /// TLS on the TCP listeners.
-    pub tls: Option<Tls>,
+    pub tls: Option<TlsSettings>,
 }
 
 /// `server.tls`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Tls {
+pub struct TlsSettings {
     /// PEM chain of the server.
     pub cert: PathBuf,
     /// PEM key of the server.
@@ -65,7 +65,7 @@ pub struct Tls {
 
 /// `[api]`
 #[derive(Clone, Debug, PartialEq)]
-pub struct Api {
+pub struct ApiSettings {
     /// Whether an action answers when it is done or at once with a job. Only `sync` so far.
     pub reply: ReplyMode,
 }
@@ -81,14 +81,14 @@ pub enum ReplyMode {
 
 /// `[auth]`
 #[derive(Clone, Debug, PartialEq)]
-pub struct Auth {
+pub struct AuthSettings {
     /// `name:sha256-hex[:role]` a line; without it TCP callers are refused.
     pub tokens_file: Option<PathBuf>,
 }
 
 /// `[state]`
 #[derive(Clone, Debug, PartialEq)]
-pub struct State {
+pub struct StateSettings {
     /// The daemon's own directory.
     pub dir: PathBuf,
     /// The key that seals stored secrets; else the systemd credential `master-key`, else a file made
@@ -98,7 +98,7 @@ pub struct State {
 
 /// `[storage]`
 #[derive(Clone, Debug, PartialEq)]
-pub struct Storage {
+pub struct StorageSettings {
     /// Absolute paths that image directories must be at or below; at least one.
     pub allowed_roots: Vec<String>,
     /// Whether an image directory may lie on the root filesystem.
@@ -118,7 +118,7 @@ pub struct Storage {
 
 /// `[monitor]`
 #[derive(Clone, Debug, PartialEq)]
-pub struct Monitor {
+pub struct MonitorSettings {
     /// Time between probes of a store, 1 s to 1 h.
     pub interval: Duration,
     /// How long a probe may take, 100 ms to 10 min; may exceed the interval.
@@ -137,7 +137,7 @@ pub struct Monitor {
 
 /// `[ssh]`
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ssh {
+pub struct SshSettings {
     /// 100 ms to 1 min.
     pub resolve_timeout: Duration,
     /// 100 ms to 1 min.
@@ -170,7 +170,7 @@ pub enum HostKeyPolicy {
 
 /// `[callback]`: where the management node is told.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Callback {
+pub struct CallbackSettings {
     /// Absolute `http` or `https` URLs in order of preference; none: transitions go to the history
     /// only. Only the first is used so far.
     pub urls: Vec<String>,

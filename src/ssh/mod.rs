@@ -17,7 +17,7 @@ mod phase;
 mod session;
 mod verifier;
 
-pub use auth::method::Method;
-pub use host::identity::MarkerAt;
-pub use phase::Phases;
-pub use verifier::{Asked, Login, Verified, Verifier};
+pub use auth::method::AuthMethod;
+pub use host::identity::MarkerLocation;
+pub use phase::PhaseDurations;
+pub use verifier::{EvidenceWanted, LoginRequest, VerifiedLogin, Verifier};

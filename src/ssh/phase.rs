@@ -9,7 +9,7 @@ use crate::model::Fault;
 
 /// Where a check was when it failed: the fact `phase`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum LoginPhase {
     /// The store's private key is read.
     Key,
     /// The hostname is looked up.
@@ -26,7 +26,7 @@ pub(super) enum Phase {
     Proof,
 }
 
-impl Phase {
+impl LoginPhase {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Key => "key",
@@ -42,7 +42,7 @@ impl Phase {
 
 /// How long the phases of a successful check took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Phases {
+pub struct PhaseDurations {
     /// Looking up the hostname.
     pub resolve: Duration,
     /// The TCP connection, failed tries at other addresses included.
@@ -57,8 +57,8 @@ pub struct Phases {
 
 /// Runs one phase and says how long it took, as the fact `milliseconds` of a fault too. A fault that
 /// knows its phase better than the caller keeps it.
-pub(super) async fn timed<T>(
-    phase: Phase,
+pub(super) async fn time_phase<T>(
+    phase: LoginPhase,
     work: impl Future<Output = Result<T, Fault>>,
 ) -> Result<(T, Duration), Fault> {
     let began = Instant::now();

@@ -14,23 +14,23 @@ use crate::model::{
 };
 use crate::settings;
 
-use super::auth::method::Method;
+use super::auth::method::AuthMethod;
 use super::auth::private_key;
-use super::auth::{self, Proofs};
-use super::host::host_key::Expected;
-use super::host::identity::{MarkerAt, Node, prove};
-use super::host::local_keys::OwnKeys;
-use super::phase::{Phase, Phases, timed};
-use super::session::algorithms::Algorithms;
-use super::session::disconnect::Disconnects;
-use super::session::handshake::Session;
-use super::session::host_key_negotiation::greet;
-use super::session::host_limit::Gate;
+use super::auth::{self, AuthMaterial};
+use super::host::host_key::HostKeyCheck;
+use super::host::identity::{LocalHost, MarkerLocation, verify_same_host};
+use super::host::local_keys::LocalHostKeys;
+use super::phase::{LoginPhase, PhaseDurations, time_phase};
+use super::session::algorithms::SshAlgorithms;
+use super::session::disconnect::PendingDisconnects;
+use super::session::handshake::SshSession;
+use super::session::host_key_negotiation::connect_with_known_key;
+use super::session::host_limit::PerHostLimiter;
 use super::session::{dial, resolve};
 
 /// A login to check.
 #[derive(Clone, Debug)]
-pub struct Login {
+pub struct LoginRequest {
     /// Where the server is.
     pub address: SshAddress,
     /// Who logs in.
@@ -43,70 +43,70 @@ pub struct Login {
     /// server must have the key of one of them.
     pub given_fingerprints: Vec<String>,
     /// What would show that the server is this node, where `ssh.prove_host` is on.
-    pub asked: Asked,
+    pub asked: EvidenceWanted,
 }
 
 /// What is asked of the host behind a login.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum EvidenceWanted {
     /// All that there is; the store's marker too, where it has one.
-    Everything(Option<MarkerAt>),
+    Full(Option<MarkerLocation>),
     /// Nothing over SFTP: an earlier login has met this in its place, which is the answer again if the
     /// host key is no evidence either.
-    HostKeyAlone(UnverifiedHost),
+    HostKeyOnly(UnverifiedHost),
 }
 
 /// What a successful check has seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verified {
+pub struct VerifiedLogin {
     /// The server's key, to be pinned where the policy pins.
     pub host_key: HostKey,
     /// The methods that the server took, in order; several when it wanted several.
-    pub methods: Vec<Method>,
+    pub methods: Vec<AuthMethod>,
     /// The address that was dialled.
     pub peer: SocketAddr,
     /// Whether it is this node.
     pub proof: HostIdentity,
     /// How long each phase took.
-    pub phases: Phases,
+    pub phases: PhaseDurations,
 }
 
 /// Checks logins by the rules of `[ssh]`. Cheap to clone; checks run side by side.
 #[derive(Clone, Debug)]
 pub struct Verifier {
-    rules: Arc<Rules>,
+    rules: Arc<VerifierInner>,
 }
 
 #[derive(Debug)]
-struct Rules {
-    settings: settings::Ssh,
+struct VerifierInner {
+    settings: settings::SshSettings,
     allowed_targets: IpAllowlist,
-    algorithms: Algorithms,
+    algorithms: SshAlgorithms,
     /// Seats for keys that are being opened.
     opening: Arc<Semaphore>,
-    gate: Gate,
-    node: Node,
-    disconnects: Disconnects,
+    gate: PerHostLimiter,
+    node: LocalHost,
+    disconnects: PendingDisconnects,
 }
 
 impl Verifier {
     /// Takes over the settings. A name in `ssh.legacy` that is no algorithm of this build is warned
     /// of, and otherwise ignored.
-    pub fn new(settings: &settings::Ssh) -> Self {
-        let (algorithms, unknown) = Algorithms::new(&settings.legacy);
+    pub fn new(settings: &settings::SshSettings) -> Self {
+        let (algorithms, unknown) = SshAlgorithms::new(&settings.legacy);
         if !unknown.is_empty() {
             tracing::warn!(?unknown, "ssh.legacy names algorithms that this build does not have");
         }
-        let opening = Arc::new(Semaphore::new(private_key::AT_ONCE));
+        let opening = Arc::new(Semaphore::new(private_key::MAX_CONCURRENT_OPENINGS));
         Self {
-            rules: Arc::new(Rules {
+            rules: Arc::new(VerifierInner {
                 settings: settings.clone(),
                 allowed_targets: IpAllowlist::new(&settings.allowed_targets),
                 algorithms,
                 opening,
-                gate: Gate::default(),
-                node: Node::this(),
-                disconnects: Disconnects::default(),
+                gate: PerHostLimiter::default(),
+                node: LocalHost::this_host(),
+                disconnects: PendingDisconnects::default(),
             }),
         }
     }
@@ -125,11 +125,15 @@ impl Verifier {
     /// Dropping the future closes the connection and ends the task that russh runs it in. Three things
     /// end a little later on the runtime's blocking pool: a name lookup, the decryption of a key, and the
     /// reading of this node's own host keys.
-    pub async fn verify(&self, login: &Login, deadline: Instant) -> Result<Verified, Fault> {
+    pub async fn verify(
+        &self,
+        login: &LoginRequest,
+        deadline: Instant,
+    ) -> Result<VerifiedLogin, Fault> {
         let span = tracing::info_span!("ssh_check", address = %login.address);
         let checking = async {
-            let outcome = self.check(login, deadline).await;
-            if let Ok(Verified { methods, peer, phases, .. }) = &outcome {
+            let outcome = self.check_login(login, deadline).await;
+            if let Ok(VerifiedLogin { methods, peer, phases, .. }) = &outcome {
                 let methods = || methods.iter().map(|method| method.as_str()).collect::<Vec<_>>();
                 tracing::debug!(%peer, methods = ?methods(), ?phases, "login verified");
             }
@@ -148,32 +152,45 @@ impl Verifier {
     /// # Cancel safety
     /// The disconnects go on without this future.
     pub async fn finish_disconnects(&self) {
-        self.rules.disconnects.finish().await;
+        self.rules.disconnects.finish_all().await;
     }
 
-    async fn check(&self, login: &Login, deadline: Instant) -> Result<Verified, Fault> {
-        let Rules { settings, allowed_targets, algorithms, gate, disconnects, .. } = &*self.rules;
+    async fn check_login(
+        &self,
+        login: &LoginRequest,
+        deadline: Instant,
+    ) -> Result<VerifiedLogin, Fault> {
+        let VerifierInner { settings, allowed_targets, algorithms, gate, disconnects, .. } =
+            &*self.rules;
         let within = |limit: Duration| deadline.min(Instant::now() + limit);
-        let proofs = self.proofs(login, deadline).await?;
+        let proofs = self.auth_material(login, deadline).await?;
 
         let until = within(settings.resolve_timeout);
-        let resolving = resolve::resolve(&login.address, allowed_targets, until);
-        let (addresses, resolve) = timed(Phase::Resolve, resolving).await?;
+        let resolving = resolve::resolve_address(&login.address, allowed_targets, until);
+        let (addresses, resolve) = time_phase(LoginPhase::Resolve, resolving).await?;
 
-        let seat = gate.enter(&addresses, deadline).await?;
+        let seat = gate.acquire(&addresses, deadline).await?;
 
         let dialling = dial::dial(&addresses, settings.connect_timeout, deadline);
-        let ((tcp, peer), connect) = timed(Phase::Connect, dialling).await?;
+        let ((tcp, peer), connect) = time_phase(LoginPhase::Connect, dialling).await?;
         let at_peer = |fault: Fault| fault.with_detail("address", peer.ip().to_string());
 
-        let expected = Expected {
+        let expected = HostKeyCheck {
             policy: settings.host_key_policy,
             pinned: login.pinned.clone(),
             given_fingerprints: login.given_fingerprints.clone(),
         };
         let until = within(settings.handshake_timeout);
-        let greeting = greet(tcp, peer, algorithms, &expected, settings.connect_timeout, until);
-        let (mut session, handshake) = timed(Phase::Handshake, greeting).await.map_err(at_peer)?;
+        let greeting = connect_with_known_key(
+            tcp,
+            peer,
+            algorithms,
+            &expected,
+            settings.connect_timeout,
+            until,
+        );
+        let (mut session, handshake) =
+            time_phase(LoginPhase::Handshake, greeting).await.map_err(at_peer)?;
 
         let conversing = async {
             let until = within(settings.auth_timeout);
@@ -185,13 +202,15 @@ impl Verifier {
             // russh does not end a key exchange of a new connection without a judgement of the key.
             let unjudged = || Fault::new(Reason::HostKeyUnknown, "the server showed no host key");
             let host_key = session.host_key().ok_or_else(unjudged)?;
-            let proving = self.prove(&session, &host_key, own.as_ref(), &login.asked, deadline);
-            let (proof, took) = timed(Phase::Proof, proving).await?;
-            let phases = Phases { resolve, connect, handshake, authentication, proof: took };
-            Ok(Verified { host_key, methods, peer, proof, phases })
+            let proving =
+                self.verify_host(&session, &host_key, own.as_ref(), &login.asked, deadline);
+            let (proof, took) = time_phase(LoginPhase::Proof, proving).await?;
+            let phases =
+                PhaseDurations { resolve, connect, handshake, authentication, proof: took };
+            Ok(VerifiedLogin { host_key, methods, peer, proof, phases })
         };
         let outcome = conversing.await.map_err(at_peer);
-        disconnects.schedule(session);
+        disconnects.schedule_disconnect(session);
         outcome
     }
 
@@ -200,34 +219,35 @@ impl Verifier {
         &self,
         logging_in: impl Future<Output = Result<T, Fault>>,
         deadline: Instant,
-    ) -> Result<((T, Duration), Option<OwnKeys>), Fault> {
-        let logging_in = timed(Phase::Authentication, logging_in);
+    ) -> Result<((T, Duration), Option<LocalHostKeys>), Fault> {
+        let logging_in = time_phase(LoginPhase::Authentication, logging_in);
         if !self.rules.settings.prove_host {
             return Ok((logging_in.await?, None));
         }
         // A directory that hangs is none of the login's: without its keys there is other evidence.
-        let reading = timeout_at(deadline, OwnKeys::read());
+        let reading = timeout_at(deadline, LocalHostKeys::read_all());
         let (logged_in, own) = tokio::join!(logging_in, reading);
         Ok((logged_in?, Some(own.unwrap_or_default())))
     }
 
-    async fn prove(
+    async fn verify_host(
         &self,
-        session: &Session,
+        session: &SshSession,
         key: &HostKey,
-        own: Option<&OwnKeys>,
-        asked: &Asked,
+        own: Option<&LocalHostKeys>,
+        asked: &EvidenceWanted,
         deadline: Instant,
     ) -> Result<HostIdentity, Fault> {
         match (own, asked) {
             (None, _) => Ok(HostIdentity::NotAsked),
-            (Some(own), Asked::Everything(marker)) => {
-                prove(session, key, own, &self.rules.node, marker.as_ref(), deadline).await
+            (Some(own), EvidenceWanted::Full(marker)) => {
+                verify_same_host(session, key, own, &self.rules.node, marker.as_ref(), deadline)
+                    .await
             }
-            (Some(own), Asked::HostKeyAlone(_)) if own.have(key) => {
+            (Some(own), EvidenceWanted::HostKeyOnly(_)) if own.contains(key) => {
                 Ok(HostIdentity::newly_shown(HostEvidence::HostKey))
             }
-            (Some(_), Asked::HostKeyAlone(earlier)) => {
+            (Some(_), EvidenceWanted::HostKeyOnly(earlier)) => {
                 Ok(HostIdentity::Unavailable(earlier.clone()))
             }
         }
@@ -235,7 +255,11 @@ impl Verifier {
 
     /// What the login proves itself with. Read before anything is dialled: a key that is of no use
     /// needs no server to say so.
-    async fn proofs<'a>(&self, login: &'a Login, deadline: Instant) -> Result<Proofs<'a>, Fault> {
+    async fn auth_material<'a>(
+        &self,
+        login: &'a LoginRequest,
+        deadline: Instant,
+    ) -> Result<AuthMaterial<'a>, Fault> {
         let SshCredentials { password, private_key, passphrase } = &login.credentials;
         if login.credentials.is_empty() {
             let details = "the store has neither a password nor a private key";
@@ -244,12 +268,12 @@ impl Verifier {
         let key = match private_key {
             Some(text) => {
                 let opening = &self.rules.opening;
-                let parsing = private_key::parse(text, passphrase.as_ref(), opening, deadline);
-                Some(timed(Phase::Key, parsing).await?.0)
+                let parsing = private_key::parse_key(text, passphrase.as_ref(), opening, deadline);
+                Some(time_phase(LoginPhase::Key, parsing).await?.0)
             }
             None => None,
         };
-        Ok(Proofs {
+        Ok(AuthMaterial {
             username: &login.username,
             key,
             password: password.as_ref(),

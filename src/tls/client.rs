@@ -4,13 +4,13 @@ use std::path::Path;
 
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 
-use super::pem::{certificates, private_key, roots_of};
-use super::{provider, without_file};
-use crate::settings::{BadSettings, SettingFault};
+use super::pem::{private_key, read_certificates, roots_of};
+use super::{crypto_provider, without_file};
+use crate::settings::{SettingFault, SettingsError};
 
 /// The files of a client, and what they are called by in a fault.
 #[derive(Clone, Copy, Debug)]
-pub struct Trust<'a> {
+pub struct TrustSettings<'a> {
     /// The authorities that are believed, instead of the system's.
     pub ca: Option<&'a Path>,
     /// The certificate that is shown, if one is asked for.
@@ -22,8 +22,8 @@ pub struct Trust<'a> {
 }
 
 /// TLS 1.2 and 1.3 by ring.
-fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, BadSettings> {
-    let builder = ClientConfig::builder_with_provider(provider());
+fn client_builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, SettingsError> {
+    let builder = ClientConfig::builder_with_provider(crypto_provider());
     builder.with_safe_default_protocol_versions().map_err(|error| without_file("TLS", error))
 }
 
@@ -31,28 +31,28 @@ fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, BadSettings> 
 ///
 /// # Errors
 /// ring has no suitable cipher: a fault of ours.
-pub fn trusting_nobody() -> Result<ClientConfig, BadSettings> {
-    Ok(builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+pub fn no_root_certificates() -> Result<ClientConfig, SettingsError> {
+    Ok(client_builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
 /// TLS 1.2 and 1.3 as these files say. Blocks on them.
 ///
 /// # Errors
 /// Every fault of every file.
-pub fn client_config(trust: &Trust<'_>) -> Result<ClientConfig, BadSettings> {
+pub fn client_config(trust: &TrustSettings<'_>) -> Result<ClientConfig, SettingsError> {
     let mut faults = Vec::new();
     let [ca_name, cert_name, key_name] = trust.names;
-    let roots = BadSettings::gather(roots(ca_name, trust.ca), &mut faults);
+    let roots = SettingsError::gather(root_store(ca_name, trust.ca), &mut faults);
     let shown = match (trust.cert, trust.key) {
         (Some(cert), Some(key)) => {
-            let chain = BadSettings::gather(certificates(cert_name, cert), &mut faults);
-            let secret = BadSettings::gather(private_key(key_name, key), &mut faults);
+            let chain = SettingsError::gather(read_certificates(cert_name, cert), &mut faults);
+            let secret = SettingsError::gather(private_key(key_name, key), &mut faults);
             chain.zip(secret).map(|pair| (cert, pair))
         }
         _ => None,
     };
-    let Some(builder) = BadSettings::gather(builder(), &mut faults) else {
-        return Err(BadSettings::new(faults));
+    let Some(builder) = SettingsError::gather(client_builder(), &mut faults) else {
+        return Err(SettingsError::new(faults));
     };
     let builder = builder.with_root_certificates(roots.unwrap_or_else(RootCertStore::empty));
     let config = match shown {
@@ -62,13 +62,13 @@ pub fn client_config(trust: &Trust<'_>) -> Result<ClientConfig, BadSettings> {
             .map_err(|error| SettingFault::in_file(cert_name, cert, error).into()),
         None => Ok(builder.with_no_client_auth()),
     };
-    match BadSettings::gather(config, &mut faults) {
+    match SettingsError::gather(config, &mut faults) {
         Some(config) if faults.is_empty() => Ok(config),
-        _ => Err(BadSettings::new(faults)),
+        _ => Err(SettingsError::new(faults)),
     }
 }
 
-fn roots(name: &'static str, ca: Option<&Path>) -> Result<RootCertStore, BadSettings> {
+fn root_store(name: &'static str, ca: Option<&Path>) -> Result<RootCertStore, SettingsError> {
     if let Some(path) = ca {
         return roots_of(name, path);
     }

@@ -12,16 +12,16 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
-pub use client::{Trust, client_config, trusting_nobody};
+pub use client::{TrustSettings, client_config, no_root_certificates};
 pub use server::server_config;
 
-use crate::settings::{BadSettings, SettingFault};
+use crate::settings::{SettingFault, SettingsError};
 
-fn provider() -> Arc<CryptoProvider> {
+fn crypto_provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn without_file(key: &str, what: impl std::fmt::Display) -> BadSettings {
+fn without_file(key: &str, what: impl std::fmt::Display) -> SettingsError {
     let key = key.to_owned();
     SettingFault { key, value: None, what: what.to_string(), allowed: None, origin: None }.into()
 }

@@ -6,14 +6,14 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::settings::{BadSettings, SettingFault, read_file};
+use crate::settings::{SettingFault, SettingsError, read_file};
 
 /// All certificates of a file, at least one. `key` is the setting that names it.
-pub(super) fn certificates(
+pub(super) fn read_certificates(
     key: &'static str,
     path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, BadSettings> {
-    let pem = read_file(path).map_err(|error| SettingFault::unreadable(key, path, &error))?;
+) -> Result<Vec<CertificateDer<'static>>, SettingsError> {
+    let pem = read_file(path).map_err(|error| SettingFault::unreadable_file(key, path, &error))?;
     let all = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
     let all = all.map_err(|error| SettingFault::in_file(key, path, error))?;
     if all.is_empty() {
@@ -23,9 +23,9 @@ pub(super) fn certificates(
 }
 
 /// The certificates of a file as authorities.
-pub(super) fn roots_of(key: &'static str, path: &Path) -> Result<RootCertStore, BadSettings> {
+pub(super) fn roots_of(key: &'static str, path: &Path) -> Result<RootCertStore, SettingsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(key, path)? {
+    for certificate in read_certificates(key, path)? {
         roots.add(certificate).map_err(|error| SettingFault::in_file(key, path, error))?;
     }
     Ok(roots)
@@ -35,8 +35,8 @@ pub(super) fn roots_of(key: &'static str, path: &Path) -> Result<RootCertStore, 
 pub(super) fn private_key(
     key: &'static str,
     path: &Path,
-) -> Result<PrivateKeyDer<'static>, BadSettings> {
-    let pem = read_file(path).map_err(|error| SettingFault::unreadable(key, path, &error))?;
+) -> Result<PrivateKeyDer<'static>, SettingsError> {
+    let pem = read_file(path).map_err(|error| SettingFault::unreadable_file(key, path, &error))?;
     PrivateKeyDer::from_pem_slice(&pem)
         .map_err(|error| SettingFault::in_file(key, path, error).into())
 }

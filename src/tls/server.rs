@@ -5,45 +5,46 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 
-use super::pem::{certificates, private_key, roots_of};
-use super::{provider, without_file};
-use crate::settings::{BadSettings, SettingFault, Tls};
+use super::pem::{private_key, read_certificates, roots_of};
+use super::{crypto_provider, without_file};
+use crate::settings::{SettingFault, SettingsError, TlsSettings};
 
-const CERT: &str = "server.tls.cert";
-const KEY: &str = "server.tls.key";
-const CLIENT_CA: &str = "server.tls.client_ca";
+const CERT_KEY: &str = "server.tls.cert";
+const KEY_KEY: &str = "server.tls.key";
+const CLIENT_CA_KEY: &str = "server.tls.client_ca";
 
 /// TLS 1.2 and 1.3 for HTTP/1.1. With `client_ca` a client without a certificate from there gets no
 /// connection. Blocks on the files.
 ///
 /// # Errors
 /// Every fault of every file, and a certificate and key that do not belong together.
-pub fn server_config(settings: &Tls) -> Result<ServerConfig, BadSettings> {
+pub fn server_config(settings: &TlsSettings) -> Result<ServerConfig, SettingsError> {
     let mut faults = Vec::new();
-    let chain = BadSettings::gather(certificates(CERT, &settings.cert), &mut faults);
-    let key = BadSettings::gather(private_key(KEY, &settings.key), &mut faults);
-    let clients = settings.client_ca.as_ref().map(|path| (path, roots_of(CLIENT_CA, path)));
+    let chain = SettingsError::gather(read_certificates(CERT_KEY, &settings.cert), &mut faults);
+    let key = SettingsError::gather(private_key(KEY_KEY, &settings.key), &mut faults);
+    let clients = settings.client_ca.as_ref().map(|path| (path, roots_of(CLIENT_CA_KEY, path)));
     let clients =
-        clients.and_then(|(path, read)| Some((path, BadSettings::gather(read, &mut faults)?)));
+        clients.and_then(|(path, read)| Some((path, SettingsError::gather(read, &mut faults)?)));
     let (Some(chain), Some(key), true) = (chain, key, faults.is_empty()) else {
-        return Err(BadSettings::new(faults));
+        return Err(SettingsError::new(faults));
     };
-    let builder = ServerConfig::builder_with_provider(provider())
+    let builder = ServerConfig::builder_with_provider(crypto_provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| without_file("server.tls", error))?;
     let builder = match clients {
         None => builder.with_no_client_auth(),
         Some((path, roots)) => {
             let verifier =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), crypto_provider())
+                    .build();
             let verifier =
-                verifier.map_err(|error| SettingFault::in_file(CLIENT_CA, path, error))?;
+                verifier.map_err(|error| SettingFault::in_file(CLIENT_CA_KEY, path, error))?;
             builder.with_client_cert_verifier(verifier)
         }
     };
     let mut config = builder
         .with_single_cert(chain, key)
-        .map_err(|error| SettingFault::in_file(CERT, &settings.cert, error))?;
+        .map_err(|error| SettingFault::in_file(CERT_KEY, &settings.cert, error))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

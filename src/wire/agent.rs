@@ -3,8 +3,8 @@
 
 use serde::Serialize;
 
-use super::params::SHORT;
-use super::request::{BadBody, document};
+use super::params::MAX_SHORT_CHARS;
+use super::request::{BadBody, parse_document};
 use crate::model::Capacity;
 
 /// The header that names a call which is answered later, and its answer.
@@ -13,7 +13,7 @@ pub const TASK: &str = "taskuuid";
 pub const CALLBACK_URL: &str = "callbackurl";
 
 /// Most characters of a path or a URL in a command.
-const LONG: usize = 2048;
+const MAX_FIELD_CHARS: usize = 2048;
 
 /// The body of `connect` and of `ping`. What else stands in it is passed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,12 +31,12 @@ impl AgentCommand {
     ///
     /// # Errors
     /// [`BadBody`]: answer 400.
-    pub fn read(body: &[u8]) -> Result<Self, BadBody> {
-        let mut fields = document(body)?;
+    pub fn parse_command(body: &[u8]) -> Result<Self, BadBody> {
+        let mut fields = parse_document(body)?;
         Ok(Self {
-            uuid: fields.line("uuid", SHORT)?,
-            storage_path: fields.optional_line("storagePath", LONG)?,
-            send_command_url: fields.optional_line("sendCommandUrl", LONG)?,
+            uuid: fields.take_line("uuid", MAX_SHORT_CHARS)?,
+            storage_path: fields.optional_line("storagePath", MAX_FIELD_CHARS)?,
+            send_command_url: fields.optional_line("sendCommandUrl", MAX_FIELD_CHARS)?,
         })
     }
 }
@@ -64,18 +64,18 @@ pub struct AgentReply {
 
 impl AgentReply {
     /// It is well.
-    pub fn well() -> Self {
+    pub fn ok_reply() -> Self {
         Self { success: true, ..Self::default() }
     }
 
     /// It is not, for this reason.
-    pub fn failed(why: impl Into<String>) -> Self {
+    pub fn failed_reply(why: impl Into<String>) -> Self {
         Self { error: Some(why.into()), ..Self::default() }
     }
 
     /// With these figures.
     #[must_use]
-    pub fn measured(self, capacity: Option<Capacity>) -> Self {
+    pub fn with_capacity(self, capacity: Option<Capacity>) -> Self {
         Self {
             total_capacity: capacity.map(Capacity::total),
             available_capacity: capacity.map(Capacity::available),
@@ -96,22 +96,22 @@ mod tests {
             "storagePath": "/images", "sendCommandUrl": "http://192.0.2.1:8080/zstack/asyncrest/sendcommand",
             "uuid": "6a4d9f0c1b2e4c7f8d3e5a6b7c8d9e0f", "hypervisorType": "KVM",
         });
-        let command = AgentCommand::read(sent.to_string().as_bytes()).unwrap();
+        let command = AgentCommand::parse_command(sent.to_string().as_bytes()).unwrap();
         assert_eq!(command.uuid, "6a4d9f0c1b2e4c7f8d3e5a6b7c8d9e0f");
         assert_eq!(command.storage_path.as_deref(), Some("/images"));
-        let bare = AgentCommand::read(br#"{"uuid": "x", "storagePath": null}"#).unwrap();
+        let bare = AgentCommand::parse_command(br#"{"uuid": "x", "storagePath": null}"#).unwrap();
         assert_eq!((bare.storage_path, bare.send_command_url), (None, None));
         for bad in [&b""[..], b"{}", b"[]", b"{\"uuid\": 7}", b"{\"uuid\": \"\"}", b"no"] {
-            assert!(AgentCommand::read(bad).is_err(), "{}", String::from_utf8_lossy(bad));
+            assert!(AgentCommand::parse_command(bad).is_err(), "{}", String::from_utf8_lossy(bad));
         }
     }
 
     #[test]
     fn an_answer_has_no_nulls() {
         let told = |reply: AgentReply| serde_json::to_value(reply).unwrap();
-        assert_eq!(told(AgentReply::well()), json!({"success": true}));
-        assert_eq!(told(AgentReply::failed("no")), json!({"success": false, "error": "no"}));
-        let measured = AgentReply::well().measured(Some(Capacity::new(9, 4).unwrap()));
+        assert_eq!(told(AgentReply::ok_reply()), json!({"success": true}));
+        assert_eq!(told(AgentReply::failed_reply("no")), json!({"success": false, "error": "no"}));
+        let measured = AgentReply::ok_reply().with_capacity(Some(Capacity::new(9, 4).unwrap()));
         let expected = json!({"success": true, "totalCapacity": 9, "availableCapacity": 4});
         assert_eq!(told(measured), expected);
     }

@@ -50,23 +50,23 @@ impl ErrorCode {
 
     /// With what to do about it.
     #[must_use]
-    pub fn elaborated(mut self, remedy: impl Into<String>) -> Self {
+    pub fn with_elaboration(mut self, remedy: impl Into<String>) -> Self {
         self.elaboration = Some(remedy.into());
         self
     }
 
     /// With one more fact.
     #[must_use]
-    pub fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
+    pub fn with_opaque(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.opaque.insert(name.to_owned(), value.into());
         self
     }
 
     /// One fault, with its reason, check, facts and remedy.
     pub fn of_fault(code: &'static str, fault: &Fault) -> Self {
-        let mut error = Self::new(code, fault.details()).elaborated(fault.remedy());
+        let mut error = Self::new(code, fault.details()).with_elaboration(fault.remedy());
         for (name, fact) in fault.facts() {
-            error.opaque.insert(name.clone(), value(fact));
+            error.opaque.insert(name.clone(), detail_value(fact));
         }
         // Last, so that no fact can take their place.
         error.opaque.insert("reason".to_owned(), fault.reason().as_str().into());
@@ -77,11 +77,11 @@ impl ErrorCode {
     /// A store that could not be connected: BS.1500, all failed checks in `opaque.checks`, the root
     /// cause below.
     pub fn not_connected(failure: &AttemptFailure) -> Self {
-        let checks: Vec<Value> = failure.all_faults().map(check).collect();
+        let checks: Vec<Value> = failure.all_faults().map(check_body).collect();
         let root = failure.root_fault();
         let mut error = Self::new("BS.1500", failure.to_string())
-            .fact("reason", root.reason().as_str())
-            .fact("checks", checks);
+            .with_opaque("reason", root.reason().as_str())
+            .with_opaque("checks", checks);
         error.cause = Some(Box::new(Self::of_fault("SYS.1006", root)));
         error
     }
@@ -98,17 +98,17 @@ impl ErrorCode {
     /// A store that could not be removed: SYS.1004 above the root cause.
     pub fn not_removed(failure: &AttemptFailure) -> Self {
         let root = failure.root_fault();
-        let mut error =
-            Self::new("SYS.1004", failure.to_string()).fact("reason", root.reason().as_str());
+        let mut error = Self::new("SYS.1004", failure.to_string())
+            .with_opaque("reason", root.reason().as_str());
         error.cause = Some(Box::new(Self::of_fault("SYS.1006", root)));
         error
     }
 }
 
 /// One entry of `opaque.checks`.
-fn check(fault: &Fault) -> Value {
+fn check_body(fault: &Fault) -> Value {
     let mut entry: Map<String, Value> =
-        fault.facts().iter().map(|(name, fact)| (name.clone(), value(fact))).collect();
+        fault.facts().iter().map(|(name, fact)| (name.clone(), detail_value(fact))).collect();
     entry.insert("check".to_owned(), fault.reason().failed_check().as_str().into());
     entry.insert("reason".to_owned(), fault.reason().as_str().into());
     entry.insert("details".to_owned(), fault.details().into());
@@ -116,7 +116,7 @@ fn check(fault: &Fault) -> Value {
     Value::Object(entry)
 }
 
-fn value(fact: &Fact) -> Value {
+fn detail_value(fact: &Fact) -> Value {
     match fact {
         Fact::Text(text) => text.as_str().into(),
         Fact::Number(number) => (*number).into(),
@@ -132,7 +132,7 @@ pub(super) mod tests {
     use super::*;
     use crate::model::Reason;
 
-    pub(in crate::wire) fn failure() -> AttemptFailure {
+    pub(in crate::wire) fn failure_body() -> AttemptFailure {
         let ssh = Fault::new(Reason::ConnectionRefused, "nobody listens on 127.0.0.1:22")
             .with_detail("port", 22_u16);
         let storage = Fault::new(Reason::NotMounted, "/data is not mounted")
@@ -143,7 +143,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_root_cause_is_deepest_and_every_check_is_told() {
-        let error = serde_json::to_value(ErrorCode::not_added(&failure())).unwrap();
+        let error = serde_json::to_value(ErrorCode::not_added(&failure_body())).unwrap();
         assert_eq!(error["code"], "SYS.1002");
         let below = &error["cause"];
         assert_eq!(below["code"], "BS.1500");
@@ -169,7 +169,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_removal_that_failed_has_its_own_code_above_the_same_cause() {
-        let error = serde_json::to_value(ErrorCode::not_removed(&failure())).unwrap();
+        let error = serde_json::to_value(ErrorCode::not_removed(&failure_body())).unwrap();
         assert_eq!(error["code"], "SYS.1004");
         assert_eq!(error["description"], "Failed to delete a resource");
         assert_eq!(error["opaque"]["reason"], "not_mounted");

@@ -17,7 +17,7 @@ pub enum EventFormat {
 
 /// One request body with the headers that belong to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
+pub struct WebhookEvent {
     /// `webhook-id`: the same whenever the same thing is sent again.
     pub id: String,
     /// `Content-Type`.
@@ -28,11 +28,11 @@ pub struct Event {
     pub body: Vec<u8>,
 }
 
-const CHANGED: &str = "backup-storage.status.changed";
-const RESYNC: &str = "backup-storage.status.resync";
+const STATUS_CHANGED: &str = "backup-storage.status.changed";
+const STATUS_RESYNC: &str = "backup-storage.status.resync";
 
 /// What a body of CloudEvents in JSON is called.
-pub(super) const CLOUD_EVENT: &str = "application/cloudevents+json";
+pub(super) const CLOUD_EVENT_TYPE: &str = "application/cloudevents+json";
 
 /// The envelope.
 #[derive(Serialize)]
@@ -52,7 +52,7 @@ pub(super) struct CloudEvent<'a, D> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Data<'a> {
+struct TransitionData<'a> {
     backup_storage_uuid: String,
     old_status: &'static str,
     new_status: &'static str,
@@ -82,25 +82,25 @@ struct StatusChange<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Disconnected {
+struct DisconnectedBody {
     backup_storage_uuid: String,
     reason: ErrorCode,
 }
 
-impl Event {
+impl WebhookEvent {
     /// What is sent of one notice, in this order; more than one request in ZStack's format alone, where
     /// a drop to Disconnected has a path of its own.
-    pub fn of(notice: &Notice, node: NodeId, format: EventFormat) -> Vec<Self> {
+    pub fn from_notice(notice: &Notice, node: NodeId, format: EventFormat) -> Vec<Self> {
         match format {
             EventFormat::CloudEvents => vec![cloud_event(notice, node)],
-            EventFormat::ZStack => zstack(notice),
+            EventFormat::ZStack => zstack_requests(notice),
         }
     }
 }
 
 /// `<uuid>.<epoch>.<seq>`: unique, because positions are never reused. A resync takes no new one, and has
 /// its time behind it: a receiver that has seen the transition must not take it for the same again.
-fn id(notice: &Notice) -> String {
+fn event_id(notice: &Notice) -> String {
     match notice.kind {
         NoticeKind::Changed => format!("{}.{}", notice.store, notice.position),
         NoticeKind::Resync => {
@@ -109,38 +109,38 @@ fn id(notice: &Notice) -> String {
     }
 }
 
-pub(super) fn source(node: NodeId) -> String {
+pub(super) fn event_source(node: NodeId) -> String {
     format!("/imagestore-agent/{node}")
 }
 
-pub(super) fn json(body: &impl Serialize) -> Vec<u8> {
+pub(super) fn to_json(body: &impl Serialize) -> Vec<u8> {
     // Structs of strings and numbers have no way to fail.
     serde_json::to_vec(body).unwrap_or_else(|_| Value::Null.to_string().into_bytes())
 }
 
-fn reason(notice: &Notice) -> Option<ErrorCode> {
+fn reason_body(notice: &Notice) -> Option<ErrorCode> {
     notice.failure.as_ref().map(ErrorCode::not_connected)
 }
 
-fn cloud_event(notice: &Notice, node: NodeId) -> Event {
-    let id = id(notice);
-    let body = json(&CloudEvent {
+fn cloud_event(notice: &Notice, node: NodeId) -> WebhookEvent {
+    let id = event_id(notice);
+    let body = to_json(&CloudEvent {
         specversion: "1.0",
         id: &id,
-        source: source(node),
+        source: event_source(node),
         kind: match notice.kind {
-            NoticeKind::Changed => CHANGED,
-            NoticeKind::Resync => RESYNC,
+            NoticeKind::Changed => STATUS_CHANGED,
+            NoticeKind::Resync => STATUS_RESYNC,
         },
         subject: Some(notice.store.to_string()),
         time: notice.at.to_string(),
         datacontenttype: "application/json",
-        data: Data {
+        data: TransitionData {
             backup_storage_uuid: notice.store.to_string(),
             old_status: notice.old_status.as_str(),
             new_status: notice.new_status.as_str(),
-            inventory: InventoryBody::of(&notice.inventory),
-            reason: reason(notice),
+            inventory: InventoryBody::from_store(&notice.inventory),
+            reason: reason_body(notice),
             attempt: notice.attempt.0,
             epoch: notice.position.epoch.0,
             seq: notice.position.seq.0,
@@ -149,20 +149,20 @@ fn cloud_event(notice: &Notice, node: NodeId) -> Event {
             folded: (notice.folded > 1).then_some(notice.folded),
         },
     });
-    Event { id, content_type: CLOUD_EVENT, command_path: None, body }
+    WebhookEvent { id, content_type: CLOUD_EVENT_TYPE, command_path: None, body }
 }
 
-fn zstack(notice: &Notice) -> Vec<Event> {
-    let id = id(notice);
-    let change = json(&StatusChange {
+fn zstack_requests(notice: &Notice) -> Vec<WebhookEvent> {
+    let id = event_id(notice);
+    let change = to_json(&StatusChange {
         backup_storage_uuid: notice.store.to_string(),
         old_status: notice.old_status.as_str(),
         new_status: notice.new_status.as_str(),
-        inventory: InventoryBody::of(&notice.inventory),
+        inventory: InventoryBody::from_store(&notice.inventory),
         epoch: notice.position.epoch.0,
         seq: notice.position.seq.0,
     });
-    let event = |id: String, path, body| Event {
+    let event = |id: String, path, body| WebhookEvent {
         id,
         content_type: "application/json",
         command_path: Some(path),
@@ -170,10 +170,10 @@ fn zstack(notice: &Notice) -> Vec<Event> {
     };
     let mut events = vec![event(id.clone(), "/backup-storage/status/change", change)];
     if notice.new_status == Status::Disconnected
-        && let Some(reason) = reason(notice)
+        && let Some(reason) = reason_body(notice)
     {
         let backup_storage_uuid = notice.store.to_string();
-        let body = json(&Disconnected { backup_storage_uuid, reason });
+        let body = to_json(&DisconnectedBody { backup_storage_uuid, reason });
         events.push(event(format!("{id}.disconnected"), "/backup-storage/disconnected", body));
     }
     events
@@ -183,8 +183,8 @@ fn zstack(notice: &Notice) -> Vec<Event> {
 mod tests {
     use serde_json::json;
 
-    use super::super::error::tests::failure;
-    use super::super::inventory::tests::documented;
+    use super::super::error::tests::failure_body;
+    use super::super::inventory::tests::documented_date;
     use super::*;
     use crate::common::Timestamp;
     use crate::model::{AttemptId, Epoch, Position, Seq, Tags};
@@ -192,7 +192,7 @@ mod tests {
     const NODE: NodeId = NodeId::from_u128(7);
 
     fn notice() -> Notice {
-        let inventory = documented();
+        let inventory = documented_date();
         Notice {
             store: inventory.uuid,
             kind: NoticeKind::Changed,
@@ -201,15 +201,17 @@ mod tests {
             new_status: Status::Disconnected,
             at: Timestamp(1_482_426_606_123),
             attempt: AttemptId(2),
-            failure: Some(failure()),
+            failure: Some(failure_body()),
             inventory,
             tags: Tags::new(vec!["a::b".to_owned()], Vec::new()).unwrap(),
             folded: 1,
         }
     }
 
-    fn only(notice: &Notice) -> (Event, Value) {
-        let [event] = &Event::of(notice, NODE, EventFormat::CloudEvents)[..] else { panic!() };
+    fn only(notice: &Notice) -> (WebhookEvent, Value) {
+        let [event] = &WebhookEvent::from_notice(notice, NODE, EventFormat::CloudEvents)[..] else {
+            panic!()
+        };
         (event.clone(), serde_json::from_slice(&event.body).unwrap())
     }
 
@@ -259,13 +261,13 @@ mod tests {
 
     #[test]
     fn zstacks_format_has_a_path_of_its_own_for_a_drop() {
-        let events = Event::of(&notice(), NODE, EventFormat::ZStack);
+        let events = WebhookEvent::from_notice(&notice(), NODE, EventFormat::ZStack);
         let paths: Vec<_> = events.iter().map(|event| event.command_path.unwrap()).collect();
         assert_eq!(paths, ["/backup-storage/status/change", "/backup-storage/disconnected"]);
         assert_ne!(events[0].id, events[1].id);
         let drop: Value = serde_json::from_slice(&events[1].body).unwrap();
         assert_eq!(drop["reason"]["code"], "BS.1500");
         let connected = Notice { new_status: Status::Connected, failure: None, ..notice() };
-        assert_eq!(Event::of(&connected, NODE, EventFormat::ZStack).len(), 1);
+        assert_eq!(WebhookEvent::from_notice(&connected, NODE, EventFormat::ZStack).len(), 1);
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 /// A field is missing or has the wrong type or form.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadField {
+pub struct InvalidField {
     /// Where, such as `$.params.sshPort`.
     pub path: String,
     /// What belongs there.
@@ -20,14 +20,14 @@ pub struct BadField {
     pub problem: Option<String>,
 }
 
-impl BadField {
+impl InvalidField {
     /// Adds the rule that is broken.
-    pub(super) fn because(self, problem: impl fmt::Display) -> Self {
+    pub(super) fn with_reason(self, problem: impl fmt::Display) -> Self {
         Self { problem: Some(problem.to_string()), ..self }
     }
 }
 
-impl fmt::Display for BadField {
+impl fmt::Display for InvalidField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: expected {}", self.path, self.expected)?;
         match &self.problem {
@@ -37,64 +37,68 @@ impl fmt::Display for BadField {
     }
 }
 
-impl std::error::Error for BadField {}
+impl std::error::Error for InvalidField {}
 
 /// The fields of one object. Reading a field takes it out, so that a secret is moved and not copied.
-pub(super) struct Fields {
+pub(super) struct JsonFields {
     path: String,
     map: Map<String, Value>,
 }
 
-impl Fields {
+impl JsonFields {
     /// The whole document, which must be an object.
-    pub(super) fn of_document(document: Value) -> Result<Self, BadField> {
-        Self::of("$".to_owned(), document)
+    pub(super) fn of_document(document: Value) -> Result<Self, InvalidField> {
+        Self::from_object("$".to_owned(), document)
     }
 
     /// An object without fields, for a body that is not there.
-    pub(super) fn empty() -> Self {
+    pub(super) fn no_fields() -> Self {
         Self { path: "$".to_owned(), map: Map::new() }
     }
 
-    fn of(path: String, value: Value) -> Result<Self, BadField> {
+    fn from_object(path: String, value: Value) -> Result<Self, InvalidField> {
         match value {
             Value::Object(map) => Ok(Self { path, map }),
-            _ => Err(BadField { path, expected: "an object".to_owned(), problem: None }),
+            _ => Err(InvalidField { path, expected: "an object".to_owned(), problem: None }),
         }
     }
 
     /// The fault of a field of this object.
-    pub(super) fn bad(&self, key: &str, expected: impl Into<String>) -> BadField {
+    pub(super) fn invalid_field(&self, key: &str, expected: impl Into<String>) -> InvalidField {
         let path = format!("{}.{key}", self.path);
-        BadField { path, expected: expected.into(), problem: None }
+        InvalidField { path, expected: expected.into(), problem: None }
     }
 
     /// The fault of this object as a whole.
-    pub(super) fn bad_whole(&self, expected: impl Into<String>) -> BadField {
-        BadField { path: self.path.clone(), expected: expected.into(), problem: None }
+    pub(super) fn bad_whole(&self, expected: impl Into<String>) -> InvalidField {
+        InvalidField { path: self.path.clone(), expected: expected.into(), problem: None }
     }
 
-    fn take(&mut self, key: &str) -> Option<Value> {
+    fn take_field(&mut self, key: &str) -> Option<Value> {
         self.map.remove(key).filter(|value| !value.is_null())
     }
 
     /// An object inside this one. A key with `null` is an object without fields: it is the key that
     /// selects an action.
-    pub(super) fn object(&mut self, key: &str) -> Result<Option<Fields>, BadField> {
+    pub(super) fn take_object(&mut self, key: &str) -> Result<Option<JsonFields>, InvalidField> {
         let path = format!("{}.{key}", self.path);
         match self.map.remove(key) {
             None => Ok(None),
             Some(Value::Null) => Ok(Some(Self { path, map: Map::new() })),
-            Some(value) => Self::of(path, value).map(Some),
+            Some(value) => Self::from_object(path, value).map(Some),
         }
     }
 
     /// A text of at most `most` characters.
-    pub(crate) fn text(&mut self, key: &str, most: usize) -> Result<Option<String>, BadField> {
-        match self.take(key) {
+    pub(crate) fn take_text(
+        &mut self,
+        key: &str,
+        most: usize,
+    ) -> Result<Option<String>, InvalidField> {
+        match self.take_field(key) {
             None => Ok(None),
             Some(Value::String(text)) if text.chars().count() <= most => Ok(Some(text)),
-            Some(_) => Err(self.bad(key, text_of_at_most(most))),
+            Some(_) => Err(self.invalid_field(key, text_of_at_most(most))),
         }
     }
 
@@ -103,8 +107,8 @@ impl Fields {
         &mut self,
         key: &str,
         most: usize,
-    ) -> Result<Option<String>, BadField> {
-        match self.text(key, most) {
+    ) -> Result<Option<String>, InvalidField> {
+        match self.take_text(key, most) {
             Ok(None) => Ok(None),
             Ok(Some(text)) if !text.is_empty() && !text.chars().any(char::is_control) => {
                 Ok(Some(text))
@@ -113,55 +117,60 @@ impl Fields {
         }
     }
 
-    /// As [`Fields::optional_line`], and it must be there.
-    pub(super) fn line(&mut self, key: &str, most: usize) -> Result<String, BadField> {
+    /// As [`JsonFields::optional_line`], and it must be there.
+    pub(super) fn take_line(&mut self, key: &str, most: usize) -> Result<String, InvalidField> {
         self.optional_line(key, most)?.ok_or_else(|| self.bad_line(key, most))
     }
 
-    fn bad_line(&self, key: &str, most: usize) -> BadField {
-        self.bad(key, format!("a string of 1 to {most} characters without control characters"))
+    fn bad_line(&self, key: &str, most: usize) -> InvalidField {
+        self.invalid_field(
+            key,
+            format!("a string of 1 to {most} characters without control characters"),
+        )
     }
 
     /// A list of at most `count` texts of at most `most` characters each.
-    pub(super) fn texts(
+    pub(super) fn take_texts(
         &mut self,
         key: &str,
         count: usize,
         most: usize,
-    ) -> Result<Option<Vec<String>>, BadField> {
-        let items = match self.take(key) {
+    ) -> Result<Option<Vec<String>>, InvalidField> {
+        let items = match self.take_field(key) {
             None => return Ok(None),
             Some(Value::Array(items)) if items.len() <= count => items,
-            Some(_) => return Err(self.bad(key, format!("a list of at most {count} strings"))),
+            Some(_) => {
+                return Err(self.invalid_field(key, format!("a list of at most {count} strings")));
+            }
         };
         let mut texts = Vec::with_capacity(items.len());
         for (at, item) in items.into_iter().enumerate() {
             match item {
                 Value::String(text) if text.chars().count() <= most => texts.push(text),
-                _ => return Err(self.bad(&format!("{key}[{at}]"), text_of_at_most(most))),
+                _ => return Err(self.invalid_field(&format!("{key}[{at}]"), text_of_at_most(most))),
             }
         }
         Ok(Some(texts))
     }
 
     /// `true` or `false`.
-    pub(super) fn flag(&mut self, key: &str) -> Result<Option<bool>, BadField> {
-        match self.take(key) {
+    pub(super) fn take_flag(&mut self, key: &str) -> Result<Option<bool>, InvalidField> {
+        match self.take_field(key) {
             None => Ok(None),
             Some(Value::Bool(on)) => Ok(Some(on)),
-            Some(_) => Err(self.bad(key, "true or false")),
+            Some(_) => Err(self.invalid_field(key, "true or false")),
         }
     }
 
     /// A port. `22.0` is one too: a Gson map turns every number into a double (ZStack's
     /// `rest/TypeVerifier.java` lets it pass as well).
-    pub(super) fn port(&mut self, key: &str) -> Result<Option<NonZeroU16>, BadField> {
-        let Some(value) = self.take(key) else { return Ok(None) };
+    pub(super) fn take_port(&mut self, key: &str) -> Result<Option<NonZeroU16>, InvalidField> {
+        let Some(value) = self.take_field(key) else { return Ok(None) };
         // A whole double prints without a fraction, and only then reads as an integer.
         let port = value.as_f64().and_then(|number| number.to_string().parse().ok());
         match port {
             Some(port) => Ok(Some(port)),
-            None => Err(self.bad(key, "an integer from 1 to 65535")),
+            None => Err(self.invalid_field(key, "an integer from 1 to 65535")),
         }
     }
 
@@ -171,11 +180,11 @@ impl Fields {
         key: &str,
         count: usize,
         most: usize,
-    ) -> Result<Vec<String>, BadField> {
+    ) -> Result<Vec<String>, InvalidField> {
         if self.map.get(key).is_some_and(Value::is_string) {
-            return Ok(self.text(key, most)?.into_iter().collect());
+            return Ok(self.take_text(key, most)?.into_iter().collect());
         }
-        Ok(self.texts(key, count, most)?.unwrap_or_default())
+        Ok(self.take_texts(key, count, most)?.unwrap_or_default())
     }
 }
 
@@ -189,8 +198,12 @@ mod tests {
 
     use super::*;
 
-    fn fields(value: Value) -> Fields {
-        Fields::of_document(json!({ "params": value })).unwrap().object("params").unwrap().unwrap()
+    fn fields(value: Value) -> JsonFields {
+        JsonFields::of_document(json!({ "params": value }))
+            .unwrap()
+            .take_object("params")
+            .unwrap()
+            .unwrap()
     }
 
     #[test]
@@ -198,12 +211,12 @@ mod tests {
         for (value, expected) in
             [(json!(22), 22), (json!(22.0), 22), (json!(65535), 65535), (json!(1.0), 1)]
         {
-            let port = fields(json!({ "p": value })).port("p").unwrap().unwrap();
+            let port = fields(json!({ "p": value })).take_port("p").unwrap().unwrap();
             assert_eq!(port.get(), expected);
         }
-        assert_eq!(fields(json!({ "p": null })).port("p"), Ok(None));
+        assert_eq!(fields(json!({ "p": null })).take_port("p"), Ok(None));
         for bad in [json!(0), json!(65536), json!(22.5), json!(-1), json!("22"), json!([22])] {
-            let error = fields(json!({ "p": bad })).port("p").unwrap_err();
+            let error = fields(json!({ "p": bad })).take_port("p").unwrap_err();
             assert_eq!(error.to_string(), "$.params.p: expected an integer from 1 to 65535");
         }
     }
@@ -215,11 +228,11 @@ mod tests {
             "long": "hunter2hunter2",
         }));
         let errors = [
-            f.line("name", 255).unwrap_err().to_string(),
-            f.texts("tags", 64, 255).unwrap_err().to_string(),
-            f.flag("on").unwrap_err().to_string(),
-            f.object("inner").err().unwrap().to_string(),
-            f.text("long", 13).unwrap_err().to_string(),
+            f.take_line("name", 255).unwrap_err().to_string(),
+            f.take_texts("tags", 64, 255).unwrap_err().to_string(),
+            f.take_flag("on").unwrap_err().to_string(),
+            f.take_object("inner").err().unwrap().to_string(),
+            f.take_text("long", 13).unwrap_err().to_string(),
         ];
         assert_eq!(
             errors,
@@ -236,6 +249,6 @@ mod tests {
     #[test]
     fn characters_are_counted_and_not_bytes() {
         let text = "é".repeat(255);
-        assert_eq!(fields(json!({ "t": text })).text("t", 255), Ok(Some(text)));
+        assert_eq!(fields(json!({ "t": text })).take_text("t", 255), Ok(Some(text)));
     }
 }

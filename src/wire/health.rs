@@ -38,12 +38,12 @@ pub struct ConditionBody {
 
 impl ConditionBody {
     /// The three checks.
-    pub fn checks(checks: &StoreChecks) -> Vec<Self> {
+    pub fn check_conditions(checks: &StoreChecks) -> Vec<Self> {
         let named = [("examine", &checks.examine), ("write", &checks.write), ("ssh", &checks.ssh)];
-        named.into_iter().map(|(kind, check)| Self::check(kind, check)).collect()
+        named.into_iter().map(|(kind, check)| Self::check_condition(kind, check)).collect()
     }
 
-    fn check(kind: &'static str, check: &CheckState) -> Self {
+    fn check_condition(kind: &'static str, check: &CheckState) -> Self {
         let (status, reason, message) = match (&check.fault, check.last) {
             (_, None) => ("Unknown", "unverified", "not run since the daemon started".to_owned()),
             (None, Some(_)) => ("True", "good", format!("took {} ms", check.took.as_millis())),
@@ -57,14 +57,14 @@ impl ConditionBody {
             reason,
             message,
             remedy: check.fault.as_ref().map(|fault| fault.remedy().to_owned()),
-            last_probe_time: check.last.map(text),
-            last_transition_time: check.since.map(text),
-            last_good_time: check.last_good.map(text),
+            last_probe_time: check.last.map(fact_text),
+            last_transition_time: check.since.map(fact_text),
+            last_good_time: check.last_good.map(fact_text),
         }
     }
 
     /// A condition that holds.
-    pub fn holding(
+    pub fn new_active(
         kind: &'static str,
         message: String,
         remedy: &str,
@@ -77,14 +77,14 @@ impl ConditionBody {
             reason: kind,
             message,
             remedy: Some(remedy.to_owned()),
-            last_probe_time: probed.map(text),
-            last_transition_time: since.map(text),
+            last_probe_time: probed.map(fact_text),
+            last_transition_time: since.map(fact_text),
             last_good_time: None,
         }
     }
 
     /// Its word.
-    pub fn kind(&self) -> &'static str {
+    pub fn condition_type(&self) -> &'static str {
         self.kind
     }
 
@@ -108,7 +108,7 @@ pub struct CapacityBody {
 
 impl CapacityBody {
     /// The figures of one measurement.
-    pub fn of(capacity: Option<Capacity>, inodes: Option<InodeCounts>) -> Self {
+    pub fn from_capacity(capacity: Option<Capacity>, inodes: Option<InodeCounts>) -> Self {
         Self {
             total_capacity: capacity.map(Capacity::total),
             available_capacity: capacity.map(Capacity::available),
@@ -154,14 +154,14 @@ pub struct HealthBody<'a> {
 
 impl<'a> HealthBody<'a> {
     /// What follows from the store alone; the rest is for the caller to add.
-    pub fn of(inventory: &'a Inventory, standing: &DurableRecord, place: &MountLocation) -> Self {
+    pub fn new(inventory: &'a Inventory, standing: &DurableRecord, place: &MountLocation) -> Self {
         Self {
-            inventory: InventoryBody::of(inventory),
-            since: text(standing.since),
+            inventory: InventoryBody::from_store(inventory),
+            since: fact_text(standing.since),
             reason: standing.failure.as_ref().map(ErrorCode::not_connected),
             conditions: Vec::new(),
-            capacity: CapacityBody::of(standing.capacity, standing.inodes),
-            filesystem: filesystem(place),
+            capacity: CapacityBody::from_capacity(standing.capacity, standing.inodes),
+            filesystem: filesystem_body(place),
             host_key: None,
             offered_host_key: None,
             host_proof: None,
@@ -198,7 +198,7 @@ pub fn last_attempt(last: &LastAttempt) -> Value {
     let check = |name: &str, took: Duration, fault: Option<&Fault>| {
         json!({
             "check": name,
-            "milliseconds": millis(took),
+            "milliseconds": whole_millis(took),
             "reason": fault.map(|fault| fault.reason().as_str()),
         })
     };
@@ -219,7 +219,7 @@ pub fn last_attempt(last: &LastAttempt) -> Value {
     json!({
         "attempt": last.id.0,
         "cause": last.cause.as_str(),
-        "endTime": text(last.at),
+        "endTime": fact_text(last.at),
         "checks": checks,
     })
 }
@@ -248,22 +248,23 @@ pub fn history_line(entry: &HistoryEntry) -> Value {
             ("condition", json!({ "condition": condition.as_str(), "holds": holds }))
         }
         HistoryEvent::Measured(MeasuredSpace { capacity, inodes }) => {
-            ("measured", json!(CapacityBody::of(Some(*capacity), *inodes)))
+            ("measured", json!(CapacityBody::from_capacity(Some(*capacity), *inodes)))
         }
-        HistoryEvent::Moved(place) => ("moved", filesystem(place)),
+        HistoryEvent::Moved(place) => ("moved", filesystem_body(place)),
         HistoryEvent::Updated { fields } => ("updated", json!({ "fields": fields })),
         HistoryEvent::HostKeyAccepted { algorithm, fingerprint } => {
             ("host_key_accepted", json!({ "type": algorithm, "fingerprint": fingerprint }))
         }
     };
-    let mut line = json!({ "time": text(entry.at), "attempt": entry.attempt.0, "event": event });
+    let mut line =
+        json!({ "time": fact_text(entry.at), "attempt": entry.attempt.0, "event": event });
     if let (Some(line), Value::Object(facts)) = (line.as_object_mut(), facts) {
         line.extend(facts);
     }
     line
 }
 
-fn filesystem(place: &MountLocation) -> Value {
+fn filesystem_body(place: &MountLocation) -> Value {
     json!({
         "mountPoint": place.mount_point,
         "type": place.fs_type,
@@ -272,11 +273,11 @@ fn filesystem(place: &MountLocation) -> Value {
     })
 }
 
-fn millis(took: Duration) -> f64 {
+fn whole_millis(took: Duration) -> f64 {
     // Probes take single milliseconds: their tenths matter.
     (took.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
-fn text(at: Timestamp) -> String {
+fn fact_text(at: Timestamp) -> String {
     at.to_string()
 }

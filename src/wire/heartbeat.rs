@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{CLOUD_EVENT, CloudEvent, Event, json, source};
+use super::event::{CLOUD_EVENT_TYPE, CloudEvent, WebhookEvent, event_source, to_json};
 use crate::common::Timestamp;
 use crate::model::{Capacity, Condition, NodeId, Position, Status, StoreUuid};
 
-const HEARTBEAT: &str = "backup-storage.heartbeat";
+const HEARTBEAT_TYPE: &str = "backup-storage.heartbeat";
 
 /// How one store is.
 #[derive(Clone, Debug)]
-pub struct Pulse {
+pub struct StoreHeartbeat {
     /// The store.
     pub store: StoreUuid,
     /// Its health.
@@ -27,7 +27,7 @@ pub struct Pulse {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Data {
+struct HeartbeatData {
     node_id: String,
     version: &'static str,
     stores: Vec<StoreBody>,
@@ -45,8 +45,8 @@ struct StoreBody {
     conditions: Vec<&'static str>,
 }
 
-impl From<&Pulse> for StoreBody {
-    fn from(pulse: &Pulse) -> Self {
+impl From<&StoreHeartbeat> for StoreBody {
+    fn from(pulse: &StoreHeartbeat) -> Self {
         Self {
             backup_storage_uuid: pulse.store.to_string(),
             status: pulse.status.as_str(),
@@ -59,26 +59,31 @@ impl From<&Pulse> for StoreBody {
     }
 }
 
-impl Event {
+impl WebhookEvent {
     /// How all stores are. `number` tells the heartbeats of one run of the daemon apart, whatever its
     /// clock does.
-    pub fn heartbeat(node: NodeId, at: Timestamp, number: u64, stores: &[Pulse]) -> Self {
+    pub fn new_heartbeat(
+        node: NodeId,
+        at: Timestamp,
+        number: u64,
+        stores: &[StoreHeartbeat],
+    ) -> Self {
         let id = format!("{node}.{}.{number}", at.0);
-        let body = json(&CloudEvent {
+        let body = to_json(&CloudEvent {
             specversion: "1.0",
             id: &id,
-            source: source(node),
-            kind: HEARTBEAT,
+            source: event_source(node),
+            kind: HEARTBEAT_TYPE,
             subject: None,
             time: at.to_string(),
             datacontenttype: "application/json",
-            data: Data {
+            data: HeartbeatData {
                 node_id: node.to_string(),
                 version: env!("CARGO_PKG_VERSION"),
                 stores: stores.iter().map(StoreBody::from).collect(),
             },
         });
-        Self { id, content_type: CLOUD_EVENT, command_path: None, body }
+        Self { id, content_type: CLOUD_EVENT_TYPE, command_path: None, body }
     }
 }
 
@@ -86,10 +91,10 @@ impl Event {
 /// other answer asks for none, and so does what is no uuid.
 pub fn resync_asked(answer: &[u8]) -> BTreeSet<StoreUuid> {
     #[derive(Deserialize)]
-    struct Answer {
+    struct HeartbeatAnswer {
         resync: Vec<String>,
     }
-    let answer: Option<Answer> = serde_json::from_slice(answer).ok();
+    let answer: Option<HeartbeatAnswer> = serde_json::from_slice(answer).ok();
     let asked = answer.into_iter().flat_map(|answer| answer.resync);
     asked.filter_map(|uuid| uuid.parse().ok()).collect()
 }
@@ -103,18 +108,20 @@ mod tests {
 
     #[test]
     fn a_heartbeat_is_a_cloud_event_of_all_stores() {
-        let pulse = Pulse {
+        let pulse = StoreHeartbeat {
             store: StoreUuid::from_u128(1),
             status: Status::Connected,
             position: Position { epoch: Epoch(5), seq: Seq(6) },
             capacity: Capacity::new(100, 40).ok(),
             conditions: vec![Condition::NearFull],
         };
-        let never = Pulse { store: StoreUuid::from_u128(2), capacity: None, ..pulse.clone() };
-        let event = Event::heartbeat(NodeId::from_u128(7), Timestamp(1000), 3, &[pulse, never]);
+        let never =
+            StoreHeartbeat { store: StoreUuid::from_u128(2), capacity: None, ..pulse.clone() };
+        let event =
+            WebhookEvent::new_heartbeat(NodeId::from_u128(7), Timestamp(1000), 3, &[pulse, never]);
         let body: Value = serde_json::from_slice(&event.body).unwrap();
         assert_eq!(event.id, "00000000000000000000000000000007.1000.3");
-        assert_eq!((&body["id"], &body["type"]), (&event.id.into(), &HEARTBEAT.into()));
+        assert_eq!((&body["id"], &body["type"]), (&event.id.into(), &HEARTBEAT_TYPE.into()));
         assert!(body.get("subject").is_none());
         let told = serde_json::json!([
             {

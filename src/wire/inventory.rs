@@ -30,7 +30,7 @@ pub struct InventoryBody<'a> {
 impl<'a> InventoryBody<'a> {
     /// The inventory as it is shown. Capacity is that of the last good probe; a store enters the ledger
     /// by a good probe, so that one without figures does not occur, and 0 would be the wire's word for it.
-    pub fn of(inventory: &'a Inventory) -> Self {
+    pub fn from_store(inventory: &'a Inventory) -> Self {
         Self {
             uuid: inventory.uuid.to_string(),
             name: &inventory.name,
@@ -68,7 +68,7 @@ pub(super) mod tests {
     use crate::model::{Capacity, ImageDir, SshAddress, State, Status, StoreUuid};
 
     /// The store of the API document.
-    pub(in crate::wire) fn documented() -> Inventory {
+    pub(in crate::wire) fn documented_date() -> Inventory {
         Inventory {
             uuid: StoreUuid::from_u128(0x4cd9_fb91_4f5f_4a1d_9d2f_0000_0000_0001),
             name: "ImageStore".to_owned(),
@@ -90,7 +90,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_documented_fields_are_all_there() {
-        let body = serde_json::to_value(InventoryBody::of(&documented())).unwrap();
+        let body = serde_json::to_value(InventoryBody::from_store(&documented_date())).unwrap();
         let expected = json!({
             "uuid": "4cd9fb914f5f4a1d9d2f000000000001", "name": "ImageStore", "url": "/data",
             "description": "", "totalCapacity": 1_099_511_627_776_u64,

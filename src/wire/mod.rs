@@ -20,11 +20,11 @@ mod request_tests;
 
 pub use agent::{AgentCommand, AgentReply, CALLBACK_URL, TASK};
 pub use error::ErrorCode;
-pub use event::{Event, EventFormat};
-pub use fields::BadField;
+pub use event::{EventFormat, WebhookEvent};
+pub use fields::InvalidField;
 pub use health::{
     CapacityBody, ConditionBody, HealthBody, history_line, host_key, host_proof, last_attempt,
 };
-pub use heartbeat::{Pulse, resync_asked};
+pub use heartbeat::{StoreHeartbeat, resync_asked};
 pub use inventory::{InventoryBody, zstack_date};
-pub use request::{Action, BadBody, parse_add_store};
+pub use request::{BadBody, StoreAction, parse_add_store};

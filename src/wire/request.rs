@@ -7,18 +7,18 @@ use std::num::NonZeroU16;
 
 use serde_json::Value;
 
-use super::fields::{BadField, Fields};
+use super::fields::{InvalidField, JsonFields};
 use super::params::{
-    DESCRIPTION, HOSTNAME, SHORT, credentials, fingerprint, fingerprints, hostname, image_dir,
-    tags, uuid,
+    MAX_DESCRIPTION_CHARS, MAX_HOSTNAME_CHARS, MAX_SHORT_CHARS, image_dir, parse_fingerprint,
+    take_credentials, take_fingerprints, take_hostname, take_tags, take_uuid,
 };
 use super::update::parse_store_update;
 use crate::model::{AddStore, SshAddress, StoreUpdate, Tags};
 
 /// The action that changes a store's definition: ZStack's own.
-const UPDATE: &str = "updateImageStoreBackupStorage";
+const UPDATE_KEY: &str = "updateImageStoreBackupStorage";
 /// The action that accepts a host key.
-const ACCEPT: &str = "acceptHostKey";
+const ACCEPT_KEY: &str = "acceptHostKey";
 /// Where an SSH server listens unless told otherwise.
 const SSH_PORT: NonZeroU16 = NonZeroU16::MIN.saturating_add(21);
 
@@ -37,15 +37,15 @@ pub enum BadBody {
     },
     /// JSON of the wrong shape.
     #[error(transparent)]
-    Field(#[from] BadField),
-    /// None of [`Action::KEYS`].
-    #[error("the body names no action; accepted: {}", Action::KEYS.join(", "))]
+    Field(#[from] InvalidField),
+    /// None of [`StoreAction::ACTION_KEYS`].
+    #[error("the body names no action; accepted: {}", StoreAction::ACTION_KEYS.join(", "))]
     NoAction,
 }
 
 /// What a `PUT .../actions` asks of a store.
 #[derive(Clone, Debug)]
-pub enum Action {
+pub enum StoreAction {
     /// Prove the store usable anew.
     Reconnect {
         /// Recorded with the attempt.
@@ -64,25 +64,30 @@ pub enum Action {
     },
 }
 
-impl Action {
+impl StoreAction {
     /// The keys that name an action: that of ZStack's SDK, that of its API document, and our own.
-    pub const KEYS: [&str; 4] = ["reconnectImageStoreBackupStorage", "params", UPDATE, ACCEPT];
+    pub const ACTION_KEYS: [&str; 4] =
+        ["reconnectImageStoreBackupStorage", "params", UPDATE_KEY, ACCEPT_KEY];
 
     /// Reads the body of a `PUT .../actions`.
     ///
     /// # Errors
     /// [`BadBody`]: answer 400.
-    pub fn read(body: &[u8]) -> Result<Self, BadBody> {
-        let mut document = document(body)?;
-        for key in Self::KEYS {
-            if let Some(mut inner) = document.object(key)? {
-                let tags = tags(&mut document, &mut inner)?;
+    pub fn parse_action(body: &[u8]) -> Result<Self, BadBody> {
+        let mut document = parse_document(body)?;
+        for key in Self::ACTION_KEYS {
+            if let Some(mut inner) = document.take_object(key)? {
+                let tags = take_tags(&mut document, &mut inner)?;
                 return match key {
                     UPDATE => Ok(Self::Update(Box::new(parse_store_update(inner, tags)?))),
-                    ACCEPT => {
-                        Ok(Self::AcceptHostKey { fingerprint: fingerprint(&mut inner)?, tags })
-                    }
-                    _ => Ok(Self::Reconnect { tags, force: inner.flag("force")?.unwrap_or(false) }),
+                    ACCEPT => Ok(Self::AcceptHostKey {
+                        fingerprint: parse_fingerprint(&mut inner)?,
+                        tags,
+                    }),
+                    _ => Ok(Self::Reconnect {
+                        tags,
+                        force: inner.take_flag("force")?.unwrap_or(false),
+                    }),
                 };
             }
         }
@@ -95,34 +100,35 @@ impl Action {
 /// # Errors
 /// [`BadBody`]: answer 400; nothing was touched.
 pub fn parse_add_store(body: &[u8], allowed_roots: &[String]) -> Result<AddStore, BadBody> {
-    let mut document = document(body)?;
-    let mut params = match document.object("params")? {
+    let mut document = parse_document(body)?;
+    let mut params = match document.take_object("params")? {
         Some(params) => params,
-        None => return Err(document.bad("params", "an object").into()),
+        None => return Err(document.invalid_field("params", "an object").into()),
     };
-    let tags = tags(&mut document, &mut params)?;
+    let tags = take_tags(&mut document, &mut params)?;
     Ok(AddStore {
-        uuid: uuid(&mut params)?,
-        name: params.line("name", SHORT)?,
-        description: params.text("description", DESCRIPTION)?.unwrap_or_default(),
+        uuid: take_uuid(&mut params)?,
+        name: params.take_line("name", MAX_SHORT_CHARS)?,
+        description: params.take_text("description", MAX_DESCRIPTION_CHARS)?.unwrap_or_default(),
         image_dir: image_dir(&mut params, allowed_roots)?,
         address: SshAddress {
-            hostname: hostname(&mut params)?.ok_or_else(|| params.bad("hostname", HOSTNAME))?,
-            port: params.port("sshPort")?.unwrap_or(SSH_PORT),
+            hostname: take_hostname(&mut params)?
+                .ok_or_else(|| params.invalid_field("hostname", MAX_HOSTNAME_CHARS))?,
+            port: params.take_port("sshPort")?.unwrap_or(SSH_PORT),
         },
-        username: params.line("username", SHORT)?,
-        credentials: credentials(&mut params)?,
-        given_fingerprints: fingerprints(&mut params)?,
-        take_over: params.flag("takeOver")?.unwrap_or(false),
-        force: params.flag("force")?.unwrap_or(false),
+        username: params.take_line("username", MAX_SHORT_CHARS)?,
+        credentials: take_credentials(&mut params)?,
+        given_fingerprints: take_fingerprints(&mut params)?,
+        take_over: params.take_flag("takeOver")?.unwrap_or(false),
+        force: params.take_flag("force")?.unwrap_or(false),
         tags,
     })
 }
 
 /// No body is an object without fields: what is missing from it says more than a parser would.
-pub(super) fn document(body: &[u8]) -> Result<Fields, BadBody> {
+pub(super) fn parse_document(body: &[u8]) -> Result<JsonFields, BadBody> {
     if body.trim_ascii().is_empty() {
-        return Ok(Fields::empty());
+        return Ok(JsonFields::no_fields());
     }
     let document: Value = serde_json::from_slice(body).map_err(|error| {
         let told = error.to_string();
@@ -134,5 +140,5 @@ pub(super) fn document(body: &[u8]) -> Result<Fields, BadBody> {
         };
         BadBody::NotJson { problem: problem.to_owned(), line: error.line(), column: error.column() }
     })?;
-    Ok(Fields::of_document(document)?)
+    Ok(JsonFields::of_document(document)?)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Action, BadBody, parse_add_store};
+use super::{BadBody, StoreAction, parse_add_store};
 use crate::model::{AddStore, Tags};
 
 fn roots() -> Vec<String> {
@@ -23,8 +23,8 @@ fn add(change: Value) -> Result<AddStore, String> {
 }
 
 fn tags_of(body: &Value) -> Tags {
-    match Action::read(body.to_string().as_bytes()).unwrap() {
-        Action::Reconnect { tags, .. } => tags,
+    match StoreAction::parse_action(body.to_string().as_bytes()).unwrap() {
+        StoreAction::Reconnect { tags, .. } => tags,
         other => panic!("{body} is {other:?}"),
     }
 }
@@ -64,8 +64,8 @@ fn a_reconnect_is_forced_by_a_flag_and_nothing_else() {
         (json!({"reconnectImageStoreBackupStorage": {"force": true}}), Some(true)),
         (json!({"params": {"force": "yes"}}), None),
     ] {
-        let forced = match Action::read(body.to_string().as_bytes()) {
-            Ok(Action::Reconnect { force, .. }) => Some(force),
+        let forced = match StoreAction::parse_action(body.to_string().as_bytes()) {
+            Ok(StoreAction::Reconnect { force, .. }) => Some(force),
             _ => None,
         };
         assert_eq!(forced, expected, "{body}");
@@ -77,8 +77,8 @@ fn a_host_key_is_accepted_by_its_whole_fingerprint() {
     let bare = format!("SHA256:{}", "A".repeat(43));
     for given in [bare.clone(), format!("{bare}=")] {
         let body = json!({"acceptHostKey": {"fingerprint": given}, "userTags": ["u"]});
-        match Action::read(body.to_string().as_bytes()).unwrap() {
-            Action::AcceptHostKey { fingerprint, tags } => {
+        match StoreAction::parse_action(body.to_string().as_bytes()).unwrap() {
+            StoreAction::AcceptHostKey { fingerprint, tags } => {
                 assert_eq!((fingerprint, tags.user_tags()), (bare.clone(), &["u".to_owned()][..]));
             }
             other => panic!("{other:?}"),
@@ -88,7 +88,7 @@ fn a_host_key_is_accepted_by_its_whole_fingerprint() {
         [json!(null), json!(""), json!("hunter2"), json!(7), json!("MD5:aa"), json!("SHA256:AAAA")]
     {
         let body = json!({"acceptHostKey": {"fingerprint": given}}).to_string();
-        let told = Action::read(body.as_bytes()).unwrap_err().to_string();
+        let told = StoreAction::parse_action(body.as_bytes()).unwrap_err().to_string();
         assert!(told.contains("acceptHostKey.fingerprint") && told.contains("SHA256:"), "{told}");
         assert!(!told.contains("hunter2"));
     }
@@ -97,7 +97,7 @@ fn a_host_key_is_accepted_by_its_whole_fingerprint() {
 #[test]
 fn a_body_without_a_known_action_is_told_the_accepted_ones() {
     for body in ["", " \n", "{}", r#"{"reclaimSpaceFromImageStore":{"name":"hunter2"}}"#] {
-        let error = Action::read(body.as_bytes()).unwrap_err();
+        let error = StoreAction::parse_action(body.as_bytes()).unwrap_err();
         assert_eq!(error, BadBody::NoAction, "{body:?}");
         let told = error.to_string();
         assert!(
@@ -126,9 +126,9 @@ fn what_is_wrong_with_a_body_is_told_without_quoting_it() {
         (&long, "$.userTags[1]: expected a string of at most 255 characters"),
         (&deep, "the body is not JSON: nested deeper than 127 levels at line 1 column 128"),
     ] {
-        assert_eq!(Action::read(body.as_bytes()).unwrap_err().to_string(), expected);
+        assert_eq!(StoreAction::parse_action(body.as_bytes()).unwrap_err().to_string(), expected);
     }
-    let invalid = Action::read(b"{\"params\": {\"a\": \"\xff\"}}").unwrap_err();
+    let invalid = StoreAction::parse_action(b"{\"params\": {\"a\": \"\xff\"}}").unwrap_err();
     assert!(matches!(invalid, BadBody::NotJson { .. }), "{invalid}");
 }
 

@@ -114,7 +114,7 @@ fn the_unit_keeps_what_the_daemon_counts_on() {
 fn the_socket_unit_opens_what_the_daemon_would() {
     let unit = socket_unit();
     let directives = directives(&unit);
-    let defaults = imagestore_agent::settings::Settings::builtin().server;
+    let defaults = imagestore_agent::settings::Settings::built_in().server;
     let expected = [
         ("ListenStream", defaults.listen[0].to_string()),
         ("ListenStream", defaults.socket.display().to_string()),

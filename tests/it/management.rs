@@ -6,8 +6,8 @@ use std::time::Duration;
 use imagestore_agent::delivery::ReceiverReply;
 use imagestore_agent::management::{CallbackClient, Limits, Signer};
 use imagestore_agent::model::NodeId;
-use imagestore_agent::settings::{Callback, Settings};
-use imagestore_agent::wire::{Event, EventFormat};
+use imagestore_agent::settings::{CallbackSettings, Settings};
+use imagestore_agent::wire::{EventFormat, WebhookEvent};
 
 use crate::support::authority::Authority;
 use crate::support::management_node::{Answer, ManagementNode};
@@ -16,16 +16,17 @@ use crate::support::stores::{NOW, notice};
 const SECRETS: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n\
                        whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n";
 
-fn callback(url: String) -> Callback {
-    Callback { urls: vec![url], ..Settings::builtin().callback }
+fn callback(url: String) -> CallbackSettings {
+    CallbackSettings { urls: vec![url], ..Settings::built_in().callback }
 }
 
-fn client(settings: &Callback) -> CallbackClient {
+fn client(settings: &CallbackSettings) -> CallbackClient {
     CallbackClient::new(settings, Limits::default()).unwrap().unwrap()
 }
 
-fn event() -> Event {
-    Event::of(&notice(1, 1), NodeId::from_u128(7), EventFormat::CloudEvents).remove(0)
+fn event() -> WebhookEvent {
+    WebhookEvent::from_notice(&notice(1, 1), NodeId::from_u128(7), EventFormat::CloudEvents)
+        .remove(0)
 }
 
 fn answered(status: u16) -> ReceiverReply {
@@ -45,7 +46,7 @@ async fn an_event_arrives_whole_and_signed_with_each_secret() {
     let secrets = dir.path().join("secrets");
     std::fs::write(&secrets, SECRETS).unwrap();
     let mut node = ManagementNode::answering([]).await;
-    let settings = Callback { signing_secret_file: Some(secrets), ..callback(node.url()) };
+    let settings = CallbackSettings { signing_secret_file: Some(secrets), ..callback(node.url()) };
     assert_eq!(client(&settings).ask(0, &event(), NOW).await.0, answered(200));
 
     let received = node.next().await;
@@ -127,7 +128,7 @@ async fn a_port_where_nobody_listens_is_named_as_such() {
 async fn https_believes_the_given_authority_and_no_other() {
     let (ours, theirs) = (Authority::new(), Authority::new());
     let node = ManagementNode::over_tls(ours.server(None)).await;
-    let settings = |ca_file| Callback { ca_file: Some(ca_file), ..callback(node.url()) };
+    let settings = |ca_file| CallbackSettings { ca_file: Some(ca_file), ..callback(node.url()) };
     assert_eq!(client(&settings(ours.certificate())).ask(0, &event(), NOW).await.0, answered(200));
     let why = unreached(client(&settings(theirs.certificate())).ask(0, &event(), NOW).await.0);
     assert!(why.contains("certificate"), "{why}");
@@ -141,7 +142,8 @@ async fn a_certificate_that_is_over_or_for_another_name_is_told_as_such() {
         let ours = Authority::new();
         let server = ours.server_with(ours.issue_until(name, year), None);
         let node = ManagementNode::over_tls(server).await;
-        let settings = Callback { ca_file: Some(ours.certificate()), ..callback(node.url()) };
+        let settings =
+            CallbackSettings { ca_file: Some(ours.certificate()), ..callback(node.url()) };
         let why = unreached(client(&settings).ask(0, &event(), NOW).await.0);
         assert!(why.contains(told), "{why}");
     }
@@ -151,24 +153,25 @@ async fn a_certificate_that_is_over_or_for_another_name_is_told_as_such() {
 async fn a_receiver_that_asks_for_it_is_shown_the_client_certificate() {
     let (servers, clients) = (Authority::new(), Authority::new());
     let node = ManagementNode::over_tls(servers.server(Some(&clients))).await;
-    let nameless = Callback { ca_file: Some(servers.certificate()), ..callback(node.url()) };
+    let nameless =
+        CallbackSettings { ca_file: Some(servers.certificate()), ..callback(node.url()) };
     unreached(client(&nameless).ask(0, &event(), NOW).await.0);
     let (cert, key) = clients.issue("node-1");
-    let named = Callback { client_cert: Some(cert), client_key: Some(key), ..nameless };
+    let named = CallbackSettings { client_cert: Some(cert), client_key: Some(key), ..nameless };
     assert_eq!(client(&named).ask(0, &event(), NOW).await.0, answered(200));
 }
 
 #[test]
 fn a_certificate_and_a_key_that_do_not_belong_together_are_told() {
     let (one, other) = (Authority::new(), Authority::new());
-    let settings = Callback {
+    let settings = CallbackSettings {
         ca_file: Some(one.certificate()),
         client_cert: Some(one.issue("agent").0),
         client_key: Some(other.issue("agent").1),
         ..callback("https://mn.example/events".to_owned())
     };
     let bad = CallbackClient::new(&settings, Limits::default()).unwrap_err();
-    assert_eq!(bad.faults().len(), 1, "{bad:?}");
+    assert_eq!(bad.setting_faults().len(), 1, "{bad:?}");
     assert!(bad.to_string().contains("callback.client_cert"), "{bad}");
 }
 
@@ -180,14 +183,21 @@ fn settings_that_cannot_be_used_are_named_and_nothing_secret_is_quoted() {
         dir.path().join(name)
     };
     let https = || callback("https://mn.example/events".to_owned());
-    let error = |settings: &Callback| CallbackClient::new(settings, Limits::default()).unwrap_err();
+    let error =
+        |settings: &CallbackSettings| CallbackClient::new(settings, Limits::default()).unwrap_err();
     let absent = || Some(Path::new("/nonexistent/file").to_owned());
     let secret = file("secret", "whsec_hunter2");
     for (settings, key) in [
-        (Callback { signing_secret_file: absent(), ..https() }, "callback.signing_secret_file"),
-        (Callback { signing_secret_file: Some(secret), ..https() }, "callback.signing_secret_file"),
-        (Callback { ca_file: absent(), ..https() }, "callback.ca_file"),
-        (Callback { ca_file: Some(file("empty", "")), ..https() }, "callback.ca_file"),
+        (
+            CallbackSettings { signing_secret_file: absent(), ..https() },
+            "callback.signing_secret_file",
+        ),
+        (
+            CallbackSettings { signing_secret_file: Some(secret), ..https() },
+            "callback.signing_secret_file",
+        ),
+        (CallbackSettings { ca_file: absent(), ..https() }, "callback.ca_file"),
+        (CallbackSettings { ca_file: Some(file("empty", "")), ..https() }, "callback.ca_file"),
         (callback("http://mn example/".to_owned()), "callback.urls"),
     ] {
         let message = error(&settings).to_string();
@@ -195,7 +205,7 @@ fn settings_that_cannot_be_used_are_named_and_nothing_secret_is_quoted() {
         assert!(!message.contains("hunter2"), "{message}");
     }
     // All of them at once.
-    let settings = Callback {
+    let settings = CallbackSettings {
         signing_secret_file: Some(file("two", "whsec_hunter2\n\nwhsec_hunter3\n")),
         ca_file: Some(file("text", "no certificate")),
         client_cert: absent(),
@@ -203,7 +213,7 @@ fn settings_that_cannot_be_used_are_named_and_nothing_secret_is_quoted() {
         ..https()
     };
     let told: Vec<(String, String)> =
-        error(&settings).faults().iter().map(|f| (f.key.clone(), f.what.clone())).collect();
+        error(&settings).setting_faults().iter().map(|f| (f.key.clone(), f.what.clone())).collect();
     let expected = [
         ("callback.ca_file", "it holds no certificate"),
         ("callback.client_cert", "cannot be read: No such file or directory (os error 2)"),
@@ -212,6 +222,6 @@ fn settings_that_cannot_be_used_are_named_and_nothing_secret_is_quoted() {
         ("callback.signing_secret_file", "line 3: not \"whsec_\" and the base64 of 24 to 64 bytes"),
     ];
     assert_eq!(told, expected.map(|(key, what)| (key.to_owned(), what.to_owned())));
-    let none = Callback { urls: Vec::new(), ..https() };
+    let none = CallbackSettings { urls: Vec::new(), ..https() };
     assert!(CallbackClient::new(&none, Limits::default()).unwrap().is_none());
 }

@@ -10,7 +10,10 @@ use imagestore_agent::common::Timestamp;
 use imagestore_agent::model::{
     Fact, Fault, ImageDir, MarkerId, MountLocation, NodeId, Reason, StoreUuid, WriteOutcome,
 };
-use imagestore_agent::probe::{Claim, Examined, Left, ProbeOptions, Probed, Prober, Purpose, Slot};
+use imagestore_agent::probe::{
+    AddLeftovers, DirectoryInspection, MarkerClaim, ProbeExpectation, ProbeOptions, ProbeResult,
+    Prober, WorkerSlot,
+};
 use tokio::time::Instant;
 
 use crate::support::filesystems::{Bound, Mounted};
@@ -54,29 +57,33 @@ pub(crate) fn soon() -> Instant {
     Instant::now() + Duration::from_secs(10)
 }
 
-pub(crate) fn add() -> Purpose {
-    Purpose::Add { store: STORE, known: BTreeSet::new(), take_over: false }
+pub(crate) fn add() -> ProbeExpectation {
+    ProbeExpectation::Add { store: STORE, known: BTreeSet::new(), take_over: false }
 }
 
-pub(crate) fn serve(place: MountLocation, write: bool) -> Purpose {
-    Purpose::Serve { store: STORE, marker: MARKER, place, had_registry: false, write }
+pub(crate) fn serve(place: MountLocation, write: bool) -> ProbeExpectation {
+    ProbeExpectation::Serve { store: STORE, marker: MARKER, place, had_registry: false, write }
 }
 
 pub(crate) async fn examine(
     prober: &Prober,
     path: &Path,
-    purpose: &Purpose,
-) -> Result<Examined, Fault> {
-    probed(prober, path, purpose).await.good()
+    purpose: &ProbeExpectation,
+) -> Result<DirectoryInspection, Fault> {
+    probed(prober, path, purpose).await.into_inspection()
 }
 
-pub(crate) async fn probed(prober: &Prober, path: &Path, purpose: &Purpose) -> Probed {
-    prober.examine(&mut Slot::new(), &image_dir(path), purpose, soon()).await
+pub(crate) async fn probed(
+    prober: &Prober,
+    path: &Path,
+    purpose: &ProbeExpectation,
+) -> ProbeResult {
+    prober.examine(&mut WorkerSlot::new(), &image_dir(path), purpose, soon()).await
 }
 
 /// What the daemon claims after an examination.
-pub(crate) fn claim(examined: &Examined) -> Claim {
-    Claim {
+pub(crate) fn claim(examined: &DirectoryInspection) -> MarkerClaim {
+    MarkerClaim {
         store: STORE,
         marker: examined.marker.unwrap_or(MARKER),
         created: Timestamp(0),
@@ -87,10 +94,10 @@ pub(crate) fn claim(examined: &Examined) -> Claim {
 
 /// Adds a directory as the daemon does; what is known of it then.
 pub(crate) async fn claimed(prober: &Prober, path: &Path) -> MountLocation {
-    let (slot, dir) = (&mut Slot::new(), image_dir(path));
-    let examined = prober.examine(slot, &dir, &add(), soon()).await.good().unwrap();
+    let (slot, dir) = (&mut WorkerSlot::new(), image_dir(path));
+    let examined = prober.examine(slot, &dir, &add(), soon()).await.into_inspection().unwrap();
     let claim = claim(&examined);
-    prober.claim(slot, &dir, &add(), &claim, soon()).await.unwrap();
+    prober.write_marker(slot, &dir, &add(), &claim, soon()).await.unwrap();
     examined.place
 }
 
@@ -130,7 +137,7 @@ async fn capacity_is_what_the_filesystem_says_and_the_marker_survives_a_remount(
         assert_eq!(examined.inodes.is_some(), disk.kind() != "btrfs");
         assert_eq!(examined.place.fs_type, disk.kind());
         assert_eq!(examined.place.mount_point, disk.path().to_str().unwrap());
-        assert!(examined.made_folder && !examined.place.on_root_disk);
+        assert!(examined.created_folder && !examined.place.on_root_disk);
 
         let place = claimed(&prober, &images).await;
         if disk.kind() != "tmpfs" {
@@ -139,7 +146,7 @@ async fn capacity_is_what_the_filesystem_says_and_the_marker_survives_a_remount(
         }
         let served = examine(&prober, &images, &serve(place, true)).await.unwrap();
         assert_eq!(served.marker, Some(MARKER));
-        assert!(!served.made_folder);
+        assert!(!served.created_folder);
         assert_eq!(names(&images.join(".imagestore-agent")), ["identity.json"]);
         assert_eq!(names(&images), [".imagestore-agent"]);
         let mode = fs::metadata(images.join(".imagestore-agent")).unwrap().permissions().mode();
@@ -341,10 +348,11 @@ async fn an_init_prepares_a_directory_for_the_daemons_user() {
     needs_root!();
     let disk = Mounted::of("ext4");
     let prober = prober(&disk.path());
-    let (dir, slot) = (image_dir(&disk.path()), &mut Slot::new());
-    let owner = Some(imagestore_agent::probe::Owner { uid: 65_534, gid: 65_534 });
+    let (dir, slot) = (image_dir(&disk.path()), &mut WorkerSlot::new());
+    let owner = Some(imagestore_agent::probe::DirectoryOwner { uid: 65_534, gid: 65_534 });
     for _ in 0..2 {
-        let made = prober.init(slot, &dir, MARKER, Timestamp(0), owner, soon()).await.unwrap();
+        let made =
+            prober.init_directory(slot, &dir, MARKER, Timestamp(0), owner, soon()).await.unwrap();
         assert_eq!(made.marker, Some(MARKER));
     }
     for name in [".imagestore-agent", ".imagestore-agent/identity.json", "registry", "export"] {
@@ -353,7 +361,7 @@ async fn an_init_prepares_a_directory_for_the_daemons_user() {
     }
     let adopted = examine(&prober, &disk.path(), &add()).await.unwrap();
     assert_eq!(adopted.marker, Some(MARKER), "the marker of init is adopted");
-    assert!(adopted.has_registry && !adopted.made_folder);
+    assert!(adopted.has_registry && !adopted.created_folder);
 }
 
 #[tokio::test]
@@ -364,7 +372,7 @@ async fn every_fault_says_where_and_how_long_it_took() {
     let claim = claim(&examine(&prober, folder.path(), &add()).await.unwrap());
     let place = claimed(&prober, folder.path()).await;
     let missing = folder.path().join("missing");
-    let another = Purpose::Serve {
+    let another = ProbeExpectation::Serve {
         store: StoreUuid::from_u128(99),
         marker: MARKER,
         place,
@@ -372,13 +380,13 @@ async fn every_fault_says_where_and_how_long_it_took() {
         write: true,
     };
     let no_program = Prober::new(anywhere).with_program("/nonexistent".into(), vec![]);
-    let (slot, gone) = (&mut Slot::new(), image_dir(&missing));
+    let (slot, gone) = (&mut WorkerSlot::new(), image_dir(&missing));
     for (path, failed) in [
         (folder.path(), examine(&prober, folder.path(), &another).await.map(drop)),
         (folder.path(), examine(&no_program, folder.path(), &add()).await.map(drop)),
         (&missing, examine(&prober, &missing, &add()).await.map(drop)),
-        (&missing, prober.claim(slot, &gone, &add(), &claim, soon()).await),
-        (&missing, prober.release(slot, &gone, &Left::default(), soon()).await),
+        (&missing, prober.write_marker(slot, &gone, &add(), &claim, soon()).await),
+        (&missing, prober.clean_up(slot, &gone, &AddLeftovers::default(), soon()).await),
     ] {
         let fault = failed.unwrap_err();
         assert_eq!(text_fact(&fault, "path"), path.to_str().unwrap(), "{fault}");
@@ -390,15 +398,15 @@ async fn every_fault_says_where_and_how_long_it_took() {
 async fn a_release_takes_away_an_empty_folder_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let prober = with_worker(ProbeOptions { allow_root_disk: true, ..options(folder.path()) });
-    let (dir, slot) = (image_dir(folder.path()), &mut Slot::new());
-    assert!(examine(&prober, folder.path(), &add()).await.unwrap().made_folder);
-    let made = Left { folder: true, claim: None };
-    prober.release(slot, &dir, &made, soon()).await.unwrap();
+    let (dir, slot) = (image_dir(folder.path()), &mut WorkerSlot::new());
+    assert!(examine(&prober, folder.path(), &add()).await.unwrap().created_folder);
+    let made = AddLeftovers { folder: true, claim: None };
+    prober.clean_up(slot, &dir, &made, soon()).await.unwrap();
     assert_eq!(names(folder.path()), Vec::<String>::new());
-    prober.release(slot, &dir, &made, soon()).await.expect("nothing to take away");
+    prober.clean_up(slot, &dir, &made, soon()).await.expect("nothing to take away");
 
     claimed(&prober, folder.path()).await;
-    prober.release(slot, &dir, &made, soon()).await.unwrap();
+    prober.clean_up(slot, &dir, &made, soon()).await.unwrap();
     assert_eq!(names(&folder.path().join(".imagestore-agent")), ["identity.json"]);
 }
 
@@ -407,19 +415,19 @@ async fn a_worker_that_hangs_is_killed_at_the_deadline_and_its_place_is_free_aga
     let folder = tempfile::tempdir().unwrap();
     let sleeper =
         Prober::new(options(folder.path())).with_program("/bin/sleep".into(), vec!["600".into()]);
-    let (dir, slot) = (image_dir(folder.path()), &mut Slot::new());
+    let (dir, slot) = (image_dir(folder.path()), &mut WorkerSlot::new());
     let deadline = Instant::now() + Duration::from_millis(200);
-    let fault = sleeper.examine(slot, &dir, &add(), deadline).await.good().unwrap_err();
+    let fault = sleeper.examine(slot, &dir, &add(), deadline).await.into_inspection().unwrap_err();
     assert_eq!(fault.reason(), Reason::ProbeTimeout, "{fault}");
-    assert_eq!(slot.stuck(), None);
+    assert_eq!(slot.stuck_worker(), None);
 
     // A probe that its caller gives up leaves nothing behind either.
     let purpose = add();
     let abandoned = sleeper.examine(slot, &dir, &purpose, soon());
     assert!(tokio::time::timeout(Duration::from_millis(50), abandoned).await.is_err());
     let able = with_worker(ProbeOptions { allow_root_disk: true, ..options(folder.path()) });
-    able.examine(slot, &dir, &add(), soon()).await.good().unwrap();
-    assert_eq!(slot.stuck(), None);
+    able.examine(slot, &dir, &add(), soon()).await.into_inspection().unwrap();
+    assert_eq!(slot.stuck_worker(), None);
 }
 
 #[tokio::test]
@@ -444,18 +452,22 @@ async fn a_frozen_disk_holds_one_worker_which_is_remembered_until_it_is_freed() 
     let disk = Mounted::of("ext4");
     let prober = prober(&disk.path());
     let place = claimed(&prober, &disk.path()).await;
-    let (dir, slot) = (image_dir(&disk.path()), &mut Slot::new());
+    let (dir, slot) = (image_dir(&disk.path()), &mut WorkerSlot::new());
     disk.freeze("-f");
     // Time enough for a worker to come as far as the disk on a busy machine.
     let deadline = Instant::now() + Duration::from_secs(5);
     let fault = prober.examine(slot, &dir, &serve(place.clone(), true), deadline).await;
-    let fault = fault.good().unwrap_err();
-    let stuck = slot.stuck();
-    let again = prober.examine(slot, &dir, &serve(place.clone(), false), soon()).await.good();
+    let fault = fault.into_inspection().unwrap_err();
+    let stuck = slot.stuck_worker();
+    let again =
+        prober.examine(slot, &dir, &serve(place.clone(), false), soon()).await.into_inspection();
     let after_restart = {
         let (pid, start_time) = stuck.expect("a writer on a frozen disk cannot be killed");
-        let mut slot = Slot::with_stuck(pid, start_time);
-        prober.examine(&mut slot, &dir, &serve(place.clone(), false), soon()).await.good()
+        let mut slot = WorkerSlot::with_stuck(pid, start_time);
+        prober
+            .examine(&mut slot, &dir, &serve(place.clone(), false), soon())
+            .await
+            .into_inspection()
     };
     disk.freeze("-u");
     assert_eq!(fault.reason(), Reason::ProbeStuck, "{fault}");
@@ -464,7 +476,11 @@ async fn a_frozen_disk_holds_one_worker_which_is_remembered_until_it_is_freed() 
     // The killed worker dies as soon as the disk answers.
     let deadline = Instant::now() + Duration::from_secs(10);
     let good = loop {
-        match prober.examine(slot, &dir, &serve(place.clone(), true), soon()).await.good() {
+        match prober
+            .examine(slot, &dir, &serve(place.clone(), true), soon())
+            .await
+            .into_inspection()
+        {
             Err(fault) if fault.reason() == Reason::ProbeStuck && Instant::now() < deadline => {
                 tokio::task::yield_now().await;
             }
@@ -472,7 +488,7 @@ async fn a_frozen_disk_holds_one_worker_which_is_remembered_until_it_is_freed() 
         }
     };
     assert_eq!(good.marker, Some(MARKER));
-    assert_eq!(slot.stuck(), None);
+    assert_eq!(slot.stuck_worker(), None);
 }
 
 #[tokio::test]
@@ -481,10 +497,10 @@ async fn an_operators_umount_succeeds_a_hundred_times_between_probes() {
     let disk = Mounted::of("ext4");
     let prober = prober(&disk.path());
     let place = claimed(&prober, &disk.path()).await;
-    let (dir, slot) = (image_dir(&disk.path()), &mut Slot::new());
+    let (dir, slot) = (image_dir(&disk.path()), &mut WorkerSlot::new());
     for round in 0..100 {
         let probed = prober.examine(slot, &dir, &serve(place.clone(), true), soon()).await;
-        probed.good().unwrap_or_else(|fault| panic!("round {round}: {fault}"));
+        probed.into_inspection().unwrap_or_else(|fault| panic!("round {round}: {fault}"));
         assert!(disk.try_unmount() || disk.try_unmount(), "round {round}: the mount is pinned");
         disk.mount();
     }

@@ -6,7 +6,9 @@ use std::process::Stdio;
 
 use imagestore_agent::common::Timestamp;
 use imagestore_agent::model::{NodeId, Reason, StoreUuid};
-use imagestore_agent::probe::{Claim, Left, ProbeOptions, Prober, Purpose, Slot};
+use imagestore_agent::probe::{
+    AddLeftovers, MarkerClaim, ProbeExpectation, ProbeOptions, Prober, WorkerSlot,
+};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
 use crate::probe::{
@@ -45,16 +47,16 @@ async fn of_two_that_add_a_directory_at_once_one_gets_it() {
         for round in 0..5 {
             let mut claims = Vec::new();
             for prober in &provers {
-                let examined = prober.examine(&mut Slot::new(), &dir, &add(), soon()).await;
-                claims.push(claim(&examined.good().unwrap()));
+                let examined = prober.examine(&mut WorkerSlot::new(), &dir, &add(), soon()).await;
+                claims.push(claim(&examined.into_inspection().unwrap()));
             }
-            let (mut slots, purpose) = ([Slot::new(), Slot::new()], add());
+            let (mut slots, purpose) = ([WorkerSlot::new(), WorkerSlot::new()], add());
             let [one, other] = &mut slots;
             let second = claims.pop().unwrap();
             let first = claims.pop().unwrap();
             let claimed = tokio::join!(
-                provers[0].claim(one, &dir, &purpose, &first, soon()),
-                provers[1].claim(other, &dir, &purpose, &second, soon()),
+                provers[0].write_marker(one, &dir, &purpose, &first, soon()),
+                provers[1].write_marker(other, &dir, &purpose, &second, soon()),
             );
             let (winner, fault) = match claimed {
                 (Ok(()), Err(fault)) => (NODES[0], fault),
@@ -75,13 +77,13 @@ async fn of_two_that_add_a_directory_at_once_one_gets_it() {
 async fn of_two_stores_of_one_daemon_one_adopts_a_marker() {
     let folder = tempfile::tempdir().unwrap();
     let prober = anywhere(folder.path());
-    let (slot, dir) = (&mut Slot::new(), image_dir(folder.path()));
-    prober.init(slot, &dir, MARKER, Timestamp(0), None, soon()).await.unwrap();
-    let examined = prober.examine(slot, &dir, &add(), soon()).await.good().unwrap();
-    let second = Claim { store: StoreUuid::from_u128(77), ..claim(&examined) };
-    prober.claim(slot, &dir, &add(), &claim(&examined), soon()).await.unwrap();
+    let (slot, dir) = (&mut WorkerSlot::new(), image_dir(folder.path()));
+    prober.init_directory(slot, &dir, MARKER, Timestamp(0), None, soon()).await.unwrap();
+    let examined = prober.examine(slot, &dir, &add(), soon()).await.into_inspection().unwrap();
+    let second = MarkerClaim { store: StoreUuid::from_u128(77), ..claim(&examined) };
+    prober.write_marker(slot, &dir, &add(), &claim(&examined), soon()).await.unwrap();
     let whole = marker_text(folder.path());
-    let fault = prober.claim(slot, &dir, &add(), &second, soon()).await.unwrap_err();
+    let fault = prober.write_marker(slot, &dir, &add(), &second, soon()).await.unwrap_err();
     assert_eq!(fault.reason(), Reason::WrongStore, "{fault}");
     assert_eq!(marker_text(folder.path()), whole);
 }
@@ -130,8 +132,8 @@ async fn a_worker_covers_no_marker_but_the_one_it_was_told_of() {
 }
 
 /// What an add that failed after its claim leaves for the release.
-fn left(claim: &Claim, folder: bool) -> Left {
-    Left { folder, claim: Some(claim.clone()) }
+fn left(claim: &MarkerClaim, folder: bool) -> AddLeftovers {
+    AddLeftovers { folder, claim: Some(claim.clone()) }
 }
 
 #[tokio::test]
@@ -145,35 +147,35 @@ async fn a_claim_that_is_taken_back_leaves_the_directory_as_it_was() {
             ..options(folder.path())
         }),
     );
-    let (slot, dir) = (&mut Slot::new(), image_dir(folder.path()));
+    let (slot, dir) = (&mut WorkerSlot::new(), image_dir(folder.path()));
     // Where nothing was, nothing is.
-    let examined = ours.examine(slot, &dir, &add(), soon()).await.good().unwrap();
-    assert!(examined.made_folder);
+    let examined = ours.examine(slot, &dir, &add(), soon()).await.into_inspection().unwrap();
+    assert!(examined.created_folder);
     let first = claim(&examined);
-    ours.claim(slot, &dir, &add(), &first, soon()).await.unwrap();
-    ours.release(slot, &dir, &left(&first, true), soon()).await.unwrap();
+    ours.write_marker(slot, &dir, &add(), &first, soon()).await.unwrap();
+    ours.clean_up(slot, &dir, &left(&first, true), soon()).await.unwrap();
     assert_eq!(names(folder.path()), Vec::<String>::new());
-    ours.release(slot, &dir, &left(&first, true), soon()).await.expect("nothing to take away");
+    ours.clean_up(slot, &dir, &left(&first, true), soon()).await.expect("nothing to take away");
 
     // Another node's marker comes back word for word, also when the claim was never written.
     claimed(&theirs, folder.path()).await;
     let before = marker_text(folder.path());
-    let over = Purpose::Add { store: STORE, known: [].into(), take_over: true };
-    let examined = ours.examine(slot, &dir, &over, soon()).await.good().unwrap();
-    assert!(!examined.made_folder);
+    let over = ProbeExpectation::Add { store: STORE, known: [].into(), take_over: true };
+    let examined = ours.examine(slot, &dir, &over, soon()).await.into_inspection().unwrap();
+    assert!(!examined.created_folder);
     let taken = claim(&examined);
-    ours.release(slot, &dir, &left(&taken, false), soon()).await.unwrap();
+    ours.clean_up(slot, &dir, &left(&taken, false), soon()).await.unwrap();
     assert_eq!(marker_text(folder.path()), before);
-    ours.claim(slot, &dir, &over, &taken, soon()).await.unwrap();
+    ours.write_marker(slot, &dir, &over, &taken, soon()).await.unwrap();
     assert_ne!(marker_text(folder.path()), before);
-    ours.release(slot, &dir, &left(&taken, false), soon()).await.unwrap();
+    ours.clean_up(slot, &dir, &left(&taken, false), soon()).await.unwrap();
     assert_eq!(marker_text(folder.path()), before);
     assert_eq!(names(&folder.path().join(".imagestore-agent")), ["identity.json"]);
 
     // What somebody has written since stays, and so does the folder it is in.
-    ours.claim(slot, &dir, &over, &taken, soon()).await.unwrap();
+    ours.write_marker(slot, &dir, &over, &taken, soon()).await.unwrap();
     let marker = folder.path().join(".imagestore-agent/identity.json");
     fs::write(&marker, "another's").unwrap();
-    ours.release(slot, &dir, &left(&taken, true), soon()).await.unwrap();
+    ours.clean_up(slot, &dir, &left(&taken, true), soon()).await.unwrap();
     assert_eq!(marker_text(folder.path()), "another's");
 }

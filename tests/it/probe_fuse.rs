@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use imagestore_agent::model::{Reason, WriteOutcome};
-use imagestore_agent::probe::{Probed, Slot};
+use imagestore_agent::probe::{ProbeResult, WorkerSlot};
 use nix::libc::{EDQUOT, EIO, ENOSPC, EROFS, ESTALE};
 use tokio::time::Instant;
 
@@ -28,7 +28,7 @@ async fn whatever_hangs_holds_one_worker_which_is_named_with_the_call_and_gone_w
         let prober = prober(&fuse.path());
         let place = claimed(&prober, &fuse.path()).await;
         fuse.set(op, Behaviour::Hang);
-        let (slot, dir) = (&mut Slot::new(), image_dir(&fuse.path()));
+        let (slot, dir) = (&mut WorkerSlot::new(), image_dir(&fuse.path()));
         let purpose = serve(place.clone(), true);
         // Long enough to come to the call that hangs, on a machine that does much else.
         let deadline = Instant::now() + Duration::from_secs(2);
@@ -40,15 +40,16 @@ async fn whatever_hangs_holds_one_worker_which_is_named_with_the_call_and_gone_w
         };
         assert_eq!(fault.reason(), Reason::ProbeStuck, "{op:?}: {fault}");
         assert_eq!(text_fact(&fault, "step"), step, "{op:?}");
-        let held = slot.stuck().expect("it cannot be killed");
+        let held = slot.stuck_worker().expect("it cannot be killed");
         // The next probe does not wait for it, and starts no other.
-        let again = prober.examine(slot, &dir, &purpose, soon()).await.good().unwrap_err();
+        let again =
+            prober.examine(slot, &dir, &purpose, soon()).await.into_inspection().unwrap_err();
         assert_eq!(again.reason(), Reason::ProbeStuck);
-        assert_eq!(slot.stuck(), Some(held));
+        assert_eq!(slot.stuck_worker(), Some(held));
         fuse.release();
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
-            match prober.examine(slot, &dir, &purpose, soon()).await.good() {
+            match prober.examine(slot, &dir, &purpose, soon()).await.into_inspection() {
                 Ok(_) => break,
                 Err(fault) => {
                     let waits = fault.reason() == Reason::ProbeStuck && Instant::now() < deadline;
@@ -57,7 +58,7 @@ async fn whatever_hangs_holds_one_worker_which_is_named_with_the_call_and_gone_w
                 }
             }
         }
-        assert_eq!(slot.stuck(), None);
+        assert_eq!(slot.stuck_worker(), None);
     }
 }
 
@@ -92,7 +93,7 @@ async fn each_error_of_a_disk_has_its_reason_or_its_condition() {
         (Op::Sync, EDQUOT, WriteOutcome::QuotaExceeded),
     ] {
         fuse.set(op, Behaviour::Fail(errno));
-        let Probed { examined, written: seen, .. } =
+        let ProbeResult { examined, written: seen, .. } =
             probed(&prober, &fuse.path(), &serve(place.clone(), true)).await;
         fuse.release();
         examined.expect("a disk without room has its figures");

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use imagestore_agent::common::Timestamp;
 use imagestore_agent::model::{MarkerId, Reason};
-use imagestore_agent::probe::{ProbeOptions, Slot};
+use imagestore_agent::probe::{ProbeOptions, WorkerSlot};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::time::{Instant, timeout};
 
@@ -110,13 +110,14 @@ async fn a_mount_that_nobody_serves_is_named_with_the_call_that_waits() {
     let dead = Unserved::new();
     let prober = prober(&dead.path());
     for path in [dead.path(), dead.path().join("images")] {
-        let (slot, dir, purpose) = (&mut Slot::new(), image_dir(&path), add());
+        let (slot, dir, purpose) = (&mut WorkerSlot::new(), image_dir(&path), add());
         let deadline = Instant::now() + Duration::from_millis(200);
         let probed = prober.examine(slot, &dir, &purpose, deadline);
-        let fault = timeout(Duration::from_secs(5), probed).await.unwrap().good().unwrap_err();
+        let fault =
+            timeout(Duration::from_secs(5), probed).await.unwrap().into_inspection().unwrap_err();
         assert_eq!(fault.reason(), Reason::ProbeTimeout, "{fault}");
         assert_eq!(text_fact(&fault, "step"), "open");
-        assert_eq!(slot.stuck(), None, "it could be killed");
+        assert_eq!(slot.stuck_worker(), None, "it could be killed");
     }
 }
 
@@ -147,10 +148,10 @@ async fn a_disk_unmounted_in_the_middle_of_an_add_leaves_no_marker_under_it() {
     needs_root!();
     let disk = Mounted::of("ext4");
     let prober = with_worker(ProbeOptions { allow_root_disk: true, ..options(&disk.path()) });
-    let (slot, dir) = (&mut Slot::new(), image_dir(&disk.path()));
-    let examined = prober.examine(slot, &dir, &add(), soon()).await.good().unwrap();
+    let (slot, dir) = (&mut WorkerSlot::new(), image_dir(&disk.path()));
+    let examined = prober.examine(slot, &dir, &add(), soon()).await.into_inspection().unwrap();
     assert!(disk.try_unmount());
-    let claimed = prober.claim(slot, &dir, &add(), &claim(&examined), soon()).await;
+    let claimed = prober.write_marker(slot, &dir, &add(), &claim(&examined), soon()).await;
     assert_eq!(names(&disk.path()), Vec::<String>::new());
     assert_eq!(claimed.unwrap_err().reason(), Reason::NotMounted);
 }
@@ -159,13 +160,13 @@ async fn a_disk_unmounted_in_the_middle_of_an_add_leaves_no_marker_under_it() {
 async fn a_directory_that_somebody_marked_meanwhile_keeps_its_marker() {
     let folder = tempfile::tempdir().unwrap();
     let prober = with_worker(ProbeOptions { allow_root_disk: true, ..options(folder.path()) });
-    let (slot, dir) = (&mut Slot::new(), image_dir(folder.path()));
-    let before = prober.examine(slot, &dir, &add(), soon()).await.good().unwrap();
+    let (slot, dir) = (&mut WorkerSlot::new(), image_dir(folder.path()));
+    let before = prober.examine(slot, &dir, &add(), soon()).await.into_inspection().unwrap();
     let theirs = MarkerId::from_u128(99);
-    prober.init(slot, &dir, theirs, Timestamp(0), None, soon()).await.unwrap();
-    let fault = prober.claim(slot, &dir, &add(), &claim(&before), soon()).await.unwrap_err();
+    prober.init_directory(slot, &dir, theirs, Timestamp(0), None, soon()).await.unwrap();
+    let fault = prober.write_marker(slot, &dir, &add(), &claim(&before), soon()).await.unwrap_err();
     assert_eq!(fault.reason(), Reason::WrongStore, "{fault}");
-    let examined = prober.examine(slot, &dir, &add(), soon()).await.good().unwrap();
+    let examined = prober.examine(slot, &dir, &add(), soon()).await.into_inspection().unwrap();
     assert_eq!(examined.marker, Some(theirs));
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use imagestore_agent::settings::{
-    BadSettings, CallbackFormat, HostKeyPolicy, SettingFault, Settings, report,
+    CallbackFormat, HostKeyPolicy, SettingFault, Settings, SettingsError, format_report,
 };
 use proptest::prelude::*;
 
@@ -17,7 +17,7 @@ fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 /// Loads a text as the settings file, with variables on top.
-fn load(text: &str, env: &[(&str, &str)]) -> Result<Settings, BadSettings> {
+fn load(text: &str, env: &[(&str, &str)]) -> Result<Settings, SettingsError> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("agent.toml");
     fs::write(&file, text).unwrap();
@@ -25,7 +25,7 @@ fn load(text: &str, env: &[(&str, &str)]) -> Result<Settings, BadSettings> {
 }
 
 fn faults(text: &str, env: &[(&str, &str)]) -> Vec<SettingFault> {
-    load(text, env).unwrap_err().faults().to_vec()
+    load(text, env).unwrap_err().setting_faults().to_vec()
 }
 
 /// The only fault, as one line without its origin.
@@ -38,7 +38,7 @@ fn fault(text: &str, env: &[(&str, &str)]) -> String {
 #[test]
 fn the_documented_file_is_the_built_in_defaults() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/agent.toml");
-    assert_eq!(Settings::load(Some(&file), NOTHING).unwrap(), Settings::builtin());
+    assert_eq!(Settings::load(Some(&file), NOTHING).unwrap(), Settings::built_in());
     let text = fs::read_to_string(file).unwrap();
     // The file as people edit it, all optional keys switched on.
     let on: String = text
@@ -59,7 +59,7 @@ fn the_documented_file_is_the_built_in_defaults() {
 #[test]
 fn an_empty_file_and_no_variables_are_the_built_in_defaults() {
     let settings = load("", &[]).unwrap();
-    assert_eq!(settings, Settings::builtin());
+    assert_eq!(settings, Settings::built_in());
     assert_eq!(settings.server.listen, ["127.0.0.1:7811".parse().unwrap()]);
     assert_eq!(settings.server.socket, Path::new("/var/lib/imagestore-agent/agent.sock"));
     assert_eq!(settings.monitor.interval, Duration::from_secs(10));
@@ -150,7 +150,10 @@ fn every_fault_is_told_with_key_value_range_and_place() {
     let interval = &found[6];
     assert_eq!(interval.value.as_deref(), Some("\"2h\""));
     assert_eq!(interval.allowed.as_deref(), Some("1s to 1h"));
-    assert_eq!(report(&found).lines().filter(|line| line.starts_with("    allowed: ")).count(), 11);
+    assert_eq!(
+        format_report(&found).lines().filter(|line| line.starts_with("    allowed: ")).count(),
+        11
+    );
 }
 
 #[test]
@@ -224,7 +227,7 @@ fn variables_are_in_capitals_and_others_are_not_looked_at() {
         ["IMAGESTORE_AGENT_TOKEN", "IMAGESTORE_AGENT_SPEED", "IMAGESTORE_AGENTS__A__B", "PATH"];
     let file = tempfile::NamedTempFile::new().unwrap();
     let env = other.map(|name| (name.to_owned(), "x".to_owned()));
-    assert_eq!(Settings::load(Some(file.path()), env).unwrap(), Settings::builtin());
+    assert_eq!(Settings::load(Some(file.path()), env).unwrap(), Settings::built_in());
 }
 
 #[test]
@@ -236,7 +239,7 @@ fn a_named_file_must_be_there_and_be_a_text() {
     fs::write(&large, "#".repeat((1 << 20) + 1)).unwrap();
     for path in [dir.path().join("none"), dir.path().to_owned(), binary, large] {
         let bad = Settings::load(Some(&path), NOTHING).unwrap_err();
-        let [fault] = bad.faults() else { panic!("{bad:?}") };
+        let [fault] = bad.setting_faults() else { panic!("{bad:?}") };
         assert!(fault.what.starts_with("cannot be read: "), "{fault}");
         assert_eq!(fault.origin.as_deref(), path.to_str());
     }
@@ -261,7 +264,7 @@ fn a_variable_names_the_file_where_no_argument_does() {
 fn who_can_do_without_the_file_passes_over_one_that_cannot_be_read() {
     let dir = tempfile::tempdir().unwrap();
     let env = variables(&[("SERVER__BASE_PATH", "/other")]);
-    let load = |file: &Path| Settings::load_what_is_there(Some(file), env.clone());
+    let load = |file: &Path| Settings::load_lenient(Some(file), env.clone());
     // Reading a directory fails for root too.
     let (settings, bad) = load(dir.path()).unwrap();
     assert_eq!(settings.server.base_path, "/other");
@@ -291,8 +294,11 @@ fn what_may_be_a_secret_is_never_shown() {
     "#;
     let bad =
         load(text, &[("CALLBACK__CLIENT_KEY", "hunter2"), ("AUTH__TOKEN", "hunter2")]).unwrap_err();
-    assert!(bad.faults().len() >= 9, "{bad:?}");
-    assert!(!format!("{bad} {bad:?} {}", report(bad.faults())).contains("hunter2"), "{bad:?}");
+    assert!(bad.setting_faults().len() >= 9, "{bad:?}");
+    assert!(
+        !format!("{bad} {bad:?} {}", format_report(bad.setting_faults())).contains("hunter2"),
+        "{bad:?}"
+    );
 }
 
 #[test]
@@ -300,7 +306,7 @@ fn the_files_a_setting_names_are_looked_at_on_demand() {
     let dir = tempfile::tempdir().unwrap();
     let there = dir.path().join("tokens");
     fs::write(&there, "").unwrap();
-    let mut settings = Settings::builtin();
+    let mut settings = Settings::built_in();
     settings.auth.tokens_file = Some(there);
     assert_eq!(settings.check_files(), []);
     settings.callback.ca_file = Some(dir.path().join("none"));
@@ -352,8 +358,8 @@ proptest! {
             entries.iter().map(|(section, key, value)| format!("{section}.{key} = {value}\n")).collect();
         let env: Vec<_> = env.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         if let Err(bad) = load(&text, &env) {
-            prop_assert!(!bad.faults().is_empty());
-            prop_assert!(!report(bad.faults()).is_empty());
+            prop_assert!(!bad.setting_faults().is_empty());
+            prop_assert!(!format_report(bad.setting_faults()).is_empty());
         }
     }
 

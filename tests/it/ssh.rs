@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use imagestore_agent::model::{Fact, Fault, HostKey, Reason, Secret, SshAddress, SshCredentials};
 use imagestore_agent::settings::{self, Settings};
-use imagestore_agent::ssh::{Asked, Login, Verified, Verifier};
+use imagestore_agent::ssh::{EvidenceWanted, LoginRequest, VerifiedLogin, Verifier};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -18,22 +18,26 @@ use crate::support::sshd::{KeyPair, Sshd, User};
 /// Far enough away never to be what ends a check.
 pub(crate) const AMPLE: Duration = Duration::from_secs(60);
 
-pub(crate) fn ssh_settings() -> settings::Ssh {
-    Settings::builtin().ssh
+pub(crate) fn ssh_settings() -> settings::SshSettings {
+    Settings::built_in().ssh
 }
 
 pub(crate) fn ssh_address(host: &str, port: u16) -> SshAddress {
     SshAddress { hostname: host.parse().unwrap(), port: NonZeroU16::new(port).unwrap() }
 }
 
-pub(crate) fn login(address: SocketAddr, username: &str, credentials: SshCredentials) -> Login {
-    Login {
+pub(crate) fn login(
+    address: SocketAddr,
+    username: &str,
+    credentials: SshCredentials,
+) -> LoginRequest {
+    LoginRequest {
         address: ssh_address(&address.ip().to_string(), address.port()),
         username: username.to_owned(),
         credentials,
         pinned: None,
         given_fingerprints: Vec::new(),
-        asked: Asked::Everything(None),
+        asked: EvidenceWanted::Full(None),
     }
 }
 
@@ -41,17 +45,25 @@ pub(crate) fn secret(text: &str) -> Secret {
     Secret::new(text.to_owned())
 }
 
-pub(crate) fn by_password(sshd: &Sshd, user: &User) -> Login {
+pub(crate) fn by_password(sshd: &Sshd, user: &User) -> LoginRequest {
     login(sshd.address, &user.name, SshCredentials::password(secret(&user.password)))
 }
 
-pub(crate) fn by_key(sshd: &Sshd, user: &User, key: &KeyPair, passphrase: Option<&str>) -> Login {
+pub(crate) fn by_key(
+    sshd: &Sshd,
+    user: &User,
+    key: &KeyPair,
+    passphrase: Option<&str>,
+) -> LoginRequest {
     let private_key = Some(secret(&key.private));
     let passphrase = passphrase.map(secret);
     login(sshd.address, &user.name, SshCredentials { password: None, private_key, passphrase })
 }
 
-pub(crate) async fn verify_by(settings: &settings::Ssh, login: &Login) -> Result<Verified, Fault> {
+pub(crate) async fn verify_by(
+    settings: &settings::SshSettings,
+    login: &LoginRequest,
+) -> Result<VerifiedLogin, Fault> {
     let verifier = Verifier::new(settings);
     let outcome = verifier.verify(login, Instant::now() + AMPLE).await;
     // The tests read the server's log without letting other tasks run.
@@ -64,12 +76,12 @@ pub(crate) async fn verify_by(settings: &settings::Ssh, login: &Login) -> Result
     outcome
 }
 
-pub(crate) async fn verify(login: &Login) -> Result<Verified, Fault> {
+pub(crate) async fn verify(login: &LoginRequest) -> Result<VerifiedLogin, Fault> {
     verify_by(&ssh_settings(), login).await
 }
 
 /// The fault of a check that must fail for this reason.
-pub(crate) fn expect(outcome: Result<Verified, Fault>, reason: Reason) -> Fault {
+pub(crate) fn expect(outcome: Result<VerifiedLogin, Fault>, reason: Reason) -> Fault {
     let fault = outcome.expect_err("the check succeeded");
     assert_eq!(fault.reason(), reason, "{fault:?}");
     fault
@@ -89,7 +101,7 @@ pub(crate) fn text(fault: &Fault, name: &str) -> String {
     }
 }
 
-fn assert_no_secret(fault: &Fault, login: &Login) {
+fn assert_no_secret(fault: &Fault, login: &LoginRequest) {
     let told = format!("{fault} {fault:?} {login:?}");
     let SshCredentials { password, private_key, passphrase } = &login.credentials;
     for secret in [password, private_key, passphrase].into_iter().flatten() {
@@ -97,7 +109,7 @@ fn assert_no_secret(fault: &Fault, login: &Login) {
     }
 }
 
-fn anyone(address: SocketAddr) -> Login {
+fn anyone(address: SocketAddr) -> LoginRequest {
     login(address, "anyone", SshCredentials::password(secret("hunter2")))
 }
 
@@ -106,8 +118,10 @@ async fn a_foreign_address_is_refused_without_a_connection() {
     let began = Instant::now();
     // TEST-NET-1 is routed nowhere: a connection would have to time out.
     for foreign in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"] {
-        let login =
-            Login { address: ssh_address(foreign, 22), ..anyone(([127, 0, 0, 1], 22).into()) };
+        let login = LoginRequest {
+            address: ssh_address(foreign, 22),
+            ..anyone(([127, 0, 0, 1], 22).into())
+        };
         let fault = expect(verify(&login).await, Reason::TargetNotAllowed);
         assert_eq!(list(&fault, "addresses").len(), 1);
         assert_eq!(text(&fault, "phase"), "resolve");
@@ -120,8 +134,10 @@ async fn a_configured_network_is_dialled() {
     let mut settings = ssh_settings();
     settings.allowed_targets = vec!["192.0.2.0/24".parse().unwrap()];
     settings.connect_timeout = Duration::from_millis(200);
-    let login =
-        Login { address: ssh_address("192.0.2.1", 22), ..anyone(([127, 0, 0, 1], 22).into()) };
+    let login = LoginRequest {
+        address: ssh_address("192.0.2.1", 22),
+        ..anyone(([127, 0, 0, 1], 22).into())
+    };
     let fault = verify_by(&settings, &login).await.unwrap_err();
     // What becomes of it is the network's to say.
     let dialled = [Reason::ConnectTimeout, Reason::Unreachable, Reason::ConnectionRefused];
@@ -132,7 +148,7 @@ async fn a_configured_network_is_dialled() {
 #[tokio::test]
 async fn a_name_without_an_address_is_not_found() {
     // RFC 6761: never delegated.
-    let login = Login {
+    let login = LoginRequest {
         address: ssh_address("no-such.invalid", 22),
         ..anyone(([127, 0, 0, 1], 22).into())
     };
@@ -153,7 +169,7 @@ fn a_lookup_has_its_own_limit() {
     let mut settings = ssh_settings();
     settings.resolve_timeout = Duration::from_millis(200);
     let address = ssh_address("localhost", 22);
-    let login = Login { address, ..anyone(([127, 0, 0, 1], 22).into()) };
+    let login = LoginRequest { address, ..anyone(([127, 0, 0, 1], 22).into()) };
     let outcome = runtime.block_on(verify_by(&settings, &login));
     drop(release);
     let fault = expect(outcome, Reason::NameNotFound);
@@ -166,7 +182,7 @@ async fn a_name_is_dialled_in_both_families() {
     // Only the IPv4 side of the name listens.
     let hostile = Hostile::start(Script::SaysAndCloses(b"220 ftp\r\n")).await;
     let address = ssh_address("localhost", hostile.address.port());
-    let login = Login { address, ..anyone(hostile.address) };
+    let login = LoginRequest { address, ..anyone(hostile.address) };
     let fault = expect(verify(&login).await, Reason::NotSsh);
     assert_eq!(text(&fault, "address"), "127.0.0.1");
 }
@@ -319,6 +335,6 @@ async fn the_callers_deadline_ends_every_phase() {
 }
 
 /// The key that a check handed back, as the next one expects it.
-pub(crate) fn pinned(key: &HostKey, login: Login) -> Login {
-    Login { pinned: Some(key.clone()), ..login }
+pub(crate) fn pinned(key: &HostKey, login: LoginRequest) -> LoginRequest {
+    LoginRequest { pinned: Some(key.clone()), ..login }
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use imagestore_agent::model::MarkerId;
-use imagestore_agent::settings::Ssh;
-use imagestore_agent::ssh::{Asked, Login, MarkerAt};
+use imagestore_agent::settings::SshSettings;
+use imagestore_agent::ssh::{EvidenceWanted, LoginRequest, MarkerLocation};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -100,9 +100,9 @@ pub(crate) async fn hosts(situation: &str) -> Played {
         _ => server.line("ForceCommand internal-sftp").line(&chroot),
     };
     let sshd = server.start();
-    let marker = MarkerAt { path: format!("/{MARKER}"), id: ours };
-    let asked = Asked::Everything(Some(marker));
-    (verify(&Login { asked, ..by_password(&sshd, &user) }).await, sshd).into()
+    let marker = MarkerLocation { path: format!("/{MARKER}"), id: ours };
+    let asked = EvidenceWanted::Full(Some(marker));
+    (verify(&LoginRequest { asked, ..by_password(&sshd, &user) }).await, sshd).into()
 }
 
 /// The sshd of the visit stops in the middle of the login: a command that it runs for the user's keys
@@ -120,7 +120,7 @@ pub(crate) async fn frozen(user: &User) -> Played {
         .line("AuthorizedKeysCommandUser root")
         .start();
     let key = KeyPair::generate("ed25519", "");
-    let settings = Ssh { auth_timeout: Duration::from_secs(2), ..ssh_settings() };
+    let settings = SshSettings { auth_timeout: Duration::from_secs(2), ..ssh_settings() };
     let outcome = verify_by(&settings, &by_key(&sshd, user, &key, None)).await;
     let pid = pid_in(&stopped);
     kill(pid, Signal::SIGKILL).unwrap();

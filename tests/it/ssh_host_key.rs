@@ -2,7 +2,7 @@
 
 use imagestore_agent::model::{Fact, Reason};
 use imagestore_agent::settings::HostKeyPolicy;
-use imagestore_agent::ssh::Login;
+use imagestore_agent::ssh::LoginRequest;
 
 use crate::ssh::{by_password, expect, pinned, ssh_settings, text, verify, verify_by};
 use crate::support::needs::needs_root;
@@ -78,7 +78,7 @@ async fn the_strict_policy_takes_only_a_given_or_pinned_key() {
 
     let fault = expect(verify_by(&strict, &login).await, Reason::HostKeyUnknown);
     assert_eq!(text(&fault, "offeredFingerprint"), key.fingerprint());
-    let given = |fingerprint: String| Login {
+    let given = |fingerprint: String| LoginRequest {
         given_fingerprints: vec!["SHA256:another".to_owned(), fingerprint],
         ..login.clone()
     };
@@ -96,7 +96,7 @@ async fn a_given_fingerprint_may_be_that_of_any_key_of_the_server() {
     for (key, connections) in keys.iter().zip(1..) {
         let sshd = keys.iter().fold(Builder::new(), Builder::host_key).start();
         let given_fingerprints = vec![other.fingerprint(), key.fingerprint()];
-        let login = Login { given_fingerprints, ..by_password(&sshd, &user) };
+        let login = LoginRequest { given_fingerprints, ..by_password(&sshd, &user) };
         let verified = verify(&login).await.unwrap();
         assert_eq!(verified.host_key.fingerprint, key.fingerprint());
         sshd.until_logged("Connection from", connections);
@@ -104,7 +104,7 @@ async fn a_given_fingerprint_may_be_that_of_any_key_of_the_server() {
     }
     let sshd = keys.iter().fold(Builder::new(), Builder::host_key).start();
     let login =
-        Login { given_fingerprints: vec![other.fingerprint()], ..by_password(&sshd, &user) };
+        LoginRequest { given_fingerprints: vec![other.fingerprint()], ..by_password(&sshd, &user) };
     let fault = expect(verify(&login).await, Reason::HostKeyUnknown);
     assert_eq!(text(&fault, "offeredFingerprint"), keys[0].fingerprint());
     let all = Fact::List(keys.iter().map(HostKeyFile::fingerprint).collect());

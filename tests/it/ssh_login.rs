@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use imagestore_agent::model::{Fact, Reason, SshCredentials};
-use imagestore_agent::ssh::{Login, Method, Verifier};
+use imagestore_agent::ssh::{AuthMethod, LoginRequest, Verifier};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -17,7 +17,7 @@ async fn a_password_is_accepted_at_the_first_try() {
     needs_root!();
     let (sshd, user) = (Builder::new().start(), User::create());
     let verified = verify(&by_password(&sshd, &user)).await.unwrap();
-    assert_eq!(verified.methods, [Method::Password]);
+    assert_eq!(verified.methods, [AuthMethod::Password]);
     assert_eq!(verified.peer, sshd.address);
     assert_eq!(verified.host_key.algorithm, "ssh-ed25519");
     assert!(verified.phases.handshake > Duration::ZERO);
@@ -57,7 +57,7 @@ async fn a_key_of_each_kind_is_accepted_with_one_try() {
         sshd.authorize(&user, &key);
         let verified = verify(&by_key(&sshd, &user, &key, None)).await;
         let verified = verified.unwrap_or_else(|fault| panic!("{kind} {options:?}: {fault:?}"));
-        assert_eq!(verified.methods, [Method::PublicKey]);
+        assert_eq!(verified.methods, [AuthMethod::PublicKey]);
     }
     sshd.until_logged("Accepted publickey", 8);
 }
@@ -110,9 +110,11 @@ async fn an_unknown_key_is_refused_and_the_password_takes_over() {
     let fault = expect(verify(&alone).await, Reason::CredentialsRefused);
     assert_eq!(list(&fault, "methodsTried"), ["publickey"]);
     let password = Some(secret(&user.password));
-    let both =
-        Login { credentials: SshCredentials { password, ..alone.credentials.clone() }, ..alone };
-    assert_eq!(verify(&both).await.unwrap().methods, [Method::Password]);
+    let both = LoginRequest {
+        credentials: SshCredentials { password, ..alone.credentials.clone() },
+        ..alone
+    };
+    assert_eq!(verify(&both).await.unwrap().methods, [AuthMethod::Password]);
 }
 
 #[tokio::test]
@@ -148,10 +150,10 @@ async fn two_factors_are_both_given() {
     let with = |password: &str| {
         let password = Some(secret(password));
         let credentials = SshCredentials { password, ..alone.credentials.clone() };
-        Login { credentials, ..alone.clone() }
+        LoginRequest { credentials, ..alone.clone() }
     };
     let verified = verify(&with(&user.password)).await.unwrap();
-    assert_eq!(verified.methods, [Method::PublicKey, Method::Password]);
+    assert_eq!(verified.methods, [AuthMethod::PublicKey, AuthMethod::Password]);
 
     let fault = expect(verify(&alone).await, Reason::SecondFactorMissing);
     assert_eq!(list(&fault, "methodsOffered"), ["password"]);
@@ -172,7 +174,7 @@ async fn a_conversation_is_answered_with_the_password() {
     needs_root!();
     let (sshd, user) = (conversing().start(), User::create());
     let verified = verify(&by_password(&sshd, &user)).await.unwrap();
-    assert_eq!(verified.methods, [Method::KeyboardInteractive]);
+    assert_eq!(verified.methods, [AuthMethod::KeyboardInteractive]);
     let wrong = login(sshd.address, &user.name, SshCredentials::password(secret("hunter2")));
     let fault = expect(verify(&wrong).await, Reason::CredentialsRefused);
     assert_eq!(list(&fault, "methodsTried"), ["password", "keyboard-interactive"]);
@@ -193,7 +195,7 @@ async fn a_refused_password_is_not_repeated_in_a_conversation() {
 async fn pams_delay_is_waited_out_unless_the_limit_is_shorter() {
     needs_root!();
     let (sshd, user) = (Builder::new().line("UsePAM yes").start(), User::create());
-    assert_eq!(verify(&by_password(&sshd, &user)).await.unwrap().methods, [Method::Password]);
+    assert_eq!(verify(&by_password(&sshd, &user)).await.unwrap().methods, [AuthMethod::Password]);
     let wrong = login(sshd.address, &user.name, SshCredentials::password(secret("hunter2")));
     let fault = expect(verify(&wrong).await, Reason::CredentialsRefused);
     assert!(matches!(fault.facts()["milliseconds"], Fact::Number(1000..10_000)), "{fault:?}");
@@ -211,7 +213,7 @@ async fn an_ipv6_address_is_checked_like_any_other() {
     let verified = verify(&by_password(&sshd, &user)).await.unwrap();
     assert!(verified.peer.is_ipv6());
     let address = ssh_address("[::1]", sshd.address.port());
-    let bracketed = Login { address, ..by_password(&sshd, &user) };
+    let bracketed = LoginRequest { address, ..by_password(&sshd, &user) };
     assert!(verify(&bracketed).await.is_ok());
 }
 
@@ -270,7 +272,7 @@ async fn old_algorithms_need_to_be_re_enabled_one_by_one() {
     let key = KeyPair::generate("rsa", "");
     old.authorize(&user, &key);
     let login = by_key(&old, &user, &key, None);
-    assert_eq!(verify_by(&settings, &login).await.unwrap().methods, [Method::PublicKey]);
+    assert_eq!(verify_by(&settings, &login).await.unwrap().methods, [AuthMethod::PublicKey]);
 }
 
 #[tokio::test]
@@ -284,5 +286,5 @@ async fn an_rsa_key_does_not_sign_with_sha1_unasked() {
     expect(verify(&login).await, Reason::CredentialsRefused);
     let mut settings = ssh_settings();
     settings.legacy = vec!["ssh-rsa".to_owned()];
-    assert_eq!(verify_by(&settings, &login).await.unwrap().methods, [Method::PublicKey]);
+    assert_eq!(verify_by(&settings, &login).await.unwrap().methods, [AuthMethod::PublicKey]);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use imagestore_agent::model::{
     HostEvidence, HostIdentity, MarkerId, Obstacle, Reason, RemoteMarker, SshCredentials,
 };
-use imagestore_agent::ssh::{Asked, Login, MarkerAt};
+use imagestore_agent::ssh::{EvidenceWanted, LoginRequest, MarkerLocation};
 use russh_sftp::protocol::{Data, Handle, Packet, Version};
 use tokio::time::Instant;
 
@@ -110,9 +110,9 @@ async fn a_disk_that_hangs_behind_the_marker_leaves_the_proof_standing() {
     };
     let server = FalseSftp::start(hangs, Oddities::default()).await;
     let by_password = SshCredentials::password(secret("hunter2"));
-    let marker = MarkerAt { path: "/hung/marker".to_owned(), id: MarkerId::from_u128(1) };
-    let login = Login {
-        asked: Asked::Everything(Some(marker)),
+    let marker = MarkerLocation { path: "/hung/marker".to_owned(), id: MarkerId::from_u128(1) };
+    let login = LoginRequest {
+        asked: EvidenceWanted::Full(Some(marker)),
         ..login(server.address, "anyone", by_password)
     };
     let seen = Some(RemoteMarker::TimedOut);

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use imagestore_agent::model::{Condition, Fact, Fault, HostIdentity, SshCredentials};
-use imagestore_agent::settings::{HostKeyPolicy, Ssh};
-use imagestore_agent::ssh::{Login, Verified};
+use imagestore_agent::settings::{HostKeyPolicy, SshSettings};
+use imagestore_agent::ssh::{LoginRequest, VerifiedLogin};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
@@ -19,7 +19,7 @@ use crate::support::spoiler::Spoiler;
 use crate::support::sshd::{Builder, HostKeyFile, KeyPair, Sshd, User};
 use crate::support::talker::{self, Talker};
 
-pub(crate) type Outcome = Result<Verified, Fault>;
+pub(crate) type Outcome = Result<VerifiedLogin, Fault>;
 
 /// Longer than any row may take.
 const BOUND: Duration = Duration::from_secs(30);
@@ -151,14 +151,14 @@ async fn play(situation: &str) -> Played {
     }
 }
 
-fn anyone(host: &str, port: u16) -> Login {
+fn anyone(host: &str, port: u16) -> LoginRequest {
     let login =
         login(([127, 0, 0, 1], 22).into(), "anyone", SshCredentials::password(secret("hunter2")));
-    Login { address: ssh_address(host, port), ..login }
+    LoginRequest { address: ssh_address(host, port), ..login }
 }
 
-fn wrong(login: Login) -> Login {
-    Login { credentials: SshCredentials::password(secret("hunter2")), ..login }
+fn wrong(login: LoginRequest) -> LoginRequest {
+    LoginRequest { credentials: SshCredentials::password(secret("hunter2")), ..login }
 }
 
 async fn addresses(situation: &str) -> Outcome {
@@ -186,13 +186,13 @@ async fn ports(situation: &str) -> Outcome {
             while let Ok(Ok(tcp)) = timeout(SHORT, TcpStream::connect(address)).await {
                 queued.push(tcp);
             }
-            let settings = Ssh { connect_timeout: SHORT, ..ssh_settings() };
+            let settings = SshSettings { connect_timeout: SHORT, ..ssh_settings() };
             verify_by(&settings, &anyone("127.0.0.1", port)).await
         }
         "port: sshd is frozen (SIGSTOP)" => {
             let sshd = Builder::new().start();
             sshd.freeze();
-            let settings = Ssh { handshake_timeout: SHORT, ..ssh_settings() };
+            let settings = SshSettings { handshake_timeout: SHORT, ..ssh_settings() };
             verify_by(&settings, &anyone("127.0.0.1", sshd.address.port())).await
         }
         "port: sshd has `MaxStartups` connections that are not logged in" => {
@@ -236,7 +236,7 @@ async fn peers(situation: &str) -> Outcome {
         _ => panic!("nobody plays {situation:?}"),
     };
     let hostile = Hostile::start(script).await;
-    let settings = Ssh { handshake_timeout: Duration::from_secs(2), ..ssh_settings() };
+    let settings = SshSettings { handshake_timeout: Duration::from_secs(2), ..ssh_settings() };
     verify_by(&settings, &anyone("127.0.0.1", hostile.address.port())).await
 }
 
@@ -264,10 +264,10 @@ async fn host_keys(situation: &str) -> Played {
             verify(&pinned(&key, mine)).await
         }
         "host key: not the given one" => {
-            verify(&Login { given_fingerprints: vec![stranger], ..mine }).await
+            verify(&LoginRequest { given_fingerprints: vec![stranger], ..mine }).await
         }
         "host key: none given, under the strict policy" => {
-            let settings = Ssh { host_key_policy: HostKeyPolicy::Strict, ..ssh_settings() };
+            let settings = SshSettings { host_key_policy: HostKeyPolicy::Strict, ..ssh_settings() };
             verify_by(&settings, &mine).await
         }
         _ => panic!("nobody plays {situation:?}"),
@@ -293,11 +293,11 @@ async fn secrets(situation: &str) -> Outcome {
         }
         _ => panic!("nobody plays {situation:?}"),
     };
-    verify(&Login { credentials, ..anyone("127.0.0.1", 1) }).await
+    verify(&LoginRequest { credentials, ..anyone("127.0.0.1", 1) }).await
 }
 
 async fn logins(situation: &str) -> Played {
-    let talks = async |script, login: &dyn Fn(&Talker) -> (Ssh, Login)| -> Played {
+    let talks = async |script, login: &dyn Fn(&Talker) -> (SshSettings, LoginRequest)| -> Played {
         let talker = Talker::start(script).await;
         let (settings, login) = login(&talker);
         verify_by(&settings, &login).await.into()
@@ -318,13 +318,14 @@ async fn logins(situation: &str) -> Played {
             let private_key = Some(secret(&KeyPair::generate("rsa", "").private));
             let credentials = SshCredentials { password: None, private_key, passphrase: None };
             let mine = |talker: &Talker| {
-                (ssh_settings(), Login { credentials: credentials.clone(), ..at(talker) })
+                (ssh_settings(), LoginRequest { credentials: credentials.clone(), ..at(talker) })
             };
             talks(talker::Script::TakesPasswords, &mine).await
         }
         "login: the server never decides" => {
-            let soon =
-                |talker: &Talker| (Ssh { auth_timeout: SHORT, ..ssh_settings() }, at(talker));
+            let soon = |talker: &Talker| {
+                (SshSettings { auth_timeout: SHORT, ..ssh_settings() }, at(talker))
+            };
             talks(talker::Script::NeverDecides, &soon).await
         }
         "login: the connection breaks off" => {
@@ -360,16 +361,16 @@ async fn at_sshd(situation: &str) -> Played {
         | "login: a wrong password, `MaxAuthTries 1`"
         | "login: a wrong password, PAM delays the refusal" => verify(&wrong(mine)).await,
         "login: a user that does not exist" => {
-            verify(&Login { username: "no-such-user".into(), ..mine }).await
+            verify(&LoginRequest { username: "no-such-user".into(), ..mine }).await
         }
         "login: a key that is not authorized" => verify(&strange).await,
         "login: a wrong key, then the right password, `MaxAuthTries 2`" => {
             let password = Some(secret(&user.password));
             let credentials = SshCredentials { password, ..strange.credentials };
-            verify(&Login { credentials, ..mine }).await
+            verify(&LoginRequest { credentials, ..mine }).await
         }
         "login: the limit is shorter than PAM's delay" => {
-            let settings = Ssh { auth_timeout: SHORT, ..ssh_settings() };
+            let settings = SshSettings { auth_timeout: SHORT, ..ssh_settings() };
             verify_by(&settings, &wrong(mine)).await
         }
         "login: passwords are off" | "login: a banner text before it" => verify(&mine).await,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use imagestore_agent::model::{Fact, Reason, SshCredentials};
-use imagestore_agent::ssh::{Login, Method};
+use imagestore_agent::ssh::{AuthMethod, LoginRequest};
 use russh::keys::decode_secret_key;
 use russh::server::{Auth, Config, PublicKeyOffer, run_stream};
 use russh::{MethodKind, MethodSet};
@@ -16,7 +16,7 @@ use crate::ssh::{expect, list, login, secret, ssh_settings, text, verify, verify
 use crate::support::sshd::KeyPair;
 use crate::support::talker::{Script, Talker};
 
-fn by_password(talker: &Talker) -> Login {
+fn by_password(talker: &Talker) -> LoginRequest {
     login(talker.address, "anyone", SshCredentials::password(secret("hunter2")))
 }
 
@@ -24,7 +24,7 @@ fn by_password(talker: &Talker) -> Login {
 async fn a_round_without_a_question_is_answered_without_a_word() {
     let talker = Talker::start(Script::Asks(&[&[], &[("Password: ", false)], &[]])).await;
     let verified = verify(&by_password(&talker)).await.unwrap();
-    assert_eq!(verified.methods, [Method::KeyboardInteractive]);
+    assert_eq!(verified.methods, [AuthMethod::KeyboardInteractive]);
     assert_eq!(talker.answers(), ["hunter2"]);
 }
 
@@ -76,7 +76,7 @@ async fn a_server_that_takes_sha1_signatures_only_has_no_common_algorithm() {
     // With a password beside it the key is passed over.
     let both = SshCredentials { password: Some(secret("hunter2")), ..key };
     let verified = verify(&login(talker.address, "anyone", both)).await.unwrap();
-    assert_eq!(verified.methods, [Method::Password]);
+    assert_eq!(verified.methods, [AuthMethod::Password]);
 }
 
 #[tokio::test]
@@ -142,6 +142,6 @@ async fn a_key_that_is_no_longer_asked_for_is_not_tried_with_another_hash() {
     let mut settings = ssh_settings();
     settings.legacy = vec!["ssh-rsa".to_owned()];
     let verified = verify_by(&settings, &login(address, "anyone", both)).await.unwrap();
-    assert_eq!(verified.methods, [Method::Password]);
+    assert_eq!(verified.methods, [AuthMethod::Password]);
     assert_eq!(seen.0.load(Ordering::Relaxed), 1);
 }

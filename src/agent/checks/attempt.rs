@@ -10,8 +10,8 @@ use crate::agent::{AgentContext, faults};
 use crate::lifecycle;
 use crate::lifecycle::{AttemptOutcome, MeasuredSpace};
 use crate::model::{AttemptFailure, Fault, ImageDir, Store};
-use crate::probe::{Examined, Probed, Purpose, Slot, marker_path};
-use crate::ssh::{Login, MarkerAt, Verified};
+use crate::probe::{DirectoryInspection, ProbeExpectation, ProbeResult, WorkerSlot, marker_path};
+use crate::ssh::{LoginRequest, MarkerLocation, VerifiedLogin};
 
 /// Time by which the login begins before the probe. The login takes longest, and as far as the key
 /// exchange it and the server's new process keep two processors busy: a worker process that starts at
@@ -25,22 +25,22 @@ const HEAD_START: Duration = Duration::from_millis(15);
 /// What the checks of an attempt have found.
 #[derive(Debug)]
 pub(crate) struct Checked {
-    pub(crate) probed: Probed,
+    pub(crate) probed: ProbeResult,
     pub(crate) login: LoggedIn,
 }
 
 /// How a login went, and how long it took.
 #[derive(Debug)]
 pub(crate) struct LoggedIn {
-    pub(crate) verified: Result<Verified, Fault>,
+    pub(crate) verified: Result<VerifiedLogin, Fault>,
     pub(crate) took: Duration,
 }
 
 /// What a successful attempt has proven.
 #[derive(Debug)]
 pub(crate) struct Proven {
-    pub(crate) examined: Examined,
-    pub(crate) verified: Verified,
+    pub(crate) examined: DirectoryInspection,
+    pub(crate) verified: VerifiedLogin,
     /// The same, as the status machine takes it.
     pub(crate) outcome: AttemptOutcome,
 }
@@ -52,7 +52,7 @@ impl Checked {
     /// Every check that failed.
     pub(crate) fn proven(self) -> Result<Proven, AttemptFailure> {
         let outcome = AttemptOutcome::from(&self);
-        match (self.probed.good(), self.login.verified) {
+        match (self.probed.into_inspection(), self.login.verified) {
             (Ok(examined), Ok(verified)) => Ok(Proven { examined, verified, outcome }),
             (Err(fault), Ok(_)) | (Ok(_), Err(fault)) => Err(AttemptFailure::from_fault(fault)),
             (Err(storage), Err(ssh)) => {
@@ -81,8 +81,8 @@ impl From<&LoggedIn> for lifecycle::LoginOutcome {
     }
 }
 
-impl From<&Probed> for lifecycle::ProbeOutcome {
-    fn from(probed: &Probed) -> Self {
+impl From<&ProbeResult> for lifecycle::ProbeOutcome {
+    fn from(probed: &ProbeResult) -> Self {
         let examined = match &probed.examined {
             Ok(examined) => {
                 Ok(MeasuredSpace { capacity: examined.capacity, inodes: examined.inodes })
@@ -99,7 +99,7 @@ impl From<&Probed> for lifecycle::ProbeOutcome {
 pub(super) async fn connect(
     context: &AgentContext,
     store: &Store,
-    slot: &Mutex<Slot>,
+    slot: &Mutex<WorkerSlot>,
     restraint: &Restrained,
     deadline: Instant,
 ) -> Checked {
@@ -119,20 +119,20 @@ pub(super) async fn connect(
 
 /// Until when to wait for the login: while a worker is stuck the attempt has failed already, and its
 /// callers are told within the time of a probe.
-async fn patience(context: &AgentContext, slot: &Mutex<Slot>, deadline: Instant) -> Instant {
+async fn patience(context: &AgentContext, slot: &Mutex<WorkerSlot>, deadline: Instant) -> Instant {
     // A probe is under way: nothing is stuck yet.
     let Ok(mut slot) = slot.try_lock() else { return deadline };
     // It may have gone since it was looked at last.
-    slot.settle().await;
-    match slot.stuck() {
+    slot.reap().await;
+    match slot.stuck_worker() {
         Some(_) => deadline.min(Instant::now() + context.probe_deadline),
         None => deadline,
     }
 }
 
 /// What is expected of a directory that this daemon serves.
-pub(super) fn serve(store: &Store, write: bool) -> Purpose {
-    Purpose::Serve {
+pub(super) fn serve(store: &Store, write: bool) -> ProbeExpectation {
+    ProbeExpectation::Serve {
         store: store.uuid,
         marker: store.marker,
         place: store.mount.clone(),
@@ -145,16 +145,16 @@ pub(super) fn serve(store: &Store, write: bool) -> Purpose {
 pub(crate) async fn examine(
     context: &AgentContext,
     dir: &ImageDir,
-    slot: &Mutex<Slot>,
-    purpose: &Purpose,
+    slot: &Mutex<WorkerSlot>,
+    purpose: &ProbeExpectation,
     deadline: Instant,
-) -> Probed {
+) -> ProbeResult {
     let begun = Instant::now();
     // Held by a probe of the monitor, which keeps its own deadline.
     let Ok(mut slot) = timeout_at(deadline, slot.lock()).await else {
         let took = begun.elapsed();
         let fault = faults::probe_overdue(dir, took);
-        return Probed { examined: Err(fault), written: None, took };
+        return ProbeResult { examined: Err(fault), written: None, took };
     };
     let deadline = deadline.min(Instant::now() + context.probe_deadline);
     context.prober.examine(&mut slot, dir, purpose, deadline).await
@@ -182,7 +182,7 @@ pub(super) async fn log_in(
     let credentials = timeout_at(deadline, context.ledger.credentials(store.uuid)).await;
     let verified = match credentials.unwrap_or_else(|_| Err(faults::no_credentials())) {
         Ok(credentials) => {
-            let login = Login {
+            let login = LoginRequest {
                 address: store.address.clone(),
                 username: store.username.clone(),
                 credentials,
@@ -199,6 +199,6 @@ pub(super) async fn log_in(
 }
 
 /// Where the store's marker lies if the server is this node.
-pub(crate) fn marker_of(store: &Store) -> MarkerAt {
-    MarkerAt { path: marker_path(&store.image_dir), id: store.marker }
+pub(crate) fn marker_of(store: &Store) -> MarkerLocation {
+    MarkerLocation { path: marker_path(&store.image_dir), id: store.marker }
 }

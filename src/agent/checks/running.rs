@@ -16,7 +16,7 @@ use crate::agent::{AgentContext, faults};
 use crate::ledger::StuckWorker;
 use crate::lifecycle::{HistoryEvent, InFlight};
 use crate::model::{AttemptId, Fault, Store};
-use crate::probe::{Probed, Slot};
+use crate::probe::{ProbeResult, WorkerSlot};
 
 /// Beyond the attempt's deadline, which each check keeps by itself: the backstop behind invariant
 /// "every path out of Connecting is taken in time".
@@ -26,7 +26,7 @@ const BACKSTOP: Duration = Duration::from_secs(2);
 pub(crate) enum Done {
     /// An attempt; a fault when its checks came to no end.
     Attempt(AttemptId, Box<Result<Checked, Fault>>),
-    Probe(Probed),
+    Probe(ProbeResult),
     Login(LoggedIn),
     /// A check broke off: a fault of ours.
     Broken(JoinError),
@@ -36,7 +36,7 @@ pub(crate) enum Done {
 /// the monitor side by side.
 pub(crate) struct Work {
     context: Arc<AgentContext>,
-    slot: Arc<Mutex<Slot>>,
+    slot: Arc<Mutex<WorkerSlot>>,
     restraint: Restrained,
     running: JoinSet<Done>,
     busy: InFlight,
@@ -101,7 +101,7 @@ impl Work {
     pub(crate) async fn shutdown(&mut self) {
         self.running.shutdown().await;
         self.busy = InFlight::default();
-        self.slot.lock().await.settle().await;
+        self.slot.lock().await.reap().await;
     }
 
     /// The worker that would not die, if any; none is told while a check uses the slot.
@@ -174,11 +174,13 @@ impl Work {
 }
 
 /// A place that a worker may still hold.
-pub(crate) fn slot_with(stuck: Option<StuckWorker>) -> Slot {
-    stuck.map_or_else(Slot::new, |worker| Slot::with_stuck(worker.pid, worker.start_time))
+pub(crate) fn slot_with(stuck: Option<StuckWorker>) -> WorkerSlot {
+    stuck.map_or_else(WorkerSlot::new, |worker| {
+        WorkerSlot::with_stuck(worker.pid, worker.start_time)
+    })
 }
 
 /// The worker that holds a place and will not die.
-pub(crate) fn stuck_in(slot: &Slot) -> Option<StuckWorker> {
-    slot.stuck().map(|(pid, start_time)| StuckWorker { pid, start_time })
+pub(crate) fn stuck_in(slot: &WorkerSlot) -> Option<StuckWorker> {
+    slot.stuck_worker().map(|(pid, start_time)| StuckWorker { pid, start_time })
 }

@@ -13,7 +13,7 @@ use super::lockout::Refused;
 use crate::agent::faults;
 use crate::common::lock_unpoisoned;
 use crate::model::{Fault, HostIdentity, RemoteMarker, UnverifiedHost};
-use crate::ssh::{Asked, MarkerAt};
+use crate::ssh::{EvidenceWanted, MarkerLocation};
 
 /// How long an account that starts a program in the place of SFTP is not made to again.
 const PROGRAM: Duration = Duration::from_secs(60 * 60);
@@ -39,17 +39,17 @@ impl Restraint {
     }
 
     /// What the next login asks of the host.
-    pub(crate) fn asked(&self, marker: MarkerAt, now: Instant) -> Asked {
+    pub(crate) fn asked(&self, marker: MarkerLocation, now: Instant) -> EvidenceWanted {
         match &self.program {
             Some((earlier, since)) if now.saturating_duration_since(*since) < PROGRAM => {
-                Asked::HostKeyAlone(earlier.clone())
+                EvidenceWanted::HostKeyOnly(earlier.clone())
             }
-            _ => Asked::Everything(self.marker(marker, now)),
+            _ => EvidenceWanted::Full(self.marker(marker, now)),
         }
     }
 
     /// The marker, unless it was asked for in vain lately.
-    pub(crate) fn marker(&self, marker: MarkerAt, now: Instant) -> Option<MarkerAt> {
+    pub(crate) fn marker(&self, marker: MarkerLocation, now: Instant) -> Option<MarkerLocation> {
         let hangs = |since| now.saturating_duration_since(since) < HANGS;
         Some(marker).filter(|_| !self.silent.is_some_and(hangs))
     }
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn an_account_that_starts_a_program_is_not_made_to_again_until_somebody_insists() {
-        let marker = || MarkerAt { path: "/d".into(), id: MarkerId::from_u128(1) };
+        let marker = || MarkerLocation { path: "/d".into(), id: MarkerId::from_u128(1) };
         let mut restraint = Restraint::default();
         let asked = |restraint: &Restraint| restraint.asked(marker(), Instant::now());
         let unproven = |obstacle| UnverifiedHost { obstacle, details: "x".into() };
@@ -158,34 +158,34 @@ mod tests {
             [Obstacle::NoSession, Obstacle::NoSftp, Obstacle::BrokeOff, Obstacle::Unreadable]
         {
             restraint.ended(Ok(&HostIdentity::Unavailable(unproven(harmless))), Instant::now());
-            assert_eq!(asked(&restraint), Asked::Everything(Some(marker())), "{harmless}");
+            assert_eq!(asked(&restraint), EvidenceWanted::Full(Some(marker())), "{harmless}");
         }
         let met = unproven(Obstacle::OtherProgram);
         restraint.ended(Ok(&HostIdentity::Unavailable(met.clone())), Instant::now());
         restraint.ended(Err(&refused()), Instant::now());
-        assert_eq!(asked(&restraint), Asked::HostKeyAlone(met.clone()));
+        assert_eq!(asked(&restraint), EvidenceWanted::HostKeyOnly(met.clone()));
         restraint.ended(Ok(&HostIdentity::Unavailable(met.clone())), Instant::now());
-        assert_eq!(asked(&restraint), Asked::HostKeyAlone(met.clone()));
+        assert_eq!(asked(&restraint), EvidenceWanted::HostKeyOnly(met.clone()));
         // Met in the memory of it, it does not begin anew; met again after that, it does.
         let later = Instant::now() + PROGRAM;
-        let again = Asked::Everything(Some(marker()));
+        let again = EvidenceWanted::Full(Some(marker()));
         assert_eq!(restraint.asked(marker(), later), again);
         restraint.ended(Ok(&HostIdentity::Unavailable(met.clone())), later);
         assert_eq!(
             restraint.asked(marker(), later + PROGRAM / 2),
-            Asked::HostKeyAlone(met.clone())
+            EvidenceWanted::HostKeyOnly(met.clone())
         );
         assert_eq!(restraint.asked(marker(), later + PROGRAM), again);
         restraint.ended(Ok(&HostIdentity::newly_shown(HostEvidence::HostKey)), Instant::now());
-        assert_eq!(asked(&restraint), Asked::Everything(Some(marker())));
+        assert_eq!(asked(&restraint), EvidenceWanted::Full(Some(marker())));
         restraint.ended(Ok(&HostIdentity::Unavailable(met)), Instant::now());
         restraint.forget();
-        assert_eq!(asked(&restraint), Asked::Everything(Some(marker())));
+        assert_eq!(asked(&restraint), EvidenceWanted::Full(Some(marker())));
     }
 
     #[test]
     fn a_disk_that_hangs_is_asked_for_the_marker_once_an_hour_whoever_insists() {
-        let marker = || MarkerAt { path: "/d".into(), id: MarkerId::from_u128(1) };
+        let marker = || MarkerLocation { path: "/d".into(), id: MarkerId::from_u128(1) };
         let (mut restraint, now) = (Restraint::default(), Instant::now());
         let silent =
             HostIdentity::Shown { by: HostEvidence::BootId, marker: Some(RemoteMarker::TimedOut) };
@@ -193,7 +193,7 @@ mod tests {
         restraint.ended(Ok(&HostIdentity::newly_shown(HostEvidence::BootId)), now);
         restraint.forget();
         let most = now + HANGS.saturating_sub(Duration::from_secs(1));
-        assert_eq!(restraint.asked(marker(), most), Asked::Everything(None));
-        assert_eq!(restraint.asked(marker(), now + HANGS), Asked::Everything(Some(marker())));
+        assert_eq!(restraint.asked(marker(), most), EvidenceWanted::Full(None));
+        assert_eq!(restraint.asked(marker(), now + HANGS), EvidenceWanted::Full(Some(marker())));
     }
 }

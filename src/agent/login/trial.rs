@@ -11,7 +11,7 @@ use super::lockout::Refused;
 use crate::agent::faults;
 use crate::common::lock_unpoisoned;
 use crate::model::{Fault, Secret, SshCredentials};
-use crate::ssh::{Login, Verified};
+use crate::ssh::{LoginRequest, VerifiedLogin};
 
 /// Most logins whose refusals are remembered. Nobody mistypes so many passwords in a quarter of an hour.
 const MOST: usize = 256;
@@ -39,11 +39,11 @@ impl TryOuts {
     /// until `deadline`.
     pub(crate) async fn log_in(
         &self,
-        login: &Login,
+        login: &LoginRequest,
         force: bool,
         deadline: Instant,
-        logging_in: impl Future<Output = Result<Verified, Fault>>,
-    ) -> Result<Verified, Fault> {
+        logging_in: impl Future<Output = Result<VerifiedLogin, Fault>>,
+    ) -> Result<VerifiedLogin, Fault> {
         let met = self.met(login, Instant::now());
         let mut refused =
             timeout_at(deadline, met.lock()).await.map_err(|_| faults::trial_login_busy())?;
@@ -58,8 +58,8 @@ impl TryOuts {
         outcome
     }
 
-    fn met(&self, login: &Login, now: Instant) -> Met {
-        let Login { address, username, credentials, .. } = login;
+    fn met(&self, login: &LoginRequest, now: Instant) -> Met {
+        let LoginRequest { address, username, credentials, .. } = login;
         let SshCredentials { password, private_key, passphrase } = credentials;
         let secrets =
             [password, private_key, passphrase].map(|s| s.as_ref().map(Secret::expose_secret));
@@ -87,16 +87,16 @@ mod tests {
 
     use super::*;
     use crate::model::{Reason, SshAddress};
-    use crate::ssh::Asked;
+    use crate::ssh::EvidenceWanted;
 
-    fn login(password: &str) -> Login {
-        Login {
+    fn login(password: &str) -> LoginRequest {
+        LoginRequest {
             address: SshAddress { hostname: "one".parse().unwrap(), port: NonZeroU16::MIN },
             username: "root".into(),
             credentials: SshCredentials::password(Secret::new(password.into())),
             pinned: None,
             given_fingerprints: Vec::new(),
-            asked: Asked::Everything(None),
+            asked: EvidenceWanted::Full(None),
         }
     }
 

@@ -14,15 +14,15 @@ use crate::agent::checks::attempt::{Checked, LoggedIn, Proven};
 use crate::agent::store::persist;
 use crate::agent::{AgentContext, StoreView, commit_timeout, faults};
 use crate::common::crash_point;
-use crate::ledger::{Change, CommitError};
+use crate::ledger::{CommitError, LedgerChange};
 use crate::lifecycle::{
     Cause, DurableRecord, HistoryEntry, HistoryEvent, RunningAttempt, StepInput, StoreRecord, step,
 };
 use crate::model::{
     AddStore, AttemptFailure, Epoch, Fault, ImageDir, MarkerId, State, Store, StoreUuid,
 };
-use crate::probe::{Claim, Left, Purpose, Slot};
-use crate::ssh::{Asked, Login};
+use crate::probe::{AddLeftovers, MarkerClaim, ProbeExpectation, WorkerSlot};
+use crate::ssh::{EvidenceWanted, LoginRequest};
 
 /// A stop waits this long for a folder to be taken away again.
 const RELEASE: Duration = Duration::from_secs(2);
@@ -77,17 +77,17 @@ pub(super) async fn add(
     uuid: StoreUuid,
     asked: AddStore,
     known: BTreeSet<StoreUuid>,
-    slot: &Mutex<Slot>,
+    slot: &Mutex<WorkerSlot>,
     stop: &CancellationToken,
     caller: &mut Caller,
 ) -> Result<Added, AttemptFailure> {
-    let purpose = Purpose::Add { store: uuid, known, take_over: asked.take_over };
+    let purpose = ProbeExpectation::Add { store: uuid, known, take_over: asked.take_over };
     let deadline = Instant::now() + context.attempt_deadline;
     let proven = tokio::select! {
         biased;
         () = stop.cancelled() => {
             // The dropped probe may have made its folder.
-            release(context, slot, &asked.image_dir, &Left { folder: true, claim: None }).await;
+            release(context, slot, &asked.image_dir, &AddLeftovers { folder: true, claim: None }).await;
             return Err(faults::stopping().into());
         }
         proven = prove(context, &asked, &purpose, slot, deadline) => proven?,
@@ -114,18 +114,18 @@ pub(super) async fn add(
 async fn prove(
     context: &AgentContext,
     asked: &AddStore,
-    purpose: &Purpose,
-    slot: &Mutex<Slot>,
+    purpose: &ProbeExpectation,
+    slot: &Mutex<WorkerSlot>,
     deadline: Instant,
 ) -> Result<Proven, AttemptFailure> {
-    let login = Login {
+    let login = LoginRequest {
         address: asked.address.clone(),
         username: asked.username.clone(),
         credentials: asked.credentials.clone(),
         pinned: None,
         given_fingerprints: asked.given_fingerprints.clone(),
         // What marker the directory has, if any, is being found out meanwhile.
-        asked: Asked::Everything(None),
+        asked: EvidenceWanted::Full(None),
     };
     let probe = attempt::examine(context, &asked.image_dir, slot, purpose, deadline);
     let begun = Instant::now();
@@ -135,26 +135,30 @@ async fn prove(
         LoggedIn { verified, took: begun.elapsed() }
     };
     let (probed, login) = tokio::join!(probe, verify);
-    let folder = probed.examined.as_ref().is_ok_and(|examined| examined.made_folder);
+    let folder = probed.examined.as_ref().is_ok_and(|examined| examined.created_folder);
     let proven = Checked { probed, login }.proven();
     if proven.is_err() && folder {
-        release(context, slot, &asked.image_dir, &Left { folder, claim: None }).await;
+        release(context, slot, &asked.image_dir, &AddLeftovers { folder, claim: None }).await;
     }
     proven
 }
 
 /// What is to be written into the marker, and what is left of it if the add fails after all.
-fn claim_of(context: &AgentContext, store: StoreUuid, proven: &Proven) -> (Claim, Left) {
+fn claim_of(
+    context: &AgentContext,
+    store: StoreUuid,
+    proven: &Proven,
+) -> (MarkerClaim, AddLeftovers) {
     let examined = &proven.examined;
     let fresh = MarkerId::from_u128(u128::from_be_bytes(context.random.bytes16()));
-    let claim = Claim {
+    let claim = MarkerClaim {
         store,
         marker: examined.marker.unwrap_or(fresh),
         created: context.clock.now(),
         place: examined.place.clone(),
         before: examined.before.clone(),
     };
-    let left = Left { folder: examined.made_folder, claim: Some(claim.clone()) };
+    let left = AddLeftovers { folder: examined.created_folder, claim: Some(claim.clone()) };
     (claim, left)
 }
 
@@ -163,16 +167,16 @@ fn claim_of(context: &AgentContext, store: StoreUuid, proven: &Proven) -> (Claim
 async fn claimed(
     context: &AgentContext,
     dir: &ImageDir,
-    purpose: &Purpose,
-    claim: &Claim,
-    slot: &Mutex<Slot>,
+    purpose: &ProbeExpectation,
+    claim: &MarkerClaim,
+    slot: &Mutex<WorkerSlot>,
     stop: &CancellationToken,
     caller: &mut Caller,
 ) -> Result<(), AttemptFailure> {
     let deadline = Instant::now() + context.probe_deadline;
     let claiming = async {
         let mut slot = slot.lock().await;
-        context.prober.claim(&mut slot, dir, purpose, claim, deadline).await
+        context.prober.write_marker(&mut slot, dir, purpose, claim, deadline).await
     };
     tokio::pin!(claiming);
     let claimed = tokio::select! {
@@ -187,15 +191,20 @@ async fn claimed(
 
 /// Takes away what the add may have left. What cannot be taken away harms nobody and is adopted by the
 /// next add.
-async fn release(context: &AgentContext, slot: &Mutex<Slot>, dir: &ImageDir, left: &Left) {
+async fn release(
+    context: &AgentContext,
+    slot: &Mutex<WorkerSlot>,
+    dir: &ImageDir,
+    left: &AddLeftovers,
+) {
     let deadline = Instant::now() + context.probe_deadline.min(RELEASE);
     let mut slot = slot.lock().await;
-    if let Err(fault) = context.prober.release(&mut slot, dir, left, deadline).await {
+    if let Err(fault) = context.prober.clean_up(&mut slot, dir, left, deadline).await {
         warn!(path = %dir, fault.code = %fault.reason(), "something of an add that failed is left behind");
     }
 }
 
-fn store(context: &AgentContext, claim: &Claim, asked: &AddStore, proven: &Proven) -> Store {
+fn store(context: &AgentContext, claim: &MarkerClaim, asked: &AddStore, proven: &Proven) -> Store {
     Store {
         uuid: claim.store,
         name: asked.name.clone(),
@@ -237,9 +246,9 @@ async fn commit(
     let outcome = Ok(proven.outcome.clone());
     let ended = StepInput::AttemptEnded { attempt, outcome };
     let (record, effects) = step(record, ended, &context.policy, now);
-    let change = Change::new()
+    let change = LedgerChange::new()
         .add_store(store.clone(), asked.credentials, before.clone())
-        .note(store.uuid, HistoryEntry { at: now.wall, attempt, event: began });
+        .add_history(store.uuid, HistoryEntry { at: now.wall, attempt, event: began });
     let notified = context.outbox.is_some();
     let change =
         persist::record_step(change, &store, &before, &record, &effects, notified, now.wall);

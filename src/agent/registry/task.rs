@@ -18,7 +18,7 @@ use crate::agent::{AgentContext, Registry, StoreHandle, StoreView, faults};
 use crate::ledger::{LoadedStore, StuckWorker};
 use crate::lifecycle::StoreRecord;
 use crate::model::{AddStore, AttemptFailure, ImageDir, StoreUuid};
-use crate::probe::Orphans;
+use crate::probe::OrphanedWorkers;
 
 /// Adds that may run at once: each is a login and a worker process.
 const ADDS: usize = 32;
@@ -82,9 +82,13 @@ impl RegistryTask {
             stop,
         };
         // Only where there may be one: looking costs a read for each process of the machine.
-        let orphans = if loaded.is_empty() { Orphans::default() } else { Orphans::find() };
+        let orphans = if loaded.is_empty() {
+            OrphanedWorkers::default()
+        } else {
+            OrphanedWorkers::find_all()
+        };
         for LoadedStore { store, standing, stuck_worker } in loaded {
-            let orphan = orphans.of(&store.image_dir);
+            let orphan = orphans.for_directory(&store.image_dir);
             let orphan = orphan.map(|(pid, start_time)| StuckWorker { pid, start_time });
             let record = StoreRecord::new(standing);
             let (context, stop) = (Arc::clone(&task.context), task.stop.clone());

@@ -17,10 +17,10 @@ use crate::agent::checks::attempt::marker_of;
 use crate::agent::login::limiter::Restrained;
 use crate::agent::{AgentContext, faults};
 use crate::common::Timestamp;
-use crate::ledger::Change;
+use crate::ledger::LedgerChange;
 use crate::lifecycle::HistoryEvent;
 use crate::model::{AttemptFailure, Fault, HostKey, SshAddress, Store, StoreUpdate};
-use crate::ssh::{Asked, Login, Verified};
+use crate::ssh::{EvidenceWanted, LoginRequest, VerifiedLogin};
 
 /// An update whose login, if it changes, has been proven.
 #[derive(Debug)]
@@ -54,8 +54,8 @@ pub(super) async fn prove(
             }
         };
         let after = definition(store, &proven.asked, store.changed);
-        let asked = Asked::Everything(logins.lock().marker(marker_of(store), Instant::now()));
-        let login = Login {
+        let asked = EvidenceWanted::Full(logins.lock().marker(marker_of(store), Instant::now()));
+        let login = LoginRequest {
             address: after.address,
             username: after.username,
             credentials,
@@ -84,8 +84,8 @@ pub(super) async fn prove(
 async fn as_before(
     logins: &Restrained,
     force: bool,
-    logging_in: impl Future<Output = Result<Verified, Fault>>,
-) -> Result<Verified, Fault> {
+    logging_in: impl Future<Output = Result<VerifiedLogin, Fault>>,
+) -> Result<VerifiedLogin, Fault> {
     if force {
         logins.lock().forget();
     }
@@ -112,7 +112,7 @@ impl Proven {
         store: &Store,
         pins: bool,
         at: Timestamp,
-    ) -> Result<(Store, Change, HistoryEvent), AttemptFailure> {
+    ) -> Result<(Store, LedgerChange, HistoryEvent), AttemptFailure> {
         let login = |store: &Store| {
             (store.address.clone(), store.username.clone(), store.pinned_key.clone(), store.changed)
         };
@@ -124,7 +124,7 @@ impl Proven {
             after.pinned_key = Some(key);
         }
         let fields = self.asked.changed_fields().into_iter().map(str::to_owned).collect();
-        let mut change = Change::new().save_store(after.clone());
+        let mut change = LedgerChange::new().save_store(after.clone());
         if let Some(credentials) = self.asked.credentials {
             change = change.replace_secrets(store.uuid, credentials);
         }

@@ -4,7 +4,7 @@ use super::host_key_acceptance;
 use crate::agent::faults;
 use crate::agent::registry::update::Proven;
 use crate::common::Timestamp;
-use crate::ledger::Change;
+use crate::ledger::LedgerChange;
 use crate::lifecycle::{HistoryEntry, HistoryEvent, StoreRecord};
 use crate::model::{AttemptFailure, HostKey, Store};
 
@@ -20,7 +20,7 @@ pub(crate) enum Redefinition {
 /// Decided.
 pub(super) struct Redefined {
     pub(super) store: Store,
-    pub(super) change: Change,
+    pub(super) change: LedgerChange,
     pub(super) event: HistoryEvent,
     /// Whether to connect: the login is another.
     pub(super) connects: bool,
@@ -50,7 +50,8 @@ impl Redefinition {
             }
         };
         let attempt = record.standing.attempt;
-        let change = change.note(store.uuid, HistoryEntry { at, attempt, event: event.clone() });
+        let change =
+            change.add_history(store.uuid, HistoryEntry { at, attempt, event: event.clone() });
         Ok(Redefined { store, change, event, connects })
     }
 }

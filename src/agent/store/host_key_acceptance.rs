@@ -2,7 +2,7 @@
 //! store is down for it.
 
 use crate::agent::{ReconnectError, faults};
-use crate::ledger::Change;
+use crate::ledger::LedgerChange;
 use crate::lifecycle::{DurableRecord, HistoryEvent};
 use crate::model::{AttemptFailure, HostKey, Status, Store, StoreUuid};
 
@@ -45,7 +45,7 @@ pub(super) fn pin(
     store: &Store,
     standing: &DurableRecord,
     key: HostKey,
-) -> Result<(Store, Change, HistoryEvent), AttemptFailure> {
+) -> Result<(Store, LedgerChange, HistoryEvent), AttemptFailure> {
     if offered(standing, &key.fingerprint).is_err() {
         return Err(faults::host_key_outdated().into());
     }
@@ -54,6 +54,6 @@ pub(super) fn pin(
         fingerprint: key.fingerprint.clone(),
     };
     let store = Store { pinned_key: Some(key), ..store.clone() };
-    let change = Change::new().save_store(store.clone());
+    let change = LedgerChange::new().save_store(store.clone());
     Ok((store, change, event))
 }

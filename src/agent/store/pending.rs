@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use crate::common::Timestamp;
-use crate::ledger::{Change, StuckWorker};
+use crate::ledger::{LedgerChange, StuckWorker};
 use crate::lifecycle::{HistoryEntry, HistoryEvent};
 use crate::model::{AttemptId, HostKey, MountLocation, Store};
 
@@ -75,19 +75,19 @@ impl PendingObservations {
         stuck: Option<StuckWorker>,
         attempt: AttemptId,
         at: Timestamp,
-    ) -> Change {
-        let mut change = Change::new();
+    ) -> LedgerChange {
+        let mut change = LedgerChange::new();
         if !Arc::ptr_eq(store, observed) {
             change = change.save_store(Store::clone(observed));
         }
         if store.mount != observed.mount {
             let event = HistoryEvent::Moved(observed.mount.clone());
-            change = change.note(store.uuid, HistoryEntry { at, attempt, event });
+            change = change.add_history(store.uuid, HistoryEntry { at, attempt, event });
         }
         match stuck {
             _ if stuck == self.stuck => change,
-            Some(worker) => change.leave_worker(store.uuid, worker),
-            None => change.forget_worker(store.uuid),
+            Some(worker) => change.save_stuck_worker(store.uuid, worker),
+            None => change.clear_stuck_worker(store.uuid),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::snapshot::inventory;
 use crate::common::Timestamp;
-use crate::ledger::Change;
+use crate::ledger::LedgerChange;
 use crate::lifecycle::{
     DurableRecord, HistoryEntry, HistoryEvent, StatusTransition, StepEffect, StoreRecord,
 };
@@ -13,14 +13,14 @@ use crate::model::{Notice, NoticeKind, Store};
 /// notice (when there is an outbox) and its line of history. One transaction holds them all, so that
 /// no status is durable without its notice.
 pub(crate) fn record_step(
-    mut change: Change,
+    mut change: LedgerChange,
     store: &Store,
     old: &DurableRecord,
     new: &StoreRecord,
     effects: &[StepEffect],
     has_outbox: bool,
     at: Timestamp,
-) -> Change {
+) -> LedgerChange {
     let sampled = |effect: &StepEffect| {
         matches!(effect, StepEffect::RecordHistory(_, HistoryEvent::Measured(_)))
     };
@@ -53,7 +53,7 @@ pub(crate) fn record_step(
                 continue;
             }
         };
-        change = change.note(store.uuid, entry);
+        change = change.add_history(store.uuid, entry);
     }
     change
 }

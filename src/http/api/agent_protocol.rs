@@ -61,7 +61,7 @@ async fn connect<S: StoreService>(
     let connecting = async {
         caller.needs(Role::Operate)?;
         at_once(&headers)?;
-        let command = AgentCommand::read(&body.bytes()?)?;
+        let command = AgentCommand::parse_command(&body.bytes()?)?;
         if let Some(url) = &command.send_command_url {
             validate_callback_url(&desk, "sendCommandUrl", url).await?;
         }
@@ -90,20 +90,20 @@ async fn connected<S: StoreService>(
              storage, or add the store anew",
             view.store.image_dir
         );
-        return Ok(AgentReply::failed(why));
+        return Ok(AgentReply::failed_reply(why));
     }
     match stores.reconnect(uuid, Tags::default(), false).await {
-        Ok(view) => Ok(AgentReply::well().measured(view.inventory.capacity)),
+        Ok(view) => Ok(AgentReply::ok_reply().with_capacity(view.inventory.capacity)),
         // Asked again a second later, the management node may do better.
         Err(ReconnectError::Failed(failure)) if passes(&failure) => {
             Err(Refusal::NotConnected(failure))
         }
         Err(ReconnectError::Failed(failure)) => {
             audit.failed(failure.root_fault().reason());
-            Ok(AgentReply::failed(why(&failure)))
+            Ok(AgentReply::failed_reply(why(&failure)))
         }
         Err(ReconnectError::UnknownStore(uuid)) => {
-            Ok(AgentReply::failed(format!("the store {uuid} has been removed")))
+            Ok(AgentReply::failed_reply(format!("the store {uuid} has been removed")))
         }
     }
 }
@@ -119,7 +119,7 @@ async fn ping<S: StoreService>(
     let url = headers.get(CALLBACK_URL).and_then(|url| url.to_str().ok());
     let url = url.ok_or(Refusal::NoTask(CALLBACK_URL))?;
     let url = validate_callback_url(&desk, CALLBACK_URL, url).await?;
-    let command = AgentCommand::read(&body.bytes()?)?;
+    let command = AgentCommand::parse_command(&body.bytes()?)?;
     let view = command.uuid.parse().ok().and_then(|uuid| desk.stores.view(uuid));
     let reply = view.map_or_else(|| unknown(&command), |view| pulse(&view));
     let body = serde_json::to_vec(&reply).unwrap_or_default();
@@ -131,16 +131,16 @@ async fn ping<S: StoreService>(
 fn pulse(view: &StoreView) -> AgentReply {
     let known = view.checks.examine.last.is_some();
     let reply = match (view.standing.status, &view.standing.failure) {
-        (Status::Connected, _) => AgentReply::well(),
-        (_, Some(failure)) => AgentReply::failed(why(failure)),
-        (status, None) => AgentReply::failed(format!("the store is {status}")),
+        (Status::Connected, _) => AgentReply::ok_reply(),
+        (_, Some(failure)) => AgentReply::failed_reply(why(failure)),
+        (status, None) => AgentReply::failed_reply(format!("the store is {status}")),
     };
     AgentReply { uuid: known.then(|| view.store.uuid.to_string()), ..reply }
 }
 
 fn unknown(command: &AgentCommand) -> AgentReply {
     let why = format!("no store has the uuid {}: add it to this node's daemon", command.uuid);
-    AgentReply::failed(why)
+    AgentReply::failed_reply(why)
 }
 
 /// Whether a path is this directory's.

@@ -179,16 +179,16 @@ impl Refusal {
                 "SYS.1007",
                 "the uuid in the path is not 32 lower-case hexadecimal digits",
             )
-            .elaborated("write the uuid as the inventory shows it, without dashes"),
+            .with_elaboration("write the uuid as the inventory shows it, without dashes"),
             Self::BadBody(bad) => {
                 let error = ErrorCode::new("SYS.1007", bad.to_string());
                 match bad {
                     BadBody::Field(field) => error
-                        .elaborated("correct the field and send it again")
-                        .fact("path", field.path.as_str())
-                        .fact("expected", field.expected.as_str()),
+                        .with_elaboration("correct the field and send it again")
+                        .with_opaque("path", field.path.as_str())
+                        .with_opaque("expected", field.expected.as_str()),
                     BadBody::NotJson { .. } | BadBody::NoAction => {
-                        error.elaborated("correct the body and send it again")
+                        error.with_elaboration("correct the body and send it again")
                     }
                 }
             }
@@ -196,78 +196,82 @@ impl Refusal {
                 "SYS.1007",
                 "the body ended early or is not framed as its headers say",
             )
-            .elaborated("send as many bytes as Content-Length says, or well-formed chunks"),
+            .with_elaboration("send as many bytes as Content-Length says, or well-formed chunks"),
             Self::BadHost => {
                 ErrorCode::new("SYS.1007", "there is not exactly one readable Host header")
-                    .elaborated("send one Host header: a name or an address, and an optional port")
+                    .with_elaboration(
+                        "send one Host header: a name or an address, and an optional port",
+                    )
             }
             Self::OtherHost => ErrorCode::new(
                 "SYS.1007",
                 "the Host header names a host this daemon does not answer to",
             )
-            .elaborated("use an IP address or localhost, or add the name to server.host_names"),
-            Self::NoSession => ErrorCode::new("ID.1001", "no session was given").elaborated(
+            .with_elaboration(
+                "use an IP address or localhost, or add the name to server.host_names",
+            ),
+            Self::NoSession => ErrorCode::new("ID.1001", "no session was given").with_elaboration(
                 "send the header Authorization: OAuth <session>, with a token of auth.tokens_file",
             ),
             Self::UnknownSession => ErrorCode::new("ID.1001", "the session is not known")
-                .elaborated(
+                .with_elaboration(
                     "check the token against auth.tokens_file; reload the daemon after changing it",
                 ),
             Self::TooManyGuesses { .. } => {
                 ErrorCode::new("SYS.1007", "too many unknown sessions came from this address")
-                    .elaborated("wait, and check the token against auth.tokens_file")
+                    .with_elaboration("wait, and check the token against auth.tokens_file")
             }
             Self::NetworkOutside(ip) => {
                 let ip = ip.to_canonical().to_string();
                 ErrorCode::new("ID.1002", format!("{ip} may not speak the agent protocol"))
-                    .elaborated("add the management node's network to server.agent_allow")
-                    .fact("address", ip)
+                    .with_elaboration("add the management node's network to server.agent_allow")
+                    .with_opaque("address", ip)
             }
             Self::UrlOutside { name, bad: bad @ BadUrl::NotHttp } => {
                 ErrorCode::new("SYS.1007", format!("{name} is not called: {bad}"))
-                    .elaborated("send the http:// URL of the management node")
+                    .with_elaboration("send the http:// URL of the management node")
             }
             Self::UrlOutside { name, bad } => {
                 ErrorCode::new("ID.1002", format!("{name} is not called: {bad}"))
-                    .elaborated("add the management node's network to server.agent_allow")
+                    .with_elaboration("add the management node's network to server.agent_allow")
             }
             Self::NoTask(name) => {
                 ErrorCode::new("SYS.1007", format!("the header {name} is missing or of no use"))
-                    .elaborated("send taskuuid and callbackurl: this call is answered later")
+                    .with_elaboration("send taskuuid and callbackurl: this call is answered later")
             }
             Self::NotLater => ErrorCode::new(
                 "SYS.1006",
                 "the header taskuuid was sent with a call that is answered at once",
             )
-            .elaborated("send this call without taskuuid"),
+            .with_elaboration("send this call without taskuuid"),
             Self::RoleTooSmall { has, needs } => ErrorCode::new(
                 "ID.1002",
                 format!("this needs the role {needs}, the session has {has}"),
             )
-            .elaborated("use a session with that role")
-            .fact("role", has.as_str())
-            .fact("needs", needs.as_str()),
+            .with_elaboration("use a session with that role")
+            .with_opaque("role", has.as_str())
+            .with_opaque("needs", needs.as_str()),
             Self::UnknownPath => ErrorCode::new("SYS.1003", "there is nothing at this path")
-                .elaborated("check the path, and its prefix against server.base_path"),
+                .with_elaboration("check the path, and its prefix against server.base_path"),
             Self::UnknownStore(store) => {
                 ErrorCode::new("SYS.1003", format!("no store has the uuid {store}"))
-                    .elaborated("list the stores to see their uuids")
-                    .fact("uuid", store.to_string())
+                    .with_elaboration("list the stores to see their uuids")
+                    .with_opaque("uuid", store.to_string())
             }
             Self::MethodNotAllowed => {
                 ErrorCode::new("SYS.1007", "this path does not have this method")
-                    .elaborated("use one of the methods in the Allow header")
+                    .with_elaboration("use one of the methods in the Allow header")
             }
             Self::BodyTooSlow(limit) => ErrorCode::new("SYS.1007", "the body did not come in time")
-                .elaborated("send the body without a pause")
-                .fact("milliseconds", u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
+                .with_elaboration("send the body without a pause")
+                .with_opaque("milliseconds", u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
             Self::BodyTooLarge(most) => {
                 ErrorCode::new("SYS.1007", format!("the body has more than {most} bytes"))
-                    .elaborated("send a smaller body")
-                    .fact("bytes", *most)
+                    .with_elaboration("send a smaller body")
+                    .with_opaque("bytes", *most)
             }
             Self::NotJson => ErrorCode::new("SYS.1007", "the Content-Type is not JSON in UTF-8")
-                .elaborated("send Content-Type: application/json"),
+                .with_elaboration("send Content-Type: application/json"),
             Self::OtherKey(Some(key)) => ErrorCode::new(
                 "SYS.1007",
                 format!(
@@ -275,12 +279,12 @@ impl Refusal {
                     key.algorithm, key.fingerprint
                 ),
             )
-            .elaborated("compare it with ssh-keygen -lf on the server, then accept that one")
-            .fact("offeredFingerprint", key.fingerprint.as_str())
-            .fact("offeredKeyType", key.algorithm.as_str()),
+            .with_elaboration("compare it with ssh-keygen -lf on the server, then accept that one")
+            .with_opaque("offeredFingerprint", key.fingerprint.as_str())
+            .with_opaque("offeredKeyType", key.algorithm.as_str()),
             Self::OtherKey(None) => {
                 ErrorCode::new("SYS.1007", "the store is not down for its host key")
-                    .elaborated("look at the store: there is no key to accept")
+                    .with_elaboration("look at the store: there is no key to accept")
             }
             Self::Taken(fault) => ErrorCode::of_fault("SYS.1007", fault),
             Self::NotConnected(failure) => ErrorCode::not_connected(failure),

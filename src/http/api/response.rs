@@ -45,12 +45,13 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
 
 /// One store.
 pub(super) fn inventory(view: &StoreView) -> Response {
-    json(StatusCode::OK, &One { inventory: InventoryBody::of(&view.inventory) })
+    json(StatusCode::OK, &One { inventory: InventoryBody::from_store(&view.inventory) })
 }
 
 /// Any number of stores.
 pub(super) fn inventories<'a>(views: impl IntoIterator<Item = &'a StoreView>) -> Response {
-    let inventories = views.into_iter().map(|view| InventoryBody::of(&view.inventory)).collect();
+    let inventories =
+        views.into_iter().map(|view| InventoryBody::from_store(&view.inventory)).collect();
     json(StatusCode::OK, &Several { inventories })
 }
 

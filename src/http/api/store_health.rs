@@ -40,7 +40,7 @@ pub(super) async fn summary<S: StoreService>(
                 "url": view.store.image_dir.as_str(),
                 "status": view.standing.status.as_str(),
                 "since": view.standing.since.to_string(),
-                "conditions": bad.map(ConditionBody::kind).collect::<Vec<_>>(),
+                "conditions": bad.map(ConditionBody::condition_type).collect::<Vec<_>>(),
             })
         })
         .collect();
@@ -71,7 +71,7 @@ pub(super) async fn health<S: StoreService>(
     let store = store.ok_or(Refusal::BadUuid)?;
     let view = desk.stores.view(store).ok_or(Refusal::UnknownStore(store))?;
     let history = desk.stores.history(store, LINES).await;
-    let mut body = HealthBody::of(&view.inventory, &view.standing, &view.store.mount);
+    let mut body = HealthBody::new(&view.inventory, &view.standing, &view.store.mount);
     let all = desk.stores.views();
     body.conditions = conditions(&desk, &view, &SharedFilesystems::new(&all));
     body.host_key = view.store.pinned_key.as_ref().map(host_key);
@@ -95,7 +95,7 @@ fn conditions<S>(
     let probed = view.checks.examine.last;
     let active = active_conditions(view, shared, &desk.daemon.conditions).into_iter();
     let active = active.map(|ActiveCondition { condition, message, since }| {
-        ConditionBody::holding(condition.as_str(), message, condition.remedy(), probed, since)
+        ConditionBody::new_active(condition.as_str(), message, condition.remedy(), probed, since)
     });
-    ConditionBody::checks(&view.checks).into_iter().chain(active).collect()
+    ConditionBody::check_conditions(&view.checks).into_iter().chain(active).collect()
 }

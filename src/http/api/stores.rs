@@ -19,7 +19,7 @@ use crate::http::auth::principal::Caller;
 use crate::http::auth::role::Role;
 use crate::http::middleware::audit::Audit;
 use crate::http::middleware::body::JsonBody;
-use crate::wire::{Action, parse_add_store};
+use crate::wire::{StoreAction, parse_add_store};
 
 /// Every path of this daemon; `base` is `server.base_path`, `prefixes` are `server.agent_prefixes`.
 pub(crate) fn router<S: StoreService>(base: &str, prefixes: &[String], desk: Desk<S>) -> Router {
@@ -71,13 +71,15 @@ async fn act<S: StoreService>(
     let acted = async {
         caller.needs(Role::Operate)?;
         let uuid = store.ok_or(Refusal::BadUuid)?;
-        let view = match Action::read(&body.bytes()?)? {
-            Action::Reconnect { tags, force } => desk.stores.reconnect(uuid, tags, force).await?,
-            Action::Update(update) => {
+        let view = match StoreAction::parse_action(&body.bytes()?)? {
+            StoreAction::Reconnect { tags, force } => {
+                desk.stores.reconnect(uuid, tags, force).await?
+            }
+            StoreAction::Update(update) => {
                 audit.asks("update");
                 desk.stores.update(uuid, *update).await?
             }
-            Action::AcceptHostKey { fingerprint, tags } => {
+            StoreAction::AcceptHostKey { fingerprint, tags } => {
                 audit.asks("accept_host_key");
                 caller.needs(Role::Admin)?;
                 desk.stores.accept_host_key(uuid, &fingerprint, tags).await?

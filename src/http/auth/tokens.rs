@@ -17,7 +17,7 @@ use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use super::principal::Caller;
 use super::role::Role;
 use crate::common::parse_lines;
-use crate::settings::{BadSettings, SettingFault, read_text};
+use crate::settings::{SettingFault, SettingsError, read_text};
 
 /// The setting that names the file.
 const KEY: &str = "auth.tokens_file";
@@ -43,10 +43,11 @@ impl Tokens {
     /// A reload that fails leaves the caller with the tokens it has.
     ///
     /// # Errors
-    /// [`BadSettings`] with every bad line.
-    pub fn load(path: &Path) -> Result<Self, BadSettings> {
-        let text = read_text(path).map_err(|error| SettingFault::unreadable(KEY, path, &error))?;
-        Self::read(&text).map_err(|lines| BadSettings::in_lines(KEY, path, &lines))
+    /// [`SettingsError`] with every bad line.
+    pub fn load(path: &Path) -> Result<Self, SettingsError> {
+        let text =
+            read_text(path).map_err(|error| SettingFault::unreadable_file(KEY, path, &error))?;
+        Self::read(&text).map_err(|lines| SettingsError::in_lines(KEY, path, &lines))
     }
 
     /// Whether nobody has a token.
@@ -168,7 +169,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokens");
         std::fs::write(&path, format!("a\nmn:{SESAME}\n:\n")).unwrap();
-        let told = |path: &Path| Tokens::load(path).unwrap_err().faults().to_vec();
+        let told = |path: &Path| Tokens::load(path).unwrap_err().setting_faults().to_vec();
         let lines: Vec<String> = told(&path).into_iter().map(|fault| fault.what).collect();
         assert!(lines[0].starts_with("line 1: ") && lines[1].starts_with("line 3: "), "{lines:?}");
         std::fs::write(&path, "no token\n".repeat(100)).unwrap();

@@ -83,7 +83,10 @@ impl Server {
     ///
     /// # Errors
     /// [`BindError`] names the address: exit 69.
-    pub fn bind(settings: &settings::Server, inherited: Inherited) -> Result<Self, BindError> {
+    pub fn bind(
+        settings: &settings::ServerSettings,
+        inherited: Inherited,
+    ) -> Result<Self, BindError> {
         let exposes = settings.insecure_http || settings.tls.is_some();
         let bound = Bound::open(&settings.listen, inherited, exposes, &settings.socket)?;
         Ok(Self {

@@ -26,7 +26,7 @@ use crate::common::parse_lines;
 use crate::http::auth::principal::Caller;
 use crate::http::auth::role::Role;
 use crate::settings;
-use crate::settings::{BadSettings, SettingFault, read_text};
+use crate::settings::{SettingFault, SettingsError, read_text};
 use crate::tls::server_config;
 
 const CLIENTS: &str = "server.tls.clients_file";
@@ -70,17 +70,17 @@ impl Tls {
     ///
     /// # Errors
     /// Every fault of every file.
-    pub fn load(settings: &settings::Tls) -> Result<Self, BadSettings> {
+    pub fn load(settings: &settings::TlsSettings) -> Result<Self, SettingsError> {
         let mut faults = Vec::new();
-        let config = BadSettings::gather(server_config(settings), &mut faults);
+        let config = SettingsError::gather(server_config(settings), &mut faults);
         let clients = match &settings.clients_file {
             Some(path) => clients(path),
             None => Ok(Vec::new()),
         };
-        let clients = BadSettings::gather(clients, &mut faults);
+        let clients = SettingsError::gather(clients, &mut faults);
         match (config, clients) {
             (Some(config), Some(clients)) => Ok(Self { config: Arc::new(config), clients }),
-            _ => Err(BadSettings::new(faults)),
+            _ => Err(SettingsError::new(faults)),
         }
     }
 
@@ -125,9 +125,10 @@ pub(super) async fn secure(
 /// Who is let in by a certificate for which name.
 type Clients = Vec<(ServerName<'static>, Caller)>;
 
-fn clients(path: &Path) -> Result<Clients, BadSettings> {
-    let text = read_text(path).map_err(|error| SettingFault::unreadable(CLIENTS, path, &error))?;
-    parse_lines(&text, client).map_err(|lines| BadSettings::in_lines(CLIENTS, path, &lines))
+fn clients(path: &Path) -> Result<Clients, SettingsError> {
+    let text =
+        read_text(path).map_err(|error| SettingFault::unreadable_file(CLIENTS, path, &error))?;
+    parse_lines(&text, client).map_err(|lines| SettingsError::in_lines(CLIENTS, path, &lines))
 }
 
 /// An IPv6 address has colons of its own: what stands behind the last one is a role or part of it.

@@ -8,51 +8,51 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Undecodable, as_text, refused};
+use super::{DecodeError, as_text, invalid};
 use crate::model::{AttemptFailure, Fact, Fault, HostKey, Reason};
 
 /// A failure: its faults, never none.
 #[derive(Serialize, Deserialize)]
-pub(super) struct FailureForm(Vec<FaultForm>);
+pub(super) struct StoredFailure(Vec<StoredFault>);
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FaultForm {
+struct StoredFault {
     #[serde(with = "as_text")]
     reason: Reason,
     details: String,
-    facts: BTreeMap<String, FactForm>,
+    facts: BTreeMap<String, StoredFact>,
     remedy: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-enum FactForm {
+enum StoredFact {
     Flag(bool),
     Number(i64),
     Text(String),
     List(Vec<String>),
 }
 
-impl FailureForm {
-    pub(crate) fn of(failure: &AttemptFailure) -> Self {
-        Self(failure.all_faults().map(FaultForm::of).collect())
+impl StoredFailure {
+    pub(crate) fn from_failure(failure: &AttemptFailure) -> Self {
+        Self(failure.all_faults().map(StoredFault::from_fault).collect())
     }
 
-    pub(super) fn into_failure(self) -> Result<AttemptFailure, Undecodable> {
-        let faults: Result<Vec<Fault>, Undecodable> =
-            self.0.into_iter().map(FaultForm::into_fault).collect();
-        AttemptFailure::from_faults(faults?).ok_or_else(|| refused("a failure without a fault"))
+    pub(super) fn into_failure(self) -> Result<AttemptFailure, DecodeError> {
+        let faults: Result<Vec<Fault>, DecodeError> =
+            self.0.into_iter().map(StoredFault::into_fault).collect();
+        AttemptFailure::from_faults(faults?).ok_or_else(|| invalid("a failure without a fault"))
     }
 }
 
-impl FaultForm {
-    fn of(fault: &Fault) -> Self {
+impl StoredFault {
+    fn from_fault(fault: &Fault) -> Self {
         let form = |fact: &Fact| match fact {
-            Fact::Number(number) => FactForm::Number(*number),
-            Fact::Flag(flag) => FactForm::Flag(*flag),
-            Fact::Text(text) => FactForm::Text(text.clone()),
-            Fact::List(list) => FactForm::List(list.clone()),
+            Fact::Number(number) => StoredFact::Number(*number),
+            Fact::Flag(flag) => StoredFact::Flag(*flag),
+            Fact::Text(text) => StoredFact::Text(text.clone()),
+            Fact::List(list) => StoredFact::List(list.clone()),
         };
         Self {
             reason: fault.reason(),
@@ -62,15 +62,15 @@ impl FaultForm {
         }
     }
 
-    fn into_fault(self) -> Result<Fault, Undecodable> {
+    fn into_fault(self) -> Result<Fault, DecodeError> {
         let (key, seconds) = (offered_host_key(&self.facts)?, retry_after(&self.facts)?);
         let mut fault = self.facts.into_iter().fold(
             Fault::new(self.reason, self.details),
             |fault, (name, fact)| match fact {
-                FactForm::Number(number) => fault.with_detail(&name, Fact::Number(number)),
-                FactForm::Flag(flag) => fault.with_detail(&name, Fact::Flag(flag)),
-                FactForm::Text(text) => fault.with_detail(&name, Fact::Text(text)),
-                FactForm::List(list) => fault.with_detail(&name, Fact::List(list)),
+                StoredFact::Number(number) => fault.with_detail(&name, Fact::Number(number)),
+                StoredFact::Flag(flag) => fault.with_detail(&name, Fact::Flag(flag)),
+                StoredFact::Text(text) => fault.with_detail(&name, Fact::Text(text)),
+                StoredFact::List(list) => fault.with_detail(&name, Fact::List(list)),
             },
         );
         if let Some(key) = key {
@@ -87,17 +87,17 @@ impl FaultForm {
 }
 
 /// Decodes the refused host key: its three facts, or none of them.
-fn offered_host_key(facts: &BTreeMap<String, FactForm>) -> Result<Option<HostKey>, Undecodable> {
+fn offered_host_key(facts: &BTreeMap<String, StoredFact>) -> Result<Option<HostKey>, DecodeError> {
     let text = |name: &str| match facts.get(name) {
         None => Ok(None),
-        Some(FactForm::Text(text)) => Ok(Some(text.as_str())),
-        Some(_) => Err(refused(format!("the fact {name} is not a text"))),
+        Some(StoredFact::Text(text)) => Ok(Some(text.as_str())),
+        Some(_) => Err(invalid(format!("the fact {name} is not a text"))),
     };
     let (key, key_type) = (text("offeredKey")?, text("offeredKeyType")?);
     let (key, key_type, fingerprint) = match (key, key_type, text("offeredFingerprint")?) {
         (None, None, None) => return Ok(None),
         (Some(key), Some(key_type), Some(fingerprint)) => (key, key_type, fingerprint),
-        _ => return Err(refused("an offered host key without one of its facts")),
+        _ => return Err(invalid("an offered host key without one of its facts")),
     };
     match key.split_once(' ') {
         Some((algorithm, blob)) if algorithm == key_type && !blob.is_empty() => Ok(Some(HostKey {
@@ -105,16 +105,16 @@ fn offered_host_key(facts: &BTreeMap<String, FactForm>) -> Result<Option<HostKey
             blob: blob.to_owned(),
             fingerprint: fingerprint.to_owned(),
         })),
-        _ => Err(refused("an offered host key that is not a type and a key")),
+        _ => Err(invalid("an offered host key that is not a type and a key")),
     }
 }
 
 /// Decodes the seconds after which the same request may succeed.
-fn retry_after(facts: &BTreeMap<String, FactForm>) -> Result<Option<u64>, Undecodable> {
+fn retry_after(facts: &BTreeMap<String, StoredFact>) -> Result<Option<u64>, DecodeError> {
     match facts.get("retryAfterSeconds") {
         None => Ok(None),
-        Some(FactForm::Number(seconds)) => u64::try_from(*seconds).map(Some).map_err(refused),
-        Some(_) => Err(refused("the fact retryAfterSeconds is not a number")),
+        Some(StoredFact::Number(seconds)) => u64::try_from(*seconds).map(Some).map_err(invalid),
+        Some(_) => Err(invalid("the fact retryAfterSeconds is not a number")),
     }
 }
 
@@ -130,8 +130,8 @@ mod tests {
         }
     }
 
-    fn decoded(text: &str) -> Result<AttemptFailure, Undecodable> {
-        serde_json::from_str::<FailureForm>(text)?.into_failure()
+    fn decoded(text: &str) -> Result<AttemptFailure, DecodeError> {
+        serde_json::from_str::<StoredFailure>(text)?.into_failure()
     }
 
     #[test]
@@ -148,7 +148,7 @@ mod tests {
             (plain, r#"{"path":"/data"}"#),
         ] {
             let failure = AttemptFailure::from_fault(fault.clone());
-            let text = serde_json::to_string(&FailureForm::of(&failure)).unwrap();
+            let text = serde_json::to_string(&StoredFailure::from_failure(&failure)).unwrap();
             let remedy = serde_json::to_string(&fault.custom_remedy()).unwrap();
             let reason = fault.reason();
             let expected = format!(

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::fault::FailureForm;
-use super::notice::TagsForm;
-use super::standing::SpaceForm;
-use super::store::PlaceForm;
-use super::{Stored, Undecodable, as_text};
+use super::fault::StoredFailure;
+use super::notice::StoredTags;
+use super::standing::StoredSpace;
+use super::store::StoredMount;
+use super::{DecodeError, Persist, as_text};
 use crate::common::Timestamp;
 use crate::lifecycle::{Cause, HistoryEntry, HistoryEvent, MeasuredSpace};
 use crate::model::{AttemptId, Condition, Status};
@@ -16,19 +16,19 @@ use crate::model::{AttemptId, Condition, Status};
 pub(in crate::ledger) struct EntryForm {
     at: i64,
     attempt: u64,
-    event: EventForm,
+    event: StoredEvent,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum EventForm {
+enum StoredEvent {
     AttemptBegan {
         #[serde(with = "as_text")]
         cause: Cause,
-        tags: TagsForm,
+        tags: StoredTags,
     },
     Joined {
-        tags: TagsForm,
+        tags: StoredTags,
     },
     InterruptedByRestart {},
     Changed {
@@ -36,7 +36,7 @@ enum EventForm {
         old: Status,
         #[serde(with = "as_text")]
         new: Status,
-        failure: Option<FailureForm>,
+        failure: Option<StoredFailure>,
     },
     Turned {
         #[serde(with = "as_text")]
@@ -44,10 +44,10 @@ enum EventForm {
         holds: bool,
     },
     Measured {
-        capacity: SpaceForm,
-        inodes: Option<SpaceForm>,
+        capacity: StoredSpace,
+        inodes: Option<StoredSpace>,
     },
-    Moved(PlaceForm),
+    Moved(StoredMount),
     Updated {
         fields: Vec<String>,
     },
@@ -57,58 +57,60 @@ enum EventForm {
     },
 }
 
-impl Stored for HistoryEntry {
+impl Persist for HistoryEntry {
     type Form = EntryForm;
 
     fn to_form(&self) -> EntryForm {
         let event = match &self.event {
             HistoryEvent::AttemptBegan { cause, tags } => {
-                EventForm::AttemptBegan { cause: *cause, tags: TagsForm::of(tags) }
+                StoredEvent::AttemptBegan { cause: *cause, tags: StoredTags::from_tags(tags) }
             }
-            HistoryEvent::Joined { tags } => EventForm::Joined { tags: TagsForm::of(tags) },
-            HistoryEvent::InterruptedByRestart => EventForm::InterruptedByRestart {},
-            HistoryEvent::Changed { old, new, failure } => EventForm::Changed {
+            HistoryEvent::Joined { tags } => {
+                StoredEvent::Joined { tags: StoredTags::from_tags(tags) }
+            }
+            HistoryEvent::InterruptedByRestart => StoredEvent::InterruptedByRestart {},
+            HistoryEvent::Changed { old, new, failure } => StoredEvent::Changed {
                 old: *old,
                 new: *new,
-                failure: failure.as_ref().map(FailureForm::of),
+                failure: failure.as_ref().map(StoredFailure::from_failure),
             },
             HistoryEvent::Turned { condition, holds } => {
-                EventForm::Turned { condition: *condition, holds: *holds }
+                StoredEvent::Turned { condition: *condition, holds: *holds }
             }
-            HistoryEvent::Measured(MeasuredSpace { capacity, inodes }) => EventForm::Measured {
-                capacity: SpaceForm::of(*capacity),
-                inodes: inodes.map(SpaceForm::of_inodes),
+            HistoryEvent::Measured(MeasuredSpace { capacity, inodes }) => StoredEvent::Measured {
+                capacity: StoredSpace::from_space(*capacity),
+                inodes: inodes.map(StoredSpace::of_inodes),
             },
-            HistoryEvent::Moved(place) => EventForm::Moved(PlaceForm::of(place)),
-            HistoryEvent::Updated { fields } => EventForm::Updated { fields: fields.clone() },
+            HistoryEvent::Moved(place) => StoredEvent::Moved(StoredMount::from_mount(place)),
+            HistoryEvent::Updated { fields } => StoredEvent::Updated { fields: fields.clone() },
             HistoryEvent::HostKeyAccepted { algorithm, fingerprint } => {
                 let (algorithm, fingerprint) = (algorithm.clone(), fingerprint.clone());
-                EventForm::HostKeyAccepted { algorithm, fingerprint }
+                StoredEvent::HostKeyAccepted { algorithm, fingerprint }
             }
         };
         EntryForm { at: self.at.0, attempt: self.attempt.0, event }
     }
 
-    fn from_form(form: EntryForm) -> Result<Self, Undecodable> {
+    fn from_form(form: EntryForm) -> Result<Self, DecodeError> {
         let event = match form.event {
-            EventForm::AttemptBegan { cause, tags } => {
+            StoredEvent::AttemptBegan { cause, tags } => {
                 HistoryEvent::AttemptBegan { cause, tags: tags.into_tags()? }
             }
-            EventForm::Joined { tags } => HistoryEvent::Joined { tags: tags.into_tags()? },
-            EventForm::InterruptedByRestart {} => HistoryEvent::InterruptedByRestart,
-            EventForm::Changed { old, new, failure } => HistoryEvent::Changed {
+            StoredEvent::Joined { tags } => HistoryEvent::Joined { tags: tags.into_tags()? },
+            StoredEvent::InterruptedByRestart {} => HistoryEvent::InterruptedByRestart,
+            StoredEvent::Changed { old, new, failure } => HistoryEvent::Changed {
                 old,
                 new,
-                failure: failure.map(FailureForm::into_failure).transpose()?,
+                failure: failure.map(StoredFailure::into_failure).transpose()?,
             },
-            EventForm::Turned { condition, holds } => HistoryEvent::Turned { condition, holds },
-            EventForm::Measured { capacity, inodes } => HistoryEvent::Measured(MeasuredSpace {
+            StoredEvent::Turned { condition, holds } => HistoryEvent::Turned { condition, holds },
+            StoredEvent::Measured { capacity, inodes } => HistoryEvent::Measured(MeasuredSpace {
                 capacity: capacity.into_capacity()?,
-                inodes: inodes.map(SpaceForm::into_inodes),
+                inodes: inodes.map(StoredSpace::into_inodes),
             }),
-            EventForm::Moved(place) => HistoryEvent::Moved(place.into_place()),
-            EventForm::Updated { fields } => HistoryEvent::Updated { fields },
-            EventForm::HostKeyAccepted { algorithm, fingerprint } => {
+            StoredEvent::Moved(place) => HistoryEvent::Moved(place.into_place()),
+            StoredEvent::Updated { fields } => HistoryEvent::Updated { fields },
+            StoredEvent::HostKeyAccepted { algorithm, fingerprint } => {
                 HistoryEvent::HostKeyAccepted { algorithm, fingerprint }
             }
         };

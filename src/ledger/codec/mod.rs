@@ -13,36 +13,36 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// A value that has a stored form.
-pub(super) trait Stored: Sized {
+pub(super) trait Persist: Sized {
     /// What is written.
     type Form: Serialize + DeserializeOwned;
 
     fn to_form(&self) -> Self::Form;
 
-    fn from_form(form: Self::Form) -> Result<Self, Undecodable>;
+    fn from_form(form: Self::Form) -> Result<Self, DecodeError>;
 }
 
 /// A stored form that is none of ours.
 #[derive(Debug, thiserror::Error)]
 #[error("a stored record cannot be decoded: {0}")]
-pub(super) struct Undecodable(pub(super) String);
+pub(super) struct DecodeError(pub(super) String);
 
-impl From<serde_json::Error> for Undecodable {
+impl From<serde_json::Error> for DecodeError {
     fn from(error: serde_json::Error) -> Self {
         Self(error.to_string())
     }
 }
 
 /// Any refusal of a model's constructor.
-fn refused(error: impl std::fmt::Display) -> Undecodable {
-    Undecodable(error.to_string())
+fn invalid(error: impl std::fmt::Display) -> DecodeError {
+    DecodeError(error.to_string())
 }
 
-pub(super) fn encode<T: Stored>(value: &T) -> Result<String, Undecodable> {
+pub(super) fn encode_row<T: Persist>(value: &T) -> Result<String, DecodeError> {
     Ok(serde_json::to_string(&value.to_form())?)
 }
 
-pub(super) fn decode<T: Stored>(text: &str) -> Result<T, Undecodable> {
+pub(super) fn decode_row<T: Persist>(text: &str) -> Result<T, DecodeError> {
     T::from_form(serde_json::from_str(text)?)
 }
 

@@ -4,9 +4,9 @@ use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
 
-use super::fault::FailureForm;
-use super::standing::{PositionForm, SpaceForm};
-use super::{Stored, Undecodable, as_text, refused};
+use super::fault::StoredFailure;
+use super::standing::{StoredPosition, StoredSpace};
+use super::{DecodeError, Persist, as_text, invalid};
 use crate::common::Timestamp;
 use crate::model::{
     AttemptId, Hostname, ImageDir, Inventory, Notice, NoticeKind, SshAddress, State, Status,
@@ -15,48 +15,48 @@ use crate::model::{
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::ledger) struct NoticeForm {
+pub(in crate::ledger) struct StoredNotice {
     #[serde(with = "as_text")]
     store: StoreUuid,
     #[serde(with = "as_text")]
     kind: NoticeKind,
-    position: PositionForm,
+    position: StoredPosition,
     #[serde(with = "as_text")]
     old_status: Status,
     #[serde(with = "as_text")]
     new_status: Status,
     at: i64,
     attempt: u64,
-    failure: Option<FailureForm>,
-    inventory: InventoryForm,
-    tags: TagsForm,
+    failure: Option<StoredFailure>,
+    inventory: StoredInventory,
+    tags: StoredTags,
     folded: u32,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct TagsForm {
+pub(super) struct StoredTags {
     system: Vec<String>,
     user: Vec<String>,
 }
 
-impl TagsForm {
-    pub(crate) fn of(tags: &Tags) -> Self {
+impl StoredTags {
+    pub(crate) fn from_tags(tags: &Tags) -> Self {
         Self { system: tags.system_tags().to_vec(), user: tags.user_tags().to_vec() }
     }
 
-    pub(super) fn into_tags(self) -> Result<Tags, Undecodable> {
-        Tags::new(self.system, self.user).map_err(refused)
+    pub(super) fn into_tags(self) -> Result<Tags, DecodeError> {
+        Tags::new(self.system, self.user).map_err(invalid)
     }
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct InventoryForm {
+struct StoredInventory {
     name: String,
     description: String,
     image_dir: String,
-    capacity: Option<SpaceForm>,
+    capacity: Option<StoredSpace>,
     #[serde(with = "as_text")]
     state: State,
     #[serde(with = "as_text")]
@@ -70,13 +70,13 @@ struct InventoryForm {
     username: String,
 }
 
-impl InventoryForm {
-    fn of(inventory: &Inventory) -> Self {
+impl StoredInventory {
+    fn from_inventory(inventory: &Inventory) -> Self {
         Self {
             name: inventory.name.clone(),
             description: inventory.description.clone(),
             image_dir: inventory.image_dir.as_str().to_owned(),
-            capacity: inventory.capacity.map(SpaceForm::of),
+            capacity: inventory.capacity.map(StoredSpace::from_space),
             state: inventory.state,
             status: inventory.status,
             created: inventory.created.0,
@@ -88,13 +88,13 @@ impl InventoryForm {
         }
     }
 
-    fn into_inventory(self, uuid: StoreUuid) -> Result<Inventory, Undecodable> {
+    fn into_inventory(self, uuid: StoreUuid) -> Result<Inventory, DecodeError> {
         Ok(Inventory {
             uuid,
             name: self.name,
             description: self.description,
-            image_dir: ImageDir::parse(&self.image_dir).map_err(refused)?,
-            capacity: self.capacity.map(SpaceForm::into_capacity).transpose()?,
+            image_dir: ImageDir::parse(&self.image_dir).map_err(invalid)?,
+            capacity: self.capacity.map(StoredSpace::into_capacity).transpose()?,
             state: self.state,
             status: self.status,
             created: Timestamp(self.created),
@@ -106,26 +106,26 @@ impl InventoryForm {
     }
 }
 
-impl Stored for Notice {
-    type Form = NoticeForm;
+impl Persist for Notice {
+    type Form = StoredNotice;
 
-    fn to_form(&self) -> NoticeForm {
-        NoticeForm {
+    fn to_form(&self) -> StoredNotice {
+        StoredNotice {
             store: self.store,
             kind: self.kind,
-            position: PositionForm::of(self.position),
+            position: StoredPosition::from_position(self.position),
             old_status: self.old_status,
             new_status: self.new_status,
             at: self.at.0,
             attempt: self.attempt.0,
-            failure: self.failure.as_ref().map(FailureForm::of),
-            inventory: InventoryForm::of(&self.inventory),
-            tags: TagsForm::of(&self.tags),
+            failure: self.failure.as_ref().map(StoredFailure::from_failure),
+            inventory: StoredInventory::from_inventory(&self.inventory),
+            tags: StoredTags::from_tags(&self.tags),
             folded: self.folded,
         }
     }
 
-    fn from_form(form: NoticeForm) -> Result<Self, Undecodable> {
+    fn from_form(form: StoredNotice) -> Result<Self, DecodeError> {
         Ok(Self {
             store: form.store,
             kind: form.kind,
@@ -134,7 +134,7 @@ impl Stored for Notice {
             new_status: form.new_status,
             at: Timestamp(form.at),
             attempt: AttemptId(form.attempt),
-            failure: form.failure.map(FailureForm::into_failure).transpose()?,
+            failure: form.failure.map(StoredFailure::into_failure).transpose()?,
             inventory: form.inventory.into_inventory(form.store)?,
             tags: form.tags.into_tags()?,
             folded: form.folded,

@@ -2,22 +2,22 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::fault::FailureForm;
-use super::{Stored, Undecodable, as_text, refused};
+use super::fault::StoredFailure;
+use super::{DecodeError, Persist, as_text, invalid};
 use crate::common::Timestamp;
 use crate::lifecycle::DurableRecord;
 use crate::model::{AttemptId, Capacity, Condition, Epoch, InodeCounts, Position, Seq, Status};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::ledger) struct StandingForm {
+pub(in crate::ledger) struct StoredRecord {
     #[serde(with = "as_text")]
     status: Status,
-    position: PositionForm,
+    position: StoredPosition,
     attempt: u64,
-    capacity: Option<SpaceForm>,
-    inodes: Option<SpaceForm>,
-    failure: Option<FailureForm>,
+    capacity: Option<StoredSpace>,
+    inodes: Option<StoredSpace>,
+    failure: Option<StoredFailure>,
     since: i64,
     conditions: Vec<ConditionForm>,
 }
@@ -32,13 +32,13 @@ struct ConditionForm {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct PositionForm {
+pub(super) struct StoredPosition {
     epoch: u64,
     seq: u64,
 }
 
-impl PositionForm {
-    pub(crate) fn of(position: Position) -> Self {
+impl StoredPosition {
+    pub(crate) fn from_position(position: Position) -> Self {
         Self { epoch: position.epoch.0, seq: position.seq.0 }
     }
 
@@ -50,18 +50,18 @@ impl PositionForm {
 /// Bytes or inodes.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SpaceForm {
+pub(super) struct StoredSpace {
     total: u64,
     available: u64,
 }
 
-impl SpaceForm {
-    pub(crate) fn of(capacity: Capacity) -> Self {
+impl StoredSpace {
+    pub(crate) fn from_space(capacity: Capacity) -> Self {
         Self { total: capacity.total(), available: capacity.available() }
     }
 
-    pub(super) fn into_capacity(self) -> Result<Capacity, Undecodable> {
-        Capacity::new(self.total, self.available).map_err(refused)
+    pub(super) fn into_capacity(self) -> Result<Capacity, DecodeError> {
+        Capacity::new(self.total, self.available).map_err(invalid)
     }
 
     pub(super) fn of_inodes(InodeCounts { total, available }: InodeCounts) -> Self {
@@ -73,32 +73,32 @@ impl SpaceForm {
     }
 }
 
-impl Stored for DurableRecord {
-    type Form = StandingForm;
+impl Persist for DurableRecord {
+    type Form = StoredRecord;
 
-    fn to_form(&self) -> StandingForm {
+    fn to_form(&self) -> StoredRecord {
         let condition = |(&condition, &Timestamp(since))| ConditionForm { condition, since };
-        StandingForm {
+        StoredRecord {
             status: self.status,
-            position: PositionForm::of(self.position),
+            position: StoredPosition::from_position(self.position),
             attempt: self.attempt.0,
-            capacity: self.capacity.map(SpaceForm::of),
-            inodes: self.inodes.map(SpaceForm::of_inodes),
-            failure: self.failure.as_ref().map(FailureForm::of),
+            capacity: self.capacity.map(StoredSpace::from_space),
+            inodes: self.inodes.map(StoredSpace::of_inodes),
+            failure: self.failure.as_ref().map(StoredFailure::from_failure),
             since: self.since.0,
             conditions: self.conditions.iter().map(condition).collect(),
         }
     }
 
-    fn from_form(form: StandingForm) -> Result<Self, Undecodable> {
+    fn from_form(form: StoredRecord) -> Result<Self, DecodeError> {
         let condition = |ConditionForm { condition, since }| (condition, Timestamp(since));
         Ok(Self {
             status: form.status,
             position: form.position.into_position(),
             attempt: AttemptId(form.attempt),
-            capacity: form.capacity.map(SpaceForm::into_capacity).transpose()?,
-            inodes: form.inodes.map(SpaceForm::into_inodes),
-            failure: form.failure.map(FailureForm::into_failure).transpose()?,
+            capacity: form.capacity.map(StoredSpace::into_capacity).transpose()?,
+            inodes: form.inodes.map(StoredSpace::into_inodes),
+            failure: form.failure.map(StoredFailure::into_failure).transpose()?,
             since: Timestamp(form.since),
             conditions: form.conditions.into_iter().map(condition).collect(),
         })

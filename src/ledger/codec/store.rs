@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Stored, Undecodable, as_text, refused};
+use super::{DecodeError, Persist, as_text, invalid};
 use crate::common::Timestamp;
 use crate::model::{
     HostKey, Hostname, ImageDir, MarkerId, MountLocation, SshAddress, State, Store, StoreUuid,
@@ -12,7 +12,7 @@ use crate::model::{
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::ledger) struct StoreForm {
+pub(in crate::ledger) struct StoredStore {
     #[serde(with = "as_text")]
     uuid: StoreUuid,
     name: String,
@@ -29,7 +29,7 @@ pub(in crate::ledger) struct StoreForm {
     changed: i64,
     #[serde(with = "as_text")]
     marker: MarkerId,
-    place: PlaceForm,
+    place: StoredMount,
     had_registry: bool,
     pinned_key: Option<KeyForm>,
     given_fingerprints: Vec<String>,
@@ -37,15 +37,15 @@ pub(in crate::ledger) struct StoreForm {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct PlaceForm {
+pub(super) struct StoredMount {
     mount_point: String,
     fs_type: String,
     device: String,
     on_root_disk: bool,
 }
 
-impl PlaceForm {
-    pub(crate) fn of(place: &MountLocation) -> Self {
+impl StoredMount {
+    pub(crate) fn from_mount(place: &MountLocation) -> Self {
         let MountLocation { mount_point, fs_type, device, on_root_disk } = place.clone();
         Self { mount_point, fs_type, device, on_root_disk }
     }
@@ -64,13 +64,13 @@ struct KeyForm {
     fingerprint: String,
 }
 
-impl Stored for Store {
-    type Form = StoreForm;
+impl Persist for Store {
+    type Form = StoredStore;
 
-    fn to_form(&self) -> StoreForm {
+    fn to_form(&self) -> StoredStore {
         let key =
             |HostKey { algorithm, blob, fingerprint }| KeyForm { algorithm, blob, fingerprint };
-        StoreForm {
+        StoredStore {
             uuid: self.uuid,
             name: self.name.clone(),
             description: self.description.clone(),
@@ -83,21 +83,21 @@ impl Stored for Store {
             created: self.created.0,
             changed: self.changed.0,
             marker: self.marker,
-            place: PlaceForm::of(&self.mount),
+            place: StoredMount::from_mount(&self.mount),
             had_registry: self.had_registry,
             pinned_key: self.pinned_key.clone().map(key),
             given_fingerprints: self.given_fingerprints.clone(),
         }
     }
 
-    fn from_form(form: StoreForm) -> Result<Self, Undecodable> {
+    fn from_form(form: StoredStore) -> Result<Self, DecodeError> {
         let key =
             |KeyForm { algorithm, blob, fingerprint }| HostKey { algorithm, blob, fingerprint };
         Ok(Self {
             uuid: form.uuid,
             name: form.name,
             description: form.description,
-            image_dir: ImageDir::parse(&form.image_dir).map_err(refused)?,
+            image_dir: ImageDir::parse(&form.image_dir).map_err(invalid)?,
             address: SshAddress { hostname: form.hostname, port: form.port },
             username: form.username,
             state: form.state,

@@ -19,28 +19,28 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::common::ErrorChain;
 
-use super::connection::connect;
+use super::connection::open_connection;
 use super::migrations;
-use super::migrations::Step;
-use crate::ledger::tables::rows::BadRow;
+use super::migrations::Migration;
+use crate::ledger::tables::rows::RowError;
 use crate::ledger::tables::{meta, outbox, stores};
 
 /// The endings of SQLite's logs: of write-ahead mode, and of the way into it.
-const LOGS: [&str; 2] = [WAL, "-journal"];
-const WAL: &str = "-wal";
+const LOG_SUFFIXES: [&str; 2] = [WAL_SUFFIX, "-journal"];
+const WAL_SUFFIX: &str = "-wal";
 
 /// Up to this many bytes a ledger is examined whole. Beyond it, it is because of what the management node
 /// has not been told: each of these notices is compared with its checksum when it is sent.
-const WHOLE: u64 = 64 << 20;
+const FULL_CHECK_MAX_BYTES: u64 = 64 << 20;
 /// What is examined of any ledger.
-const ALWAYS: [&str; 5] = ["meta", "stores", "standings", "secrets", "workers"];
+const ESSENTIAL_TABLES: [&str; 5] = ["meta", "stores", "standings", "secrets", "workers"];
 
 /// One of them, and its ending.
-type Log = (PathBuf, &'static str);
+type LogFile = (PathBuf, &'static str);
 
 /// What lies at the ledger's path.
 #[derive(Debug)]
-pub(super) enum Finding {
+pub(super) enum Integrity {
     /// Nothing: a first start.
     Absent,
     /// A ledger of ours, whole, of our version or one that can be brought to it.
@@ -56,12 +56,12 @@ pub(super) enum Finding {
 ///
 /// # Errors
 /// When the system refuses to read the ledger or to make the copy; the ledger itself may be whole.
-pub(super) fn examine(ledger: &Path, ladder: &[Step]) -> io::Result<Finding> {
-    let logs = logs(ledger)?;
+pub(super) fn check_integrity(ledger: &Path, ladder: &[Migration]) -> io::Result<Integrity> {
+    let logs = log_files(ledger)?;
     match fs::metadata(ledger) {
         // SQLite would take the log for another database's, and delete it.
         Ok(seen) if seen.len() == 0 => {
-            return Ok(Finding::Damaged(match logs.first() {
+            return Ok(Integrity::Damaged(match logs.first() {
                 Some((log, _)) => format!("it is empty, its log {} is not", log.display()),
                 None => "it is empty".to_owned(),
             }));
@@ -70,27 +70,27 @@ pub(super) fn examine(ledger: &Path, ladder: &[Step]) -> io::Result<Finding> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Ok(match logs.first() {
                 Some((log, _)) => {
-                    Finding::Damaged(format!("it is gone, its log {} is not", log.display()))
+                    Integrity::Damaged(format!("it is gone, its log {} is not", log.display()))
                 }
-                None => Finding::Absent,
+                None => Integrity::Absent,
             });
         }
         Err(error) => return Err(error),
     }
-    if logs.iter().all(|(_, ending)| *ending == WAL) {
-        let opened = if logs.is_empty() { alone(ledger) } else { through_its_log(ledger) };
-        let found = opened.as_ref().map(migrations::version);
-        if !matches!(found, Ok(Ok(found)) if found < migrations::top_of(ladder)) {
-            return judge(opened, ladder);
+    if logs.iter().all(|(_, ending)| *ending == WAL_SUFFIX) {
+        let opened = if logs.is_empty() { open_immutable(ledger) } else { open_with_wal(ledger) };
+        let found = opened.as_ref().map(migrations::schema_version);
+        if !matches!(found, Ok(Ok(found)) if found < migrations::latest_version(ladder)) {
+            return classify(opened, ladder);
         }
     }
-    let copy = Copy::of(ledger, &logs)?;
-    judge(connect(&copy.ledger), ladder)
+    let copy = ScratchCopy::of(ledger, &logs)?;
+    classify(open_connection(&copy.ledger), ladder)
 }
 
 /// A ledger without a log, of which nothing is touched.
-fn alone(ledger: &Path) -> rusqlite::Result<Connection> {
-    let uri = format!("file:{}?immutable=1", escaped(ledger));
+fn open_immutable(ledger: &Path) -> rusqlite::Result<Connection> {
+    let uri = format!("file:{}?immutable=1", escape_uri(ledger));
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -99,7 +99,7 @@ fn alone(ledger: &Path) -> rusqlite::Result<Connection> {
 
 /// A ledger with its write-ahead log, of which nothing is written. No lock is taken either: an operator's
 /// `sqlite3` that is looking at it would be in the way.
-fn through_its_log(ledger: &Path) -> rusqlite::Result<Connection> {
+fn open_with_wal(ledger: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags_and_vfs(ledger, flags, "unix-none")?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -109,10 +109,10 @@ fn through_its_log(ledger: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// What SQLite plays into a database when it opens it: those of its logs that are there and not empty.
-fn logs(ledger: &Path) -> io::Result<Vec<Log>> {
+fn log_files(ledger: &Path) -> io::Result<Vec<LogFile>> {
     let mut found = Vec::new();
-    for ending in LOGS {
-        let log = beside(ledger, ending);
+    for ending in LOG_SUFFIXES {
+        let log = sibling_path(ledger, ending);
         match fs::metadata(&log) {
             Ok(seen) if seen.len() > 0 => found.push((log, ending)),
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -122,71 +122,71 @@ fn logs(ledger: &Path) -> io::Result<Vec<Log>> {
     Ok(found)
 }
 
-fn judge(opened: rusqlite::Result<Connection>, ladder: &[Step]) -> io::Result<Finding> {
-    match opened.map_err(BadRow::from).and_then(|connection| contents(connection, ladder)) {
+fn classify(opened: rusqlite::Result<Connection>, ladder: &[Migration]) -> io::Result<Integrity> {
+    match opened.map_err(RowError::from).and_then(|connection| check_contents(connection, ladder)) {
         Ok(finding) => Ok(finding),
         // Of the copy: the ledger itself may be whole.
         Err(error) if is_full(&error) => Err(io::Error::new(io::ErrorKind::StorageFull, error)),
-        Err(error) => Ok(Finding::Damaged(ErrorChain(&error).to_string())),
+        Err(error) => Ok(Integrity::Damaged(ErrorChain(&error).to_string())),
     }
 }
 
-fn is_full(error: &BadRow) -> bool {
-    let BadRow::Sqlite(error) = error else { return false };
+fn is_full(error: &RowError) -> bool {
+    let RowError::Sqlite(error) = error else { return false };
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
-fn contents(mut connection: Connection, ladder: &[Step]) -> Result<Finding, BadRow> {
+fn check_contents(mut connection: Connection, ladder: &[Migration]) -> Result<Integrity, RowError> {
     let application: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     if application != migrations::APPLICATION_ID {
-        return Ok(Finding::Damaged("it is not a ledger of this program".to_owned()));
+        return Ok(Integrity::Damaged("it is not a ledger of this program".to_owned()));
     }
-    let found = migrations::version(&connection)?;
-    if found > migrations::top_of(ladder) {
+    let found = migrations::schema_version(&connection)?;
+    if found > migrations::latest_version(ladder) {
         let written_by = meta::writer_of_newer(&connection);
-        return Ok(Finding::Newer { found, written_by });
+        return Ok(Integrity::Newer { found, written_by });
     }
-    let whole = size(&connection)? <= WHOLE;
-    let checks = if whole { vec!["1"] } else { ALWAYS.to_vec() };
+    let whole = file_size(&connection)? <= FULL_CHECK_MAX_BYTES;
+    let checks = if whole { vec!["1"] } else { ESSENTIAL_TABLES.to_vec() };
     for what in checks {
         let check = format!("PRAGMA quick_check({what})");
         let verdict: String = connection.query_row(&check, [], |row| row.get(0))?;
         if verdict != "ok" {
-            return Ok(Finding::Damaged(verdict));
+            return Ok(Integrity::Damaged(verdict));
         }
     }
-    match migrations::migrate(&mut connection, ladder) {
+    match migrations::open_with_migrations(&mut connection, ladder) {
         Err(error) if !is_full(&error) => {
             let why = ErrorChain(&error);
             let what = format!("it cannot be brought from format {found} to this program's: {why}");
-            return Ok(Finding::Damaged(what));
+            return Ok(Integrity::Damaged(what));
         }
         migrated => migrated?,
     }
     meta::verify_all(&connection)?;
-    stores::load(&connection)?;
+    stores::load_stores(&connection)?;
     if whole {
         outbox::verify_all(&connection)?;
     }
-    Ok(Finding::Good)
+    Ok(Integrity::Good)
 }
 
 /// In bytes, with what stands in its log alone.
-fn size(connection: &Connection) -> rusqlite::Result<u64> {
+fn file_size(connection: &Connection) -> rusqlite::Result<u64> {
     let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
     let pages = number("PRAGMA page_count")?.saturating_mul(number("PRAGMA page_size")?);
     Ok(pages.unsigned_abs())
 }
 
 /// A copy of a ledger and its logs in a folder of its own; removed when dropped.
-struct Copy {
+struct ScratchCopy {
     folder: PathBuf,
     ledger: PathBuf,
 }
 
-impl Copy {
-    fn of(ledger: &Path, logs: &[Log]) -> io::Result<Self> {
-        let folder = beside(ledger, ".examined");
+impl ScratchCopy {
+    fn of(ledger: &Path, logs: &[LogFile]) -> io::Result<Self> {
+        let folder = sibling_path(ledger, ".examined");
         // Left behind by a start that was killed.
         match fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -196,26 +196,26 @@ impl Copy {
         let copy = Self { ledger: folder.join("ledger"), folder };
         fs::copy(ledger, &copy.ledger)?;
         for (log, ending) in logs {
-            fs::copy(log, beside(&copy.ledger, ending))?;
+            fs::copy(log, sibling_path(&copy.ledger, ending))?;
         }
         Ok(copy)
     }
 }
 
-impl Drop for Copy {
+impl Drop for ScratchCopy {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-pub(crate) fn beside(ledger: &Path, ending: &str) -> PathBuf {
+pub(crate) fn sibling_path(ledger: &Path, ending: &str) -> PathBuf {
     let mut name = ledger.as_os_str().to_owned();
     name.push(ending);
     PathBuf::from(name)
 }
 
 /// A path as part of a URI: SQLite reads `%`, `?` and `#` in it.
-fn escaped(path: &Path) -> String {
+fn escape_uri(path: &Path) -> String {
     let text = path.display().to_string();
     text.replace('%', "%25").replace('?', "%3f").replace('#', "%23")
 }

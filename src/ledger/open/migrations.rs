@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use crate::ledger::tables::rows::BadRow;
+use crate::ledger::tables::rows::RowError;
 
 use crate::ledger::tables::meta;
 
@@ -12,16 +12,16 @@ pub(super) const APPLICATION_ID: i32 = 0x4953_4167;
 /// Leads a ledger from one version to the next, in a transaction that is not its own. A function and
 /// not a text, because stored forms have checksums that SQL cannot make. What it needs to know of the
 /// older version it holds itself: the rest of this room knows the newest alone.
-pub(crate) type Step = fn(&Connection) -> Result<(), BadRow>;
+pub(crate) type Migration = fn(&Connection) -> Result<(), RowError>;
 
 /// Step `n` leads from version `n` to `n + 1`. Steps that have been released are never edited.
-pub(crate) const LADDER: &[Step] = &[first];
+pub(crate) const MIGRATIONS: &[Migration] = &[migrate_to_v1];
 
-fn first(connection: &Connection) -> Result<(), BadRow> {
-    Ok(connection.execute_batch(FIRST)?)
+fn migrate_to_v1(connection: &Connection) -> Result<(), RowError> {
+    Ok(connection.execute_batch(V1_SCHEMA)?)
 }
 
-const FIRST: &str = "
+const V1_SCHEMA: &str = "
     -- Facts about the ledger itself: epoch, written_by, touched.
     CREATE TABLE meta (
         key TEXT PRIMARY KEY,
@@ -85,18 +85,21 @@ const FIRST: &str = "
 ";
 
 /// The version a ladder leads to.
-pub(super) fn top_of(ladder: &[Step]) -> i32 {
+pub(super) fn latest_version(ladder: &[Migration]) -> i32 {
     i32::try_from(ladder.len()).unwrap_or(i32::MAX)
 }
 
 /// The version of an open ledger.
-pub(crate) fn version(connection: &Connection) -> rusqlite::Result<i32> {
+pub(crate) fn schema_version(connection: &Connection) -> rusqlite::Result<i32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
 /// Climbs from the ledger's version to the top, all steps in one transaction.
-pub(super) fn migrate(connection: &mut Connection, ladder: &[Step]) -> Result<(), BadRow> {
-    let from = version(connection)?;
+pub(super) fn open_with_migrations(
+    connection: &mut Connection,
+    ladder: &[Migration],
+) -> Result<(), RowError> {
+    let from = schema_version(connection)?;
     let steps = ladder.iter().skip(usize::try_from(from).unwrap_or(0));
     if steps.len() == 0 {
         return Ok(());
@@ -110,10 +113,10 @@ pub(super) fn migrate(connection: &mut Connection, ladder: &[Step]) -> Result<()
     }
     let sql = "SELECT \"table\" FROM pragma_foreign_key_check LIMIT 1";
     if let Some(table) = transaction.query_row(sql, [], |row| row.get(0)).optional()? {
-        return Err(BadRow::Orphan(table));
+        return Err(RowError::Orphan(table));
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", top_of(ladder))?;
+    transaction.pragma_update(None, "user_version", latest_version(ladder))?;
     meta::written_by(&transaction, env!("CARGO_PKG_VERSION"))?;
     transaction.commit()?;
     Ok(connection.pragma_update(None, "foreign_keys", true)?)

@@ -11,27 +11,27 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 use super::tables::meta;
-use super::tables::rows::BadRow;
+use super::tables::rows::RowError;
 use super::tables::stores;
 use super::tables::stores::LoadedStore;
-use super::{Ledger, MasterKeyError, Sealer, StateDir, Writer, durable_file, writer};
+use super::{Ledger, LedgerWriter, MasterKeyError, SecretSealer, StateDir, durable_file, writer};
 use crate::common::Timestamp;
 use crate::model::{Epoch, Position};
 use crate::settings;
-use connection::connect;
-use integrity::{Finding, beside, examine};
-use migrations::Step;
+use connection::open_connection;
+use integrity::{Integrity, check_integrity, sibling_path};
+use migrations::Migration;
 
 /// The file in the state directory.
-const NAME: &str = "ledger.sqlite";
+const LEDGER_FILE: &str = "ledger.sqlite";
 
 /// An open ledger.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenedLedger {
     /// To read and to commit.
     pub ledger: Ledger,
     /// The thread behind it; close it last.
-    pub writer: Writer,
+    pub writer: LedgerWriter,
     /// What it holds.
     pub stores: Vec<LoadedStore>,
     /// This run's epoch, already committed.
@@ -55,7 +55,7 @@ pub enum OpenError {
         what: String,
     },
     /// A newer program wrote it; it was left as it was.
-    #[error("the ledger {path} has format {found}, this program knows up to {known}{}", by(.written_by))]
+    #[error("the ledger {path} has format {found}, this program knows up to {known}{}", opened_by(.written_by))]
     Newer {
         /// The file.
         path: PathBuf,
@@ -89,7 +89,7 @@ pub enum OpenError {
     MasterKey(#[from] MasterKeyError),
 }
 
-fn by(version: &Option<String>) -> String {
+fn opened_by(version: &Option<String>) -> String {
     version.as_ref().map_or_else(String::new, |version| format!("; version {version} wrote it"))
 }
 
@@ -99,69 +99,69 @@ fn by(version: &Option<String>) -> String {
 ///
 /// # Errors
 /// [`OpenError`]. A ledger that is damaged or newer is left byte for byte as it was.
-pub fn open(
+pub fn open_ledger(
     dir: &StateDir,
-    state: &settings::State,
+    state: &settings::StateSettings,
     credentials: Option<&Path>,
     now: Timestamp,
-) -> Result<Opened, OpenError> {
-    open_by(migrations::LADDER, dir, state, credentials, now)
+) -> Result<OpenedLedger, OpenError> {
+    open_by(migrations::MIGRATIONS, dir, state, credentials, now)
 }
 
 /// [`open`] by a ladder of a test's own.
 pub(super) fn open_by(
-    ladder: &[Step],
+    ladder: &[Migration],
     dir: &StateDir,
-    state: &settings::State,
+    state: &settings::StateSettings,
     credentials: Option<&Path>,
     now: Timestamp,
-) -> Result<Opened, OpenError> {
-    let path = dir.path().join(NAME);
+) -> Result<OpenedLedger, OpenError> {
+    let path = dir.path().join(LEDGER_FILE);
     let unusable = |source| OpenError::Unusable { path: path.clone(), source };
     let refused = |source| OpenError::Sqlite { path: path.clone(), source };
-    match examine(&path, ladder).map_err(unusable)? {
-        Finding::Good => {}
-        Finding::Absent => create(ladder, dir.path(), &path)?,
-        Finding::Newer { found, written_by } => {
-            let known = migrations::top_of(ladder);
+    match check_integrity(&path, ladder).map_err(unusable)? {
+        Integrity::Good => {}
+        Integrity::Absent => create_ledger(ladder, dir.path(), &path)?,
+        Integrity::Newer { found, written_by } => {
+            let known = migrations::latest_version(ladder);
             return Err(OpenError::Newer { path, found, known, written_by });
         }
-        Finding::Damaged(what) => return Err(OpenError::Damaged { path, what }),
+        Integrity::Damaged(what) => return Err(OpenError::Damaged { path, what }),
     }
     let bad = |error| match error {
-        BadRow::Sqlite(source) => refused(source),
+        RowError::Sqlite(source) => refused(source),
         bad => OpenError::Damaged { path: path.clone(), what: bad.to_string() },
     };
-    let mut connection = connect(&path).map_err(refused)?;
-    migrations::migrate(&mut connection, ladder).map_err(bad)?;
+    let mut connection = open_connection(&path).map_err(refused)?;
+    migrations::open_with_migrations(&mut connection, ladder).map_err(bad)?;
     let epoch = meta::next_epoch(&connection, now).map_err(bad)?;
     let sealed_before = stores::has_secrets(&connection).map_err(refused)?;
-    let sealer = Sealer::load(state, credentials, sealed_before)?;
-    let mut stores = stores::load(&connection).map_err(bad)?;
+    let sealer = SecretSealer::load_key(state, credentials, sealed_before)?;
+    let mut stores = stores::load_stores(&connection).map_err(bad)?;
     for store in &mut stores {
         store.standing.position = Position::start_of(epoch);
     }
-    let (ledger, writer) = writer::start(connection, sealer).map_err(unusable)?;
-    Ok(Opened { ledger, writer, stores, epoch })
+    let (ledger, writer) = writer::start_writer(connection, sealer).map_err(unusable)?;
+    Ok(OpenedLedger { ledger, writer, stores, epoch })
 }
 
 /// Makes an empty ledger under another name and gives it its own when it is whole, so that one that
 /// is there but empty is always a loss and never a first start.
-fn create(ladder: &[Step], dir: &Path, path: &Path) -> Result<(), OpenError> {
+fn create_ledger(ladder: &[Migration], dir: &Path, path: &Path) -> Result<(), OpenError> {
     let unusable = |source| OpenError::Unusable { path: path.to_owned(), source };
     let refused = |source| OpenError::Sqlite { path: path.to_owned(), source };
-    let fresh = beside(path, ".new");
-    durable_file::discard(&fresh).map_err(unusable)?;
+    let fresh = sibling_path(path, ".new");
+    durable_file::discard_file(&fresh).map_err(unusable)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(&fresh, flags).map_err(refused)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(refused)?;
-    migrations::migrate(&mut connection, ladder).map_err(|error| match error {
-        BadRow::Sqlite(source) => refused(source),
+    migrations::open_with_migrations(&mut connection, ladder).map_err(|error| match error {
+        RowError::Sqlite(source) => refused(source),
         bad => unusable(io::Error::other(bad)),
     })?;
-    meta::begin(&connection).map_err(refused)?;
+    meta::initialize(&connection).map_err(refused)?;
     connection.close().map_err(|(_, error)| refused(error))?;
-    durable_file::publish(dir, &fresh, path).map_err(unusable)
+    durable_file::publish_file(dir, &fresh, path).map_err(unusable)
 }

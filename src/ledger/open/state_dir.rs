@@ -17,7 +17,7 @@ use crate::model::NodeId;
 #[derive(Debug, thiserror::Error)]
 pub enum StateDirError {
     /// Another daemon has it.
-    #[error("the state directory {path} is locked by another agent{}", holder(.pid))]
+    #[error("the state directory {path} is locked by another agent{}", lock_holder(.pid))]
     Locked {
         /// The directory.
         path: PathBuf,
@@ -41,7 +41,7 @@ pub enum StateDirError {
     },
 }
 
-fn holder(pid: &Option<u32>) -> String {
+fn lock_holder(pid: &Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
 }
 
@@ -57,7 +57,7 @@ impl StateDir {
     /// Creates the directory (0750, so that the group may reach the socket in it; its parent must exist) where absent and locks it.
     ///
     /// # Errors
-    /// [`StateDirError::Locked`] when another daemon has it, [`StateDirError::Unusable`] otherwise.
+    /// [`StateDirError::Locked`] when another daemon has it, [`StateDirError::KeyError`] otherwise.
     pub fn open(dir: &Path) -> Result<Self, StateDirError> {
         let unusable =
             |path: &Path, source| StateDirError::Unusable { path: path.to_owned(), source };
@@ -103,10 +103,10 @@ impl StateDir {
     /// # Errors
     /// [`StateDirError::NodeId`] when the file holds something else: it is left untouched.
     pub fn node_id(&self, random: &dyn Random) -> Result<NodeId, StateDirError> {
-        const NAME: &str = "node-id";
-        let path = self.path.join(NAME);
+        const NODE_ID_FILE: &str = "node-id";
+        let path = self.path.join(NODE_ID_FILE);
         let unusable = |source| StateDirError::Unusable { path: path.clone(), source };
-        match durable_file::read(&path, 256).map_err(unusable)? {
+        match durable_file::read_file(&path, 256).map_err(unusable)? {
             Some(bytes) => std::str::from_utf8(&bytes)
                 .ok()
                 .and_then(|text| text.trim_end().parse().ok())
@@ -114,7 +114,8 @@ impl StateDir {
             None => {
                 let id = NodeId::from_u128(u128::from_be_bytes(random.bytes16()));
                 let text = format!("{id}\n");
-                durable_file::create(&self.path, NAME, text.as_bytes()).map_err(unusable)?;
+                durable_file::create_file(&self.path, NODE_ID_FILE, text.as_bytes())
+                    .map_err(unusable)?;
                 Ok(id)
             }
         }

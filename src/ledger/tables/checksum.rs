@@ -4,7 +4,7 @@ use ring::digest::{Context, SHA256};
 
 /// The first eight bytes of the SHA-256 over the columns, each preceded by its length so that no two
 /// rows share an encoding.
-pub(crate) fn of(columns: &[&[u8]]) -> [u8; 8] {
+pub(crate) fn row_checksum(columns: &[&[u8]]) -> [u8; 8] {
     let mut context = Context::new(&SHA256);
     for column in columns {
         let length = u64::try_from(column.len()).unwrap_or(u64::MAX);
@@ -20,12 +20,12 @@ pub(crate) fn of(columns: &[&[u8]]) -> [u8; 8] {
 
 #[cfg(test)]
 mod tests {
-    use super::of;
+    use super::row_checksum;
 
     #[test]
     fn columns_do_not_run_into_each_other() {
-        assert_ne!(of(&[b"ab", b"c"]), of(&[b"a", b"bc"]));
-        assert_ne!(of(&[b"ab"]), of(&[b"ab", b""]));
-        assert_eq!(of(&[b"ab"]), of(&[b"ab"]));
+        assert_ne!(row_checksum(&[b"ab", b"c"]), row_checksum(&[b"a", b"bc"]));
+        assert_ne!(row_checksum(&[b"ab"]), row_checksum(&[b"ab", b""]));
+        assert_eq!(row_checksum(&[b"ab"]), row_checksum(&[b"ab"]));
     }
 }

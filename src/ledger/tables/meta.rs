@@ -3,79 +3,85 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::checksum;
-use super::rows::{BadRow, verify};
+use super::rows::{RowError, verify_checksum};
 use crate::common::Timestamp;
-use crate::ledger::codec::Undecodable;
+use crate::ledger::codec::DecodeError;
 use crate::model::Epoch;
 
-const EPOCH: &str = "epoch";
-const WRITTEN_BY: &str = "written_by";
-const TOUCHED: &str = "touched";
+const EPOCH_KEY: &str = "epoch";
+const WRITTEN_BY_KEY: &str = "written_by";
+const WRITE_PROBE: &str = "touched";
 
 /// Gives a new ledger its facts, so that one without them is always a loss.
-pub(crate) fn begin(connection: &Connection) -> rusqlite::Result<()> {
-    put(connection, EPOCH, "0")
+pub(crate) fn initialize(connection: &Connection) -> rusqlite::Result<()> {
+    put_value(connection, EPOCH_KEY, "0")
 }
 
 /// Takes note of which program has written the ledger's format.
 pub(crate) fn written_by(connection: &Connection, version: &str) -> rusqlite::Result<()> {
-    put(connection, WRITTEN_BY, version)
+    put_value(connection, WRITTEN_BY_KEY, version)
 }
 
 /// Which program has written the ledger's format, as far as that can be told: a newer one may keep its
 /// facts in another way.
 pub(crate) fn writer_of_newer(connection: &Connection) -> Option<String> {
     let sql = "SELECT value FROM meta WHERE key = ?1";
-    connection.query_row(sql, [WRITTEN_BY], |row| row.get(0)).ok()
+    connection.query_row(sql, [WRITTEN_BY_KEY], |row| row.get(0)).ok()
 }
 
 /// Checks every fact.
-pub(crate) fn verify_all(connection: &Connection) -> Result<(), BadRow> {
+pub(crate) fn verify_all(connection: &Connection) -> Result<(), RowError> {
     let mut statement = connection.prepare("SELECT key, value, sum FROM meta")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (key, value): (String, String) = (row.get(0)?, row.get(1)?);
-        checked(&key, &value, &row.get::<_, Vec<u8>>(2)?)?;
+        checked_epoch(&key, &value, &row.get::<_, Vec<u8>>(2)?)?;
     }
-    epoch_after(connection).map(drop)
+    next_unused_epoch(connection).map(drop)
 }
 
 /// Takes and commits the next epoch: `max(stored + 1, now in Unix ms)`.
-pub(crate) fn next_epoch(connection: &Connection, now: Timestamp) -> Result<Epoch, BadRow> {
-    let epoch = epoch_after(connection)?.max(now.0);
-    put(connection, EPOCH, &epoch.to_string())?;
+pub(crate) fn next_epoch(connection: &Connection, now: Timestamp) -> Result<Epoch, RowError> {
+    let epoch = next_unused_epoch(connection)?.max(now.0);
+    put_value(connection, EPOCH_KEY, &epoch.to_string())?;
     Ok(Epoch(epoch.unsigned_abs()))
 }
 
 /// A commit that costs what each commit costs: SQLite leaves out a row that stays the same.
-pub(crate) fn touch(connection: &Connection) -> Result<(), BadRow> {
-    let last = get(connection, TOUCHED)?;
-    put(connection, TOUCHED, if last.as_deref() == Some("1") { "0" } else { "1" })?;
+pub(crate) fn write_probe(connection: &Connection) -> Result<(), RowError> {
+    let last = get_value(connection, WRITE_PROBE)?;
+    put_value(connection, WRITE_PROBE, if last.as_deref() == Some("1") { "0" } else { "1" })?;
     Ok(())
 }
 
 /// How many lines of a store's history are gone.
-pub(super) fn gone(connection: &Connection, store: &str) -> Result<u64, BadRow> {
-    let counted = get(connection, &gone_of(store))?;
+pub(super) fn pruned_lines(connection: &Connection, store: &str) -> Result<u64, RowError> {
+    let counted = get_value(connection, &gone_of(store))?;
     let number = |text: String| {
         let what = format!("no number of lines: {text:?}");
-        text.parse().map_err(|_| BadRow::Undecodable { table: "meta", source: Undecodable(what) })
+        text.parse().map_err(|_| RowError::Undecodable { table: "meta", source: DecodeError(what) })
     };
     counted.map_or(Ok(0), number)
 }
 
 /// Counts lines of a store's history that are deleted. A number that was damaged stays as it is, for who
 /// looks: it must not keep a status from being recorded.
-pub(super) fn more_gone(connection: &Connection, store: &str, lines: u64) -> rusqlite::Result<()> {
-    match gone(connection, store) {
-        Ok(before) => put(connection, &gone_of(store), &before.saturating_add(lines).to_string()),
-        Err(BadRow::Sqlite(error)) => Err(error),
+pub(super) fn add_pruned_lines(
+    connection: &Connection,
+    store: &str,
+    lines: u64,
+) -> rusqlite::Result<()> {
+    match pruned_lines(connection, store) {
+        Ok(before) => {
+            put_value(connection, &gone_of(store), &before.saturating_add(lines).to_string())
+        }
+        Err(RowError::Sqlite(error)) => Err(error),
         Err(_) => Ok(()),
     }
 }
 
 /// Forgets what was counted of a store.
-pub(super) fn forget_gone(connection: &Connection, store: &str) -> rusqlite::Result<()> {
+pub(super) fn clear_pruned_lines(connection: &Connection, store: &str) -> rusqlite::Result<()> {
     connection.execute("DELETE FROM meta WHERE key = ?1", [gone_of(store)])?;
     Ok(())
 }
@@ -86,29 +92,30 @@ fn gone_of(store: &str) -> String {
 
 /// The first epoch that has never been taken. One that is not there, is no number, negative, or the
 /// last there is, is a loss: any guess could be an epoch whose positions have been told.
-fn epoch_after(connection: &Connection) -> Result<i64, BadRow> {
-    let lost = |what: String| BadRow::Undecodable { table: "meta", source: Undecodable(what) };
-    let stored = get(connection, EPOCH)?.ok_or_else(|| lost("there is no epoch".to_owned()))?;
+fn next_unused_epoch(connection: &Connection) -> Result<i64, RowError> {
+    let lost = |what: String| RowError::Undecodable { table: "meta", source: DecodeError(what) };
+    let stored =
+        get_value(connection, EPOCH_KEY)?.ok_or_else(|| lost("there is no epoch".to_owned()))?;
     let number: Option<i64> = stored.parse().ok().filter(|number| *number >= 0);
     let next = number.and_then(|number| number.checked_add(1));
     next.ok_or_else(|| lost(format!("no epoch: {stored:?}")))
 }
 
-fn get(connection: &Connection, key: &str) -> Result<Option<String>, BadRow> {
+fn get_value(connection: &Connection, key: &str) -> Result<Option<String>, RowError> {
     let sql = "SELECT value, sum FROM meta WHERE key = ?1";
     let row = connection.query_row(sql, [key], |row| Ok((row.get(0)?, row.get(1)?)));
     let row: Option<(String, Vec<u8>)> = row.optional()?;
-    row.map(|(value, sum)| checked(key, &value, &sum).map(|()| value)).transpose()
+    row.map(|(value, sum)| checked_epoch(key, &value, &sum).map(|()| value)).transpose()
 }
 
-fn put(connection: &Connection, key: &str, value: &str) -> rusqlite::Result<()> {
-    let sum = checksum::of(&[key.as_bytes(), value.as_bytes()]);
+fn put_value(connection: &Connection, key: &str, value: &str) -> rusqlite::Result<()> {
+    let sum = checksum::row_checksum(&[key.as_bytes(), value.as_bytes()]);
     let sql = "INSERT INTO meta (key, value, sum) VALUES (?1, ?2, ?3)
                ON CONFLICT (key) DO UPDATE SET value = excluded.value, sum = excluded.sum";
     connection.execute(sql, params![key, value, sum])?;
     Ok(())
 }
 
-fn checked(key: &str, value: &str, sum: &[u8]) -> Result<(), BadRow> {
-    verify("meta", &[key.as_bytes(), value.as_bytes()], sum)
+fn checked_epoch(key: &str, value: &str, sum: &[u8]) -> Result<(), RowError> {
+    verify_checksum("meta", &[key.as_bytes(), value.as_bytes()], sum)
 }

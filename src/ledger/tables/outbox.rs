@@ -3,14 +3,14 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::checksum;
-use super::rows::{BadRow, decoded, each, parsed, verify};
-use crate::ledger::codec::encode;
-use crate::ledger::error::Refusal;
+use super::rows::{RowError, decode_column, parse_column, query_map, verify_checksum};
+use crate::ledger::codec::encode_row;
+use crate::ledger::error::OperationError;
 use crate::model::{Epoch, Notice, Position, Seq, StoreUuid};
 
 /// What waits of one store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Waiting {
+pub struct OutboxDepth {
     /// How many notices.
     pub count: u64,
     /// The place of the last of them.
@@ -18,22 +18,25 @@ pub struct Waiting {
 }
 
 /// SQLite's integers are signed; a position of 2^63 is past the year 292 million.
-fn columns(position: Position) -> Result<(i64, i64), Refusal> {
+fn notice_columns(position: Position) -> Result<(i64, i64), OperationError> {
     let column = |number: u64| {
-        i64::try_from(number).map_err(|_| Refusal::Conflict(format!("position {position}")))
+        i64::try_from(number).map_err(|_| OperationError::Conflict(format!("position {position}")))
     };
     Ok((column(position.epoch.0)?, column(position.seq.0)?))
 }
 
-fn sum(uuid: &str, epoch: i64, seq: i64, notice: &str) -> [u8; 8] {
+fn notice_checksum(uuid: &str, epoch: i64, seq: i64, notice: &str) -> [u8; 8] {
     let (epoch, seq) = (epoch.to_be_bytes(), seq.to_be_bytes());
-    checksum::of(&[uuid.as_bytes(), &epoch, &seq, notice.as_bytes()])
+    checksum::row_checksum(&[uuid.as_bytes(), &epoch, &seq, notice.as_bytes()])
 }
 
-pub(crate) fn enqueue(connection: &Connection, notice: &Notice) -> Result<(), Refusal> {
-    let (uuid, text) = (notice.store.to_string(), encode(notice)?);
-    let (epoch, seq) = columns(notice.position)?;
-    let sum = sum(&uuid, epoch, seq, &text);
+pub(crate) fn insert_notice(
+    connection: &Connection,
+    notice: &Notice,
+) -> Result<(), OperationError> {
+    let (uuid, text) = (notice.store.to_string(), encode_row(notice)?);
+    let (epoch, seq) = notice_columns(notice.position)?;
+    let sum = notice_checksum(&uuid, epoch, seq, &text);
     let mut insert = connection.prepare_cached(
         "INSERT INTO outbox (store, epoch, seq, notice, sum) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;
@@ -41,12 +44,12 @@ pub(crate) fn enqueue(connection: &Connection, notice: &Notice) -> Result<(), Re
     Ok(())
 }
 
-pub(crate) fn acknowledge(
+pub(crate) fn delete_acknowledged(
     connection: &Connection,
     store: StoreUuid,
     position: Position,
-) -> Result<(), Refusal> {
-    let (epoch, seq) = columns(position)?;
+) -> Result<(), OperationError> {
+    let (epoch, seq) = notice_columns(position)?;
     let mut delete = connection
         .prepare_cached("DELETE FROM outbox WHERE store = ?1 AND epoch = ?2 AND seq = ?3")?;
     delete.execute(params![store.to_string(), epoch, seq])?;
@@ -54,42 +57,42 @@ pub(crate) fn acknowledge(
 }
 
 /// Puts one notice in the place of all up to `through`.
-pub(crate) fn fold(
+pub(crate) fn coalesce(
     connection: &Connection,
     through: Position,
     into: &Notice,
-) -> Result<(), Refusal> {
-    let (epoch, seq) = columns(through)?;
+) -> Result<(), OperationError> {
+    let (epoch, seq) = notice_columns(through)?;
     connection.execute(
         "DELETE FROM outbox WHERE store = ?1 AND (epoch, seq) <= (?2, ?3)",
         params![into.store.to_string(), epoch, seq],
     )?;
-    enqueue(connection, into)
+    insert_notice(connection, into)
 }
 
 /// The first notices of a store, lowest position first.
-pub(crate) fn pending(
+pub(crate) fn pending_notices(
     connection: &Connection,
     store: StoreUuid,
     limit: u32,
-) -> Result<Vec<Notice>, BadRow> {
+) -> Result<Vec<Notice>, RowError> {
     let uuid = store.to_string();
     let sql = "SELECT epoch, seq, notice, sum FROM outbox WHERE store = ?1
                ORDER BY epoch, seq LIMIT ?2";
-    each(connection, sql, params![uuid, limit], |row| {
+    query_map(connection, sql, params![uuid, limit], |row| {
         let notice: String = row.get(2)?;
-        checked(&uuid, row.get(0)?, row.get(1)?, &notice, &row.get::<_, Vec<u8>>(3)?)?;
-        decoded("outbox", &notice)
+        checked_notice(&uuid, row.get(0)?, row.get(1)?, &notice, &row.get::<_, Vec<u8>>(3)?)?;
+        decode_column("outbox", &notice)
     })
 }
 
 /// How many notices of a store wait behind this place, and where the last of all is. Counting walks over all that it counts, in an index of
 /// some 50 bytes each: the table is as large as its notices.
-pub(crate) fn waiting(
+pub(crate) fn outbox_depth(
     connection: &Connection,
     store: StoreUuid,
     behind: Position,
-) -> rusqlite::Result<Waiting> {
+) -> rusqlite::Result<OutboxDepth> {
     let uuid = store.to_string();
     let mut newest = connection.prepare_cached(
         "SELECT epoch, seq FROM outbox WHERE store = ?1 ORDER BY epoch DESC, seq DESC LIMIT 1",
@@ -106,28 +109,34 @@ pub(crate) fn waiting(
     let column = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let behind = params![uuid, column(behind.epoch.0), column(behind.seq.0)];
     let count: i64 = count.query_row(behind, |row| row.get(0))?;
-    Ok(Waiting { count: count.unsigned_abs(), newest })
+    Ok(OutboxDepth { count: count.unsigned_abs(), newest })
 }
 
 /// The stores for which notices wait.
-pub(crate) fn backlog(connection: &Connection) -> Result<Vec<StoreUuid>, BadRow> {
+pub(crate) fn stores_with_pending(connection: &Connection) -> Result<Vec<StoreUuid>, RowError> {
     let sql = "SELECT uuid FROM stores WHERE EXISTS (SELECT 1 FROM outbox WHERE store = uuid)";
-    each(connection, sql, [], |row| parsed("stores", &row.get::<_, String>(0)?))
+    query_map(connection, sql, [], |row| parse_column("stores", &row.get::<_, String>(0)?))
 }
 
 /// Compares every waiting notice with its checksum: one that has changed would be told to the
 /// management node as the truth.
-pub(crate) fn verify_all(connection: &Connection) -> Result<(), BadRow> {
+pub(crate) fn verify_all(connection: &Connection) -> Result<(), RowError> {
     let mut statement = connection.prepare("SELECT store, epoch, seq, notice, sum FROM outbox")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (uuid, notice): (String, String) = (row.get(0)?, row.get(3)?);
-        checked(&uuid, row.get(1)?, row.get(2)?, &notice, &row.get::<_, Vec<u8>>(4)?)?;
+        checked_notice(&uuid, row.get(1)?, row.get(2)?, &notice, &row.get::<_, Vec<u8>>(4)?)?;
     }
     Ok(())
 }
 
-fn checked(uuid: &str, epoch: i64, seq: i64, notice: &str, found: &[u8]) -> Result<(), BadRow> {
+fn checked_notice(
+    uuid: &str,
+    epoch: i64,
+    seq: i64,
+    notice: &str,
+    found: &[u8],
+) -> Result<(), RowError> {
     let (epoch, seq) = (epoch.to_be_bytes(), seq.to_be_bytes());
-    verify("outbox", &[uuid.as_bytes(), &epoch, &seq, notice.as_bytes()], found)
+    verify_checksum("outbox", &[uuid.as_bytes(), &epoch, &seq, notice.as_bytes()], found)
 }

@@ -3,11 +3,11 @@
 use rusqlite::Connection;
 
 use super::checksum;
-use crate::ledger::codec::{Stored, Undecodable, decode};
+use crate::ledger::codec::{DecodeError, Persist, decode_row};
 
 /// A row that cannot be believed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum BadRow {
+pub(crate) enum RowError {
     /// Its checksum does not fit.
     #[error("a row of table {0} does not match its checksum")]
     Changed(&'static str),
@@ -16,7 +16,7 @@ pub(crate) enum BadRow {
     Undecodable {
         table: &'static str,
         #[source]
-        source: Undecodable,
+        source: DecodeError,
     },
     /// It belongs to a store that is not there.
     #[error("a row of table {0} belongs to no store")]
@@ -27,31 +27,38 @@ pub(crate) enum BadRow {
 }
 
 /// Compares a row's columns with its checksum.
-pub(super) fn verify(table: &'static str, columns: &[&[u8]], sum: &[u8]) -> Result<(), BadRow> {
-    if checksum::of(columns) == sum { Ok(()) } else { Err(BadRow::Changed(table)) }
+pub(super) fn verify_checksum(
+    table: &'static str,
+    columns: &[&[u8]],
+    sum: &[u8],
+) -> Result<(), RowError> {
+    if checksum::row_checksum(columns) == sum { Ok(()) } else { Err(RowError::Changed(table)) }
 }
 
 /// Decodes a column that has been verified.
-pub(super) fn decoded<T: Stored>(table: &'static str, text: &str) -> Result<T, BadRow> {
-    decode(text).map_err(|source| BadRow::Undecodable { table, source })
+pub(super) fn decode_column<T: Persist>(table: &'static str, text: &str) -> Result<T, RowError> {
+    decode_row(text).map_err(|source| RowError::Undecodable { table, source })
 }
 
 /// Parses an id column that has been verified.
-pub(super) fn parsed<T: std::str::FromStr>(table: &'static str, text: &str) -> Result<T, BadRow>
+pub(super) fn parse_column<T: std::str::FromStr>(
+    table: &'static str,
+    text: &str,
+) -> Result<T, RowError>
 where
     T::Err: std::fmt::Display,
 {
-    let refused = |error: T::Err| Undecodable(error.to_string());
-    text.parse().map_err(|error| BadRow::Undecodable { table, source: refused(error) })
+    let refused = |error: T::Err| DecodeError(error.to_string());
+    text.parse().map_err(|error| RowError::Undecodable { table, source: refused(error) })
 }
 
 /// Runs a query and reads each of its rows.
-pub(crate) fn each<T>(
+pub(crate) fn query_map<T>(
     connection: &Connection,
     sql: &str,
     parameters: impl rusqlite::Params,
-    mut read: impl FnMut(&rusqlite::Row<'_>) -> Result<T, BadRow>,
-) -> Result<Vec<T>, BadRow> {
+    mut read: impl FnMut(&rusqlite::Row<'_>) -> Result<T, RowError>,
+) -> Result<Vec<T>, RowError> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(parameters)?;
     let mut all = Vec::new();

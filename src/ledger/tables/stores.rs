@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, params};
 
-use super::rows::{BadRow, decoded, each, parsed, verify};
+use super::rows::{RowError, decode_column, parse_column, query_map, verify_checksum};
 use super::{checksum, meta};
-use crate::ledger::codec::encode;
-use crate::ledger::error::Refusal;
-use crate::ledger::sealer::Sealer;
+use crate::ledger::codec::encode_row;
+use crate::ledger::error::OperationError;
+use crate::ledger::sealer::SecretSealer;
 use crate::lifecycle::DurableRecord;
 use crate::model::{Fault, Reason, Secret, SshCredentials, Store, StoreUuid};
 
@@ -32,64 +32,64 @@ pub struct StuckWorker {
     pub start_time: u64,
 }
 
-const PASSWORD: &str = "password";
-const PRIVATE_KEY: &str = "private_key";
-const PASSPHRASE: &str = "passphrase";
+const PASSWORD_KIND: &str = "password";
+const PRIVATE_KEY_KIND: &str = "private_key";
+const PASSPHRASE_KIND: &str = "passphrase";
 
 /// All stores, checked.
-pub(crate) fn load(connection: &Connection) -> Result<Vec<LoadedStore>, BadRow> {
-    let mut workers = workers(connection)?;
+pub(crate) fn load_stores(connection: &Connection) -> Result<Vec<LoadedStore>, RowError> {
+    let mut workers = stuck_workers(connection)?;
     let sql = "SELECT s.uuid, s.image_dir, s.definition, s.sum, t.standing, t.sum
                FROM stores s LEFT JOIN standings t ON t.store = s.uuid ORDER BY s.uuid";
-    each(connection, sql, [], |row| {
+    query_map(connection, sql, [], |row| {
         let uuid: String = row.get(0)?;
         let image_dir: String = row.get(1)?;
         let definition: String = row.get(2)?;
         let columns = [uuid.as_bytes(), image_dir.as_bytes(), definition.as_bytes()];
-        verify("stores", &columns, &row.get::<_, Vec<u8>>(3)?)?;
+        verify_checksum("stores", &columns, &row.get::<_, Vec<u8>>(3)?)?;
         let (Some(standing), Some(sum)) =
             (row.get::<_, Option<String>>(4)?, row.get::<_, Option<Vec<u8>>>(5)?)
         else {
-            return Err(BadRow::Changed("standings"));
+            return Err(RowError::Changed("standings"));
         };
-        verify("standings", &[uuid.as_bytes(), standing.as_bytes()], &sum)?;
-        let store: Store = decoded("stores", &definition)?;
+        verify_checksum("standings", &[uuid.as_bytes(), standing.as_bytes()], &sum)?;
+        let store: Store = decode_column("stores", &definition)?;
         if store.uuid.to_string() != uuid || store.image_dir.as_str() != image_dir {
-            return Err(BadRow::Changed("stores"));
+            return Err(RowError::Changed("stores"));
         }
-        let standing = decoded("standings", &standing)?;
+        let standing = decode_column("standings", &standing)?;
         let stuck_worker = workers.remove(&store.uuid);
         Ok(LoadedStore { store, standing, stuck_worker })
     })
 }
 
-fn workers(connection: &Connection) -> Result<BTreeMap<StoreUuid, StuckWorker>, BadRow> {
+fn stuck_workers(connection: &Connection) -> Result<BTreeMap<StoreUuid, StuckWorker>, RowError> {
     let sql = "SELECT store, pid, start_time, sum FROM workers";
-    let rows = each(connection, sql, [], |row| {
+    let rows = query_map(connection, sql, [], |row| {
         let (uuid, pid, start_time): (String, i32, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
         if worker_sum(&uuid, pid, start_time).as_slice() != row.get::<_, Vec<u8>>(3)? {
-            return Err(BadRow::Changed("workers"));
+            return Err(RowError::Changed("workers"));
         }
-        let start_time = u64::try_from(start_time).map_err(|_| BadRow::Changed("workers"))?;
-        Ok((parsed("workers", &uuid)?, StuckWorker { pid, start_time }))
+        let start_time = u64::try_from(start_time).map_err(|_| RowError::Changed("workers"))?;
+        Ok((parse_column("workers", &uuid)?, StuckWorker { pid, start_time }))
     })?;
     Ok(rows.into_iter().collect())
 }
 
 fn worker_sum(uuid: &str, pid: i32, start_time: i64) -> [u8; 8] {
-    checksum::of(&[uuid.as_bytes(), &pid.to_be_bytes(), &start_time.to_be_bytes()])
+    checksum::row_checksum(&[uuid.as_bytes(), &pid.to_be_bytes(), &start_time.to_be_bytes()])
 }
 
-pub(crate) fn add(
+pub(crate) fn insert_store(
     connection: &Connection,
     store: &Store,
     credentials: &SshCredentials,
     standing: &DurableRecord,
-    sealer: &Sealer,
-) -> Result<(), Refusal> {
+    sealer: &SecretSealer,
+) -> Result<(), OperationError> {
     let (uuid, dir, definition) =
-        (store.uuid.to_string(), store.image_dir.as_str(), encode(store)?);
-    let sum = checksum::of(&[uuid.as_bytes(), dir.as_bytes(), definition.as_bytes()]);
+        (store.uuid.to_string(), store.image_dir.as_str(), encode_row(store)?);
+    let sum = checksum::row_checksum(&[uuid.as_bytes(), dir.as_bytes(), definition.as_bytes()]);
     let mut insert = connection.prepare_cached(
         "INSERT INTO stores (uuid, image_dir, definition, sum) VALUES (?1, ?2, ?3, ?4)",
     )?;
@@ -98,15 +98,15 @@ pub(crate) fn add(
     save_standing(connection, store.uuid, standing)
 }
 
-pub(crate) fn save(connection: &Connection, store: &Store) -> Result<(), Refusal> {
+pub(crate) fn update_store(connection: &Connection, store: &Store) -> Result<(), OperationError> {
     let (uuid, dir, definition) =
-        (store.uuid.to_string(), store.image_dir.as_str(), encode(store)?);
-    let sum = checksum::of(&[uuid.as_bytes(), dir.as_bytes(), definition.as_bytes()]);
+        (store.uuid.to_string(), store.image_dir.as_str(), encode_row(store)?);
+    let sum = checksum::row_checksum(&[uuid.as_bytes(), dir.as_bytes(), definition.as_bytes()]);
     let mut update = connection.prepare_cached(
         "UPDATE stores SET image_dir = ?2, definition = ?3, sum = ?4 WHERE uuid = ?1",
     )?;
     match update.execute(params![uuid, dir, definition, sum])? {
-        0 => Err(Refusal::Conflict(format!("no store {uuid}"))),
+        0 => Err(OperationError::Conflict(format!("no store {uuid}"))),
         _ => Ok(()),
     }
 }
@@ -115,9 +115,9 @@ pub(crate) fn save_standing(
     connection: &Connection,
     store: StoreUuid,
     standing: &DurableRecord,
-) -> Result<(), Refusal> {
-    let (uuid, standing) = (store.to_string(), encode(standing)?);
-    let sum = checksum::of(&[uuid.as_bytes(), standing.as_bytes()]);
+) -> Result<(), OperationError> {
+    let (uuid, standing) = (store.to_string(), encode_row(standing)?);
+    let sum = checksum::row_checksum(&[uuid.as_bytes(), standing.as_bytes()]);
     let mut upsert = connection.prepare_cached(
         "INSERT INTO standings (store, standing, sum) VALUES (?1, ?2, ?3)
          ON CONFLICT (store) DO UPDATE SET standing = excluded.standing, sum = excluded.sum",
@@ -127,10 +127,13 @@ pub(crate) fn save_standing(
 }
 
 /// Forgets a store; the tables that refer to it follow by their foreign keys.
-pub(crate) fn remove(connection: &Connection, store: StoreUuid) -> Result<(), Refusal> {
+pub(crate) fn delete_store(
+    connection: &Connection,
+    store: StoreUuid,
+) -> Result<(), OperationError> {
     let store = store.to_string();
     connection.execute("DELETE FROM stores WHERE uuid = ?1", [&store])?;
-    meta::forget_gone(connection, &store)?;
+    meta::clear_pruned_lines(connection, &store)?;
     Ok(())
 }
 
@@ -138,13 +141,13 @@ pub(crate) fn leave_worker(
     connection: &Connection,
     store: StoreUuid,
     worker: Option<StuckWorker>,
-) -> Result<(), Refusal> {
+) -> Result<(), OperationError> {
     let store = store.to_string();
     connection.execute("DELETE FROM workers WHERE store = ?1", [&store])?;
     if let Some(StuckWorker { pid, start_time }) = worker {
         // In clock ticks: past this is past the age of the universe.
         let start_time = i64::try_from(start_time)
-            .map_err(|_| Refusal::Conflict(format!("start time {start_time}")))?;
+            .map_err(|_| OperationError::Conflict(format!("start time {start_time}")))?;
         let sum = worker_sum(&store, pid, start_time);
         let sql = "INSERT INTO workers (store, pid, start_time, sum) VALUES (?1, ?2, ?3, ?4)";
         connection.execute(sql, params![store, pid, start_time, sum])?;
@@ -157,8 +160,8 @@ pub(crate) fn replace_credentials(
     connection: &Connection,
     store: StoreUuid,
     credentials: &SshCredentials,
-    sealer: &Sealer,
-) -> Result<(), Refusal> {
+    sealer: &SecretSealer,
+) -> Result<(), OperationError> {
     connection.execute("DELETE FROM secrets WHERE store = ?1", [store.to_string()])?;
     save_credentials(connection, store, credentials, sealer)
 }
@@ -167,18 +170,18 @@ fn save_credentials(
     connection: &Connection,
     store: StoreUuid,
     credentials: &SshCredentials,
-    sealer: &Sealer,
-) -> Result<(), Refusal> {
+    sealer: &SecretSealer,
+) -> Result<(), OperationError> {
     let uuid = store.to_string();
     let fields = [
-        (PASSWORD, &credentials.password),
-        (PRIVATE_KEY, &credentials.private_key),
-        (PASSPHRASE, &credentials.passphrase),
+        (PASSWORD_KIND, &credentials.password),
+        (PRIVATE_KEY_KIND, &credentials.private_key),
+        (PASSPHRASE_KIND, &credentials.passphrase),
     ];
     for (field, secret) in fields {
         let Some(secret) = secret else { continue };
-        let sealed = sealer.seal(store, field, secret).map_err(Refusal::Unsealable)?;
-        let sum = checksum::of(&[uuid.as_bytes(), field.as_bytes(), &sealed]);
+        let sealed = sealer.seal(store, field, secret).map_err(OperationError::Unsealable)?;
+        let sum = checksum::row_checksum(&[uuid.as_bytes(), field.as_bytes(), &sealed]);
         let sql = "INSERT INTO secrets (store, field, sealed, sum) VALUES (?1, ?2, ?3, ?4)";
         connection.execute(sql, params![uuid, field, sealed, sum])?;
     }
@@ -192,27 +195,27 @@ pub(crate) fn has_secrets(connection: &Connection) -> rusqlite::Result<bool> {
 
 /// The secrets of a store, unsealed. A disk that refuses is told from a secret that cannot be read: the
 /// secret may be whole.
-pub(crate) fn credentials(
+pub(crate) fn load_credentials(
     connection: &Connection,
     store: StoreUuid,
-    sealer: &Sealer,
+    sealer: &SecretSealer,
 ) -> Result<SshCredentials, Fault> {
-    let unreadable = |error: BadRow| {
+    let unreadable = |error: RowError| {
         let details = format!("the stored secrets cannot be read: {error}");
         match error {
-            BadRow::Sqlite(_) => Fault::new(Reason::StateDiskTrouble, details)
+            RowError::Sqlite(_) => Fault::new(Reason::StateDiskTrouble, details)
                 .with_remedy("check the disk of state.dir and repair it"),
-            BadRow::Changed(_) | BadRow::Undecodable { .. } | BadRow::Orphan(_) => {
+            RowError::Changed(_) | RowError::Undecodable { .. } | RowError::Orphan(_) => {
                 Fault::new(Reason::SecretUnreadable, details)
             }
         }
     };
     let uuid = store.to_string();
     let sql = "SELECT field, sealed, sum FROM secrets WHERE store = ?1";
-    let rows = each(connection, sql, [&uuid], |row| {
+    let rows = query_map(connection, sql, [&uuid], |row| {
         let (field, sealed): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
         let columns = [uuid.as_bytes(), field.as_bytes(), &sealed];
-        verify("secrets", &columns, &row.get::<_, Vec<u8>>(2)?)?;
+        verify_checksum("secrets", &columns, &row.get::<_, Vec<u8>>(2)?)?;
         Ok((field, sealed))
     })
     .map_err(unreadable)?;
@@ -226,8 +229,8 @@ pub(crate) fn credentials(
         found.map(|(field, sealed)| sealer.unseal(store, field, sealed)).transpose()
     };
     Ok(SshCredentials {
-        password: unseal(PASSWORD)?,
-        private_key: unseal(PRIVATE_KEY)?,
-        passphrase: unseal(PASSPHRASE)?,
+        password: unseal(PASSWORD_KIND)?,
+        private_key: unseal(PRIVATE_KEY_KIND)?,
+        passphrase: unseal(PASSPHRASE_KIND)?,
     })
 }

@@ -5,7 +5,7 @@ use std::fs;
 
 use super::super::StuckWorker;
 use super::*;
-use crate::ledger::open::integrity::beside;
+use crate::ledger::open::integrity::sibling_path;
 use crate::ledger::tables::checksum;
 
 /// Every file and its bytes. The lock is left out: it names the last process, and is no record.
@@ -21,11 +21,11 @@ pub(super) async fn filled() -> Place {
     for n in 1..4 {
         let change = added(n)
             .enqueue(notice(n, 5, 1))
-            .note(uuid(n), entry(NOW.0))
-            .leave_worker(uuid(n), StuckWorker { pid: 4711, start_time: 99 });
+            .add_history(uuid(n), entry(NOW.0))
+            .save_stuck_worker(uuid(n), StuckWorker { pid: 4711, start_time: 99 });
         opened.ledger.commit(change).await.unwrap();
     }
-    opened.writer.close().await;
+    opened.writer.close_ledger().await;
     place
 }
 
@@ -73,9 +73,9 @@ async fn of_a_large_ledger_what_is_not_told_yet_is_checked_when_it_is_read() {
     sql(&place, long);
     sql(&place, "UPDATE outbox SET notice = replace(notice, 'Connecting', 'Connected')");
     let opened = place.open();
-    let told = opened.ledger.pending(uuid(1), 9).await.unwrap_err().to_string();
+    let told = opened.ledger.pending_notices(uuid(1), 9).await.unwrap_err().to_string();
     assert!(told.contains("a row of table outbox does not match its checksum"), "{told}");
-    opened.writer.close().await;
+    opened.writer.close_ledger().await;
     sql(&place, "UPDATE standings SET standing = replace(standing, 'Connected', 'Connecting')");
     assert!(matches!(place.try_open().unwrap_err(), OpenError::Damaged { .. }));
 }
@@ -85,7 +85,7 @@ async fn of_a_large_ledger_what_is_not_told_yet_is_checked_when_it_is_read() {
 async fn an_epoch_that_is_none_is_damage_and_is_not_guessed() {
     for value in ["", "soon", "-1", "1.5", "0x10", "9223372036854775807", "9223372036854775808"] {
         let place = filled().await;
-        let sum = checksum::of(&[b"epoch", value.as_bytes()]);
+        let sum = checksum::row_checksum(&[b"epoch", value.as_bytes()]);
         let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
         let statement = "UPDATE meta SET value = ?1, sum = ?2 WHERE key = 'epoch'";
         assert_eq!(sqlite.execute(statement, rusqlite::params![value, sum]).unwrap(), 1);
@@ -112,7 +112,7 @@ async fn a_changed_secret_is_found_by_its_checksum_and_concerns_its_own_store_al
         assert_eq!(fault.reason(), Reason::SecretUnreadable, "{change}");
         assert!(fault.details().contains("checksum"), "{fault:?}");
         opened.ledger.credentials(uuid(2)).await.unwrap();
-        opened.writer.close().await;
+        opened.writer.close_ledger().await;
     }
 }
 
@@ -125,7 +125,7 @@ async fn a_secret_that_is_gone_is_no_store_without_one() {
     assert_eq!(fault.reason(), Reason::SecretUnreadable);
     assert!(fault.details().contains("no secret"), "{fault:?}");
     opened.ledger.credentials(uuid(2)).await.unwrap();
-    opened.writer.close().await;
+    opened.writer.close_ledger().await;
 }
 
 #[tokio::test]
@@ -135,7 +135,7 @@ async fn a_line_of_history_that_was_changed_is_not_shown() {
     let opened = place.open();
     let shown = opened.ledger.history(uuid(1), 9).await;
     assert!(matches!(shown, Err(crate::ledger::ReadError::Unreadable(_))), "{shown:?}");
-    opened.writer.close().await;
+    opened.writer.close_ledger().await;
 }
 
 #[tokio::test]
@@ -157,9 +157,9 @@ async fn an_empty_ledger_is_a_loss_with_its_log_and_without_one() {
         let opened = place.open();
         opened.ledger.commit(added(1)).await.unwrap();
         let cut = place.cut();
-        opened.writer.close().await;
+        opened.writer.close_ledger().await;
         if !with_log {
-            fs::remove_file(beside(&cut.ledger(), "-wal")).unwrap();
+            fs::remove_file(sibling_path(&cut.ledger(), "-wal")).unwrap();
         }
         fs::write(cut.ledger(), "").unwrap();
         let error = refusal(&cut);
@@ -178,12 +178,12 @@ async fn a_log_without_its_ledger_is_a_loss_and_not_a_first_start() {
         let cut = place.cut();
         fs::remove_file(cut.ledger()).unwrap();
         let told = refusal(&cut).to_string();
-        for file in [cut.ledger(), beside(&cut.ledger(), ending)] {
+        for file in [cut.ledger(), sibling_path(&cut.ledger(), ending)] {
             assert!(told.contains(file.to_str().unwrap()), "{told}");
         }
         // An empty one is nothing.
-        fs::write(beside(&cut.ledger(), ending), b"").unwrap();
-        cut.open().writer.close().await;
+        fs::write(sibling_path(&cut.ledger(), ending), b"").unwrap();
+        cut.open().writer.close_ledger().await;
     }
 }
 
@@ -209,7 +209,7 @@ async fn a_flipped_byte_anywhere_is_refused_or_changes_nothing() {
     let opened = place.cut().open();
     let epoch = opened.epoch;
     let known: Vec<_> = opened.stores.iter().map(|s| (s.store.clone(), s.stuck_worker)).collect();
-    opened.writer.close().await;
+    opened.writer.close_ledger().await;
     let mut refused = 0;
     // A step that is prime to the page size, so that every offset in a page is met.
     for at in (0..whole.len()).step_by(211) {
@@ -224,10 +224,10 @@ async fn a_flipped_byte_anywhere_is_refused_or_changes_nothing() {
                 assert_eq!(stores.collect::<Vec<_>>(), known, "byte {at}");
                 assert_eq!(opened.epoch, epoch, "byte {at}");
                 for n in 1..4 {
-                    let pending = opened.ledger.pending(uuid(n), 9).await.unwrap();
+                    let pending = opened.ledger.pending_notices(uuid(n), 9).await.unwrap();
                     assert_eq!(pending, [notice(n, 5, 1)], "byte {at}");
                 }
-                opened.writer.close().await;
+                opened.writer.close_ledger().await;
             }
             Err(_) => {
                 refused += 1;

@@ -1,7 +1,7 @@
 //! What has been committed is there, in order and whole.
 
 use super::*;
-use crate::ledger::{CommitError, StateDirError, StuckWorker, Waiting};
+use crate::ledger::{CommitError, OutboxDepth, StateDirError, StuckWorker};
 
 #[tokio::test]
 async fn a_record_reads_back_exactly_after_a_clean_stop_and_after_a_power_cut() {
@@ -11,12 +11,12 @@ async fn a_record_reads_back_exactly_after_a_clean_stop_and_after_a_power_cut() 
     let change = added(1)
         .save_standing(uuid(1), standing(Status::Disconnected))
         .enqueue(notice(1, 5, 1))
-        .leave_worker(uuid(1), worker)
-        .note(uuid(1), entry(NOW.0));
+        .save_stuck_worker(uuid(1), worker)
+        .add_history(uuid(1), entry(NOW.0));
     first.ledger.commit(change).await.unwrap();
 
     let after_cut = place.cut();
-    first.writer.close().await;
+    first.writer.close_ledger().await;
     for place in [after_cut, place] {
         let again = place.open();
         let [loaded] = &again.stores[..] else { panic!("one store") };
@@ -27,9 +27,9 @@ async fn a_record_reads_back_exactly_after_a_clean_stop_and_after_a_power_cut() 
             ..standing(Status::Disconnected)
         };
         assert_eq!(loaded.standing, expected);
-        assert_eq!(again.ledger.pending(uuid(1), 9).await.unwrap(), [notice(1, 5, 1)]);
+        assert_eq!(again.ledger.pending_notices(uuid(1), 9).await.unwrap(), [notice(1, 5, 1)]);
         assert_eq!(again.ledger.history(uuid(1), 9).await.unwrap().lines, [entry(NOW.0)]);
-        again.writer.close().await;
+        again.writer.close_ledger().await;
     }
 }
 
@@ -48,13 +48,14 @@ async fn a_conflict_undoes_its_own_change_and_no_other() {
     assert!(matches!(bad, Err(CommitError::Conflict(_))), "{bad:?}");
 
     let same_dir = Store { uuid: uuid(9), ..store(1) };
-    let change = Change::new().add_store(same_dir, credentials(), standing(Status::Connected));
+    let change =
+        LedgerChange::new().add_store(same_dir, credentials(), standing(Status::Connected));
     assert!(matches!(ledger.commit(change).await, Err(CommitError::Conflict(_))));
-    let nobody = Change::new().save_standing(uuid(77), standing(Status::Connected));
+    let nobody = LedgerChange::new().save_standing(uuid(77), standing(Status::Connected));
     assert!(matches!(ledger.commit(nobody).await, Err(CommitError::Conflict(_))));
-    let nobody = Change::new().save_store(store(77));
+    let nobody = LedgerChange::new().save_store(store(77));
     assert!(matches!(ledger.commit(nobody).await, Err(CommitError::Conflict(_))));
-    opened.writer.close().await;
+    opened.writer.close_ledger().await;
 
     let uuids: Vec<_> = place.open().stores.iter().map(|loaded| loaded.store.uuid).collect();
     assert_eq!(uuids, [uuid(1), uuid(3), uuid(4)]);
@@ -69,7 +70,7 @@ async fn an_epoch_is_never_taken_twice_even_when_the_clock_goes_back() {
         assert!(opened.epoch > last && opened.epoch.0 >= now.unix_ms());
         last = opened.ledger.next_epoch(now).await.unwrap();
         assert!(last > opened.epoch);
-        opened.writer.close().await;
+        opened.writer.close_ledger().await;
     }
 }
 
@@ -81,28 +82,34 @@ async fn the_outbox_keeps_the_order_across_epochs_and_folds_from_the_front() {
     ledger.commit(added(1)).await.unwrap();
     ledger.commit(added(2)).await.unwrap();
     for (epoch, seq) in [(5, 10), (5, 2), (6, 1), (5, 9)] {
-        ledger.commit(Change::new().enqueue(notice(1, epoch, seq))).await.unwrap();
+        ledger.commit(LedgerChange::new().enqueue(notice(1, epoch, seq))).await.unwrap();
     }
-    ledger.commit(Change::new().enqueue(notice(2, 1, 1))).await.unwrap();
+    ledger.commit(LedgerChange::new().enqueue(notice(2, 1, 1))).await.unwrap();
     let order = |pending: Vec<Notice>| -> Vec<(u64, u64)> {
         pending.iter().map(|n| (n.position.epoch.0, n.position.seq.0)).collect()
     };
-    assert_eq!(order(ledger.pending(uuid(1), 9).await.unwrap()), [(5, 2), (5, 9), (5, 10), (6, 1)]);
-    assert_eq!(order(ledger.pending(uuid(1), 2).await.unwrap()), [(5, 2), (5, 9)]);
-    assert_eq!(ledger.backlog().await.unwrap(), [uuid(1), uuid(2)]);
+    assert_eq!(
+        order(ledger.pending_notices(uuid(1), 9).await.unwrap()),
+        [(5, 2), (5, 9), (5, 10), (6, 1)]
+    );
+    assert_eq!(order(ledger.pending_notices(uuid(1), 2).await.unwrap()), [(5, 2), (5, 9)]);
+    assert_eq!(ledger.stores_with_pending().await.unwrap(), [uuid(1), uuid(2)]);
     let newest = Some(Position { epoch: Epoch(6), seq: Seq(1) });
     let start = Position::default();
-    assert_eq!(ledger.waiting(uuid(1), start).await.unwrap(), Waiting { count: 4, newest });
-    assert_eq!(ledger.waiting(uuid(3), start).await.unwrap(), Waiting::default());
+    assert_eq!(
+        ledger.outbox_depth(uuid(1), start).await.unwrap(),
+        OutboxDepth { count: 4, newest }
+    );
+    assert_eq!(ledger.outbox_depth(uuid(3), start).await.unwrap(), OutboxDepth::default());
 
     let second = Position { epoch: Epoch(5), seq: Seq(9) };
-    ledger.commit(Change::new().acknowledge(uuid(1), second)).await.unwrap();
-    ledger.commit(Change::new().acknowledge(uuid(1), second)).await.unwrap();
+    ledger.commit(LedgerChange::new().acknowledge(uuid(1), second)).await.unwrap();
+    ledger.commit(LedgerChange::new().acknowledge(uuid(1), second)).await.unwrap();
     let through = Position { epoch: Epoch(5), seq: Seq(10) };
-    let fold = Change::new().fold(through, notice(1, 5, 10));
+    let fold = LedgerChange::new().coalesce(through, notice(1, 5, 10));
     ledger.commit(fold).await.unwrap();
-    assert_eq!(order(ledger.pending(uuid(1), 9).await.unwrap()), [(5, 10), (6, 1)]);
-    opened.writer.close().await;
+    assert_eq!(order(ledger.pending_notices(uuid(1), 9).await.unwrap()), [(5, 10), (6, 1)]);
+    opened.writer.close_ledger().await;
 }
 
 #[tokio::test]
@@ -110,17 +117,17 @@ async fn a_removed_store_leaves_nothing_and_may_come_back() {
     let place = Place::new();
     let opened = place.open();
     let ledger = &opened.ledger;
-    let change = added(1).enqueue(notice(1, 5, 1)).note(uuid(1), entry(1));
+    let change = added(1).enqueue(notice(1, 5, 1)).add_history(uuid(1), entry(1));
     ledger.commit(change).await.unwrap();
-    ledger.commit(Change::new().remove_store(uuid(1))).await.unwrap();
-    assert_eq!(ledger.pending(uuid(1), 9).await.unwrap(), []);
+    ledger.commit(LedgerChange::new().remove_store(uuid(1))).await.unwrap();
+    assert_eq!(ledger.pending_notices(uuid(1), 9).await.unwrap(), []);
     assert_eq!(ledger.history(uuid(1), 9).await.unwrap().lines, []);
     let fault = ledger.credentials(uuid(1)).await.unwrap_err();
     assert!(fault.details().contains("no secret"), "{fault:?}");
     ledger.commit(added(1).enqueue(notice(1, 5, 1))).await.unwrap();
     ledger.check_writable().await.unwrap();
-    opened.writer.close().await;
-    let closed = ledger.commit(Change::new().remove_store(uuid(1))).await;
+    opened.writer.close_ledger().await;
+    let closed = ledger.commit(LedgerChange::new().remove_store(uuid(1))).await;
     assert!(matches!(closed, Err(CommitError::Closed)));
     assert_eq!(place.open().stores.len(), 1);
 }

@@ -4,15 +4,16 @@ use super::*;
 
 const DAY: i64 = 24 * 3600 * 1000;
 
-fn lines(n: u128, from: i64, count: i64) -> Change {
-    (from..from + count).fold(Change::new(), |change, at| change.note(uuid(n), entry(at)))
+fn lines(n: u128, from: i64, count: i64) -> LedgerChange {
+    (from..from + count)
+        .fold(LedgerChange::new(), |change, at| change.add_history(uuid(n), entry(at)))
 }
 
-async fn gone(opened: &Opened, n: u128) -> usize {
+async fn gone(opened: &OpenedLedger, n: u128) -> usize {
     opened.ledger.history(uuid(n), 0).await.unwrap().gone.try_into().unwrap()
 }
 
-async fn kept(opened: &Opened, n: u128) -> Vec<i64> {
+async fn kept(opened: &OpenedLedger, n: u128) -> Vec<i64> {
     let newest_first = opened.ledger.history(uuid(n), u32::MAX).await.unwrap().lines;
     newest_first.iter().map(|entry| entry.at.0).collect()
 }
@@ -34,10 +35,10 @@ async fn history_is_bounded_by_number_for_every_store() {
     assert_eq!(kept(&opened, 1).await.len(), 100_000, "also while only another store has news");
     assert_eq!((gone(&opened, 1).await, gone(&opened, 2).await), (200, 0));
     // A store that comes back begins anew.
-    ledger.commit(Change::new().remove_store(uuid(1))).await.unwrap();
+    ledger.commit(LedgerChange::new().remove_store(uuid(1))).await.unwrap();
     ledger.commit(added(1)).await.unwrap();
     assert_eq!(gone(&opened, 1).await, 0);
-    opened.writer.close().await;
+    opened.writer.close_ledger().await;
 }
 
 #[tokio::test]
@@ -46,7 +47,7 @@ async fn history_is_bounded_by_age_but_a_clock_that_jumps_ahead_takes_little() {
     let opened = place.open();
     let ledger = &opened.ledger;
     for n in [1, 2] {
-        ledger.commit(added(n).note(uuid(n), entry(NOW.0))).await.unwrap();
+        ledger.commit(added(n).add_history(uuid(n), entry(NOW.0))).await.unwrap();
         ledger.commit(lines(n, NOW.0, 999)).await.unwrap();
     }
     let old = async || {
@@ -63,5 +64,5 @@ async fn history_is_bounded_by_age_but_a_clock_that_jumps_ahead_takes_little() {
     assert_eq!(old().await, 0, "of both stores");
     assert_eq!(gone(&opened, 1).await + gone(&opened, 2).await, 2000 + 640);
     assert!(kept(&opened, 1).await.len() >= 2000);
-    opened.writer.close().await;
+    opened.writer.close_ledger().await;
 }

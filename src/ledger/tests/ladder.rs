@@ -4,27 +4,27 @@ use super::damage::{contents, filled};
 use super::*;
 use crate::ledger::open::migrations;
 use crate::ledger::tables::checksum;
-use crate::ledger::tables::rows::{BadRow, each};
+use crate::ledger::tables::rows::{RowError, query_map};
 
 /// As a version before this one might have kept things: a column of another name, sums of another kind.
 const OLDER: &str = "ALTER TABLE standings RENAME COLUMN standing TO health;
                      UPDATE standings SET sum = x'00'";
 
-fn second(connection: &rusqlite::Connection) -> Result<(), BadRow> {
+fn second(connection: &rusqlite::Connection) -> Result<(), RowError> {
     connection.execute_batch("ALTER TABLE standings RENAME COLUMN health TO standing")?;
     let read = "SELECT store, standing FROM standings";
     let rows: Vec<(String, String)> =
-        each(connection, read, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        query_map(connection, read, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     for (store, standing) in rows {
-        let sum = checksum::of(&[store.as_bytes(), standing.as_bytes()]);
+        let sum = checksum::row_checksum(&[store.as_bytes(), standing.as_bytes()]);
         let write = "UPDATE standings SET sum = ?1 WHERE store = ?2";
         connection.execute(write, rusqlite::params![sum, store])?;
     }
     Ok(())
 }
 
-fn ladder(second: Step) -> [Step; 2] {
-    [LADDER[0], second]
+fn ladder(second: Migration) -> [Migration; 2] {
+    [MIGRATIONS[0], second]
 }
 
 /// An older ledger after a clean stop, and one with its log beside it.
@@ -45,23 +45,23 @@ async fn an_older_ledger_is_examined_and_brought_to_our_version() {
         for loaded in &opened.stores {
             assert_eq!(loaded.standing.status, Status::Connected);
         }
-        assert_eq!(opened.ledger.pending(uuid(1), 9).await.unwrap(), [notice(1, 5, 1)]);
+        assert_eq!(opened.ledger.pending_notices(uuid(1), 9).await.unwrap(), [notice(1, 5, 1)]);
         assert_eq!(opened.ledger.history(uuid(1), 9).await.unwrap().lines, [entry(NOW.0)]);
-        opened.writer.close().await;
+        opened.writer.close_ledger().await;
         let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
-        assert_eq!(migrations::version(&sqlite).unwrap(), 2);
+        assert_eq!(migrations::schema_version(&sqlite).unwrap(), 2);
         drop(sqlite);
         // The step is not taken twice, and the program before it is told.
-        place.open_by(&ladder(second), NOW).unwrap().writer.close().await;
+        place.open_by(&ladder(second), NOW).unwrap().writer.close_ledger().await;
         let OpenError::Newer { found: 2, .. } = place.try_open().unwrap_err() else { panic!() };
     }
 }
 
 #[tokio::test]
 async fn an_older_ledger_that_cannot_be_brought_to_our_version_is_left_as_it_was() {
-    let steps: [(Step, &str); 4] = [
+    let steps: [(Migration, &str); 4] = [
         (|sqlite| Ok(sqlite.execute_batch("DROP TABLE outbox; NONSENSE")?), "NONSENSE"),
-        (|_| Err(BadRow::Changed("history")), "history"),
+        (|_| Err(RowError::Changed("history")), "history"),
         // What it makes is examined: the sums are still those of the older version.
         (
             |sqlite| {
@@ -86,7 +86,7 @@ async fn an_older_ledger_that_cannot_be_brought_to_our_version_is_left_as_it_was
 
 #[tokio::test]
 async fn a_table_may_be_made_anew_without_losing_what_refers_to_it() {
-    fn anew(connection: &rusqlite::Connection) -> Result<(), BadRow> {
+    fn anew(connection: &rusqlite::Connection) -> Result<(), RowError> {
         Ok(connection.execute_batch(
             "CREATE TABLE fresh (uuid TEXT PRIMARY KEY, image_dir TEXT NOT NULL,
                                  definition TEXT NOT NULL, sum BLOB NOT NULL) STRICT;
@@ -99,7 +99,9 @@ async fn a_table_may_be_made_anew_without_losing_what_refers_to_it() {
     let opened = place.open_by(&ladder(anew), NOW).unwrap();
     assert_eq!(opened.stores.len(), 3);
     assert!(opened.ledger.credentials(uuid(1)).await.unwrap().password.is_some());
-    let gone = opened.ledger.commit(Change::new().remove_store(uuid(1)).note(uuid(9), entry(1)));
+    let gone = opened
+        .ledger
+        .commit(LedgerChange::new().remove_store(uuid(1)).add_history(uuid(9), entry(1)));
     assert!(gone.await.is_err(), "references hold again");
-    opened.writer.close().await;
+    opened.writer.close_ledger().await;
 }

@@ -8,8 +8,8 @@ mod secrets;
 
 use std::path::{Path, PathBuf};
 
-use super::open::migrations::{LADDER, Step};
-use super::{Change, OpenError, Opened, StateDir, open};
+use super::open::migrations::{MIGRATIONS, Migration};
+use super::{LedgerChange, OpenError, OpenedLedger, StateDir, open};
 use crate::common::Timestamp;
 use crate::lifecycle::{Cause, DurableRecord, HistoryEntry, HistoryEvent};
 use crate::model::{
@@ -40,21 +40,21 @@ impl Place {
         self.path().join("ledger.sqlite")
     }
 
-    fn try_open(&self) -> Result<Opened, OpenError> {
+    fn try_open(&self) -> Result<OpenedLedger, OpenError> {
         self.open_at(NOW)
     }
 
-    fn open_at(&self, now: Timestamp) -> Result<Opened, OpenError> {
-        self.open_by(LADDER, now)
+    fn open_at(&self, now: Timestamp) -> Result<OpenedLedger, OpenError> {
+        self.open_by(MIGRATIONS, now)
     }
 
-    fn open_by(&self, ladder: &[Step], now: Timestamp) -> Result<Opened, OpenError> {
+    fn open_by(&self, ladder: &[Migration], now: Timestamp) -> Result<OpenedLedger, OpenError> {
         let lock = StateDir::open(self.path()).unwrap();
-        let state = settings::State { dir: self.path().to_owned(), master_key_file: None };
+        let state = settings::StateSettings { dir: self.path().to_owned(), master_key_file: None };
         open::open_by(ladder, &lock, &state, None, now)
     }
 
-    fn open(&self) -> Opened {
+    fn open(&self) -> OpenedLedger {
         self.try_open().unwrap()
     }
 
@@ -167,6 +167,6 @@ fn credentials() -> SshCredentials {
     SshCredentials::password(Secret::new(PASSWORD.to_owned()))
 }
 
-fn added(n: u128) -> Change {
-    Change::new().add_store(store(n), credentials(), standing(Status::Connected))
+fn added(n: u128) -> LedgerChange {
+    LedgerChange::new().add_store(store(n), credentials(), standing(Status::Connected))
 }

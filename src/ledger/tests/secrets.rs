@@ -24,7 +24,7 @@ async fn a_secret_is_nowhere_in_the_state_directory_in_the_clear() {
         assert!(!found, "{:?}", entry.path());
     }
     assert!(files >= 3, "ledger, log, key");
-    opened.writer.close().await;
+    opened.writer.close_ledger().await;
 }
 
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn a_commit_can_be_followed_by_its_store_and_shows_no_secret() {
     let store = serde_json::Value::from(uuid(1).to_string());
     assert_eq!(commits, [(store.clone(), true.into()), (store, false.into())]);
     assert!(!text.contains(PASSWORD));
-    opened.writer.close().await;
+    opened.writer.close_ledger().await;
 }
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn a_missing_or_wrong_master_key_overwrites_nothing_and_comes_back() {
     let place = Place::new();
     let opened = place.open();
     opened.ledger.commit(added(1)).await.unwrap();
-    opened.writer.close().await;
+    opened.writer.close_ledger().await;
     let file = place.path().join("master-key");
     let key = fs::read(&file).unwrap();
 
@@ -67,14 +67,14 @@ async fn a_missing_or_wrong_master_key_overwrites_nothing_and_comes_back() {
     assert_eq!(reason(opened.ledger.credentials(uuid(1)).await), Reason::SecretUnreadable);
     let refused = opened.ledger.commit(added(2)).await;
     assert!(matches!(refused, Err(crate::ledger::CommitError::Unsealable(_))), "{refused:?}");
-    opened.writer.close().await;
+    opened.writer.close_ledger().await;
     assert!(!file.exists(), "a new key would make the loss final");
 
     // Neither waited for nor replaced.
     nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRUSR).unwrap();
     let opened = place.open();
     assert_eq!(reason(opened.ledger.credentials(uuid(1)).await), Reason::SecretUnreadable);
-    opened.writer.close().await;
+    opened.writer.close_ledger().await;
     fs::remove_file(&file).unwrap();
 
     for wrong in [vec![9; 32], b"too short".to_vec(), Vec::new()] {
@@ -82,7 +82,7 @@ async fn a_missing_or_wrong_master_key_overwrites_nothing_and_comes_back() {
         let opened = place.open();
         assert_eq!(opened.stores.len(), 1, "the store is served all the same");
         assert_eq!(reason(opened.ledger.credentials(uuid(1)).await), Reason::SecretUnreadable);
-        opened.writer.close().await;
+        opened.writer.close_ledger().await;
         assert_eq!(fs::read(&file).unwrap(), wrong);
     }
 
@@ -90,7 +90,7 @@ async fn a_missing_or_wrong_master_key_overwrites_nothing_and_comes_back() {
     let opened = place.open();
     let read = opened.ledger.credentials(uuid(1)).await.unwrap();
     assert_eq!(read.password.unwrap().expose_secret(), PASSWORD);
-    opened.writer.close().await;
+    opened.writer.close_ledger().await;
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn a_disk_that_refuses_and_a_changed_secret_are_told_apart() {
     let fault = opened.ledger.credentials(uuid(1)).await.unwrap_err();
     assert_eq!(fault.reason(), Reason::StateDiskTrouble);
     assert!(fault.remedy().contains("state.dir"), "{}", fault.remedy());
-    opened.writer.close().await;
+    opened.writer.close_ledger().await;
 }
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn a_sealed_secret_serves_its_own_store_and_field_alone() {
     let opened = place.open();
     opened.ledger.commit(added(1)).await.unwrap();
     opened.ledger.commit(added(2)).await.unwrap();
-    opened.writer.close().await;
+    opened.writer.close_ledger().await;
     let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
     // As somebody would who wants to log in to one host with another's password.
     let sealed: Vec<u8> = sqlite
@@ -123,7 +123,7 @@ async fn a_sealed_secret_serves_its_own_store_and_field_alone() {
             r.get(0)
         })
         .unwrap();
-    let sum = crate::ledger::tables::checksum::of(&[
+    let sum = crate::ledger::tables::checksum::row_checksum(&[
         uuid(2).to_string().as_bytes(),
         b"password",
         &sealed,
@@ -138,5 +138,5 @@ async fn a_sealed_secret_serves_its_own_store_and_field_alone() {
     let opened = place.open();
     opened.ledger.credentials(uuid(1)).await.unwrap();
     assert_eq!(reason(opened.ledger.credentials(uuid(2)).await), Reason::SecretUnreadable);
-    opened.writer.close().await;
+    opened.writer.close_ledger().await;
 }

@@ -11,14 +11,14 @@ use super::slot;
 use crate::model::ImageDir;
 
 /// What the names of workers begin with; no other program's does.
-const PREFIX: &str = "isw-";
+const PROCESS_NAME_PREFIX: &str = "isw-";
 
 /// The name of a worker that looks at this directory: the prefix and eleven hexadecimal digits, as
 /// long as the kernel takes (15 bytes, `TASK_COMM_LEN`, `prctl(2)`).
 pub(crate) fn name_of(dir: &str) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, dir.as_bytes());
     let digits = data_encoding::HEXLOWER.encode(digest.as_ref());
-    format!("{PREFIX}{}", digits.get(..11).unwrap_or_default())
+    format!("{PROCESS_NAME_PREFIX}{}", digits.get(..11).unwrap_or_default())
 }
 
 /// The workers that live now, whoever started them: process id and start time by name. To be looked at
@@ -26,22 +26,22 @@ pub(crate) fn name_of(dir: &str) -> String {
 ///
 /// Reads `/proc/PID/stat` alone, which unlike `cmdline` never waits for the process.
 #[derive(Debug, Default)]
-pub struct Orphans(BTreeMap<String, (i32, u64)>);
+pub struct OrphanedWorkers(BTreeMap<String, (i32, u64)>);
 
-impl Orphans {
+impl OrphanedWorkers {
     /// Looks for them; without `/proc` there are none to be seen.
-    pub fn find() -> Self {
+    pub fn find_all() -> Self {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
         let workers = pids.filter_map(|pid| {
-            let (name, start_time) = slot::identity(pid)?;
-            name.starts_with(PREFIX).then_some((name, (pid, start_time)))
+            let (name, start_time) = slot::process_id(pid)?;
+            name.starts_with(PROCESS_NAME_PREFIX).then_some((name, (pid, start_time)))
         });
         Self(workers.collect())
     }
 
     /// The one that looks at this directory, if any.
-    pub fn of(&self, dir: &ImageDir) -> Option<(i32, u64)> {
+    pub fn for_directory(&self, dir: &ImageDir) -> Option<(i32, u64)> {
         self.0.get(&name_of(dir.as_str())).copied()
     }
 }
@@ -56,7 +56,7 @@ mod tests {
         let name = name_of(dir.as_str());
         assert_eq!(name.len(), 15);
         assert_ne!(name, name_of("/srv/image"));
-        assert_eq!(Orphans::find().of(&dir), None);
+        assert_eq!(OrphanedWorkers::find_all().for_directory(&dir), None);
         // A thread's name is not its process's: only the first thread of a worker has it.
         let waits = std::process::Command::new("/bin/sh")
             .args(["-c", &format!("printf %s {name} >/proc/self/comm; echo; read line")])
@@ -66,7 +66,7 @@ mod tests {
         let mut waits = waits.unwrap();
         let mut line = [0];
         std::io::Read::read_exact(waits.stdout.as_mut().unwrap(), &mut line).unwrap();
-        let found = Orphans::find().of(&dir);
+        let found = OrphanedWorkers::find_all().for_directory(&dir);
         drop(waits.stdin.take());
         let pid = i32::try_from(waits.id()).unwrap();
         waits.wait().unwrap();

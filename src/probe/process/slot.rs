@@ -8,16 +8,16 @@ use tokio::process::Child;
 use tokio::time::timeout;
 
 /// How long a killed worker may take to be gone. One that sleeps in the kernel takes for ever.
-const DEATH: Duration = Duration::from_millis(250);
+const KILL_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The one worker place of a store.
 #[derive(Debug, Default)]
-pub struct Slot {
-    worker: Option<Worker>,
+pub struct WorkerSlot {
+    worker: Option<WorkerProcess>,
 }
 
 #[derive(Debug)]
-struct Worker {
+struct WorkerProcess {
     pid: i32,
     start_time: u64,
     /// None for one that an earlier run of the daemon left behind.
@@ -25,32 +25,32 @@ struct Worker {
     stuck: bool,
 }
 
-impl Slot {
+impl WorkerSlot {
     /// A free place.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A place that a worker of an earlier run may still hold; see [`Slot::stuck`].
+    /// A place that a worker of an earlier run may still hold; see [`WorkerSlot::stuck`].
     pub fn with_stuck(pid: i32, start_time: u64) -> Self {
-        Self { worker: Some(Worker { pid, start_time, child: None, stuck: true }) }
+        Self { worker: Some(WorkerProcess { pid, start_time, child: None, stuck: true }) }
     }
 
     /// The worker that could not be killed: process id, and start time in clock ticks since boot
     /// (field 22 of `/proc/PID/stat`, `proc_pid_stat(5)`).
-    pub fn stuck(&self) -> Option<(i32, u64)> {
+    pub fn stuck_worker(&self) -> Option<(i32, u64)> {
         let worker = self.worker.as_ref().filter(|worker| worker.stuck)?;
         Some((worker.pid, worker.start_time))
     }
 
-    /// Ends what a cancelled probe left, so that [`Slot::stuck`] tells the truth about it. Takes a
+    /// Ends what a cancelled probe left, so that [`WorkerSlot::stuck`] tells the truth about it. Takes a
     /// quarter of a second at most.
     ///
     /// # Cancel safety
     /// The holder stays known.
-    pub async fn settle(&mut self) {
+    pub async fn reap(&mut self) {
         // What holds on is told by `stuck`.
-        let _ = self.free().await;
+        let _ = self.try_free().await;
     }
 
     /// Frees the place if its holder is gone, killing one that a cancelled probe left.
@@ -60,7 +60,7 @@ impl Slot {
     ///
     /// # Cancel safety
     /// The holder stays known.
-    pub(super) async fn free(&mut self) -> Result<(), i32> {
+    pub(super) async fn try_free(&mut self) -> Result<(), i32> {
         let Some(worker) = &mut self.worker else { return Ok(()) };
         if worker.is_gone().await {
             self.worker = None;
@@ -71,40 +71,40 @@ impl Slot {
     }
 
     /// Takes the place for a child that has just been spawned.
-    pub(super) fn take(&mut self, child: Child) -> Holding<'_> {
+    pub(super) fn take_slot(&mut self, child: Child) -> WorkerGuard<'_> {
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(0);
         let start_time = start_time(pid).unwrap_or(0);
-        self.worker = Some(Worker { pid, start_time, child: Some(child), stuck: false });
-        Holding { slot: self }
+        self.worker = Some(WorkerProcess { pid, start_time, child: Some(child), stuck: false });
+        WorkerGuard { slot: self }
     }
 }
 
 /// A worker at work. Dropped, it is told to die, and the slot remembers it until it has.
-pub(super) struct Holding<'a> {
-    slot: &'a mut Slot,
+pub(super) struct WorkerGuard<'a> {
+    slot: &'a mut WorkerSlot,
 }
 
-impl Holding<'_> {
-    pub(super) fn child(&mut self) -> Option<&mut Child> {
+impl WorkerGuard<'_> {
+    pub(super) fn worker_child(&mut self) -> Option<&mut Child> {
         self.slot.worker.as_mut()?.child.as_mut()
     }
 
     /// Ends the worker; whether it is gone.
-    pub(super) async fn end(self) -> Result<(), i32> {
-        self.slot.free().await
+    pub(super) async fn end_worker(self) -> Result<(), i32> {
+        self.slot.try_free().await
     }
 }
 
-impl Drop for Holding<'_> {
+impl Drop for WorkerGuard<'_> {
     fn drop(&mut self) {
-        if let Some(child) = self.child() {
+        if let Some(child) = self.worker_child() {
             // It may be gone already, or not care.
             let _ = child.start_kill();
         }
     }
 }
 
-impl Worker {
+impl WorkerProcess {
     async fn is_gone(&mut self) -> bool {
         match &mut self.child {
             Some(child) => {
@@ -113,7 +113,7 @@ impl Worker {
                 }
                 let _ = child.start_kill();
                 // Once known to be stuck, one look is enough: every period comes by here.
-                let patience = if self.stuck { Duration::ZERO } else { DEATH };
+                let patience = if self.stuck { Duration::ZERO } else { KILL_TIMEOUT };
                 matches!(timeout(patience, child.wait()).await, Ok(Ok(_)))
             }
             // The same number with another start is another process.
@@ -124,12 +124,12 @@ impl Worker {
 
 /// When a process started; none when it is gone or only waits to be reaped.
 fn start_time(pid: i32) -> Option<u64> {
-    identity(pid).map(|(_, start_time)| start_time)
+    process_id(pid).map(|(_, start_time)| start_time)
 }
 
 /// What a process is called and when it started (fields 2 and 22 of `/proc/PID/stat`,
 /// `proc_pid_stat(5)`); none when it is gone or only waits to be reaped.
-pub(super) fn identity(pid: i32) -> Option<(String, u64)> {
+pub(super) fn process_id(pid: i32) -> Option<(String, u64)> {
     let stat = std::fs::read(format!("/proc/{}/stat", Pid::from_raw(pid))).ok()?;
     let stat = String::from_utf8_lossy(&stat);
     // The name in the second field may hold anything, parentheses too.
@@ -159,11 +159,11 @@ mod tests {
     #[tokio::test]
     async fn a_worker_of_an_earlier_run_holds_the_place_while_it_lives() {
         let me = i32::try_from(std::process::id()).unwrap();
-        let mut held = Slot::with_stuck(me, start_time(me).unwrap());
-        assert_eq!(held.free().await, Err(me));
-        assert!(held.stuck().is_some());
-        let mut reused = Slot::with_stuck(me, 1);
-        assert_eq!(reused.free().await, Ok(()));
-        assert_eq!(reused.stuck(), None);
+        let mut held = WorkerSlot::with_stuck(me, start_time(me).unwrap());
+        assert_eq!(held.try_free().await, Err(me));
+        assert!(held.stuck_worker().is_some());
+        let mut reused = WorkerSlot::with_stuck(me, 1);
+        assert_eq!(reused.try_free().await, Ok(()));
+        assert_eq!(reused.stuck_worker(), None);
     }
 }

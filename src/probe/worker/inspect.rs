@@ -11,104 +11,118 @@ use nix::fcntl::{OFlag, open, openat, readlink};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statvfs::fstatvfs;
 
-use super::protocol::{Failed, MarkerSeen, MountSeen, Observed, Statfs, Step, Why};
-use super::{BELOW, DIRECTORY, Worker, at};
-use crate::probe::marker::{FILE, FOLDER, MOST_BYTES};
+use super::protocol::{
+    DirectoryObservation, ErrorKind, FilesystemStats, MarkerState, MountState, WorkerError,
+    WorkerOperation,
+};
+use super::{OPEN_BELOW, OPEN_DIRECTORY, ProbeWorker, report_operation};
+use crate::probe::marker::{MARKER_FILE, MARKER_FOLDER, MAX_MARKER_BYTES};
 use crate::probe::mountinfo;
 
-impl Worker {
-    pub(super) fn observe(&mut self, roots: &[String]) -> Result<Observed, Failed> {
-        at(Step::Open);
-        let opened = open(self.path.as_str(), DIRECTORY | OFlag::O_NONBLOCK, Mode::empty());
-        let dir = opened.map_err(|errno| self.errno(Step::Open, "", errno))?;
-        at(Step::Resolve);
-        let target = self.target(&dir)?;
+impl ProbeWorker {
+    pub(super) fn observe_directory(
+        &mut self,
+        roots: &[String],
+    ) -> Result<DirectoryObservation, WorkerError> {
+        report_operation(WorkerOperation::Open);
+        let opened = open(self.path.as_str(), OPEN_DIRECTORY | OFlag::O_NONBLOCK, Mode::empty());
+        let dir = opened.map_err(|errno| self.errno_of(WorkerOperation::Open, "", errno))?;
+        report_operation(WorkerOperation::Resolve);
+        let target = self.resolve_target(&dir)?;
         if !roots.iter().any(|root| Path::new(&target).starts_with(root)) {
-            return Err(self.failed(Step::Resolve, "", Why::OutsideRoots { target }));
+            return Err(self.operation_failed(
+                WorkerOperation::Resolve,
+                "",
+                ErrorKind::OutsideRoots { target },
+            ));
         }
-        let mount = self.mount(&dir)?;
-        at(Step::Statfs);
-        let raw = fstatvfs(&dir).map_err(|errno| self.errno(Step::Statfs, "", errno))?;
-        let statfs = Statfs {
+        let mount = self.observe_mount(&dir)?;
+        report_operation(WorkerOperation::Statfs);
+        let raw =
+            fstatvfs(&dir).map_err(|errno| self.errno_of(WorkerOperation::Statfs, "", errno))?;
+        let statfs = FilesystemStats {
             fragment_size: raw.fragment_size(),
             blocks: raw.blocks(),
             blocks_available: raw.blocks_available(),
             files: raw.files(),
             files_available: raw.files_available(),
         };
-        at(Step::Marker);
-        let (folder, marker) = self.marker(&dir)?;
-        at(Step::Contents);
+        report_operation(WorkerOperation::Marker);
+        let (folder, marker) = self.observe_marker(&dir)?;
+        report_operation(WorkerOperation::Contents);
         let registry = self.is_there(&dir, "registry")? || self.is_there(&dir, "export")?;
         self.dir = Some(dir);
-        Ok(Observed { target, mount, statfs, folder, marker, registry })
+        Ok(DirectoryObservation { target, mount, statfs, folder, marker, registry })
     }
 
-    fn target(&self, dir: &OwnedFd) -> Result<String, Failed> {
+    fn resolve_target(&self, dir: &OwnedFd) -> Result<String, WorkerError> {
         let link = format!("/proc/self/fd/{}", dir.as_raw_fd());
-        let target =
-            readlink(link.as_str()).map_err(|errno| self.errno(Step::Resolve, "", errno))?;
+        let target = readlink(link.as_str())
+            .map_err(|errno| self.errno_of(WorkerOperation::Resolve, "", errno))?;
         target.into_string().map_err(|_| {
-            let why = Why::Unexpected("its real path is not UTF-8".to_owned());
-            self.failed(Step::Resolve, "", why)
+            let why = ErrorKind::Unexpected("its real path is not UTF-8".to_owned());
+            self.operation_failed(WorkerOperation::Resolve, "", why)
         })
     }
 
-    fn mount(&self, dir: &OwnedFd) -> Result<MountSeen, Failed> {
+    fn observe_mount(&self, dir: &OwnedFd) -> Result<MountState, WorkerError> {
         let unread = |path: &str, error: io::Error| {
-            let why = Why::Unexpected(format!("{path}: {error}"));
-            self.failed(Step::Resolve, "", why)
+            let why = ErrorKind::Unexpected(format!("{path}: {error}"));
+            self.operation_failed(WorkerOperation::Resolve, "", why)
         };
         let path = format!("/proc/self/fdinfo/{}", dir.as_raw_fd());
         let fdinfo = std::fs::read_to_string(&path).map_err(|error| unread(&path, error))?;
-        let mounts = mountinfo::read().map_err(|error| unread("/proc/self/mountinfo", error))?;
+        let mounts =
+            mountinfo::read_mounts().map_err(|error| unread("/proc/self/mountinfo", error))?;
         let id = mountinfo::mount_id(&fdinfo);
         let mount = mounts.iter().find(|mount| Some(mount.id) == id).ok_or_else(|| {
-            let why = Why::Unexpected("its mount is not in /proc/self/mountinfo".to_owned());
-            self.failed(Step::Resolve, "", why)
+            let why = ErrorKind::Unexpected("its mount is not in /proc/self/mountinfo".to_owned());
+            self.operation_failed(WorkerOperation::Resolve, "", why)
         })?;
-        Ok(MountSeen::of(mount, &mounts))
+        Ok(MountState::from_mount(mount, &mounts))
     }
 
     /// Whether the folder is there, and what is in the marker's place.
-    pub(crate) fn marker(&self, dir: &OwnedFd) -> Result<(bool, MarkerSeen), Failed> {
-        let no_folder = |why: &str| (true, MarkerSeen::Unreadable(format!("{FOLDER} {why}")));
-        let folder = match openat(dir, FOLDER, DIRECTORY | BELOW, Mode::empty()) {
+    pub(crate) fn observe_marker(&self, dir: &OwnedFd) -> Result<(bool, MarkerState), WorkerError> {
+        let no_folder =
+            |why: &str| (true, MarkerState::Unreadable(format!("{MARKER_FOLDER} {why}")));
+        let folder = match openat(dir, MARKER_FOLDER, OPEN_DIRECTORY | OPEN_BELOW, Mode::empty()) {
             Ok(folder) => folder,
-            Err(Errno::ENOENT) => return Ok((false, MarkerSeen::Nothing)),
+            Err(Errno::ENOENT) => return Ok((false, MarkerState::Nothing)),
             Err(Errno::ELOOP) => return Ok(no_folder("is a symbolic link")),
             Err(Errno::ENOTDIR) => return Ok(no_folder("is not a directory")),
-            Err(errno) => return Err(self.errno(Step::Marker, FOLDER, errno)),
+            Err(errno) => return Err(self.errno_of(WorkerOperation::Marker, MARKER_FOLDER, errno)),
         };
-        let name = format!("{FOLDER}/{FILE}");
-        let file = match openat(&folder, FILE, OFlag::O_RDONLY | BELOW, Mode::empty()) {
+        let name = format!("{MARKER_FOLDER}/{MARKER_FILE}");
+        let file = match openat(&folder, MARKER_FILE, OFlag::O_RDONLY | OPEN_BELOW, Mode::empty()) {
             Ok(file) => file,
-            Err(Errno::ENOENT) => return Ok((true, MarkerSeen::Nothing)),
+            Err(Errno::ENOENT) => return Ok((true, MarkerState::Nothing)),
             Err(Errno::ELOOP) => {
-                return Ok((true, MarkerSeen::Unreadable("it is a symbolic link".to_owned())));
+                return Ok((true, MarkerState::Unreadable("it is a symbolic link".to_owned())));
             }
             // What `open` says of a socket, or of a device nobody drives.
             Err(Errno::ENXIO) => {
-                return Ok((true, MarkerSeen::Unreadable("it is not a regular file".to_owned())));
+                return Ok((true, MarkerState::Unreadable("it is not a regular file".to_owned())));
             }
-            Err(errno) => return Err(self.errno(Step::Marker, &name, errno)),
+            Err(errno) => return Err(self.errno_of(WorkerOperation::Marker, &name, errno)),
         };
-        let kind = fstat(&file).map_err(|errno| self.errno(Step::Marker, &name, errno))?;
+        let kind =
+            fstat(&file).map_err(|errno| self.errno_of(WorkerOperation::Marker, &name, errno))?;
         if SFlag::from_bits_truncate(kind.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
-            return Ok((true, MarkerSeen::Unreadable("it is not a regular file".to_owned())));
+            return Ok((true, MarkerState::Unreadable("it is not a regular file".to_owned())));
         }
         let mut bytes = Vec::new();
-        File::from(file).take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(|error| {
+        File::from(file).take(MAX_MARKER_BYTES + 1).read_to_end(&mut bytes).map_err(|error| {
             let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
-            self.errno(Step::Marker, &name, errno)
+            self.errno_of(WorkerOperation::Marker, &name, errno)
         })?;
-        if u64::try_from(bytes.len()).is_ok_and(|len| len > MOST_BYTES) {
-            let why = format!("it is longer than {MOST_BYTES} bytes");
-            return Ok((true, MarkerSeen::Unreadable(why)));
+        if u64::try_from(bytes.len()).is_ok_and(|len| len > MAX_MARKER_BYTES) {
+            let why = format!("it is longer than {MAX_MARKER_BYTES} bytes");
+            return Ok((true, MarkerState::Unreadable(why)));
         }
         let seen = match String::from_utf8(bytes) {
-            Ok(text) => MarkerSeen::Text(text),
-            Err(_) => MarkerSeen::Unreadable("it is not UTF-8".to_owned()),
+            Ok(text) => MarkerState::Text(text),
+            Err(_) => MarkerState::Unreadable("it is not UTF-8".to_owned()),
         };
         Ok((true, seen))
     }

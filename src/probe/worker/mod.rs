@@ -21,19 +21,22 @@ use nix::sys::prctl::set_name;
 use nix::sys::stat::{FileStat, Mode, fstatat, lstat, mkdirat, stat, umask};
 use nix::unistd::{UnlinkatFlags, fdatasync, unlinkat};
 
-use super::marker::FOLDER;
+use super::marker::MARKER_FOLDER;
 use super::process::orphans;
-use protocol::{Access, Failed, Order, Report, Step, Why};
+use protocol::{
+    AccessModes, ErrorKind, WorkerError, WorkerOperation, WorkerRequest, WorkerResponse,
+};
 
 /// What a probe writes: one page, so that a disk that lies about small writes is met.
-const PROBE_BYTES: usize = 4096;
+const PROBE_FILE_CONTENT: usize = 4096;
 /// Longest order, in bytes; a path of 2048 characters and a few roots.
-const MOST_ORDER: u64 = 256 * 1024;
+const MAX_REQUEST_BYTES: u64 = 256 * 1024;
 
-pub(super) const DIRECTORY: OFlag =
+pub(super) const OPEN_DIRECTORY: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 /// For everything below the directory: no link is followed, no FIFO waited for.
-pub(super) const BELOW: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_NONBLOCK).union(OFlag::O_CLOEXEC);
+pub(super) const OPEN_BELOW: OFlag =
+    OFlag::O_NOFOLLOW.union(OFlag::O_NONBLOCK).union(OFlag::O_CLOEXEC);
 
 /// Runs the worker on stdin and stdout until stdin closes, also in the middle of an order: a daemon
 /// that dies, whichever way, leaves no worker behind that could be ended.
@@ -45,13 +48,13 @@ pub fn worker_main() -> ExitCode {
     // The next order comes after the report on the last one.
     let (sender, orders) = mpsc::sync_channel(1);
     let listener = thread::Builder::new().name("orders".to_owned());
-    if listener.spawn(move || end(listen(&sender))).is_err() {
+    if listener.spawn(move || end_process(read_requests(&sender))).is_err() {
         return ExitCode::FAILURE;
     }
-    let mut worker = Worker { dir: None, path: String::new() };
+    let mut worker = ProbeWorker { dir: None, path: String::new() };
     for order in orders {
-        let report = worker.carry_out(order).unwrap_or_else(Report::Failed);
-        if say(&report).is_err() {
+        let report = worker.carry_out(order).unwrap_or_else(WorkerResponse::Failed);
+        if write_response(&report).is_err() {
             return ExitCode::FAILURE;
         }
     }
@@ -59,15 +62,15 @@ pub fn worker_main() -> ExitCode {
 }
 
 /// Passes orders on until stdin closes or says what is no order; whether it closed.
-fn listen(sender: &SyncSender<Order>) -> bool {
-    let mut orders = io::stdin().lock().take(MOST_ORDER);
+fn read_requests(sender: &SyncSender<WorkerRequest>) -> bool {
+    let mut orders = io::stdin().lock().take(MAX_REQUEST_BYTES);
     loop {
         let mut line = String::new();
         match orders.read_line(&mut line) {
             Ok(0) | Err(_) => return true,
             Ok(_) => {}
         }
-        orders.set_limit(MOST_ORDER);
+        orders.set_limit(MAX_REQUEST_BYTES);
         let Ok(order) = serde_json::from_str(&line) else { return false };
         if sender.send(order).is_err() {
             return false;
@@ -77,11 +80,11 @@ fn listen(sender: &SyncSender<Order>) -> bool {
 
 /// Ends the process under whatever it is doing; the marker is put in place whole, so nothing is left
 /// half.
-fn end(closed: bool) {
+fn end_process(closed: bool) {
     std::process::exit(i32::from(!closed))
 }
 
-fn say(report: &Report) -> io::Result<()> {
+fn write_response(report: &WorkerResponse) -> io::Result<()> {
     let mut line = serde_json::to_vec(report)?;
     line.push(b'\n');
     io::stdout().write_all(&line)?;
@@ -89,79 +92,90 @@ fn say(report: &Report) -> io::Result<()> {
 }
 
 /// The process's one handle and the path it was opened by.
-pub(super) struct Worker {
+pub(super) struct ProbeWorker {
     pub(crate) dir: Option<OwnedFd>,
     pub(crate) path: String,
 }
 
-impl Worker {
-    fn carry_out(&mut self, order: Order) -> Result<Report, Failed> {
+impl ProbeWorker {
+    fn carry_out(&mut self, order: WorkerRequest) -> Result<WorkerResponse, WorkerError> {
         match order {
-            Order::Open { dir, roots } => {
+            WorkerRequest::Open { dir, roots } => {
                 self.path = dir;
                 // A name that cannot be had is missed by nobody but a daemon after a crash.
                 let _ = CString::new(orphans::name_of(&self.path)).map(|name| set_name(&name));
-                self.observe(&roots).map(|seen| Report::Observed(Box::new(seen)))
+                self.observe_directory(&roots).map(|seen| WorkerResponse::Observed(Box::new(seen)))
             }
-            Order::Write { probe, make_folder } => self.write(&probe, make_folder),
-            Order::Mark { probe, text, over } => self.mark(&probe, &text, over.as_deref()),
-            Order::Release { probe, marker, folder } => {
-                self.release(&probe, marker.as_ref(), folder)
+            WorkerRequest::Write { probe, make_folder } => self.write_file(&probe, make_folder),
+            WorkerRequest::Mark { probe, text, over } => {
+                self.write_marker(&probe, &text, over.as_deref())
             }
-            Order::Prepare { folders, owner } => self.prepare(&folders, owner),
+            WorkerRequest::Release { probe, marker, folder } => {
+                self.remove_marker(&probe, marker.as_ref(), folder)
+            }
+            WorkerRequest::Prepare { folders, owner } => self.prepare_folder(&folders, owner),
         }
     }
 
-    pub(crate) fn dir(&self) -> Result<&OwnedFd, Failed> {
-        let unasked = Why::Unexpected("the directory has not been opened".to_owned());
-        self.dir.as_ref().ok_or_else(|| self.failed(Step::Open, "", unasked))
+    pub(crate) fn open_dir(&self) -> Result<&OwnedFd, WorkerError> {
+        let unasked = ErrorKind::Unexpected("the directory has not been opened".to_owned());
+        self.dir.as_ref().ok_or_else(|| self.operation_failed(WorkerOperation::Open, "", unasked))
     }
 
-    pub(super) fn is_there(&self, dir: &OwnedFd, name: &str) -> Result<bool, Failed> {
+    pub(super) fn is_there(&self, dir: &OwnedFd, name: &str) -> Result<bool, WorkerError> {
         match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(_) => Ok(true),
             Err(Errno::ENOENT) => Ok(false),
-            Err(errno) => Err(self.errno(Step::Contents, name, errno)),
+            Err(errno) => Err(self.errno_of(WorkerOperation::Contents, name, errno)),
         }
     }
 
     /// The folder, made where it is absent and may be made; whether it was.
-    pub(crate) fn folder(&self, make: bool) -> Result<(OwnedFd, bool), Failed> {
-        let dir = self.dir()?;
+    pub(crate) fn open_folder(&self, make: bool) -> Result<(OwnedFd, bool), WorkerError> {
+        let dir = self.open_dir()?;
         let mut made = false;
         if make {
-            at(Step::Folder);
-            made = match mkdirat(dir, FOLDER, Mode::from_bits_truncate(0o750)) {
+            report_operation(WorkerOperation::Folder);
+            made = match mkdirat(dir, MARKER_FOLDER, Mode::from_bits_truncate(0o750)) {
                 Ok(()) => true,
                 Err(Errno::EEXIST) => false,
-                Err(errno) => return Err(self.errno(Step::Folder, FOLDER, errno)),
+                Err(errno) => {
+                    return Err(self.errno_of(WorkerOperation::Folder, MARKER_FOLDER, errno));
+                }
             };
         }
-        at(Step::Open);
-        match openat(dir, FOLDER, DIRECTORY | BELOW, Mode::empty()) {
+        report_operation(WorkerOperation::Open);
+        match openat(dir, MARKER_FOLDER, OPEN_DIRECTORY | OPEN_BELOW, Mode::empty()) {
             Ok(folder) => Ok((folder, made)),
-            Err(Errno::ENOENT | Errno::ELOOP | Errno::ENOTDIR) => {
-                Err(self.failed(Step::Open, FOLDER, Why::NoFolder))
-            }
-            Err(errno) => Err(self.errno(Step::Open, FOLDER, errno)),
+            Err(Errno::ENOENT | Errno::ELOOP | Errno::ENOTDIR) => Err(self.operation_failed(
+                WorkerOperation::Open,
+                MARKER_FOLDER,
+                ErrorKind::NoFolder,
+            )),
+            Err(errno) => Err(self.errno_of(WorkerOperation::Open, MARKER_FOLDER, errno)),
         }
     }
 
     /// A new file of ours with this in it, synced. What an earlier probe left is replaced.
-    pub(super) fn create(&self, folder: &OwnedFd, name: &str, bytes: &[u8]) -> Result<(), Failed> {
-        let path = format!("{FOLDER}/{name}");
-        at(Step::Create);
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | BELOW;
+    pub(super) fn create_file(
+        &self,
+        folder: &OwnedFd,
+        name: &str,
+        bytes: &[u8],
+    ) -> Result<(), WorkerError> {
+        let path = format!("{MARKER_FOLDER}/{name}");
+        report_operation(WorkerOperation::Create);
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OPEN_BELOW;
         let mode = Mode::from_bits_truncate(0o640);
         let file = match openat(folder, name, flags, mode) {
             Err(Errno::EEXIST) => {
-                self.unlink(folder, name)?;
+                self.unlink_file(folder, name)?;
                 openat(folder, name, flags, mode)
             }
             opened => opened,
         };
-        let file = file.map_err(|errno| self.errno(Step::Create, &path, errno))?;
-        at(Step::Write);
+        let file = file.map_err(|errno| self.errno_of(WorkerOperation::Create, &path, errno))?;
+        report_operation(WorkerOperation::Write);
         let mut rest = bytes;
         while !rest.is_empty() {
             match nix::unistd::write(&file, rest) {
@@ -170,79 +184,89 @@ impl Worker {
                 Err(errno) => {
                     // On a full disk the name would stay behind with nothing in it.
                     let _ = unlinkat(folder, name, UnlinkatFlags::NoRemoveDir);
-                    return Err(self.errno(Step::Write, &path, errno));
+                    return Err(self.errno_of(WorkerOperation::Write, &path, errno));
                 }
             }
         }
-        at(Step::Sync);
+        report_operation(WorkerOperation::Sync);
         fdatasync(&file).map_err(|errno| {
             let _ = unlinkat(folder, name, UnlinkatFlags::NoRemoveDir);
-            self.errno(Step::Sync, &path, errno)
+            self.errno_of(WorkerOperation::Sync, &path, errno)
         })
     }
 
-    pub(super) fn unlink(&self, folder: &OwnedFd, name: &str) -> Result<(), Failed> {
+    pub(super) fn unlink_file(&self, folder: &OwnedFd, name: &str) -> Result<(), WorkerError> {
         match unlinkat(folder, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(errno) => Err(self.errno(Step::Unlink, &format!("{FOLDER}/{name}"), errno)),
+            Err(errno) => Err(self.errno_of(
+                WorkerOperation::Unlink,
+                &format!("{MARKER_FOLDER}/{name}"),
+                errno,
+            )),
         }
     }
 
-    fn write(&self, probe: &str, make_folder: bool) -> Result<Report, Failed> {
-        let (folder, made_folder) = self.folder(make_folder)?;
+    fn write_file(&self, probe: &str, make_folder: bool) -> Result<WorkerResponse, WorkerError> {
+        let (folder, made_folder) = self.open_folder(make_folder)?;
         let begun = Instant::now();
-        let written = self.create(&folder, probe, &[0; PROBE_BYTES]).and_then(|()| {
-            at(Step::Unlink);
-            self.unlink(&folder, probe)
+        let written = self.create_file(&folder, probe, &[0; PROBE_FILE_CONTENT]).and_then(|()| {
+            report_operation(WorkerOperation::Unlink);
+            self.unlink_file(&folder, probe)
         });
         if written.is_err() && made_folder {
             // Made for nothing.
-            let _ = unlinkat(self.dir()?, FOLDER, UnlinkatFlags::RemoveDir);
+            let _ = unlinkat(self.open_dir()?, MARKER_FOLDER, UnlinkatFlags::RemoveDir);
         }
         written?;
         let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        Ok(Report::Written { micros, made_folder })
+        Ok(WorkerResponse::Written { micros, made_folder })
     }
 
-    pub(super) fn errno(&self, step: Step, below: &str, errno: Errno) -> Failed {
-        let mut failed = self.failed(step, below, Why::Errno(errno as i32));
+    pub(super) fn errno_of(&self, step: WorkerOperation, below: &str, errno: Errno) -> WorkerError {
+        let mut failed = self.operation_failed(step, below, ErrorKind::Errno(errno as i32));
         if matches!(errno, Errno::EACCES | Errno::EPERM) {
-            let on_the_way = step == Step::Open && below.is_empty();
-            failed.access = if on_the_way { self.barred() } else { self.access(step, below) };
+            let on_the_way = step == WorkerOperation::Open && below.is_empty();
+            failed.access =
+                if on_the_way { self.blocked_at() } else { self.check_access(step, below) };
         }
         failed
     }
 
-    pub(super) fn failed(&self, step: Step, below: &str, why: Why) -> Failed {
+    pub(super) fn operation_failed(
+        &self,
+        step: WorkerOperation,
+        below: &str,
+        why: ErrorKind,
+    ) -> WorkerError {
         let path = match below {
             "" => self.path.clone(),
             below => format!("{}/{below}", self.path),
         };
-        Failed { step, dir: self.path.clone(), path, why, access: None }
+        WorkerError { step, dir: self.path.clone(), path, why, access: None }
     }
 
     /// What denied access on the way to the directory: the deepest path that can be looked at.
-    fn barred(&self) -> Option<Box<Access>> {
+    fn blocked_at(&self) -> Option<Box<AccessModes>> {
         let mut way = Path::new(&self.path).ancestors();
         let (path, seen) = way.find_map(|path| Some((path, stat(path).ok()?)))?;
-        Some(Box::new(access(&seen, Some(path.display().to_string()))))
+        Some(Box::new(access_modes(&seen, Some(path.display().to_string()))))
     }
 
     /// What denied access in the directory: the thing itself, or where it is absent what it would lie
     /// in. Names are taken away and changed by leave of the directory that holds them.
-    fn access(&self, step: Step, below: &str) -> Option<Box<Access>> {
+    fn check_access(&self, step: WorkerOperation, below: &str) -> Option<Box<AccessModes>> {
         let whole = Path::new(&self.path).join(below);
-        let decided_above = matches!(step, Step::Unlink | Step::Rename);
+        let decided_above = matches!(step, WorkerOperation::Unlink | WorkerOperation::Rename);
         let mut way = whole.ancestors().skip(usize::from(decided_above));
-        way.find_map(|path| lstat(path).ok()).map(|seen| Box::new(access(&seen, None)))
+        way.find_map(|path| lstat(path).ok()).map(|seen| Box::new(access_modes(&seen, None)))
     }
 }
 
-fn access(seen: &FileStat, barred: Option<String>) -> Access {
-    Access { uid: seen.st_uid, gid: seen.st_gid, mode: seen.st_mode & 0o7777, barred }
+fn access_modes(seen: &FileStat, barred: Option<String>) -> AccessModes {
+    AccessModes { uid: seen.st_uid, gid: seen.st_gid, mode: seen.st_mode & 0o7777, barred }
 }
 
 /// Tells what comes next, for the case that it never ends. Nobody listening is no reason to stop here.
-pub(super) fn at(step: Step) {
-    let _ = say(&Report::At(step));
+pub(super) fn report_operation(step: WorkerOperation) {
+    let _ = write_response(&WorkerResponse::At(step));
 }

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::MountLocation;
 use crate::probe::mountinfo;
-use crate::probe::mountinfo::Mount;
+use crate::probe::mountinfo::MountEntry;
 
 /// What the worker is told. `Open` comes first; the others use the handle it opened.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Order {
+pub(crate) enum WorkerRequest {
     /// Open the directory, refuse what lies outside the roots, and look around.
     Open { dir: String, roots: Vec<String> },
     /// Create, write, sync and unlink the probe file; make the folder first where allowed.
@@ -19,38 +19,38 @@ pub(crate) enum Order {
     Mark { probe: String, text: String, over: Option<String> },
     /// Take away what an add that failed has left: the probe file; the marker with this text, in whose
     /// place the one before it is put again; and the folder, if it was made and nothing else is in it.
-    Release { probe: String, marker: Option<Replaced>, folder: bool },
+    Release { probe: String, marker: Option<ReplacedMarker>, folder: bool },
     /// Make folders of the image directory where they are absent, and give them to this owner.
     Prepare { folders: Vec<String>, owner: Option<(u32, u32)> },
 }
 
 /// A marker that was written and is to be taken back.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Replaced {
+pub(crate) struct ReplacedMarker {
     pub(crate) ours: String,
     pub(crate) before: Option<String>,
 }
 
 /// What the worker answers: any number of `At`, then one of the others.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Report {
+pub(crate) enum WorkerResponse {
     /// It is about to do this: the evidence when nothing more is heard.
-    At(Step),
+    At(WorkerOperation),
     /// The answer to `Open`.
-    Observed(Box<Observed>),
+    Observed(Box<DirectoryObservation>),
     /// The answer to `Write`: how long it took.
     Written { micros: u64, made_folder: bool },
     /// The other answer to `Mark`: somebody else has put this there.
-    Changed(MarkerSeen),
+    Changed(MarkerState),
     /// The answer to the other orders.
     Done,
     /// The order was not carried out.
-    Failed(Failed),
+    Failed(WorkerError),
 }
 
 /// What may hang or fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Step {
+pub(crate) enum WorkerOperation {
     Start,
     Open,
     Resolve,
@@ -67,7 +67,7 @@ pub(crate) enum Step {
     Chown,
 }
 
-impl Step {
+impl WorkerOperation {
     /// The word in the evidence: the system call where there is one.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -91,21 +91,21 @@ impl Step {
 
 /// What was seen through the handle.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Observed {
+pub(crate) struct DirectoryObservation {
     /// Where the handle leads, by `/proc/self/fd`.
     pub(super) target: String,
-    pub(crate) mount: MountSeen,
-    pub(crate) statfs: Statfs,
+    pub(crate) mount: MountState,
+    pub(crate) statfs: FilesystemStats,
     /// Whether the marker's folder is there.
     pub(crate) folder: bool,
-    pub(crate) marker: MarkerSeen,
+    pub(crate) marker: MarkerState,
     /// Whether `registry` or `export` is there.
     pub(crate) registry: bool,
 }
 
 /// The mount that holds the directory; from `/proc/self/mountinfo`.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct MountSeen {
+pub(crate) struct MountState {
     pub(crate) mount_point: String,
     pub(crate) fs_type: String,
     pub(crate) device: String,
@@ -115,10 +115,10 @@ pub(crate) struct MountSeen {
     pub(crate) superblock_read_only: bool,
 }
 
-impl MountSeen {
+impl MountState {
     /// One of all mounts.
-    pub(crate) fn of(mount: &Mount, all: &[Mount]) -> Self {
-        let root_device = mountinfo::root(all).map(|root| root.device.as_str());
+    pub(crate) fn from_mount(mount: &MountEntry, all: &[MountEntry]) -> Self {
+        let root_device = mountinfo::root_device(all).map(|root| root.device.as_str());
         Self {
             mount_point: mount.mount_point.clone(),
             fs_type: mount.fs_type.clone(),
@@ -130,7 +130,7 @@ impl MountSeen {
     }
 
     /// What is kept of it.
-    pub(crate) fn place(&self) -> MountLocation {
+    pub(crate) fn to_location(&self) -> MountLocation {
         MountLocation {
             mount_point: self.mount_point.clone(),
             fs_type: self.fs_type.clone(),
@@ -142,7 +142,7 @@ impl MountSeen {
 
 /// The raw figures of one `fstatvfs(3)`.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct Statfs {
+pub(crate) struct FilesystemStats {
     pub(crate) fragment_size: u64,
     pub(crate) blocks: u64,
     pub(crate) blocks_available: u64,
@@ -152,16 +152,16 @@ pub(crate) struct Statfs {
 
 /// What lies at the marker's place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum MarkerSeen {
+pub(crate) enum MarkerState {
     Nothing,
     Text(String),
     /// Something that is no marker: why.
     Unreadable(String),
 }
 
-impl MarkerSeen {
+impl MarkerState {
     /// Whether the marker has this text, or is not there as none has it.
-    pub(crate) fn is(&self, text: Option<&str>) -> bool {
+    pub(crate) fn is_marker(&self, text: Option<&str>) -> bool {
         match self {
             Self::Nothing => text.is_none(),
             Self::Text(there) => text == Some(there),
@@ -172,20 +172,20 @@ impl MarkerSeen {
 
 /// Why an order was not carried out.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Failed {
-    pub(crate) step: Step,
+pub(crate) struct WorkerError {
+    pub(crate) step: WorkerOperation,
     /// The image directory.
     pub(crate) dir: String,
     /// What it was at: the directory or something in it.
     pub(crate) path: String,
-    pub(crate) why: Why,
+    pub(crate) why: ErrorKind,
     /// Where access was denied.
-    pub(crate) access: Option<Box<Access>>,
+    pub(crate) access: Option<Box<AccessModes>>,
 }
 
 /// What denied access.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Access {
+pub(crate) struct AccessModes {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     /// The permission bits.
@@ -197,7 +197,7 @@ pub(crate) struct Access {
 
 /// The system's refusal, or ours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Why {
+pub(crate) enum ErrorKind {
     Errno(i32),
     OutsideRoots {
         target: String,

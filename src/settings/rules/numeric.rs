@@ -6,81 +6,81 @@ use bytesize::ByteSize;
 use config::{Value, ValueKind};
 use jiff::SignedDuration;
 
-use super::rule::{Rule, Shape, Taken, problem};
+use super::rule::{RuleResult, ValueRule, ValueShape, value_problem};
 
 /// A whole number within bounds.
-pub(crate) struct Count {
+pub(crate) struct IntegerRule {
     pub(crate) min: u32,
     pub(crate) max: u32,
 }
 
-impl Rule for Count {
+impl ValueRule for IntegerRule {
     type Out = u32;
-    const SHAPE: Shape = Shape::Number;
+    const SHAPE: ValueShape = ValueShape::Number;
 
-    fn allowed(&self) -> String {
+    fn allowed_values(&self) -> String {
         format!("a whole number, {} to {}", self.min, self.max)
     }
 
-    fn take(&self, value: &Value) -> Taken<u32> {
+    fn parse_value(&self, value: &Value) -> RuleResult<u32> {
         let ValueKind::I64(number) = value.kind else {
-            return problem(value, "not a whole number");
+            return value_problem(value, "not a whole number");
         };
         match u32::try_from(number) {
             Ok(count) if (self.min..=self.max).contains(&count) => Ok(count),
-            _ => problem(value, "out of range"),
+            _ => value_problem(value, "out of range"),
         }
     }
 }
 
 /// A share of a whole: above 0, at most 1.
-pub(crate) struct Share;
+pub(crate) struct RatioRule;
 
-impl Rule for Share {
+impl ValueRule for RatioRule {
     type Out = f64;
-    const SHAPE: Shape = Shape::Number;
+    const SHAPE: ValueShape = ValueShape::Number;
 
-    fn allowed(&self) -> String {
+    fn allowed_values(&self) -> String {
         "a number above 0 and at most 1".to_owned()
     }
 
-    fn take(&self, value: &Value) -> Taken<f64> {
+    fn parse_value(&self, value: &Value) -> RuleResult<f64> {
         match value.kind {
             ValueKind::Float(share) if share > 0.0 && share <= 1.0 => Ok(share),
             ValueKind::I64(1) => Ok(1.0),
-            ValueKind::Float(_) | ValueKind::I64(_) => problem(value, "out of range"),
-            _ => problem(value, "not a number"),
+            ValueKind::Float(_) | ValueKind::I64(_) => value_problem(value, "out of range"),
+            _ => value_problem(value, "not a number"),
         }
     }
 }
 
 /// A span of time with its unit, within bounds.
-pub(crate) struct Span {
+pub(crate) struct DurationRule {
     pub(crate) min: Duration,
     pub(crate) max: Duration,
 }
 
-impl Rule for Span {
+impl ValueRule for DurationRule {
     type Out = Duration;
-    const SHAPE: Shape = Shape::Text;
+    const SHAPE: ValueShape = ValueShape::Text;
 
-    fn allowed(&self) -> String {
+    fn allowed_values(&self) -> String {
         format!("{} to {}", span_text(self.min), span_text(self.max))
     }
 
-    fn take(&self, value: &Value) -> Taken<Duration> {
+    fn parse_value(&self, value: &Value) -> RuleResult<Duration> {
         let text = match &value.kind {
-            ValueKind::I64(_) | ValueKind::Float(_) => return problem(value, NO_TIME_UNIT),
+            ValueKind::I64(_) | ValueKind::Float(_) => return value_problem(value, NO_TIME_UNIT),
             ValueKind::String(text) => text,
-            _ => return problem(value, "not a span of time"),
+            _ => return value_problem(value, "not a span of time"),
         };
         if text.parse::<f64>().is_ok() {
-            return problem(value, NO_TIME_UNIT);
+            return value_problem(value, NO_TIME_UNIT);
         }
         match text.parse::<SignedDuration>().map(Duration::try_from) {
             Ok(Ok(span)) if (self.min..=self.max).contains(&span) => Ok(span),
-            Ok(_) => problem(value, "out of range"),
-            Err(_) => problem(value, "not a span of time such as \"10s\" or \"1h 30m\""),
+            Ok(_) => value_problem(value, "out of range"),
+            Err(_) => value_problem(value, "not a span of time such as \"10s\" or \"1h 30m\""),
         }
     }
 }
@@ -96,31 +96,31 @@ fn span_text(span: Duration) -> String {
 }
 
 /// A size in bytes with its unit, at most `max`.
-pub(crate) struct Size {
+pub(crate) struct SizeRule {
     pub(crate) max: u64,
 }
 
-impl Rule for Size {
+impl ValueRule for SizeRule {
     type Out = u64;
-    const SHAPE: Shape = Shape::Text;
+    const SHAPE: ValueShape = ValueShape::Text;
 
-    fn allowed(&self) -> String {
+    fn allowed_values(&self) -> String {
         format!("0B to {}", ByteSize::b(self.max).display().iec())
     }
 
-    fn take(&self, value: &Value) -> Taken<u64> {
+    fn parse_value(&self, value: &Value) -> RuleResult<u64> {
         let text = match &value.kind {
-            ValueKind::I64(_) | ValueKind::Float(_) => return problem(value, NO_SIZE_UNIT),
+            ValueKind::I64(_) | ValueKind::Float(_) => return value_problem(value, NO_SIZE_UNIT),
             ValueKind::String(text) => text,
-            _ => return problem(value, "not a size"),
+            _ => return value_problem(value, "not a size"),
         };
         if !text.contains(|c: char| c.is_ascii_alphabetic()) {
-            return problem(value, NO_SIZE_UNIT);
+            return value_problem(value, NO_SIZE_UNIT);
         }
         match text.parse::<ByteSize>() {
             Ok(ByteSize(size)) if size <= self.max => Ok(size),
-            Ok(_) => problem(value, "out of range"),
-            Err(_) => problem(value, "not a size such as \"512MiB\" or \"1GiB\""),
+            Ok(_) => value_problem(value, "out of range"),
+            Err(_) => value_problem(value, "not a size such as \"512MiB\" or \"1GiB\""),
         }
     }
 }
@@ -132,19 +132,20 @@ const NO_SIZE_UNIT: &str =
 mod tests {
     use super::*;
 
-    const SPAN: Span = Span { min: Duration::from_secs(1), max: Duration::from_secs(3600) };
+    const SPAN: DurationRule =
+        DurationRule { min: Duration::from_secs(1), max: Duration::from_secs(3600) };
 
-    fn what<R: Rule>(rule: &R, value: impl Into<ValueKind>) -> Option<String> {
-        rule.take(&Value::new(None, value)).err()?.pop().map(|problem| problem.what)
+    fn what<R: ValueRule>(rule: &R, value: impl Into<ValueKind>) -> Option<String> {
+        rule.parse_value(&Value::new(None, value)).err()?.pop().map(|problem| problem.what)
     }
 
     #[test]
     fn a_span_needs_its_unit_and_its_range() {
         for (text, seconds) in [("1s", 1.0), ("1.5s", 1.5), ("1h", 3600.0), ("2m 30s", 150.0)] {
-            let span = SPAN.take(&Value::new(None, text)).unwrap();
+            let span = SPAN.parse_value(&Value::new(None, text)).unwrap();
             assert_eq!(span, Duration::from_secs_f64(seconds), "{text}");
         }
-        assert_eq!(SPAN.allowed(), "1s to 1h");
+        assert_eq!(SPAN.allowed_values(), "1s to 1h");
         assert_eq!(what(&SPAN, 10_i64).as_deref(), Some(NO_TIME_UNIT));
         assert_eq!(what(&SPAN, "10").as_deref(), Some(NO_TIME_UNIT));
         for text in ["999ms", "3601s", "-5s", "5s ago", "2562047788015215h"] {
@@ -157,11 +158,11 @@ mod tests {
 
     #[test]
     fn a_size_needs_its_unit_and_its_range() {
-        let size = Size { max: 1 << 60 };
+        let size = SizeRule { max: 1 << 60 };
         for (text, bytes) in [("0B", 0), ("1GiB", 1 << 30), ("1.5 MiB", 3 << 19), ("1kB", 1000)] {
-            assert_eq!(size.take(&Value::new(None, text)).unwrap(), bytes, "{text}");
+            assert_eq!(size.parse_value(&Value::new(None, text)).unwrap(), bytes, "{text}");
         }
-        assert_eq!(size.allowed(), "0B to 1.0 EiB");
+        assert_eq!(size.allowed_values(), "0B to 1.0 EiB");
         assert_eq!(what(&size, 5_i64).as_deref(), Some(NO_SIZE_UNIT));
         assert_eq!(what(&size, "5").as_deref(), Some(NO_SIZE_UNIT));
         assert_eq!(what(&size, "2EiB").as_deref(), Some("out of range"));
@@ -172,8 +173,8 @@ mod tests {
     #[test]
     fn a_share_is_above_0_and_at_most_1() {
         for share in [0.0, -0.1, 1.001, f64::NAN, f64::INFINITY] {
-            assert_eq!(what(&Share, share).as_deref(), Some("out of range"), "{share}");
+            assert_eq!(what(&RatioRule, share).as_deref(), Some("out of range"), "{share}");
         }
-        assert!(what(&Share, 1_i64).is_none() && what(&Share, 0.5).is_none());
+        assert!(what(&RatioRule, 1_i64).is_none() && what(&RatioRule, 0.5).is_none());
     }
 }

@@ -5,11 +5,11 @@
 
 use config::{Value, ValueKind};
 
-use crate::settings::error::shown;
+use crate::settings::error::shown_value;
 
 /// How the text of an environment variable becomes a value of this kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
+pub(crate) enum ValueShape {
     /// `true` or `false`.
     Flag,
     /// A number.
@@ -22,45 +22,45 @@ pub(crate) enum Shape {
 
 /// A fault of a value, not yet tied to its key.
 #[derive(Debug)]
-pub(crate) struct Problem {
+pub(crate) struct ValueProblem {
     /// The value, or the item of a list, as it may be shown.
     pub(crate) shown: String,
     pub(crate) what: String,
 }
 
-pub(super) type Taken<T> = Result<T, Vec<Problem>>;
+pub(super) type RuleResult<T> = Result<T, Vec<ValueProblem>>;
 
-pub(super) fn problem<T>(value: &Value, what: impl Into<String>) -> Taken<T> {
-    Err(vec![Problem { shown: shown(value), what: what.into() }])
+pub(super) fn value_problem<T>(value: &Value, what: impl Into<String>) -> RuleResult<T> {
+    Err(vec![ValueProblem { shown: shown_value(value), what: what.into() }])
 }
 
-pub(crate) trait Rule {
+pub(crate) trait ValueRule {
     type Out;
-    const SHAPE: Shape;
+    const SHAPE: ValueShape;
     /// What is allowed, for a person.
-    fn allowed(&self) -> String;
-    fn take(&self, value: &Value) -> Taken<Self::Out>;
+    fn allowed_values(&self) -> String;
+    fn parse_value(&self, value: &Value) -> RuleResult<Self::Out>;
     /// Whether the value must stay hidden in a fault.
-    fn hidden(&self) -> bool {
+    fn hides_value(&self) -> bool {
         false
     }
 }
 
 /// `true` or `false`.
-pub(crate) struct Flag;
+pub(crate) struct BooleanRule;
 
-impl Rule for Flag {
+impl ValueRule for BooleanRule {
     type Out = bool;
-    const SHAPE: Shape = Shape::Flag;
+    const SHAPE: ValueShape = ValueShape::Flag;
 
-    fn allowed(&self) -> String {
+    fn allowed_values(&self) -> String {
         "true or false".to_owned()
     }
 
-    fn take(&self, value: &Value) -> Taken<bool> {
+    fn parse_value(&self, value: &Value) -> RuleResult<bool> {
         match value.kind {
             ValueKind::Boolean(on) => Ok(on),
-            _ => problem(value, "not a switch"),
+            _ => value_problem(value, "not a switch"),
         }
     }
 }
@@ -68,89 +68,94 @@ impl Rule for Flag {
 /// One of a few words.
 pub(crate) struct OneOf<T: 'static>(pub(crate) &'static [(&'static str, T)]);
 
-impl<T: Copy> Rule for OneOf<T> {
+impl<T: Copy> ValueRule for OneOf<T> {
     type Out = T;
-    const SHAPE: Shape = Shape::Text;
+    const SHAPE: ValueShape = ValueShape::Text;
 
-    fn allowed(&self) -> String {
+    fn allowed_values(&self) -> String {
         self.0.iter().map(|(word, _)| format!("{word:?}")).collect::<Vec<_>>().join(" or ")
     }
 
-    fn take(&self, value: &Value) -> Taken<T> {
+    fn parse_value(&self, value: &Value) -> RuleResult<T> {
         let ValueKind::String(text) = &value.kind else {
-            return problem(value, "not a text");
+            return value_problem(value, "not a text");
         };
         match self.0.iter().find(|(word, _)| word == text) {
             Some((_, meaning)) => Ok(*meaning),
-            None => problem(value, "unknown word"),
+            None => value_problem(value, "unknown word"),
         }
     }
 }
 
 /// A text with a form of its own.
-pub(crate) struct Text<T> {
+pub(crate) struct TextRule<T> {
     pub(super) allowed: &'static str,
     pub(super) parse: fn(&str) -> Result<T, String>,
     pub(super) hidden: bool,
 }
 
-impl<T> Rule for Text<T> {
+impl<T> ValueRule for TextRule<T> {
     type Out = T;
-    const SHAPE: Shape = Shape::Text;
+    const SHAPE: ValueShape = ValueShape::Text;
 
-    fn allowed(&self) -> String {
+    fn allowed_values(&self) -> String {
         self.allowed.to_owned()
     }
 
-    fn take(&self, value: &Value) -> Taken<T> {
+    fn parse_value(&self, value: &Value) -> RuleResult<T> {
         match &value.kind {
-            ValueKind::String(text) => (self.parse)(text).or_else(|what| problem(value, what)),
-            _ => problem(value, "not a text"),
+            ValueKind::String(text) => {
+                (self.parse)(text).or_else(|what| value_problem(value, what))
+            }
+            _ => value_problem(value, "not a text"),
         }
     }
 
-    fn hidden(&self) -> bool {
+    fn hides_value(&self) -> bool {
         self.hidden
     }
 }
 
 /// A list of different texts; a single text stands for a list of one.
-pub(crate) struct Listed<T> {
-    pub(crate) of: Text<T>,
+pub(crate) struct ListRule<T> {
+    pub(crate) of: TextRule<T>,
     /// Fewest items.
     pub(crate) min: usize,
 }
 
 /// Most items of a list: far above what a node has, and little to hold.
-const MOST_ITEMS: usize = 256;
+const MAX_ITEMS: usize = 256;
 
-impl<T: PartialEq> Rule for Listed<T> {
+impl<T: PartialEq> ValueRule for ListRule<T> {
     type Out = Vec<T>;
-    const SHAPE: Shape = Shape::List;
+    const SHAPE: ValueShape = ValueShape::List;
 
-    fn allowed(&self) -> String {
+    fn allowed_values(&self) -> String {
         let least = if self.min > 0 { ", at least one" } else { "" };
         format!("a list{least}: {}", self.of.allowed)
     }
 
-    fn take(&self, value: &Value) -> Taken<Vec<T>> {
+    fn parse_value(&self, value: &Value) -> RuleResult<Vec<T>> {
         let items = match &value.kind {
             ValueKind::Array(items) => items.as_slice(),
             ValueKind::String(_) => std::slice::from_ref(value),
-            _ => return problem(value, "neither a list nor a text"),
+            _ => return value_problem(value, "neither a list nor a text"),
         };
         if items.len() < self.min {
-            return problem(value, "empty");
+            return value_problem(value, "empty");
         }
-        if items.len() > MOST_ITEMS {
-            return problem(value, format!("has more than {MOST_ITEMS} items"));
+        if items.len() > MAX_ITEMS {
+            return value_problem(value, format!("has more than {MAX_ITEMS} items"));
         }
         let mut taken = Vec::with_capacity(items.len());
         let mut problems = Vec::new();
         for item in items {
-            match self.of.take(item) {
+            match self.of.parse_value(item) {
                 Ok(one) if taken.contains(&one) => {
-                    problems.push(Problem { shown: shown(item), what: "listed twice".to_owned() });
+                    problems.push(ValueProblem {
+                        shown: shown_value(item),
+                        what: "listed twice".to_owned(),
+                    });
                 }
                 Ok(one) => taken.push(one),
                 Err(found) => problems.extend(found),
@@ -159,7 +164,7 @@ impl<T: PartialEq> Rule for Listed<T> {
         if problems.is_empty() { Ok(taken) } else { Err(problems) }
     }
 
-    fn hidden(&self) -> bool {
+    fn hides_value(&self) -> bool {
         self.of.hidden
     }
 }
@@ -170,8 +175,8 @@ mod tests {
 
     #[test]
     fn a_list_names_each_bad_item() {
-        let list = Listed {
-            of: Text {
+        let list = ListRule {
+            of: TextRule {
                 allowed: "a word without x",
                 parse: |text| match text.contains('x') {
                     true => Err("has an x".to_owned()),
@@ -182,13 +187,13 @@ mod tests {
             min: 1,
         };
         let items = ["a", "x", "b", "a", "xx"].map(|text| Value::new(None, text)).to_vec();
-        let problems = list.take(&Value::new(None, items)).unwrap_err();
+        let problems = list.parse_value(&Value::new(None, items)).unwrap_err();
         let told: Vec<_> = problems.iter().map(|p| (p.shown.as_str(), p.what.as_str())).collect();
         let expected =
             [(r#""x""#, "has an x"), (r#""a""#, "listed twice"), (r#""xx""#, "has an x")];
         assert_eq!(told, expected);
-        assert_eq!(list.take(&Value::new(None, "one")).unwrap(), ["one"]);
-        let empty = list.take(&Value::new(None, Vec::<Value>::new())).unwrap_err();
+        assert_eq!(list.parse_value(&Value::new(None, "one")).unwrap(), ["one"]);
+        let empty = list.parse_value(&Value::new(None, Vec::<Value>::new())).unwrap_err();
         assert_eq!(empty[0].what, "empty");
     }
 }

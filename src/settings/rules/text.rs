@@ -9,37 +9,40 @@ use ipnet::IpNet;
 
 use crate::model::{Hostname, ImageDir};
 
-use super::rule::Text;
+use super::rule::TextRule;
 
 /// An address to listen on.
-pub(crate) const LISTEN: Text<SocketAddr> = Text {
+pub(crate) const LISTEN_RULE: TextRule<SocketAddr> = TextRule {
     allowed: "IP address and port, such as 127.0.0.1:7811 or [::1]:7811",
     parse: |text| text.parse().map_err(|_| "not an IP address with a port".to_owned()),
     hidden: false,
 };
 
 /// A file or directory of the daemon's own.
-pub(crate) const PATH: Text<PathBuf> =
-    Text { allowed: "an absolute path without . or .. parts", parse: path, hidden: false };
+pub(crate) const PATH_RULE: TextRule<PathBuf> = TextRule {
+    allowed: "an absolute path without . or .. parts",
+    parse: parse_path,
+    hidden: false,
+};
 
 /// A file that holds a secret. The value stays hidden: by mistake it may be the secret itself.
-pub(crate) const SECRET_FILE: Text<PathBuf> = Text { hidden: true, ..PATH };
+pub(crate) const SECRET_FILE_RULE: TextRule<PathBuf> = TextRule { hidden: true, ..PATH_RULE };
 
 /// A Unix socket.
-pub(crate) const SOCKET: Text<PathBuf> = Text {
+pub(crate) const SOCKET_RULE: TextRule<PathBuf> = TextRule {
     allowed: "an absolute path of at most 107 bytes without . or .. parts",
-    parse: |text| match text.len() <= SOCKET_BYTES {
-        true => path(text),
-        false => Err(format!("longer than {SOCKET_BYTES} bytes")),
+    parse: |text| match text.len() <= MAX_SOCKET_BYTES {
+        true => parse_path(text),
+        false => Err(format!("longer than {MAX_SOCKET_BYTES} bytes")),
     },
     hidden: false,
 };
 
 /// Longest path of a Unix socket: `sun_path` less its final NUL, unix(7).
-pub(crate) const SOCKET_BYTES: usize = 107;
+pub(crate) const MAX_SOCKET_BYTES: usize = 107;
 
 /// An allowed root.
-pub(crate) const ROOT: Text<String> = Text {
+pub(crate) const ROOT_RULE: TextRule<String> = TextRule {
     allowed: "an absolute path without . or .. parts, not / and not in /dev, /proc or /sys",
     parse: |text| match ImageDir::parse(text) {
         Ok(root) => Ok(root.as_str().to_owned()),
@@ -49,18 +52,18 @@ pub(crate) const ROOT: Text<String> = Text {
 };
 
 /// The prefix of the documented API.
-pub(crate) const BASE_PATH: Text<String> = Text {
+pub(crate) const BASE_PATH_RULE: TextRule<String> = TextRule {
     allowed: "empty, or a path such as /zstack",
-    parse: |text| if text.is_empty() { Ok(String::new()) } else { prefix(text) },
+    parse: |text| if text.is_empty() { Ok(String::new()) } else { parse_prefix(text) },
     hidden: false,
 };
 
 /// A prefix of the agent protocol.
-pub(crate) const PREFIX: Text<String> =
-    Text { allowed: "a path such as /imagestore", parse: prefix, hidden: false };
+pub(crate) const PREFIX_RULE: TextRule<String> =
+    TextRule { allowed: "a path such as /imagestore", parse: parse_prefix, hidden: false };
 
 /// A name in a `Host` header; taken in lower case, as names compare.
-pub(crate) const HOST_NAME: Text<String> = Text {
+pub(crate) const HOST_NAME_RULE: TextRule<String> = TextRule {
     allowed: "a host name without a port",
     parse: |text| match text.parse::<Hostname>() {
         Ok(name) => Ok(name.as_str().to_ascii_lowercase()),
@@ -70,14 +73,14 @@ pub(crate) const HOST_NAME: Text<String> = Text {
 };
 
 /// A network or a single address.
-pub(crate) const NETWORK: Text<IpNet> = Text {
+pub(crate) const NETWORK_RULE: TextRule<IpNet> = TextRule {
     allowed: "a network such as 10.0.0.0/8 or fd00::/8, or a single IP address",
-    parse: network,
+    parse: parse_network,
     hidden: false,
 };
 
 /// An SSH algorithm's name, RFC 4251 section 6.
-pub(crate) const ALGORITHM: Text<String> = Text {
+pub(crate) const ALGORITHM_RULE: TextRule<String> = TextRule {
     allowed: "an SSH algorithm name such as ssh-rsa",
     parse: |text| {
         let fits = (1..=64).contains(&text.len());
@@ -88,13 +91,13 @@ pub(crate) const ALGORITHM: Text<String> = Text {
 };
 
 /// The address of a management node.
-pub(crate) const URL: Text<String> = Text {
+pub(crate) const URL_RULE: TextRule<String> = TextRule {
     allowed: "an absolute http or https URL without user name, password or fragment",
-    parse: url,
+    parse: parse_url,
     hidden: false,
 };
 
-fn path(text: &str) -> Result<PathBuf, String> {
+fn parse_path(text: &str) -> Result<PathBuf, String> {
     // U+FFFD stands where a variable was not UTF-8: such a path would be another one.
     if text.chars().any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER) {
         return Err("contains a control character or is not UTF-8".to_owned());
@@ -116,7 +119,7 @@ fn path(text: &str) -> Result<PathBuf, String> {
 
 /// Only characters that stand for themselves in a path (unreserved, RFC 3986 section 2.3): anything
 /// else would need an encoding, or is a pattern to the router.
-fn prefix(text: &str) -> Result<String, String> {
+fn parse_prefix(text: &str) -> Result<String, String> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
     let part =
         |part: &str| !part.is_empty() && !matches!(part, "." | "..") && part.bytes().all(plain);
@@ -131,7 +134,7 @@ fn prefix(text: &str) -> Result<String, String> {
     }
 }
 
-fn network(text: &str) -> Result<IpNet, String> {
+fn parse_network(text: &str) -> Result<IpNet, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(IpNet::from(address));
     }
@@ -144,7 +147,7 @@ fn network(text: &str) -> Result<IpNet, String> {
     }
 }
 
-fn url(text: &str) -> Result<String, String> {
+fn parse_url(text: &str) -> Result<String, String> {
     // The parser drops a fragment silently; RFC 9110 section 7.1 sends none.
     if text.contains('#') {
         return Err("has a fragment".to_owned());
@@ -180,7 +183,7 @@ mod tests {
             "http://10.0.0.1:8080/",
             "http://[fd00::1]:80/x",
         ] {
-            assert_eq!(url(good).as_deref(), Ok(good));
+            assert_eq!(parse_url(good).as_deref(), Ok(good));
         }
         for bad in [
             "",
@@ -201,43 +204,47 @@ mod tests {
             "http://[fd00::1/",
             "http://1.2.3.4.5/",
         ] {
-            assert!(url(bad).is_err(), "{bad}");
+            assert!(parse_url(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_network_has_no_bits_beyond_its_prefix() {
-        assert_eq!(network("10.0.0.7").map(|net| net.to_string()), Ok("10.0.0.7/32".to_owned()));
-        assert!(network("fd00::/8").is_ok());
+        assert_eq!(
+            parse_network("10.0.0.7").map(|net| net.to_string()),
+            Ok("10.0.0.7/32".to_owned())
+        );
+        assert!(parse_network("fd00::/8").is_ok());
         assert!(
-            network("10.1.0.0/8").is_err_and(|what| what.ends_with("did you mean 10.0.0.0/8?"))
+            parse_network("10.1.0.0/8")
+                .is_err_and(|what| what.ends_with("did you mean 10.0.0.0/8?"))
         );
         for bad in ["", "10.0.0.0/33", "10.0.0/8", "example.org"] {
-            assert!(network(bad).is_err(), "{bad}");
+            assert!(parse_network(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_prefix_is_a_plain_path() {
         for good in ["/zstack", "/a/b-c_d.e~f"] {
-            assert_eq!(prefix(good).as_deref(), Ok(good));
+            assert_eq!(parse_prefix(good).as_deref(), Ok(good));
         }
         for bad in
             ["", "/", "zstack", "/a/", "//a", "/a//b", "/../a", "/{x}", "/*x", "/a%20", "/a b"]
         {
-            assert!(prefix(bad).is_err(), "{bad}");
+            assert!(parse_prefix(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_path_is_absolute_and_plain() {
-        assert_eq!(path("//srv///a/"), Ok(PathBuf::from("/srv/a")));
+        assert_eq!(parse_path("//srv///a/"), Ok(PathBuf::from("/srv/a")));
         let long = format!("/{}", "a".repeat(4095));
         for bad in ["", "a", "~/a", "/a/../b", "/./a", "/a\0", "/a\u{fffd}", long.as_str()] {
-            assert!(path(bad).is_err(), "{bad:?}");
+            assert!(parse_path(bad).is_err(), "{bad:?}");
         }
-        let socket = format!("/{}", "s".repeat(SOCKET_BYTES - 1));
-        assert!((SOCKET.parse)(&socket).is_ok());
-        assert!((SOCKET.parse)(&format!("{socket}s")).is_err());
+        let socket = format!("/{}", "s".repeat(MAX_SOCKET_BYTES - 1));
+        assert!((SOCKET_RULE.parse)(&socket).is_ok());
+        assert!((SOCKET_RULE.parse)(&format!("{socket}s")).is_err());
     }
 }

@@ -12,37 +12,37 @@ use std::error::Error as _;
 
 use config::{Config, ConfigError, File, FileFormat, Map, Source, Value, ValueKind};
 
-use super::reader::Known;
-use crate::settings::error::{SettingFault, shown};
-use crate::settings::rules::rule::Shape;
+use super::reader::KnownKeys;
+use crate::settings::error::{SettingFault, shown_value};
+use crate::settings::rules::rule::ValueShape;
 
 /// What the name of a variable that holds a setting begins with.
 pub(crate) const VARIABLE_PREFIX: &str = "IMAGESTORE_AGENT__";
 
 /// Keys of which the later layer's replaces the earlier layer's: two spellings of one setting.
-const SPELLINGS: [&str; 2] = ["callback.urls", "callback.url"];
+const ALTERNATIVE_KEYS: [&str; 2] = ["callback.urls", "callback.url"];
 
 /// One layer: values by full key.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Layer {
+pub(crate) struct SettingsLayer {
     values: BTreeMap<String, Value>,
 }
 
-impl Layer {
+impl SettingsLayer {
     /// The layer of a TOML text that stands in `origin`.
     pub(crate) fn of_file(
         text: &str,
         origin: &str,
-        known: &[Known],
+        known: &[KnownKeys],
         faults: &mut Vec<SettingFault>,
     ) -> Self {
         let mut layer = Self::default();
         match File::from_str(text, FileFormat::Toml).collect() {
-            Ok(table) => layer.descend("", table, &origin.to_owned(), known, faults),
+            Ok(table) => layer.table_at("", table, &origin.to_owned(), known, faults),
             Err(error) => faults.push(SettingFault {
                 key: String::new(),
                 value: None,
-                what: syntax(&error),
+                what: syntax_fault(&error),
                 allowed: None,
                 origin: Some(origin.to_owned()),
             }),
@@ -53,7 +53,7 @@ impl Layer {
     /// The layer of the environment. Other variables than `IMAGESTORE_AGENT__...` are not looked at.
     pub(crate) fn of_environment(
         variables: &BTreeMap<String, String>,
-        known: &[Known],
+        known: &[KnownKeys],
         faults: &mut Vec<SettingFault>,
     ) -> Self {
         let mut layer = Self::default();
@@ -65,20 +65,22 @@ impl Layer {
             let capitals = !rest.contains(|c: char| c.is_ascii_lowercase() || c == '.');
             match known.iter().find(|known| capitals && known.key == key) {
                 Some(known) => {
-                    layer.values.insert(key, Value::new(Some(&origin), typed(text, known.shape)));
+                    layer
+                        .values
+                        .insert(key, Value::new(Some(&origin), typed_value(text, known.shape)));
                 }
-                None => faults.push(unknown(&key, &origin, known)),
+                None => faults.push(unknown_keys(&key, &origin, known)),
             }
         }
         layer
     }
 
-    fn descend(
+    fn table_at(
         &mut self,
         above: &str,
         table: Map<String, Value>,
         origin: &String,
-        known: &[Known],
+        known: &[KnownKeys],
         faults: &mut Vec<SettingFault>,
     ) {
         let table: BTreeMap<String, Value> = table.into_iter().collect();
@@ -89,10 +91,10 @@ impl Layer {
             match value.kind {
                 // A quoted key may hold a dot; none of ours does.
                 _ if name.contains('.') || !(is_leaf || is_table) => {
-                    faults.push(unknown(&key, origin, known));
+                    faults.push(unknown_keys(&key, origin, known));
                 }
                 ValueKind::Table(inner) if is_table => {
-                    self.descend(&key, inner, origin, known, faults);
+                    self.table_at(&key, inner, origin, known, faults);
                 }
                 ValueKind::Table(_) => faults.push(SettingFault {
                     key,
@@ -103,7 +105,7 @@ impl Layer {
                 }),
                 _ if is_table => faults.push(SettingFault {
                     what: "a value where a table belongs".to_owned(),
-                    allowed: Some(format!("a table with {}", children(&key, known))),
+                    allowed: Some(format!("a table with {}", child_keys(&key, known))),
                     value: None,
                     key,
                     origin: Some(origin.clone()),
@@ -119,15 +121,15 @@ impl Layer {
     ///
     /// # Errors
     /// None in practice: the layers are in memory and their keys checked.
-    pub(crate) fn under(mut self, upper: Self) -> Result<Value, ConfigError> {
-        if SPELLINGS.iter().any(|key| upper.values.contains_key(*key)) {
-            self.values.retain(|key, _| !SPELLINGS.contains(&key.as_str()));
+    pub(crate) fn keys_under(mut self, upper: Self) -> Result<Value, ConfigError> {
+        if ALTERNATIVE_KEYS.iter().any(|key| upper.values.contains_key(*key)) {
+            self.values.retain(|key, _| !ALTERNATIVE_KEYS.contains(&key.as_str()));
         }
         Ok(Config::builder().add_source(self).add_source(upper).build()?.cache)
     }
 }
 
-impl Source for Layer {
+impl Source for SettingsLayer {
     fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
         Box::new(self.clone())
     }
@@ -138,29 +140,29 @@ impl Source for Layer {
 }
 
 /// A variable's text as a value; what does not fit stays a text, for the rule to refuse.
-fn typed(text: &str, shape: Shape) -> ValueKind {
+fn typed_value(text: &str, shape: ValueShape) -> ValueKind {
     let plain = || ValueKind::String(text.to_owned());
     match shape {
-        Shape::Text => plain(),
-        Shape::Flag => text.parse().map_or_else(|_| plain(), ValueKind::Boolean),
-        Shape::Number => match (text.parse(), text.parse()) {
+        ValueShape::Text => plain(),
+        ValueShape::Flag => text.parse().map_or_else(|_| plain(), ValueKind::Boolean),
+        ValueShape::Number => match (text.parse(), text.parse()) {
             (Ok(whole), _) => ValueKind::I64(whole),
             (_, Ok(number)) => ValueKind::Float(number),
             _ => plain(),
         },
-        Shape::List if text.trim().is_empty() => ValueKind::Array(Vec::new()),
-        Shape::List => {
+        ValueShape::List if text.trim().is_empty() => ValueKind::Array(Vec::new()),
+        ValueShape::List => {
             ValueKind::Array(text.split(',').map(|item| Value::new(None, item.trim())).collect())
         }
     }
 }
 
 /// The value stays hidden: it may be a secret under a mistyped key.
-fn unknown(key: &str, origin: &str, known: &[Known]) -> SettingFault {
+fn unknown_keys(key: &str, origin: &str, known: &[KnownKeys]) -> SettingFault {
     let mut above = key;
     let allowed = loop {
         above = above.rsplit_once('.').map_or("", |(above, _)| above);
-        let names = children(above, known);
+        let names = child_keys(above, known);
         if above.is_empty() || !names.is_empty() {
             break match above {
                 "" => format!("the sections {names}"),
@@ -169,7 +171,7 @@ fn unknown(key: &str, origin: &str, known: &[Known]) -> SettingFault {
         }
     };
     // A key is the operator's text too: it goes to a terminal, so it is escaped and cut likewise.
-    let key = shown(&Value::new(None, key));
+    let key = shown_value(&Value::new(None, key));
     SettingFault {
         key: key.trim_matches('"').to_owned(),
         value: None,
@@ -184,7 +186,7 @@ fn is_below(key: &str, table: &str) -> bool {
 }
 
 /// The names directly below a table, in the order of the file.
-fn children(table: &str, known: &[Known]) -> String {
+fn child_keys(table: &str, known: &[KnownKeys]) -> String {
     let mut names: Vec<&str> = known
         .iter()
         .filter_map(|known| match table {
@@ -198,7 +200,7 @@ fn children(table: &str, known: &[Known]) -> String {
 }
 
 /// The parser's message without the lines it quotes, which may hold a password.
-fn syntax(error: &ConfigError) -> String {
+fn syntax_fault(error: &ConfigError) -> String {
     let text = match error {
         ConfigError::FileParse { cause, .. } => cause.to_string(),
         other => other.source().map_or_else(|| other.to_string(), ToString::to_string),
@@ -219,7 +221,7 @@ mod tests {
     fn a_syntax_fault_names_the_line_and_quotes_nothing() {
         let mut faults = Vec::new();
         let text = "[callback]\nurl = \"https://bob:hunter2@mn\" x\n";
-        Layer::of_file(text, "/agent.toml", &[], &mut faults);
+        SettingsLayer::of_file(text, "/agent.toml", &[], &mut faults);
         let [fault] = faults.as_slice() else { panic!("{faults:?}") };
         assert!(fault.what.starts_with("not TOML: TOML parse error at line 2, column"), "{fault}");
         assert!(!fault.what.contains("hunter2"), "{fault}");
@@ -228,15 +230,15 @@ mod tests {
     #[test]
     fn a_key_that_reads_like_an_array_index_allocates_nothing() {
         let mut faults = Vec::new();
-        let known = [Known { key: "server.listen", shape: Shape::List }];
+        let known = [KnownKeys { key: "server.listen", shape: ValueShape::List }];
         let text = "\"server[9223372036854775807]\" = 1\n\"server.listen\" = 2\n[server]\n\"listen[99999999999]\" = 3\n";
-        let file = Layer::of_file(text, "f", &known, &mut faults);
+        let file = SettingsLayer::of_file(text, "f", &known, &mut faults);
         assert_eq!(faults.len(), 3, "{faults:?}");
         assert!(file.values.is_empty());
         let name = format!("{VARIABLE_PREFIX}SERVER[9223372036854775807]");
         let variables = BTreeMap::from([(name, String::new())]);
-        let environment = Layer::of_environment(&variables, &known, &mut faults);
+        let environment = SettingsLayer::of_environment(&variables, &known, &mut faults);
         assert_eq!(faults.len(), 4, "{faults:?}");
-        assert!(file.under(environment).is_ok());
+        assert!(file.keys_under(environment).is_ok());
     }
 }

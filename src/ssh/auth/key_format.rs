@@ -8,15 +8,15 @@ use russh::keys::ssh_key::Kdf;
 use zeroize::Zeroizing;
 
 /// Most rounds of bcrypt: some ten seconds of a slow machine. `ssh-keygen` makes 16 to 24.
-const MOST_ROUNDS: u64 = 1024;
+const MAX_ROUNDS: u64 = 1024;
 /// Most rounds of PBKDF2, the same time. OpenSSL makes 2048, and 600,000 are advised for passwords.
-const MOST_ITERATIONS: u64 = 10_000_000;
+const MAX_ITERATIONS: u64 = 10_000_000;
 /// Most bytes that scrypt may fill, once for each of its lanes. OpenSSL takes 16 MiB.
-const MOST_MEMORY: u64 = 64 << 20;
+const MAX_MEMORY_BYTES: u64 = 64 << 20;
 
 /// The forms that differ in what a passphrase does to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum KeyFormat {
     /// OpenSSH's own, encrypted or not.
     OpenSsh,
     /// PKCS#8, encrypted.
@@ -32,22 +32,22 @@ pub(super) enum Form {
 
 /// The lines of one key, from its beginning to its end: no other text can be taken for it later.
 #[derive(Debug)]
-pub(super) struct Armoured {
-    pub(super) form: Form,
+pub(super) struct EncodedKey {
+    pub(super) form: KeyFormat,
     pub(super) lines: Zeroizing<String>,
 }
 
 /// What opening would take, where that is more than this daemon spends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooDear {
+pub(super) struct KdfCostExceeded {
     pub(crate) what: &'static str,
     pub(super) asked: u64,
     pub(super) most: u64,
 }
 
-impl Armoured {
+impl EncodedKey {
     /// The first key in the text; none when there is none.
-    pub(crate) fn of(text: &str) -> Option<Self> {
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
         let mut lines = text.lines().skip_while(|line| !line.starts_with("-----BEGIN "));
         // OpenSSL writes the name of a curve in front of a key on it.
         let begin =
@@ -62,49 +62,50 @@ impl Armoured {
             taken.push_str(line);
         }
         let form = match begin {
-            "-----BEGIN OPENSSH PRIVATE KEY-----" => Form::OpenSsh,
-            "-----BEGIN ENCRYPTED PRIVATE KEY-----" => Form::Pkcs8,
-            _ if encrypted && supported => Form::Traditional,
-            _ if encrypted => Form::Unsupported,
-            _ => Form::Plain,
+            "-----BEGIN OPENSSH PRIVATE KEY-----" => KeyFormat::OpenSsh,
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----" => KeyFormat::Pkcs8,
+            _ if encrypted && supported => KeyFormat::Traditional,
+            _ if encrypted => KeyFormat::Unsupported,
+            _ => KeyFormat::Plain,
         };
         Some(Self { form, lines: taken })
     }
 
     /// Whether opening it is affordable. What cannot be read costs nothing.
-    pub(super) fn afford(&self) -> Result<(), TooDear> {
+    pub(super) fn check_kdf_cost(&self) -> Result<(), KdfCostExceeded> {
         match self.form {
-            Form::OpenSsh => self.bcrypt(),
-            Form::Pkcs8 => self.pbes2(),
-            Form::Traditional | Form::Unsupported | Form::Plain => Ok(()),
+            KeyFormat::OpenSsh => self.check_bcrypt(),
+            KeyFormat::Pkcs8 => self.check_pbes2(),
+            KeyFormat::Traditional | KeyFormat::Unsupported | KeyFormat::Plain => Ok(()),
         }
     }
 
-    fn bcrypt(&self) -> Result<(), TooDear> {
-        let key = self.bytes().and_then(|bytes| PrivateKey::from_bytes(&bytes).ok());
+    fn check_bcrypt(&self) -> Result<(), KdfCostExceeded> {
+        let key =
+            self.decode_bytes().and_then(|decode_bytes| PrivateKey::from_bytes(&decode_bytes).ok());
         match key.as_ref().map(PrivateKey::kdf) {
-            Some(Kdf::Bcrypt { rounds, .. }) => bound("rounds", (*rounds).into(), MOST_ROUNDS),
+            Some(Kdf::Bcrypt { rounds, .. }) => check_bound("rounds", (*rounds).into(), MAX_ROUNDS),
             _ => Ok(()),
         }
     }
 
-    fn pbes2(&self) -> Result<(), TooDear> {
-        let Some(bytes) = self.bytes() else { return Ok(()) };
+    fn check_pbes2(&self) -> Result<(), KdfCostExceeded> {
+        let Some(bytes) = self.decode_bytes() else { return Ok(()) };
         let info = EncryptedPrivateKeyInfoRef::try_from(bytes.as_slice());
         match info.as_ref().ok().and_then(|info| info.encryption_algorithm.pbes2()) {
             Some(pbes2::Parameters { kdf: pbes2::Kdf::Pbkdf2(kdf), .. }) => {
-                bound("rounds", kdf.iteration_count.into(), MOST_ITERATIONS)
+                check_bound("rounds", kdf.iteration_count.into(), MAX_ITERATIONS)
             }
             Some(pbes2::Parameters { kdf: pbes2::Kdf::Scrypt(kdf), .. }) => {
                 let (block, lanes) = (u64::from(kdf.block_size), u64::from(kdf.parallelization));
                 let memory = kdf.cost_parameter.saturating_mul(128).saturating_mul(block);
-                bound("bytes", memory.saturating_mul(lanes), MOST_MEMORY)
+                check_bound("bytes", memory.saturating_mul(lanes), MAX_MEMORY_BYTES)
             }
             _ => Ok(()),
         }
     }
 
-    fn bytes(&self) -> Option<Zeroizing<Vec<u8>>> {
+    fn decode_bytes(&self) -> Option<Zeroizing<Vec<u8>>> {
         let base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
         // As russh does, which passes over lines of anything else.
         let lines = self.lines.lines().filter(|line| line.chars().all(base64));
@@ -113,6 +114,6 @@ impl Armoured {
     }
 }
 
-fn bound(what: &'static str, asked: u64, most: u64) -> Result<(), TooDear> {
-    if asked <= most { Ok(()) } else { Err(TooDear { what, asked, most }) }
+fn check_bound(what: &'static str, asked: u64, most: u64) -> Result<(), KdfCostExceeded> {
+    if asked <= most { Ok(()) } else { Err(KdfCostExceeded { what, asked, most }) }
 }

@@ -7,7 +7,7 @@ use crate::model::Reason;
 
 /// A way to log in that this daemon knows (RFC 4252, RFC 4256).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
+pub enum AuthMethod {
     /// A private key.
     PublicKey,
     /// A password.
@@ -16,7 +16,7 @@ pub enum Method {
     KeyboardInteractive,
 }
 
-impl Method {
+impl AuthMethod {
     /// In the order in which they are tried.
     const ALL: [Self; 3] = [Self::PublicKey, Self::Password, Self::KeyboardInteractive];
 
@@ -29,7 +29,7 @@ impl Method {
         }
     }
 
-    const fn kind(self) -> MethodKind {
+    const fn method_kind(self) -> MethodKind {
         match self {
             Self::PublicKey => MethodKind::PublicKey,
             Self::Password => MethodKind::Password,
@@ -43,87 +43,87 @@ impl Method {
 /// The first method is sent without asking what the server offers: `none`, the request that asks, costs
 /// a round trip on every login and tells nothing that a refusal does not tell too.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct AuthProgress {
     has_key: bool,
     has_password: bool,
     /// What the server would take next; none before its first answer.
     offered: Option<MethodSet>,
     /// Sent, or found to be of no use here.
-    tried: Vec<Method>,
-    taken: Vec<Method>,
+    tried: Vec<AuthMethod>,
+    accepted: Vec<AuthMethod>,
     /// Refused although the server offers them.
-    refused: Vec<Method>,
+    refused: Vec<AuthMethod>,
 }
 
-impl Progress {
+impl AuthProgress {
     pub(super) fn new(has_key: bool, has_password: bool) -> Self {
         Self {
             has_key,
             has_password,
             offered: None,
             tried: Vec::new(),
-            taken: Vec::new(),
+            accepted: Vec::new(),
             refused: Vec::new(),
         }
     }
 
     /// The method to send now.
-    pub(super) fn next(&self) -> Option<Method> {
-        Method::ALL.into_iter().find(|&method| self.worth_sending(method))
+    pub(super) fn next_method(&self) -> Option<AuthMethod> {
+        AuthMethod::ALL.into_iter().find(|&method| self.is_worth_trying(method))
     }
 
-    fn worth_sending(&self, method: Method) -> bool {
+    fn is_worth_trying(&self, method: AuthMethod) -> bool {
         let offered = match &self.offered {
-            Some(offered) => offered.contains(&method.kind()),
+            Some(offered) => offered.contains(&method.method_kind()),
             // A guess; and a password goes to a server that lets one ask for it before it goes to one
             // that leads a conversation about it.
-            None => method != Method::KeyboardInteractive,
+            None => method != AuthMethod::KeyboardInteractive,
         };
         let provable = match method {
-            Method::PublicKey => self.has_key,
-            Method::Password => self.has_password,
+            AuthMethod::PublicKey => self.has_key,
+            AuthMethod::Password => self.has_password,
             // The same secret before the same PAM stack: a second refusal costs another fail delay
             // and counts towards a lock-out.
-            Method::KeyboardInteractive => {
-                self.has_password && !self.refused.contains(&Method::Password)
+            AuthMethod::KeyboardInteractive => {
+                self.has_password && !self.refused.contains(&AuthMethod::Password)
             }
         };
         offered && provable && !self.tried.contains(&method)
     }
 
     /// The server refused the method and would take one of `offered`.
-    pub(super) fn refused(&mut self, method: Method, offered: MethodSet) {
+    pub(super) fn on_refused(&mut self, method: AuthMethod, offered: MethodSet) {
         self.tried.push(method);
         // Without anything left to offer the refusal says nothing about the method being off.
-        if offered.contains(&method.kind()) || offered.is_empty() {
+        if offered.contains(&method.method_kind()) || offered.is_empty() {
             self.refused.push(method);
         }
         self.offered = Some(offered);
     }
 
     /// The method cannot be sent to this server.
-    pub(super) fn passed_over(&mut self, method: Method) {
+    pub(super) fn skipped(&mut self, method: AuthMethod) {
         self.tried.push(method);
     }
 
     /// The server took the method and wants one of `offered` besides.
-    pub(super) fn taken_in_part(&mut self, method: Method, offered: MethodSet) {
+    pub(super) fn partial_success(&mut self, method: AuthMethod, offered: MethodSet) {
         self.tried.push(method);
-        self.taken.push(method);
+        self.accepted.push(method);
         self.offered = Some(offered);
     }
 
     /// The server took the method and the login is done: all that it took, in order.
-    pub(super) fn done(mut self, method: Method) -> Vec<Method> {
-        self.taken.push(method);
-        self.taken
+    pub(super) fn is_complete(mut self, method: AuthMethod) -> Vec<AuthMethod> {
+        self.accepted.push(method);
+        self.accepted
     }
 
     /// Why the login failed, when no method is left.
-    pub(super) fn verdict(&self) -> Reason {
+    pub(super) fn final_fault(&self) -> Reason {
         if !self.refused.is_empty() {
             Reason::CredentialsRefused
-        } else if !self.taken.is_empty() {
+        } else if !self.accepted.is_empty() {
             Reason::SecondFactorMissing
         } else {
             Reason::MethodNotOffered
@@ -131,12 +131,12 @@ impl Progress {
     }
 
     /// Names of what the server would take next.
-    pub(crate) fn offered(&self) -> Vec<String> {
+    pub(crate) fn offered_methods(&self) -> Vec<String> {
         self.offered.iter().flat_map(|offered| offered.iter()).map(String::from).collect()
     }
 
     /// Names of what was sent.
-    pub(super) fn tried(&self) -> Vec<String> {
+    pub(super) fn tried_methods(&self) -> Vec<String> {
         self.tried.iter().map(|method| method.as_str().to_owned()).collect()
     }
 }
@@ -145,34 +145,35 @@ impl Progress {
 mod tests {
     use super::*;
 
-    use Method::{KeyboardInteractive, Password, PublicKey};
+    use AuthMethod::{KeyboardInteractive, Password, PublicKey};
 
     /// A server's answer to a method: refused or taken in part, and what it offers then.
-    type Answer = (bool, &'static [Method]);
+    type Answer = (bool, &'static [AuthMethod]);
 
     /// What is sent, and the verdict when nothing is left.
-    fn play(key: bool, password: bool, answers: &[Answer]) -> (Vec<Method>, Reason) {
-        let mut progress = Progress::new(key, password);
+    fn play(key: bool, password: bool, answers: &[Answer]) -> (Vec<AuthMethod>, Reason) {
+        let mut progress = AuthProgress::new(key, password);
         let mut sent = Vec::new();
         for (in_part, offered) in answers {
-            let Some(method) = progress.next() else { break };
+            let Some(method) = progress.next_method() else { break };
             sent.push(method);
-            let kinds: Vec<MethodKind> = offered.iter().map(|method| method.kind()).collect();
+            let kinds: Vec<MethodKind> =
+                offered.iter().map(|method| method.method_kind()).collect();
             let offered = MethodSet::from(&kinds[..]);
             match in_part {
-                true => progress.taken_in_part(method, offered),
-                false => progress.refused(method, offered),
+                true => progress.partial_success(method, offered),
+                false => progress.on_refused(method, offered),
             }
         }
-        assert_eq!(progress.next(), None, "the script ended before the login did");
-        (sent, progress.verdict())
+        assert_eq!(progress.next_method(), None, "the script ended before the login did");
+        (sent, progress.final_fault())
     }
 
     #[test]
     fn the_methods_follow_what_the_server_offers() {
         let (refused, not_offered, second) =
             (Reason::CredentialsRefused, Reason::MethodNotOffered, Reason::SecondFactorMissing);
-        type Case<'a> = (bool, bool, &'a [Answer], &'a [Method], Reason);
+        type Case<'a> = (bool, bool, &'a [Answer], &'a [AuthMethod], Reason);
         let cases: [Case<'_>; 12] = [
             // One secret, refused.
             (false, true, &[(false, &[PublicKey, Password])], &[Password], refused),
@@ -226,12 +227,12 @@ mod tests {
 
     #[test]
     fn what_was_taken_is_told_in_order_and_what_cannot_be_sent_is_passed_over() {
-        let mut progress = Progress::new(true, true);
-        progress.passed_over(PublicKey);
-        assert_eq!(progress.next(), Some(Password));
-        let mut progress = Progress::new(true, true);
-        progress.taken_in_part(PublicKey, MethodSet::from(&[MethodKind::Password][..]));
-        assert_eq!(progress.next(), Some(Password));
-        assert_eq!(progress.done(Password), [PublicKey, Password]);
+        let mut progress = AuthProgress::new(true, true);
+        progress.skipped(PublicKey);
+        assert_eq!(progress.next_method(), Some(Password));
+        let mut progress = AuthProgress::new(true, true);
+        progress.partial_success(PublicKey, MethodSet::from(&[MethodKind::Password][..]));
+        assert_eq!(progress.next_method(), Some(Password));
+        assert_eq!(progress.is_complete(Password), [PublicKey, Password]);
     }
 }

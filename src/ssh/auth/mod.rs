@@ -16,15 +16,15 @@ use crate::common::{MAX_QUOTED, sanitize_ascii};
 use crate::model::{Fault, Reason, Secret};
 
 use super::session::classify;
-use super::session::handshake::Session;
-use method::{Method, Progress};
+use super::session::handshake::SshSession;
+use method::{AuthMethod, AuthProgress};
 
 /// Most rounds of questions. PAM asks once and then sends one round without a question; a server that
 /// goes on is not going to let us in.
-const ROUNDS: usize = 8;
+const MAX_ROUNDS: usize = 8;
 
 /// What a login proves itself with.
-pub(super) struct Proofs<'a> {
+pub(super) struct AuthMaterial<'a> {
     pub(super) username: &'a str,
     pub(crate) key: Option<Arc<PrivateKey>>,
     pub(super) password: Option<&'a Secret>,
@@ -33,7 +33,7 @@ pub(super) struct Proofs<'a> {
 }
 
 /// The server's answer to one method.
-enum Answer {
+enum MethodResult {
     Accepted,
     Refused {
         offered: MethodSet,
@@ -49,63 +49,69 @@ enum Answer {
 /// `auth_timeout`, `credentials_refused`, `method_not_offered`, `second_factor_missing`,
 /// `no_common_algorithm` (of signatures), `connection_lost`.
 pub(super) async fn log_in(
-    session: &mut Session,
-    proofs: &Proofs<'_>,
+    session: &mut SshSession,
+    proofs: &AuthMaterial<'_>,
     until: Instant,
-) -> Result<Vec<Method>, Fault> {
-    let mut progress = Progress::new(proofs.key.is_some(), proofs.password.is_some());
-    let outcome = timeout_at(until, converse(session, proofs, &mut progress)).await;
+) -> Result<Vec<AuthMethod>, Fault> {
+    let mut progress = AuthProgress::new(proofs.key.is_some(), proofs.password.is_some());
+    let outcome = timeout_at(until, run_methods(session, proofs, &mut progress)).await;
     let fault = match outcome {
-        Ok(Ok(method)) => return Ok(progress.done(method)),
+        Ok(Ok(method)) => return Ok(progress.is_complete(method)),
         Ok(Err(fault)) => fault,
         Err(_) => {
             // The server owes a reply and would not read a disconnect before it.
-            session.abandon();
+            session.mark_closed();
             Fault::new(Reason::AuthTimeout, "the server did not decide about the login in time")
         }
     };
     Err(fault
-        .with_detail("methodsTried", progress.tried())
-        .with_detail("methodsOffered", progress.offered()))
+        .with_detail("methodsTried", progress.tried_methods())
+        .with_detail("methodsOffered", progress.offered_methods()))
 }
 
 /// The method with which the login was done.
-async fn converse(
-    session: &mut Session,
-    proofs: &Proofs<'_>,
-    progress: &mut Progress,
-) -> Result<Method, Fault> {
+async fn run_methods(
+    session: &mut SshSession,
+    proofs: &AuthMaterial<'_>,
+    progress: &mut AuthProgress,
+) -> Result<AuthMethod, Fault> {
     let mut unsigned = None;
-    while let Some(method) = progress.next() {
+    while let Some(method) = progress.next_method() {
         let answer = match (method, &proofs.key, proofs.password) {
-            (Method::PublicKey, Some(key), _) => by_key(session, proofs, key).await?,
-            (Method::Password, _, Some(password)) => by_password(session, proofs, password).await?,
-            (Method::KeyboardInteractive, _, Some(password)) => {
-                by_conversation(session, proofs, password).await?
+            (AuthMethod::PublicKey, Some(key), _) => try_publickey(session, proofs, key).await?,
+            (AuthMethod::Password, _, Some(password)) => {
+                by_password(session, proofs, password).await?
+            }
+            (AuthMethod::KeyboardInteractive, _, Some(password)) => {
+                try_keyboard_interactive(session, proofs, password).await?
             }
             // `progress` picks only what there is a secret for.
             _ => break,
         };
         match answer {
-            Answer::Accepted => return Ok(method),
-            Answer::Refused { offered, in_part: true } => progress.taken_in_part(method, offered),
-            Answer::Refused { offered, in_part: false } => progress.refused(method, offered),
-            Answer::Unsigned => {
-                progress.passed_over(method);
+            MethodResult::Accepted => return Ok(method),
+            MethodResult::Refused { offered, in_part: true } => {
+                progress.partial_success(method, offered)
+            }
+            MethodResult::Refused { offered, in_part: false } => {
+                progress.on_refused(method, offered)
+            }
+            MethodResult::Unsigned => {
+                progress.skipped(method);
                 unsigned = Some(no_common_signature());
             }
         }
     }
-    let fault = verdict(proofs.username, progress);
+    let fault = auth_fault(proofs.username, progress);
     Err(match unsigned {
         Some(unsigned) if fault.reason() == Reason::MethodNotOffered => unsigned,
         _ => fault,
     })
 }
 
-fn verdict(username: &str, progress: &Progress) -> Fault {
-    let offered = progress.offered().join(", ");
-    let reason = progress.verdict();
+fn auth_fault(username: &str, progress: &AuthProgress) -> Fault {
+    let offered = progress.offered_methods().join(", ");
+    let reason = progress.final_fault();
     let details = match reason {
         Reason::SecondFactorMissing => {
             format!("the server took the first method of {username} and wants {offered} besides")
@@ -119,28 +125,28 @@ fn verdict(username: &str, progress: &Progress) -> Fault {
 }
 
 async fn by_password(
-    session: &mut Session,
-    proofs: &Proofs<'_>,
+    session: &mut SshSession,
+    proofs: &AuthMaterial<'_>,
     password: &Secret,
-) -> Result<Answer, Fault> {
+) -> Result<MethodResult, Fault> {
     let result =
         session.handle.authenticate_password(proofs.username, password.expose_secret()).await;
-    answer(session, result).await
+    answer_prompts(session, result).await
 }
 
-async fn by_key(
-    session: &mut Session,
-    proofs: &Proofs<'_>,
+async fn try_publickey(
+    session: &mut SshSession,
+    proofs: &AuthMaterial<'_>,
     key: &Arc<PrivateKey>,
-) -> Result<Answer, Fault> {
-    let mut answered = Answer::Unsigned;
-    for hash in hashes(session, key, proofs.rsa_sha1).await? {
+) -> Result<MethodResult, Fault> {
+    let mut answered = MethodResult::Unsigned;
+    for hash in signature_hashes(session, key, proofs.rsa_sha1).await? {
         let key = PrivateKeyWithHashAlg::new(Arc::clone(key), hash);
         let result = session.handle.authenticate_publickey(proofs.username, key).await;
-        answered = answer(session, result).await?;
+        answered = answer_prompts(session, result).await?;
         match &answered {
             // Still on offer: it may be the hash that was refused.
-            Answer::Refused { offered, in_part: false }
+            MethodResult::Refused { offered, in_part: false }
                 if offered.contains(&MethodKind::PublicKey) => {}
             _ => break,
         }
@@ -160,8 +166,8 @@ fn no_common_signature() -> Fault {
 /// `server-sig-algs`). One that does not say is asked, the stronger hash first, because old servers
 /// that know SHA-2 may know the weaker one only. One that does is believed and asked once, as ssh(1)
 /// does: each try counts towards `MaxAuthTries`. Other keys have one hash of their own.
-async fn hashes(
-    session: &mut Session,
+async fn signature_hashes(
+    session: &mut SshSession,
     key: &PrivateKey,
     rsa_sha1: bool,
 ) -> Result<Vec<Option<HashAlg>>, Fault> {
@@ -175,34 +181,34 @@ async fn hashes(
         Ok(Some(None)) => Ok(if rsa_sha1 { vec![None] } else { Vec::new() }),
         Ok(None) if rsa_sha1 => Ok(vec![Some(HashAlg::Sha512), None]),
         Ok(None) => Ok(vec![Some(HashAlg::Sha512), Some(HashAlg::Sha256)]),
-        Err(_) => Err(loss(session).await),
+        Err(_) => Err(connection_lost(session).await),
     }
 }
 
 /// Answers the server's questions (RFC 4256). The password answers one hidden question, and a round
 /// without a question gets an answer without a word; more than that is asked of a person.
-async fn by_conversation(
-    session: &mut Session,
-    proofs: &Proofs<'_>,
+async fn try_keyboard_interactive(
+    session: &mut SshSession,
+    proofs: &AuthMaterial<'_>,
     password: &Secret,
-) -> Result<Answer, Fault> {
+) -> Result<MethodResult, Fault> {
     let mut given: Option<String> = None;
     let mut reply =
         session.handle.authenticate_keyboard_interactive_start(proofs.username, None).await;
     // What the server tells beside its questions, all rounds of it.
     let mut told = String::new();
-    for _ in 0..ROUNDS {
+    for _ in 0..MAX_ROUNDS {
         let prompts = match reply {
-            Ok(Reply::Success) => return Ok(Answer::Accepted),
+            Ok(Reply::Success) => return Ok(MethodResult::Accepted),
             Ok(Reply::Failure { remaining_methods: offered, partial_success: in_part }) => {
-                return Ok(Answer::Refused { offered, in_part });
+                return Ok(MethodResult::Refused { offered, in_part });
             }
             Ok(Reply::InfoRequest { name, instructions, prompts }) => {
                 let more = [told.as_str(), &name, &instructions].join("\n");
                 told = sanitize_ascii(more.as_bytes(), MAX_QUOTED);
                 prompts
             }
-            Err(_) => return Err(loss(session).await),
+            Err(_) => return Err(connection_lost(session).await),
         };
         let answers = match prompts.as_slice() {
             [] => Vec::new(),
@@ -213,20 +219,25 @@ async fn by_conversation(
                 vec![password.expose_secret().to_owned()]
             }
             more => {
-                session.abandon();
-                return Err(unanswerable(proofs.username, &told, more, given.as_deref()));
+                session.mark_closed();
+                return Err(unanswerable_prompts(proofs.username, &told, more, given.as_deref()));
             }
         };
         reply = session.handle.authenticate_keyboard_interactive_respond(answers).await;
     }
-    session.abandon();
+    session.mark_closed();
     let details = format!("the server asked {} on and on", proofs.username);
-    Err(Fault::new(Reason::SecondFactorMissing, details).with_detail("rounds", ROUNDS))
+    Err(Fault::new(Reason::SecondFactorMissing, details).with_detail("rounds", MAX_ROUNDS))
 }
 
 /// Asked the same again means that the password was wrong; asked for a new one, that it has expired;
 /// asked something else, that it was not enough.
-fn unanswerable(username: &str, told: &str, prompts: &[Prompt], given: Option<&str>) -> Fault {
+fn unanswerable_prompts(
+    username: &str,
+    told: &str,
+    prompts: &[Prompt],
+    given: Option<&str>,
+) -> Fault {
     let asked: Vec<String> = prompts
         .iter()
         .take(4)
@@ -250,37 +261,41 @@ fn unanswerable(username: &str, told: &str, prompts: &[Prompt], given: Option<&s
 
 /// As pam_unix(8) and its kin put it.
 fn is_about_a_new_password(told: &str, asked: &[String]) -> bool {
-    const SAID: [&str; 4] =
+    const MAX_SAID_BYTES: [&str; 4] =
         ["change your password", "password has expired", "password expired", "changing password"];
-    const ASKED: [&str; 3] = ["new password", "current password", "current unix password"];
+    const MAX_PROMPT_BYTES: [&str; 3] =
+        ["new password", "current password", "current unix password"];
     let holds = |text: &str, words: &[&str]| {
         let text = text.to_lowercase();
         words.iter().any(|word| text.contains(word))
     };
-    holds(told, &SAID) || asked.iter().any(|prompt| holds(prompt, &ASKED))
+    holds(told, &MAX_SAID_BYTES) || asked.iter().any(|prompt| holds(prompt, &MAX_PROMPT_BYTES))
 }
 
 /// A refusal that offers nothing is also what russh makes of a session that is gone: only the
 /// session's end tells the two apart.
-async fn answer(session: &mut Session, result: Result<AuthResult, Error>) -> Result<Answer, Fault> {
+async fn answer_prompts(
+    session: &mut SshSession,
+    result: Result<AuthResult, Error>,
+) -> Result<MethodResult, Fault> {
     match result {
-        Ok(AuthResult::Success) => Ok(Answer::Accepted),
+        Ok(AuthResult::Success) => Ok(MethodResult::Accepted),
         Ok(AuthResult::Failure { remaining_methods: offered, partial_success: in_part }) => {
             if offered.is_empty() {
-                session.ended().await;
-                if let Some(fault) = classify::of_login(&session.witness) {
+                session.on_session_end().await;
+                if let Some(fault) = classify::auth_error(&session.witness) {
                     return Err(fault);
                 }
             }
-            Ok(Answer::Refused { offered, in_part })
+            Ok(MethodResult::Refused { offered, in_part })
         }
-        Err(_) => Err(loss(session).await),
+        Err(_) => Err(connection_lost(session).await),
     }
 }
 
-async fn loss(session: &mut Session) -> Fault {
-    session.ended().await;
-    classify::of_login(&session.witness).unwrap_or_else(|| {
+async fn connection_lost(session: &mut SshSession) -> Fault {
+    session.on_session_end().await;
+    classify::auth_error(&session.witness).unwrap_or_else(|| {
         Fault::new(Reason::CredentialsRefused, "the server refused and offers no other method")
     })
 }
@@ -295,7 +310,8 @@ mod tests {
 
     #[test]
     fn the_same_question_again_is_a_refusal_and_another_one_a_second_factor() {
-        let asked = |prompts: &[Prompt], given| unanswerable("u", "", prompts, given).reason();
+        let asked =
+            |prompts: &[Prompt], given| unanswerable_prompts("u", "", prompts, given).reason();
         assert_eq!(asked(&[prompt("Password: ")], Some("Password: ")), Reason::CredentialsRefused);
         assert_eq!(asked(&[prompt("Code: ")], Some("Password: ")), Reason::SecondFactorMissing);
         assert_eq!(asked(&[prompt("a"), prompt("b")], None), Reason::SecondFactorMissing);
@@ -303,8 +319,9 @@ mod tests {
 
     #[test]
     fn a_password_that_must_be_changed_is_told_as_such() {
-        let after =
-            |told: &str, text: &str| unanswerable("u", told, &[prompt(text)], Some("Password: "));
+        let after = |told: &str, text: &str| {
+            unanswerable_prompts("u", told, &[prompt(text)], Some("Password: "))
+        };
         for (told, text) in [
             ("You are required to change your password immediately", "Code: "),
             ("", "Current password: "),
@@ -315,7 +332,8 @@ mod tests {
             assert!(fault.remedy().starts_with("change the user's password"), "{fault:?}");
         }
         // Asked before anything was given, it is a question like others.
-        let first = unanswerable("u", "", &[prompt("New password: "), prompt("Again: ")], None);
+        let first =
+            unanswerable_prompts("u", "", &[prompt("New password: "), prompt("Again: ")], None);
         assert_eq!(first.reason(), Reason::SecondFactorMissing);
     }
 }

@@ -8,11 +8,11 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::model::{Fault, Reason, Secret};
 
-use super::key_format::{Armoured, Form, TooDear};
+use super::key_format::{EncodedKey, KdfCostExceeded, KeyFormat};
 
 /// Keys that are read at once. One that is not encrypted takes well under a millisecond; of those that
 /// are, these keep so many threads busy and no more.
-pub(crate) const AT_ONCE: usize = 4;
+pub(crate) const MAX_CONCURRENT_OPENINGS: usize = 4;
 
 /// Reads an ed25519, ecdsa or rsa key in OpenSSH's form or in PEM.
 ///
@@ -22,7 +22,7 @@ pub(crate) const AT_ONCE: usize = 4;
 ///
 /// # Errors
 /// `key_unusable`; `agent_busy` when no seat was free by `until`.
-pub(crate) async fn parse(
+pub(crate) async fn parse_key(
     text: &Secret,
     passphrase: Option<&Secret>,
     seats: &Arc<Semaphore>,
@@ -30,7 +30,9 @@ pub(crate) async fn parse(
 ) -> Result<Arc<PrivateKey>, Fault> {
     let Ok(Ok(seat)) = timeout_at(until, Arc::clone(seats).acquire_owned()).await else {
         let details = "too many private keys are being opened";
-        return Err(Fault::new(Reason::AgentBusy, details).with_detail("running", AT_ONCE));
+        return Err(
+            Fault::new(Reason::AgentBusy, details).with_detail("running", MAX_CONCURRENT_OPENINGS)
+        );
     };
     let (text, passphrase) = (text.clone(), passphrase.cloned());
     #[expect(
@@ -39,20 +41,20 @@ pub(crate) async fn parse(
     )]
     let parsing = tokio::task::spawn_blocking(move || {
         let _seat = seat;
-        read(&text, passphrase.as_ref())
+        read_key(&text, passphrase.as_ref())
     });
     match timeout_at(until, parsing).await {
         Ok(Ok(Ok(key))) => Ok(Arc::new(key)),
-        Ok(Ok(Err(unusable))) => Err(fault(unusable)),
+        Ok(Ok(Err(unusable))) => Err(key_fault(unusable)),
         // A key that makes the parser panic.
-        Ok(Err(_)) => Err(fault(Unusable::Damaged)),
-        Err(_) => Err(fault(Unusable::TooSlow)),
+        Ok(Err(_)) => Err(key_fault(KeyError::Damaged)),
+        Err(_) => Err(key_fault(KeyError::TooSlow)),
     }
 }
 
 /// Why a text is of no use as a private key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unusable {
+pub(super) enum KeyError {
     #[error("the private key is encrypted and the store has no passphrase for it")]
     NoPassphrase,
     #[error("the passphrase does not open the private key, or its encryption is not supported")]
@@ -64,47 +66,49 @@ pub(super) enum Unusable {
     #[error("the private key's encryption took too long to open")]
     TooSlow,
     #[error("the private key's encryption asks for {} {}, more than {}", .0.asked, .0.what, .0.most)]
-    TooDear(TooDear),
+    TooDear(KdfCostExceeded),
 }
 
-fn fault(unusable: Unusable) -> Fault {
-    const CHEAPER: &str = "encrypt the key with fewer rounds: ssh-keygen -p -a 16";
+fn key_fault(unusable: KeyError) -> Fault {
+    const CHEAPER_KEY_REMEDY: &str = "encrypt the key with fewer rounds: ssh-keygen -p -a 16";
     let fault = Fault::new(Reason::KeyUnusable, unusable.to_string());
     match unusable {
-        Unusable::TooSlow => fault.with_remedy(CHEAPER),
-        Unusable::TooDear(dear) => fault.with_detail(dear.what, dear.asked).with_remedy(CHEAPER),
+        KeyError::TooSlow => fault.with_remedy(CHEAPER_KEY_REMEDY),
+        KeyError::TooDear(dear) => {
+            fault.with_detail(dear.what, dear.asked).with_remedy(CHEAPER_KEY_REMEDY)
+        }
         _ => fault,
     }
 }
 
-pub(super) fn read(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, Unusable> {
-    let armoured = Armoured::of(text.expose_secret()).ok_or(Unusable::NotAKey)?;
+pub(super) fn read_key(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, KeyError> {
+    let armoured = EncodedKey::from_text(text.expose_secret()).ok_or(KeyError::NotAKey)?;
     let passphrase = match (armoured.form, passphrase) {
         // With a passphrase russh takes any PKCS#8 key for an encrypted one.
-        (Form::Plain, _) => None,
-        (Form::Pkcs8 | Form::Traditional | Form::Unsupported, None) => {
-            return Err(Unusable::NoPassphrase);
+        (KeyFormat::Plain, _) => None,
+        (KeyFormat::Pkcs8 | KeyFormat::Traditional | KeyFormat::Unsupported, None) => {
+            return Err(KeyError::NoPassphrase);
         }
-        (Form::Unsupported, Some(_)) => return Err(Unusable::WrongPassphrase),
+        (KeyFormat::Unsupported, Some(_)) => return Err(KeyError::WrongPassphrase),
         (_, passphrase) => passphrase,
     };
     if passphrase.is_some() {
-        armoured.afford().map_err(Unusable::TooDear)?;
+        armoured.check_kdf_cost().map_err(KeyError::TooDear)?;
     }
     let key = decode_secret_key(&armoured.lines, passphrase.map(Secret::expose_secret));
-    let key = key.map_err(|error| unusable(&error, passphrase.is_some()))?;
+    let key = key.map_err(|error| unusable_key(&error, passphrase.is_some()))?;
     match key.algorithm() {
         Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. } => Ok(key),
-        _ => Err(Unusable::Damaged),
+        _ => Err(KeyError::Damaged),
     }
 }
 
-fn unusable(error: &Error, opened: bool) -> Unusable {
+fn unusable_key(error: &Error, opened: bool) -> KeyError {
     match error {
-        Error::KeyIsEncrypted => Unusable::NoPassphrase,
-        Error::CouldNotReadKey => Unusable::NotAKey,
-        _ if opened => Unusable::WrongPassphrase,
-        _ => Unusable::Damaged,
+        Error::KeyIsEncrypted => KeyError::NoPassphrase,
+        Error::CouldNotReadKey => KeyError::NotAKey,
+        _ if opened => KeyError::WrongPassphrase,
+        _ => KeyError::Damaged,
     }
 }
 
@@ -122,9 +126,9 @@ mod tests {
         MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
         -----END PRIVATE KEY-----\n";
 
-    fn read(text: &str, passphrase: Option<&str>) -> Result<Algorithm, Unusable> {
+    fn read(text: &str, passphrase: Option<&str>) -> Result<Algorithm, KeyError> {
         let passphrase = passphrase.map(|text| Secret::new(text.into()));
-        super::read(&Secret::new(text.into()), passphrase.as_ref()).map(|key| key.algorithm())
+        super::read_key(&Secret::new(text.into()), passphrase.as_ref()).map(|key| key.algorithm())
     }
 
     #[test]
@@ -143,13 +147,13 @@ mod tests {
         let openssh =
             "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----";
         for (text, passphrase, expected) in [
-            ("", None, Unusable::NotAKey),
-            ("hunter2", None, Unusable::NotAKey),
-            ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA", None, Unusable::NotAKey),
-            (&PKCS8[..60], None, Unusable::Damaged),
-            (openssh, None, Unusable::Damaged),
-            (&encrypted, None, Unusable::NoPassphrase),
-            (&encrypted, Some("x"), Unusable::WrongPassphrase),
+            ("", None, KeyError::NotAKey),
+            ("hunter2", None, KeyError::NotAKey),
+            ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA", None, KeyError::NotAKey),
+            (&PKCS8[..60], None, KeyError::Damaged),
+            (openssh, None, KeyError::Damaged),
+            (&encrypted, None, KeyError::NoPassphrase),
+            (&encrypted, Some("x"), KeyError::WrongPassphrase),
         ] {
             assert_eq!(read(text, passphrase), Err(expected), "{text}");
         }
@@ -191,9 +195,9 @@ mod tests {
             key_length: None,
         };
         let dear = |text: &str| match read(text, Some("x")) {
-            Err(Unusable::TooDear(dear)) => Some((dear.what, dear.asked)),
+            Err(KeyError::TooDear(dear)) => Some((dear.what, dear.asked)),
             other => {
-                assert_eq!(other, Err(Unusable::WrongPassphrase));
+                assert_eq!(other, Err(KeyError::WrongPassphrase));
                 None
             }
         };
@@ -209,7 +213,7 @@ mod tests {
         for text in [&plain, &dressed] {
             assert!(matches!(
                 read(text, Some("x")),
-                Err(Unusable::Damaged | Unusable::WrongPassphrase)
+                Err(KeyError::Damaged | KeyError::WrongPassphrase)
             ));
         }
     }
@@ -220,18 +224,18 @@ mod tests {
         let taken = Arc::clone(&seats).acquire_owned().await.unwrap();
         let now = Instant::now();
         let text = Secret::new(PKCS8.into());
-        let fault = parse(&text, None, &seats, now).await.unwrap_err();
+        let fault = parse_key(&text, None, &seats, now).await.unwrap_err();
         assert_eq!(fault.reason(), Reason::AgentBusy);
         drop(taken);
         let later = now + std::time::Duration::from_secs(10);
-        assert!(parse(&text, None, &seats, later).await.is_ok());
+        assert!(parse_key(&text, None, &seats, later).await.is_ok());
     }
 
     #[tokio::test]
     async fn a_fault_never_quotes_the_key() {
         let text = Secret::new("-----BEGIN PRIVATE KEY-----\nhunter2\n".into());
         let deadline = Instant::now() + std::time::Duration::from_secs(10);
-        let fault = parse(&text, None, &seats(1), deadline).await.unwrap_err();
+        let fault = parse_key(&text, None, &seats(1), deadline).await.unwrap_err();
         assert_eq!(fault.reason(), Reason::KeyUnusable);
         assert!(!format!("{fault:?}").contains("hunter2"));
     }

@@ -8,13 +8,13 @@ use crate::settings::HostKeyPolicy;
 
 /// What the store expects of its server.
 #[derive(Clone, Debug)]
-pub(crate) struct Expected {
+pub(crate) struct HostKeyCheck {
     pub(crate) policy: HostKeyPolicy,
     pub(crate) pinned: Option<HostKey>,
     pub(crate) given_fingerprints: Vec<String>,
 }
 
-impl Expected {
+impl HostKeyCheck {
     /// Whether `offered` is taken.
     ///
     /// A pinned key is the only right one, whatever fingerprints were given with the store: accepting
@@ -24,21 +24,25 @@ impl Expected {
     /// # Errors
     /// `host_key_changed` or `host_key_unknown`, with the offered key in full, so that a person can
     /// accept it.
-    pub(crate) fn judge(&self, offered: &HostKey) -> Result<(), Fault> {
+    pub(crate) fn check_key(&self, offered: &HostKey) -> Result<(), Fault> {
         let given = &self.given_fingerprints;
         match (self.policy, &self.pinned) {
             (HostKeyPolicy::AcceptAny, _) => Ok(()),
             (_, Some(pinned)) if pinned.blob == offered.blob => Ok(()),
-            (_, Some(pinned)) => Err(changed(pinned, offered)),
+            (_, Some(pinned)) => Err(key_changed(pinned, offered)),
             (HostKeyPolicy::PinOnFirstUse, None) if given.is_empty() => Ok(()),
-            (_, None) if given.iter().any(|known| same(known, &offered.fingerprint)) => Ok(()),
-            (_, None) => Err(unknown(given, offered)),
+            (_, None)
+                if given.iter().any(|known| fingerprints_match(known, &offered.fingerprint)) =>
+            {
+                Ok(())
+            }
+            (_, None) => Err(key_unknown(given, offered)),
         }
     }
 
     /// The refused key, when another key of the same server may be one of those given. A pinned key's
     /// kind was asked for first, so that there is no other to ask for.
-    pub(crate) fn another_may_do<'a>(&self, fault: &'a Fault) -> Option<&'a HostKey> {
+    pub(crate) fn other_key_may_match<'a>(&self, fault: &'a Fault) -> Option<&'a HostKey> {
         if fault.reason() != Reason::HostKeyUnknown || self.given_fingerprints.is_empty() {
             return None;
         }
@@ -57,11 +61,11 @@ pub(crate) fn host_key(key: &PublicKey) -> HostKey {
 }
 
 /// Fingerprints are compared without the base64 padding that some tools print.
-fn same(given: &str, fingerprint: &str) -> bool {
+fn fingerprints_match(given: &str, fingerprint: &str) -> bool {
     given.trim().trim_end_matches('=') == fingerprint
 }
 
-fn changed(pinned: &HostKey, offered: &HostKey) -> Fault {
+fn key_changed(pinned: &HostKey, offered: &HostKey) -> Fault {
     let details = format!(
         "the server's host key is {} {}, pinned is {} {}",
         offered.algorithm, offered.fingerprint, pinned.algorithm, pinned.fingerprint
@@ -72,7 +76,7 @@ fn changed(pinned: &HostKey, offered: &HostKey) -> Fault {
         .with_detail("expectedKeyType", pinned.algorithm.as_str())
 }
 
-fn unknown(given: &[String], offered: &HostKey) -> Fault {
+fn key_unknown(given: &[String], offered: &HostKey) -> Fault {
     let key = format!("{} {}", offered.algorithm, offered.fingerprint);
     let details = if given.is_empty() {
         format!("the server's host key is {key}, and none was given with the store")
@@ -106,12 +110,12 @@ mod tests {
         given: &[&str],
         offered: &str,
     ) -> Option<Reason> {
-        let expected = Expected {
+        let expected = HostKeyCheck {
             policy,
             pinned: pinned.map(key),
             given_fingerprints: given.iter().map(|&given| given.to_owned()).collect(),
         };
-        expected.judge(&key(offered)).err().map(|fault| fault.reason())
+        expected.check_key(&key(offered)).err().map(|fault| fault.reason())
     }
 
     #[test]
@@ -141,12 +145,12 @@ mod tests {
 
     #[test]
     fn a_refused_key_is_recorded_so_that_it_can_be_accepted() {
-        let expected = Expected {
+        let expected = HostKeyCheck {
             policy: HostKeyPolicy::PinOnFirstUse,
             pinned: Some(key("old")),
             given_fingerprints: Vec::new(),
         };
-        let fault = expected.judge(&key("new")).unwrap_err();
+        let fault = expected.check_key(&key("new")).unwrap_err();
         let fact = |name: &str| fault.facts().get(name).cloned();
         assert_eq!(fact("offeredKey"), Some(Fact::from("ssh-ed25519 blob-new")));
         assert_eq!(fact("offeredFingerprint"), Some(Fact::from("SHA256:new")));

@@ -21,69 +21,69 @@ use crate::model::{
     UnverifiedHost,
 };
 
-use super::local_keys::OwnKeys;
-use super::sftp::{NoSftp, Sftp, Unread};
-use crate::ssh::session::handshake::Session;
+use super::local_keys::LocalHostKeys;
+use super::sftp::{ReadError, SftpClient, SftpUnavailable};
+use crate::ssh::session::handshake::SshSession;
 
 /// The kernel's random name for its run (random(4)): another one for each boot of each host. Docker and
 /// podman show the host's to their containers; LXC and systemd-nspawn give each one of its own.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+const BOOT_ID_PATH: &str = "/proc/sys/kernel/random/boot_id";
 
 /// How long a proof may take. Without one the login counts all the same.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PROOF_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the marker may take after that: no proof depends on it.
-const FOR_MARKER: Duration = Duration::from_secs(2);
+const MARKER_TIMEOUT: Duration = Duration::from_secs(2);
 /// What of it may have passed before the first look.
-const GRACE: Duration = Duration::from_secs(1);
+const MIN_TIME_LEFT: Duration = Duration::from_secs(1);
 
 /// What tells this node from others.
 #[derive(Clone, Debug)]
-pub(crate) struct Node {
+pub(crate) struct LocalHost {
     boot_id: Option<String>,
 }
 
 /// The store's marker, as the server's SFTP would show it if it is this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MarkerAt {
+pub struct MarkerLocation {
     /// Its path on this node.
     pub path: String,
     /// What must stand in it.
     pub id: MarkerId,
 }
 
-impl Node {
+impl LocalHost {
     /// The node that this process runs on.
-    pub(crate) fn this() -> Self {
+    pub(crate) fn this_host() -> Self {
         let mut text = String::new();
         #[expect(clippy::disallowed_methods, reason = "procfs does not hang")]
-        let read = File::open(BOOT_ID).and_then(|mut file| file.read_to_string(&mut text));
+        let read = File::open(BOOT_ID_PATH).and_then(|mut file| file.read_to_string(&mut text));
         Self { boot_id: read.is_ok().then(|| boot_id(&text)).flatten() }
     }
 }
 
-/// Proves it within [`PATIENCE`], looks at the marker within [`FOR_MARKER`] after that, and ends by `deadline`.
+/// Proves it within [`PROOF_TIMEOUT`], looks at the marker within [`MARKER_TIMEOUT`] after that, and ends by `deadline`.
 ///
 /// # Errors
 /// `different_host`, with the facts `evidence`, `ours` and `theirs`.
-pub(crate) async fn prove(
-    session: &Session,
+pub(crate) async fn verify_same_host(
+    session: &SshSession,
     key: &HostKey,
-    own: &OwnKeys,
-    node: &Node,
-    marker: Option<&MarkerAt>,
+    own: &LocalHostKeys,
+    node: &LocalHost,
+    marker: Option<&MarkerLocation>,
     deadline: Instant,
 ) -> Result<HostIdentity, Fault> {
-    if own.have(key) {
+    if own.contains(key) {
         return Ok(HostIdentity::newly_shown(HostEvidence::HostKey));
     }
-    let until = deadline.min(Instant::now() + PATIENCE);
+    let until = deadline.min(Instant::now() + PROOF_TIMEOUT);
     let granted = AtomicBool::new(false);
-    let whole = until.saturating_duration_since(Instant::now()) >= PATIENCE - GRACE;
+    let whole = until.saturating_duration_since(Instant::now()) >= PROOF_TIMEOUT - MIN_TIME_LEFT;
     let (mut sftp, proof) = match timeout_at(until, over_sftp(session, node, marker, &granted))
         .await
     {
         Ok(Ok(asked)) => asked,
-        Ok(Err(hindrance)) => return Ok(HostIdentity::Unavailable(unproven(&hindrance))),
+        Ok(Err(hindrance)) => return Ok(HostIdentity::Unavailable(unverified_host(&hindrance))),
         Err(_) => {
             let details = "the server let the user in and did not answer over SFTP in time".into();
             // With less time than that, nothing is known of the account.
@@ -92,41 +92,41 @@ pub(crate) async fn prove(
             return Ok(HostIdentity::Unavailable(UnverifiedHost { obstacle, details }));
         }
     };
-    let until = deadline.min(Instant::now() + FOR_MARKER);
+    let until = deadline.min(Instant::now() + MARKER_TIMEOUT);
     let proof = match (proof, marker) {
         (Ok(HostIdentity::Shown { by, marker: None }), Some(marker)) => {
-            let read = timeout_at(until, sftp.read(&marker.path)).await;
-            Ok(HostIdentity::Shown { by, marker: there(read, marker) })
+            let read = timeout_at(until, sftp.read_file(&marker.path)).await;
+            Ok(HostIdentity::Shown { by, marker: remote_marker(read, marker) })
         }
         (proof, _) => proof,
     };
     // The session's end says the same, if this does not get through.
-    let _ = timeout_at(until, sftp.end()).await;
+    let _ = timeout_at(until, sftp.end_channel()).await;
     proof
 }
 
 /// Asks for the evidence, one piece after the other.
 async fn over_sftp(
-    session: &Session,
-    node: &Node,
-    marker: Option<&MarkerAt>,
+    session: &SshSession,
+    node: &LocalHost,
+    marker: Option<&MarkerLocation>,
     granted: &AtomicBool,
-) -> Result<(Sftp, Result<HostIdentity, Fault>), NoSftp> {
-    let mut sftp = Sftp::begin(session, granted).await?;
+) -> Result<(SftpClient, Result<HostIdentity, Fault>), SftpUnavailable> {
+    let mut sftp = SftpClient::open_channel(session, granted).await?;
     let mut unread = Vec::new();
     let mut proof = None;
     if let Some(ours) = &node.boot_id {
-        let read = sftp.read(BOOT_ID).await?;
-        let read = read.and_then(|text| boot_id(&text).ok_or(Unread::Unfit("no boot id")));
-        proof = judge(HostEvidence::BootId, BOOT_ID, ours, read, &mut unread);
+        let read = sftp.read_file(BOOT_ID_PATH).await?;
+        let read = read.and_then(|text| boot_id(&text).ok_or(ReadError::Unfit("no boot id")));
+        proof = classify_boot_id(HostEvidence::BootId, BOOT_ID_PATH, ours, read, &mut unread);
     } else {
-        unread.push(format!("{BOOT_ID}: this node's own cannot be read"));
+        unread.push(format!("{BOOT_ID_PATH}: this node's own cannot be read"));
     }
     if let (None, Some(marker)) = (&proof, marker) {
-        let read = sftp.read(&marker.path).await?;
-        let read = read.and_then(|text| marker_id(&text).ok_or(Unread::Unfit("no marker")));
+        let read = sftp.read_file(&marker.path).await?;
+        let read = read.and_then(|text| marker_id(&text).ok_or(ReadError::Unfit("no marker")));
         let ours = marker.id.to_string();
-        proof = judge(HostEvidence::Marker, &marker.path, &ours, read, &mut unread);
+        proof = classify_boot_id(HostEvidence::Marker, &marker.path, &ours, read, &mut unread);
     }
     let proof = proof.unwrap_or_else(|| {
         let details = format!(
@@ -139,9 +139,9 @@ async fn over_sftp(
 }
 
 /// What a server that is this node shows in the marker's place; none when that says nothing of it.
-fn there(
-    read: Result<Result<Result<String, Unread>, NoSftp>, Elapsed>,
-    marker: &MarkerAt,
+fn remote_marker(
+    read: Result<Result<Result<String, ReadError>, SftpUnavailable>, Elapsed>,
+    marker: &MarkerLocation,
 ) -> Option<RemoteMarker> {
     match read {
         Ok(Ok(Ok(text))) => match marker_id(&text) {
@@ -150,21 +150,21 @@ fn there(
             // It may be one that is being written.
             None => None,
         },
-        Ok(Ok(Err(Unread::Missing))) => Some(RemoteMarker::Missing),
-        Ok(Ok(Err(Unread::Denied))) => Some(RemoteMarker::Unreadable),
+        Ok(Ok(Err(ReadError::Missing))) => Some(RemoteMarker::Missing),
+        Ok(Ok(Err(ReadError::Denied))) => Some(RemoteMarker::Unreadable),
         // A disk that fails out there, or a conversation that broke off.
-        Ok(Ok(Err(Unread::Failed(_) | Unread::Unfit(_))) | Err(_)) => None,
+        Ok(Ok(Err(ReadError::Failed(_) | ReadError::Unfit(_))) | Err(_)) => None,
         // Whatever time it had: asking again may leave one more process of the server's behind.
         Err(_) => Some(RemoteMarker::TimedOut),
     }
 }
 
 /// What one piece of evidence says; none when it could not be read, which `unread` takes note of.
-fn judge(
+fn classify_boot_id(
     evidence: HostEvidence,
     path: &str,
     ours: &str,
-    theirs: Result<String, Unread>,
+    theirs: Result<String, ReadError>,
     unread: &mut Vec<String>,
 ) -> Option<Result<HostIdentity, Fault>> {
     match theirs {
@@ -172,7 +172,7 @@ fn judge(
             let marker = (evidence == HostEvidence::Marker).then_some(RemoteMarker::Same);
             Some(Ok(HostIdentity::Shown { by: evidence, marker }))
         }
-        Ok(theirs) => Some(Err(different(evidence, ours, &theirs))),
+        Ok(theirs) => Some(Err(different_host(evidence, ours, &theirs))),
         Err(why) => {
             unread.push(format!("{path}: {why}"));
             None
@@ -180,7 +180,7 @@ fn judge(
     }
 }
 
-fn different(evidence: HostEvidence, ours: &str, theirs: &str) -> Fault {
+fn different_host(evidence: HostEvidence, ours: &str, theirs: &str) -> Fault {
     let what = match evidence {
         HostEvidence::BootId => "boot id",
         HostEvidence::Marker => "marker of the image directory",
@@ -207,25 +207,29 @@ pub(super) fn boot_id(text: &str) -> Option<String> {
 /// The id in the text of a marker.
 pub(super) fn marker_id(text: &str) -> Option<String> {
     #[derive(Deserialize)]
-    struct Marker {
+    struct RemoteMarkerFile {
         id: String,
     }
-    let marker: Marker = serde_json::from_str(text).ok()?;
+    let marker: RemoteMarkerFile = serde_json::from_str(text).ok()?;
     marker.id.parse::<MarkerId>().ok().map(|id| id.to_string())
 }
 
 /// What kept SFTP away, told apart by what was said: nologin(8) has one sentence unless
 /// `/etc/nologin.txt` says another. sshd has one for a password that must be changed, too, and keeps it
 /// from a subsystem's client (`do_exec_no_pty` in OpenSSH's session.c).
-fn unproven(hindrance: &NoSftp) -> UnverifiedHost {
+fn unverified_host(hindrance: &SftpUnavailable) -> UnverifiedHost {
     let told = |obstacle, details: &str| (obstacle, details.to_owned());
     let (obstacle, details) = match hindrance {
-        NoSftp::NoSession => told(Obstacle::NoSession, "the server opens no session for the user"),
-        NoSftp::Lost => {
+        SftpUnavailable::NoSession => {
+            told(Obstacle::NoSession, "the server opens no session for the user")
+        }
+        SftpUnavailable::Lost => {
             told(Obstacle::BrokeOff, "the connection, or the conversation over SFTP, broke off")
         }
-        NoSftp::NoSubsystem => told(Obstacle::NoSftp, "the server offers the user no SFTP"),
-        NoSftp::Program { said, exit } => {
+        SftpUnavailable::NoSubsystem => {
+            told(Obstacle::NoSftp, "the server offers the user no SFTP")
+        }
+        SftpUnavailable::Program { said, exit } => {
             let exit = exit.map_or_else(String::new, |status| format!(" (exit status {status})"));
             if said.is_empty() {
                 let details = "what the server started in the place of SFTP ended without a word";
@@ -254,7 +258,7 @@ mod tests {
         for other in ["", "x", &id[1..], &id.replace('-', "a"), &id.replace('0', "é")] {
             assert_eq!(boot_id(other), None, "{other}");
         }
-        let this = Node::this().boot_id;
+        let this = LocalHost::this_host().boot_id;
         assert_eq!(this.as_deref().and_then(boot_id), this);
         assert!(this.is_some());
     }
@@ -271,21 +275,21 @@ mod tests {
 
     #[test]
     fn what_lies_in_the_marker_s_place_is_told_apart() {
-        let marker = MarkerAt { path: "/d/m".into(), id: MarkerId::from_u128(1) };
+        let marker = MarkerLocation { path: "/d/m".into(), id: MarkerId::from_u128(1) };
         let of = |id: u8| Ok(Ok(Ok(format!("{{\"id\":\"{id:032}\"}}"))));
-        let refused = |why: Unread| Ok(Ok(Err(why)));
+        let refused = |why: ReadError| Ok(Ok(Err(why)));
         for (read, seen) in [
             (of(1), Some(RemoteMarker::Same)),
             (of(2), Some(RemoteMarker::Different)),
-            (refused(Unread::Missing), Some(RemoteMarker::Missing)),
-            (refused(Unread::Denied), Some(RemoteMarker::Unreadable)),
-            (refused(Unread::Failed("failure".into())), None),
-            (refused(Unread::Unfit("too long")), None),
+            (refused(ReadError::Missing), Some(RemoteMarker::Missing)),
+            (refused(ReadError::Denied), Some(RemoteMarker::Unreadable)),
+            (refused(ReadError::Failed("failure".into())), None),
+            (refused(ReadError::Unfit("too long")), None),
             (Ok(Ok(Ok("{".into()))), None),
-            (Ok(Err(NoSftp::Lost)), None),
+            (Ok(Err(SftpUnavailable::Lost)), None),
         ] {
             let told = format!("{read:?}");
-            assert_eq!(there(read, &marker), seen, "{told}");
+            assert_eq!(remote_marker(read, &marker), seen, "{told}");
         }
     }
 
@@ -293,31 +297,31 @@ mod tests {
     fn only_what_was_read_and_differs_is_another_host() {
         let mut unread = Vec::new();
         let mut judged = |theirs: Result<&str, &str>| {
-            let theirs = theirs.map(str::to_owned).map_err(|_| Unread::Denied);
-            judge(HostEvidence::BootId, BOOT_ID, "a", theirs, &mut unread)
+            let theirs = theirs.map(str::to_owned).map_err(|_| ReadError::Denied);
+            classify_boot_id(HostEvidence::BootId, BOOT_ID_PATH, "a", theirs, &mut unread)
         };
         assert_eq!(judged(Ok("a")), Some(Ok(HostIdentity::newly_shown(HostEvidence::BootId))));
         assert_eq!(judged(Err("permission denied")), None);
         let fault = judged(Ok("b")).unwrap().unwrap_err();
         assert_eq!(fault.reason(), Reason::DifferentHost);
         assert_eq!((&fault.facts()["ours"], &fault.facts()["theirs"]), (&"a".into(), &"b".into()));
-        assert_eq!(unread, [format!("{BOOT_ID}: permission denied")]);
+        assert_eq!(unread, [format!("{BOOT_ID_PATH}: permission denied")]);
     }
 
     #[test]
     fn what_answers_in_the_place_of_sftp_is_told_apart() {
-        let program = |said: &str| NoSftp::Program { said: said.into(), exit: Some(1) };
+        let program = |said: &str| SftpUnavailable::Program { said: said.into(), exit: Some(1) };
         for (hindrance, obstacle) in [
-            (NoSftp::NoSession, Obstacle::NoSession),
-            (NoSftp::Lost, Obstacle::BrokeOff),
-            (NoSftp::NoSubsystem, Obstacle::NoSftp),
+            (SftpUnavailable::NoSession, Obstacle::NoSession),
+            (SftpUnavailable::Lost, Obstacle::BrokeOff),
+            (SftpUnavailable::NoSubsystem, Obstacle::NoSftp),
             (program("This account is currently not available."), Obstacle::Nologin),
             (program("Welcome"), Obstacle::OtherProgram),
             (program(""), Obstacle::EndedSilently),
         ] {
-            assert_eq!(unproven(&hindrance).obstacle, obstacle, "{hindrance:?}");
+            assert_eq!(unverified_host(&hindrance).obstacle, obstacle, "{hindrance:?}");
         }
-        let told = unproven(&program("Welcome")).details;
+        let told = unverified_host(&program("Welcome")).details;
         assert!(told.ends_with(": \"Welcome\" (exit status 1)"), "{told}");
     }
 }

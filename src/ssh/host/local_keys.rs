@@ -10,48 +10,48 @@ use std::path::Path;
 use crate::model::HostKey;
 
 /// Where `ssh-keygen -A` and every distribution's sshd put them.
-const DIRECTORY: &str = "/etc/ssh";
+const KEY_DIRECTORY: &str = "/etc/ssh";
 /// Longest file that is read; an RSA key of 16,384 bits takes 2.8 KB.
-const MOST_BYTES: u64 = 16 * 1024;
+const MAX_KEY_BYTES: u64 = 16 * 1024;
 
 /// The public keys of this node's own SSH servers.
 #[derive(Debug, Default)]
-pub(crate) struct OwnKeys(Vec<String>);
+pub(crate) struct LocalHostKeys(Vec<String>);
 
-impl OwnKeys {
+impl LocalHostKeys {
     /// Reads them; none when the directory cannot be read.
-    pub(crate) async fn read() -> Self {
+    pub(crate) async fn read_all() -> Self {
         #[expect(
             clippy::disallowed_methods,
             reason = "three small files of the root filesystem, beside a login that takes far longer"
         )]
-        let reading = tokio::task::spawn_blocking(|| Self(blobs(Path::new(DIRECTORY))));
+        let reading = tokio::task::spawn_blocking(|| Self(key_blobs(Path::new(KEY_DIRECTORY))));
         reading.await.unwrap_or_default()
     }
 
     /// Whether this key is one of them.
-    pub(crate) fn have(&self, key: &HostKey) -> bool {
+    pub(crate) fn contains(&self, key: &HostKey) -> bool {
         self.0.iter().any(|own| own == &key.blob)
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads them: see the head")]
-fn blobs(directory: &Path) -> Vec<String> {
+fn key_blobs(directory: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     let public = |name: &str| name.starts_with("ssh_host_") && name.ends_with("_key.pub");
     let mut blobs = Vec::new();
     for entry in entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(public)) {
         let Ok(file) = File::open(entry.path()) else { continue };
         let mut text = String::new();
-        if file.take(MOST_BYTES).read_to_string(&mut text).is_ok() {
-            blobs.extend(blob(&text));
+        if file.take(MAX_KEY_BYTES).read_to_string(&mut text).is_ok() {
+            blobs.extend(key_blob(&text));
         }
     }
     blobs
 }
 
 /// The key in an OpenSSH public key line: type, base64, comment (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
-pub(super) fn blob(line: &str) -> Option<String> {
+pub(super) fn key_blob(line: &str) -> Option<String> {
     line.split_whitespace().nth(1).map(str::to_owned)
 }
 
@@ -69,9 +69,9 @@ mod tests {
         put("ssh_host_ecdsa_key.pub", "");
         put("moduli", "a b c");
         put("other_key.pub", "ssh-rsa AAAAthree x");
-        let mut found = blobs(dir.path());
+        let mut found = key_blobs(dir.path());
         found.sort();
         assert_eq!(found, ["AAAAone", "AAAAtwo"]);
-        assert!(blobs(&dir.path().join("none")).is_empty());
+        assert!(key_blobs(&dir.path().join("none")).is_empty());
     }
 }

@@ -14,19 +14,19 @@ use russh_sftp::protocol::{FileAttributes, Init, Open, OpenFlags, Packet, Read, 
 use tokio::time::timeout;
 
 use crate::common::{MAX_QUOTED, sanitize_ascii};
-use crate::ssh::session::handshake::Session;
+use crate::ssh::session::handshake::SshSession;
 
 /// Most bytes of a file that are read: a marker's most, and more than any boot id has.
-const MOST: usize = 4096;
+const MAX_PACKET_BYTES: usize = 4096;
 /// Longest packet: a file's bytes and what stands around them, and a server's list of extensions.
-const LONGEST: usize = MOST + 4096;
+const MAX_FILE_BYTES: usize = MAX_PACKET_BYTES + 4096;
 /// Most bytes that are kept of what a program said.
-const HEARD: usize = 512;
+const MAX_HEARD_BYTES: usize = 512;
 /// How long a program may take to end once it has been told that nothing more will be said to it.
-const TO_END: Duration = Duration::from_millis(500);
+const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A conversation over SFTP.
-pub(super) struct Sftp {
+pub(super) struct SftpClient {
     channel: Channel<Msg>,
     received: Vec<u8>,
     /// Whether it is SFTP that answers.
@@ -38,7 +38,7 @@ pub(super) struct Sftp {
 
 /// Why there is no conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum NoSftp {
+pub(super) enum SftpUnavailable {
     /// The server opens no session for the user.
     NoSession,
     /// The server knows no such subsystem.
@@ -51,7 +51,7 @@ pub(super) enum NoSftp {
 
 /// Why the server gives no text for a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Unread {
+pub(super) enum ReadError {
     /// There is nothing there.
     Missing,
     /// The user may not read it.
@@ -62,7 +62,7 @@ pub(super) enum Unread {
     Unfit(&'static str),
 }
 
-impl std::fmt::Display for Unread {
+impl std::fmt::Display for ReadError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Missing => f.write_str("no such file"),
@@ -73,33 +73,36 @@ impl std::fmt::Display for Unread {
     }
 }
 
-impl Sftp {
+impl SftpClient {
     /// Opens the channel and begins the conversation. `granted` tells that the server has started what it
     /// has for SFTP, also to who does not wait for more.
     ///
     /// # Cancel safety
     /// Dropping the future, or what it returns, closes the channel with the session.
-    pub(super) async fn begin(session: &Session, granted: &AtomicBool) -> Result<Self, NoSftp> {
+    pub(super) async fn open_channel(
+        session: &SshSession,
+        granted: &AtomicBool,
+    ) -> Result<Self, SftpUnavailable> {
         let opened = session.handle.channel_open_session().await;
         let mut channel = opened.map_err(|error| match error {
-            russh::Error::ChannelOpenFailure(_) => NoSftp::NoSession,
-            _ => NoSftp::Lost,
+            russh::Error::ChannelOpenFailure(_) => SftpUnavailable::NoSession,
+            _ => SftpUnavailable::Lost,
         })?;
-        channel.request_subsystem(true, "sftp").await.map_err(|_| NoSftp::Lost)?;
+        channel.request_subsystem(true, "sftp").await.map_err(|_| SftpUnavailable::Lost)?;
         loop {
             match channel.wait().await {
                 Some(ChannelMsg::Success) => break,
-                Some(ChannelMsg::Failure) => return Err(NoSftp::NoSubsystem),
+                Some(ChannelMsg::Failure) => return Err(SftpUnavailable::NoSubsystem),
                 Some(ChannelMsg::WindowAdjusted { .. }) => {}
                 // Not even an answer: the server takes the user for gone.
-                _ => return Err(NoSftp::Lost),
+                _ => return Err(SftpUnavailable::Lost),
             }
         }
         granted.store(true, Ordering::Relaxed);
         let mut sftp =
             Self { channel, received: Vec::new(), known: false, heard: Vec::new(), requests: 0 };
-        sftp.send(Init::default()).await?;
-        match sftp.receive().await? {
+        sftp.send_packet(Init::default()).await?;
+        match sftp.receive_packet().await? {
             Packet::Version(_) => {
                 sftp.known = true;
                 Ok(sftp)
@@ -110,14 +113,17 @@ impl Sftp {
 
     /// A file's text, or why the server does not give it. A longer file than [`MOST`] is none that is
     /// meant.
-    pub(super) async fn read(&mut self, path: &str) -> Result<Result<String, Unread>, NoSftp> {
+    pub(super) async fn read_file(
+        &mut self,
+        path: &str,
+    ) -> Result<Result<String, ReadError>, SftpUnavailable> {
         let id = self.next_id();
         let (filename, attrs) = (path.to_owned(), FileAttributes::empty());
-        self.send(Open { id, filename, pflags: OpenFlags::READ, attrs }).await?;
-        let handle = match self.receive().await? {
+        self.send_packet(Open { id, filename, pflags: OpenFlags::READ, attrs }).await?;
+        let handle = match self.receive_packet().await? {
             Packet::Handle(opened) if opened.id == id => opened.handle,
             Packet::Status(refused) if refused.id == id => {
-                return Ok(Err(told(refused.status_code)));
+                return Ok(Err(error_message(refused.status_code)));
             }
             _ => return Err(self.not_sftp().await),
         };
@@ -126,25 +132,27 @@ impl Sftp {
         loop {
             let (id, handle) = (self.next_id(), handle.clone());
             let (offset, len) = (u64::try_from(bytes.len()).unwrap_or(0), 4096);
-            self.send(Read { id, handle, offset, len }).await?;
-            match self.receive().await? {
+            self.send_packet(Read { id, handle, offset, len }).await?;
+            match self.receive_packet().await? {
                 // An answer without a byte would be asked for again without end.
                 Packet::Data(data) if data.id == id && !data.data.is_empty() => {
                     bytes.extend(data.data);
                 }
                 Packet::Status(end) if end.id == id && end.status_code == StatusCode::Eof => break,
-                Packet::Status(broke) if broke.id == id => return Ok(Err(told(broke.status_code))),
+                Packet::Status(broke) if broke.id == id => {
+                    return Ok(Err(error_message(broke.status_code)));
+                }
                 _ => return Err(self.not_sftp().await),
             }
-            if bytes.len() > MOST {
-                return Ok(Err(Unread::Unfit("too long")));
+            if bytes.len() > MAX_PACKET_BYTES {
+                return Ok(Err(ReadError::Unfit("too long")));
             }
         }
-        Ok(String::from_utf8(bytes).map_err(|_| Unread::Unfit("not a text")))
+        Ok(String::from_utf8(bytes).map_err(|_| ReadError::Unfit("not a text")))
     }
 
     /// Ends the conversation.
-    pub(super) async fn end(self) {
+    pub(super) async fn end_channel(self) {
         // The session's end says the same, if this does not get through.
         let _ = self.channel.close().await;
     }
@@ -154,52 +162,54 @@ impl Sftp {
         self.requests
     }
 
-    async fn send(&mut self, packet: impl Into<Packet>) -> Result<(), NoSftp> {
+    async fn send_packet(&mut self, packet: impl Into<Packet>) -> Result<(), SftpUnavailable> {
         // What is encoded here is short; were it not, nobody would have got it.
-        let bytes = Bytes::try_from(packet.into()).map_err(|_| NoSftp::Lost)?;
-        self.channel.data_bytes(bytes).await.map_err(|_| NoSftp::Lost)
+        let bytes = Bytes::try_from(packet.into()).map_err(|_| SftpUnavailable::Lost)?;
+        self.channel.data_bytes(bytes).await.map_err(|_| SftpUnavailable::Lost)
     }
 
     /// The next packet.
-    async fn receive(&mut self) -> Result<Packet, NoSftp> {
+    async fn receive_packet(&mut self) -> Result<Packet, SftpUnavailable> {
         loop {
-            match packet(&mut self.received) {
-                Parsed::Packet(packet) => return Ok(*packet),
-                Parsed::Foreign => return Err(self.not_sftp().await),
-                Parsed::Partly => {}
+            match parse_packet(&mut self.received) {
+                ParsedPacket::Packet(packet) => return Ok(*packet),
+                ParsedPacket::Foreign => return Err(self.not_sftp().await),
+                ParsedPacket::Partly => {}
             }
             match self.channel.wait().await {
                 Some(ChannelMsg::Data { data }) => {
-                    keep(&mut self.heard, &data);
+                    append_bounded(&mut self.heard, &data);
                     self.received.extend(data);
                 }
-                Some(ChannelMsg::ExtendedData { data, .. }) => keep(&mut self.heard, &data),
+                Some(ChannelMsg::ExtendedData { data, .. }) => {
+                    append_bounded(&mut self.heard, &data)
+                }
                 // Its last words may come after it.
                 Some(ChannelMsg::ExitStatus { exit_status }) => {
-                    return Err(self.ended(Some(exit_status)).await);
+                    return Err(self.on_channel_ended(Some(exit_status)).await);
                 }
-                Some(ChannelMsg::Close) => return Err(self.program(None)),
-                None => return Err(NoSftp::Lost),
+                Some(ChannelMsg::Close) => return Err(self.other_program(None)),
+                None => return Err(SftpUnavailable::Lost),
                 Some(_) => {}
             }
         }
     }
 
     /// Something else speaks here: it is told that nothing more comes, and listened to until it ends.
-    async fn not_sftp(&mut self) -> NoSftp {
+    async fn not_sftp(&mut self) -> SftpUnavailable {
         if self.known {
-            return NoSftp::Lost;
+            return SftpUnavailable::Lost;
         }
         let _ = self.channel.eof().await;
-        self.ended(None).await
+        self.on_channel_ended(None).await
     }
 
-    async fn ended(&mut self, mut exit: Option<u32>) -> NoSftp {
+    async fn on_channel_ended(&mut self, mut exit: Option<u32>) -> SftpUnavailable {
         let listening = async {
             loop {
                 match self.channel.wait().await {
                     Some(ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. }) => {
-                        keep(&mut self.heard, &data);
+                        append_bounded(&mut self.heard, &data);
                     }
                     Some(ChannelMsg::ExitStatus { exit_status }) => exit = Some(exit_status),
                     Some(ChannelMsg::Close) | None => return,
@@ -207,52 +217,52 @@ impl Sftp {
                 }
             }
         };
-        let _ = timeout(TO_END, listening).await;
-        self.program(exit)
+        let _ = timeout(EXIT_TIMEOUT, listening).await;
+        self.other_program(exit)
     }
 
-    fn program(&self, exit: Option<u32>) -> NoSftp {
+    fn other_program(&self, exit: Option<u32>) -> SftpUnavailable {
         if self.known {
             // It was SFTP, and its end says nothing of the account.
-            return NoSftp::Lost;
+            return SftpUnavailable::Lost;
         }
-        NoSftp::Program { said: sanitize_ascii(&self.heard, MAX_QUOTED), exit }
+        SftpUnavailable::Program { said: sanitize_ascii(&self.heard, MAX_QUOTED), exit }
     }
 }
 
 /// What the bytes at hand hold.
-pub(super) enum Parsed {
+pub(super) enum ParsedPacket {
     Packet(Box<Packet>),
     Partly,
     Foreign,
 }
 
 /// Takes the first packet off the bytes, once it is whole.
-pub(super) fn packet(received: &mut Vec<u8>) -> Parsed {
-    let Some(length) = received.first_chunk::<4>() else { return Parsed::Partly };
+pub(super) fn parse_packet(received: &mut Vec<u8>) -> ParsedPacket {
+    let Some(length) = received.first_chunk::<4>() else { return ParsedPacket::Partly };
     let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
-    if length == 0 || length > LONGEST {
-        return Parsed::Foreign;
+    if length == 0 || length > MAX_FILE_BYTES {
+        return ParsedPacket::Foreign;
     }
-    let Some(body) = received.get(4..length.saturating_add(4)) else { return Parsed::Partly };
+    let Some(body) = received.get(4..length.saturating_add(4)) else { return ParsedPacket::Partly };
     match Packet::try_from(&mut Bytes::copy_from_slice(body)) {
         Ok(packet) => {
             received.drain(..length.saturating_add(4));
-            Parsed::Packet(Box::new(packet))
+            ParsedPacket::Packet(Box::new(packet))
         }
-        Err(_) => Parsed::Foreign,
+        Err(_) => ParsedPacket::Foreign,
     }
 }
 
-fn keep(heard: &mut Vec<u8>, more: &[u8]) {
-    let room = HEARD.saturating_sub(heard.len());
+fn append_bounded(heard: &mut Vec<u8>, more: &[u8]) {
+    let room = MAX_HEARD_BYTES.saturating_sub(heard.len());
     heard.extend(more.iter().take(room));
 }
 
-fn told(status: StatusCode) -> Unread {
+fn error_message(status: StatusCode) -> ReadError {
     match status {
-        StatusCode::NoSuchFile => Unread::Missing,
-        StatusCode::PermissionDenied => Unread::Denied,
-        other => Unread::Failed(other.to_string().to_lowercase()),
+        StatusCode::NoSuchFile => ReadError::Missing,
+        StatusCode::PermissionDenied => ReadError::Denied,
+        other => ReadError::Failed(other.to_string().to_lowercase()),
     }
 }

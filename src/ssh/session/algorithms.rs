@@ -9,11 +9,11 @@ use russh::keys::{Algorithm, HashAlg};
 use russh::{Preferred, SshId, cipher, compression, kex, mac};
 
 /// RFC 4253 section 4.2 allows neither a space nor a minus sign in the name of the software.
-const IDENTITY: &str = concat!("SSH-2.0-imagestore_agent_", env!("CARGO_PKG_VERSION"));
+const CLIENT_IDENTITY: &str = concat!("SSH-2.0-imagestore_agent_", env!("CARGO_PKG_VERSION"));
 
 /// The fixed groups after the elliptic curves: a server that has those is not asked for the seconds
 /// that a modular exponentiation over 8192 bits may take on a small machine.
-const KEX: [kex::Name; 12] = [
+const KEX_ALGORITHMS: [kex::Name; 12] = [
     kex::MLKEM768X25519_SHA256,
     kex::CURVE25519,
     kex::CURVE25519_PRE_RFC_8731,
@@ -49,15 +49,15 @@ const RSA_SHA1: Algorithm = Algorithm::Rsa { hash: None };
 
 /// The lists that are offered, best first.
 #[derive(Clone, Debug)]
-pub(crate) struct Algorithms {
+pub(crate) struct SshAlgorithms {
     preferred: Preferred,
     gex: GexParams,
 }
 
-impl Algorithms {
+impl SshAlgorithms {
     /// The lists with `legacy` at their ends, and the names of it that russh does not have.
     pub(crate) fn new(legacy: &[String]) -> (Self, Vec<String>) {
-        let mut kexes = KEX.to_vec();
+        let mut kexes = KEX_ALGORITHMS.to_vec();
         let mut ciphers = CIPHERS.to_vec();
         let mut macs = MACS.to_vec();
         let mut keys = host_key_types();
@@ -67,13 +67,13 @@ impl Algorithms {
             if matches!(name, "none" | "clear") {
                 unknown.push(name.to_owned());
             } else if let Ok(kex) = kex::Name::try_from(name) {
-                add(&mut kexes, kex);
+                add_legacy(&mut kexes, kex);
             } else if let Ok(cipher) = cipher::Name::try_from(name) {
-                add(&mut ciphers, cipher);
+                add_legacy(&mut ciphers, cipher);
             } else if let Ok(mac) = mac::Name::try_from(name) {
-                add(&mut macs, mac);
+                add_legacy(&mut macs, mac);
             } else if name == RSA_SHA1.as_str() {
-                add(&mut keys, RSA_SHA1);
+                add_legacy(&mut keys, RSA_SHA1);
             } else {
                 unknown.push(name.to_owned());
             }
@@ -101,13 +101,13 @@ impl Algorithms {
 
     /// A connection's configuration, which asks first for the type of the pinned key: a server with
     /// several keys would else show another one, and seem changed.
-    pub(super) fn config(&self, pinned_type: Option<&str>) -> Arc<Config> {
+    pub(super) fn client_config(&self, pinned_type: Option<&str>) -> Arc<Config> {
         let mut preferred = self.preferred.clone();
         if let Some(pinned) = pinned_type {
             // A stable sort: what is not of the pinned type stays in its order behind it.
             preferred.key.to_mut().sort_by_key(|offered| key_type(offered) != pinned);
         }
-        self.with(preferred)
+        self.with_host_keys(preferred)
     }
 
     /// A configuration that asks for host keys of other kinds than these; none when no kind is left.
@@ -115,12 +115,12 @@ impl Algorithms {
         let mut preferred = self.preferred.clone();
         let other = |offered: &Algorithm| !kinds.iter().any(|kind| kind == key_type(offered));
         preferred.key.to_mut().retain(other);
-        (!preferred.key.is_empty()).then(|| self.with(preferred))
+        (!preferred.key.is_empty()).then(|| self.with_host_keys(preferred))
     }
 
-    fn with(&self, preferred: Preferred) -> Arc<Config> {
+    fn with_host_keys(&self, preferred: Preferred) -> Arc<Config> {
         Arc::new(Config {
-            client_id: SshId::Standard(Cow::Borrowed(IDENTITY)),
+            client_id: SshId::Standard(Cow::Borrowed(CLIENT_IDENTITY)),
             preferred,
             gex: self.gex.clone(),
             // Messages of up to 256 KiB that may wait for us: SFTP is asked one thing at a time.
@@ -145,7 +145,7 @@ fn host_key_types() -> Vec<Algorithm> {
     safe.chain(sha2).collect()
 }
 
-fn add<T: PartialEq>(list: &mut Vec<T>, item: T) {
+fn add_legacy<T: PartialEq>(list: &mut Vec<T>, item: T) {
     if !list.contains(&item) {
         list.push(item);
     }
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn nothing_that_rests_on_sha1_or_cbc_or_none_is_offered_by_default() {
-        let (algorithms, _) = Algorithms::new(&[]);
+        let (algorithms, _) = SshAlgorithms::new(&[]);
         let Preferred { kex, key, cipher, mac, compression, .. } = &algorithms.preferred;
         let offered = [names(kex), names(key), names(cipher), names(mac)].concat();
         for name in offered {
@@ -177,29 +177,30 @@ mod tests {
         let legacy =
             ["ssh-rsa", "diffie-hellman-group14-sha1", "aes128-cbc", "hmac-sha1", "none", "x"]
                 .map(str::to_owned);
-        let (algorithms, unknown) = Algorithms::new(&legacy);
+        let (algorithms, unknown) = SshAlgorithms::new(&legacy);
         assert_eq!(unknown, ["none", "x"]);
         let Preferred { kex, key, cipher, mac, .. } = &algorithms.preferred;
         assert_eq!(names(cipher).last(), Some(&"aes128-cbc"));
         assert_eq!(names(mac).last(), Some(&"hmac-sha1"));
         assert_eq!(key.last(), Some(&RSA_SHA1));
-        assert_eq!(names(kex)[KEX.len()], "diffie-hellman-group14-sha1");
+        assert_eq!(names(kex)[KEX_ALGORITHMS.len()], "diffie-hellman-group14-sha1");
         assert!(algorithms.rsa_sha1());
     }
 
     #[test]
     fn the_type_of_the_pinned_key_is_asked_for_first() {
-        let (algorithms, _) = Algorithms::new(&[]);
-        let first = |pinned| algorithms.config(pinned).preferred.key.first().unwrap().to_string();
+        let (algorithms, _) = SshAlgorithms::new(&[]);
+        let first =
+            |pinned| algorithms.client_config(pinned).preferred.key.first().unwrap().to_string();
         assert_eq!(first(None), "ssh-ed25519");
         assert_eq!(first(Some("ssh-rsa")), "rsa-sha2-512");
         assert_eq!(first(Some("ecdsa-sha2-nistp384")), "ecdsa-sha2-nistp384");
-        assert_eq!(algorithms.config(Some("ssh-rsa")).preferred.key.len(), 6);
+        assert_eq!(algorithms.client_config(Some("ssh-rsa")).preferred.key.len(), 6);
     }
 
     #[test]
     fn kinds_of_host_keys_are_left_out_until_none_is_left() {
-        let (algorithms, _) = Algorithms::new(&["ssh-rsa".to_owned()]);
+        let (algorithms, _) = SshAlgorithms::new(&["ssh-rsa".to_owned()]);
         let mut kinds = Vec::new();
         while let Some(config) = algorithms.config_without(&kinds) {
             kinds.push(key_type(config.preferred.key.first().unwrap()).to_owned());

@@ -6,92 +6,93 @@ use russh::{AlgorithmKind, Error};
 use crate::common::sanitize_ascii;
 use crate::model::{Fault, Reason};
 
-use super::transcript::{Farewell, Speaks, Witness};
-use crate::ssh::phase::Phase;
+use super::transcript::{PeerProtocol, PeerTranscript, SessionEnd};
+use crate::ssh::phase::LoginPhase;
 
 /// How sshd says that it turns a connection away, in place of its identification: past `MaxStartups`,
 /// and for an address in `PerSourcePenalties` (`drop_connection` in OpenSSH's sshd.c).
-const TURNED_AWAY: [&str; 2] = ["Exceeded MaxStartups", "Not allowed at this time"];
+const CONNECTION_CLOSED: [&str; 2] = ["Exceeded MaxStartups", "Not allowed at this time"];
 
 /// The message after `MaxAuthTries` refusals (`auth_maxtries_exceeded` in OpenSSH's auth.c).
 const TOO_MANY_TRIES: &str = "Too many authentication failures";
 
 /// Most names of one side's algorithms that a fault carries, and the most characters of one.
-const MOST_NAMES: usize = 40;
-const LONGEST_NAME: usize = 64;
+const MAX_NAMES: usize = 40;
+const MAX_NAME_BYTES: usize = 64;
 
 /// A handshake that an error ended.
-pub(super) fn of_handshake(error: &Error, witness: &Witness) -> Fault {
+pub(super) fn handshake_error(error: &Error, witness: &PeerTranscript) -> Fault {
     let fault = if let Some(fault) = turned_away(witness) {
         fault
-    } else if matches!(witness.speaks(), Speaks::Partly | Speaks::Foreign) {
+    } else if matches!(witness.protocol(), PeerProtocol::Partly | PeerProtocol::Foreign) {
         not_ssh(witness)
     } else if let Error::NoCommonAlgo { kind, ours, theirs } = error {
         no_common_algorithm(kind, ours, theirs)
     } else {
-        lost(witness, &broken(error))
+        connection_lost(witness, &describe_error(error))
     };
-    of_peer(fault, witness)
+    with_peer_details(fault, witness)
 }
 
 /// A handshake that did not end in time.
-pub(super) fn of_silence(witness: &Witness) -> Fault {
-    let fault = match (turned_away(witness), witness.speaks()) {
+pub(super) fn handshake_timeout(witness: &PeerTranscript) -> Fault {
+    let fault = match (turned_away(witness), witness.protocol()) {
         (Some(fault), _) => fault,
-        (None, Speaks::Foreign) => not_ssh(witness),
-        (None, Speaks::Nothing) => {
+        (None, PeerProtocol::Foreign) => not_ssh(witness),
+        (None, PeerProtocol::Nothing) => {
             Fault::new(Reason::BannerTimeout, "the server accepted the connection and said nothing")
         }
-        (None, Speaks::Partly) => {
+        (None, PeerProtocol::Partly) => {
             Fault::new(Reason::BannerTimeout, "the server did not finish saying who it is")
         }
-        (None, Speaks::Ssh) => {
+        (None, PeerProtocol::Ssh) => {
             Fault::new(Reason::HandshakeTimeout, "the key exchange did not end in time")
         }
     };
-    of_peer(fault, witness)
+    with_peer_details(fault, witness)
 }
 
 /// A session that ended during authentication. None when that was the server's answer.
-pub(crate) fn of_login(witness: &Witness) -> Option<Fault> {
+pub(crate) fn auth_error(witness: &PeerTranscript) -> Option<Fault> {
     let fault = match witness.farewell.get() {
-        Some(Farewell::NoMethodLeft) => return None,
-        Some(Farewell::Said { words, .. }) if words.contains(TOO_MANY_TRIES) => {
+        Some(SessionEnd::NoMethodLeft) => return None,
+        Some(SessionEnd::Said { words, .. }) if words.contains(TOO_MANY_TRIES) => {
             Fault::new(Reason::CredentialsRefused, format!("the server refused: {words}"))
         }
-        _ => turned_away(witness)
-            .unwrap_or_else(|| lost(witness, "the connection ended during authentication")),
+        _ => turned_away(witness).unwrap_or_else(|| {
+            connection_lost(witness, "the connection ended during authentication")
+        }),
     };
     Some(fault)
 }
 
-fn turned_away(witness: &Witness) -> Option<Fault> {
-    let said = witness.said();
+fn turned_away(witness: &PeerTranscript) -> Option<Fault> {
+    let said = witness.first_line();
     let words = match witness.farewell.get() {
-        _ if TURNED_AWAY.iter().any(|text| said.contains(text)) => said,
-        Some(Farewell::Said { words, too_many: true }) => words.clone(),
+        _ if CONNECTION_CLOSED.iter().any(|text| said.contains(text)) => said,
+        Some(SessionEnd::Said { words, too_many: true }) => words.clone(),
         _ => return None,
     };
     let details = format!("the server turned the connection away: \"{words}\"");
     Some(Fault::new(Reason::Throttled, details))
 }
 
-fn not_ssh(witness: &Witness) -> Fault {
-    let details = format!("the server does not speak SSH: it said \"{}\"", witness.said());
+fn not_ssh(witness: &PeerTranscript) -> Fault {
+    let details = format!("the server does not speak SSH: it said \"{}\"", witness.first_line());
     Fault::new(Reason::NotSsh, details)
 }
 
-fn lost(witness: &Witness, otherwise: &str) -> Fault {
+fn connection_lost(witness: &PeerTranscript, otherwise: &str) -> Fault {
     let details = match witness.farewell.get() {
-        Some(Farewell::Said { words, .. }) => format!("the server hung up: \"{words}\""),
-        Some(Farewell::Broke(how)) => format!("{otherwise}: {how}"),
+        Some(SessionEnd::Said { words, .. }) => format!("the server hung up: \"{words}\""),
+        Some(SessionEnd::Broke(how)) => format!("{otherwise}: {how}"),
         _ => otherwise.to_owned(),
     };
     Fault::new(Reason::ConnectionLost, details)
 }
 
 /// How a connection or the protocol on it broke.
-pub(super) fn broken(error: &Error) -> String {
+pub(super) fn describe_error(error: &Error) -> String {
     match error {
         Error::Disconnect | Error::HUP => "the server closed the connection".to_owned(),
         Error::IO(error) => match error.kind() {
@@ -114,8 +115,8 @@ fn no_common_algorithm(kind: &AlgorithmKind, ours: &[String], theirs: &[String])
     };
     let theirs: Vec<String> = theirs
         .iter()
-        .take(MOST_NAMES)
-        .map(|name| sanitize_ascii(name.as_bytes(), LONGEST_NAME))
+        .take(MAX_NAMES)
+        .map(|name| sanitize_ascii(name.as_bytes(), MAX_NAME_BYTES))
         .collect();
     let details = format!("no common {kind} algorithm: the server has {}", theirs.join(", "));
     Fault::new(Reason::NoCommonAlgorithm, details)
@@ -125,11 +126,11 @@ fn no_common_algorithm(kind: &AlgorithmKind, ours: &[String], theirs: &[String])
 }
 
 /// Adds what the peer said, and whether it had said who it is.
-fn of_peer(fault: Fault, witness: &Witness) -> Fault {
-    let identified = witness.speaks() == Speaks::Ssh;
-    let phase = if identified { Phase::Handshake } else { Phase::Banner };
+fn with_peer_details(fault: Fault, witness: &PeerTranscript) -> Fault {
+    let identified = witness.protocol() == PeerProtocol::Ssh;
+    let phase = if identified { LoginPhase::Handshake } else { LoginPhase::Banner };
     let fault = fault.with_detail("phase", phase.as_str());
-    let said = witness.said();
+    let said = witness.first_line();
     if said.is_empty() { fault } else { fault.with_detail("said", said) }
 }
 
@@ -137,17 +138,17 @@ fn of_peer(fault: Fault, witness: &Witness) -> Fault {
 mod tests {
     use super::*;
 
-    fn after(said: &[u8], farewell: Option<Farewell>) -> Witness {
-        let witness = Witness::default();
-        witness.hears(said);
+    fn after(said: &[u8], farewell: Option<SessionEnd>) -> PeerTranscript {
+        let witness = PeerTranscript::default();
+        witness.record(said);
         if let Some(farewell) = farewell {
             witness.farewell.set(farewell).unwrap();
         }
         witness
     }
 
-    fn goodbye(words: &str, too_many: bool) -> Option<Farewell> {
-        Some(Farewell::Said { words: words.into(), too_many })
+    fn goodbye(words: &str, too_many: bool) -> Option<SessionEnd> {
+        Some(SessionEnd::Said { words: words.into(), too_many })
     }
 
     const SSH: &[u8] = b"SSH-2.0-x\r\n";
@@ -168,7 +169,7 @@ mod tests {
             (b"SSH-", None, Error::Disconnect, Reason::NotSsh),
             (b"no\r\nno\r\n", None, Error::Version, Reason::NotSsh),
         ] {
-            let fault = of_handshake(&error, &after(said, farewell));
+            let fault = handshake_error(&error, &after(said, farewell));
             assert_eq!(fault.reason(), reason, "{fault}");
         }
     }
@@ -182,7 +183,7 @@ mod tests {
             (b"Not allowed at this time\r\n", Reason::Throttled, "banner"),
             (SSH, Reason::HandshakeTimeout, "handshake"),
         ] {
-            let fault = of_silence(&after(said, None));
+            let fault = handshake_timeout(&after(said, None));
             assert_eq!(fault.reason(), reason, "{fault}");
             assert_eq!(fault.facts()["phase"], phase.into());
         }
@@ -194,11 +195,11 @@ mod tests {
             (goodbye("Too many authentication failures", false), Some(Reason::CredentialsRefused)),
             (goodbye("go away", false), Some(Reason::ConnectionLost)),
             (goodbye("full", true), Some(Reason::Throttled)),
-            (Some(Farewell::Broke("reset".into())), Some(Reason::ConnectionLost)),
-            (Some(Farewell::NoMethodLeft), None),
+            (Some(SessionEnd::Broke("reset".into())), Some(Reason::ConnectionLost)),
+            (Some(SessionEnd::NoMethodLeft), None),
             (None, Some(Reason::ConnectionLost)),
         ] {
-            let fault = of_login(&after(SSH, farewell.clone()));
+            let fault = auth_error(&after(SSH, farewell.clone()));
             assert_eq!(fault.map(|fault| fault.reason()), reason, "{farewell:?}");
         }
     }
@@ -208,12 +209,12 @@ mod tests {
         let theirs = vec!["a\x1b".repeat(100); 1000];
         let error =
             Error::NoCommonAlgo { kind: AlgorithmKind::Kex, ours: vec!["b".into()], theirs };
-        let fault = of_handshake(&error, &after(SSH, None));
+        let fault = handshake_error(&error, &after(SSH, None));
         assert_eq!(fault.reason(), Reason::NoCommonAlgorithm);
         assert_eq!(fault.facts()["kind"], "key exchange".into());
         assert_eq!(fault.facts()["ours"], vec!["b".to_owned()].into());
         let crate::model::Fact::List(theirs) = &fault.facts()["theirs"] else { panic!("no list") };
-        assert_eq!((theirs.len(), theirs[0].len()), (MOST_NAMES, LONGEST_NAME));
+        assert_eq!((theirs.len(), theirs[0].len()), (MAX_NAMES, MAX_NAME_BYTES));
         assert!(!fault.details().contains('\x1b'));
     }
 }

@@ -35,17 +35,17 @@ pub(crate) async fn dial(
                 let _ = tcp.set_nodelay(true);
                 return Ok((tcp, address));
             }
-            Ok(Err(error)) => faults.push(refusal(address, &error)),
+            Ok(Err(error)) => faults.push(classify_connect_error(address, &error)),
             Err(_) => faults.push(
                 Fault::new(Reason::ConnectTimeout, format!("{address} did not answer in time"))
                     .with_detail("address", address.ip().to_string()),
             ),
         }
     }
-    Err(most_telling(faults))
+    Err(most_specific(faults))
 }
 
-fn most_telling(faults: Vec<Fault>) -> Fault {
+fn most_specific(faults: Vec<Fault>) -> Fault {
     let tried: Vec<String> = faults.iter().map(|fault| fault.details().to_owned()).collect();
     let rank = |fault: &Fault| match fault.reason() {
         Reason::ConnectionRefused | Reason::ConnectionLost => 0,
@@ -60,7 +60,7 @@ fn most_telling(faults: Vec<Fault>) -> Fault {
 }
 
 /// What connect(2) says.
-fn refusal(address: SocketAddr, error: &io::Error) -> Fault {
+fn classify_connect_error(address: SocketAddr, error: &io::Error) -> Fault {
     let errno = error.raw_os_error().map(Errno::from_raw);
     let (reason, what) = match errno {
         Some(Errno::ECONNREFUSED) => {
@@ -108,7 +108,7 @@ mod tests {
             (Errno::EADDRNOTAVAIL, Reason::Unreachable),
             (Errno::EPERM, Reason::Unreachable),
         ] {
-            let fault = refusal(address, &io::Error::from(errno));
+            let fault = classify_connect_error(address, &io::Error::from(errno));
             assert_eq!(fault.reason(), reason, "{errno}");
             assert_eq!(fault.facts()["errno"], Fact::from(errno as i32));
             assert_eq!(fault.custom_remedy().is_some(), errno == Errno::EPERM);
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn of_several_addresses_the_one_that_refused_is_told() {
         let fault = |reason| Fault::new(reason, "x");
-        let told = most_telling(vec![
+        let told = most_specific(vec![
             fault(Reason::Unreachable),
             fault(Reason::ConnectTimeout),
             fault(Reason::ConnectionRefused),

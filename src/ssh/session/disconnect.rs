@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
-use super::handshake::{DISCONNECT_TIMEOUT, Session};
+use super::handshake::{DISCONNECT_TIMEOUT, SshSession};
 
 /// Time from the end of a login to its disconnect. At the disconnect sshd ends processes, which would
 /// take the processor from the commit and the reply that a caller waits for.
@@ -21,16 +21,16 @@ const DISCONNECT_DELAY: Duration = Duration::from_millis(5);
 
 /// The disconnects of one verifier that are not sent yet.
 #[derive(Debug, Default)]
-pub(crate) struct Disconnects {
+pub(crate) struct PendingDisconnects {
     tasks: TaskTracker,
 }
 
-impl Disconnects {
+impl PendingDisconnects {
     /// Sends a disconnect after [`DISCONNECT_DELAY`] and closes the connection.
-    pub(crate) fn schedule(&self, session: Session) {
+    pub(crate) fn schedule_disconnect(&self, session: SshSession) {
         self.tasks.spawn(async {
             sleep(DISCONNECT_DELAY).await;
-            session.close().await;
+            session.close_session().await;
         });
     }
 
@@ -38,7 +38,7 @@ impl Disconnects {
     ///
     /// # Cancel safety
     /// The disconnects go on without this future.
-    pub(crate) async fn finish(&self) {
+    pub(crate) async fn finish_all(&self) {
         // A closed tracker still takes tasks: it only lets `wait` return when there are none.
         self.tasks.close();
         let _ = timeout(DISCONNECT_DELAY + DISCONNECT_TIMEOUT, self.tasks.wait()).await;

@@ -16,9 +16,9 @@ use crate::common::{MAX_QUOTED, sanitize_ascii};
 use crate::model::{Fault, HostKey};
 
 use super::classify;
-use super::stream::Stream;
-use super::transcript::{Farewell, Witness};
-use crate::ssh::host::host_key::{Expected, host_key};
+use super::stream::RecordingStream;
+use super::transcript::{PeerTranscript, SessionEnd};
+use crate::ssh::host::host_key::{HostKeyCheck, host_key};
 
 /// Longest time that a disconnect may take: it is one packet into an empty socket buffer, and the end
 /// of the session by the server.
@@ -26,9 +26,9 @@ pub(super) const DISCONNECT_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// An encrypted session with a server whose key has been taken. Dropping it closes the connection and
 /// ends the task in which russh runs it.
-pub(crate) struct Session {
-    pub(crate) handle: Handle<Client>,
-    pub(crate) witness: Arc<Witness>,
+pub(crate) struct SshSession {
+    pub(crate) handle: Handle<ClientHandler>,
+    pub(crate) witness: Arc<PeerTranscript>,
     over: bool,
     _cancel: DropGuard,
 }
@@ -38,33 +38,33 @@ pub(crate) struct Session {
 /// # Errors
 /// `banner_timeout`, `handshake_timeout`, `not_ssh`, `throttled`, `connection_lost`,
 /// `no_common_algorithm`, `host_key_changed`, `host_key_unknown`.
-pub(super) async fn shake_hands(
+pub(super) async fn perform_handshake(
     tcp: TcpStream,
     config: Arc<Config>,
-    expected: Expected,
+    expected: HostKeyCheck,
     until: Instant,
-) -> Result<Session, Fault> {
-    let witness = Arc::new(Witness::default());
+) -> Result<SshSession, Fault> {
+    let witness = Arc::new(PeerTranscript::default());
     let cancel = CancellationToken::new();
-    let stream = Stream::new(tcp, Arc::clone(&witness), cancel.clone());
+    let stream = RecordingStream::new(tcp, Arc::clone(&witness), cancel.clone());
     let cancel = cancel.drop_guard();
-    let client = Client { expected, witness: Arc::clone(&witness) };
+    let client = ClientHandler { expected, witness: Arc::clone(&witness) };
     match timeout_at(until, client::connect_stream(config, stream, client)).await {
-        Ok(Ok(handle)) => Ok(Session { handle, witness, over: false, _cancel: cancel }),
-        Ok(Err(Broken::Key(fault))) => Err(*fault),
-        Ok(Err(Broken::Session(error))) => Err(classify::of_handshake(&error, &witness)),
-        Err(_) => Err(classify::of_silence(&witness)),
+        Ok(Ok(handle)) => Ok(SshSession { handle, witness, over: false, _cancel: cancel }),
+        Ok(Err(HandshakeError::Key(fault))) => Err(*fault),
+        Ok(Err(HandshakeError::Session(error))) => Err(classify::handshake_error(&error, &witness)),
+        Err(_) => Err(classify::handshake_timeout(&witness)),
     }
 }
 
-impl Session {
+impl SshSession {
     /// The key that the server proved to have.
     pub(crate) fn host_key(&self) -> Option<HostKey> {
         self.witness.host_key.get().cloned()
     }
 
     /// Waits until the session, which russh has given up, has recorded why.
-    pub(crate) async fn ended(&mut self) {
+    pub(crate) async fn on_session_end(&mut self) {
         if !self.over {
             // What it returns is the handler's record once more.
             let _ = Pin::new(&mut self.handle).await;
@@ -74,7 +74,7 @@ impl Session {
 
     /// Prevents the disconnect of a session whose server owes a reply, and would not read a disconnect
     /// before it.
-    pub(crate) fn abandon(&mut self) {
+    pub(crate) fn mark_closed(&mut self) {
         self.over = true;
     }
 
@@ -83,7 +83,7 @@ impl Session {
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection at once.
-    pub(super) async fn close(mut self) {
+    pub(super) async fn close_session(mut self) {
         if self.over {
             return;
         }
@@ -100,23 +100,23 @@ impl Session {
 
 /// Why russh's session ended before the key exchange did.
 #[derive(Debug)]
-pub(crate) enum Broken {
+pub(crate) enum HandshakeError {
     /// The host key was not taken.
     Key(Box<Fault>),
     /// Anything else.
     Session(Error),
 }
 
-impl From<Error> for Broken {
+impl From<Error> for HandshakeError {
     fn from(error: Error) -> Self {
         Self::Session(error)
     }
 }
 
 /// What russh asks and tells during a session.
-pub(crate) struct Client {
-    expected: Expected,
-    witness: Arc<Witness>,
+pub(crate) struct ClientHandler {
+    expected: HostKeyCheck,
+    witness: Arc<PeerTranscript>,
 }
 
 /// A server opens no channel to us: left to russh, each it asked for would be kept until the session ends.
@@ -129,19 +129,22 @@ macro_rules! no_channels {
             $(_: $given,)*
             _: ChannelOpenHandle,
             _: &mut client::Session,
-        ) -> Result<(), Broken> {
+        ) -> Result<(), HandshakeError> {
             Ok(())
         }
     )+};
 }
 
-impl Handler for Client {
-    type Error = Broken;
+impl Handler for ClientHandler {
+    type Error = HandshakeError;
 
-    async fn check_server_key(&mut self, offered: &PublicKeyOrCertificate) -> Result<bool, Broken> {
+    async fn check_server_key(
+        &mut self,
+        offered: &PublicKeyOrCertificate,
+    ) -> Result<bool, HandshakeError> {
         // No certificate is asked for, so none is offered; were one, its key would be judged.
         let offered = host_key(&offered.public_key());
-        self.expected.judge(&offered).map_err(|fault| Broken::Key(Box::new(fault)))?;
+        self.expected.check_key(&offered).map_err(|fault| HandshakeError::Key(Box::new(fault)))?;
         // Set once: a later key exchange of a session brings no new judgement.
         let _ = self.witness.host_key.set(offered);
         Ok(true)
@@ -157,17 +160,24 @@ impl Handler for Client {
         server_channel_open_forwarded_streamlocal(&str);
     }
 
-    async fn disconnected(&mut self, reason: DisconnectReason<Broken>) -> Result<(), Broken> {
+    async fn disconnected(
+        &mut self,
+        reason: DisconnectReason<HandshakeError>,
+    ) -> Result<(), HandshakeError> {
         let farewell = match reason {
-            DisconnectReason::ReceivedDisconnect(goodbye) => Farewell::Said {
+            DisconnectReason::ReceivedDisconnect(goodbye) => SessionEnd::Said {
                 words: sanitize_ascii(goodbye.message.as_bytes(), MAX_QUOTED),
                 too_many: matches!(goodbye.reason_code, Disconnect::TooManyConnections),
             },
-            DisconnectReason::Error(Broken::Session(Error::NoAuthMethod)) => Farewell::NoMethodLeft,
-            DisconnectReason::Error(Broken::Session(error)) => {
-                Farewell::Broke(classify::broken(&error))
+            DisconnectReason::Error(HandshakeError::Session(Error::NoAuthMethod)) => {
+                SessionEnd::NoMethodLeft
             }
-            DisconnectReason::Error(Broken::Key(fault)) => Farewell::Broke(fault.to_string()),
+            DisconnectReason::Error(HandshakeError::Session(error)) => {
+                SessionEnd::Broke(classify::describe_error(&error))
+            }
+            DisconnectReason::Error(HandshakeError::Key(fault)) => {
+                SessionEnd::Broke(fault.to_string())
+            }
         };
         let _ = self.witness.farewell.set(farewell);
         Ok(())

@@ -11,10 +11,10 @@ use tokio::time::Instant;
 
 use crate::model::{Fault, Reason};
 
-use super::algorithms::Algorithms;
+use super::algorithms::SshAlgorithms;
 use super::dial;
-use super::handshake::{Session, shake_hands};
-use crate::ssh::host::host_key::Expected;
+use super::handshake::{SshSession, perform_handshake};
+use crate::ssh::host::host_key::HostKeyCheck;
 
 /// Shakes hands within `until`: over `tcp`, and over further connections to the same address, each
 /// without the kinds of key seen before, until a key is taken or the server has no other.
@@ -23,28 +23,28 @@ use crate::ssh::host::host_key::Expected;
 /// Those of [`shake_hands`]. When no key was taken, the fault of the first one, with the fingerprints
 /// of all in `offeredFingerprints`. When a further handshake broke, its own fault: the right key may
 /// not have been seen.
-pub(crate) async fn greet(
+pub(crate) async fn connect_with_known_key(
     tcp: TcpStream,
     peer: SocketAddr,
-    algorithms: &Algorithms,
-    expected: &Expected,
+    algorithms: &SshAlgorithms,
+    expected: &HostKeyCheck,
     connect_timeout: Duration,
     until: Instant,
-) -> Result<Session, Fault> {
+) -> Result<SshSession, Fault> {
     let pinned = expected.pinned.as_ref().map(|key| key.algorithm.as_str());
-    let config = algorithms.config(pinned);
-    let greeted = shake_hands(tcp, config, expected.clone(), until).await;
+    let config = algorithms.client_config(pinned);
+    let greeted = perform_handshake(tcp, config, expected.clone(), until).await;
     let Err(first) = greeted else { return greeted };
-    let Some(key) = expected.another_may_do(&first) else { return Err(first) };
+    let Some(key) = expected.other_key_may_match(&first) else { return Err(first) };
     let mut kinds = vec![key.algorithm.clone()];
     let mut fingerprints = vec![key.fingerprint.clone()];
     while let Some(config) = algorithms.config_without(&kinds) {
         let (tcp, _) = dial::dial(&[peer], connect_timeout, until).await?;
-        let fault = match shake_hands(tcp, config, expected.clone(), until).await {
+        let fault = match perform_handshake(tcp, config, expected.clone(), until).await {
             Err(fault) => fault,
             greeted => return greeted,
         };
-        match expected.another_may_do(&fault) {
+        match expected.other_key_may_match(&fault) {
             Some(key) => {
                 kinds.push(key.algorithm.clone());
                 fingerprints.push(key.fingerprint.clone());

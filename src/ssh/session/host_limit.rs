@@ -13,59 +13,59 @@ use crate::common::lock_unpoisoned;
 use crate::model::{Fault, Reason};
 
 /// Logins on one host at a time.
-const AT_ONCE: usize = 4;
+const MAX_CONCURRENT_LOGINS: usize = 4;
 
 /// Counts the logins by host.
 #[derive(Debug, Default)]
-pub(crate) struct Gate {
+pub(crate) struct PerHostLimiter {
     hosts: Mutex<BTreeMap<IpAddr, Weak<Semaphore>>>,
 }
 
-impl Gate {
+impl PerHostLimiter {
     /// Waits for a seat on the host of these addresses, which are never none; it is free again when
     /// what this returns is dropped.
     ///
     /// # Errors
     /// `agent_busy`: those before did not end by `deadline`.
-    pub(crate) async fn enter(
+    pub(crate) async fn acquire(
         &self,
         addresses: &[SocketAddr],
         deadline: Instant,
     ) -> Result<OwnedSemaphorePermit, Fault> {
         let host =
-            addresses.first().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |first| host(first.ip()));
-        let seat = self.seats(host).acquire_owned();
+            addresses.first().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |first| host_of(first.ip()));
+        let seat = self.semaphore(host).acquire_owned();
         match timeout_at(deadline, seat).await {
             Ok(Ok(seat)) => Ok(seat),
             // Nobody closes it.
-            Ok(Err(_)) | Err(_) => Err(busy(host)),
+            Ok(Err(_)) | Err(_) => Err(host_busy(host)),
         }
     }
 
-    fn seats(&self, host: IpAddr) -> Arc<Semaphore> {
+    fn semaphore(&self, host: IpAddr) -> Arc<Semaphore> {
         let mut hosts = lock_unpoisoned(&self.hosts);
         if let Some(seats) = hosts.get(&host).and_then(Weak::upgrade) {
             return seats;
         }
         hosts.retain(|_, seats| seats.strong_count() > 0);
-        let seats = Arc::new(Semaphore::new(AT_ONCE));
+        let seats = Arc::new(Semaphore::new(MAX_CONCURRENT_LOGINS));
         hosts.insert(host, Arc::downgrade(&seats));
         seats
     }
 }
 
 /// All loopback addresses are one host.
-fn host(address: IpAddr) -> IpAddr {
+fn host_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         loopback if loopback.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         other => other,
     }
 }
 
-fn busy(host: IpAddr) -> Fault {
-    let told = format!("{AT_ONCE} other logins on {host} did not end in time");
+fn host_busy(host: IpAddr) -> Fault {
+    let told = format!("{MAX_CONCURRENT_LOGINS} other logins on {host} did not end in time");
     Fault::new(Reason::AgentBusy, told)
-        .with_detail("running", AT_ONCE)
+        .with_detail("running", MAX_CONCURRENT_LOGINS)
         .with_remedy("check why sshd on that host is slow to answer; the login is tried again")
 }
 
@@ -79,27 +79,29 @@ mod tests {
 
     #[tokio::test]
     async fn four_are_let_in_and_the_fifth_when_one_has_left() {
-        let gate = Gate::default();
+        let gate = PerHostLimiter::default();
         // Who can be let in at once is, however late it is.
         let soon = Instant::now;
         let mut seats = Vec::new();
         for address in ["127.0.0.1", "127.0.0.9", "::1", "::ffff:127.0.0.1"] {
-            seats.push(gate.enter(&at(address), soon()).await.unwrap());
+            seats.push(gate.acquire(&at(address), soon()).await.unwrap());
         }
-        let fault = gate.enter(&at("127.0.0.1"), soon()).await.unwrap_err();
+        let fault = gate.acquire(&at("127.0.0.1"), soon()).await.unwrap_err();
         assert_eq!(fault.reason(), Reason::AgentBusy);
         // Another host has its own.
-        let other = gate.enter(&at("192.0.2.1"), soon()).await.unwrap();
+        let other = gate.acquire(&at("192.0.2.1"), soon()).await.unwrap();
         seats.pop();
-        assert!(gate.enter(&at("127.0.0.1"), soon()).await.is_ok());
+        assert!(gate.acquire(&at("127.0.0.1"), soon()).await.is_ok());
         drop((seats, other));
     }
 
     #[tokio::test]
     async fn hosts_that_nobody_logs_in_to_are_forgotten() {
-        let gate = Gate::default();
+        let gate = PerHostLimiter::default();
         for n in 0..1000 {
-            drop(gate.enter(&at(&format!("192.0.{}.{}", n / 256, n % 256)), Instant::now()).await);
+            drop(
+                gate.acquire(&at(&format!("192.0.{}.{}", n / 256, n % 256)), Instant::now()).await,
+            );
         }
         assert_eq!(gate.hosts.lock().unwrap().len(), 1);
     }

@@ -13,7 +13,7 @@ use crate::model::{Fault, Reason, SshAddress};
 
 /// Most addresses of one name that are looked at. A host has a handful; a name service may answer with
 /// hundreds.
-const MOST: usize = 16;
+const MAX_ADDRESSES: usize = 16;
 
 /// The allowed addresses of a store's SSH server, at least one, in the name service's order.
 ///
@@ -23,7 +23,7 @@ const MOST: usize = 16;
 /// # Errors
 /// `name_not_found`, also when `until` passes first; `target_not_allowed` when all that the name
 /// resolves to is neither this host's nor in `allowed`.
-pub(crate) async fn resolve(
+pub(crate) async fn resolve_address(
     address: &SshAddress,
     allowed: &IpAllowlist,
     until: Instant,
@@ -48,7 +48,7 @@ async fn look_up(address: &SshAddress, until: Instant) -> Result<Vec<SocketAddr>
     }?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for address in found {
-        if addresses.len() < MOST && !addresses.contains(&address) {
+        if addresses.len() < MAX_ADDRESSES && !addresses.contains(&address) {
             addresses.push(address);
         }
     }
@@ -63,7 +63,7 @@ async fn look_up(address: &SshAddress, until: Instant) -> Result<Vec<SocketAddr>
 fn own_addresses() -> Vec<IpAddr> {
     match getifaddrs() {
         Ok(interfaces) => {
-            interfaces.filter_map(|interface| interface.address).filter_map(ip).collect()
+            interfaces.filter_map(|interface| interface.address).filter_map(parse_ip).collect()
         }
         Err(errno) => {
             tracing::warn!(%errno, "cannot list this host's addresses");
@@ -72,7 +72,7 @@ fn own_addresses() -> Vec<IpAddr> {
     }
 }
 
-fn ip(address: nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
+fn parse_ip(address: nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
     let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
     v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
 }

@@ -12,25 +12,29 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::transcript::Witness;
+use super::transcript::PeerTranscript;
 
 /// A connection to an SSH server.
 ///
 /// russh runs a session in a task of its own and does not end it when the future that waits for the
 /// key exchange is dropped. This stream then fails, which frees the task and the socket.
-pub(super) struct Stream {
+pub(super) struct RecordingStream {
     tcp: TcpStream,
-    witness: Arc<Witness>,
+    witness: Arc<PeerTranscript>,
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-impl Stream {
-    pub(super) fn new(tcp: TcpStream, witness: Arc<Witness>, cancel: CancellationToken) -> Self {
+impl RecordingStream {
+    pub(super) fn new(
+        tcp: TcpStream,
+        witness: Arc<PeerTranscript>,
+        cancel: CancellationToken,
+    ) -> Self {
         Self { tcp, witness, cancelled: Box::pin(cancel.cancelled_owned()) }
     }
 
     /// Fails once cancelled; until then the task that polls is woken by the cancellation.
-    fn poll_alive(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.cancelled.as_mut().poll(cx) {
             Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
             Poll::Pending => Ok(()),
@@ -38,16 +42,16 @@ impl Stream {
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for RecordingStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.poll_alive(cx)?;
+        self.poll_cancelled(cx)?;
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.tcp).poll_read(cx, buf))?;
-        self.witness.hears(buf.filled().get(before..).unwrap_or_default());
+        self.witness.record(buf.filled().get(before..).unwrap_or_default());
         // sshd holds a small packet back until the one before is acknowledged (Nagle), which the kernel
         // puts off for 40 ms once it takes a connection for a dialogue. The option does not last:
         // tcp(7), TCP_QUICKACK. Where there is none, it is only slower.
@@ -56,7 +60,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for RecordingStream {
     /// A peer that turns the connection away says why and closes it, so that our first write fails
     /// before we have read a word. The write is therefore taken as done: the reading that follows
     /// finds what the peer said, and then the end or the error.
@@ -65,7 +69,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_alive(cx)?;
+        self.poll_cancelled(cx)?;
         let written = ready!(Pin::new(&mut self.tcp).poll_write(cx, buf));
         Poll::Ready(Ok(written.unwrap_or(buf.len())))
     }
@@ -100,7 +104,7 @@ mod tests {
     async fn a_reader_that_waits_is_woken_by_the_cancellation() {
         let (near, _far) = pair().await;
         let cancel = CancellationToken::new();
-        let mut stream = Stream::new(near, Arc::default(), cancel.clone());
+        let mut stream = RecordingStream::new(near, Arc::default(), cancel.clone());
         let mut buffer = [0];
         let (read, ()) = tokio::join!(stream.read(&mut buffer), async { cancel.cancel() });
         assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
@@ -110,7 +114,7 @@ mod tests {
     #[tokio::test]
     async fn the_last_words_are_read_after_a_write_that_failed() {
         let (near, mut far) = pair().await;
-        let mut stream = Stream::new(near, Arc::default(), CancellationToken::new());
+        let mut stream = RecordingStream::new(near, Arc::default(), CancellationToken::new());
         stream.write_all(b"never read by the peer").await.unwrap();
         far.write_all(b"go away\r\n").await.unwrap();
         far.readable().await.unwrap();
@@ -123,6 +127,6 @@ mod tests {
         let mut said = [0; 9];
         stream.read_exact(&mut said).await.unwrap();
         assert_eq!(&said, b"go away\r\n");
-        assert_eq!(stream.witness.said(), "go away");
+        assert_eq!(stream.witness.first_line(), "go away");
     }
 }

@@ -7,21 +7,21 @@ use crate::common::{lock_unpoisoned, sanitize_ascii};
 use crate::model::HostKey;
 
 /// Most bytes of what the peer said first.
-const FIRST: usize = 64;
+const MAX_FIRST_LINE: usize = 64;
 
 /// Shared between the check, the stream below russh and the handler above it.
 #[derive(Debug, Default)]
-pub(crate) struct Witness {
-    opening: Mutex<Opening>,
+pub(crate) struct PeerTranscript {
+    opening: Mutex<PeerIdentification>,
     /// The key that the server proved to have.
     pub(super) host_key: OnceLock<HostKey>,
     /// How the session ended, if it did so by itself.
-    pub(super) farewell: OnceLock<Farewell>,
+    pub(super) farewell: OnceLock<SessionEnd>,
 }
 
 /// How a session ended by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Farewell {
+pub(super) enum SessionEnd {
     /// The server said goodbye (`SSH_MSG_DISCONNECT`): its words, and whether its code means that it
     /// has too many connections.
     Said { words: String, too_many: bool },
@@ -33,7 +33,7 @@ pub(super) enum Farewell {
 
 /// How a peer introduced itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Speaks {
+pub(super) enum PeerProtocol {
     /// Not a byte.
     Nothing,
     /// Less than a line, and SSH as far as it goes.
@@ -44,35 +44,35 @@ pub(super) enum Speaks {
     Ssh,
 }
 
-impl Witness {
+impl PeerTranscript {
     /// Takes note of bytes that the peer sent.
-    pub(super) fn hears(&self, bytes: &[u8]) {
-        self.opening().hears(bytes);
+    pub(super) fn record(&self, bytes: &[u8]) {
+        self.identification().record_bytes(bytes);
     }
 
-    pub(super) fn speaks(&self) -> Speaks {
-        self.opening().speaks()
+    pub(super) fn protocol(&self) -> PeerProtocol {
+        self.identification().detect_protocol()
     }
 
     /// What the peer said first, printable; of an SSH server the line with its version.
-    pub(super) fn said(&self) -> String {
-        let opening = self.opening();
+    pub(super) fn first_line(&self) -> String {
+        let opening = self.identification();
         let mut said = opening.first.as_slice();
         if opening.identified {
             // What follows the line is binary.
             said = said.split(|&byte| byte == b'\n').find(|line| is_identity(line)).unwrap_or(&[]);
         }
-        sanitize_ascii(said, FIRST)
+        sanitize_ascii(said, MAX_FIRST_LINE)
     }
 
-    fn opening(&self) -> MutexGuard<'_, Opening> {
+    fn identification(&self) -> MutexGuard<'_, PeerIdentification> {
         lock_unpoisoned(&self.opening)
     }
 }
 
 /// The bytes up to the end of the identification line (RFC 4253 section 4.2).
 #[derive(Debug, Default)]
-struct Opening {
+struct PeerIdentification {
     first: Vec<u8>,
     /// The start of the line that is being received.
     line: Vec<u8>,
@@ -80,9 +80,9 @@ struct Opening {
     identified: bool,
 }
 
-impl Opening {
-    fn hears(&mut self, bytes: &[u8]) {
-        let room = FIRST.saturating_sub(self.first.len());
+impl PeerIdentification {
+    fn record_bytes(&mut self, bytes: &[u8]) {
+        let room = MAX_FIRST_LINE.saturating_sub(self.first.len());
         self.first.extend(bytes.iter().take(room));
         for &byte in bytes {
             if self.identified {
@@ -92,70 +92,77 @@ impl Opening {
                 self.identified = is_identity(&self.line);
                 self.foreign_lines |= !self.identified;
                 self.line.clear();
-            } else if self.line.len() < IDENTITIES[1].len() {
+            } else if self.line.len() < IDENTIFICATION_PREFIXES[1].len() {
                 self.line.push(byte);
             }
         }
     }
 
-    fn speaks(&self) -> Speaks {
-        let begins =
-            || IDENTITIES.iter().any(|id| id.starts_with(&self.line) || self.line.starts_with(id));
+    fn detect_protocol(&self) -> PeerProtocol {
+        let begins = || {
+            IDENTIFICATION_PREFIXES
+                .iter()
+                .any(|id| id.starts_with(&self.line) || self.line.starts_with(id))
+        };
         if self.identified {
-            Speaks::Ssh
+            PeerProtocol::Ssh
         } else if self.first.is_empty() {
-            Speaks::Nothing
+            PeerProtocol::Nothing
         } else if self.foreign_lines || !begins() {
-            Speaks::Foreign
+            PeerProtocol::Foreign
         } else {
-            Speaks::Partly
+            PeerProtocol::Partly
         }
     }
 }
 
 /// Version 2, and the version that RFC 4253 section 5.1 gives to servers that also speak 1.
-const IDENTITIES: [&[u8]; 2] = [b"SSH-2.0-", b"SSH-1.99-"];
+const IDENTIFICATION_PREFIXES: [&[u8]; 2] = [b"SSH-2.0-", b"SSH-1.99-"];
 
 fn is_identity(line: &[u8]) -> bool {
-    IDENTITIES.iter().any(|id| line.starts_with(id))
+    IDENTIFICATION_PREFIXES.iter().any(|id| line.starts_with(id))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn heard(pieces: &[&[u8]]) -> Witness {
-        let witness = Witness::default();
+    fn heard(pieces: &[&[u8]]) -> PeerTranscript {
+        let witness = PeerTranscript::default();
         for piece in pieces {
-            witness.hears(piece);
+            witness.record(piece);
         }
         witness
     }
 
     #[test]
     fn a_peer_is_known_by_its_first_lines() {
-        let cases: [(&[&[u8]], Speaks, &str); 11] = [
-            (&[], Speaks::Nothing, ""),
-            (&[b"S", b"S", b"H"], Speaks::Partly, "SSH"),
-            (&[b"SSH-2.0-OpenSSH_9.2"], Speaks::Partly, "SSH-2.0-OpenSSH_9.2"),
-            (&[b"SSH-2.0-Open", b"SSH\r\n\0\0\x05\xdc"], Speaks::Ssh, "SSH-2.0-OpenSSH"),
-            (&[b"SSH-1.99-Cisco\n"], Speaks::Ssh, "SSH-1.99-Cisco"),
-            (&[b"SSH-1.5-old\n"], Speaks::Foreign, "SSH-1.5-old"),
-            (&[b"hello\r\n", b"SSH-2.0-x\r\n"], Speaks::Ssh, "SSH-2.0-x"),
-            (&[b"220 ftp"], Speaks::Foreign, "220 ftp"),
-            (&[b"HTTP/1.1 400 Bad Request\r\n"], Speaks::Foreign, "HTTP/1.1 400 Bad Request"),
-            (&[b"\x15\x03\x01"], Speaks::Foreign, "..."),
-            (&[b"notice\r\n"], Speaks::Foreign, "notice"),
+        let cases: [(&[&[u8]], PeerProtocol, &str); 11] = [
+            (&[], PeerProtocol::Nothing, ""),
+            (&[b"S", b"S", b"H"], PeerProtocol::Partly, "SSH"),
+            (&[b"SSH-2.0-OpenSSH_9.2"], PeerProtocol::Partly, "SSH-2.0-OpenSSH_9.2"),
+            (&[b"SSH-2.0-Open", b"SSH\r\n\0\0\x05\xdc"], PeerProtocol::Ssh, "SSH-2.0-OpenSSH"),
+            (&[b"SSH-1.99-Cisco\n"], PeerProtocol::Ssh, "SSH-1.99-Cisco"),
+            (&[b"SSH-1.5-old\n"], PeerProtocol::Foreign, "SSH-1.5-old"),
+            (&[b"hello\r\n", b"SSH-2.0-x\r\n"], PeerProtocol::Ssh, "SSH-2.0-x"),
+            (&[b"220 ftp"], PeerProtocol::Foreign, "220 ftp"),
+            (&[b"HTTP/1.1 400 Bad Request\r\n"], PeerProtocol::Foreign, "HTTP/1.1 400 Bad Request"),
+            (&[b"\x15\x03\x01"], PeerProtocol::Foreign, "..."),
+            (&[b"notice\r\n"], PeerProtocol::Foreign, "notice"),
         ];
         for (pieces, speaks, said) in cases {
             let witness = heard(pieces);
-            assert_eq!((witness.speaks(), witness.said().as_str()), (speaks, said), "{pieces:?}");
+            assert_eq!(
+                (witness.protocol(), witness.first_line().as_str()),
+                (speaks, said),
+                "{pieces:?}"
+            );
         }
     }
 
     #[test]
     fn only_the_first_bytes_are_kept() {
         let witness = heard(&[&[b'x'; 1000], &[b'y'; 1000]]);
-        assert_eq!(witness.said(), "x".repeat(FIRST));
+        assert_eq!(witness.first_line(), "x".repeat(MAX_FIRST_LINE));
     }
 }

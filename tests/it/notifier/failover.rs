@@ -3,7 +3,7 @@
 use imagestore_agent::delivery::DeliveryOutcome;
 use imagestore_agent::management::{CallbackClient, Limits};
 use imagestore_agent::notifier::Means;
-use imagestore_agent::settings::{Callback, Settings};
+use imagestore_agent::settings::{CallbackSettings, Settings};
 use tokio::time::{Instant, interval};
 
 use super::*;
@@ -12,7 +12,7 @@ use crate::support::management_node::Answer;
 /// A notifier that prefers the first of two receivers.
 fn of_two(office: &Office, first: &ManagementNode, second: &ManagementNode) -> Running {
     let urls = vec![first.url(), second.url()];
-    let settings = Callback { urls, ..Settings::builtin().callback };
+    let settings = CallbackSettings { urls, ..Settings::built_in().callback };
     let client = CallbackClient::new(&settings, Limits::default()).unwrap().unwrap();
     Running::new(Means { client, ..office.means(first) })
 }

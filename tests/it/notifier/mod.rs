@@ -10,13 +10,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use imagestore_agent::ledger::{Change, Ledger, Opened, StateDir, open};
+use imagestore_agent::ledger::{Ledger, LedgerChange, OpenedLedger, StateDir, open_ledger};
 use imagestore_agent::management::{CallbackClient, Limits};
 use imagestore_agent::model::{NodeId, Notice, StoreUuid};
 use imagestore_agent::notifier::{
     BrokenOff, LaneStatus, Means, Notifier, NotifierHandle, NotifierStatus,
 };
-use imagestore_agent::settings::{Callback, Settings, State};
+use imagestore_agent::settings::{CallbackSettings, Settings, StateSettings};
 use imagestore_agent::wire::EventFormat;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -31,17 +31,17 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Office {
     dir: tempfile::TempDir,
     _lock: StateDir,
-    opened: Opened,
+    opened: OpenedLedger,
 }
 
 impl Office {
     async fn with(stores: u128) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let lock = StateDir::open(dir.path()).unwrap();
-        let state = State { dir: dir.path().to_owned(), master_key_file: None };
-        let opened = open(&lock, &state, None, NOW).unwrap();
+        let state = StateSettings { dir: dir.path().to_owned(), master_key_file: None };
+        let opened = open_ledger(&lock, &state, None, NOW).unwrap();
         for n in 1..=stores {
-            let change = Change::new().add_store(store(n), credentials(), standing());
+            let change = LedgerChange::new().add_store(store(n), credentials(), standing());
             opened.ledger.commit(change).await.unwrap();
         }
         Self { dir, _lock: lock, opened }
@@ -57,17 +57,17 @@ impl Office {
 
     /// Enqueues these transitions of store `n` in one commit.
     async fn enqueue(&self, n: u128, seqs: impl IntoIterator<Item = u64>) {
-        let enqueue = |change: Change, seq| change.enqueue(notice(n, seq));
-        let change = seqs.into_iter().fold(Change::new(), enqueue);
+        let enqueue = |change: LedgerChange, seq| change.enqueue(notice(n, seq));
+        let change = seqs.into_iter().fold(LedgerChange::new(), enqueue);
         self.ledger().commit(change).await.unwrap();
     }
 
     async fn pending(&self, n: u128) -> Vec<Notice> {
-        self.ledger().pending(uuid(n), 1000).await.unwrap()
+        self.ledger().pending_notices(uuid(n), 1000).await.unwrap()
     }
 
     fn means(&self, node: &ManagementNode) -> Means {
-        let settings = Callback { urls: vec![node.url()], ..Settings::builtin().callback };
+        let settings = CallbackSettings { urls: vec![node.url()], ..Settings::built_in().callback };
         let limits = Limits { whole: Duration::from_secs(5), ..Limits::default() };
         Means {
             ledger: self.ledger().clone(),

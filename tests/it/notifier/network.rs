@@ -6,7 +6,7 @@ use crate::support::rough::{Does, Rough};
 
 fn to(office: &Office, node: &ManagementNode, receiver: &Rough, whole: Duration) -> Running {
     let urls = vec![format!("http://{}/events", receiver.address)];
-    let settings = Callback { urls, ..Settings::builtin().callback };
+    let settings = CallbackSettings { urls, ..Settings::built_in().callback };
     let limits = Limits { whole, ..Limits::default() };
     let client = CallbackClient::new(&settings, limits).unwrap().unwrap();
     Running::new(Means { client, ..office.means(node) })

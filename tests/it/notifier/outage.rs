@@ -42,7 +42,7 @@ async fn a_receiver_that_asks_for_time_is_given_it() {
 async fn a_receiver_that_hangs_is_tried_again_after_its_deadline() {
     let office = Office::with(1).await;
     let mut node = ManagementNode::answering([Answer::Never]).await;
-    let settings = Callback { urls: vec![node.url()], ..Settings::builtin().callback };
+    let settings = CallbackSettings { urls: vec![node.url()], ..Settings::built_in().callback };
     let limits = Limits { whole: Duration::from_millis(100), ..Limits::default() };
     let client = CallbackClient::new(&settings, limits).unwrap().unwrap();
     let notifier = Running::new(Means { client, ..office.means(&node) });
@@ -129,7 +129,7 @@ async fn the_lane_of_a_store_that_is_removed_ends() {
     office.enqueue(1, [1]).await;
     notifier.handle.moved(uuid(1));
     node.next().await;
-    office.ledger().commit(Change::new().remove_store(uuid(1))).await.unwrap();
+    office.ledger().commit(LedgerChange::new().remove_store(uuid(1))).await.unwrap();
     notifier.idle(0).await;
     assert_eq!(notifier.handle.status().delivered, 0);
     notifier.stop().await;

@@ -330,8 +330,8 @@ pub(crate) fn tokens(text: &str) -> Arc<Tokens> {
     Arc::new(Tokens::load(&path).unwrap())
 }
 
-pub(crate) fn settings(dir: &TempDir) -> imagestore_agent::settings::Server {
-    let mut server = Settings::builtin().server;
+pub(crate) fn settings(dir: &TempDir) -> imagestore_agent::settings::ServerSettings {
+    let mut server = Settings::built_in().server;
     server.listen = vec!["127.0.0.1:0".parse().unwrap()];
     server.socket = dir.path().join("agent.sock");
     server.host_names = vec!["node-1.example".to_owned()];

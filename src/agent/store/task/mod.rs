@@ -25,8 +25,8 @@ use crate::agent::{AgentContext, StoreHandle, StoreView, commit_timeout, faults}
 use crate::ledger::StuckWorker;
 use crate::lifecycle::{AttemptOutcome, InFlight, StepInput, StoreRecord};
 use crate::model::Store;
-use crate::probe::Examined;
-use crate::ssh::Verified;
+use crate::probe::DirectoryInspection;
+use crate::ssh::VerifiedLogin;
 
 /// What a store's task waits for.
 enum Happened {
@@ -194,12 +194,12 @@ impl StoreTask {
         }
     }
 
-    fn observe_mount(&mut self, examined: &Examined) {
-        let Examined { place, has_registry, .. } = examined;
+    fn observe_mount(&mut self, examined: &DirectoryInspection) {
+        let DirectoryInspection { place, has_registry, .. } = examined;
         self.pending.observe_mount(&self.store, place, *has_registry);
     }
 
-    fn observe_host_key(&mut self, verified: &Verified) {
+    fn observe_host_key(&mut self, verified: &VerifiedLogin) {
         if self.context.pins_host_keys {
             self.pending.observe_host_key(&self.store, &verified.host_key);
         }

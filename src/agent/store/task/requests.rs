@@ -10,7 +10,7 @@ use crate::agent::store::handle::{Command, RemovalReply, Removed};
 use crate::agent::store::waiters::{Caller, Callers};
 use crate::agent::store::{handle, log_events};
 use crate::agent::{commit_timeout, faults};
-use crate::ledger::Change;
+use crate::ledger::LedgerChange;
 use crate::lifecycle::{Cause, StepInput};
 use crate::model::Tags;
 
@@ -79,7 +79,7 @@ impl StoreTask {
         let early = |failure| {
             let _ = reply.take().map(|reply| reply.send(Err(failure)));
         };
-        let change = Change::new().remove_store(self.store.uuid);
+        let change = LedgerChange::new().remove_store(self.store.uuid);
         let removed = commit_timeout::commit(&self.context.ledger, change, &self.stop, early).await;
         if let Err(error) = removed {
             let _ = reply.map(|reply| reply.send(Err(faults::commit_failed(&error).into())));

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::StoreTask;
 use crate::agent::{AgentContext, StoreHandle, TryOuts};
 use crate::common::{Clock, Random, Timestamp};
-use crate::ledger::{Change, Opened, StateDir, open};
+use crate::ledger::{LedgerChange, OpenedLedger, StateDir, open_ledger};
 use crate::lifecycle::{
     CheckPolicy, DurableRecord, HistoryEvent, LoginOutcome, MeasuredSpace, ProbeOutcome,
     SpaceThresholds, StepInput, StoreRecord,
@@ -38,10 +38,10 @@ impl Random for Fixed {
     }
 }
 
-fn opened(dir: &Path) -> (Opened, StateDir) {
+fn opened(dir: &Path) -> (OpenedLedger, StateDir) {
     let lock = StateDir::open(dir).unwrap();
-    let state = settings::State { dir: dir.to_owned(), master_key_file: None };
-    (open(&lock, &state, None, Fixed.now()).unwrap(), lock)
+    let state = settings::StateSettings { dir: dir.to_owned(), master_key_file: None };
+    (open_ledger(&lock, &state, None, Fixed.now()).unwrap(), lock)
 }
 
 fn mount(device: &str) -> MountLocation {
@@ -89,7 +89,7 @@ fn standing() -> DurableRecord {
     }
 }
 
-fn context(opened: &Opened) -> Arc<AgentContext> {
+fn context(opened: &OpenedLedger) -> Arc<AgentContext> {
     Arc::new(AgentContext {
         ledger: opened.ledger.clone(),
         prober: Prober::new(ProbeOptions {
@@ -97,7 +97,7 @@ fn context(opened: &Opened) -> Arc<AgentContext> {
             allow_root_disk: false,
             node_id: NodeId::from_u128(3),
         }),
-        verifier: Verifier::new(&Settings::builtin().ssh),
+        verifier: Verifier::new(&Settings::built_in().ssh),
         try_outs: TryOuts::default(),
         clock: Arc::new(Fixed),
         random: Arc::new(Fixed),
@@ -120,7 +120,7 @@ fn context(opened: &Opened) -> Arc<AgentContext> {
     })
 }
 
-fn task(opened: &Opened) -> (StoreHandle, Box<StoreTask>) {
+fn task(opened: &OpenedLedger) -> (StoreHandle, Box<StoreTask>) {
     let record = StoreRecord::new(standing());
     StoreTask::new(context(opened), store(), record, None, CancellationToken::new())
 }
@@ -169,7 +169,7 @@ async fn an_observation_is_in_memory_when_it_is_on_the_disk_and_not_before() {
     assert_eq!(*task.pending.apply_to(&task.store), expected);
 
     let credentials = SshCredentials::password(Secret::new("hunter2".to_owned()));
-    let change = Change::new().add_store(store(), credentials, standing());
+    let change = LedgerChange::new().add_store(store(), credentials, standing());
     opened.ledger.commit(change).await.unwrap();
     task.apply(logged_in()).await;
     for seen in [&*task.store, &*handle.view().store] {
@@ -182,7 +182,7 @@ async fn an_observation_is_in_memory_when_it_is_on_the_disk_and_not_before() {
     // Once committed, nothing is pending: the next commit does not save the definition again.
     assert!(Arc::ptr_eq(&task.pending.apply_to(&task.store), &task.store));
     drop((handle, task));
-    opened.writer.close().await;
+    opened.writer.close_ledger().await;
     drop(lock);
     let (again, _lock) = self::opened(dir.path());
     assert_eq!(again.stores.first().map(|loaded| &loaded.store), Some(&expected));

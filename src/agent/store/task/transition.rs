@@ -11,7 +11,7 @@ use crate::agent::store::waiters::Callers;
 use crate::agent::store::{log_events, persist};
 use crate::agent::{StoreView, commit_timeout, faults};
 use crate::common::crash_point;
-use crate::ledger::{Change, CommitError};
+use crate::ledger::{CommitError, LedgerChange};
 use crate::lifecycle::{HistoryEvent, StepEffect, StepInput, step};
 
 /// Pause before a decision that could not be committed is tried again.
@@ -32,7 +32,7 @@ impl StoreTask {
         let (mut record, mut effects) = (self.record.clone(), Vec::new());
         // A due check does not wait for a state disk that refuses the observations: probing goes on.
         let saves_observations = !matches!(inputs.as_slice(), [StepInput::Due(_)]);
-        let (mut store, mut change) = (Arc::clone(&self.store), Change::new());
+        let (mut store, mut change) = (Arc::clone(&self.store), LedgerChange::new());
         if saves_observations {
             let attempt = record.standing.attempt;
             store = self.pending.apply_to(&self.store);
@@ -78,7 +78,7 @@ impl StoreTask {
     /// Commits; on a disk that hangs all who wait are told so meanwhile.
     pub(super) async fn commit(
         &mut self,
-        change: Change,
+        change: LedgerChange,
         callers: &mut Callers,
     ) -> Result<(), CommitError> {
         let Self { context, stop, waiting, .. } = self;
