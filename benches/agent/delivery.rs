@@ -10,9 +10,9 @@ use hyper::body::Bytes;
 use imagestore_agent::common::{SystemClock, SystemRandom};
 use imagestore_agent::ledger::{Ledger, LedgerChange, OpenedLedger, StateDir, open_ledger};
 use imagestore_agent::lifecycle::{HistoryEntry, HistoryEvent};
-use imagestore_agent::management::{CallbackClient, Limits};
+use imagestore_agent::management::{CallbackClient, RequestTimeouts};
 use imagestore_agent::model::{AttemptId, NodeId, Notice, Position, StoreUuid};
-use imagestore_agent::notifier::{Means, Notifier, NotifierHandle};
+use imagestore_agent::notifier::{NotifierContext, NotifierHandle, NotifierTask};
 use imagestore_agent::settings::{CallbackSettings, Settings, StateSettings};
 use imagestore_agent::wire::{EventFormat, WebhookEvent};
 use tokio::task::JoinSet;
@@ -67,8 +67,8 @@ impl Office {
     /// A notifier to this receiver.
     fn notifier(&self, url: String) -> (NotifierHandle, JoinSet<()>) {
         let settings = CallbackSettings { urls: vec![url], ..Settings::built_in().callback };
-        let client = CallbackClient::new(&settings, Limits::default()).unwrap().unwrap();
-        let means = Means {
+        let client = CallbackClient::new(&settings, RequestTimeouts::default()).unwrap().unwrap();
+        let means = NotifierContext {
             ledger: self.ledger().clone(),
             client,
             node: NodeId::from_u128(7),
@@ -79,9 +79,9 @@ impl Office {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom::default()),
         };
-        let (handle, notifier) = Notifier::new(means, CancellationToken::new());
+        let (handle, notifier) = NotifierTask::new(means, CancellationToken::new());
         let mut task = JoinSet::new();
-        task.spawn(async { notifier.run().await.unwrap() });
+        task.spawn(async { notifier.run_notifier().await.unwrap() });
         (handle, task)
     }
 }
@@ -119,7 +119,7 @@ pub(crate) async fn one_event() {
         let begun = Instant::now();
         office.ledger().commit(change).await.unwrap();
         durable.push(begun.elapsed());
-        handle.moved(uuid(1));
+        handle.notify_changed(uuid(1));
         node.next().await;
         received.push(begun.elapsed());
     }
@@ -164,7 +164,7 @@ pub(crate) async fn drain() {
     let peer = bare(receiver.address, DRAINED).await;
     let begun = Instant::now();
     let (handle, _task) = office.notifier(format!("http://{}/events", receiver.address));
-    let mut status = handle.watch();
+    let mut status = handle.watch_status();
     let done = |status: &imagestore_agent::notifier::NotifierStatus| {
         status.delivered >= DRAINED && status.lanes.is_empty()
     };

@@ -11,10 +11,10 @@ use crate::ledger::{CommitError, Ledger, LedgerChange};
 use crate::model::AttemptFailure;
 
 /// A commit takes well under a millisecond: one that takes this long has met a disk that hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a stop waits for a commit before its callers are told: they are to be answered while the
 /// server still drains.
-const GRACE: Duration = Duration::from_secs(1);
+const STOP_GRACE: Duration = Duration::from_secs(1);
 
 /// Commits a change. Whoever waits for it is told through `early`, once, when the state disk hangs or
 /// the daemon stops; the outcome is still waited for, because a change that was handed over may be
@@ -25,7 +25,7 @@ const GRACE: Duration = Duration::from_secs(1);
 ///
 /// # Cancel safety
 /// The change may still be made.
-pub(super) async fn commit(
+pub(super) async fn commit_with_timeout(
     ledger: &Ledger,
     change: LedgerChange,
     stop: &CancellationToken,
@@ -36,20 +36,20 @@ pub(super) async fn commit(
     let stopped = async {
         stop.cancelled().await;
         // The last decisions of a store are made at the stop, on a disk that is well.
-        sleep(GRACE).await;
+        sleep(STOP_GRACE).await;
     };
     let fault = tokio::select! {
         biased;
         outcome = &mut committing => return outcome,
-        () = stopped => faults::stopping(),
-        () = sleep(PATIENCE) => faults::state_disk_stalled(PATIENCE),
+        () = stopped => faults::agent_stopping(),
+        () = sleep(COMMIT_TIMEOUT) => faults::state_disk_stalled(COMMIT_TIMEOUT),
     };
     early(fault.into());
     committing.await
 }
 
 /// Waits until then; for ever, when there is no such time.
-pub(super) async fn reached(time: Option<Instant>) {
+pub(super) async fn sleep_until_some(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
         None => pending().await,
@@ -60,6 +60,10 @@ pub(super) async fn reached(time: Option<Instant>) {
 ///
 /// # Errors
 /// `state_disk_trouble` when the state disk hangs.
-pub(super) async fn answered<T>(asked: impl Future<Output = T>) -> Result<T, AttemptFailure> {
-    timeout(PATIENCE, asked).await.map_err(|_| faults::state_disk_stalled(PATIENCE).into())
+pub(super) async fn read_with_timeout<T>(
+    asked: impl Future<Output = T>,
+) -> Result<T, AttemptFailure> {
+    timeout(COMMIT_TIMEOUT, asked)
+        .await
+        .map_err(|_| faults::state_disk_stalled(COMMIT_TIMEOUT).into())
 }

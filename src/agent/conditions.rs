@@ -1,6 +1,6 @@
 //! Active conditions of a store, and the total capacity of several stores.
 //!
-//! A condition comes from one of three sources: the probes of the store ([`StoreView`]), the other
+//! A condition comes from one of three sources: the probes of the store ([`StoreSnapshot`]), the other
 //! stores ([`SharedFilesystems`]), or the daemon ([`DaemonConditions`]). [`active_conditions`] combines
 //! them, and whoever reports conditions calls it.
 //!
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::StoreView;
+use super::StoreSnapshot;
 use crate::common::Timestamp;
 use crate::model::{Capacity, Condition, HostIdentity, RemoteMarker, StoreUuid};
 use crate::probe::marker_path;
@@ -36,7 +36,7 @@ impl ActiveCondition {
 
 /// Returns all active conditions of a store: first those of the store itself, then those of the daemon.
 pub fn active_conditions(
-    view: &StoreView,
+    view: &StoreSnapshot,
     shared: &SharedFilesystems<'_>,
     daemon: &DaemonConditions,
 ) -> Vec<ActiveCondition> {
@@ -45,11 +45,11 @@ pub fn active_conditions(
     });
     let decided = view.standing.conditions.iter().map(|(&condition, &since)| ActiveCondition {
         since: Some(since),
-        ..ActiveCondition::new(condition, message(condition, view))
+        ..ActiveCondition::new(condition, condition_message(condition, view))
     });
-    let others = shared.others(view);
+    let others = shared.stores_beside(view);
     let shared = (!others.is_empty()).then(|| {
-        let message = format!("on one filesystem with {}", listed(&others));
+        let message = format!("on one filesystem with {}", join_uuids(&others));
         ActiveCondition::new(Condition::SharedFilesystem, message)
     });
     let of_daemon = daemon.of_store(view.store.uuid);
@@ -61,7 +61,7 @@ pub struct SharedFilesystems<'a>(BTreeMap<&'a str, Vec<StoreUuid>>);
 
 impl<'a> SharedFilesystems<'a> {
     /// Groups the stores by the filesystem that each was on when it was last good.
-    pub fn new(all: &'a [Arc<StoreView>]) -> Self {
+    pub fn new(all: &'a [Arc<StoreSnapshot>]) -> Self {
         let mut by_device: BTreeMap<&str, Vec<StoreUuid>> = BTreeMap::new();
         for view in all {
             by_device.entry(&view.store.mount.device).or_default().push(view.store.uuid);
@@ -70,7 +70,7 @@ impl<'a> SharedFilesystems<'a> {
     }
 
     /// Returns the other stores on the filesystem of this one.
-    fn others(&self, view: &StoreView) -> Vec<StoreUuid> {
+    fn stores_beside(&self, view: &StoreSnapshot) -> Vec<StoreUuid> {
         let all = self.0.get(view.store.mount.device.as_str()).into_iter().flatten().copied();
         all.filter(|uuid| *uuid != view.store.uuid).collect()
     }
@@ -122,12 +122,12 @@ impl DaemonConditions {
     }
 }
 
-fn listed(stores: &[StoreUuid]) -> String {
+fn join_uuids(stores: &[StoreUuid]) -> String {
     stores.iter().map(StoreUuid::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Returns the observation behind a condition that the probes of a store decided.
-fn message(condition: Condition, view: &StoreView) -> String {
+fn condition_message(condition: Condition, view: &StoreSnapshot) -> String {
     let capacity = view.standing.capacity.map_or_else(String::new, |capacity| {
         format!("{} of {} bytes available", capacity.available(), capacity.total())
     });
@@ -145,13 +145,13 @@ fn message(condition: Condition, view: &StoreView) -> String {
             Some(HostIdentity::Unavailable(unproven)) => unproven.details.clone(),
             _ => "not asked again since the daemon started".to_owned(),
         },
-        Condition::StaleNamespace => outside(view),
+        Condition::StaleNamespace => host_evidence(view),
         other => other.to_string(),
     }
 }
 
 /// Says what the host has at the place where the daemon sees the store.
-fn outside(view: &StoreView) -> String {
+fn host_evidence(view: &StoreSnapshot) -> String {
     let Some(HostIdentity::Shown { marker: Some(seen), .. }) = &view.proof else {
         return "the newest login could not tell".to_owned();
     };
@@ -179,7 +179,7 @@ pub struct TotalCapacity {
 
 /// Adds up the capacity of the stores, each filesystem once. If several stores are on one filesystem,
 /// the newest probe counts.
-pub fn total_capacity(all: &[Arc<StoreView>]) -> TotalCapacity {
+pub fn total_capacity(all: &[Arc<StoreSnapshot>]) -> TotalCapacity {
     let mut by_device: BTreeMap<&str, (Option<Timestamp>, Capacity)> = BTreeMap::new();
     for view in all {
         let Some(capacity) = view.standing.capacity else { continue };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::login::trial::TryOuts;
+use super::login::trial::TrialLogins;
 use crate::common::{Clock, Random};
 use crate::ledger::Ledger;
 use crate::lifecycle::{CheckPolicy, StepTime};
@@ -26,7 +26,7 @@ pub struct AgentContext {
     /// Verifies logins.
     pub verifier: Verifier,
     /// Remembers the logins of adds and updates that the servers rejected.
-    pub try_outs: TryOuts,
+    pub try_outs: TrialLogins,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -47,7 +47,7 @@ pub struct AgentContext {
 
 impl AgentContext {
     /// Returns the present time, with a new random number.
-    pub(super) fn now(&self) -> StepTime {
+    pub(super) fn step_time(&self) -> StepTime {
         StepTime {
             wall: self.clock.now(),
             uptime: self.started.elapsed(),

@@ -9,7 +9,7 @@ use crate::ledger::CommitError;
 use crate::model::{Fault, ImageDir, Reason, StoreUuid};
 
 /// The daemon is stopping, or the task that was to reply has ended.
-pub(super) fn stopping() -> Fault {
+pub(super) fn agent_stopping() -> Fault {
     Fault::new(Reason::AgentStopping, "the daemon is stopping")
 }
 
@@ -45,7 +45,7 @@ pub(super) fn no_credentials() -> Fault {
 }
 
 /// The checks of an attempt did not end within `limit`, or one of them panicked.
-pub(super) fn overdue(limit: Duration) -> Fault {
+pub(super) fn attempt_overdue(limit: Duration) -> Fault {
     Fault::new(Reason::AgentBusy, "the checks did not end within the attempt's deadline")
         .with_detail("milliseconds", limit.as_millis())
 }

@@ -21,11 +21,11 @@ pub use conditions::{
     active_conditions, total_capacity,
 };
 pub use context::{AgentContext, OutboxSignal};
-pub use login::trial::TryOuts;
+pub use login::trial::TrialLogins;
 pub use registry::Registry;
 pub use registry::add::AddError;
-pub use registry::task::{BrokenOff, RegistryTask};
+pub use registry::task::{RegistryTask, RegistryTaskPanicked};
 pub use service::{ReconnectError, StoreService};
 use store::handle::StoreHandle;
 pub use store::host_key_acceptance::AcceptError;
-pub use store::snapshot::StoreView;
+pub use store::snapshot::StoreSnapshot;

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{AcceptError, AddError, StoreView};
+use super::{AcceptError, AddError, StoreSnapshot};
 use crate::lifecycle::StoreHistory;
 use crate::model::{AddStore, AttemptFailure, StoreUpdate, StoreUuid, Tags};
 
@@ -26,10 +26,10 @@ pub enum ReconnectError {
 /// All futures only wait. A request that was accepted goes on when its future is dropped.
 pub trait StoreService: Clone + Send + Sync + 'static {
     /// Returns all stores, ordered by uuid.
-    fn views(&self) -> Vec<Arc<StoreView>>;
+    fn snapshots(&self) -> Vec<Arc<StoreSnapshot>>;
 
     /// Returns one store, or `None` if no such store is served.
-    fn view(&self, uuid: StoreUuid) -> Option<Arc<StoreView>>;
+    fn snapshot(&self, uuid: StoreUuid) -> Option<Arc<StoreSnapshot>>;
 
     /// Returns the newest lines of the history of a store, and how many lines were pruned. Returns
     /// `None` if the state disk does not reply in time.
@@ -50,7 +50,7 @@ pub trait StoreService: Clone + Send + Sync + 'static {
         uuid: StoreUuid,
         tags: Tags,
         force: bool,
-    ) -> impl Future<Output = Result<Arc<StoreView>, ReconnectError>> + Send;
+    ) -> impl Future<Output = Result<Arc<StoreSnapshot>, ReconnectError>> + Send;
 
     /// Changes the definition of a store. A new login is verified first, and the present one stays in
     /// force if that fails. A reconnect follows, and its outcome is the result.
@@ -66,7 +66,7 @@ pub trait StoreService: Clone + Send + Sync + 'static {
         &self,
         uuid: StoreUuid,
         update: StoreUpdate,
-    ) -> impl Future<Output = Result<Arc<StoreView>, ReconnectError>> + Send;
+    ) -> impl Future<Output = Result<Arc<StoreSnapshot>, ReconnectError>> + Send;
 
     /// Pins the host key that the last failed attempt of a store recorded, and reconnects the store.
     ///
@@ -77,14 +77,16 @@ pub trait StoreService: Clone + Send + Sync + 'static {
         uuid: StoreUuid,
         fingerprint: &str,
         tags: Tags,
-    ) -> impl Future<Output = Result<Arc<StoreView>, AcceptError>> + Send;
+    ) -> impl Future<Output = Result<Arc<StoreSnapshot>, AcceptError>> + Send;
 
     /// Adds a store, once its first attempt has succeeded.
     ///
     /// # Errors
     /// [`AddError`]. Then nothing of the store is left.
-    fn add(&self, store: AddStore)
-    -> impl Future<Output = Result<Arc<StoreView>, AddError>> + Send;
+    fn add(
+        &self,
+        store: AddStore,
+    ) -> impl Future<Output = Result<Arc<StoreSnapshot>, AddError>> + Send;
 
     /// Removes a store. Its marker stays in the directory. Returns false if no such store is served.
     ///

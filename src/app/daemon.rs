@@ -29,13 +29,13 @@ use super::prepare::Prepared;
 use super::reload::Reload;
 use super::state_disk;
 use crate::agent::{
-    AgentContext, DaemonConditions, DeliveryMonitor, OutboxSignal, RegistryTask, TryOuts,
+    AgentContext, DaemonConditions, DeliveryMonitor, OutboxSignal, RegistryTask, TrialLogins,
 };
 use crate::http::{Context, DaemonInfo, Tokens};
 use crate::ledger::{LedgerWriter, OpenedLedger};
 use crate::lifecycle::{CheckPolicy, SpaceThresholds};
-use crate::management::{CallbackClient, Limits, Networks, TaskReplies};
-use crate::notifier::{Heartbeat, Means, Notifier, NotifierHandle};
+use crate::management::{CallbackClient, ReplyQueue, RequestTimeouts, UrlGuard};
+use crate::notifier::{HeartbeatTask, NotifierContext, NotifierHandle, NotifierTask};
 use crate::probe::{ProbeOptions, Prober};
 use crate::settings::{CallbackFormat, HostKeyPolicy, Settings};
 use crate::ssh::Verifier;
@@ -93,7 +93,7 @@ impl Prepared {
                 () = stop.cancelled() => break Exit::Ok,
                 Some(()) = reloads.recv() => {
                     systemd::reloading();
-                    running.receivers.iter().for_each(NotifierHandle::revive);
+                    running.receivers.iter().for_each(NotifierHandle::reset_gone);
                     running.renew.notify_one();
                     reload.begin();
                 }
@@ -131,7 +131,7 @@ impl Prepared {
         let signing = client.clone();
         let mut notifier_handle = None;
         let outbox = client.map(|client| {
-            let means = Means {
+            let means = NotifierContext {
                 ledger: ledger.clone(),
                 client,
                 node,
@@ -145,10 +145,12 @@ impl Prepared {
                 clock: Arc::clone(&clock),
                 random: Arc::clone(&random),
             };
-            let (handle, notifier) = Notifier::new(means, stop_notifier.clone());
-            sending.spawn(async { ("notifier", notifier.run().await.map_err(|e| e.to_string())) });
+            let (handle, notifier) = NotifierTask::new(means, stop_notifier.clone());
+            sending.spawn(async {
+                ("notifier", notifier.run_notifier().await.map_err(|e| e.to_string()))
+            });
             notifier_handle = Some(handle.clone());
-            let signal: OutboxSignal = Arc::new(move |store| handle.moved(store));
+            let signal: OutboxSignal = Arc::new(move |store| handle.notify_changed(store));
             signal
         });
 
@@ -157,7 +159,7 @@ impl Prepared {
             ledger: ledger.clone(),
             prober: prober(&settings, node),
             verifier: Verifier::new(&settings.ssh),
-            try_outs: TryOuts::default(),
+            try_outs: TrialLogins::default(),
             clock,
             random: Arc::clone(&random),
             policy: policy(&settings),
@@ -188,7 +190,7 @@ impl Prepared {
         };
         let beats = settings.callback.format == CallbackFormat::CloudEvents;
         if let Some(notifier) = notifier_handle.clone().filter(|_| beats) {
-            let heartbeat = Heartbeat {
+            let heartbeat = HeartbeatTask {
                 node,
                 every: settings.callback.heartbeat,
                 start_spread: settings.callback.start_spread,
@@ -200,16 +202,16 @@ impl Prepared {
             };
             let end = stop_early.clone();
             tasks.spawn(async move {
-                heartbeat.run(end).await;
+                heartbeat.run_heartbeat(end).await;
                 ("heartbeat", Ok(()))
             });
         }
-        let networks = Networks::new(&settings.server.agent_allow);
+        let networks = UrlGuard::new(&settings.server.agent_allow);
         let (replies, posting) =
-            TaskReplies::new(networks, Limits::default(), beat_clock, Arc::clone(&random));
+            ReplyQueue::new(networks, RequestTimeouts::default(), beat_clock, Arc::clone(&random));
         let end = stop_early.clone();
         tasks.spawn(async move {
-            posting.run(end).await;
+            posting.run_poster(end).await;
             ("answers of the agent protocol", Ok(()))
         });
         if systemd::listens() {

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::http::Tokens;
-use crate::management::{CallbackClient, Signer, signer};
+use crate::management::{CallbackClient, EventSigner, load_signer};
 use crate::settings::{Settings, environment_variables};
 
 /// Far longer than the reading of two small files takes on a disk that answers.
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MOST_HANGING: usize = 4;
 
 /// What was read, or why nothing was.
-type Read = Result<(Settings, Tokens, Option<Signer>), String>;
+type Read = Result<(Settings, Tokens, Option<EventSigner>), String>;
 
 /// Reads settings and tokens again, beside everything else.
 pub(super) struct Reload {
@@ -111,7 +111,7 @@ fn read_now(config: Option<&Path>) -> Read {
         Some(path) => Tokens::load(path).map_err(|error| error.to_string())?,
         None => Tokens::default(),
     };
-    let signer = signer(&settings.callback).map_err(|error| error.to_string())?;
+    let signer = load_signer(&settings.callback).map_err(|error| error.to_string())?;
     Ok((settings, tokens, signer))
 }
 

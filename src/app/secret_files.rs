@@ -2,7 +2,7 @@
 //! one starts with what the other has passed.
 
 use crate::http::{Tls, Tokens};
-use crate::management::{CallbackClient, Limits};
+use crate::management::{CallbackClient, RequestTimeouts};
 use crate::settings::{SettingFault, Settings, SettingsError, required_at_start};
 
 /// Everything that a start reads before it touches the state directory.
@@ -29,7 +29,7 @@ impl Files {
             None => Ok(Tokens::default()),
         };
         let tokens = SettingsError::gather(tokens, &mut inside);
-        let client = CallbackClient::new(&settings.callback, Limits::default());
+        let client = CallbackClient::new(&settings.callback, RequestTimeouts::default());
         let client = SettingsError::gather(client, &mut inside);
         let tls = settings.server.tls.as_ref().map(Tls::load).transpose();
         let tls = SettingsError::gather(tls, &mut inside);

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::management::Signer;
+use crate::management::EventSigner;
 
 /// Events that may wait to be shown; the demo shows each at once.
 const WAITING: usize = 64;
@@ -40,7 +40,7 @@ pub(super) struct ManagementNode {
 
 impl ManagementNode {
     /// Listens on a free port of 127.0.0.1.
-    pub(super) async fn start(signer: Signer) -> io::Result<Self> {
+    pub(super) async fn start(signer: EventSigner) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let (arrived, events) = mpsc::channel(WAITING);
@@ -50,7 +50,7 @@ impl ManagementNode {
     }
 }
 
-async fn accept(listener: TcpListener, signer: Arc<Signer>, arrived: mpsc::Sender<Received>) {
+async fn accept(listener: TcpListener, signer: Arc<EventSigner>, arrived: mpsc::Sender<Received>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -74,7 +74,7 @@ async fn accept(listener: TcpListener, signer: Arc<Signer>, arrived: mpsc::Sende
 
 async fn take(
     request: Request<Incoming>,
-    signer: Arc<Signer>,
+    signer: Arc<EventSigner>,
     arrived: mpsc::Sender<Received>,
 ) -> Result<Response<Empty<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
@@ -87,7 +87,7 @@ async fn take(
         .and_then(|text| text.parse().ok())
         .zip(header("webhook-id"))
         .zip(header("webhook-signature"))
-        .is_some_and(|((at, id), signature)| signer.verifies(id, at, &body, signature));
+        .is_some_and(|((at, id), signature)| signer.verify_signature(id, at, &body, signature));
     if let Ok(event) = serde_json::from_slice(&body)
         && arrived.send(Received { event, signature_good }).await.is_ok()
     {

@@ -22,7 +22,7 @@ use crate::app::{Exit, Files, Prepared, stop_at_signals};
 use crate::cli::{Daemon, Reply};
 use crate::common::{Random as _, SystemRandom};
 use crate::http::Inherited;
-use crate::management::Signer;
+use crate::management::EventSigner;
 use crate::model::Secret;
 use crate::settings::Settings;
 
@@ -89,7 +89,7 @@ async fn play(once: bool) -> Result<Exit, Broken> {
     println!("ssh endpoint      {}  host key {}", ssh.address, ssh.fingerprint);
 
     let secret = format!("whsec_{}", BASE64.encode(&random32()[..]));
-    let node = ManagementNode::start(Signer::parse(&secret).map_err(told)?).await?;
+    let node = ManagementNode::start(EventSigner::parse_secrets(&secret).map_err(told)?).await?;
     println!("management node   {}  checks every signature", node.address);
 
     let token = random();

@@ -9,8 +9,8 @@ use hyper::{Request, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 
-use super::http_client::{Limits, Sender, USER};
-use super::signature::{BadSecrets, NO_SECRET, Signer};
+use super::http_client::{BoundedClient, RequestTimeouts, USER_AGENT_NAME};
+use super::signature::{BadSecrets, EventSigner, NO_SECRET};
 use crate::common::{Timestamp, ignore_poison};
 use crate::delivery::ReceiverReply;
 use crate::settings::{CallbackSettings, SettingFault, SettingsError, read_text};
@@ -21,8 +21,8 @@ use crate::wire::WebhookEvent;
 #[derive(Clone, Debug)]
 pub struct CallbackClient {
     urls: Arc<[Uri]>,
-    signer: Arc<RwLock<Option<Signer>>>,
-    sender: Sender<HttpsConnector<HttpConnector>>,
+    signer: Arc<RwLock<Option<EventSigner>>>,
+    sender: BoundedClient<HttpsConnector<HttpConnector>>,
 }
 
 impl CallbackClient {
@@ -31,21 +31,28 @@ impl CallbackClient {
     ///
     /// # Errors
     /// [`SettingsError`] with every fault of URL, secrets and certificates.
-    pub fn new(settings: &CallbackSettings, limits: Limits) -> Result<Option<Self>, SettingsError> {
+    pub fn new(
+        settings: &CallbackSettings,
+        limits: RequestTimeouts,
+    ) -> Result<Option<Self>, SettingsError> {
         if settings.urls.is_empty() {
             return Ok(None);
         }
         let mut faults = Vec::new();
-        let urls = settings.urls.iter().map(|text| SettingsError::gather(url(text), &mut faults));
+        let urls =
+            settings.urls.iter().map(|text| SettingsError::gather(parse_url(text), &mut faults));
         let urls: Vec<Option<Uri>> = urls.collect();
         let is_secure =
             |url: &Option<Uri>| url.as_ref().is_some_and(|url| url.scheme_str() == Some("https"));
         let secure = urls.iter().all(is_secure);
-        let tls =
-            if urls.iter().any(is_secure) { trusting(settings) } else { no_root_certificates() };
+        let tls = if urls.iter().any(is_secure) {
+            trust_settings(settings)
+        } else {
+            no_root_certificates()
+        };
         let urls: Option<Arc<[Uri]>> = urls.into_iter().collect();
         let tls = SettingsError::gather(tls, &mut faults);
-        let signer = SettingsError::gather(signer(settings), &mut faults);
+        let signer = SettingsError::gather(load_signer(settings), &mut faults);
         let (Some(urls), Some(tls), Some(signer)) = (urls, tls, signer) else {
             return Err(SettingsError::new(faults));
         };
@@ -59,22 +66,22 @@ impl CallbackClient {
         } else {
             builder.https_or_http().enable_http1().wrap_connector(http)
         };
-        let sender = Sender::new(connector, limits);
+        let sender = BoundedClient::new(connector, limits);
         Ok(Some(Self { urls, signer: Arc::new(RwLock::new(signer)), sender }))
     }
 
     /// Signs with these secrets from the next request on; none: not at all.
-    pub fn sign_with(&self, signer: Option<Signer>) {
+    pub fn sign_with(&self, signer: Option<EventSigner>) {
         *ignore_poison(self.signer.write()) = signer;
     }
 
     /// How many receivers there are, in order of preference.
-    pub fn destinations(&self) -> usize {
+    pub fn endpoint_count(&self) -> usize {
         self.urls.len()
     }
 
     /// A receiver's host and port, for people.
-    pub fn name(&self, to: usize) -> String {
+    pub fn endpoint_name(&self, to: usize) -> String {
         let host = self.urls.get(to).and_then(Uri::authority);
         // What stands before an @ would be a secret.
         let host = host.map(|authority| authority.as_str().rsplit('@').next().unwrap_or_default());
@@ -82,11 +89,11 @@ impl CallbackClient {
     }
 
     /// Posts one event to a receiver and reads what is needed of the reply: what it is, and the body of a
-    /// 2xx, at most 64 KiB of it. Ends within [`Limits::whole`].
+    /// 2xx, at most 64 KiB of it. Ends within [`RequestTimeouts::whole`].
     ///
     /// # Cancel safety
     /// The event may or may not have arrived; sending it again is safe, its id stays the same.
-    pub async fn ask(
+    pub async fn post_event(
         &self,
         to: usize,
         event: &WebhookEvent,
@@ -95,10 +102,10 @@ impl CallbackClient {
         let Some(url) = self.urls.get(to) else {
             return (ReceiverReply::Unreached("no such receiver".to_owned()), Vec::new());
         };
-        self.sender.send(self.request(url, event, now), now).await
+        self.sender.send_request(self.build_request(url, event, now), now).await
     }
 
-    fn request(
+    fn build_request(
         &self,
         url: &Uri,
         event: &WebhookEvent,
@@ -107,12 +114,12 @@ impl CallbackClient {
         let seconds = now.0.div_euclid(1000);
         let mut request = Request::post(url.clone())
             .header(CONTENT_TYPE, event.content_type)
-            .header(USER_AGENT, USER)
+            .header(USER_AGENT, USER_AGENT_NAME)
             .header("webhook-id", &event.id)
             .header("webhook-timestamp", seconds);
         let signer = ignore_poison(self.signer.read());
         if let Some(signer) = &*signer {
-            let signature = signer.sign(&event.id, seconds, &event.body);
+            let signature = signer.sign_event(&event.id, seconds, &event.body);
             request = request.header("webhook-signature", signature);
         }
         if let Some(path) = event.command_path {
@@ -122,7 +129,7 @@ impl CallbackClient {
     }
 }
 
-fn trusting(settings: &CallbackSettings) -> Result<rustls::ClientConfig, SettingsError> {
+fn trust_settings(settings: &CallbackSettings) -> Result<rustls::ClientConfig, SettingsError> {
     client_config(&TrustSettings {
         ca: settings.ca_file.as_deref(),
         cert: settings.client_cert.as_deref(),
@@ -131,7 +138,7 @@ fn trusting(settings: &CallbackSettings) -> Result<rustls::ClientConfig, Setting
     })
 }
 
-fn url(text: &str) -> Result<Uri, SettingsError> {
+fn parse_url(text: &str) -> Result<Uri, SettingsError> {
     text.parse().map_err(|_| {
         SettingFault {
             key: "callback.urls".to_owned(),
@@ -148,16 +155,17 @@ fn url(text: &str) -> Result<Uri, SettingsError> {
 ///
 /// # Errors
 /// Every line of it that is no secret, which is not shown.
-pub fn signer(settings: &CallbackSettings) -> Result<Option<Signer>, SettingsError> {
-    const KEY: &str = "callback.signing_secret_file";
+pub fn load_signer(settings: &CallbackSettings) -> Result<Option<EventSigner>, SettingsError> {
+    const SIGNING_SECRET_KEY: &str = "callback.signing_secret_file";
     let Some(path) = &settings.signing_secret_file else { return Ok(None) };
-    let text = read_text(path).map_err(|error| SettingFault::unreadable_file(KEY, path, &error))?;
-    let signer = Signer::parse(&text).map_err(|bad| match bad {
+    let text = read_text(path)
+        .map_err(|error| SettingFault::unreadable_file(SIGNING_SECRET_KEY, path, &error))?;
+    let signer = EventSigner::parse_secrets(&text).map_err(|bad| match bad {
         BadSecrets::Lines(lines) => {
             let lines: Vec<_> = lines.into_iter().map(|line| (line, NO_SECRET)).collect();
-            SettingsError::in_lines(KEY, path, &lines)
+            SettingsError::in_lines(SIGNING_SECRET_KEY, path, &lines)
         }
-        none @ BadSecrets::None => SettingFault::in_file(KEY, path, none).into(),
+        none @ BadSecrets::None => SettingFault::in_file(SIGNING_SECRET_KEY, path, none).into(),
     })?;
     Ok(Some(signer))
 }

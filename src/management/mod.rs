@@ -12,8 +12,8 @@ mod reply_poster;
 mod signature;
 mod url_guard;
 
-pub use callback::{CallbackClient, signer};
-pub use http_client::Limits;
-pub use reply_poster::{TaskReplies, TaskRepliesTask, TaskReply, TooMany};
-pub use signature::{BadSecrets, Signer};
-pub use url_guard::{BadUrl, Networks};
+pub use callback::{CallbackClient, load_signer};
+pub use http_client::RequestTimeouts;
+pub use reply_poster::{QueueFull, ReplyPosterTask, ReplyQueue, TaskReply};
+pub use signature::{BadSecrets, EventSigner};
+pub use url_guard::{BadUrl, UrlGuard};

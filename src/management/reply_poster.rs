@@ -19,22 +19,22 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use super::http_client::{Limits, Sender, USER};
-use super::url_guard::{Networks, Resolver};
+use super::http_client::{BoundedClient, RequestTimeouts, USER_AGENT_NAME};
+use super::url_guard::{GuardedResolver, UrlGuard};
 use crate::common::{Backoff, Clock, Random};
 use crate::delivery::{DeliveryOutcome, classify};
 
 /// Most answers that are being posted, and most that wait behind them: a management node pings a store
 /// once a minute, and asks nothing else that is answered later.
-const AT_ONCE: usize = 64;
+const MAX_IN_FLIGHT: usize = 64;
 /// How long an answer is posted again.
-const WORTH: Duration = Duration::from_secs(60);
-const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+const REPLY_TTL: Duration = Duration::from_secs(60);
+const REPLY_BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
 
 /// An answer to post.
 #[derive(Clone, Debug)]
 pub struct TaskReply {
-    /// Where it is waited for, judged by [`Networks::judge`].
+    /// Where it is waited for, judged by [`UrlGuard::judge`].
     pub url: Uri,
     /// `taskuuid`: what the management node knows the call by. A legal header value.
     pub task: String,
@@ -44,54 +44,54 @@ pub struct TaskReply {
 
 /// Too many answers wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooMany;
+pub struct QueueFull;
 
 /// Takes answers. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct TaskReplies {
-    networks: Networks,
+pub struct ReplyQueue {
+    networks: UrlGuard,
     inbox: mpsc::Sender<TaskReply>,
 }
 
 /// Posts them.
-pub struct TaskRepliesTask {
+pub struct ReplyPosterTask {
     inbox: mpsc::Receiver<TaskReply>,
-    poster: Poster,
+    poster: ReplyPoster,
 }
 
-impl TaskReplies {
+impl ReplyQueue {
     /// Answers go into these networks and nowhere else.
     pub fn new(
-        networks: Networks,
-        limits: Limits,
+        networks: UrlGuard,
+        limits: RequestTimeouts,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
-    ) -> (Self, TaskRepliesTask) {
-        let mut http = HttpConnector::new_with_resolver(Resolver(networks.clone()));
+    ) -> (Self, ReplyPosterTask) {
+        let mut http = HttpConnector::new_with_resolver(GuardedResolver(networks.clone()));
         http.set_connect_timeout(Some(limits.connect));
         http.set_nodelay(true);
-        let (sender, inbox) = mpsc::channel(AT_ONCE);
-        let poster = Poster { sender: Sender::new(http, limits), clock, random };
-        (Self { networks, inbox: sender }, TaskRepliesTask { inbox, poster })
+        let (sender, inbox) = mpsc::channel(MAX_IN_FLIGHT);
+        let poster = ReplyPoster { sender: BoundedClient::new(http, limits), clock, random };
+        (Self { networks, inbox: sender }, ReplyPosterTask { inbox, poster })
     }
 
     /// Who may ask, and be answered.
-    pub fn networks(&self) -> &Networks {
+    pub fn url_guard(&self) -> &UrlGuard {
         &self.networks
     }
 
     /// Has an answer posted; one for a task whose answer is being posted already is dropped.
     ///
     /// # Errors
-    /// [`TooMany`]: the caller should ask again.
-    pub fn post(&self, reply: TaskReply) -> Result<(), TooMany> {
-        self.inbox.try_send(reply).map_err(|_| TooMany)
+    /// [`QueueFull`]: the caller should ask again.
+    pub fn enqueue_reply(&self, reply: TaskReply) -> Result<(), QueueFull> {
+        self.inbox.try_send(reply).map_err(|_| QueueFull)
     }
 }
 
-impl TaskRepliesTask {
+impl ReplyPosterTask {
     /// Runs until `stop`, which drops what is not posted yet.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run_poster(mut self, stop: CancellationToken) {
         let mut posting = JoinSet::new();
         let mut tasks = BTreeMap::new();
         loop {
@@ -105,10 +105,10 @@ impl TaskRepliesTask {
                     });
                     tasks.retain(|_, id| *id != ended);
                 }
-                Some(reply) = self.inbox.recv(), if posting.len() < AT_ONCE => {
+                Some(reply) = self.inbox.recv(), if posting.len() < MAX_IN_FLIGHT => {
                     if !tasks.contains_key(&reply.task) {
                         let task = reply.task.clone();
-                        tasks.insert(task, posting.spawn(self.poster.clone().post(reply)).id());
+                        tasks.insert(task, posting.spawn(self.poster.clone().post_reply(reply)).id());
                     }
                 }
             }
@@ -117,22 +117,23 @@ impl TaskRepliesTask {
 }
 
 #[derive(Clone)]
-struct Poster {
-    sender: Sender<HttpConnector<Resolver>>,
+struct ReplyPoster {
+    sender: BoundedClient<HttpConnector<GuardedResolver>>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
 
-impl Poster {
+impl ReplyPoster {
     /// Posts one answer, again until somebody took it or it is worth nothing any more.
-    async fn post(self, reply: TaskReply) {
-        let until = Instant::now() + WORTH;
+    async fn post_reply(self, reply: TaskReply) {
+        let until = Instant::now() + REPLY_TTL;
         let TaskReply { url, task, body } = reply;
         let body = Bytes::from(body);
         let mut failures = 0;
         loop {
             let now = self.clock.now();
-            let (answer, _) = self.sender.send(request(&url, &task, body.clone()), now).await;
+            let (answer, _) =
+                self.sender.send_request(build_request(&url, &task, body.clone()), now).await;
             // 404: nobody waits for this task any more.
             let at_least = match classify(&answer, true) {
                 DeliveryOutcome::Delivered | DeliveryOutcome::NoHandler => {
@@ -146,7 +147,7 @@ impl Poster {
                 DeliveryOutcome::Retry(at_least) => at_least,
             };
             failures += 1;
-            let wait = BACKOFF.delay(failures, self.random.next_u64()).max(at_least);
+            let wait = REPLY_BACKOFF.delay(failures, self.random.next_u64()).max(at_least);
             if Instant::now() + wait >= until {
                 warn!(task, reply = %answer, "an answer is dropped: it could not be posted in time");
                 return;
@@ -156,10 +157,10 @@ impl Poster {
     }
 }
 
-fn request(url: &Uri, task: &str, body: Bytes) -> hyper::http::Result<Request<Full<Bytes>>> {
+fn build_request(url: &Uri, task: &str, body: Bytes) -> hyper::http::Result<Request<Full<Bytes>>> {
     Request::post(url.clone())
         .header(CONTENT_TYPE, "application/json")
-        .header(USER_AGENT, USER)
+        .header(USER_AGENT, USER_AGENT_NAME)
         .header("taskuuid", task)
         .body(Full::new(body))
 }

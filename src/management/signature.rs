@@ -8,9 +8,9 @@ use zeroize::Zeroizing;
 
 use crate::common::parse_lines;
 
-const PREFIX: &str = "whsec_";
+const SECRET_PREFIX: &str = "whsec_";
 /// Bytes a secret may have.
-const LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
+const SECRET_LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// What is wrong with a line.
 pub(super) const NO_SECRET: &str = "not \"whsec_\" and the base64 of 24 to 64 bytes";
@@ -27,30 +27,30 @@ pub enum BadSecrets {
 }
 
 /// Signs with one or more secrets; the first signs first.
-pub struct Signer {
+pub struct EventSigner {
     keys: Vec<hmac::Key>,
 }
 
-impl std::fmt::Debug for Signer {
+impl std::fmt::Debug for EventSigner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Signer({} secrets)", self.keys.len())
     }
 }
 
-impl Signer {
+impl EventSigner {
     /// Reads secrets, one a line; empty lines and lines that begin with `#` are passed over.
     ///
     /// # Errors
     /// [`BadSecrets`] names the lines and quotes nothing of them.
-    pub fn parse(text: &str) -> Result<Self, BadSecrets> {
-        let keys = parse_lines(text, |line| key(line).ok_or(())).map_err(|invalid| {
+    pub fn parse_secrets(text: &str) -> Result<Self, BadSecrets> {
+        let keys = parse_lines(text, |line| decode_key(line).ok_or(())).map_err(|invalid| {
             BadSecrets::Lines(invalid.into_iter().map(|(line, ())| line).collect())
         })?;
         if keys.is_empty() { Err(BadSecrets::None) } else { Ok(Self { keys }) }
     }
 
     /// The value of `webhook-signature`; `timestamp` in Unix seconds.
-    pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
+    pub fn sign_event(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
         let signed = |key: &hmac::Key| {
             let mut context = hmac::Context::with_key(key);
             context.update(format!("{id}.{timestamp}.").as_bytes());
@@ -61,7 +61,7 @@ impl Signer {
     }
 
     /// Whether one of the signatures in the header is by one of the secrets; in constant time for each.
-    pub fn verifies(&self, id: &str, timestamp: i64, body: &[u8], header: &str) -> bool {
+    pub fn verify_signature(&self, id: &str, timestamp: i64, body: &[u8], header: &str) -> bool {
         let signed = [format!("{id}.{timestamp}.").as_bytes(), body].concat();
         let given = header.split(' ').filter_map(|one| one.strip_prefix("v1,"));
         let tags: Vec<Vec<u8>> =
@@ -70,9 +70,9 @@ impl Signer {
     }
 }
 
-fn key(line: &str) -> Option<hmac::Key> {
-    let bytes = Zeroizing::new(BASE64.decode(line.strip_prefix(PREFIX)?.as_bytes()).ok()?);
-    LENGTHS.contains(&bytes.len()).then(|| hmac::Key::new(hmac::HMAC_SHA256, &bytes))
+fn decode_key(line: &str) -> Option<hmac::Key> {
+    let bytes = Zeroizing::new(BASE64.decode(line.strip_prefix(SECRET_PREFIX)?.as_bytes()).ok()?);
+    SECRET_LENGTHS.contains(&bytes.len()).then(|| hmac::Key::new(hmac::HMAC_SHA256, &bytes))
 }
 
 #[cfg(test)]
@@ -84,27 +84,31 @@ mod tests {
 
     #[test]
     fn the_reference_example_is_met() {
-        let signer = Signer::parse(SECRET).unwrap();
-        let header =
-            signer.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
+        let signer = EventSigner::parse_secrets(SECRET).unwrap();
+        let header = signer.sign_event(
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            1_614_265_330,
+            br#"{"test": 2432232314}"#,
+        );
         assert_eq!(header, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
     #[test]
     fn each_secret_signs_and_either_verifies_during_a_rotation() {
         let other = format!("whsec_{}", BASE64.encode(&[7; 32]));
-        let both = Signer::parse(&format!("# new\n{other}\n\n{SECRET}\n")).unwrap();
-        let header = both.sign("id", 1, b"body");
+        let both = EventSigner::parse_secrets(&format!("# new\n{other}\n\n{SECRET}\n")).unwrap();
+        let header = both.sign_event("id", 1, b"body");
         assert_eq!(header.split(' ').count(), 2);
         for one in [SECRET, &other] {
-            let receiver = Signer::parse(one).unwrap();
-            assert!(receiver.verifies("id", 1, b"body", &header));
-            assert!(!receiver.verifies("id", 2, b"body", &header));
-            assert!(!receiver.verifies("id", 1, b"bodY", &header));
+            let receiver = EventSigner::parse_secrets(one).unwrap();
+            assert!(receiver.verify_signature("id", 1, b"body", &header));
+            assert!(!receiver.verify_signature("id", 2, b"body", &header));
+            assert!(!receiver.verify_signature("id", 1, b"bodY", &header));
         }
-        let stranger = Signer::parse(&format!("whsec_{}", BASE64.encode(&[8; 32]))).unwrap();
-        assert!(!stranger.verifies("id", 1, b"body", &header));
-        assert!(!stranger.verifies("id", 1, b"body", "v1,!!! v2,x"));
+        let stranger =
+            EventSigner::parse_secrets(&format!("whsec_{}", BASE64.encode(&[8; 32]))).unwrap();
+        assert!(!stranger.verify_signature("id", 1, b"body", &header));
+        assert!(!stranger.verify_signature("id", 1, b"body", "v1,!!! v2,x"));
     }
 
     #[test]
@@ -117,10 +121,10 @@ mod tests {
             ("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(), BadSecrets::Lines(vec![1])),
             (format!("whsec_???\n{SECRET}\nMfKQ"), BadSecrets::Lines(vec![1, 3])),
         ] {
-            let error = Signer::parse(&text).unwrap_err();
+            let error = EventSigner::parse_secrets(&text).unwrap_err();
             assert_eq!(error, expected);
             assert!(!error.to_string().contains("MfKQ"));
         }
-        assert!(!format!("{:?}", Signer::parse(SECRET).unwrap()).contains("MfKQ"));
+        assert!(!format!("{:?}", EventSigner::parse_secrets(SECRET).unwrap()).contains("MfKQ"));
     }
 }

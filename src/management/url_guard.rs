@@ -20,13 +20,13 @@ use tower::Service;
 use crate::common::IpAllowlist;
 
 /// How long a name may take to resolve.
-const RESOLVE: Duration = Duration::from_secs(2);
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Most lookups at once: a management node has one name.
-const LOOKUPS: usize = 8;
+const MAX_CONCURRENT_LOOKUPS: usize = 8;
 
 /// `server.agent_allow`. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Networks {
+pub struct UrlGuard {
     allowlist: IpAllowlist,
     lookups: Arc<Semaphore>,
 }
@@ -55,10 +55,13 @@ impl fmt::Display for BadUrl {
     }
 }
 
-impl Networks {
+impl UrlGuard {
     /// Creates the guard for these networks. Without any, every URL is refused.
     pub fn new(networks: &[IpNet]) -> Self {
-        Self { allowlist: IpAllowlist::new(networks), lookups: Arc::new(Semaphore::new(LOOKUPS)) }
+        Self {
+            allowlist: IpAllowlist::new(networks),
+            lookups: Arc::new(Semaphore::new(MAX_CONCURRENT_LOOKUPS)),
+        }
     }
 
     /// Returns the addresses that may speak the agent protocol.
@@ -70,7 +73,7 @@ impl Networks {
     ///
     /// # Errors
     /// [`BadUrl`]; nothing was sent there.
-    pub async fn judge(&self, url: &str) -> Result<Uri, BadUrl> {
+    pub async fn validate(&self, url: &str) -> Result<Uri, BadUrl> {
         let url: Uri = url.parse().map_err(|_| BadUrl::NotHttp)?;
         let host = url.host().filter(|_| url.scheme_str() == Some("http"));
         let host = host.ok_or(BadUrl::NotHttp)?;
@@ -79,15 +82,15 @@ impl Networks {
             Ok(ip) if self.allowlist.contains(ip) => {}
             Ok(ip) => return Err(BadUrl::Outside(vec![ip])),
             Err(_) => {
-                self.resolve(host).await?;
+                self.resolve_host(host).await?;
             }
         }
         Ok(url)
     }
 
     /// The addresses of a name that lie in the networks; at least one.
-    async fn resolve(&self, name: &str) -> Result<Vec<SocketAddr>, BadUrl> {
-        let Ok(found) = timeout(RESOLVE, self.look_up(name.to_owned())).await else {
+    async fn resolve_host(&self, name: &str) -> Result<Vec<SocketAddr>, BadUrl> {
+        let Ok(found) = timeout(RESOLVE_TIMEOUT, self.look_up(name.to_owned())).await else {
             return Err(BadUrl::Unresolved("no answer in time".to_owned()));
         };
         let found = found.map_err(|error| BadUrl::Unresolved(error.to_string()))?;
@@ -100,7 +103,7 @@ impl Networks {
     }
 }
 
-impl Networks {
+impl UrlGuard {
     /// A lookup that nobody waits for any more keeps its thread, and its place, until the C library gives it
     /// up: the next ones wait for one of these, and take no thread from others.
     async fn look_up(&self, name: String) -> io::Result<Vec<SocketAddr>> {
@@ -117,9 +120,9 @@ impl Networks {
 /// Resolves names when they are dialled: one that was judged well and points elsewhere since leads
 /// nowhere.
 #[derive(Clone, Debug)]
-pub(super) struct Resolver(pub(super) Networks);
+pub(super) struct GuardedResolver(pub(super) UrlGuard);
 
-impl Service<Name> for Resolver {
+impl Service<Name> for GuardedResolver {
     type Response = std::vec::IntoIter<SocketAddr>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
@@ -131,7 +134,7 @@ impl Service<Name> for Resolver {
     fn call(&mut self, name: Name) -> Self::Future {
         let networks = self.0.clone();
         Box::pin(async move {
-            let resolved = networks.resolve(name.as_str()).await;
+            let resolved = networks.resolve_host(name.as_str()).await;
             resolved.map(Vec::into_iter).map_err(|bad| io::Error::other(bad.to_string()))
         })
     }
@@ -144,7 +147,7 @@ mod tests {
     #[tokio::test]
     async fn a_url_is_called_in_the_networks_and_nowhere_else() {
         let networks = ["192.0.2.0/24", "2001:db8::/32", "127.0.0.0/8"];
-        let networks = Networks::new(&networks.map(|network| network.parse().unwrap()));
+        let networks = UrlGuard::new(&networks.map(|network| network.parse().unwrap()));
         let outside = |ip: &str| BadUrl::Outside(vec![ip.parse().unwrap()]);
         for (url, expected) in [
             ("http://192.0.2.7:8080/zstack/asyncrest/callback", Ok(())),
@@ -162,18 +165,18 @@ mod tests {
             ("192.0.2.7:8080", Err(BadUrl::NotHttp)),
             ("", Err(BadUrl::NotHttp)),
         ] {
-            assert_eq!(networks.judge(url).await.map(|_| ()), expected, "{url}");
+            assert_eq!(networks.validate(url).await.map(|_| ()), expected, "{url}");
         }
-        let unknown = networks.judge("http://no.such.host.invalid/").await;
+        let unknown = networks.validate("http://no.such.host.invalid/").await;
         assert!(matches!(unknown, Err(BadUrl::Unresolved(_))), "{unknown:?}");
-        let nobody = Networks::new(&[]);
-        assert_eq!(nobody.judge("http://127.0.0.1/").await, Err(outside("127.0.0.1")));
+        let nobody = UrlGuard::new(&[]);
+        assert_eq!(nobody.validate("http://127.0.0.1/").await, Err(outside("127.0.0.1")));
     }
 
     #[tokio::test]
     async fn a_name_that_points_elsewhere_when_it_is_dialled_leads_nowhere() {
-        let networks = Networks::new(&["192.0.2.0/24".parse().unwrap()]);
-        let dialled = Resolver(networks).call("localhost".parse().unwrap()).await;
+        let networks = UrlGuard::new(&["192.0.2.0/24".parse().unwrap()]);
+        let dialled = GuardedResolver(networks).call("localhost".parse().unwrap()).await;
         assert!(dialled.unwrap_err().to_string().contains("not in server.agent_allow"));
     }
 }

@@ -10,7 +10,7 @@ use crate::model::NodeId;
 use crate::wire::EventFormat;
 
 /// What the notifier works with.
-pub struct Means {
+pub struct NotifierContext {
     /// Holds the outbox.
     pub ledger: Ledger,
     /// The way to the receiver.

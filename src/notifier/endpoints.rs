@@ -12,7 +12,7 @@ use crate::management::CallbackClient;
 use crate::wire::{EventFormat, WebhookEvent};
 
 /// Where requests go.
-pub(super) struct Destinations {
+pub(super) struct CallbackEndpoints {
     client: CallbackClient,
     format: EventFormat,
     clock: Arc<dyn Clock>,
@@ -21,19 +21,19 @@ pub(super) struct Destinations {
     started: Instant,
 }
 
-impl Destinations {
+impl CallbackEndpoints {
     pub(super) fn new(
         client: CallbackClient,
         format: EventFormat,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Self {
-        let route = Mutex::new(EndpointSelector::new(client.destinations()));
+        let route = Mutex::new(EndpointSelector::new(client.endpoint_count()));
         Self { client, format, clock, random, route, started: Instant::now() }
     }
 
     /// Posts an event: the last reply, what it means, and what a 2xx has said.
-    pub(super) async fn post(
+    pub(super) async fn post_event(
         &self,
         event: &WebhookEvent,
     ) -> (ReceiverReply, DeliveryOutcome, Vec<u8>) {
@@ -43,10 +43,10 @@ impl Destinations {
             Vec::new(),
         );
         let (mut tried, mut last) = (Vec::new(), gone);
-        while let Some(to) = self.pick(&tried) {
-            let (reply, said) = self.client.ask(to, event, self.clock.now()).await;
+        while let Some(to) = self.select(&tried) {
+            let (reply, said) = self.client.post_event(to, event, self.clock.now()).await;
             let verdict = classify(&reply, self.format == EventFormat::ZStack);
-            let on = self.replied(to, &reply, verdict);
+            let on = self.on_reply(to, &reply, verdict);
             tried.push(to);
             last = (reply, verdict, said);
             if !on {
@@ -54,38 +54,38 @@ impl Destinations {
             }
         }
         // A lane is stopped by 410 only when nobody else is left.
-        if last.1 == DeliveryOutcome::Gone && !self.are_gone() {
+        if last.1 == DeliveryOutcome::Gone && !self.all_gone() {
             last.1 = DeliveryOutcome::Retry(std::time::Duration::ZERO);
         }
         last
     }
 
     /// The receiver that is sent to now, as far as is known.
-    pub(super) fn active(&self) -> Option<String> {
-        let active = self.lock().active_endpoint(self.started.elapsed());
-        active.map(|to| self.client.name(to))
+    pub(super) fn active_endpoint(&self) -> Option<String> {
+        let active = self.lock_selector().active_endpoint(self.started.elapsed());
+        active.map(|to| self.client.endpoint_name(to))
     }
 
     /// Whether all have said that they want nothing any more.
-    pub(super) fn are_gone(&self) -> bool {
-        self.lock().is_gone()
+    pub(super) fn all_gone(&self) -> bool {
+        self.lock_selector().is_gone()
     }
 
     /// A person acts.
-    pub(super) fn revive(&self) {
-        self.lock().reset_gone();
+    pub(super) fn reset_gone(&self) {
+        self.lock_selector().reset_gone();
     }
 
-    fn pick(&self, tried: &[usize]) -> Option<usize> {
-        self.lock().select(tried, self.started.elapsed())
+    fn select(&self, tried: &[usize]) -> Option<usize> {
+        self.lock_selector().select(tried, self.started.elapsed())
     }
 
-    fn replied(&self, to: usize, reply: &ReceiverReply, verdict: DeliveryOutcome) -> bool {
-        let (before, uptime) = (self.active(), self.started.elapsed());
-        let on = self.lock().on_reply(to, reply, verdict, uptime, self.random.next_u64());
-        let now = self.active();
-        let destination = self.client.name(to);
-        if self.client.destinations() > 1 && on && before != now {
+    fn on_reply(&self, to: usize, reply: &ReceiverReply, verdict: DeliveryOutcome) -> bool {
+        let (before, uptime) = (self.active_endpoint(), self.started.elapsed());
+        let on = self.lock_selector().on_reply(to, reply, verdict, uptime, self.random.next_u64());
+        let now = self.active_endpoint();
+        let destination = self.client.endpoint_name(to);
+        if self.client.endpoint_count() > 1 && on && before != now {
             warn!(destination, %reply, "the receiver is down: the next one is sent to");
         } else if on {
             debug!(destination, %reply, "not taken");
@@ -95,7 +95,7 @@ impl Destinations {
         on
     }
 
-    fn lock(&self) -> MutexGuard<'_, EndpointSelector> {
+    fn lock_selector(&self) -> MutexGuard<'_, EndpointSelector> {
         lock_unpoisoned(&self.route)
     }
 }

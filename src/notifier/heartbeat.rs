@@ -12,7 +12,8 @@ use tracing::{debug, info, warn};
 
 use super::NotifierHandle;
 use crate::agent::{
-    DaemonConditions, Registry, SharedFilesystems, StoreService as _, StoreView, active_conditions,
+    DaemonConditions, Registry, SharedFilesystems, StoreService as _, StoreSnapshot,
+    active_conditions,
 };
 use crate::common::{Clock, Random};
 use crate::delivery::ReceiverReply;
@@ -20,7 +21,7 @@ use crate::model::{NodeId, Notice, NoticeKind, Tags};
 use crate::wire::{EventFormat, StoreHeartbeat, WebhookEvent, resync_asked};
 
 /// The task that tells how all stores are.
-pub struct Heartbeat {
+pub struct HeartbeatTask {
     /// This node, as the source of events.
     pub node: NodeId,
     /// Between two heartbeats, give or take a tenth.
@@ -39,21 +40,21 @@ pub struct Heartbeat {
     pub random: Arc<dyn Random>,
 }
 
-impl Heartbeat {
+impl HeartbeatTask {
     /// Runs until the token is cancelled.
     ///
     /// # Cancel safety
     /// Dropping the future ends it; nothing is lost by that.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run_heartbeat(self, stop: CancellationToken) {
         let beating = async {
-            let mut pause = self.some_of(self.start_spread);
+            let mut pause = self.random_fraction(self.start_spread);
             let (mut number, mut heard) = (0, true);
             loop {
                 sleep(pause).await;
                 // Until a person acts.
-                if !self.notifier.destinations().are_gone() {
+                if !self.notifier.endpoint_count().all_gone() {
                     number += 1;
-                    let (taken, reply) = self.beat(number).await;
+                    let (taken, reply) = self.send_heartbeat(number).await;
                     match (heard, taken) {
                         (true, false) => warn!(%reply, "the callback does not take heartbeats"),
                         (false, true) => info!("the callback takes heartbeats again"),
@@ -62,24 +63,24 @@ impl Heartbeat {
                     heard = taken;
                 }
                 // So that thousands of nodes that started at once do not stay in step.
-                pause = self.every.mul_f64(0.9) + self.some_of(self.every.mul_f64(0.2));
+                pause = self.every.mul_f64(0.9) + self.random_fraction(self.every.mul_f64(0.2));
             }
         };
         stop.run_until_cancelled(beating).await;
     }
 
     /// Whether it was taken, and the last reply.
-    async fn beat(&self, number: u64) -> (bool, ReceiverReply) {
-        let views = self.stores.views();
-        let pulses = self.pulses(&views);
+    async fn send_heartbeat(&self, number: u64) -> (bool, ReceiverReply) {
+        let views = self.stores.snapshots();
+        let pulses = self.snapshots(&views);
         let event = WebhookEvent::new_heartbeat(self.node, self.clock.now(), number, &pulses);
-        let (reply, verdict, answer) = self.notifier.destinations().post(&event).await;
+        let (reply, verdict, answer) = self.notifier.endpoint_count().post_event(&event).await;
         debug!(%reply, stores = pulses.len(), "heartbeat");
         if verdict.is_delivery() {
             let asked = resync_asked(&answer);
-            for view in asked.iter().filter_map(|uuid| self.stores.view(*uuid)) {
+            for view in asked.iter().filter_map(|uuid| self.stores.snapshot(*uuid)) {
                 // What is not taken now is asked for again by the answer to the next one.
-                if !self.resync(&view).await {
+                if !self.request_resync(&view).await {
                     break;
                 }
             }
@@ -89,7 +90,7 @@ impl Heartbeat {
 
     /// Sends a store's current state, with the place of its newest transition and no new one; whether it was
     /// taken.
-    async fn resync(&self, view: &StoreView) -> bool {
+    async fn request_resync(&self, view: &StoreSnapshot) -> bool {
         let standing = &view.standing;
         let notice = Notice {
             store: view.store.uuid,
@@ -106,16 +107,16 @@ impl Heartbeat {
         };
         let mut taken = true;
         for event in WebhookEvent::from_notice(&notice, self.node, EventFormat::CloudEvents) {
-            let (reply, verdict, _) = self.notifier.destinations().post(&event).await;
+            let (reply, verdict, _) = self.notifier.endpoint_count().post_event(&event).await;
             taken &= verdict.is_delivery();
             info!(store = %notice.store, %reply, "the receiver asked for the current state");
         }
         taken
     }
 
-    fn pulses(&self, views: &[Arc<StoreView>]) -> Vec<StoreHeartbeat> {
+    fn snapshots(&self, views: &[Arc<StoreSnapshot>]) -> Vec<StoreHeartbeat> {
         let shared = SharedFilesystems::new(views);
-        let pulse = |view: &Arc<StoreView>| {
+        let pulse = |view: &Arc<StoreSnapshot>| {
             let active = active_conditions(view, &shared, &self.daemon_conditions);
             StoreHeartbeat {
                 store: view.store.uuid,
@@ -129,7 +130,7 @@ impl Heartbeat {
     }
 
     /// A random part of a time.
-    fn some_of(&self, whole: Duration) -> Duration {
+    fn random_fraction(&self, whole: Duration) -> Duration {
         crate::common::Backoff::new(whole, whole).delay(1, self.random.next_u64())
     }
 }

@@ -15,8 +15,8 @@ mod status;
 mod store_delivery;
 mod task;
 
-pub use context::Means;
+pub use context::NotifierContext;
 pub use handle::NotifierHandle;
-pub use heartbeat::Heartbeat;
-pub use status::{LaneStatus, NotifierStatus};
-pub use task::{BrokenOff, Notifier};
+pub use heartbeat::HeartbeatTask;
+pub use status::{DeliveryStatus, NotifierStatus};
+pub use task::{BrokenOff, NotifierTask};

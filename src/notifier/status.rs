@@ -21,12 +21,12 @@ pub struct NotifierStatus {
     /// The last reply, when it said that the receiver has no handler for what was taken as delivered.
     pub unhandled: Option<ReceiverReply>,
     /// The stores that have something waiting.
-    pub lanes: BTreeMap<StoreUuid, LaneStatus>,
+    pub lanes: BTreeMap<StoreUuid, DeliveryStatus>,
 }
 
 /// How delivery of one store's notices stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LaneStatus {
+pub struct DeliveryStatus {
     /// Notices that wait.
     pub waiting: u64,
     /// Why the first of them still waits, when it has been tried.
@@ -38,7 +38,7 @@ pub struct LaneStatus {
 impl NotifierStatus {
     /// Whether a lane waits for a receiver that gives no usable answer.
     fn is_behind(&self) -> bool {
-        let trouble = |lane: &LaneStatus| lane.trouble.as_ref().map(|trouble| trouble.verdict);
+        let trouble = |lane: &DeliveryStatus| lane.trouble.as_ref().map(|trouble| trouble.verdict);
         self.lanes.values().any(|lane| matches!(trouble(lane), Some(DeliveryOutcome::Retry(_))))
     }
 }
@@ -46,27 +46,27 @@ impl NotifierStatus {
 /// The lanes' side of the status. A receiver that is down is one fault, however many stores wait for
 /// it: it is logged when it begins and when it ends.
 #[derive(Debug)]
-pub(super) struct Board(watch::Sender<NotifierStatus>);
+pub(super) struct StatusPublisher(watch::Sender<NotifierStatus>);
 
-impl Board {
+impl StatusPublisher {
     pub(super) fn new(status: watch::Sender<NotifierStatus>) -> Self {
         Self(status)
     }
 
     /// Shows a lane as it is now.
-    pub(super) fn show(&self, store: StoreUuid, lane: LaneStatus) {
+    pub(super) fn publish(&self, store: StoreUuid, lane: DeliveryStatus) {
         self.0.send_modify(|status| {
             status.lanes.insert(store, lane);
         });
     }
 
     /// Whether every receiver has said that it is gone.
-    pub(super) fn gone(&self, gone: bool) {
+    pub(super) fn mark_gone(&self, gone: bool) {
         self.0.send_if_modified(|status| std::mem::replace(&mut status.gone, gone) != gone);
     }
 
     /// A lane has nothing left.
-    pub(super) fn clear(&self, store: StoreUuid) {
+    pub(super) fn clear_store(&self, store: StoreUuid) {
         self.0.send_modify(|status| {
             status.lanes.remove(&store);
         });
@@ -74,14 +74,14 @@ impl Board {
 
     /// Takes note of a reply to a store's notice. `before` is what the lane's reply before it meant, if
     /// that was no plain yes.
-    pub(super) fn replied(
+    pub(super) fn record_response(
         &self,
         store: StoreUuid,
         before: Option<DeliveryOutcome>,
         reply: &ReceiverReply,
         verdict: DeliveryOutcome,
     ) {
-        let (was, now) = self.count(store, reply, verdict);
+        let (was, now) = self.count_event(store, reply, verdict);
         match verdict {
             DeliveryOutcome::Delivered => debug!(%store, "delivered"),
             DeliveryOutcome::NoHandler if was.unhandled => {
@@ -108,15 +108,15 @@ impl Board {
         }
     }
 
-    fn count(
+    fn count_event(
         &self,
         store: StoreUuid,
         reply: &ReceiverReply,
         verdict: DeliveryOutcome,
-    ) -> (Seen, Seen) {
-        let mut seen = (Seen::default(), Seen::default());
+    ) -> (StatusFlags, StatusFlags) {
+        let mut seen = (StatusFlags::default(), StatusFlags::default());
         self.0.send_modify(|status| {
-            seen.0 = Seen::of(status);
+            seen.0 = StatusFlags::from_status(status);
             status.tries += 1;
             status.delivered += u64::from(verdict.is_delivery());
             status.gone |= verdict == DeliveryOutcome::Gone;
@@ -128,7 +128,7 @@ impl Board {
             let trouble = LastFailure { reply: reply.clone(), verdict };
             let lane = status.lanes.entry(store).or_default();
             lane.trouble = (!verdict.is_delivery()).then_some(trouble);
-            seen.1 = Seen::of(status);
+            seen.1 = StatusFlags::from_status(status);
         });
         seen
     }
@@ -136,14 +136,14 @@ impl Board {
 
 /// What of a status decides whether a line is worth a person's time.
 #[derive(Default)]
-struct Seen {
+struct StatusFlags {
     behind: bool,
     unhandled: bool,
     gone: bool,
 }
 
-impl Seen {
-    fn of(status: &NotifierStatus) -> Self {
+impl StatusFlags {
+    fn from_status(status: &NotifierStatus) -> Self {
         Self {
             behind: status.is_behind(),
             unhandled: status.unhandled.is_some(),

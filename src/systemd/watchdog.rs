@@ -30,7 +30,8 @@ pub(crate) async fn tell(stores: Registry, stop: CancellationToken) {
         if watchdog.is_some() {
             systemd::alive();
         }
-        let statuses = stores.views().iter().map(|view| view.standing.status.as_str()).collect();
+        let statuses =
+            stores.snapshots().iter().map(|view| view.standing.status.as_str()).collect();
         let text = summary(statuses);
         if text != told {
             systemd::status(&text);

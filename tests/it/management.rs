@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use imagestore_agent::delivery::ReceiverReply;
-use imagestore_agent::management::{CallbackClient, Limits, Signer};
+use imagestore_agent::management::{CallbackClient, EventSigner, RequestTimeouts};
 use imagestore_agent::model::NodeId;
 use imagestore_agent::settings::{CallbackSettings, Settings};
 use imagestore_agent::wire::{EventFormat, WebhookEvent};
@@ -21,7 +21,7 @@ fn callback(url: String) -> CallbackSettings {
 }
 
 fn client(settings: &CallbackSettings) -> CallbackClient {
-    CallbackClient::new(settings, Limits::default()).unwrap().unwrap()
+    CallbackClient::new(settings, RequestTimeouts::default()).unwrap().unwrap()
 }
 
 fn event() -> WebhookEvent {
@@ -47,7 +47,7 @@ async fn an_event_arrives_whole_and_signed_with_each_secret() {
     std::fs::write(&secrets, SECRETS).unwrap();
     let mut node = ManagementNode::answering([]).await;
     let settings = CallbackSettings { signing_secret_file: Some(secrets), ..callback(node.url()) };
-    assert_eq!(client(&settings).ask(0, &event(), NOW).await.0, answered(200));
+    assert_eq!(client(&settings).post_event(0, &event(), NOW).await.0, answered(200));
 
     let received = node.next().await;
     assert_eq!(received.body, event().body);
@@ -57,8 +57,11 @@ async fn an_event_arrives_whole_and_signed_with_each_secret() {
     let header = received.header("webhook-signature");
     assert_eq!(header.split(' ').count(), 2);
     for secret in SECRETS.lines() {
-        let signer = Signer::parse(secret).unwrap();
-        assert!(signer.verifies(received.id(), 1_700_000_000, &received.body, header), "{secret}");
+        let signer = EventSigner::parse_secrets(secret).unwrap();
+        assert!(
+            signer.verify_signature(received.id(), 1_700_000_000, &received.body, header),
+            "{secret}"
+        );
     }
     assert!(!format!("{:?}", client(&settings)).contains("MfKQ9r8GKYqr"));
 }
@@ -66,7 +69,7 @@ async fn an_event_arrives_whole_and_signed_with_each_secret() {
 #[tokio::test]
 async fn without_secrets_nothing_is_signed() {
     let mut node = ManagementNode::answering([]).await;
-    client(&callback(node.url())).ask(0, &event(), NOW).await;
+    client(&callback(node.url())).post_event(0, &event(), NOW).await;
     assert_eq!(node.next().await.header("webhook-signature"), "");
 }
 
@@ -75,31 +78,33 @@ async fn a_redirect_is_an_answer_and_is_not_followed() {
     let mut other = ManagementNode::answering([]).await;
     let redirect = Answer::Full(307, ("location", other.url()), "");
     let node = ManagementNode::answering([redirect]).await;
-    assert_eq!(client(&callback(node.url())).ask(0, &event(), NOW).await.0, answered(307));
+    assert_eq!(client(&callback(node.url())).post_event(0, &event(), NOW).await.0, answered(307));
     assert!(other.unexpected().is_none());
 }
 
 #[tokio::test]
 async fn a_silent_receiver_is_given_up_at_the_deadline() {
     let node = ManagementNode::answering([Answer::Never]).await;
-    let limits = Limits { whole: Duration::from_millis(100), ..Limits::default() };
+    let limits =
+        RequestTimeouts { whole: Duration::from_millis(100), ..RequestTimeouts::default() };
     let client = CallbackClient::new(&callback(node.url()), limits).unwrap().unwrap();
-    let why = unreached(client.ask(0, &event(), NOW).await.0);
+    let why = unreached(client.post_event(0, &event(), NOW).await.0);
     assert_eq!(why, "no answer within 100 ms");
     // The connection that hung is not used again.
-    assert_eq!(client.ask(0, &event(), NOW).await.0, answered(200));
+    assert_eq!(client.post_event(0, &event(), NOW).await.0, answered(200));
 }
 
 #[tokio::test]
 async fn the_status_counts_even_when_the_body_stalls() {
     let answers = [Answer::Stalled(200), Answer::Stalled(422)];
     let node = ManagementNode::answering(answers).await;
-    let limits = Limits { whole: Duration::from_millis(200), ..Limits::default() };
+    let limits =
+        RequestTimeouts { whole: Duration::from_millis(200), ..RequestTimeouts::default() };
     let client = CallbackClient::new(&callback(node.url()), limits).unwrap().unwrap();
-    assert_eq!(client.ask(0, &event(), NOW).await.0, answered(200));
+    assert_eq!(client.post_event(0, &event(), NOW).await.0, answered(200));
     let told = "no more follows".to_owned();
     let refused = ReceiverReply::Answered { status: 422, retry_after: None, told };
-    assert_eq!(client.ask(0, &event(), NOW).await.0, refused);
+    assert_eq!(client.post_event(0, &event(), NOW).await.0, refused);
 }
 
 #[tokio::test]
@@ -107,7 +112,7 @@ async fn a_refusal_is_evidence_of_at_most_512_printable_bytes() {
     let body: &'static str = "no\nway ".repeat(1000).leak();
     let answer = Answer::Full(422, ("retry-after", "7".to_owned()), body);
     let node = ManagementNode::answering([answer]).await;
-    let reply = client(&callback(node.url())).ask(0, &event(), NOW).await.0;
+    let reply = client(&callback(node.url())).post_event(0, &event(), NOW).await.0;
     let ReceiverReply::Answered { status: 422, retry_after, told } = reply else {
         panic!("{reply}")
     };
@@ -120,7 +125,7 @@ async fn a_refusal_is_evidence_of_at_most_512_printable_bytes() {
 async fn a_port_where_nobody_listens_is_named_as_such() {
     let mut node = ManagementNode::answering([]).await;
     node.stop().await;
-    let why = unreached(client(&callback(node.url())).ask(0, &event(), NOW).await.0);
+    let why = unreached(client(&callback(node.url())).post_event(0, &event(), NOW).await.0);
     assert!(why.contains("refused"), "{why}");
 }
 
@@ -129,8 +134,12 @@ async fn https_believes_the_given_authority_and_no_other() {
     let (ours, theirs) = (Authority::new(), Authority::new());
     let node = ManagementNode::over_tls(ours.server(None)).await;
     let settings = |ca_file| CallbackSettings { ca_file: Some(ca_file), ..callback(node.url()) };
-    assert_eq!(client(&settings(ours.certificate())).ask(0, &event(), NOW).await.0, answered(200));
-    let why = unreached(client(&settings(theirs.certificate())).ask(0, &event(), NOW).await.0);
+    assert_eq!(
+        client(&settings(ours.certificate())).post_event(0, &event(), NOW).await.0,
+        answered(200)
+    );
+    let why =
+        unreached(client(&settings(theirs.certificate())).post_event(0, &event(), NOW).await.0);
     assert!(why.contains("certificate"), "{why}");
 }
 
@@ -144,7 +153,7 @@ async fn a_certificate_that_is_over_or_for_another_name_is_told_as_such() {
         let node = ManagementNode::over_tls(server).await;
         let settings =
             CallbackSettings { ca_file: Some(ours.certificate()), ..callback(node.url()) };
-        let why = unreached(client(&settings).ask(0, &event(), NOW).await.0);
+        let why = unreached(client(&settings).post_event(0, &event(), NOW).await.0);
         assert!(why.contains(told), "{why}");
     }
 }
@@ -155,10 +164,10 @@ async fn a_receiver_that_asks_for_it_is_shown_the_client_certificate() {
     let node = ManagementNode::over_tls(servers.server(Some(&clients))).await;
     let nameless =
         CallbackSettings { ca_file: Some(servers.certificate()), ..callback(node.url()) };
-    unreached(client(&nameless).ask(0, &event(), NOW).await.0);
+    unreached(client(&nameless).post_event(0, &event(), NOW).await.0);
     let (cert, key) = clients.issue("node-1");
     let named = CallbackSettings { client_cert: Some(cert), client_key: Some(key), ..nameless };
-    assert_eq!(client(&named).ask(0, &event(), NOW).await.0, answered(200));
+    assert_eq!(client(&named).post_event(0, &event(), NOW).await.0, answered(200));
 }
 
 #[test]
@@ -170,7 +179,7 @@ fn a_certificate_and_a_key_that_do_not_belong_together_are_told() {
         client_key: Some(other.issue("agent").1),
         ..callback("https://mn.example/events".to_owned())
     };
-    let bad = CallbackClient::new(&settings, Limits::default()).unwrap_err();
+    let bad = CallbackClient::new(&settings, RequestTimeouts::default()).unwrap_err();
     assert_eq!(bad.setting_faults().len(), 1, "{bad:?}");
     assert!(bad.to_string().contains("callback.client_cert"), "{bad}");
 }
@@ -183,8 +192,9 @@ fn settings_that_cannot_be_used_are_named_and_nothing_secret_is_quoted() {
         dir.path().join(name)
     };
     let https = || callback("https://mn.example/events".to_owned());
-    let error =
-        |settings: &CallbackSettings| CallbackClient::new(settings, Limits::default()).unwrap_err();
+    let error = |settings: &CallbackSettings| {
+        CallbackClient::new(settings, RequestTimeouts::default()).unwrap_err()
+    };
     let absent = || Some(Path::new("/nonexistent/file").to_owned());
     let secret = file("secret", "whsec_hunter2");
     for (settings, key) in [
@@ -223,5 +233,5 @@ fn settings_that_cannot_be_used_are_named_and_nothing_secret_is_quoted() {
     ];
     assert_eq!(told, expected.map(|(key, what)| (key.to_owned(), what.to_owned())));
     let none = CallbackSettings { urls: Vec::new(), ..https() };
-    assert!(CallbackClient::new(&none, Limits::default()).unwrap().is_none());
+    assert!(CallbackClient::new(&none, RequestTimeouts::default()).unwrap().is_none());
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hyper::{HeaderMap, StatusCode};
-use imagestore_agent::management::Signer;
+use imagestore_agent::management::EventSigner;
 use proptest::prelude::*;
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -27,7 +27,8 @@ const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 fn signed(body: &str) -> HeaderMap {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let now = i64::try_from(now.as_secs()).unwrap();
-    let signature = Signer::parse(SECRET).unwrap().sign("id", now, body.as_bytes());
+    let signature =
+        EventSigner::parse_secrets(SECRET).unwrap().sign_event("id", now, body.as_bytes());
     let mut headers = HeaderMap::new();
     headers.insert("webhook-id", "id".parse().unwrap());
     headers.insert("webhook-timestamp", now.into());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::agent::login::limiter::{Restrained, Turn};
+use crate::agent::login::limiter::{LoginPermit, StoreLogins};
 use crate::agent::{AgentContext, faults};
 use crate::lifecycle;
 use crate::lifecycle::{AttemptOutcome, MeasuredSpace};
@@ -20,40 +20,40 @@ use crate::ssh::{LoginRequest, MarkerLocation, VerifiedLogin};
 /// `make bench` shows it as "reconnect over HTTP (password) beside a bare russh login"
 /// (`benches/agent/login.rs`): on two processors, 1.12 times the login without this time and the delay
 /// of the disconnect (`ssh/disconnect.rs`), 1.07 to 1.09 times with both.
-const HEAD_START: Duration = Duration::from_millis(15);
+const LOGIN_HEAD_START: Duration = Duration::from_millis(15);
 
 /// What the checks of an attempt have found.
 #[derive(Debug)]
-pub(crate) struct Checked {
+pub(crate) struct CheckResults {
     pub(crate) probed: ProbeResult,
-    pub(crate) login: LoggedIn,
+    pub(crate) login: LoginResult,
 }
 
 /// How a login went, and how long it took.
 #[derive(Debug)]
-pub(crate) struct LoggedIn {
+pub(crate) struct LoginResult {
     pub(crate) verified: Result<VerifiedLogin, Fault>,
     pub(crate) took: Duration,
 }
 
 /// What a successful attempt has proven.
 #[derive(Debug)]
-pub(crate) struct Proven {
+pub(crate) struct VerifiedStore {
     pub(crate) examined: DirectoryInspection,
     pub(crate) verified: VerifiedLogin,
     /// The same, as the status machine takes it.
     pub(crate) outcome: AttemptOutcome,
 }
 
-impl Checked {
+impl CheckResults {
     /// What is proven, when nothing failed.
     ///
     /// # Errors
     /// Every check that failed.
-    pub(crate) fn proven(self) -> Result<Proven, AttemptFailure> {
+    pub(crate) fn into_verified(self) -> Result<VerifiedStore, AttemptFailure> {
         let outcome = AttemptOutcome::from(&self);
         match (self.probed.into_inspection(), self.login.verified) {
-            (Ok(examined), Ok(verified)) => Ok(Proven { examined, verified, outcome }),
+            (Ok(examined), Ok(verified)) => Ok(VerifiedStore { examined, verified, outcome }),
             (Err(fault), Ok(_)) | (Ok(_), Err(fault)) => Err(AttemptFailure::from_fault(fault)),
             (Err(storage), Err(ssh)) => {
                 let failure = AttemptFailure::from_faults([storage.clone(), ssh]);
@@ -65,14 +65,14 @@ impl Checked {
 
 // The status machine knows neither `probe` nor `ssh`: these conversions keep what it decides on.
 
-impl From<&Checked> for AttemptOutcome {
-    fn from(checked: &Checked) -> Self {
+impl From<&CheckResults> for AttemptOutcome {
+    fn from(checked: &CheckResults) -> Self {
         Self { probe: (&checked.probed).into(), login: (&checked.login).into() }
     }
 }
 
-impl From<&LoggedIn> for lifecycle::LoginOutcome {
-    fn from(login: &LoggedIn) -> Self {
+impl From<&LoginResult> for lifecycle::LoginOutcome {
+    fn from(login: &LoginResult) -> Self {
         let outcome = match &login.verified {
             Ok(verified) => Ok(verified.proof.clone()),
             Err(fault) => Err(fault.clone()),
@@ -96,30 +96,34 @@ impl From<&ProbeResult> for lifecycle::ProbeOutcome {
 /// Logs in and, a moment later, probes beside it. Ends by `deadline`: each check is given it and keeps it.
 ///
 /// Dropping the future stops the checks: the connection is closed and the worker killed.
-pub(super) async fn connect(
+pub(super) async fn run_attempt(
     context: &AgentContext,
     store: &Store,
     slot: &Mutex<WorkerSlot>,
-    restraint: &Restrained,
+    restraint: &StoreLogins,
     deadline: Instant,
-) -> Checked {
+) -> CheckResults {
     // Before the probe takes the slot.
-    let patience = patience(context, slot, deadline).await;
-    let purpose = serve(store, context.policy.write_interval.is_some());
-    let probe = examine(context, &store.image_dir, slot, &purpose, deadline);
+    let patience = login_deadline(context, slot, deadline).await;
+    let purpose = probe_expectation(store, context.policy.write_interval.is_some());
+    let probe = run_probe(context, &store.image_dir, slot, &purpose, deadline);
     let probe = async {
-        sleep(HEAD_START).await;
+        sleep(LOGIN_HEAD_START).await;
         probe.await
     };
-    let turn = restraint.claim(patience);
+    let turn = restraint.acquire_for_attempt(patience);
     let login = log_in(context, store, restraint, turn, patience);
     let (login, probed) = tokio::join!(login, probe);
-    Checked { probed, login }
+    CheckResults { probed, login }
 }
 
 /// Until when to wait for the login: while a worker is stuck the attempt has failed already, and its
 /// callers are told within the time of a probe.
-async fn patience(context: &AgentContext, slot: &Mutex<WorkerSlot>, deadline: Instant) -> Instant {
+async fn login_deadline(
+    context: &AgentContext,
+    slot: &Mutex<WorkerSlot>,
+    deadline: Instant,
+) -> Instant {
     // A probe is under way: nothing is stuck yet.
     let Ok(mut slot) = slot.try_lock() else { return deadline };
     // It may have gone since it was looked at last.
@@ -131,7 +135,7 @@ async fn patience(context: &AgentContext, slot: &Mutex<WorkerSlot>, deadline: In
 }
 
 /// What is expected of a directory that this daemon serves.
-pub(super) fn serve(store: &Store, write: bool) -> ProbeExpectation {
+pub(super) fn probe_expectation(store: &Store, write: bool) -> ProbeExpectation {
     ProbeExpectation::Serve {
         store: store.uuid,
         marker: store.marker,
@@ -142,7 +146,7 @@ pub(super) fn serve(store: &Store, write: bool) -> ProbeExpectation {
 }
 
 /// One probe, within the probe's own deadline and the caller's.
-pub(crate) async fn examine(
+pub(crate) async fn run_probe(
     context: &AgentContext,
     dir: &ImageDir,
     slot: &Mutex<WorkerSlot>,
@@ -165,17 +169,17 @@ pub(crate) async fn examine(
 pub(super) async fn log_in(
     context: &AgentContext,
     store: &Store,
-    restraint: &Restrained,
-    turn: impl Future<Output = Result<Turn<'_>, Fault>>,
+    restraint: &StoreLogins,
+    turn: impl Future<Output = Result<LoginPermit<'_>, Fault>>,
     deadline: Instant,
-) -> LoggedIn {
+) -> LoginResult {
     let begun = Instant::now();
-    let failed = |fault| LoggedIn { verified: Err(fault), took: begun.elapsed() };
+    let failed = |fault| LoginResult { verified: Err(fault), took: begun.elapsed() };
     let _turn = match turn.await {
         Ok(turn) => turn,
         Err(fault) => return failed(fault),
     };
-    let remembered = restraint.lock().remembered(Instant::now());
+    let remembered = restraint.lock().cached_rejection(Instant::now());
     if let Some(fault) = remembered {
         return failed(fault);
     }
@@ -188,17 +192,19 @@ pub(super) async fn log_in(
                 credentials,
                 pinned: store.pinned_key.clone(),
                 given_fingerprints: store.given_fingerprints.clone(),
-                asked: restraint.lock().asked(marker_of(store), Instant::now()),
+                asked: restraint.lock().evidence_wanted(marker_location(store), Instant::now()),
             };
             context.verifier.verify(&login, deadline).await
         }
         Err(fault) => Err(fault),
     };
-    restraint.lock().ended(verified.as_ref().map(|verified| &verified.proof), Instant::now());
-    LoggedIn { verified, took: begun.elapsed() }
+    restraint
+        .lock()
+        .record_outcome(verified.as_ref().map(|verified| &verified.proof), Instant::now());
+    LoginResult { verified, took: begun.elapsed() }
 }
 
 /// Where the store's marker lies if the server is this node.
-pub(crate) fn marker_of(store: &Store) -> MarkerLocation {
+pub(crate) fn marker_location(store: &Store) -> MarkerLocation {
     MarkerLocation { path: marker_path(&store.image_dir), id: store.marker }
 }

@@ -11,24 +11,24 @@ use tokio::time::Instant;
 
 use crate::model::{Fault, Reason};
 
-/// Refused logins within [`WINDOW`] after which the next is not made.
-const MOST: usize = 3;
+/// Refused logins within [`REJECTION_WINDOW`] after which the next is not made.
+const MAX_REJECTIONS: usize = 3;
 /// How long a refusal counts.
-const WINDOW: Duration = Duration::from_secs(15 * 60);
+const REJECTION_WINDOW: Duration = Duration::from_secs(15 * 60);
 
 /// The refusals of logins as one user with one set of secrets.
 #[derive(Debug, Default)]
-pub(super) struct Refused {
+pub(super) struct LockoutGuard {
     at: VecDeque<Instant>,
     last: Option<Fault>,
 }
 
-impl Refused {
+impl LockoutGuard {
     /// The server's last refusal, in the place of a login that is not to be made now.
-    pub(super) fn remembered(&mut self, now: Instant) -> Option<Fault> {
-        self.at.retain(|at| now.saturating_duration_since(*at) < WINDOW);
-        let oldest = self.at.front().filter(|_| self.at.len() >= MOST)?;
-        let wait = (*oldest + WINDOW).saturating_duration_since(now);
+    pub(super) fn cached_rejection(&mut self, now: Instant) -> Option<Fault> {
+        self.at.retain(|at| now.saturating_duration_since(*at) < REJECTION_WINDOW);
+        let oldest = self.at.front().filter(|_| self.at.len() >= MAX_REJECTIONS)?;
+        let wait = (*oldest + REJECTION_WINDOW).saturating_duration_since(now);
         // Rounded up: a login a moment earlier would be held back again.
         let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
         let fault = self.last.clone()?;
@@ -45,7 +45,7 @@ impl Refused {
     }
 
     /// A login has ended, with this fault if it failed.
-    pub(super) fn ended(&mut self, fault: Option<&Fault>, now: Instant) {
+    pub(super) fn record_outcome(&mut self, fault: Option<&Fault>, now: Instant) {
         match fault {
             None => *self = Self::default(),
             Some(fault) if fault.reason() == Reason::CredentialsRefused => {
@@ -58,8 +58,8 @@ impl Refused {
     }
 
     /// Whether nothing of it counts any more.
-    pub(super) fn is_over(&self, now: Instant) -> bool {
-        self.at.iter().all(|at| now.saturating_duration_since(*at) >= WINDOW)
+    pub(super) fn is_expired(&self, now: Instant) -> bool {
+        self.at.iter().all(|at| now.saturating_duration_since(*at) >= REJECTION_WINDOW)
     }
 }
 
@@ -77,12 +77,12 @@ mod tests {
     /// What is remembered at each minute, when a login is made at each minute that allows one.
     fn minutes(outcome: impl Fn(u32) -> Option<Fault>, count: u32) -> Vec<bool> {
         let begun = Instant::now();
-        let mut refusals = Refused::default();
+        let mut refusals = LockoutGuard::default();
         let minute = |n| {
             let now = begun + MINUTE * n;
-            let held = refusals.remembered(now).is_some();
+            let held = refusals.cached_rejection(now).is_some();
             if !held {
-                refusals.ended(outcome(n).as_ref(), now);
+                refusals.record_outcome(outcome(n).as_ref(), now);
             }
             held
         };
@@ -94,7 +94,7 @@ mod tests {
         let held = minutes(|_| Some(refused()), 40);
         for window in held.windows(15) {
             let made = window.iter().filter(|held| !**held).count();
-            assert!(made <= MOST, "{held:?}");
+            assert!(made <= MAX_REJECTIONS, "{held:?}");
         }
         let made: Vec<usize> = (0..40).filter(|n| !held[*n]).collect();
         assert_eq!(made, [0, 1, 2, 15, 16, 17, 30, 31, 32]);
@@ -111,19 +111,19 @@ mod tests {
     #[test]
     fn what_is_remembered_says_so_and_how_long() {
         let begun = Instant::now();
-        let mut refusals = Refused::default();
+        let mut refusals = LockoutGuard::default();
         for n in 0..3 {
-            refusals.ended(Some(&refused()), begun + MINUTE * n);
+            refusals.record_outcome(Some(&refused()), begun + MINUTE * n);
         }
         let later = begun + MINUTE * 5 + Duration::from_millis(1);
-        let fault = refusals.remembered(later).unwrap();
+        let fault = refusals.cached_rejection(later).unwrap();
         assert_eq!(fault.reason(), Reason::CredentialsRefused);
         assert_eq!(fault.details(), refused().details());
         assert_eq!(fault.facts()["remembered"], Fact::Flag(true));
         assert_eq!(fault.facts()["retryAfterSeconds"], Fact::Number(600));
         assert_eq!(fault.retry_after(), Some(Duration::from_secs(600)));
-        assert!(!refusals.is_over(later));
-        assert!(refusals.remembered(begun + MINUTE * 15).is_none());
-        assert!(refusals.is_over(begun + MINUTE * 17));
+        assert!(!refusals.is_expired(later));
+        assert!(refusals.cached_rejection(begun + MINUTE * 15).is_none());
+        assert!(refusals.is_expired(begun + MINUTE * 17));
     }
 }

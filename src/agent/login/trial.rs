@@ -7,30 +7,30 @@ use std::sync::{Arc, Mutex};
 
 use tokio::time::{Instant, timeout_at};
 
-use super::lockout::Refused;
+use super::lockout::LockoutGuard;
 use crate::agent::faults;
 use crate::common::lock_unpoisoned;
 use crate::model::{Fault, Secret, SshCredentials};
 use crate::ssh::{LoginRequest, VerifiedLogin};
 
 /// Most logins whose refusals are remembered. Nobody mistypes so many passwords in a quarter of an hour.
-const MOST: usize = 256;
+const MAX_ENTRIES: usize = 256;
 
 /// What logins that were tried out have met. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct TryOuts(Arc<Memory>);
+pub struct TrialLogins(Arc<TrialLoginsInner>);
 
 #[derive(Debug, Default)]
-struct Memory {
+struct TrialLoginsInner {
     /// With a key of its own in each process: what is remembered tells nothing of the secrets.
     hasher: RandomState,
-    met: Mutex<HashMap<u64, Met>>,
+    met: Mutex<HashMap<u64, TrialEntry>>,
 }
 
 /// Held while the login is made: the next one with the same secrets knows how this one went.
-type Met = Arc<tokio::sync::Mutex<Refused>>;
+type TrialEntry = Arc<tokio::sync::Mutex<LockoutGuard>>;
 
-impl TryOuts {
+impl TrialLogins {
     /// Logs in, unless the server has refused this login too often. `force`: somebody says that it will
     /// not now.
     ///
@@ -44,21 +44,21 @@ impl TryOuts {
         deadline: Instant,
         logging_in: impl Future<Output = Result<VerifiedLogin, Fault>>,
     ) -> Result<VerifiedLogin, Fault> {
-        let met = self.met(login, Instant::now());
+        let met = self.entry_for(login, Instant::now());
         let mut refused =
             timeout_at(deadline, met.lock()).await.map_err(|_| faults::trial_login_busy())?;
         if force {
-            *refused = Refused::default();
+            *refused = LockoutGuard::default();
         }
-        if let Some(fault) = refused.remembered(Instant::now()) {
+        if let Some(fault) = refused.cached_rejection(Instant::now()) {
             return Err(fault);
         }
         let outcome = logging_in.await;
-        refused.ended(outcome.as_ref().err(), Instant::now());
+        refused.record_outcome(outcome.as_ref().err(), Instant::now());
         outcome
     }
 
-    fn met(&self, login: &LoginRequest, now: Instant) -> Met {
+    fn entry_for(&self, login: &LoginRequest, now: Instant) -> TrialEntry {
         let LoginRequest { address, username, credentials, .. } = login;
         let SshCredentials { password, private_key, passphrase } = credentials;
         let secrets =
@@ -66,10 +66,10 @@ impl TryOuts {
         let key =
             self.0.hasher.hash_one((address.hostname.as_str(), address.port, username, secrets));
         let mut met = lock_unpoisoned(&self.0.met);
-        if met.len() >= MOST {
-            met.retain(|_, one| one.try_lock().map_or(true, |refused| !refused.is_over(now)));
+        if met.len() >= MAX_ENTRIES {
+            met.retain(|_, one| one.try_lock().map_or(true, |refused| !refused.is_expired(now)));
         }
-        if met.len() >= MOST {
+        if met.len() >= MAX_ENTRIES {
             // Anyone's: a login is made once more than it should be.
             let unused = met.iter().find(|(_, one)| one.try_lock().is_ok()).map(|(key, _)| *key);
             unused.and_then(|key| met.remove(&key));
@@ -100,7 +100,7 @@ mod tests {
         }
     }
 
-    async fn refused(tried: &TryOuts, password: &str, force: bool) -> bool {
+    async fn refused(tried: &TrialLogins, password: &str, force: bool) -> bool {
         let refusing = async { Err(Fault::new(Reason::CredentialsRefused, "no")) };
         let deadline = Instant::now() + Duration::from_secs(9);
         let fault = tried.log_in(&login(password), force, deadline, refusing).await.unwrap_err();
@@ -109,7 +109,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_fourth_time_is_not_made_but_with_other_secrets_or_by_force() {
-        let tried = TryOuts::default();
+        let tried = TrialLogins::default();
         for again in [false, false, false, true, true] {
             assert_eq!(refused(&tried, "a", false).await, again);
         }
@@ -119,7 +119,7 @@ mod tests {
 
     #[tokio::test]
     async fn overlapping_ones_of_one_login_are_counted_like_others() {
-        let tried = TryOuts::default();
+        let tried = TrialLogins::default();
         let mut all = JoinSet::new();
         for _ in 0..9 {
             let tried = tried.clone();
@@ -131,14 +131,14 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_is_kept_than_is_needed() {
-        let tried = TryOuts::default();
-        for n in 0..MOST * 3 {
+        let tried = TrialLogins::default();
+        for n in 0..MAX_ENTRIES * 3 {
             refused(&tried, &n.to_string(), false).await;
         }
         let kept = || tried.0.met.lock().unwrap().len();
-        assert_eq!(kept(), MOST);
+        assert_eq!(kept(), MAX_ENTRIES);
         // In a quarter of an hour nothing of them counts, and the next one clears them away.
-        tried.met(&login("new"), Instant::now() + Duration::from_secs(15 * 60));
+        tried.entry_for(&login("new"), Instant::now() + Duration::from_secs(15 * 60));
         assert_eq!(kept(), 1);
     }
 }

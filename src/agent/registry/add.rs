@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::agent::checks::attempt;
-use crate::agent::checks::attempt::{Checked, LoggedIn, Proven};
+use crate::agent::checks::attempt::{CheckResults, LoginResult, VerifiedStore};
 use crate::agent::store::persist;
-use crate::agent::{AgentContext, StoreView, commit_timeout, faults};
+use crate::agent::{AgentContext, StoreSnapshot, commit_timeout, faults};
 use crate::common::crash_point;
 use crate::ledger::{CommitError, LedgerChange};
 use crate::lifecycle::{
@@ -25,7 +25,7 @@ use crate::probe::{AddLeftovers, MarkerClaim, ProbeExpectation, WorkerSlot};
 use crate::ssh::{EvidenceWanted, LoginRequest};
 
 /// A stop waits this long for a folder to be taken away again.
-const RELEASE: Duration = Duration::from_secs(2);
+const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why a store was not added.
 #[derive(Clone, Debug)]
@@ -36,25 +36,25 @@ pub enum AddError {
     Failed(AttemptFailure),
 }
 
-pub(super) type AddReply = oneshot::Sender<Result<Arc<StoreView>, AddError>>;
+pub(super) type AddReplySender = oneshot::Sender<Result<Arc<StoreSnapshot>, AddError>>;
 
 /// Who asked for an add, until the answer.
-pub(super) struct Caller(Option<AddReply>);
+pub(super) struct PendingReply(Option<AddReplySender>);
 
-impl Caller {
-    pub(super) fn new(reply: AddReply) -> Self {
+impl PendingReply {
+    pub(super) fn new(reply: AddReplySender) -> Self {
         Self(Some(reply))
     }
 
     /// Answers, if no answer was given yet. A caller that hung up misses nothing.
-    pub(super) fn answer(mut self, answer: Result<Arc<StoreView>, AddError>) {
+    pub(super) fn send_reply(mut self, answer: Result<Arc<StoreSnapshot>, AddError>) {
         if let Some(reply) = self.0.take() {
             let _ = reply.send(answer);
         }
     }
 
     /// Answers before the outcome is known, which is seen through all the same.
-    fn answer_early(&mut self, failure: AttemptFailure) {
+    fn reply_early(&mut self, failure: AttemptFailure) {
         if let Some(reply) = self.0.take() {
             let _ = reply.send(Err(AddError::Failed(failure)));
         }
@@ -62,7 +62,7 @@ impl Caller {
 }
 
 /// A store that has been added and is in the ledger.
-pub(super) struct Added {
+pub(super) struct AddedStore {
     pub(super) store: Store,
     pub(super) record: StoreRecord,
 }
@@ -72,52 +72,53 @@ pub(super) struct Added {
 ///
 /// A crash between marker and commit leaves a marker with this node's id and a uuid that is in no
 /// ledger; the next add of the directory adopts it.
-pub(super) async fn add(
+pub(super) async fn add_store(
     context: &AgentContext,
     uuid: StoreUuid,
     asked: AddStore,
     known: BTreeSet<StoreUuid>,
     slot: &Mutex<WorkerSlot>,
     stop: &CancellationToken,
-    caller: &mut Caller,
-) -> Result<Added, AttemptFailure> {
+    caller: &mut PendingReply,
+) -> Result<AddedStore, AttemptFailure> {
     let purpose = ProbeExpectation::Add { store: uuid, known, take_over: asked.take_over };
     let deadline = Instant::now() + context.attempt_deadline;
     let proven = tokio::select! {
         biased;
         () = stop.cancelled() => {
             // The dropped probe may have made its folder.
-            release(context, slot, &asked.image_dir, &AddLeftovers { folder: true, claim: None }).await;
-            return Err(faults::stopping().into());
+            clean_up(context, slot, &asked.image_dir, &AddLeftovers { folder: true, claim: None }).await;
+            return Err(faults::agent_stopping().into());
         }
-        proven = prove(context, &asked, &purpose, slot, deadline) => proven?,
+        proven = verify_store(context, &asked, &purpose, slot, deadline) => proven?,
     };
     let dir = asked.image_dir.clone();
-    let (claim, left) = claim_of(context, uuid, &proven);
+    let (claim, left) = new_claim(context, uuid, &proven);
     let adding = async {
         // A ledger that refuses is met before the directory is touched.
-        let epoch = commit_timeout::answered(context.ledger.next_epoch(claim.created)).await?;
+        let epoch =
+            commit_timeout::read_with_timeout(context.ledger.next_epoch(claim.created)).await?;
         let epoch = epoch.map_err(|error| AttemptFailure::from(faults::commit_failed(&error)))?;
-        claimed(context, &dir, &purpose, &claim, slot, stop, caller).await?;
+        write_marker(context, &dir, &purpose, &claim, slot, stop, caller).await?;
         crash_point("claim.after");
-        let store = store(context, &claim, &asked, &proven);
-        commit(context, store, asked, &proven, epoch, stop, caller).await
+        let store = new_store(context, &claim, &asked, &proven);
+        commit_store(context, store, asked, &proven, epoch, stop, caller).await
     };
     let added = adding.await;
     if added.is_err() {
-        release(context, slot, &dir, &left).await;
+        clean_up(context, slot, &dir, &left).await;
     }
     added
 }
 
 /// Both checks, side by side; a folder that the probe made is taken away again when either failed.
-async fn prove(
+async fn verify_store(
     context: &AgentContext,
     asked: &AddStore,
     purpose: &ProbeExpectation,
     slot: &Mutex<WorkerSlot>,
     deadline: Instant,
-) -> Result<Proven, AttemptFailure> {
+) -> Result<VerifiedStore, AttemptFailure> {
     let login = LoginRequest {
         address: asked.address.clone(),
         username: asked.username.clone(),
@@ -127,27 +128,27 @@ async fn prove(
         // What marker the directory has, if any, is being found out meanwhile.
         asked: EvidenceWanted::Full(None),
     };
-    let probe = attempt::examine(context, &asked.image_dir, slot, purpose, deadline);
+    let probe = attempt::run_probe(context, &asked.image_dir, slot, purpose, deadline);
     let begun = Instant::now();
     let verify = async {
         let verifying = context.verifier.verify(&login, deadline);
         let verified = context.try_outs.log_in(&login, asked.force, deadline, verifying).await;
-        LoggedIn { verified, took: begun.elapsed() }
+        LoginResult { verified, took: begun.elapsed() }
     };
     let (probed, login) = tokio::join!(probe, verify);
     let folder = probed.examined.as_ref().is_ok_and(|examined| examined.created_folder);
-    let proven = Checked { probed, login }.proven();
+    let proven = CheckResults { probed, login }.into_verified();
     if proven.is_err() && folder {
-        release(context, slot, &asked.image_dir, &AddLeftovers { folder, claim: None }).await;
+        clean_up(context, slot, &asked.image_dir, &AddLeftovers { folder, claim: None }).await;
     }
     proven
 }
 
 /// What is to be written into the marker, and what is left of it if the add fails after all.
-fn claim_of(
+fn new_claim(
     context: &AgentContext,
     store: StoreUuid,
-    proven: &Proven,
+    proven: &VerifiedStore,
 ) -> (MarkerClaim, AddLeftovers) {
     let examined = &proven.examined;
     let fresh = MarkerId::from_u128(u128::from_be_bytes(context.random.bytes16()));
@@ -164,14 +165,14 @@ fn claim_of(
 
 /// Writes the marker. Seen through also when the daemon stops, so that it is known what stands in the
 /// directory; who asked is answered then.
-async fn claimed(
+async fn write_marker(
     context: &AgentContext,
     dir: &ImageDir,
     purpose: &ProbeExpectation,
     claim: &MarkerClaim,
     slot: &Mutex<WorkerSlot>,
     stop: &CancellationToken,
-    caller: &mut Caller,
+    caller: &mut PendingReply,
 ) -> Result<(), AttemptFailure> {
     let deadline = Instant::now() + context.probe_deadline;
     let claiming = async {
@@ -182,7 +183,7 @@ async fn claimed(
     let claimed = tokio::select! {
         claimed = &mut claiming => claimed,
         () = stop.cancelled() => {
-            caller.answer_early(faults::stopping().into());
+            caller.reply_early(faults::agent_stopping().into());
             claiming.await
         }
     };
@@ -191,20 +192,25 @@ async fn claimed(
 
 /// Takes away what the add may have left. What cannot be taken away harms nobody and is adopted by the
 /// next add.
-async fn release(
+async fn clean_up(
     context: &AgentContext,
     slot: &Mutex<WorkerSlot>,
     dir: &ImageDir,
     left: &AddLeftovers,
 ) {
-    let deadline = Instant::now() + context.probe_deadline.min(RELEASE);
+    let deadline = Instant::now() + context.probe_deadline.min(CLEAN_UP_TIMEOUT);
     let mut slot = slot.lock().await;
     if let Err(fault) = context.prober.clean_up(&mut slot, dir, left, deadline).await {
         warn!(path = %dir, fault.code = %fault.reason(), "something of an add that failed is left behind");
     }
 }
 
-fn store(context: &AgentContext, claim: &MarkerClaim, asked: &AddStore, proven: &Proven) -> Store {
+fn new_store(
+    context: &AgentContext,
+    claim: &MarkerClaim,
+    asked: &AddStore,
+    proven: &VerifiedStore,
+) -> Store {
     Store {
         uuid: claim.store,
         name: asked.name.clone(),
@@ -226,17 +232,17 @@ fn store(context: &AgentContext, claim: &MarkerClaim, asked: &AddStore, proven: 
 
 /// The status machine decides the first transition like every other: out of a Connecting that nobody
 /// was told of. An epoch of its own keeps its positions above those of an earlier store of this uuid.
-async fn commit(
+async fn commit_store(
     context: &AgentContext,
     store: Store,
     asked: AddStore,
-    proven: &Proven,
+    proven: &VerifiedStore,
     epoch: Epoch,
     stop: &CancellationToken,
-    caller: &mut Caller,
-) -> Result<Added, AttemptFailure> {
+    caller: &mut PendingReply,
+) -> Result<AddedStore, AttemptFailure> {
     let recorded = |error: CommitError| AttemptFailure::from(faults::commit_failed(&error));
-    let now = context.now();
+    let now = context.step_time();
     let mut record = StoreRecord::new(DurableRecord::new_connecting(epoch, now.wall));
     let attempt = record.standing.attempt;
     let cause = Cause::User;
@@ -251,9 +257,11 @@ async fn commit(
         .add_history(store.uuid, HistoryEntry { at: now.wall, attempt, event: began });
     let notified = context.outbox.is_some();
     let change =
-        persist::record_step(change, &store, &before, &record, &effects, notified, now.wall);
-    let early = |failure| caller.answer_early(failure);
-    commit_timeout::commit(&context.ledger, change, stop, early).await.map_err(recorded)?;
+        persist::change_for_step(change, &store, &before, &record, &effects, notified, now.wall);
+    let early = |failure| caller.reply_early(failure);
+    commit_timeout::commit_with_timeout(&context.ledger, change, stop, early)
+        .await
+        .map_err(recorded)?;
     info!(name = %store.name, path = %store.image_dir, status = %record.standing.status, "store added");
-    Ok(Added { store, record })
+    Ok(AddedStore { store, record })
 }

@@ -13,43 +13,43 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::store::definition::Redefinition;
-use add::{AddError, AddReply};
+use super::store::definition::DefinitionChange;
+use add::{AddError, AddReplySender};
 
 use super::{
-    AcceptError, AgentContext, ReconnectError, StoreHandle, StoreService, StoreView, faults,
+    AcceptError, AgentContext, ReconnectError, StoreHandle, StoreService, StoreSnapshot, faults,
 };
 use crate::lifecycle::StoreHistory;
 use crate::model::{AddStore, AttemptFailure, Reason, StoreUpdate, StoreUuid, Tags};
 
 /// Requests that may wait for the registry, which takes one within microseconds.
-pub(super) const INBOX: usize = 64;
+pub(super) const MAX_QUEUED_REQUESTS: usize = 64;
 /// A person who looks at a history does not wait longer for it.
-const READ: Duration = Duration::from_secs(2);
+const HISTORY_READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-pub(super) type Stores = Arc<BTreeMap<StoreUuid, StoreHandle>>;
+pub(super) type ServedStores = Arc<BTreeMap<StoreUuid, StoreHandle>>;
 pub(super) type RemoveReply = oneshot::Sender<Result<bool, AttemptFailure>>;
 
 /// What the registry is asked.
 #[derive(Debug)]
-pub(super) enum Command {
-    Add { asked: Box<AddStore>, reply: AddReply },
+pub(super) enum RegistryCommand {
+    Add { asked: Box<AddStore>, reply: AddReplySender },
     Remove { store: StoreUuid, reply: RemoveReply },
 }
 
 /// The stores, as others see them. Cheap to clone.
 #[derive(Clone)]
 pub struct Registry {
-    inbox: mpsc::Sender<Command>,
-    stores: watch::Receiver<Stores>,
+    inbox: mpsc::Sender<RegistryCommand>,
+    stores: watch::Receiver<ServedStores>,
     context: Arc<AgentContext>,
     stop: CancellationToken,
 }
 
 impl Registry {
     pub(super) fn new(
-        inbox: mpsc::Sender<Command>,
-        stores: watch::Receiver<Stores>,
+        inbox: mpsc::Sender<RegistryCommand>,
+        stores: watch::Receiver<ServedStores>,
         context: Arc<AgentContext>,
         stop: CancellationToken,
     ) -> Self {
@@ -57,7 +57,7 @@ impl Registry {
     }
 
     /// Returns the handle of one store, or `None` if no such store is served.
-    fn store(&self, uuid: StoreUuid) -> Option<StoreHandle> {
+    fn find_store(&self, uuid: StoreUuid) -> Option<StoreHandle> {
         self.stores.borrow().get(&uuid).cloned()
     }
 
@@ -70,17 +70,17 @@ impl Registry {
         failure: AttemptFailure,
     ) -> ReconnectError {
         let stopped = failure.root_fault().reason() == Reason::AgentStopping;
-        match stopped && store.is_over() && self.has_forgotten(uuid).await {
+        match stopped && store.is_closed() && self.wait_until_removed(uuid).await {
             true => ReconnectError::UnknownStore(uuid),
             false => ReconnectError::Failed(failure),
         }
     }
 
     /// Waits for what the end of a store's task means: that it is off the list, or that all ends.
-    async fn has_forgotten(&self, uuid: StoreUuid) -> bool {
+    async fn wait_until_removed(&self, uuid: StoreUuid) -> bool {
         let mut stores = self.stores.clone();
         let forgotten =
-            stores.wait_for(|stores| stores.get(&uuid).is_none_or(|store| !store.is_over()));
+            stores.wait_for(|stores| stores.get(&uuid).is_none_or(|store| !store.is_closed()));
         tokio::select! {
             biased;
             () = self.stop.cancelled() => false,
@@ -88,25 +88,28 @@ impl Registry {
         }
     }
 
-    fn ask(&self, command: Command) -> Result<(), AttemptFailure> {
+    fn send_command(&self, command: RegistryCommand) -> Result<(), AttemptFailure> {
         self.inbox.try_send(command).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => faults::too_many_requests(INBOX).into(),
-            mpsc::error::TrySendError::Closed(_) => faults::stopping().into(),
+            mpsc::error::TrySendError::Full(_) => {
+                faults::too_many_requests(MAX_QUEUED_REQUESTS).into()
+            }
+            mpsc::error::TrySendError::Closed(_) => faults::agent_stopping().into(),
         })
     }
 }
 
 impl StoreService for Registry {
-    fn views(&self) -> Vec<Arc<StoreView>> {
-        self.stores.borrow().values().map(StoreHandle::view).collect()
+    fn snapshots(&self) -> Vec<Arc<StoreSnapshot>> {
+        self.stores.borrow().values().map(StoreHandle::snapshot).collect()
     }
 
-    fn view(&self, uuid: StoreUuid) -> Option<Arc<StoreView>> {
-        self.store(uuid).map(|store| store.view())
+    fn snapshot(&self, uuid: StoreUuid) -> Option<Arc<StoreSnapshot>> {
+        self.find_store(uuid).map(|store| store.snapshot())
     }
 
     async fn history(&self, uuid: StoreUuid, lines: u32) -> Option<StoreHistory> {
-        let read = timeout(READ, self.context.ledger.history(uuid, lines)).await.ok()?;
+        let read =
+            timeout(HISTORY_READ_TIMEOUT, self.context.ledger.history(uuid, lines)).await.ok()?;
         read.inspect_err(|error| warn!(store = %uuid, %error, "the history cannot be read")).ok()
     }
 
@@ -115,8 +118,8 @@ impl StoreService for Registry {
         uuid: StoreUuid,
         tags: Tags,
         force: bool,
-    ) -> Result<Arc<StoreView>, ReconnectError> {
-        let store = self.store(uuid).ok_or(ReconnectError::UnknownStore(uuid))?;
+    ) -> Result<Arc<StoreSnapshot>, ReconnectError> {
+        let store = self.find_store(uuid).ok_or(ReconnectError::UnknownStore(uuid))?;
         match store.reconnect(tags, force).await {
             Ok(view) => Ok(view),
             Err(failure) => Err(self.request_error(uuid, &store, failure).await),
@@ -127,20 +130,22 @@ impl StoreService for Registry {
         &self,
         uuid: StoreUuid,
         update: StoreUpdate,
-    ) -> Result<Arc<StoreView>, ReconnectError> {
-        let store = self.store(uuid).ok_or(ReconnectError::UnknownStore(uuid))?;
+    ) -> Result<Arc<StoreSnapshot>, ReconnectError> {
+        let store = self.find_store(uuid).ok_or(ReconnectError::UnknownStore(uuid))?;
         let tags = update.tags.clone();
         let proving = async {
-            let before = &store.at_rest().await.store;
-            update::prove(&self.context, before, store.logins(), update).await
+            let before = &store.wait_until_idle().await.store;
+            update::verify_update(&self.context, before, store.logins(), update).await
         };
         let proven = tokio::select! {
             biased;
-            () = self.stop.cancelled() => Err(faults::stopping().into()),
+            () = self.stop.cancelled() => Err(faults::agent_stopping().into()),
             proven = proving => proven,
         };
         let updated = match proven {
-            Ok(proven) => store.redefine(Redefinition::Update(Box::new(proven)), tags).await,
+            Ok(proven) => {
+                store.change_definition(DefinitionChange::Update(Box::new(proven)), tags).await
+            }
             Err(failure) => Err(failure),
         };
         match updated {
@@ -154,8 +159,8 @@ impl StoreService for Registry {
         uuid: StoreUuid,
         fingerprint: &str,
         tags: Tags,
-    ) -> Result<Arc<StoreView>, AcceptError> {
-        let store = self.store(uuid).ok_or(AcceptError::UnknownStore(uuid))?;
+    ) -> Result<Arc<StoreSnapshot>, AcceptError> {
+        let store = self.find_store(uuid).ok_or(AcceptError::UnknownStore(uuid))?;
         match store.accept_host_key(fingerprint, tags).await {
             Err(AcceptError::Failed(failure)) => {
                 Err(self.request_error(uuid, &store, failure).await.into())
@@ -164,16 +169,16 @@ impl StoreService for Registry {
         }
     }
 
-    async fn add(&self, store: AddStore) -> Result<Arc<StoreView>, AddError> {
+    async fn add(&self, store: AddStore) -> Result<Arc<StoreSnapshot>, AddError> {
         let (reply, added) = oneshot::channel();
         let asked = Box::new(store);
-        self.ask(Command::Add { asked, reply }).map_err(AddError::Failed)?;
-        added.await.unwrap_or_else(|_| Err(AddError::Failed(faults::stopping().into())))
+        self.send_command(RegistryCommand::Add { asked, reply }).map_err(AddError::Failed)?;
+        added.await.unwrap_or_else(|_| Err(AddError::Failed(faults::agent_stopping().into())))
     }
 
     async fn remove(&self, uuid: StoreUuid) -> Result<bool, AttemptFailure> {
         let (reply, removed) = oneshot::channel();
-        self.ask(Command::Remove { store: uuid, reply })?;
-        removed.await.unwrap_or_else(|_| Err(faults::stopping().into()))
+        self.send_command(RegistryCommand::Remove { store: uuid, reply })?;
+        removed.await.unwrap_or_else(|_| Err(faults::agent_stopping().into()))
     }
 }

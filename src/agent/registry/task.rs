@@ -9,36 +9,36 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info_span};
 
 use super::add;
-use super::add::{AddError, AddReply, Added, Caller};
-use super::{Command, INBOX, RemoveReply, Stores};
+use super::add::{AddError, AddReplySender, AddedStore, PendingReply};
+use super::{MAX_QUEUED_REQUESTS, RegistryCommand, RemoveReply, ServedStores};
 use crate::agent::checks::running::{slot_with, stuck_in};
-use crate::agent::store::handle::Removed;
+use crate::agent::store::handle::RemovedStore;
 use crate::agent::store::task::StoreTask;
-use crate::agent::{AgentContext, Registry, StoreHandle, StoreView, faults};
+use crate::agent::{AgentContext, Registry, StoreHandle, StoreSnapshot, faults};
 use crate::ledger::{LoadedStore, StuckWorker};
 use crate::lifecycle::StoreRecord;
 use crate::model::{AddStore, AttemptFailure, ImageDir, StoreUuid};
 use crate::probe::OrphanedWorkers;
 
 /// Adds that may run at once: each is a login and a worker process.
-const ADDS: usize = 32;
+const MAX_CONCURRENT_ADDS: usize = 32;
 
 /// A task of the registry broke off: a fault of ours, after which nothing can be promised.
 #[derive(Debug, thiserror::Error)]
 #[error("a task of the registry broke off")]
-pub struct BrokenOff(#[source] JoinError);
+pub struct RegistryTaskPanicked(#[source] JoinError);
 
 /// What ended beside the registry.
-enum Ended {
+enum FinishedTask {
     Store {
         uuid: StoreUuid,
-        removed: Option<Removed>,
+        removed: Option<RemovedStore>,
     },
     Add {
         uuid: StoreUuid,
-        result: Box<Result<Added, AttemptFailure>>,
+        result: Box<Result<AddedStore, AttemptFailure>>,
         stuck: Option<StuckWorker>,
-        caller: Caller,
+        caller: PendingReply,
     },
     Remove {
         uuid: StoreUuid,
@@ -49,15 +49,15 @@ enum Ended {
 /// Owns the tasks of all stores.
 pub struct RegistryTask {
     context: Arc<AgentContext>,
-    inbox: mpsc::Receiver<Command>,
-    stores: watch::Sender<Stores>,
+    inbox: mpsc::Receiver<RegistryCommand>,
+    stores: watch::Sender<ServedStores>,
     /// What runs adds hold, so that two of them cannot race for one uuid or one directory.
     adding: BTreeMap<StoreUuid, ImageDir>,
     removing: BTreeMap<StoreUuid, Vec<RemoveReply>>,
     /// Workers that adds and removed stores have left in directories that hang: the next add of such a
     /// directory sends no second one after it. No more of them than there are processes that hang.
-    left_behind: BTreeMap<ImageDir, StuckWorker>,
-    tasks: JoinSet<Ended>,
+    stuck_workers: BTreeMap<ImageDir, StuckWorker>,
+    tasks: JoinSet<FinishedTask>,
     stop: CancellationToken,
 }
 
@@ -68,8 +68,8 @@ impl RegistryTask {
         loaded: Vec<LoadedStore>,
         stop: CancellationToken,
     ) -> (Registry, Self) {
-        let (asks, inbox) = mpsc::channel(INBOX);
-        let (stores, seen) = watch::channel(Stores::default());
+        let (asks, inbox) = mpsc::channel(MAX_QUEUED_REQUESTS);
+        let (stores, seen) = watch::channel(ServedStores::default());
         let registry = Registry::new(asks, seen, Arc::clone(&context), stop.clone());
         let mut task = Self {
             context,
@@ -77,7 +77,7 @@ impl RegistryTask {
             stores,
             adding: BTreeMap::new(),
             removing: BTreeMap::new(),
-            left_behind: BTreeMap::new(),
+            stuck_workers: BTreeMap::new(),
             tasks: JoinSet::new(),
             stop,
         };
@@ -94,7 +94,7 @@ impl RegistryTask {
             let (context, stop) = (Arc::clone(&task.context), task.stop.clone());
             let (handle, store_task) =
                 StoreTask::new(context, store, record, orphan.or(stuck_worker), stop);
-            task.serve(handle, store_task);
+            task.spawn_store_task(handle, store_task);
         }
         (registry, task)
     }
@@ -103,19 +103,19 @@ impl RegistryTask {
     /// disconnects. What is asked meanwhile is answered with `agent_stopping`.
     ///
     /// # Errors
-    /// [`BrokenOff`] when a task panicked: the daemon is to end and be started anew.
+    /// [`RegistryTaskPanicked`] when a task panicked: the daemon is to end and be started anew.
     ///
     /// # Cancel safety
     /// Dropping the future aborts all tasks; what was committed stays.
-    pub async fn run(mut self) -> Result<(), BrokenOff> {
+    pub async fn run(mut self) -> Result<(), RegistryTaskPanicked> {
         loop {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
-                Some(ended) = self.tasks.join_next() => self.ended(ended)?,
+                Some(ended) = self.tasks.join_next() => self.on_task_finished(ended)?,
                 command = self.inbox.recv() => match command {
-                    Some(Command::Add { asked, reply }) => self.add(*asked, reply),
-                    Some(Command::Remove { store, reply }) => self.remove(store, reply),
+                    Some(RegistryCommand::Add { asked, reply }) => self.start_add(*asked, reply),
+                    Some(RegistryCommand::Remove { store, reply }) => self.start_removal(store, reply),
                     None => break,
                 },
             }
@@ -123,27 +123,27 @@ impl RegistryTask {
         self.stop.cancel();
         self.inbox.close();
         while let Some(ended) = self.tasks.join_next().await {
-            self.ended(ended)?;
+            self.on_task_finished(ended)?;
         }
         self.context.verifier.finish_disconnects().await;
         Ok(())
     }
 
-    fn serve(&mut self, handle: StoreHandle, task: Box<StoreTask>) {
-        let uuid = handle.view().store.uuid;
+    fn spawn_store_task(&mut self, handle: StoreHandle, task: Box<StoreTask>) {
+        let uuid = handle.snapshot().store.uuid;
         self.tasks.spawn(async move {
-            let removed = task.run().await;
-            Ended::Store { uuid, removed }
+            let removed = task.run_until_stopped().await;
+            FinishedTask::Store { uuid, removed }
         });
         self.stores.send_modify(|stores| {
             Arc::make_mut(stores).insert(uuid, handle);
         });
     }
 
-    fn add(&mut self, asked: AddStore, reply: AddReply) {
+    fn start_add(&mut self, asked: AddStore, reply: AddReplySender) {
         let uuid =
             asked.uuid.unwrap_or_else(|| StoreUuid::new_random(self.context.random.bytes16()));
-        if let Err(error) = self.free(uuid, &asked.image_dir) {
+        if let Err(error) = self.ensure_available(uuid, &asked.image_dir) {
             let _ = reply.send(Err(error));
             return;
         }
@@ -151,23 +151,24 @@ impl RegistryTask {
         let known: BTreeSet<StoreUuid> = self.stores.borrow().keys().copied().collect();
         let (context, stop) = (Arc::clone(&self.context), self.stop.clone());
         let span = info_span!("attempt", store = %uuid, attempt = 1);
-        let slot = Mutex::new(slot_with(self.left_behind.get(&asked.image_dir).copied()));
+        let slot = Mutex::new(slot_with(self.stuck_workers.get(&asked.image_dir).copied()));
         let add = async move {
-            let mut caller = Caller::new(reply);
-            let added = add::add(&context, uuid, asked, known, &slot, &stop, &mut caller).await;
+            let mut caller = PendingReply::new(reply);
+            let added =
+                add::add_store(&context, uuid, asked, known, &slot, &stop, &mut caller).await;
             let stuck = stuck_in(&slot.into_inner());
-            Ended::Add { uuid, result: Box::new(added), stuck, caller }
+            FinishedTask::Add { uuid, result: Box::new(added), stuck, caller }
         };
         self.tasks.spawn(add.instrument(span));
     }
 
     /// Whether uuid and directory may be added now.
-    fn free(&self, uuid: StoreUuid, dir: &ImageDir) -> Result<(), AddError> {
+    fn ensure_available(&self, uuid: StoreUuid, dir: &ImageDir) -> Result<(), AddError> {
         let stores = self.stores.borrow();
         if stores.contains_key(&uuid) || self.adding.contains_key(&uuid) {
             return Err(AddError::Refused(faults::duplicate_uuid(uuid)));
         }
-        let served = stores.values().map(StoreHandle::view).find(|v| v.store.image_dir == *dir);
+        let served = stores.values().map(StoreHandle::snapshot).find(|v| v.store.image_dir == *dir);
         let taken = served.map(|view| view.store.uuid).or_else(|| {
             let mut adding = self.adding.iter();
             adding.find(|(_, taken)| *taken == dir).map(|(uuid, _)| *uuid)
@@ -175,13 +176,13 @@ impl RegistryTask {
         if let Some(other) = taken {
             return Err(AddError::Refused(faults::duplicate_directory(dir, other)));
         }
-        if self.adding.len() >= ADDS {
-            return Err(AddError::Failed(faults::too_many_adds(ADDS).into()));
+        if self.adding.len() >= MAX_CONCURRENT_ADDS {
+            return Err(AddError::Failed(faults::too_many_adds(MAX_CONCURRENT_ADDS).into()));
         }
         Ok(())
     }
 
-    fn remove(&mut self, uuid: StoreUuid, reply: RemoveReply) {
+    fn start_removal(&mut self, uuid: StoreUuid, reply: RemoveReply) {
         if let Some(waiting) = self.removing.get_mut(&uuid) {
             waiting.push(reply);
             return;
@@ -191,30 +192,39 @@ impl RegistryTask {
             return;
         };
         self.removing.insert(uuid, vec![reply]);
-        self.tasks.spawn(async move { Ended::Remove { uuid, result: handle.remove().await } });
+        self.tasks.spawn(async move {
+            FinishedTask::Remove { uuid, result: handle.remove_store().await }
+        });
     }
 
-    fn ended(&mut self, ended: Result<Ended, JoinError>) -> Result<(), BrokenOff> {
-        match ended.map_err(BrokenOff)? {
-            Ended::Store { uuid, removed } => {
-                let answer =
-                    removed.is_some().then_some(true).ok_or_else(|| faults::stopping().into());
-                if let Some(Removed { dir, stuck }) = removed {
-                    self.leave(dir, stuck);
-                    self.forget(uuid);
+    fn on_task_finished(
+        &mut self,
+        ended: Result<FinishedTask, JoinError>,
+    ) -> Result<(), RegistryTaskPanicked> {
+        match ended.map_err(RegistryTaskPanicked)? {
+            FinishedTask::Store { uuid, removed } => {
+                let answer = removed
+                    .is_some()
+                    .then_some(true)
+                    .ok_or_else(|| faults::agent_stopping().into());
+                if let Some(RemovedStore { dir, stuck }) = removed {
+                    self.remember_stuck_worker(dir, stuck);
+                    self.remove_entry(uuid);
                 }
                 self.answer_removal(uuid, &answer);
             }
-            Ended::Add { uuid, result, stuck, caller } => {
+            FinishedTask::Add { uuid, result, stuck, caller } => {
                 if let Some(dir) = self.adding.remove(&uuid) {
-                    self.leave(dir, stuck);
+                    self.remember_stuck_worker(dir, stuck);
                 }
-                caller.answer(result.map(|added| self.adopt(added)).map_err(AddError::Failed));
+                caller.send_reply(
+                    result.map(|added| self.start_added(added)).map_err(AddError::Failed),
+                );
             }
             // The end of its task is the answer, and comes when it has not come yet.
-            Ended::Remove { result: Ok(()), .. } => {}
-            Ended::Remove { uuid, .. } if self.is_over(uuid) => {}
-            Ended::Remove { uuid, result: Err(failure) } => {
+            FinishedTask::Remove { result: Ok(()), .. } => {}
+            FinishedTask::Remove { uuid, .. } if self.is_over(uuid) => {}
+            FinishedTask::Remove { uuid, result: Err(failure) } => {
                 self.answer_removal(uuid, &Err(failure));
             }
         }
@@ -222,21 +232,21 @@ impl RegistryTask {
     }
 
     /// Keeps in mind what holds a directory that nobody serves now.
-    fn leave(&mut self, dir: ImageDir, stuck: Option<StuckWorker>) {
+    fn remember_stuck_worker(&mut self, dir: ImageDir, stuck: Option<StuckWorker>) {
         match stuck {
-            Some(worker) => self.left_behind.insert(dir, worker),
-            None => self.left_behind.remove(&dir),
+            Some(worker) => self.stuck_workers.insert(dir, worker),
+            None => self.stuck_workers.remove(&dir),
         };
     }
 
-    fn forget(&mut self, uuid: StoreUuid) {
+    fn remove_entry(&mut self, uuid: StoreUuid) {
         self.stores.send_modify(|stores| {
             Arc::make_mut(stores).remove(&uuid);
         });
     }
 
     fn is_over(&self, uuid: StoreUuid) -> bool {
-        self.stores.borrow().get(&uuid).is_some_and(StoreHandle::is_over)
+        self.stores.borrow().get(&uuid).is_some_and(StoreHandle::is_closed)
     }
 
     fn answer_removal(&mut self, uuid: StoreUuid, answer: &Result<bool, AttemptFailure>) {
@@ -245,12 +255,12 @@ impl RegistryTask {
         }
     }
 
-    fn adopt(&mut self, Added { store, record }: Added) -> Arc<StoreView> {
+    fn start_added(&mut self, AddedStore { store, record }: AddedStore) -> Arc<StoreSnapshot> {
         let uuid = store.uuid;
         let (context, stop) = (Arc::clone(&self.context), self.stop.clone());
         let (handle, task) = StoreTask::new(context, store, record, None, stop);
-        let view = handle.view();
-        self.serve(handle, task);
+        let view = handle.snapshot();
+        self.spawn_store_task(handle, task);
         if let Some(moved) = &self.context.outbox {
             moved(uuid);
         }

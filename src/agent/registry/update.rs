@@ -13,8 +13,8 @@
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::agent::checks::attempt::marker_of;
-use crate::agent::login::limiter::Restrained;
+use crate::agent::checks::attempt::marker_location;
+use crate::agent::login::limiter::StoreLogins;
 use crate::agent::{AgentContext, faults};
 use crate::common::Timestamp;
 use crate::ledger::LedgerChange;
@@ -24,7 +24,7 @@ use crate::ssh::{EvidenceWanted, LoginRequest, VerifiedLogin};
 
 /// An update whose login, if it changes, has been proven.
 #[derive(Debug)]
-pub(crate) struct Proven {
+pub(crate) struct VerifiedUpdate {
     asked: StoreUpdate,
     /// The definition that it was proven with.
     before: Store,
@@ -37,14 +37,14 @@ pub(crate) struct Proven {
 ///
 /// # Errors
 /// The fault of the login, or of reading its secrets.
-pub(super) async fn prove(
+pub(super) async fn verify_update(
     context: &AgentContext,
     store: &Store,
-    logins: &Restrained,
+    logins: &StoreLogins,
     asked: StoreUpdate,
-) -> Result<Proven, AttemptFailure> {
+) -> Result<VerifiedUpdate, AttemptFailure> {
     let deadline = Instant::now() + context.attempt_deadline;
-    let mut proven = Proven { asked, before: store.clone(), host_key: None };
+    let mut proven = VerifiedUpdate { asked, before: store.clone(), host_key: None };
     if proven.changes_login() {
         let credentials = match &proven.asked.credentials {
             Some(given) => given.clone(),
@@ -53,8 +53,10 @@ pub(super) async fn prove(
                 stored.unwrap_or_else(|_| Err(faults::no_credentials()))?
             }
         };
-        let after = definition(store, &proven.asked, store.changed);
-        let asked = EvidenceWanted::Full(logins.lock().marker(marker_of(store), Instant::now()));
+        let after = updated_definition(store, &proven.asked, store.changed);
+        let asked = EvidenceWanted::Full(
+            logins.lock().wanted_marker(marker_location(store), Instant::now()),
+        );
         let login = LoginRequest {
             address: after.address,
             username: after.username,
@@ -69,9 +71,9 @@ pub(super) async fn prove(
             && login.username == store.username
             && login.address == store.address;
         let verified = if same {
-            logins.try_out(deadline, as_before(logins, force, verify)).await
+            logins.run_preemptible(deadline, login_with_current(logins, force, verify)).await
         } else {
-            let logging_in = logins.try_out(deadline, verify);
+            let logging_in = logins.run_preemptible(deadline, verify);
             context.try_outs.log_in(&login, force, deadline, logging_in).await
         };
         proven.host_key = Some(verified?.host_key);
@@ -81,23 +83,23 @@ pub(super) async fn prove(
 
 /// A login as the same user with the same secrets in the same place, in its turn: it counts among the
 /// store's own.
-async fn as_before(
-    logins: &Restrained,
+async fn login_with_current(
+    logins: &StoreLogins,
     force: bool,
     logging_in: impl Future<Output = Result<VerifiedLogin, Fault>>,
 ) -> Result<VerifiedLogin, Fault> {
     if force {
-        logins.lock().forget();
+        logins.lock().reset();
     }
-    if let Some(fault) = logins.lock().remembered(Instant::now()) {
+    if let Some(fault) = logins.lock().cached_rejection(Instant::now()) {
         return Err(fault);
     }
     let verified = logging_in.await;
-    logins.lock().ended(verified.as_ref().map(|verified| &verified.proof), Instant::now());
+    logins.lock().record_outcome(verified.as_ref().map(|verified| &verified.proof), Instant::now());
     verified
 }
 
-impl Proven {
+impl VerifiedUpdate {
     /// Returns true if anything but the name and the description changes.
     pub(crate) fn changes_login(&self) -> bool {
         self.asked.changes_login()
@@ -107,7 +109,7 @@ impl Proven {
     ///
     /// # Errors
     /// The store is not any more what the login was proven with.
-    pub(crate) fn apply(
+    pub(crate) fn apply_update(
         self,
         store: &Store,
         pins: bool,
@@ -119,7 +121,7 @@ impl Proven {
         if login(store) != login(&self.before) {
             return Err(faults::store_changed().into());
         }
-        let mut after = definition(store, &self.asked, at);
+        let mut after = updated_definition(store, &self.asked, at);
         if let Some(key) = self.host_key.filter(|_| pins) {
             after.pinned_key = Some(key);
         }
@@ -134,7 +136,7 @@ impl Proven {
 
 /// A store as it is after an update. At another address there is another server, whose key is not known
 /// yet; what was given with the old one says nothing of it.
-fn definition(before: &Store, asked: &StoreUpdate, at: Timestamp) -> Store {
+fn updated_definition(before: &Store, asked: &StoreUpdate, at: Timestamp) -> Store {
     let or = |given: &Option<String>, old: &String| given.as_ref().unwrap_or(old).clone();
     let address = SshAddress {
         hostname: asked.hostname.as_ref().unwrap_or(&before.address.hostname).clone(),
@@ -196,10 +198,10 @@ mod tests {
 
     #[test]
     fn what_is_not_given_stays_as_it_is() {
-        let after = definition(&store(), &nothing(), Timestamp(9));
+        let after = updated_definition(&store(), &nothing(), Timestamp(9));
         assert_eq!(after, Store { changed: Timestamp(9), ..store() });
         let asked = StoreUpdate { description: Some(String::new()), ..nothing() };
-        assert_eq!(definition(&store(), &asked, Timestamp(1)).description, "");
+        assert_eq!(updated_definition(&store(), &asked, Timestamp(1)).description, "");
     }
 
     #[test]
@@ -209,14 +211,17 @@ mod tests {
             StoreUpdate { port: NonZeroU16::new(2), ..nothing() },
         ];
         for asked in elsewhere {
-            let after = definition(&store(), &asked, Timestamp(1));
+            let after = updated_definition(&store(), &asked, Timestamp(1));
             assert_eq!((&after.pinned_key, after.given_fingerprints.len()), (&None, 0));
             let given = vec!["SHA256:new".to_owned()];
             let asked = StoreUpdate { given_fingerprints: given.clone(), ..asked };
-            assert_eq!(definition(&store(), &asked, Timestamp(1)).given_fingerprints, given);
+            assert_eq!(
+                updated_definition(&store(), &asked, Timestamp(1)).given_fingerprints,
+                given
+            );
         }
         // The same address given again is none other.
         let same = StoreUpdate { hostname: Some("one".parse().unwrap()), ..nothing() };
-        assert_eq!(definition(&store(), &same, Timestamp(1)), store());
+        assert_eq!(updated_definition(&store(), &same, Timestamp(1)), store());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::host_key_acceptance;
 use crate::agent::faults;
-use crate::agent::registry::update::Proven;
+use crate::agent::registry::update::VerifiedUpdate;
 use crate::common::Timestamp;
 use crate::ledger::LedgerChange;
 use crate::lifecycle::{HistoryEntry, HistoryEvent, StoreRecord};
@@ -10,15 +10,15 @@ use crate::model::{AttemptFailure, HostKey, Store};
 
 /// Asked for.
 #[derive(Debug)]
-pub(crate) enum Redefinition {
+pub(crate) enum DefinitionChange {
     /// A host key that an attempt has refused is the right one.
     HostKey(HostKey),
     /// Other texts, another login.
-    Update(Box<Proven>),
+    Update(Box<VerifiedUpdate>),
 }
 
 /// Decided.
-pub(super) struct Redefined {
+pub(super) struct PlannedChange {
     pub(super) store: Store,
     pub(super) change: LedgerChange,
     pub(super) event: HistoryEvent,
@@ -26,32 +26,34 @@ pub(super) struct Redefined {
     pub(super) connects: bool,
 }
 
-impl Redefinition {
+impl DefinitionChange {
     /// What comes of it.
     ///
     /// # Errors
     /// `agent_busy`: the store is not any more what it was when this was asked for, or an attempt runs
     /// that knows the old login alone.
-    pub(super) fn decide(
+    pub(super) fn plan_change(
         self,
         store: &Store,
         record: &StoreRecord,
         pins: bool,
         at: Timestamp,
-    ) -> Result<Redefined, AttemptFailure> {
+    ) -> Result<PlannedChange, AttemptFailure> {
         let (connects, (store, change, event)) = match self {
-            Self::HostKey(key) => (true, host_key_acceptance::pin(store, &record.standing, key)?),
+            Self::HostKey(key) => {
+                (true, host_key_acceptance::pin_host_key(store, &record.standing, key)?)
+            }
             Self::Update(proven) => {
                 let connects = proven.changes_login();
                 if connects && record.running.is_some() {
                     return Err(faults::attempt_running().into());
                 }
-                (connects, proven.apply(store, pins, at)?)
+                (connects, proven.apply_update(store, pins, at)?)
             }
         };
         let attempt = record.standing.attempt;
         let change =
             change.add_history(store.uuid, HistoryEntry { at, attempt, event: event.clone() });
-        Ok(Redefined { store, change, event, connects })
+        Ok(PlannedChange { store, change, event, connects })
     }
 }

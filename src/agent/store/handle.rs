@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::definition::Redefinition;
+use super::definition::DefinitionChange;
 use super::host_key_acceptance;
-use super::waiters::{Answer, Callers};
-use crate::agent::login::limiter::Restrained;
-use crate::agent::{AcceptError, StoreView, faults};
+use super::waiters::{AttemptResult, Waiters};
+use crate::agent::login::limiter::StoreLogins;
+use crate::agent::{AcceptError, StoreSnapshot, faults};
 use crate::ledger::StuckWorker;
 use crate::model::{AttemptFailure, ImageDir, Status, Tags};
 
@@ -17,11 +17,11 @@ pub(super) type RemovalReply = oneshot::Sender<Result<(), AttemptFailure>>;
 
 /// Requests that may wait for a store's task. It takes one within microseconds unless the state disk
 /// is slow, so that more in the queue than this means that callers are better told to come back.
-pub(super) const INBOX: usize = 256;
+pub(super) const MAX_QUEUED_COMMANDS: usize = 256;
 
 /// What a removed store leaves behind.
 #[derive(Debug)]
-pub(crate) struct Removed {
+pub(crate) struct RemovedStore {
     pub(crate) dir: ImageDir,
     /// The worker that will not die: the next add of the directory is to send no second one after it.
     pub(crate) stuck: Option<StuckWorker>,
@@ -30,11 +30,11 @@ pub(crate) struct Removed {
 /// What a store's task is asked. Boxed where it is large: a store's inbox has room for 32 of the largest
 /// from the start.
 #[derive(Debug)]
-pub(super) enum Command {
+pub(super) enum StoreCommand {
     /// Connect, or join the attempt that is running.
-    Reconnect { tags: Box<Tags>, force: bool, reply: oneshot::Sender<Answer> },
+    Reconnect { tags: Box<Tags>, force: bool, reply: oneshot::Sender<AttemptResult> },
     /// Change the definition, and connect if the login is another.
-    Redefine { what: Box<Redefinition>, tags: Box<Tags>, reply: oneshot::Sender<Answer> },
+    Redefine { what: Box<DefinitionChange>, tags: Box<Tags>, reply: oneshot::Sender<AttemptResult> },
     /// Forget the store and end.
     Remove { reply: RemovalReply },
 }
@@ -42,40 +42,40 @@ pub(super) enum Command {
 /// A served store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct StoreHandle {
-    inbox: mpsc::Sender<Command>,
-    view: watch::Receiver<Arc<StoreView>>,
-    logins: Restrained,
+    inbox: mpsc::Sender<StoreCommand>,
+    view: watch::Receiver<Arc<StoreSnapshot>>,
+    logins: StoreLogins,
 }
 
 impl StoreHandle {
     pub(super) fn new(
-        inbox: mpsc::Sender<Command>,
-        view: watch::Receiver<Arc<StoreView>>,
-        logins: Restrained,
+        inbox: mpsc::Sender<StoreCommand>,
+        view: watch::Receiver<Arc<StoreSnapshot>>,
+        logins: StoreLogins,
     ) -> Self {
         Self { inbox, view, logins }
     }
 
     /// The logins of the store, of which one is under way at a time.
-    pub(crate) fn logins(&self) -> &Restrained {
+    pub(crate) fn logins(&self) -> &StoreLogins {
         &self.logins
     }
 
     /// The store as it was after its last commit.
-    pub(crate) fn view(&self) -> Arc<StoreView> {
+    pub(crate) fn snapshot(&self) -> Arc<StoreSnapshot> {
         Arc::clone(&self.view.borrow())
     }
 
     /// Whether its task has ended or is about to, so that nothing can be asked of it any more.
-    pub(crate) fn is_over(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.inbox.is_closed()
     }
 
     /// Starts an attempt, or joins the one that runs, and waits for its outcome.
-    pub(crate) async fn reconnect(&self, tags: Tags, force: bool) -> Answer {
+    pub(crate) async fn reconnect(&self, tags: Tags, force: bool) -> AttemptResult {
         let (reply, answer) = oneshot::channel();
-        self.ask(Command::Reconnect { tags: Box::new(tags), force, reply })?;
-        answer.await.unwrap_or_else(|_| Err(faults::stopping().into()))
+        self.send_command(StoreCommand::Reconnect { tags: Box::new(tags), force, reply })?;
+        answer.await.unwrap_or_else(|_| Err(faults::agent_stopping().into()))
     }
 
     /// Pins the host key that the last failed attempt recorded, and reconnects.
@@ -83,55 +83,66 @@ impl StoreHandle {
         &self,
         fingerprint: &str,
         tags: Tags,
-    ) -> Result<Arc<StoreView>, AcceptError> {
-        let key = host_key_acceptance::offered(&self.view().standing, fingerprint)?;
-        self.redefine(Redefinition::HostKey(key), tags).await.map_err(AcceptError::Failed)
+    ) -> Result<Arc<StoreSnapshot>, AcceptError> {
+        let key =
+            host_key_acceptance::offered_key_matching(&self.snapshot().standing, fingerprint)?;
+        self.change_definition(DefinitionChange::HostKey(key), tags)
+            .await
+            .map_err(AcceptError::Failed)
     }
 
     /// Changes the definition, and reconnects when the login is another.
-    pub(crate) async fn redefine(&self, what: Redefinition, tags: Tags) -> Answer {
+    pub(crate) async fn change_definition(
+        &self,
+        what: DefinitionChange,
+        tags: Tags,
+    ) -> AttemptResult {
         let (reply, answer) = oneshot::channel();
         let (what, tags) = (Box::new(what), Box::new(tags));
-        self.ask(Command::Redefine { what, tags, reply })?;
-        answer.await.unwrap_or_else(|_| Err(faults::stopping().into()))
+        self.send_command(StoreCommand::Redefine { what, tags, reply })?;
+        answer.await.unwrap_or_else(|_| Err(faults::agent_stopping().into()))
     }
 
     /// The store once no attempt runs.
-    pub(crate) async fn at_rest(&self) -> Arc<StoreView> {
+    pub(crate) async fn wait_until_idle(&self) -> Arc<StoreSnapshot> {
         let mut view = self.view.clone();
-        let at_rest = |view: &Arc<StoreView>| view.standing.status != Status::Connecting;
+        let at_rest = |view: &Arc<StoreSnapshot>| view.standing.status != Status::Connecting;
         match view.wait_for(at_rest).await {
             Ok(view) => Arc::clone(&view),
             // Its task has ended.
-            Err(_) => self.view(),
+            Err(_) => self.snapshot(),
         }
     }
 
     /// Forgets the store; its marker stays in the directory.
-    pub(crate) async fn remove(&self) -> Result<(), AttemptFailure> {
+    pub(crate) async fn remove_store(&self) -> Result<(), AttemptFailure> {
         let (reply, answer) = oneshot::channel();
-        self.ask(Command::Remove { reply })?;
-        answer.await.unwrap_or_else(|_| Err(faults::stopping().into()))
+        self.send_command(StoreCommand::Remove { reply })?;
+        answer.await.unwrap_or_else(|_| Err(faults::agent_stopping().into()))
     }
 
-    fn ask(&self, command: Command) -> Result<(), AttemptFailure> {
+    fn send_command(&self, command: StoreCommand) -> Result<(), AttemptFailure> {
         self.inbox.try_send(command).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => faults::too_many_store_requests(INBOX).into(),
-            mpsc::error::TrySendError::Closed(_) => faults::stopping().into(),
+            mpsc::error::TrySendError::Full(_) => {
+                faults::too_many_store_requests(MAX_QUEUED_COMMANDS).into()
+            }
+            mpsc::error::TrySendError::Closed(_) => faults::agent_stopping().into(),
         })
     }
 }
 
 /// What still waits for a task that will not do it any more.
-pub(super) fn leftovers(inbox: &mut mpsc::Receiver<Command>) -> (Callers, Vec<RemovalReply>) {
+pub(super) fn drain_commands(
+    inbox: &mut mpsc::Receiver<StoreCommand>,
+) -> (Waiters, Vec<RemovalReply>) {
     inbox.close();
-    let (mut callers, mut removals) = (Callers::default(), Vec::new());
+    let (mut callers, mut removals) = (Waiters::default(), Vec::new());
     while let Ok(command) = inbox.try_recv() {
         match command {
-            Command::Reconnect { reply, .. } | Command::Redefine { reply, .. } => {
-                callers.take(reply, &Callers::default());
+            StoreCommand::Reconnect { reply, .. } | StoreCommand::Redefine { reply, .. } => {
+                callers.add_waiter(reply, &Waiters::default());
             }
-            Command::Remove { reply } => removals.push(reply),
+            StoreCommand::Remove { reply } => removals.push(reply),
         }
     }
     (callers, removals)

@@ -27,7 +27,10 @@ impl From<ReconnectError> for AcceptError {
 }
 
 /// The recorded key, when it has this fingerprint.
-pub(crate) fn offered(standing: &DurableRecord, fingerprint: &str) -> Result<HostKey, AcceptError> {
+pub(crate) fn offered_key_matching(
+    standing: &DurableRecord,
+    fingerprint: &str,
+) -> Result<HostKey, AcceptError> {
     if standing.status == Status::Connecting {
         return Err(AcceptError::Failed(faults::host_key_pending().into()));
     }
@@ -41,12 +44,12 @@ pub(crate) fn offered(standing: &DurableRecord, fingerprint: &str) -> Result<Hos
 ///
 /// # Errors
 /// The store is not down for that key any more.
-pub(super) fn pin(
+pub(super) fn pin_host_key(
     store: &Store,
     standing: &DurableRecord,
     key: HostKey,
 ) -> Result<(Store, LedgerChange, HistoryEvent), AttemptFailure> {
-    if offered(standing, &key.fingerprint).is_err() {
+    if offered_key_matching(standing, &key.fingerprint).is_err() {
         return Err(faults::host_key_outdated().into());
     }
     let event = HistoryEvent::HostKeyAccepted {

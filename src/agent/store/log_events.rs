@@ -6,7 +6,7 @@ use crate::lifecycle::{HistoryEvent, StatusTransition};
 use crate::model::{AttemptFailure, Condition, Fault};
 
 /// A status changed.
-pub(super) fn changed(transition: &StatusTransition) {
+pub(super) fn log_status_change(transition: &StatusTransition) {
     let root = transition.failure.as_ref().map(AttemptFailure::root_fault);
     info!(
         old = %transition.old,
@@ -21,7 +21,7 @@ pub(super) fn changed(transition: &StatusTransition) {
 }
 
 /// A person has changed the store's definition.
-pub(super) fn redefined(event: &HistoryEvent) {
+pub(super) fn log_definition_change(event: &HistoryEvent) {
     match event {
         HistoryEvent::HostKeyAccepted { fingerprint, .. } => {
             info!(fingerprint, "host key accepted")
@@ -32,7 +32,7 @@ pub(super) fn redefined(event: &HistoryEvent) {
 }
 
 /// A condition began to hold, or ceased to.
-pub(super) fn turned(condition: Condition, holds: bool) {
+pub(super) fn log_condition_change(condition: Condition, holds: bool) {
     match holds {
         true => warn!(%condition, "a condition began"),
         false => info!(%condition, "a condition ended"),

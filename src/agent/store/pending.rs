@@ -97,7 +97,7 @@ impl PendingObservations {
     }
 
     /// Returns the worker that would not die, as the ledger knows it.
-    pub(crate) fn stuck(&self) -> Option<StuckWorker> {
+    pub(crate) fn stuck_worker(&self) -> Option<StuckWorker> {
         self.stuck
     }
 }

@@ -1,6 +1,6 @@
 //! From a step's effects to the one ledger change that makes them durable.
 
-use super::snapshot::inventory;
+use super::snapshot::inventory_of;
 use crate::common::Timestamp;
 use crate::ledger::LedgerChange;
 use crate::lifecycle::{
@@ -12,7 +12,7 @@ use crate::model::{Notice, NoticeKind, Store};
 /// not to be kept, and for each transition its
 /// notice (when there is an outbox) and its line of history. One transaction holds them all, so that
 /// no status is durable without its notice.
-pub(crate) fn record_step(
+pub(crate) fn change_for_step(
     mut change: LedgerChange,
     store: &Store,
     old: &DurableRecord,
@@ -31,7 +31,7 @@ pub(crate) fn record_step(
         let entry = match effect {
             StepEffect::PublishTransition(transition) => {
                 if has_outbox {
-                    change = change.enqueue(notice(store, &new.standing, transition));
+                    change = change.enqueue(new_notice(store, &new.standing, transition));
                 }
                 history_of(transition)
             }
@@ -72,7 +72,7 @@ pub(super) fn history_of(transition: &StatusTransition) -> HistoryEntry {
 }
 
 /// The notice of a transition; the inventory is the store's after it.
-pub(super) fn notice(
+pub(super) fn new_notice(
     store: &Store,
     standing: &DurableRecord,
     transition: &StatusTransition,
@@ -86,7 +86,7 @@ pub(super) fn notice(
         at: transition.at,
         attempt: transition.attempt,
         failure: transition.failure.clone(),
-        inventory: inventory(store, standing),
+        inventory: inventory_of(store, standing),
         tags: transition.tags.clone(),
         folded: 1,
     }

@@ -8,7 +8,7 @@ use crate::model::{HostIdentity, Inventory, Store};
 
 /// One store as it is now.
 #[derive(Clone, Debug)]
-pub struct StoreView {
+pub struct StoreSnapshot {
     /// Its definition: the task's own, as long as that does not change.
     pub store: Arc<Store>,
     /// Its health.
@@ -25,8 +25,8 @@ pub struct StoreView {
     pub stuck_worker: Option<StuckWorker>,
 }
 
-impl StoreView {
-    pub(crate) fn of(
+impl StoreSnapshot {
+    pub(crate) fn new(
         store: &Arc<Store>,
         record: &StoreRecord,
         stuck_worker: Option<StuckWorker>,
@@ -34,7 +34,7 @@ impl StoreView {
         Self {
             store: Arc::clone(store),
             standing: record.standing.clone(),
-            inventory: inventory(store, &record.standing),
+            inventory: inventory_of(store, &record.standing),
             checks: record.checks.clone(),
             last_attempt: record.last_attempt.clone(),
             proof: record.proof.clone(),
@@ -44,7 +44,7 @@ impl StoreView {
 }
 
 /// The store as the management node sees it.
-pub(super) fn inventory(store: &Store, standing: &DurableRecord) -> Inventory {
+pub(super) fn inventory_of(store: &Store, standing: &DurableRecord) -> Inventory {
     Inventory {
         uuid: store.uuid,
         name: store.name.clone(),

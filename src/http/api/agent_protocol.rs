@@ -18,7 +18,7 @@ use hyper::{StatusCode, Uri};
 use super::error::Refusal;
 use super::response;
 use super::state::Desk;
-use crate::agent::{ReconnectError, StoreService, StoreView};
+use crate::agent::{ReconnectError, StoreService, StoreSnapshot};
 use crate::http::auth::agent_allowlist::{CONNECT, ECHO, PING};
 use crate::http::auth::principal::Caller;
 use crate::http::auth::role::Role;
@@ -81,7 +81,7 @@ async fn connected<S: StoreService>(
     command: AgentCommand,
     audit: &mut Audit,
 ) -> Result<AgentReply, Refusal> {
-    let Some((uuid, view)) = uuid.and_then(|uuid| Some((uuid, stores.view(uuid)?))) else {
+    let Some((uuid, view)) = uuid.and_then(|uuid| Some((uuid, stores.snapshot(uuid)?))) else {
         return Ok(unknown(&command));
     };
     if let Some(elsewhere) = command.storage_path.filter(|path| !is(&view.store.image_dir, path)) {
@@ -120,15 +120,17 @@ async fn ping<S: StoreService>(
     let url = url.ok_or(Refusal::NoTask(CALLBACK_URL))?;
     let url = validate_callback_url(&desk, CALLBACK_URL, url).await?;
     let command = AgentCommand::parse_command(&body.bytes()?)?;
-    let view = command.uuid.parse().ok().and_then(|uuid| desk.stores.view(uuid));
+    let view = command.uuid.parse().ok().and_then(|uuid| desk.stores.snapshot(uuid));
     let reply = view.map_or_else(|| unknown(&command), |view| pulse(&view));
     let body = serde_json::to_vec(&reply).unwrap_or_default();
-    desk.replies.post(TaskReply { url, task, body }).map_err(|_| Refusal::answers_wait())?;
+    desk.replies
+        .enqueue_reply(TaskReply { url, task, body })
+        .map_err(|_| Refusal::answers_wait())?;
     Ok(nothing())
 }
 
 /// How a store is.
-fn pulse(view: &StoreView) -> AgentReply {
+fn pulse(view: &StoreSnapshot) -> AgentReply {
     let known = view.checks.examine.last.is_some();
     let reply = match (view.standing.status, &view.standing.failure) {
         (Status::Connected, _) => AgentReply::ok_reply(),
@@ -174,8 +176,8 @@ async fn validate_callback_url<S>(
     name: &'static str,
     url: &str,
 ) -> Result<Uri, Refusal> {
-    let networks = desk.replies.networks();
-    networks.judge(url).await.map_err(|bad| Refusal::UrlOutside { name, bad })
+    let networks = desk.replies.url_guard();
+    networks.validate(url).await.map_err(|bad| Refusal::UrlOutside { name, bad })
 }
 
 fn nothing() -> Response {

@@ -36,10 +36,10 @@ pub struct DaemonInfo {
 impl DaemonInfo {
     /// Returns the status of delivery for one store, or `None` without a callback.
     pub(super) fn delivery(&self, store: StoreUuid) -> Option<Value> {
-        let lane = self.notifier.as_ref()?.lane(store).unwrap_or_default();
+        let lane = self.notifier.as_ref()?.delivery_status(store).unwrap_or_default();
         Some(json!({
             "pending": lane.waiting,
-            "destination": self.notifier.as_ref().and_then(NotifierHandle::destination),
+            "destination": self.notifier.as_ref().and_then(NotifierHandle::active_endpoint),
             "lastReply": lane.trouble.map(|trouble| trouble.reply.to_string()),
             "nextTry": lane.next_try.map(|at| at.to_string()),
         }))

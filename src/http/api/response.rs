@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::agent::StoreView;
+use crate::agent::StoreSnapshot;
 use crate::wire::{ErrorCode, InventoryBody};
 
 /// An inventory, with names of a usual length.
@@ -44,12 +44,12 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
 }
 
 /// One store.
-pub(super) fn inventory(view: &StoreView) -> Response {
+pub(super) fn inventory(view: &StoreSnapshot) -> Response {
     json(StatusCode::OK, &One { inventory: InventoryBody::from_store(&view.inventory) })
 }
 
 /// Any number of stores.
-pub(super) fn inventories<'a>(views: impl IntoIterator<Item = &'a StoreView>) -> Response {
+pub(super) fn inventories<'a>(views: impl IntoIterator<Item = &'a StoreSnapshot>) -> Response {
     let inventories =
         views.into_iter().map(|view| InventoryBody::from_store(&view.inventory)).collect();
     json(StatusCode::OK, &Several { inventories })

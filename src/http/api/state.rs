@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::daemon_info::DaemonInfo;
 use super::readiness::Readiness;
-use crate::management::TaskReplies;
+use crate::management::ReplyQueue;
 use crate::model::StoreUuid;
 
 /// What the routes work with.
@@ -18,7 +18,7 @@ pub(crate) struct Desk<S> {
     pub(crate) allowed_roots: Vec<String>,
     pub(crate) readiness: Arc<dyn Readiness>,
     pub(crate) daemon: DaemonInfo,
-    pub(crate) replies: TaskReplies,
+    pub(crate) replies: ReplyQueue,
     pub(crate) stop: CancellationToken,
 }
 

@@ -11,7 +11,8 @@ use super::error::Refusal;
 use super::response;
 use super::state::{Desk, StoreInPath};
 use crate::agent::{
-    ActiveCondition, SharedFilesystems, StoreService, StoreView, active_conditions, total_capacity,
+    ActiveCondition, SharedFilesystems, StoreService, StoreSnapshot, active_conditions,
+    total_capacity,
 };
 use crate::http::auth::principal::Caller;
 use crate::http::auth::role::Role;
@@ -27,7 +28,7 @@ pub(super) async fn summary<S: StoreService>(
     caller: Caller,
 ) -> Result<Response, Refusal> {
     caller.needs(Role::Read)?;
-    let views = desk.stores.views();
+    let views = desk.stores.snapshots();
     let shared = SharedFilesystems::new(&views);
     let stores: Vec<Value> = views
         .iter()
@@ -69,10 +70,10 @@ pub(super) async fn health<S: StoreService>(
 ) -> Result<Response, Refusal> {
     caller.needs(Role::Read)?;
     let store = store.ok_or(Refusal::BadUuid)?;
-    let view = desk.stores.view(store).ok_or(Refusal::UnknownStore(store))?;
+    let view = desk.stores.snapshot(store).ok_or(Refusal::UnknownStore(store))?;
     let history = desk.stores.history(store, LINES).await;
     let mut body = HealthBody::new(&view.inventory, &view.standing, &view.store.mount);
-    let all = desk.stores.views();
+    let all = desk.stores.snapshots();
     body.conditions = conditions(&desk, &view, &SharedFilesystems::new(&all));
     body.host_key = view.store.pinned_key.as_ref().map(host_key);
     let offered = view.standing.failure.as_ref().and_then(AttemptFailure::offered_host_key);
@@ -89,7 +90,7 @@ pub(super) async fn health<S: StoreService>(
 /// Returns the checks of a store first, then its active conditions.
 fn conditions<S>(
     desk: &Desk<S>,
-    view: &StoreView,
+    view: &StoreSnapshot,
     shared: &SharedFilesystems<'_>,
 ) -> Vec<ConditionBody> {
     let probed = view.checks.examine.last;

@@ -47,7 +47,7 @@ async fn list<S: StoreService>(
     caller: Caller,
 ) -> Result<Response, Refusal> {
     caller.needs(Role::Read)?;
-    let views = desk.stores.views();
+    let views = desk.stores.snapshots();
     Ok(response::inventories(views.iter().map(AsRef::as_ref)))
 }
 
@@ -57,7 +57,7 @@ async fn show<S: StoreService>(
     StoreInPath(store): StoreInPath,
 ) -> Result<Response, Refusal> {
     caller.needs(Role::Read)?;
-    let view = desk.stores.view(store.ok_or(Refusal::BadUuid)?);
+    let view = desk.stores.snapshot(store.ok_or(Refusal::BadUuid)?);
     Ok(response::inventories(view.as_deref()))
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What is too many within [`WINDOW`].
+/// What is too many within [`REJECTION_WINDOW`].
 pub(crate) const MOST: u32 = 20;
 /// How long they count, from the first of them.
 const WINDOW: Duration = Duration::from_secs(60);

@@ -33,7 +33,7 @@ use super::auth::tokens::Tokens;
 use super::middleware::Front;
 use crate::agent::StoreService;
 use crate::common::Random;
-use crate::management::TaskReplies;
+use crate::management::ReplyQueue;
 use crate::settings;
 use bind_error::BindError;
 use connection::Welcome;
@@ -59,7 +59,7 @@ pub struct Context<S> {
     /// The daemon, as the health view shows it.
     pub daemon: DaemonInfo,
     /// Takes the answers to calls of the agent protocol that are answered later, and knows who may call.
-    pub replies: TaskReplies,
+    pub replies: ReplyQueue,
     /// Makes request ids.
     pub random: Arc<dyn Random>,
     /// `storage.allowed_roots`
@@ -129,7 +129,7 @@ impl Server {
         stop: CancellationToken,
         drain: Duration,
     ) -> io::Result<()> {
-        let networks = context.replies.networks().allowlist().clone();
+        let networks = context.replies.url_guard().allowlist().clone();
         let agent = AgentDoor { prefixes: self.agent_prefixes.clone(), networks };
         let desk = Desk {
             stores: context.stores,

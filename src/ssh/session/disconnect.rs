@@ -16,7 +16,7 @@ use super::handshake::{DISCONNECT_TIMEOUT, SshSession};
 ///
 /// `make bench` shows it as "reconnect over HTTP (password) beside a bare russh login"
 /// (`benches/agent/login.rs`): on two processors, 1.12 times the login without this delay and the
-/// `HEAD_START` of an attempt, 1.07 to 1.09 times with both.
+/// `LOGIN_HEAD_START` of an attempt, 1.07 to 1.09 times with both.
 const DISCONNECT_DELAY: Duration = Duration::from_millis(5);
 
 /// The disconnects of one verifier that are not sent yet.

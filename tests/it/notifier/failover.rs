@@ -1,8 +1,8 @@
 //! Several receivers behind `callback.urls`: one is sent to at a time, the first that is up.
 
 use imagestore_agent::delivery::DeliveryOutcome;
-use imagestore_agent::management::{CallbackClient, Limits};
-use imagestore_agent::notifier::Means;
+use imagestore_agent::management::{CallbackClient, RequestTimeouts};
+use imagestore_agent::notifier::NotifierContext;
 use imagestore_agent::settings::{CallbackSettings, Settings};
 use tokio::time::{Instant, interval};
 
@@ -13,13 +13,13 @@ use crate::support::management_node::Answer;
 fn of_two(office: &Office, first: &ManagementNode, second: &ManagementNode) -> Running {
     let urls = vec![first.url(), second.url()];
     let settings = CallbackSettings { urls, ..Settings::built_in().callback };
-    let client = CallbackClient::new(&settings, Limits::default()).unwrap().unwrap();
-    Running::new(Means { client, ..office.means(first) })
+    let client = CallbackClient::new(&settings, RequestTimeouts::default()).unwrap().unwrap();
+    Running::new(NotifierContext { client, ..office.means(first) })
 }
 
 async fn send(office: &Office, notifier: &Running, seq: u64) {
     office.enqueue(1, [seq]).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
 }
 
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn a_notice_goes_to_the_next_receiver_at_once_and_returns_when_the_first_i
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     notifier.idle(2).await;
     let host = |node: &ManagementNode| node.url().split('/').nth(2).unwrap().to_owned();
-    assert_eq!(notifier.handle.destination(), Some(host(&second)));
+    assert_eq!(notifier.handle.active_endpoint(), Some(host(&second)));
 
     // Whichever is sent to meanwhile, all arrive in order; in the end the first one has them again.
     first.restart().await;
@@ -58,7 +58,7 @@ async fn a_notice_goes_to_the_next_receiver_at_once_and_returns_when_the_first_i
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(notifier.handle.destination(), Some(host(&first)));
+    assert_eq!(notifier.handle.active_endpoint(), Some(host(&first)));
 }
 
 #[tokio::test]
@@ -105,16 +105,16 @@ async fn one_that_is_gone_is_passed_over_and_all_that_are_come_back_when_a_perso
     send(&office, &notifier, 1).await;
     assert_eq!((first.next().await.seq(), second.next().await.seq()), (1, 1));
     notifier.idle(1).await;
-    assert!(!notifier.handle.status().gone);
+    assert!(!notifier.handle.notifier_status().gone);
 
     send(&office, &notifier, 2).await;
     assert_eq!(second.next().await.seq(), 2);
     notifier.status(|status| status.gone).await;
     assert!(first.unexpected().is_none());
-    assert_eq!(notifier.handle.destination(), None);
+    assert_eq!(notifier.handle.active_endpoint(), None);
 
-    notifier.handle.revive();
+    notifier.handle.reset_gone();
     assert_eq!(first.next().await.seq(), 2);
     notifier.idle(2).await;
-    assert!(!notifier.handle.status().gone);
+    assert!(!notifier.handle.notifier_status().gone);
 }

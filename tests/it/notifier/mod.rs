@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imagestore_agent::ledger::{Ledger, LedgerChange, OpenedLedger, StateDir, open_ledger};
-use imagestore_agent::management::{CallbackClient, Limits};
+use imagestore_agent::management::{CallbackClient, RequestTimeouts};
 use imagestore_agent::model::{NodeId, Notice, StoreUuid};
 use imagestore_agent::notifier::{
-    BrokenOff, LaneStatus, Means, Notifier, NotifierHandle, NotifierStatus,
+    BrokenOff, DeliveryStatus, NotifierContext, NotifierHandle, NotifierStatus, NotifierTask,
 };
 use imagestore_agent::settings::{CallbackSettings, Settings, StateSettings};
 use imagestore_agent::wire::EventFormat;
@@ -66,10 +66,11 @@ impl Office {
         self.ledger().pending_notices(uuid(n), 1000).await.unwrap()
     }
 
-    fn means(&self, node: &ManagementNode) -> Means {
+    fn means(&self, node: &ManagementNode) -> NotifierContext {
         let settings = CallbackSettings { urls: vec![node.url()], ..Settings::built_in().callback };
-        let limits = Limits { whole: Duration::from_secs(5), ..Limits::default() };
-        Means {
+        let limits =
+            RequestTimeouts { whole: Duration::from_secs(5), ..RequestTimeouts::default() };
+        NotifierContext {
             ledger: self.ledger().clone(),
             client: CallbackClient::new(&settings, limits).unwrap().unwrap(),
             node: NodeId::from_u128(7),
@@ -95,23 +96,26 @@ struct Running {
 }
 
 impl Running {
-    fn new(means: Means) -> Self {
+    fn new(means: NotifierContext) -> Self {
         let stop = CancellationToken::new();
-        let (handle, notifier) = Notifier::new(means, stop.clone());
+        let (handle, notifier) = NotifierTask::new(means, stop.clone());
         let mut task = JoinSet::new();
-        task.spawn(notifier.run());
+        task.spawn(notifier.run_notifier());
         Self { handle, stop, task }
     }
 
     /// Waits for a status that is as described.
     async fn status(&self, such: impl FnMut(&NotifierStatus) -> bool) -> NotifierStatus {
-        let mut status = self.handle.watch();
+        let mut status = self.handle.watch_status();
         let status = timeout(PATIENCE, status.wait_for(such)).await;
-        status.unwrap_or_else(|_| panic!("still {:?}", self.handle.status())).unwrap().clone()
+        status
+            .unwrap_or_else(|_| panic!("still {:?}", self.handle.notifier_status()))
+            .unwrap()
+            .clone()
     }
 
     /// Waits for a store's lane to be as described.
-    async fn lane(&self, n: u128, such: impl Fn(&LaneStatus) -> bool) -> LaneStatus {
+    async fn lane(&self, n: u128, such: impl Fn(&DeliveryStatus) -> bool) -> DeliveryStatus {
         let store = uuid(n);
         let status = self.status(|status| status.lanes.get(&store).is_some_and(&such)).await;
         status.lanes[&store].clone()

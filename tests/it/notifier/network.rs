@@ -7,9 +7,9 @@ use crate::support::rough::{Does, Rough};
 fn to(office: &Office, node: &ManagementNode, receiver: &Rough, whole: Duration) -> Running {
     let urls = vec![format!("http://{}/events", receiver.address)];
     let settings = CallbackSettings { urls, ..Settings::built_in().callback };
-    let limits = Limits { whole, ..Limits::default() };
+    let limits = RequestTimeouts { whole, ..RequestTimeouts::default() };
     let client = CallbackClient::new(&settings, limits).unwrap().unwrap();
-    Running::new(Means { client, ..office.means(node) })
+    Running::new(NotifierContext { client, ..office.means(node) })
 }
 
 #[tokio::test]
@@ -23,7 +23,7 @@ async fn a_connection_that_is_reset_loses_nothing() {
     .await;
     let notifier = to(&office, &node, &rough, Duration::from_secs(5));
     office.enqueue(1, 1..=3).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
     notifier.idle(3).await;
     let mut ids = Vec::new();
     while ids.last() != Some(&id(1, 3)) {
@@ -46,11 +46,11 @@ async fn a_kept_connection_that_has_gone_dark_costs_one_try() {
     .await;
     let notifier = to(&office, &node, &rough, Duration::from_secs(1));
     office.enqueue(1, [1, 2]).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
     let connections = [rough.next().await, rough.next().await, rough.next().await];
     assert_eq!(connections.map(|came| came.connection), [0, 0, 1]);
     notifier.idle(2).await;
-    assert_eq!(notifier.handle.status().tries, 3);
+    assert_eq!(notifier.handle.notifier_status().tries, 3);
 }
 
 /// The office's clock stands at 2023-11-14 22:13:20.
@@ -67,7 +67,7 @@ async fn a_date_to_come_back_at_is_kept_and_one_of_a_clock_that_is_wrong_is_boun
         let node = ManagementNode::scripted(move |_| wait.clone()).await;
         let notifier = office.notifier(&node);
         office.enqueue(1, [1]).await;
-        notifier.handle.moved(uuid(1));
+        notifier.handle.notify_changed(uuid(1));
         let lane = notifier.lane(1, |lane| lane.next_try.is_some()).await;
         let wait = lane.next_try.unwrap().0 - NOW.0;
         // Some of it has passed when it is shown.

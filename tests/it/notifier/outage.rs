@@ -11,14 +11,14 @@ async fn what_is_answered_500_is_sent_again_as_the_same_event() {
     let mut node = ManagementNode::answering([Answer::Status(500), Answer::Status(503)]).await;
     let notifier = office.notifier(&node);
     office.enqueue(1, [1]).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
     let first = node.next().await;
     for _ in 0..2 {
         let again = node.next().await;
         assert_eq!((again.id(), &again.body), (id(1, 1).as_str(), &first.body));
     }
     notifier.idle(1).await;
-    assert_eq!(notifier.handle.status().tries, 3);
+    assert_eq!(notifier.handle.notifier_status().tries, 3);
     assert!(office.pending(1).await.is_empty());
     notifier.stop().await;
 }
@@ -30,7 +30,7 @@ async fn a_receiver_that_asks_for_time_is_given_it() {
     let mut node = ManagementNode::answering([wait]).await;
     let notifier = office.notifier(&node);
     office.enqueue(1, [1]).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
     let first = node.next().await;
     let again = node.next().await;
     assert_eq!(first.id(), again.id());
@@ -43,11 +43,12 @@ async fn a_receiver_that_hangs_is_tried_again_after_its_deadline() {
     let office = Office::with(1).await;
     let mut node = ManagementNode::answering([Answer::Never]).await;
     let settings = CallbackSettings { urls: vec![node.url()], ..Settings::built_in().callback };
-    let limits = Limits { whole: Duration::from_millis(100), ..Limits::default() };
+    let limits =
+        RequestTimeouts { whole: Duration::from_millis(100), ..RequestTimeouts::default() };
     let client = CallbackClient::new(&settings, limits).unwrap().unwrap();
-    let notifier = Running::new(Means { client, ..office.means(&node) });
+    let notifier = Running::new(NotifierContext { client, ..office.means(&node) });
     office.enqueue(1, [1, 2]).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
     let ids = [node.next().await, node.next().await, node.next().await].map(|r| r.id().to_owned());
     assert_eq!(ids, [id(1, 1), id(1, 1), id(1, 2)]);
     notifier.idle(2).await;
@@ -60,7 +61,7 @@ async fn a_receiver_that_was_down_is_told_everything_in_order_when_it_is_back() 
     node.stop().await;
     let notifier = office.notifier(&node);
     office.enqueue(1, 1..=3).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
     let behind = notifier.lane(1, |lane| lane.next_try.is_some()).await;
     assert_eq!(behind.waiting, 3);
     assert!(behind.trouble.unwrap().reply.to_string().contains("refused"));
@@ -85,7 +86,7 @@ async fn one_store_waits_for_its_answer_and_the_others_do_not() {
     let notifier = office.notifier(&node);
     for n in 1..=3 {
         office.enqueue(n, 1..=4).await;
-        notifier.handle.moved(uuid(n));
+        notifier.handle.notify_changed(uuid(n));
     }
     // Stores 2 and 3 are through while store 1 still waits for its first answer.
     notifier.status(|status| status.delivered == 8 && status.lanes.len() == 1).await;
@@ -111,7 +112,7 @@ async fn no_more_than_32_requests_are_open_at_once() {
     let notifier = office.notifier(&node);
     for n in 1..=STORES {
         office.enqueue(n, [1]).await;
-        notifier.handle.moved(uuid(n));
+        notifier.handle.notify_changed(uuid(n));
     }
     for _ in 0..32 {
         node.next().await;
@@ -127,11 +128,11 @@ async fn the_lane_of_a_store_that_is_removed_ends() {
     let mut node = ManagementNode::scripted(|_| Answer::Status(500)).await;
     let notifier = office.notifier(&node);
     office.enqueue(1, [1]).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
     node.next().await;
     office.ledger().commit(LedgerChange::new().remove_store(uuid(1))).await.unwrap();
     notifier.idle(0).await;
-    assert_eq!(notifier.handle.status().delivered, 0);
+    assert_eq!(notifier.handle.notifier_status().delivered, 0);
     notifier.stop().await;
 }
 
@@ -140,19 +141,19 @@ async fn more_than_max_pending_fold_into_one_of_the_current_state() {
     let office = Office::with(1).await;
     let wait = || Answer::Full(503, ("retry-after", "300".to_owned()), "");
     let node = ManagementNode::scripted(move |_| wait()).await;
-    let notifier = Running::new(Means { max_pending: 10, ..office.means(&node) });
+    let notifier = Running::new(NotifierContext { max_pending: 10, ..office.means(&node) });
     office.enqueue(1, 1..=10).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
     notifier.lane(1, |lane| lane.waiting == 10 && lane.next_try.is_some()).await;
     assert_eq!(office.pending(1).await.len(), 10);
     office.enqueue(1, [11]).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
     notifier.lane(1, |lane| lane.waiting == 1).await;
     let [folded] = &office.pending(1).await[..] else { panic!() };
     assert_eq!((folded.folded, folded.position.seq.0), (11, 11));
     assert_eq!(folded.old_status, notice(1, 1).old_status);
     assert_eq!(folded.new_status, notice(1, 11).new_status);
-    assert_eq!(notifier.handle.status().tries, 1);
+    assert_eq!(notifier.handle.notifier_status().tries, 1);
 }
 
 #[tokio::test]
@@ -160,7 +161,7 @@ async fn a_long_queue_folds_whole_though_it_is_read_in_parts() {
     let office = Office::with(1).await;
     let node = ManagementNode::scripted(|_| Answer::Status(410)).await;
     office.enqueue(1, 1..=700).await;
-    let notifier = Running::new(Means { max_pending: 600, ..office.means(&node) });
+    let notifier = Running::new(NotifierContext { max_pending: 600, ..office.means(&node) });
     notifier.status(|status| status.gone).await;
     let [folded] = &office.pending(1).await[..] else { panic!() };
     assert_eq!((folded.folded, folded.position.seq.0), (700, 700));

@@ -12,7 +12,7 @@ async fn a_refusal_is_shown_and_the_next_transition_folds_what_waits_and_is_trie
     let mut node = ManagementNode::answering([no]).await;
     let notifier = office.notifier(&node);
     office.enqueue(1, [1]).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
     assert_eq!(node.next().await.seq(), 1);
     let lane = notifier.lane(1, |lane| lane.next_try.is_some()).await;
     let trouble = lane.trouble.unwrap();
@@ -22,7 +22,7 @@ async fn a_refusal_is_shown_and_the_next_transition_folds_what_waits_and_is_trie
     assert!((290_000..=300_000).contains(&wait), "{wait}");
 
     office.enqueue(1, [2, 3, 4]).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
     let told = node.next().await;
     let data = &told.json["data"];
     let resync = format!("{}.resync.{}", id(1, 4), NOW.0);
@@ -49,7 +49,7 @@ async fn a_refusal_of_one_store_does_not_concern_another() {
     let notifier = office.notifier(&node);
     for n in [1, 2] {
         office.enqueue(n, [1]).await;
-        notifier.handle.moved(uuid(n));
+        notifier.handle.notify_changed(uuid(n));
     }
     let status = notifier.status(|status| status.delivered == 1 && status.tries == 2).await;
     assert_eq!(status.lanes[&uuid(1)].trouble.as_ref().unwrap().verdict, DeliveryOutcome::Rejected);
@@ -65,7 +65,7 @@ async fn a_redirect_is_a_refusal_and_is_not_followed() {
     let node = ManagementNode::answering([redirect]).await;
     let notifier = office.notifier(&node);
     office.enqueue(1, [1]).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
     let lane = notifier.lane(1, |lane| lane.next_try.is_some()).await;
     assert_eq!(lane.trouble.unwrap().verdict, DeliveryOutcome::Rejected);
     assert!(elsewhere.unexpected().is_none());
@@ -78,16 +78,16 @@ async fn a_receiver_that_is_gone_is_sent_nothing_more_by_any_store() {
     let node = ManagementNode::answering([Answer::Status(410)]).await;
     let notifier = office.notifier(&node);
     office.enqueue(1, [1]).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
     notifier.status(|status| status.gone).await;
     for (n, seq) in [(1, 2), (2, 1)] {
         office.enqueue(n, [seq]).await;
-        notifier.handle.moved(uuid(n));
+        notifier.handle.notify_changed(uuid(n));
     }
     notifier.lane(1, |lane| lane.waiting == 2).await;
     let lane = notifier.lane(2, |lane| lane.waiting == 1).await;
     assert_eq!(lane.next_try, None);
-    assert_eq!(notifier.handle.status().tries, 1);
+    assert_eq!(notifier.handle.notifier_status().tries, 1);
     notifier.stop().await;
     assert_eq!(seqs(&office.pending(1).await), [1, 2]);
     assert_eq!(seqs(&office.pending(2).await), [1]);
@@ -101,34 +101,34 @@ async fn a_receiver_that_is_gone_is_sent_nothing_more_by_any_store() {
 async fn a_management_node_without_a_handler_counts_as_told_and_is_shown() {
     let office = Office::with(1).await;
     let mut node = ManagementNode::scripted(|_| Answer::Status(404)).await;
-    let means = Means { format: EventFormat::ZStack, ..office.means(&node) };
+    let means = NotifierContext { format: EventFormat::ZStack, ..office.means(&node) };
     let notifier = Running::new(means);
     office.enqueue(1, [1]).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
     let (change, drop) = (node.next().await, node.next().await);
     assert_eq!(change.header("commandpath"), "/backup-storage/status/change");
     assert_eq!(drop.header("commandpath"), "/backup-storage/disconnected");
     assert_ne!(change.id(), drop.id());
     notifier.idle(1).await;
-    let unhandled = notifier.handle.status().unhandled.unwrap();
+    let unhandled = notifier.handle.notifier_status().unhandled.unwrap();
     assert_eq!(unhandled.to_string(), "status 404");
     assert!(office.pending(1).await.is_empty());
 
     node.now_answering(|_| Answer::Status(200));
     office.enqueue(1, [2]).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
     notifier.idle(2).await;
-    assert_eq!(notifier.handle.status().unhandled, None);
+    assert_eq!(notifier.handle.notifier_status().unhandled, None);
 }
 
 #[tokio::test]
 async fn of_two_requests_of_a_notice_only_the_one_that_failed_is_sent_again() {
     let office = Office::with(1).await;
     let mut node = ManagementNode::answering([Answer::Status(200), Answer::Status(500)]).await;
-    let means = Means { format: EventFormat::ZStack, ..office.means(&node) };
+    let means = NotifierContext { format: EventFormat::ZStack, ..office.means(&node) };
     let notifier = Running::new(means);
     office.enqueue(1, [1]).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
     let mut paths = Vec::new();
     for _ in 0..3 {
         paths.push(node.next().await.header("commandpath").to_owned());

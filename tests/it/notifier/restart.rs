@@ -11,7 +11,7 @@ async fn what_was_not_acknowledged_goes_out_again_from_the_lowest_position() {
     let mut node = ManagementNode::scripted(|_| Answer::Never).await;
     let notifier = office.notifier(&node);
     office.enqueue(1, 1..=3).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
     assert_eq!(node.next().await.seq(), 1);
     // As a crash would: in the middle of a request, without a stop.
     drop(notifier);
@@ -32,7 +32,7 @@ async fn a_stop_lets_the_request_in_flight_finish_and_begins_no_other() {
     let mut node = ManagementNode::scripted(move |_| Answer::Gated(200, Arc::clone(&held))).await;
     let notifier = office.notifier(&node);
     office.enqueue(1, [1, 2]).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
     assert_eq!(node.next().await.seq(), 1);
     notifier.stop.cancel();
     gate.add_permits(2);
@@ -47,11 +47,11 @@ async fn what_was_enqueued_just_before_the_stop_has_one_try() {
     let mut node = ManagementNode::scripted(|_| Answer::Status(500)).await;
     let means = office.means(&node);
     let stop = CancellationToken::new();
-    let (handle, notifier) = Notifier::new(means, stop.clone());
+    let (handle, notifier) = NotifierTask::new(means, stop.clone());
     office.enqueue(1, [1]).await;
-    handle.moved(uuid(1));
+    handle.notify_changed(uuid(1));
     stop.cancel();
-    timeout(PATIENCE, notifier.run()).await.unwrap().unwrap();
+    timeout(PATIENCE, notifier.run_notifier()).await.unwrap().unwrap();
     assert_eq!(node.next().await.seq(), 1);
     assert!(node.unexpected().is_none());
     assert_eq!(seqs(&office.pending(1).await), [1]);
@@ -64,7 +64,7 @@ async fn what_waits_in_backoff_has_one_last_try_at_the_stop() {
     let mut node = ManagementNode::answering([wait(), wait()]).await;
     let notifier = office.notifier(&node);
     office.enqueue(1, [1, 2]).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
     node.next().await;
     notifier.lane(1, |lane| lane.next_try.is_some()).await;
     notifier.stop().await;
@@ -77,7 +77,7 @@ async fn what_waits_in_backoff_has_one_last_try_at_the_stop() {
     node.next().await;
     notifier.lane(1, |lane| lane.next_try.is_some()).await;
     office.enqueue(1, [3]).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
     notifier.stop().await;
     assert_eq!(node.next().await.seq(), 1);
     assert!(node.unexpected().is_none());
@@ -90,7 +90,7 @@ async fn what_is_refused_is_not_tried_again_at_the_stop() {
     let mut node = ManagementNode::scripted(|_| Answer::Status(422)).await;
     let notifier = office.notifier(&node);
     office.enqueue(1, [1]).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
     node.next().await;
     notifier.lane(1, |lane| lane.next_try.is_some()).await;
     notifier.stop().await;
@@ -102,10 +102,10 @@ async fn what_is_refused_is_not_tried_again_at_the_stop() {
 async fn a_receiver_that_hangs_does_not_hold_the_stop() {
     let office = Office::with(1).await;
     let mut node = ManagementNode::scripted(|_| Answer::Never).await;
-    let means = Means { last_try: Duration::from_millis(50), ..office.means(&node) };
+    let means = NotifierContext { last_try: Duration::from_millis(50), ..office.means(&node) };
     let notifier = Running::new(means);
     office.enqueue(1, [1]).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
     node.next().await;
     timeout(Duration::from_secs(2), notifier.stop()).await.expect("held by the receiver");
     assert_eq!(seqs(&office.pending(1).await), [1]);
@@ -124,7 +124,7 @@ async fn what_the_ledger_cannot_be_told_is_not_sent_twice_and_sending_goes_on() 
         .unwrap();
     let notifier = office.notifier(&node);
     office.enqueue(1, 1..=3).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
     for seq in 1..=3 {
         assert_eq!(node.next().await.seq(), seq);
     }
@@ -132,7 +132,7 @@ async fn what_the_ledger_cannot_be_told_is_not_sent_twice_and_sending_goes_on() 
     notifier.lane(1, |lane| lane.waiting == 0 && lane.next_try.is_some()).await;
     assert_eq!(seqs(&office.pending(1).await), [1, 2, 3]);
     office.enqueue(1, [4]).await;
-    notifier.handle.moved(uuid(1));
+    notifier.handle.notify_changed(uuid(1));
     assert_eq!(node.next().await.seq(), 4);
 
     database.execute_batch("DROP TRIGGER keep").unwrap();
@@ -170,7 +170,7 @@ async fn the_backlog_of_a_start_is_spread() {
     }
     let node = ManagementNode::answering([]).await;
     let spread = Duration::from_mins(1);
-    let means = Means { start_spread: spread, ..office.means(&node) };
+    let means = NotifierContext { start_spread: spread, ..office.means(&node) };
     let notifier = Running::new(means);
     let waits = |status: &NotifierStatus| {
         status.lanes.values().filter(|lane| lane.next_try.is_some()).count()

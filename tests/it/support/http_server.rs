@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use imagestore_agent::agent::{
-    AcceptError, AddError, DaemonConditions, ReconnectError, StoreService, StoreView,
+    AcceptError, AddError, DaemonConditions, ReconnectError, StoreService, StoreSnapshot,
 };
 use imagestore_agent::common::{Random, Timestamp};
 use imagestore_agent::http::{
@@ -14,7 +14,7 @@ use imagestore_agent::http::{
 use imagestore_agent::lifecycle::{
     DurableRecord, HistoryEntry, HistoryEvent, StoreChecks, StoreHistory,
 };
-use imagestore_agent::management::{self, Networks, TaskReplies};
+use imagestore_agent::management::{self, ReplyQueue, UrlGuard};
 use imagestore_agent::model::{
     AddStore, AttemptFailure, AttemptId, Capacity, Condition, Epoch, Fault, HostEvidence,
     HostIdentity, HostKey, ImageDir, Inventory, MarkerId, MountLocation, NodeId, Reason,
@@ -58,7 +58,7 @@ boss:10a4c7c9fc5206d6f36dc6944a81bb6f4a3cb0e25014ae3b12e6c3e52712292a:admin
 /// Nothing on one machine takes this long; a test that waits for it has failed.
 const GUARD: Duration = Duration::from_secs(20);
 
-pub(crate) fn view(uuid: StoreUuid) -> Arc<StoreView> {
+pub(crate) fn snapshot(uuid: StoreUuid) -> Arc<StoreSnapshot> {
     let image_dir = ImageDir::parse("/srv/images/a").unwrap();
     let port = 22.try_into().unwrap();
     let address = SshAddress { hostname: "127.0.0.1".parse().unwrap(), port };
@@ -107,7 +107,15 @@ pub(crate) fn view(uuid: StoreUuid) -> Arc<StoreView> {
         (StoreChecks::default(), Some(HostIdentity::newly_shown(HostEvidence::BootId)));
     let (last_attempt, stuck_worker) = (None, None);
     let store = Arc::new(store);
-    Arc::new(StoreView { store, standing, inventory, checks, last_attempt, proof, stuck_worker })
+    Arc::new(StoreSnapshot {
+        store,
+        standing,
+        inventory,
+        checks,
+        last_attempt,
+        proof,
+        stuck_worker,
+    })
 }
 
 /// A daemon that was told to take old algorithms, on a state disk that is in trouble.
@@ -201,12 +209,12 @@ impl Drop for GivesUp<'_> {
 }
 
 impl StoreService for Canned {
-    fn views(&self) -> Vec<Arc<StoreView>> {
-        vec![view(GOOD), view(BROKEN)]
+    fn snapshots(&self) -> Vec<Arc<StoreSnapshot>> {
+        vec![snapshot(GOOD), snapshot(BROKEN)]
     }
 
-    fn view(&self, uuid: StoreUuid) -> Option<Arc<StoreView>> {
-        [GOOD, BROKEN, HELD, STOPPING].contains(&uuid).then(|| view(uuid))
+    fn snapshot(&self, uuid: StoreUuid) -> Option<Arc<StoreSnapshot>> {
+        [GOOD, BROKEN, HELD, STOPPING].contains(&uuid).then(|| snapshot(uuid))
     }
 
     async fn history(&self, _: StoreUuid, _: u32) -> Option<StoreHistory> {
@@ -220,8 +228,8 @@ impl StoreService for Canned {
         uuid: StoreUuid,
         tags: Tags,
         _: bool,
-    ) -> Result<Arc<StoreView>, ReconnectError> {
-        let view = self.view(uuid).ok_or(ReconnectError::UnknownStore(uuid))?;
+    ) -> Result<Arc<StoreSnapshot>, ReconnectError> {
+        let view = self.snapshot(uuid).ok_or(ReconnectError::UnknownStore(uuid))?;
         self.0.tags.lock().unwrap().push(tags);
         match uuid {
             BROKEN => Err(ReconnectError::Failed(refused())),
@@ -243,8 +251,8 @@ impl StoreService for Canned {
         &self,
         uuid: StoreUuid,
         asked: StoreUpdate,
-    ) -> Result<Arc<StoreView>, ReconnectError> {
-        let view = self.view(uuid).ok_or(ReconnectError::UnknownStore(uuid))?;
+    ) -> Result<Arc<StoreSnapshot>, ReconnectError> {
+        let view = self.snapshot(uuid).ok_or(ReconnectError::UnknownStore(uuid))?;
         self.0.updated.lock().unwrap().push(asked);
         if uuid == BROKEN { Err(ReconnectError::Failed(refused())) } else { Ok(view) }
     }
@@ -254,8 +262,8 @@ impl StoreService for Canned {
         uuid: StoreUuid,
         fingerprint: &str,
         _: Tags,
-    ) -> Result<Arc<StoreView>, AcceptError> {
-        let view = self.view(uuid).ok_or(ReconnectError::UnknownStore(uuid))?;
+    ) -> Result<Arc<StoreSnapshot>, AcceptError> {
+        let view = self.snapshot(uuid).ok_or(ReconnectError::UnknownStore(uuid))?;
         let recorded = HostKey {
             algorithm: "ssh-ed25519".to_owned(),
             blob: "AAAA".to_owned(),
@@ -269,7 +277,7 @@ impl StoreService for Canned {
         }
     }
 
-    async fn add(&self, asked: AddStore) -> Result<Arc<StoreView>, AddError> {
+    async fn add(&self, asked: AddStore) -> Result<Arc<StoreSnapshot>, AddError> {
         let name = asked.name.clone();
         self.0.added.lock().unwrap().push(asked);
         match name.as_str() {
@@ -278,7 +286,7 @@ impl StoreService for Canned {
                     .with_detail("path", "/srv/images/a"),
             )),
             "broken" => Err(AddError::Failed(refused())),
-            _ => Ok(view(GOOD)),
+            _ => Ok(snapshot(GOOD)),
         }
     }
 
@@ -289,7 +297,7 @@ impl StoreService for Canned {
                 Reason::StateDiskTrouble,
                 "the disk is full",
             ))),
-            uuid => Ok(self.view(uuid).is_some()),
+            uuid => Ok(self.snapshot(uuid).is_some()),
         }
     }
 }
@@ -362,9 +370,9 @@ impl Running {
         let told = Arc::clone(&obstacles);
         let stores = Canned::new();
         let networks: Vec<_> = networks.iter().map(|network| network.parse().unwrap()).collect();
-        let (replies, posting) = TaskReplies::new(
-            Networks::new(&networks),
-            management::Limits::default(),
+        let (replies, posting) = ReplyQueue::new(
+            UrlGuard::new(&networks),
+            management::RequestTimeouts::default(),
             Arc::new(Standstill),
             Arc::new(Counting),
         );
@@ -382,7 +390,7 @@ impl Running {
         let mut task = JoinSet::new();
         task.spawn(server.run(context, stop.clone(), drain));
         let mut posts = JoinSet::new();
-        posts.spawn(posting.run(stop.clone()));
+        posts.spawn(posting.run_poster(stop.clone()));
         Self { stores, tokens, obstacles, stop, address, socket, task, _posts: posts, _dir: dir }
     }
 

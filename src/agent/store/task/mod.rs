@@ -15,13 +15,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info_span};
 
 use super::handle;
-use super::handle::{Command, Removed};
+use super::handle::{RemovedStore, StoreCommand};
 use super::pending::PendingObservations;
-use super::waiters::Callers;
-use crate::agent::checks::attempt::Checked;
-use crate::agent::checks::running::{Done, Work};
-use crate::agent::login::limiter::Restrained;
-use crate::agent::{AgentContext, StoreHandle, StoreView, commit_timeout, faults};
+use super::waiters::Waiters;
+use crate::agent::checks::attempt::CheckResults;
+use crate::agent::checks::running::{Finished, RunningChecks};
+use crate::agent::login::limiter::StoreLogins;
+use crate::agent::{AgentContext, StoreHandle, StoreSnapshot, commit_timeout, faults};
 use crate::ledger::StuckWorker;
 use crate::lifecycle::{AttemptOutcome, InFlight, StepInput, StoreRecord};
 use crate::model::Store;
@@ -29,11 +29,11 @@ use crate::probe::DirectoryInspection;
 use crate::ssh::VerifiedLogin;
 
 /// What a store's task waits for.
-enum Happened {
+enum TaskEvent {
     Stopped,
-    Done(Box<Done>),
+    Done(Box<Finished>),
     /// None when nobody can ask any more.
-    Asked(Option<Command>),
+    Asked(Option<StoreCommand>),
     /// The time to decide again what could not be committed.
     Owed,
     Due(InFlight),
@@ -48,11 +48,11 @@ pub(crate) struct StoreTask {
     record: StoreRecord,
     /// Observations that are not committed yet.
     pending: PendingObservations,
-    work: Work,
-    inbox: mpsc::Receiver<Command>,
-    view: watch::Sender<Arc<StoreView>>,
+    work: RunningChecks,
+    inbox: mpsc::Receiver<StoreCommand>,
+    view: watch::Sender<Arc<StoreSnapshot>>,
     /// Who waits for the running attempt.
-    waiting: Callers,
+    waiting: Waiters,
     /// A decision that could not be committed, and when to try again.
     owed: Option<(StepInput, Instant)>,
     stop: CancellationToken,
@@ -68,18 +68,18 @@ impl StoreTask {
         stop: CancellationToken,
     ) -> (StoreHandle, Box<Self>) {
         let store = Arc::new(store);
-        let (asks, inbox) = mpsc::channel(handle::INBOX);
-        let logins = Restrained::default();
-        let (view, views) = watch::channel(Arc::new(StoreView::of(&store, &record, stuck)));
+        let (asks, inbox) = mpsc::channel(handle::MAX_QUEUED_COMMANDS);
+        let logins = StoreLogins::default();
+        let (view, views) = watch::channel(Arc::new(StoreSnapshot::new(&store, &record, stuck)));
         let task = Self {
-            work: Work::new(Arc::clone(&context), logins.clone(), stuck),
+            work: RunningChecks::new(Arc::clone(&context), logins.clone(), stuck),
             context,
             store,
             record,
             pending: PendingObservations::clean(stuck),
             inbox,
             view,
-            waiting: Callers::default(),
+            waiting: Waiters::default(),
             owed: None,
             stop,
         };
@@ -88,15 +88,15 @@ impl StoreTask {
 
     /// Runs until the store is removed or the daemon stops; what is left when it was removed. Boxed,
     /// because a future keeps what it is given and what it makes of it: two copies of a task of 2.5 KB.
-    pub(crate) async fn run(mut self: Box<Self>) -> Option<Removed> {
+    pub(crate) async fn run_until_stopped(mut self: Box<Self>) -> Option<RemovedStore> {
         let span = info_span!("store", store = %self.store.uuid);
         async {
-            Box::pin(self.apply(StepInput::Started)).await;
+            Box::pin(self.apply_input(StepInput::Started)).await;
             loop {
-                let happened = self.next().await;
+                let happened = self.next_event().await;
                 // A store that waits, as nearly all do nearly always, holds no room for what it does
                 // when something happens: 3 KB of decisions under way.
-                if let ControlFlow::Break(removed) = Box::pin(self.turn(happened)).await {
+                if let ControlFlow::Break(removed) = Box::pin(self.handle_event(happened)).await {
                     return removed;
                 }
             }
@@ -108,86 +108,86 @@ impl StoreTask {
     /// The next thing that happens.
     ///
     /// # Cancel safety
-    /// Every arm's: channels, `Work::next`, timers.
-    async fn next(&mut self) -> Happened {
-        let busy = self.work.busy();
+    /// Every arm's: channels, `RunningChecks::next`, timers.
+    async fn next_event(&mut self) -> TaskEvent {
+        let busy = self.work.in_flight();
         // What could not be committed comes first.
         let due = self.record.due_check(busy).filter(|_| self.owed.is_none());
         let due = due.map(|uptime| self.context.started + uptime);
         let owed = self.owed.as_ref().map(|(_, at)| *at);
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => Happened::Stopped,
-            done = self.work.next() => Happened::Done(Box::new(done)),
-            command = self.inbox.recv() => Happened::Asked(command),
-            () = commit_timeout::reached(owed) => Happened::Owed,
-            () = commit_timeout::reached(due) => Happened::Due(busy),
+            () = self.stop.cancelled() => TaskEvent::Stopped,
+            done = self.work.next_finished() => TaskEvent::Done(Box::new(done)),
+            command = self.inbox.recv() => TaskEvent::Asked(command),
+            () = commit_timeout::sleep_until_some(owed) => TaskEvent::Owed,
+            () = commit_timeout::sleep_until_some(due) => TaskEvent::Due(busy),
         }
     }
 
     /// Takes one thing that happened; breaks when it was the last.
-    async fn turn(&mut self, happened: Happened) -> ControlFlow<Option<Removed>> {
+    async fn handle_event(&mut self, happened: TaskEvent) -> ControlFlow<Option<RemovedStore>> {
         match happened {
-            Happened::Stopped => {
+            TaskEvent::Stopped => {
                 // A worker that will not die is recorded with the last commit, so that the next start
                 // sends no second one after it.
-                self.work.shutdown().await;
-                self.apply(StepInput::Stopping).await;
-                self.waiting.answer(&Err(faults::stopping().into()));
+                self.work.abort_all().await;
+                self.apply_input(StepInput::Stopping).await;
+                self.waiting.notify_all(&Err(faults::agent_stopping().into()));
                 return ControlFlow::Break(None);
             }
-            Happened::Done(done) => self.done(*done).await,
-            Happened::Asked(Some(command)) => {
-                if let Some(removed) = self.asked(command).await {
+            TaskEvent::Done(done) => self.on_check_finished(*done).await,
+            TaskEvent::Asked(Some(command)) => {
+                if let Some(removed) = self.handle_commands(command).await {
                     return ControlFlow::Break(Some(removed));
                 }
             }
-            Happened::Asked(None) => return ControlFlow::Break(None),
-            Happened::Owed => {
+            TaskEvent::Asked(None) => return ControlFlow::Break(None),
+            TaskEvent::Owed => {
                 if let Some((input, _)) = self.owed.take() {
-                    self.apply(input).await;
+                    self.apply_input(input).await;
                 }
             }
-            Happened::Due(busy) => self.apply(StepInput::Due(busy)).await,
+            TaskEvent::Due(busy) => self.apply_input(StepInput::Due(busy)).await,
         }
         ControlFlow::Continue(())
     }
 
-    async fn done(&mut self, done: Done) {
+    async fn on_check_finished(&mut self, done: Finished) {
         let input = match done {
-            Done::Attempt(attempt, outcome) => {
+            Finished::Attempt(attempt, outcome) => {
                 if self.record.running.as_ref().is_some_and(|running| running.id == attempt) {
-                    self.observe(outcome.as_ref().as_ref().ok());
+                    self.apply_observation(outcome.as_ref().as_ref().ok());
                 }
                 let outcome = outcome.map(|checked| AttemptOutcome::from(&checked));
                 StepInput::AttemptEnded { attempt, outcome }
             }
-            Done::Probe(probed) => {
+            Finished::Probe(probed) => {
                 if let Ok(examined) = &probed.examined {
                     self.observe_mount(examined);
                 }
                 StepInput::Probed((&probed).into())
             }
-            Done::Login(login) => {
+            Finished::Login(login) => {
                 if let Ok(verified) = &login.verified {
                     self.observe_host_key(verified);
                 }
                 StepInput::LoggedIn((&login).into())
             }
             // An attempt would never end otherwise; it is ended here, as a fault of ours.
-            Done::Broken(error) => {
+            Finished::Broken(error) => {
                 tracing::error!(error = %error, "a check broke off");
                 let Some(running) = &self.record.running else { return };
-                let outcome = Err(faults::overdue(self.context.attempt_deadline));
+                let outcome = Err(faults::attempt_overdue(self.context.attempt_deadline));
                 StepInput::AttemptEnded { attempt: running.id, outcome }
             }
         };
-        self.apply(input).await;
+        self.apply_input(input).await;
     }
 
     /// Records what an attempt observed, if all of its checks succeeded.
-    fn observe(&mut self, checked: Option<&Checked>) {
-        let Some(Checked { probed, login }) = checked else { return };
+    fn apply_observation(&mut self, checked: Option<&CheckResults>) {
+        let Some(CheckResults { probed, login }) = checked else { return };
         if let (Ok(examined), Ok(verified)) = (&probed.examined, &login.verified) {
             self.observe_mount(examined);
             self.observe_host_key(verified);

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::StoreTask;
-use crate::agent::{AgentContext, StoreHandle, TryOuts};
+use crate::agent::{AgentContext, StoreHandle, TrialLogins};
 use crate::common::{Clock, Random, Timestamp};
 use crate::ledger::{LedgerChange, OpenedLedger, StateDir, open_ledger};
 use crate::lifecycle::{
@@ -98,7 +98,7 @@ fn context(opened: &OpenedLedger) -> Arc<AgentContext> {
             node_id: NodeId::from_u128(3),
         }),
         verifier: Verifier::new(&Settings::built_in().ssh),
-        try_outs: TryOuts::default(),
+        try_outs: TrialLogins::default(),
         clock: Arc::new(Fixed),
         random: Arc::new(Fixed),
         policy: CheckPolicy {
@@ -147,14 +147,14 @@ async fn an_observation_is_in_memory_when_it_is_on_the_disk_and_not_before() {
 
     // The ledger does not hold the store, so that it refuses to save its definition.
     task.pending.observe_mount(&task.store, &mount("8:2"), true);
-    task.apply(probed()).await;
+    task.apply_input(probed()).await;
     task.pending.observe_host_key(&task.store, &key("first"));
-    task.apply(logged_in()).await;
-    for seen in [&*task.store, &*handle.view().store] {
+    task.apply_input(logged_in()).await;
+    for seen in [&*task.store, &*handle.snapshot().store] {
         assert_eq!(*seen, store());
     }
     assert_eq!(
-        (task.record.standing.clone(), handle.view().standing.clone()),
+        (task.record.standing.clone(), handle.snapshot().standing.clone()),
         (standing(), standing())
     );
 
@@ -171,8 +171,8 @@ async fn an_observation_is_in_memory_when_it_is_on_the_disk_and_not_before() {
     let credentials = SshCredentials::password(Secret::new("hunter2".to_owned()));
     let change = LedgerChange::new().add_store(store(), credentials, standing());
     opened.ledger.commit(change).await.unwrap();
-    task.apply(logged_in()).await;
-    for seen in [&*task.store, &*handle.view().store] {
+    task.apply_input(logged_in()).await;
+    for seen in [&*task.store, &*handle.snapshot().store] {
         assert_eq!(*seen, expected);
     }
     let history = opened.ledger.history(store().uuid, 9).await.unwrap();
@@ -194,7 +194,7 @@ async fn a_due_check_does_not_wait_for_a_disk_that_refuses_observations() {
     let (opened, _lock) = opened(dir.path());
     let (_handle, mut task) = task(&opened);
     task.pending.observe_mount(&task.store, &mount("8:2"), false);
-    task.apply(StepInput::Due(task.work.busy())).await;
+    task.apply_input(StepInput::Due(task.work.in_flight())).await;
     assert!(task.owed.is_none(), "the decision was not committed");
     assert_eq!(*task.store, store());
     assert_eq!(task.pending.apply_to(&task.store).mount, mount("8:2"));
