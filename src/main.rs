@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use imagestore_agent::app::{self, Exit};
+use imagestore_agent::app::{self, ExitStatus};
 use imagestore_agent::cli::{self, Args, ClientCommand, Command};
 use imagestore_agent::common::Timestamp;
 use imagestore_agent::model::Secret;
@@ -21,45 +21,49 @@ fn main() -> ExitCode {
     let config = args.config.as_deref();
     let exit = match &args.command {
         Command::Serve(args) => app::serve(config, args.new_epoch_floor.map(Timestamp)),
-        Command::Demo { once } => demo::demo(*once),
+        Command::Demo { once } => demo::run_demo(*once),
         Command::CheckConfig => app::check_config(config),
         Command::Init(init) => with_settings(&args, |settings| {
-            app::init(&init.path, init.user.as_deref(), init.json, settings)
+            app::init_directory(&init.path, init.user.as_deref(), init.json, settings)
         }),
-        Command::Completions { shell } => printed(cli::completions(*shell, &mut stdout())),
-        Command::Man { command } => printed(cli::manual(command.as_deref(), &mut stdout())),
-        Command::Client(command) if command.reach().daemon_url.is_some() => {
-            ask_at_url(command, config)
+        Command::Completions { shell } => {
+            exit_from_io(cli::write_completions(*shell, &mut stdout()))
         }
-        Command::Client(command) => with_settings(&args, |settings| ask(command, settings)),
+        Command::Man { command } => {
+            exit_from_io(cli::write_manual(command.as_deref(), &mut stdout()))
+        }
+        Command::Client(command) if command.reach().daemon_url.is_some() => {
+            run_client_at_url(command, config)
+        }
+        Command::Client(command) => with_settings(&args, |settings| run_client(command, settings)),
     };
     exit.into()
 }
 
 /// Who reads no further has had enough.
-fn printed(written: io::Result<()>) -> Exit {
+fn exit_from_io(written: io::Result<()>) -> ExitStatus {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             eprintln!("{error}");
-            Exit::Failed
+            ExitStatus::Failed
         }
-        _ => Exit::Ok,
+        _ => ExitStatus::Ok,
     }
 }
 
-fn with_settings(args: &Args, then: impl FnOnce(&Settings) -> Exit) -> Exit {
+fn with_settings(args: &Args, then: impl FnOnce(&Settings) -> ExitStatus) -> ExitStatus {
     match Settings::load(args.config.as_deref(), environment_variables()) {
         Ok(settings) => then(&settings),
         Err(bad) => {
             eprint!("{}", format_report(bad.setting_faults()));
-            Exit::Failed
+            ExitStatus::Failed
         }
     }
 }
 
 /// Of the settings `server.base_path` alone is needed, and whoever has a token need not be allowed to
 /// read the daemon's file.
-fn ask_at_url(command: &ClientCommand, config: Option<&Path>) -> Exit {
+fn run_client_at_url(command: &ClientCommand, config: Option<&Path>) -> ExitStatus {
     match Settings::load_lenient(config, environment_variables()) {
         Ok((settings, passed_over)) => {
             if let Some(bad) = passed_over {
@@ -68,30 +72,30 @@ fn ask_at_url(command: &ClientCommand, config: Option<&Path>) -> Exit {
                     "{bad}; it is passed over, the daemon's base path taken as {base_path:?}"
                 );
             }
-            ask(command, &settings)
+            run_client(command, &settings)
         }
         Err(bad) => {
             eprint!("{}", format_report(bad.setting_faults()));
-            Exit::Failed
+            ExitStatus::Failed
         }
     }
 }
 
-fn ask(command: &ClientCommand, settings: &Settings) -> Exit {
+fn run_client(command: &ClientCommand, settings: &Settings) -> ExitStatus {
     let token = std::env::var("IMAGESTORE_AGENT_TOKEN").ok().map(Secret::new);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let answered = match runtime {
-        Ok(runtime) => {
-            runtime.block_on(cli::run(command, settings, token)).map_err(|error| error.to_string())
-        }
+        Ok(runtime) => runtime
+            .block_on(cli::run_command(command, settings, token))
+            .map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
     match answered {
-        Ok(true) => Exit::Ok,
-        Ok(false) => Exit::Failed,
+        Ok(true) => ExitStatus::Ok,
+        Ok(false) => ExitStatus::Failed,
         Err(why) => {
             eprintln!("{why}");
-            Exit::Failed
+            ExitStatus::Failed
         }
     }
 }

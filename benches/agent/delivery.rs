@@ -212,7 +212,7 @@ pub(crate) async fn million(sshd: &Sshd, user: &User) {
     agent.start();
     let path = format!("/imagestore/stores/{}/health", stores[0]);
     let counted = async || {
-        let health = agent.http().ask(hyper::Method::GET, &path, None).await.unwrap();
+        let health = agent.http().send_request(hyper::Method::GET, &path, None).await.unwrap();
         health.body["delivery"]["pending"].as_u64().is_some_and(|pending| pending > 100_000)
     };
     until("the backlog is counted", counted).await;

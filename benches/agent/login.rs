@@ -172,7 +172,8 @@ async fn at_once(address: SocketAddr, store: &str, callers: usize) -> Duration {
 /// of which some passes while the login does.
 pub(crate) async fn overlapping_beside_one(agent: &Agent, store: &str) {
     let path = format!("/zstack/v1/backup-storage/image-store/{store}");
-    let body = agent.http().ask(hyper::Method::GET, &path, None).await.unwrap().body.to_string();
+    let body =
+        agent.http().send_request(hyper::Method::GET, &path, None).await.unwrap().body.to_string();
     let constant = Peer::start(&body);
     let (mut many, mut one, mut bare) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..21 {

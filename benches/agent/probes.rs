@@ -135,7 +135,7 @@ async fn add(
         let (http, body) = (agent.http(), store(&dir, sshd, user));
         adds.spawn(async move {
             let path = "/zstack/v1/backup-storage/image-store";
-            http.ask(Method::POST, path, Some(&body)).await.unwrap().status.as_u16()
+            http.send_request(Method::POST, path, Some(&body)).await.unwrap().status.as_u16()
         });
     }
     while let Some(status) = adds.join_next().await {

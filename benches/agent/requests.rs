@@ -143,7 +143,7 @@ async fn rate(address: SocketAddr, asked: Arc<Asked>) -> f64 {
 
 pub(crate) async fn inventory_beside_a_constant(agent: &Agent, store: &str) {
     let path = format!("/zstack/v1/backup-storage/image-store/{store}");
-    let body = agent.http().ask(Method::GET, &path, None).await.unwrap().body.to_string();
+    let body = agent.http().send_request(Method::GET, &path, None).await.unwrap().body.to_string();
     let headers = vec![("authorization", format!("OAuth {TOKEN}"))];
     let asked = Asked { method: Method::GET, path, headers, body: Bytes::new() };
     beside_a_constant("GET of one inventory", agent, asked, &body, "goal 0.7").await;

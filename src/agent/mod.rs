@@ -1,4 +1,4 @@
-//! Floor 4. The stores this daemon serves: one task each, and the registry that owns them.
+//! Layer 6. The stores this daemon serves: one task each, and the registry that owns them.
 //!
 //! Promises: only a store's own task writes its record; a step's durable part is committed before any
 //! of its effects leaves; overlapping reconnects share one attempt and one answer; a store that hangs

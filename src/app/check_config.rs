@@ -2,30 +2,30 @@
 
 use std::path::Path;
 
-use super::exit::Exit;
-use super::secret_files::Files;
+use super::exit::ExitStatus;
+use super::secret_files::SecretFiles;
 use crate::settings::{Settings, SettingsError, environment_variables, format_report};
 
 /// Parses and validates, and says what it found.
-pub fn check_config(config: Option<&Path>) -> Exit {
-    match checked(config) {
+pub fn check_config(config: Option<&Path>) -> ExitStatus {
+    match print_report(config) {
         Ok(settings) => {
             for key in settings.not_yet() {
                 println!("{key}: takes effect in a later version");
             }
             println!("the settings are good");
-            Exit::Ok
+            ExitStatus::Ok
         }
         Err(bad) => {
             eprint!("{}", format_report(bad.setting_faults()));
-            Exit::Settings
+            ExitStatus::Settings
         }
     }
 }
 
 /// Stricter than a start, which does without some files.
-fn checked(config: Option<&Path>) -> Result<Settings, SettingsError> {
+fn print_report(config: Option<&Path>) -> Result<Settings, SettingsError> {
     let settings = Settings::load(config, environment_variables())?;
-    let Files { spared, .. } = Files::read(&settings)?;
+    let SecretFiles { optional_failures: spared, .. } = SecretFiles::read_files(&settings)?;
     if spared.is_empty() { Ok(settings) } else { Err(SettingsError::new(spared)) }
 }

@@ -24,14 +24,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::cert_reload;
-use super::exit::Exit;
-use super::prepare::Prepared;
+use super::exit::ExitStatus;
+use super::prepare::PreparedDaemon;
 use super::reload::Reload;
 use super::state_disk;
 use crate::agent::{
     AgentContext, DaemonConditions, DeliveryMonitor, OutboxSignal, RegistryTask, TrialLogins,
 };
-use crate::http::{Context, DaemonInfo, Tokens};
+use crate::http::{DaemonInfo, ServerContext, TokenTable};
 use crate::ledger::{LedgerWriter, OpenedLedger};
 use crate::lifecycle::{CheckPolicy, SpaceThresholds};
 use crate::management::{CallbackClient, ReplyQueue, RequestTimeouts, UrlGuard};
@@ -43,89 +43,89 @@ use crate::systemd;
 use crate::systemd::watchdog;
 use crate::wire::EventFormat;
 
-const DRAIN: Duration = Duration::from_secs(3);
-const STORES: Duration = Duration::from_secs(4);
-const LAST_TRY: Duration = Duration::from_secs(2);
-const CLOSE: Duration = Duration::from_secs(2);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+const STORES_TIMEOUT: Duration = Duration::from_secs(4);
+const LAST_DELIVERY_TIMEOUT: Duration = Duration::from_secs(2);
+const LEDGER_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A probe that takes this long is slow: hundreds of times what a good disk needs, spawning included.
-const SLOW: Duration = Duration::from_secs(1);
+const SLOW_SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// Which task ended, and what it complained of.
-type Ended = (&'static str, Result<(), String>);
+type EndedTask = (&'static str, Result<(), String>);
 
-struct Running {
-    tasks: JoinSet<Ended>,
+struct RunningDaemon {
+    tasks: JoinSet<EndedTask>,
     /// Empty without a callback. It stops last: the others may have something to tell.
-    notifier: JoinSet<Ended>,
-    stop_early: CancellationToken,
+    notifier: JoinSet<EndedTask>,
+    stop_tasks: CancellationToken,
     stop_notifier: CancellationToken,
-    tokens: watch::Sender<Arc<Tokens>>,
+    tokens: watch::Sender<Arc<TokenTable>>,
     /// None without a callback.
     client: Option<CallbackClient>,
     /// Has the certificates read again.
-    renew: Arc<Notify>,
+    certificate_reload: Arc<Notify>,
     /// None without a callback.
     receivers: Option<NotifierHandle>,
     writer: LedgerWriter,
 }
 
-impl Prepared {
+impl PreparedDaemon {
     /// Runs until `stop` is cancelled or a task breaks off. `reloads` asks for the settings of
     /// `config` to be read again.
     ///
     /// # Cancel safety
     /// Not to be dropped while it runs: the order of the stop is its promise.
-    pub async fn run(
+    pub async fn run_daemon(
         self,
         config: Option<PathBuf>,
         stop: CancellationToken,
         mut reloads: mpsc::Receiver<()>,
-    ) -> Exit {
+    ) -> ExitStatus {
         let settings = self.settings.clone();
         let addresses = self.addresses();
         // Held to the end: it is the lock of the state directory.
         let (mut running, _lock) = self.start();
         info!(?addresses, version = env!("CARGO_PKG_VERSION"), "serving");
-        systemd::ready();
+        systemd::notify_ready();
         let mut reload = Reload::new(config, settings);
         let exit = loop {
             tokio::select! {
-                () = stop.cancelled() => break Exit::Ok,
+                () = stop.cancelled() => break ExitStatus::Ok,
                 Some(()) = reloads.recv() => {
-                    systemd::reloading();
+                    systemd::notify_reloading();
                     running.receivers.iter().for_each(NotifierHandle::reset_gone);
-                    running.renew.notify_one();
-                    reload.begin();
+                    running.certificate_reload.notify_one();
+                    reload.start_read();
                 }
-                Some(read) = reload.ended() => {
-                    reload.take(read, &running.tokens, running.client.as_ref());
-                    systemd::ready();
+                Some(read) = reload.finish_read() => {
+                    reload.take_result(read, &running.tokens, running.client.as_ref());
+                    systemd::notify_ready();
                 }
                 Some(ended) = running.tasks.join_next() => {
-                    broke_off(ended);
-                    break Exit::Internal;
+                    log_unexpected_exit(ended);
+                    break ExitStatus::Internal;
                 }
                 Some(ended) = running.notifier.join_next() => {
-                    broke_off(ended);
-                    break Exit::Internal;
+                    log_unexpected_exit(ended);
+                    break ExitStatus::Internal;
                 }
                 () = running.writer.wait_closed() => {
                     error!(task = "ledger", "a task ended by itself");
-                    break Exit::Internal;
+                    break ExitStatus::Internal;
                 }
             }
         };
-        systemd::stopping();
+        systemd::notify_stopping();
         info!("stopping");
         running.stop().await;
         exit
     }
 
-    fn start(self) -> (Running, crate::ledger::StateDir) {
+    fn start(self) -> (RunningDaemon, crate::ledger::StateDir) {
         let Self { settings, state_dir, node, opened, client, tokens, tls, server, clock, random } =
             self;
         let OpenedLedger { ledger, writer, stores, .. } = opened;
-        let (mut tasks, mut sending): (JoinSet<Ended>, JoinSet<Ended>) = Default::default();
+        let (mut tasks, mut sending): (JoinSet<EndedTask>, JoinSet<EndedTask>) = Default::default();
         let (stop_early, stop_notifier) = (CancellationToken::new(), CancellationToken::new());
 
         let signing = client.clone();
@@ -141,7 +141,7 @@ impl Prepared {
                 },
                 max_pending: settings.callback.max_pending,
                 start_spread: settings.callback.start_spread,
-                last_try: LAST_TRY,
+                last_try: LAST_DELIVERY_TIMEOUT,
                 clock: Arc::clone(&clock),
                 random: Arc::clone(&random),
             };
@@ -157,12 +157,12 @@ impl Prepared {
         let (started, beat_clock) = (clock.now(), Arc::clone(&clock));
         let context = AgentContext {
             ledger: ledger.clone(),
-            prober: prober(&settings, node),
+            prober: new_prober(&settings, node),
             verifier: Verifier::new(&settings.ssh),
             try_outs: TrialLogins::default(),
             clock,
             random: Arc::clone(&random),
-            policy: policy(&settings),
+            policy: new_policy(&settings),
             probe_deadline: settings.monitor.probe_deadline,
             attempt_deadline: settings.monitor.attempt_deadline,
             pins_host_keys: settings.ssh.host_key_policy != HostKeyPolicy::AcceptAny,
@@ -176,7 +176,7 @@ impl Prepared {
         let (trouble, seen) = watch::channel(None);
         let (looked_at, end) = (ledger.clone(), stop_early.clone());
         tasks.spawn(async move {
-            state_disk::watch(looked_at, trouble, end).await;
+            state_disk::watch_state_disk(looked_at, trouble, end).await;
             ("state disk watch", Ok(()))
         });
 
@@ -214,10 +214,10 @@ impl Prepared {
             posting.run_poster(end).await;
             ("answers of the agent protocol", Ok(()))
         });
-        if systemd::listens() {
+        if systemd::is_available() {
             let (stores, end) = (registry.clone(), stop_early.clone());
             tasks.spawn(async move {
-                watchdog::tell(stores, end).await;
+                watchdog::run_watchdog(stores, end).await;
                 ("signs of life", Ok(()))
             });
         }
@@ -227,11 +227,11 @@ impl Prepared {
         if let (Some(files), Some(shown)) = (settings.server.tls.clone(), secured) {
             let (asked, end) = (Arc::clone(&renew), stop_early.clone());
             tasks.spawn(async move {
-                cert_reload::keep(files, shown, asked, end).await;
+                cert_reload::watch_certificates(files, shown, asked, end).await;
                 ("certificates", Ok(()))
             });
         }
-        let context = Context {
+        let context = ServerContext {
             stores: registry,
             tls,
             tokens: tokens_seen,
@@ -240,7 +240,7 @@ impl Prepared {
                 node,
                 conditions,
                 notifier: notifier_handle.clone(),
-                process: super::process::figures(),
+                process: super::process::process_stats(),
             },
             replies,
             random,
@@ -248,16 +248,16 @@ impl Prepared {
         };
         let end = stop_early.clone();
         tasks.spawn(async move {
-            ("server", server.run(context, end, DRAIN).await.map_err(|e| e.to_string()))
+            ("server", server.run(context, end, DRAIN_TIMEOUT).await.map_err(|e| e.to_string()))
         });
-        let running = Running {
+        let running = RunningDaemon {
             tasks,
             notifier: sending,
-            stop_early,
+            stop_tasks: stop_early,
             stop_notifier,
             tokens: known,
             client: signing,
-            renew,
+            certificate_reload: renew,
             receivers: notifier_handle,
             writer,
         };
@@ -265,34 +265,34 @@ impl Prepared {
     }
 }
 
-impl Running {
+impl RunningDaemon {
     async fn stop(mut self) {
-        self.stop_early.cancel();
-        if timeout(STORES, all_ended(&mut self.tasks)).await.is_err() {
+        self.stop_tasks.cancel();
+        if timeout(STORES_TIMEOUT, all_ended(&mut self.tasks)).await.is_err() {
             warn!("a task did not end in time and is left behind");
         }
         self.stop_notifier.cancel();
-        let patience = LAST_TRY + Duration::from_millis(250);
+        let patience = LAST_DELIVERY_TIMEOUT + Duration::from_millis(250);
         if timeout(patience, all_ended(&mut self.notifier)).await.is_err() {
             warn!("the last delivery did not end in time; it is made again at the next start");
         }
         self.tasks.abort_all();
         self.notifier.abort_all();
-        if timeout(CLOSE, self.writer.close_ledger()).await.is_err() {
+        if timeout(LEDGER_CLOSE_TIMEOUT, self.writer.close_ledger()).await.is_err() {
             warn!("the state disk does not answer; what was acknowledged is on it");
         }
     }
 }
 
-async fn all_ended(tasks: &mut JoinSet<Ended>) {
+async fn all_ended(tasks: &mut JoinSet<EndedTask>) {
     while let Some(ended) = tasks.join_next().await {
         if !matches!(ended, Ok((_, Ok(())))) {
-            broke_off(ended);
+            log_unexpected_exit(ended);
         }
     }
 }
 
-fn broke_off(ended: Result<Ended, tokio::task::JoinError>) {
+fn log_unexpected_exit(ended: Result<EndedTask, tokio::task::JoinError>) {
     match ended {
         Ok((task, Ok(()))) => error!(task, "a task ended by itself"),
         Ok((task, Err(why))) => error!(task, why, "a task broke off"),
@@ -300,7 +300,7 @@ fn broke_off(ended: Result<Ended, tokio::task::JoinError>) {
     }
 }
 
-fn prober(settings: &Settings, node_id: crate::model::NodeId) -> Prober {
+fn new_prober(settings: &Settings, node_id: crate::model::NodeId) -> Prober {
     Prober::new(ProbeOptions {
         allowed_roots: settings.storage.allowed_roots.clone(),
         allow_root_disk: settings.storage.allow_root_disk,
@@ -308,7 +308,7 @@ fn prober(settings: &Settings, node_id: crate::model::NodeId) -> Prober {
     })
 }
 
-fn policy(settings: &Settings) -> CheckPolicy {
+fn new_policy(settings: &Settings) -> CheckPolicy {
     let Settings { monitor, storage, callback, .. } = settings;
     CheckPolicy {
         interval: monitor.interval,
@@ -323,15 +323,15 @@ fn policy(settings: &Settings) -> CheckPolicy {
             near_full: storage.near_full,
             full: storage.full,
         },
-        slow: SLOW.min(monitor.probe_deadline / 2),
+        slow: SLOW_SHUTDOWN.min(monitor.probe_deadline / 2),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::secret_files::Files;
+    use super::super::secret_files::SecretFiles;
     use super::*;
-    use crate::http::Inherited;
+    use crate::http::InheritedSockets;
 
     #[tokio::test]
     async fn without_its_ledger_the_daemon_ends_with_an_internal_fault() {
@@ -340,12 +340,13 @@ mod tests {
         settings.state.dir = dir.path().to_owned();
         settings.server.socket = dir.path().join("agent.sock");
         settings.server.listen = vec!["127.0.0.1:0".parse().unwrap()];
-        let files = Files::read(&settings).unwrap();
-        let prepared = Prepared::new(settings, files, Inherited::default(), None).unwrap();
+        let files = SecretFiles::read_files(&settings).unwrap();
+        let prepared =
+            PreparedDaemon::new(settings, files, InheritedSockets::default(), None).unwrap();
         prepared.opened.ledger.break_off();
         let (_reload, reloads) = mpsc::channel(1);
-        let run = prepared.run(None, CancellationToken::new(), reloads);
+        let run = prepared.run_daemon(None, CancellationToken::new(), reloads);
         let exit = timeout(Duration::from_secs(20), run).await.expect("it went on");
-        assert_eq!(exit, Exit::Internal);
+        assert_eq!(exit, ExitStatus::Internal);
     }
 }

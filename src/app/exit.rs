@@ -5,7 +5,7 @@ use std::process::ExitCode;
 /// What a supervisor or a script reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Exit {
+pub enum ExitStatus {
     /// Done, or stopped as asked.
     Ok = 0,
     /// A command failed; it said why.
@@ -22,8 +22,8 @@ pub enum Exit {
     Locked = 75,
 }
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
+impl From<ExitStatus> for ExitCode {
+    fn from(exit: ExitStatus) -> Self {
         ExitCode::from(exit as u8)
     }
 }

@@ -7,20 +7,20 @@ use nix::unistd::{User, geteuid};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::exit::Exit;
+use super::exit::ExitStatus;
 use crate::common::{Clock as _, Random as _, SystemClock, SystemRandom};
 use crate::model::{Fault, ImageDir, MarkerId, NodeId};
 use crate::probe::{DirectoryInspection, DirectoryOwner, ProbeOptions, Prober, WorkerSlot};
 use crate::settings::Settings;
 
 /// The user of the packaged unit.
-const USER: &str = "imagestore-agent";
+const DEFAULT_USER: &str = "imagestore-agent";
 /// Names the probe file alone; the marker of an init names no node. Always the same, so that the next
 /// init replaces what a killed one has left, and no node's own, so that a daemon that probes the
 /// directory meanwhile writes to another file.
-const NOBODY: NodeId = NodeId::from_u128(0);
+const NOBODY_UID: NodeId = NodeId::from_u128(0);
 /// A person waits, and may interrupt.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why there is nothing to show.
 #[derive(Debug, thiserror::Error)]
@@ -38,31 +38,36 @@ enum InitError {
 }
 
 /// Marks the directory; run as root it gives what it makes to the daemon's user.
-pub fn init(path: &str, user: Option<&str>, as_json: bool, settings: &Settings) -> Exit {
-    match marked(path, user, settings) {
+pub fn init_directory(
+    path: &str,
+    user: Option<&str>,
+    as_json: bool,
+    settings: &Settings,
+) -> ExitStatus {
+    match mark_directory(path, user, settings) {
         Ok(examined) if as_json => {
             println!("{}", to_json(path, &examined));
-            Exit::Ok
+            ExitStatus::Ok
         }
         Ok(examined) => {
             print!("{}", to_text(path, &examined));
-            Exit::Ok
+            ExitStatus::Ok
         }
         Err(InitError::Fault(fault)) if as_json => {
             println!(
                 "{}",
                 json!({ "error": crate::wire::ErrorCode::of_fault("SYS.1006", &fault) })
             );
-            Exit::Failed
+            ExitStatus::Failed
         }
         Err(error) => {
             eprintln!("{error}");
-            Exit::Failed
+            ExitStatus::Failed
         }
     }
 }
 
-fn marked(
+fn mark_directory(
     path: &str,
     user: Option<&str>,
     settings: &Settings,
@@ -73,16 +78,16 @@ fn marked(
     if !dir.is_within(roots.iter().map(String::as_str)) {
         return Err(bad(format!("not at or below storage.allowed_roots ({})", roots.join(", "))));
     }
-    let owner = owner(user, &settings.state.dir)?;
+    let owner = resolve_owner(user, &settings.state.dir)?;
     let prober = Prober::new(ProbeOptions {
         allowed_roots: roots.clone(),
         allow_root_disk: settings.storage.allow_root_disk,
-        node_id: NOBODY,
+        node_id: NOBODY_UID,
     });
     let marker = MarkerId::from_u128(u128::from_be_bytes(SystemRandom::default().bytes16()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let made = runtime.block_on(async {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PROBE_TIMEOUT;
         let now = SystemClock.now();
         prober.init_directory(&mut WorkerSlot::new(), &dir, marker, now, owner, deadline).await
     });
@@ -91,7 +96,10 @@ fn marked(
 
 /// Who is to own what is made: the one asked for, else whoever owns the state directory, else the
 /// packaged user. Without root nothing can be given away.
-fn owner(user: Option<&str>, state_dir: &Path) -> Result<Option<DirectoryOwner>, InitError> {
+fn resolve_owner(
+    user: Option<&str>,
+    state_dir: &Path,
+) -> Result<Option<DirectoryOwner>, InitError> {
     if !geteuid().is_root() {
         return Ok(None);
     }
@@ -100,7 +108,7 @@ fn owner(user: Option<&str>, state_dir: &Path) -> Result<Option<DirectoryOwner>,
     {
         return Ok(Some(DirectoryOwner { uid: seen.st_uid, gid: seen.st_gid }));
     }
-    let name = user.unwrap_or(USER);
+    let name = user.unwrap_or(DEFAULT_USER);
     match User::from_name(name) {
         Ok(Some(user)) => {
             Ok(Some(DirectoryOwner { uid: user.uid.as_raw(), gid: user.gid.as_raw() }))

@@ -1,4 +1,4 @@
-//! Floor 7. The composition root: builds everything from the settings, wires it, starts it and stops it
+//! Layer 10. The composition root: builds everything from the settings, wires it, starts it and stops it
 //! in order.
 //!
 //! Promises: what must hold before the first request is made sure of before a socket answers; a stop
@@ -19,9 +19,9 @@ mod signals;
 mod state_disk;
 
 pub use check_config::check_config;
-pub use exit::Exit;
-pub use init::init;
-pub use prepare::{Prepared, StartError};
-pub use secret_files::Files;
+pub use exit::ExitStatus;
+pub use init::init_directory;
+pub use prepare::{PreparedDaemon, StartError};
+pub use secret_files::SecretFiles;
 pub use serve::serve;
 pub use signals::stop_at_signals;

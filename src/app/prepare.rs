@@ -4,10 +4,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::exit::Exit;
-use super::secret_files::Files;
+use super::exit::ExitStatus;
+use super::secret_files::SecretFiles;
 use crate::common::{Clock, Random, SystemClock, SystemRandom, Timestamp};
-use crate::http::{BindError, Inherited, Server, Tls, Tokens};
+use crate::http::{BindError, HttpServer, InheritedSockets, TlsAcceptance, TokenTable};
 use crate::ledger::{self, OpenError, OpenedLedger, StateDir, StateDirError};
 use crate::management::CallbackClient;
 use crate::model::NodeId;
@@ -30,32 +30,32 @@ pub enum StartError {
 
 impl StartError {
     /// How the program ends for it.
-    pub fn exit(&self) -> Exit {
+    pub fn exit_status(&self) -> ExitStatus {
         match self {
-            Self::StateDir(StateDirError::Locked { .. }) => Exit::Locked,
-            Self::StateDir(_) => Exit::Internal,
-            Self::Ledger(OpenError::Damaged { .. } | OpenError::Newer { .. }) => Exit::Ledger,
-            Self::Ledger(_) => Exit::Internal,
-            Self::Bind(_) => Exit::Bind,
+            Self::StateDir(StateDirError::Locked { .. }) => ExitStatus::Locked,
+            Self::StateDir(_) => ExitStatus::Internal,
+            Self::Ledger(OpenError::Damaged { .. } | OpenError::Newer { .. }) => ExitStatus::Ledger,
+            Self::Ledger(_) => ExitStatus::Internal,
+            Self::Bind(_) => ExitStatus::Bind,
         }
     }
 }
 
 /// A daemon that is ready to run.
-pub struct Prepared {
+pub struct PreparedDaemon {
     pub(super) settings: Settings,
     pub(super) state_dir: StateDir,
     pub(super) node: NodeId,
     pub(super) opened: OpenedLedger,
     pub(super) client: Option<CallbackClient>,
-    pub(super) tokens: Tokens,
-    pub(super) tls: Option<Tls>,
-    pub(super) server: Server,
+    pub(super) tokens: TokenTable,
+    pub(super) tls: Option<TlsAcceptance>,
+    pub(super) server: HttpServer,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: Arc<dyn Random>,
 }
 
-impl Prepared {
+impl PreparedDaemon {
     /// Makes sure of everything. Blocks on the state disk; needs no runtime. The new epoch is not below
     /// `epoch_floor`.
     ///
@@ -63,11 +63,11 @@ impl Prepared {
     /// [`StartError`]; a ledger that cannot be used is left as it was.
     pub fn new(
         settings: Settings,
-        files: Files,
-        inherited: Inherited,
+        files: SecretFiles,
+        inherited: InheritedSockets,
         epoch_floor: Option<Timestamp>,
     ) -> Result<Self, StartError> {
-        let Files { tokens, client, tls, .. } = files;
+        let SecretFiles { tokens, client, tls, .. } = files;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom::default());
         let state_dir = StateDir::open(&settings.state.dir)?;
@@ -76,7 +76,7 @@ impl Prepared {
         // The epoch is what the ledger takes the time for.
         let now = clock.now().max(epoch_floor.unwrap_or_default());
         let opened = ledger::open_ledger(&state_dir, &settings.state, credentials.as_deref(), now)?;
-        let server = Server::bind(&settings.server, inherited)?;
+        let server = HttpServer::bind(&settings.server, inherited)?;
         Ok(Self { settings, state_dir, node, opened, client, tokens, tls, server, clock, random })
     }
 

@@ -5,19 +5,19 @@ use std::sync::{Arc, Mutex};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 use crate::common::lock_unpoisoned;
-use crate::http::{ProcessFigures, ReadFigures};
+use crate::http::{ProcessStats, ProcessStatsFn};
 
 /// Reads memory and processor time of this process from `/proc/self` when somebody looks.
-pub(super) fn figures() -> ReadFigures {
+pub(super) fn process_stats() -> ProcessStatsFn {
     // None where `/proc` is hidden from us: then there are no figures.
     let system = Mutex::new(System::new().ok());
     let pid = Pid::from_u32(std::process::id());
     Arc::new(move || {
         let mut system = lock_unpoisoned(&system);
-        let Some(system) = system.as_mut() else { return ProcessFigures::default() };
+        let Some(system) = system.as_mut() else { return ProcessStats::default() };
         let kinds = ProcessRefreshKind::nothing().with_memory().with_cpu();
         system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, kinds);
-        system.process(pid).map_or_else(ProcessFigures::default, |process| ProcessFigures {
+        system.process(pid).map_or_else(ProcessStats::default, |process| ProcessStats {
             resident_bytes: process.memory(),
             cpu_milliseconds: process.accumulated_cpu_time(),
         })

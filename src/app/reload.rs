@@ -9,17 +9,17 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use crate::http::Tokens;
+use crate::http::TokenTable;
 use crate::management::{CallbackClient, EventSigner, load_signer};
 use crate::settings::{Settings, environment_variables};
 
 /// Far longer than the reading of two small files takes on a disk that answers.
-const PATIENCE: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// Reads that may hang in the kernel, a thread each; the name lookups need threads too.
-const MOST_HANGING: usize = 4;
+const MAX_HANGING_READS: usize = 4;
 
 /// What was read, or why nothing was.
-type Read = Result<(Settings, Tokens, Option<EventSigner>), String>;
+type ReadFiles = Result<(Settings, TokenTable, Option<EventSigner>), String>;
 
 /// Reads settings and tokens again, beside everything else.
 pub(super) struct Reload {
@@ -28,38 +28,38 @@ pub(super) struct Reload {
     /// The settings in force.
     settings: Settings,
     /// The newest read; what it supersedes is dropped.
-    reading: JoinSet<Read>,
+    reading: JoinSet<ReadFiles>,
     may_hang: Arc<Semaphore>,
     patience: Duration,
 }
 
 impl Reload {
     pub(super) fn new(config: Option<PathBuf>, settings: Settings) -> Self {
-        let may_hang = Arc::new(Semaphore::new(MOST_HANGING));
-        Self { config, settings, reading: JoinSet::new(), may_hang, patience: PATIENCE }
+        let may_hang = Arc::new(Semaphore::new(MAX_HANGING_READS));
+        Self { config, settings, reading: JoinSet::new(), may_hang, patience: READ_TIMEOUT }
     }
 
     /// Begins to read. The result of a read that still runs is not taken any more: the files may have
     /// changed since.
-    pub(super) fn begin(&mut self) {
+    pub(super) fn start_read(&mut self) {
         self.reading = JoinSet::new();
         let may_hang = Arc::clone(&self.may_hang);
-        self.reading.spawn(read(self.config.clone(), may_hang, self.patience));
+        self.reading.spawn(read_files(self.config.clone(), may_hang, self.patience));
     }
 
     /// The result of the read that runs; none when there is none.
     ///
     /// # Cancel safety
     /// The read goes on.
-    pub(super) async fn ended(&mut self) -> Option<Result<Read, JoinError>> {
+    pub(super) async fn finish_read(&mut self) -> Option<Result<ReadFiles, JoinError>> {
         self.reading.join_next().await
     }
 
     /// Takes what was read. With a fault in either file all stays as it is.
-    pub(super) fn take(
+    pub(super) fn take_result(
         &mut self,
-        read: Result<Read, JoinError>,
-        tokens: &watch::Sender<Arc<Tokens>>,
+        read: Result<ReadFiles, JoinError>,
+        tokens: &watch::Sender<Arc<TokenTable>>,
         client: Option<&CallbackClient>,
     ) {
         let (settings, fresh, signer) =
@@ -89,7 +89,11 @@ impl Reload {
     }
 }
 
-async fn read(config: Option<PathBuf>, may_hang: Arc<Semaphore>, patience: Duration) -> Read {
+async fn read_files(
+    config: Option<PathBuf>,
+    may_hang: Arc<Semaphore>,
+    patience: Duration,
+) -> ReadFiles {
     let Ok(place) = may_hang.try_acquire_owned() else {
         return Err("earlier reloads still wait for their files".to_owned());
     };
@@ -104,12 +108,12 @@ async fn read(config: Option<PathBuf>, may_hang: Arc<Semaphore>, patience: Durat
     }
 }
 
-fn read_now(config: Option<&Path>) -> Read {
+fn read_now(config: Option<&Path>) -> ReadFiles {
     let settings =
         Settings::load(config, environment_variables()).map_err(|error| error.to_string())?;
     let tokens = match &settings.auth.tokens_file {
-        Some(path) => Tokens::load(path).map_err(|error| error.to_string())?,
-        None => Tokens::default(),
+        Some(path) => TokenTable::load_file(path).map_err(|error| error.to_string())?,
+        None => TokenTable::default(),
     };
     let signer = load_signer(&settings.callback).map_err(|error| error.to_string())?;
     Ok((settings, tokens, signer))
@@ -135,8 +139,8 @@ mod tests {
     use super::*;
 
     async fn why_not(reload: &mut Reload) -> String {
-        reload.begin();
-        reload.ended().await.unwrap().unwrap().unwrap_err()
+        reload.start_read();
+        reload.finish_read().await.unwrap().unwrap().unwrap_err()
     }
 
     #[tokio::test]

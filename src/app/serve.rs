@@ -8,58 +8,60 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::exit::Exit;
-use super::prepare::Prepared;
-use super::secret_files::Files;
+use super::exit::ExitStatus;
+use super::prepare::PreparedDaemon;
+use super::secret_files::SecretFiles;
 use super::signals::stop_at_signals;
 use crate::common::{ErrorChain, Timestamp};
-use crate::http::{AUDIT, Inherited};
+use crate::http::{AUDIT_TARGET, InheritedSockets};
 use crate::settings::{
     HostKeyPolicy, MASTER_KEY_FILE, Settings, environment_variables, format_report,
 };
 use crate::{systemd, telemetry};
 
 /// Few, because waiting is what the daemon does; two, so that one that computes delays nobody.
-const THREADS: usize = 2;
+const WORKER_THREADS: usize = 2;
 
 /// Runs the daemon until it is told to stop. Its epoch is not below `epoch_floor`.
-pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> Exit {
+pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatus {
     let settings = match Settings::load(config, environment_variables()) {
         Ok(settings) => settings,
         Err(bad) => {
             eprint!("{}", format_report(bad.setting_faults()));
-            return Exit::Settings;
+            return ExitStatus::Settings;
         }
     };
-    let files = match Files::read(&settings) {
+    let files = match SecretFiles::read_files(&settings) {
         Ok(files) => files,
         Err(bad) => {
             eprint!("{}", format_report(bad.setting_faults()));
-            return Exit::Settings;
+            return ExitStatus::Settings;
         }
     };
-    let _log = match telemetry::init(&[AUDIT]) {
+    let _log = match telemetry::init(&[AUDIT_TARGET]) {
         Ok(log) => log,
         Err(error) => {
             eprintln!("{}", ErrorChain(&error));
-            return Exit::Internal;
+            return ExitStatus::Internal;
         }
     };
     warn_of(&settings, &files);
     let (tcp, unix) = systemd::inherited_listeners();
-    let prepared = match Prepared::new(settings, files, Inherited { tcp, unix }, epoch_floor) {
-        Ok(prepared) => prepared,
-        Err(error) => {
-            error!(error = %ErrorChain(&error), "cannot start");
-            return error.exit();
-        }
-    };
-    let threads = runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
+    let prepared =
+        match PreparedDaemon::new(settings, files, InheritedSockets { tcp, unix }, epoch_floor) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                error!(error = %ErrorChain(&error), "cannot start");
+                return error.exit_status();
+            }
+        };
+    let threads =
+        runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build();
     let threads = match threads {
         Ok(threads) => threads,
         Err(error) => {
             error!(%error, "cannot start");
-            return Exit::Internal;
+            return ExitStatus::Internal;
         }
     };
     let exit = threads.block_on(until_told(prepared, config));
@@ -68,7 +70,7 @@ pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> Exit {
     exit
 }
 
-async fn until_told(prepared: Prepared, config: Option<&Path>) -> Exit {
+async fn until_told(prepared: PreparedDaemon, config: Option<&Path>) -> ExitStatus {
     let stop = CancellationToken::new();
     // One reload that waits is as good as many.
     let (reload, reloads) = mpsc::channel(1);
@@ -86,15 +88,15 @@ async fn until_told(prepared: Prepared, config: Option<&Path>) -> Exit {
         Ok(listening) => listening,
         Err(error) => {
             error!(%error, "cannot listen to signals");
-            return Exit::Internal;
+            return ExitStatus::Internal;
         }
     };
-    prepared.run(config.map(Path::to_owned), stop, reloads).await
+    prepared.run_daemon(config.map(Path::to_owned), stop, reloads).await
 }
 
 /// What an operator has chosen and should be reminded of.
-fn warn_of(settings: &Settings, files: &Files) {
-    for fault in &files.spared {
+fn warn_of(settings: &Settings, files: &SecretFiles) {
+    for fault in &files.optional_failures {
         match fault.key.as_str() {
             MASTER_KEY_FILE => {
                 warn!(%fault, "secrets sealed with this key answer secret_unreadable until it is back");

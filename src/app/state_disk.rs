@@ -10,22 +10,22 @@ use tracing::{error, info};
 use crate::ledger::Ledger;
 
 /// Between two looks at the state disk, one small commit each.
-const LOOK: Duration = Duration::from_secs(5);
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Keeps it known in `trouble` until `stop`.
-pub(super) async fn watch(
+pub(super) async fn watch_state_disk(
     ledger: Ledger,
     trouble: watch::Sender<Option<String>>,
     stop: CancellationToken,
 ) {
-    let mut ticks = interval(LOOK);
+    let mut ticks = interval(CHECK_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let looked = timeout(LOOK, ledger.check_writable()).await;
+        let looked = timeout(CHECK_INTERVAL, ledger.check_writable()).await;
         let found = match looked {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(format!("state_disk_trouble: {error}")),

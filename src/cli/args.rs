@@ -89,7 +89,7 @@ pub enum ClientCommand {
 
 impl ClientCommand {
     /// How the daemon is to be reached.
-    pub fn reach(&self) -> &Reach {
+    pub fn reach(&self) -> &ConnectionArgs {
         match self {
             Self::Add(args) => &args.reach,
             Self::List(args) => &args.reach,
@@ -118,7 +118,7 @@ impl ClientCommand {
 /// How to reach the daemon; its Unix socket unless a URL is given.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Reaching the daemon")]
-pub struct Reach {
+pub struct ConnectionArgs {
     /// Speak to this address instead of the Unix socket, such as http://127.0.0.1:7811 or
     /// https://node-1:7811; the token comes from IMAGESTORE_AGENT_TOKEN or --token-file
     #[arg(long = "url", value_name = "URL")]
@@ -195,7 +195,7 @@ pub struct AddArgs {
     pub json: bool,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
-    pub reach: Reach,
+    pub reach: ConnectionArgs,
 }
 
 /// Where the login's secrets come from; without a password or key an add asks the terminal.
@@ -236,7 +236,7 @@ pub struct ListArgs {
     pub json: bool,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
-    pub reach: Reach,
+    pub reach: ConnectionArgs,
 }
 
 /// `show`
@@ -249,7 +249,7 @@ pub struct ShowArgs {
     pub json: bool,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
-    pub reach: Reach,
+    pub reach: ConnectionArgs,
 }
 
 /// `update`: what is not given stays as it is.
@@ -292,7 +292,7 @@ pub struct UpdateArgs {
     pub json: bool,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
-    pub reach: Reach,
+    pub reach: ConnectionArgs,
 }
 
 /// `reconnect`
@@ -315,7 +315,7 @@ pub struct ReconnectArgs {
     pub json: bool,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
-    pub reach: Reach,
+    pub reach: ConnectionArgs,
 }
 
 /// `remove`, `accept-host-key`: asks before it acts.
@@ -331,7 +331,7 @@ pub struct ConfirmArgs {
     pub json: bool,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
-    pub reach: Reach,
+    pub reach: ConnectionArgs,
 }
 
 /// `healthcheck`
@@ -339,5 +339,5 @@ pub struct ConfirmArgs {
 pub struct HealthcheckArgs {
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
-    pub reach: Reach,
+    pub reach: ConnectionArgs,
 }

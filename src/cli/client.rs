@@ -24,16 +24,16 @@ use crate::settings::SettingsError;
 use crate::tls::{TrustSettings, client_config};
 
 /// The daemon is on this machine or next to it.
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than the longest `monitor.attempt_deadline`, 10 min; what is asked goes on in the daemon all
 /// the same.
-const ANSWER: Duration = Duration::from_secs(11 * 60);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(11 * 60);
 /// More than ten thousand inventories.
-const MOST_BYTES: usize = 16 << 20;
+const MAX_RESPONSE_BYTES: usize = 16 << 20;
 
 /// Where the daemon is.
 #[derive(Clone, Debug)]
-pub enum Daemon {
+pub enum DaemonAddress {
     /// Its socket; who may open it needs no token.
     Socket(PathBuf),
     /// An `http` or `https` URL.
@@ -49,7 +49,7 @@ pub enum Daemon {
 
 /// What the daemon answered.
 #[derive(Debug)]
-pub struct Reply {
+pub struct DaemonResponse {
     /// The status.
     pub status: StatusCode,
     /// The body, which is always JSON.
@@ -60,7 +60,7 @@ pub struct Reply {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each message says it")]
 pub enum ClientError {
-    #[error("cannot reach the daemon at {place}: {source}{}", hint(.source))]
+    #[error("cannot reach the daemon at {place}: {source}{}", error_hint(.source))]
     Unreachable { place: String, source: io::Error },
     #[error("{0:?} is not an http:// or https:// URL of the daemon, such as http://127.0.0.1:7811")]
     BadUrl(String),
@@ -76,7 +76,7 @@ pub enum ClientError {
     BadToken,
 }
 
-fn hint(error: &io::Error) -> &'static str {
+fn error_hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             " (is it running? systemctl status imagestore-agent)"
@@ -89,28 +89,28 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 /// What is believed and shown where nothing else is said.
-pub(super) const SYSTEM: TrustSettings<'static> = TrustSettings {
+pub(super) const SYSTEM_DIRECTORY: TrustSettings<'static> = TrustSettings {
     ca: None,
     cert: None,
     key: None,
     names: ["--ca-file", "--client-cert", "--client-key"],
 };
 
-impl Daemon {
+impl DaemonAddress {
     /// The daemon behind a URL; its path, if any, is left out. Behind `https` it must have a certificate
     /// that the system believes.
     ///
     /// # Errors
     /// [`ClientError::BadUrl`], [`ClientError::BadFiles`].
     pub fn at_url(url: &str, token: Option<Secret>) -> Result<Self, ClientError> {
-        Self::trusted(url, token, &SYSTEM)
+        Self::trusted_roots(url, token, &SYSTEM_DIRECTORY)
     }
 
-    /// As [`Daemon::at_url`], with what is believed and shown behind `https`. Blocks on those files.
+    /// As [`DaemonAddress::at_url`], with what is believed and shown behind `https`. Blocks on those files.
     ///
     /// # Errors
     /// [`ClientError::BadUrl`], [`ClientError::BadFiles`].
-    pub(super) fn trusted(
+    pub(super) fn trusted_roots(
         url: &str,
         token: Option<Secret>,
         trust: &TrustSettings<'_>,
@@ -134,7 +134,7 @@ impl Daemon {
         Ok(Self::Url { authority: format!("{host}:{port}"), token, tls })
     }
 
-    fn place(&self) -> String {
+    fn describe_address(&self) -> String {
         match self {
             Self::Socket(path) => path.display().to_string(),
             Self::Url { authority, .. } => authority.clone(),
@@ -148,49 +148,49 @@ impl Daemon {
     ///
     /// # Cancel safety
     /// The daemon finishes what it has begun.
-    pub async fn ask(
+    pub async fn send_request(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
-    ) -> Result<Reply, ClientError> {
-        let place = self.place();
-        let request = self.request(method, path, body)?;
+    ) -> Result<DaemonResponse, ClientError> {
+        let place = self.describe_address();
+        let request = self.build_request(method, path, body)?;
         match self {
             Self::Socket(socket) => {
                 let stream = dial(&place, UnixStream::connect(socket)).await?;
-                exchange(stream, request, place).await
+                exchange_messages(stream, request, place).await
             }
             Self::Url { authority, tls, .. } => {
                 let stream = dial(&place, TcpStream::connect(authority)).await?;
                 let Some((name, config)) = tls else {
-                    return exchange(stream, request, place).await;
+                    return exchange_messages(stream, request, place).await;
                 };
                 let connector = TlsConnector::from(Arc::clone(config));
                 let stream = dial(&place, connector.connect(name.clone(), stream)).await?;
-                exchange(stream, request, place).await
+                exchange_messages(stream, request, place).await
             }
         }
     }
 
-    /// As [`Daemon::ask`], for who does not wait longer than `limit` in all.
+    /// As [`DaemonAddress::ask`], for who does not wait longer than `limit` in all.
     ///
     /// # Errors
-    /// As [`Daemon::ask`].
+    /// As [`DaemonAddress::ask`].
     ///
     /// # Cancel safety
-    /// As [`Daemon::ask`].
+    /// As [`DaemonAddress::ask`].
     pub async fn ask_within(
         &self,
         limit: Duration,
         method: Method,
         path: &str,
-    ) -> Result<Reply, ClientError> {
-        let asked = timeout(limit, self.ask(method, path, None)).await;
-        asked.unwrap_or_else(|_| Err(ClientError::Late { place: self.place(), limit }))
+    ) -> Result<DaemonResponse, ClientError> {
+        let asked = timeout(limit, self.send_request(method, path, None)).await;
+        asked.unwrap_or_else(|_| Err(ClientError::Late { place: self.describe_address(), limit }))
     }
 
-    fn request(
+    fn build_request(
         &self,
         method: Method,
         path: &str,
@@ -216,19 +216,19 @@ async fn dial<T>(
     place: &str,
     connecting: impl Future<Output = io::Result<T>>,
 ) -> Result<T, ClientError> {
-    match timeout(CONNECT, connecting).await {
+    match timeout(CONNECT_TIMEOUT, connecting).await {
         Ok(connected) => {
             connected.map_err(|source| ClientError::Unreachable { place: place.to_owned(), source })
         }
-        Err(_) => Err(ClientError::Late { place: place.to_owned(), limit: CONNECT }),
+        Err(_) => Err(ClientError::Late { place: place.to_owned(), limit: CONNECT_TIMEOUT }),
     }
 }
 
-async fn exchange<S>(
+async fn exchange_messages<S>(
     stream: S,
     request: Request<Full<Bytes>>,
     place: String,
-) -> Result<Reply, ClientError>
+) -> Result<DaemonResponse, ClientError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -241,15 +241,15 @@ where
         driver.spawn(connection);
         let response = sender.send_request(request).await.map_err(broken)?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), MOST_BYTES).collect().await;
+        let body = Limited::new(response.into_body(), MAX_RESPONSE_BYTES).collect().await;
         let unreadable = || ClientError::Unreadable { place: place.clone() };
         let bytes = body.map_err(|_| unreadable())?.to_bytes();
         let body = serde_json::from_slice(&bytes).map_err(|_| unreadable())?;
-        Ok(Reply { status, body })
+        Ok(DaemonResponse { status, body })
     };
-    match timeout(ANSWER, asked).await {
+    match timeout(RESPONSE_TIMEOUT, asked).await {
         Ok(reply) => reply,
-        Err(_) => Err(ClientError::Late { place: place.clone(), limit: ANSWER }),
+        Err(_) => Err(ClientError::Late { place: place.clone(), limit: RESPONSE_TIMEOUT }),
     }
 }
 
@@ -263,14 +263,16 @@ mod tests {
         let socket = dir.path().join("agent.sock");
         let _silent = tokio::net::UnixListener::bind(&socket).unwrap();
         let limit = Duration::from_millis(50);
-        let asked = Daemon::Socket(socket).ask_within(limit, Method::GET, "/readyz").await;
+        let asked = DaemonAddress::Socket(socket).ask_within(limit, Method::GET, "/readyz").await;
         let told = asked.unwrap_err().to_string();
         assert!(told.ends_with("did not answer within 50ms"), "{told}");
     }
 
     #[test]
     fn a_url_is_an_http_authority() {
-        let place = |url: &str| Daemon::at_url(url, None).map(|daemon| daemon.place()).ok();
+        let place = |url: &str| {
+            DaemonAddress::at_url(url, None).map(|daemon| daemon.describe_address()).ok()
+        };
         assert_eq!(place("http://node7:7811"), Some("node7:7811".to_owned()));
         assert_eq!(place("http://[::1]:7811/"), Some("[::1]:7811".to_owned()));
         assert_eq!(place("http://node7"), Some("node7:80".to_owned()));

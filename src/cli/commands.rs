@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::args::{ClientCommand, ConfirmArgs, ReconnectArgs};
-use super::client::{ClientError, Daemon, Reply, SYSTEM};
+use super::client::{ClientError, DaemonAddress, DaemonResponse, SYSTEM_DIRECTORY};
 use super::output;
 use super::output::health;
 use super::request_body;
@@ -18,9 +18,9 @@ use crate::settings::Settings;
 use crate::tls::TrustSettings;
 
 /// Reconnects of `--all` that run at once; the daemon holds its own bounds.
-const AT_ONCE: usize = 8;
+const MAX_CONCURRENT_RECONNECTS: usize = 8;
 /// How long a healthcheck waits: a daemon that is well answers within milliseconds.
-const HEALTH: Duration = Duration::from_secs(5);
+const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a command could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -55,13 +55,13 @@ impl From<SecretError> for CommandError {
 ///
 /// # Cancel safety
 /// The daemon finishes what it has begun.
-pub async fn run(
+pub async fn run_command(
     command: &ClientCommand,
     settings: &Settings,
     token: Option<Secret>,
 ) -> Result<bool, CommandError> {
-    let asker = Asker {
-        daemon: daemon(command, settings, token)?,
+    let asker = CommandRunner {
+        daemon: daemon_address(command, settings, token)?,
         stores: format!("{}/v1/backup-storage/image-store", settings.server.base_path),
         any_store: format!("{}/v1/backup-storage", settings.server.base_path),
         // There is at least one, or the settings would be faulty.
@@ -70,73 +70,73 @@ pub async fn run(
     };
     match command {
         ClientCommand::Add(args) => {
-            let body = request_body::add(args, &secrets::credentials(&args.secrets)?);
-            let reply = asker.daemon.ask(Method::POST, &asker.stores, Some(&body)).await?;
+            let body = request_body::add_body(args, &secrets::read_credentials(&args.secrets)?);
+            let reply = asker.daemon.send_request(Method::POST, &asker.stores, Some(&body)).await?;
             asker.show_inventory(&reply)
         }
         ClientCommand::Update(args) => {
-            let secrets = secrets::given(&args.secrets, args.password)?;
+            let secrets = secrets::secret_source(&args.secrets, args.password)?;
             let path = format!("{}/{}/actions", asker.stores, args.uuid);
-            let body = request_body::update(args, &secrets);
-            let reply = asker.daemon.ask(Method::PUT, &path, Some(&body)).await?;
+            let body = request_body::update_body(args, &secrets);
+            let reply = asker.daemon.send_request(Method::PUT, &path, Some(&body)).await?;
             asker.show_inventory(&reply)
         }
-        ClientCommand::List(_) => asker.list().await,
-        ClientCommand::Show(args) => asker.show(args.uuid).await,
-        ClientCommand::Reconnect(args) => asker.reconnect(args).await,
-        ClientCommand::Remove(args) => asker.remove(args).await,
+        ClientCommand::List(_) => asker.list_stores().await,
+        ClientCommand::Show(args) => asker.show_store(args.uuid).await,
+        ClientCommand::Reconnect(args) => asker.reconnect_stores(args).await,
+        ClientCommand::Remove(args) => asker.remove_store(args).await,
         ClientCommand::AcceptHostKey(args) => asker.accept_host_key(args).await,
-        ClientCommand::Healthcheck(_) => asker.healthcheck().await,
+        ClientCommand::Healthcheck(_) => asker.check_health().await,
     }
 }
 
-fn daemon(
+fn daemon_address(
     command: &ClientCommand,
     settings: &Settings,
     token: Option<Secret>,
-) -> Result<Daemon, CommandError> {
+) -> Result<DaemonAddress, CommandError> {
     let reach = command.reach();
     let Some(url) = &reach.daemon_url else {
-        return Ok(Daemon::Socket(settings.server.socket.clone()));
+        return Ok(DaemonAddress::Socket(settings.server.socket.clone()));
     };
-    let token = reach.token_file.as_deref().map(secrets::token).transpose()?.or(token);
+    let token = reach.token_file.as_deref().map(secrets::read_token).transpose()?.or(token);
     let trust = TrustSettings {
         ca: reach.ca_file.as_deref(),
         cert: reach.client_cert.as_deref(),
         key: reach.client_key.as_deref(),
-        ..SYSTEM
+        ..SYSTEM_DIRECTORY
     };
-    Ok(Daemon::trusted(url, token, &trust)?)
+    Ok(DaemonAddress::trusted_roots(url, token, &trust)?)
 }
 
-struct Asker {
-    daemon: Daemon,
+struct CommandRunner {
+    daemon: DaemonAddress,
     stores: String,
     any_store: String,
     views: String,
     json: bool,
 }
 
-impl Asker {
-    async fn list(&self) -> Result<bool, CommandError> {
-        let reply = self.daemon.ask(Method::GET, &self.stores, None).await?;
-        self.show_reply(&reply, |body| output::table(inventories(body)))
+impl CommandRunner {
+    async fn list_stores(&self) -> Result<bool, CommandError> {
+        let reply = self.daemon.send_request(Method::GET, &self.stores, None).await?;
+        self.show_reply(&reply, |body| output::format_table(parse_inventories(body)))
     }
 
-    async fn show(&self, store: StoreUuid) -> Result<bool, CommandError> {
-        let reply = self.health(store).await?;
-        self.show_reply(&reply, health::health)
+    async fn show_store(&self, store: StoreUuid) -> Result<bool, CommandError> {
+        let reply = self.fetch_health(store).await?;
+        self.show_reply(&reply, health::format_health)
     }
 
-    async fn health(&self, store: StoreUuid) -> Result<Reply, CommandError> {
+    async fn fetch_health(&self, store: StoreUuid) -> Result<DaemonResponse, CommandError> {
         let path = format!("{}/stores/{store}/health", self.views);
-        Ok(self.daemon.ask(Method::GET, &path, None).await?)
+        Ok(self.daemon.send_request(Method::GET, &path, None).await?)
     }
 
     /// Asks for what is on the screen: the fingerprint goes with the request, so that another key that
     /// an attempt records meanwhile is not pinned.
     async fn accept_host_key(&self, args: &ConfirmArgs) -> Result<bool, CommandError> {
-        let reply = self.health(args.uuid).await?;
+        let reply = self.fetch_health(args.uuid).await?;
         if !reply.status.is_success() {
             return self.show_inventory(&reply);
         }
@@ -145,40 +145,42 @@ impl Asker {
             return Ok(false);
         };
         write!(io::stderr(), "{}", keys.text)?;
-        if !args.yes && !confirmed("Is the offered key right, as seen on the server itself?")? {
+        if !args.yes && !confirm("Is the offered key right, as seen on the server itself?")? {
             return Ok(false);
         }
         let path = format!("{}/{}/actions", self.stores, args.uuid);
         let body = json!({ "acceptHostKey": { "fingerprint": keys.offered } });
-        let reply = self.daemon.ask(Method::PUT, &path, Some(&body)).await?;
+        let reply = self.daemon.send_request(Method::PUT, &path, Some(&body)).await?;
         self.show_inventory(&reply)
     }
 
-    async fn reconnect(&self, args: &ReconnectArgs) -> Result<bool, CommandError> {
+    async fn reconnect_stores(&self, args: &ReconnectArgs) -> Result<bool, CommandError> {
         let asked = if args.force { json!({ "force": true }) } else { json!({}) };
         let body = request_body::with_tags("reconnectImageStoreBackupStorage", asked, &args.tags);
         let path = |store: &str| format!("{}/{store}/actions", self.stores);
         if let Some(store) = args.uuid {
             let path = path(&store.to_string());
-            let reply = self.daemon.ask(Method::PUT, &path, Some(&body)).await?;
+            let reply = self.daemon.send_request(Method::PUT, &path, Some(&body)).await?;
             return self.show_inventory(&reply);
         }
-        let listed = self.daemon.ask(Method::GET, &self.stores, None).await?;
+        let listed = self.daemon.send_request(Method::GET, &self.stores, None).await?;
         if !listed.status.is_success() {
             return self.show_inventory(&listed);
         }
-        let uuids = inventories(&listed.body).iter().filter_map(|s| s.get("uuid")?.as_str());
+        let uuids = parse_inventories(&listed.body).iter().filter_map(|s| s.get("uuid")?.as_str());
         let mut paths = uuids.map(path);
         let mut running = JoinSet::new();
         let daemon = std::sync::Arc::new(self.daemon.clone());
         let body = std::sync::Arc::new(body);
         let mut all_well = true;
         loop {
-            while running.len() < AT_ONCE
+            while running.len() < MAX_CONCURRENT_RECONNECTS
                 && let Some(path) = paths.next()
             {
                 let (daemon, body) = (daemon.clone(), body.clone());
-                running.spawn(async move { daemon.ask(Method::PUT, &path, Some(&body)).await });
+                running.spawn(
+                    async move { daemon.send_request(Method::PUT, &path, Some(&body)).await },
+                );
             }
             match running.join_next().await {
                 Some(Ok(reply)) => all_well &= self.show_inventory(&reply?)?,
@@ -188,48 +190,50 @@ impl Asker {
         }
     }
 
-    async fn remove(&self, args: &ConfirmArgs) -> Result<bool, CommandError> {
+    async fn remove_store(&self, args: &ConfirmArgs) -> Result<bool, CommandError> {
         let question = format!("Stop serving {}? Its images stay.", args.uuid);
-        if !args.yes && !confirmed(&question)? {
+        if !args.yes && !confirm(&question)? {
             return Ok(false);
         }
         let path = format!("{}/{}", self.any_store, args.uuid);
-        let reply = self.daemon.ask(Method::DELETE, &path, None).await?;
+        let reply = self.daemon.send_request(Method::DELETE, &path, None).await?;
         self.show_reply(&reply, |_| format!("{} is not served any more\n", args.uuid))
     }
 
-    async fn healthcheck(&self) -> Result<bool, CommandError> {
-        let reply = self.daemon.ask_within(HEALTH, Method::GET, "/readyz").await?;
+    async fn check_health(&self) -> Result<bool, CommandError> {
+        let reply = self.daemon.ask_within(HEALTHCHECK_TIMEOUT, Method::GET, "/readyz").await?;
         writeln!(io::stdout(), "{}", reply.body)?;
         Ok(reply.status.is_success())
     }
 
-    fn show_inventory(&self, reply: &Reply) -> Result<bool, CommandError> {
-        self.show_reply(reply, |body| body.get("inventory").map(output::card).unwrap_or_default())
+    fn show_inventory(&self, reply: &DaemonResponse) -> Result<bool, CommandError> {
+        self.show_reply(reply, |body| {
+            body.get("inventory").map(output::format_inventory).unwrap_or_default()
+        })
     }
 
     /// The answer on stdout; a refusal on stderr, and with `--json` on stdout too.
     fn show_reply(
         &self,
-        reply: &Reply,
+        reply: &DaemonResponse,
         as_text: impl FnOnce(&Value) -> String,
     ) -> Result<bool, CommandError> {
         let good = reply.status.is_success();
         match (self.json, good) {
             (true, _) => writeln!(io::stdout(), "{}", reply.body)?,
             (false, true) => write!(io::stdout(), "{}", as_text(&reply.body))?,
-            (false, false) => write!(io::stderr(), "{}", output::failure(&reply.body))?,
+            (false, false) => write!(io::stderr(), "{}", output::format_failure(&reply.body))?,
         }
         Ok(good)
     }
 }
 
-fn inventories(body: &Value) -> &[Value] {
+fn parse_inventories(body: &Value) -> &[Value] {
     body.get("inventories").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// Asks on the terminal; anything but a yes is a no, and so is no terminal.
-fn confirmed(question: &str) -> io::Result<bool> {
+fn confirm(question: &str) -> io::Result<bool> {
     write!(io::stderr(), "{question} [y/N] ")?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;

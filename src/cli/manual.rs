@@ -13,7 +13,7 @@ use super::args::Args;
 ///
 /// # Errors
 /// The other end does not take it.
-pub fn completions(shell: Shell, into: &mut impl Write) -> io::Result<()> {
+pub fn write_completions(shell: Shell, into: &mut impl Write) -> io::Result<()> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "imagestore-agent", &mut text);
     into.write_all(&text)
@@ -23,7 +23,7 @@ pub fn completions(shell: Shell, into: &mut impl Write) -> io::Result<()> {
 ///
 /// # Errors
 /// There is no such command; the other end does not take it.
-pub fn manual(command: Option<&str>, into: &mut impl Write) -> io::Result<()> {
+pub fn write_manual(command: Option<&str>, into: &mut impl Write) -> io::Result<()> {
     let mut all = Args::command();
     // Gives each command the name it is typed by, and the options that all have.
     all.build();
@@ -39,7 +39,7 @@ mod tests {
 
     fn page(command: Option<&str>) -> String {
         let mut text = Vec::new();
-        manual(command, &mut text).unwrap();
+        write_manual(command, &mut text).unwrap();
         String::from_utf8(text).unwrap()
     }
 
@@ -55,14 +55,14 @@ mod tests {
             }
         }
         assert!(page(None).contains("accept\\-host\\-key"), "{}", page(None));
-        assert!(manual(Some("nothing"), &mut Vec::new()).is_err());
+        assert!(write_manual(Some("nothing"), &mut Vec::new()).is_err());
     }
 
     #[test]
     fn completions_know_every_command() {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let mut text = Vec::new();
-            completions(shell, &mut text).unwrap();
+            write_completions(shell, &mut text).unwrap();
             let text = String::from_utf8(text).unwrap();
             for command in Args::command().get_subcommands() {
                 assert!(text.contains(command.get_name()), "{shell}: {}", command.get_name());

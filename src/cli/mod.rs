@@ -1,4 +1,4 @@
-//! Floor 6. The client commands: day-to-day work against the running daemon.
+//! Layer 9. The client commands: day-to-day work against the running daemon.
 //!
 //! Promises: says the daemon's reason and remedy on stderr and ends with 1 when something failed;
 //! `--json` puts the daemon's answer, and nothing else, on stdout.
@@ -13,6 +13,6 @@ mod request_body;
 mod secrets;
 
 pub use args::{Args, ClientCommand, Command, InitArgs};
-pub use client::{ClientError, Daemon, Reply};
-pub use commands::{CommandError, run};
-pub use manual::{completions, manual};
+pub use client::{ClientError, DaemonAddress, DaemonResponse};
+pub use commands::{CommandError, run_command};
+pub use manual::{write_completions, write_manual};

@@ -6,7 +6,7 @@ use super::args::{AddArgs, TagArgs, UpdateArgs};
 use crate::model::{Secret, SshCredentials};
 
 /// What the documented operation takes, from what was typed.
-pub(super) fn add(args: &AddArgs, credentials: &SshCredentials) -> Value {
+pub(super) fn add_body(args: &AddArgs, credentials: &SshCredentials) -> Value {
     let mut params = json!({
         "name": args.name,
         "url": args.path,
@@ -19,15 +19,15 @@ pub(super) fn add(args: &AddArgs, credentials: &SshCredentials) -> Value {
     let optional = [
         ("description", args.description.as_deref().map(Value::from)),
         ("resourceUuid", args.uuid.map(|uuid| Value::from(uuid.to_string()))),
-        ("hostKeyFingerprint", fingerprints(&args.host_key_fingerprints)),
+        ("hostKeyFingerprint", insert_fingerprints(&args.host_key_fingerprints)),
     ];
-    insert(&mut params, optional);
-    insert(&mut params, secrets(credentials));
+    insert_field(&mut params, optional);
+    insert_field(&mut params, insert_secrets(credentials));
     with_tags("params", params, &args.tags)
 }
 
 /// The same of an update: what was not given is not there.
-pub(super) fn update(args: &UpdateArgs, credentials: &SshCredentials) -> Value {
+pub(super) fn update_body(args: &UpdateArgs, credentials: &SshCredentials) -> Value {
     let mut fields = json!({});
     let optional = [
         ("name", args.name.as_deref().map(Value::from)),
@@ -35,15 +35,15 @@ pub(super) fn update(args: &UpdateArgs, credentials: &SshCredentials) -> Value {
         ("hostname", args.hostname.as_ref().map(|hostname| Value::from(hostname.as_str()))),
         ("sshPort", args.port.map(Value::from)),
         ("username", args.username.as_deref().map(Value::from)),
-        ("hostKeyFingerprint", fingerprints(&args.host_key_fingerprints)),
+        ("hostKeyFingerprint", insert_fingerprints(&args.host_key_fingerprints)),
         ("force", args.force.then_some(Value::from(true))),
     ];
-    insert(&mut fields, optional);
-    insert(&mut fields, secrets(credentials));
+    insert_field(&mut fields, optional);
+    insert_field(&mut fields, insert_secrets(credentials));
     with_tags("updateImageStoreBackupStorage", fields, &args.tags)
 }
 
-fn secrets(credentials: &SshCredentials) -> [(&'static str, Option<Value>); 3] {
+fn insert_secrets(credentials: &SshCredentials) -> [(&'static str, Option<Value>); 3] {
     let value =
         |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose_secret().into());
     [
@@ -53,7 +53,7 @@ fn secrets(credentials: &SshCredentials) -> [(&'static str, Option<Value>); 3] {
     ]
 }
 
-fn insert<const N: usize>(object: &mut Value, fields: [(&'static str, Option<Value>); N]) {
+fn insert_field<const N: usize>(object: &mut Value, fields: [(&'static str, Option<Value>); N]) {
     if let Value::Object(object) = object {
         let given = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         object.extend(given);
@@ -65,7 +65,7 @@ pub(super) fn with_tags(action: &str, params: Value, tags: &TagArgs) -> Value {
     json!({ action: params, "systemTags": tags.system, "userTags": tags.user })
 }
 
-fn fingerprints(given: &[String]) -> Option<Value> {
+fn insert_fingerprints(given: &[String]) -> Option<Value> {
     match given {
         [] => None,
         [one] => Some(Value::from(one.as_str())),

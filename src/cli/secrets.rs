@@ -11,7 +11,7 @@ use super::args::SecretSources;
 use crate::model::{Secret, SshCredentials};
 
 /// Far more than a key of any kind.
-const MOST_BYTES: u64 = 64 * 1024;
+const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// A secret could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -27,62 +27,65 @@ pub(super) enum SecretError {
 }
 
 /// The login's secrets, asked for on the terminal when no source is given.
-pub(super) fn credentials(from: &SecretSources) -> Result<SshCredentials, SecretError> {
-    let given = given(from, false)?;
+pub(super) fn read_credentials(from: &SecretSources) -> Result<SshCredentials, SecretError> {
+    let given = secret_source(from, false)?;
     if !given.is_empty() {
         return Ok(given);
     }
     if !io::stdin().is_terminal() {
         return Err(SecretError::None);
     }
-    Ok(SshCredentials { password: Some(secret(asked()?)), ..given })
+    Ok(SshCredentials { password: Some(read_secret(prompt_secret()?)), ..given })
 }
 
 /// The secrets of the sources that were given, and a password from the terminal if that is wished.
-pub(super) fn given(from: &SecretSources, ask: bool) -> Result<SshCredentials, SecretError> {
+pub(super) fn secret_source(
+    from: &SecretSources,
+    ask: bool,
+) -> Result<SshCredentials, SecretError> {
     let password = match &from.password_file {
-        Some(file) => Some(line(of_file(file)?)),
-        None if from.password_stdin => Some(line(text(io::stdin(), "standard input")?)),
-        None if ask => Some(asked()?),
+        Some(file) => Some(first_line(of_file(file)?)),
+        None if from.password_stdin => Some(first_line(read_text(io::stdin(), "standard input")?)),
+        None if ask => Some(prompt_secret()?),
         None => None,
     };
     let private_key = from.private_key_file.as_deref().map(of_file).transpose()?;
-    let passphrase = from.passphrase_file.as_deref().map(of_file).transpose()?.map(line);
+    let passphrase = from.passphrase_file.as_deref().map(of_file).transpose()?.map(first_line);
     Ok(SshCredentials {
-        password: password.map(secret),
-        private_key: private_key.map(secret),
-        passphrase: passphrase.map(secret),
+        password: password.map(read_secret),
+        private_key: private_key.map(read_secret),
+        passphrase: passphrase.map(read_secret),
     })
 }
 
-fn asked() -> Result<Zeroizing<String>, SecretError> {
+fn prompt_secret() -> Result<Zeroizing<String>, SecretError> {
     let asked = rpassword::prompt_password("SSH password: ");
     let from = "the terminal".to_owned();
     asked.map(Zeroizing::new).map_err(|source| SecretError::Unreadable { from, source })
 }
 
-fn secret(text: Zeroizing<String>) -> Secret {
+fn read_secret(text: Zeroizing<String>) -> Secret {
     Secret::new(text.to_string())
 }
 
 /// The token for `--url`.
-pub(super) fn token(file: &Path) -> Result<Secret, SecretError> {
-    Ok(Secret::new(line(of_file(file)?).trim().to_owned()))
+pub(super) fn read_token(file: &Path) -> Result<Secret, SecretError> {
+    Ok(Secret::new(first_line(of_file(file)?).trim().to_owned()))
 }
 
 fn of_file(path: &Path) -> Result<Zeroizing<String>, SecretError> {
     let from = path.display().to_string();
     match File::open(path) {
-        Ok(file) => text(file, &from),
+        Ok(file) => read_text(file, &from),
         Err(source) => Err(SecretError::Unreadable { from, source }),
     }
 }
 
-fn text(source: impl Read, from: &str) -> Result<Zeroizing<String>, SecretError> {
+fn read_text(source: impl Read, from: &str) -> Result<Zeroizing<String>, SecretError> {
     let mut text = Zeroizing::new(String::new());
-    match source.take(MOST_BYTES + 1).read_to_string(&mut text) {
+    match source.take(MAX_SECRET_BYTES + 1).read_to_string(&mut text) {
         Ok(0) => Err(SecretError::NotText(from.to_owned())),
-        Ok(_) if u64::try_from(text.len()).is_ok_and(|len| len <= MOST_BYTES) => Ok(text),
+        Ok(_) if u64::try_from(text.len()).is_ok_and(|len| len <= MAX_SECRET_BYTES) => Ok(text),
         Ok(_) => Err(SecretError::NotText(from.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             Err(SecretError::NotText(from.to_owned()))
@@ -92,7 +95,7 @@ fn text(source: impl Read, from: &str) -> Result<Zeroizing<String>, SecretError>
 }
 
 /// Without the line end that editors and `echo` add; other white space may be part of a password.
-fn line(text: Zeroizing<String>) -> Zeroizing<String> {
+fn first_line(text: Zeroizing<String>) -> Zeroizing<String> {
     let bare = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text));
     bare.map(|bare| Zeroizing::new(bare.to_owned())).unwrap_or(text)
 }
@@ -103,7 +106,8 @@ mod tests {
 
     #[test]
     fn a_password_keeps_all_but_its_line_end() {
-        let cut = |bytes: &str| line(text(bytes.as_bytes(), "test").unwrap()).to_string();
+        let cut =
+            |bytes: &str| first_line(read_text(bytes.as_bytes(), "test").unwrap()).to_string();
         assert_eq!(cut(" a b \n"), " a b ");
         assert_eq!(cut("a\r\n"), "a");
         assert_eq!(cut("a"), "a");
@@ -113,7 +117,7 @@ mod tests {
     #[test]
     fn what_is_no_text_is_refused_without_being_shown() {
         for bytes in [&b""[..], b"\xff\xfesecret", &[b'a'; 70_000]] {
-            let error = text(bytes, "the file").unwrap_err();
+            let error = read_text(bytes, "the file").unwrap_err();
             assert!(!error.to_string().contains("secret"), "{error}");
         }
     }

@@ -1,4 +1,4 @@
-//! Floor 0. Small general tools without any knowledge of stores: time and randomness, backoff, text that
+//! Layer 0. Small general tools without any knowledge of stores: time and randomness, backoff, text that
 //! is safe to display, error chains, address lists, files of one entry a line, locks.
 //!
 //! Promises: every module above uses the same tool for the same job.

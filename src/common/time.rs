@@ -11,7 +11,7 @@ use ring::error::Unspecified;
 use ring::rand::SecureRandom as _;
 
 /// The exit status of a process that has no randomness: `EX_SOFTWARE` of `sysexits.h`, which
-/// `app::Exit::Internal` has as well.
+/// `app::ExitStatus::Internal` has as well.
 const NO_RANDOMNESS_STATUS: i32 = 70;
 
 /// Wall time in milliseconds since the Unix epoch, UTC. For payloads and records only: no decision

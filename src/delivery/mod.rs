@@ -1,4 +1,4 @@
-//! Floor 2. What a reply to a notice means, when which notice is sent, and to which receiver.
+//! Layer 2. What a reply to a notice means, when which notice is sent, and to which receiver.
 //!
 //! Promises: [`judge`] and [`DeliveryState`] are functions of their arguments; a lane sends in order, never
 //! gives up, and ends on the newest state.

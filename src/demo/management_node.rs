@@ -18,14 +18,14 @@ use tokio::task::JoinSet;
 use crate::management::EventSigner;
 
 /// Events that may wait to be shown; the demo shows each at once.
-const WAITING: usize = 64;
+const MAX_WAITING_EVENTS: usize = 64;
 /// Connections at once; the daemon keeps a few.
-const CONNECTIONS: usize = 16;
-const MOST_BYTES: usize = 1 << 20;
+const MAX_CONNECTIONS: usize = 16;
+const MAX_BODY_BYTES: usize = 1 << 20;
 
 /// One event as it arrived.
 #[derive(Debug)]
-pub(super) struct Received {
+pub(super) struct ReceivedEvent {
     pub(super) event: Value,
     pub(super) signature_good: bool,
 }
@@ -34,7 +34,7 @@ pub(super) struct Received {
 #[derive(Debug)]
 pub(super) struct ManagementNode {
     pub(super) address: SocketAddr,
-    pub(super) events: mpsc::Receiver<Received>,
+    pub(super) events: mpsc::Receiver<ReceivedEvent>,
     _accepting: JoinSet<()>,
 }
 
@@ -43,23 +43,27 @@ impl ManagementNode {
     pub(super) async fn start(signer: EventSigner) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let (arrived, events) = mpsc::channel(WAITING);
+        let (arrived, events) = mpsc::channel(MAX_WAITING_EVENTS);
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, Arc::new(signer), arrived));
+        accepting.spawn(accept_connections(listener, Arc::new(signer), arrived));
         Ok(Self { address, events, _accepting: accepting })
     }
 }
 
-async fn accept(listener: TcpListener, signer: Arc<EventSigner>, arrived: mpsc::Sender<Received>) {
+async fn accept_connections(
+    listener: TcpListener,
+    signer: Arc<EventSigner>,
+    arrived: mpsc::Sender<ReceivedEvent>,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept(), if connections.len() < CONNECTIONS => {
+            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
                 let Ok((stream, _)) = accepted else { continue };
                 let (signer, arrived) = (Arc::clone(&signer), arrived.clone());
                 connections.spawn(async move {
                     let take = service_fn(move |request| {
-                        take(request, Arc::clone(&signer), arrived.clone())
+                        take_event(request, Arc::clone(&signer), arrived.clone())
                     });
                     let served = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), take);
@@ -72,15 +76,15 @@ async fn accept(listener: TcpListener, signer: Arc<EventSigner>, arrived: mpsc::
     }
 }
 
-async fn take(
+async fn take_event(
     request: Request<Incoming>,
     signer: Arc<EventSigner>,
-    arrived: mpsc::Sender<Received>,
+    arrived: mpsc::Sender<ReceivedEvent>,
 ) -> Result<Response<Empty<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let mut answer = Response::new(Empty::new());
     *answer.status_mut() = StatusCode::BAD_REQUEST;
-    let Ok(body) = Limited::new(body, MOST_BYTES).collect().await else { return Ok(answer) };
+    let Ok(body) = Limited::new(body, MAX_BODY_BYTES).collect().await else { return Ok(answer) };
     let body = body.to_bytes();
     let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     let signature_good = header("webhook-timestamp")
@@ -89,7 +93,7 @@ async fn take(
         .zip(header("webhook-signature"))
         .is_some_and(|((at, id), signature)| signer.verify_signature(id, at, &body, signature));
     if let Ok(event) = serde_json::from_slice(&body)
-        && arrived.send(Received { event, signature_good }).await.is_ok()
+        && arrived.send(ReceivedEvent { event, signature_good }).await.is_ok()
     {
         *answer.status_mut() = StatusCode::NO_CONTENT;
     }

@@ -15,51 +15,51 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use super::management_node::{ManagementNode, Received};
-use super::ssh_endpoint::{Account, SshEndpoint};
-use super::temp_dir::Scratch;
-use crate::app::{Exit, Files, Prepared, stop_at_signals};
-use crate::cli::{Daemon, Reply};
+use super::management_node::{ManagementNode, ReceivedEvent};
+use super::ssh_endpoint::{DemoAccount, SshEndpoint};
+use super::temp_dir::TempDir;
+use crate::app::{ExitStatus, PreparedDaemon, SecretFiles, stop_at_signals};
+use crate::cli::{DaemonAddress, DaemonResponse};
 use crate::common::{Random as _, SystemRandom};
-use crate::http::Inherited;
+use crate::http::InheritedSockets;
 use crate::management::EventSigner;
 use crate::model::Secret;
 use crate::settings::Settings;
 
 /// Longer than any step takes on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 /// The add tells of one transition, the reconnect of two.
-const TRANSITIONS: usize = 3;
+const EXPECTED_TRANSITIONS: usize = 3;
 
 /// The demo could not be shown to its end.
 #[derive(Debug, thiserror::Error)]
-enum Broken {
+enum DemoError {
     #[error("{0}")]
     Io(#[from] std::io::Error),
     #[error("{0}")]
     Told(String),
 }
 
-fn told(error: impl std::fmt::Display) -> Broken {
-    Broken::Told(error.to_string())
+fn demo_error(error: impl std::fmt::Display) -> DemoError {
+    DemoError::Told(error.to_string())
 }
 
 /// Runs the demo; `once` ends it after the first reconnect.
-pub fn demo(once: bool) -> Exit {
-    match prepared(once) {
+pub fn run_demo(once: bool) -> ExitStatus {
+    match prepare_settings(once) {
         Ok(exit) => exit,
         Err(broken) => {
             eprintln!("the demo broke off: {broken}");
-            Exit::Failed
+            ExitStatus::Failed
         }
     }
 }
 
-fn random() -> String {
+fn random_bytes() -> String {
     HEXLOWER.encode(&SystemRandom::default().bytes16())
 }
 
-fn random32() -> Zeroizing<[u8; 32]> {
+fn random_hex() -> Zeroizing<[u8; 32]> {
     let random = SystemRandom::default();
     let mut bytes = Zeroizing::new([0; 32]);
     let halves = random.bytes16().into_iter().chain(random.bytes16());
@@ -69,54 +69,56 @@ fn random32() -> Zeroizing<[u8; 32]> {
     bytes
 }
 
-fn prepared(once: bool) -> Result<Exit, Broken> {
+fn prepare_settings(once: bool) -> Result<ExitStatus, DemoError> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let exit = runtime.block_on(play(once));
+    let exit = runtime.block_on(run_scenario(once));
     runtime.shutdown_background();
     exit
 }
 
-async fn play(once: bool) -> Result<Exit, Broken> {
+async fn run_scenario(once: bool) -> Result<ExitStatus, DemoError> {
     let stop = CancellationToken::new();
     // Before there is anything to leave behind.
     let _listening = stop_at_signals(&stop)?;
-    let scratch = Scratch::new(&random())?;
+    let scratch = TempDir::new(&random_bytes())?;
     println!("all of this happens in {} and on 127.0.0.1\n", scratch.path().display());
 
-    let account = Account { user: "demo".to_owned(), password: Secret::new(random()) };
-    let ssh = SshEndpoint::start(account.clone(), random32()).await?;
+    let account = DemoAccount { user: "demo".to_owned(), password: Secret::new(random_bytes()) };
+    let ssh = SshEndpoint::start(account.clone(), random_hex()).await?;
     println!("ssh endpoint      {}  host key {}", ssh.address, ssh.fingerprint);
 
-    let secret = format!("whsec_{}", BASE64.encode(&random32()[..]));
-    let node = ManagementNode::start(EventSigner::parse_secrets(&secret).map_err(told)?).await?;
+    let secret = format!("whsec_{}", BASE64.encode(&random_hex()[..]));
+    let node =
+        ManagementNode::start(EventSigner::parse_secrets(&secret).map_err(demo_error)?).await?;
     println!("management node   {}  checks every signature", node.address);
 
-    let token = random();
-    let settings = settings(&scratch, &node, &secret, &token)?;
-    let images = scratch.folder("images")?;
-    let files = Files::read(&settings).map_err(told)?;
-    let prepared = Prepared::new(settings, files, Inherited::default(), None).map_err(told)?;
-    let address = *prepared.addresses().first().ok_or_else(|| told("it listens nowhere"))?;
+    let token = random_bytes();
+    let settings = demo_settings(&scratch, &node, &secret, &token)?;
+    let images = scratch.create_folder("images")?;
+    let files = SecretFiles::read_files(&settings).map_err(demo_error)?;
+    let prepared = PreparedDaemon::new(settings, files, InheritedSockets::default(), None)
+        .map_err(demo_error)?;
+    let address = *prepared.addresses().first().ok_or_else(|| demo_error("it listens nowhere"))?;
     println!("imagestore-agent  {address}  on the real ledger, with a worker for each probe\n");
 
     let (_reload, reloads) = mpsc::channel(1);
     let daemon = async {
-        let exit = prepared.run(None, stop.clone(), reloads).await;
+        let exit = prepared.run_daemon(None, stop.clone(), reloads).await;
         // When it ends by itself, so does the story.
         stop.cancel();
         exit
     };
     let story = async {
-        let asker = Daemon::at_url(&format!("http://{address}"), Some(Secret::new(token)));
-        let asker = asker.map_err(told)?;
+        let asker = DaemonAddress::at_url(&format!("http://{address}"), Some(Secret::new(token)));
+        let asker = asker.map_err(demo_error)?;
         let (heard, events) = (watch::Sender::new(0), node.events);
         let seen = heard.subscribe();
-        let mut hearing = pin!(hear(events, heard));
+        let mut hearing = pin!(print_events(events, heard));
         tokio::select! {
             broken = &mut hearing => return Err(broken),
-            () = stop.cancelled() => return Err(told("it was stopped before the end")),
-            told = tell(asker, &account, &ssh, &images, seen) => told?,
+            () = stop.cancelled() => return Err(demo_error("it was stopped before the end")),
+            told = print_step(asker, &account, &ssh, &images, seen) => told?,
         }
         if !once {
             println!("\nserving until Ctrl-C");
@@ -133,7 +135,7 @@ async fn play(once: bool) -> Result<Exit, Broken> {
         told
     };
     match tokio::join!(daemon, ended) {
-        (Exit::Ok, told) => told.map(|()| Exit::Ok),
+        (ExitStatus::Ok, told) => told.map(|()| ExitStatus::Ok),
         (exit, _) => {
             eprintln!("the daemon broke off");
             Ok(exit)
@@ -141,12 +143,12 @@ async fn play(once: bool) -> Result<Exit, Broken> {
     }
 }
 
-fn settings(
-    scratch: &Scratch,
+fn demo_settings(
+    scratch: &TempDir,
     node: &ManagementNode,
     secret: &str,
     token: &str,
-) -> Result<Settings, Broken> {
+) -> Result<Settings, DemoError> {
     let mut settings = Settings::built_in();
     settings.server.listen = vec![(Ipv4Addr::LOCALHOST, 0).into()];
     settings.state.dir = scratch.path().join("state");
@@ -155,58 +157,64 @@ fn settings(
     settings.storage.allow_root_disk = true;
     settings.callback.urls = vec![format!("http://{}/events", node.address)];
     settings.callback.start_spread = Duration::ZERO;
-    settings.callback.signing_secret_file = Some(scratch.file("signing-secret", secret)?);
+    settings.callback.signing_secret_file = Some(scratch.create_file("signing-secret", secret)?);
     let hash = HEXLOWER.encode(digest(&SHA256, token.as_bytes()).as_ref());
-    settings.auth.tokens_file = Some(scratch.file("tokens", &format!("demo:{hash}:admin\n"))?);
+    settings.auth.tokens_file =
+        Some(scratch.create_file("tokens", &format!("demo:{hash}:admin\n"))?);
     Ok(settings)
 }
 
 /// Adds a store, calls the documented operation, and waits for each transition.
-async fn tell(
-    asker: Daemon,
-    account: &Account,
+async fn print_step(
+    asker: DaemonAddress,
+    account: &DemoAccount,
     ssh: &SshEndpoint,
     images: &Path,
     mut heard: watch::Receiver<usize>,
-) -> Result<(), Broken> {
-    const STORES: &str = "/zstack/v1/backup-storage/image-store";
+) -> Result<(), DemoError> {
+    const STORES_PATH: &str = "/zstack/v1/backup-storage/image-store";
     let mut body = json!({"params": {
         "name": "demo", "url": images.display().to_string(), "hostname": "127.0.0.1",
         "sshPort": ssh.address.port(), "username": account.user, "password": "***",
     }});
-    show_request("POST", STORES, &body);
+    show_request("POST", STORES_PATH, &body);
     if let Some(password) = body.pointer_mut("/params/password") {
         *password = Value::from(account.password.expose_secret());
     }
-    let added = asker.ask(Method::POST, STORES, Some(&body)).await.map_err(told)?;
-    let uuid = shown(&added)?;
+    let added =
+        asker.send_request(Method::POST, STORES_PATH, Some(&body)).await.map_err(demo_error)?;
+    let uuid = shown_event(&added)?;
 
-    let path = format!("{STORES}/{uuid}/actions");
+    let path = format!("{STORES_PATH}/{uuid}/actions");
     let body = json!({"params": {"systemTags": [], "userTags": ["demo::first"]}});
     show_request("PUT", &path, &body);
-    let reconnected = asker.ask(Method::PUT, &path, Some(&body)).await.map_err(told)?;
-    shown(&reconnected)?;
+    let reconnected =
+        asker.send_request(Method::PUT, &path, Some(&body)).await.map_err(demo_error)?;
+    shown_event(&reconnected)?;
 
-    let all = timeout(PATIENCE, heard.wait_for(|heard| *heard >= TRANSITIONS)).await;
-    all.map_err(|_| told("a callback did not arrive"))?.map_err(told)?;
+    let all = timeout(STEP_TIMEOUT, heard.wait_for(|heard| *heard >= EXPECTED_TRANSITIONS)).await;
+    all.map_err(|_| demo_error("a callback did not arrive"))?.map_err(demo_error)?;
     Ok(())
 }
 
 /// Shows each callback as it arrives and counts them; ends with one that is not as it should be.
-async fn hear(mut events: mpsc::Receiver<Received>, heard: watch::Sender<usize>) -> Broken {
+async fn print_events(
+    mut events: mpsc::Receiver<ReceivedEvent>,
+    heard: watch::Sender<usize>,
+) -> DemoError {
     while let Some(received) = events.recv().await {
         let kind = received.event.get("type").and_then(Value::as_str);
         let beats = kind == Some("backup-storage.heartbeat");
         let signed = if beats { show_heartbeat(&received) } else { show_event(&received) };
         if !signed {
-            return told("a callback was not signed as it should be");
+            return demo_error("a callback was not signed as it should be");
         }
         heard.send_modify(|heard| *heard += usize::from(!beats));
     }
-    told("the management node ended")
+    demo_error("the management node ended")
 }
 
-fn show_heartbeat(received: &Received) -> bool {
+fn show_heartbeat(received: &ReceivedEvent) -> bool {
     let stores =
         received.event.pointer("/data/stores").and_then(Value::as_array).map_or(0, Vec::len);
     let good = received.signature_good;
@@ -219,7 +227,7 @@ fn show_request(method: &str, path: &str, body: &Value) {
 }
 
 /// Shows an answer; the uuid of the store in it.
-fn shown(reply: &Reply) -> Result<String, Broken> {
+fn shown_event(reply: &DaemonResponse) -> Result<String, DemoError> {
     let mut text = format!("< {}\n", reply.status);
     let pretty = serde_json::to_string_pretty(&reply.body).unwrap_or_default();
     for line in pretty.lines() {
@@ -229,12 +237,12 @@ fn shown(reply: &Reply) -> Result<String, Broken> {
     let uuid = reply.body.pointer("/inventory/uuid").and_then(Value::as_str);
     match uuid.filter(|_| reply.status.is_success()) {
         Some(uuid) => Ok(uuid.to_owned()),
-        None => Err(told("the store is not connected")),
+        None => Err(demo_error("the store is not connected")),
     }
 }
 
 /// Shows one event; whether its signature is good.
-fn show_event(received: &Received) -> bool {
+fn show_event(received: &ReceivedEvent) -> bool {
     let field = |key: &str| received.event.get("data").and_then(|data| data.get(key));
     let word = |key: &str| field(key).and_then(Value::as_str).unwrap_or("?");
     let number = |key: &str| field(key).and_then(Value::as_u64).unwrap_or(0);

@@ -16,11 +16,11 @@ use zeroize::Zeroizing;
 use crate::model::Secret;
 
 /// Logins at once; the demo makes one at a time.
-const SESSIONS: usize = 8;
+const MAX_SESSIONS: usize = 8;
 
 /// The one who may log in.
 #[derive(Clone, Debug)]
-pub(super) struct Account {
+pub(super) struct DemoAccount {
     pub(super) user: String,
     pub(super) password: Secret,
 }
@@ -36,7 +36,7 @@ pub(super) struct SshEndpoint {
 
 impl SshEndpoint {
     /// Listens on a free port of 127.0.0.1 with a host key made from `seed`.
-    pub(super) async fn start(account: Account, seed: Zeroizing<[u8; 32]>) -> io::Result<Self> {
+    pub(super) async fn start(account: DemoAccount, seed: Zeroizing<[u8; 32]>) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let key = PrivateKey::from(Ed25519Keypair::from_seed(&seed));
@@ -50,18 +50,22 @@ impl SshEndpoint {
             ..server::Config::default()
         });
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, config, Arc::new(account)));
+        accepting.spawn(accept_connections(listener, config, Arc::new(account)));
         Ok(Self { address, fingerprint, _accepting: accepting })
     }
 }
 
-async fn accept(listener: TcpListener, config: Arc<server::Config>, account: Arc<Account>) {
+async fn accept_connections(
+    listener: TcpListener,
+    config: Arc<server::Config>,
+    account: Arc<DemoAccount>,
+) {
     let mut sessions = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept(), if sessions.len() < SESSIONS => {
+            accepted = listener.accept(), if sessions.len() < MAX_SESSIONS => {
                 let Ok((stream, _)) = accepted else { continue };
-                let (config, login) = (Arc::clone(&config), Login(Arc::clone(&account)));
+                let (config, login) = (Arc::clone(&config), DemoLogin(Arc::clone(&account)));
                 sessions.spawn(async move {
                     if let Ok(session) = server::run_stream(config, stream, login).await {
                         // However the peer ends it; there is nobody to tell.
@@ -74,9 +78,9 @@ async fn accept(listener: TcpListener, config: Arc<server::Config>, account: Arc
     }
 }
 
-struct Login(Arc<Account>);
+struct DemoLogin(Arc<DemoAccount>);
 
-impl server::Handler for Login {
+impl server::Handler for DemoLogin {
     type Error = russh::Error;
 
     async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, russh::Error> {

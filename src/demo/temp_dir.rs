@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 /// A directory of mode 0700 under the system's temporary one; removed with all in it when dropped.
 #[derive(Debug)]
-pub(super) struct Scratch(PathBuf);
+pub(super) struct TempDir(PathBuf);
 
-impl Scratch {
+impl TempDir {
     /// Makes it; `tail` keeps two demos apart.
     pub(super) fn new(tail: &str) -> io::Result<Self> {
         // The daemon compares real paths, and /tmp may be a link.
@@ -24,21 +24,21 @@ impl Scratch {
     }
 
     /// Makes a directory in it.
-    pub(crate) fn folder(&self, name: &str) -> io::Result<PathBuf> {
+    pub(crate) fn create_folder(&self, name: &str) -> io::Result<PathBuf> {
         let path = self.0.join(name);
         fs::create_dir(&path)?;
         Ok(path)
     }
 
     /// Writes a file in it.
-    pub(super) fn file(&self, name: &str, text: &str) -> io::Result<PathBuf> {
+    pub(super) fn create_file(&self, name: &str, text: &str) -> io::Result<PathBuf> {
         let path = self.0.join(name);
         fs::write(&path, text)?;
         Ok(path)
     }
 }
 
-impl Drop for Scratch {
+impl Drop for TempDir {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
             eprintln!("{} could not be removed: {error}", self.0.display());

@@ -1,4 +1,4 @@
-//! Floor 6. The HTTP server: the documented operation and what stands beside it, over TCP and over the
+//! Layer 9. The HTTP server: the documented operation and what stands beside it, over TCP and over the
 //! Unix socket.
 //!
 //! Promises: every wait for a client has a deadline, every queue and body a bound; what went wrong
@@ -18,12 +18,12 @@ mod auth;
 mod middleware;
 mod server;
 
-pub use api::daemon_info::{DaemonInfo, ProcessFigures, ReadFigures};
-pub use api::readiness::Readiness;
-pub use auth::tokens::Tokens;
-pub use middleware::audit::AUDIT;
+pub use api::daemon_info::{DaemonInfo, ProcessStats, ProcessStatsFn};
+pub use api::readiness::ReadinessCheck;
+pub use auth::tokens::TokenTable;
+pub use middleware::audit::AUDIT_TARGET;
 pub use server::bind_error::BindError;
-pub use server::limits::Limits;
-pub use server::listeners::Inherited;
-pub use server::tls::Tls;
-pub use server::{Context, Server};
+pub use server::limits::ServerLimits;
+pub use server::listeners::InheritedSockets;
+pub use server::tls::TlsAcceptance;
+pub use server::{HttpServer, ServerContext};

@@ -51,7 +51,7 @@ impl LedgerChange {
         })
     }
 
-    pub(super) fn into_operations(&self) -> &[Operation] {
+    pub(super) fn operation_list(&self) -> &[Operation] {
         &self.0
     }
 

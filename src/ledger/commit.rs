@@ -46,7 +46,7 @@ fn commit_all(
     for change in changes {
         let savepoint = transaction.savepoint()?;
         let done =
-            change.into_operations().iter().try_for_each(|op| carry_out(&savepoint, sealer, op));
+            change.operation_list().iter().try_for_each(|op| carry_out(&savepoint, sealer, op));
         match done {
             Ok(()) => savepoint.commit()?,
             // The disk: no commit of this batch would hold.

@@ -1,4 +1,4 @@
-//! Floor 3. The ledger: all durable state, in one SQLite database in the state directory.
+//! Layer 5. The ledger: all durable state, in one SQLite database in the state directory.
 //!
 //! Promises: what [`Ledger::commit`] has answered survives a crash of the daemon and of the machine;
 //! the parts of one [`LedgerChange`] are durable together or not at all; a record that cannot be read back

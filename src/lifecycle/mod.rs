@@ -1,4 +1,4 @@
-//! Floor 2. The status machine: what a store's status becomes, decided in one function.
+//! Layer 2. The status machine: what a store's status becomes, decided in one function.
 //!
 //! Promises: [`step()`] is a function of its arguments alone; a status changes only together with the
 //! [`StatusTransition`] that tells of it; each transition takes the next [`Position`]; the result of a

@@ -1,4 +1,4 @@
-//! Floor 4. Client of the management node: posts events to its callback, and answers to calls that it
+//! Layer 6. Client of the management node: posts events to its callback, and answers to calls that it
 //! waits for.
 //!
 //! Promises: every request ends within its deadline; the reply is read no further than its evidence

@@ -1,4 +1,4 @@
-//! Floor 1. The field's words as values.
+//! Layer 1. The field's words as values.
 //!
 //! Promises: every value here is valid by construction, compares and prints as an operator would
 //! write it, and keeps secrets out of `Debug`.

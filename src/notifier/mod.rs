@@ -1,4 +1,4 @@
-//! Floor 5. The notifier: empties the outbox towards the management node, one lane per store; and tells it
+//! Layer 7. The notifier: empties the outbox towards the management node, one lane per store; and tells it
 //! in an interval how all of them are.
 //!
 //! Promises: at least once, in order per store, for ever; stores do not wait for each other; what was

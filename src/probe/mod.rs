@@ -1,4 +1,4 @@
-//! Floor 3. Capacity and health of an image directory, through a worker process.
+//! Layer 5. Capacity and health of an image directory, through a worker process.
 //!
 //! Promises: the directory is opened once a probe, and everything is read and written through that
 //! handle; nothing is written before its identity is known to be right; a disk that hangs holds a

@@ -1,4 +1,4 @@
-//! Floor 2. What the operator decided, valid by construction.
+//! Layer 3. What the operator decided, valid by construction.
 //!
 //! Promises: a [`Settings`] value has passed every range and cross check; a file that has not is
 //! answered with every fault it has, each with key, value and allowed range.

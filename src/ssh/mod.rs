@@ -1,4 +1,4 @@
-//! Floor 3. The login check: is the store's SSH server the right one, does it let the store's user in,
+//! Layer 5. The login check: is the store's SSH server the right one, does it let the store's user in,
 //! and is the host behind it this node.
 //!
 //! Promises: every phase (resolve, connect, handshake, authentication) has a deadline of its own

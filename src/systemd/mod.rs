@@ -1,4 +1,4 @@
-//! Floor 6. What systemd says to a service and what it wants to hear.
+//! Layer 9. What systemd says to a service and what it wants to hear.
 //!
 //! Promises: inherited sockets are taken once, before any thread runs; readiness, reloads and stopping
 //! are told (`sd_notify(3)`); without systemd every call does nothing.
@@ -29,23 +29,23 @@ pub fn inherited_listeners() -> (Vec<TcpListener>, Vec<UnixListener>) {
 }
 
 /// Whether there is anybody to be told.
-pub fn listens() -> bool {
+pub fn is_available() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some()
 }
 
 /// How long systemd waits between two signs of life (`WatchdogSec=`); none when it waits for none.
-pub fn watchdog() -> Option<Duration> {
+pub fn watchdog_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }
 
 /// A sign of life.
-pub fn alive() {
-    tell(&[NotifyState::Watchdog]);
+pub fn ping_watchdog() {
+    notify(&[NotifyState::Watchdog]);
 }
 
 /// What `systemctl status` shows beside the state.
-pub fn status(text: &str) {
-    tell(&[NotifyState::Status(text)]);
+pub fn set_status(text: &str) {
+    notify(&[NotifyState::Status(text)]);
 }
 
 /// Where `LoadCredential=` put its files (`systemd.exec(5)`).
@@ -54,24 +54,24 @@ pub fn credentials_directory() -> Option<PathBuf> {
 }
 
 /// The state is loaded and the sockets are bound.
-pub fn ready() {
-    tell(&[NotifyState::Ready]);
+pub fn notify_ready() {
+    notify(&[NotifyState::Ready]);
 }
 
 /// The settings are read again; [`ready`] says that it is over, also when nothing came of it.
-pub fn reloading() {
+pub fn notify_reloading() {
     // `Type=notify` bears the time, `Type=notify-reload` asks for it.
     let now = NotifyState::monotonic_usec_now().ok();
     let states: Vec<_> = [NotifyState::Reloading].into_iter().chain(now).collect();
-    tell(&states);
+    notify(&states);
 }
 
 /// Shutdown has begun.
-pub fn stopping() {
-    tell(&[NotifyState::Stopping]);
+pub fn notify_stopping() {
+    notify(&[NotifyState::Stopping]);
 }
 
-fn tell(states: &[NotifyState<'_>]) {
+fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "systemd could not be told");
     }

@@ -13,12 +13,13 @@ use crate::agent::{Registry, StoreService as _};
 use crate::systemd;
 
 /// Between two looks at the stores.
-const LOOK: Duration = Duration::from_secs(2);
+const STATUS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Tells it until `stop`. With a watchdog there are three signs of life in its time.
-pub(crate) async fn tell(stores: Registry, stop: CancellationToken) {
-    let watchdog = systemd::watchdog();
-    let mut ticks = interval(watchdog.map_or(LOOK, |limit| LOOK.min(limit / 3)));
+pub(crate) async fn run_watchdog(stores: Registry, stop: CancellationToken) {
+    let watchdog = systemd::watchdog_interval();
+    let mut ticks =
+        interval(watchdog.map_or(STATUS_INTERVAL, |limit| STATUS_INTERVAL.min(limit / 3)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut told = String::new();
     loop {
@@ -28,20 +29,20 @@ pub(crate) async fn tell(stores: Registry, stop: CancellationToken) {
             _ = ticks.tick() => {}
         }
         if watchdog.is_some() {
-            systemd::alive();
+            systemd::ping_watchdog();
         }
         let statuses =
             stores.snapshots().iter().map(|view| view.standing.status.as_str()).collect();
-        let text = summary(statuses);
+        let text = status_summary(statuses);
         if text != told {
-            systemd::status(&text);
+            systemd::set_status(&text);
             told = text;
         }
     }
 }
 
 /// How many stores there are, and how.
-fn summary(statuses: Vec<&'static str>) -> String {
+fn status_summary(statuses: Vec<&'static str>) -> String {
     let count = statuses.len();
     let mut by_status: BTreeMap<&str, usize> = BTreeMap::new();
     for status in statuses {
@@ -61,9 +62,9 @@ mod tests {
 
     #[test]
     fn stores_are_counted_by_status() {
-        assert_eq!(summary(vec![]), "no store");
-        assert_eq!(summary(vec!["Connected"]), "1 store: 1 Connected");
+        assert_eq!(status_summary(vec![]), "no store");
+        assert_eq!(status_summary(vec!["Connected"]), "1 store: 1 Connected");
         let several = vec!["Disconnected", "Connected", "Connected"];
-        assert_eq!(summary(several), "3 stores: 2 Connected, 1 Disconnected");
+        assert_eq!(status_summary(several), "3 stores: 2 Connected, 1 Disconnected");
     }
 }

@@ -1,4 +1,4 @@
-//! Floor 6. Where log lines go and in what form.
+//! Layer 9. Where log lines go and in what form.
 //!
 //! Promises: lines on stderr, as text with colours on a terminal and as one JSON object a line
 //! elsewhere, with UTC time, the spans and their fields. `RUST_LOG` chooses the levels: a comma-separated
@@ -23,7 +23,7 @@ use tracing_subscriber::registry;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
 pub use self::non_blocking::LogGuard;
-use self::non_blocking::Spool;
+use self::non_blocking::NonBlockingWriter;
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
@@ -44,11 +44,11 @@ pub enum TelemetryError {
 /// [`TelemetryError`]
 pub fn init(kept: &[&str]) -> Result<LogGuard, TelemetryError> {
     let wanted = std::env::var("RUST_LOG").ok();
-    let (filter, refused) = filter(wanted.as_deref(), kept);
-    let form = if io::stderr().is_terminal() { Form::Text } else { Form::Json };
-    let spool = Spool::default();
-    subscriber(form, filter, spool.clone()).try_init().map_err(TelemetryError::AlreadySet)?;
-    let guard = spool.start(io::stderr()).map_err(TelemetryError::Thread)?;
+    let (filter, refused) = level_filter(wanted.as_deref(), kept);
+    let form = if io::stderr().is_terminal() { LogForm::Text } else { LogForm::Json };
+    let spool = NonBlockingWriter::default();
+    build_subscriber(form, filter, spool.clone()).try_init().map_err(TelemetryError::AlreadySet)?;
+    let guard = spool.start_writer(io::stderr()).map_err(TelemetryError::Thread)?;
     if let Some(error) = refused {
         tracing::warn!(%error, "RUST_LOG cannot be read, the default filter is taken");
     }
@@ -56,7 +56,7 @@ pub fn init(kept: &[&str]) -> Result<LogGuard, TelemetryError> {
 }
 
 #[derive(Clone, Copy)]
-enum Form {
+enum LogForm {
     Text,
     Json,
 }
@@ -64,11 +64,11 @@ enum Form {
 /// What is logged unless `wanted` says otherwise: the libraries' peer-by-peer news is noise. With it,
 /// what is wrong with the one that was wanted. Who asks for more of one thing, or for less of the others,
 /// does not mean the `kept` ones.
-fn filter(wanted: Option<&str>, kept: &[&str]) -> (Targets, Option<ParseError>) {
+fn level_filter(wanted: Option<&str>, kept: &[&str]) -> (Targets, Option<ParseError>) {
     let (filter, refused) = match wanted.filter(|text| !text.trim().is_empty()).map(str::parse) {
         Some(Ok(filter)) => (filter, None),
-        Some(Err(error)) => (ours(), Some(error)),
-        None => (ours(), None),
+        Some(Err(error)) => (default_filter(), Some(error)),
+        None => (default_filter(), None),
     };
     let named: Vec<String> = filter.iter().map(|(target, _)| target.to_owned()).collect();
     let missing = kept.iter().filter(|target| {
@@ -78,35 +78,35 @@ fn filter(wanted: Option<&str>, kept: &[&str]) -> (Targets, Option<ParseError>) 
     (filter.with_targets(missing), refused)
 }
 
-fn ours() -> Targets {
+fn default_filter() -> Targets {
     let quiet = ["hyper", "hyper_util", "rustls"].map(|library| (library, Level::WARN));
     Targets::new().with_default(Level::INFO).with_targets(quiet)
 }
 
 /// Nothing of russh and its parts below a warning.
-fn discreet(metadata: &Metadata<'_>) -> bool {
+fn limit_russh(metadata: &Metadata<'_>) -> bool {
     !metadata.target().starts_with("russh") || *metadata.level() <= Level::WARN
 }
 
-fn subscriber<W>(form: Form, filter: Targets, writer: W) -> impl Subscriber + Send + Sync
+fn build_subscriber<W>(form: LogForm, filter: Targets, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     // A line that cannot be written is lost: the other way tells stderr about it, and panics when
     // that is what is gone.
-    let lines = fmt::layer().with_timer(Utc).with_writer(writer).log_internal_errors(false);
+    let lines = fmt::layer().with_timer(UtcTime).with_writer(writer).log_internal_errors(false);
     let lines = match form {
-        Form::Text => lines.boxed(),
+        LogForm::Text => lines.boxed(),
         // The list of spans holds the current one too.
-        Form::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+        LogForm::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
     };
-    registry().with(filter).with(FilterFn::new(discreet)).with(lines)
+    registry().with(filter).with(FilterFn::new(limit_russh)).with(lines)
 }
 
 /// RFC 3339 in UTC with microseconds.
-struct Utc;
+struct UtcTime;
 
-impl FormatTime for Utc {
+impl FormatTime for UtcTime {
     #[expect(
         clippy::disallowed_methods,
         reason = "the time of a log line is shown and never decided upon"
@@ -125,11 +125,11 @@ mod tests {
     use super::*;
 
     /// What `act` logs.
-    fn logged(form: Form, wanted: Option<&str>, act: impl FnOnce()) -> String {
+    fn logged(form: LogForm, wanted: Option<&str>, act: impl FnOnce()) -> String {
         let buffer = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&buffer);
         let writer = move || Sink(Arc::clone(&sink));
-        with_default(subscriber(form, filter(wanted, &["audit"]).0, writer), act);
+        with_default(build_subscriber(form, level_filter(wanted, &["audit"]).0, writer), act);
         let bytes = buffer.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_json_line_has_time_level_fields_and_spans() {
-        let text = logged(Form::Json, None, || {
+        let text = logged(LogForm::Json, None, || {
             let _attempt = tracing::info_span!("attempt", store = "ab", attempt = 3).entered();
             tracing::info!(old = "Connecting", "status changed");
         });
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn russh_says_warnings_at_most_whatever_is_asked_for() {
         for wanted in [None, Some("trace"), Some("russh=trace,russh::client=trace")] {
-            let text = logged(Form::Text, wanted, || {
+            let text = logged(LogForm::Text, wanted, || {
                 tracing::debug!(target: "russh::client", "password hunter2");
                 tracing::info!(target: "russh", "peer hunter2");
                 tracing::warn!(target: "russh", "odd");
@@ -180,20 +180,20 @@ mod tests {
     #[test]
     fn the_default_filter_is_info_without_the_news_of_libraries() {
         for wanted in [None, Some(""), Some("imagestore_agent=loud")] {
-            let text = logged(Form::Text, wanted, || {
+            let text = logged(LogForm::Text, wanted, || {
                 tracing::debug!("quiet");
                 tracing::info!(target: "hyper::proto", "quiet");
                 tracing::info!("heard");
             });
             assert!(text.contains("heard") && !text.contains("quiet"), "{wanted:?}: {text}");
         }
-        assert!(filter(Some("imagestore_agent=loud"), &[]).1.is_some());
+        assert!(level_filter(Some("imagestore_agent=loud"), &[]).1.is_some());
     }
 
     #[test]
     fn what_is_kept_is_silenced_by_its_name_alone() {
         let lines = |wanted| {
-            logged(Form::Text, wanted, || {
+            logged(LogForm::Text, wanted, || {
                 tracing::info!(target: "audit", "change asked");
                 tracing::debug!(target: "audit", "the same again");
             })

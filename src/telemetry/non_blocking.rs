@@ -18,22 +18,22 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::common::{ignore_poison, lock_unpoisoned};
 
 /// Bytes of lines that may wait: some 500 lines, more than a burst of 200 reconnects leaves.
-const MOST: usize = 256 * 1024;
+const MAX_QUEUED_BYTES: usize = 256 * 1024;
 /// How long the first of several lines waits for others: a write, and the reader it wakes, cost as much
 /// as making a line.
-const GATHER: Duration = Duration::from_millis(1);
+const BATCH_DELAY: Duration = Duration::from_millis(1);
 /// How long the end waits for a reader that hangs.
-const LINGER: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// A batch up to this size leaves its memory to the next.
-const KEPT: usize = 8 * 1024;
+const MAX_RETAINED_BUFFER: usize = 8 * 1024;
 
 /// Where lines are handed in. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Spool(Arc<Shared>);
+pub(super) struct NonBlockingWriter(Arc<WriterShared>);
 
 #[derive(Debug, Default)]
-struct Shared {
-    lines: Mutex<Lines>,
+struct WriterShared {
+    lines: Mutex<LineWriter>,
     /// Something waits, or the end has come.
     came: Condvar,
     /// All is written, and the thread has ended.
@@ -41,7 +41,7 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct Lines {
+struct LineWriter {
     waiting: Vec<u8>,
     lost: u64,
     ending: bool,
@@ -51,30 +51,30 @@ struct Lines {
 /// Keeps the lines flowing. Dropping it writes what waits, within a second; what is logged later is lost.
 #[derive(Debug)]
 #[must_use = "dropping it ends the log"]
-pub struct LogGuard(Arc<Shared>);
+pub struct LogGuard(Arc<WriterShared>);
 
-impl Spool {
+impl NonBlockingWriter {
     /// Starts the thread that writes to `out`.
     ///
     /// # Errors
     /// The system has no thread for it.
-    pub(super) fn start(&self, out: impl Write + Send + 'static) -> io::Result<LogGuard> {
+    pub(super) fn start_writer(&self, out: impl Write + Send + 'static) -> io::Result<LogGuard> {
         let shared = Arc::clone(&self.0);
         thread::Builder::new().name("log".to_owned()).spawn(move || shared.write_to(out))?;
         Ok(LogGuard(Arc::clone(&self.0)))
     }
 }
 
-impl Shared {
-    fn lines(&self) -> MutexGuard<'_, Lines> {
+impl WriterShared {
+    fn take_lines(&self) -> MutexGuard<'_, LineWriter> {
         lock_unpoisoned(&self.lines)
     }
 
     fn write_to(&self, mut out: impl Write) {
         let mut batch = Vec::new();
         loop {
-            let idle = |lines: &mut Lines| lines.waiting.is_empty() && !lines.ending;
-            let mut lines = ignore_poison(self.came.wait_while(self.lines(), idle));
+            let idle = |lines: &mut LineWriter| lines.waiting.is_empty() && !lines.ending;
+            let mut lines = ignore_poison(self.came.wait_while(self.take_lines(), idle));
             if lines.waiting.is_empty() {
                 lines.ended = true;
                 self.ended.notify_all();
@@ -82,14 +82,14 @@ impl Shared {
             }
             if !lines.ending {
                 drop(lines);
-                thread::sleep(GATHER);
-                lines = self.lines();
+                thread::sleep(BATCH_DELAY);
+                lines = self.take_lines();
             }
             mem::swap(&mut lines.waiting, &mut batch);
             drop(lines);
             let written = out.write_all(&batch).and_then(|()| out.flush());
-            self.count(written.is_ok(), &batch);
-            if batch.capacity() > KEPT {
+            self.count_dropped(written.is_ok(), &batch);
+            if batch.capacity() > MAX_RETAINED_BUFFER {
                 batch = Vec::new();
             }
             batch.clear();
@@ -97,15 +97,15 @@ impl Shared {
     }
 
     /// Tells of lost lines where a line can be told, and counts those of a batch that was not written.
-    fn count(&self, written: bool, batch: &[u8]) {
-        let mut lines = self.lines();
+    fn count_dropped(&self, written: bool, batch: &[u8]) {
+        let mut lines = self.take_lines();
         if !written {
             let more = batch.iter().filter(|byte| **byte == b'\n').count();
             lines.lost = lines.lost.saturating_add(u64::try_from(more).unwrap_or(u64::MAX));
             return;
         }
         // The line that tells it needs room itself.
-        let room = lines.waiting.len() < MOST / 2;
+        let room = lines.waiting.len() < MAX_QUEUED_BYTES / 2;
         let lost = if room { mem::take(&mut lines.lost) } else { 0 };
         // Logging takes the lock.
         drop(lines);
@@ -117,15 +117,15 @@ impl Shared {
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        let mut lines = self.0.lines();
+        let mut lines = self.0.take_lines();
         lines.ending = true;
         self.0.came.notify_one();
         // Poisoned or late: there is nobody left to tell.
-        let _ = self.0.ended.wait_timeout_while(lines, LINGER, |lines| !lines.ended);
+        let _ = self.0.ended.wait_timeout_while(lines, FLUSH_TIMEOUT, |lines| !lines.ended);
     }
 }
 
-impl<'a> MakeWriter<'a> for Spool {
+impl<'a> MakeWriter<'a> for NonBlockingWriter {
     type Writer = &'a Self;
 
     fn make_writer(&'a self) -> &'a Self {
@@ -134,10 +134,10 @@ impl<'a> MakeWriter<'a> for Spool {
 }
 
 /// Takes a whole line at a time, and always.
-impl Write for &Spool {
+impl Write for &NonBlockingWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut lines = self.0.lines();
-        if lines.waiting.len().saturating_add(line.len()) > MOST {
+        let mut lines = self.0.take_lines();
+        if lines.waiting.len().saturating_add(line.len()) > MAX_QUEUED_BYTES {
             lines.lost = lines.lost.saturating_add(1);
             return Ok(line.len());
         }
@@ -188,21 +188,21 @@ mod tests {
         }
     }
 
-    fn log(spool: &Spool, line: &str) {
+    fn log(spool: &NonBlockingWriter, line: &str) {
         let mut spool = spool;
         spool.write_all(line.as_bytes()).unwrap();
     }
 
-    fn waiting(spool: &Spool) -> usize {
-        spool.0.lines().waiting.len()
+    fn waiting(spool: &NonBlockingWriter) -> usize {
+        spool.0.take_lines().waiting.len()
     }
 
     #[test]
     fn lines_stay_whole_and_in_order_and_the_end_waits_for_them() {
         let (out, lets, batches) = Held::new();
         drop(lets);
-        let spool = Spool::default();
-        let guard = spool.start(out).unwrap();
+        let spool = NonBlockingWriter::default();
+        let guard = spool.start_writer(out).unwrap();
         let expected: String = (0..5).map(|n| format!("line {n}\n")).collect();
         expected.lines().for_each(|line| log(&spool, &format!("{line}\n")));
         drop(guard);
@@ -212,15 +212,15 @@ mod tests {
     #[test]
     fn a_reader_that_hangs_holds_nobody_up_and_what_has_no_room_is_counted() {
         let (out, lets, batches) = Held::new();
-        let spool = Spool::default();
-        let guard = spool.start(out).unwrap();
+        let spool = NonBlockingWriter::default();
+        let guard = spool.start_writer(out).unwrap();
         let line = format!("{}\n", "x".repeat(1023));
         // More than the batch it holds and the room behind it.
-        for _ in 0..=2 * MOST / line.len() {
+        for _ in 0..=2 * MAX_QUEUED_BYTES / line.len() {
             log(&spool, &line);
         }
-        assert!(spool.0.lines().lost > 0);
-        assert!(waiting(&spool) <= MOST);
+        assert!(spool.0.take_lines().lost > 0);
+        assert!(waiting(&spool) <= MAX_QUEUED_BYTES);
         lets.send(Ok(())).unwrap();
         let first = batches.recv().unwrap();
         drop(lets);
@@ -233,22 +233,22 @@ mod tests {
     #[test]
     fn the_end_gives_a_reader_that_hangs_up() {
         let (out, lets, _batches) = Held::new();
-        let spool = Spool::default();
-        let guard = spool.start(out).unwrap();
+        let spool = NonBlockingWriter::default();
+        let guard = spool.start_writer(out).unwrap();
         log(&spool, "nobody reads this\n");
         drop(guard);
-        assert!(!spool.0.lines().ended);
+        assert!(!spool.0.take_lines().ended);
         drop(lets);
     }
 
     #[test]
     fn what_cannot_be_written_is_counted_until_something_can() {
         let (out, lets, batches) = Held::new();
-        let spool = Spool::default();
-        let guard = spool.start(out).unwrap();
+        let spool = NonBlockingWriter::default();
+        let guard = spool.start_writer(out).unwrap();
         lets.send(Err(io::ErrorKind::BrokenPipe.into())).unwrap();
         log(&spool, "lost\n");
-        let counted = || spool.0.lines().lost == 1;
+        let counted = || spool.0.take_lines().lost == 1;
         while !counted() {
             thread::yield_now();
         }
@@ -256,6 +256,6 @@ mod tests {
         log(&spool, "kept\n");
         assert_eq!(batches.recv().unwrap(), "kept\n");
         drop((lets, guard));
-        assert_eq!(spool.0.lines().lost, 0);
+        assert_eq!(spool.0.take_lines().lost, 0);
     }
 }

@@ -1,4 +1,4 @@
-//! Floor 3. TLS on either side: which certificates are believed, and which are shown.
+//! Layer 5. TLS on either side: which certificates are believed, and which are shown.
 //!
 //! Promises: TLS 1.2 is the oldest that is spoken; every fault of every file is named by its setting; ring
 //! is the one provider.

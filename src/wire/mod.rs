@@ -1,4 +1,4 @@
-//! Floor 3. Every JSON shape and header name of the outside.
+//! Layer 4. Every JSON shape and header name of the outside.
 //!
 //! Promises: names on the wire are ZStack's; what is read is valid or named as a fault with its JSON
 //! path.

@@ -79,8 +79,8 @@ impl StoreAction {
             if let Some(mut inner) = document.take_object(key)? {
                 let tags = take_tags(&mut document, &mut inner)?;
                 return match key {
-                    UPDATE => Ok(Self::Update(Box::new(parse_store_update(inner, tags)?))),
-                    ACCEPT => Ok(Self::AcceptHostKey {
+                    UPDATE_KEY => Ok(Self::Update(Box::new(parse_store_update(inner, tags)?))),
+                    ACCEPT_KEY => Ok(Self::AcceptHostKey {
                         fingerprint: parse_fingerprint(&mut inner)?,
                         tags,
                     }),

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use imagestore_agent::http::{BindError, Inherited, Limits, Server};
+use imagestore_agent::http::{BindError, HttpServer, InheritedSockets, ServerLimits};
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
@@ -22,7 +22,8 @@ fn reconnect(store: imagestore_agent::model::StoreUuid) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_body_that_does_not_come_in_time_is_408() {
-    let server = Running::with(Limits { body_deadline: SHORT, ..Limits::default() }, LONG);
+    let server =
+        Running::with(ServerLimits { body_deadline: SHORT, ..ServerLimits::default() }, LONG);
     let headers = "Content-Length: 100\r\n";
     let mut bytes = Asked { headers, ..Asked::new(&line(GOOD), "") }.bytes();
     bytes.extend_from_slice(br#"{"params""#);
@@ -36,7 +37,8 @@ async fn a_body_that_does_not_come_in_time_is_408() {
 
 #[tokio::test]
 async fn a_head_that_does_not_come_in_time_and_an_idle_connection_are_closed() {
-    let server = Running::with(Limits { head_deadline: SHORT, ..Limits::default() }, LONG);
+    let server =
+        Running::with(ServerLimits { header_read_timeout: SHORT, ..ServerLimits::default() }, LONG);
     let mut silent = server.connect().await;
     assert!(closed(&mut silent).await.is_empty());
     let mut slow = server.connect().await;
@@ -50,7 +52,11 @@ async fn a_head_that_does_not_come_in_time_and_an_idle_connection_are_closed() {
 
 #[tokio::test]
 async fn the_time_an_attempt_takes_counts_towards_no_deadline() {
-    let limits = Limits { head_deadline: SHORT, body_deadline: SHORT, ..Limits::default() };
+    let limits = ServerLimits {
+        header_read_timeout: SHORT,
+        body_deadline: SHORT,
+        ..ServerLimits::default()
+    };
     let server = Running::with(limits, LONG);
     let mut held = server.connect().await;
     held.write_all(&reconnect(HELD)).await.unwrap();
@@ -64,8 +70,12 @@ async fn the_time_an_attempt_takes_counts_towards_no_deadline() {
 
 #[tokio::test]
 async fn a_client_that_reads_no_answers_loses_its_connection_and_its_seat() {
-    let limits =
-        Limits { connections: 1, local_connections: 1, write_deadline: SHORT, ..Limits::default() };
+    let limits = ServerLimits {
+        connections: 1,
+        local_connections: 1,
+        write_deadline: SHORT,
+        ..ServerLimits::default()
+    };
     let server = Running::with(limits, LONG);
     let asked = Asked::new("GET /healthz", "").bytes();
     // Asks on and on until the server, which cannot answer, has had enough.
@@ -96,7 +106,7 @@ async fn what_is_no_request_is_refused_by_the_protocol_without_a_body_or_an_id()
 
 #[tokio::test]
 async fn connections_over_the_cap_are_turned_away_until_one_ends() {
-    let server = Running::with(Limits { connections: 2, ..Limits::default() }, LONG);
+    let server = Running::with(ServerLimits { connections: 2, ..ServerLimits::default() }, LONG);
     let asked = Asked::new("GET /healthz", "").bytes();
     let (mut one, mut two) = (server.connect().await, server.connect().await);
     assert_eq!(exchange(&mut one, &asked).await.status, 200);
@@ -119,7 +129,7 @@ async fn connections_over_the_cap_are_turned_away_until_one_ends() {
 
 #[tokio::test]
 async fn in_a_crowd_each_answer_is_the_last_of_its_connection() {
-    let server = Running::with(Limits { kept_connections: 2, ..Limits::default() }, LONG);
+    let server = Running::with(ServerLimits { max_keep_alive: 2, ..ServerLimits::default() }, LONG);
     let asked = Asked::new("GET /healthz", "").bytes();
     let (mut one, mut two) = (server.connect().await, server.connect().await);
     assert_eq!(exchange(&mut one, &asked).await.header("connection"), None);
@@ -174,7 +184,7 @@ async fn a_stop_answers_the_request_in_flight_and_takes_no_more() {
 
 #[tokio::test]
 async fn a_request_that_outlasts_the_time_to_drain_is_cut_off() {
-    let server = Running::with(Limits::default(), SHORT);
+    let server = Running::with(ServerLimits::default(), SHORT);
     let mut held = server.connect().await;
     held.write_all(&reconnect(HELD)).await.unwrap();
     server.stores.begun().await;
@@ -184,8 +194,8 @@ async fn a_request_that_outlasts_the_time_to_drain_is_cut_off() {
     server.ended().await;
 }
 
-fn of_tcp(listener: TcpListener) -> Inherited {
-    Inherited { tcp: vec![listener], unix: Vec::new() }
+fn of_tcp(listener: TcpListener) -> InheritedSockets {
+    InheritedSockets { tcp: vec![listener], unix: Vec::new() }
 }
 
 #[tokio::test]
@@ -195,20 +205,25 @@ async fn what_cannot_be_listened_on_is_named() {
     let address = taken.local_addr().unwrap();
     let mut settings = settings(&dir);
     settings.listen = vec![address];
-    let error = Server::bind(&settings, Inherited::default()).unwrap_err();
+    let error = HttpServer::bind(&settings, InheritedSockets::default()).unwrap_err();
     assert_eq!(error.to_string(), format!("cannot listen on {address}"));
     // An inherited socket takes the place of the address.
-    let server = Server::bind(&settings, of_tcp(taken)).unwrap();
+    let server = HttpServer::bind(&settings, of_tcp(taken)).unwrap();
     assert_eq!(server.addresses(), [address]);
     let error =
-        Server::bind(&settings, of_tcp(TcpListener::bind("127.0.0.1:0").unwrap())).unwrap_err();
-    assert!(matches!(&error, BindError::Answered { path } if *path == settings.socket), "{error}");
+        HttpServer::bind(&settings, of_tcp(TcpListener::bind("127.0.0.1:0").unwrap())).unwrap_err();
+    assert!(
+        matches!(&error, BindError::AddressInUse { path } if *path == settings.socket),
+        "{error}"
+    );
     drop(server);
     let open = TcpListener::bind("0.0.0.0:0").unwrap();
-    let error = Server::bind(&settings, of_tcp(open.try_clone().unwrap())).unwrap_err();
-    assert!(matches!(error, BindError::Exposed(exposed) if exposed == open.local_addr().unwrap()));
+    let error = HttpServer::bind(&settings, of_tcp(open.try_clone().unwrap())).unwrap_err();
+    assert!(
+        matches!(error, BindError::NotLoopback(exposed) if exposed == open.local_addr().unwrap())
+    );
     settings.insecure_http = true;
-    assert!(Server::bind(&settings, of_tcp(open)).is_ok());
+    assert!(HttpServer::bind(&settings, of_tcp(open)).is_ok());
 }
 
 #[tokio::test]

@@ -2,41 +2,41 @@
 
 use serde_json::Value;
 
-use super::{card, size, word};
+use super::{format_inventory, format_size, str_field};
 use crate::common::mask_control;
 
 /// The health view of one store.
-pub(crate) fn health(body: &Value) -> String {
-    let mut text = body.get("inventory").map(card).unwrap_or_default();
+pub(crate) fn format_health(body: &Value) -> String {
+    let mut text = body.get("inventory").map(format_inventory).unwrap_or_default();
     let mut line = |name: &str, value: String| {
         if !value.is_empty() {
             text.push_str(&format!("{name:<12} {}\n", mask_control(&value)));
         }
     };
-    line("since", word(body, "since").to_owned());
-    line("disk", body.get("filesystem").map(disk).unwrap_or_default());
-    line("inodes", body.get("capacity").map(inodes).unwrap_or_default());
+    line("since", str_field(body, "since").to_owned());
+    line("disk", body.get("filesystem").map(format_disk).unwrap_or_default());
+    line("inodes", body.get("capacity").map(format_inodes).unwrap_or_default());
     line("host key", body.get("hostKey").map(host_key).unwrap_or_default());
     line("offered key", body.get("offeredHostKey").map(host_key).unwrap_or_default());
     line("host proof", body.get("hostProof").map(host_proof).unwrap_or_default());
-    line("delivery", body.get("delivery").map(delivery).unwrap_or_default());
-    line("attempt", body.get("lastAttempt").map(attempt).unwrap_or_default());
-    line("stuck", body.get("stuckWorker").map(stuck).unwrap_or_default());
-    for condition in list(body, "conditions") {
-        text.push_str(&self::condition(condition));
+    line("delivery", body.get("delivery").map(format_delivery).unwrap_or_default());
+    line("attempt", body.get("lastAttempt").map(format_attempt).unwrap_or_default());
+    line("stuck", body.get("stuckWorker").map(format_stuck_worker).unwrap_or_default());
+    for condition in str_list(body, "conditions") {
+        text.push_str(&self::format_condition(condition));
     }
-    let history = list(body, "history");
+    let history = str_list(body, "history");
     if !history.is_empty() {
         let gone = body["historyGone"].as_u64().filter(|gone| *gone > 0);
         let gone = gone.map_or_else(String::new, |gone| format!("; {gone} older lines are gone"));
         text.push_str(&format!("history (newest first{gone})\n"));
-        history.iter().for_each(|line| text.push_str(&self::history(line)));
+        history.iter().for_each(|line| text.push_str(&self::format_history(line)));
     }
     text
 }
 
 /// The keys between which a person is to choose.
-pub(crate) struct Keys {
+pub(crate) struct JsonKeys {
     /// Both, a line each.
     pub(crate) text: String,
     /// The fingerprint of the offered one.
@@ -44,7 +44,7 @@ pub(crate) struct Keys {
 }
 
 /// The keys of a store that is down for its host key; none of one that is not.
-pub(crate) fn keys(body: &Value) -> Option<Keys> {
+pub(crate) fn keys(body: &Value) -> Option<JsonKeys> {
     let offered = body.get("offeredHostKey").filter(|key| key.is_object())?;
     let pinned = body.get("hostKey").map(host_key).filter(|key| !key.is_empty());
     let pinned = pinned.unwrap_or_else(|| "none".to_owned());
@@ -53,25 +53,30 @@ pub(crate) fn keys(body: &Value) -> Option<Keys> {
         mask_control(&pinned),
         mask_control(&host_key(offered))
     );
-    Some(Keys { text, offered: word(offered, "fingerprint").to_owned() })
+    Some(JsonKeys { text, offered: str_field(offered, "fingerprint").to_owned() })
 }
 
-fn list<'a>(body: &'a Value, key: &str) -> &'a [Value] {
+fn str_list<'a>(body: &'a Value, key: &str) -> &'a [Value] {
     body.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-fn disk(disk: &Value) -> String {
-    format!("{} at {} ({})", word(disk, "type"), word(disk, "mountPoint"), word(disk, "device"))
+fn format_disk(disk: &Value) -> String {
+    format!(
+        "{} at {} ({})",
+        str_field(disk, "type"),
+        str_field(disk, "mountPoint"),
+        str_field(disk, "device")
+    )
 }
 
 fn host_proof(proof: &Value) -> String {
-    match word(proof, "evidence") {
-        "" => word(proof, "obstacle").to_owned(),
+    match str_field(proof, "evidence") {
+        "" => str_field(proof, "obstacle").to_owned(),
         evidence => evidence.to_owned(),
     }
 }
 
-fn inodes(capacity: &Value) -> String {
+fn format_inodes(capacity: &Value) -> String {
     let number = |key| capacity.get(key).and_then(Value::as_u64);
     match (number("availableInodes"), number("totalInodes")) {
         (Some(available), Some(total)) => format!("{available} of {total} available"),
@@ -80,16 +85,16 @@ fn inodes(capacity: &Value) -> String {
 }
 
 fn host_key(key: &Value) -> String {
-    format!("{} {}", word(key, "type"), word(key, "fingerprint")).trim().to_owned()
+    format!("{} {}", str_field(key, "type"), str_field(key, "fingerprint")).trim().to_owned()
 }
 
-fn delivery(delivery: &Value) -> String {
+fn format_delivery(delivery: &Value) -> String {
     let Some(pending) = delivery.get("pending").and_then(Value::as_u64) else {
         return String::new();
     };
     let mut text = format!("{pending} waiting");
     for (key, before) in [("lastReply", "; last reply: "), ("nextTry", "; next try ")] {
-        let value = word(delivery, key);
+        let value = str_field(delivery, key);
         if !value.is_empty() {
             text += before;
             text += value;
@@ -98,73 +103,78 @@ fn delivery(delivery: &Value) -> String {
     text
 }
 
-fn attempt(attempt: &Value) -> String {
+fn format_attempt(attempt: &Value) -> String {
     if attempt.is_null() {
         return String::new();
     }
-    let checks = list(attempt, "checks").iter().map(|check| {
+    let checks = str_list(attempt, "checks").iter().map(|check| {
         let took = check.get("milliseconds").and_then(Value::as_f64);
         let took = took.map_or_else(String::new, |took| format!(" {took} ms"));
-        let reason = word(check, "reason");
+        let reason = str_field(check, "reason");
         let reason = if reason.is_empty() { String::new() } else { format!(" {reason}") };
-        format!("{}{took}{reason}", word(check, "check"))
+        format!("{}{took}{reason}", str_field(check, "check"))
     });
     let number = attempt.get("attempt").and_then(Value::as_u64).unwrap_or(0);
-    format!("{number} by {}: {}", word(attempt, "cause"), checks.collect::<Vec<_>>().join(", "))
+    format!(
+        "{number} by {}: {}",
+        str_field(attempt, "cause"),
+        checks.collect::<Vec<_>>().join(", ")
+    )
 }
 
-fn stuck(worker: &Value) -> String {
+fn format_stuck_worker(worker: &Value) -> String {
     let pid = worker.get("pid").and_then(Value::as_i64);
     pid.map_or_else(String::new, |pid| format!("process {pid} hangs in the kernel"))
 }
 
 /// A line, and below it what is not well and what to do.
-fn condition(condition: &Value) -> String {
-    let (kind, reason) = (word(condition, "type"), word(condition, "reason"));
+fn format_condition(condition: &Value) -> String {
+    let (kind, reason) = (str_field(condition, "type"), str_field(condition, "reason"));
     let told = if reason == kind { "holds" } else { reason };
-    let mut text = format!("{kind:<12} {told}: {}", word(condition, "message"));
+    let mut text = format!("{kind:<12} {told}: {}", str_field(condition, "message"));
     for (key, before) in [("lastTransitionTime", "; since "), ("lastGoodTime", "; last good ")] {
-        let at = word(condition, key);
+        let at = str_field(condition, key);
         if !at.is_empty() {
             text += before;
             text += at;
         }
     }
     let mut text = format!("{}\n", mask_control(&text));
-    let remedy = word(condition, "remedy");
+    let remedy = str_field(condition, "remedy");
     if !remedy.is_empty() {
         text.push_str(&format!("  remedy: {}\n", mask_control(remedy)));
     }
     text
 }
 
-fn history(line: &Value) -> String {
-    let event = match word(line, "event") {
+fn format_history(line: &Value) -> String {
+    let event = match str_field(line, "event") {
         "status_changed" => {
-            let change = format!("{} -> {}", word(line, "oldStatus"), word(line, "newStatus"));
-            let message = word(line, "message");
+            let change =
+                format!("{} -> {}", str_field(line, "oldStatus"), str_field(line, "newStatus"));
+            let message = str_field(line, "message");
             if message.is_empty() { change } else { format!("{change}: {message}") }
         }
         "condition" => {
             let holds = line.get("holds").and_then(Value::as_bool).unwrap_or(false);
             let turned = if holds { "began" } else { "ended" };
-            format!("{} {turned}", word(line, "condition"))
+            format!("{} {turned}", str_field(line, "condition"))
         }
         "measured" => format!(
             "{} of {} available",
-            size(line, "availableCapacity"),
-            size(line, "totalCapacity")
+            format_size(line, "availableCapacity"),
+            format_size(line, "totalCapacity")
         ),
         "updated" => {
-            let fields = list(line, "fields").iter().filter_map(Value::as_str);
+            let fields = str_list(line, "fields").iter().filter_map(Value::as_str);
             format!("updated: {}", fields.collect::<Vec<_>>().join(", "))
         }
         "host_key_accepted" => format!("host key accepted: {}", host_key(line)),
-        "moved" => format!("now on {}", disk(line)),
-        "attempt_began" => format!("attempt began, asked for by {}", word(line, "cause")),
+        "moved" => format!("now on {}", format_disk(line)),
+        "attempt_began" => format!("attempt began, asked for by {}", str_field(line, "cause")),
         other => other.replace('_', " "),
     };
-    format!("  {}  {}\n", mask_control(word(line, "time")), mask_control(&event))
+    format!("  {}  {}\n", mask_control(str_field(line, "time")), mask_control(&event))
 }
 
 #[cfg(test)]
@@ -200,7 +210,7 @@ mod tests {
                 { "time": "T2", "event": "condition", "condition": "near_full", "holds": true },
             ],
         });
-        let text = health(&body);
+        let text = format_health(&body);
         for part in [
             "status       Disconnected\n",
             "disk         xfs at /srv (8:1)\n",
@@ -220,7 +230,10 @@ mod tests {
 
     #[test]
     fn nothing_of_it_need_be_there() {
-        assert_eq!(health(&json!({})), "");
-        assert_eq!(health(&json!({ "lastAttempt": null, "delivery": null, "history": null })), "");
+        assert_eq!(format_health(&json!({})), "");
+        assert_eq!(
+            format_health(&json!({ "lastAttempt": null, "delivery": null, "history": null })),
+            ""
+        );
     }
 }

@@ -9,25 +9,25 @@ use crate::common::mask_control;
 
 const COLUMNS: [&str; 6] = ["UUID", "STATUS", "AVAILABLE", "TOTAL", "NAME", "PATH"];
 
-pub(super) fn word<'a>(object: &'a Value, key: &str) -> &'a str {
+pub(super) fn str_field<'a>(object: &'a Value, key: &str) -> &'a str {
     object.get(key).and_then(Value::as_str).unwrap_or("")
 }
 
-pub(super) fn size(object: &Value, key: &str) -> String {
+pub(super) fn format_size(object: &Value, key: &str) -> String {
     let bytes = object.get(key).and_then(Value::as_u64);
     bytes.map_or_else(|| "?".to_owned(), |bytes| ByteSize(bytes).display().iec().to_string())
 }
 
 /// Inventories as a table, one a line, columns as wide as their widest entry.
-pub(super) fn table(inventories: &[Value]) -> String {
+pub(super) fn format_table(inventories: &[Value]) -> String {
     let row = |store: &Value| {
         [
-            mask_control(word(store, "uuid")),
-            mask_control(word(store, "status")),
-            size(store, "availableCapacity"),
-            size(store, "totalCapacity"),
-            mask_control(word(store, "name")),
-            mask_control(word(store, "url")),
+            mask_control(str_field(store, "uuid")),
+            mask_control(str_field(store, "status")),
+            format_size(store, "availableCapacity"),
+            format_size(store, "totalCapacity"),
+            mask_control(str_field(store, "name")),
+            mask_control(str_field(store, "url")),
         ]
     };
     let rows: Vec<[String; 6]> =
@@ -48,45 +48,46 @@ pub(super) fn table(inventories: &[Value]) -> String {
 }
 
 /// One inventory, a line each.
-pub(super) fn card(store: &Value) -> String {
+pub(super) fn format_inventory(store: &Value) -> String {
     let port = store.get("sshPort").and_then(Value::as_u64).unwrap_or(0);
-    let login = format!("{}@{} port {port}", word(store, "username"), word(store, "hostname"));
+    let login =
+        format!("{}@{} port {port}", str_field(store, "username"), str_field(store, "hostname"));
     let space = format!(
         "{} of {} available",
-        size(store, "availableCapacity"),
-        size(store, "totalCapacity")
+        format_size(store, "availableCapacity"),
+        format_size(store, "totalCapacity")
     );
     let lines = [
-        ("uuid", word(store, "uuid")),
-        ("name", word(store, "name")),
-        ("description", word(store, "description")),
-        ("path", word(store, "url")),
-        ("status", word(store, "status")),
-        ("state", word(store, "state")),
+        ("uuid", str_field(store, "uuid")),
+        ("name", str_field(store, "name")),
+        ("description", str_field(store, "description")),
+        ("path", str_field(store, "url")),
+        ("status", str_field(store, "status")),
+        ("state", str_field(store, "state")),
         ("space", &space),
         ("login", &login),
-        ("created", word(store, "createDate")),
-        ("last change", word(store, "lastOpDate")),
+        ("created", str_field(store, "createDate")),
+        ("last change", str_field(store, "lastOpDate")),
     ];
     let shown = lines.iter().filter(|(_, value)| !value.is_empty());
     shown.map(|(name, value)| format!("{name:<12} {}\n", mask_control(value))).collect()
 }
 
 /// An error object: what failed, why, and what to do, for each check that failed.
-pub(super) fn failure(body: &Value) -> String {
+pub(super) fn format_failure(body: &Value) -> String {
     let Some(error) = body.get("error") else {
         return "the daemon refused without saying why\n".to_owned();
     };
-    let mut text = format!("{}: {}\n", word(error, "code"), headline(error));
+    let mut text = format!("{}: {}\n", str_field(error, "code"), first_line(error));
     let checks = error.pointer("/opaque/checks").and_then(Value::as_array);
     match checks.filter(|checks| !checks.is_empty()) {
-        Some(checks) => checks.iter().for_each(|check| reason(check, &mut text)),
+        Some(checks) => checks.iter().for_each(|check| reason_word(check, &mut text)),
         None => {
             let mut deepest = error;
             while let Some(cause) = deepest.get("cause").filter(|cause| cause.is_object()) {
                 deepest = cause;
             }
-            let remedy = word(deepest, "elaboration");
+            let remedy = str_field(deepest, "elaboration");
             if !remedy.is_empty() {
                 text.push_str(&format!("  remedy: {}\n", mask_control(remedy)));
             }
@@ -95,17 +96,17 @@ pub(super) fn failure(body: &Value) -> String {
     text
 }
 
-fn headline(error: &Value) -> String {
-    let details = word(error, "details");
-    mask_control(if details.is_empty() { word(error, "description") } else { details })
+fn first_line(error: &Value) -> String {
+    let details = str_field(error, "details");
+    mask_control(if details.is_empty() { str_field(error, "description") } else { details })
 }
 
-fn reason(check: &Value, text: &mut String) {
+fn reason_word(check: &Value, text: &mut String) {
     text.push_str(&format!(
         "  {}: {}\n    remedy: {}\n",
-        mask_control(word(check, "reason")),
-        mask_control(word(check, "details")),
-        mask_control(word(check, "elaboration"))
+        mask_control(str_field(check, "reason")),
+        mask_control(str_field(check, "details")),
+        mask_control(str_field(check, "elaboration"))
     ));
 }
 
@@ -121,7 +122,7 @@ mod tests {
             json!({"uuid": "0123", "status": "Connected", "name": name, "url": "/srv/images",
                    "availableCapacity": 1_u64 << 30, "totalCapacity": 1_u64 << 40})
         };
-        let text = table(&[store("a"), store("long \u{1b}[31mname")]);
+        let text = format_table(&[store("a"), store("long \u{1b}[31mname")]);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 3);
         let at = lines[0].find("PATH").unwrap();
@@ -135,7 +136,7 @@ mod tests {
         let check = |reason: &str| json!({"reason": reason, "details": "d", "elaboration": "do r"});
         let body = json!({"error": {"code": "BS.1500", "details": "cannot connect", "opaque":
             {"checks": [check("not_mounted"), check("not_ssh")]}}});
-        let text = failure(&body);
+        let text = format_failure(&body);
         for part in ["BS.1500: cannot connect", "not_mounted: d", "not_ssh: d", "remedy: do r"] {
             assert!(text.contains(part), "{text}");
         }
@@ -145,7 +146,7 @@ mod tests {
     fn without_checks_the_deepest_cause_tells_the_remedy() {
         let body = json!({"error": {"code": "SYS.1007", "description": "bad", "cause":
             {"code": "SYS.1007", "elaboration": "write it so"}}});
-        assert_eq!(failure(&body), "SYS.1007: bad\n  remedy: write it so\n");
-        assert!(failure(&json!({})).contains("without saying why"));
+        assert_eq!(format_failure(&body), "SYS.1007: bad\n  remedy: write it so\n");
+        assert!(format_failure(&json!({})).contains("without saying why"));
     }
 }

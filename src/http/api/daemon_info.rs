@@ -10,7 +10,7 @@ use crate::notifier::NotifierHandle;
 
 /// The resources that the process of the daemon uses.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ProcessFigures {
+pub struct ProcessStats {
     /// Resident memory, in bytes.
     pub resident_bytes: u64,
     /// Processor time since the start, in milliseconds.
@@ -18,7 +18,7 @@ pub struct ProcessFigures {
 }
 
 /// Reads the figures. Called for each request that shows them.
-pub type ReadFigures = Arc<dyn Fn() -> ProcessFigures + Send + Sync>;
+pub type ProcessStatsFn = Arc<dyn Fn() -> ProcessStats + Send + Sync>;
 
 /// The daemon, as the health view shows it.
 #[derive(Clone)]
@@ -30,12 +30,12 @@ pub struct DaemonInfo {
     /// The delivery of notices, or `None` without a callback.
     pub notifier: Option<NotifierHandle>,
     /// The resources that the process uses.
-    pub process: ReadFigures,
+    pub process: ProcessStatsFn,
 }
 
 impl DaemonInfo {
     /// Returns the status of delivery for one store, or `None` without a callback.
-    pub(super) fn delivery(&self, store: StoreUuid) -> Option<Value> {
+    pub(super) fn delivery_status(&self, store: StoreUuid) -> Option<Value> {
         let lane = self.notifier.as_ref()?.delivery_status(store).unwrap_or_default();
         Some(json!({
             "pending": lane.waiting,

@@ -15,33 +15,33 @@ use crate::wire::{BadBody, ErrorCode};
 
 /// Why a request was not answered with a yes.
 #[derive(Clone, Debug)]
-pub(crate) enum Refusal {
+pub(crate) enum ApiError {
     /// The uuid in the path is none.
     BadUuid,
     /// The body asks for nothing we know.
     BadBody(BadBody),
     /// The body ended early or was not framed as announced.
-    BodyBroken,
+    MalformedBody,
     /// Not exactly one `Host`, or one that cannot be read.
     BadHost,
     /// A `Host` this daemon does not answer to.
-    OtherHost,
+    HostNotAllowed,
     /// No session was given.
-    NoSession,
+    MissingToken,
     /// A session that nobody here has.
     UnknownSession,
     /// Unknown sessions time and again: to be told to wait so long.
-    TooManyGuesses { left: Duration },
+    TooManyAuthFailures { left: Duration },
     /// A call of the agent protocol from outside its networks.
-    NetworkOutside(IpAddr),
+    NetworkNotAllowed(IpAddr),
     /// A URL that must not be called.
-    UrlOutside { name: &'static str, bad: BadUrl },
+    UrlNotAllowed { name: &'static str, bad: BadUrl },
     /// This header of a call that is answered later is missing or of no use.
-    NoTask(&'static str),
+    InvalidTaskHeader(&'static str),
     /// A call that is answered at once, with the header of one that is answered later.
-    NotLater,
+    UnexpectedTaskHeader,
     /// The caller may not.
-    RoleTooSmall { has: Role, needs: Role },
+    InsufficientRole { has: Role, needs: Role },
     /// No such path.
     UnknownPath,
     /// No such store.
@@ -49,21 +49,21 @@ pub(crate) enum Refusal {
     /// The path has other methods; the router says which.
     MethodNotAllowed,
     /// The body did not come in time.
-    BodyTooSlow(Duration),
+    BodyTimeout(Duration),
     /// The body has more bytes than this.
     BodyTooLarge(usize),
     /// The body is said to be something else than JSON.
     NotJson,
     /// Not the host key that the last failed attempt recorded: that is this one, if any.
-    OtherKey(Option<HostKey>),
+    HostKeyMismatch(Option<HostKey>),
     /// An add of what is served already.
-    Taken(Fault),
+    AlreadyExists(Fault),
     /// The attempt failed, or there was none because the daemon is busy or stopping.
-    NotConnected(AttemptFailure),
+    ConnectFailed(AttemptFailure),
     /// The add failed.
-    NotAdded(AttemptFailure),
+    AddFailed(AttemptFailure),
     /// The removal could not be recorded.
-    NotRemoved(AttemptFailure),
+    RemoveFailed(AttemptFailure),
 }
 
 /// The denial of access behind a refusal. It is an extension of the response, in which the front finds
@@ -76,11 +76,11 @@ pub(crate) struct AccessDenial {
     pub(crate) field: Option<&'static str>,
 }
 
-impl Refusal {
+impl ApiError {
     /// The daemon has too many connections.
-    pub(crate) fn busy(connections: usize) -> Self {
+    pub(crate) fn over_capacity(connections: usize) -> Self {
         let fault = Fault::new(Reason::AgentBusy, "too many connections are open");
-        Self::NotConnected(AttemptFailure::from_fault(
+        Self::ConnectFailed(AttemptFailure::from_fault(
             fault.with_detail("connections", connections),
         ))
     }
@@ -89,50 +89,50 @@ impl Refusal {
     /// access.
     fn access_denial(&self) -> Option<AccessDenial> {
         let (why, field) = match self {
-            Self::NoSession => ("no session", None),
+            Self::MissingToken => ("no session", None),
             Self::UnknownSession => ("unknown session", None),
-            Self::TooManyGuesses { .. } => ("too many unknown sessions", None),
-            Self::NetworkOutside(_) => ("not in server.agent_allow", None),
-            Self::UrlOutside { name, .. } => {
+            Self::TooManyAuthFailures { .. } => ("too many unknown sessions", None),
+            Self::NetworkNotAllowed(_) => ("not in server.agent_allow", None),
+            Self::UrlNotAllowed { name, .. } => {
                 ("a URL that is not in server.agent_allow", Some(*name))
             }
-            Self::BadHost | Self::OtherHost => ("another Host", None),
+            Self::BadHost | Self::HostNotAllowed => ("another Host", None),
             _ => return None,
         };
         Some(AccessDenial { why, field })
     }
 
     /// Too many answers to earlier calls wait to be posted.
-    pub(super) fn answers_wait() -> Self {
+    pub(super) fn reply_queue_full() -> Self {
         let told = "answers to earlier calls of the agent protocol wait to be posted";
-        Self::NotConnected(AttemptFailure::from_fault(Fault::new(Reason::AgentBusy, told)))
+        Self::ConnectFailed(AttemptFailure::from_fault(Fault::new(Reason::AgentBusy, told)))
     }
 
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::BadUuid
             | Self::BadBody(_)
-            | Self::BodyBroken
+            | Self::MalformedBody
             | Self::BadHost
-            | Self::NoTask(_)
-            | Self::UrlOutside { bad: BadUrl::NotHttp, .. }
-            | Self::OtherKey(_)
-            | Self::Taken(_) => StatusCode::BAD_REQUEST,
-            Self::NoSession | Self::UnknownSession => StatusCode::UNAUTHORIZED,
-            Self::TooManyGuesses { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::RoleTooSmall { .. } | Self::NetworkOutside(_) | Self::UrlOutside { .. } => {
-                StatusCode::FORBIDDEN
-            }
+            | Self::InvalidTaskHeader(_)
+            | Self::UrlNotAllowed { bad: BadUrl::NotHttp, .. }
+            | Self::HostKeyMismatch(_)
+            | Self::AlreadyExists(_) => StatusCode::BAD_REQUEST,
+            Self::MissingToken | Self::UnknownSession => StatusCode::UNAUTHORIZED,
+            Self::TooManyAuthFailures { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::InsufficientRole { .. }
+            | Self::NetworkNotAllowed(_)
+            | Self::UrlNotAllowed { .. } => StatusCode::FORBIDDEN,
             // As ZStack's agents answer it (`zstacklib/utils/http.py`).
-            Self::NotLater => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::UnexpectedTaskHeader => StatusCode::INTERNAL_SERVER_ERROR,
             Self::UnknownPath | Self::UnknownStore(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BodyTooSlow(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             // RFC 9110 section 15.5.20: not addressed to this server.
-            Self::OtherHost => StatusCode::MISDIRECTED_REQUEST,
-            Self::NotConnected(_) | Self::NotAdded(_) | Self::NotRemoved(_) => {
+            Self::HostNotAllowed => StatusCode::MISDIRECTED_REQUEST,
+            Self::ConnectFailed(_) | Self::AddFailed(_) | Self::RemoveFailed(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
         }
@@ -141,20 +141,20 @@ impl Refusal {
     /// Why an attempt, an add or a removal came to nothing.
     pub(crate) fn reason(&self) -> Option<Reason> {
         match self {
-            Self::NotConnected(failure) | Self::NotAdded(failure) | Self::NotRemoved(failure) => {
-                Some(failure.root_fault().reason())
-            }
-            Self::Taken(fault) => Some(fault.reason()),
+            Self::ConnectFailed(failure)
+            | Self::AddFailed(failure)
+            | Self::RemoveFailed(failure) => Some(failure.root_fault().reason()),
+            Self::AlreadyExists(fault) => Some(fault.reason()),
             _ => None,
         }
     }
 
     /// Seconds after which the same request may do better without anybody's help.
     fn retry_after(&self) -> Option<u16> {
-        if let Self::TooManyGuesses { left } = self {
+        if let Self::TooManyAuthFailures { left } = self {
             return u16::try_from(left.as_secs().saturating_add(1)).ok();
         }
-        let (Self::NotConnected(failure) | Self::NotAdded(failure) | Self::NotRemoved(failure)) =
+        let (Self::ConnectFailed(failure) | Self::AddFailed(failure) | Self::RemoveFailed(failure)) =
             self
         else {
             return None;
@@ -170,10 +170,10 @@ impl Refusal {
     /// Whether the connection cannot be used again: the rest of the body stands before the next
     /// request.
     fn ends_connection(&self) -> bool {
-        matches!(self, Self::BodyTooSlow(_) | Self::BodyTooLarge(_) | Self::BodyBroken)
+        matches!(self, Self::BodyTimeout(_) | Self::BodyTooLarge(_) | Self::MalformedBody)
     }
 
-    fn error(&self) -> ErrorCode {
+    fn error_code(&self) -> ErrorCode {
         match self {
             Self::BadUuid => ErrorCode::new(
                 "SYS.1007",
@@ -192,7 +192,7 @@ impl Refusal {
                     }
                 }
             }
-            Self::BodyBroken => ErrorCode::new(
+            Self::MalformedBody => ErrorCode::new(
                 "SYS.1007",
                 "the body ended early or is not framed as its headers say",
             )
@@ -203,48 +203,48 @@ impl Refusal {
                         "send one Host header: a name or an address, and an optional port",
                     )
             }
-            Self::OtherHost => ErrorCode::new(
+            Self::HostNotAllowed => ErrorCode::new(
                 "SYS.1007",
                 "the Host header names a host this daemon does not answer to",
             )
             .with_elaboration(
                 "use an IP address or localhost, or add the name to server.host_names",
             ),
-            Self::NoSession => ErrorCode::new("ID.1001", "no session was given").with_elaboration(
+            Self::MissingToken => ErrorCode::new("ID.1001", "no session was given").with_elaboration(
                 "send the header Authorization: OAuth <session>, with a token of auth.tokens_file",
             ),
             Self::UnknownSession => ErrorCode::new("ID.1001", "the session is not known")
                 .with_elaboration(
                     "check the token against auth.tokens_file; reload the daemon after changing it",
                 ),
-            Self::TooManyGuesses { .. } => {
+            Self::TooManyAuthFailures { .. } => {
                 ErrorCode::new("SYS.1007", "too many unknown sessions came from this address")
                     .with_elaboration("wait, and check the token against auth.tokens_file")
             }
-            Self::NetworkOutside(ip) => {
+            Self::NetworkNotAllowed(ip) => {
                 let ip = ip.to_canonical().to_string();
                 ErrorCode::new("ID.1002", format!("{ip} may not speak the agent protocol"))
                     .with_elaboration("add the management node's network to server.agent_allow")
                     .with_opaque("address", ip)
             }
-            Self::UrlOutside { name, bad: bad @ BadUrl::NotHttp } => {
+            Self::UrlNotAllowed { name, bad: bad @ BadUrl::NotHttp } => {
                 ErrorCode::new("SYS.1007", format!("{name} is not called: {bad}"))
                     .with_elaboration("send the http:// URL of the management node")
             }
-            Self::UrlOutside { name, bad } => {
+            Self::UrlNotAllowed { name, bad } => {
                 ErrorCode::new("ID.1002", format!("{name} is not called: {bad}"))
                     .with_elaboration("add the management node's network to server.agent_allow")
             }
-            Self::NoTask(name) => {
+            Self::InvalidTaskHeader(name) => {
                 ErrorCode::new("SYS.1007", format!("the header {name} is missing or of no use"))
                     .with_elaboration("send taskuuid and callbackurl: this call is answered later")
             }
-            Self::NotLater => ErrorCode::new(
+            Self::UnexpectedTaskHeader => ErrorCode::new(
                 "SYS.1006",
                 "the header taskuuid was sent with a call that is answered at once",
             )
             .with_elaboration("send this call without taskuuid"),
-            Self::RoleTooSmall { has, needs } => ErrorCode::new(
+            Self::InsufficientRole { has, needs } => ErrorCode::new(
                 "ID.1002",
                 format!("this needs the role {needs}, the session has {has}"),
             )
@@ -262,7 +262,7 @@ impl Refusal {
                 ErrorCode::new("SYS.1007", "this path does not have this method")
                     .with_elaboration("use one of the methods in the Allow header")
             }
-            Self::BodyTooSlow(limit) => ErrorCode::new("SYS.1007", "the body did not come in time")
+            Self::BodyTimeout(limit) => ErrorCode::new("SYS.1007", "the body did not come in time")
                 .with_elaboration("send the body without a pause")
                 .with_opaque("milliseconds", u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
             Self::BodyTooLarge(most) => {
@@ -272,7 +272,7 @@ impl Refusal {
             }
             Self::NotJson => ErrorCode::new("SYS.1007", "the Content-Type is not JSON in UTF-8")
                 .with_elaboration("send Content-Type: application/json"),
-            Self::OtherKey(Some(key)) => ErrorCode::new(
+            Self::HostKeyMismatch(Some(key)) => ErrorCode::new(
                 "SYS.1007",
                 format!(
                     "the last failed attempt recorded another host key: {} {}",
@@ -282,46 +282,46 @@ impl Refusal {
             .with_elaboration("compare it with ssh-keygen -lf on the server, then accept that one")
             .with_opaque("offeredFingerprint", key.fingerprint.as_str())
             .with_opaque("offeredKeyType", key.algorithm.as_str()),
-            Self::OtherKey(None) => {
+            Self::HostKeyMismatch(None) => {
                 ErrorCode::new("SYS.1007", "the store is not down for its host key")
                     .with_elaboration("look at the store: there is no key to accept")
             }
-            Self::Taken(fault) => ErrorCode::of_fault("SYS.1007", fault),
-            Self::NotConnected(failure) => ErrorCode::not_connected(failure),
-            Self::NotAdded(failure) => ErrorCode::not_added(failure),
-            Self::NotRemoved(failure) => ErrorCode::not_removed(failure),
+            Self::AlreadyExists(fault) => ErrorCode::of_fault("SYS.1007", fault),
+            Self::ConnectFailed(failure) => ErrorCode::not_connected(failure),
+            Self::AddFailed(failure) => ErrorCode::not_added(failure),
+            Self::RemoveFailed(failure) => ErrorCode::not_removed(failure),
         }
     }
 }
 
-impl From<ReconnectError> for Refusal {
+impl From<ReconnectError> for ApiError {
     fn from(error: ReconnectError) -> Self {
         match error {
             ReconnectError::UnknownStore(store) => Self::UnknownStore(store),
-            ReconnectError::Failed(failure) => Self::NotConnected(failure),
+            ReconnectError::Failed(failure) => Self::ConnectFailed(failure),
         }
     }
 }
 
-impl From<AcceptError> for Refusal {
+impl From<AcceptError> for ApiError {
     fn from(error: AcceptError) -> Self {
         match error {
             AcceptError::UnknownStore(store) => Self::UnknownStore(store),
-            AcceptError::NotOffered(recorded) => Self::OtherKey(recorded),
-            AcceptError::Failed(failure) => Self::NotConnected(failure),
+            AcceptError::NotOffered(recorded) => Self::HostKeyMismatch(recorded),
+            AcceptError::Failed(failure) => Self::ConnectFailed(failure),
         }
     }
 }
 
-impl From<BadBody> for Refusal {
+impl From<BadBody> for ApiError {
     fn from(bad: BadBody) -> Self {
         Self::BadBody(bad)
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = response::error(self.status(), &self.error());
+        let mut response = response::error_response(self.status(), &self.error_code());
         if let Some(denial) = self.access_denial() {
             response.extensions_mut().insert(denial);
         }

@@ -10,26 +10,26 @@ use crate::agent::StoreSnapshot;
 use crate::wire::{ErrorCode, InventoryBody};
 
 /// An inventory, with names of a usual length.
-const USUAL: usize = 768;
+const TYPICAL_BODY_BYTES: usize = 768;
 
 #[derive(Serialize)]
-struct One<'a> {
+struct InventoryResponse<'a> {
     inventory: InventoryBody<'a>,
 }
 
 #[derive(Serialize)]
-struct Several<'a> {
+struct InventoriesResponse<'a> {
     inventories: Vec<InventoryBody<'a>>,
 }
 
 #[derive(Serialize)]
-struct Wrong<'a> {
+struct ErrorResponse<'a> {
     error: &'a ErrorCode,
 }
 
 /// A JSON answer; the front adds the headers that all answers have.
-pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    let mut bytes = Vec::with_capacity(USUAL);
+pub(super) fn json_response(status: StatusCode, body: &impl Serialize) -> Response {
+    let mut bytes = Vec::with_capacity(TYPICAL_BODY_BYTES);
     let (status, bytes) = match serde_json::to_writer(&mut bytes, body) {
         Ok(()) => (status, bytes),
         // Only a map with keys that are no strings can do this, and no body here has one.
@@ -44,23 +44,28 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
 }
 
 /// One store.
-pub(super) fn inventory(view: &StoreSnapshot) -> Response {
-    json(StatusCode::OK, &One { inventory: InventoryBody::from_store(&view.inventory) })
+pub(super) fn inventory_response(view: &StoreSnapshot) -> Response {
+    json_response(
+        StatusCode::OK,
+        &InventoryResponse { inventory: InventoryBody::from_store(&view.inventory) },
+    )
 }
 
 /// Any number of stores.
-pub(super) fn inventories<'a>(views: impl IntoIterator<Item = &'a StoreSnapshot>) -> Response {
+pub(super) fn inventories_response<'a>(
+    views: impl IntoIterator<Item = &'a StoreSnapshot>,
+) -> Response {
     let inventories =
         views.into_iter().map(|view| InventoryBody::from_store(&view.inventory)).collect();
-    json(StatusCode::OK, &Several { inventories })
+    json_response(StatusCode::OK, &InventoriesResponse { inventories })
 }
 
 /// Done, and nothing to tell.
-pub(super) fn done() -> Response {
-    json(StatusCode::OK, &json!({}))
+pub(super) fn empty_response() -> Response {
+    json_response(StatusCode::OK, &json!({}))
 }
 
 /// What went wrong.
-pub(super) fn error(status: StatusCode, error: &ErrorCode) -> Response {
-    json(status, &Wrong { error })
+pub(super) fn error_response(status: StatusCode, error: &ErrorCode) -> Response {
+    json_response(status, &ErrorResponse { error })
 }

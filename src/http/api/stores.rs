@@ -9,126 +9,133 @@ use axum::response::Response;
 use axum::routing::{delete, get, put};
 
 use super::agent_protocol;
-use super::error::Refusal;
+use super::error::ApiError;
 use super::health;
 use super::response;
-use super::state::{Desk, StoreInPath};
+use super::state::{AppState, StoreIdPath};
 use super::store_health;
 use crate::agent::{AddError, StoreService};
-use crate::http::auth::principal::Caller;
+use crate::http::auth::principal::Principal;
 use crate::http::auth::role::Role;
-use crate::http::middleware::audit::Audit;
+use crate::http::middleware::audit::AuditRecord;
 use crate::http::middleware::body::JsonBody;
 use crate::wire::{StoreAction, parse_add_store};
 
 /// Every path of this daemon; `base` is `server.base_path`, `prefixes` are `server.agent_prefixes`.
-pub(crate) fn router<S: StoreService>(base: &str, prefixes: &[String], desk: Desk<S>) -> Router {
+pub(crate) fn build_router<S: StoreService>(
+    base: &str,
+    prefixes: &[String],
+    desk: AppState<S>,
+) -> Router {
     let any_store = format!("{base}/v1/backup-storage/{{uuid}}");
     let stores = format!("{base}/v1/backup-storage/image-store");
     let views = prefixes.iter().fold(Router::new(), |views, prefix| {
-        agent_protocol::routes(views, prefix)
-            .route(&format!("{prefix}/stores"), get(store_health::summary::<S>))
-            .route(&format!("{prefix}/stores/{{uuid}}/health"), get(store_health::health::<S>))
+        agent_protocol::agent_routes(views, prefix)
+            .route(&format!("{prefix}/stores"), get(store_health::store_summary::<S>))
+            .route(
+                &format!("{prefix}/stores/{{uuid}}/health"),
+                get(store_health::store_health::<S>),
+            )
     });
     views
-        .route(health::ALIVE, get(health::alive))
-        .route(health::READY, get(health::ready::<S>))
-        .route(&stores, get(list::<S>).post(add::<S>))
-        .route(&format!("{stores}/{{uuid}}"), get(show::<S>))
-        .route(&format!("{stores}/{{uuid}}/actions"), put(act::<S>))
-        .route(&any_store, delete(remove::<S>))
-        .fallback(async || Refusal::UnknownPath)
-        .method_not_allowed_fallback(async || Refusal::MethodNotAllowed)
+        .route(health::LIVENESS_PATH, get(health::get_liveness))
+        .route(health::READINESS_PATH, get(health::get_readiness::<S>))
+        .route(&stores, get(list_stores::<S>).post(add_store::<S>))
+        .route(&format!("{stores}/{{uuid}}"), get(get_store::<S>))
+        .route(&format!("{stores}/{{uuid}}/actions"), put(act_on_store::<S>))
+        .route(&any_store, delete(remove_store::<S>))
+        .fallback(async || ApiError::UnknownPath)
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .with_state(Arc::new(desk))
 }
 
-async fn list<S: StoreService>(
-    State(desk): State<Arc<Desk<S>>>,
-    caller: Caller,
-) -> Result<Response, Refusal> {
-    caller.needs(Role::Read)?;
+async fn list_stores<S: StoreService>(
+    State(desk): State<Arc<AppState<S>>>,
+    caller: Principal,
+) -> Result<Response, ApiError> {
+    caller.require_role(Role::Read)?;
     let views = desk.stores.snapshots();
-    Ok(response::inventories(views.iter().map(AsRef::as_ref)))
+    Ok(response::inventories_response(views.iter().map(AsRef::as_ref)))
 }
 
-async fn show<S: StoreService>(
-    State(desk): State<Arc<Desk<S>>>,
-    caller: Caller,
-    StoreInPath(store): StoreInPath,
-) -> Result<Response, Refusal> {
-    caller.needs(Role::Read)?;
-    let view = desk.stores.snapshot(store.ok_or(Refusal::BadUuid)?);
-    Ok(response::inventories(view.as_deref()))
+async fn get_store<S: StoreService>(
+    State(desk): State<Arc<AppState<S>>>,
+    caller: Principal,
+    StoreIdPath(store): StoreIdPath,
+) -> Result<Response, ApiError> {
+    caller.require_role(Role::Read)?;
+    let view = desk.stores.snapshot(store.ok_or(ApiError::BadUuid)?);
+    Ok(response::inventories_response(view.as_deref()))
 }
 
-async fn act<S: StoreService>(
-    State(desk): State<Arc<Desk<S>>>,
-    caller: Caller,
-    StoreInPath(store): StoreInPath,
+async fn act_on_store<S: StoreService>(
+    State(desk): State<Arc<AppState<S>>>,
+    caller: Principal,
+    StoreIdPath(store): StoreIdPath,
     body: JsonBody,
 ) -> Response {
-    let mut audit = Audit::of(&caller, "reconnect", store);
+    let mut audit = AuditRecord::new(&caller, "reconnect", store);
     let acted = async {
-        caller.needs(Role::Operate)?;
-        let uuid = store.ok_or(Refusal::BadUuid)?;
-        let view = match StoreAction::parse_action(&body.bytes()?)? {
+        caller.require_role(Role::Operate)?;
+        let uuid = store.ok_or(ApiError::BadUuid)?;
+        let view = match StoreAction::parse_action(&body.into_bytes()?)? {
             StoreAction::Reconnect { tags, force } => {
                 desk.stores.reconnect(uuid, tags, force).await?
             }
             StoreAction::Update(update) => {
-                audit.asks("update");
+                audit.set_action("update");
                 desk.stores.update(uuid, *update).await?
             }
             StoreAction::AcceptHostKey { fingerprint, tags } => {
-                audit.asks("accept_host_key");
-                caller.needs(Role::Admin)?;
+                audit.set_action("accept_host_key");
+                caller.require_role(Role::Admin)?;
                 desk.stores.accept_host_key(uuid, &fingerprint, tags).await?
             }
         };
-        Ok(response::inventory(&view))
+        Ok(response::inventory_response(&view))
     };
     let answer = acted.await;
-    audit.close(answer)
+    audit.finish(answer)
 }
 
-async fn add<S: StoreService>(
-    State(desk): State<Arc<Desk<S>>>,
-    caller: Caller,
+async fn add_store<S: StoreService>(
+    State(desk): State<Arc<AppState<S>>>,
+    caller: Principal,
     body: JsonBody,
 ) -> Response {
-    let mut audit = Audit::of(&caller, "add", None);
+    let mut audit = AuditRecord::new(&caller, "add", None);
     let added = async {
-        caller.needs(Role::Operate)?;
-        let asked = parse_add_store(&body.bytes()?, &desk.allowed_roots)?;
+        caller.require_role(Role::Operate)?;
+        let asked = parse_add_store(&body.into_bytes()?, &desk.allowed_roots)?;
         if let Some(store) = asked.uuid {
-            audit.concerns(store);
+            audit.set_store(store);
         }
         if asked.take_over {
-            caller.needs(Role::Admin)?;
+            caller.require_role(Role::Admin)?;
         }
         let view = desk.stores.add(asked).await.map_err(|error| match error {
-            AddError::Refused(fault) => Refusal::Taken(fault),
-            AddError::Failed(failure) => Refusal::NotAdded(failure),
+            AddError::Refused(fault) => ApiError::AlreadyExists(fault),
+            AddError::Failed(failure) => ApiError::AddFailed(failure),
         })?;
-        audit.concerns(view.store.uuid);
-        Ok(response::inventory(&view))
+        audit.set_store(view.store.uuid);
+        Ok(response::inventory_response(&view))
     };
     let answer = added.await;
-    audit.close(answer)
+    audit.finish(answer)
 }
 
-async fn remove<S: StoreService>(
-    State(desk): State<Arc<Desk<S>>>,
-    caller: Caller,
-    StoreInPath(store): StoreInPath,
+async fn remove_store<S: StoreService>(
+    State(desk): State<Arc<AppState<S>>>,
+    caller: Principal,
+    StoreIdPath(store): StoreIdPath,
 ) -> Response {
-    let audit = Audit::of(&caller, "remove", store);
+    let audit = AuditRecord::new(&caller, "remove", store);
     let removed = async {
-        caller.needs(Role::Operate)?;
-        let store = store.ok_or(Refusal::BadUuid)?;
+        caller.require_role(Role::Operate)?;
+        let store = store.ok_or(ApiError::BadUuid)?;
         // A store that is gone already is what was asked for.
-        desk.stores.remove(store).await.map_err(Refusal::NotRemoved)?;
-        Ok(response::done())
+        desk.stores.remove(store).await.map_err(ApiError::RemoveFailed)?;
+        Ok(response::empty_response())
     };
-    audit.close(removed.await)
+    audit.finish(removed.await)
 }

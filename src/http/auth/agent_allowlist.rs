@@ -1,40 +1,41 @@
 //! Who may speak the agent protocol, which has no token: the networks of `server.agent_allow`.
 
-use super::peer::Peer;
-use super::principal::Caller;
+use super::peer::PeerAddress;
+use super::principal::Principal;
 use super::role::Role;
 use crate::common::IpAllowlist;
-use crate::http::api::error::Refusal;
+use crate::http::api::error::ApiError;
 
 /// The words of the protocol that are served.
-pub(crate) const ECHO: &str = "echo";
-pub(crate) const CONNECT: &str = "connect";
-pub(crate) const PING: &str = "ping";
+pub(crate) const ECHO_PATH: &str = "echo";
+pub(crate) const CONNECT_PATH: &str = "connect";
+pub(crate) const PING_PATH: &str = "ping";
 
 /// The way in for the agent protocol.
-pub(crate) struct AgentDoor {
+pub(crate) struct AgentAllowlist {
     pub(crate) prefixes: Vec<String>,
     pub(crate) networks: IpAllowlist,
 }
 
-impl AgentDoor {
+impl AgentAllowlist {
     /// Whether a path is one of the protocol's, with or without the slash at the end that ZStack's
     /// agents take as well.
-    pub(crate) fn leads_to(&self, path: &str) -> bool {
+    pub(crate) fn matches_path(&self, path: &str) -> bool {
         let path = path.strip_suffix('/').unwrap_or(path);
         path.rsplit_once('/').is_some_and(|(prefix, word)| {
-            matches!(word, ECHO | CONNECT | PING) && self.prefixes.iter().any(|one| one == prefix)
+            matches!(word, ECHO_PATH | CONNECT_PATH | PING_PATH)
+                && self.prefixes.iter().any(|one| one == prefix)
         })
     }
 
     /// The caller, by its address.
-    pub(crate) fn admit(&self, peer: &Peer) -> Result<Caller, Refusal> {
+    pub(crate) fn authorize(&self, peer: &PeerAddress) -> Result<Principal, ApiError> {
         match peer {
-            Peer::Tcp(address, _) if self.networks.contains(address.ip()) => {
-                Ok(Caller::new(&address.ip().to_canonical().to_string(), Role::Operate))
+            PeerAddress::Tcp(address, _) if self.networks.contains(address.ip()) => {
+                Ok(Principal::new(&address.ip().to_canonical().to_string(), Role::Operate))
             }
-            Peer::Tcp(address, _) => Err(Refusal::NetworkOutside(address.ip())),
-            Peer::Unix(_) => peer.local_caller().ok_or(Refusal::NoSession),
+            PeerAddress::Tcp(address, _) => Err(ApiError::NetworkNotAllowed(address.ip())),
+            PeerAddress::Unix(_) => peer.local_principal().ok_or(ApiError::MissingToken),
         }
     }
 }
@@ -43,9 +44,9 @@ impl AgentDoor {
 mod tests {
     use super::*;
 
-    fn door() -> AgentDoor {
+    fn door() -> AgentAllowlist {
         let prefixes = ["/imagestore", "/a/sftpbackupstorage"].map(str::to_owned).to_vec();
-        AgentDoor { prefixes, networks: IpAllowlist::new(&["10.0.0.0/8".parse().unwrap()]) }
+        AgentAllowlist { prefixes, networks: IpAllowlist::new(&["10.0.0.0/8".parse().unwrap()]) }
     }
 
     #[test]
@@ -64,13 +65,14 @@ mod tests {
             ("/", false),
             ("", false),
         ] {
-            assert_eq!(door().leads_to(path), expected, "{path}");
+            assert_eq!(door().matches_path(path), expected, "{path}");
         }
     }
 
     #[test]
     fn a_caller_is_let_in_by_its_address() {
-        let admitted = |address: &str| door().admit(&Peer::Tcp(address.parse().unwrap(), None));
+        let admitted =
+            |address: &str| door().authorize(&PeerAddress::Tcp(address.parse().unwrap(), None));
         assert_eq!(admitted("10.1.2.3:40000").unwrap().name(), "10.1.2.3");
         assert_eq!(admitted("[::ffff:10.1.2.3]:40000").unwrap().name(), "10.1.2.3");
         for outside in ["127.0.0.1:1", "11.0.0.1:1", "[::1]:1", "[::10.1.2.3]:1"] {

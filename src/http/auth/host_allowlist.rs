@@ -9,47 +9,47 @@ use std::net::IpAddr;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header};
 
-use crate::http::api::error::Refusal;
+use crate::http::api::error::ApiError;
 
 /// The names of `server.host_names`, in lower case.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Hosts(Vec<String>);
+pub(crate) struct HostAllowlist(Vec<String>);
 
-impl Hosts {
+impl HostAllowlist {
     pub(crate) fn new(names: &[String]) -> Self {
-        Self(names.iter().map(|name| bare(name)).collect())
+        Self(names.iter().map(|name| normalize(name)).collect())
     }
 
     /// Judges the authority that a request is addressed to: that of an absolute target, else the
     /// `Host` header, of which there must be exactly one (RFC 9112 section 3.2).
-    pub(crate) fn check(&self, target: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    pub(crate) fn check_host(&self, target: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
         let mut given = headers.get_all(header::HOST).iter();
         let (Some(host), None) = (given.next(), given.next()) else {
-            return Err(Refusal::BadHost);
+            return Err(ApiError::BadHost);
         };
-        let host = Authority::try_from(host.as_bytes()).map_err(|_| Refusal::BadHost)?;
+        let host = Authority::try_from(host.as_bytes()).map_err(|_| ApiError::BadHost)?;
         if host.as_str().contains('@') {
-            return Err(Refusal::BadHost);
+            return Err(ApiError::BadHost);
         }
         let addressed = target.authority().unwrap_or(&host);
-        if self.knows(addressed.host()) && self.knows(host.host()) {
+        if self.allows(addressed.host()) && self.allows(host.host()) {
             return Ok(());
         }
-        Err(Refusal::OtherHost)
+        Err(ApiError::HostNotAllowed)
     }
 
-    fn knows(&self, host: &str) -> bool {
+    fn allows(&self, host: &str) -> bool {
         let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         if inner.unwrap_or(host).parse::<IpAddr>().is_ok() {
             return true;
         }
-        let host = bare(host);
+        let host = normalize(host);
         host == "localhost" || self.0.contains(&host)
     }
 }
 
 /// As names compare: in lower case, without the dot of the root.
-fn bare(name: &str) -> String {
+fn normalize(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
@@ -64,10 +64,10 @@ mod tests {
         for host in hosts {
             headers.append(header::HOST, HeaderValue::from_str(host).unwrap());
         }
-        let known = Hosts::new(&["node-1.example".to_owned()]);
-        match known.check(&target.parse().unwrap(), &headers) {
+        let known = HostAllowlist::new(&["node-1.example".to_owned()]);
+        match known.check_host(&target.parse().unwrap(), &headers) {
             Ok(()) => "taken",
-            Err(Refusal::BadHost) => "bad",
+            Err(ApiError::BadHost) => "bad",
             Err(_) => "other",
         }
     }

@@ -6,16 +6,16 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use super::role::Role;
-use crate::http::api::error::Refusal;
+use crate::http::api::error::ApiError;
 
 /// A caller that has been let in.
 #[derive(Clone, Debug)]
-pub(crate) struct Caller {
+pub(crate) struct Principal {
     name: Arc<str>,
     role: Role,
 }
 
-impl Caller {
+impl Principal {
     pub(crate) fn new(name: &str, role: Role) -> Self {
         Self { name: name.into(), role }
     }
@@ -30,20 +30,20 @@ impl Caller {
     }
 
     /// Whether the caller's role covers this one.
-    pub(crate) fn needs(&self, role: Role) -> Result<(), Refusal> {
+    pub(crate) fn require_role(&self, role: Role) -> Result<(), ApiError> {
         if self.role >= role {
             return Ok(());
         }
-        Err(Refusal::RoleTooSmall { has: self.role, needs: role })
+        Err(ApiError::InsufficientRole { has: self.role, needs: role })
     }
 }
 
 /// Put there by the front; a route that asks for a caller where none was let in is refused.
-impl<S: Sync> FromRequestParts<S> for Caller {
-    type Rejection = Refusal;
+impl<S: Sync> FromRequestParts<S> for Principal {
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        parts.extensions.get().cloned().ok_or(Refusal::NoSession)
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        parts.extensions.get().cloned().ok_or(ApiError::MissingToken)
     }
 }
 
@@ -56,8 +56,8 @@ mod tests {
         let roles = ["read", "operate", "admin"].map(|word| word.parse::<Role>().unwrap());
         for (has, name) in roles.iter().zip(0..) {
             for (needs, least) in roles.iter().zip(0..) {
-                let caller = Caller::new("c", *has);
-                assert_eq!(caller.needs(*needs).is_ok(), name >= least, "{has} for {needs}");
+                let caller = Principal::new("c", *has);
+                assert_eq!(caller.require_role(*needs).is_ok(), name >= least, "{has} for {needs}");
             }
         }
         assert!("root".parse::<Role>().is_err());

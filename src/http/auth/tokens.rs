@@ -14,40 +14,40 @@ use std::path::Path;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 
-use super::principal::Caller;
+use super::principal::Principal;
 use super::role::Role;
 use crate::common::parse_lines;
 use crate::settings::{SettingFault, SettingsError, read_text};
 
 /// The setting that names the file.
-const KEY: &str = "auth.tokens_file";
+const SETTING_KEY: &str = "auth.tokens_file";
 /// Most characters of a caller's name.
-const MOST_NAME: usize = 64;
+const MAX_NAME_CHARS: usize = 64;
 
-type Digest = [u8; SHA256_OUTPUT_LEN];
+type TokenDigest = [u8; SHA256_OUTPUT_LEN];
 
 /// The callers with a token. The default knows nobody.
 #[derive(Default)]
-pub struct Tokens {
-    entries: Vec<(Digest, Caller)>,
+pub struct TokenTable {
+    entries: Vec<(TokenDigest, Principal)>,
 }
 
-impl std::fmt::Debug for Tokens {
+impl std::fmt::Debug for TokenTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Tokens({} callers)", self.entries.len())
     }
 }
 
-impl Tokens {
+impl TokenTable {
     /// Reads a tokens file. Blocks on it: call it before the runtime starts or on a thread of its own.
     /// A reload that fails leaves the caller with the tokens it has.
     ///
     /// # Errors
     /// [`SettingsError`] with every bad line.
-    pub fn load(path: &Path) -> Result<Self, SettingsError> {
-        let text =
-            read_text(path).map_err(|error| SettingFault::unreadable_file(KEY, path, &error))?;
-        Self::read(&text).map_err(|lines| SettingsError::in_lines(KEY, path, &lines))
+    pub fn load_file(path: &Path) -> Result<Self, SettingsError> {
+        let text = read_text(path)
+            .map_err(|error| SettingFault::unreadable_file(SETTING_KEY, path, &error))?;
+        Self::read_file(&text).map_err(|lines| SettingsError::in_lines(SETTING_KEY, path, &lines))
     }
 
     /// Whether nobody has a token.
@@ -59,10 +59,10 @@ impl Tokens {
     ///
     /// # Errors
     /// The invalid lines: number from 1, and the rule that is broken.
-    fn read(text: &str) -> Result<Self, Vec<(usize, &'static str)>> {
+    fn read_file(text: &str) -> Result<Self, Vec<(usize, &'static str)>> {
         let mut digests = BTreeSet::new();
         let entries = parse_lines(text, |line| {
-            let (digest, caller) = entry(line)?;
+            let (digest, caller) = parse_entry(line)?;
             if digests.insert(digest) {
                 Ok((digest, caller))
             } else {
@@ -73,11 +73,11 @@ impl Tokens {
     }
 
     /// Whose token this is.
-    pub(crate) fn caller(&self, token: &str) -> Option<&Caller> {
+    pub(crate) fn authenticate(&self, token: &str) -> Option<&Principal> {
         let presented = digest(&SHA256, token.as_bytes());
         let mut found = None;
         for (known, caller) in &self.entries {
-            if equal(known, presented.as_ref()) {
+            if digests_equal(known, presented.as_ref()) {
                 found = Some(caller);
             }
         }
@@ -85,17 +85,17 @@ impl Tokens {
     }
 }
 
-fn entry(line: &str) -> Result<(Digest, Caller), &'static str> {
+fn parse_entry(line: &str) -> Result<(TokenDigest, Principal), &'static str> {
     let mut parts = line.split(':');
     let (name, hex) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@');
-    if name.is_empty() || name.len() > MOST_NAME || !name.chars().all(plain) {
+    if name.is_empty() || name.len() > MAX_NAME_CHARS || !name.chars().all(plain) {
         return Err("the name is not 1 to 64 characters of A-Z a-z 0-9 - _ . @");
     }
     let digest = HEXLOWER_PERMISSIVE
         .decode(hex.as_bytes())
         .ok()
-        .and_then(|bytes| Digest::try_from(bytes).ok())
+        .and_then(|bytes| TokenDigest::try_from(bytes).ok())
         .ok_or("the token's SHA-256 is not 64 hexadecimal digits")?;
     let role = match parts.next() {
         None => Role::Operate,
@@ -104,13 +104,13 @@ fn entry(line: &str) -> Result<(Digest, Caller), &'static str> {
     if parts.next().is_some() {
         return Err("more than name, SHA-256 and role");
     }
-    Ok((digest, Caller::new(name, role)))
+    Ok((digest, Principal::new(name, role)))
 }
 
 /// Looks at every byte whatever the ones before it were. `black_box` keeps the compiler from leaving
 /// early. What could leak is the start of a digest that the caller cannot choose, so that this is a
 /// second lock on the door.
-fn equal(known: &Digest, presented: &[u8]) -> bool {
+fn digests_equal(known: &TokenDigest, presented: &[u8]) -> bool {
     let pairs = known.iter().zip(presented);
     let different = pairs.fold(0, |different, (a, b)| black_box(different | (a ^ b)));
     presented.len() == known.len() && different == 0
@@ -128,8 +128,8 @@ mod tests {
     fn a_token_is_known_by_its_digest_and_has_its_lines_role() {
         let text =
             format!("# callers\n\n  mn-1:{SESAME}  \nops@x:{}:admin\n", HUNTER2.to_uppercase());
-        let tokens = Tokens::read(&text).unwrap();
-        let known = |token| tokens.caller(token).map(|c| (c.name().to_owned(), c.role()));
+        let tokens = TokenTable::read_file(&text).unwrap();
+        let known = |token| tokens.authenticate(token).map(|c| (c.name().to_owned(), c.role()));
         assert_eq!(known("sesame"), Some(("mn-1".to_owned(), Role::Operate)));
         assert_eq!(known("hunter2"), Some(("ops@x".to_owned(), Role::Admin)));
         for unknown in ["", "Sesame", "sesame ", SESAME, "mn-1"] {
@@ -156,7 +156,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("tokens");
             std::fs::write(&path, format!("# tokens\n{line}\n")).unwrap();
-            let told = Tokens::load(&path).unwrap_err().to_string();
+            let told = TokenTable::load_file(&path).unwrap_err().to_string();
             let at = 1 + line.lines().count();
             let expected = format!("auth.tokens_file = {path:?}: line {at}: {problem}");
             assert!(told.contains(&expected), "{told}");
@@ -169,7 +169,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokens");
         std::fs::write(&path, format!("a\nmn:{SESAME}\n:\n")).unwrap();
-        let told = |path: &Path| Tokens::load(path).unwrap_err().setting_faults().to_vec();
+        let told = |path: &Path| TokenTable::load_file(path).unwrap_err().setting_faults().to_vec();
         let lines: Vec<String> = told(&path).into_iter().map(|fault| fault.what).collect();
         assert!(lines[0].starts_with("line 1: ") && lines[1].starts_with("line 3: "), "{lines:?}");
         std::fs::write(&path, "no token\n".repeat(100)).unwrap();
@@ -181,9 +181,11 @@ mod tests {
     fn a_file_that_is_missing_or_no_file_is_named() {
         let dir = tempfile::tempdir().unwrap();
         for path in [dir.path().to_owned(), dir.path().join("absent")] {
-            let told = Tokens::load(&path).unwrap_err().to_string();
+            let told = TokenTable::load_file(&path).unwrap_err().to_string();
             assert!(told.contains(&format!("{path:?}: cannot be read")), "{told}");
         }
-        assert!(Tokens::default().is_empty() && Tokens::default().caller("").is_none());
+        assert!(
+            TokenTable::default().is_empty() && TokenTable::default().authenticate("").is_none()
+        );
     }
 }

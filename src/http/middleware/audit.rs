@@ -5,74 +5,74 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use tracing::{debug, info};
 
-use crate::http::api::error::{AccessDenial, Refusal};
-use crate::http::auth::principal::Caller;
+use crate::http::api::error::{AccessDenial, ApiError};
+use crate::http::auth::principal::Principal;
 use crate::model::{Reason, StoreUuid};
 
 /// The target of its lines, by which they are told from all others, and of the span around them.
-pub const AUDIT: &str = "audit";
+pub const AUDIT_TARGET: &str = "audit";
 
 /// Writes the line of a request that was denied. A `repeated` denial, of which the log has enough lines,
 /// is written at the level DEBUG.
 pub(super) fn log_denial(status: StatusCode, denial: AccessDenial, repeated: bool) {
     let (status, AccessDenial { why, field }) = (status.as_u16(), denial);
     if repeated {
-        debug!(target: AUDIT, status, why, name = field, "call refused");
+        debug!(target: AUDIT_TARGET, status, why, name = field, "call refused");
     } else {
-        info!(target: AUDIT, status, why, name = field, "call refused");
+        info!(target: AUDIT_TARGET, status, why, name = field, "call refused");
     }
 }
 
 /// The line of one request. It is written when the answer is known, or when the caller hangs up before
 /// that: then the change it asked for may still come about.
-pub(crate) struct Audit {
-    caller: Caller,
+pub(crate) struct AuditRecord {
+    caller: Principal,
     action: &'static str,
     store: Option<StoreUuid>,
     status: Option<u16>,
     reason: Option<Reason>,
 }
 
-impl Audit {
-    pub(crate) fn of(caller: &Caller, action: &'static str, store: Option<StoreUuid>) -> Self {
+impl AuditRecord {
+    pub(crate) fn new(caller: &Principal, action: &'static str, store: Option<StoreUuid>) -> Self {
         Self { caller: caller.clone(), action, store, status: None, reason: None }
     }
 
     /// Names what the request turned out to ask for.
-    pub(crate) fn asks(&mut self, action: &'static str) {
+    pub(crate) fn set_action(&mut self, action: &'static str) {
         self.action = action;
     }
 
     /// Names the store that the request turned out to be about.
-    pub(crate) fn concerns(&mut self, store: StoreUuid) {
+    pub(crate) fn set_store(&mut self, store: StoreUuid) {
         self.store = Some(store);
     }
 
     /// Names why it came to nothing, where the answer's status does not tell that it did.
-    pub(crate) fn failed(&mut self, reason: Reason) {
+    pub(crate) fn set_reason(&mut self, reason: Reason) {
         self.reason = Some(reason);
     }
 
     /// Makes the answer and writes the line.
-    pub(crate) fn close(mut self, answer: Result<Response, Refusal>) -> Response {
-        self.reason = self.reason.or_else(|| answer.as_ref().err().and_then(Refusal::reason));
-        let response = answer.unwrap_or_else(Refusal::into_response);
+    pub(crate) fn finish(mut self, answer: Result<Response, ApiError>) -> Response {
+        self.reason = self.reason.or_else(|| answer.as_ref().err().and_then(ApiError::reason));
+        let response = answer.unwrap_or_else(ApiError::into_response);
         self.status = Some(response.status().as_u16());
         response
     }
 }
 
-impl Drop for Audit {
+impl Drop for AuditRecord {
     fn drop(&mut self) {
         let (caller, role) = (self.caller.name(), self.caller.role());
         let (action, store) = (self.action, self.store.map(tracing::field::display));
         let reason = self.reason.map(Reason::as_str);
         match self.status {
             Some(status) => {
-                info!(target: AUDIT, caller, %role, action, store, status, reason, "change asked");
+                info!(target: AUDIT_TARGET, caller, %role, action, store, status, reason, "change asked");
             }
             None => {
-                info!(target: AUDIT, caller, %role, action, store, "change asked, and the caller hung up");
+                info!(target: AUDIT_TARGET, caller, %role, action, store, "change asked, and the caller hung up");
             }
         }
     }

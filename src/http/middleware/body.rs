@@ -10,57 +10,57 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::{Instant, timeout_at};
 
-use crate::http::api::error::Refusal;
-use crate::http::server::limits::Limits;
+use crate::http::api::error::ApiError;
+use crate::http::server::limits::ServerLimits;
 
 /// Most bytes of a refused body that are read and thrown away.
 ///
 /// A client that is still writing does not read; closing on it makes the kernel answer with a reset,
 /// which can take the refusal with it (RFC 9112 section 9.6).
-const THROWN_AWAY: u64 = 16 * 1024 * 1024;
+const MAX_DISCARDED_BYTES: u64 = 16 * 1024 * 1024;
 /// How long a caller that is refused before its body is looked at may go on sending it.
-const LINGER: Duration = Duration::from_secs(1);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The whole body.
-pub(super) async fn read(
+pub(super) async fn read_body(
     mut body: Incoming,
     headers: &HeaderMap,
-    limits: &Limits,
-) -> Result<Bytes, Refusal> {
+    limits: &ServerLimits,
+) -> Result<Bytes, ApiError> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
     let most = limits.body_bytes;
     let deadline = Instant::now() + limits.body_deadline;
     if u64::try_from(most).is_ok_and(|most| body.size_hint().lower() > most) {
-        throw_away(body, headers, deadline).await;
-        return Err(Refusal::BodyTooLarge(most));
+        discard(body, headers, deadline).await;
+        return Err(ApiError::BodyTooLarge(most));
     }
     match timeout_at(deadline, Limited::new(&mut body, most).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            throw_away(body, &HeaderMap::new(), deadline).await;
-            Err(Refusal::BodyTooLarge(most))
+            discard(body, &HeaderMap::new(), deadline).await;
+            Err(ApiError::BodyTooLarge(most))
         }
-        Ok(Err(_)) => Err(Refusal::BodyBroken),
-        Err(_) => Err(Refusal::BodyTooSlow(limits.body_deadline)),
+        Ok(Err(_)) => Err(ApiError::MalformedBody),
+        Err(_) => Err(ApiError::BodyTimeout(limits.body_deadline)),
     }
 }
 
 /// Lets a caller that is refused finish its sentence.
-pub(super) async fn hear_out(body: Incoming, headers: &HeaderMap) {
+pub(super) async fn drain_body(body: Incoming, headers: &HeaderMap) {
     if !body.is_end_stream() {
-        throw_away(body, headers, Instant::now() + LINGER).await;
+        discard(body, headers, Instant::now() + DRAIN_TIMEOUT).await;
     }
 }
 
-async fn throw_away(mut body: Incoming, headers: &HeaderMap, deadline: Instant) {
+async fn discard(mut body: Incoming, headers: &HeaderMap, deadline: Instant) {
     // Who waits for a 100 has not begun, and one with more than this is not waited for.
     let waits = headers.contains_key(header::EXPECT);
-    if waits || body.size_hint().lower() > THROWN_AWAY {
+    if waits || body.size_hint().lower() > MAX_DISCARDED_BYTES {
         return;
     }
-    let mut left = THROWN_AWAY;
+    let mut left = MAX_DISCARDED_BYTES;
     let reading = async {
         while let Some(Ok(frame)) = body.frame().await {
             let read = frame.data_ref().map_or(0, Bytes::len);
@@ -79,10 +79,10 @@ async fn throw_away(mut body: Incoming, headers: &HeaderMap, deadline: Instant) 
 pub(super) struct CompleteBody(pub(super) Bytes);
 
 /// The body of a request that carries JSON, not yet parsed.
-pub(crate) struct JsonBody(Result<Bytes, Refusal>);
+pub(crate) struct JsonBody(Result<Bytes, ApiError>);
 
 impl JsonBody {
-    pub(crate) fn bytes(self) -> Result<Bytes, Refusal> {
+    pub(crate) fn into_bytes(self) -> Result<Bytes, ApiError> {
         self.0
     }
 }
@@ -93,7 +93,7 @@ impl<S: Sync> FromRequestParts<S> for JsonBody {
     /// Takes the body that the front has read, and checks its content type.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         if !is_json(&parts.headers) {
-            return Ok(Self(Err(Refusal::NotJson)));
+            return Ok(Self(Err(ApiError::NotJson)));
         }
         let body = parts.extensions.remove::<CompleteBody>();
         Ok(Self(Ok(body.map(|CompleteBody(bytes)| bytes).unwrap_or_default())))

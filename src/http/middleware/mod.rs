@@ -18,81 +18,92 @@ use tokio::time::Instant;
 use tower::Service as _;
 use tracing::{Instrument as _, Level, Span, debug, enabled, info_span};
 
-use super::api::error::{AccessDenial, Refusal};
+use super::api::error::{AccessDenial, ApiError};
 use super::api::health;
-use super::auth::agent_allowlist::AgentDoor;
-use super::auth::host_allowlist::Hosts;
-use super::auth::peer::Peer;
-use super::auth::principal::Caller;
-use super::auth::rate_limit::{MOST, Nth, Repeats};
-use super::server::limits::Limits;
-use audit::AUDIT;
+use super::auth::agent_allowlist::AgentAllowlist;
+use super::auth::host_allowlist::HostAllowlist;
+use super::auth::peer::PeerAddress;
+use super::auth::principal::Principal;
+use super::auth::rate_limit::{MAX_PER_WINDOW, SourceCounter, WindowCount};
+use super::server::limits::ServerLimits;
+use audit::AUDIT_TARGET;
 use body::CompleteBody;
 
-use super::auth::tokens::Tokens;
+use super::auth::tokens::TokenTable;
 use crate::common::{Random, lock_unpoisoned};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
 /// Most bytes of a path in a log line.
-const SHOWN: usize = 256;
+const MAX_LOGGED_PATH: usize = 256;
 
 /// The way in.
-pub(super) struct Front {
+pub(super) struct ApiService {
     pub(super) router: Router,
-    pub(super) hosts: Hosts,
-    pub(super) agent: AgentDoor,
-    pub(super) tokens: watch::Receiver<Arc<Tokens>>,
+    pub(super) hosts: HostAllowlist,
+    pub(super) agent: AgentAllowlist,
+    pub(super) tokens: watch::Receiver<Arc<TokenTable>>,
     pub(super) random: Arc<dyn Random>,
     /// The unknown sessions of each address.
-    pub(super) auth_failures: Mutex<Repeats>,
+    pub(super) auth_failures: Mutex<SourceCounter>,
     /// The denials of each address, which bound the lines of the log.
-    pub(super) denials: Mutex<Repeats>,
-    pub(super) limits: Limits,
+    pub(super) denials: Mutex<SourceCounter>,
+    pub(super) limits: ServerLimits,
 }
 
-impl Front {
+impl ApiService {
     /// Answers one request.
-    pub(super) async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Response {
-        self.named(peer, request, async |request| self.serve(peer, request).await).await
+    pub(super) async fn handle_request(
+        &self,
+        peer: &PeerAddress,
+        request: Request<Incoming>,
+    ) -> Response {
+        self.with_request_context(peer, request, async |request| {
+            self.authenticate_and_dispatch(peer, request).await
+        })
+        .await
     }
 
     /// Answers one request of a connection there is no room for.
-    pub(super) async fn turn_away(&self, peer: &Peer, request: Request<Incoming>) -> Response {
+    pub(super) async fn reject_over_capacity(
+        &self,
+        peer: &PeerAddress,
+        request: Request<Incoming>,
+    ) -> Response {
         let refuse = async |request: Request<Incoming>| {
             let (parts, body) = request.into_parts();
-            body::hear_out(body, &parts.headers).await;
-            Err(Refusal::busy(self.limits.connections))
+            body::drain_body(body, &parts.headers).await;
+            Err(ApiError::over_capacity(self.limits.connections))
         };
-        self.named(peer, request, refuse).await
+        self.with_request_context(peer, request, refuse).await
     }
 
     /// Gives the request its name and span, and the answer the headers that all answers have.
-    async fn named(
+    async fn with_request_context(
         &self,
-        peer: &Peer,
+        peer: &PeerAddress,
         request: Request<Incoming>,
-        answer: impl AsyncFnOnce(Request<Incoming>) -> Result<Response, Refusal>,
+        answer: impl AsyncFnOnce(Request<Incoming>) -> Result<Response, ApiError>,
     ) -> Response {
-        let id = request_id::of(request.headers(), self.random.as_ref());
+        let id = request_id::from_headers(request.headers(), self.random.as_ref());
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let span = || {
             let path = uri.path();
-            let path = path.get(..path.floor_char_boundary(SHOWN)).unwrap_or_default();
-            info_span!(target: AUDIT, "request", id = id.to_str().unwrap_or_default(), %method, path, %peer)
+            let path = path.get(..path.floor_char_boundary(MAX_LOGGED_PATH)).unwrap_or_default();
+            info_span!(target: AUDIT_TARGET, "request", id = id.to_str().unwrap_or_default(), %method, path, %peer)
         };
         // A span costs more than the rest of a read, which has nothing to say unless it is refused.
         let reads = method.is_safe() && !enabled!(Level::DEBUG);
         let around = if reads { Span::none() } else { span() };
         async {
-            let mut response = answer(request).await.unwrap_or_else(Refusal::into_response);
+            let mut response = answer(request).await.unwrap_or_else(ApiError::into_response);
             if let Some(denial) = response.extensions_mut().remove::<AccessDenial>() {
-                let repeated = self.count_denial(peer, denial) > MOST + 1;
+                let repeated = self.count_denial(peer, denial) > MAX_PER_WINDOW + 1;
                 let line = || audit::log_denial(response.status(), denial, repeated);
                 if reads { span().in_scope(line) } else { line() }
             }
             let headers = response.headers_mut();
             headers.insert(header::CONTENT_TYPE, JSON);
-            headers.insert(request_id::HEADER, id.clone());
+            headers.insert(request_id::REQUEST_ID_HEADER, id.clone());
             debug!(status = response.status().as_u16(), "answered");
             response
         }
@@ -100,19 +111,23 @@ impl Front {
         .await
     }
 
-    async fn serve(&self, peer: &Peer, request: Request<Incoming>) -> Result<Response, Refusal> {
+    async fn authenticate_and_dispatch(
+        &self,
+        peer: &PeerAddress,
+        request: Request<Incoming>,
+    ) -> Result<Response, ApiError> {
         let (mut parts, body) = request.into_parts();
-        match self.admit(peer, &parts) {
+        match self.authenticate(peer, &parts) {
             Ok(Some(caller)) => {
                 parts.extensions.insert(caller);
             }
             Ok(None) => {}
             Err(refusal) => {
-                body::hear_out(body, &parts.headers).await;
+                body::drain_body(body, &parts.headers).await;
                 return Err(refusal);
             }
         }
-        let body = body::read(body, &parts.headers, &self.limits).await?;
+        let body = body::read_body(body, &parts.headers, &self.limits).await?;
         if !body.is_empty() {
             parts.extensions.insert(CompleteBody(body));
         }
@@ -123,56 +138,62 @@ impl Front {
 
     /// Who is let in: nobody by name on the open paths. Access to the Unix socket is its file mode, and
     /// no page in a browser reaches it, so that there neither session nor host is asked for.
-    fn admit(&self, peer: &Peer, parts: &Parts) -> Result<Option<Caller>, Refusal> {
-        if let Some(caller) = peer.local_caller() {
+    fn authenticate(
+        &self,
+        peer: &PeerAddress,
+        parts: &Parts,
+    ) -> Result<Option<Principal>, ApiError> {
+        if let Some(caller) = peer.local_principal() {
             return Ok(Some(caller));
         }
-        self.hosts.check(&parts.uri, &parts.headers)?;
-        if matches!(parts.uri.path(), health::ALIVE | health::READY) {
+        self.hosts.check_host(&parts.uri, &parts.headers)?;
+        if matches!(parts.uri.path(), health::LIVENESS_PATH | health::READINESS_PATH) {
             return Ok(None);
         }
-        if self.agent.leads_to(parts.uri.path()) {
-            return self.agent.admit(peer).map(Some);
+        if self.agent.matches_path(parts.uri.path()) {
+            return self.agent.authorize(peer).map(Some);
         }
         // A session that is given counts: its caller may be another than the certificate's.
-        if let (Peer::Tcp(_, Some(shown)), false) =
+        if let (PeerAddress::Tcp(_, Some(shown)), false) =
             (peer, parts.headers.contains_key(header::AUTHORIZATION))
             && let Some(caller) = shown.caller()
         {
             return Ok(Some(caller));
         }
-        let token = session(&parts.headers).ok_or(Refusal::NoSession)?;
+        let token = bearer_token(&parts.headers).ok_or(ApiError::MissingToken)?;
         let tokens = Arc::clone(&self.tokens.borrow());
-        tokens.caller(token).cloned().map(Some).ok_or_else(|| self.on_unknown_token(peer))
+        tokens.authenticate(token).cloned().map(Some).ok_or_else(|| self.on_unknown_token(peer))
     }
 
     /// Counts a denial against the address of its peer, and returns its number within the minute.
     ///
     /// Returns 1 without counting if the peer has no address, or if only a field of an admitted caller
     /// was denied.
-    fn count_denial(&self, peer: &Peer, denial: AccessDenial) -> u32 {
+    fn count_denial(&self, peer: &PeerAddress, denial: AccessDenial) -> u32 {
         let counted = denial.field.is_none().then(|| count_source(&self.denials, peer)).flatten();
-        counted.map_or(1, |Nth { nth, .. }| nth)
+        counted.map_or(1, |WindowCount { count: nth, .. }| nth)
     }
 
     /// Counts an unknown session against the address of its peer, and returns the refusal.
-    fn on_unknown_token(&self, peer: &Peer) -> Refusal {
+    fn on_unknown_token(&self, peer: &PeerAddress) -> ApiError {
         match count_source(&self.auth_failures, peer) {
-            Some(Nth { nth, left }) if nth > MOST => Refusal::TooManyGuesses { left },
-            _ => Refusal::UnknownSession,
+            Some(WindowCount { count: nth, resets_in: left }) if nth > MAX_PER_WINDOW => {
+                ApiError::TooManyAuthFailures { left }
+            }
+            _ => ApiError::UnknownSession,
         }
     }
 }
 
 /// Counts one more request of the peer's address. Returns `None` for the Unix socket, which has none.
-fn count_source(repeats: &Mutex<Repeats>, peer: &Peer) -> Option<Nth> {
-    let Peer::Tcp(address, _) = peer else { return None };
-    Some(lock_unpoisoned(repeats).count(address.ip(), Instant::now()))
+fn count_source(repeats: &Mutex<SourceCounter>, peer: &PeerAddress) -> Option<WindowCount> {
+    let PeerAddress::Tcp(address, _) = peer else { return None };
+    Some(lock_unpoisoned(repeats).count_source(address.ip(), Instant::now()))
 }
 
 /// The session in `Authorization: OAuth <session>`, or behind `Bearer`, the name the world has given
 /// to the same thing.
-fn session(headers: &HeaderMap) -> Option<&str> {
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (given.next(), given.next()) else { return None };
     let (scheme, session) = value.to_str().ok()?.split_once(' ')?;
@@ -202,7 +223,7 @@ mod tests {
             for value in &given {
                 headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
             }
-            assert_eq!(session(&headers), expected, "{given:?}");
+            assert_eq!(bearer_token(&headers), expected, "{given:?}");
         }
     }
 }

@@ -6,14 +6,14 @@ use data_encoding::HEXLOWER;
 use crate::common::Random;
 
 /// Carries it, both ways.
-pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Most characters of an id that is taken over: twice a uuid, for those who chain two.
-const MOST: usize = 64;
+const MAX_ID_BYTES: usize = 64;
 
 /// The id the caller gave when it is fit for a log line, else a random one.
-pub(crate) fn of(headers: &HeaderMap, random: &dyn Random) -> HeaderValue {
-    let given = headers.get(HEADER).filter(|id| is_sane(id.as_bytes()));
+pub(crate) fn from_headers(headers: &HeaderMap, random: &dyn Random) -> HeaderValue {
+    let given = headers.get(REQUEST_ID_HEADER).filter(|id| is_valid(id.as_bytes()));
     given.cloned().unwrap_or_else(|| {
         let id = HEXLOWER.encode(&random.bytes16());
         // Hexadecimal digits are always a header's value.
@@ -21,9 +21,9 @@ pub(crate) fn of(headers: &HeaderMap, random: &dyn Random) -> HeaderValue {
     })
 }
 
-fn is_sane(id: &[u8]) -> bool {
+fn is_valid(id: &[u8]) -> bool {
     let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    (1..=MOST).contains(&id.len()) && id.iter().all(plain)
+    (1..=MAX_ID_BYTES).contains(&id.len()) && id.iter().all(plain)
 }
 
 #[cfg(test)]
@@ -50,8 +50,8 @@ mod tests {
             (Some(long.as_str()), &made),
             (None, &made),
         ] {
-            let given = given.map(|id| (HEADER, HeaderValue::from_str(id).unwrap()));
-            assert_eq!(of(&given.into_iter().collect(), &Fixed), expected);
+            let given = given.map(|id| (REQUEST_ID_HEADER, HeaderValue::from_str(id).unwrap()));
+            assert_eq!(from_headers(&given.into_iter().collect(), &Fixed), expected);
         }
     }
 }

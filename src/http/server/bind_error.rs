@@ -23,7 +23,7 @@ pub enum BindError {
         "the inherited socket {0} is not on a loopback address, and the port speaks plain HTTP; \
          server.insecure_http = true allows it"
     )]
-    Exposed(SocketAddr),
+    NotLoopback(SocketAddr),
     /// The Unix socket.
     #[error("cannot listen on {}", path.display())]
     Socket {
@@ -34,13 +34,13 @@ pub enum BindError {
     },
     /// What is there is no socket, and is left alone.
     #[error("cannot listen on {}: there is a file that is no socket", path.display())]
-    InTheWay {
+    NotASocket {
         /// Its path.
         path: PathBuf,
     },
     /// Another process answers there.
     #[error("cannot listen on {}: another process answers there", path.display())]
-    Answered {
+    AddressInUse {
         /// Its path.
         path: PathBuf,
     },

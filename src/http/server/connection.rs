@@ -14,29 +14,29 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::connection_limit::Seat;
-use super::first_byte::ON_THE_WAY;
-use super::write_timeout::Timely;
-use crate::http::auth::peer::Peer;
-use crate::http::middleware::Front;
+use super::connection_limit::ConnectionPermit;
+use super::first_byte::SHUTDOWN_GRACE;
+use super::write_timeout::WriteTimeoutStream;
+use crate::http::auth::peer::PeerAddress;
+use crate::http::middleware::ApiService;
 
-const CLOSE: HeaderValue = HeaderValue::from_static("close");
+const CLOSE_TIMEOUT: HeaderValue = HeaderValue::from_static("close");
 
 /// Whether there is room for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Welcome {
-    Served,
-    TurnedAway,
+pub(super) enum Admission {
+    Accepted,
+    OverCapacity,
 }
 
 /// Serves requests until either side has had enough. Once `stop` is cancelled the request in flight
 /// is the last, and so is each while `seat` is wanted.
-pub(super) async fn serve<I>(
+pub(super) async fn serve_connection<I>(
     io: I,
-    peer: Peer,
-    welcome: Welcome,
-    seat: Seat,
-    front: Arc<Front>,
+    peer: PeerAddress,
+    welcome: Admission,
+    seat: ConnectionPermit,
+    front: Arc<ApiService>,
     stop: CancellationToken,
 ) where
     I: AsyncRead + AsyncWrite + Unpin,
@@ -47,25 +47,28 @@ pub(super) async fn serve<I>(
     let service = service_fn(|request| async move {
         spoken.notify_one();
         let mut answer = match welcome {
-            Welcome::Served => front.answer(peer, request).await,
-            Welcome::TurnedAway => front.turn_away(peer, request).await,
+            Admission::Accepted => front.handle_request(peer, request).await,
+            Admission::OverCapacity => front.reject_over_capacity(peer, request).await,
         };
-        if seat.is_wanted() {
-            answer.headers_mut().insert(header::CONNECTION, CLOSE);
+        if seat.should_close_after_response() {
+            answer.headers_mut().insert(header::CONNECTION, CLOSE_TIMEOUT);
         }
         Ok::<_, Infallible>(answer)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // Also bounds the wait for the next request: hyper starts it with the end of an answer.
-        .header_read_timeout(limits.head_deadline)
+        .header_read_timeout(limits.header_read_timeout)
         .max_buf_size(limits.head_bytes)
-        .serve_connection(TokioIo::new(Timely::new(io, limits.write_deadline)), service);
+        .serve_connection(
+            TokioIo::new(WriteTimeoutStream::new(io, limits.write_deadline)),
+            service,
+        );
     let mut connection = pin!(connection);
     let stopped = async {
         stop.cancelled().await;
         // hyper closes at once on a client whose first request it has not read yet.
-        let _ = timeout(ON_THE_WAY, spoken.notified()).await;
+        let _ = timeout(SHUTDOWN_GRACE, spoken.notified()).await;
     };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

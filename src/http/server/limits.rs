@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Bounds of the server. The default is what the daemon runs with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ServerLimits {
     /// TCP connections served at once. A management node keeps a handful.
     pub connections: usize,
     /// The same for the Unix socket, counted apart, so that a flood over TCP does not lock out the
@@ -13,10 +13,10 @@ pub struct Limits {
     /// Connections, of each kind, up to which one is kept for another request. Beyond, each answer is
     /// the last of its connection, so that a crowd neither fills the seats nor the memory: a kept
     /// connection costs 16 KiB.
-    pub kept_connections: usize,
+    pub max_keep_alive: usize,
     /// From the opening of a connection to its first byte, and from there, or the end of the answer
     /// before, to the end of a request's head: bounds slow heads and idle connections alike.
-    pub head_deadline: Duration,
+    pub header_read_timeout: Duration,
     /// Most bytes of a request's head; at least 8192, which is hyper's own least.
     pub head_bytes: usize,
     /// From the end of a request's head to the end of its body.
@@ -28,13 +28,13 @@ pub struct Limits {
     pub write_deadline: Duration,
 }
 
-impl Default for Limits {
+impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             connections: 512,
             local_connections: 64,
-            kept_connections: 64,
-            head_deadline: Duration::from_secs(30),
+            max_keep_alive: 64,
+            header_read_timeout: Duration::from_secs(30),
             head_bytes: 16 * 1024,
             body_deadline: Duration::from_secs(10),
             body_bytes: 64 * 1024,

@@ -18,19 +18,19 @@ use super::unix_socket;
 use super::unix_socket::SocketFile;
 
 /// How long nothing is accepted after the system had no room for another connection.
-const PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// How often that is warned about.
-const WARN_AGAIN: Duration = Duration::from_secs(60);
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
 /// How long sent bytes may stay unacknowledged, in milliseconds, so that a client whose machine is gone
 /// does not keep its seat until TCP itself gives up (`TCP_USER_TIMEOUT`, tcp(7)).
 const UNACKNOWLEDGED_MS: u32 = 30_000;
 
 /// Connections that may wait to be taken; the kernel's own limit (`net.core.somaxconn`) is 4096.
-const BACKLOG: i32 = 1024;
+const LISTEN_BACKLOG: i32 = 1024;
 
 /// Sockets that somebody else has opened for us, and keeps open.
 #[derive(Debug, Default)]
-pub struct Inherited {
+pub struct InheritedSockets {
     /// In the place of `server.listen`.
     pub tcp: Vec<TcpListener>,
     /// In the place of `server.socket`; their files and modes are their owner's.
@@ -39,19 +39,19 @@ pub struct Inherited {
 
 /// Sockets that listen already, before the runtime takes them.
 #[derive(Debug)]
-pub(super) struct Bound {
+pub(super) struct BoundSockets {
     tcp: Vec<(TcpListener, SocketAddr)>,
     unix: Vec<UnixListener>,
     /// None where the Unix socket is inherited.
     file: Option<SocketFile>,
 }
 
-impl Bound {
+impl BoundSockets {
     /// Inherited sockets win over the addresses in the settings; off loopback only where what they speak
     /// may be exposed.
-    pub(super) fn open(
+    pub(super) fn open_sockets(
         listen: &[SocketAddr],
-        inherited: Inherited,
+        inherited: InheritedSockets,
         exposes: bool,
         socket: &Path,
     ) -> Result<Self, BindError> {
@@ -59,18 +59,18 @@ impl Bound {
         if inherited.tcp.is_empty() {
             for address in listen {
                 let failed = |source| BindError::Address { address: *address, source };
-                tcp.push(TcpListener::bind(address).and_then(ready).map_err(failed)?);
+                tcp.push(TcpListener::bind(address).and_then(wait_readable).map_err(failed)?);
             }
         }
         for listener in inherited.tcp {
-            let (listener, address) = ready(listener).map_err(BindError::Inherited)?;
+            let (listener, address) = wait_readable(listener).map_err(BindError::Inherited)?;
             if !exposes && !address.ip().to_canonical().is_loopback() {
-                return Err(BindError::Exposed(address));
+                return Err(BindError::NotLoopback(address));
             }
             tcp.push((listener, address));
         }
         if inherited.unix.is_empty() {
-            let (unix, file) = unix_socket::open(socket)?;
+            let (unix, file) = unix_socket::open_socket(socket)?;
             return Ok(Self { tcp, unix: vec![unix], file: Some(file) });
         }
         for listener in &inherited.unix {
@@ -84,76 +84,76 @@ impl Bound {
     }
 
     /// Hands the sockets to the runtime this is called in.
-    pub(super) fn into_listeners(self) -> io::Result<Listeners> {
+    pub(super) fn into_listeners(self) -> io::Result<SocketListeners> {
         let mut sockets = Vec::new();
         for (listener, _) in self.tcp {
-            sockets.push(Socket::Tcp(tokio::net::TcpListener::from_std(listener)?));
+            sockets.push(ListeningSocket::Tcp(tokio::net::TcpListener::from_std(listener)?));
         }
         for listener in self.unix {
-            sockets.push(Socket::Unix(tokio::net::UnixListener::from_std(listener)?));
+            sockets.push(ListeningSocket::Unix(tokio::net::UnixListener::from_std(listener)?));
         }
-        Ok(Listeners { sockets, first: 0, pause: None, warned: None, _file: self.file })
+        Ok(SocketListeners { sockets, first: 0, pause: None, warned: None, _file: self.file })
     }
 }
 
-fn ready(listener: TcpListener) -> io::Result<(TcpListener, SocketAddr)> {
+fn wait_readable(listener: TcpListener) -> io::Result<(TcpListener, SocketAddr)> {
     listener.set_nonblocking(true)?;
     // Again, with room for a burst of reconnects: std leaves room for 128, and a client whose SYN is
     // dropped for want of it comes back a whole second later (`listen(2)`, `tcp(7)`).
-    listen(&listener, Backlog::new(BACKLOG)?)?;
+    listen(&listener, Backlog::new(LISTEN_BACKLOG)?)?;
     let address = listener.local_addr()?;
     Ok((listener, address))
 }
 
 #[derive(Debug)]
-enum Socket {
+enum ListeningSocket {
     Tcp(tokio::net::TcpListener),
     Unix(tokio::net::UnixListener),
 }
 
 /// A new connection.
-pub(super) enum Accepted {
+pub(super) enum AcceptedStream {
     Tcp(TcpStream, SocketAddr),
     Unix(UnixStream),
 }
 
 /// Takes connections from all sockets in turn, so that a flood on one does not starve the others.
-pub(super) struct Listeners {
-    sockets: Vec<Socket>,
+pub(super) struct SocketListeners {
+    sockets: Vec<ListeningSocket>,
     first: usize,
     pause: Option<Instant>,
     warned: Option<Instant>,
     _file: Option<SocketFile>,
 }
 
-impl Listeners {
+impl SocketListeners {
     /// The next connection.
     ///
     /// # Cancel safety
     /// Nothing is lost.
-    pub(super) async fn accept(&mut self) -> Accepted {
+    pub(super) async fn accept_next(&mut self) -> AcceptedStream {
         loop {
             if let Some(pause) = self.pause {
                 sleep_until(pause).await;
                 self.pause = None;
             }
-            match poll_fn(|cx| self.poll(cx)).await {
+            match poll_fn(|cx| self.poll_accept(cx)).await {
                 Ok(accepted) => return accepted,
-                Err(error) => self.failed(&error),
+                Err(error) => self.back_off(&error),
             }
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<AcceptedStream>> {
         let count = self.sockets.len();
         for (at, socket) in (0..count).zip(&self.sockets).cycle().skip(self.first).take(count) {
             let accepted = match socket {
-                Socket::Tcp(socket) => socket.poll_accept(cx).map_ok(|(stream, peer)| {
-                    tune(&stream);
-                    Accepted::Tcp(stream, peer)
+                ListeningSocket::Tcp(socket) => socket.poll_accept(cx).map_ok(|(stream, peer)| {
+                    set_socket_options(&stream);
+                    AcceptedStream::Tcp(stream, peer)
                 }),
-                Socket::Unix(socket) => {
-                    socket.poll_accept(cx).map_ok(|(stream, _)| Accepted::Unix(stream))
+                ListeningSocket::Unix(socket) => {
+                    socket.poll_accept(cx).map_ok(|(stream, _)| AcceptedStream::Unix(stream))
                 }
             };
             if accepted.is_ready() {
@@ -166,14 +166,14 @@ impl Listeners {
 
     /// A connection that was gone before it was taken concerns nobody. Anything else (no descriptors,
     /// no memory; accept(2)) passes when connections end, and asking at once would only spin.
-    fn failed(&mut self, error: &io::Error) {
+    fn back_off(&mut self, error: &io::Error) {
         use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
         if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
             return;
         }
         let now = Instant::now();
-        self.pause = Some(now + PAUSE);
-        if self.warned.is_none_or(|warned| now.duration_since(warned) >= WARN_AGAIN) {
+        self.pause = Some(now + ACCEPT_BACKOFF);
+        if self.warned.is_none_or(|warned| now.duration_since(warned) >= WARN_INTERVAL) {
             self.warned = Some(now);
             warn!(error = %error, "no connection can be accepted");
         }
@@ -182,7 +182,7 @@ impl Listeners {
 
 /// Answers leave at once, and a client that is gone is given up. Both only save time, so that a system
 /// that refuses them is served all the same.
-fn tune(stream: &TcpStream) {
+fn set_socket_options(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(error = %error, "TCP_NODELAY is refused");
     }

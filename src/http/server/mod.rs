@@ -23,39 +23,39 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::api::daemon_info::DaemonInfo;
-use super::api::readiness::Readiness;
-use super::api::state::Desk;
+use super::api::readiness::ReadinessCheck;
+use super::api::state::AppState;
 use super::api::stores;
-use super::auth::agent_allowlist::AgentDoor;
-use super::auth::host_allowlist::Hosts;
-use super::auth::peer::Peer;
-use super::auth::tokens::Tokens;
-use super::middleware::Front;
+use super::auth::agent_allowlist::AgentAllowlist;
+use super::auth::host_allowlist::HostAllowlist;
+use super::auth::peer::PeerAddress;
+use super::auth::tokens::TokenTable;
+use super::middleware::ApiService;
 use crate::agent::StoreService;
 use crate::common::Random;
 use crate::management::ReplyQueue;
 use crate::settings;
 use bind_error::BindError;
-use connection::Welcome;
-use connection_limit::{Seat, Seats};
-use first_byte::begins;
-use limits::Limits;
-use listeners::{Accepted, Bound, Inherited};
-use tls::Tls;
+use connection::Admission;
+use connection_limit::{ConnectionLimiter, ConnectionPermit};
+use first_byte::wait_for_first_byte;
+use limits::ServerLimits;
+use listeners::{AcceptedStream, BoundSockets, InheritedSockets};
+use tls::TlsAcceptance;
 
 /// Connections beyond the caps that are told so at once; those beyond these are closed unheard.
-const TURNED_AWAY: usize = 64;
+const MAX_OVERFLOW_CONNECTIONS: usize = 64;
 
 /// What the server works with.
-pub struct Context<S> {
+pub struct ServerContext<S> {
     /// The stores behind the routes.
     pub stores: S,
     /// Who may call over TCP; a new value takes effect with the next request.
-    pub tokens: watch::Receiver<Arc<Tokens>>,
+    pub tokens: watch::Receiver<Arc<TokenTable>>,
     /// What TLS is accepted with, for the next connection; none: plain HTTP.
-    pub tls: Option<watch::Receiver<Arc<Tls>>>,
+    pub tls: Option<watch::Receiver<Arc<TlsAcceptance>>>,
     /// Whether the daemon can do its work.
-    pub readiness: Arc<dyn Readiness>,
+    pub readiness: Arc<dyn ReadinessCheck>,
     /// The daemon, as the health view shows it.
     pub daemon: DaemonInfo,
     /// Takes the answers to calls of the agent protocol that are answered later, and knows who may call.
@@ -68,16 +68,16 @@ pub struct Context<S> {
 
 /// A server that listens and does not answer yet.
 #[derive(Debug)]
-pub struct Server {
-    bound: Bound,
+pub struct HttpServer {
+    bound: BoundSockets,
     base_path: String,
     agent_prefixes: Vec<String>,
-    hosts: Hosts,
+    hosts: HostAllowlist,
     socket: PathBuf,
-    limits: Limits,
+    limits: ServerLimits,
 }
 
-impl Server {
+impl HttpServer {
     /// Opens all sockets. Inherited ones take the place of `server.listen`, and of `server.socket`. Needs
     /// no runtime.
     ///
@@ -85,23 +85,24 @@ impl Server {
     /// [`BindError`] names the address: exit 69.
     pub fn bind(
         settings: &settings::ServerSettings,
-        inherited: Inherited,
+        inherited: InheritedSockets,
     ) -> Result<Self, BindError> {
         let exposes = settings.insecure_http || settings.tls.is_some();
-        let bound = Bound::open(&settings.listen, inherited, exposes, &settings.socket)?;
+        let bound =
+            BoundSockets::open_sockets(&settings.listen, inherited, exposes, &settings.socket)?;
         Ok(Self {
             bound,
             base_path: settings.base_path.clone(),
             agent_prefixes: settings.agent_prefixes.clone(),
-            hosts: Hosts::new(&settings.host_names),
+            hosts: HostAllowlist::new(&settings.host_names),
             socket: settings.socket.clone(),
-            limits: Limits::default(),
+            limits: ServerLimits::default(),
         })
     }
 
     /// Replaces the limits.
     #[must_use]
-    pub fn with_limits(self, limits: Limits) -> Self {
+    pub fn with_limits(self, limits: ServerLimits) -> Self {
         Self { limits, ..self }
     }
 
@@ -111,7 +112,7 @@ impl Server {
     }
 
     /// The path of the Unix socket.
-    pub fn socket(&self) -> &Path {
+    pub fn socket_path(&self) -> &Path {
         &self.socket
     }
 
@@ -125,13 +126,13 @@ impl Server {
     /// Dropping the future closes every connection; what was asked of the stores goes on.
     pub async fn run<S: StoreService>(
         self,
-        context: Context<S>,
+        context: ServerContext<S>,
         stop: CancellationToken,
         drain: Duration,
     ) -> io::Result<()> {
         let networks = context.replies.url_guard().allowlist().clone();
-        let agent = AgentDoor { prefixes: self.agent_prefixes.clone(), networks };
-        let desk = Desk {
+        let agent = AgentAllowlist { prefixes: self.agent_prefixes.clone(), networks };
+        let desk = AppState {
             stores: context.stores,
             allowed_roots: context.allowed_roots,
             readiness: context.readiness,
@@ -139,8 +140,8 @@ impl Server {
             replies: context.replies,
             stop: stop.clone(),
         };
-        let front = Front {
-            router: stores::router(&self.base_path, &self.agent_prefixes, desk),
+        let front = ApiService {
+            router: stores::build_router(&self.base_path, &self.agent_prefixes, desk),
             hosts: self.hosts,
             agent,
             tokens: context.tokens,
@@ -155,35 +156,39 @@ impl Server {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(ended) = connections.tasks.join_next() => note(ended),
-                accepted = listeners.accept() => connections.take(accepted),
+                Some(ended) = connections.tasks.join_next() => log_panic(ended),
+                accepted = listeners.accept_next() => connections.accept_connection(accepted),
             }
         }
         // Closed first, so that a client is refused rather than left waiting.
         drop(listeners);
-        connections.drain(drain).await;
+        connections.drain_connections(drain).await;
         Ok(())
     }
 }
 
 /// The connections that are open.
 struct Connections {
-    front: Arc<Front>,
-    tls: Option<watch::Receiver<Arc<Tls>>>,
+    front: Arc<ApiService>,
+    tls: Option<watch::Receiver<Arc<TlsAcceptance>>>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
-    remote: Seats,
-    local: Seats,
-    turned_away: Seats,
+    remote: ConnectionLimiter,
+    local: ConnectionLimiter,
+    turned_away: ConnectionLimiter,
 }
 
 impl Connections {
-    fn new(front: Front, tls: Option<watch::Receiver<Arc<Tls>>>, stop: CancellationToken) -> Self {
+    fn new(
+        front: ApiService,
+        tls: Option<watch::Receiver<Arc<TlsAcceptance>>>,
+        stop: CancellationToken,
+    ) -> Self {
         let limits = front.limits;
         Self {
-            remote: Seats::new(limits.connections, limits.kept_connections),
-            local: Seats::new(limits.local_connections, limits.kept_connections),
-            turned_away: Seats::new(TURNED_AWAY, 0),
+            remote: ConnectionLimiter::new(limits.connections, limits.max_keep_alive),
+            local: ConnectionLimiter::new(limits.local_connections, limits.max_keep_alive),
+            turned_away: ConnectionLimiter::new(MAX_OVERFLOW_CONNECTIONS, 0),
             front: Arc::new(front),
             tls,
             stop,
@@ -191,50 +196,55 @@ impl Connections {
         }
     }
 
-    fn take(&mut self, accepted: Accepted) {
+    fn accept_connection(&mut self, accepted: AcceptedStream) {
         let kind = match accepted {
-            Accepted::Tcp(..) => &self.remote,
-            Accepted::Unix(_) => &self.local,
+            AcceptedStream::Tcp(..) => &self.remote,
+            AcceptedStream::Unix(_) => &self.local,
         };
-        let Some((welcome, seat)) = self.seat(kind) else {
+        let Some((welcome, seat)) = self.acquire_permit(kind) else {
             debug!("connection closed: no room");
             return;
         };
         let (front, stop) = (Arc::clone(&self.front), self.stop.clone());
         let tls = self.tls.clone();
         match accepted {
-            Accepted::Tcp(stream, address) => self.tasks.spawn(async move {
-                let limit = front.limits.head_deadline;
-                if !begins(&stream, limit, &stop).await {
+            AcceptedStream::Tcp(stream, address) => self.tasks.spawn(async move {
+                let limit = front.limits.header_read_timeout;
+                if !wait_for_first_byte(&stream, limit, &stop).await {
                     return;
                 }
                 let Some(tls) = tls else {
-                    let peer = Peer::Tcp(address, None);
-                    return Box::pin(connection::serve(stream, peer, welcome, seat, front, stop))
-                        .await;
+                    let peer = PeerAddress::Tcp(address, None);
+                    return Box::pin(connection::serve_connection(
+                        stream, peer, welcome, seat, front, stop,
+                    ))
+                    .await;
                 };
-                let secured = Box::pin(tls::secure(tls, stream, address, limit, &stop)).await;
+                let secured = Box::pin(tls::accept_tls(tls, stream, address, limit, &stop)).await;
                 if let Some((stream, shown)) = secured {
-                    let peer = Peer::Tcp(address, shown);
-                    Box::pin(connection::serve(stream, peer, welcome, seat, front, stop)).await;
+                    let peer = PeerAddress::Tcp(address, shown);
+                    Box::pin(connection::serve_connection(
+                        stream, peer, welcome, seat, front, stop,
+                    ))
+                    .await;
                 }
             }),
-            Accepted::Unix(stream) => self.tasks.spawn(async move {
-                let peer = Peer::Unix(stream.peer_cred().ok().map(|peer| peer.uid()));
-                connection::serve(stream, peer, welcome, seat, front, stop).await;
+            AcceptedStream::Unix(stream) => self.tasks.spawn(async move {
+                let peer = PeerAddress::Unix(stream.peer_cred().ok().map(|peer| peer.uid()));
+                connection::serve_connection(stream, peer, welcome, seat, front, stop).await;
             }),
         };
     }
 
-    fn seat(&self, kind: &Seats) -> Option<(Welcome, Seat)> {
-        let seat = kind.take().map(|seat| (Welcome::Served, seat));
-        seat.or_else(|| Some((Welcome::TurnedAway, self.turned_away.take()?)))
+    fn acquire_permit(&self, kind: &ConnectionLimiter) -> Option<(Admission, ConnectionPermit)> {
+        let seat = kind.try_acquire().map(|seat| (Admission::Accepted, seat));
+        seat.or_else(|| Some((Admission::OverCapacity, self.turned_away.try_acquire()?)))
     }
 
-    async fn drain(mut self, limit: Duration) {
+    async fn drain_connections(mut self, limit: Duration) {
         let all = async {
             while let Some(ended) = self.tasks.join_next().await {
-                note(ended);
+                log_panic(ended);
             }
         };
         if timeout(limit, all).await.is_err() {
@@ -246,7 +256,7 @@ impl Connections {
 }
 
 /// A task that panicked is a fault of ours; its connection is closed and the others go on.
-fn note(ended: Result<(), JoinError>) {
+fn log_panic(ended: Result<(), JoinError>) {
     if let Err(broken) = ended
         && broken.is_panic()
     {

@@ -21,50 +21,50 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::first_byte::shortly_after;
+use super::first_byte::shutdown_grace_elapsed;
 use crate::common::parse_lines;
-use crate::http::auth::principal::Caller;
+use crate::http::auth::principal::Principal;
 use crate::http::auth::role::Role;
 use crate::settings;
 use crate::settings::{SettingFault, SettingsError, read_text};
 use crate::tls::server_config;
 
-const CLIENTS: &str = "server.tls.clients_file";
+const CLIENTS_KEY: &str = "server.tls.clients_file";
 
 /// What new connections are accepted with.
-pub struct Tls {
+pub struct TlsAcceptance {
     config: Arc<rustls::ServerConfig>,
-    clients: Clients,
+    clients: ClientCertRules,
 }
 
 /// The certificate that a client has shown, and who may do what by theirs: asked with each request, so that
 /// a name that is taken out of the file is nobody's any more, also on a connection that is open.
 #[derive(Clone)]
-pub(crate) struct Shown {
+pub(crate) struct ClientCertificate {
     certificate: CertificateDer<'static>,
-    now: watch::Receiver<Arc<Tls>>,
+    now: watch::Receiver<Arc<TlsAcceptance>>,
 }
 
-impl Shown {
+impl ClientCertificate {
     /// Whose it is.
-    pub(crate) fn caller(&self) -> Option<Caller> {
+    pub(crate) fn caller(&self) -> Option<Principal> {
         self.now.borrow().caller(&self.certificate)
     }
 }
 
-impl fmt::Debug for Shown {
+impl fmt::Debug for ClientCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Shown")
     }
 }
 
-impl fmt::Debug for Tls {
+impl fmt::Debug for TlsAcceptance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tls({} clients)", self.clients.len())
     }
 }
 
-impl Tls {
+impl TlsAcceptance {
     /// Reads certificates, key and clients. Blocks on the files: call it before the runtime starts or on
     /// a thread of its own.
     ///
@@ -74,7 +74,7 @@ impl Tls {
         let mut faults = Vec::new();
         let config = SettingsError::gather(server_config(settings), &mut faults);
         let clients = match &settings.clients_file {
-            Some(path) => clients(path),
+            Some(path) => load_client_rules(path),
             None => Ok(Vec::new()),
         };
         let clients = SettingsError::gather(clients, &mut faults);
@@ -85,7 +85,7 @@ impl Tls {
     }
 
     /// Whose certificate this is, which the handshake has verified: the first that fits.
-    fn caller(&self, certificate: &CertificateDer<'_>) -> Option<Caller> {
+    fn caller(&self, certificate: &CertificateDer<'_>) -> Option<Principal> {
         let parsed = ParsedCertificate::try_from(certificate).ok()?;
         let fits = |name: &ServerName<'_>| verify_server_name(&parsed, name).is_ok();
         self.clients.iter().find(|(name, _)| fits(name)).map(|(_, caller)| caller.clone())
@@ -94,25 +94,27 @@ impl Tls {
 
 /// A connection on which both sides have agreed, within `limit` and hardly later than `stop`, and the
 /// certificate that the client has shown. What is in force now is what it is accepted with.
-pub(super) async fn secure(
-    now: watch::Receiver<Arc<Tls>>,
+pub(super) async fn accept_tls(
+    now: watch::Receiver<Arc<TlsAcceptance>>,
     tcp: TcpStream,
     address: SocketAddr,
     limit: Duration,
     stop: &CancellationToken,
-) -> Option<(TlsStream<TcpStream>, Option<Shown>)> {
+) -> Option<(TlsStream<TcpStream>, Option<ClientCertificate>)> {
     let config = Arc::clone(&now.borrow().config);
     let accepting = TlsAcceptor::from(config).accept(tcp);
     let accepted = tokio::select! {
         biased;
         accepted = timeout(limit, accepting) => accepted,
-        () = shortly_after(stop) => return None,
+        () = shutdown_grace_elapsed(stop) => return None,
     };
     let why = match accepted {
         Ok(Ok(stream)) => {
             let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-            let shown = shown
-                .map(|certificate| Shown { certificate: certificate.clone().into_owned(), now });
+            let shown = shown.map(|certificate| ClientCertificate {
+                certificate: certificate.clone().into_owned(),
+                now,
+            });
             return Some((stream, shown));
         }
         Ok(Err(error)) => error.to_string(),
@@ -123,16 +125,17 @@ pub(super) async fn secure(
 }
 
 /// Who is let in by a certificate for which name.
-type Clients = Vec<(ServerName<'static>, Caller)>;
+type ClientCertRules = Vec<(ServerName<'static>, Principal)>;
 
-fn clients(path: &Path) -> Result<Clients, SettingsError> {
-    let text =
-        read_text(path).map_err(|error| SettingFault::unreadable_file(CLIENTS, path, &error))?;
-    parse_lines(&text, client).map_err(|lines| SettingsError::in_lines(CLIENTS, path, &lines))
+fn load_client_rules(path: &Path) -> Result<ClientCertRules, SettingsError> {
+    let text = read_text(path)
+        .map_err(|error| SettingFault::unreadable_file(CLIENTS_KEY, path, &error))?;
+    parse_lines(&text, parse_client_rule)
+        .map_err(|lines| SettingsError::in_lines(CLIENTS_KEY, path, &lines))
 }
 
 /// An IPv6 address has colons of its own: what stands behind the last one is a role or part of it.
-fn client(line: &str) -> Result<(ServerName<'static>, Caller), &'static str> {
+fn parse_client_rule(line: &str) -> Result<(ServerName<'static>, Principal), &'static str> {
     let bare = |name: &str| ServerName::try_from(name.to_owned()).ok();
     let (name, role) = match (bare(line), line.rsplit_once(':')) {
         (Some(name), _) => (name, Role::Operate),
@@ -142,7 +145,7 @@ fn client(line: &str) -> Result<(ServerName<'static>, Caller), &'static str> {
         ),
         (None, None) => return Err("the name is no DNS name and no IP address"),
     };
-    let caller = Caller::new(&name.to_str(), role);
+    let caller = Principal::new(&name.to_str(), role);
     Ok((name, caller))
 }
 
@@ -162,11 +165,11 @@ mod tests {
             ("a b", Err("the name is no DNS name and no IP address")),
             (":admin", Err("the name is no DNS name and no IP address")),
         ] {
-            let client = client(line);
+            let client = parse_client_rule(line);
             let told = client.as_ref().map(|(_, caller)| (caller.name(), caller.role()));
             assert_eq!(told.map_err(|error| *error), expected, "{line}");
         }
-        let bad = parse_lines("# mine\nmn-1:root\n\nmn-2\na b\n", client).unwrap_err();
+        let bad = parse_lines("# mine\nmn-1:root\n\nmn-2\na b\n", parse_client_rule).unwrap_err();
         assert_eq!(bad.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2, 5]);
     }
 }

@@ -23,9 +23,9 @@ use nix::sys::socket::{
 use super::bind_error::BindError;
 
 /// Read and write for owner and group, as connecting asks for (unix(7)).
-const MODE: u32 = 0o660;
+const SOCKET_MODE: u32 = 0o660;
 /// Connections that may wait to be accepted.
-const BACKLOG: i32 = 128;
+const LISTEN_BACKLOG: i32 = 128;
 
 /// The file of a listening socket; removed with this value unless another has taken its place.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(super) struct SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|found| found == self.identity)
+        if socket_identity(&self.path).is_ok_and(|found| found == self.identity)
             && let Err(error) = fs::remove_file(&self.path)
         {
             tracing::debug!(path = %self.path.display(), error = %error, "socket file left behind");
@@ -45,24 +45,24 @@ impl Drop for SocketFile {
 }
 
 /// Listens at `path`. The directory must be there.
-pub(super) fn open(path: &Path) -> Result<(UnixListener, SocketFile), BindError> {
-    clear(path)?;
+pub(super) fn open_socket(path: &Path) -> Result<(UnixListener, SocketFile), BindError> {
+    remove_stale_socket(path)?;
     let failed = |source: io::Error| BindError::Socket { path: path.to_owned(), source };
     let opened = || -> io::Result<_> {
         let fd = new_socket()?;
         bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
         // Between bind and listen a connect is refused, so that the mode is in force before the first
         // caller, whatever the umask.
-        fs::set_permissions(path, Permissions::from_mode(MODE))?;
-        listen(&fd, Backlog::new(BACKLOG)?)?;
-        let file = SocketFile { path: path.to_owned(), identity: identity(path)? };
+        fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))?;
+        listen(&fd, Backlog::new(LISTEN_BACKLOG)?)?;
+        let file = SocketFile { path: path.to_owned(), identity: socket_identity(path)? };
         Ok((UnixListener::from(fd), file))
     };
     opened().map_err(failed)
 }
 
 /// Removes what an earlier run left behind.
-fn clear(path: &Path) -> Result<(), BindError> {
+fn remove_stale_socket(path: &Path) -> Result<(), BindError> {
     let failed = |source: io::Error| BindError::Socket { path: path.to_owned(), source };
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
@@ -70,13 +70,13 @@ fn clear(path: &Path) -> Result<(), BindError> {
         Err(error) => return Err(failed(error)),
     };
     if !found.file_type().is_socket() {
-        return Err(BindError::InTheWay { path: path.to_owned() });
+        return Err(BindError::NotASocket { path: path.to_owned() });
     }
     let fd = new_socket().map_err(failed)?;
     let address = UnixAddr::new(path).map_err(|errno| failed(errno.into()))?;
     match connect(fd.as_raw_fd(), &address) {
         // EAGAIN: somebody listens and has a full backlog (connect(2)).
-        Ok(()) | Err(Errno::EAGAIN) => Err(BindError::Answered { path: path.to_owned() }),
+        Ok(()) | Err(Errno::EAGAIN) => Err(BindError::AddressInUse { path: path.to_owned() }),
         Err(Errno::ECONNREFUSED) => fs::remove_file(path).map_err(failed),
         Err(Errno::ENOENT) => Ok(()),
         Err(errno) => Err(failed(errno.into())),
@@ -88,7 +88,7 @@ fn new_socket() -> io::Result<OwnedFd> {
     Ok(socket(AddressFamily::Unix, SockType::Stream, flags, None)?)
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
+fn socket_identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
@@ -102,7 +102,7 @@ mod tests {
     fn a_socket_is_open_to_owner_and_group_and_gone_with_its_owner() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("agent.sock");
-        let (_listener, file) = open(&path).unwrap();
+        let (_listener, file) = open_socket(&path).unwrap();
         assert_eq!(fs::symlink_metadata(&path).unwrap().mode() & 0o777, 0o660);
         UnixStream::connect(&path).unwrap();
         drop(file);
@@ -114,10 +114,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("agent.sock");
         let stale = UnixListener::bind(&path).unwrap();
-        let error = open(&path).unwrap_err();
-        assert!(matches!(error, BindError::Answered { .. }), "{error}");
+        let error = open_socket(&path).unwrap_err();
+        assert!(matches!(error, BindError::AddressInUse { .. }), "{error}");
         drop(stale);
-        let (_listener, mine) = open(&path).unwrap();
+        let (_listener, mine) = open_socket(&path).unwrap();
         UnixStream::connect(&path).unwrap();
         // Another's socket in the same place is not removed.
         fs::remove_file(&path).unwrap();
@@ -132,11 +132,11 @@ mod tests {
         let path = dir.path().join("agent.sock");
         fs::write(&path, "precious").unwrap();
         assert!(
-            matches!(open(&path).unwrap_err(), BindError::InTheWay { path: told } if told == path)
+            matches!(open_socket(&path).unwrap_err(), BindError::NotASocket { path: told } if told == path)
         );
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
         let long = dir.path().join("x".repeat(120));
-        let error = open(&long).unwrap_err();
+        let error = open_socket(&long).unwrap_err();
         assert!(error.to_string().contains(&long.display().to_string()), "{error}");
     }
 }

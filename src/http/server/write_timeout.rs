@@ -11,32 +11,36 @@ use tokio::time::{Sleep, sleep};
 
 /// Fails a write that has made no progress within `limit`. A Unix socket has no such limit of its own,
 /// and TCP's ends only who does not acknowledge.
-pub(super) struct Timely<I> {
+pub(super) struct WriteTimeoutStream<I> {
     io: I,
     limit: Duration,
     /// Since a write has been waiting.
-    waits: Option<Pin<Box<Sleep>>>,
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl<I> Timely<I> {
+impl<I> WriteTimeoutStream<I> {
     pub(super) fn new(io: I, limit: Duration) -> Self {
-        Self { io, limit, waits: None }
+        Self { io, limit, deadline: None }
     }
 
-    fn judge<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn poll_with_timeout<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        done: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if done.is_ready() {
-            self.waits = None;
+            self.deadline = None;
             return done;
         }
         let limit = self.limit;
-        let waits = self.waits.get_or_insert_with(|| Box::pin(sleep(limit)));
+        let waits = self.deadline.get_or_insert_with(|| Box::pin(sleep(limit)));
         waits.as_mut().poll(cx).map(|()| {
             Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answer"))
         })
     }
 }
 
-impl<I: AsyncRead + Unpin> AsyncRead for Timely<I> {
+impl<I: AsyncRead + Unpin> AsyncRead for WriteTimeoutStream<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -46,14 +50,14 @@ impl<I: AsyncRead + Unpin> AsyncRead for Timely<I> {
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for Timely<I> {
+impl<I: AsyncWrite + Unpin> AsyncWrite for WriteTimeoutStream<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let done = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.judge(cx, done)
+        self.poll_with_timeout(cx, done)
     }
 
     fn poll_write_vectored(
@@ -62,7 +66,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Timely<I> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let done = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
-        self.judge(cx, done)
+        self.poll_with_timeout(cx, done)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -71,11 +75,11 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Timely<I> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let done = Pin::new(&mut self.io).poll_flush(cx);
-        self.judge(cx, done)
+        self.poll_with_timeout(cx, done)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let done = Pin::new(&mut self.io).poll_shutdown(cx);
-        self.judge(cx, done)
+        self.poll_with_timeout(cx, done)
     }
 }

@@ -114,7 +114,7 @@ impl AuthProgress {
     }
 
     /// The server took the method and the login is done: all that it took, in order.
-    pub(super) fn is_complete(mut self, method: AuthMethod) -> Vec<AuthMethod> {
+    pub(super) fn into_accepted(mut self, method: AuthMethod) -> Vec<AuthMethod> {
         self.accepted.push(method);
         self.accepted
     }
@@ -233,6 +233,6 @@ mod tests {
         let mut progress = AuthProgress::new(true, true);
         progress.partial_success(PublicKey, MethodSet::from(&[MethodKind::Password][..]));
         assert_eq!(progress.next_method(), Some(Password));
-        assert_eq!(progress.is_complete(Password), [PublicKey, Password]);
+        assert_eq!(progress.into_accepted(Password), [PublicKey, Password]);
     }
 }

@@ -56,7 +56,7 @@ pub(super) async fn log_in(
     let mut progress = AuthProgress::new(proofs.key.is_some(), proofs.password.is_some());
     let outcome = timeout_at(until, run_methods(session, proofs, &mut progress)).await;
     let fault = match outcome {
-        Ok(Ok(method)) => return Ok(progress.is_complete(method)),
+        Ok(Ok(method)) => return Ok(progress.into_accepted(method)),
         Ok(Err(fault)) => fault,
         Err(_) => {
             // The server owes a reply and would not read a disconnect before it.

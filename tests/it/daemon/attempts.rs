@@ -34,7 +34,7 @@ async fn a_hundred_overlapping_reconnects_share_one_login_and_one_answer() {
         calls.spawn(async move {
             let path = format!("/zstack/v1/backup-storage/image-store/{uuid}/actions");
             let body = json!({"params": {"userTags": [format!("caller::{caller}")]}});
-            http.ask(Method::PUT, &path, Some(&body)).await.unwrap()
+            http.send_request(Method::PUT, &path, Some(&body)).await.unwrap()
         });
     }
     agent.until_logged("\"Connecting\"");

@@ -30,7 +30,7 @@ async fn a_kill_in_the_middle_of_an_attempt_is_followed_by_a_new_one() {
     let (http, path) =
         (agent.http(), format!("/zstack/v1/backup-storage/image-store/{uuid}/actions"));
     let call = tokio::spawn(async move {
-        http.ask(hyper::Method::PUT, &path, Some(&serde_json::json!({"params": {}}))).await
+        http.send_request(hyper::Method::PUT, &path, Some(&serde_json::json!({"params": {}}))).await
     });
     agent.until_logged("\"Connecting\"");
     agent.kill();
@@ -105,7 +105,7 @@ async fn a_stop_answers_running_attempts_and_ends_in_time() {
     let (http, path) =
         (agent.http(), format!("/zstack/v1/backup-storage/image-store/{uuid}/actions"));
     let call = tokio::spawn(async move {
-        http.ask(hyper::Method::PUT, &path, Some(&serde_json::json!({"params": {}}))).await
+        http.send_request(hyper::Method::PUT, &path, Some(&serde_json::json!({"params": {}}))).await
     });
     agent.until_logged("\"Connecting\"");
     let (status, took) = agent.terminate();
@@ -164,7 +164,7 @@ async fn a_worker_that_hangs_while_the_daemon_stops_is_known_after_the_start() {
     let (http, path) =
         (agent.http(), format!("/zstack/v1/backup-storage/image-store/{uuid}/actions"));
     let call = tokio::spawn(async move {
-        http.ask(hyper::Method::PUT, &path, Some(&serde_json::json!({"params": {}}))).await
+        http.send_request(hyper::Method::PUT, &path, Some(&serde_json::json!({"params": {}}))).await
     });
     agent.until_logged("\"Connecting\"");
     until_a_child_is_held(agent.pid()).await;

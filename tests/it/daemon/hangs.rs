@@ -137,7 +137,10 @@ async fn a_daemon_that_is_killed_while_a_probe_hangs_sends_no_second_one_after_i
     let (http, path) =
         (agent.http(), format!("/zstack/v1/backup-storage/image-store/{uuid}/actions"));
     let body = serde_json::json!({"params": {}});
-    let call = tokio::spawn(async move { http.ask(hyper::Method::PUT, &path, Some(&body)).await });
+    let call =
+        tokio::spawn(
+            async move { http.send_request(hyper::Method::PUT, &path, Some(&body)).await },
+        );
     fuse.until_hanging(1);
     agent.kill();
     assert!(call.await.unwrap().is_err(), "there was nothing to answer with");

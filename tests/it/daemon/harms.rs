@@ -113,7 +113,7 @@ async fn next_drop(node: &mut ManagementNode) -> Received {
     }
 }
 
-fn names_the_directory(reply: &imagestore_agent::cli::Reply, dir: &Path) -> bool {
+fn names_the_directory(reply: &imagestore_agent::cli::DaemonResponse, dir: &Path) -> bool {
     let root = root_cause(reply);
     let path = root["opaque"]["path"].as_str().unwrap_or_default();
     Path::new(path).starts_with(dir)

@@ -158,7 +158,7 @@ async fn a_hung_store_holds_neither_a_stop_nor_the_port_of_the_next_start() {
         assert!(sleeps(worker), "it outlives the daemon");
         let begun = Instant::now();
         scene.agent.start();
-        let ready = scene.agent.http().ask(Method::GET, "/readyz", None).await.unwrap();
+        let ready = scene.agent.http().send_request(Method::GET, "/readyz", None).await.unwrap();
         let took = begun.elapsed();
         assert_eq!((ready.status.as_u16(), scene.agent.address()), (200, address));
         assert!(took < Duration::from_secs(2), "{took:?}");

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use hyper::Method;
-use imagestore_agent::cli::Reply;
+use imagestore_agent::cli::DaemonResponse;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 
@@ -127,7 +127,12 @@ impl Scene {
     }
 
     /// Adds a store, reconnects it, and removes the old one.
-    async fn script(&mut self, old: &str, dir: &Path, done: &mut Vec<Reply>) -> Result<(), Killed> {
+    async fn script(
+        &mut self,
+        old: &str,
+        dir: &Path,
+        done: &mut Vec<DaemonResponse>,
+    ) -> Result<(), Killed> {
         let body = store(dir, &self.sshd, &self.user);
         let added = self.ask(Method::POST, "/image-store", Some(body)).await?;
         assert_eq!(added.status, 200, "{}", added.body);
@@ -143,9 +148,14 @@ impl Scene {
         Ok(())
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Result<Reply, Killed> {
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<DaemonResponse, Killed> {
         let path = format!("/zstack/v1/backup-storage{path}");
-        self.agent.http().ask(method, &path, body.as_ref()).await.map_err(|_| Killed)
+        self.agent.http().send_request(method, &path, body.as_ref()).await.map_err(|_| Killed)
     }
 
     /// Waits until the ledger holds no notice, where there is somebody who takes them.
@@ -176,7 +186,7 @@ impl Scene {
 
     /// Every status in the ledger is the one that was told last or waits to be told, and what was
     /// answered is in it.
-    fn the_ledger_agrees(&self, old: &str, done: &[Reply]) {
+    fn the_ledger_agrees(&self, old: &str, done: &[DaemonResponse]) {
         let ledger = self.ledger();
         let sql = "SELECT s.store, s.standing ->> 'status', (
                 SELECT o.notice ->> 'new_status' FROM outbox o WHERE o.store = s.store

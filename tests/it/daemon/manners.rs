@@ -142,7 +142,9 @@ async fn overlapping_updates_with_the_refused_credentials_are_counted_one_by_one
     let mut all = JoinSet::new();
     for _ in 0..8 {
         let (daemon, path, body) = (it.agent.http(), path.clone(), body.clone());
-        all.spawn(async move { daemon.ask(Method::PUT, &path, Some(&body)).await.unwrap().body });
+        all.spawn(async move {
+            daemon.send_request(Method::PUT, &path, Some(&body)).await.unwrap().body
+        });
     }
     let told = all.join_all().await;
     assert_eq!(told.iter().filter(|told| root(told)["remembered"].is_null()).count(), 3);

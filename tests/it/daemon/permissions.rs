@@ -29,7 +29,7 @@ fn init(agent: &Agent, dir: &Path) {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
-fn remedy(reply: &imagestore_agent::cli::Reply) -> &str {
+fn remedy(reply: &imagestore_agent::cli::DaemonResponse) -> &str {
     root_cause(reply)["elaboration"].as_str().unwrap()
 }
 

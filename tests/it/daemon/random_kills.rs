@@ -57,7 +57,7 @@ async fn whoever_dies_when_everything_is_told_once_and_in_order() {
             let body = serde_json::json!({"params": {}});
             // As fast as it answers, until it is gone.
             calls.spawn(async move {
-                while daemon.ask(hyper::Method::PUT, &path, Some(&body)).await.is_ok() {}
+                while daemon.send_request(hyper::Method::PUT, &path, Some(&body)).await.is_ok() {}
             });
         }
         if chance.one_in(3) {

@@ -26,13 +26,13 @@ async fn whoever_asks_for_a_store_that_is_removed_meanwhile_is_told_that_it_is_u
             let (http, actions) = (agent.http(), actions.clone());
             reconnects.spawn(async move {
                 let body = serde_json::json!({"params": {}});
-                http.ask(Method::PUT, &actions, Some(&body)).await.unwrap().status.as_u16()
+                http.send_request(Method::PUT, &actions, Some(&body)).await.unwrap().status.as_u16()
             });
             let (http, path, shown) = (agent.http(), path.clone(), shown.clone());
             removals.spawn(async move {
-                let removed = http.ask(Method::DELETE, &path, None).await.unwrap();
+                let removed = http.send_request(Method::DELETE, &path, None).await.unwrap();
                 // Whoever is told that it is gone does not see it any more.
-                let shown = http.ask(Method::GET, &shown, None).await.unwrap();
+                let shown = http.send_request(Method::GET, &shown, None).await.unwrap();
                 (removed.status.as_u16(), shown.body["inventories"].as_array().unwrap().len())
             });
         }

@@ -136,7 +136,7 @@ fn fill(dir: &Path) -> std::path::PathBuf {
 }
 
 async fn obstacles(agent: &Agent) -> (u16, String) {
-    let reply = agent.http().ask(Method::GET, "/readyz", None).await.unwrap();
+    let reply = agent.http().send_request(Method::GET, "/readyz", None).await.unwrap();
     (reply.status.as_u16(), reply.body["reasons"].to_string())
 }
 

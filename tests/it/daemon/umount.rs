@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use hyper::Method;
-use imagestore_agent::cli::Daemon;
+use imagestore_agent::cli::DaemonAddress;
 use tokio::runtime::Builder;
 use tokio::time::{Instant, interval};
 
@@ -62,7 +62,7 @@ async fn probed(daemon: u32, dir: &Path, to_be_over: bool) {
 }
 
 /// The rounds on one disk; how often the first `umount` was refused.
-async fn rounds(pid: u32, daemon: Daemon, uuid: String, disk: Mounted) -> usize {
+async fn rounds(pid: u32, daemon: DaemonAddress, uuid: String, disk: Mounted) -> usize {
     let mut refused = 0;
     for round in 0..ROUNDS {
         // A probe that meets the disk while it is away disconnects the store, and good ones begin an
@@ -86,9 +86,9 @@ async fn rounds(pid: u32, daemon: Daemon, uuid: String, disk: Mounted) -> usize 
     refused
 }
 
-async fn is_connected(daemon: &Daemon, uuid: &str) -> bool {
+async fn is_connected(daemon: &DaemonAddress, uuid: &str) -> bool {
     let path = format!("/zstack/v1/backup-storage/image-store/{uuid}");
-    let shown = daemon.ask(Method::GET, &path, None).await.unwrap();
+    let shown = daemon.send_request(Method::GET, &path, None).await.unwrap();
     shown.body["inventories"][0]["status"] == "Connected"
 }
 

@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use hyper::Method;
-use imagestore_agent::cli::{Daemon, Reply};
+use imagestore_agent::cli::{DaemonAddress, DaemonResponse};
 use imagestore_agent::model::Secret;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -278,19 +278,27 @@ impl Agent {
     }
 
     /// How a client with a token reaches it.
-    pub(crate) fn http(&self) -> Daemon {
-        Daemon::at_url(&format!("http://{}", self.address()), Some(Secret::new(TOKEN.to_owned())))
-            .unwrap()
+    pub(crate) fn http(&self) -> DaemonAddress {
+        DaemonAddress::at_url(
+            &format!("http://{}", self.address()),
+            Some(Secret::new(TOKEN.to_owned())),
+        )
+        .unwrap()
     }
 
     /// One request of such a client.
-    pub(crate) async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> DaemonResponse {
         let path = format!("/zstack/v1/backup-storage{path}");
-        self.http().ask(method, &path, body.as_ref()).await.unwrap()
+        self.http().send_request(method, &path, body.as_ref()).await.unwrap()
     }
 
     /// The documented call.
-    pub(crate) async fn reconnect(&self, uuid: &str) -> Reply {
+    pub(crate) async fn reconnect(&self, uuid: &str) -> DaemonResponse {
         let path = format!("/image-store/{uuid}/actions");
         self.ask(Method::PUT, &path, Some(json!({"params": {}}))).await
     }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use imagestore_agent::cli::Reply;
+use imagestore_agent::cli::DaemonResponse;
 use serde_json::Value;
 
 /// The deepest error of an answer.
-pub(crate) fn root_cause(reply: &Reply) -> &Value {
+pub(crate) fn root_cause(reply: &DaemonResponse) -> &Value {
     let mut error = &reply.body["error"];
     while error["cause"].is_object() {
         error = &error["cause"];
@@ -18,7 +18,11 @@ pub(crate) fn root_cause(reply: &Reply) -> &Value {
 
 /// Checks an answer to an attempt that failed for these reasons, the first of them the root cause, with
 /// these facts; gives the root cause's facts.
-pub(crate) fn expect_failure<'a>(reply: &'a Reply, reasons: &[&str], facts: &Value) -> &'a Value {
+pub(crate) fn expect_failure<'a>(
+    reply: &'a DaemonResponse,
+    reasons: &[&str],
+    facts: &Value,
+) -> &'a Value {
     assert_eq!(reply.status, 503, "{}", reply.body);
     let root = root_cause(reply);
     let opaque = &root["opaque"];

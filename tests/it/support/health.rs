@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hyper::Method;
-use imagestore_agent::cli::Reply;
+use imagestore_agent::cli::DaemonResponse;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -16,14 +16,14 @@ impl Agent {
     /// The store in full.
     pub(crate) async fn health(&self, uuid: &str) -> Value {
         let path = format!("/imagestore/stores/{uuid}/health");
-        let reply = self.http().ask(Method::GET, &path, None).await.unwrap();
+        let reply = self.http().send_request(Method::GET, &path, None).await.unwrap();
         assert_eq!(reply.status, 200, "{}", reply.body);
         reply.body
     }
 
     /// All stores in short.
     pub(crate) async fn summary(&self) -> Value {
-        self.http().ask(Method::GET, "/imagestore/stores", None).await.unwrap().body
+        self.http().send_request(Method::GET, "/imagestore/stores", None).await.unwrap().body
     }
 
     /// Waits until the store's health is as `holds` wants it.
@@ -57,7 +57,7 @@ impl Agent {
     }
 
     /// Asks for a reconnect again and again, until it succeeds.
-    pub(crate) async fn until_connects(&self, uuid: &str) -> Reply {
+    pub(crate) async fn until_connects(&self, uuid: &str) -> DaemonResponse {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let reply = self.reconnect(uuid).await;

@@ -9,7 +9,7 @@ use imagestore_agent::agent::{
 };
 use imagestore_agent::common::{Random, Timestamp};
 use imagestore_agent::http::{
-    Context, DaemonInfo, Inherited, Limits, ProcessFigures, Server, Tokens,
+    DaemonInfo, HttpServer, InheritedSockets, ProcessStats, ServerContext, ServerLimits, TokenTable,
 };
 use imagestore_agent::lifecycle::{
     DurableRecord, HistoryEntry, HistoryEvent, StoreChecks, StoreHistory,
@@ -132,7 +132,7 @@ fn daemon() -> DaemonInfo {
         node: NodeId::from_u128(7),
         conditions,
         notifier: None,
-        process: Arc::new(|| ProcessFigures { resident_bytes: 9 << 20, cpu_milliseconds: 42 }),
+        process: Arc::new(|| ProcessStats { resident_bytes: 9 << 20, cpu_milliseconds: 42 }),
     }
 }
 
@@ -321,7 +321,7 @@ impl Random for Counting {
 /// A server that runs, ended with this value.
 pub(crate) struct Running {
     pub(crate) stores: Canned,
-    pub(crate) tokens: watch::Sender<Arc<Tokens>>,
+    pub(crate) tokens: watch::Sender<Arc<TokenTable>>,
     pub(crate) obstacles: Arc<Mutex<Vec<String>>>,
     pub(crate) stop: CancellationToken,
     address: std::net::SocketAddr,
@@ -331,11 +331,11 @@ pub(crate) struct Running {
     _dir: TempDir,
 }
 
-pub(crate) fn tokens(text: &str) -> Arc<Tokens> {
+pub(crate) fn tokens(text: &str) -> Arc<TokenTable> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tokens");
     std::fs::write(&path, text).unwrap();
-    Arc::new(Tokens::load(&path).unwrap())
+    Arc::new(TokenTable::load_file(&path).unwrap())
 }
 
 pub(crate) fn settings(dir: &TempDir) -> imagestore_agent::settings::ServerSettings {
@@ -348,23 +348,24 @@ pub(crate) fn settings(dir: &TempDir) -> imagestore_agent::settings::ServerSetti
 
 impl Running {
     pub(crate) fn start() -> Self {
-        Self::with(Limits::default(), GUARD)
+        Self::with(ServerLimits::default(), GUARD)
     }
 
-    pub(crate) fn with(limits: Limits, drain: Duration) -> Self {
+    pub(crate) fn with(limits: ServerLimits, drain: Duration) -> Self {
         Self::allowing(limits, drain, &[])
     }
 
     /// A server that takes calls of the agent protocol from these networks.
     pub(crate) fn for_agents_of(networks: &[&str]) -> Self {
-        Self::allowing(Limits::default(), GUARD, networks)
+        Self::allowing(ServerLimits::default(), GUARD, networks)
     }
 
-    fn allowing(limits: Limits, drain: Duration, networks: &[&str]) -> Self {
+    fn allowing(limits: ServerLimits, drain: Duration, networks: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let server =
-            Server::bind(&settings(&dir), Inherited::default()).unwrap().with_limits(limits);
-        let (address, socket) = (server.addresses()[0], server.socket().to_owned());
+        let server = HttpServer::bind(&settings(&dir), InheritedSockets::default())
+            .unwrap()
+            .with_limits(limits);
+        let (address, socket) = (server.addresses()[0], server.socket_path().to_owned());
         let (tokens, seen_tokens) = watch::channel(tokens(TOKENS));
         let obstacles = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&obstacles);
@@ -376,7 +377,7 @@ impl Running {
             Arc::new(Standstill),
             Arc::new(Counting),
         );
-        let context = Context {
+        let context = ServerContext {
             stores: stores.clone(),
             tls: None,
             tokens: seen_tokens,
