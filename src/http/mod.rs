@@ -14,16 +14,21 @@
 //! ```
 
 mod api;
+pub(super) mod audit;
 mod auth;
+pub(super) mod body;
+pub(super) mod error;
+pub(super) mod limits;
 mod middleware;
 mod server;
+pub(super) mod tls;
 
 pub use api::daemon_info::{DaemonInfo, ProcessStats, ProcessStatsFn};
 pub use api::readiness::ReadinessCheck;
+pub use audit::AUDIT_TARGET;
 pub use auth::tokens::TokenTable;
-pub use middleware::audit::AUDIT_TARGET;
+pub use limits::ServerLimits;
 pub use server::bind_error::BindError;
-pub use server::limits::ServerLimits;
 pub use server::listeners::InheritedSockets;
-pub use server::tls::TlsAcceptance;
 pub use server::{HttpServer, ServerContext};
+pub use tls::TlsAcceptance;

@@ -191,7 +191,7 @@ fn no_value() -> Value {
 }
 
 fn text_of(path: &Path) -> io::Result<String> {
-    files::read_text(path).map(|text| text.to_string())
+    files::read_any_text(path).map(|text| text.to_string())
 }
 
 fn or_empty_if_missing(text: io::Result<String>) -> io::Result<String> {

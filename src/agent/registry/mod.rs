@@ -2,7 +2,6 @@
 
 pub(super) mod add;
 pub(super) mod task;
-pub(super) mod update;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -135,7 +134,7 @@ impl StoreService for Registry {
         let tags = update.tags.clone();
         let proving = async {
             let before = &store.wait_until_idle().await.store;
-            update::verify_update(&self.context, before, store.logins(), update).await
+            super::store::update::verify_update(&self.context, before, store.logins(), update).await
         };
         let proven = tokio::select! {
             biased;

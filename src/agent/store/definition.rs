@@ -1,8 +1,8 @@
 //! What a person changes of a store that is served: decided here, committed and followed up by its task.
 
 use super::host_key_acceptance;
+use super::update::VerifiedUpdate;
 use crate::agent::faults;
-use crate::agent::registry::update::VerifiedUpdate;
 use crate::common::Timestamp;
 use crate::ledger::LedgerChange;
 use crate::lifecycle::{HistoryEntry, HistoryEvent, StoreRecord};

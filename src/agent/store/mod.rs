@@ -8,4 +8,5 @@ pub(super) mod pending;
 pub(super) mod persist;
 pub(super) mod snapshot;
 pub(super) mod task;
+pub(super) mod update;
 pub(super) mod waiters;

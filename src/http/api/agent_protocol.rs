@@ -15,15 +15,15 @@ use axum::response::Response;
 use axum::routing::post;
 use hyper::{StatusCode, Uri};
 
-use super::error::ApiError;
 use super::response;
 use super::state::AppState;
 use crate::agent::{ReconnectError, StoreService, StoreSnapshot};
+use crate::http::audit::AuditRecord;
 use crate::http::auth::agent_allowlist::{CONNECT_PATH, ECHO_PATH, PING_PATH};
 use crate::http::auth::principal::Principal;
 use crate::http::auth::role::Role;
-use crate::http::middleware::audit::AuditRecord;
-use crate::http::middleware::body::JsonBody;
+use crate::http::body::JsonBody;
+use crate::http::error::ApiError;
 use crate::management::TaskReply;
 use crate::model::{AttemptFailure, ImageDir, Reason, Status, StoreUuid, Tags};
 use crate::wire::{AgentCommand, AgentReply, CALLBACK_URL, TASK};

@@ -2,7 +2,6 @@
 
 pub(super) mod agent_protocol;
 pub(super) mod daemon_info;
-pub(super) mod error;
 pub(super) mod health;
 pub(super) mod readiness;
 pub(super) mod response;

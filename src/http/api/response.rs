@@ -66,6 +66,6 @@ pub(super) fn empty_response() -> Response {
 }
 
 /// What went wrong.
-pub(super) fn error_response(status: StatusCode, error: &ErrorCode) -> Response {
+pub(crate) fn error_response(status: StatusCode, error: &ErrorCode) -> Response {
     json_response(status, &ErrorResponse { error })
 }

@@ -7,7 +7,6 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::error::ApiError;
 use super::response;
 use super::state::{AppState, StoreIdPath};
 use crate::agent::{
@@ -16,6 +15,7 @@ use crate::agent::{
 };
 use crate::http::auth::principal::Principal;
 use crate::http::auth::role::Role;
+use crate::http::error::ApiError;
 use crate::model::AttemptFailure;
 use crate::wire::{ConditionBody, HealthBody, history_line, host_key, host_proof, last_attempt};
 

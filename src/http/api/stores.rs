@@ -9,16 +9,16 @@ use axum::response::Response;
 use axum::routing::{delete, get, put};
 
 use super::agent_protocol;
-use super::error::ApiError;
 use super::health;
 use super::response;
 use super::state::{AppState, StoreIdPath};
 use super::store_health;
 use crate::agent::{AddError, StoreService};
+use crate::http::audit::AuditRecord;
 use crate::http::auth::principal::Principal;
 use crate::http::auth::role::Role;
-use crate::http::middleware::audit::AuditRecord;
-use crate::http::middleware::body::JsonBody;
+use crate::http::body::JsonBody;
+use crate::http::error::ApiError;
 use crate::wire::{StoreAction, parse_add_store};
 
 /// Every path of this daemon; `base` is `server.base_path`, `prefixes` are `server.agent_prefixes`.

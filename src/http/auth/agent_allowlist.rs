@@ -4,7 +4,7 @@ use super::peer::PeerAddress;
 use super::principal::Principal;
 use super::role::Role;
 use crate::common::IpAllowlist;
-use crate::http::api::error::ApiError;
+use crate::http::error::ApiError;
 
 /// The words of the protocol that are served.
 pub(crate) const ECHO_PATH: &str = "echo";

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header};
 
-use crate::http::api::error::ApiError;
+use crate::http::error::ApiError;
 
 /// The names of `server.host_names`, in lower case.
 #[derive(Clone, Debug, Default)]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::principal::Principal;
 use super::role::Role;
-use crate::http::server::tls::ClientCertificate;
+use crate::http::tls::ClientCertificate;
 
 /// The other end of a connection.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use super::role::Role;
-use crate::http::api::error::ApiError;
+use crate::http::error::ApiError;
 
 /// A caller that has been let in.
 #[derive(Clone, Debug)]

@@ -1,8 +1,6 @@
 //! What every request passes: one service around the router, in place of a stack of layers, each of
 //! which would box the request once more.
 
-pub(super) mod audit;
-pub(super) mod body;
 pub(super) mod request_id;
 
 use std::sync::{Arc, Mutex};
@@ -18,16 +16,16 @@ use tokio::time::Instant;
 use tower::Service as _;
 use tracing::{Instrument as _, Level, Span, debug, enabled, info_span};
 
-use super::api::error::{AccessDenial, ApiError};
 use super::api::health;
+use super::audit::AUDIT_TARGET;
 use super::auth::agent_allowlist::AgentAllowlist;
 use super::auth::host_allowlist::HostAllowlist;
 use super::auth::peer::PeerAddress;
 use super::auth::principal::Principal;
 use super::auth::rate_limit::{MAX_PER_WINDOW, SourceCounter, WindowCount};
-use super::server::limits::ServerLimits;
-use audit::AUDIT_TARGET;
-use body::CompleteBody;
+use super::body::CompleteBody;
+use super::error::{AccessDenial, ApiError};
+use super::limits::ServerLimits;
 
 use super::auth::tokens::TokenTable;
 use crate::common::{Random, lock_unpoisoned};
@@ -71,7 +69,7 @@ impl ApiService {
     ) -> Response {
         let refuse = async |request: Request<Incoming>| {
             let (parts, body) = request.into_parts();
-            body::drain_body(body, &parts.headers).await;
+            super::body::drain_body(body, &parts.headers).await;
             Err(ApiError::over_capacity(self.limits.connections))
         };
         self.with_request_context(peer, request, refuse).await
@@ -98,7 +96,7 @@ impl ApiService {
             let mut response = answer(request).await.unwrap_or_else(ApiError::into_response);
             if let Some(denial) = response.extensions_mut().remove::<AccessDenial>() {
                 let repeated = self.count_denial(peer, denial) > MAX_PER_WINDOW + 1;
-                let line = || audit::log_denial(response.status(), denial, repeated);
+                let line = || super::audit::log_denial(response.status(), denial, repeated);
                 if reads { span().in_scope(line) } else { line() }
             }
             let headers = response.headers_mut();
@@ -123,11 +121,11 @@ impl ApiService {
             }
             Ok(None) => {}
             Err(refusal) => {
-                body::drain_body(body, &parts.headers).await;
+                super::body::drain_body(body, &parts.headers).await;
                 return Err(refusal);
             }
         }
-        let body = body::read_body(body, &parts.headers, &self.limits).await?;
+        let body = super::body::read_body(body, &parts.headers, &self.limits).await?;
         if !body.is_empty() {
             parts.extensions.insert(CompleteBody(body));
         }

@@ -27,7 +27,7 @@ pub(super) async fn wait_for_first_byte(
 }
 
 /// Ends when what was on the way at `stop` must have come.
-pub(super) async fn shutdown_grace_elapsed(stop: &CancellationToken) {
+pub(crate) async fn shutdown_grace_elapsed(stop: &CancellationToken) {
     stop.cancelled().await;
     sleep(SHUTDOWN_GRACE).await;
 }

@@ -4,9 +4,7 @@ pub(super) mod bind_error;
 pub(super) mod connection;
 pub(super) mod connection_limit;
 pub(super) mod first_byte;
-pub(super) mod limits;
 pub(super) mod listeners;
-pub(super) mod tls;
 pub(super) mod unix_socket;
 pub(super) mod write_timeout;
 
@@ -30,7 +28,9 @@ use super::auth::agent_allowlist::AgentAllowlist;
 use super::auth::host_allowlist::HostAllowlist;
 use super::auth::peer::PeerAddress;
 use super::auth::tokens::TokenTable;
+use super::limits::ServerLimits;
 use super::middleware::ApiService;
+use super::tls::TlsAcceptance;
 use crate::agent::StoreService;
 use crate::common::Random;
 use crate::management::ReplyQueue;
@@ -39,9 +39,7 @@ use bind_error::BindError;
 use connection::Admission;
 use connection_limit::{ConnectionLimiter, ConnectionPermit};
 use first_byte::wait_for_first_byte;
-use limits::ServerLimits;
 use listeners::{AcceptedStream, BoundSockets, InheritedSockets};
-use tls::TlsAcceptance;
 
 /// Connections beyond the caps that are told so at once; those beyond these are closed unheard.
 const MAX_OVERFLOW_CONNECTIONS: usize = 64;
@@ -220,7 +218,8 @@ impl Connections {
                     ))
                     .await;
                 };
-                let secured = Box::pin(tls::accept_tls(tls, stream, address, limit, &stop)).await;
+                let secured =
+                    Box::pin(super::tls::accept_tls(tls, stream, address, limit, &stop)).await;
                 if let Some((stream, shown)) = secured {
                     let peer = PeerAddress::Tcp(address, shown);
                     Box::pin(connection::serve_connection(

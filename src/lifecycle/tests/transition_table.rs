@@ -149,7 +149,7 @@ pub(crate) fn words(effects: &[StepEffect]) -> String {
 
 #[test]
 fn the_table_in_the_documentation_is_the_code() {
-    let rows: Vec<Vec<&str>> = include_str!("mod.rs")
+    let rows: Vec<Vec<&str>> = include_str!("../mod.rs")
         .lines()
         .filter_map(|line| line.strip_prefix("//! | "))
         .map(|line| line.trim_end_matches(" |").split(" | ").collect())
@@ -177,7 +177,7 @@ fn the_table_in_the_documentation_is_the_code() {
 
 #[test]
 fn every_status_has_a_row_for_every_input_it_can_meet() {
-    let text = include_str!("mod.rs");
+    let text = include_str!("../mod.rs");
     for status in Status::ALL {
         for input in ["started", "reconnect asked", "late result", "good probe", "hard fault"] {
             assert!(text.contains(&format!("//! | {status} | {input} |")), "{status} {input}");

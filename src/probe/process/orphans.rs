@@ -9,17 +9,7 @@ use std::fs;
 
 use super::slot;
 use crate::model::ImageDir;
-
-/// What the names of workers begin with; no other program's does.
-const PROCESS_NAME_PREFIX: &str = "isw-";
-
-/// The name of a worker that looks at this directory: the prefix and eleven hexadecimal digits, as
-/// long as the kernel takes (15 bytes, `TASK_COMM_LEN`, `prctl(2)`).
-pub(crate) fn name_of(dir: &str) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, dir.as_bytes());
-    let digits = data_encoding::HEXLOWER.encode(digest.as_ref());
-    format!("{PROCESS_NAME_PREFIX}{}", digits.get(..11).unwrap_or_default())
-}
+use crate::probe::worker::process_name::{PROCESS_NAME_PREFIX, name_of};
 
 /// The workers that live now, whoever started them: process id and start time by name. To be looked at
 /// once, before this daemon starts its own.

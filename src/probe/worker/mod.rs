@@ -4,6 +4,7 @@
 
 pub(super) mod inspect;
 pub(super) mod marker_file;
+pub(super) mod process_name;
 pub(super) mod protocol;
 
 use std::ffi::CString;
@@ -22,7 +23,6 @@ use nix::sys::stat::{FileStat, Mode, fstatat, lstat, mkdirat, stat, umask};
 use nix::unistd::{UnlinkatFlags, fdatasync, unlinkat};
 
 use super::marker::MARKER_FOLDER;
-use super::process::orphans;
 use protocol::{
     AccessModes, ErrorKind, WorkerError, WorkerOperation, WorkerRequest, WorkerResponse,
 };
@@ -103,7 +103,7 @@ impl ProbeWorker {
             WorkerRequest::Open { dir, roots } => {
                 self.path = dir;
                 // A name that cannot be had is missed by nobody but a daemon after a crash.
-                let _ = CString::new(orphans::name_of(&self.path)).map(|name| set_name(&name));
+                let _ = CString::new(process_name::name_of(&self.path)).map(|name| set_name(&name));
                 self.observe_directory(&roots).map(|seen| WorkerResponse::Observed(Box::new(seen)))
             }
             WorkerRequest::Write { probe, make_folder } => self.write_file(&probe, make_folder),

@@ -22,7 +22,7 @@ use crate::model::{
 };
 
 use super::local_keys::LocalHostKeys;
-use super::sftp::{ReadError, SftpClient, SftpUnavailable};
+use super::sftp::{SftpClient, SftpReadError, SftpUnavailable};
 use crate::ssh::session::handshake::SshSession;
 
 /// The kernel's random name for its run (random(4)): another one for each boot of each host. Docker and
@@ -117,14 +117,14 @@ async fn over_sftp(
     let mut proof = None;
     if let Some(ours) = &node.boot_id {
         let read = sftp.read_file(BOOT_ID_PATH).await?;
-        let read = read.and_then(|text| boot_id(&text).ok_or(ReadError::Unfit("no boot id")));
+        let read = read.and_then(|text| boot_id(&text).ok_or(SftpReadError::Unfit("no boot id")));
         proof = classify_boot_id(HostEvidence::BootId, BOOT_ID_PATH, ours, read, &mut unread);
     } else {
         unread.push(format!("{BOOT_ID_PATH}: this node's own cannot be read"));
     }
     if let (None, Some(marker)) = (&proof, marker) {
         let read = sftp.read_file(&marker.path).await?;
-        let read = read.and_then(|text| marker_id(&text).ok_or(ReadError::Unfit("no marker")));
+        let read = read.and_then(|text| marker_id(&text).ok_or(SftpReadError::Unfit("no marker")));
         let ours = marker.id.to_string();
         proof = classify_boot_id(HostEvidence::Marker, &marker.path, &ours, read, &mut unread);
     }
@@ -140,7 +140,7 @@ async fn over_sftp(
 
 /// What a server that is this node shows in the marker's place; none when that says nothing of it.
 fn remote_marker(
-    read: Result<Result<Result<String, ReadError>, SftpUnavailable>, Elapsed>,
+    read: Result<Result<Result<String, SftpReadError>, SftpUnavailable>, Elapsed>,
     marker: &MarkerLocation,
 ) -> Option<RemoteMarker> {
     match read {
@@ -150,10 +150,10 @@ fn remote_marker(
             // It may be one that is being written.
             None => None,
         },
-        Ok(Ok(Err(ReadError::Missing))) => Some(RemoteMarker::Missing),
-        Ok(Ok(Err(ReadError::Denied))) => Some(RemoteMarker::Unreadable),
+        Ok(Ok(Err(SftpReadError::Missing))) => Some(RemoteMarker::Missing),
+        Ok(Ok(Err(SftpReadError::Denied))) => Some(RemoteMarker::Unreadable),
         // A disk that fails out there, or a conversation that broke off.
-        Ok(Ok(Err(ReadError::Failed(_) | ReadError::Unfit(_))) | Err(_)) => None,
+        Ok(Ok(Err(SftpReadError::Failed(_) | SftpReadError::Unfit(_))) | Err(_)) => None,
         // Whatever time it had: asking again may leave one more process of the server's behind.
         Err(_) => Some(RemoteMarker::TimedOut),
     }
@@ -164,7 +164,7 @@ fn classify_boot_id(
     evidence: HostEvidence,
     path: &str,
     ours: &str,
-    theirs: Result<String, ReadError>,
+    theirs: Result<String, SftpReadError>,
     unread: &mut Vec<String>,
 ) -> Option<Result<HostIdentity, Fault>> {
     match theirs {
@@ -277,14 +277,14 @@ mod tests {
     fn what_lies_in_the_marker_s_place_is_told_apart() {
         let marker = MarkerLocation { path: "/d/m".into(), id: MarkerId::from_u128(1) };
         let of = |id: u8| Ok(Ok(Ok(format!("{{\"id\":\"{id:032}\"}}"))));
-        let refused = |why: ReadError| Ok(Ok(Err(why)));
+        let refused = |why: SftpReadError| Ok(Ok(Err(why)));
         for (read, seen) in [
             (of(1), Some(RemoteMarker::Same)),
             (of(2), Some(RemoteMarker::Different)),
-            (refused(ReadError::Missing), Some(RemoteMarker::Missing)),
-            (refused(ReadError::Denied), Some(RemoteMarker::Unreadable)),
-            (refused(ReadError::Failed("failure".into())), None),
-            (refused(ReadError::Unfit("too long")), None),
+            (refused(SftpReadError::Missing), Some(RemoteMarker::Missing)),
+            (refused(SftpReadError::Denied), Some(RemoteMarker::Unreadable)),
+            (refused(SftpReadError::Failed("failure".into())), None),
+            (refused(SftpReadError::Unfit("too long")), None),
             (Ok(Ok(Ok("{".into()))), None),
             (Ok(Err(SftpUnavailable::Lost)), None),
         ] {
@@ -297,7 +297,7 @@ mod tests {
     fn only_what_was_read_and_differs_is_another_host() {
         let mut unread = Vec::new();
         let mut judged = |theirs: Result<&str, &str>| {
-            let theirs = theirs.map(str::to_owned).map_err(|_| ReadError::Denied);
+            let theirs = theirs.map(str::to_owned).map_err(|_| SftpReadError::Denied);
             classify_boot_id(HostEvidence::BootId, BOOT_ID_PATH, "a", theirs, &mut unread)
         };
         assert_eq!(judged(Ok("a")), Some(Ok(HostIdentity::newly_shown(HostEvidence::BootId))));

@@ -51,7 +51,7 @@ pub(super) enum SftpUnavailable {
 
 /// Why the server gives no text for a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ReadError {
+pub(super) enum SftpReadError {
     /// There is nothing there.
     Missing,
     /// The user may not read it.
@@ -62,7 +62,7 @@ pub(super) enum ReadError {
     Unfit(&'static str),
 }
 
-impl std::fmt::Display for ReadError {
+impl std::fmt::Display for SftpReadError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Missing => f.write_str("no such file"),
@@ -116,7 +116,7 @@ impl SftpClient {
     pub(super) async fn read_file(
         &mut self,
         path: &str,
-    ) -> Result<Result<String, ReadError>, SftpUnavailable> {
+    ) -> Result<Result<String, SftpReadError>, SftpUnavailable> {
         let id = self.next_id();
         let (filename, attrs) = (path.to_owned(), FileAttributes::empty());
         self.send_packet(Open { id, filename, pflags: OpenFlags::READ, attrs }).await?;
@@ -145,10 +145,10 @@ impl SftpClient {
                 _ => return Err(self.not_sftp().await),
             }
             if bytes.len() > MAX_PACKET_BYTES {
-                return Ok(Err(ReadError::Unfit("too long")));
+                return Ok(Err(SftpReadError::Unfit("too long")));
             }
         }
-        Ok(String::from_utf8(bytes).map_err(|_| ReadError::Unfit("not a text")))
+        Ok(String::from_utf8(bytes).map_err(|_| SftpReadError::Unfit("not a text")))
     }
 
     /// Ends the conversation.
@@ -259,10 +259,10 @@ fn append_bounded(heard: &mut Vec<u8>, more: &[u8]) {
     heard.extend(more.iter().take(room));
 }
 
-fn error_message(status: StatusCode) -> ReadError {
+fn error_message(status: StatusCode) -> SftpReadError {
     match status {
-        StatusCode::NoSuchFile => ReadError::Missing,
-        StatusCode::PermissionDenied => ReadError::Denied,
-        other => ReadError::Failed(other.to_string().to_lowercase()),
+        StatusCode::NoSuchFile => SftpReadError::Missing,
+        StatusCode::PermissionDenied => SftpReadError::Denied,
+        other => SftpReadError::Failed(other.to_string().to_lowercase()),
     }
 }

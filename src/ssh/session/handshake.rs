@@ -16,9 +16,9 @@ use crate::common::{MAX_QUOTED, sanitize_ascii};
 use crate::model::{Fault, HostKey};
 
 use super::classify;
+use super::host_key::{HostKeyCheck, host_key};
 use super::stream::RecordingStream;
 use super::transcript::{PeerTranscript, SessionEnd};
-use crate::ssh::host::host_key::{HostKeyCheck, host_key};
 
 /// Longest time that a disconnect may take: it is one packet into an empty socket buffer, and the end
 /// of the session by the server.

@@ -14,7 +14,7 @@ use crate::model::{Fault, Reason};
 use super::algorithms::SshAlgorithms;
 use super::dial;
 use super::handshake::{SshSession, perform_handshake};
-use crate::ssh::host::host_key::HostKeyCheck;
+use super::host_key::HostKeyCheck;
 
 /// Shakes hands within `until`: over `tcp`, and over further connections to the same address, each
 /// without the kinds of key seen before, until a key is taken or the server has no other.

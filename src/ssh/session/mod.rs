@@ -5,6 +5,7 @@ pub(super) mod classify;
 pub(super) mod dial;
 pub(super) mod disconnect;
 pub(super) mod handshake;
+pub(super) mod host_key;
 pub(super) mod host_key_negotiation;
 pub(super) mod host_limit;
 pub(super) mod resolve;

@@ -3,5 +3,4 @@
 mod folders;
 mod layers;
 mod names;
-mod prose;
 mod source;

@@ -37,7 +37,7 @@ pub(crate) struct VerifiedUpdate {
 ///
 /// # Errors
 /// The fault of the login, or of reading its secrets.
-pub(super) async fn verify_update(
+pub(crate) async fn verify_update(
     context: &AgentContext,
     store: &Store,
     logins: &StoreLogins,

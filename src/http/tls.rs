@@ -21,10 +21,10 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::first_byte::shutdown_grace_elapsed;
+use super::auth::principal::Principal;
+use super::auth::role::Role;
+use super::server::first_byte::shutdown_grace_elapsed;
 use crate::common::parse_lines;
-use crate::http::auth::principal::Principal;
-use crate::http::auth::role::Role;
 use crate::settings;
 use crate::settings::{SettingFault, SettingsError, read_text};
 use crate::tls::server_config;

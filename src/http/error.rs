@@ -6,9 +6,9 @@ use std::time::Duration;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::response;
+use super::api::response;
+use super::auth::role::Role;
 use crate::agent::{AcceptError, ReconnectError};
-use crate::http::auth::role::Role;
 use crate::management::BadUrl;
 use crate::model::{AttemptFailure, Fault, HostKey, Reason, StoreUuid};
 use crate::wire::{BadBody, ErrorCode};

@@ -10,8 +10,8 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::{Instant, timeout_at};
 
-use crate::http::api::error::ApiError;
-use crate::http::server::limits::ServerLimits;
+use super::error::ApiError;
+use super::limits::ServerLimits;
 
 /// Most bytes of a refused body that are read and thrown away.
 ///

@@ -5,8 +5,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use tracing::{debug, info};
 
-use crate::http::api::error::{AccessDenial, ApiError};
-use crate::http::auth::principal::Principal;
+use super::auth::principal::Principal;
+use super::error::{AccessDenial, ApiError};
 use crate::model::{Reason, StoreUuid};
 
 /// The target of its lines, by which they are told from all others, and of the span around them.
