@@ -12,6 +12,7 @@ use crate::common::{Clock as _, Random as _, SystemClock, SystemRandom};
 use crate::model::{Fault, ImageDir, MarkerId, NodeId};
 use crate::probe::{DirectoryInspection, DirectoryOwner, ProbeOptions, Prober, WorkerSlot};
 use crate::settings::Settings;
+use crate::wire::{ErrorCode, ErrorResponse, InitResponse};
 
 /// The user of the packaged unit.
 const DEFAULT_USER: &str = "imagestore-agent";
@@ -54,10 +55,8 @@ pub fn init_directory(
             ExitStatus::Ok
         }
         Err(InitError::Fault(fault)) if as_json => {
-            println!(
-                "{}",
-                json!({ "error": crate::wire::ErrorCode::of_fault("SYS.1006", &fault) })
-            );
+            let error = &ErrorCode::of_fault("SYS.1006", &fault);
+            println!("{}", json!(ErrorResponse { error }));
             ExitStatus::Failed
         }
         Err(error) => {
@@ -119,15 +118,8 @@ fn resolve_owner(
 }
 
 fn to_json(path: &str, examined: &DirectoryInspection) -> serde_json::Value {
-    json!({
-        "url": path,
-        "marker": examined.marker.map(|marker| marker.to_string()),
-        "totalCapacity": examined.capacity.total(),
-        "availableCapacity": examined.capacity.available(),
-        "mountPoint": examined.place.mount_point,
-        "fsType": examined.place.fs_type,
-        "device": examined.place.device,
-    })
+    let DirectoryInspection { marker, capacity, place, .. } = examined;
+    json!(InitResponse::new(path, *marker, *capacity, place))
 }
 
 fn to_text(path: &str, examined: &DirectoryInspection) -> String {

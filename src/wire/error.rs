@@ -20,6 +20,13 @@ pub struct ErrorCode {
     cause: Option<Box<ErrorCode>>,
 }
 
+/// The body of a response that reports an error.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ErrorResponse<'a> {
+    /// The error.
+    pub error: &'a ErrorCode,
+}
+
 /// The fixed texts of the codes we use (`conf/errorCodes/*.xml` of ZStack).
 fn description(code: &str) -> &'static str {
     match code {

@@ -3,15 +3,12 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::{Value, json};
 
-use super::{ErrorCode, InventoryBody};
+use super::{ErrorCode, HistoryLine, InventoryBody};
 use crate::common::Timestamp;
-use crate::lifecycle::{
-    CheckState, DurableRecord, HistoryEntry, HistoryEvent, LastAttempt, MeasuredSpace, StoreChecks,
-};
+use crate::lifecycle::{CheckState, LastAttempt, StoreChecks};
 use crate::model::{
-    Capacity, Fault, HostIdentity, HostKey, InodeCounts, Inventory, MountLocation, RemoteMarker,
+    Capacity, Fault, HostIdentity, HostKey, InodeCounts, MountLocation, Reason, RemoteMarker,
     UnverifiedHost,
 };
 
@@ -83,19 +80,19 @@ impl ConditionBody {
         }
     }
 
-    /// Its word.
-    pub fn condition_type(&self) -> &'static str {
+    /// Returns its `type`.
+    pub(super) fn condition_type(&self) -> &'static str {
         self.kind
     }
 
-    /// Whether it tells of something that is not well.
-    pub fn is_bad(&self) -> bool {
+    /// Returns true if it reports a problem.
+    pub(super) fn is_bad(&self) -> bool {
         self.status == "False" || self.reason == self.kind
     }
 }
 
 /// Bytes, and inodes where the filesystem counts them. Both absent before the first measurement.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CapacityBody {
     total_capacity: Option<u64>,
@@ -132,145 +129,172 @@ pub struct HealthBody<'a> {
     pub conditions: Vec<ConditionBody>,
     /// The last good figures.
     pub capacity: CapacityBody,
-    /// Where the directory was when last good.
-    pub filesystem: Value,
+    /// The filesystem of the directory at the last good probe.
+    pub filesystem: FilesystemBody<'a>,
     /// The server's key that is pinned.
-    pub host_key: Option<Value>,
-    /// The key for which it is not Connected, and which a person may accept.
-    pub offered_host_key: Option<Value>,
-    /// Whether the server was shown to be this node, by the newest good login since the daemon started.
-    pub host_proof: Option<Value>,
-    /// The newest attempt since the daemon started, with what each check took.
-    pub last_attempt: Option<Value>,
-    /// A probe's process that cannot be killed.
-    pub stuck_worker: Option<Value>,
-    /// What waits for the management node; null without a callback.
-    pub delivery: Option<Value>,
-    /// The newest lines of the history, newest first; null when the state disk did not give them.
-    pub history: Option<Vec<Value>>,
-    /// How many lines before the oldest that is kept are gone; null as above.
+    pub host_key: Option<HostKeyBody<'a>>,
+    /// The key for which the store is not Connected, and which an operator may accept.
+    pub offered_host_key: Option<HostKeyBody<'a>>,
+    /// The evidence that the server is this node, from the newest good login since the daemon started.
+    pub host_proof: Option<HostProofBody<'a>>,
+    /// The newest attempt since the daemon started, with the duration of each check.
+    pub last_attempt: Option<LastAttemptBody>,
+    /// The process of a probe that cannot be killed.
+    pub stuck_worker: Option<StuckWorkerBody>,
+    /// The delivery of notices to the management node; null without a callback.
+    pub delivery: Option<DeliveryBody>,
+    /// The newest lines of the history, newest first; null if the state disk did not return them.
+    pub history: Option<Vec<HistoryLine<'a>>>,
+    /// Number of lines that are gone before the oldest that is kept; null as above.
     pub history_gone: Option<u64>,
 }
 
-impl<'a> HealthBody<'a> {
-    /// What follows from the store alone; the rest is for the caller to add.
-    pub fn new(inventory: &'a Inventory, standing: &DurableRecord, place: &MountLocation) -> Self {
+/// A filesystem.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FilesystemBody<'a> {
+    device: &'a str,
+    mount_point: &'a str,
+    on_root_disk: bool,
+    #[serde(rename = "type")]
+    kind: &'a str,
+}
+
+impl<'a> From<&'a MountLocation> for FilesystemBody<'a> {
+    fn from(place: &'a MountLocation) -> Self {
         Self {
-            inventory: InventoryBody::from_store(inventory),
-            since: fact_text(standing.since),
-            reason: standing.failure.as_ref().map(ErrorCode::not_connected),
-            conditions: Vec::new(),
-            capacity: CapacityBody::from_capacity(standing.capacity, standing.inodes),
-            filesystem: filesystem_body(place),
-            host_key: None,
-            offered_host_key: None,
-            host_proof: None,
-            last_attempt: None,
-            stuck_worker: None,
-            delivery: None,
-            history: None,
-            history_gone: None,
+            device: &place.device,
+            mount_point: &place.mount_point,
+            on_root_disk: place.on_root_disk,
+            kind: &place.fs_type,
         }
     }
 }
 
-/// A server's key.
-pub fn host_key(key: &HostKey) -> Value {
-    json!({ "type": key.algorithm, "fingerprint": key.fingerprint })
+/// The key of an SSH server.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct HostKeyBody<'a> {
+    pub(super) fingerprint: &'a str,
+    #[serde(rename = "type")]
+    pub(super) kind: &'a str,
 }
 
-/// What a login has shown of the host; none when it was not asked.
-pub fn host_proof(proof: &HostIdentity) -> Option<Value> {
-    match proof {
-        HostIdentity::NotAsked => None,
-        HostIdentity::Shown { by, marker } => Some(json!({
-            "evidence": by.as_str(),
-            "marker": marker.map(RemoteMarker::as_str),
-        })),
-        HostIdentity::Unavailable(UnverifiedHost { obstacle, details }) => {
-            Some(json!({ "obstacle": obstacle.as_str(), "message": details }))
-        }
+impl<'a> From<&'a HostKey> for HostKeyBody<'a> {
+    fn from(key: &'a HostKey) -> Self {
+        Self { fingerprint: &key.fingerprint, kind: &key.algorithm }
     }
 }
 
-/// An attempt that has ended, each check with its milliseconds.
-pub fn last_attempt(last: &LastAttempt) -> Value {
-    let check = |name: &str, took: Duration, fault: Option<&Fault>| {
-        json!({
-            "check": name,
-            "milliseconds": whole_millis(took),
-            "reason": fault.map(|fault| fault.reason().as_str()),
-        })
-    };
-    let checks = match &last.outcome {
-        Ok(outcome) => {
-            let probe = &outcome.probe;
-            let mut checks = vec![check("examine", probe.took, probe.examined.as_ref().err())];
-            checks.extend(probe.written.as_ref().map(|written| match written {
-                Ok(written) => check("write", written.duration(), None),
-                Err(fault) => check("write", probe.took, Some(fault)),
-            }));
-            let login = &outcome.login;
-            checks.push(check("ssh", login.took, login.outcome.as_ref().err()));
-            checks
-        }
-        Err(fault) => vec![json!({ "reason": fault.reason().as_str() })],
-    };
-    json!({
-        "attempt": last.id.0,
-        "cause": last.cause.as_str(),
-        "endTime": fact_text(last.at),
-        "checks": checks,
-    })
+/// The evidence of a login that the server is this node, or the obstacle to it.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(untagged)]
+pub enum HostProofBody<'a> {
+    /// The server is this node.
+    Shown {
+        /// What proves it.
+        evidence: &'static str,
+        /// The store's marker, as the server shows it.
+        marker: Option<&'static str>,
+    },
+    /// It could not be proved.
+    Unavailable {
+        /// What the daemon saw.
+        message: &'a str,
+        /// The kind of the obstacle.
+        obstacle: &'static str,
+    },
 }
 
-/// One line of the history.
-pub fn history_line(entry: &HistoryEntry) -> Value {
-    let (event, facts) = match &entry.event {
-        HistoryEvent::AttemptBegan { cause, tags } => (
-            "attempt_began",
-            json!({ "cause": cause.as_str(), "systemTags": tags.system_tags(), "userTags": tags.user_tags() }),
-        ),
-        HistoryEvent::Joined { tags } => {
-            ("joined", json!({ "systemTags": tags.system_tags(), "userTags": tags.user_tags() }))
-        }
-        HistoryEvent::InterruptedByRestart => ("interrupted_by_restart", json!({})),
-        HistoryEvent::Changed { old, new, failure } => (
-            "status_changed",
-            json!({
-                "oldStatus": old.as_str(),
-                "newStatus": new.as_str(),
-                "reason": failure.as_ref().map(|failure| failure.root_fault().reason().as_str()),
-                "message": failure.as_ref().map(ToString::to_string),
+impl<'a> HostProofBody<'a> {
+    /// Creates the body of a proof. Returns `None` if the login was not asked for one.
+    pub fn new(proof: &'a HostIdentity) -> Option<Self> {
+        match proof {
+            HostIdentity::NotAsked => None,
+            HostIdentity::Shown { by, marker } => Some(Self::Shown {
+                evidence: by.as_str(),
+                marker: marker.map(RemoteMarker::as_str),
             }),
-        ),
-        HistoryEvent::Turned { condition, holds } => {
-            ("condition", json!({ "condition": condition.as_str(), "holds": holds }))
+            HostIdentity::Unavailable(UnverifiedHost { obstacle, details }) => {
+                Some(Self::Unavailable { message: details, obstacle: obstacle.as_str() })
+            }
         }
-        HistoryEvent::Measured(MeasuredSpace { capacity, inodes }) => {
-            ("measured", json!(CapacityBody::from_capacity(Some(*capacity), *inodes)))
-        }
-        HistoryEvent::Moved(place) => ("moved", filesystem_body(place)),
-        HistoryEvent::Updated { fields } => ("updated", json!({ "fields": fields })),
-        HistoryEvent::HostKeyAccepted { algorithm, fingerprint } => {
-            ("host_key_accepted", json!({ "type": algorithm, "fingerprint": fingerprint }))
-        }
-    };
-    let mut line =
-        json!({ "time": fact_text(entry.at), "attempt": entry.attempt.0, "event": event });
-    if let (Some(line), Value::Object(facts)) = (line.as_object_mut(), facts) {
-        line.extend(facts);
     }
-    line
 }
 
-fn filesystem_body(place: &MountLocation) -> Value {
-    json!({
-        "mountPoint": place.mount_point,
-        "type": place.fs_type,
-        "device": place.device,
-        "onRootDisk": place.on_root_disk,
-    })
+/// An attempt that has ended.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastAttemptBody {
+    attempt: u64,
+    cause: &'static str,
+    checks: Vec<FinishedCheck>,
+    end_time: String,
+}
+
+/// A check of an attempt; an attempt that broke off has one entry with a reason alone.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct FinishedCheck {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    check: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    milliseconds: Option<f64>,
+    reason: Option<&'static str>,
+}
+
+impl FinishedCheck {
+    fn new(check: &'static str, took: Duration, fault: Option<&Fault>) -> Self {
+        let reason = fault.map(Fault::reason).map(Reason::as_str);
+        Self { check: Some(check), milliseconds: Some(whole_millis(took)), reason }
+    }
+}
+
+impl From<&LastAttempt> for LastAttemptBody {
+    fn from(last: &LastAttempt) -> Self {
+        let checks = match &last.outcome {
+            Ok(outcome) => {
+                let (probe, login) = (&outcome.probe, &outcome.login);
+                let examine =
+                    FinishedCheck::new("examine", probe.took, probe.examined.as_ref().err());
+                let write = probe.written.as_ref().map(|written| match written {
+                    Ok(written) => FinishedCheck::new("write", written.duration(), None),
+                    Err(fault) => FinishedCheck::new("write", probe.took, Some(fault)),
+                });
+                let ssh = FinishedCheck::new("ssh", login.took, login.outcome.as_ref().err());
+                [Some(examine), write, Some(ssh)].into_iter().flatten().collect()
+            }
+            Err(fault) => {
+                let reason = Some(fault.reason().as_str());
+                vec![FinishedCheck { check: None, milliseconds: None, reason }]
+            }
+        };
+        Self {
+            attempt: last.id.0,
+            cause: last.cause.as_str(),
+            checks,
+            end_time: fact_text(last.at),
+        }
+    }
+}
+
+/// A process of a probe that cannot be killed.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct StuckWorkerBody {
+    /// Its process id.
+    pub pid: i32,
+}
+
+/// The delivery of notices of one store.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeliveryBody {
+    /// Host and port of the receiver in use.
+    pub destination: Option<String>,
+    /// The reply to the newest request, if it was not accepted.
+    pub last_reply: Option<String>,
+    /// When the next request is made, RFC 3339.
+    pub next_try: Option<String>,
+    /// Number of notices that wait.
+    pub pending: u64,
 }
 
 fn whole_millis(took: Duration) -> f64 {

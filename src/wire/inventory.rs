@@ -51,6 +51,31 @@ impl<'a> InventoryBody<'a> {
     }
 }
 
+/// The body of a response with one store.
+#[derive(Debug, Serialize)]
+pub struct InventoryResponse<'a> {
+    inventory: InventoryBody<'a>,
+}
+
+impl<'a> InventoryResponse<'a> {
+    /// Creates the body for a store.
+    pub fn new(inventory: &'a Inventory) -> Self {
+        Self { inventory: InventoryBody::from_store(inventory) }
+    }
+}
+
+/// The body of a response with any number of stores.
+#[derive(Debug, Serialize)]
+pub struct InventoriesResponse<'a> {
+    inventories: Vec<InventoryBody<'a>>,
+}
+
+impl<'a> FromIterator<&'a Inventory> for InventoriesResponse<'a> {
+    fn from_iter<I: IntoIterator<Item = &'a Inventory>>(inventories: I) -> Self {
+        Self { inventories: inventories.into_iter().map(InventoryBody::from_store).collect() }
+    }
+}
+
 /// `Dec 22, 2016 5:10:06 PM`, UTC: what the management node's Java writes.
 pub fn zstack_date(at: Timestamp) -> String {
     match jiff::Timestamp::from_millisecond(at.0) {

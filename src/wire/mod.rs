@@ -13,18 +13,24 @@ mod heartbeat;
 mod inventory;
 mod params;
 mod request;
+mod response;
 mod update;
 
 #[cfg(test)]
 mod request_tests;
 
 pub use agent::{AgentCommand, AgentReply, CALLBACK_URL, TASK};
-pub use error::ErrorCode;
+pub use error::{ErrorCode, ErrorResponse};
 pub use event::{EventFormat, WebhookEvent};
 pub use fields::InvalidField;
 pub use health::{
-    CapacityBody, ConditionBody, HealthBody, history_line, host_key, host_proof, last_attempt,
+    CapacityBody, ConditionBody, DeliveryBody, FilesystemBody, HealthBody, HostKeyBody,
+    HostProofBody, LastAttemptBody, StuckWorkerBody,
 };
 pub use heartbeat::{StoreHeartbeat, resync_asked};
-pub use inventory::{InventoryBody, zstack_date};
+pub use inventory::{InventoriesResponse, InventoryBody, InventoryResponse, zstack_date};
 pub use request::{BadBody, StoreAction, parse_add_store};
+pub use response::{
+    CapacitySummary, EmptyResponse, HistoryLine, InitResponse, LivenessResponse, ReadinessResponse,
+    StoreSummary, SummaryResponse,
+};

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-
 use crate::agent::DaemonConditions;
 use crate::model::{NodeId, StoreUuid};
 use crate::notifier::NotifierHandle;
+use crate::wire::DeliveryBody;
 
 /// The resources that the process of the daemon uses.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,13 +34,14 @@ pub struct DaemonInfo {
 
 impl DaemonInfo {
     /// Returns the status of delivery for one store, or `None` without a callback.
-    pub(super) fn delivery_status(&self, store: StoreUuid) -> Option<Value> {
-        let lane = self.notifier.as_ref()?.delivery_status(store).unwrap_or_default();
-        Some(json!({
-            "pending": lane.waiting,
-            "destination": self.notifier.as_ref().and_then(NotifierHandle::active_endpoint),
-            "lastReply": lane.trouble.map(|trouble| trouble.reply.to_string()),
-            "nextTry": lane.next_try.map(|at| at.to_string()),
-        }))
+    pub(super) fn delivery_status(&self, store: StoreUuid) -> Option<DeliveryBody> {
+        let notifier = self.notifier.as_ref()?;
+        let status = notifier.delivery_status(store).unwrap_or_default();
+        Some(DeliveryBody {
+            destination: notifier.active_endpoint(),
+            last_reply: status.trouble.map(|trouble| trouble.reply.to_string()),
+            next_try: status.next_try.map(|at| at.to_string()),
+            pending: status.waiting,
+        })
     }
 }

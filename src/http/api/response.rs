@@ -4,28 +4,14 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
-use serde_json::json;
 
 use crate::agent::StoreSnapshot;
-use crate::wire::{ErrorCode, InventoryBody};
+use crate::wire::{
+    EmptyResponse, ErrorCode, ErrorResponse, InventoriesResponse, InventoryResponse,
+};
 
 /// An inventory, with names of a usual length.
 const TYPICAL_BODY_BYTES: usize = 768;
-
-#[derive(Serialize)]
-struct InventoryResponse<'a> {
-    inventory: InventoryBody<'a>,
-}
-
-#[derive(Serialize)]
-struct InventoriesResponse<'a> {
-    inventories: Vec<InventoryBody<'a>>,
-}
-
-#[derive(Serialize)]
-struct ErrorResponse<'a> {
-    error: &'a ErrorCode,
-}
 
 /// A JSON answer; the front adds the headers that all answers have.
 pub(super) fn json_response(status: StatusCode, body: &impl Serialize) -> Response {
@@ -43,29 +29,25 @@ pub(super) fn json_response(status: StatusCode, body: &impl Serialize) -> Respon
     response
 }
 
-/// One store.
+/// Returns one store.
 pub(super) fn inventory_response(view: &StoreSnapshot) -> Response {
-    json_response(
-        StatusCode::OK,
-        &InventoryResponse { inventory: InventoryBody::from_store(&view.inventory) },
-    )
+    json_response(StatusCode::OK, &InventoryResponse::new(&view.inventory))
 }
 
-/// Any number of stores.
+/// Returns any number of stores.
 pub(super) fn inventories_response<'a>(
     views: impl IntoIterator<Item = &'a StoreSnapshot>,
 ) -> Response {
-    let inventories =
-        views.into_iter().map(|view| InventoryBody::from_store(&view.inventory)).collect();
-    json_response(StatusCode::OK, &InventoriesResponse { inventories })
+    let inventories = views.into_iter().map(|view| &view.inventory);
+    json_response(StatusCode::OK, &InventoriesResponse::from_iter(inventories))
 }
 
-/// Done, and nothing to tell.
+/// Returns a success that has nothing to report.
 pub(super) fn empty_response() -> Response {
-    json_response(StatusCode::OK, &json!({}))
+    json_response(StatusCode::OK, &EmptyResponse {})
 }
 
-/// What went wrong.
+/// Returns an error.
 pub(crate) fn error_response(status: StatusCode, error: &ErrorCode) -> Response {
     json_response(status, &ErrorResponse { error })
 }

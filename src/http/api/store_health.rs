@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::{Value, json};
 
 use super::response;
 use super::state::{AppState, StoreIdPath};
@@ -17,7 +16,10 @@ use crate::http::auth::principal::Principal;
 use crate::http::auth::role::Role;
 use crate::http::error::ApiError;
 use crate::model::AttemptFailure;
-use crate::wire::{ConditionBody, HealthBody, history_line, host_key, host_proof, last_attempt};
+use crate::wire::{
+    CapacityBody, CapacitySummary, ConditionBody, ErrorCode, HealthBody, HistoryLine,
+    HostProofBody, InventoryBody, StoreSummary, StuckWorkerBody, SummaryResponse,
+};
 
 /// Lines of history that are shown.
 const HISTORY_LINES: u32 = 20;
@@ -30,35 +32,23 @@ pub(super) async fn store_summary<S: StoreService>(
     caller.require_role(Role::Read)?;
     let views = desk.stores.snapshots();
     let shared = SharedFilesystems::new(&views);
-    let stores: Vec<Value> = views
-        .iter()
-        .map(|view| {
-            let conditions = condition_bodies(&desk, view, &shared);
-            let bad = conditions.iter().filter(|condition| condition.is_bad());
-            json!({
-                "uuid": view.store.uuid.to_string(),
-                "name": view.store.name,
-                "url": view.store.image_dir.as_str(),
-                "status": view.standing.status.as_str(),
-                "since": view.standing.since.to_string(),
-                "conditions": bad.map(ConditionBody::condition_type).collect::<Vec<_>>(),
-            })
-        })
-        .collect();
-    let (capacity, process) = (total_capacity(&views), (desk.daemon.process)());
-    let body = json!({
-        "nodeId": desk.daemon.node.to_string(),
-        "version": env!("CARGO_PKG_VERSION"),
-        "startTime": desk.daemon.conditions.started.to_string(),
-        "residentBytes": process.resident_bytes,
-        "cpuMilliseconds": process.cpu_milliseconds,
-        "capacity": {
-            "totalCapacity": capacity.total,
-            "availableCapacity": capacity.available,
-            "filesystems": capacity.filesystems,
-        },
-        "stores": stores,
+    let stores = views.iter().map(|view| {
+        StoreSummary::new(&view.store, &view.standing, &condition_bodies(&desk, view, &shared))
     });
+    let (capacity, process) = (total_capacity(&views), (desk.daemon.process)());
+    let body = SummaryResponse {
+        capacity: CapacitySummary {
+            available_capacity: capacity.available,
+            filesystems: capacity.filesystems,
+            total_capacity: capacity.total,
+        },
+        cpu_milliseconds: process.cpu_milliseconds,
+        node_id: desk.daemon.node.to_string(),
+        resident_bytes: process.resident_bytes,
+        start_time: desk.daemon.conditions.started.to_string(),
+        stores: stores.collect(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
     Ok(response::json_response(StatusCode::OK, &body))
 }
 
@@ -72,18 +62,25 @@ pub(super) async fn store_health<S: StoreService>(
     let store = store.ok_or(ApiError::BadUuid)?;
     let view = desk.stores.snapshot(store).ok_or(ApiError::UnknownStore(store))?;
     let history = desk.stores.history(store, HISTORY_LINES).await;
-    let mut body = HealthBody::new(&view.inventory, &view.standing, &view.store.mount);
+    let (gone, lines) = history.as_ref().map(|history| (history.gone, &history.lines)).unzip();
     let all = desk.stores.snapshots();
-    body.conditions = condition_bodies(&desk, &view, &SharedFilesystems::new(&all));
-    body.host_key = view.store.pinned_key.as_ref().map(host_key);
-    let offered = view.standing.failure.as_ref().and_then(AttemptFailure::offered_host_key);
-    body.offered_host_key = offered.map(host_key);
-    body.host_proof = view.proof.as_ref().and_then(host_proof);
-    body.last_attempt = view.last_attempt.as_ref().map(last_attempt);
-    body.stuck_worker = view.stuck_worker.map(|worker| json!({ "pid": worker.pid }));
-    body.delivery = desk.daemon.delivery_status(store);
-    body.history_gone = history.as_ref().map(|history| history.gone);
-    body.history = history.map(|history| history.lines.iter().map(history_line).collect());
+    let failure = view.standing.failure.as_ref();
+    let body = HealthBody {
+        inventory: InventoryBody::from_store(&view.inventory),
+        since: view.standing.since.to_string(),
+        reason: failure.map(ErrorCode::not_connected),
+        conditions: condition_bodies(&desk, &view, &SharedFilesystems::new(&all)),
+        capacity: CapacityBody::from_capacity(view.standing.capacity, view.standing.inodes),
+        filesystem: (&view.store.mount).into(),
+        host_key: view.store.pinned_key.as_ref().map(Into::into),
+        offered_host_key: failure.and_then(AttemptFailure::offered_host_key).map(Into::into),
+        host_proof: view.proof.as_ref().and_then(HostProofBody::new),
+        last_attempt: view.last_attempt.as_ref().map(Into::into),
+        stuck_worker: view.stuck_worker.map(|worker| StuckWorkerBody { pid: worker.pid }),
+        delivery: desk.daemon.delivery_status(store),
+        history: lines.map(|lines| lines.iter().map(HistoryLine::from).collect()),
+        history_gone: gone,
+    };
     Ok(response::json_response(StatusCode::OK, &body))
 }
 

@@ -1,0 +1,190 @@
+//! One line of a store's history.
+
+use serde::Serialize;
+
+use crate::lifecycle::{HistoryEntry, HistoryEvent, MeasuredSpace};
+use crate::model::Tags;
+use crate::wire::{CapacityBody, FilesystemBody, HostKeyBody};
+
+/// One line of the history.
+#[derive(Clone, Debug, Serialize)]
+pub struct HistoryLine<'a> {
+    time: String,
+    attempt: u64,
+    #[serde(flatten)]
+    event: EventBody<'a>,
+}
+
+/// The kind of the event and its data, beside the keys that all lines have.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case", rename_all_fields = "camelCase")]
+enum EventBody<'a> {
+    AttemptBegan {
+        cause: &'static str,
+        #[serde(flatten)]
+        tags: TagsBody<'a>,
+    },
+    Joined(TagsBody<'a>),
+    InterruptedByRestart,
+    StatusChanged {
+        old_status: &'static str,
+        new_status: &'static str,
+        reason: Option<&'static str>,
+        message: Option<String>,
+    },
+    Condition {
+        condition: &'static str,
+        holds: bool,
+    },
+    Measured(CapacityBody),
+    Moved(FilesystemBody<'a>),
+    Updated {
+        fields: &'a [String],
+    },
+    HostKeyAccepted(HostKeyBody<'a>),
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TagsBody<'a> {
+    system_tags: &'a [String],
+    user_tags: &'a [String],
+}
+
+impl<'a> From<&'a Tags> for TagsBody<'a> {
+    fn from(tags: &'a Tags) -> Self {
+        Self { system_tags: tags.system_tags(), user_tags: tags.user_tags() }
+    }
+}
+
+impl<'a> From<&'a HistoryEntry> for HistoryLine<'a> {
+    fn from(entry: &'a HistoryEntry) -> Self {
+        let (time, attempt) = (entry.at.to_string(), entry.attempt.0);
+        Self { time, attempt, event: EventBody::from(&entry.event) }
+    }
+}
+
+impl<'a> From<&'a HistoryEvent> for EventBody<'a> {
+    fn from(event: &'a HistoryEvent) -> Self {
+        match event {
+            HistoryEvent::AttemptBegan { cause, tags } => {
+                Self::AttemptBegan { cause: cause.as_str(), tags: tags.into() }
+            }
+            HistoryEvent::Joined { tags } => Self::Joined(tags.into()),
+            HistoryEvent::InterruptedByRestart => Self::InterruptedByRestart,
+            HistoryEvent::Changed { old, new, failure } => Self::StatusChanged {
+                old_status: old.as_str(),
+                new_status: new.as_str(),
+                reason: failure.as_ref().map(|failure| failure.root_fault().reason().as_str()),
+                message: failure.as_ref().map(ToString::to_string),
+            },
+            HistoryEvent::Turned { condition, holds } => {
+                Self::Condition { condition: condition.as_str(), holds: *holds }
+            }
+            HistoryEvent::Measured(MeasuredSpace { capacity, inodes }) => {
+                Self::Measured(CapacityBody::from_capacity(Some(*capacity), *inodes))
+            }
+            HistoryEvent::Moved(place) => Self::Moved(place.into()),
+            HistoryEvent::Updated { fields } => Self::Updated { fields },
+            HistoryEvent::HostKeyAccepted { algorithm, fingerprint } => {
+                Self::HostKeyAccepted(HostKeyBody { kind: algorithm, fingerprint })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::common::Timestamp;
+    use crate::lifecycle::Cause;
+    use crate::model::{
+        AttemptFailure, AttemptId, Capacity, Condition, Fault, InodeCounts, MountLocation, Reason,
+        Status,
+    };
+
+    fn shown(event: HistoryEvent) -> Value {
+        let entry = HistoryEntry { at: Timestamp(0), attempt: AttemptId(7), event };
+        let mut line = serde_json::to_value(HistoryLine::from(&entry)).unwrap();
+        let line = line.as_object_mut().unwrap();
+        assert_eq!(line.remove("time"), Some(json!("1970-01-01T00:00:00.000Z")));
+        assert_eq!(line.remove("attempt"), Some(json!(7)));
+        Value::Object(line.clone())
+    }
+
+    #[test]
+    fn each_event_has_its_data_beside_its_name() {
+        let tags = Tags::new(vec!["a::b".to_owned()], vec!["c".to_owned()]).unwrap();
+        let failure =
+            AttemptFailure::from_fault(Fault::new(Reason::NotMounted, "/data is not mounted"));
+        let place = MountLocation {
+            mount_point: "/data".to_owned(),
+            fs_type: "ext4".to_owned(),
+            device: "8:1".to_owned(),
+            on_root_disk: false,
+        };
+        let changed = |failure| HistoryEvent::Changed {
+            old: Status::Connecting,
+            new: Status::Disconnected,
+            failure,
+        };
+        let measured = |inodes| MeasuredSpace { capacity: Capacity::new(9, 4).unwrap(), inodes };
+        let text = failure.to_string();
+        for (event, expected) in [
+            (
+                HistoryEvent::AttemptBegan { cause: Cause::User, tags: tags.clone() },
+                json!({"event": "attempt_began", "cause": "person", "systemTags": ["a::b"],
+                       "userTags": ["c"]}),
+            ),
+            (
+                HistoryEvent::Joined { tags },
+                json!({"event": "joined", "systemTags": ["a::b"], "userTags": ["c"]}),
+            ),
+            (HistoryEvent::InterruptedByRestart, json!({"event": "interrupted_by_restart"})),
+            (
+                changed(Some(failure)),
+                json!({"event": "status_changed", "oldStatus": "Connecting",
+                       "newStatus": "Disconnected", "reason": "not_mounted", "message": text}),
+            ),
+            (
+                changed(None),
+                json!({"event": "status_changed", "oldStatus": "Connecting",
+                       "newStatus": "Disconnected", "reason": null, "message": null}),
+            ),
+            (
+                HistoryEvent::Turned { condition: Condition::NearFull, holds: true },
+                json!({"event": "condition", "condition": "near_full", "holds": true}),
+            ),
+            (
+                HistoryEvent::Measured(measured(None)),
+                json!({"event": "measured", "totalCapacity": 9, "availableCapacity": 4}),
+            ),
+            (
+                HistoryEvent::Measured(measured(Some(InodeCounts { total: 3, available: 2 }))),
+                json!({"event": "measured", "totalCapacity": 9, "availableCapacity": 4,
+                       "totalInodes": 3, "availableInodes": 2}),
+            ),
+            (
+                HistoryEvent::Moved(place),
+                json!({"event": "moved", "mountPoint": "/data", "type": "ext4", "device": "8:1",
+                       "onRootDisk": false}),
+            ),
+            (
+                HistoryEvent::Updated { fields: vec!["name".to_owned()] },
+                json!({"event": "updated", "fields": ["name"]}),
+            ),
+            (
+                HistoryEvent::HostKeyAccepted {
+                    algorithm: "ssh-ed25519".to_owned(),
+                    fingerprint: "SHA256:x".to_owned(),
+                },
+                json!({"event": "host_key_accepted", "type": "ssh-ed25519",
+                       "fingerprint": "SHA256:x"}),
+            ),
+        ] {
+            assert_eq!(shown(event), expected);
+        }
+    }
+}
