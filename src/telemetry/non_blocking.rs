@@ -5,6 +5,10 @@
 //! Lines there is no room for, or that cannot be written, are counted, and the log says how many as soon
 //! as it takes lines again.
 //! Costs: a process that is killed loses the lines of its last millisecond.
+//!
+//! It is not `tracing_appender::non_blocking`, which bounds the number of lines and not their bytes,
+//! makes one write of each line, loses a line that cannot be written without counting it, and counts the
+//! lines that it drops without reporting them.
 
 use std::io::{self, Write};
 use std::mem;
