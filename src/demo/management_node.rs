@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::management::EventSigner;
+use crate::wire::headers::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP};
 
 /// Events that may wait to be shown; the demo shows each at once.
 const MAX_WAITING_EVENTS: usize = 64;
@@ -87,10 +88,10 @@ async fn take_event(
     let Ok(body) = Limited::new(body, MAX_BODY_BYTES).collect().await else { return Ok(answer) };
     let body = body.to_bytes();
     let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
-    let signature_good = header("webhook-timestamp")
+    let signature_good = header(WEBHOOK_TIMESTAMP)
         .and_then(|text| text.parse().ok())
-        .zip(header("webhook-id"))
-        .zip(header("webhook-signature"))
+        .zip(header(WEBHOOK_ID))
+        .zip(header(WEBHOOK_SIGNATURE))
         .is_some_and(|((at, id), signature)| signer.verify_signature(id, at, &body, signature));
     if let Ok(event) = serde_json::from_slice(&body)
         && arrived.send(ReceivedEvent { event, signature_good }).await.is_ok()

@@ -16,6 +16,7 @@ use crate::delivery::ReceiverReply;
 use crate::settings::{CallbackSettings, SettingFault, SettingsError, read_text};
 use crate::tls::{TrustSettings, client_config, no_root_certificates};
 use crate::wire::WebhookEvent;
+use crate::wire::headers::{COMMAND_PATH, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP};
 
 /// Posts events to the callback. Cheap to clone; requests run side by side.
 #[derive(Clone, Debug)]
@@ -115,15 +116,15 @@ impl CallbackClient {
         let mut request = Request::post(url.clone())
             .header(CONTENT_TYPE, event.content_type)
             .header(USER_AGENT, USER_AGENT_NAME)
-            .header("webhook-id", &event.id)
-            .header("webhook-timestamp", seconds);
+            .header(WEBHOOK_ID, &event.id)
+            .header(WEBHOOK_TIMESTAMP, seconds);
         let signer = ignore_poison(self.signer.read());
         if let Some(signer) = &*signer {
             let signature = signer.sign_event(&event.id, seconds, &event.body);
-            request = request.header("webhook-signature", signature);
+            request = request.header(WEBHOOK_SIGNATURE, signature);
         }
         if let Some(path) = event.command_path {
-            request = request.header("commandpath", path);
+            request = request.header(COMMAND_PATH, path);
         }
         request.body(Full::new(Bytes::from(event.body.clone())))
     }

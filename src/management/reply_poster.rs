@@ -23,6 +23,7 @@ use super::http_client::{BoundedClient, RequestTimeouts, USER_AGENT_NAME};
 use super::url_guard::{GuardedResolver, UrlGuard};
 use crate::common::{Backoff, Clock, Random};
 use crate::delivery::{DeliveryOutcome, classify};
+use crate::wire::headers::TASK_UUID;
 
 /// Most answers that are being posted, and most that wait behind them: a management node pings a store
 /// once a minute, and asks nothing else that is answered later.
@@ -161,6 +162,6 @@ fn build_request(url: &Uri, task: &str, body: Bytes) -> hyper::http::Result<Requ
     Request::post(url.clone())
         .header(CONTENT_TYPE, "application/json")
         .header(USER_AGENT, USER_AGENT_NAME)
-        .header("taskuuid", task)
+        .header(TASK_UUID, task)
         .body(Full::new(body))
 }

@@ -7,11 +7,6 @@ use super::params::MAX_SHORT_CHARS;
 use super::request::{BadBody, parse_document};
 use crate::model::Capacity;
 
-/// The header that names a call which is answered later, and its answer.
-pub const TASK: &str = "taskuuid";
-/// The header that says where such an answer is waited for.
-pub const CALLBACK_URL: &str = "callbackurl";
-
 /// Most characters of a path or a URL in a command.
 const MAX_FIELD_CHARS: usize = 2048;
 

@@ -8,6 +8,7 @@ mod agent;
 mod error;
 mod event;
 mod fields;
+pub mod headers;
 mod health;
 mod heartbeat;
 mod inventory;
@@ -19,7 +20,7 @@ mod update;
 #[cfg(test)]
 mod request_tests;
 
-pub use agent::{AgentCommand, AgentReply, CALLBACK_URL, TASK};
+pub use agent::{AgentCommand, AgentReply};
 pub use error::{ErrorCode, ErrorResponse};
 pub use event::{EventFormat, WebhookEvent};
 pub use fields::InvalidField;

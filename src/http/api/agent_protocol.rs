@@ -26,7 +26,8 @@ use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::management::TaskReply;
 use crate::model::{AttemptFailure, ImageDir, Reason, Status, StoreUuid, Tags};
-use crate::wire::{AgentCommand, AgentReply, CALLBACK_URL, TASK};
+use crate::wire::headers::{CALLBACK_URL, TASK_UUID};
+use crate::wire::{AgentCommand, AgentReply};
 
 /// Longest `taskuuid`; ZStack's have 32.
 const MAX_TASK_BYTES: usize = 64;
@@ -163,13 +164,13 @@ fn is_transient(failure: &AttemptFailure) -> bool {
 
 /// A call that is answered at once has no `taskuuid`: who sends one waits for a second answer.
 fn reject_task_header(headers: &HeaderMap) -> Result<(), ApiError> {
-    if headers.contains_key(TASK) { Err(ApiError::UnexpectedTaskHeader) } else { Ok(()) }
+    if headers.contains_key(TASK_UUID) { Err(ApiError::UnexpectedTaskHeader) } else { Ok(()) }
 }
 
 fn task_uuid(headers: &HeaderMap) -> Result<String, ApiError> {
-    let task = headers.get(TASK).and_then(|task| task.to_str().ok());
+    let task = headers.get(TASK_UUID).and_then(|task| task.to_str().ok());
     let task = task.filter(|task| (1..=MAX_TASK_BYTES).contains(&task.len()));
-    task.map(str::to_owned).ok_or(ApiError::InvalidTaskHeader(TASK))
+    task.map(str::to_owned).ok_or(ApiError::InvalidTaskHeader(TASK_UUID))
 }
 
 /// Returns the URL of a field, if the daemon may call it.

@@ -4,9 +4,10 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use data_encoding::HEXLOWER;
 
 use crate::common::Random;
+use crate::wire::headers::REQUEST_ID;
 
 /// Carries it, both ways.
-pub(super) const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static(REQUEST_ID);
 
 /// Most characters of an id that is taken over: twice a uuid, for those who chain two.
 const MAX_ID_BYTES: usize = 64;
