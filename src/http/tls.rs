@@ -102,13 +102,13 @@ pub(super) async fn accept_tls(
     stop: &CancellationToken,
 ) -> Option<(TlsStream<TcpStream>, Option<ClientCertificate>)> {
     let config = Arc::clone(&now.borrow().config);
-    let accepting = TlsAcceptor::from(config).accept(tcp);
-    let accepted = tokio::select! {
+    let handshake = TlsAcceptor::from(config).accept(tcp);
+    let result = tokio::select! {
         biased;
-        accepted = timeout(limit, accepting) => accepted,
+        result = timeout(limit, handshake) => result,
         () = shutdown_grace_elapsed(stop) => return None,
     };
-    let why = match accepted {
+    let why = match result {
         Ok(Ok(stream)) => {
             let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let shown = shown.map(|certificate| ClientCertificate {

@@ -20,7 +20,7 @@ const MAX_IDLE_CONNECTIONS: usize = 4;
 /// connection that is being closed, or one whose peer lost power.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Bytes of a reply that are read: a short one to its end, so that the connection is used again.
-const CONNECT_TIMEOUT: usize = 4096;
+const MAX_DRAINED_BYTES: usize = 4096;
 /// Bytes of an answer that are read where it has something to say: a thousand uuids and more.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 /// Bytes of a refusal that are kept.
@@ -95,7 +95,7 @@ async fn read_body(
     let retry_after = asked.and_then(|value| retry_after(value, now));
     let mut body = response.into_body();
     // A refusal is only evidence; a success may have something to say.
-    let most = if status.is_success() { MAX_RESPONSE_BYTES } else { CONNECT_TIMEOUT };
+    let most = if status.is_success() { MAX_RESPONSE_BYTES } else { MAX_DRAINED_BYTES };
     let mut seen = Vec::new();
     while seen.len() < most
         && let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await

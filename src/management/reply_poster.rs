@@ -99,12 +99,12 @@ impl ReplyPosterTask {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                Some(ended) = posting.join_next_with_id() => {
-                    let ended = ended.map(|(id, ())| id).unwrap_or_else(|broken| {
+                Some(result) = posting.join_next_with_id() => {
+                    let finished = result.map(|(id, ())| id).unwrap_or_else(|broken| {
                         error!(error = %broken, "an answer broke off");
                         broken.id()
                     });
-                    tasks.retain(|_, id| *id != ended);
+                    tasks.retain(|_, id| *id != finished);
                 }
                 Some(reply) = self.inbox.recv(), if posting.len() < MAX_IN_FLIGHT => {
                     if !tasks.contains_key(&reply.task) {

@@ -77,8 +77,7 @@ impl UrlGuard {
         let url: Uri = url.parse().map_err(|_| BadUrl::NotHttp)?;
         let host = url.host().filter(|_| url.scheme_str() == Some("http"));
         let host = host.ok_or(BadUrl::NotHttp)?;
-        let literal = host.trim_start_matches('[').trim_end_matches(']').parse();
-        match literal {
+        match host.trim_start_matches('[').trim_end_matches(']').parse() {
             Ok(ip) if self.allowlist.contains(ip) => {}
             Ok(ip) => return Err(BadUrl::Outside(vec![ip])),
             Err(_) => {
@@ -90,10 +89,10 @@ impl UrlGuard {
 
     /// The addresses of a name that lie in the networks; at least one.
     async fn resolve_host(&self, name: &str) -> Result<Vec<SocketAddr>, BadUrl> {
-        let Ok(found) = timeout(RESOLVE_TIMEOUT, self.look_up(name.to_owned())).await else {
+        let Ok(result) = timeout(RESOLVE_TIMEOUT, self.look_up(name.to_owned())).await else {
             return Err(BadUrl::Unresolved("no answer in time".to_owned()));
         };
-        let found = found.map_err(|error| BadUrl::Unresolved(error.to_string()))?;
+        let found = result.map_err(|error| BadUrl::Unresolved(error.to_string()))?;
         let (held, other): (Vec<_>, Vec<_>) =
             found.into_iter().partition(|a| self.allowlist.contains(a.ip()));
         if held.is_empty() {
@@ -109,11 +108,11 @@ impl UrlGuard {
     async fn look_up(&self, name: String) -> io::Result<Vec<SocketAddr>> {
         let place = Arc::clone(&self.lookups).acquire_owned().await;
         #[expect(clippy::disallowed_methods, reason = "the C library's name service blocks")]
-        let looking = tokio::task::spawn_blocking(move || {
+        let lookup = tokio::task::spawn_blocking(move || {
             let _place = place;
             (name.as_str(), 0).to_socket_addrs().map(Iterator::collect)
         });
-        looking.await.map_err(io::Error::other)?
+        lookup.await.map_err(io::Error::other)?
     }
 }
 
@@ -134,8 +133,8 @@ impl Service<Name> for GuardedResolver {
     fn call(&mut self, name: Name) -> Self::Future {
         let networks = self.0.clone();
         Box::pin(async move {
-            let resolved = networks.resolve_host(name.as_str()).await;
-            resolved.map(Vec::into_iter).map_err(|bad| io::Error::other(bad.to_string()))
+            let result = networks.resolve_host(name.as_str()).await;
+            result.map(Vec::into_iter).map_err(|bad| io::Error::other(bad.to_string()))
         })
     }
 }

@@ -59,7 +59,7 @@ async fn connect_call<S: StoreService>(
     body: JsonBody,
 ) -> Response {
     let mut audit = AuditRecord::new(&caller, "agent_connect", None);
-    let connecting = async {
+    let connection = async {
         caller.require_role(Role::Operate)?;
         reject_task_header(&headers)?;
         let command = AgentCommand::parse_command(&body.into_bytes()?)?;
@@ -72,8 +72,8 @@ async fn connect_call<S: StoreService>(
         }
         connect_store(&desk.stores, uuid, command, &mut audit).await
     };
-    let reply = connecting.await;
-    audit.finish(reply.map(|reply| response::json_response(StatusCode::OK, &reply)))
+    let result = connection.await;
+    audit.finish(result.map(|reply| response::json_response(StatusCode::OK, &reply)))
 }
 
 async fn connect_store<S: StoreService>(

@@ -75,7 +75,7 @@ async fn act_on_store<S: StoreService>(
     body: JsonBody,
 ) -> Response {
     let mut audit = AuditRecord::new(&caller, "reconnect", store);
-    let acted = async {
+    let action = async {
         caller.require_role(Role::Operate)?;
         let uuid = store.ok_or(ApiError::BadUuid)?;
         let view = match StoreAction::parse_action(&body.into_bytes()?)? {
@@ -94,8 +94,8 @@ async fn act_on_store<S: StoreService>(
         };
         Ok(response::inventory_response(&view))
     };
-    let answer = acted.await;
-    audit.finish(answer)
+    let result = action.await;
+    audit.finish(result)
 }
 
 async fn add_store<S: StoreService>(
@@ -104,7 +104,7 @@ async fn add_store<S: StoreService>(
     body: JsonBody,
 ) -> Response {
     let mut audit = AuditRecord::new(&caller, "add", None);
-    let added = async {
+    let addition = async {
         caller.require_role(Role::Operate)?;
         let asked = parse_add_store(&body.into_bytes()?, &desk.allowed_roots)?;
         if let Some(store) = asked.uuid {
@@ -120,8 +120,8 @@ async fn add_store<S: StoreService>(
         audit.set_store(view.store.uuid);
         Ok(response::inventory_response(&view))
     };
-    let answer = added.await;
-    audit.finish(answer)
+    let result = addition.await;
+    audit.finish(result)
 }
 
 async fn remove_store<S: StoreService>(
@@ -130,12 +130,12 @@ async fn remove_store<S: StoreService>(
     StoreIdPath(store): StoreIdPath,
 ) -> Response {
     let audit = AuditRecord::new(&caller, "remove", store);
-    let removed = async {
+    let removal = async {
         caller.require_role(Role::Operate)?;
         let store = store.ok_or(ApiError::BadUuid)?;
         // A store that is gone already is what was asked for.
         desk.stores.remove(store).await.map_err(ApiError::RemoveFailed)?;
         Ok(response::empty_response())
     };
-    audit.finish(removed.await)
+    audit.finish(removal.await)
 }

@@ -168,8 +168,10 @@ impl ApiService {
     /// Returns 1 without counting if the peer has no address, or if only a field of an admitted caller
     /// was denied.
     fn count_denial(&self, peer: &PeerAddress, denial: AccessDenial) -> u32 {
-        let counted = denial.field.is_none().then(|| count_source(&self.denials, peer)).flatten();
-        counted.map_or(1, |WindowCount { count: nth, .. }| nth)
+        if denial.field.is_some() {
+            return 1;
+        }
+        count_source(&self.denials, peer).map_or(1, |window| window.count)
     }
 
     /// Counts an unknown session against the address of its peer, and returns the refusal.

@@ -20,7 +20,7 @@ use super::write_timeout::WriteTimeoutStream;
 use crate::http::auth::peer::PeerAddress;
 use crate::http::middleware::ApiService;
 
-const CLOSE_TIMEOUT: HeaderValue = HeaderValue::from_static("close");
+const CONNECTION_CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Whether there is room for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub(super) async fn serve_connection<I>(
             Admission::OverCapacity => front.reject_over_capacity(peer, request).await,
         };
         if seat.should_close_after_response() {
-            answer.headers_mut().insert(header::CONNECTION, CLOSE_TIMEOUT);
+            answer.headers_mut().insert(header::CONNECTION, CONNECTION_CLOSE);
         }
         Ok::<_, Infallible>(answer)
     });
@@ -70,14 +70,14 @@ pub(super) async fn serve_connection<I>(
         // hyper closes at once on a client whose first request it has not read yet.
         let _ = timeout(SHUTDOWN_GRACE, spoken.notified()).await;
     };
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
         () = stopped => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
-    if let Err(error) = ended {
+    if let Err(error) = result {
         debug!(%peer, error = %error, "connection broke off");
     }
 }

@@ -147,7 +147,7 @@ impl SocketListeners {
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<AcceptedStream>> {
         let count = self.sockets.len();
         for (at, socket) in (0..count).zip(&self.sockets).cycle().skip(self.first).take(count) {
-            let accepted = match socket {
+            let result = match socket {
                 ListeningSocket::Tcp(socket) => socket.poll_accept(cx).map_ok(|(stream, peer)| {
                     set_socket_options(&stream);
                     AcceptedStream::Tcp(stream, peer)
@@ -156,9 +156,9 @@ impl SocketListeners {
                     socket.poll_accept(cx).map_ok(|(stream, _)| AcceptedStream::Unix(stream))
                 }
             };
-            if accepted.is_ready() {
+            if result.is_ready() {
                 self.first = (at + 1) % count;
-                return accepted;
+                return result;
             }
         }
         Poll::Pending

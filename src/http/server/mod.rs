@@ -154,7 +154,7 @@ impl HttpServer {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(ended) = connections.tasks.join_next() => log_panic(ended),
+                Some(result) = connections.tasks.join_next() => log_panic(result),
                 accepted = listeners.accept_next() => connections.accept_connection(accepted),
             }
         }
@@ -218,9 +218,9 @@ impl Connections {
                     ))
                     .await;
                 };
-                let secured =
+                let handshake =
                     Box::pin(super::tls::accept_tls(tls, stream, address, limit, &stop)).await;
-                if let Some((stream, shown)) = secured {
+                if let Some((stream, shown)) = handshake {
                     let peer = PeerAddress::Tcp(address, shown);
                     Box::pin(connection::serve_connection(
                         stream, peer, welcome, seat, front, stop,
@@ -242,8 +242,8 @@ impl Connections {
 
     async fn drain_connections(mut self, limit: Duration) {
         let all = async {
-            while let Some(ended) = self.tasks.join_next().await {
-                log_panic(ended);
+            while let Some(result) = self.tasks.join_next().await {
+                log_panic(result);
             }
         };
         if timeout(limit, all).await.is_err() {
@@ -255,8 +255,8 @@ impl Connections {
 }
 
 /// A task that panicked is a fault of ours; its connection is closed and the others go on.
-fn log_panic(ended: Result<(), JoinError>) {
-    if let Err(broken) = ended
+fn log_panic(result: Result<(), JoinError>) {
+    if let Err(broken) = result
         && broken.is_panic()
     {
         error!(error = %broken, "a connection broke off");

@@ -48,7 +48,7 @@ impl Drop for SocketFile {
 pub(super) fn open_socket(path: &Path) -> Result<(UnixListener, SocketFile), BindError> {
     remove_stale_socket(path)?;
     let failed = |source: io::Error| BindError::Socket { path: path.to_owned(), source };
-    let opened = || -> io::Result<_> {
+    let bind_file = || -> io::Result<_> {
         let fd = new_socket()?;
         bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
         // Between bind and listen a connect is refused, so that the mode is in force before the first
@@ -58,7 +58,7 @@ pub(super) fn open_socket(path: &Path) -> Result<(UnixListener, SocketFile), Bin
         let file = SocketFile { path: path.to_owned(), identity: socket_identity(path)? };
         Ok((UnixListener::from(fd), file))
     };
-    opened().map_err(failed)
+    bind_file().map_err(failed)
 }
 
 /// Removes what an earlier run left behind.
