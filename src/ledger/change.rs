@@ -1,8 +1,7 @@
 //! What is to become durable, together or not at all.
 
-use super::StuckWorker;
 use crate::lifecycle::{DurableRecord, HistoryEntry};
-use crate::model::{Notice, Position, SshCredentials, Store, StoreUuid};
+use crate::model::{Notice, Position, ProcessId, SshCredentials, Store, StoreUuid};
 
 /// Operations that commit together. Built fluently; an empty one need not be committed.
 #[derive(Debug, Default)]
@@ -21,7 +20,7 @@ pub(super) enum Operation {
     Acknowledge(StoreUuid, Position),
     Fold { through: Position, into: Box<Notice> },
     Note(StoreUuid, Box<HistoryEntry>),
-    LeaveWorker(StoreUuid, StuckWorker),
+    LeaveWorker(StoreUuid, ProcessId),
     ForgetWorker(StoreUuid),
 }
 
@@ -113,7 +112,7 @@ impl LedgerChange {
     }
 
     /// A worker of the store that would not die, to be known after a restart.
-    pub fn save_stuck_worker(self, store: StoreUuid, worker: StuckWorker) -> Self {
+    pub fn save_stuck_worker(self, store: StoreUuid, worker: ProcessId) -> Self {
         self.with_operation(Operation::LeaveWorker(store, worker))
     }
 

@@ -27,5 +27,5 @@ pub use open::state_dir::{StateDir, StateDirError};
 pub use open::{OpenError, OpenedLedger, open_ledger};
 pub use sealer::{MasterKeyError, SecretSealer};
 pub use tables::outbox::OutboxDepth;
-pub use tables::stores::{LoadedStore, StuckWorker};
+pub use tables::stores::LoadedStore;
 pub use writer::LedgerWriter;

@@ -80,6 +80,15 @@ impl StoreUuid {
     }
 }
 
+/// A process. The start time tells it from a later process with the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessId {
+    /// The process id.
+    pub pid: i32,
+    /// The start time in clock ticks since boot: field 22 of `/proc/PID/stat` (`proc_pid_stat(5)`).
+    pub start_time: u64,
+}
+
 /// The number of a connect attempt of one store: 1 is its first, never reused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttemptId(pub u64);

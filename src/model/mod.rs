@@ -32,7 +32,7 @@ pub use failure::AttemptFailure;
 pub use fault::{Fact, Facts, Fault};
 pub use fs_place::MountLocation;
 pub use host_key::HostKey;
-pub use id::{AttemptId, InvalidUuid, MarkerId, NodeId, StoreUuid};
+pub use id::{AttemptId, InvalidUuid, MarkerId, NodeId, ProcessId, StoreUuid};
 pub use image_dir::{ImageDir, InvalidImageDir};
 pub use inventory::Inventory;
 pub use notice::{Notice, NoticeKind};

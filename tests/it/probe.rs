@@ -462,8 +462,8 @@ async fn a_frozen_disk_holds_one_worker_which_is_remembered_until_it_is_freed() 
     let again =
         prober.examine(slot, &dir, &serve(place.clone(), false), soon()).await.into_inspection();
     let after_restart = {
-        let (pid, start_time) = stuck.expect("a writer on a frozen disk cannot be killed");
-        let mut slot = WorkerSlot::with_stuck(pid, start_time);
+        let process = stuck.expect("a writer on a frozen disk cannot be killed");
+        let mut slot = WorkerSlot::with_stuck(process);
         prober
             .examine(&mut slot, &dir, &serve(place.clone(), false), soon())
             .await

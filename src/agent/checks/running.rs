@@ -13,9 +13,8 @@ use super::attempt;
 use super::attempt::{CheckResults, LoginResult};
 use crate::agent::login::limiter::StoreLogins;
 use crate::agent::{AgentContext, faults};
-use crate::ledger::StuckWorker;
 use crate::lifecycle::{HistoryEvent, InFlight};
-use crate::model::{AttemptId, Fault, Store};
+use crate::model::{AttemptId, Fault, ProcessId, Store};
 use crate::probe::{ProbeResult, WorkerSlot};
 
 /// Beyond the attempt's deadline, which each check keeps by itself: the backstop behind invariant
@@ -48,11 +47,11 @@ impl RunningChecks {
     pub(crate) fn new(
         context: Arc<AgentContext>,
         restraint: StoreLogins,
-        stuck: Option<StuckWorker>,
+        stuck: Option<ProcessId>,
     ) -> Self {
         Self {
             context,
-            slot: Arc::new(Mutex::new(slot_with(stuck))),
+            slot: Arc::new(Mutex::new(stuck.map_or_else(WorkerSlot::new, WorkerSlot::with_stuck))),
             restraint,
             running: JoinSet::new(),
             busy: InFlight::default(),
@@ -105,8 +104,8 @@ impl RunningChecks {
     }
 
     /// The worker that would not die, if any; none is told while a check uses the slot.
-    pub(crate) fn stuck_worker(&self) -> Option<Option<StuckWorker>> {
-        Some(stuck_in(&*self.slot.try_lock().ok()?))
+    pub(crate) fn stuck_worker(&self) -> Option<Option<ProcessId>> {
+        Some(self.slot.try_lock().ok()?.stuck_worker())
     }
 
     /// Forgets that the server has refused the credentials: somebody says that it will not now.
@@ -171,16 +170,4 @@ impl RunningChecks {
         };
         self.login = Some(self.running.spawn(login.instrument(span)));
     }
-}
-
-/// A place that a worker may still hold.
-pub(crate) fn slot_with(stuck: Option<StuckWorker>) -> WorkerSlot {
-    stuck.map_or_else(WorkerSlot::new, |worker| {
-        WorkerSlot::with_stuck(worker.pid, worker.start_time)
-    })
-}
-
-/// The worker that holds a place and will not die.
-pub(crate) fn stuck_in(slot: &WorkerSlot) -> Option<StuckWorker> {
-    slot.stuck_worker().map(|(pid, start_time)| StuckWorker { pid, start_time })
 }

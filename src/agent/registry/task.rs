@@ -11,14 +11,13 @@ use tracing::{Instrument as _, info_span};
 use super::add;
 use super::add::{AddError, AddReplySender, AddedStore, PendingReply};
 use super::{MAX_QUEUED_REQUESTS, RegistryCommand, RemoveReply, ServedStores};
-use crate::agent::checks::running::{slot_with, stuck_in};
 use crate::agent::store::handle::RemovedStore;
 use crate::agent::store::task::StoreTask;
 use crate::agent::{AgentContext, Registry, StoreHandle, StoreSnapshot, faults};
-use crate::ledger::{LoadedStore, StuckWorker};
+use crate::ledger::LoadedStore;
 use crate::lifecycle::StoreRecord;
-use crate::model::{AddStore, AttemptFailure, ImageDir, StoreUuid};
-use crate::probe::OrphanedWorkers;
+use crate::model::{AddStore, AttemptFailure, ImageDir, ProcessId, StoreUuid};
+use crate::probe::{OrphanedWorkers, WorkerSlot};
 
 /// Adds that may run at once: each is a login and a worker process.
 const MAX_CONCURRENT_ADDS: usize = 32;
@@ -37,7 +36,7 @@ enum FinishedTask {
     Add {
         uuid: StoreUuid,
         result: Box<Result<AddedStore, AttemptFailure>>,
-        stuck: Option<StuckWorker>,
+        stuck: Option<ProcessId>,
         caller: PendingReply,
     },
     Remove {
@@ -56,7 +55,7 @@ pub struct RegistryTask {
     removing: BTreeMap<StoreUuid, Vec<RemoveReply>>,
     /// Workers that adds and removed stores have left in directories that hang: the next add of such a
     /// directory sends no second one after it. No more of them than there are processes that hang.
-    stuck_workers: BTreeMap<ImageDir, StuckWorker>,
+    stuck_workers: BTreeMap<ImageDir, ProcessId>,
     tasks: JoinSet<FinishedTask>,
     stop: CancellationToken,
 }
@@ -89,7 +88,6 @@ impl RegistryTask {
         };
         for LoadedStore { store, standing, stuck_worker } in loaded {
             let orphan = orphans.for_directory(&store.image_dir);
-            let orphan = orphan.map(|(pid, start_time)| StuckWorker { pid, start_time });
             let record = StoreRecord::new(standing);
             let (context, stop) = (Arc::clone(&task.context), task.stop.clone());
             let (handle, store_task) =
@@ -151,12 +149,13 @@ impl RegistryTask {
         let known: BTreeSet<StoreUuid> = self.stores.borrow().keys().copied().collect();
         let (context, stop) = (Arc::clone(&self.context), self.stop.clone());
         let span = info_span!("attempt", store = %uuid, attempt = 1);
-        let slot = Mutex::new(slot_with(self.stuck_workers.get(&asked.image_dir).copied()));
+        let stuck = self.stuck_workers.get(&asked.image_dir).copied();
+        let slot = Mutex::new(stuck.map_or_else(WorkerSlot::new, WorkerSlot::with_stuck));
         let add = async move {
             let mut caller = PendingReply::new(reply);
             let added =
                 add::add_store(&context, uuid, asked, known, &slot, &stop, &mut caller).await;
-            let stuck = stuck_in(&slot.into_inner());
+            let stuck = slot.into_inner().stuck_worker();
             FinishedTask::Add { uuid, result: Box::new(added), stuck, caller }
         };
         self.tasks.spawn(add.instrument(span));
@@ -232,7 +231,7 @@ impl RegistryTask {
     }
 
     /// Keeps in mind what holds a directory that nobody serves now.
-    fn remember_stuck_worker(&mut self, dir: ImageDir, stuck: Option<StuckWorker>) {
+    fn remember_stuck_worker(&mut self, dir: ImageDir, stuck: Option<ProcessId>) {
         match stuck {
             Some(worker) => self.stuck_workers.insert(dir, worker),
             None => self.stuck_workers.remove(&dir),

@@ -9,8 +9,7 @@ use super::host_key_acceptance;
 use super::waiters::{AttemptResult, Waiters};
 use crate::agent::login::limiter::StoreLogins;
 use crate::agent::{AcceptError, StoreSnapshot, faults};
-use crate::ledger::StuckWorker;
-use crate::model::{AttemptFailure, ImageDir, Status, Tags};
+use crate::model::{AttemptFailure, ImageDir, ProcessId, Status, Tags};
 
 /// The answer to who has a store removed: a success is told by the end of the store's task as well.
 pub(super) type RemovalReply = oneshot::Sender<Result<(), AttemptFailure>>;
@@ -24,7 +23,7 @@ pub(super) const MAX_QUEUED_COMMANDS: usize = 256;
 pub(crate) struct RemovedStore {
     pub(crate) dir: ImageDir,
     /// The worker that will not die: the next add of the directory is to send no second one after it.
-    pub(crate) stuck: Option<StuckWorker>,
+    pub(crate) stuck: Option<ProcessId>,
 }
 
 /// What a store's task is asked. Boxed where it is large: a store's inbox has room for 32 of the largest

@@ -8,9 +8,9 @@
 use std::sync::Arc;
 
 use crate::common::Timestamp;
-use crate::ledger::{LedgerChange, StuckWorker};
+use crate::ledger::LedgerChange;
 use crate::lifecycle::{HistoryEntry, HistoryEvent};
-use crate::model::{AttemptId, HostKey, MountLocation, Store};
+use crate::model::{AttemptId, HostKey, MountLocation, ProcessId, Store};
 
 /// The observations of one store that wait for a commit.
 #[derive(Debug, Default)]
@@ -22,12 +22,12 @@ pub(super) struct PendingObservations {
     /// Whether a registry was seen, if the store never had one.
     has_registry: bool,
     /// The worker that would not die, as the ledger knows it.
-    stuck: Option<StuckWorker>,
+    stuck: Option<ProcessId>,
 }
 
 impl PendingObservations {
     /// Creates a set without observations. `stuck` is the worker that the ledger knows.
-    pub(super) fn clean(stuck: Option<StuckWorker>) -> Self {
+    pub(super) fn clean(stuck: Option<ProcessId>) -> Self {
         Self { stuck, ..Self::default() }
     }
 
@@ -72,7 +72,7 @@ impl PendingObservations {
         &self,
         store: &Arc<Store>,
         observed: &Arc<Store>,
-        stuck: Option<StuckWorker>,
+        stuck: Option<ProcessId>,
         attempt: AttemptId,
         at: Timestamp,
     ) -> LedgerChange {
@@ -92,12 +92,12 @@ impl PendingObservations {
     }
 
     /// Drops all observations, because the change with them has been committed.
-    pub(super) fn clear(&mut self, stuck: Option<StuckWorker>) {
+    pub(super) fn clear(&mut self, stuck: Option<ProcessId>) {
         *self = Self::clean(stuck);
     }
 
     /// Returns the worker that would not die, as the ledger knows it.
-    pub(crate) fn stuck_worker(&self) -> Option<StuckWorker> {
+    pub(crate) fn stuck_worker(&self) -> Option<ProcessId> {
         self.stuck
     }
 }

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::ledger::StuckWorker;
 use crate::lifecycle::{DurableRecord, LastAttempt, StoreChecks, StoreRecord};
-use crate::model::{HostIdentity, Inventory, Store};
+use crate::model::{HostIdentity, Inventory, ProcessId, Store};
 
 /// One store as it is now.
 #[derive(Clone, Debug)]
@@ -22,14 +21,14 @@ pub struct StoreSnapshot {
     /// What the newest good login since then has shown of the host.
     pub proof: Option<HostIdentity>,
     /// The worker that will not die.
-    pub stuck_worker: Option<StuckWorker>,
+    pub stuck_worker: Option<ProcessId>,
 }
 
 impl StoreSnapshot {
     pub(crate) fn new(
         store: &Arc<Store>,
         record: &StoreRecord,
-        stuck_worker: Option<StuckWorker>,
+        stuck_worker: Option<ProcessId>,
     ) -> Self {
         Self {
             store: Arc::clone(store),

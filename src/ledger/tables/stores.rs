@@ -10,7 +10,7 @@ use crate::ledger::codec::encode_row;
 use crate::ledger::error::OperationError;
 use crate::ledger::sealer::SecretSealer;
 use crate::lifecycle::DurableRecord;
-use crate::model::{Fault, Reason, Secret, SshCredentials, Store, StoreUuid};
+use crate::model::{Fault, ProcessId, Reason, Secret, SshCredentials, Store, StoreUuid};
 
 /// A store as the ledger holds it.
 #[derive(Clone, Debug)]
@@ -20,16 +20,7 @@ pub struct LoadedStore {
     /// Its health when last committed, already in this run's epoch.
     pub standing: DurableRecord,
     /// A worker of an earlier run that would not die.
-    pub stuck_worker: Option<StuckWorker>,
-}
-
-/// A process in uninterruptible sleep, told from a later one with the same number by its start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StuckWorker {
-    /// Process id.
-    pub pid: i32,
-    /// Field 22 of `/proc/PID/stat`, in clock ticks since boot (`proc_pid_stat(5)`).
-    pub start_time: u64,
+    pub stuck_worker: Option<ProcessId>,
 }
 
 const PASSWORD_KIND: &str = "password";
@@ -63,7 +54,7 @@ pub(crate) fn load_stores(connection: &Connection) -> Result<Vec<LoadedStore>, R
     })
 }
 
-fn stuck_workers(connection: &Connection) -> Result<BTreeMap<StoreUuid, StuckWorker>, RowError> {
+fn stuck_workers(connection: &Connection) -> Result<BTreeMap<StoreUuid, ProcessId>, RowError> {
     let sql = "SELECT store, pid, start_time, sum FROM workers";
     let rows = query_map(connection, sql, [], |row| {
         let (uuid, pid, start_time): (String, i32, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
@@ -71,7 +62,7 @@ fn stuck_workers(connection: &Connection) -> Result<BTreeMap<StoreUuid, StuckWor
             return Err(RowError::Changed("workers"));
         }
         let start_time = u64::try_from(start_time).map_err(|_| RowError::Changed("workers"))?;
-        Ok((parse_column("workers", &uuid)?, StuckWorker { pid, start_time }))
+        Ok((parse_column("workers", &uuid)?, ProcessId { pid, start_time }))
     })?;
     Ok(rows.into_iter().collect())
 }
@@ -140,11 +131,11 @@ pub(crate) fn delete_store(
 pub(crate) fn leave_worker(
     connection: &Connection,
     store: StoreUuid,
-    worker: Option<StuckWorker>,
+    worker: Option<ProcessId>,
 ) -> Result<(), OperationError> {
     let store = store.to_string();
     connection.execute("DELETE FROM workers WHERE store = ?1", [&store])?;
-    if let Some(StuckWorker { pid, start_time }) = worker {
+    if let Some(ProcessId { pid, start_time }) = worker {
         // In clock ticks: past this is past the age of the universe.
         let start_time = i64::try_from(start_time)
             .map_err(|_| OperationError::Conflict(format!("start time {start_time}")))?;

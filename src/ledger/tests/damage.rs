@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use super::super::StuckWorker;
 use super::*;
 use crate::ledger::open::integrity::sibling_path;
 use crate::ledger::tables::checksum;
+use crate::model::ProcessId;
 
 /// Every file and its bytes. The lock is left out: it names the last process, and is no record.
 pub(super) fn contents(place: &Place) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -22,7 +22,7 @@ pub(super) async fn filled() -> Place {
         let change = added(n)
             .enqueue(notice(n, 5, 1))
             .add_history(uuid(n), entry(NOW.0))
-            .save_stuck_worker(uuid(n), StuckWorker { pid: 4711, start_time: 99 });
+            .save_stuck_worker(uuid(n), ProcessId { pid: 4711, start_time: 99 });
         opened.ledger.commit(change).await.unwrap();
     }
     opened.writer.close_ledger().await;

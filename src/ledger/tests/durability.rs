@@ -1,13 +1,14 @@
 //! What has been committed is there, in order and whole.
 
 use super::*;
-use crate::ledger::{CommitError, OutboxDepth, StateDirError, StuckWorker};
+use crate::ledger::{CommitError, OutboxDepth, StateDirError};
+use crate::model::ProcessId;
 
 #[tokio::test]
 async fn a_record_reads_back_exactly_after_a_clean_stop_and_after_a_power_cut() {
     let place = Place::new();
     let first = place.open();
-    let worker = StuckWorker { pid: 42, start_time: 4242 };
+    let worker = ProcessId { pid: 42, start_time: 4242 };
     let change = added(1)
         .save_standing(uuid(1), standing(Status::Disconnected))
         .enqueue(notice(1, 5, 1))

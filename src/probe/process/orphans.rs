@@ -8,15 +8,14 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use super::slot;
-use crate::model::ImageDir;
+use crate::model::{ImageDir, ProcessId};
 use crate::probe::worker::process_name::{PROCESS_NAME_PREFIX, name_of};
 
-/// The workers that live now, whoever started them: process id and start time by name. To be looked at
-/// once, before this daemon starts its own.
+/// The workers that live now, whoever started them, by name. To be looked at once, before this daemon starts its own.
 ///
 /// Reads `/proc/PID/stat` alone, which unlike `cmdline` never waits for the process.
 #[derive(Debug, Default)]
-pub struct OrphanedWorkers(BTreeMap<String, (i32, u64)>);
+pub struct OrphanedWorkers(BTreeMap<String, ProcessId>);
 
 impl OrphanedWorkers {
     /// Looks for them; without `/proc` there are none to be seen.
@@ -24,14 +23,14 @@ impl OrphanedWorkers {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
         let workers = pids.filter_map(|pid| {
-            let (name, start_time) = slot::process_id(pid)?;
-            name.starts_with(PROCESS_NAME_PREFIX).then_some((name, (pid, start_time)))
+            let (name, process) = slot::named_process(pid)?;
+            name.starts_with(PROCESS_NAME_PREFIX).then_some((name, process))
         });
         Self(workers.collect())
     }
 
     /// The one that looks at this directory, if any.
-    pub fn for_directory(&self, dir: &ImageDir) -> Option<(i32, u64)> {
+    pub fn for_directory(&self, dir: &ImageDir) -> Option<ProcessId> {
         self.0.get(&name_of(dir.as_str())).copied()
     }
 }
@@ -60,6 +59,6 @@ mod tests {
         drop(waits.stdin.take());
         let pid = i32::try_from(waits.id()).unwrap();
         waits.wait().unwrap();
-        assert_eq!(found.map(|(pid, _)| pid), Some(pid));
+        assert_eq!(found.map(|process| process.pid), Some(pid));
     }
 }

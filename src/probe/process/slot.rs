@@ -7,6 +7,8 @@ use nix::unistd::Pid;
 use tokio::process::Child;
 use tokio::time::timeout;
 
+use crate::model::ProcessId;
+
 /// How long a killed worker may take to be gone. One that sleeps in the kernel takes for ever.
 const KILL_TIMEOUT: Duration = Duration::from_millis(250);
 
@@ -18,8 +20,7 @@ pub struct WorkerSlot {
 
 #[derive(Debug)]
 struct WorkerProcess {
-    pid: i32,
-    start_time: u64,
+    process: ProcessId,
     /// None for one that an earlier run of the daemon left behind.
     child: Option<Child>,
     stuck: bool,
@@ -31,25 +32,23 @@ impl WorkerSlot {
         Self::default()
     }
 
-    /// A place that a worker of an earlier run may still hold; see [`WorkerSlot::stuck`].
-    pub fn with_stuck(pid: i32, start_time: u64) -> Self {
-        Self { worker: Some(WorkerProcess { pid, start_time, child: None, stuck: true }) }
+    /// A place that a worker of an earlier run may still hold; see [`WorkerSlot::stuck_worker`].
+    pub fn with_stuck(process: ProcessId) -> Self {
+        Self { worker: Some(WorkerProcess { process, child: None, stuck: true }) }
     }
 
-    /// The worker that could not be killed: process id, and start time in clock ticks since boot
-    /// (field 22 of `/proc/PID/stat`, `proc_pid_stat(5)`).
-    pub fn stuck_worker(&self) -> Option<(i32, u64)> {
-        let worker = self.worker.as_ref().filter(|worker| worker.stuck)?;
-        Some((worker.pid, worker.start_time))
+    /// Returns the worker that could not be killed, or `None` if there is none.
+    pub fn stuck_worker(&self) -> Option<ProcessId> {
+        self.worker.as_ref().filter(|worker| worker.stuck).map(|worker| worker.process)
     }
 
-    /// Ends what a cancelled probe left, so that [`WorkerSlot::stuck`] tells the truth about it. Takes a
+    /// Ends what a cancelled probe left, so that [`WorkerSlot::stuck_worker`] tells the truth about it. Takes a
     /// quarter of a second at most.
     ///
     /// # Cancel safety
     /// The holder stays known.
     pub async fn reap(&mut self) {
-        // What holds on is told by `stuck`.
+        // What holds on is told by `stuck_worker`.
         let _ = self.try_free().await;
     }
 
@@ -67,14 +66,14 @@ impl WorkerSlot {
             return Ok(());
         }
         worker.stuck = true;
-        Err(worker.pid)
+        Err(worker.process.pid)
     }
 
     /// Takes the place for a child that has just been spawned.
     pub(super) fn take_slot(&mut self, child: Child) -> WorkerGuard<'_> {
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(0);
-        let start_time = start_time(pid).unwrap_or(0);
-        self.worker = Some(WorkerProcess { pid, start_time, child: Some(child), stuck: false });
+        let process = running_process(pid).unwrap_or(ProcessId { pid, start_time: 0 });
+        self.worker = Some(WorkerProcess { process, child: Some(child), stuck: false });
         WorkerGuard { slot: self }
     }
 }
@@ -117,19 +116,20 @@ impl WorkerProcess {
                 matches!(timeout(patience, child.wait()).await, Ok(Ok(_)))
             }
             // The same number with another start is another process.
-            None => start_time(self.pid) != Some(self.start_time),
+            None => running_process(self.process.pid) != Some(self.process),
         }
     }
 }
 
-/// When a process started; none when it is gone or only waits to be reaped.
-fn start_time(pid: i32) -> Option<u64> {
-    process_id(pid).map(|(_, start_time)| start_time)
+/// Returns the process that has this number now, or `None` if there is none or it only waits to be
+/// reaped.
+fn running_process(pid: i32) -> Option<ProcessId> {
+    named_process(pid).map(|(_, process)| process)
 }
 
-/// What a process is called and when it started (fields 2 and 22 of `/proc/PID/stat`,
-/// `proc_pid_stat(5)`); none when it is gone or only waits to be reaped.
-pub(super) fn process_id(pid: i32) -> Option<(String, u64)> {
+/// Returns the name of a process and the process itself (fields 2 and 22 of `/proc/PID/stat`,
+/// `proc_pid_stat(5)`), or `None` if it is gone or only waits to be reaped.
+pub(super) fn named_process(pid: i32) -> Option<(String, ProcessId)> {
     let stat = std::fs::read(format!("/proc/{}/stat", Pid::from_raw(pid))).ok()?;
     let stat = String::from_utf8_lossy(&stat);
     // The name in the second field may hold anything, parentheses too.
@@ -140,7 +140,8 @@ pub(super) fn process_id(pid: i32) -> Option<(String, u64)> {
     if matches!(state, "Z" | "X") {
         return None;
     }
-    Some((name.to_owned(), fields.nth(18)?.parse().ok()?))
+    let start_time = fields.nth(18)?.parse().ok()?;
+    Some((name.to_owned(), ProcessId { pid, start_time }))
 }
 
 #[cfg(test)]
@@ -150,19 +151,19 @@ mod tests {
     #[test]
     fn a_process_is_known_by_its_start() {
         let me = i32::try_from(std::process::id()).unwrap();
-        let started = start_time(me).unwrap();
-        assert!(started > 0);
-        assert_eq!(start_time(me), Some(started));
-        assert_eq!(start_time(i32::MAX), None);
+        let process = running_process(me).unwrap();
+        assert!(process.pid == me && process.start_time > 0);
+        assert_eq!(running_process(me), Some(process));
+        assert_eq!(running_process(i32::MAX), None);
     }
 
     #[tokio::test]
     async fn a_worker_of_an_earlier_run_holds_the_place_while_it_lives() {
         let me = i32::try_from(std::process::id()).unwrap();
-        let mut held = WorkerSlot::with_stuck(me, start_time(me).unwrap());
+        let mut held = WorkerSlot::with_stuck(running_process(me).unwrap());
         assert_eq!(held.try_free().await, Err(me));
         assert!(held.stuck_worker().is_some());
-        let mut reused = WorkerSlot::with_stuck(me, 1);
+        let mut reused = WorkerSlot::with_stuck(ProcessId { pid: me, start_time: 1 });
         assert_eq!(reused.try_free().await, Ok(()));
         assert_eq!(reused.stuck_worker(), None);
     }

@@ -22,9 +22,8 @@ use crate::agent::checks::attempt::CheckResults;
 use crate::agent::checks::running::{Finished, RunningChecks};
 use crate::agent::login::limiter::StoreLogins;
 use crate::agent::{AgentContext, StoreHandle, StoreSnapshot, commit_timeout, faults};
-use crate::ledger::StuckWorker;
 use crate::lifecycle::{AttemptOutcome, InFlight, StepInput, StoreRecord};
-use crate::model::Store;
+use crate::model::{ProcessId, Store};
 use crate::probe::DirectoryInspection;
 use crate::ssh::VerifiedLogin;
 
@@ -64,7 +63,7 @@ impl StoreTask {
         context: Arc<AgentContext>,
         store: Store,
         record: StoreRecord,
-        stuck: Option<StuckWorker>,
+        stuck: Option<ProcessId>,
         stop: CancellationToken,
     ) -> (StoreHandle, Box<Self>) {
         let store = Arc::new(store);
