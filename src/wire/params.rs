@@ -1,7 +1,6 @@
 //! Fields that several requests have.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
+use data_encoding::BASE64_NOPAD;
 
 use super::fields::{InvalidField, JsonFields};
 use crate::model::{Hostname, ImageDir, Secret, SshCredentials, StoreUuid, Tags};
@@ -114,6 +113,6 @@ pub(super) fn parse_fingerprint(params: &mut JsonFields) -> Result<String, Inval
 /// Some tools pad a fingerprint; the pinned form is without.
 fn strip_padding(text: &str) -> Option<String> {
     let text = text.trim_end_matches('=');
-    let blob = STANDARD_NO_PAD.decode(text.strip_prefix("SHA256:")?).ok()?;
+    let blob = BASE64_NOPAD.decode(text.strip_prefix("SHA256:")?.as_bytes()).ok()?;
     (blob.len() == 32).then(|| text.to_owned())
 }
