@@ -1,5 +1,6 @@
 //! Layer 0. Small general tools without any knowledge of stores: time and randomness, backoff, text that
-//! is safe to display, error chains, address lists, files of one entry a line, locks.
+//! is safe to display, error chains, address lists, files of one entry a line, enums
+//! with a text for each variant, locks.
 //!
 //! Promises: every module above uses the same tool for the same job.
 //! Never: knows a word of the domain, does network I/O, waits for anything.
@@ -11,6 +12,7 @@ mod ip_allowlist;
 mod line_file;
 mod lock;
 mod sanitize;
+mod string_enum;
 mod time;
 
 pub use backoff::Backoff;
@@ -20,4 +22,6 @@ pub use ip_allowlist::IpAllowlist;
 pub use line_file::parse_lines;
 pub use lock::{ignore_poison, lock_unpoisoned};
 pub use sanitize::{MAX_QUOTED, escape_hidden, mask_control, sanitize_ascii, sanitize_line};
+pub use string_enum::UnknownVariant;
+pub(crate) use string_enum::string_enum;
 pub use time::{Clock, Random, SystemClock, SystemRandom, Timestamp};

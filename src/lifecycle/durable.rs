@@ -1,10 +1,10 @@
 //! The durable part of a store's health.
 
 use super::{ActiveConditions, MeasuredSpace};
-use crate::common::Timestamp;
+use crate::common::{Timestamp, string_enum};
 use crate::model::{
     AttemptFailure, AttemptId, Capacity, Condition, Epoch, InodeCounts, MountLocation, Position,
-    Status, Tags, words,
+    Status, Tags,
 };
 
 /// What is known of a store's health and survives the daemon.
@@ -125,9 +125,9 @@ pub enum HistoryEvent {
     Moved(MountLocation),
 }
 
-words! {
+string_enum! {
     /// Who asked for an attempt.
-    Cause {
+    pub Cause {
         /// A caller of the API or the command line, or the management node.
         User = "person",
         /// The monitor, because the fault seems cleared or the backoff ran out.

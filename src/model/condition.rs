@@ -1,10 +1,10 @@
 //! What is worth a person's attention and disconnects nothing: stable words, each with one remedy.
 
-use super::status::words;
+use crate::common::string_enum;
 
-words! {
+string_enum! {
     /// A condition. A store with any of them stays Connected: images must still be read.
-    Condition {
+    pub Condition {
         /// The store has not been probed since the daemon started.
         Unverified = "unverified",
         /// Little room is left: `storage.near_full`.

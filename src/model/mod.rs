@@ -41,8 +41,7 @@ pub use proof::{HostEvidence, HostIdentity, Obstacle, RemoteMarker, UnverifiedHo
 pub use reason::{Check, Reason};
 pub use secret::Secret;
 pub use ssh_address::{Hostname, InvalidHostname, SshAddress};
-pub(crate) use status::words;
-pub use status::{State, Status, UnknownWord};
+pub use status::{State, Status};
 pub use store::{AddStore, Store, StoreUpdate};
 pub use tags::{InvalidTags, Tags};
 pub use written::WriteOutcome;

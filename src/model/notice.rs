@@ -1,13 +1,11 @@
 //! What the management node is told of a transition.
 
 use super::{AttemptFailure, AttemptId, Inventory, Position, Status, StoreUuid, Tags};
-use crate::common::Timestamp;
+use crate::common::{Timestamp, string_enum};
 
-use super::status::words;
-
-words! {
+string_enum! {
     /// The kind of a notice.
-    NoticeKind {
+    pub NoticeKind {
         /// One transition, or several folded into one.
         Changed = "changed",
         /// The current state, sent because a receiver asked or a fold ended where it began; takes no

@@ -1,10 +1,10 @@
 //! Whether the SSH server behind a login is this node, and how that was shown.
 
-use super::status::words;
+use crate::common::string_enum;
 
-words! {
+string_enum! {
     /// What showed that the server is this node, in the order in which it is looked for.
-    HostEvidence {
+    pub HostEvidence {
         /// Its key is one of this node's own.
         HostKey = "host_key",
         /// Its kernel was booted when this one was.
@@ -14,9 +14,9 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// What the server, which is this node, shows where the store's marker lies.
-    RemoteMarker {
+    pub RemoteMarker {
         /// The store's marker.
         Same = "same",
         /// Another one: another disk is mounted there.
@@ -30,9 +30,9 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// What stood in the way of a proof.
-    Obstacle {
+    pub Obstacle {
         /// The server opens no session for the user.
         NoSession = "no_session",
         /// The server has no SFTP subsystem.

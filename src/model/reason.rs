@@ -1,10 +1,10 @@
 //! Why a check failed: stable words, each with one remedy. `docs/faults.md` is this table in prose.
 
-use super::status::words;
+use crate::common::string_enum;
 
-words! {
+string_enum! {
     /// What a fault is about. The order is the order in which causes are named.
-    Check {
+    pub Check {
         /// Is this the right directory on the right disk.
         Identity = "identity",
         /// Can the directory be read, written and measured.
@@ -18,19 +18,12 @@ words! {
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident $text:literal $check:ident $pace:ident $remedy:literal;)+) => {
-        /// Why a check failed.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Reason { $($(#[$doc])* $variant),+ }
+        string_enum! {
+            /// Why a check failed; the order is that of the contract.
+            pub Reason { $($(#[$doc])* $variant = $text),+ }
+        }
 
         impl Reason {
-            /// Every reason, in the order of the contract.
-            pub const ALL: &'static [Reason] = &[$(Reason::$variant),+];
-
-            /// The stable word.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Reason::$variant => $text),+ }
-            }
-
             /// What it is about.
             pub const fn failed_check(self) -> Check {
                 match self { $(Reason::$variant => Check::$check),+ }
@@ -43,17 +36,6 @@ macro_rules! reasons {
 
             const fn severity(self) -> FaultSeverity {
                 match self { $(Reason::$variant => FaultSeverity::$pace),+ }
-            }
-        }
-
-        impl std::str::FromStr for Reason {
-            type Err = super::UnknownWord;
-
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                match text {
-                    $($text => Ok(Reason::$variant),)+
-                    _ => Err(super::UnknownWord(text.to_owned())),
-                }
             }
         }
     };
@@ -70,12 +52,6 @@ impl Reason {
     /// a row to disconnect a store. The others act at once.
     pub const fn is_soft(self) -> bool {
         matches!(self.severity(), FaultSeverity::Soft)
-    }
-}
-
-impl std::fmt::Display for Reason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -1,49 +1,10 @@
 //! Status is health, state is the administrator's switch; the two are never swapped.
 
-/// The word is none of those this type knows.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown word {0:?}")]
-pub struct UnknownWord(pub String);
+use crate::common::string_enum;
 
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name { $($(#[$vdoc])* $variant),+ }
-
-        impl $name {
-            /// Every value, in declaration order.
-            pub const ALL: &'static [$name] = &[$($name::$variant),+];
-
-            /// The word on the wire and in the ledger.
-            pub const fn as_str(self) -> &'static str {
-                match self { $($name::$variant => $text),+ }
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = $crate::model::UnknownWord;
-
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                match text {
-                    $($text => Ok($name::$variant),)+
-                    _ => Err($crate::model::UnknownWord(text.to_owned())),
-                }
-            }
-        }
-    };
-}
-pub(crate) use words;
-
-words! {
+string_enum! {
     /// A store's health (`BackupStorageStatus`).
-    Status {
+    pub Status {
         /// An attempt is running.
         Connecting = "Connecting",
         /// The last attempt succeeded and no fault has been decided since.
@@ -53,9 +14,9 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// The administrator's switch (`BackupStorageState`). It stops neither probing nor reconnects.
-    State {
+    pub State {
         /// New images may be placed here.
         Enabled = "Enabled",
         /// No new images.

@@ -5,38 +5,26 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::common::string_enum;
 use crate::model::Fault;
 
-/// Where a check was when it failed: the fact `phase`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LoginPhase {
-    /// The store's private key is read.
-    Key,
-    /// The hostname is looked up.
-    Resolve,
-    /// The TCP connection is made.
-    Connect,
-    /// The server has not said who it is yet.
-    Banner,
-    /// The key exchange, and the judgement of the host key.
-    Handshake,
-    /// The login.
-    Authentication,
-    /// Whether the server is this node.
-    Proof,
-}
-
-impl LoginPhase {
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Key => "key",
-            Self::Resolve => "resolve",
-            Self::Connect => "connect",
-            Self::Banner => "banner",
-            Self::Handshake => "handshake",
-            Self::Authentication => "authentication",
-            Self::Proof => "proof",
-        }
+string_enum! {
+    /// Where a check was when it failed: the fact `phase`.
+    pub(super) LoginPhase {
+        /// The store's private key is read.
+        Key = "key",
+        /// The hostname is looked up.
+        Resolve = "resolve",
+        /// The TCP connection is made.
+        Connect = "connect",
+        /// The server has not said who it is yet.
+        Banner = "banner",
+        /// The key exchange, and the judgement of the host key.
+        Handshake = "handshake",
+        /// The login.
+        Authentication = "authentication",
+        /// Whether the server is this node.
+        Proof = "proof",
     }
 }
 

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::common::string_enum;
 use crate::model::MountLocation;
 use crate::probe::mountinfo;
 use crate::probe::mountinfo::MountEntry;
@@ -48,44 +49,24 @@ pub(crate) enum WorkerResponse {
     Failed(WorkerError),
 }
 
-/// What may hang or fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum WorkerOperation {
-    Start,
-    Open,
-    Resolve,
-    Statfs,
-    Marker,
-    Contents,
-    Folder,
-    Create,
-    Write,
-    Sync,
-    Link,
-    Rename,
-    Unlink,
-    Chown,
-}
-
-impl WorkerOperation {
-    /// The word in the evidence: the system call where there is one.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Open => "open",
-            Self::Resolve => "readlink",
-            Self::Statfs => "fstatvfs",
-            Self::Marker => "read the marker",
-            Self::Contents => "look for registry",
-            Self::Folder => "mkdir",
-            Self::Create => "create",
-            Self::Write => "write",
-            Self::Sync => "fdatasync",
-            Self::Link => "link",
-            Self::Rename => "rename",
-            Self::Unlink => "unlink",
-            Self::Chown => "chown",
-        }
+string_enum! {
+    /// What may hang or fail. The text is the word in the evidence: the system call where there is one.
+    #[derive(Serialize, Deserialize)]
+    pub(crate) WorkerOperation {
+        Start = "start",
+        Open = "open",
+        Resolve = "readlink",
+        Statfs = "fstatvfs",
+        Marker = "read the marker",
+        Contents = "look for registry",
+        Folder = "mkdir",
+        Create = "create",
+        Write = "write",
+        Sync = "fdatasync",
+        Link = "link",
+        Rename = "rename",
+        Unlink = "unlink",
+        Chown = "chown",
     }
 }
 

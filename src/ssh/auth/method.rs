@@ -3,32 +3,23 @@
 
 use russh::{MethodKind, MethodSet};
 
+use crate::common::string_enum;
 use crate::model::Reason;
 
-/// A way to log in that this daemon knows (RFC 4252, RFC 4256).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuthMethod {
-    /// A private key.
-    PublicKey,
-    /// A password.
-    Password,
-    /// Questions of the server, answered with the password.
-    KeyboardInteractive,
+string_enum! {
+    /// A way to log in that this daemon knows (RFC 4252, RFC 4256), in the order in which they are tried.
+    /// The text is the name on the wire.
+    pub AuthMethod {
+        /// A private key.
+        PublicKey = "publickey",
+        /// A password.
+        Password = "password",
+        /// Questions of the server, answered with the password.
+        KeyboardInteractive = "keyboard-interactive",
+    }
 }
 
 impl AuthMethod {
-    /// In the order in which they are tried.
-    const ALL: [Self; 3] = [Self::PublicKey, Self::Password, Self::KeyboardInteractive];
-
-    /// The name on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::PublicKey => "publickey",
-            Self::Password => "password",
-            Self::KeyboardInteractive => "keyboard-interactive",
-        }
-    }
-
     const fn method_kind(self) -> MethodKind {
         match self {
             Self::PublicKey => MethodKind::PublicKey,
@@ -69,7 +60,7 @@ impl AuthProgress {
 
     /// The method to send now.
     pub(super) fn next_method(&self) -> Option<AuthMethod> {
-        AuthMethod::ALL.into_iter().find(|&method| self.is_worth_trying(method))
+        AuthMethod::ALL.iter().copied().find(|&method| self.is_worth_trying(method))
     }
 
     fn is_worth_trying(&self, method: AuthMethod) -> bool {
