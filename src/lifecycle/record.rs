@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::checks::StoreChecks;
 use super::retry::RetrySchedule;
 use super::schedule::CheckSchedule;
+use super::stale_namespace::NamespaceEvidence;
 use super::{DurableRecord, LastAttempt, RunningAttempt};
 use crate::model::{HostIdentity, WriteOutcome};
 
@@ -21,10 +22,8 @@ pub struct StoreRecord {
     pub checks: StoreChecks,
     /// What the newest good login has shown of the host.
     pub proof: Option<HostIdentity>,
-    /// Whether the host, too, has shown something where the marker lies.
-    pub(super) marker_seen_on_host: bool,
-    /// Whether a login has shown another disk out there, which the next probe is to decide upon.
-    pub(super) namespace_suspect: bool,
+    /// Evidence about the mount namespace of the daemon.
+    pub(super) namespace: NamespaceEvidence,
     /// What the newest write probe met.
     pub(super) written: Option<WriteOutcome>,
     /// When the figures were last kept in the history, as uptime.
@@ -42,8 +41,7 @@ impl StoreRecord {
             last_attempt: None,
             checks: StoreChecks::default(),
             proof: None,
-            marker_seen_on_host: false,
-            namespace_suspect: false,
+            namespace: NamespaceEvidence::default(),
             written: None,
             sampled: None,
             retry: RetrySchedule::default(),
@@ -51,9 +49,9 @@ impl StoreRecord {
         }
     }
 
-    /// Forgets what the server has shown: from now on it may be another one.
+    /// Discards the evidence that logins have brought: from now on they may lead to another host.
     pub fn reset_host_evidence(&mut self) {
-        (self.marker_seen_on_host, self.namespace_suspect) = (false, false);
+        self.namespace = NamespaceEvidence::default();
     }
 
     /// Whether a probe or an attempt has ended since the daemon started.

@@ -1,62 +1,89 @@
-//! Whether the host outside a container sees another disk in the store's place than this daemon does.
+//! Decides the condition `stale_namespace`: the host outside a container sees another disk at the path
+//! of the image directory than this daemon does.
 //!
-//! A container has mounts of its own. What the host unmounts or mounts later reaches it only where the
-//! image directory was given to it as `rslave` (`mount_namespaces(7)`); else the daemon goes on with a disk
-//! that the host has let go. Its own mounts show nothing of that: the login does, which leads outside.
+//! A container has mounts of its own. A later mount or unmount on the host reaches it only if the image
+//! directory was given to it as `rslave` (`mount_namespaces(7)`); otherwise the daemon continues with a
+//! disk that the host has let go. The mounts of the container show nothing of that. A login does,
+//! because it leads outside.
 
-use super::{ProbeOutcome, StoreRecord};
+use super::ProbeOutcome;
 use crate::model::{Check, Fault, HostIdentity, Reason, RemoteMarker};
 
-/// Whether it is so, as far as a good login tells; none when it tells nothing new. `fresh` tells that the
-/// newest look at the directory belongs to the same attempt: the one before a login of the monitor may be from
-/// before an `umount` that both sides see, so that such a login only raises a suspicion.
-///
-/// A path where the host has never shown anything may be another one there, and proves nothing.
-pub(super) fn is_stale(r: &mut StoreRecord, proof: &HostIdentity, fresh: bool) -> Option<bool> {
-    r.namespace_suspect = false;
-    let seen = match proof {
-        HostIdentity::NotAsked => return Some(false),
-        HostIdentity::Unavailable(_) => return None,
-        HostIdentity::Shown { marker, .. } => (*marker)?,
-    };
-    let had_it = r.marker_seen_on_host;
-    r.marker_seen_on_host |=
-        matches!(seen, RemoteMarker::Same | RemoteMarker::Different | RemoteMarker::Unreadable);
-    let ours = r.checks.examine.fault.as_ref();
-    let gone_out_there = match seen {
-        RemoteMarker::Different => true,
-        RemoteMarker::Missing => had_it,
-        RemoteMarker::Unreadable => false,
-        // A disk that came back under another name is well out there, and dead in here.
-        RemoteMarker::Same => return Some(ours.is_some_and(is_dead)),
-        RemoteMarker::TimedOut => return None,
-    };
-    let stale = gone_out_there && !ours.is_some_and(is_gone);
-    if stale && !fresh {
-        r.namespace_suspect = true;
-        return None;
-    }
-    Some(stale)
+/// Evidence about the namespace that outlives the check which brought it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct NamespaceEvidence {
+    /// True once the host has shown anything at the place of the marker. A path at which the host has
+    /// never shown anything may be a different path there, and proves nothing.
+    marker_seen_on_host: bool,
+    /// True if a login has shown another disk on the host. The next probe decides.
+    suspect: bool,
 }
 
-/// Whether a probe decides it: by what is gone in here too, or by showing that a suspicion holds.
-pub(super) fn is_decided(r: &mut StoreRecord, probe: &ProbeOutcome) -> Option<bool> {
-    match &probe.examined {
-        Err(fault) if is_gone(fault) => {
-            r.namespace_suspect = false;
-            Some(false)
+/// The decision that follows from one check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NamespaceDecision {
+    /// The evidence from now on.
+    pub(super) evidence: NamespaceEvidence,
+    /// True if the namespace is stale; `None` if the check adds no information.
+    pub(super) stale: Option<bool>,
+}
+
+impl NamespaceEvidence {
+    /// Returns the decision after a successful login. `local` is the fault of the newest examination of
+    /// the directory. `same_attempt` is true if that examination belongs to the same attempt. A login
+    /// of the monitor may be newer than the last probe, with an `umount` that both sides see between
+    /// them, so such a login only raises a suspicion.
+    pub(super) fn after_login(
+        self,
+        proof: &HostIdentity,
+        local: Option<&Fault>,
+        same_attempt: bool,
+    ) -> NamespaceDecision {
+        let mut evidence = Self { suspect: false, ..self };
+        let seen = match proof {
+            HostIdentity::NotAsked => return evidence.decides(Some(false)),
+            HostIdentity::Unavailable(_) | HostIdentity::Shown { marker: None, .. } => {
+                return evidence.decides(None);
+            }
+            HostIdentity::Shown { marker: Some(seen), .. } => seen,
+        };
+        evidence.marker_seen_on_host |=
+            matches!(seen, RemoteMarker::Same | RemoteMarker::Different | RemoteMarker::Unreadable);
+        let gone_on_host = match seen {
+            RemoteMarker::Different => true,
+            RemoteMarker::Missing => self.marker_seen_on_host,
+            RemoteMarker::Unreadable => false,
+            // A disk that came back under another name is healthy on the host and dead in here.
+            RemoteMarker::Same => return evidence.decides(Some(local.is_some_and(is_dead))),
+            RemoteMarker::TimedOut => return evidence.decides(None),
+        };
+        let stale = gone_on_host && !local.is_some_and(is_gone);
+        evidence.suspect = stale && !same_attempt;
+        evidence.decides((!evidence.suspect).then_some(stale))
+    }
+
+    /// Returns the decision after a probe: a disk that is gone in here too refutes a suspicion, and a
+    /// disk that is still here confirms one.
+    pub(super) fn after_probe(self, probe: &ProbeOutcome) -> NamespaceDecision {
+        let cleared = Self { suspect: false, ..self };
+        match &probe.examined {
+            Err(fault) if is_gone(fault) => cleared.decides(Some(false)),
+            Err(fault) if !is_dead(fault) => self.decides(None),
+            _ => cleared.decides(self.suspect.then_some(true)),
         }
-        Err(fault) if !is_dead(fault) => None,
-        _ => std::mem::take(&mut r.namespace_suspect).then_some(true),
+    }
+
+    fn decides(self, stale: Option<bool>) -> NamespaceDecision {
+        NamespaceDecision { evidence: self, stale }
     }
 }
 
-/// Whether another disk, or none, is what this daemon sees as well.
+/// Returns true if the daemon, too, sees another disk or none.
 fn is_gone(fault: &Fault) -> bool {
     fault.reason().failed_check() == Check::Identity
 }
 
-/// Whether the disk does not answer as one does that is there.
+/// Returns true if the disk does not answer as one that is present does.
 fn is_dead(fault: &Fault) -> bool {
     matches!(fault.reason(), Reason::IoError | Reason::StaleHandle)
 }
@@ -64,7 +91,7 @@ fn is_dead(fault: &Fault) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::tests::transition_table::{POLICY, at, login, probe, record};
-    use super::super::{AttemptOutcome, Cause, LoginOutcome, StepInput, step};
+    use super::super::{AttemptOutcome, Cause, LoginOutcome, StepInput, StoreRecord, step};
     use super::*;
     use crate::model::{Condition, HostEvidence, Obstacle, Status, Tags, UnverifiedHost};
 

@@ -1,10 +1,11 @@
 //! The one function that changes a status.
 
 use super::schedule::CheckSchedule;
+use super::stale_namespace::NamespaceDecision;
 use super::{
     AttemptOutcome, Cause, CheckPolicy, HistoryEvent, InFlight, LastAttempt, LoginOutcome,
     ProbeOutcome, RunningAttempt, StatusTransition, StepEffect, StepInput, StepTime, StoreRecord,
-    capacity_history, conditions, stale_namespace,
+    capacity_history, conditions,
 };
 use crate::model::{
     AttemptFailure, AttemptId, Check, Condition, Fault, HostIdentity, Reason, Status, Tags,
@@ -263,9 +264,7 @@ impl StepContext<'_> {
         if let Some(Ok(written)) = &probe.written {
             r.written = Some(*written);
         }
-        if let Some(stale) = stale_namespace::is_decided(r, probe) {
-            self.set_condition_if_changed(r, Condition::StaleNamespace, stale);
-        }
+        self.set_namespace(r, r.namespace.after_probe(probe));
         let (Ok(measured), None) = (&probe.examined, probe.first_fault()) else { return };
         let held = &r.standing.conditions;
         for (condition, holds) in
@@ -284,16 +283,22 @@ impl StepContext<'_> {
         r.standing.inodes = measured.inodes;
     }
 
-    /// Takes what a good login has shown of the host; one that failed has shown nothing new. `fresh` tells that
-    /// the directory was looked at beside it.
-    fn record_identity(&mut self, r: &mut StoreRecord, login: &LoginOutcome, fresh: bool) {
+    /// Records the evidence of a successful login about the host; a failed login adds none.
+    /// `same_attempt` is true if the directory was examined in the same attempt.
+    fn record_identity(&mut self, r: &mut StoreRecord, login: &LoginOutcome, same_attempt: bool) {
         let Ok(proof) = &login.outcome else { return };
         let unproven = matches!(proof, HostIdentity::Unavailable(_));
         self.set_condition_if_changed(r, Condition::ProofUnavailable, unproven);
-        if let Some(stale) = stale_namespace::is_stale(r, proof, fresh) {
+        let local = r.checks.examine.fault.as_ref();
+        self.set_namespace(r, r.namespace.after_login(proof, local, same_attempt));
+        r.proof = Some(proof.clone());
+    }
+
+    fn set_namespace(&mut self, r: &mut StoreRecord, decision: NamespaceDecision) {
+        r.namespace = decision.evidence;
+        if let Some(stale) = decision.stale {
             self.set_condition_if_changed(r, Condition::StaleNamespace, stale);
         }
-        r.proof = Some(proof.clone());
     }
 
     fn set_condition_if_changed(&mut self, r: &mut StoreRecord, condition: Condition, holds: bool) {

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::model::ProcessId;
 
-/// How long a killed worker may take to be gone. One that sleeps in the kernel takes for ever.
+/// Time for a killed worker to exit. One that sleeps in the kernel never does.
 const KILL_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The one worker place of a store.
@@ -61,7 +61,7 @@ impl WorkerSlot {
     /// The holder stays known.
     pub(super) async fn try_free(&mut self) -> Result<(), i32> {
         let Some(worker) = &mut self.worker else { return Ok(()) };
-        if worker.is_gone().await {
+        if worker.kill_and_wait().await {
             self.worker = None;
             return Ok(());
         }
@@ -104,7 +104,12 @@ impl Drop for WorkerGuard<'_> {
 }
 
 impl WorkerProcess {
-    async fn is_gone(&mut self) -> bool {
+    /// Kills the worker and waits for its exit. Returns true if it is gone. A worker of an earlier run
+    /// is not a child of this process, so it is neither killed nor waited for, only looked up.
+    ///
+    /// # Cancel safety
+    /// The worker may have been sent SIGKILL; a later call waits for the same process.
+    async fn kill_and_wait(&mut self) -> bool {
         match &mut self.child {
             Some(child) => {
                 if matches!(child.try_wait(), Ok(Some(_))) {
