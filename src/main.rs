@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         Command::Man { command } => {
             exit_from_io(cli::write_manual(command.as_deref(), &mut stdout()))
         }
-        Command::Client(command) if command.reach().daemon_url.is_some() => {
+        Command::Client(command) if command.common().0.daemon_url.is_some() => {
             run_client_at_url(command, config)
         }
         Command::Client(command) => with_settings(&args, |settings| run_client(command, settings)),

@@ -88,34 +88,34 @@ pub enum ClientCommand {
 }
 
 impl ClientCommand {
-    /// How the daemon is to be reached.
-    pub fn reach(&self) -> &ConnectionArgs {
-        match self {
-            Self::Add(args) => &args.reach,
-            Self::List(args) => &args.reach,
-            Self::Show(args) => &args.reach,
-            Self::Update(args) => &args.reach,
-            Self::Reconnect(args) => &args.reach,
-            Self::Remove(args) | Self::AcceptHostKey(args) => &args.reach,
-            Self::Healthcheck(args) => &args.reach,
-        }
-    }
-
-    /// Whether results and errors are to be JSON on standard output.
-    pub fn json(&self) -> bool {
-        match self {
-            Self::Add(args) => args.json,
-            Self::List(args) => args.json,
-            Self::Show(args) => args.json,
-            Self::Update(args) => args.json,
-            Self::Reconnect(args) => args.json,
-            Self::Remove(args) | Self::AcceptHostKey(args) => args.json,
-            Self::Healthcheck(_) => false,
-        }
+    /// Returns the options of the connection, and true if results and errors are to be JSON on standard
+    /// output.
+    pub fn common(&self) -> (&ConnectionArgs, bool) {
+        let common = match self {
+            Self::Add(args) => &args.common,
+            Self::List(args) => &args.common,
+            Self::Show(args) => &args.common,
+            Self::Update(args) => &args.common,
+            Self::Reconnect(args) => &args.common,
+            Self::Remove(args) | Self::AcceptHostKey(args) => &args.common,
+            Self::Healthcheck(args) => return (&args.connection, false),
+        };
+        (&common.connection, common.json)
     }
 }
 
-/// How to reach the daemon; its Unix socket unless a URL is given.
+/// The options of every command that asks the daemon and prints its answer.
+#[derive(Debug, Default, clap::Args)]
+pub struct CommonArgs {
+    /// Print the daemon's answer as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// The address of the daemon, and the credentials for it; its Unix socket if no URL is given.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Reaching the daemon")]
 pub struct ConnectionArgs {
@@ -190,12 +190,9 @@ pub struct AddArgs {
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
     pub tags: TagArgs,
-    /// Print the daemon's answer as JSON
-    #[arg(long)]
-    pub json: bool,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
-    pub reach: ConnectionArgs,
+    pub common: CommonArgs,
 }
 
 /// Where the login's secrets come from; without a password or key an add asks the terminal.
@@ -231,25 +228,20 @@ pub struct TagArgs {
 /// `list`
 #[derive(Debug, clap::Args)]
 pub struct ListArgs {
-    /// Print the daemon's answer as JSON
-    #[arg(long)]
-    pub json: bool,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
-    pub reach: ConnectionArgs,
+    pub common: CommonArgs,
 }
 
 /// `show`
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("json", |json| json.help("Print the store as JSON")))]
 pub struct ShowArgs {
     /// The store: 32 lower-case hex digits, as `list` prints them
     pub uuid: StoreUuid,
-    /// Print the store as JSON
-    #[arg(long)]
-    pub json: bool,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
-    pub reach: ConnectionArgs,
+    pub common: CommonArgs,
 }
 
 /// `update`: what is not given stays as it is.
@@ -287,12 +279,9 @@ pub struct UpdateArgs {
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
     pub tags: TagArgs,
-    /// Print the daemon's answer as JSON
-    #[arg(long)]
-    pub json: bool,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
-    pub reach: ConnectionArgs,
+    pub common: CommonArgs,
 }
 
 /// `reconnect`
@@ -310,12 +299,9 @@ pub struct ReconnectArgs {
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
     pub tags: TagArgs,
-    /// Print the daemon's answer as JSON
-    #[arg(long)]
-    pub json: bool,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
-    pub reach: ConnectionArgs,
+    pub common: CommonArgs,
 }
 
 /// `remove`, `accept-host-key`: asks before it acts.
@@ -326,12 +312,9 @@ pub struct ConfirmArgs {
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
-    /// Print the daemon's answer as JSON
-    #[arg(long)]
-    pub json: bool,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
-    pub reach: ConnectionArgs,
+    pub common: CommonArgs,
 }
 
 /// `healthcheck`
@@ -339,5 +322,5 @@ pub struct ConfirmArgs {
 pub struct HealthcheckArgs {
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
-    pub reach: ConnectionArgs,
+    pub connection: ConnectionArgs,
 }

@@ -7,7 +7,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::args::{ClientCommand, ConfirmArgs, ReconnectArgs};
+use super::args::{ClientCommand, ConfirmArgs, ConnectionArgs, ReconnectArgs};
 use super::client::{ClientError, DaemonAddress, DaemonResponse, SYSTEM_DIRECTORY};
 use super::output;
 use super::output::health;
@@ -60,13 +60,14 @@ pub async fn run_command(
     settings: &Settings,
     token: Option<Secret>,
 ) -> Result<bool, CommandError> {
+    let (connection, json) = command.common();
     let asker = CommandRunner {
-        daemon: daemon_address(command, settings, token)?,
+        daemon: daemon_address(connection, settings, token)?,
         stores: format!("{}/v1/backup-storage/image-store", settings.server.base_path),
         any_store: format!("{}/v1/backup-storage", settings.server.base_path),
         // There is at least one, or the settings would be faulty.
         views: settings.server.agent_prefixes.first().cloned().unwrap_or_default(),
-        json: command.json(),
+        json,
     };
     match command {
         ClientCommand::Add(args) => {
@@ -91,19 +92,18 @@ pub async fn run_command(
 }
 
 fn daemon_address(
-    command: &ClientCommand,
+    connection: &ConnectionArgs,
     settings: &Settings,
     token: Option<Secret>,
 ) -> Result<DaemonAddress, CommandError> {
-    let reach = command.reach();
-    let Some(url) = &reach.daemon_url else {
+    let Some(url) = &connection.daemon_url else {
         return Ok(DaemonAddress::Socket(settings.server.socket.clone()));
     };
-    let token = reach.token_file.as_deref().map(secrets::read_token).transpose()?.or(token);
+    let token = connection.token_file.as_deref().map(secrets::read_token).transpose()?.or(token);
     let trust = TrustSettings {
-        ca: reach.ca_file.as_deref(),
-        cert: reach.client_cert.as_deref(),
-        key: reach.client_key.as_deref(),
+        ca: connection.ca_file.as_deref(),
+        cert: connection.client_cert.as_deref(),
+        key: connection.client_key.as_deref(),
         ..SYSTEM_DIRECTORY
     };
     Ok(DaemonAddress::trusted_roots(url, token, &trust)?)
