@@ -126,7 +126,6 @@ mod tests {
             fs_type: "ext4".to_owned(),
             device: "8:1".to_owned(),
             on_root_disk: false,
-            mount_read_only: true,
             superblock_read_only,
         }
     }

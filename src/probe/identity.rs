@@ -210,7 +210,6 @@ mod tests {
             fs_type: "xfs".to_owned(),
             device: device.to_owned(),
             on_root_disk,
-            mount_read_only: false,
             superblock_read_only: false,
         }
     }

@@ -97,7 +97,6 @@ mod tests {
                 fs_type: is.1.to_owned(),
                 device: is.0.to_owned(),
                 on_root_disk: false,
-                mount_read_only: false,
                 superblock_read_only: false,
             };
             assert_eq!(is_another_disk(&place, &now), expected, "{was:?} {is:?}");
@@ -136,7 +135,6 @@ mod tests {
                 fs_type: fs_type.to_owned(),
                 device: device.to_owned(),
                 on_root_disk,
-                mount_read_only: false,
                 superblock_read_only: false,
             };
             assert_eq!(mount_is_missing(place, &now), expected, "{place:?} {now:?}");

@@ -91,8 +91,7 @@ pub(crate) struct MountState {
     pub(crate) fs_type: String,
     pub(crate) device: String,
     pub(crate) on_root_disk: bool,
-    /// Mount and superblock options say `ro`.
-    pub(crate) mount_read_only: bool,
+    /// True if the superblock options say that the filesystem is read-only.
     pub(crate) superblock_read_only: bool,
 }
 
@@ -105,7 +104,6 @@ impl MountState {
             fs_type: mount.fs_type.clone(),
             device: mount.device.clone(),
             on_root_disk: root_device == Some(mount.device.as_str()),
-            mount_read_only: mount.is_read_only(),
             superblock_read_only: mount.superblock_is_read_only(),
         }
     }
