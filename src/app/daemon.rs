@@ -19,39 +19,22 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::cert_reload;
 use super::exit::ExitStatus;
 use super::prepare::PreparedDaemon;
 use super::reload::Reload;
-use super::state_disk;
-use crate::agent::{
-    AgentContext, DaemonConditions, DeliveryMonitor, OutboxSignal, RegistryTask, TrialLogins,
-};
-use crate::http::{DaemonInfo, ServerContext, TokenTable};
-use crate::ledger::{LedgerWriter, OpenedLedger};
-use crate::lifecycle::{CheckPolicy, SpaceThresholds};
-use crate::management::{CallbackClient, ReplyQueue, RequestTimeouts, UrlGuard};
-use crate::notifier::{HeartbeatTask, NotifierContext, NotifierHandle, NotifierTask};
-use crate::probe::{ProbeOptions, Prober};
-use crate::settings::{CallbackFormat, HostKeyPolicy, Settings};
-use crate::ssh::Verifier;
+use super::tasks::{EndedTask, HttpDependencies, LAST_DELIVERY_TIMEOUT, TaskStarter};
+use crate::http::TokenTable;
+use crate::ledger::{LedgerWriter, OpenedLedger, StateDir};
+use crate::management::CallbackClient;
+use crate::notifier::NotifierHandle;
 use crate::systemd;
-use crate::systemd::watchdog;
-use crate::wire::EventFormat;
 
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 const STORES_TIMEOUT: Duration = Duration::from_secs(4);
-const LAST_DELIVERY_TIMEOUT: Duration = Duration::from_secs(2);
 const LEDGER_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// A probe that takes this long is slow: hundreds of times what a good disk needs, spawning included.
-const SLOW_SHUTDOWN: Duration = Duration::from_secs(1);
-
-/// Which task ended, and what it complained of.
-type EndedTask = (&'static str, Result<(), String>);
 
 struct RunningDaemon {
     tasks: JoinSet<EndedTask>,
@@ -121,144 +104,48 @@ impl PreparedDaemon {
         exit
     }
 
-    fn start(self) -> (RunningDaemon, crate::ledger::StateDir) {
+    fn start(self) -> (RunningDaemon, StateDir) {
         let Self { settings, state_dir, node, opened, client, tokens, tls, server, clock, random } =
             self;
         let OpenedLedger { ledger, writer, stores, .. } = opened;
-        let (mut tasks, mut sending): (JoinSet<EndedTask>, JoinSet<EndedTask>) = Default::default();
-        let (stop_early, stop_notifier) = (CancellationToken::new(), CancellationToken::new());
+        let (stop_tasks, stop_notifier) = (CancellationToken::new(), CancellationToken::new());
+        let (stop, tasks) = (stop_tasks.clone(), JoinSet::new());
+        let mut starter = TaskStarter { settings, node, ledger, clock, random, stop, tasks };
 
-        let signing = client.clone();
-        let mut notifier_handle = None;
-        let outbox = client.map(|client| {
-            let means = NotifierContext {
-                ledger: ledger.clone(),
-                client,
-                node,
-                format: match settings.callback.format {
-                    CallbackFormat::CloudEvents => EventFormat::CloudEvents,
-                    CallbackFormat::ZStack => EventFormat::ZStack,
-                },
-                max_pending: settings.callback.max_pending,
-                start_spread: settings.callback.start_spread,
-                last_try: LAST_DELIVERY_TIMEOUT,
-                clock: Arc::clone(&clock),
-                random: Arc::clone(&random),
-            };
-            let (handle, notifier) = NotifierTask::new(means, stop_notifier.clone());
-            sending.spawn(async {
-                ("notifier", notifier.run_notifier().await.map_err(|e| e.to_string()))
-            });
-            notifier_handle = Some(handle.clone());
-            let signal: OutboxSignal = Arc::new(move |store| handle.notify_changed(store));
-            signal
-        });
-
-        let (started, beat_clock) = (clock.now(), Arc::clone(&clock));
-        let context = AgentContext {
-            ledger: ledger.clone(),
-            prober: new_prober(&settings, node),
-            verifier: Verifier::new(&settings.ssh),
-            try_outs: TrialLogins::default(),
-            clock,
-            random: Arc::clone(&random),
-            policy: new_policy(&settings),
-            probe_deadline: settings.monitor.probe_deadline,
-            attempt_deadline: settings.monitor.attempt_deadline,
-            pins_host_keys: settings.ssh.host_key_policy != HostKeyPolicy::AcceptAny,
-            outbox,
-            started: Instant::now(),
-        };
-        let (registry, registry_task) =
-            RegistryTask::new(Arc::new(context), stores, stop_early.clone());
-        tasks.spawn(async { ("registry", registry_task.run().await.map_err(|e| e.to_string())) });
-
-        let (trouble, seen) = watch::channel(None);
-        let (looked_at, end) = (ledger.clone(), stop_early.clone());
-        tasks.spawn(async move {
-            state_disk::watch_state_disk(looked_at, trouble, end).await;
-            ("state disk watch", Ok(()))
-        });
-
-        let delivery = notifier_handle.clone();
-        let conditions = DaemonConditions {
-            started,
-            legacy: settings.ssh.legacy.clone(),
-            accepts_any_host_key: settings.ssh.host_key_policy == HostKeyPolicy::AcceptAny,
-            delivery: delivery.map(|handle| -> Arc<dyn DeliveryMonitor> { Arc::new(handle) }),
-            state_disk: seen.clone(),
-        };
-        let beats = settings.callback.format == CallbackFormat::CloudEvents;
-        if let Some(notifier) = notifier_handle.clone().filter(|_| beats) {
-            let heartbeat = HeartbeatTask {
-                node,
-                every: settings.callback.heartbeat,
-                start_spread: settings.callback.start_spread,
-                stores: registry.clone(),
-                daemon_conditions: conditions.clone(),
-                notifier,
-                clock: Arc::clone(&beat_clock),
-                random: Arc::clone(&random),
-            };
-            let end = stop_early.clone();
-            tasks.spawn(async move {
-                heartbeat.run_heartbeat(end).await;
-                ("heartbeat", Ok(()))
-            });
+        let (receivers, notifier) = client
+            .clone()
+            .map(|client| starter.start_notifier(client, stop_notifier.clone()))
+            .unzip();
+        let registry = starter.start_agent(stores, receivers.clone());
+        let state_disk = starter.start_state_disk_watch();
+        let conditions = starter.daemon_conditions(receivers.as_ref(), &state_disk);
+        if let Some(notifier) = &receivers {
+            starter.start_heartbeat(&registry, &conditions, notifier);
         }
-        let networks = UrlGuard::new(&settings.server.agent_allow);
-        let (replies, posting) =
-            ReplyQueue::new(networks, RequestTimeouts::default(), beat_clock, Arc::clone(&random));
-        let end = stop_early.clone();
-        tasks.spawn(async move {
-            posting.run_poster(end).await;
-            ("answers of the agent protocol", Ok(()))
-        });
-        if systemd::is_available() {
-            let (stores, end) = (registry.clone(), stop_early.clone());
-            tasks.spawn(async move {
-                watchdog::run_watchdog(stores, end).await;
-                ("signs of life", Ok(()))
-            });
-        }
-        let (known, tokens_seen) = watch::channel(Arc::new(tokens));
-        let renew = Arc::new(Notify::new());
-        let (secured, tls) = tls.map(|tls| watch::channel(Arc::new(tls))).unzip();
-        if let (Some(files), Some(shown)) = (settings.server.tls.clone(), secured) {
-            let (asked, end) = (Arc::clone(&renew), stop_early.clone());
-            tasks.spawn(async move {
-                cert_reload::watch_certificates(files, shown, asked, end).await;
-                ("certificates", Ok(()))
-            });
-        }
-        let context = ServerContext {
-            stores: registry,
-            tls,
+        let replies = starter.start_reply_poster();
+        starter.start_watchdog(&registry);
+        let certificate_reload = Arc::new(Notify::new());
+        let tls = starter.start_certificate_watch(tls, &certificate_reload);
+        let (tokens, tokens_seen) = watch::channel(Arc::new(tokens));
+        let dependencies = HttpDependencies {
+            registry,
             tokens: tokens_seen,
-            readiness: Arc::new(move || seen.borrow().iter().cloned().collect::<Vec<String>>()),
-            daemon: DaemonInfo {
-                node,
-                conditions,
-                notifier: notifier_handle.clone(),
-                process: super::process::process_stats(),
-            },
+            tls,
+            state_disk,
+            conditions,
+            notifier: receivers.clone(),
             replies,
-            random,
-            allowed_roots: settings.storage.allowed_roots,
         };
-        let end = stop_early.clone();
-        tasks.spawn(async move {
-            ("server", server.run(context, end, DRAIN_TIMEOUT).await.map_err(|e| e.to_string()))
-        });
+        starter.start_http(server, dependencies);
         let running = RunningDaemon {
-            tasks,
-            notifier: sending,
-            stop_tasks: stop_early,
+            tasks: starter.tasks,
+            notifier: notifier.unwrap_or_default(),
+            stop_tasks,
             stop_notifier,
-            tokens: known,
-            client: signing,
-            certificate_reload: renew,
-            receivers: notifier_handle,
+            tokens,
+            client,
+            certificate_reload,
+            receivers,
             writer,
         };
         (running, state_dir)
@@ -300,38 +187,12 @@ fn log_unexpected_exit(ended: Result<EndedTask, tokio::task::JoinError>) {
     }
 }
 
-fn new_prober(settings: &Settings, node_id: crate::model::NodeId) -> Prober {
-    Prober::new(ProbeOptions {
-        allowed_roots: settings.storage.allowed_roots.clone(),
-        allow_root_disk: settings.storage.allow_root_disk,
-        node_id,
-    })
-}
-
-fn new_policy(settings: &Settings) -> CheckPolicy {
-    let Settings { monitor, storage, callback, .. } = settings;
-    CheckPolicy {
-        interval: monitor.interval,
-        write_interval: storage.write_probe.then_some(storage.write_probe_interval),
-        login_interval: monitor.ssh_interval,
-        start_spread: callback.start_spread,
-        fail_after: monitor.fail_after,
-        recover_after: monitor.recover_after,
-        auto_reconnect: monitor.auto_reconnect,
-        space: SpaceThresholds {
-            reserved: storage.reserved,
-            near_full: storage.near_full,
-            full: storage.full,
-        },
-        slow: SLOW_SHUTDOWN.min(monitor.probe_deadline / 2),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::secret_files::SecretFiles;
     use super::*;
     use crate::http::InheritedSockets;
+    use crate::settings::Settings;
 
     #[tokio::test]
     async fn without_its_ledger_the_daemon_ends_with_an_internal_fault() {

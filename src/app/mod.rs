@@ -17,6 +17,7 @@ mod secret_files;
 mod serve;
 mod signals;
 mod state_disk;
+mod tasks;
 
 pub use check_config::check_config;
 pub use exit::ExitStatus;

@@ -1,0 +1,283 @@
+//! Starts the tasks of the daemon. Each function starts one task, or the tasks of one subject, and
+//! returns the handles to it; `daemon.rs` calls them in the order in which they need each other.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{cert_reload, process, state_disk};
+use crate::agent::{
+    AgentContext, DaemonConditions, DeliveryMonitor, OutboxSignal, Registry, RegistryTask,
+    TrialLogins,
+};
+use crate::common::{Clock, Random};
+use crate::http::{DaemonInfo, HttpServer, ServerContext, TlsAcceptance, TokenTable};
+use crate::ledger::{Ledger, LoadedStore};
+use crate::lifecycle::{CheckPolicy, SpaceThresholds};
+use crate::management::{CallbackClient, ReplyQueue, RequestTimeouts, UrlGuard};
+use crate::model::NodeId;
+use crate::notifier::{HeartbeatTask, NotifierContext, NotifierHandle, NotifierTask};
+use crate::probe::{ProbeOptions, Prober};
+use crate::settings::{CallbackFormat, HostKeyPolicy, Settings};
+use crate::ssh::Verifier;
+use crate::systemd;
+use crate::systemd::watchdog;
+use crate::wire::EventFormat;
+
+/// Time for requests that are in flight when the daemon stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time for the last delivery when the daemon stops.
+pub(super) const LAST_DELIVERY_TIMEOUT: Duration = Duration::from_secs(2);
+/// A probe that takes this long is slow: hundreds of times what a good disk needs, spawning included.
+const SLOW_PROBE: Duration = Duration::from_secs(1);
+
+/// The name of a task that has ended, and its error.
+pub(super) type EndedTask = (&'static str, Result<(), String>);
+
+/// The daemon while its tasks are started: the dependencies that several of them share, and the tasks
+/// that run so far.
+pub(super) struct TaskStarter {
+    pub(super) settings: Settings,
+    pub(super) node: NodeId,
+    pub(super) ledger: Ledger,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) random: Arc<dyn Random>,
+    /// Stops every task but the notifier.
+    pub(super) stop: CancellationToken,
+    /// Every task but the notifier.
+    pub(super) tasks: JoinSet<EndedTask>,
+}
+
+/// The dependencies of the HTTP server that other tasks provide.
+pub(super) struct HttpDependencies {
+    pub(super) registry: Registry,
+    pub(super) tokens: watch::Receiver<Arc<TokenTable>>,
+    pub(super) tls: Option<watch::Receiver<Arc<TlsAcceptance>>>,
+    pub(super) state_disk: watch::Receiver<Option<String>>,
+    pub(super) conditions: DaemonConditions,
+    /// `None` without a callback.
+    pub(super) notifier: Option<NotifierHandle>,
+    pub(super) replies: ReplyQueue,
+}
+
+impl TaskStarter {
+    /// Starts the notifier. It runs in a set of its own, because it stops after the other tasks, at
+    /// `stop`.
+    pub(super) fn start_notifier(
+        &self,
+        client: CallbackClient,
+        stop: CancellationToken,
+    ) -> (NotifierHandle, JoinSet<EndedTask>) {
+        let callback = &self.settings.callback;
+        let context = NotifierContext {
+            ledger: self.ledger.clone(),
+            client,
+            node: self.node,
+            format: match callback.format {
+                CallbackFormat::CloudEvents => EventFormat::CloudEvents,
+                CallbackFormat::ZStack => EventFormat::ZStack,
+            },
+            max_pending: callback.max_pending,
+            start_spread: callback.start_spread,
+            last_try: LAST_DELIVERY_TIMEOUT,
+            clock: Arc::clone(&self.clock),
+            random: Arc::clone(&self.random),
+        };
+        let (handle, notifier) = NotifierTask::new(context, stop);
+        let mut tasks = JoinSet::new();
+        spawn(&mut tasks, "notifier", notifier.run_notifier());
+        (handle, tasks)
+    }
+
+    /// Starts the registry, which starts a task for each of the stores.
+    pub(super) fn start_agent(
+        &mut self,
+        stores: Vec<LoadedStore>,
+        notifier: Option<NotifierHandle>,
+    ) -> Registry {
+        let settings = &self.settings;
+        let context = AgentContext {
+            ledger: self.ledger.clone(),
+            prober: new_prober(settings, self.node),
+            verifier: Verifier::new(&settings.ssh),
+            try_outs: TrialLogins::default(),
+            clock: Arc::clone(&self.clock),
+            random: Arc::clone(&self.random),
+            policy: new_policy(settings),
+            probe_deadline: settings.monitor.probe_deadline,
+            attempt_deadline: settings.monitor.attempt_deadline,
+            pins_host_keys: settings.ssh.host_key_policy != HostKeyPolicy::AcceptAny,
+            outbox: notifier.map(|handle| -> OutboxSignal {
+                Arc::new(move |store| handle.notify_changed(store))
+            }),
+            started: Instant::now(),
+        };
+        let (registry, task) = RegistryTask::new(Arc::new(context), stores, self.stop.clone());
+        spawn(&mut self.tasks, "registry", task.run());
+        registry
+    }
+
+    /// Starts the watch of the state disk. Returns the trouble that it finds.
+    pub(super) fn start_state_disk_watch(&mut self) -> watch::Receiver<Option<String>> {
+        let (trouble, seen) = watch::channel(None);
+        let watch = state_disk::watch_state_disk(self.ledger.clone(), trouble, self.stop.clone());
+        self.spawn_infallible("state disk watch", watch);
+        seen
+    }
+
+    /// Returns the source of the conditions that concern the daemon as a whole.
+    pub(super) fn daemon_conditions(
+        &self,
+        notifier: Option<&NotifierHandle>,
+        state_disk: &watch::Receiver<Option<String>>,
+    ) -> DaemonConditions {
+        let ssh = &self.settings.ssh;
+        DaemonConditions {
+            started: self.clock.now(),
+            legacy: ssh.legacy.clone(),
+            accepts_any_host_key: ssh.host_key_policy == HostKeyPolicy::AcceptAny,
+            delivery: notifier
+                .map(|handle| -> Arc<dyn DeliveryMonitor> { Arc::new(handle.clone()) }),
+            state_disk: state_disk.clone(),
+        }
+    }
+
+    /// Starts the heartbeat, if the format of the callback has one.
+    pub(super) fn start_heartbeat(
+        &mut self,
+        registry: &Registry,
+        conditions: &DaemonConditions,
+        notifier: &NotifierHandle,
+    ) {
+        let callback = &self.settings.callback;
+        if callback.format != CallbackFormat::CloudEvents {
+            return;
+        }
+        let heartbeat = HeartbeatTask {
+            node: self.node,
+            every: callback.heartbeat,
+            start_spread: callback.start_spread,
+            stores: registry.clone(),
+            daemon_conditions: conditions.clone(),
+            notifier: notifier.clone(),
+            clock: Arc::clone(&self.clock),
+            random: Arc::clone(&self.random),
+        };
+        let stop = self.stop.clone();
+        self.spawn_infallible("heartbeat", heartbeat.run_heartbeat(stop));
+    }
+
+    /// Starts the task that posts the answers of the agent protocol.
+    pub(super) fn start_reply_poster(&mut self) -> ReplyQueue {
+        let networks = UrlGuard::new(&self.settings.server.agent_allow);
+        let (clock, random) = (Arc::clone(&self.clock), Arc::clone(&self.random));
+        let (replies, poster) =
+            ReplyQueue::new(networks, RequestTimeouts::default(), clock, random);
+        let stop = self.stop.clone();
+        self.spawn_infallible("answers of the agent protocol", poster.run_poster(stop));
+        replies
+    }
+
+    /// Starts the reports to systemd, if systemd listens.
+    pub(super) fn start_watchdog(&mut self, registry: &Registry) {
+        if systemd::is_available() {
+            let reports = watchdog::run_watchdog(registry.clone(), self.stop.clone());
+            self.spawn_infallible("signs of life", reports);
+        }
+    }
+
+    /// Starts the watch of the certificate files, if there are any. It reads them again when `renew` is
+    /// notified. Returns the current TLS configuration.
+    pub(super) fn start_certificate_watch(
+        &mut self,
+        tls: Option<TlsAcceptance>,
+        renew: &Arc<Notify>,
+    ) -> Option<watch::Receiver<Arc<TlsAcceptance>>> {
+        let (sender, receiver) = tls.map(|tls| watch::channel(Arc::new(tls))).unzip();
+        if let (Some(files), Some(sender)) = (self.settings.server.tls.clone(), sender) {
+            let watch = cert_reload::watch_certificates(
+                files,
+                sender,
+                Arc::clone(renew),
+                self.stop.clone(),
+            );
+            self.spawn_infallible("certificates", watch);
+        }
+        receiver
+    }
+
+    /// Starts to answer requests.
+    pub(super) fn start_http(&mut self, server: HttpServer, dependencies: HttpDependencies) {
+        let HttpDependencies { registry, tokens, tls, state_disk, conditions, notifier, replies } =
+            dependencies;
+        let context = ServerContext {
+            stores: registry,
+            tls,
+            tokens,
+            readiness: Arc::new(move || {
+                state_disk.borrow().iter().cloned().collect::<Vec<String>>()
+            }),
+            daemon: DaemonInfo {
+                node: self.node,
+                conditions,
+                notifier,
+                process: process::process_stats(),
+            },
+            replies,
+            random: Arc::clone(&self.random),
+            allowed_roots: self.settings.storage.allowed_roots.clone(),
+        };
+        spawn(&mut self.tasks, "server", server.run(context, self.stop.clone(), DRAIN_TIMEOUT));
+    }
+
+    fn spawn_infallible(
+        &mut self,
+        name: &'static str,
+        run: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.tasks.spawn(async move {
+            run.await;
+            (name, Ok(()))
+        });
+    }
+}
+
+fn spawn<E: Display>(
+    tasks: &mut JoinSet<EndedTask>,
+    name: &'static str,
+    run: impl Future<Output = Result<(), E>> + Send + 'static,
+) {
+    tasks.spawn(async move { (name, run.await.map_err(|error| error.to_string())) });
+}
+
+fn new_prober(settings: &Settings, node_id: NodeId) -> Prober {
+    Prober::new(ProbeOptions {
+        allowed_roots: settings.storage.allowed_roots.clone(),
+        allow_root_disk: settings.storage.allow_root_disk,
+        node_id,
+    })
+}
+
+fn new_policy(settings: &Settings) -> CheckPolicy {
+    let Settings { monitor, storage, callback, .. } = settings;
+    CheckPolicy {
+        interval: monitor.interval,
+        write_interval: storage.write_probe.then_some(storage.write_probe_interval),
+        login_interval: monitor.ssh_interval,
+        start_spread: callback.start_spread,
+        fail_after: monitor.fail_after,
+        recover_after: monitor.recover_after,
+        auto_reconnect: monitor.auto_reconnect,
+        space: SpaceThresholds {
+            reserved: storage.reserved,
+            near_full: storage.near_full,
+            full: storage.full,
+        },
+        slow: SLOW_PROBE.min(monitor.probe_deadline / 2),
+    }
+}
