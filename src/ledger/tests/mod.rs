@@ -2,6 +2,8 @@
 
 mod damage;
 mod durability;
+mod fixture;
+mod fixture_contents;
 mod history;
 mod ladder;
 mod secrets;

@@ -1,0 +1,165 @@
+//! Ledgers that earlier versions have written: this program reads every row of them exactly, and an
+//! open changes nothing but the epoch.
+//!
+//! `fixtures/v1` holds the files of a state directory of format 1: the database after a clean stop, and
+//! the master key. The key seals only the invented secrets of [`super::fixture_contents`].
+//!
+//! To make a fixture of a later format, run
+//! `LEDGER_FIXTURE=src/ledger/tests/fixtures/vN cargo test --lib ledger::tests::fixture` with the program
+//! that introduces the format, before it is released. Then make [`NEWEST`] that fixture. A fixture that
+//! has been checked in is never written again: an older one must still lead to the same expected values.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use rusqlite::Connection;
+use rusqlite::types::Value;
+
+use super::fixture_contents::*;
+use super::*;
+use crate::ledger::OutboxDepth;
+use crate::ledger::open::migrations::schema_version;
+
+/// The files of a fixture.
+struct Fixture {
+    ledger: &'static [u8],
+    master_key: &'static [u8],
+}
+
+const V1: Fixture = Fixture {
+    ledger: include_bytes!("fixtures/v1/ledger.sqlite"),
+    master_key: include_bytes!("fixtures/v1/master-key"),
+};
+
+/// The fixture in the format of this program.
+const NEWEST: Fixture = V1;
+
+type Rows = BTreeMap<String, Vec<Vec<Value>>>;
+
+/// All rows of all tables.
+fn rows(place: &Place) -> Rows {
+    let sqlite = Connection::open(place.ledger()).unwrap();
+    let mut tables = sqlite.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").unwrap();
+    let tables = tables.query_map([], |row| row.get(0)).unwrap();
+    let read = |table: String| {
+        let mut statement = sqlite.prepare(&format!("SELECT * FROM {table}")).unwrap();
+        let columns = 0..statement.column_count();
+        let row = |row: &rusqlite::Row<'_>| columns.clone().map(|column| row.get(column)).collect();
+        let rows = statement.query_map([], row).unwrap();
+        (table, rows.map(Result::unwrap).collect())
+    };
+    tables.map(Result::unwrap).map(read).collect()
+}
+
+/// Splits the facts about the ledger from all other rows.
+fn facts_and_rows(place: &Place) -> (BTreeMap<String, Value>, Rows) {
+    let mut rows = rows(place);
+    let facts = rows.remove("meta").unwrap().into_iter().map(|fact| {
+        let [Value::Text(key), value, Value::Blob(_)] = &fact[..] else { panic!("{fact:?}") };
+        (key.clone(), value.clone())
+    });
+    (facts.collect(), rows)
+}
+
+fn text(text: impl ToString) -> Value {
+    Value::Text(text.to_string())
+}
+
+fn versions(place: &Place) -> (i32, i32) {
+    let sqlite = Connection::open(place.ledger()).unwrap();
+    let id = sqlite.query_row("PRAGMA application_id", [], |row| row.get(0)).unwrap();
+    (schema_version(&sqlite).unwrap(), id)
+}
+
+impl Fixture {
+    fn place(&self) -> Place {
+        let place = Place::new();
+        fs::write(place.ledger(), self.ledger).unwrap();
+        fs::write(place.path().join("master-key"), self.master_key).unwrap();
+        place
+    }
+}
+
+fn exposed(credentials: &SshCredentials) -> [Option<&str>; 3] {
+    let SshCredentials { password, private_key, passphrase } = credentials;
+    [password, private_key, passphrase].map(|secret| secret.as_ref().map(Secret::expose_secret))
+}
+
+#[tokio::test]
+async fn a_ledger_of_an_earlier_version_is_read_exactly() {
+    for fixture in [V1] {
+        let place = fixture.place();
+        let opened = place.open();
+        assert_eq!(opened.epoch, Epoch(NOW.0.unsigned_abs() + 1));
+        let position = Position::start_of(opened.epoch);
+        let [one, two] = &opened.stores[..] else { panic!("{:?}", opened.stores) };
+        assert_eq!((&one.store, one.stuck_worker), (&first_store(), Some(WORKER)));
+        assert_eq!(one.standing, DurableRecord { position, ..first_standing() });
+        assert_eq!((&two.store, two.stuck_worker), (&second_store(), None));
+        assert_eq!(two.standing, DurableRecord { position, ..second_standing() });
+
+        let ledger = &opened.ledger;
+        let read = ledger.credentials(uuid(1)).await.unwrap();
+        assert_eq!(exposed(&read), [Some(PASSWORD), Some(PRIVATE_KEY), Some(PASSPHRASE)]);
+        let read = ledger.credentials(uuid(2)).await.unwrap();
+        assert_eq!(exposed(&read), [None, Some(PRIVATE_KEY), Some(PASSPHRASE)]);
+
+        assert_eq!(ledger.stores_with_pending().await.unwrap(), [uuid(1), uuid(2)]);
+        assert_eq!(ledger.pending_notices(uuid(1), 9).await.unwrap(), first_notices());
+        assert_eq!(ledger.pending_notices(uuid(2), 9).await.unwrap(), second_notices());
+        for (n, (epoch, seq)) in [(1, (5, 4)), (2, (6, 1))] {
+            let newest = Some(Position { epoch: Epoch(epoch), seq: Seq(seq) });
+            let depth = ledger.outbox_depth(uuid(n), Position::default()).await.unwrap();
+            assert_eq!(depth, OutboxDepth { count: 2, newest });
+        }
+
+        let mut lines = first_history();
+        lines.reverse();
+        let history = ledger.history(uuid(1), 99).await.unwrap();
+        assert_eq!((history.lines, history.gone), (lines, 1));
+        let history = ledger.history(uuid(2), 99).await.unwrap();
+        assert_eq!((history.lines, history.gone), (vec![entry(NOW.0)], 0));
+        opened.writer.close_ledger().await;
+    }
+}
+
+#[tokio::test]
+async fn opening_a_ledger_of_the_same_format_changes_nothing_but_the_epoch() {
+    let place = NEWEST.place();
+    let newest = i32::try_from(MIGRATIONS.len()).unwrap();
+    assert_eq!(versions(&place), (newest, i32::from_be_bytes(*b"ISAg")));
+    let ((mut facts, stored), before) = (facts_and_rows(&place), versions(&place));
+    place.open().writer.close_ledger().await;
+    assert_eq!(versions(&place), before);
+    let epoch = facts.insert("epoch".to_owned(), text(NOW.0 + 1));
+    assert_eq!(epoch, Some(text(NOW.0)));
+    assert_eq!(facts_and_rows(&place), (facts, stored));
+    assert_eq!(fs::read(place.path().join("master-key")).unwrap(), NEWEST.master_key);
+}
+
+/// Other programs read the same rows, and a sum that differed would be damage to the version before.
+#[tokio::test]
+async fn the_same_changes_are_written_as_the_same_rows() {
+    let place = Place::new();
+    fill(&place).await;
+    if let Some(to) = std::env::var_os("LEDGER_FIXTURE").map(PathBuf::from) {
+        fs::create_dir_all(&to).unwrap();
+        for name in ["ledger.sqlite", "master-key"] {
+            fs::copy(place.path().join(name), to.join(name)).unwrap();
+        }
+    }
+    let (mut facts, mut written) = facts_and_rows(&place);
+    let (mut expected_facts, mut expected) = facts_and_rows(&NEWEST.place());
+    // The version changes with each release, and a seal with its random nonce.
+    assert_eq!(facts.remove("written_by"), Some(text(env!("CARGO_PKG_VERSION"))));
+    assert!(expected_facts.remove("written_by").is_some());
+    assert_eq!(facts, expected_facts);
+    for rows in [&mut written, &mut expected] {
+        for row in rows.get_mut("secrets").unwrap() {
+            let [_, _, Value::Blob(sealed), Value::Blob(sum)] = &mut row[..] else { panic!() };
+            sealed.fill(0);
+            sum.fill(0);
+        }
+    }
+    assert_eq!(written, expected);
+}

@@ -1,0 +1,199 @@
+//! The contents of the ledger that [`super::fixture`] keeps: the changes that write it, and the values
+//! that must be read from it.
+
+use super::*;
+use crate::lifecycle::{ActiveConditions, MeasuredSpace};
+use crate::model::ProcessId;
+
+/// Ninety-one days before the fixture is written: a line of history this old is pruned.
+const LONG_AGO: Timestamp = Timestamp(NOW.0 - 91 * 24 * 60 * 60 * 1000);
+
+pub(super) const PRIVATE_KEY: &str = "-----BEGIN OPENSSH PRIVATE KEY-----\ninvented\n";
+pub(super) const PASSPHRASE: &str = "pass phräse";
+
+pub(super) const WORKER: ProcessId = ProcessId { pid: 4711, start_time: 123_456_789 };
+
+fn secret(text: &str) -> Option<Secret> {
+    Some(Secret::new(text.to_owned()))
+}
+
+fn offered_key() -> HostKey {
+    HostKey {
+        algorithm: "ecdsa-sha2-nistp256".to_owned(),
+        blob: "AAAAE2VjZHNh".to_owned(),
+        fingerprint: "SHA256:def".to_owned(),
+    }
+}
+
+/// A failure with every kind of evidence.
+fn every_evidence() -> AttemptFailure {
+    let refused = Fault::new(Reason::ConnectionRefused, "nobody listens \"here\"")
+        .with_detail("port", 2222_u16)
+        .with_detail("address", "::1")
+        .with_detail("tried", vec!["::1".to_owned(), "fe80::1".to_owned()])
+        .with_detail("again", true);
+    let read_only = Fault::new(Reason::ReadOnly, "read-only").with_remedy("remount it");
+    let changed = Fault::new(Reason::HostKeyChanged, "another key")
+        .with_offered_host_key(offered_key())
+        .with_detail("expectedFingerprint", "SHA256:abc");
+    let rejected = Fault::new(Reason::CredentialsRefused, "three times").with_retry_after(900);
+    AttemptFailure::from_faults([refused, read_only, changed, rejected]).unwrap()
+}
+
+/// Disconnected, with a pinned key, all three secrets, and a stuck worker.
+pub(super) fn first_store() -> Store {
+    store(1)
+}
+
+pub(super) fn first_credentials() -> SshCredentials {
+    SshCredentials {
+        password: secret(PASSWORD),
+        private_key: secret(PRIVATE_KEY),
+        passphrase: secret(PASSPHRASE),
+    }
+}
+
+pub(super) fn first_standing() -> DurableRecord {
+    DurableRecord { failure: Some(every_evidence()), ..standing(Status::Disconnected) }
+}
+
+/// Connected, without a pinned key and without figures.
+pub(super) fn second_store() -> Store {
+    Store {
+        name: "renamed".to_owned(),
+        description: String::new(),
+        address: SshAddress { hostname: "node-2".parse().unwrap(), port: 22.try_into().unwrap() },
+        state: State::Disabled,
+        zone_uuids: Vec::new(),
+        had_registry: false,
+        pinned_key: None,
+        given_fingerprints: Vec::new(),
+        ..store(2)
+    }
+}
+
+pub(super) fn second_standing() -> DurableRecord {
+    let conditions = [(Condition::NearFull, NOW), (Condition::StaleNamespace, LONG_AGO)];
+    DurableRecord {
+        status: Status::Connected,
+        position: Position { epoch: Epoch(6), seq: Seq(1) },
+        attempt: AttemptId(12),
+        capacity: None,
+        inodes: None,
+        failure: None,
+        since: LONG_AGO,
+        conditions: ActiveConditions::from(conditions),
+    }
+}
+
+/// A notice without a failure.
+fn moved(n: u128, (epoch, seq): (u64, u64), old_status: Status, new_status: Status) -> Notice {
+    let plain = notice(n, epoch, seq);
+    let inventory = Inventory { status: new_status, capacity: None, ..plain.inventory };
+    let tags = Tags::default();
+    Notice { old_status, new_status, failure: None, inventory, tags, ..plain }
+}
+
+/// One that stands for three transitions, and one of its own.
+pub(super) fn first_notices() -> [Notice; 2] {
+    use Status::{Connected, Connecting, Disconnected};
+    let folded = moved(1, (5, 1), Connected, Disconnected)
+        .coalesce(moved(1, (5, 2), Disconnected, Connecting))
+        .coalesce(moved(1, (5, 3), Connecting, Disconnected));
+    assert_eq!((folded.kind, folded.folded), (NoticeKind::Changed, 3));
+    [folded, Notice { failure: Some(every_evidence()), ..notice(1, 5, 4) }]
+}
+
+/// One of a run of transitions that ended where it began, and one of a later epoch.
+pub(super) fn second_notices() -> [Notice; 2] {
+    use Status::{Connected, Connecting, Disconnected};
+    let folded = moved(2, (5, 1), Connected, Disconnected)
+        .coalesce(moved(2, (5, 2), Disconnected, Connecting))
+        .coalesce(moved(2, (5, 3), Connecting, Connected));
+    assert_eq!((folded.kind, folded.folded), (NoticeKind::Resync, 3));
+    [folded, moved(2, (6, 1), Connecting, Connected)]
+}
+
+/// Each kind of event, oldest first, and as many figures as it takes to prune a line that is too old.
+pub(super) fn first_history() -> Vec<HistoryEntry> {
+    let tags = || Tags::new(vec!["a::b".to_owned()], vec!["c".to_owned()]).unwrap();
+    let measured = |inodes| {
+        HistoryEvent::Measured(MeasuredSpace { capacity: Capacity::new(100, 40).unwrap(), inodes })
+    };
+    let (condition, text) = (Condition::StateDiskTrouble, str::to_owned);
+    let mut events = vec![
+        HistoryEvent::AttemptBegan { cause: Cause::User, tags: tags() },
+        HistoryEvent::AttemptBegan { cause: Cause::Monitor, tags: Tags::default() },
+        HistoryEvent::AttemptBegan { cause: Cause::Restart, tags: Tags::default() },
+        HistoryEvent::Joined { tags: tags() },
+        HistoryEvent::InterruptedByRestart,
+        HistoryEvent::Changed {
+            old: Status::Connecting,
+            new: Status::Disconnected,
+            failure: Some(every_evidence()),
+        },
+        HistoryEvent::Changed { old: Status::Connecting, new: Status::Connected, failure: None },
+        HistoryEvent::Turned { condition, holds: true },
+        HistoryEvent::Turned { condition, holds: false },
+        HistoryEvent::Updated { fields: vec![text("name"), text("password")] },
+        HistoryEvent::HostKeyAccepted {
+            algorithm: text("ssh-ed25519"),
+            fingerprint: text("SHA256:abc"),
+        },
+        HistoryEvent::Moved(store(1).mount),
+        measured(Some(InodeCounts { total: 10, available: 4 })),
+    ];
+    events.resize(63, measured(None));
+    let lines = events.into_iter().zip(0..);
+    let line = |(event, n): (_, u32)| HistoryEntry {
+        at: Timestamp(NOW.0 + i64::from(n)),
+        attempt: AttemptId(n.into()),
+        event,
+    };
+    lines.map(line).collect()
+}
+
+/// Makes the changes that lead to a fixture.
+pub(super) async fn fill(place: &Place) {
+    let opened = place.open();
+    let (one, two) = (uuid(1), uuid(2));
+    let too_old = HistoryEntry { at: LONG_AGO, ..entry(0) };
+    let first = LedgerChange::new()
+        .add_store(first_store(), first_credentials(), standing(Status::Connecting))
+        .add_history(one, too_old);
+    opened.ledger.commit(first).await.unwrap();
+    opened.ledger.commit(added(2)).await.unwrap();
+
+    let [folded, last] = first_notices();
+    let mut change =
+        LedgerChange::new().save_standing(one, first_standing()).save_stuck_worker(one, WORKER);
+    for seq in 1..=3 {
+        change = change.enqueue(notice(1, 5, seq));
+    }
+    change = change.coalesce(folded.position, folded).enqueue(last);
+    for line in first_history() {
+        change = change.add_history(one, line);
+    }
+    opened.ledger.commit(change).await.unwrap();
+
+    let [resync, last] = second_notices();
+    let done = Position { epoch: Epoch(5), seq: Seq(4) };
+    let key = SshCredentials { password: None, ..first_credentials() };
+    let change = LedgerChange::new()
+        .save_store(second_store())
+        .replace_secrets(two, key)
+        .save_standing(two, second_standing())
+        .enqueue(notice(2, 5, 1))
+        .coalesce(resync.position, resync)
+        .enqueue(notice(2, 5, 4))
+        .acknowledge(two, done)
+        .enqueue(last)
+        .save_stuck_worker(two, WORKER)
+        .clear_stuck_worker(two)
+        .add_history(two, entry(NOW.0));
+    opened.ledger.commit(change).await.unwrap();
+    // A third store leaves nothing behind.
+    opened.ledger.commit(added(3).enqueue(notice(3, 5, 1))).await.unwrap();
+    opened.ledger.commit(LedgerChange::new().remove_store(uuid(3))).await.unwrap();
+    opened.writer.close_ledger().await;
+}
