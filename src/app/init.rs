@@ -19,7 +19,7 @@ const DEFAULT_USER: &str = "imagestore-agent";
 /// Names the probe file alone; the marker of an init names no node. Always the same, so that the next
 /// init replaces what a killed one has left, and no node's own, so that a daemon that probes the
 /// directory meanwhile writes to another file.
-const NOBODY_UID: NodeId = NodeId::from_u128(0);
+const NO_NODE: NodeId = NodeId::from_u128(0);
 /// A person waits, and may interrupt.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -81,7 +81,7 @@ fn mark_directory(
     let prober = Prober::new(ProbeOptions {
         allowed_roots: roots.clone(),
         allow_root_disk: settings.storage.allow_root_disk,
-        node_id: NOBODY_UID,
+        node_id: NO_NODE,
     });
     let marker = MarkerId::from_u128(u128::from_be_bytes(SystemRandom::default().bytes16()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

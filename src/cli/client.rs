@@ -89,7 +89,7 @@ fn error_hint(error: &io::Error) -> &'static str {
 }
 
 /// What is believed and shown where nothing else is said.
-pub(super) const SYSTEM_DIRECTORY: TrustSettings<'static> = TrustSettings {
+pub(super) const SYSTEM_TRUST: TrustSettings<'static> = TrustSettings {
     ca: None,
     cert: None,
     key: None,
@@ -103,7 +103,7 @@ impl DaemonAddress {
     /// # Errors
     /// [`ClientError::BadUrl`], [`ClientError::BadFiles`].
     pub fn at_url(url: &str, token: Option<Secret>) -> Result<Self, ClientError> {
-        Self::trusted_roots(url, token, &SYSTEM_DIRECTORY)
+        Self::trusted_roots(url, token, &SYSTEM_TRUST)
     }
 
     /// As [`DaemonAddress::at_url`], with what is believed and shown behind `https`. Blocks on those files.
@@ -144,7 +144,7 @@ impl DaemonAddress {
     /// Sends one request and reads the JSON answer.
     ///
     /// # Errors
-    /// [`ClientError`] when there is no answer; an answer that refuses is a [`ReceiverReply`].
+    /// [`ClientError`] when there is no answer; an answer that refuses is a [`DaemonResponse`].
     ///
     /// # Cancel safety
     /// The daemon finishes what it has begun.
@@ -173,13 +173,13 @@ impl DaemonAddress {
         }
     }
 
-    /// As [`DaemonAddress::ask`], for who does not wait longer than `limit` in all.
+    /// As [`DaemonAddress::send_request`], for who does not wait longer than `limit` in all.
     ///
     /// # Errors
-    /// As [`DaemonAddress::ask`].
+    /// As [`DaemonAddress::send_request`].
     ///
     /// # Cancel safety
-    /// As [`DaemonAddress::ask`].
+    /// As [`DaemonAddress::send_request`].
     pub async fn ask_within(
         &self,
         limit: Duration,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::args::{ClientCommand, ConfirmArgs, ConnectionArgs, ReconnectArgs};
-use super::client::{ClientError, DaemonAddress, DaemonResponse, SYSTEM_DIRECTORY};
+use super::client::{ClientError, DaemonAddress, DaemonResponse, SYSTEM_TRUST};
 use super::output;
 use super::output::health;
 use super::request_body;
@@ -104,7 +104,7 @@ fn daemon_address(
         ca: connection.ca_file.as_deref(),
         cert: connection.client_cert.as_deref(),
         key: connection.client_key.as_deref(),
-        ..SYSTEM_DIRECTORY
+        ..SYSTEM_TRUST
     };
     Ok(DaemonAddress::trusted_roots(url, token, &trust)?)
 }

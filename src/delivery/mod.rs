@@ -1,6 +1,6 @@
 //! Layer 2. What a reply to a notice means, when which notice is sent, and to which receiver.
 //!
-//! Promises: [`judge`] and [`DeliveryState`] are functions of their arguments; a lane sends in order, never
+//! Promises: [`classify`] and [`DeliveryState`] are functions of their arguments; a lane sends in order, never
 //! gives up, and ends on the newest state.
 //! Never: opens a socket, reads a clock, loses or reorders.
 

@@ -106,7 +106,7 @@ pub enum StepInput {
     Probed(ProbeOutcome),
     /// A login between attempts ended.
     LoggedIn(LoginOutcome),
-    /// The time of [`StoreRecord::due`](super::Record::due) has come, while these checks are under way.
+    /// The time of [`StoreRecord::due`](super::StoreRecord::due_check) has come, while these checks are under way.
     Due(InFlight),
     /// The daemon is stopping.
     Stopping,

@@ -33,7 +33,7 @@ pub struct StoreRecord {
 }
 
 impl StoreRecord {
-    /// A record around what the ledger holds. Feed it [`StepInput::Started`](super::Input::Started) first.
+    /// A record around what the ledger holds. Feed it [`StepInput::Started`](super::StepInput::Started) first.
     pub fn new(standing: DurableRecord) -> Self {
         Self {
             standing,

@@ -79,7 +79,7 @@ impl CheckSchedule {
 }
 
 impl StoreRecord {
-    /// When [`StepInput::Due`](super::Input::Due) is to be fed, as uptime. None while an attempt runs, and
+    /// When [`StepInput::Due`](super::StepInput::Due) is to be fed, as uptime. None while an attempt runs, and
     /// when all that could be due is under way.
     pub fn due_check(&self, busy: InFlight) -> Option<Duration> {
         if self.running.is_some() {

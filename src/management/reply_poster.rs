@@ -35,7 +35,7 @@ const REPLY_BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration
 /// An answer to post.
 #[derive(Clone, Debug)]
 pub struct TaskReply {
-    /// Where it is waited for, judged by [`UrlGuard::judge`].
+    /// Where it is waited for, judged by [`UrlGuard::validate`].
     pub url: Uri,
     /// `taskuuid`: what the management node knows the call by. A legal header value.
     pub task: String,

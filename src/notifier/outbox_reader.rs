@@ -68,7 +68,7 @@ impl OutboxReader {
     }
 
     /// Takes note that a notice was delivered. When the ledger cannot be told now, it is told by
-    /// [`OutboxReader::settle`], and the notice is not seen here again.
+    /// [`OutboxReader::flush_acknowledgements`], and the notice is not seen here again.
     pub(super) async fn acknowledge_notice(
         &mut self,
         position: Position,

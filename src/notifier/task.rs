@@ -67,7 +67,7 @@ impl NotifierTask {
     /// refuses it, and all end within [`NotifierContext::last_try`].
     ///
     /// # Errors
-    /// [`RegistryTaskPanicked`] when a lane panicked: the daemon is to end and be started anew.
+    /// [`BrokenOff`] when a lane panicked: the daemon is to end and be started anew.
     ///
     /// # Cancel safety
     /// Dropping the future aborts all lanes; what was not acknowledged is sent again after a start.

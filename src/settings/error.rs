@@ -49,7 +49,7 @@ impl SettingFault {
 }
 
 impl fmt::Display for SettingFault {
-    /// One line; [`report`] has the form for people.
+    /// One line; [`format_report`] has the form for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.key.as_str(), &self.value) {
             ("", _) => write!(f, "{}", self.what)?,

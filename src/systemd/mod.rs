@@ -58,7 +58,7 @@ pub fn notify_ready() {
     notify(&[NotifyState::Ready]);
 }
 
-/// The settings are read again; [`ready`] says that it is over, also when nothing came of it.
+/// The settings are read again; [`notify_ready`] says that it is over, also when nothing came of it.
 pub fn notify_reloading() {
     // `Type=notify` bears the time, `Type=notify-reload` asks for it.
     let now = NotifyState::monotonic_usec_now().ok();

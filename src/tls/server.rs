@@ -9,9 +9,9 @@ use super::pem::{private_key, read_certificates, roots_of};
 use super::{crypto_provider, without_file};
 use crate::settings::{SettingFault, SettingsError, TlsSettings};
 
-const CERT_KEY: &str = "server.tls.cert";
-const KEY_KEY: &str = "server.tls.key";
-const CLIENT_CA_KEY: &str = "server.tls.client_ca";
+const CERT_SETTING: &str = "server.tls.cert";
+const KEY_SETTING: &str = "server.tls.key";
+const CLIENT_CA_SETTING: &str = "server.tls.client_ca";
 
 /// TLS 1.2 and 1.3 for HTTP/1.1. With `client_ca` a client without a certificate from there gets no
 /// connection. Blocks on the files.
@@ -20,9 +20,9 @@ const CLIENT_CA_KEY: &str = "server.tls.client_ca";
 /// Every fault of every file, and a certificate and key that do not belong together.
 pub fn server_config(settings: &TlsSettings) -> Result<ServerConfig, SettingsError> {
     let mut faults = Vec::new();
-    let chain = SettingsError::gather(read_certificates(CERT_KEY, &settings.cert), &mut faults);
-    let key = SettingsError::gather(private_key(KEY_KEY, &settings.key), &mut faults);
-    let clients = settings.client_ca.as_ref().map(|path| (path, roots_of(CLIENT_CA_KEY, path)));
+    let chain = SettingsError::gather(read_certificates(CERT_SETTING, &settings.cert), &mut faults);
+    let key = SettingsError::gather(private_key(KEY_SETTING, &settings.key), &mut faults);
+    let clients = settings.client_ca.as_ref().map(|path| (path, roots_of(CLIENT_CA_SETTING, path)));
     let clients =
         clients.and_then(|(path, read)| Some((path, SettingsError::gather(read, &mut faults)?)));
     let (Some(chain), Some(key), true) = (chain, key, faults.is_empty()) else {
@@ -38,13 +38,13 @@ pub fn server_config(settings: &TlsSettings) -> Result<ServerConfig, SettingsErr
                 WebPkiClientVerifier::builder_with_provider(Arc::new(roots), crypto_provider())
                     .build();
             let verifier =
-                verifier.map_err(|error| SettingFault::in_file(CLIENT_CA_KEY, path, error))?;
+                verifier.map_err(|error| SettingFault::in_file(CLIENT_CA_SETTING, path, error))?;
             builder.with_client_cert_verifier(verifier)
         }
     };
     let mut config = builder
         .with_single_cert(chain, key)
-        .map_err(|error| SettingFault::in_file(CERT_KEY, &settings.cert, error))?;
+        .map_err(|error| SettingFault::in_file(CERT_SETTING, &settings.cert, error))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

@@ -16,10 +16,9 @@ const MAX_PASSPHRASE_CHARS: usize = 1024;
 /// Most fingerprints of one host: more than a server has keys.
 const MAX_FINGERPRINTS: usize = 16;
 /// What a fingerprint looks like.
-const MAX_FINGERPRINT_CHARS: &str =
-    "SHA256: and 43 characters of base64, as ssh-keygen -l prints it";
+const FINGERPRINT_RULE: &str = "SHA256: and 43 characters of base64, as ssh-keygen -l prints it";
 /// What a host name is.
-pub(super) const MAX_HOSTNAME_CHARS: &str =
+pub(super) const HOSTNAME_RULE: &str =
     "an IP address or a host name of at most 255 characters (RFC 1123)";
 
 /// Tags stand beside the action or inside it; those beside it win.
@@ -68,7 +67,7 @@ pub(super) fn image_dir(
 
 /// None when it is not there.
 pub(super) fn take_hostname(params: &mut JsonFields) -> Result<Option<Hostname>, InvalidField> {
-    let bad = params.invalid_field("hostname", MAX_HOSTNAME_CHARS);
+    let bad = params.invalid_field("hostname", HOSTNAME_RULE);
     let text = params.take_text("hostname", MAX_SHORT_CHARS + 2).map_err(|_| bad.clone())?;
     text.map(|text| text.parse().map_err(|_| bad)).transpose()
 }
@@ -97,7 +96,7 @@ pub(super) fn given_credentials(params: &mut JsonFields) -> Result<SshCredential
 
 pub(super) fn take_fingerprints(params: &mut JsonFields) -> Result<Vec<String>, InvalidField> {
     let key = "hostKeyFingerprint";
-    let bad = params.invalid_field(key, MAX_FINGERPRINT_CHARS);
+    let bad = params.invalid_field(key, FINGERPRINT_RULE);
     let given =
         params.one_or_several(key, MAX_FINGERPRINTS, MAX_SHORT_CHARS).map_err(|_| bad.clone())?;
     given.iter().map(|text| strip_padding(text).ok_or_else(|| bad.clone())).collect()
@@ -105,7 +104,7 @@ pub(super) fn take_fingerprints(params: &mut JsonFields) -> Result<Vec<String>, 
 
 pub(super) fn parse_fingerprint(params: &mut JsonFields) -> Result<String, InvalidField> {
     let key = "fingerprint";
-    let bad = params.invalid_field(key, MAX_FINGERPRINT_CHARS);
+    let bad = params.invalid_field(key, FINGERPRINT_RULE);
     let given = params.take_text(key, MAX_SHORT_CHARS).ok().flatten();
     given.as_deref().and_then(strip_padding).ok_or(bad)
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::fields::{InvalidField, JsonFields};
 use super::params::{
-    MAX_DESCRIPTION_CHARS, MAX_HOSTNAME_CHARS, MAX_SHORT_CHARS, image_dir, parse_fingerprint,
+    HOSTNAME_RULE, MAX_DESCRIPTION_CHARS, MAX_SHORT_CHARS, image_dir, parse_fingerprint,
     take_credentials, take_fingerprints, take_hostname, take_tags, take_uuid,
 };
 use super::update::parse_store_update;
@@ -113,7 +113,7 @@ pub fn parse_add_store(body: &[u8], allowed_roots: &[String]) -> Result<AddStore
         image_dir: image_dir(&mut params, allowed_roots)?,
         address: SshAddress {
             hostname: take_hostname(&mut params)?
-                .ok_or_else(|| params.invalid_field("hostname", MAX_HOSTNAME_CHARS))?,
+                .ok_or_else(|| params.invalid_field("hostname", HOSTNAME_RULE))?,
             port: params.take_port("sshPort")?.unwrap_or(SSH_PORT),
         },
         username: params.take_line("username", MAX_SHORT_CHARS)?,

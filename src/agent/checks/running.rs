@@ -96,7 +96,7 @@ impl RunningChecks {
         self.busy = InFlight::default();
     }
 
-    /// As [`RunningChecks::abort`], and waits for it. A worker that will not die is known afterwards.
+    /// As [`RunningChecks::abort_attempt`], and waits for it. A worker that will not die is known afterwards.
     pub(crate) async fn abort_all(&mut self) {
         self.running.shutdown().await;
         self.busy = InFlight::default();

@@ -108,11 +108,11 @@ impl StoreLogins {
         timeout_at(deadline, self.0.turn.lock()).await.map_err(|_| faults::store_login_busy())
     }
 
-    /// As [`StoreLogins::turn`], for an attempt: a login that only tries something out gives way to it, for
+    /// As [`StoreLogins::acquire`], for an attempt: a login that only tries something out gives way to it, for
     /// what an attempt misses disconnects the store.
     ///
     /// # Errors
-    /// Those of [`StoreLogins::turn`].
+    /// Those of [`StoreLogins::acquire`].
     pub(crate) async fn acquire_for_attempt(
         &self,
         deadline: Instant,

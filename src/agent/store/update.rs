@@ -3,7 +3,7 @@
 //!
 //! The verification takes seconds and runs outside the store task: the task must stay free to run the
 //! checks of the present login and to accept other requests. This is optimistic concurrency control.
-//! [`prove`] works on a snapshot of the store and takes no lock on it; [`Proven::apply`], which the
+//! [`verify_update`] works on a snapshot of the store and takes no lock on it; [`VerifiedUpdate::apply_update`], which the
 //! store task calls, compares the login of the snapshot with that of the store as it is then. If they
 //! differ, another update or another host key was committed meanwhile: the verified login may
 //! belong to a server that the store no longer has, and the update fails with `agent_busy`. Nothing is

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What is too many within [`REJECTION_WINDOW`].
+/// What is too many within [`RATE_WINDOW`].
 pub(crate) const MAX_PER_WINDOW: u32 = 20;
 /// How long they count, from the first of them.
 const RATE_WINDOW: Duration = Duration::from_secs(60);

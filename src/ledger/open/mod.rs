@@ -108,7 +108,7 @@ pub fn open_ledger(
     open_by(migrations::MIGRATIONS, dir, state, credentials, now)
 }
 
-/// [`open`] by a ladder of a test's own.
+/// [`open_ledger`] by a ladder of a test's own.
 pub(super) fn open_by(
     ladder: &[Migration],
     dir: &StateDir,

@@ -57,7 +57,7 @@ impl StateDir {
     /// Creates the directory (0750, so that the group may reach the socket in it; its parent must exist) where absent and locks it.
     ///
     /// # Errors
-    /// [`StateDirError::Locked`] when another daemon has it, [`StateDirError::KeyError`] otherwise.
+    /// [`StateDirError::Locked`] when another daemon has it, [`StateDirError::Unusable`] otherwise.
     pub fn open(dir: &Path) -> Result<Self, StateDirError> {
         let unusable =
             |path: &Path, source| StateDirError::Unusable { path: path.to_owned(), source };

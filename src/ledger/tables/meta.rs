@@ -10,7 +10,7 @@ use crate::model::Epoch;
 
 const EPOCH_KEY: &str = "epoch";
 const WRITTEN_BY_KEY: &str = "written_by";
-const WRITE_PROBE: &str = "touched";
+const WRITE_PROBE_KEY: &str = "touched";
 
 /// Gives a new ledger its facts, so that one without them is always a loss.
 pub(crate) fn initialize(connection: &Connection) -> rusqlite::Result<()> {
@@ -49,8 +49,8 @@ pub(crate) fn next_epoch(connection: &Connection, now: Timestamp) -> Result<Epoc
 
 /// A commit that costs what each commit costs: SQLite leaves out a row that stays the same.
 pub(crate) fn write_probe(connection: &Connection) -> Result<(), RowError> {
-    let last = get_value(connection, WRITE_PROBE)?;
-    put_value(connection, WRITE_PROBE, if last.as_deref() == Some("1") { "0" } else { "1" })?;
+    let last = get_value(connection, WRITE_PROBE_KEY)?;
+    put_value(connection, WRITE_PROBE_KEY, if last.as_deref() == Some("1") { "0" } else { "1" })?;
     Ok(())
 }
 

@@ -28,7 +28,7 @@ use protocol::{
 };
 
 /// What a probe writes: one page, so that a disk that lies about small writes is met.
-const PROBE_FILE_CONTENT: usize = 4096;
+const PROBE_FILE_BYTES: usize = 4096;
 /// Longest order, in bytes; a path of 2048 characters and a few roots.
 const MAX_REQUEST_BYTES: u64 = 256 * 1024;
 
@@ -209,7 +209,7 @@ impl ProbeWorker {
     fn write_file(&self, probe: &str, make_folder: bool) -> Result<WorkerResponse, WorkerError> {
         let (folder, made_folder) = self.open_folder(make_folder)?;
         let begun = Instant::now();
-        let written = self.create_file(&folder, probe, &[0; PROBE_FILE_CONTENT]).and_then(|()| {
+        let written = self.create_file(&folder, probe, &[0; PROBE_FILE_BYTES]).and_then(|()| {
             report_operation(WorkerOperation::Unlink);
             self.unlink_file(&folder, probe)
         });

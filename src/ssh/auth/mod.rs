@@ -261,15 +261,16 @@ fn unanswerable_prompts(
 
 /// As pam_unix(8) and its kin put it.
 fn is_about_a_new_password(told: &str, asked: &[String]) -> bool {
-    const MAX_SAID_BYTES: [&str; 4] =
+    const EXPIRED_PASSWORD_TEXTS: [&str; 4] =
         ["change your password", "password has expired", "password expired", "changing password"];
-    const MAX_PROMPT_BYTES: [&str; 3] =
+    const NEW_PASSWORD_PROMPTS: [&str; 3] =
         ["new password", "current password", "current unix password"];
     let holds = |text: &str, words: &[&str]| {
         let text = text.to_lowercase();
         words.iter().any(|word| text.contains(word))
     };
-    holds(told, &MAX_SAID_BYTES) || asked.iter().any(|prompt| holds(prompt, &MAX_PROMPT_BYTES))
+    holds(told, &EXPIRED_PASSWORD_TEXTS)
+        || asked.iter().any(|prompt| holds(prompt, &NEW_PASSWORD_PROMPTS))
 }
 
 /// A refusal that offers nothing is also what russh makes of a session that is gone: only the

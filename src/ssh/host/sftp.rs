@@ -17,9 +17,9 @@ use crate::common::{MAX_QUOTED, sanitize_ascii};
 use crate::ssh::session::handshake::SshSession;
 
 /// Most bytes of a file that are read: a marker's most, and more than any boot id has.
-const MAX_PACKET_BYTES: usize = 4096;
+const MAX_FILE_BYTES: usize = 4096;
 /// Longest packet: a file's bytes and what stands around them, and a server's list of extensions.
-const MAX_FILE_BYTES: usize = MAX_PACKET_BYTES + 4096;
+const MAX_PACKET_BYTES: usize = MAX_FILE_BYTES + 4096;
 /// Most bytes that are kept of what a program said.
 const MAX_HEARD_BYTES: usize = 512;
 /// How long a program may take to end once it has been told that nothing more will be said to it.
@@ -111,7 +111,7 @@ impl SftpClient {
         }
     }
 
-    /// A file's text, or why the server does not give it. A longer file than [`MOST`] is none that is
+    /// A file's text, or why the server does not give it. A longer file than [`MAX_FILE_BYTES`] is none that is
     /// meant.
     pub(super) async fn read_file(
         &mut self,
@@ -144,7 +144,7 @@ impl SftpClient {
                 }
                 _ => return Err(self.not_sftp().await),
             }
-            if bytes.len() > MAX_PACKET_BYTES {
+            if bytes.len() > MAX_FILE_BYTES {
                 return Ok(Err(SftpReadError::Unfit("too long")));
             }
         }
@@ -241,7 +241,7 @@ pub(super) enum ParsedPacket {
 pub(super) fn parse_packet(received: &mut Vec<u8>) -> ParsedPacket {
     let Some(length) = received.first_chunk::<4>() else { return ParsedPacket::Partly };
     let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
-    if length == 0 || length > MAX_FILE_BYTES {
+    if length == 0 || length > MAX_PACKET_BYTES {
         return ParsedPacket::Foreign;
     }
     let Some(body) = received.get(4..length.saturating_add(4)) else { return ParsedPacket::Partly };

@@ -11,7 +11,7 @@ use crate::ssh::phase::LoginPhase;
 
 /// How sshd says that it turns a connection away, in place of its identification: past `MaxStartups`,
 /// and for an address in `PerSourcePenalties` (`drop_connection` in OpenSSH's sshd.c).
-const CONNECTION_CLOSED: [&str; 2] = ["Exceeded MaxStartups", "Not allowed at this time"];
+const OVERLOAD_MESSAGES: [&str; 2] = ["Exceeded MaxStartups", "Not allowed at this time"];
 
 /// The message after `MaxAuthTries` refusals (`auth_maxtries_exceeded` in OpenSSH's auth.c).
 const TOO_MANY_TRIES: &str = "Too many authentication failures";
@@ -69,7 +69,7 @@ pub(crate) fn auth_error(witness: &PeerTranscript) -> Option<Fault> {
 fn turned_away(witness: &PeerTranscript) -> Option<Fault> {
     let said = witness.first_line();
     let words = match witness.farewell.get() {
-        _ if CONNECTION_CLOSED.iter().any(|text| said.contains(text)) => said,
+        _ if OVERLOAD_MESSAGES.iter().any(|text| said.contains(text)) => said,
         Some(SessionEnd::Said { words, too_many: true }) => words.clone(),
         _ => return None,
     };

@@ -20,7 +20,7 @@ use super::host_key::HostKeyCheck;
 /// without the kinds of key seen before, until a key is taken or the server has no other.
 ///
 /// # Errors
-/// Those of [`shake_hands`]. When no key was taken, the fault of the first one, with the fingerprints
+/// Those of [`perform_handshake`]. When no key was taken, the fault of the first one, with the fingerprints
 /// of all in `offeredFingerprints`. When a further handshake broke, its own fault: the right key may
 /// not have been seen.
 pub(crate) async fn connect_with_known_key(

@@ -23,7 +23,7 @@ impl StoreTask {
         self.apply_all(vec![input], Waiters::default()).await;
     }
 
-    /// As [`StoreTask::apply`], one after the other, with one commit for all. `callers` wait for the
+    /// As [`StoreTask::apply_input`], one after the other, with one commit for all. `callers` wait for the
     /// attempt that comes of it; if nothing can be recorded they are told so, and nobody else.
     pub(super) async fn apply_all(&mut self, inputs: Vec<StepInput>, mut callers: Waiters) {
         let now = self.context.step_time();
