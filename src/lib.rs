@@ -1,5 +1,45 @@
-//! `imagestore-agent`: proves that an ImageStore backup storage on this node is usable and tells the
-//! management node so. `docs/architecture.md` is the map of these rooms.
+//! `imagestore-agent` proves that an ImageStore backup storage on this node is usable, and reports
+//! it to the management node.
+//!
+//! The daemon serves several stores. For each of them it logs in over SSH, examines the image
+//! directory, and writes to it. The outcome becomes a status, a durable notice, and a signed
+//! callback.
+//!
+//! # The idea
+//!
+//! Decisions are pure functions, and tasks act on them. [`lifecycle::step()`] decides the status of
+//! a store without I/O. The store task in [`agent`] commits the decision to the [`ledger`] and only
+//! then carries out its effects. A good first walk is [`http`], [`agent::StoreService`],
+//! [`lifecycle`], [`ledger`], [`notifier`].
+//!
+//! # Modules
+//!
+//! A module depends on modules of lower layers only. From the top:
+//!
+//! | layer | module | role |
+//! |---|---|---|
+//! | 11 | [`demo`] | Plays the whole story on loopback in a temporary directory. |
+//! | 10 | [`app`] | Builds, wires, starts and stops everything. |
+//! | 9 | [`http`] | Serves the HTTP interface over TCP and the Unix socket. |
+//! | 9 | [`cli`] | Implements the client commands. |
+//! | 9 | [`telemetry`] | Writes the log. |
+//! | 9 | [`systemd`] | Takes inherited sockets and reports readiness. |
+//! | 7 | [`notifier`] | Delivers the outbox to the management node, in order for each store. |
+//! | 6 | [`agent`] | Owns the stores: the registry and one task for each store. |
+//! | 6 | [`management`] | Posts events and replies to the management node. |
+//! | 5 | [`ledger`] | Keeps all durable state in SQLite. |
+//! | 5 | [`probe`] | Examines image directories through a worker process. |
+//! | 5 | [`ssh`] | Verifies the login and the host behind it. |
+//! | 5 | [`tls`] | Loads certificates and configures TLS. |
+//! | 4 | [`wire`] | Defines the JSON of requests, responses and events. |
+//! | 3 | [`settings`] | Reads and checks the settings. |
+//! | 2 | [`lifecycle`] | Decides the status of a store. |
+//! | 2 | [`delivery`] | Classifies the replies to notices and schedules the next delivery. |
+//! | 1 | [`model`] | Defines the values of the domain. |
+//! | 0 | [`common`] | Offers general tools: time, randomness, backoff, sanitized text. |
+//!
+//! `docs/architecture.md` follows a reconnect through these modules, and has the invariants, the
+//! glossary, and the places to extend.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
