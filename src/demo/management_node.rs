@@ -1,4 +1,4 @@
-//! A management node that takes events, checks their signature and passes them on.
+//! A management node that receives events, verifies their signatures and passes them on.
 
 use std::convert::Infallible;
 use std::io;
@@ -18,20 +18,20 @@ use tokio::task::JoinSet;
 use crate::management::EventSigner;
 use crate::wire::headers::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP};
 
-/// Events that may wait to be shown; the demo shows each at once.
+/// Maximum number of events that wait to be shown. The demo shows each at once.
 const MAX_WAITING_EVENTS: usize = 64;
-/// Connections at once; the daemon keeps a few.
+/// Maximum number of connections. The daemon keeps a few.
 const MAX_CONNECTIONS: usize = 16;
 const MAX_BODY_BYTES: usize = 1 << 20;
 
-/// One event as it arrived.
+/// A received event.
 #[derive(Debug)]
 pub(super) struct ReceivedEvent {
     pub(super) event: Value,
     pub(super) signature_good: bool,
 }
 
-/// A listening management node; dropping it ends it.
+/// A listening management node. Dropping it stops it.
 #[derive(Debug)]
 pub(super) struct ManagementNode {
     pub(super) address: SocketAddr,
@@ -40,7 +40,7 @@ pub(super) struct ManagementNode {
 }
 
 impl ManagementNode {
-    /// Listens on a free port of 127.0.0.1.
+    /// Starts listening on a free port of 127.0.0.1.
     pub(super) async fn start(signer: EventSigner) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
@@ -68,7 +68,7 @@ async fn accept_connections(
                     });
                     let served = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), take);
-                    // However it ends; the daemon sends again what was not answered.
+                    // A failed connection is ignored, because the daemon resends unanswered events.
                     let _ = served.await;
                 });
             }

@@ -1,8 +1,11 @@
-//! Layer 11. The main job with nothing installed and nothing configured.
+//! Layer 11. The demo: runs the daemon's main function without installation or configuration.
 //!
-//! Promises: the daemon, its HTTP, its SSH, its SQLite and its signed callbacks are the real ones; all
-//! of it runs on loopback and in a throw-away directory that is gone at the end.
-//! Never: touches a configured daemon, its state or its stores.
+//! # Guarantees
+//! - The daemon, its HTTP, its SSH, its SQLite and its signed callbacks are the real ones.
+//! - Everything runs on loopback and in a temporary directory that is removed at the end.
+//!
+//! # Never
+//! - It never touches a configured daemon, its state or its stores.
 
 mod management_node;
 mod scenario;

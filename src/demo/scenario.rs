@@ -1,4 +1,4 @@
-//! What the demo does, step by step, and what it shows.
+//! The steps of the demo and their output.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -26,12 +26,12 @@ use crate::management::EventSigner;
 use crate::model::Secret;
 use crate::settings::Settings;
 
-/// Longer than any step takes on a slow machine.
+/// Maximum duration of the steps. It is longer than any step takes on a slow machine.
 const STEP_TIMEOUT: Duration = Duration::from_secs(30);
-/// The add tells of one transition, the reconnect of two.
+/// Number of transitions that the steps cause: one by the add and two by the reconnect.
 const EXPECTED_TRANSITIONS: usize = 3;
 
-/// The demo could not be shown to its end.
+/// Error that ended the demo early.
 #[derive(Debug, thiserror::Error)]
 enum DemoError {
     #[error("{0}")]
@@ -44,7 +44,7 @@ fn demo_error(error: impl std::fmt::Display) -> DemoError {
     DemoError::Told(error.to_string())
 }
 
-/// Runs the demo; `once` ends it after the first reconnect.
+/// Runs the demo and returns its exit status. `once` ends it after the first reconnect.
 pub fn run_demo(once: bool) -> ExitStatus {
     match prepare_settings(once) {
         Ok(exit) => exit,
@@ -79,7 +79,7 @@ fn prepare_settings(once: bool) -> Result<ExitStatus, DemoError> {
 
 async fn run_scenario(once: bool) -> Result<ExitStatus, DemoError> {
     let stop = CancellationToken::new();
-    // Before there is anything to leave behind.
+    // Signals are handled before the temporary directory exists, so that it is always removed.
     let _listening = stop_at_signals(&stop)?;
     let scratch = TempDir::new(&random_bytes())?;
     println!("all of this happens in {} and on 127.0.0.1\n", scratch.path().display());
@@ -105,7 +105,7 @@ async fn run_scenario(once: bool) -> Result<ExitStatus, DemoError> {
     let (_reload, reloads) = mpsc::channel(1);
     let daemon = async {
         let exit = prepared.run_daemon(None, stop.clone(), reloads).await;
-        // When it ends by itself, so does the story.
+        // If the daemon exits early, the steps must end too.
         stop.cancel();
         exit
     };
@@ -197,7 +197,8 @@ async fn print_step(
     Ok(())
 }
 
-/// Shows each callback as it arrives and counts them; ends with one that is not as it should be.
+/// Prints each callback as it arrives and counts the events. Returns an error at the first wrong
+/// signature, or when the management node has stopped.
 async fn print_events(
     mut events: mpsc::Receiver<ReceivedEvent>,
     heard: watch::Sender<usize>,
@@ -226,7 +227,7 @@ fn show_request(method: &str, path: &str, body: &Value) {
     println!("> {method} {path}\n> Authorization: OAuth ***\n> {body}");
 }
 
-/// Shows an answer; the uuid of the store in it.
+/// Prints a response and returns the uuid of its store.
 fn shown_event(reply: &DaemonResponse) -> Result<String, DemoError> {
     let mut text = format!("< {}\n", reply.status);
     let pretty = serde_json::to_string_pretty(&reply.body).unwrap_or_default();
@@ -241,7 +242,7 @@ fn shown_event(reply: &DaemonResponse) -> Result<String, DemoError> {
     }
 }
 
-/// Shows one event; whether its signature is good.
+/// Prints one event. Returns true if its signature is valid.
 fn show_event(received: &ReceivedEvent) -> bool {
     let field = |key: &str| received.event.get("data").and_then(|data| data.get(key));
     let word = |key: &str| field(key).and_then(Value::as_str).unwrap_or("?");

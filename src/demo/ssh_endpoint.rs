@@ -1,5 +1,5 @@
-//! An SSH server on loopback that knows one user, for the demo: real key exchange, real
-//! authentication, nothing behind it.
+//! The SSH server of the demo: it listens on loopback and has one user. The key exchange and the
+//! authentication are real, but it offers no service.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,17 +15,17 @@ use zeroize::Zeroizing;
 
 use crate::model::Secret;
 
-/// Logins at once; the demo makes one at a time.
+/// Maximum number of concurrent sessions. The demo makes one login at a time.
 const MAX_SESSIONS: usize = 8;
 
-/// The one who may log in.
+/// The only account that may log in.
 #[derive(Clone, Debug)]
 pub(super) struct DemoAccount {
     pub(super) user: String,
     pub(super) password: Secret,
 }
 
-/// A listening endpoint; dropping it ends it and its sessions.
+/// A listening endpoint. Dropping it stops it and its sessions.
 #[derive(Debug)]
 pub(super) struct SshEndpoint {
     pub(super) address: SocketAddr,
@@ -35,7 +35,7 @@ pub(super) struct SshEndpoint {
 }
 
 impl SshEndpoint {
-    /// Listens on a free port of 127.0.0.1 with a host key made from `seed`.
+    /// Starts listening on a free port of 127.0.0.1 with a host key derived from `seed`.
     pub(super) async fn start(account: DemoAccount, seed: Zeroizing<[u8; 32]>) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
@@ -68,7 +68,7 @@ async fn accept_connections(
                 let (config, login) = (Arc::clone(&config), DemoLogin(Arc::clone(&account)));
                 sessions.spawn(async move {
                     if let Ok(session) = server::run_stream(config, stream, login).await {
-                        // However the peer ends it; there is nobody to tell.
+                        // The result does not matter: every end of a session is normal here.
                         let _ = session.await;
                     }
                 });

@@ -1,4 +1,4 @@
-//! A throw-away directory.
+//! A temporary directory for the demo.
 #![expect(clippy::disallowed_methods, reason = "the demo's own files")]
 
 use std::fs::{self, DirBuilder};
@@ -6,14 +6,15 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-/// A directory of mode 0700 under the system's temporary one; removed with all in it when dropped.
+/// A directory of mode 0700 in the system's temporary directory. Dropping it removes it with its
+/// contents.
 #[derive(Debug)]
 pub(super) struct TempDir(PathBuf);
 
 impl TempDir {
-    /// Makes it; `tail` keeps two demos apart.
+    /// Creates the directory. `tail` makes its name unique.
     pub(super) fn new(tail: &str) -> io::Result<Self> {
-        // The daemon compares real paths, and /tmp may be a link.
+        // The daemon compares canonical paths, and `/tmp` may be a symbolic link.
         let path = fs::canonicalize(std::env::temp_dir())?.join(format!("imagestore-demo-{tail}"));
         DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self(path))
@@ -23,7 +24,7 @@ impl TempDir {
         &self.0
     }
 
-    /// Makes a directory in it.
+    /// Creates a directory in it.
     pub(crate) fn create_folder(&self, name: &str) -> io::Result<PathBuf> {
         let path = self.0.join(name);
         fs::create_dir(&path)?;

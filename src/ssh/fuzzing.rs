@@ -1,5 +1,6 @@
-//! The doors of a fuzzer (`make fuzz`) to what this module reads of others' bytes. Each checks what must
-//! hold whatever they are, and panics where it does not; there only in a build for fuzzing.
+//! Entry points for the fuzzer (`make fuzz`) to the parsers of bytes that peers and operators send.
+//! Each entry point checks an invariant for any input and panics if it does not hold. The module
+//! exists only in builds for fuzzing.
 
 use crate::common::MAX_QUOTED;
 use crate::model::Secret;
@@ -8,7 +9,7 @@ use super::auth::key_format;
 use super::host::{identity, local_keys, sftp};
 use super::session::transcript::Witness;
 
-/// The first bytes of a connection, in pieces of up to 7.
+/// Feeds the first bytes of a connection to the transcript, in one piece and in pieces of up to 7.
 pub fn a_server_introduces_itself(bytes: &[u8]) {
     let (whole, pieces) = (Witness::default(), Witness::default());
     whole.hears(bytes);
@@ -17,18 +18,18 @@ pub fn a_server_introduces_itself(bytes: &[u8]) {
     assert!(whole.said().len() <= MAX_QUOTED && is_printable(&whole.said()));
 }
 
-/// What comes on a channel that was asked for SFTP.
+/// Parses bytes that arrive on an SFTP channel.
 pub fn sftp_is_answered(bytes: &[u8]) {
     let mut received = bytes.to_vec();
     loop {
         let before = received.len();
         let sftp::Parsed::Packet(_) = sftp::packet(&mut received) else { break };
-        // A length and a type at least.
+        // A packet has at least a length and a type.
         assert!(received.len() + 5 <= before);
     }
 }
 
-/// What stands in a file that tells hosts apart.
+/// Parses the text of a file that identifies a host.
 pub fn a_file_is_read_there(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if let Some(id) = identity::boot_id(&text) {
@@ -40,13 +41,13 @@ pub fn a_file_is_read_there(bytes: &[u8]) {
     let _ = local_keys::blob(&text);
 }
 
-/// The text of a key that is to be a store's.
+/// Parses the text of a private key for a store.
 pub fn a_private_key_is_given(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if let Some(armoured) = key_format::Armoured::of(&text) {
         let _ = armoured.afford();
     }
-    // Without a passphrase nothing is computed that could take long.
+    // Without a passphrase no expensive key derivation runs.
     let _ = super::auth::private_key::read(&Secret::new(text.into_owned()), None);
 }
 

@@ -1,13 +1,19 @@
-//! Layer 5. The login check: is the store's SSH server the right one, does it let the store's user in,
-//! and is the host behind it this node.
+//! Layer 5. The login check: verifies the store's SSH server, logs in as the store's user, and
+//! checks that the host behind the server is this node.
 //!
-//! Promises: every phase (resolve, connect, handshake, authentication) has a deadline of its own
-//! within the caller's; only addresses of this host or of `ssh.allowed_targets` are dialled, and the
-//! address that was checked is the one that is dialled; nothing is sent to a server before its host
-//! key has been judged; dropping a check closes its connection and ends what russh had started for it;
-//! the disconnect after a login delays no caller, and [`Verifier`] tracks the task that sends it.
-//! Never: opens more than one channel, or one for anything but to read over SFTP; runs a command, writes a file, remembers anything between checks, shows a
-//! secret in a fault, a log line or `Debug`.
+//! # Guarantees
+//! - Every phase (resolve, connect, handshake, authentication) has its own deadline within the
+//!   caller's deadline.
+//! - Only addresses of this host or of `ssh.allowed_targets` are dialled, and the address that was
+//!   checked is the one that is dialled.
+//! - No user name and no credential is sent to a server before its host key has been accepted.
+//! - Dropping a check closes its connection and ends the task that russh started for it.
+//! - The disconnect after a login delays no caller, and [`Verifier`] tracks the task that sends it.
+//!
+//! # Never
+//! - It never opens more than one channel, and uses that channel only to read over SFTP.
+//! - It never runs a command, writes a file, or remembers anything of the server between checks.
+//! - It never shows a secret in a fault, a log line or `Debug`.
 
 mod auth;
 #[cfg(fuzzing)]

@@ -1,5 +1,5 @@
-//! The phases of a login check: what each is called in a fault and how long it took. It never decides
-//! how long one may take.
+//! The phases of a login check: their names in a fault and their durations. This module never
+//! limits the duration of a phase.
 
 use std::time::Duration;
 
@@ -9,42 +9,43 @@ use crate::common::string_enum;
 use crate::model::Fault;
 
 string_enum! {
-    /// Where a check was when it failed: the fact `phase`.
+    /// Phase in which a check failed: the fact `phase`.
     pub(super) LoginPhase {
-        /// The store's private key is read.
+        /// Reading the store's private key.
         Key = "key",
-        /// The hostname is looked up.
+        /// Looking up the hostname.
         Resolve = "resolve",
-        /// The TCP connection is made.
+        /// Making the TCP connection.
         Connect = "connect",
-        /// The server has not said who it is yet.
+        /// Waiting for the identification line of the server.
         Banner = "banner",
-        /// The key exchange, and the judgement of the host key.
+        /// The key exchange and the check of the host key.
         Handshake = "handshake",
         /// The login.
         Authentication = "authentication",
-        /// Whether the server is this node.
+        /// The check that the server is this node.
         Proof = "proof",
     }
 }
 
-/// How long the phases of a successful check took.
+/// Durations of the phases of a successful check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PhaseDurations {
     /// Looking up the hostname.
     pub resolve: Duration,
-    /// The TCP connection, failed tries at other addresses included.
+    /// Making the TCP connection, including failed attempts at other addresses.
     pub connect: Duration,
     /// From the TCP connection to the end of the key exchange.
     pub handshake: Duration,
-    /// The login, all methods of it.
+    /// The login, including all its methods.
     pub authentication: Duration,
-    /// Whether the server is this node.
+    /// The check that the server is this node.
     pub proof: Duration,
 }
 
-/// Runs one phase and says how long it took, as the fact `milliseconds` of a fault too. A fault that
-/// knows its phase better than the caller keeps it.
+/// Runs one phase and returns its result with its duration. A fault gets the duration as the fact
+/// `milliseconds`. A fault that already has a `phase` keeps it, because it is more specific than
+/// `phase`.
 pub(super) async fn time_phase<T>(
     phase: LoginPhase,
     work: impl Future<Output = Result<T, Fault>>,

@@ -1,4 +1,4 @@
-//! One login check from the hostname to the server's decision. It never starts a phase without its deadline.
+//! One login check, from the hostname to the server's decision. Every phase starts with a deadline.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,47 +31,47 @@ use super::session::{dial, resolve};
 /// A login to check.
 #[derive(Clone, Debug)]
 pub struct LoginRequest {
-    /// Where the server is.
+    /// Address of the server.
     pub address: SshAddress,
-    /// Who logs in.
+    /// User that logs in.
     pub username: String,
-    /// With what.
+    /// Credentials of the user.
     pub credentials: SshCredentials,
-    /// The key that the server must have, if one is pinned.
+    /// The host key that the server must have, if one is pinned.
     pub pinned: Option<HostKey>,
-    /// Fingerprints given with the store, as `ssh-keygen -l` prints them: without a pinned key, the
-    /// server must have the key of one of them.
+    /// Fingerprints given with the store, in the format of `ssh-keygen -l`. Without a pinned key,
+    /// the server must have the key of one of them.
     pub given_fingerprints: Vec<String>,
-    /// What would show that the server is this node, where `ssh.prove_host` is on.
+    /// Evidence that the server is this node, to collect if `ssh.prove_host` is on.
     pub asked: EvidenceWanted,
 }
 
-/// What is asked of the host behind a login.
+/// Evidence to collect from the host behind a login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EvidenceWanted {
-    /// All that there is; the store's marker too, where it has one.
+    /// All evidence, including the store's marker if its location is given.
     Full(Option<MarkerLocation>),
-    /// Nothing over SFTP: an earlier login has met this in its place, which is the answer again if the
-    /// host key is no evidence either.
+    /// The host key only, nothing over SFTP. An earlier login found this obstacle to SFTP. It is
+    /// the result again if the host key is no evidence.
     HostKeyOnly(UnverifiedHost),
 }
 
-/// What a successful check has seen.
+/// Result of a successful check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedLogin {
-    /// The server's key, to be pinned where the policy pins.
+    /// The server's key, to be pinned if the policy pins keys.
     pub host_key: HostKey,
-    /// The methods that the server took, in order; several when it wanted several.
+    /// The methods that the server accepted, in order. There are several if it required several.
     pub methods: Vec<AuthMethod>,
     /// The address that was dialled.
     pub peer: SocketAddr,
-    /// Whether it is this node.
+    /// The result of the check that the server is this node.
     pub proof: HostIdentity,
-    /// How long each phase took.
+    /// The duration of each phase.
     pub phases: PhaseDurations,
 }
 
-/// Checks logins by the rules of `[ssh]`. Cheap to clone; checks run side by side.
+/// Checks logins by the rules of `[ssh]`. It is cheap to clone, and checks run concurrently.
 #[derive(Clone, Debug)]
 pub struct Verifier {
     rules: Arc<VerifierInner>,
@@ -82,7 +82,7 @@ struct VerifierInner {
     settings: settings::SshSettings,
     allowed_targets: IpAllowlist,
     algorithms: SshAlgorithms,
-    /// Seats for keys that are being opened.
+    /// Permits for opening private keys.
     opening: Arc<Semaphore>,
     gate: PerHostLimiter,
     node: LocalHost,
@@ -90,8 +90,8 @@ struct VerifierInner {
 }
 
 impl Verifier {
-    /// Takes over the settings. A name in `ssh.legacy` that is no algorithm of this build is warned
-    /// of, and otherwise ignored.
+    /// Creates a verifier with these settings. A name in `ssh.legacy` that is not an algorithm of
+    /// this build is logged as a warning and ignored.
     pub fn new(settings: &settings::SshSettings) -> Self {
         let (algorithms, unknown) = SshAlgorithms::new(&settings.legacy);
         if !unknown.is_empty() {
@@ -111,20 +111,20 @@ impl Verifier {
         }
     }
 
-    /// Logs in. Ends by `deadline`. A disconnect is sent afterwards, for which nobody waits but
-    /// [`Verifier::finish_disconnects`].
+    /// Logs in and returns the evidence of the server. Ends by `deadline`. The disconnect is sent
+    /// afterwards, and only [`Verifier::finish_disconnects`] waits for it.
     ///
     /// # Errors
-    /// A fault with one of the contract's SSH reasons, or `agent_busy` when too many encrypted keys are
-    /// being opened, or other logins on the same host do not end. Facts: `host`, `port`, `phase`, `milliseconds`
-    /// (spent in that phase), `address` (once one was dialled), and those of the reason. With
-    /// `host_key_changed` and `host_key_unknown` the fact `offeredKey` holds the server's key, so that
-    /// a person can accept it.
+    /// Returns a fault with one of the contract's SSH reasons. Returns `agent_busy` if too many
+    /// encrypted keys are being opened, or if other logins on the same host do not end. The facts
+    /// are `host`, `port`, `phase`, `milliseconds` (spent in that phase), `address` (once one was
+    /// dialled), and those of the reason. With `host_key_changed` and `host_key_unknown` the fact
+    /// `offeredKey` holds the server's key, so that an operator can accept it.
     ///
     /// # Cancel safety
-    /// Dropping the future closes the connection and ends the task that russh runs it in. Three things
-    /// end a little later on the runtime's blocking pool: a name lookup, the decryption of a key, and the
-    /// reading of this node's own host keys.
+    /// Dropping the future closes the connection and ends the task in which russh runs it. Three
+    /// things end a little later on the runtime's blocking pool: a name lookup, the decryption of a
+    /// key, and the reading of this node's own host keys.
     pub async fn verify(
         &self,
         login: &LoginRequest,
@@ -146,11 +146,11 @@ impl Verifier {
         })
     }
 
-    /// Waits until the disconnects of all logins that have ended are sent, at most 255 ms. Later logins
+    /// Waits until the disconnects of all finished logins are sent, at most 255 ms. Later logins
     /// are checked as before.
     ///
     /// # Cancel safety
-    /// The disconnects go on without this future.
+    /// The disconnects continue without this future.
     pub async fn finish_disconnects(&self) {
         self.rules.disconnects.finish_all().await;
     }
@@ -197,9 +197,9 @@ impl Verifier {
             let logging_in = auth::log_in(&mut session, &proofs, until);
             let ((methods, authentication), own) =
                 self.beside_own_keys(logging_in, deadline).await?;
-            // The server has decided: what follows is no login.
+            // The server has decided. The remaining work is not a login, so it needs no permit.
             drop(seat);
-            // russh does not end a key exchange of a new connection without a judgement of the key.
+            // russh does not finish the key exchange of a new connection without checking the key.
             let unjudged = || Fault::new(Reason::HostKeyUnknown, "the server showed no host key");
             let host_key = session.host_key().ok_or_else(unjudged)?;
             let proving =
@@ -214,7 +214,7 @@ impl Verifier {
         outcome
     }
 
-    /// Logs in, and reads this node's own host keys meanwhile, where they will be asked for.
+    /// Logs in and reads this node's own host keys concurrently, if `ssh.prove_host` is on.
     async fn beside_own_keys<T>(
         &self,
         logging_in: impl Future<Output = Result<T, Fault>>,
@@ -224,7 +224,7 @@ impl Verifier {
         if !self.rules.settings.prove_host {
             return Ok((logging_in.await?, None));
         }
-        // A directory that hangs is none of the login's: without its keys there is other evidence.
+        // A hanging key directory must not fail the login. Other evidence exists without its keys.
         let reading = timeout_at(deadline, LocalHostKeys::read_all());
         let (logged_in, own) = tokio::join!(logging_in, reading);
         Ok((logged_in?, Some(own.unwrap_or_default())))
@@ -253,8 +253,8 @@ impl Verifier {
         }
     }
 
-    /// What the login proves itself with. Read before anything is dialled: a key that is of no use
-    /// needs no server to say so.
+    /// Returns the material for the authentication. It is read before an address is dialled,
+    /// because an unusable key needs no server to be rejected.
     async fn auth_material<'a>(
         &self,
         login: &'a LoginRequest,

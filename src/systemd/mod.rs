@@ -1,8 +1,12 @@
-//! Layer 9. What systemd says to a service and what it wants to hear.
+//! Layer 9. The interface to systemd: inherited sockets, credentials, and state notifications.
 //!
-//! Promises: inherited sockets are taken once, before any thread runs; readiness, reloads and stopping
-//! are told (`sd_notify(3)`); without systemd every call does nothing.
-//! Never: fails a start because systemd cannot be told.
+//! # Guarantees
+//! - Inherited sockets are taken once, before any thread runs.
+//! - Readiness, reloads and the shutdown are reported (`sd_notify(3)`).
+//! - Without systemd every call does nothing.
+//!
+//! # Never
+//! - A failed notification never fails the start.
 
 pub(crate) mod watchdog;
 
@@ -13,13 +17,13 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// The listeners that a `.socket` unit opened for us (`sd_listen_fds(3)`), in its order: those of TCP, and
-/// those of Unix sockets.
+/// Returns the listeners that a `.socket` unit opened for the daemon (`sd_listen_fds(3)`), in its
+/// order: TCP listeners and Unix listeners.
 pub fn inherited_listeners() -> (Vec<TcpListener>, Vec<UnixListener>) {
     let mut inherited = listenfd::ListenFd::from_env();
     let (mut tcp, mut unix) = (Vec::new(), Vec::new());
     for at in 0..inherited.len() {
-        // A descriptor of a third kind is not ours to listen on.
+        // The daemon cannot listen on a descriptor of another kind.
         match inherited.take_tcp_listener(at) {
             Ok(listener) => tcp.extend(listener),
             Err(_) => unix.extend(inherited.take_unix_listener(at).ok().flatten()),
@@ -28,45 +32,46 @@ pub fn inherited_listeners() -> (Vec<TcpListener>, Vec<UnixListener>) {
     (tcp, unix)
 }
 
-/// Whether there is anybody to be told.
+/// Returns true if systemd listens for notifications.
 pub fn is_available() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some()
 }
 
-/// How long systemd waits between two signs of life (`WatchdogSec=`); none when it waits for none.
+/// Returns the watchdog interval (`WatchdogSec=`), or `None` if the watchdog is off.
 pub fn watchdog_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }
 
-/// A sign of life.
+/// Sends a watchdog ping.
 pub fn ping_watchdog() {
     notify(&[NotifyState::Watchdog]);
 }
 
-/// What `systemctl status` shows beside the state.
+/// Sets the status text that `systemctl status` shows.
 pub fn set_status(text: &str) {
     notify(&[NotifyState::Status(text)]);
 }
 
-/// Where `LoadCredential=` put its files (`systemd.exec(5)`).
+/// Returns the directory with the files of `LoadCredential=` (`systemd.exec(5)`).
 pub fn credentials_directory() -> Option<PathBuf> {
     std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
 }
 
-/// The state is loaded and the sockets are bound.
+/// Reports that the state is loaded and the sockets are bound.
 pub fn notify_ready() {
     notify(&[NotifyState::Ready]);
 }
 
-/// The settings are read again; [`notify_ready`] says that it is over, also when nothing came of it.
+/// Reports that a reload of the settings has begun. [`notify_ready`] reports its end, also after a
+/// failure.
 pub fn notify_reloading() {
-    // `Type=notify` bears the time, `Type=notify-reload` asks for it.
+    // `Type=notify-reload` requires the time, and `Type=notify` ignores it.
     let now = NotifyState::monotonic_usec_now().ok();
     let states: Vec<_> = [NotifyState::Reloading].into_iter().chain(now).collect();
     notify(&states);
 }
 
-/// Shutdown has begun.
+/// Reports that the shutdown has begun.
 pub fn notify_stopping() {
     notify(&[NotifyState::Stopping]);
 }

@@ -1,7 +1,7 @@
-//! What systemd is told while the daemon runs: that it lives, and how its stores are.
+//! The watchdog pings and the status text that systemd gets while the daemon runs.
 //!
-//! A sign of life comes from the runtime and says that of the runtime alone. A disk that hangs is no
-//! reason to be killed: neither the ledger nor a store is asked for it.
+//! A ping comes from the runtime and covers only the runtime. It depends on neither the ledger nor
+//! a store, because a hanging disk must not get the daemon killed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,10 +12,12 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::{Registry, StoreService as _};
 use crate::systemd;
 
-/// Between two looks at the stores.
+/// Maximum time between two updates of the status text. An operator sees a change within two
+/// seconds.
 const STATUS_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Tells it until `stop`. With a watchdog there are three signs of life in its time.
+/// Sends pings and the status text until `stop`. There are at least three pings per watchdog
+/// interval.
 pub(crate) async fn run_watchdog(stores: Registry, stop: CancellationToken) {
     let watchdog = systemd::watchdog_interval();
     let mut ticks =
@@ -41,7 +43,7 @@ pub(crate) async fn run_watchdog(stores: Registry, stop: CancellationToken) {
     }
 }
 
-/// How many stores there are, and how.
+/// Returns the number of stores, in total and for each status.
 fn status_summary(statuses: Vec<&'static str>) -> String {
     let count = statuses.len();
     let mut by_status: BTreeMap<&str, usize> = BTreeMap::new();

@@ -1,13 +1,19 @@
-//! Layer 9. Where log lines go and in what form.
+//! Layer 9. The log: the destination and the format of log lines.
 //!
-//! Promises: lines on stderr, as text with colours on a terminal and as one JSON object a line
-//! elsewhere, with UTC time, the spans and their fields. `RUST_LOG` chooses the levels: a comma-separated
-//! list of `target=level` and at most one `level` for the rest, as `tracing_subscriber`'s `Targets`
-//! reads it. Rules about spans and their fields are not taken: they cost every line a look, and every
-//! daemon a regular-expression engine. Who logs does not wait for who reads the log.
-//! Never: lets russh say more than warnings, whatever `RUST_LOG` asks for: below that it logs what
-//! peers send (`msg = {msg:?}` in its `client/mod.rs`, version 0.65.1). It redacts passwords there;
-//! that stays true without our trusting it. Never panics when stderr is gone.
+//! # Guarantees
+//! - Lines go to stderr: as text with colours on a terminal, otherwise as one JSON object per line.
+//! - Every line has the UTC time, the spans and their fields.
+//! - `RUST_LOG` sets the levels: a comma-separated list of `target=level` and at most one `level`
+//!   for the rest, in the syntax of `Targets` of `tracing_subscriber`.
+//! - Directives for spans and fields are not supported, because they would cost a check per line
+//!   and a regular-expression engine in the binary.
+//! - A task that logs does not wait for the reader of the log.
+//!
+//! # Never
+//! - russh never logs below a warning, whatever `RUST_LOG` sets. Below that it logs messages of
+//!   peers (`msg = {msg:?}` in its `client/mod.rs`, version 0.65.1). russh redacts passwords there,
+//!   but the daemon does not rely on it.
+//! - The log never panics when stderr is closed.
 
 mod non_blocking;
 
@@ -25,23 +31,23 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 pub use self::non_blocking::LogGuard;
 use self::non_blocking::NonBlockingWriter;
 
-/// Why there is no log.
+/// Error of the setup of the log.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// Something in this process has set up logging before; a fault of the caller.
+    /// Logging was already set up in this process. This is an internal error of the caller.
     #[error("logging is already set up")]
     AlreadySet(#[source] TryInitError),
-    /// The system has no thread to write lines with.
+    /// The system could not start the thread that writes lines.
     #[error("no thread to write the log with")]
     Thread(#[source] io::Error),
 }
 
-/// Sends the log of this process to stderr for as long as the guard lives. A `RUST_LOG` that cannot be
-/// read is warned about and passed over: a typo in it is no reason not to serve. Lines of the targets
-/// `kept` come at level INFO, unless it names them.
+/// Sends the log of this process to stderr for the lifetime of the guard. An invalid `RUST_LOG` is
+/// logged as a warning and ignored, because a typo must not prevent the start. Lines of the targets
+/// `kept` are logged at level INFO unless `RUST_LOG` names these targets.
 ///
 /// # Errors
-/// [`TelemetryError`]
+/// Returns a [`TelemetryError`] if the log cannot be set up.
 pub fn init(kept: &[&str]) -> Result<LogGuard, TelemetryError> {
     let wanted = std::env::var("RUST_LOG").ok();
     let (filter, refused) = level_filter(wanted.as_deref(), kept);
@@ -61,9 +67,9 @@ enum LogForm {
     Json,
 }
 
-/// What is logged unless `wanted` says otherwise: the libraries' peer-by-peer news is noise. With it,
-/// what is wrong with the one that was wanted. Who asks for more of one thing, or for less of the others,
-/// does not mean the `kept` ones.
+/// Returns the filter for `wanted`, or the default filter with the error of an invalid `wanted`.
+/// The default hides the informational lines of libraries. The `kept` targets stay at INFO unless
+/// `wanted` names them, because a level for other targets is not meant for them.
 fn level_filter(wanted: Option<&str>, kept: &[&str]) -> (Targets, Option<ParseError>) {
     let (filter, refused) = match wanted.filter(|text| !text.trim().is_empty()).map(str::parse) {
         Some(Ok(filter)) => (filter, None),
@@ -83,7 +89,7 @@ fn default_filter() -> Targets {
     Targets::new().with_default(Level::INFO).with_targets(quiet)
 }
 
-/// Nothing of russh and its parts below a warning.
+/// Returns true unless the line comes from russh and is below a warning.
 fn limit_russh(metadata: &Metadata<'_>) -> bool {
     !metadata.target().starts_with("russh") || *metadata.level() <= Level::WARN
 }
@@ -92,18 +98,18 @@ fn build_subscriber<W>(form: LogForm, filter: Targets, writer: W) -> impl Subscr
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    // A line that cannot be written is lost: the other way tells stderr about it, and panics when
-    // that is what is gone.
+    // A line that cannot be written is dropped. Otherwise the layer would report the error on
+    // stderr, and panic if stderr is closed.
     let lines = fmt::layer().with_timer(UtcTime).with_writer(writer).log_internal_errors(false);
     let lines = match form {
         LogForm::Text => lines.boxed(),
-        // The list of spans holds the current one too.
+        // The list of spans includes the current span.
         LogForm::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
     };
     registry().with(filter).with(FilterFn::new(limit_russh)).with(lines)
 }
 
-/// RFC 3339 in UTC with microseconds.
+/// Formats the time in UTC with microseconds (RFC 3339).
 struct UtcTime;
 
 impl FormatTime for UtcTime {
@@ -124,7 +130,7 @@ mod tests {
 
     use super::*;
 
-    /// What `act` logs.
+    /// Returns the lines that `act` logs.
     fn logged(form: LogForm, wanted: Option<&str>, act: impl FnOnce()) -> String {
         let buffer = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&buffer);

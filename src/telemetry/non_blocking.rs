@@ -1,14 +1,20 @@
-//! Lines on their way out: one thread writes them, many at once.
+//! The non-blocking log writer: one thread writes the lines in batches.
 //!
-//! Promises: who logs never waits for who reads the log, such as a journal that hangs. Lines stay whole
-//! and in order; one is written about a millisecond after it was logged, and all of them before the end.
-//! Lines there is no room for, or that cannot be written, are counted, and the log says how many as soon
-//! as it takes lines again.
-//! Costs: a process that is killed loses the lines of its last millisecond.
+//! # Guarantees
+//! - A task that logs never waits for the reader of the log, such as a hanging journal.
+//! - Lines stay complete and in order.
+//! - A line is written about a millisecond after it was logged, and all lines before the process
+//!   ends, unless the reader hangs for [`FLUSH_TIMEOUT`].
+//! - Lines that do not fit or cannot be written are counted. The log reports their number once it
+//!   accepts lines again.
 //!
-//! It is not `tracing_appender::non_blocking`, which bounds the number of lines and not their bytes,
-//! makes one write of each line, loses a line that cannot be written without counting it, and counts the
-//! lines that it drops without reporting them.
+//! # Costs
+//! A process that is killed loses the lines of its last millisecond.
+//!
+//! # Alternatives
+//! `tracing_appender::non_blocking` is not used. It bounds the number of lines and not their bytes,
+//! and writes each line separately. It does not count lines that cannot be written, and does not
+//! report the lines that it drops.
 
 use std::io::{self, Write};
 use std::mem;
@@ -21,26 +27,26 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::common::{ignore_poison, lock_unpoisoned};
 
-/// Bytes of lines that may wait: some 500 lines, more than a burst of 200 reconnects leaves.
+/// Maximum number of queued bytes: about 500 lines, more than a burst of 200 reconnects produces.
 const MAX_QUEUED_BYTES: usize = 256 * 1024;
-/// How long the first of several lines waits for others: a write, and the reader it wakes, cost as much
-/// as making a line.
+/// Delay of a batch after its first line, to collect more lines. A write and the wakeup of the
+/// reader cost as much as formatting a line.
 const BATCH_DELAY: Duration = Duration::from_millis(1);
-/// How long the end waits for a reader that hangs.
+/// Maximum time that the shutdown waits for a hanging reader.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
-/// A batch up to this size leaves its memory to the next.
+/// Maximum capacity of a batch buffer that is reused. A larger one is freed after its burst.
 const MAX_RETAINED_BUFFER: usize = 8 * 1024;
 
-/// Where lines are handed in. Cheap to clone.
+/// The writer of log lines. It is cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct NonBlockingWriter(Arc<WriterShared>);
 
 #[derive(Debug, Default)]
 struct WriterShared {
     lines: Mutex<LineWriter>,
-    /// Something waits, or the end has come.
+    /// Signals that lines are queued or that the shutdown has begun.
     came: Condvar,
-    /// All is written, and the thread has ended.
+    /// Signals that all lines are written and the thread has ended.
     ended: Condvar,
 }
 
@@ -52,7 +58,8 @@ struct LineWriter {
     ended: bool,
 }
 
-/// Keeps the lines flowing. Dropping it writes what waits, within a second; what is logged later is lost.
+/// Keeps the log running. Dropping it writes the queued lines within a second. Lines logged later
+/// are lost.
 #[derive(Debug)]
 #[must_use = "dropping it ends the log"]
 pub struct LogGuard(Arc<WriterShared>);
@@ -61,7 +68,7 @@ impl NonBlockingWriter {
     /// Starts the thread that writes to `out`.
     ///
     /// # Errors
-    /// The system has no thread for it.
+    /// Returns an error if the system cannot start the thread.
     pub(super) fn start_writer(&self, out: impl Write + Send + 'static) -> io::Result<LogGuard> {
         let shared = Arc::clone(&self.0);
         thread::Builder::new().name("log".to_owned()).spawn(move || shared.write_to(out))?;
@@ -100,7 +107,8 @@ impl WriterShared {
         }
     }
 
-    /// Tells of lost lines where a line can be told, and counts those of a batch that was not written.
+    /// Reports dropped lines after a successful write. Otherwise counts the lines of the batch that
+    /// was not written.
     fn count_dropped(&self, written: bool, batch: &[u8]) {
         let mut lines = self.take_lines();
         if !written {
@@ -108,10 +116,10 @@ impl WriterShared {
             lines.lost = lines.lost.saturating_add(u64::try_from(more).unwrap_or(u64::MAX));
             return;
         }
-        // The line that tells it needs room itself.
+        // The report itself also needs space in the queue.
         let room = lines.waiting.len() < MAX_QUEUED_BYTES / 2;
         let lost = if room { mem::take(&mut lines.lost) } else { 0 };
-        // Logging takes the lock.
+        // Logging the report takes the lock.
         drop(lines);
         if lost > 0 {
             warn!(lines = lost, "lines of the log were lost: whoever reads it did not keep up");
@@ -124,7 +132,7 @@ impl Drop for LogGuard {
         let mut lines = self.0.take_lines();
         lines.ending = true;
         self.0.came.notify_one();
-        // Poisoned or late: there is nobody left to tell.
+        // A poisoned lock or a timeout cannot be reported any more.
         let _ = self.0.ended.wait_timeout_while(lines, FLUSH_TIMEOUT, |lines| !lines.ended);
     }
 }
@@ -137,7 +145,7 @@ impl<'a> MakeWriter<'a> for NonBlockingWriter {
     }
 }
 
-/// Takes a whole line at a time, and always.
+/// Accepts a complete line per call, and never fails.
 impl Write for &NonBlockingWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut lines = self.0.take_lines();
@@ -165,7 +173,7 @@ mod tests {
 
     use super::*;
 
-    /// A reader that takes a batch when it is let.
+    /// A reader that accepts a batch when the test permits it.
     struct Held {
         let_in: Receiver<io::Result<()>>,
         taken: SyncSender<String>,

@@ -1,4 +1,4 @@
-//! Whom a client believes, and what it shows.
+//! The TLS configuration of a client: its trusted authorities and its client certificate.
 
 use std::path::Path;
 
@@ -8,37 +8,39 @@ use super::pem::{private_key, read_certificates, roots_of};
 use super::{crypto_provider, without_file};
 use crate::settings::{SettingFault, SettingsError};
 
-/// The files of a client, and what they are called by in a fault.
+/// The TLS files of a client, and the names of their settings.
 #[derive(Clone, Copy, Debug)]
 pub struct TrustSettings<'a> {
-    /// The authorities that are believed, instead of the system's.
+    /// The trusted authorities, instead of those of the system.
     pub ca: Option<&'a Path>,
-    /// The certificate that is shown, if one is asked for.
+    /// The client certificate, sent if the server requests one.
     pub cert: Option<&'a Path>,
-    /// Its key.
+    /// The private key of the certificate.
     pub key: Option<&'a Path>,
-    /// The names of the three.
+    /// The names of the three settings, for a fault.
     pub names: [&'static str; 3],
 }
 
-/// TLS 1.2 and 1.3 by ring.
+/// Returns a builder for TLS 1.2 and 1.3 with ring.
 fn client_builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, SettingsError> {
     let builder = ClientConfig::builder_with_provider(crypto_provider());
     builder.with_safe_default_protocol_versions().map_err(|error| without_file("TLS", error))
 }
 
-/// For plain HTTP, which asks for no certificate: a system without any is then good enough.
+/// Returns a configuration without trusted authorities, for plain HTTP. It also works on a system
+/// without root certificates.
 ///
 /// # Errors
-/// ring has no suitable cipher: a fault of ours.
+/// Returns an internal error if ring has no suitable cipher.
 pub fn no_root_certificates() -> Result<ClientConfig, SettingsError> {
     Ok(client_builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
-/// TLS 1.2 and 1.3 as these files say. Blocks on them.
+/// Returns a configuration for TLS 1.2 and 1.3 with the files of `trust`. Blocks while it reads
+/// them.
 ///
 /// # Errors
-/// Every fault of every file.
+/// Returns every fault of every file.
 pub fn client_config(trust: &TrustSettings<'_>) -> Result<ClientConfig, SettingsError> {
     let mut faults = Vec::new();
     let [ca_name, cert_name, key_name] = trust.names;
@@ -56,7 +58,7 @@ pub fn client_config(trust: &TrustSettings<'_>) -> Result<ClientConfig, Settings
     };
     let builder = builder.with_root_certificates(roots.unwrap_or_else(RootCertStore::empty));
     let config = match shown {
-        // Also finds out whether the two belong together.
+        // Also checks that the certificate and the key match.
         Some((cert, (chain, key))) => builder
             .with_client_auth_cert(chain, key)
             .map_err(|error| SettingFault::in_file(cert_name, cert, error).into()),
@@ -74,7 +76,7 @@ fn root_store(name: &'static str, ca: Option<&Path>) -> Result<RootCertStore, Se
     }
     let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
-    // A store may hold certificates that rustls does not take; the others still count.
+    // A system store may contain certificates that rustls rejects. The others are still used.
     roots.add_parsable_certificates(native.certs);
     if roots.is_empty() {
         let told = "not set, and the system has no root certificates: install ca-certificates";

@@ -1,8 +1,13 @@
-//! Layer 5. TLS on either side: which certificates are believed, and which are shown.
+//! Layer 5. TLS of the listener and of clients: the trusted authorities and the certificates that
+//! are sent.
 //!
-//! Promises: TLS 1.2 is the oldest that is spoken; every fault of every file is named by its setting; ring
-//! is the one provider.
-//! Never: shows a key, keeps one in a type that prints.
+//! # Guarantees
+//! - TLS 1.2 is the oldest supported version.
+//! - Every fault of every file names its setting.
+//! - ring is the only provider.
+//!
+//! # Never
+//! - It never shows a private key, and never keeps one in a type that prints it.
 
 mod client;
 mod pem;

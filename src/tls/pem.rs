@@ -1,4 +1,4 @@
-//! Certificates and keys in PEM files (RFC 7468).
+//! Certificates and private keys in PEM files (RFC 7468).
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::settings::{SettingFault, SettingsError, read_file};
 
-/// All certificates of a file, at least one. `key` is the setting that names it.
+/// Reads all certificates of a file, at least one. `key` is the name of the setting with the path.
 pub(super) fn read_certificates(
     key: &'static str,
     path: &Path,
@@ -22,7 +22,7 @@ pub(super) fn read_certificates(
     Ok(all)
 }
 
-/// The certificates of a file as authorities.
+/// Reads the certificates of a file as trusted authorities.
 pub(super) fn roots_of(key: &'static str, path: &Path) -> Result<RootCertStore, SettingsError> {
     let mut roots = RootCertStore::empty();
     for certificate in read_certificates(key, path)? {
@@ -31,7 +31,7 @@ pub(super) fn roots_of(key: &'static str, path: &Path) -> Result<RootCertStore, 
     Ok(roots)
 }
 
-/// The first private key of a file.
+/// Reads the first private key of a file.
 pub(super) fn private_key(
     key: &'static str,
     path: &Path,

@@ -1,4 +1,4 @@
-//! What the listener shows, and whom it asks for a certificate.
+//! The TLS configuration of the listener: its certificate, and the authorities of its clients.
 
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ const CERT_SETTING: &str = "server.tls.cert";
 const KEY_SETTING: &str = "server.tls.key";
 const CLIENT_CA_SETTING: &str = "server.tls.client_ca";
 
-/// TLS 1.2 and 1.3 for HTTP/1.1. With `client_ca` a client without a certificate from there gets no
-/// connection. Blocks on the files.
+/// Returns a configuration for TLS 1.2 and 1.3 with HTTP/1.1. With `client_ca`, a client without a
+/// certificate of these authorities is rejected. Blocks while it reads the files.
 ///
 /// # Errors
-/// Every fault of every file, and a certificate and key that do not belong together.
+/// Returns every fault of every file. Returns a fault if the certificate and the key do not match.
 pub fn server_config(settings: &TlsSettings) -> Result<ServerConfig, SettingsError> {
     let mut faults = Vec::new();
     let chain = SettingsError::gather(read_certificates(CERT_SETTING, &settings.cert), &mut faults);

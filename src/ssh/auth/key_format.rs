@@ -1,5 +1,5 @@
-//! What a private key's text says of itself before anything is opened: its form, and what opening it
-//! would cost. It never computes what it has found to be too dear.
+//! The format of a private key and the cost of opening it, read from its text without decryption.
+//! This module never computes a key derivation.
 
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use pkcs8::pkcs5::pbes2;
@@ -7,37 +7,39 @@ use russh::keys::PrivateKey;
 use russh::keys::ssh_key::Kdf;
 use zeroize::Zeroizing;
 
-/// Most rounds of bcrypt: some ten seconds of a slow machine. `ssh-keygen` makes 16 to 24.
+/// Maximum number of bcrypt rounds. They take about ten seconds on a slow machine. `ssh-keygen`
+/// uses 16 to 24.
 const MAX_ROUNDS: u64 = 1024;
-/// Most rounds of PBKDF2, the same time. OpenSSL makes 2048, and 600,000 are advised for passwords.
+/// Maximum number of PBKDF2 rounds, with about the same duration. OpenSSL uses 2048, and 600,000
+/// are recommended for passwords.
 const MAX_ITERATIONS: u64 = 10_000_000;
-/// Most bytes that scrypt may fill, once for each of its lanes. OpenSSL takes 16 MiB.
+/// Maximum memory of scrypt in bytes, over all its parallel blocks. OpenSSL uses 16 MiB.
 const MAX_MEMORY_BYTES: u64 = 64 << 20;
 
-/// The forms that differ in what a passphrase does to them.
+/// Formats of private keys, grouped by the way they use a passphrase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeyFormat {
-    /// OpenSSH's own, encrypted or not.
+    /// The OpenSSH format, encrypted or not.
     OpenSsh,
-    /// PKCS#8, encrypted.
+    /// Encrypted PKCS#8.
     Pkcs8,
-    /// RFC 1421 as OpenSSL once wrote it, encrypted with the one cipher that is supported, its key made
-    /// by one round of MD5.
+    /// The RFC 1421 format of older OpenSSL versions, encrypted with the only supported cipher
+    /// (AES-128-CBC). Its key is derived with one round of MD5.
     Traditional,
-    /// The same with another cipher.
+    /// The RFC 1421 format, encrypted with another cipher.
     Unsupported,
-    /// Not encrypted.
+    /// A key that is not encrypted.
     Plain,
 }
 
-/// The lines of one key, from its beginning to its end: no other text can be taken for it later.
+/// The lines of exactly one key, so that no later parser can pick another text.
 #[derive(Debug)]
 pub(super) struct EncodedKey {
     pub(super) form: KeyFormat,
     pub(super) lines: Zeroizing<String>,
 }
 
-/// What opening would take, where that is more than this daemon spends.
+/// A key derivation cost above the limit of this daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct KdfCostExceeded {
     pub(crate) what: &'static str,
@@ -46,10 +48,10 @@ pub(super) struct KdfCostExceeded {
 }
 
 impl EncodedKey {
-    /// The first key in the text; none when there is none.
+    /// Returns the first key in the text, or `None` if there is no key.
     pub(crate) fn from_text(text: &str) -> Option<Self> {
         let mut lines = text.lines().skip_while(|line| !line.starts_with("-----BEGIN "));
-        // OpenSSL writes the name of a curve in front of a key on it.
+        // OpenSSL writes the name of the curve before an elliptic curve key.
         let begin =
             lines.find(|line| line.starts_with("-----BEGIN ") && line.contains(" KEY-----"))?;
         let mut taken = Zeroizing::new(String::with_capacity(text.len() + 1));
@@ -71,7 +73,11 @@ impl EncodedKey {
         Some(Self { form, lines: taken })
     }
 
-    /// Whether opening it is affordable. What cannot be read costs nothing.
+    /// Checks that the cost of opening the key is within the limits. A key that cannot be parsed
+    /// has no cost.
+    ///
+    /// # Errors
+    /// Returns the cost that exceeds its limit.
     pub(super) fn check_kdf_cost(&self) -> Result<(), KdfCostExceeded> {
         match self.form {
             KeyFormat::OpenSsh => self.check_bcrypt(),
@@ -107,7 +113,7 @@ impl EncodedKey {
 
     fn decode_bytes(&self) -> Option<Zeroizing<Vec<u8>>> {
         let base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
-        // As russh does, which passes over lines of anything else.
+        // russh also skips lines that contain other characters.
         let lines = self.lines.lines().filter(|line| line.chars().all(base64));
         let base64 = Zeroizing::new(lines.collect::<String>());
         data_encoding::BASE64_MIME.decode(base64.as_bytes()).ok().map(Zeroizing::new)

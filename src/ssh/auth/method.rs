@@ -1,5 +1,6 @@
-//! Which authentication method comes next, and what it means when none is left: pure decisions. They
-//! never send a method twice, nor the password a second time where the server has refused it.
+//! Selection of the next authentication method, and the fault when no method is left. Pure
+//! functions. A method is never sent twice, and a rejected password is not sent again by another
+//! method.
 
 use russh::{MethodKind, MethodSet};
 
@@ -7,14 +8,14 @@ use crate::common::string_enum;
 use crate::model::Reason;
 
 string_enum! {
-    /// A way to log in that this daemon knows (RFC 4252, RFC 4256), in the order in which they are tried.
-    /// The text is the name on the wire.
+    /// An authentication method that this daemon supports (RFC 4252, RFC 4256), in the order in
+    /// which the methods are tried. The text is the name in the protocol.
     pub AuthMethod {
         /// A private key.
         PublicKey = "publickey",
         /// A password.
         Password = "password",
-        /// Questions of the server, answered with the password.
+        /// Prompts of the server, answered with the password.
         KeyboardInteractive = "keyboard-interactive",
     }
 }
@@ -29,20 +30,21 @@ impl AuthMethod {
     }
 }
 
-/// How far a login has come.
+/// Progress of one login.
 ///
-/// The first method is sent without asking what the server offers: `none`, the request that asks, costs
-/// a round trip on every login and tells nothing that a refusal does not tell too.
+/// The first method is sent without a query for the methods that the server offers. That query is
+/// the method `none`. It costs a round trip on every login and returns nothing that a rejection
+/// does not return.
 #[derive(Debug)]
 pub(super) struct AuthProgress {
     has_key: bool,
     has_password: bool,
-    /// What the server would take next; none before its first answer.
+    /// The methods that the server accepts next, or `None` before its first answer.
     offered: Option<MethodSet>,
-    /// Sent, or found to be of no use here.
+    /// Methods that were sent, or that cannot be sent to this server.
     tried: Vec<AuthMethod>,
     accepted: Vec<AuthMethod>,
-    /// Refused although the server offers them.
+    /// Methods that were rejected although the server offers them.
     refused: Vec<AuthMethod>,
 }
 
@@ -58,7 +60,7 @@ impl AuthProgress {
         }
     }
 
-    /// The method to send now.
+    /// Returns the method to send next, or `None` if no method is left.
     pub(super) fn next_method(&self) -> Option<AuthMethod> {
         AuthMethod::ALL.iter().copied().find(|&method| self.is_worth_trying(method))
     }
@@ -66,15 +68,15 @@ impl AuthProgress {
     fn is_worth_trying(&self, method: AuthMethod) -> bool {
         let offered = match &self.offered {
             Some(offered) => offered.contains(&method.method_kind()),
-            // A guess; and a password goes to a server that lets one ask for it before it goes to one
-            // that leads a conversation about it.
+            // The offer is not known yet. Keyboard-interactive is not guessed, so that the password
+            // method is used wherever the server offers it.
             None => method != AuthMethod::KeyboardInteractive,
         };
         let provable = match method {
             AuthMethod::PublicKey => self.has_key,
             AuthMethod::Password => self.has_password,
-            // The same secret before the same PAM stack: a second refusal costs another fail delay
-            // and counts towards a lock-out.
+            // The same secret would reach the same PAM stack. A second rejection costs another fail
+            // delay and counts towards a lock-out.
             AuthMethod::KeyboardInteractive => {
                 self.has_password && !self.refused.contains(&AuthMethod::Password)
             }
@@ -82,35 +84,35 @@ impl AuthProgress {
         offered && provable && !self.tried.contains(&method)
     }
 
-    /// The server refused the method and would take one of `offered`.
+    /// Records that the server rejected the method and accepts one of `offered` next.
     pub(super) fn on_refused(&mut self, method: AuthMethod, offered: MethodSet) {
         self.tried.push(method);
-        // Without anything left to offer the refusal says nothing about the method being off.
+        // An empty offer does not show that the method is disabled.
         if offered.contains(&method.method_kind()) || offered.is_empty() {
             self.refused.push(method);
         }
         self.offered = Some(offered);
     }
 
-    /// The method cannot be sent to this server.
+    /// Records that the method cannot be sent to this server.
     pub(super) fn skipped(&mut self, method: AuthMethod) {
         self.tried.push(method);
     }
 
-    /// The server took the method and wants one of `offered` besides.
+    /// Records that the server accepted the method and also requires one of `offered`.
     pub(super) fn partial_success(&mut self, method: AuthMethod, offered: MethodSet) {
         self.tried.push(method);
         self.accepted.push(method);
         self.offered = Some(offered);
     }
 
-    /// The server took the method and the login is done: all that it took, in order.
+    /// Records that the method completed the login. Returns all accepted methods, in order.
     pub(super) fn into_accepted(mut self, method: AuthMethod) -> Vec<AuthMethod> {
         self.accepted.push(method);
         self.accepted
     }
 
-    /// Why the login failed, when no method is left.
+    /// Returns the reason of a failed login after the last method.
     pub(super) fn final_fault(&self) -> Reason {
         if !self.refused.is_empty() {
             Reason::CredentialsRefused
@@ -121,12 +123,12 @@ impl AuthProgress {
         }
     }
 
-    /// Names of what the server would take next.
+    /// Returns the names of the methods that the server accepts next.
     pub(crate) fn offered_methods(&self) -> Vec<String> {
         self.offered.iter().flat_map(|offered| offered.iter()).map(String::from).collect()
     }
 
-    /// Names of what was sent.
+    /// Returns the names of the methods that were tried.
     pub(super) fn tried_methods(&self) -> Vec<String> {
         self.tried.iter().map(|method| method.as_str().to_owned()).collect()
     }
@@ -138,10 +140,11 @@ mod tests {
 
     use AuthMethod::{KeyboardInteractive, Password, PublicKey};
 
-    /// A server's answer to a method: refused or taken in part, and what it offers then.
+    /// A server's answer to a method: true for a partial success, and the methods that it offers
+    /// next.
     type Answer = (bool, &'static [AuthMethod]);
 
-    /// What is sent, and the verdict when nothing is left.
+    /// Returns the methods that are sent, and the reason when no method is left.
     fn play(key: bool, password: bool, answers: &[Answer]) -> (Vec<AuthMethod>, Reason) {
         let mut progress = AuthProgress::new(key, password);
         let mut sent = Vec::new();
@@ -187,7 +190,7 @@ mod tests {
                 &[Password, KeyboardInteractive],
                 refused,
             ),
-            // Nothing of ours is offered.
+            // The server offers no method that the store has a secret for.
             (false, true, &[(false, &[PublicKey])], &[Password], not_offered),
             (true, false, &[(false, &[Password])], &[PublicKey], not_offered),
             (false, false, &[], &[], not_offered),

@@ -1,5 +1,5 @@
-//! The login: sends the methods that `method` picks until the server is content or nothing is left. It
-//! never sends a method, or a key with a hash, twice.
+//! The login: sends the methods that `method` picks until the server accepts the login or no method
+//! is left. It never sends a method twice, nor a key twice with the same hash.
 
 pub(super) mod key_format;
 pub(super) mod method;
@@ -19,16 +19,16 @@ use super::session::classify;
 use super::session::handshake::SshSession;
 use method::{AuthMethod, AuthProgress};
 
-/// Most rounds of questions. PAM asks once and then sends one round without a question; a server that
-/// goes on is not going to let us in.
+/// Maximum number of keyboard-interactive rounds. PAM sends one round with a prompt and then one
+/// without. A server that continues beyond this limit will not accept the login.
 const MAX_ROUNDS: usize = 8;
 
-/// What a login proves itself with.
+/// Material for the authentication of one login.
 pub(super) struct AuthMaterial<'a> {
     pub(super) username: &'a str,
     pub(crate) key: Option<Arc<PrivateKey>>,
     pub(super) password: Option<&'a Secret>,
-    /// Whether an RSA key may sign with SHA-1 for a server that knows nothing better.
+    /// True if an RSA key may sign with SHA-1 for a server that supports nothing better.
     pub(super) rsa_sha1: bool,
 }
 
@@ -39,11 +39,11 @@ enum MethodResult {
         offered: MethodSet,
         in_part: bool,
     },
-    /// Not asked: the server takes no signature that the key may make.
+    /// Not sent, because the server accepts no signature that the key may make.
     Unsigned,
 }
 
-/// Logs in within `until`; the methods that the server took, in order.
+/// Logs in and returns the methods that the server accepted, in order. Ends by `until`.
 ///
 /// # Errors
 /// `auth_timeout`, `credentials_refused`, `method_not_offered`, `second_factor_missing`,
@@ -69,7 +69,7 @@ pub(super) async fn log_in(
         .with_detail("methodsOffered", progress.offered_methods()))
 }
 
-/// The method with which the login was done.
+/// Sends methods until one completes the login, and returns that method.
 async fn run_methods(
     session: &mut SshSession,
     proofs: &AuthMaterial<'_>,
@@ -85,7 +85,7 @@ async fn run_methods(
             (AuthMethod::KeyboardInteractive, _, Some(password)) => {
                 try_keyboard_interactive(session, proofs, password).await?
             }
-            // `progress` picks only what there is a secret for.
+            // `progress` picks only methods that have a secret.
             _ => break,
         };
         match answer {
@@ -145,7 +145,7 @@ async fn try_publickey(
         let result = session.handle.authenticate_publickey(proofs.username, key).await;
         answered = answer_prompts(session, result).await?;
         match &answered {
-            // Still on offer: it may be the hash that was refused.
+            // The method is still offered, so the server may have rejected only the hash.
             MethodResult::Refused { offered, in_part: false }
                 if offered.contains(&MethodKind::PublicKey) => {}
             _ => break,
@@ -162,10 +162,13 @@ fn no_common_signature() -> Fault {
         .with_detail("theirs", vec!["ssh-rsa".to_owned()])
 }
 
-/// The hashes to sign with, at most two: what an RSA key is used with is the server's to say (RFC 8308,
-/// `server-sig-algs`). One that does not say is asked, the stronger hash first, because old servers
-/// that know SHA-2 may know the weaker one only. One that does is believed and asked once, as ssh(1)
-/// does: each try counts towards `MaxAuthTries`. Other keys have one hash of their own.
+/// Returns the hashes to sign with, at most two.
+///
+/// A server names the hashes for RSA keys in `server-sig-algs` (RFC 8308). If it does, only that
+/// hash is tried, as ssh(1) does, because each attempt counts towards `MaxAuthTries`. With
+/// `rsa_sha1` set, SHA-1 is tried after it. If the server does not, two hashes are tried, the
+/// stronger one first. Old servers with SHA-2 may support only the weaker one. Other keys have one
+/// fixed hash.
 async fn signature_hashes(
     session: &mut SshSession,
     key: &PrivateKey,
@@ -175,7 +178,7 @@ async fn signature_hashes(
         return Ok(vec![None]);
     }
     match session.handle.best_supported_rsa_hash().await {
-        // A list of all that the server was built with may hold what its settings forbid.
+        // Some servers list all built-in algorithms, including those that their settings forbid.
         Ok(Some(Some(hash))) if rsa_sha1 => Ok(vec![Some(hash), None]),
         Ok(Some(Some(hash))) => Ok(vec![Some(hash)]),
         Ok(Some(None)) => Ok(if rsa_sha1 { vec![None] } else { Vec::new() }),
@@ -185,8 +188,8 @@ async fn signature_hashes(
     }
 }
 
-/// Answers the server's questions (RFC 4256). The password answers one hidden question, and a round
-/// without a question gets an answer without a word; more than that is asked of a person.
+/// Answers the server's prompts (RFC 4256). The password answers one hidden prompt. A round without
+/// prompts gets an empty answer. Any other prompt needs a user, so the login fails.
 async fn try_keyboard_interactive(
     session: &mut SshSession,
     proofs: &AuthMaterial<'_>,
@@ -195,7 +198,7 @@ async fn try_keyboard_interactive(
     let mut given: Option<String> = None;
     let mut reply =
         session.handle.authenticate_keyboard_interactive_start(proofs.username, None).await;
-    // What the server tells beside its questions, all rounds of it.
+    // The names and instructions that the server sent with its prompts, over all rounds.
     let mut told = String::new();
     for _ in 0..MAX_ROUNDS {
         let prompts = match reply {
@@ -214,7 +217,7 @@ async fn try_keyboard_interactive(
             [] => Vec::new(),
             [hidden] if !hidden.echo && given.is_none() => {
                 given = Some(hidden.prompt.clone());
-                // What is told from here on is about the password.
+                // Texts from here on refer to the password.
                 told.clear();
                 vec![password.expose_secret().to_owned()]
             }
@@ -230,8 +233,9 @@ async fn try_keyboard_interactive(
     Err(Fault::new(Reason::SecondFactorMissing, details).with_detail("rounds", MAX_ROUNDS))
 }
 
-/// Asked the same again means that the password was wrong; asked for a new one, that it has expired;
-/// asked something else, that it was not enough.
+/// Returns the fault for prompts that the daemon cannot answer. The same prompt again means that
+/// the password was wrong. A prompt for a new password means that it has expired. Any other prompt
+/// means that the password alone is not sufficient.
 fn unanswerable_prompts(
     username: &str,
     told: &str,
@@ -259,7 +263,8 @@ fn unanswerable_prompts(
     fault.with_detail("asked", asked)
 }
 
-/// As pam_unix(8) and its kin put it.
+/// Returns true if a text or a prompt requires a new password, in the words of pam_unix(8) and
+/// similar modules.
 fn is_about_a_new_password(told: &str, asked: &[String]) -> bool {
     const EXPIRED_PASSWORD_TEXTS: [&str; 4] =
         ["change your password", "password has expired", "password expired", "changing password"];
@@ -273,8 +278,8 @@ fn is_about_a_new_password(told: &str, asked: &[String]) -> bool {
         || asked.iter().any(|prompt| holds(prompt, &NEW_PASSWORD_PROMPTS))
 }
 
-/// A refusal that offers nothing is also what russh makes of a session that is gone: only the
-/// session's end tells the two apart.
+/// Converts russh's result of one method. russh also reports a lost session as a rejection without
+/// an offer. Only the recorded end of the session distinguishes the two.
 async fn answer_prompts(
     session: &mut SshSession,
     result: Result<AuthResult, Error>,

@@ -1,4 +1,5 @@
-//! A store's private key, from its text. It never quotes the text, nor says where in it a fault lies.
+//! Parser for a store's private key. A fault never quotes the text and never gives a position in
+//! it.
 
 use std::sync::Arc;
 
@@ -10,18 +11,18 @@ use crate::model::{Fault, Reason, Secret};
 
 use super::key_format::{EncodedKey, KdfCostExceeded, KeyFormat};
 
-/// Keys that are read at once. One that is not encrypted takes well under a millisecond; of those that
-/// are, these keep so many threads busy and no more.
+/// Maximum number of keys that are opened at the same time. An unencrypted key takes less than a
+/// millisecond. Encrypted keys keep at most this number of threads busy.
 pub(crate) const MAX_CONCURRENT_OPENINGS: usize = 4;
 
-/// Reads an ed25519, ecdsa or rsa key in OpenSSH's form or in PEM.
+/// Parses an ed25519, ecdsa or rsa key in the OpenSSH format or in PEM.
 ///
-/// Opening an encrypted key takes as long as whoever encrypted it wanted it to, up to a bound that is
-/// judged first, all of it computing: it runs on the runtime's blocking pool, where what is still
-/// running at `until` is left to end. It keeps its seat among `seats` until then.
+/// The cost of opening an encrypted key is chosen when it is encrypted, and it is all computation.
+/// A limit is checked first. The work runs on the runtime's blocking pool. Work that still runs at
+/// `until` is left to finish there, and it keeps its permit of `seats` until then.
 ///
 /// # Errors
-/// `key_unusable`; `agent_busy` when no seat was free by `until`.
+/// Returns `key_unusable` for an unusable key, and `agent_busy` if no permit was free by `until`.
 pub(crate) async fn parse_key(
     text: &Secret,
     passphrase: Option<&Secret>,
@@ -46,13 +47,13 @@ pub(crate) async fn parse_key(
     match timeout_at(until, parsing).await {
         Ok(Ok(Ok(key))) => Ok(Arc::new(key)),
         Ok(Ok(Err(unusable))) => Err(key_fault(unusable)),
-        // A key that makes the parser panic.
+        // The key made the parser panic.
         Ok(Err(_)) => Err(key_fault(KeyError::Damaged)),
         Err(_) => Err(key_fault(KeyError::TooSlow)),
     }
 }
 
-/// Why a text is of no use as a private key.
+/// Reason why a text is unusable as a private key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum KeyError {
     #[error("the private key is encrypted and the store has no passphrase for it")]
@@ -84,7 +85,7 @@ fn key_fault(unusable: KeyError) -> Fault {
 pub(super) fn read_key(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, KeyError> {
     let armoured = EncodedKey::from_text(text.expose_secret()).ok_or(KeyError::NotAKey)?;
     let passphrase = match (armoured.form, passphrase) {
-        // With a passphrase russh takes any PKCS#8 key for an encrypted one.
+        // With a passphrase russh treats any PKCS#8 key as encrypted.
         (KeyFormat::Plain, _) => None,
         (KeyFormat::Pkcs8 | KeyFormat::Traditional | KeyFormat::Unsupported, None) => {
             return Err(KeyError::NoPassphrase);
@@ -163,7 +164,8 @@ mod tests {
         Arc::new(Semaphore::new(count))
     }
 
-    /// The lines of an encrypted PKCS#8 key whose key derivation is `kdf`, which none opens.
+    /// Returns the lines of an encrypted PKCS#8 key with the key derivation `kdf`. No passphrase
+    /// opens it.
     fn pkcs8(kdf: impl Into<pbes2::Kdf>) -> String {
         let encryption = pbes2::EncryptionScheme::Aes256Cbc { iv: [0; 16] };
         let scheme = pbes2::Parameters { kdf: kdf.into(), encryption };

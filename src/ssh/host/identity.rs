@@ -1,11 +1,11 @@
-//! Is the server behind the login this node: the first evidence that holds, and `different_host` only
-//! when something was read there that is another host's.
+//! The check that the server behind a login is this node. The first matching evidence proves it.
+//! `different_host` is returned only if evidence of another host was read there.
 //!
-//! Once it is known to be this node, what it shows where the store's marker lies tells whether both see
-//! the same disk.
+//! For a proven node, the file at the path of the store's marker shows if both see the same disk.
 //!
-//! It opens one channel at most, and none for a server whose key is one of this node's own. It never
-//! writes there, and runs no command; what an account starts in the place of SFTP is its own doing.
+//! The check opens at most one channel, and none for a server whose key is one of this node's own.
+//! It never writes there and runs no command. A program that an account starts instead of SFTP is
+//! outside its control.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -25,34 +25,38 @@ use super::local_keys::LocalHostKeys;
 use super::sftp::{SftpClient, SftpReadError, SftpUnavailable};
 use crate::ssh::session::handshake::SshSession;
 
-/// The kernel's random name for its run (random(4)): another one for each boot of each host. Docker and
-/// podman show the host's to their containers; LXC and systemd-nspawn give each one of its own.
+/// The random id that the kernel creates at each boot of each host (random(4)). Docker and podman
+/// show the id of the host to their containers. LXC and systemd-nspawn give each container its own
+/// id.
 const BOOT_ID_PATH: &str = "/proc/sys/kernel/random/boot_id";
 
-/// How long a proof may take. Without one the login counts all the same.
+/// Maximum duration of a proof. A login is valid without one, so a slow server must not delay it.
 pub(super) const PROOF_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the marker may take after that: no proof depends on it.
+/// Maximum duration of the marker's read after the proof. It is short because no proof depends on
+/// it.
 const MARKER_TIMEOUT: Duration = Duration::from_secs(2);
-/// What of it may have passed before the first look.
+/// Maximum part of [`PROOF_TIMEOUT`] that the caller's deadline may cut off. With less time left, a
+/// missing answer says nothing about the account.
 const MIN_TIME_LEFT: Duration = Duration::from_secs(1);
 
-/// What tells this node from others.
+/// Properties that distinguish this node from others.
 #[derive(Clone, Debug)]
 pub(crate) struct LocalHost {
     boot_id: Option<String>,
 }
 
-/// The store's marker, as the server's SFTP would show it if it is this node.
+/// The location and id of the store's marker, as the server's SFTP shows it if the server is this
+/// node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MarkerLocation {
-    /// Its path on this node.
+    /// Path of the marker on this node.
     pub path: String,
-    /// What must stand in it.
+    /// The id that the marker must contain.
     pub id: MarkerId,
 }
 
 impl LocalHost {
-    /// The node that this process runs on.
+    /// Reads the identity of the node that this process runs on.
     pub(crate) fn this_host() -> Self {
         let mut text = String::new();
         #[expect(clippy::disallowed_methods, reason = "procfs does not hang")]
@@ -61,10 +65,11 @@ impl LocalHost {
     }
 }
 
-/// Proves it within [`PROOF_TIMEOUT`], looks at the marker within [`MARKER_TIMEOUT`] after that, and ends by `deadline`.
+/// Collects the proof within [`PROOF_TIMEOUT`], then reads the marker within [`MARKER_TIMEOUT`].
+/// Ends by `deadline`.
 ///
 /// # Errors
-/// `different_host`, with the facts `evidence`, `ours` and `theirs`.
+/// Returns `different_host` with the facts `evidence`, `ours` and `theirs`.
 pub(crate) async fn verify_same_host(
     session: &SshSession,
     key: &HostKey,
@@ -86,7 +91,7 @@ pub(crate) async fn verify_same_host(
         Ok(Err(hindrance)) => return Ok(HostIdentity::Unavailable(unverified_host(&hindrance))),
         Err(_) => {
             let details = "the server let the user in and did not answer over SFTP in time".into();
-            // With less time than that, nothing is known of the account.
+            // With less time, a missing answer says nothing about the account.
             let started = whole && granted.load(Ordering::Relaxed);
             let obstacle = if started { Obstacle::NoAnswer } else { Obstacle::BrokeOff };
             return Ok(HostIdentity::Unavailable(UnverifiedHost { obstacle, details }));
@@ -100,12 +105,12 @@ pub(crate) async fn verify_same_host(
         }
         (proof, _) => proof,
     };
-    // The session's end says the same, if this does not get through.
+    // If the close is not sent in time, the end of the session closes the channel.
     let _ = timeout_at(until, sftp.end_channel()).await;
     proof
 }
 
-/// Asks for the evidence, one piece after the other.
+/// Opens SFTP and reads the evidence, one item after the other.
 async fn over_sftp(
     session: &SshSession,
     node: &LocalHost,
@@ -138,7 +143,8 @@ async fn over_sftp(
     Ok((sftp, proof))
 }
 
-/// What a server that is this node shows in the marker's place; none when that says nothing of it.
+/// Returns the state of the marker on a server that is this node. Returns `None` if the read gives
+/// no information about it.
 fn remote_marker(
     read: Result<Result<Result<String, SftpReadError>, SftpUnavailable>, Elapsed>,
     marker: &MarkerLocation,
@@ -147,19 +153,20 @@ fn remote_marker(
         Ok(Ok(Ok(text))) => match marker_id(&text) {
             Some(id) if id == marker.id.to_string() => Some(RemoteMarker::Same),
             Some(_) => Some(RemoteMarker::Different),
-            // It may be one that is being written.
+            // The marker may be incomplete because it is being written.
             None => None,
         },
         Ok(Ok(Err(SftpReadError::Missing))) => Some(RemoteMarker::Missing),
         Ok(Ok(Err(SftpReadError::Denied))) => Some(RemoteMarker::Unreadable),
-        // A disk that fails out there, or a conversation that broke off.
+        // The server's disk failed, or the SFTP session was lost.
         Ok(Ok(Err(SftpReadError::Failed(_) | SftpReadError::Unfit(_))) | Err(_)) => None,
-        // Whatever time it had: asking again may leave one more process of the server's behind.
+        // A retry could leave another hanging process on the server, even if the time was short.
         Err(_) => Some(RemoteMarker::TimedOut),
     }
 }
 
-/// What one piece of evidence says; none when it could not be read, which `unread` takes note of.
+/// Compares one item of evidence. Returns `None` if it could not be read, and appends the cause to
+/// `unread`.
 fn classify_boot_id(
     evidence: HostEvidence,
     path: &str,
@@ -193,7 +200,7 @@ fn different_host(evidence: HostEvidence, ours: &str, theirs: &str) -> Fault {
         .with_detail("theirs", theirs)
 }
 
-/// The boot id in the text of its file: a UUID with dashes (RFC 9562 section 4).
+/// Returns the boot id in the text of its file: a UUID with dashes (RFC 9562 section 4).
 pub(super) fn boot_id(text: &str) -> Option<String> {
     let id = text.trim_end();
     let shaped = id.len() == 36
@@ -204,7 +211,7 @@ pub(super) fn boot_id(text: &str) -> Option<String> {
     shaped.then(|| id.to_ascii_lowercase())
 }
 
-/// The id in the text of a marker.
+/// Returns the id in the text of a marker.
 pub(super) fn marker_id(text: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct RemoteMarkerFile {
@@ -214,9 +221,10 @@ pub(super) fn marker_id(text: &str) -> Option<String> {
     marker.id.parse::<MarkerId>().ok().map(|id| id.to_string())
 }
 
-/// What kept SFTP away, told apart by what was said: nologin(8) has one sentence unless
-/// `/etc/nologin.txt` says another. sshd has one for a password that must be changed, too, and keeps it
-/// from a subsystem's client (`do_exec_no_pty` in OpenSSH's session.c).
+/// Classifies the obstacle to SFTP by the output of the program. nologin(8) prints a fixed sentence
+/// unless `/etc/nologin.txt` contains another. sshd also has a sentence for a password that must be
+/// changed, but does not send it to the client of a subsystem (`do_exec_no_pty` in OpenSSH's
+/// session.c).
 fn unverified_host(hindrance: &SftpUnavailable) -> UnverifiedHost {
     let told = |obstacle, details: &str| (obstacle, details.to_owned());
     let (obstacle, details) = match hindrance {

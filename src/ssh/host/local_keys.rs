@@ -1,7 +1,7 @@
-//! This node's own host keys, as OpenSSH keeps them: `/etc/ssh/ssh_host_*_key.pub`.
+//! This node's own host keys, in the files of OpenSSH: `/etc/ssh/ssh_host_*_key.pub`.
 //!
-//! File access: the public halves alone, which everybody may read. They are read for each check, so that
-//! new keys count at once and old ones no more.
+//! File access: only the public keys, which every user may read. They are read for each check, so
+//! that new keys are used at once and removed keys no longer.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -9,9 +9,9 @@ use std::path::Path;
 
 use crate::model::HostKey;
 
-/// Where `ssh-keygen -A` and every distribution's sshd put them.
+/// Directory in which `ssh-keygen -A` and every distribution's sshd store host keys.
 const KEY_DIRECTORY: &str = "/etc/ssh";
-/// Longest file that is read; an RSA key of 16,384 bits takes 2.8 KB.
+/// Maximum number of bytes read of a key file. An RSA key of 16,384 bits takes 2.8 KB.
 const MAX_KEY_BYTES: u64 = 16 * 1024;
 
 /// The public keys of this node's own SSH servers.
@@ -19,7 +19,7 @@ const MAX_KEY_BYTES: u64 = 16 * 1024;
 pub(crate) struct LocalHostKeys(Vec<String>);
 
 impl LocalHostKeys {
-    /// Reads them; none when the directory cannot be read.
+    /// Reads the keys. Returns an empty set if the directory cannot be read.
     pub(crate) async fn read_all() -> Self {
         #[expect(
             clippy::disallowed_methods,
@@ -29,7 +29,7 @@ impl LocalHostKeys {
         reading.await.unwrap_or_default()
     }
 
-    /// Whether this key is one of them.
+    /// Returns true if `key` is one of these keys.
     pub(crate) fn contains(&self, key: &HostKey) -> bool {
         self.0.iter().any(|own| own == &key.blob)
     }
@@ -50,7 +50,8 @@ fn key_blobs(directory: &Path) -> Vec<String> {
     blobs
 }
 
-/// The key in an OpenSSH public key line: type, base64, comment (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
+/// Returns the key of an OpenSSH public key line: type, base64, comment (sshd(8), AUTHORIZED_KEYS
+/// FILE FORMAT).
 pub(super) fn key_blob(line: &str) -> Option<String> {
     line.split_whitespace().nth(1).map(str::to_owned)
 }

@@ -1,8 +1,10 @@
-//! Small files of the server, read over SFTP (draft-ietf-secsh-filexfer-02, version 3) on one channel.
+//! Reader of small files on the server, over SFTP (draft-ietf-secsh-filexfer-02, version 3) on one
+//! channel.
 //!
-//! The packets are russh-sftp's; the conversation is not, because what answers in the place of SFTP is
-//! the evidence here: a shell that lets nobody in, a forced command, an expired password. It never
-//! writes, never keeps more of a peer than a few kilobytes, and never waits beyond its caller's limit.
+//! The packets are those of russh-sftp. The client is not, because it must also return the output
+//! of a program that runs instead of SFTP: a shell that rejects logins, a forced command, an
+//! expired password. It never writes, keeps at most a few kilobytes of a peer, and never waits
+//! beyond its caller's limit.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,49 +18,51 @@ use tokio::time::timeout;
 use crate::common::{MAX_QUOTED, sanitize_ascii};
 use crate::ssh::session::handshake::SshSession;
 
-/// Most bytes of a file that are read: a marker's most, and more than any boot id has.
+/// Maximum number of bytes read of a file: the maximum of a marker, and more than any boot id has.
 const MAX_FILE_BYTES: usize = 4096;
-/// Longest packet: a file's bytes and what stands around them, and a server's list of extensions.
+/// Maximum length of a packet: the bytes of a file with their header, and a server's list of
+/// extensions.
 const MAX_PACKET_BYTES: usize = MAX_FILE_BYTES + 4096;
-/// Most bytes that are kept of what a program said.
+/// Maximum number of bytes kept of a program's output. A fault quotes only its start.
 const MAX_HEARD_BYTES: usize = 512;
-/// How long a program may take to end once it has been told that nothing more will be said to it.
+/// Maximum time to collect output after a program's input was closed or its exit status arrived.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A conversation over SFTP.
+/// A client of one SFTP session.
 pub(super) struct SftpClient {
     channel: Channel<Msg>,
     received: Vec<u8>,
-    /// Whether it is SFTP that answers.
+    /// True if the server has answered as an SFTP server.
     known: bool,
-    /// What was said before that was known.
+    /// The first bytes of output, quoted if no SFTP server answers.
     heard: Vec<u8>,
     requests: u32,
 }
 
-/// Why there is no conversation.
+/// Reason why no SFTP session exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SftpUnavailable {
     /// The server opens no session for the user.
     NoSession,
-    /// The server knows no such subsystem.
+    /// The server does not have the SFTP subsystem.
     NoSubsystem,
-    /// A program that speaks no SFTP: what it said, printable, and its exit status.
+    /// A program that does not speak SFTP: its output as printable text, and its exit status.
     Program { said: String, exit: Option<u32> },
-    /// The connection is gone, or what began as SFTP has ended or speaks something else.
+    /// The connection is lost, or the SFTP session ended or broke the protocol after its start.
     Lost,
 }
 
-/// Why the server gives no text for a path.
+/// Reason why the server returns no text for a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SftpReadError {
-    /// There is nothing there.
+    /// No file exists at the path.
     Missing,
-    /// The user may not read it.
+    /// The user may not read the file.
     Denied,
-    /// Another failure, in the words of the draft and not the server's, which may be anything.
+    /// Another failure, in the words of the draft. The server's own text is not used, because it is
+    /// untrusted.
     Failed(String),
-    /// Its bytes are not what is asked for.
+    /// The contents of the file are not of the expected kind.
     Unfit(&'static str),
 }
 
@@ -74,11 +78,11 @@ impl std::fmt::Display for SftpReadError {
 }
 
 impl SftpClient {
-    /// Opens the channel and begins the conversation. `granted` tells that the server has started what it
-    /// has for SFTP, also to who does not wait for more.
+    /// Opens the channel and starts the SFTP session. `granted` becomes true when the server has
+    /// started its program for SFTP. A caller can read it after a timeout.
     ///
     /// # Cancel safety
-    /// Dropping the future, or what it returns, closes the channel with the session.
+    /// Dropping the future, or the client that it returns, closes the channel with the session.
     pub(super) async fn open_channel(
         session: &SshSession,
         granted: &AtomicBool,
@@ -94,7 +98,7 @@ impl SftpClient {
                 Some(ChannelMsg::Success) => break,
                 Some(ChannelMsg::Failure) => return Err(SftpUnavailable::NoSubsystem),
                 Some(ChannelMsg::WindowAdjusted { .. }) => {}
-                // Not even an answer: the server takes the user for gone.
+                // The server sends no answer and considers the session closed.
                 _ => return Err(SftpUnavailable::Lost),
             }
         }
@@ -111,8 +115,8 @@ impl SftpClient {
         }
     }
 
-    /// A file's text, or why the server does not give it. A longer file than [`MAX_FILE_BYTES`] is none that is
-    /// meant.
+    /// Returns the text of a file, or the reason why the server does not return it. A file longer
+    /// than [`MAX_FILE_BYTES`] is rejected.
     pub(super) async fn read_file(
         &mut self,
         path: &str,
@@ -127,14 +131,14 @@ impl SftpClient {
             }
             _ => return Err(self.not_sftp().await),
         };
-        // Not closed: what is read here ends with the channel.
+        // The handle is not closed explicitly. It ends with the channel.
         let mut bytes: Vec<u8> = Vec::new();
         loop {
             let (id, handle) = (self.next_id(), handle.clone());
             let (offset, len) = (u64::try_from(bytes.len()).unwrap_or(0), 4096);
             self.send_packet(Read { id, handle, offset, len }).await?;
             match self.receive_packet().await? {
-                // An answer without a byte would be asked for again without end.
+                // An empty answer would otherwise be requested again without end.
                 Packet::Data(data) if data.id == id && !data.data.is_empty() => {
                     bytes.extend(data.data);
                 }
@@ -151,9 +155,9 @@ impl SftpClient {
         Ok(String::from_utf8(bytes).map_err(|_| SftpReadError::Unfit("not a text")))
     }
 
-    /// Ends the conversation.
+    /// Closes the channel.
     pub(super) async fn end_channel(self) {
-        // The session's end says the same, if this does not get through.
+        // If this fails, the end of the session closes the channel.
         let _ = self.channel.close().await;
     }
 
@@ -163,12 +167,13 @@ impl SftpClient {
     }
 
     async fn send_packet(&mut self, packet: impl Into<Packet>) -> Result<(), SftpUnavailable> {
-        // What is encoded here is short; were it not, nobody would have got it.
+        // The packets encoded here are short, so this cannot fail. If it did, the server would not
+        // have received anything.
         let bytes = Bytes::try_from(packet.into()).map_err(|_| SftpUnavailable::Lost)?;
         self.channel.data_bytes(bytes).await.map_err(|_| SftpUnavailable::Lost)
     }
 
-    /// The next packet.
+    /// Returns the next packet.
     async fn receive_packet(&mut self) -> Result<Packet, SftpUnavailable> {
         loop {
             match parse_packet(&mut self.received) {
@@ -184,7 +189,7 @@ impl SftpClient {
                 Some(ChannelMsg::ExtendedData { data, .. }) => {
                     append_bounded(&mut self.heard, &data)
                 }
-                // Its last words may come after it.
+                // More output may follow the exit status.
                 Some(ChannelMsg::ExitStatus { exit_status }) => {
                     return Err(self.on_channel_ended(Some(exit_status)).await);
                 }
@@ -195,7 +200,8 @@ impl SftpClient {
         }
     }
 
-    /// Something else speaks here: it is told that nothing more comes, and listened to until it ends.
+    /// Handles output that is not SFTP. Sends the end of the input and collects the output until
+    /// the program ends.
     async fn not_sftp(&mut self) -> SftpUnavailable {
         if self.known {
             return SftpUnavailable::Lost;
@@ -223,21 +229,21 @@ impl SftpClient {
 
     fn other_program(&self, exit: Option<u32>) -> SftpUnavailable {
         if self.known {
-            // It was SFTP, and its end says nothing of the account.
+            // An SFTP server had answered, so its end says nothing about the account.
             return SftpUnavailable::Lost;
         }
         SftpUnavailable::Program { said: sanitize_ascii(&self.heard, MAX_QUOTED), exit }
     }
 }
 
-/// What the bytes at hand hold.
+/// Result of parsing the received bytes.
 pub(super) enum ParsedPacket {
     Packet(Box<Packet>),
     Partly,
     Foreign,
 }
 
-/// Takes the first packet off the bytes, once it is whole.
+/// Removes and returns the first packet once it is complete.
 pub(super) fn parse_packet(received: &mut Vec<u8>) -> ParsedPacket {
     let Some(length) = received.first_chunk::<4>() else { return ParsedPacket::Partly };
     let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);

@@ -1,5 +1,6 @@
-//! Which algorithms are offered to a server: those in good standing, and those that `ssh.legacy`
-//! re-enables. It never offers compression, nor `none` in any place.
+//! The algorithms that are offered to a server: secure ones, and those that `ssh.legacy`
+//! re-enables. Compression is never offered, and `none` is never offered as a cipher, a MAC or a
+//! key exchange.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -8,11 +9,12 @@ use russh::client::{Config, GexParams};
 use russh::keys::{Algorithm, HashAlg};
 use russh::{Preferred, SshId, cipher, compression, kex, mac};
 
-/// RFC 4253 section 4.2 allows neither a space nor a minus sign in the name of the software.
+/// Identification of this client. RFC 4253 section 4.2 allows neither a space nor a minus sign in
+/// the software version.
 const CLIENT_IDENTITY: &str = concat!("SSH-2.0-imagestore_agent_", env!("CARGO_PKG_VERSION"));
 
-/// The fixed groups after the elliptic curves: a server that has those is not asked for the seconds
-/// that a modular exponentiation over 8192 bits may take on a small machine.
+/// Offered key exchanges, best first. The fixed groups come after the elliptic curves. A modular
+/// exponentiation over 8192 bits can take seconds on a small machine.
 const KEX_ALGORITHMS: [kex::Name; 12] = [
     kex::MLKEM768X25519_SHA256,
     kex::CURVE25519,
@@ -28,7 +30,7 @@ const KEX_ALGORITHMS: [kex::Name; 12] = [
     kex::DH_G14_SHA256,
 ];
 
-/// Not algorithms, but announced in their list: RFC 8308, and the answer to CVE-2023-48795.
+/// Extension names in the list of key exchanges: RFC 8308, and the fix for CVE-2023-48795.
 const KEX_EXTENSIONS: [kex::Name; 2] =
     [kex::EXTENSION_SUPPORT_AS_CLIENT, kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT];
 
@@ -44,10 +46,11 @@ const CIPHERS: [cipher::Name; 6] = [
 const MACS: [mac::Name; 4] =
     [mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM, mac::HMAC_SHA512, mac::HMAC_SHA256];
 
-/// `ssh-rsa` the signature, RSA with SHA-1; `ssh-rsa` the key type goes with the SHA-2 signatures.
+/// The signature algorithm `ssh-rsa`: RSA with SHA-1. The key type `ssh-rsa` is also used by the
+/// SHA-2 signatures.
 const RSA_SHA1: Algorithm = Algorithm::Rsa { hash: None };
 
-/// The lists that are offered, best first.
+/// The offered lists, best first.
 #[derive(Clone, Debug)]
 pub(crate) struct SshAlgorithms {
     preferred: Preferred,
@@ -55,7 +58,8 @@ pub(crate) struct SshAlgorithms {
 }
 
 impl SshAlgorithms {
-    /// The lists with `legacy` at their ends, and the names of it that russh does not have.
+    /// Returns the lists with `legacy` appended, and the names in `legacy` that russh does not
+    /// support.
     pub(crate) fn new(legacy: &[String]) -> (Self, Vec<String>) {
         let mut kexes = KEX_ALGORITHMS.to_vec();
         let mut ciphers = CIPHERS.to_vec();
@@ -82,35 +86,36 @@ impl SshAlgorithms {
         let preferred = Preferred {
             kex: Cow::Owned(kexes),
             key: Cow::Owned(keys),
-            // No certificate authority is configured, so a certificate could not be judged.
+            // No certificate authority is configured, so a certificate could not be verified.
             host_key_certificates: Cow::Borrowed(&[]),
             cipher: Cow::Owned(ciphers),
             mac: Cow::Owned(macs),
             compression: Cow::Borrowed(&[compression::NONE]),
         };
-        // As ssh(1) does, take groups from 2048 bits on; russh's own default would break with servers
-        // whose moduli(5) was never renewed. Its bounds are those that the constructor checks.
+        // ssh(1) also accepts groups from 2048 bits. russh's default would fail with servers whose
+        // moduli(5) was never regenerated. The constructor checks these bounds.
         let gex = GexParams::new(2048, 4096, 8192).unwrap_or_default();
         (Self { preferred, gex }, unknown)
     }
 
-    /// Whether a private RSA key may sign with SHA-1.
+    /// Returns true if a private RSA key may sign with SHA-1.
     pub(crate) fn rsa_sha1(&self) -> bool {
         self.preferred.key.contains(&RSA_SHA1)
     }
 
-    /// A connection's configuration, which asks first for the type of the pinned key: a server with
-    /// several keys would else show another one, and seem changed.
+    /// Returns the configuration of a connection that requests the type of the pinned key first. A
+    /// server with several keys would otherwise show another one and seem changed.
     pub(super) fn client_config(&self, pinned_type: Option<&str>) -> Arc<Config> {
         let mut preferred = self.preferred.clone();
         if let Some(pinned) = pinned_type {
-            // A stable sort: what is not of the pinned type stays in its order behind it.
+            // The sort is stable: other types keep their order after the pinned type.
             preferred.key.to_mut().sort_by_key(|offered| key_type(offered) != pinned);
         }
         self.with_host_keys(preferred)
     }
 
-    /// A configuration that asks for host keys of other kinds than these; none when no kind is left.
+    /// Returns a configuration that requests host keys of other kinds than `kinds`, or `None` if no
+    /// kind is left.
     pub(super) fn config_without(&self, kinds: &[String]) -> Option<Arc<Config>> {
         let mut preferred = self.preferred.clone();
         let other = |offered: &Algorithm| !kinds.iter().any(|kind| kind == key_type(offered));
@@ -123,14 +128,15 @@ impl SshAlgorithms {
             client_id: SshId::Standard(Cow::Borrowed(CLIENT_IDENTITY)),
             preferred,
             gex: self.gex.clone(),
-            // Messages of up to 256 KiB that may wait for us: SFTP is asked one thing at a time.
+            // Number of messages of up to 256 KiB that can wait in the channel. SFTP has one
+            // request in flight.
             channel_buffer_size: 4,
             ..Config::default()
         })
     }
 }
 
-/// The name of the key itself; all RSA signatures are made with an `ssh-rsa` key.
+/// Returns the type of the key itself. All RSA signatures are made with an `ssh-rsa` key.
 fn key_type(algorithm: &Algorithm) -> &str {
     match algorithm {
         Algorithm::Rsa { .. } => RSA_SHA1.as_str(),

@@ -1,5 +1,5 @@
-//! What a broken session means: one pure judgement over what was seen. It never looks at an error's
-//! text where the peer's own words tell more.
+//! Classification of a broken session: pure functions over the transcript of the peer. The message
+//! of the peer takes precedence over the text of an error.
 
 use russh::{AlgorithmKind, Error};
 
@@ -9,18 +9,20 @@ use crate::model::{Fault, Reason};
 use super::transcript::{PeerProtocol, PeerTranscript, SessionEnd};
 use crate::ssh::phase::LoginPhase;
 
-/// How sshd says that it turns a connection away, in place of its identification: past `MaxStartups`,
-/// and for an address in `PerSourcePenalties` (`drop_connection` in OpenSSH's sshd.c).
+/// Texts that sshd sends instead of its identification when it rejects a connection: past
+/// `MaxStartups`, and for an address in `PerSourcePenalties` (`drop_connection` in OpenSSH's
+/// sshd.c).
 const OVERLOAD_MESSAGES: [&str; 2] = ["Exceeded MaxStartups", "Not allowed at this time"];
 
-/// The message after `MaxAuthTries` refusals (`auth_maxtries_exceeded` in OpenSSH's auth.c).
+/// The message after `MaxAuthTries` rejections (`auth_maxtries_exceeded` in OpenSSH's auth.c).
 const TOO_MANY_TRIES: &str = "Too many authentication failures";
 
-/// Most names of one side's algorithms that a fault carries, and the most characters of one.
+/// Maximum number of the server's algorithm names in a fault, and maximum length of a name in
+/// bytes. A peer chooses both.
 const MAX_NAMES: usize = 40;
 const MAX_NAME_BYTES: usize = 64;
 
-/// A handshake that an error ended.
+/// Returns the fault for a handshake that failed with an error.
 pub(super) fn handshake_error(error: &Error, witness: &PeerTranscript) -> Fault {
     let fault = if let Some(fault) = turned_away(witness) {
         fault
@@ -34,7 +36,7 @@ pub(super) fn handshake_error(error: &Error, witness: &PeerTranscript) -> Fault 
     with_peer_details(fault, witness)
 }
 
-/// A handshake that did not end in time.
+/// Returns the fault for a handshake that timed out.
 pub(super) fn handshake_timeout(witness: &PeerTranscript) -> Fault {
     let fault = match (turned_away(witness), witness.protocol()) {
         (Some(fault), _) => fault,
@@ -52,7 +54,8 @@ pub(super) fn handshake_timeout(witness: &PeerTranscript) -> Fault {
     with_peer_details(fault, witness)
 }
 
-/// A session that ended during authentication. None when that was the server's answer.
+/// Returns the fault for a session that ended during authentication. Returns `None` if the end was
+/// the server's rejection.
 pub(crate) fn auth_error(witness: &PeerTranscript) -> Option<Fault> {
     let fault = match witness.farewell.get() {
         Some(SessionEnd::NoMethodLeft) => return None,
@@ -91,7 +94,7 @@ fn connection_lost(witness: &PeerTranscript, otherwise: &str) -> Fault {
     Fault::new(Reason::ConnectionLost, details)
 }
 
-/// How a connection or the protocol on it broke.
+/// Describes the failure of a connection, or of the protocol on it.
 pub(super) fn describe_error(error: &Error) -> String {
     match error {
         Error::Disconnect | Error::HUP => "the server closed the connection".to_owned(),
@@ -100,7 +103,7 @@ pub(super) fn describe_error(error: &Error) -> String {
             std::io::ErrorKind::ConnectionReset => "the server reset the connection".to_owned(),
             _ => format!("the connection broke: {error}"),
         },
-        // russh's own words hold nothing of ours but the names of algorithms.
+        // russh's error texts contain only algorithm names from this side.
         other => format!("the SSH protocol broke: {other}"),
     }
 }
@@ -125,7 +128,7 @@ fn no_common_algorithm(kind: &AlgorithmKind, ours: &[String], theirs: &[String])
         .with_detail("theirs", theirs)
 }
 
-/// Adds what the peer said, and whether it had said who it is.
+/// Adds the first line of the peer, and the phase that depends on its identification.
 fn with_peer_details(fault: Fault, witness: &PeerTranscript) -> Fault {
     let identified = witness.protocol() == PeerProtocol::Ssh;
     let phase = if identified { LoginPhase::Handshake } else { LoginPhase::Banner };

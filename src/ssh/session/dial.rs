@@ -1,5 +1,5 @@
-//! The TCP connection: one address after the other, within one limit. It never dials an address that it
-//! was not given.
+//! The TCP connection: dials the given addresses one after the other, within one limit. No other
+//! address is dialled.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,12 +11,12 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::model::{Fault, Reason};
 
-/// Connects to the first address that accepts, within `limit` for all of them: each gets an even share
-/// of what those before it have left.
+/// Connects to the first address that accepts. `limit` bounds all addresses together. Each address
+/// gets an even share of the remaining time.
 ///
 /// # Errors
-/// When none does, the fault that says most: that somebody refused before that nobody answered. The
-/// fact `tried` lists them all when there are several.
+/// Returns the most specific fault if no address accepts: a refusal comes before a timeout. The
+/// fact `tried` lists all faults if there are several.
 pub(crate) async fn dial(
     addresses: &[SocketAddr],
     limit: Duration,
@@ -30,8 +30,9 @@ pub(crate) async fn dial(
         let until = now + all.saturating_duration_since(now) / left;
         match timeout_at(until, TcpStream::connect(address)).await {
             Ok(Ok(tcp)) => {
-                // Each message of the handshake is small and waits for an answer. A socket that has
-                // been reset meanwhile refuses the option; the handshake will say so.
+                // Each message of the handshake is small and waits for an answer. Setting the
+                // option fails on a socket that was reset meanwhile, and then the handshake reports
+                // the reset.
                 let _ = tcp.set_nodelay(true);
                 return Ok((tcp, address));
             }
@@ -59,7 +60,7 @@ fn most_specific(faults: Vec<Fault>) -> Fault {
     }
 }
 
-/// What connect(2) says.
+/// Classifies an error of connect(2).
 fn classify_connect_error(address: SocketAddr, error: &io::Error) -> Fault {
     let errno = error.raw_os_error().map(Errno::from_raw);
     let (reason, what) = match errno {
@@ -82,7 +83,8 @@ fn classify_connect_error(address: SocketAddr, error: &io::Error) -> Fault {
         fault = fault.with_detail("errno", number);
     }
     if matches!(errno, Some(Errno::EACCES | Errno::EPERM)) {
-        // systemd's IPAddressDeny and a local firewall's reject both show up as these.
+        // The IPAddressDeny of systemd and the reject of a local firewall both appear as these
+        // errors.
         fault = fault.with_remedy(
             "allow the daemon to connect there: its unit's IPAddressDeny, the local firewall or the \
              security module forbids it",
@@ -134,7 +136,7 @@ mod tests {
         assert!(matches!(&fault.facts()["tried"], Fact::List(tried) if tried.len() == 16));
         let took = began.elapsed();
         assert!(limit <= took && took < 8 * limit, "{took:?}");
-        // What the silent ones leave is the others'.
+        // The time that the silent addresses leave is shared by the others.
         let answers = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = answers.local_addr().unwrap();
         assert_eq!(dial(&[silent, silent, address], limit, far).await.unwrap().1, address);

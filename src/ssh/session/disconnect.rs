@@ -1,8 +1,9 @@
-//! Sends the disconnects that follow the logins, each in a task of its own, so that no caller of a check
+//! Sends the disconnects after the logins. Each runs in its own task, so that no caller of a check
 //! waits for the server to end the session.
 //!
-//! Guarantees: a disconnect ends within [`DISCONNECT_DELAY`] and [`DISCONNECT_TIMEOUT`], and one that is
-//! interrupted closes its connection.
+//! # Guarantees
+//! - A disconnect ends within [`DISCONNECT_DELAY`] and [`DISCONNECT_TIMEOUT`].
+//! - An interrupted disconnect closes its connection.
 
 use std::time::Duration;
 
@@ -11,15 +12,16 @@ use tokio_util::task::TaskTracker;
 
 use super::handshake::{DISCONNECT_TIMEOUT, SshSession};
 
-/// Time from the end of a login to its disconnect. At the disconnect sshd ends processes, which would
-/// take the processor from the commit and the reply that a caller waits for.
+/// Time from the end of a login to its disconnect. At the disconnect sshd ends processes. They
+/// would take processor time from the commit and the reply that a caller waits for.
 ///
 /// `make bench` shows it as "reconnect over HTTP (password) beside a bare russh login"
-/// (`benches/agent/login.rs`): on two processors, 1.12 times the login without this delay and the
-/// `LOGIN_HEAD_START` of an attempt, 1.07 to 1.09 times with both.
+/// (`benches/agent/login.rs`). On two processors a reconnect takes 1.12 times the login without
+/// this delay and the `LOGIN_HEAD_START` of an attempt. With both it takes 1.07 to 1.09 times the
+/// login.
 const DISCONNECT_DELAY: Duration = Duration::from_millis(5);
 
-/// The disconnects of one verifier that are not sent yet.
+/// The pending disconnects of one verifier.
 #[derive(Debug, Default)]
 pub(crate) struct PendingDisconnects {
     tasks: TaskTracker,
@@ -34,12 +36,13 @@ impl PendingDisconnects {
         });
     }
 
-    /// Waits until every scheduled disconnect has ended, at most for the longest that one may take.
+    /// Waits until every scheduled disconnect has ended, at most for the maximum duration of one.
     ///
     /// # Cancel safety
-    /// The disconnects go on without this future.
+    /// The disconnects continue without this future.
     pub(crate) async fn finish_all(&self) {
-        // A closed tracker still takes tasks: it only lets `wait` return when there are none.
+        // A closed tracker still accepts tasks. Closing it only lets `wait` return once no task is
+        // left.
         self.tasks.close();
         let _ = timeout(DISCONNECT_DELAY + DISCONNECT_TIMEOUT, self.tasks.wait()).await;
     }

@@ -1,5 +1,5 @@
-//! From a TCP connection to a session with the right server: identification, key exchange, judgement
-//! of the host key. It never sends anything of the store's before that judgement.
+//! The handshake: from a TCP connection to a session with the right server, with identification,
+//! key exchange and host key check. Nothing of the store is sent before that check.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,11 +20,11 @@ use super::host_key::{HostKeyCheck, host_key};
 use super::stream::RecordingStream;
 use super::transcript::{PeerTranscript, SessionEnd};
 
-/// Longest time that a disconnect may take: it is one packet into an empty socket buffer, and the end
-/// of the session by the server.
+/// Maximum duration of a disconnect. It consists of one packet into an empty socket buffer, and the
+/// end of the session by the server.
 pub(super) const DISCONNECT_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// An encrypted session with a server whose key has been taken. Dropping it closes the connection and
+/// An encrypted session with a server whose key was accepted. Dropping it closes the connection and
 /// ends the task in which russh runs it.
 pub(crate) struct SshSession {
     pub(crate) handle: Handle<ClientHandler>,
@@ -33,7 +33,7 @@ pub(crate) struct SshSession {
     _cancel: DropGuard,
 }
 
-/// Shakes hands within `until`.
+/// Performs the handshake. Ends by `until`.
 ///
 /// # Errors
 /// `banner_timeout`, `handshake_timeout`, `not_ssh`, `throttled`, `connection_lost`,
@@ -58,28 +58,28 @@ pub(super) async fn perform_handshake(
 }
 
 impl SshSession {
-    /// The key that the server proved to have.
+    /// Returns the key that the server proved to have.
     pub(crate) fn host_key(&self) -> Option<HostKey> {
         self.witness.host_key.get().cloned()
     }
 
-    /// Waits until the session, which russh has given up, has recorded why.
+    /// Waits until a session that russh has given up has recorded its end.
     pub(crate) async fn on_session_end(&mut self) {
         if !self.over {
-            // What it returns is the handler's record once more.
+            // The returned value repeats the handler's record.
             let _ = Pin::new(&mut self.handle).await;
             self.over = true;
         }
     }
 
-    /// Prevents the disconnect of a session whose server owes a reply, and would not read a disconnect
-    /// before it.
+    /// Prevents the disconnect of a session whose server owes a reply. The server would not read a
+    /// disconnect before it.
     pub(crate) fn mark_closed(&mut self) {
         self.over = true;
     }
 
-    /// Sends a disconnect, so that the server logs the end of a session and not a lost connection, and
-    /// closes the connection.
+    /// Sends a disconnect and closes the connection. The server then logs the end of a session
+    /// instead of a lost connection.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection at once.
@@ -93,17 +93,17 @@ impl SshSession {
                 let _ = Pin::new(&mut self.handle).await;
             }
         };
-        // The drop that follows closes a connection on which it was not sent in time.
+        // If the disconnect was not sent in time, the drop that follows closes the connection.
         let _ = timeout(DISCONNECT_TIMEOUT, disconnect).await;
     }
 }
 
-/// Why russh's session ended before the key exchange did.
+/// Error that ended russh's session before the key exchange was complete.
 #[derive(Debug)]
 pub(crate) enum HandshakeError {
-    /// The host key was not taken.
+    /// The host key was rejected.
     Key(Box<Fault>),
-    /// Anything else.
+    /// Any other error.
     Session(Error),
 }
 
@@ -113,14 +113,14 @@ impl From<Error> for HandshakeError {
     }
 }
 
-/// What russh asks and tells during a session.
+/// Callbacks of russh for one session.
 pub(crate) struct ClientHandler {
     expected: HostKeyCheck,
     witness: Arc<PeerTranscript>,
 }
 
-/// A server opens no channel to us: left to russh, each it asked for would be kept until the session ends.
-/// The request is refused when its handle is dropped.
+/// Rejects every channel that the server opens. russh would keep each one until the session ends.
+/// Dropping the handle rejects the request.
 macro_rules! no_channels {
     ($($kind:ident($($given:ty),*);)+) => {$(
         async fn $kind(
@@ -142,10 +142,10 @@ impl Handler for ClientHandler {
         &mut self,
         offered: &PublicKeyOrCertificate,
     ) -> Result<bool, HandshakeError> {
-        // No certificate is asked for, so none is offered; were one, its key would be judged.
+        // No certificate is requested, so none is offered. If one were, its key would be checked.
         let offered = host_key(&offered.public_key());
         self.expected.check_key(&offered).map_err(|fault| HandshakeError::Key(Box::new(fault)))?;
-        // Set once: a later key exchange of a session brings no new judgement.
+        // Only the first key is stored. A later key exchange of the session does not replace it.
         let _ = self.witness.host_key.set(offered);
         Ok(true)
     }

@@ -1,12 +1,12 @@
-//! Is this the right server: one pure decision over the key it offers. It never remembers a key: the
-//! caller pins the one that a check hands back.
+//! The host key check: a pure decision over the key that the server offers. It never remembers a
+//! key. The caller pins the key that a check returns.
 
 use russh::keys::{HashAlg, PublicKey, PublicKeyBase64 as _};
 
 use crate::model::{Fault, HostKey, Reason};
 use crate::settings::HostKeyPolicy;
 
-/// What the store expects of its server.
+/// The host key that the store expects of its server.
 #[derive(Clone, Debug)]
 pub(crate) struct HostKeyCheck {
     pub(crate) policy: HostKeyPolicy,
@@ -15,15 +15,15 @@ pub(crate) struct HostKeyCheck {
 }
 
 impl HostKeyCheck {
-    /// Whether `offered` is taken.
+    /// Accepts or rejects `offered`.
     ///
-    /// A pinned key is the only right one, whatever fingerprints were given with the store: accepting
-    /// a new key must end the trust in the old one. Before the first pin a given fingerprint binds
-    /// under both policies that check at all.
+    /// A pinned key is the only accepted one, even if fingerprints were given with the store.
+    /// Accepting a new key must end the trust in the old one. Before the first pin,
+    /// fingerprints given with the store bind under both policies that check keys.
     ///
     /// # Errors
-    /// `host_key_changed` or `host_key_unknown`, with the offered key in full, so that a person can
-    /// accept it.
+    /// Returns `host_key_changed` or `host_key_unknown` with the full offered key, so that an
+    /// operator can accept it.
     pub(crate) fn check_key(&self, offered: &HostKey) -> Result<(), Fault> {
         let given = &self.given_fingerprints;
         match (self.policy, &self.pinned) {
@@ -40,8 +40,8 @@ impl HostKeyCheck {
         }
     }
 
-    /// The refused key, when another key of the same server may be one of those given. A pinned key's
-    /// kind was asked for first, so that there is no other to ask for.
+    /// Returns the rejected key if another key of the same server may match a given fingerprint.
+    /// The type of a pinned key was requested first, so no other key can match it.
     pub(crate) fn other_key_may_match<'a>(&self, fault: &'a Fault) -> Option<&'a HostKey> {
         if fault.reason() != Reason::HostKeyUnknown || self.given_fingerprints.is_empty() {
             return None;
@@ -50,8 +50,8 @@ impl HostKeyCheck {
     }
 }
 
-/// The key in the form in which it is pinned, compared and shown: the key alone, without the comment
-/// or the hash that the exchange was signed with.
+/// Converts the key to the form in which it is pinned, compared and shown. This form excludes the
+/// comment and the hash of the exchange's signature.
 pub(crate) fn host_key(key: &PublicKey) -> HostKey {
     HostKey {
         algorithm: key.algorithm().to_string(),
@@ -60,7 +60,7 @@ pub(crate) fn host_key(key: &PublicKey) -> HostKey {
     }
 }
 
-/// Fingerprints are compared without the base64 padding that some tools print.
+/// Returns true if the fingerprints are equal without the base64 padding that some tools print.
 fn fingerprints_match(given: &str, fingerprint: &str) -> bool {
     given.trim().trim_end_matches('=') == fingerprint
 }

@@ -1,7 +1,7 @@
-//! The handshake with a server that has several host keys. It shows one key, of the kind that is asked
-//! for first, and the one that a given fingerprint belongs to may be of another kind.
+//! The handshake with a server that has several host keys. The server shows one key, of the first
+//! requested type. The key of a given fingerprint may be of another type.
 //!
-//! It never asks for a kind twice, nor goes on to the login before a key has been taken.
+//! A type is never requested twice, and no login starts before a key has been accepted.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,13 +16,14 @@ use super::dial;
 use super::handshake::{SshSession, perform_handshake};
 use super::host_key::HostKeyCheck;
 
-/// Shakes hands within `until`: over `tcp`, and over further connections to the same address, each
-/// without the kinds of key seen before, until a key is taken or the server has no other.
+/// Performs handshakes until a key is accepted or the server has no other key. Ends by `until`. The
+/// first handshake uses `tcp`. Each further one uses a new connection to the same address and
+/// excludes the types seen before.
 ///
 /// # Errors
-/// Those of [`perform_handshake`]. When no key was taken, the fault of the first one, with the fingerprints
-/// of all in `offeredFingerprints`. When a further handshake broke, its own fault: the right key may
-/// not have been seen.
+/// Returns the errors of [`perform_handshake`]. If no key was accepted, returns the fault of the
+/// first one, with all fingerprints in `offeredFingerprints`. If a further connection or handshake
+/// fails, returns its own fault, because the right key may not have been seen.
 pub(crate) async fn connect_with_known_key(
     tcp: TcpStream,
     peer: SocketAddr,
@@ -49,7 +50,7 @@ pub(crate) async fn connect_with_known_key(
                 kinds.push(key.algorithm.clone());
                 fingerprints.push(key.fingerprint.clone());
             }
-            // All else was common a moment ago: it has no other key.
+            // All other algorithms were common a moment ago, so the server has no other key.
             None if fault.reason() == Reason::NoCommonAlgorithm => break,
             None => return Err(fault),
         }

@@ -1,6 +1,6 @@
-//! At most so many logins at a time on one host, whatever stores they are for: sshd turns connections
-//! away at random while ten are not logged in (`MaxStartups 10:30:100`, `sshd_config(5)`), those of
-//! other people too.
+//! The limiter of concurrent logins on one host, over all stores. sshd rejects connections at
+//! random while ten are not logged in (`MaxStartups 10:30:100`, `sshd_config(5)`). This also
+//! affects the connections of other users.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,21 +12,20 @@ use tokio::time::{Instant, timeout_at};
 use crate::common::lock_unpoisoned;
 use crate::model::{Fault, Reason};
 
-/// Logins on one host at a time.
+/// Maximum number of concurrent logins on one host. It stays below the ten of `MaxStartups`.
 const MAX_CONCURRENT_LOGINS: usize = 4;
 
-/// Counts the logins by host.
+/// Counts the running logins of each host.
 #[derive(Debug, Default)]
 pub(crate) struct PerHostLimiter {
     hosts: Mutex<BTreeMap<IpAddr, Weak<Semaphore>>>,
 }
 
 impl PerHostLimiter {
-    /// Waits for a seat on the host of these addresses, which are never none; it is free again when
-    /// what this returns is dropped.
+    /// Acquires a permit for the host of `addresses` (not empty). Dropping the permit releases it.
     ///
     /// # Errors
-    /// `agent_busy`: those before did not end by `deadline`.
+    /// Returns `agent_busy` if the earlier logins did not end by `deadline`.
     pub(crate) async fn acquire(
         &self,
         addresses: &[SocketAddr],
@@ -37,7 +36,7 @@ impl PerHostLimiter {
         let seat = self.semaphore(host).acquire_owned();
         match timeout_at(deadline, seat).await {
             Ok(Ok(seat)) => Ok(seat),
-            // Nobody closes it.
+            // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => Err(host_busy(host)),
         }
     }
@@ -54,7 +53,7 @@ impl PerHostLimiter {
     }
 }
 
-/// All loopback addresses are one host.
+/// Maps all loopback addresses to one host.
 fn host_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         loopback if loopback.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -80,7 +79,7 @@ mod tests {
     #[tokio::test]
     async fn four_are_let_in_and_the_fifth_when_one_has_left() {
         let gate = PerHostLimiter::default();
-        // Who can be let in at once is, however late it is.
+        // A free permit is granted even past the deadline.
         let soon = Instant::now;
         let mut seats = Vec::new();
         for address in ["127.0.0.1", "127.0.0.9", "::1", "::ffff:127.0.0.1"] {

@@ -1,4 +1,4 @@
-//! One connection to an SSH server: from the hostname to an authenticated transport, and its end.
+//! One connection to an SSH server: from the hostname to the authenticated session, and its end.
 
 pub(super) mod algorithms;
 pub(super) mod classify;

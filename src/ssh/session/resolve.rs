@@ -1,5 +1,5 @@
-//! Where a store's SSH server may be: the hostname's addresses, cut down to those that the daemon may
-//! speak to. It never hands out an address that has not been checked, so that a name cannot point
+//! The allowed addresses of a store's SSH server: the addresses of its hostname, restricted to
+//! those that the daemon may dial. Every returned address was checked, so a name cannot point
 //! elsewhere between the check and the connection.
 
 use std::net::{IpAddr, SocketAddr};
@@ -11,18 +11,19 @@ use tokio::time::{Instant, timeout_at};
 use crate::common::IpAllowlist;
 use crate::model::{Fault, Reason, SshAddress};
 
-/// Most addresses of one name that are looked at. A host has a handful; a name service may answer with
+/// Maximum number of addresses of one name. A host has a few, but a name service may answer with
 /// hundreds.
 const MAX_ADDRESSES: usize = 16;
 
-/// The allowed addresses of a store's SSH server, at least one, in the name service's order.
+/// Returns the allowed addresses of a store's SSH server, at least one, in the order of the name
+/// service.
 ///
-/// A lookup that has run out of time stays behind on a thread of the runtime's blocking pool until the
-/// C library gives it up (`resolv.conf(5)`: timeout times attempts times servers).
+/// A lookup that timed out stays on a thread of the runtime's blocking pool until the C library
+/// gives up (`resolv.conf(5)`: timeout times attempts times servers).
 ///
 /// # Errors
-/// `name_not_found`, also when `until` passes first; `target_not_allowed` when all that the name
-/// resolves to is neither this host's nor in `allowed`.
+/// Returns `name_not_found` if the name has no address or `until` passes first. Returns
+/// `target_not_allowed` if no address belongs to this host or to `allowed`.
 pub(crate) async fn resolve_address(
     address: &SshAddress,
     allowed: &IpAllowlist,
@@ -58,8 +59,8 @@ async fn look_up(address: &SshAddress, until: Instant) -> Result<Vec<SocketAddr>
     Ok(addresses)
 }
 
-/// The addresses of this host's interfaces. None of them means that loopback and the configured
-/// networks are all that is allowed.
+/// Returns the addresses of this host's interfaces. If the list is empty, only loopback and the
+/// configured networks are allowed.
 fn own_addresses() -> Vec<IpAddr> {
     match getifaddrs() {
         Ok(interfaces) => {
@@ -77,8 +78,8 @@ fn parse_ip(address: nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
     v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
 }
 
-/// Returns true for a loopback address, one of this host, and one in the allowed networks. IPv4-mapped
-/// IPv6 addresses are compared as IPv4.
+/// Returns true for a loopback address, an address of this host, and an address in the allowed
+/// networks. IPv4-mapped IPv6 addresses are compared as IPv4.
 fn is_allowed(ip: IpAddr, own: &[IpAddr], allowed: &IpAllowlist) -> bool {
     let ip = ip.to_canonical();
     ip.is_loopback() || own.contains(&ip) || allowed.contains(ip)

@@ -1,7 +1,7 @@
-//! The TCP stream as russh gets it: it lets the witness hear what the peer says first, keeps the
-//! peer's last words readable, and can be ended from outside.
+//! The TCP stream that russh uses. It records the first bytes of the peer in the transcript, keeps
+//! the peer's last message readable, and can be cancelled.
 //!
-//! It never ends by itself: limits are the caller's.
+//! It has no timeout: the caller sets the limits.
 
 use std::io;
 use std::pin::Pin;
@@ -16,8 +16,9 @@ use super::transcript::PeerTranscript;
 
 /// A connection to an SSH server.
 ///
-/// russh runs a session in a task of its own and does not end it when the future that waits for the
-/// key exchange is dropped. This stream then fails, which frees the task and the socket.
+/// russh runs a session in its own task. It does not end that task when the future that waits for
+/// the key exchange is dropped. Cancelling this stream makes it fail, which ends the task and
+/// closes the socket.
 pub(super) struct RecordingStream {
     tcp: TcpStream,
     witness: Arc<PeerTranscript>,
@@ -33,7 +34,8 @@ impl RecordingStream {
         Self { tcp, witness, cancelled: Box::pin(cancel.cancelled_owned()) }
     }
 
-    /// Fails once cancelled; until then the task that polls is woken by the cancellation.
+    /// Returns an error once the stream is cancelled. Before that, the cancellation wakes the
+    /// polling task.
     fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.cancelled.as_mut().poll(cx) {
             Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
@@ -52,18 +54,18 @@ impl AsyncRead for RecordingStream {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.tcp).poll_read(cx, buf))?;
         self.witness.record(buf.filled().get(before..).unwrap_or_default());
-        // sshd holds a small packet back until the one before is acknowledged (Nagle), which the kernel
-        // puts off for 40 ms once it takes a connection for a dialogue. The option does not last:
-        // tcp(7), TCP_QUICKACK. Where there is none, it is only slower.
+        // sshd holds back a small packet until the previous one is acknowledged (Nagle). The kernel
+        // delays that acknowledgement by 40 ms on an interactive connection. The option does not
+        // persist: tcp(7), TCP_QUICKACK. If it cannot be set, the connection is only slower.
         let _ = self.tcp.set_quickack(true);
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for RecordingStream {
-    /// A peer that turns the connection away says why and closes it, so that our first write fails
-    /// before we have read a word. The write is therefore taken as done: the reading that follows
-    /// finds what the peer said, and then the end or the error.
+    /// Writes bytes, and reports a failed write as complete. A peer that rejects the connection
+    /// sends its reason and closes it. The first write then fails before the reason is read. The
+    /// next read returns the reason, and then the end or the error.
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -75,12 +77,13 @@ impl AsyncWrite for RecordingStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // TCP buffers nothing on this side of the kernel.
+        // TCP has no buffer in user space.
         Poll::Ready(Ok(()))
     }
 
-    /// Never fails: russh tells its handler how a session ended only after a good shutdown, and that
-    /// of a connection which the peer has reset would be a bad one.
+    /// Shuts the stream down and never fails. russh reports the end of a session to its handler
+    /// only after a successful shutdown. The shutdown of a connection that the peer has reset would
+    /// fail.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let _ = ready!(Pin::new(&mut self.tcp).poll_shutdown(cx));
         Poll::Ready(Ok(()))

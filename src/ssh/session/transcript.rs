@@ -1,51 +1,52 @@
-//! What was seen of a peer during one check, for the fault that may come of it. It never keeps more
-//! than the first bytes, and never a secret: all of it was sent by the peer.
+//! The transcript of a peer during one check, used for a fault. It keeps only the first bytes and
+//! the last message of the peer. It never keeps a secret: all of it was sent by the peer.
 
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use crate::common::{lock_unpoisoned, sanitize_ascii};
 use crate::model::HostKey;
 
-/// Most bytes of what the peer said first.
+/// Maximum number of first bytes kept. They identify the protocol and are quoted in a fault.
 const MAX_FIRST_LINE: usize = 64;
 
-/// Shared between the check, the stream below russh and the handler above it.
+/// Transcript shared between the check, the stream below russh and the handler above it.
 #[derive(Debug, Default)]
 pub(crate) struct PeerTranscript {
     opening: Mutex<PeerIdentification>,
     /// The key that the server proved to have.
     pub(super) host_key: OnceLock<HostKey>,
-    /// How the session ended, if it did so by itself.
+    /// The end of the session, if the server or an error ended it.
     pub(super) farewell: OnceLock<SessionEnd>,
 }
 
-/// How a session ended by itself.
+/// End of a session that the daemon did not end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SessionEnd {
-    /// The server said goodbye (`SSH_MSG_DISCONNECT`): its words, and whether its code means that it
-    /// has too many connections.
+    /// The server sent a disconnect (`SSH_MSG_DISCONNECT`). `words` is its message. `too_many` is
+    /// true if its code means that it has too many connections.
     Said { words: String, too_many: bool },
-    /// The server refused the last method and has none to offer: no loss, but its answer.
+    /// The server rejected the last method and offers no other. This is an answer, not a lost
+    /// connection.
     NoMethodLeft,
-    /// The connection or the protocol broke.
+    /// The connection or the protocol failed.
     Broke(String),
 }
 
-/// How a peer introduced itself.
+/// Protocol that a peer identified itself with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PeerProtocol {
-    /// Not a byte.
+    /// The peer has sent no byte.
     Nothing,
-    /// Less than a line, and SSH as far as it goes.
+    /// The peer has sent less than a line, and it matches SSH so far.
     Partly,
-    /// Something else.
+    /// Another protocol.
     Foreign,
     /// SSH.
     Ssh,
 }
 
 impl PeerTranscript {
-    /// Takes note of bytes that the peer sent.
+    /// Records bytes that the peer sent.
     pub(super) fn record(&self, bytes: &[u8]) {
         self.identification().record_bytes(bytes);
     }
@@ -54,12 +55,13 @@ impl PeerTranscript {
         self.identification().detect_protocol()
     }
 
-    /// What the peer said first, printable; of an SSH server the line with its version.
+    /// Returns the first bytes of the peer as printable text. For an SSH server this is its
+    /// identification line.
     pub(super) fn first_line(&self) -> String {
         let opening = self.identification();
         let mut said = opening.first.as_slice();
         if opening.identified {
-            // What follows the line is binary.
+            // The bytes after the line are binary.
             said = said.split(|&byte| byte == b'\n').find(|line| is_identity(line)).unwrap_or(&[]);
         }
         sanitize_ascii(said, MAX_FIRST_LINE)
@@ -70,7 +72,7 @@ impl PeerTranscript {
     }
 }
 
-/// The bytes up to the end of the identification line (RFC 4253 section 4.2).
+/// Parser of the bytes up to the end of the identification line (RFC 4253 section 4.2).
 #[derive(Debug, Default)]
 struct PeerIdentification {
     first: Vec<u8>,
@@ -116,7 +118,8 @@ impl PeerIdentification {
     }
 }
 
-/// Version 2, and the version that RFC 4253 section 5.1 gives to servers that also speak 1.
+/// Prefixes of SSH identification lines: version 2, and the version for servers that also support
+/// version 1 (RFC 4253 section 5.1).
 const IDENTIFICATION_PREFIXES: [&[u8]; 2] = [b"SSH-2.0-", b"SSH-1.99-"];
 
 fn is_identity(line: &[u8]) -> bool {
