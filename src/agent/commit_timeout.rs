@@ -1,4 +1,5 @@
-//! Waiting: for the state disk, without keeping anybody else waiting, and for a time that may never come.
+//! Timeouts around ledger commits and reads, so that a stalled state disk does not block callers;
+//! plus a sleep until an optional deadline.
 
 use std::future::pending;
 use std::time::Duration;
@@ -10,21 +11,22 @@ use super::faults;
 use crate::ledger::{CommitError, Ledger, LedgerChange};
 use crate::model::AttemptFailure;
 
-/// A commit takes well under a millisecond: one that takes this long has met a disk that hangs.
+/// Time after which a commit or a read counts as stalled. A commit takes less than a millisecond,
+/// so 10 s mean that the disk hangs.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a stop waits for a commit before its callers are told: they are to be answered while the
-/// server still drains.
+/// Time for which a stop waits for a commit before the callers are notified. 1 s is short enough
+/// that they get the reply while the HTTP server still drains.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
-/// Commits a change. Whoever waits for it is told through `early`, once, when the state disk hangs or
-/// the daemon stops; the outcome is still waited for, because a change that was handed over may be
-/// made yet and must not be made unknown to us.
+/// Commits a change. If the state disk hangs or the daemon stops, `early` notifies the callers
+/// once. The commit is still awaited after that. A change that was handed over may yet be made, and
+/// the daemon must know its outcome.
 ///
 /// # Errors
-/// [`CommitError`]: nothing of the change was made.
+/// [`CommitError`] if nothing of the change was made.
 ///
 /// # Cancel safety
-/// The change may still be made.
+/// The change may still be made if the future is dropped.
 pub(super) async fn commit_with_timeout(
     ledger: &Ledger,
     change: LedgerChange,
@@ -35,7 +37,7 @@ pub(super) async fn commit_with_timeout(
     tokio::pin!(committing);
     let stopped = async {
         stop.cancelled().await;
-        // The last decisions of a store are made at the stop, on a disk that is well.
+        // On a healthy disk, this lets the last decisions of a store complete during the stop.
         sleep(STOP_GRACE).await;
     };
     let fault = tokio::select! {
@@ -48,7 +50,7 @@ pub(super) async fn commit_with_timeout(
     committing.await
 }
 
-/// Waits until then; for ever, when there is no such time.
+/// Waits until `time`. It waits forever if there is none.
 pub(super) async fn sleep_until_some(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
@@ -56,10 +58,10 @@ pub(super) async fn sleep_until_some(time: Option<Instant>) {
     }
 }
 
-/// Waits for the ledger's answer to something that may as well be asked again.
+/// Waits for a read of the ledger, which can safely be repeated.
 ///
 /// # Errors
-/// `state_disk_trouble` when the state disk hangs.
+/// `state_disk_trouble` if the state disk hangs.
 pub(super) async fn read_with_timeout<T>(
     asked: impl Future<Output = T>,
 ) -> Result<T, AttemptFailure> {

@@ -1,10 +1,12 @@
 //! Active conditions of a store, and the total capacity of several stores.
 //!
-//! A condition comes from one of three sources: the probes of the store ([`StoreSnapshot`]), the other
-//! stores ([`SharedFilesystems`]), or the daemon ([`DaemonConditions`]). [`active_conditions`] combines
-//! them, and whoever reports conditions calls it.
+//! A condition comes from one of three sources: the probes of the store ([`StoreSnapshot`]), the
+//! other stores ([`SharedFilesystems`]), or the daemon ([`DaemonConditions`]).
+//! [`active_conditions`] combines them for every report of conditions.
 //!
-//! Never: decides that a condition begins or ends; `lifecycle` and the notifier do.
+//! # Never
+//!
+//! - Decides that a condition begins or ends; `lifecycle` and the notifier do.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,7 +36,7 @@ impl ActiveCondition {
     }
 }
 
-/// Returns all active conditions of a store: first those of the store itself, then those of the daemon.
+/// Returns all active conditions of a store: first those of the store, then those of the daemon.
 pub fn active_conditions(
     view: &StoreSnapshot,
     shared: &SharedFilesystems<'_>,
@@ -60,7 +62,7 @@ pub fn active_conditions(
 pub struct SharedFilesystems<'a>(BTreeMap<&'a str, Vec<StoreUuid>>);
 
 impl<'a> SharedFilesystems<'a> {
-    /// Groups the stores by the filesystem that each was on when it was last good.
+    /// Groups the stores by filesystem. Each store counts on the filesystem of its last good probe.
     pub fn new(all: &'a [Arc<StoreSnapshot>]) -> Self {
         let mut by_device: BTreeMap<&str, Vec<StoreUuid>> = BTreeMap::new();
         for view in all {
@@ -76,8 +78,8 @@ impl<'a> SharedFilesystems<'a> {
     }
 }
 
-/// Reports the condition that the delivery of notices causes. The notifier implements it; the agent
-/// defines it, because it lies below the notifier and may not import it.
+/// Reports the condition that the delivery of notices causes. The notifier implements this trait.
+/// The agent defines it, because the agent is below the notifier and must not import it.
 pub trait DeliveryMonitor: Send + Sync {
     /// Returns the condition of a store that its delivery causes, or `None` if delivery is good.
     fn delivery_condition(&self, store: StoreUuid) -> Option<ActiveCondition>;
@@ -86,11 +88,11 @@ pub trait DeliveryMonitor: Send + Sync {
 /// The sources of the conditions that come from the daemon and not from a store. Cheap to clone.
 #[derive(Clone)]
 pub struct DaemonConditions {
-    /// When the daemon started.
+    /// The time at which the daemon started.
     pub started: Timestamp,
-    /// `ssh.legacy`
+    /// The algorithms that `ssh.legacy` enables.
     pub legacy: Vec<String>,
-    /// Whether `ssh.host_key_policy` accepts any key.
+    /// True if `ssh.host_key_policy` accepts any key.
     pub accepts_any_host_key: bool,
     /// The delivery of notices, or `None` without a callback.
     pub delivery: Option<Arc<dyn DeliveryMonitor>>,
@@ -150,7 +152,7 @@ fn condition_message(condition: Condition, view: &StoreSnapshot) -> String {
     }
 }
 
-/// Says what the host has at the place where the daemon sees the store.
+/// Describes what the host shows at the path where the daemon sees the store.
 fn host_evidence(view: &StoreSnapshot) -> String {
     let Some(HostIdentity::Shown { marker: Some(seen), .. }) = &view.proof else {
         return "the newest login could not tell".to_owned();
@@ -177,8 +179,8 @@ pub struct TotalCapacity {
     pub available: u64,
 }
 
-/// Adds up the capacity of the stores, each filesystem once. If several stores are on one filesystem,
-/// the newest probe counts.
+/// Returns the total capacity of the stores. Each filesystem counts once. If several stores are on
+/// one filesystem, the newest probe counts.
 pub fn total_capacity(all: &[Arc<StoreSnapshot>]) -> TotalCapacity {
     let mut by_device: BTreeMap<&str, (Option<Timestamp>, Capacity)> = BTreeMap::new();
     for view in all {

@@ -37,16 +37,16 @@ pub struct AgentContext {
     pub probe_deadline: Duration,
     /// Maximum duration of one attempt.
     pub attempt_deadline: Duration,
-    /// Whether the first host key of a server is pinned; false under the `accept-any` policy.
+    /// True if the first host key of a server is pinned; false under the `accept-any` policy.
     pub pins_host_keys: bool,
     /// Receives notices. If it is `None`, transitions are recorded in the history only.
     pub outbox: Option<OutboxSignal>,
-    /// When the daemon started.
+    /// The time at which the daemon started.
     pub started: Instant,
 }
 
 impl AgentContext {
-    /// Returns the present time, with a new random number.
+    /// Returns the current time, with a new random number.
     pub(super) fn step_time(&self) -> StepTime {
         StepTime {
             wall: self.clock.now(),

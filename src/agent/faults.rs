@@ -1,7 +1,13 @@
-//! The faults that the agent itself creates, as opposed to those that a check found. Pure functions.
+//! The faults that the agent itself creates, as opposed to those that a check found. Pure
+//! functions.
 //!
-//! Guarantees: each of these faults has one constructor, and it is here.
-//! Never: decides when a fault occurred; the caller does.
+//! # Guarantees
+//!
+//! - Each of these faults has one constructor, and it is here.
+//!
+//! # Never
+//!
+//! - Decides when a fault occurred; the caller does.
 
 use std::time::Duration;
 

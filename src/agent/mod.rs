@@ -1,10 +1,18 @@
-//! Layer 6. The stores this daemon serves: one task each, and the registry that owns them.
+//! Layer 6. The stores that this daemon serves: one task per store, and the registry that owns the
+//! tasks.
 //!
-//! Promises: only a store's own task writes its record; a step's durable part is committed before any
-//! of its effects leaves; overlapping reconnects share one attempt and one answer; a store that hangs
-//! slows only itself.
-//! Never: knows HTTP, touches an image directory (that is `probe`'s), sends a notice (that is the
-//! notifier's).
+//! # Guarantees
+//!
+//! - Only the task of a store writes its record.
+//! - The durable part of a step is committed before any of its effects becomes visible.
+//! - Overlapping reconnects share one attempt and one result.
+//! - A store that hangs delays only itself.
+//!
+//! # Never
+//!
+//! - Knows HTTP.
+//! - Touches an image directory; `probe` does.
+//! - Sends a notice; the notifier does.
 
 mod checks;
 mod commit_timeout;

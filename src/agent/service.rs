@@ -1,8 +1,13 @@
-//! The operations on stores that the API offers, as a trait, and why a reconnect fails.
+//! The operations on stores that the API offers, as a trait, and the reasons why a reconnect fails.
 //!
-//! Guarantees: the daemon has one implementation, [`Registry`](super::Registry). The trait exists so
-//! that the HTTP server can be tested against stores that hang, fail and overlap on command.
-//! Never: knows HTTP.
+//! # Guarantees
+//!
+//! - The daemon has one implementation, [`Registry`](super::Registry). The trait exists so that the
+//!   HTTP server can be tested against stores that hang, fail and overlap on command.
+//!
+//! # Never
+//!
+//! - Knows HTTP.
 
 use std::sync::Arc;
 
@@ -10,8 +15,8 @@ use super::{AcceptError, AddError, StoreSnapshot};
 use crate::lifecycle::StoreHistory;
 use crate::model::{AddStore, AttemptFailure, StoreUpdate, StoreUuid, Tags};
 
-/// Why a store was not reconnected. An update fails with it as well, because a reconnect follows a
-/// change of the login.
+/// The reason why a store was not reconnected. An update also fails with it, because a change of
+/// the login is followed by a reconnect.
 #[derive(Clone, Debug)]
 pub enum ReconnectError {
     /// No such store is served, or it was removed while the request was waiting.
@@ -31,8 +36,8 @@ pub trait StoreService: Clone + Send + Sync + 'static {
     /// Returns one store, or `None` if no such store is served.
     fn snapshot(&self, uuid: StoreUuid) -> Option<Arc<StoreSnapshot>>;
 
-    /// Returns the newest lines of the history of a store, and how many lines were pruned. Returns
-    /// `None` if the state disk does not reply in time.
+    /// Returns the newest lines of the history of a store, and the number of pruned lines. Returns
+    /// `None` if the state disk does not reply in time, or the history cannot be read.
     fn history(
         &self,
         uuid: StoreUuid,
@@ -52,12 +57,13 @@ pub trait StoreService: Clone + Send + Sync + 'static {
         force: bool,
     ) -> impl Future<Output = Result<Arc<StoreSnapshot>, ReconnectError>> + Send;
 
-    /// Changes the definition of a store. A new login is verified first, and the present one stays in
-    /// force if that fails. A reconnect follows, and its outcome is the result.
+    /// Changes the definition of a store. A new login is verified first, and the present one stays
+    /// in force if that fails. A changed login is followed by a reconnect, whose outcome is the
+    /// result.
     ///
     /// # Errors
-    /// [`ReconnectError`]. Its failure says why the new login fails, is `agent_busy` if the store is
-    /// changed meanwhile, or is that of [`StoreService::reconnect`].
+    /// [`ReconnectError`]. Its failure gives the fault of the new login, is `agent_busy` if the
+    /// store was changed in the meantime, or is that of [`StoreService::reconnect`].
     ///
     /// # Cancel safety
     /// Nothing changes if the future is dropped before the new login is verified. After that the
@@ -79,18 +85,20 @@ pub trait StoreService: Clone + Send + Sync + 'static {
         tags: Tags,
     ) -> impl Future<Output = Result<Arc<StoreSnapshot>, AcceptError>> + Send;
 
-    /// Adds a store, once its first attempt has succeeded.
+    /// Adds a store. Its first attempt must succeed.
     ///
     /// # Errors
-    /// [`AddError`]. Then nothing of the store is left.
+    /// [`AddError`]. Nothing of the store is left in that case.
     fn add(
         &self,
         store: AddStore,
     ) -> impl Future<Output = Result<Arc<StoreSnapshot>, AddError>> + Send;
 
-    /// Removes a store. Its marker stays in the directory. Returns false if no such store is served.
+    /// Removes a store. Its marker stays in the directory. Returns false if no such store is
+    /// served.
     ///
     /// # Errors
-    /// `state_disk_trouble` if the removal could not be recorded. Then the store is still served.
+    /// `state_disk_trouble` if the removal could not be recorded. The store is still served in that
+    /// case.
     fn remove(&self, uuid: StoreUuid) -> impl Future<Output = Result<bool, AttemptFailure>> + Send;
 }

@@ -1,18 +1,21 @@
-//! Which of several receivers is sent to: the first that is up, in the order of preference.
+//! Selects the receiver of a request: the first one that is up, in the order of preference.
 //!
-//! They are one receiver with several addresses: what one has taken is told to no other.
+//! The receivers are one logical receiver with several addresses. A notice that one of them took is
+//! not sent to another.
 
 use std::time::Duration;
 
 use super::{DeliveryOutcome, ReceiverReply};
 use crate::common::Backoff;
 
-/// How long a receiver that failed is passed over.
+/// Backoff before a failed receiver is tried again. The limit of the random delay grows from 1 s to
+/// 60 s.
 const ENDPOINT_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
-/// How long nobody else tries a receiver that was down and is being tried: as long as a request may take.
+/// Time for which only one request probes a receiver that was down. 10 s is the maximum duration of
+/// a request.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The receivers; a value without locks or timers.
+/// The state of all receivers. A plain value without locks or timers.
 #[derive(Clone, Debug)]
 pub struct EndpointSelector {
     legs: Vec<EndpointState>,
@@ -26,13 +29,17 @@ struct EndpointState {
 }
 
 impl EndpointSelector {
-    /// So many receivers, all of them up as far as is known.
+    /// Creates a selector for this number of receivers. All of them count as up.
     pub fn new(receivers: usize) -> Self {
         Self { legs: vec![EndpointState::default(); receivers] }
     }
 
-    /// The receiver to try now, of those that were not `tried`: the first that is up; before any was tried
-    /// also one that is not, the soonest due, for then the sender's own patience decides.
+    /// Returns the receiver to try now, among those that are not in `tried`.
+    ///
+    /// This is the first receiver that is up. If none is up and `tried` is empty, it is the one
+    /// that is due soonest, because then the backoff of the sender decides when to send. A receiver
+    /// that failed before is reserved for `PROBE_TIMEOUT`. Returns `None` if no receiver is left
+    /// to try.
     pub fn select(&mut self, tried: &[usize], uptime: Duration) -> Option<usize> {
         let legs = self.legs.iter_mut().enumerate();
         let mut open: Vec<(usize, &mut EndpointState)> =
@@ -50,13 +57,16 @@ impl EndpointSelector {
         Some(*receiver)
     }
 
-    /// The first receiver that is up, as far as is known.
+    /// Returns the first receiver that counts as up, or `None` if none does.
     pub fn active_endpoint(&self, uptime: Duration) -> Option<usize> {
         self.legs.iter().position(|leg| !leg.gone && leg.not_before <= uptime)
     }
 
-    /// Takes note of a receiver's reply; `roll` is random. Whether another one is to be tried: what does not
-    /// answer, or with 5xx, is down, and what is gone has gone; a refusal is an answer.
+    /// Records the reply of a receiver. `roll` is a random number.
+    ///
+    /// Returns true if another receiver is to be tried. A receiver that does not answer, or answers
+    /// with 5xx, is down. A receiver that answers with 410 is gone. Every other reply means that it
+    /// is up.
     pub fn on_reply(
         &mut self,
         receiver: usize,
@@ -88,12 +98,12 @@ impl EndpointSelector {
         true
     }
 
-    /// Whether every receiver has said that it is gone.
+    /// Returns true if every receiver has answered with 410.
     pub fn is_gone(&self) -> bool {
         self.legs.iter().all(|leg| leg.gone)
     }
 
-    /// A person acts: those that are gone are asked again.
+    /// Makes the receivers that are gone available again. Called when an operator acts.
     pub fn reset_gone(&mut self) {
         self.legs.iter_mut().filter(|leg| leg.gone).for_each(|leg| *leg = EndpointState::default());
     }

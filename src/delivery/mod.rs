@@ -1,8 +1,17 @@
-//! Layer 2. What a reply to a notice means, when which notice is sent, and to which receiver.
+//! Layer 2. Decides what a reply to a notice means, when each notice is sent, and to which
+//! receiver.
 //!
-//! Promises: [`classify`] and [`DeliveryState`] are functions of their arguments; a lane sends in order, never
-//! gives up, and ends on the newest state.
-//! Never: opens a socket, reads a clock, loses or reorders.
+//! # Guarantees
+//!
+//! - [`classify`] and [`DeliveryState`] depend only on their arguments.
+//! - The notices of a store are sent in order.
+//! - Retries have no end, and the receiver finally gets the newest state.
+//!
+//! # Never
+//!
+//! - Opens a socket.
+//! - Reads a clock.
+//! - Loses or reorders a notice.
 
 mod failover;
 mod response;

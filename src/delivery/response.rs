@@ -1,46 +1,47 @@
-//! What a receiver's reply means.
+//! The reply of a receiver, and what it means for the delivery of a notice.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::common::Timestamp;
 
-/// Longest `RetrySchedule-After` that is honoured.
+/// Maximum `Retry-After` that is honoured. A longer one counts as 5 min.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
-/// What came back.
+/// The reply of a receiver to one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReceiverReply {
-    /// An HTTP answer.
+    /// The receiver sent an HTTP response.
     Answered {
-        /// Its status code.
+        /// The status code of the response.
         status: u16,
-        /// How long it asks us to wait.
+        /// The delay that the receiver asks for with `Retry-After`.
         retry_after: Option<Duration>,
-        /// The beginning of its body, printable: the evidence of a refusal.
+        /// The beginning of the body in printable form. It is the evidence of a rejection.
         told: String,
     },
-    /// There was none: why, as text for people.
+    /// The receiver sent no response. The text gives the reason to an operator.
     Unreached(String),
 }
 
-/// What it means.
+/// The meaning of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryOutcome {
-    /// The notice has arrived.
+    /// The notice was delivered.
     Delivered,
-    /// It has arrived where nobody handles it: taken as delivered, and shown.
+    /// The notice was delivered, but the receiver has no handler for it. It counts as delivered,
+    /// and the reply is reported.
     NoHandler,
-    /// Send it again, not before this much time has passed.
+    /// The notice is to be sent again, at the earliest after this delay.
     Retry(Duration),
-    /// The receiver does not want it: a person must look.
+    /// The receiver rejects the notice. An operator must act.
     Rejected,
-    /// The receiver wants nothing any more (410): nothing is sent until a person acts.
+    /// The receiver is gone (410). Nothing is sent until an operator acts.
     Gone,
 }
 
 impl DeliveryOutcome {
-    /// Whether the notice need not be sent again.
+    /// Returns true if the notice need not be sent again.
     pub fn is_delivery(self) -> bool {
         matches!(self, Self::Delivered | Self::NoHandler)
     }
@@ -56,15 +57,15 @@ impl fmt::Display for ReceiverReply {
     }
 }
 
-/// The contract's table.
+/// Classifies a reply according to the delivery contract.
 ///
 /// | reply | meaning |
 /// |---|---|
 /// | 2xx | delivered |
-/// | 408, 425, 429, 5xx, no answer | again; `RetrySchedule-After` honoured up to 5 min |
+/// | 408, 425, 429, 5xx, no response | retry; `Retry-After` is honoured up to 5 min |
 /// | 410 | gone |
-/// | 404 where `not_found_is_unhandled` (ZStack's format: the management node has no handler) | unhandled |
-/// | everything else, redirects among it | refused |
+/// | 404 if `not_found_is_unhandled` (ZStack: no handler on the management node) | no handler |
+/// | all others, including redirects | rejected |
 pub fn classify(reply: &ReceiverReply, not_found_is_unhandled: bool) -> DeliveryOutcome {
     match reply {
         ReceiverReply::Unreached(_) => DeliveryOutcome::Retry(Duration::ZERO),
@@ -80,7 +81,8 @@ pub fn classify(reply: &ReceiverReply, not_found_is_unhandled: bool) -> Delivery
     }
 }
 
-/// `RetrySchedule-After` (RFC 9110, 10.2.3): seconds, or a date. Nothing that cannot be read is honoured.
+/// Parses `Retry-After` (RFC 9110, section 10.2.3), which is a number of seconds or a date. Returns
+/// `None` if the value cannot be parsed.
 pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse() {

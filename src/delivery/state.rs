@@ -1,4 +1,4 @@
-//! One store's way to one receiver: which notice is next, and when.
+//! The delivery state of one store: which notice is sent next, and when.
 
 use std::time::Duration;
 
@@ -6,55 +6,58 @@ use super::{DeliveryOutcome, ReceiverReply};
 use crate::common::Backoff;
 use crate::model::Position;
 
-/// Between tries while the receiver cannot be reached or asks for time.
+/// Backoff between retries if the receiver cannot be reached or asks for a delay. The limit of the
+/// random delay grows from 200 ms to 60 s.
 const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(60));
-/// Between tries of what the receiver refuses.
+/// Delay between retries of a notice that the receiver rejects. Only news or an operator helps, so
+/// that 5 min are frequent enough.
 const REJECTED_RETRY_DELAY: Duration = Duration::from_secs(5 * 60);
 
-/// Why a lane does not flow.
+/// The last reply that was not a plain success.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastFailure {
-    /// What the last reply was.
+    /// The last reply.
     pub reply: ReceiverReply,
-    /// What it meant.
+    /// The meaning of that reply.
     pub verdict: DeliveryOutcome,
 }
 
-/// What to do now.
+/// The next action for the notices of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextAction {
-    /// Nothing waits.
+    /// There is nothing to do, because no notice is pending.
     Idle,
-    /// Send the first notice that waits.
+    /// The first pending notice is to be sent.
     Send,
-    /// Put one notice in the place of all that wait, and ask again.
+    /// All pending notices are to be coalesced into one. Then the next action is computed again.
     Fold,
-    /// Ask again at this uptime.
+    /// There is nothing to do before this uptime.
     WaitUntil(Duration),
-    /// Nothing, until a person acts.
+    /// Delivery is stopped until an operator acts.
     Stopped,
 }
 
-/// The state of one lane; a value without locks or timers.
+/// The delivery state of one store. A plain value without locks or timers.
 #[derive(Clone, Debug, Default)]
 pub struct DeliveryState {
     failures: u32,
     not_before: Duration,
-    /// The newest position when the receiver refused; a newer one is worth a try at once.
+    /// The position of the notice that the receiver rejected. A newer notice is sent without delay.
     refused_at: Option<Position>,
     stopped: bool,
     trouble: Option<LastFailure>,
 }
 
 impl DeliveryState {
-    /// A lane whose first try is at this uptime.
+    /// Creates a state whose first request is due at this uptime.
     pub fn starting_at(not_before: Duration) -> Self {
         Self { not_before, ..Self::default() }
     }
 
-    /// What to do, when `waiting` notices wait and the newest of them is `newest`. More than
-    /// `max_pending` of them fold; so does everything behind a refused one, because what a receiver
-    /// refuses is not helped by its history.
+    /// Returns the next action. `waiting` notices are pending, and the newest of them is `newest`.
+    ///
+    /// The notices are coalesced if more than `max_pending` are pending. They are also coalesced
+    /// behind a rejected notice, because the older states do not help a receiver that rejects one.
     pub fn next_action(
         &self,
         waiting: u64,
@@ -77,7 +80,7 @@ impl DeliveryState {
         }
     }
 
-    /// Takes note of a reply to a notice; `roll` is random.
+    /// Records the reply to a notice. `roll` is a random number.
     pub fn on_reply(
         &mut self,
         position: Position,
@@ -108,7 +111,8 @@ impl DeliveryState {
             (verdict != DeliveryOutcome::Delivered).then_some(LastFailure { reply, verdict });
     }
 
-    /// Whether anything is sent at all: not while every receiver has said that it is gone.
+    /// Stops or resumes delivery. It is stopped while every receiver is gone. The next notice is
+    /// due at once when delivery resumes.
     pub fn set_stopped(&mut self, stopped: bool) {
         if self.stopped && !stopped {
             self.not_before = Duration::ZERO;
@@ -116,15 +120,15 @@ impl DeliveryState {
         self.stopped = stopped;
     }
 
-    /// What waits for its time does so no longer, but for what the receiver refuses: that only waits
-    /// for news or for a person.
+    /// Makes a delayed retry due now. A rejected notice stays delayed: only a newer notice or an
+    /// operator changes the outcome.
     pub fn make_due(&mut self) {
         if self.refused_at.is_none() {
             self.not_before = Duration::ZERO;
         }
     }
 
-    /// What the last reply was, if it was no plain yes.
+    /// Returns the last failure, or `None` if the last reply was a plain success.
     pub fn last_failure(&self) -> Option<&LastFailure> {
         self.trouble.as_ref()
     }

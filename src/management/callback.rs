@@ -1,4 +1,4 @@
-//! One request to the callback.
+//! The client of the callback. It posts one event per request.
 
 use std::sync::{Arc, RwLock};
 
@@ -18,7 +18,7 @@ use crate::tls::{TrustSettings, client_config, no_root_certificates};
 use crate::wire::WebhookEvent;
 use crate::wire::headers::{COMMAND_PATH, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP};
 
-/// Posts events to the callback. Cheap to clone; requests run side by side.
+/// Posts events to the callback. It is cheap to clone, and its requests run concurrently.
 #[derive(Clone, Debug)]
 pub struct CallbackClient {
     urls: Arc<[Uri]>,
@@ -27,11 +27,11 @@ pub struct CallbackClient {
 }
 
 impl CallbackClient {
-    /// A client of `callback.urls`; none when there is no URL. Blocks on the files that
-    /// the settings name.
+    /// Creates a client of `callback.urls`. Returns `None` if no URL is configured. Blocks while it
+    /// reads the files that the settings name.
     ///
     /// # Errors
-    /// [`SettingsError`] with every fault of URL, secrets and certificates.
+    /// [`SettingsError`] with every fault of the URLs, the secrets and the certificates.
     pub fn new(
         settings: &CallbackSettings,
         limits: RequestTimeouts,
@@ -71,29 +71,30 @@ impl CallbackClient {
         Ok(Some(Self { urls, signer: Arc::new(RwLock::new(signer)), sender }))
     }
 
-    /// Signs with these secrets from the next request on; none: not at all.
+    /// Replaces the signer, beginning with the next request. With `None`, events are not signed.
     pub fn sign_with(&self, signer: Option<EventSigner>) {
         *ignore_poison(self.signer.write()) = signer;
     }
 
-    /// How many receivers there are, in order of preference.
+    /// Returns the number of receivers.
     pub fn endpoint_count(&self) -> usize {
         self.urls.len()
     }
 
-    /// A receiver's host and port, for people.
+    /// Returns the host and port of a receiver, as a text for operators.
     pub fn endpoint_name(&self, to: usize) -> String {
         let host = self.urls.get(to).and_then(Uri::authority);
-        // What stands before an @ would be a secret.
+        // The user information before an `@` could contain a secret.
         let host = host.map(|authority| authority.as_str().rsplit('@').next().unwrap_or_default());
         host.unwrap_or_default().to_owned()
     }
 
-    /// Posts one event to a receiver and reads what is needed of the reply: what it is, and the body of a
-    /// 2xx, at most 64 KiB of it. Ends within [`RequestTimeouts::whole`].
+    /// Posts one event to a receiver, and returns the reply with the body of a 2xx, at most 64 KiB
+    /// of it. Ends within [`RequestTimeouts::whole`].
     ///
     /// # Cancel safety
-    /// The event may or may not have arrived; sending it again is safe, its id stays the same.
+    /// The event may or may not have arrived. Sending it again is safe, because its id stays the
+    /// same.
     pub async fn post_event(
         &self,
         to: usize,
@@ -152,10 +153,11 @@ fn parse_url(text: &str) -> Result<Uri, SettingsError> {
     })
 }
 
-/// What events are signed with; none where no file is named. Blocks on the file.
+/// Loads the secrets that sign events. Returns `None` if no file is configured. Blocks while it
+/// reads the file.
 ///
 /// # Errors
-/// Every line of it that is no secret, which is not shown.
+/// [`SettingsError`] with every line that is not a secret, by its number. The lines are not quoted.
 pub fn load_signer(settings: &CallbackSettings) -> Result<Option<EventSigner>, SettingsError> {
     const SIGNING_SECRET_KEY: &str = "callback.signing_secret_file";
     let Some(path) = &settings.signing_secret_file else { return Ok(None) };

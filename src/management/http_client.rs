@@ -1,4 +1,4 @@
-//! One request and what came back, in bounds of time and of bytes.
+//! An HTTP client that limits the duration of each request and the size of each reply.
 
 use std::time::Duration;
 
@@ -14,38 +14,40 @@ use tokio::time::{Instant, timeout_at};
 use crate::common::{Timestamp, root_cause, sanitize_line};
 use crate::delivery::{ReceiverReply, retry_after};
 
-/// Connections that are kept idle: enough for a burst, no burden on the receiver.
+/// Maximum number of idle connections per host. Four are enough for a burst and do not burden the
+/// receiver.
 const MAX_IDLE_CONNECTIONS: usize = 4;
-/// How long they are kept: less than common servers do (Node.js: 5 s), so that few requests meet a
-/// connection that is being closed, or one whose peer lost power.
+/// Time for which an idle connection is kept. 4 s is less than common servers use (Node.js: 5 s).
+/// Few requests therefore meet a connection that the peer is closing, or one whose peer lost power.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
-/// Bytes of a reply that are read: a short one to its end, so that the connection is used again.
+/// Maximum number of bytes that are read of a response other than 2xx. A short body is read to its
+/// end, so that the connection can be reused.
 const MAX_DRAINED_BYTES: usize = 4096;
-/// Bytes of an answer that are read where it has something to say: a thousand uuids and more.
+/// Maximum number of bytes that are read of a 2xx response. 64 KiB hold more than a thousand uuids.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
-/// Bytes of a refusal that are kept.
+/// Maximum number of bytes of an error response that are kept as evidence.
 const MAX_ERROR_BYTES: usize = 512;
 
-/// Who is named in `User-Agent`.
+/// The value of `User-Agent`.
 pub(super) const USER_AGENT_NAME: &str = concat!("imagestore-agent/", env!("CARGO_PKG_VERSION"));
 
-/// How long a request may take.
+/// Timeouts of one request.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestTimeouts {
-    /// Until the TCP connection stands.
+    /// Maximum time until the TCP connection is established.
     pub connect: Duration,
-    /// From its begin to the end of its reply.
+    /// Maximum time from the start of the request to the end of the reply.
     pub whole: Duration,
 }
 
 impl Default for RequestTimeouts {
-    /// 5 s and 10 s.
+    /// Returns 5 s for `connect` and 10 s for `whole`.
     fn default() -> Self {
         Self { connect: Duration::from_secs(5), whole: Duration::from_secs(10) }
     }
 }
 
-/// Sends requests over connections that it keeps a little while.
+/// Sends requests over pooled connections.
 #[derive(Clone, Debug)]
 pub(super) struct BoundedClient<C> {
     client: Client<C, Full<Bytes>>,
@@ -62,8 +64,8 @@ impl<C: Connect + Clone + Send + Sync + 'static> BoundedClient<C> {
         Self { client, whole: limits.whole }
     }
 
-    /// What the reply is, and the body of a 2xx, at most 64 KiB of it. Ends within [`RequestTimeouts::whole`].
-    /// Redirects are answers like others.
+    /// Sends a request, and returns the reply with the body of a 2xx, at most 64 KiB of it. Ends
+    /// within [`RequestTimeouts::whole`]. Redirects are not followed.
     pub(super) async fn send_request(
         &self,
         request: hyper::http::Result<Request<Full<Bytes>>>,
@@ -77,14 +79,15 @@ impl<C: Connect + Clone + Send + Sync + 'static> BoundedClient<C> {
         let deadline = Instant::now() + self.whole;
         match timeout_at(deadline, self.client.request(request)).await {
             Ok(Ok(response)) => read_body(response, now, deadline).await,
-            // hyper's own text is "client error (Connect)"; the root cause says what an operator needs.
+            // The text of hyper is only "client error (Connect)". The root cause helps an operator.
             Ok(Err(error)) => unreached(root_cause(&error).to_string()),
             Err(_) => unreached(format!("no answer within {} ms", self.whole.as_millis())),
         }
     }
 }
 
-/// The status decides; a body that stalls or breaks off only shortens the evidence.
+/// Reads a response. The status alone decides the outcome: a body that stalls or ends early only
+/// shortens the evidence.
 async fn read_body(
     response: Response<Incoming>,
     now: Timestamp,
@@ -94,7 +97,7 @@ async fn read_body(
     let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = asked.and_then(|value| retry_after(value, now));
     let mut body = response.into_body();
-    // A refusal is only evidence; a success may have something to say.
+    // The body of an error is only evidence, while the body of a success may contain requests.
     let most = if status.is_success() { MAX_RESPONSE_BYTES } else { MAX_DRAINED_BYTES };
     let mut seen = Vec::new();
     while seen.len() < most

@@ -1,10 +1,17 @@
-//! Layer 6. Client of the management node: posts events to its callback, and answers to calls that it
-//! waits for.
+//! Layer 6. The client of the management node: it posts events to the callback, and replies to
+//! calls of the agent protocol.
 //!
-//! Promises: every request ends within its deadline; the reply is read no further than its evidence
-//! needs; what is sent is signed with each current secret (Standard Webhooks 1.0).
-//! Never: follows a redirect, calls a URL that is neither configured nor in `server.agent_allow`, shows a
-//! secret.
+//! # Guarantees
+//!
+//! - Every request ends within its deadline.
+//! - A reply is read only up to a fixed limit.
+//! - Events are signed with each current secret (Standard Webhooks 1.0).
+//!
+//! # Never
+//!
+//! - Follows a redirect.
+//! - Calls a URL that is neither configured nor in `server.agent_allow`.
+//! - Reveals a secret.
 
 mod callback;
 mod http_client;

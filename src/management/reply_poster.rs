@@ -1,8 +1,8 @@
-//! Answers to calls of the agent protocol that are answered later: the management node names where, and
-//! waits there for its `taskuuid`.
+//! Posts the replies to asynchronous calls of the agent protocol. Each call names a URL for its
+//! reply, and the management node matches the reply by `taskuuid`.
 //!
-//! An answer is worth something for as long as it is waited for, and the call is made again next time:
-//! what cannot be posted within a minute is dropped.
+//! A reply is useful only while the management node waits for it, and the node repeats the call
+//! later. A reply that cannot be posted within a minute is therefore dropped.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,43 +25,43 @@ use crate::common::{Backoff, Clock, Random};
 use crate::delivery::{DeliveryOutcome, classify};
 use crate::wire::headers::TASK_UUID;
 
-/// Most answers that are being posted, and most that wait behind them: a management node pings a store
-/// once a minute, and asks nothing else that is answered later.
+/// Maximum number of replies that are being posted, and maximum number that are queued behind them.
+/// A management node pings each store once a minute, and makes no other asynchronous call.
 const MAX_IN_FLIGHT: usize = 64;
-/// How long an answer is posted again.
+/// Time for which the posting of a reply is retried.
 const REPLY_TTL: Duration = Duration::from_secs(60);
 const REPLY_BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
 
-/// An answer to post.
+/// A reply to post.
 #[derive(Clone, Debug)]
 pub struct TaskReply {
-    /// Where it is waited for, judged by [`UrlGuard::validate`].
+    /// The URL of the reply, validated by [`UrlGuard::validate`].
     pub url: Uri,
-    /// `taskuuid`: what the management node knows the call by. A legal header value.
+    /// The `taskuuid` by which the management node identifies the call. It is a legal header value.
     pub task: String,
-    /// JSON.
+    /// The body of the reply, as JSON.
     pub body: Vec<u8>,
 }
 
-/// Too many answers wait.
+/// The queue of replies is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueFull;
 
-/// Takes answers. Cheap to clone.
+/// Queues replies for the [`ReplyPosterTask`]. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ReplyQueue {
     networks: UrlGuard,
     inbox: mpsc::Sender<TaskReply>,
 }
 
-/// Posts them.
+/// The task that posts the queued replies.
 pub struct ReplyPosterTask {
     inbox: mpsc::Receiver<TaskReply>,
     poster: ReplyPoster,
 }
 
 impl ReplyQueue {
-    /// Answers go into these networks and nowhere else.
+    /// Creates the queue and its task. Replies are posted only to addresses in `networks`.
     pub fn new(
         networks: UrlGuard,
         limits: RequestTimeouts,
@@ -76,22 +76,22 @@ impl ReplyQueue {
         (Self { networks, inbox: sender }, ReplyPosterTask { inbox, poster })
     }
 
-    /// Who may ask, and be answered.
+    /// Returns the guard that limits the callers and the URLs of replies.
     pub fn url_guard(&self) -> &UrlGuard {
         &self.networks
     }
 
-    /// Has an answer posted; one for a task whose answer is being posted already is dropped.
+    /// Queues a reply. It is dropped if a reply with the same `taskuuid` is already being posted.
     ///
     /// # Errors
-    /// [`QueueFull`]: the caller should ask again.
+    /// [`QueueFull`] if too many replies are queued. The caller should try again later.
     pub fn enqueue_reply(&self, reply: TaskReply) -> Result<(), QueueFull> {
         self.inbox.try_send(reply).map_err(|_| QueueFull)
     }
 }
 
 impl ReplyPosterTask {
-    /// Runs until `stop`, which drops what is not posted yet.
+    /// Runs until `stop` is cancelled. Replies that are not posted by then are dropped.
     pub async fn run_poster(mut self, stop: CancellationToken) {
         let mut posting = JoinSet::new();
         let mut tasks = BTreeMap::new();
@@ -125,7 +125,7 @@ struct ReplyPoster {
 }
 
 impl ReplyPoster {
-    /// Posts one answer, again until somebody took it or it is worth nothing any more.
+    /// Posts one reply, and retries until it is delivered, rejected or expired.
     async fn post_reply(self, reply: TaskReply) {
         let until = Instant::now() + REPLY_TTL;
         let TaskReply { url, task, body } = reply;
@@ -135,7 +135,7 @@ impl ReplyPoster {
             let now = self.clock.now();
             let (answer, _) =
                 self.sender.send_request(build_request(&url, &task, body.clone()), now).await;
-            // 404: nobody waits for this task any more.
+            // A 404 means that the management node no longer waits for this `taskuuid`.
             let at_least = match classify(&answer, true) {
                 DeliveryOutcome::Delivered | DeliveryOutcome::NoHandler => {
                     debug!(task, reply = %answer, "answer posted");

@@ -1,6 +1,7 @@
 //! Signatures of Standard Webhooks 1.0
-//! (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>):
-//! HMAC-SHA256 over `id.timestamp.body`, base64, one for each current secret.
+//! (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>).
+//! Each is an HMAC-SHA256 over `id.timestamp.body` in base64. An event has one for each current
+//! secret.
 
 use data_encoding::BASE64;
 use ring::hmac;
@@ -9,24 +10,24 @@ use zeroize::Zeroizing;
 use crate::common::parse_lines;
 
 const SECRET_PREFIX: &str = "whsec_";
-/// Bytes a secret may have.
+/// Permitted length of a decoded secret, in bytes. Standard Webhooks prescribes 24 to 64.
 const SECRET_LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// What is wrong with a line.
+/// The error text for a line that is not a secret.
 pub(super) const NO_SECRET: &str = "not \"whsec_\" and the base64 of 24 to 64 bytes";
 
-/// The secrets cannot be used.
+/// The reason why the secrets cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSecrets {
-    /// Lines, by number from 1, that are no secrets.
+    /// These lines are not secrets. Line numbers begin at 1.
     #[error("lines {0:?}: {NO_SECRET}")]
     Lines(Vec<usize>),
-    /// There is no line.
+    /// The text contains no secret.
     #[error("it holds no secret")]
     None,
 }
 
-/// Signs with one or more secrets; the first signs first.
+/// Signs events with one or more secrets. The signatures have the order of the secrets.
 pub struct EventSigner {
     keys: Vec<hmac::Key>,
 }
@@ -38,10 +39,10 @@ impl std::fmt::Debug for EventSigner {
 }
 
 impl EventSigner {
-    /// Reads secrets, one a line; empty lines and lines that begin with `#` are passed over.
+    /// Parses secrets, one per line. Empty lines and lines that start with `#` are skipped.
     ///
     /// # Errors
-    /// [`BadSecrets`] names the lines and quotes nothing of them.
+    /// [`BadSecrets`] gives the numbers of the invalid lines and does not quote them.
     pub fn parse_secrets(text: &str) -> Result<Self, BadSecrets> {
         let keys = parse_lines(text, |line| decode_key(line).ok_or(())).map_err(|invalid| {
             BadSecrets::Lines(invalid.into_iter().map(|(line, ())| line).collect())
@@ -49,7 +50,7 @@ impl EventSigner {
         if keys.is_empty() { Err(BadSecrets::None) } else { Ok(Self { keys }) }
     }
 
-    /// The value of `webhook-signature`; `timestamp` in Unix seconds.
+    /// Returns the value of `webhook-signature`. `timestamp` is in Unix seconds.
     pub fn sign_event(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
         let signed = |key: &hmac::Key| {
             let mut context = hmac::Context::with_key(key);
@@ -60,7 +61,8 @@ impl EventSigner {
         self.keys.iter().map(signed).collect::<Vec<_>>().join(" ")
     }
 
-    /// Whether one of the signatures in the header is by one of the secrets; in constant time for each.
+    /// Returns true if the header contains a valid signature by one of the secrets. Each comparison
+    /// takes constant time.
     pub fn verify_signature(&self, id: &str, timestamp: i64, body: &[u8], header: &str) -> bool {
         let signed = [format!("{id}.{timestamp}.").as_bytes(), body].concat();
         let given = header.split(' ').filter_map(|one| one.strip_prefix("v1,"));

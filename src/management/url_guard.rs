@@ -1,5 +1,5 @@
-//! The networks that may speak the agent protocol, and the URLs in them: what a caller names as the
-//! place to answer to must not make the daemon call anybody else (server-side request forgery).
+//! Guards the agent protocol against server-side request forgery. Only configured networks may
+//! call, and the daemon posts a reply only to a URL in these networks.
 
 use std::fmt;
 use std::future::Future;
@@ -19,26 +19,26 @@ use tower::Service;
 
 use crate::common::IpAllowlist;
 
-/// How long a name may take to resolve.
+/// Maximum duration of a name lookup.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Most lookups at once: a management node has one name.
+/// Maximum number of concurrent lookups. A management node has one name.
 const MAX_CONCURRENT_LOOKUPS: usize = 8;
 
-/// `server.agent_allow`. Cheap to clone.
+/// The networks of `server.agent_allow`. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct UrlGuard {
     allowlist: IpAllowlist,
     lookups: Arc<Semaphore>,
 }
 
-/// Why a URL is not called.
+/// The reason why a URL is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadUrl {
-    /// It is no `http://` URL with a host.
+    /// The text is not an `http://` URL with a host.
     NotHttp,
-    /// Its name does not resolve, for this reason.
+    /// The host name does not resolve, for this reason.
     Unresolved(String),
-    /// None of these addresses lies in the networks.
+    /// None of the addresses is in the networks.
     Outside(Vec<IpAddr>),
 }
 
@@ -56,7 +56,7 @@ impl fmt::Display for BadUrl {
 }
 
 impl UrlGuard {
-    /// Creates the guard for these networks. Without any, every URL is refused.
+    /// Creates the guard for these networks. If there are none, every URL is rejected.
     pub fn new(networks: &[IpNet]) -> Self {
         Self {
             allowlist: IpAllowlist::new(networks),
@@ -69,10 +69,10 @@ impl UrlGuard {
         &self.allowlist
     }
 
-    /// The URL, if it leads into the networks. Ends within 2 s.
+    /// Parses a URL, and returns it if its host is in the networks. Ends within 2 s.
     ///
     /// # Errors
-    /// [`BadUrl`]; nothing was sent there.
+    /// [`BadUrl`] says why the URL is rejected. No request was sent to it.
     pub async fn validate(&self, url: &str) -> Result<Uri, BadUrl> {
         let url: Uri = url.parse().map_err(|_| BadUrl::NotHttp)?;
         let host = url.host().filter(|_| url.scheme_str() == Some("http"));
@@ -87,7 +87,8 @@ impl UrlGuard {
         Ok(url)
     }
 
-    /// The addresses of a name that lie in the networks; at least one.
+    /// Resolves a name, and returns those of its addresses that are in the networks. There is at
+    /// least one.
     async fn resolve_host(&self, name: &str) -> Result<Vec<SocketAddr>, BadUrl> {
         let Ok(result) = timeout(RESOLVE_TIMEOUT, self.look_up(name.to_owned())).await else {
             return Err(BadUrl::Unresolved("no answer in time".to_owned()));
@@ -103,8 +104,9 @@ impl UrlGuard {
 }
 
 impl UrlGuard {
-    /// A lookup that nobody waits for any more keeps its thread, and its place, until the C library gives it
-    /// up: the next ones wait for one of these, and take no thread from others.
+    /// Looks a name up on a blocking thread. An abandoned lookup keeps its thread and its permit
+    /// until the C library returns. Further lookups wait for a permit and take no additional
+    /// threads.
     async fn look_up(&self, name: String) -> io::Result<Vec<SocketAddr>> {
         let place = Arc::clone(&self.lookups).acquire_owned().await;
         #[expect(clippy::disallowed_methods, reason = "the C library's name service blocks")]
@@ -116,8 +118,8 @@ impl UrlGuard {
     }
 }
 
-/// Resolves names when they are dialled: one that was judged well and points elsewhere since leads
-/// nowhere.
+/// Resolves a name again for each connection. A name that was valid before, but now points outside
+/// the networks, is rejected.
 #[derive(Clone, Debug)]
 pub(super) struct GuardedResolver(pub(super) UrlGuard);
 

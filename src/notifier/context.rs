@@ -1,4 +1,4 @@
-//! What the notifier is given by whoever builds it.
+//! The adapters and settings that the notifier uses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,21 +9,21 @@ use crate::management::CallbackClient;
 use crate::model::NodeId;
 use crate::wire::EventFormat;
 
-/// What the notifier works with.
+/// Everything that the notifier needs. Built once by `app`.
 pub struct NotifierContext {
     /// Holds the outbox.
     pub ledger: Ledger,
-    /// The way to the receiver.
+    /// Posts events to the receivers.
     pub client: CallbackClient,
-    /// This node, as the source of events.
+    /// The id of this node, which is the source of events.
     pub node: NodeId,
-    /// The shape the receiver understands.
+    /// The format of events.
     pub format: EventFormat,
-    /// Notices kept for a store before they fold into one.
+    /// Maximum number of pending notices of a store. More of them are coalesced into one.
     pub max_pending: u32,
-    /// First tries of what waits at the start are spread over this time.
+    /// The period over which the first requests of the backlog are spread.
     pub start_spread: Duration,
-    /// How long requests may go on after the stop.
+    /// Maximum time for which requests continue after the stop.
     pub last_try: Duration,
     /// Wall time.
     pub clock: Arc<dyn Clock>,

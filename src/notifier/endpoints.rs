@@ -1,5 +1,5 @@
-//! The receivers behind `callback.urls`, as lanes and heartbeat share them: each request goes to the first
-//! that is up, and on to the next when that one is not.
+//! The receivers of `callback.urls`, which all store deliveries and the heartbeat share. A request
+//! goes to the first receiver that is up, and fails over to the next one.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -11,7 +11,7 @@ use crate::delivery::{DeliveryOutcome, EndpointSelector, ReceiverReply, classify
 use crate::management::CallbackClient;
 use crate::wire::{EventFormat, WebhookEvent};
 
-/// Where requests go.
+/// Posts events to the active receiver, with failover.
 pub(super) struct CallbackEndpoints {
     client: CallbackClient,
     format: EventFormat,
@@ -32,7 +32,7 @@ impl CallbackEndpoints {
         Self { client, format, clock, random, route, started: Instant::now() }
     }
 
-    /// Posts an event: the last reply, what it means, and what a 2xx has said.
+    /// Posts an event. Returns the last reply, its meaning, and the body of a 2xx.
     pub(super) async fn post_event(
         &self,
         event: &WebhookEvent,
@@ -53,25 +53,25 @@ impl CallbackEndpoints {
                 break;
             }
         }
-        // A lane is stopped by 410 only when nobody else is left.
+        // A 410 stops delivery only if no other receiver is left.
         if last.1 == DeliveryOutcome::Gone && !self.all_gone() {
             last.1 = DeliveryOutcome::Retry(std::time::Duration::ZERO);
         }
         last
     }
 
-    /// The receiver that is sent to now, as far as is known.
+    /// Returns the host and port of the active receiver, or `None` if none is up.
     pub(super) fn active_endpoint(&self) -> Option<String> {
         let active = self.lock_selector().active_endpoint(self.started.elapsed());
         active.map(|to| self.client.endpoint_name(to))
     }
 
-    /// Whether all have said that they want nothing any more.
+    /// Returns true if every receiver has answered with 410.
     pub(super) fn all_gone(&self) -> bool {
         self.lock_selector().is_gone()
     }
 
-    /// A person acts.
+    /// Makes the receivers that are gone available again. Called when an operator acts.
     pub(super) fn reset_gone(&self) {
         self.lock_selector().reset_gone();
     }

@@ -11,11 +11,10 @@ use crate::agent::{ActiveCondition, DeliveryMonitor};
 use crate::delivery::{DeliveryOutcome, ReceiverReply};
 use crate::model::{Condition, StoreUuid};
 
-/// Stores whose outbox moved and has not been looked at since; at most one entry a store, however
-/// often it moves.
+/// The stores whose outbox changed since the task last looked. Each store has at most one entry.
 pub(super) type ChangedStores = BTreeSet<StoreUuid>;
 
-/// The notifier, as others hold it. Cheap to clone.
+/// Handle to the notifier. Cheap to clone.
 #[derive(Clone)]
 pub struct NotifierHandle {
     moved: watch::Sender<ChangedStores>,
@@ -32,46 +31,49 @@ impl NotifierHandle {
         Self { moved, status, destinations }
     }
 
-    /// Where requests go.
+    /// Returns the receivers.
     pub(super) fn endpoint_count(&self) -> &CallbackEndpoints {
         &self.destinations
     }
 
-    /// The receiver that is sent to now: host and port. None while none is up.
+    /// Returns the host and port of the active receiver, or `None` if none is up.
     pub fn active_endpoint(&self) -> Option<String> {
         self.destinations.active_endpoint()
     }
 
-    /// A person acts: receivers that have said that they are gone are sent to again.
+    /// Makes the receivers that are gone available again, and wakes the stores with pending
+    /// notices. Called when an operator acts.
     pub fn reset_gone(&self) {
         self.destinations.reset_gone();
         let stopped: Vec<StoreUuid> = self.status.borrow().lanes.keys().copied().collect();
         stopped.into_iter().for_each(|store| self.notify_changed(store));
     }
 
-    /// To be told after each commit that put a notice of this store into the outbox. Never waits.
+    /// Signals that a notice of this store was committed to the outbox. Call it after each such
+    /// commit. It never waits.
     pub fn notify_changed(&self, store: StoreUuid) {
         self.moved.send_modify(|moved| {
             moved.insert(store);
         });
     }
 
-    /// How delivery stands.
+    /// Returns the status of delivery.
     pub fn notifier_status(&self) -> NotifierStatus {
         self.status.borrow().clone()
     }
 
-    /// How delivery of one store's notices stands; none when nothing waits.
+    /// Returns the delivery status of a store, or `None` if the store has no pending notice.
     pub fn delivery_status(&self, store: StoreUuid) -> Option<DeliveryStatus> {
         self.status.borrow().lanes.get(&store).cloned()
     }
 
-    /// The last reply, when it said that nobody handles what was taken as delivered.
+    /// Returns the last reply if it said that the receiver has no handler. The notice counts as
+    /// delivered. Returns `None` otherwise.
     pub fn last_unhandled(&self) -> Option<ReceiverReply> {
         self.status.borrow().unhandled.clone()
     }
 
-    /// To be told when the status changes.
+    /// Returns a receiver of status changes.
     pub fn watch_status(&self) -> watch::Receiver<NotifierStatus> {
         self.status.clone()
     }

@@ -1,7 +1,7 @@
-//! The heartbeat: how all stores are, told in the callback's interval, and what its answer asks for sent
-//! right after it.
+//! The heartbeat. It reports the state of all stores at the configured interval. A reply may
+//! request a resync, and the current state of the stores that it names is sent immediately.
 //!
-//! It never queues anything: a heartbeat that is not taken is over, for the next one says more.
+//! A heartbeat is never queued or retried, because the next one contains newer state.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,19 +20,19 @@ use crate::delivery::ReceiverReply;
 use crate::model::{NodeId, Notice, NoticeKind, Tags};
 use crate::wire::{EventFormat, StoreHeartbeat, WebhookEvent, resync_asked};
 
-/// The task that tells how all stores are.
+/// The task that sends heartbeats.
 pub struct HeartbeatTask {
-    /// This node, as the source of events.
+    /// The id of this node, which is the source of events.
     pub node: NodeId,
-    /// Between two heartbeats, give or take a tenth.
+    /// Interval between two heartbeats. Each one varies at random by 10 % in both directions.
     pub every: Duration,
-    /// The first one comes at random within this time.
+    /// The first heartbeat is sent at a random time within this period.
     pub start_spread: Duration,
     /// All stores.
     pub stores: Registry,
     /// The conditions that come from the daemon.
     pub daemon_conditions: DaemonConditions,
-    /// Knows the way to the receiver.
+    /// Gives access to the receivers.
     pub notifier: NotifierHandle,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
@@ -44,14 +44,14 @@ impl HeartbeatTask {
     /// Runs until the token is cancelled.
     ///
     /// # Cancel safety
-    /// Dropping the future ends it; nothing is lost by that.
+    /// Dropping the future ends the heartbeat. Nothing is lost.
     pub async fn run_heartbeat(self, stop: CancellationToken) {
         let beating = async {
             let mut pause = self.random_fraction(self.start_spread);
             let (mut number, mut heard) = (0, true);
             loop {
                 sleep(pause).await;
-                // Until a person acts.
+                // Receivers that are gone stay so until an operator acts.
                 if !self.notifier.endpoint_count().all_gone() {
                     number += 1;
                     let (taken, reply) = self.send_heartbeat(number).await;
@@ -62,14 +62,14 @@ impl HeartbeatTask {
                     }
                     heard = taken;
                 }
-                // So that thousands of nodes that started at once do not stay in step.
+                // The jitter prevents nodes that started together from sending in step.
                 pause = self.every.mul_f64(0.9) + self.random_fraction(self.every.mul_f64(0.2));
             }
         };
         stop.run_until_cancelled(beating).await;
     }
 
-    /// Whether it was taken, and the last reply.
+    /// Sends one heartbeat. Returns true if it was delivered, and the last reply.
     async fn send_heartbeat(&self, number: u64) -> (bool, ReceiverReply) {
         let views = self.stores.snapshots();
         let pulses = self.snapshots(&views);
@@ -79,7 +79,7 @@ impl HeartbeatTask {
         if verdict.is_delivery() {
             let asked = resync_asked(&answer);
             for view in asked.iter().filter_map(|uuid| self.stores.snapshot(*uuid)) {
-                // What is not taken now is asked for again by the answer to the next one.
+                // The reply to a later heartbeat requests again what is not delivered now.
                 if !self.request_resync(&view).await {
                     break;
                 }
@@ -88,8 +88,8 @@ impl HeartbeatTask {
         (verdict.is_delivery(), reply)
     }
 
-    /// Sends a store's current state, with the place of its newest transition and no new one; whether it was
-    /// taken.
+    /// Sends the current state of a store with the position of its newest transition. This creates
+    /// no new position. Returns true if the receiver took it.
     async fn request_resync(&self, view: &StoreSnapshot) -> bool {
         let standing = &view.standing;
         let notice = Notice {
@@ -129,7 +129,7 @@ impl HeartbeatTask {
         views.iter().map(pulse).collect()
     }
 
-    /// A random part of a time.
+    /// Returns a random part of a duration.
     fn random_fraction(&self, whole: Duration) -> Duration {
         crate::common::Backoff::new(whole, whole).delay(1, self.random.next_u64())
     }

@@ -1,10 +1,18 @@
-//! Layer 7. The notifier: empties the outbox towards the management node, one lane per store; and tells it
-//! in an interval how all of them are.
+//! Layer 7. The notifier: it delivers the outbox to the management node, one task per store, and
+//! sends heartbeats.
 //!
-//! Promises: at least once, in order per store, for ever; stores do not wait for each other; what was
-//! delivered is not sent again by this process, even when the ledger cannot be told so.
-//! Never: loses or reorders, decides what a reply means (that is `delivery`'s), outlives its stop by
-//! more than its last try.
+//! # Guarantees
+//!
+//! - Each notice is delivered at least once, in order per store, with retries that have no end.
+//! - Stores do not wait for each other.
+//! - This process does not send a delivered notice again, even if the acknowledgement cannot be
+//!   committed.
+//!
+//! # Never
+//!
+//! - Loses or reorders a notice.
+//! - Decides what a reply means; `delivery` does.
+//! - Runs longer than [`NotifierContext::last_try`] after its stop.
 
 mod context;
 mod endpoints;

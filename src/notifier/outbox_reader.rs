@@ -1,4 +1,5 @@
-//! One store's part of the outbox, as its lane sees it: without what has been delivered already.
+//! The outbox of one store as its delivery task sees it: without the notices that were already
+//! delivered.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +8,11 @@ use tracing::info;
 use crate::ledger::{CommitError, Ledger, LedgerChange, OutboxDepth, ReadError};
 use crate::model::{Notice, Position, StoreUuid};
 
-/// Notices that one fold reads at a time, some kilobytes each; longer queues fold in several goes.
+/// Maximum number of notices that one coalescing step reads. A notice has some kilobytes. Longer
+/// queues take several steps.
 const CHUNK_NOTICES: u32 = 256;
 
-/// The ledger did not do what was asked.
+/// The failure of a ledger operation.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OutboxError {
     #[error(transparent)]
@@ -20,17 +22,19 @@ pub(super) enum OutboxError {
 }
 
 impl OutboxError {
-    /// Whether it will never do it: the daemon is stopping.
+    /// Returns true if the ledger is closed, because the daemon is stopping. A retry cannot succeed
+    /// then.
     pub(super) fn is_final(&self) -> bool {
         matches!(self, Self::Read(ReadError::Closed) | Self::Commit(CommitError::Closed))
     }
 }
 
-/// What waits of one store.
+/// Reads and acknowledges the notices of one store.
 pub(super) struct OutboxReader {
     ledger: Ledger,
     store: StoreUuid,
-    /// Delivered, but the ledger could not be told. Never more than the ledger holds of this store.
+    /// Delivered notices whose acknowledgement is not committed yet. At most as many as the ledger
+    /// holds of this store.
     unacknowledged: BTreeSet<Position>,
 }
 
@@ -39,14 +43,15 @@ impl OutboxReader {
         Self { ledger, store, unacknowledged: BTreeSet::new() }
     }
 
-    /// How many wait behind those that were counted, and the newest of them.
+    /// Returns the depth of the outbox. It reuses the earlier count `counted`, and reads only the
+    /// notices that were added since.
     pub(super) async fn depth_since(
         &self,
         counted: OutboxDepth,
     ) -> Result<OutboxDepth, OutboxError> {
         let last = counted.newest.unwrap_or_default();
         let more = self.ledger.outbox_depth(self.store, last).await?;
-        // What was counted is gone: the store was removed.
+        // The notices that were counted are gone, because the store was removed.
         if more.newest < counted.newest {
             return self.outbox_depth().await;
         }
@@ -54,7 +59,7 @@ impl OutboxReader {
         Ok(OutboxDepth { count, newest: more.newest })
     }
 
-    /// How many wait, and the newest of them. Costs time for each that waits.
+    /// Counts all pending notices. The cost is linear in their number.
     pub(super) async fn outbox_depth(&self) -> Result<OutboxDepth, OutboxError> {
         let all = Position::default();
         let OutboxDepth { count, newest } = self.ledger.outbox_depth(self.store, all).await?;
@@ -62,13 +67,13 @@ impl OutboxReader {
         Ok(OutboxDepth { count: count.saturating_sub(owed), newest })
     }
 
-    /// The notice to send next.
+    /// Returns the next notice to send, or `None` if no notice is pending.
     pub(super) async fn first_notice(&self) -> Result<Option<Notice>, OutboxError> {
         Ok(self.read_chunk(1).await?.into_iter().next())
     }
 
-    /// Takes note that a notice was delivered. When the ledger cannot be told now, it is told by
-    /// [`OutboxReader::flush_acknowledgements`], and the notice is not seen here again.
+    /// Records that a notice was delivered. If the ledger cannot commit this now,
+    /// [`OutboxReader::flush_acknowledgements`] retries later. The notice is not returned again.
     pub(super) async fn acknowledge_notice(
         &mut self,
         position: Position,
@@ -77,12 +82,12 @@ impl OutboxReader {
         self.flush_acknowledgements().await
     }
 
-    /// Whether the ledger knows of everything that was delivered.
+    /// Returns true if the ledger has committed every acknowledgement.
     pub(super) fn is_settled(&self) -> bool {
         self.unacknowledged.is_empty()
     }
 
-    /// Tells the ledger what could not be told before.
+    /// Commits the outstanding acknowledgements.
     pub(super) async fn flush_acknowledgements(&mut self) -> Result<(), OutboxError> {
         if self.unacknowledged.is_empty() {
             return Ok(());
@@ -95,7 +100,7 @@ impl OutboxReader {
         Ok(())
     }
 
-    /// Puts one notice in the place of all that wait.
+    /// Coalesces all pending notices into one.
     pub(super) async fn coalesce_notices(&mut self) -> Result<(), OutboxError> {
         loop {
             let notices = self.read_chunk(CHUNK_NOTICES).await?;
@@ -115,7 +120,7 @@ impl OutboxReader {
         }
     }
 
-    /// The first notices that are not delivered yet.
+    /// Returns the first notices that are not delivered yet.
     async fn read_chunk(&self, limit: u32) -> Result<Vec<Notice>, OutboxError> {
         let owed = u32::try_from(self.unacknowledged.len()).unwrap_or(u32::MAX);
         let mut notices =

@@ -1,4 +1,4 @@
-//! What delivery shows of itself, and the log lines about the receiver as a whole.
+//! The status of delivery, and the log lines about the callback as a whole.
 
 use std::collections::BTreeMap;
 
@@ -9,42 +9,43 @@ use crate::common::Timestamp;
 use crate::delivery::{DeliveryOutcome, LastFailure, ReceiverReply};
 use crate::model::StoreUuid;
 
-/// How delivery stands.
+/// The status of delivery.
 #[derive(Clone, Debug, Default)]
 pub struct NotifierStatus {
-    /// Requests whose outcome is known, since the start.
+    /// Number of requests with a known outcome since the start.
     pub tries: u64,
-    /// Notices delivered since the start.
+    /// Number of notices delivered since the start.
     pub delivered: u64,
-    /// Every receiver said 410: nothing is sent until a person acts.
+    /// Every receiver answered with 410. Nothing is sent until an operator acts.
     pub gone: bool,
-    /// The last reply, when it said that the receiver has no handler for what was taken as delivered.
+    /// The last reply if it said that the receiver has no handler. The notice counts as delivered.
     pub unhandled: Option<ReceiverReply>,
-    /// The stores that have something waiting.
+    /// The stores that have pending notices.
     pub lanes: BTreeMap<StoreUuid, DeliveryStatus>,
 }
 
-/// How delivery of one store's notices stands.
+/// The delivery status of one store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryStatus {
-    /// Notices that wait.
+    /// Number of pending notices.
     pub waiting: u64,
-    /// Why the first of them still waits, when it has been tried.
+    /// The failure that delays the first pending notice, or `None` if it was not tried yet.
     pub trouble: Option<LastFailure>,
-    /// When it is tried next; none while it is being sent, or when only a person can help.
+    /// The time of the next request. It is `None` while a request runs, and if only an operator can
+    /// help.
     pub next_try: Option<Timestamp>,
 }
 
 impl NotifierStatus {
-    /// Whether a lane waits for a receiver that gives no usable answer.
+    /// Returns true if any store waits for a receiver that gives no usable reply.
     fn is_behind(&self) -> bool {
         let trouble = |lane: &DeliveryStatus| lane.trouble.as_ref().map(|trouble| trouble.verdict);
         self.lanes.values().any(|lane| matches!(trouble(lane), Some(DeliveryOutcome::Retry(_))))
     }
 }
 
-/// The lanes' side of the status. A receiver that is down is one fault, however many stores wait for
-/// it: it is logged when it begins and when it ends.
+/// Publishes the status on behalf of the store deliveries. A receiver that is down is one failure,
+/// however many stores wait for it. It is logged when it begins and when it ends.
 #[derive(Debug)]
 pub(super) struct StatusPublisher(watch::Sender<NotifierStatus>);
 
@@ -53,27 +54,27 @@ impl StatusPublisher {
         Self(status)
     }
 
-    /// Shows a lane as it is now.
+    /// Publishes the status of a store.
     pub(super) fn publish(&self, store: StoreUuid, lane: DeliveryStatus) {
         self.0.send_modify(|status| {
             status.lanes.insert(store, lane);
         });
     }
 
-    /// Whether every receiver has said that it is gone.
+    /// Records if every receiver is gone.
     pub(super) fn mark_gone(&self, gone: bool) {
         self.0.send_if_modified(|status| std::mem::replace(&mut status.gone, gone) != gone);
     }
 
-    /// A lane has nothing left.
+    /// Removes the status of a store, because its delivery task ends.
     pub(super) fn clear_store(&self, store: StoreUuid) {
         self.0.send_modify(|status| {
             status.lanes.remove(&store);
         });
     }
 
-    /// Takes note of a reply to a store's notice. `before` is what the lane's reply before it meant, if
-    /// that was no plain yes.
+    /// Records the reply to a notice of a store, and logs it. `before` is the meaning of the
+    /// previous reply, or `None` if that was a plain success.
     pub(super) fn record_response(
         &self,
         store: StoreUuid,
@@ -134,7 +135,7 @@ impl StatusPublisher {
     }
 }
 
-/// What of a status decides whether a line is worth a person's time.
+/// The parts of a status that decide the level of a log line.
 #[derive(Default)]
 struct StatusFlags {
     behind: bool,

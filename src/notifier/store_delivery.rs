@@ -1,4 +1,5 @@
-//! One store's lane: reads the outbox, sends, acknowledges, and waits as `delivery` says.
+//! The delivery task of one store. It reads the outbox, sends and acknowledges notices, and waits
+//! as `delivery` decides.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,57 +20,58 @@ use crate::ledger::OutboxDepth;
 use crate::model::{Notice, Position, StoreUuid};
 use crate::wire::WebhookEvent;
 
-/// Between tries while the ledger cannot be read or told.
+/// Backoff between retries while the ledger cannot be read or written. The limit of the random
+/// delay grows from 200 ms to 60 s.
 const LEDGER_RETRY_BACKOFF: Backoff =
     Backoff::new(Duration::from_millis(200), Duration::from_secs(60));
 
-/// What all lanes work with.
+/// The state that all store deliveries share.
 pub(super) struct DeliveryShared {
     pub(super) means: NotifierContext,
     pub(super) board: StatusPublisher,
-    /// Turns that may be taken at once.
+    /// Limits the number of deliveries that work at once.
     pub(super) permits: Semaphore,
     pub(super) destinations: Arc<CallbackEndpoints>,
     pub(super) stop: CancellationToken,
-    /// From here on uptime is counted.
+    /// The origin of uptimes.
     pub(super) started: Instant,
 }
 
-/// A lane has ended, because nothing was left to send or with the notifier.
+/// A delivery task that ended, because no notice was left or the notifier stopped.
 pub(super) struct FinishedDelivery {
     pub(super) store: StoreUuid,
-    /// Changed, when the outbox moved after the lane looked last.
+    /// It is marked as changed if the outbox changed after the last read of the task.
     pub(super) wake: watch::Receiver<()>,
 }
 
-/// What a lane does between two turns.
+/// The action of a delivery task between two steps.
 #[derive(Clone, Copy)]
 enum NextTurn {
-    /// Nothing.
+    /// Continue without a pause.
     No,
     Until(Instant),
-    /// Waits to be woken.
+    /// Wait until the outbox changes.
     Woken,
-    /// Ends.
+    /// End the task.
     End,
 }
 
-/// One store's lane.
+/// The delivery task of one store.
 pub(super) struct StoreDelivery {
     store: StoreUuid,
     shared: Arc<DeliveryShared>,
     wake: watch::Receiver<()>,
     lane: DeliveryState,
     outbox: OutboxReader,
-    /// What waits; none when it must be asked for.
+    /// The depth of the outbox, or `None` if it must be read.
     waiting: Option<OutboxDepth>,
-    /// Whether something may have come since.
+    /// True if notices may have been added since `waiting` was read.
     moved: bool,
-    /// How many requests of the first notice have been taken.
+    /// The position of the first notice, and the number of its requests that were delivered.
     parts_sent: (Position, usize),
-    /// Turns in a row that the ledger spoiled.
+    /// Number of consecutive steps in which the ledger failed.
     ledger_failures: u32,
-    /// Why the first notice cannot be read.
+    /// The reason why the outbox cannot be read.
     unread: Option<String>,
 }
 
@@ -96,11 +98,11 @@ impl StoreDelivery {
         }
     }
 
-    /// Runs until nothing is left. At the stop the request in flight is the last one; without one, what
-    /// waits for its time is due now, once.
+    /// Runs until no notice is left. At the stop a request in flight is the last one. If there is
+    /// none, a delayed notice is due at once for one request.
     pub(super) async fn run_delivery(mut self) -> FinishedDelivery {
         let shared = Arc::clone(&self.shared);
-        // The semaphore is never closed; if it were, ending is right.
+        // The semaphore is never closed. If it were, ending the task would be correct.
         while let Ok(turn) = shared.permits.acquire().await {
             let last = shared.stop.is_cancelled();
             if last {
@@ -117,7 +119,7 @@ impl StoreDelivery {
         FinishedDelivery { store: self.store, wake: self.wake }
     }
 
-    /// Waits for the next turn, which the stop brings forward; false when there is none.
+    /// Waits for the next step, which a stop makes due at once. Returns false if there is none.
     async fn wait_for_change(&mut self, pause: NextTurn) -> bool {
         let until = match pause {
             NextTurn::No => return !self.shared.stop.is_cancelled(),
@@ -136,7 +138,7 @@ impl StoreDelivery {
         }
     }
 
-    /// Does one thing at most: sends one notice, or folds what waits.
+    /// Performs at most one action: sends one notice, or coalesces the pending ones.
     async fn deliver_next(&mut self) -> NextTurn {
         let gone = self.shared.destinations.all_gone();
         self.lane.set_stopped(gone);
@@ -165,13 +167,14 @@ impl StoreDelivery {
         let OutboxDepth { count, newest } = self.refresh_depth().await?;
         let mut step = self.apply_action(count, newest);
         if step == NextAction::Fold {
-            // Whatever comes of it, count anew.
+            // The depth changes even if coalescing fails, so it must be read again.
             self.waiting = None;
             let folded = self.outbox.coalesce_notices().await;
             if self.ignore_transient(folded)? {
                 return Ok(NextTurn::No);
             }
-            // What cannot be folded goes out one by one; a refusal then waits its five minutes.
+            // Notices that cannot be coalesced are sent one by one. A rejected one is then delayed
+            // by 5 min.
             step = self.apply_action(1, Some(Position::default()));
         }
         match step {
@@ -188,7 +191,7 @@ impl StoreDelivery {
         self.lane.next_action(count, newest, most, self.shared.started.elapsed())
     }
 
-    /// What waits: as counted before, with what has come since.
+    /// Returns the depth of the outbox: the earlier count plus the notices that were added since.
     async fn refresh_depth(&mut self) -> Result<OutboxDepth, OutboxError> {
         if self.wake.has_changed().unwrap_or(false) {
             self.wake.mark_unchanged();
@@ -204,8 +207,8 @@ impl StoreDelivery {
         Ok(waiting)
     }
 
-    /// Sends the first notice. It is read anew for each try, so that nothing more is said of a store
-    /// that has been removed meanwhile.
+    /// Sends the first notice. Each try reads it again, so that no notice of a removed store is
+    /// sent.
     async fn send_notice(&mut self) -> Result<NextTurn, OutboxError> {
         let Some(notice) = self.outbox.first_notice().await? else {
             self.waiting = None;
@@ -225,7 +228,8 @@ impl StoreDelivery {
         self.lane.on_reply(position, reply, verdict, uptime, roll);
         if verdict.is_delivery() {
             self.waiting = self.waiting.and_then(|OutboxDepth { count, newest }| {
-                // The last one is not believed without asking.
+                // The depth is read again after the last counted notice, because the count may be
+                // outdated.
                 (count > 1).then(|| OutboxDepth { count: count - 1, newest })
             });
             let told = self.outbox.acknowledge_notice(position).await;
@@ -235,7 +239,7 @@ impl StoreDelivery {
         Ok(NextTurn::No)
     }
 
-    /// Posts what is left of a notice's requests, up to the first that is not taken.
+    /// Posts the remaining requests of a notice, up to the first that is not delivered.
     async fn post_event(&mut self, notice: &Notice) -> (ReceiverReply, DeliveryOutcome) {
         let NotifierContext { node, format, .. } = &self.shared.means;
         if self.parts_sent.0 != notice.position {
@@ -250,19 +254,19 @@ impl StoreDelivery {
                 return (reply, verdict);
             }
             self.parts_sent.1 += 1;
-            // Of two that are taken, the one nobody handles is worth showing.
+            // If several requests are delivered, a reply without a handler is the one to report.
             if !matches!(last, Some((_, DeliveryOutcome::NoHandler))) {
                 last = Some((reply, verdict));
             }
         }
         last.unwrap_or_else(|| {
-            // All were taken before, which only happens when there was nothing to post.
+            // Nothing was posted, because all requests were delivered before.
             (ReceiverReply::Unreached("nothing to post".to_owned()), DeliveryOutcome::Delivered)
         })
     }
 
-    /// A ledger that cannot be told does not stop delivery; one that is closed does. Whether it went
-    /// well.
+    /// Logs a failure of the ledger and returns false; only a closed ledger is an error. Returns
+    /// true on success. A failed commit therefore does not stop delivery.
     fn ignore_transient(&mut self, result: Result<(), OutboxError>) -> Result<bool, OutboxError> {
         match result {
             Ok(()) => Ok(true),
@@ -289,7 +293,7 @@ impl StoreDelivery {
         NextTurn::Until(Instant::now() + wait)
     }
 
-    /// Shows how the lane stands before it waits for the receiver or for its next turn.
+    /// Publishes the status of the delivery before it waits for the receiver or for the next step.
     fn publish_status(&self, pause: NextTurn) {
         let now = self.shared.means.clock.now();
         let in_ms = |until: Instant| {

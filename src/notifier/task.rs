@@ -1,4 +1,4 @@
-//! The task that owns the lanes.
+//! The task that owns the delivery tasks of all stores.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,19 +20,20 @@ use crate::delivery::DeliveryState;
 use crate::ledger::ReadError;
 use crate::model::StoreUuid;
 
-/// Lanes that read, send or acknowledge at once. Bounds the sockets, the receiver's load and the
-/// places taken in the ledger's queue; a receiver that lets each request hang its 10 s is still tried
-/// by thousands of stores within their backoff's minutes.
+/// Maximum number of deliveries that read, send or acknowledge at once. It bounds the sockets, the
+/// load of the receiver and the requests in the queue of the ledger. If each request hangs for its
+/// 10 s, 32 are enough for thousands of stores to retry within the minutes of their backoff.
 const MAX_CONCURRENT_DELIVERIES: usize = 32;
-/// Between tries to read the backlog at the start.
+/// Backoff between retries to read the backlog at the start. The limit of the random delay grows
+/// from 200 ms to 60 s.
 const BACKLOG_BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(60));
 
-/// A lane broke off: a fault of ours, after which nothing can be promised.
+/// A delivery task panicked. This is an internal error, after which there are no guarantees.
 #[derive(Debug, thiserror::Error)]
 #[error("a lane of the notifier broke off")]
 pub struct BrokenOff(#[source] JoinError);
 
-/// Owns the lanes.
+/// The task that owns the delivery tasks of all stores.
 pub struct NotifierTask {
     shared: Arc<DeliveryShared>,
     moved: watch::Sender<ChangedStores>,
@@ -43,7 +44,7 @@ pub struct NotifierTask {
 }
 
 impl NotifierTask {
-    /// A notifier of everything in the outbox. `stop` ends it.
+    /// Creates a notifier for everything in the outbox. `stop` ends it.
     pub fn new(means: NotifierContext, stop: CancellationToken) -> (NotifierHandle, Self) {
         let (moved, news) = watch::channel(ChangedStores::new());
         let (status, shown) = watch::channel(NotifierStatus::default());
@@ -63,14 +64,15 @@ impl NotifierTask {
         (handle, Self { shared, moved, changes: news, lanes, tasks, stop })
     }
 
-    /// Runs until the token is cancelled; then each lane has a last try, due or not, unless the receiver
-    /// refuses it, and all end within [`NotifierContext::last_try`].
+    /// Runs until the token is cancelled. Each delivery then makes a last try, due or not, unless
+    /// the receiver rejects its notice. All of them end within [`NotifierContext::last_try`].
     ///
     /// # Errors
-    /// [`BrokenOff`] when a lane panicked: the daemon is to end and be started anew.
+    /// [`BrokenOff`] if a delivery task panicked. The daemon must then exit and be restarted.
     ///
     /// # Cancel safety
-    /// Dropping the future aborts all lanes; what was not acknowledged is sent again after a start.
+    /// Dropping the future aborts all deliveries. Notices that were not acknowledged are sent again
+    /// after a restart.
     pub async fn run_notifier(mut self) -> Result<(), BrokenOff> {
         let mut look_at = Some(Instant::now());
         let mut failures = 0;
@@ -79,7 +81,7 @@ impl NotifierTask {
                 biased;
                 () = self.stop.cancelled() => break,
                 Some(ended) = self.tasks.join_next() => self.on_delivery_finished(ended)?,
-                // Never an error: a sender is kept.
+                // The result is never an error, because this task keeps a sender.
                 _ = self.changes.changed() => self.wake_changed(),
                 () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {
                     failures += 1;
@@ -107,10 +109,10 @@ impl NotifierTask {
         Ok(())
     }
 
-    /// Starts a lane for each store that has something waiting from before the start; says when to try
-    /// again if the ledger cannot tell.
+    /// Starts a delivery task for each store with notices from before the start. Returns the time
+    /// of the next try if the ledger cannot be read.
     async fn wake_backlog(&mut self, failures: u32) -> Option<Instant> {
-        // A state disk that hangs must not hold the stop.
+        // A state disk that hangs must not delay the stop.
         let read =
             self.stop.run_until_cancelled(self.shared.means.ledger.stores_with_pending()).await;
         let error = match read {
@@ -147,7 +149,7 @@ impl NotifierTask {
         }
     }
 
-    /// Wakes a store's lane, or starts this one.
+    /// Wakes the delivery task of a store, or starts it with this state.
     fn wake_store(&mut self, store: StoreUuid, lane: DeliveryState) {
         if let Some(running) = self.lanes.get(&store) {
             running.send_replace(());
@@ -164,7 +166,7 @@ impl NotifierTask {
         ended: Result<FinishedDelivery, JoinError>,
     ) -> Result<(), BrokenOff> {
         let FinishedDelivery { store, wake } = ended.map_err(BrokenOff)?;
-        // It moved when the lane had looked for the last time.
+        // The outbox changed after the last read of the delivery task.
         let again = wake.has_changed().unwrap_or(false);
         self.lanes.remove(&store);
         if again {

@@ -1,4 +1,4 @@
-//! The checks of one connect attempt, side by side; the monitor runs each of them by itself.
+//! The checks of one connect attempt, which run concurrently. The monitor runs them separately.
 
 use std::time::Duration;
 
@@ -13,43 +13,44 @@ use crate::model::{AttemptFailure, Fault, ImageDir, Store};
 use crate::probe::{DirectoryInspection, ProbeExpectation, ProbeResult, WorkerSlot, marker_path};
 use crate::ssh::{LoginRequest, MarkerLocation, VerifiedLogin};
 
-/// Time by which the login begins before the probe. The login takes longest, and as far as the key
-/// exchange it and the server's new process keep two processors busy: a worker process that starts at
-/// the same time delays the attempt, one that starts a little later does not.
+/// Time by which the login starts before the probe. The login takes longest. As far as the key
+/// exchange, it and the new process of the server keep two processors busy. A worker process that
+/// starts at the same time delays the attempt, and one that starts a little later does not.
 ///
 /// `make bench` shows it as "reconnect over HTTP (password) beside a bare russh login"
-/// (`benches/agent/login.rs`): on two processors, 1.12 times the login without this time and the delay
-/// of the disconnect (`ssh/disconnect.rs`), 1.07 to 1.09 times with both.
+/// (`benches/agent/login.rs`), measured on two processors. An attempt takes 1.12 times the login
+/// without this time and the delay of the disconnect (`ssh/disconnect.rs`), and 1.07 to 1.09 times
+/// with both.
 const LOGIN_HEAD_START: Duration = Duration::from_millis(15);
 
-/// What the checks of an attempt have found.
+/// The results of both checks of an attempt.
 #[derive(Debug)]
 pub(crate) struct CheckResults {
     pub(crate) probed: ProbeResult,
     pub(crate) login: LoginResult,
 }
 
-/// How a login went, and how long it took.
+/// The result of a login, and its duration.
 #[derive(Debug)]
 pub(crate) struct LoginResult {
     pub(crate) verified: Result<VerifiedLogin, Fault>,
     pub(crate) took: Duration,
 }
 
-/// What a successful attempt has proven.
+/// The findings of a successful attempt.
 #[derive(Debug)]
 pub(crate) struct VerifiedStore {
     pub(crate) examined: DirectoryInspection,
     pub(crate) verified: VerifiedLogin,
-    /// The same, as the status machine takes it.
+    /// The same findings, as the status machine takes them.
     pub(crate) outcome: AttemptOutcome,
 }
 
 impl CheckResults {
-    /// What is proven, when nothing failed.
+    /// Returns the findings if both checks succeeded.
     ///
     /// # Errors
-    /// Every check that failed.
+    /// [`AttemptFailure`] with the fault of every failed check.
     pub(crate) fn into_verified(self) -> Result<VerifiedStore, AttemptFailure> {
         let outcome = AttemptOutcome::from(&self);
         match (self.probed.into_inspection(), self.login.verified) {
@@ -63,7 +64,7 @@ impl CheckResults {
     }
 }
 
-// The status machine knows neither `probe` nor `ssh`: these conversions keep what it decides on.
+// The status machine knows neither `probe` nor `ssh`. These conversions keep what it decides on.
 
 impl From<&CheckResults> for AttemptOutcome {
     fn from(checked: &CheckResults) -> Self {
@@ -93,7 +94,8 @@ impl From<&ProbeResult> for lifecycle::ProbeOutcome {
     }
 }
 
-/// Logs in and, a moment later, probes beside it. Ends by `deadline`: each check is given it and keeps it.
+/// Runs the login and, a moment later, the probe. Ends by `deadline`, which each check enforces for
+/// itself.
 ///
 /// Dropping the future stops the checks: the connection is closed and the worker killed.
 pub(super) async fn run_attempt(
@@ -103,7 +105,7 @@ pub(super) async fn run_attempt(
     restraint: &StoreLogins,
     deadline: Instant,
 ) -> CheckResults {
-    // Before the probe takes the slot.
+    // This must precede the probe, which takes the slot.
     let patience = login_deadline(context, slot, deadline).await;
     let purpose = probe_expectation(store, context.policy.write_interval.is_some());
     let probe = run_probe(context, &store.image_dir, slot, &purpose, deadline);
@@ -117,16 +119,16 @@ pub(super) async fn run_attempt(
     CheckResults { probed, login }
 }
 
-/// Until when to wait for the login: while a worker is stuck the attempt has failed already, and its
-/// callers are told within the time of a probe.
+/// Returns the deadline of the login. If a worker is stuck, the attempt fails in any case. Its
+/// callers then get the result within the time of a probe.
 async fn login_deadline(
     context: &AgentContext,
     slot: &Mutex<WorkerSlot>,
     deadline: Instant,
 ) -> Instant {
-    // A probe is under way: nothing is stuck yet.
+    // A probe is running, so no worker is known to be stuck.
     let Ok(mut slot) = slot.try_lock() else { return deadline };
-    // It may have gone since it was looked at last.
+    // The worker may have exited since the last check.
     slot.reap().await;
     match slot.stuck_worker() {
         Some(_) => deadline.min(Instant::now() + context.probe_deadline),
@@ -134,7 +136,7 @@ async fn login_deadline(
     }
 }
 
-/// What is expected of a directory that this daemon serves.
+/// Returns the expected state of a directory that this daemon serves.
 pub(super) fn probe_expectation(store: &Store, write: bool) -> ProbeExpectation {
     ProbeExpectation::Serve {
         store: store.uuid,
@@ -145,7 +147,7 @@ pub(super) fn probe_expectation(store: &Store, write: bool) -> ProbeExpectation 
     }
 }
 
-/// One probe, within the probe's own deadline and the caller's.
+/// Runs one probe. Ends by `deadline` and within the deadline of a probe.
 pub(crate) async fn run_probe(
     context: &AgentContext,
     dir: &ImageDir,
@@ -154,7 +156,7 @@ pub(crate) async fn run_probe(
     deadline: Instant,
 ) -> ProbeResult {
     let begun = Instant::now();
-    // Held by a probe of the monitor, which keeps its own deadline.
+    // A probe of the monitor holds the slot, and keeps its own deadline.
     let Ok(mut slot) = timeout_at(deadline, slot.lock()).await else {
         let took = begun.elapsed();
         let fault = faults::probe_overdue(dir, took);
@@ -164,8 +166,8 @@ pub(crate) async fn run_probe(
     context.prober.examine(&mut slot, dir, purpose, deadline).await
 }
 
-/// One login with the credentials of the ledger, in its `turn` among those of the store, unless the
-/// server has refused them too often.
+/// Logs in once with the credentials of the ledger, as soon as `turn` yields the permit. Returns
+/// the cached rejection if the server has rejected the credentials too often.
 pub(super) async fn log_in(
     context: &AgentContext,
     store: &Store,
@@ -204,7 +206,7 @@ pub(super) async fn log_in(
     LoginResult { verified, took: begun.elapsed() }
 }
 
-/// Where the store's marker lies if the server is this node.
+/// Returns the location of the marker on the host, if the SSH server is this node.
 pub(crate) fn marker_location(store: &Store) -> MarkerLocation {
     MarkerLocation { path: marker_path(&store.image_dir), id: store.marker }
 }

@@ -1,4 +1,4 @@
-//! The checks that run beside a store's task: an attempt, or the monitor's probe and login.
+//! The checks that run outside a store task: an attempt, or the probe and the login of the monitor.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -17,22 +17,22 @@ use crate::lifecycle::{HistoryEvent, InFlight};
 use crate::model::{AttemptId, Fault, ProcessId, Store};
 use crate::probe::{ProbeResult, WorkerSlot};
 
-/// Beyond the attempt's deadline, which each check keeps by itself: the backstop behind invariant
-/// "every path out of Connecting is taken in time".
+/// Time that an attempt may exceed its deadline, although each check enforces it. This backstop
+/// guarantees the invariant "every path out of Connecting is taken in time".
 const ATTEMPT_GRACE: Duration = Duration::from_secs(2);
 
-/// What ended.
+/// A check or an attempt that has ended.
 pub(crate) enum Finished {
-    /// An attempt; a fault when its checks came to no end.
+    /// An attempt ended. It carries a fault if its checks did not end in time.
     Attempt(AttemptId, Box<Result<CheckResults, Fault>>),
     Probe(ProbeResult),
     Login(LoginResult),
-    /// A check broke off: a fault of ours.
+    /// A check panicked, which is an internal error.
     Broken(JoinError),
 }
 
-/// What runs now: an attempt, behind whose probe the monitor's may still end; or a probe and a login of
-/// the monitor side by side.
+/// The running checks of one store. These are an attempt, or a probe and a login of the monitor. A
+/// probe of the monitor may still run when an attempt starts.
 pub(crate) struct RunningChecks {
     context: Arc<AgentContext>,
     slot: Arc<Mutex<WorkerSlot>>,
@@ -43,7 +43,8 @@ pub(crate) struct RunningChecks {
 }
 
 impl RunningChecks {
-    /// Nothing runs yet; `stuck` is a worker that an earlier run of the daemon left behind.
+    /// Creates a value without running checks. `stuck` is a worker that an earlier run of the
+    /// daemon left behind.
     pub(crate) fn new(
         context: Arc<AgentContext>,
         restraint: StoreLogins,
@@ -59,23 +60,24 @@ impl RunningChecks {
         }
     }
 
-    /// Which checks of the monitor run.
+    /// Returns the checks of the monitor that are running.
     pub(crate) fn in_flight(&self) -> InFlight {
         self.busy
     }
 
-    /// The next check that ends; never, when none runs.
+    /// Waits for the next check to end. It never returns if no check is running.
     ///
     /// # Cancel safety
-    /// Nothing is lost.
+    /// Nothing is lost if the future is dropped.
     pub(crate) async fn next_finished(&mut self) -> Finished {
         loop {
             let done = match self.running.join_next().await {
                 Some(Ok(done)) => done,
-                // Aborted by an attempt that took its place.
+                // An attempt replaced and aborted this check.
                 Some(Err(error)) if error.is_cancelled() => continue,
                 Some(Err(error)) => {
-                    // Which one is not told: none is taken to run, so that the next can start.
+                    // The error does not name the check. All are aborted, so that the next ones can
+                    // start.
                     self.abort_attempt();
                     Finished::Broken(error)
                 }
@@ -90,38 +92,41 @@ impl RunningChecks {
         }
     }
 
-    /// Stops every check: connections are closed and the worker is killed.
+    /// Aborts every check. Connections are closed and the worker is killed.
     pub(crate) fn abort_attempt(&mut self) {
         self.running.abort_all();
         self.busy = InFlight::default();
     }
 
-    /// As [`RunningChecks::abort_attempt`], and waits for it. A worker that will not die is known afterwards.
+    /// Aborts every check as [`RunningChecks::abort_attempt`] does, and waits until all have ended.
+    /// After that, a worker that cannot be killed is known.
     pub(crate) async fn abort_all(&mut self) {
         self.running.shutdown().await;
         self.busy = InFlight::default();
         self.slot.lock().await.reap().await;
     }
 
-    /// The worker that would not die, if any; none is told while a check uses the slot.
+    /// Returns the worker that cannot be killed, if any. Returns `None` while a check uses the
+    /// slot.
     pub(crate) fn stuck_worker(&self) -> Option<Option<ProcessId>> {
         Some(self.slot.try_lock().ok()?.stuck_worker())
     }
 
-    /// Forgets that the server has refused the credentials: somebody says that it will not now.
+    /// Clears the recorded rejections of the login (`force`, or a changed login).
     pub(crate) fn reset_login_history(&self) {
         self.restraint.lock().reset();
     }
 
-    /// Another login is nothing that the server has refused yet; a host key that is accepted makes none.
+    /// Clears the recorded rejections if the login changed. A newly accepted host key does not
+    /// change the login.
     pub(crate) fn on_definition_changed(&self, event: &HistoryEvent) {
         if matches!(event, HistoryEvent::Updated { .. }) {
             self.reset_login_history();
         }
     }
 
-    /// Starts the checks of an attempt. They take the place of a login of the monitor, and wait for its
-    /// probe: a worker that is killed on a slow disk dies late, and would make a healthy one look dead.
+    /// Starts the checks of an attempt. They replace a login of the monitor, but wait for its
+    /// probe. On a slow disk a killed worker exits late, so that a healthy disk would look stuck.
     pub(crate) fn start_attempt(&mut self, id: AttemptId, store: &Store) {
         if let Some(login) = self.login.take() {
             login.abort();
@@ -162,7 +167,7 @@ impl RunningChecks {
             (Arc::clone(&self.context), store.clone(), self.restraint.clone());
         let span = info_span!("login", store = %store.uuid);
         let login = async move {
-            // What it waits for its turn is not taken off its own time.
+            // The wait for the permit does not count towards the deadline of the login.
             let turn = restraint.acquire(Instant::now() + context.attempt_deadline).await;
             let deadline = Instant::now() + context.attempt_deadline;
             let login = attempt::log_in(&context, &store, &restraint, ready(turn), deadline);

@@ -1,6 +1,8 @@
-//! Not to be the one who does harm: after refused logins, the server is not asked again for a while; and
-//! an account that starts a program of its own in the place of SFTP is not made to do so time and again.
-//! [`LoginHistory`] is pure: told the time, it sleeps and asks nobody.
+//! Limits the logins of one store. After repeated rejections of the credentials, the agent stops
+//! logging in until the window expires. If opening SFTP starts another program (a forced command),
+//! SFTP is not requested again for an hour.
+//!
+//! [`LoginHistory`] is pure: callers pass the time, and it neither sleeps nor performs I/O.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,30 +17,31 @@ use crate::common::lock_unpoisoned;
 use crate::model::{Fault, HostIdentity, RemoteMarker, UnverifiedHost};
 use crate::ssh::{EvidenceWanted, MarkerLocation};
 
-/// How long an account that starts a program in the place of SFTP is not made to again.
+/// Time for which SFTP is not requested again after it started another program. One hour keeps such
+/// programs rare.
 const SFTP_RETRY_DELAY: Duration = Duration::from_secs(60 * 60);
 
-/// How long a disk that did not give the marker over SFTP is not asked for it again: each time may leave
-/// a process of the server's behind that waits for it.
+/// Time for which the marker is not requested again after a read of it over SFTP timed out. Each
+/// request may leave a process on the server that waits for the disk.
 const MARKER_RETRY_DELAY: Duration = Duration::from_secs(60 * 60);
 
-/// What logins of one store with one set of credentials have met.
+/// The outcomes of the logins of one store with one set of credentials.
 #[derive(Debug, Default)]
 pub(crate) struct LoginHistory {
     refused: LockoutGuard,
-    /// What was met in the place of SFTP, and when.
+    /// The program that was started instead of SFTP, and when that was found.
     program: Option<(UnverifiedHost, Instant)>,
-    /// When the marker was last asked for in vain.
+    /// The last time at which a request for the marker timed out.
     silent: Option<Instant>,
 }
 
 impl LoginHistory {
-    /// The server's last refusal, in the place of a login that is not to be made now.
+    /// Returns the last rejection of the server if no login is permitted now, or `None` if one is.
     pub(crate) fn cached_rejection(&mut self, now: Instant) -> Option<Fault> {
         self.refused.cached_rejection(now)
     }
 
-    /// What the next login asks of the host.
+    /// Returns the evidence that the next login is to request from the host.
     pub(crate) fn evidence_wanted(&self, marker: MarkerLocation, now: Instant) -> EvidenceWanted {
         match &self.program {
             Some((earlier, since)) if now.saturating_duration_since(*since) < SFTP_RETRY_DELAY => {
@@ -48,7 +51,7 @@ impl LoginHistory {
         }
     }
 
-    /// The marker, unless it was asked for in vain lately.
+    /// Returns the marker to request, or `None` if a recent request for it timed out.
     pub(crate) fn wanted_marker(
         &self,
         marker: MarkerLocation,
@@ -58,7 +61,7 @@ impl LoginHistory {
         Some(marker).filter(|_| !self.silent.is_some_and(hangs))
     }
 
-    /// A login has ended.
+    /// Records the outcome of a login.
     pub(crate) fn record_outcome(&mut self, outcome: Result<&HostIdentity, &Fault>, now: Instant) {
         self.refused.record_outcome(outcome.err(), now);
         let Ok(proof) = outcome else { return };
@@ -69,7 +72,7 @@ impl LoginHistory {
         if let HostIdentity::Unavailable(unproven) = proof
             && unproven.obstacle.started_a_program()
         {
-            // Met again in the memory of it, it is as old as it was.
+            // The same program, found again within the delay, does not extend the delay.
             let fresh = |since: Instant| now.saturating_duration_since(since) < SFTP_RETRY_DELAY;
             let same = met.filter(|(met, since)| met == unproven && fresh(*since));
             let since = same.map_or(now, |(_, since)| since);
@@ -77,13 +80,14 @@ impl LoginHistory {
         }
     }
 
-    /// Somebody says that it will be different now; no disk is the better for it.
+    /// Clears the recorded rejections and the program. A marker that timed out stays recorded,
+    /// because the request of an operator does not repair a disk.
     pub(crate) fn reset(&mut self) {
         *self = Self { silent: self.silent, ..Self::default() };
     }
 }
 
-/// The logins of one store: an attempt's, the monitor's, and that of an update which is being proven.
+/// The logins of one store: those of attempts, of the monitor, and of an update in verification.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StoreLogins(Arc<StoreLoginsInner>);
 
@@ -91,7 +95,7 @@ pub(crate) struct StoreLogins(Arc<StoreLoginsInner>);
 struct StoreLoginsInner {
     restraint: Mutex<LoginHistory>,
     turn: tokio::sync::Mutex<()>,
-    /// Told when an attempt is to log in.
+    /// Notified when an attempt is about to log in.
     claims: Notify,
 }
 
@@ -100,16 +104,16 @@ impl StoreLogins {
         lock_unpoisoned(&self.0.restraint)
     }
 
-    /// Waits until no other login of the store is under way.
+    /// Waits until no other login of the store is running.
     ///
     /// # Errors
-    /// `agent_busy`: the other one did not end by `deadline`.
+    /// `agent_busy` if the other login did not end by `deadline`.
     pub(crate) async fn acquire(&self, deadline: Instant) -> Result<LoginPermit<'_>, Fault> {
         timeout_at(deadline, self.0.turn.lock()).await.map_err(|_| faults::store_login_busy())
     }
 
-    /// As [`StoreLogins::acquire`], for an attempt: a login that only tries something out gives way to it, for
-    /// what an attempt misses disconnects the store.
+    /// Acquires the permit as [`StoreLogins::acquire`] does, for an attempt. A trial login is
+    /// preempted, because an attempt that fails disconnects the store.
     ///
     /// # Errors
     /// Those of [`StoreLogins::acquire`].
@@ -117,22 +121,23 @@ impl StoreLogins {
         &self,
         deadline: Instant,
     ) -> Result<LoginPermit<'_>, Fault> {
-        // In this order: who begins to try something out after that has its place behind this one.
+        // The order matters: a trial login that starts later then queues behind this attempt.
         let claiming = async { self.0.claims.notify_waiters() };
         tokio::join!(biased; self.acquire(deadline), claiming).0
     }
 
-    /// Tries something out in its turn, until an attempt wants to log in.
+    /// Runs a trial login while it holds the permit. An attempt that wants to log in preempts it.
     ///
     /// # Errors
-    /// Those of the login; `agent_busy` when it had no turn by `deadline`, or had to give way.
+    /// Those of the login. `agent_busy` if there was no permit by `deadline`, or an attempt
+    /// preempted the login.
     pub(crate) async fn run_preemptible<T>(
         &self,
         deadline: Instant,
         login: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, Fault> {
         let mut claimed = pin!(self.0.claims.notified());
-        // From here on, not from the first look at it.
+        // Without this, a notification before the first poll would be lost.
         claimed.as_mut().enable();
         let _turn = self.acquire(deadline).await?;
         tokio::select! {
@@ -143,7 +148,7 @@ impl StoreLogins {
     }
 }
 
-/// The one login of a store that is under way; over when dropped.
+/// The permit for the only running login of a store. It is released when dropped.
 pub(crate) type LoginPermit<'a> = tokio::sync::MutexGuard<'a, ()>;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! How often a server may refuse one login before it is not asked again for a while. Pure: told the time,
-//! it sleeps and asks nobody.
+//! Counts the rejections of one login, and suspends further logins after too many. Pure: callers
+//! pass the time, and nothing here sleeps or performs I/O.
 //!
-//! `pam_faillock(8)` locks after three refusals within 15 minutes by default, and sshd's
-//! `PerSourcePenalties` (`sshd_config(5)`, 9.8 and later) shuts out the whole address.
+//! `pam_faillock(8)` locks an account after three failures within 15 minutes by default. The
+//! `PerSourcePenalties` of sshd (`sshd_config(5)`, 9.8 and later) block the whole source address.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,12 +11,13 @@ use tokio::time::Instant;
 
 use crate::model::{Fault, Reason};
 
-/// Refused logins within [`REJECTION_WINDOW`] after which the next is not made.
+/// Maximum number of rejected logins within [`REJECTION_WINDOW`]. Three is the default limit of
+/// `pam_faillock(8)`.
 const MAX_REJECTIONS: usize = 3;
-/// How long a refusal counts.
+/// Time for which a rejection counts. It is the default window of `pam_faillock(8)`.
 const REJECTION_WINDOW: Duration = Duration::from_secs(15 * 60);
 
-/// The refusals of logins as one user with one set of secrets.
+/// The rejections of logins as one user with one set of secrets.
 #[derive(Debug, Default)]
 pub(super) struct LockoutGuard {
     at: VecDeque<Instant>,
@@ -24,12 +25,12 @@ pub(super) struct LockoutGuard {
 }
 
 impl LockoutGuard {
-    /// The server's last refusal, in the place of a login that is not to be made now.
+    /// Returns the last rejection of the server if no login is permitted now, or `None` if one is.
     pub(super) fn cached_rejection(&mut self, now: Instant) -> Option<Fault> {
         self.at.retain(|at| now.saturating_duration_since(*at) < REJECTION_WINDOW);
         let oldest = self.at.front().filter(|_| self.at.len() >= MAX_REJECTIONS)?;
         let wait = (*oldest + REJECTION_WINDOW).saturating_duration_since(now);
-        // Rounded up: a login a moment earlier would be held back again.
+        // The value is rounded up, because a login a moment earlier would be suspended again.
         let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
         let fault = self.last.clone()?;
         Some(
@@ -44,7 +45,7 @@ impl LockoutGuard {
         )
     }
 
-    /// A login has ended, with this fault if it failed.
+    /// Records the end of a login. `fault` is `None` if it succeeded.
     pub(super) fn record_outcome(&mut self, fault: Option<&Fault>, now: Instant) {
         match fault {
             None => *self = Self::default(),
@@ -52,12 +53,12 @@ impl LockoutGuard {
                 self.at.push_back(now);
                 self.last = Some(fault.clone());
             }
-            // The server has judged nobody.
+            // Other faults say nothing about the credentials.
             Some(_) => {}
         }
     }
 
-    /// Whether nothing of it counts any more.
+    /// Returns true if none of the rejections counts any more.
     pub(super) fn is_expired(&self, now: Instant) -> bool {
         self.at.iter().all(|at| now.saturating_duration_since(*at) >= REJECTION_WINDOW)
     }
@@ -74,7 +75,7 @@ mod tests {
         Fault::new(Reason::CredentialsRefused, "root may not log in")
     }
 
-    /// What is remembered at each minute, when a login is made at each minute that allows one.
+    /// Returns for each minute if a login is suspended, given a login in each minute that permits it.
     fn minutes(outcome: impl Fn(u32) -> Option<Fault>, count: u32) -> Vec<bool> {
         let begun = Instant::now();
         let mut refusals = LockoutGuard::default();

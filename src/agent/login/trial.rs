@@ -1,5 +1,6 @@
-//! Logins that only try something out, with what no store logs in with yet: those of adds, and of updates
-//! to another user or other secrets. The same restraint as for a store's own, by what is logged in with.
+//! Trial logins with credentials that are not stored yet: those of `add`, and of `update` with
+//! another address, user or secret. Rejections are counted per address, user and secret, with the
+//! same limit as for stored credentials.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -13,30 +14,33 @@ use crate::common::lock_unpoisoned;
 use crate::model::{Fault, Secret, SshCredentials};
 use crate::ssh::{LoginRequest, VerifiedLogin};
 
-/// Most logins whose refusals are remembered. Nobody mistypes so many passwords in a quarter of an hour.
+/// Maximum number of logins whose rejections are remembered. An operator is unlikely to mistype 256
+/// passwords within the window of 15 minutes.
 const MAX_ENTRIES: usize = 256;
 
-/// What logins that were tried out have met. Cheap to clone.
+/// Remembers the rejections of trial logins. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct TrialLogins(Arc<TrialLoginsInner>);
 
 #[derive(Debug, Default)]
 struct TrialLoginsInner {
-    /// With a key of its own in each process: what is remembered tells nothing of the secrets.
+    /// The hasher has a random key in each process, so that the stored hashes do not reveal the
+    /// secrets.
     hasher: RandomState,
     met: Mutex<HashMap<u64, TrialEntry>>,
 }
 
-/// Held while the login is made: the next one with the same secrets knows how this one went.
+/// The rejections of one login. The lock is held during a login, so that the next one with the same
+/// secrets sees its outcome.
 type TrialEntry = Arc<tokio::sync::Mutex<LockoutGuard>>;
 
 impl TrialLogins {
-    /// Logs in, unless the server has refused this login too often. `force`: somebody says that it will
-    /// not now.
+    /// Logs in, unless the server has rejected this login too often. `force` clears the recorded
+    /// rejections first.
     ///
     /// # Errors
-    /// Those of the login; the remembered refusal; `agent_busy` when the same login was being tried out
-    /// until `deadline`.
+    /// Those of the login, or the cached rejection. `agent_busy` if a trial of the same login did
+    /// not end by `deadline`.
     pub(crate) async fn log_in(
         &self,
         login: &LoginRequest,
@@ -70,7 +74,7 @@ impl TrialLogins {
             met.retain(|_, one| one.try_lock().map_or(true, |refused| !refused.is_expired(now)));
         }
         if met.len() >= MAX_ENTRIES {
-            // Anyone's: a login is made once more than it should be.
+            // Evict an arbitrary idle entry. At worst that login gets one extra try.
             let unused = met.iter().find(|(_, one)| one.try_lock().is_ok()).map(|(key, _)| *key);
             unused.and_then(|key| met.remove(&key));
         }

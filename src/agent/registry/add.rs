@@ -1,4 +1,4 @@
-//! Adding a store: the first attempt, during which nothing is in the ledger.
+//! Adds a store. The ledger holds nothing of it until its first attempt has succeeded.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,21 +24,22 @@ use crate::model::{
 use crate::probe::{AddLeftovers, MarkerClaim, ProbeExpectation, WorkerSlot};
 use crate::ssh::{EvidenceWanted, LoginRequest};
 
-/// A stop waits this long for a folder to be taken away again.
+/// Maximum duration of the cleanup after a failed add. It bounds the delay of a stop to 2 s.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why a store was not added.
+/// The reason why a store was not added.
 #[derive(Clone, Debug)]
 pub enum AddError {
-    /// `duplicate_uuid` or `duplicate_directory`: correct the request; nothing was touched.
+    /// `duplicate_uuid` or `duplicate_directory`. The request must be corrected, and nothing was
+    /// touched.
     Refused(Fault),
-    /// The first attempt failed or could not be recorded; nothing is left of it.
+    /// The first attempt failed or could not be recorded. Nothing of the store is left.
     Failed(AttemptFailure),
 }
 
 pub(super) type AddReplySender = oneshot::Sender<Result<Arc<StoreSnapshot>, AddError>>;
 
-/// Who asked for an add, until the answer.
+/// The reply channel of an add, until the reply is sent.
 pub(super) struct PendingReply(Option<AddReplySender>);
 
 impl PendingReply {
@@ -46,14 +47,14 @@ impl PendingReply {
         Self(Some(reply))
     }
 
-    /// Answers, if no answer was given yet. A caller that hung up misses nothing.
+    /// Sends the reply, unless one was sent before. A caller that disconnected needs none.
     pub(super) fn send_reply(mut self, answer: Result<Arc<StoreSnapshot>, AddError>) {
         if let Some(reply) = self.0.take() {
             let _ = reply.send(answer);
         }
     }
 
-    /// Answers before the outcome is known, which is seen through all the same.
+    /// Sends a failure before the outcome is known. The add continues to its end.
     fn reply_early(&mut self, failure: AttemptFailure) {
         if let Some(reply) = self.0.take() {
             let _ = reply.send(Err(AddError::Failed(failure)));
@@ -61,17 +62,17 @@ impl PendingReply {
     }
 }
 
-/// A store that has been added and is in the ledger.
+/// A store that was added and is in the ledger.
 pub(super) struct AddedStore {
     pub(super) store: Store,
     pub(super) record: StoreRecord,
 }
 
-/// Runs the first attempt, writes the marker last, and commits the store with its one notice. When the
-/// marker or the commit fails the directory is as it was before.
+/// Runs the first attempt, writes the marker, and commits the store with its first notice. If the
+/// marker or the commit fails, the directory is restored to its earlier state.
 ///
-/// A crash between marker and commit leaves a marker with this node's id and a uuid that is in no
-/// ledger; the next add of the directory adopts it.
+/// A crash between marker and commit leaves a marker with the id of this node and a uuid that is in
+/// no ledger. The next add of the directory adopts it.
 pub(super) async fn add_store(
     context: &AgentContext,
     uuid: StoreUuid,
@@ -86,7 +87,7 @@ pub(super) async fn add_store(
     let proven = tokio::select! {
         biased;
         () = stop.cancelled() => {
-            // The dropped probe may have made its folder.
+            // The aborted probe may have created the folder.
             clean_up(context, slot, &asked.image_dir, &AddLeftovers { folder: true, claim: None }).await;
             return Err(faults::agent_stopping().into());
         }
@@ -95,7 +96,7 @@ pub(super) async fn add_store(
     let dir = asked.image_dir.clone();
     let (claim, left) = new_claim(context, uuid, &proven);
     let adding = async {
-        // A ledger that refuses is met before the directory is touched.
+        // A ledger that rejects requests is detected before the directory is touched.
         let epoch =
             commit_timeout::read_with_timeout(context.ledger.next_epoch(claim.created)).await?;
         let epoch = epoch.map_err(|error| AttemptFailure::from(faults::commit_failed(&error)))?;
@@ -111,7 +112,7 @@ pub(super) async fn add_store(
     added
 }
 
-/// Both checks, side by side; a folder that the probe made is taken away again when either failed.
+/// Runs both checks concurrently. A folder that the probe created is removed if either check fails.
 async fn verify_store(
     context: &AgentContext,
     asked: &AddStore,
@@ -125,7 +126,7 @@ async fn verify_store(
         credentials: asked.credentials.clone(),
         pinned: None,
         given_fingerprints: asked.given_fingerprints.clone(),
-        // What marker the directory has, if any, is being found out meanwhile.
+        // The probe runs at the same time, so the marker of the directory is not known yet.
         asked: EvidenceWanted::Full(None),
     };
     let probe = attempt::run_probe(context, &asked.image_dir, slot, purpose, deadline);
@@ -144,7 +145,7 @@ async fn verify_store(
     proven
 }
 
-/// What is to be written into the marker, and what is left of it if the add fails after all.
+/// Returns the content of the marker, and what the add leaves behind if it fails later.
 fn new_claim(
     context: &AgentContext,
     store: StoreUuid,
@@ -163,8 +164,8 @@ fn new_claim(
     (claim, left)
 }
 
-/// Writes the marker. Seen through also when the daemon stops, so that it is known what stands in the
-/// directory; who asked is answered then.
+/// Writes the marker. If the daemon stops, the caller gets an early reply. The write still runs to
+/// its end, so that the content of the directory is known.
 async fn write_marker(
     context: &AgentContext,
     dir: &ImageDir,
@@ -190,8 +191,8 @@ async fn write_marker(
     claimed.map_err(AttemptFailure::from_fault)
 }
 
-/// Takes away what the add may have left. What cannot be taken away harms nobody and is adopted by the
-/// next add.
+/// Removes what the add may have left. Leftovers that cannot be removed are harmless, and the next
+/// add of the directory adopts them.
 async fn clean_up(
     context: &AgentContext,
     slot: &Mutex<WorkerSlot>,
@@ -230,8 +231,9 @@ fn new_store(
     }
 }
 
-/// The status machine decides the first transition like every other: out of a Connecting that nobody
-/// was told of. An epoch of its own keeps its positions above those of an earlier store of this uuid.
+/// Commits the new store. The status machine decides the first transition like every other, from a
+/// Connecting status that was never reported. A new epoch keeps its positions above those of an
+/// earlier store with the same uuid.
 async fn commit_store(
     context: &AgentContext,
     store: Store,

@@ -1,4 +1,4 @@
-//! All stores of this daemon, as others speak to them.
+//! The registry: the handle through which other modules reach all stores of this daemon.
 
 pub(super) mod add;
 pub(super) mod task;
@@ -21,22 +21,23 @@ use super::{
 use crate::lifecycle::StoreHistory;
 use crate::model::{AddStore, AttemptFailure, Reason, StoreUpdate, StoreUuid, Tags};
 
-/// Requests that may wait for the registry, which takes one within microseconds.
+/// Maximum number of queued requests to the registry. It takes one within microseconds, so that 64
+/// suffice.
 pub(super) const MAX_QUEUED_REQUESTS: usize = 64;
-/// A person who looks at a history does not wait longer for it.
+/// Maximum duration of a history read. 2 s is as long as an operator should wait for it.
 const HISTORY_READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) type ServedStores = Arc<BTreeMap<StoreUuid, StoreHandle>>;
 pub(super) type RemoveReply = oneshot::Sender<Result<bool, AttemptFailure>>;
 
-/// What the registry is asked.
+/// A command to the registry task.
 #[derive(Debug)]
 pub(super) enum RegistryCommand {
     Add { asked: Box<AddStore>, reply: AddReplySender },
     Remove { store: StoreUuid, reply: RemoveReply },
 }
 
-/// The stores, as others see them. Cheap to clone.
+/// Handle to the registry of all stores. Cheap to clone.
 #[derive(Clone)]
 pub struct Registry {
     inbox: mpsc::Sender<RegistryCommand>,
@@ -60,8 +61,8 @@ impl Registry {
         self.stores.borrow().get(&uuid).cloned()
     }
 
-    /// Turns the failure of a request into [`ReconnectError::UnknownStore`] if the request failed
-    /// because its store has been removed.
+    /// Converts the failure of a request into [`ReconnectError::UnknownStore`] if the request
+    /// failed because its store was removed.
     async fn request_error(
         &self,
         uuid: StoreUuid,
@@ -75,7 +76,8 @@ impl Registry {
         }
     }
 
-    /// Waits for what the end of a store's task means: that it is off the list, or that all ends.
+    /// Waits until a store whose task ended is off the list, or the daemon stops. Returns true if the
+    /// store was removed.
     async fn wait_until_removed(&self, uuid: StoreUuid) -> bool {
         let mut stores = self.stores.clone();
         let forgotten =

@@ -1,4 +1,4 @@
-//! The task that owns the tasks of all stores: what is added, what is removed, and what ends.
+//! The task that owns the tasks of all stores. It also runs adds and removals.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,15 +19,15 @@ use crate::lifecycle::StoreRecord;
 use crate::model::{AddStore, AttemptFailure, ImageDir, ProcessId, StoreUuid};
 use crate::probe::{OrphanedWorkers, WorkerSlot};
 
-/// Adds that may run at once: each is a login and a worker process.
+/// Maximum number of concurrent adds. Each of them is a login and a worker process.
 const MAX_CONCURRENT_ADDS: usize = 32;
 
-/// A task of the registry broke off: a fault of ours, after which nothing can be promised.
+/// A task of the registry panicked. This is an internal error, after which there are no guarantees.
 #[derive(Debug, thiserror::Error)]
 #[error("a task of the registry broke off")]
 pub struct RegistryTaskPanicked(#[source] JoinError);
 
-/// What ended beside the registry.
+/// A task that ended.
 enum FinishedTask {
     Store {
         uuid: StoreUuid,
@@ -45,23 +45,24 @@ enum FinishedTask {
     },
 }
 
-/// Owns the tasks of all stores.
+/// The task that owns the tasks of all stores.
 pub struct RegistryTask {
     context: Arc<AgentContext>,
     inbox: mpsc::Receiver<RegistryCommand>,
     stores: watch::Sender<ServedStores>,
-    /// What runs adds hold, so that two of them cannot race for one uuid or one directory.
+    /// The uuids and directories of running adds. They prevent two adds from racing for one of
+    /// them.
     adding: BTreeMap<StoreUuid, ImageDir>,
     removing: BTreeMap<StoreUuid, Vec<RemoveReply>>,
-    /// Workers that adds and removed stores have left in directories that hang: the next add of such a
-    /// directory sends no second one after it. No more of them than there are processes that hang.
+    /// Workers that adds and removed stores left in directories that hang. The next add of such a
+    /// directory starts no second worker. There are at most as many entries as processes that hang.
     stuck_workers: BTreeMap<ImageDir, ProcessId>,
     tasks: JoinSet<FinishedTask>,
     stop: CancellationToken,
 }
 
 impl RegistryTask {
-    /// A registry of what the ledger holds. `stop` ends it and every store's task.
+    /// Creates a registry of the stores in the ledger. `stop` ends it and the tasks of all stores.
     pub fn new(
         context: Arc<AgentContext>,
         loaded: Vec<LoadedStore>,
@@ -80,7 +81,8 @@ impl RegistryTask {
             tasks: JoinSet::new(),
             stop,
         };
-        // Only where there may be one: looking costs a read for each process of the machine.
+        // The search costs a read for each process of the machine, so it is skipped if there are no
+        // stores.
         let orphans = if loaded.is_empty() {
             OrphanedWorkers::default()
         } else {
@@ -97,14 +99,14 @@ impl RegistryTask {
         (registry, task)
     }
 
-    /// Runs until the token is cancelled, every task has ended, and the SSH servers have got their
-    /// disconnects. What is asked meanwhile is answered with `agent_stopping`.
+    /// Runs until the token is cancelled, every task has ended, and the SSH disconnects are sent.
+    /// Requests that arrive in the meantime fail with `agent_stopping`.
     ///
     /// # Errors
-    /// [`RegistryTaskPanicked`] when a task panicked: the daemon is to end and be started anew.
+    /// [`RegistryTaskPanicked`] if a task panicked. The daemon must then exit and be restarted.
     ///
     /// # Cancel safety
-    /// Dropping the future aborts all tasks; what was committed stays.
+    /// Dropping the future aborts all tasks. Changes that were committed stay.
     pub async fn run(mut self) -> Result<(), RegistryTaskPanicked> {
         loop {
             tokio::select! {
@@ -161,7 +163,7 @@ impl RegistryTask {
         self.tasks.spawn(add.instrument(span));
     }
 
-    /// Whether uuid and directory may be added now.
+    /// Checks that the uuid and the directory are available, and that another add may run.
     fn ensure_available(&self, uuid: StoreUuid, dir: &ImageDir) -> Result<(), AddError> {
         let stores = self.stores.borrow();
         if stores.contains_key(&uuid) || self.adding.contains_key(&uuid) {
@@ -220,7 +222,7 @@ impl RegistryTask {
                     result.map(|added| self.start_added(added)).map_err(AddError::Failed),
                 );
             }
-            // The end of its task is the answer, and comes when it has not come yet.
+            // The end of the store task sends the reply, even if it comes later.
             FinishedTask::Remove { result: Ok(()), .. } => {}
             FinishedTask::Remove { uuid, .. } if self.is_over(uuid) => {}
             FinishedTask::Remove { uuid, result: Err(failure) } => {
@@ -230,7 +232,7 @@ impl RegistryTask {
         Ok(())
     }
 
-    /// Keeps in mind what holds a directory that nobody serves now.
+    /// Remembers the worker that occupies a directory, which no store serves now.
     fn remember_stuck_worker(&mut self, dir: ImageDir, stuck: Option<ProcessId>) {
         match stuck {
             Some(worker) => self.stuck_workers.insert(dir, worker),

@@ -1,4 +1,5 @@
-//! What a person changes of a store that is served: decided here, committed and followed up by its task.
+//! Changes of the definition of a served store. They are decided here, and the store task commits
+//! them and acts on them.
 
 use super::host_key_acceptance;
 use super::update::VerifiedUpdate;
@@ -8,30 +9,30 @@ use crate::ledger::LedgerChange;
 use crate::lifecycle::{HistoryEntry, HistoryEvent, StoreRecord};
 use crate::model::{AttemptFailure, HostKey, Store};
 
-/// Asked for.
+/// A requested change of the definition.
 #[derive(Debug)]
 pub(crate) enum DefinitionChange {
-    /// A host key that an attempt has refused is the right one.
+    /// Accept a host key that an attempt rejected.
     HostKey(HostKey),
-    /// Other texts, another login.
+    /// Replace texts or the login.
     Update(Box<VerifiedUpdate>),
 }
 
-/// Decided.
+/// A change that was decided, but not committed.
 pub(super) struct PlannedChange {
     pub(super) store: Store,
     pub(super) change: LedgerChange,
     pub(super) event: HistoryEvent,
-    /// Whether to connect: the login is another.
+    /// True if the change is followed by a reconnect, because it changes the login or the host key.
     pub(super) connects: bool,
 }
 
 impl DefinitionChange {
-    /// What comes of it.
+    /// Decides the change.
     ///
     /// # Errors
-    /// `agent_busy`: the store is not any more what it was when this was asked for, or an attempt runs
-    /// that knows the old login alone.
+    /// `agent_busy` if the store has changed since the request, or an attempt with the old login is
+    /// running.
     pub(super) fn plan_change(
         self,
         store: &Store,

@@ -11,34 +11,34 @@ use crate::agent::login::limiter::StoreLogins;
 use crate::agent::{AcceptError, StoreSnapshot, faults};
 use crate::model::{AttemptFailure, ImageDir, ProcessId, Status, Tags};
 
-/// The answer to who has a store removed: a success is told by the end of the store's task as well.
+/// The reply channel of a removal. The end of the store task signals a success as well.
 pub(super) type RemovalReply = oneshot::Sender<Result<(), AttemptFailure>>;
 
-/// Requests that may wait for a store's task. It takes one within microseconds unless the state disk
-/// is slow, so that more in the queue than this means that callers are better told to come back.
+/// Maximum number of queued requests to a store task. The task takes one within microseconds,
+/// unless the state disk is slow. If 256 are queued, callers should retry later.
 pub(super) const MAX_QUEUED_COMMANDS: usize = 256;
 
-/// What a removed store leaves behind.
+/// The remains of a removed store.
 #[derive(Debug)]
 pub(crate) struct RemovedStore {
     pub(crate) dir: ImageDir,
-    /// The worker that will not die: the next add of the directory is to send no second one after it.
+    /// The worker that cannot be killed. The next add of the directory must not start a second one.
     pub(crate) stuck: Option<ProcessId>,
 }
 
-/// What a store's task is asked. Boxed where it is large: a store's inbox has room for 32 of the largest
-/// from the start.
+/// A command to a store task. Large variants are boxed, because the channel of each store allocates
+/// room for 32 commands at the start.
 #[derive(Debug)]
 pub(super) enum StoreCommand {
-    /// Connect, or join the attempt that is running.
+    /// Start an attempt, or join the running one.
     Reconnect { tags: Box<Tags>, force: bool, reply: oneshot::Sender<AttemptResult> },
-    /// Change the definition, and connect if the login is another.
+    /// Change the definition, and reconnect if the login or the host key changes.
     Redefine { what: Box<DefinitionChange>, tags: Box<Tags>, reply: oneshot::Sender<AttemptResult> },
-    /// Forget the store and end.
+    /// Remove the store and end the task.
     Remove { reply: RemovalReply },
 }
 
-/// A served store. Cheap to clone.
+/// Handle to a served store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct StoreHandle {
     inbox: mpsc::Sender<StoreCommand>,
@@ -55,29 +55,29 @@ impl StoreHandle {
         Self { inbox, view, logins }
     }
 
-    /// The logins of the store, of which one is under way at a time.
+    /// Returns the logins of the store, of which one runs at a time.
     pub(crate) fn logins(&self) -> &StoreLogins {
         &self.logins
     }
 
-    /// The store as it was after its last commit.
+    /// Returns the store as of its last commit.
     pub(crate) fn snapshot(&self) -> Arc<StoreSnapshot> {
         Arc::clone(&self.view.borrow())
     }
 
-    /// Whether its task has ended or is about to, so that nothing can be asked of it any more.
+    /// Returns true if the task has ended or is about to end, so that it takes no requests.
     pub(crate) fn is_closed(&self) -> bool {
         self.inbox.is_closed()
     }
 
-    /// Starts an attempt, or joins the one that runs, and waits for its outcome.
+    /// Starts an attempt or joins the running one, and waits for its outcome.
     pub(crate) async fn reconnect(&self, tags: Tags, force: bool) -> AttemptResult {
         let (reply, answer) = oneshot::channel();
         self.send_command(StoreCommand::Reconnect { tags: Box::new(tags), force, reply })?;
         answer.await.unwrap_or_else(|_| Err(faults::agent_stopping().into()))
     }
 
-    /// Pins the host key that the last failed attempt recorded, and reconnects.
+    /// Pins the host key that the last failed attempt recorded, and reconnects the store.
     pub(crate) async fn accept_host_key(
         &self,
         fingerprint: &str,
@@ -90,7 +90,7 @@ impl StoreHandle {
             .map_err(AcceptError::Failed)
     }
 
-    /// Changes the definition, and reconnects when the login is another.
+    /// Changes the definition, and reconnects the store if the login or the host key changes.
     pub(crate) async fn change_definition(
         &self,
         what: DefinitionChange,
@@ -102,18 +102,18 @@ impl StoreHandle {
         answer.await.unwrap_or_else(|_| Err(faults::agent_stopping().into()))
     }
 
-    /// The store once no attempt runs.
+    /// Waits until no attempt is running, and returns the store.
     pub(crate) async fn wait_until_idle(&self) -> Arc<StoreSnapshot> {
         let mut view = self.view.clone();
         let at_rest = |view: &Arc<StoreSnapshot>| view.standing.status != Status::Connecting;
         match view.wait_for(at_rest).await {
             Ok(view) => Arc::clone(&view),
-            // Its task has ended.
+            // The task has ended.
             Err(_) => self.snapshot(),
         }
     }
 
-    /// Forgets the store; its marker stays in the directory.
+    /// Removes the store. Its marker stays in the directory.
     pub(crate) async fn remove_store(&self) -> Result<(), AttemptFailure> {
         let (reply, answer) = oneshot::channel();
         self.send_command(StoreCommand::Remove { reply })?;
@@ -130,7 +130,7 @@ impl StoreHandle {
     }
 }
 
-/// What still waits for a task that will not do it any more.
+/// Closes the queue, and returns the callers of all commands that the task will not process.
 pub(super) fn drain_commands(
     inbox: &mut mpsc::Receiver<StoreCommand>,
 ) -> (Waiters, Vec<RemovalReply>) {

@@ -1,19 +1,20 @@
-//! Taking a host key that an attempt has refused: only the one that was recorded, and only while the
-//! store is down for it.
+//! Accepts a host key that an attempt rejected. It must be the recorded key, and the store must
+//! still be disconnected because of it.
 
 use crate::agent::{ReconnectError, faults};
 use crate::ledger::LedgerChange;
 use crate::lifecycle::{DurableRecord, HistoryEvent};
 use crate::model::{AttemptFailure, HostKey, Status, Store, StoreUuid};
 
-/// Why a host key was not accepted, or the store is not connected after it was.
+/// The reason why a host key was not accepted, or why the store is not connected after it was.
 #[derive(Clone, Debug)]
 pub enum AcceptError {
     /// No such store is served, or it was removed while the request was waiting.
     UnknownStore(StoreUuid),
-    /// Not the key that the last failed attempt recorded, which is this one, if any: nothing changed.
+    /// The key is not the one that the last failed attempt recorded, which is the value, if any.
+    /// Nothing changed.
     NotOffered(Option<HostKey>),
-    /// Nothing could be recorded, or the key is pinned and the attempt that followed failed.
+    /// The change could not be recorded, or the key is pinned and the attempt that followed failed.
     Failed(AttemptFailure),
 }
 
@@ -26,7 +27,11 @@ impl From<ReconnectError> for AcceptError {
     }
 }
 
-/// The recorded key, when it has this fingerprint.
+/// Returns the recorded key if it has this fingerprint.
+///
+/// # Errors
+/// [`AcceptError::NotOffered`] if it has another one or there is none. [`AcceptError::Failed`] with
+/// `agent_busy` while an attempt is running.
 pub(crate) fn offered_key_matching(
     standing: &DurableRecord,
     fingerprint: &str,
@@ -40,10 +45,10 @@ pub(crate) fn offered_key_matching(
     }
 }
 
-/// The store with that key pinned, the change that makes it so, and its line of history.
+/// Returns the store with this key pinned, the change for the ledger, and its history event.
 ///
 /// # Errors
-/// The store is not down for that key any more.
+/// `agent_busy` if the store is no longer disconnected because of that key.
 pub(super) fn pin_host_key(
     store: &Store,
     standing: &DurableRecord,

@@ -1,11 +1,11 @@
-//! What a store's task says in the log of what came about, once it is on the disk.
+//! Log lines of a store task about changes that were committed.
 
 use tracing::{info, warn};
 
 use crate::lifecycle::{HistoryEvent, StatusTransition};
 use crate::model::{AttemptFailure, Condition, Fault};
 
-/// A status changed.
+/// Logs a change of the status.
 pub(super) fn log_status_change(transition: &StatusTransition) {
     let root = transition.failure.as_ref().map(AttemptFailure::root_fault);
     info!(
@@ -20,7 +20,7 @@ pub(super) fn log_status_change(transition: &StatusTransition) {
     );
 }
 
-/// A person has changed the store's definition.
+/// Logs a change of the definition by an operator.
 pub(super) fn log_definition_change(event: &HistoryEvent) {
     match event {
         HistoryEvent::HostKeyAccepted { fingerprint, .. } => {
@@ -31,7 +31,7 @@ pub(super) fn log_definition_change(event: &HistoryEvent) {
     }
 }
 
-/// A condition began to hold, or ceased to.
+/// Logs the beginning or the end of a condition.
 pub(super) fn log_condition_change(condition: Condition, holds: bool) {
     match holds {
         true => warn!(%condition, "a condition began"),

@@ -1,4 +1,4 @@
-//! One store: the task that owns it, its commands, what it decides and what it makes durable.
+//! One store: the task that owns it, its handle and commands, its decisions and its durable state.
 
 pub(super) mod definition;
 pub(super) mod handle;

@@ -1,9 +1,9 @@
 //! Observations of checks that the ledger does not hold yet.
 //!
-//! A check may observe something that belongs into the definition of the store: the first host key of
-//! the server, or the mount that the directory is on. The definition in memory is always the one that
-//! was committed last. The observations are kept beside it until a commit with them has succeeded, and
-//! a commit that fails loses none of them.
+//! A check may observe something that belongs into the definition of the store: the first host key
+//! of the server, or the mount that the directory is on. The definition in memory is always the one
+//! that was committed last. The observations are kept separately until a commit with them has
+//! succeeded. A commit that fails loses none of them.
 
 use std::sync::Arc;
 
@@ -19,14 +19,14 @@ pub(super) struct PendingObservations {
     host_key: Option<HostKey>,
     /// The mount that the directory is on, if the store has another one.
     mount: Option<MountLocation>,
-    /// Whether a registry was seen, if the store never had one.
+    /// True if a registry was seen, and the store never had one.
     has_registry: bool,
-    /// The worker that would not die, as the ledger knows it.
+    /// The worker that cannot be killed, as the ledger records it.
     stuck: Option<ProcessId>,
 }
 
 impl PendingObservations {
-    /// Creates a set without observations. `stuck` is the worker that the ledger knows.
+    /// Creates a set without observations. `stuck` is the worker that the ledger records.
     pub(super) fn clean(stuck: Option<ProcessId>) -> Self {
         Self { stuck, ..Self::default() }
     }
@@ -50,8 +50,8 @@ impl PendingObservations {
         self.has_registry |= has_registry && !store.had_registry;
     }
 
-    /// Returns the store with all observations applied: what checks are to expect, and what the next
-    /// commit saves. Returns the same store if there are none.
+    /// Returns the store with all observations applied. The checks expect this state, and the next
+    /// commit saves it. Returns the same store if there are no observations.
     pub(super) fn apply_to(&self, store: &Arc<Store>) -> Arc<Store> {
         let mut store = Arc::clone(store);
         if self.host_key.is_some() && store.pinned_key.is_none() {
@@ -67,7 +67,8 @@ impl PendingObservations {
     }
 
     /// Returns the change that makes the observations durable. `store` is the committed definition,
-    /// `observed` the one with the observations, and `stuck` the worker that will not die now.
+    /// and `observed` is the one with the observations. `stuck` is the worker that cannot be killed
+    /// now.
     pub(super) fn to_change(
         &self,
         store: &Arc<Store>,
@@ -96,7 +97,7 @@ impl PendingObservations {
         *self = Self::clean(stuck);
     }
 
-    /// Returns the worker that would not die, as the ledger knows it.
+    /// Returns the worker that cannot be killed, as the ledger records it.
     pub(crate) fn stuck_worker(&self) -> Option<ProcessId> {
         self.stuck
     }

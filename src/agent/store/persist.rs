@@ -1,4 +1,4 @@
-//! From a step's effects to the one ledger change that makes them durable.
+//! Converts the effects of a step into the one ledger change that makes them durable.
 
 use super::snapshot::inventory_of;
 use crate::common::Timestamp;
@@ -8,10 +8,10 @@ use crate::lifecycle::{
 };
 use crate::model::{Notice, NoticeKind, Store};
 
-/// Adds what a step decided to a change: the standing when it differs by more than figures that are
-/// not to be kept, and for each transition its
-/// notice (when there is an outbox) and its line of history. One transaction holds them all, so that
-/// no status is durable without its notice.
+/// Adds the durable part of a step to `change`. This is the standing, unless only the capacity
+/// changed and is not sampled, and one history entry per event. Each transition also adds a notice,
+/// if there is an outbox. All of it commits in one transaction, so that no status is durable
+/// without its notice.
 pub(crate) fn change_for_step(
     mut change: LedgerChange,
     store: &Store,
@@ -58,7 +58,7 @@ pub(crate) fn change_for_step(
     change
 }
 
-/// The line of history of a transition.
+/// Returns the history entry of a transition.
 pub(super) fn history_of(transition: &StatusTransition) -> HistoryEntry {
     HistoryEntry {
         at: transition.at,
@@ -71,7 +71,7 @@ pub(super) fn history_of(transition: &StatusTransition) -> HistoryEntry {
     }
 }
 
-/// The notice of a transition; the inventory is the store's after it.
+/// Returns the notice of a transition. Its inventory is the state after the transition.
 pub(super) fn new_notice(
     store: &Store,
     standing: &DurableRecord,

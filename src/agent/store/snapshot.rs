@@ -1,26 +1,26 @@
-//! What others see of a store: a snapshot, replaced as a whole after each commit.
+//! The snapshot of a store, which is replaced as a whole after each commit.
 
 use std::sync::Arc;
 
 use crate::lifecycle::{DurableRecord, LastAttempt, StoreChecks, StoreRecord};
 use crate::model::{HostIdentity, Inventory, ProcessId, Store};
 
-/// One store as it is now.
+/// The current state of one store.
 #[derive(Clone, Debug)]
 pub struct StoreSnapshot {
-    /// Its definition: the task's own, as long as that does not change.
+    /// The definition. It is shared with the store task until the definition changes.
     pub store: Arc<Store>,
-    /// Its health.
+    /// The health.
     pub standing: DurableRecord,
-    /// Both, as the world is told.
+    /// Definition and health in the form that the management node receives.
     pub inventory: Inventory,
-    /// Each check by itself, since the daemon started.
+    /// The results of each check since the daemon started.
     pub checks: StoreChecks,
-    /// The newest attempt that has ended since then.
+    /// The newest attempt that ended since the daemon started.
     pub last_attempt: Option<LastAttempt>,
-    /// What the newest good login since then has shown of the host.
+    /// The evidence of the host from the newest good login since the daemon started.
     pub proof: Option<HostIdentity>,
-    /// The worker that will not die.
+    /// The worker that cannot be killed, if any.
     pub stuck_worker: Option<ProcessId>,
 }
 
@@ -42,7 +42,7 @@ impl StoreSnapshot {
     }
 }
 
-/// The store as the management node sees it.
+/// Returns the store in the form that the management node receives.
 pub(super) fn inventory_of(store: &Store, standing: &DurableRecord) -> Inventory {
     Inventory {
         uuid: store.uuid,

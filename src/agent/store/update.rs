@@ -1,15 +1,19 @@
-//! Changes the definition of a store. A new login is verified before it replaces the present one, which
-//! stays in force if the verification fails.
+//! Changes the definition of a store. A new login is verified before it replaces the present one,
+//! which stays in force if the verification fails.
 //!
-//! The verification takes seconds and runs outside the store task: the task must stay free to run the
-//! checks of the present login and to accept other requests. This is optimistic concurrency control.
-//! [`verify_update`] works on a snapshot of the store and takes no lock on it; [`VerifiedUpdate::apply_update`], which the
-//! store task calls, compares the login of the snapshot with that of the store as it is then. If they
-//! differ, another update or another host key was committed meanwhile: the verified login may
-//! belong to a server that the store no longer has, and the update fails with `agent_busy`. Nothing is
-//! changed then, so that the caller can read the store and repeat the update. `changed` is part of the
-//! comparison, because secrets are not part of the definition: an update that replaced only the
-//! password differs in nothing else.
+//! The verification takes seconds and runs outside the store task. The task must stay free to run
+//! the checks of the present login and to accept other requests. This is optimistic concurrency
+//! control.
+//!
+//! [`verify_update`] works on a snapshot of the store and takes no lock on it. The store task calls
+//! [`VerifiedUpdate::apply_update`], which compares the login of the snapshot with the present
+//! login of the store. If they differ, another update or another host key was committed in the
+//! meantime. The verified login may then belong to a server that the store no longer has, so that
+//! the update fails with `agent_busy`. Nothing is changed then, and the caller can read the store
+//! and repeat the update.
+//!
+//! The comparison includes `changed`, because secrets are not part of the definition. An update
+//! that replaced only the password differs in nothing else.
 
 use tokio::time::{Instant, timeout_at};
 
@@ -22,18 +26,18 @@ use crate::lifecycle::HistoryEvent;
 use crate::model::{AttemptFailure, Fault, HostKey, SshAddress, Store, StoreUpdate};
 use crate::ssh::{EvidenceWanted, LoginRequest, VerifiedLogin};
 
-/// An update whose login, if it changes, has been proven.
+/// An update whose new login, if there is one, was verified.
 #[derive(Debug)]
 pub(crate) struct VerifiedUpdate {
     asked: StoreUpdate,
-    /// The definition that it was proven with.
+    /// The definition that the login was verified with.
     before: Store,
-    /// The server's key; none when the login does not change.
+    /// The host key of the server, or `None` if the login does not change.
     host_key: Option<HostKey>,
 }
 
-/// Logs in as the store would after the update, in its turn among the logins of the store. Changes
-/// nothing yet.
+/// Verifies the login that the store would have after the update. It holds the login permit of the
+/// store and changes nothing yet.
 ///
 /// # Errors
 /// The fault of the login, or of reading its secrets.
@@ -81,8 +85,8 @@ pub(crate) async fn verify_update(
     Ok(proven)
 }
 
-/// A login as the same user with the same secrets in the same place, in its turn: it counts among the
-/// store's own.
+/// Runs a login as the same user with the same secrets at the same address. Its outcome counts
+/// among those of the store.
 async fn login_with_current(
     logins: &StoreLogins,
     force: bool,
@@ -105,10 +109,10 @@ impl VerifiedUpdate {
         self.asked.changes_login()
     }
 
-    /// The updated store, the change that makes it so, and its line of history.
+    /// Returns the updated store, the change for the ledger, and its history event.
     ///
     /// # Errors
-    /// The store is not any more what the login was proven with.
+    /// `agent_busy` if the store is no longer the one that the login was verified with.
     pub(crate) fn apply_update(
         self,
         store: &Store,
@@ -134,8 +138,8 @@ impl VerifiedUpdate {
     }
 }
 
-/// A store as it is after an update. At another address there is another server, whose key is not known
-/// yet; what was given with the old one says nothing of it.
+/// Returns the store as it is after an update. Another address means another server with an unknown
+/// host key. The fingerprints that were given with the old address then no longer apply.
 fn updated_definition(before: &Store, asked: &StoreUpdate, at: Timestamp) -> Store {
     let or = |given: &Option<String>, old: &String| given.as_ref().unwrap_or(old).clone();
     let address = SshAddress {

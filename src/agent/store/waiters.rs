@@ -1,4 +1,4 @@
-//! Who waits for a store's running attempt.
+//! The callers that wait for the running attempt of a store.
 
 use std::sync::Arc;
 
@@ -7,20 +7,22 @@ use tokio::sync::oneshot;
 use crate::agent::{StoreSnapshot, faults};
 use crate::model::AttemptFailure;
 
-/// Callers that may wait for one attempt: above what the server has connections for.
+/// Maximum number of callers that wait for one attempt. 1024 is above the connection limit of the
+/// HTTP server.
 const MAX_WAITERS: usize = 1024;
 
-/// The answer to everyone who waits for an attempt.
+/// The result of an attempt, which every waiting caller receives.
 pub(super) type AttemptResult = Result<Arc<StoreSnapshot>, AttemptFailure>;
 
 pub(super) type Waiter = oneshot::Sender<AttemptResult>;
 
-/// Callers, each of whom gets the same answer.
+/// The callers that receive the same result.
 #[derive(Debug, Default)]
 pub(super) struct Waiters(Vec<Waiter>);
 
 impl Waiters {
-    /// Takes one in; one too many is told so at once. Whether it was taken.
+    /// Adds a caller, and returns true. If there are too many, the caller gets a failure at once,
+    /// and the result is false.
     pub(super) fn add_waiter(&mut self, caller: Waiter, beside: &Self) -> bool {
         if self.0.len() + beside.0.len() < MAX_WAITERS {
             self.0.push(caller);
@@ -30,20 +32,20 @@ impl Waiters {
         false
     }
 
-    /// Takes all of them over.
+    /// Appends the callers of another value.
     pub(super) fn append(&mut self, mut others: Self) {
         self.0.append(&mut others.0);
     }
 
-    /// Lets those go who hung up.
+    /// Removes the callers that disconnected.
     pub(super) fn prune_closed(&mut self) {
         self.0.retain(|caller| !caller.is_closed());
     }
 
-    /// Answers everyone.
+    /// Sends the result to all callers, and removes them.
     pub(super) fn notify_all(&mut self, answer: &AttemptResult) {
         for caller in self.0.drain(..) {
-            // A caller that hung up has dropped its end; nobody misses this answer.
+            // A caller that disconnected has dropped its receiver and needs no result.
             let _ = caller.send(answer.clone());
         }
     }

@@ -1,5 +1,6 @@
-//! One store's task: the only writer of its record. Here is what it waits for and what its checks end
-//! with; `decide` commits and acts, `requests` is what is asked of it.
+//! The task of one store, which is the only writer of its record. This module waits for events and
+//! handles the results of checks. `transition` commits and acts, and `requests` handles the
+//! commands.
 
 mod requests;
 #[cfg(test)]
@@ -27,13 +28,13 @@ use crate::model::{ProcessId, Store};
 use crate::probe::DirectoryInspection;
 use crate::ssh::VerifiedLogin;
 
-/// What a store's task waits for.
+/// An event that the store task waits for.
 enum TaskEvent {
     Stopped,
     Done(Box<Finished>),
-    /// None when nobody can ask any more.
+    /// A command, or `None` if all handles were dropped.
     Asked(Option<StoreCommand>),
-    /// The time to decide again what could not be committed.
+    /// The time to retry a decision that could not be committed.
     Owed,
     Due(InFlight),
 }
@@ -41,24 +42,24 @@ enum TaskEvent {
 /// The task of one store.
 pub(crate) struct StoreTask {
     context: Arc<AgentContext>,
-    /// The definition as it was committed last.
+    /// The definition as of the last commit.
     store: Arc<Store>,
-    /// The health as it was committed last.
+    /// The health as of the last commit.
     record: StoreRecord,
     /// Observations that are not committed yet.
     pending: PendingObservations,
     work: RunningChecks,
     inbox: mpsc::Receiver<StoreCommand>,
     view: watch::Sender<Arc<StoreSnapshot>>,
-    /// Who waits for the running attempt.
+    /// The callers that wait for the running attempt.
     waiting: Waiters,
-    /// A decision that could not be committed, and when to try again.
+    /// A decision that could not be committed, and the time of its retry.
     owed: Option<(StepInput, Instant)>,
     stop: CancellationToken,
 }
 
 impl StoreTask {
-    /// A task for a store that the ledger holds.
+    /// Creates the task of a store that the ledger holds, and its handle.
     pub(crate) fn new(
         context: Arc<AgentContext>,
         store: Store,
@@ -85,16 +86,19 @@ impl StoreTask {
         (StoreHandle::new(asks, views, logins), Box::new(task))
     }
 
-    /// Runs until the store is removed or the daemon stops; what is left when it was removed. Boxed,
-    /// because a future keeps what it is given and what it makes of it: two copies of a task of 2.5 KB.
+    /// Runs until the store is removed or the daemon stops. Returns the remains of the store if it
+    /// was removed, and `None` otherwise.
+    ///
+    /// The task is boxed, because a future keeps both its argument and the value that it moves it
+    /// to. That would be two copies of a task of 2.5 KB.
     pub(crate) async fn run_until_stopped(mut self: Box<Self>) -> Option<RemovedStore> {
         let span = info_span!("store", store = %self.store.uuid);
         async {
             Box::pin(self.apply_input(StepInput::Started)).await;
             loop {
                 let happened = self.next_event().await;
-                // A store that waits, as nearly all do nearly always, holds no room for what it does
-                // when something happens: 3 KB of decisions under way.
+                // Nearly all stores are idle nearly always. Boxing this future saves each of them
+                // the 3 KB that a decision needs.
                 if let ControlFlow::Break(removed) = Box::pin(self.handle_event(happened)).await {
                     return removed;
                 }
@@ -104,13 +108,13 @@ impl StoreTask {
         .await
     }
 
-    /// The next thing that happens.
+    /// Waits for the next event.
     ///
     /// # Cancel safety
-    /// Every arm's: channels, `RunningChecks::next`, timers.
+    /// No event is lost: channels, [`RunningChecks::next_finished`] and timers are all cancel-safe.
     async fn next_event(&mut self) -> TaskEvent {
         let busy = self.work.in_flight();
-        // What could not be committed comes first.
+        // The retry of a failed commit precedes all due checks.
         let due = self.record.due_check(busy).filter(|_| self.owed.is_none());
         let due = due.map(|uptime| self.context.started + uptime);
         let owed = self.owed.as_ref().map(|(_, at)| *at);
@@ -124,12 +128,12 @@ impl StoreTask {
         }
     }
 
-    /// Takes one thing that happened; breaks when it was the last.
+    /// Handles one event. Breaks if it was the last one.
     async fn handle_event(&mut self, happened: TaskEvent) -> ControlFlow<Option<RemovedStore>> {
         match happened {
             TaskEvent::Stopped => {
-                // A worker that will not die is recorded with the last commit, so that the next start
-                // sends no second one after it.
+                // The last commit records a worker that cannot be killed. The next start then sends
+                // no second one.
                 self.work.abort_all().await;
                 self.apply_input(StepInput::Stopping).await;
                 self.waiting.notify_all(&Err(faults::agent_stopping().into()));
@@ -173,7 +177,7 @@ impl StoreTask {
                 }
                 StepInput::LoggedIn((&login).into())
             }
-            // An attempt would never end otherwise; it is ended here, as a fault of ours.
+            // Without this fault the attempt would never end. A panic is an internal error.
             Finished::Broken(error) => {
                 tracing::error!(error = %error, "a check broke off");
                 let Some(running) = &self.record.running else { return };

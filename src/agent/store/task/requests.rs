@@ -1,4 +1,4 @@
-//! What is asked of a store's task: reconnect, another definition, the end.
+//! The commands of a store task: reconnect, change of the definition, and removal.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use crate::lifecycle::{Cause, StepInput};
 use crate::model::Tags;
 
 impl StoreTask {
-    /// Takes a request and all that wait behind it, so that a burst of reconnects costs one commit.
-    /// What is left when the store is gone.
+    /// Handles a command and all that are queued behind it, so that a burst of reconnects costs one
+    /// commit. Returns the remains of the store if it was removed.
     pub(super) async fn handle_commands(&mut self, first: StoreCommand) -> Option<RemovedStore> {
         let (mut inputs, mut callers) = (Vec::new(), Waiters::default());
         let mut next = Some(first);
@@ -33,7 +33,8 @@ impl StoreTask {
                 }
                 other => break other,
             }
-            // Those that come meanwhile are the next turn's, so that this one ends.
+            // The limit ends this batch. The next batch handles commands that arrive in the
+            // meantime.
             next = if inputs.len() < handle::MAX_QUEUED_COMMANDS {
                 self.inbox.try_recv().ok()
             } else {
@@ -53,7 +54,7 @@ impl StoreTask {
         None
     }
 
-    /// Changes the definition, and connects when the login is another.
+    /// Changes the definition, and reconnects if the login or the host key changes.
     async fn change_definition(
         &mut self,
         what: Box<DefinitionChange>,
@@ -84,7 +85,7 @@ impl StoreTask {
         self.apply_all(vec![asked], callers).await;
     }
 
-    /// Forgets the store; what is left when it is gone.
+    /// Removes the store. Returns the remains of the store, or `None` if the commit failed.
     async fn remove_store(&mut self, reply: RemovalReply) -> Option<RemovedStore> {
         let mut reply = Some(reply);
         let early = |failure| {

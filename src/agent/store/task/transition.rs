@@ -1,4 +1,5 @@
-//! A decision of a store's task: made by the status machine, committed, and only then acted upon.
+//! The decisions of a store task. The status machine makes a decision, the task commits it, and
+//! only then acts on it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,23 +15,25 @@ use crate::common::crash_point;
 use crate::ledger::{CommitError, LedgerChange};
 use crate::lifecycle::{HistoryEvent, StepEffect, StepInput, step};
 
-/// Pause before a decision that could not be committed is tried again.
+/// Delay before a decision that could not be committed is retried.
 const COMMIT_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 impl StoreTask {
-    /// Decides, commits, and only then lets the effects out.
+    /// Decides on one input, commits the decision, and then performs its effects.
     pub(super) async fn apply_input(&mut self, input: StepInput) {
         self.apply_all(vec![input], Waiters::default()).await;
     }
 
-    /// As [`StoreTask::apply_input`], one after the other, with one commit for all. `callers` wait for the
-    /// attempt that comes of it; if nothing can be recorded they are told so, and nobody else.
+    /// Decides on several inputs as [`StoreTask::apply_input`] does on one, with one commit for
+    /// all. `callers` wait for the attempt that results. If the commit fails, they get the failure,
+    /// and so do the callers of an attempt that ended.
     pub(super) async fn apply_all(&mut self, inputs: Vec<StepInput>, mut callers: Waiters) {
         let now = self.context.step_time();
         let notified = self.context.outbox.is_some();
         let stuck = self.work.stuck_worker().unwrap_or(self.pending.stuck_worker());
         let (mut record, mut effects) = (self.record.clone(), Vec::new());
-        // A due check does not wait for a state disk that refuses the observations: probing goes on.
+        // A due check saves no observations. Probing therefore goes on if the state disk rejects
+        // them.
         let saves_observations = !matches!(inputs.as_slice(), [StepInput::Due(_)]);
         let (mut store, mut change) = (Arc::clone(&self.store), LedgerChange::new());
         if saves_observations {
@@ -58,7 +61,8 @@ impl StoreTask {
             self.pending.clear(stuck);
         }
         self.record = record;
-        // Who joins an attempt changes nothing that is seen, and may be one of hundreds.
+        // A request that joins an attempt changes nothing visible, and there may be hundreds of
+        // them.
         let joins = |input: &StepInput| matches!(input, StepInput::ReconnectAsked { .. });
         if effects.is_empty() && inputs.iter().all(joins) {
             return;
@@ -75,7 +79,7 @@ impl StoreTask {
         self.view.send_replace(Arc::new(view));
     }
 
-    /// Commits; on a disk that hangs all who wait are told so meanwhile.
+    /// Commits a change. If the disk hangs, all waiting callers are notified early.
     pub(super) async fn commit_step(
         &mut self,
         change: LedgerChange,
@@ -90,8 +94,8 @@ impl StoreTask {
         commit_timeout::commit_with_timeout(&context.ledger, change, stop, early).await
     }
 
-    /// The ledger did not take a decision, so it was not made: callers are told, and what must not be
-    /// lost is decided again later.
+    /// Handles a failed commit, after which the decision does not apply. Notifies the callers, and
+    /// schedules a retry of an input that must not be lost.
     fn on_commit_failed(
         &mut self,
         inputs: Vec<StepInput>,
@@ -112,7 +116,7 @@ impl StoreTask {
     }
 
     fn run_effect(&mut self, effect: StepEffect) {
-        // Checks expect what was observed, whether it is committed or not.
+        // The checks expect the observations, even if they are not committed.
         let observed = || self.pending.apply_to(&self.store);
         match effect {
             StepEffect::PublishTransition(transition) => {
