@@ -1,4 +1,4 @@
-//! What an SSH server may say, and what a person may give for a private key.
+//! Bytes of an SSH server, and texts of private keys.
 #![no_main]
 
 use imagestore_agent::ssh::fuzzing;
@@ -7,9 +7,9 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|data: &[u8]| {
     let Some((&which, data)) = data.split_first() else { return };
     match which % 4 {
-        0 => fuzzing::a_server_introduces_itself(data),
-        1 => fuzzing::sftp_is_answered(data),
-        2 => fuzzing::a_file_is_read_there(data),
-        _ => fuzzing::a_private_key_is_given(data),
+        0 => fuzzing::fuzz_banner(data),
+        1 => fuzzing::fuzz_sftp_packets(data),
+        2 => fuzzing::fuzz_remote_file(data),
+        _ => fuzzing::fuzz_private_key(data),
     }
 });

@@ -1,36 +1,38 @@
-//! Entry points for the fuzzer (`make fuzz`) to the parsers of bytes that peers and operators send.
-//! Each entry point checks an invariant for any input and panics if it does not hold. The module
-//! exists only in builds for fuzzing.
+//! Entry points of the fuzzer (`make fuzz`) to the parsers of bytes that peers send.
+//!
+//! Each function checks properties that hold for every input, and panics where one does not. The module
+//! exists only in a build for fuzzing.
 
 use crate::common::MAX_QUOTED;
 use crate::model::Secret;
 
-use super::auth::key_format;
+use super::auth::key_format::EncodedKey;
+use super::auth::private_key;
 use super::host::{identity, local_keys, sftp};
-use super::session::transcript::Witness;
+use super::session::transcript::PeerTranscript;
 
-/// Feeds the first bytes of a connection to the transcript, in one piece and in pieces of up to 7.
-pub fn a_server_introduces_itself(bytes: &[u8]) {
-    let (whole, pieces) = (Witness::default(), Witness::default());
-    whole.hears(bytes);
-    bytes.chunks(7).for_each(|piece| pieces.hears(piece));
-    assert_eq!((whole.speaks(), whole.said()), (pieces.speaks(), pieces.said()));
-    assert!(whole.said().len() <= MAX_QUOTED && is_printable(&whole.said()));
+/// Records the first bytes of a connection, at once and in pieces of up to 7.
+pub fn fuzz_banner(bytes: &[u8]) {
+    let (whole, pieces) = (PeerTranscript::default(), PeerTranscript::default());
+    whole.record(bytes);
+    bytes.chunks(7).for_each(|piece| pieces.record(piece));
+    assert_eq!((whole.protocol(), whole.first_line()), (pieces.protocol(), pieces.first_line()));
+    assert!(whole.first_line().len() <= MAX_QUOTED && is_printable(&whole.first_line()));
 }
 
-/// Parses bytes that arrive on an SFTP channel.
-pub fn sftp_is_answered(bytes: &[u8]) {
+/// Parses the packets of a channel that was opened for SFTP.
+pub fn fuzz_sftp_packets(bytes: &[u8]) {
     let mut received = bytes.to_vec();
     loop {
         let before = received.len();
-        let sftp::Parsed::Packet(_) = sftp::packet(&mut received) else { break };
-        // A packet has at least a length and a type.
+        let sftp::ParsedPacket::Packet(_) = sftp::parse_packet(&mut received) else { break };
+        // A packet has a length and a type at least.
         assert!(received.len() + 5 <= before);
     }
 }
 
-/// Parses the text of a file that identifies a host.
-pub fn a_file_is_read_there(bytes: &[u8]) {
+/// Parses the text of a remote file that identifies a host.
+pub fn fuzz_remote_file(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if let Some(id) = identity::boot_id(&text) {
         assert_eq!(identity::boot_id(&id), Some(id));
@@ -38,17 +40,17 @@ pub fn a_file_is_read_there(bytes: &[u8]) {
     if let Some(id) = identity::marker_id(&text) {
         assert_eq!(id.len(), 32);
     }
-    let _ = local_keys::blob(&text);
+    let _ = local_keys::key_blob(&text);
 }
 
-/// Parses the text of a private key for a store.
-pub fn a_private_key_is_given(bytes: &[u8]) {
+/// Parses the text of a private key.
+pub fn fuzz_private_key(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    if let Some(armoured) = key_format::Armoured::of(&text) {
-        let _ = armoured.afford();
+    if let Some(key) = EncodedKey::from_text(&text) {
+        let _ = key.check_kdf_cost();
     }
-    // Without a passphrase no expensive key derivation runs.
-    let _ = super::auth::private_key::read(&Secret::new(text.into_owned()), None);
+    // Without a passphrase nothing is computed that could take long.
+    let _ = private_key::read_key(&Secret::new(text.into_owned()), None);
 }
 
 fn is_printable(text: &str) -> bool {
