@@ -46,7 +46,7 @@ fn demo_error(error: impl std::fmt::Display) -> DemoError {
 
 /// Runs the demo and returns its exit status. `once` ends it after the first reconnect.
 pub fn run_demo(once: bool) -> ExitStatus {
-    match prepare_settings(once) {
+    match run_in_runtime(once) {
         Ok(exit) => exit,
         Err(broken) => {
             eprintln!("the demo broke off: {broken}");
@@ -55,11 +55,11 @@ pub fn run_demo(once: bool) -> ExitStatus {
     }
 }
 
-fn random_bytes() -> String {
+fn random_text() -> String {
     HEXLOWER.encode(&SystemRandom::default().bytes16())
 }
 
-fn random_hex() -> Zeroizing<[u8; 32]> {
+fn random_seed() -> Zeroizing<[u8; 32]> {
     let random = SystemRandom::default();
     let mut bytes = Zeroizing::new([0; 32]);
     let halves = random.bytes16().into_iter().chain(random.bytes16());
@@ -69,7 +69,7 @@ fn random_hex() -> Zeroizing<[u8; 32]> {
     bytes
 }
 
-fn prepare_settings(once: bool) -> Result<ExitStatus, DemoError> {
+fn run_in_runtime(once: bool) -> Result<ExitStatus, DemoError> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let exit = runtime.block_on(run_scenario(once));
@@ -81,19 +81,19 @@ async fn run_scenario(once: bool) -> Result<ExitStatus, DemoError> {
     let stop = CancellationToken::new();
     // Signals are handled before the temporary directory exists, so that it is always removed.
     let _listening = stop_at_signals(&stop)?;
-    let scratch = TempDir::new(&random_bytes())?;
+    let scratch = TempDir::new(&random_text())?;
     println!("all of this happens in {} and on 127.0.0.1\n", scratch.path().display());
 
-    let account = DemoAccount { user: "demo".to_owned(), password: Secret::new(random_bytes()) };
-    let ssh = SshEndpoint::start(account.clone(), random_hex()).await?;
+    let account = DemoAccount { user: "demo".to_owned(), password: Secret::new(random_text()) };
+    let ssh = SshEndpoint::start(account.clone(), random_seed()).await?;
     println!("ssh endpoint      {}  host key {}", ssh.address, ssh.fingerprint);
 
-    let secret = format!("whsec_{}", BASE64.encode(&random_hex()[..]));
+    let secret = format!("whsec_{}", BASE64.encode(&random_seed()[..]));
     let node =
         ManagementNode::start(EventSigner::parse_secrets(&secret).map_err(demo_error)?).await?;
     println!("management node   {}  checks every signature", node.address);
 
-    let token = random_bytes();
+    let token = random_text();
     let settings = demo_settings(&scratch, &node, &secret, &token)?;
     let images = scratch.create_folder("images")?;
     let files = SecretFiles::read_files(&settings).map_err(demo_error)?;
@@ -118,7 +118,7 @@ async fn run_scenario(once: bool) -> Result<ExitStatus, DemoError> {
         tokio::select! {
             broken = &mut hearing => return Err(broken),
             () = stop.cancelled() => return Err(demo_error("it was stopped before the end")),
-            told = print_step(asker, &account, &ssh, &images, seen) => told?,
+            told = run_steps(asker, &account, &ssh, &images, seen) => told?,
         }
         if !once {
             println!("\nserving until Ctrl-C");
@@ -165,7 +165,7 @@ fn demo_settings(
 }
 
 /// Adds a store, calls the documented operation, and waits for each transition.
-async fn print_step(
+async fn run_steps(
     asker: DaemonAddress,
     account: &DemoAccount,
     ssh: &SshEndpoint,
@@ -183,14 +183,14 @@ async fn print_step(
     }
     let added =
         asker.send_request(Method::POST, STORES_PATH, Some(&body)).await.map_err(demo_error)?;
-    let uuid = shown_event(&added)?;
+    let uuid = print_response(&added)?;
 
     let path = format!("{STORES_PATH}/{uuid}/actions");
     let body = json!({"params": {"systemTags": [], "userTags": ["demo::first"]}});
     show_request("PUT", &path, &body);
     let reconnected =
         asker.send_request(Method::PUT, &path, Some(&body)).await.map_err(demo_error)?;
-    shown_event(&reconnected)?;
+    print_response(&reconnected)?;
 
     let all = timeout(STEP_TIMEOUT, heard.wait_for(|heard| *heard >= EXPECTED_TRANSITIONS)).await;
     all.map_err(|_| demo_error("a callback did not arrive"))?.map_err(demo_error)?;
@@ -228,7 +228,7 @@ fn show_request(method: &str, path: &str, body: &Value) {
 }
 
 /// Prints a response and returns the uuid of its store.
-fn shown_event(reply: &DaemonResponse) -> Result<String, DemoError> {
+fn print_response(reply: &DaemonResponse) -> Result<String, DemoError> {
     let mut text = format!("< {}\n", reply.status);
     let pretty = serde_json::to_string_pretty(&reply.body).unwrap_or_default();
     for line in pretty.lines() {

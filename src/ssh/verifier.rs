@@ -196,7 +196,7 @@ impl Verifier {
             let until = within(settings.auth_timeout);
             let logging_in = auth::log_in(&mut session, &proofs, until);
             let ((methods, authentication), own) =
-                self.beside_own_keys(logging_in, deadline).await?;
+                self.read_local_keys_meanwhile(logging_in, deadline).await?;
             // The server has decided. The remaining work is not a login, so it needs no permit.
             drop(seat);
             // russh does not finish the key exchange of a new connection without checking the key.
@@ -215,7 +215,7 @@ impl Verifier {
     }
 
     /// Logs in and reads this node's own host keys concurrently, if `ssh.prove_host` is on.
-    async fn beside_own_keys<T>(
+    async fn read_local_keys_meanwhile<T>(
         &self,
         logging_in: impl Future<Output = Result<T, Fault>>,
         deadline: Instant,

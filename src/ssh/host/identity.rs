@@ -37,7 +37,7 @@ pub(super) const PROOF_TIMEOUT: Duration = Duration::from_secs(5);
 const MARKER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum part of [`PROOF_TIMEOUT`] that the caller's deadline may cut off. With less time left, a
 /// missing answer says nothing about the account.
-const MIN_TIME_LEFT: Duration = Duration::from_secs(1);
+const PROOF_RESERVE: Duration = Duration::from_secs(1);
 
 /// Properties that distinguish this node from others.
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ pub(crate) async fn verify_same_host(
     }
     let until = deadline.min(Instant::now() + PROOF_TIMEOUT);
     let granted = AtomicBool::new(false);
-    let whole = until.saturating_duration_since(Instant::now()) >= PROOF_TIMEOUT - MIN_TIME_LEFT;
+    let whole = until.saturating_duration_since(Instant::now()) >= PROOF_TIMEOUT - PROOF_RESERVE;
     let (mut sftp, proof) = match timeout_at(until, over_sftp(session, node, marker, &granted))
         .await
     {
@@ -123,7 +123,7 @@ async fn over_sftp(
     if let Some(ours) = &node.boot_id {
         let read = sftp.read_file(BOOT_ID_PATH).await?;
         let read = read.and_then(|text| boot_id(&text).ok_or(SftpReadError::Unfit("no boot id")));
-        proof = classify_boot_id(HostEvidence::BootId, BOOT_ID_PATH, ours, read, &mut unread);
+        proof = classify_evidence(HostEvidence::BootId, BOOT_ID_PATH, ours, read, &mut unread);
     } else {
         unread.push(format!("{BOOT_ID_PATH}: this node's own cannot be read"));
     }
@@ -131,7 +131,7 @@ async fn over_sftp(
         let read = sftp.read_file(&marker.path).await?;
         let read = read.and_then(|text| marker_id(&text).ok_or(SftpReadError::Unfit("no marker")));
         let ours = marker.id.to_string();
-        proof = classify_boot_id(HostEvidence::Marker, &marker.path, &ours, read, &mut unread);
+        proof = classify_evidence(HostEvidence::Marker, &marker.path, &ours, read, &mut unread);
     }
     let proof = proof.unwrap_or_else(|| {
         let details = format!(
@@ -167,7 +167,7 @@ fn remote_marker(
 
 /// Compares one item of evidence. Returns `None` if it could not be read, and appends the cause to
 /// `unread`.
-fn classify_boot_id(
+fn classify_evidence(
     evidence: HostEvidence,
     path: &str,
     ours: &str,
@@ -306,7 +306,7 @@ mod tests {
         let mut unread = Vec::new();
         let mut judged = |theirs: Result<&str, &str>| {
             let theirs = theirs.map(str::to_owned).map_err(|_| SftpReadError::Denied);
-            classify_boot_id(HostEvidence::BootId, BOOT_ID_PATH, "a", theirs, &mut unread)
+            classify_evidence(HostEvidence::BootId, BOOT_ID_PATH, "a", theirs, &mut unread)
         };
         assert_eq!(judged(Ok("a")), Some(Ok(HostIdentity::newly_shown(HostEvidence::BootId))));
         assert_eq!(judged(Err("permission denied")), None);
