@@ -1,9 +1,10 @@
-//! What is to become durable, together or not at all.
+//! Changes to the ledger. The operations of one change commit together or not at all.
 
 use crate::lifecycle::{DurableRecord, HistoryEntry};
 use crate::model::{Notice, Position, ProcessId, SshCredentials, Store, StoreUuid};
 
-/// Operations that commit together. Built fluently; an empty one need not be committed.
+/// Operations that commit together. Each method appends one operation. An empty change need not be
+/// committed.
 #[derive(Debug, Default)]
 #[must_use]
 pub struct LedgerChange(Vec<Operation>);
@@ -25,17 +26,17 @@ pub(super) enum Operation {
 }
 
 impl LedgerChange {
-    /// Nothing yet.
+    /// Creates an empty change.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether there is nothing to commit.
+    /// Returns true if the change has no operations.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whose change it is, by its first operation.
+    /// Returns the store of the first operation, or `None` if the change is empty.
     pub(super) fn find_store(&self) -> Option<StoreUuid> {
         Some(match self.0.first()? {
             Operation::AddStore { store, .. } | Operation::SaveStore(store) => store.uuid,
@@ -59,8 +60,8 @@ impl LedgerChange {
         self
     }
 
-    /// A new store with its secrets and its first standing. A conflict when its uuid or its image
-    /// directory is there already.
+    /// Adds a store with its secrets and its first standing. The commit fails with a conflict if
+    /// its uuid or its image directory is already in the ledger.
     pub fn add_store(
         self,
         store: Store,
@@ -71,52 +72,53 @@ impl LedgerChange {
         self.with_operation(Operation::AddStore { store, credentials, standing })
     }
 
-    /// The definition of a store as it is now. A conflict when it is not there.
+    /// Replaces the definition of a store. The commit fails with a conflict if the store is absent.
     pub fn save_store(self, store: Store) -> Self {
         self.with_operation(Operation::SaveStore(Box::new(store)))
     }
 
-    /// All secrets of a store, in the place of those before. A conflict when the store is not there.
+    /// Replaces all secrets of a store. The commit fails with a conflict if the store is absent.
     pub fn replace_secrets(self, store: StoreUuid, credentials: SshCredentials) -> Self {
         self.with_operation(Operation::ReplaceSecrets(store, credentials))
     }
 
-    /// The standing of a store as it is now. A conflict when the store is not there.
+    /// Replaces the standing of a store. The commit fails with a conflict if the store is absent.
     pub fn save_standing(self, store: StoreUuid, standing: DurableRecord) -> Self {
         self.with_operation(Operation::SaveStanding(store, Box::new(standing)))
     }
 
-    /// Forgets a store, its secrets, its history and what the management node has not been told.
+    /// Removes a store with its secrets, its history and its undelivered notices.
     pub fn remove_store(self, store: StoreUuid) -> Self {
         self.with_operation(Operation::RemoveStore(store))
     }
 
-    /// A notice to deliver. A conflict when its position is taken.
+    /// Adds a notice to the outbox. The commit fails with a conflict if its position is taken.
     pub fn enqueue(self, notice: Notice) -> Self {
         self.with_operation(Operation::Enqueue(Box::new(notice)))
     }
 
-    /// A notice that has been delivered; one that is not there any more is fine.
+    /// Removes a delivered notice from the outbox. A notice that is already gone is not an error.
     pub fn acknowledge(self, store: StoreUuid, position: Position) -> Self {
         self.with_operation(Operation::Acknowledge(store, position))
     }
 
-    /// Replaces all notices of the store up to and including `through` by one.
+    /// Replaces all notices of the store up to and including `through` with one notice.
     pub fn coalesce(self, through: Position, into: Notice) -> Self {
         self.with_operation(Operation::Fold { through, into: Box::new(into) })
     }
 
-    /// A line of history.
+    /// Adds a line to the history of a store.
     pub fn add_history(self, store: StoreUuid, entry: HistoryEntry) -> Self {
         self.with_operation(Operation::Note(store, Box::new(entry)))
     }
 
-    /// A worker of the store that would not die, to be known after a restart.
+    /// Records a worker process of the store that could not be killed, so that a restarted daemon
+    /// knows it.
     pub fn save_stuck_worker(self, store: StoreUuid, worker: ProcessId) -> Self {
         self.with_operation(Operation::LeaveWorker(store, worker))
     }
 
-    /// The store's worker is gone.
+    /// Removes the record of the store's stuck worker.
     pub fn clear_stuck_worker(self, store: StoreUuid) -> Self {
         self.with_operation(Operation::ForgetWorker(store))
     }

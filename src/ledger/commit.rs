@@ -1,4 +1,5 @@
-//! Carrying out changes: one transaction for all that wait, each of them whole or absent.
+//! Commits changes: one transaction for all waiting changes, in which each change is applied
+//! completely or not at all.
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -9,10 +10,11 @@ use super::tables::{history, outbox, stores};
 use super::{LedgerChange, SecretSealer};
 use crate::common::crash_point;
 
-/// A change and who waits for it.
+/// A change and the sender for its result.
 pub(super) type PendingCommit = (LedgerChange, ReplySender<Result<(), CommitError>>);
 
-/// One transaction for all; a savepoint for each, so that a conflict undoes only its own change.
+/// Commits all changes in one transaction. Each change has its own savepoint, so that a conflict
+/// rolls back only that change.
 pub(super) fn commit_batch(
     connection: &mut Connection,
     sealer: &SecretSealer,
@@ -49,7 +51,7 @@ fn commit_all(
             change.operation_list().iter().try_for_each(|op| carry_out(&savepoint, sealer, op));
         match done {
             Ok(()) => savepoint.commit()?,
-            // The disk: no commit of this batch would hold.
+            // The disk failed, so no commit of this batch would succeed.
             Err(OperationError::Sqlite(error)) => return Err(error),
             Err(_) => savepoint.finish()?,
         }

@@ -1,5 +1,7 @@
-//! Small files that must be whole or absent, whatever crashes: temporary name, fsync, link under the
-//! real name, fsync of the directory (`rename(2)`, `fsync(2)`; proven on ext4, xfs, btrfs).
+//! Small files that are complete or absent after any crash.
+//!
+//! A file is written under a temporary name and synced, then linked under its real name. The
+//! directory is synced last (`rename(2)`, `fsync(2)`; proven on ext4, xfs, btrfs).
 #![expect(clippy::disallowed_methods, reason = "these are the state directory's own small files")]
 
 use std::fs::{self, File, OpenOptions};
@@ -9,27 +11,27 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 
-/// Creates `dir/name` with these bytes, readable by its owner alone.
+/// Creates `dir/name` with these bytes, readable only by its owner.
 ///
 /// # Errors
-/// `AlreadyExists` when the name is taken: the file there is left untouched. Otherwise what the
-/// system says.
+/// Returns `AlreadyExists` if the name is taken, and leaves the existing file untouched. Returns
+/// the error of the system otherwise.
 pub(super) fn create_file(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = dir.join(format!(".{name}.new"));
     discard_file(&temporary)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    // A hard link refuses to replace, which rename does not.
+    // A hard link does not replace an existing file, but a rename does.
     let linked = fs::hard_link(&temporary, dir.join(name));
     fs::remove_file(&temporary)?;
     linked?;
     File::open(dir)?.sync_all()
 }
 
-/// Reads a file of at most `limit` bytes; none when there is no such file.
+/// Reads a file of at most `limit` bytes. Returns `None` if the file does not exist.
 pub(super) fn read_file(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
-    // A pipe would wait for its writer.
+    // Opening a pipe without this flag would wait for its writer.
     let flags = OFlag::O_NONBLOCK.bits();
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
@@ -44,7 +46,7 @@ pub(super) fn read_file(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> 
     Ok(Some(bytes))
 }
 
-/// Removes a file that a killed start may have left.
+/// Removes a file that an interrupted start may have left. An absent file is not an error.
 pub(super) fn discard_file(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -52,7 +54,7 @@ pub(super) fn discard_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Gives a finished file its name: fsync, rename, fsync of the directory.
+/// Renames a finished file to its final name: fsync, rename, fsync of the directory.
 pub(super) fn publish_file(dir: &Path, from: &Path, to: &Path) -> io::Result<()> {
     File::open(from)?.sync_all()?;
     fs::rename(from, to)?;

@@ -1,4 +1,4 @@
-//! Why a change is not made: inside a transaction, and as others are told.
+//! Errors of a change: those within a transaction, and those that callers receive.
 
 use rusqlite::ErrorCode;
 
@@ -6,27 +6,28 @@ use super::codec::DecodeError;
 use super::tables::rows::RowError;
 use crate::model::Fault;
 
-/// Why a change was not made. It was not made at all.
+/// An error of a commit. No part of the change was made.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// The state disk refuses; the same change may succeed later.
+    /// The state disk rejected the commit. The same change may succeed later.
     #[error("the state disk refuses: {0}")]
     StateDisk(String),
-    /// The change contradicts what is there: a uuid, directory or position is taken, a store gone.
+    /// The change contradicts the ledger: a uuid, directory or position is taken, or a store is
+    /// gone.
     #[error("it contradicts the ledger: {0}")]
     Conflict(String),
     /// The secrets cannot be sealed.
     #[error("the secrets cannot be sealed: {0}")]
     Unsealable(Fault),
-    /// Too many changes wait: the state disk is slow or hangs.
+    /// Too many changes are waiting, because the state disk is slow or hangs.
     #[error("too many changes wait for the state disk")]
     Busy,
-    /// The ledger has been closed.
+    /// The ledger is closed.
     #[error("the ledger is closed")]
     Closed,
 }
 
-/// Why one operation was not carried out.
+/// An error of one operation.
 #[derive(Debug)]
 pub(super) enum OperationError {
     Conflict(String),
@@ -59,7 +60,8 @@ impl From<OperationError> for CommitError {
     }
 }
 
-/// A row that a change rests on is not what it should be: the change is not made, others may be.
+/// Converts the error of a row that a change depends on. A bad row rejects only this change, so it
+/// becomes a conflict.
 impl From<RowError> for OperationError {
     fn from(error: RowError) -> Self {
         match error {

@@ -1,4 +1,4 @@
-//! How others speak to the ledger's thread.
+//! Handle to the ledger thread: sends requests to it and waits for the replies.
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -9,27 +9,27 @@ use crate::common::Timestamp;
 use crate::lifecycle::StoreHistory;
 use crate::model::{Epoch, Fault, Notice, Position, Reason, SshCredentials, StoreUuid};
 
-/// Jobs that may wait. A commit takes well under a millisecond, so that this many mean a disk that
-/// hangs: callers are told to come back instead of filling memory.
+/// Maximum number of waiting requests. A commit takes much less than a millisecond, so this many
+/// mean that the disk hangs. Further requests fail with `Busy` instead of filling memory.
 pub(super) const MAX_QUEUED_REQUESTS: usize = 1024;
 
-/// Why something could not be read.
+/// An error of a read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// A row does not match its checksum, or the disk refuses.
+    /// A row does not match its checksum, or the disk returned an error.
     #[error("the ledger cannot be read: {0}")]
     Unreadable(String),
-    /// Too many jobs wait.
+    /// Too many requests are waiting.
     #[error("too many jobs wait for the state disk")]
     Busy,
-    /// The ledger has been closed.
+    /// The ledger is closed.
     #[error("the ledger is closed")]
     Closed,
 }
 
 pub(super) type ReplySender<T> = oneshot::Sender<T>;
 
-/// What the thread is asked.
+/// A request to the ledger thread.
 #[derive(Debug)]
 pub(super) enum LedgerRequest {
     Commit(LedgerChange, ReplySender<Result<(), CommitError>>),
@@ -43,64 +43,65 @@ pub(super) enum LedgerRequest {
     Close,
 }
 
-/// The ledger, as others hold it. Cheap to clone.
+/// Handle to the ledger. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     pub(super) jobs: mpsc::Sender<LedgerRequest>,
 }
 
 impl Ledger {
-    /// Makes a change durable, all of it or nothing. Changes that wait together share one
-    /// transaction, each still by itself whole or absent.
+    /// Commits a change, all of it or nothing. Waiting changes share one transaction, but each of
+    /// them succeeds or fails independently.
     ///
     /// # Errors
-    /// [`CommitError`]; then nothing of it was made.
+    /// Returns [`CommitError`] if no part of the change was made.
     ///
     /// # Cancel safety
-    /// A change that is dropped while it waits may still be made.
+    /// If this future is dropped, the change may still be committed.
     pub async fn commit(&self, change: LedgerChange) -> Result<(), CommitError> {
         let span = debug_span!("commit", store = change.find_store().map(tracing::field::display));
         let committing = async {
             let asked = Instant::now();
             let done = self.send_request(|reply| LedgerRequest::Commit(change, reply)).await?;
-            // With the wait in the queue; why it was refused is for the caller to tell.
+            // The time includes the wait in the queue. The caller reports the error.
             debug!(took = ?asked.elapsed(), made = done.is_ok(), "committed");
             done
         };
         committing.instrument(span).await
     }
 
-    /// Begins a new epoch, for a store that is added: its positions start above those of a store of
-    /// the same uuid that was removed before.
+    /// Starts a new epoch for a store that is being added. Its positions start above those of a
+    /// removed store with the same uuid.
     ///
     /// # Errors
-    /// [`CommitError`].
+    /// Returns [`CommitError`] if the epoch was not committed.
     ///
     /// # Cancel safety
-    /// An epoch may be skipped.
+    /// If this future is dropped, an epoch may be skipped.
     pub async fn next_epoch(&self, now: Timestamp) -> Result<Epoch, CommitError> {
         self.send_request(|reply| LedgerRequest::NextEpoch(now, reply)).await?
     }
 
-    /// Proves that the state disk takes a commit.
+    /// Checks that the state disk accepts a commit.
     ///
     /// # Errors
-    /// [`CommitError`] says why it does not.
+    /// Returns [`CommitError`] if the commit failed.
     ///
     /// # Cancel safety
-    /// Nothing is lost.
+    /// Dropping this future loses nothing.
     pub async fn check_writable(&self) -> Result<(), CommitError> {
         self.send_request(LedgerRequest::CheckWritable).await?
     }
 
-    /// The secrets of a store, unsealed.
+    /// Returns the unsealed secrets of a store.
     ///
     /// # Errors
-    /// `secret_unreadable` without the master key that sealed them; `state_disk_trouble`, `agent_busy`,
-    /// `agent_stopping`.
+    /// Returns `secret_unreadable` if a secret is damaged or missing, or without the master key
+    /// that sealed it. Returns `state_disk_trouble`, `agent_busy` or `agent_stopping` if the ledger
+    /// cannot be read.
     ///
     /// # Cancel safety
-    /// Reads only.
+    /// This request only reads.
     pub async fn credentials(&self, store: StoreUuid) -> Result<SshCredentials, Fault> {
         let asked = self.send_request(|reply| LedgerRequest::Credentials(store, reply)).await;
         asked.unwrap_or_else(|error| {
@@ -112,13 +113,13 @@ impl Ledger {
         })
     }
 
-    /// The first notices of a store that wait, lowest position first.
+    /// Returns the first waiting notices of a store, lowest position first.
     ///
     /// # Errors
-    /// [`ReadError`].
+    /// Returns [`ReadError`] if the ledger cannot be read.
     ///
     /// # Cancel safety
-    /// Reads only.
+    /// This request only reads.
     pub async fn pending_notices(
         &self,
         store: StoreUuid,
@@ -127,14 +128,14 @@ impl Ledger {
         self.send_request(|reply| LedgerRequest::Pending(store, limit, reply)).await?
     }
 
-    /// How many notices of a store wait behind this place, and the place of the newest of all. Costs time
-    /// for each that is counted.
+    /// Returns how many notices of a store wait behind this position, and the position of the
+    /// newest of all. The cost grows with the number of counted notices.
     ///
     /// # Errors
-    /// [`ReadError`].
+    /// Returns [`ReadError`] if the ledger cannot be read.
     ///
     /// # Cancel safety
-    /// Reads only.
+    /// This request only reads.
     pub async fn outbox_depth(
         &self,
         store: StoreUuid,
@@ -143,24 +144,24 @@ impl Ledger {
         self.send_request(|reply| LedgerRequest::Waiting(store, behind, reply)).await?
     }
 
-    /// The stores for which notices wait.
+    /// Returns the stores that have waiting notices.
     ///
     /// # Errors
-    /// [`ReadError`].
+    /// Returns [`ReadError`] if the ledger cannot be read.
     ///
     /// # Cancel safety
-    /// Reads only.
+    /// This request only reads.
     pub async fn stores_with_pending(&self) -> Result<Vec<StoreUuid>, ReadError> {
         self.send_request(LedgerRequest::Backlog).await?
     }
 
-    /// The newest lines of a store's history, and how many are gone.
+    /// Returns the newest lines of a store's history, and the number of pruned lines.
     ///
     /// # Errors
-    /// [`ReadError`].
+    /// Returns [`ReadError`] if the ledger cannot be read.
     ///
     /// # Cancel safety
-    /// Reads only.
+    /// This request only reads.
     pub async fn history(&self, store: StoreUuid, limit: u32) -> Result<StoreHistory, ReadError> {
         self.send_request(|reply| LedgerRequest::History(store, limit, reply)).await?
     }
@@ -182,7 +183,7 @@ impl Ledger {
     }
 }
 
-/// The thread did not take the job.
+/// A request that the ledger thread did not accept.
 enum SendError {
     Full,
     Closed,

@@ -1,10 +1,17 @@
 //! Layer 5. The ledger: all durable state, in one SQLite database in the state directory.
 //!
-//! Promises: what [`Ledger::commit`] has answered survives a crash of the daemon and of the machine;
-//! the parts of one [`LedgerChange`] are durable together or not at all; a record that cannot be read back
-//! exactly stops the start and is left as it was; secrets are sealed before they are written.
-//! Never: defaults what it cannot read, writes beside a ledger that is damaged or newer, touches an
-//! image directory.
+//! # Guarantees
+//! - A change that [`Ledger::commit`] has acknowledged survives a crash of the daemon and of the
+//!   machine.
+//! - The parts of one [`LedgerChange`] become durable together or not at all.
+//! - A record that the daemon needs and cannot read back exactly stops the start, and the ledger
+//!   stays unchanged.
+//! - Secrets are sealed before they are written.
+//!
+//! # Never
+//! - It never substitutes a default for a record that it cannot read.
+//! - It never writes next to a ledger that is damaged or newer.
+//! - It never touches an image directory.
 
 mod change;
 mod codec;

@@ -1,5 +1,5 @@
-//! Seals stored SSH secrets: ChaCha20-Poly1305 (RFC 8439) under the master key, bound to the store
-//! and the field, with a random nonce.
+//! Encryption of stored SSH secrets with ChaCha20-Poly1305 (RFC 8439) under the master key. A
+//! sealed secret is bound to its store and its field, and has a random nonce.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,21 +16,22 @@ use crate::settings;
 const KEY_LEN: usize = 32;
 const KEY_ID_LEN: usize = 8;
 
-/// The master key file cannot be used.
+/// An error of the master key file.
 #[derive(Debug, thiserror::Error)]
 pub enum MasterKeyError {
-    /// The system refuses.
+    /// The system returned an error.
     #[error("cannot read or create the master key {path}")]
     Unusable {
-        /// The file.
+        /// The key file.
         path: PathBuf,
-        /// Why.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
 }
 
-/// Seals and unseals with one master key, or says why it cannot.
+/// Seals and unseals secrets with one master key. Without a usable key it keeps the reason and
+/// reports it.
 pub struct SecretSealer {
     path: PathBuf,
     key: Result<(LessSafeKey, [u8; KEY_ID_LEN]), &'static str>,
@@ -43,16 +44,18 @@ impl std::fmt::Debug for SecretSealer {
 }
 
 impl SecretSealer {
-    /// Takes the master key: `state.master_key_file`, else the systemd credential `master-key`, else
-    /// `master-key` in the state directory, which is made (32 random bytes, 0600) where it is absent
-    /// and nothing has been sealed yet. `sealed_before` says whether something has: then a lost key is
-    /// not replaced by a new one, so that restoring it brings everything back.
+    /// Loads the master key from `state.master_key_file`, else from the systemd credential
+    /// `master-key`, else from `master-key` in the state directory.
     ///
-    /// A key that is missing or has another length is no error here: the daemon starts, and what
-    /// needs the key answers `secret_unreadable`.
+    /// The file in the state directory is created if it is absent and `sealed_before` is false (32
+    /// random bytes, mode 0600). `sealed_before` is true if the ledger has sealed secrets. A lost
+    /// key is then not replaced, so that restoring it makes all secrets readable again.
+    ///
+    /// A missing or malformed key is not an error here. The daemon starts, and operations that need
+    /// the key fail with `secret_unreadable`.
     ///
     /// # Errors
-    /// [`MasterKeyError`] when the key cannot be made durable.
+    /// Returns [`MasterKeyError`] if a new key cannot be created durably.
     pub fn load_key(
         state: &settings::StateSettings,
         credentials: Option<&Path>,
@@ -65,7 +68,7 @@ impl SecretSealer {
         let (path, found) = match (given, found) {
             (Some(path), Some(found)) if state.master_key_file.is_some() => (path, found),
             (Some(path), Some(found @ Ok(Some(_)))) => (path, found),
-            // No such credential was passed: the file in the state directory is the key.
+            // No such credential was passed, so the key is the file in the state directory.
             _ => (own.clone(), read_key(&own)),
         };
         let bytes = match found {
@@ -87,7 +90,7 @@ impl SecretSealer {
     /// Seals one field of a store.
     ///
     /// # Errors
-    /// `secret_unreadable`, naming the key file, when there is no usable key.
+    /// Returns `secret_unreadable` with the path of the key file if there is no usable key.
     pub(super) fn seal(
         &self,
         store: StoreUuid,
@@ -113,7 +116,8 @@ impl SecretSealer {
     /// Unseals one field of a store.
     ///
     /// # Errors
-    /// `secret_unreadable` when there is no usable key, or another one sealed it.
+    /// Returns `secret_unreadable` if there is no usable key, if another key sealed the secret, or
+    /// if the sealed secret is damaged.
     pub(super) fn unseal(
         &self,
         store: StoreUuid,
@@ -167,7 +171,7 @@ fn fresh_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterKeyError> {
     Ok(bytes)
 }
 
-/// 32 raw bytes, or their base64 on one line.
+/// Parses a key: 32 raw bytes, or their base64 on one line.
 fn parse_key(bytes: &[u8]) -> Result<(LessSafeKey, [u8; KEY_ID_LEN]), &'static str> {
     let decoded;
     let raw = if bytes.len() == KEY_LEN {

@@ -1,4 +1,4 @@
-//! The one thread that writes.
+//! The ledger thread: the only writer of the database.
 
 use std::io;
 use std::thread::JoinHandle;
@@ -14,10 +14,10 @@ use super::handle::{Ledger, LedgerRequest, MAX_QUEUED_REQUESTS, ReadError};
 use super::tables::rows::RowError;
 use super::tables::{history, meta, outbox, stores};
 
-/// Commits that share one transaction at most; keeps the wait of the first one short.
+/// Maximum number of commits per transaction. It limits the wait of the first one.
 const MAX_BATCH: usize = 128;
 
-/// The thread behind the ledger.
+/// The running ledger thread.
 #[derive(Debug)]
 pub struct LedgerWriter {
     jobs: mpsc::Sender<LedgerRequest>,
@@ -26,22 +26,24 @@ pub struct LedgerWriter {
 }
 
 impl LedgerWriter {
-    /// Waits until the thread has ended, which it does by itself only through a fault of ours: from
-    /// then on nothing can be read or committed.
+    /// Waits until the thread has ended. Unless it is closed, the thread ends only because of an
+    /// internal error. After that nothing can be read or committed.
     ///
     /// # Cancel safety
-    /// Nothing is lost.
+    /// Dropping this future loses nothing.
     pub async fn wait_closed(&self) {
         self.ended.cancelled().await;
     }
 
-    /// Carries out what waits and closes the database. What is asked later is answered with
-    /// [`CommitError::Closed`]. On a state disk that hangs this hangs too: give it a deadline.
+    /// Carries out the waiting requests and closes the database. Later requests fail with
+    /// [`CommitError::Closed`]. If the state disk hangs, this call hangs too, so give it a
+    /// deadline.
     ///
     /// # Cancel safety
-    /// The thread goes on closing by itself.
+    /// If this future is dropped before the request is queued, the thread runs until the last
+    /// handle is dropped. Otherwise it continues to close.
     pub async fn close_ledger(self) {
-        // No place in the queue: the thread ends when the last handle is dropped.
+        // Sending fails only if the thread has already ended.
         let _ = self.jobs.send(LedgerRequest::Close).await;
         self.ended.cancelled().await;
         if self.thread.is_finished() {
@@ -60,7 +62,7 @@ pub(super) fn start_writer(
     Ok((Ledger::new(jobs.clone()), LedgerWriter { jobs, ended, thread }))
 }
 
-/// A thread, and a token that is cancelled when it has ended, also by a panic.
+/// Spawns a thread, and returns a token that is cancelled when the thread ends, even by a panic.
 fn spawn_watched(
     work: impl FnOnce() + Send + 'static,
 ) -> io::Result<(JoinHandle<()>, CancellationToken)> {
@@ -80,7 +82,7 @@ fn run_writer(
 ) {
     let mut batch = Vec::new();
     while let Some(mut next) = inbox.blocking_recv() {
-        // Commits that wait together go together; the first other job ends the batch.
+        // Waiting commits form one batch. The first other request ends the batch.
         let other = loop {
             match next {
                 LedgerRequest::Commit(change, reply) => batch.push((change, reply)),
@@ -104,11 +106,13 @@ fn run_writer(
         }
     }
     inbox.close();
-    // Dropping the jobs that are left answers them: closed. SQLite checkpoints as it closes.
+    // Dropping the remaining requests answers them with `Closed`. SQLite runs a checkpoint on
+    // close.
     drop(connection);
 }
 
-/// Whoever stopped waiting has dropped the other end of its reply; nobody misses the answer.
+/// Answers a request. Sending the reply fails only if its receiver no longer waits, so the error is
+/// ignored.
 fn answer_request(connection: &Connection, sealer: &SecretSealer, job: LedgerRequest) {
     match job {
         LedgerRequest::NextEpoch(now, reply) => {
@@ -152,7 +156,7 @@ mod tests {
     use super::*;
 
     impl Ledger {
-        /// Ends the thread, as a fault of ours would.
+        /// Ends the thread, as an internal error would.
         pub(crate) fn break_off(&self) {
             self.jobs.try_send(LedgerRequest::Close).unwrap();
         }

@@ -1,15 +1,15 @@
-//! Which figures are kept in the history: enough to see a store grow and fill, few enough to be
-//! nothing beside the disk they tell of.
+//! Sampling of capacity figures for the history. The samples show how a store grows and fills, but
+//! take little disk space.
 
 use std::time::Duration;
 
 use super::{MeasuredSpace, StepTime, StoreRecord};
 
-/// Time between two lines of figures that changed.
+/// Minimum time between two samples of changed figures.
 const RECORD_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
-/// Whether these figures are to be kept: at once when the filesystem has another size, else at most
-/// every ten minutes, and only when they changed.
+/// Returns true if these figures belong in the history. A new filesystem size is recorded at once.
+/// Other changes are recorded at most every ten minutes.
 pub(super) fn should_record(r: &StoreRecord, measured: &MeasuredSpace, now: StepTime) -> bool {
     let Some(last) = r.standing.capacity else { return true };
     if last.total() != measured.capacity.total() {

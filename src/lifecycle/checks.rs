@@ -1,5 +1,5 @@
-//! The three checks, each of which counts for itself: how many failures in a row, and what a person
-//! wants to know of it.
+//! The three checks of a store. Each has its own count of consecutive failures and its own state
+//! for display.
 
 use std::time::Duration;
 
@@ -7,24 +7,24 @@ use super::{CheckPolicy, LoginOutcome, ProbeOutcome};
 use crate::common::Timestamp;
 use crate::model::{Check, Fault, Reason};
 
-/// One check as it stands since the daemon started.
+/// The state of one check since the daemon started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckState {
     failing: u32,
-    /// Why it failed the last time; none when it was good, or has not run yet.
+    /// The fault of the last run, or `None` if it was good or the check has not run yet.
     pub fault: Option<Fault>,
-    /// When it turned from good to bad, or back.
+    /// The time of the last change from good to bad, or back.
     pub since: Option<Timestamp>,
-    /// When it last ran to an end.
+    /// The time at which it last finished.
     pub last: Option<Timestamp>,
-    /// When it was last good.
+    /// The time at which it was last good.
     pub last_good: Option<Timestamp>,
-    /// How long the last one took.
+    /// The duration of the last run.
     pub took: Duration,
 }
 
 impl CheckState {
-    /// Failures in a row that are not decided yet.
+    /// Returns the number of consecutive failures since the last good run or the last attempt.
     pub fn consecutive_failures(&self) -> u32 {
         self.failing
     }
@@ -45,7 +45,8 @@ impl CheckState {
         }
     }
 
-    /// Whether its fault is decided: at once when hard, else after `fail_after` in a row.
+    /// Returns true if the fault is decided: a hard fault at once, a soft one after `fail_after` in
+    /// a row.
     fn threshold_reached(&self, policy: &CheckPolicy) -> bool {
         let hard = self.fault.as_ref().is_some_and(|fault| !fault.reason().is_soft());
         hard || (self.fault.is_some() && self.failing >= policy.fail_after)
@@ -55,21 +56,21 @@ impl CheckState {
 /// All checks of a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreChecks {
-    /// Is it the right directory, and what does it measure.
+    /// The check of the directory and its figures.
     pub examine: CheckState,
-    /// Can it be written.
+    /// The check that the directory can be written.
     pub write: CheckState,
-    /// Does the login work.
+    /// The check that the login works.
     pub ssh: CheckState,
-    /// Good probes in a row.
+    /// Consecutive good probes.
     good: u32,
-    /// Whether bad probes were seen since the last attempt, so that good ones after them mean that
-    /// something was mended.
+    /// True if a probe has failed since the last attempt. Good probes after it mean that the fault
+    /// was repaired.
     saw_failure: bool,
 }
 
 impl StoreChecks {
-    /// Takes note of a probe; the faults that are decided now.
+    /// Records a probe and returns the faults that are now decided.
     pub(super) fn on_probed(
         &mut self,
         probe: &ProbeOutcome,
@@ -81,7 +82,7 @@ impl StoreChecks {
             Some(_) => (self.good, self.saw_failure) = (0, true),
             None => self.good = self.good.saturating_add(1),
         }
-        // What did not run this time decides nothing this time.
+        // A check that did not run this time decides nothing.
         let ran = [(&self.examine, true), (&self.write, probe.concerns_writing(&self.write))];
         let decided =
             ran.into_iter().filter(|(check, ran)| *ran && check.threshold_reached(policy));
@@ -90,7 +91,7 @@ impl StoreChecks {
         faults
     }
 
-    /// Takes note of a login of the monitor; its fault, if that is decided now.
+    /// Records a login of the monitor. Returns its fault if that is now decided.
     pub(super) fn logged_in(
         &mut self,
         login: &LoginOutcome,
@@ -101,7 +102,7 @@ impl StoreChecks {
         self.ssh.fault.clone().filter(|_| self.ssh.threshold_reached(policy))
     }
 
-    /// Takes note of an attempt, which decides by itself: all begin to count anew.
+    /// Records the end of an attempt, which is itself a decision, and resets all counts.
     pub(super) fn on_attempt_ended(
         &mut self,
         probe: &ProbeOutcome,
@@ -116,12 +117,12 @@ impl StoreChecks {
         (self.good, self.saw_failure) = (0, false);
     }
 
-    /// Whether a fault of the storage counts as gone.
+    /// Returns true if a storage fault counts as gone.
     pub(super) fn have_recovered(&self, policy: &CheckPolicy) -> bool {
         self.good >= policy.recover_after
     }
 
-    /// Whether bad probes were seen since the last attempt.
+    /// Returns true if a probe has failed since the last attempt.
     pub(super) fn saw_trouble(&self) -> bool {
         self.saw_failure
     }
@@ -131,7 +132,7 @@ impl StoreChecks {
         match &probe.written {
             Some(Ok(written)) => self.write.record_result(None, written.duration(), at),
             Some(Err(fault)) => self.write.record_result(Some(fault), probe.took, at),
-            // A worker that hangs in a write fails that check again with each period.
+            // A worker that hangs in a write fails this check again with each probe.
             None if probe.concerns_writing(&self.write) => {
                 self.write.record_result(probe.examined.as_ref().err(), probe.took, at);
             }
@@ -141,13 +142,13 @@ impl StoreChecks {
 }
 
 impl ProbeOutcome {
-    /// What failed, the examination first.
+    /// Returns the first fault of the probe, that of the examination before that of the write.
     pub(super) fn first_fault(&self) -> Option<&Fault> {
         let written = self.written.as_ref().and_then(|written| written.as_ref().err());
         self.examined.as_ref().err().or(written)
     }
 
-    /// Whether the fault is the daemon's own, which says nothing about the store.
+    /// Returns true if the fault is an internal error, which says nothing about the store.
     pub(super) fn is_internal(&self) -> bool {
         self.first_fault().is_some_and(|fault| fault.reason().failed_check() == Check::Agent)
     }

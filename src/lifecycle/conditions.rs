@@ -1,5 +1,5 @@
-//! Which conditions a measurement means, with hysteresis, so that a figure at a threshold does not
-//! make one come and go.
+//! Derives conditions from a measurement. Hysteresis prevents a condition from flapping if a figure
+//! is near its threshold.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,13 +16,13 @@ const PROBE_CONDITIONS: [Condition; 5] = [
     Condition::InodesFull,
     Condition::SlowProbe,
 ];
-/// How far the share in use must fall below a threshold before its condition ends.
+/// Distance below a threshold at which its condition ends, as a share in use (2 percentage points).
 const HYSTERESIS: f64 = 0.02;
 
-/// Conditions that hold, each with since when.
+/// The active conditions, each with the time at which it began.
 pub type ActiveConditions = BTreeMap<Condition, Timestamp>;
 
-/// Those that begin and those that end with this measurement.
+/// Returns the conditions that this measurement starts (true) or ends (false).
 pub(super) fn condition_changes(
     held: &ActiveConditions,
     measured: &MeasuredSpace,
@@ -45,7 +45,7 @@ fn now_holding(
     let before = |condition| held.contains_key(&condition);
     let space = policy.space;
     let (capacity, used) = (measured.capacity, share_in_use(measured.capacity));
-    // Ends at a lower share, and with a tenth more than what is reserved.
+    // A condition ends at a lower share, or if 10 % more than the reserve is available.
     let beyond = |threshold, held| used >= if held { threshold - HYSTERESIS } else { threshold };
     let reserve = if before(Condition::Full) {
         space.reserved.saturating_add(space.reserved / 10)
@@ -55,7 +55,7 @@ fn now_holding(
     let full = beyond(space.full, before(Condition::Full))
         || capacity.available() < reserve
         || written == Some(WriteOutcome::Full);
-    // A full store is not near it.
+    // A full store is not also near full.
     let near = before(Condition::NearFull) || before(Condition::Full);
     let near_full = !full && beyond(space.near_full, near);
     let no_inode = measured.inodes.is_some_and(|inodes| inodes.available == 0);
@@ -70,7 +70,7 @@ fn now_holding(
     found.into_iter().filter_map(|(condition, holds)| holds.then_some(condition)).collect()
 }
 
-/// The part of the filesystem that an unprivileged writer cannot have: 0 to 1.
+/// Returns the share that is in use or not available to an unprivileged writer: 0 to 1.
 #[expect(clippy::cast_precision_loss, reason = "a share needs no more than 53 bits")]
 fn share_in_use(capacity: Capacity) -> f64 {
     let used = capacity.total().saturating_sub(capacity.available());
@@ -87,7 +87,7 @@ mod tests {
 
     const GIB: u64 = 1 << 30;
 
-    /// What holds after each measurement of a run: available GiB of 1000.
+    /// Returns the conditions after each measurement of a run: available GiB of 1000.
     fn run(available: &[u64]) -> Vec<Vec<&'static str>> {
         let mut held = ActiveConditions::new();
         let mut seen = Vec::new();

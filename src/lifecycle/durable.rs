@@ -7,29 +7,29 @@ use crate::model::{
     Status, Tags,
 };
 
-/// What is known of a store's health and survives the daemon.
+/// The state of a store's health that survives a restart of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DurableRecord {
-    /// Health.
+    /// The health of the store.
     pub status: Status,
-    /// The place of the newest notice.
+    /// The position of the newest notice.
     pub position: Position,
-    /// The newest attempt; 0 before the first.
+    /// The newest attempt; 0 before the first one.
     pub attempt: AttemptId,
-    /// The last good figures; kept while Disconnected.
+    /// The last good figures. They are kept while the store is Disconnected.
     pub capacity: Option<Capacity>,
     /// The inodes of the same sample.
     pub inodes: Option<InodeCounts>,
-    /// Why the store is not Connected; none while it is.
+    /// The failure for which the store is Disconnected, or `None` otherwise.
     pub failure: Option<AttemptFailure>,
-    /// When the status last changed.
+    /// The time at which the status last changed.
     pub since: Timestamp,
-    /// The conditions that the last good probe decided.
+    /// The active conditions.
     pub conditions: ActiveConditions,
 }
 
 impl DurableRecord {
-    /// A store that has just been added, Connected by its first attempt, before its first notice.
+    /// Creates the record of a new store, which is Connecting until its first attempt ends.
     pub fn new_connecting(epoch: Epoch, at: Timestamp) -> Self {
         Self {
             status: Status::Connecting,
@@ -43,7 +43,8 @@ impl DurableRecord {
         }
     }
 
-    /// Whether only figures differ, which are kept now and then and not with each probe.
+    /// Returns true if at most the capacity and inode figures differ. They are persisted less often
+    /// than each probe.
     pub fn differs_only_in_capacity(&self, other: &Self) -> bool {
         let Self { status, position, attempt, capacity: _, inodes: _, failure, since, conditions } =
             self;
@@ -53,86 +54,86 @@ impl DurableRecord {
     }
 }
 
-/// A store's history, as far as it was asked for.
+/// A part of a store's history: the requested number of lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreHistory {
-    /// Newest first.
+    /// The lines, newest first.
     pub lines: Vec<HistoryEntry>,
-    /// How many lines before the oldest that is kept are gone, by number or age.
+    /// The number of older lines that were pruned by number or age.
     pub gone: u64,
 }
 
-/// A line of a store's history, for people.
+/// A line of a store's history, for operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryEntry {
-    /// When.
+    /// The time of the event.
     pub at: Timestamp,
-    /// The attempt it belongs to.
+    /// The attempt that it belongs to.
     pub attempt: AttemptId,
-    /// What happened.
+    /// The event.
     pub event: HistoryEvent,
 }
 
-/// What a line of history tells.
+/// The event of a history line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HistoryEvent {
     /// An attempt began.
     AttemptBegan {
-        /// Who asked.
+        /// The cause of the attempt.
         cause: Cause,
-        /// The tags it carries.
+        /// The tags of the attempt.
         tags: Tags,
     },
     /// A caller with tags joined the running attempt.
     Joined {
-        /// The tags of the joiner, which the attempt does not carry.
+        /// The tags of this caller. The attempt does not take them over.
         tags: Tags,
     },
-    /// The daemon was stopped or killed while the attempt ran.
+    /// The daemon stopped or was killed while the attempt ran.
     InterruptedByRestart,
     /// The status changed.
     Changed {
-        /// Before.
+        /// The status before.
         old: Status,
-        /// After.
+        /// The status after.
         new: Status,
-        /// Why, when the new status is Disconnected.
+        /// The failure, if the new status is Disconnected.
         failure: Option<AttemptFailure>,
     },
     /// A condition began or ended.
     Turned {
-        /// Which.
+        /// The condition.
         condition: Condition,
-        /// Whether it holds now.
+        /// True if the condition began.
         holds: bool,
     },
-    /// What a probe measured; kept now and then.
+    /// A probe measured these figures; only samples are recorded.
     Measured(MeasuredSpace),
-    /// A person has changed the definition.
+    /// A caller changed the definition.
     Updated {
         /// The names of the fields, as the API has them; never a value.
         fields: Vec<String>,
     },
-    /// A person has pinned a key that an attempt had refused.
+    /// An operator pinned a key that an attempt had rejected.
     HostKeyAccepted {
-        /// Its type, such as `ssh-ed25519`.
+        /// The type of the key, such as `ssh-ed25519`.
         algorithm: String,
-        /// As `ssh-keygen -l` prints it.
+        /// The fingerprint, as `ssh-keygen -l` prints it.
         fingerprint: String,
     },
-    /// The directory lies elsewhere than before, with its marker: on another device, or by another
+    /// The directory and its marker are now at another location: on another device, or in another
     /// mount.
     Moved(MountLocation),
 }
 
 string_enum! {
-    /// Who asked for an attempt.
+    /// The cause of an attempt.
     pub Cause {
         /// A caller of the API or the command line, or the management node.
         User = "person",
-        /// The monitor, because the fault seems cleared or the backoff ran out.
+        /// The monitor, because the fault seems repaired or the backoff expired.
         Monitor = "monitor",
-        /// The start of the daemon, which found an attempt unfinished.
+        /// The start of the daemon, which found an unfinished attempt.
         Restart = "restart",
     }
 }

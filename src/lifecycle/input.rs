@@ -1,4 +1,4 @@
-//! What goes into the status machine and what comes out of it.
+//! Inputs and effects of the status machine.
 
 use std::time::Duration;
 
@@ -9,120 +9,122 @@ use crate::model::{
     WriteOutcome,
 };
 
-/// When a step happens, and a random number to spend in it: brought by the caller, so that the step
-/// needs neither clock nor die.
+/// The time of a step, and a random number for it. The caller provides both, so that the step needs
+/// neither a clock nor a random source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepTime {
-    /// For records and payloads only.
+    /// The wall-clock time, only for records and payloads.
     pub wall: Timestamp,
-    /// Time since the daemon started; never goes back. All waiting is measured on it.
+    /// The time since the daemon started. It never goes back, and all waits are measured with it.
     pub uptime: Duration,
-    /// Random.
+    /// A random number.
     pub roll: u64,
 }
 
-/// What a good examination measured.
+/// The figures that a good examination measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MeasuredSpace {
-    /// Space.
+    /// The space.
     pub capacity: Capacity,
-    /// Inodes, where the filesystem counts them.
+    /// The inodes, if the filesystem counts them.
     pub inodes: Option<InodeCounts>,
 }
 
-/// A look at the image directory.
+/// The outcome of a probe of the image directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeOutcome {
-    /// Whether it is the right directory, and what it measures.
+    /// The result of the examination: the figures of the right directory, or the fault.
     pub examined: Result<MeasuredSpace, Fault>,
-    /// Whether it can be written; none when that was not asked, or not come to.
+    /// The result of the write, or `None` if it was not requested or not reached.
     pub written: Option<Result<WriteOutcome, Fault>>,
-    /// How long all of it took.
+    /// The total duration.
     pub took: Duration,
 }
 
-/// A login.
+/// The outcome of a login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoginOutcome {
-    /// How it went, and what a good one has shown of the host.
+    /// The result. A good login returns the identity of the host.
     pub outcome: Result<HostIdentity, Fault>,
-    /// How long it took.
+    /// The duration.
     pub took: Duration,
 }
 
-/// What the checks of an attempt have shown.
+/// The results of the checks of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptOutcome {
-    /// The image directory.
+    /// The result for the image directory.
     pub probe: ProbeOutcome,
-    /// The SSH server.
+    /// The result for the SSH server.
     pub login: LoginOutcome,
 }
 
-/// A connect attempt.
+/// A connect attempt that is running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunningAttempt {
-    /// Its number.
+    /// The number of the attempt.
     pub id: AttemptId,
-    /// Who asked for it.
+    /// The cause of the attempt.
     pub cause: Cause,
-    /// The tags of who asked.
+    /// The tags of the request that started it.
     pub tags: Tags,
 }
 
 /// An attempt that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastAttempt {
-    /// Its number.
+    /// The number of the attempt.
     pub id: AttemptId,
-    /// Who asked for it.
+    /// The cause of the attempt.
     pub cause: Cause,
-    /// When it ended.
+    /// The time at which it ended.
     pub at: Timestamp,
-    /// What its checks have shown, or why they came to no end.
+    /// The results of its checks, or the fault that prevented them from finishing.
     pub outcome: Result<AttemptOutcome, Fault>,
 }
 
-/// What happened.
+/// An input of the status machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepInput {
-    /// The daemon started and found this record.
+    /// The daemon started with this record.
     Started,
-    /// Somebody wants the store connected.
+    /// A caller requests a connected store.
     ReconnectAsked {
-        /// Who.
+        /// The cause of the request.
         cause: Cause,
-        /// With which tags.
+        /// The tags of the request.
         tags: Tags,
     },
     /// An attempt ended.
     AttemptEnded {
-        /// Which.
+        /// The number of the attempt.
         attempt: AttemptId,
-        /// How; a fault when its checks came to no end.
+        /// The results of its checks, or the fault that prevented them from finishing.
         outcome: Result<AttemptOutcome, Fault>,
     },
     /// A probe between attempts ended.
     Probed(ProbeOutcome),
     /// A login between attempts ended.
     LoggedIn(LoginOutcome),
-    /// The time of [`StoreRecord::due`](super::StoreRecord::due_check) has come, while these checks are under way.
+    /// The time of [`StoreRecord::due_check`](super::StoreRecord::due_check) has come, while these
+    /// checks are in flight.
     Due(InFlight),
     /// The daemon is stopping.
     Stopping,
 }
 
-/// An order of the status machine. The ledger's part of [`StepEffect::PublishTransition`],
-/// [`StepEffect::RecordHistory`] and [`StepEffect::StartAttempt`] belongs to the transaction that commits the
-/// record's standing. Everything else that an effect orders is done only after that commit.
+/// An effect that the caller of the status machine must carry out. The ledger part of
+/// [`StepEffect::PublishTransition`], [`StepEffect::RecordHistory`] and
+/// [`StepEffect::StartAttempt`] is committed in one transaction with the record's standing. All
+/// other effects follow only after that commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepEffect {
-    /// Write the notice and the line of history of this change of status, and report it.
+    /// Write the notice and the history line of this status change, and publish it.
     PublishTransition(StatusTransition),
-    /// Write a line of history.
+    /// Write a history line.
     RecordHistory(AttemptId, HistoryEvent),
-    /// Run the checks of this attempt. They replace a login that is under way and wait for a probe
-    /// that is. The line of history of the attempt is part of this effect.
+    /// Run the checks of this attempt. They replace a login in flight and wait for a probe in
+    /// flight. The history line of the attempt is part of this effect.
     StartAttempt(RunningAttempt),
     /// Examine the image directory, and write to it if requested.
     Probe {
@@ -133,31 +135,31 @@ pub enum StepEffect {
     LogIn,
     /// Stop the checks of this attempt.
     CancelAttempt(AttemptId),
-    /// Answer everyone who waits for this attempt.
+    /// Answer every caller that waits for this attempt.
     CompleteAttempt(AttemptId, Result<(), AttemptFailure>),
 }
 
 /// One change of status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusTransition {
-    /// Its place in the store's order.
+    /// The position in the order of the store's notices.
     pub position: Position,
-    /// Before.
+    /// The status before.
     pub old: Status,
-    /// After.
+    /// The status after.
     pub new: Status,
-    /// When.
+    /// The time of the change.
     pub at: Timestamp,
-    /// The attempt it belongs to: the running one, or the newest before it.
+    /// The attempt that it belongs to: the running one, or the newest before it.
     pub attempt: AttemptId,
-    /// The tags of that attempt, when it is running.
+    /// The tags of that attempt, if it is running.
     pub tags: Tags,
-    /// Why, when the new status is Disconnected.
+    /// The failure, if the new status is Disconnected.
     pub failure: Option<AttemptFailure>,
 }
 
 impl AttemptOutcome {
-    /// What failed.
+    /// Returns the failure of the attempt, or `None` if all checks succeeded.
     pub(super) fn attempt_failure(&self) -> Option<AttemptFailure> {
         let examined = self.probe.examined.as_ref().err();
         let written = self.probe.written.as_ref().and_then(|written| written.as_ref().err());

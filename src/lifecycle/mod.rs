@@ -1,9 +1,17 @@
-//! Layer 2. The status machine: what a store's status becomes, decided in one function.
+//! Layer 2. The status machine: one function decides the status of a store.
 //!
-//! Promises: [`step()`] is a function of its arguments alone; a status changes only together with the
-//! [`StatusTransition`] that tells of it; each transition takes the next [`Position`]; the result of a
-//! superseded attempt changes nothing; every attempt is completed exactly once.
-//! Never: awaits, reads a clock, rolls a die, knows what a check does.
+//! # Guarantees
+//! - [`step()`] depends only on its arguments.
+//! - A status changes only together with its [`StatusTransition`].
+//! - Each transition takes the next [`Position`].
+//! - The result of a superseded attempt changes nothing.
+//! - Every attempt is completed exactly once.
+//!
+//! # Never
+//! - It never awaits, and never reads a clock or a random source.
+//! - It never depends on the implementation of a check.
+//!
+//! # Diagram
 //!
 //! ```text
 //!                  reconnect asked, time to retry, recovered
@@ -19,13 +27,15 @@
 //!      └────────────┘
 //! ```
 //!
-//! Three checks count for themselves: examine (the right directory, its figures), write, and ssh. A
-//! probe examines, and writes when that is due; a hard fault decides at once, a soft one after
-//! `fail_after` of its check in a row. What is due when is decided here too (`agenda`).
+//! # Rules
+//! The three checks have separate counts: examine (the right directory, its figures), write, and
+//! ssh. A probe always examines, and it writes if a write is due. A hard fault decides at once. A
+//! soft fault decides after `fail_after` consecutive failures of its check. The `schedule` module
+//! decides when each check is due.
 //!
-//! A test compares the table below with the code. An effect is an order: "publish" a transition (its
-//! notice and its line of history), "record" a line of history, "start attempt", "cancel attempt",
-//! "complete attempt" (answer everyone who waits for it), "probe", and "log in".
+//! A test compares the table below with the code. An effect is an order: "publish" a transition
+//! (its notice and its history line), "record" a history line, "start attempt", "cancel attempt",
+//! "complete attempt" (answer every caller that waits for it), "probe", and "log in".
 //!
 //! | status | input | next | effects |
 //! |---|---|---|---|

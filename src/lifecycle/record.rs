@@ -1,4 +1,4 @@
-//! A store's whole health.
+//! The complete health record of a store.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::stale_namespace::NamespaceEvidence;
 use super::{DurableRecord, LastAttempt, RunningAttempt};
 use crate::model::{HostIdentity, WriteOutcome};
 
-/// A store's whole health: the durable standing and what is known since the daemon started.
+/// The complete health of a store: the durable standing, and the state since the daemon started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreRecord {
     /// The durable part.
@@ -18,22 +18,23 @@ pub struct StoreRecord {
     pub running: Option<RunningAttempt>,
     /// The newest attempt that has ended since the daemon started.
     pub last_attempt: Option<LastAttempt>,
-    /// Each check by itself.
+    /// The state of each check.
     pub checks: StoreChecks,
-    /// What the newest good login has shown of the host.
+    /// The identity of the host from the newest good login.
     pub proof: Option<HostIdentity>,
     /// Evidence about the mount namespace of the daemon.
     pub(super) namespace: NamespaceEvidence,
-    /// What the newest write probe met.
+    /// The outcome of the newest write probe.
     pub(super) written: Option<WriteOutcome>,
-    /// When the figures were last kept in the history, as uptime.
+    /// The time of the newest capacity sample in the history, as uptime.
     pub(super) sampled: Option<Duration>,
     pub(super) retry: RetrySchedule,
     pub(super) agenda: CheckSchedule,
 }
 
 impl StoreRecord {
-    /// A record around what the ledger holds. Feed it [`StepInput::Started`](super::StepInput::Started) first.
+    /// Creates a record around the standing from the ledger. Its first input must be
+    /// [`StepInput::Started`](super::StepInput::Started).
     pub fn new(standing: DurableRecord) -> Self {
         Self {
             standing,
@@ -49,12 +50,13 @@ impl StoreRecord {
         }
     }
 
-    /// Discards the evidence that logins have brought: from now on they may lead to another host.
+    /// Clears the evidence that logins have brought, because they may lead to another host from now
+    /// on.
     pub fn reset_host_evidence(&mut self) {
         self.namespace = NamespaceEvidence::default();
     }
 
-    /// Whether a probe or an attempt has ended since the daemon started.
+    /// Returns true if a probe or an attempt has ended since the daemon started.
     pub fn is_verified(&self) -> bool {
         self.checks.examine.last.is_some()
     }

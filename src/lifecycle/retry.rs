@@ -1,4 +1,4 @@
-//! When the next attempt may start by itself.
+//! Backoff between automatic attempts.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use super::{CheckPolicy, StepTime};
 use crate::common::Backoff;
 use crate::model::{AttemptFailure, Reason};
 
-/// Longest wait between attempts.
+/// Maximum delay between attempts.
 const MAX_DELAY: Duration = Duration::from_secs(5 * 60);
-/// Longest wait where each try risks a lockout or needs a person anyway.
+/// Maximum delay if each attempt risks a lockout or an operator must act anyway.
 const MAX_SLOW_DELAY: Duration = Duration::from_secs(15 * 60);
 
-/// Failed attempts in a row and the wait that follows from them.
+/// The number of consecutive failed attempts, and the delay that follows from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct RetrySchedule {
     failures: u32,
@@ -20,8 +20,8 @@ pub(super) struct RetrySchedule {
 }
 
 impl RetrySchedule {
-    /// An attempt failed: the next one waits. `timed` says whether time alone starts it; a fault of
-    /// the storage is waited out by the probes instead.
+    /// Records a failed attempt and delays the next one. If `timed` is true, the delay alone starts
+    /// it. After a storage fault, good probes start it instead.
     pub(super) fn on_failed(
         &mut self,
         failure: &AttemptFailure,
@@ -35,30 +35,31 @@ impl RetrySchedule {
         self.due = timed.then_some(self.not_before);
     }
 
-    /// A store was found Disconnected at start: time alone starts the next attempt, as after a first
-    /// failure.
+    /// Schedules an attempt by time alone, with the delay after a first failure. It is used for a
+    /// store that is Disconnected without a scheduled attempt, such as at start.
     pub(super) fn schedule_retry(&mut self, policy: &CheckPolicy, now: StepTime) {
         let backoff = Backoff::new(policy.interval, MAX_DELAY);
         self.not_before = now.uptime.saturating_add(backoff.delay(1, now.roll));
         self.due = Some(self.not_before);
     }
 
-    /// Time alone starts nothing any more.
+    /// Cancels the attempt that time alone would start.
     pub(super) fn cancel_retry(&mut self) {
         self.due = None;
     }
 
-    /// Whether the wait after the last failed attempt is over.
+    /// Returns true if the delay after the last failed attempt is over.
     pub(super) fn may_start(self, now: StepTime) -> bool {
         now.uptime >= self.not_before
     }
 
-    /// When time alone starts an attempt, as uptime.
+    /// Returns the uptime at which time alone starts an attempt, or `None` if it starts none.
     pub(super) fn due_at(self) -> Option<Duration> {
         self.due
     }
 
-    /// A person asked, the store connected, or the fault is gone: the next failure is the first.
+    /// Resets the count, so that the next failure is the first. It is used if a user requests an
+    /// attempt, the store is Connected, or the fault is gone.
     pub(super) fn reset(&mut self) {
         *self = Self::default();
     }

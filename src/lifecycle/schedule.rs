@@ -1,4 +1,4 @@
-//! When each check is due.
+//! Schedule of the checks.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::{CheckPolicy, StepTime, StoreRecord};
 use crate::common::Backoff;
 use crate::model::Status;
 
-/// The next times, as uptime.
+/// The next time of each check, as uptime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct CheckSchedule {
     probe: Duration,
@@ -14,18 +14,18 @@ pub(super) struct CheckSchedule {
     login: Duration,
 }
 
-/// The checks of the monitor that are under way beside the status machine.
+/// The checks of the monitor that are in flight outside the status machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InFlight {
-    /// A probe.
+    /// True if a probe is in flight.
     pub probe: bool,
-    /// A login.
+    /// True if a login is in flight.
     pub login: bool,
 }
 
 impl CheckSchedule {
-    /// After a start: the first probes of all stores are spread over the start spread, their logins
-    /// over a whole interval.
+    /// Returns the schedule after a start. The first probes of all stores are spread over the start
+    /// spread, and their logins over a whole interval.
     pub(super) fn first_checks(policy: &CheckPolicy, now: StepTime) -> Self {
         let within = |limit, roll| now.uptime.saturating_add(uniform(limit, roll));
         Self {
@@ -35,32 +35,33 @@ impl CheckSchedule {
         }
     }
 
-    /// An attempt has looked at everything.
+    /// Reschedules all checks after an attempt, which has run all of them.
     pub(super) fn after_attempt(&mut self, policy: &CheckPolicy, now: StepTime) {
         self.probe = now.uptime.saturating_add(policy.interval);
         self.write_finished(policy, now);
         self.login_succeeded(policy, now);
     }
 
-    /// A probe starts; whether the next one is to come after a part of the interval, so that stores
-    /// that started together do not stay together.
+    /// Schedules the next probe when one starts. If `first` is true, it follows after a random part
+    /// of the interval, so that stores that started together do not stay synchronized.
     pub(super) fn probe_started(&mut self, first: bool, policy: &CheckPolicy, now: StepTime) {
         let wait = if first { uniform(policy.interval, now.roll) } else { policy.interval };
         self.probe = now.uptime.saturating_add(wait);
     }
 
-    /// A probe has written.
+    /// Schedules the next write after a probe has written.
     pub(super) fn write_finished(&mut self, policy: &CheckPolicy, now: StepTime) {
         let wait = policy.write_interval.unwrap_or(Duration::MAX);
         self.write = now.uptime.saturating_add(wait);
     }
 
-    /// A login starts: unless it is good, the next one follows at the pace of probes.
+    /// Schedules the next login when one starts. Unless this one is good, the next one follows
+    /// after the probe interval.
     pub(super) fn login_started(&mut self, policy: &CheckPolicy, now: StepTime) {
         self.login = now.uptime.saturating_add(policy.interval);
     }
 
-    /// A login was good.
+    /// Schedules the next login after a good one.
     pub(super) fn login_succeeded(&mut self, policy: &CheckPolicy, now: StepTime) {
         self.login = now.uptime.saturating_add(policy.login_interval);
     }
@@ -79,8 +80,8 @@ impl CheckSchedule {
 }
 
 impl StoreRecord {
-    /// When [`StepInput::Due`](super::StepInput::Due) is to be fed, as uptime. None while an attempt runs, and
-    /// when all that could be due is under way.
+    /// Returns the uptime at which [`StepInput::Due`](super::StepInput::Due) is due. Returns `None`
+    /// if an attempt runs, or if everything that could be due is in flight.
     pub fn due_check(&self, busy: InFlight) -> Option<Duration> {
         if self.running.is_some() {
             return None;

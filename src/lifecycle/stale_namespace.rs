@@ -1,38 +1,40 @@
-//! Decides the condition `stale_namespace`: the host outside a container sees another disk at the path
-//! of the image directory than this daemon does.
+//! Detection of a stale mount namespace: the host sees another disk at the store's path than the
+//! daemon does.
 //!
-//! A container has mounts of its own. A later mount or unmount on the host reaches it only if the image
-//! directory was given to it as `rslave` (`mount_namespaces(7)`); otherwise the daemon continues with a
-//! disk that the host has let go. The mounts of the container show nothing of that. A login does,
-//! because it leads outside.
+//! A container has its own mounts. A mount or unmount on the host reaches it only if the image
+//! directory was passed to it as `rslave` (`mount_namespaces(7)`). Otherwise the daemon continues
+//! with a disk that the host has unmounted. The daemon's own mounts do not show this, but a login
+//! does, because it leads out of the container.
 
 use super::ProbeOutcome;
 use crate::model::{Check, Fault, HostIdentity, Reason, RemoteMarker};
 
-/// Evidence about the namespace that outlives the check which brought it.
+/// Evidence about the namespace that is kept between checks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct NamespaceEvidence {
-    /// True once the host has shown anything at the place of the marker. A path at which the host has
-    /// never shown anything may be a different path there, and proves nothing.
+    /// True if the host has shown anything at the marker's path. Otherwise the path may be a
+    /// different one there, so it proves nothing.
     marker_seen_on_host: bool,
-    /// True if a login has shown another disk on the host. The next probe decides.
+    /// True if a login has seen another disk on the host. The next probe decides.
     suspect: bool,
 }
 
 /// The decision that follows from one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NamespaceDecision {
-    /// The evidence from now on.
+    /// The new evidence.
     pub(super) evidence: NamespaceEvidence,
     /// True if the namespace is stale; `None` if the check adds no information.
     pub(super) stale: Option<bool>,
 }
 
 impl NamespaceEvidence {
-    /// Returns the decision after a successful login. `local` is the fault of the newest examination of
-    /// the directory. `same_attempt` is true if that examination belongs to the same attempt. A login
-    /// of the monitor may be newer than the last probe, with an `umount` that both sides see between
-    /// them, so such a login only raises a suspicion.
+    /// Returns the decision after a successful login. `local` is the fault of the newest
+    /// examination of the directory. `same_attempt` is true if that examination belongs to the same
+    /// attempt.
+    ///
+    /// A login of the monitor may be newer than the last probe, and an `umount` that both sides see
+    /// can lie between them. Such a login therefore only marks the namespace as suspect.
     pub(super) fn after_login(
         self,
         proof: &HostIdentity,
@@ -53,7 +55,8 @@ impl NamespaceEvidence {
             RemoteMarker::Different => true,
             RemoteMarker::Missing => self.marker_seen_on_host,
             RemoteMarker::Unreadable => false,
-            // A disk that came back under another name is healthy on the host and dead in here.
+            // A disk that came back under another name is healthy on the host, and dead in the
+            // container.
             RemoteMarker::Same => return evidence.decides(Some(local.is_some_and(is_dead))),
             RemoteMarker::TimedOut => return evidence.decides(None),
         };
@@ -62,8 +65,8 @@ impl NamespaceEvidence {
         evidence.decides((!evidence.suspect).then_some(stale))
     }
 
-    /// Returns the decision after a probe: a disk that is gone in here too refutes a suspicion, and a
-    /// disk that is still here confirms one.
+    /// Returns the decision after a probe. `stale` is false if the daemon also sees the disk gone.
+    /// It is true if the probe confirms a suspicion, and `None` otherwise.
     pub(super) fn after_probe(self, probe: &ProbeOutcome) -> NamespaceDecision {
         let cleared = Self { suspect: false, ..self };
         match &probe.examined {
@@ -78,12 +81,12 @@ impl NamespaceEvidence {
     }
 }
 
-/// Returns true if the daemon, too, sees another disk or none.
+/// Returns true if the daemon also sees another disk, or none.
 fn is_gone(fault: &Fault) -> bool {
     fault.reason().failed_check() == Check::Identity
 }
 
-/// Returns true if the disk does not answer as one that is present does.
+/// Returns true if the fault is that of a disk that is no longer present.
 fn is_dead(fault: &Fault) -> bool {
     matches!(fault.reason(), Reason::IoError | Reason::StaleHandle)
 }

@@ -1,4 +1,4 @@
-//! The one function that changes a status.
+//! The function that changes a status: no other code does.
 
 use super::schedule::CheckSchedule;
 use super::stale_namespace::NamespaceDecision;
@@ -11,11 +11,11 @@ use crate::model::{
     AttemptFailure, AttemptId, Check, Condition, Fault, HostIdentity, Reason, Status, Tags,
 };
 
-/// What the record becomes, and what is to be done about it.
+/// Returns the new record after an input, and the effects to carry out.
 ///
-/// The caller commits the returned standing together with the effects that belong to it, and only
-/// then adopts the record and lets the other effects out; if the commit fails it keeps the old record
-/// and may repeat the step.
+/// The caller commits the returned standing together with the effects that belong to it. Only then
+/// does it adopt the record and carry out the other effects. If the commit fails, it keeps the old
+/// record and may repeat the step.
 pub fn step(
     mut record: StoreRecord,
     input: StepInput,
@@ -37,7 +37,7 @@ pub fn step(
     (record, effects)
 }
 
-/// One step: its rules, its moment, and what comes of it.
+/// The context of one step: its policy, its time, and its effects.
 struct StepContext<'a> {
     policy: &'a CheckPolicy,
     now: StepTime,
@@ -46,13 +46,14 @@ struct StepContext<'a> {
 
 impl StepContext<'_> {
     fn on_started(&mut self, r: &mut StoreRecord) {
-        // The namespace was that of the daemon before.
+        // The condition described the namespace of the previous daemon process.
         self.set_condition_if_changed(r, Condition::StaleNamespace, false);
         if r.running.is_some() {
-            // Repeated because it could not be committed at first, and somebody asked meanwhile.
+            // The input was repeated after a failed commit, and a caller requested an attempt in
+            // the meantime.
             return;
         }
-        // A store that has just been added was looked at by its first attempt.
+        // The first attempt of a new store has already run its checks.
         if !r.is_verified() {
             r.agenda = CheckSchedule::first_checks(self.policy, self.now);
         }
@@ -73,7 +74,7 @@ impl StepContext<'_> {
             r.retry.reset();
         }
         match &r.running {
-            // Who joins without tags leaves nothing that the attempt does not tell already.
+            // A joining caller without tags adds nothing to the history of the attempt.
             Some(_) if tags.is_empty() => {}
             Some(running) => {
                 self.effects
@@ -117,7 +118,7 @@ impl StepContext<'_> {
     }
 
     fn on_probed(&mut self, r: &mut StoreRecord, probe: &ProbeOutcome) {
-        // A result that an attempt has overtaken; or one that says nothing about the store.
+        // An attempt has superseded the result, or the result says nothing about the store.
         if r.running.is_some() || probe.is_internal() {
             return;
         }
@@ -132,7 +133,7 @@ impl StepContext<'_> {
         }
     }
 
-    /// Starts an attempt once a fault of the storage counts as gone.
+    /// Starts an attempt if a storage fault counts as gone.
     fn try_recover(&mut self, r: &mut StoreRecord) {
         let waits = r.standing.status == Status::Disconnected && waits_for_storage(r);
         if !waits || !self.policy.auto_reconnect || !r.checks.have_recovered(self.policy) {
@@ -163,7 +164,8 @@ impl StepContext<'_> {
         self.disconnect_if_decided(r, decided.into_iter().collect());
     }
 
-    /// Takes the faults that are decided: a Connected store drops, a Disconnected one says why anew.
+    /// Applies decided faults: a Connected store disconnects, and a Disconnected store updates its
+    /// failure.
     fn disconnect_if_decided(&mut self, r: &mut StoreRecord, decided: Vec<Fault>) {
         let Some(failure) = AttemptFailure::from_faults(decided) else { return };
         match r.standing.status {
@@ -192,7 +194,8 @@ impl StepContext<'_> {
             return self.start_attempt(r, Cause::Monitor, Tags::default());
         }
         if !busy.probe && r.agenda.probe_is_due(self.now) {
-            // While something is wrong every probe writes, so that only those count towards recovery.
+            // While something is wrong, every probe writes, so that only writing probes count
+            // towards recovery.
             let well = r.standing.status == Status::Connected
                 && r.checks.write.consecutive_failures() == 0;
             let write =
@@ -229,8 +232,8 @@ impl StepContext<'_> {
         self.effects.push(StepEffect::StartAttempt(attempt));
     }
 
-    /// Takes the new status and says so; saying nothing when it is the same is what makes every
-    /// notice a change.
+    /// Sets the status and publishes the transition. An unchanged status publishes nothing, so that
+    /// every transition notice is a change.
     fn change_status(
         &mut self,
         r: &mut StoreRecord,
@@ -258,8 +261,8 @@ impl StepContext<'_> {
         }));
     }
 
-    /// Takes the figures of a probe that found the right directory, and the conditions they mean. A
-    /// Disconnected store keeps its last good figures: those of a fault may be anybody's.
+    /// Records the figures of a good probe, and the conditions that they imply. A Disconnected
+    /// store keeps its last good figures, because the new ones may belong to another filesystem.
     fn record_capacity(&mut self, r: &mut StoreRecord, probe: &ProbeOutcome) {
         if let Some(Ok(written)) = &probe.written {
             r.written = Some(*written);
@@ -283,8 +286,8 @@ impl StepContext<'_> {
         r.standing.inodes = measured.inodes;
     }
 
-    /// Records the evidence of a successful login about the host; a failed login adds none.
-    /// `same_attempt` is true if the directory was examined in the same attempt.
+    /// Records the identity of the host from a good login. A failed login adds nothing.
+    /// `same_attempt` is true if the directory was probed in the same attempt.
     fn record_identity(&mut self, r: &mut StoreRecord, login: &LoginOutcome, same_attempt: bool) {
         let Ok(proof) = &login.outcome else { return };
         let unproven = matches!(proof, HostIdentity::Unavailable(_));
@@ -320,9 +323,9 @@ impl StepContext<'_> {
     }
 }
 
-/// Keeps the reason of a Disconnected store true: the newest storage faults, beside the SSH faults of
-/// the last attempt. The same reason again leaves the first evidence standing, so that an outage costs
-/// one commit and not one a probe.
+/// Updates the failure of a Disconnected store to the newest storage faults and the SSH faults of
+/// the last attempt. If the root cause has the same reason, the first evidence stays, so that an
+/// outage costs one commit instead of one per probe.
 fn refresh_failure(r: &mut StoreRecord, newest: AttemptFailure) {
     let old = r.standing.failure.take();
     if old.as_ref().is_some_and(|old| old.root_fault().reason() == newest.root_fault().reason()) {
@@ -336,8 +339,8 @@ fn refresh_failure(r: &mut StoreRecord, newest: AttemptFailure) {
     r.standing.failure = AttemptFailure::from_faults(ssh.chain(newest.all_faults()).cloned());
 }
 
-/// Whether the store is Disconnected by a fault that probes see, so that probes and not time decide
-/// when the next attempt is worth it.
+/// Returns true if the store is Disconnected by a fault that probes detect. Probes then decide when
+/// the next attempt starts, not time.
 fn waits_for_storage(r: &StoreRecord) -> bool {
     let seen = |f: &AttemptFailure| f.has_check(Check::Identity) || f.has_check(Check::Storage);
     r.standing.failure.as_ref().is_some_and(seen)

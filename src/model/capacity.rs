@@ -1,6 +1,6 @@
 //! Figures of a filesystem, taken from one statvfs call.
 
-/// The figures cannot be those of a real filesystem.
+/// An error for figures that cannot be those of a real filesystem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("total {total} and available {available} bytes cannot both be true")]
 pub struct ImplausibleCapacity {
@@ -10,7 +10,7 @@ pub struct ImplausibleCapacity {
     pub available: u64,
 }
 
-/// Space of the filesystem that holds an image directory.
+/// Space of the filesystem that contains an image directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
     total: u64,
@@ -18,11 +18,12 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// Takes figures that can be true: `total` above 0 and at most `i64::MAX` (what JSON clients and
-    /// the ledger hold), `available` at most `total`.
+    /// Creates a capacity from plausible figures: `total` from 1 to `i64::MAX`, `available` at most
+    /// `total`. JSON clients and the ledger can hold at most `i64::MAX`.
     ///
     /// # Errors
-    /// [`ImplausibleCapacity`] otherwise: report `capacity_implausible` and keep the last good figures.
+    /// Returns [`ImplausibleCapacity`] otherwise. The caller then reports `capacity_implausible`
+    /// and keeps the last good figures.
     pub fn new(total: u64, available: u64) -> Result<Self, ImplausibleCapacity> {
         if total == 0 || i64::try_from(total).is_err() || available > total {
             return Err(ImplausibleCapacity { total, available });
@@ -30,18 +31,18 @@ impl Capacity {
         Ok(Self { total, available })
     }
 
-    /// Size of the filesystem, in bytes; at least 1.
+    /// Returns the size of the filesystem in bytes; at least 1.
     pub fn total(self) -> u64 {
         self.total
     }
 
-    /// Free space for an unprivileged writer (`f_bavail`), in bytes; at most `total`.
+    /// Returns the free space for an unprivileged writer (`f_bavail`) in bytes; at most `total`.
     pub fn available(self) -> u64 {
         self.available
     }
 }
 
-/// Inodes of the filesystem. A filesystem without a fixed number (btrfs) has none of these.
+/// Inodes of the filesystem. A filesystem without a fixed number (btrfs) has no such figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InodeCounts {
     /// `f_files`; above 0.

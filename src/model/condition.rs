@@ -1,44 +1,46 @@
-//! What is worth a person's attention and disconnects nothing: stable words, each with one remedy.
+//! Conditions: problems that need an operator but do not disconnect the store. Each has a stable
+//! name and a remedy.
 
 use crate::common::string_enum;
 
 string_enum! {
-    /// A condition. A store with any of them stays Connected: images must still be read.
+    /// A condition. A store with conditions stays Connected, because its images must still be
+    /// readable.
     pub Condition {
         /// The store has not been probed since the daemon started.
         Unverified = "unverified",
-        /// Little room is left: `storage.near_full`.
+        /// Little space is left: `storage.near_full`.
         NearFull = "near_full",
-        /// No room is left: `storage.full`, `storage.reserved`, or a write met `ENOSPC`.
+        /// No space is left: `storage.full`, `storage.reserved`, or a write failed with `ENOSPC`.
         Full = "full",
-        /// A write met `EDQUOT`.
+        /// A write failed with `EDQUOT`.
         QuotaExceeded = "quota_exceeded",
-        /// No inode is left, whatever room there is.
+        /// No inode is left, although space may be.
         InodesFull = "inodes_full",
         /// Probes succeed, but slowly.
         SlowProbe = "slow_probe",
-        /// Another store lies on the same filesystem, so that both report the same room.
+        /// Another store is on the same filesystem, so that both report the same space.
         SharedFilesystem = "shared_filesystem",
-        /// Whether the SSH server is this node could not be shown: `ssh.prove_host`.
+        /// The login could not show if the SSH server is this node: `ssh.prove_host`.
         ProofUnavailable = "proof_unavailable",
-        /// The host has another disk, or none, where this daemon still sees the store's: a container whose
-        /// mounts are its own.
+        /// The host has another disk, or none, where the daemon still sees the store's disk. The
+        /// daemon runs in a container with its own mounts.
         StaleNamespace = "stale_namespace",
         /// `ssh.legacy` re-enables weak algorithms.
         LegacyAlgorithms = "legacy_algorithms",
-        /// `ssh.host_key_policy` takes any key.
+        /// `ssh.host_key_policy` accepts any key.
         AcceptsAnyHostKey = "accepts_any_host_key",
-        /// The management node refuses a notice, or has no handler for it.
+        /// The management node rejects a notice, or has no handler for it.
         DeliveryRefused = "delivery_refused",
-        /// Notices wait for a management node that does not answer.
+        /// Notices are waiting for a management node that does not answer.
         DeliveryBehind = "delivery_behind",
-        /// The ledger cannot be written, so that no change can be made.
+        /// The ledger cannot be written, so no change can be made.
         StateDiskTrouble = "state_disk_trouble",
     }
 }
 
 impl Condition {
-    /// What to do about it.
+    /// Returns the remedy for the operator.
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::Unverified => "nothing to do: the first probe follows within seconds",

@@ -1,8 +1,8 @@
-//! What a login proves itself with.
+//! Credentials of an SSH login.
 
 use super::Secret;
 
-/// At least one of password and private key is set.
+/// Credentials of an SSH login. At least one of password and private key is set.
 #[derive(Clone, Debug)]
 pub struct SshCredentials {
     /// The account's password.
@@ -14,12 +14,12 @@ pub struct SshCredentials {
 }
 
 impl SshCredentials {
-    /// A password alone.
+    /// Creates credentials from a password.
     pub fn password(password: Secret) -> Self {
         Self { password: Some(password), private_key: None, passphrase: None }
     }
 
-    /// Whether there is neither a password nor a key.
+    /// Returns true if there is neither a password nor a key.
     pub fn is_empty(&self) -> bool {
         self.password.is_none() && self.private_key.is_none()
     }

@@ -1,11 +1,11 @@
-//! All that failed in one attempt.
+//! The failure of an attempt: all of its faults.
 
 use std::fmt;
 
 use super::{Check, Fault, HostKey};
 
-/// The failed checks of one attempt, never empty: the root cause first, in the order identity,
-/// storage, SSH.
+/// The failed checks of one attempt, never empty. The root cause comes first, in the order
+/// identity, storage, SSH.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptFailure {
     root: Fault,
@@ -13,12 +13,12 @@ pub struct AttemptFailure {
 }
 
 impl AttemptFailure {
-    /// A failure of one check.
+    /// Creates a failure from the fault of one check.
     pub fn from_fault(fault: Fault) -> Self {
         Self { root: fault, others: Vec::new() }
     }
 
-    /// Orders the failed checks; none when nothing failed.
+    /// Creates a failure from faults, and orders them. Returns `None` if there are no faults.
     pub fn from_faults(faults: impl IntoIterator<Item = Fault>) -> Option<Self> {
         let mut faults: Vec<Fault> = faults.into_iter().collect();
         faults.sort_by_key(|fault| fault.reason().failed_check());
@@ -27,29 +27,29 @@ impl AttemptFailure {
         Some(Self { root, others: faults.collect() })
     }
 
-    /// The root cause.
+    /// Returns the root cause.
     pub fn root_fault(&self) -> &Fault {
         &self.root
     }
 
-    /// Every failed check, the root cause first.
+    /// Returns every failed check, the root cause first.
     pub fn all_faults(&self) -> impl Iterator<Item = &Fault> {
         std::iter::once(&self.root).chain(&self.others)
     }
 
-    /// Returns the host key that was refused, or `None` if no check failed because of one.
+    /// Returns the host key that was rejected, or `None` if no check failed because of one.
     pub fn offered_host_key(&self) -> Option<&HostKey> {
         self.all_faults().find_map(Fault::offered_host_key)
     }
 
-    /// Whether a check of this kind failed.
+    /// Returns true if a check of this kind failed.
     pub fn has_check(&self, check: Check) -> bool {
         self.all_faults().any(|fault| fault.reason().failed_check() == check)
     }
 }
 
 impl From<Fault> for AttemptFailure {
-    /// A failure of one check.
+    /// Creates a failure from the fault of one check.
     fn from(fault: Fault) -> Self {
         Self::from_fault(fault)
     }

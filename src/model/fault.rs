@@ -1,4 +1,4 @@
-//! One failed check: what failed, the evidence, the remedy.
+//! A fault: one failed check with its evidence and its remedy.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,11 +10,12 @@ use crate::common::escape_hidden;
 /// One piece of evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
-    /// A text, such as a path or what a peer said (printable, bounded by whoever read it).
+    /// A text, such as a path or a peer's message. The code that reads it makes it printable and
+    /// limits its length.
     Text(String),
-    /// A number; its unit is in the fact's name (`milliseconds`, `port`, `errno`).
+    /// A number. The name of the fact contains its unit (`milliseconds`, `port`, `errno`).
     Number(i64),
-    /// A yes or a no.
+    /// A boolean.
     Flag(bool),
     /// Several texts, such as the algorithms of one side.
     List(Vec<String>),
@@ -55,35 +56,36 @@ macro_rules! number_fact {
 }
 number_fact!(i32, i64, u16, u32, u64, u128, usize);
 
-/// Evidence by name, in camelCase as it stands in `opaque`: `host`, `port`, `path`, `errno`,
-/// `milliseconds` and so on.
+/// Evidence by name, in camelCase as in `opaque`: `host`, `port`, `path`, `errno`, `milliseconds`
+/// and so on.
 pub type Facts = BTreeMap<String, Fact>;
 
 /// One failed check.
 ///
-/// The facts are for display. Evidence that the daemon acts on is kept as typed values beside them, and
-/// code outside the tests reads only those.
+/// The facts are for display. Evidence that the daemon acts on is stored separately as typed
+/// values. Code outside the tests reads only those.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     reason: Reason,
     details: String,
     facts: Facts,
     remedy: Option<String>,
-    /// Boxed, because few faults have it and every `Result` of a check has room for a fault.
+    /// Boxed, because few faults have it and every `Result` of a check reserves space for a fault.
     typed: Option<Box<TypedEvidence>>,
 }
 
 /// The evidence of a fault that the daemon acts on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct TypedEvidence {
-    /// The host key that the server offered and that was refused.
+    /// The host key that the server offered and that was rejected.
     offered_host_key: Option<HostKey>,
     /// The time after which the same request may succeed.
     retry_after: Option<Duration>,
 }
 
 impl Fault {
-    /// A fault and one sentence that says what was seen, for a person.
+    /// Creates a fault from its reason and one sentence for the operator that describes the
+    /// observation.
     pub fn new(reason: Reason, details: impl Into<String>) -> Self {
         Self { reason, details: details.into(), facts: Facts::new(), remedy: None, typed: None }
     }
@@ -95,16 +97,16 @@ impl Fault {
         self
     }
 
-    /// Adds a piece of evidence, unless there is one of this name: the code that found the fault knows
-    /// more than the code that passes it on.
+    /// Adds a piece of evidence unless one with this name exists. The code that found the fault
+    /// knows more than the code that passes it on.
     #[must_use]
     pub fn default_fact(mut self, name: &str, fact: impl Into<Fact>) -> Self {
         self.facts.entry(name.to_owned()).or_insert_with(|| fact.into());
         self
     }
 
-    /// Records the host key that the server offered and that was refused, and displays it in full, so
-    /// that an operator can accept it.
+    /// Records the host key that the server offered and that was rejected. It is displayed in full,
+    /// so that an operator can accept it.
     #[must_use]
     pub fn with_offered_host_key(mut self, key: HostKey) -> Self {
         let HostKey { algorithm, blob, fingerprint } = &key;
@@ -116,7 +118,7 @@ impl Fault {
         self
     }
 
-    /// Records after how many seconds the same request may succeed, and displays them.
+    /// Records the number of seconds after which the same request may succeed, and displays it.
     #[must_use]
     pub fn with_retry_after(mut self, seconds: u64) -> Self {
         self = self.with_detail("retryAfterSeconds", seconds);
@@ -124,14 +126,14 @@ impl Fault {
         self
     }
 
-    /// Replaces the reason's general remedy by one made for this case.
+    /// Replaces the general remedy of the reason with one for this case.
     #[must_use]
     pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
         self
     }
 
-    /// Makes every text of it printable, for texts that came from a disk.
+    /// Makes all texts printable. It is for texts that were read from a disk.
     #[must_use]
     pub fn sanitized(self) -> Self {
         let shown = |fact| match fact {
@@ -148,22 +150,22 @@ impl Fault {
         }
     }
 
-    /// Why, as a stable word.
+    /// Returns the reason as a stable word.
     pub fn reason(&self) -> Reason {
         self.reason
     }
 
-    /// What was seen.
+    /// Returns the description of the observation.
     pub fn details(&self) -> &str {
         &self.details
     }
 
-    /// The evidence as it is displayed.
+    /// Returns the evidence for display.
     pub fn facts(&self) -> &Facts {
         &self.facts
     }
 
-    /// Returns the refused host key, or `None` if the fault is about something else.
+    /// Returns the rejected host key, or `None` if the fault is about something else.
     pub fn offered_host_key(&self) -> Option<&HostKey> {
         self.typed.as_ref()?.offered_host_key.as_ref()
     }
@@ -173,12 +175,12 @@ impl Fault {
         self.typed.as_ref()?.retry_after
     }
 
-    /// What to do about it.
+    /// Returns the remedy for the operator.
     pub fn remedy(&self) -> &str {
         self.remedy.as_deref().unwrap_or_else(|| self.reason.remedy())
     }
 
-    /// The remedy made for this case, if one was.
+    /// Returns the remedy made for this case, or `None` if the general one applies.
     pub fn custom_remedy(&self) -> Option<&str> {
         self.remedy.as_deref()
     }

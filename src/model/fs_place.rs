@@ -1,9 +1,9 @@
-//! Where an image directory lies among the mounts.
+//! Location of an image directory in the mount table.
 
-/// The mount that covered an image directory when it was measured.
+/// The mount that contained an image directory when it was measured.
 ///
-/// Kept from the last good probe: it tells an unmounted disk (`not_mounted`) from a directory whose
-/// marker is gone (`marker_missing`).
+/// The value is kept from the last good probe. It distinguishes an unmounted disk (`not_mounted`)
+/// from a directory without its marker (`marker_missing`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountLocation {
     /// The mount point, as `/proc/self/mountinfo` names it.
@@ -12,6 +12,6 @@ pub struct MountLocation {
     pub fs_type: String,
     /// The superblock's device as `major:minor`.
     pub device: String,
-    /// Whether this is the filesystem of `/` itself.
+    /// True if this is the root filesystem.
     pub on_root_disk: bool,
 }

@@ -1,4 +1,4 @@
-//! A server's public key as it is pinned and shown.
+//! Public host keys, as they are pinned and displayed.
 
 use std::fmt;
 

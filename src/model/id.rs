@@ -1,9 +1,9 @@
-//! Identifiers that could be confused, as types of their own.
+//! Identifiers, each with its own type so that they cannot be confused.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The text is not 32 lower-case hexadecimal digits.
+/// An error for a text that is not 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not 32 lower-case hexadecimal digits")]
 pub struct InvalidUuid;
@@ -15,7 +15,7 @@ macro_rules! hex_id {
         pub struct $name(u128);
 
         impl $name {
-            /// The id whose 32 digits spell this number.
+            /// Creates the id whose 32 digits are this number.
             pub const fn from_u128(bits: u128) -> Self {
                 Self(bits)
             }
@@ -53,17 +53,17 @@ hex_id! {
 }
 
 hex_id! {
-    /// This installation of the daemon, made once and kept in `state.dir/node-id`.
+    /// An installation of the daemon. The id is created once and stored in `state.dir/node-id`.
     NodeId
 }
 
 hex_id! {
-    /// An image directory, made once when it is marked.
+    /// An image directory. The id is created once, when the directory is marked.
     MarkerId
 }
 
 impl StoreUuid {
-    /// A random (version 4) uuid from 16 random bytes.
+    /// Creates a random (version 4) uuid from 16 random bytes.
     pub fn new_random(bytes: [u8; 16]) -> Self {
         let mut bits = u128::from_be_bytes(bytes);
         bits = (bits & !(0xf << 76)) | (0x4 << 76);
@@ -71,7 +71,7 @@ impl StoreUuid {
         Self(bits)
     }
 
-    /// Whether the digits are those of a version 1 to 5 uuid, which is what ZStack asks of a
+    /// Returns true if the digits are those of a version 1 to 5 uuid. ZStack requires this of a
     /// `resourceUuid` (`StringDSL.isZStackUuid`: `[0-9a-f]{12}[1-5][0-9a-f]{3}[89ab][0-9a-f]{15}`).
     pub fn is_rfc4122(self) -> bool {
         let version = (self.0 >> 76) & 0xf;
@@ -80,7 +80,7 @@ impl StoreUuid {
     }
 }
 
-/// A process. The start time tells it from a later process with the same number.
+/// A process. The start time distinguishes it from a later process with the same pid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessId {
     /// The process id.
@@ -89,12 +89,13 @@ pub struct ProcessId {
     pub start_time: u64,
 }
 
-/// The number of a connect attempt of one store: 1 is its first, never reused.
+/// The number of a connect attempt of one store. The first attempt has number 1, and no number is
+/// reused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttemptId(pub u64);
 
 impl AttemptId {
-    /// The number after this one.
+    /// Returns the next number.
     #[must_use]
     pub fn next_id(self) -> Self {
         Self(self.0.saturating_add(1))

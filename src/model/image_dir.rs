@@ -1,44 +1,45 @@
-//! The lexical rules of an image directory's path. Nothing here looks at a disk.
+//! Lexical rules for the path of an image directory. They do not access the disk.
 
 use std::fmt;
 use std::path::Path;
 
-/// Why a text cannot be an image directory.
+/// The reason why a text is not a valid image directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidImageDir {
-    /// Empty, or does not start with `/`.
+    /// The path is empty, or does not start with `/`.
     #[error("not an absolute path")]
     NotAbsolute,
-    /// Longer than [`ImageDir::MAX_CHARS`].
+    /// The path is longer than [`ImageDir::MAX_CHARS`].
     #[error("longer than {max} characters", max = ImageDir::MAX_CHARS)]
     TooLong,
-    /// Has a control character.
+    /// The path has a control character.
     #[error("contains a control character")]
     ControlCharacter,
-    /// Has a `.` or `..` part.
+    /// The path has a `.` or `..` part.
     #[error("contains a `.` or `..` part")]
     DotPart,
-    /// Is the root directory itself.
+    /// The path is the root directory.
     #[error("the root directory cannot be an image directory")]
     Root,
-    /// Is `/dev`, `/proc` or `/sys`, or below one of them.
+    /// The path is `/dev`, `/proc` or `/sys`, or below one of them.
     #[error("lies in /dev, /proc or /sys")]
     KernelTree,
 }
 
-/// The absolute path of an image directory: no `.` or `..` part, no control character, not a kernel
-/// tree, at most 2048 characters. Repeated and trailing slashes are dropped.
+/// The absolute path of an image directory, at most 2048 characters. It has no `.` or `..` part and
+/// no control character, and is not in a kernel tree. Repeated and trailing slashes are removed.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageDir(String);
 
 impl ImageDir {
-    /// Most characters of a path (`ImageStoreBackupStorage.url` upstream).
+    /// Maximum length of a path, in characters. It is the limit of `ImageStoreBackupStorage.url`
+    /// upstream.
     pub const MAX_CHARS: usize = 2048;
 
-    /// Takes a path by its text alone.
+    /// Parses a path without access to the disk.
     ///
     /// # Errors
-    /// [`InvalidImageDir`] names the rule that is broken.
+    /// Returns [`InvalidImageDir`] with the rule that the text breaks.
     pub fn parse(text: &str) -> Result<Self, InvalidImageDir> {
         if !text.starts_with('/') {
             return Err(InvalidImageDir::NotAbsolute);
@@ -60,17 +61,18 @@ impl ImageDir {
         }
     }
 
-    /// The path as text.
+    /// Returns the path as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The path.
+    /// Returns the path.
     pub fn as_path(&self) -> &Path {
         Path::new(&self.0)
     }
 
-    /// Whether this is one of the roots or below one, compared part by part as text.
+    /// Returns true if this is one of the roots or below one. The paths are compared part by part
+    /// as text.
     pub fn is_within<'a>(&self, roots: impl IntoIterator<Item = &'a str>) -> bool {
         roots.into_iter().any(|root| self.as_path().starts_with(root))
     }

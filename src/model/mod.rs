@@ -1,8 +1,12 @@
-//! Layer 1. The field's words as values.
+//! Layer 1. The model: the terms of the domain as values.
 //!
-//! Promises: every value here is valid by construction, compares and prints as an operator would
-//! write it, and keeps secrets out of `Debug`.
-//! Never: does I/O, reads a clock, knows JSON, SQL or HTTP.
+//! # Guarantees
+//! - Every value is valid by construction, and compares and prints as an operator would write it.
+//! - `Debug` never shows a secret.
+//!
+//! # Never
+//! - It never does I/O and never reads a clock.
+//! - It never depends on JSON, SQL or HTTP.
 
 mod capacity;
 mod condition;

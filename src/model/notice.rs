@@ -1,4 +1,4 @@
-//! What the management node is told of a transition.
+//! Notices: messages to the management node about the status of a store.
 
 use super::{AttemptFailure, AttemptId, Inventory, Position, Status, StoreUuid, Tags};
 use crate::common::{Timestamp, string_enum};
@@ -6,43 +6,43 @@ use crate::common::{Timestamp, string_enum};
 string_enum! {
     /// The kind of a notice.
     pub NoticeKind {
-        /// One transition, or several folded into one.
+        /// One transition, or several that were coalesced into one.
         Changed = "changed",
-        /// The current state, sent because a receiver asked or a fold ended where it began; takes no
-        /// new position.
+        /// The current state without a new position. It is sent if a receiver requested it, or if
+        /// coalesced transitions ended in the status in which they began.
         Resync = "resync",
     }
 }
 
-/// A statement about one store's status, delivered at least once and in order.
+/// A statement about the status of one store, delivered at least once and in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// The store.
     pub store: StoreUuid,
-    /// What it is.
+    /// The kind of the notice.
     pub kind: NoticeKind,
-    /// Its place in the store's order.
+    /// The position in the order of the store's notices.
     pub position: Position,
-    /// The status before; a fold has that of its first transition.
+    /// The status before the transition. A coalesced notice has that of its first transition.
     pub old_status: Status,
-    /// The status after.
+    /// The status after the transition.
     pub new_status: Status,
-    /// When it happened.
+    /// The time of the transition.
     pub at: Timestamp,
-    /// The attempt it belongs to: the running one, or the newest before it.
+    /// The attempt that it belongs to: the running one, or the newest before it.
     pub attempt: AttemptId,
-    /// Why, when the new status is Disconnected.
+    /// The failure, if the new status is Disconnected.
     pub failure: Option<AttemptFailure>,
     /// The store as it was after the transition.
     pub inventory: Inventory,
-    /// The tags of the caller whose request began the attempt.
+    /// The tags of the request that started the attempt.
     pub tags: Tags,
-    /// How many transitions this stands for; 1 unless folded.
+    /// The number of transitions that this notice represents; 1 unless coalesced.
     pub folded: u32,
 }
 
 impl Notice {
-    /// The notice that stands for this one and a later one of the same store.
+    /// Returns the notice that replaces this one and a later one of the same store.
     #[must_use]
     pub fn coalesce(self, later: Notice) -> Notice {
         let kind = if self.old_status == later.new_status {

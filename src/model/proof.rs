@@ -1,61 +1,62 @@
-//! Whether the SSH server behind a login is this node, and how that was shown.
+//! Identity of the host behind an SSH login: evidence that it is this node, or the obstacle to it.
 
 use crate::common::string_enum;
 
 string_enum! {
-    /// What showed that the server is this node, in the order in which it is looked for.
+    /// The evidence that the server is this node, in the order in which it is sought.
     pub HostEvidence {
-        /// Its key is one of this node's own.
+        /// The server's host key is one of this node's keys.
         HostKey = "host_key",
-        /// Its kernel was booted when this one was.
+        /// The server's kernel has the same boot id as this node's.
         BootId = "boot_id",
-        /// The store's marker lies in the image directory there too.
+        /// The server also has the store's marker in the image directory.
         Marker = "marker",
     }
 }
 
 string_enum! {
-    /// What the server, which is this node, shows where the store's marker lies.
+    /// The content of the marker's path as seen through the login, on a server that is this node.
     pub RemoteMarker {
         /// The store's marker.
         Same = "same",
-        /// Another one: another disk is mounted there.
+        /// A different marker, because another disk is mounted there.
         Different = "another",
-        /// Nothing.
+        /// No marker.
         Missing = "missing",
-        /// Something that the user has no permission to read.
+        /// A path that the user has no permission to read.
         Unreadable = "hidden",
-        /// It was asked and gave no answer in time, as a disk that hangs does.
+        /// No answer in time, as with a disk that hangs.
         TimedOut = "silent",
     }
 }
 
 string_enum! {
-    /// What stood in the way of a proof.
+    /// The obstacle to the evidence.
     pub Obstacle {
         /// The server opens no session for the user.
         NoSession = "no_session",
         /// The server has no SFTP subsystem.
         NoSftp = "no_sftp",
-        /// The user's shell lets nobody in: nologin(8).
+        /// The user's shell permits no login: nologin(8).
         Nologin = "nologin",
-        /// A forced command, or what a shell says, in the place of SFTP.
+        /// Another program answered instead of SFTP: a forced command, or a shell that prints text.
         OtherProgram = "other_program",
-        /// What was started in its place ended without a word: a forced command, or sshd itself for a
-        /// password that must be changed first.
+        /// The program that started instead of SFTP ended without output. It was a forced command,
+        /// or sshd requires a password change first.
         EndedSilently = "ended_silently",
-        /// The connection, or the conversation over SFTP, broke off.
+        /// The connection or the SFTP session was lost.
         BrokeOff = "broke_off",
-        /// Nothing that tells hosts apart can be read: a chroot, no permission, another path.
+        /// Nothing that distinguishes hosts can be read, because of a chroot, a missing permission
+        /// or a different path.
         Unreadable = "unreadable",
-        /// SFTP was promised, and nothing came of it in time.
+        /// The server accepted SFTP but did not answer in time.
         NoAnswer = "no_answer",
     }
 }
 
 impl Obstacle {
-    /// Whether asking has started a program of the account's, which it may not be right to start each
-    /// time that the monitor logs in.
+    /// Returns true if the request started a program of the account. The monitor should not start
+    /// such a program at each login.
     pub const fn started_a_program(self) -> bool {
         match self {
             Self::NoSession | Self::NoSftp | Self::BrokeOff | Self::Unreadable => false,
@@ -64,33 +65,33 @@ impl Obstacle {
     }
 }
 
-/// Why it could not be shown that the server is this node.
+/// The reason why the login could not show that the server is this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnverifiedHost {
-    /// The kind.
+    /// The kind of obstacle.
     pub obstacle: Obstacle,
-    /// What was seen, for a person.
+    /// A description of the observation, for the operator.
     pub details: String,
 }
 
-/// What a login has shown of the host behind it.
+/// The identity of the host, as far as a login has shown it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostIdentity {
-    /// Nothing was asked: `ssh.prove_host` is off.
+    /// No check was made, because `ssh.prove_host` is off.
     NotAsked,
-    /// It is this node.
+    /// The host is this node.
     Shown {
-        /// By what.
+        /// The evidence.
         by: HostEvidence,
-        /// What is seen there of the store, where that was asked.
+        /// The store's marker as seen through the login, if that was checked.
         marker: Option<RemoteMarker>,
     },
-    /// It may be this node or another.
+    /// The host may be this node or another.
     Unavailable(UnverifiedHost),
 }
 
 impl HostIdentity {
-    /// By this evidence, and nothing more was asked.
+    /// Creates the identity from this evidence, without a check of the marker.
     pub const fn newly_shown(by: HostEvidence) -> Self {
         Self::Shown { by, marker: None }
     }

@@ -1,15 +1,15 @@
-//! Why a check failed: stable words, each with one remedy. `docs/faults.md` is this table in prose.
+//! Reasons of faults: stable words, each with one remedy. `docs/faults.md` documents them.
 
 use crate::common::string_enum;
 
 string_enum! {
-    /// What a fault is about. The order is the order in which causes are named.
+    /// The subject of a fault. Root causes are reported in this order.
     pub Check {
-        /// Is this the right directory on the right disk.
+        /// The check that this is the right directory on the right disk.
         Identity = "identity",
-        /// Can the directory be read, written and measured.
+        /// The check that the directory can be read, written and measured.
         Storage = "storage",
-        /// Does the login work, against the right host.
+        /// The check that the login works, against the right host.
         Ssh = "ssh",
         /// The daemon itself.
         Agent = "agent",
@@ -19,17 +19,17 @@ string_enum! {
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident $text:literal $check:ident $pace:ident $remedy:literal;)+) => {
         string_enum! {
-            /// Why a check failed; the order is that of the contract.
+            /// The reason of a failed check, in the order of the API contract.
             pub Reason { $($(#[$doc])* $variant = $text),+ }
         }
 
         impl Reason {
-            /// What it is about.
+            /// Returns the check that fails with this reason.
             pub const fn failed_check(self) -> Check {
                 match self { $(Reason::$variant => Check::$check),+ }
             }
 
-            /// What to do about it, in general.
+            /// Returns the general remedy.
             pub const fn remedy(self) -> &'static str {
                 match self { $(Reason::$variant => $remedy),+ }
             }
@@ -48,15 +48,15 @@ enum FaultSeverity {
 }
 
 impl Reason {
-    /// Whether one such fault seen between attempts may be a hiccup: it takes `monitor.fail_after` in
-    /// a row to disconnect a store. The others act at once.
+    /// Returns true if one such fault between attempts may be temporary. Then `monitor.fail_after`
+    /// in a row disconnect a store. Any other fault disconnects it at once.
     pub const fn is_soft(self) -> bool {
         matches!(self.severity(), FaultSeverity::Soft)
     }
 }
 
 reasons! {
-    /// The name has no address, or `ssh.resolve_timeout` passed.
+    /// The name has no address, or `ssh.resolve_timeout` expired.
     NameNotFound "name_not_found" Ssh Soft
         "correct the store's hostname, or the name service of this node";
     /// The name resolves to another machine.
@@ -65,13 +65,13 @@ reasons! {
     /// Nothing listens on the port.
     ConnectionRefused "connection_refused" Ssh Soft
         "start sshd on this port, or correct the store's sshPort";
-    /// No route.
+    /// No route leads to the host.
     Unreachable "unreachable" Ssh Soft
         "check the route and the firewall between this node and the address";
     /// The TCP handshake did not end in time.
     ConnectTimeout "connect_timeout" Ssh Soft
         "a firewall drops the packets or the host is down: check both";
-    /// TCP connected, the server did not say who it is.
+    /// TCP connected, but the server did not send its banner in time.
     BannerTimeout "banner_timeout" Ssh Soft
         "sshd accepts but does not answer: check its load, or restart it";
     /// The key exchange did not end in time.
@@ -86,59 +86,59 @@ reasons! {
     /// The peer does not speak SSH.
     NotSsh "not_ssh" Ssh Soft
         "another service listens on this port: correct the store's sshPort";
-    /// No common key exchange, cipher, MAC or host key algorithm.
+    /// The two sides have no common key exchange, cipher, MAC or host key algorithm.
     NoCommonAlgorithm "no_common_algorithm" Ssh Hard
         "update the SSH server, or re-enable the algorithm under ssh.legacy";
     /// The server's key is not the pinned one.
     HostKeyChanged "host_key_changed" Ssh Hard
         "compare the fingerprint on the server itself (ssh-keygen -lf): if it is right, imagestore-agent accept-host-key; if not, find out who answers";
-    /// No key of the server has a fingerprint given with the store, or the strict policy knows none.
+    /// No key of the server has a given fingerprint, or the strict policy knows no key.
     HostKeyUnknown "host_key_unknown" Ssh Hard
         "add the store with hostKeyFingerprint as ssh-keygen -l shows it on the server; one that is served already: imagestore-agent accept-host-key";
-    /// The server refused user and password or key.
+    /// The server rejected the user with its password or key.
     CredentialsRefused "credentials_refused" Ssh Hard
         "correct the store's username, password or key: imagestore-agent update";
-    /// The server does not offer the method the store has credentials for.
+    /// The server does not offer the method that the store has credentials for.
     MethodNotOffered "method_not_offered" Ssh Hard
         "give the store credentials for a method the server offers, or enable the method in sshd_config";
-    /// The first method was taken, the server wants a second.
+    /// The first method was accepted, but the server requires a second one.
     SecondFactorMissing "second_factor_missing" Ssh Hard
         "give the store both password and private key, or relax AuthenticationMethods for this user";
-    /// The private key cannot be read as one.
+    /// The private key cannot be parsed.
     KeyUnusable "key_unusable" Ssh Hard
         "give an OpenSSH or PEM private key (ed25519, ecdsa or rsa) and its passphrase";
     /// The stored secret cannot be unsealed.
     SecretUnreadable "secret_unreadable" Ssh Hard
         "restore the master key that sealed it, or give the store its credentials again";
-    /// The server turns connections away for now.
+    /// The server temporarily rejects connections.
     Throttled "throttled" Ssh Soft
         "sshd limits connections (MaxStartups, PerSourcePenalties): find who floods it, or raise the limit";
-    /// The host behind the name is proven to be another.
+    /// The host behind the name is proven to be another one.
     DifferentHost "different_host" Ssh Hard
         "the login works, but on another machine: correct the store's hostname";
 
-    /// No such directory.
+    /// The directory does not exist.
     DirectoryMissing "directory_missing" Identity Hard
         "create the directory or mount the disk that holds it";
     /// The path is a file.
     NotADirectory "not_a_directory" Identity Hard
         "give a directory as url";
-    /// The opened directory lies elsewhere.
+    /// The opened directory is outside the allowed roots.
     OutsideAllowedRoots "outside_allowed_roots" Identity Hard
         "a symbolic link leads out of the allowed roots: use the real path, or add its root to storage.allowed_roots";
-    /// The daemon's user may not.
+    /// The daemon's user lacks the permission.
     PermissionDenied "permission_denied" Storage Hard
         "give the daemon's user access to the directory: run imagestore-agent init on it as root";
-    /// The disk that held the directory is not mounted.
+    /// The disk that contained the directory is not mounted.
     NotMounted "not_mounted" Identity Hard
         "mount the disk that holds the image directory";
-    /// An add on the root filesystem.
+    /// The directory of an add is on the root filesystem.
     OnRootDisk "on_root_disk" Identity Hard
         "mount a data disk there first, or set storage.allow_root_disk = true to mean the root disk";
-    /// The directory has no marker any more.
+    /// The directory no longer has a marker.
     MarkerMissing "marker_missing" Identity Hard
         "check that the right disk is mounted; restore .imagestore-agent/identity.json from a backup if it was deleted";
-    /// The marker cannot be read as one.
+    /// The marker cannot be parsed.
     MarkerUnreadable "marker_unreadable" Identity Hard
         "restore .imagestore-agent/identity.json from a backup; the daemon never rewrites it";
     /// The marker names another store.
@@ -147,19 +147,19 @@ reasons! {
     /// The marker names another node.
     TakenOver "taken_over" Identity Hard
         "another daemon owns this directory; to move it here, add it with takeOver";
-    /// Neither `registry/` nor `export/` under a store that had them.
+    /// Neither `registry/` nor `export/` exists under a store that had them.
     RegistryMissing "registry_missing" Identity Hard
         "image metadata may be lost: check the directory before anything is written to it";
     /// The superblock is read-only.
     ReadOnly "read_only" Storage Hard
         "the filesystem went read-only: look into the kernel log, check the disk, remount it read-write";
-    /// Only this process's view is read-only.
+    /// Only the mount in this process's namespace is read-only.
     NamespaceReadOnly "namespace_read_only" Storage Hard
         "the filesystem is writable, this sandbox's view of it is not: add the directory to ReadWritePaths, or mount the volume :rw";
-    /// The disk answered with an error.
+    /// The disk returned an error.
     IoError "io_error" Storage Soft
         "look into the kernel log and check the disk";
-    /// The network filesystem forgot the directory.
+    /// The network filesystem no longer knows the directory.
     StaleHandle "stale_handle" Storage Soft
         "remount the network filesystem";
     /// The probe did not end in time.
@@ -184,10 +184,10 @@ reasons! {
     /// The ledger could not be written or read.
     StateDiskTrouble "state_disk_trouble" Agent Soft
         "make room on, or repair, the disk of state.dir; the change was not made";
-    /// The uuid is already served.
+    /// The daemon already serves the uuid.
     DuplicateUuid "duplicate_uuid" Agent Hard
         "choose another resourceUuid, or reconnect the existing store";
-    /// The directory is already served.
+    /// The daemon already serves the directory.
     DuplicateDirectory "duplicate_directory" Agent Hard
         "choose another url, or remove the store that has it";
 }

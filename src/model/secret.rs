@@ -1,20 +1,20 @@
-//! A text that must not be seen.
+//! Secret texts.
 
 use std::fmt;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// A password, key or passphrase: zeroed when dropped, redacted in `Debug`, without `Display`.
+/// A password, key or passphrase. It is zeroed on drop, redacted in `Debug`, and has no `Display`.
 #[derive(Clone)]
 pub struct Secret(SecretString);
 
 impl Secret {
-    /// Wraps a text; the caller's own copies are the caller's to clear.
+    /// Wraps a text. The caller must clear its own copies.
     pub fn new(text: String) -> Self {
         Self(SecretString::from(text))
     }
 
-    /// The text itself, for the one place that hands it to a peer or a cipher.
+    /// Returns the text, for code that passes it to a peer or a cipher.
     pub fn expose_secret(&self) -> &str {
         self.0.expose_secret()
     }

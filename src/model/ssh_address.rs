@@ -1,21 +1,21 @@
-//! Where a store's SSH server is.
+//! Address of a store's SSH server.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
-/// The text is neither an IP address nor an RFC 1123 host name.
+/// An error for a text that is neither an IP address nor an RFC 1123 host name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("neither an IP address nor a host name of at most 255 characters (RFC 1123)")]
 pub struct InvalidHostname;
 
-/// An IPv4 or IPv6 address or an RFC 1123 host name of at most 255 characters.
+/// An IPv4 or IPv6 address, or an RFC 1123 host name of at most 255 characters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hostname(String);
 
 impl Hostname {
-    /// The text as it was given; an IPv6 address is without brackets.
+    /// Returns the text as it was given, but an IPv6 address without brackets.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -45,7 +45,7 @@ fn is_rfc1123(text: &str) -> bool {
         let inner = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         (1..=63).contains(&label.len()) && inner && !label.starts_with('-') && !label.ends_with('-')
     };
-    // A name of digits and dots alone is a mistyped address, never a host.
+    // A name of only digits and dots is a mistyped address, never a host.
     let numeric = name.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     !numeric && name.len() <= 255 && name.split('.').all(label)
 }
@@ -62,12 +62,12 @@ impl fmt::Debug for Hostname {
     }
 }
 
-/// A host and the port its SSH server listens on.
+/// A host and the port that its SSH server listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SshAddress {
     /// The host.
     pub hostname: Hostname,
-    /// The port, 1 to 65535; 22 unless given.
+    /// The port, 1 to 65535. The default is 22.
     pub port: NonZeroU16,
 }
 

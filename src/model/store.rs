@@ -1,4 +1,4 @@
-//! A store as it was defined, without its health; a store to add; and a change of a definition.
+//! Definition of a store without its health, a store to add, and changes of a definition.
 
 use std::num::NonZeroU16;
 
@@ -8,39 +8,40 @@ use super::{
 };
 use crate::common::Timestamp;
 
-/// The durable definition of a store and what is known of its parts. Its secrets are kept apart,
-/// sealed, and its health is the lifecycle's record.
+/// The durable definition of a store and the known facts of its parts. Its secrets are sealed and
+/// stored separately, and its health is the lifecycle's record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     /// The store.
     pub uuid: StoreUuid,
-    /// At most 255 characters.
+    /// The name; at most 255 characters.
     pub name: String,
-    /// At most 2048 characters.
+    /// The description; at most 2048 characters.
     pub description: String,
-    /// Where its images lie; never changes.
+    /// The directory of its images. It never changes.
     pub image_dir: ImageDir,
-    /// Where its SSH server listens.
+    /// The address that its SSH server listens on.
     pub address: SshAddress,
-    /// The login's user; at most 255 characters.
+    /// The user that logs in; at most 255 characters.
     pub username: String,
     /// The administrator's switch.
     pub state: State,
-    /// Zones the store is attached to.
+    /// Zones that the store is attached to.
     pub zone_uuids: Vec<String>,
-    /// When it was added.
+    /// The time at which it was added.
     pub created: Timestamp,
-    /// When its definition last changed.
+    /// The time of the last change of its definition.
     pub changed: Timestamp,
     /// The marker that was read or written when it was added.
     pub marker: MarkerId,
-    /// The mount it was on when last good.
+    /// The mount that contained it at the last good probe.
     pub mount: MountLocation,
-    /// Whether `registry/` or `export/` has been seen under it.
+    /// True if `registry/` or `export/` has been seen under it.
     pub had_registry: bool,
-    /// The server's key that logins must meet.
+    /// The server key that logins must match.
     pub pinned_key: Option<HostKey>,
-    /// Fingerprints given with the store, for the `strict` host key policy.
+    /// Fingerprints given with the store. If there are any, the first host key that is pinned must
+    /// have one of them.
     pub given_fingerprints: Vec<String>,
 }
 
@@ -49,11 +50,11 @@ pub struct Store {
 pub struct AddStore {
     /// A version 1 to 5 uuid. The daemon chooses one if it is absent.
     pub uuid: Option<StoreUuid>,
-    /// 1 to 255 characters.
+    /// The name; 1 to 255 characters.
     pub name: String,
-    /// At most 2048 characters; may be empty.
+    /// The description; at most 2048 characters, and may be empty.
     pub description: String,
-    /// At or below an allowed root.
+    /// The image directory, at or below an allowed root.
     pub image_dir: ImageDir,
     /// The address that the store's SSH server listens on.
     pub address: SshAddress,
@@ -61,22 +62,23 @@ pub struct AddStore {
     pub username: String,
     /// A password, a private key, or both.
     pub credentials: SshCredentials,
-    /// Fingerprints of which the host key must have one; empty if any key is accepted.
+    /// Fingerprints of which the first host key must have one. If the list is empty, the host key
+    /// policy decides.
     pub given_fingerprints: Vec<String>,
-    /// Whether a directory of another node may be moved to this node.
+    /// True if a directory of another node may be moved to this node.
     pub take_over: bool,
-    /// Whether to log in although the server has rejected this login too often.
+    /// True if the login is made although the server has rejected it too often.
     pub force: bool,
-    /// The first notice carries them.
+    /// Tags of the first notice.
     pub tags: Tags,
 }
 
 /// Changes of a store's definition, lexically checked. A field that is `None` does not change.
 #[derive(Clone, Debug, Default)]
 pub struct StoreUpdate {
-    /// 1 to 255 characters.
+    /// The name; 1 to 255 characters.
     pub name: Option<String>,
-    /// At most 2048 characters.
+    /// The description; at most 2048 characters.
     pub description: Option<String>,
     /// The address or name of the host of the store's SSH server.
     pub hostname: Option<Hostname>,
@@ -84,14 +86,14 @@ pub struct StoreUpdate {
     pub port: Option<NonZeroU16>,
     /// The user that logs in; 1 to 255 characters.
     pub username: Option<String>,
-    /// Replaces all stored secrets.
+    /// Credentials that replace all stored secrets.
     pub credentials: Option<SshCredentials>,
-    /// Replaces the given fingerprints; empty if they do not change.
+    /// Fingerprints that replace the given ones. An empty list changes nothing.
     pub given_fingerprints: Vec<String>,
-    /// Whether to log in although the server has rejected this login too often. This changes nothing
-    /// of the definition.
+    /// True if the login is made although the server has rejected it too often. This changes
+    /// nothing in the definition.
     pub force: bool,
-    /// The attempt that follows carries them.
+    /// Tags of the attempt that follows.
     pub tags: Tags,
 }
 

@@ -1,17 +1,18 @@
-//! The tags a caller sends with an action.
+//! Tags that a caller sends with an action.
 
-/// The tags are too many or too long.
+/// An error for tags that are too many or too long.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTags {
-    /// More than [`Tags::MAX_COUNT`] of one kind.
+    /// There are more than [`Tags::MAX_COUNT`] of one kind.
     #[error("{0} tags, at most {max}", max = Tags::MAX_COUNT)]
     TooMany(usize),
-    /// One is longer than [`Tags::MAX_CHARS`]; its index.
+    /// The tag with this index is longer than [`Tags::MAX_CHARS`].
     #[error("tag {0} is longer than {max} characters", max = Tags::MAX_CHARS)]
     TooLong(usize),
 }
 
-/// System and user tags: recorded with the attempt and carried by its events, never interpreted.
+/// System and user tags. They are recorded with the attempt and included in its events, but never
+/// interpreted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tags {
     system: Vec<String>,
@@ -19,15 +20,15 @@ pub struct Tags {
 }
 
 impl Tags {
-    /// Most tags of one kind.
+    /// Maximum number of tags of one kind.
     pub const MAX_COUNT: usize = 64;
-    /// Most characters of one tag.
+    /// Maximum length of one tag, in characters.
     pub const MAX_CHARS: usize = 255;
 
-    /// Takes both lists.
+    /// Creates tags from both lists.
     ///
     /// # Errors
-    /// [`InvalidTags`] when a list or one of its tags is too long.
+    /// Returns [`InvalidTags`] if a list or one of its tags is too long.
     pub fn new(system: Vec<String>, user: Vec<String>) -> Result<Self, InvalidTags> {
         for list in [&system, &user] {
             if list.len() > Self::MAX_COUNT {
@@ -40,17 +41,17 @@ impl Tags {
         Ok(Self { system, user })
     }
 
-    /// The system tags, as given.
+    /// Returns the system tags, as given.
     pub fn system_tags(&self) -> &[String] {
         &self.system
     }
 
-    /// The user tags, as given.
+    /// Returns the user tags, as given.
     pub fn user_tags(&self) -> &[String] {
         &self.user
     }
 
-    /// Whether there are none at all.
+    /// Returns true if there are no tags.
     pub fn is_empty(&self) -> bool {
         self.system.is_empty() && self.user.is_empty()
     }

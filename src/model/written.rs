@@ -1,13 +1,13 @@
-//! What a write probe has shown.
+//! Outcome of a write probe.
 
 use std::time::Duration;
 
-/// A write probe that found the disk able to write, or out of room for it.
+/// A write probe that found the disk writable, or without space for the write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// Create, 4 KiB, fdatasync and unlink took this long.
+    /// The time of creating a file, writing 4 KiB, fdatasync and unlink.
     Done(Duration),
-    /// `ENOSPC` with inodes left: no room.
+    /// `ENOSPC` with inodes left: no space.
     Full,
     /// `ENOSPC` without an inode left.
     InodesFull,
@@ -16,7 +16,7 @@ pub enum WriteOutcome {
 }
 
 impl WriteOutcome {
-    /// How long it took; nothing where there was no room to try.
+    /// Returns the duration, or zero if there was no space to write.
     pub fn duration(self) -> Duration {
         match self {
             Self::Done(took) => took,

@@ -1,36 +1,42 @@
-//! What is wrong with a setting, in the words of the person who has to put it right.
+//! Errors in the settings, worded for the operator who corrects them.
 //!
-//! Promises: a fault names the key, the value found, what is allowed and where the value stands.
-//! Never: shows what could be a secret. Everything in front of an `@` is left out, because a URL may
-//! carry a password there; values of unknown keys and of keys that lead to secrets are not shown.
+//! # Guarantees
+//! - A fault names the key, the value found, the allowed values and the origin of the value.
+//!
+//! # Never
+//! - It never shows a value that could be a secret. Everything before an `@` is omitted, because a
+//!   URL may contain a password there.
+//! - It never shows values of unknown keys or of keys that lead to secrets.
 
 use std::path::Path;
 use std::{fmt, io};
 
 use config::{Value, ValueKind};
 
-/// Longest value shown, in characters.
+/// Maximum length of a displayed value, in characters. A fault stays readable.
 const MAX_SHOWN_CHARS: usize = 120;
-/// Most lines of one file that are told one by one: a wrong file has a thousand bad ones.
+/// Maximum number of lines of one file that are reported individually. A wrong file may have a
+/// thousand bad lines.
 const MAX_REPORT_LINES: usize = 16;
 
-/// One fault of the settings.
+/// One fault in the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingFault {
-    /// The key with its section, such as `monitor.interval`; empty when the file as a whole is meant.
+    /// The key with its section, such as `monitor.interval`. It is empty if the fault concerns the
+    /// whole file.
     pub key: String,
-    /// The value as it may be shown; none when there is none or it must stay hidden.
+    /// The value for display. It is `None` if there is no value or if it must stay hidden.
     pub value: Option<String>,
-    /// What is wrong, one clause.
+    /// A description of the fault, in one clause.
     pub what: String,
-    /// What the key takes, such as `1s to 1h`.
+    /// The allowed values, such as `1s to 1h`.
     pub allowed: Option<String>,
-    /// The file or the environment variable the value stands in.
+    /// The file or the environment variable that contains the value.
     pub origin: Option<String>,
 }
 
 impl SettingFault {
-    /// The file that a setting names holds something else than it should.
+    /// Creates a fault for a file that a setting names and that has wrong content.
     pub fn in_file(key: &str, path: &Path, what: impl fmt::Display) -> Self {
         Self {
             key: key.to_owned(),
@@ -41,7 +47,7 @@ impl SettingFault {
         }
     }
 
-    /// The file that a setting names cannot be read.
+    /// Creates a fault for a file that a setting names and that cannot be read.
     pub fn unreadable_file(key: &str, path: &Path, error: &io::Error) -> Self {
         let fault = Self::in_file(key, path, format_args!("cannot be read: {error}"));
         Self { allowed: Some("a readable file".to_owned()), ..fault }
@@ -49,7 +55,7 @@ impl SettingFault {
 }
 
 impl fmt::Display for SettingFault {
-    /// One line; [`format_report`] has the form for people.
+    /// Writes the fault on one line. [`format_report`] has the form for operators.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.key.as_str(), &self.value) {
             ("", _) => write!(f, "{}", self.what)?,
@@ -66,7 +72,7 @@ impl fmt::Display for SettingFault {
     }
 }
 
-/// Every fault of the settings; at least one.
+/// All faults of the settings; at least one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", one_line_summary(.faults))]
 pub struct SettingsError {
@@ -80,13 +86,13 @@ impl From<SettingFault> for SettingsError {
 }
 
 impl SettingsError {
-    /// At least one fault.
+    /// Creates an error from at least one fault.
     pub(crate) fn new(faults: Vec<SettingFault>) -> Self {
         Self { faults }
     }
 
-    /// Faults in lines of a file, by number and rule. Of a line itself nothing is shown: it may be a
-    /// secret.
+    /// Creates an error from bad lines of a file, given by number and rule. The lines themselves
+    /// are not shown, because they may contain secrets.
     pub(crate) fn in_lines(key: &str, path: &Path, lines: &[(usize, &str)]) -> Self {
         let told = lines.iter().take(MAX_REPORT_LINES);
         let mut told: Vec<String> =
@@ -97,7 +103,7 @@ impl SettingsError {
         Self::new(told.iter().map(|what| SettingFault::in_file(key, path, what)).collect())
     }
 
-    /// What came out well; else its faults go to the others.
+    /// Returns the value of `outcome`, or `None` after appending its faults to `others`.
     pub(crate) fn gather<T>(
         outcome: Result<T, SettingsError>,
         others: &mut Vec<SettingFault>,
@@ -105,8 +111,8 @@ impl SettingsError {
         outcome.map_err(|bad| others.extend(bad.faults)).ok()
     }
 
-    /// The faults: those of the file and the variables themselves, then by key in the order of
-    /// `config/agent.toml`, then those between keys.
+    /// Returns the faults in this order: those of the file and the variables, those of keys in the
+    /// order of `config/agent.toml`, and those between keys.
     pub fn setting_faults(&self) -> &[SettingFault] {
         &self.faults
     }
@@ -120,7 +126,7 @@ fn one_line_summary(faults: &[SettingFault]) -> String {
     }
 }
 
-/// The faults as a text for a terminal: a block each, key and value first.
+/// Formats the faults for a terminal: one block per fault, key and value first.
 ///
 /// ```text
 /// monitor.interval = "0s"
@@ -150,13 +156,13 @@ pub fn format_report(faults: &[SettingFault]) -> String {
     text
 }
 
-/// A value as it may stand in a fault: quoted and escaped, cut to a readable length, without what
-/// could be a password.
+/// Formats a value for display in a fault. It is quoted, escaped and cut to a readable length, and
+/// possible passwords are removed.
 pub(crate) fn shown_value(value: &Value) -> String {
     let text = match &value.kind {
         ValueKind::String(text) => format!("{:?}", without_userinfo(text)),
         ValueKind::Array(items) => {
-            // Cut before it is joined: a list may be as long as the file.
+            // The list is cut before it is joined, because it may be as long as the file.
             let items: Vec<String> = items.iter().take(MAX_SHOWN_CHARS).map(shown_value).collect();
             format!("[{}]", items.join(", "))
         }
@@ -170,8 +176,8 @@ pub(crate) fn shown_value(value: &Value) -> String {
     }
 }
 
-/// Drops everything between the scheme and the last `@`. The last, because a password that was not
-/// percent-encoded may have `@` or `/` in it.
+/// Removes everything between the scheme and the last `@`. A password without percent-encoding may
+/// contain `@` or `/`, hence the last one.
 fn without_userinfo(text: &str) -> String {
     let Some((hidden, rest)) = text.rsplit_once('@') else { return text.to_owned() };
     match hidden.split_once("://") {

@@ -1,4 +1,4 @@
-//! Reading a file that a setting names: a regular one, of at most 1 MiB.
+//! Reading of files that a setting names. They must be regular files of at most 1 MiB.
 #![expect(
     clippy::disallowed_methods,
     reason = "reads what the settings name, never a store's path"
@@ -10,29 +10,30 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-/// Most bytes of a file: some ten thousand callers, a thousand certificates.
+/// Maximum size of a file, in bytes (1 MiB). It is enough for about ten thousand callers or a
+/// thousand certificates.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// The bytes of a file that may hold a secret. Blocks on it: call it before the runtime starts or on a
-/// thread of its own.
+/// Reads a file that may contain a secret. It blocks, so it must be called before the runtime
+/// starts or on a separate thread.
 ///
 /// # Errors
-/// It cannot be read, is no regular file, or is too large.
+/// Returns an error if the file cannot be read, is not a regular file, or is too large.
 pub fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     check_regular(path)?;
     read_bounded(path)
 }
 
-/// The same for a file that must be UTF-8.
+/// Reads a file as [`read_file`] does, and requires UTF-8.
 ///
 /// # Errors
-/// As [`read_file`], and when it is not UTF-8.
+/// Returns the errors of [`read_file`], and an error if the content is not UTF-8.
 pub fn read_text(path: &Path) -> io::Result<Zeroizing<String>> {
     check_regular(path)?;
     read_any_text(path)
 }
 
-/// The text of what may be a pipe.
+/// Reads text from a file that may be a pipe.
 pub(crate) fn read_any_text(path: &Path) -> io::Result<Zeroizing<String>> {
     let bytes = read_bounded(path)?;
     match std::str::from_utf8(&bytes) {
@@ -41,13 +42,14 @@ pub(crate) fn read_any_text(path: &Path) -> io::Result<Zeroizing<String>> {
     }
 }
 
-/// Whether a file can be read by this process.
+/// Checks that this process can read a file.
 pub(super) fn check_readable(path: &Path) -> io::Result<()> {
     check_regular(path)?;
     File::open(path).map(drop)
 }
 
-/// Looked at before it is opened: opening a pipe would wait for its writer.
+/// Checks that a path is a regular file. It runs before the open, because opening a pipe would wait
+/// for its writer.
 fn check_regular(path: &Path) -> io::Result<()> {
     if std::fs::metadata(path)?.is_file() {
         return Ok(());
@@ -57,7 +59,8 @@ fn check_regular(path: &Path) -> io::Result<()> {
 
 fn read_bounded(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let file = File::open(path)?;
-    // Its room is made at once, so that growing leaves no copy behind.
+    // The capacity is reserved at once, because growing the buffer would leave copies of the secret
+    // in memory.
     let size = file.metadata()?.len().min(MAX_FILE_BYTES) + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size).unwrap_or(0)));
     let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;

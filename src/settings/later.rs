@@ -1,13 +1,12 @@
-//! Settings that are taken and checked but have no effect yet.
+//! Settings that are accepted and checked but have no effect yet.
 //!
-//! `serve` warns of them at start and `check-config` says so: a setting that silently does nothing is
-//! a trap. A line leaves this list with the change that makes its key work.
+//! `serve` warns of them at start and `check-config` reports them, because a setting without any
+//! effect is a trap. The change that implements a key removes it from this list.
 
 use super::sections::{ReplyMode, Settings};
 
 impl Settings {
-    /// The keys that are set to something that has no effect yet, in the order of
-    /// `config/agent.toml`.
+    /// Returns the keys whose value has no effect yet, in the order of `config/agent.toml`.
     pub fn not_yet(&self) -> Vec<&'static str> {
         let server = &self.server;
         [

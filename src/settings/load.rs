@@ -1,4 +1,4 @@
-//! From a file and an environment to settings.
+//! Loading of the settings from a file and the environment.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,28 +13,29 @@ use super::sections::Settings;
 use super::source::layer::{SettingsLayer, VARIABLE_PREFIX};
 use super::source::reader::{KnownKeys, SettingsReader};
 
-/// The file that is read when none is named.
+/// The settings file that is read if none is named.
 pub const DEFAULT_SETTINGS_FILE: &str = "/etc/imagestore-agent/agent.toml";
 
-/// Names the settings file where no argument does; empty counts as unset.
+/// The variable that names the settings file if no argument does. An empty value counts as unset.
 const FILE_VARIABLE: &str = "IMAGESTORE_AGENT_CONFIG";
 
 type EnvironmentVariables = BTreeMap<String, String>;
 
 impl Settings {
-    /// The built-in defaults alone.
+    /// Returns the built-in defaults.
     pub fn built_in() -> Self {
         read_settings(&mut SettingsReader::new(&no_value()))
     }
 
-    /// Layers the built-in defaults, the file and the `IMAGESTORE_AGENT__SECTION__KEY` variables.
+    /// Loads the settings from the built-in defaults, the file and the
+    /// `IMAGESTORE_AGENT__SECTION__KEY` variables.
     ///
-    /// Without `file` the one that `IMAGESTORE_AGENT_CONFIG` names is read, else [`DEFAULT_SETTINGS_FILE`] if
-    /// it is there. A named file must be there. Blocks on the file: call it before the runtime starts
-    /// or on a thread of its own.
+    /// Without `file`, it reads the file that `IMAGESTORE_AGENT_CONFIG` names. Without that, it
+    /// reads [`DEFAULT_SETTINGS_FILE`] if it exists. A named file must exist. The call blocks, so
+    /// it must run before the runtime starts or on a separate thread.
     ///
     /// # Errors
-    /// [`SettingsError`] with every fault, for a person to correct.
+    /// Returns [`SettingsError`] with every fault, for the operator to correct.
     pub fn load(
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
@@ -44,11 +45,12 @@ impl Settings {
         Self::from_layers(path, text, &variables)
     }
 
-    /// As [`Settings::load`] for who can do without the file: one that may not be read by this user is
-    /// passed over, and so is a faulty one that nobody named. The second value says why.
+    /// Loads the settings as [`Settings::load`] does, for a command that can run without the file.
+    /// It ignores a file that this user cannot read, and a faulty file that was not named. The
+    /// second value of the result is the reason.
     ///
     /// # Errors
-    /// As [`Settings::load`], for what is left.
+    /// Returns [`SettingsError`] with the faults of the remaining layers.
     pub fn load_lenient(
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
@@ -57,7 +59,7 @@ impl Settings {
         let named = file_named(file, &variables);
         let (path, text) = file_source(named);
         let denied = text.as_ref().err().is_some_and(|error| {
-            // The system's word, and not ours about what the file holds.
+            // Only errors with an OS code count: other errors describe the content of the file.
             error.raw_os_error().is_some() && error.kind() != io::ErrorKind::NotFound
         });
         match Self::from_layers(path, text, &variables) {
@@ -114,8 +116,8 @@ impl Settings {
         if faults.is_empty() { Ok(settings) } else { Err(SettingsError::new(faults)) }
     }
 
-    /// The files these settings name that cannot be read by the caller of this function; the daemon's
-    /// user may see others. Blocks on those files.
+    /// Returns a fault for each file named in the settings that the current user cannot read. The
+    /// daemon's user may be able to read others. The call blocks on those files.
     pub fn check_files(&self) -> Vec<SettingFault> {
         let tls = self.server.tls.as_ref();
         let named = [
@@ -139,18 +141,18 @@ impl Settings {
     }
 }
 
-/// The key of the file that seals stored secrets.
+/// The key that names the file of the master key, which seals stored secrets.
 pub const MASTER_KEY_FILE: &str = "state.master_key_file";
 
-/// Whether a start needs the file of this key; `serve` only warns of the others.
+/// Returns true if a start needs the file of this key. `serve` only warns of the others.
 pub fn required_at_start(key: &str) -> bool {
-    // Without the master key the stores are shown and probed, nothing is sealed anew in its place, and
-    // restoring it brings every secret back.
+    // Without the master key the daemon still shows and probes the stores. It does not create a new
+    // key, so restoring the file makes every secret readable again.
     key != MASTER_KEY_FILE
 }
 
-/// This process's variables that [`Settings::load`] looks at. One that is not UTF-8 is kept with
-/// replacement characters, so that it is told as a fault rather than passed over.
+/// Returns the variables of this process that [`Settings::load`] uses. Text that is not UTF-8 gets
+/// replacement characters, so that it is reported as a fault instead of being ignored.
 pub fn environment_variables() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| {
         let name = name.into_string().ok().filter(|name| concerns_us(name))?;
@@ -166,7 +168,8 @@ fn file_named<'a>(file: Option<&'a Path>, variables: &'a EnvironmentVariables) -
     file.or_else(|| variables.get(FILE_VARIABLE).filter(|path| !path.is_empty()).map(Path::new))
 }
 
-/// The settings file and what it holds; the default one holds nothing when it is not there.
+/// Returns the path of the settings file and its text. The text is empty if the default file does
+/// not exist.
 fn file_source(named: Option<&Path>) -> (&Path, io::Result<String>) {
     match (named, Path::new(DEFAULT_SETTINGS_FILE)) {
         (Some(named), _) => (named, text_of(named)),
@@ -178,7 +181,8 @@ fn concerns_us(name: &str) -> bool {
     name == FILE_VARIABLE || name.starts_with(VARIABLE_PREFIX)
 }
 
-/// Every known key, in the order of `config/agent.toml`: what a walk over nothing asks for.
+/// Returns every known key, in the order of `config/agent.toml`, by reading the settings from an
+/// empty tree.
 pub(super) fn known_keys() -> Vec<KnownKeys> {
     let nothing = no_value();
     let mut reader = SettingsReader::new(&nothing);

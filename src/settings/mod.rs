@@ -1,14 +1,19 @@
-//! Layer 3. What the operator decided, valid by construction.
+//! Layer 3. The operator's settings, valid by construction.
 //!
-//! Promises: a [`Settings`] value has passed every range and cross check; a file that has not is
-//! answered with every fault it has, each with key, value and allowed range.
-//! Never: lets an unknown key pass, opens a path of a store, shows a value that may be a secret.
+//! # Guarantees
+//! - A [`Settings`] value has passed every range check and cross check.
+//! - An invalid file is reported with all of its faults, each with key, value and allowed range.
+//!
+//! # Never
+//! - It never accepts an unknown key.
+//! - It never opens a path of a store.
+//! - It never shows a value that may be a secret.
 //!
 //! ```text
 //! file ─► layer ─┐
-//!                ├─ merged by `config` ─► reader ─► walk ─► Settings | every fault
-//! environment ──►┘                        rule, measure, text: what one value may be
-//!                                         file: what the files it names hold, for other rooms
+//!                ├─ merged by `config` ─► reader ─► schema ─► Settings | every fault
+//! environment ──►┘                        rules: allowed values of one key
+//!                                         files: content of the files that settings name
 //! ```
 
 mod error;
@@ -30,7 +35,7 @@ pub use sections::{
 
 #[cfg(test)]
 mod documented {
-    //! `config/agent.toml` and the walk tell the same story.
+    //! Checks that `config/agent.toml` and the schema agree.
 
     use super::load::known_keys;
 

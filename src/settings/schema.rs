@@ -1,7 +1,9 @@
-//! Every key with its rule and default, in the order of `config/agent.toml`.
+//! Schema of the settings: every key with its rule and default, in the order of
+//! `config/agent.toml`.
 //!
-//! Promises: this is the one place where keys, ranges and defaults stand; the list of known keys is
-//! what a walk over nothing asks for.
+//! # Guarantees
+//! - Keys, ranges and defaults are defined only in this module. The list of known keys is the list
+//!   of keys that these functions read.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -31,9 +33,9 @@ const SECOND: Duration = secs(1);
 const MINUTE: Duration = secs(60);
 const HOUR: Duration = secs(3600);
 
-/// Reads all sections, then judges the keys against each other.
+/// Reads all sections, then checks the keys against each other.
 pub(super) fn read_settings(read: &mut SettingsReader<'_>) -> Settings {
-    // `server.socket` comes first in the file but follows `state.dir`.
+    // `server.socket` comes first in the file, but its default depends on `state.dir`.
     let mut server = read_server(read);
     let api = ApiSettings {
         reply: read.read_key(

@@ -1,4 +1,5 @@
-//! The typed settings, one struct a section of `config/agent.toml`; that file documents each key.
+//! Types of the settings, one struct per section of `config/agent.toml`. That file documents each
+//! key.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,190 +10,194 @@ use ipnet::IpNet;
 /// All settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// `[server]`
+    /// The section `[server]`.
     pub server: ServerSettings,
-    /// `[api]`
+    /// The section `[api]`.
     pub api: ApiSettings,
-    /// `[auth]`
+    /// The section `[auth]`.
     pub auth: AuthSettings,
-    /// `[state]`
+    /// The section `[state]`.
     pub state: StateSettings,
-    /// `[storage]`
+    /// The section `[storage]`.
     pub storage: StorageSettings,
-    /// `[monitor]`
+    /// The section `[monitor]`.
     pub monitor: MonitorSettings,
-    /// `[ssh]`
+    /// The section `[ssh]`.
     pub ssh: SshSettings,
-    /// `[callback]`
+    /// The section `[callback]`.
     pub callback: CallbackSettings,
 }
 
-/// `[server]`: how the daemon is reached.
+/// The section `[server]`: addresses and access of the HTTP interface.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServerSettings {
     /// TCP addresses to listen on; at least one.
     pub listen: Vec<SocketAddr>,
-    /// Prefix of the documented API, such as `/zstack`; empty or starts with `/`, never ends with it.
+    /// Prefix of the documented API, such as `/zstack`. It is empty, or it starts with `/` and does
+    /// not end with it.
     pub base_path: String,
-    /// The Unix socket; `agent.sock` in the state directory unless set.
+    /// The Unix socket. The default is `agent.sock` in the state directory.
     pub socket: PathBuf,
-    /// Whether plain HTTP may listen off loopback.
+    /// True if plain HTTP may listen outside loopback.
     pub insecure_http: bool,
-    /// Names a `Host` header may carry besides IP addresses and `localhost`.
+    /// Allowed names in a `Host` header, in addition to IP addresses and `localhost`.
     pub host_names: Vec<String>,
-    /// Prefixes of the agent protocol and the health view; the first is the main one.
+    /// Prefixes of the agent protocol and the health view. The first one is the main prefix.
     pub agent_prefixes: Vec<String>,
-    /// Networks that may speak the agent protocol; none turns it off.
+    /// Networks that may use the agent protocol. An empty list disables it.
     pub agent_allow: Vec<IpNet>,
-    /// Whether `/metrics` needs no token. Takes effect later.
+    /// True if `/metrics` needs no token. This setting has no effect yet.
     pub open_metrics: bool,
     /// TLS on the TCP listeners.
     pub tls: Option<TlsSettings>,
 }
 
-/// `server.tls`.
+/// The table `server.tls`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TlsSettings {
-    /// PEM chain of the server.
+    /// PEM certificate chain of the server.
     pub cert: PathBuf,
     /// PEM key of the server.
     pub key: PathBuf,
-    /// PEM CAs that client certificates must come from.
+    /// PEM CAs that must have issued the client certificates.
     pub client_ca: Option<PathBuf>,
-    /// `name[:role]` a line: clients whose certificate takes the place of a session.
+    /// File of clients whose certificate replaces a session, one `name[:role]` per line.
     pub clients_file: Option<PathBuf>,
 }
 
-/// `[api]`
+/// The section `[api]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiSettings {
-    /// Whether an action answers when it is done or at once with a job. Only `sync` so far.
+    /// Selects when an action is answered: with its result, or at once with a job. Only `sync` has
+    /// an effect so far.
     pub reply: ReplyMode,
 }
 
-/// `api.reply`
+/// The values of `api.reply`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyMode {
-    /// The answer is the result.
+    /// The response is the result.
     Sync,
-    /// The answer is 202 and a job. Takes effect later.
+    /// The response is 202 and a job. This value has no effect yet.
     Async,
 }
 
-/// `[auth]`
+/// The section `[auth]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuthSettings {
-    /// `name:sha256-hex[:role]` a line; without it TCP callers are refused.
+    /// File of tokens, one `name:sha256-hex[:role]` per line. Without it, TCP callers are rejected.
     pub tokens_file: Option<PathBuf>,
 }
 
-/// `[state]`
+/// The section `[state]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StateSettings {
-    /// The daemon's own directory.
+    /// The state directory of the daemon.
     pub dir: PathBuf,
-    /// The key that seals stored secrets; else the systemd credential `master-key`, else a file made
-    /// in `dir`.
+    /// The file of the master key, which seals stored secrets. The default is the systemd
+    /// credential `master-key`, else a file created in `dir`.
     pub master_key_file: Option<PathBuf>,
 }
 
-/// `[storage]`
+/// The section `[storage]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StorageSettings {
-    /// Absolute paths that image directories must be at or below; at least one.
+    /// Absolute paths; every image directory must be at or below one of them. At least one.
     pub allowed_roots: Vec<String>,
-    /// Whether an image directory may lie on the root filesystem.
+    /// True if an image directory may be on the root filesystem.
     pub allow_root_disk: bool,
-    /// Whether probes and attempts write.
+    /// True if probes and attempts write.
     pub write_probe: bool,
-    /// Time between probes that write, of a store that is well; 1 s to 1 h.
+    /// Time between writing probes of a healthy store, 1 s to 1 h.
     pub write_probe_interval: Duration,
-    /// Available bytes below which a store is full, at most 1 EiB; never subtracted from reported
-    /// figures.
+    /// Available bytes below which a store is full, at most 1 EiB. They are never subtracted from
+    /// reported figures.
     pub reserved: u64,
-    /// Share of the capacity in use that counts as near full; above 0, below `full`.
+    /// Used share of the capacity from which a store is near full; above 0, below `full`.
     pub near_full: f64,
-    /// Share of the capacity in use that counts as full; at most 1.
+    /// Used share of the capacity from which a store is full; at most 1.
     pub full: f64,
 }
 
-/// `[monitor]`
+/// The section `[monitor]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MonitorSettings {
     /// Time between probes of a store, 1 s to 1 h.
     pub interval: Duration,
-    /// How long a probe may take, 100 ms to 10 min; may exceed the interval.
+    /// Maximum duration of a probe, 100 ms to 10 min. It may exceed the interval.
     pub probe_deadline: Duration,
-    /// How long a connect attempt may take, 1 s to 10 min.
+    /// Maximum duration of a connect attempt, 1 s to 10 min.
     pub attempt_deadline: Duration,
-    /// Soft faults in a row that disconnect, 1 to 100.
+    /// Consecutive soft faults that disconnect a store, 1 to 100.
     pub fail_after: u32,
-    /// Good probes in a row after a storage fault that start an attempt, 1 to 100.
+    /// Consecutive good probes after a storage fault that start an attempt, 1 to 100.
     pub recover_after: u32,
-    /// Whether the daemon starts attempts by itself.
+    /// True if the daemon starts attempts automatically.
     pub auto_reconnect: bool,
-    /// Time between logins of the monitor, of a store that is well; 10 s to 24 h.
+    /// Time between the monitor's logins to a healthy store, 10 s to 24 h.
     pub ssh_interval: Duration,
 }
 
-/// `[ssh]`
+/// The section `[ssh]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SshSettings {
-    /// 100 ms to 1 min.
+    /// Maximum duration of name resolution, 100 ms to 1 min.
     pub resolve_timeout: Duration,
-    /// 100 ms to 1 min.
+    /// Maximum duration of the TCP connect, 100 ms to 1 min.
     pub connect_timeout: Duration,
-    /// From the TCP connection to the end of the key exchange, the banner included; 100 ms to 2 min.
+    /// Maximum duration from the TCP connection to the end of the key exchange, including the
+    /// banner; 100 ms to 2 min.
     pub handshake_timeout: Duration,
-    /// 4 s to 5 min, because PAM delays a refusal by 3 s.
+    /// Maximum duration of authentication, 4 s to 5 min. The minimum allows for PAM, which delays a
+    /// rejection by 3 s.
     pub auth_timeout: Duration,
-    /// What counts as the right host key.
+    /// Policy for accepting host keys.
     pub host_key_policy: HostKeyPolicy,
-    /// Networks a store's hostname may resolve to, besides this host's own addresses.
+    /// Networks that a store's hostname may resolve to, in addition to the addresses of this host.
     pub allowed_targets: Vec<IpNet>,
-    /// Whether the host behind the login must prove to be this node. Takes effect later.
+    /// True if a login must check that the host behind it is this node.
     pub prove_host: bool,
-    /// Algorithms re-enabled, by their SSH names: key exchanges, ciphers, MACs, and `ssh-rsa` for
-    /// RSA signatures with SHA-1. A name that the build does not have is warned of.
+    /// Algorithms to re-enable, by their SSH names: key exchanges, ciphers, MACs, and `ssh-rsa` for
+    /// RSA signatures with SHA-1. The daemon warns of names that the build does not support.
     pub legacy: Vec<String>,
 }
 
-/// `ssh.host_key_policy`
+/// The values of `ssh.host_key_policy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostKeyPolicy {
-    /// The first key seen is pinned and every later one compared with it.
+    /// The first key is pinned, and every later key must match it.
     PinOnFirstUse,
-    /// Only a fingerprint given with the store, or a pinned key, is taken.
+    /// Only a key with a given fingerprint, or the pinned key, is accepted.
     Strict,
-    /// Any key is taken.
+    /// Any key is accepted.
     AcceptAny,
 }
 
-/// `[callback]`: where the management node is told.
+/// The section `[callback]`: delivery of notices to the management node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallbackSettings {
-    /// Absolute `http` or `https` URLs in order of preference; none: transitions go to the history
-    /// only. Only the first is used so far.
+    /// Absolute `http` or `https` URLs in order of preference, used for failover. If the list is
+    /// empty, transitions are recorded only in the history.
     pub urls: Vec<String>,
-    /// The shape of the body.
+    /// The format of the request body.
     pub format: CallbackFormat,
-    /// `whsec_` and base64, one a line.
+    /// File of signing secrets, one per line: `whsec_` and base64.
     pub signing_secret_file: Option<PathBuf>,
     /// PEM CAs to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// PEM client certificate chain. Goes with `client_key`.
+    /// PEM client certificate chain. It requires `client_key`.
     pub client_cert: Option<PathBuf>,
     /// PEM client key.
     pub client_key: Option<PathBuf>,
-    /// 1 s to 1 h. Takes effect later.
+    /// Time between heartbeats, 1 s to 1 h.
     pub heartbeat: Duration,
-    /// Notices kept per store before they fold into one, 10 to 1,000,000.
+    /// Maximum number of notices per store before they are coalesced into one, 10 to 1,000,000.
     pub max_pending: u32,
-    /// First events after a start are spread over this time, 0 s to 1 min.
+    /// Time over which the first events after a start are spread, 0 s to 1 min.
     pub start_spread: Duration,
 }
 
-/// `callback.format`
+/// The values of `callback.format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallbackFormat {
     /// CloudEvents 1.0 with Standard Webhooks headers.

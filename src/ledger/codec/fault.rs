@@ -1,8 +1,8 @@
-//! Failures and their evidence.
+//! Stored forms of failures and their evidence.
 //!
-//! The stored form has the facts that are displayed, and no field for the typed evidence beside them:
-//! that is derived from its facts when a fault is read. This is the only place that reads a value out
-//! of a fact, and it refuses facts that do not have the form in which the fault wrote them.
+//! The stored form contains the facts that are displayed. It has no field for the typed evidence,
+//! which is derived from the facts when a fault is read. No other module reads a value out of a
+//! fact. Facts that do not have the form in which the fault wrote them are rejected.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{DecodeError, as_text, invalid};
 use crate::model::{AttemptFailure, Fact, Fault, HostKey, Reason};
 
-/// A failure: its faults, never none.
+/// A failure as the list of its faults, never empty.
 #[derive(Serialize, Deserialize)]
 pub(super) struct StoredFailure(Vec<StoredFault>);
 
@@ -86,7 +86,7 @@ impl StoredFault {
     }
 }
 
-/// Decodes the refused host key: its three facts, or none of them.
+/// Decodes the rejected host key from its three facts. Returns `None` if all three are absent.
 fn offered_host_key(facts: &BTreeMap<String, StoredFact>) -> Result<Option<HostKey>, DecodeError> {
     let text = |name: &str| match facts.get(name) {
         None => Ok(None),
@@ -109,7 +109,8 @@ fn offered_host_key(facts: &BTreeMap<String, StoredFact>) -> Result<Option<HostK
     }
 }
 
-/// Decodes the seconds after which the same request may succeed.
+/// Decodes the seconds after which the same request may succeed. Returns `None` if the fact is
+/// absent.
 fn retry_after(facts: &BTreeMap<String, StoredFact>) -> Result<Option<u64>, DecodeError> {
     match facts.get("retryAfterSeconds") {
         None => Ok(None),

@@ -1,4 +1,4 @@
-//! Lines of history.
+//! Stored forms of history lines.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,8 @@
-//! The stored forms of the model's values: JSON, private to the ledger, so that a change of the model
-//! or of the wire never changes what lies on disk by accident.
+//! Stored forms of the model's values.
 //!
-//! A form that has a field too many or too few is refused, not filled in.
+//! The forms are JSON and private to the ledger. A change of the model or of the wire format
+//! therefore never changes the data on disk by accident. A form with an unknown or missing field is
+//! rejected.
 
 mod fault;
 mod history;
@@ -14,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 /// A value that has a stored form.
 pub(super) trait Persist: Sized {
-    /// What is written.
+    /// The form that is written.
     type Form: Serialize + DeserializeOwned;
 
     fn to_form(&self) -> Self::Form;
@@ -22,7 +23,7 @@ pub(super) trait Persist: Sized {
     fn from_form(form: Self::Form) -> Result<Self, DecodeError>;
 }
 
-/// A stored form that is none of ours.
+/// A stored record that does not decode to a valid value.
 #[derive(Debug, thiserror::Error)]
 #[error("a stored record cannot be decoded: {0}")]
 pub(super) struct DecodeError(pub(super) String);
@@ -33,7 +34,7 @@ impl From<serde_json::Error> for DecodeError {
     }
 }
 
-/// Any refusal of a model's constructor.
+/// Converts the error of a model constructor.
 fn invalid(error: impl std::fmt::Display) -> DecodeError {
     DecodeError(error.to_string())
 }
@@ -46,7 +47,8 @@ pub(super) fn decode_row<T: Persist>(text: &str) -> Result<T, DecodeError> {
     T::from_form(serde_json::from_str(text)?)
 }
 
-/// For `#[serde(with)]`: values whose text is their own promise (ids, words of the contract).
+/// Serializes values by their text, for `#[serde(with)]`. The text of these values is stable: ids
+/// and words of the API contract.
 mod as_text {
     use std::fmt::Display;
     use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! Notices, each with the inventory as it was.
+//! Stored forms of notices. Each notice contains the inventory at the time of the transition.
 
 use std::num::NonZeroU16;
 

@@ -1,4 +1,4 @@
-//! Standings, and the parts they share with notices.
+//! Stored forms of standings, and of the parts that they share with notices and history lines.
 
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +47,7 @@ impl StoredPosition {
     }
 }
 
-/// Bytes or inodes.
+/// A total and an available number, of bytes or of inodes.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StoredSpace {

@@ -1,4 +1,4 @@
-//! Definitions of stores.
+//! Stored forms of store definitions.
 
 use std::num::NonZeroU16;
 

@@ -1,13 +1,18 @@
-//! Judging a ledger before it is opened, without writing beside it.
+//! Integrity check of a ledger before it is opened, without writing next to it.
 //!
-//! Opening a database in WAL mode creates and truncates files next to it, so that a ledger that is
-//! then refused would not be left as it was. Without a log it is read with `immutable=1`, which promises
-//! SQLite that nobody writes (our lock holds) and makes it touch nothing (<https://sqlite.org/uri.html>).
-//! With a write-ahead log it is read through that: in exclusive locking mode, whose index of the log is
-//! memory and no file (<https://sqlite.org/wal.html#noshm>), and without the checkpoint at the close.
-//! An older one is judged by what it becomes: a copy is brought to our version and examined, and so is one
-//! with a rollback journal, which cannot be looked at without being rolled back.
-//! A log without a database is a loss: SQLite would play it into the next file of that name.
+//! Opening a database in WAL mode creates and truncates files next to it. A ledger that is then
+//! rejected would not stay unchanged.
+//!
+//! - A ledger without a log is read with `immutable=1`. This tells SQLite that no process writes,
+//!   and the lock of the state directory ensures it. SQLite then touches nothing
+//!   (<https://sqlite.org/uri.html>).
+//! - A ledger with a write-ahead log is read through that log, in exclusive locking mode. The index
+//!   of the log then lives in memory instead of a file (<https://sqlite.org/wal.html#noshm>).
+//!   Closing it does not run a checkpoint.
+//! - An older ledger is copied. The copy is migrated to the current version and checked.
+//! - A ledger with a rollback journal is copied too, because reading it would roll it back.
+//! - A log without a database is damage, because SQLite would replay it into the next file of that
+//!   name.
 #![expect(clippy::disallowed_methods, reason = "the ledger's own files, in the state directory")]
 
 use std::fs;
@@ -25,41 +30,42 @@ use super::migrations::Migration;
 use crate::ledger::tables::rows::RowError;
 use crate::ledger::tables::{meta, outbox, stores};
 
-/// The endings of SQLite's logs: of write-ahead mode, and of the way into it.
+/// Suffixes of SQLite's log files: write-ahead log and rollback journal.
 const LOG_SUFFIXES: [&str; 2] = [WAL_SUFFIX, "-journal"];
 const WAL_SUFFIX: &str = "-wal";
 
-/// Up to this many bytes a ledger is examined whole. Beyond it, it is because of what the management node
-/// has not been told: each of these notices is compared with its checksum when it is sent.
+/// Maximum size of a ledger that is verified completely at start, in bytes (64 MiB). A larger one
+/// is large because of its outbox. The checksum of each notice is then verified when it is sent.
 const FULL_CHECK_MAX_BYTES: u64 = 64 << 20;
-/// What is examined of any ledger.
+/// Tables that are verified in a ledger of any size.
 const ESSENTIAL_TABLES: [&str; 5] = ["meta", "stores", "standings", "secrets", "workers"];
 
-/// One of them, and its ending.
+/// The path of a log file, and its suffix.
 type LogFile = (PathBuf, &'static str);
 
-/// What lies at the ledger's path.
+/// The result of the integrity check.
 #[derive(Debug)]
 pub(super) enum Integrity {
-    /// Nothing: a first start.
+    /// No ledger exists: this is a first start.
     Absent,
-    /// A ledger of ours, whole, of our version or one that can be brought to it.
+    /// A complete ledger of the current version, or of one that can be migrated to it.
     Good,
-    /// Written by a newer program.
+    /// A ledger that a newer version of the program wrote.
     Newer { found: i32, written_by: Option<String> },
-    /// Not a ledger of ours, or not whole.
+    /// A file that is not a ledger of this program, or a damaged one.
     Damaged(String),
 }
 
-/// Looks at the ledger and everything in it that the daemon will act on. History is left out: it is
-/// for people, may be large, and each line is checked when it is read.
+/// Checks the ledger and all of its records that the daemon acts on. The history is excluded: it
+/// may be large, only operators read it, and each line is checked when it is read.
 ///
 /// # Errors
-/// When the system refuses to read the ledger or to make the copy; the ledger itself may be whole.
+/// Returns the error of the system if the ledger cannot be read or the copy cannot be made. The
+/// ledger itself may be intact.
 pub(super) fn check_integrity(ledger: &Path, ladder: &[Migration]) -> io::Result<Integrity> {
     let logs = log_files(ledger)?;
     match fs::metadata(ledger) {
-        // SQLite would take the log for another database's, and delete it.
+        // SQLite would assume that the log belongs to another database, and delete it.
         Ok(seen) if seen.len() == 0 => {
             return Ok(Integrity::Damaged(match logs.first() {
                 Some((log, _)) => format!("it is empty, its log {} is not", log.display()),
@@ -88,7 +94,7 @@ pub(super) fn check_integrity(ledger: &Path, ladder: &[Migration]) -> io::Result
     classify(open_connection(&copy.ledger), ladder)
 }
 
-/// A ledger without a log, of which nothing is touched.
+/// Opens a ledger that has no log, without touching any file.
 fn open_immutable(ledger: &Path) -> rusqlite::Result<Connection> {
     let uri = format!("file:{}?immutable=1", escape_uri(ledger));
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
@@ -97,8 +103,8 @@ fn open_immutable(ledger: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(uri, flags)
 }
 
-/// A ledger with its write-ahead log, of which nothing is written. No lock is taken either: an operator's
-/// `sqlite3` that is looking at it would be in the way.
+/// Opens a ledger with its write-ahead log, without writing to either. It takes no lock, because an
+/// operator's open `sqlite3` would conflict with it.
 fn open_with_wal(ledger: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags_and_vfs(ledger, flags, "unix-none")?;
@@ -108,7 +114,8 @@ fn open_with_wal(ledger: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// What SQLite plays into a database when it opens it: those of its logs that are there and not empty.
+/// Returns the log files that exist and are not empty. SQLite replays these when it opens the
+/// database.
 fn log_files(ledger: &Path) -> io::Result<Vec<LogFile>> {
     let mut found = Vec::new();
     for ending in LOG_SUFFIXES {
@@ -125,7 +132,7 @@ fn log_files(ledger: &Path) -> io::Result<Vec<LogFile>> {
 fn classify(opened: rusqlite::Result<Connection>, ladder: &[Migration]) -> io::Result<Integrity> {
     match opened.map_err(RowError::from).and_then(|connection| check_contents(connection, ladder)) {
         Ok(finding) => Ok(finding),
-        // Of the copy: the ledger itself may be whole.
+        // The disk of the copy is full, but the ledger itself may be intact.
         Err(error) if is_full(&error) => Err(io::Error::new(io::ErrorKind::StorageFull, error)),
         Err(error) => Ok(Integrity::Damaged(ErrorChain(&error).to_string())),
     }
@@ -171,14 +178,14 @@ fn check_contents(mut connection: Connection, ladder: &[Migration]) -> Result<In
     Ok(Integrity::Good)
 }
 
-/// In bytes, with what stands in its log alone.
+/// Returns the size of the database in bytes, including pages that exist only in its log.
 fn file_size(connection: &Connection) -> rusqlite::Result<u64> {
     let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
     let pages = number("PRAGMA page_count")?.saturating_mul(number("PRAGMA page_size")?);
     Ok(pages.unsigned_abs())
 }
 
-/// A copy of a ledger and its logs in a folder of its own; removed when dropped.
+/// A copy of a ledger and its logs in a separate folder, removed on drop.
 struct ScratchCopy {
     folder: PathBuf,
     ledger: PathBuf,
@@ -187,7 +194,7 @@ struct ScratchCopy {
 impl ScratchCopy {
     fn of(ledger: &Path, logs: &[LogFile]) -> io::Result<Self> {
         let folder = sibling_path(ledger, ".examined");
-        // Left behind by a start that was killed.
+        // An interrupted start may have left this folder.
         match fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -214,7 +221,7 @@ pub(crate) fn sibling_path(ledger: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// A path as part of a URI: SQLite reads `%`, `?` and `#` in it.
+/// Escapes a path for a URI, because SQLite interprets `%`, `?` and `#` in it.
 fn escape_uri(path: &Path) -> String {
     let text = path.display().to_string();
     text.replace('%', "%25").replace('?', "%3f").replace('#', "%23")

@@ -1,4 +1,4 @@
-//! The tables and the ladder that leads an older ledger to them.
+//! The schema of the tables, and the migrations of an older ledger to it.
 
 use rusqlite::{Connection, OptionalExtension as _};
 
@@ -6,15 +6,16 @@ use crate::ledger::tables::rows::RowError;
 
 use crate::ledger::tables::meta;
 
-/// What `PRAGMA application_id` says of our files: "ISAg".
+/// The `PRAGMA application_id` of a ledger: "ISAg".
 pub(super) const APPLICATION_ID: i32 = 0x4953_4167;
 
-/// Leads a ledger from one version to the next, in a transaction that is not its own. A function and
-/// not a text, because stored forms have checksums that SQL cannot make. What it needs to know of the
-/// older version it holds itself: the rest of this room knows the newest alone.
+/// A migration from one version to the next, within the caller's transaction. It is a function and
+/// not SQL text, because SQL cannot compute the checksums of stored forms. It contains all that it
+/// needs to know of the older version: the rest of this module knows only the newest.
 pub(crate) type Migration = fn(&Connection) -> Result<(), RowError>;
 
-/// Step `n` leads from version `n` to `n + 1`. Steps that have been released are never edited.
+/// All migrations: index `n` migrates from version `n` to `n + 1`. Released migrations are never
+/// edited.
 pub(crate) const MIGRATIONS: &[Migration] = &[migrate_to_v1];
 
 fn migrate_to_v1(connection: &Connection) -> Result<(), RowError> {
@@ -84,17 +85,17 @@ const V1_SCHEMA: &str = "
     CREATE INDEX history_of_store ON history (store, id);
 ";
 
-/// The version a ladder leads to.
+/// Returns the version after the last migration.
 pub(super) fn latest_version(ladder: &[Migration]) -> i32 {
     i32::try_from(ladder.len()).unwrap_or(i32::MAX)
 }
 
-/// The version of an open ledger.
+/// Returns the version of an open ledger.
 pub(crate) fn schema_version(connection: &Connection) -> rusqlite::Result<i32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-/// Climbs from the ledger's version to the top, all steps in one transaction.
+/// Runs all missing migrations in one transaction.
 pub(super) fn open_with_migrations(
     connection: &mut Connection,
     ladder: &[Migration],
@@ -104,8 +105,9 @@ pub(super) fn open_with_migrations(
     if steps.len() == 0 {
         return Ok(());
     }
-    // A table is changed by making it anew, and dropping the old one would delete what refers to it
-    // (https://sqlite.org/lang_altertable.html#otheralter). Within a transaction the pragma does nothing.
+    // Altering a table means creating it anew, and dropping the old one would delete the rows that
+    // refer to it (https://sqlite.org/lang_altertable.html#otheralter). The pragma has no effect
+    // within a transaction.
     connection.pragma_update(None, "foreign_keys", false)?;
     let transaction = connection.transaction()?;
     for step in steps {

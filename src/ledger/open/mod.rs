@@ -1,4 +1,4 @@
-//! Opening the ledger at a start.
+//! Opening the ledger when the daemon starts.
 
 pub(super) mod connection;
 pub(super) mod integrity;
@@ -22,69 +22,69 @@ use connection::open_connection;
 use integrity::{Integrity, check_integrity, sibling_path};
 use migrations::Migration;
 
-/// The file in the state directory.
+/// Name of the database file in the state directory.
 const LEDGER_FILE: &str = "ledger.sqlite";
 
 /// An open ledger.
 #[derive(Debug)]
 pub struct OpenedLedger {
-    /// To read and to commit.
+    /// Handle for reads and commits.
     pub ledger: Ledger,
-    /// The thread behind it; close it last.
+    /// The thread that owns the database. It is closed last.
     pub writer: LedgerWriter,
-    /// What it holds.
+    /// The stores in the ledger.
     pub stores: Vec<LoadedStore>,
-    /// This run's epoch, already committed.
+    /// The epoch of this run, already committed.
     pub epoch: Epoch,
 }
 
-/// The ledger cannot be opened.
+/// An error of opening the ledger.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// It is not whole; it was left as it was. The remedy names all its files: a database that meets
-    /// another one's log takes it for its own.
+    /// The ledger is damaged, and it was left unchanged. The message names all of its files,
+    /// because a database adopts the log of another database.
     #[error(
         "the ledger {path} is damaged and was left as it is: {what}; it is one with {path}-wal, \
          {path}-shm and {path}-journal, those that are there: restore all of them from one copy, or \
          move all of them away and add the stores again"
     )]
     Damaged {
-        /// The file.
+        /// The database file.
         path: PathBuf,
-        /// What is wrong.
+        /// A description of the damage.
         what: String,
     },
-    /// A newer program wrote it; it was left as it was.
+    /// A newer program wrote the ledger, and it was left unchanged.
     #[error("the ledger {path} has format {found}, this program knows up to {known}{}", opened_by(.written_by))]
     Newer {
-        /// The file.
+        /// The database file.
         path: PathBuf,
-        /// Its format.
+        /// The version of its format.
         found: i32,
-        /// Ours.
+        /// The newest version that this program knows.
         known: i32,
         /// The version of the program that wrote it.
         written_by: Option<String>,
     },
-    /// The system refuses.
+    /// The system returned an error.
     #[error("cannot use the ledger {path}")]
     Unusable {
-        /// The file.
+        /// The database file.
         path: PathBuf,
-        /// Why.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// SQLite refuses what examining found good: most likely the disk.
+    /// SQLite rejected a ledger that passed the integrity check, most likely because of the disk.
     #[error("cannot open the ledger {path}")]
     Sqlite {
-        /// The file.
+        /// The database file.
         path: PathBuf,
-        /// Why.
+        /// The error of SQLite.
         #[source]
         source: rusqlite::Error,
     },
-    /// The master key cannot be made.
+    /// The master key cannot be created.
     #[error(transparent)]
     MasterKey(#[from] MasterKeyError),
 }
@@ -93,12 +93,13 @@ fn opened_by(version: &Option<String>) -> String {
     version.as_ref().map_or_else(String::new, |version| format!("; version {version} wrote it"))
 }
 
-/// Opens the ledger, or makes it at a first start, and begins a new epoch:
-/// `max(stored + 1, now in Unix ms)`, committed before anything can use it. `credentials` is the
-/// directory of systemd credentials, if any.
+/// Opens the ledger, or creates it at a first start, and starts a new epoch. The epoch is
+/// `max(stored + 1, now in Unix ms)`, committed before it is used. `credentials` is the directory
+/// of systemd credentials, if there is one.
 ///
 /// # Errors
-/// [`OpenError`]. A ledger that is damaged or newer is left byte for byte as it was.
+/// Returns [`OpenError`] if the ledger cannot be opened. A damaged or newer ledger stays unchanged,
+/// byte for byte.
 pub fn open_ledger(
     dir: &StateDir,
     state: &settings::StateSettings,
@@ -108,7 +109,7 @@ pub fn open_ledger(
     open_by(migrations::MIGRATIONS, dir, state, credentials, now)
 }
 
-/// [`open_ledger`] by a ladder of a test's own.
+/// Does the work of [`open_ledger`] with the given migrations, which tests replace.
 pub(super) fn open_by(
     ladder: &[Migration],
     dir: &StateDir,
@@ -145,8 +146,8 @@ pub(super) fn open_by(
     Ok(OpenedLedger { ledger, writer, stores, epoch })
 }
 
-/// Makes an empty ledger under another name and gives it its own when it is whole, so that one that
-/// is there but empty is always a loss and never a first start.
+/// Creates an empty ledger under a temporary name and renames it once it is complete. An existing
+/// but empty ledger is therefore always damage and never a first start.
 fn create_ledger(ladder: &[Migration], dir: &Path, path: &Path) -> Result<(), OpenError> {
     let unusable = |source| OpenError::Unusable { path: path.to_owned(), source };
     let refused = |source| OpenError::Sqlite { path: path.to_owned(), source };

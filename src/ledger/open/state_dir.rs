@@ -1,4 +1,4 @@
-//! The daemon's own directory, locked for one daemon.
+//! The state directory, locked for one daemon.
 #![expect(clippy::disallowed_methods, reason = "the state directory and its lock")]
 
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -13,30 +13,30 @@ use crate::common::Random;
 use crate::ledger::durable_file;
 use crate::model::NodeId;
 
-/// The state directory cannot be used.
+/// An error of opening the state directory.
 #[derive(Debug, thiserror::Error)]
 pub enum StateDirError {
-    /// Another daemon has it.
+    /// Another daemon holds the lock.
     #[error("the state directory {path} is locked by another agent{}", lock_holder(.pid))]
     Locked {
-        /// The directory.
+        /// The state directory.
         path: PathBuf,
-        /// Who holds it, as it wrote.
+        /// The process id that the holder wrote into the lock file.
         pid: Option<u32>,
     },
-    /// The system refuses.
+    /// The system returned an error.
     #[error("cannot use {path}")]
     Unusable {
         /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// `node-id` holds something else; it was left untouched.
+    /// `node-id` does not contain an id. The file was left untouched.
     #[error("{path} does not hold 32 lower-case hexadecimal digits; restore it or remove it")]
     NodeId {
-        /// The file.
+        /// The `node-id` file.
         path: PathBuf,
     },
 }
@@ -45,19 +45,21 @@ fn lock_holder(pid: &Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
 }
 
-/// The locked state directory; dropping it lets go of the lock.
+/// The locked state directory. Dropping it releases the lock.
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
-    // Held, never read: the lock lives as long as this file is open.
+    // Held and never read: the lock lasts as long as this file is open.
     _lock: Flock<File>,
 }
 
 impl StateDir {
-    /// Creates the directory (0750, so that the group may reach the socket in it; its parent must exist) where absent and locks it.
+    /// Creates the directory if it is absent, and locks it. Its mode is 0750, so that the group can
+    /// reach the socket in it. Its parent must exist.
     ///
     /// # Errors
-    /// [`StateDirError::Locked`] when another daemon has it, [`StateDirError::Unusable`] otherwise.
+    /// Returns [`StateDirError::Locked`] if another daemon holds the lock, or
+    /// [`StateDirError::Unusable`] if the system returns an error.
     pub fn open(dir: &Path) -> Result<Self, StateDirError> {
         let unusable =
             |path: &Path, source| StateDirError::Unusable { path: path.to_owned(), source };
@@ -79,7 +81,8 @@ impl StateDir {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(mut lock) => {
                 let pid = std::process::id();
-                // For the message of the next daemon only; the lock holds without it.
+                // The pid only serves the error message of another daemon. The lock does not depend
+                // on it.
                 let _ = lock.set_len(0).and_then(|()| write!(*lock, "{pid}"));
                 Ok(Self { path: dir.to_owned(), _lock: lock })
             }
@@ -92,16 +95,17 @@ impl StateDir {
         }
     }
 
-    /// Where it is.
+    /// Returns the path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// This installation's id, made on the first call and kept in `node-id`, beside the ledger and not
-    /// in it, so that a lost ledger does not orphan the image directories.
+    /// Returns the id of this installation, which the first call creates. The id is in `node-id`
+    /// and not in the ledger, so that a lost ledger does not orphan the image directories.
     ///
     /// # Errors
-    /// [`StateDirError::NodeId`] when the file holds something else: it is left untouched.
+    /// Returns [`StateDirError::NodeId`] if the file does not contain an id, and leaves the file
+    /// untouched. Returns [`StateDirError::Unusable`] if the system returns an error.
     pub fn node_id(&self, random: &dyn Random) -> Result<NodeId, StateDirError> {
         const NODE_ID_FILE: &str = "node-id";
         let path = self.path.join(NODE_ID_FILE);

@@ -1,9 +1,9 @@
-//! A checksum per row: a row that a disk or a hand has changed is found, not believed.
+//! A checksum for each row. It detects rows that a disk error or a manual edit has changed.
 
 use ring::digest::{Context, SHA256};
 
-/// The first eight bytes of the SHA-256 over the columns, each preceded by its length so that no two
-/// rows share an encoding.
+/// Returns the first eight bytes of the SHA-256 of the columns. The length of each column precedes
+/// it, so that no two rows have the same encoding.
 pub(crate) fn row_checksum(columns: &[&[u8]]) -> [u8; 8] {
     let mut context = Context::new(&SHA256);
     for column in columns {

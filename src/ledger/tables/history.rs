@@ -1,4 +1,4 @@
-//! Rows of what happened to a store, bounded by number and age.
+//! Rows of the history of stores, bounded by number and age.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,15 @@ use crate::ledger::error::OperationError;
 use crate::lifecycle::{HistoryEntry, StoreHistory};
 use crate::model::StoreUuid;
 
-/// Lines kept of one store; at one a minute, more than two months.
+/// Maximum number of lines per store. At one line a minute this is more than two months.
 const MAX_ROWS: i64 = 100_000;
-/// Age in milliseconds beyond which lines go: 90 days.
+/// Maximum age of a line, in milliseconds (90 days).
 const MAX_AGE_MS: i64 = 90 * 24 * 60 * 60 * 1000;
-/// Lines between two looks at the bounds, so that most commits do without.
+/// Number of lines between two prune runs, so that most commits do not prune.
 const PRUNE_EVERY: i64 = 64;
-/// Lines that one look may find too old. Twice as many as have come since the look before, so that age
-/// keeps up; no more, so that a clock that jumps ahead takes with it only twice what is written until
-/// it is set right, and no commit has to delete a whole history.
+/// Maximum number of lines that one run prunes by age. It is twice the number added since the
+/// previous run, so that pruning catches up. It is not larger, so that after a clock jump each run
+/// deletes at most twice what was written. No commit then has to delete a whole history.
 const PRUNE_BATCH: i64 = 2 * PRUNE_EVERY;
 
 pub(crate) fn add_entry(
@@ -40,15 +40,15 @@ pub(crate) fn add_entry(
     Ok(())
 }
 
-/// Of all stores the lines that were written first.
+/// Prunes old lines among the oldest `PRUNE_BATCH` lines of all stores.
 fn prune_by_age(connection: &Connection, now: i64) -> Result<(), RowError> {
     let sql = "DELETE FROM history WHERE at < ?1 AND id IN
                    (SELECT id FROM history ORDER BY id LIMIT ?2) RETURNING store";
     prune_entries(connection, sql, [now.saturating_sub(MAX_AGE_MS), PRUNE_BATCH])
 }
 
-/// One store a look, each in its turn, because it walks all lines of the store: all of them together
-/// are never more than one look a store above their bounds.
+/// Prunes one store per run, in rotation, because the query walks all lines of the store. Together
+/// the stores exceed their bounds by at most one run's interval of lines per store.
 fn prune_by_number(connection: &Connection, look: i64) -> Result<(), RowError> {
     let sql = "WITH turn AS (SELECT uuid FROM stores ORDER BY uuid
                              LIMIT 1 OFFSET ?1 % (SELECT count(*) FROM stores))
@@ -58,7 +58,7 @@ fn prune_by_number(connection: &Connection, look: i64) -> Result<(), RowError> {
     prune_entries(connection, sql, [look, MAX_ROWS])
 }
 
-/// Deletes, and counts what is gone of each store.
+/// Deletes lines, and counts the deleted lines of each store.
 fn prune_entries(connection: &Connection, sql: &str, bounds: [i64; 2]) -> Result<(), RowError> {
     let mut gone: BTreeMap<String, u64> = BTreeMap::new();
     for store in query_map(connection, sql, bounds, |row| Ok(row.get::<_, String>(0)?))? {
@@ -68,7 +68,7 @@ fn prune_entries(connection: &Connection, sql: &str, bounds: [i64; 2]) -> Result
     Ok(gone.try_for_each(|(store, lines)| meta::add_pruned_lines(connection, store, *lines))?)
 }
 
-/// The newest lines of a store, newest first, and how many are gone.
+/// Returns the newest lines of a store, newest first, and the number of pruned lines.
 pub(crate) fn newest_entries(
     connection: &Connection,
     store: StoreUuid,

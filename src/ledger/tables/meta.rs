@@ -1,4 +1,4 @@
-//! Rows of facts about the ledger itself, each with its checksum.
+//! Rows of facts about the ledger, each with its checksum.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -12,24 +12,24 @@ const EPOCH_KEY: &str = "epoch";
 const WRITTEN_BY_KEY: &str = "written_by";
 const WRITE_PROBE_KEY: &str = "touched";
 
-/// Gives a new ledger its facts, so that one without them is always a loss.
+/// Writes the first epoch into a new ledger. A ledger without an epoch is therefore always damaged.
 pub(crate) fn initialize(connection: &Connection) -> rusqlite::Result<()> {
     put_value(connection, EPOCH_KEY, "0")
 }
 
-/// Takes note of which program has written the ledger's format.
+/// Records the version of the program that wrote the ledger's format.
 pub(crate) fn written_by(connection: &Connection, version: &str) -> rusqlite::Result<()> {
     put_value(connection, WRITTEN_BY_KEY, version)
 }
 
-/// Which program has written the ledger's format, as far as that can be told: a newer one may keep its
-/// facts in another way.
+/// Returns the version of the program that wrote the ledger's format. Returns `None` if it cannot
+/// be read, because a newer program may store its facts differently.
 pub(crate) fn writer_of_newer(connection: &Connection) -> Option<String> {
     let sql = "SELECT value FROM meta WHERE key = ?1";
     connection.query_row(sql, [WRITTEN_BY_KEY], |row| row.get(0)).ok()
 }
 
-/// Checks every fact.
+/// Verifies every fact.
 pub(crate) fn verify_all(connection: &Connection) -> Result<(), RowError> {
     let mut statement = connection.prepare("SELECT key, value, sum FROM meta")?;
     let mut rows = statement.query([])?;
@@ -47,14 +47,15 @@ pub(crate) fn next_epoch(connection: &Connection, now: Timestamp) -> Result<Epoc
     Ok(Epoch(epoch.unsigned_abs()))
 }
 
-/// A commit that costs what each commit costs: SQLite leaves out a row that stays the same.
+/// Makes a commit that costs as much as any other. It toggles a value, because SQLite does not
+/// write an unchanged row.
 pub(crate) fn write_probe(connection: &Connection) -> Result<(), RowError> {
     let last = get_value(connection, WRITE_PROBE_KEY)?;
     put_value(connection, WRITE_PROBE_KEY, if last.as_deref() == Some("1") { "0" } else { "1" })?;
     Ok(())
 }
 
-/// How many lines of a store's history are gone.
+/// Returns the number of pruned lines of a store's history.
 pub(super) fn pruned_lines(connection: &Connection, store: &str) -> Result<u64, RowError> {
     let counted = get_value(connection, &gone_of(store))?;
     let number = |text: String| {
@@ -64,8 +65,8 @@ pub(super) fn pruned_lines(connection: &Connection, store: &str) -> Result<u64, 
     counted.map_or(Ok(0), number)
 }
 
-/// Counts lines of a store's history that are deleted. A number that was damaged stays as it is, for who
-/// looks: it must not keep a status from being recorded.
+/// Adds to the number of pruned lines of a store's history. A damaged number stays unchanged as
+/// evidence: it must not prevent the record of a status.
 pub(super) fn add_pruned_lines(
     connection: &Connection,
     store: &str,
@@ -80,7 +81,7 @@ pub(super) fn add_pruned_lines(
     }
 }
 
-/// Forgets what was counted of a store.
+/// Removes the number of pruned lines of a store.
 pub(super) fn clear_pruned_lines(connection: &Connection, store: &str) -> rusqlite::Result<()> {
     connection.execute("DELETE FROM meta WHERE key = ?1", [gone_of(store)])?;
     Ok(())
@@ -90,8 +91,8 @@ fn gone_of(store: &str) -> String {
     format!("history_gone.{store}")
 }
 
-/// The first epoch that has never been taken. One that is not there, is no number, negative, or the
-/// last there is, is a loss: any guess could be an epoch whose positions have been told.
+/// Returns the first epoch that was never taken. A missing, malformed, negative or exhausted epoch
+/// is treated as corruption. Guessing one could reuse positions that were already delivered.
 fn next_unused_epoch(connection: &Connection) -> Result<i64, RowError> {
     let lost = |what: String| RowError::Undecodable { table: "meta", source: DecodeError(what) };
     let stored =

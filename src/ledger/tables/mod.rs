@@ -1,4 +1,4 @@
-//! The tables of the ledger: their statements, and the rows that they read and write.
+//! The tables of the ledger: their statements, and the rows that these read and write.
 
 pub(super) mod checksum;
 pub(super) mod history;

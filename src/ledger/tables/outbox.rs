@@ -8,16 +8,17 @@ use crate::ledger::codec::encode_row;
 use crate::ledger::error::OperationError;
 use crate::model::{Epoch, Notice, Position, Seq, StoreUuid};
 
-/// What waits of one store.
+/// Number of waiting notices of one store, and the newest position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutboxDepth {
-    /// How many notices.
+    /// The number of notices.
     pub count: u64,
-    /// The place of the last of them.
+    /// The position of the newest notice of the store, or `None` if there is none.
     pub newest: Option<Position>,
 }
 
-/// SQLite's integers are signed; a position of 2^63 is past the year 292 million.
+/// Returns the columns of a position. SQLite's integers are signed: an epoch of 2^63 is past the
+/// year 292 million.
 fn notice_columns(position: Position) -> Result<(i64, i64), OperationError> {
     let column = |number: u64| {
         i64::try_from(number).map_err(|_| OperationError::Conflict(format!("position {position}")))
@@ -56,7 +57,7 @@ pub(crate) fn delete_acknowledged(
     Ok(())
 }
 
-/// Puts one notice in the place of all up to `through`.
+/// Replaces all notices up to and including `through` with one notice.
 pub(crate) fn coalesce(
     connection: &Connection,
     through: Position,
@@ -70,7 +71,7 @@ pub(crate) fn coalesce(
     insert_notice(connection, into)
 }
 
-/// The first notices of a store, lowest position first.
+/// Returns the first notices of a store, lowest position first.
 pub(crate) fn pending_notices(
     connection: &Connection,
     store: StoreUuid,
@@ -86,8 +87,9 @@ pub(crate) fn pending_notices(
     })
 }
 
-/// How many notices of a store wait behind this place, and where the last of all is. Counting walks over all that it counts, in an index of
-/// some 50 bytes each: the table is as large as its notices.
+/// Returns how many notices of a store wait behind this position, and the newest position. Counting
+/// walks all counted rows, in an index of about 50 bytes per row. The table itself is as large as
+/// its notices.
 pub(crate) fn outbox_depth(
     connection: &Connection,
     store: StoreUuid,
@@ -105,21 +107,21 @@ pub(crate) fn outbox_depth(
     let mut count = connection.prepare_cached(
         "SELECT count(*) FROM outbox WHERE store = ?1 AND (epoch, seq) > (?2, ?3)",
     )?;
-    // Nothing stands behind what no row can hold.
+    // No row can lie behind a position that no row can have.
     let column = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let behind = params![uuid, column(behind.epoch.0), column(behind.seq.0)];
     let count: i64 = count.query_row(behind, |row| row.get(0))?;
     Ok(OutboxDepth { count: count.unsigned_abs(), newest })
 }
 
-/// The stores for which notices wait.
+/// Returns the stores that have waiting notices.
 pub(crate) fn stores_with_pending(connection: &Connection) -> Result<Vec<StoreUuid>, RowError> {
     let sql = "SELECT uuid FROM stores WHERE EXISTS (SELECT 1 FROM outbox WHERE store = uuid)";
     query_map(connection, sql, [], |row| parse_column("stores", &row.get::<_, String>(0)?))
 }
 
-/// Compares every waiting notice with its checksum: one that has changed would be told to the
-/// management node as the truth.
+/// Verifies the checksum of every waiting notice. A changed notice would be delivered to the
+/// management node as valid.
 pub(crate) fn verify_all(connection: &Connection) -> Result<(), RowError> {
     let mut statement = connection.prepare("SELECT store, epoch, seq, notice, sum FROM outbox")?;
     let mut rows = statement.query([])?;

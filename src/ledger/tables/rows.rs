@@ -1,32 +1,32 @@
-//! Reading rows that carry a checksum.
+//! Reading of rows that have a checksum.
 
 use rusqlite::Connection;
 
 use super::checksum;
 use crate::ledger::codec::{DecodeError, Persist, decode_row};
 
-/// A row that cannot be believed.
+/// An error of reading rows.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RowError {
-    /// Its checksum does not fit.
+    /// The checksum does not match the row.
     #[error("a row of table {0} does not match its checksum")]
     Changed(&'static str),
-    /// Its checksum fits, its content does not: written by a fault of ours.
+    /// The checksum matches, but the content does not decode: an internal error wrote it.
     #[error("table {table}")]
     Undecodable {
         table: &'static str,
         #[source]
         source: DecodeError,
     },
-    /// It belongs to a store that is not there.
+    /// The row belongs to a store that does not exist.
     #[error("a row of table {0} belongs to no store")]
     Orphan(String),
-    /// SQLite refuses.
+    /// SQLite returned an error.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
 }
 
-/// Compares a row's columns with its checksum.
+/// Verifies the checksum of a row's columns.
 pub(super) fn verify_checksum(
     table: &'static str,
     columns: &[&[u8]],
@@ -35,12 +35,12 @@ pub(super) fn verify_checksum(
     if checksum::row_checksum(columns) == sum { Ok(()) } else { Err(RowError::Changed(table)) }
 }
 
-/// Decodes a column that has been verified.
+/// Decodes a verified column.
 pub(super) fn decode_column<T: Persist>(table: &'static str, text: &str) -> Result<T, RowError> {
     decode_row(text).map_err(|source| RowError::Undecodable { table, source })
 }
 
-/// Parses an id column that has been verified.
+/// Parses a verified id column.
 pub(super) fn parse_column<T: std::str::FromStr>(
     table: &'static str,
     text: &str,

@@ -15,11 +15,11 @@ use crate::model::{Fault, ProcessId, Reason, Secret, SshCredentials, Store, Stor
 /// A store as the ledger holds it.
 #[derive(Clone, Debug)]
 pub struct LoadedStore {
-    /// Its definition.
+    /// The definition.
     pub store: Store,
-    /// Its health when last committed, already in this run's epoch.
+    /// The last committed health. Opening the ledger moves its position into the epoch of this run.
     pub standing: DurableRecord,
-    /// A worker of an earlier run that would not die.
+    /// A worker of an earlier run that could not be killed.
     pub stuck_worker: Option<ProcessId>,
 }
 
@@ -27,7 +27,7 @@ const PASSWORD_KIND: &str = "password";
 const PRIVATE_KEY_KIND: &str = "private_key";
 const PASSPHRASE_KIND: &str = "passphrase";
 
-/// All stores, checked.
+/// Loads all stores and verifies their checksums.
 pub(crate) fn load_stores(connection: &Connection) -> Result<Vec<LoadedStore>, RowError> {
     let mut workers = stuck_workers(connection)?;
     let sql = "SELECT s.uuid, s.image_dir, s.definition, s.sum, t.standing, t.sum
@@ -117,7 +117,7 @@ pub(crate) fn save_standing(
     Ok(())
 }
 
-/// Forgets a store; the tables that refer to it follow by their foreign keys.
+/// Removes a store. Foreign keys remove its rows in the other tables.
 pub(crate) fn delete_store(
     connection: &Connection,
     store: StoreUuid,
@@ -136,7 +136,7 @@ pub(crate) fn leave_worker(
     let store = store.to_string();
     connection.execute("DELETE FROM workers WHERE store = ?1", [&store])?;
     if let Some(ProcessId { pid, start_time }) = worker {
-        // In clock ticks: past this is past the age of the universe.
+        // The unit is clock ticks: a larger value would exceed the age of the universe.
         let start_time = i64::try_from(start_time)
             .map_err(|_| OperationError::Conflict(format!("start time {start_time}")))?;
         let sum = worker_sum(&store, pid, start_time);
@@ -146,7 +146,7 @@ pub(crate) fn leave_worker(
     Ok(())
 }
 
-/// The secrets of a store, in the place of those before, whether those can be read or not.
+/// Replaces the secrets of a store, even if the old ones cannot be read.
 pub(crate) fn replace_credentials(
     connection: &Connection,
     store: StoreUuid,
@@ -179,13 +179,13 @@ fn save_credentials(
     Ok(())
 }
 
-/// Whether anything is sealed: then a lost master key is not replaced by a new one.
+/// Returns true if any secret is sealed. A lost master key is then not replaced by a new one.
 pub(crate) fn has_secrets(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("SELECT EXISTS (SELECT 1 FROM secrets)", [], |row| row.get(0))
 }
 
-/// The secrets of a store, unsealed. A disk that refuses is told from a secret that cannot be read: the
-/// secret may be whole.
+/// Returns the unsealed secrets of a store. A disk error has a different reason than an unreadable
+/// secret, because the secret may be intact.
 pub(crate) fn load_credentials(
     connection: &Connection,
     store: StoreUuid,
@@ -211,7 +211,7 @@ pub(crate) fn load_credentials(
     })
     .map_err(unreadable)?;
     if rows.is_empty() {
-        // No store is added without one: its rows are gone.
+        // Every store is added with a secret, so its rows have been lost.
         let details = "the ledger holds no secret of this store any more";
         return Err(Fault::new(Reason::SecretUnreadable, details));
     }

@@ -64,7 +64,7 @@ async fn a_changed_row_is_found_by_its_checksum() {
     }
 }
 
-/// Beyond 64 MiB a start does not read all that has not been told, but it does not act on it unchecked.
+/// Beyond 64 MiB a start does not read the whole outbox, but no notice is sent unchecked.
 #[tokio::test]
 async fn of_a_large_ledger_what_is_not_told_yet_is_checked_when_it_is_read() {
     let place = filled().await;
@@ -80,7 +80,7 @@ async fn of_a_large_ledger_what_is_not_told_yet_is_checked_when_it_is_read() {
     assert!(matches!(place.try_open().unwrap_err(), OpenError::Damaged { .. }));
 }
 
-/// Whatever wrote it: taken for 0, positions that have been told would be told once more.
+/// Treating such an epoch as 0 would reuse positions that were already delivered.
 #[tokio::test]
 async fn an_epoch_that_is_none_is_damage_and_is_not_guessed() {
     for value in ["", "soon", "-1", "1.5", "0x10", "9223372036854775807", "9223372036854775808"] {
@@ -96,7 +96,7 @@ async fn an_epoch_that_is_none_is_damage_and_is_not_guessed() {
     }
 }
 
-/// The store is served, so that its other faults are told; nothing is logged in with.
+/// The store is served, so that its other faults are reported, but no login is made.
 #[tokio::test]
 async fn a_changed_secret_is_found_by_its_checksum_and_concerns_its_own_store_alone() {
     for change in [

@@ -1,4 +1,4 @@
-//! What has been committed is there, in order and whole.
+//! Durability of commits: they survive in order and completely.
 
 use super::*;
 use crate::ledger::{CommitError, OutboxDepth, StateDirError};

@@ -1,13 +1,13 @@
 //! Ledgers that earlier versions have written: this program reads every row of them exactly, and an
 //! open changes nothing but the epoch.
 //!
-//! `fixtures/v1` holds the files of a state directory of format 1: the database after a clean stop, and
-//! the master key. The key seals only the invented secrets of [`super::fixture_contents`].
+//! `fixtures/v1` holds the files of a state directory of format 1: the database after a clean stop,
+//! and the master key. The key seals only the invented secrets of [`super::fixture_contents`].
 //!
-//! To make a fixture of a later format, run
-//! `LEDGER_FIXTURE=src/ledger/tests/fixtures/vN cargo test --lib ledger::tests::fixture` with the program
-//! that introduces the format, before it is released. Then make [`NEWEST`] that fixture. A fixture that
-//! has been checked in is never written again: an older one must still lead to the same expected values.
+//! To make a fixture of a later format, run `LEDGER_FIXTURE=src/ledger/tests/fixtures/vN cargo test
+//! --lib ledger::tests::fixture` with the program that introduces the format, before it is
+//! released. Then make [`NEWEST`] that fixture. A fixture that has been checked in is never written
+//! again: an older one must still lead to the same expected values.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -137,7 +137,8 @@ async fn opening_a_ledger_of_the_same_format_changes_nothing_but_the_epoch() {
     assert_eq!(fs::read(place.path().join("master-key")).unwrap(), NEWEST.master_key);
 }
 
-/// Other programs read the same rows, and a sum that differed would be damage to the version before.
+/// Other programs read the same rows, and a sum that differed would be damage to the version
+/// before.
 #[tokio::test]
 async fn the_same_changes_are_written_as_the_same_rows() {
     let place = Place::new();

@@ -1,5 +1,5 @@
-//! The contents of the ledger that [`super::fixture`] keeps: the changes that write it, and the values
-//! that must be read from it.
+//! The contents of the ledger that [`super::fixture`] keeps: the changes that write it, and the
+//! values that must be read from it.
 
 use super::*;
 use crate::lifecycle::{ActiveConditions, MeasuredSpace};
@@ -114,7 +114,8 @@ pub(super) fn second_notices() -> [Notice; 2] {
     [folded, moved(2, (6, 1), Connecting, Connected)]
 }
 
-/// Each kind of event, oldest first, and as many figures as it takes to prune a line that is too old.
+/// Each kind of event, oldest first, and as many figures as it takes to prune a line that is too
+/// old.
 pub(super) fn first_history() -> Vec<HistoryEntry> {
     let tags = || Tags::new(vec!["a::b".to_owned()], vec!["c".to_owned()]).unwrap();
     let measured = |inodes| {

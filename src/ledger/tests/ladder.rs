@@ -6,7 +6,7 @@ use crate::ledger::open::migrations;
 use crate::ledger::tables::checksum;
 use crate::ledger::tables::rows::{RowError, query_map};
 
-/// As a version before this one might have kept things: a column of another name, sums of another kind.
+/// Format that an earlier version could have used: another column name, other checksums.
 const OLDER: &str = "ALTER TABLE standings RENAME COLUMN standing TO health;
                      UPDATE standings SET sum = x'00'";
 
@@ -27,7 +27,7 @@ fn ladder(second: Migration) -> [Migration; 2] {
     [MIGRATIONS[0], second]
 }
 
-/// An older ledger after a clean stop, and one with its log beside it.
+/// An older ledger after a clean stop, and one with its log next to it.
 async fn older() -> [Place; 2] {
     let place = filled().await;
     let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
@@ -51,7 +51,7 @@ async fn an_older_ledger_is_examined_and_brought_to_our_version() {
         let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
         assert_eq!(migrations::schema_version(&sqlite).unwrap(), 2);
         drop(sqlite);
-        // The step is not taken twice, and the program before it is told.
+        // The migration does not run twice, and the error names the previous program.
         place.open_by(&ladder(second), NOW).unwrap().writer.close_ledger().await;
         let OpenError::Newer { found: 2, .. } = place.try_open().unwrap_err() else { panic!() };
     }
@@ -62,7 +62,7 @@ async fn an_older_ledger_that_cannot_be_brought_to_our_version_is_left_as_it_was
     let steps: [(Migration, &str); 4] = [
         (|sqlite| Ok(sqlite.execute_batch("DROP TABLE outbox; NONSENSE")?), "NONSENSE"),
         (|_| Err(RowError::Changed("history")), "history"),
-        // What it makes is examined: the sums are still those of the older version.
+        // The result is checked: the checksums are still those of the older version.
         (
             |sqlite| {
                 let rename = "ALTER TABLE standings RENAME COLUMN health TO standing";

@@ -117,7 +117,7 @@ async fn a_sealed_secret_serves_its_own_store_and_field_alone() {
     opened.ledger.commit(added(2)).await.unwrap();
     opened.writer.close_ledger().await;
     let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
-    // As somebody would who wants to log in to one host with another's password.
+    // An attacker could do this to log in to one host with another host's password.
     let sealed: Vec<u8> = sqlite
         .query_row("SELECT sealed FROM secrets WHERE store = ?1", [uuid(1).to_string()], |r| {
             r.get(0)

@@ -1,8 +1,9 @@
-//! The status machine and its agenda in a made-up world, on a clock of its own: disks and servers that
-//! go bad and come back, checks that take their time, people who ask. What holds is looked at after
-//! every step.
+//! Simulation of the status machine and its schedule, with a simulated clock. Disks and servers
+//! fail and recover, checks take time, and users request attempts. Every step checks the
+//! invariants.
 //!
-//! A run is decided by its seed, which every failure names. A seed that once failed goes into `PINNED`.
+//! A run is decided by its seed, which every failure names. A seed that once failed goes into
+//! `PINNED`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::model::{AttemptId, Check, Epoch, Reason, Status, Tags, WriteOutcome};
 /// Seeds that have failed at some time.
 const PINNED: [u64; 0] = [];
 const SEEDS: u64 = 300;
-/// How long the world is odd, and how long it is well afterwards.
+/// Duration of the phase with faults, and of the healthy phase after it.
 const ODD: Duration = Duration::from_secs(6 * 3600);
 const WELL: Duration = Duration::from_secs(3600);
 
@@ -44,7 +45,7 @@ impl Dice {
     }
 }
 
-/// How the disk and the server are now.
+/// Current state of the disk and the server.
 #[derive(Clone, Copy, Default)]
 struct World {
     examine: Option<Reason>,
@@ -74,7 +75,7 @@ impl World {
     }
 }
 
-/// What ends at some time.
+/// A check that ends at some time.
 enum Event {
     Probe { write: bool },
     Login,
@@ -196,7 +197,7 @@ impl Run {
         for effect in effects {
             match effect {
                 StepEffect::StartAttempt(attempt) => {
-                    // A login is stopped; its end is not heard of. A probe ends beside the attempt.
+                    // The login is stopped and never ends. The probe ends while the attempt runs.
                     self.busy.login = false;
                     self.events.retain(|_, event| !matches!(event, Event::Login));
                     self.last_probe = self.now;
@@ -284,7 +285,7 @@ fn soft_faults_drop_a_store_at_most_once_in_fail_after_checks() {
         let run = run(seed, true);
         drops += run.drops.len();
         for pair in run.drops.windows(2) {
-            // Between two drops lie fail_after checks, of which each but the first waits an interval.
+            // `fail_after` checks lie between two drops, and each but the first waits an interval.
             let least = POLICY.interval * (POLICY.fail_after - 1);
             assert!(pair[1] - pair[0] >= least, "seed {seed}: {pair:?}");
         }

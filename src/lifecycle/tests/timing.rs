@@ -30,7 +30,7 @@ fn a_failed_login_is_tried_again_by_time_and_slower_when_refused() {
     }
 }
 
-/// What one step at this time starts of the monitor's checks.
+/// Returns the monitor's checks that a step at this time starts.
 fn started(r: &StoreRecord, seconds: u64) -> Vec<StepEffect> {
     step(r.clone(), StepInput::Due(InFlight::default()), &POLICY, at(seconds)).1
 }

@@ -49,7 +49,7 @@ pub(crate) fn login(reason: Option<Reason>) -> LoginOutcome {
     LoginOutcome { outcome, took: Duration::from_millis(30) }
 }
 
-/// What an attempt ends with that meets this reason, wherever it belongs.
+/// Returns the outcome of an attempt in which the check of this reason fails.
 pub(crate) fn outcome(reason: Option<Reason>) -> Result<AttemptOutcome, Fault> {
     use crate::model::Check;
     match reason.map(|reason| (reason, reason.failed_check())) {

@@ -1,4 +1,4 @@
-//! The rules of single values: durations, sizes, numbers and texts, with their ranges.
+//! Rules for single values: durations, sizes, numbers and texts, with their ranges.
 
 pub(super) mod numeric;
 pub(super) mod rule;

@@ -1,4 +1,4 @@
-//! What one value may be: numbers, spans of time and sizes, each within bounds and with its unit.
+//! Rules for numbers, durations and sizes, each with its unit and range.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 
 use super::rule::{RuleResult, ValueRule, ValueShape, value_problem};
 
-/// A whole number within bounds.
+/// A whole number within a range.
 pub(crate) struct IntegerRule {
     pub(crate) min: u32,
     pub(crate) max: u32,
@@ -33,7 +33,7 @@ impl ValueRule for IntegerRule {
     }
 }
 
-/// A share of a whole: above 0, at most 1.
+/// A ratio above 0 and at most 1.
 pub(crate) struct RatioRule;
 
 impl ValueRule for RatioRule {
@@ -54,7 +54,7 @@ impl ValueRule for RatioRule {
     }
 }
 
-/// A span of time with its unit, within bounds.
+/// A duration with its unit, within a range.
 pub(crate) struct DurationRule {
     pub(crate) min: Duration,
     pub(crate) max: Duration,
@@ -87,7 +87,7 @@ impl ValueRule for DurationRule {
 
 const NO_TIME_UNIT: &str = "has no unit; write it as text with ms, s, m or h, such as \"10s\"";
 
-/// A span as it is written in the settings.
+/// Formats a duration as the settings write it.
 fn span_text(span: Duration) -> String {
     match SignedDuration::try_from(span) {
         Ok(span) => format!("{span:#}"),

@@ -1,13 +1,14 @@
-//! What one value may be: switches, words, texts and lists of texts; `measure` has the numbers.
+//! Rules for switches, words, texts and lists of texts. The `numeric` module has the rules for
+//! numbers.
 //!
-//! A rule takes a value or says what is wrong with it; it knows neither its key nor where the value
-//! stands.
+//! A rule parses a value or reports what is wrong with it. It knows neither the key nor the origin
+//! of the value.
 
 use config::{Value, ValueKind};
 
 use crate::settings::error::shown_value;
 
-/// How the text of an environment variable becomes a value of this kind.
+/// Kind of value that the text of an environment variable is converted to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ValueShape {
     /// `true` or `false`.
@@ -16,14 +17,14 @@ pub(crate) enum ValueShape {
     Number,
     /// The text itself.
     Text,
-    /// Texts between commas; an empty variable is an empty list.
+    /// Texts separated by commas. An empty variable is an empty list.
     List,
 }
 
-/// A fault of a value, not yet tied to its key.
+/// A fault of a value, without its key.
 #[derive(Debug)]
 pub(crate) struct ValueProblem {
-    /// The value, or the item of a list, as it may be shown.
+    /// The value, or the item of a list, for display.
     pub(crate) shown: String,
     pub(crate) what: String,
 }
@@ -37,10 +38,10 @@ pub(super) fn value_problem<T>(value: &Value, what: impl Into<String>) -> RuleRe
 pub(crate) trait ValueRule {
     type Out;
     const SHAPE: ValueShape;
-    /// What is allowed, for a person.
+    /// Describes the allowed values for the operator.
     fn allowed_values(&self) -> String;
     fn parse_value(&self, value: &Value) -> RuleResult<Self::Out>;
-    /// Whether the value must stay hidden in a fault.
+    /// Returns true if the value must stay hidden in a fault.
     fn hides_value(&self) -> bool {
         false
     }
@@ -65,7 +66,7 @@ impl ValueRule for BooleanRule {
     }
 }
 
-/// One of a few words.
+/// One of several words.
 pub(crate) struct OneOf<T: 'static>(pub(crate) &'static [(&'static str, T)]);
 
 impl<T: Copy> ValueRule for OneOf<T> {
@@ -87,7 +88,7 @@ impl<T: Copy> ValueRule for OneOf<T> {
     }
 }
 
-/// A text with a form of its own.
+/// A text that a function parses.
 pub(crate) struct TextRule<T> {
     pub(super) allowed: &'static str,
     pub(super) parse: fn(&str) -> Result<T, String>,
@@ -116,14 +117,14 @@ impl<T> ValueRule for TextRule<T> {
     }
 }
 
-/// A list of different texts; a single text stands for a list of one.
+/// A list of distinct texts. A single text is accepted as a list with one item.
 pub(crate) struct ListRule<T> {
     pub(crate) of: TextRule<T>,
-    /// Fewest items.
+    /// Minimum number of items.
     pub(crate) min: usize,
 }
 
-/// Most items of a list: far above what a node has, and little to hold.
+/// Maximum number of items in a list. It is far above what a node needs, and takes little memory.
 const MAX_ITEMS: usize = 256;
 
 impl<T: PartialEq> ValueRule for ListRule<T> {

@@ -1,5 +1,5 @@
-//! The forms of texts: addresses, paths, prefixes, names, networks, URLs. By their text alone:
-//! nothing here resolves a name or looks at a disk.
+//! Rules for texts: addresses, paths, prefixes, names, networks, URLs. They check only the text and
+//! neither resolve names nor access the disk.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -18,14 +18,15 @@ pub(crate) const LISTEN_RULE: TextRule<SocketAddr> = TextRule {
     hidden: false,
 };
 
-/// A file or directory of the daemon's own.
+/// A file or directory of the daemon.
 pub(crate) const PATH_RULE: TextRule<PathBuf> = TextRule {
     allowed: "an absolute path without . or .. parts",
     parse: parse_path,
     hidden: false,
 };
 
-/// A file that holds a secret. The value stays hidden: by mistake it may be the secret itself.
+/// A file that contains a secret. The value stays hidden, because by mistake it may be the secret
+/// itself.
 pub(crate) const SECRET_FILE_RULE: TextRule<PathBuf> = TextRule { hidden: true, ..PATH_RULE };
 
 /// A Unix socket.
@@ -38,7 +39,7 @@ pub(crate) const SOCKET_RULE: TextRule<PathBuf> = TextRule {
     hidden: false,
 };
 
-/// Longest path of a Unix socket: `sun_path` less its final NUL, unix(7).
+/// Maximum length of a Unix socket path, in bytes: `sun_path` without its final NUL, unix(7).
 pub(crate) const MAX_SOCKET_BYTES: usize = 107;
 
 /// An allowed root.
@@ -62,7 +63,7 @@ pub(crate) const BASE_PATH_RULE: TextRule<String> = TextRule {
 pub(crate) const PREFIX_RULE: TextRule<String> =
     TextRule { allowed: "a path such as /imagestore", parse: parse_prefix, hidden: false };
 
-/// A name in a `Host` header; taken in lower case, as names compare.
+/// A name in a `Host` header, converted to lower case because host names are case-insensitive.
 pub(crate) const HOST_NAME_RULE: TextRule<String> = TextRule {
     allowed: "a host name without a port",
     parse: |text| match text.parse::<Hostname>() {
@@ -79,7 +80,7 @@ pub(crate) const NETWORK_RULE: TextRule<IpNet> = TextRule {
     hidden: false,
 };
 
-/// An SSH algorithm's name, RFC 4251 section 6.
+/// The name of an SSH algorithm, RFC 4251 section 6.
 pub(crate) const ALGORITHM_RULE: TextRule<String> = TextRule {
     allowed: "an SSH algorithm name such as ssh-rsa",
     parse: |text| {
@@ -90,7 +91,7 @@ pub(crate) const ALGORITHM_RULE: TextRule<String> = TextRule {
     hidden: false,
 };
 
-/// The address of a management node.
+/// The URL of a management node.
 pub(crate) const URL_RULE: TextRule<String> = TextRule {
     allowed: "an absolute http or https URL without user name, password or fragment",
     parse: parse_url,
@@ -98,7 +99,7 @@ pub(crate) const URL_RULE: TextRule<String> = TextRule {
 };
 
 fn parse_path(text: &str) -> Result<PathBuf, String> {
-    // U+FFFD stands where a variable was not UTF-8: such a path would be another one.
+    // U+FFFD replaces text of a variable that was not UTF-8: such a path would be a different one.
     if text.chars().any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER) {
         return Err("contains a control character or is not UTF-8".to_owned());
     }
@@ -108,17 +109,17 @@ fn parse_path(text: &str) -> Result<PathBuf, String> {
     if text.split('/').any(|part| matches!(part, "." | "..")) {
         return Err("contains a `.` or `..` part".to_owned());
     }
-    // PATH_MAX less its NUL, limits.h.
+    // The limit is PATH_MAX without its NUL, limits.h.
     if text.len() > 4095 {
         return Err("longer than 4095 bytes".to_owned());
     }
-    // Built part by part, so that `//a/` and `/a` are one path.
+    // The path is built from its parts, so that `//a/` and `/a` are equal.
     let parts = text.split('/').filter(|part| !part.is_empty());
     Ok(std::iter::once("/").chain(parts).collect())
 }
 
-/// Only characters that stand for themselves in a path (unreserved, RFC 3986 section 2.3): anything
-/// else would need an encoding, or is a pattern to the router.
+/// Parses a path prefix of unreserved characters (RFC 3986 section 2.3). Any other character would
+/// need an encoding, or the router would read it as a pattern.
 fn parse_prefix(text: &str) -> Result<String, String> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
     let part =
@@ -148,7 +149,7 @@ fn parse_network(text: &str) -> Result<IpNet, String> {
 }
 
 fn parse_url(text: &str) -> Result<String, String> {
-    // The parser drops a fragment silently; RFC 9110 section 7.1 sends none.
+    // The parser drops a fragment silently, and RFC 9110 section 7.1 does not send one.
     if text.contains('#') {
         return Err("has a fragment".to_owned());
     }

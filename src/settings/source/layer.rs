@@ -1,11 +1,16 @@
-//! The layers above the built-in defaults: the file, then the environment.
+//! Layers above the built-in defaults: the file, then the environment.
 //!
-//! Promises: what leaves here holds known keys only, each value with the place it came from, and
-//! every key that is not known has been told as a fault.
-//! Never: hands an unchecked key to the `config` crate, which takes top-level keys as path
-//! expressions: `a[4000000000]` would be an array to allocate. That is also why variables are not read by
-//! its own `Environment` source; besides, that one folds case, so that two variables could claim one
-//! key, and forgets which variable a value came from.
+//! # Guarantees
+//! - A layer contains only known keys, each value with its origin.
+//! - Every unknown key is reported as a fault.
+//!
+//! # Never
+//! - It never passes an unchecked key to the `config` crate, which parses top-level keys as path
+//!   expressions: `a[4000000000]` would allocate an array.
+//!
+//! For the same reason, variables are not read by the crate's `Environment` source. That source
+//! also folds case, so that two variables could set one key. It also does not keep the name of the
+//! variable.
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -16,10 +21,10 @@ use super::reader::KnownKeys;
 use crate::settings::error::{SettingFault, shown_value};
 use crate::settings::rules::rule::ValueShape;
 
-/// What the name of a variable that holds a setting begins with.
+/// Prefix of the variables that contain settings.
 pub(crate) const VARIABLE_PREFIX: &str = "IMAGESTORE_AGENT__";
 
-/// Keys of which the later layer's replaces the earlier layer's: two spellings of one setting.
+/// Two spellings of one setting. A layer that sets one of them replaces both in the layers below.
 const ALTERNATIVE_KEYS: [&str; 2] = ["callback.urls", "callback.url"];
 
 /// One layer: values by full key.
@@ -29,7 +34,7 @@ pub(crate) struct SettingsLayer {
 }
 
 impl SettingsLayer {
-    /// The layer of a TOML text that stands in `origin`.
+    /// Reads the layer of a TOML text from `origin`.
     pub(crate) fn of_file(
         text: &str,
         origin: &str,
@@ -50,7 +55,8 @@ impl SettingsLayer {
         layer
     }
 
-    /// The layer of the environment. Other variables than `IMAGESTORE_AGENT__...` are not looked at.
+    /// Reads the layer of the environment. Variables other than `IMAGESTORE_AGENT__...` are
+    /// ignored.
     pub(crate) fn of_environment(
         variables: &BTreeMap<String, String>,
         known: &[KnownKeys],
@@ -61,7 +67,7 @@ impl SettingsLayer {
             let Some(rest) = name.strip_prefix(VARIABLE_PREFIX) else { continue };
             let origin = format!("environment variable {name}");
             let key = rest.to_ascii_lowercase().replace("__", ".");
-            // Capitals only: so no two variables name one key.
+            // Only capitals are accepted, so that no two variables name one key.
             let capitals = !rest.contains(|c: char| c.is_ascii_lowercase() || c == '.');
             match known.iter().find(|known| capitals && known.key == key) {
                 Some(known) => {
@@ -89,7 +95,7 @@ impl SettingsLayer {
             let is_leaf = known.iter().any(|known| known.key == key);
             let is_table = known.iter().any(|known| is_below(known.key, &key));
             match value.kind {
-                // A quoted key may hold a dot; none of ours does.
+                // A quoted key may contain a dot, but no known key does.
                 _ if name.contains('.') || !(is_leaf || is_table) => {
                     faults.push(unknown_keys(&key, origin, known));
                 }
@@ -117,10 +123,10 @@ impl SettingsLayer {
         }
     }
 
-    /// Lays `upper` over this layer. The result is a tree of sections.
+    /// Merges `upper` over this layer. The result is a tree of sections.
     ///
     /// # Errors
-    /// None in practice: the layers are in memory and their keys checked.
+    /// Returns no error in practice, because the layers are in memory and their keys are checked.
     pub(crate) fn keys_under(mut self, upper: Self) -> Result<Value, ConfigError> {
         if ALTERNATIVE_KEYS.iter().any(|key| upper.values.contains_key(*key)) {
             self.values.retain(|key, _| !ALTERNATIVE_KEYS.contains(&key.as_str()));
@@ -139,7 +145,8 @@ impl Source for SettingsLayer {
     }
 }
 
-/// A variable's text as a value; what does not fit stays a text, for the rule to refuse.
+/// Converts the text of a variable to a value. A text that does not convert stays a text, which the
+/// rule rejects.
 fn typed_value(text: &str, shape: ValueShape) -> ValueKind {
     let plain = || ValueKind::String(text.to_owned());
     match shape {
@@ -157,7 +164,8 @@ fn typed_value(text: &str, shape: ValueShape) -> ValueKind {
     }
 }
 
-/// The value stays hidden: it may be a secret under a mistyped key.
+/// Creates the fault for an unknown key. The value stays hidden, because it may be a secret under a
+/// mistyped key.
 fn unknown_keys(key: &str, origin: &str, known: &[KnownKeys]) -> SettingFault {
     let mut above = key;
     let allowed = loop {
@@ -170,7 +178,7 @@ fn unknown_keys(key: &str, origin: &str, known: &[KnownKeys]) -> SettingFault {
             };
         }
     };
-    // A key is the operator's text too: it goes to a terminal, so it is escaped and cut likewise.
+    // The key is also operator input that goes to a terminal, so it is escaped and cut too.
     let key = shown_value(&Value::new(None, key));
     SettingFault {
         key: key.trim_matches('"').to_owned(),
@@ -185,7 +193,7 @@ fn is_below(key: &str, table: &str) -> bool {
     key.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// The names directly below a table, in the order of the file.
+/// Returns the names directly below a table, in the order of the file.
 fn child_keys(table: &str, known: &[KnownKeys]) -> String {
     let mut names: Vec<&str> = known
         .iter()
@@ -199,7 +207,7 @@ fn child_keys(table: &str, known: &[KnownKeys]) -> String {
     names.join(", ")
 }
 
-/// The parser's message without the lines it quotes, which may hold a password.
+/// Returns the parser's message without the quoted lines, which may contain a password.
 fn syntax_fault(error: &ConfigError) -> String {
     let text = match error {
         ConfigError::FileParse { cause, .. } => cause.to_string(),

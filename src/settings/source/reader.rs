@@ -1,7 +1,9 @@
-//! Takes typed values out of the merged layers and gathers the faults on the way.
+//! Reader of typed values from the merged layers. It collects the faults.
 //!
-//! Promises: a key asked for is a known key; there is no second list of them. A faulty value is told
-//! and its default taken in its place, so that the walk goes on to the next fault.
+//! # Guarantees
+//! - Every key that is read becomes a known key; there is no second list of them.
+//! - A faulty value is reported and replaced by its default, so that reading continues to the next
+//!   fault.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +12,10 @@ use config::{Value, ValueKind};
 use crate::settings::error::{SettingFault, shown_value};
 use crate::settings::rules::rule::{ValueRule, ValueShape};
 
-/// A key the walk asks for.
+/// A key that the schema reads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KnownKeys {
-    /// With its section, such as `monitor.interval`.
+    /// The key with its section, such as `monitor.interval`.
     pub(crate) key: &'static str,
     pub(super) shape: ValueShape,
 }
@@ -30,7 +32,7 @@ impl<'a> SettingsReader<'a> {
         Self { tree, known: Vec::new(), faults: Vec::new(), faulty: BTreeSet::new() }
     }
 
-    /// The value of a key, or its default.
+    /// Returns the value of a key, or its default.
     pub(crate) fn read_key<R: ValueRule>(
         &mut self,
         key: &'static str,
@@ -40,7 +42,7 @@ impl<'a> SettingsReader<'a> {
         self.read_optional(key, rule).unwrap_or(default)
     }
 
-    /// The value of a key that need not be set.
+    /// Returns the value of an optional key, or `None` if it is unset or invalid.
     pub(crate) fn read_optional<R: ValueRule>(
         &mut self,
         key: &'static str,
@@ -63,8 +65,8 @@ impl<'a> SettingsReader<'a> {
         None
     }
 
-    /// Tells a fault between keys, at the key where it is best put right; only if all of `keys` are
-    /// sound, as a default that stands in for a faulty value proves nothing.
+    /// Reports a conflict between keys at the first of `keys`. It reports nothing if one of them is
+    /// invalid, because a default was compared then.
     pub(crate) fn report_conflict(
         &mut self,
         keys: &[&'static str],
@@ -85,17 +87,17 @@ impl<'a> SettingsReader<'a> {
         });
     }
 
-    /// Whether a key is set at all.
+    /// Returns true if a key is set.
     pub(crate) fn is_set(&self, key: &str) -> bool {
         self.find_value(key).is_some()
     }
 
-    /// Every key asked for, in order.
+    /// Returns every key that was read, in order.
     pub(crate) fn into_known(self) -> Vec<KnownKeys> {
         self.known
     }
 
-    /// Every fault found, in order.
+    /// Returns every fault, in order.
     pub(crate) fn into_faults(self) -> Vec<SettingFault> {
         self.faults
     }
