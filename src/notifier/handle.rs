@@ -32,7 +32,7 @@ impl NotifierHandle {
     }
 
     /// Returns the receivers.
-    pub(super) fn endpoint_count(&self) -> &CallbackEndpoints {
+    pub(super) fn callback_endpoints(&self) -> &CallbackEndpoints {
         &self.destinations
     }
 

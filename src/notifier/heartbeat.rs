@@ -52,7 +52,7 @@ impl HeartbeatTask {
             loop {
                 sleep(pause).await;
                 // Receivers that are gone stay so until an operator acts.
-                if !self.notifier.endpoint_count().all_gone() {
+                if !self.notifier.callback_endpoints().all_gone() {
                     number += 1;
                     let (taken, reply) = self.send_heartbeat(number).await;
                     match (heard, taken) {
@@ -74,7 +74,7 @@ impl HeartbeatTask {
         let views = self.stores.snapshots();
         let pulses = self.snapshots(&views);
         let event = WebhookEvent::new_heartbeat(self.node, self.clock.now(), number, &pulses);
-        let (reply, verdict, answer) = self.notifier.endpoint_count().post_event(&event).await;
+        let (reply, verdict, answer) = self.notifier.callback_endpoints().post_event(&event).await;
         debug!(%reply, stores = pulses.len(), "heartbeat");
         if verdict.is_delivery() {
             let asked = resync_asked(&answer);
@@ -107,7 +107,7 @@ impl HeartbeatTask {
         };
         let mut taken = true;
         for event in WebhookEvent::from_notice(&notice, self.node, EventFormat::CloudEvents) {
-            let (reply, verdict, _) = self.notifier.endpoint_count().post_event(&event).await;
+            let (reply, verdict, _) = self.notifier.callback_endpoints().post_event(&event).await;
             taken &= verdict.is_delivery();
             info!(store = %notice.store, %reply, "the receiver asked for the current state");
         }

@@ -34,14 +34,14 @@ pub(super) enum KeyFormat {
 
 /// The lines of exactly one key, so that no later parser can pick another text.
 #[derive(Debug)]
-pub(super) struct EncodedKey {
+pub(crate) struct EncodedKey {
     pub(super) form: KeyFormat,
     pub(super) lines: Zeroizing<String>,
 }
 
 /// A key derivation cost above the limit of this daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct KdfCostExceeded {
+pub(crate) struct KdfCostExceeded {
     pub(crate) what: &'static str,
     pub(super) asked: u64,
     pub(super) most: u64,
@@ -78,7 +78,7 @@ impl EncodedKey {
     ///
     /// # Errors
     /// Returns the cost that exceeds its limit.
-    pub(super) fn check_kdf_cost(&self) -> Result<(), KdfCostExceeded> {
+    pub(crate) fn check_kdf_cost(&self) -> Result<(), KdfCostExceeded> {
         match self.form {
             KeyFormat::OpenSsh => self.check_bcrypt(),
             KeyFormat::Pkcs8 => self.check_pbes2(),

@@ -55,7 +55,7 @@ pub(crate) async fn parse_key(
 
 /// Reason why a text is unusable as a private key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum KeyError {
+pub(crate) enum KeyError {
     #[error("the private key is encrypted and the store has no passphrase for it")]
     NoPassphrase,
     #[error("the passphrase does not open the private key, or its encryption is not supported")]
@@ -82,7 +82,7 @@ fn key_fault(unusable: KeyError) -> Fault {
     }
 }
 
-pub(super) fn read_key(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, KeyError> {
+pub(crate) fn read_key(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, KeyError> {
     let armoured = EncodedKey::from_text(text.expose_secret()).ok_or(KeyError::NotAKey)?;
     let passphrase = match (armoured.form, passphrase) {
         // With a passphrase russh treats any PKCS#8 key as encrypted.

@@ -201,7 +201,7 @@ fn different_host(evidence: HostEvidence, ours: &str, theirs: &str) -> Fault {
 }
 
 /// Returns the boot id in the text of its file: a UUID with dashes (RFC 9562 section 4).
-pub(super) fn boot_id(text: &str) -> Option<String> {
+pub(crate) fn boot_id(text: &str) -> Option<String> {
     let id = text.trim_end();
     let shaped = id.len() == 36
         && id.char_indices().all(|(at, c)| match at {
@@ -212,7 +212,7 @@ pub(super) fn boot_id(text: &str) -> Option<String> {
 }
 
 /// Returns the id in the text of a marker.
-pub(super) fn marker_id(text: &str) -> Option<String> {
+pub(crate) fn marker_id(text: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct RemoteMarkerFile {
         id: String,

@@ -52,7 +52,7 @@ fn key_blobs(directory: &Path) -> Vec<String> {
 
 /// Returns the key of an OpenSSH public key line: type, base64, comment (sshd(8), AUTHORIZED_KEYS
 /// FILE FORMAT).
-pub(super) fn key_blob(line: &str) -> Option<String> {
+pub(crate) fn key_blob(line: &str) -> Option<String> {
     line.split_whitespace().nth(1).map(str::to_owned)
 }
 

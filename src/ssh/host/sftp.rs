@@ -237,14 +237,14 @@ impl SftpClient {
 }
 
 /// Result of parsing the received bytes.
-pub(super) enum ParsedPacket {
+pub(crate) enum ParsedPacket {
     Packet(Box<Packet>),
     Partly,
     Foreign,
 }
 
 /// Removes and returns the first packet once it is complete.
-pub(super) fn parse_packet(received: &mut Vec<u8>) -> ParsedPacket {
+pub(crate) fn parse_packet(received: &mut Vec<u8>) -> ParsedPacket {
     let Some(length) = received.first_chunk::<4>() else { return ParsedPacket::Partly };
     let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
     if length == 0 || length > MAX_PACKET_BYTES {

@@ -34,7 +34,7 @@ pub(super) enum SessionEnd {
 
 /// Protocol that a peer identified itself with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PeerProtocol {
+pub(crate) enum PeerProtocol {
     /// The peer has sent no byte.
     Nothing,
     /// The peer has sent less than a line, and it matches SSH so far.
@@ -47,17 +47,17 @@ pub(super) enum PeerProtocol {
 
 impl PeerTranscript {
     /// Records bytes that the peer sent.
-    pub(super) fn record(&self, bytes: &[u8]) {
+    pub(crate) fn record(&self, bytes: &[u8]) {
         self.identification().record_bytes(bytes);
     }
 
-    pub(super) fn protocol(&self) -> PeerProtocol {
+    pub(crate) fn protocol(&self) -> PeerProtocol {
         self.identification().detect_protocol()
     }
 
     /// Returns the first bytes of the peer as printable text. For an SSH server this is its
     /// identification line.
-    pub(super) fn first_line(&self) -> String {
+    pub(crate) fn first_line(&self) -> String {
         let opening = self.identification();
         let mut said = opening.first.as_slice();
         if opening.identified {
