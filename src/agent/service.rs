@@ -74,7 +74,8 @@ pub trait StoreService: Clone + Send + Sync + 'static {
         update: StoreUpdate,
     ) -> impl Future<Output = Result<Arc<StoreSnapshot>, ReconnectError>> + Send;
 
-    /// Pins the host key that the last failed attempt of a store recorded, and reconnects the store.
+    /// Pins the host key that the last failed attempt of a store recorded, and reconnects the
+    /// store.
     ///
     /// # Errors
     /// [`AcceptError`]. The key stays pinned if only the attempt that followed failed.

@@ -1,7 +1,7 @@
 //! Entry points of the fuzzer (`make fuzz`) to the parsers of bytes that peers send.
 //!
-//! Each function checks properties that hold for every input, and panics where one does not. The module
-//! exists only in a build for fuzzing.
+//! Each function checks properties that hold for every input, and panics where one does not. The
+//! module exists only in a build for fuzzing.
 
 use crate::common::MAX_QUOTED;
 use crate::model::Secret;

@@ -75,7 +75,8 @@ mod tests {
         Fault::new(Reason::CredentialsRefused, "root may not log in")
     }
 
-    /// Returns for each minute if a login is suspended, given a login in each minute that permits it.
+    /// Returns for each minute if a login is suspended, given a login in each minute that permits
+    /// it.
     fn minutes(outcome: impl Fn(u32) -> Option<Fault>, count: u32) -> Vec<bool> {
         let begun = Instant::now();
         let mut refusals = LockoutGuard::default();

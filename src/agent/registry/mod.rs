@@ -76,8 +76,8 @@ impl Registry {
         }
     }
 
-    /// Waits until a store whose task ended is off the list, or the daemon stops. Returns true if the
-    /// store was removed.
+    /// Waits until a store whose task ended is off the list, or the daemon stops. Returns true if
+    /// the store was removed.
     async fn wait_until_removed(&self, uuid: StoreUuid) -> bool {
         let mut stores = self.stores.clone();
         let forgotten =

@@ -38,8 +38,8 @@ impl PendingObservations {
         }
     }
 
-    /// Records the mount of a good directory, which later tells `not_mounted` from `marker_missing`,
-    /// and whether the directory has a registry.
+    /// Records the mount of a good directory, which later tells `not_mounted` from
+    /// `marker_missing`, and whether the directory has a registry.
     pub(super) fn observe_mount(
         &mut self,
         store: &Store,

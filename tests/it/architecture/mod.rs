@@ -3,4 +3,5 @@
 mod folders;
 mod layers;
 mod names;
+mod prose;
 mod source;
