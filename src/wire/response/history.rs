@@ -1,18 +1,29 @@
 //! One line of a store's history.
 
-use serde::Serialize;
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
 
 use crate::lifecycle::{HistoryEntry, HistoryEvent, MeasuredSpace};
 use crate::model::Tags;
 use crate::wire::{CapacityBody, FilesystemBody, HostKeyBody};
 
-/// One line of the history.
+/// One line of the history. Its keys are in alphabetical order, as they have always been.
+#[derive(Clone, Debug)]
+pub struct HistoryLine<'a>(LineFields<'a>);
+
 #[derive(Clone, Debug, Serialize)]
-pub struct HistoryLine<'a> {
+struct LineFields<'a> {
     time: String,
     attempt: u64,
     #[serde(flatten)]
     event: EventBody<'a>,
+}
+
+impl Serialize for HistoryLine<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // The map of a JSON value is sorted.
+        serde_json::to_value(&self.0).map_err(S::Error::custom)?.serialize(serializer)
+    }
 }
 
 /// The kind of the event and its data, beside the keys that all lines have.
@@ -60,7 +71,7 @@ impl<'a> From<&'a Tags> for TagsBody<'a> {
 impl<'a> From<&'a HistoryEntry> for HistoryLine<'a> {
     fn from(entry: &'a HistoryEntry) -> Self {
         let (time, attempt) = (entry.at.to_string(), entry.attempt.0);
-        Self { time, attempt, event: EventBody::from(&entry.event) }
+        Self(LineFields { time, attempt, event: EventBody::from(&entry.event) })
     }
 }
 
@@ -112,6 +123,21 @@ mod tests {
         assert_eq!(line.remove("time"), Some(json!("1970-01-01T00:00:00.000Z")));
         assert_eq!(line.remove("attempt"), Some(json!(7)));
         Value::Object(line.clone())
+    }
+
+    #[test]
+    fn the_keys_of_a_line_are_in_alphabetical_order() {
+        let failure = AttemptFailure::from_fault(Fault::new(Reason::NotMounted, "not mounted"));
+        let event = HistoryEvent::Changed {
+            old: Status::Connecting,
+            new: Status::Disconnected,
+            failure: Some(failure),
+        };
+        let entry = HistoryEntry { at: Timestamp(0), attempt: AttemptId(7), event };
+        assert_eq!(
+            serde_json::to_string(&HistoryLine::from(&entry)).unwrap(),
+            r#"{"attempt":7,"event":"status_changed","message":"not_mounted: not mounted","newStatus":"Disconnected","oldStatus":"Connecting","reason":"not_mounted","time":"1970-01-01T00:00:00.000Z"}"#
+        );
     }
 
     #[test]
