@@ -1,10 +1,11 @@
-//! From the raw figures of one `fstatvfs(3)` to capacity, or to the reason why they cannot be true.
+//! Conversion of the figures of one `fstatvfs(3)` call to a capacity, with a plausibility check.
 
 use super::worker::protocol::FilesystemStats;
 use crate::model::{Capacity, Fault, InodeCounts, Reason};
 
-/// Space and inodes: `total = f_blocks * f_frsize`, `available = f_bavail * f_frsize`, what an
-/// unprivileged writer may use. Filesystems without a fixed number of inodes (btrfs) report 0 of them.
+/// Returns space and inodes: `total = f_blocks * f_frsize` and `available = f_bavail * f_frsize`,
+/// the space that an unprivileged writer may use. Filesystems without a fixed number of inodes
+/// (btrfs) report 0 of them, and the inode counts are then `None`.
 ///
 /// # Errors
 /// `capacity_implausible` with the raw figures.

@@ -1,4 +1,4 @@
-//! Making a directory a store's, and taking that back: the writes of the probe that stay.
+//! Permanent writes of the probe: they claim a directory for a store, and they revert a claim.
 
 use tokio::time::Instant;
 
@@ -13,16 +13,17 @@ use crate::common::Timestamp;
 use crate::model::{Fault, ImageDir, MarkerId};
 
 impl Prober {
-    /// Makes a directory this store's, after [`Prober::examine`] found it free: writes the marker, by
-    /// way of the probe file, and syncs it and its name.
+    /// Claims a directory for a store after [`Prober::examine`] found it free. Writes the marker
+    /// through the probe file, and syncs the file and its name.
     ///
     /// # Errors
-    /// The fault that kept the marker from being written, or that was found on a last look before:
-    /// `not_mounted`, `wrong_store` or `taken_over` when the directory is no longer the one that was
-    /// examined. Of two that claim it at the same time one gets such a fault.
+    /// The fault that prevented the write, or that the last check before it found. It is
+    /// `not_mounted`, `wrong_store` or `taken_over` if the directory is no longer the one that was
+    /// examined. If two writers claim the directory at the same time, one of them gets such a
+    /// fault.
     ///
     /// # Cancel safety
-    /// The marker may or may not have been written; it is never half.
+    /// The marker may or may not have been written; it is never partial.
     pub async fn write_marker(
         &self,
         slot: &mut WorkerSlot,
@@ -39,15 +40,15 @@ impl Prober {
         self.run_change(slot, dir, purpose, last_look, &[order], deadline).await
     }
 
-    /// Takes away what an add that failed may have left, and nothing else: the probe file, a marker that
-    /// is word for word the one of the claim (the one before it is put in its place again), and a folder
-    /// it made that is empty now.
+    /// Removes only the changes that a failed add may have left. These are the probe file, a marker
+    /// whose text equals that of the claim, and an empty folder that the add created. The marker
+    /// before the claim is restored.
     ///
     /// # Errors
-    /// The fault that kept it there.
+    /// The fault that prevented the removal.
     ///
     /// # Cancel safety
-    /// What was left may or may not be gone; a marker is never half.
+    /// The changes may or may not have been removed; a marker is never partial.
     pub async fn clean_up(
         &self,
         slot: &mut WorkerSlot,
@@ -73,15 +74,16 @@ impl Prober {
         IdentityMarker { id: claim.marker, owner }.to_text(claim.created)
     }
 
-    /// Marks a directory by hand: the folder, a marker that names no store where there is none, and
-    /// `registry` and `export` where absent, mode 0750, given to `owner`. Then looks at it as an add
-    /// would.
+    /// Initializes a directory for the command `init`. Creates the marker's folder, and a marker
+    /// without a store if there is none. Creates the missing folders `registry` and `export` with
+    /// mode 0750. `owner` becomes the owner of the created folders, of the marker's folder and of
+    /// the marker. The directory is then examined as an add would do it.
     ///
     /// # Errors
-    /// As [`Prober::examine`].
+    /// The same faults as [`Prober::examine`], and those of the write.
     ///
     /// # Cancel safety
-    /// What has been made stays; repeating it is safe.
+    /// Changes that were made stay. A repeated call is safe.
     pub async fn init_directory(
         &self,
         slot: &mut WorkerSlot,
@@ -108,7 +110,8 @@ impl Prober {
         Ok(DirectoryInspection { created_folder: examined.created_folder, ..again })
     }
 
-    /// Carries out orders on a directory that is judged once more on the same handle, and by `last_look`.
+    /// Carries out requests on a directory. First it checks the identity once more on the same
+    /// handle, and calls `last_look`.
     async fn run_change(
         &self,
         slot: &mut WorkerSlot,

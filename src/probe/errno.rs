@@ -1,4 +1,4 @@
-//! From what the system refused to the reason, its evidence and its remedy.
+//! Conversion of worker errors to faults: reason, evidence and remedy.
 
 use nix::errno::Errno;
 
@@ -7,8 +7,8 @@ use super::worker::protocol::{
 };
 use crate::model::{Fault, Reason, WriteOutcome};
 
-/// The fault of an order that was not carried out. `mount` is what is known of the place, once it has
-/// been looked at.
+/// Converts a failed request to a fault. `mount` is the mount of the directory, if it has been
+/// observed.
 pub(super) fn to_fault(failed: &WorkerError, mount: Option<&MountState>) -> Fault {
     let path = failed.path.as_str();
     let fault = match &failed.why {
@@ -26,7 +26,8 @@ pub(super) fn to_fault(failed: &WorkerError, mount: Option<&MountState>) -> Faul
     fault.with_detail("path", path).with_detail("step", failed.step.as_str())
 }
 
-/// What a write met that has no room: a condition, not a fault, for images must still be read.
+/// Returns the outcome of a write that found no space. It is a condition and not a fault, because
+/// images must still be readable.
 pub(super) fn out_of_space(failed: &WorkerError, statfs: &FilesystemStats) -> Option<WriteOutcome> {
     let ErrorKind::Errno(errno) = failed.why else { return None };
     match Errno::from_raw(errno) {
@@ -39,8 +40,8 @@ pub(super) fn out_of_space(failed: &WorkerError, statfs: &FilesystemStats) -> Op
     }
 }
 
-/// The fault of a filesystem whose superblock says that it is read-only: found before a write is
-/// tried, and also where none may be.
+/// Returns the fault of a filesystem whose superblock is read-only. It is found before a write is
+/// tried, and also if the purpose allows no write.
 pub(super) fn read_only(mount: &MountState) -> Fault {
     let told = format!("the filesystem at {} is mounted read-only", mount.mount_point);
     Fault::new(Reason::ReadOnly, told)
@@ -59,8 +60,8 @@ fn from_errno(failed: &WorkerError, errno: Errno, mount: Option<&MountState>) ->
         Errno::EACCES | Errno::EPERM => Reason::PermissionDenied,
         Errno::ESTALE => Reason::StaleHandle,
         Errno::EROFS => not_writable(mount),
-        // A FUSE server that died, a disk that was pulled, a full disk where room is needed: all of
-        // them errors of input and output with their errno as evidence.
+        // A dead FUSE server, a removed disk and a full disk where space is needed are all I/O
+        // errors. The errno is their evidence.
         _ => Reason::IoError,
     };
     let fault = Fault::new(reason, told).with_detail("errno", format!("{errno:?}"));
@@ -74,8 +75,8 @@ fn from_errno(failed: &WorkerError, errno: Errno, mount: Option<&MountState>) ->
     }
 }
 
-/// EROFS says no more than "not writable": the superblock tells whether the disk or only this view of
-/// it is read-only.
+/// Returns the reason for `EROFS`, which only says "not writable". The state of the superblock
+/// distinguishes a read-only disk from a read-only view of it.
 fn not_writable(mount: Option<&MountState>) -> Reason {
     match mount {
         Some(mount) if !mount.superblock_read_only => Reason::NamespaceReadOnly,
@@ -103,8 +104,9 @@ fn permission_denied(fault: Fault, failed: &WorkerError) -> Fault {
         None => fault,
     };
     if let Some(barred) = failed.access.as_ref().and_then(|access| access.barred.as_deref()) {
-        // `init` makes and gives away what is inside; whose the way there is, is not ours to change.
-        // To pass through takes `x`, to open the directory itself takes `r` as well.
+        // `init` creates and assigns only objects inside the directory. The way to it may belong to
+        // another owner, so the daemon does not suggest a change of ownership. Traversal needs `x`;
+        // opening the directory itself also needs `r`.
         let rights = if barred == failed.dir { "rx" } else { "x" };
         return fault.with_detail("barred", barred).with_remedy(format!(
             "as root: setfacl -m u:{me}:{rights} {barred} (or give the daemon's user, uid {me}, these \

@@ -1,4 +1,4 @@
-//! Whose directory this is: judged before anything is written.
+//! Identity check of an image directory. It runs before anything is written.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,11 @@ use super::types::MarkerClaim;
 use super::worker::protocol::{MarkerState, MountState};
 use crate::model::{Fault, MarkerId, MountLocation, NodeId, Reason, StoreUuid};
 
-/// Most characters that a fault quotes of what is wrong with a marker: one may be 4 KiB of anything.
+/// Maximum number of characters that a fault quotes from an unreadable marker's error. A marker may
+/// contain up to 4 KiB of arbitrary text.
 const MAX_QUOTED: usize = 200;
 
-/// What is judged.
+/// Observations that the identity check evaluates.
 pub(super) struct ObservedMarker<'a> {
     pub(super) node: NodeId,
     pub(super) allow_root_disk: bool,
@@ -21,11 +22,11 @@ pub(super) struct ObservedMarker<'a> {
     pub(crate) registry: bool,
 }
 
-/// The marker that is there, if the directory is what it should be.
+/// Returns the identifier of the existing marker if the directory is the expected one.
 ///
 /// # Errors
-/// The fault with the most telling reason: a wrong disk before a missing marker, a marker before what
-/// lies around it.
+/// The most specific fault: a wrong disk comes before a missing marker, and a marker comes before
+/// the other contents of the directory.
 pub(super) fn check_identity(
     purpose: &ProbeExpectation,
     seen: &ObservedMarker<'_>,
@@ -43,10 +44,12 @@ pub(super) fn check_identity(
     }
 }
 
-/// Whether the directory is still the one that was examined, before it gets its marker.
+/// Verifies that the directory is still the one that was examined, before its marker is written.
 ///
 /// # Errors
-/// `not_mounted` when it lies elsewhere, `wrong_store` or `taken_over` when somebody has marked it since.
+/// `not_mounted` if the directory lies on another mount. Otherwise the fault of
+/// [`concurrent_marker`], such as `wrong_store` or `taken_over`, if the marker has changed since
+/// the examination.
 pub(super) fn ensure_unchanged(
     claim: &MarkerClaim,
     seen: &ObservedMarker<'_>,
@@ -60,7 +63,8 @@ pub(super) fn ensure_unchanged(
     }
 }
 
-/// The marker that is there is neither ours nor the one that was there before: whose it is.
+/// Returns the fault for a marker that is neither the one to be written nor the one before it. The
+/// fault names the owner of that marker.
 pub(super) fn concurrent_marker(node: NodeId, marker: &MarkerState, mount: &MountState) -> Fault {
     let told = "the directory was marked by somebody else while it was being added";
     let fault = match read_marker(marker) {
@@ -76,7 +80,7 @@ pub(super) fn concurrent_marker(node: NodeId, marker: &MarkerState, mount: &Moun
         .with_remedy("find out who else adds this directory, then add it again")
 }
 
-/// A fault with what the marker says.
+/// Adds the contents of the marker to a fault.
 fn names_store(fault: Fault, marker: &IdentityMarker) -> Fault {
     let fault = fault.with_detail("marker", marker.id.to_string());
     match marker.owner {
@@ -110,7 +114,7 @@ fn check_existing(
         }
         Err(fault) => return Err(with_mount_details(fault, seen.mount)),
     };
-    // A copy of a store below the mount point is not the store: its disk has gone missing.
+    // A copy of the store that lies below the mount point is not the store. Its disk is missing.
     if uncovered {
         return Err(not_mounted(place, seen.mount));
     }
@@ -138,7 +142,7 @@ fn check_existing(
     }
 }
 
-/// What holds for a directory that gets a marker, whoever writes it.
+/// Checks the conditions for every directory that gets a marker. Returns the existing marker.
 fn ensure_markable(seen: &ObservedMarker<'_>) -> Result<Option<IdentityMarker>, Fault> {
     if seen.mount.on_root_disk && !seen.allow_root_disk {
         let told = "the directory lies on the root filesystem";
@@ -168,7 +172,8 @@ fn check_new(
                 .with_detail("nodeId", node.to_string());
             Err(with_mount_details(fault, seen.mount))
         }
-        // None after `init`; otherwise a store that was removed, or whose ledger was lost.
+        // The owner is `None` after `init`. Otherwise the store was removed, or its ledger was
+        // lost.
         _ => Ok(()),
     }
 }

@@ -1,24 +1,24 @@
-//! `.imagestore-agent/identity.json`: whose directory this is.
+//! Identity marker `.imagestore-agent/identity.json`: names the store and node of a directory.
 
 use serde::{Deserialize, Serialize};
 
 use crate::common::Timestamp;
 use crate::model::{ImageDir, MarkerId, NodeId, StoreUuid};
 
-/// The folder of the daemon's own files in an image directory.
+/// Folder of the daemon's own files in an image directory.
 pub(super) const MARKER_FOLDER: &str = ".imagestore-agent";
-/// The marker in it.
+/// Name of the marker file in that folder.
 pub(super) const MARKER_FILE: &str = "identity.json";
-/// Longest marker, in bytes; ours have about 200.
+/// Longest marker, in bytes. The markers that the daemon writes have about 200.
 pub(super) const MAX_MARKER_BYTES: u64 = 4096;
 
 const MARKER_VERSION: u32 = 1;
 
-/// A marker that could be read.
+/// Contents of a valid marker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct IdentityMarker {
     pub(super) id: MarkerId,
-    /// Who serves it; none after `init`.
+    /// Store and node that serve the directory. `None` after `init`.
     pub(super) owner: Option<(StoreUuid, NodeId)>,
 }
 
@@ -35,10 +35,10 @@ struct StoredMarker {
 }
 
 impl IdentityMarker {
-    /// Reads a marker.
+    /// Parses the text of a marker.
     ///
     /// # Errors
-    /// Why it is none; a text for people.
+    /// The reason why the text is not a valid marker, as a readable message.
     pub(super) fn parse_marker(text: &str) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct MarkerVersion {
@@ -66,7 +66,7 @@ impl IdentityMarker {
         Ok(Self { id, owner })
     }
 
-    /// The text of the marker file.
+    /// Returns the text of the marker file.
     pub(crate) fn to_text(&self, created: Timestamp) -> String {
         let form = StoredMarker {
             version: MARKER_VERSION,
@@ -75,19 +75,20 @@ impl IdentityMarker {
             node_id: self.owner.map(|(_, node)| node.to_string()),
             created: created.to_string(),
         };
-        // A struct of strings and numbers has no way to fail.
+        // A struct of strings and numbers cannot fail to serialize.
         let mut text = serde_json::to_string(&form).unwrap_or_default();
         text.push('\n');
         text
     }
 }
 
-/// Where the marker of this image directory lies.
+/// Returns the path of the marker of this image directory.
 pub fn marker_path(dir: &ImageDir) -> String {
     format!("{}/{MARKER_FOLDER}/{MARKER_FILE}", dir.as_str())
 }
 
-/// The file a probe writes: each node its own, on a directory that two of them see.
+/// Returns the name of the file that a probe writes. Each node has its own, because two nodes may
+/// share a directory.
 pub(super) fn probe_file(node: NodeId) -> String {
     format!("probe.{node}")
 }

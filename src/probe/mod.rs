@@ -1,13 +1,23 @@
 //! Layer 5. Capacity and health of an image directory, through a worker process.
 //!
-//! Promises: the directory is opened once a probe, and everything is read and written through that
-//! handle; nothing is written before its identity is known to be right; a disk that hangs holds a
-//! worker process and nothing else, and at most one for each store.
-//! Never: blocks the daemon, opens a path under an image directory in the daemon itself, follows a
-//! symbolic link or opens a FIFO below it, creates anything that is not its own marker folder.
+//! The worker carries out requests (`worker/protocol.rs`) on one handle and decides nothing. The
+//! daemon evaluates each report (`identity`, `errno`). It then sends the next request, or it closes
+//! the worker's stdin, which ends the worker.
 //!
-//! The worker carries out orders (`order.rs`) on one handle and decides nothing; the daemon judges what
-//! it reports (`identity`, `trouble`) and gives the next order, or closes its stdin, which ends it.
+//! # Guarantees
+//!
+//! - The worker opens the directory once, and reads and writes everything through that handle. Only
+//!   the modes that explain a denied access are looked up by path.
+//! - A probe writes nothing before the identity of the directory has been verified.
+//! - A disk that hangs blocks only a worker process, and at most one for each store.
+//!
+//! # Never
+//!
+//! - A probe never blocks the daemon.
+//! - The daemon itself never opens a path under an image directory.
+//! - A probe never follows a symbolic link and never waits for a FIFO below the directory.
+//! - A probe never creates anything except its own marker folder and the files in it. Only `init`
+//!   also creates `registry` and `export`.
 
 mod capacity;
 mod claim;

@@ -1,4 +1,4 @@
-//! Where the directory lies, and whether the disk that held it is still there.
+//! Mount checks: the mount that holds a directory, and the loss of its disk.
 
 use std::path::Path;
 
@@ -7,12 +7,12 @@ use super::purpose::ProbeExpectation;
 use super::worker::protocol::MountState;
 use crate::model::{Fault, MountLocation, Reason};
 
-/// Whether the mount that held the directory is gone, so that what lay below its mount point shows: a
-/// copy left there has the marker too, and is not the store.
+/// Returns true if the mount that held the directory is gone, so that the directory below its mount
+/// point is visible. A copy left there has the marker too, but it is not the store.
 ///
-/// A filesystem mounted elsewhere, or another one at the same place, is not told apart here: its marker
-/// says which store it holds. Nor is the same filesystem without a bind mount of its folder, such as
-/// each `ReadWritePaths` of a unit is one.
+/// This check does not distinguish a filesystem that is mounted elsewhere, or another one at the
+/// same mount point. The marker names the store that it holds. The check also ignores a missing
+/// bind mount of the same filesystem, such as systemd creates for each `ReadWritePaths` of a unit.
 pub(super) fn mount_is_missing(place: &MountLocation, now: &MountState) -> bool {
     if now.on_root_disk {
         return !place.on_root_disk;
@@ -22,10 +22,11 @@ pub(super) fn mount_is_missing(place: &MountLocation, now: &MountState) -> bool 
     above && (&now.device, &now.fs_type) != (&place.device, &place.fs_type)
 }
 
-/// Whether another disk lies at the place of the one that held the directory, as where a container is given
-/// a mount point whose disk the host has not mounted. It is asked only when no marker is there, for the number
-/// of a disk may change with a boot. Filesystems without a block device have another number
-/// with each mount (major 0, `admin-guide/devices.txt` of the kernel), which tells nothing.
+/// Returns true if another disk is mounted in place of the one that held the directory. An example
+/// is a container with a mount point whose disk the host has not mounted. The check applies only
+/// without a marker, because the number of a disk may change with a boot. Filesystems without a
+/// block device get a new number with each mount (major 0, `admin-guide/devices.txt` of the
+/// kernel), so their numbers are not compared.
 pub(super) fn is_another_disk(place: &MountLocation, now: &MountState) -> bool {
     let block = |device: &str| !device.starts_with("0:");
     let numbered = block(&place.device) && block(&now.device);
@@ -33,7 +34,7 @@ pub(super) fn is_another_disk(place: &MountLocation, now: &MountState) -> bool {
     other && !place.on_root_disk
 }
 
-/// The disk that held the store when it was last good is not where it was.
+/// Returns the fault for a disk that is not mounted where it was at the last successful probe.
 pub(super) fn not_mounted(place: &MountLocation, now: &MountState) -> Fault {
     let told = format!(
         "the directory was on {} ({}) mounted at {}; now it lies on {} ({}) mounted at {}",
@@ -44,7 +45,7 @@ pub(super) fn not_mounted(place: &MountLocation, now: &MountState) -> Fault {
         .with_detail("expectedFsType", place.fs_type.as_str())
 }
 
-/// A fault with the mount that the directory lies on.
+/// Adds the mount that holds the directory to a fault.
 pub(super) fn with_mount_details(fault: Fault, mount: &MountState) -> Fault {
     fault
         .with_detail("mountPoint", mount.mount_point.as_str())
@@ -52,15 +53,15 @@ pub(super) fn with_mount_details(fault: Fault, mount: &MountState) -> Fault {
         .with_detail("device", mount.device.as_str())
 }
 
-/// A directory that is not there because the disk that holds it is not: says so.
+/// Replaces the fault of a missing directory with `not_mounted` if its disk is not mounted.
 pub(super) fn explain_missing_directory(fault: Fault, purpose: &ProbeExpectation) -> Fault {
     let ProbeExpectation::Serve { place, .. } = purpose else { return fault };
     if fault.reason() != Reason::DirectoryMissing || place.on_root_disk {
         return fault;
     }
-    // Without `/proc` there is no telling more than what was seen.
+    // Without `/proc` the fault stays as it is.
     let mounts = mountinfo::read_mounts().unwrap_or_default();
-    // The last one covers the others.
+    // The last mount covers the others.
     let there = mounts.iter().rev().find(|mount| mount.mount_point == place.mount_point);
     match there
         .or_else(|| mountinfo::root_device(&mounts))

@@ -1,22 +1,24 @@
-//! `/proc/self/mountinfo`, as `proc_pid_mountinfo(5)` has it.
+//! Parser for `/proc/self/mountinfo`, as described in `proc_pid_mountinfo(5)`.
 
 #![expect(clippy::disallowed_methods, reason = "reads /proc, which never hangs on a mount")]
 
-/// All mounts this process sees now. The kernel escapes blanks and leaves bytes that are not UTF-8 as
-/// they are: one mount point so named, of whomever, must not hide the others.
+/// Returns all mounts that are visible to this process. The kernel escapes blanks, and it leaves
+/// bytes that are not UTF-8 unchanged. One such mount point must not hide the others, so the text
+/// is decoded with replacement characters.
 ///
 /// # Errors
-/// `/proc` cannot be read.
+/// The I/O error if `/proc` cannot be read.
 pub(super) fn read_mounts() -> std::io::Result<Vec<MountEntry>> {
     let bytes = std::fs::read("/proc/self/mountinfo")?;
     Ok(parse_mountinfo(&String::from_utf8_lossy(&bytes)))
 }
 
-/// One mount.
+/// One line of the mount table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct MountEntry {
     pub(super) id: u64,
-    /// `major:minor`. On btrfs it differs from what `stat` says; this one is what `/proc` shows everywhere.
+    /// Device number as `major:minor`. On btrfs it differs from the number that `stat` reports.
+    /// This one is used everywhere in `/proc`.
     pub(crate) device: String,
     pub(crate) mount_point: String,
     pub(crate) fs_type: String,
@@ -33,12 +35,12 @@ fn has_option(options: &str, wanted: &str) -> bool {
     options.split(',').any(|option| option == wanted)
 }
 
-/// All mounts; a line that cannot be read is left out.
+/// Parses the mount table. Lines that cannot be parsed are skipped.
 pub(super) fn parse_mountinfo(text: &str) -> Vec<MountEntry> {
     text.lines().filter_map(parse_line).collect()
 }
 
-/// The mount on `/`: the last one, which covers the others.
+/// Returns the mount on `/`. It is the last one in the table, which covers the others.
 pub(super) fn root_device(mounts: &[MountEntry]) -> Option<&MountEntry> {
     mounts.iter().rev().find(|mount| mount.mount_point == "/")
 }
@@ -60,7 +62,8 @@ fn parse_line(text: &str) -> Option<MountEntry> {
     Some(MountEntry { id, device, mount_point, fs_type, super_options })
 }
 
-/// Space, tab, newline and backslash stand as `\` and three octal digits.
+/// Decodes a path in which space, tab, newline and backslash are written as `\` and three octal
+/// digits.
 fn unescape_path(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -86,7 +89,7 @@ fn parse_octal(digits: [u8; 3]) -> Option<u8> {
     })
 }
 
-/// The mount of an open descriptor, from its `/proc/self/fdinfo` entry.
+/// Returns the mount id of an open descriptor, from the text of its `/proc/self/fdinfo` entry.
 pub(super) fn mount_id(fdinfo: &str) -> Option<u64> {
     fdinfo.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
 }

@@ -1,4 +1,4 @@
-//! The probe as the daemon calls it.
+//! Entry point of the probe for the daemon.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::worker::protocol::{
 use super::{capacity, errno};
 use crate::model::{Fault, ImageDir, Reason, WriteOutcome};
 
-/// Looks at image directories. Cheap to clone.
+/// Prober of image directories. It is cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Prober {
     pub(super) options: Arc<ProbeOptions>,
@@ -27,28 +27,29 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// A prober whose workers are this program.
+    /// Creates a prober whose workers run this program.
     pub fn new(options: ProbeOptions) -> Self {
         Self { options: Arc::new(options), program: Arc::default() }
     }
 
-    /// Takes another program as worker, which behaves as [`worker_main`](super::worker_main) does.
+    /// Sets another program as the worker. It must behave as [`worker_main`](super::worker_main)
+    /// does.
     #[must_use]
     pub fn with_program(mut self, path: PathBuf, args: Vec<String>) -> Self {
         self.program = Arc::new(WorkerProgram { path, args });
         self
     }
 
-    /// Examines an image directory: identity, capacity, and where the purpose asks for it a write.
-    /// Ends at most a quarter of a second after `deadline`, whatever the disk does.
+    /// Examines an image directory: identity, capacity and, if the purpose requires it, a write.
+    /// Ends at most 250 ms after `deadline`, even if the disk hangs.
     ///
     /// # Errors
-    /// The fault of the examination is the one found first: path, then identity, then what the
-    /// superblock says, then figures. `probe_timeout` at the deadline, `probe_stuck` while an earlier
-    /// worker of the slot cannot be killed, `agent_busy` when no worker can be started.
+    /// The examination reports the first fault in this order: path, identity, superblock state,
+    /// figures. It is `probe_timeout` at the deadline. It is `probe_stuck` while an earlier worker
+    /// of the slot cannot be killed, and `agent_busy` if no worker can be started.
     ///
     /// # Cancel safety
-    /// The worker is killed; the slot remembers it until it is gone.
+    /// The worker is killed, and the slot keeps it until it has exited.
     pub async fn examine(
         &self,
         slot: &mut WorkerSlot,
@@ -97,14 +98,15 @@ impl Prober {
                 )
             }
             Err(fault) => {
-                // A worker that was killed may have made it; one that refused has taken it away.
+                // A killed worker may have created the folder; a worker that reported an error has
+                // removed it.
                 let examined = DirectoryInspection { created_folder: make_folder, ..examined };
                 (Ok(examined), Some(Err(dialogue.kill(fault).await)))
             }
         }
     }
 
-    /// Talks to a worker of its own and ends it.
+    /// Runs `work` with a new worker, and ends the worker afterwards.
     pub(super) async fn with_worker<T>(
         &self,
         slot: &mut WorkerSlot,
@@ -181,17 +183,18 @@ impl Prober {
     }
 }
 
-/// What every fault of a probe carries, whatever it was found by: where, and how long it took.
+/// Adds the facts that every fault of a probe carries: the path and the duration.
 fn complete_fault(fault: Fault, dir: &ImageDir, took: Duration) -> Fault {
     fault
         .default_fact("path", dir.as_str())
         .with_detail("milliseconds", took.as_millis())
-        // A marker and a mount point may say anything.
+        // A marker and a mount point may contain arbitrary text.
         .sanitized()
 }
 
-/// Whether this purpose asks for a write, and whether that may make the folder first. A directory that
-/// is to be marked is always written to: whoever cannot write there cannot mark it.
+/// Returns `None` if the purpose requires no write. Otherwise the value is true if the write may
+/// create the folder. A directory that will be marked is always written, because the marker needs
+/// write access.
 fn should_write(purpose: &ProbeExpectation, observed: &DirectoryObservation) -> Option<bool> {
     match purpose {
         ProbeExpectation::Serve { write, .. } => write.then_some(false),
@@ -206,7 +209,7 @@ fn previous_marker(marker: &MarkerState) -> PreviousMarker {
     }
 }
 
-/// What a write probe has shown, and whether it made the folder.
+/// Returns the outcome of a write probe. The second value is true if the probe created the folder.
 fn write_outcome(
     asked: Result<WorkerResponse, RequestError>,
     observed: &DirectoryObservation,

@@ -1,34 +1,34 @@
-//! What a probe is for.
+//! Purposes of a probe.
 
 use std::collections::BTreeSet;
 
 use crate::model::{MarkerId, MountLocation, StoreUuid};
 
-/// What a probe is for, and what is expected of the directory therefore.
+/// Purpose of a probe, with the expectations of the directory that follow from it.
 #[derive(Clone, Debug)]
 pub enum ProbeExpectation {
-    /// The directory of a store in the ledger.
+    /// The directory belongs to a store in the ledger.
     Serve {
-        /// The store.
+        /// Store that the directory belongs to.
         store: StoreUuid,
-        /// Its marker.
+        /// Identifier of the store's marker.
         marker: MarkerId,
-        /// Where it was when last good.
+        /// Mount that held the directory at the last successful probe.
         place: MountLocation,
-        /// Whether it had `registry/` or `export/` then.
+        /// True if the directory had `registry/` or `export/` at that time.
         had_registry: bool,
-        /// Whether this probe writes.
+        /// True if this probe also writes.
         write: bool,
     },
-    /// A directory that is to become a store's.
+    /// The directory will be added as a store.
     Add {
-        /// The store to be.
+        /// Store that the directory will belong to.
         store: StoreUuid,
         /// All stores in the ledger.
         known: BTreeSet<StoreUuid>,
-        /// Whether another node's directory may be moved here.
+        /// True if the directory of another node may be taken over by this node.
         take_over: bool,
     },
-    /// A directory that is being marked by hand, as root.
+    /// The operator initializes the directory as root with the command `init`.
     Init,
 }

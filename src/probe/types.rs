@@ -1,4 +1,4 @@
-//! What goes into a probe and what comes out of it.
+//! Options, input and results of a probe.
 
 use std::time::Duration;
 
@@ -7,35 +7,36 @@ use crate::model::{
     Capacity, Fault, InodeCounts, MarkerId, MountLocation, NodeId, StoreUuid, WriteOutcome,
 };
 
-/// What holds for every probe of a daemon.
+/// Options that apply to every probe of a daemon.
 #[derive(Clone, Debug)]
 pub struct ProbeOptions {
-    /// Absolute paths an image directory must lie at or below, compared as text with the target of the
-    /// opened directory.
+    /// Absolute paths of the allowed roots. The resolved target of the opened directory must be one
+    /// of them or lie below one. The comparison is by path component.
     pub allowed_roots: Vec<String>,
-    /// Whether it may lie on the root filesystem.
+    /// True if an image directory may lie on the root filesystem.
     pub allow_root_disk: bool,
-    /// This node.
+    /// Identifier of this node.
     pub node_id: NodeId,
 }
 
-/// What a probe has found. The two answers stand apart: a disk that cannot be written still has its
-/// figures.
+/// Result of a probe. The examination and the write are reported separately, because a disk that
+/// cannot be written still has capacity figures.
 #[derive(Clone, Debug)]
 pub struct ProbeResult {
-    /// Identity and figures.
+    /// Identity and capacity figures of the directory.
     pub examined: Result<DirectoryInspection, Fault>,
-    /// The write probe; none when none was asked for, or the examination failed before it.
+    /// Result of the write probe. `None` if no write was requested, or if the examination failed
+    /// before it.
     pub written: Option<Result<WriteOutcome, Fault>>,
-    /// From the spawn of the worker to the last report.
+    /// Time from the spawn of the worker until its end.
     pub took: Duration,
 }
 
 impl ProbeResult {
-    /// What was seen, when nothing failed.
+    /// Returns the inspection if nothing failed.
     ///
     /// # Errors
-    /// The first fault: of the examination, else of the write.
+    /// The first fault: that of the examination, otherwise that of the write.
     pub fn into_inspection(self) -> Result<DirectoryInspection, Fault> {
         match self.written {
             Some(Err(fault)) => self.examined.and(Err(fault)),
@@ -44,26 +45,27 @@ impl ProbeResult {
     }
 }
 
-/// What a good examination has seen.
+/// Observations of a successful examination.
 #[derive(Clone, Debug)]
 pub struct DirectoryInspection {
-    /// Space.
+    /// Total and available space.
     pub capacity: Capacity,
-    /// Inodes, where the filesystem counts them.
+    /// Inode counts. `None` if the filesystem does not count inodes.
     pub inodes: Option<InodeCounts>,
-    /// Where the directory lies.
+    /// Mount that holds the directory.
     pub place: MountLocation,
-    /// The marker that is there.
+    /// Identifier in the marker, if the directory has a marker.
     pub marker: Option<MarkerId>,
-    /// Its text, for a claim.
+    /// Text of the marker, which a later claim is compared with.
     pub before: PreviousMarker,
-    /// Whether `registry/` or `export/` is there.
+    /// True if `registry/` or `export/` exists.
     pub has_registry: bool,
-    /// Whether this probe made the marker's folder.
+    /// True if this probe created the marker's folder. If the write failed, true means that the
+    /// probe may have created it.
     pub created_folder: bool,
 }
 
-/// A user and a group by number.
+/// Numeric user and group that own a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DirectoryOwner {
     /// User id.
@@ -72,31 +74,32 @@ pub struct DirectoryOwner {
     pub gid: u32,
 }
 
-/// What a marker said when the directory was examined, or that there was none.
+/// Text of the marker at the time of the examination, or `None` if there was no marker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreviousMarker(pub(super) Option<String>);
 
-/// A store to be.
+/// Claim of a directory for a new store.
 #[derive(Clone, Debug)]
 pub struct MarkerClaim {
-    /// Whose directory it becomes.
+    /// Store that the directory will belong to.
     pub store: StoreUuid,
-    /// The marker that was there, or a new one.
+    /// Identifier of the existing marker, or a new one.
     pub marker: MarkerId,
-    /// When.
+    /// Time that is written into the marker.
     pub created: Timestamp,
-    /// Where the directory lay when it was examined: a disk that was unmounted since must not leave a
-    /// marker on the directory below it.
+    /// Mount that held the directory when it was examined. If the disk was unmounted since then, no
+    /// marker may be written to the directory below it.
     pub place: MountLocation,
-    /// What its marker said then: one that was written since is somebody else's.
+    /// Marker text at the examination. A marker that was written since then belongs to another
+    /// writer.
     pub before: PreviousMarker,
 }
 
-/// What an add that failed may have left in the directory.
+/// Changes that a failed add may have left in the directory.
 #[derive(Clone, Debug, Default)]
 pub struct AddLeftovers {
-    /// Whether it may have made the marker's folder.
+    /// True if the add may have created the marker's folder.
     pub folder: bool,
-    /// What it may have written into the marker, when it came to that.
+    /// Claim that the add may have written into the marker. `None` if the add did not get that far.
     pub claim: Option<MarkerClaim>,
 }

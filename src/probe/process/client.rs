@@ -1,4 +1,4 @@
-//! Talking to a worker process within a deadline.
+//! Client of a worker process, with a deadline.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -12,10 +12,11 @@ use super::slot::{WorkerGuard, WorkerSlot};
 use crate::model::{Fault, ImageDir, Reason};
 use crate::probe::worker::protocol::{WorkerError, WorkerOperation, WorkerRequest, WorkerResponse};
 
-/// Longest line a worker may send: a marker of 4 KiB, escaped, and a path of 2048 characters.
+/// Longest line that a worker may send, in bytes. A marker of 4 KiB, escaped, and a path of 2048
+/// characters fit into it.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
 
-/// Which program is the worker.
+/// Program and arguments that start a worker.
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerProgram {
     pub(crate) path: PathBuf,
@@ -23,13 +24,14 @@ pub(crate) struct WorkerProgram {
 }
 
 impl Default for WorkerProgram {
-    /// This program as it runs, whatever an upgrade has put in its place on disk.
+    /// Returns the running program. The path stays correct after an upgrade has replaced the file
+    /// on disk.
     fn default() -> Self {
         Self { path: PathBuf::from("/proc/self/exe"), args: vec!["probe-worker".to_owned()] }
     }
 }
 
-/// One worker and how long there is to talk to it.
+/// Connection to one worker, with the deadline for all requests on it.
 pub(crate) struct WorkerClient<'a> {
     worker: WorkerGuard<'a>,
     stdin: ChildStdin,
@@ -39,19 +41,20 @@ pub(crate) struct WorkerClient<'a> {
     deadline: Instant,
 }
 
-/// Why an order has no answer.
+/// Reason why a request has no response.
 pub(crate) enum RequestError {
-    /// The worker refused it, and can be asked for something else.
+    /// The request failed. The worker is still usable for other requests.
     Failed(WorkerError),
-    /// There is no talking to it any more.
+    /// The worker is no longer usable.
     Over(Fault),
 }
 
 impl<'a> WorkerClient<'a> {
-    /// Spawns a worker, if the store has none that holds on.
+    /// Spawns a worker, unless an earlier worker of the store is stuck.
     ///
     /// # Errors
-    /// `probe_stuck` while an earlier one holds on; `agent_busy` when no process can be made.
+    /// `probe_stuck` if an earlier worker cannot be killed. `agent_busy` if no process can be
+    /// started.
     pub(crate) async fn spawn(
         slot: &'a mut WorkerSlot,
         program: &Arc<WorkerProgram>,
@@ -67,14 +70,15 @@ impl<'a> WorkerClient<'a> {
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // A worker that outlives the daemon would hold its log open.
+            // A worker that outlives the daemon would keep the daemon's log open.
             .stderr(Stdio::null())
-            // Ctrl-C in a terminal is for the daemon; it ends its workers by itself.
+            // Ctrl-C in a terminal must reach the daemon only, which ends its workers.
             .process_group(0)
             .kill_on_drop(true)
             .spawn();
         let mut worker = slot.take_slot(child.map_err(|error| {
-            // Ours and not the disk's, whose state is as unknown as before.
+            // This error belongs to the daemon and not to the disk, whose state is as unknown as
+            // before.
             Fault::new(Reason::AgentBusy, format!("no worker process can be started: {error}"))
                 .with_detail("path", dir.as_str())
                 .with_remedy(
@@ -90,7 +94,7 @@ impl<'a> WorkerClient<'a> {
         Ok(Self { worker, stdin, stdout, dir, step: WorkerOperation::Start, deadline })
     }
 
-    /// Gives an order and waits for its report.
+    /// Sends a request and waits for its response.
     pub(crate) async fn send_request(
         &mut self,
         order: &WorkerRequest,
@@ -126,15 +130,16 @@ impl<'a> WorkerClient<'a> {
         }
     }
 
-    /// Ends the worker: it goes by itself when its stdin closes. One that hangs even now is the slot's
-    /// to remember.
+    /// Closes the worker's stdin and ends the worker. If the worker cannot be killed, the slot
+    /// keeps it.
     pub(crate) async fn shut_down(self) {
         let Self { worker, stdin, .. } = self;
         drop(stdin);
         let _ = worker.end_worker().await;
     }
 
-    /// Ends the worker after a silence; a fault that is already known is made worse if it will not die.
+    /// Ends the worker after a fault. Returns `fault`, or `probe_stuck` in its place if the worker
+    /// cannot be killed.
     pub(crate) async fn kill(self, fault: Fault) -> Fault {
         let Self { worker, dir, step, .. } = self;
         match worker.end_worker().await {

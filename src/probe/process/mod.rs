@@ -1,4 +1,4 @@
-//! The daemon's side of a probe: the worker process, its requests and its end.
+//! Daemon side of a probe: the worker process, its requests and its end.
 
 pub(super) mod client;
 pub(super) mod orphans;

@@ -1,7 +1,8 @@
-//! Workers that a daemon left behind when it was killed: found by their name.
+//! Workers that a killed daemon left behind. They are found by their process name.
 //!
-//! A worker that hangs is recorded in the ledger when its deadline has passed. A daemon that is killed
-//! before that leaves no record, only the process; the next one must not send another after it.
+//! The ledger records a worker that hangs once its deadline has passed. A daemon that is killed
+//! before that leaves no record, only the process. The next daemon must not start a second worker
+//! for the same directory.
 #![expect(clippy::disallowed_methods, reason = "reads /proc, which never hangs on a mount")]
 
 use std::collections::BTreeMap;
@@ -11,14 +12,15 @@ use super::slot;
 use crate::model::{ImageDir, ProcessId};
 use crate::probe::worker::process_name::{PROCESS_NAME_PREFIX, name_of};
 
-/// The workers that live now, whoever started them, by name. To be looked at once, before this daemon starts its own.
+/// Workers that are running now, by process name, whichever process started them. The daemon looks
+/// for them once, before it starts its own workers.
 ///
-/// Reads `/proc/PID/stat` alone, which unlike `cmdline` never waits for the process.
+/// The search reads only `/proc/PID/stat`, which, unlike `cmdline`, never waits for the process.
 #[derive(Debug, Default)]
 pub struct OrphanedWorkers(BTreeMap<String, ProcessId>);
 
 impl OrphanedWorkers {
-    /// Looks for them; without `/proc` there are none to be seen.
+    /// Finds all running workers. Returns an empty set if `/proc` is not available.
     pub fn find_all() -> Self {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
@@ -29,7 +31,7 @@ impl OrphanedWorkers {
         Self(workers.collect())
     }
 
-    /// The one that looks at this directory, if any.
+    /// Returns the worker of this directory, or `None` if there is none.
     pub fn for_directory(&self, dir: &ImageDir) -> Option<ProcessId> {
         self.0.get(&name_of(dir.as_str())).copied()
     }

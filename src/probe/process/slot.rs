@@ -1,4 +1,4 @@
-//! One worker place a store: who holds it, also when that one will not die.
+//! Worker slot of a store: it keeps track of the worker process, also of one that cannot be killed.
 #![expect(clippy::disallowed_methods, reason = "reads /proc, which never hangs on a mount")]
 
 use std::time::Duration;
@@ -9,10 +9,11 @@ use tokio::time::timeout;
 
 use crate::model::ProcessId;
 
-/// Time for a killed worker to exit. One that sleeps in the kernel never does.
+/// Time that a killed worker has to exit, in milliseconds. A worker that sleeps in the kernel never
+/// exits, so the limit is short.
 const KILL_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// The one worker place of a store.
+/// Slot for the only worker of a store.
 #[derive(Debug, Default)]
 pub struct WorkerSlot {
     worker: Option<WorkerProcess>,
@@ -21,18 +22,19 @@ pub struct WorkerSlot {
 #[derive(Debug)]
 struct WorkerProcess {
     process: ProcessId,
-    /// None for one that an earlier run of the daemon left behind.
+    /// Child handle. `None` for a worker that an earlier run of the daemon left behind.
     child: Option<Child>,
     stuck: bool,
 }
 
 impl WorkerSlot {
-    /// A free place.
+    /// Creates a free slot.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A place that a worker of an earlier run may still hold; see [`WorkerSlot::stuck_worker`].
+    /// Creates a slot that a worker of an earlier run may still occupy; see
+    /// [`WorkerSlot::stuck_worker`].
     pub fn with_stuck(process: ProcessId) -> Self {
         Self { worker: Some(WorkerProcess { process, child: None, stuck: true }) }
     }
@@ -42,23 +44,23 @@ impl WorkerSlot {
         self.worker.as_ref().filter(|worker| worker.stuck).map(|worker| worker.process)
     }
 
-    /// Ends what a cancelled probe left, so that [`WorkerSlot::stuck_worker`] tells the truth about it. Takes a
-    /// quarter of a second at most.
+    /// Kills the worker of a cancelled probe, so that [`WorkerSlot::stuck_worker`] is up to date.
+    /// The call takes at most 250 ms.
     ///
     /// # Cancel safety
-    /// The holder stays known.
+    /// The slot still holds the worker.
     pub async fn reap(&mut self) {
-        // What holds on is told by `stuck_worker`.
+        // `stuck_worker` reports a worker that could not be killed.
         let _ = self.try_free().await;
     }
 
-    /// Frees the place if its holder is gone, killing one that a cancelled probe left.
+    /// Frees the slot if its worker is gone. Kills the worker of a cancelled probe.
     ///
     /// # Errors
-    /// The process id of a worker that holds on.
+    /// The process id of a worker that could not be killed.
     ///
     /// # Cancel safety
-    /// The holder stays known.
+    /// The slot still holds the worker.
     pub(super) async fn try_free(&mut self) -> Result<(), i32> {
         let Some(worker) = &mut self.worker else { return Ok(()) };
         if worker.kill_and_wait().await {
@@ -69,7 +71,7 @@ impl WorkerSlot {
         Err(worker.process.pid)
     }
 
-    /// Takes the place for a child that has just been spawned.
+    /// Occupies the slot with a child that has just been spawned.
     pub(super) fn take_slot(&mut self, child: Child) -> WorkerGuard<'_> {
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(0);
         let process = running_process(pid).unwrap_or(ProcessId { pid, start_time: 0 });
@@ -78,7 +80,8 @@ impl WorkerSlot {
     }
 }
 
-/// A worker at work. Dropped, it is told to die, and the slot remembers it until it has.
+/// Guard of a running worker. Dropping it kills the worker. The slot keeps the worker until it has
+/// exited.
 pub(super) struct WorkerGuard<'a> {
     slot: &'a mut WorkerSlot,
 }
@@ -88,7 +91,10 @@ impl WorkerGuard<'_> {
         self.slot.worker.as_mut()?.child.as_mut()
     }
 
-    /// Ends the worker; whether it is gone.
+    /// Kills the worker and waits for its exit.
+    ///
+    /// # Errors
+    /// The process id of a worker that could not be killed.
     pub(super) async fn end_worker(self) -> Result<(), i32> {
         self.slot.try_free().await
     }
@@ -97,7 +103,7 @@ impl WorkerGuard<'_> {
 impl Drop for WorkerGuard<'_> {
     fn drop(&mut self) {
         if let Some(child) = self.worker_child() {
-            // It may be gone already, or not care.
+            // The worker may have exited already, or it may sleep in the kernel.
             let _ = child.start_kill();
         }
     }
@@ -105,7 +111,7 @@ impl Drop for WorkerGuard<'_> {
 
 impl WorkerProcess {
     /// Kills the worker and waits for its exit. Returns true if it is gone. A worker of an earlier run
-    /// is not a child of this process, so it is neither killed nor waited for, only looked up.
+    /// is not a child of this process. It is only looked up, neither killed nor waited for.
     ///
     /// # Cancel safety
     /// The worker may have been sent SIGKILL; a later call waits for the same process.
@@ -116,18 +122,18 @@ impl WorkerProcess {
                     return true;
                 }
                 let _ = child.start_kill();
-                // Once known to be stuck, one look is enough: every period comes by here.
+                // A known stuck worker is checked without waiting, because every probe period calls
+                // this function.
                 let patience = if self.stuck { Duration::ZERO } else { KILL_TIMEOUT };
                 matches!(timeout(patience, child.wait()).await, Ok(Ok(_)))
             }
-            // The same number with another start is another process.
+            // The same pid with another start time is another process.
             None => running_process(self.process.pid) != Some(self.process),
         }
     }
 }
 
-/// Returns the process that has this number now, or `None` if there is none or it only waits to be
-/// reaped.
+/// Returns the process that has this pid now. Returns `None` if there is none or it is a zombie.
 fn running_process(pid: i32) -> Option<ProcessId> {
     named_process(pid).map(|(_, process)| process)
 }
@@ -137,7 +143,7 @@ fn running_process(pid: i32) -> Option<ProcessId> {
 pub(super) fn named_process(pid: i32) -> Option<(String, ProcessId)> {
     let stat = std::fs::read(format!("/proc/{}/stat", Pid::from_raw(pid))).ok()?;
     let stat = String::from_utf8_lossy(&stat);
-    // The name in the second field may hold anything, parentheses too.
+    // The name in the second field may contain anything, including parentheses.
     let (before, fields) = stat.rsplit_once(") ")?;
     let (_, name) = before.split_once(" (")?;
     let mut fields = fields.split(' ');

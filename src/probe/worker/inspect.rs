@@ -1,4 +1,4 @@
-//! Opening the directory and looking around through the handle: the worker's first order.
+//! First request of a worker: opens the directory and examines it through the handle.
 #![expect(clippy::disallowed_methods, reason = "this is the process that may hang")]
 
 use std::fs::File;
@@ -82,7 +82,7 @@ impl ProbeWorker {
         Ok(MountState::from_mount(mount, &mounts))
     }
 
-    /// Whether the folder is there, and what is in the marker's place.
+    /// Reads the marker. The first value is true if the marker's folder exists.
     pub(crate) fn observe_marker(&self, dir: &OwnedFd) -> Result<(bool, MarkerState), WorkerError> {
         let no_folder =
             |why: &str| (true, MarkerState::Unreadable(format!("{MARKER_FOLDER} {why}")));
@@ -100,7 +100,7 @@ impl ProbeWorker {
             Err(Errno::ELOOP) => {
                 return Ok((true, MarkerState::Unreadable("it is a symbolic link".to_owned())));
             }
-            // What `open` says of a socket, or of a device nobody drives.
+            // `open` returns `ENXIO` for a socket, or for a device without a driver.
             Err(Errno::ENXIO) => {
                 return Ok((true, MarkerState::Unreadable("it is not a regular file".to_owned())));
             }

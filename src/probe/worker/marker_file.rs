@@ -1,4 +1,4 @@
-//! The marker and its folder: the worker's orders whose effect stays.
+//! Requests that change the directory permanently: they write and remove the marker and its folder.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -21,8 +21,9 @@ impl ProbeWorker {
         let (folder, _) = self.open_folder(false)?;
         self.create_file(&folder, probe, text.as_bytes())?;
         let put = self.put_file(&folder, probe, over)?;
-        // What lies there now decides, not what the call said: a server may have done what it was told
-        // twice, and somebody with our node's id may have used our probe file.
+        // The file on disk decides, not the result of the call. A server may have executed the
+        // request twice, and another process with the same node id may have used the same probe
+        // file.
         let (_, there) = self.observe_marker(self.open_dir()?)?;
         report_operation(WorkerOperation::Unlink);
         self.unlink_file(&folder, probe)?;
@@ -35,15 +36,16 @@ impl ProbeWorker {
             Err(errno) => return Err(self.errno_of(WorkerOperation::Link, &path, errno)),
         }
         report_operation(WorkerOperation::Sync);
-        // The name is durable with its directory (`fsync(2)`), and the folder with the one above.
+        // The name is durable only with its directory (`fsync(2)`), and the folder only with its
+        // parent.
         fsync(&folder)
             .and_then(|()| fsync(self.dir.as_ref().unwrap_or(&folder)))
             .map_err(|errno| self.errno_of(WorkerOperation::Sync, &path, errno))?;
         Ok(WorkerResponse::Done)
     }
 
-    /// Gives the probe file the marker's name. A second name never covers another's file as a rename
-    /// does, so that of two who find no marker one fails.
+    /// Gives the probe file the name of the marker. Unlike a rename, a hard link never replaces an
+    /// existing file. If two writers find no marker, one of them therefore fails.
     fn put_file(
         &self,
         folder: &OwnedFd,
@@ -53,7 +55,8 @@ impl ProbeWorker {
         report_operation(WorkerOperation::Link);
         if over.is_none() {
             match linkat(folder, probe, folder, MARKER_FILE, AtFlags::empty()) {
-                // A filesystem without second names: there a look just before must do.
+                // The filesystem has no hard links. A check just before the rename must suffice
+                // there.
                 Err(Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EMLINK) => {}
                 linked => return Ok(linked),
             }
@@ -86,7 +89,7 @@ impl ProbeWorker {
             return Ok(WorkerResponse::Done);
         }
         match unlinkat(self.open_dir()?, MARKER_FOLDER, UnlinkatFlags::RemoveDir) {
-            // Somebody else's things are in it: then it is not ours to take away.
+            // The folder contains files of another writer, so it stays.
             Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EEXIST) => {
                 Ok(WorkerResponse::Done)
             }
@@ -94,7 +97,9 @@ impl ProbeWorker {
         }
     }
 
-    /// Takes our marker back. One that was never written, or that somebody has written since, stays.
+    /// Reverts the claim: restores the marker before it, or removes the file if there was none. The
+    /// file stays if it does not contain the claim, because the claim was never written or another
+    /// writer has replaced it.
     fn restore_marker(
         &self,
         folder: &OwnedFd,
@@ -136,7 +141,8 @@ impl ProbeWorker {
                 Err(errno) => return Err(self.errno_of(WorkerOperation::Folder, name, errno)),
             }
         }
-        // Also where they were there: that is what a person runs this for.
+        // The marker's folder gets its owner even if it existed before: operators run `init` to
+        // repair it.
         self.give_ownership(dir, MARKER_FOLDER, owner)?;
         let (folder, _) = self.open_folder(false)?;
         if self.is_there(&folder, MARKER_FILE)? {

@@ -1,5 +1,5 @@
-//! The worker process: carries out orders on one handle and reports. It may sleep in the kernel for
-//! ever; nobody waits for it.
+//! Worker process: carries out requests on one handle and reports the results. It may sleep in the
+//! kernel forever, and the daemon does not wait for it.
 #![expect(clippy::disallowed_methods, reason = "this is the process that may hang")]
 
 pub(super) mod inspect;
@@ -27,25 +27,26 @@ use protocol::{
     AccessModes, ErrorKind, WorkerError, WorkerOperation, WorkerRequest, WorkerResponse,
 };
 
-/// What a probe writes: one page, so that a disk that lies about small writes is met.
+/// Size of the probe file, in bytes. It is one page, so that a disk that mishandles small writes is
+/// detected.
 const PROBE_FILE_BYTES: usize = 4096;
-/// Longest order, in bytes; a path of 2048 characters and a few roots.
+/// Longest request, in bytes. A path of 2048 characters and a list of roots fit into it.
 const MAX_REQUEST_BYTES: u64 = 256 * 1024;
 
 pub(super) const OPEN_DIRECTORY: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
-/// For everything below the directory: no link is followed, no FIFO waited for.
+/// Flags for everything below the directory. They follow no symbolic link and wait for no FIFO.
 pub(super) const OPEN_BELOW: OFlag =
     OFlag::O_NOFOLLOW.union(OFlag::O_NONBLOCK).union(OFlag::O_CLOEXEC);
 
-/// Runs the worker on stdin and stdout until stdin closes, also in the middle of an order: a daemon
-/// that dies, whichever way, leaves no worker behind that could be ended.
+/// Runs the worker on stdin and stdout until stdin closes. The process then ends even in the middle
+/// of a request, so a daemon that dies leaves no worker behind that can still be ended.
 ///
-/// Orders are carried out on the first thread, so that the state of the process in `/proc` is the
-/// state of the work; a second one waits for the next order.
+/// The first thread carries out the requests, so the process state in `/proc` is the state of the
+/// work. A second thread waits for the next request.
 pub fn worker_main() -> ExitCode {
     umask(Mode::from_bits_truncate(0o027));
-    // The next order comes after the report on the last one.
+    // The daemon sends the next request only after the report on the last one.
     let (sender, orders) = mpsc::sync_channel(1);
     let listener = thread::Builder::new().name("orders".to_owned());
     if listener.spawn(move || end_process(read_requests(&sender))).is_err() {
@@ -61,7 +62,8 @@ pub fn worker_main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Passes orders on until stdin closes or says what is no order; whether it closed.
+/// Forwards requests until stdin closes or a line is not a valid request. Returns true if stdin
+/// closed.
 fn read_requests(sender: &SyncSender<WorkerRequest>) -> bool {
     let mut orders = io::stdin().lock().take(MAX_REQUEST_BYTES);
     loop {
@@ -78,8 +80,8 @@ fn read_requests(sender: &SyncSender<WorkerRequest>) -> bool {
     }
 }
 
-/// Ends the process under whatever it is doing; the marker is put in place whole, so nothing is left
-/// half.
+/// Ends the process during any operation. The marker is always put in place as a complete file, so
+/// no partial marker remains.
 fn end_process(closed: bool) {
     std::process::exit(i32::from(!closed))
 }
@@ -91,7 +93,7 @@ fn write_response(report: &WorkerResponse) -> io::Result<()> {
     io::stdout().flush()
 }
 
-/// The process's one handle and the path it was opened by.
+/// The only handle of the process, and the path that it was opened with.
 pub(super) struct ProbeWorker {
     pub(crate) dir: Option<OwnedFd>,
     pub(crate) path: String,
@@ -102,7 +104,7 @@ impl ProbeWorker {
         match order {
             WorkerRequest::Open { dir, roots } => {
                 self.path = dir;
-                // A name that cannot be had is missed by nobody but a daemon after a crash.
+                // Only a daemon that starts after a crash needs the name, so an error is ignored.
                 let _ = CString::new(process_name::name_of(&self.path)).map(|name| set_name(&name));
                 self.observe_directory(&roots).map(|seen| WorkerResponse::Observed(Box::new(seen)))
             }
@@ -130,7 +132,8 @@ impl ProbeWorker {
         }
     }
 
-    /// The folder, made where it is absent and may be made; whether it was.
+    /// Opens the marker's folder, and creates it first if `make` is true and it does not exist. The
+    /// second value is true if this call created the folder.
     pub(crate) fn open_folder(&self, make: bool) -> Result<(OwnedFd, bool), WorkerError> {
         let dir = self.open_dir()?;
         let mut made = false;
@@ -156,7 +159,8 @@ impl ProbeWorker {
         }
     }
 
-    /// A new file of ours with this in it, synced. What an earlier probe left is replaced.
+    /// Creates a file with these contents and syncs it. A file that an earlier probe left is
+    /// replaced.
     pub(super) fn create_file(
         &self,
         folder: &OwnedFd,
@@ -182,7 +186,7 @@ impl ProbeWorker {
                 Ok(written) => rest = rest.get(written..).unwrap_or_default(),
                 Err(Errno::EINTR) => {}
                 Err(errno) => {
-                    // On a full disk the name would stay behind with nothing in it.
+                    // On a full disk an empty file would stay behind.
                     let _ = unlinkat(folder, name, UnlinkatFlags::NoRemoveDir);
                     return Err(self.errno_of(WorkerOperation::Write, &path, errno));
                 }
@@ -214,7 +218,7 @@ impl ProbeWorker {
             self.unlink_file(&folder, probe)
         });
         if written.is_err() && made_folder {
-            // Made for nothing.
+            // The folder is of no use without a successful write.
             let _ = unlinkat(self.open_dir()?, MARKER_FOLDER, UnlinkatFlags::RemoveDir);
         }
         written?;
@@ -245,15 +249,17 @@ impl ProbeWorker {
         WorkerError { step, dir: self.path.clone(), path, why, access: None }
     }
 
-    /// What denied access on the way to the directory: the deepest path that can be looked at.
+    /// Returns the modes of the deepest path on the way to the directory that can still be
+    /// examined.
     fn blocked_at(&self) -> Option<Box<AccessModes>> {
         let mut way = Path::new(&self.path).ancestors();
         let (path, seen) = way.find_map(|path| Some((path, stat(path).ok()?)))?;
         Some(Box::new(access_modes(&seen, Some(path.display().to_string()))))
     }
 
-    /// What denied access in the directory: the thing itself, or where it is absent what it would lie
-    /// in. Names are taken away and changed by leave of the directory that holds them.
+    /// Returns the modes of the object that denied access in the directory. If the object does not
+    /// exist, they are those of its closest existing parent. Unlink and rename are decided by the
+    /// permissions of the directory that holds the name.
     fn check_access(&self, step: WorkerOperation, below: &str) -> Option<Box<AccessModes>> {
         let whole = Path::new(&self.path).join(below);
         let decided_above = matches!(step, WorkerOperation::Unlink | WorkerOperation::Rename);
@@ -266,7 +272,8 @@ fn access_modes(seen: &FileStat, barred: Option<String>) -> AccessModes {
     AccessModes { uid: seen.st_uid, gid: seen.st_gid, mode: seen.st_mode & 0o7777, barred }
 }
 
-/// Tells what comes next, for the case that it never ends. Nobody listening is no reason to stop here.
+/// Reports the operation that follows, so that the daemon knows it if the operation never ends. A
+/// write error is ignored, because the daemon may be gone.
 pub(super) fn report_operation(step: WorkerOperation) {
     let _ = write_response(&WorkerResponse::At(step));
 }

@@ -1,5 +1,5 @@
-//! What daemon and worker say to each other: one JSON object a line. Both ends are the same program,
-//! so that the shapes need no versions.
+//! Protocol between daemon and worker: one JSON object per line. Both ends are the same program, so
+//! the messages have no versions.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,49 +8,55 @@ use crate::model::MountLocation;
 use crate::probe::mountinfo;
 use crate::probe::mountinfo::MountEntry;
 
-/// What the worker is told. `Open` comes first; the others use the handle it opened.
+/// Request to the worker. `Open` comes first. The other requests use the handle that it opened.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum WorkerRequest {
-    /// Open the directory, refuse what lies outside the roots, and look around.
+    /// Open the directory, reject it if it lies outside the roots, and examine it.
     Open { dir: String, roots: Vec<String> },
-    /// Create, write, sync and unlink the probe file; make the folder first where allowed.
+    /// Create, write, sync and unlink the probe file. Create the folder first if `make_folder` is
+    /// true.
     Write { probe: String, make_folder: bool },
-    /// Put this text into the marker, by way of the probe file, where that has still the text that was
-    /// seen in it, or is still not there.
+    /// Write this text into the marker, through the probe file. The marker must still have the text
+    /// `over`, or must still be absent if `over` is `None`.
     Mark { probe: String, text: String, over: Option<String> },
-    /// Take away what an add that failed has left: the probe file; the marker with this text, in whose
-    /// place the one before it is put again; and the folder, if it was made and nothing else is in it.
+    /// Remove the probe file and the changes of a failed add. A marker with the text of the claim
+    /// is replaced with the marker before it. The folder is removed if `folder` is true and it is
+    /// empty.
     Release { probe: String, marker: Option<ReplacedMarker>, folder: bool },
-    /// Make folders of the image directory where they are absent, and give them to this owner.
+    /// Create the missing folders of the image directory, and give them to `owner`. The marker's
+    /// folder and the marker get this owner even if they existed before.
     Prepare { folders: Vec<String>, owner: Option<(u32, u32)> },
 }
 
-/// A marker that was written and is to be taken back.
+/// Marker that an add has written and that must be reverted.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ReplacedMarker {
     pub(crate) ours: String,
     pub(crate) before: Option<String>,
 }
 
-/// What the worker answers: any number of `At`, then one of the others.
+/// Response of the worker: any number of `At`, then one of the others.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum WorkerResponse {
-    /// It is about to do this: the evidence when nothing more is heard.
+    /// The worker is about to start this operation. It is the evidence if no further response
+    /// arrives.
     At(WorkerOperation),
-    /// The answer to `Open`.
+    /// Response to `Open`.
     Observed(Box<DirectoryObservation>),
-    /// The answer to `Write`: how long it took.
+    /// Response to `Write`, with the duration in microseconds.
     Written { micros: u64, made_folder: bool },
-    /// The other answer to `Mark`: somebody else has put this there.
+    /// Response to `Mark` if the marker is another writer's. The value is the marker that exists
+    /// now.
     Changed(MarkerState),
-    /// The answer to the other orders.
+    /// Response to the other requests.
     Done,
-    /// The order was not carried out.
+    /// The request was not carried out.
     Failed(WorkerError),
 }
 
 string_enum! {
-    /// What may hang or fail. The text is the word in the evidence: the system call where there is one.
+    /// Operation that may hang or fail. The text is the name in the evidence: the system call if
+    /// there is one.
     #[derive(Serialize, Deserialize)]
     pub(crate) WorkerOperation {
         Start = "start",
@@ -70,21 +76,21 @@ string_enum! {
     }
 }
 
-/// What was seen through the handle.
+/// Observations through the handle.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct DirectoryObservation {
-    /// Where the handle leads, by `/proc/self/fd`.
+    /// Target of the handle, from `/proc/self/fd`.
     pub(super) target: String,
     pub(crate) mount: MountState,
     pub(crate) statfs: FilesystemStats,
-    /// Whether the marker's folder is there.
+    /// True if the marker's folder exists.
     pub(crate) folder: bool,
     pub(crate) marker: MarkerState,
-    /// Whether `registry` or `export` is there.
+    /// True if `registry` or `export` exists.
     pub(crate) registry: bool,
 }
 
-/// The mount that holds the directory; from `/proc/self/mountinfo`.
+/// Mount that holds the directory, from `/proc/self/mountinfo`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct MountState {
     pub(crate) mount_point: String,
@@ -96,7 +102,7 @@ pub(crate) struct MountState {
 }
 
 impl MountState {
-    /// One of all mounts.
+    /// Describes one mount. The list of all mounts is needed to find the root device.
     pub(crate) fn from_mount(mount: &MountEntry, all: &[MountEntry]) -> Self {
         let root_device = mountinfo::root_device(all).map(|root| root.device.as_str());
         Self {
@@ -108,7 +114,7 @@ impl MountState {
         }
     }
 
-    /// What is kept of it.
+    /// Returns the part that is stored with a store.
     pub(crate) fn to_location(&self) -> MountLocation {
         MountLocation {
             mount_point: self.mount_point.clone(),
@@ -119,7 +125,7 @@ impl MountState {
     }
 }
 
-/// The raw figures of one `fstatvfs(3)`.
+/// Raw figures of one `fstatvfs(3)` call.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct FilesystemStats {
     pub(crate) fragment_size: u64,
@@ -129,17 +135,17 @@ pub(crate) struct FilesystemStats {
     pub(crate) files_available: u64,
 }
 
-/// What lies at the marker's place.
+/// Contents at the path of the marker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum MarkerState {
     Nothing,
     Text(String),
-    /// Something that is no marker: why.
+    /// The object is not a readable marker. The text is the reason.
     Unreadable(String),
 }
 
 impl MarkerState {
-    /// Whether the marker has this text, or is not there as none has it.
+    /// Returns true if the marker has this text, or if there is no marker and `text` is `None`.
     pub(crate) fn is_marker(&self, text: Option<&str>) -> bool {
         match self {
             Self::Nothing => text.is_none(),
@@ -149,39 +155,39 @@ impl MarkerState {
     }
 }
 
-/// Why an order was not carried out.
+/// Reason why a request was not carried out.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct WorkerError {
     pub(crate) step: WorkerOperation,
     /// The image directory.
     pub(crate) dir: String,
-    /// What it was at: the directory or something in it.
+    /// Path of the failed operation: the directory or an object in it.
     pub(crate) path: String,
     pub(crate) why: ErrorKind,
-    /// Where access was denied.
+    /// Modes of the object that denied access.
     pub(crate) access: Option<Box<AccessModes>>,
 }
 
-/// What denied access.
+/// Owner and modes of the object that denied access.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct AccessModes {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     /// The permission bits.
     pub(crate) mode: u32,
-    /// The path where the way into the image directory ends: one above it, or its own. None when the
-    /// way in was free and something inside denied access.
+    /// Path at which the way into the image directory is blocked: one of its parents, or the
+    /// directory itself. `None` if an object inside the directory denied access.
     pub(crate) barred: Option<String>,
 }
 
-/// The system's refusal, or ours.
+/// Kind of error: an errno of the system, or a check of the worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ErrorKind {
     Errno(i32),
     OutsideRoots {
         target: String,
     },
-    /// The folder is not there and was not to be made, or is no folder.
+    /// The folder does not exist and was not to be created, or the path is not a directory.
     NoFolder,
     Unexpected(String),
 }
