@@ -1,4 +1,4 @@
-//! From arguments to exit code.
+//! The entry point of the program: parses the arguments and runs the command.
 
 use std::io::{self, stdout};
 use std::path::Path;
@@ -13,7 +13,7 @@ use imagestore_agent::settings::{Settings, environment_variables, format_report}
 use imagestore_agent::{demo, probe};
 
 fn main() -> ExitCode {
-    // Not a command: what the daemon spawns to look at an image directory.
+    // The daemon spawns this worker to probe an image directory. It is not a command for users.
     if std::env::args_os().nth(1).is_some_and(|word| word == "probe-worker") {
         return probe::worker_main();
     }
@@ -40,7 +40,8 @@ fn main() -> ExitCode {
     exit.into()
 }
 
-/// Who reads no further has had enough.
+/// Returns the exit status of a command that writes to stdout. A closed pipe (`| head`) is not an
+/// error.
 fn exit_from_io(written: io::Result<()>) -> ExitStatus {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -61,8 +62,9 @@ fn with_settings(args: &Args, then: impl FnOnce(&Settings) -> ExitStatus) -> Exi
     }
 }
 
-/// Of the settings `server.base_path` alone is needed, and whoever has a token need not be allowed to
-/// read the daemon's file.
+/// Runs a client command with `--url`, which needs only `server.base_path` of the settings. A user
+/// with a token may not be able to read the daemon's settings file, so an unreadable file is
+/// ignored with a note.
 fn run_client_at_url(command: &ClientCommand, config: Option<&Path>) -> ExitStatus {
     match Settings::load_lenient(config, environment_variables()) {
         Ok((settings, passed_over)) => {

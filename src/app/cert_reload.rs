@@ -1,5 +1,5 @@
-//! Keeps what the listener shows as it is on disk: a certificate that was renewed is shown to the next
-//! connection, and the ones that are open go on.
+//! Reloads the TLS files of the listener when they change on disk. The next connection gets the
+//! renewed certificate, and open connections continue.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,17 +15,19 @@ use crate::http::TlsAcceptance;
 use crate::settings;
 use crate::settings::read_file;
 
-/// Between two looks at the files.
+/// Interval between two checks of the files.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What stands in the files; none of it is kept.
+/// A SHA-256 digest of the contents of the files. The contents themselves are not kept.
 type FilesDigest = Vec<u8>;
 
-/// What one look at the files found: what stands in them and, if that is new, whether it is of use.
+/// The result of one check of the files: their digest and, if it is new, the loaded TLS
+/// configuration or the reason why it cannot be used.
 type CheckResult = (FilesDigest, Option<Result<TlsAcceptance, String>>);
 
-/// Looks every 10 s, and when asked, until `stop`. A certificate whose key has not come yet, or anything
-/// else that is of no use, changes nothing and is looked at again.
+/// Checks the files every 10 s, and whenever `asked` is notified, until `stop`. Files that cannot
+/// be used, such as a certificate whose key has not been replaced yet, change nothing. They are
+/// read again at the next check.
 pub(super) async fn watch_certificates(
     files: settings::TlsSettings,
     shown: watch::Sender<Arc<TlsAcceptance>>,
@@ -42,9 +44,10 @@ pub(super) async fn watch_certificates(
             () = asked.notified() => true,
             _ = looks.tick() => false,
         };
-        // Read at the start by somebody else: the first look takes it for new, which harms nothing.
+        // `SecretFiles` has loaded the files at the start. The first check loads them once more,
+        // which does no harm.
         let look = look_at(files.clone(), if insists { FilesDigest::new() } else { known.clone() });
-        // On a disk that hangs this waits, on a thread of its own, and nothing else does.
+        // If the disk hangs, only this task and its blocking thread wait.
         let Some(Some((stamp, found))) = stop.run_until_cancelled(look).await else { continue };
         match found {
             None => {}
@@ -68,7 +71,8 @@ pub(super) async fn watch_certificates(
     }
 }
 
-/// None when the thread broke off, which is told by its panic.
+/// Reads the files on a blocking thread. Returns `None` if that thread panicked, which the panic
+/// itself reports.
 async fn look_at(files: settings::TlsSettings, known: FilesDigest) -> Option<CheckResult> {
     #[expect(clippy::disallowed_methods, reason = "certificates are read on a blocking thread")]
     let reading = tokio::task::spawn_blocking(move || {
@@ -80,7 +84,8 @@ async fn look_at(files: settings::TlsSettings, known: FilesDigest) -> Option<Che
     reading.await.ok()
 }
 
-/// A digest of all files; one that cannot be read counts as empty, and is told when it is loaded.
+/// Returns the digest of all files. A file that cannot be read counts as empty, and loading it
+/// reports the error.
 fn digest_files(files: &settings::TlsSettings) -> FilesDigest {
     let settings::TlsSettings { cert, key, client_ca, clients_file } = files;
     let mut digest = Context::new(&SHA256);

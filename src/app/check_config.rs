@@ -1,4 +1,4 @@
-//! `check-config`: every fault of the settings, and of the files they name, at once.
+//! The command `check-config`: reports every fault of the settings and of the files that they name.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use super::exit::ExitStatus;
 use super::secret_files::SecretFiles;
 use crate::settings::{Settings, SettingsError, environment_variables, format_report};
 
-/// Parses and validates, and says what it found.
+/// Loads and validates the settings and their files, and prints the faults or the success.
 pub fn check_config(config: Option<&Path>) -> ExitStatus {
     match print_report(config) {
         Ok(settings) => {
@@ -23,7 +23,8 @@ pub fn check_config(config: Option<&Path>) -> ExitStatus {
     }
 }
 
-/// Stricter than a start, which does without some files.
+/// Returns the settings if they and all of their files are usable. This is stricter than a start,
+/// which can do without some files.
 fn print_report(config: Option<&Path>) -> Result<Settings, SettingsError> {
     let settings = Settings::load(config, environment_variables())?;
     let SecretFiles { optional_failures: spared, .. } = SecretFiles::read_files(&settings)?;

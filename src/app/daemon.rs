@@ -1,17 +1,21 @@
-//! The running daemon: which tasks there are, and the order in which they stop.
+//! The running daemon: its tasks, and the order in which they stop.
 //!
-//! | task | on stop | on error |
-//! |---|---|---|
-//! | server | stops accepting, finishes what is in flight, at most 3 s | the daemon stops, exit 70 |
-//! | registry and its stores | answers running attempts with `agent_stopping`, waits up to 255 ms for SSH disconnects | the daemon stops, exit 70 |
-//! | notifier | one last try, at most 2 s, after the two above | the daemon stops, exit 70 |
-//! | heartbeat | ends, in the middle of a request too | the daemon stops, exit 70 |
-//! | answers of the agent protocol | dropped: the management node asks again | the daemon stops, exit 70 |
-//! | certificates | ends | the daemon stops, exit 70 |
-//! | signs of life to systemd | ends | the daemon stops, exit 70 |
-//! | a reload | left behind | logged, at most after 10 s |
-//! | state disk watch | aborted | the daemon stops, exit 70 |
-//! | ledger's thread | carries out what waits, at most 2 s | the daemon stops, exit 70 |
+//! | task | on stop |
+//! |---|---|
+//! | server | stops accepting and finishes requests in flight, at most 3 s |
+//! | registry | answers running attempts with `agent_stopping` |
+//! | store tasks | wait up to 255 ms for SSH disconnects |
+//! | heartbeat | ends, also in the middle of a request |
+//! | answers of the agent protocol | are dropped; the management node repeats the request |
+//! | certificates | ends |
+//! | signs of life to systemd | ends |
+//! | state disk watch | ends; a check that hangs is aborted |
+//! | notifier | makes one last delivery, at most 2 s, after all of the tasks above |
+//! | reload | is dropped; a read that hangs keeps its thread |
+//! | thread of the ledger | carries out the queued commands, at most 2 s, last |
+//!
+//! If a task fails or ends early, the daemon stops with exit status 70. A reload that fails is only
+//! logged, at most 10 s after its start.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,31 +37,34 @@ use crate::management::CallbackClient;
 use crate::notifier::NotifierHandle;
 use crate::systemd;
 
+/// Time for the tasks other than the notifier to stop. Longer than the 3 s that the server drains.
 const STORES_TIMEOUT: Duration = Duration::from_secs(4);
+/// Time for the ledger to close. A state disk that hangs must not delay the stop beyond it.
 const LEDGER_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 struct RunningDaemon {
     tasks: JoinSet<EndedTask>,
-    /// Empty without a callback. It stops last: the others may have something to tell.
+    /// The task of the notifier. Empty without a callback. It stops after the other tasks, because
+    /// they may still add notices.
     notifier: JoinSet<EndedTask>,
     stop_tasks: CancellationToken,
     stop_notifier: CancellationToken,
     tokens: watch::Sender<Arc<TokenTable>>,
-    /// None without a callback.
+    /// `None` without a callback.
     client: Option<CallbackClient>,
-    /// Has the certificates read again.
+    /// Requests a reload of the certificates.
     certificate_reload: Arc<Notify>,
-    /// None without a callback.
+    /// `None` without a callback.
     receivers: Option<NotifierHandle>,
     writer: LedgerWriter,
 }
 
 impl PreparedDaemon {
-    /// Runs until `stop` is cancelled or a task breaks off. `reloads` asks for the settings of
-    /// `config` to be read again.
+    /// Runs the daemon until `stop` is cancelled or a task ends. Each message in `reloads` requests
+    /// a reload of the settings in `config`.
     ///
     /// # Cancel safety
-    /// Not to be dropped while it runs: the order of the stop is its promise.
+    /// Not cancel safe. A caller that drops the future skips the ordered stop.
     pub async fn run_daemon(
         self,
         config: Option<PathBuf>,
@@ -66,7 +73,7 @@ impl PreparedDaemon {
     ) -> ExitStatus {
         let settings = self.settings.clone();
         let addresses = self.addresses();
-        // Held to the end: it is the lock of the state directory.
+        // Holds the lock of the state directory until the end.
         let (mut running, _lock) = self.start();
         info!(?addresses, version = env!("CARGO_PKG_VERSION"), "serving");
         systemd::notify_ready();

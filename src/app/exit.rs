@@ -1,24 +1,24 @@
-//! How the program ends, after `sysexits.h` where a number is taken from there.
+//! The exit statuses of the program. Those with an `EX_` name are from `sysexits.h`.
 
 use std::process::ExitCode;
 
-/// What a supervisor or a script reads.
+/// The exit status, which a supervisor or a script reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitStatus {
-    /// Done, or stopped as asked.
+    /// The command succeeded, or the daemon stopped on request.
     Ok = 0,
-    /// A command failed; it said why.
+    /// A command failed and printed the reason.
     Failed = 1,
-    /// Bad settings (`EX_USAGE`); nothing was bound.
+    /// The settings are invalid (`EX_USAGE`). No socket was bound.
     Settings = 64,
-    /// The ledger is unreadable or newer (`EX_DATAERR`); it was left as it was.
+    /// The ledger is damaged or newer (`EX_DATAERR`). It stays unchanged.
     Ledger = 65,
     /// A socket cannot be bound (`EX_UNAVAILABLE`).
     Bind = 69,
-    /// A fault of ours, or a system that refuses the basics (`EX_SOFTWARE`).
+    /// An internal error, or the system denies a basic resource (`EX_SOFTWARE`).
     Internal = 70,
-    /// Another agent has the state directory (`EX_TEMPFAIL`).
+    /// Another agent holds the lock of the state directory (`EX_TEMPFAIL`).
     Locked = 75,
 }
 

@@ -1,4 +1,4 @@
-//! `init PATH`: marks a directory as an image store and says what was found.
+//! The command `init PATH`: marks a directory as an image store and prints its place and capacity.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use crate::probe::{DirectoryInspection, DirectoryOwner, ProbeOptions, Prober, Wo
 use crate::settings::Settings;
 use crate::wire::{ErrorCode, ErrorResponse, InitResponse};
 
-/// The user of the packaged unit.
+/// The user of the packaged systemd unit.
 const DEFAULT_USER: &str = "imagestore-agent";
-/// Names the probe file alone; the marker of an init names no node. Always the same, so that the next
-/// init replaces what a killed one has left, and no node's own, so that a daemon that probes the
-/// directory meanwhile writes to another file.
+/// The node id in the name of the probe file. The marker that `init` writes names no node. The id
+/// is constant, so that the next `init` replaces the file of one that was killed. No node has this
+/// id, so a daemon that probes the directory at the same time writes to another file.
 const NO_NODE: NodeId = NodeId::from_u128(0);
-/// A person waits, and may interrupt.
+/// Time for the worker to mark the directory. An operator waits for it, and can interrupt it.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Why there is nothing to show.
+/// The directory could not be marked.
 #[derive(Debug, thiserror::Error)]
 enum InitError {
     #[error("{path}: {why}")]
@@ -38,7 +38,8 @@ enum InitError {
     Runtime(#[from] std::io::Error),
 }
 
-/// Marks the directory; run as root it gives what it makes to the daemon's user.
+/// Marks the directory and prints the result. As root, it gives the created files to the daemon's
+/// user.
 pub fn init_directory(
     path: &str,
     user: Option<&str>,
@@ -93,8 +94,9 @@ fn mark_directory(
     made.map_err(InitError::Fault)
 }
 
-/// Who is to own what is made: the one asked for, else whoever owns the state directory, else the
-/// packaged user. Without root nothing can be given away.
+/// Returns the owner for the created files: the requested user, else the owner of the state
+/// directory, else the packaged user. Returns `None` if the process is not root, because it cannot
+/// change an owner then.
 fn resolve_owner(
     user: Option<&str>,
     state_dir: &Path,

@@ -1,9 +1,12 @@
-//! Layer 10. The composition root: builds everything from the settings, wires it, starts it and stops it
-//! in order.
+//! Layer 10. The composition root: builds the parts of the daemon from the settings, connects them,
+//! and starts and stops them in order.
 //!
-//! Promises: what must hold before the first request is made sure of before a socket answers; a stop
-//! takes less than 10 s whatever hangs.
-//! Never: decides anything about a store.
+//! # Guarantees
+//! - The files, the state directory, the ledger and the sockets are usable before a socket answers.
+//! - A stop takes less than 10 s, even if a disk or a peer hangs.
+//!
+//! # Never
+//! - It never decides anything about a store.
 
 mod cert_reload;
 mod check_config;

@@ -1,5 +1,5 @@
-//! Everything a start makes sure of before the first task runs, once its files have been read: the
-//! state directory, the ledger, the sockets, in this order.
+//! Prepares a start before the first task runs. After the files have been read, it opens the state
+//! directory and the ledger and binds the sockets, in this order.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// How the program ends for it.
+    /// Returns the exit status for this error.
     pub fn exit_status(&self) -> ExitStatus {
         match self {
             Self::StateDir(StateDirError::Locked { .. }) => ExitStatus::Locked,
@@ -56,11 +56,11 @@ pub struct PreparedDaemon {
 }
 
 impl PreparedDaemon {
-    /// Makes sure of everything. Blocks on the state disk; needs no runtime. The new epoch is not below
-    /// `epoch_floor`.
+    /// Opens the state directory and the ledger, and binds the sockets. The new epoch is not below
+    /// `epoch_floor`. The call blocks on the state disk and needs no runtime.
     ///
     /// # Errors
-    /// [`StartError`]; a ledger that cannot be used is left as it was.
+    /// Returns [`StartError`]. A ledger that cannot be used stays unchanged.
     pub fn new(
         settings: Settings,
         files: SecretFiles,
@@ -73,14 +73,14 @@ impl PreparedDaemon {
         let state_dir = StateDir::open(&settings.state.dir)?;
         let node = state_dir.node_id(random.as_ref())?;
         let credentials = systemd::credentials_directory();
-        // The epoch is what the ledger takes the time for.
+        // The ledger uses this time for its epoch.
         let now = clock.now().max(epoch_floor.unwrap_or_default());
         let opened = ledger::open_ledger(&state_dir, &settings.state, credentials.as_deref(), now)?;
         let server = HttpServer::bind(&settings.server, inherited)?;
         Ok(Self { settings, state_dir, node, opened, client, tokens, tls, server, clock, random })
     }
 
-    /// The TCP addresses it listens on.
+    /// Returns the TCP addresses on which the server listens.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.server.addresses()
     }

@@ -1,4 +1,4 @@
-//! What this process uses, for the health view.
+//! Memory and processor time of the daemon's process, for the health view.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,9 +7,10 @@ use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use crate::common::lock_unpoisoned;
 use crate::http::{ProcessStats, ProcessStatsFn};
 
-/// Reads memory and processor time of this process from `/proc/self` when somebody looks.
+/// Returns a function that reads memory and processor time of this process from `/proc` at each
+/// call.
 pub(super) fn process_stats() -> ProcessStatsFn {
-    // None where `/proc` is hidden from us: then there are no figures.
+    // `None` if `/proc` is hidden from the daemon. The figures are 0 then.
     let system = Mutex::new(System::new().ok());
     let pid = Pid::from_u32(std::process::id());
     Arc::new(move || {

@@ -1,4 +1,5 @@
-//! SIGHUP: what can change without a restart does, and what cannot is named.
+//! Reload on SIGHUP: applies new tokens and signing secrets, and names the sections that need a
+//! restart.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,21 +14,22 @@ use crate::http::TokenTable;
 use crate::management::{CallbackClient, EventSigner, load_signer};
 use crate::settings::{Settings, environment_variables};
 
-/// Far longer than the reading of two small files takes on a disk that answers.
+/// Maximum duration of one read. A disk that responds needs far less for these small files.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// Reads that may hang in the kernel, a thread each; the name lookups need threads too.
+/// Maximum number of reads that hang in the kernel. Each holds a blocking thread, and the name
+/// lookups need such threads too.
 const MAX_HANGING_READS: usize = 4;
 
-/// What was read, or why nothing was.
+/// The contents of the files, or the reason why they cannot be used.
 type ReadFiles = Result<(Settings, TokenTable, Option<EventSigner>), String>;
 
-/// Reads settings and tokens again, beside everything else.
+/// Reads settings, tokens and signing secrets again while the daemon runs.
 pub(super) struct Reload {
     /// The settings file, if one was named.
     config: Option<PathBuf>,
     /// The settings in force.
     settings: Settings,
-    /// The newest read; what it supersedes is dropped.
+    /// The newest read. A read that it supersedes is dropped.
     reading: JoinSet<ReadFiles>,
     may_hang: Arc<Semaphore>,
     patience: Duration,
@@ -39,23 +41,23 @@ impl Reload {
         Self { config, settings, reading: JoinSet::new(), may_hang, patience: READ_TIMEOUT }
     }
 
-    /// Begins to read. The result of a read that still runs is not taken any more: the files may have
-    /// changed since.
+    /// Starts a read. The result of a read that still runs is discarded, because the files may have
+    /// changed since it started.
     pub(super) fn start_read(&mut self) {
         self.reading = JoinSet::new();
         let may_hang = Arc::clone(&self.may_hang);
         self.reading.spawn(read_files(self.config.clone(), may_hang, self.patience));
     }
 
-    /// The result of the read that runs; none when there is none.
+    /// Waits for the current read and returns its result. Returns `None` if no read runs.
     ///
     /// # Cancel safety
-    /// The read goes on.
+    /// Cancel safe. The read continues.
     pub(super) async fn finish_read(&mut self) -> Option<Result<ReadFiles, JoinError>> {
         self.reading.join_next().await
     }
 
-    /// Takes what was read. With a fault in either file all stays as it is.
+    /// Applies the result of a read. A fault in any of the files leaves everything unchanged.
     pub(super) fn take_result(
         &mut self,
         read: Result<ReadFiles, JoinError>,

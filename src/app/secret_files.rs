@@ -1,25 +1,26 @@
-//! What the files that the settings name hold. `serve` and `check-config` both ask here, so that the
-//! one starts with what the other has passed.
+//! The contents of the files that the settings name. `serve` and `check-config` share this module,
+//! so that `serve` accepts every configuration that `check-config` accepts.
 
 use crate::http::{TlsAcceptance, TokenTable};
 use crate::management::{CallbackClient, RequestTimeouts};
 use crate::settings::{SettingFault, Settings, SettingsError, required_at_start};
 
-/// Everything that a start reads before it touches the state directory.
+/// The contents of all files that a start reads before it opens the state directory.
 #[derive(Debug)]
 pub struct SecretFiles {
     pub(super) tokens: TokenTable,
     pub(super) client: Option<CallbackClient>,
     pub(super) tls: Option<TlsAcceptance>,
-    /// Files that cannot be read and that a start does without.
+    /// Faults of the files that cannot be read and that a start does not need.
     pub(super) optional_failures: Vec<SettingFault>,
 }
 
 impl SecretFiles {
-    /// Reads them all. Blocks on them; needs no runtime.
+    /// Reads all files. The call blocks on them and needs no runtime.
     ///
     /// # Errors
-    /// Every fault of every file. What may be a secret is named by its line and never shown.
+    /// Returns every fault of every file. A fault names the line of a possible secret and never
+    /// shows its text.
     pub fn read_files(settings: &Settings) -> Result<Self, SettingsError> {
         let mut faults = settings.check_files();
         let unread: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();
@@ -33,7 +34,7 @@ impl SecretFiles {
         let client = SettingsError::gather(client, &mut inside);
         let tls = settings.server.tls.as_ref().map(TlsAcceptance::load).transpose();
         let tls = SettingsError::gather(tls, &mut inside);
-        // One that cannot be read has been told once.
+        // `check_files` has already reported the files that cannot be read.
         faults.extend(inside.into_iter().filter(|fault| !unread.contains(&fault.key)));
         match (tokens, client, tls) {
             (Some(tokens), Some(client), Some(tls))

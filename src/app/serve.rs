@@ -1,4 +1,4 @@
-//! `serve`: from the settings to the exit code.
+//! The command `serve`: runs the daemon, from loading the settings to the exit status.
 
 use std::path::Path;
 
@@ -19,10 +19,11 @@ use crate::settings::{
 };
 use crate::{systemd, telemetry};
 
-/// Few, because waiting is what the daemon does; two, so that one that computes delays nobody.
+/// Number of runtime threads. The daemon mostly waits, so it needs few. With two, a task that
+/// computes does not delay the others.
 const WORKER_THREADS: usize = 2;
 
-/// Runs the daemon until it is told to stop. Its epoch is not below `epoch_floor`.
+/// Runs the daemon until a signal stops it. Its new epoch is not below `epoch_floor`.
 pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatus {
     let settings = match Settings::load(config, environment_variables()) {
         Ok(settings) => settings,
@@ -65,20 +66,20 @@ pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatu
         }
     };
     let exit = threads.block_on(until_told(prepared, config));
-    // A name lookup may still hang on a dead name server; nobody waits for it.
+    // A name lookup may still hang on a dead name server. The stop does not wait for it.
     threads.shutdown_background();
     exit
 }
 
 async fn until_told(prepared: PreparedDaemon, config: Option<&Path>) -> ExitStatus {
     let stop = CancellationToken::new();
-    // One reload that waits is as good as many.
+    // One pending reload covers every signal that arrives before it starts.
     let (reload, reloads) = mpsc::channel(1);
     let listening = stop_at_signals(&stop).and_then(|mut listening| {
         let mut signals = signal(SignalKind::hangup())?;
         listening.spawn(async move {
             while signals.recv().await.is_some() {
-                // Full: a reload is due anyway.
+                // If the channel is full, a reload is already pending.
                 let _ = reload.try_send(());
             }
         });
@@ -94,7 +95,7 @@ async fn until_told(prepared: PreparedDaemon, config: Option<&Path>) -> ExitStat
     prepared.run_daemon(config.map(Path::to_owned), stop, reloads).await
 }
 
-/// What an operator has chosen and should be reminded of.
+/// Logs a warning for each choice of the operator that has a risk or no effect.
 fn warn_of(settings: &Settings, files: &SecretFiles) {
     for fault in &files.optional_failures {
         match fault.key.as_str() {

@@ -1,4 +1,4 @@
-//! What tells the program to stop.
+//! The signals that stop the program.
 
 use std::io;
 
@@ -6,11 +6,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// From here on SIGTERM and SIGINT cancel `stop` and do nothing else; needs a runtime. Dropping the
-/// tasks ends the listening, not the handling.
+/// Installs handlers for SIGTERM and SIGINT that only cancel `stop`. Needs a runtime. Dropping the
+/// returned tasks ends the cancellation, but the handlers stay installed.
 ///
 /// # Errors
-/// The system does not let us listen.
+/// Returns the error of the system if it does not install a handler.
 pub fn stop_at_signals(stop: &CancellationToken) -> io::Result<JoinSet<()>> {
     let mut listening = JoinSet::new();
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {

@@ -1,4 +1,4 @@
-//! Whether the state disk takes a commit, for `/readyz` and the condition `state_disk_trouble`.
+//! The watch of the state disk: tests commits for `/readyz` and the condition `state_disk_trouble`.
 
 use std::time::Duration;
 
@@ -9,10 +9,11 @@ use tracing::{error, info};
 
 use crate::ledger::Ledger;
 
-/// Between two looks at the state disk, one small commit each.
+/// Interval between two checks of the state disk, and the maximum duration of one. Each check is
+/// one small commit.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Keeps it known in `trouble` until `stop`.
+/// Checks the state disk and keeps its current error in `trouble` until `stop`.
 pub(super) async fn watch_state_disk(
     ledger: Ledger,
     trouble: watch::Sender<Option<String>>,

@@ -33,14 +33,15 @@ use crate::wire::EventFormat;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time for the last delivery when the daemon stops.
 pub(super) const LAST_DELIVERY_TIMEOUT: Duration = Duration::from_secs(2);
-/// A probe that takes this long is slow: hundreds of times what a good disk needs, spawning included.
+/// Duration from which a probe is slow. A good disk needs hundreds of times less, with the start of
+/// the worker included.
 const SLOW_PROBE: Duration = Duration::from_secs(1);
 
 /// The name of a task that has ended, and its error.
 pub(super) type EndedTask = (&'static str, Result<(), String>);
 
-/// The daemon while its tasks are started: the dependencies that several of them share, and the tasks
-/// that run so far.
+/// The daemon while its tasks are started: the dependencies that several tasks share, and the tasks
+/// that have been started.
 pub(super) struct TaskStarter {
     pub(super) settings: Settings,
     pub(super) node: NodeId,
@@ -191,8 +192,8 @@ impl TaskStarter {
         }
     }
 
-    /// Starts the watch of the certificate files, if there are any. It reads them again when `renew` is
-    /// notified. Returns the current TLS configuration.
+    /// Starts the watch of the certificate files, if the settings name any. It reads them again
+    /// when `renew` is notified. Returns a receiver of the current TLS configuration.
     pub(super) fn start_certificate_watch(
         &mut self,
         tls: Option<TlsAcceptance>,
@@ -211,7 +212,7 @@ impl TaskStarter {
         receiver
     }
 
-    /// Starts to answer requests.
+    /// Starts the HTTP server.
     pub(super) fn start_http(&mut self, server: HttpServer, dependencies: HttpDependencies) {
         let HttpDependencies { registry, tokens, tls, state_disk, conditions, notifier, replies } =
             dependencies;

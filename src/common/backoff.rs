@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// Exponential backoff with full jitter: a wait drawn evenly from nothing up to a limit that doubles
-/// with each failure. Even draws from zero are what keeps thousands of waiters from returning
-/// together.
+/// Exponential backoff with full jitter. A delay is drawn uniformly between zero and a limit that
+/// doubles with each failure. The draw starts at zero, so that thousands of clients do not retry at
+/// the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     base: Duration,
@@ -17,13 +17,13 @@ impl Backoff {
         Self { base, cap }
     }
 
-    /// Returns the longest wait after this many failures in a row.
+    /// Returns the maximum delay after this many failures in a row.
     pub fn ceiling(self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
         self.base.saturating_mul(1 << doublings).min(self.cap)
     }
 
-    /// Returns the wait after this many failures in a row, picked by a random number.
+    /// Returns the delay after this many failures in a row, chosen by the random number.
     pub fn delay(self, failures: u32, random: u64) -> Duration {
         let limit = u64::try_from(self.ceiling(failures).as_nanos()).unwrap_or(u64::MAX);
         // The high half of the product spreads the whole range of `random` evenly over the limit.

@@ -1,12 +1,12 @@
-//! Labelled points at which a test has the process killed, as by `kill -9`. What precedes a point is done,
-//! and what follows it is not. Without the feature `crash-points`, a point does nothing; no build that is
-//! installed has the feature.
+//! Labelled points at which a test kills the process, as by `kill -9`. The code before a point has
+//! run, and the code after it has not. Without the feature `crash-points`, a point does nothing. No
+//! build that is installed has the feature.
 
-/// Ends the process here, if a test has asked for that.
+/// Kills the process here if a test requests it.
 ///
-/// With the feature, the environment variable `IMAGESTORE_AGENT_CRASH_POINTS` names a file, which is
-/// looked into at each point: `LABEL N` kills at the Nth time that the point with this label is passed
-/// since that was first read there. Without the file nothing is killed.
+/// With the feature, the environment variable `IMAGESTORE_AGENT_CRASH_POINTS` names a file, which
+/// each point reads. The text `LABEL N` kills the process when it passes the point with this label
+/// for the Nth time since the text was first read. Without the file, the process is not killed.
 #[inline]
 pub fn crash_point(label: &str) {
     #[cfg(feature = "crash-points")]
@@ -24,7 +24,7 @@ mod armed {
 
     use crate::common::lock_unpoisoned;
 
-    /// What was asked for last, and how often its point was passed since.
+    /// The newest text of the file, and the number of times that its point was passed since.
     static PASSED_POINTS: Mutex<(String, u32)> = Mutex::new((String::new(), 0));
 
     pub(super) fn pass_point(label: &str) {
@@ -42,7 +42,7 @@ mod armed {
         passed.1 += 1;
         if nth.parse() == Ok(passed.1) {
             let _ = kill(Pid::this(), Signal::SIGKILL);
-            // It may take a moment.
+            // The signal may arrive with a delay.
             loop {
                 pause();
             }

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-/// Displays an error and everything that caused it in one line, outermost first, separated by colons.
+/// Displays an error and all of its causes in one line, outermost first, separated by colons.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorChain<'a>(pub &'a dyn Error);
 

@@ -2,8 +2,8 @@
 
 use std::sync::{LockResult, Mutex, MutexGuard, PoisonError};
 
-/// Locks a mutex, poisoned or not. For a value that is consistent between any two statements that change
-/// it, so that a panic of another thread under the lock does no harm.
+/// Locks a mutex, poisoned or not. The value must be consistent between any two statements that
+/// change it, so that a panic of another thread under the lock does no harm.
 pub fn lock_unpoisoned<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     ignore_poison(mutex.lock())
 }

@@ -1,9 +1,14 @@
-//! Layer 0. Small general tools without any knowledge of stores: time and randomness, backoff, text that
-//! is safe to display, error chains, address lists, files of one entry a line, enums
-//! with a text for each variant, locks.
+//! Layer 0. Small general tools without any knowledge of stores: time and randomness, backoff, text
+//! that is safe to display, error chains, address lists, files of one entry a line, enums with a
+//! text for each variant, locks, crash points for tests.
 //!
-//! Promises: every module above uses the same tool for the same job.
-//! Never: knows a word of the domain, does network I/O, waits for anything.
+//! # Guarantees
+//! - Every module above uses the same tool for the same job.
+//!
+//! # Never
+//! - It never knows a term of the domain.
+//! - It never does network I/O.
+//! - It never waits for an event.
 
 mod backoff;
 mod crash_points;

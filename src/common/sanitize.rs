@@ -1,14 +1,15 @@
 //! Text from disks, peers and users, made safe to display in a log or on a terminal.
 //!
-//! The functions differ in what a reader needs of the text. All of them keep every control character away
-//! from the terminal.
+//! The functions differ in the part of the text that a reader needs. All of them keep every control
+//! character away from the terminal.
 
 /// Maximum number of characters of a peer's text that a fault carries.
 pub const MAX_QUOTED: usize = 200;
 
-/// Returns the text with every character that controls a terminal or hides text written out as `\u{1b}`:
-/// control characters, line separators, and characters that change the direction of writing. Letters of
-/// any script stay as they are. For texts of which a reader needs every character, such as a path.
+/// Returns the text with every character that controls a terminal or hides text escaped as
+/// `\u{1b}`. These are control characters, line separators, characters of no width, and characters
+/// that change the direction of writing. Letters of any script stay unchanged. Use it for a text of
+/// which a reader needs every character, such as a path.
 pub fn escape_hidden(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -25,8 +26,9 @@ fn is_hidden(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// Returns one line of printable ASCII from the first `max` bytes. A run of line ends becomes one space,
-/// and every other byte that is not printable becomes a dot. For bytes of a peer in an unknown protocol.
+/// Returns one line of printable ASCII from the first `max` bytes. A run of line ends or tabs
+/// becomes one space, and every other byte that is not printable becomes a dot. Use it for bytes of
+/// a peer in an unknown protocol.
 pub fn sanitize_ascii(bytes: &[u8], max: usize) -> String {
     let mut text = String::with_capacity(bytes.len().min(max));
     for byte in bytes.iter().copied().take(max) {
@@ -40,16 +42,16 @@ pub fn sanitize_ascii(bytes: &[u8], max: usize) -> String {
     text.trim().to_owned()
 }
 
-/// Returns one line of text: each control character becomes a space, and bytes that are not UTF-8 become
-/// replacement characters. For the body of an HTTP response, which the caller has bounded.
+/// Returns one line of text. Each control character becomes a space, and bytes that are not UTF-8
+/// become replacement characters. Use it for the body of an HTTP response whose size is bounded.
 pub fn sanitize_line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     line.trim().to_owned()
 }
 
-/// Returns the text with each control character replaced by one replacement character, so that it keeps
-/// its width in a table.
+/// Returns the text with each control character replaced by one replacement character, so that the
+/// text keeps its width in a table.
 pub fn mask_control(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

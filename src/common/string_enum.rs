@@ -1,9 +1,9 @@
 //! Enums whose variants have a fixed text, on the wire, in a file or in the ledger.
 //!
-//! The text stands beside its variant, so that a variant can be renamed without a change of what others
-//! read, and a text from a log is found by a search of the source. `strum` would derive the text from the
-//! name of the variant, needs more lines where the text is given, and generates methods without
-//! documentation.
+//! The definition gives the text with its variant, so that a variant can be renamed without a
+//! change of its text, and a search of the source finds a text from a log. `strum` derives the text
+//! from the name of the variant by default, needs more lines if the text is given, and generates
+//! methods without documentation.
 
 /// The text names no variant of the enum that it was parsed as.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -14,20 +14,20 @@ use ring::rand::SecureRandom as _;
 /// `app::ExitStatus::Internal` has as well.
 const NO_RANDOMNESS_STATUS: i32 = 70;
 
-/// Wall time in milliseconds since the Unix epoch, UTC. For payloads and records only: no decision
-/// is taken on it, because it can jump.
+/// Wall time in milliseconds since the Unix epoch, UTC. It is for payloads and records. No decision
+/// depends on it, because it can jump.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// Returns the same as an unsigned number; times before 1970 count as 0.
+    /// Returns the milliseconds as an unsigned number. A time before 1970 counts as 0.
     pub fn unix_ms(self) -> u64 {
         u64::try_from(self.0).unwrap_or(0)
     }
 }
 
 impl fmt::Display for Timestamp {
-    /// RFC 3339 in UTC with milliseconds.
+    /// Formats the time as RFC 3339 in UTC with milliseconds.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_millisecond(self.0) {
             Ok(time) => write!(f, "{time:.3}"),
@@ -85,9 +85,9 @@ impl Random for SystemRandom {
 }
 
 /// Ends the process if the system has no randomness, because ids would collide and tokens could be
-/// guessed. The call fails in a sandbox without `getrandom(2)` and without `/dev/urandom`, in which TLS
-/// and SSH do not work either. An orderly stop would send requests, which need randomness too. What is
-/// committed is safe.
+/// guessed. The call fails in a sandbox without `getrandom(2)` and without `/dev/urandom`, in which
+/// TLS and SSH do not work either. An orderly stop would send requests, which need randomness too.
+/// Committed changes are safe.
 fn exit_if_failed(filled: Result<(), Unspecified>) {
     if filled.is_err() {
         // Not through tracing, which is silent before its start and in a client command.
