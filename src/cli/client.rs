@@ -1,4 +1,4 @@
-//! One HTTP request to the daemon, over its Unix socket or over TCP.
+//! Client for the daemon: sends one HTTP request over its Unix socket or over TCP.
 
 use std::io;
 use std::path::PathBuf;
@@ -23,40 +23,40 @@ use crate::model::Secret;
 use crate::settings::SettingsError;
 use crate::tls::{TrustSettings, client_config};
 
-/// The daemon is on this machine or next to it.
+/// The timeout of a connect, 5 s. The daemon is on this machine or near it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longer than the longest `monitor.attempt_deadline`, 10 min; what is asked goes on in the daemon all
-/// the same.
+/// The timeout of a response. It exceeds the longest `monitor.attempt_deadline`, 10 min. After it
+/// the daemon still finishes the request.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(11 * 60);
-/// More than ten thousand inventories.
+/// The maximum size of a response: 16 MiB, enough for more than ten thousand inventories.
 const MAX_RESPONSE_BYTES: usize = 16 << 20;
 
-/// Where the daemon is.
+/// The address of the daemon.
 #[derive(Clone, Debug)]
 pub enum DaemonAddress {
-    /// Its socket; who may open it needs no token.
+    /// The Unix socket. Clients that may open it need no token.
     Socket(PathBuf),
     /// An `http` or `https` URL.
     Url {
-        /// Host and port.
+        /// The host and port.
         authority: String,
-        /// A session id that the daemon accepts.
+        /// The session id that is sent as the token.
         token: Option<Secret>,
-        /// Whom to expect there, and what is believed of it; none speaks plain HTTP.
+        /// The expected server name and the TLS settings. `None` selects plain HTTP.
         tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
     },
 }
 
-/// What the daemon answered.
+/// The response of the daemon.
 #[derive(Debug)]
 pub struct DaemonResponse {
-    /// The status.
+    /// The status code.
     pub status: StatusCode,
     /// The body, which is always JSON.
     pub body: Value,
 }
 
-/// The daemon could not be asked.
+/// The reason why there is no response from the daemon.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each message says it")]
 pub enum ClientError {
@@ -88,7 +88,7 @@ fn error_hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// What is believed and shown where nothing else is said.
+/// The TLS settings without any files: the CAs of the system and no client certificate.
 pub(super) const SYSTEM_TRUST: TrustSettings<'static> = TrustSettings {
     ca: None,
     cert: None,
@@ -97,19 +97,20 @@ pub(super) const SYSTEM_TRUST: TrustSettings<'static> = TrustSettings {
 };
 
 impl DaemonAddress {
-    /// The daemon behind a URL; its path, if any, is left out. Behind `https` it must have a certificate
-    /// that the system believes.
+    /// Creates the address of the daemon at a URL. The path of the URL is ignored. With `https` the
+    /// system must trust the certificate of the daemon.
     ///
     /// # Errors
-    /// [`ClientError::BadUrl`], [`ClientError::BadFiles`].
+    /// Returns [`ClientError::BadUrl`] or [`ClientError::BadFiles`].
     pub fn at_url(url: &str, token: Option<Secret>) -> Result<Self, ClientError> {
         Self::trusted_roots(url, token, &SYSTEM_TRUST)
     }
 
-    /// As [`DaemonAddress::at_url`], with what is believed and shown behind `https`. Blocks on those files.
+    /// Creates the address as [`DaemonAddress::at_url`] does, with the given TLS settings for
+    /// `https`. It blocks while it reads their files.
     ///
     /// # Errors
-    /// [`ClientError::BadUrl`], [`ClientError::BadFiles`].
+    /// Returns [`ClientError::BadUrl`] or [`ClientError::BadFiles`].
     pub(super) fn trusted_roots(
         url: &str,
         token: Option<Secret>,
@@ -141,13 +142,14 @@ impl DaemonAddress {
         }
     }
 
-    /// Sends one request and reads the JSON answer.
+    /// Sends one request and reads the JSON response.
     ///
     /// # Errors
-    /// [`ClientError`] when there is no answer; an answer that refuses is a [`DaemonResponse`].
+    /// Returns [`ClientError`] if there is no valid response. An error status is still a
+    /// [`DaemonResponse`].
     ///
     /// # Cancel safety
-    /// The daemon finishes what it has begun.
+    /// The daemon finishes requests that have begun.
     pub async fn send_request(
         &self,
         method: Method,
@@ -173,13 +175,14 @@ impl DaemonAddress {
         }
     }
 
-    /// As [`DaemonAddress::send_request`], for who does not wait longer than `limit` in all.
+    /// Sends a request without a body as [`DaemonAddress::send_request`] does, within a total time
+    /// of `limit`.
     ///
     /// # Errors
-    /// As [`DaemonAddress::send_request`].
+    /// The same as for [`DaemonAddress::send_request`].
     ///
     /// # Cancel safety
-    /// As [`DaemonAddress::send_request`].
+    /// The same as for [`DaemonAddress::send_request`].
     pub async fn ask_within(
         &self,
         limit: Duration,
@@ -236,7 +239,7 @@ where
         let broken = |source| ClientError::Broken { place: place.clone(), source };
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        // Ends with the request: dropped, and aborted, with this set.
+        // Dropping this set at the end of the request aborts the connection task.
         let mut driver = JoinSet::new();
         driver.spawn(connection);
         let response = sender.send_request(request).await.map_err(broken)?;

@@ -1,4 +1,4 @@
-//! What each client command asks and shows.
+//! Runs the client commands: sends their requests and shows the responses.
 
 use std::io::{self, BufRead as _, Write as _};
 use std::time::Duration;
@@ -17,21 +17,21 @@ use crate::model::{Secret, StoreUuid};
 use crate::settings::Settings;
 use crate::tls::TrustSettings;
 
-/// Reconnects of `--all` that run at once; the daemon holds its own bounds.
+/// The maximum number of concurrent reconnects of `--all`. The daemon has limits of its own.
 const MAX_CONCURRENT_RECONNECTS: usize = 8;
-/// How long a healthcheck waits: a daemon that is well answers within milliseconds.
+/// The timeout of a healthcheck. A healthy daemon responds within milliseconds.
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why a command could not be carried out.
+/// The reason why a command could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The daemon cannot be reached or understood.
+    /// The daemon cannot be reached, or its response is not valid.
     #[error("{0}")]
     Client(String),
-    /// A secret cannot be taken.
+    /// A secret cannot be read.
     #[error("{0}")]
     Secret(String),
-    /// Standard output is gone.
+    /// The result cannot be written.
     #[error("cannot write the result: {0}")]
     Output(#[from] io::Error),
 }
@@ -48,13 +48,14 @@ impl From<SecretError> for CommandError {
     }
 }
 
-/// Carries out one command; whether it succeeded. What the daemon refused has been shown by then.
+/// Runs one command. Returns true if it succeeded. An error response of the daemon has been shown
+/// by then.
 ///
 /// # Errors
-/// [`CommandError`] when there was no answer to show.
+/// Returns [`CommandError`] if there is no response to show, or if it cannot be written.
 ///
 /// # Cancel safety
-/// The daemon finishes what it has begun.
+/// The daemon finishes requests that have begun.
 pub async fn run_command(
     command: &ClientCommand,
     settings: &Settings,
@@ -65,7 +66,7 @@ pub async fn run_command(
         daemon: daemon_address(connection, settings, token)?,
         stores: format!("{}/v1/backup-storage/image-store", settings.server.base_path),
         any_store: format!("{}/v1/backup-storage", settings.server.base_path),
-        // There is at least one, or the settings would be faulty.
+        // The settings guarantee at least one prefix.
         views: settings.server.agent_prefixes.first().cloned().unwrap_or_default(),
         json,
     };
@@ -133,8 +134,8 @@ impl CommandRunner {
         Ok(self.daemon.send_request(Method::GET, &path, None).await?)
     }
 
-    /// Asks for what is on the screen: the fingerprint goes with the request, so that another key that
-    /// an attempt records meanwhile is not pinned.
+    /// Accepts the offered key that was shown. The request contains its fingerprint, so that
+    /// another key that an attempt records meanwhile is not pinned.
     async fn accept_host_key(&self, args: &ConfirmArgs) -> Result<bool, CommandError> {
         let reply = self.fetch_health(args.uuid).await?;
         if !reply.status.is_success() {
@@ -212,7 +213,8 @@ impl CommandRunner {
         })
     }
 
-    /// The answer on stdout; a refusal on stderr, and with `--json` on stdout too.
+    /// Shows a response on stdout. An error goes to stderr, or with `--json` to stdout. Returns
+    /// true if the request succeeded.
     fn show_reply(
         &self,
         reply: &DaemonResponse,
@@ -232,7 +234,8 @@ fn parse_inventories(body: &Value) -> &[Value] {
     body.get("inventories").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// Asks on the terminal; anything but a yes is a no, and so is no terminal.
+/// Prompts for a confirmation on stderr and reads it from stdin. Returns true only for `y`, `Y` or
+/// `yes`.
 fn confirm(question: &str) -> io::Result<bool> {
     write!(io::stderr(), "{question} [y/N] ")?;
     let mut answer = String::new();

@@ -1,5 +1,4 @@
-//! What a package installs beside the program: completions and manual pages, made of the same words as
-//! `--help`.
+//! Shell completions and manual pages for packages, generated from the texts of `--help`.
 
 use std::io::{self, Write};
 
@@ -9,23 +8,23 @@ use clap_mangen::Man;
 
 use super::args::Args;
 
-/// Writes completions for a shell.
+/// Writes the completions for a shell.
 ///
 /// # Errors
-/// The other end does not take it.
+/// Returns an error if `into` cannot be written.
 pub fn write_completions(shell: Shell, into: &mut impl Write) -> io::Result<()> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "imagestore-agent", &mut text);
     into.write_all(&text)
 }
 
-/// Writes the manual page (`man-pages(7)`) of the program, or of one of its commands.
+/// Writes the manual page (`man-pages(7)`) of the program or of one of its commands.
 ///
 /// # Errors
-/// There is no such command; the other end does not take it.
+/// Returns an error if the command does not exist or `into` cannot be written.
 pub fn write_manual(command: Option<&str>, into: &mut impl Write) -> io::Result<()> {
     let mut all = Args::command();
-    // Gives each command the name it is typed by, and the options that all have.
+    // Sets the full name of each command, and adds the global options to it.
     all.build();
     let Some(name) = command else { return Man::new(all).render(into) };
     let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("no command {name:?}"));

@@ -1,8 +1,14 @@
-//! Layer 9. The client commands: day-to-day work against the running daemon.
+//! Layer 9. The client commands: operations on the running daemon.
 //!
-//! Promises: says the daemon's reason and remedy on stderr and ends with 1 when something failed;
-//! `--json` puts the daemon's answer, and nothing else, on stdout.
-//! Never: takes a secret as an argument, opens the ledger, prints a secret.
+//! # Guarantees
+//! - A command that fails exits with 1.
+//! - Without `--json`, stderr shows the reason and the remedy that the daemon reports.
+//! - `--json` prints the response of the daemon, and nothing else, on stdout.
+//!
+//! # Never
+//! - It never takes a secret as an argument.
+//! - It never prints a secret.
+//! - It never opens the ledger.
 
 mod args;
 mod client;

@@ -1,11 +1,11 @@
-//! The bodies of an add and of an update.
+//! The bodies of the requests that add or update a store.
 
 use serde_json::{Value, json};
 
 use super::args::{AddArgs, TagArgs, UpdateArgs};
 use crate::model::{Secret, SshCredentials};
 
-/// What the documented operation takes, from what was typed.
+/// Creates the body of an add from the command-line arguments.
 pub(super) fn add_body(args: &AddArgs, credentials: &SshCredentials) -> Value {
     let mut params = json!({
         "name": args.name,
@@ -26,7 +26,8 @@ pub(super) fn add_body(args: &AddArgs, credentials: &SshCredentials) -> Value {
     with_tags("params", params, &args.tags)
 }
 
-/// The same of an update: what was not given is not there.
+/// Creates the body of an update from the command-line arguments. Arguments that are not given are
+/// omitted.
 pub(super) fn update_body(args: &UpdateArgs, credentials: &SshCredentials) -> Value {
     let mut fields = json!({});
     let optional = [
@@ -60,7 +61,7 @@ fn insert_field<const N: usize>(object: &mut Value, fields: [(&'static str, Opti
     }
 }
 
-/// A body of one action with its tags.
+/// Creates the body of one action with its tags.
 pub(super) fn with_tags(action: &str, params: Value, tags: &TagArgs) -> Value {
     json!({ action: params, "systemTags": tags.system, "userTags": tags.user })
 }

@@ -1,4 +1,4 @@
-//! Secrets come from stdin, a file or a prompt.
+//! Secrets of the client commands, read from stdin, a file or a prompt.
 #![expect(clippy::disallowed_methods, reason = "files that the person at the keyboard names")]
 
 use std::fs::File;
@@ -10,10 +10,10 @@ use zeroize::Zeroizing;
 use super::args::SecretSources;
 use crate::model::{Secret, SshCredentials};
 
-/// Far more than a key of any kind.
+/// The maximum size of a secret: 64 KiB. This is far more than a key of any kind needs.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
-/// A secret could not be taken.
+/// A secret that could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SecretError {
     #[error("cannot read {from}: {source}")]
@@ -26,7 +26,7 @@ pub(super) enum SecretError {
     None,
 }
 
-/// The login's secrets, asked for on the terminal when no source is given.
+/// Returns the secrets of a login. Prompts for a password on the terminal if no source is given.
 pub(super) fn read_credentials(from: &SecretSources) -> Result<SshCredentials, SecretError> {
     let given = secret_source(from, false)?;
     if !given.is_empty() {
@@ -38,7 +38,8 @@ pub(super) fn read_credentials(from: &SecretSources) -> Result<SshCredentials, S
     Ok(SshCredentials { password: Some(read_secret(prompt_secret()?)), ..given })
 }
 
-/// The secrets of the sources that were given, and a password from the terminal if that is wished.
+/// Returns the secrets of the given sources. If `ask` is set and there is no other source, it
+/// prompts for a password on the terminal.
 pub(super) fn secret_source(
     from: &SecretSources,
     ask: bool,
@@ -68,7 +69,7 @@ fn read_secret(text: Zeroizing<String>) -> Secret {
     Secret::new(text.to_string())
 }
 
-/// The token for `--url`.
+/// Returns the token for `--url`.
 pub(super) fn read_token(file: &Path) -> Result<Secret, SecretError> {
     Ok(Secret::new(first_line(of_file(file)?).trim().to_owned()))
 }
@@ -94,7 +95,7 @@ fn read_text(source: impl Read, from: &str) -> Result<Zeroizing<String>, SecretE
     }
 }
 
-/// Without the line end that editors and `echo` add; other white space may be part of a password.
+/// Removes the line end that editors and `echo` add. Other white space may be part of a password.
 fn first_line(text: Zeroizing<String>) -> Zeroizing<String> {
     let bare = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text));
     bare.map(|bare| Zeroizing::new(bare.to_owned())).unwrap_or(text)

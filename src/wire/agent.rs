@@ -1,5 +1,6 @@
-//! The agent protocol: what ZStack's management node asks of the agents of its backup storages, as its
-//! sftp agent answers it (`sftpbackupstorage.py`, `SftpBackupStorageCommands.java`).
+//! The agent protocol: commands that ZStack's management node sends to the agents of its backup
+//! storages. The replies follow ZStack's sftp agent (`sftpbackupstorage.py`,
+//! `SftpBackupStorageCommands.java`).
 
 use serde::Serialize;
 
@@ -7,25 +8,25 @@ use super::params::MAX_SHORT_CHARS;
 use super::request::{BadBody, parse_document};
 use crate::model::Capacity;
 
-/// Most characters of a path or a URL in a command.
+/// The maximum length of a path or a URL in a command, in characters.
 const MAX_FIELD_CHARS: usize = 2048;
 
-/// The body of `connect` and of `ping`. What else stands in it is passed over.
+/// The body of `connect` and of `ping`. Other fields are ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentCommand {
-    /// `uuid`: of the backup storage, as it was sent.
+    /// `uuid`: the uuid of the backup storage, as sent.
     pub uuid: String,
-    /// `storagePath`: where the management node takes the image directory to be.
+    /// `storagePath`: the image directory that the management node assumes.
     pub storage_path: Option<String>,
-    /// `sendCommandUrl`: where an agent may send commands of its own.
+    /// `sendCommandUrl`: the URL for commands from an agent to the management node.
     pub send_command_url: Option<String>,
 }
 
 impl AgentCommand {
-    /// Reads a body.
+    /// Parses the body of a command.
     ///
     /// # Errors
-    /// [`BadBody`]: answer 400.
+    /// Returns [`BadBody`] if the body is invalid. The status of the response is 400.
     pub fn parse_command(body: &[u8]) -> Result<Self, BadBody> {
         let mut fields = parse_document(body)?;
         Ok(Self {
@@ -36,39 +37,41 @@ impl AgentCommand {
     }
 }
 
-/// An answer; what is none is left out, as ZStack's own JSON does.
+/// The reply to a command. Fields without a value are omitted, as in ZStack's own JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentReply {
-    /// Whether it is as it should be.
+    /// True if the command succeeded. For `ping`, true if the store is Connected.
     pub success: bool,
-    /// Why not.
+    /// The reason of the failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// The store, once it is known how it is. Without it the management node takes the agent for one
-    /// that has just started, and connects it.
+    /// The uuid of the store in a reply to `ping`, once its directory has been probed since the
+    /// start. Without it the management node assumes that the agent has just started, and sends
+    /// `connect`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uuid: Option<String>,
-    /// Bytes; both figures or none, or the management node mixes old ones with new ones.
+    /// The total capacity in bytes. Both figures are present or absent together. Otherwise the
+    /// management node mixes old figures with new ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total_capacity: Option<u64>,
-    /// Bytes.
+    /// The available capacity in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub available_capacity: Option<u64>,
 }
 
 impl AgentReply {
-    /// It is well.
+    /// Creates the reply to a command that succeeded.
     pub fn ok_reply() -> Self {
         Self { success: true, ..Self::default() }
     }
 
-    /// It is not, for this reason.
+    /// Creates the reply to a command that failed, with the reason.
     pub fn failed_reply(why: impl Into<String>) -> Self {
         Self { error: Some(why.into()), ..Self::default() }
     }
 
-    /// With these figures.
+    /// Returns the reply with these capacity figures.
     #[must_use]
     pub fn with_capacity(self, capacity: Option<Capacity>) -> Self {
         Self {

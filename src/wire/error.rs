@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use crate::model::{AttemptFailure, Fact, Fault};
 
-/// `code`, its fixed `description`, the free text `details`, the remedy in `elaboration`, the facts in
-/// `opaque`, and what lies below in `cause`. Absent ones are left out.
+/// An error: `code`, its fixed `description`, and the free text `details`. `elaboration` holds the
+/// remedy, `opaque` the facts and `cause` the underlying error. Absent fields are omitted.
 #[derive(Clone, Debug, Serialize)]
 pub struct ErrorCode {
     code: &'static str,
@@ -23,11 +23,11 @@ pub struct ErrorCode {
 /// The body of a response that reports an error.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ErrorResponse<'a> {
-    /// The error.
+    /// The error that is reported.
     pub error: &'a ErrorCode,
 }
 
-/// The fixed texts of the codes we use (`conf/errorCodes/*.xml` of ZStack).
+/// Returns the fixed text of an error code (`conf/errorCodes/*.xml` of ZStack).
 fn description(code: &str) -> &'static str {
     match code {
         "BS.1500" => "Unable to connect a backup storage",
@@ -43,7 +43,7 @@ fn description(code: &str) -> &'static str {
 }
 
 impl ErrorCode {
-    /// An error of this code without a cause.
+    /// Creates an error with this code and without a cause.
     pub fn new(code: &'static str, details: impl Into<String>) -> Self {
         Self {
             code,
@@ -55,34 +55,34 @@ impl ErrorCode {
         }
     }
 
-    /// With what to do about it.
+    /// Returns the error with a remedy.
     #[must_use]
     pub fn with_elaboration(mut self, remedy: impl Into<String>) -> Self {
         self.elaboration = Some(remedy.into());
         self
     }
 
-    /// With one more fact.
+    /// Returns the error with one more fact.
     #[must_use]
     pub fn with_opaque(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.opaque.insert(name.to_owned(), value.into());
         self
     }
 
-    /// One fault, with its reason, check, facts and remedy.
+    /// Creates the error of one fault, with its reason, check, facts and remedy.
     pub fn of_fault(code: &'static str, fault: &Fault) -> Self {
         let mut error = Self::new(code, fault.details()).with_elaboration(fault.remedy());
         for (name, fact) in fault.facts() {
             error.opaque.insert(name.clone(), detail_value(fact));
         }
-        // Last, so that no fact can take their place.
+        // These keys are inserted last, so that no fact can overwrite them.
         error.opaque.insert("reason".to_owned(), fault.reason().as_str().into());
         error.opaque.insert("check".to_owned(), fault.reason().failed_check().as_str().into());
         error
     }
 
-    /// A store that could not be connected: BS.1500, all failed checks in `opaque.checks`, the root
-    /// cause below.
+    /// Creates the error of a store that could not be connected, with code BS.1500. `opaque.checks`
+    /// lists all failed checks, and `cause` holds the root cause.
     pub fn not_connected(failure: &AttemptFailure) -> Self {
         let checks: Vec<Value> = failure.all_faults().map(check_body).collect();
         let root = failure.root_fault();
@@ -93,7 +93,8 @@ impl ErrorCode {
         error
     }
 
-    /// A store that could not be added: SYS.1002 above what [`ErrorCode::not_connected`] says.
+    /// Creates the error of a store that could not be added, with code SYS.1002. Its cause is the
+    /// error of [`ErrorCode::not_connected`].
     pub fn not_added(failure: &AttemptFailure) -> Self {
         let below = Self::not_connected(failure);
         let mut error = Self::new("SYS.1002", below.details.clone());
@@ -102,7 +103,8 @@ impl ErrorCode {
         error
     }
 
-    /// A store that could not be removed: SYS.1004 above the root cause.
+    /// Creates the error of a store that could not be removed, with code SYS.1004. Its cause is the
+    /// root cause.
     pub fn not_removed(failure: &AttemptFailure) -> Self {
         let root = failure.root_fault();
         let mut error = Self::new("SYS.1004", failure.to_string())
@@ -112,7 +114,7 @@ impl ErrorCode {
     }
 }
 
-/// One entry of `opaque.checks`.
+/// Creates one entry of `opaque.checks`.
 fn check_body(fault: &Fault) -> Value {
     let mut entry: Map<String, Value> =
         fault.facts().iter().map(|(name, fact)| (name.clone(), detail_value(fact))).collect();

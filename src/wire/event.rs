@@ -1,4 +1,5 @@
-//! What is posted to the management node: CloudEvents 1.0 in JSON, or ZStack's canonical events.
+//! The events that are posted to the management node: CloudEvents 1.0 in JSON, or ZStack's
+//! canonical events.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -6,7 +7,7 @@ use serde_json::Value;
 use super::{ErrorCode, InventoryBody};
 use crate::model::{NodeId, Notice, NoticeKind, Status};
 
-/// The shape a receiver understands; `callback.format`.
+/// The event format of a receiver (`callback.format`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventFormat {
     /// CloudEvents 1.0.
@@ -15,26 +16,26 @@ pub enum EventFormat {
     ZStack,
 }
 
-/// One request body with the headers that belong to it.
+/// The body of one request and its headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookEvent {
-    /// `webhook-id`: the same whenever the same thing is sent again.
+    /// `webhook-id`: the id of the event. A retry has the same id.
     pub id: String,
-    /// `Content-Type`.
+    /// The value of `Content-Type`.
     pub content_type: &'static str,
-    /// `commandpath`, in ZStack's format.
+    /// The value of `commandpath`. Only events in ZStack's format have one.
     pub command_path: Option<&'static str>,
-    /// JSON.
+    /// The JSON document.
     pub body: Vec<u8>,
 }
 
 const STATUS_CHANGED: &str = "backup-storage.status.changed";
 const STATUS_RESYNC: &str = "backup-storage.status.resync";
 
-/// What a body of CloudEvents in JSON is called.
+/// The media type of a CloudEvent in JSON.
 pub(super) const CLOUD_EVENT_TYPE: &str = "application/cloudevents+json";
 
-/// The envelope.
+/// The envelope of a CloudEvent.
 #[derive(Serialize)]
 pub(super) struct CloudEvent<'a, D> {
     pub(super) specversion: &'static str,
@@ -42,7 +43,7 @@ pub(super) struct CloudEvent<'a, D> {
     pub(super) source: String,
     #[serde(rename = "type")]
     pub(super) kind: &'static str,
-    /// The store, where it is about one.
+    /// The uuid of the store, if the event is about one store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) subject: Option<String>,
     pub(super) time: String,
@@ -64,7 +65,7 @@ struct TransitionData<'a> {
     seq: u64,
     system_tags: &'a [String],
     user_tags: &'a [String],
-    /// How many transitions this one stands for, when it is more than itself.
+    /// The number of transitions that this event stands for, if it is more than one.
     #[serde(skip_serializing_if = "Option::is_none")]
     folded: Option<u32>,
 }
@@ -88,8 +89,8 @@ struct DisconnectedBody {
 }
 
 impl WebhookEvent {
-    /// What is sent of one notice, in this order; more than one request in ZStack's format alone, where
-    /// a drop to Disconnected has a path of its own.
+    /// Returns the events of one notice, in the order of delivery. Only ZStack's format can need
+    /// two: a failure that disconnects the store has a path of its own.
     pub fn from_notice(notice: &Notice, node: NodeId, format: EventFormat) -> Vec<Self> {
         match format {
             EventFormat::CloudEvents => vec![cloud_event(notice, node)],
@@ -98,8 +99,9 @@ impl WebhookEvent {
     }
 }
 
-/// `<uuid>.<epoch>.<seq>`: unique, because positions are never reused. A resync takes no new one, and has
-/// its time behind it: a receiver that has seen the transition must not take it for the same again.
+/// Returns the event id `<uuid>.<epoch>.<seq>`. It is unique because positions are never reused. A
+/// resync reuses the position of the transition, so its id also contains the time. Otherwise a
+/// receiver that knows the transition would drop the resync as a duplicate.
 fn event_id(notice: &Notice) -> String {
     match notice.kind {
         NoticeKind::Changed => format!("{}.{}", notice.store, notice.position),
@@ -114,7 +116,7 @@ pub(super) fn event_source(node: NodeId) -> String {
 }
 
 pub(super) fn to_json(body: &impl Serialize) -> Vec<u8> {
-    // Structs of strings and numbers have no way to fail.
+    // Serializing structs of strings and numbers cannot fail.
     serde_json::to_vec(body).unwrap_or_else(|_| Value::Null.to_string().into_bytes())
 }
 

@@ -1,27 +1,31 @@
-//! Reads a JSON object field by field, each into the type it must have.
+//! Reads a JSON object field by field, each with its required type.
 //!
-//! Promises: a fault names the JSON path and what is expected there; a field nobody asks for is passed
-//! over, because ZStack's clients send more than is documented; `null` counts as absent.
-//! Never: quotes a value, which may be a secret.
+//! # Guarantees
+//! - An error names the JSON path and the expected form.
+//! - Unknown fields are ignored, because ZStack's clients send more than is documented.
+//! - A field that is `null` counts as absent.
+//!
+//! # Never
+//! - It never quotes a value, which may be a secret.
 
 use std::fmt;
 use std::num::NonZeroU16;
 
 use serde_json::{Map, Value};
 
-/// A field is missing or has the wrong type or form.
+/// A field that is missing, or that has the wrong type or form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidField {
-    /// Where, such as `$.params.sshPort`.
+    /// The JSON path, such as `$.params.sshPort`.
     pub path: String,
-    /// What belongs there.
+    /// The expected form.
     pub expected: String,
-    /// The rule that is broken, where the expected form has several.
+    /// The violated rule, if the expected form has several rules.
     pub problem: Option<String>,
 }
 
 impl InvalidField {
-    /// Adds the rule that is broken.
+    /// Returns the error with the violated rule.
     pub(super) fn with_reason(self, problem: impl fmt::Display) -> Self {
         Self { problem: Some(problem.to_string()), ..self }
     }
@@ -39,19 +43,23 @@ impl fmt::Display for InvalidField {
 
 impl std::error::Error for InvalidField {}
 
-/// The fields of one object. Reading a field takes it out, so that a secret is moved and not copied.
+/// The fields of one object. Reading a field removes it, so that secrets are moved instead of
+/// copied.
 pub(super) struct JsonFields {
     path: String,
     map: Map<String, Value>,
 }
 
 impl JsonFields {
-    /// The whole document, which must be an object.
+    /// Creates the fields of a whole document.
+    ///
+    /// # Errors
+    /// Returns [`InvalidField`] if the document is not an object.
     pub(super) fn of_document(document: Value) -> Result<Self, InvalidField> {
         Self::from_object("$".to_owned(), document)
     }
 
-    /// An object without fields, for a body that is not there.
+    /// Creates an object without fields, for an absent body.
     pub(super) fn no_fields() -> Self {
         Self { path: "$".to_owned(), map: Map::new() }
     }
@@ -63,13 +71,13 @@ impl JsonFields {
         }
     }
 
-    /// The fault of a field of this object.
+    /// Creates the error for a field of this object.
     pub(super) fn invalid_field(&self, key: &str, expected: impl Into<String>) -> InvalidField {
         let path = format!("{}.{key}", self.path);
         InvalidField { path, expected: expected.into(), problem: None }
     }
 
-    /// The fault of this object as a whole.
+    /// Creates the error for this object as a whole.
     pub(super) fn bad_whole(&self, expected: impl Into<String>) -> InvalidField {
         InvalidField { path: self.path.clone(), expected: expected.into(), problem: None }
     }
@@ -78,8 +86,8 @@ impl JsonFields {
         self.map.remove(key).filter(|value| !value.is_null())
     }
 
-    /// An object inside this one. A key with `null` is an object without fields: it is the key that
-    /// selects an action.
+    /// Takes an object inside this one. A key with `null` counts as an object without fields,
+    /// because the key itself selects an action.
     pub(super) fn take_object(&mut self, key: &str) -> Result<Option<JsonFields>, InvalidField> {
         let path = format!("{}.{key}", self.path);
         match self.map.remove(key) {
@@ -89,7 +97,7 @@ impl JsonFields {
         }
     }
 
-    /// A text of at most `most` characters.
+    /// Takes a text of at most `most` characters.
     pub(crate) fn take_text(
         &mut self,
         key: &str,
@@ -102,7 +110,7 @@ impl JsonFields {
         }
     }
 
-    /// A text of 1 to `most` characters, none of them a control character.
+    /// Takes a text of 1 to `most` characters without control characters.
     pub(super) fn optional_line(
         &mut self,
         key: &str,
@@ -117,7 +125,7 @@ impl JsonFields {
         }
     }
 
-    /// As [`JsonFields::optional_line`], and it must be there.
+    /// Takes a line as [`JsonFields::optional_line`] does. An absent field is an error.
     pub(super) fn take_line(&mut self, key: &str, most: usize) -> Result<String, InvalidField> {
         self.optional_line(key, most)?.ok_or_else(|| self.bad_line(key, most))
     }
@@ -129,7 +137,7 @@ impl JsonFields {
         )
     }
 
-    /// A list of at most `count` texts of at most `most` characters each.
+    /// Takes a list of at most `count` texts of at most `most` characters each.
     pub(super) fn take_texts(
         &mut self,
         key: &str,
@@ -153,7 +161,7 @@ impl JsonFields {
         Ok(Some(texts))
     }
 
-    /// `true` or `false`.
+    /// Takes a boolean.
     pub(super) fn take_flag(&mut self, key: &str) -> Result<Option<bool>, InvalidField> {
         match self.take_field(key) {
             None => Ok(None),
@@ -162,11 +170,11 @@ impl JsonFields {
         }
     }
 
-    /// A port. `22.0` is one too: a Gson map turns every number into a double (ZStack's
-    /// `rest/TypeVerifier.java` lets it pass as well).
+    /// Takes a port. `22.0` is accepted too: a Gson map turns every number into a double. ZStack's
+    /// `rest/TypeVerifier.java` accepts it as well.
     pub(super) fn take_port(&mut self, key: &str) -> Result<Option<NonZeroU16>, InvalidField> {
         let Some(value) = self.take_field(key) else { return Ok(None) };
-        // A whole double prints without a fraction, and only then reads as an integer.
+        // A whole double prints without a fraction. Only then does it parse as an integer.
         let port = value.as_f64().and_then(|number| number.to_string().parse().ok());
         match port {
             Some(port) => Ok(Some(port)),
@@ -174,7 +182,7 @@ impl JsonFields {
         }
     }
 
-    /// One text or a list of at most `count`.
+    /// Takes one text, or a list of at most `count` texts.
     pub(super) fn one_or_several(
         &mut self,
         key: &str,

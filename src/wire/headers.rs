@@ -1,18 +1,18 @@
-//! The names of the headers that no standard of HTTP names.
+//! Names of the headers that no HTTP standard defines.
 
-/// Names a request in logs and in its response, both ways.
+/// The header that identifies a request in logs and in its response. Clients may send it.
 pub const REQUEST_ID: &str = "x-request-id";
 
-/// Names a call of the agent protocol whose result is posted later, and that result.
+/// The header that identifies an asynchronous call of the agent protocol, and its result.
 pub const TASK_UUID: &str = "taskuuid";
-/// The URL at which the result of such a call is expected.
+/// The header with the URL to which the result of such a call is posted.
 pub const CALLBACK_URL: &str = "callbackurl";
-/// Names the command of a canonical event, in ZStack's format.
+/// The header with the command of a canonical event, in ZStack's format.
 pub const COMMAND_PATH: &str = "commandpath";
 
-/// Names an event of Standard Webhooks: the same each time that the event is sent.
+/// The header with the id of a Standard Webhooks event. A retry has the same id.
 pub const WEBHOOK_ID: &str = "webhook-id";
-/// When the request was made, in Unix seconds.
+/// The header with the time of the request, in Unix seconds.
 pub const WEBHOOK_TIMESTAMP: &str = "webhook-timestamp";
-/// The signatures of a request, one for each secret.
+/// The header with the signatures of a request, one per secret.
 pub const WEBHOOK_SIGNATURE: &str = "webhook-signature";

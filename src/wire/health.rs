@@ -1,4 +1,4 @@
-//! The health view: what an operator looks at when a store is not well.
+//! The health view: the detailed state of one store, for troubleshooting.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::model::{
     UnverifiedHost,
 };
 
-/// A condition, in the shape that Kubernetes made common: `status` is `True`, `False` or `Unknown`.
+/// A condition in the style of Kubernetes: `status` is `True`, `False` or `Unknown`.
 ///
-/// The three checks (`examine`, `write`, `ssh`) are always there and `True` is good; the others are
-/// there only while they hold.
+/// The three checks (`examine`, `write`, `ssh`) are always present, and `True` means good. The
+/// other conditions are present only while they are active.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConditionBody {
@@ -28,13 +28,13 @@ pub struct ConditionBody {
     remedy: Option<String>,
     last_probe_time: Option<String>,
     last_transition_time: Option<String>,
-    /// Of the checks alone.
+    /// The time of the last success. Only checks have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_good_time: Option<String>,
 }
 
 impl ConditionBody {
-    /// The three checks.
+    /// Returns the conditions of the three checks.
     pub fn check_conditions(checks: &StoreChecks) -> Vec<Self> {
         let named = [("examine", &checks.examine), ("write", &checks.write), ("ssh", &checks.ssh)];
         named.into_iter().map(|(kind, check)| Self::check_condition(kind, check)).collect()
@@ -60,7 +60,7 @@ impl ConditionBody {
         }
     }
 
-    /// A condition that holds.
+    /// Creates an active condition.
     pub fn new_active(
         kind: &'static str,
         message: String,
@@ -80,18 +80,19 @@ impl ConditionBody {
         }
     }
 
-    /// Returns its `type`.
+    /// Returns the `type` of the condition.
     pub(super) fn condition_type(&self) -> &'static str {
         self.kind
     }
 
-    /// Returns true if it reports a problem.
+    /// Returns true if the condition reports a problem.
     pub(super) fn is_bad(&self) -> bool {
         self.status == "False" || self.reason == self.kind
     }
 }
 
-/// Bytes, and inodes where the filesystem counts them. Both absent before the first measurement.
+/// Capacity in bytes, and inodes if the filesystem counts them. The byte figures are null, and the
+/// inodes absent, before the first measurement.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CapacityBody {
@@ -104,7 +105,7 @@ pub struct CapacityBody {
 }
 
 impl CapacityBody {
-    /// The figures of one measurement.
+    /// Creates the body of one measurement.
     pub fn from_capacity(capacity: Option<Capacity>, inodes: Option<InodeCounts>) -> Self {
         Self {
             total_capacity: capacity.map(Capacity::total),
@@ -115,41 +116,45 @@ impl CapacityBody {
     }
 }
 
-/// One store's health.
+/// The body of the health view of one store.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HealthBody<'a> {
     /// The store as the documented API shows it.
     pub inventory: InventoryBody<'a>,
-    /// When the status last changed, RFC 3339.
+    /// The time of the last status change, in RFC 3339 format.
     pub since: String,
-    /// Why it is not Connected.
+    /// The reason why the store is not Connected.
     pub reason: Option<ErrorCode>,
-    /// The checks first, then what holds.
+    /// The three checks, followed by the active conditions.
     pub conditions: Vec<ConditionBody>,
-    /// The last good figures.
+    /// The capacity at the last successful probe.
     pub capacity: CapacityBody,
-    /// The filesystem of the directory at the last good probe.
+    /// The filesystem of the image directory at the last successful probe.
     pub filesystem: FilesystemBody<'a>,
-    /// The server's key that is pinned.
+    /// The pinned host key of the server.
     pub host_key: Option<HostKeyBody<'a>>,
-    /// The key for which the store is not Connected, and which an operator may accept.
+    /// The host key that was rejected. It keeps the store from being Connected, and an operator may
+    /// accept it.
     pub offered_host_key: Option<HostKeyBody<'a>>,
-    /// The evidence that the server is this node, from the newest good login since the daemon started.
+    /// The evidence that the server is this node, from the newest successful login since the daemon
+    /// started.
     pub host_proof: Option<HostProofBody<'a>>,
-    /// The newest attempt since the daemon started, with the duration of each check.
+    /// The newest finished attempt since the daemon started, with the duration of each check.
     pub last_attempt: Option<LastAttemptBody>,
-    /// The process of a probe that cannot be killed.
+    /// The probe process that cannot be killed.
     pub stuck_worker: Option<StuckWorkerBody>,
-    /// The delivery of notices to the management node; null without a callback.
+    /// The delivery of notices to the management node. It is null without a callback.
     pub delivery: Option<DeliveryBody>,
-    /// The newest lines of the history, newest first; null if the state disk did not return them.
+    /// The newest lines of the history, newest first. It is null if the history could not be read
+    /// from the state disk.
     pub history: Option<Vec<HistoryLine<'a>>>,
-    /// Number of lines that are gone before the oldest that is kept; null as above.
+    /// The number of lines that are older than the oldest kept line and were deleted. It is null if
+    /// `history` is null.
     pub history_gone: Option<u64>,
 }
 
-/// A filesystem.
+/// A filesystem and its mount point.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FilesystemBody<'a> {
@@ -171,7 +176,7 @@ impl<'a> From<&'a MountLocation> for FilesystemBody<'a> {
     }
 }
 
-/// The key of an SSH server.
+/// The host key of an SSH server.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct HostKeyBody<'a> {
     pub(super) fingerprint: &'a str,
@@ -185,20 +190,20 @@ impl<'a> From<&'a HostKey> for HostKeyBody<'a> {
     }
 }
 
-/// The evidence of a login that the server is this node, or the obstacle to it.
+/// The result of proving by a login that the server is this node.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(untagged)]
 pub enum HostProofBody<'a> {
-    /// The server is this node.
+    /// The server is proved to be this node.
     Shown {
-        /// What proves it.
+        /// The kind of evidence.
         evidence: &'static str,
-        /// The store's marker, as the server shows it.
+        /// The marker of the store as the server shows it.
         marker: Option<&'static str>,
     },
-    /// It could not be proved.
+    /// The proof failed.
     Unavailable {
-        /// What the daemon saw.
+        /// The observation of the daemon.
         message: &'a str,
         /// The kind of the obstacle.
         obstacle: &'static str,
@@ -206,7 +211,7 @@ pub enum HostProofBody<'a> {
 }
 
 impl<'a> HostProofBody<'a> {
-    /// Creates the body of a proof. Returns `None` if the login was not asked for one.
+    /// Creates the body of a proof. Returns `None` if the login did not request a proof.
     pub fn new(proof: &'a HostIdentity) -> Option<Self> {
         match proof {
             HostIdentity::NotAsked => None,
@@ -221,7 +226,7 @@ impl<'a> HostProofBody<'a> {
     }
 }
 
-/// An attempt that has ended.
+/// A finished attempt.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LastAttemptBody {
@@ -231,7 +236,7 @@ pub struct LastAttemptBody {
     end_time: String,
 }
 
-/// A check of an attempt; an attempt that broke off has one entry with a reason alone.
+/// A finished check of an attempt. An attempt that was aborted has one entry, with a reason only.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct FinishedCheck {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -276,29 +281,29 @@ impl From<&LastAttempt> for LastAttemptBody {
     }
 }
 
-/// A process of a probe that cannot be killed.
+/// A probe process that cannot be killed.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct StuckWorkerBody {
-    /// Its process id.
+    /// The process id.
     pub pid: i32,
 }
 
-/// The delivery of notices of one store.
+/// The state of the notice delivery of one store.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeliveryBody {
-    /// Host and port of the receiver in use.
+    /// The host and port of the receiver in use.
     pub destination: Option<String>,
-    /// The reply to the newest request, if it was not accepted.
+    /// The reply to the newest request, if the receiver did not accept it.
     pub last_reply: Option<String>,
-    /// When the next request is made, RFC 3339.
+    /// The time of the next request, in RFC 3339 format.
     pub next_try: Option<String>,
-    /// Number of notices that wait.
+    /// The number of pending notices.
     pub pending: u64,
 }
 
 fn whole_millis(took: Duration) -> f64 {
-    // Probes take single milliseconds: their tenths matter.
+    // Probes take a few milliseconds, so tenths of a millisecond matter.
     (took.as_secs_f64() * 10_000.0).round() / 10.0
 }
 

@@ -1,4 +1,4 @@
-//! The heartbeat: how all stores are, in one event, and what the answer to it may ask for.
+//! The heartbeat: one event with the state of all stores. The response to it can request a resync.
 
 use std::collections::BTreeSet;
 
@@ -10,18 +10,18 @@ use crate::model::{Capacity, Condition, NodeId, Position, Status, StoreUuid};
 
 const HEARTBEAT_TYPE: &str = "backup-storage.heartbeat";
 
-/// How one store is.
+/// The state of one store in a heartbeat.
 #[derive(Clone, Debug)]
 pub struct StoreHeartbeat {
-    /// The store.
+    /// The uuid of the store.
     pub store: StoreUuid,
-    /// Its health.
+    /// The status of the store.
     pub status: Status,
-    /// The place of its newest transition.
+    /// The position of its newest transition.
     pub position: Position,
-    /// The last good figures.
+    /// The capacity at the last successful probe.
     pub capacity: Option<Capacity>,
-    /// What holds.
+    /// The active conditions of the store.
     pub conditions: Vec<Condition>,
 }
 
@@ -60,8 +60,8 @@ impl From<&StoreHeartbeat> for StoreBody {
 }
 
 impl WebhookEvent {
-    /// How all stores are. `number` tells the heartbeats of one run of the daemon apart, whatever its
-    /// clock does.
+    /// Creates the heartbeat of all stores. `number` distinguishes the heartbeats of one daemon run
+    /// even if the clock is set back.
     pub fn new_heartbeat(
         node: NodeId,
         at: Timestamp,
@@ -87,8 +87,8 @@ impl WebhookEvent {
     }
 }
 
-/// The stores whose current state the answer to a heartbeat asks for: `{"resync": ["uuid", ...]}`. Any
-/// other answer asks for none, and so does what is no uuid.
+/// Returns the stores whose current state a heartbeat response requests: `{"resync": ["uuid",
+/// ...]}`. Any other response requests none. Strings that are not uuids are ignored.
 pub fn resync_asked(answer: &[u8]) -> BTreeSet<StoreUuid> {
     #[derive(Deserialize)]
     struct HeartbeatAnswer {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::common::Timestamp;
 use crate::model::Inventory;
 
-/// The 15 documented fields, always all of them.
+/// The body of an inventory. All of its 15 documented fields are always present.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InventoryBody<'a> {
@@ -28,8 +28,9 @@ pub struct InventoryBody<'a> {
 }
 
 impl<'a> InventoryBody<'a> {
-    /// The inventory as it is shown. Capacity is that of the last good probe; a store enters the ledger
-    /// by a good probe, so that one without figures does not occur, and 0 would be the wire's word for it.
+    /// Creates the body of an inventory. Its capacity is that of the last successful probe. A store
+    /// enters the ledger after a successful probe, so `capacity` is never `None` in practice; it
+    /// would be sent as 0.
     pub fn from_store(inventory: &'a Inventory) -> Self {
         Self {
             uuid: inventory.uuid.to_string(),
@@ -64,7 +65,7 @@ impl<'a> InventoryResponse<'a> {
     }
 }
 
-/// The body of a response with any number of stores.
+/// The body of a response with zero or more stores.
 #[derive(Debug, Serialize)]
 pub struct InventoriesResponse<'a> {
     inventories: Vec<InventoryBody<'a>>,
@@ -76,11 +77,12 @@ impl<'a> FromIterator<&'a Inventory> for InventoriesResponse<'a> {
     }
 }
 
-/// `Dec 22, 2016 5:10:06 PM`, UTC: what the management node's Java writes.
+/// Formats a time as `Dec 22, 2016 5:10:06 PM`, in UTC. This is the format of the Java code of the
+/// management node.
 pub fn zstack_date(at: Timestamp) -> String {
     match jiff::Timestamp::from_millisecond(at.0) {
         Ok(time) => time.strftime("%b %-d, %Y %-I:%M:%S %p").to_string(),
-        // Outside years -9999 to 9999, where no calendar date exists.
+        // The time is outside the years -9999 to 9999, so no calendar date exists.
         Err(_) => at.to_string(),
     }
 }

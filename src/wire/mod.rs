@@ -1,8 +1,13 @@
-//! Layer 4. Every JSON shape and header name of the outside.
+//! Layer 4. All JSON bodies and header names of the external interfaces.
 //!
-//! Promises: names on the wire are ZStack's; what is read is valid or named as a fault with its JSON
-//! path.
-//! Never: decides anything, does I/O, shows a secret.
+//! # Guarantees
+//! - Names on the wire are those of ZStack.
+//! - Parsed input is valid, or it is rejected with an error that names its JSON path.
+//!
+//! # Never
+//! - It never makes decisions.
+//! - It never does I/O.
+//! - It never outputs a secret.
 
 mod agent;
 mod error;

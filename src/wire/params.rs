@@ -1,27 +1,29 @@
-//! Fields that several requests have.
+//! The fields that several requests have in common.
 
 use data_encoding::BASE64_NOPAD;
 
 use super::fields::{InvalidField, JsonFields};
 use crate::model::{Hostname, ImageDir, Secret, SshCredentials, StoreUuid, Tags};
 
-/// Most characters of a name, a user name or a password: ZStack's columns.
+/// The maximum length of a name, a user name or a password, in characters. It is the length of
+/// ZStack's database columns.
 pub(super) const MAX_SHORT_CHARS: usize = 255;
-/// Most characters of a description.
+/// The maximum length of a description, in characters.
 pub(super) const MAX_DESCRIPTION_CHARS: usize = 2048;
-/// Most characters of a private key: an RSA key of 16384 bits has 12.7 thousand as PEM.
+/// The maximum length of a private key. An RSA key of 16384 bits takes 12.7 thousand bytes as PEM.
 const MAX_PRIVATE_KEY_BYTES: usize = 32 * 1024;
-/// Most characters of a passphrase.
+/// The maximum length of a passphrase, in characters.
 const MAX_PASSPHRASE_CHARS: usize = 1024;
-/// Most fingerprints of one host: more than a server has keys.
+/// The maximum number of fingerprints of one host. A server has fewer keys.
 const MAX_FINGERPRINTS: usize = 16;
-/// What a fingerprint looks like.
+/// The expected form of a fingerprint.
 const FINGERPRINT_RULE: &str = "SHA256: and 43 characters of base64, as ssh-keygen -l prints it";
-/// What a host name is.
+/// The expected form of a host name.
 pub(super) const HOSTNAME_RULE: &str =
     "an IP address or a host name of at most 255 characters (RFC 1123)";
 
-/// Tags stand beside the action or inside it; those beside it win.
+/// Takes the tags of a request, from the document or from the action inside it. Those of the
+/// document take precedence.
 pub(super) fn take_tags(
     document: &mut JsonFields,
     inner: &mut JsonFields,
@@ -65,14 +67,14 @@ pub(super) fn image_dir(
     Ok(dir)
 }
 
-/// None when it is not there.
+/// Takes the host name. Returns `None` if the field is absent.
 pub(super) fn take_hostname(params: &mut JsonFields) -> Result<Option<Hostname>, InvalidField> {
     let bad = params.invalid_field("hostname", HOSTNAME_RULE);
     let text = params.take_text("hostname", MAX_SHORT_CHARS + 2).map_err(|_| bad.clone())?;
     text.map(|text| text.parse().map_err(|_| bad)).transpose()
 }
 
-/// The secrets of a login.
+/// Takes the secrets of a login. At least a password or a private key is required.
 pub(super) fn take_credentials(params: &mut JsonFields) -> Result<SshCredentials, InvalidField> {
     let given = given_credentials(params)?;
     if given.is_empty() {
@@ -81,7 +83,8 @@ pub(super) fn take_credentials(params: &mut JsonFields) -> Result<SshCredentials
     Ok(given)
 }
 
-/// May be none at all. An empty secret is none: forms send `""` for a field left blank.
+/// Takes the secrets that are present. An empty secret counts as absent, because forms send `""`
+/// for a blank field.
 pub(super) fn given_credentials(params: &mut JsonFields) -> Result<SshCredentials, InvalidField> {
     let mut secret = |key, most| {
         let text = params.take_text(key, most)?;
@@ -109,7 +112,7 @@ pub(super) fn parse_fingerprint(params: &mut JsonFields) -> Result<String, Inval
     given.as_deref().and_then(strip_padding).ok_or(bad)
 }
 
-/// Some tools pad a fingerprint; the pinned form is without.
+/// Returns a fingerprint without padding, which some tools add. Returns `None` if it is malformed.
 fn strip_padding(text: &str) -> Option<String> {
     let text = text.trim_end_matches('=');
     let blob = BASE64_NOPAD.decode(text.strip_prefix("SHA256:")?.as_bytes()).ok()?;

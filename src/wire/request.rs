@@ -1,7 +1,11 @@
-//! The bodies of requests: which action is asked of a store, and a store to add.
+//! The bodies of requests: an action on a store, and a store to add.
 //!
-//! Promises: what is returned has passed every lexical rule; nothing here looks at a disk or a network.
-//! Never: quotes what was sent.
+//! # Guarantees
+//! - Returned values satisfy all lexical rules.
+//! - Parsing accesses neither a disk nor a network.
+//!
+//! # Never
+//! - It never quotes input.
 
 use std::num::NonZeroU16;
 
@@ -15,64 +19,65 @@ use super::params::{
 use super::update::parse_store_update;
 use crate::model::{AddStore, SshAddress, StoreUpdate, Tags};
 
-/// The action that changes a store's definition: ZStack's own.
+/// The key of the action that changes the definition of a store. The name is ZStack's.
 const UPDATE_KEY: &str = "updateImageStoreBackupStorage";
-/// The action that accepts a host key.
+/// The key of the action that accepts a host key.
 const ACCEPT_KEY: &str = "acceptHostKey";
-/// Where an SSH server listens unless told otherwise.
+/// The default port of an SSH server, 22.
 const SSH_PORT: NonZeroU16 = NonZeroU16::MIN.saturating_add(21);
 
-/// A body that asks for nothing we know or breaks a rule: the caller corrects it.
+/// A body that names no known action, or that violates a rule. The caller must correct it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadBody {
-    /// Not JSON.
+    /// The body is not JSON.
     #[error("the body is not JSON: {problem} at line {line} column {column}")]
     NotJson {
-        /// What the parser met; never what was sent.
+        /// The problem that the parser reported. It never quotes the input.
         problem: String,
-        /// From 1.
+        /// The line number, from 1.
         line: usize,
-        /// From 1; 0 at a line's start.
+        /// The column number, from 1. It is 0 at the start of a line.
         column: usize,
     },
-    /// JSON of the wrong shape.
+    /// The body is JSON of the wrong shape.
     #[error(transparent)]
     Field(#[from] InvalidField),
-    /// None of [`StoreAction::ACTION_KEYS`].
+    /// The body has none of [`StoreAction::ACTION_KEYS`].
     #[error("the body names no action; accepted: {}", StoreAction::ACTION_KEYS.join(", "))]
     NoAction,
 }
 
-/// What a `PUT .../actions` asks of a store.
+/// The action that a `PUT .../actions` requests.
 #[derive(Clone, Debug)]
 pub enum StoreAction {
-    /// Prove the store usable anew.
+    /// Reconnect the store: check again that it is usable.
     Reconnect {
-        /// Recorded with the attempt.
+        /// The tags that are recorded with the attempt.
         tags: Tags,
-        /// `force`: whether to log in although the server has refused the credentials several times.
+        /// `force`: log in even if the server has rejected the credentials repeatedly.
         force: bool,
     },
-    /// Change the definition.
+    /// Change the definition of the store.
     Update(Box<StoreUpdate>),
     /// Pin the host key that the last failed attempt recorded, and reconnect.
     AcceptHostKey {
-        /// `SHA256:...`, without padding: the key that the caller has compared.
+        /// The fingerprint of the key that the caller has compared: `SHA256:...` without padding.
         fingerprint: String,
-        /// Recorded with the attempt.
+        /// The tags that are recorded with the attempt.
         tags: Tags,
     },
 }
 
 impl StoreAction {
-    /// The keys that name an action: that of ZStack's SDK, that of its API document, and our own.
+    /// The keys that name an action: those of ZStack's SDK and of its API document, and the
+    /// daemon's own.
     pub const ACTION_KEYS: [&str; 4] =
         ["reconnectImageStoreBackupStorage", "params", UPDATE_KEY, ACCEPT_KEY];
 
-    /// Reads the body of a `PUT .../actions`.
+    /// Parses the body of a `PUT .../actions`.
     ///
     /// # Errors
-    /// [`BadBody`]: answer 400.
+    /// Returns [`BadBody`] if the body is invalid. The status of the response is 400.
     pub fn parse_action(body: &[u8]) -> Result<Self, BadBody> {
         let mut document = parse_document(body)?;
         for key in Self::ACTION_KEYS {
@@ -98,7 +103,8 @@ impl StoreAction {
 /// Parses the body of an add.
 ///
 /// # Errors
-/// [`BadBody`]: answer 400; nothing was touched.
+/// Returns [`BadBody`] if the body is invalid. The status of the response is 400, and nothing was
+/// changed.
 pub fn parse_add_store(body: &[u8], allowed_roots: &[String]) -> Result<AddStore, BadBody> {
     let mut document = parse_document(body)?;
     let mut params = match document.take_object("params")? {
@@ -125,7 +131,8 @@ pub fn parse_add_store(body: &[u8], allowed_roots: &[String]) -> Result<AddStore
     })
 }
 
-/// No body is an object without fields: what is missing from it says more than a parser would.
+/// Parses the document of a request. An empty body counts as an object without fields: the error
+/// about a missing field is clearer than that of the JSON parser.
 pub(super) fn parse_document(body: &[u8]) -> Result<JsonFields, BadBody> {
     if body.trim_ascii().is_empty() {
         return Ok(JsonFields::no_fields());

@@ -1,11 +1,11 @@
-//! A store's health as people read it. Pure: JSON in, lines out.
+//! Formats the health view of a store as text. Pure functions from JSON to lines.
 
 use serde_json::Value;
 
 use super::{format_inventory, format_size, str_field};
 use crate::common::mask_control;
 
-/// The health view of one store.
+/// Formats the health view of one store.
 pub(crate) fn format_health(body: &Value) -> String {
     let mut text = body.get("inventory").map(format_inventory).unwrap_or_default();
     let mut line = |name: &str, value: String| {
@@ -35,15 +35,16 @@ pub(crate) fn format_health(body: &Value) -> String {
     text
 }
 
-/// The keys between which a person is to choose.
+/// The host keys that an operator compares before accepting one.
 pub(crate) struct JsonKeys {
-    /// Both, a line each.
+    /// Both keys, one per line.
     pub(crate) text: String,
-    /// The fingerprint of the offered one.
+    /// The fingerprint of the offered key.
     pub(crate) offered: String,
 }
 
-/// The keys of a store that is down for its host key; none of one that is not.
+/// Returns the host keys of a store whose offered key was rejected. Returns `None` for any other
+/// store.
 pub(crate) fn keys(body: &Value) -> Option<JsonKeys> {
     let offered = body.get("offeredHostKey").filter(|key| key.is_object())?;
     let pinned = body.get("hostKey").map(host_key).filter(|key| !key.is_empty());
@@ -127,7 +128,7 @@ fn format_stuck_worker(worker: &Value) -> String {
     pid.map_or_else(String::new, |pid| format!("process {pid} hangs in the kernel"))
 }
 
-/// A line, and below it what is not well and what to do.
+/// Formats a condition as one line, followed by its remedy if it has one.
 fn format_condition(condition: &Value) -> String {
     let (kind, reason) = (str_field(condition, "type"), str_field(condition, "reason"));
     let told = if reason == kind { "holds" } else { reason };

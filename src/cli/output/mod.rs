@@ -1,4 +1,4 @@
-//! Answers as people read them. Pure: JSON in, lines out.
+//! Formats responses as text. Pure functions from JSON to lines.
 
 pub(super) mod health;
 
@@ -18,7 +18,7 @@ pub(super) fn format_size(object: &Value, key: &str) -> String {
     bytes.map_or_else(|| "?".to_owned(), |bytes| ByteSize(bytes).display().iec().to_string())
 }
 
-/// Inventories as a table, one a line, columns as wide as their widest entry.
+/// Formats inventories as a table with one line each. Each column is as wide as its widest entry.
 pub(super) fn format_table(inventories: &[Value]) -> String {
     let row = |store: &Value| {
         [
@@ -47,7 +47,7 @@ pub(super) fn format_table(inventories: &[Value]) -> String {
     text
 }
 
-/// One inventory, a line each.
+/// Formats one inventory with one field per line.
 pub(super) fn format_inventory(store: &Value) -> String {
     let port = store.get("sshPort").and_then(Value::as_u64).unwrap_or(0);
     let login =
@@ -73,7 +73,7 @@ pub(super) fn format_inventory(store: &Value) -> String {
     shown.map(|(name, value)| format!("{name:<12} {}\n", mask_control(value))).collect()
 }
 
-/// An error object: what failed, why, and what to do, for each check that failed.
+/// Formats an error: the failure, and the cause and the remedy of each failed check.
 pub(super) fn format_failure(body: &Value) -> String {
     let Some(error) = body.get("error") else {
         return "the daemon refused without saying why\n".to_owned();

@@ -1,4 +1,4 @@
-//! One line of a store's history.
+//! The body of one history line of a store.
 
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
@@ -26,7 +26,7 @@ impl Serialize for HistoryLine<'_> {
     }
 }
 
-/// The kind of the event and its data, beside the keys that all lines have.
+/// The event kind and its data. `LineFields` adds the keys that all lines have.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case", rename_all_fields = "camelCase")]
 enum EventBody<'a> {

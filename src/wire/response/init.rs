@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::model::{Capacity, MarkerId, MountLocation};
 
-/// The directory that was marked, and its filesystem.
+/// The marked directory and its filesystem.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InitResponse<'a> {

@@ -1,4 +1,4 @@
-//! The bodies of responses, of the HTTP API and of commands alike.
+//! The bodies of responses of the HTTP API, and of `init --json`.
 
 use serde::Serialize;
 
@@ -12,6 +12,6 @@ pub use init::InitResponse;
 pub use probes::{LivenessResponse, ReadinessResponse};
 pub use summary::{CapacitySummary, StoreSummary, SummaryResponse};
 
-/// The body of a success that has nothing to report: `{}`.
+/// The body of a successful response without content: `{}`.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct EmptyResponse {}

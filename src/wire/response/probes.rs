@@ -5,7 +5,7 @@ use serde::Serialize;
 /// The body of `/healthz`.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct LivenessResponse {
-    /// Always true: a daemon that is not alive does not respond.
+    /// Always true. A daemon that is not alive does not respond.
     pub alive: bool,
 }
 
@@ -18,7 +18,8 @@ pub struct ReadinessResponse {
 }
 
 impl ReadinessResponse {
-    /// Creates the body from the reasons why the daemon is not ready. It is ready if there are none.
+    /// Creates the body from the reasons why the daemon is not ready. The daemon is ready if there
+    /// are none.
     pub fn new(reasons: Vec<String>) -> Self {
         Self { ready: reasons.is_empty(), reasons }
     }

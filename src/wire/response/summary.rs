@@ -1,4 +1,4 @@
-//! The body of `{prefix}/stores`: all stores in short.
+//! The body of `{prefix}/stores`: a summary of all stores.
 
 use serde::Serialize;
 
@@ -6,39 +6,39 @@ use crate::lifecycle::DurableRecord;
 use crate::model::Store;
 use crate::wire::ConditionBody;
 
-/// All stores in short, and the daemon itself.
+/// The summary of all stores and of the daemon.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SummaryResponse<'a> {
-    /// The capacity of all stores together.
+    /// The total capacity of all stores.
     pub capacity: CapacitySummary,
-    /// Processor time of the daemon since its start.
+    /// The processor time of the daemon since its start, in milliseconds.
     pub cpu_milliseconds: u64,
-    /// This installation.
+    /// The id of this installation.
     pub node_id: String,
-    /// Resident memory of the daemon.
+    /// The resident memory of the daemon, in bytes.
     pub resident_bytes: u64,
-    /// When the daemon started, RFC 3339.
+    /// The start time of the daemon, in RFC 3339 format.
     pub start_time: String,
-    /// Each store.
+    /// The summaries of all stores.
     pub stores: Vec<StoreSummary<'a>>,
     /// The version of the daemon.
     pub version: &'static str,
 }
 
-/// The capacity of several stores together, in bytes.
+/// The total capacity of several stores, in bytes.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CapacitySummary {
-    /// Space available in all filesystems.
+    /// The available space of all filesystems.
     pub available_capacity: u64,
-    /// Number of filesystems, each of which counts once.
+    /// The number of filesystems. A filesystem that several stores share counts once.
     pub filesystems: usize,
-    /// Size of all filesystems.
+    /// The size of all filesystems.
     pub total_capacity: u64,
 }
 
-/// One store in short.
+/// The summary of one store.
 #[derive(Clone, Debug, Serialize)]
 pub struct StoreSummary<'a> {
     conditions: Vec<&'static str>,
@@ -50,7 +50,7 @@ pub struct StoreSummary<'a> {
 }
 
 impl<'a> StoreSummary<'a> {
-    /// Creates the summary of a store, which names the bad ones of its conditions.
+    /// Creates the summary of a store. It lists only those conditions that report a problem.
     pub fn new(store: &'a Store, standing: &DurableRecord, conditions: &[ConditionBody]) -> Self {
         let bad = conditions.iter().filter(|condition| condition.is_bad());
         Self {
