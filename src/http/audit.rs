@@ -1,5 +1,5 @@
-//! The audit log: one INFO line for each request that asks for a change, whoever sent it and however
-//! it ended, and one for each caller that is not let in.
+//! The audit log. It has one INFO line for each request for a change, whoever sent it and however
+//! it ended, and one for each denied request.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
@@ -9,11 +9,12 @@ use super::auth::principal::Principal;
 use super::error::{AccessDenial, ApiError};
 use crate::model::{Reason, StoreUuid};
 
-/// The target of its lines, by which they are told from all others, and of the span around them.
+/// Target of the audit lines, which distinguishes them from all others, and of the span around
+/// them.
 pub const AUDIT_TARGET: &str = "audit";
 
-/// Writes the line of a request that was denied. A `repeated` denial, of which the log has enough lines,
-/// is written at the level DEBUG.
+/// Writes the audit line of a denied request. A `repeated` denial is written at the level DEBUG,
+/// because the log already has enough lines about it.
 pub(super) fn log_denial(status: StatusCode, denial: AccessDenial, repeated: bool) {
     let (status, AccessDenial { why, field }) = (status.as_u16(), denial);
     if repeated {
@@ -23,8 +24,8 @@ pub(super) fn log_denial(status: StatusCode, denial: AccessDenial, repeated: boo
     }
 }
 
-/// The line of one request. It is written when the answer is known, or when the caller hangs up before
-/// that: then the change it asked for may still come about.
+/// The audit line of one request. It is written when the response is known, or when the client
+/// disconnects before that. In the second case the requested change may still complete.
 pub(crate) struct AuditRecord {
     caller: Principal,
     action: &'static str,
@@ -38,22 +39,22 @@ impl AuditRecord {
         Self { caller: caller.clone(), action, store, status: None, reason: None }
     }
 
-    /// Names what the request turned out to ask for.
+    /// Sets the action that the request body names.
     pub(crate) fn set_action(&mut self, action: &'static str) {
         self.action = action;
     }
 
-    /// Names the store that the request turned out to be about.
+    /// Sets the store that the request concerns.
     pub(crate) fn set_store(&mut self, store: StoreUuid) {
         self.store = Some(store);
     }
 
-    /// Names why it came to nothing, where the answer's status does not tell that it did.
+    /// Sets the reason of a failure that the response status does not show.
     pub(crate) fn set_reason(&mut self, reason: Reason) {
         self.reason = Some(reason);
     }
 
-    /// Makes the answer and writes the line.
+    /// Creates the response and writes the audit line.
     pub(crate) fn finish(mut self, answer: Result<Response, ApiError>) -> Response {
         self.reason = self.reason.or_else(|| answer.as_ref().err().and_then(ApiError::reason));
         let response = answer.unwrap_or_else(ApiError::into_response);

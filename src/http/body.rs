@@ -1,4 +1,4 @@
-//! Reads a request's body within its bounds.
+//! Reads the body of a request within its limits.
 
 use std::time::Duration;
 
@@ -13,15 +13,18 @@ use tokio::time::{Instant, timeout_at};
 use super::error::ApiError;
 use super::limits::ServerLimits;
 
-/// Most bytes of a refused body that are read and thrown away.
+/// Maximum number of bytes of a rejected body that are read and discarded.
 ///
-/// A client that is still writing does not read; closing on it makes the kernel answer with a reset,
-/// which can take the refusal with it (RFC 9112 section 9.6).
+/// A client that is still writing does not read. If the connection closes then, the kernel answers
+/// with a reset, and the client can lose the response (RFC 9112 section 9.6).
 const MAX_DISCARDED_BYTES: u64 = 16 * 1024 * 1024;
-/// How long a caller that is refused before its body is looked at may go on sending it.
+/// Maximum time to drain the body of a request that is rejected before its body is read.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The whole body.
+/// Reads the whole body.
+///
+/// # Errors
+/// The body is too large, too slow or malformed.
 pub(super) async fn read_body(
     mut body: Incoming,
     headers: &HeaderMap,
@@ -47,7 +50,8 @@ pub(super) async fn read_body(
     }
 }
 
-/// Lets a caller that is refused finish its sentence.
+/// Drains the body of a rejected request, so that the client can read the response before the
+/// connection closes.
 pub(super) async fn drain_body(body: Incoming, headers: &HeaderMap) {
     if !body.is_end_stream() {
         discard(body, headers, Instant::now() + DRAIN_TIMEOUT).await;
@@ -55,7 +59,8 @@ pub(super) async fn drain_body(body: Incoming, headers: &HeaderMap) {
 }
 
 async fn discard(mut body: Incoming, headers: &HeaderMap, deadline: Instant) {
-    // Who waits for a 100 has not begun, and one with more than this is not waited for.
+    // With `Expect: 100-continue` the client has not sent its body yet. A body above the limit is
+    // not drained.
     let waits = headers.contains_key(header::EXPECT);
     if waits || body.size_hint().lower() > MAX_DISCARDED_BYTES {
         return;
@@ -70,11 +75,12 @@ async fn discard(mut body: Incoming, headers: &HeaderMap, deadline: Instant) {
             }
         }
     };
-    // Past the deadline the connection is closed on it, whatever that does to the answer.
+    // After the deadline the connection closes, even if the client then loses the response.
     let _ = timeout_at(deadline, reading).await;
 }
 
-/// The complete body of a request, as an extension of the request. A request without a body has none.
+/// The complete body of a request, as an extension of the request. A request without a body has no
+/// such extension.
 #[derive(Clone, Debug)]
 pub(super) struct CompleteBody(pub(super) Bytes);
 
@@ -90,7 +96,7 @@ impl JsonBody {
 impl<S: Sync> FromRequestParts<S> for JsonBody {
     type Rejection = std::convert::Infallible;
 
-    /// Takes the body that the front has read, and checks its content type.
+    /// Takes the body that the middleware has read, and checks its content type.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         if !is_json(&parts.headers) {
             return Ok(Self(Err(ApiError::NotJson)));
@@ -100,8 +106,9 @@ impl<S: Sync> FromRequestParts<S> for JsonBody {
     }
 }
 
-/// `application/json`, in UTF-8 where a charset is given. Without a `Content-Type` a recipient may
-/// look for itself (RFC 9110 section 8.3), and JSON is all there is here.
+/// Returns true if the content type is `application/json`, in UTF-8 if it names a charset. Without
+/// a `Content-Type` a recipient may examine the body itself (RFC 9110 section 8.3), and every body
+/// here is JSON.
 fn is_json(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return true };
     let Ok(text) = value.to_str() else { return false };

@@ -1,4 +1,4 @@
-//! The one mapping from what went wrong to a status, its headers and its error object.
+//! Maps every request error to a status, its headers and its error object.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,52 +13,53 @@ use crate::management::BadUrl;
 use crate::model::{AttemptFailure, Fault, HostKey, Reason, StoreUuid};
 use crate::wire::{BadBody, ErrorCode};
 
-/// Why a request was not answered with a yes.
+/// The error of a request.
 #[derive(Clone, Debug)]
 pub(crate) enum ApiError {
-    /// The uuid in the path is none.
+    /// The uuid in the path is malformed.
     BadUuid,
-    /// The body asks for nothing we know.
+    /// The body does not contain a valid request.
     BadBody(BadBody),
-    /// The body ended early or was not framed as announced.
+    /// The body ended early, or its framing differs from its headers.
     MalformedBody,
-    /// Not exactly one `Host`, or one that cannot be read.
+    /// There is not exactly one `Host` header, or it cannot be parsed.
     BadHost,
-    /// A `Host` this daemon does not answer to.
+    /// The daemon does not answer to this `Host`.
     HostNotAllowed,
-    /// No session was given.
+    /// The request has no token.
     MissingToken,
-    /// A session that nobody here has.
+    /// The token is unknown.
     UnknownSession,
-    /// Unknown sessions time and again: to be told to wait so long.
+    /// The address has sent too many unknown tokens. The client should wait for the time `left`.
     TooManyAuthFailures { left: Duration },
-    /// A call of the agent protocol from outside its networks.
+    /// A call of the agent protocol came from outside the networks of `server.agent_allow`.
     NetworkNotAllowed(IpAddr),
-    /// A URL that must not be called.
+    /// The daemon must not call the URL in the field `name`.
     UrlNotAllowed { name: &'static str, bad: BadUrl },
-    /// This header of a call that is answered later is missing or of no use.
+    /// This header of an asynchronous call is missing or invalid.
     InvalidTaskHeader(&'static str),
-    /// A call that is answered at once, with the header of one that is answered later.
+    /// A synchronous call has the `taskuuid` header of an asynchronous one.
     UnexpectedTaskHeader,
-    /// The caller may not.
+    /// The role of the caller is insufficient.
     InsufficientRole { has: Role, needs: Role },
-    /// No such path.
+    /// The path does not exist.
     UnknownPath,
-    /// No such store.
+    /// The store does not exist.
     UnknownStore(StoreUuid),
-    /// The path has other methods; the router says which.
+    /// The path does not support the method. The router sets the `Allow` header.
     MethodNotAllowed,
-    /// The body did not come in time.
+    /// The body did not arrive within this time.
     BodyTimeout(Duration),
     /// The body has more bytes than this.
     BodyTooLarge(usize),
-    /// The body is said to be something else than JSON.
+    /// The content type is not JSON in UTF-8.
     NotJson,
-    /// Not the host key that the last failed attempt recorded: that is this one, if any.
+    /// The host key to accept is not the one that the last failed attempt recorded. The value is
+    /// the recorded key, if there is one.
     HostKeyMismatch(Option<HostKey>),
-    /// An add of what is served already.
+    /// The store to add already exists.
     AlreadyExists(Fault),
-    /// The attempt failed, or there was none because the daemon is busy or stopping.
+    /// The attempt failed, or there was no attempt because the daemon is busy or stopping.
     ConnectFailed(AttemptFailure),
     /// The add failed.
     AddFailed(AttemptFailure),
@@ -66,18 +67,18 @@ pub(crate) enum ApiError {
     RemoveFailed(AttemptFailure),
 }
 
-/// The denial of access behind a refusal. It is an extension of the response, in which the front finds
-/// it, whether the front or a handler has refused the request.
+/// The denial of access behind an error. It is an extension of the response, so that the middleware
+/// finds it both for its own errors and for those of a handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AccessDenial {
-    /// The rule that denied it.
+    /// The rule that denied access.
     pub(crate) why: &'static str,
     /// The field of the request that broke the rule, if the caller itself was admitted.
     pub(crate) field: Option<&'static str>,
 }
 
 impl ApiError {
-    /// The daemon has too many connections.
+    /// Creates the error for too many open connections.
     pub(crate) fn over_capacity(connections: usize) -> Self {
         let fault = Fault::new(Reason::AgentBusy, "too many connections are open");
         Self::ConnectFailed(AttemptFailure::from_fault(
@@ -85,8 +86,7 @@ impl ApiError {
         ))
     }
 
-    /// Returns the line that the audit log has for this refusal, or `None` if the refusal denies no
-    /// access.
+    /// Returns the denial for the audit log, or `None` if the error does not deny access.
     fn access_denial(&self) -> Option<AccessDenial> {
         let (why, field) = match self {
             Self::MissingToken => ("no session", None),
@@ -102,7 +102,7 @@ impl ApiError {
         Some(AccessDenial { why, field })
     }
 
-    /// Too many answers to earlier calls wait to be posted.
+    /// Creates the error for a full reply queue of the agent protocol.
     pub(super) fn reply_queue_full() -> Self {
         let told = "answers to earlier calls of the agent protocol wait to be posted";
         Self::ConnectFailed(AttemptFailure::from_fault(Fault::new(Reason::AgentBusy, told)))
@@ -123,14 +123,14 @@ impl ApiError {
             Self::InsufficientRole { .. }
             | Self::NetworkNotAllowed(_)
             | Self::UrlNotAllowed { .. } => StatusCode::FORBIDDEN,
-            // As ZStack's agents answer it (`zstacklib/utils/http.py`).
+            // ZStack's agents answer with this status (`zstacklib/utils/http.py`).
             Self::UnexpectedTaskHeader => StatusCode::INTERNAL_SERVER_ERROR,
             Self::UnknownPath | Self::UnknownStore(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            // RFC 9110 section 15.5.20: not addressed to this server.
+            // RFC 9110 section 15.5.20: the request is not addressed to this server.
             Self::HostNotAllowed => StatusCode::MISDIRECTED_REQUEST,
             Self::ConnectFailed(_) | Self::AddFailed(_) | Self::RemoveFailed(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -138,7 +138,7 @@ impl ApiError {
         }
     }
 
-    /// Why an attempt, an add or a removal came to nothing.
+    /// Returns the reason why an attempt, an add or a removal failed, or `None` for other errors.
     pub(crate) fn reason(&self) -> Option<Reason> {
         match self {
             Self::ConnectFailed(failure)
@@ -149,7 +149,8 @@ impl ApiError {
         }
     }
 
-    /// Seconds after which the same request may do better without anybody's help.
+    /// Returns the time in seconds after which the same request may succeed without an operator, or
+    /// `None` if there is none.
     fn retry_after(&self) -> Option<u16> {
         if let Self::TooManyAuthFailures { left } = self {
             return u16::try_from(left.as_secs().saturating_add(1)).ok();
@@ -167,8 +168,8 @@ impl ApiError {
         }
     }
 
-    /// Whether the connection cannot be used again: the rest of the body stands before the next
-    /// request.
+    /// Returns true if the connection cannot be reused, because the rest of the body precedes the
+    /// next request.
     fn ends_connection(&self) -> bool {
         matches!(self, Self::BodyTimeout(_) | Self::BodyTooLarge(_) | Self::MalformedBody)
     }

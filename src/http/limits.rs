@@ -1,30 +1,31 @@
-//! How much one client may hold, and for how long.
+//! Limits on the resources and the time that clients can use.
 
 use std::time::Duration;
 
-/// Bounds of the server. The default is what the daemon runs with.
+/// Limits of the server. The daemon uses the default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerLimits {
-    /// TCP connections served at once. A management node keeps a handful.
+    /// Maximum number of open TCP connections. A management node uses only a few.
     pub connections: usize,
-    /// The same for the Unix socket, counted apart, so that a flood over TCP does not lock out the
-    /// operator.
+    /// Maximum number of open Unix socket connections. They are counted separately, so that a flood
+    /// over TCP does not lock out the operator.
     pub local_connections: usize,
-    /// Connections, of each kind, up to which one is kept for another request. Beyond, each answer is
-    /// the last of its connection, so that a crowd neither fills the seats nor the memory: a kept
-    /// connection costs 16 KiB.
+    /// Maximum number of connections of each kind that are kept for another request. Beyond it,
+    /// each response is the last of its connection. Idle connections then exhaust neither the
+    /// permits nor the memory: a kept connection costs 16 KiB.
     pub max_keep_alive: usize,
-    /// From the opening of a connection to its first byte, and from there, or the end of the answer
-    /// before, to the end of a request's head: bounds slow heads and idle connections alike.
+    /// Maximum time from the start of a connection to its first byte. It also bounds the time from
+    /// there, or from the end of the previous response, to the end of a request head. It limits
+    /// slow heads and idle connections alike.
     pub header_read_timeout: Duration,
-    /// Most bytes of a request's head; at least 8192, which is hyper's own least.
+    /// Maximum size of a request head, in bytes. It is at least 8192, the minimum of hyper.
     pub head_bytes: usize,
-    /// From the end of a request's head to the end of its body.
+    /// Maximum time from the end of a request head to the end of its body.
     pub body_deadline: Duration,
-    /// Most bytes of a request's body. The largest that is asked for, an add with a private key, has
-    /// 35 KiB.
+    /// Maximum size of a request body, in bytes. The largest valid request, an add with a private
+    /// key, has 35 KiB.
     pub body_bytes: usize,
-    /// How long an answer may make no progress because the client does not read it.
+    /// Maximum time without progress of a response, because the client does not read it.
     pub write_deadline: Duration,
 }
 

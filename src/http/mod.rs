@@ -1,16 +1,21 @@
-//! Layer 9. The HTTP server: the documented operation and what stands beside it, over TCP and over the
-//! Unix socket.
+//! Layer 9. The HTTP server: the documented API and the agent protocol, over TCP and over the Unix
+//! socket.
 //!
-//! Promises: every wait for a client has a deadline, every queue and body a bound; what went wrong
-//! becomes a status in one place (`refusal`); a request in flight is answered before the server ends,
-//! within the time it is given.
-//! Never: owns an effect. A handler asks the agent and waits; a client that hangs up ends the waiting
-//! and nothing else.
+//! # Guarantees
+//!
+//! - Every wait for a client has a deadline, and every queue and body has a limit.
+//! - Every error is mapped to a status in one place (`error`).
+//! - A request in flight is completed before the server ends, within the drain time.
+//!
+//! # Never
+//!
+//! - It never performs an effect of its own: a handler calls the agent and waits.
+//! - A client that disconnects ends only the wait, and nothing else.
 //!
 //! ```text
-//! listeners ─► server ─► connection ─► front ─────────────► routes, agent_calls ─► agent::StoreService
-//!              caps      deadlines     host, token or       role, parse, audit
-//!                                      network, body
+//! listeners ─► server ─► connection ─► middleware ─► api ─► agent::StoreService
+//!              limits    deadlines     host, auth,   role, parse,
+//!                                      body          audit
 //! ```
 
 mod api;

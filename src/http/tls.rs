@@ -1,8 +1,9 @@
-//! TLS on the TCP listeners: what is shown to a client, and who a client is by its certificate.
+//! TLS on the TCP listeners: the server certificate, and the authentication of clients by
+//! certificate.
 //!
-//! `server.tls.clients_file` names the clients that need no session: `name[:role]` a line, where the name
-//! is a DNS name or an IP address that the certificate is valid for (RFC 5280 subjectAltName, compared as
-//! in RFC 6125), and the role is `operate` unless given.
+//! `server.tls.clients_file` names the clients that need no token, one `name[:role]` per line. The
+//! name is a DNS name or an IP address that the certificate is valid for (RFC 5280 subjectAltName,
+//! compared as in RFC 6125). The default role is `operate`.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -31,14 +32,14 @@ use crate::tls::server_config;
 
 const CLIENTS_KEY: &str = "server.tls.clients_file";
 
-/// What new connections are accepted with.
+/// The TLS configuration and the client rules for new connections.
 pub struct TlsAcceptance {
     config: Arc<rustls::ServerConfig>,
     clients: ClientCertRules,
 }
 
-/// The certificate that a client has shown, and who may do what by theirs: asked with each request, so that
-/// a name that is taken out of the file is nobody's any more, also on a connection that is open.
+/// The certificate of a client, and the current client rules. The rules are checked with each
+/// request. A name that is removed from the file therefore loses access also on an open connection.
 #[derive(Clone)]
 pub(crate) struct ClientCertificate {
     certificate: CertificateDer<'static>,
@@ -46,7 +47,7 @@ pub(crate) struct ClientCertificate {
 }
 
 impl ClientCertificate {
-    /// Whose it is.
+    /// Returns the caller that the certificate belongs to, or `None` if no rule matches.
     pub(crate) fn caller(&self) -> Option<Principal> {
         self.now.borrow().caller(&self.certificate)
     }
@@ -65,11 +66,11 @@ impl fmt::Debug for TlsAcceptance {
 }
 
 impl TlsAcceptance {
-    /// Reads certificates, key and clients. Blocks on the files: call it before the runtime starts or on
-    /// a thread of its own.
+    /// Reads the certificates, the key and the client rules. It blocks on the files, so call it
+    /// before the runtime starts or on a separate thread.
     ///
     /// # Errors
-    /// Every fault of every file.
+    /// [`SettingsError`] contains every fault of every file.
     pub fn load(settings: &settings::TlsSettings) -> Result<Self, SettingsError> {
         let mut faults = Vec::new();
         let config = SettingsError::gather(server_config(settings), &mut faults);
@@ -84,7 +85,8 @@ impl TlsAcceptance {
         }
     }
 
-    /// Whose certificate this is, which the handshake has verified: the first that fits.
+    /// Returns the caller of the first rule that matches the certificate, or `None` if no rule
+    /// matches. The handshake has already verified the certificate.
     fn caller(&self, certificate: &CertificateDer<'_>) -> Option<Principal> {
         let parsed = ParsedCertificate::try_from(certificate).ok()?;
         let fits = |name: &ServerName<'_>| verify_server_name(&parsed, name).is_ok();
@@ -92,8 +94,11 @@ impl TlsAcceptance {
     }
 }
 
-/// A connection on which both sides have agreed, within `limit` and hardly later than `stop`, and the
-/// certificate that the client has shown. What is in force now is what it is accepted with.
+/// Performs the TLS handshake and returns the stream and the certificate of the client, if it has
+/// presented one. The handshake uses the current configuration.
+///
+/// Returns `None` if the handshake fails, takes longer than `limit`, or is incomplete when the
+/// grace period after `stop` ends.
 pub(super) async fn accept_tls(
     now: watch::Receiver<Arc<TlsAcceptance>>,
     tcp: TcpStream,
@@ -124,7 +129,7 @@ pub(super) async fn accept_tls(
     None
 }
 
-/// Who is let in by a certificate for which name.
+/// The client names, and the principal of each.
 type ClientCertRules = Vec<(ServerName<'static>, Principal)>;
 
 fn load_client_rules(path: &Path) -> Result<ClientCertRules, SettingsError> {
@@ -134,7 +139,8 @@ fn load_client_rules(path: &Path) -> Result<ClientCertRules, SettingsError> {
         .map_err(|lines| SettingsError::in_lines(CLIENTS_KEY, path, &lines))
 }
 
-/// An IPv6 address has colons of its own: what stands behind the last one is a role or part of it.
+/// Parses one line of the clients file. An IPv6 address contains colons, so the part after the last
+/// colon can be a role or the end of the address.
 fn parse_client_rule(line: &str) -> Result<(ServerName<'static>, Principal), &'static str> {
     let bare = |name: &str| ServerName::try_from(name.to_owned()).ok();
     let (name, role) = match (bare(line), line.rsplit_once(':')) {

@@ -1,9 +1,9 @@
-//! The agent protocol: `echo`, `connect` and `ping`, as ZStack's management node calls the agents of its
-//! backup storages.
+//! The agent protocol: `echo`, `connect` and `ping`, as ZStack's management node calls the agents
+//! of its backup storages.
 //!
-//! Its own agents lose what they know with their process, and that is how the management node finds out
-//! that one was restarted. This one says nothing of a store until it has looked at it since its start,
-//! which comes to the same and is true.
+//! ZStack's own agents lose their state when they restart, and the management node detects a
+//! restart by that. The daemon persists its state, so it omits the uuid of a store from the `ping`
+//! reply until the store has been probed once since the start. The effect is the same.
 
 use std::sync::Arc;
 
@@ -29,10 +29,10 @@ use crate::model::{AttemptFailure, ImageDir, Reason, Status, StoreUuid, Tags};
 use crate::wire::headers::{CALLBACK_URL, TASK_UUID};
 use crate::wire::{AgentCommand, AgentReply};
 
-/// Longest `taskuuid`; ZStack's have 32.
+/// Maximum length of a `taskuuid`, in bytes. ZStack sends 32.
 const MAX_TASK_BYTES: usize = 64;
 
-/// The calls under one prefix.
+/// Adds the calls under one prefix to the router.
 pub(super) fn agent_routes<S: StoreService>(
     router: Router<Arc<AppState<S>>>,
     prefix: &str,
@@ -45,13 +45,13 @@ pub(super) fn agent_routes<S: StoreService>(
     })
 }
 
-/// The agent is there.
+/// Confirms that the agent responds.
 async fn echo_call(_: Principal, headers: HeaderMap) -> Result<Response, ApiError> {
     reject_task_header(&headers)?;
     Ok(empty_response())
 }
 
-/// Proves a store usable anew.
+/// Reconnects a store and returns its capacity.
 async fn connect_call<S: StoreService>(
     State(desk): State<Arc<AppState<S>>>,
     caller: Principal,
@@ -97,7 +97,8 @@ async fn connect_store<S: StoreService>(
     }
     match stores.reconnect(uuid, Tags::default(), false).await {
         Ok(view) => Ok(AgentReply::ok_reply().with_capacity(view.inventory.capacity)),
-        // Asked again a second later, the management node may do better.
+        // These causes pass within seconds, so the management node may retry after the
+        // `Retry-After` of the 503 response.
         Err(ReconnectError::Failed(failure)) if is_transient(&failure) => {
             Err(ApiError::ConnectFailed(failure))
         }
@@ -111,7 +112,7 @@ async fn connect_store<S: StoreService>(
     }
 }
 
-/// How a store is; answered where the caller waits for it.
+/// Reports the status of a store. The reply is posted to the callback URL of the caller.
 async fn ping_call<S: StoreService>(
     State(desk): State<Arc<AppState<S>>>,
     _: Principal,
@@ -132,7 +133,7 @@ async fn ping_call<S: StoreService>(
     Ok(empty_response())
 }
 
-/// How a store is.
+/// Creates the `ping` reply for a store.
 fn ping_reply(view: &StoreSnapshot) -> AgentReply {
     let known = view.checks.examine.last.is_some();
     let reply = match (view.standing.status, &view.standing.failure) {
@@ -148,12 +149,12 @@ fn unknown_store_reply(command: &AgentCommand) -> AgentReply {
     AgentReply::failed_reply(why)
 }
 
-/// Whether a path is this directory's.
+/// Returns true if `path` names the image directory `dir`.
 fn is_image_dir(dir: &ImageDir, path: &str) -> bool {
     ImageDir::parse(path).is_ok_and(|named| named == *dir)
 }
 
-/// What is wrong and what helps, in the one text that there is room for.
+/// Returns the failure and its remedy in one text, because the reply has only one field for both.
 fn error_text(failure: &AttemptFailure) -> String {
     format!("{failure}. Remedy: {}", failure.root_fault().remedy())
 }
@@ -162,7 +163,8 @@ fn is_transient(failure: &AttemptFailure) -> bool {
     matches!(failure.root_fault().reason(), Reason::AgentBusy | Reason::AgentStopping)
 }
 
-/// A call that is answered at once has no `taskuuid`: who sends one waits for a second answer.
+/// Rejects a synchronous call that has a `taskuuid`, because a client that sends one waits for an
+/// asynchronous reply.
 fn reject_task_header(headers: &HeaderMap) -> Result<(), ApiError> {
     if headers.contains_key(TASK_UUID) { Err(ApiError::UnexpectedTaskHeader) } else { Ok(()) }
 }
@@ -173,7 +175,10 @@ fn task_uuid(headers: &HeaderMap) -> Result<String, ApiError> {
     task.map(str::to_owned).ok_or(ApiError::InvalidTaskHeader(TASK_UUID))
 }
 
-/// Returns the URL of a field, if the daemon may call it.
+/// Returns the URL of a field.
+///
+/// # Errors
+/// [`ApiError::UrlNotAllowed`] if the daemon must not call it.
 async fn validate_callback_url<S>(
     desk: &AppState<S>,
     name: &'static str,

@@ -1,4 +1,4 @@
-//! `/healthz` and `/readyz`: the two paths that need no session.
+//! `/healthz` and `/readyz`, the two paths that need no token.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use crate::wire::{LivenessResponse, ReadinessResponse};
 pub(crate) const LIVENESS_PATH: &str = "/healthz";
 pub(crate) const READINESS_PATH: &str = "/readyz";
 
-/// The server answers; that is all it says.
+/// Reports that the server responds, and nothing else.
 pub(super) async fn get_liveness() -> Response {
     response::json_response(StatusCode::OK, &LivenessResponse { alive: true })
 }
 
-/// Whether requests can be served; not whether stores are connected.
+/// Reports whether the daemon can serve requests, not whether stores are connected.
 pub(super) async fn get_readiness<S: StoreService>(
     State(desk): State<Arc<AppState<S>>>,
 ) -> Response {

@@ -1,9 +1,10 @@
-//! The question behind `/readyz`.
+//! The check behind `/readyz`.
 
-/// Whether the daemon can do its work, as its composition root knows it.
+/// A check of whether the daemon can serve requests. The composition root implements it.
 pub trait ReadinessCheck: Send + Sync + 'static {
-    /// What stands in the way, one clause each, such as `the state directory cannot be written`; none
-    /// when ready. Must not block: look at what a task has found, not at the disk.
+    /// Returns the reasons why the daemon is not ready, one clause each, such as `the state
+    /// directory cannot be written`. The list is empty if the daemon is ready. The call must not
+    /// block: read what a task has found, not the disk.
     fn failures(&self) -> Vec<String>;
 }
 

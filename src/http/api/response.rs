@@ -1,4 +1,4 @@
-//! The bodies of answers.
+//! Creates the JSON responses.
 
 use axum::body::Body;
 use axum::http::StatusCode;
@@ -10,15 +10,16 @@ use crate::wire::{
     EmptyResponse, ErrorCode, ErrorResponse, InventoriesResponse, InventoryResponse,
 };
 
-/// An inventory, with names of a usual length.
+/// Initial capacity of a response body, in bytes. It fits an inventory with names of a usual
+/// length.
 const TYPICAL_BODY_BYTES: usize = 768;
 
-/// A JSON answer; the front adds the headers that all answers have.
+/// Creates a JSON response. The middleware adds the common headers.
 pub(super) fn json_response(status: StatusCode, body: &impl Serialize) -> Response {
     let mut bytes = Vec::with_capacity(TYPICAL_BODY_BYTES);
     let (status, bytes) = match serde_json::to_writer(&mut bytes, body) {
         Ok(()) => (status, bytes),
-        // Only a map with keys that are no strings can do this, and no body here has one.
+        // Only a map whose keys are not strings can fail here, and no body has one.
         Err(error) => {
             tracing::error!(%error, "an answer could not be written as JSON");
             (StatusCode::INTERNAL_SERVER_ERROR, b"{}".to_vec())
@@ -29,12 +30,12 @@ pub(super) fn json_response(status: StatusCode, body: &impl Serialize) -> Respon
     response
 }
 
-/// Returns one store.
+/// Creates the response with one store.
 pub(super) fn inventory_response(view: &StoreSnapshot) -> Response {
     json_response(StatusCode::OK, &InventoryResponse::new(&view.inventory))
 }
 
-/// Returns any number of stores.
+/// Creates the response with any number of stores.
 pub(super) fn inventories_response<'a>(
     views: impl IntoIterator<Item = &'a StoreSnapshot>,
 ) -> Response {
@@ -42,12 +43,12 @@ pub(super) fn inventories_response<'a>(
     json_response(StatusCode::OK, &InventoriesResponse::from_iter(inventories))
 }
 
-/// Returns a success that has nothing to report.
+/// Creates the success response without content.
 pub(super) fn empty_response() -> Response {
     json_response(StatusCode::OK, &EmptyResponse {})
 }
 
-/// Returns an error.
+/// Creates an error response.
 pub(crate) fn error_response(status: StatusCode, error: &ErrorCode) -> Response {
     json_response(status, &ErrorResponse { error })
 }

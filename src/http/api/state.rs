@@ -1,4 +1,4 @@
-//! What every route needs: the means it works with, and the store that its path names.
+//! The shared state of the routes, and the store that a path names.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::readiness::ReadinessCheck;
 use crate::management::ReplyQueue;
 use crate::model::StoreUuid;
 
-/// What the routes work with.
+/// The dependencies of the routes.
 pub(crate) struct AppState<S> {
     pub(crate) stores: S,
     pub(crate) allowed_roots: Vec<String>,
@@ -22,14 +22,14 @@ pub(crate) struct AppState<S> {
     pub(crate) stop: CancellationToken,
 }
 
-/// The store a path names; none when it is no uuid.
+/// The store that a path names, or `None` if the segment is not a uuid.
 pub(super) struct StoreIdPath(pub(super) Option<StoreUuid>);
 
 impl<S: Send + Sync> FromRequestParts<S> for StoreIdPath {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
-        // A part that does not decode is no uuid either.
+        // A segment that cannot be decoded is not a uuid either.
         let part = Path::<String>::from_request_parts(parts, state).await;
         Ok(Self(part.ok().and_then(|Path(text)| text.parse().ok())))
     }

@@ -1,4 +1,4 @@
-//! `{prefix}/stores` and `{prefix}/stores/{uuid}/health`: how the stores are, in full.
+//! The health view of the stores: `{prefix}/stores` and `{prefix}/stores/{uuid}/health`.
 
 use std::sync::Arc;
 
@@ -21,10 +21,10 @@ use crate::wire::{
     HostProofBody, InventoryBody, StoreSummary, StuckWorkerBody, SummaryResponse,
 };
 
-/// Lines of history that are shown.
+/// Maximum number of history lines in a response.
 const HISTORY_LINES: u32 = 20;
 
-/// All stores in short, and their total capacity.
+/// Returns a summary of all stores, and their total capacity.
 pub(super) async fn store_summary<S: StoreService>(
     State(desk): State<Arc<AppState<S>>>,
     caller: Principal,
@@ -52,7 +52,7 @@ pub(super) async fn store_summary<S: StoreService>(
     Ok(response::json_response(StatusCode::OK, &body))
 }
 
-/// One store in full.
+/// Returns the full health of one store.
 pub(super) async fn store_health<S: StoreService>(
     State(desk): State<Arc<AppState<S>>>,
     caller: Principal,

@@ -1,5 +1,5 @@
-//! Which path does what. A route checks the role, reads the request, asks the stores and writes the
-//! audit line.
+//! The routes for stores. A route checks the role, reads the request, calls the store service and
+//! writes the audit line.
 
 use std::sync::Arc;
 
@@ -21,7 +21,8 @@ use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::wire::{StoreAction, parse_add_store};
 
-/// Every path of this daemon; `base` is `server.base_path`, `prefixes` are `server.agent_prefixes`.
+/// Creates the router with every path of the daemon. `base` is `server.base_path`, and `prefixes`
+/// are `server.agent_prefixes`.
 pub(crate) fn build_router<S: StoreService>(
     base: &str,
     prefixes: &[String],
@@ -133,7 +134,7 @@ async fn remove_store<S: StoreService>(
     let removal = async {
         caller.require_role(Role::Operate)?;
         let store = store.ok_or(ApiError::BadUuid)?;
-        // A store that is gone already is what was asked for.
+        // Removing a store that does not exist succeeds.
         desk.stores.remove(store).await.map_err(ApiError::RemoveFailed)?;
         Ok(response::empty_response())
     };

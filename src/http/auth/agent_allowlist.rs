@@ -1,4 +1,5 @@
-//! Who may speak the agent protocol, which has no token: the networks of `server.agent_allow`.
+//! Access to the agent protocol, which has no token. The networks of `server.agent_allow` may use
+//! it.
 
 use super::peer::PeerAddress;
 use super::principal::Principal;
@@ -6,20 +7,20 @@ use super::role::Role;
 use crate::common::IpAllowlist;
 use crate::http::error::ApiError;
 
-/// The words of the protocol that are served.
+/// The commands of the protocol that the daemon serves: the last segments of their paths.
 pub(crate) const ECHO_PATH: &str = "echo";
 pub(crate) const CONNECT_PATH: &str = "connect";
 pub(crate) const PING_PATH: &str = "ping";
 
-/// The way in for the agent protocol.
+/// The paths of the agent protocol, and the networks that may call them.
 pub(crate) struct AgentAllowlist {
     pub(crate) prefixes: Vec<String>,
     pub(crate) networks: IpAllowlist,
 }
 
 impl AgentAllowlist {
-    /// Whether a path is one of the protocol's, with or without the slash at the end that ZStack's
-    /// agents take as well.
+    /// Returns true if `path` belongs to the protocol, with or without a trailing slash. ZStack's
+    /// agents accept both forms.
     pub(crate) fn matches_path(&self, path: &str) -> bool {
         let path = path.strip_suffix('/').unwrap_or(path);
         path.rsplit_once('/').is_some_and(|(prefix, word)| {
@@ -28,7 +29,10 @@ impl AgentAllowlist {
         })
     }
 
-    /// The caller, by its address.
+    /// Returns the principal of a peer, which is named by its address.
+    ///
+    /// # Errors
+    /// [`ApiError::NetworkNotAllowed`] if the address is in none of the networks.
     pub(crate) fn authorize(&self, peer: &PeerAddress) -> Result<Principal, ApiError> {
         match peer {
             PeerAddress::Tcp(address, _) if self.networks.contains(address.ip()) => {

@@ -1,8 +1,8 @@
-//! The names this daemon answers to.
+//! The host names that the daemon answers to.
 //!
-//! A page in a browser can point a name of its own at 127.0.0.1 and then talk to us as its own origin
-//! (DNS rebinding). What it cannot do is send another `Host`: so only IP addresses, `localhost` and
-//! the names in `server.host_names` are answered.
+//! A page in a browser can point its own host name at 127.0.0.1 and then call the daemon as its own
+//! origin (DNS rebinding). It cannot send another `Host`. The daemon therefore answers only to IP
+//! addresses, `localhost` and the names in `server.host_names`.
 
 use std::net::IpAddr;
 
@@ -20,8 +20,11 @@ impl HostAllowlist {
         Self(names.iter().map(|name| normalize(name)).collect())
     }
 
-    /// Judges the authority that a request is addressed to: that of an absolute target, else the
-    /// `Host` header, of which there must be exactly one (RFC 9112 section 3.2).
+    /// Checks the hosts that a request is addressed to: the authority of an absolute target, and
+    /// the `Host` header. There must be exactly one `Host` header (RFC 9112 section 3.2).
+    ///
+    /// # Errors
+    /// [`ApiError::BadHost`] or [`ApiError::HostNotAllowed`].
     pub(crate) fn check_host(&self, target: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
         let mut given = headers.get_all(header::HOST).iter();
         let (Some(host), None) = (given.next(), given.next()) else {
@@ -48,7 +51,7 @@ impl HostAllowlist {
     }
 }
 
-/// As names compare: in lower case, without the dot of the root.
+/// Returns the name as it is compared: in lower case, without the trailing dot of the root.
 fn normalize(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }

@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection.
+//! The peer of a connection.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,18 +7,18 @@ use super::principal::Principal;
 use super::role::Role;
 use crate::http::tls::ClientCertificate;
 
-/// The other end of a connection.
+/// The peer of a connection: a TCP client or a local process.
 #[derive(Clone, Debug)]
 pub(crate) enum PeerAddress {
-    /// A TCP client, and the certificate that it has shown.
+    /// A TCP client, and its certificate if it has presented one.
     Tcp(SocketAddr, Option<ClientCertificate>),
-    /// A process of this machine; its user, unless the kernel did not tell.
+    /// A process on this machine, with its user id if the kernel reports it.
     Unix(Option<u32>),
 }
 
 impl PeerAddress {
-    /// Who the Unix socket let in: access to it is its file mode, so that whoever reaches it may do
-    /// everything.
+    /// Returns the principal of a Unix socket peer, or `None` for TCP. The file mode controls
+    /// access to the socket, so every process that can open it has the role `admin`.
     pub(crate) fn local_principal(&self) -> Option<Principal> {
         match self {
             Self::Tcp(..) => None,

@@ -1,4 +1,4 @@
-//! Who has been let in.
+//! The authenticated caller of a request.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use super::role::Role;
 use crate::http::error::ApiError;
 
-/// A caller that has been let in.
+/// An authenticated caller, with its name and role.
 #[derive(Clone, Debug)]
 pub(crate) struct Principal {
     name: Arc<str>,
@@ -20,7 +20,8 @@ impl Principal {
         Self { name: name.into(), role }
     }
 
-    /// The name in the tokens file, or the user id at the other end of the Unix socket.
+    /// Returns the name of the caller: from the tokens file, from the clients file, its address, or
+    /// its user id on the Unix socket.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -29,7 +30,10 @@ impl Principal {
         self.role
     }
 
-    /// Whether the caller's role covers this one.
+    /// Checks that the caller's role includes `role`.
+    ///
+    /// # Errors
+    /// [`ApiError::InsufficientRole`] names both roles.
     pub(crate) fn require_role(&self, role: Role) -> Result<(), ApiError> {
         if self.role >= role {
             return Ok(());
@@ -38,7 +42,8 @@ impl Principal {
     }
 }
 
-/// Put there by the front; a route that asks for a caller where none was let in is refused.
+/// Extracts the principal that the middleware has added to the request. A route that needs a
+/// principal rejects a request without one.
 impl<S: Sync> FromRequestParts<S> for Principal {
     type Rejection = ApiError;
 

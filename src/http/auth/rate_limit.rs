@@ -1,8 +1,8 @@
-//! How often one address does the same within a minute: after too many unknown sessions the answer is to
-//! wait, and of too many refusals not each is written down.
+//! Fixed-window counters per source address. Too many unknown tokens are answered with 429, and too
+//! many denials are no longer logged one by one at INFO.
 //!
-//! A session has too many bits to be guessed; what the limit saves is the log, and the time of whoever
-//! reads in it. So a good session is served all the while, also from an address that others share.
+//! A token has too many bits to be guessed. The limit protects the log and its readers. A valid
+//! token is therefore always accepted, also from an address that several clients share.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -10,25 +10,25 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What is too many within [`RATE_WINDOW`].
+/// Maximum count of one source within [`RATE_WINDOW`]. Further events are limited.
 pub(crate) const MAX_PER_WINDOW: u32 = 20;
-/// How long they count, from the first of them.
+/// Length of the window. It begins with the first event of a source.
 const RATE_WINDOW: Duration = Duration::from_secs(60);
-/// Most addresses that are remembered; beyond, those that come anew are not counted.
+/// Maximum number of sources that are remembered. Events of further sources are not counted.
 const MAX_SOURCES: usize = 1024;
 
-/// Since when, and how often.
+/// The window of one source: its start and its count.
 #[derive(Debug)]
 struct SourceWindow {
     since: Instant,
     times: u32,
 }
 
-/// What is counted, by address. Pure: told the time, it asks nobody.
+/// The windows of all sources. It does not read a clock: callers pass the time.
 #[derive(Debug, Default)]
 pub(crate) struct SourceCounter(HashMap<IpAddr, SourceWindow>);
 
-/// Which time it is within the minute, and how much of that is left.
+/// The count of a source within its window, and the remaining time of the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WindowCount {
     pub(crate) count: u32,
@@ -36,7 +36,7 @@ pub(crate) struct WindowCount {
 }
 
 impl SourceCounter {
-    /// Counts one more.
+    /// Counts one event of a source and returns the state of its window.
     pub(crate) fn count_source(&mut self, from: IpAddr, now: Instant) -> WindowCount {
         let over = |seen: &SourceWindow| now.saturating_duration_since(seen.since) >= RATE_WINDOW;
         let source = source_network(from);
@@ -56,7 +56,7 @@ impl SourceCounter {
     }
 }
 
-/// One host may have all of an IPv6 network of 64 bits.
+/// Returns the network that is counted as one source. A single host may own a whole IPv6 /64.
 fn source_network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),

@@ -1,11 +1,12 @@
-//! What a caller may do.
+//! The roles of callers.
 
 use crate::common::string_enum;
 
 string_enum! {
-    /// What a caller may do; each role includes those before it. The text is the word in the tokens file.
+    /// The permissions of a caller. Each role includes those before it. The text is the word in the
+    /// tokens file.
     pub(crate) Role {
-        /// Look.
+        /// View the stores and their health.
         Read = "read",
         /// Add, reconnect, update and remove stores.
         Operate = "operate",

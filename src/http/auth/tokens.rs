@@ -1,11 +1,16 @@
-//! Who may call over TCP: the tokens file.
+//! The callers that may use TCP: the tokens file.
 //!
-//! A line is `name:sha256-hex[:role]`; empty lines and lines that start with `#` are passed over. The
-//! file holds digests and no tokens, so that reading it lets nobody in.
+//! A line is `name:sha256-hex[:role]`. Empty lines and lines that start with `#` are ignored. The
+//! file holds digests and no tokens, so reading it gives no access.
 //!
-//! Promises: a presented token is compared with every entry, in a time that depends on neither the
-//! token nor the entry it matches.
-//! Never: keeps, logs or shows a token or its digest.
+//! # Guarantees
+//!
+//! - A presented token is compared with every entry, in a time that depends on neither the token
+//!   nor the entry that it matches.
+//!
+//! # Never
+//!
+//! - It never keeps, logs or shows a token, and never logs or shows a digest.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -19,14 +24,14 @@ use super::role::Role;
 use crate::common::parse_lines;
 use crate::settings::{SettingFault, SettingsError, read_text};
 
-/// The setting that names the file.
+/// Key of the setting that names the file.
 const SETTING_KEY: &str = "auth.tokens_file";
-/// Most characters of a caller's name.
+/// Maximum length of a caller's name, in characters.
 const MAX_NAME_CHARS: usize = 64;
 
 type TokenDigest = [u8; SHA256_OUTPUT_LEN];
 
-/// The callers with a token. The default knows nobody.
+/// The callers with a token. The default contains no caller.
 #[derive(Default)]
 pub struct TokenTable {
     entries: Vec<(TokenDigest, Principal)>,
@@ -39,18 +44,18 @@ impl std::fmt::Debug for TokenTable {
 }
 
 impl TokenTable {
-    /// Reads a tokens file. Blocks on it: call it before the runtime starts or on a thread of its own.
-    /// A reload that fails leaves the caller with the tokens it has.
+    /// Reads a tokens file. It blocks on the file, so call it before the runtime starts or on a
+    /// separate thread. If a reload fails, the caller keeps its current tokens.
     ///
     /// # Errors
-    /// [`SettingsError`] with every bad line.
+    /// [`SettingsError`] names every invalid line.
     pub fn load_file(path: &Path) -> Result<Self, SettingsError> {
         let text = read_text(path)
             .map_err(|error| SettingFault::unreadable_file(SETTING_KEY, path, &error))?;
         Self::read_file(&text).map_err(|lines| SettingsError::in_lines(SETTING_KEY, path, &lines))
     }
 
-    /// Whether nobody has a token.
+    /// Returns true if no caller has a token.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -72,11 +77,12 @@ impl TokenTable {
         Ok(Self { entries })
     }
 
-    /// Whose token this is.
+    /// Returns the caller that the token belongs to, or `None` if the token is unknown.
     pub(crate) fn authenticate(&self, token: &str) -> Option<&Principal> {
         let presented = digest(&SHA256, token.as_bytes());
         let mut found = None;
-        // Constant time is a second line of defence: a client cannot choose the digest of its guess.
+        // Constant time is a second defence, because a client cannot choose the digest of its
+        // guess.
         for (known, caller) in &self.entries {
             if bool::from(known.as_slice().ct_eq(presented.as_ref())) {
                 found = Some(caller);

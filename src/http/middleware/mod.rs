@@ -1,5 +1,5 @@
-//! What every request passes: one service around the router, in place of a stack of layers, each of
-//! which would box the request once more.
+//! The middleware around the router. It is one service, because each layer of a `tower` stack would
+//! box every request once more.
 
 pub(super) mod request_id;
 
@@ -31,25 +31,25 @@ use super::auth::tokens::TokenTable;
 use crate::common::{Random, lock_unpoisoned};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
-/// Most bytes of a path in a log line.
+/// Maximum length of a path in a log line, in bytes.
 const MAX_LOGGED_PATH: usize = 256;
 
-/// The way in.
+/// The service that handles every request.
 pub(super) struct ApiService {
     pub(super) router: Router,
     pub(super) hosts: HostAllowlist,
     pub(super) agent: AgentAllowlist,
     pub(super) tokens: watch::Receiver<Arc<TokenTable>>,
     pub(super) random: Arc<dyn Random>,
-    /// The unknown sessions of each address.
+    /// Counts the unknown tokens of each address.
     pub(super) auth_failures: Mutex<SourceCounter>,
-    /// The denials of each address, which bound the lines of the log.
+    /// Counts the denials of each address, to bound the lines in the log.
     pub(super) denials: Mutex<SourceCounter>,
     pub(super) limits: ServerLimits,
 }
 
 impl ApiService {
-    /// Answers one request.
+    /// Handles one request and returns its response.
     pub(super) async fn handle_request(
         &self,
         peer: &PeerAddress,
@@ -61,7 +61,7 @@ impl ApiService {
         .await
     }
 
-    /// Answers one request of a connection there is no room for.
+    /// Rejects one request of a connection beyond the limits.
     pub(super) async fn reject_over_capacity(
         &self,
         peer: &PeerAddress,
@@ -75,7 +75,7 @@ impl ApiService {
         self.with_request_context(peer, request, refuse).await
     }
 
-    /// Gives the request its name and span, and the answer the headers that all answers have.
+    /// Adds the request id and the span to a request, and the common headers to its response.
     async fn with_request_context(
         &self,
         peer: &PeerAddress,
@@ -89,7 +89,8 @@ impl ApiService {
             let path = path.get(..path.floor_char_boundary(MAX_LOGGED_PATH)).unwrap_or_default();
             info_span!(target: AUDIT_TARGET, "request", id = id.to_str().unwrap_or_default(), %method, path, %peer)
         };
-        // A span costs more than the rest of a read, which has nothing to say unless it is refused.
+        // A span costs more than the rest of a read request, which logs nothing unless it is
+        // denied.
         let reads = method.is_safe() && !enabled!(Level::DEBUG);
         let around = if reads { Span::none() } else { span() };
         async {
@@ -134,8 +135,9 @@ impl ApiService {
         Ok(response)
     }
 
-    /// Who is let in: nobody by name on the open paths. Access to the Unix socket is its file mode, and
-    /// no page in a browser reaches it, so that there neither session nor host is asked for.
+    /// Returns the principal of a request, or `None` on the open paths. The file mode controls
+    /// access to the Unix socket, and no page in a browser can reach it. A request over the Unix
+    /// socket therefore needs neither a token nor a valid host.
     fn authenticate(
         &self,
         peer: &PeerAddress,
@@ -151,7 +153,7 @@ impl ApiService {
         if self.agent.matches_path(parts.uri.path()) {
             return self.agent.authorize(peer).map(Some);
         }
-        // A session that is given counts: its caller may be another than the certificate's.
+        // A token takes precedence, because its caller may differ from that of the certificate.
         if let (PeerAddress::Tcp(_, Some(shown)), false) =
             (peer, parts.headers.contains_key(header::AUTHORIZATION))
             && let Some(caller) = shown.caller()
@@ -165,8 +167,8 @@ impl ApiService {
 
     /// Counts a denial against the address of its peer, and returns its number within the minute.
     ///
-    /// Returns 1 without counting if the peer has no address, or if only a field of an admitted caller
-    /// was denied.
+    /// Returns 1 without counting if the peer has no address. The same holds if the caller is
+    /// admitted and only a field of its request is denied.
     fn count_denial(&self, peer: &PeerAddress, denial: AccessDenial) -> u32 {
         if denial.field.is_some() {
             return 1;
@@ -174,7 +176,7 @@ impl ApiService {
         count_source(&self.denials, peer).map_or(1, |window| window.count)
     }
 
-    /// Counts an unknown session against the address of its peer, and returns the refusal.
+    /// Counts an unknown token against the address of its peer, and returns the error.
     fn on_unknown_token(&self, peer: &PeerAddress) -> ApiError {
         match count_source(&self.auth_failures, peer) {
             Some(WindowCount { count: nth, resets_in: left }) if nth > MAX_PER_WINDOW => {
@@ -185,14 +187,15 @@ impl ApiService {
     }
 }
 
-/// Counts one more request of the peer's address. Returns `None` for the Unix socket, which has none.
+/// Counts one event of the peer's address. Returns `None` for the Unix socket, which has no
+/// address.
 fn count_source(repeats: &Mutex<SourceCounter>, peer: &PeerAddress) -> Option<WindowCount> {
     let PeerAddress::Tcp(address, _) = peer else { return None };
     Some(lock_unpoisoned(repeats).count_source(address.ip(), Instant::now()))
 }
 
-/// The session in `Authorization: OAuth <session>`, or behind `Bearer`, the name the world has given
-/// to the same thing.
+/// Returns the token in `Authorization: OAuth <session>`, or after the scheme `Bearer`, the common
+/// name for the same credential. Returns `None` unless exactly one such header exists.
 fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (given.next(), given.next()) else { return None };

@@ -1,4 +1,4 @@
-//! The name of a request in logs and answers.
+//! The id of a request in logs and responses.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use data_encoding::HEXLOWER;
@@ -6,18 +6,18 @@ use data_encoding::HEXLOWER;
 use crate::common::Random;
 use crate::wire::headers::REQUEST_ID;
 
-/// Carries it, both ways.
+/// Name of the header that carries the id, in requests and responses.
 pub(super) const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static(REQUEST_ID);
 
-/// Most characters of an id that is taken over: twice a uuid, for those who chain two.
+/// Maximum length of an id from the client, in bytes: twice a uuid, for clients that chain two.
 const MAX_ID_BYTES: usize = 64;
 
-/// The id the caller gave when it is fit for a log line, else a random one.
+/// Returns the id that the client sent if it is valid in a log line, or else a random one.
 pub(crate) fn from_headers(headers: &HeaderMap, random: &dyn Random) -> HeaderValue {
     let given = headers.get(REQUEST_ID_HEADER).filter(|id| is_valid(id.as_bytes()));
     given.cloned().unwrap_or_else(|| {
         let id = HEXLOWER.encode(&random.bytes16());
-        // Hexadecimal digits are always a header's value.
+        // Hexadecimal digits are always a valid header value.
         HeaderValue::from_str(&id).unwrap_or_else(|_| HeaderValue::from_static("-"))
     })
 }

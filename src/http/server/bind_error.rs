@@ -1,21 +1,21 @@
-//! Why the daemon cannot listen.
+//! Errors of opening the listening sockets.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// The daemon cannot listen where it was told to.
+/// The error if the daemon cannot listen on a configured address or socket.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// A TCP address.
+    /// The daemon cannot listen on a TCP address.
     #[error("cannot listen on {address}")]
     Address {
         /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// An inherited socket.
+    /// An inherited socket cannot be used.
     #[error("an inherited socket cannot be used")]
     Inherited(#[source] io::Error),
     /// An inherited socket is reachable from other machines, and the port speaks plain HTTP.
@@ -24,21 +24,21 @@ pub enum BindError {
          server.insecure_http = true allows it"
     )]
     NotLoopback(SocketAddr),
-    /// The Unix socket.
+    /// The daemon cannot listen on the Unix socket.
     #[error("cannot listen on {}", path.display())]
     Socket {
         /// Its path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// What is there is no socket, and is left alone.
+    /// The file at the path is not a socket. It is left unchanged.
     #[error("cannot listen on {}: there is a file that is no socket", path.display())]
     NotASocket {
         /// Its path.
         path: PathBuf,
     },
-    /// Another process answers there.
+    /// Another process answers on the socket.
     #[error("cannot listen on {}: another process answers there", path.display())]
     AddressInUse {
         /// Its path.

@@ -1,4 +1,4 @@
-//! One connection, from its first request to its last answer.
+//! Serves one connection, from its first request to its last response.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -22,15 +22,16 @@ use crate::http::middleware::ApiService;
 
 const CONNECTION_CLOSE: HeaderValue = HeaderValue::from_static("close");
 
-/// Whether there is room for a connection.
+/// The result of the connection limit for a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
     Accepted,
     OverCapacity,
 }
 
-/// Serves requests until either side has had enough. Once `stop` is cancelled the request in flight
-/// is the last, and so is each while `seat` is wanted.
+/// Serves requests until the client or the server closes the connection. Once `stop` is cancelled,
+/// the request in flight is the last one. While too few permits are free, every request is the last
+/// one of its connection.
 pub(super) async fn serve_connection<I>(
     io: I,
     peer: PeerAddress,
@@ -57,7 +58,8 @@ pub(super) async fn serve_connection<I>(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        // Also bounds the wait for the next request: hyper starts it with the end of an answer.
+        // This also bounds the wait for the next request, because hyper starts the timer after a
+        // response.
         .header_read_timeout(limits.header_read_timeout)
         .max_buf_size(limits.head_bytes)
         .serve_connection(
@@ -67,7 +69,7 @@ pub(super) async fn serve_connection<I>(
     let mut connection = pin!(connection);
     let stopped = async {
         stop.cancelled().await;
-        // hyper closes at once on a client whose first request it has not read yet.
+        // hyper immediately closes a connection whose first request it has not read yet.
         let _ = timeout(SHUTDOWN_GRACE, spoken.notified()).await;
     };
     let result = tokio::select! {

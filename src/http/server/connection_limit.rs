@@ -1,38 +1,39 @@
-//! Room for connections: how many are served at once, and whether there is enough to keep one that has
-//! its answer.
+//! Limits the number of open connections, and decides whether a connection is kept alive after a
+//! response.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Seats of one kind.
+/// The permits for one kind of connection.
 pub(super) struct ConnectionLimiter {
     free: Arc<Semaphore>,
-    /// With fewer than these free, connections are not kept.
+    /// Connections are closed after a response while fewer permits than this are free.
     reserve: usize,
 }
 
 impl ConnectionLimiter {
-    /// `count` seats, of which `kept` may be held by connections that wait for another request.
+    /// Creates `count` permits, of which `kept` may belong to connections that wait for another
+    /// request.
     pub(super) fn new(count: usize, kept: usize) -> Self {
         Self { free: Arc::new(Semaphore::new(count)), reserve: count.saturating_sub(kept) }
     }
 
-    /// A seat, if there is one.
+    /// Returns a permit, or `None` if all permits are in use.
     pub(super) fn try_acquire(&self) -> Option<ConnectionPermit> {
         let taken = Arc::clone(&self.free).try_acquire_owned().ok()?;
         Some(ConnectionPermit { taken, reserve: self.reserve })
     }
 }
 
-/// A seat, which is free again when this is dropped.
+/// A permit for one connection. Dropping it releases the permit.
 pub(super) struct ConnectionPermit {
     taken: OwnedSemaphorePermit,
     reserve: usize,
 }
 
 impl ConnectionPermit {
-    /// Whether too many sit for this one to be kept after its answer.
+    /// Returns true if too few permits are free to keep this connection after its response.
     pub(super) fn should_close_after_response(&self) -> bool {
         self.taken.semaphore().available_permits() < self.reserve
     }

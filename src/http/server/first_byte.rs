@@ -1,4 +1,4 @@
-//! The first byte of a connection, also when the daemon is about to stop.
+//! Waits for the first byte of a connection, also while the daemon stops.
 
 use std::time::Duration;
 
@@ -6,18 +6,18 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// How long a client that has just connected may begin to speak once `stop` is cancelled: its request is
-/// on the way, and would be lost to it with the connection.
+/// Time that a client that has just connected has to send its first byte once `stop` is cancelled.
+/// Its request may be on the way and would be lost with the connection.
 pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-/// Whether the client says anything, within `limit` and hardly later than `stop`. Until it does, a
-/// connection has no buffers and costs next to nothing.
+/// Returns true if the client sends a byte within `limit`, and at most [`SHUTDOWN_GRACE`] after
+/// `stop` is cancelled. Until then the connection has no buffers and uses almost no memory.
 pub(super) async fn wait_for_first_byte(
     tcp: &TcpStream,
     limit: Duration,
     stop: &CancellationToken,
 ) -> bool {
-    // `readable` may say so of a new socket unseen.
+    // `readable` may report a new socket as ready before it has data.
     let mut first = [0];
     tokio::select! {
         biased;
@@ -26,7 +26,8 @@ pub(super) async fn wait_for_first_byte(
     }
 }
 
-/// Ends when what was on the way at `stop` must have come.
+/// Waits until [`SHUTDOWN_GRACE`] has passed since `stop` was cancelled. Data that was on the way
+/// at that time has arrived by then.
 pub(crate) async fn shutdown_grace_elapsed(stop: &CancellationToken) {
     stop.cancelled().await;
     sleep(SHUTDOWN_GRACE).await;

@@ -1,4 +1,4 @@
-//! The sockets the daemon listens on, and taking connections from them.
+//! Opens the listening sockets and accepts connections from them.
 
 use std::future::poll_fn;
 use std::io;
@@ -17,38 +17,40 @@ use super::bind_error::BindError;
 use super::unix_socket;
 use super::unix_socket::SocketFile;
 
-/// How long nothing is accepted after the system had no room for another connection.
+/// Pause after the system had no resources for another connection. The condition passes when
+/// connections end, so an immediate retry would only use CPU time.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
-/// How often that is warned about.
+/// Minimum interval between two warnings about it.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
-/// How long sent bytes may stay unacknowledged, in milliseconds, so that a client whose machine is gone
-/// does not keep its seat until TCP itself gives up (`TCP_USER_TIMEOUT`, tcp(7)).
+/// Time that sent bytes may stay unacknowledged, in milliseconds (`TCP_USER_TIMEOUT`, tcp(7)). A
+/// client whose machine has failed would otherwise keep its permit until TCP itself times out.
 const UNACKNOWLEDGED_MS: u32 = 30_000;
 
-/// Connections that may wait to be taken; the kernel's own limit (`net.core.somaxconn`) is 4096.
+/// Maximum number of connections that wait to be accepted. The limit of the kernel
+/// (`net.core.somaxconn`) is 4096.
 const LISTEN_BACKLOG: i32 = 1024;
 
-/// Sockets that somebody else has opened for us, and keeps open.
+/// Sockets that another process has opened for the daemon and keeps open.
 #[derive(Debug, Default)]
 pub struct InheritedSockets {
-    /// In the place of `server.listen`.
+    /// They replace `server.listen`.
     pub tcp: Vec<TcpListener>,
-    /// In the place of `server.socket`; their files and modes are their owner's.
+    /// They replace `server.socket`. Their files and modes belong to their owner.
     pub unix: Vec<UnixListener>,
 }
 
-/// Sockets that listen already, before the runtime takes them.
+/// Sockets that already listen and are not registered with the runtime yet.
 #[derive(Debug)]
 pub(super) struct BoundSockets {
     tcp: Vec<(TcpListener, SocketAddr)>,
     unix: Vec<UnixListener>,
-    /// None where the Unix socket is inherited.
+    /// The file of the Unix socket, or `None` if the socket is inherited.
     file: Option<SocketFile>,
 }
 
 impl BoundSockets {
-    /// Inherited sockets win over the addresses in the settings; off loopback only where what they speak
-    /// may be exposed.
+    /// Opens the sockets. Inherited sockets override the addresses in the settings. An inherited
+    /// socket off loopback is an error unless `exposes` is true.
     pub(super) fn open_sockets(
         listen: &[SocketAddr],
         inherited: InheritedSockets,
@@ -83,7 +85,7 @@ impl BoundSockets {
         self.tcp.iter().map(|(_, address)| *address).collect()
     }
 
-    /// Hands the sockets to the runtime this is called in.
+    /// Registers the sockets with the current runtime.
     pub(super) fn into_listeners(self) -> io::Result<SocketListeners> {
         let mut sockets = Vec::new();
         for (listener, _) in self.tcp {
@@ -98,8 +100,9 @@ impl BoundSockets {
 
 fn wait_readable(listener: TcpListener) -> io::Result<(TcpListener, SocketAddr)> {
     listener.set_nonblocking(true)?;
-    // Again, with room for a burst of reconnects: std leaves room for 128, and a client whose SYN is
-    // dropped for want of it comes back a whole second later (`listen(2)`, `tcp(7)`).
+    // Listens again with a longer backlog, for a burst of reconnects. std uses a backlog of 128. A
+    // client whose SYN is dropped because the backlog is full retries a whole second later
+    // (`listen(2)`, `tcp(7)`).
     listen(&listener, Backlog::new(LISTEN_BACKLOG)?)?;
     let address = listener.local_addr()?;
     Ok((listener, address))
@@ -111,13 +114,14 @@ enum ListeningSocket {
     Unix(tokio::net::UnixListener),
 }
 
-/// A new connection.
+/// A stream that a listening socket has accepted.
 pub(super) enum AcceptedStream {
     Tcp(TcpStream, SocketAddr),
     Unix(UnixStream),
 }
 
-/// Takes connections from all sockets in turn, so that a flood on one does not starve the others.
+/// The listening sockets. They are polled round-robin, so that a flood on one does not starve the
+/// others.
 pub(super) struct SocketListeners {
     sockets: Vec<ListeningSocket>,
     first: usize,
@@ -127,10 +131,10 @@ pub(super) struct SocketListeners {
 }
 
 impl SocketListeners {
-    /// The next connection.
+    /// Waits for the next connection.
     ///
     /// # Cancel safety
-    /// Nothing is lost.
+    /// No connection is lost.
     pub(super) async fn accept_next(&mut self) -> AcceptedStream {
         loop {
             if let Some(pause) = self.pause {
@@ -164,8 +168,9 @@ impl SocketListeners {
         Poll::Pending
     }
 
-    /// A connection that was gone before it was taken concerns nobody. Anything else (no descriptors,
-    /// no memory; accept(2)) passes when connections end, and asking at once would only spin.
+    /// Pauses accepting after an error. A connection that ended before it was accepted causes no
+    /// pause. Any other error (no descriptors, no memory; accept(2)) passes when connections end,
+    /// and an immediate retry would only use CPU time.
     fn back_off(&mut self, error: &io::Error) {
         use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
         if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
@@ -180,8 +185,8 @@ impl SocketListeners {
     }
 }
 
-/// Answers leave at once, and a client that is gone is given up. Both only save time, so that a system
-/// that refuses them is served all the same.
+/// Sends responses without delay and gives up a client that does not acknowledge. Both options only
+/// save time, so a connection is served even if the system rejects them.
 fn set_socket_options(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(error = %error, "TCP_NODELAY is refused");

@@ -1,4 +1,4 @@
-//! The server: listens, takes connections within its caps, and ends without cutting anybody off.
+//! The server. It listens, accepts connections within its limits, and drains them when it stops.
 
 pub(super) mod bind_error;
 pub(super) mod connection;
@@ -41,30 +41,32 @@ use connection_limit::{ConnectionLimiter, ConnectionPermit};
 use first_byte::wait_for_first_byte;
 use listeners::{AcceptedStream, BoundSockets, InheritedSockets};
 
-/// Connections beyond the caps that are told so at once; those beyond these are closed unheard.
+/// Maximum number of connections beyond the limits that still receive an error response. Further
+/// connections are closed without a response.
 const MAX_OVERFLOW_CONNECTIONS: usize = 64;
 
-/// What the server works with.
+/// The dependencies of the server.
 pub struct ServerContext<S> {
     /// The stores behind the routes.
     pub stores: S,
-    /// Who may call over TCP; a new value takes effect with the next request.
+    /// The callers with a token, for TCP. A new value takes effect with the next request.
     pub tokens: watch::Receiver<Arc<TokenTable>>,
-    /// What TLS is accepted with, for the next connection; none: plain HTTP.
+    /// The TLS settings, which take effect with the next connection, or `None` for plain HTTP.
     pub tls: Option<watch::Receiver<Arc<TlsAcceptance>>>,
-    /// Whether the daemon can do its work.
+    /// The check behind `/readyz`.
     pub readiness: Arc<dyn ReadinessCheck>,
     /// The daemon, as the health view shows it.
     pub daemon: DaemonInfo,
-    /// Takes the answers to calls of the agent protocol that are answered later, and knows who may call.
+    /// Queue of the replies to asynchronous calls of the agent protocol. Its URL guard also holds
+    /// the networks that may use the protocol.
     pub replies: ReplyQueue,
-    /// Makes request ids.
+    /// Source of the request ids.
     pub random: Arc<dyn Random>,
-    /// `storage.allowed_roots`
+    /// The value of `storage.allowed_roots`.
     pub allowed_roots: Vec<String>,
 }
 
-/// A server that listens and does not answer yet.
+/// A server that listens and does not accept connections yet.
 #[derive(Debug)]
 pub struct HttpServer {
     bound: BoundSockets,
@@ -76,11 +78,11 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Opens all sockets. Inherited ones take the place of `server.listen`, and of `server.socket`. Needs
-    /// no runtime.
+    /// Opens all sockets. Inherited sockets replace `server.listen` and `server.socket`. The call
+    /// needs no runtime.
     ///
     /// # Errors
-    /// [`BindError`] names the address: exit 69.
+    /// [`BindError`] names the address. The exit code is 69.
     pub fn bind(
         settings: &settings::ServerSettings,
         inherited: InheritedSockets,
@@ -104,24 +106,24 @@ impl HttpServer {
         Self { limits, ..self }
     }
 
-    /// The TCP addresses it listens on, with the ports the system chose.
+    /// Returns the TCP addresses that the server listens on, with the ports that the system chose.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.bound.addresses()
     }
 
-    /// The path of the Unix socket.
+    /// Returns the path of the Unix socket.
     pub fn socket_path(&self) -> &Path {
         &self.socket
     }
 
-    /// Serves until `stop` is cancelled; then takes no more connections, answers what is in flight and
-    /// returns, at the latest after `drain`.
+    /// Serves until `stop` is cancelled. Then it accepts no more connections, completes the
+    /// requests in flight and returns, at the latest after `drain`.
     ///
     /// # Errors
-    /// The runtime cannot take the sockets; a fault of ours or of the system.
+    /// The runtime cannot register the sockets, because of an internal error or a system error.
     ///
     /// # Cancel safety
-    /// Dropping the future closes every connection; what was asked of the stores goes on.
+    /// Dropping the future closes every connection. Work that the stores have started continues.
     pub async fn run<S: StoreService>(
         self,
         context: ServerContext<S>,
@@ -158,14 +160,14 @@ impl HttpServer {
                 accepted = listeners.accept_next() => connections.accept_connection(accepted),
             }
         }
-        // Closed first, so that a client is refused rather than left waiting.
+        // The listeners close first, so that a new client is refused and does not wait.
         drop(listeners);
         connections.drain_connections(drain).await;
         Ok(())
     }
 }
 
-/// The connections that are open.
+/// The open connections and their limits.
 struct Connections {
     front: Arc<ApiService>,
     tls: Option<watch::Receiver<Arc<TlsAcceptance>>>,
@@ -254,7 +256,8 @@ impl Connections {
     }
 }
 
-/// A task that panicked is a fault of ours; its connection is closed and the others go on.
+/// Logs the panic of a connection task, which is an internal error. Its connection is closed, and
+/// the other connections continue.
 fn log_panic(result: Result<(), JoinError>) {
     if let Err(broken) = result
         && broken.is_panic()

@@ -1,8 +1,13 @@
-//! The Unix socket: who may open the file may call.
+//! The Unix socket. A process may call the daemon if it may open the socket file.
 //!
-//! Promises: the socket never listens with another mode than 0660; a file in its place is removed only
-//! when it is a socket that nobody answers on.
-//! Never: removes a file that is no socket, or a socket that is not its own.
+//! # Guarantees
+//!
+//! - The socket never listens with a mode other than 0660.
+//! - A file at its path is removed only if it is a socket that no process answers on.
+//!
+//! # Never
+//!
+//! - It never removes a file that is not a socket, or a socket that is not its own.
 #![expect(
     clippy::disallowed_methods,
     reason = "the socket's own file, beside the state and never in a store"
@@ -22,12 +27,14 @@ use nix::sys::socket::{
 
 use super::bind_error::BindError;
 
-/// Read and write for owner and group, as connecting asks for (unix(7)).
+/// Mode of the socket file: read and write for owner and group. Connecting requires write
+/// permission (unix(7)).
 const SOCKET_MODE: u32 = 0o660;
-/// Connections that may wait to be accepted.
+/// Maximum number of connections that wait to be accepted.
 const LISTEN_BACKLOG: i32 = 128;
 
-/// The file of a listening socket; removed with this value unless another has taken its place.
+/// The file of a listening socket. It is removed when this value is dropped, unless another file
+/// has replaced it.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
@@ -44,15 +51,15 @@ impl Drop for SocketFile {
     }
 }
 
-/// Listens at `path`. The directory must be there.
+/// Listens at `path`. The directory must exist.
 pub(super) fn open_socket(path: &Path) -> Result<(UnixListener, SocketFile), BindError> {
     remove_stale_socket(path)?;
     let failed = |source: io::Error| BindError::Socket { path: path.to_owned(), source };
     let bind_file = || -> io::Result<_> {
         let fd = new_socket()?;
         bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
-        // Between bind and listen a connect is refused, so that the mode is in force before the first
-        // caller, whatever the umask.
+        // Between bind and listen the kernel refuses a connect. The mode is therefore in force
+        // before the first caller, whatever the umask is.
         fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))?;
         listen(&fd, Backlog::new(LISTEN_BACKLOG)?)?;
         let file = SocketFile { path: path.to_owned(), identity: socket_identity(path)? };
@@ -61,7 +68,7 @@ pub(super) fn open_socket(path: &Path) -> Result<(UnixListener, SocketFile), Bin
     bind_file().map_err(failed)
 }
 
-/// Removes what an earlier run left behind.
+/// Removes the socket file that an earlier run left behind.
 fn remove_stale_socket(path: &Path) -> Result<(), BindError> {
     let failed = |source: io::Error| BindError::Socket { path: path.to_owned(), source };
     let found = match fs::symlink_metadata(path) {
@@ -75,7 +82,7 @@ fn remove_stale_socket(path: &Path) -> Result<(), BindError> {
     let fd = new_socket().map_err(failed)?;
     let address = UnixAddr::new(path).map_err(|errno| failed(errno.into()))?;
     match connect(fd.as_raw_fd(), &address) {
-        // EAGAIN: somebody listens and has a full backlog (connect(2)).
+        // EAGAIN: a process listens and its backlog is full (connect(2)).
         Ok(()) | Err(Errno::EAGAIN) => Err(BindError::AddressInUse { path: path.to_owned() }),
         Err(Errno::ECONNREFUSED) => fs::remove_file(path).map_err(failed),
         Err(Errno::ENOENT) => Ok(()),

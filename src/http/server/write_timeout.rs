@@ -1,12 +1,17 @@
-//! A stream that fails a write if the peer does not take it.
+//! A stream that fails a write if the peer does not accept it in time.
 //!
-//! Guarantees: each write that makes no progress within the limit fails with `TimedOut`; each progress
-//! starts the limit anew, so that a slow peer may take a long response.
-//! Never: fails a read. Requests have deadlines of their own.
+//! # Guarantees
 //!
-//! It is not `tokio_io_timeout::TimeoutStream`, which holds its timers in itself and so is not `Unpin`:
-//! hyper wants a stream that is, which would cost each connection one more allocation with the timers of
-//! both directions. Here a timer exists only while a write waits.
+//! - Each write that makes no progress within the limit fails with `TimedOut`.
+//! - Each progress restarts the limit, so that a slow peer can read a long response.
+//!
+//! # Never
+//!
+//! - It never fails a read, because requests have deadlines of their own.
+//!
+//! It is not `tokio_io_timeout::TimeoutStream`, which contains its timers and therefore is not
+//! `Unpin`. hyper requires an `Unpin` stream, so each connection would need one more allocation,
+//! with the timers of both directions. Here a timer exists only while a write waits.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,12 +21,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// Fails a write that makes no progress within `limit`. A Unix socket has no limit of its own, and that
-/// of TCP only ends a peer that does not acknowledge.
+/// A stream that fails a write without progress within `limit`. A Unix socket has no such limit.
+/// The limit of TCP only covers a peer that does not acknowledge.
 pub(super) struct WriteTimeoutStream<I> {
     io: I,
     limit: Duration,
-    /// The end of the limit, while a write waits.
+    /// The end of the limit, or `None` while no write waits.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
