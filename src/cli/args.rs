@@ -1,9 +1,14 @@
-//! What can be typed: every command, flag and default.
+//! Arguments of the command line: every command, flag and default.
 //!
-//! Promises: a value that clap lets through has its type and range; a usage fault is answered by clap
-//! with exit code 2, before anything is read or sent.
-//! Never: has a flag that takes a secret as its value, because arguments stand in the process list
-//! and in the shell's history.
+//! # Guarantees
+//!
+//! * A value that clap accepts has its type and range.
+//! * clap reports a usage error with exit code 2, before anything is read or sent.
+//!
+//! # Never
+//!
+//! * A flag takes a secret as its value, because arguments stand in the process list and in the shell's
+//!   history.
 
 use std::path::PathBuf;
 
@@ -16,17 +21,17 @@ use crate::model::{Hostname, StoreUuid};
 #[derive(Debug, Parser)]
 #[command(name = "imagestore-agent", version, arg_required_else_help = true)]
 pub struct Args {
-    /// Settings file [env: IMAGESTORE_AGENT_CONFIG] [default: /etc/imagestore-agent/agent.toml, then
-    /// built-in defaults]
+    /// Settings file [env: IMAGESTORE_AGENT_CONFIG] [default: /etc/imagestore-agent/agent.toml,
+    /// then built-in defaults]
     // The variable is read with the settings: clap would not take an empty one for unset.
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The commands of the program.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the daemon
@@ -43,7 +48,7 @@ pub enum Command {
     Init(InitArgs),
     /// Print completions for a shell
     Completions {
-        /// Which
+        /// Shell that reads the completions
         shell: Shell,
     },
     /// Print the manual page, or a command's, for man(1): imagestore-agent man add | man -l -
@@ -56,11 +61,11 @@ pub enum Command {
     Client(Box<ClientCommand>),
 }
 
-/// How the daemon is started.
+/// Arguments of `serve`.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct ServeArgs {
-    /// After a restore of an older state directory with the clock set back: number transitions from here
-    /// on, in milliseconds since 1970, above every epoch that has been told (to be given once)
+    /// After a restore of an older state directory with the clock set back: number transitions from
+    /// here on, in milliseconds since 1970, above every epoch that has been told (to be given once)
     // Up to the year 2200: what is kept never goes back, and must not come near its end.
     #[arg(long, value_name = "MILLISECONDS", value_parser = clap::value_parser!(i64).range(1..=7_258_118_400_000))]
     pub new_epoch_floor: Option<i64>,
@@ -88,8 +93,8 @@ pub enum ClientCommand {
 }
 
 impl ClientCommand {
-    /// Returns the options of the connection, and true if results and errors are to be JSON on standard
-    /// output.
+    /// Returns the options of the connection, and true if results and errors are to be JSON on
+    /// standard output.
     pub fn common(&self) -> (&ConnectionArgs, bool) {
         let common = match self {
             Self::Add(args) => &args.common,
@@ -195,7 +200,7 @@ pub struct AddArgs {
     pub common: CommonArgs,
 }
 
-/// Where the login's secrets come from; without a password or key an add asks the terminal.
+/// Sources of the login's secrets. Without a password or key, an add asks the terminal.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Secrets (an add asks for them on the terminal when none is given)")]
 pub struct SecretSources {
@@ -264,7 +269,8 @@ pub struct UpdateArgs {
     /// User of the SSH login
     #[arg(long, value_name = "USER")]
     pub username: Option<String>,
-    /// Fingerprint that a server at another address must show, as `ssh-keygen -l` prints it; repeatable
+    /// Fingerprint that a server at another address must show, as `ssh-keygen -l` prints it;
+    /// repeatable
     #[arg(long = "host-key-fingerprint", value_name = "SHA256")]
     pub host_key_fingerprints: Vec<String>,
     /// Ask for a new password on the terminal

@@ -110,8 +110,8 @@ impl Drop for WorkerGuard<'_> {
 }
 
 impl WorkerProcess {
-    /// Kills the worker and waits for its exit. Returns true if it is gone. A worker of an earlier run
-    /// is not a child of this process. It is only looked up, neither killed nor waited for.
+    /// Kills the worker and waits for its exit. Returns true if it is gone. A worker of an earlier
+    /// run is not a child of this process. It is only looked up, neither killed nor waited for.
     ///
     /// # Cancel safety
     /// The worker may have been sent SIGKILL; a later call waits for the same process.

@@ -309,7 +309,7 @@ fn every_labelled_point_is_killed_at() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 dirs.push(path);
-            } else {
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = std::fs::read_to_string(path).unwrap();
                 let points = text.split("crash_point(\"").skip(1);
                 labels.extend(points.map(|rest| rest.split('"').next().unwrap().to_owned()));
