@@ -7,8 +7,8 @@
 //!
 //! # Never
 //!
-//! * A flag takes a secret as its value, because arguments stand in the process list and in the shell's
-//!   history.
+//! * A flag takes a secret as its value, because arguments stand in the process list and in the
+//!   history of the shell.
 
 use std::path::PathBuf;
 
