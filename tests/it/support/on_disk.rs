@@ -31,8 +31,10 @@ impl OnDisk {
     /// Waits until no notice of these stores waits and all are Connected.
     pub(crate) async fn all_is_told(&self, stores: &[String]) {
         let settled = |store: &String| {
-            let waiting: u32 = self.ask("SELECT count(*) FROM outbox WHERE store = ?", store);
-            waiting == 0 && self.standing(store, "status") == "Connected"
+            // In this order: a store that is Connected enqueues nothing more, whereas one whose outbox
+            // is empty may become Connected, with a notice, before its status is read.
+            self.standing(store, "status") == "Connected"
+                && self.ask::<u32>("SELECT count(*) FROM outbox WHERE store = ?", store) == 0
         };
         until("everything is told", async || stores.iter().all(settled)).await;
     }
