@@ -11,31 +11,15 @@
 )]
 
 mod architecture;
+mod cli;
 mod daemon;
 mod deployment;
 mod docs;
-mod http_agent;
-mod http_api;
-mod http_health;
-mod http_input;
-mod http_limits;
-mod init;
+mod http;
 mod management;
 mod notifier;
 mod probe;
-mod probe_claim;
-mod probe_fuse;
-mod probe_hazards;
-mod probe_shapes;
-mod program;
 mod receiver;
 mod settings;
 mod ssh;
-mod ssh_accounts;
-mod ssh_host_key;
-mod ssh_login;
-mod ssh_peers;
-mod ssh_sftp;
-mod ssh_table;
-mod ssh_talk;
 mod support;

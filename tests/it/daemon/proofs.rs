@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::ssh_accounts::chroot;
+use crate::ssh::accounts::chroot;
 use crate::support::agent::Agent;
 use crate::support::filesystems::Mounted;
 use crate::support::health::condition;

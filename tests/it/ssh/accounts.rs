@@ -12,8 +12,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::ssh::table::Played;
 use crate::ssh::{by_key, by_password, ssh_settings, verify, verify_by};
-use crate::ssh_table::Played;
 use crate::support::needs::run;
 use crate::support::sshd::{Builder, HostKeyFile, KeyPair, User};
 

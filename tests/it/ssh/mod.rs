@@ -1,5 +1,13 @@
 //! The login check: what its tests share, and what it does before and beside a conversation.
 
+pub(crate) mod accounts;
+mod host_key;
+mod login;
+mod peers;
+mod sftp;
+mod table;
+mod talk;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;

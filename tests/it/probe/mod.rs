@@ -1,5 +1,10 @@
 //! The probe on real filesystems, through the real worker process.
 
+mod claim;
+mod fuse;
+mod hazards;
+mod shapes;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};

@@ -9,9 +9,9 @@ use imagestore_agent::ssh::{LoginRequest, VerifiedLogin};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
+use crate::ssh::accounts;
 use crate::ssh::{by_key, by_password, login, pinned, secret, ssh_address, ssh_settings};
 use crate::ssh::{verify, verify_by};
-use crate::ssh_accounts;
 use crate::support::dropbear::Dropbear;
 use crate::support::hostile::{BANNER, Hostile, Script};
 use crate::support::needs::needs_root;
@@ -145,8 +145,8 @@ async fn play(situation: &str) -> Played {
         "secret" => secrets(situation).await.into(),
         "login" => logins(situation).await,
         "conversation" => conversations(situation).await.into(),
-        "account" => ssh_accounts::accounts(situation).await,
-        "host" => ssh_accounts::hosts(situation).await,
+        "account" => accounts::accounts(situation).await,
+        "host" => accounts::hosts(situation).await,
         _ => panic!("nobody plays {situation:?}"),
     }
 }
@@ -379,7 +379,7 @@ async fn at_sshd(situation: &str) -> Played {
             sshd.authorize(&user, &key);
             verify(&by_key(&sshd, &user, &key, None)).await
         }
-        "login: sshd's process is frozen (SIGSTOP)" => return ssh_accounts::frozen(&user).await,
+        "login: sshd's process is frozen (SIGSTOP)" => return accounts::frozen(&user).await,
         _ => panic!("nobody plays {situation:?}"),
     };
     (outcome, sshd).into()

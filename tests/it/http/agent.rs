@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::http_api::Log;
+use crate::http::api::Log;
 use crate::support::http_server::{Answer as Told, Asked, BROKEN, GOOD, HELD, Running, STOPPING};
 use crate::support::management_node::{Answer, ManagementNode};
 

@@ -1,0 +1,4 @@
+//! The program's commands as child processes.
+
+mod init;
+mod program;
