@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use tracing::{debug, info};
 
-use super::auth::principal::Principal;
+use super::auth::Principal;
 use super::error::{AccessDenial, ApiError};
 use crate::model::{Reason, StoreUuid};
 

@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::api::response;
-use super::auth::role::Role;
+use super::auth::Role;
 use crate::agent::{AcceptError, ReconnectError};
 use crate::management::BadUrl;
 use crate::model::{AttemptFailure, Fault, HostKey, Reason, StoreUuid};

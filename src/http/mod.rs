@@ -28,12 +28,10 @@ mod middleware;
 mod server;
 pub(super) mod tls;
 
-pub use api::daemon_info::{DaemonInfo, ProcessStats, ProcessStatsFn};
-pub use api::readiness::ReadinessCheck;
+pub use api::health::{DaemonInfo, ProcessStats, ProcessStatsFn, ReadinessCheck};
 pub use audit::AUDIT_TARGET;
 pub use auth::tokens::TokenTable;
 pub use limits::ServerLimits;
-pub use server::bind_error::BindError;
-pub use server::listeners::InheritedSockets;
+pub use server::listeners::{BindError, InheritedSockets};
 pub use server::{HttpServer, ServerContext};
 pub use tls::TlsAcceptance;

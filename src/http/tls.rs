@@ -22,9 +22,8 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::auth::principal::Principal;
-use super::auth::role::Role;
-use super::server::first_byte::shutdown_grace_elapsed;
+use super::auth::{Principal, Role};
+use super::server::connection::shutdown_grace_elapsed;
 use crate::common::parse_lines;
 use crate::settings;
 use crate::settings::{SettingFault, SettingsError, read_text};

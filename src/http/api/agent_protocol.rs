@@ -15,13 +15,12 @@ use axum::response::Response;
 use axum::routing::post;
 use hyper::{StatusCode, Uri};
 
+use super::AppState;
 use super::response;
-use super::state::AppState;
 use crate::agent::{ReconnectError, StoreService, StoreSnapshot};
 use crate::http::audit::AuditRecord;
 use crate::http::auth::agent_allowlist::{CONNECT_PATH, ECHO_PATH, PING_PATH};
-use crate::http::auth::principal::Principal;
-use crate::http::auth::role::Role;
+use crate::http::auth::{Principal, Role};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::management::TaskReply;

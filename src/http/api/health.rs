@@ -1,4 +1,5 @@
-//! `/healthz` and `/readyz`, the two paths that need no token.
+//! The health of the daemon: `/healthz` and `/readyz`, the two paths that need no token, and the
+//! part of the health view that belongs to no store.
 
 use std::sync::Arc;
 
@@ -6,13 +7,29 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
+use super::AppState;
 use super::response;
-use super::state::AppState;
-use crate::agent::StoreService;
-use crate::wire::{LivenessResponse, ReadinessResponse};
+use crate::agent::{DaemonConditions, StoreService};
+use crate::model::{NodeId, StoreUuid};
+use crate::notifier::NotifierHandle;
+use crate::wire::{DeliveryBody, LivenessResponse, ReadinessResponse};
 
 pub(crate) const LIVENESS_PATH: &str = "/healthz";
 pub(crate) const READINESS_PATH: &str = "/readyz";
+
+/// A check of whether the daemon can serve requests. The composition root implements it.
+pub trait ReadinessCheck: Send + Sync + 'static {
+    /// Returns the reasons why the daemon is not ready, one clause each, such as `the state
+    /// directory cannot be written`. The list is empty if the daemon is ready. The call must not
+    /// block: read what a task has found, not the disk.
+    fn failures(&self) -> Vec<String>;
+}
+
+impl<F: Fn() -> Vec<String> + Send + Sync + 'static> ReadinessCheck for F {
+    fn failures(&self) -> Vec<String> {
+        self()
+    }
+}
 
 /// Reports that the server responds, and nothing else.
 pub(super) async fn get_liveness() -> Response {
@@ -30,4 +47,43 @@ pub(super) async fn get_readiness<S: StoreService>(
     let body = ReadinessResponse::new(reasons);
     let status = if body.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     response::json_response(status, &body)
+}
+
+/// The resources that the process of the daemon uses.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProcessStats {
+    /// Resident memory, in bytes.
+    pub resident_bytes: u64,
+    /// Processor time since the start, in milliseconds.
+    pub cpu_milliseconds: u64,
+}
+
+/// Reads the figures. Called for each request that shows them.
+pub type ProcessStatsFn = Arc<dyn Fn() -> ProcessStats + Send + Sync>;
+
+/// The daemon, as the health view shows it.
+#[derive(Clone)]
+pub struct DaemonInfo {
+    /// This installation.
+    pub node: NodeId,
+    /// The conditions that come from the daemon.
+    pub conditions: DaemonConditions,
+    /// The delivery of notices, or `None` without a callback.
+    pub notifier: Option<NotifierHandle>,
+    /// The resources that the process uses.
+    pub process: ProcessStatsFn,
+}
+
+impl DaemonInfo {
+    /// Returns the status of delivery for one store, or `None` without a callback.
+    pub(super) fn delivery_status(&self, store: StoreUuid) -> Option<DeliveryBody> {
+        let notifier = self.notifier.as_ref()?;
+        let status = notifier.delivery_status(store).unwrap_or_default();
+        Some(DeliveryBody {
+            destination: notifier.active_endpoint(),
+            last_reply: status.trouble.map(|trouble| trouble.reply.to_string()),
+            next_try: status.next_try.map(|at| at.to_string()),
+            pending: status.waiting,
+        })
+    }
 }

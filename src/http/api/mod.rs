@@ -1,10 +1,75 @@
-//! The routes, their handlers, and the responses that they give.
+//! The routes of the API and their shared state. The modules below hold the handlers and the
+//! responses that they give.
 
 pub(super) mod agent_protocol;
-pub(super) mod daemon_info;
 pub(super) mod health;
-pub(super) mod readiness;
 pub(super) mod response;
-pub(super) mod state;
 pub(super) mod store_health;
 pub(super) mod stores;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use axum::routing::{delete, get, put};
+use tokio_util::sync::CancellationToken;
+
+use super::error::ApiError;
+use crate::agent::StoreService;
+use crate::management::ReplyQueue;
+use crate::model::StoreUuid;
+use health::{DaemonInfo, ReadinessCheck};
+
+/// Creates the router with every path of the daemon. `base` is `server.base_path`, and `prefixes`
+/// are `server.agent_prefixes`.
+pub(crate) fn build_router<S: StoreService>(
+    base: &str,
+    prefixes: &[String],
+    state: AppState<S>,
+) -> Router {
+    let any_store = format!("{base}/v1/backup-storage/{{uuid}}");
+    let image_stores = format!("{base}/v1/backup-storage/image-store");
+    let views = prefixes.iter().fold(Router::new(), |views, prefix| {
+        agent_protocol::agent_routes(views, prefix)
+            .route(&format!("{prefix}/stores"), get(store_health::store_summary::<S>))
+            .route(
+                &format!("{prefix}/stores/{{uuid}}/health"),
+                get(store_health::store_health::<S>),
+            )
+    });
+    views
+        .route(health::LIVENESS_PATH, get(health::get_liveness))
+        .route(health::READINESS_PATH, get(health::get_readiness::<S>))
+        .route(&image_stores, get(stores::list_stores::<S>).post(stores::add_store::<S>))
+        .route(&format!("{image_stores}/{{uuid}}"), get(stores::get_store::<S>))
+        .route(&format!("{image_stores}/{{uuid}}/actions"), put(stores::act_on_store::<S>))
+        .route(&any_store, delete(stores::remove_store::<S>))
+        .fallback(async || ApiError::UnknownPath)
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .with_state(Arc::new(state))
+}
+
+/// The dependencies of the routes.
+pub(crate) struct AppState<S> {
+    pub(crate) stores: S,
+    pub(crate) allowed_roots: Vec<String>,
+    pub(crate) readiness: Arc<dyn ReadinessCheck>,
+    pub(crate) daemon: DaemonInfo,
+    pub(crate) replies: ReplyQueue,
+    pub(crate) stop: CancellationToken,
+}
+
+/// The store that a path names, or `None` if the segment is not a uuid.
+pub(super) struct StoreIdPath(pub(super) Option<StoreUuid>);
+
+impl<S: Send + Sync> FromRequestParts<S> for StoreIdPath {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        // A segment that cannot be decoded is not a uuid either.
+        let part = Path::<String>::from_request_parts(parts, state).await;
+        Ok(Self(part.ok().and_then(|Path(text)| text.parse().ok())))
+    }
+}

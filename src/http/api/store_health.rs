@@ -7,13 +7,12 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::response;
-use super::state::{AppState, StoreIdPath};
+use super::{AppState, StoreIdPath};
 use crate::agent::{
     ActiveCondition, SharedFilesystems, StoreService, StoreSnapshot, active_conditions,
     total_capacity,
 };
-use crate::http::auth::principal::Principal;
-use crate::http::auth::role::Role;
+use crate::http::auth::{Principal, Role};
 use crate::http::error::ApiError;
 use crate::model::AttemptFailure;
 use crate::wire::{

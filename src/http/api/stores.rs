@@ -3,54 +3,19 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::{delete, get, put};
 
-use super::agent_protocol;
-use super::health;
 use super::response;
-use super::state::{AppState, StoreIdPath};
-use super::store_health;
+use super::{AppState, StoreIdPath};
 use crate::agent::{AddError, StoreService};
 use crate::http::audit::AuditRecord;
-use crate::http::auth::principal::Principal;
-use crate::http::auth::role::Role;
+use crate::http::auth::{Principal, Role};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::wire::{StoreAction, parse_add_store};
 
-/// Creates the router with every path of the daemon. `base` is `server.base_path`, and `prefixes`
-/// are `server.agent_prefixes`.
-pub(crate) fn build_router<S: StoreService>(
-    base: &str,
-    prefixes: &[String],
-    desk: AppState<S>,
-) -> Router {
-    let any_store = format!("{base}/v1/backup-storage/{{uuid}}");
-    let stores = format!("{base}/v1/backup-storage/image-store");
-    let views = prefixes.iter().fold(Router::new(), |views, prefix| {
-        agent_protocol::agent_routes(views, prefix)
-            .route(&format!("{prefix}/stores"), get(store_health::store_summary::<S>))
-            .route(
-                &format!("{prefix}/stores/{{uuid}}/health"),
-                get(store_health::store_health::<S>),
-            )
-    });
-    views
-        .route(health::LIVENESS_PATH, get(health::get_liveness))
-        .route(health::READINESS_PATH, get(health::get_readiness::<S>))
-        .route(&stores, get(list_stores::<S>).post(add_store::<S>))
-        .route(&format!("{stores}/{{uuid}}"), get(get_store::<S>))
-        .route(&format!("{stores}/{{uuid}}/actions"), put(act_on_store::<S>))
-        .route(&any_store, delete(remove_store::<S>))
-        .fallback(async || ApiError::UnknownPath)
-        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .with_state(Arc::new(desk))
-}
-
-async fn list_stores<S: StoreService>(
+pub(super) async fn list_stores<S: StoreService>(
     State(desk): State<Arc<AppState<S>>>,
     caller: Principal,
 ) -> Result<Response, ApiError> {
@@ -59,7 +24,7 @@ async fn list_stores<S: StoreService>(
     Ok(response::inventories_response(views.iter().map(AsRef::as_ref)))
 }
 
-async fn get_store<S: StoreService>(
+pub(super) async fn get_store<S: StoreService>(
     State(desk): State<Arc<AppState<S>>>,
     caller: Principal,
     StoreIdPath(store): StoreIdPath,
@@ -69,7 +34,7 @@ async fn get_store<S: StoreService>(
     Ok(response::inventories_response(view.as_deref()))
 }
 
-async fn act_on_store<S: StoreService>(
+pub(super) async fn act_on_store<S: StoreService>(
     State(desk): State<Arc<AppState<S>>>,
     caller: Principal,
     StoreIdPath(store): StoreIdPath,
@@ -99,7 +64,7 @@ async fn act_on_store<S: StoreService>(
     audit.finish(result)
 }
 
-async fn add_store<S: StoreService>(
+pub(super) async fn add_store<S: StoreService>(
     State(desk): State<Arc<AppState<S>>>,
     caller: Principal,
     body: JsonBody,
@@ -125,7 +90,7 @@ async fn add_store<S: StoreService>(
     audit.finish(result)
 }
 
-async fn remove_store<S: StoreService>(
+pub(super) async fn remove_store<S: StoreService>(
     State(desk): State<Arc<AppState<S>>>,
     caller: Principal,
     StoreIdPath(store): StoreIdPath,

@@ -1,9 +1,7 @@
 //! Access to the agent protocol, which has no token. The networks of `server.agent_allow` may use
 //! it.
 
-use super::peer::PeerAddress;
-use super::principal::Principal;
-use super::role::Role;
+use super::{PeerAddress, Principal, Role};
 use crate::common::IpAllowlist;
 use crate::http::error::ApiError;
 

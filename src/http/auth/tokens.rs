@@ -19,8 +19,7 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use subtle::ConstantTimeEq as _;
 
-use super::principal::Principal;
-use super::role::Role;
+use super::{Principal, Role};
 use crate::common::parse_lines;
 use crate::settings::{SettingFault, SettingsError, read_text};
 

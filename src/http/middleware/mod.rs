@@ -20,14 +20,12 @@ use super::api::health;
 use super::audit::AUDIT_TARGET;
 use super::auth::agent_allowlist::AgentAllowlist;
 use super::auth::host_allowlist::HostAllowlist;
-use super::auth::peer::PeerAddress;
-use super::auth::principal::Principal;
 use super::auth::rate_limit::{MAX_PER_WINDOW, SourceCounter, WindowCount};
+use super::auth::tokens::TokenTable;
+use super::auth::{PeerAddress, Principal};
 use super::body::CompleteBody;
 use super::error::{AccessDenial, ApiError};
 use super::limits::ServerLimits;
-
-use super::auth::tokens::TokenTable;
 use crate::common::{Random, lock_unpoisoned};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");

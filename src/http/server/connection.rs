@@ -1,26 +1,32 @@
-//! Serves one connection, from its first request to its last response.
+//! Serves one connection: waits for its first byte, and then serves its requests up to the last
+//! response.
 
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::{HeaderValue, header};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::connection_limit::ConnectionPermit;
-use super::first_byte::SHUTDOWN_GRACE;
 use super::write_timeout::WriteTimeoutStream;
-use crate::http::auth::peer::PeerAddress;
+use crate::http::auth::PeerAddress;
 use crate::http::middleware::ApiService;
 
 const CONNECTION_CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// Time that a client that has just connected has to send its first byte once `stop` is cancelled.
+/// Its request may be on the way and would be lost with the connection.
+pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
 /// The result of the connection limit for a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,4 +88,27 @@ pub(super) async fn serve_connection<I>(
     if let Err(error) = result {
         debug!(%peer, error = %error, "connection broke off");
     }
+}
+
+/// Returns true if the client sends a byte within `limit`, and at most [`SHUTDOWN_GRACE`] after
+/// `stop` is cancelled. Until then the connection has no buffers and uses almost no memory.
+pub(super) async fn wait_for_first_byte(
+    tcp: &TcpStream,
+    limit: Duration,
+    stop: &CancellationToken,
+) -> bool {
+    // `readable` may report a new socket as ready before it has data.
+    let mut first = [0];
+    tokio::select! {
+        biased;
+        begun = timeout(limit, tcp.peek(&mut first)) => matches!(begun, Ok(Ok(1))),
+        () = shutdown_grace_elapsed(stop) => false,
+    }
+}
+
+/// Waits until [`SHUTDOWN_GRACE`] has passed since `stop` was cancelled. Data that was on the way
+/// at that time has arrived by then.
+pub(crate) async fn shutdown_grace_elapsed(stop: &CancellationToken) {
+    stop.cancelled().await;
+    sleep(SHUTDOWN_GRACE).await;
 }

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
-use super::bind_error::BindError;
 use super::unix_socket;
 use super::unix_socket::SocketFile;
 
@@ -29,6 +28,48 @@ const UNACKNOWLEDGED_MS: u32 = 30_000;
 /// Maximum number of connections that wait to be accepted. The limit of the kernel
 /// (`net.core.somaxconn`) is 4096.
 const LISTEN_BACKLOG: i32 = 1024;
+
+/// The error if the daemon cannot listen on a configured address or socket.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The daemon cannot listen on a TCP address.
+    #[error("cannot listen on {address}")]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// The cause.
+        source: io::Error,
+    },
+    /// An inherited socket cannot be used.
+    #[error("an inherited socket cannot be used")]
+    Inherited(#[source] io::Error),
+    /// An inherited socket is reachable from other machines, and the port speaks plain HTTP.
+    #[error(
+        "the inherited socket {0} is not on a loopback address, and the port speaks plain HTTP; \
+         server.insecure_http = true allows it"
+    )]
+    NotLoopback(SocketAddr),
+    /// The daemon cannot listen on the Unix socket.
+    #[error("cannot listen on {}", path.display())]
+    Socket {
+        /// Its path.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The file at the path is not a socket. It is left unchanged.
+    #[error("cannot listen on {}: there is a file that is no socket", path.display())]
+    NotASocket {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// Another process answers on the socket.
+    #[error("cannot listen on {}: another process answers there", path.display())]
+    AddressInUse {
+        /// Its path.
+        path: PathBuf,
+    },
+}
 
 /// Sockets that another process has opened for the daemon and keeps open.
 #[derive(Debug, Default)]

@@ -1,9 +1,7 @@
 //! The server. It listens, accepts connections within its limits, and drains them when it stops.
 
-pub(super) mod bind_error;
 pub(super) mod connection;
 pub(super) mod connection_limit;
-pub(super) mod first_byte;
 pub(super) mod listeners;
 pub(super) mod unix_socket;
 pub(super) mod write_timeout;
@@ -20,13 +18,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::api::daemon_info::DaemonInfo;
-use super::api::readiness::ReadinessCheck;
-use super::api::state::AppState;
-use super::api::stores;
+use super::api;
+use super::api::AppState;
+use super::api::health::{DaemonInfo, ReadinessCheck};
+use super::auth::PeerAddress;
 use super::auth::agent_allowlist::AgentAllowlist;
 use super::auth::host_allowlist::HostAllowlist;
-use super::auth::peer::PeerAddress;
 use super::auth::tokens::TokenTable;
 use super::limits::ServerLimits;
 use super::middleware::ApiService;
@@ -35,11 +32,9 @@ use crate::agent::StoreService;
 use crate::common::Random;
 use crate::management::ReplyQueue;
 use crate::settings;
-use bind_error::BindError;
-use connection::Admission;
+use connection::{Admission, wait_for_first_byte};
 use connection_limit::{ConnectionLimiter, ConnectionPermit};
-use first_byte::wait_for_first_byte;
-use listeners::{AcceptedStream, BoundSockets, InheritedSockets};
+use listeners::{AcceptedStream, BindError, BoundSockets, InheritedSockets};
 
 /// Maximum number of connections beyond the limits that still receive an error response. Further
 /// connections are closed without a response.
@@ -141,7 +136,7 @@ impl HttpServer {
             stop: stop.clone(),
         };
         let front = ApiService {
-            router: stores::build_router(&self.base_path, &self.agent_prefixes, desk),
+            router: api::build_router(&self.base_path, &self.agent_prefixes, desk),
             hosts: self.hosts,
             agent,
             tokens: context.tokens,

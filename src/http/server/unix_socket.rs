@@ -25,7 +25,7 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
 };
 
-use super::bind_error::BindError;
+use super::listeners::BindError;
 
 /// Mode of the socket file: read and write for owner and group. Connecting requires write
 /// permission (unix(7)).
