@@ -4,8 +4,7 @@
 
 use serde::Serialize;
 
-use super::params::MAX_SHORT_CHARS;
-use super::request::{BadBody, parse_document};
+use super::request::{BadBody, MAX_SHORT_CHARS, parse_document};
 use crate::model::Capacity;
 
 /// The maximum length of a path or a URL in a command, in characters.

@@ -10,33 +10,18 @@
 //! - It never outputs a secret.
 
 mod agent;
-mod error;
 mod event;
-mod fields;
 pub mod headers;
-mod health;
-mod heartbeat;
-mod inventory;
-mod params;
 mod request;
 mod response;
-mod update;
-
-#[cfg(test)]
-mod request_tests;
 
 pub use agent::{AgentCommand, AgentReply};
-pub use error::{ErrorCode, ErrorResponse};
-pub use event::{EventFormat, WebhookEvent};
-pub use fields::InvalidField;
-pub use health::{
-    CapacityBody, ConditionBody, DeliveryBody, FilesystemBody, HealthBody, HostKeyBody,
-    HostProofBody, LastAttemptBody, StuckWorkerBody,
-};
-pub use heartbeat::{StoreHeartbeat, resync_asked};
-pub use inventory::{InventoriesResponse, InventoryBody, InventoryResponse, zstack_date};
-pub use request::{BadBody, StoreAction, parse_add_store};
+pub use event::{EventFormat, StoreHeartbeat, WebhookEvent, resync_asked};
+pub use request::{BadBody, InvalidField, StoreAction, parse_add_store};
 pub use response::{
-    CapacitySummary, EmptyResponse, HistoryLine, InitResponse, LivenessResponse, ReadinessResponse,
-    StoreSummary, SummaryResponse,
+    CapacityBody, CapacitySummary, ConditionBody, DeliveryBody, EmptyResponse, ErrorCode,
+    ErrorResponse, FilesystemBody, HealthBody, HistoryLine, HostKeyBody, HostProofBody,
+    InitResponse, InventoriesResponse, InventoryBody, InventoryResponse, LastAttemptBody,
+    LivenessResponse, ReadinessResponse, StoreSummary, StuckWorkerBody, SummaryResponse,
+    zstack_date,
 };

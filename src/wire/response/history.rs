@@ -3,9 +3,9 @@
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 
+use super::{CapacityBody, FilesystemBody, HostKeyBody};
 use crate::lifecycle::{HistoryEntry, HistoryEvent, MeasuredSpace};
 use crate::model::Tags;
-use crate::wire::{CapacityBody, FilesystemBody, HostKeyBody};
 
 /// One line of the history. Its keys are in alphabetical order, as they have always been.
 #[derive(Clone, Debug)]

@@ -1,17 +1,143 @@
-//! The bodies of responses of the HTTP API, and of `init --json`.
+//! The bodies of responses: the error object, the inventory, the health of a store and its history
+//! below; here the summary of all stores, the probes and the output of `init --json`.
+
+pub(super) mod error;
+mod history;
+pub(super) mod inventory;
+mod store_health;
 
 use serde::Serialize;
 
-mod history;
-mod init;
-mod probes;
-mod summary;
+use crate::lifecycle::DurableRecord;
+use crate::model::{Capacity, MarkerId, MountLocation, Store};
 
+pub use error::{ErrorCode, ErrorResponse};
 pub use history::HistoryLine;
-pub use init::InitResponse;
-pub use probes::{LivenessResponse, ReadinessResponse};
-pub use summary::{CapacitySummary, StoreSummary, SummaryResponse};
+pub use inventory::{InventoriesResponse, InventoryBody, InventoryResponse, zstack_date};
+pub use store_health::{
+    CapacityBody, ConditionBody, DeliveryBody, FilesystemBody, HealthBody, HostKeyBody,
+    HostProofBody, LastAttemptBody, StuckWorkerBody,
+};
 
 /// The body of a successful response without content: `{}`.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct EmptyResponse {}
+
+/// The summary of all stores and of the daemon.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SummaryResponse<'a> {
+    /// The total capacity of all stores.
+    pub capacity: CapacitySummary,
+    /// The processor time of the daemon since its start, in milliseconds.
+    pub cpu_milliseconds: u64,
+    /// The id of this installation.
+    pub node_id: String,
+    /// The resident memory of the daemon, in bytes.
+    pub resident_bytes: u64,
+    /// The start time of the daemon, in RFC 3339 format.
+    pub start_time: String,
+    /// The summaries of all stores.
+    pub stores: Vec<StoreSummary<'a>>,
+    /// The version of the daemon.
+    pub version: &'static str,
+}
+
+/// The total capacity of several stores, in bytes.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CapacitySummary {
+    /// The available space of all filesystems.
+    pub available_capacity: u64,
+    /// The number of filesystems. A filesystem that several stores share counts once.
+    pub filesystems: usize,
+    /// The size of all filesystems.
+    pub total_capacity: u64,
+}
+
+/// The summary of one store.
+#[derive(Clone, Debug, Serialize)]
+pub struct StoreSummary<'a> {
+    conditions: Vec<&'static str>,
+    name: &'a str,
+    since: String,
+    status: &'static str,
+    url: &'a str,
+    uuid: String,
+}
+
+impl<'a> StoreSummary<'a> {
+    /// Creates the summary of a store. It lists only those conditions that report a problem.
+    pub fn new(store: &'a Store, standing: &DurableRecord, conditions: &[ConditionBody]) -> Self {
+        let bad = conditions.iter().filter(|condition| condition.is_bad());
+        Self {
+            conditions: bad.map(ConditionBody::condition_type).collect(),
+            name: &store.name,
+            since: standing.since.to_string(),
+            status: standing.status.as_str(),
+            url: store.image_dir.as_str(),
+            uuid: store.uuid.to_string(),
+        }
+    }
+}
+
+/// The body of `/healthz`.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct LivenessResponse {
+    /// Always true. A daemon that is not alive does not respond.
+    pub alive: bool,
+}
+
+/// The body of `/readyz`.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReadinessResponse {
+    ready: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<String>,
+}
+
+impl ReadinessResponse {
+    /// Creates the body from the reasons why the daemon is not ready. The daemon is ready if there
+    /// are none.
+    pub fn new(reasons: Vec<String>) -> Self {
+        Self { ready: reasons.is_empty(), reasons }
+    }
+
+    /// Returns true if the daemon is ready.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+}
+
+/// The marked directory and its filesystem.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InitResponse<'a> {
+    available_capacity: u64,
+    device: &'a str,
+    fs_type: &'a str,
+    marker: Option<String>,
+    mount_point: &'a str,
+    total_capacity: u64,
+    url: &'a str,
+}
+
+impl<'a> InitResponse<'a> {
+    /// Creates the output for the directory `url`.
+    pub fn new(
+        url: &'a str,
+        marker: Option<MarkerId>,
+        capacity: Capacity,
+        place: &'a MountLocation,
+    ) -> Self {
+        Self {
+            available_capacity: capacity.available(),
+            device: &place.device,
+            fs_type: &place.fs_type,
+            marker: marker.map(|marker| marker.to_string()),
+            mount_point: &place.mount_point,
+            total_capacity: capacity.total(),
+            url,
+        }
+    }
+}

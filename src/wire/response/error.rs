@@ -135,7 +135,7 @@ fn detail_value(fact: &Fact) -> Value {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::wire) mod tests {
     use serde_json::json;
 
     use super::*;

@@ -7,7 +7,7 @@ use crate::model::{Hostname, ImageDir, Secret, SshCredentials, StoreUuid, Tags};
 
 /// The maximum length of a name, a user name or a password, in characters. It is the length of
 /// ZStack's database columns.
-pub(super) const MAX_SHORT_CHARS: usize = 255;
+pub(in crate::wire) const MAX_SHORT_CHARS: usize = 255;
 /// The maximum length of a description, in characters.
 pub(super) const MAX_DESCRIPTION_CHARS: usize = 2048;
 /// The maximum length of a private key. An RSA key of 16384 bits takes 12.7 thousand bytes as PEM.

@@ -1,11 +1,15 @@
 //! The events that are posted to the management node: CloudEvents 1.0 in JSON, or ZStack's
 //! canonical events.
 
+mod heartbeat;
+
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{ErrorCode, InventoryBody};
+use super::response::{ErrorCode, InventoryBody};
 use crate::model::{NodeId, Notice, NoticeKind, Status};
+
+pub use heartbeat::{StoreHeartbeat, resync_asked};
 
 /// The event format of a receiver (`callback.format`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,22 +37,22 @@ const STATUS_CHANGED: &str = "backup-storage.status.changed";
 const STATUS_RESYNC: &str = "backup-storage.status.resync";
 
 /// The media type of a CloudEvent in JSON.
-pub(super) const CLOUD_EVENT_TYPE: &str = "application/cloudevents+json";
+const CLOUD_EVENT_TYPE: &str = "application/cloudevents+json";
 
 /// The envelope of a CloudEvent.
 #[derive(Serialize)]
-pub(super) struct CloudEvent<'a, D> {
-    pub(super) specversion: &'static str,
-    pub(super) id: &'a str,
-    pub(super) source: String,
+struct CloudEvent<'a, D> {
+    specversion: &'static str,
+    id: &'a str,
+    source: String,
     #[serde(rename = "type")]
-    pub(super) kind: &'static str,
+    kind: &'static str,
     /// The uuid of the store, if the event is about one store.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) subject: Option<String>,
-    pub(super) time: String,
-    pub(super) datacontenttype: &'static str,
-    pub(super) data: D,
+    subject: Option<String>,
+    time: String,
+    datacontenttype: &'static str,
+    data: D,
 }
 
 #[derive(Serialize)]
@@ -111,11 +115,11 @@ fn event_id(notice: &Notice) -> String {
     }
 }
 
-pub(super) fn event_source(node: NodeId) -> String {
+fn event_source(node: NodeId) -> String {
     format!("/imagestore-agent/{node}")
 }
 
-pub(super) fn to_json(body: &impl Serialize) -> Vec<u8> {
+fn to_json(body: &impl Serialize) -> Vec<u8> {
     // Serializing structs of strings and numbers cannot fail.
     serde_json::to_vec(body).unwrap_or_else(|_| Value::Null.to_string().into_bytes())
 }
@@ -185,11 +189,11 @@ fn zstack_requests(notice: &Notice) -> Vec<WebhookEvent> {
 mod tests {
     use serde_json::json;
 
-    use super::super::error::tests::failure_body;
-    use super::super::inventory::tests::documented_date;
     use super::*;
     use crate::common::Timestamp;
     use crate::model::{AttemptId, Epoch, Position, Seq, Tags};
+    use crate::wire::response::error::tests::failure_body;
+    use crate::wire::response::inventory::tests::documented_date;
 
     const NODE: NodeId = NodeId::from_u128(7);
 

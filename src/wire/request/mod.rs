@@ -1,4 +1,4 @@
-//! The bodies of requests: an action on a store, and a store to add.
+//! The bodies of requests: a store to add, and an action on a store.
 //!
 //! # Guarantees
 //! - Returned values satisfy all lexical rules.
@@ -7,17 +7,25 @@
 //! # Never
 //! - It never quotes input.
 
+mod fields;
+mod params;
+
+#[cfg(test)]
+mod tests;
+
 use std::num::NonZeroU16;
 
 use serde_json::Value;
 
-use super::fields::{InvalidField, JsonFields};
-use super::params::{
-    HOSTNAME_RULE, MAX_DESCRIPTION_CHARS, MAX_SHORT_CHARS, image_dir, parse_fingerprint,
+use crate::model::{AddStore, SshAddress, StoreUpdate, Tags};
+use fields::JsonFields;
+use params::{
+    HOSTNAME_RULE, MAX_DESCRIPTION_CHARS, given_credentials, image_dir, parse_fingerprint,
     take_credentials, take_fingerprints, take_hostname, take_tags, take_uuid,
 };
-use super::update::parse_store_update;
-use crate::model::{AddStore, SshAddress, StoreUpdate, Tags};
+
+pub use fields::InvalidField;
+pub(super) use params::MAX_SHORT_CHARS;
 
 /// The key of the action that changes the definition of a store. The name is ZStack's.
 const UPDATE_KEY: &str = "updateImageStoreBackupStorage";
@@ -129,6 +137,31 @@ pub fn parse_add_store(body: &[u8], allowed_roots: &[String]) -> Result<AddStore
         force: params.take_flag("force")?.unwrap_or(false),
         tags,
     })
+}
+
+/// Parses the fields of an update.
+fn parse_store_update(mut fields: JsonFields, tags: Tags) -> Result<StoreUpdate, InvalidField> {
+    let secrets = given_credentials(&mut fields)?;
+    if secrets.is_empty() && secrets.passphrase.is_some() {
+        return Err(fields.invalid_field("privateKey", "the key that the passphrase is for"));
+    }
+    let update = StoreUpdate {
+        name: fields.optional_line("name", MAX_SHORT_CHARS)?,
+        description: fields.take_text("description", MAX_DESCRIPTION_CHARS)?,
+        hostname: take_hostname(&mut fields)?,
+        port: fields.take_port("sshPort")?,
+        username: fields.optional_line("username", MAX_SHORT_CHARS)?,
+        credentials: Some(secrets).filter(|secrets| !secrets.is_empty()),
+        given_fingerprints: take_fingerprints(&mut fields)?,
+        force: fields.take_flag("force")?.unwrap_or(false),
+        tags,
+    };
+    if update.changed_fields().is_empty() {
+        let accepted = "at least one of name, description, hostname, sshPort, username, \
+                        password, privateKey, hostKeyFingerprint";
+        return Err(fields.bad_whole(accepted));
+    }
+    Ok(update)
 }
 
 /// Parses the document of a request. An empty body counts as an object without fields: the error

@@ -88,7 +88,7 @@ pub fn zstack_date(at: Timestamp) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::wire) mod tests {
     use serde_json::json;
 
     use super::*;

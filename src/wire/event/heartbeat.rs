@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{CLOUD_EVENT_TYPE, CloudEvent, WebhookEvent, event_source, to_json};
+use super::{CLOUD_EVENT_TYPE, CloudEvent, WebhookEvent, event_source, to_json};
 use crate::common::Timestamp;
 use crate::model::{Capacity, Condition, NodeId, Position, Status, StoreUuid};
 

@@ -45,7 +45,7 @@ impl std::error::Error for InvalidField {}
 
 /// The fields of one object. Reading a field removes it, so that secrets are moved instead of
 /// copied.
-pub(super) struct JsonFields {
+pub(in crate::wire) struct JsonFields {
     path: String,
     map: Map<String, Value>,
 }
@@ -98,7 +98,7 @@ impl JsonFields {
     }
 
     /// Takes a text of at most `most` characters.
-    pub(crate) fn take_text(
+    pub(super) fn take_text(
         &mut self,
         key: &str,
         most: usize,
@@ -111,7 +111,7 @@ impl JsonFields {
     }
 
     /// Takes a text of 1 to `most` characters without control characters.
-    pub(super) fn optional_line(
+    pub(in crate::wire) fn optional_line(
         &mut self,
         key: &str,
         most: usize,
@@ -126,7 +126,11 @@ impl JsonFields {
     }
 
     /// Takes a line as [`JsonFields::optional_line`] does. An absent field is an error.
-    pub(super) fn take_line(&mut self, key: &str, most: usize) -> Result<String, InvalidField> {
+    pub(in crate::wire) fn take_line(
+        &mut self,
+        key: &str,
+        most: usize,
+    ) -> Result<String, InvalidField> {
         self.optional_line(key, most)?.ok_or_else(|| self.bad_line(key, most))
     }
 
