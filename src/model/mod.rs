@@ -8,44 +8,27 @@
 //! - It never does I/O and never reads a clock.
 //! - It never depends on JSON, SQL or HTTP.
 
-mod capacity;
 mod condition;
-mod credentials;
-mod failure;
 mod fault;
-mod fs_place;
-mod host_key;
+mod filesystem;
+mod host_identity;
 mod id;
 mod image_dir;
-mod inventory;
 mod notice;
-mod position;
-mod proof;
 mod reason;
-mod secret;
-mod ssh_address;
-mod status;
+mod ssh;
 mod store;
 mod tags;
-mod written;
 
-pub use capacity::{Capacity, ImplausibleCapacity, InodeCounts};
 pub use condition::Condition;
-pub use credentials::SshCredentials;
-pub use failure::AttemptFailure;
-pub use fault::{Fact, Facts, Fault};
-pub use fs_place::MountLocation;
-pub use host_key::HostKey;
+pub use fault::{AttemptFailure, Fact, Facts, Fault};
+pub use filesystem::{Capacity, ImplausibleCapacity, InodeCounts, MountLocation, WriteOutcome};
+pub use host_identity::{HostEvidence, HostIdentity, Obstacle, RemoteMarker, UnverifiedHost};
 pub use id::{AttemptId, InvalidUuid, MarkerId, NodeId, ProcessId, StoreUuid};
 pub use image_dir::{ImageDir, InvalidImageDir};
-pub use inventory::Inventory;
-pub use notice::{Notice, NoticeKind};
-pub use position::{Epoch, Position, Seq};
-pub use proof::{HostEvidence, HostIdentity, Obstacle, RemoteMarker, UnverifiedHost};
+pub use notice::{Epoch, Notice, NoticeKind, Position, Seq};
 pub use reason::{Check, Reason};
-pub use secret::Secret;
-pub use ssh_address::{Hostname, InvalidHostname, SshAddress};
-pub use status::{State, Status};
-pub use store::{AddStore, Store, StoreUpdate};
+pub use ssh::{HostKey, Hostname, InvalidHostname, Secret, SshAddress, SshCredentials};
+
+pub use store::{AddStore, Inventory, State, Status, Store, StoreUpdate};
 pub use tags::{InvalidTags, Tags};
-pub use written::WriteOutcome;

@@ -1,12 +1,13 @@
-//! Definition of a store without its health, a store to add, and changes of a definition.
+//! A store: its definition, status and public inventory, a store to add, and changes of a
+//! definition.
 
 use std::num::NonZeroU16;
 
 use super::{
-    HostKey, Hostname, ImageDir, MarkerId, MountLocation, SshAddress, SshCredentials, State,
+    Capacity, HostKey, Hostname, ImageDir, MarkerId, MountLocation, SshAddress, SshCredentials,
     StoreUuid, Tags,
 };
-use crate::common::Timestamp;
+use crate::common::{Timestamp, string_enum};
 
 /// The durable definition of a store and the known facts of its parts. Its secrets are sealed and
 /// stored separately, and its health is the lifecycle's record.
@@ -122,4 +123,55 @@ impl StoreUpdate {
             || self.credentials.is_some()
             || !self.given_fingerprints.is_empty()
     }
+}
+
+string_enum! {
+    /// A store's health (`BackupStorageStatus`).
+    pub Status {
+        /// An attempt is running.
+        Connecting = "Connecting",
+        /// The last attempt succeeded and no fault has disconnected the store since.
+        Connected = "Connected",
+        /// An attempt failed, or a fault disconnected the store.
+        Disconnected = "Disconnected",
+    }
+}
+
+string_enum! {
+    /// The administrator's switch (`BackupStorageState`). It stops neither probes nor reconnects.
+    pub State {
+        /// New images may be placed here.
+        Enabled = "Enabled",
+        /// No new images may be placed here.
+        Disabled = "Disabled",
+    }
+}
+
+/// One store as the management node sees it. It never contains a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inventory {
+    /// The store.
+    pub uuid: StoreUuid,
+    /// Its name.
+    pub name: String,
+    /// Its description; may be empty.
+    pub description: String,
+    /// The image directory. Its name on the wire is `url`.
+    pub image_dir: ImageDir,
+    /// The last good figures, or `None` before the first good probe.
+    pub capacity: Option<Capacity>,
+    /// The administrator's switch.
+    pub state: State,
+    /// The health of the store.
+    pub status: Status,
+    /// The time at which the store was added.
+    pub created: Timestamp,
+    /// The time of the last change of its definition or status.
+    pub last_op: Timestamp,
+    /// Zones that the store is attached to.
+    pub zone_uuids: Vec<String>,
+    /// The address of the SSH server.
+    pub address: SshAddress,
+    /// The user that logs in.
+    pub username: String,
 }

@@ -1,4 +1,7 @@
-//! Figures of a filesystem, taken from one statvfs call.
+//! Facts about the filesystem of an image directory: its space, its mount, and whether it accepts a
+//! write.
+
+use std::time::Duration;
 
 /// An error for figures that cannot be those of a real filesystem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +52,45 @@ pub struct InodeCounts {
     pub total: u64,
     /// `f_favail`; at most `total`.
     pub available: u64,
+}
+
+/// The mount that contained an image directory when it was measured.
+///
+/// The value is kept from the last good probe. It distinguishes an unmounted disk (`not_mounted`)
+/// from a directory without its marker (`marker_missing`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountLocation {
+    /// The mount point, as `/proc/self/mountinfo` names it.
+    pub mount_point: String,
+    /// The filesystem's type, such as `ext4` or `nfs4`.
+    pub fs_type: String,
+    /// The superblock's device as `major:minor`.
+    pub device: String,
+    /// True if this is the root filesystem.
+    pub on_root_disk: bool,
+}
+
+/// A write probe that found the disk writable, or without space for the write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteOutcome {
+    /// The time of creating a file, writing 4 KiB, fdatasync and unlink.
+    Done(Duration),
+    /// `ENOSPC` with inodes left: no space.
+    Full,
+    /// `ENOSPC` without an inode left.
+    InodesFull,
+    /// `EDQUOT`.
+    QuotaExceeded,
+}
+
+impl WriteOutcome {
+    /// Returns the duration, or zero if there was no space to write.
+    pub fn duration(self) -> Duration {
+        match self {
+            Self::Done(took) => took,
+            Self::Full | Self::InodesFull | Self::QuotaExceeded => Duration::ZERO,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
-//! Address of a store's SSH server.
+//! Terms of an SSH login: the address of the server, its host key, and the credentials.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::str::FromStr;
+
+use secrecy::{ExposeSecret as _, SecretString};
 
 /// An error for a text that is neither an IP address nor an RFC 1123 host name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,6 +83,68 @@ impl fmt::Display for SshAddress {
     }
 }
 
+/// A server's public host key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HostKey {
+    /// The key's type as in `authorized_keys(5)`, such as `ssh-ed25519`.
+    pub algorithm: String,
+    /// The key blob in base64: the second field of an OpenSSH public key line.
+    pub blob: String,
+    /// `SHA256:` and the unpadded base64 of the blob's SHA-256, as `ssh-keygen -l` prints it.
+    pub fingerprint: String,
+}
+
+impl fmt::Debug for HostKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HostKey({} {})", self.algorithm, self.fingerprint)
+    }
+}
+
+/// A password, key or passphrase. It is zeroed on drop, redacted in `Debug`, and has no `Display`.
+#[derive(Clone)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// Wraps a text. The caller must clear its own copies.
+    pub fn new(text: String) -> Self {
+        Self(SecretString::from(text))
+    }
+
+    /// Returns the text, for code that passes it to a peer or a cipher.
+    pub fn expose_secret(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+/// Credentials of an SSH login. At least one of password and private key is set.
+#[derive(Clone, Debug)]
+pub struct SshCredentials {
+    /// The account's password.
+    pub password: Option<Secret>,
+    /// A private key as text (OpenSSH or PEM).
+    pub private_key: Option<Secret>,
+    /// The passphrase of `private_key`.
+    pub passphrase: Option<Secret>,
+}
+
+impl SshCredentials {
+    /// Creates credentials from a password.
+    pub fn password(password: Secret) -> Self {
+        Self { password: Some(password), private_key: None, passphrase: None }
+    }
+
+    /// Returns true if there is neither a password nor a key.
+    pub fn is_empty(&self) -> bool {
+        self.password.is_none() && self.private_key.is_none()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,5 +166,10 @@ mod tests {
         let port = NonZeroU16::new(22).unwrap();
         let hostname: Hostname = "[::1]".parse().unwrap();
         assert_eq!(SshAddress { hostname, port }.to_string(), "[::1]:22");
+    }
+
+    #[test]
+    fn debug_never_shows_the_text() {
+        assert_eq!(format!("{:?}", Secret::new("hunter2".into())), "Secret(***)");
     }
 }
