@@ -3,7 +3,7 @@
 use rusqlite::ErrorCode;
 
 use super::codec::DecodeError;
-use super::tables::rows::RowError;
+use super::tables::RowError;
 use crate::model::Fault;
 
 /// An error of a commit. No part of the change was made.

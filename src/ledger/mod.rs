@@ -15,7 +15,6 @@
 
 mod change;
 mod codec;
-mod commit;
 mod durable_file;
 mod error;
 mod handle;

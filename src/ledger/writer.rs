@@ -1,21 +1,26 @@
-//! The ledger thread: the only writer of the database.
+//! The ledger thread: the only writer of the database. All waiting changes share one transaction, in
+//! which each change is applied completely or not at all.
 
 use std::io;
 use std::thread::JoinHandle;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::SecretSealer;
-use super::commit::commit_batch;
+use super::change::Operation;
 use super::error::{CommitError, OperationError};
-use super::handle::{Ledger, LedgerRequest, MAX_QUEUED_REQUESTS, ReadError};
-use super::tables::rows::RowError;
+use super::handle::{Ledger, LedgerRequest, MAX_QUEUED_REQUESTS, ReadError, ReplySender};
+use super::tables::RowError;
 use super::tables::{history, meta, outbox, stores};
+use super::{LedgerChange, SecretSealer};
+use crate::common::crash_point;
 
 /// Maximum number of commits per transaction. It limits the wait of the first one.
 const MAX_BATCH: usize = 128;
+
+/// A change and the sender for its result.
+type PendingCommit = (LedgerChange, ReplySender<Result<(), CommitError>>);
 
 /// The running ledger thread.
 #[derive(Debug)]
@@ -109,6 +114,86 @@ fn run_writer(
     // Dropping the remaining requests answers them with `Closed`. SQLite runs a checkpoint on
     // close.
     drop(connection);
+}
+
+/// Commits all changes in one transaction. Each change has its own savepoint, so that a conflict
+/// rolls back only that change.
+fn commit_batch(
+    connection: &mut Connection,
+    sealer: &SecretSealer,
+    batch: &mut Vec<PendingCommit>,
+) {
+    if batch.is_empty() {
+        return;
+    }
+    let changes: Vec<&LedgerChange> = batch.iter().map(|(change, _)| change).collect();
+    match commit_all(connection, sealer, &changes) {
+        Ok(results) => {
+            for ((_, reply), result) in batch.drain(..).zip(results) {
+                let _ = reply.send(result.map_err(CommitError::from));
+            }
+        }
+        Err(error) => {
+            for (_, reply) in batch.drain(..) {
+                let _ = reply.send(Err(CommitError::StateDisk(error.to_string())));
+            }
+        }
+    }
+}
+
+fn commit_all(
+    connection: &mut Connection,
+    sealer: &SecretSealer,
+    changes: &[&LedgerChange],
+) -> rusqlite::Result<Vec<Result<(), OperationError>>> {
+    let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut results = Vec::with_capacity(changes.len());
+    for change in changes {
+        let savepoint = transaction.savepoint()?;
+        let done =
+            change.operation_list().iter().try_for_each(|op| carry_out(&savepoint, sealer, op));
+        match done {
+            Ok(()) => savepoint.commit()?,
+            // The disk failed, so no commit of this batch would succeed.
+            Err(OperationError::Sqlite(error)) => return Err(error),
+            Err(_) => savepoint.finish()?,
+        }
+        results.push(done);
+    }
+    crash_point("commit.before");
+    transaction.commit()?;
+    crash_point("commit.after");
+    Ok(results)
+}
+
+fn carry_out(
+    connection: &Connection,
+    sealer: &SecretSealer,
+    op: &Operation,
+) -> Result<(), OperationError> {
+    match op {
+        Operation::AddStore { store, credentials, standing } => {
+            stores::insert_store(connection, store, credentials, standing, sealer)
+        }
+        Operation::SaveStore(store) => stores::update_store(connection, store),
+        Operation::ReplaceSecrets(store, credentials) => {
+            stores::replace_credentials(connection, *store, credentials, sealer)
+        }
+        Operation::SaveStanding(store, standing) => {
+            stores::save_standing(connection, *store, standing)
+        }
+        Operation::RemoveStore(store) => stores::delete_store(connection, *store),
+        Operation::Enqueue(notice) => outbox::insert_notice(connection, notice),
+        Operation::Acknowledge(store, position) => {
+            outbox::delete_acknowledged(connection, *store, *position)
+        }
+        Operation::Fold { through, into } => outbox::coalesce(connection, *through, into),
+        Operation::Note(store, entry) => history::add_entry(connection, *store, entry),
+        Operation::LeaveWorker(store, worker) => {
+            stores::leave_worker(connection, *store, Some(*worker))
+        }
+        Operation::ForgetWorker(store) => stores::leave_worker(connection, *store, None),
+    }
 }
 
 /// Answers a request. Sending the reply fails only if its receiver no longer waits, so the error is

@@ -24,10 +24,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::common::ErrorChain;
 
-use super::connection::open_connection;
 use super::migrations;
 use super::migrations::Migration;
-use crate::ledger::tables::rows::RowError;
+use super::open_connection;
+use crate::ledger::tables::RowError;
 use crate::ledger::tables::{meta, outbox, stores};
 
 /// Suffixes of SQLite's log files: write-ahead log and rollback journal.

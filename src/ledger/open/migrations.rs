@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use crate::ledger::tables::rows::RowError;
+use crate::ledger::tables::RowError;
 
 use crate::ledger::tables::meta;
 

@@ -1,29 +1,31 @@
 //! Opening the ledger when the daemon starts.
 
-pub(super) mod connection;
 pub(super) mod integrity;
 pub(super) mod migrations;
 pub(super) mod state_dir;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::tables::RowError;
 use super::tables::meta;
-use super::tables::rows::RowError;
 use super::tables::stores;
 use super::tables::stores::LoadedStore;
 use super::{Ledger, LedgerWriter, MasterKeyError, SecretSealer, StateDir, durable_file, writer};
 use crate::common::Timestamp;
 use crate::model::{Epoch, Position};
 use crate::settings;
-use connection::open_connection;
 use integrity::{Integrity, check_integrity, sibling_path};
 use migrations::Migration;
 
 /// Name of the database file in the state directory.
 const LEDGER_FILE: &str = "ledger.sqlite";
+/// Maximum size of the write-ahead log between checkpoints, in bytes (8 MiB). Keeping no log would
+/// double the cost of a commit.
+const MAX_LOG_BYTES: i64 = 8 << 20;
 
 /// An open ledger.
 #[derive(Debug)]
@@ -165,4 +167,24 @@ fn create_ledger(ladder: &[Migration], dir: &Path, path: &Path) -> Result<(), Op
     meta::initialize(&connection).map_err(refused)?;
     connection.close().map_err(|(_, error)| refused(error))?;
     durable_file::publish_file(dir, &fresh, path).map_err(unusable)
+}
+
+/// Opens a connection with all options that durability and safety depend on
+/// (docs/decisions/0001-sqlite.md).
+///
+/// # Errors
+/// Returns the error of SQLite.
+pub(super) fn open_connection(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "journal_size_limit", MAX_LOG_BYTES)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    // Only an operator's `sqlite3` can hold this lock. The lock of the state directory excludes
+    // other daemons.
+    connection.busy_timeout(Duration::from_secs(2))?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
 }

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, params};
 
-use super::rows::{RowError, decode_column, query_map, verify_checksum};
-use super::{checksum, meta};
+use super::{RowError, decode_column, meta, query_map, row_checksum, verify_checksum};
 use crate::ledger::codec::encode_row;
 use crate::ledger::error::OperationError;
 use crate::lifecycle::{HistoryEntry, StoreHistory};
@@ -86,5 +85,5 @@ pub(crate) fn newest_entries(
 }
 
 fn entry_checksum(uuid: &str, at: i64, entry: &str) -> [u8; 8] {
-    checksum::row_checksum(&[uuid.as_bytes(), &at.to_be_bytes(), entry.as_bytes()])
+    row_checksum(&[uuid.as_bytes(), &at.to_be_bytes(), entry.as_bytes()])
 }

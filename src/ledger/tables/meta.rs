@@ -2,8 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::checksum;
-use super::rows::{RowError, verify_checksum};
+use super::{RowError, row_checksum, verify_checksum};
 use crate::common::Timestamp;
 use crate::ledger::codec::DecodeError;
 use crate::model::Epoch;
@@ -110,7 +109,7 @@ fn get_value(connection: &Connection, key: &str) -> Result<Option<String>, RowEr
 }
 
 fn put_value(connection: &Connection, key: &str, value: &str) -> rusqlite::Result<()> {
-    let sum = checksum::row_checksum(&[key.as_bytes(), value.as_bytes()]);
+    let sum = row_checksum(&[key.as_bytes(), value.as_bytes()]);
     let sql = "INSERT INTO meta (key, value, sum) VALUES (?1, ?2, ?3)
                ON CONFLICT (key) DO UPDATE SET value = excluded.value, sum = excluded.sum";
     connection.execute(sql, params![key, value, sum])?;

@@ -2,8 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::checksum;
-use super::rows::{RowError, decode_column, parse_column, query_map, verify_checksum};
+use super::{RowError, decode_column, parse_column, query_map, row_checksum, verify_checksum};
 use crate::ledger::codec::encode_row;
 use crate::ledger::error::OperationError;
 use crate::model::{Epoch, Notice, Position, Seq, StoreUuid};
@@ -28,7 +27,7 @@ fn notice_columns(position: Position) -> Result<(i64, i64), OperationError> {
 
 fn notice_checksum(uuid: &str, epoch: i64, seq: i64, notice: &str) -> [u8; 8] {
     let (epoch, seq) = (epoch.to_be_bytes(), seq.to_be_bytes());
-    checksum::row_checksum(&[uuid.as_bytes(), &epoch, &seq, notice.as_bytes()])
+    row_checksum(&[uuid.as_bytes(), &epoch, &seq, notice.as_bytes()])
 }
 
 pub(crate) fn insert_notice(

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, params};
 
-use super::rows::{RowError, decode_column, parse_column, query_map, verify_checksum};
-use super::{checksum, meta};
+use super::{
+    RowError, decode_column, meta, parse_column, query_map, row_checksum, verify_checksum,
+};
 use crate::ledger::codec::encode_row;
 use crate::ledger::error::OperationError;
 use crate::ledger::sealer::SecretSealer;
@@ -68,7 +69,7 @@ fn stuck_workers(connection: &Connection) -> Result<BTreeMap<StoreUuid, ProcessI
 }
 
 fn worker_sum(uuid: &str, pid: i32, start_time: i64) -> [u8; 8] {
-    checksum::row_checksum(&[uuid.as_bytes(), &pid.to_be_bytes(), &start_time.to_be_bytes()])
+    row_checksum(&[uuid.as_bytes(), &pid.to_be_bytes(), &start_time.to_be_bytes()])
 }
 
 pub(crate) fn insert_store(
@@ -80,7 +81,7 @@ pub(crate) fn insert_store(
 ) -> Result<(), OperationError> {
     let (uuid, dir, definition) =
         (store.uuid.to_string(), store.image_dir.as_str(), encode_row(store)?);
-    let sum = checksum::row_checksum(&[uuid.as_bytes(), dir.as_bytes(), definition.as_bytes()]);
+    let sum = row_checksum(&[uuid.as_bytes(), dir.as_bytes(), definition.as_bytes()]);
     let mut insert = connection.prepare_cached(
         "INSERT INTO stores (uuid, image_dir, definition, sum) VALUES (?1, ?2, ?3, ?4)",
     )?;
@@ -92,7 +93,7 @@ pub(crate) fn insert_store(
 pub(crate) fn update_store(connection: &Connection, store: &Store) -> Result<(), OperationError> {
     let (uuid, dir, definition) =
         (store.uuid.to_string(), store.image_dir.as_str(), encode_row(store)?);
-    let sum = checksum::row_checksum(&[uuid.as_bytes(), dir.as_bytes(), definition.as_bytes()]);
+    let sum = row_checksum(&[uuid.as_bytes(), dir.as_bytes(), definition.as_bytes()]);
     let mut update = connection.prepare_cached(
         "UPDATE stores SET image_dir = ?2, definition = ?3, sum = ?4 WHERE uuid = ?1",
     )?;
@@ -108,7 +109,7 @@ pub(crate) fn save_standing(
     standing: &DurableRecord,
 ) -> Result<(), OperationError> {
     let (uuid, standing) = (store.to_string(), encode_row(standing)?);
-    let sum = checksum::row_checksum(&[uuid.as_bytes(), standing.as_bytes()]);
+    let sum = row_checksum(&[uuid.as_bytes(), standing.as_bytes()]);
     let mut upsert = connection.prepare_cached(
         "INSERT INTO standings (store, standing, sum) VALUES (?1, ?2, ?3)
          ON CONFLICT (store) DO UPDATE SET standing = excluded.standing, sum = excluded.sum",
@@ -172,7 +173,7 @@ fn save_credentials(
     for (field, secret) in fields {
         let Some(secret) = secret else { continue };
         let sealed = sealer.seal(store, field, secret).map_err(OperationError::Unsealable)?;
-        let sum = checksum::row_checksum(&[uuid.as_bytes(), field.as_bytes(), &sealed]);
+        let sum = row_checksum(&[uuid.as_bytes(), field.as_bytes(), &sealed]);
         let sql = "INSERT INTO secrets (store, field, sealed, sum) VALUES (?1, ?2, ?3, ?4)";
         connection.execute(sql, params![uuid, field, sealed, sum])?;
     }

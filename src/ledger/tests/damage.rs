@@ -5,7 +5,7 @@ use std::fs;
 
 use super::*;
 use crate::ledger::open::integrity::sibling_path;
-use crate::ledger::tables::checksum;
+use crate::ledger::tables;
 use crate::model::ProcessId;
 
 /// Every file and its bytes. The lock is left out: it names the last process, and is no record.
@@ -85,7 +85,7 @@ async fn of_a_large_ledger_what_is_not_told_yet_is_checked_when_it_is_read() {
 async fn an_epoch_that_is_none_is_damage_and_is_not_guessed() {
     for value in ["", "soon", "-1", "1.5", "0x10", "9223372036854775807", "9223372036854775808"] {
         let place = filled().await;
-        let sum = checksum::row_checksum(&[b"epoch", value.as_bytes()]);
+        let sum = tables::row_checksum(&[b"epoch", value.as_bytes()]);
         let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
         let statement = "UPDATE meta SET value = ?1, sum = ?2 WHERE key = 'epoch'";
         assert_eq!(sqlite.execute(statement, rusqlite::params![value, sum]).unwrap(), 1);

@@ -3,8 +3,8 @@
 use super::damage::{contents, filled};
 use super::*;
 use crate::ledger::open::migrations;
-use crate::ledger::tables::checksum;
-use crate::ledger::tables::rows::{RowError, query_map};
+use crate::ledger::tables;
+use crate::ledger::tables::{RowError, query_map};
 
 /// Format that an earlier version could have used: another column name, other checksums.
 const OLDER: &str = "ALTER TABLE standings RENAME COLUMN standing TO health;
@@ -16,7 +16,7 @@ fn second(connection: &rusqlite::Connection) -> Result<(), RowError> {
     let rows: Vec<(String, String)> =
         query_map(connection, read, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     for (store, standing) in rows {
-        let sum = checksum::row_checksum(&[store.as_bytes(), standing.as_bytes()]);
+        let sum = tables::row_checksum(&[store.as_bytes(), standing.as_bytes()]);
         let write = "UPDATE standings SET sum = ?1 WHERE store = ?2";
         connection.execute(write, rusqlite::params![sum, store])?;
     }

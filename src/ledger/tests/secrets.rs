@@ -123,7 +123,7 @@ async fn a_sealed_secret_serves_its_own_store_and_field_alone() {
             r.get(0)
         })
         .unwrap();
-    let sum = crate::ledger::tables::checksum::row_checksum(&[
+    let sum = crate::ledger::tables::row_checksum(&[
         uuid(2).to_string().as_bytes(),
         b"password",
         &sealed,
