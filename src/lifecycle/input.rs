@@ -1,13 +1,47 @@
-//! Inputs and effects of the status machine.
+//! Arguments and effects of a step of the status machine: its policy, its time, and its input.
 
 use std::time::Duration;
 
-use super::{Cause, HistoryEvent, InFlight};
-use crate::common::Timestamp;
+use super::{HistoryEvent, InFlight};
+use crate::common::{Timestamp, string_enum};
 use crate::model::{
     AttemptFailure, AttemptId, Capacity, Fault, HostIdentity, InodeCounts, Position, Status, Tags,
     WriteOutcome,
 };
+
+/// Policy of the checks. See `[monitor]` and `[storage]` in `config/agent.toml`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CheckPolicy {
+    /// Time between probes, and the first limit of the backoff between attempts.
+    pub interval: Duration,
+    /// Time between writing probes of a healthy store, or `None` if probes must not write.
+    pub write_interval: Option<Duration>,
+    /// Time between the monitor's logins to a healthy store.
+    pub login_interval: Duration,
+    /// Time over which the first probes after a start are spread.
+    pub start_spread: Duration,
+    /// Consecutive soft faults of one check that disconnect a store; at least 1.
+    pub fail_after: u32,
+    /// Consecutive good probes after a storage fault that start an attempt; at least 1.
+    pub recover_after: u32,
+    /// True if attempts start automatically.
+    pub auto_reconnect: bool,
+    /// Thresholds for low space.
+    pub space: SpaceThresholds,
+    /// Duration from which a probe is slow.
+    pub slow: Duration,
+}
+
+/// Thresholds for low space. They are never subtracted from a figure.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SpaceThresholds {
+    /// Available bytes below which a store is full.
+    pub reserved: u64,
+    /// Used share from which a store is near full; above 0, below `full`.
+    pub near_full: f64,
+    /// Used share from which a store is full; at most 1.
+    pub full: f64,
+}
 
 /// The time of a step, and a random number for it. The caller provides both, so that the step needs
 /// neither a clock nor a random source.
@@ -48,6 +82,18 @@ pub struct LoginOutcome {
     pub outcome: Result<HostIdentity, Fault>,
     /// The duration.
     pub took: Duration,
+}
+
+string_enum! {
+    /// The cause of an attempt.
+    pub Cause {
+        /// A caller of the API or the command line, or the management node.
+        User = "person",
+        /// The monitor, because the fault seems repaired or the backoff expired.
+        Monitor = "monitor",
+        /// The start of the daemon, which found an unfinished attempt.
+        Restart = "restart",
+    }
 }
 
 /// The results of the checks of an attempt.

@@ -78,12 +78,10 @@
 //! | Connected | stopping | Connected | - |
 //! | Disconnected | stopping | Disconnected | - |
 
-mod capacity_history;
 mod checks;
 mod conditions;
-mod durable;
+mod history;
 mod input;
-mod policy;
 mod record;
 mod retry;
 mod schedule;
@@ -97,12 +95,11 @@ use crate::model::Position;
 
 pub use checks::{CheckState, StoreChecks};
 pub use conditions::ActiveConditions;
-pub use durable::{Cause, DurableRecord, HistoryEntry, HistoryEvent, StoreHistory};
+pub use history::{HistoryEntry, HistoryEvent, StoreHistory};
 pub use input::{
-    AttemptOutcome, LastAttempt, LoginOutcome, MeasuredSpace, ProbeOutcome, RunningAttempt,
-    StatusTransition, StepEffect, StepInput, StepTime,
+    AttemptOutcome, Cause, CheckPolicy, LastAttempt, LoginOutcome, MeasuredSpace, ProbeOutcome,
+    RunningAttempt, SpaceThresholds, StatusTransition, StepEffect, StepInput, StepTime,
 };
-pub use policy::{CheckPolicy, SpaceThresholds};
-pub use record::StoreRecord;
+pub use record::{DurableRecord, StoreRecord};
 pub use schedule::InFlight;
 pub use step::step;

@@ -1,4 +1,4 @@
-//! The complete health record of a store.
+//! The health record of a store, and the durable part of it.
 
 use std::time::Duration;
 
@@ -6,8 +6,12 @@ use super::checks::StoreChecks;
 use super::retry::RetrySchedule;
 use super::schedule::CheckSchedule;
 use super::stale_namespace::NamespaceEvidence;
-use super::{DurableRecord, LastAttempt, RunningAttempt};
-use crate::model::{HostIdentity, WriteOutcome};
+use super::{ActiveConditions, LastAttempt, RunningAttempt};
+use crate::common::Timestamp;
+use crate::model::{
+    AttemptFailure, AttemptId, Capacity, Epoch, HostIdentity, InodeCounts, Position, Status,
+    WriteOutcome,
+};
 
 /// The complete health of a store: the durable standing, and the state since the daemon started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,5 +63,52 @@ impl StoreRecord {
     /// Returns true if a probe or an attempt has ended since the daemon started.
     pub fn is_verified(&self) -> bool {
         self.checks.examine.last.is_some()
+    }
+}
+
+/// The state of a store's health that survives a restart of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DurableRecord {
+    /// The health of the store.
+    pub status: Status,
+    /// The position of the newest notice.
+    pub position: Position,
+    /// The newest attempt; 0 before the first one.
+    pub attempt: AttemptId,
+    /// The last good figures. They are kept while the store is Disconnected.
+    pub capacity: Option<Capacity>,
+    /// The inodes of the same sample.
+    pub inodes: Option<InodeCounts>,
+    /// The failure for which the store is Disconnected, or `None` otherwise.
+    pub failure: Option<AttemptFailure>,
+    /// The time at which the status last changed.
+    pub since: Timestamp,
+    /// The active conditions.
+    pub conditions: ActiveConditions,
+}
+
+impl DurableRecord {
+    /// Creates the record of a new store, which is Connecting until its first attempt ends.
+    pub fn new_connecting(epoch: Epoch, at: Timestamp) -> Self {
+        Self {
+            status: Status::Connecting,
+            position: Position::start_of(epoch),
+            attempt: AttemptId::default().next_id(),
+            capacity: None,
+            inodes: None,
+            failure: None,
+            since: at,
+            conditions: ActiveConditions::new(),
+        }
+    }
+
+    /// Returns true if at most the capacity and inode figures differ. They are persisted less often
+    /// than each probe.
+    pub fn differs_only_in_capacity(&self, other: &Self) -> bool {
+        let Self { status, position, attempt, capacity: _, inodes: _, failure, since, conditions } =
+            self;
+        (status, position, attempt, since)
+            == (&other.status, &other.position, &other.attempt, &other.since)
+            && (failure, conditions) == (&other.failure, &other.conditions)
     }
 }

@@ -5,7 +5,7 @@ use super::stale_namespace::NamespaceDecision;
 use super::{
     AttemptOutcome, Cause, CheckPolicy, HistoryEvent, InFlight, LastAttempt, LoginOutcome,
     ProbeOutcome, RunningAttempt, StatusTransition, StepEffect, StepInput, StepTime, StoreRecord,
-    capacity_history, conditions,
+    conditions, history,
 };
 use crate::model::{
     AttemptFailure, AttemptId, Check, Condition, Fault, HostIdentity, Reason, Status, Tags,
@@ -278,7 +278,7 @@ impl StepContext<'_> {
         if r.standing.status == Status::Disconnected {
             return;
         }
-        if capacity_history::should_record(r, measured, self.now) {
+        if history::should_record(r, measured, self.now) {
             r.sampled = Some(self.now.uptime);
             self.record_history(r, HistoryEvent::Measured(*measured));
         }

@@ -1,0 +1,95 @@
+//! The history of a store: its lines, and the sampling of capacity figures. The samples show how a
+//! store grows and fills, but take little disk space.
+
+use std::time::Duration;
+
+use super::{Cause, MeasuredSpace, StepTime, StoreRecord};
+use crate::common::Timestamp;
+use crate::model::{AttemptFailure, AttemptId, Condition, MountLocation, Status, Tags};
+
+/// Minimum time between two samples of changed figures.
+const RECORD_INTERVAL: Duration = Duration::from_secs(10 * 60);
+
+/// A part of a store's history: the requested number of lines.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreHistory {
+    /// The lines, newest first.
+    pub lines: Vec<HistoryEntry>,
+    /// The number of older lines that were pruned by number or age.
+    pub gone: u64,
+}
+
+/// A line of a store's history, for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryEntry {
+    /// The time of the event.
+    pub at: Timestamp,
+    /// The attempt that it belongs to.
+    pub attempt: AttemptId,
+    /// The event.
+    pub event: HistoryEvent,
+}
+
+/// The event of a history line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HistoryEvent {
+    /// An attempt began.
+    AttemptBegan {
+        /// The cause of the attempt.
+        cause: Cause,
+        /// The tags of the attempt.
+        tags: Tags,
+    },
+    /// A caller with tags joined the running attempt.
+    Joined {
+        /// The tags of this caller. The attempt does not take them over.
+        tags: Tags,
+    },
+    /// The daemon stopped or was killed while the attempt ran.
+    InterruptedByRestart,
+    /// The status changed.
+    Changed {
+        /// The status before.
+        old: Status,
+        /// The status after.
+        new: Status,
+        /// The failure, if the new status is Disconnected.
+        failure: Option<AttemptFailure>,
+    },
+    /// A condition began or ended.
+    Turned {
+        /// The condition.
+        condition: Condition,
+        /// True if the condition began.
+        holds: bool,
+    },
+    /// A probe measured these figures; only samples are recorded.
+    Measured(MeasuredSpace),
+    /// A caller changed the definition.
+    Updated {
+        /// The names of the fields, as the API has them; never a value.
+        fields: Vec<String>,
+    },
+    /// An operator pinned a key that an attempt had rejected.
+    HostKeyAccepted {
+        /// The type of the key, such as `ssh-ed25519`.
+        algorithm: String,
+        /// The fingerprint, as `ssh-keygen -l` prints it.
+        fingerprint: String,
+    },
+    /// The directory and its marker are now at another location: on another device, or in another
+    /// mount.
+    Moved(MountLocation),
+}
+
+/// Returns true if these figures belong in the history. A new filesystem size is recorded at once.
+/// Other changes are recorded at most every ten minutes.
+pub(super) fn should_record(r: &StoreRecord, measured: &MeasuredSpace, now: StepTime) -> bool {
+    let Some(last) = r.standing.capacity else { return true };
+    if last.total() != measured.capacity.total() {
+        return true;
+    }
+    let changed = last != measured.capacity || r.standing.inodes != measured.inodes;
+    let rested = r.sampled.is_none_or(|at| now.uptime.saturating_sub(at) >= RECORD_INTERVAL);
+    changed && rested
+}
