@@ -1,5 +1,5 @@
-//! The ledger thread: the only writer of the database. All waiting changes share one transaction, in
-//! which each change is applied completely or not at all.
+//! The ledger thread: the only writer of the database. All waiting changes share one transaction,
+//! in which each change is applied completely or not at all.
 
 use std::io;
 use std::thread::JoinHandle;
