@@ -15,7 +15,6 @@
 //! - Sends a notice; the notifier does.
 
 mod checks;
-mod commit_timeout;
 mod conditions;
 mod context;
 mod faults;
@@ -34,6 +33,6 @@ pub use registry::Registry;
 pub use registry::add::AddError;
 pub use registry::task::{RegistryTask, RegistryTaskPanicked};
 pub use service::{ReconnectError, StoreService};
-use store::handle::StoreHandle;
-pub use store::host_key_acceptance::AcceptError;
+use store::StoreHandle;
+pub use store::definition::AcceptError;
 pub use store::snapshot::StoreSnapshot;

@@ -9,9 +9,8 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument as _, info_span};
 
-use super::attempt;
-use super::attempt::{CheckResults, LoginResult};
-use crate::agent::login::limiter::StoreLogins;
+use super::{CheckResults, LoginResult, log_in, probe_expectation, run_attempt, run_probe};
+use crate::agent::login::StoreLogins;
 use crate::agent::{AgentContext, faults};
 use crate::lifecycle::{HistoryEvent, InFlight};
 use crate::model::{AttemptId, Fault, ProcessId, Store};
@@ -138,7 +137,7 @@ impl RunningChecks {
         let span = info_span!("attempt", store = %store.uuid, attempt = id.0);
         let checks = async move {
             let deadline = Instant::now() + context.attempt_deadline;
-            let checks = attempt::run_attempt(&context, &store, &slot, &restraint, deadline);
+            let checks = run_attempt(&context, &store, &slot, &restraint, deadline);
             let checked = timeout_at(deadline + ATTEMPT_GRACE, checks).await;
             let outcome = checked.map_err(|_| faults::attempt_overdue(context.attempt_deadline));
             Finished::Attempt(id, Box::new(outcome))
@@ -149,13 +148,13 @@ impl RunningChecks {
     /// Starts a probe of the monitor.
     pub(crate) fn start_probe(&mut self, store: &Store, write: bool) {
         self.busy.probe = true;
-        let purpose = attempt::probe_expectation(store, write);
+        let purpose = probe_expectation(store, write);
         let (context, slot, dir) =
             (Arc::clone(&self.context), Arc::clone(&self.slot), store.image_dir.clone());
         let span = info_span!("probe", store = %store.uuid);
         let probe = async move {
             let deadline = Instant::now() + context.probe_deadline;
-            Finished::Probe(attempt::run_probe(&context, &dir, &slot, &purpose, deadline).await)
+            Finished::Probe(run_probe(&context, &dir, &slot, &purpose, deadline).await)
         };
         self.running.spawn(probe.instrument(span));
     }
@@ -170,7 +169,7 @@ impl RunningChecks {
             // The wait for the permit does not count towards the deadline of the login.
             let turn = restraint.acquire(Instant::now() + context.attempt_deadline).await;
             let deadline = Instant::now() + context.attempt_deadline;
-            let login = attempt::log_in(&context, &store, &restraint, ready(turn), deadline);
+            let login = log_in(&context, &store, &restraint, ready(turn), deadline);
             Finished::Login(login.await)
         };
         self.login = Some(self.running.spawn(login.instrument(span)));

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::agent::checks::attempt;
-use crate::agent::checks::attempt::{CheckResults, LoginResult, VerifiedStore};
+use crate::agent::checks;
+use crate::agent::checks::{CheckResults, LoginResult, VerifiedStore};
 use crate::agent::store::persist;
-use crate::agent::{AgentContext, StoreSnapshot, commit_timeout, faults};
+use crate::agent::{AgentContext, StoreSnapshot, faults};
 use crate::common::crash_point;
 use crate::ledger::{CommitError, LedgerChange};
 use crate::lifecycle::{
@@ -97,8 +97,7 @@ pub(super) async fn add_store(
     let (claim, left) = new_claim(context, uuid, &proven);
     let adding = async {
         // A ledger that rejects requests is detected before the directory is touched.
-        let epoch =
-            commit_timeout::read_with_timeout(context.ledger.next_epoch(claim.created)).await?;
+        let epoch = persist::read_with_timeout(context.ledger.next_epoch(claim.created)).await?;
         let epoch = epoch.map_err(|error| AttemptFailure::from(faults::commit_failed(&error)))?;
         write_marker(context, &dir, &purpose, &claim, slot, stop, caller).await?;
         crash_point("claim.after");
@@ -129,7 +128,7 @@ async fn verify_store(
         // The probe runs at the same time, so the marker of the directory is not known yet.
         asked: EvidenceWanted::Full(None),
     };
-    let probe = attempt::run_probe(context, &asked.image_dir, slot, purpose, deadline);
+    let probe = checks::run_probe(context, &asked.image_dir, slot, purpose, deadline);
     let begun = Instant::now();
     let verify = async {
         let verifying = context.verifier.verify(&login, deadline);
@@ -261,9 +260,7 @@ async fn commit_store(
     let change =
         persist::change_for_step(change, &store, &before, &record, &effects, notified, now.wall);
     let early = |failure| caller.reply_early(failure);
-    commit_timeout::commit_with_timeout(&context.ledger, change, stop, early)
-        .await
-        .map_err(recorded)?;
+    persist::commit_with_timeout(&context.ledger, change, stop, early).await.map_err(recorded)?;
     info!(name = %store.name, path = %store.image_dir, status = %record.standing.status, "store added");
     Ok(AddedStore { store, record })
 }

@@ -11,7 +11,7 @@ use tracing::{Instrument as _, info_span};
 use super::add;
 use super::add::{AddError, AddReplySender, AddedStore, PendingReply};
 use super::{MAX_QUEUED_REQUESTS, RegistryCommand, RemoveReply, ServedStores};
-use crate::agent::store::handle::RemovedStore;
+use crate::agent::store::RemovedStore;
 use crate::agent::store::task::StoreTask;
 use crate::agent::{AgentContext, Registry, StoreHandle, StoreSnapshot, faults};
 use crate::ledger::LoadedStore;

@@ -1,13 +1,17 @@
-//! Changes of the definition of a served store. They are decided here, and the store task commits
-//! them and acts on them.
+//! Changes of the definition of a served store: an update, or the acceptance of a host key that an
+//! attempt rejected. They are decided here, and the store task commits them and acts on them.
+//!
+//! # Guarantees
+//!
+//! - A host key is accepted only if it is the key that the last failed attempt recorded, and the
+//!   store is still disconnected because of it.
 
-use super::host_key_acceptance;
 use super::update::VerifiedUpdate;
-use crate::agent::faults;
+use crate::agent::{ReconnectError, faults};
 use crate::common::Timestamp;
 use crate::ledger::LedgerChange;
-use crate::lifecycle::{HistoryEntry, HistoryEvent, StoreRecord};
-use crate::model::{AttemptFailure, HostKey, Store};
+use crate::lifecycle::{DurableRecord, HistoryEntry, HistoryEvent, StoreRecord};
+use crate::model::{AttemptFailure, HostKey, Status, Store, StoreUuid};
 
 /// A requested change of the definition.
 #[derive(Debug)]
@@ -41,9 +45,7 @@ impl DefinitionChange {
         at: Timestamp,
     ) -> Result<PlannedChange, AttemptFailure> {
         let (connects, (store, change, event)) = match self {
-            Self::HostKey(key) => {
-                (true, host_key_acceptance::pin_host_key(store, &record.standing, key)?)
-            }
+            Self::HostKey(key) => (true, pin_host_key(store, &record.standing, key)?),
             Self::Update(proven) => {
                 let connects = proven.changes_login();
                 if connects && record.running.is_some() {
@@ -57,4 +59,64 @@ impl DefinitionChange {
             change.add_history(store.uuid, HistoryEntry { at, attempt, event: event.clone() });
         Ok(PlannedChange { store, change, event, connects })
     }
+}
+
+/// The reason why a host key was not accepted, or why the store is not connected after it was.
+#[derive(Clone, Debug)]
+pub enum AcceptError {
+    /// No such store is served, or it was removed while the request was waiting.
+    UnknownStore(StoreUuid),
+    /// The key is not the one that the last failed attempt recorded, which is the value, if any.
+    /// Nothing changed.
+    NotOffered(Option<HostKey>),
+    /// The change could not be recorded, or the key is pinned and the attempt that followed failed.
+    Failed(AttemptFailure),
+}
+
+impl From<ReconnectError> for AcceptError {
+    fn from(error: ReconnectError) -> Self {
+        match error {
+            ReconnectError::UnknownStore(uuid) => Self::UnknownStore(uuid),
+            ReconnectError::Failed(failure) => Self::Failed(failure),
+        }
+    }
+}
+
+/// Returns the recorded key if it has this fingerprint.
+///
+/// # Errors
+/// [`AcceptError::NotOffered`] if it has another one or there is none. [`AcceptError::Failed`] with
+/// `agent_busy` while an attempt is running.
+pub(crate) fn offered_key_matching(
+    standing: &DurableRecord,
+    fingerprint: &str,
+) -> Result<HostKey, AcceptError> {
+    if standing.status == Status::Connecting {
+        return Err(AcceptError::Failed(faults::host_key_pending().into()));
+    }
+    match standing.failure.as_ref().and_then(AttemptFailure::offered_host_key) {
+        Some(key) if key.fingerprint == fingerprint => Ok(key.clone()),
+        other => Err(AcceptError::NotOffered(other.cloned())),
+    }
+}
+
+/// Returns the store with this key pinned, the change for the ledger, and its history event.
+///
+/// # Errors
+/// `agent_busy` if the store is no longer disconnected because of that key.
+pub(super) fn pin_host_key(
+    store: &Store,
+    standing: &DurableRecord,
+    key: HostKey,
+) -> Result<(Store, LedgerChange, HistoryEvent), AttemptFailure> {
+    if offered_key_matching(standing, &key.fingerprint).is_err() {
+        return Err(faults::host_key_outdated().into());
+    }
+    let event = HistoryEvent::HostKeyAccepted {
+        algorithm: key.algorithm.clone(),
+        fingerprint: key.fingerprint.clone(),
+    };
+    let store = Store { pinned_key: Some(key), ..store.clone() };
+    let change = LedgerChange::new().save_store(store.clone());
+    Ok((store, change, event))
 }

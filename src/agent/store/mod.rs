@@ -1,12 +1,197 @@
-//! One store: the task that owns it, its handle and commands, its decisions and its durable state.
+//! One store, as the rest of the agent uses it: the handle, which sends commands to the store task
+//! and reads the latest snapshot, and the callers that wait for the result of an attempt.
 
 pub(super) mod definition;
-pub(super) mod handle;
-pub(super) mod host_key_acceptance;
-pub(super) mod log_events;
-pub(super) mod pending;
+mod pending;
 pub(super) mod persist;
 pub(super) mod snapshot;
 pub(super) mod task;
 pub(super) mod update;
-pub(super) mod waiters;
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::agent::login::StoreLogins;
+use crate::agent::{AcceptError, StoreSnapshot, faults};
+use crate::model::{AttemptFailure, ImageDir, ProcessId, Status, Tags};
+use definition::DefinitionChange;
+
+/// The reply channel of a removal. The end of the store task signals a success as well.
+pub(super) type RemovalReply = oneshot::Sender<Result<(), AttemptFailure>>;
+
+/// Maximum number of queued requests to a store task. The task takes one within microseconds,
+/// unless the state disk is slow. If 256 are queued, callers should retry later.
+pub(super) const MAX_QUEUED_COMMANDS: usize = 256;
+
+/// The remains of a removed store.
+#[derive(Debug)]
+pub(crate) struct RemovedStore {
+    pub(crate) dir: ImageDir,
+    /// The worker that cannot be killed. The next add of the directory must not start a second one.
+    pub(crate) stuck: Option<ProcessId>,
+}
+
+/// A command to a store task. Large variants are boxed, because the channel of each store allocates
+/// room for 32 commands at the start.
+#[derive(Debug)]
+pub(super) enum StoreCommand {
+    /// Start an attempt, or join the running one.
+    Reconnect { tags: Box<Tags>, force: bool, reply: oneshot::Sender<AttemptResult> },
+    /// Change the definition, and reconnect if the login or the host key changes.
+    Redefine { what: Box<DefinitionChange>, tags: Box<Tags>, reply: oneshot::Sender<AttemptResult> },
+    /// Remove the store and end the task.
+    Remove { reply: RemovalReply },
+}
+
+/// Handle to a served store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct StoreHandle {
+    inbox: mpsc::Sender<StoreCommand>,
+    view: watch::Receiver<Arc<StoreSnapshot>>,
+    logins: StoreLogins,
+}
+
+impl StoreHandle {
+    pub(super) fn new(
+        inbox: mpsc::Sender<StoreCommand>,
+        view: watch::Receiver<Arc<StoreSnapshot>>,
+        logins: StoreLogins,
+    ) -> Self {
+        Self { inbox, view, logins }
+    }
+
+    /// Returns the logins of the store, of which one runs at a time.
+    pub(crate) fn logins(&self) -> &StoreLogins {
+        &self.logins
+    }
+
+    /// Returns the store as of its last commit.
+    pub(crate) fn snapshot(&self) -> Arc<StoreSnapshot> {
+        Arc::clone(&self.view.borrow())
+    }
+
+    /// Returns true if the task has ended or is about to end, so that it takes no requests.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inbox.is_closed()
+    }
+
+    /// Starts an attempt or joins the running one, and waits for its outcome.
+    pub(crate) async fn reconnect(&self, tags: Tags, force: bool) -> AttemptResult {
+        let (reply, answer) = oneshot::channel();
+        self.send_command(StoreCommand::Reconnect { tags: Box::new(tags), force, reply })?;
+        answer.await.unwrap_or_else(|_| Err(faults::agent_stopping().into()))
+    }
+
+    /// Pins the host key that the last failed attempt recorded, and reconnects the store.
+    pub(crate) async fn accept_host_key(
+        &self,
+        fingerprint: &str,
+        tags: Tags,
+    ) -> Result<Arc<StoreSnapshot>, AcceptError> {
+        let key = definition::offered_key_matching(&self.snapshot().standing, fingerprint)?;
+        self.change_definition(DefinitionChange::HostKey(key), tags)
+            .await
+            .map_err(AcceptError::Failed)
+    }
+
+    /// Changes the definition, and reconnects the store if the login or the host key changes.
+    pub(crate) async fn change_definition(
+        &self,
+        what: DefinitionChange,
+        tags: Tags,
+    ) -> AttemptResult {
+        let (reply, answer) = oneshot::channel();
+        let (what, tags) = (Box::new(what), Box::new(tags));
+        self.send_command(StoreCommand::Redefine { what, tags, reply })?;
+        answer.await.unwrap_or_else(|_| Err(faults::agent_stopping().into()))
+    }
+
+    /// Waits until no attempt is running, and returns the store.
+    pub(crate) async fn wait_until_idle(&self) -> Arc<StoreSnapshot> {
+        let mut view = self.view.clone();
+        let at_rest = |view: &Arc<StoreSnapshot>| view.standing.status != Status::Connecting;
+        match view.wait_for(at_rest).await {
+            Ok(view) => Arc::clone(&view),
+            // The task has ended.
+            Err(_) => self.snapshot(),
+        }
+    }
+
+    /// Removes the store. Its marker stays in the directory.
+    pub(crate) async fn remove_store(&self) -> Result<(), AttemptFailure> {
+        let (reply, answer) = oneshot::channel();
+        self.send_command(StoreCommand::Remove { reply })?;
+        answer.await.unwrap_or_else(|_| Err(faults::agent_stopping().into()))
+    }
+
+    fn send_command(&self, command: StoreCommand) -> Result<(), AttemptFailure> {
+        self.inbox.try_send(command).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                faults::too_many_store_requests(MAX_QUEUED_COMMANDS).into()
+            }
+            mpsc::error::TrySendError::Closed(_) => faults::agent_stopping().into(),
+        })
+    }
+}
+
+/// Closes the queue, and returns the callers of all commands that the task will not process.
+pub(super) fn drain_commands(
+    inbox: &mut mpsc::Receiver<StoreCommand>,
+) -> (Waiters, Vec<RemovalReply>) {
+    inbox.close();
+    let (mut callers, mut removals) = (Waiters::default(), Vec::new());
+    while let Ok(command) = inbox.try_recv() {
+        match command {
+            StoreCommand::Reconnect { reply, .. } | StoreCommand::Redefine { reply, .. } => {
+                callers.add_waiter(reply, &Waiters::default());
+            }
+            StoreCommand::Remove { reply } => removals.push(reply),
+        }
+    }
+    (callers, removals)
+}
+
+/// Maximum number of callers that wait for one attempt. 1024 is above the connection limit of the
+/// HTTP server.
+const MAX_WAITERS: usize = 1024;
+
+/// The result of an attempt, which every waiting caller receives.
+pub(super) type AttemptResult = Result<Arc<StoreSnapshot>, AttemptFailure>;
+
+pub(super) type Waiter = oneshot::Sender<AttemptResult>;
+
+/// The callers that receive the same result.
+#[derive(Debug, Default)]
+pub(super) struct Waiters(Vec<Waiter>);
+
+impl Waiters {
+    /// Adds a caller, and returns true. If there are too many, the caller gets a failure at once,
+    /// and the result is false.
+    pub(super) fn add_waiter(&mut self, caller: Waiter, beside: &Self) -> bool {
+        if self.0.len() + beside.0.len() < MAX_WAITERS {
+            self.0.push(caller);
+            return true;
+        }
+        let _ = caller.send(Err(faults::too_many_callers(MAX_WAITERS).into()));
+        false
+    }
+
+    /// Appends the callers of another value.
+    pub(super) fn append(&mut self, mut others: Self) {
+        self.0.append(&mut others.0);
+    }
+
+    /// Removes the callers that disconnected.
+    pub(super) fn prune_closed(&mut self) {
+        self.0.retain(|caller| !caller.is_closed());
+    }
+
+    /// Sends the result to all callers, and removes them.
+    pub(super) fn notify_all(&mut self, answer: &AttemptResult) {
+        for caller in self.0.drain(..) {
+            // A caller that disconnected has dropped its receiver and needs no result.
+            let _ = caller.send(answer.clone());
+        }
+    }
+}

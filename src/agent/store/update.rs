@@ -17,8 +17,8 @@
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::agent::checks::attempt::marker_location;
-use crate::agent::login::limiter::StoreLogins;
+use crate::agent::checks::marker_location;
+use crate::agent::login::StoreLogins;
 use crate::agent::{AgentContext, faults};
 use crate::common::Timestamp;
 use crate::ledger::LedgerChange;

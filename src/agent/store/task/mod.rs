@@ -7,22 +7,21 @@ mod requests;
 mod tests;
 mod transition;
 
+use std::future::pending;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info_span};
 
-use super::handle;
-use super::handle::{RemovedStore, StoreCommand};
 use super::pending::PendingObservations;
-use super::waiters::Waiters;
-use crate::agent::checks::attempt::CheckResults;
+use super::{MAX_QUEUED_COMMANDS, RemovedStore, StoreCommand, StoreHandle, Waiters};
+use crate::agent::checks::CheckResults;
 use crate::agent::checks::running::{Finished, RunningChecks};
-use crate::agent::login::limiter::StoreLogins;
-use crate::agent::{AgentContext, StoreHandle, StoreSnapshot, commit_timeout, faults};
+use crate::agent::login::StoreLogins;
+use crate::agent::{AgentContext, StoreSnapshot, faults};
 use crate::lifecycle::{AttemptOutcome, InFlight, StepInput, StoreRecord};
 use crate::model::{ProcessId, Store};
 use crate::probe::DirectoryInspection;
@@ -68,7 +67,7 @@ impl StoreTask {
         stop: CancellationToken,
     ) -> (StoreHandle, Box<Self>) {
         let store = Arc::new(store);
-        let (asks, inbox) = mpsc::channel(handle::MAX_QUEUED_COMMANDS);
+        let (asks, inbox) = mpsc::channel(MAX_QUEUED_COMMANDS);
         let logins = StoreLogins::default();
         let (view, views) = watch::channel(Arc::new(StoreSnapshot::new(&store, &record, stuck)));
         let task = Self {
@@ -123,8 +122,8 @@ impl StoreTask {
             () = self.stop.cancelled() => TaskEvent::Stopped,
             done = self.work.next_finished() => TaskEvent::Done(Box::new(done)),
             command = self.inbox.recv() => TaskEvent::Asked(command),
-            () = commit_timeout::sleep_until_some(owed) => TaskEvent::Owed,
-            () = commit_timeout::sleep_until_some(due) => TaskEvent::Due(busy),
+            () = sleep_until_some(owed) => TaskEvent::Owed,
+            () = sleep_until_some(due) => TaskEvent::Due(busy),
         }
     }
 
@@ -206,5 +205,13 @@ impl StoreTask {
         if self.context.pins_host_keys {
             self.pending.observe_host_key(&self.store, &verified.host_key);
         }
+    }
+}
+
+/// Waits until `time`. It waits forever if there is none.
+async fn sleep_until_some(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
     }
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use tracing::info;
 
 use super::StoreTask;
+use crate::agent::faults;
 use crate::agent::store::definition::DefinitionChange;
-use crate::agent::store::handle::{RemovalReply, RemovedStore, StoreCommand};
-use crate::agent::store::waiters::{Waiter, Waiters};
-use crate::agent::store::{handle, log_events};
-use crate::agent::{commit_timeout, faults};
+use crate::agent::store::{
+    MAX_QUEUED_COMMANDS, RemovalReply, RemovedStore, StoreCommand, Waiter, Waiters, drain_commands,
+    persist,
+};
 use crate::ledger::LedgerChange;
-use crate::lifecycle::{Cause, StepInput};
+use crate::lifecycle::{Cause, HistoryEvent, StepInput};
 use crate::model::Tags;
 
 impl StoreTask {
@@ -35,11 +36,8 @@ impl StoreTask {
             }
             // The limit ends this batch. The next batch handles commands that arrive in the
             // meantime.
-            next = if inputs.len() < handle::MAX_QUEUED_COMMANDS {
-                self.inbox.try_recv().ok()
-            } else {
-                None
-            };
+            next =
+                if inputs.len() < MAX_QUEUED_COMMANDS { self.inbox.try_recv().ok() } else { None };
         };
         if !inputs.is_empty() {
             self.apply_all(inputs, callers).await;
@@ -74,7 +72,7 @@ impl StoreTask {
             return callers.notify_all(&Err(faults::commit_failed(&error).into()));
         }
         self.store = Arc::new(decided.store);
-        log_events::log_definition_change(&decided.event);
+        log_definition_change(&decided.event);
         if !decided.connects {
             self.publish_snapshot();
             return callers.notify_all(&Ok(Arc::clone(&self.view.borrow())));
@@ -93,15 +91,14 @@ impl StoreTask {
         };
         let change = LedgerChange::new().remove_store(self.store.uuid);
         let removed =
-            commit_timeout::commit_with_timeout(&self.context.ledger, change, &self.stop, early)
-                .await;
+            persist::commit_with_timeout(&self.context.ledger, change, &self.stop, early).await;
         if let Err(error) = removed {
             let _ = reply.map(|reply| reply.send(Err(faults::commit_failed(&error).into())));
             return None;
         }
         self.work.abort_all().await;
         info!(name = %self.store.name, "store removed");
-        let (callers, replies) = handle::drain_commands(&mut self.inbox);
+        let (callers, replies) = drain_commands(&mut self.inbox);
         self.waiting.append(callers);
         self.waiting.notify_all(&Err(faults::store_removed().into()));
         for reply in reply.into_iter().chain(replies) {
@@ -111,5 +108,16 @@ impl StoreTask {
             dir: self.store.image_dir.clone(),
             stuck: self.work.stuck_worker().flatten(),
         })
+    }
+}
+
+/// Logs a change of the definition by an operator.
+fn log_definition_change(event: &HistoryEvent) {
+    match event {
+        HistoryEvent::HostKeyAccepted { fingerprint, .. } => {
+            info!(fingerprint, "host key accepted")
+        }
+        HistoryEvent::Updated { fields } => info!(?fields, "store updated"),
+        _ => {}
     }
 }

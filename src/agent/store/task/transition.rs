@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::StoreTask;
-use crate::agent::store::waiters::Waiters;
-use crate::agent::store::{log_events, persist};
-use crate::agent::{StoreSnapshot, commit_timeout, faults};
+use crate::agent::store::{Waiters, persist};
+use crate::agent::{StoreSnapshot, faults};
 use crate::common::crash_point;
 use crate::ledger::{CommitError, LedgerChange};
-use crate::lifecycle::{HistoryEvent, StepEffect, StepInput, step};
+use crate::lifecycle::{HistoryEvent, StatusTransition, StepEffect, StepInput, step};
+use crate::model::{AttemptFailure, Condition, Fault};
 
 /// Delay before a decision that could not be committed is retried.
 const COMMIT_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -91,7 +91,7 @@ impl StoreTask {
             waiting.notify_all(&answer);
             callers.notify_all(&answer);
         };
-        commit_timeout::commit_with_timeout(&context.ledger, change, stop, early).await
+        persist::commit_with_timeout(&context.ledger, change, stop, early).await
     }
 
     /// Handles a failed commit, after which the decision does not apply. Notifies the callers, and
@@ -120,7 +120,7 @@ impl StoreTask {
         let observed = || self.pending.apply_to(&self.store);
         match effect {
             StepEffect::PublishTransition(transition) => {
-                log_events::log_status_change(&transition);
+                log_status_change(&transition);
                 if let Some(moved) = &self.context.outbox {
                     moved(self.store.uuid);
                 }
@@ -134,9 +134,32 @@ impl StoreTask {
                 self.waiting.notify_all(&answer);
             }
             StepEffect::RecordHistory(_, HistoryEvent::Turned { condition, holds }) => {
-                log_events::log_condition_change(condition, holds);
+                log_condition_change(condition, holds);
             }
             StepEffect::RecordHistory(..) => {}
         }
+    }
+}
+
+/// Logs a change of the status.
+fn log_status_change(transition: &StatusTransition) {
+    let root = transition.failure.as_ref().map(AttemptFailure::root_fault);
+    info!(
+        old = %transition.old,
+        new = %transition.new,
+        attempt = transition.attempt.0,
+        epoch = transition.position.epoch.0,
+        seq = transition.position.seq.0,
+        fault.code = root.map(|fault| fault.reason().as_str()),
+        fault.details = root.map(Fault::details),
+        "status changed"
+    );
+}
+
+/// Logs the beginning or the end of a condition.
+fn log_condition_change(condition: Condition, holds: bool) {
+    match holds {
+        true => warn!(%condition, "a condition began"),
+        false => info!(%condition, "a condition ended"),
     }
 }
