@@ -14,17 +14,212 @@
 //! - Decides what a reply means; `delivery` does.
 //! - Runs longer than [`NotifierContext::last_try`] after its stop.
 
-mod context;
 mod endpoints;
 mod handle;
 mod heartbeat;
 mod outbox_reader;
 mod status;
 mod store_delivery;
-mod task;
 
-pub use context::NotifierContext;
 pub use handle::NotifierHandle;
 pub use heartbeat::HeartbeatTask;
 pub use status::{DeliveryStatus, NotifierStatus};
-pub use task::{BrokenOff, NotifierTask};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::common::{Backoff, Clock, Random};
+use crate::delivery::DeliveryState;
+use crate::ledger::{Ledger, ReadError};
+use crate::management::CallbackClient;
+use crate::model::{NodeId, StoreUuid};
+use crate::wire::EventFormat;
+use endpoints::CallbackEndpoints;
+use handle::ChangedStores;
+use status::StatusPublisher;
+use store_delivery::{DeliveryShared, FinishedDelivery, StoreDelivery};
+
+/// Maximum number of deliveries that read, send or acknowledge at once. It bounds the sockets, the
+/// load of the receiver and the requests in the queue of the ledger. If each request hangs for its
+/// 10 s, 32 are enough for thousands of stores to retry within the minutes of their backoff.
+const MAX_CONCURRENT_DELIVERIES: usize = 32;
+/// Backoff between retries to read the backlog at the start. The limit of the random delay grows
+/// from 200 ms to 60 s.
+const BACKLOG_BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(60));
+
+/// Everything that the notifier needs. Built once by `app`.
+pub struct NotifierContext {
+    /// Holds the outbox.
+    pub ledger: Ledger,
+    /// Posts events to the receivers.
+    pub client: CallbackClient,
+    /// The id of this node, which is the source of events.
+    pub node: NodeId,
+    /// The format of events.
+    pub format: EventFormat,
+    /// Maximum number of pending notices of a store. More of them are coalesced into one.
+    pub max_pending: u32,
+    /// The period over which the first requests of the backlog are spread.
+    pub start_spread: Duration,
+    /// Maximum time for which requests continue after the stop.
+    pub last_try: Duration,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+}
+
+/// A delivery task panicked. This is an internal error, after which there are no guarantees.
+#[derive(Debug, thiserror::Error)]
+#[error("a lane of the notifier broke off")]
+pub struct BrokenOff(#[source] JoinError);
+
+/// The task that owns the delivery tasks of all stores.
+pub struct NotifierTask {
+    shared: Arc<DeliveryShared>,
+    moved: watch::Sender<ChangedStores>,
+    changes: watch::Receiver<ChangedStores>,
+    lanes: BTreeMap<StoreUuid, watch::Sender<()>>,
+    tasks: JoinSet<FinishedDelivery>,
+    stop: CancellationToken,
+}
+
+impl NotifierTask {
+    /// Creates a notifier for everything in the outbox. `stop` ends it.
+    pub fn new(means: NotifierContext, stop: CancellationToken) -> (NotifierHandle, Self) {
+        let (moved, news) = watch::channel(ChangedStores::new());
+        let (status, shown) = watch::channel(NotifierStatus::default());
+        let (clock, random) = (Arc::clone(&means.clock), Arc::clone(&means.random));
+        let destinations =
+            Arc::new(CallbackEndpoints::new(means.client.clone(), means.format, clock, random));
+        let shared = Arc::new(DeliveryShared {
+            means,
+            destinations: Arc::clone(&destinations),
+            board: StatusPublisher::new(status),
+            permits: Semaphore::new(MAX_CONCURRENT_DELIVERIES),
+            stop: CancellationToken::new(),
+            started: Instant::now(),
+        });
+        let handle = NotifierHandle::new(moved.clone(), shown, destinations);
+        let (lanes, tasks) = (BTreeMap::new(), JoinSet::new());
+        (handle, Self { shared, moved, changes: news, lanes, tasks, stop })
+    }
+
+    /// Runs until the token is cancelled. Each delivery then makes a last try, due or not, unless
+    /// the receiver rejects its notice. All of them end within [`NotifierContext::last_try`].
+    ///
+    /// # Errors
+    /// [`BrokenOff`] if a delivery task panicked. The daemon must then exit and be restarted.
+    ///
+    /// # Cancel safety
+    /// Dropping the future aborts all deliveries. Notices that were not acknowledged are sent again
+    /// after a restart.
+    pub async fn run_notifier(mut self) -> Result<(), BrokenOff> {
+        let mut look_at = Some(Instant::now());
+        let mut failures = 0;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => break,
+                Some(ended) = self.tasks.join_next() => self.on_delivery_finished(ended)?,
+                // The result is never an error, because this task keeps a sender.
+                _ = self.changes.changed() => self.wake_changed(),
+                () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {
+                    failures += 1;
+                    look_at = self.wake_backlog(failures).await;
+                }
+            }
+        }
+        self.wake_changed();
+        self.shared.stop.cancel();
+        let last_try = self.shared.means.last_try;
+        match timeout(last_try, self.join_tasks()).await {
+            Ok(joined) => joined,
+            Err(_) => {
+                debug!(lanes = self.tasks.len(), "requests cut off by the stop");
+                self.tasks.shutdown().await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn join_tasks(&mut self) -> Result<(), BrokenOff> {
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.map_err(BrokenOff)?;
+        }
+        Ok(())
+    }
+
+    /// Starts a delivery task for each store with notices from before the start. Returns the time
+    /// of the next try if the ledger cannot be read.
+    async fn wake_backlog(&mut self, failures: u32) -> Option<Instant> {
+        // A state disk that hangs must not delay the stop.
+        let read =
+            self.stop.run_until_cancelled(self.shared.means.ledger.stores_with_pending()).await;
+        let error = match read {
+            Some(Ok(backlog)) => {
+                for store in backlog {
+                    let spread = self.shared.means.start_spread;
+                    let roll = self.shared.means.random.next_u64();
+                    let first = Backoff::new(spread, spread).delay(1, roll);
+                    self.wake_store(
+                        store,
+                        DeliveryState::starting_at(self.shared.started.elapsed() + first),
+                    );
+                }
+                return None;
+            }
+            None | Some(Err(ReadError::Closed)) => return None,
+            Some(Err(error)) => error,
+        };
+        if failures == 1 {
+            warn!(%error, "the backlog of notices cannot be read yet");
+        }
+        let wait = BACKLOG_BACKOFF.delay(failures, self.shared.means.random.next_u64());
+        Some(Instant::now() + wait)
+    }
+
+    fn wake_changed(&mut self) {
+        let mut moved = ChangedStores::new();
+        self.moved.send_if_modified(|waiting| {
+            std::mem::swap(waiting, &mut moved);
+            false
+        });
+        for store in moved {
+            self.wake_store(store, DeliveryState::default());
+        }
+    }
+
+    /// Wakes the delivery task of a store, or starts it with this state.
+    fn wake_store(&mut self, store: StoreUuid, lane: DeliveryState) {
+        if let Some(running) = self.lanes.get(&store) {
+            running.send_replace(());
+            return;
+        }
+        let (wake, woken) = watch::channel(());
+        self.lanes.insert(store, wake);
+        self.tasks
+            .spawn(StoreDelivery::new(store, Arc::clone(&self.shared), woken, lane).run_delivery());
+    }
+
+    fn on_delivery_finished(
+        &mut self,
+        ended: Result<FinishedDelivery, JoinError>,
+    ) -> Result<(), BrokenOff> {
+        let FinishedDelivery { store, wake } = ended.map_err(BrokenOff)?;
+        // The outbox changed after the last read of the delivery task.
+        let again = wake.has_changed().unwrap_or(false);
+        self.lanes.remove(&store);
+        if again {
+            self.wake_store(store, DeliveryState::default());
+        }
+        Ok(())
+    }
+}

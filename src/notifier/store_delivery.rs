@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, info_span, warn};
 
-use super::context::NotifierContext;
+use super::NotifierContext;
 use super::endpoints::CallbackEndpoints;
 use super::outbox_reader::{OutboxError, OutboxReader};
 use super::status::{DeliveryStatus, StatusPublisher};
