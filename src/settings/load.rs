@@ -8,10 +8,10 @@ use config::{Map, Value};
 
 use super::error::{SettingFault, SettingsError};
 use super::files;
+use super::layer::{SettingsLayer, VARIABLE_PREFIX};
+use super::reader::{KnownKeys, SettingsReader};
 use super::schema::read_settings;
 use super::sections::Settings;
-use super::source::layer::{SettingsLayer, VARIABLE_PREFIX};
-use super::source::reader::{KnownKeys, SettingsReader};
 
 /// The settings file that is read if none is named.
 pub const DEFAULT_SETTINGS_FILE: &str = "/etc/imagestore-agent/agent.toml";

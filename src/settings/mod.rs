@@ -19,11 +19,12 @@
 mod error;
 mod files;
 mod later;
+mod layer;
 mod load;
+mod reader;
 mod rules;
 mod schema;
 mod sections;
-mod source;
 
 pub use error::{SettingFault, SettingsError, format_report};
 pub use files::{read_file, read_text};

@@ -9,17 +9,17 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::reader::SettingsReader;
 use super::rules::numeric::{DurationRule, IntegerRule, RatioRule, SizeRule};
-use super::rules::rule::{BooleanRule, ListRule, OneOf};
 use super::rules::text::{
     ALGORITHM_RULE, BASE_PATH_RULE, HOST_NAME_RULE, LISTEN_RULE, MAX_SOCKET_BYTES, NETWORK_RULE,
     PATH_RULE, PREFIX_RULE, ROOT_RULE, SECRET_FILE_RULE, SOCKET_RULE, URL_RULE,
 };
+use super::rules::{BooleanRule, ListRule, OneOf};
 use super::sections::{
     ApiSettings, AuthSettings, CallbackFormat, CallbackSettings, HostKeyPolicy, MonitorSettings,
     ReplyMode, ServerSettings, Settings, SshSettings, StateSettings, StorageSettings, TlsSettings,
 };
-use super::source::reader::SettingsReader;
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)

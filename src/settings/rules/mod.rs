@@ -1,5 +1,203 @@
-//! Rules for single values: durations, sizes, numbers and texts, with their ranges.
+//! Rules for single values, with their ranges: for switches, words and lists here, for numbers and
+//! texts in the submodules.
+//!
+//! A rule parses a value or reports what is wrong with it. It knows neither the key nor the origin
+//! of the value.
 
 pub(super) mod numeric;
-pub(super) mod rule;
 pub(super) mod text;
+
+use config::{Value, ValueKind};
+
+use crate::settings::error::shown_value;
+
+/// Kind of value that the text of an environment variable is converted to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ValueShape {
+    /// `true` or `false`.
+    Flag,
+    /// A number.
+    Number,
+    /// The text itself.
+    Text,
+    /// Texts separated by commas. An empty variable is an empty list.
+    List,
+}
+
+/// A fault of a value, without its key.
+#[derive(Debug)]
+pub(crate) struct ValueProblem {
+    /// The value, or the item of a list, for display.
+    pub(crate) shown: String,
+    pub(crate) what: String,
+}
+
+pub(super) type RuleResult<T> = Result<T, Vec<ValueProblem>>;
+
+pub(super) fn value_problem<T>(value: &Value, what: impl Into<String>) -> RuleResult<T> {
+    Err(vec![ValueProblem { shown: shown_value(value), what: what.into() }])
+}
+
+pub(crate) trait ValueRule {
+    type Out;
+    const SHAPE: ValueShape;
+    /// Describes the allowed values for the operator.
+    fn allowed_values(&self) -> String;
+    fn parse_value(&self, value: &Value) -> RuleResult<Self::Out>;
+    /// Returns true if the value must stay hidden in a fault.
+    fn hides_value(&self) -> bool {
+        false
+    }
+}
+
+/// `true` or `false`.
+pub(crate) struct BooleanRule;
+
+impl ValueRule for BooleanRule {
+    type Out = bool;
+    const SHAPE: ValueShape = ValueShape::Flag;
+
+    fn allowed_values(&self) -> String {
+        "true or false".to_owned()
+    }
+
+    fn parse_value(&self, value: &Value) -> RuleResult<bool> {
+        match value.kind {
+            ValueKind::Boolean(on) => Ok(on),
+            _ => value_problem(value, "not a switch"),
+        }
+    }
+}
+
+/// One of several words.
+pub(crate) struct OneOf<T: 'static>(pub(crate) &'static [(&'static str, T)]);
+
+impl<T: Copy> ValueRule for OneOf<T> {
+    type Out = T;
+    const SHAPE: ValueShape = ValueShape::Text;
+
+    fn allowed_values(&self) -> String {
+        self.0.iter().map(|(word, _)| format!("{word:?}")).collect::<Vec<_>>().join(" or ")
+    }
+
+    fn parse_value(&self, value: &Value) -> RuleResult<T> {
+        let ValueKind::String(text) = &value.kind else {
+            return value_problem(value, "not a text");
+        };
+        match self.0.iter().find(|(word, _)| word == text) {
+            Some((_, meaning)) => Ok(*meaning),
+            None => value_problem(value, "unknown word"),
+        }
+    }
+}
+
+/// A text that a function parses.
+pub(crate) struct TextRule<T> {
+    pub(super) allowed: &'static str,
+    pub(super) parse: fn(&str) -> Result<T, String>,
+    pub(super) hidden: bool,
+}
+
+impl<T> ValueRule for TextRule<T> {
+    type Out = T;
+    const SHAPE: ValueShape = ValueShape::Text;
+
+    fn allowed_values(&self) -> String {
+        self.allowed.to_owned()
+    }
+
+    fn parse_value(&self, value: &Value) -> RuleResult<T> {
+        match &value.kind {
+            ValueKind::String(text) => {
+                (self.parse)(text).or_else(|what| value_problem(value, what))
+            }
+            _ => value_problem(value, "not a text"),
+        }
+    }
+
+    fn hides_value(&self) -> bool {
+        self.hidden
+    }
+}
+
+/// A list of distinct texts. A single text is accepted as a list with one item.
+pub(crate) struct ListRule<T> {
+    pub(crate) of: TextRule<T>,
+    /// Minimum number of items.
+    pub(crate) min: usize,
+}
+
+/// Maximum number of items in a list. It is far above what a node needs, and takes little memory.
+const MAX_ITEMS: usize = 256;
+
+impl<T: PartialEq> ValueRule for ListRule<T> {
+    type Out = Vec<T>;
+    const SHAPE: ValueShape = ValueShape::List;
+
+    fn allowed_values(&self) -> String {
+        let least = if self.min > 0 { ", at least one" } else { "" };
+        format!("a list{least}: {}", self.of.allowed)
+    }
+
+    fn parse_value(&self, value: &Value) -> RuleResult<Vec<T>> {
+        let items = match &value.kind {
+            ValueKind::Array(items) => items.as_slice(),
+            ValueKind::String(_) => std::slice::from_ref(value),
+            _ => return value_problem(value, "neither a list nor a text"),
+        };
+        if items.len() < self.min {
+            return value_problem(value, "empty");
+        }
+        if items.len() > MAX_ITEMS {
+            return value_problem(value, format!("has more than {MAX_ITEMS} items"));
+        }
+        let mut taken = Vec::with_capacity(items.len());
+        let mut problems = Vec::new();
+        for item in items {
+            match self.of.parse_value(item) {
+                Ok(one) if taken.contains(&one) => {
+                    problems.push(ValueProblem {
+                        shown: shown_value(item),
+                        what: "listed twice".to_owned(),
+                    });
+                }
+                Ok(one) => taken.push(one),
+                Err(found) => problems.extend(found),
+            }
+        }
+        if problems.is_empty() { Ok(taken) } else { Err(problems) }
+    }
+
+    fn hides_value(&self) -> bool {
+        self.of.hidden
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_names_each_bad_item() {
+        let list = ListRule {
+            of: TextRule {
+                allowed: "a word without x",
+                parse: |text| match text.contains('x') {
+                    true => Err("has an x".to_owned()),
+                    false => Ok(text.to_owned()),
+                },
+                hidden: false,
+            },
+            min: 1,
+        };
+        let items = ["a", "x", "b", "a", "xx"].map(|text| Value::new(None, text)).to_vec();
+        let problems = list.parse_value(&Value::new(None, items)).unwrap_err();
+        let told: Vec<_> = problems.iter().map(|p| (p.shown.as_str(), p.what.as_str())).collect();
+        let expected =
+            [(r#""x""#, "has an x"), (r#""a""#, "listed twice"), (r#""xx""#, "has an x")];
+        assert_eq!(told, expected);
+        assert_eq!(list.parse_value(&Value::new(None, "one")).unwrap(), ["one"]);
+        let empty = list.parse_value(&Value::new(None, Vec::<Value>::new())).unwrap_err();
+        assert_eq!(empty[0].what, "empty");
+    }
+}

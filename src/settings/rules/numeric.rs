@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use config::{Value, ValueKind};
 use jiff::SignedDuration;
 
-use super::rule::{RuleResult, ValueRule, ValueShape, value_problem};
+use super::{RuleResult, ValueRule, ValueShape, value_problem};
 
 /// A whole number within a range.
 pub(crate) struct IntegerRule {

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use crate::model::{Hostname, ImageDir};
 
-use super::rule::TextRule;
+use super::TextRule;
 
 /// An address to listen on.
 pub(crate) const LISTEN_RULE: TextRule<SocketAddr> = TextRule {

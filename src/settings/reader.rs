@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 
 use config::{Value, ValueKind};
 
-use crate::settings::error::{SettingFault, shown_value};
-use crate::settings::rules::rule::{ValueRule, ValueShape};
+use super::error::{SettingFault, shown_value};
+use super::rules::{ValueRule, ValueShape};
 
 /// A key that the schema reads.
 #[derive(Clone, Copy, Debug)]

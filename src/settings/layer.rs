@@ -17,9 +17,9 @@ use std::error::Error as _;
 
 use config::{Config, ConfigError, File, FileFormat, Map, Source, Value, ValueKind};
 
+use super::error::{SettingFault, shown_value};
 use super::reader::KnownKeys;
-use crate::settings::error::{SettingFault, shown_value};
-use crate::settings::rules::rule::ValueShape;
+use super::rules::ValueShape;
 
 /// Prefix of the variables that contain settings.
 pub(crate) const VARIABLE_PREFIX: &str = "IMAGESTORE_AGENT__";
