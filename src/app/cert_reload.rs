@@ -44,7 +44,7 @@ pub(super) async fn watch_certificates(
             () = asked.notified() => true,
             _ = looks.tick() => false,
         };
-        // `SecretFiles` has loaded the files at the start. The first check loads them once more,
+        // `StartupFiles` has loaded the files at the start. The first check loads them once more,
         // which does no harm.
         let look = look_at(files.clone(), if insists { FilesDigest::new() } else { known.clone() });
         // If the disk hangs, only this task and its blocking thread wait.

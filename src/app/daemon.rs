@@ -27,9 +27,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::exit::ExitStatus;
-use super::prepare::PreparedDaemon;
+use super::process::ExitStatus;
 use super::reload::Reload;
+use super::startup::PreparedDaemon;
 use super::tasks::{EndedTask, HttpDependencies, LAST_DELIVERY_TIMEOUT, TaskStarter};
 use crate::http::TokenTable;
 use crate::ledger::{LedgerWriter, OpenedLedger, StateDir};
@@ -196,7 +196,7 @@ fn log_unexpected_exit(ended: Result<EndedTask, tokio::task::JoinError>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::secret_files::SecretFiles;
+    use super::super::startup::StartupFiles;
     use super::*;
     use crate::http::InheritedSockets;
     use crate::settings::Settings;
@@ -208,7 +208,7 @@ mod tests {
         settings.state.dir = dir.path().to_owned();
         settings.server.socket = dir.path().join("agent.sock");
         settings.server.listen = vec!["127.0.0.1:0".parse().unwrap()];
-        let files = SecretFiles::read_files(&settings).unwrap();
+        let files = StartupFiles::read_files(&settings).unwrap();
         let prepared =
             PreparedDaemon::new(settings, files, InheritedSockets::default(), None).unwrap();
         prepared.opened.ledger.break_off();

@@ -7,7 +7,7 @@ use nix::unistd::{User, geteuid};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::exit::ExitStatus;
+use super::process::ExitStatus;
 use crate::common::{Clock as _, Random as _, SystemClock, SystemRandom};
 use crate::model::{Fault, ImageDir, MarkerId, NodeId};
 use crate::probe::{DirectoryInspection, DirectoryOwner, ProbeOptions, Prober, WorkerSlot};

@@ -9,23 +9,16 @@
 //! - It never decides anything about a store.
 
 mod cert_reload;
-mod check_config;
 mod daemon;
-mod exit;
 mod init;
-mod prepare;
 mod process;
 mod reload;
-mod secret_files;
 mod serve;
-mod signals;
+mod startup;
 mod state_disk;
 mod tasks;
 
-pub use check_config::check_config;
-pub use exit::ExitStatus;
 pub use init::init_directory;
-pub use prepare::{PreparedDaemon, StartError};
-pub use secret_files::SecretFiles;
+pub use process::{ExitStatus, stop_at_signals};
 pub use serve::serve;
-pub use signals::stop_at_signals;
+pub use startup::{PreparedDaemon, StartError, StartupFiles, check_config};

@@ -1,11 +1,61 @@
-//! Memory and processor time of the daemon's process, for the health view.
+//! The process of the program as the system sees it: its exit status, the signals that stop it, and
+//! its memory and processor time.
 
+use std::io;
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::common::lock_unpoisoned;
 use crate::http::{ProcessStats, ProcessStatsFn};
+
+/// The exit status, which a supervisor or a script reads. Those with an `EX_` name are from
+/// `sysexits.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitStatus {
+    /// The command succeeded, or the daemon stopped on request.
+    Ok = 0,
+    /// A command failed and printed the reason.
+    Failed = 1,
+    /// The settings are invalid (`EX_USAGE`). No socket was bound.
+    Settings = 64,
+    /// The ledger is damaged or newer (`EX_DATAERR`). It stays unchanged.
+    Ledger = 65,
+    /// A socket cannot be bound (`EX_UNAVAILABLE`).
+    Bind = 69,
+    /// An internal error, or the system denies a basic resource (`EX_SOFTWARE`).
+    Internal = 70,
+    /// Another agent holds the lock of the state directory (`EX_TEMPFAIL`).
+    Locked = 75,
+}
+
+impl From<ExitStatus> for ExitCode {
+    fn from(exit: ExitStatus) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Installs handlers for SIGTERM and SIGINT that only cancel `stop`. Needs a runtime. Dropping the
+/// returned tasks ends the cancellation, but the handlers stay installed.
+///
+/// # Errors
+/// Returns the error of the system if it does not install a handler.
+pub fn stop_at_signals(stop: &CancellationToken) -> io::Result<JoinSet<()>> {
+    let mut listening = JoinSet::new();
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let (mut signals, stop) = (signal(kind)?, stop.clone());
+        listening.spawn(async move {
+            signals.recv().await;
+            stop.cancel();
+        });
+    }
+    Ok(listening)
+}
 
 /// Returns a function that reads memory and processor time of this process from `/proc` at each
 /// call.

@@ -8,10 +8,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::exit::ExitStatus;
-use super::prepare::PreparedDaemon;
-use super::secret_files::SecretFiles;
-use super::signals::stop_at_signals;
+use super::process::{ExitStatus, stop_at_signals};
+use super::startup::{PreparedDaemon, StartupFiles};
 use crate::common::{ErrorChain, Timestamp};
 use crate::http::{AUDIT_TARGET, InheritedSockets};
 use crate::settings::{
@@ -32,7 +30,7 @@ pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatu
             return ExitStatus::Settings;
         }
     };
-    let files = match SecretFiles::read_files(&settings) {
+    let files = match StartupFiles::read_files(&settings) {
         Ok(files) => files,
         Err(bad) => {
             eprint!("{}", format_report(bad.setting_faults()));
@@ -96,7 +94,7 @@ async fn until_told(prepared: PreparedDaemon, config: Option<&Path>) -> ExitStat
 }
 
 /// Logs a warning for each choice of the operator that has a risk or no effect.
-fn warn_of(settings: &Settings, files: &SecretFiles) {
+fn warn_of(settings: &Settings, files: &StartupFiles) {
     for fault in &files.optional_failures {
         match fault.key.as_str() {
             MASTER_KEY_FILE => {
