@@ -1,4 +1,4 @@
-# A static binary on nothing else.
+# The image of the daemon: a static binary, and no distribution.
 #
 #   docker build --target agent -t imagestore-agent .
 #   docker run -d --name imagestore-agent --network host --read-only --cap-drop ALL \
@@ -6,7 +6,7 @@
 #       -v imagestore-state:/var/lib/imagestore-agent -v /etc/imagestore-agent:/etc/imagestore-agent:ro \
 #       -v /var/lib/imagestore:/var/lib/imagestore:rw,rslave imagestore-agent
 #
-# What each of these is for, and when systemd is the better home: docs/operations.md.
+# docs/operations.md explains each option, and when systemd is the better choice.
 
 FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update \
@@ -15,8 +15,8 @@ RUN apt-get update \
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
-# The dependencies alone, so that a change of our own code does not build them again. The manifest names
-# tests, a bench and an example; cargo wants their files to be there.
+# Builds only the dependencies, so that a change of the daemon's own code does not build them again.
+# The manifest names tests, a bench and an example, and cargo requires their files.
 RUN mkdir -p src tests/it tests/deploy benches/agent examples \
     && for file in src/main.rs tests/it/main.rs tests/deploy/main.rs benches/agent/main.rs examples/receiver.rs; do \
         echo 'fn main() {}' > $file; done \
@@ -24,7 +24,7 @@ RUN mkdir -p src tests/it tests/deploy benches/agent examples \
 ENV RUSTFLAGS='-C target-feature=+crt-static'
 RUN cargo build --profile dist --locked --target "$(rustc -vV | sed -n 's/^host: //p')"
 COPY src src
-# Newer than what was built of the files that stood for it.
+# The files must be newer than the build of their stand-ins.
 RUN touch src/lib.rs src/main.rs \
     && target="$(rustc -vV | sed -n 's/^host: //p')" \
     && cargo build --profile dist --locked --target "$target" \
@@ -42,13 +42,13 @@ LABEL org.opencontainers.image.title="imagestore-agent" \
 COPY --from=build /image /
 USER 64064:64064
 VOLUME /var/lib/imagestore-agent
-# SIGTERM ends it in order, within 10 s.
+# At SIGTERM, the daemon stops in order, within 10 s.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s CMD ["/usr/bin/imagestore-agent", "healthcheck"]
 ENTRYPOINT ["/usr/bin/imagestore-agent"]
 CMD ["serve"]
 
-# The example receiver, for compose.yaml.
+# Builds the example receiver for compose.yaml.
 FROM build AS receiver-build
 COPY examples examples
 RUN touch examples/receiver.rs \
@@ -63,5 +63,5 @@ USER 64064:64064
 VOLUME /var/lib/receiver
 ENTRYPOINT ["/usr/bin/receiver"]
 
-# What is built when no target is named. A builder without BuildKit builds all that stands above it.
+# The default target. A builder without BuildKit builds all stages above it.
 FROM agent
