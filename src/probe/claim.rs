@@ -6,8 +6,9 @@ use super::identity::{ObservedMarker, check_identity, concurrent_marker, ensure_
 use super::marker::{IdentityMarker, MARKER_FOLDER, probe_file};
 use super::prober::{Prober, no_response};
 use super::process::slot::WorkerSlot;
-use super::purpose::ProbeExpectation;
-use super::types::{AddLeftovers, DirectoryInspection, DirectoryOwner, MarkerClaim};
+use super::types::{
+    AddLeftovers, DirectoryInspection, DirectoryOwner, MarkerClaim, ProbeExpectation,
+};
 use super::worker::protocol::{ReplacedMarker, WorkerRequest, WorkerResponse};
 use crate::common::Timestamp;
 use crate::model::{Fault, ImageDir, MarkerId};

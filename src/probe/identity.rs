@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use super::marker::IdentityMarker;
 use super::mount_check::{is_another_disk, mount_is_missing, not_mounted, with_mount_details};
-use super::purpose::ProbeExpectation;
-use super::types::MarkerClaim;
+use super::types::{MarkerClaim, ProbeExpectation};
 use super::worker::protocol::{MarkerState, MountState};
 use crate::model::{Fault, MarkerId, MountLocation, NodeId, Reason, StoreUuid};
 

@@ -28,7 +28,6 @@ mod mount_check;
 mod mountinfo;
 mod prober;
 mod process;
-mod purpose;
 mod types;
 mod worker;
 
@@ -36,9 +35,8 @@ pub use marker::marker_path;
 pub use prober::Prober;
 pub use process::orphans::OrphanedWorkers;
 pub use process::slot::WorkerSlot;
-pub use purpose::ProbeExpectation;
 pub use types::{
-    AddLeftovers, DirectoryInspection, DirectoryOwner, MarkerClaim, PreviousMarker, ProbeOptions,
-    ProbeResult,
+    AddLeftovers, DirectoryInspection, DirectoryOwner, MarkerClaim, PreviousMarker,
+    ProbeExpectation, ProbeOptions, ProbeResult,
 };
 pub use worker::worker_main;

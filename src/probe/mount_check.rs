@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::mountinfo;
-use super::purpose::ProbeExpectation;
+use super::types::ProbeExpectation;
 use super::worker::protocol::MountState;
 use crate::model::{Fault, MountLocation, Reason};
 

@@ -9,10 +9,11 @@ use tokio::time::Instant;
 use super::identity::{ObservedMarker, check_identity};
 use super::marker::probe_file;
 use super::mount_check::explain_missing_directory;
-use super::process::client::{RequestError, WorkerClient, WorkerProgram};
 use super::process::slot::WorkerSlot;
-use super::purpose::ProbeExpectation;
-use super::types::{DirectoryInspection, PreviousMarker, ProbeOptions, ProbeResult};
+use super::process::{RequestError, WorkerClient, WorkerProgram};
+use super::types::{
+    DirectoryInspection, PreviousMarker, ProbeExpectation, ProbeOptions, ProbeResult,
+};
 use super::worker::protocol::{
     DirectoryObservation, MarkerState, MountState, WorkerRequest, WorkerResponse,
 };

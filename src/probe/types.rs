@@ -1,5 +1,6 @@
-//! Options, input and results of a probe.
+//! Options, purpose and results of a probe, and the claim of a directory.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::common::Timestamp;
@@ -17,6 +18,35 @@ pub struct ProbeOptions {
     pub allow_root_disk: bool,
     /// Identifier of this node.
     pub node_id: NodeId,
+}
+
+/// Purpose of a probe, with the expectations of the directory that follow from it.
+#[derive(Clone, Debug)]
+pub enum ProbeExpectation {
+    /// The directory belongs to a store in the ledger.
+    Serve {
+        /// Store that the directory belongs to.
+        store: StoreUuid,
+        /// Identifier of the store's marker.
+        marker: MarkerId,
+        /// Mount that held the directory at the last successful probe.
+        place: MountLocation,
+        /// True if the directory had `registry/` or `export/` at that time.
+        had_registry: bool,
+        /// True if this probe also writes.
+        write: bool,
+    },
+    /// The directory will be added as a store.
+    Add {
+        /// Store that the directory will belong to.
+        store: StoreUuid,
+        /// All stores in the ledger.
+        known: BTreeSet<StoreUuid>,
+        /// True if the directory of another node may be taken over by this node.
+        take_over: bool,
+    },
+    /// The operator initializes the directory as root with the command `init`.
+    Init,
 }
 
 /// Result of a probe. The examination and the write are reported separately, because a disk that

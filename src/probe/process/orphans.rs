@@ -10,7 +10,7 @@ use std::fs;
 
 use super::slot;
 use crate::model::{ImageDir, ProcessId};
-use crate::probe::worker::process_name::{PROCESS_NAME_PREFIX, name_of};
+use crate::probe::worker::{PROCESS_NAME_PREFIX, process_name};
 
 /// Workers that are running now, by process name, whichever process started them. The daemon looks
 /// for them once, before it starts its own workers.
@@ -33,7 +33,7 @@ impl OrphanedWorkers {
 
     /// Returns the worker of this directory, or `None` if there is none.
     pub fn for_directory(&self, dir: &ImageDir) -> Option<ProcessId> {
-        self.0.get(&name_of(dir.as_str())).copied()
+        self.0.get(&process_name(dir.as_str())).copied()
     }
 }
 
@@ -44,9 +44,9 @@ mod tests {
     #[test]
     fn a_worker_is_known_by_the_name_of_its_directory() {
         let dir = ImageDir::parse("/srv/images").unwrap();
-        let name = name_of(dir.as_str());
+        let name = process_name(dir.as_str());
         assert_eq!(name.len(), 15);
-        assert_ne!(name, name_of("/srv/image"));
+        assert_ne!(name, process_name("/srv/image"));
         assert_eq!(OrphanedWorkers::find_all().for_directory(&dir), None);
         // A thread's name is not its process's: only the first thread of a worker has it.
         let waits = std::process::Command::new("/bin/sh")

@@ -1,10 +1,10 @@
 //! Worker process: carries out requests on one handle and reports the results. It may sleep in the
-//! kernel forever, and the daemon does not wait for it.
+//! kernel forever, and the daemon does not wait for it. The daemon finds workers of an earlier
+//! daemon by their process name.
 #![expect(clippy::disallowed_methods, reason = "this is the process that may hang")]
 
 pub(super) mod inspect;
 pub(super) mod marker_file;
-pub(super) mod process_name;
 pub(super) mod protocol;
 
 use std::ffi::CString;
@@ -33,6 +33,9 @@ const PROBE_FILE_BYTES: usize = 4096;
 /// Longest request, in bytes. A path of 2048 characters and a list of roots fit into it.
 const MAX_REQUEST_BYTES: u64 = 256 * 1024;
 
+/// Prefix of the process names of workers. No other program's name begins with it.
+pub(crate) const PROCESS_NAME_PREFIX: &str = "isw-";
+
 pub(super) const OPEN_DIRECTORY: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 /// Flags for everything below the directory. They follow no symbolic link and wait for no FIFO.
@@ -60,6 +63,15 @@ pub fn worker_main() -> ExitCode {
         }
     }
     ExitCode::FAILURE
+}
+
+/// Returns the process name of the worker for this directory: the prefix and eleven hexadecimal
+/// digits. That is the longest name that the kernel accepts (15 bytes, `TASK_COMM_LEN`,
+/// `prctl(2)`).
+pub(crate) fn process_name(dir: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, dir.as_bytes());
+    let digits = data_encoding::HEXLOWER.encode(digest.as_ref());
+    format!("{PROCESS_NAME_PREFIX}{}", digits.get(..11).unwrap_or_default())
 }
 
 /// Forwards requests until stdin closes or a line is not a valid request. Returns true if stdin
@@ -105,7 +117,7 @@ impl ProbeWorker {
             WorkerRequest::Open { dir, roots } => {
                 self.path = dir;
                 // Only a daemon that starts after a crash needs the name, so an error is ignored.
-                let _ = CString::new(process_name::name_of(&self.path)).map(|name| set_name(&name));
+                let _ = CString::new(process_name(&self.path)).map(|name| set_name(&name));
                 self.observe_directory(&roots).map(|seen| WorkerResponse::Observed(Box::new(seen)))
             }
             WorkerRequest::Write { probe, make_folder } => self.write_file(&probe, make_folder),
