@@ -8,7 +8,7 @@ use crate::model::Secret;
 
 use super::auth::key_format::EncodedKey;
 use super::auth::private_key;
-use super::host::{identity, local_keys, sftp};
+use super::host::{self, local_keys, sftp};
 use super::session::transcript::PeerTranscript;
 
 /// Records the first bytes of a connection, at once and in pieces of up to 7.
@@ -34,10 +34,10 @@ pub fn fuzz_sftp_packets(bytes: &[u8]) {
 /// Parses the text of a remote file that identifies a host.
 pub fn fuzz_remote_file(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    if let Some(id) = identity::boot_id(&text) {
-        assert_eq!(identity::boot_id(&id), Some(id));
+    if let Some(id) = host::boot_id(&text) {
+        assert_eq!(host::boot_id(&id), Some(id));
     }
-    if let Some(id) = identity::marker_id(&text) {
+    if let Some(id) = host::marker_id(&text) {
         assert_eq!(id.len(), 32);
     }
     let _ = local_keys::key_blob(&text);

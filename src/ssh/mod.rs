@@ -24,6 +24,6 @@ mod session;
 mod verifier;
 
 pub use auth::method::AuthMethod;
-pub use host::identity::MarkerLocation;
+pub use host::MarkerLocation;
 pub use phase::PhaseDurations;
 pub use verifier::{EvidenceWanted, LoginRequest, VerifiedLogin, Verifier};

@@ -17,15 +17,14 @@ use crate::settings;
 use super::auth::method::AuthMethod;
 use super::auth::private_key;
 use super::auth::{self, AuthMaterial};
-use super::host::identity::{LocalHost, MarkerLocation, verify_same_host};
 use super::host::local_keys::LocalHostKeys;
+use super::host::{LocalHost, MarkerLocation, verify_same_host};
 use super::phase::{LoginPhase, PhaseDurations, time_phase};
 use super::session::algorithms::SshAlgorithms;
 use super::session::disconnect::PendingDisconnects;
-use super::session::handshake::SshSession;
 use super::session::host_key::HostKeyCheck;
-use super::session::host_key_negotiation::connect_with_known_key;
 use super::session::host_limit::PerHostLimiter;
+use super::session::{SshSession, connect_with_known_key};
 use super::session::{dial, resolve};
 
 /// A login to check.

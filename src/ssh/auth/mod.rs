@@ -15,8 +15,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::common::{MAX_QUOTED, sanitize_ascii};
 use crate::model::{Fault, Reason, Secret};
 
+use super::session::SshSession;
 use super::session::classify;
-use super::session::handshake::SshSession;
 use method::{AuthMethod, AuthProgress};
 
 /// Maximum number of keyboard-interactive rounds. PAM sends one round with a prompt and then one

@@ -16,7 +16,7 @@ use russh_sftp::protocol::{FileAttributes, Init, Open, OpenFlags, Packet, Read, 
 use tokio::time::timeout;
 
 use crate::common::{MAX_QUOTED, sanitize_ascii};
-use crate::ssh::session::handshake::SshSession;
+use crate::ssh::session::SshSession;
 
 /// Maximum number of bytes read of a file: the maximum of a marker, and more than any boot id has.
 const MAX_FILE_BYTES: usize = 4096;

@@ -1,13 +1,222 @@
-//! One connection to an SSH server: from the hostname to the authenticated session, and its end.
+//! One connection to an SSH server: from a TCP connection to a session with the right server, with
+//! identification, key exchange and host key check.
+//!
+//! A server with several host keys shows one of them, of the first requested type. The key of a
+//! given fingerprint may be of another type.
+//!
+//! # Never
+//! - It never sends anything of the store, and starts no login, before a host key was accepted.
+//! - It never requests a type of host key twice.
 
 pub(super) mod algorithms;
 pub(super) mod classify;
 pub(super) mod dial;
 pub(super) mod disconnect;
-pub(super) mod handshake;
 pub(super) mod host_key;
-pub(super) mod host_key_negotiation;
 pub(super) mod host_limit;
 pub(super) mod resolve;
-pub(super) mod stream;
+mod stream;
 pub(super) mod transcript;
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::client::{self, ChannelOpenHandle, Config, DisconnectReason, Handle, Handler, Msg};
+use russh::keys::PublicKeyOrCertificate;
+use russh::{Channel, Disconnect, Error};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::common::{MAX_QUOTED, sanitize_ascii};
+use crate::model::{Fault, HostKey, Reason};
+
+use algorithms::SshAlgorithms;
+use host_key::{HostKeyCheck, host_key};
+use stream::RecordingStream;
+use transcript::{PeerTranscript, SessionEnd};
+
+/// An encrypted session with a server whose key was accepted. Dropping it closes the connection and
+/// ends the task in which russh runs it.
+pub(crate) struct SshSession {
+    pub(crate) handle: Handle<ClientHandler>,
+    pub(crate) witness: Arc<PeerTranscript>,
+    over: bool,
+    _cancel: DropGuard,
+}
+
+/// Performs handshakes until a key is accepted or the server has no other key. Ends by `until`. The
+/// first handshake uses `tcp`. Each further one uses a new connection to the same address and
+/// excludes the types seen before.
+///
+/// # Errors
+/// Returns the errors of [`perform_handshake`]. If no key was accepted, returns the fault of the
+/// first one, with all fingerprints in `offeredFingerprints`. If a further connection or handshake
+/// fails, returns its own fault, because the right key may not have been seen.
+pub(crate) async fn connect_with_known_key(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    algorithms: &SshAlgorithms,
+    expected: &HostKeyCheck,
+    connect_timeout: Duration,
+    until: Instant,
+) -> Result<SshSession, Fault> {
+    let pinned = expected.pinned.as_ref().map(|key| key.algorithm.as_str());
+    let config = algorithms.client_config(pinned);
+    let greeted = perform_handshake(tcp, config, expected.clone(), until).await;
+    let Err(first) = greeted else { return greeted };
+    let Some(key) = expected.other_key_may_match(&first) else { return Err(first) };
+    let mut kinds = vec![key.algorithm.clone()];
+    let mut fingerprints = vec![key.fingerprint.clone()];
+    while let Some(config) = algorithms.config_without(&kinds) {
+        let (tcp, _) = dial::dial(&[peer], connect_timeout, until).await?;
+        let fault = match perform_handshake(tcp, config, expected.clone(), until).await {
+            Err(fault) => fault,
+            greeted => return greeted,
+        };
+        match expected.other_key_may_match(&fault) {
+            Some(key) => {
+                kinds.push(key.algorithm.clone());
+                fingerprints.push(key.fingerprint.clone());
+            }
+            // All other algorithms were common a moment ago, so the server has no other key.
+            None if fault.reason() == Reason::NoCommonAlgorithm => break,
+            None => return Err(fault),
+        }
+    }
+    Err(first.with_detail("offeredFingerprints", fingerprints))
+}
+
+/// Performs the handshake. Ends by `until`.
+///
+/// # Errors
+/// `banner_timeout`, `handshake_timeout`, `not_ssh`, `throttled`, `connection_lost`,
+/// `no_common_algorithm`, `host_key_changed`, `host_key_unknown`.
+async fn perform_handshake(
+    tcp: TcpStream,
+    config: Arc<Config>,
+    expected: HostKeyCheck,
+    until: Instant,
+) -> Result<SshSession, Fault> {
+    let witness = Arc::new(PeerTranscript::default());
+    let cancel = CancellationToken::new();
+    let stream = RecordingStream::new(tcp, Arc::clone(&witness), cancel.clone());
+    let cancel = cancel.drop_guard();
+    let client = ClientHandler { expected, witness: Arc::clone(&witness) };
+    match timeout_at(until, client::connect_stream(config, stream, client)).await {
+        Ok(Ok(handle)) => Ok(SshSession { handle, witness, over: false, _cancel: cancel }),
+        Ok(Err(HandshakeError::Key(fault))) => Err(*fault),
+        Ok(Err(HandshakeError::Session(error))) => Err(classify::handshake_error(&error, &witness)),
+        Err(_) => Err(classify::handshake_timeout(&witness)),
+    }
+}
+
+impl SshSession {
+    /// Returns the key that the server proved to have.
+    pub(crate) fn host_key(&self) -> Option<HostKey> {
+        self.witness.host_key.get().cloned()
+    }
+
+    /// Waits until a session that russh has given up has recorded its end.
+    pub(crate) async fn on_session_end(&mut self) {
+        if !self.over {
+            // The returned value repeats the handler's record.
+            let _ = Pin::new(&mut self.handle).await;
+            self.over = true;
+        }
+    }
+
+    /// Prevents the disconnect of a session whose server owes a reply. The server would not read a
+    /// disconnect before it.
+    pub(crate) fn mark_closed(&mut self) {
+        self.over = true;
+    }
+}
+
+/// Error that ended russh's session before the key exchange was complete.
+#[derive(Debug)]
+pub(crate) enum HandshakeError {
+    /// The host key was rejected.
+    Key(Box<Fault>),
+    /// Any other error.
+    Session(Error),
+}
+
+impl From<Error> for HandshakeError {
+    fn from(error: Error) -> Self {
+        Self::Session(error)
+    }
+}
+
+/// Callbacks of russh for one session.
+pub(crate) struct ClientHandler {
+    expected: HostKeyCheck,
+    witness: Arc<PeerTranscript>,
+}
+
+/// Rejects every channel that the server opens. russh would keep each one until the session ends.
+/// Dropping the handle rejects the request.
+macro_rules! no_channels {
+    ($($kind:ident($($given:ty),*);)+) => {$(
+        async fn $kind(
+            &mut self,
+            _: Channel<Msg>,
+            $(_: $given,)*
+            _: ChannelOpenHandle,
+            _: &mut client::Session,
+        ) -> Result<(), HandshakeError> {
+            Ok(())
+        }
+    )+};
+}
+
+impl Handler for ClientHandler {
+    type Error = HandshakeError;
+
+    async fn check_server_key(
+        &mut self,
+        offered: &PublicKeyOrCertificate,
+    ) -> Result<bool, HandshakeError> {
+        // No certificate is requested, so none is offered. If one were, its key would be checked.
+        let offered = host_key(&offered.public_key());
+        self.expected.check_key(&offered).map_err(|fault| HandshakeError::Key(Box::new(fault)))?;
+        // Only the first key is stored. A later key exchange of the session does not replace it.
+        let _ = self.witness.host_key.set(offered);
+        Ok(true)
+    }
+
+    no_channels! {
+        server_channel_open_session();
+        server_channel_open_x11(&str, u32);
+        server_channel_open_agent_forward();
+        server_channel_open_direct_tcpip(&str, u32, &str, u32);
+        server_channel_open_direct_streamlocal(&str);
+        server_channel_open_forwarded_tcpip(&str, u32, &str, u32);
+        server_channel_open_forwarded_streamlocal(&str);
+    }
+
+    async fn disconnected(
+        &mut self,
+        reason: DisconnectReason<HandshakeError>,
+    ) -> Result<(), HandshakeError> {
+        let farewell = match reason {
+            DisconnectReason::ReceivedDisconnect(goodbye) => SessionEnd::Said {
+                words: sanitize_ascii(goodbye.message.as_bytes(), MAX_QUOTED),
+                too_many: matches!(goodbye.reason_code, Disconnect::TooManyConnections),
+            },
+            DisconnectReason::Error(HandshakeError::Session(Error::NoAuthMethod)) => {
+                SessionEnd::NoMethodLeft
+            }
+            DisconnectReason::Error(HandshakeError::Session(error)) => {
+                SessionEnd::Broke(classify::describe_error(&error))
+            }
+            DisconnectReason::Error(HandshakeError::Key(fault)) => {
+                SessionEnd::Broke(fault.to_string())
+            }
+        };
+        let _ = self.witness.farewell.set(farewell);
+        Ok(())
+    }
+}
