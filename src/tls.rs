@@ -1,0 +1,177 @@
+//! Layer 5. TLS of the listener and of clients: the trusted authorities and the certificates that
+//! are sent.
+//!
+//! # Guarantees
+//! - TLS 1.2 is the oldest supported version.
+//! - Every fault of every file names its setting.
+//! - ring is the only provider.
+//!
+//! # Never
+//! - It never shows a private key, and never keeps one in a type that prints it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
+
+use crate::settings::{SettingFault, SettingsError, TlsSettings, read_file};
+
+const CERT_SETTING: &str = "server.tls.cert";
+const KEY_SETTING: &str = "server.tls.key";
+const CLIENT_CA_SETTING: &str = "server.tls.client_ca";
+
+/// The TLS files of a client, and the names of their settings.
+#[derive(Clone, Copy, Debug)]
+pub struct TrustSettings<'a> {
+    /// The trusted authorities, instead of those of the system.
+    pub ca: Option<&'a Path>,
+    /// The client certificate, sent if the server requests one.
+    pub cert: Option<&'a Path>,
+    /// The private key of the certificate.
+    pub key: Option<&'a Path>,
+    /// The names of the three settings, for a fault.
+    pub names: [&'static str; 3],
+}
+
+/// Returns a configuration for TLS 1.2 and 1.3 with HTTP/1.1. With `client_ca`, a client without a
+/// certificate of these authorities is rejected. Blocks while it reads the files.
+///
+/// # Errors
+/// Returns every fault of every file. Returns a fault if the certificate and the key do not match.
+pub fn server_config(settings: &TlsSettings) -> Result<ServerConfig, SettingsError> {
+    let mut faults = Vec::new();
+    let chain = SettingsError::gather(read_certificates(CERT_SETTING, &settings.cert), &mut faults);
+    let key = SettingsError::gather(private_key(KEY_SETTING, &settings.key), &mut faults);
+    let clients = settings.client_ca.as_ref().map(|path| (path, roots_of(CLIENT_CA_SETTING, path)));
+    let clients =
+        clients.and_then(|(path, read)| Some((path, SettingsError::gather(read, &mut faults)?)));
+    let (Some(chain), Some(key), true) = (chain, key, faults.is_empty()) else {
+        return Err(SettingsError::new(faults));
+    };
+    let builder = ServerConfig::builder_with_provider(crypto_provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| without_file("server.tls", error))?;
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some((path, roots)) => {
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), crypto_provider())
+                    .build();
+            let verifier =
+                verifier.map_err(|error| SettingFault::in_file(CLIENT_CA_SETTING, path, error))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config = builder
+        .with_single_cert(chain, key)
+        .map_err(|error| SettingFault::in_file(CERT_SETTING, &settings.cert, error))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Returns a configuration without trusted authorities, for plain HTTP. It also works on a system
+/// without root certificates.
+///
+/// # Errors
+/// Returns an internal error if ring has no suitable cipher.
+pub fn no_root_certificates() -> Result<ClientConfig, SettingsError> {
+    Ok(client_builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+}
+
+/// Returns a configuration for TLS 1.2 and 1.3 with the files of `trust`. Blocks while it reads
+/// them.
+///
+/// # Errors
+/// Returns every fault of every file.
+pub fn client_config(trust: &TrustSettings<'_>) -> Result<ClientConfig, SettingsError> {
+    let mut faults = Vec::new();
+    let [ca_name, cert_name, key_name] = trust.names;
+    let roots = SettingsError::gather(root_store(ca_name, trust.ca), &mut faults);
+    let shown = match (trust.cert, trust.key) {
+        (Some(cert), Some(key)) => {
+            let chain = SettingsError::gather(read_certificates(cert_name, cert), &mut faults);
+            let secret = SettingsError::gather(private_key(key_name, key), &mut faults);
+            chain.zip(secret).map(|pair| (cert, pair))
+        }
+        _ => None,
+    };
+    let Some(builder) = SettingsError::gather(client_builder(), &mut faults) else {
+        return Err(SettingsError::new(faults));
+    };
+    let builder = builder.with_root_certificates(roots.unwrap_or_else(RootCertStore::empty));
+    let config = match shown {
+        // Also checks that the certificate and the key match.
+        Some((cert, (chain, key))) => builder
+            .with_client_auth_cert(chain, key)
+            .map_err(|error| SettingFault::in_file(cert_name, cert, error).into()),
+        None => Ok(builder.with_no_client_auth()),
+    };
+    match SettingsError::gather(config, &mut faults) {
+        Some(config) if faults.is_empty() => Ok(config),
+        _ => Err(SettingsError::new(faults)),
+    }
+}
+
+/// Returns a builder for TLS 1.2 and 1.3 with ring.
+fn client_builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, SettingsError> {
+    let builder = ClientConfig::builder_with_provider(crypto_provider());
+    builder.with_safe_default_protocol_versions().map_err(|error| without_file("TLS", error))
+}
+
+fn root_store(name: &'static str, ca: Option<&Path>) -> Result<RootCertStore, SettingsError> {
+    if let Some(path) = ca {
+        return roots_of(name, path);
+    }
+    let mut roots = RootCertStore::empty();
+    let native = rustls_native_certs::load_native_certs();
+    // A system store may contain certificates that rustls rejects. The others are still used.
+    roots.add_parsable_certificates(native.certs);
+    if roots.is_empty() {
+        let told = "not set, and the system has no root certificates: install ca-certificates";
+        return Err(without_file(name, told));
+    }
+    Ok(roots)
+}
+
+/// Reads all certificates of a file, at least one. `key` is the name of the setting with the path.
+fn read_certificates(
+    key: &'static str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, SettingsError> {
+    let pem = read_file(path).map_err(|error| SettingFault::unreadable_file(key, path, &error))?;
+    let all = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    let all = all.map_err(|error| SettingFault::in_file(key, path, error))?;
+    if all.is_empty() {
+        return Err(SettingFault::in_file(key, path, "it holds no certificate").into());
+    }
+    Ok(all)
+}
+
+/// Reads the certificates of a file as trusted authorities.
+fn roots_of(key: &'static str, path: &Path) -> Result<RootCertStore, SettingsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in read_certificates(key, path)? {
+        roots.add(certificate).map_err(|error| SettingFault::in_file(key, path, error))?;
+    }
+    Ok(roots)
+}
+
+/// Reads the first private key of a file.
+fn private_key(key: &'static str, path: &Path) -> Result<PrivateKeyDer<'static>, SettingsError> {
+    let pem = read_file(path).map_err(|error| SettingFault::unreadable_file(key, path, &error))?;
+    PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|error| SettingFault::in_file(key, path, error).into())
+}
+
+fn crypto_provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn without_file(key: &str, what: impl std::fmt::Display) -> SettingsError {
+    let key = key.to_owned();
+    SettingFault { key, value: None, what: what.to_string(), allowed: None, origin: None }.into()
+}
