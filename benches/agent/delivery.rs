@@ -25,7 +25,7 @@ use crate::support::agent::Agent;
 use crate::support::filesystems::Mounted;
 use crate::support::management_node::ManagementNode;
 use crate::support::sshd::{Sshd, User};
-use crate::support::stores::{NOW, credentials, notice, standing, store, uuid};
+use crate::support::stores::{NOW, credentials, durable_record, notice, store, uuid};
 use crate::support::wait::until;
 
 const STORES: u128 = 8;
@@ -54,7 +54,7 @@ impl Office {
         let dir = tempfile::tempdir().unwrap();
         let (lock, opened) = opened(dir.path());
         for n in 1..=STORES {
-            let change = LedgerChange::new().add_store(store(n), credentials(), standing());
+            let change = LedgerChange::new().add_store(store(n), credentials(), durable_record());
             opened.ledger.commit(change).await.unwrap();
         }
         Self { dir, _lock: lock, opened }
@@ -110,10 +110,10 @@ pub(crate) async fn one_event() {
         tokio::time::sleep(Duration::from_millis(40)).await;
         let notice = notice(1, seq.try_into().unwrap());
         let (old, new) = (notice.old_status, notice.new_status);
-        let event = HistoryEvent::Changed { old, new, failure: notice.failure.clone() };
+        let event = HistoryEvent::StatusChanged { old, new, failure: notice.failure.clone() };
         let entry = HistoryEntry { at: NOW, attempt: AttemptId(1), event };
         let change = LedgerChange::new()
-            .save_standing(uuid(1), standing())
+            .save_record(uuid(1), durable_record())
             .enqueue(notice)
             .add_history(uuid(1), entry);
         let begun = Instant::now();

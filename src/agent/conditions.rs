@@ -45,7 +45,7 @@ pub fn active_conditions(
     let unverified = view.checks.examine.last.is_none().then(|| {
         ActiveCondition::new(Condition::Unverified, "not probed since the daemon started")
     });
-    let decided = view.standing.conditions.iter().map(|(&condition, &since)| ActiveCondition {
+    let decided = view.durable.conditions.iter().map(|(&condition, &since)| ActiveCondition {
         since: Some(since),
         ..ActiveCondition::new(condition, condition_message(condition, view))
     });
@@ -130,12 +130,12 @@ fn join_uuids(stores: &[StoreUuid]) -> String {
 
 /// Returns the observation behind a condition that the probes of a store decided.
 fn condition_message(condition: Condition, view: &StoreSnapshot) -> String {
-    let capacity = view.standing.capacity.map_or_else(String::new, |capacity| {
+    let capacity = view.durable.capacity.map_or_else(String::new, |capacity| {
         format!("{} of {} bytes available", capacity.available(), capacity.total())
     });
     match condition {
         Condition::NearFull | Condition::Full => capacity,
-        Condition::InodesFull => view.standing.inodes.map_or_else(
+        Condition::InodesFull => view.durable.inodes.map_or_else(
             || "a write found no inode".to_owned(),
             |inodes| format!("{} of {} inodes available", inodes.available, inodes.total),
         ),
@@ -144,7 +144,7 @@ fn condition_message(condition: Condition, view: &StoreSnapshot) -> String {
             format!("the last probe took {} ms", view.checks.examine.took.as_millis())
         }
         Condition::ProofUnavailable => match &view.proof {
-            Some(HostIdentity::Unavailable(unproven)) => unproven.details.clone(),
+            Some(HostIdentity::Unverified(unproven)) => unproven.details.clone(),
             _ => "not asked again since the daemon started".to_owned(),
         },
         Condition::StaleNamespace => host_evidence(view),
@@ -154,7 +154,7 @@ fn condition_message(condition: Condition, view: &StoreSnapshot) -> String {
 
 /// Describes what the host shows at the path where the daemon sees the store.
 fn host_evidence(view: &StoreSnapshot) -> String {
-    let Some(HostIdentity::Shown { marker: Some(seen), .. }) = &view.proof else {
+    let Some(HostIdentity::Verified { marker: Some(seen), .. }) = &view.proof else {
         return "the newest login could not tell".to_owned();
     };
     let shows = match seen {
@@ -184,7 +184,7 @@ pub struct TotalCapacity {
 pub fn total_capacity(all: &[Arc<StoreSnapshot>]) -> TotalCapacity {
     let mut by_device: BTreeMap<&str, (Option<Timestamp>, Capacity)> = BTreeMap::new();
     for view in all {
-        let Some(capacity) = view.standing.capacity else { continue };
+        let Some(capacity) = view.durable.capacity else { continue };
         let seen = (view.checks.examine.last_good, capacity);
         let newest = by_device.entry(view.store.mount.device.as_str()).or_insert(seen);
         if seen.0 > newest.0 {

@@ -71,16 +71,16 @@ impl EndpointSelector {
         &mut self,
         receiver: usize,
         reply: &ReceiverReply,
-        verdict: DeliveryOutcome,
+        outcome: DeliveryOutcome,
         uptime: Duration,
         roll: u64,
     ) -> bool {
         let Some(leg) = self.legs.get_mut(receiver) else { return false };
         let down = match reply {
-            ReceiverReply::Unreached(_) => true,
-            ReceiverReply::Answered { status, .. } => *status >= 500,
+            ReceiverReply::NoResponse(_) => true,
+            ReceiverReply::Response { status, .. } => *status >= 500,
         };
-        match verdict {
+        match outcome {
             DeliveryOutcome::Gone => leg.gone = true,
             DeliveryOutcome::Retry(at_least) if down => {
                 leg.failures = leg.failures.saturating_add(1);
@@ -113,8 +113,8 @@ impl EndpointSelector {
 mod tests {
     use super::*;
 
-    fn told(status: u16) -> ReceiverReply {
-        ReceiverReply::Answered { status, retry_after: None, told: String::new() }
+    fn excerpt(status: u16) -> ReceiverReply {
+        ReceiverReply::Response { status, retry_after: None, excerpt: String::new() }
     }
 
     fn secs(n: u64) -> Duration {
@@ -129,11 +129,11 @@ mod tests {
     fn the_first_that_is_up_is_sent_to() {
         let mut route = EndpointSelector::new(3);
         assert_eq!(route.select(&[], secs(0)), Some(0));
-        assert!(route.on_reply(0, &ReceiverReply::Unreached("x".into()), AGAIN, secs(0), LATE));
+        assert!(route.on_reply(0, &ReceiverReply::NoResponse("x".into()), AGAIN, secs(0), LATE));
         assert_eq!(route.select(&[0], secs(0)), Some(1));
-        assert!(route.on_reply(1, &told(503), AGAIN, secs(0), LATE));
+        assert!(route.on_reply(1, &excerpt(503), AGAIN, secs(0), LATE));
         assert_eq!(route.select(&[0, 1], secs(0)), Some(2));
-        assert!(!route.on_reply(2, &told(200), DeliveryOutcome::Delivered, secs(0), LATE));
+        assert!(!route.on_reply(2, &excerpt(200), DeliveryOutcome::Delivered, secs(0), LATE));
         assert_eq!(
             (route.select(&[], secs(0)), route.active_endpoint(secs(0))),
             (Some(2), Some(2))
@@ -142,15 +142,15 @@ mod tests {
         assert_eq!(route.select(&[], secs(2)), Some(0));
         assert_eq!(route.select(&[], secs(2)), Some(1));
         assert_eq!(route.select(&[], secs(2)), Some(2));
-        assert!(!route.on_reply(0, &told(200), DeliveryOutcome::Delivered, secs(2), LATE));
+        assert!(!route.on_reply(0, &excerpt(200), DeliveryOutcome::Delivered, secs(2), LATE));
         assert_eq!(route.select(&[], secs(2)), Some(0));
     }
 
     #[test]
     fn when_none_is_up_the_soonest_is_tried_and_once_tried_no_other() {
         let mut route = EndpointSelector::new(2);
-        route.on_reply(0, &told(500), DeliveryOutcome::Retry(secs(50)), secs(0), 0);
-        route.on_reply(1, &told(500), DeliveryOutcome::Retry(secs(20)), secs(0), 0);
+        route.on_reply(0, &excerpt(500), DeliveryOutcome::Retry(secs(50)), secs(0), 0);
+        route.on_reply(1, &excerpt(500), DeliveryOutcome::Retry(secs(20)), secs(0), 0);
         assert_eq!(route.select(&[], secs(1)), Some(1));
         assert_eq!(route.select(&[1], secs(1)), None);
     }
@@ -158,10 +158,10 @@ mod tests {
     #[test]
     fn a_refusal_and_a_wish_for_time_are_answers() {
         let mut route = EndpointSelector::new(2);
-        for (status, verdict) in
+        for (status, outcome) in
             [(400, DeliveryOutcome::Rejected), (429, DeliveryOutcome::Retry(secs(30)))]
         {
-            assert!(!route.on_reply(0, &told(status), verdict, secs(0), LATE));
+            assert!(!route.on_reply(0, &excerpt(status), outcome, secs(0), LATE));
             assert_eq!(route.select(&[], secs(0)), Some(0));
         }
     }
@@ -169,9 +169,9 @@ mod tests {
     #[test]
     fn one_that_is_gone_is_left_alone_until_a_person_acts() {
         let mut route = EndpointSelector::new(2);
-        assert!(route.on_reply(0, &told(410), DeliveryOutcome::Gone, secs(0), 0));
+        assert!(route.on_reply(0, &excerpt(410), DeliveryOutcome::Gone, secs(0), 0));
         assert_eq!((route.select(&[], secs(9999)), route.is_gone()), (Some(1), false));
-        assert!(route.on_reply(1, &told(410), DeliveryOutcome::Gone, secs(0), 0));
+        assert!(route.on_reply(1, &excerpt(410), DeliveryOutcome::Gone, secs(0), 0));
         assert_eq!((route.select(&[], secs(9999)), route.is_gone()), (None, true));
         route.reset_gone();
         assert_eq!((route.select(&[], secs(0)), route.is_gone()), (Some(0), false));

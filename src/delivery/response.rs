@@ -12,16 +12,16 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReceiverReply {
     /// The receiver sent an HTTP response.
-    Answered {
+    Response {
         /// The status code of the response.
         status: u16,
         /// The delay that the receiver asks for with `Retry-After`.
         retry_after: Option<Duration>,
         /// The beginning of the body in printable form. It is the evidence of a rejection.
-        told: String,
+        excerpt: String,
     },
     /// The receiver sent no response. The text gives the reason to an operator.
-    Unreached(String),
+    NoResponse(String),
 }
 
 /// The meaning of a reply.
@@ -50,9 +50,11 @@ impl DeliveryOutcome {
 impl fmt::Display for ReceiverReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Answered { status, told, .. } if told.is_empty() => write!(f, "status {status}"),
-            Self::Answered { status, told, .. } => write!(f, "status {status}: {told}"),
-            Self::Unreached(why) => f.write_str(why),
+            Self::Response { status, excerpt, .. } if excerpt.is_empty() => {
+                write!(f, "status {status}")
+            }
+            Self::Response { status, excerpt, .. } => write!(f, "status {status}: {excerpt}"),
+            Self::NoResponse(why) => f.write_str(why),
         }
     }
 }
@@ -68,8 +70,8 @@ impl fmt::Display for ReceiverReply {
 /// | all others, including redirects | rejected |
 pub fn classify(reply: &ReceiverReply, not_found_is_unhandled: bool) -> DeliveryOutcome {
     match reply {
-        ReceiverReply::Unreached(_) => DeliveryOutcome::Retry(Duration::ZERO),
-        ReceiverReply::Answered { status, retry_after, .. } => match status {
+        ReceiverReply::NoResponse(_) => DeliveryOutcome::Retry(Duration::ZERO),
+        ReceiverReply::Response { status, retry_after, .. } => match status {
             200..=299 => DeliveryOutcome::Delivered,
             408 | 425 | 429 | 500..=599 => {
                 DeliveryOutcome::Retry(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
@@ -98,7 +100,7 @@ mod tests {
     use super::*;
 
     fn answered(status: u16) -> ReceiverReply {
-        ReceiverReply::Answered { status, retry_after: None, told: String::new() }
+        ReceiverReply::Response { status, retry_after: None, excerpt: String::new() }
     }
 
     #[test]
@@ -113,7 +115,7 @@ mod tests {
             assert_eq!(classify(&answered(status), false), expected, "{status}");
         }
         assert_eq!(classify(&answered(404), true), DeliveryOutcome::NoHandler);
-        let unreached = ReceiverReply::Unreached("connection refused".to_owned());
+        let unreached = ReceiverReply::NoResponse("connection refused".to_owned());
         assert_eq!(classify(&unreached, true), DeliveryOutcome::Retry(Duration::ZERO));
     }
 
@@ -131,10 +133,10 @@ mod tests {
         ] {
             assert_eq!(retry_after(value, now), expected.map(Duration::from_secs), "{value:?}");
         }
-        let reply = ReceiverReply::Answered {
+        let reply = ReceiverReply::Response {
             status: 503,
             retry_after: Some(Duration::from_secs(86_400)),
-            told: String::new(),
+            excerpt: String::new(),
         };
         assert_eq!(classify(&reply, false), DeliveryOutcome::Retry(MAX_RETRY_AFTER));
     }

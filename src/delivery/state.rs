@@ -19,7 +19,7 @@ pub struct LastFailure {
     /// The last reply.
     pub reply: ReceiverReply,
     /// The meaning of that reply.
-    pub verdict: DeliveryOutcome,
+    pub outcome: DeliveryOutcome,
 }
 
 /// The next action for the notices of a store.
@@ -30,7 +30,7 @@ pub enum NextAction {
     /// The first pending notice is to be sent.
     Send,
     /// All pending notices are to be coalesced into one. Then the next action is computed again.
-    Fold,
+    Coalesce,
     /// There is nothing to do before this uptime.
     WaitUntil(Duration),
     /// Delivery is stopped until an operator acts.
@@ -67,7 +67,7 @@ impl DeliveryState {
     ) -> NextAction {
         let Some(newest) = newest.filter(|_| waiting > 0) else { return NextAction::Idle };
         if waiting > 1 && (waiting > max_pending || self.refused_at.is_some()) {
-            return NextAction::Fold;
+            return NextAction::Coalesce;
         }
         if self.stopped {
             return NextAction::Stopped;
@@ -85,12 +85,12 @@ impl DeliveryState {
         &mut self,
         position: Position,
         reply: ReceiverReply,
-        verdict: DeliveryOutcome,
+        outcome: DeliveryOutcome,
         uptime: Duration,
         roll: u64,
     ) {
         self.refused_at = None;
-        match verdict {
+        match outcome {
             DeliveryOutcome::Delivered | DeliveryOutcome::NoHandler => {
                 self.failures = 0;
                 self.not_before = Duration::ZERO;
@@ -108,7 +108,7 @@ impl DeliveryState {
             DeliveryOutcome::Gone => self.stopped = true,
         }
         self.trouble =
-            (verdict != DeliveryOutcome::Delivered).then_some(LastFailure { reply, verdict });
+            (outcome != DeliveryOutcome::Delivered).then_some(LastFailure { reply, outcome });
     }
 
     /// Stops or resumes delivery. It is stopped while every receiver is gone. The next notice is
@@ -147,8 +147,8 @@ mod tests {
         Position { epoch: Epoch(1), seq: Seq(seq) }
     }
 
-    fn told(status: u16) -> ReceiverReply {
-        ReceiverReply::Answered { status, retry_after: None, told: String::new() }
+    fn excerpt(status: u16) -> ReceiverReply {
+        ReceiverReply::Response { status, retry_after: None, excerpt: String::new() }
     }
 
     fn secs(n: u64) -> Duration {
@@ -161,13 +161,13 @@ mod tests {
         assert_eq!(lane.next_action(0, None, MAX, secs(9)), NextAction::Idle);
         assert_eq!(lane.next_action(1, Some(at(1)), MAX, secs(1)), NextAction::WaitUntil(secs(2)));
         assert_eq!(lane.next_action(3, Some(at(3)), MAX, secs(2)), NextAction::Send);
-        assert_eq!(lane.next_action(11, Some(at(11)), MAX, secs(2)), NextAction::Fold);
+        assert_eq!(lane.next_action(11, Some(at(11)), MAX, secs(2)), NextAction::Coalesce);
     }
 
     #[test]
     fn an_outage_waits_and_a_yes_ends_it() {
         let mut lane = DeliveryState::default();
-        lane.on_reply(at(1), told(500), DeliveryOutcome::Retry(secs(30)), secs(10), 0);
+        lane.on_reply(at(1), excerpt(500), DeliveryOutcome::Retry(secs(30)), secs(10), 0);
         assert_eq!(
             lane.next_action(1, Some(at(1)), MAX, secs(39)),
             NextAction::WaitUntil(secs(40))
@@ -177,7 +177,7 @@ mod tests {
             NextAction::WaitUntil(secs(40))
         );
         assert_eq!(lane.next_action(2, Some(at(2)), MAX, secs(40)), NextAction::Send);
-        lane.on_reply(at(1), told(200), DeliveryOutcome::Delivered, secs(40), 0);
+        lane.on_reply(at(1), excerpt(200), DeliveryOutcome::Delivered, secs(40), 0);
         assert_eq!(lane.next_action(1, Some(at(2)), MAX, secs(40)), NextAction::Send);
         assert_eq!(lane.last_failure(), None);
     }
@@ -191,7 +191,7 @@ mod tests {
             for _ in 0..20 {
                 lane.on_reply(
                     at(1),
-                    told(500),
+                    excerpt(500),
                     DeliveryOutcome::Retry(Duration::ZERO),
                     secs(0),
                     roll,
@@ -212,16 +212,16 @@ mod tests {
         let mut lane = DeliveryState::starting_at(secs(2));
         lane.make_due();
         assert_eq!(lane.next_action(1, Some(at(1)), MAX, secs(1)), NextAction::Send);
-        lane.on_reply(at(1), told(500), DeliveryOutcome::Retry(secs(30)), secs(1), 0);
+        lane.on_reply(at(1), excerpt(500), DeliveryOutcome::Retry(secs(30)), secs(1), 0);
         lane.make_due();
         assert_eq!(lane.next_action(1, Some(at(1)), MAX, secs(1)), NextAction::Send);
-        lane.on_reply(at(1), told(400), DeliveryOutcome::Rejected, secs(1), 0);
+        lane.on_reply(at(1), excerpt(400), DeliveryOutcome::Rejected, secs(1), 0);
         lane.make_due();
         assert_eq!(
             lane.next_action(1, Some(at(1)), MAX, secs(1)),
             NextAction::WaitUntil(secs(301))
         );
-        lane.on_reply(at(1), told(410), DeliveryOutcome::Gone, secs(1), 0);
+        lane.on_reply(at(1), excerpt(410), DeliveryOutcome::Gone, secs(1), 0);
         lane.make_due();
         assert_eq!(lane.next_action(1, Some(at(1)), MAX, secs(1)), NextAction::Stopped);
     }
@@ -229,32 +229,32 @@ mod tests {
     #[test]
     fn a_refusal_folds_what_waits_and_is_tried_again_on_news_and_every_five_minutes() {
         let mut lane = DeliveryState::default();
-        lane.on_reply(at(1), told(400), DeliveryOutcome::Rejected, secs(0), 0);
+        lane.on_reply(at(1), excerpt(400), DeliveryOutcome::Rejected, secs(0), 0);
         assert_eq!(
             lane.next_action(1, Some(at(1)), MAX, secs(299)),
             NextAction::WaitUntil(secs(300))
         );
         assert_eq!(lane.next_action(1, Some(at(1)), MAX, secs(300)), NextAction::Send);
-        assert_eq!(lane.next_action(2, Some(at(2)), MAX, secs(1)), NextAction::Fold);
+        assert_eq!(lane.next_action(2, Some(at(2)), MAX, secs(1)), NextAction::Coalesce);
         // After the fold one waits, and it is news.
         assert_eq!(lane.next_action(1, Some(at(2)), MAX, secs(1)), NextAction::Send);
-        lane.on_reply(at(2), told(400), DeliveryOutcome::Rejected, secs(1), 0);
+        lane.on_reply(at(2), excerpt(400), DeliveryOutcome::Rejected, secs(1), 0);
         assert_eq!(
             lane.next_action(1, Some(at(2)), MAX, secs(2)),
             NextAction::WaitUntil(secs(301))
         );
-        assert_eq!(lane.last_failure().unwrap().reply, told(400));
+        assert_eq!(lane.last_failure().unwrap().reply, excerpt(400));
     }
 
     #[test]
     fn a_receiver_that_is_gone_is_left_alone_but_its_lane_stays_bounded() {
         let mut lane = DeliveryState::default();
-        lane.on_reply(at(1), told(410), DeliveryOutcome::Gone, secs(0), 0);
+        lane.on_reply(at(1), excerpt(410), DeliveryOutcome::Gone, secs(0), 0);
         let mut other = DeliveryState::default();
         other.set_stopped(true);
         for mut lane in [lane, other] {
             assert_eq!(lane.next_action(5, Some(at(5)), MAX, secs(9999)), NextAction::Stopped);
-            assert_eq!(lane.next_action(11, Some(at(11)), MAX, secs(9999)), NextAction::Fold);
+            assert_eq!(lane.next_action(11, Some(at(11)), MAX, secs(9999)), NextAction::Coalesce);
             lane.set_stopped(false);
             assert_eq!(lane.next_action(5, Some(at(5)), MAX, secs(0)), NextAction::Send);
         }
@@ -263,9 +263,9 @@ mod tests {
     #[test]
     fn a_notice_nobody_handles_is_shown_and_the_next_one_goes() {
         let mut lane = DeliveryState::default();
-        lane.on_reply(at(1), told(404), DeliveryOutcome::NoHandler, secs(0), 0);
+        lane.on_reply(at(1), excerpt(404), DeliveryOutcome::NoHandler, secs(0), 0);
         assert_eq!(lane.next_action(2, Some(at(3)), MAX, secs(0)), NextAction::Send);
-        assert_eq!(lane.last_failure().unwrap().verdict, DeliveryOutcome::NoHandler);
+        assert_eq!(lane.last_failure().unwrap().outcome, DeliveryOutcome::NoHandler);
     }
 
     proptest! {
@@ -276,7 +276,7 @@ mod tests {
             let mut lane = DeliveryState::default();
             for roll in rolls {
                 let asked = Duration::from_secs(asked.min(300));
-                lane.on_reply(at(1), told(503), DeliveryOutcome::Retry(asked), secs(5), roll);
+                lane.on_reply(at(1), excerpt(503), DeliveryOutcome::Retry(asked), secs(5), roll);
                 match lane.next_action(1, Some(at(1)), MAX, secs(5)) {
                     NextAction::WaitUntil(until) => {
                         prop_assert!(until <= secs(5) + asked.max(secs(60)));

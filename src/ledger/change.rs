@@ -12,10 +12,10 @@ pub struct LedgerChange(Vec<Operation>);
 /// One operation on the ledger.
 #[derive(Debug)]
 pub(super) enum Operation {
-    AddStore { store: Box<Store>, credentials: SshCredentials, standing: Box<DurableRecord> },
+    AddStore { store: Box<Store>, credentials: SshCredentials, durable: Box<DurableRecord> },
     SaveStore(Box<Store>),
     ReplaceSecrets(StoreUuid, SshCredentials),
-    SaveStanding(StoreUuid, Box<DurableRecord>),
+    SaveRecord(StoreUuid, Box<DurableRecord>),
     RemoveStore(StoreUuid),
     Enqueue(Box<Notice>),
     Acknowledge(StoreUuid, Position),
@@ -41,7 +41,7 @@ impl LedgerChange {
         Some(match self.0.first()? {
             Operation::AddStore { store, .. } | Operation::SaveStore(store) => store.uuid,
             Operation::Enqueue(notice) | Operation::Fold { into: notice, .. } => notice.store,
-            Operation::SaveStanding(store, _)
+            Operation::SaveRecord(store, _)
             | Operation::ReplaceSecrets(store, _)
             | Operation::RemoveStore(store)
             | Operation::Acknowledge(store, _)
@@ -60,16 +60,16 @@ impl LedgerChange {
         self
     }
 
-    /// Adds a store with its secrets and its first standing. The commit fails with a conflict if
-    /// its uuid or its image directory is already in the ledger.
+    /// Adds a store with its secrets and its first durable record. The commit fails with a conflict
+    /// if its uuid or its image directory is already in the ledger.
     pub fn add_store(
         self,
         store: Store,
         credentials: SshCredentials,
-        standing: DurableRecord,
+        durable: DurableRecord,
     ) -> Self {
-        let (store, standing) = (Box::new(store), Box::new(standing));
-        self.with_operation(Operation::AddStore { store, credentials, standing })
+        let (store, durable) = (Box::new(store), Box::new(durable));
+        self.with_operation(Operation::AddStore { store, credentials, durable })
     }
 
     /// Replaces the definition of a store. The commit fails with a conflict if the store is absent.
@@ -82,9 +82,10 @@ impl LedgerChange {
         self.with_operation(Operation::ReplaceSecrets(store, credentials))
     }
 
-    /// Replaces the standing of a store. The commit fails with a conflict if the store is absent.
-    pub fn save_standing(self, store: StoreUuid, standing: DurableRecord) -> Self {
-        self.with_operation(Operation::SaveStanding(store, Box::new(standing)))
+    /// Replaces the durable record of a store. The commit fails with a conflict if the store is
+    /// absent.
+    pub fn save_record(self, store: StoreUuid, durable: DurableRecord) -> Self {
+        self.with_operation(Operation::SaveRecord(store, Box::new(durable)))
     }
 
     /// Removes a store with its secrets, its history and its undelivered notices.

@@ -172,16 +172,14 @@ fn carry_out(
     op: &Operation,
 ) -> Result<(), OperationError> {
     match op {
-        Operation::AddStore { store, credentials, standing } => {
-            stores::insert_store(connection, store, credentials, standing, sealer)
+        Operation::AddStore { store, credentials, durable } => {
+            stores::insert_store(connection, store, credentials, durable, sealer)
         }
         Operation::SaveStore(store) => stores::update_store(connection, store),
         Operation::ReplaceSecrets(store, credentials) => {
             stores::replace_credentials(connection, *store, credentials, sealer)
         }
-        Operation::SaveStanding(store, standing) => {
-            stores::save_standing(connection, *store, standing)
-        }
+        Operation::SaveRecord(store, durable) => stores::save_record(connection, *store, durable),
         Operation::RemoveStore(store) => stores::delete_store(connection, *store),
         Operation::Enqueue(notice) => outbox::insert_notice(connection, notice),
         Operation::Acknowledge(store, position) => {

@@ -16,7 +16,7 @@ pub struct StoreHistory {
     /// The lines, newest first.
     pub lines: Vec<HistoryEntry>,
     /// The number of older lines that were pruned by number or age.
-    pub gone: u64,
+    pub pruned: u64,
 }
 
 /// A line of a store's history, for operators.
@@ -34,21 +34,21 @@ pub struct HistoryEntry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HistoryEvent {
     /// An attempt began.
-    AttemptBegan {
+    AttemptStarted {
         /// The cause of the attempt.
         cause: Cause,
         /// The tags of the attempt.
         tags: Tags,
     },
     /// A caller with tags joined the running attempt.
-    Joined {
+    RequestJoined {
         /// The tags of this caller. The attempt does not take them over.
         tags: Tags,
     },
     /// The daemon stopped or was killed while the attempt ran.
     InterruptedByRestart,
     /// The status changed.
-    Changed {
+    StatusChanged {
         /// The status before.
         old: Status,
         /// The status after.
@@ -56,17 +56,17 @@ pub enum HistoryEvent {
         /// The failure, if the new status is Disconnected.
         failure: Option<AttemptFailure>,
     },
-    /// A condition began or ended.
-    Turned {
+    /// A condition was raised or cleared.
+    ConditionChanged {
         /// The condition.
         condition: Condition,
-        /// True if the condition began.
-        holds: bool,
+        /// True if the condition was raised.
+        active: bool,
     },
     /// A probe measured these figures; only samples are recorded.
-    Measured(MeasuredSpace),
+    SpaceMeasured(MeasuredSpace),
     /// A caller changed the definition.
-    Updated {
+    DefinitionUpdated {
         /// The names of the fields, as the API has them; never a value.
         fields: Vec<String>,
     },
@@ -79,17 +79,17 @@ pub enum HistoryEvent {
     },
     /// The directory and its marker are now at another location: on another device, or in another
     /// mount.
-    Moved(MountLocation),
+    DirectoryMoved(MountLocation),
 }
 
 /// Returns true if these figures belong in the history. A new filesystem size is recorded at once.
 /// Other changes are recorded at most every ten minutes.
 pub(super) fn should_record(r: &StoreRecord, measured: &MeasuredSpace, now: StepTime) -> bool {
-    let Some(last) = r.standing.capacity else { return true };
+    let Some(last) = r.durable.capacity else { return true };
     if last.total() != measured.capacity.total() {
         return true;
     }
-    let changed = last != measured.capacity || r.standing.inodes != measured.inodes;
+    let changed = last != measured.capacity || r.durable.inodes != measured.inodes;
     let rested = r.sampled.is_none_or(|at| now.uptime.saturating_sub(at) >= RECORD_INTERVAL);
     changed && rested
 }

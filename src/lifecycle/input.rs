@@ -135,7 +135,7 @@ pub enum StepInput {
     /// The daemon started with this record.
     Started,
     /// A caller requests a connected store.
-    ReconnectAsked {
+    ReconnectRequested {
         /// The cause of the request.
         cause: Cause,
         /// The tags of the request.
@@ -161,8 +161,8 @@ pub enum StepInput {
 
 /// An effect that the caller of the status machine must carry out. The ledger part of
 /// [`StepEffect::PublishTransition`], [`StepEffect::RecordHistory`] and
-/// [`StepEffect::StartAttempt`] is committed in one transaction with the record's standing. All
-/// other effects follow only after that commit.
+/// [`StepEffect::StartAttempt`] is committed in one transaction with the durable part of the
+/// record. All other effects follow only after that commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepEffect {
     /// Write the notice and the history line of this status change, and publish it.

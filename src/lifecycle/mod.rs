@@ -14,7 +14,7 @@
 //! # Diagram
 //!
 //! ```text
-//!                  reconnect asked, time to retry, recovered
+//!                  reconnect requested, retry due, recovered
 //!            ┌───────────────────────────────────────────────┐
 //!            ▼                                               │
 //!      ┌────────────┐  attempt failed  ┌──────────────┐      │
@@ -42,10 +42,10 @@
 //! | Connecting | started | Connecting | record, start attempt |
 //! | Connected | started | Connected | - |
 //! | Disconnected | started | Disconnected | - |
-//! | Connected | reconnect asked | Connecting | publish, start attempt |
-//! | Disconnected | reconnect asked | Connecting | publish, start attempt |
-//! | Connecting | reconnect asked | Connecting | - |
-//! | Connecting | reconnect asked with tags | Connecting | record |
+//! | Connected | reconnect requested | Connecting | publish, start attempt |
+//! | Disconnected | reconnect requested | Connecting | publish, start attempt |
+//! | Connecting | reconnect requested | Connecting | - |
+//! | Connecting | reconnect requested with tags | Connecting | record |
 //! | Connecting | attempt succeeded | Connected | publish, complete attempt |
 //! | Connecting | attempt failed | Disconnected | publish, complete attempt |
 //! | Connecting | late result | Connecting | - |
@@ -53,25 +53,25 @@
 //! | Disconnected | late result | Disconnected | - |
 //! | Connected | good probe | Connected | - |
 //! | Connected | soft fault | Connected | - |
-//! | Connected | soft fault again and again | Disconnected | publish |
+//! | Connected | soft faults, fail_after in a row | Disconnected | publish |
 //! | Connected | hard fault | Disconnected | publish |
-//! | Disconnected | soft fault again and again | Disconnected | - |
+//! | Disconnected | soft faults, fail_after in a row | Disconnected | - |
 //! | Disconnected | hard fault | Disconnected | - |
 //! | Disconnected | good probe | Disconnected | - |
-//! | Disconnected | good probes again and again | Connecting | publish, start attempt |
+//! | Disconnected | good probes, recover_after in a row | Connecting | publish, start attempt |
 //! | Connecting | good probe | Connecting | - |
 //! | Connecting | hard fault | Connecting | - |
-//! | Connected | refused login | Disconnected | publish |
+//! | Connected | rejected login | Disconnected | publish |
 //! | Connected | lost login | Connected | - |
-//! | Connected | lost logins again and again | Disconnected | publish |
+//! | Connected | lost logins, fail_after in a row | Disconnected | publish |
 //! | Connected | good login | Connected | - |
-//! | Disconnected | refused login | Disconnected | - |
-//! | Connecting | refused login | Connecting | - |
-//! | Connected | hang in a write, then none can be started | Disconnected | publish |
-//! | Connected | fault of our own | Connected | - |
+//! | Disconnected | rejected login | Disconnected | - |
+//! | Connecting | rejected login | Connecting | - |
+//! | Connected | hanging write, then no worker can start | Disconnected | publish |
+//! | Connected | internal error | Connected | - |
 //! | Disconnected | retry due | Connecting | publish, start attempt |
 //! | Connected | all due | Connected | probe, log in |
-//! | Connected | all due, probe under way | Connected | log in |
+//! | Connected | all due, probe in flight | Connected | log in |
 //! | Disconnected | all due | Disconnected | probe |
 //! | Connecting | all due | Connecting | - |
 //! | Connecting | stopping | Connecting | cancel attempt, complete attempt |

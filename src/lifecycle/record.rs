@@ -13,11 +13,11 @@ use crate::model::{
     WriteOutcome,
 };
 
-/// The complete health of a store: the durable standing, and the state since the daemon started.
+/// The complete health of a store: the durable part, and the state since the daemon started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreRecord {
     /// The durable part.
-    pub standing: DurableRecord,
+    pub durable: DurableRecord,
     /// The running attempt.
     pub running: Option<RunningAttempt>,
     /// The newest attempt that has ended since the daemon started.
@@ -37,11 +37,11 @@ pub struct StoreRecord {
 }
 
 impl StoreRecord {
-    /// Creates a record around the standing from the ledger. Its first input must be
+    /// Creates a record around the durable part from the ledger. Its first input must be
     /// [`StepInput::Started`](super::StepInput::Started).
-    pub fn new(standing: DurableRecord) -> Self {
+    pub fn new(durable: DurableRecord) -> Self {
         Self {
-            standing,
+            durable,
             running: None,
             last_attempt: None,
             checks: StoreChecks::default(),

@@ -86,7 +86,7 @@ impl StoreRecord {
         if self.running.is_some() {
             return None;
         }
-        let login = !busy.login && self.standing.status == Status::Connected;
+        let login = !busy.login && self.durable.status == Status::Connected;
         let times = [
             self.retry.due_at(),
             (!busy.probe).then_some(self.agenda.probe),

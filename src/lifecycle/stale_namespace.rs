@@ -43,11 +43,11 @@ impl NamespaceEvidence {
     ) -> NamespaceDecision {
         let mut evidence = Self { suspect: false, ..self };
         let seen = match proof {
-            HostIdentity::NotAsked => return evidence.decides(Some(false)),
-            HostIdentity::Unavailable(_) | HostIdentity::Shown { marker: None, .. } => {
+            HostIdentity::NotChecked => return evidence.decides(Some(false)),
+            HostIdentity::Unverified(_) | HostIdentity::Verified { marker: None, .. } => {
                 return evidence.decides(None);
             }
-            HostIdentity::Shown { marker: Some(seen), .. } => seen,
+            HostIdentity::Verified { marker: Some(seen), .. } => seen,
         };
         evidence.marker_seen_on_host |=
             matches!(seen, RemoteMarker::Same | RemoteMarker::Different | RemoteMarker::Unreadable);
@@ -99,7 +99,7 @@ mod tests {
     use crate::model::{Condition, HostEvidence, Obstacle, Status, Tags, UnverifiedHost};
 
     fn shown(marker: Option<RemoteMarker>) -> HostIdentity {
-        HostIdentity::Shown { by: HostEvidence::BootId, marker }
+        HostIdentity::Verified { evidence: HostEvidence::BootId, marker }
     }
 
     fn logged_in(proof: HostIdentity) -> LoginOutcome {
@@ -107,7 +107,7 @@ mod tests {
     }
 
     fn is_held(r: &StoreRecord) -> bool {
-        r.standing.conditions.contains_key(&Condition::StaleNamespace)
+        r.durable.conditions.contains_key(&Condition::StaleNamespace)
     }
 
     fn after(r: StoreRecord, input: StepInput) -> StoreRecord {
@@ -122,10 +122,10 @@ mod tests {
 
     /// An attempt with this login and such a probe.
     fn by_attempt(r: StoreRecord, proof: HostIdentity, reason: Option<Reason>) -> StoreRecord {
-        let asked = StepInput::ReconnectAsked { cause: Cause::User, tags: Tags::default() };
+        let asked = StepInput::ReconnectRequested { cause: Cause::User, tags: Tags::default() };
         let r = after(r, asked);
         let outcome = Ok(AttemptOutcome { probe: probe(reason, None), login: logged_in(proof) });
-        let attempt = r.standing.attempt;
+        let attempt = r.durable.attempt;
         after(r, StepInput::AttemptEnded { attempt, outcome })
     }
 
@@ -143,7 +143,7 @@ mod tests {
                 let mut r = record(Status::Connected);
                 let held = seen.iter().map(|&seen| {
                     r = by(r.clone(), shown(Some(seen)), None);
-                    assert_eq!(r.standing.status, Status::Connected, "it disconnects nothing");
+                    assert_eq!(r.durable.status, Status::Connected, "it disconnects nothing");
                     is_held(&r)
                 });
                 assert_eq!(held.collect::<Vec<_>>(), expected, "{seen:?}");
@@ -158,8 +158,8 @@ mod tests {
         let unproven = UnverifiedHost { obstacle: Obstacle::NoSftp, details: "no SFTP".to_owned() };
         for (proof, expected) in [
             (shown(None), true),
-            (HostIdentity::Unavailable(unproven), true),
-            (HostIdentity::NotAsked, false),
+            (HostIdentity::Unverified(unproven), true),
+            (HostIdentity::NotChecked, false),
         ] {
             assert_eq!(is_held(&by_monitor(stale(), proof.clone(), None)), expected, "{proof:?}");
         }

@@ -13,7 +13,7 @@ use crate::model::{
 
 /// Returns the new record after an input, and the effects to carry out.
 ///
-/// The caller commits the returned standing together with the effects that belong to it. Only then
+/// The caller commits the durable part of the record together with the effects that belong to it. Only then
 /// does it adopt the record and carry out the other effects. If the commit fails, it keeps the old
 /// record and may repeat the step.
 pub fn step(
@@ -27,7 +27,9 @@ pub fn step(
     let r = &mut record;
     match input {
         StepInput::Started => turn.on_started(r),
-        StepInput::ReconnectAsked { cause, tags } => turn.on_reconnect_requested(r, cause, tags),
+        StepInput::ReconnectRequested { cause, tags } => {
+            turn.on_reconnect_requested(r, cause, tags)
+        }
         StepInput::AttemptEnded { attempt, outcome } => turn.on_attempt_ended(r, attempt, outcome),
         StepInput::Probed(probe) => turn.on_probed(r, &probe),
         StepInput::LoggedIn(login) => turn.logged_in(r, &login),
@@ -57,7 +59,7 @@ impl StepContext<'_> {
         if !r.is_verified() {
             r.agenda = CheckSchedule::first_checks(self.policy, self.now);
         }
-        match r.standing.status {
+        match r.durable.status {
             Status::Connecting => {
                 self.record_history(r, HistoryEvent::InterruptedByRestart);
                 self.start_attempt(r, Cause::Restart, Tags::default());
@@ -77,8 +79,10 @@ impl StepContext<'_> {
             // A joining caller without tags adds nothing to the history of the attempt.
             Some(_) if tags.is_empty() => {}
             Some(running) => {
-                self.effects
-                    .push(StepEffect::RecordHistory(running.id, HistoryEvent::Joined { tags }));
+                self.effects.push(StepEffect::RecordHistory(
+                    running.id,
+                    HistoryEvent::RequestJoined { tags },
+                ));
             }
             None => self.start_attempt(r, cause, tags),
         }
@@ -135,7 +139,7 @@ impl StepContext<'_> {
 
     /// Starts an attempt if a storage fault counts as gone.
     fn try_recover(&mut self, r: &mut StoreRecord) {
-        let waits = r.standing.status == Status::Disconnected && waits_for_storage(r);
+        let waits = r.durable.status == Status::Disconnected && waits_for_storage(r);
         if !waits || !self.policy.auto_reconnect || !r.checks.have_recovered(self.policy) {
             return;
         }
@@ -153,7 +157,7 @@ impl StepContext<'_> {
             .outcome
             .as_ref()
             .is_err_and(|fault| fault.reason().failed_check() == Check::Agent);
-        if r.standing.status != Status::Connected || ours {
+        if r.durable.status != Status::Connected || ours {
             return;
         }
         if login.outcome.is_ok() {
@@ -168,7 +172,7 @@ impl StepContext<'_> {
     /// failure.
     fn disconnect_if_decided(&mut self, r: &mut StoreRecord, decided: Vec<Fault>) {
         let Some(failure) = AttemptFailure::from_faults(decided) else { return };
-        match r.standing.status {
+        match r.durable.status {
             Status::Connected => {
                 self.change_status(r, Status::Disconnected, Some(failure), Tags::default());
             }
@@ -190,20 +194,20 @@ impl StepContext<'_> {
         if retry {
             r.retry.cancel_retry();
         }
-        if retry && self.policy.auto_reconnect && r.standing.status == Status::Disconnected {
+        if retry && self.policy.auto_reconnect && r.durable.status == Status::Disconnected {
             return self.start_attempt(r, Cause::Monitor, Tags::default());
         }
         if !busy.probe && r.agenda.probe_is_due(self.now) {
             // While something is wrong, every probe writes, so that only writing probes count
             // towards recovery.
-            let well = r.standing.status == Status::Connected
-                && r.checks.write.consecutive_failures() == 0;
+            let well =
+                r.durable.status == Status::Connected && r.checks.write.consecutive_failures() == 0;
             let write =
                 self.policy.write_interval.is_some() && (!well || r.agenda.write_is_due(self.now));
             r.agenda.probe_started(!r.is_verified(), self.policy, self.now);
             self.effects.push(StepEffect::Probe { write });
         }
-        let connected = r.standing.status == Status::Connected;
+        let connected = r.durable.status == Status::Connected;
         if connected && !busy.login && r.agenda.login_is_due(self.now) {
             r.agenda.login_started(self.policy, self.now);
             self.effects.push(StepEffect::LogIn);
@@ -224,8 +228,8 @@ impl StepContext<'_> {
     }
 
     fn start_attempt(&mut self, r: &mut StoreRecord, cause: Cause, tags: Tags) {
-        let attempt = RunningAttempt { id: r.standing.attempt.next_id(), cause, tags };
-        r.standing.attempt = attempt.id;
+        let attempt = RunningAttempt { id: r.durable.attempt.next_id(), cause, tags };
+        r.durable.attempt = attempt.id;
         r.retry.cancel_retry();
         r.running = Some(attempt.clone());
         self.change_status(r, Status::Connecting, None, attempt.tags.clone());
@@ -241,21 +245,21 @@ impl StepContext<'_> {
         failure: Option<AttemptFailure>,
         tags: Tags,
     ) {
-        let old = r.standing.status;
-        r.standing.failure.clone_from(&failure);
+        let old = r.durable.status;
+        r.durable.failure.clone_from(&failure);
         if old == new {
             return;
         }
-        let position = r.standing.position.next_position();
-        r.standing.status = new;
-        r.standing.position = position;
-        r.standing.since = self.now.wall;
+        let position = r.durable.position.next_position();
+        r.durable.status = new;
+        r.durable.position = position;
+        r.durable.since = self.now.wall;
         self.effects.push(StepEffect::PublishTransition(StatusTransition {
             position,
             old,
             new,
             at: self.now.wall,
-            attempt: r.standing.attempt,
+            attempt: r.durable.attempt,
             tags,
             failure,
         }));
@@ -269,28 +273,28 @@ impl StepContext<'_> {
         }
         self.set_namespace(r, r.namespace.after_probe(probe));
         let (Ok(measured), None) = (&probe.examined, probe.first_fault()) else { return };
-        let held = &r.standing.conditions;
+        let held = &r.durable.conditions;
         for (condition, holds) in
             conditions::condition_changes(held, measured, r.written, probe.took, self.policy)
         {
             self.set_condition(r, condition, holds);
         }
-        if r.standing.status == Status::Disconnected {
+        if r.durable.status == Status::Disconnected {
             return;
         }
         if history::should_record(r, measured, self.now) {
             r.sampled = Some(self.now.uptime);
-            self.record_history(r, HistoryEvent::Measured(*measured));
+            self.record_history(r, HistoryEvent::SpaceMeasured(*measured));
         }
-        r.standing.capacity = Some(measured.capacity);
-        r.standing.inodes = measured.inodes;
+        r.durable.capacity = Some(measured.capacity);
+        r.durable.inodes = measured.inodes;
     }
 
     /// Records the identity of the host from a good login. A failed login adds nothing.
     /// `same_attempt` is true if the directory was probed in the same attempt.
     fn record_identity(&mut self, r: &mut StoreRecord, login: &LoginOutcome, same_attempt: bool) {
         let Ok(proof) = &login.outcome else { return };
-        let unproven = matches!(proof, HostIdentity::Unavailable(_));
+        let unproven = matches!(proof, HostIdentity::Unverified(_));
         self.set_condition_if_changed(r, Condition::ProofUnavailable, unproven);
         let local = r.checks.examine.fault.as_ref();
         self.set_namespace(r, r.namespace.after_login(proof, local, same_attempt));
@@ -305,21 +309,21 @@ impl StepContext<'_> {
     }
 
     fn set_condition_if_changed(&mut self, r: &mut StoreRecord, condition: Condition, holds: bool) {
-        if r.standing.conditions.contains_key(&condition) != holds {
+        if r.durable.conditions.contains_key(&condition) != holds {
             self.set_condition(r, condition, holds);
         }
     }
 
     fn set_condition(&mut self, r: &mut StoreRecord, condition: Condition, holds: bool) {
         match holds {
-            true => r.standing.conditions.insert(condition, self.now.wall),
-            false => r.standing.conditions.remove(&condition),
+            true => r.durable.conditions.insert(condition, self.now.wall),
+            false => r.durable.conditions.remove(&condition),
         };
-        self.record_history(r, HistoryEvent::Turned { condition, holds });
+        self.record_history(r, HistoryEvent::ConditionChanged { condition, active: holds });
     }
 
     fn record_history(&mut self, r: &StoreRecord, event: HistoryEvent) {
-        self.effects.push(StepEffect::RecordHistory(r.standing.attempt, event));
+        self.effects.push(StepEffect::RecordHistory(r.durable.attempt, event));
     }
 }
 
@@ -327,21 +331,21 @@ impl StepContext<'_> {
 /// the last attempt. If the root cause has the same reason, the first evidence stays, so that an
 /// outage costs one commit instead of one per probe.
 fn refresh_failure(r: &mut StoreRecord, newest: AttemptFailure) {
-    let old = r.standing.failure.take();
+    let old = r.durable.failure.take();
     if old.as_ref().is_some_and(|old| old.root_fault().reason() == newest.root_fault().reason()) {
-        r.standing.failure = old;
+        r.durable.failure = old;
         return;
     }
     let ssh = old
         .iter()
         .flat_map(AttemptFailure::all_faults)
         .filter(|f| f.reason().failed_check() == Check::Ssh);
-    r.standing.failure = AttemptFailure::from_faults(ssh.chain(newest.all_faults()).cloned());
+    r.durable.failure = AttemptFailure::from_faults(ssh.chain(newest.all_faults()).cloned());
 }
 
 /// Returns true if the store is Disconnected by a fault that probes detect. Probes then decide when
 /// the next attempt starts, not time.
 fn waits_for_storage(r: &StoreRecord) -> bool {
     let seen = |f: &AttemptFailure| f.has_check(Check::Identity) || f.has_check(Check::Storage);
-    r.standing.failure.as_ref().is_some_and(seen)
+    r.durable.failure.as_ref().is_some_and(seen)
 }

@@ -102,7 +102,7 @@ impl CallbackClient {
         now: Timestamp,
     ) -> (ReceiverReply, Vec<u8>) {
         let Some(url) = self.urls.get(to) else {
-            return (ReceiverReply::Unreached("no such receiver".to_owned()), Vec::new());
+            return (ReceiverReply::NoResponse("no such receiver".to_owned()), Vec::new());
         };
         self.sender.send_request(self.build_request(url, event, now), now).await
     }

@@ -71,7 +71,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> BoundedClient<C> {
         request: hyper::http::Result<Request<Full<Bytes>>>,
         now: Timestamp,
     ) -> (ReceiverReply, Vec<u8>) {
-        let unreached = |why: String| (ReceiverReply::Unreached(why), Vec::new());
+        let unreached = |why: String| (ReceiverReply::NoResponse(why), Vec::new());
         let request = match request {
             Ok(request) => request,
             Err(error) => return unreached(error.to_string()),
@@ -108,7 +108,7 @@ async fn read_body(
     }
     let success = status.is_success();
     let evidence = seen.get(..MAX_ERROR_BYTES).unwrap_or(&seen);
-    let told = if success { String::new() } else { sanitize_line(evidence) };
-    let reply = ReceiverReply::Answered { status: status.as_u16(), retry_after, told };
+    let excerpt = if success { String::new() } else { sanitize_line(evidence) };
+    let reply = ReceiverReply::Response { status: status.as_u16(), retry_after, excerpt };
     (reply, if success { seen } else { Vec::new() })
 }

@@ -74,7 +74,7 @@ pub struct MountLocation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
     /// The time of creating a file, writing 4 KiB, fdatasync and unlink.
-    Done(Duration),
+    Succeeded(Duration),
     /// `ENOSPC` with inodes left: no space.
     Full,
     /// `ENOSPC` without an inode left.
@@ -87,7 +87,7 @@ impl WriteOutcome {
     /// Returns the duration, or zero if there was no space to write.
     pub fn duration(self) -> Duration {
         match self {
-            Self::Done(took) => took,
+            Self::Succeeded(took) => took,
             Self::Full | Self::InodesFull | Self::QuotaExceeded => Duration::ZERO,
         }
     }

@@ -43,9 +43,9 @@ string_enum! {
         OtherProgram = "other_program",
         /// The program that started instead of SFTP ended without output. It was a forced command,
         /// or sshd requires a password change first.
-        EndedSilently = "ended_silently",
+        NoOutput = "ended_silently",
         /// The connection or the SFTP session was lost.
-        BrokeOff = "broke_off",
+        ConnectionLost = "broke_off",
         /// Nothing that distinguishes hosts can be read, because of a chroot, a missing permission
         /// or a different path.
         Unreadable = "unreadable",
@@ -59,8 +59,8 @@ impl Obstacle {
     /// such a program at each login.
     pub const fn started_a_program(self) -> bool {
         match self {
-            Self::NoSession | Self::NoSftp | Self::BrokeOff | Self::Unreadable => false,
-            Self::Nologin | Self::OtherProgram | Self::EndedSilently | Self::NoAnswer => true,
+            Self::NoSession | Self::NoSftp | Self::ConnectionLost | Self::Unreadable => false,
+            Self::Nologin | Self::OtherProgram | Self::NoOutput | Self::NoAnswer => true,
         }
     }
 }
@@ -78,21 +78,21 @@ pub struct UnverifiedHost {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostIdentity {
     /// No check was made, because `ssh.prove_host` is off.
-    NotAsked,
+    NotChecked,
     /// The host is this node.
-    Shown {
+    Verified {
         /// The evidence.
-        by: HostEvidence,
+        evidence: HostEvidence,
         /// The store's marker as seen through the login, if that was checked.
         marker: Option<RemoteMarker>,
     },
     /// The host may be this node or another.
-    Unavailable(UnverifiedHost),
+    Unverified(UnverifiedHost),
 }
 
 impl HostIdentity {
     /// Creates the identity from this evidence, without a check of the marker.
-    pub const fn newly_shown(by: HostEvidence) -> Self {
-        Self::Shown { by, marker: None }
+    pub const fn verified_by(evidence: HostEvidence) -> Self {
+        Self::Verified { evidence, marker: None }
     }
 }

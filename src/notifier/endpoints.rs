@@ -38,7 +38,7 @@ impl CallbackEndpoints {
         event: &WebhookEvent,
     ) -> (ReceiverReply, DeliveryOutcome, Vec<u8>) {
         let gone = (
-            ReceiverReply::Unreached("every receiver is gone".to_owned()),
+            ReceiverReply::NoResponse("every receiver is gone".to_owned()),
             DeliveryOutcome::Gone,
             Vec::new(),
         );

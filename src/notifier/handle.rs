@@ -83,7 +83,7 @@ impl DeliveryMonitor for NotifierHandle {
     fn delivery_condition(&self, store: StoreUuid) -> Option<ActiveCondition> {
         let trouble = self.delivery_status(store).and_then(|lane| lane.trouble);
         let (condition, message) = match (trouble, self.last_unhandled()) {
-            (Some(trouble), _) => match trouble.verdict {
+            (Some(trouble), _) => match trouble.outcome {
                 DeliveryOutcome::Rejected | DeliveryOutcome::Gone => {
                     (Condition::DeliveryRefused, trouble.reply.to_string())
                 }

@@ -91,16 +91,16 @@ impl HeartbeatTask {
     /// Sends the current state of a store with the position of its newest transition. This creates
     /// no new position. Returns true if the receiver took it.
     async fn request_resync(&self, view: &StoreSnapshot) -> bool {
-        let standing = &view.standing;
+        let durable = &view.durable;
         let notice = Notice {
             store: view.store.uuid,
             kind: NoticeKind::Resync,
-            position: standing.position,
-            old_status: standing.status,
-            new_status: standing.status,
+            position: durable.position,
+            old_status: durable.status,
+            new_status: durable.status,
             at: self.clock.now(),
-            attempt: standing.attempt,
-            failure: standing.failure.clone(),
+            attempt: durable.attempt,
+            failure: durable.failure.clone(),
             inventory: view.inventory.clone(),
             tags: Tags::default(),
             folded: 1,
@@ -120,9 +120,9 @@ impl HeartbeatTask {
             let active = active_conditions(view, &shared, &self.daemon_conditions);
             StoreHeartbeat {
                 store: view.store.uuid,
-                status: view.standing.status,
-                position: view.standing.position,
-                capacity: view.standing.capacity,
+                status: view.durable.status,
+                position: view.durable.position,
+                capacity: view.durable.capacity,
                 conditions: active.into_iter().map(|active| active.condition).collect(),
             }
         };

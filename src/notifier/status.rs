@@ -39,7 +39,7 @@ pub struct DeliveryStatus {
 impl NotifierStatus {
     /// Returns true if any store waits for a receiver that gives no usable reply.
     fn is_behind(&self) -> bool {
-        let trouble = |lane: &DeliveryStatus| lane.trouble.as_ref().map(|trouble| trouble.verdict);
+        let trouble = |lane: &DeliveryStatus| lane.trouble.as_ref().map(|trouble| trouble.outcome);
         self.lanes.values().any(|lane| matches!(trouble(lane), Some(DeliveryOutcome::Retry(_))))
     }
 }
@@ -126,7 +126,7 @@ impl StatusPublisher {
                 DeliveryOutcome::NoHandler => status.unhandled = Some(reply.clone()),
                 DeliveryOutcome::Retry(_) | DeliveryOutcome::Rejected | DeliveryOutcome::Gone => {}
             }
-            let trouble = LastFailure { reply: reply.clone(), verdict };
+            let trouble = LastFailure { reply: reply.clone(), outcome: verdict };
             let lane = status.lanes.entry(store).or_default();
             lane.trouble = (!verdict.is_delivery()).then_some(trouble);
             seen.1 = StatusFlags::from_status(status);

@@ -166,7 +166,7 @@ impl StoreDelivery {
         self.ignore_transient(settled)?;
         let OutboxDepth { count, newest } = self.refresh_depth().await?;
         let mut step = self.apply_action(count, newest);
-        if step == NextAction::Fold {
+        if step == NextAction::Coalesce {
             // The depth changes even if coalescing fails, so it must be read again.
             self.waiting = None;
             let folded = self.outbox.coalesce_notices().await;
@@ -181,8 +181,10 @@ impl StoreDelivery {
             NextAction::Send => self.send_notice().await,
             NextAction::WaitUntil(uptime) => Ok(NextTurn::Until(self.shared.started + uptime)),
             NextAction::Stopped => Ok(NextTurn::Woken),
-            NextAction::Idle | NextAction::Fold if self.outbox.is_settled() => Ok(NextTurn::End),
-            NextAction::Idle | NextAction::Fold => Ok(self.ledger_wait()),
+            NextAction::Idle | NextAction::Coalesce if self.outbox.is_settled() => {
+                Ok(NextTurn::End)
+            }
+            NextAction::Idle | NextAction::Coalesce => Ok(self.ledger_wait()),
         }
     }
 
@@ -222,7 +224,7 @@ impl StoreDelivery {
         let (reply, verdict) = self.post_event(&notice).instrument(span.clone()).await;
         crash_point("send.after");
         let shared = &self.shared;
-        let before = self.lane.last_failure().map(|trouble| trouble.verdict);
+        let before = self.lane.last_failure().map(|trouble| trouble.outcome);
         span.in_scope(|| shared.board.record_response(self.store, before, &reply, verdict));
         let (uptime, roll) = (shared.started.elapsed(), shared.means.random.next_u64());
         self.lane.on_reply(position, reply, verdict, uptime, roll);
@@ -261,7 +263,7 @@ impl StoreDelivery {
         }
         last.unwrap_or_else(|| {
             // Nothing was posted, because all requests were delivered before.
-            (ReceiverReply::Unreached("nothing to post".to_owned()), DeliveryOutcome::Delivered)
+            (ReceiverReply::NoResponse("nothing to post".to_owned()), DeliveryOutcome::Delivered)
         })
     }
 
@@ -306,11 +308,11 @@ impl StoreDelivery {
         };
         let waiting = self.waiting.map_or(0, |waiting| waiting.count);
         let trouble =
-            self.lane.last_failure().filter(|trouble| !trouble.verdict.is_delivery()).cloned();
+            self.lane.last_failure().filter(|trouble| !trouble.outcome.is_delivery()).cloned();
         let unread = self.unread.as_ref().map(|why| {
             let reply =
-                ReceiverReply::Unreached(format!("not sent: the outbox cannot be read: {why}"));
-            LastFailure { reply, verdict: DeliveryOutcome::Retry(Duration::ZERO) }
+                ReceiverReply::NoResponse(format!("not sent: the outbox cannot be read: {why}"));
+            LastFailure { reply, outcome: DeliveryOutcome::Retry(Duration::ZERO) }
         });
         let trouble = unread.or(trouble);
         self.shared.board.publish(self.store, DeliveryStatus { waiting, trouble, next_try });

@@ -218,7 +218,7 @@ fn write_outcome(
 ) -> Result<(WriteOutcome, bool), Fault> {
     match asked {
         Ok(WorkerResponse::Written { micros, made_folder }) => {
-            Ok((WriteOutcome::Done(Duration::from_micros(micros)), made_folder))
+            Ok((WriteOutcome::Succeeded(Duration::from_micros(micros)), made_folder))
         }
         Ok(_) => Err(Fault::new(Reason::IoError, "the worker process answered something else")),
         Err(RequestError::Failed(failed)) if matches!(purpose, ProbeExpectation::Serve { .. }) => {

@@ -238,16 +238,16 @@ impl Verifier {
         deadline: Instant,
     ) -> Result<HostIdentity, Fault> {
         match (own, asked) {
-            (None, _) => Ok(HostIdentity::NotAsked),
+            (None, _) => Ok(HostIdentity::NotChecked),
             (Some(own), EvidenceWanted::Full(marker)) => {
                 verify_same_host(session, key, own, &self.rules.node, marker.as_ref(), deadline)
                     .await
             }
             (Some(own), EvidenceWanted::HostKeyOnly(_)) if own.contains(key) => {
-                Ok(HostIdentity::newly_shown(HostEvidence::HostKey))
+                Ok(HostIdentity::verified_by(HostEvidence::HostKey))
             }
             (Some(_), EvidenceWanted::HostKeyOnly(earlier)) => {
-                Ok(HostIdentity::Unavailable(earlier.clone()))
+                Ok(HostIdentity::Unverified(earlier.clone()))
             }
         }
     }

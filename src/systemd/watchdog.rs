@@ -33,8 +33,7 @@ pub(crate) async fn run_watchdog(stores: Registry, stop: CancellationToken) {
         if watchdog.is_some() {
             systemd::ping_watchdog();
         }
-        let statuses =
-            stores.snapshots().iter().map(|view| view.standing.status.as_str()).collect();
+        let statuses = stores.snapshots().iter().map(|view| view.durable.status.as_str()).collect();
         let text = status_summary(statuses);
         if text != told {
             systemd::set_status(&text);

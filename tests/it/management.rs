@@ -30,13 +30,13 @@ fn event() -> WebhookEvent {
 }
 
 fn answered(status: u16) -> ReceiverReply {
-    ReceiverReply::Answered { status, retry_after: None, told: String::new() }
+    ReceiverReply::Response { status, retry_after: None, excerpt: String::new() }
 }
 
 fn unreached(reply: ReceiverReply) -> String {
     match reply {
-        ReceiverReply::Unreached(why) => why,
-        ReceiverReply::Answered { .. } => panic!("answered: {reply}"),
+        ReceiverReply::NoResponse(why) => why,
+        ReceiverReply::Response { .. } => panic!("answered: {reply}"),
     }
 }
 
@@ -102,8 +102,8 @@ async fn the_status_counts_even_when_the_body_stalls() {
         RequestTimeouts { whole: Duration::from_millis(200), ..RequestTimeouts::default() };
     let client = CallbackClient::new(&callback(node.url()), limits).unwrap().unwrap();
     assert_eq!(client.post_event(0, &event(), NOW).await.0, answered(200));
-    let told = "no more follows".to_owned();
-    let refused = ReceiverReply::Answered { status: 422, retry_after: None, told };
+    let excerpt = "no more follows".to_owned();
+    let refused = ReceiverReply::Response { status: 422, retry_after: None, excerpt };
     assert_eq!(client.post_event(0, &event(), NOW).await.0, refused);
 }
 
@@ -113,12 +113,12 @@ async fn a_refusal_is_evidence_of_at_most_512_printable_bytes() {
     let answer = Answer::Full(422, ("retry-after", "7".to_owned()), body);
     let node = ManagementNode::answering([answer]).await;
     let reply = client(&callback(node.url())).post_event(0, &event(), NOW).await.0;
-    let ReceiverReply::Answered { status: 422, retry_after, told } = reply else {
+    let ReceiverReply::Response { status: 422, retry_after, excerpt } = reply else {
         panic!("{reply}")
     };
     assert_eq!(retry_after, Some(Duration::from_secs(7)));
-    assert!(told.starts_with("no way no way"));
-    assert!((500..=512).contains(&told.len()), "{}", told.len());
+    assert!(excerpt.starts_with("no way no way"));
+    assert!((500..=512).contains(&excerpt.len()), "{}", excerpt.len());
 }
 
 #[tokio::test]

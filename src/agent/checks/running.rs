@@ -119,7 +119,7 @@ impl RunningChecks {
     /// Clears the recorded rejections if the login changed. A newly accepted host key does not
     /// change the login.
     pub(crate) fn on_definition_changed(&self, event: &HistoryEvent) {
-        if matches!(event, HistoryEvent::Updated { .. }) {
+        if matches!(event, HistoryEvent::DefinitionUpdated { .. }) {
             self.reset_login_history();
         }
     }

@@ -68,11 +68,11 @@ impl LoginHistory {
     pub(crate) fn record_outcome(&mut self, outcome: Result<&HostIdentity, &Fault>, now: Instant) {
         self.refused.record_outcome(outcome.err(), now);
         let Ok(proof) = outcome else { return };
-        if let HostIdentity::Shown { marker: Some(RemoteMarker::TimedOut), .. } = proof {
+        if let HostIdentity::Verified { marker: Some(RemoteMarker::TimedOut), .. } = proof {
             self.silent = Some(now);
         }
         let met = self.program.take();
-        if let HostIdentity::Unavailable(unproven) = proof
+        if let HostIdentity::Unverified(unproven) = proof
             && unproven.obstacle.started_a_program()
         {
             // The same program, found again within the delay, does not extend the delay.
@@ -170,32 +170,32 @@ mod tests {
         let asked = |restraint: &LoginHistory| restraint.evidence_wanted(marker(), Instant::now());
         let unproven = |obstacle| UnverifiedHost { obstacle, details: "x".into() };
         for harmless in
-            [Obstacle::NoSession, Obstacle::NoSftp, Obstacle::BrokeOff, Obstacle::Unreadable]
+            [Obstacle::NoSession, Obstacle::NoSftp, Obstacle::ConnectionLost, Obstacle::Unreadable]
         {
             restraint
-                .record_outcome(Ok(&HostIdentity::Unavailable(unproven(harmless))), Instant::now());
+                .record_outcome(Ok(&HostIdentity::Unverified(unproven(harmless))), Instant::now());
             assert_eq!(asked(&restraint), EvidenceWanted::Full(Some(marker())), "{harmless}");
         }
         let met = unproven(Obstacle::OtherProgram);
-        restraint.record_outcome(Ok(&HostIdentity::Unavailable(met.clone())), Instant::now());
+        restraint.record_outcome(Ok(&HostIdentity::Unverified(met.clone())), Instant::now());
         restraint.record_outcome(Err(&refused()), Instant::now());
         assert_eq!(asked(&restraint), EvidenceWanted::HostKeyOnly(met.clone()));
-        restraint.record_outcome(Ok(&HostIdentity::Unavailable(met.clone())), Instant::now());
+        restraint.record_outcome(Ok(&HostIdentity::Unverified(met.clone())), Instant::now());
         assert_eq!(asked(&restraint), EvidenceWanted::HostKeyOnly(met.clone()));
         // Met in the memory of it, it does not begin anew; met again after that, it does.
         let later = Instant::now() + SFTP_RETRY_DELAY;
         let again = EvidenceWanted::Full(Some(marker()));
         assert_eq!(restraint.evidence_wanted(marker(), later), again);
-        restraint.record_outcome(Ok(&HostIdentity::Unavailable(met.clone())), later);
+        restraint.record_outcome(Ok(&HostIdentity::Unverified(met.clone())), later);
         assert_eq!(
             restraint.evidence_wanted(marker(), later + SFTP_RETRY_DELAY / 2),
             EvidenceWanted::HostKeyOnly(met.clone())
         );
         assert_eq!(restraint.evidence_wanted(marker(), later + SFTP_RETRY_DELAY), again);
         restraint
-            .record_outcome(Ok(&HostIdentity::newly_shown(HostEvidence::HostKey)), Instant::now());
+            .record_outcome(Ok(&HostIdentity::verified_by(HostEvidence::HostKey)), Instant::now());
         assert_eq!(asked(&restraint), EvidenceWanted::Full(Some(marker())));
-        restraint.record_outcome(Ok(&HostIdentity::Unavailable(met)), Instant::now());
+        restraint.record_outcome(Ok(&HostIdentity::Unverified(met)), Instant::now());
         restraint.reset();
         assert_eq!(asked(&restraint), EvidenceWanted::Full(Some(marker())));
     }
@@ -204,10 +204,12 @@ mod tests {
     fn a_disk_that_hangs_is_asked_for_the_marker_once_an_hour_whoever_insists() {
         let marker = || MarkerLocation { path: "/d".into(), id: MarkerId::from_u128(1) };
         let (mut restraint, now) = (LoginHistory::default(), Instant::now());
-        let silent =
-            HostIdentity::Shown { by: HostEvidence::BootId, marker: Some(RemoteMarker::TimedOut) };
+        let silent = HostIdentity::Verified {
+            evidence: HostEvidence::BootId,
+            marker: Some(RemoteMarker::TimedOut),
+        };
         restraint.record_outcome(Ok(&silent), now);
-        restraint.record_outcome(Ok(&HostIdentity::newly_shown(HostEvidence::BootId)), now);
+        restraint.record_outcome(Ok(&HostIdentity::verified_by(HostEvidence::BootId)), now);
         restraint.reset();
         let most = now + MARKER_RETRY_DELAY.saturating_sub(Duration::from_secs(1));
         assert_eq!(restraint.evidence_wanted(marker(), most), EvidenceWanted::Full(None));

@@ -245,11 +245,11 @@ async fn commit_store(
     let recorded = |error: CommitError| AttemptFailure::from(faults::commit_failed(&error));
     let now = context.step_time();
     let mut record = StoreRecord::new(DurableRecord::new_connecting(epoch, now.wall));
-    let attempt = record.standing.attempt;
+    let attempt = record.durable.attempt;
     let cause = Cause::User;
-    let began = HistoryEvent::AttemptBegan { cause, tags: asked.tags.clone() };
+    let began = HistoryEvent::AttemptStarted { cause, tags: asked.tags.clone() };
     record.running = Some(RunningAttempt { id: attempt, cause, tags: asked.tags });
-    let before = record.standing.clone();
+    let before = record.durable.clone();
     let outcome = Ok(proven.outcome.clone());
     let ended = StepInput::AttemptEnded { attempt, outcome };
     let (record, effects) = step(record, ended, &context.policy, now);
@@ -261,6 +261,6 @@ async fn commit_store(
         persist::change_for_step(change, &store, &before, &record, &effects, notified, now.wall);
     let early = |failure| caller.reply_early(failure);
     persist::commit_with_timeout(&context.ledger, change, stop, early).await.map_err(recorded)?;
-    info!(name = %store.name, path = %store.image_dir, status = %record.standing.status, "store added");
+    info!(name = %store.name, path = %store.image_dir, status = %record.durable.status, "store added");
     Ok(AddedStore { store, record })
 }

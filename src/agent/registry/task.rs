@@ -88,9 +88,9 @@ impl RegistryTask {
         } else {
             OrphanedWorkers::find_all()
         };
-        for LoadedStore { store, standing, stuck_worker } in loaded {
+        for LoadedStore { store, durable, stuck_worker } in loaded {
             let orphan = orphans.for_directory(&store.image_dir);
-            let record = StoreRecord::new(standing);
+            let record = StoreRecord::new(durable);
             let (context, stop) = (Arc::clone(&task.context), task.stop.clone());
             let (handle, store_task) =
                 StoreTask::new(context, store, record, orphan.or(stuck_worker), stop);

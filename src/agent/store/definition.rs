@@ -45,7 +45,7 @@ impl DefinitionChange {
         at: Timestamp,
     ) -> Result<PlannedChange, AttemptFailure> {
         let (connects, (store, change, event)) = match self {
-            Self::HostKey(key) => (true, pin_host_key(store, &record.standing, key)?),
+            Self::HostKey(key) => (true, pin_host_key(store, &record.durable, key)?),
             Self::Update(proven) => {
                 let connects = proven.changes_login();
                 if connects && record.running.is_some() {
@@ -54,7 +54,7 @@ impl DefinitionChange {
                 (connects, proven.apply_update(store, pins, at)?)
             }
         };
-        let attempt = record.standing.attempt;
+        let attempt = record.durable.attempt;
         let change =
             change.add_history(store.uuid, HistoryEntry { at, attempt, event: event.clone() });
         Ok(PlannedChange { store, change, event, connects })
@@ -88,13 +88,13 @@ impl From<ReconnectError> for AcceptError {
 /// [`AcceptError::NotOffered`] if it has another one or there is none. [`AcceptError::Failed`] with
 /// `agent_busy` while an attempt is running.
 pub(crate) fn offered_key_matching(
-    standing: &DurableRecord,
+    durable: &DurableRecord,
     fingerprint: &str,
 ) -> Result<HostKey, AcceptError> {
-    if standing.status == Status::Connecting {
+    if durable.status == Status::Connecting {
         return Err(AcceptError::Failed(faults::host_key_pending().into()));
     }
-    match standing.failure.as_ref().and_then(AttemptFailure::offered_host_key) {
+    match durable.failure.as_ref().and_then(AttemptFailure::offered_host_key) {
         Some(key) if key.fingerprint == fingerprint => Ok(key.clone()),
         other => Err(AcceptError::NotOffered(other.cloned())),
     }
@@ -106,10 +106,10 @@ pub(crate) fn offered_key_matching(
 /// `agent_busy` if the store is no longer disconnected because of that key.
 pub(super) fn pin_host_key(
     store: &Store,
-    standing: &DurableRecord,
+    durable: &DurableRecord,
     key: HostKey,
 ) -> Result<(Store, LedgerChange, HistoryEvent), AttemptFailure> {
-    if offered_key_matching(standing, &key.fingerprint).is_err() {
+    if offered_key_matching(durable, &key.fingerprint).is_err() {
         return Err(faults::host_key_outdated().into());
     }
     let event = HistoryEvent::HostKeyAccepted {

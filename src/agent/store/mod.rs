@@ -89,7 +89,7 @@ impl StoreHandle {
         fingerprint: &str,
         tags: Tags,
     ) -> Result<Arc<StoreSnapshot>, AcceptError> {
-        let key = definition::offered_key_matching(&self.snapshot().standing, fingerprint)?;
+        let key = definition::offered_key_matching(&self.snapshot().durable, fingerprint)?;
         self.change_definition(DefinitionChange::HostKey(key), tags)
             .await
             .map_err(AcceptError::Failed)
@@ -110,7 +110,7 @@ impl StoreHandle {
     /// Waits until no attempt is running, and returns the store.
     pub(crate) async fn wait_until_idle(&self) -> Arc<StoreSnapshot> {
         let mut view = self.view.clone();
-        let at_rest = |view: &Arc<StoreSnapshot>| view.standing.status != Status::Connecting;
+        let at_rest = |view: &Arc<StoreSnapshot>| view.durable.status != Status::Connecting;
         match view.wait_for(at_rest).await {
             Ok(view) => Arc::clone(&view),
             // The task has ended.

@@ -82,7 +82,7 @@ impl PendingObservations {
             change = change.save_store(Store::clone(observed));
         }
         if store.mount != observed.mount {
-            let event = HistoryEvent::Moved(observed.mount.clone());
+            let event = HistoryEvent::DirectoryMoved(observed.mount.clone());
             change = change.add_history(store.uuid, HistoryEntry { at, attempt, event });
         }
         match stuck {

@@ -26,10 +26,10 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// that they get the reply while the HTTP server still drains.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
-/// Adds the durable part of a step to `change`. This is the standing, unless only the capacity
-/// changed and is not sampled, and one history entry per event. Each transition also adds a notice,
-/// if there is an outbox. All of it commits in one transaction, so that no status is durable
-/// without its notice.
+/// Adds the durable part of a step to `change`. This is the durable record, unless only the
+/// capacity changed and is not sampled, and one history entry per event. Each transition also adds
+/// a notice, if there is an outbox. All of it commits in one transaction, so that no status is
+/// durable without its notice.
 pub(crate) fn change_for_step(
     mut change: LedgerChange,
     store: &Store,
@@ -40,16 +40,16 @@ pub(crate) fn change_for_step(
     at: Timestamp,
 ) -> LedgerChange {
     let sampled = |effect: &StepEffect| {
-        matches!(effect, StepEffect::RecordHistory(_, HistoryEvent::Measured(_)))
+        matches!(effect, StepEffect::RecordHistory(_, HistoryEvent::SpaceMeasured(_)))
     };
-    if !new.standing.differs_only_in_capacity(old) || effects.iter().any(sampled) {
-        change = change.save_standing(store.uuid, new.standing.clone());
+    if !new.durable.differs_only_in_capacity(old) || effects.iter().any(sampled) {
+        change = change.save_record(store.uuid, new.durable.clone());
     }
     for effect in effects {
         let entry = match effect {
             StepEffect::PublishTransition(transition) => {
                 if has_outbox {
-                    change = change.enqueue(new_notice(store, &new.standing, transition));
+                    change = change.enqueue(new_notice(store, &new.durable, transition));
                 }
                 history_of(transition)
             }
@@ -59,7 +59,7 @@ pub(crate) fn change_for_step(
             StepEffect::StartAttempt(attempt) => HistoryEntry {
                 at,
                 attempt: attempt.id,
-                event: HistoryEvent::AttemptBegan {
+                event: HistoryEvent::AttemptStarted {
                     cause: attempt.cause,
                     tags: attempt.tags.clone(),
                 },
@@ -81,7 +81,7 @@ pub(super) fn history_of(transition: &StatusTransition) -> HistoryEntry {
     HistoryEntry {
         at: transition.at,
         attempt: transition.attempt,
-        event: HistoryEvent::Changed {
+        event: HistoryEvent::StatusChanged {
             old: transition.old,
             new: transition.new,
             failure: transition.failure.clone(),
@@ -92,7 +92,7 @@ pub(super) fn history_of(transition: &StatusTransition) -> HistoryEntry {
 /// Returns the notice of a transition. Its inventory is the state after the transition.
 pub(super) fn new_notice(
     store: &Store,
-    standing: &DurableRecord,
+    durable: &DurableRecord,
     transition: &StatusTransition,
 ) -> Notice {
     Notice {
@@ -104,7 +104,7 @@ pub(super) fn new_notice(
         at: transition.at,
         attempt: transition.attempt,
         failure: transition.failure.clone(),
-        inventory: inventory_of(store, standing),
+        inventory: inventory_of(store, durable),
         tags: transition.tags.clone(),
         folded: 1,
     }

@@ -11,7 +11,7 @@ pub struct StoreSnapshot {
     /// The definition. It is shared with the store task until the definition changes.
     pub store: Arc<Store>,
     /// The health.
-    pub standing: DurableRecord,
+    pub durable: DurableRecord,
     /// Definition and health in the form that the management node receives.
     pub inventory: Inventory,
     /// The results of each check since the daemon started.
@@ -32,8 +32,8 @@ impl StoreSnapshot {
     ) -> Self {
         Self {
             store: Arc::clone(store),
-            standing: record.standing.clone(),
-            inventory: inventory_of(store, &record.standing),
+            durable: record.durable.clone(),
+            inventory: inventory_of(store, &record.durable),
             checks: record.checks.clone(),
             last_attempt: record.last_attempt.clone(),
             proof: record.proof.clone(),
@@ -43,17 +43,17 @@ impl StoreSnapshot {
 }
 
 /// Returns the store in the form that the management node receives.
-pub(super) fn inventory_of(store: &Store, standing: &DurableRecord) -> Inventory {
+pub(super) fn inventory_of(store: &Store, durable: &DurableRecord) -> Inventory {
     Inventory {
         uuid: store.uuid,
         name: store.name.clone(),
         description: store.description.clone(),
         image_dir: store.image_dir.clone(),
-        capacity: standing.capacity,
+        capacity: durable.capacity,
         state: store.state,
-        status: standing.status,
+        status: durable.status,
         created: store.created,
-        last_op: standing.since.max(store.changed),
+        last_op: durable.since.max(store.changed),
         zone_uuids: store.zone_uuids.clone(),
         address: store.address.clone(),
         username: store.username.clone(),

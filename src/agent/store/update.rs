@@ -134,7 +134,7 @@ impl VerifiedUpdate {
         if let Some(credentials) = self.asked.credentials {
             change = change.replace_secrets(store.uuid, credentials);
         }
-        Ok((after, change, HistoryEvent::Updated { fields }))
+        Ok((after, change, HistoryEvent::DefinitionUpdated { fields }))
     }
 }
 

@@ -135,7 +135,7 @@ async fn ping_call<S: StoreService>(
 /// Creates the `ping` reply for a store.
 fn ping_reply(view: &StoreSnapshot) -> AgentReply {
     let known = view.checks.examine.last.is_some();
-    let reply = match (view.standing.status, &view.standing.failure) {
+    let reply = match (view.durable.status, &view.durable.failure) {
         (Status::Connected, _) => AgentReply::ok_reply(),
         (_, Some(failure)) => AgentReply::failed_reply(error_text(failure)),
         (status, None) => AgentReply::failed_reply(format!("the store is {status}")),

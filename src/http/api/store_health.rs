@@ -32,7 +32,7 @@ pub(super) async fn store_summary<S: StoreService>(
     let views = desk.stores.snapshots();
     let shared = SharedFilesystems::new(&views);
     let stores = views.iter().map(|view| {
-        StoreSummary::new(&view.store, &view.standing, &condition_bodies(&desk, view, &shared))
+        StoreSummary::new(&view.store, &view.durable, &condition_bodies(&desk, view, &shared))
     });
     let (capacity, process) = (total_capacity(&views), (desk.daemon.process)());
     let body = SummaryResponse {
@@ -61,15 +61,15 @@ pub(super) async fn store_health<S: StoreService>(
     let store = store.ok_or(ApiError::BadUuid)?;
     let view = desk.stores.snapshot(store).ok_or(ApiError::UnknownStore(store))?;
     let history = desk.stores.history(store, HISTORY_LINES).await;
-    let (gone, lines) = history.as_ref().map(|history| (history.gone, &history.lines)).unzip();
+    let (gone, lines) = history.as_ref().map(|history| (history.pruned, &history.lines)).unzip();
     let all = desk.stores.snapshots();
-    let failure = view.standing.failure.as_ref();
+    let failure = view.durable.failure.as_ref();
     let body = HealthBody {
         inventory: InventoryBody::from_store(&view.inventory),
-        since: view.standing.since.to_string(),
+        since: view.durable.since.to_string(),
         reason: failure.map(ErrorCode::not_connected),
         conditions: condition_bodies(&desk, &view, &SharedFilesystems::new(&all)),
-        capacity: CapacityBody::from_capacity(view.standing.capacity, view.standing.inodes),
+        capacity: CapacityBody::from_capacity(view.durable.capacity, view.durable.inodes),
         filesystem: (&view.store.mount).into(),
         host_key: view.store.pinned_key.as_ref().map(Into::into),
         offered_host_key: failure.and_then(AttemptFailure::offered_host_key).map(Into::into),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fault::StoredFailure;
 use super::notice::StoredTags;
-use super::standing::StoredSpace;
+use super::record::StoredSpace;
 use super::store::StoredMount;
 use super::{DecodeError, Persist, as_text};
 use crate::common::Timestamp;
@@ -62,27 +62,33 @@ impl Persist for HistoryEntry {
 
     fn to_form(&self) -> EntryForm {
         let event = match &self.event {
-            HistoryEvent::AttemptBegan { cause, tags } => {
+            HistoryEvent::AttemptStarted { cause, tags } => {
                 StoredEvent::AttemptBegan { cause: *cause, tags: StoredTags::from_tags(tags) }
             }
-            HistoryEvent::Joined { tags } => {
+            HistoryEvent::RequestJoined { tags } => {
                 StoredEvent::Joined { tags: StoredTags::from_tags(tags) }
             }
             HistoryEvent::InterruptedByRestart => StoredEvent::InterruptedByRestart {},
-            HistoryEvent::Changed { old, new, failure } => StoredEvent::Changed {
+            HistoryEvent::StatusChanged { old, new, failure } => StoredEvent::Changed {
                 old: *old,
                 new: *new,
                 failure: failure.as_ref().map(StoredFailure::from_failure),
             },
-            HistoryEvent::Turned { condition, holds } => {
+            HistoryEvent::ConditionChanged { condition, active: holds } => {
                 StoredEvent::Turned { condition: *condition, holds: *holds }
             }
-            HistoryEvent::Measured(MeasuredSpace { capacity, inodes }) => StoredEvent::Measured {
-                capacity: StoredSpace::from_space(*capacity),
-                inodes: inodes.map(StoredSpace::of_inodes),
-            },
-            HistoryEvent::Moved(place) => StoredEvent::Moved(StoredMount::from_mount(place)),
-            HistoryEvent::Updated { fields } => StoredEvent::Updated { fields: fields.clone() },
+            HistoryEvent::SpaceMeasured(MeasuredSpace { capacity, inodes }) => {
+                StoredEvent::Measured {
+                    capacity: StoredSpace::from_space(*capacity),
+                    inodes: inodes.map(StoredSpace::of_inodes),
+                }
+            }
+            HistoryEvent::DirectoryMoved(place) => {
+                StoredEvent::Moved(StoredMount::from_mount(place))
+            }
+            HistoryEvent::DefinitionUpdated { fields } => {
+                StoredEvent::Updated { fields: fields.clone() }
+            }
             HistoryEvent::HostKeyAccepted { algorithm, fingerprint } => {
                 let (algorithm, fingerprint) = (algorithm.clone(), fingerprint.clone());
                 StoredEvent::HostKeyAccepted { algorithm, fingerprint }
@@ -94,22 +100,26 @@ impl Persist for HistoryEntry {
     fn from_form(form: EntryForm) -> Result<Self, DecodeError> {
         let event = match form.event {
             StoredEvent::AttemptBegan { cause, tags } => {
-                HistoryEvent::AttemptBegan { cause, tags: tags.into_tags()? }
+                HistoryEvent::AttemptStarted { cause, tags: tags.into_tags()? }
             }
-            StoredEvent::Joined { tags } => HistoryEvent::Joined { tags: tags.into_tags()? },
+            StoredEvent::Joined { tags } => HistoryEvent::RequestJoined { tags: tags.into_tags()? },
             StoredEvent::InterruptedByRestart {} => HistoryEvent::InterruptedByRestart,
-            StoredEvent::Changed { old, new, failure } => HistoryEvent::Changed {
+            StoredEvent::Changed { old, new, failure } => HistoryEvent::StatusChanged {
                 old,
                 new,
                 failure: failure.map(StoredFailure::into_failure).transpose()?,
             },
-            StoredEvent::Turned { condition, holds } => HistoryEvent::Turned { condition, holds },
-            StoredEvent::Measured { capacity, inodes } => HistoryEvent::Measured(MeasuredSpace {
-                capacity: capacity.into_capacity()?,
-                inodes: inodes.map(StoredSpace::into_inodes),
-            }),
-            StoredEvent::Moved(place) => HistoryEvent::Moved(place.into_place()),
-            StoredEvent::Updated { fields } => HistoryEvent::Updated { fields },
+            StoredEvent::Turned { condition, holds } => {
+                HistoryEvent::ConditionChanged { condition, active: holds }
+            }
+            StoredEvent::Measured { capacity, inodes } => {
+                HistoryEvent::SpaceMeasured(MeasuredSpace {
+                    capacity: capacity.into_capacity()?,
+                    inodes: inodes.map(StoredSpace::into_inodes),
+                })
+            }
+            StoredEvent::Moved(place) => HistoryEvent::DirectoryMoved(place.into_place()),
+            StoredEvent::Updated { fields } => HistoryEvent::DefinitionUpdated { fields },
             StoredEvent::HostKeyAccepted { algorithm, fingerprint } => {
                 HistoryEvent::HostKeyAccepted { algorithm, fingerprint }
             }

@@ -7,7 +7,7 @@
 mod fault;
 mod history;
 mod notice;
-mod standing;
+mod record;
 mod store;
 
 use serde::Serialize;

@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use serde::{Deserialize, Serialize};
 
 use super::fault::StoredFailure;
-use super::standing::{StoredPosition, StoredSpace};
+use super::record::{StoredPosition, StoredSpace};
 use super::{DecodeError, Persist, as_text, invalid};
 use crate::common::Timestamp;
 use crate::model::{

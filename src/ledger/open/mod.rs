@@ -142,7 +142,7 @@ pub(super) fn open_by(
     let sealer = SecretSealer::load_key(state, credentials, sealed_before)?;
     let mut stores = stores::load_stores(&connection).map_err(bad)?;
     for store in &mut stores {
-        store.standing.position = Position::start_of(epoch);
+        store.durable.position = Position::start_of(epoch);
     }
     let (ledger, writer) = writer::start_writer(connection, sealer).map_err(unusable)?;
     Ok(OpenedLedger { ledger, writer, stores, epoch })

@@ -81,7 +81,7 @@ pub(crate) fn newest_entries(
         verify_checksum("history", &columns, &row.get::<_, Vec<u8>>(2)?)?;
         decode_column("history", &entry)
     })?;
-    Ok(StoreHistory { lines, gone: meta::pruned_lines(connection, &uuid)? })
+    Ok(StoreHistory { lines, pruned: meta::pruned_lines(connection, &uuid)? })
 }
 
 fn entry_checksum(uuid: &str, at: i64, entry: &str) -> [u8; 8] {

@@ -1,4 +1,4 @@
-//! Rows of stores: definition, standing, sealed secrets, stuck workers.
+//! Rows of stores: definition, durable record, sealed secrets, stuck workers.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub struct LoadedStore {
     /// The definition.
     pub store: Store,
     /// The last committed health. Opening the ledger moves its position into the epoch of this run.
-    pub standing: DurableRecord,
+    pub durable: DurableRecord,
     /// A worker of an earlier run that could not be killed.
     pub stuck_worker: Option<ProcessId>,
 }
@@ -39,19 +39,19 @@ pub(crate) fn load_stores(connection: &Connection) -> Result<Vec<LoadedStore>, R
         let definition: String = row.get(2)?;
         let columns = [uuid.as_bytes(), image_dir.as_bytes(), definition.as_bytes()];
         verify_checksum("stores", &columns, &row.get::<_, Vec<u8>>(3)?)?;
-        let (Some(standing), Some(sum)) =
+        let (Some(durable), Some(sum)) =
             (row.get::<_, Option<String>>(4)?, row.get::<_, Option<Vec<u8>>>(5)?)
         else {
             return Err(RowError::Changed("standings"));
         };
-        verify_checksum("standings", &[uuid.as_bytes(), standing.as_bytes()], &sum)?;
+        verify_checksum("standings", &[uuid.as_bytes(), durable.as_bytes()], &sum)?;
         let store: Store = decode_column("stores", &definition)?;
         if store.uuid.to_string() != uuid || store.image_dir.as_str() != image_dir {
             return Err(RowError::Changed("stores"));
         }
-        let standing = decode_column("standings", &standing)?;
+        let durable = decode_column("standings", &durable)?;
         let stuck_worker = workers.remove(&store.uuid);
-        Ok(LoadedStore { store, standing, stuck_worker })
+        Ok(LoadedStore { store, durable, stuck_worker })
     })
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn insert_store(
     connection: &Connection,
     store: &Store,
     credentials: &SshCredentials,
-    standing: &DurableRecord,
+    durable: &DurableRecord,
     sealer: &SecretSealer,
 ) -> Result<(), OperationError> {
     let (uuid, dir, definition) =
@@ -87,7 +87,7 @@ pub(crate) fn insert_store(
     )?;
     insert.execute(params![uuid, dir, definition, sum])?;
     save_credentials(connection, store.uuid, credentials, sealer)?;
-    save_standing(connection, store.uuid, standing)
+    save_record(connection, store.uuid, durable)
 }
 
 pub(crate) fn update_store(connection: &Connection, store: &Store) -> Result<(), OperationError> {
@@ -103,18 +103,18 @@ pub(crate) fn update_store(connection: &Connection, store: &Store) -> Result<(),
     }
 }
 
-pub(crate) fn save_standing(
+pub(crate) fn save_record(
     connection: &Connection,
     store: StoreUuid,
-    standing: &DurableRecord,
+    durable: &DurableRecord,
 ) -> Result<(), OperationError> {
-    let (uuid, standing) = (store.to_string(), encode_row(standing)?);
-    let sum = row_checksum(&[uuid.as_bytes(), standing.as_bytes()]);
+    let (uuid, durable) = (store.to_string(), encode_row(durable)?);
+    let sum = row_checksum(&[uuid.as_bytes(), durable.as_bytes()]);
     let mut upsert = connection.prepare_cached(
         "INSERT INTO standings (store, standing, sum) VALUES (?1, ?2, ?3)
          ON CONFLICT (store) DO UPDATE SET standing = excluded.standing, sum = excluded.sum",
     )?;
-    upsert.execute(params![uuid, standing, sum])?;
+    upsert.execute(params![uuid, durable, sum])?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ async fn a_record_reads_back_exactly_after_a_clean_stop_and_after_a_power_cut() 
     let first = place.open();
     let worker = ProcessId { pid: 42, start_time: 4242 };
     let change = added(1)
-        .save_standing(uuid(1), standing(Status::Disconnected))
+        .save_record(uuid(1), durable(Status::Disconnected))
         .enqueue(notice(1, 5, 1))
         .save_stuck_worker(uuid(1), worker)
         .add_history(uuid(1), entry(NOW.0));
@@ -25,9 +25,9 @@ async fn a_record_reads_back_exactly_after_a_clean_stop_and_after_a_power_cut() 
         assert_eq!(loaded.stuck_worker, Some(worker));
         let expected = DurableRecord {
             position: Position::start_of(again.epoch),
-            ..standing(Status::Disconnected)
+            ..durable(Status::Disconnected)
         };
-        assert_eq!(loaded.standing, expected);
+        assert_eq!(loaded.durable, expected);
         assert_eq!(again.ledger.pending_notices(uuid(1), 9).await.unwrap(), [notice(1, 5, 1)]);
         assert_eq!(again.ledger.history(uuid(1), 9).await.unwrap().lines, [entry(NOW.0)]);
         again.writer.close_ledger().await;
@@ -49,10 +49,9 @@ async fn a_conflict_undoes_its_own_change_and_no_other() {
     assert!(matches!(bad, Err(CommitError::Conflict(_))), "{bad:?}");
 
     let same_dir = Store { uuid: uuid(9), ..store(1) };
-    let change =
-        LedgerChange::new().add_store(same_dir, credentials(), standing(Status::Connected));
+    let change = LedgerChange::new().add_store(same_dir, credentials(), durable(Status::Connected));
     assert!(matches!(ledger.commit(change).await, Err(CommitError::Conflict(_))));
-    let nobody = LedgerChange::new().save_standing(uuid(77), standing(Status::Connected));
+    let nobody = LedgerChange::new().save_record(uuid(77), durable(Status::Connected));
     assert!(matches!(ledger.commit(nobody).await, Err(CommitError::Conflict(_))));
     let nobody = LedgerChange::new().save_store(store(77));
     assert!(matches!(ledger.commit(nobody).await, Err(CommitError::Conflict(_))));

@@ -94,9 +94,9 @@ async fn a_ledger_of_an_earlier_version_is_read_exactly() {
         let position = Position::start_of(opened.epoch);
         let [one, two] = &opened.stores[..] else { panic!("{:?}", opened.stores) };
         assert_eq!((&one.store, one.stuck_worker), (&first_store(), Some(WORKER)));
-        assert_eq!(one.standing, DurableRecord { position, ..first_standing() });
+        assert_eq!(one.durable, DurableRecord { position, ..first_standing() });
         assert_eq!((&two.store, two.stuck_worker), (&second_store(), None));
-        assert_eq!(two.standing, DurableRecord { position, ..second_standing() });
+        assert_eq!(two.durable, DurableRecord { position, ..second_standing() });
 
         let ledger = &opened.ledger;
         let read = ledger.credentials(uuid(1)).await.unwrap();
@@ -116,9 +116,9 @@ async fn a_ledger_of_an_earlier_version_is_read_exactly() {
         let mut lines = first_history();
         lines.reverse();
         let history = ledger.history(uuid(1), 99).await.unwrap();
-        assert_eq!((history.lines, history.gone), (lines, 1));
+        assert_eq!((history.lines, history.pruned), (lines, 1));
         let history = ledger.history(uuid(2), 99).await.unwrap();
-        assert_eq!((history.lines, history.gone), (vec![entry(NOW.0)], 0));
+        assert_eq!((history.lines, history.pruned), (vec![entry(NOW.0)], 0));
         opened.writer.close_ledger().await;
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn first_credentials() -> SshCredentials {
 }
 
 pub(super) fn first_standing() -> DurableRecord {
-    DurableRecord { failure: Some(every_evidence()), ..standing(Status::Disconnected) }
+    DurableRecord { failure: Some(every_evidence()), ..durable(Status::Disconnected) }
 }
 
 /// Connected, without a pinned key and without figures.
@@ -119,29 +119,36 @@ pub(super) fn second_notices() -> [Notice; 2] {
 pub(super) fn first_history() -> Vec<HistoryEntry> {
     let tags = || Tags::new(vec!["a::b".to_owned()], vec!["c".to_owned()]).unwrap();
     let measured = |inodes| {
-        HistoryEvent::Measured(MeasuredSpace { capacity: Capacity::new(100, 40).unwrap(), inodes })
+        HistoryEvent::SpaceMeasured(MeasuredSpace {
+            capacity: Capacity::new(100, 40).unwrap(),
+            inodes,
+        })
     };
     let (condition, text) = (Condition::StateDiskTrouble, str::to_owned);
     let mut events = vec![
-        HistoryEvent::AttemptBegan { cause: Cause::User, tags: tags() },
-        HistoryEvent::AttemptBegan { cause: Cause::Monitor, tags: Tags::default() },
-        HistoryEvent::AttemptBegan { cause: Cause::Restart, tags: Tags::default() },
-        HistoryEvent::Joined { tags: tags() },
+        HistoryEvent::AttemptStarted { cause: Cause::User, tags: tags() },
+        HistoryEvent::AttemptStarted { cause: Cause::Monitor, tags: Tags::default() },
+        HistoryEvent::AttemptStarted { cause: Cause::Restart, tags: Tags::default() },
+        HistoryEvent::RequestJoined { tags: tags() },
         HistoryEvent::InterruptedByRestart,
-        HistoryEvent::Changed {
+        HistoryEvent::StatusChanged {
             old: Status::Connecting,
             new: Status::Disconnected,
             failure: Some(every_evidence()),
         },
-        HistoryEvent::Changed { old: Status::Connecting, new: Status::Connected, failure: None },
-        HistoryEvent::Turned { condition, holds: true },
-        HistoryEvent::Turned { condition, holds: false },
-        HistoryEvent::Updated { fields: vec![text("name"), text("password")] },
+        HistoryEvent::StatusChanged {
+            old: Status::Connecting,
+            new: Status::Connected,
+            failure: None,
+        },
+        HistoryEvent::ConditionChanged { condition, active: true },
+        HistoryEvent::ConditionChanged { condition, active: false },
+        HistoryEvent::DefinitionUpdated { fields: vec![text("name"), text("password")] },
         HistoryEvent::HostKeyAccepted {
             algorithm: text("ssh-ed25519"),
             fingerprint: text("SHA256:abc"),
         },
-        HistoryEvent::Moved(store(1).mount),
+        HistoryEvent::DirectoryMoved(store(1).mount),
         measured(Some(InodeCounts { total: 10, available: 4 })),
     ];
     events.resize(63, measured(None));
@@ -160,14 +167,14 @@ pub(super) async fn fill(place: &Place) {
     let (one, two) = (uuid(1), uuid(2));
     let too_old = HistoryEntry { at: LONG_AGO, ..entry(0) };
     let first = LedgerChange::new()
-        .add_store(first_store(), first_credentials(), standing(Status::Connecting))
+        .add_store(first_store(), first_credentials(), durable(Status::Connecting))
         .add_history(one, too_old);
     opened.ledger.commit(first).await.unwrap();
     opened.ledger.commit(added(2)).await.unwrap();
 
     let [folded, last] = first_notices();
     let mut change =
-        LedgerChange::new().save_standing(one, first_standing()).save_stuck_worker(one, WORKER);
+        LedgerChange::new().save_record(one, first_standing()).save_stuck_worker(one, WORKER);
     for seq in 1..=3 {
         change = change.enqueue(notice(1, 5, seq));
     }
@@ -183,7 +190,7 @@ pub(super) async fn fill(place: &Place) {
     let change = LedgerChange::new()
         .save_store(second_store())
         .replace_secrets(two, key)
-        .save_standing(two, second_standing())
+        .save_record(two, second_standing())
         .enqueue(notice(2, 5, 1))
         .coalesce(resync.position, resync)
         .enqueue(notice(2, 5, 4))

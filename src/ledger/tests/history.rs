@@ -10,7 +10,7 @@ fn lines(n: u128, from: i64, count: i64) -> LedgerChange {
 }
 
 async fn gone(opened: &OpenedLedger, n: u128) -> usize {
-    opened.ledger.history(uuid(n), 0).await.unwrap().gone.try_into().unwrap()
+    opened.ledger.history(uuid(n), 0).await.unwrap().pruned.try_into().unwrap()
 }
 
 async fn kept(opened: &OpenedLedger, n: u128) -> Vec<i64> {

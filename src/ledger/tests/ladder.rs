@@ -15,8 +15,8 @@ fn second(connection: &rusqlite::Connection) -> Result<(), RowError> {
     let read = "SELECT store, standing FROM standings";
     let rows: Vec<(String, String)> =
         query_map(connection, read, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    for (store, standing) in rows {
-        let sum = tables::row_checksum(&[store.as_bytes(), standing.as_bytes()]);
+    for (store, durable) in rows {
+        let sum = tables::row_checksum(&[store.as_bytes(), durable.as_bytes()]);
         let write = "UPDATE standings SET sum = ?1 WHERE store = ?2";
         connection.execute(write, rusqlite::params![sum, store])?;
     }
@@ -43,7 +43,7 @@ async fn an_older_ledger_is_examined_and_brought_to_our_version() {
         let opened = place.open_by(&ladder(second), NOW).unwrap();
         assert_eq!(opened.stores.len(), 3);
         for loaded in &opened.stores {
-            assert_eq!(loaded.standing.status, Status::Connected);
+            assert_eq!(loaded.durable.status, Status::Connected);
         }
         assert_eq!(opened.ledger.pending_notices(uuid(1), 9).await.unwrap(), [notice(1, 5, 1)]);
         assert_eq!(opened.ledger.history(uuid(1), 9).await.unwrap().lines, [entry(NOW.0)]);

@@ -114,7 +114,7 @@ fn failure() -> AttemptFailure {
     AttemptFailure::from_faults([ssh, storage]).unwrap()
 }
 
-fn standing(status: Status) -> DurableRecord {
+fn durable(status: Status) -> DurableRecord {
     DurableRecord {
         status,
         position: Position { epoch: Epoch(5), seq: Seq(9) },
@@ -161,7 +161,7 @@ fn entry(at: i64) -> HistoryEntry {
     HistoryEntry {
         at: Timestamp(at),
         attempt: AttemptId(1),
-        event: HistoryEvent::AttemptBegan { cause: Cause::User, tags: Tags::default() },
+        event: HistoryEvent::AttemptStarted { cause: Cause::User, tags: Tags::default() },
     }
 }
 
@@ -170,5 +170,5 @@ fn credentials() -> SshCredentials {
 }
 
 fn added(n: u128) -> LedgerChange {
-    LedgerChange::new().add_store(store(n), credentials(), standing(Status::Connected))
+    LedgerChange::new().add_store(store(n), credentials(), durable(Status::Connected))
 }

@@ -41,9 +41,9 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
 
 fn input(step: &Move, r: &StoreRecord) -> StepInput {
     match step {
-        Move::Ask => StepInput::ReconnectAsked { cause: Cause::User, tags: Tags::default() },
+        Move::Ask => StepInput::ReconnectRequested { cause: Cause::User, tags: Tags::default() },
         Move::End { back, reason } => StepInput::AttemptEnded {
-            attempt: AttemptId(r.standing.attempt.0.saturating_sub(*back)),
+            attempt: AttemptId(r.durable.attempt.0.saturating_sub(*back)),
             outcome: outcome(*reason),
         },
         Move::Good { write: true } => StepInput::Probed(probe(None, None)),
@@ -73,7 +73,7 @@ proptest! {
                 // A start takes a new epoch and forgets what was not committed.
                 epoch += 1;
                 let position = crate::model::Position::start_of(Epoch(epoch));
-                r = StoreRecord::new(DurableRecord { position, ..r.standing });
+                r = StoreRecord::new(DurableRecord { position, ..r.durable });
                 open = None;
                 stopped = false;
             } else if stopped {
@@ -88,13 +88,13 @@ proptest! {
                 .iter()
                 .filter_map(|e| if let StepEffect::PublishTransition(t) = e { Some(t) } else { None })
                 .collect();
-            prop_assert_eq!(changes.len(), usize::from(before.standing.status != after.standing.status));
+            prop_assert_eq!(changes.len(), usize::from(before.durable.status != after.durable.status));
             for t in changes {
-                prop_assert_eq!((t.old, t.new), (before.standing.status, after.standing.status));
-                prop_assert_eq!(t.position, before.standing.position.next_position());
+                prop_assert_eq!((t.old, t.new), (before.durable.status, after.durable.status));
+                prop_assert_eq!(t.position, before.durable.position.next_position());
                 prop_assert_eq!(t.failure.is_some(), t.new == Status::Disconnected);
             }
-            prop_assert!(after.standing.position >= before.standing.position);
+            prop_assert!(after.durable.position >= before.durable.position);
 
             // A result of a superseded attempt changes nothing.
             if let StepInput::AttemptEnded { attempt, .. } = &input
@@ -109,7 +109,7 @@ proptest! {
                 match effect {
                     StepEffect::StartAttempt(attempt) => {
                         prop_assert!(open.is_none());
-                        prop_assert!(attempt.id > before.standing.attempt);
+                        prop_assert!(attempt.id > before.durable.attempt);
                         open = Some(attempt.id);
                     }
                     StepEffect::CompleteAttempt(id, _) => prop_assert_eq!(open.take(), Some(*id)),
@@ -121,16 +121,16 @@ proptest! {
             prop_assert_eq!(after.running.as_ref().map(|a| a.id), open);
             if matches!(input, StepInput::Stopping) {
                 stopped = true;
-                prop_assert_eq!(after.standing.status, before.standing.status);
+                prop_assert_eq!(after.durable.status, before.durable.status);
             } else {
                 // Connecting means that an attempt is running, and the other way round.
-                prop_assert_eq!(after.standing.status == Status::Connecting, open.is_some());
+                prop_assert_eq!(after.durable.status == Status::Connecting, open.is_some());
             }
 
             // Good figures are never lost, and a Disconnected store always says why.
-            prop_assert!(before.standing.capacity.is_none() || after.standing.capacity.is_some());
-            let disconnected = after.standing.status == Status::Disconnected;
-            prop_assert_eq!(after.standing.failure.is_some(), disconnected);
+            prop_assert!(before.durable.capacity.is_none() || after.durable.capacity.is_some());
+            let disconnected = after.durable.status == Status::Disconnected;
+            prop_assert_eq!(after.durable.failure.is_some(), disconnected);
             r = after;
         }
     }
@@ -159,6 +159,6 @@ proptest! {
                 (r, _) = step(r, StepInput::Probed(probe(None, None)), &POLICY, now);
             }
         }
-        prop_assert_eq!(r.standing.status, Status::Connected);
+        prop_assert_eq!(r.durable.status, Status::Connected);
     }
 }

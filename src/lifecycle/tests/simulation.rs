@@ -100,14 +100,14 @@ struct Run {
 
 impl Run {
     fn new(seed: u64, soft_only: bool) -> Self {
-        let standing = DurableRecord::new_connecting(Epoch(1), Timestamp(0));
+        let durable = DurableRecord::new_connecting(Epoch(1), Timestamp(0));
         let mut run = Self {
             seed,
             dice: Dice(seed),
             now: Duration::ZERO,
             world: World::default(),
             soft_only,
-            record: StoreRecord::new(standing),
+            record: StoreRecord::new(durable),
             busy: InFlight::default(),
             events: BTreeMap::new(),
             drops: Vec::new(),
@@ -156,7 +156,10 @@ impl Run {
             Event::Ask => {
                 let wait = self.dice.millis(3_600_000);
                 self.after(wait, Event::Ask);
-                self.feed(StepInput::ReconnectAsked { cause: Cause::User, tags: Tags::default() });
+                self.feed(StepInput::ReconnectRequested {
+                    cause: Cause::User,
+                    tags: Tags::default(),
+                });
             }
             Event::Probe { write } => {
                 self.busy.probe = false;
@@ -233,7 +236,7 @@ impl Run {
 
     fn check(&self) {
         let (r, seed) = (&self.record, self.seed);
-        let status = r.standing.status;
+        let status = r.durable.status;
         assert_eq!(status == Status::Connecting, r.running.is_some(), "seed {seed}");
         if status == Status::Connected {
             for check in [&r.checks.examine, &r.checks.write, &r.checks.ssh] {
@@ -262,7 +265,7 @@ fn run(seed: u64, soft_only: bool) -> Run {
         run.turn(false);
     }
     assert_eq!(
-        run.record.standing.status,
+        run.record.durable.status,
         Status::Connected,
         "seed {seed}: well, and not Connected"
     );
@@ -297,13 +300,13 @@ fn soft_faults_drop_a_store_at_most_once_in_fail_after_checks() {
 fn a_world_that_is_well_from_the_start_changes_nothing() {
     let mut run = Run::new(1, false);
     run.events.clear();
-    let attempt = run.record.standing.attempt;
+    let attempt = run.record.durable.attempt;
     run.after(Duration::from_secs(1), Event::Attempt(attempt));
     while run.now < Duration::from_secs(86_400) {
         run.turn(false);
     }
     assert!(run.drops.is_empty());
-    assert_eq!(run.record.standing.attempt, attempt);
-    assert_eq!(run.record.standing.capacity, Some(measured().capacity));
-    assert!(matches!(run.record.written, Some(WriteOutcome::Done(_))));
+    assert_eq!(run.record.durable.attempt, attempt);
+    assert_eq!(run.record.durable.capacity, Some(measured().capacity));
+    assert!(matches!(run.record.written, Some(WriteOutcome::Succeeded(_))));
 }

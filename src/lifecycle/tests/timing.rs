@@ -24,7 +24,7 @@ fn a_failed_login_is_tried_again_by_time_and_slower_when_refused() {
             longest = longest.max(due - now.uptime);
             let then = StepTime { uptime: due, ..now };
             (r, _) = step(r, StepInput::Due(InFlight::default()), &POLICY, then);
-            assert_eq!(r.standing.status, Status::Connecting);
+            assert_eq!(r.durable.status, Status::Connecting);
         }
         assert_eq!(longest, Duration::from_secs(cap), "{reason}");
     }
@@ -90,7 +90,7 @@ fn each_check_counts_for_itself() {
         ] {
             (r, _) = step(r, input, &POLICY, at(20 + n));
         }
-        assert_eq!(r.standing.status, Status::Connected, "two of each are not three of one");
+        assert_eq!(r.durable.status, Status::Connected, "two of each are not three of one");
     }
     let (r, _) = step(r, StepInput::Probed(probe(None, None)), &POLICY, at(30));
     assert_eq!(
@@ -102,11 +102,11 @@ fn each_check_counts_for_itself() {
 #[test]
 fn a_start_spreads_the_first_probes_and_the_ones_after_them() {
     let policy = CheckPolicy { start_spread: Duration::from_secs(2), ..POLICY };
-    let standing = record(Status::Connected).standing;
+    let durable = record(Status::Connected).durable;
     let mut firsts = std::collections::BTreeSet::new();
     for n in 0..16_u64 {
         let now = StepTime { roll: n << 60, ..at(0) };
-        let (r, _) = step(StoreRecord::new(standing.clone()), StepInput::Started, &policy, now);
+        let (r, _) = step(StoreRecord::new(durable.clone()), StepInput::Started, &policy, now);
         let first = r.due_check(InFlight::default()).unwrap();
         assert!(first <= policy.start_spread);
         let (r, _) = step(
@@ -132,10 +132,10 @@ fn attempts_that_fail_beside_good_probes_are_spaced() {
         for _ in 0..5 {
             (r, _) = step(r, StepInput::Probed(probe(None, None)), &POLICY, slow);
         }
-        assert_eq!(r.standing.status, Status::Disconnected, "the wait is not over");
+        assert_eq!(r.durable.status, Status::Disconnected, "the wait is not over");
         let later = StepTime { uptime: slow.uptime + Duration::from_secs(20), ..slow };
         (r, _) = step(r, StepInput::Probed(probe(None, None)), &POLICY, later);
-        assert_eq!(r.standing.status, Status::Connecting);
+        assert_eq!(r.durable.status, Status::Connecting);
     }
 }
 
@@ -149,7 +149,7 @@ fn without_auto_reconnect_nothing_starts_by_itself() {
     let good = || StepInput::Probed(probe(None, None));
     for input in [good(), good(), good()] {
         (r, _) = step(r, input, &policy, at(500));
-        assert_eq!(r.standing.status, Status::Disconnected);
+        assert_eq!(r.durable.status, Status::Disconnected);
     }
 }
 
@@ -161,7 +161,7 @@ fn the_reason_of_a_disconnected_store_follows_the_probes() {
     let bad = |reason| StepInput::Probed(probe(Some(reason), None));
     (r, _) = step(r, bad(Reason::NotMounted), &POLICY, at(6));
     let reasons = |r: &StoreRecord| -> Vec<Reason> {
-        r.standing.failure.iter().flat_map(AttemptFailure::all_faults).map(Fault::reason).collect()
+        r.durable.failure.iter().flat_map(AttemptFailure::all_faults).map(Fault::reason).collect()
     };
     assert_eq!(reasons(&r), [Reason::NotMounted, Reason::ConnectionRefused]);
     let busy = InFlight { probe: true, login: false };
@@ -175,16 +175,16 @@ fn conditions_are_noted_when_they_turn_and_disconnect_nothing() {
     let mut r = record(Status::Connected);
     let full = || ProbeOutcome { written: Some(Ok(WriteOutcome::Full)), ..probe(None, None) };
     let (next, effects) = step(r, StepInput::Probed(full()), &POLICY, at(20));
-    let turned = HistoryEvent::Turned { condition: Condition::Full, holds: true };
-    assert!(effects.contains(&StepEffect::RecordHistory(next.standing.attempt, turned)));
-    assert_eq!(next.standing.status, Status::Connected);
+    let turned = HistoryEvent::ConditionChanged { condition: Condition::Full, active: true };
+    assert!(effects.contains(&StepEffect::RecordHistory(next.durable.attempt, turned)));
+    assert_eq!(next.durable.status, Status::Connected);
     // A probe that does not write leaves what the last write met.
     let read = ProbeOutcome { written: None, ..probe(None, None) };
     let (next, effects) = step(next, StepInput::Probed(read), &POLICY, at(30));
     assert_eq!(words(&effects), "-");
-    assert_eq!(next.standing.conditions[&Condition::Full], at(20).wall);
+    assert_eq!(next.durable.conditions[&Condition::Full], at(20).wall);
     (r, _) = step(next, StepInput::Probed(probe(None, None)), &POLICY, at(40));
-    assert!(r.standing.conditions.is_empty());
+    assert!(r.durable.conditions.is_empty());
 }
 
 #[test]
@@ -196,12 +196,13 @@ fn figures_are_kept_when_the_size_changes_and_else_now_and_then() {
         StepInput::Probed(ProbeOutcome { examined: Ok(measured), ..probe(None, None) })
     };
     let kept = |effects: &[StepEffect]| {
-        let kept =
-            |e: &&StepEffect| matches!(e, StepEffect::RecordHistory(_, HistoryEvent::Measured(_)));
+        let kept = |e: &&StepEffect| {
+            matches!(e, StepEffect::RecordHistory(_, HistoryEvent::SpaceMeasured(_)))
+        };
         effects.iter().filter(kept).count()
     };
     let (r, effects) = step(r, sized(100, 39), &POLICY, at(20));
-    assert_eq!((kept(&effects), r.standing.capacity.unwrap().available()), (0, 39));
+    assert_eq!((kept(&effects), r.durable.capacity.unwrap().available()), (0, 39));
     let (r, effects) = step(r, sized(200, 139), &POLICY, at(30));
     assert_eq!(kept(&effects), 1, "it has grown");
     let (r, effects) = step(r, sized(200, 138), &POLICY, at(629));
@@ -219,26 +220,27 @@ fn a_host_that_cannot_be_proven_is_a_condition_until_a_login_proves_it() {
     let condition = Condition::ProofUnavailable;
     let turned = |effects: &[StepEffect]| {
         let turned = |effect: &StepEffect| match effect {
-            StepEffect::RecordHistory(_, HistoryEvent::Turned { condition, holds }) => {
-                Some((*condition, *holds))
-            }
+            StepEffect::RecordHistory(
+                _,
+                HistoryEvent::ConditionChanged { condition, active: holds },
+            ) => Some((*condition, *holds)),
             _ => None,
         };
         effects.iter().filter_map(turned).collect::<Vec<_>>()
     };
     let r = record(Status::Connected);
-    let (r, effects) = step(r, shown(HostIdentity::Unavailable(unproven.clone())), &POLICY, at(20));
+    let (r, effects) = step(r, shown(HostIdentity::Unverified(unproven.clone())), &POLICY, at(20));
     assert_eq!(turned(&effects), [(condition, true)]);
-    assert_eq!((r.standing.status, r.proof.is_some()), (Status::Connected, true));
-    let (r, effects) = step(r, shown(HostIdentity::Unavailable(unproven)), &POLICY, at(30));
+    assert_eq!((r.durable.status, r.proof.is_some()), (Status::Connected, true));
+    let (r, effects) = step(r, shown(HostIdentity::Unverified(unproven)), &POLICY, at(30));
     assert_eq!(turned(&effects), []);
-    assert_eq!(r.standing.conditions[&condition], at(20).wall);
+    assert_eq!(r.durable.conditions[&condition], at(20).wall);
     // A login that fails, and a probe, show nothing of it.
     let (r, _) = step(r, StepInput::LoggedIn(login(Some(Reason::AuthTimeout))), &POLICY, at(40));
     let (r, _) = step(r, StepInput::Probed(probe(None, None)), &POLICY, at(40));
-    assert!(r.standing.conditions.contains_key(&condition));
+    assert!(r.durable.conditions.contains_key(&condition));
     let (r, effects) =
-        step(r, shown(HostIdentity::newly_shown(HostEvidence::Marker)), &POLICY, at(50));
+        step(r, shown(HostIdentity::verified_by(HostEvidence::Marker)), &POLICY, at(50));
     assert_eq!(turned(&effects), [(condition, false)]);
-    assert!(r.standing.conditions.is_empty());
+    assert!(r.durable.conditions.is_empty());
 }

@@ -37,14 +37,15 @@ pub(crate) fn fault(reason: Reason) -> Fault {
 pub(crate) fn probe(examined: Option<Reason>, written: Option<Reason>) -> ProbeOutcome {
     let took = Duration::from_millis(2);
     let Some(reason) = examined else {
-        let written = written.map_or(Ok(WriteOutcome::Done(took)), |reason| Err(fault(reason)));
+        let written =
+            written.map_or(Ok(WriteOutcome::Succeeded(took)), |reason| Err(fault(reason)));
         return ProbeOutcome { examined: Ok(measured()), written: Some(written), took };
     };
     ProbeOutcome { examined: Err(fault(reason)), written: None, took }
 }
 
 pub(crate) fn login(reason: Option<Reason>) -> LoginOutcome {
-    let shown = Ok(HostIdentity::newly_shown(HostEvidence::HostKey));
+    let shown = Ok(HostIdentity::verified_by(HostEvidence::HostKey));
     let outcome = reason.map_or(shown, |reason| Err(fault(reason)));
     LoginOutcome { outcome, took: Duration::from_millis(30) }
 }
@@ -65,13 +66,13 @@ pub(crate) fn outcome(reason: Option<Reason>) -> Result<AttemptOutcome, Fault> {
 }
 
 pub(crate) fn ended(r: &StoreRecord, reason: Option<Reason>) -> StepInput {
-    StepInput::AttemptEnded { attempt: r.standing.attempt, outcome: outcome(reason) }
+    StepInput::AttemptEnded { attempt: r.durable.attempt, outcome: outcome(reason) }
 }
 
 /// A record in this status, as the running daemon would have it; Disconnected by a lost mount.
 pub(crate) fn record(status: Status) -> StoreRecord {
-    let standing = DurableRecord::new_connecting(Epoch(7), Timestamp(0));
-    let (record, _) = step(StoreRecord::new(standing), StepInput::Started, &POLICY, at(0));
+    let durable = DurableRecord::new_connecting(Epoch(7), Timestamp(0));
+    let (record, _) = step(StoreRecord::new(durable), StepInput::Started, &POLICY, at(0));
     let end = match status {
         Status::Connecting => return record,
         Status::Connected => ended(&record, None),
@@ -93,37 +94,37 @@ fn inputs(words: &str, record: &StoreRecord) -> Vec<StepInput> {
     let good = || StepInput::Probed(probe(None, None));
     match words {
         "started" => vec![StepInput::Started],
-        "reconnect asked" => {
-            vec![StepInput::ReconnectAsked { cause: Cause::User, tags: Tags::default() }]
+        "reconnect requested" => {
+            vec![StepInput::ReconnectRequested { cause: Cause::User, tags: Tags::default() }]
         }
-        "reconnect asked with tags" => {
+        "reconnect requested with tags" => {
             let tags = Tags::new(Vec::new(), vec!["ticket::4711".to_owned()]).unwrap();
-            vec![StepInput::ReconnectAsked { cause: Cause::User, tags }]
+            vec![StepInput::ReconnectRequested { cause: Cause::User, tags }]
         }
         "attempt succeeded" => vec![ended(record, None)],
         "attempt failed" => vec![ended(record, Some(Reason::NotSsh))],
         "late result" => {
-            let attempt = crate::model::AttemptId(record.standing.attempt.0 - 1);
+            let attempt = crate::model::AttemptId(record.durable.attempt.0 - 1);
             vec![StepInput::AttemptEnded { attempt, outcome: outcome(None) }]
         }
         "good probe" => vec![good()],
-        "good probes again and again" => vec![bad(Reason::NotMounted), good(), good()],
+        "good probes, recover_after in a row" => vec![bad(Reason::NotMounted), good(), good()],
         "soft fault" => vec![bad(Reason::IoError)],
-        "soft fault again and again" => vec![bad(Reason::IoError); 3],
+        "soft faults, fail_after in a row" => vec![bad(Reason::IoError); 3],
         "hard fault" => vec![bad(Reason::WrongStore)],
-        "fault of our own" => vec![bad(Reason::AgentBusy)],
-        "hang in a write, then none can be started" => {
+        "internal error" => vec![bad(Reason::AgentBusy)],
+        "hanging write, then no worker can start" => {
             let hang = StepInput::Probed(probe(None, Some(Reason::ProbeStuck)));
             vec![hang, bad(Reason::ProbeStuck), bad(Reason::ProbeStuck)]
         }
         "good login" => vec![StepInput::LoggedIn(login(None))],
-        "refused login" => vec![StepInput::LoggedIn(login(Some(Reason::CredentialsRefused)))],
+        "rejected login" => vec![StepInput::LoggedIn(login(Some(Reason::CredentialsRefused)))],
         "lost login" => vec![StepInput::LoggedIn(login(Some(Reason::ConnectionRefused)))],
-        "lost logins again and again" => {
+        "lost logins, fail_after in a row" => {
             vec![StepInput::LoggedIn(login(Some(Reason::ConnectionRefused))); 3]
         }
         "retry due" | "all due" => vec![StepInput::Due(InFlight::default())],
-        "all due, probe under way" => vec![StepInput::Due(InFlight { probe: true, login: false })],
+        "all due, probe in flight" => vec![StepInput::Due(InFlight { probe: true, login: false })],
         "stopping" => vec![StepInput::Stopping],
         other => panic!("the table has an input that the test does not know: {other}"),
     }
@@ -133,7 +134,9 @@ fn inputs(words: &str, record: &StoreRecord) -> Vec<StepInput> {
 pub(crate) fn words(effects: &[StepEffect]) -> String {
     let words: Vec<&str> = effects
         .iter()
-        .filter(|effect| !matches!(effect, StepEffect::RecordHistory(_, HistoryEvent::Measured(_))))
+        .filter(|effect| {
+            !matches!(effect, StepEffect::RecordHistory(_, HistoryEvent::SpaceMeasured(_)))
+        })
         .map(|effect| match effect {
             StepEffect::PublishTransition(_) => "publish",
             StepEffect::RecordHistory(..) => "record",
@@ -162,15 +165,15 @@ fn the_table_in_the_documentation_is_the_code() {
             "retry due" => refused(),
             _ => record(status.parse().unwrap()),
         };
-        assert_eq!(record.standing.status.as_str(), status, "{row:?}");
+        assert_eq!(record.durable.status.as_str(), status, "{row:?}");
         if input == "started" {
-            record = StoreRecord::new(record.standing);
+            record = StoreRecord::new(record.durable);
         }
         let mut last = Vec::new();
         for (n, input) in inputs(input, &record).into_iter().enumerate() {
             (record, last) = step(record, input, &POLICY, at(100 + n as u64));
         }
-        assert_eq!(record.standing.status.as_str(), next, "{row:?}");
+        assert_eq!(record.durable.status.as_str(), next, "{row:?}");
         assert_eq!(words(&last), effects, "{row:?}");
     }
 }
@@ -179,7 +182,7 @@ fn the_table_in_the_documentation_is_the_code() {
 fn every_status_has_a_row_for_every_input_it_can_meet() {
     let text = include_str!("../mod.rs");
     for status in Status::ALL {
-        for input in ["started", "reconnect asked", "late result", "good probe", "hard fault"] {
+        for input in ["started", "reconnect requested", "late result", "good probe", "hard fault"] {
             assert!(text.contains(&format!("//! | {status} | {input} |")), "{status} {input}");
         }
     }

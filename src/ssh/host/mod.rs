@@ -82,7 +82,7 @@ pub(crate) async fn verify_same_host(
     deadline: Instant,
 ) -> Result<HostIdentity, Fault> {
     if own.contains(key) {
-        return Ok(HostIdentity::newly_shown(HostEvidence::HostKey));
+        return Ok(HostIdentity::verified_by(HostEvidence::HostKey));
     }
     let until = deadline.min(Instant::now() + PROOF_TIMEOUT);
     let granted = AtomicBool::new(false);
@@ -91,20 +91,20 @@ pub(crate) async fn verify_same_host(
         .await
     {
         Ok(Ok(asked)) => asked,
-        Ok(Err(hindrance)) => return Ok(HostIdentity::Unavailable(unverified_host(&hindrance))),
+        Ok(Err(hindrance)) => return Ok(HostIdentity::Unverified(unverified_host(&hindrance))),
         Err(_) => {
             let details = "the server let the user in and did not answer over SFTP in time".into();
             // With less time, a missing answer says nothing about the account.
             let started = whole && granted.load(Ordering::Relaxed);
-            let obstacle = if started { Obstacle::NoAnswer } else { Obstacle::BrokeOff };
-            return Ok(HostIdentity::Unavailable(UnverifiedHost { obstacle, details }));
+            let obstacle = if started { Obstacle::NoAnswer } else { Obstacle::ConnectionLost };
+            return Ok(HostIdentity::Unverified(UnverifiedHost { obstacle, details }));
         }
     };
     let until = deadline.min(Instant::now() + MARKER_TIMEOUT);
     let proof = match (proof, marker) {
-        (Ok(HostIdentity::Shown { by, marker: None }), Some(marker)) => {
+        (Ok(HostIdentity::Verified { evidence, marker: None }), Some(marker)) => {
             let read = timeout_at(until, sftp.read_file(&marker.path)).await;
-            Ok(HostIdentity::Shown { by, marker: remote_marker(read, marker) })
+            Ok(HostIdentity::Verified { evidence, marker: remote_marker(read, marker) })
         }
         (proof, _) => proof,
     };
@@ -141,7 +141,7 @@ async fn over_sftp(
             "the user may read nothing there that tells hosts apart: {}",
             unread.join(", ")
         );
-        Ok(HostIdentity::Unavailable(UnverifiedHost { obstacle: Obstacle::Unreadable, details }))
+        Ok(HostIdentity::Unverified(UnverifiedHost { obstacle: Obstacle::Unreadable, details }))
     });
     Ok((sftp, proof))
 }
@@ -180,7 +180,7 @@ fn classify_evidence(
     match theirs {
         Ok(theirs) if theirs == ours => {
             let marker = (evidence == HostEvidence::Marker).then_some(RemoteMarker::Same);
-            Some(Ok(HostIdentity::Shown { by: evidence, marker }))
+            Some(Ok(HostIdentity::Verified { evidence, marker }))
         }
         Ok(theirs) => Some(Err(different_host(evidence, ours, &theirs))),
         Err(why) => {
@@ -234,9 +234,10 @@ fn unverified_host(hindrance: &SftpUnavailable) -> UnverifiedHost {
         SftpUnavailable::NoSession => {
             told(Obstacle::NoSession, "the server opens no session for the user")
         }
-        SftpUnavailable::Lost => {
-            told(Obstacle::BrokeOff, "the connection, or the conversation over SFTP, broke off")
-        }
+        SftpUnavailable::Lost => told(
+            Obstacle::ConnectionLost,
+            "the connection, or the conversation over SFTP, broke off",
+        ),
         SftpUnavailable::NoSubsystem => {
             told(Obstacle::NoSftp, "the server offers the user no SFTP")
         }
@@ -245,7 +246,7 @@ fn unverified_host(hindrance: &SftpUnavailable) -> UnverifiedHost {
             if said.is_empty() {
                 let details = "what the server started in the place of SFTP ended without a word";
                 let why = "a forced command, or a password that must be changed first";
-                (Obstacle::EndedSilently, format!("{details}{exit}: {why}"))
+                (Obstacle::NoOutput, format!("{details}{exit}: {why}"))
             } else if said.contains("account is currently not available") {
                 (Obstacle::Nologin, format!("the user's shell lets nobody in: \"{said}\"{exit}"))
             } else {
@@ -311,7 +312,7 @@ mod tests {
             let theirs = theirs.map(str::to_owned).map_err(|_| SftpReadError::Denied);
             classify_evidence(HostEvidence::BootId, BOOT_ID_PATH, "a", theirs, &mut unread)
         };
-        assert_eq!(judged(Ok("a")), Some(Ok(HostIdentity::newly_shown(HostEvidence::BootId))));
+        assert_eq!(judged(Ok("a")), Some(Ok(HostIdentity::verified_by(HostEvidence::BootId))));
         assert_eq!(judged(Err("permission denied")), None);
         let fault = judged(Ok("b")).unwrap().unwrap_err();
         assert_eq!(fault.reason(), Reason::DifferentHost);
@@ -324,11 +325,11 @@ mod tests {
         let program = |said: &str| SftpUnavailable::Program { said: said.into(), exit: Some(1) };
         for (hindrance, obstacle) in [
             (SftpUnavailable::NoSession, Obstacle::NoSession),
-            (SftpUnavailable::Lost, Obstacle::BrokeOff),
+            (SftpUnavailable::Lost, Obstacle::ConnectionLost),
             (SftpUnavailable::NoSubsystem, Obstacle::NoSftp),
             (program("This account is currently not available."), Obstacle::Nologin),
             (program("Welcome"), Obstacle::OtherProgram),
-            (program(""), Obstacle::EndedSilently),
+            (program(""), Obstacle::NoOutput),
         ] {
             assert_eq!(unverified_host(&hindrance).obstacle, obstacle, "{hindrance:?}");
         }

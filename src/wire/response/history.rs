@@ -78,25 +78,25 @@ impl<'a> From<&'a HistoryEntry> for HistoryLine<'a> {
 impl<'a> From<&'a HistoryEvent> for EventBody<'a> {
     fn from(event: &'a HistoryEvent) -> Self {
         match event {
-            HistoryEvent::AttemptBegan { cause, tags } => {
+            HistoryEvent::AttemptStarted { cause, tags } => {
                 Self::AttemptBegan { cause: cause.as_str(), tags: tags.into() }
             }
-            HistoryEvent::Joined { tags } => Self::Joined(tags.into()),
+            HistoryEvent::RequestJoined { tags } => Self::Joined(tags.into()),
             HistoryEvent::InterruptedByRestart => Self::InterruptedByRestart,
-            HistoryEvent::Changed { old, new, failure } => Self::StatusChanged {
+            HistoryEvent::StatusChanged { old, new, failure } => Self::StatusChanged {
                 old_status: old.as_str(),
                 new_status: new.as_str(),
                 reason: failure.as_ref().map(|failure| failure.root_fault().reason().as_str()),
                 message: failure.as_ref().map(ToString::to_string),
             },
-            HistoryEvent::Turned { condition, holds } => {
+            HistoryEvent::ConditionChanged { condition, active: holds } => {
                 Self::Condition { condition: condition.as_str(), holds: *holds }
             }
-            HistoryEvent::Measured(MeasuredSpace { capacity, inodes }) => {
+            HistoryEvent::SpaceMeasured(MeasuredSpace { capacity, inodes }) => {
                 Self::Measured(CapacityBody::from_capacity(Some(*capacity), *inodes))
             }
-            HistoryEvent::Moved(place) => Self::Moved(place.into()),
-            HistoryEvent::Updated { fields } => Self::Updated { fields },
+            HistoryEvent::DirectoryMoved(place) => Self::Moved(place.into()),
+            HistoryEvent::DefinitionUpdated { fields } => Self::Updated { fields },
             HistoryEvent::HostKeyAccepted { algorithm, fingerprint } => {
                 Self::HostKeyAccepted(HostKeyBody { kind: algorithm, fingerprint })
             }
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn the_keys_of_a_line_are_in_alphabetical_order() {
         let failure = AttemptFailure::from_fault(Fault::new(Reason::NotMounted, "not mounted"));
-        let event = HistoryEvent::Changed {
+        let event = HistoryEvent::StatusChanged {
             old: Status::Connecting,
             new: Status::Disconnected,
             failure: Some(failure),
@@ -151,7 +151,7 @@ mod tests {
             device: "8:1".to_owned(),
             on_root_disk: false,
         };
-        let changed = |failure| HistoryEvent::Changed {
+        let changed = |failure| HistoryEvent::StatusChanged {
             old: Status::Connecting,
             new: Status::Disconnected,
             failure,
@@ -160,12 +160,12 @@ mod tests {
         let text = failure.to_string();
         for (event, expected) in [
             (
-                HistoryEvent::AttemptBegan { cause: Cause::User, tags: tags.clone() },
+                HistoryEvent::AttemptStarted { cause: Cause::User, tags: tags.clone() },
                 json!({"event": "attempt_began", "cause": "person", "systemTags": ["a::b"],
                        "userTags": ["c"]}),
             ),
             (
-                HistoryEvent::Joined { tags },
+                HistoryEvent::RequestJoined { tags },
                 json!({"event": "joined", "systemTags": ["a::b"], "userTags": ["c"]}),
             ),
             (HistoryEvent::InterruptedByRestart, json!({"event": "interrupted_by_restart"})),
@@ -180,25 +180,25 @@ mod tests {
                        "newStatus": "Disconnected", "reason": null, "message": null}),
             ),
             (
-                HistoryEvent::Turned { condition: Condition::NearFull, holds: true },
+                HistoryEvent::ConditionChanged { condition: Condition::NearFull, active: true },
                 json!({"event": "condition", "condition": "near_full", "holds": true}),
             ),
             (
-                HistoryEvent::Measured(measured(None)),
+                HistoryEvent::SpaceMeasured(measured(None)),
                 json!({"event": "measured", "totalCapacity": 9, "availableCapacity": 4}),
             ),
             (
-                HistoryEvent::Measured(measured(Some(InodeCounts { total: 3, available: 2 }))),
+                HistoryEvent::SpaceMeasured(measured(Some(InodeCounts { total: 3, available: 2 }))),
                 json!({"event": "measured", "totalCapacity": 9, "availableCapacity": 4,
                        "totalInodes": 3, "availableInodes": 2}),
             ),
             (
-                HistoryEvent::Moved(place),
+                HistoryEvent::DirectoryMoved(place),
                 json!({"event": "moved", "mountPoint": "/data", "type": "ext4", "device": "8:1",
                        "onRootDisk": false}),
             ),
             (
-                HistoryEvent::Updated { fields: vec!["name".to_owned()] },
+                HistoryEvent::DefinitionUpdated { fields: vec!["name".to_owned()] },
                 json!({"event": "updated", "fields": ["name"]}),
             ),
             (

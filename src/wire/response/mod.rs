@@ -68,13 +68,13 @@ pub struct StoreSummary<'a> {
 
 impl<'a> StoreSummary<'a> {
     /// Creates the summary of a store. It lists only those conditions that report a problem.
-    pub fn new(store: &'a Store, standing: &DurableRecord, conditions: &[ConditionBody]) -> Self {
+    pub fn new(store: &'a Store, durable: &DurableRecord, conditions: &[ConditionBody]) -> Self {
         let bad = conditions.iter().filter(|condition| condition.is_bad());
         Self {
             conditions: bad.map(ConditionBody::condition_type).collect(),
             name: &store.name,
-            since: standing.since.to_string(),
-            status: standing.status.as_str(),
+            since: durable.since.to_string(),
+            status: durable.status.as_str(),
             url: store.image_dir.as_str(),
             uuid: store.uuid.to_string(),
         }

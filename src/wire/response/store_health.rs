@@ -214,12 +214,12 @@ impl<'a> HostProofBody<'a> {
     /// Creates the body of a proof. Returns `None` if the login did not request a proof.
     pub fn new(proof: &'a HostIdentity) -> Option<Self> {
         match proof {
-            HostIdentity::NotAsked => None,
-            HostIdentity::Shown { by, marker } => Some(Self::Shown {
-                evidence: by.as_str(),
+            HostIdentity::NotChecked => None,
+            HostIdentity::Verified { evidence, marker } => Some(Self::Shown {
+                evidence: evidence.as_str(),
                 marker: marker.map(RemoteMarker::as_str),
             }),
-            HostIdentity::Unavailable(UnverifiedHost { obstacle, details }) => {
+            HostIdentity::Unverified(UnverifiedHost { obstacle, details }) => {
                 Some(Self::Unavailable { message: details, obstacle: obstacle.as_str() })
             }
         }

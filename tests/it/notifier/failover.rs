@@ -76,7 +76,7 @@ async fn a_server_error_goes_on_and_a_refusal_does_not() {
     let notifier = of_two(&office, &first, &second);
     send(&office, &notifier, 2).await;
     let lane = notifier.lane(1, |lane| lane.next_try.is_some()).await;
-    assert_eq!(lane.trouble.unwrap().verdict, DeliveryOutcome::Rejected);
+    assert_eq!(lane.trouble.unwrap().outcome, DeliveryOutcome::Rejected);
     assert!(second.unexpected().is_none());
 }
 
@@ -90,7 +90,7 @@ async fn when_all_are_down_the_notice_waits_and_is_not_lost() {
     let notifier = of_two(&office, &first, &second);
     send(&office, &notifier, 1).await;
     let lane = notifier.lane(1, |lane| lane.next_try.is_some()).await;
-    assert!(matches!(lane.trouble.unwrap().verdict, DeliveryOutcome::Retry(_)));
+    assert!(matches!(lane.trouble.unwrap().outcome, DeliveryOutcome::Retry(_)));
     second.restart().await;
     assert_eq!(second.next().await.seq(), 1);
     notifier.idle(1).await;

@@ -23,7 +23,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::management_node::ManagementNode;
-use crate::support::stores::{Dice, NOW, Standstill, credentials, notice, standing, store, uuid};
+use crate::support::stores::{
+    Dice, NOW, Standstill, credentials, durable_record, notice, store, uuid,
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -41,7 +43,7 @@ impl Office {
         let state = StateSettings { dir: dir.path().to_owned(), master_key_file: None };
         let opened = open_ledger(&lock, &state, None, NOW).unwrap();
         for n in 1..=stores {
-            let change = LedgerChange::new().add_store(store(n), credentials(), standing());
+            let change = LedgerChange::new().add_store(store(n), credentials(), durable_record());
             opened.ledger.commit(change).await.unwrap();
         }
         Self { dir, _lock: lock, opened }

@@ -16,7 +16,7 @@ async fn a_refusal_is_shown_and_the_next_transition_folds_what_waits_and_is_trie
     assert_eq!(node.next().await.seq(), 1);
     let lane = notifier.lane(1, |lane| lane.next_try.is_some()).await;
     let trouble = lane.trouble.unwrap();
-    assert_eq!(trouble.verdict, DeliveryOutcome::Rejected);
+    assert_eq!(trouble.outcome, DeliveryOutcome::Rejected);
     assert_eq!(trouble.reply.to_string(), "status 404: no such hook");
     let wait = lane.next_try.unwrap().0 - NOW.0;
     assert!((290_000..=300_000).contains(&wait), "{wait}");
@@ -52,7 +52,7 @@ async fn a_refusal_of_one_store_does_not_concern_another() {
         notifier.handle.notify_changed(uuid(n));
     }
     let status = notifier.status(|status| status.delivered == 1 && status.tries == 2).await;
-    assert_eq!(status.lanes[&uuid(1)].trouble.as_ref().unwrap().verdict, DeliveryOutcome::Rejected);
+    assert_eq!(status.lanes[&uuid(1)].trouble.as_ref().unwrap().outcome, DeliveryOutcome::Rejected);
     assert!(office.pending(2).await.is_empty());
     assert_eq!(seqs(&office.pending(1).await), [1]);
 }
@@ -67,7 +67,7 @@ async fn a_redirect_is_a_refusal_and_is_not_followed() {
     office.enqueue(1, [1]).await;
     notifier.handle.notify_changed(uuid(1));
     let lane = notifier.lane(1, |lane| lane.next_try.is_some()).await;
-    assert_eq!(lane.trouble.unwrap().verdict, DeliveryOutcome::Rejected);
+    assert_eq!(lane.trouble.unwrap().outcome, DeliveryOutcome::Rejected);
     assert!(elsewhere.unexpected().is_none());
     assert_eq!(seqs(&office.pending(1).await), [1]);
 }

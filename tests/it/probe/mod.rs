@@ -134,7 +134,7 @@ async fn capacity_is_what_the_filesystem_says_and_the_marker_survives_a_remount(
         fs::create_dir(&images).unwrap();
         let prober = prober(&disk.path());
         let seen = probed(&prober, &images, &add()).await;
-        assert!(matches!(seen.written, Some(Ok(WriteOutcome::Done(_)))));
+        assert!(matches!(seen.written, Some(Ok(WriteOutcome::Succeeded(_)))));
         let examined = seen.examined.unwrap();
         let raw = nix::sys::statvfs::statvfs(&images).unwrap();
         assert_eq!(examined.capacity.total(), raw.blocks() * raw.fragment_size());

@@ -25,7 +25,7 @@ async fn proven(role: Role, oddities: Oddities) -> HostIdentity {
 /// What stood in the way, and the words for it.
 async fn hindrance(role: Role) -> (Obstacle, String) {
     match proven(role, Oddities::default()).await {
-        HostIdentity::Unavailable(unproven) => (unproven.obstacle, unproven.details),
+        HostIdentity::Unverified(unproven) => (unproven.obstacle, unproven.details),
         other => panic!("{other:?}"),
     }
 }
@@ -37,16 +37,14 @@ fn honest(asked: &Packet) -> Vec<Does> {
 #[tokio::test]
 async fn channels_that_a_server_opens_change_nothing() {
     let flood = Oddities { opens: 10_000, ..Oddities::default() };
-    assert_eq!(proven(honest, flood).await, HostIdentity::newly_shown(HostEvidence::BootId));
+    assert_eq!(proven(honest, flood).await, HostIdentity::verified_by(HostEvidence::BootId));
 }
 
 #[tokio::test]
 async fn a_server_that_takes_not_a_byte_is_left_in_time() {
     let begun = Instant::now();
     let closed = Oddities { no_window: true, ..Oddities::default() };
-    let HostIdentity::Unavailable(unproven) = proven(honest, closed).await else {
-        panic!("proven")
-    };
+    let HostIdentity::Unverified(unproven) = proven(honest, closed).await else { panic!("proven") };
     assert_eq!(unproven.obstacle, Obstacle::NoAnswer);
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 }
@@ -98,7 +96,7 @@ async fn what_breaks_off_or_goes_astray_proves_nothing() {
         }),
     ];
     for (what, role) in roles {
-        assert_eq!(hindrance(*role).await.0, Obstacle::BrokeOff, "{what}");
+        assert_eq!(hindrance(*role).await.0, Obstacle::ConnectionLost, "{what}");
     }
 }
 
@@ -117,7 +115,7 @@ async fn a_disk_that_hangs_behind_the_marker_leaves_the_proof_standing() {
     };
     let seen = Some(RemoteMarker::TimedOut);
     let proof = verify(&login).await.unwrap().proof;
-    assert_eq!(proof, HostIdentity::Shown { by: HostEvidence::BootId, marker: seen });
+    assert_eq!(proof, HostIdentity::Verified { evidence: HostEvidence::BootId, marker: seen });
 }
 
 #[tokio::test]

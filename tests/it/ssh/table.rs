@@ -121,9 +121,9 @@ fn differs(row: &Row, outcome: &Outcome) -> Option<&'static str> {
 fn differs_in_proof(row: &Row, proof: &HostIdentity) -> Option<&'static str> {
     let unavailable = Condition::ProofUnavailable;
     let (seen, remedy) = match proof {
-        HostIdentity::NotAsked => (vec![], "-"),
-        HostIdentity::Shown { by: evidence, .. } => (vec![evidence.as_str()], "-"),
-        HostIdentity::Unavailable(unproven) => {
+        HostIdentity::NotChecked => (vec![], "-"),
+        HostIdentity::Verified { evidence, .. } => (vec![evidence.as_str()], "-"),
+        HostIdentity::Unverified(unproven) => {
             (vec![unavailable.as_str(), unproven.obstacle.as_str()], unavailable.remedy())
         }
     };

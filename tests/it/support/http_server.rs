@@ -99,23 +99,15 @@ pub(crate) fn snapshot(uuid: StoreUuid) -> Arc<StoreSnapshot> {
         address,
         username: "root".to_owned(),
     };
-    let standing = DurableRecord {
+    let durable = DurableRecord {
         capacity: inventory.capacity,
         ..DurableRecord::new_connecting(Epoch(1), store.created)
     };
     let (checks, proof) =
-        (StoreChecks::default(), Some(HostIdentity::newly_shown(HostEvidence::BootId)));
+        (StoreChecks::default(), Some(HostIdentity::verified_by(HostEvidence::BootId)));
     let (last_attempt, stuck_worker) = (None, None);
     let store = Arc::new(store);
-    Arc::new(StoreSnapshot {
-        store,
-        standing,
-        inventory,
-        checks,
-        last_attempt,
-        proof,
-        stuck_worker,
-    })
+    Arc::new(StoreSnapshot { store, durable, inventory, checks, last_attempt, proof, stuck_worker })
 }
 
 /// A daemon that was told to take old algorithms, on a state disk that is in trouble.
@@ -218,9 +210,9 @@ impl StoreService for Canned {
     }
 
     async fn history(&self, _: StoreUuid, _: u32) -> Option<StoreHistory> {
-        let event = HistoryEvent::Turned { condition: Condition::NearFull, holds: true };
+        let event = HistoryEvent::ConditionChanged { condition: Condition::NearFull, active: true };
         let lines = vec![HistoryEntry { at: Timestamp(0), attempt: AttemptId(1), event }];
-        Some(StoreHistory { lines, gone: 3 })
+        Some(StoreHistory { lines, pruned: 3 })
     }
 
     async fn reconnect(

@@ -23,7 +23,7 @@ impl OnDisk {
         ledger.query_row(sql, [store], |row| row.get(0)).unwrap()
     }
 
-    fn standing(&self, store: &str, field: &str) -> String {
+    fn durable(&self, store: &str, field: &str) -> String {
         let sql = "SELECT CAST(standing ->> '$FIELD' AS TEXT) FROM standings WHERE store = ?";
         self.ask(&sql.replace("FIELD", &format!(".{field}")), store)
     }
@@ -33,7 +33,7 @@ impl OnDisk {
         let settled = |store: &String| {
             // In this order: a store that is Connected enqueues nothing more, whereas one whose outbox
             // is empty may become Connected, with a notice, before its status is read.
-            self.standing(store, "status") == "Connected"
+            self.durable(store, "status") == "Connected"
                 && self.ask::<u32>("SELECT count(*) FROM outbox WHERE store = ?", store) == 0
         };
         until("everything is told", async || stores.iter().all(settled)).await;
@@ -46,8 +46,8 @@ impl OnDisk {
         let count = |store: &String| {
             let transitions: u32 = self.ask(sql, store);
             assert_eq!(told.count(store), transitions, "{store}");
-            assert_eq!(told.last(store), Some(self.standing(store, "status").as_str()), "{store}");
-            let number = |field: &str| self.standing(store, field).parse::<u64>().unwrap();
+            assert_eq!(told.last(store), Some(self.durable(store, "status").as_str()), "{store}");
+            let number = |field: &str| self.durable(store, field).parse::<u64>().unwrap();
             let place = (number("position.epoch"), number("position.seq"));
             assert_eq!(told.place(store), Some(place), "{store}");
             transitions

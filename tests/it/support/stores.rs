@@ -66,7 +66,7 @@ pub(crate) fn store(n: u128) -> Store {
     }
 }
 
-pub(crate) fn standing() -> DurableRecord {
+pub(crate) fn durable_record() -> DurableRecord {
     DurableRecord {
         status: Status::Connected,
         position: at(1),
@@ -111,7 +111,7 @@ pub(crate) fn notice(n: u128, seq: u64) -> Notice {
             name: store.name,
             description: store.description,
             image_dir: store.image_dir,
-            capacity: standing().capacity,
+            capacity: durable_record().capacity,
             state: store.state,
             status: new_status,
             created: store.created,

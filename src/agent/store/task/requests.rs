@@ -29,7 +29,10 @@ impl StoreTask {
                         self.work.reset_login_history();
                     }
                     if callers.add_waiter(reply, &self.waiting) {
-                        inputs.push(StepInput::ReconnectAsked { cause: Cause::User, tags: *tags });
+                        inputs.push(StepInput::ReconnectRequested {
+                            cause: Cause::User,
+                            tags: *tags,
+                        });
                     }
                 }
                 other => break other,
@@ -79,7 +82,7 @@ impl StoreTask {
         }
         self.work.on_definition_changed(&decided.event);
         self.record.reset_host_evidence();
-        let asked = StepInput::ReconnectAsked { cause: Cause::User, tags: *tags };
+        let asked = StepInput::ReconnectRequested { cause: Cause::User, tags: *tags };
         self.apply_all(vec![asked], callers).await;
     }
 
@@ -117,7 +120,7 @@ fn log_definition_change(event: &HistoryEvent) {
         HistoryEvent::HostKeyAccepted { fingerprint, .. } => {
             info!(fingerprint, "host key accepted")
         }
-        HistoryEvent::Updated { fields } => info!(?fields, "store updated"),
+        HistoryEvent::DefinitionUpdated { fields } => info!(?fields, "store updated"),
         _ => {}
     }
 }

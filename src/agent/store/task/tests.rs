@@ -82,7 +82,7 @@ fn key(name: &str) -> HostKey {
     }
 }
 
-fn standing() -> DurableRecord {
+fn durable_record() -> DurableRecord {
     DurableRecord {
         status: Status::Connected,
         ..DurableRecord::new_connecting(Epoch(5), Fixed.now())
@@ -121,7 +121,7 @@ fn context(opened: &OpenedLedger) -> Arc<AgentContext> {
 }
 
 fn task(opened: &OpenedLedger) -> (StoreHandle, Box<StoreTask>) {
-    let record = StoreRecord::new(standing());
+    let record = StoreRecord::new(durable_record());
     StoreTask::new(context(opened), store(), record, None, CancellationToken::new())
 }
 
@@ -135,7 +135,7 @@ fn probed() -> StepInput {
 }
 
 fn logged_in() -> StepInput {
-    let outcome = Ok(HostIdentity::newly_shown(HostEvidence::BootId));
+    let outcome = Ok(HostIdentity::verified_by(HostEvidence::BootId));
     StepInput::LoggedIn(LoginOutcome { outcome, took: Duration::from_millis(50) })
 }
 
@@ -154,8 +154,8 @@ async fn an_observation_is_in_memory_when_it_is_on_the_disk_and_not_before() {
         assert_eq!(*seen, store());
     }
     assert_eq!(
-        (task.record.standing.clone(), handle.snapshot().standing.clone()),
-        (standing(), standing())
+        (task.record.durable.clone(), handle.snapshot().durable.clone()),
+        (durable_record(), durable_record())
     );
 
     // Checks expect what was observed first, and a later key does not replace it.
@@ -169,14 +169,14 @@ async fn an_observation_is_in_memory_when_it_is_on_the_disk_and_not_before() {
     assert_eq!(*task.pending.apply_to(&task.store), expected);
 
     let credentials = SshCredentials::password(Secret::new("hunter2".to_owned()));
-    let change = LedgerChange::new().add_store(store(), credentials, standing());
+    let change = LedgerChange::new().add_store(store(), credentials, durable_record());
     opened.ledger.commit(change).await.unwrap();
     task.apply_input(logged_in()).await;
     for seen in [&*task.store, &*handle.snapshot().store] {
         assert_eq!(*seen, expected);
     }
     let history = opened.ledger.history(store().uuid, 9).await.unwrap();
-    let moves = |event: &HistoryEvent| *event == HistoryEvent::Moved(mount("8:2"));
+    let moves = |event: &HistoryEvent| *event == HistoryEvent::DirectoryMoved(mount("8:2"));
     assert_eq!(history.lines.iter().filter(|line| moves(&line.event)).count(), 1);
 
     // Once committed, nothing is pending: the next commit does not save the definition again.

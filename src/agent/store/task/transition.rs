@@ -37,12 +37,12 @@ impl StoreTask {
         let saves_observations = !matches!(inputs.as_slice(), [StepInput::Due(_)]);
         let (mut store, mut change) = (Arc::clone(&self.store), LedgerChange::new());
         if saves_observations {
-            let attempt = record.standing.attempt;
+            let attempt = record.durable.attempt;
             store = self.pending.apply_to(&self.store);
             change = self.pending.to_change(&self.store, &store, stuck, attempt, now.wall);
         }
         for input in &inputs {
-            let old = record.standing.clone();
+            let old = record.durable.clone();
             let (next, more) = step(record, input.clone(), &self.context.policy, now);
             let at = now.wall;
             change = persist::change_for_step(change, &store, &old, &next, &more, notified, at);
@@ -63,7 +63,7 @@ impl StoreTask {
         self.record = record;
         // A request that joins an attempt changes nothing visible, and there may be hundreds of
         // them.
-        let joins = |input: &StepInput| matches!(input, StepInput::ReconnectAsked { .. });
+        let joins = |input: &StepInput| matches!(input, StepInput::ReconnectRequested { .. });
         if effects.is_empty() && inputs.iter().all(joins) {
             return;
         }
@@ -133,7 +133,10 @@ impl StoreTask {
                 let answer = outcome.map(|()| Arc::clone(&self.view.borrow()));
                 self.waiting.notify_all(&answer);
             }
-            StepEffect::RecordHistory(_, HistoryEvent::Turned { condition, holds }) => {
+            StepEffect::RecordHistory(
+                _,
+                HistoryEvent::ConditionChanged { condition, active: holds },
+            ) => {
                 log_condition_change(condition, holds);
             }
             StepEffect::RecordHistory(..) => {}

@@ -1,4 +1,5 @@
-//! Stored forms of standings, and of the parts that they share with notices and history lines.
+//! Stored forms of durable records, and of the parts that they share with notices and history
+//! lines.
 
 use serde::{Deserialize, Serialize};
 
