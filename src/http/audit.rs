@@ -18,9 +18,9 @@ pub const AUDIT_TARGET: &str = "audit";
 pub(super) fn log_denial(status: StatusCode, denial: AccessDenial, repeated: bool) {
     let (status, AccessDenial { why, field }) = (status.as_u16(), denial);
     if repeated {
-        debug!(target: AUDIT_TARGET, status, why, name = field, "call refused");
+        debug!(target: AUDIT_TARGET, status, why, name = field, "request rejected");
     } else {
-        info!(target: AUDIT_TARGET, status, why, name = field, "call refused");
+        info!(target: AUDIT_TARGET, status, why, name = field, "request rejected");
     }
 }
 
@@ -70,10 +70,10 @@ impl Drop for AuditRecord {
         let reason = self.reason.map(Reason::as_str);
         match self.status {
             Some(status) => {
-                info!(target: AUDIT_TARGET, caller, %role, action, store, status, reason, "change asked");
+                info!(target: AUDIT_TARGET, caller, %role, action, store, status, reason, "request");
             }
             None => {
-                info!(target: AUDIT_TARGET, caller, %role, action, store, "change asked, and the caller hung up");
+                info!(target: AUDIT_TARGET, caller, %role, action, store, "request aborted by client");
             }
         }
     }

@@ -200,13 +200,13 @@ mod tests {
     fn what_is_kept_is_silenced_by_its_name_alone() {
         let lines = |wanted| {
             logged(LogForm::Text, wanted, || {
-                tracing::info!(target: "audit", "change asked");
+                tracing::info!(target: "audit", "request");
                 tracing::debug!(target: "audit", "the same again");
             })
         };
         for wanted in [None, Some("warn"), Some("off"), Some("imagestore_agent=debug")] {
             let text = lines(wanted);
-            assert!(text.contains("change asked") && text.lines().count() == 1, "{wanted:?}");
+            assert!(text.contains("request") && text.lines().count() == 1, "{wanted:?}");
         }
         assert_eq!(lines(Some("info,audit=off")), "");
         for more in ["warn,audit=debug", "debug"] {

@@ -36,7 +36,7 @@ async fn a_log_that_nobody_reads_holds_nothing_up_and_tells_what_it_lost() {
     let told = agent.until_logged("lines of the log were lost");
     let told: Value = serde_json::from_str(&told).unwrap();
     let lost = usize::try_from(told["lines"].as_u64().unwrap()).unwrap();
-    let kept = agent.log().matches("\"change asked\"").count();
+    let kept = agent.log().matches("\"message\":\"request\"").count();
     assert!((1..CALLS).contains(&lost), "{lost} lost");
     assert_eq!(lost + kept, CALLS);
     assert!(agent.terminate().0.success());
@@ -61,7 +61,7 @@ async fn an_audit_line_comes_whatever_else_is_wanted_of_the_log() {
     let wanted = "RUST_LOG=warn,imagestore_agent::app=info";
     assert!(agent.start_under(&["env", wanted]));
     assert_eq!(agent.reconnect(MISSING).await.status, 404);
-    let line: Value = serde_json::from_str(&agent.until_logged("change asked")).unwrap();
+    let line: Value = serde_json::from_str(&agent.until_logged("\"message\":\"request\"")).unwrap();
     assert_eq!((&line["target"], &line["caller"]), (&"audit".into(), &"test".into()));
     let request = &line["spans"][0];
     assert!(request["id"].is_string() && request["peer"].is_string(), "{line}");

@@ -185,7 +185,7 @@ async fn nobody_outside_the_networks_is_called() {
     assert!(server.stores.tags().is_empty(), "an attempt was made");
     let other = format!("{TASK}callbackurl: file:///etc/passwd\r\n");
     assert_eq!(call(&server, "/imagestore/ping", &other, &of(GOOD)).await.status, 400);
-    let refused = log.lines().into_iter().filter(|line| line["message"] == "call refused");
+    let refused = log.lines().into_iter().filter(|line| line["message"] == "request rejected");
     let told: Vec<_> = refused.map(|line| (line["status"].clone(), line["name"].clone())).collect();
     let expected = [(403, "callbackurl"), (403, "sendCommandUrl"), (400, "callbackurl")];
     assert_eq!(told, expected.map(|(status, name)| (json!(status), json!(name))));

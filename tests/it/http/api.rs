@@ -230,7 +230,8 @@ impl Log {
     pub(crate) fn audit(&self) -> Vec<Value> {
         let audits = |line: &Value| {
             line["target"] == "audit"
-                && line["message"].as_str().unwrap().starts_with("change asked")
+                && ["request", "request aborted by client"]
+                    .contains(&line["message"].as_str().unwrap())
         };
         self.lines().into_iter().filter(audits).collect()
     }
@@ -377,7 +378,7 @@ async fn who_guesses_sessions_is_told_to_wait_and_a_good_one_is_served_all_the_w
     let nobody = Asked { token: None, ..Asked::new(&list, "") };
     assert_eq!(server.ask(nobody).await.status, 401);
     // One line says it for all that are beyond.
-    let refused = log.lines().into_iter().filter(|line| line["message"] == "call refused");
+    let refused = log.lines().into_iter().filter(|line| line["message"] == "request rejected");
     let why: Vec<_> = refused.map(|line| line["why"].as_str().unwrap().to_owned()).collect();
     assert_eq!(why.len(), 20 + 1);
     assert_eq!(why[20], "too many unknown sessions");
@@ -399,7 +400,10 @@ async fn a_refused_session_is_written_down_with_its_request_and_a_read_is_not() 
     let methods: Vec<_> = of_requests.iter().map(|line| &line["span"]["method"]).collect();
     assert_eq!(methods, ["GET", "PUT"], "{lines:?}");
     for line in of_requests {
-        assert_eq!((&line["message"], &line["target"]), (&json!("call refused"), &json!("audit")));
+        assert_eq!(
+            (&line["message"], &line["target"]),
+            (&json!("request rejected"), &json!("audit"))
+        );
         assert_eq!((&line["status"], &line["why"]), (&json!(401), &json!("unknown session")));
         assert_eq!(line["span"]["id"], "07".repeat(16));
         assert!(line["span"]["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
@@ -420,7 +424,7 @@ async fn a_caller_that_hangs_up_ends_its_own_waiting_and_is_written_down() {
     server.stores.given_up().await;
     let audit = log.audit();
     assert_eq!(audit.len(), 1);
-    assert_eq!(audit[0]["message"], "change asked, and the caller hung up");
+    assert_eq!(audit[0]["message"], "request aborted by client");
     assert_eq!(
         (&audit[0]["caller"], &audit[0]["store"]),
         (&json!("mn-1"), &json!(HELD.to_string()))
