@@ -6,12 +6,17 @@ use std::time::Duration;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use super::api::agent_protocol::MAX_TASK_UUID_BYTES;
 use super::api::response;
 use super::auth::Role;
+use super::auth::rate_limit::{MAX_PER_WINDOW, RATE_WINDOW};
 use crate::agent::{AcceptError, ReconnectError};
 use crate::management::BadUrl;
 use crate::model::{AttemptFailure, Fault, HostKey, Reason, StoreUuid};
 use crate::wire::{BadBody, ErrorCode};
+
+/// The remedy for an address or URL outside `server.agent_allow`.
+const AGENT_ALLOW_REMEDY: &str = "add the network of the management node to server.agent_allow";
 
 /// The error of a request.
 #[derive(Clone, Debug)]
@@ -96,7 +101,7 @@ impl ApiError {
             Self::UrlNotAllowed { name, .. } => {
                 ("a URL that is not in server.agent_allow", Some(*name))
             }
-            Self::BadHost | Self::HostNotAllowed => ("another Host", None),
+            Self::BadHost | Self::HostNotAllowed => ("invalid or unknown Host", None),
             _ => return None,
         };
         Some(AccessDenial { why, field })
@@ -104,8 +109,8 @@ impl ApiError {
 
     /// Creates the error for a full reply queue of the agent protocol.
     pub(super) fn reply_queue_full() -> Self {
-        let told = "answers to earlier calls of the agent protocol wait to be posted";
-        Self::ConnectFailed(AttemptFailure::from_fault(Fault::new(Reason::AgentBusy, told)))
+        let details = "the queue of replies to asynchronous calls is full";
+        Self::ConnectFailed(AttemptFailure::from_fault(Fault::new(Reason::AgentBusy, details)))
     }
 
     pub(super) fn status(&self) -> StatusCode {
@@ -176,123 +181,157 @@ impl ApiError {
 
     fn error_code(&self) -> ErrorCode {
         match self {
-            Self::BadUuid => ErrorCode::new(
+            Self::BadUuid => remediable_error(
                 "SYS.1007",
                 "the uuid in the path is not 32 lower-case hexadecimal digits",
-            )
-            .with_elaboration("write the uuid as the inventory shows it, without dashes"),
-            Self::BadBody(bad) => {
-                let error = ErrorCode::new("SYS.1007", bad.to_string());
-                match bad {
-                    BadBody::Field(field) => error
-                        .with_elaboration("correct the field and send it again")
-                        .with_opaque("path", field.path.as_str())
-                        .with_opaque("expected", field.expected.as_str()),
-                    BadBody::NotJson { .. } | BadBody::NoAction => {
-                        error.with_elaboration("correct the body and send it again")
-                    }
-                }
-            }
-            Self::MalformedBody => ErrorCode::new(
+                "use the uuid as the inventory shows it, without dashes",
+            ),
+            Self::BadBody(BadBody::Field(field)) => remediable_error(
                 "SYS.1007",
-                "the body ended early or is not framed as its headers say",
+                field.to_string(),
+                "correct the field and send the request again",
             )
-            .with_elaboration("send as many bytes as Content-Length says, or well-formed chunks"),
-            Self::BadHost => {
-                ErrorCode::new("SYS.1007", "there is not exactly one readable Host header")
-                    .with_elaboration(
-                        "send one Host header: a name or an address, and an optional port",
-                    )
-            }
-            Self::HostNotAllowed => ErrorCode::new(
+            .with_opaque("path", field.path.as_str())
+            .with_opaque("expected", field.expected.as_str()),
+            Self::BadBody(bad @ (BadBody::NotJson { .. } | BadBody::NoAction)) => remediable_error(
                 "SYS.1007",
-                "the Host header names a host this daemon does not answer to",
-            )
-            .with_elaboration(
+                bad.to_string(),
+                "correct the body and send the request again",
+            ),
+            Self::MalformedBody => remediable_error(
+                "SYS.1007",
+                "the body ended early, or its framing does not match its headers",
+                "send exactly Content-Length bytes, or well-formed chunks",
+            ),
+            Self::BadHost => remediable_error(
+                "SYS.1007",
+                "the request does not have exactly one valid Host header",
+                "send one Host header with a name or an address, and an optional port",
+            ),
+            Self::HostNotAllowed => remediable_error(
+                "SYS.1007",
+                "the request names a host that is not allowed",
                 "use an IP address or localhost, or add the name to server.host_names",
             ),
-            Self::MissingToken => ErrorCode::new("ID.1001", "no session was given").with_elaboration(
-                "send the header Authorization: OAuth <session>, with a token of auth.tokens_file",
+            Self::MissingToken => remediable_error(
+                "ID.1001",
+                "the request does not have exactly one valid Authorization header",
+                "send Authorization: OAuth <session>, with a token from auth.tokens_file",
             ),
-            Self::UnknownSession => ErrorCode::new("ID.1001", "the session is not known")
-                .with_elaboration(
-                    "check the token against auth.tokens_file; reload the daemon after changing it",
-                ),
+            Self::UnknownSession => remediable_error(
+                "ID.1001",
+                "the session is unknown",
+                "compare the token with auth.tokens_file, and reload the daemon after a change",
+            ),
             Self::TooManyAuthFailures { .. } => {
-                ErrorCode::new("SYS.1007", "too many unknown sessions came from this address")
-                    .with_elaboration("wait, and check the token against auth.tokens_file")
+                let seconds = RATE_WINDOW.as_secs();
+                let details = format!(
+                    "this address, or its IPv6 /64 network, sent more than {MAX_PER_WINDOW} \
+                     unknown sessions within {seconds} s"
+                );
+                let remedy = "wait for the time in Retry-After, and check the token";
+                remediable_error("SYS.1007", details, remedy)
             }
             Self::NetworkNotAllowed(ip) => {
                 let ip = ip.to_canonical().to_string();
-                ErrorCode::new("ID.1002", format!("{ip} may not speak the agent protocol"))
-                    .with_elaboration("add the management node's network to server.agent_allow")
-                    .with_opaque("address", ip)
-            }
-            Self::UrlNotAllowed { name, bad: bad @ BadUrl::NotHttp } => {
-                ErrorCode::new("SYS.1007", format!("{name} is not called: {bad}"))
-                    .with_elaboration("send the http:// URL of the management node")
+                let details = format!("the address {ip} may not use the agent protocol");
+                remediable_error("ID.1002", details, AGENT_ALLOW_REMEDY).with_opaque("address", ip)
             }
             Self::UrlNotAllowed { name, bad } => {
-                ErrorCode::new("ID.1002", format!("{name} is not called: {bad}"))
-                    .with_elaboration("add the management node's network to server.agent_allow")
+                let details = format!("the daemon does not call the URL in {name}: {bad}");
+                match bad {
+                    BadUrl::NotHttp => {
+                        let remedy = "send an http:// URL of the management node";
+                        remediable_error("SYS.1007", details, remedy)
+                    }
+                    BadUrl::Unresolved(_) | BadUrl::Outside(_) => {
+                        remediable_error("ID.1002", details, AGENT_ALLOW_REMEDY)
+                    }
+                }
             }
-            Self::InvalidTaskHeader(name) => {
-                ErrorCode::new("SYS.1007", format!("the header {name} is missing or of no use"))
-                    .with_elaboration("send taskuuid and callbackurl: this call is answered later")
-            }
-            Self::UnexpectedTaskHeader => ErrorCode::new(
+            Self::InvalidTaskHeader(name) => remediable_error(
+                "SYS.1007",
+                format!("the header {name} is missing or invalid"),
+                format!(
+                    "send taskuuid with 1 to {MAX_TASK_UUID_BYTES} ASCII characters, and \
+                     callbackurl with a URL: the reply to this call is asynchronous"
+                ),
+            ),
+            Self::UnexpectedTaskHeader => remediable_error(
                 "SYS.1006",
-                "the header taskuuid was sent with a call that is answered at once",
-            )
-            .with_elaboration("send this call without taskuuid"),
-            Self::InsufficientRole { has, needs } => ErrorCode::new(
+                "the header taskuuid is not allowed on this synchronous call",
+                "send this call without the header taskuuid",
+            ),
+            Self::InsufficientRole { has, needs } => remediable_error(
                 "ID.1002",
-                format!("this needs the role {needs}, the session has {has}"),
+                format!("the request needs the role {needs}, but the caller has the role {has}"),
+                "use a session or a client certificate with that role",
             )
-            .with_elaboration("use a session with that role")
             .with_opaque("role", has.as_str())
             .with_opaque("needs", needs.as_str()),
-            Self::UnknownPath => ErrorCode::new("SYS.1003", "there is nothing at this path")
-                .with_elaboration("check the path, and its prefix against server.base_path"),
-            Self::UnknownStore(store) => {
-                ErrorCode::new("SYS.1003", format!("no store has the uuid {store}"))
-                    .with_elaboration("list the stores to see their uuids")
-                    .with_opaque("uuid", store.to_string())
+            Self::UnknownPath => remediable_error(
+                "SYS.1003",
+                "the path does not exist",
+                "compare the path with server.base_path and server.agent_prefixes",
+            ),
+            Self::UnknownStore(store) => remediable_error(
+                "SYS.1003",
+                format!("no store has the uuid {store}"),
+                "list the stores to find the uuid",
+            )
+            .with_opaque("uuid", store.to_string()),
+            Self::MethodNotAllowed => remediable_error(
+                "SYS.1007",
+                "the path does not support this method",
+                "use one of the methods in the Allow header",
+            ),
+            Self::BodyTimeout(limit) => {
+                let milliseconds = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+                let details = format!("the body did not arrive within {milliseconds} ms");
+                remediable_error("SYS.1007", details, "send the body without pauses")
+                    .with_opaque("milliseconds", milliseconds)
             }
-            Self::MethodNotAllowed => {
-                ErrorCode::new("SYS.1007", "this path does not have this method")
-                    .with_elaboration("use one of the methods in the Allow header")
-            }
-            Self::BodyTimeout(limit) => ErrorCode::new("SYS.1007", "the body did not come in time")
-                .with_elaboration("send the body without a pause")
-                .with_opaque("milliseconds", u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
-            Self::BodyTooLarge(most) => {
-                ErrorCode::new("SYS.1007", format!("the body has more than {most} bytes"))
-                    .with_elaboration("send a smaller body")
-                    .with_opaque("bytes", *most)
-            }
-            Self::NotJson => ErrorCode::new("SYS.1007", "the Content-Type is not JSON in UTF-8")
-                .with_elaboration("send Content-Type: application/json"),
-            Self::HostKeyMismatch(Some(key)) => ErrorCode::new(
+            Self::BodyTooLarge(max_bytes) => remediable_error(
+                "SYS.1007",
+                format!("the body is larger than {max_bytes} bytes"),
+                "send a smaller body",
+            )
+            .with_opaque("bytes", *max_bytes),
+            Self::NotJson => remediable_error(
+                "SYS.1007",
+                "the Content-Type is not application/json in UTF-8",
+                "send Content-Type: application/json",
+            ),
+            Self::HostKeyMismatch(Some(key)) => remediable_error(
                 "SYS.1007",
                 format!(
-                    "the last failed attempt recorded another host key: {} {}",
+                    "the last failed attempt recorded a different host key: {} {}",
                     key.algorithm, key.fingerprint
                 ),
+                "compare that key with ssh-keygen -lf on the server, then accept it",
             )
-            .with_elaboration("compare it with ssh-keygen -lf on the server, then accept that one")
             .with_opaque("offeredFingerprint", key.fingerprint.as_str())
             .with_opaque("offeredKeyType", key.algorithm.as_str()),
-            Self::HostKeyMismatch(None) => {
-                ErrorCode::new("SYS.1007", "the store is not down for its host key")
-                    .with_elaboration("look at the store: there is no key to accept")
-            }
+            Self::HostKeyMismatch(None) => remediable_error(
+                "SYS.1007",
+                "the store has no host key to accept",
+                "check offeredHostKey in the health of the store",
+            ),
             Self::AlreadyExists(fault) => ErrorCode::of_fault("SYS.1007", fault),
             Self::ConnectFailed(failure) => ErrorCode::not_connected(failure),
             Self::AddFailed(failure) => ErrorCode::not_added(failure),
             Self::RemoveFailed(failure) => ErrorCode::not_removed(failure),
         }
     }
+}
+
+/// Creates an error that the caller or an operator can remedy.
+fn remediable_error(
+    code: &'static str,
+    details: impl Into<String>,
+    remedy: impl Into<String>,
+) -> ErrorCode {
+    ErrorCode::new(code, details).with_elaboration(remedy)
 }
 
 impl From<ReconnectError> for ApiError {

@@ -122,9 +122,9 @@ pub(super) async fn accept_tls(
             return Some((stream, shown));
         }
         Ok(Err(error)) => error.to_string(),
-        Err(_) => "it did not end in time".to_owned(),
+        Err(_) => "the handshake timed out".to_owned(),
     };
-    debug!(%address, why, "no TLS came about");
+    debug!(%address, why, "TLS handshake failed");
     None
 }
 
@@ -145,10 +145,10 @@ fn parse_client_rule(line: &str) -> Result<(ServerName<'static>, Principal), &'s
     let (name, role) = match (bare(line), line.rsplit_once(':')) {
         (Some(name), _) => (name, Role::Operate),
         (None, Some((name, role))) => (
-            bare(name).ok_or("the name is no DNS name and no IP address")?,
-            role.parse().map_err(|_| "the role is not read, operate or admin")?,
+            bare(name).ok_or("the name is neither a DNS name nor an IP address")?,
+            role.parse().map_err(|_| "the role is none of read, operate and admin")?,
         ),
-        (None, None) => return Err("the name is no DNS name and no IP address"),
+        (None, None) => return Err("the name is neither a DNS name nor an IP address"),
     };
     let caller = Principal::new(&name.to_str(), role);
     Ok((name, caller))
@@ -166,9 +166,9 @@ mod tests {
             ("192.0.2.1:admin", Ok(("192.0.2.1", Role::Admin))),
             ("2001:db8::1", Ok(("2001:db8::1", Role::Operate))),
             ("2001:db8::1:admin", Ok(("2001:db8::1", Role::Admin))),
-            ("mn-1.example:root", Err("the role is not read, operate or admin")),
-            ("a b", Err("the name is no DNS name and no IP address")),
-            (":admin", Err("the name is no DNS name and no IP address")),
+            ("mn-1.example:root", Err("the role is none of read, operate and admin")),
+            ("a b", Err("the name is neither a DNS name nor an IP address")),
+            (":admin", Err("the name is neither a DNS name nor an IP address")),
         ] {
             let client = parse_client_rule(line);
             let told = client.as_ref().map(|(_, caller)| (caller.name(), caller.role()));

@@ -29,7 +29,7 @@ use crate::wire::headers::{CALLBACK_URL, TASK_UUID};
 use crate::wire::{AgentCommand, AgentReply};
 
 /// Maximum length of a `taskuuid`, in bytes. ZStack sends 32.
-const MAX_TASK_BYTES: usize = 64;
+pub(crate) const MAX_TASK_UUID_BYTES: usize = 64;
 
 /// Adds the calls under one prefix to the router.
 pub(super) fn agent_routes<S: StoreService>(
@@ -88,8 +88,8 @@ async fn connect_store<S: StoreService>(
         command.storage_path.filter(|path| !is_image_dir(&view.store.image_dir, path))
     {
         let why = format!(
-            "the image directory of this store is {}, not {elsewhere}: correct the url of the backup \
-             storage, or add the store anew",
+            "the image directory of this store is {}, not {elsewhere}; correct the url of the \
+             backup storage, or add the store again",
             view.store.image_dir
         );
         return Ok(AgentReply::failed_reply(why));
@@ -144,7 +144,8 @@ fn ping_reply(view: &StoreSnapshot) -> AgentReply {
 }
 
 fn unknown_store_reply(command: &AgentCommand) -> AgentReply {
-    let why = format!("no store has the uuid {}: add it to this node's daemon", command.uuid);
+    let why =
+        format!("no store has the uuid {}; add the store to the daemon on this node", command.uuid);
     AgentReply::failed_reply(why)
 }
 
@@ -170,7 +171,7 @@ fn reject_task_header(headers: &HeaderMap) -> Result<(), ApiError> {
 
 fn task_uuid(headers: &HeaderMap) -> Result<String, ApiError> {
     let task = headers.get(TASK_UUID).and_then(|task| task.to_str().ok());
-    let task = task.filter(|task| (1..=MAX_TASK_BYTES).contains(&task.len()));
+    let task = task.filter(|task| (1..=MAX_TASK_UUID_BYTES).contains(&task.len()));
     task.map(str::to_owned).ok_or(ApiError::InvalidTaskHeader(TASK_UUID))
 }
 

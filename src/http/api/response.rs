@@ -21,7 +21,7 @@ pub(super) fn json_response(status: StatusCode, body: &impl Serialize) -> Respon
         Ok(()) => (status, bytes),
         // Only a map whose keys are not strings can fail here, and no body has one.
         Err(error) => {
-            tracing::error!(%error, "an answer could not be written as JSON");
+            tracing::error!(%error, "response serialization failed");
             (StatusCode::INTERNAL_SERVER_ERROR, b"{}".to_vec())
         }
     };

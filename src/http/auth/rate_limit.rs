@@ -13,7 +13,7 @@ use tokio::time::Instant;
 /// Maximum count of one source within [`RATE_WINDOW`]. Further events are limited.
 pub(crate) const MAX_PER_WINDOW: u32 = 20;
 /// Length of the window. It begins with the first event of a source.
-const RATE_WINDOW: Duration = Duration::from_secs(60);
+pub(crate) const RATE_WINDOW: Duration = Duration::from_secs(60);
 /// Maximum number of sources that are remembered. Events of further sources are not counted.
 const MAX_SOURCES: usize = 1024;
 

@@ -70,7 +70,7 @@ impl TokenTable {
             if digests.insert(digest) {
                 Ok((digest, caller))
             } else {
-                Err("the same token as on a line above")
+                Err("the token is the same as on an earlier line")
             }
         })?;
         Ok(Self { entries })
@@ -96,19 +96,19 @@ fn parse_entry(line: &str) -> Result<(TokenDigest, Principal), &'static str> {
     let (name, hex) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@');
     if name.is_empty() || name.len() > MAX_NAME_CHARS || !name.chars().all(plain) {
-        return Err("the name is not 1 to 64 characters of A-Z a-z 0-9 - _ . @");
+        return Err("the name does not consist of 1 to 64 characters of A-Z a-z 0-9 - _ . @");
     }
     let digest = HEXLOWER_PERMISSIVE
         .decode(hex.as_bytes())
         .ok()
         .and_then(|bytes| TokenDigest::try_from(bytes).ok())
-        .ok_or("the token's SHA-256 is not 64 hexadecimal digits")?;
+        .ok_or("the SHA-256 of the token is not 64 hexadecimal digits")?;
     let role = match parts.next() {
         None => Role::Operate,
-        Some(word) => word.parse().map_err(|_| "the role is not read, operate or admin")?,
+        Some(word) => word.parse().map_err(|_| "the role is none of read, operate and admin")?,
     };
     if parts.next().is_some() {
-        return Err("more than name, SHA-256 and role");
+        return Err("the line has more parts than name, SHA-256 and role");
     }
     Ok((digest, Principal::new(name, role)))
 }
@@ -138,17 +138,17 @@ mod tests {
     #[test]
     fn a_bad_line_is_named_by_number_and_never_shown() {
         for (line, problem) in [
-            (SESAME.to_owned(), "the token's SHA-256"),
+            (SESAME.to_owned(), "the SHA-256"),
             (format!(":{SESAME}"), "the name"),
             (format!("a b:{SESAME}"), "the name"),
             (format!("{}:{SESAME}", "n".repeat(65)), "the name"),
-            ("mn:hunter2".to_owned(), "the token's SHA-256"),
-            (format!("mn:{SESAME}00"), "the token's SHA-256"),
-            ("mn".to_owned(), "the token's SHA-256"),
+            ("mn:hunter2".to_owned(), "the SHA-256"),
+            (format!("mn:{SESAME}00"), "the SHA-256"),
+            ("mn".to_owned(), "the SHA-256"),
             (format!("mn:{SESAME}:root"), "the role"),
             (format!("mn:{SESAME}:"), "the role"),
-            (format!("mn:{SESAME}:read:x"), "more than"),
-            (format!("a:{HUNTER2}\nb:{HUNTER2}:read"), "the same token"),
+            (format!("mn:{SESAME}:read:x"), "the line has more"),
+            (format!("a:{HUNTER2}\nb:{HUNTER2}:read"), "the token is the same"),
         ] {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("tokens");

@@ -101,7 +101,7 @@ impl ApiService {
             let headers = response.headers_mut();
             headers.insert(header::CONTENT_TYPE, JSON);
             headers.insert(request_id::REQUEST_ID_HEADER, id.clone());
-            debug!(status = response.status().as_u16(), "answered");
+            debug!(status = response.status().as_u16(), "request handled");
             response
         }
         .instrument(around)

@@ -86,7 +86,7 @@ pub(super) async fn serve_connection<I>(
         }
     };
     if let Err(error) = result {
-        debug!(%peer, error = %error, "connection broke off");
+        debug!(%peer, error = %error, "connection failed");
     }
 }
 

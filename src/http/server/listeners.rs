@@ -41,12 +41,12 @@ pub enum BindError {
         source: io::Error,
     },
     /// An inherited socket cannot be used.
-    #[error("an inherited socket cannot be used")]
+    #[error("an inherited socket is unusable")]
     Inherited(#[source] io::Error),
     /// An inherited socket is reachable from other machines, and the port speaks plain HTTP.
     #[error(
-        "the inherited socket {0} is not on a loopback address, and the port speaks plain HTTP; \
-         server.insecure_http = true allows it"
+        "the inherited socket {0} has no loopback address and would serve plain HTTP; set \
+         server.insecure_http = true to allow this"
     )]
     NotLoopback(SocketAddr),
     /// The daemon cannot listen on the Unix socket.
@@ -58,13 +58,13 @@ pub enum BindError {
         source: io::Error,
     },
     /// The file at the path is not a socket. It is left unchanged.
-    #[error("cannot listen on {}: there is a file that is no socket", path.display())]
+    #[error("cannot listen on {}: the file at this path is not a socket", path.display())]
     NotASocket {
         /// Its path.
         path: PathBuf,
     },
     /// Another process answers on the socket.
-    #[error("cannot listen on {}: another process answers there", path.display())]
+    #[error("cannot listen on {}: another process listens there", path.display())]
     AddressInUse {
         /// Its path.
         path: PathBuf,
@@ -221,7 +221,7 @@ impl SocketListeners {
         self.pause = Some(now + ACCEPT_BACKOFF);
         if self.warned.is_none_or(|warned| now.duration_since(warned) >= WARN_INTERVAL) {
             self.warned = Some(now);
-            warn!(error = %error, "no connection can be accepted");
+            warn!(error = %error, "accept failed");
         }
     }
 }
@@ -230,9 +230,9 @@ impl SocketListeners {
 /// save time, so a connection is served even if the system rejects them.
 fn set_socket_options(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
-        debug!(error = %error, "TCP_NODELAY is refused");
+        debug!(error = %error, "setting TCP_NODELAY failed");
     }
     if let Err(error) = setsockopt(stream, sockopt::TcpUserTimeout, &UNACKNOWLEDGED_MS) {
-        debug!(error = %error, "TCP_USER_TIMEOUT is refused");
+        debug!(error = %error, "setting TCP_USER_TIMEOUT failed");
     }
 }

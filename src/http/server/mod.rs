@@ -197,7 +197,7 @@ impl Connections {
             AcceptedStream::Unix(_) => &self.local,
         };
         let Some((welcome, seat)) = self.acquire_permit(kind) else {
-            debug!("connection closed: no room");
+            debug!("connection closed: too many open connections");
             return;
         };
         let (front, stop) = (Arc::clone(&self.front), self.stop.clone());
@@ -244,10 +244,10 @@ impl Connections {
             }
         };
         if timeout(limit, all).await.is_err() {
-            warn!(connections = self.tasks.len(), "connections cut off: the time to drain is over");
+            warn!(connections = self.tasks.len(), "drain timed out, connections closed");
             self.tasks.shutdown().await;
         }
-        info!("no connection is open any more");
+        info!("all connections closed");
     }
 }
 
@@ -257,6 +257,6 @@ fn log_panic(result: Result<(), JoinError>) {
     if let Err(broken) = result
         && broken.is_panic()
     {
-        error!(error = %broken, "a connection broke off");
+        error!(error = %broken, "connection task panicked");
     }
 }

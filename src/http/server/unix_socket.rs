@@ -46,7 +46,7 @@ impl Drop for SocketFile {
         if socket_identity(&self.path).is_ok_and(|found| found == self.identity)
             && let Err(error) = fs::remove_file(&self.path)
         {
-            tracing::debug!(path = %self.path.display(), error = %error, "socket file left behind");
+            tracing::debug!(path = %self.path.display(), error = %error, "socket file removal failed");
         }
     }
 }

@@ -48,7 +48,7 @@ impl<I> WriteTimeoutStream<I> {
         let limit = self.limit;
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(limit)));
         deadline.as_mut().poll(cx).map(|()| {
-            Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answer"))
+            Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read the response"))
         })
     }
 }

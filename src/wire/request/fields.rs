@@ -67,7 +67,7 @@ impl JsonFields {
     fn from_object(path: String, value: Value) -> Result<Self, InvalidField> {
         match value {
             Value::Object(map) => Ok(Self { path, map }),
-            _ => Err(InvalidField { path, expected: "an object".to_owned(), problem: None }),
+            _ => Err(InvalidField { path, expected: "a JSON object".to_owned(), problem: None }),
         }
     }
 
@@ -152,7 +152,10 @@ impl JsonFields {
             None => return Ok(None),
             Some(Value::Array(items)) if items.len() <= count => items,
             Some(_) => {
-                return Err(self.invalid_field(key, format!("a list of at most {count} strings")));
+                return Err(self.invalid_field(
+                    key,
+                    format!("a list of at most {count} strings of at most {most} characters"),
+                ));
             }
         };
         let mut texts = Vec::with_capacity(items.len());
@@ -252,7 +255,7 @@ mod tests {
                 "$.params.name: expected a string of 1 to 255 characters without control characters",
                 "$.params.tags[1]: expected a string of at most 255 characters",
                 "$.params.on: expected true or false",
-                "$.params.inner: expected an object",
+                "$.params.inner: expected a JSON object",
                 "$.params.long: expected a string of at most 13 characters",
             ]
         );

@@ -51,7 +51,7 @@ pub enum BadBody {
     #[error(transparent)]
     Field(#[from] InvalidField),
     /// The body has none of [`StoreAction::ACTION_KEYS`].
-    #[error("the body names no action; accepted: {}", StoreAction::ACTION_KEYS.join(", "))]
+    #[error("the body has no action; expected one of {}", StoreAction::ACTION_KEYS.join(", "))]
     NoAction,
 }
 
@@ -117,7 +117,7 @@ pub fn parse_add_store(body: &[u8], allowed_roots: &[String]) -> Result<AddStore
     let mut document = parse_document(body)?;
     let mut params = match document.take_object("params")? {
         Some(params) => params,
-        None => return Err(document.invalid_field("params", "an object").into()),
+        None => return Err(document.invalid_field("params", "a JSON object").into()),
     };
     let tags = take_tags(&mut document, &mut params)?;
     Ok(AddStore {
@@ -143,7 +143,10 @@ pub fn parse_add_store(body: &[u8], allowed_roots: &[String]) -> Result<AddStore
 fn parse_store_update(mut fields: JsonFields, tags: Tags) -> Result<StoreUpdate, InvalidField> {
     let secrets = given_credentials(&mut fields)?;
     if secrets.is_empty() && secrets.passphrase.is_some() {
-        return Err(fields.invalid_field("privateKey", "the key that the passphrase is for"));
+        return Err(fields.invalid_field(
+            "privateKey",
+            "a private key, because privateKeyPassphrase is present",
+        ));
     }
     let update = StoreUpdate {
         name: fields.optional_line("name", MAX_SHORT_CHARS)?,
@@ -157,9 +160,9 @@ fn parse_store_update(mut fields: JsonFields, tags: Tags) -> Result<StoreUpdate,
         tags,
     };
     if update.changed_fields().is_empty() {
-        let accepted = "at least one of name, description, hostname, sshPort, username, \
+        let expected = "at least one of the keys name, description, hostname, sshPort, username, \
                         password, privateKey, hostKeyFingerprint";
-        return Err(fields.bad_whole(accepted));
+        return Err(fields.bad_whole(expected));
     }
     Ok(update)
 }

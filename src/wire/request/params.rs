@@ -17,7 +17,8 @@ const MAX_PASSPHRASE_CHARS: usize = 1024;
 /// The maximum number of fingerprints of one host. A server has fewer keys.
 const MAX_FINGERPRINTS: usize = 16;
 /// The expected form of a fingerprint.
-const FINGERPRINT_RULE: &str = "SHA256: and 43 characters of base64, as ssh-keygen -l prints it";
+const FINGERPRINT_RULE: &str =
+    "SHA256: and 43 characters of base64, in the format of ssh-keygen -l";
 /// The expected form of a host name.
 pub(super) const HOSTNAME_RULE: &str =
     "an IP address or a host name of at most 255 characters (RFC 1123)";
@@ -34,14 +35,21 @@ pub(super) fn take_tags(
         Ok(outside.or(inside).unwrap_or_default())
     };
     let (system, user) = (kind("systemTags")?, kind("userTags")?);
-    Tags::new(system, user)
-        .map_err(|error| document.bad_whole("tags within bounds").with_reason(error))
+    Tags::new(system, user).map_err(|error| {
+        document
+            .bad_whole(format!(
+                "systemTags and userTags of at most {} strings of at most {} characters each",
+                Tags::MAX_COUNT,
+                Tags::MAX_CHARS
+            ))
+            .with_reason(error)
+    })
 }
 
 pub(super) fn take_uuid(params: &mut JsonFields) -> Result<Option<StoreUuid>, InvalidField> {
     let key = "resourceUuid";
     let bad =
-        params.invalid_field(key, "a version 1 to 5 uuid of 32 lower-case hexadecimal digits");
+        params.invalid_field(key, "a uuid of version 1 to 5, as 32 lower-case hexadecimal digits");
     match params.take_text(key, MAX_SHORT_CHARS) {
         Ok(None) => Ok(None),
         Ok(Some(text)) => match text.parse::<StoreUuid>() {
@@ -57,12 +65,16 @@ pub(super) fn image_dir(
     allowed_roots: &[String],
 ) -> Result<ImageDir, InvalidField> {
     let roots = allowed_roots.join(", ");
-    let bad = params
-        .invalid_field("url", format!("an absolute path at or below an allowed root ({roots})"));
+    let expected = format!(
+        "an absolute path of at most {} characters, at or below one of storage.allowed_roots \
+         ({roots})",
+        ImageDir::MAX_CHARS
+    );
+    let bad = params.invalid_field("url", expected);
     let Ok(Some(text)) = params.take_text("url", ImageDir::MAX_CHARS) else { return Err(bad) };
     let dir = ImageDir::parse(&text).map_err(|error| bad.clone().with_reason(error))?;
     if !dir.is_within(allowed_roots.iter().map(String::as_str)) {
-        return Err(bad.with_reason("lies elsewhere"));
+        return Err(bad.with_reason("is outside the allowed roots"));
     }
     Ok(dir)
 }
@@ -78,7 +90,7 @@ pub(super) fn take_hostname(params: &mut JsonFields) -> Result<Option<Hostname>,
 pub(super) fn take_credentials(params: &mut JsonFields) -> Result<SshCredentials, InvalidField> {
     let given = given_credentials(params)?;
     if given.is_empty() {
-        return Err(params.bad_whole("a password, a privateKey or both"));
+        return Err(params.bad_whole("the key password, privateKey or both"));
     }
     Ok(given)
 }

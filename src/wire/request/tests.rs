@@ -101,7 +101,7 @@ fn a_body_without_a_known_action_is_told_the_accepted_ones() {
         assert_eq!(error, BadBody::NoAction, "{body:?}");
         let told = error.to_string();
         assert!(
-            told.ends_with("accepted: reconnectImageStoreBackupStorage, params, updateImageStoreBackupStorage, acceptHostKey"),
+            told.ends_with("expected one of reconnectImageStoreBackupStorage, params, updateImageStoreBackupStorage, acceptHostKey"),
             "{told}"
         );
     }
@@ -115,14 +115,17 @@ fn what_is_wrong_with_a_body_is_told_without_quoting_it() {
     for (body, expected) in [
         ("{\"params\": hunter2}", "the body is not JSON: expected value at line 1 column 12"),
         ("{\"params\": {", "the body is not JSON: EOF while parsing an object at line 1 column 12"),
-        ("\"hunter2\"", "$: expected an object"),
-        ("[1]", "$: expected an object"),
-        ("{\"params\": \"hunter2\"}", "$.params: expected an object"),
+        ("\"hunter2\"", "$: expected a JSON object"),
+        ("[1]", "$: expected a JSON object"),
+        ("{\"params\": \"hunter2\"}", "$.params: expected a JSON object"),
         (
             "{\"params\":{\"userTags\":\"hunter2\"}}",
-            "$.params.userTags: expected a list of at most 64 strings",
+            "$.params.userTags: expected a list of at most 64 strings of at most 255 characters",
         ),
-        (&many, "$.params.systemTags: expected a list of at most 64 strings"),
+        (
+            &many,
+            "$.params.systemTags: expected a list of at most 64 strings of at most 255 characters",
+        ),
         (&long, "$.userTags[1]: expected a string of at most 255 characters"),
         (&deep, "the body is not JSON: nested deeper than 127 levels at line 1 column 128"),
     ] {
@@ -170,7 +173,8 @@ fn an_add_takes_every_documented_field() {
 
 #[test]
 fn each_rule_of_an_add_names_its_field() {
-    let url = "$.params.url: expected an absolute path at or below an allowed root (/srv/images)";
+    let url = "$.params.url: expected an absolute path of at most 2048 characters, at or below one of \
+               storage.allowed_roots (/srv/images)";
     let url = |problem: &str| format!("{url}{problem}");
     for (change, expected) in [
         (json!({"url": null}), url("")),
@@ -179,7 +183,7 @@ fn each_rule_of_an_add_names_its_field() {
         (json!({"url": "/srv/images/../x"}), url(": contains a `.` or `..` part")),
         (json!({"url": "/srv/images\n"}), url(": contains a control character")),
         (json!({"url": "/proc/self"}), url(": lies in /dev, /proc or /sys")),
-        (json!({"url": "/srv/images2"}), url(": lies elsewhere")),
+        (json!({"url": "/srv/images2"}), url(": is outside the allowed roots")),
     ] {
         assert_eq!(add(change).unwrap_err(), expected);
     }
@@ -193,7 +197,7 @@ fn each_rule_of_an_add_names_its_field() {
         (json!({"sshPort": 0}), "$.params.sshPort:"),
         (json!({"description": "d".repeat(2049)}), "$.params.description:"),
         (json!({"password": ["hunter2"]}), "$.params.password:"),
-        (json!({"password": null}), "$.params: expected a password, a privateKey or both"),
+        (json!({"password": null}), "$.params: expected the key password, privateKey or both"),
         (json!({"resourceUuid": "8A2FE4B5C9D34E6FA1B2C3D4E5F60718"}), "$.params.resourceUuid:"),
         (json!({"resourceUuid": "0".repeat(32)}), "$.params.resourceUuid:"),
         (json!({"hostKeyFingerprint": "MD5:aa:bb"}), "$.params.hostKeyFingerprint:"),
@@ -206,6 +210,6 @@ fn each_rule_of_an_add_names_its_field() {
     }
     assert_eq!(
         parse_add_store(b"{}", &roots()).unwrap_err().to_string(),
-        "$.params: expected an object"
+        "$.params: expected a JSON object"
     );
 }

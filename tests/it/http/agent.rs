@@ -179,7 +179,10 @@ async fn nobody_outside_the_networks_is_called() {
     let answer = call(&server, "/imagestore/ping", &outside, &of(GOOD)).await;
     assert_eq!((answer.status, answer.error("/code")), (403, &json!("ID.1002")));
     let details = answer.error("/details").as_str().unwrap();
-    assert_eq!(details, "callbackurl is not called: 169.254.169.254 is not in server.agent_allow");
+    assert_eq!(
+        details,
+        "the daemon does not call the URL in callbackurl: 169.254.169.254 is not in server.agent_allow"
+    );
     let body = json!({"uuid": GOOD.to_string(), "sendCommandUrl": "http://192.0.2.1/"}).to_string();
     assert_eq!(call(&server, "/imagestore/connect", "", &body).await.status, 403);
     assert!(server.stores.tags().is_empty(), "an attempt was made");

@@ -291,9 +291,9 @@ async fn a_host_key_is_accepted_by_an_admin_and_only_the_recorded_one() {
     let missing = "00000000000000000000000000000001".parse().unwrap();
     for (store, token, letter, status, told) in [
         (GOOD, ADMIN, "A", 200, ""),
-        (GOOD, OPERATOR, "A", 403, "this needs the role admin"),
-        (GOOD, ADMIN, "E", 400, "recorded another host key: ssh-ed25519 SHA256:AAA"),
-        (HELD, ADMIN, "A", 400, "not down for its host key"),
+        (GOOD, OPERATOR, "A", 403, "the request needs the role admin"),
+        (GOOD, ADMIN, "E", 400, "recorded a different host key: ssh-ed25519 SHA256:AAA"),
+        (HELD, ADMIN, "A", 400, "the store has no host key to accept"),
         (BROKEN, ADMIN, "A", 503, ""),
         (missing, ADMIN, "A", 404, "no store has the uuid"),
     ] {
@@ -333,8 +333,8 @@ async fn an_update_takes_what_is_given_and_refuses_what_is_none() {
     assert!(updated.hostname.is_none() && updated.username.is_none());
     assert_eq!(updated.tags.user_tags(), ["u"]);
     for (fields, path) in [
-        (json!({}), "$.updateImageStoreBackupStorage: expected at least one of name"),
-        (json!({"password": ""}), "at least one of name"),
+        (json!({}), "$.updateImageStoreBackupStorage: expected at least one of the keys name"),
+        (json!({"password": ""}), "at least one of the keys name"),
         (json!({"name": ""}), ".name:"),
         (json!({"name": "a\nb"}), ".name:"),
         (json!({"sshPort": 0}), ".sshPort:"),

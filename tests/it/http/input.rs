@@ -30,13 +30,13 @@ async fn a_bad_body_is_400_and_says_where_and_what_is_expected() {
     let deep = format!("{{\"params\":{}", "[".repeat(10_000));
     let tags = json!({"params": {"systemTags": vec!["hunter2"; 65]}}).to_string();
     for (body, details) in [
-        ("", "the body names no action; accepted: reconnectImageStoreBackupStorage, params"),
-        ("{}", "the body names no action"),
-        (r#"{"reclaimSpaceFromImageStore":{"password":"hunter2"}}"#, "the body names no action"),
+        ("", "the body has no action; expected one of reconnectImageStoreBackupStorage, params"),
+        ("{}", "the body has no action"),
+        (r#"{"reclaimSpaceFromImageStore":{"password":"hunter2"}}"#, "the body has no action"),
         ("hunter2", "the body is not JSON: expected value at line 1 column 1"),
         (r#"{"params":{"#, "the body is not JSON: EOF while parsing"),
-        (r#"["hunter2"]"#, "$: expected an object"),
-        (r#"{"params":"hunter2"}"#, "$.params: expected an object"),
+        (r#"["hunter2"]"#, "$: expected a JSON object"),
+        (r#"{"params":"hunter2"}"#, "$.params: expected a JSON object"),
         (r#"{"params":{"userTags":[7]}}"#, "$.params.userTags[0]: expected a string"),
         (&tags, "$.params.systemTags: expected a list of at most 64 strings"),
         (&deep, "the body is not JSON: nested deeper than 127 levels"),
@@ -51,7 +51,7 @@ async fn a_bad_add_is_400_before_anything_is_touched() {
     let server = Running::start();
     let post = format!("POST {STORES}");
     for (body, details) in [
-        ("", "$.params: expected an object"),
+        ("", "$.params: expected a JSON object"),
         (r#"{"params":{"name":"x"}}"#, "$.params.url: expected an absolute path"),
         (r#"{"params":{"name":"x","url":"/etc"}}"#, "$.params.url: expected an absolute path"),
         (r#"{"params":{"name":"x","url":"/srv/images/../x"}}"#, "$.params.url: expected"),
@@ -93,8 +93,7 @@ async fn an_unknown_path_is_404() {
         "GET /zstack/v1/backup-storage/image-store/",
         "GET //healthz",
     ] {
-        refused(&server, Asked::new(line, ""), 404, "SYS.1003", "there is nothing at this path")
-            .await;
+        refused(&server, Asked::new(line, ""), 404, "SYS.1003", "the path does not exist").await;
     }
 }
 
@@ -121,26 +120,30 @@ async fn who_has_no_known_session_is_401_and_who_may_not_is_403() {
     let line = line();
     let asked = Asked::new(&line, PARAMS);
     let without = Asked { token: None, ..asked };
-    refused(&server, without, 401, "ID.1001", "no session was given").await;
+    refused(&server, without, 401, "ID.1001", "the request does not have exactly one valid Auth")
+        .await;
     for headers in ["Authorization: ZStack id:sig\r\n", "Authorization: OAuth \r\n"] {
         let odd = Asked { headers, ..without };
-        refused(&server, odd, 401, "ID.1001", "no session was given").await;
+        refused(&server, odd, 401, "ID.1001", "the request does not have exactly one valid Auth")
+            .await;
     }
     let twice = Asked { headers: "Authorization: OAuth x\r\n", ..asked };
-    refused(&server, twice, 401, "ID.1001", "no session was given").await;
+    refused(&server, twice, 401, "ID.1001", "the request does not have exactly one valid Auth")
+        .await;
     let wrong = Asked { token: Some("hunter2"), ..asked };
-    refused(&server, wrong, 401, "ID.1001", "the session is not known").await;
+    refused(&server, wrong, 401, "ID.1001", "the session is unknown").await;
     let challenge = server.ask(wrong).await;
     assert!(challenge.header("www-authenticate").unwrap().starts_with("OAuth "));
     // What is not there is not told to those who may not look.
     let nowhere = Asked { token: None, ..Asked::new("GET /nowhere", "") };
-    refused(&server, nowhere, 401, "ID.1001", "no session was given").await;
+    refused(&server, nowhere, 401, "ID.1001", "the request does not have exactly one valid Auth")
+        .await;
 
     let add = format!("POST {STORES}");
     let remove = format!("DELETE /zstack/v1/backup-storage/{GOOD}");
     for (line, body) in [(&line, PARAMS), (&add, PARAMS), (&remove, "")] {
         let small = Asked { token: Some(READER), ..Asked::new(line, body) };
-        refused(&server, small, 403, "ID.1002", "this needs the role operate").await;
+        refused(&server, small, 403, "ID.1002", "the request needs the role operate").await;
     }
     let list = format!("GET {STORES}");
     let look = Asked { token: Some(READER), ..Asked::new(&list, "") };
@@ -161,8 +164,9 @@ async fn a_host_this_daemon_does_not_answer_to_is_421() {
     }
     for line in [line().as_str(), "GET /healthz"] {
         let other = Asked { host: "attacker.example", ..Asked::new(line, "") };
-        refused(&server, other, 421, "SYS.1007", "the Host header names a host").await;
-        let none = "there is not exactly one readable Host header";
+        refused(&server, other, 421, "SYS.1007", "the request names a host that is not allowed")
+            .await;
+        let none = "the request does not have exactly one valid Host header";
         let two = Asked { headers: "Host: localhost\r\n", ..Asked::new(line, "") };
         refused(&server, two, 400, "SYS.1007", none).await;
     }
@@ -180,7 +184,7 @@ async fn a_body_that_is_not_said_to_be_json_is_415() {
         "Content-Type: application/json;charset=latin1\r\n",
     ] {
         let asked = Asked { headers, ..Asked::new(&line, PARAMS) };
-        refused(&server, asked, 415, "SYS.1007", "the Content-Type is not JSON").await;
+        refused(&server, asked, 415, "SYS.1007", "the Content-Type is not application/json").await;
     }
     let headers = "Content-Type: application/json; charset=utf-8\r\n";
     let asked = Asked { headers, ..Asked::new(&line, PARAMS) };
@@ -192,7 +196,7 @@ async fn a_body_of_ten_mebibytes_is_413_whether_its_length_is_announced_or_not()
     let server = Running::start();
     let line = line();
     let large = "x".repeat(10 << 20);
-    let details = "the body has more than 65536 bytes";
+    let details = "the body is larger than 65536 bytes";
     refused(&server, Asked::new(&line, &large), 413, "SYS.1007", details).await;
 
     let mut chunked =
@@ -216,7 +220,8 @@ async fn a_large_body_does_not_drown_the_answer_that_a_session_is_missing() {
     let large = "x".repeat(1 << 20);
     let line = line();
     let asked = Asked { token: None, ..Asked::new(&line, &large) };
-    refused(&server, asked, 401, "ID.1001", "no session was given").await;
+    refused(&server, asked, 401, "ID.1001", "the request does not have exactly one valid Auth")
+        .await;
 }
 
 #[tokio::test]
