@@ -43,36 +43,36 @@ impl Condition {
     /// Returns the remedy for the operator.
     pub const fn remedy(self) -> &'static str {
         match self {
-            Self::Unverified => "nothing to do: the first probe follows within seconds",
-            Self::NearFull => "remove images or grow the filesystem before it is full",
-            Self::Full => "remove images or grow the filesystem; nothing can be stored until then",
+            Self::Unverified => "do nothing: the first probe follows within seconds",
+            Self::NearFull => "remove images, or grow the filesystem before it is full",
+            Self::Full => "remove images, or grow the filesystem; nothing can be stored until then",
             Self::QuotaExceeded => {
                 "raise the quota of the daemon's user or project, or remove images"
             }
             Self::InodesFull => {
-                "remove files: there is room, but no file can be made; mkfs decides the number of inodes"
+                "remove files: space is left, but no inode for a new file; mkfs sets the number of inodes"
             }
-            Self::SlowProbe => "look at the disk's load, its health and, if remote, its network",
-            Self::SharedFilesystem => {
-                "count the room once, or give each store a filesystem of its own"
+            Self::SlowProbe => {
+                "check the load and the health of the disk and, if it is remote, its network"
             }
+            Self::SharedFilesystem => "count the space once, or give each store its own filesystem",
             Self::ProofUnavailable => {
                 "let the user read /proc/sys/kernel/random/boot_id over SFTP, or set ssh.prove_host = false"
             }
             Self::StaleNamespace => {
-                "restart the daemon's container, and give it image directories with rslave"
+                "restart the daemon's container, and pass the image directories to it with rslave"
             }
             Self::LegacyAlgorithms => "update the SSH servers, then empty ssh.legacy",
             Self::AcceptsAnyHostKey => {
-                "set ssh.host_key_policy to pin-on-first-use: whoever answers is trusted now"
+                "set ssh.host_key_policy to pin-on-first-use: the daemon now trusts any server that answers"
             }
             Self::DeliveryRefused => {
-                "look at what the management node answers, at callback.urls and callback.format"
+                "check the responses of the management node, callback.urls and callback.format"
             }
             Self::DeliveryBehind => {
-                "bring the management node back; what waits is delivered in order by itself"
+                "make the management node reachable; the daemon then delivers the waiting notices in order"
             }
-            Self::StateDiskTrouble => "make room on, or repair, the disk of state.dir",
+            Self::StateDiskTrouble => "free space on the disk of state.dir, or repair the disk",
         }
     }
 }
