@@ -173,5 +173,5 @@ fn crypto_provider() -> Arc<CryptoProvider> {
 
 fn without_file(key: &str, what: impl std::fmt::Display) -> SettingsError {
     let key = key.to_owned();
-    SettingFault { key, value: None, what: what.to_string(), allowed: None, origin: None }.into()
+    SettingFault { key, value: None, problem: what.to_string(), allowed: None, origin: None }.into()
 }

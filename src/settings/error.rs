@@ -28,7 +28,7 @@ pub struct SettingFault {
     /// The value for display. It is `None` if there is no value or if it must stay hidden.
     pub value: Option<String>,
     /// A description of the fault, in one clause.
-    pub what: String,
+    pub problem: String,
     /// The allowed values, such as `1s to 1h`.
     pub allowed: Option<String>,
     /// The file or the environment variable that contains the value.
@@ -37,11 +37,11 @@ pub struct SettingFault {
 
 impl SettingFault {
     /// Creates a fault for a file that a setting names and that has wrong content.
-    pub fn in_file(key: &str, path: &Path, what: impl fmt::Display) -> Self {
+    pub fn in_file(key: &str, path: &Path, problem: impl fmt::Display) -> Self {
         Self {
             key: key.to_owned(),
             value: Some(format!("{:?}", path.display().to_string())),
-            what: what.to_string(),
+            problem: problem.to_string(),
             allowed: None,
             origin: None,
         }
@@ -58,9 +58,9 @@ impl fmt::Display for SettingFault {
     /// Writes the fault on one line. [`format_report`] has the form for operators.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.key.as_str(), &self.value) {
-            ("", _) => write!(f, "{}", self.what)?,
-            (key, None) => write!(f, "{key}: {}", self.what)?,
-            (key, Some(value)) => write!(f, "{key} = {value}: {}", self.what)?,
+            ("", _) => write!(f, "{}", self.problem)?,
+            (key, None) => write!(f, "{key}: {}", self.problem)?,
+            (key, Some(value)) => write!(f, "{key} = {value}: {}", self.problem)?,
         }
         if let Some(allowed) = &self.allowed {
             write!(f, "; allowed: {allowed}")?;
@@ -94,13 +94,15 @@ impl SettingsError {
     /// Creates an error from bad lines of a file, given by number and rule. The lines themselves
     /// are not shown, because they may contain secrets.
     pub(crate) fn in_lines(key: &str, path: &Path, lines: &[(usize, &str)]) -> Self {
-        let told = lines.iter().take(MAX_REPORT_LINES);
-        let mut told: Vec<String> =
-            told.map(|(line, problem)| format!("line {line}: {problem}")).collect();
+        let first_lines = lines.iter().take(MAX_REPORT_LINES);
+        let mut problems: Vec<String> =
+            first_lines.map(|(line, problem)| format!("line {line}: {problem}")).collect();
         if lines.len() > MAX_REPORT_LINES {
-            told.push(format!("{} more lines are bad", lines.len() - MAX_REPORT_LINES));
+            problems.push(format!("{} more lines are bad", lines.len() - MAX_REPORT_LINES));
         }
-        Self::new(told.iter().map(|what| SettingFault::in_file(key, path, what)).collect())
+        Self::new(
+            problems.iter().map(|problem| SettingFault::in_file(key, path, problem)).collect(),
+        )
     }
 
     /// Returns the value of `outcome`, or `None` after appending its faults to `others`.
@@ -108,7 +110,7 @@ impl SettingsError {
         outcome: Result<T, SettingsError>,
         others: &mut Vec<SettingFault>,
     ) -> Option<T> {
-        outcome.map_err(|bad| others.extend(bad.faults)).ok()
+        outcome.map_err(|error| others.extend(error.faults)).ok()
     }
 
     /// Returns the faults in this order: those of the file and the variables, those of keys in the
@@ -144,7 +146,7 @@ pub fn format_report(faults: &[SettingFault]) -> String {
         };
         let lines = [
             Some(head),
-            Some(format!("    {}", fault.what)),
+            Some(format!("    {}", fault.problem)),
             fault.allowed.as_ref().map(|allowed| format!("    allowed: {allowed}")),
             fault.origin.as_ref().map(|origin| format!("    found in: {origin}")),
         ];
@@ -220,7 +222,7 @@ mod tests {
         let fault = SettingFault {
             key: "monitor.interval".into(),
             value: Some("\"0s\"".into()),
-            what: "out of range".into(),
+            problem: "out of range".into(),
             allowed: Some("1s to 1h".into()),
             origin: Some("/etc/agent.toml".into()),
         };
@@ -231,7 +233,7 @@ mod tests {
         let other = SettingFault {
             key: String::new(),
             value: None,
-            what: "not found".into(),
+            problem: "not found".into(),
             allowed: None,
             origin: Some("/x".into()),
         };

@@ -18,7 +18,7 @@ use std::error::Error as _;
 use config::{Config, ConfigError, File, FileFormat, Map, Source, Value, ValueKind};
 
 use super::error::{SettingFault, shown_value};
-use super::reader::KnownKeys;
+use super::reader::KnownKey;
 use super::rules::ValueShape;
 
 /// Prefix of the variables that contain settings.
@@ -35,19 +35,19 @@ pub(crate) struct SettingsLayer {
 
 impl SettingsLayer {
     /// Reads the layer of a TOML text from `origin`.
-    pub(crate) fn of_file(
+    pub(crate) fn from_file(
         text: &str,
         origin: &str,
-        known: &[KnownKeys],
+        known: &[KnownKey],
         faults: &mut Vec<SettingFault>,
     ) -> Self {
         let mut layer = Self::default();
         match File::from_str(text, FileFormat::Toml).collect() {
-            Ok(table) => layer.table_at("", table, &origin.to_owned(), known, faults),
+            Ok(table) => layer.insert_table("", table, &origin.to_owned(), known, faults),
             Err(error) => faults.push(SettingFault {
                 key: String::new(),
                 value: None,
-                what: syntax_fault(&error),
+                problem: syntax_problem(&error),
                 allowed: None,
                 origin: Some(origin.to_owned()),
             }),
@@ -57,9 +57,9 @@ impl SettingsLayer {
 
     /// Reads the layer of the environment. Variables other than `IMAGESTORE_AGENT__...` are
     /// ignored.
-    pub(crate) fn of_environment(
+    pub(crate) fn from_environment(
         variables: &BTreeMap<String, String>,
-        known: &[KnownKeys],
+        known: &[KnownKey],
         faults: &mut Vec<SettingFault>,
     ) -> Self {
         let mut layer = Self::default();
@@ -68,25 +68,25 @@ impl SettingsLayer {
             let origin = format!("environment variable {name}");
             let key = rest.to_ascii_lowercase().replace("__", ".");
             // Only capitals are accepted, so that no two variables name one key.
-            let capitals = !rest.contains(|c: char| c.is_ascii_lowercase() || c == '.');
-            match known.iter().find(|known| capitals && known.key == key) {
+            let is_upper_case = !rest.contains(|c: char| c.is_ascii_lowercase() || c == '.');
+            match known.iter().find(|known| is_upper_case && known.key == key) {
                 Some(known) => {
                     layer
                         .values
                         .insert(key, Value::new(Some(&origin), typed_value(text, known.shape)));
                 }
-                None => faults.push(unknown_keys(&key, &origin, known)),
+                None => faults.push(unknown_key_fault(&key, &origin, known)),
             }
         }
         layer
     }
 
-    fn table_at(
+    fn insert_table(
         &mut self,
         above: &str,
         table: Map<String, Value>,
         origin: &String,
-        known: &[KnownKeys],
+        known: &[KnownKey],
         faults: &mut Vec<SettingFault>,
     ) {
         let table: BTreeMap<String, Value> = table.into_iter().collect();
@@ -97,20 +97,20 @@ impl SettingsLayer {
             match value.kind {
                 // A quoted key may contain a dot, but no known key does.
                 _ if name.contains('.') || !(is_leaf || is_table) => {
-                    faults.push(unknown_keys(&key, origin, known));
+                    faults.push(unknown_key_fault(&key, origin, known));
                 }
                 ValueKind::Table(inner) if is_table => {
-                    self.table_at(&key, inner, origin, known, faults);
+                    self.insert_table(&key, inner, origin, known, faults);
                 }
                 ValueKind::Table(_) => faults.push(SettingFault {
                     key,
                     value: None,
-                    what: "a table where a value belongs".to_owned(),
+                    problem: "a table where a value belongs".to_owned(),
                     allowed: None,
                     origin: Some(origin.clone()),
                 }),
                 _ if is_table => faults.push(SettingFault {
-                    what: "a value where a table belongs".to_owned(),
+                    problem: "a value where a table belongs".to_owned(),
                     allowed: Some(format!("a table with {}", child_keys(&key, known))),
                     value: None,
                     key,
@@ -127,7 +127,7 @@ impl SettingsLayer {
     ///
     /// # Errors
     /// Returns no error in practice, because the layers are in memory and their keys are checked.
-    pub(crate) fn keys_under(mut self, upper: Self) -> Result<Value, ConfigError> {
+    pub(crate) fn merge(mut self, upper: Self) -> Result<Value, ConfigError> {
         if ALTERNATIVE_KEYS.iter().any(|key| upper.values.contains_key(*key)) {
             self.values.retain(|key, _| !ALTERNATIVE_KEYS.contains(&key.as_str()));
         }
@@ -148,14 +148,14 @@ impl Source for SettingsLayer {
 /// Converts the text of a variable to a value. A text that does not convert stays a text, which the
 /// rule rejects.
 fn typed_value(text: &str, shape: ValueShape) -> ValueKind {
-    let plain = || ValueKind::String(text.to_owned());
+    let as_text = || ValueKind::String(text.to_owned());
     match shape {
-        ValueShape::Text => plain(),
-        ValueShape::Flag => text.parse().map_or_else(|_| plain(), ValueKind::Boolean),
+        ValueShape::Text => as_text(),
+        ValueShape::Flag => text.parse().map_or_else(|_| as_text(), ValueKind::Boolean),
         ValueShape::Number => match (text.parse(), text.parse()) {
             (Ok(whole), _) => ValueKind::I64(whole),
             (_, Ok(number)) => ValueKind::Float(number),
-            _ => plain(),
+            _ => as_text(),
         },
         ValueShape::List if text.trim().is_empty() => ValueKind::Array(Vec::new()),
         ValueShape::List => {
@@ -166,7 +166,7 @@ fn typed_value(text: &str, shape: ValueShape) -> ValueKind {
 
 /// Creates the fault for an unknown key. The value stays hidden, because it may be a secret under a
 /// mistyped key.
-fn unknown_keys(key: &str, origin: &str, known: &[KnownKeys]) -> SettingFault {
+fn unknown_key_fault(key: &str, origin: &str, known: &[KnownKey]) -> SettingFault {
     let mut above = key;
     let allowed = loop {
         above = above.rsplit_once('.').map_or("", |(above, _)| above);
@@ -183,7 +183,7 @@ fn unknown_keys(key: &str, origin: &str, known: &[KnownKeys]) -> SettingFault {
     SettingFault {
         key: key.trim_matches('"').to_owned(),
         value: None,
-        what: "unknown key".to_owned(),
+        problem: "unknown key".to_owned(),
         allowed: Some(allowed),
         origin: Some(origin.to_owned()),
     }
@@ -194,7 +194,7 @@ fn is_below(key: &str, table: &str) -> bool {
 }
 
 /// Returns the names directly below a table, in the order of the file.
-fn child_keys(table: &str, known: &[KnownKeys]) -> String {
+fn child_keys(table: &str, known: &[KnownKey]) -> String {
     let mut names: Vec<&str> = known
         .iter()
         .filter_map(|known| match table {
@@ -208,17 +208,17 @@ fn child_keys(table: &str, known: &[KnownKeys]) -> String {
 }
 
 /// Returns the parser's message without the quoted lines, which may contain a password.
-fn syntax_fault(error: &ConfigError) -> String {
+fn syntax_problem(error: &ConfigError) -> String {
     let text = match error {
         ConfigError::FileParse { cause, .. } => cause.to_string(),
         other => other.source().map_or_else(|| other.to_string(), ToString::to_string),
     };
-    let quoted = |line: &&str| {
+    let is_quoted = |line: &&str| {
         line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|')
     };
-    let told: Vec<&str> =
-        text.lines().filter(|line| !line.trim().is_empty() && !quoted(line)).collect();
-    format!("not TOML: {}", told.join(": "))
+    let lines: Vec<&str> =
+        text.lines().filter(|line| !line.trim().is_empty() && !is_quoted(line)).collect();
+    format!("not TOML: {}", lines.join(": "))
 }
 
 #[cfg(test)]
@@ -229,24 +229,27 @@ mod tests {
     fn a_syntax_fault_names_the_line_and_quotes_nothing() {
         let mut faults = Vec::new();
         let text = "[callback]\nurl = \"https://bob:hunter2@mn\" x\n";
-        SettingsLayer::of_file(text, "/agent.toml", &[], &mut faults);
+        SettingsLayer::from_file(text, "/agent.toml", &[], &mut faults);
         let [fault] = faults.as_slice() else { panic!("{faults:?}") };
-        assert!(fault.what.starts_with("not TOML: TOML parse error at line 2, column"), "{fault}");
-        assert!(!fault.what.contains("hunter2"), "{fault}");
+        assert!(
+            fault.problem.starts_with("not TOML: TOML parse error at line 2, column"),
+            "{fault}"
+        );
+        assert!(!fault.problem.contains("hunter2"), "{fault}");
     }
 
     #[test]
     fn a_key_that_reads_like_an_array_index_allocates_nothing() {
         let mut faults = Vec::new();
-        let known = [KnownKeys { key: "server.listen", shape: ValueShape::List }];
+        let known = [KnownKey { key: "server.listen", shape: ValueShape::List }];
         let text = "\"server[9223372036854775807]\" = 1\n\"server.listen\" = 2\n[server]\n\"listen[99999999999]\" = 3\n";
-        let file = SettingsLayer::of_file(text, "f", &known, &mut faults);
+        let file = SettingsLayer::from_file(text, "f", &known, &mut faults);
         assert_eq!(faults.len(), 3, "{faults:?}");
         assert!(file.values.is_empty());
         let name = format!("{VARIABLE_PREFIX}SERVER[9223372036854775807]");
         let variables = BTreeMap::from([(name, String::new())]);
-        let environment = SettingsLayer::of_environment(&variables, &known, &mut faults);
+        let environment = SettingsLayer::from_environment(&variables, &known, &mut faults);
         assert_eq!(faults.len(), 4, "{faults:?}");
-        assert!(file.keys_under(environment).is_ok());
+        assert!(file.merge(environment).is_ok());
     }
 }

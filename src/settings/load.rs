@@ -9,7 +9,7 @@ use config::{Map, Value};
 use super::error::{SettingFault, SettingsError};
 use super::files;
 use super::layer::{SettingsLayer, VARIABLE_PREFIX};
-use super::reader::{KnownKeys, SettingsReader};
+use super::reader::{KnownKey, SettingsReader};
 use super::schema::read_settings;
 use super::sections::Settings;
 
@@ -24,7 +24,7 @@ type EnvironmentVariables = BTreeMap<String, String>;
 impl Settings {
     /// Returns the built-in defaults.
     pub fn built_in() -> Self {
-        read_settings(&mut SettingsReader::new(&no_value()))
+        read_settings(&mut SettingsReader::new(&empty_tree()))
     }
 
     /// Loads the settings from the built-in defaults, the file and the
@@ -40,8 +40,8 @@ impl Settings {
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, SettingsError> {
-        let variables = is_own_variable(env);
-        let (path, text) = file_source(file_named(file, &variables));
+        let variables = own_variables(env);
+        let (path, text) = read_source(named_file(file, &variables));
         Self::from_layers(path, text, &variables)
     }
 
@@ -55,17 +55,17 @@ impl Settings {
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<(Self, Option<SettingsError>), SettingsError> {
-        let variables = is_own_variable(env);
-        let named = file_named(file, &variables);
-        let (path, text) = file_source(named);
+        let variables = own_variables(env);
+        let named = named_file(file, &variables);
+        let (path, text) = read_source(named);
         let denied = text.as_ref().err().is_some_and(|error| {
             // Only errors with an OS code count: other errors describe the content of the file.
             error.raw_os_error().is_some() && error.kind() != io::ErrorKind::NotFound
         });
         match Self::from_layers(path, text, &variables) {
-            Err(bad) if denied || named.is_none() => {
+            Err(error) if denied || named.is_none() => {
                 Self::from_layers(path, Ok(String::new()), &variables)
-                    .map(|settings| (settings, Some(bad)))
+                    .map(|settings| (settings, Some(error)))
             }
             loaded => loaded.map(|settings| (settings, None)),
         }
@@ -82,7 +82,7 @@ impl Settings {
             faults.push(SettingFault {
                 key: String::new(),
                 value: None,
-                what: format!("cannot be read: {error}"),
+                problem: format!("cannot be read: {error}"),
                 allowed: None,
                 origin: Some(origin.clone()),
             });
@@ -98,17 +98,17 @@ impl Settings {
         mut faults: Vec<SettingFault>,
     ) -> Result<Self, SettingsError> {
         let known = known_keys();
-        let file = SettingsLayer::of_file(text, origin, &known, &mut faults);
-        let environment = SettingsLayer::of_environment(variables, &known, &mut faults);
-        let tree = file.keys_under(environment).unwrap_or_else(|error| {
+        let file = SettingsLayer::from_file(text, origin, &known, &mut faults);
+        let environment = SettingsLayer::from_environment(variables, &known, &mut faults);
+        let tree = file.merge(environment).unwrap_or_else(|error| {
             faults.push(SettingFault {
                 key: String::new(),
                 value: None,
-                what: format!("cannot be layered: {error}"),
+                problem: format!("cannot be layered: {error}"),
                 allowed: None,
                 origin: Some(origin.to_owned()),
             });
-            no_value()
+            empty_tree()
         });
         let mut reader = SettingsReader::new(&tree);
         let settings = read_settings(&mut reader);
@@ -155,46 +155,46 @@ pub fn required_at_start(key: &str) -> bool {
 /// replacement characters, so that it is reported as a fault instead of being ignored.
 pub fn environment_variables() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| {
-        let name = name.into_string().ok().filter(|name| concerns_us(name))?;
+        let name = name.into_string().ok().filter(|name| is_agent_variable(name))?;
         Some((name, value.to_string_lossy().into_owned()))
     })
 }
 
-fn is_own_variable(env: impl IntoIterator<Item = (String, String)>) -> EnvironmentVariables {
-    env.into_iter().filter(|(name, _)| concerns_us(name)).collect()
+fn own_variables(env: impl IntoIterator<Item = (String, String)>) -> EnvironmentVariables {
+    env.into_iter().filter(|(name, _)| is_agent_variable(name)).collect()
 }
 
-fn file_named<'a>(file: Option<&'a Path>, variables: &'a EnvironmentVariables) -> Option<&'a Path> {
+fn named_file<'a>(file: Option<&'a Path>, variables: &'a EnvironmentVariables) -> Option<&'a Path> {
     file.or_else(|| variables.get(FILE_VARIABLE).filter(|path| !path.is_empty()).map(Path::new))
 }
 
 /// Returns the path of the settings file and its text. The text is empty if the default file does
 /// not exist.
-fn file_source(named: Option<&Path>) -> (&Path, io::Result<String>) {
+fn read_source(named: Option<&Path>) -> (&Path, io::Result<String>) {
     match (named, Path::new(DEFAULT_SETTINGS_FILE)) {
-        (Some(named), _) => (named, text_of(named)),
-        (None, default) => (default, or_empty_if_missing(text_of(default))),
+        (Some(named), _) => (named, read_settings_text(named)),
+        (None, default) => (default, or_empty_if_missing(read_settings_text(default))),
     }
 }
 
-fn concerns_us(name: &str) -> bool {
+fn is_agent_variable(name: &str) -> bool {
     name == FILE_VARIABLE || name.starts_with(VARIABLE_PREFIX)
 }
 
 /// Returns every known key, in the order of `config/agent.toml`, by reading the settings from an
 /// empty tree.
-pub(super) fn known_keys() -> Vec<KnownKeys> {
-    let nothing = no_value();
+pub(super) fn known_keys() -> Vec<KnownKey> {
+    let nothing = empty_tree();
     let mut reader = SettingsReader::new(&nothing);
     read_settings(&mut reader);
     reader.into_known()
 }
 
-fn no_value() -> Value {
+fn empty_tree() -> Value {
     Value::new(None, Map::<String, Value>::new())
 }
 
-fn text_of(path: &Path) -> io::Result<String> {
+fn read_settings_text(path: &Path) -> io::Result<String> {
     files::read_any_text(path).map(|text| text.to_string())
 }
 

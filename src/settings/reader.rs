@@ -14,7 +14,7 @@ use super::rules::{ValueRule, ValueShape};
 
 /// A key that the schema reads.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct KnownKeys {
+pub(crate) struct KnownKey {
     /// The key with its section, such as `monitor.interval`.
     pub(crate) key: &'static str,
     pub(super) shape: ValueShape,
@@ -22,14 +22,14 @@ pub(crate) struct KnownKeys {
 
 pub(crate) struct SettingsReader<'a> {
     tree: &'a Value,
-    known: Vec<KnownKeys>,
+    known: Vec<KnownKey>,
     faults: Vec<SettingFault>,
-    faulty: BTreeSet<&'static str>,
+    faulty_keys: BTreeSet<&'static str>,
 }
 
 impl<'a> SettingsReader<'a> {
     pub(crate) fn new(tree: &'a Value) -> Self {
-        Self { tree, known: Vec::new(), faults: Vec::new(), faulty: BTreeSet::new() }
+        Self { tree, known: Vec::new(), faults: Vec::new(), faulty_keys: BTreeSet::new() }
     }
 
     /// Returns the value of a key, or its default.
@@ -48,17 +48,17 @@ impl<'a> SettingsReader<'a> {
         key: &'static str,
         rule: &R,
     ) -> Option<R::Out> {
-        self.known.push(KnownKeys { key, shape: R::SHAPE });
+        self.known.push(KnownKey { key, shape: R::SHAPE });
         let value = self.find_value(key)?;
         let problems = match rule.parse_value(value) {
-            Ok(taken) => return Some(taken),
+            Ok(value) => return Some(value),
             Err(problems) => problems,
         };
-        self.faulty.insert(key);
+        self.faulty_keys.insert(key);
         self.faults.extend(problems.into_iter().map(|problem| SettingFault {
             key: key.to_owned(),
             value: (!rule.hides_value()).then_some(problem.shown),
-            what: problem.what,
+            problem: problem.text,
             allowed: Some(rule.allowed_values()),
             origin: value.origin().map(str::to_owned),
         }));
@@ -70,18 +70,18 @@ impl<'a> SettingsReader<'a> {
     pub(crate) fn report_conflict(
         &mut self,
         keys: &[&'static str],
-        what: &str,
+        problem: &str,
         allowed: Option<&str>,
     ) {
         let Some(first) = keys.first() else { return };
-        if keys.iter().any(|key| self.faulty.contains(key)) {
+        if keys.iter().any(|key| self.faulty_keys.contains(key)) {
             return;
         }
         let value = self.find_value(first);
         self.faults.push(SettingFault {
             key: (*first).to_owned(),
             value: value.map(shown_value),
-            what: what.to_owned(),
+            problem: problem.to_owned(),
             allowed: allowed.map(str::to_owned),
             origin: value.and_then(Value::origin).map(str::to_owned),
         });
@@ -93,7 +93,7 @@ impl<'a> SettingsReader<'a> {
     }
 
     /// Returns every key that was read, in order.
-    pub(crate) fn into_known(self) -> Vec<KnownKeys> {
+    pub(crate) fn into_known(self) -> Vec<KnownKey> {
         self.known
     }
 

@@ -15,7 +15,7 @@ use super::rules::text::{
     ALGORITHM_RULE, BASE_PATH_RULE, HOST_NAME_RULE, LISTEN_RULE, MAX_SOCKET_BYTES, NETWORK_RULE,
     PATH_RULE, PREFIX_RULE, ROOT_RULE, SECRET_FILE_RULE, SOCKET_RULE, URL_RULE,
 };
-use super::rules::{BooleanRule, ListRule, OneOf};
+use super::rules::{BooleanRule, ListRule, OneOfRule};
 use super::sections::{
     ApiSettings, AuthSettings, CallbackFormat, CallbackSettings, HostKeyPolicy, MonitorSettings,
     ReplyMode, ServerSettings, Settings, SshSettings, StateSettings, StorageSettings, TlsSettings,
@@ -34,29 +34,30 @@ const MINUTE: Duration = secs(60);
 const HOUR: Duration = secs(3600);
 
 /// Reads all sections, then checks the keys against each other.
-pub(super) fn read_settings(read: &mut SettingsReader<'_>) -> Settings {
+pub(super) fn read_settings(reader: &mut SettingsReader<'_>) -> Settings {
     // `server.socket` comes first in the file, but its default depends on `state.dir`.
-    let mut server = read_server(read);
+    let mut server = read_server(reader);
     let api = ApiSettings {
-        reply: read.read_key(
+        reply: reader.read_key(
             "api.reply",
-            &OneOf(&[("sync", ReplyMode::Sync), ("async", ReplyMode::Async)]),
+            &OneOfRule(&[("sync", ReplyMode::Sync), ("async", ReplyMode::Async)]),
             ReplyMode::Sync,
         ),
     };
     let auth =
-        AuthSettings { tokens_file: read.read_optional("auth.tokens_file", &SECRET_FILE_RULE) };
+        AuthSettings { tokens_file: reader.read_optional("auth.tokens_file", &SECRET_FILE_RULE) };
     let state = StateSettings {
-        dir: read.read_key("state.dir", &PATH_RULE, PathBuf::from("/var/lib/imagestore-agent")),
-        master_key_file: read.read_optional("state.master_key_file", &SECRET_FILE_RULE),
+        dir: reader.read_key("state.dir", &PATH_RULE, PathBuf::from("/var/lib/imagestore-agent")),
+        master_key_file: reader.read_optional("state.master_key_file", &SECRET_FILE_RULE),
     };
-    if !read.is_set("server.socket") {
+    if !reader.is_set("server.socket") {
         server.socket = state.dir.join("agent.sock");
         if server.socket.as_os_str().len() > MAX_SOCKET_BYTES {
-            let what = "too long for the agent.sock in it: a socket's path has at most 107 bytes";
-            read.report_conflict(
+            let problem =
+                "too long for the agent.sock in it: a socket's path has at most 107 bytes";
+            reader.report_conflict(
                 &["state.dir"],
-                what,
+                problem,
                 Some("a shorter path, or set server.socket"),
             );
         }
@@ -66,120 +67,125 @@ pub(super) fn read_settings(read: &mut SettingsReader<'_>) -> Settings {
         api,
         auth,
         state,
-        storage: read_storage(read),
-        monitor: read_monitor(read),
-        ssh: read_ssh(read),
-        callback: read_callback(read),
+        storage: read_storage(reader),
+        monitor: read_monitor(reader),
+        ssh: read_ssh(reader),
+        callback: read_callback(reader),
     }
 }
 
-fn read_server(read: &mut SettingsReader<'_>) -> ServerSettings {
+fn read_server(reader: &mut SettingsReader<'_>) -> ServerSettings {
     let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7811);
     let server = ServerSettings {
-        listen: read.read_key(
+        listen: reader.read_key(
             "server.listen",
-            &ListRule { of: LISTEN_RULE, min: 1 },
+            &ListRule { item_rule: LISTEN_RULE, min: 1 },
             vec![loopback],
         ),
-        base_path: read.read_key("server.base_path", &BASE_PATH_RULE, "/zstack".to_owned()),
-        socket: read.read_key("server.socket", &SOCKET_RULE, PathBuf::new()),
-        insecure_http: read.read_key("server.insecure_http", &BooleanRule, false),
-        host_names: read.read_key(
+        base_path: reader.read_key("server.base_path", &BASE_PATH_RULE, "/zstack".to_owned()),
+        socket: reader.read_key("server.socket", &SOCKET_RULE, PathBuf::new()),
+        insecure_http: reader.read_key("server.insecure_http", &BooleanRule, false),
+        host_names: reader.read_key(
             "server.host_names",
-            &ListRule { of: HOST_NAME_RULE, min: 0 },
+            &ListRule { item_rule: HOST_NAME_RULE, min: 0 },
             vec![],
         ),
-        agent_prefixes: read.read_key(
+        agent_prefixes: reader.read_key(
             "server.agent_prefixes",
-            &ListRule { of: PREFIX_RULE, min: 1 },
+            &ListRule { item_rule: PREFIX_RULE, min: 1 },
             vec!["/imagestore".to_owned()],
         ),
-        agent_allow: read.read_key(
+        agent_allow: reader.read_key(
             "server.agent_allow",
-            &ListRule { of: NETWORK_RULE, min: 0 },
+            &ListRule { item_rule: NETWORK_RULE, min: 0 },
             vec![],
         ),
-        open_metrics: read.read_key("server.open_metrics", &BooleanRule, false),
-        tls: read_tls(read),
+        open_metrics: reader.read_key("server.open_metrics", &BooleanRule, false),
+        tls: read_tls(reader),
     };
-    let open = server.listen.iter().find(|address| !address.ip().to_canonical().is_loopback());
-    if let (Some(open), None, false) = (open, &server.tls, server.insecure_http) {
-        let what = format!("{open} is not a loopback address, and the port speaks plain HTTP");
+    let exposed = server.listen.iter().find(|address| !address.ip().to_canonical().is_loopback());
+    if let (Some(exposed), None, false) = (exposed, &server.tls, server.insecure_http) {
+        let problem =
+            format!("{exposed} is not a loopback address, and the port speaks plain HTTP");
         let allowed = "a loopback address, server.tls, or server.insecure_http = true";
-        read.report_conflict(&["server.listen", "server.insecure_http"], &what, Some(allowed));
+        reader.report_conflict(&["server.listen", "server.insecure_http"], &problem, Some(allowed));
     }
     server
 }
 
-fn read_tls(read: &mut SettingsReader<'_>) -> Option<TlsSettings> {
-    let cert = read.read_optional("server.tls.cert", &PATH_RULE);
-    let key = read.read_optional("server.tls.key", &SECRET_FILE_RULE);
-    let client_ca = read.read_optional("server.tls.client_ca", &PATH_RULE);
-    let clients_file = read.read_optional("server.tls.clients_file", &PATH_RULE);
+fn read_tls(reader: &mut SettingsReader<'_>) -> Option<TlsSettings> {
+    let cert = reader.read_optional("server.tls.cert", &PATH_RULE);
+    let key = reader.read_optional("server.tls.key", &SECRET_FILE_RULE);
+    let client_ca = reader.read_optional("server.tls.client_ca", &PATH_RULE);
+    let clients_file = reader.read_optional("server.tls.clients_file", &PATH_RULE);
     let keys =
         ["server.tls.cert", "server.tls.key", "server.tls.client_ca", "server.tls.clients_file"];
-    if !keys.iter().any(|key| read.is_set(key)) {
+    if !keys.iter().any(|key| reader.is_set(key)) {
         return None;
     }
     for key in ["server.tls.cert", "server.tls.key"] {
-        if !read.is_set(key) {
-            read.report_conflict(&[key], "missing", Some("server.tls needs both cert and key"));
+        if !reader.is_set(key) {
+            reader.report_conflict(&[key], "missing", Some("server.tls needs both cert and key"));
         }
     }
     if clients_file.is_some() && client_ca.is_none() {
-        let told = "server.tls.client_ca, which the clients' certificates must come from";
-        read.report_conflict(&["server.tls.clients_file"], "useless by itself", Some(told));
+        let allowed = "server.tls.client_ca, which the clients' certificates must come from";
+        reader.report_conflict(&["server.tls.clients_file"], "useless by itself", Some(allowed));
     }
     Some(TlsSettings { cert: cert?, key: key?, client_ca, clients_file })
 }
 
-fn read_storage(read: &mut SettingsReader<'_>) -> StorageSettings {
+fn read_storage(reader: &mut SettingsReader<'_>) -> StorageSettings {
     let storage = StorageSettings {
-        allowed_roots: read.read_key(
+        allowed_roots: reader.read_key(
             "storage.allowed_roots",
-            &ListRule { of: ROOT_RULE, min: 1 },
+            &ListRule { item_rule: ROOT_RULE, min: 1 },
             vec!["/var/lib/imagestore".to_owned()],
         ),
-        allow_root_disk: read.read_key("storage.allow_root_disk", &BooleanRule, false),
-        write_probe: read.read_key("storage.write_probe", &BooleanRule, true),
-        write_probe_interval: read.read_key(
+        allow_root_disk: reader.read_key("storage.allow_root_disk", &BooleanRule, false),
+        write_probe: reader.read_key("storage.write_probe", &BooleanRule, true),
+        write_probe_interval: reader.read_key(
             "storage.write_probe_interval",
             &DurationRule { min: SECOND, max: HOUR },
             MINUTE,
         ),
-        reserved: read.read_key("storage.reserved", &SizeRule { max: 1 << 60 }, 1 << 30),
-        near_full: read.read_key("storage.near_full", &RatioRule, 0.85),
-        full: read.read_key("storage.full", &RatioRule, 0.95),
+        reserved: reader.read_key("storage.reserved", &SizeRule { max: 1 << 60 }, 1 << 30),
+        near_full: reader.read_key("storage.near_full", &RatioRule, 0.85),
+        full: reader.read_key("storage.full", &RatioRule, 0.95),
     };
     if storage.near_full >= storage.full {
-        let what = format!("not below storage.full, which is {}", storage.full);
+        let problem = format!("not below storage.full, which is {}", storage.full);
         let keys = ["storage.near_full", "storage.full"];
-        read.report_conflict(&keys, &what, Some("0 < near_full < full <= 1"));
+        reader.report_conflict(&keys, &problem, Some("0 < near_full < full <= 1"));
     }
     storage
 }
 
-fn read_monitor(read: &mut SettingsReader<'_>) -> MonitorSettings {
+fn read_monitor(reader: &mut SettingsReader<'_>) -> MonitorSettings {
     MonitorSettings {
-        interval: read.read_key(
+        interval: reader.read_key(
             "monitor.interval",
             &DurationRule { min: SECOND, max: HOUR },
             secs(10),
         ),
-        probe_deadline: read.read_key(
+        probe_deadline: reader.read_key(
             "monitor.probe_deadline",
             &DurationRule { min: ms(100), max: 10 * MINUTE },
             secs(5),
         ),
-        attempt_deadline: read.read_key(
+        attempt_deadline: reader.read_key(
             "monitor.attempt_deadline",
             &DurationRule { min: SECOND, max: 10 * MINUTE },
             secs(30),
         ),
-        fail_after: read.read_key("monitor.fail_after", &IntegerRule { min: 1, max: 100 }, 3),
-        recover_after: read.read_key("monitor.recover_after", &IntegerRule { min: 1, max: 100 }, 2),
-        auto_reconnect: read.read_key("monitor.auto_reconnect", &BooleanRule, true),
-        ssh_interval: read.read_key(
+        fail_after: reader.read_key("monitor.fail_after", &IntegerRule { min: 1, max: 100 }, 3),
+        recover_after: reader.read_key(
+            "monitor.recover_after",
+            &IntegerRule { min: 1, max: 100 },
+            2,
+        ),
+        auto_reconnect: reader.read_key("monitor.auto_reconnect", &BooleanRule, true),
+        ssh_interval: reader.read_key(
             "monitor.ssh_interval",
             &DurationRule { min: secs(10), max: 24 * HOUR },
             5 * MINUTE,
@@ -187,79 +193,84 @@ fn read_monitor(read: &mut SettingsReader<'_>) -> MonitorSettings {
     }
 }
 
-fn read_ssh(read: &mut SettingsReader<'_>) -> SshSettings {
+fn read_ssh(reader: &mut SettingsReader<'_>) -> SshSettings {
     SshSettings {
-        resolve_timeout: read.read_key(
+        resolve_timeout: reader.read_key(
             "ssh.resolve_timeout",
             &DurationRule { min: ms(100), max: MINUTE },
             secs(5),
         ),
-        connect_timeout: read.read_key(
+        connect_timeout: reader.read_key(
             "ssh.connect_timeout",
             &DurationRule { min: ms(100), max: MINUTE },
             secs(5),
         ),
-        handshake_timeout: read.read_key(
+        handshake_timeout: reader.read_key(
             "ssh.handshake_timeout",
             &DurationRule { min: ms(100), max: 2 * MINUTE },
             secs(10),
         ),
-        auth_timeout: read.read_key(
+        auth_timeout: reader.read_key(
             "ssh.auth_timeout",
             &DurationRule { min: secs(4), max: 5 * MINUTE },
             secs(10),
         ),
-        host_key_policy: read.read_key(
+        host_key_policy: reader.read_key(
             "ssh.host_key_policy",
-            &OneOf(&[
+            &OneOfRule(&[
                 ("pin-on-first-use", HostKeyPolicy::PinOnFirstUse),
                 ("strict", HostKeyPolicy::Strict),
                 ("accept-any", HostKeyPolicy::AcceptAny),
             ]),
             HostKeyPolicy::PinOnFirstUse,
         ),
-        allowed_targets: read.read_key(
+        allowed_targets: reader.read_key(
             "ssh.allowed_targets",
-            &ListRule { of: NETWORK_RULE, min: 0 },
+            &ListRule { item_rule: NETWORK_RULE, min: 0 },
             vec![],
         ),
-        prove_host: read.read_key("ssh.prove_host", &BooleanRule, true),
-        legacy: read.read_key("ssh.legacy", &ListRule { of: ALGORITHM_RULE, min: 0 }, vec![]),
+        prove_host: reader.read_key("ssh.prove_host", &BooleanRule, true),
+        legacy: reader.read_key(
+            "ssh.legacy",
+            &ListRule { item_rule: ALGORITHM_RULE, min: 0 },
+            vec![],
+        ),
     }
 }
 
-fn read_callback(read: &mut SettingsReader<'_>) -> CallbackSettings {
-    let several = read.read_key("callback.urls", &ListRule { of: URL_RULE, min: 0 }, vec![]);
-    let single = read.read_optional("callback.url", &URL_RULE);
-    if read.is_set("callback.urls") && read.is_set("callback.url") {
-        let what = "set beside callback.urls, which means the same";
-        read.report_conflict(&["callback.url"], what, Some("one of the two"));
+fn read_callback(reader: &mut SettingsReader<'_>) -> CallbackSettings {
+    let urls = reader.read_key("callback.urls", &ListRule { item_rule: URL_RULE, min: 0 }, vec![]);
+    let url = reader.read_optional("callback.url", &URL_RULE);
+    if reader.is_set("callback.urls") && reader.is_set("callback.url") {
+        let problem = "set beside callback.urls, which means the same";
+        reader.report_conflict(&["callback.url"], problem, Some("one of the two"));
     }
     let callback = CallbackSettings {
-        urls: single.map_or(several, |url| vec![url]),
-        format: read.read_key(
+        urls: url.map_or(urls, |url| vec![url]),
+        format: reader.read_key(
             "callback.format",
-            &OneOf(&[
+            &OneOfRule(&[
                 ("cloudevents", CallbackFormat::CloudEvents),
                 ("zstack", CallbackFormat::ZStack),
             ]),
             CallbackFormat::CloudEvents,
         ),
-        signing_secret_file: read.read_optional("callback.signing_secret_file", &SECRET_FILE_RULE),
-        ca_file: read.read_optional("callback.ca_file", &PATH_RULE),
-        client_cert: read.read_optional("callback.client_cert", &PATH_RULE),
-        client_key: read.read_optional("callback.client_key", &SECRET_FILE_RULE),
-        heartbeat: read.read_key(
+        signing_secret_file: reader
+            .read_optional("callback.signing_secret_file", &SECRET_FILE_RULE),
+        ca_file: reader.read_optional("callback.ca_file", &PATH_RULE),
+        client_cert: reader.read_optional("callback.client_cert", &PATH_RULE),
+        client_key: reader.read_optional("callback.client_key", &SECRET_FILE_RULE),
+        heartbeat: reader.read_key(
             "callback.heartbeat",
             &DurationRule { min: SECOND, max: HOUR },
             secs(10),
         ),
-        max_pending: read.read_key(
+        max_pending: reader.read_key(
             "callback.max_pending",
             &IntegerRule { min: 10, max: 1_000_000 },
             1000,
         ),
-        start_spread: read.read_key(
+        start_spread: reader.read_key(
             "callback.start_spread",
             &DurationRule { min: Duration::ZERO, max: MINUTE },
             secs(2),
@@ -267,9 +278,9 @@ fn read_callback(read: &mut SettingsReader<'_>) -> CallbackSettings {
     };
     let pair = ["callback.client_cert", "callback.client_key"];
     for (missing, other) in [(pair[0], pair[1]), (pair[1], pair[0])] {
-        if read.is_set(other) && !read.is_set(missing) {
-            let what = format!("missing, while {other} is set");
-            read.report_conflict(&[missing], &what, Some("both or neither"));
+        if reader.is_set(other) && !reader.is_set(missing) {
+            let problem = format!("missing, while {other} is set");
+            reader.report_conflict(&[missing], &problem, Some("both or neither"));
         }
     }
     callback

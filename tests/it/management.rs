@@ -222,8 +222,11 @@ fn settings_that_cannot_be_used_are_named_and_nothing_secret_is_quoted() {
         client_key: absent(),
         ..https()
     };
-    let told: Vec<(String, String)> =
-        error(&settings).setting_faults().iter().map(|f| (f.key.clone(), f.what.clone())).collect();
+    let told: Vec<(String, String)> = error(&settings)
+        .setting_faults()
+        .iter()
+        .map(|f| (f.key.clone(), f.problem.clone()))
+        .collect();
     let expected = [
         ("callback.ca_file", "it holds no certificate"),
         ("callback.client_cert", "cannot be read: No such file or directory (os error 2)"),

@@ -240,7 +240,7 @@ fn a_named_file_must_be_there_and_be_a_text() {
     for path in [dir.path().join("none"), dir.path().to_owned(), binary, large] {
         let bad = Settings::load(Some(&path), NOTHING).unwrap_err();
         let [fault] = bad.setting_faults() else { panic!("{bad:?}") };
-        assert!(fault.what.starts_with("cannot be read: "), "{fault}");
+        assert!(fault.problem.starts_with("cannot be read: "), "{fault}");
         assert_eq!(fault.origin.as_deref(), path.to_str());
     }
 }

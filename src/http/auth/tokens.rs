@@ -167,11 +167,11 @@ mod tests {
         let path = dir.path().join("tokens");
         std::fs::write(&path, format!("a\nmn:{SESAME}\n:\n")).unwrap();
         let told = |path: &Path| TokenTable::load_file(path).unwrap_err().setting_faults().to_vec();
-        let lines: Vec<String> = told(&path).into_iter().map(|fault| fault.what).collect();
+        let lines: Vec<String> = told(&path).into_iter().map(|fault| fault.problem).collect();
         assert!(lines[0].starts_with("line 1: ") && lines[1].starts_with("line 3: "), "{lines:?}");
         std::fs::write(&path, "no token\n".repeat(100)).unwrap();
         assert_eq!(told(&path).len(), 17);
-        assert_eq!(told(&path)[16].what, "84 more lines are bad");
+        assert_eq!(told(&path)[16].problem, "84 more lines are bad");
     }
 
     #[test]

@@ -29,13 +29,13 @@ pub(crate) enum ValueShape {
 pub(crate) struct ValueProblem {
     /// The value, or the item of a list, for display.
     pub(crate) shown: String,
-    pub(crate) what: String,
+    pub(crate) text: String,
 }
 
 pub(super) type RuleResult<T> = Result<T, Vec<ValueProblem>>;
 
-pub(super) fn value_problem<T>(value: &Value, what: impl Into<String>) -> RuleResult<T> {
-    Err(vec![ValueProblem { shown: shown_value(value), what: what.into() }])
+pub(super) fn value_problem<T>(value: &Value, text: impl Into<String>) -> RuleResult<T> {
+    Err(vec![ValueProblem { shown: shown_value(value), text: text.into() }])
 }
 
 pub(crate) trait ValueRule {
@@ -70,9 +70,9 @@ impl ValueRule for BooleanRule {
 }
 
 /// One of several words.
-pub(crate) struct OneOf<T: 'static>(pub(crate) &'static [(&'static str, T)]);
+pub(crate) struct OneOfRule<T: 'static>(pub(crate) &'static [(&'static str, T)]);
 
-impl<T: Copy> ValueRule for OneOf<T> {
+impl<T: Copy> ValueRule for OneOfRule<T> {
     type Out = T;
     const SHAPE: ValueShape = ValueShape::Text;
 
@@ -109,7 +109,7 @@ impl<T> ValueRule for TextRule<T> {
     fn parse_value(&self, value: &Value) -> RuleResult<T> {
         match &value.kind {
             ValueKind::String(text) => {
-                (self.parse)(text).or_else(|what| value_problem(value, what))
+                (self.parse)(text).or_else(|problem| value_problem(value, problem))
             }
             _ => value_problem(value, "not a text"),
         }
@@ -122,7 +122,7 @@ impl<T> ValueRule for TextRule<T> {
 
 /// A list of distinct texts. A single text is accepted as a list with one item.
 pub(crate) struct ListRule<T> {
-    pub(crate) of: TextRule<T>,
+    pub(crate) item_rule: TextRule<T>,
     /// Minimum number of items.
     pub(crate) min: usize,
 }
@@ -135,8 +135,8 @@ impl<T: PartialEq> ValueRule for ListRule<T> {
     const SHAPE: ValueShape = ValueShape::List;
 
     fn allowed_values(&self) -> String {
-        let least = if self.min > 0 { ", at least one" } else { "" };
-        format!("a list{least}: {}", self.of.allowed)
+        let minimum = if self.min > 0 { ", at least one" } else { "" };
+        format!("a list{minimum}: {}", self.item_rule.allowed)
     }
 
     fn parse_value(&self, value: &Value) -> RuleResult<Vec<T>> {
@@ -151,25 +151,25 @@ impl<T: PartialEq> ValueRule for ListRule<T> {
         if items.len() > MAX_ITEMS {
             return value_problem(value, format!("has more than {MAX_ITEMS} items"));
         }
-        let mut taken = Vec::with_capacity(items.len());
+        let mut values = Vec::with_capacity(items.len());
         let mut problems = Vec::new();
         for item in items {
-            match self.of.parse_value(item) {
-                Ok(one) if taken.contains(&one) => {
+            match self.item_rule.parse_value(item) {
+                Ok(value) if values.contains(&value) => {
                     problems.push(ValueProblem {
                         shown: shown_value(item),
-                        what: "listed twice".to_owned(),
+                        text: "listed twice".to_owned(),
                     });
                 }
-                Ok(one) => taken.push(one),
-                Err(found) => problems.extend(found),
+                Ok(value) => values.push(value),
+                Err(item_problems) => problems.extend(item_problems),
             }
         }
-        if problems.is_empty() { Ok(taken) } else { Err(problems) }
+        if problems.is_empty() { Ok(values) } else { Err(problems) }
     }
 
     fn hides_value(&self) -> bool {
-        self.of.hidden
+        self.item_rule.hidden
     }
 }
 
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_list_names_each_bad_item() {
         let list = ListRule {
-            of: TextRule {
+            item_rule: TextRule {
                 allowed: "a word without x",
                 parse: |text| match text.contains('x') {
                     true => Err("has an x".to_owned()),
@@ -192,12 +192,12 @@ mod tests {
         };
         let items = ["a", "x", "b", "a", "xx"].map(|text| Value::new(None, text)).to_vec();
         let problems = list.parse_value(&Value::new(None, items)).unwrap_err();
-        let told: Vec<_> = problems.iter().map(|p| (p.shown.as_str(), p.what.as_str())).collect();
+        let found: Vec<_> = problems.iter().map(|p| (p.shown.as_str(), p.text.as_str())).collect();
         let expected =
             [(r#""x""#, "has an x"), (r#""a""#, "listed twice"), (r#""xx""#, "has an x")];
-        assert_eq!(told, expected);
+        assert_eq!(found, expected);
         assert_eq!(list.parse_value(&Value::new(None, "one")).unwrap(), ["one"]);
         let empty = list.parse_value(&Value::new(None, Vec::<Value>::new())).unwrap_err();
-        assert_eq!(empty[0].what, "empty");
+        assert_eq!(empty[0].text, "empty");
     }
 }

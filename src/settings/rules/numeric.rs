@@ -65,7 +65,7 @@ impl ValueRule for DurationRule {
     const SHAPE: ValueShape = ValueShape::Text;
 
     fn allowed_values(&self) -> String {
-        format!("{} to {}", span_text(self.min), span_text(self.max))
+        format!("{} to {}", duration_text(self.min), duration_text(self.max))
     }
 
     fn parse_value(&self, value: &Value) -> RuleResult<Duration> {
@@ -88,7 +88,7 @@ impl ValueRule for DurationRule {
 const NO_TIME_UNIT: &str = "has no unit; write it as text with ms, s, m or h, such as \"10s\"";
 
 /// Formats a duration as the settings write it.
-fn span_text(span: Duration) -> String {
+fn duration_text(span: Duration) -> String {
     match SignedDuration::try_from(span) {
         Ok(span) => format!("{span:#}"),
         Err(_) => format!("{}s", span.as_secs()),
@@ -135,8 +135,8 @@ mod tests {
     const SPAN: DurationRule =
         DurationRule { min: Duration::from_secs(1), max: Duration::from_secs(3600) };
 
-    fn what<R: ValueRule>(rule: &R, value: impl Into<ValueKind>) -> Option<String> {
-        rule.parse_value(&Value::new(None, value)).err()?.pop().map(|problem| problem.what)
+    fn problem<R: ValueRule>(rule: &R, value: impl Into<ValueKind>) -> Option<String> {
+        rule.parse_value(&Value::new(None, value)).err()?.pop().map(|problem| problem.text)
     }
 
     #[test]
@@ -146,13 +146,16 @@ mod tests {
             assert_eq!(span, Duration::from_secs_f64(seconds), "{text}");
         }
         assert_eq!(SPAN.allowed_values(), "1s to 1h");
-        assert_eq!(what(&SPAN, 10_i64).as_deref(), Some(NO_TIME_UNIT));
-        assert_eq!(what(&SPAN, "10").as_deref(), Some(NO_TIME_UNIT));
+        assert_eq!(problem(&SPAN, 10_i64).as_deref(), Some(NO_TIME_UNIT));
+        assert_eq!(problem(&SPAN, "10").as_deref(), Some(NO_TIME_UNIT));
         for text in ["999ms", "3601s", "-5s", "5s ago", "2562047788015215h"] {
-            assert_eq!(what(&SPAN, text).as_deref(), Some("out of range"), "{text}");
+            assert_eq!(problem(&SPAN, text).as_deref(), Some("out of range"), "{text}");
         }
         for text in ["", "s", "ten seconds", "10 parsecs"] {
-            assert!(what(&SPAN, text).is_some_and(|what| what.starts_with("not a span")), "{text}");
+            assert!(
+                problem(&SPAN, text).is_some_and(|text| text.starts_with("not a span")),
+                "{text}"
+            );
         }
     }
 
@@ -163,18 +166,18 @@ mod tests {
             assert_eq!(size.parse_value(&Value::new(None, text)).unwrap(), bytes, "{text}");
         }
         assert_eq!(size.allowed_values(), "0B to 1.0 EiB");
-        assert_eq!(what(&size, 5_i64).as_deref(), Some(NO_SIZE_UNIT));
-        assert_eq!(what(&size, "5").as_deref(), Some(NO_SIZE_UNIT));
-        assert_eq!(what(&size, "2EiB").as_deref(), Some("out of range"));
-        assert_eq!(what(&size, "99999999999999999999EiB").as_deref(), Some("out of range"));
-        assert!(what(&size, "-1GiB").is_some_and(|what| what.starts_with("not a size")));
+        assert_eq!(problem(&size, 5_i64).as_deref(), Some(NO_SIZE_UNIT));
+        assert_eq!(problem(&size, "5").as_deref(), Some(NO_SIZE_UNIT));
+        assert_eq!(problem(&size, "2EiB").as_deref(), Some("out of range"));
+        assert_eq!(problem(&size, "99999999999999999999EiB").as_deref(), Some("out of range"));
+        assert!(problem(&size, "-1GiB").is_some_and(|text| text.starts_with("not a size")));
     }
 
     #[test]
     fn a_share_is_above_0_and_at_most_1() {
         for share in [0.0, -0.1, 1.001, f64::NAN, f64::INFINITY] {
-            assert_eq!(what(&RatioRule, share).as_deref(), Some("out of range"), "{share}");
+            assert_eq!(problem(&RatioRule, share).as_deref(), Some("out of range"), "{share}");
         }
-        assert!(what(&RatioRule, 1_i64).is_none() && what(&RatioRule, 0.5).is_none());
+        assert!(problem(&RatioRule, 1_i64).is_none() && problem(&RatioRule, 0.5).is_none());
     }
 }

@@ -218,7 +218,7 @@ mod tests {
         assert!(parse_network("fd00::/8").is_ok());
         assert!(
             parse_network("10.1.0.0/8")
-                .is_err_and(|what| what.ends_with("did you mean 10.0.0.0/8?"))
+                .is_err_and(|problem| problem.ends_with("did you mean 10.0.0.0/8?"))
         );
         for bad in ["", "10.0.0.0/33", "10.0.0/8", "example.org"] {
             assert!(parse_network(bad).is_err(), "{bad}");
