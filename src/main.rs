@@ -42,8 +42,8 @@ fn main() -> ExitCode {
 
 /// Returns the exit status of a command that writes to stdout. A closed pipe (`| head`) is not an
 /// error.
-fn exit_from_io(written: io::Result<()>) -> ExitStatus {
-    match written {
+fn exit_from_io(result: io::Result<()>) -> ExitStatus {
+    match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             eprintln!("{error}");
             ExitStatus::Failed
@@ -55,8 +55,8 @@ fn exit_from_io(written: io::Result<()>) -> ExitStatus {
 fn with_settings(args: &Args, then: impl FnOnce(&Settings) -> ExitStatus) -> ExitStatus {
     match Settings::load(args.config.as_deref(), environment_variables()) {
         Ok(settings) => then(&settings),
-        Err(bad) => {
-            eprint!("{}", format_report(bad.setting_faults()));
+        Err(error) => {
+            eprint!("{}", format_report(error.setting_faults()));
             ExitStatus::Failed
         }
     }
@@ -67,17 +67,17 @@ fn with_settings(args: &Args, then: impl FnOnce(&Settings) -> ExitStatus) -> Exi
 /// ignored with a note.
 fn run_client_at_url(command: &ClientCommand, config: Option<&Path>) -> ExitStatus {
     match Settings::load_lenient(config, environment_variables()) {
-        Ok((settings, passed_over)) => {
-            if let Some(bad) = passed_over {
+        Ok((settings, ignored_error)) => {
+            if let Some(error) = ignored_error {
                 let base_path = &settings.server.base_path;
                 eprintln!(
-                    "{bad}; it is passed over, the daemon's base path taken as {base_path:?}"
+                    "{error}; it is passed over, the daemon's base path taken as {base_path:?}"
                 );
             }
             run_client(command, &settings)
         }
-        Err(bad) => {
-            eprint!("{}", format_report(bad.setting_faults()));
+        Err(error) => {
+            eprint!("{}", format_report(error.setting_faults()));
             ExitStatus::Failed
         }
     }
@@ -86,13 +86,13 @@ fn run_client_at_url(command: &ClientCommand, config: Option<&Path>) -> ExitStat
 fn run_client(command: &ClientCommand, settings: &Settings) -> ExitStatus {
     let token = std::env::var("IMAGESTORE_AGENT_TOKEN").ok().map(Secret::new);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let answered = match runtime {
+    let result = match runtime {
         Ok(runtime) => runtime
             .block_on(cli::run_command(command, settings, token))
             .map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
-    match answered {
+    match result {
         Ok(true) => ExitStatus::Ok,
         Ok(false) => ExitStatus::Failed,
         Err(why) => {

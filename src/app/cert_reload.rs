@@ -25,47 +25,50 @@ type FilesDigest = Vec<u8>;
 /// configuration or the reason why it cannot be used.
 type CheckResult = (FilesDigest, Option<Result<TlsAcceptance, String>>);
 
-/// Checks the files every 10 s, and whenever `asked` is notified, until `stop`. Files that cannot
-/// be used, such as a certificate whose key has not been replaced yet, change nothing. They are
-/// read again at the next check.
+/// Checks the files every 10 s, and whenever `reload_requests` is notified, until `stop`. Files that
+/// cannot be used, such as a certificate whose key has not been replaced yet, change nothing. They
+/// are read again at the next check.
 pub(super) async fn watch_certificates(
     files: settings::TlsSettings,
-    shown: watch::Sender<Arc<TlsAcceptance>>,
-    asked: Arc<Notify>,
+    current_tls: watch::Sender<Arc<TlsAcceptance>>,
+    reload_requests: Arc<Notify>,
     stop: CancellationToken,
 ) {
-    let mut looks = interval_at(Instant::now() + CHECK_INTERVAL, CHECK_INTERVAL);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut known, mut told) = (FilesDigest::new(), None);
+    let mut ticks = interval_at(Instant::now() + CHECK_INTERVAL, CHECK_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut loaded_digest, mut reported_error) = (FilesDigest::new(), None);
     loop {
-        let insists = tokio::select! {
+        let forced = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            () = asked.notified() => true,
-            _ = looks.tick() => false,
+            () = reload_requests.notified() => true,
+            _ = ticks.tick() => false,
         };
         // `StartupFiles` has loaded the files at the start. The first check loads them once more,
         // which does no harm.
-        let look = look_at(files.clone(), if insists { FilesDigest::new() } else { known.clone() });
+        let check = check_files(
+            files.clone(),
+            if forced { FilesDigest::new() } else { loaded_digest.clone() },
+        );
         // If the disk hangs, only this task and its blocking thread wait.
-        let Some(Some((stamp, found))) = stop.run_until_cancelled(look).await else { continue };
-        match found {
+        let Some(Some((digest, result))) = stop.run_until_cancelled(check).await else { continue };
+        match result {
             None => {}
             Some(Ok(tls)) => {
-                if !known.is_empty() || insists {
+                if !loaded_digest.is_empty() || forced {
                     info!("certificates reloaded");
                 }
-                shown.send_replace(Arc::new(tls));
-                (known, told) = (stamp, None);
+                current_tls.send_replace(Arc::new(tls));
+                (loaded_digest, reported_error) = (digest, None);
             }
             Some(Err(why)) => {
-                if insists || told.as_ref() != Some(&why) {
+                if forced || reported_error.as_ref() != Some(&why) {
                     warn!(
                         why,
                         "the certificates on disk are of no use; those before them are shown"
                     );
                 }
-                told = Some(why);
+                reported_error = Some(why);
             }
         }
     }
@@ -73,13 +76,16 @@ pub(super) async fn watch_certificates(
 
 /// Reads the files on a blocking thread. Returns `None` if that thread panicked, which the panic
 /// itself reports.
-async fn look_at(files: settings::TlsSettings, known: FilesDigest) -> Option<CheckResult> {
+async fn check_files(
+    files: settings::TlsSettings,
+    loaded_digest: FilesDigest,
+) -> Option<CheckResult> {
     #[expect(clippy::disallowed_methods, reason = "certificates are read on a blocking thread")]
     let reading = tokio::task::spawn_blocking(move || {
-        let stamp = digest_files(&files);
-        let load = || TlsAcceptance::load(&files).map_err(|bad| bad.to_string());
-        let found = (stamp != known).then(load);
-        (stamp, found)
+        let digest = digest_files(&files);
+        let load = || TlsAcceptance::load(&files).map_err(|error| error.to_string());
+        let result = (digest != loaded_digest).then(load);
+        (digest, result)
     });
     reading.await.ok()
 }

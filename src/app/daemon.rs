@@ -30,7 +30,7 @@ use tracing::{error, info, warn};
 use super::process::ExitStatus;
 use super::reload::Reload;
 use super::startup::PreparedDaemon;
-use super::tasks::{EndedTask, HttpDependencies, LAST_DELIVERY_TIMEOUT, TaskStarter};
+use super::tasks::{HttpDependencies, LAST_DELIVERY_TIMEOUT, TaskResult, TaskStarter};
 use crate::http::TokenTable;
 use crate::ledger::{LedgerWriter, OpenedLedger, StateDir};
 use crate::management::CallbackClient;
@@ -38,15 +38,15 @@ use crate::notifier::NotifierHandle;
 use crate::systemd;
 
 /// Time for the tasks other than the notifier to stop. Longer than the 3 s that the server drains.
-const STORES_TIMEOUT: Duration = Duration::from_secs(4);
+const TASKS_STOP_TIMEOUT: Duration = Duration::from_secs(4);
 /// Time for the ledger to close. A state disk that hangs must not delay the stop beyond it.
 const LEDGER_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 struct RunningDaemon {
-    tasks: JoinSet<EndedTask>,
+    tasks: JoinSet<TaskResult>,
     /// The task of the notifier. Empty without a callback. It stops after the other tasks, because
     /// they may still add notices.
-    notifier: JoinSet<EndedTask>,
+    notifier_tasks: JoinSet<TaskResult>,
     stop_tasks: CancellationToken,
     stop_notifier: CancellationToken,
     tokens: watch::Sender<Arc<TokenTable>>,
@@ -55,7 +55,7 @@ struct RunningDaemon {
     /// Requests a reload of the certificates.
     certificate_reload: Arc<Notify>,
     /// `None` without a callback.
-    receivers: Option<NotifierHandle>,
+    notifier_handle: Option<NotifierHandle>,
     writer: LedgerWriter,
 }
 
@@ -83,20 +83,20 @@ impl PreparedDaemon {
                 () = stop.cancelled() => break ExitStatus::Ok,
                 Some(()) = reloads.recv() => {
                     systemd::notify_reloading();
-                    running.receivers.iter().for_each(NotifierHandle::reset_gone);
+                    running.notifier_handle.iter().for_each(NotifierHandle::reset_gone);
                     running.certificate_reload.notify_one();
                     reload.start_read();
                 }
                 Some(read) = reload.finish_read() => {
-                    reload.take_result(read, &running.tokens, running.client.as_ref());
+                    reload.apply_result(read, &running.tokens, running.client.as_ref());
                     systemd::notify_ready();
                 }
-                Some(ended) = running.tasks.join_next() => {
-                    log_unexpected_exit(ended);
+                Some(result) = running.tasks.join_next() => {
+                    log_unexpected_exit(result);
                     break ExitStatus::Internal;
                 }
-                Some(ended) = running.notifier.join_next() => {
-                    log_unexpected_exit(ended);
+                Some(result) = running.notifier_tasks.join_next() => {
+                    log_unexpected_exit(result);
                     break ExitStatus::Internal;
                 }
                 () = running.writer.wait_closed() => {
@@ -119,40 +119,40 @@ impl PreparedDaemon {
         let (stop, tasks) = (stop_tasks.clone(), JoinSet::new());
         let mut starter = TaskStarter { settings, node, ledger, clock, random, stop, tasks };
 
-        let (receivers, notifier) = client
+        let (notifier_handle, notifier_tasks) = client
             .clone()
             .map(|client| starter.start_notifier(client, stop_notifier.clone()))
             .unzip();
-        let registry = starter.start_agent(stores, receivers.clone());
+        let registry = starter.start_agent(stores, notifier_handle.clone());
         let state_disk = starter.start_state_disk_watch();
-        let conditions = starter.daemon_conditions(receivers.as_ref(), &state_disk);
-        if let Some(notifier) = &receivers {
+        let conditions = starter.daemon_conditions(notifier_handle.as_ref(), &state_disk);
+        if let Some(notifier) = &notifier_handle {
             starter.start_heartbeat(&registry, &conditions, notifier);
         }
         let replies = starter.start_reply_poster();
         starter.start_watchdog(&registry);
         let certificate_reload = Arc::new(Notify::new());
         let tls = starter.start_certificate_watch(tls, &certificate_reload);
-        let (tokens, tokens_seen) = watch::channel(Arc::new(tokens));
+        let (tokens, tokens_receiver) = watch::channel(Arc::new(tokens));
         let dependencies = HttpDependencies {
             registry,
-            tokens: tokens_seen,
+            tokens: tokens_receiver,
             tls,
             state_disk,
             conditions,
-            notifier: receivers.clone(),
+            notifier: notifier_handle.clone(),
             replies,
         };
         starter.start_http(server, dependencies);
         let running = RunningDaemon {
             tasks: starter.tasks,
-            notifier: notifier.unwrap_or_default(),
+            notifier_tasks: notifier_tasks.unwrap_or_default(),
             stop_tasks,
             stop_notifier,
             tokens,
             client,
             certificate_reload,
-            receivers,
+            notifier_handle,
             writer,
         };
         (running, state_dir)
@@ -162,32 +162,32 @@ impl PreparedDaemon {
 impl RunningDaemon {
     async fn stop(mut self) {
         self.stop_tasks.cancel();
-        if timeout(STORES_TIMEOUT, all_ended(&mut self.tasks)).await.is_err() {
+        if timeout(TASKS_STOP_TIMEOUT, join_all(&mut self.tasks)).await.is_err() {
             warn!("a task did not end in time and is left behind");
         }
         self.stop_notifier.cancel();
-        let patience = LAST_DELIVERY_TIMEOUT + Duration::from_millis(250);
-        if timeout(patience, all_ended(&mut self.notifier)).await.is_err() {
+        let delivery_timeout = LAST_DELIVERY_TIMEOUT + Duration::from_millis(250);
+        if timeout(delivery_timeout, join_all(&mut self.notifier_tasks)).await.is_err() {
             warn!("the last delivery did not end in time; it is made again at the next start");
         }
         self.tasks.abort_all();
-        self.notifier.abort_all();
+        self.notifier_tasks.abort_all();
         if timeout(LEDGER_CLOSE_TIMEOUT, self.writer.close_ledger()).await.is_err() {
             warn!("the state disk does not answer; what was acknowledged is on it");
         }
     }
 }
 
-async fn all_ended(tasks: &mut JoinSet<EndedTask>) {
-    while let Some(ended) = tasks.join_next().await {
-        if !matches!(ended, Ok((_, Ok(())))) {
-            log_unexpected_exit(ended);
+async fn join_all(tasks: &mut JoinSet<TaskResult>) {
+    while let Some(result) = tasks.join_next().await {
+        if !matches!(result, Ok((_, Ok(())))) {
+            log_unexpected_exit(result);
         }
     }
 }
 
-fn log_unexpected_exit(ended: Result<EndedTask, tokio::task::JoinError>) {
-    match ended {
+fn log_unexpected_exit(result: Result<TaskResult, tokio::task::JoinError>) {
+    match result {
         Ok((task, Ok(()))) => error!(task, "a task ended by itself"),
         Ok((task, Err(why))) => error!(task, why, "a task broke off"),
         Err(why) => error!(%why, "a task broke off"),

@@ -19,9 +19,9 @@ const DEFAULT_USER: &str = "imagestore-agent";
 /// The node id in the name of the probe file. The marker that `init` writes names no node. The id
 /// is constant, so that the next `init` replaces the file of one that was killed. No node has this
 /// id, so a daemon that probes the directory at the same time writes to another file.
-const NO_NODE: NodeId = NodeId::from_u128(0);
+const INIT_NODE_ID: NodeId = NodeId::from_u128(0);
 /// Time for the worker to mark the directory. An operator waits for it, and can interrupt it.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
+const INIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The directory could not be marked.
 #[derive(Debug, thiserror::Error)]
@@ -47,12 +47,12 @@ pub fn init_directory(
     settings: &Settings,
 ) -> ExitStatus {
     match mark_directory(path, user, settings) {
-        Ok(examined) if as_json => {
-            println!("{}", to_json(path, &examined));
+        Ok(inspection) if as_json => {
+            println!("{}", to_json(path, &inspection));
             ExitStatus::Ok
         }
-        Ok(examined) => {
-            print!("{}", to_text(path, &examined));
+        Ok(inspection) => {
+            print!("{}", to_text(path, &inspection));
             ExitStatus::Ok
         }
         Err(InitError::Fault(fault)) if as_json => {
@@ -72,26 +72,29 @@ fn mark_directory(
     user: Option<&str>,
     settings: &Settings,
 ) -> Result<DirectoryInspection, InitError> {
-    let bad = |why: String| InitError::Path { path: path.to_owned(), why };
-    let dir = ImageDir::parse(path).map_err(|error| bad(error.to_string()))?;
+    let path_error = |why: String| InitError::Path { path: path.to_owned(), why };
+    let dir = ImageDir::parse(path).map_err(|error| path_error(error.to_string()))?;
     let roots = &settings.storage.allowed_roots;
     if !dir.is_within(roots.iter().map(String::as_str)) {
-        return Err(bad(format!("not at or below storage.allowed_roots ({})", roots.join(", "))));
+        return Err(path_error(format!(
+            "not at or below storage.allowed_roots ({})",
+            roots.join(", ")
+        )));
     }
     let owner = resolve_owner(user, &settings.state.dir)?;
     let prober = Prober::new(ProbeOptions {
         allowed_roots: roots.clone(),
         allow_root_disk: settings.storage.allow_root_disk,
-        node_id: NO_NODE,
+        node_id: INIT_NODE_ID,
     });
     let marker = MarkerId::from_u128(u128::from_be_bytes(SystemRandom::default().bytes16()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let made = runtime.block_on(async {
-        let deadline = Instant::now() + PROBE_TIMEOUT;
+    let result = runtime.block_on(async {
+        let deadline = Instant::now() + INIT_TIMEOUT;
         let now = SystemClock.now();
         prober.init_directory(&mut WorkerSlot::new(), &dir, marker, now, owner, deadline).await
     });
-    made.map_err(InitError::Fault)
+    result.map_err(InitError::Fault)
 }
 
 /// Returns the owner for the created files: the requested user, else the owner of the state
@@ -105,9 +108,9 @@ fn resolve_owner(
         return Ok(None);
     }
     if user.is_none()
-        && let Ok(seen) = nix::sys::stat::stat(state_dir)
+        && let Ok(metadata) = nix::sys::stat::stat(state_dir)
     {
-        return Ok(Some(DirectoryOwner { uid: seen.st_uid, gid: seen.st_gid }));
+        return Ok(Some(DirectoryOwner { uid: metadata.st_uid, gid: metadata.st_gid }));
     }
     let name = user.unwrap_or(DEFAULT_USER);
     match User::from_name(name) {
@@ -119,20 +122,20 @@ fn resolve_owner(
     }
 }
 
-fn to_json(path: &str, examined: &DirectoryInspection) -> serde_json::Value {
-    let DirectoryInspection { marker, capacity, place, .. } = examined;
+fn to_json(path: &str, inspection: &DirectoryInspection) -> serde_json::Value {
+    let DirectoryInspection { marker, capacity, place, .. } = inspection;
     json!(InitResponse::new(path, *marker, *capacity, place))
 }
 
-fn to_text(path: &str, examined: &DirectoryInspection) -> String {
+fn to_text(path: &str, inspection: &DirectoryInspection) -> String {
     let size = |bytes| bytesize::ByteSize(bytes).display().iec().to_string();
     format!(
         "{path} is marked as an image store\n  filesystem  {} on {}, mounted at {}\n  \
          space       {} of {} available\n",
-        examined.place.fs_type,
-        examined.place.device,
-        examined.place.mount_point,
-        size(examined.capacity.available()),
-        size(examined.capacity.total()),
+        inspection.place.fs_type,
+        inspection.place.device,
+        inspection.place.mount_point,
+        size(inspection.capacity.available()),
+        size(inspection.capacity.total()),
     )
 }

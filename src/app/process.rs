@@ -46,15 +46,15 @@ impl From<ExitStatus> for ExitCode {
 /// # Errors
 /// Returns the error of the system if it does not install a handler.
 pub fn stop_at_signals(stop: &CancellationToken) -> io::Result<JoinSet<()>> {
-    let mut listening = JoinSet::new();
+    let mut signal_tasks = JoinSet::new();
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let (mut signals, stop) = (signal(kind)?, stop.clone());
-        listening.spawn(async move {
+        signal_tasks.spawn(async move {
             signals.recv().await;
             stop.cancel();
         });
     }
-    Ok(listening)
+    Ok(signal_tasks)
 }
 
 /// Returns a function that reads memory and processor time of this process from `/proc` at each

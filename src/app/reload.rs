@@ -16,9 +16,9 @@ use crate::settings::{Settings, environment_variables};
 
 /// Maximum duration of one read. A disk that responds needs far less for these small files.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// Maximum number of reads that hang in the kernel. Each holds a blocking thread, and the name
-/// lookups need such threads too.
-const MAX_HANGING_READS: usize = 4;
+/// Maximum number of reads at once, those that hang in the kernel included. Each holds a blocking
+/// thread, and the name lookups need such threads too.
+const MAX_CONCURRENT_READS: usize = 4;
 
 /// The contents of the files, or the reason why they cannot be used.
 type ReadFiles = Result<(Settings, TokenTable, Option<EventSigner>), String>;
@@ -30,23 +30,29 @@ pub(super) struct Reload {
     /// The settings in force.
     settings: Settings,
     /// The newest read. A read that it supersedes is dropped.
-    reading: JoinSet<ReadFiles>,
-    may_hang: Arc<Semaphore>,
-    patience: Duration,
+    current_read: JoinSet<ReadFiles>,
+    read_permits: Arc<Semaphore>,
+    read_timeout: Duration,
 }
 
 impl Reload {
     pub(super) fn new(config: Option<PathBuf>, settings: Settings) -> Self {
-        let may_hang = Arc::new(Semaphore::new(MAX_HANGING_READS));
-        Self { config, settings, reading: JoinSet::new(), may_hang, patience: READ_TIMEOUT }
+        let read_permits = Arc::new(Semaphore::new(MAX_CONCURRENT_READS));
+        Self {
+            config,
+            settings,
+            current_read: JoinSet::new(),
+            read_permits,
+            read_timeout: READ_TIMEOUT,
+        }
     }
 
     /// Starts a read. The result of a read that still runs is discarded, because the files may have
     /// changed since it started.
     pub(super) fn start_read(&mut self) {
-        self.reading = JoinSet::new();
-        let may_hang = Arc::clone(&self.may_hang);
-        self.reading.spawn(read_files(self.config.clone(), may_hang, self.patience));
+        self.current_read = JoinSet::new();
+        let read_permits = Arc::clone(&self.read_permits);
+        self.current_read.spawn(read_files(self.config.clone(), read_permits, self.read_timeout));
     }
 
     /// Waits for the current read and returns its result. Returns `None` if no read runs.
@@ -54,37 +60,37 @@ impl Reload {
     /// # Cancel safety
     /// Cancel safe. The read continues.
     pub(super) async fn finish_read(&mut self) -> Option<Result<ReadFiles, JoinError>> {
-        self.reading.join_next().await
+        self.current_read.join_next().await
     }
 
     /// Applies the result of a read. A fault in any of the files leaves everything unchanged.
-    pub(super) fn take_result(
+    pub(super) fn apply_result(
         &mut self,
         read: Result<ReadFiles, JoinError>,
         tokens: &watch::Sender<Arc<TokenTable>>,
         client: Option<&CallbackClient>,
     ) {
-        let (settings, fresh, signer) =
-            match read.unwrap_or_else(|broke_off| Err(broke_off.to_string())) {
+        let (settings, new_tokens, signer) =
+            match read.unwrap_or_else(|panic| Err(panic.to_string())) {
                 Ok(read) => read,
                 Err(why) => {
                     error!(why, "nothing was reloaded");
                     return;
                 }
             };
-        tokens.send_replace(Arc::new(fresh));
+        tokens.send_replace(Arc::new(new_tokens));
         self.settings.auth.clone_from(&settings.auth);
         if let Some(client) = client {
             client.sign_with(signer);
             let file = &settings.callback.signing_secret_file;
             self.settings.callback.signing_secret_file.clone_from(file);
         }
-        let waiting = sections_that_differ(&self.settings, &settings);
-        if waiting.is_empty() {
+        let sections = changed_sections(&self.settings, &settings);
+        if sections.is_empty() {
             info!("tokens reloaded, signing secrets too");
         } else {
             warn!(
-                sections = ?waiting,
+                ?sections,
                 "tokens reloaded, signing secrets too; these sections changed and need a restart"
             );
         }
@@ -93,24 +99,24 @@ impl Reload {
 
 async fn read_files(
     config: Option<PathBuf>,
-    may_hang: Arc<Semaphore>,
-    patience: Duration,
+    read_permits: Arc<Semaphore>,
+    read_timeout: Duration,
 ) -> ReadFiles {
-    let Ok(place) = may_hang.try_acquire_owned() else {
+    let Ok(permit) = read_permits.try_acquire_owned() else {
         return Err("earlier reloads still wait for their files".to_owned());
     };
     #[expect(clippy::disallowed_methods, reason = "settings are read on a blocking thread")]
     let reading = tokio::task::spawn_blocking(move || {
-        let _place = place;
-        read_now(config.as_deref())
+        let _permit = permit;
+        read_blocking(config.as_deref())
     });
-    match timeout(patience, reading).await {
-        Ok(read) => read.unwrap_or_else(|broke_off| Err(broke_off.to_string())),
-        Err(_) => Err(format!("the files did not answer within {patience:?}")),
+    match timeout(read_timeout, reading).await {
+        Ok(read) => read.unwrap_or_else(|panic| Err(panic.to_string())),
+        Err(_) => Err(format!("the files did not answer within {read_timeout:?}")),
     }
 }
 
-fn read_now(config: Option<&Path>) -> ReadFiles {
+fn read_blocking(config: Option<&Path>) -> ReadFiles {
     let settings =
         Settings::load(config, environment_variables()).map_err(|error| error.to_string())?;
     let tokens = match &settings.auth.tokens_file {
@@ -121,7 +127,7 @@ fn read_now(config: Option<&Path>) -> ReadFiles {
     Ok((settings, tokens, signer))
 }
 
-fn sections_that_differ(old: &Settings, new: &Settings) -> Vec<&'static str> {
+fn changed_sections(old: &Settings, new: &Settings) -> Vec<&'static str> {
     [
         ("server", old.server != new.server),
         ("api", old.api != new.api),
@@ -140,7 +146,7 @@ fn sections_that_differ(old: &Settings, new: &Settings) -> Vec<&'static str> {
 mod tests {
     use super::*;
 
-    async fn why_not(reload: &mut Reload) -> String {
+    async fn reload_error(reload: &mut Reload) -> String {
         reload.start_read();
         reload.finish_read().await.unwrap().unwrap().unwrap_err()
     }
@@ -151,12 +157,12 @@ mod tests {
         let pipe = dir.path().join("agent.toml");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let mut reload = Reload::new(Some(pipe.clone()), Settings::built_in());
-        reload.patience = Duration::from_millis(20);
-        assert!(why_not(&mut reload).await.contains("did not answer"));
+        reload.read_timeout = Duration::from_millis(20);
+        assert!(reload_error(&mut reload).await.contains("did not answer"));
         // Opened by a writer, and closed again, the pipe lets its reader go.
         drop(std::fs::OpenOptions::new().write(true).open(pipe).unwrap());
 
-        reload.may_hang = Arc::new(Semaphore::new(0));
-        assert!(why_not(&mut reload).await.contains("earlier reloads"));
+        reload.read_permits = Arc::new(Semaphore::new(0));
+        assert!(reload_error(&mut reload).await.contains("earlier reloads"));
     }
 }

@@ -25,15 +25,15 @@ const WORKER_THREADS: usize = 2;
 pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatus {
     let settings = match Settings::load(config, environment_variables()) {
         Ok(settings) => settings,
-        Err(bad) => {
-            eprint!("{}", format_report(bad.setting_faults()));
+        Err(error) => {
+            eprint!("{}", format_report(error.setting_faults()));
             return ExitStatus::Settings;
         }
     };
     let files = match StartupFiles::read_files(&settings) {
         Ok(files) => files,
-        Err(bad) => {
-            eprint!("{}", format_report(bad.setting_faults()));
+        Err(error) => {
+            eprint!("{}", format_report(error.setting_faults()));
             return ExitStatus::Settings;
         }
     };
@@ -44,7 +44,7 @@ pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatu
             return ExitStatus::Internal;
         }
     };
-    warn_of(&settings, &files);
+    log_risks(&settings, &files);
     let (tcp, unix) = systemd::inherited_listeners();
     let prepared =
         match PreparedDaemon::new(settings, files, InheritedSockets { tcp, unix }, epoch_floor) {
@@ -54,37 +54,37 @@ pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatu
                 return error.exit_status();
             }
         };
-    let threads =
+    let runtime =
         runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build();
-    let threads = match threads {
-        Ok(threads) => threads,
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
         Err(error) => {
             error!(%error, "cannot start");
             return ExitStatus::Internal;
         }
     };
-    let exit = threads.block_on(until_told(prepared, config));
+    let exit = runtime.block_on(run_until_signal(prepared, config));
     // A name lookup may still hang on a dead name server. The stop does not wait for it.
-    threads.shutdown_background();
+    runtime.shutdown_background();
     exit
 }
 
-async fn until_told(prepared: PreparedDaemon, config: Option<&Path>) -> ExitStatus {
+async fn run_until_signal(prepared: PreparedDaemon, config: Option<&Path>) -> ExitStatus {
     let stop = CancellationToken::new();
     // One pending reload covers every signal that arrives before it starts.
     let (reload, reloads) = mpsc::channel(1);
-    let listening = stop_at_signals(&stop).and_then(|mut listening| {
+    let signal_tasks = stop_at_signals(&stop).and_then(|mut signal_tasks| {
         let mut signals = signal(SignalKind::hangup())?;
-        listening.spawn(async move {
+        signal_tasks.spawn(async move {
             while signals.recv().await.is_some() {
                 // If the channel is full, a reload is already pending.
                 let _ = reload.try_send(());
             }
         });
-        Ok(listening)
+        Ok(signal_tasks)
     });
-    let _listening = match listening {
-        Ok(listening) => listening,
+    let _signal_tasks = match signal_tasks {
+        Ok(signal_tasks) => signal_tasks,
         Err(error) => {
             error!(%error, "cannot listen to signals");
             return ExitStatus::Internal;
@@ -94,7 +94,7 @@ async fn until_told(prepared: PreparedDaemon, config: Option<&Path>) -> ExitStat
 }
 
 /// Logs a warning for each choice of the operator that has a risk or no effect.
-fn warn_of(settings: &Settings, files: &StartupFiles) {
+fn log_risks(settings: &Settings, files: &StartupFiles) {
     for fault in &files.optional_failures {
         match fault.key.as_str() {
             MASTER_KEY_FILE => {

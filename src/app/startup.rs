@@ -39,19 +39,21 @@ impl StartupFiles {
     /// shows its text.
     pub fn read_files(settings: &Settings) -> Result<Self, SettingsError> {
         let mut faults = settings.check_files();
-        let unread: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();
-        let mut inside = Vec::new();
+        let unreadable_keys: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();
+        let mut content_faults = Vec::new();
         let tokens = match &settings.auth.tokens_file {
             Some(path) => TokenTable::load_file(path),
             None => Ok(TokenTable::default()),
         };
-        let tokens = SettingsError::gather(tokens, &mut inside);
+        let tokens = SettingsError::gather(tokens, &mut content_faults);
         let client = CallbackClient::new(&settings.callback, RequestTimeouts::default());
-        let client = SettingsError::gather(client, &mut inside);
+        let client = SettingsError::gather(client, &mut content_faults);
         let tls = settings.server.tls.as_ref().map(TlsAcceptance::load).transpose();
-        let tls = SettingsError::gather(tls, &mut inside);
+        let tls = SettingsError::gather(tls, &mut content_faults);
         // `check_files` has already reported the files that cannot be read.
-        faults.extend(inside.into_iter().filter(|fault| !unread.contains(&fault.key)));
+        faults.extend(
+            content_faults.into_iter().filter(|fault| !unreadable_keys.contains(&fault.key)),
+        );
         match (tokens, client, tls) {
             (Some(tokens), Some(client), Some(tls))
                 if !faults.iter().any(|fault| required_at_start(&fault.key)) =>
@@ -65,7 +67,7 @@ impl StartupFiles {
 
 /// Loads and validates the settings and their files, and prints the faults or the success.
 pub fn check_config(config: Option<&Path>) -> ExitStatus {
-    match print_report(config) {
+    match validate_settings(config) {
         Ok(settings) => {
             for key in settings.not_yet() {
                 println!("{key}: takes effect in a later version");
@@ -73,8 +75,8 @@ pub fn check_config(config: Option<&Path>) -> ExitStatus {
             println!("the settings are good");
             ExitStatus::Ok
         }
-        Err(bad) => {
-            eprint!("{}", format_report(bad.setting_faults()));
+        Err(error) => {
+            eprint!("{}", format_report(error.setting_faults()));
             ExitStatus::Settings
         }
     }
@@ -82,10 +84,14 @@ pub fn check_config(config: Option<&Path>) -> ExitStatus {
 
 /// Returns the settings if they and all of their files are usable. This is stricter than a start,
 /// which can do without some files.
-fn print_report(config: Option<&Path>) -> Result<Settings, SettingsError> {
+fn validate_settings(config: Option<&Path>) -> Result<Settings, SettingsError> {
     let settings = Settings::load(config, environment_variables())?;
-    let StartupFiles { optional_failures: spared, .. } = StartupFiles::read_files(&settings)?;
-    if spared.is_empty() { Ok(settings) } else { Err(SettingsError::new(spared)) }
+    let StartupFiles { optional_failures, .. } = StartupFiles::read_files(&settings)?;
+    if optional_failures.is_empty() {
+        Ok(settings)
+    } else {
+        Err(SettingsError::new(optional_failures))
+    }
 }
 
 /// The daemon cannot start.

@@ -13,10 +13,10 @@ use crate::ledger::Ledger;
 /// one small commit.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Checks the state disk and keeps its current error in `trouble` until `stop`.
+/// Checks the state disk and keeps its current error in `current_error` until `stop`.
 pub(super) async fn watch_state_disk(
     ledger: Ledger,
-    trouble: watch::Sender<Option<String>>,
+    current_error: watch::Sender<Option<String>>,
     stop: CancellationToken,
 ) {
     let mut ticks = interval(CHECK_INTERVAL);
@@ -26,20 +26,20 @@ pub(super) async fn watch_state_disk(
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let looked = timeout(CHECK_INTERVAL, ledger.check_writable()).await;
-        let found = match looked {
+        let check = timeout(CHECK_INTERVAL, ledger.check_writable()).await;
+        let error = match check {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(format!("state_disk_trouble: {error}")),
             Err(_) => Some("state_disk_trouble: the state disk does not answer".to_owned()),
         };
-        let turned = trouble.send_if_modified(|known| {
-            let turned = *known != found;
-            known.clone_from(&found);
-            turned
+        let has_changed = current_error.send_if_modified(|reported| {
+            let has_changed = *reported != error;
+            reported.clone_from(&error);
+            has_changed
         });
-        match found {
-            Some(why) if turned => error!(why, "the state disk is in trouble"),
-            None if turned => info!("the state disk is well again"),
+        match error {
+            Some(why) if has_changed => error!(why, "the state disk is in trouble"),
+            None if has_changed => info!("the state disk is well again"),
             _ => {}
         }
     }

@@ -35,10 +35,10 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 pub(super) const LAST_DELIVERY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Duration from which a probe is slow. A good disk needs hundreds of times less, with the start of
 /// the worker included.
-const SLOW_PROBE: Duration = Duration::from_secs(1);
+const SLOW_PROBE_THRESHOLD: Duration = Duration::from_secs(1);
 
 /// The name of a task that has ended, and its error.
-pub(super) type EndedTask = (&'static str, Result<(), String>);
+pub(super) type TaskResult = (&'static str, Result<(), String>);
 
 /// The daemon while its tasks are started: the dependencies that several tasks share, and the tasks
 /// that have been started.
@@ -51,7 +51,7 @@ pub(super) struct TaskStarter {
     /// Stops every task but the notifier.
     pub(super) stop: CancellationToken,
     /// Every task but the notifier.
-    pub(super) tasks: JoinSet<EndedTask>,
+    pub(super) tasks: JoinSet<TaskResult>,
 }
 
 /// The dependencies of the HTTP server that other tasks provide.
@@ -73,7 +73,7 @@ impl TaskStarter {
         &self,
         client: CallbackClient,
         stop: CancellationToken,
-    ) -> (NotifierHandle, JoinSet<EndedTask>) {
+    ) -> (NotifierHandle, JoinSet<TaskResult>) {
         let callback = &self.settings.callback;
         let context = NotifierContext {
             ledger: self.ledger.clone(),
@@ -123,12 +123,12 @@ impl TaskStarter {
         registry
     }
 
-    /// Starts the watch of the state disk. Returns the trouble that it finds.
+    /// Starts the watch of the state disk. Returns a receiver of its current error.
     pub(super) fn start_state_disk_watch(&mut self) -> watch::Receiver<Option<String>> {
-        let (trouble, seen) = watch::channel(None);
-        let watch = state_disk::watch_state_disk(self.ledger.clone(), trouble, self.stop.clone());
+        let (sender, receiver) = watch::channel(None);
+        let watch = state_disk::watch_state_disk(self.ledger.clone(), sender, self.stop.clone());
         self.spawn_infallible("state disk watch", watch);
-        seen
+        receiver
     }
 
     /// Returns the source of the conditions that concern the daemon as a whole.
@@ -193,18 +193,18 @@ impl TaskStarter {
     }
 
     /// Starts the watch of the certificate files, if the settings name any. It reads them again
-    /// when `renew` is notified. Returns a receiver of the current TLS configuration.
+    /// when `reload_requests` is notified. Returns a receiver of the current TLS configuration.
     pub(super) fn start_certificate_watch(
         &mut self,
         tls: Option<TlsAcceptance>,
-        renew: &Arc<Notify>,
+        reload_requests: &Arc<Notify>,
     ) -> Option<watch::Receiver<Arc<TlsAcceptance>>> {
         let (sender, receiver) = tls.map(|tls| watch::channel(Arc::new(tls))).unzip();
         if let (Some(files), Some(sender)) = (self.settings.server.tls.clone(), sender) {
             let watch = cert_reload::watch_certificates(
                 files,
                 sender,
-                Arc::clone(renew),
+                Arc::clone(reload_requests),
                 self.stop.clone(),
             );
             self.spawn_infallible("certificates", watch);
@@ -249,7 +249,7 @@ impl TaskStarter {
 }
 
 fn spawn<E: Display>(
-    tasks: &mut JoinSet<EndedTask>,
+    tasks: &mut JoinSet<TaskResult>,
     name: &'static str,
     run: impl Future<Output = Result<(), E>> + Send + 'static,
 ) {
@@ -279,6 +279,6 @@ fn new_policy(settings: &Settings) -> CheckPolicy {
             near_full: storage.near_full,
             full: storage.full,
         },
-        slow: SLOW_PROBE.min(monitor.probe_deadline / 2),
+        slow: SLOW_PROBE_THRESHOLD.min(monitor.probe_deadline / 2),
     }
 }

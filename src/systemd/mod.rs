@@ -22,11 +22,11 @@ use sd_notify::NotifyState;
 pub fn inherited_listeners() -> (Vec<TcpListener>, Vec<UnixListener>) {
     let mut inherited = listenfd::ListenFd::from_env();
     let (mut tcp, mut unix) = (Vec::new(), Vec::new());
-    for at in 0..inherited.len() {
+    for index in 0..inherited.len() {
         // The daemon cannot listen on a descriptor of another kind.
-        match inherited.take_tcp_listener(at) {
+        match inherited.take_tcp_listener(index) {
             Ok(listener) => tcp.extend(listener),
-            Err(_) => unix.extend(inherited.take_unix_listener(at).ok().flatten()),
+            Err(_) => unix.extend(inherited.take_unix_listener(index).ok().flatten()),
         }
     }
     (tcp, unix)

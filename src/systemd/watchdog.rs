@@ -23,7 +23,7 @@ pub(crate) async fn run_watchdog(stores: Registry, stop: CancellationToken) {
     let mut ticks =
         interval(watchdog.map_or(STATUS_INTERVAL, |limit| STATUS_INTERVAL.min(limit / 3)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut told = String::new();
+    let mut last_text = String::new();
     loop {
         tokio::select! {
             biased;
@@ -35,9 +35,9 @@ pub(crate) async fn run_watchdog(stores: Registry, stop: CancellationToken) {
         }
         let statuses = stores.snapshots().iter().map(|view| view.durable.status.as_str()).collect();
         let text = status_summary(statuses);
-        if text != told {
+        if text != last_text {
             systemd::set_status(&text);
-            told = text;
+            last_text = text;
         }
     }
 }

@@ -44,44 +44,48 @@ pub enum TelemetryError {
 
 /// Sends the log of this process to stderr for the lifetime of the guard. An invalid `RUST_LOG` is
 /// logged as a warning and ignored, because a typo must not prevent the start. Lines of the targets
-/// `kept` are logged at level INFO unless `RUST_LOG` names these targets.
+/// `always_on` are logged at level INFO unless `RUST_LOG` names these targets.
 ///
 /// # Errors
 /// Returns a [`TelemetryError`] if the log cannot be set up.
-pub fn init(kept: &[&str]) -> Result<LogGuard, TelemetryError> {
-    let wanted = std::env::var("RUST_LOG").ok();
-    let (filter, refused) = level_filter(wanted.as_deref(), kept);
-    let form = if io::stderr().is_terminal() { LogForm::Text } else { LogForm::Json };
-    let spool = NonBlockingWriter::default();
-    build_subscriber(form, filter, spool.clone()).try_init().map_err(TelemetryError::AlreadySet)?;
-    let guard = spool.start_writer(io::stderr()).map_err(TelemetryError::Thread)?;
-    if let Some(error) = refused {
+pub fn init(always_on: &[&str]) -> Result<LogGuard, TelemetryError> {
+    let directives = std::env::var("RUST_LOG").ok();
+    let (filter, parse_error) = level_filter(directives.as_deref(), always_on);
+    let format = if io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json };
+    let writer = NonBlockingWriter::default();
+    build_subscriber(format, filter, writer.clone())
+        .try_init()
+        .map_err(TelemetryError::AlreadySet)?;
+    let guard = writer.start_writer(io::stderr()).map_err(TelemetryError::Thread)?;
+    if let Some(error) = parse_error {
         tracing::warn!(%error, "RUST_LOG cannot be read, the default filter is taken");
     }
     Ok(guard)
 }
 
 #[derive(Clone, Copy)]
-enum LogForm {
+enum LogFormat {
     Text,
     Json,
 }
 
-/// Returns the filter for `wanted`, or the default filter with the error of an invalid `wanted`.
-/// The default hides the informational lines of libraries. The `kept` targets stay at INFO unless
-/// `wanted` names them, because a level for other targets is not meant for them.
-fn level_filter(wanted: Option<&str>, kept: &[&str]) -> (Targets, Option<ParseError>) {
-    let (filter, refused) = match wanted.filter(|text| !text.trim().is_empty()).map(str::parse) {
-        Some(Ok(filter)) => (filter, None),
-        Some(Err(error)) => (default_filter(), Some(error)),
-        None => (default_filter(), None),
-    };
-    let named: Vec<String> = filter.iter().map(|(target, _)| target.to_owned()).collect();
-    let missing = kept.iter().filter(|target| {
-        !named.iter().any(|name| name == *target) && !filter.would_enable(target, &Level::INFO)
+/// Returns the filter for `directives`. If they are invalid, it returns the default filter and the
+/// error. The default hides the informational lines of libraries. The `always_on` targets stay at
+/// INFO unless `directives` names them, because a level for other targets is not meant for them.
+fn level_filter(directives: Option<&str>, always_on: &[&str]) -> (Targets, Option<ParseError>) {
+    let (filter, parse_error) =
+        match directives.filter(|text| !text.trim().is_empty()).map(str::parse) {
+            Some(Ok(filter)) => (filter, None),
+            Some(Err(error)) => (default_filter(), Some(error)),
+            None => (default_filter(), None),
+        };
+    let named_targets: Vec<String> = filter.iter().map(|(target, _)| target.to_owned()).collect();
+    let missing = always_on.iter().filter(|target| {
+        !named_targets.iter().any(|name| name == *target)
+            && !filter.would_enable(target, &Level::INFO)
     });
     let missing: Vec<_> = missing.map(|&target| (target, Level::INFO)).collect();
-    (filter.with_targets(missing), refused)
+    (filter.with_targets(missing), parse_error)
 }
 
 fn default_filter() -> Targets {
@@ -94,17 +98,21 @@ fn limit_russh(metadata: &Metadata<'_>) -> bool {
     !metadata.target().starts_with("russh") || *metadata.level() <= Level::WARN
 }
 
-fn build_subscriber<W>(form: LogForm, filter: Targets, writer: W) -> impl Subscriber + Send + Sync
+fn build_subscriber<W>(
+    format: LogFormat,
+    filter: Targets,
+    writer: W,
+) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     // A line that cannot be written is dropped. Otherwise the layer would report the error on
     // stderr, and panic if stderr is closed.
     let lines = fmt::layer().with_timer(UtcTime).with_writer(writer).log_internal_errors(false);
-    let lines = match form {
-        LogForm::Text => lines.boxed(),
+    let lines = match format {
+        LogFormat::Text => lines.boxed(),
         // The list of spans includes the current span.
-        LogForm::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
     };
     registry().with(filter).with(FilterFn::new(limit_russh)).with(lines)
 }
@@ -131,11 +139,11 @@ mod tests {
     use super::*;
 
     /// Returns the lines that `act` logs.
-    fn logged(form: LogForm, wanted: Option<&str>, act: impl FnOnce()) -> String {
+    fn logged(format: LogFormat, directives: Option<&str>, act: impl FnOnce()) -> String {
         let buffer = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&buffer);
         let writer = move || Sink(Arc::clone(&sink));
-        with_default(build_subscriber(form, level_filter(wanted, &["audit"]).0, writer), act);
+        with_default(build_subscriber(format, level_filter(directives, &["audit"]).0, writer), act);
         let bytes = buffer.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
@@ -155,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_json_line_has_time_level_fields_and_spans() {
-        let text = logged(LogForm::Json, None, || {
+        let text = logged(LogFormat::Json, None, || {
             let _attempt = tracing::info_span!("attempt", store = "ab", attempt = 3).entered();
             tracing::info!(old = "Connecting", "status changed");
         });
@@ -173,40 +181,40 @@ mod tests {
 
     #[test]
     fn russh_says_warnings_at_most_whatever_is_asked_for() {
-        for wanted in [None, Some("trace"), Some("russh=trace,russh::client=trace")] {
-            let text = logged(LogForm::Text, wanted, || {
+        for directives in [None, Some("trace"), Some("russh=trace,russh::client=trace")] {
+            let text = logged(LogFormat::Text, directives, || {
                 tracing::debug!(target: "russh::client", "password hunter2");
                 tracing::info!(target: "russh", "peer hunter2");
                 tracing::warn!(target: "russh", "odd");
             });
-            assert!(text.contains("odd") && !text.contains("hunter2"), "{wanted:?}: {text}");
+            assert!(text.contains("odd") && !text.contains("hunter2"), "{directives:?}: {text}");
         }
     }
 
     #[test]
     fn the_default_filter_is_info_without_the_news_of_libraries() {
-        for wanted in [None, Some(""), Some("imagestore_agent=loud")] {
-            let text = logged(LogForm::Text, wanted, || {
+        for directives in [None, Some(""), Some("imagestore_agent=loud")] {
+            let text = logged(LogFormat::Text, directives, || {
                 tracing::debug!("quiet");
                 tracing::info!(target: "hyper::proto", "quiet");
                 tracing::info!("heard");
             });
-            assert!(text.contains("heard") && !text.contains("quiet"), "{wanted:?}: {text}");
+            assert!(text.contains("heard") && !text.contains("quiet"), "{directives:?}: {text}");
         }
         assert!(level_filter(Some("imagestore_agent=loud"), &[]).1.is_some());
     }
 
     #[test]
     fn what_is_kept_is_silenced_by_its_name_alone() {
-        let lines = |wanted| {
-            logged(LogForm::Text, wanted, || {
+        let lines = |directives| {
+            logged(LogFormat::Text, directives, || {
                 tracing::info!(target: "audit", "request");
                 tracing::debug!(target: "audit", "the same again");
             })
         };
-        for wanted in [None, Some("warn"), Some("off"), Some("imagestore_agent=debug")] {
-            let text = lines(wanted);
-            assert!(text.contains("request") && text.lines().count() == 1, "{wanted:?}");
+        for directives in [None, Some("warn"), Some("off"), Some("imagestore_agent=debug")] {
+            let text = lines(directives);
+            assert!(text.contains("request") && text.lines().count() == 1, "{directives:?}");
         }
         assert_eq!(lines(Some("info,audit=off")), "");
         for more in ["warn,audit=debug", "debug"] {

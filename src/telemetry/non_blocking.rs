@@ -43,19 +43,21 @@ pub(super) struct NonBlockingWriter(Arc<WriterShared>);
 
 #[derive(Debug, Default)]
 struct WriterShared {
-    lines: Mutex<LineWriter>,
+    queue: Mutex<LineQueue>,
     /// Signals that lines are queued or that the shutdown has begun.
-    came: Condvar,
+    wakeup: Condvar,
     /// Signals that all lines are written and the thread has ended.
-    ended: Condvar,
+    finished: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct LineWriter {
-    waiting: Vec<u8>,
-    lost: u64,
-    ending: bool,
-    ended: bool,
+struct LineQueue {
+    /// The queued lines.
+    bytes: Vec<u8>,
+    /// Number of lines dropped since the last report.
+    dropped: u64,
+    is_stopping: bool,
+    has_stopped: bool,
 }
 
 /// Keeps the log running. Dropping it writes the queued lines within a second. Lines logged later
@@ -71,35 +73,35 @@ impl NonBlockingWriter {
     /// Returns an error if the system cannot start the thread.
     pub(super) fn start_writer(&self, out: impl Write + Send + 'static) -> io::Result<LogGuard> {
         let shared = Arc::clone(&self.0);
-        thread::Builder::new().name("log".to_owned()).spawn(move || shared.write_to(out))?;
+        thread::Builder::new().name("log".to_owned()).spawn(move || shared.run_writer(out))?;
         Ok(LogGuard(Arc::clone(&self.0)))
     }
 }
 
 impl WriterShared {
-    fn take_lines(&self) -> MutexGuard<'_, LineWriter> {
-        lock_unpoisoned(&self.lines)
+    fn lock_queue(&self) -> MutexGuard<'_, LineQueue> {
+        lock_unpoisoned(&self.queue)
     }
 
-    fn write_to(&self, mut out: impl Write) {
+    fn run_writer(&self, mut out: impl Write) {
         let mut batch = Vec::new();
         loop {
-            let idle = |lines: &mut LineWriter| lines.waiting.is_empty() && !lines.ending;
-            let mut lines = ignore_poison(self.came.wait_while(self.take_lines(), idle));
-            if lines.waiting.is_empty() {
-                lines.ended = true;
-                self.ended.notify_all();
+            let idle = |queue: &mut LineQueue| queue.bytes.is_empty() && !queue.is_stopping;
+            let mut queue = ignore_poison(self.wakeup.wait_while(self.lock_queue(), idle));
+            if queue.bytes.is_empty() {
+                queue.has_stopped = true;
+                self.finished.notify_all();
                 return;
             }
-            if !lines.ending {
-                drop(lines);
+            if !queue.is_stopping {
+                drop(queue);
                 thread::sleep(BATCH_DELAY);
-                lines = self.take_lines();
+                queue = self.lock_queue();
             }
-            mem::swap(&mut lines.waiting, &mut batch);
-            drop(lines);
-            let written = out.write_all(&batch).and_then(|()| out.flush());
-            self.count_dropped(written.is_ok(), &batch);
+            mem::swap(&mut queue.bytes, &mut batch);
+            drop(queue);
+            let result = out.write_all(&batch).and_then(|()| out.flush());
+            self.count_dropped(result.is_ok(), &batch);
             if batch.capacity() > MAX_RETAINED_BUFFER {
                 batch = Vec::new();
             }
@@ -109,31 +111,32 @@ impl WriterShared {
 
     /// Reports dropped lines after a successful write. Otherwise counts the lines of the batch that
     /// was not written.
-    fn count_dropped(&self, written: bool, batch: &[u8]) {
-        let mut lines = self.take_lines();
-        if !written {
-            let more = batch.iter().filter(|byte| **byte == b'\n').count();
-            lines.lost = lines.lost.saturating_add(u64::try_from(more).unwrap_or(u64::MAX));
+    fn count_dropped(&self, is_written: bool, batch: &[u8]) {
+        let mut queue = self.lock_queue();
+        if !is_written {
+            let count = batch.iter().filter(|byte| **byte == b'\n').count();
+            queue.dropped = queue.dropped.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
             return;
         }
         // The report itself also needs space in the queue.
-        let room = lines.waiting.len() < MAX_QUEUED_BYTES / 2;
-        let lost = if room { mem::take(&mut lines.lost) } else { 0 };
+        let has_space = queue.bytes.len() < MAX_QUEUED_BYTES / 2;
+        let dropped = if has_space { mem::take(&mut queue.dropped) } else { 0 };
         // Logging the report takes the lock.
-        drop(lines);
-        if lost > 0 {
-            warn!(lines = lost, "lines of the log were lost: whoever reads it did not keep up");
+        drop(queue);
+        if dropped > 0 {
+            warn!(lines = dropped, "lines of the log were lost: whoever reads it did not keep up");
         }
     }
 }
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        let mut lines = self.0.take_lines();
-        lines.ending = true;
-        self.0.came.notify_one();
+        let mut queue = self.0.lock_queue();
+        queue.is_stopping = true;
+        self.0.wakeup.notify_one();
         // A poisoned lock or a timeout cannot be reported any more.
-        let _ = self.0.ended.wait_timeout_while(lines, FLUSH_TIMEOUT, |lines| !lines.ended);
+        let _ =
+            self.0.finished.wait_timeout_while(queue, FLUSH_TIMEOUT, |queue| !queue.has_stopped);
     }
 }
 
@@ -148,16 +151,16 @@ impl<'a> MakeWriter<'a> for NonBlockingWriter {
 /// Accepts a complete line per call, and never fails.
 impl Write for &NonBlockingWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut lines = self.0.take_lines();
-        if lines.waiting.len().saturating_add(line.len()) > MAX_QUEUED_BYTES {
-            lines.lost = lines.lost.saturating_add(1);
+        let mut queue = self.0.lock_queue();
+        if queue.bytes.len().saturating_add(line.len()) > MAX_QUEUED_BYTES {
+            queue.dropped = queue.dropped.saturating_add(1);
             return Ok(line.len());
         }
-        let first = lines.waiting.is_empty();
-        lines.waiting.extend_from_slice(line);
-        drop(lines);
-        if first {
-            self.0.came.notify_one();
+        let was_empty = queue.bytes.is_empty();
+        queue.bytes.extend_from_slice(line);
+        drop(queue);
+        if was_empty {
+            self.0.wakeup.notify_one();
         }
         Ok(line.len())
     }
@@ -174,24 +177,24 @@ mod tests {
     use super::*;
 
     /// A reader that accepts a batch when the test permits it.
-    struct Held {
-        let_in: Receiver<io::Result<()>>,
-        taken: SyncSender<String>,
+    struct GatedReader {
+        permits: Receiver<io::Result<()>>,
+        batches_sent: SyncSender<String>,
     }
 
-    impl Held {
+    impl GatedReader {
         fn new() -> (Self, SyncSender<io::Result<()>>, Receiver<String>) {
-            let (lets, let_in) = sync_channel(64);
-            let (taken, batches) = sync_channel(64);
-            (Self { let_in, taken }, lets, batches)
+            let (permit, permits) = sync_channel(64);
+            let (batches_sent, batches) = sync_channel(64);
+            (Self { permits, batches_sent }, permit, batches)
         }
     }
 
-    impl Write for Held {
+    impl Write for GatedReader {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.let_in.recv().unwrap_or(Ok(()))?;
+            self.permits.recv().unwrap_or(Ok(()))?;
             // A test that has seen enough is gone.
-            let _ = self.taken.send(String::from_utf8(bytes.to_vec()).unwrap());
+            let _ = self.batches_sent.send(String::from_utf8(bytes.to_vec()).unwrap());
             Ok(bytes.len())
         }
 
@@ -200,42 +203,42 @@ mod tests {
         }
     }
 
-    fn log(spool: &NonBlockingWriter, line: &str) {
-        let mut spool = spool;
-        spool.write_all(line.as_bytes()).unwrap();
+    fn log(writer: &NonBlockingWriter, line: &str) {
+        let mut writer = writer;
+        writer.write_all(line.as_bytes()).unwrap();
     }
 
-    fn waiting(spool: &NonBlockingWriter) -> usize {
-        spool.0.take_lines().waiting.len()
+    fn queued_bytes(writer: &NonBlockingWriter) -> usize {
+        writer.0.lock_queue().bytes.len()
     }
 
     #[test]
     fn lines_stay_whole_and_in_order_and_the_end_waits_for_them() {
-        let (out, lets, batches) = Held::new();
-        drop(lets);
-        let spool = NonBlockingWriter::default();
-        let guard = spool.start_writer(out).unwrap();
+        let (out, permit, batches) = GatedReader::new();
+        drop(permit);
+        let writer = NonBlockingWriter::default();
+        let guard = writer.start_writer(out).unwrap();
         let expected: String = (0..5).map(|n| format!("line {n}\n")).collect();
-        expected.lines().for_each(|line| log(&spool, &format!("{line}\n")));
+        expected.lines().for_each(|line| log(&writer, &format!("{line}\n")));
         drop(guard);
         assert_eq!(batches.try_iter().collect::<String>(), expected);
     }
 
     #[test]
     fn a_reader_that_hangs_holds_nobody_up_and_what_has_no_room_is_counted() {
-        let (out, lets, batches) = Held::new();
-        let spool = NonBlockingWriter::default();
-        let guard = spool.start_writer(out).unwrap();
+        let (out, permit, batches) = GatedReader::new();
+        let writer = NonBlockingWriter::default();
+        let guard = writer.start_writer(out).unwrap();
         let line = format!("{}\n", "x".repeat(1023));
         // More than the batch it holds and the room behind it.
         for _ in 0..=2 * MAX_QUEUED_BYTES / line.len() {
-            log(&spool, &line);
+            log(&writer, &line);
         }
-        assert!(spool.0.take_lines().lost > 0);
-        assert!(waiting(&spool) <= MAX_QUEUED_BYTES);
-        lets.send(Ok(())).unwrap();
+        assert!(writer.0.lock_queue().dropped > 0);
+        assert!(queued_bytes(&writer) <= MAX_QUEUED_BYTES);
+        permit.send(Ok(())).unwrap();
         let first = batches.recv().unwrap();
-        drop(lets);
+        drop(permit);
         drop(guard);
         let written: usize =
             first.len() + batches.try_iter().map(|batch| batch.len()).sum::<usize>();
@@ -244,30 +247,30 @@ mod tests {
 
     #[test]
     fn the_end_gives_a_reader_that_hangs_up() {
-        let (out, lets, _batches) = Held::new();
-        let spool = NonBlockingWriter::default();
-        let guard = spool.start_writer(out).unwrap();
-        log(&spool, "nobody reads this\n");
+        let (out, permit, _batches) = GatedReader::new();
+        let writer = NonBlockingWriter::default();
+        let guard = writer.start_writer(out).unwrap();
+        log(&writer, "nobody reads this\n");
         drop(guard);
-        assert!(!spool.0.take_lines().ended);
-        drop(lets);
+        assert!(!writer.0.lock_queue().has_stopped);
+        drop(permit);
     }
 
     #[test]
     fn what_cannot_be_written_is_counted_until_something_can() {
-        let (out, lets, batches) = Held::new();
-        let spool = NonBlockingWriter::default();
-        let guard = spool.start_writer(out).unwrap();
-        lets.send(Err(io::ErrorKind::BrokenPipe.into())).unwrap();
-        log(&spool, "lost\n");
-        let counted = || spool.0.take_lines().lost == 1;
+        let (out, permit, batches) = GatedReader::new();
+        let writer = NonBlockingWriter::default();
+        let guard = writer.start_writer(out).unwrap();
+        permit.send(Err(io::ErrorKind::BrokenPipe.into())).unwrap();
+        log(&writer, "lost\n");
+        let counted = || writer.0.lock_queue().dropped == 1;
         while !counted() {
             thread::yield_now();
         }
-        lets.send(Ok(())).unwrap();
-        log(&spool, "kept\n");
+        permit.send(Ok(())).unwrap();
+        log(&writer, "kept\n");
         assert_eq!(batches.recv().unwrap(), "kept\n");
-        drop((lets, guard));
-        assert_eq!(spool.0.take_lines().lost, 0);
+        drop((permit, guard));
+        assert_eq!(writer.0.lock_queue().dropped, 0);
     }
 }
