@@ -60,20 +60,20 @@ pub struct DaemonResponse {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each message says it")]
 pub enum ClientError {
-    #[error("cannot reach the daemon at {place}: {source}{}", error_hint(.source))]
-    Unreachable { place: String, source: io::Error },
+    #[error("cannot reach the daemon at {address}: {source}{}", error_hint(.source))]
+    Unreachable { address: String, source: io::Error },
     #[error("{0:?} is not an http:// or https:// URL of the daemon, such as http://127.0.0.1:7811")]
-    BadUrl(String),
+    InvalidUrl(String),
     #[error(transparent)]
-    BadFiles(#[from] SettingsError),
-    #[error("the daemon at {place} broke off: {source}")]
-    Broken { place: String, source: hyper::Error },
-    #[error("the daemon at {place} gave an answer that cannot be read")]
-    Unreadable { place: String },
-    #[error("the daemon at {place} did not answer within {limit:?}")]
-    Late { place: String, limit: Duration },
+    InvalidFiles(#[from] SettingsError),
+    #[error("the daemon at {address} broke off: {source}")]
+    ExchangeFailed { address: String, source: hyper::Error },
+    #[error("the daemon at {address} gave an answer that cannot be read")]
+    InvalidResponse { address: String },
+    #[error("the daemon at {address} did not answer within {limit:?}")]
+    TimedOut { address: String, limit: Duration },
     #[error("the token holds characters that no header can carry")]
-    BadToken,
+    InvalidToken,
 }
 
 fn error_hint(error: &io::Error) -> &'static str {
@@ -101,33 +101,33 @@ impl DaemonAddress {
     /// system must trust the certificate of the daemon.
     ///
     /// # Errors
-    /// Returns [`ClientError::BadUrl`] or [`ClientError::BadFiles`].
+    /// Returns [`ClientError::InvalidUrl`] or [`ClientError::InvalidFiles`].
     pub fn at_url(url: &str, token: Option<Secret>) -> Result<Self, ClientError> {
-        Self::trusted_roots(url, token, &SYSTEM_TRUST)
+        Self::with_trust(url, token, &SYSTEM_TRUST)
     }
 
     /// Creates the address as [`DaemonAddress::at_url`] does, with the given TLS settings for
     /// `https`. It blocks while it reads their files.
     ///
     /// # Errors
-    /// Returns [`ClientError::BadUrl`] or [`ClientError::BadFiles`].
-    pub(super) fn trusted_roots(
+    /// Returns [`ClientError::InvalidUrl`] or [`ClientError::InvalidFiles`].
+    pub(super) fn with_trust(
         url: &str,
         token: Option<Secret>,
         trust: &TrustSettings<'_>,
     ) -> Result<Self, ClientError> {
-        let bad = || ClientError::BadUrl(url.to_owned());
-        let uri: Uri = url.parse().map_err(|_| bad())?;
-        let (secure, usual) = match uri.scheme_str() {
+        let invalid = || ClientError::InvalidUrl(url.to_owned());
+        let uri: Uri = url.parse().map_err(|_| invalid())?;
+        let (is_tls, default_port) = match uri.scheme_str() {
             Some("http") => (false, 80),
             Some("https") => (true, 443),
-            _ => return Err(bad()),
+            _ => return Err(invalid()),
         };
-        let authority = uri.authority().ok_or_else(bad)?;
-        let (host, port) = (authority.host(), authority.port_u16().unwrap_or(usual));
-        let tls = if secure {
+        let authority = uri.authority().ok_or_else(invalid)?;
+        let (host, port) = (authority.host(), authority.port_u16().unwrap_or(default_port));
+        let tls = if is_tls {
             let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-            let name = ServerName::try_from(name).map_err(|_| bad())?;
+            let name = ServerName::try_from(name).map_err(|_| invalid())?;
             Some((name, Arc::new(client_config(trust)?)))
         } else {
             None
@@ -156,21 +156,22 @@ impl DaemonAddress {
         path: &str,
         body: Option<&Value>,
     ) -> Result<DaemonResponse, ClientError> {
-        let place = self.describe_address();
+        let address = self.describe_address();
         let request = self.build_request(method, path, body)?;
         match self {
             Self::Socket(socket) => {
-                let stream = dial(&place, UnixStream::connect(socket)).await?;
-                exchange_messages(stream, request, place).await
+                let stream = connect_within_limit(&address, UnixStream::connect(socket)).await?;
+                exchange_messages(stream, request, address).await
             }
             Self::Url { authority, tls, .. } => {
-                let stream = dial(&place, TcpStream::connect(authority)).await?;
+                let stream = connect_within_limit(&address, TcpStream::connect(authority)).await?;
                 let Some((name, config)) = tls else {
-                    return exchange_messages(stream, request, place).await;
+                    return exchange_messages(stream, request, address).await;
                 };
                 let connector = TlsConnector::from(Arc::clone(config));
-                let stream = dial(&place, connector.connect(name.clone(), stream)).await?;
-                exchange_messages(stream, request, place).await
+                let stream =
+                    connect_within_limit(&address, connector.connect(name.clone(), stream)).await?;
+                exchange_messages(stream, request, address).await
             }
         }
     }
@@ -183,14 +184,16 @@ impl DaemonAddress {
     ///
     /// # Cancel safety
     /// The same as for [`DaemonAddress::send_request`].
-    pub async fn ask_within(
+    pub async fn send_request_within(
         &self,
         limit: Duration,
         method: Method,
         path: &str,
     ) -> Result<DaemonResponse, ClientError> {
-        let asked = timeout(limit, self.send_request(method, path, None)).await;
-        asked.unwrap_or_else(|_| Err(ClientError::Late { place: self.describe_address(), limit }))
+        let response = timeout(limit, self.send_request(method, path, None)).await;
+        response.unwrap_or_else(|_| {
+            Err(ClientError::TimedOut { address: self.describe_address(), limit })
+        })
     }
 
     fn build_request(
@@ -211,48 +214,49 @@ impl DaemonAddress {
             request = std::mem::take(&mut request).header(CONTENT_TYPE, "application/json");
             Bytes::from(body.to_string())
         });
-        request.body(Full::new(bytes.unwrap_or_default())).map_err(|_| ClientError::BadToken)
+        request.body(Full::new(bytes.unwrap_or_default())).map_err(|_| ClientError::InvalidToken)
     }
 }
 
-async fn dial<T>(
-    place: &str,
+async fn connect_within_limit<T>(
+    address: &str,
     connecting: impl Future<Output = io::Result<T>>,
 ) -> Result<T, ClientError> {
     match timeout(CONNECT_TIMEOUT, connecting).await {
-        Ok(connected) => {
-            connected.map_err(|source| ClientError::Unreachable { place: place.to_owned(), source })
+        Ok(connected) => connected
+            .map_err(|source| ClientError::Unreachable { address: address.to_owned(), source }),
+        Err(_) => {
+            Err(ClientError::TimedOut { address: address.to_owned(), limit: CONNECT_TIMEOUT })
         }
-        Err(_) => Err(ClientError::Late { place: place.to_owned(), limit: CONNECT_TIMEOUT }),
     }
 }
 
 async fn exchange_messages<S>(
     stream: S,
     request: Request<Full<Bytes>>,
-    place: String,
+    address: String,
 ) -> Result<DaemonResponse, ClientError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let asked = async {
-        let broken = |source| ClientError::Broken { place: place.clone(), source };
+    let response = async {
+        let failed = |source| ClientError::ExchangeFailed { address: address.clone(), source };
         let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
         // Dropping this set at the end of the request aborts the connection task.
         let mut driver = JoinSet::new();
         driver.spawn(connection);
-        let response = sender.send_request(request).await.map_err(broken)?;
+        let response = sender.send_request(request).await.map_err(failed)?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_RESPONSE_BYTES).collect().await;
-        let unreadable = || ClientError::Unreadable { place: place.clone() };
-        let bytes = body.map_err(|_| unreadable())?.to_bytes();
-        let body = serde_json::from_slice(&bytes).map_err(|_| unreadable())?;
+        let invalid = || ClientError::InvalidResponse { address: address.clone() };
+        let bytes = body.map_err(|_| invalid())?.to_bytes();
+        let body = serde_json::from_slice(&bytes).map_err(|_| invalid())?;
         Ok(DaemonResponse { status, body })
     };
-    match timeout(RESPONSE_TIMEOUT, asked).await {
+    match timeout(RESPONSE_TIMEOUT, response).await {
         Ok(reply) => reply,
-        Err(_) => Err(ClientError::Late { place: place.clone(), limit: RESPONSE_TIMEOUT }),
+        Err(_) => Err(ClientError::TimedOut { address: address.clone(), limit: RESPONSE_TIMEOUT }),
     }
 }
 
@@ -266,21 +270,22 @@ mod tests {
         let socket = dir.path().join("agent.sock");
         let _silent = tokio::net::UnixListener::bind(&socket).unwrap();
         let limit = Duration::from_millis(50);
-        let asked = DaemonAddress::Socket(socket).ask_within(limit, Method::GET, "/readyz").await;
-        let told = asked.unwrap_err().to_string();
-        assert!(told.ends_with("did not answer within 50ms"), "{told}");
+        let response =
+            DaemonAddress::Socket(socket).send_request_within(limit, Method::GET, "/readyz").await;
+        let message = response.unwrap_err().to_string();
+        assert!(message.ends_with("did not answer within 50ms"), "{message}");
     }
 
     #[test]
     fn a_url_is_an_http_authority() {
-        let place = |url: &str| {
+        let address = |url: &str| {
             DaemonAddress::at_url(url, None).map(|daemon| daemon.describe_address()).ok()
         };
-        assert_eq!(place("http://node7:7811"), Some("node7:7811".to_owned()));
-        assert_eq!(place("http://[::1]:7811/"), Some("[::1]:7811".to_owned()));
-        assert_eq!(place("http://node7"), Some("node7:80".to_owned()));
+        assert_eq!(address("http://node7:7811"), Some("node7:7811".to_owned()));
+        assert_eq!(address("http://[::1]:7811/"), Some("[::1]:7811".to_owned()));
+        assert_eq!(address("http://node7"), Some("node7:80".to_owned()));
         for bad in ["node7:7811", "https://", "http://", "/socket", "ftp://x", ""] {
-            assert_eq!(place(bad), None, "{bad}");
+            assert_eq!(address(bad), None, "{bad}");
         }
     }
 }

@@ -61,34 +61,35 @@ pub async fn run_command(
     settings: &Settings,
     token: Option<Secret>,
 ) -> Result<bool, CommandError> {
-    let (connection, json) = command.common();
-    let asker = CommandRunner {
+    let (connection, as_json) = command.common();
+    let runner = CommandRunner {
         daemon: daemon_address(connection, settings, token)?,
-        stores: format!("{}/v1/backup-storage/image-store", settings.server.base_path),
-        any_store: format!("{}/v1/backup-storage", settings.server.base_path),
+        stores_path: format!("{}/v1/backup-storage/image-store", settings.server.base_path),
+        any_store_path: format!("{}/v1/backup-storage", settings.server.base_path),
         // The settings guarantee at least one prefix.
-        views: settings.server.agent_prefixes.first().cloned().unwrap_or_default(),
-        json,
+        health_prefix: settings.server.agent_prefixes.first().cloned().unwrap_or_default(),
+        as_json,
     };
     match command {
         ClientCommand::Add(args) => {
             let body = request_body::add_body(args, &secrets::read_credentials(&args.secrets)?);
-            let reply = asker.daemon.send_request(Method::POST, &asker.stores, Some(&body)).await?;
-            asker.show_inventory(&reply)
+            let reply =
+                runner.daemon.send_request(Method::POST, &runner.stores_path, Some(&body)).await?;
+            runner.show_inventory(&reply)
         }
         ClientCommand::Update(args) => {
-            let secrets = secrets::secret_source(&args.secrets, args.password)?;
-            let path = format!("{}/{}/actions", asker.stores, args.uuid);
-            let body = request_body::update_body(args, &secrets);
-            let reply = asker.daemon.send_request(Method::PUT, &path, Some(&body)).await?;
-            asker.show_inventory(&reply)
+            let credentials = secrets::read_sources(&args.secrets, args.password)?;
+            let path = format!("{}/{}/actions", runner.stores_path, args.uuid);
+            let body = request_body::update_body(args, &credentials);
+            let reply = runner.daemon.send_request(Method::PUT, &path, Some(&body)).await?;
+            runner.show_inventory(&reply)
         }
-        ClientCommand::List(_) => asker.list_stores().await,
-        ClientCommand::Show(args) => asker.show_store(args.uuid).await,
-        ClientCommand::Reconnect(args) => asker.reconnect_stores(args).await,
-        ClientCommand::Remove(args) => asker.remove_store(args).await,
-        ClientCommand::AcceptHostKey(args) => asker.accept_host_key(args).await,
-        ClientCommand::Healthcheck(_) => asker.check_health().await,
+        ClientCommand::List(_) => runner.list_stores().await,
+        ClientCommand::Show(args) => runner.show_store(args.uuid).await,
+        ClientCommand::Reconnect(args) => runner.reconnect_stores(args).await,
+        ClientCommand::Remove(args) => runner.remove_store(args).await,
+        ClientCommand::AcceptHostKey(args) => runner.accept_host_key(args).await,
+        ClientCommand::Healthcheck(_) => runner.check_health().await,
     }
 }
 
@@ -107,21 +108,21 @@ fn daemon_address(
         key: connection.client_key.as_deref(),
         ..SYSTEM_TRUST
     };
-    Ok(DaemonAddress::trusted_roots(url, token, &trust)?)
+    Ok(DaemonAddress::with_trust(url, token, &trust)?)
 }
 
 struct CommandRunner {
     daemon: DaemonAddress,
-    stores: String,
-    any_store: String,
-    views: String,
-    json: bool,
+    stores_path: String,
+    any_store_path: String,
+    health_prefix: String,
+    as_json: bool,
 }
 
 impl CommandRunner {
     async fn list_stores(&self) -> Result<bool, CommandError> {
-        let reply = self.daemon.send_request(Method::GET, &self.stores, None).await?;
-        self.show_reply(&reply, |body| output::format_table(parse_inventories(body)))
+        let reply = self.daemon.send_request(Method::GET, &self.stores_path, None).await?;
+        self.show_reply(&reply, |body| output::format_table(inventory_list(body)))
     }
 
     async fn show_store(&self, store: StoreUuid) -> Result<bool, CommandError> {
@@ -130,7 +131,7 @@ impl CommandRunner {
     }
 
     async fn fetch_health(&self, store: StoreUuid) -> Result<DaemonResponse, CommandError> {
-        let path = format!("{}/stores/{store}/health", self.views);
+        let path = format!("{}/stores/{store}/health", self.health_prefix);
         Ok(self.daemon.send_request(Method::GET, &path, None).await?)
     }
 
@@ -141,7 +142,7 @@ impl CommandRunner {
         if !reply.status.is_success() {
             return self.show_inventory(&reply);
         }
-        let Some(keys) = health::keys(&reply.body) else {
+        let Some(keys) = health::rejected_host_keys(&reply.body) else {
             writeln!(io::stderr(), "{} is not down for its host key", args.uuid)?;
             return Ok(false);
         };
@@ -149,31 +150,31 @@ impl CommandRunner {
         if !args.yes && !confirm("Is the offered key right, as seen on the server itself?")? {
             return Ok(false);
         }
-        let path = format!("{}/{}/actions", self.stores, args.uuid);
+        let path = format!("{}/{}/actions", self.stores_path, args.uuid);
         let body = json!({ "acceptHostKey": { "fingerprint": keys.offered } });
         let reply = self.daemon.send_request(Method::PUT, &path, Some(&body)).await?;
         self.show_inventory(&reply)
     }
 
     async fn reconnect_stores(&self, args: &ReconnectArgs) -> Result<bool, CommandError> {
-        let asked = if args.force { json!({ "force": true }) } else { json!({}) };
-        let body = request_body::with_tags("reconnectImageStoreBackupStorage", asked, &args.tags);
-        let path = |store: &str| format!("{}/{store}/actions", self.stores);
+        let params = if args.force { json!({ "force": true }) } else { json!({}) };
+        let body = request_body::with_tags("reconnectImageStoreBackupStorage", params, &args.tags);
+        let path = |store: &str| format!("{}/{store}/actions", self.stores_path);
         if let Some(store) = args.uuid {
             let path = path(&store.to_string());
             let reply = self.daemon.send_request(Method::PUT, &path, Some(&body)).await?;
             return self.show_inventory(&reply);
         }
-        let listed = self.daemon.send_request(Method::GET, &self.stores, None).await?;
-        if !listed.status.is_success() {
-            return self.show_inventory(&listed);
+        let list_reply = self.daemon.send_request(Method::GET, &self.stores_path, None).await?;
+        if !list_reply.status.is_success() {
+            return self.show_inventory(&list_reply);
         }
-        let uuids = parse_inventories(&listed.body).iter().filter_map(|s| s.get("uuid")?.as_str());
+        let uuids = inventory_list(&list_reply.body).iter().filter_map(|s| s.get("uuid")?.as_str());
         let mut paths = uuids.map(path);
         let mut running = JoinSet::new();
         let daemon = std::sync::Arc::new(self.daemon.clone());
         let body = std::sync::Arc::new(body);
-        let mut all_well = true;
+        let mut all_succeeded = true;
         loop {
             while running.len() < MAX_CONCURRENT_RECONNECTS
                 && let Some(path) = paths.next()
@@ -184,9 +185,9 @@ impl CommandRunner {
                 );
             }
             match running.join_next().await {
-                Some(Ok(reply)) => all_well &= self.show_inventory(&reply?)?,
-                Some(Err(broken)) => return Err(CommandError::Client(broken.to_string())),
-                None => return Ok(all_well),
+                Some(Ok(reply)) => all_succeeded &= self.show_inventory(&reply?)?,
+                Some(Err(panic)) => return Err(CommandError::Client(panic.to_string())),
+                None => return Ok(all_succeeded),
             }
         }
     }
@@ -196,13 +197,14 @@ impl CommandRunner {
         if !args.yes && !confirm(&question)? {
             return Ok(false);
         }
-        let path = format!("{}/{}", self.any_store, args.uuid);
+        let path = format!("{}/{}", self.any_store_path, args.uuid);
         let reply = self.daemon.send_request(Method::DELETE, &path, None).await?;
         self.show_reply(&reply, |_| format!("{} is not served any more\n", args.uuid))
     }
 
     async fn check_health(&self) -> Result<bool, CommandError> {
-        let reply = self.daemon.ask_within(HEALTHCHECK_TIMEOUT, Method::GET, "/readyz").await?;
+        let reply =
+            self.daemon.send_request_within(HEALTHCHECK_TIMEOUT, Method::GET, "/readyz").await?;
         writeln!(io::stdout(), "{}", reply.body)?;
         Ok(reply.status.is_success())
     }
@@ -220,17 +222,17 @@ impl CommandRunner {
         reply: &DaemonResponse,
         as_text: impl FnOnce(&Value) -> String,
     ) -> Result<bool, CommandError> {
-        let good = reply.status.is_success();
-        match (self.json, good) {
+        let is_success = reply.status.is_success();
+        match (self.as_json, is_success) {
             (true, _) => writeln!(io::stdout(), "{}", reply.body)?,
             (false, true) => write!(io::stdout(), "{}", as_text(&reply.body))?,
             (false, false) => write!(io::stderr(), "{}", output::format_failure(&reply.body))?,
         }
-        Ok(good)
+        Ok(is_success)
     }
 }
 
-fn parse_inventories(body: &Value) -> &[Value] {
+fn inventory_list(body: &Value) -> &[Value] {
     body.get("inventories").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 

@@ -19,10 +19,10 @@ pub(super) fn add_body(args: &AddArgs, credentials: &SshCredentials) -> Value {
     let optional = [
         ("description", args.description.as_deref().map(Value::from)),
         ("resourceUuid", args.uuid.map(|uuid| Value::from(uuid.to_string()))),
-        ("hostKeyFingerprint", insert_fingerprints(&args.host_key_fingerprints)),
+        ("hostKeyFingerprint", fingerprints_value(&args.host_key_fingerprints)),
     ];
-    insert_field(&mut params, optional);
-    insert_field(&mut params, insert_secrets(credentials));
+    insert_fields(&mut params, optional);
+    insert_fields(&mut params, secret_fields(credentials));
     with_tags("params", params, &args.tags)
 }
 
@@ -36,15 +36,15 @@ pub(super) fn update_body(args: &UpdateArgs, credentials: &SshCredentials) -> Va
         ("hostname", args.hostname.as_ref().map(|hostname| Value::from(hostname.as_str()))),
         ("sshPort", args.port.map(Value::from)),
         ("username", args.username.as_deref().map(Value::from)),
-        ("hostKeyFingerprint", insert_fingerprints(&args.host_key_fingerprints)),
+        ("hostKeyFingerprint", fingerprints_value(&args.host_key_fingerprints)),
         ("force", args.force.then_some(Value::from(true))),
     ];
-    insert_field(&mut fields, optional);
-    insert_field(&mut fields, insert_secrets(credentials));
+    insert_fields(&mut fields, optional);
+    insert_fields(&mut fields, secret_fields(credentials));
     with_tags("updateImageStoreBackupStorage", fields, &args.tags)
 }
 
-fn insert_secrets(credentials: &SshCredentials) -> [(&'static str, Option<Value>); 3] {
+fn secret_fields(credentials: &SshCredentials) -> [(&'static str, Option<Value>); 3] {
     let value =
         |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose_secret().into());
     [
@@ -54,10 +54,11 @@ fn insert_secrets(credentials: &SshCredentials) -> [(&'static str, Option<Value>
     ]
 }
 
-fn insert_field<const N: usize>(object: &mut Value, fields: [(&'static str, Option<Value>); N]) {
+fn insert_fields<const N: usize>(object: &mut Value, fields: [(&'static str, Option<Value>); N]) {
     if let Value::Object(object) = object {
-        let given = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-        object.extend(given);
+        let present =
+            fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        object.extend(present);
     }
 }
 
@@ -66,7 +67,7 @@ pub(super) fn with_tags(action: &str, params: Value, tags: &TagArgs) -> Value {
     json!({ action: params, "systemTags": tags.system, "userTags": tags.user })
 }
 
-fn insert_fingerprints(given: &[String]) -> Option<Value> {
+fn fingerprints_value(given: &[String]) -> Option<Value> {
     match given {
         [] => None,
         [one] => Some(Value::from(one.as_str())),

@@ -1,5 +1,5 @@
 //! Secrets of the client commands, read from stdin, a file or a prompt.
-#![expect(clippy::disallowed_methods, reason = "files that the person at the keyboard names")]
+#![expect(clippy::disallowed_methods, reason = "files that the user names")]
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read};
@@ -19,86 +19,89 @@ pub(super) enum SecretError {
     #[error("cannot read {from}: {source}")]
     Unreadable { from: String, source: io::Error },
     #[error("{0} holds no text, or more than 64 KiB of it")]
-    NotText(String),
+    InvalidText(String),
     #[error(
         "no secret given: use --password-stdin, --password-file or --private-key-file, or run this on a terminal"
     )]
-    None,
+    NoSource,
 }
 
 /// Returns the secrets of a login. Prompts for a password on the terminal if no source is given.
 pub(super) fn read_credentials(from: &SecretSources) -> Result<SshCredentials, SecretError> {
-    let given = secret_source(from, false)?;
-    if !given.is_empty() {
-        return Ok(given);
+    let credentials = read_sources(from, false)?;
+    if !credentials.is_empty() {
+        return Ok(credentials);
     }
     if !io::stdin().is_terminal() {
-        return Err(SecretError::None);
+        return Err(SecretError::NoSource);
     }
-    Ok(SshCredentials { password: Some(read_secret(prompt_secret()?)), ..given })
+    Ok(SshCredentials { password: Some(into_secret(prompt_password()?)), ..credentials })
 }
 
-/// Returns the secrets of the given sources. If `ask` is set and there is no other source, it
+/// Returns the secrets of the given sources. If `prompt` is set and there is no other source, it
 /// prompts for a password on the terminal.
-pub(super) fn secret_source(
+pub(super) fn read_sources(
     from: &SecretSources,
-    ask: bool,
+    prompt: bool,
 ) -> Result<SshCredentials, SecretError> {
     let password = match &from.password_file {
-        Some(file) => Some(first_line(of_file(file)?)),
-        None if from.password_stdin => Some(first_line(read_text(io::stdin(), "standard input")?)),
-        None if ask => Some(prompt_secret()?),
+        Some(file) => Some(strip_line_end(read_file(file)?)),
+        None if from.password_stdin => {
+            Some(strip_line_end(read_bounded_text(io::stdin(), "standard input")?))
+        }
+        None if prompt => Some(prompt_password()?),
         None => None,
     };
-    let private_key = from.private_key_file.as_deref().map(of_file).transpose()?;
-    let passphrase = from.passphrase_file.as_deref().map(of_file).transpose()?.map(first_line);
+    let private_key = from.private_key_file.as_deref().map(read_file).transpose()?;
+    let passphrase =
+        from.passphrase_file.as_deref().map(read_file).transpose()?.map(strip_line_end);
     Ok(SshCredentials {
-        password: password.map(read_secret),
-        private_key: private_key.map(read_secret),
-        passphrase: passphrase.map(read_secret),
+        password: password.map(into_secret),
+        private_key: private_key.map(into_secret),
+        passphrase: passphrase.map(into_secret),
     })
 }
 
-fn prompt_secret() -> Result<Zeroizing<String>, SecretError> {
-    let asked = rpassword::prompt_password("SSH password: ");
+fn prompt_password() -> Result<Zeroizing<String>, SecretError> {
+    let input = rpassword::prompt_password("SSH password: ");
     let from = "the terminal".to_owned();
-    asked.map(Zeroizing::new).map_err(|source| SecretError::Unreadable { from, source })
+    input.map(Zeroizing::new).map_err(|source| SecretError::Unreadable { from, source })
 }
 
-fn read_secret(text: Zeroizing<String>) -> Secret {
+fn into_secret(text: Zeroizing<String>) -> Secret {
     Secret::new(text.to_string())
 }
 
 /// Returns the token for `--url`.
 pub(super) fn read_token(file: &Path) -> Result<Secret, SecretError> {
-    Ok(Secret::new(first_line(of_file(file)?).trim().to_owned()))
+    Ok(Secret::new(strip_line_end(read_file(file)?).trim().to_owned()))
 }
 
-fn of_file(path: &Path) -> Result<Zeroizing<String>, SecretError> {
+fn read_file(path: &Path) -> Result<Zeroizing<String>, SecretError> {
     let from = path.display().to_string();
     match File::open(path) {
-        Ok(file) => read_text(file, &from),
+        Ok(file) => read_bounded_text(file, &from),
         Err(source) => Err(SecretError::Unreadable { from, source }),
     }
 }
 
-fn read_text(source: impl Read, from: &str) -> Result<Zeroizing<String>, SecretError> {
+fn read_bounded_text(source: impl Read, from: &str) -> Result<Zeroizing<String>, SecretError> {
     let mut text = Zeroizing::new(String::new());
     match source.take(MAX_SECRET_BYTES + 1).read_to_string(&mut text) {
-        Ok(0) => Err(SecretError::NotText(from.to_owned())),
+        Ok(0) => Err(SecretError::InvalidText(from.to_owned())),
         Ok(_) if u64::try_from(text.len()).is_ok_and(|len| len <= MAX_SECRET_BYTES) => Ok(text),
-        Ok(_) => Err(SecretError::NotText(from.to_owned())),
+        Ok(_) => Err(SecretError::InvalidText(from.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            Err(SecretError::NotText(from.to_owned()))
+            Err(SecretError::InvalidText(from.to_owned()))
         }
         Err(source) => Err(SecretError::Unreadable { from: from.to_owned(), source }),
     }
 }
 
 /// Removes the line end that editors and `echo` add. Other white space may be part of a password.
-fn first_line(text: Zeroizing<String>) -> Zeroizing<String> {
-    let bare = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text));
-    bare.map(|bare| Zeroizing::new(bare.to_owned())).unwrap_or(text)
+fn strip_line_end(text: Zeroizing<String>) -> Zeroizing<String> {
+    let stripped = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text));
+    stripped.map(|text| Zeroizing::new(text.to_owned())).unwrap_or(text)
 }
 
 #[cfg(test)]
@@ -107,8 +110,9 @@ mod tests {
 
     #[test]
     fn a_password_keeps_all_but_its_line_end() {
-        let cut =
-            |bytes: &str| first_line(read_text(bytes.as_bytes(), "test").unwrap()).to_string();
+        let cut = |bytes: &str| {
+            strip_line_end(read_bounded_text(bytes.as_bytes(), "test").unwrap()).to_string()
+        };
         assert_eq!(cut(" a b \n"), " a b ");
         assert_eq!(cut("a\r\n"), "a");
         assert_eq!(cut("a"), "a");
@@ -118,7 +122,7 @@ mod tests {
     #[test]
     fn what_is_no_text_is_refused_without_being_shown() {
         for bytes in [&b""[..], b"\xff\xfesecret", &[b'a'; 70_000]] {
-            let error = read_text(bytes, "the file").unwrap_err();
+            let error = read_bounded_text(bytes, "the file").unwrap_err();
             assert!(!error.to_string().contains("secret"), "{error}");
         }
     }

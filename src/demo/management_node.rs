@@ -44,9 +44,9 @@ impl ManagementNode {
     pub(super) async fn start(signer: EventSigner) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let (arrived, events) = mpsc::channel(MAX_WAITING_EVENTS);
+        let (event_sender, events) = mpsc::channel(MAX_WAITING_EVENTS);
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept_connections(listener, Arc::new(signer), arrived));
+        accepting.spawn(accept_connections(listener, Arc::new(signer), event_sender));
         Ok(Self { address, events, _accepting: accepting })
     }
 }
@@ -54,22 +54,22 @@ impl ManagementNode {
 async fn accept_connections(
     listener: TcpListener,
     signer: Arc<EventSigner>,
-    arrived: mpsc::Sender<ReceivedEvent>,
+    event_sender: mpsc::Sender<ReceivedEvent>,
 ) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
                 let Ok((stream, _)) = accepted else { continue };
-                let (signer, arrived) = (Arc::clone(&signer), arrived.clone());
+                let (signer, event_sender) = (Arc::clone(&signer), event_sender.clone());
                 connections.spawn(async move {
-                    let take = service_fn(move |request| {
-                        take_event(request, Arc::clone(&signer), arrived.clone())
+                    let service = service_fn(move |request| {
+                        receive_event(request, Arc::clone(&signer), event_sender.clone())
                     });
-                    let served = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), take);
+                    let result = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service);
                     // A failed connection is ignored, because the daemon resends unanswered events.
-                    let _ = served.await;
+                    let _ = result.await;
                 });
             }
             Some(_) = connections.join_next() => {}
@@ -77,15 +77,15 @@ async fn accept_connections(
     }
 }
 
-async fn take_event(
+async fn receive_event(
     request: Request<Incoming>,
     signer: Arc<EventSigner>,
-    arrived: mpsc::Sender<ReceivedEvent>,
+    event_sender: mpsc::Sender<ReceivedEvent>,
 ) -> Result<Response<Empty<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
-    let mut answer = Response::new(Empty::new());
-    *answer.status_mut() = StatusCode::BAD_REQUEST;
-    let Ok(body) = Limited::new(body, MAX_BODY_BYTES).collect().await else { return Ok(answer) };
+    let mut response = Response::new(Empty::new());
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    let Ok(body) = Limited::new(body, MAX_BODY_BYTES).collect().await else { return Ok(response) };
     let body = body.to_bytes();
     let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     let signature_good = header(WEBHOOK_TIMESTAMP)
@@ -94,9 +94,9 @@ async fn take_event(
         .zip(header(WEBHOOK_SIGNATURE))
         .is_some_and(|((at, id), signature)| signer.verify_signature(id, at, &body, signature));
     if let Ok(event) = serde_json::from_slice(&body)
-        && arrived.send(ReceivedEvent { event, signature_good }).await.is_ok()
+        && event_sender.send(ReceivedEvent { event, signature_good }).await.is_ok()
     {
-        *answer.status_mut() = StatusCode::NO_CONTENT;
+        *response.status_mut() = StatusCode::NO_CONTENT;
     }
-    Ok(answer)
+    Ok(response)
 }

@@ -48,25 +48,25 @@ enum DemoError {
     #[error("{0}")]
     Io(#[from] std::io::Error),
     #[error("{0}")]
-    Told(String),
+    Message(String),
 }
 
 fn demo_error(error: impl std::fmt::Display) -> DemoError {
-    DemoError::Told(error.to_string())
+    DemoError::Message(error.to_string())
 }
 
 /// Runs the demo and returns its exit status. `once` ends it after the first reconnect.
 pub fn run_demo(once: bool) -> ExitStatus {
     match run_in_runtime(once) {
         Ok(exit) => exit,
-        Err(broken) => {
-            eprintln!("the demo broke off: {broken}");
+        Err(error) => {
+            eprintln!("the demo broke off: {error}");
             ExitStatus::Failed
         }
     }
 }
 
-fn random_text() -> String {
+fn random_hex() -> String {
     HEXLOWER.encode(&SystemRandom::default().bytes16())
 }
 
@@ -91,11 +91,11 @@ fn run_in_runtime(once: bool) -> Result<ExitStatus, DemoError> {
 async fn run_scenario(once: bool) -> Result<ExitStatus, DemoError> {
     let stop = CancellationToken::new();
     // Signals are handled before the temporary directory exists, so that it is always removed.
-    let _listening = stop_at_signals(&stop)?;
-    let scratch = TempDir::new(&random_text())?;
-    println!("all of this happens in {} and on 127.0.0.1\n", scratch.path().display());
+    let _signal_tasks = stop_at_signals(&stop)?;
+    let temp_dir = TempDir::new(&random_hex())?;
+    println!("all of this happens in {} and on 127.0.0.1\n", temp_dir.path().display());
 
-    let account = DemoAccount { user: "demo".to_owned(), password: Secret::new(random_text()) };
+    let account = DemoAccount { user: "demo".to_owned(), password: Secret::new(random_hex()) };
     let ssh = SshEndpoint::start(account.clone(), random_seed()).await?;
     println!("ssh endpoint      {}  host key {}", ssh.address, ssh.fingerprint);
 
@@ -104,9 +104,9 @@ async fn run_scenario(once: bool) -> Result<ExitStatus, DemoError> {
         ManagementNode::start(EventSigner::parse_secrets(&secret).map_err(demo_error)?).await?;
     println!("management node   {}  checks every signature", node.address);
 
-    let token = random_text();
-    let settings = demo_settings(&scratch, &node, &secret, &token)?;
-    let images = scratch.create_folder("images")?;
+    let token = random_hex();
+    let settings = demo_settings(&temp_dir, &node, &secret, &token)?;
+    let images = temp_dir.create_dir("images")?;
     let files = StartupFiles::read_files(&settings).map_err(demo_error)?;
     let prepared = PreparedDaemon::new(settings, files, InheritedSockets::default(), None)
         .map_err(demo_error)?;
@@ -120,33 +120,33 @@ async fn run_scenario(once: bool) -> Result<ExitStatus, DemoError> {
         stop.cancel();
         exit
     };
-    let story = async {
-        let asker = DaemonAddress::at_url(&format!("http://{address}"), Some(Secret::new(token)));
-        let asker = asker.map_err(demo_error)?;
-        let (heard, events) = (watch::Sender::new(0), node.events);
-        let seen = heard.subscribe();
-        let mut hearing = pin!(print_events(events, heard));
+    let scenario = async {
+        let client = DaemonAddress::at_url(&format!("http://{address}"), Some(Secret::new(token)));
+        let client = client.map_err(demo_error)?;
+        let (event_count, events) = (watch::Sender::new(0), node.events);
+        let event_count_receiver = event_count.subscribe();
+        let mut event_printer = pin!(print_events(events, event_count));
         tokio::select! {
-            broken = &mut hearing => return Err(broken),
+            error = &mut event_printer => return Err(error),
             () = stop.cancelled() => return Err(demo_error("it was stopped before the end")),
-            told = run_steps(asker, &account, &ssh, &images, seen) => told?,
+            result = run_steps(client, &account, &ssh, &images, event_count_receiver) => result?,
         }
         if !once {
             println!("\nserving until Ctrl-C");
             tokio::select! {
-                broken = hearing => return Err(broken),
+                error = event_printer => return Err(error),
                 () = stop.cancelled() => {}
             }
         }
         Ok(())
     };
-    let ended = async {
-        let told = story.await;
+    let scenario = async {
+        let result = scenario.await;
         stop.cancel();
-        told
+        result
     };
-    match tokio::join!(daemon, ended) {
-        (ExitStatus::Ok, told) => told.map(|()| ExitStatus::Ok),
+    match tokio::join!(daemon, scenario) {
+        (ExitStatus::Ok, result) => result.map(|()| ExitStatus::Ok),
         (exit, _) => {
             eprintln!("the daemon broke off");
             Ok(exit)
@@ -155,56 +155,57 @@ async fn run_scenario(once: bool) -> Result<ExitStatus, DemoError> {
 }
 
 fn demo_settings(
-    scratch: &TempDir,
+    temp_dir: &TempDir,
     node: &ManagementNode,
     secret: &str,
     token: &str,
 ) -> Result<Settings, DemoError> {
     let mut settings = Settings::built_in();
     settings.server.listen = vec![(Ipv4Addr::LOCALHOST, 0).into()];
-    settings.state.dir = scratch.path().join("state");
-    settings.server.socket = scratch.path().join("agent.sock");
-    settings.storage.allowed_roots = vec![scratch.path().join("images").display().to_string()];
+    settings.state.dir = temp_dir.path().join("state");
+    settings.server.socket = temp_dir.path().join("agent.sock");
+    settings.storage.allowed_roots = vec![temp_dir.path().join("images").display().to_string()];
     settings.storage.allow_root_disk = true;
     settings.callback.urls = vec![format!("http://{}/events", node.address)];
     settings.callback.start_spread = Duration::ZERO;
-    settings.callback.signing_secret_file = Some(scratch.create_file("signing-secret", secret)?);
+    settings.callback.signing_secret_file = Some(temp_dir.write_file("signing-secret", secret)?);
     let hash = HEXLOWER.encode(digest(&SHA256, token.as_bytes()).as_ref());
     settings.auth.tokens_file =
-        Some(scratch.create_file("tokens", &format!("demo:{hash}:admin\n"))?);
+        Some(temp_dir.write_file("tokens", &format!("demo:{hash}:admin\n"))?);
     Ok(settings)
 }
 
 /// Adds a store, calls the documented operation, and waits for each transition.
 async fn run_steps(
-    asker: DaemonAddress,
+    client: DaemonAddress,
     account: &DemoAccount,
     ssh: &SshEndpoint,
     images: &Path,
-    mut heard: watch::Receiver<usize>,
+    mut event_count: watch::Receiver<usize>,
 ) -> Result<(), DemoError> {
     const STORES_PATH: &str = "/zstack/v1/backup-storage/image-store";
     let mut body = json!({"params": {
         "name": "demo", "url": images.display().to_string(), "hostname": "127.0.0.1",
         "sshPort": ssh.address.port(), "username": account.user, "password": "***",
     }});
-    show_request("POST", STORES_PATH, &body);
+    print_request("POST", STORES_PATH, &body);
     if let Some(password) = body.pointer_mut("/params/password") {
         *password = Value::from(account.password.expose_secret());
     }
-    let added =
-        asker.send_request(Method::POST, STORES_PATH, Some(&body)).await.map_err(demo_error)?;
-    let uuid = print_response(&added)?;
+    let add_reply =
+        client.send_request(Method::POST, STORES_PATH, Some(&body)).await.map_err(demo_error)?;
+    let uuid = print_response(&add_reply)?;
 
     let path = format!("{STORES_PATH}/{uuid}/actions");
     let body = json!({"params": {"systemTags": [], "userTags": ["demo::first"]}});
-    show_request("PUT", &path, &body);
-    let reconnected =
-        asker.send_request(Method::PUT, &path, Some(&body)).await.map_err(demo_error)?;
-    print_response(&reconnected)?;
+    print_request("PUT", &path, &body);
+    let reconnect_reply =
+        client.send_request(Method::PUT, &path, Some(&body)).await.map_err(demo_error)?;
+    print_response(&reconnect_reply)?;
 
-    let all = timeout(STEP_TIMEOUT, heard.wait_for(|heard| *heard >= EXPECTED_TRANSITIONS)).await;
-    all.map_err(|_| demo_error("a callback did not arrive"))?.map_err(demo_error)?;
+    let arrival =
+        timeout(STEP_TIMEOUT, event_count.wait_for(|count| *count >= EXPECTED_TRANSITIONS)).await;
+    arrival.map_err(|_| demo_error("a callback did not arrive"))?.map_err(demo_error)?;
     Ok(())
 }
 
@@ -212,21 +213,22 @@ async fn run_steps(
 /// signature, or when the management node has stopped.
 async fn print_events(
     mut events: mpsc::Receiver<ReceivedEvent>,
-    heard: watch::Sender<usize>,
+    event_count: watch::Sender<usize>,
 ) -> DemoError {
     while let Some(received) = events.recv().await {
         let kind = received.event.get("type").and_then(Value::as_str);
-        let beats = kind == Some("backup-storage.heartbeat");
-        let signed = if beats { show_heartbeat(&received) } else { show_event(&received) };
-        if !signed {
+        let is_heartbeat = kind == Some("backup-storage.heartbeat");
+        let is_signed =
+            if is_heartbeat { print_heartbeat(&received) } else { print_event(&received) };
+        if !is_signed {
             return demo_error("a callback was not signed as it should be");
         }
-        heard.send_modify(|heard| *heard += usize::from(!beats));
+        event_count.send_modify(|count| *count += usize::from(!is_heartbeat));
     }
     demo_error("the management node ended")
 }
 
-fn show_heartbeat(received: &ReceivedEvent) -> bool {
+fn print_heartbeat(received: &ReceivedEvent) -> bool {
     let stores =
         received.event.pointer("/data/stores").and_then(Value::as_array).map_or(0, Vec::len);
     let good = received.signature_good;
@@ -234,7 +236,7 @@ fn show_heartbeat(received: &ReceivedEvent) -> bool {
     good
 }
 
-fn show_request(method: &str, path: &str, body: &Value) {
+fn print_request(method: &str, path: &str, body: &Value) {
     println!("> {method} {path}\n> Authorization: OAuth ***\n> {body}");
 }
 
@@ -254,7 +256,7 @@ fn print_response(reply: &DaemonResponse) -> Result<String, DemoError> {
 }
 
 /// Prints one event. Returns true if its signature is valid.
-fn show_event(received: &ReceivedEvent) -> bool {
+fn print_event(received: &ReceivedEvent) -> bool {
     let field = |key: &str| received.event.get("data").and_then(|data| data.get(key));
     let word = |key: &str| field(key).and_then(Value::as_str).unwrap_or("?");
     let number = |key: &str| field(key).and_then(Value::as_u64).unwrap_or(0);

@@ -25,14 +25,14 @@ impl TempDir {
     }
 
     /// Creates a directory in it.
-    pub(crate) fn create_folder(&self, name: &str) -> io::Result<PathBuf> {
+    pub(crate) fn create_dir(&self, name: &str) -> io::Result<PathBuf> {
         let path = self.0.join(name);
         fs::create_dir(&path)?;
         Ok(path)
     }
 
     /// Writes a file in it.
-    pub(super) fn create_file(&self, name: &str, text: &str) -> io::Result<PathBuf> {
+    pub(super) fn write_file(&self, name: &str, text: &str) -> io::Result<PathBuf> {
         let path = self.0.join(name);
         fs::write(&path, text)?;
         Ok(path)

@@ -16,27 +16,28 @@ pub(crate) fn format_health(body: &Value) -> String {
     line("since", str_field(body, "since").to_owned());
     line("disk", body.get("filesystem").map(format_disk).unwrap_or_default());
     line("inodes", body.get("capacity").map(format_inodes).unwrap_or_default());
-    line("host key", body.get("hostKey").map(host_key).unwrap_or_default());
-    line("offered key", body.get("offeredHostKey").map(host_key).unwrap_or_default());
-    line("host proof", body.get("hostProof").map(host_proof).unwrap_or_default());
+    line("host key", body.get("hostKey").map(format_host_key).unwrap_or_default());
+    line("offered key", body.get("offeredHostKey").map(format_host_key).unwrap_or_default());
+    line("host proof", body.get("hostProof").map(format_host_proof).unwrap_or_default());
     line("delivery", body.get("delivery").map(format_delivery).unwrap_or_default());
     line("attempt", body.get("lastAttempt").map(format_attempt).unwrap_or_default());
     line("stuck", body.get("stuckWorker").map(format_stuck_worker).unwrap_or_default());
     for condition in str_list(body, "conditions") {
-        text.push_str(&self::format_condition(condition));
+        text.push_str(&format_condition(condition));
     }
     let history = str_list(body, "history");
     if !history.is_empty() {
-        let gone = body["historyGone"].as_u64().filter(|gone| *gone > 0);
-        let gone = gone.map_or_else(String::new, |gone| format!("; {gone} older lines are gone"));
-        text.push_str(&format!("history (newest first{gone})\n"));
-        history.iter().for_each(|line| text.push_str(&self::format_history(line)));
+        let pruned = body["historyGone"].as_u64().filter(|count| *count > 0);
+        let pruned =
+            pruned.map_or_else(String::new, |count| format!("; {count} older lines are gone"));
+        text.push_str(&format!("history (newest first{pruned})\n"));
+        history.iter().for_each(|line| text.push_str(&format_history(line)));
     }
     text
 }
 
 /// The host keys that an operator compares before accepting one.
-pub(crate) struct JsonKeys {
+pub(crate) struct RejectedHostKeys {
     /// Both keys, one per line.
     pub(crate) text: String,
     /// The fingerprint of the offered key.
@@ -45,16 +46,16 @@ pub(crate) struct JsonKeys {
 
 /// Returns the host keys of a store whose offered key was rejected. Returns `None` for any other
 /// store.
-pub(crate) fn keys(body: &Value) -> Option<JsonKeys> {
+pub(crate) fn rejected_host_keys(body: &Value) -> Option<RejectedHostKeys> {
     let offered = body.get("offeredHostKey").filter(|key| key.is_object())?;
-    let pinned = body.get("hostKey").map(host_key).filter(|key| !key.is_empty());
+    let pinned = body.get("hostKey").map(format_host_key).filter(|key| !key.is_empty());
     let pinned = pinned.unwrap_or_else(|| "none".to_owned());
     let text = format!(
         "pinned   {}\noffered  {}\n",
         mask_control(&pinned),
-        mask_control(&host_key(offered))
+        mask_control(&format_host_key(offered))
     );
-    Some(JsonKeys { text, offered: str_field(offered, "fingerprint").to_owned() })
+    Some(RejectedHostKeys { text, offered: str_field(offered, "fingerprint").to_owned() })
 }
 
 fn str_list<'a>(body: &'a Value, key: &str) -> &'a [Value] {
@@ -70,7 +71,7 @@ fn format_disk(disk: &Value) -> String {
     )
 }
 
-fn host_proof(proof: &Value) -> String {
+fn format_host_proof(proof: &Value) -> String {
     match str_field(proof, "evidence") {
         "" => str_field(proof, "obstacle").to_owned(),
         evidence => evidence.to_owned(),
@@ -85,7 +86,7 @@ fn format_inodes(capacity: &Value) -> String {
     }
 }
 
-fn host_key(key: &Value) -> String {
+fn format_host_key(key: &Value) -> String {
     format!("{} {}", str_field(key, "type"), str_field(key, "fingerprint")).trim().to_owned()
 }
 
@@ -109,11 +110,11 @@ fn format_attempt(attempt: &Value) -> String {
         return String::new();
     }
     let checks = str_list(attempt, "checks").iter().map(|check| {
-        let took = check.get("milliseconds").and_then(Value::as_f64);
-        let took = took.map_or_else(String::new, |took| format!(" {took} ms"));
+        let duration = check.get("milliseconds").and_then(Value::as_f64);
+        let duration = duration.map_or_else(String::new, |ms| format!(" {ms} ms"));
         let reason = str_field(check, "reason");
         let reason = if reason.is_empty() { String::new() } else { format!(" {reason}") };
-        format!("{}{took}{reason}", str_field(check, "check"))
+        format!("{}{duration}{reason}", str_field(check, "check"))
     });
     let number = attempt.get("attempt").and_then(Value::as_u64).unwrap_or(0);
     format!(
@@ -131,8 +132,8 @@ fn format_stuck_worker(worker: &Value) -> String {
 /// Formats a condition as one line, followed by its remedy if it has one.
 fn format_condition(condition: &Value) -> String {
     let (kind, reason) = (str_field(condition, "type"), str_field(condition, "reason"));
-    let told = if reason == kind { "holds" } else { reason };
-    let mut text = format!("{kind:<12} {told}: {}", str_field(condition, "message"));
+    let state = if reason == kind { "holds" } else { reason };
+    let mut text = format!("{kind:<12} {state}: {}", str_field(condition, "message"));
     for (key, before) in [("lastTransitionTime", "; since "), ("lastGoodTime", "; last good ")] {
         let at = str_field(condition, key);
         if !at.is_empty() {
@@ -158,8 +159,8 @@ fn format_history(line: &Value) -> String {
         }
         "condition" => {
             let holds = line.get("holds").and_then(Value::as_bool).unwrap_or(false);
-            let turned = if holds { "began" } else { "ended" };
-            format!("{} {turned}", str_field(line, "condition"))
+            let change = if holds { "began" } else { "ended" };
+            format!("{} {change}", str_field(line, "condition"))
         }
         "measured" => format!(
             "{} of {} available",
@@ -170,7 +171,7 @@ fn format_history(line: &Value) -> String {
             let fields = str_list(line, "fields").iter().filter_map(Value::as_str);
             format!("updated: {}", fields.collect::<Vec<_>>().join(", "))
         }
-        "host_key_accepted" => format!("host key accepted: {}", host_key(line)),
+        "host_key_accepted" => format!("host key accepted: {}", format_host_key(line)),
         "moved" => format!("now on {}", format_disk(line)),
         "attempt_began" => format!("attempt began, asked for by {}", str_field(line, "cause")),
         other => other.replace('_', " "),

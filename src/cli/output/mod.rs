@@ -69,8 +69,8 @@ pub(super) fn format_inventory(store: &Value) -> String {
         ("created", str_field(store, "createDate")),
         ("last change", str_field(store, "lastOpDate")),
     ];
-    let shown = lines.iter().filter(|(_, value)| !value.is_empty());
-    shown.map(|(name, value)| format!("{name:<12} {}\n", mask_control(value))).collect()
+    let present = lines.iter().filter(|(_, value)| !value.is_empty());
+    present.map(|(name, value)| format!("{name:<12} {}\n", mask_control(value))).collect()
 }
 
 /// Formats an error: the failure, and the cause and the remedy of each failed check.
@@ -78,10 +78,10 @@ pub(super) fn format_failure(body: &Value) -> String {
     let Some(error) = body.get("error") else {
         return "the daemon refused without saying why\n".to_owned();
     };
-    let mut text = format!("{}: {}\n", str_field(error, "code"), first_line(error));
+    let mut text = format!("{}: {}\n", str_field(error, "code"), error_summary(error));
     let checks = error.pointer("/opaque/checks").and_then(Value::as_array);
     match checks.filter(|checks| !checks.is_empty()) {
-        Some(checks) => checks.iter().for_each(|check| reason_word(check, &mut text)),
+        Some(checks) => checks.iter().for_each(|check| write_check(check, &mut text)),
         None => {
             let mut deepest = error;
             while let Some(cause) = deepest.get("cause").filter(|cause| cause.is_object()) {
@@ -96,12 +96,12 @@ pub(super) fn format_failure(body: &Value) -> String {
     text
 }
 
-fn first_line(error: &Value) -> String {
+fn error_summary(error: &Value) -> String {
     let details = str_field(error, "details");
     mask_control(if details.is_empty() { str_field(error, "description") } else { details })
 }
 
-fn reason_word(check: &Value, text: &mut String) {
+fn write_check(check: &Value, text: &mut String) {
     text.push_str(&format!(
         "  {}: {}\n    remedy: {}\n",
         mask_control(str_field(check, "reason")),
