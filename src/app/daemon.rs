@@ -211,7 +211,7 @@ mod tests {
         let files = StartupFiles::read_files(&settings).unwrap();
         let prepared =
             PreparedDaemon::new(settings, files, InheritedSockets::default(), None).unwrap();
-        prepared.opened.ledger.break_off();
+        prepared.opened.ledger.stop_thread();
         let (_reload, reloads) = mpsc::channel(1);
         let run = prepared.run_daemon(None, CancellationToken::new(), reloads);
         let exit = timeout(Duration::from_secs(20), run).await.expect("it went on");

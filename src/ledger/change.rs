@@ -19,10 +19,10 @@ pub(super) enum Operation {
     RemoveStore(StoreUuid),
     Enqueue(Box<Notice>),
     Acknowledge(StoreUuid, Position),
-    Fold { through: Position, into: Box<Notice> },
-    Note(StoreUuid, Box<HistoryEntry>),
-    LeaveWorker(StoreUuid, ProcessId),
-    ForgetWorker(StoreUuid),
+    Coalesce { through: Position, into: Box<Notice> },
+    AddHistory(StoreUuid, Box<HistoryEntry>),
+    SaveStuckWorker(StoreUuid, ProcessId),
+    ClearStuckWorker(StoreUuid),
 }
 
 impl LedgerChange {
@@ -37,21 +37,21 @@ impl LedgerChange {
     }
 
     /// Returns the store of the first operation, or `None` if the change is empty.
-    pub(super) fn find_store(&self) -> Option<StoreUuid> {
+    pub(super) fn first_store(&self) -> Option<StoreUuid> {
         Some(match self.0.first()? {
             Operation::AddStore { store, .. } | Operation::SaveStore(store) => store.uuid,
-            Operation::Enqueue(notice) | Operation::Fold { into: notice, .. } => notice.store,
+            Operation::Enqueue(notice) | Operation::Coalesce { into: notice, .. } => notice.store,
             Operation::SaveRecord(store, _)
             | Operation::ReplaceSecrets(store, _)
             | Operation::RemoveStore(store)
             | Operation::Acknowledge(store, _)
-            | Operation::Note(store, _)
-            | Operation::LeaveWorker(store, _)
-            | Operation::ForgetWorker(store) => *store,
+            | Operation::AddHistory(store, _)
+            | Operation::SaveStuckWorker(store, _)
+            | Operation::ClearStuckWorker(store) => *store,
         })
     }
 
-    pub(super) fn operation_list(&self) -> &[Operation] {
+    pub(super) fn operations(&self) -> &[Operation] {
         &self.0
     }
 
@@ -105,22 +105,22 @@ impl LedgerChange {
 
     /// Replaces all notices of the store up to and including `through` with one notice.
     pub fn coalesce(self, through: Position, into: Notice) -> Self {
-        self.with_operation(Operation::Fold { through, into: Box::new(into) })
+        self.with_operation(Operation::Coalesce { through, into: Box::new(into) })
     }
 
     /// Adds a line to the history of a store.
     pub fn add_history(self, store: StoreUuid, entry: HistoryEntry) -> Self {
-        self.with_operation(Operation::Note(store, Box::new(entry)))
+        self.with_operation(Operation::AddHistory(store, Box::new(entry)))
     }
 
     /// Records a worker process of the store that could not be killed, so that a restarted daemon
     /// knows it.
     pub fn save_stuck_worker(self, store: StoreUuid, worker: ProcessId) -> Self {
-        self.with_operation(Operation::LeaveWorker(store, worker))
+        self.with_operation(Operation::SaveStuckWorker(store, worker))
     }
 
     /// Removes the record of the store's stuck worker.
     pub fn clear_stuck_worker(self, store: StoreUuid) -> Self {
-        self.with_operation(Operation::ForgetWorker(store))
+        self.with_operation(Operation::ClearStuckWorker(store))
     }
 }

@@ -4,23 +4,24 @@ use rusqlite::ErrorCode;
 
 use super::codec::DecodeError;
 use super::tables::RowError;
+use crate::common::ErrorChain;
 use crate::model::Fault;
 
 /// An error of a commit. No part of the change was made.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// The state disk rejected the commit. The same change may succeed later.
-    #[error("the state disk refuses: {0}")]
+    #[error("the state disk returned an error: {0}")]
     StateDisk(String),
     /// The change contradicts the ledger: a uuid, directory or position is taken, or a store is
     /// gone.
-    #[error("it contradicts the ledger: {0}")]
+    #[error("the change contradicts the ledger: {0}")]
     Conflict(String),
     /// The secrets cannot be sealed.
     #[error("the secrets cannot be sealed: {0}")]
     Unsealable(Fault),
     /// Too many changes are waiting, because the state disk is slow or hangs.
-    #[error("too many changes wait for the state disk")]
+    #[error("too many changes are waiting for the state disk")]
     Busy,
     /// The ledger is closed.
     #[error("the ledger is closed")]
@@ -51,9 +52,9 @@ impl From<DecodeError> for OperationError {
 }
 
 impl From<OperationError> for CommitError {
-    fn from(refusal: OperationError) -> Self {
-        match refusal {
-            OperationError::Conflict(what) => Self::Conflict(what),
+    fn from(error: OperationError) -> Self {
+        match error {
+            OperationError::Conflict(message) => Self::Conflict(message),
             OperationError::Unsealable(fault) => Self::Unsealable(fault),
             OperationError::Sqlite(error) => Self::StateDisk(error.to_string()),
         }
@@ -66,7 +67,7 @@ impl From<RowError> for OperationError {
     fn from(error: RowError) -> Self {
         match error {
             RowError::Sqlite(error) => error.into(),
-            bad => Self::Conflict(bad.to_string()),
+            error => Self::Conflict(ErrorChain(&error).to_string()),
         }
     }
 }

@@ -20,7 +20,7 @@ pub enum ReadError {
     #[error("the ledger cannot be read: {0}")]
     Unreadable(String),
     /// Too many requests are waiting.
-    #[error("too many jobs wait for the state disk")]
+    #[error("too many requests are waiting for the state disk")]
     Busy,
     /// The ledger is closed.
     #[error("the ledger is closed")]
@@ -36,9 +36,9 @@ pub(super) enum LedgerRequest {
     NextEpoch(Timestamp, ReplySender<Result<Epoch, CommitError>>),
     CheckWritable(ReplySender<Result<(), CommitError>>),
     Credentials(StoreUuid, ReplySender<Result<SshCredentials, Fault>>),
-    Pending(StoreUuid, u32, ReplySender<Result<Vec<Notice>, ReadError>>),
-    Waiting(StoreUuid, Position, ReplySender<Result<OutboxDepth, ReadError>>),
-    Backlog(ReplySender<Result<Vec<StoreUuid>, ReadError>>),
+    PendingNotices(StoreUuid, u32, ReplySender<Result<Vec<Notice>, ReadError>>),
+    OutboxDepth(StoreUuid, Position, ReplySender<Result<OutboxDepth, ReadError>>),
+    StoresWithPending(ReplySender<Result<Vec<StoreUuid>, ReadError>>),
     History(StoreUuid, u32, ReplySender<Result<StoreHistory, ReadError>>),
     Close,
 }
@@ -46,7 +46,7 @@ pub(super) enum LedgerRequest {
 /// Handle to the ledger. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    pub(super) jobs: mpsc::Sender<LedgerRequest>,
+    pub(super) requests: mpsc::Sender<LedgerRequest>,
 }
 
 impl Ledger {
@@ -59,13 +59,13 @@ impl Ledger {
     /// # Cancel safety
     /// If this future is dropped, the change may still be committed.
     pub async fn commit(&self, change: LedgerChange) -> Result<(), CommitError> {
-        let span = debug_span!("commit", store = change.find_store().map(tracing::field::display));
+        let span = debug_span!("commit", store = change.first_store().map(tracing::field::display));
         let committing = async {
-            let asked = Instant::now();
-            let done = self.send_request(|reply| LedgerRequest::Commit(change, reply)).await?;
+            let queued_at = Instant::now();
+            let result = self.send_request(|reply| LedgerRequest::Commit(change, reply)).await?;
             // The time includes the wait in the queue. The caller reports the error.
-            debug!(took = ?asked.elapsed(), made = done.is_ok(), "committed");
-            done
+            debug!(took = ?queued_at.elapsed(), made = result.is_ok(), "commit finished");
+            result
         };
         committing.instrument(span).await
     }
@@ -103,13 +103,13 @@ impl Ledger {
     /// # Cancel safety
     /// This request only reads.
     pub async fn credentials(&self, store: StoreUuid) -> Result<SshCredentials, Fault> {
-        let asked = self.send_request(|reply| LedgerRequest::Credentials(store, reply)).await;
-        asked.unwrap_or_else(|error| {
+        let response = self.send_request(|reply| LedgerRequest::Credentials(store, reply)).await;
+        response.unwrap_or_else(|error| {
             let reason = match error {
                 SendError::Full => Reason::AgentBusy,
                 SendError::Closed => Reason::AgentStopping,
             };
-            Err(Fault::new(reason, "the stored secrets could not be asked for"))
+            Err(Fault::new(reason, "the ledger did not accept the request for the stored secrets"))
         })
     }
 
@@ -125,7 +125,7 @@ impl Ledger {
         store: StoreUuid,
         limit: u32,
     ) -> Result<Vec<Notice>, ReadError> {
-        self.send_request(|reply| LedgerRequest::Pending(store, limit, reply)).await?
+        self.send_request(|reply| LedgerRequest::PendingNotices(store, limit, reply)).await?
     }
 
     /// Returns how many notices of a store wait behind this position, and the position of the
@@ -141,7 +141,7 @@ impl Ledger {
         store: StoreUuid,
         behind: Position,
     ) -> Result<OutboxDepth, ReadError> {
-        self.send_request(|reply| LedgerRequest::Waiting(store, behind, reply)).await?
+        self.send_request(|reply| LedgerRequest::OutboxDepth(store, behind, reply)).await?
     }
 
     /// Returns the stores that have waiting notices.
@@ -152,7 +152,7 @@ impl Ledger {
     /// # Cancel safety
     /// This request only reads.
     pub async fn stores_with_pending(&self) -> Result<Vec<StoreUuid>, ReadError> {
-        self.send_request(LedgerRequest::Backlog).await?
+        self.send_request(LedgerRequest::StoresWithPending).await?
     }
 
     /// Returns the newest lines of a store's history, and the number of pruned lines.
@@ -166,20 +166,20 @@ impl Ledger {
         self.send_request(|reply| LedgerRequest::History(store, limit, reply)).await?
     }
 
-    pub(super) fn new(jobs: mpsc::Sender<LedgerRequest>) -> Self {
-        Self { jobs }
+    pub(super) fn new(requests: mpsc::Sender<LedgerRequest>) -> Self {
+        Self { requests }
     }
 
     async fn send_request<T>(
         &self,
-        job: impl FnOnce(ReplySender<T>) -> LedgerRequest,
+        request: impl FnOnce(ReplySender<T>) -> LedgerRequest,
     ) -> Result<T, SendError> {
-        let (reply, answer) = oneshot::channel();
-        self.jobs.try_send(job(reply)).map_err(|error| match error {
+        let (reply, response) = oneshot::channel();
+        self.requests.try_send(request(reply)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => SendError::Full,
             mpsc::error::TrySendError::Closed(_) => SendError::Closed,
         })?;
-        answer.await.map_err(|_| SendError::Closed)
+        response.await.map_err(|_| SendError::Closed)
     }
 }
 
@@ -190,8 +190,8 @@ enum SendError {
 }
 
 impl From<SendError> for CommitError {
-    fn from(unasked: SendError) -> Self {
-        match unasked {
+    fn from(error: SendError) -> Self {
+        match error {
             SendError::Full => Self::Busy,
             SendError::Closed => Self::Closed,
         }
@@ -199,8 +199,8 @@ impl From<SendError> for CommitError {
 }
 
 impl From<SendError> for ReadError {
-    fn from(unasked: SendError) -> Self {
-        match unasked {
+    fn from(error: SendError) -> Self {
+        match error {
             SendError::Full => Self::Busy,
             SendError::Closed => Self::Closed,
         }

@@ -20,7 +20,7 @@ const KEY_ID_LEN: usize = 8;
 #[derive(Debug, thiserror::Error)]
 pub enum MasterKeyError {
     /// The system returned an error.
-    #[error("cannot read or create the master key {path}")]
+    #[error("cannot create the master key {path}")]
     Unusable {
         /// The key file.
         path: PathBuf,
@@ -39,7 +39,7 @@ pub struct SecretSealer {
 
 impl std::fmt::Debug for SecretSealer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Sealer({})", self.path.display())
+        write!(f, "SecretSealer({})", self.path.display())
     }
 }
 
@@ -61,7 +61,7 @@ impl SecretSealer {
         credentials: Option<&Path>,
         sealed_before: bool,
     ) -> Result<Self, MasterKeyError> {
-        let own = state.dir.join("master-key");
+        let default_path = state.dir.join("master-key");
         let credential = credentials.map(|dir| dir.join("master-key"));
         let given = state.master_key_file.clone().or(credential);
         let found = given.as_deref().map(read_key);
@@ -69,11 +69,11 @@ impl SecretSealer {
             (Some(path), Some(found)) if state.master_key_file.is_some() => (path, found),
             (Some(path), Some(found @ Ok(Some(_)))) => (path, found),
             // No such credential was passed, so the key is the file in the state directory.
-            _ => (own.clone(), read_key(&own)),
+            _ => (default_path.clone(), read_key(&default_path)),
         };
         let bytes = match found {
-            Ok(None) if path == own && !sealed_before => {
-                let bytes = fresh_key(&path)?;
+            Ok(None) if path == default_path && !sealed_before => {
+                let bytes = generate_key(&path)?;
                 durable_file::create_file(&state.dir, "master-key", &bytes[..])
                     .map_err(|source| MasterKeyError::Unusable { path: path.clone(), source })?;
                 Some(bytes)
@@ -83,7 +83,7 @@ impl SecretSealer {
         };
         Ok(Self {
             path,
-            key: bytes.ok_or("it is missing or cannot be read").and_then(|b| parse_key(&b)),
+            key: bytes.ok_or("the file is missing or cannot be read").and_then(|b| parse_key(&b)),
         })
     }
 
@@ -97,11 +97,11 @@ impl SecretSealer {
         field: &str,
         secret: &Secret,
     ) -> Result<Vec<u8>, Fault> {
-        let (key, id) = self.key_file()?;
+        let (key, id) = self.usable_key()?;
         let mut nonce = [0; NONCE_LEN];
         SystemRandom::new()
             .fill(&mut nonce)
-            .map_err(|_| self.unreadable_secret("no randomness"))?;
+            .map_err(|_| self.unreadable_secret("the system has no randomness"))?;
         let mut sealed = Zeroizing::new(secret.expose_secret().as_bytes().to_vec());
         let tag = key
             .seal_in_place_separate_tag(
@@ -124,23 +124,23 @@ impl SecretSealer {
         field: &str,
         blob: &[u8],
     ) -> Result<Secret, Fault> {
-        let (key, id) = self.key_file()?;
-        let broken = || self.unreadable_secret("the sealed secret is damaged");
-        let (blob_id, rest) = blob.split_at_checked(KEY_ID_LEN).ok_or_else(broken)?;
+        let (key, id) = self.usable_key()?;
+        let damaged = || self.unreadable_secret("the sealed secret is damaged");
+        let (blob_id, rest) = blob.split_at_checked(KEY_ID_LEN).ok_or_else(damaged)?;
         if blob_id != id {
             return Err(self.unreadable_secret("another key sealed the secret"));
         }
-        let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>().ok_or_else(broken)?;
+        let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>().ok_or_else(damaged)?;
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let mut buffer = Zeroizing::new(sealed.to_vec());
         let plain = key
             .open_in_place(nonce, associated_data(store, field), buffer.as_mut_slice())
-            .map_err(|_| broken())?;
-        let text = std::str::from_utf8(plain).map_err(|_| broken())?;
+            .map_err(|_| damaged())?;
+        let text = std::str::from_utf8(plain).map_err(|_| damaged())?;
         Ok(Secret::new(text.to_owned()))
     }
 
-    fn key_file(&self) -> Result<(&LessSafeKey, &[u8; KEY_ID_LEN]), Fault> {
+    fn usable_key(&self) -> Result<(&LessSafeKey, &[u8; KEY_ID_LEN]), Fault> {
         match &self.key {
             Ok((key, id)) => Ok((key, id)),
             Err(why) => Err(self.unreadable_secret(why)),
@@ -162,7 +162,7 @@ fn read_key(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     Ok(durable_file::read_file(path, 4096)?.map(Zeroizing::new))
 }
 
-fn fresh_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterKeyError> {
+fn generate_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterKeyError> {
     let mut bytes = Zeroizing::new(vec![0; KEY_LEN]);
     SystemRandom::new().fill(&mut bytes).map_err(|_| MasterKeyError::Unusable {
         path: path.to_owned(),
@@ -180,12 +180,12 @@ fn parse_key(bytes: &[u8]) -> Result<(LessSafeKey, [u8; KEY_ID_LEN]), &'static s
         decoded = Zeroizing::new(
             data_encoding::BASE64
                 .decode(bytes.trim_ascii())
-                .map_err(|_| "it is neither 32 bytes nor their base64")?,
+                .map_err(|_| "the file contains neither 32 bytes nor their base64 encoding")?,
         );
         decoded.as_slice()
     };
     let key = UnboundKey::new(&CHACHA20_POLY1305, raw)
-        .map_err(|_| "it is neither 32 bytes nor their base64")?;
+        .map_err(|_| "the file contains neither 32 bytes nor their base64 encoding")?;
     let mut id = [0; KEY_ID_LEN];
     for (to, from) in id.iter_mut().zip(digest(&SHA256, raw).as_ref()) {
         *to = *from;

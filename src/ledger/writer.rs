@@ -14,7 +14,7 @@ use super::handle::{Ledger, LedgerRequest, MAX_QUEUED_REQUESTS, ReadError, Reply
 use super::tables::RowError;
 use super::tables::{history, meta, outbox, stores};
 use super::{LedgerChange, SecretSealer};
-use crate::common::crash_point;
+use crate::common::{ErrorChain, crash_point};
 
 /// Maximum number of commits per transaction. It limits the wait of the first one.
 const MAX_BATCH: usize = 128;
@@ -25,8 +25,8 @@ type PendingCommit = (LedgerChange, ReplySender<Result<(), CommitError>>);
 /// The running ledger thread.
 #[derive(Debug)]
 pub struct LedgerWriter {
-    jobs: mpsc::Sender<LedgerRequest>,
-    ended: CancellationToken,
+    requests: mpsc::Sender<LedgerRequest>,
+    closed: CancellationToken,
     thread: JoinHandle<()>,
 }
 
@@ -37,7 +37,7 @@ impl LedgerWriter {
     /// # Cancel safety
     /// Dropping this future loses nothing.
     pub async fn wait_closed(&self) {
-        self.ended.cancelled().await;
+        self.closed.cancelled().await;
     }
 
     /// Carries out the waiting requests and closes the database. Later requests fail with
@@ -49,8 +49,8 @@ impl LedgerWriter {
     /// handle is dropped. Otherwise it continues to close.
     pub async fn close_ledger(self) {
         // Sending fails only if the thread has already ended.
-        let _ = self.jobs.send(LedgerRequest::Close).await;
-        self.ended.cancelled().await;
+        let _ = self.requests.send(LedgerRequest::Close).await;
+        self.closed.cancelled().await;
         if self.thread.is_finished() {
             let _ = self.thread.join();
         }
@@ -62,22 +62,22 @@ pub(super) fn start_writer(
     connection: Connection,
     sealer: SecretSealer,
 ) -> io::Result<(Ledger, LedgerWriter)> {
-    let (jobs, inbox) = mpsc::channel(MAX_QUEUED_REQUESTS);
-    let (thread, ended) = spawn_watched(move || run_writer(connection, &sealer, inbox))?;
-    Ok((Ledger::new(jobs.clone()), LedgerWriter { jobs, ended, thread }))
+    let (requests, inbox) = mpsc::channel(MAX_QUEUED_REQUESTS);
+    let (thread, closed) = spawn_watched(move || run_writer(connection, &sealer, inbox))?;
+    Ok((Ledger::new(requests.clone()), LedgerWriter { requests, closed, thread }))
 }
 
 /// Spawns a thread, and returns a token that is cancelled when the thread ends, even by a panic.
 fn spawn_watched(
     work: impl FnOnce() + Send + 'static,
 ) -> io::Result<(JoinHandle<()>, CancellationToken)> {
-    let ended = CancellationToken::new();
-    let ending = ended.clone().drop_guard();
+    let closed = CancellationToken::new();
+    let ending = closed.clone().drop_guard();
     let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || {
         let _ending = ending;
         work();
     })?;
-    Ok((thread, ended))
+    Ok((thread, closed))
 }
 
 fn run_writer(
@@ -94,8 +94,8 @@ fn run_writer(
                 other => break Some(other),
             }
             match inbox.try_recv() {
-                Ok(job) if batch.len() < MAX_BATCH => next = job,
-                Ok(job) => break Some(job),
+                Ok(request) if batch.len() < MAX_BATCH => next = request,
+                Ok(request) => break Some(request),
                 Err(_) => break None,
             }
         };
@@ -150,15 +150,15 @@ fn commit_all(
     let mut results = Vec::with_capacity(changes.len());
     for change in changes {
         let savepoint = transaction.savepoint()?;
-        let done =
-            change.operation_list().iter().try_for_each(|op| carry_out(&savepoint, sealer, op));
-        match done {
+        let result =
+            change.operations().iter().try_for_each(|op| apply_operation(&savepoint, sealer, op));
+        match result {
             Ok(()) => savepoint.commit()?,
             // The disk failed, so no commit of this batch would succeed.
             Err(OperationError::Sqlite(error)) => return Err(error),
             Err(_) => savepoint.finish()?,
         }
-        results.push(done);
+        results.push(result);
     }
     crash_point("commit.before");
     transaction.commit()?;
@@ -166,7 +166,7 @@ fn commit_all(
     Ok(results)
 }
 
-fn carry_out(
+fn apply_operation(
     connection: &Connection,
     sealer: &SecretSealer,
     op: &Operation,
@@ -185,53 +185,53 @@ fn carry_out(
         Operation::Acknowledge(store, position) => {
             outbox::delete_acknowledged(connection, *store, *position)
         }
-        Operation::Fold { through, into } => outbox::coalesce(connection, *through, into),
-        Operation::Note(store, entry) => history::add_entry(connection, *store, entry),
-        Operation::LeaveWorker(store, worker) => {
-            stores::leave_worker(connection, *store, Some(*worker))
+        Operation::Coalesce { through, into } => outbox::coalesce(connection, *through, into),
+        Operation::AddHistory(store, entry) => history::add_entry(connection, *store, entry),
+        Operation::SaveStuckWorker(store, worker) => {
+            stores::set_stuck_worker(connection, *store, Some(*worker))
         }
-        Operation::ForgetWorker(store) => stores::leave_worker(connection, *store, None),
+        Operation::ClearStuckWorker(store) => stores::set_stuck_worker(connection, *store, None),
     }
 }
 
 /// Answers a request. Sending the reply fails only if its receiver no longer waits, so the error is
 /// ignored.
-fn answer_request(connection: &Connection, sealer: &SecretSealer, job: LedgerRequest) {
-    match job {
+fn answer_request(connection: &Connection, sealer: &SecretSealer, request: LedgerRequest) {
+    match request {
         LedgerRequest::NextEpoch(now, reply) => {
-            let _ = reply.send(meta::next_epoch(connection, now).map_err(rejected_request));
+            let _ = reply.send(meta::next_epoch(connection, now).map_err(to_commit_error));
         }
         LedgerRequest::CheckWritable(reply) => {
-            let _ = reply.send(meta::write_probe(connection).map_err(rejected_request));
+            let _ = reply.send(meta::write_probe(connection).map_err(to_commit_error));
         }
         LedgerRequest::Credentials(store, reply) => {
             let _ = reply.send(stores::load_credentials(connection, store, sealer));
         }
-        LedgerRequest::Pending(store, limit, reply) => {
-            let _ =
-                reply.send(outbox::pending_notices(connection, store, limit).map_err(read_failed));
+        LedgerRequest::PendingNotices(store, limit, reply) => {
+            let _ = reply
+                .send(outbox::pending_notices(connection, store, limit).map_err(to_read_error));
         }
-        LedgerRequest::Waiting(store, behind, reply) => {
+        LedgerRequest::OutboxDepth(store, behind, reply) => {
             let waiting = outbox::outbox_depth(connection, store, behind).map_err(RowError::from);
-            let _ = reply.send(waiting.map_err(read_failed));
+            let _ = reply.send(waiting.map_err(to_read_error));
         }
-        LedgerRequest::Backlog(reply) => {
-            let _ = reply.send(outbox::stores_with_pending(connection).map_err(read_failed));
+        LedgerRequest::StoresWithPending(reply) => {
+            let _ = reply.send(outbox::stores_with_pending(connection).map_err(to_read_error));
         }
         LedgerRequest::History(store, limit, reply) => {
-            let _ =
-                reply.send(history::newest_entries(connection, store, limit).map_err(read_failed));
+            let _ = reply
+                .send(history::newest_entries(connection, store, limit).map_err(to_read_error));
         }
         LedgerRequest::Commit(..) | LedgerRequest::Close => {}
     }
 }
 
-fn rejected_request(error: RowError) -> CommitError {
+fn to_commit_error(error: RowError) -> CommitError {
     OperationError::from(error).into()
 }
 
-fn read_failed(error: RowError) -> ReadError {
-    ReadError::Unreadable(error.to_string())
+fn to_read_error(error: RowError) -> ReadError {
+    ReadError::Unreadable(ErrorChain(&error).to_string())
 }
 
 #[cfg(test)]
@@ -240,15 +240,15 @@ mod tests {
 
     impl Ledger {
         /// Ends the thread, as an internal error would.
-        pub(crate) fn break_off(&self) {
-            self.jobs.try_send(LedgerRequest::Close).unwrap();
+        pub(crate) fn stop_thread(&self) {
+            self.requests.try_send(LedgerRequest::Close).unwrap();
         }
     }
 
     #[tokio::test]
     async fn a_panic_of_the_thread_is_noticed() {
-        let (thread, ended) = spawn_watched(|| panic!("a fault of ours")).unwrap();
-        ended.cancelled().await;
+        let (thread, closed) = spawn_watched(|| panic!("an internal error")).unwrap();
+        closed.cancelled().await;
         assert!(thread.join().is_err());
     }
 }

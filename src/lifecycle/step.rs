@@ -13,9 +13,9 @@ use crate::model::{
 
 /// Returns the new record after an input, and the effects to carry out.
 ///
-/// The caller commits the durable part of the record together with the effects that belong to it. Only then
-/// does it adopt the record and carry out the other effects. If the commit fails, it keeps the old
-/// record and may repeat the step.
+/// The caller commits the durable part of the record together with the effects that belong to it.
+/// Only then does it adopt the record and carry out the other effects. If the commit fails, it
+/// keeps the old record and may repeat the step.
 pub fn step(
     mut record: StoreRecord,
     input: StepInput,

@@ -97,7 +97,7 @@ fn offered_host_key(facts: &BTreeMap<String, StoredFact>) -> Result<Option<HostK
     let (key, key_type, fingerprint) = match (key, key_type, text("offeredFingerprint")?) {
         (None, None, None) => return Ok(None),
         (Some(key), Some(key_type), Some(fingerprint)) => (key, key_type, fingerprint),
-        _ => return Err(invalid("an offered host key without one of its facts")),
+        _ => return Err(invalid("an offered host key lacks one of its facts")),
     };
     match key.split_once(' ') {
         Some((algorithm, blob)) if algorithm == key_type && !blob.is_empty() => Ok(Some(HostKey {

@@ -13,7 +13,7 @@ use crate::model::{AttemptId, Condition, Status};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::ledger) struct EntryForm {
+pub(in crate::ledger) struct StoredEntry {
     at: i64,
     attempt: u64,
     event: StoredEvent,
@@ -58,9 +58,9 @@ enum StoredEvent {
 }
 
 impl Persist for HistoryEntry {
-    type Form = EntryForm;
+    type Form = StoredEntry;
 
-    fn to_form(&self) -> EntryForm {
+    fn to_form(&self) -> StoredEntry {
         let event = match &self.event {
             HistoryEvent::AttemptStarted { cause, tags } => {
                 StoredEvent::AttemptBegan { cause: *cause, tags: StoredTags::from_tags(tags) }
@@ -79,8 +79,8 @@ impl Persist for HistoryEntry {
             }
             HistoryEvent::SpaceMeasured(MeasuredSpace { capacity, inodes }) => {
                 StoredEvent::Measured {
-                    capacity: StoredSpace::from_space(*capacity),
-                    inodes: inodes.map(StoredSpace::of_inodes),
+                    capacity: StoredSpace::from_capacity(*capacity),
+                    inodes: inodes.map(StoredSpace::from_inodes),
                 }
             }
             HistoryEvent::DirectoryMoved(place) => {
@@ -94,10 +94,10 @@ impl Persist for HistoryEntry {
                 StoredEvent::HostKeyAccepted { algorithm, fingerprint }
             }
         };
-        EntryForm { at: self.at.0, attempt: self.attempt.0, event }
+        StoredEntry { at: self.at.0, attempt: self.attempt.0, event }
     }
 
-    fn from_form(form: EntryForm) -> Result<Self, DecodeError> {
+    fn from_form(form: StoredEntry) -> Result<Self, DecodeError> {
         let event = match form.event {
             StoredEvent::AttemptBegan { cause, tags } => {
                 HistoryEvent::AttemptStarted { cause, tags: tags.into_tags()? }
@@ -118,7 +118,7 @@ impl Persist for HistoryEntry {
                     inodes: inodes.map(StoredSpace::into_inodes),
                 })
             }
-            StoredEvent::Moved(place) => HistoryEvent::DirectoryMoved(place.into_place()),
+            StoredEvent::Moved(place) => HistoryEvent::DirectoryMoved(place.into_mount()),
             StoredEvent::Updated { fields } => HistoryEvent::DefinitionUpdated { fields },
             StoredEvent::HostKeyAccepted { algorithm, fingerprint } => {
                 HistoryEvent::HostKeyAccepted { algorithm, fingerprint }

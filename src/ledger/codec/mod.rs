@@ -25,7 +25,7 @@ pub(super) trait Persist: Sized {
 
 /// A stored record that does not decode to a valid value.
 #[derive(Debug, thiserror::Error)]
-#[error("a stored record cannot be decoded: {0}")]
+#[error("invalid record: {0}")]
 pub(super) struct DecodeError(pub(super) String);
 
 impl From<serde_json::Error> for DecodeError {

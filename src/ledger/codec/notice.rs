@@ -76,7 +76,7 @@ impl StoredInventory {
             name: inventory.name.clone(),
             description: inventory.description.clone(),
             image_dir: inventory.image_dir.as_str().to_owned(),
-            capacity: inventory.capacity.map(StoredSpace::from_space),
+            capacity: inventory.capacity.map(StoredSpace::from_capacity),
             state: inventory.state,
             status: inventory.status,
             created: inventory.created.0,

@@ -20,12 +20,12 @@ pub(in crate::ledger) struct StoredRecord {
     inodes: Option<StoredSpace>,
     failure: Option<StoredFailure>,
     since: i64,
-    conditions: Vec<ConditionForm>,
+    conditions: Vec<StoredCondition>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ConditionForm {
+struct StoredCondition {
     #[serde(with = "as_text")]
     condition: Condition,
     since: i64,
@@ -57,7 +57,7 @@ pub(super) struct StoredSpace {
 }
 
 impl StoredSpace {
-    pub(crate) fn from_space(capacity: Capacity) -> Self {
+    pub(crate) fn from_capacity(capacity: Capacity) -> Self {
         Self { total: capacity.total(), available: capacity.available() }
     }
 
@@ -65,7 +65,7 @@ impl StoredSpace {
         Capacity::new(self.total, self.available).map_err(invalid)
     }
 
-    pub(super) fn of_inodes(InodeCounts { total, available }: InodeCounts) -> Self {
+    pub(super) fn from_inodes(InodeCounts { total, available }: InodeCounts) -> Self {
         Self { total, available }
     }
 
@@ -78,13 +78,13 @@ impl Persist for DurableRecord {
     type Form = StoredRecord;
 
     fn to_form(&self) -> StoredRecord {
-        let condition = |(&condition, &Timestamp(since))| ConditionForm { condition, since };
+        let condition = |(&condition, &Timestamp(since))| StoredCondition { condition, since };
         StoredRecord {
             status: self.status,
             position: StoredPosition::from_position(self.position),
             attempt: self.attempt.0,
-            capacity: self.capacity.map(StoredSpace::from_space),
-            inodes: self.inodes.map(StoredSpace::of_inodes),
+            capacity: self.capacity.map(StoredSpace::from_capacity),
+            inodes: self.inodes.map(StoredSpace::from_inodes),
             failure: self.failure.as_ref().map(StoredFailure::from_failure),
             since: self.since.0,
             conditions: self.conditions.iter().map(condition).collect(),
@@ -92,7 +92,7 @@ impl Persist for DurableRecord {
     }
 
     fn from_form(form: StoredRecord) -> Result<Self, DecodeError> {
-        let condition = |ConditionForm { condition, since }| (condition, Timestamp(since));
+        let condition = |StoredCondition { condition, since }| (condition, Timestamp(since));
         Ok(Self {
             status: form.status,
             position: form.position.into_position(),

@@ -31,7 +31,7 @@ pub(in crate::ledger) struct StoredStore {
     marker: MarkerId,
     place: StoredMount,
     had_registry: bool,
-    pinned_key: Option<KeyForm>,
+    pinned_key: Option<StoredHostKey>,
     given_fingerprints: Vec<String>,
 }
 
@@ -50,7 +50,7 @@ impl StoredMount {
         Self { mount_point, fs_type, device, on_root_disk }
     }
 
-    pub(super) fn into_place(self) -> MountLocation {
+    pub(super) fn into_mount(self) -> MountLocation {
         let Self { mount_point, fs_type, device, on_root_disk } = self;
         MountLocation { mount_point, fs_type, device, on_root_disk }
     }
@@ -58,7 +58,7 @@ impl StoredMount {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct KeyForm {
+struct StoredHostKey {
     algorithm: String,
     blob: String,
     fingerprint: String,
@@ -68,8 +68,11 @@ impl Persist for Store {
     type Form = StoredStore;
 
     fn to_form(&self) -> StoredStore {
-        let key =
-            |HostKey { algorithm, blob, fingerprint }| KeyForm { algorithm, blob, fingerprint };
+        let key = |HostKey { algorithm, blob, fingerprint }| StoredHostKey {
+            algorithm,
+            blob,
+            fingerprint,
+        };
         StoredStore {
             uuid: self.uuid,
             name: self.name.clone(),
@@ -91,8 +94,11 @@ impl Persist for Store {
     }
 
     fn from_form(form: StoredStore) -> Result<Self, DecodeError> {
-        let key =
-            |KeyForm { algorithm, blob, fingerprint }| HostKey { algorithm, blob, fingerprint };
+        let key = |StoredHostKey { algorithm, blob, fingerprint }| HostKey {
+            algorithm,
+            blob,
+            fingerprint,
+        };
         Ok(Self {
             uuid: form.uuid,
             name: form.name,
@@ -105,7 +111,7 @@ impl Persist for Store {
             created: Timestamp(form.created),
             changed: Timestamp(form.changed),
             marker: form.marker,
-            mount: form.place.into_place(),
+            mount: form.place.into_mount(),
             had_registry: form.had_registry,
             pinned_key: form.pinned_key.map(key),
             given_fingerprints: form.given_fingerprints,

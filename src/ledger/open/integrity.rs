@@ -62,36 +62,42 @@ pub(super) enum Integrity {
 /// # Errors
 /// Returns the error of the system if the ledger cannot be read or the copy cannot be made. The
 /// ledger itself may be intact.
-pub(super) fn check_integrity(ledger: &Path, ladder: &[Migration]) -> io::Result<Integrity> {
+pub(super) fn check_integrity(
+    ledger: &Path,
+    migration_list: &[Migration],
+) -> io::Result<Integrity> {
     let logs = log_files(ledger)?;
     match fs::metadata(ledger) {
         // SQLite would assume that the log belongs to another database, and delete it.
-        Ok(seen) if seen.len() == 0 => {
+        Ok(metadata) if metadata.len() == 0 => {
             return Ok(Integrity::Damaged(match logs.first() {
-                Some((log, _)) => format!("it is empty, its log {} is not", log.display()),
-                None => "it is empty".to_owned(),
+                Some((log, _)) => {
+                    format!("the database file is empty, but its log {} is not", log.display())
+                }
+                None => "the database file is empty".to_owned(),
             }));
         }
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Ok(match logs.first() {
-                Some((log, _)) => {
-                    Integrity::Damaged(format!("it is gone, its log {} is not", log.display()))
-                }
+                Some((log, _)) => Integrity::Damaged(format!(
+                    "the database file is missing, but its log {} exists",
+                    log.display()
+                )),
                 None => Integrity::Absent,
             });
         }
         Err(error) => return Err(error),
     }
-    if logs.iter().all(|(_, ending)| *ending == WAL_SUFFIX) {
+    if logs.iter().all(|(_, suffix)| *suffix == WAL_SUFFIX) {
         let opened = if logs.is_empty() { open_immutable(ledger) } else { open_with_wal(ledger) };
         let found = opened.as_ref().map(migrations::schema_version);
-        if !matches!(found, Ok(Ok(found)) if found < migrations::latest_version(ladder)) {
-            return classify(opened, ladder);
+        if !matches!(found, Ok(Ok(found)) if found < migrations::latest_version(migration_list)) {
+            return classify(opened, migration_list);
         }
     }
-    let copy = ScratchCopy::of(ledger, &logs)?;
-    classify(open_connection(&copy.ledger), ladder)
+    let copy = ScratchCopy::create(ledger, &logs)?;
+    classify(open_connection(&copy.ledger), migration_list)
 }
 
 /// Opens a ledger that has no log, without touching any file.
@@ -118,10 +124,10 @@ fn open_with_wal(ledger: &Path) -> rusqlite::Result<Connection> {
 /// database.
 fn log_files(ledger: &Path) -> io::Result<Vec<LogFile>> {
     let mut found = Vec::new();
-    for ending in LOG_SUFFIXES {
-        let log = sibling_path(ledger, ending);
+    for suffix in LOG_SUFFIXES {
+        let log = sibling_path(ledger, suffix);
         match fs::metadata(&log) {
-            Ok(seen) if seen.len() > 0 => found.push((log, ending)),
+            Ok(metadata) if metadata.len() > 0 => found.push((log, suffix)),
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -129,8 +135,14 @@ fn log_files(ledger: &Path) -> io::Result<Vec<LogFile>> {
     Ok(found)
 }
 
-fn classify(opened: rusqlite::Result<Connection>, ladder: &[Migration]) -> io::Result<Integrity> {
-    match opened.map_err(RowError::from).and_then(|connection| check_contents(connection, ladder)) {
+fn classify(
+    opened: rusqlite::Result<Connection>,
+    migration_list: &[Migration],
+) -> io::Result<Integrity> {
+    match opened
+        .map_err(RowError::from)
+        .and_then(|connection| check_contents(connection, migration_list))
+    {
         Ok(finding) => Ok(finding),
         // The disk of the copy is full, but the ledger itself may be intact.
         Err(error) if is_full(&error) => Err(io::Error::new(io::ErrorKind::StorageFull, error)),
@@ -143,43 +155,46 @@ fn is_full(error: &RowError) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
-fn check_contents(mut connection: Connection, ladder: &[Migration]) -> Result<Integrity, RowError> {
+fn check_contents(
+    mut connection: Connection,
+    migration_list: &[Migration],
+) -> Result<Integrity, RowError> {
     let application: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     if application != migrations::APPLICATION_ID {
-        return Ok(Integrity::Damaged("it is not a ledger of this program".to_owned()));
+        return Ok(Integrity::Damaged("the file is not a ledger of this program".to_owned()));
     }
     let found = migrations::schema_version(&connection)?;
-    if found > migrations::latest_version(ladder) {
-        let written_by = meta::writer_of_newer(&connection);
+    if found > migrations::latest_version(migration_list) {
+        let written_by = meta::read_written_by(&connection);
         return Ok(Integrity::Newer { found, written_by });
     }
-    let whole = file_size(&connection)? <= FULL_CHECK_MAX_BYTES;
-    let checks = if whole { vec!["1"] } else { ESSENTIAL_TABLES.to_vec() };
+    let full_check = database_size(&connection)? <= FULL_CHECK_MAX_BYTES;
+    let checks = if full_check { vec!["1"] } else { ESSENTIAL_TABLES.to_vec() };
     for what in checks {
         let check = format!("PRAGMA quick_check({what})");
-        let verdict: String = connection.query_row(&check, [], |row| row.get(0))?;
-        if verdict != "ok" {
-            return Ok(Integrity::Damaged(verdict));
+        let result: String = connection.query_row(&check, [], |row| row.get(0))?;
+        if result != "ok" {
+            return Ok(Integrity::Damaged(result));
         }
     }
-    match migrations::open_with_migrations(&mut connection, ladder) {
+    match migrations::run_migrations(&mut connection, migration_list) {
         Err(error) if !is_full(&error) => {
             let why = ErrorChain(&error);
-            let what = format!("it cannot be brought from format {found} to this program's: {why}");
+            let what = format!("the migration from format {found} failed: {why}");
             return Ok(Integrity::Damaged(what));
         }
         migrated => migrated?,
     }
     meta::verify_all(&connection)?;
     stores::load_stores(&connection)?;
-    if whole {
+    if full_check {
         outbox::verify_all(&connection)?;
     }
     Ok(Integrity::Good)
 }
 
 /// Returns the size of the database in bytes, including pages that exist only in its log.
-fn file_size(connection: &Connection) -> rusqlite::Result<u64> {
+fn database_size(connection: &Connection) -> rusqlite::Result<u64> {
     let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
     let pages = number("PRAGMA page_count")?.saturating_mul(number("PRAGMA page_size")?);
     Ok(pages.unsigned_abs())
@@ -192,7 +207,7 @@ struct ScratchCopy {
 }
 
 impl ScratchCopy {
-    fn of(ledger: &Path, logs: &[LogFile]) -> io::Result<Self> {
+    fn create(ledger: &Path, logs: &[LogFile]) -> io::Result<Self> {
         let folder = sibling_path(ledger, ".examined");
         // An interrupted start may have left this folder.
         match fs::remove_dir_all(&folder) {
@@ -202,8 +217,8 @@ impl ScratchCopy {
         fs::create_dir(&folder)?;
         let copy = Self { ledger: folder.join("ledger"), folder };
         fs::copy(ledger, &copy.ledger)?;
-        for (log, ending) in logs {
-            fs::copy(log, sibling_path(&copy.ledger, ending))?;
+        for (log, suffix) in logs {
+            fs::copy(log, sibling_path(&copy.ledger, suffix))?;
         }
         Ok(copy)
     }
@@ -215,9 +230,9 @@ impl Drop for ScratchCopy {
     }
 }
 
-pub(crate) fn sibling_path(ledger: &Path, ending: &str) -> PathBuf {
+pub(crate) fn sibling_path(ledger: &Path, suffix: &str) -> PathBuf {
     let mut name = ledger.as_os_str().to_owned();
-    name.push(ending);
+    name.push(suffix);
     PathBuf::from(name)
 }
 

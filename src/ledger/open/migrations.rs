@@ -86,8 +86,8 @@ const V1_SCHEMA: &str = "
 ";
 
 /// Returns the version after the last migration.
-pub(super) fn latest_version(ladder: &[Migration]) -> i32 {
-    i32::try_from(ladder.len()).unwrap_or(i32::MAX)
+pub(super) fn latest_version(migration_list: &[Migration]) -> i32 {
+    i32::try_from(migration_list.len()).unwrap_or(i32::MAX)
 }
 
 /// Returns the version of an open ledger.
@@ -96,12 +96,12 @@ pub(crate) fn schema_version(connection: &Connection) -> rusqlite::Result<i32> {
 }
 
 /// Runs all missing migrations in one transaction.
-pub(super) fn open_with_migrations(
+pub(super) fn run_migrations(
     connection: &mut Connection,
-    ladder: &[Migration],
+    migration_list: &[Migration],
 ) -> Result<(), RowError> {
     let from = schema_version(connection)?;
-    let steps = ladder.iter().skip(usize::try_from(from).unwrap_or(0));
+    let steps = migration_list.iter().skip(usize::try_from(from).unwrap_or(0));
     if steps.len() == 0 {
         return Ok(());
     }
@@ -118,8 +118,8 @@ pub(super) fn open_with_migrations(
         return Err(RowError::Orphan(table));
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", latest_version(ladder))?;
-    meta::written_by(&transaction, env!("CARGO_PKG_VERSION"))?;
+    transaction.pragma_update(None, "user_version", latest_version(migration_list))?;
+    meta::set_written_by(&transaction, env!("CARGO_PKG_VERSION"))?;
     transaction.commit()?;
     Ok(connection.pragma_update(None, "foreign_keys", true)?)
 }

@@ -15,7 +15,7 @@ use super::tables::meta;
 use super::tables::stores;
 use super::tables::stores::LoadedStore;
 use super::{Ledger, LedgerWriter, MasterKeyError, SecretSealer, StateDir, durable_file, writer};
-use crate::common::Timestamp;
+use crate::common::{ErrorChain, Timestamp};
 use crate::model::{Epoch, Position};
 use crate::settings;
 use integrity::{Integrity, check_integrity, sibling_path};
@@ -46,9 +46,9 @@ pub enum OpenError {
     /// The ledger is damaged, and it was left unchanged. The message names all of its files,
     /// because a database adopts the log of another database.
     #[error(
-        "the ledger {path} is damaged and was left as it is: {what}; it is one with {path}-wal, \
-         {path}-shm and {path}-journal, those that are there: restore all of them from one copy, or \
-         move all of them away and add the stores again"
+        "the ledger {path} is damaged and was not changed: {what}; the database consists of this file \
+         and, if they exist, {path}-wal, {path}-shm and {path}-journal: restore all of them from one \
+         copy, or move all of them away and add the stores again"
     )]
     Damaged {
         /// The database file.
@@ -57,7 +57,7 @@ pub enum OpenError {
         what: String,
     },
     /// A newer program wrote the ledger, and it was left unchanged.
-    #[error("the ledger {path} has format {found}, this program knows up to {known}{}", opened_by(.written_by))]
+    #[error("the ledger {path} has format {found}, but this program knows formats up to {known} only{}", written_by_note(.written_by))]
     Newer {
         /// The database file.
         path: PathBuf,
@@ -91,7 +91,7 @@ pub enum OpenError {
     MasterKey(#[from] MasterKeyError),
 }
 
-fn opened_by(version: &Option<String>) -> String {
+fn written_by_note(version: &Option<String>) -> String {
     version.as_ref().map_or_else(String::new, |version| format!("; version {version} wrote it"))
 }
 
@@ -108,12 +108,12 @@ pub fn open_ledger(
     credentials: Option<&Path>,
     now: Timestamp,
 ) -> Result<OpenedLedger, OpenError> {
-    open_by(migrations::MIGRATIONS, dir, state, credentials, now)
+    open_with_migrations(migrations::MIGRATIONS, dir, state, credentials, now)
 }
 
 /// Does the work of [`open_ledger`] with the given migrations, which tests replace.
-pub(super) fn open_by(
-    ladder: &[Migration],
+pub(super) fn open_with_migrations(
+    migration_list: &[Migration],
     dir: &StateDir,
     state: &settings::StateSettings,
     credentials: Option<&Path>,
@@ -121,26 +121,26 @@ pub(super) fn open_by(
 ) -> Result<OpenedLedger, OpenError> {
     let path = dir.path().join(LEDGER_FILE);
     let unusable = |source| OpenError::Unusable { path: path.clone(), source };
-    let refused = |source| OpenError::Sqlite { path: path.clone(), source };
-    match check_integrity(&path, ladder).map_err(unusable)? {
+    let sqlite_error = |source| OpenError::Sqlite { path: path.clone(), source };
+    match check_integrity(&path, migration_list).map_err(unusable)? {
         Integrity::Good => {}
-        Integrity::Absent => create_ledger(ladder, dir.path(), &path)?,
+        Integrity::Absent => create_ledger(migration_list, dir.path(), &path)?,
         Integrity::Newer { found, written_by } => {
-            let known = migrations::latest_version(ladder);
+            let known = migrations::latest_version(migration_list);
             return Err(OpenError::Newer { path, found, known, written_by });
         }
         Integrity::Damaged(what) => return Err(OpenError::Damaged { path, what }),
     }
-    let bad = |error| match error {
-        RowError::Sqlite(source) => refused(source),
-        bad => OpenError::Damaged { path: path.clone(), what: bad.to_string() },
+    let to_open_error = |error| match error {
+        RowError::Sqlite(source) => sqlite_error(source),
+        bad => OpenError::Damaged { path: path.clone(), what: ErrorChain(&bad).to_string() },
     };
-    let mut connection = open_connection(&path).map_err(refused)?;
-    migrations::open_with_migrations(&mut connection, ladder).map_err(bad)?;
-    let epoch = meta::next_epoch(&connection, now).map_err(bad)?;
-    let sealed_before = stores::has_secrets(&connection).map_err(refused)?;
+    let mut connection = open_connection(&path).map_err(sqlite_error)?;
+    migrations::run_migrations(&mut connection, migration_list).map_err(to_open_error)?;
+    let epoch = meta::next_epoch(&connection, now).map_err(to_open_error)?;
+    let sealed_before = stores::has_secrets(&connection).map_err(sqlite_error)?;
     let sealer = SecretSealer::load_key(state, credentials, sealed_before)?;
-    let mut stores = stores::load_stores(&connection).map_err(bad)?;
+    let mut stores = stores::load_stores(&connection).map_err(to_open_error)?;
     for store in &mut stores {
         store.durable.position = Position::start_of(epoch);
     }
@@ -150,22 +150,22 @@ pub(super) fn open_by(
 
 /// Creates an empty ledger under a temporary name and renames it once it is complete. An existing
 /// but empty ledger is therefore always damage and never a first start.
-fn create_ledger(ladder: &[Migration], dir: &Path, path: &Path) -> Result<(), OpenError> {
+fn create_ledger(migration_list: &[Migration], dir: &Path, path: &Path) -> Result<(), OpenError> {
     let unusable = |source| OpenError::Unusable { path: path.to_owned(), source };
-    let refused = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let sqlite_error = |source| OpenError::Sqlite { path: path.to_owned(), source };
     let fresh = sibling_path(path, ".new");
     durable_file::discard_file(&fresh).map_err(unusable)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(&fresh, flags).map_err(refused)?;
-    connection.pragma_update(None, "synchronous", "FULL").map_err(refused)?;
-    migrations::open_with_migrations(&mut connection, ladder).map_err(|error| match error {
-        RowError::Sqlite(source) => refused(source),
+    let mut connection = Connection::open_with_flags(&fresh, flags).map_err(sqlite_error)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(sqlite_error)?;
+    migrations::run_migrations(&mut connection, migration_list).map_err(|error| match error {
+        RowError::Sqlite(source) => sqlite_error(source),
         bad => unusable(io::Error::other(bad)),
     })?;
-    meta::initialize(&connection).map_err(refused)?;
-    connection.close().map_err(|(_, error)| refused(error))?;
+    meta::initialize(&connection).map_err(sqlite_error)?;
+    connection.close().map_err(|(_, error)| sqlite_error(error))?;
     durable_file::publish_file(dir, &fresh, path).map_err(unusable)
 }
 

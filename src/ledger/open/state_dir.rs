@@ -17,7 +17,7 @@ use crate::model::NodeId;
 #[derive(Debug, thiserror::Error)]
 pub enum StateDirError {
     /// Another daemon holds the lock.
-    #[error("the state directory {path} is locked by another agent{}", lock_holder(.pid))]
+    #[error("the state directory {path} is locked by another daemon{}", lock_holder(.pid))]
     Locked {
         /// The state directory.
         path: PathBuf,
@@ -34,7 +34,9 @@ pub enum StateDirError {
         source: io::Error,
     },
     /// `node-id` does not contain an id. The file was left untouched.
-    #[error("{path} does not hold 32 lower-case hexadecimal digits; restore it or remove it")]
+    #[error(
+        "the file {path} does not contain 32 lower-case hexadecimal digits: restore it or remove it"
+    )]
     NodeId {
         /// The `node-id` file.
         path: PathBuf,

@@ -48,23 +48,23 @@ fn prune_by_age(connection: &Connection, now: i64) -> Result<(), RowError> {
 
 /// Prunes one store per run, in rotation, because the query walks all lines of the store. Together
 /// the stores exceed their bounds by at most one run's interval of lines per store.
-fn prune_by_number(connection: &Connection, look: i64) -> Result<(), RowError> {
+fn prune_by_number(connection: &Connection, run: i64) -> Result<(), RowError> {
     let sql = "WITH turn AS (SELECT uuid FROM stores ORDER BY uuid
                              LIMIT 1 OFFSET ?1 % (SELECT count(*) FROM stores))
                DELETE FROM history WHERE store = (SELECT uuid FROM turn) AND id <=
                    (SELECT id FROM history WHERE store = (SELECT uuid FROM turn)
                     ORDER BY id DESC LIMIT 1 OFFSET ?2) RETURNING store";
-    prune_entries(connection, sql, [look, MAX_ROWS])
+    prune_entries(connection, sql, [run, MAX_ROWS])
 }
 
 /// Deletes lines, and counts the deleted lines of each store.
 fn prune_entries(connection: &Connection, sql: &str, bounds: [i64; 2]) -> Result<(), RowError> {
-    let mut gone: BTreeMap<String, u64> = BTreeMap::new();
+    let mut pruned: BTreeMap<String, u64> = BTreeMap::new();
     for store in query_map(connection, sql, bounds, |row| Ok(row.get::<_, String>(0)?))? {
-        *gone.entry(store).or_default() += 1;
+        *pruned.entry(store).or_default() += 1;
     }
-    let mut gone = gone.iter();
-    Ok(gone.try_for_each(|(store, lines)| meta::add_pruned_lines(connection, store, *lines))?)
+    let mut pruned = pruned.iter();
+    Ok(pruned.try_for_each(|(store, lines)| meta::add_pruned_lines(connection, store, *lines))?)
 }
 
 /// Returns the newest lines of a store, newest first, and the number of pruned lines.

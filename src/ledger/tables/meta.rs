@@ -17,13 +17,13 @@ pub(crate) fn initialize(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Records the version of the program that wrote the ledger's format.
-pub(crate) fn written_by(connection: &Connection, version: &str) -> rusqlite::Result<()> {
+pub(crate) fn set_written_by(connection: &Connection, version: &str) -> rusqlite::Result<()> {
     put_value(connection, WRITTEN_BY_KEY, version)
 }
 
 /// Returns the version of the program that wrote the ledger's format. Returns `None` if it cannot
 /// be read, because a newer program may store its facts differently.
-pub(crate) fn writer_of_newer(connection: &Connection) -> Option<String> {
+pub(crate) fn read_written_by(connection: &Connection) -> Option<String> {
     let sql = "SELECT value FROM meta WHERE key = ?1";
     connection.query_row(sql, [WRITTEN_BY_KEY], |row| row.get(0)).ok()
 }
@@ -34,7 +34,7 @@ pub(crate) fn verify_all(connection: &Connection) -> Result<(), RowError> {
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (key, value): (String, String) = (row.get(0)?, row.get(1)?);
-        checked_epoch(&key, &value, &row.get::<_, Vec<u8>>(2)?)?;
+        verify_meta_row(&key, &value, &row.get::<_, Vec<u8>>(2)?)?;
     }
     next_unused_epoch(connection).map(drop)
 }
@@ -56,10 +56,11 @@ pub(crate) fn write_probe(connection: &Connection) -> Result<(), RowError> {
 
 /// Returns the number of pruned lines of a store's history.
 pub(super) fn pruned_lines(connection: &Connection, store: &str) -> Result<u64, RowError> {
-    let counted = get_value(connection, &gone_of(store))?;
+    let counted = get_value(connection, &pruned_key(store))?;
     let number = |text: String| {
-        let what = format!("no number of lines: {text:?}");
-        text.parse().map_err(|_| RowError::Undecodable { table: "meta", source: DecodeError(what) })
+        let message = format!("not a number of lines: {text:?}");
+        text.parse()
+            .map_err(|_| RowError::Undecodable { table: "meta", source: DecodeError(message) })
     };
     counted.map_or(Ok(0), number)
 }
@@ -73,7 +74,7 @@ pub(super) fn add_pruned_lines(
 ) -> rusqlite::Result<()> {
     match pruned_lines(connection, store) {
         Ok(before) => {
-            put_value(connection, &gone_of(store), &before.saturating_add(lines).to_string())
+            put_value(connection, &pruned_key(store), &before.saturating_add(lines).to_string())
         }
         Err(RowError::Sqlite(error)) => Err(error),
         Err(_) => Ok(()),
@@ -82,11 +83,11 @@ pub(super) fn add_pruned_lines(
 
 /// Removes the number of pruned lines of a store.
 pub(super) fn clear_pruned_lines(connection: &Connection, store: &str) -> rusqlite::Result<()> {
-    connection.execute("DELETE FROM meta WHERE key = ?1", [gone_of(store)])?;
+    connection.execute("DELETE FROM meta WHERE key = ?1", [pruned_key(store)])?;
     Ok(())
 }
 
-fn gone_of(store: &str) -> String {
+fn pruned_key(store: &str) -> String {
     format!("history_gone.{store}")
 }
 
@@ -98,14 +99,14 @@ fn next_unused_epoch(connection: &Connection) -> Result<i64, RowError> {
         get_value(connection, EPOCH_KEY)?.ok_or_else(|| lost("there is no epoch".to_owned()))?;
     let number: Option<i64> = stored.parse().ok().filter(|number| *number >= 0);
     let next = number.and_then(|number| number.checked_add(1));
-    next.ok_or_else(|| lost(format!("no epoch: {stored:?}")))
+    next.ok_or_else(|| lost(format!("not a valid epoch: {stored:?}")))
 }
 
 fn get_value(connection: &Connection, key: &str) -> Result<Option<String>, RowError> {
     let sql = "SELECT value, sum FROM meta WHERE key = ?1";
     let row = connection.query_row(sql, [key], |row| Ok((row.get(0)?, row.get(1)?)));
     let row: Option<(String, Vec<u8>)> = row.optional()?;
-    row.map(|(value, sum)| checked_epoch(key, &value, &sum).map(|()| value)).transpose()
+    row.map(|(value, sum)| verify_meta_row(key, &value, &sum).map(|()| value)).transpose()
 }
 
 fn put_value(connection: &Connection, key: &str, value: &str) -> rusqlite::Result<()> {
@@ -116,6 +117,6 @@ fn put_value(connection: &Connection, key: &str, value: &str) -> rusqlite::Resul
     Ok(())
 }
 
-fn checked_epoch(key: &str, value: &str, sum: &[u8]) -> Result<(), RowError> {
+fn verify_meta_row(key: &str, value: &str, sum: &[u8]) -> Result<(), RowError> {
     verify_checksum("meta", &[key.as_bytes(), value.as_bytes()], sum)
 }

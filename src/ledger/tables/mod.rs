@@ -18,7 +18,7 @@ pub(crate) enum RowError {
     #[error("a row of table {0} does not match its checksum")]
     Changed(&'static str),
     /// The checksum matches, but the content does not decode: an internal error wrote it.
-    #[error("table {table}")]
+    #[error("a row of table {table} cannot be decoded")]
     Undecodable {
         table: &'static str,
         #[source]
@@ -63,8 +63,8 @@ fn parse_column<T: std::str::FromStr>(table: &'static str, text: &str) -> Result
 where
     T::Err: std::fmt::Display,
 {
-    let refused = |error: T::Err| DecodeError(error.to_string());
-    text.parse().map_err(|error| RowError::Undecodable { table, source: refused(error) })
+    let decode_error = |error: T::Err| DecodeError(error.to_string());
+    text.parse().map_err(|error| RowError::Undecodable { table, source: decode_error(error) })
 }
 
 /// Runs a query and reads each of its rows.

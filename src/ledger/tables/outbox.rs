@@ -18,9 +18,11 @@ pub struct OutboxDepth {
 
 /// Returns the columns of a position. SQLite's integers are signed: an epoch of 2^63 is past the
 /// year 292 million.
-fn notice_columns(position: Position) -> Result<(i64, i64), OperationError> {
+fn position_columns(position: Position) -> Result<(i64, i64), OperationError> {
     let column = |number: u64| {
-        i64::try_from(number).map_err(|_| OperationError::Conflict(format!("position {position}")))
+        i64::try_from(number).map_err(|_| {
+            OperationError::Conflict(format!("the position {position} is out of range"))
+        })
     };
     Ok((column(position.epoch.0)?, column(position.seq.0)?))
 }
@@ -35,7 +37,7 @@ pub(crate) fn insert_notice(
     notice: &Notice,
 ) -> Result<(), OperationError> {
     let (uuid, text) = (notice.store.to_string(), encode_row(notice)?);
-    let (epoch, seq) = notice_columns(notice.position)?;
+    let (epoch, seq) = position_columns(notice.position)?;
     let sum = notice_checksum(&uuid, epoch, seq, &text);
     let mut insert = connection.prepare_cached(
         "INSERT INTO outbox (store, epoch, seq, notice, sum) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -49,7 +51,7 @@ pub(crate) fn delete_acknowledged(
     store: StoreUuid,
     position: Position,
 ) -> Result<(), OperationError> {
-    let (epoch, seq) = notice_columns(position)?;
+    let (epoch, seq) = position_columns(position)?;
     let mut delete = connection
         .prepare_cached("DELETE FROM outbox WHERE store = ?1 AND epoch = ?2 AND seq = ?3")?;
     delete.execute(params![store.to_string(), epoch, seq])?;
@@ -62,7 +64,7 @@ pub(crate) fn coalesce(
     through: Position,
     into: &Notice,
 ) -> Result<(), OperationError> {
-    let (epoch, seq) = notice_columns(through)?;
+    let (epoch, seq) = position_columns(through)?;
     connection.execute(
         "DELETE FROM outbox WHERE store = ?1 AND (epoch, seq) <= (?2, ?3)",
         params![into.store.to_string(), epoch, seq],
@@ -81,7 +83,7 @@ pub(crate) fn pending_notices(
                ORDER BY epoch, seq LIMIT ?2";
     query_map(connection, sql, params![uuid, limit], |row| {
         let notice: String = row.get(2)?;
-        checked_notice(&uuid, row.get(0)?, row.get(1)?, &notice, &row.get::<_, Vec<u8>>(3)?)?;
+        verify_notice(&uuid, row.get(0)?, row.get(1)?, &notice, &row.get::<_, Vec<u8>>(3)?)?;
         decode_column("outbox", &notice)
     })
 }
@@ -126,12 +128,12 @@ pub(crate) fn verify_all(connection: &Connection) -> Result<(), RowError> {
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (uuid, notice): (String, String) = (row.get(0)?, row.get(3)?);
-        checked_notice(&uuid, row.get(1)?, row.get(2)?, &notice, &row.get::<_, Vec<u8>>(4)?)?;
+        verify_notice(&uuid, row.get(1)?, row.get(2)?, &notice, &row.get::<_, Vec<u8>>(4)?)?;
     }
     Ok(())
 }
 
-fn checked_notice(
+fn verify_notice(
     uuid: &str,
     epoch: i64,
     seq: i64,

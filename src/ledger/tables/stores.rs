@@ -7,6 +7,7 @@ use rusqlite::{Connection, params};
 use super::{
     RowError, decode_column, meta, parse_column, query_map, row_checksum, verify_checksum,
 };
+use crate::common::ErrorChain;
 use crate::ledger::codec::encode_row;
 use crate::ledger::error::OperationError;
 use crate::ledger::sealer::SecretSealer;
@@ -59,7 +60,7 @@ fn stuck_workers(connection: &Connection) -> Result<BTreeMap<StoreUuid, ProcessI
     let sql = "SELECT store, pid, start_time, sum FROM workers";
     let rows = query_map(connection, sql, [], |row| {
         let (uuid, pid, start_time): (String, i32, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        if worker_sum(&uuid, pid, start_time).as_slice() != row.get::<_, Vec<u8>>(3)? {
+        if worker_checksum(&uuid, pid, start_time).as_slice() != row.get::<_, Vec<u8>>(3)? {
             return Err(RowError::Changed("workers"));
         }
         let start_time = u64::try_from(start_time).map_err(|_| RowError::Changed("workers"))?;
@@ -68,7 +69,7 @@ fn stuck_workers(connection: &Connection) -> Result<BTreeMap<StoreUuid, ProcessI
     Ok(rows.into_iter().collect())
 }
 
-fn worker_sum(uuid: &str, pid: i32, start_time: i64) -> [u8; 8] {
+fn worker_checksum(uuid: &str, pid: i32, start_time: i64) -> [u8; 8] {
     row_checksum(&[uuid.as_bytes(), &pid.to_be_bytes(), &start_time.to_be_bytes()])
 }
 
@@ -98,7 +99,7 @@ pub(crate) fn update_store(connection: &Connection, store: &Store) -> Result<(),
         "UPDATE stores SET image_dir = ?2, definition = ?3, sum = ?4 WHERE uuid = ?1",
     )?;
     match update.execute(params![uuid, dir, definition, sum])? {
-        0 => Err(OperationError::Conflict(format!("no store {uuid}"))),
+        0 => Err(OperationError::Conflict(format!("there is no store {uuid}"))),
         _ => Ok(()),
     }
 }
@@ -129,7 +130,7 @@ pub(crate) fn delete_store(
     Ok(())
 }
 
-pub(crate) fn leave_worker(
+pub(crate) fn set_stuck_worker(
     connection: &Connection,
     store: StoreUuid,
     worker: Option<ProcessId>,
@@ -138,9 +139,10 @@ pub(crate) fn leave_worker(
     connection.execute("DELETE FROM workers WHERE store = ?1", [&store])?;
     if let Some(ProcessId { pid, start_time }) = worker {
         // The unit is clock ticks: a larger value would exceed the age of the universe.
-        let start_time = i64::try_from(start_time)
-            .map_err(|_| OperationError::Conflict(format!("start time {start_time}")))?;
-        let sum = worker_sum(&store, pid, start_time);
+        let start_time = i64::try_from(start_time).map_err(|_| {
+            OperationError::Conflict(format!("the start time {start_time} is out of range"))
+        })?;
+        let sum = worker_checksum(&store, pid, start_time);
         let sql = "INSERT INTO workers (store, pid, start_time, sum) VALUES (?1, ?2, ?3, ?4)";
         connection.execute(sql, params![store, pid, start_time, sum])?;
     }
@@ -193,7 +195,7 @@ pub(crate) fn load_credentials(
     sealer: &SecretSealer,
 ) -> Result<SshCredentials, Fault> {
     let unreadable = |error: RowError| {
-        let details = format!("the stored secrets cannot be read: {error}");
+        let details = format!("the stored secrets cannot be read: {}", ErrorChain(&error));
         match error {
             RowError::Sqlite(_) => Fault::new(Reason::StateDiskTrouble, details)
                 .with_remedy("check the disk of state.dir and repair it"),
@@ -213,11 +215,11 @@ pub(crate) fn load_credentials(
     .map_err(unreadable)?;
     if rows.is_empty() {
         // Every store is added with a secret, so its rows have been lost.
-        let details = "the ledger holds no secret of this store any more";
+        let details = "the ledger no longer contains a secret of this store";
         return Err(Fault::new(Reason::SecretUnreadable, details));
     }
-    let unseal = |wanted: &str| -> Result<Option<Secret>, Fault> {
-        let found = rows.iter().find(|(field, _)| field == wanted);
+    let unseal = |wanted_field: &str| -> Result<Option<Secret>, Fault> {
+        let found = rows.iter().find(|(field, _)| field == wanted_field);
         found.map(|(field, sealed)| sealer.unseal(store, field, sealed)).transpose()
     };
     Ok(SshCredentials {

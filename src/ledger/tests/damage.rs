@@ -163,7 +163,7 @@ async fn an_empty_ledger_is_a_loss_with_its_log_and_without_one() {
         }
         fs::write(cut.ledger(), "").unwrap();
         let error = refusal(&cut);
-        assert!(error.to_string().contains("it is empty"), "{error}");
+        assert!(error.to_string().contains("the database file is empty"), "{error}");
     }
 }
 

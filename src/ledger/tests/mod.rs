@@ -5,7 +5,7 @@ mod durability;
 mod fixture;
 mod fixture_contents;
 mod history;
-mod ladder;
+mod migrations;
 mod secrets;
 
 use std::path::{Path, PathBuf};
@@ -47,13 +47,17 @@ impl Place {
     }
 
     fn open_at(&self, now: Timestamp) -> Result<OpenedLedger, OpenError> {
-        self.open_by(MIGRATIONS, now)
+        self.open_with_migrations(MIGRATIONS, now)
     }
 
-    fn open_by(&self, ladder: &[Migration], now: Timestamp) -> Result<OpenedLedger, OpenError> {
+    fn open_with_migrations(
+        &self,
+        migration_list: &[Migration],
+        now: Timestamp,
+    ) -> Result<OpenedLedger, OpenError> {
         let lock = StateDir::open(self.path()).unwrap();
         let state = settings::StateSettings { dir: self.path().to_owned(), master_key_file: None };
-        open::open_by(ladder, &lock, &state, None, now)
+        open::open_with_migrations(migration_list, &lock, &state, None, now)
     }
 
     fn open(&self) -> OpenedLedger {

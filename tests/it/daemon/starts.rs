@@ -50,7 +50,7 @@ fn a_second_daemon_is_told_who_has_the_state_directory() {
     let mut agent = installed();
     agent.start();
     let told = refused(&agent, 75);
-    assert!(told.contains("locked by another agent"), "{told}");
+    assert!(told.contains("locked by another daemon"), "{told}");
     agent.kill();
     agent.start();
     assert!(agent.terminate().0.success());

@@ -23,7 +23,7 @@ fn second(connection: &rusqlite::Connection) -> Result<(), RowError> {
     Ok(())
 }
 
-fn ladder(second: Migration) -> [Migration; 2] {
+fn migration_list(second: Migration) -> [Migration; 2] {
     [MIGRATIONS[0], second]
 }
 
@@ -40,7 +40,7 @@ async fn older() -> [Place; 2] {
 #[tokio::test]
 async fn an_older_ledger_is_examined_and_brought_to_our_version() {
     for place in older().await {
-        let opened = place.open_by(&ladder(second), NOW).unwrap();
+        let opened = place.open_with_migrations(&migration_list(second), NOW).unwrap();
         assert_eq!(opened.stores.len(), 3);
         for loaded in &opened.stores {
             assert_eq!(loaded.durable.status, Status::Connected);
@@ -52,7 +52,12 @@ async fn an_older_ledger_is_examined_and_brought_to_our_version() {
         assert_eq!(migrations::schema_version(&sqlite).unwrap(), 2);
         drop(sqlite);
         // The migration does not run twice, and the error names the previous program.
-        place.open_by(&ladder(second), NOW).unwrap().writer.close_ledger().await;
+        place
+            .open_with_migrations(&migration_list(second), NOW)
+            .unwrap()
+            .writer
+            .close_ledger()
+            .await;
         let OpenError::Newer { found: 2, .. } = place.try_open().unwrap_err() else { panic!() };
     }
 }
@@ -75,7 +80,7 @@ async fn an_older_ledger_that_cannot_be_brought_to_our_version_is_left_as_it_was
     for place in older().await {
         let before = contents(&place);
         for (step, word) in steps {
-            let error = place.open_by(&ladder(step), NOW).unwrap_err();
+            let error = place.open_with_migrations(&migration_list(step), NOW).unwrap_err();
             let told = error.to_string();
             assert!(matches!(error, OpenError::Damaged { .. }), "{told}");
             assert!(told.contains(word), "{told}");
@@ -96,7 +101,7 @@ async fn a_table_may_be_made_anew_without_losing_what_refers_to_it() {
         )?)
     }
     let place = filled().await;
-    let opened = place.open_by(&ladder(anew), NOW).unwrap();
+    let opened = place.open_with_migrations(&migration_list(anew), NOW).unwrap();
     assert_eq!(opened.stores.len(), 3);
     assert!(opened.ledger.credentials(uuid(1)).await.unwrap().password.is_some());
     let gone = opened
