@@ -11,7 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::http::TlsAcceptance;
+use crate::http::TlsListenerConfig;
 use crate::settings;
 use crate::settings::read_file;
 
@@ -23,14 +23,14 @@ type FilesDigest = Vec<u8>;
 
 /// The result of one check of the files: their digest and, if it is new, the loaded TLS
 /// configuration or the reason why it cannot be used.
-type CheckResult = (FilesDigest, Option<Result<TlsAcceptance, String>>);
+type CheckResult = (FilesDigest, Option<Result<TlsListenerConfig, String>>);
 
 /// Checks the files every 10 s, and whenever `reload_requests` is notified, until `stop`. Files that
 /// cannot be used, such as a certificate whose key has not been replaced yet, change nothing. They
 /// are read again at the next check.
 pub(super) async fn watch_certificates(
     files: settings::TlsSettings,
-    current_tls: watch::Sender<Arc<TlsAcceptance>>,
+    current_tls: watch::Sender<Arc<TlsListenerConfig>>,
     reload_requests: Arc<Notify>,
     stop: CancellationToken,
 ) {
@@ -83,7 +83,7 @@ async fn check_files(
     #[expect(clippy::disallowed_methods, reason = "certificates are read on a blocking thread")]
     let reading = tokio::task::spawn_blocking(move || {
         let digest = digest_files(&files);
-        let load = || TlsAcceptance::load(&files).map_err(|error| error.to_string());
+        let load = || TlsListenerConfig::load(&files).map_err(|error| error.to_string());
         let result = (digest != loaded_digest).then(load);
         (digest, result)
     });

@@ -56,7 +56,7 @@ pub fn init_directory(
             ExitStatus::Ok
         }
         Err(InitError::Fault(fault)) if as_json => {
-            let error = &ErrorCode::of_fault("SYS.1006", &fault);
+            let error = &ErrorCode::from_fault("SYS.1006", &fault);
             println!("{}", json!(ErrorResponse { error }));
             ExitStatus::Failed
         }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::process::ExitStatus;
 use crate::common::{Clock, Random, SystemClock, SystemRandom, Timestamp};
-use crate::http::{BindError, HttpServer, InheritedSockets, TlsAcceptance, TokenTable};
+use crate::http::{BindError, HttpServer, InheritedSockets, TlsListenerConfig, TokenTable};
 use crate::ledger::{self, OpenError, OpenedLedger, StateDir, StateDirError};
 use crate::management::{CallbackClient, RequestTimeouts};
 use crate::model::NodeId;
@@ -26,7 +26,7 @@ use crate::systemd;
 pub struct StartupFiles {
     pub(super) tokens: TokenTable,
     pub(super) client: Option<CallbackClient>,
-    pub(super) tls: Option<TlsAcceptance>,
+    pub(super) tls: Option<TlsListenerConfig>,
     /// Faults of the files that cannot be read and that a start does not need.
     pub(super) optional_failures: Vec<SettingFault>,
 }
@@ -48,7 +48,7 @@ impl StartupFiles {
         let tokens = SettingsError::gather(tokens, &mut content_faults);
         let client = CallbackClient::new(&settings.callback, RequestTimeouts::default());
         let client = SettingsError::gather(client, &mut content_faults);
-        let tls = settings.server.tls.as_ref().map(TlsAcceptance::load).transpose();
+        let tls = settings.server.tls.as_ref().map(TlsListenerConfig::load).transpose();
         let tls = SettingsError::gather(tls, &mut content_faults);
         // `check_files` has already reported the files that cannot be read.
         faults.extend(
@@ -129,7 +129,7 @@ pub struct PreparedDaemon {
     pub(super) opened: OpenedLedger,
     pub(super) client: Option<CallbackClient>,
     pub(super) tokens: TokenTable,
-    pub(super) tls: Option<TlsAcceptance>,
+    pub(super) tls: Option<TlsListenerConfig>,
     pub(super) server: HttpServer,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: Arc<dyn Random>,

@@ -16,7 +16,7 @@ use crate::agent::{
     TrialLogins,
 };
 use crate::common::{Clock, Random};
-use crate::http::{DaemonInfo, HttpServer, ServerContext, TlsAcceptance, TokenTable};
+use crate::http::{DaemonInfo, HttpServer, ServerContext, TlsListenerConfig, TokenTable};
 use crate::ledger::{Ledger, LoadedStore};
 use crate::lifecycle::{CheckPolicy, SpaceThresholds};
 use crate::management::{CallbackClient, ReplyQueue, RequestTimeouts, UrlGuard};
@@ -58,7 +58,7 @@ pub(super) struct TaskStarter {
 pub(super) struct HttpDependencies {
     pub(super) registry: Registry,
     pub(super) tokens: watch::Receiver<Arc<TokenTable>>,
-    pub(super) tls: Option<watch::Receiver<Arc<TlsAcceptance>>>,
+    pub(super) tls: Option<watch::Receiver<Arc<TlsListenerConfig>>>,
     pub(super) state_disk: watch::Receiver<Option<String>>,
     pub(super) conditions: DaemonConditions,
     /// `None` without a callback.
@@ -196,9 +196,9 @@ impl TaskStarter {
     /// when `reload_requests` is notified. Returns a receiver of the current TLS configuration.
     pub(super) fn start_certificate_watch(
         &mut self,
-        tls: Option<TlsAcceptance>,
+        tls: Option<TlsListenerConfig>,
         reload_requests: &Arc<Notify>,
-    ) -> Option<watch::Receiver<Arc<TlsAcceptance>>> {
+    ) -> Option<watch::Receiver<Arc<TlsListenerConfig>>> {
         let (sender, receiver) = tls.map(|tls| watch::channel(Arc::new(tls))).unzip();
         if let (Some(files), Some(sender)) = (self.settings.server.tls.clone(), sender) {
             let watch = cert_reload::watch_certificates(
@@ -227,7 +227,7 @@ impl TaskStarter {
                 node: self.node,
                 conditions,
                 notifier,
-                process: process::process_stats(),
+                process_stats: process::process_stats(),
             },
             replies,
             random: Arc::clone(&self.random),

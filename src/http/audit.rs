@@ -16,11 +16,11 @@ pub const AUDIT_TARGET: &str = "audit";
 /// Writes the audit line of a denied request. A `repeated` denial is written at the level DEBUG,
 /// because the log already has enough lines about it.
 pub(super) fn log_denial(status: StatusCode, denial: AccessDenial, repeated: bool) {
-    let (status, AccessDenial { why, field }) = (status.as_u16(), denial);
+    let (status, AccessDenial { rule, field }) = (status.as_u16(), denial);
     if repeated {
-        debug!(target: AUDIT_TARGET, status, why, name = field, "request rejected");
+        debug!(target: AUDIT_TARGET, status, why = rule, name = field, "request rejected");
     } else {
-        info!(target: AUDIT_TARGET, status, why, name = field, "request rejected");
+        info!(target: AUDIT_TARGET, status, why = rule, name = field, "request rejected");
     }
 }
 
@@ -55,9 +55,9 @@ impl AuditRecord {
     }
 
     /// Creates the response and writes the audit line.
-    pub(crate) fn finish(mut self, answer: Result<Response, ApiError>) -> Response {
-        self.reason = self.reason.or_else(|| answer.as_ref().err().and_then(ApiError::reason));
-        let response = answer.unwrap_or_else(ApiError::into_response);
+    pub(crate) fn finish(mut self, result: Result<Response, ApiError>) -> Response {
+        self.reason = self.reason.or_else(|| result.as_ref().err().and_then(ApiError::reason));
+        let response = result.unwrap_or_else(ApiError::into_response);
         self.status = Some(response.status().as_u16());
         response
     }

@@ -33,20 +33,20 @@ pub(super) async fn read_body(
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    let most = limits.body_bytes;
-    let deadline = Instant::now() + limits.body_deadline;
-    if u64::try_from(most).is_ok_and(|most| body.size_hint().lower() > most) {
+    let max_bytes = limits.max_body_bytes;
+    let deadline = Instant::now() + limits.body_read_timeout;
+    if u64::try_from(max_bytes).is_ok_and(|max_bytes| body.size_hint().lower() > max_bytes) {
         discard(body, headers, deadline).await;
-        return Err(ApiError::BodyTooLarge(most));
+        return Err(ApiError::BodyTooLarge(max_bytes));
     }
-    match timeout_at(deadline, Limited::new(&mut body, most).collect()).await {
+    match timeout_at(deadline, Limited::new(&mut body, max_bytes).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             discard(body, &HeaderMap::new(), deadline).await;
-            Err(ApiError::BodyTooLarge(most))
+            Err(ApiError::BodyTooLarge(max_bytes))
         }
         Ok(Err(_)) => Err(ApiError::MalformedBody),
-        Err(_) => Err(ApiError::BodyTimeout(limits.body_deadline)),
+        Err(_) => Err(ApiError::BodyTimeout(limits.body_read_timeout)),
     }
 }
 
@@ -61,16 +61,16 @@ pub(super) async fn drain_body(body: Incoming, headers: &HeaderMap) {
 async fn discard(mut body: Incoming, headers: &HeaderMap, deadline: Instant) {
     // With `Expect: 100-continue` the client has not sent its body yet. A body above the limit is
     // not drained.
-    let waits = headers.contains_key(header::EXPECT);
-    if waits || body.size_hint().lower() > MAX_DISCARDED_BYTES {
+    let expects_continue = headers.contains_key(header::EXPECT);
+    if expects_continue || body.size_hint().lower() > MAX_DISCARDED_BYTES {
         return;
     }
-    let mut left = MAX_DISCARDED_BYTES;
+    let mut remaining = MAX_DISCARDED_BYTES;
     let reading = async {
         while let Some(Ok(frame)) = body.frame().await {
             let read = frame.data_ref().map_or(0, Bytes::len);
-            match u64::try_from(read).ok().and_then(|read| left.checked_sub(read)) {
-                Some(rest) => left = rest,
+            match u64::try_from(read).ok().and_then(|read| remaining.checked_sub(read)) {
+                Some(unread) => remaining = unread,
                 None => break,
             }
         }
@@ -127,8 +127,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_in_utf_8_is_taken_and_nothing_else() {
-        for (kind, taken) in [
+    fn json_in_utf_8_is_accepted_and_nothing_else() {
+        for (kind, accepted) in [
             (None, true),
             (Some("application/json"), true),
             (Some("Application/JSON;charset=UTF-8"), true),
@@ -140,7 +140,7 @@ mod tests {
             (Some(""), false),
         ] {
             let header = kind.map(|kind| (header::CONTENT_TYPE, HeaderValue::from_static(kind)));
-            assert_eq!(is_json(&header.into_iter().collect()), taken, "{kind:?}");
+            assert_eq!(is_json(&header.into_iter().collect()), accepted, "{kind:?}");
         }
     }
 }

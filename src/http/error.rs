@@ -9,11 +9,11 @@ use axum::response::{IntoResponse, Response};
 use super::api::agent_protocol::MAX_TASK_UUID_BYTES;
 use super::api::response;
 use super::auth::Role;
-use super::auth::rate_limit::{MAX_PER_WINDOW, RATE_WINDOW};
+use super::auth::rate_limit::{MAX_EVENTS_PER_WINDOW, RATE_WINDOW};
 use crate::agent::{AcceptError, ReconnectError};
 use crate::management::BadUrl;
 use crate::model::{AttemptFailure, Fault, HostKey, Reason, StoreUuid};
-use crate::wire::{BadBody, ErrorCode};
+use crate::wire::{ErrorCode, InvalidBody};
 
 /// The remedy for an address or URL outside `server.agent_allow`.
 const AGENT_ALLOW_REMEDY: &str = "add the network of the management node to server.agent_allow";
@@ -22,21 +22,21 @@ const AGENT_ALLOW_REMEDY: &str = "add the network of the management node to serv
 #[derive(Clone, Debug)]
 pub(crate) enum ApiError {
     /// The uuid in the path is malformed.
-    BadUuid,
+    InvalidUuid,
     /// The body does not contain a valid request.
-    BadBody(BadBody),
+    InvalidBody(InvalidBody),
     /// The body ended early, or its framing differs from its headers.
     MalformedBody,
     /// There is not exactly one `Host` header, or it cannot be parsed.
-    BadHost,
+    InvalidHost,
     /// The daemon does not answer to this `Host`.
     HostNotAllowed,
     /// The request has no token.
     MissingToken,
     /// The token is unknown.
     UnknownSession,
-    /// The address has sent too many unknown tokens. The client should wait for the time `left`.
-    TooManyAuthFailures { left: Duration },
+    /// The address has sent too many unknown tokens. The client should wait for the time `resets_in`.
+    TooManyAuthFailures { resets_in: Duration },
     /// A call of the agent protocol came from outside the networks of `server.agent_allow`.
     NetworkNotAllowed(IpAddr),
     /// The daemon must not call the URL in the field `name`.
@@ -77,7 +77,7 @@ pub(crate) enum ApiError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AccessDenial {
     /// The rule that denied access.
-    pub(crate) why: &'static str,
+    pub(crate) rule: &'static str,
     /// The field of the request that broke the rule, if the caller itself was admitted.
     pub(crate) field: Option<&'static str>,
 }
@@ -93,7 +93,7 @@ impl ApiError {
 
     /// Returns the denial for the audit log, or `None` if the error does not deny access.
     fn access_denial(&self) -> Option<AccessDenial> {
-        let (why, field) = match self {
+        let (rule, field) = match self {
             Self::MissingToken => ("no session", None),
             Self::UnknownSession => ("unknown session", None),
             Self::TooManyAuthFailures { .. } => ("too many unknown sessions", None),
@@ -101,10 +101,10 @@ impl ApiError {
             Self::UrlNotAllowed { name, .. } => {
                 ("a URL that is not in server.agent_allow", Some(*name))
             }
-            Self::BadHost | Self::HostNotAllowed => ("invalid or unknown Host", None),
+            Self::InvalidHost | Self::HostNotAllowed => ("invalid or unknown Host", None),
             _ => return None,
         };
-        Some(AccessDenial { why, field })
+        Some(AccessDenial { rule, field })
     }
 
     /// Creates the error for a full reply queue of the agent protocol.
@@ -115,10 +115,10 @@ impl ApiError {
 
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::BadUuid
-            | Self::BadBody(_)
+            Self::InvalidUuid
+            | Self::InvalidBody(_)
             | Self::MalformedBody
-            | Self::BadHost
+            | Self::InvalidHost
             | Self::InvalidTaskHeader(_)
             | Self::UrlNotAllowed { bad: BadUrl::NotHttp, .. }
             | Self::HostKeyMismatch(_)
@@ -157,8 +157,8 @@ impl ApiError {
     /// Returns the time in seconds after which the same request may succeed without an operator, or
     /// `None` if there is none.
     fn retry_after(&self) -> Option<u16> {
-        if let Self::TooManyAuthFailures { left } = self {
-            return u16::try_from(left.as_secs().saturating_add(1)).ok();
+        if let Self::TooManyAuthFailures { resets_in } = self {
+            return u16::try_from(resets_in.as_secs().saturating_add(1)).ok();
         }
         let (Self::ConnectFailed(failure) | Self::AddFailed(failure) | Self::RemoveFailed(failure)) =
             self
@@ -181,29 +181,31 @@ impl ApiError {
 
     fn error_code(&self) -> ErrorCode {
         match self {
-            Self::BadUuid => remediable_error(
+            Self::InvalidUuid => remediable_error(
                 "SYS.1007",
                 "the uuid in the path is not 32 lower-case hexadecimal digits",
                 "use the uuid as the inventory shows it, without dashes",
             ),
-            Self::BadBody(BadBody::Field(field)) => remediable_error(
+            Self::InvalidBody(InvalidBody::Field(field)) => remediable_error(
                 "SYS.1007",
                 field.to_string(),
                 "correct the field and send the request again",
             )
             .with_opaque("path", field.path.as_str())
             .with_opaque("expected", field.expected.as_str()),
-            Self::BadBody(bad @ (BadBody::NotJson { .. } | BadBody::NoAction)) => remediable_error(
-                "SYS.1007",
-                bad.to_string(),
-                "correct the body and send the request again",
-            ),
+            Self::InvalidBody(bad @ (InvalidBody::NotJson { .. } | InvalidBody::NoAction)) => {
+                remediable_error(
+                    "SYS.1007",
+                    bad.to_string(),
+                    "correct the body and send the request again",
+                )
+            }
             Self::MalformedBody => remediable_error(
                 "SYS.1007",
                 "the body ended early, or its framing does not match its headers",
                 "send exactly Content-Length bytes, or well-formed chunks",
             ),
-            Self::BadHost => remediable_error(
+            Self::InvalidHost => remediable_error(
                 "SYS.1007",
                 "the request does not have exactly one valid Host header",
                 "send one Host header with a name or an address, and an optional port",
@@ -226,7 +228,7 @@ impl ApiError {
             Self::TooManyAuthFailures { .. } => {
                 let seconds = RATE_WINDOW.as_secs();
                 let details = format!(
-                    "this address, or its IPv6 /64 network, sent more than {MAX_PER_WINDOW} \
+                    "this address, or its IPv6 /64 network, sent more than {MAX_EVENTS_PER_WINDOW} \
                      unknown sessions within {seconds} s"
                 );
                 let remedy = "wait for the time in Retry-After, and check the token";
@@ -317,10 +319,10 @@ impl ApiError {
                 "the store has no host key to accept",
                 "check offeredHostKey in the health of the store",
             ),
-            Self::AlreadyExists(fault) => ErrorCode::of_fault("SYS.1007", fault),
-            Self::ConnectFailed(failure) => ErrorCode::not_connected(failure),
-            Self::AddFailed(failure) => ErrorCode::not_added(failure),
-            Self::RemoveFailed(failure) => ErrorCode::not_removed(failure),
+            Self::AlreadyExists(fault) => ErrorCode::from_fault("SYS.1007", fault),
+            Self::ConnectFailed(failure) => ErrorCode::connect_failed(failure),
+            Self::AddFailed(failure) => ErrorCode::add_failed(failure),
+            Self::RemoveFailed(failure) => ErrorCode::remove_failed(failure),
         }
     }
 }
@@ -353,9 +355,9 @@ impl From<AcceptError> for ApiError {
     }
 }
 
-impl From<BadBody> for ApiError {
-    fn from(bad: BadBody) -> Self {
-        Self::BadBody(bad)
+impl From<InvalidBody> for ApiError {
+    fn from(bad: InvalidBody) -> Self {
+        Self::InvalidBody(bad)
     }
 }
 

@@ -6,40 +6,40 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerLimits {
     /// Maximum number of open TCP connections. A management node uses only a few.
-    pub connections: usize,
+    pub max_connections: usize,
     /// Maximum number of open Unix socket connections. They are counted separately, so that a flood
     /// over TCP does not lock out the operator.
-    pub local_connections: usize,
+    pub max_local_connections: usize,
     /// Maximum number of connections of each kind that are kept for another request. Beyond it,
     /// each response is the last of its connection. Idle connections then exhaust neither the
     /// permits nor the memory: a kept connection costs 16 KiB.
-    pub max_keep_alive: usize,
+    pub max_keep_alive_connections: usize,
     /// Maximum time from the start of a connection to its first byte. It also bounds the time from
     /// there, or from the end of the previous response, to the end of a request head. It limits
     /// slow heads and idle connections alike.
     pub header_read_timeout: Duration,
     /// Maximum size of a request head, in bytes. It is at least 8192, the minimum of hyper.
-    pub head_bytes: usize,
+    pub max_head_bytes: usize,
     /// Maximum time from the end of a request head to the end of its body.
-    pub body_deadline: Duration,
+    pub body_read_timeout: Duration,
     /// Maximum size of a request body, in bytes. The largest valid request, an add with a private
     /// key, has 35 KiB.
-    pub body_bytes: usize,
+    pub max_body_bytes: usize,
     /// Maximum time without progress of a response, because the client does not read it.
-    pub write_deadline: Duration,
+    pub write_timeout: Duration,
 }
 
 impl Default for ServerLimits {
     fn default() -> Self {
         Self {
-            connections: 512,
-            local_connections: 64,
-            max_keep_alive: 64,
+            max_connections: 512,
+            max_local_connections: 64,
+            max_keep_alive_connections: 64,
             header_read_timeout: Duration::from_secs(30),
-            head_bytes: 16 * 1024,
-            body_deadline: Duration::from_secs(10),
-            body_bytes: 64 * 1024,
-            write_deadline: Duration::from_secs(30),
+            max_head_bytes: 16 * 1024,
+            body_read_timeout: Duration::from_secs(10),
+            max_body_bytes: 64 * 1024,
+            write_timeout: Duration::from_secs(30),
         }
     }
 }

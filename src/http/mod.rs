@@ -34,4 +34,4 @@ pub use auth::tokens::TokenTable;
 pub use limits::ServerLimits;
 pub use server::listeners::{BindError, InheritedSockets};
 pub use server::{HttpServer, ServerContext};
-pub use tls::TlsAcceptance;
+pub use tls::TlsListenerConfig;

@@ -32,7 +32,7 @@ use crate::tls::server_config;
 const CLIENTS_KEY: &str = "server.tls.clients_file";
 
 /// The TLS configuration and the client rules for new connections.
-pub struct TlsAcceptance {
+pub struct TlsListenerConfig {
     config: Arc<rustls::ServerConfig>,
     clients: ClientCertRules,
 }
@@ -42,29 +42,29 @@ pub struct TlsAcceptance {
 #[derive(Clone)]
 pub(crate) struct ClientCertificate {
     certificate: CertificateDer<'static>,
-    now: watch::Receiver<Arc<TlsAcceptance>>,
+    tls: watch::Receiver<Arc<TlsListenerConfig>>,
 }
 
 impl ClientCertificate {
     /// Returns the caller that the certificate belongs to, or `None` if no rule matches.
     pub(crate) fn caller(&self) -> Option<Principal> {
-        self.now.borrow().caller(&self.certificate)
+        self.tls.borrow().caller(&self.certificate)
     }
 }
 
 impl fmt::Debug for ClientCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Shown")
+        f.write_str("ClientCertificate")
     }
 }
 
-impl fmt::Debug for TlsAcceptance {
+impl fmt::Debug for TlsListenerConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tls({} clients)", self.clients.len())
+        write!(f, "TlsListenerConfig({} clients)", self.clients.len())
     }
 }
 
-impl TlsAcceptance {
+impl TlsListenerConfig {
     /// Reads the certificates, the key and the client rules. It blocks on the files, so call it
     /// before the runtime starts or on a separate thread.
     ///
@@ -88,8 +88,8 @@ impl TlsAcceptance {
     /// matches. The handshake has already verified the certificate.
     fn caller(&self, certificate: &CertificateDer<'_>) -> Option<Principal> {
         let parsed = ParsedCertificate::try_from(certificate).ok()?;
-        let fits = |name: &ServerName<'_>| verify_server_name(&parsed, name).is_ok();
-        self.clients.iter().find(|(name, _)| fits(name)).map(|(_, caller)| caller.clone())
+        let is_valid_for = |name: &ServerName<'_>| verify_server_name(&parsed, name).is_ok();
+        self.clients.iter().find(|(name, _)| is_valid_for(name)).map(|(_, caller)| caller.clone())
     }
 }
 
@@ -99,13 +99,13 @@ impl TlsAcceptance {
 /// Returns `None` if the handshake fails, takes longer than `limit`, or is incomplete when the
 /// grace period after `stop` ends.
 pub(super) async fn accept_tls(
-    now: watch::Receiver<Arc<TlsAcceptance>>,
+    tls: watch::Receiver<Arc<TlsListenerConfig>>,
     tcp: TcpStream,
     address: SocketAddr,
     limit: Duration,
     stop: &CancellationToken,
 ) -> Option<(TlsStream<TcpStream>, Option<ClientCertificate>)> {
-    let config = Arc::clone(&now.borrow().config);
+    let config = Arc::clone(&tls.borrow().config);
     let handshake = TlsAcceptor::from(config).accept(tcp);
     let result = tokio::select! {
         biased;
@@ -114,12 +114,12 @@ pub(super) async fn accept_tls(
     };
     let why = match result {
         Ok(Ok(stream)) => {
-            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-            let shown = shown.map(|certificate| ClientCertificate {
+            let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let certificate = certificate.map(|certificate| ClientCertificate {
                 certificate: certificate.clone().into_owned(),
-                now,
+                tls,
             });
-            return Some((stream, shown));
+            return Some((stream, certificate));
         }
         Ok(Err(error)) => error.to_string(),
         Err(_) => "the handshake timed out".to_owned(),
@@ -141,11 +141,11 @@ fn load_client_rules(path: &Path) -> Result<ClientCertRules, SettingsError> {
 /// Parses one line of the clients file. An IPv6 address contains colons, so the part after the last
 /// colon can be a role or the end of the address.
 fn parse_client_rule(line: &str) -> Result<(ServerName<'static>, Principal), &'static str> {
-    let bare = |name: &str| ServerName::try_from(name.to_owned()).ok();
-    let (name, role) = match (bare(line), line.rsplit_once(':')) {
+    let parse_name = |name: &str| ServerName::try_from(name.to_owned()).ok();
+    let (name, role) = match (parse_name(line), line.rsplit_once(':')) {
         (Some(name), _) => (name, Role::Operate),
         (None, Some((name, role))) => (
-            bare(name).ok_or("the name is neither a DNS name nor an IP address")?,
+            parse_name(name).ok_or("the name is neither a DNS name nor an IP address")?,
             role.parse().map_err(|_| "the role is none of read, operate and admin")?,
         ),
         (None, None) => return Err("the name is neither a DNS name nor an IP address"),
@@ -171,8 +171,8 @@ mod tests {
             (":admin", Err("the name is neither a DNS name nor an IP address")),
         ] {
             let client = parse_client_rule(line);
-            let told = client.as_ref().map(|(_, caller)| (caller.name(), caller.role()));
-            assert_eq!(told.map_err(|error| *error), expected, "{line}");
+            let principal = client.as_ref().map(|(_, caller)| (caller.name(), caller.role()));
+            assert_eq!(principal.map_err(|error| *error), expected, "{line}");
         }
         let bad = parse_lines("# mine\nmn-1:root\n\nmn-2\na b\n", parse_client_rule).unwrap_err();
         assert_eq!(bad.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2, 5]);

@@ -18,7 +18,7 @@ use crate::agent::{
 use crate::common::{Clock, Random};
 use crate::delivery::ReceiverReply;
 use crate::model::{NodeId, Notice, NoticeKind, Tags};
-use crate::wire::{EventFormat, StoreHeartbeat, WebhookEvent, resync_asked};
+use crate::wire::{EventFormat, StoreHeartbeat, WebhookEvent, parse_resync_request};
 
 /// The task that sends heartbeats.
 pub struct HeartbeatTask {
@@ -77,7 +77,7 @@ impl HeartbeatTask {
         let (reply, verdict, answer) = self.notifier.callback_endpoints().post_event(&event).await;
         debug!(%reply, stores = pulses.len(), "heartbeat");
         if verdict.is_delivery() {
-            let asked = resync_asked(&answer);
+            let asked = parse_resync_request(&answer);
             for view in asked.iter().filter_map(|uuid| self.stores.snapshot(*uuid)) {
                 // The reply to a later heartbeat requests again what is not delivered now.
                 if !self.request_resync(&view).await {

@@ -4,11 +4,11 @@
 
 use serde::Serialize;
 
-use super::request::{BadBody, MAX_SHORT_CHARS, parse_document};
+use super::request::{InvalidBody, MAX_SHORT_TEXT_CHARS, parse_document};
 use crate::model::Capacity;
 
 /// The maximum length of a path or a URL in a command, in characters.
-const MAX_FIELD_CHARS: usize = 2048;
+const MAX_PATH_OR_URL_CHARS: usize = 2048;
 
 /// The body of `connect` and of `ping`. Other fields are ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,13 +25,13 @@ impl AgentCommand {
     /// Parses the body of a command.
     ///
     /// # Errors
-    /// Returns [`BadBody`] if the body is invalid. The status of the response is 400.
-    pub fn parse_command(body: &[u8]) -> Result<Self, BadBody> {
+    /// Returns [`InvalidBody`] if the body is invalid. The status of the response is 400.
+    pub fn parse_command(body: &[u8]) -> Result<Self, InvalidBody> {
         let mut fields = parse_document(body)?;
         Ok(Self {
-            uuid: fields.take_line("uuid", MAX_SHORT_CHARS)?,
-            storage_path: fields.optional_line("storagePath", MAX_FIELD_CHARS)?,
-            send_command_url: fields.optional_line("sendCommandUrl", MAX_FIELD_CHARS)?,
+            uuid: fields.take_line("uuid", MAX_SHORT_TEXT_CHARS)?,
+            storage_path: fields.take_optional_line("storagePath", MAX_PATH_OR_URL_CHARS)?,
+            send_command_url: fields.take_optional_line("sendCommandUrl", MAX_PATH_OR_URL_CHARS)?,
         })
     }
 }
@@ -66,8 +66,8 @@ impl AgentReply {
     }
 
     /// Creates the reply to a command that failed, with the reason.
-    pub fn failed_reply(why: impl Into<String>) -> Self {
-        Self { error: Some(why.into()), ..Self::default() }
+    pub fn failed_reply(error: impl Into<String>) -> Self {
+        Self { error: Some(error.into()), ..Self::default() }
     }
 
     /// Returns the reply with these capacity figures.
@@ -105,11 +105,14 @@ mod tests {
 
     #[test]
     fn an_answer_has_no_nulls() {
-        let told = |reply: AgentReply| serde_json::to_value(reply).unwrap();
-        assert_eq!(told(AgentReply::ok_reply()), json!({"success": true}));
-        assert_eq!(told(AgentReply::failed_reply("no")), json!({"success": false, "error": "no"}));
+        let to_value = |reply: AgentReply| serde_json::to_value(reply).unwrap();
+        assert_eq!(to_value(AgentReply::ok_reply()), json!({"success": true}));
+        assert_eq!(
+            to_value(AgentReply::failed_reply("no")),
+            json!({"success": false, "error": "no"})
+        );
         let measured = AgentReply::ok_reply().with_capacity(Some(Capacity::new(9, 4).unwrap()));
         let expected = json!({"success": true, "totalCapacity": 9, "availableCapacity": 4});
-        assert_eq!(told(measured), expected);
+        assert_eq!(to_value(measured), expected);
     }
 }

@@ -16,8 +16,8 @@ mod request;
 mod response;
 
 pub use agent::{AgentCommand, AgentReply};
-pub use event::{EventFormat, StoreHeartbeat, WebhookEvent, resync_asked};
-pub use request::{BadBody, InvalidField, StoreAction, parse_add_store};
+pub use event::{EventFormat, StoreHeartbeat, WebhookEvent, parse_resync_request};
+pub use request::{InvalidBody, InvalidField, StoreAction, parse_add_store};
 pub use response::{
     CapacityBody, CapacitySummary, ConditionBody, DeliveryBody, EmptyResponse, ErrorCode,
     ErrorResponse, FilesystemBody, HealthBody, HistoryLine, HostKeyBody, HostProofBody,

@@ -19,7 +19,7 @@ use super::AppState;
 use super::response;
 use crate::agent::{ReconnectError, StoreService, StoreSnapshot};
 use crate::http::audit::AuditRecord;
-use crate::http::auth::agent_allowlist::{CONNECT_PATH, ECHO_PATH, PING_PATH};
+use crate::http::auth::agent_allowlist::{CONNECT_COMMAND, ECHO_COMMAND, PING_COMMAND};
 use crate::http::auth::{Principal, Role};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
@@ -32,27 +32,27 @@ use crate::wire::{AgentCommand, AgentReply};
 pub(crate) const MAX_TASK_UUID_BYTES: usize = 64;
 
 /// Adds the calls under one prefix to the router.
-pub(super) fn agent_routes<S: StoreService>(
+pub(super) fn add_agent_routes<S: StoreService>(
     router: Router<Arc<AppState<S>>>,
     prefix: &str,
 ) -> Router<Arc<AppState<S>>> {
     ["", "/"].iter().fold(router, |router, slash| {
         router
-            .route(&format!("{prefix}/{ECHO_PATH}{slash}"), post(echo_call))
-            .route(&format!("{prefix}/{CONNECT_PATH}{slash}"), post(connect_call::<S>))
-            .route(&format!("{prefix}/{PING_PATH}{slash}"), post(ping_call::<S>))
+            .route(&format!("{prefix}/{ECHO_COMMAND}{slash}"), post(handle_echo))
+            .route(&format!("{prefix}/{CONNECT_COMMAND}{slash}"), post(handle_connect::<S>))
+            .route(&format!("{prefix}/{PING_COMMAND}{slash}"), post(handle_ping::<S>))
     })
 }
 
 /// Confirms that the agent responds.
-async fn echo_call(_: Principal, headers: HeaderMap) -> Result<Response, ApiError> {
+async fn handle_echo(_: Principal, headers: HeaderMap) -> Result<Response, ApiError> {
     reject_task_header(&headers)?;
     Ok(empty_response())
 }
 
 /// Reconnects a store and returns its capacity.
-async fn connect_call<S: StoreService>(
-    State(desk): State<Arc<AppState<S>>>,
+async fn handle_connect<S: StoreService>(
+    State(state): State<Arc<AppState<S>>>,
     caller: Principal,
     headers: HeaderMap,
     body: JsonBody,
@@ -63,13 +63,13 @@ async fn connect_call<S: StoreService>(
         reject_task_header(&headers)?;
         let command = AgentCommand::parse_command(&body.into_bytes()?)?;
         if let Some(url) = &command.send_command_url {
-            validate_callback_url(&desk, "sendCommandUrl", url).await?;
+            validate_callback_url(&state, "sendCommandUrl", url).await?;
         }
         let uuid = command.uuid.parse::<StoreUuid>().ok();
         if let Some(uuid) = uuid {
             audit.set_store(uuid);
         }
-        connect_store(&desk.stores, uuid, command, &mut audit).await
+        connect_store(&state.stores, uuid, command, &mut audit).await
     };
     let result = connection.await;
     audit.finish(result.map(|reply| response::json_response(StatusCode::OK, &reply)))
@@ -81,21 +81,21 @@ async fn connect_store<S: StoreService>(
     command: AgentCommand,
     audit: &mut AuditRecord,
 ) -> Result<AgentReply, ApiError> {
-    let Some((uuid, view)) = uuid.and_then(|uuid| Some((uuid, stores.snapshot(uuid)?))) else {
+    let Some((uuid, snapshot)) = uuid.and_then(|uuid| Some((uuid, stores.snapshot(uuid)?))) else {
         return Ok(unknown_store_reply(&command));
     };
-    if let Some(elsewhere) =
-        command.storage_path.filter(|path| !is_image_dir(&view.store.image_dir, path))
+    if let Some(other_path) =
+        command.storage_path.filter(|path| !is_image_dir(&snapshot.store.image_dir, path))
     {
         let why = format!(
-            "the image directory of this store is {}, not {elsewhere}; correct the url of the \
+            "the image directory of this store is {}, not {other_path}; correct the url of the \
              backup storage, or add the store again",
-            view.store.image_dir
+            snapshot.store.image_dir
         );
         return Ok(AgentReply::failed_reply(why));
     }
     match stores.reconnect(uuid, Tags::default(), false).await {
-        Ok(view) => Ok(AgentReply::ok_reply().with_capacity(view.inventory.capacity)),
+        Ok(snapshot) => Ok(AgentReply::ok_reply().with_capacity(snapshot.inventory.capacity)),
         // These causes pass within seconds, so the management node may retry after the
         // `Retry-After` of the 503 response.
         Err(ReconnectError::Failed(failure)) if is_transient(&failure) => {
@@ -103,7 +103,7 @@ async fn connect_store<S: StoreService>(
         }
         Err(ReconnectError::Failed(failure)) => {
             audit.set_reason(failure.root_fault().reason());
-            Ok(AgentReply::failed_reply(error_text(&failure)))
+            Ok(AgentReply::failed_reply(failure_text(&failure)))
         }
         Err(ReconnectError::UnknownStore(uuid)) => {
             Ok(AgentReply::failed_reply(format!("the store {uuid} has been removed")))
@@ -112,8 +112,8 @@ async fn connect_store<S: StoreService>(
 }
 
 /// Reports the status of a store. The reply is posted to the callback URL of the caller.
-async fn ping_call<S: StoreService>(
-    State(desk): State<Arc<AppState<S>>>,
+async fn handle_ping<S: StoreService>(
+    State(state): State<Arc<AppState<S>>>,
     _: Principal,
     headers: HeaderMap,
     body: JsonBody,
@@ -121,26 +121,28 @@ async fn ping_call<S: StoreService>(
     let task = task_uuid(&headers)?;
     let url = headers.get(CALLBACK_URL).and_then(|url| url.to_str().ok());
     let url = url.ok_or(ApiError::InvalidTaskHeader(CALLBACK_URL))?;
-    let url = validate_callback_url(&desk, CALLBACK_URL, url).await?;
+    let url = validate_callback_url(&state, CALLBACK_URL, url).await?;
     let command = AgentCommand::parse_command(&body.into_bytes()?)?;
-    let view = command.uuid.parse().ok().and_then(|uuid| desk.stores.snapshot(uuid));
-    let reply = view.map_or_else(|| unknown_store_reply(&command), |view| ping_reply(&view));
+    let snapshot = command.uuid.parse().ok().and_then(|uuid| state.stores.snapshot(uuid));
+    let reply =
+        snapshot.map_or_else(|| unknown_store_reply(&command), |snapshot| ping_reply(&snapshot));
     let body = serde_json::to_vec(&reply).unwrap_or_default();
-    desk.replies
+    state
+        .replies
         .enqueue_reply(TaskReply { url, task, body })
         .map_err(|_| ApiError::reply_queue_full())?;
     Ok(empty_response())
 }
 
 /// Creates the `ping` reply for a store.
-fn ping_reply(view: &StoreSnapshot) -> AgentReply {
-    let known = view.checks.examine.last.is_some();
-    let reply = match (view.durable.status, &view.durable.failure) {
+fn ping_reply(snapshot: &StoreSnapshot) -> AgentReply {
+    let is_probed = snapshot.checks.examine.last.is_some();
+    let reply = match (snapshot.durable.status, &snapshot.durable.failure) {
         (Status::Connected, _) => AgentReply::ok_reply(),
-        (_, Some(failure)) => AgentReply::failed_reply(error_text(failure)),
+        (_, Some(failure)) => AgentReply::failed_reply(failure_text(failure)),
         (status, None) => AgentReply::failed_reply(format!("the store is {status}")),
     };
-    AgentReply { uuid: known.then(|| view.store.uuid.to_string()), ..reply }
+    AgentReply { uuid: is_probed.then(|| snapshot.store.uuid.to_string()), ..reply }
 }
 
 fn unknown_store_reply(command: &AgentCommand) -> AgentReply {
@@ -155,7 +157,7 @@ fn is_image_dir(dir: &ImageDir, path: &str) -> bool {
 }
 
 /// Returns the failure and its remedy in one text, because the reply has only one field for both.
-fn error_text(failure: &AttemptFailure) -> String {
+fn failure_text(failure: &AttemptFailure) -> String {
     format!("{failure}. Remedy: {}", failure.root_fault().remedy())
 }
 
@@ -180,12 +182,12 @@ fn task_uuid(headers: &HeaderMap) -> Result<String, ApiError> {
 /// # Errors
 /// [`ApiError::UrlNotAllowed`] if the daemon must not call it.
 async fn validate_callback_url<S>(
-    desk: &AppState<S>,
+    state: &AppState<S>,
     name: &'static str,
     url: &str,
 ) -> Result<Uri, ApiError> {
-    let networks = desk.replies.url_guard();
-    networks.validate(url).await.map_err(|bad| ApiError::UrlNotAllowed { name, bad })
+    let guard = state.replies.url_guard();
+    guard.validate(url).await.map_err(|bad| ApiError::UrlNotAllowed { name, bad })
 }
 
 fn empty_response() -> Response {

@@ -38,10 +38,10 @@ pub(super) async fn get_liveness() -> Response {
 
 /// Reports whether the daemon can serve requests, not whether stores are connected.
 pub(super) async fn get_readiness<S: StoreService>(
-    State(desk): State<Arc<AppState<S>>>,
+    State(state): State<Arc<AppState<S>>>,
 ) -> Response {
-    let mut reasons = desk.readiness.failures();
-    if desk.stop.is_cancelled() {
+    let mut reasons = state.readiness.failures();
+    if state.stop.is_cancelled() {
         reasons.push("the daemon is stopping".to_owned());
     }
     let body = ReadinessResponse::new(reasons);
@@ -71,7 +71,7 @@ pub struct DaemonInfo {
     /// The delivery of notices, or `None` without a callback.
     pub notifier: Option<NotifierHandle>,
     /// The resources that the process uses.
-    pub process: ProcessStatsFn,
+    pub process_stats: ProcessStatsFn,
 }
 
 impl DaemonInfo {

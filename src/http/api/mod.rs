@@ -32,11 +32,11 @@ pub(crate) fn build_router<S: StoreService>(
     let any_store = format!("{base}/v1/backup-storage/{{uuid}}");
     let image_stores = format!("{base}/v1/backup-storage/image-store");
     let views = prefixes.iter().fold(Router::new(), |views, prefix| {
-        agent_protocol::agent_routes(views, prefix)
-            .route(&format!("{prefix}/stores"), get(store_health::store_summary::<S>))
+        agent_protocol::add_agent_routes(views, prefix)
+            .route(&format!("{prefix}/stores"), get(store_health::get_store_summary::<S>))
             .route(
                 &format!("{prefix}/stores/{{uuid}}/health"),
-                get(store_health::store_health::<S>),
+                get(store_health::get_store_health::<S>),
             )
     });
     views

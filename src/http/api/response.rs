@@ -31,15 +31,15 @@ pub(super) fn json_response(status: StatusCode, body: &impl Serialize) -> Respon
 }
 
 /// Creates the response with one store.
-pub(super) fn inventory_response(view: &StoreSnapshot) -> Response {
-    json_response(StatusCode::OK, &InventoryResponse::new(&view.inventory))
+pub(super) fn inventory_response(snapshot: &StoreSnapshot) -> Response {
+    json_response(StatusCode::OK, &InventoryResponse::new(&snapshot.inventory))
 }
 
 /// Creates the response with any number of stores.
 pub(super) fn inventories_response<'a>(
-    views: impl IntoIterator<Item = &'a StoreSnapshot>,
+    snapshots: impl IntoIterator<Item = &'a StoreSnapshot>,
 ) -> Response {
-    let inventories = views.into_iter().map(|view| &view.inventory);
+    let inventories = snapshots.into_iter().map(|snapshot| &snapshot.inventory);
     json_response(StatusCode::OK, &InventoriesResponse::from_iter(inventories))
 }
 

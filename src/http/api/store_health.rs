@@ -21,20 +21,24 @@ use crate::wire::{
 };
 
 /// Maximum number of history lines in a response.
-const HISTORY_LINES: u32 = 20;
+const MAX_HISTORY_LINES: u32 = 20;
 
 /// Returns a summary of all stores, and their total capacity.
-pub(super) async fn store_summary<S: StoreService>(
-    State(desk): State<Arc<AppState<S>>>,
+pub(super) async fn get_store_summary<S: StoreService>(
+    State(state): State<Arc<AppState<S>>>,
     caller: Principal,
 ) -> Result<Response, ApiError> {
     caller.require_role(Role::Read)?;
-    let views = desk.stores.snapshots();
-    let shared = SharedFilesystems::new(&views);
-    let stores = views.iter().map(|view| {
-        StoreSummary::new(&view.store, &view.durable, &condition_bodies(&desk, view, &shared))
+    let snapshots = state.stores.snapshots();
+    let shared = SharedFilesystems::new(&snapshots);
+    let stores = snapshots.iter().map(|snapshot| {
+        StoreSummary::new(
+            &snapshot.store,
+            &snapshot.durable,
+            &condition_bodies(&state, snapshot, &shared),
+        )
     });
-    let (capacity, process) = (total_capacity(&views), (desk.daemon.process)());
+    let (capacity, process) = (total_capacity(&snapshots), (state.daemon.process_stats)());
     let body = SummaryResponse {
         capacity: CapacitySummary {
             available_capacity: capacity.available,
@@ -42,9 +46,9 @@ pub(super) async fn store_summary<S: StoreService>(
             total_capacity: capacity.total,
         },
         cpu_milliseconds: process.cpu_milliseconds,
-        node_id: desk.daemon.node.to_string(),
+        node_id: state.daemon.node.to_string(),
         resident_bytes: process.resident_bytes,
-        start_time: desk.daemon.conditions.started.to_string(),
+        start_time: state.daemon.conditions.started.to_string(),
         stores: stores.collect(),
         version: env!("CARGO_PKG_VERSION"),
     };
@@ -52,47 +56,48 @@ pub(super) async fn store_summary<S: StoreService>(
 }
 
 /// Returns the full health of one store.
-pub(super) async fn store_health<S: StoreService>(
-    State(desk): State<Arc<AppState<S>>>,
+pub(super) async fn get_store_health<S: StoreService>(
+    State(state): State<Arc<AppState<S>>>,
     caller: Principal,
     StoreIdPath(store): StoreIdPath,
 ) -> Result<Response, ApiError> {
     caller.require_role(Role::Read)?;
-    let store = store.ok_or(ApiError::BadUuid)?;
-    let view = desk.stores.snapshot(store).ok_or(ApiError::UnknownStore(store))?;
-    let history = desk.stores.history(store, HISTORY_LINES).await;
-    let (gone, lines) = history.as_ref().map(|history| (history.pruned, &history.lines)).unzip();
-    let all = desk.stores.snapshots();
-    let failure = view.durable.failure.as_ref();
+    let store = store.ok_or(ApiError::InvalidUuid)?;
+    let snapshot = state.stores.snapshot(store).ok_or(ApiError::UnknownStore(store))?;
+    let history = state.stores.history(store, MAX_HISTORY_LINES).await;
+    let (removed_count, lines) =
+        history.as_ref().map(|history| (history.pruned, &history.lines)).unzip();
+    let all = state.stores.snapshots();
+    let failure = snapshot.durable.failure.as_ref();
     let body = HealthBody {
-        inventory: InventoryBody::from_store(&view.inventory),
-        since: view.durable.since.to_string(),
-        reason: failure.map(ErrorCode::not_connected),
-        conditions: condition_bodies(&desk, &view, &SharedFilesystems::new(&all)),
-        capacity: CapacityBody::from_capacity(view.durable.capacity, view.durable.inodes),
-        filesystem: (&view.store.mount).into(),
-        host_key: view.store.pinned_key.as_ref().map(Into::into),
+        inventory: InventoryBody::from_inventory(&snapshot.inventory),
+        since: snapshot.durable.since.to_string(),
+        reason: failure.map(ErrorCode::connect_failed),
+        conditions: condition_bodies(&state, &snapshot, &SharedFilesystems::new(&all)),
+        capacity: CapacityBody::new(snapshot.durable.capacity, snapshot.durable.inodes),
+        filesystem: (&snapshot.store.mount).into(),
+        host_key: snapshot.store.pinned_key.as_ref().map(Into::into),
         offered_host_key: failure.and_then(AttemptFailure::offered_host_key).map(Into::into),
-        host_proof: view.proof.as_ref().and_then(HostProofBody::new),
-        last_attempt: view.last_attempt.as_ref().map(Into::into),
-        stuck_worker: view.stuck_worker.map(|worker| StuckWorkerBody { pid: worker.pid }),
-        delivery: desk.daemon.delivery_status(store),
+        host_proof: snapshot.proof.as_ref().and_then(HostProofBody::new),
+        last_attempt: snapshot.last_attempt.as_ref().map(Into::into),
+        stuck_worker: snapshot.stuck_worker.map(|worker| StuckWorkerBody { pid: worker.pid }),
+        delivery: state.daemon.delivery_status(store),
         history: lines.map(|lines| lines.iter().map(HistoryLine::from).collect()),
-        history_gone: gone,
+        history_gone: removed_count,
     };
     Ok(response::json_response(StatusCode::OK, &body))
 }
 
 /// Returns the checks of a store first, then its active conditions.
 fn condition_bodies<S>(
-    desk: &AppState<S>,
-    view: &StoreSnapshot,
+    state: &AppState<S>,
+    snapshot: &StoreSnapshot,
     shared: &SharedFilesystems<'_>,
 ) -> Vec<ConditionBody> {
-    let probed = view.checks.examine.last;
-    let active = active_conditions(view, shared, &desk.daemon.conditions).into_iter();
+    let probed = snapshot.checks.examine.last;
+    let active = active_conditions(snapshot, shared, &state.daemon.conditions).into_iter();
     let active = active.map(|ActiveCondition { condition, message, since }| {
         ConditionBody::new_active(condition.as_str(), message, condition.remedy(), probed, since)
     });
-    ConditionBody::check_conditions(&view.checks).into_iter().chain(active).collect()
+    ConditionBody::check_conditions(&snapshot.checks).into_iter().chain(active).collect()
 }

@@ -16,26 +16,26 @@ use crate::http::error::ApiError;
 use crate::wire::{StoreAction, parse_add_store};
 
 pub(super) async fn list_stores<S: StoreService>(
-    State(desk): State<Arc<AppState<S>>>,
+    State(state): State<Arc<AppState<S>>>,
     caller: Principal,
 ) -> Result<Response, ApiError> {
     caller.require_role(Role::Read)?;
-    let views = desk.stores.snapshots();
-    Ok(response::inventories_response(views.iter().map(AsRef::as_ref)))
+    let snapshots = state.stores.snapshots();
+    Ok(response::inventories_response(snapshots.iter().map(AsRef::as_ref)))
 }
 
 pub(super) async fn get_store<S: StoreService>(
-    State(desk): State<Arc<AppState<S>>>,
+    State(state): State<Arc<AppState<S>>>,
     caller: Principal,
     StoreIdPath(store): StoreIdPath,
 ) -> Result<Response, ApiError> {
     caller.require_role(Role::Read)?;
-    let view = desk.stores.snapshot(store.ok_or(ApiError::BadUuid)?);
-    Ok(response::inventories_response(view.as_deref()))
+    let snapshot = state.stores.snapshot(store.ok_or(ApiError::InvalidUuid)?);
+    Ok(response::inventories_response(snapshot.as_deref()))
 }
 
 pub(super) async fn act_on_store<S: StoreService>(
-    State(desk): State<Arc<AppState<S>>>,
+    State(state): State<Arc<AppState<S>>>,
     caller: Principal,
     StoreIdPath(store): StoreIdPath,
     body: JsonBody,
@@ -43,64 +43,64 @@ pub(super) async fn act_on_store<S: StoreService>(
     let mut audit = AuditRecord::new(&caller, "reconnect", store);
     let action = async {
         caller.require_role(Role::Operate)?;
-        let uuid = store.ok_or(ApiError::BadUuid)?;
-        let view = match StoreAction::parse_action(&body.into_bytes()?)? {
+        let uuid = store.ok_or(ApiError::InvalidUuid)?;
+        let snapshot = match StoreAction::parse_action(&body.into_bytes()?)? {
             StoreAction::Reconnect { tags, force } => {
-                desk.stores.reconnect(uuid, tags, force).await?
+                state.stores.reconnect(uuid, tags, force).await?
             }
             StoreAction::Update(update) => {
                 audit.set_action("update");
-                desk.stores.update(uuid, *update).await?
+                state.stores.update(uuid, *update).await?
             }
             StoreAction::AcceptHostKey { fingerprint, tags } => {
                 audit.set_action("accept_host_key");
                 caller.require_role(Role::Admin)?;
-                desk.stores.accept_host_key(uuid, &fingerprint, tags).await?
+                state.stores.accept_host_key(uuid, &fingerprint, tags).await?
             }
         };
-        Ok(response::inventory_response(&view))
+        Ok(response::inventory_response(&snapshot))
     };
     let result = action.await;
     audit.finish(result)
 }
 
 pub(super) async fn add_store<S: StoreService>(
-    State(desk): State<Arc<AppState<S>>>,
+    State(state): State<Arc<AppState<S>>>,
     caller: Principal,
     body: JsonBody,
 ) -> Response {
     let mut audit = AuditRecord::new(&caller, "add", None);
     let addition = async {
         caller.require_role(Role::Operate)?;
-        let asked = parse_add_store(&body.into_bytes()?, &desk.allowed_roots)?;
-        if let Some(store) = asked.uuid {
+        let request = parse_add_store(&body.into_bytes()?, &state.allowed_roots)?;
+        if let Some(store) = request.uuid {
             audit.set_store(store);
         }
-        if asked.take_over {
+        if request.take_over {
             caller.require_role(Role::Admin)?;
         }
-        let view = desk.stores.add(asked).await.map_err(|error| match error {
+        let snapshot = state.stores.add(request).await.map_err(|error| match error {
             AddError::Refused(fault) => ApiError::AlreadyExists(fault),
             AddError::Failed(failure) => ApiError::AddFailed(failure),
         })?;
-        audit.set_store(view.store.uuid);
-        Ok(response::inventory_response(&view))
+        audit.set_store(snapshot.store.uuid);
+        Ok(response::inventory_response(&snapshot))
     };
     let result = addition.await;
     audit.finish(result)
 }
 
 pub(super) async fn remove_store<S: StoreService>(
-    State(desk): State<Arc<AppState<S>>>,
+    State(state): State<Arc<AppState<S>>>,
     caller: Principal,
     StoreIdPath(store): StoreIdPath,
 ) -> Response {
     let audit = AuditRecord::new(&caller, "remove", store);
     let removal = async {
         caller.require_role(Role::Operate)?;
-        let store = store.ok_or(ApiError::BadUuid)?;
+        let store = store.ok_or(ApiError::InvalidUuid)?;
         // Removing a store that does not exist succeeds.
-        desk.stores.remove(store).await.map_err(ApiError::RemoveFailed)?;
+        state.stores.remove(store).await.map_err(ApiError::RemoveFailed)?;
         Ok(response::empty_response())
     };
     audit.finish(removal.await)

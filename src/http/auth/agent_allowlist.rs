@@ -5,10 +5,10 @@ use super::{PeerAddress, Principal, Role};
 use crate::common::IpAllowlist;
 use crate::http::error::ApiError;
 
-/// The commands of the protocol that the daemon serves: the last segments of their paths.
-pub(crate) const ECHO_PATH: &str = "echo";
-pub(crate) const CONNECT_PATH: &str = "connect";
-pub(crate) const PING_PATH: &str = "ping";
+/// The commands of the protocol that the daemon serves. A command is the last segment of a path.
+pub(crate) const ECHO_COMMAND: &str = "echo";
+pub(crate) const CONNECT_COMMAND: &str = "connect";
+pub(crate) const PING_COMMAND: &str = "ping";
 
 /// The paths of the agent protocol, and the networks that may call them.
 pub(crate) struct AgentAllowlist {
@@ -21,9 +21,9 @@ impl AgentAllowlist {
     /// agents accept both forms.
     pub(crate) fn matches_path(&self, path: &str) -> bool {
         let path = path.strip_suffix('/').unwrap_or(path);
-        path.rsplit_once('/').is_some_and(|(prefix, word)| {
-            matches!(word, ECHO_PATH | CONNECT_PATH | PING_PATH)
-                && self.prefixes.iter().any(|one| one == prefix)
+        path.rsplit_once('/').is_some_and(|(prefix, command)| {
+            matches!(command, ECHO_COMMAND | CONNECT_COMMAND | PING_COMMAND)
+                && self.prefixes.iter().any(|own_prefix| own_prefix == prefix)
         })
     }
 
@@ -46,13 +46,13 @@ impl AgentAllowlist {
 mod tests {
     use super::*;
 
-    fn door() -> AgentAllowlist {
+    fn allowlist() -> AgentAllowlist {
         let prefixes = ["/imagestore", "/a/sftpbackupstorage"].map(str::to_owned).to_vec();
         AgentAllowlist { prefixes, networks: IpAllowlist::new(&["10.0.0.0/8".parse().unwrap()]) }
     }
 
     #[test]
-    fn the_paths_of_the_protocol_are_known_with_and_without_the_last_slash() {
+    fn the_paths_of_the_protocol_match_with_and_without_the_last_slash() {
         for (path, expected) in [
             ("/imagestore/echo", true),
             ("/imagestore/connect/", true),
@@ -67,18 +67,19 @@ mod tests {
             ("/", false),
             ("", false),
         ] {
-            assert_eq!(door().matches_path(path), expected, "{path}");
+            assert_eq!(allowlist().matches_path(path), expected, "{path}");
         }
     }
 
     #[test]
-    fn a_caller_is_let_in_by_its_address() {
-        let admitted =
-            |address: &str| door().authorize(&PeerAddress::Tcp(address.parse().unwrap(), None));
-        assert_eq!(admitted("10.1.2.3:40000").unwrap().name(), "10.1.2.3");
-        assert_eq!(admitted("[::ffff:10.1.2.3]:40000").unwrap().name(), "10.1.2.3");
+    fn a_caller_is_authorized_by_its_address() {
+        let authorize = |address: &str| {
+            allowlist().authorize(&PeerAddress::Tcp(address.parse().unwrap(), None))
+        };
+        assert_eq!(authorize("10.1.2.3:40000").unwrap().name(), "10.1.2.3");
+        assert_eq!(authorize("[::ffff:10.1.2.3]:40000").unwrap().name(), "10.1.2.3");
         for outside in ["127.0.0.1:1", "11.0.0.1:1", "[::1]:1", "[::10.1.2.3]:1"] {
-            assert!(admitted(outside).is_err(), "{outside}");
+            assert!(authorize(outside).is_err(), "{outside}");
         }
     }
 }

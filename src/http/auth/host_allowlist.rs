@@ -24,18 +24,18 @@ impl HostAllowlist {
     /// the `Host` header. There must be exactly one `Host` header (RFC 9112 section 3.2).
     ///
     /// # Errors
-    /// [`ApiError::BadHost`] or [`ApiError::HostNotAllowed`].
+    /// [`ApiError::InvalidHost`] or [`ApiError::HostNotAllowed`].
     pub(crate) fn check_host(&self, target: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
-        let mut given = headers.get_all(header::HOST).iter();
-        let (Some(host), None) = (given.next(), given.next()) else {
-            return Err(ApiError::BadHost);
+        let mut hosts = headers.get_all(header::HOST).iter();
+        let (Some(host), None) = (hosts.next(), hosts.next()) else {
+            return Err(ApiError::InvalidHost);
         };
-        let host = Authority::try_from(host.as_bytes()).map_err(|_| ApiError::BadHost)?;
+        let host = Authority::try_from(host.as_bytes()).map_err(|_| ApiError::InvalidHost)?;
         if host.as_str().contains('@') {
-            return Err(ApiError::BadHost);
+            return Err(ApiError::InvalidHost);
         }
-        let addressed = target.authority().unwrap_or(&host);
-        if self.allows(addressed.host()) && self.allows(host.host()) {
+        let target_host = target.authority().unwrap_or(&host);
+        if self.allows(target_host.host()) && self.allows(host.host()) {
             return Ok(());
         }
         Err(ApiError::HostNotAllowed)
@@ -62,47 +62,47 @@ mod tests {
 
     use super::*;
 
-    fn judged(target: &str, hosts: &[&str]) -> &'static str {
+    fn check(target: &str, hosts: &[&str]) -> &'static str {
         let mut headers = HeaderMap::new();
         for host in hosts {
             headers.append(header::HOST, HeaderValue::from_str(host).unwrap());
         }
-        let known = HostAllowlist::new(&["node-1.example".to_owned()]);
-        match known.check_host(&target.parse().unwrap(), &headers) {
-            Ok(()) => "taken",
-            Err(ApiError::BadHost) => "bad",
-            Err(_) => "other",
+        let allowlist = HostAllowlist::new(&["node-1.example".to_owned()]);
+        match allowlist.check_host(&target.parse().unwrap(), &headers) {
+            Ok(()) => "allowed",
+            Err(ApiError::InvalidHost) => "invalid",
+            Err(_) => "not allowed",
         }
     }
 
     #[test]
-    fn addresses_localhost_and_the_set_names_are_answered_and_no_others() {
+    fn addresses_localhost_and_the_configured_names_are_allowed_and_no_others() {
         for (host, expected) in [
-            ("127.0.0.1:7811", "taken"),
-            ("10.1.2.3", "taken"),
-            ("[::1]:7811", "taken"),
-            ("[fe80::1]", "taken"),
-            ("localhost", "taken"),
-            ("LocalHost.:7811", "taken"),
-            ("Node-1.Example:80", "taken"),
-            ("node-1.example.", "taken"),
-            ("attacker.example", "other"),
-            ("node-1.example.attacker.example", "other"),
-            ("127.0.0.1.attacker.example", "other"),
-            ("localhost@attacker.example", "bad"),
-            ("a b", "bad"),
-            ("", "bad"),
+            ("127.0.0.1:7811", "allowed"),
+            ("10.1.2.3", "allowed"),
+            ("[::1]:7811", "allowed"),
+            ("[fe80::1]", "allowed"),
+            ("localhost", "allowed"),
+            ("LocalHost.:7811", "allowed"),
+            ("Node-1.Example:80", "allowed"),
+            ("node-1.example.", "allowed"),
+            ("attacker.example", "not allowed"),
+            ("node-1.example.attacker.example", "not allowed"),
+            ("127.0.0.1.attacker.example", "not allowed"),
+            ("localhost@attacker.example", "invalid"),
+            ("a b", "invalid"),
+            ("", "invalid"),
         ] {
-            assert_eq!(judged("/healthz", &[host]), expected, "{host:?}");
+            assert_eq!(check("/healthz", &[host]), expected, "{host:?}");
         }
     }
 
     #[test]
     fn there_is_exactly_one_host_and_an_absolute_target_counts_as_well() {
-        assert_eq!(judged("/", &[]), "bad");
-        assert_eq!(judged("/", &["localhost", "localhost"]), "bad");
-        assert_eq!(judged("http://localhost/", &["localhost"]), "taken");
-        assert_eq!(judged("http://attacker.example/", &["localhost"]), "other");
-        assert_eq!(judged("http://localhost/", &["attacker.example"]), "other");
+        assert_eq!(check("/", &[]), "invalid");
+        assert_eq!(check("/", &["localhost", "localhost"]), "invalid");
+        assert_eq!(check("http://localhost/", &["localhost"]), "allowed");
+        assert_eq!(check("http://attacker.example/", &["localhost"]), "not allowed");
+        assert_eq!(check("http://localhost/", &["attacker.example"]), "not allowed");
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Maximum count of one source within [`RATE_WINDOW`]. Further events are limited.
-pub(crate) const MAX_PER_WINDOW: u32 = 20;
+pub(crate) const MAX_EVENTS_PER_WINDOW: u32 = 20;
 /// Length of the window. It begins with the first event of a source.
 pub(crate) const RATE_WINDOW: Duration = Duration::from_secs(60);
 /// Maximum number of sources that are remembered. Events of further sources are not counted.
@@ -20,8 +20,8 @@ const MAX_SOURCES: usize = 1024;
 /// The window of one source: its start and its count.
 #[derive(Debug)]
 struct SourceWindow {
-    since: Instant,
-    times: u32,
+    start: Instant,
+    count: u32,
 }
 
 /// The windows of all sources. It does not read a clock: callers pass the time.
@@ -38,21 +38,22 @@ pub(crate) struct WindowCount {
 impl SourceCounter {
     /// Counts one event of a source and returns the state of its window.
     pub(crate) fn count_source(&mut self, from: IpAddr, now: Instant) -> WindowCount {
-        let over = |seen: &SourceWindow| now.saturating_duration_since(seen.since) >= RATE_WINDOW;
+        let is_over =
+            |window: &SourceWindow| now.saturating_duration_since(window.start) >= RATE_WINDOW;
         let source = source_network(from);
         if self.0.len() >= MAX_SOURCES {
-            self.0.retain(|_, seen| !over(seen));
+            self.0.retain(|_, window| !is_over(window));
         }
         if self.0.len() >= MAX_SOURCES && !self.0.contains_key(&source) {
             return WindowCount { count: 1, resets_in: RATE_WINDOW };
         }
-        let seen = self.0.entry(source).or_insert(SourceWindow { since: now, times: 0 });
-        if over(seen) {
-            *seen = SourceWindow { since: now, times: 0 };
+        let window = self.0.entry(source).or_insert(SourceWindow { start: now, count: 0 });
+        if is_over(window) {
+            *window = SourceWindow { start: now, count: 0 };
         }
-        seen.times = seen.times.saturating_add(1);
-        let left = (seen.since + RATE_WINDOW).saturating_duration_since(now);
-        WindowCount { count: seen.times, resets_in: left }
+        window.count = window.count.saturating_add(1);
+        let resets_in = (window.start + RATE_WINDOW).saturating_duration_since(now);
+        WindowCount { count: window.count, resets_in }
     }
 }
 
@@ -74,36 +75,36 @@ mod tests {
 
     #[test]
     fn what_one_address_does_is_counted_for_a_minute_from_the_first() {
-        let (mut repeats, begun) = (SourceCounter::default(), Instant::now());
-        let second = |n| begun + Duration::from_secs(n);
+        let (mut counter, start) = (SourceCounter::default(), Instant::now());
+        let second = |n| start + Duration::from_secs(n);
         for n in 0..20 {
-            let counted = repeats.count_source(ip("192.0.2.1"), second(n));
-            assert_eq!(counted.resets_in, Duration::from_secs(60 - n));
-            assert_eq!(u64::from(counted.count), n + 1);
+            let window = counter.count_source(ip("192.0.2.1"), second(n));
+            assert_eq!(window.resets_in, Duration::from_secs(60 - n));
+            assert_eq!(u64::from(window.count), n + 1);
         }
         let last = WindowCount { count: 21, resets_in: Duration::from_secs(1) };
-        assert_eq!(repeats.count_source(ip("::ffff:192.0.2.1"), second(59)), last);
-        assert_eq!(repeats.count_source(ip("192.0.2.2"), second(59)).count, 1);
-        assert_eq!(repeats.count_source(ip("192.0.2.1"), second(60)).count, 1);
+        assert_eq!(counter.count_source(ip("::ffff:192.0.2.1"), second(59)), last);
+        assert_eq!(counter.count_source(ip("192.0.2.2"), second(59)).count, 1);
+        assert_eq!(counter.count_source(ip("192.0.2.1"), second(60)).count, 1);
     }
 
     #[test]
     fn a_network_of_ipv6_is_one_address() {
-        let (mut repeats, now) = (SourceCounter::default(), Instant::now());
+        let (mut counter, now) = (SourceCounter::default(), Instant::now());
         let last =
-            (0..30).map(|n| repeats.count_source(ip(&format!("2001:db8::{n:x}")), now)).last();
+            (0..30).map(|n| counter.count_source(ip(&format!("2001:db8::{n:x}")), now)).last();
         assert_eq!(last.unwrap().count, 30);
-        assert_eq!(repeats.count_source(ip("2001:db8:0:1::1"), now).count, 1);
+        assert_eq!(counter.count_source(ip("2001:db8:0:1::1"), now).count, 1);
     }
 
     #[test]
     fn a_crowd_is_bounded_and_passes() {
-        let (mut repeats, now) = (SourceCounter::default(), Instant::now());
+        let (mut counter, now) = (SourceCounter::default(), Instant::now());
         for n in 0..3000_u32 {
-            assert_eq!(repeats.count_source(IpAddr::V4(n.into()), now).count, 1);
+            assert_eq!(counter.count_source(IpAddr::V4(n.into()), now).count, 1);
         }
-        assert_eq!(repeats.0.len(), MAX_SOURCES);
-        repeats.count_source(ip("203.0.113.1"), now + RATE_WINDOW);
-        assert_eq!(repeats.0.len(), 1);
+        assert_eq!(counter.0.len(), MAX_SOURCES);
+        counter.count_source(ip("203.0.113.1"), now + RATE_WINDOW);
+        assert_eq!(counter.0.len(), 1);
     }
 }

@@ -38,7 +38,7 @@ pub struct TokenTable {
 
 impl std::fmt::Debug for TokenTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Tokens({} callers)", self.entries.len())
+        write!(f, "TokenTable({} callers)", self.entries.len())
     }
 }
 
@@ -79,23 +79,23 @@ impl TokenTable {
     /// Returns the caller that the token belongs to, or `None` if the token is unknown.
     pub(crate) fn authenticate(&self, token: &str) -> Option<&Principal> {
         let presented = digest(&SHA256, token.as_bytes());
-        let mut found = None;
+        let mut principal = None;
         // Constant time is a second defence, because a client cannot choose the digest of its
         // guess.
-        for (known, caller) in &self.entries {
-            if bool::from(known.as_slice().ct_eq(presented.as_ref())) {
-                found = Some(caller);
+        for (expected, caller) in &self.entries {
+            if bool::from(expected.as_slice().ct_eq(presented.as_ref())) {
+                principal = Some(caller);
             }
         }
-        found
+        principal
     }
 }
 
 fn parse_entry(line: &str) -> Result<(TokenDigest, Principal), &'static str> {
-    let mut parts = line.split(':');
-    let (name, hex) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@');
-    if name.is_empty() || name.len() > MAX_NAME_CHARS || !name.chars().all(plain) {
+    let mut fields = line.split(':');
+    let (name, hex) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@');
+    if name.is_empty() || name.len() > MAX_NAME_CHARS || !name.chars().all(is_allowed) {
         return Err("the name does not consist of 1 to 64 characters of A-Z a-z 0-9 - _ . @");
     }
     let digest = HEXLOWER_PERMISSIVE
@@ -103,11 +103,11 @@ fn parse_entry(line: &str) -> Result<(TokenDigest, Principal), &'static str> {
         .ok()
         .and_then(|bytes| TokenDigest::try_from(bytes).ok())
         .ok_or("the SHA-256 of the token is not 64 hexadecimal digits")?;
-    let role = match parts.next() {
+    let role = match fields.next() {
         None => Role::Operate,
         Some(word) => word.parse().map_err(|_| "the role is none of read, operate and admin")?,
     };
-    if parts.next().is_some() {
+    if fields.next().is_some() {
         return Err("the line has more parts than name, SHA-256 and role");
     }
     Ok((digest, Principal::new(name, role)))
@@ -122,15 +122,16 @@ mod tests {
     const HUNTER2: &str = "f52fbd32b2b3b86ff88ef6c490628285f482af15ddcb29541f94bcf526a3f6c7";
 
     #[test]
-    fn a_token_is_known_by_its_digest_and_has_its_lines_role() {
+    fn a_token_is_recognized_by_its_digest_and_has_its_lines_role() {
         let text =
             format!("# callers\n\n  mn-1:{SESAME}  \nops@x:{}:admin\n", HUNTER2.to_uppercase());
         let tokens = TokenTable::read_file(&text).unwrap();
-        let known = |token| tokens.authenticate(token).map(|c| (c.name().to_owned(), c.role()));
-        assert_eq!(known("sesame"), Some(("mn-1".to_owned(), Role::Operate)));
-        assert_eq!(known("hunter2"), Some(("ops@x".to_owned(), Role::Admin)));
+        let authenticate =
+            |token| tokens.authenticate(token).map(|c| (c.name().to_owned(), c.role()));
+        assert_eq!(authenticate("sesame"), Some(("mn-1".to_owned(), Role::Operate)));
+        assert_eq!(authenticate("hunter2"), Some(("ops@x".to_owned(), Role::Admin)));
         for unknown in ["", "Sesame", "sesame ", SESAME, "mn-1"] {
-            assert_eq!(known(unknown), None, "{unknown}");
+            assert_eq!(authenticate(unknown), None, "{unknown}");
         }
         assert!(!format!("{tokens:?}").contains(SESAME));
     }
@@ -153,33 +154,34 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("tokens");
             std::fs::write(&path, format!("# tokens\n{line}\n")).unwrap();
-            let told = TokenTable::load_file(&path).unwrap_err().to_string();
+            let error = TokenTable::load_file(&path).unwrap_err().to_string();
             let at = 1 + line.lines().count();
             let expected = format!("auth.tokens_file = {path:?}: line {at}: {problem}");
-            assert!(told.contains(&expected), "{told}");
-            assert!(!told.contains(SESAME) && !told.contains("hunter2"), "{told}");
+            assert!(error.contains(&expected), "{error}");
+            assert!(!error.contains(SESAME) && !error.contains("hunter2"), "{error}");
         }
     }
 
     #[test]
-    fn every_bad_line_is_told_up_to_a_readable_number() {
+    fn every_bad_line_is_reported_up_to_a_readable_number() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokens");
         std::fs::write(&path, format!("a\nmn:{SESAME}\n:\n")).unwrap();
-        let told = |path: &Path| TokenTable::load_file(path).unwrap_err().setting_faults().to_vec();
-        let lines: Vec<String> = told(&path).into_iter().map(|fault| fault.problem).collect();
+        let faults =
+            |path: &Path| TokenTable::load_file(path).unwrap_err().setting_faults().to_vec();
+        let lines: Vec<String> = faults(&path).into_iter().map(|fault| fault.problem).collect();
         assert!(lines[0].starts_with("line 1: ") && lines[1].starts_with("line 3: "), "{lines:?}");
         std::fs::write(&path, "no token\n".repeat(100)).unwrap();
-        assert_eq!(told(&path).len(), 17);
-        assert_eq!(told(&path)[16].problem, "84 more lines are bad");
+        assert_eq!(faults(&path).len(), 17);
+        assert_eq!(faults(&path)[16].problem, "84 more lines are bad");
     }
 
     #[test]
     fn a_file_that_is_missing_or_no_file_is_named() {
         let dir = tempfile::tempdir().unwrap();
         for path in [dir.path().to_owned(), dir.path().join("absent")] {
-            let told = TokenTable::load_file(&path).unwrap_err().to_string();
-            assert!(told.contains(&format!("{path:?}: cannot be read")), "{told}");
+            let error = TokenTable::load_file(&path).unwrap_err().to_string();
+            assert!(error.contains(&format!("{path:?}: cannot be read")), "{error}");
         }
         assert!(
             TokenTable::default().is_empty() && TokenTable::default().authenticate("").is_none()

@@ -20,7 +20,7 @@ use super::api::health;
 use super::audit::AUDIT_TARGET;
 use super::auth::agent_allowlist::AgentAllowlist;
 use super::auth::host_allowlist::HostAllowlist;
-use super::auth::rate_limit::{MAX_PER_WINDOW, SourceCounter, WindowCount};
+use super::auth::rate_limit::{MAX_EVENTS_PER_WINDOW, SourceCounter, WindowCount};
 use super::auth::tokens::TokenTable;
 use super::auth::{PeerAddress, Principal};
 use super::body::CompleteBody;
@@ -28,15 +28,15 @@ use super::error::{AccessDenial, ApiError};
 use super::limits::ServerLimits;
 use crate::common::{Random, lock_unpoisoned};
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
+const JSON_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
 /// Maximum length of a path in a log line, in bytes.
-const MAX_LOGGED_PATH: usize = 256;
+const MAX_LOGGED_PATH_BYTES: usize = 256;
 
 /// The service that handles every request.
 pub(super) struct ApiService {
     pub(super) router: Router,
-    pub(super) hosts: HostAllowlist,
-    pub(super) agent: AgentAllowlist,
+    pub(super) host_allowlist: HostAllowlist,
+    pub(super) agent_allowlist: AgentAllowlist,
     pub(super) tokens: watch::Receiver<Arc<TokenTable>>,
     pub(super) random: Arc<dyn Random>,
     /// Counts the unknown tokens of each address.
@@ -65,12 +65,12 @@ impl ApiService {
         peer: &PeerAddress,
         request: Request<Incoming>,
     ) -> Response {
-        let refuse = async |request: Request<Incoming>| {
+        let reject = async |request: Request<Incoming>| {
             let (parts, body) = request.into_parts();
             super::body::drain_body(body, &parts.headers).await;
-            Err(ApiError::over_capacity(self.limits.connections))
+            Err(ApiError::over_capacity(self.limits.max_connections))
         };
-        self.with_request_context(peer, request, refuse).await
+        self.with_request_context(peer, request, reject).await
     }
 
     /// Adds the request id and the span to a request, and the common headers to its response.
@@ -78,33 +78,34 @@ impl ApiService {
         &self,
         peer: &PeerAddress,
         request: Request<Incoming>,
-        answer: impl AsyncFnOnce(Request<Incoming>) -> Result<Response, ApiError>,
+        handler: impl AsyncFnOnce(Request<Incoming>) -> Result<Response, ApiError>,
     ) -> Response {
         let id = request_id::from_headers(request.headers(), self.random.as_ref());
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let span = || {
             let path = uri.path();
-            let path = path.get(..path.floor_char_boundary(MAX_LOGGED_PATH)).unwrap_or_default();
+            let path =
+                path.get(..path.floor_char_boundary(MAX_LOGGED_PATH_BYTES)).unwrap_or_default();
             info_span!(target: AUDIT_TARGET, "request", id = id.to_str().unwrap_or_default(), %method, path, %peer)
         };
         // A span costs more than the rest of a read request, which logs nothing unless it is
         // denied.
-        let reads = method.is_safe() && !enabled!(Level::DEBUG);
-        let around = if reads { Span::none() } else { span() };
+        let is_quiet = method.is_safe() && !enabled!(Level::DEBUG);
+        let request_span = if is_quiet { Span::none() } else { span() };
         async {
-            let mut response = answer(request).await.unwrap_or_else(ApiError::into_response);
+            let mut response = handler(request).await.unwrap_or_else(ApiError::into_response);
             if let Some(denial) = response.extensions_mut().remove::<AccessDenial>() {
-                let repeated = self.count_denial(peer, denial) > MAX_PER_WINDOW + 1;
+                let repeated = self.count_denial(peer, denial) > MAX_EVENTS_PER_WINDOW + 1;
                 let line = || super::audit::log_denial(response.status(), denial, repeated);
-                if reads { span().in_scope(line) } else { line() }
+                if is_quiet { span().in_scope(line) } else { line() }
             }
             let headers = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, JSON);
+            headers.insert(header::CONTENT_TYPE, JSON_CONTENT_TYPE);
             headers.insert(request_id::REQUEST_ID_HEADER, id.clone());
             debug!(status = response.status().as_u16(), "request handled");
             response
         }
-        .instrument(around)
+        .instrument(request_span)
         .await
     }
 
@@ -119,9 +120,9 @@ impl ApiService {
                 parts.extensions.insert(caller);
             }
             Ok(None) => {}
-            Err(refusal) => {
+            Err(error) => {
                 super::body::drain_body(body, &parts.headers).await;
-                return Err(refusal);
+                return Err(error);
             }
         }
         let body = super::body::read_body(body, &parts.headers, &self.limits).await?;
@@ -144,23 +145,23 @@ impl ApiService {
         if let Some(caller) = peer.local_principal() {
             return Ok(Some(caller));
         }
-        self.hosts.check_host(&parts.uri, &parts.headers)?;
+        self.host_allowlist.check_host(&parts.uri, &parts.headers)?;
         if matches!(parts.uri.path(), health::LIVENESS_PATH | health::READINESS_PATH) {
             return Ok(None);
         }
-        if self.agent.matches_path(parts.uri.path()) {
-            return self.agent.authorize(peer).map(Some);
+        if self.agent_allowlist.matches_path(parts.uri.path()) {
+            return self.agent_allowlist.authorize(peer).map(Some);
         }
         // A token takes precedence, because its caller may differ from that of the certificate.
-        if let (PeerAddress::Tcp(_, Some(shown)), false) =
+        if let (PeerAddress::Tcp(_, Some(certificate)), false) =
             (peer, parts.headers.contains_key(header::AUTHORIZATION))
-            && let Some(caller) = shown.caller()
+            && let Some(caller) = certificate.caller()
         {
             return Ok(Some(caller));
         }
         let token = bearer_token(&parts.headers).ok_or(ApiError::MissingToken)?;
         let tokens = Arc::clone(&self.tokens.borrow());
-        tokens.authenticate(token).cloned().map(Some).ok_or_else(|| self.on_unknown_token(peer))
+        tokens.authenticate(token).cloned().map(Some).ok_or_else(|| self.record_unknown_token(peer))
     }
 
     /// Counts a denial against the address of its peer, and returns its number within the minute.
@@ -175,10 +176,10 @@ impl ApiService {
     }
 
     /// Counts an unknown token against the address of its peer, and returns the error.
-    fn on_unknown_token(&self, peer: &PeerAddress) -> ApiError {
+    fn record_unknown_token(&self, peer: &PeerAddress) -> ApiError {
         match count_source(&self.auth_failures, peer) {
-            Some(WindowCount { count: nth, resets_in: left }) if nth > MAX_PER_WINDOW => {
-                ApiError::TooManyAuthFailures { left }
+            Some(WindowCount { count, resets_in }) if count > MAX_EVENTS_PER_WINDOW => {
+                ApiError::TooManyAuthFailures { resets_in }
             }
             _ => ApiError::UnknownSession,
         }
@@ -187,19 +188,19 @@ impl ApiService {
 
 /// Counts one event of the peer's address. Returns `None` for the Unix socket, which has no
 /// address.
-fn count_source(repeats: &Mutex<SourceCounter>, peer: &PeerAddress) -> Option<WindowCount> {
+fn count_source(counter: &Mutex<SourceCounter>, peer: &PeerAddress) -> Option<WindowCount> {
     let PeerAddress::Tcp(address, _) = peer else { return None };
-    Some(lock_unpoisoned(repeats).count_source(address.ip(), Instant::now()))
+    Some(lock_unpoisoned(counter).count_source(address.ip(), Instant::now()))
 }
 
 /// Returns the token in `Authorization: OAuth <session>`, or after the scheme `Bearer`, the common
 /// name for the same credential. Returns `None` unless exactly one such header exists.
 fn bearer_token(headers: &HeaderMap) -> Option<&str> {
-    let mut given = headers.get_all(header::AUTHORIZATION).iter();
-    let (Some(value), None) = (given.next(), given.next()) else { return None };
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
     let (scheme, session) = value.to_str().ok()?.split_once(' ')?;
-    let known = ["OAuth", "Bearer"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
-    Some(session.trim()).filter(|session| known && !session.is_empty())
+    let is_supported = ["OAuth", "Bearer"].iter().any(|name| scheme.eq_ignore_ascii_case(name));
+    Some(session.trim()).filter(|session| is_supported && !session.is_empty())
 }
 
 #[cfg(test)]
@@ -207,8 +208,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_stands_behind_oauth_or_bearer_once() {
-        for (given, expected) in [
+    fn a_session_follows_oauth_or_bearer_in_one_header() {
+        for (values, expected) in [
             (vec!["OAuth abc"], Some("abc")),
             (vec!["oauth  abc "], Some("abc")),
             (vec!["Bearer abc"], Some("abc")),
@@ -221,10 +222,10 @@ mod tests {
             (vec![], None),
         ] {
             let mut headers = HeaderMap::new();
-            for value in &given {
+            for value in &values {
                 headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
             }
-            assert_eq!(bearer_token(&headers), expected, "{given:?}");
+            assert_eq!(bearer_token(&headers), expected, "{values:?}");
         }
     }
 }

@@ -10,12 +10,12 @@ use crate::wire::headers::REQUEST_ID;
 pub(super) const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static(REQUEST_ID);
 
 /// Maximum length of an id from the client, in bytes: twice a uuid, for clients that chain two.
-const MAX_ID_BYTES: usize = 64;
+const MAX_REQUEST_ID_BYTES: usize = 64;
 
 /// Returns the id that the client sent if it is valid in a log line, or else a random one.
 pub(crate) fn from_headers(headers: &HeaderMap, random: &dyn Random) -> HeaderValue {
-    let given = headers.get(REQUEST_ID_HEADER).filter(|id| is_valid(id.as_bytes()));
-    given.cloned().unwrap_or_else(|| {
+    let client_id = headers.get(REQUEST_ID_HEADER).filter(|id| is_valid(id.as_bytes()));
+    client_id.cloned().unwrap_or_else(|| {
         let id = HEXLOWER.encode(&random.bytes16());
         // Hexadecimal digits are always a valid header value.
         HeaderValue::from_str(&id).unwrap_or_else(|_| HeaderValue::from_static("-"))
@@ -23,8 +23,8 @@ pub(crate) fn from_headers(headers: &HeaderMap, random: &dyn Random) -> HeaderVa
 }
 
 fn is_valid(id: &[u8]) -> bool {
-    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    (1..=MAX_ID_BYTES).contains(&id.len()) && id.iter().all(plain)
+    let is_allowed = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.iter().all(is_allowed)
 }
 
 #[cfg(test)]
@@ -41,18 +41,19 @@ mod tests {
 
     #[test]
     fn a_sane_id_is_taken_over_and_another_replaced() {
-        let made = "ab".repeat(16);
+        let random_id = "ab".repeat(16);
         let long = "a".repeat(65);
-        for (given, expected) in [
+        for (client_id, expected) in [
             (Some("8a2f.X_1-b"), "8a2f.X_1-b"),
-            (Some(""), made.as_str()),
-            (Some("a b"), &made),
-            (Some("\"quoted\""), &made),
-            (Some(long.as_str()), &made),
-            (None, &made),
+            (Some(""), random_id.as_str()),
+            (Some("a b"), &random_id),
+            (Some("\"quoted\""), &random_id),
+            (Some(long.as_str()), &random_id),
+            (None, &random_id),
         ] {
-            let given = given.map(|id| (REQUEST_ID_HEADER, HeaderValue::from_str(id).unwrap()));
-            assert_eq!(from_headers(&given.into_iter().collect(), &Fixed), expected);
+            let client_id =
+                client_id.map(|id| (REQUEST_ID_HEADER, HeaderValue::from_str(id).unwrap()));
+            assert_eq!(from_headers(&client_id.into_iter().collect(), &Fixed), expected);
         }
     }
 }

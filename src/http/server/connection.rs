@@ -26,7 +26,7 @@ const CONNECTION_CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Time that a client that has just connected has to send its first byte once `stop` is cancelled.
 /// Its request may be on the way and would be lost with the connection.
-pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
+pub(super) const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_secs(1);
 
 /// The result of the connection limit for a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,46 +41,43 @@ pub(super) enum Admission {
 pub(super) async fn serve_connection<I>(
     io: I,
     peer: PeerAddress,
-    welcome: Admission,
-    seat: ConnectionPermit,
-    front: Arc<ApiService>,
+    admission: Admission,
+    permit: ConnectionPermit,
+    service: Arc<ApiService>,
     stop: CancellationToken,
 ) where
     I: AsyncRead + AsyncWrite + Unpin,
 {
-    let limits = front.limits;
-    let (seat, peer, front) = (&seat, &peer, front.as_ref());
-    let spoken = &Notify::new();
-    let service = service_fn(|request| async move {
-        spoken.notify_one();
-        let mut answer = match welcome {
-            Admission::Accepted => front.handle_request(peer, request).await,
-            Admission::OverCapacity => front.reject_over_capacity(peer, request).await,
+    let limits = service.limits;
+    let (permit, peer, service) = (&permit, &peer, service.as_ref());
+    let first_request = &Notify::new();
+    let handler = service_fn(|request| async move {
+        first_request.notify_one();
+        let mut response = match admission {
+            Admission::Accepted => service.handle_request(peer, request).await,
+            Admission::OverCapacity => service.reject_over_capacity(peer, request).await,
         };
-        if seat.should_close_after_response() {
-            answer.headers_mut().insert(header::CONNECTION, CONNECTION_CLOSE);
+        if permit.should_close_after_response() {
+            response.headers_mut().insert(header::CONNECTION, CONNECTION_CLOSE);
         }
-        Ok::<_, Infallible>(answer)
+        Ok::<_, Infallible>(response)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // This also bounds the wait for the next request, because hyper starts the timer after a
         // response.
         .header_read_timeout(limits.header_read_timeout)
-        .max_buf_size(limits.head_bytes)
-        .serve_connection(
-            TokioIo::new(WriteTimeoutStream::new(io, limits.write_deadline)),
-            service,
-        );
+        .max_buf_size(limits.max_head_bytes)
+        .serve_connection(TokioIo::new(WriteTimeoutStream::new(io, limits.write_timeout)), handler);
     let mut connection = pin!(connection);
-    let stopped = async {
+    let shutdown = async {
         stop.cancelled().await;
         // hyper immediately closes a connection whose first request it has not read yet.
-        let _ = timeout(SHUTDOWN_GRACE, spoken.notified()).await;
+        let _ = timeout(SHUTDOWN_GRACE_PERIOD, first_request.notified()).await;
     };
     let result = tokio::select! {
         result = connection.as_mut() => result,
-        () = stopped => {
+        () = shutdown => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -90,25 +87,25 @@ pub(super) async fn serve_connection<I>(
     }
 }
 
-/// Returns true if the client sends a byte within `limit`, and at most [`SHUTDOWN_GRACE`] after
-/// `stop` is cancelled. Until then the connection has no buffers and uses almost no memory.
+/// Returns true if the client sends a byte within `limit`, and at most [`SHUTDOWN_GRACE_PERIOD`]
+/// after `stop` is cancelled. Until then the connection has no buffers and uses almost no memory.
 pub(super) async fn wait_for_first_byte(
     tcp: &TcpStream,
     limit: Duration,
     stop: &CancellationToken,
 ) -> bool {
     // `readable` may report a new socket as ready before it has data.
-    let mut first = [0];
+    let mut buffer = [0];
     tokio::select! {
         biased;
-        begun = timeout(limit, tcp.peek(&mut first)) => matches!(begun, Ok(Ok(1))),
+        peeked = timeout(limit, tcp.peek(&mut buffer)) => matches!(peeked, Ok(Ok(1))),
         () = shutdown_grace_elapsed(stop) => false,
     }
 }
 
-/// Waits until [`SHUTDOWN_GRACE`] has passed since `stop` was cancelled. Data that was on the way
-/// at that time has arrived by then.
+/// Waits until [`SHUTDOWN_GRACE_PERIOD`] has passed since `stop` was cancelled. Data that was on
+/// the way at that time has arrived by then.
 pub(crate) async fn shutdown_grace_elapsed(stop: &CancellationToken) {
     stop.cancelled().await;
-    sleep(SHUTDOWN_GRACE).await;
+    sleep(SHUTDOWN_GRACE_PERIOD).await;
 }

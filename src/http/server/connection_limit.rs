@@ -7,35 +7,38 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The permits for one kind of connection.
 pub(super) struct ConnectionLimiter {
-    free: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// Connections are closed after a response while fewer permits than this are free.
     reserve: usize,
 }
 
 impl ConnectionLimiter {
-    /// Creates `count` permits, of which `kept` may belong to connections that wait for another
-    /// request.
-    pub(super) fn new(count: usize, kept: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(count)), reserve: count.saturating_sub(kept) }
+    /// Creates `max_connections` permits, of which `max_kept_alive` may belong to connections that
+    /// wait for another request.
+    pub(super) fn new(max_connections: usize, max_kept_alive: usize) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(max_connections)),
+            reserve: max_connections.saturating_sub(max_kept_alive),
+        }
     }
 
     /// Returns a permit, or `None` if all permits are in use.
     pub(super) fn try_acquire(&self) -> Option<ConnectionPermit> {
-        let taken = Arc::clone(&self.free).try_acquire_owned().ok()?;
-        Some(ConnectionPermit { taken, reserve: self.reserve })
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        Some(ConnectionPermit { permit, reserve: self.reserve })
     }
 }
 
 /// A permit for one connection. Dropping it releases the permit.
 pub(super) struct ConnectionPermit {
-    taken: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
     reserve: usize,
 }
 
 impl ConnectionPermit {
     /// Returns true if too few permits are free to keep this connection after its response.
     pub(super) fn should_close_after_response(&self) -> bool {
-        self.taken.semaphore().available_permits() < self.reserve
+        self.permit.semaphore().available_permits() < self.reserve
     }
 }
 
@@ -44,23 +47,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seat_is_wanted_while_more_sit_than_are_kept() {
-        let seats = ConnectionLimiter::new(3, 1);
-        let one = seats.try_acquire().unwrap();
+    fn a_connection_closes_while_more_are_open_than_are_kept_alive() {
+        let limiter = ConnectionLimiter::new(3, 1);
+        let one = limiter.try_acquire().unwrap();
         assert!(!one.should_close_after_response());
-        let two = seats.try_acquire().unwrap();
+        let two = limiter.try_acquire().unwrap();
         assert!(one.should_close_after_response() && two.should_close_after_response());
-        let three = seats.try_acquire().unwrap();
-        assert!(three.should_close_after_response() && seats.try_acquire().is_none());
+        let three = limiter.try_acquire().unwrap();
+        assert!(three.should_close_after_response() && limiter.try_acquire().is_none());
         drop((two, three));
-        assert!(!one.should_close_after_response() && seats.try_acquire().is_some());
+        assert!(!one.should_close_after_response() && limiter.try_acquire().is_some());
     }
 
     #[test]
-    fn where_none_is_kept_every_seat_is_wanted_and_where_all_are_none_is() {
+    fn with_no_keep_alive_every_connection_closes_and_with_enough_none_does() {
         assert!(ConnectionLimiter::new(2, 0).try_acquire().unwrap().should_close_after_response());
-        let seats = ConnectionLimiter::new(2, 64);
-        let (one, two) = (seats.try_acquire().unwrap(), seats.try_acquire().unwrap());
+        let limiter = ConnectionLimiter::new(2, 64);
+        let (one, two) = (limiter.try_acquire().unwrap(), limiter.try_acquire().unwrap());
         assert!(!one.should_close_after_response() && !two.should_close_after_response());
     }
 }

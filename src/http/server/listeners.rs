@@ -18,12 +18,12 @@ use super::unix_socket::SocketFile;
 
 /// Pause after the system had no resources for another connection. The condition passes when
 /// connections end, so an immediate retry would only use CPU time.
-const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// Minimum interval between two warnings about it.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 /// Time that sent bytes may stay unacknowledged, in milliseconds (`TCP_USER_TIMEOUT`, tcp(7)). A
 /// client whose machine has failed would otherwise keep its permit until TCP itself times out.
-const UNACKNOWLEDGED_MS: u32 = 30_000;
+const UNACKNOWLEDGED_TIMEOUT_MS: u32 = 30_000;
 
 /// Maximum number of connections that wait to be accepted. The limit of the kernel
 /// (`net.core.somaxconn`) is 4096.
@@ -91,23 +91,23 @@ pub(super) struct BoundSockets {
 
 impl BoundSockets {
     /// Opens the sockets. Inherited sockets override the addresses in the settings. An inherited
-    /// socket off loopback is an error unless `exposes` is true.
+    /// socket off loopback is an error unless `allows_remote` is true.
     pub(super) fn open_sockets(
         listen: &[SocketAddr],
         inherited: InheritedSockets,
-        exposes: bool,
+        allows_remote: bool,
         socket: &Path,
     ) -> Result<Self, BindError> {
         let mut tcp = Vec::new();
         if inherited.tcp.is_empty() {
             for address in listen {
-                let failed = |source| BindError::Address { address: *address, source };
-                tcp.push(TcpListener::bind(address).and_then(wait_readable).map_err(failed)?);
+                let to_error = |source| BindError::Address { address: *address, source };
+                tcp.push(TcpListener::bind(address).and_then(prepare_listener).map_err(to_error)?);
             }
         }
         for listener in inherited.tcp {
-            let (listener, address) = wait_readable(listener).map_err(BindError::Inherited)?;
-            if !exposes && !address.ip().to_canonical().is_loopback() {
+            let (listener, address) = prepare_listener(listener).map_err(BindError::Inherited)?;
+            if !allows_remote && !address.ip().to_canonical().is_loopback() {
                 return Err(BindError::NotLoopback(address));
             }
             tcp.push((listener, address));
@@ -135,11 +135,17 @@ impl BoundSockets {
         for listener in self.unix {
             sockets.push(ListeningSocket::Unix(tokio::net::UnixListener::from_std(listener)?));
         }
-        Ok(SocketListeners { sockets, first: 0, pause: None, warned: None, _file: self.file })
+        Ok(SocketListeners {
+            sockets,
+            next_socket: 0,
+            resume_at: None,
+            last_warning: None,
+            _file: self.file,
+        })
     }
 }
 
-fn wait_readable(listener: TcpListener) -> io::Result<(TcpListener, SocketAddr)> {
+fn prepare_listener(listener: TcpListener) -> io::Result<(TcpListener, SocketAddr)> {
     listener.set_nonblocking(true)?;
     // Listens again with a longer backlog, for a burst of reconnects. std uses a backlog of 128. A
     // client whose SYN is dropped because the backlog is full retries a whole second later
@@ -165,9 +171,9 @@ pub(super) enum AcceptedStream {
 /// others.
 pub(super) struct SocketListeners {
     sockets: Vec<ListeningSocket>,
-    first: usize,
-    pause: Option<Instant>,
-    warned: Option<Instant>,
+    next_socket: usize,
+    resume_at: Option<Instant>,
+    last_warning: Option<Instant>,
     _file: Option<SocketFile>,
 }
 
@@ -178,9 +184,9 @@ impl SocketListeners {
     /// No connection is lost.
     pub(super) async fn accept_next(&mut self) -> AcceptedStream {
         loop {
-            if let Some(pause) = self.pause {
-                sleep_until(pause).await;
-                self.pause = None;
+            if let Some(resume_at) = self.resume_at {
+                sleep_until(resume_at).await;
+                self.resume_at = None;
             }
             match poll_fn(|cx| self.poll_accept(cx)).await {
                 Ok(accepted) => return accepted,
@@ -191,7 +197,8 @@ impl SocketListeners {
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<AcceptedStream>> {
         let count = self.sockets.len();
-        for (at, socket) in (0..count).zip(&self.sockets).cycle().skip(self.first).take(count) {
+        for (at, socket) in (0..count).zip(&self.sockets).cycle().skip(self.next_socket).take(count)
+        {
             let result = match socket {
                 ListeningSocket::Tcp(socket) => socket.poll_accept(cx).map_ok(|(stream, peer)| {
                     set_socket_options(&stream);
@@ -202,7 +209,7 @@ impl SocketListeners {
                 }
             };
             if result.is_ready() {
-                self.first = (at + 1) % count;
+                self.next_socket = (at + 1) % count;
                 return result;
             }
         }
@@ -218,9 +225,12 @@ impl SocketListeners {
             return;
         }
         let now = Instant::now();
-        self.pause = Some(now + ACCEPT_BACKOFF);
-        if self.warned.is_none_or(|warned| now.duration_since(warned) >= WARN_INTERVAL) {
-            self.warned = Some(now);
+        self.resume_at = Some(now + ACCEPT_RETRY_DELAY);
+        if self
+            .last_warning
+            .is_none_or(|last_warning| now.duration_since(last_warning) >= WARN_INTERVAL)
+        {
+            self.last_warning = Some(now);
             warn!(error = %error, "accept failed");
         }
     }
@@ -232,7 +242,7 @@ fn set_socket_options(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(error = %error, "setting TCP_NODELAY failed");
     }
-    if let Err(error) = setsockopt(stream, sockopt::TcpUserTimeout, &UNACKNOWLEDGED_MS) {
+    if let Err(error) = setsockopt(stream, sockopt::TcpUserTimeout, &UNACKNOWLEDGED_TIMEOUT_MS) {
         debug!(error = %error, "setting TCP_USER_TIMEOUT failed");
     }
 }

@@ -27,7 +27,7 @@ use super::auth::host_allowlist::HostAllowlist;
 use super::auth::tokens::TokenTable;
 use super::limits::ServerLimits;
 use super::middleware::ApiService;
-use super::tls::TlsAcceptance;
+use super::tls::TlsListenerConfig;
 use crate::agent::StoreService;
 use crate::common::Random;
 use crate::management::ReplyQueue;
@@ -47,7 +47,7 @@ pub struct ServerContext<S> {
     /// The callers with a token, for TCP. A new value takes effect with the next request.
     pub tokens: watch::Receiver<Arc<TokenTable>>,
     /// The TLS settings, which take effect with the next connection, or `None` for plain HTTP.
-    pub tls: Option<watch::Receiver<Arc<TlsAcceptance>>>,
+    pub tls: Option<watch::Receiver<Arc<TlsListenerConfig>>>,
     /// The check behind `/readyz`.
     pub readiness: Arc<dyn ReadinessCheck>,
     /// The daemon, as the health view shows it.
@@ -67,7 +67,7 @@ pub struct HttpServer {
     bound: BoundSockets,
     base_path: String,
     agent_prefixes: Vec<String>,
-    hosts: HostAllowlist,
+    host_allowlist: HostAllowlist,
     socket: PathBuf,
     limits: ServerLimits,
 }
@@ -82,14 +82,18 @@ impl HttpServer {
         settings: &settings::ServerSettings,
         inherited: InheritedSockets,
     ) -> Result<Self, BindError> {
-        let exposes = settings.insecure_http || settings.tls.is_some();
-        let bound =
-            BoundSockets::open_sockets(&settings.listen, inherited, exposes, &settings.socket)?;
+        let allows_remote = settings.insecure_http || settings.tls.is_some();
+        let bound = BoundSockets::open_sockets(
+            &settings.listen,
+            inherited,
+            allows_remote,
+            &settings.socket,
+        )?;
         Ok(Self {
             bound,
             base_path: settings.base_path.clone(),
             agent_prefixes: settings.agent_prefixes.clone(),
-            hosts: HostAllowlist::new(&settings.host_names),
+            host_allowlist: HostAllowlist::new(&settings.host_names),
             socket: settings.socket.clone(),
             limits: ServerLimits::default(),
         })
@@ -112,7 +116,7 @@ impl HttpServer {
     }
 
     /// Serves until `stop` is cancelled. Then it accepts no more connections, completes the
-    /// requests in flight and returns, at the latest after `drain`.
+    /// requests in flight and returns, at the latest after `drain_timeout`.
     ///
     /// # Errors
     /// The runtime cannot register the sockets, because of an internal error or a system error.
@@ -123,11 +127,11 @@ impl HttpServer {
         self,
         context: ServerContext<S>,
         stop: CancellationToken,
-        drain: Duration,
+        drain_timeout: Duration,
     ) -> io::Result<()> {
         let networks = context.replies.url_guard().allowlist().clone();
-        let agent = AgentAllowlist { prefixes: self.agent_prefixes.clone(), networks };
-        let desk = AppState {
+        let agent_allowlist = AgentAllowlist { prefixes: self.agent_prefixes.clone(), networks };
+        let state = AppState {
             stores: context.stores,
             allowed_roots: context.allowed_roots,
             readiness: context.readiness,
@@ -135,10 +139,10 @@ impl HttpServer {
             replies: context.replies,
             stop: stop.clone(),
         };
-        let front = ApiService {
-            router: api::build_router(&self.base_path, &self.agent_prefixes, desk),
-            hosts: self.hosts,
-            agent,
+        let service = ApiService {
+            router: api::build_router(&self.base_path, &self.agent_prefixes, state),
+            host_allowlist: self.host_allowlist,
+            agent_allowlist,
             tokens: context.tokens,
             random: context.random,
             auth_failures: Mutex::default(),
@@ -146,7 +150,7 @@ impl HttpServer {
             limits: self.limits,
         };
         let mut listeners = self.bound.into_listeners()?;
-        let mut connections = Connections::new(front, context.tls, stop.clone());
+        let mut connections = Connections::new(service, context.tls, stop.clone());
         loop {
             tokio::select! {
                 biased;
@@ -157,34 +161,37 @@ impl HttpServer {
         }
         // The listeners close first, so that a new client is refused and does not wait.
         drop(listeners);
-        connections.drain_connections(drain).await;
+        connections.drain_connections(drain_timeout).await;
         Ok(())
     }
 }
 
 /// The open connections and their limits.
 struct Connections {
-    front: Arc<ApiService>,
-    tls: Option<watch::Receiver<Arc<TlsAcceptance>>>,
+    service: Arc<ApiService>,
+    tls: Option<watch::Receiver<Arc<TlsListenerConfig>>>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
-    remote: ConnectionLimiter,
-    local: ConnectionLimiter,
-    turned_away: ConnectionLimiter,
+    tcp: ConnectionLimiter,
+    unix: ConnectionLimiter,
+    overflow: ConnectionLimiter,
 }
 
 impl Connections {
     fn new(
-        front: ApiService,
-        tls: Option<watch::Receiver<Arc<TlsAcceptance>>>,
+        service: ApiService,
+        tls: Option<watch::Receiver<Arc<TlsListenerConfig>>>,
         stop: CancellationToken,
     ) -> Self {
-        let limits = front.limits;
+        let limits = service.limits;
         Self {
-            remote: ConnectionLimiter::new(limits.connections, limits.max_keep_alive),
-            local: ConnectionLimiter::new(limits.local_connections, limits.max_keep_alive),
-            turned_away: ConnectionLimiter::new(MAX_OVERFLOW_CONNECTIONS, 0),
-            front: Arc::new(front),
+            tcp: ConnectionLimiter::new(limits.max_connections, limits.max_keep_alive_connections),
+            unix: ConnectionLimiter::new(
+                limits.max_local_connections,
+                limits.max_keep_alive_connections,
+            ),
+            overflow: ConnectionLimiter::new(MAX_OVERFLOW_CONNECTIONS, 0),
+            service: Arc::new(service),
             tls,
             stop,
             tasks: JoinSet::new(),
@@ -192,58 +199,58 @@ impl Connections {
     }
 
     fn accept_connection(&mut self, accepted: AcceptedStream) {
-        let kind = match accepted {
-            AcceptedStream::Tcp(..) => &self.remote,
-            AcceptedStream::Unix(_) => &self.local,
+        let limiter = match accepted {
+            AcceptedStream::Tcp(..) => &self.tcp,
+            AcceptedStream::Unix(_) => &self.unix,
         };
-        let Some((welcome, seat)) = self.acquire_permit(kind) else {
+        let Some((admission, permit)) = self.acquire_permit(limiter) else {
             debug!("connection closed: too many open connections");
             return;
         };
-        let (front, stop) = (Arc::clone(&self.front), self.stop.clone());
+        let (service, stop) = (Arc::clone(&self.service), self.stop.clone());
         let tls = self.tls.clone();
         match accepted {
             AcceptedStream::Tcp(stream, address) => self.tasks.spawn(async move {
-                let limit = front.limits.header_read_timeout;
+                let limit = service.limits.header_read_timeout;
                 if !wait_for_first_byte(&stream, limit, &stop).await {
                     return;
                 }
                 let Some(tls) = tls else {
                     let peer = PeerAddress::Tcp(address, None);
                     return Box::pin(connection::serve_connection(
-                        stream, peer, welcome, seat, front, stop,
+                        stream, peer, admission, permit, service, stop,
                     ))
                     .await;
                 };
                 let handshake =
                     Box::pin(super::tls::accept_tls(tls, stream, address, limit, &stop)).await;
-                if let Some((stream, shown)) = handshake {
-                    let peer = PeerAddress::Tcp(address, shown);
+                if let Some((stream, certificate)) = handshake {
+                    let peer = PeerAddress::Tcp(address, certificate);
                     Box::pin(connection::serve_connection(
-                        stream, peer, welcome, seat, front, stop,
+                        stream, peer, admission, permit, service, stop,
                     ))
                     .await;
                 }
             }),
             AcceptedStream::Unix(stream) => self.tasks.spawn(async move {
                 let peer = PeerAddress::Unix(stream.peer_cred().ok().map(|peer| peer.uid()));
-                connection::serve_connection(stream, peer, welcome, seat, front, stop).await;
+                connection::serve_connection(stream, peer, admission, permit, service, stop).await;
             }),
         };
     }
 
-    fn acquire_permit(&self, kind: &ConnectionLimiter) -> Option<(Admission, ConnectionPermit)> {
-        let seat = kind.try_acquire().map(|seat| (Admission::Accepted, seat));
-        seat.or_else(|| Some((Admission::OverCapacity, self.turned_away.try_acquire()?)))
+    fn acquire_permit(&self, limiter: &ConnectionLimiter) -> Option<(Admission, ConnectionPermit)> {
+        let permit = limiter.try_acquire().map(|permit| (Admission::Accepted, permit));
+        permit.or_else(|| Some((Admission::OverCapacity, self.overflow.try_acquire()?)))
     }
 
-    async fn drain_connections(mut self, limit: Duration) {
-        let all = async {
+    async fn drain_connections(mut self, drain_timeout: Duration) {
+        let drained = async {
             while let Some(result) = self.tasks.join_next().await {
                 log_panic(result);
             }
         };
-        if timeout(limit, all).await.is_err() {
+        if timeout(drain_timeout, drained).await.is_err() {
             warn!(connections = self.tasks.len(), "drain timed out, connections closed");
             self.tasks.shutdown().await;
         }
@@ -254,9 +261,9 @@ impl Connections {
 /// Logs the panic of a connection task, which is an internal error. Its connection is closed, and
 /// the other connections continue.
 fn log_panic(result: Result<(), JoinError>) {
-    if let Err(broken) = result
-        && broken.is_panic()
+    if let Err(error) = result
+        && error.is_panic()
     {
-        error!(error = %broken, "connection task panicked");
+        error!(%error, "connection task panicked");
     }
 }

@@ -54,7 +54,7 @@ impl Drop for SocketFile {
 /// Listens at `path`. The directory must exist.
 pub(super) fn open_socket(path: &Path) -> Result<(UnixListener, SocketFile), BindError> {
     remove_stale_socket(path)?;
-    let failed = |source: io::Error| BindError::Socket { path: path.to_owned(), source };
+    let to_error = |source: io::Error| BindError::Socket { path: path.to_owned(), source };
     let bind_file = || -> io::Result<_> {
         let fd = new_socket()?;
         bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
@@ -65,28 +65,28 @@ pub(super) fn open_socket(path: &Path) -> Result<(UnixListener, SocketFile), Bin
         let file = SocketFile { path: path.to_owned(), identity: socket_identity(path)? };
         Ok((UnixListener::from(fd), file))
     };
-    bind_file().map_err(failed)
+    bind_file().map_err(to_error)
 }
 
 /// Removes the socket file that an earlier run left behind.
 fn remove_stale_socket(path: &Path) -> Result<(), BindError> {
-    let failed = |source: io::Error| BindError::Socket { path: path.to_owned(), source };
+    let to_error = |source: io::Error| BindError::Socket { path: path.to_owned(), source };
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed(error)),
+        Err(error) => return Err(to_error(error)),
     };
     if !found.file_type().is_socket() {
         return Err(BindError::NotASocket { path: path.to_owned() });
     }
-    let fd = new_socket().map_err(failed)?;
-    let address = UnixAddr::new(path).map_err(|errno| failed(errno.into()))?;
+    let fd = new_socket().map_err(to_error)?;
+    let address = UnixAddr::new(path).map_err(|errno| to_error(errno.into()))?;
     match connect(fd.as_raw_fd(), &address) {
         // EAGAIN: a process listens and its backlog is full (connect(2)).
         Ok(()) | Err(Errno::EAGAIN) => Err(BindError::AddressInUse { path: path.to_owned() }),
-        Err(Errno::ECONNREFUSED) => fs::remove_file(path).map_err(failed),
+        Err(Errno::ECONNREFUSED) => fs::remove_file(path).map_err(to_error),
         Err(Errno::ENOENT) => Ok(()),
-        Err(errno) => Err(failed(errno.into())),
+        Err(errno) => Err(to_error(errno.into())),
     }
 }
 
@@ -124,12 +124,12 @@ mod tests {
         let error = open_socket(&path).unwrap_err();
         assert!(matches!(error, BindError::AddressInUse { .. }), "{error}");
         drop(stale);
-        let (_listener, mine) = open_socket(&path).unwrap();
+        let (_listener, own_file) = open_socket(&path).unwrap();
         UnixStream::connect(&path).unwrap();
         // Another's socket in the same place is not removed.
         fs::remove_file(&path).unwrap();
-        let _others = UnixListener::bind(&path).unwrap();
-        drop(mine);
+        let _other_listener = UnixListener::bind(&path).unwrap();
+        drop(own_file);
         UnixStream::connect(&path).unwrap();
     }
 
@@ -139,7 +139,7 @@ mod tests {
         let path = dir.path().join("agent.sock");
         fs::write(&path, "precious").unwrap();
         assert!(
-            matches!(open_socket(&path).unwrap_err(), BindError::NotASocket { path: told } if told == path)
+            matches!(open_socket(&path).unwrap_err(), BindError::NotASocket { path: found } if found == path)
         );
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
         let long = dir.path().join("x".repeat(120));

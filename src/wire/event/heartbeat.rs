@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CLOUD_EVENT_TYPE, CloudEvent, WebhookEvent, event_source, to_json};
+use super::{CLOUD_EVENT_MEDIA_TYPE, CloudEvent, WebhookEvent, event_source, to_json};
 use crate::common::Timestamp;
 use crate::model::{Capacity, Condition, NodeId, Position, Status, StoreUuid};
 
@@ -46,15 +46,15 @@ struct StoreBody {
 }
 
 impl From<&StoreHeartbeat> for StoreBody {
-    fn from(pulse: &StoreHeartbeat) -> Self {
+    fn from(heartbeat: &StoreHeartbeat) -> Self {
         Self {
-            backup_storage_uuid: pulse.store.to_string(),
-            status: pulse.status.as_str(),
-            epoch: pulse.position.epoch.0,
-            seq: pulse.position.seq.0,
-            total_capacity: pulse.capacity.map(Capacity::total),
-            available_capacity: pulse.capacity.map(Capacity::available),
-            conditions: pulse.conditions.iter().map(|condition| condition.as_str()).collect(),
+            backup_storage_uuid: heartbeat.store.to_string(),
+            status: heartbeat.status.as_str(),
+            epoch: heartbeat.position.epoch.0,
+            seq: heartbeat.position.seq.0,
+            total_capacity: heartbeat.capacity.map(Capacity::total),
+            available_capacity: heartbeat.capacity.map(Capacity::available),
+            conditions: heartbeat.conditions.iter().map(|condition| condition.as_str()).collect(),
         }
     }
 }
@@ -83,20 +83,20 @@ impl WebhookEvent {
                 stores: stores.iter().map(StoreBody::from).collect(),
             },
         });
-        Self { id, content_type: CLOUD_EVENT_TYPE, command_path: None, body }
+        Self { id, content_type: CLOUD_EVENT_MEDIA_TYPE, command_path: None, body }
     }
 }
 
 /// Returns the stores whose current state a heartbeat response requests: `{"resync": ["uuid",
 /// ...]}`. Any other response requests none. Strings that are not uuids are ignored.
-pub fn resync_asked(answer: &[u8]) -> BTreeSet<StoreUuid> {
+pub fn parse_resync_request(response: &[u8]) -> BTreeSet<StoreUuid> {
     #[derive(Deserialize)]
-    struct HeartbeatAnswer {
+    struct HeartbeatResponse {
         resync: Vec<String>,
     }
-    let answer: Option<HeartbeatAnswer> = serde_json::from_slice(answer).ok();
-    let asked = answer.into_iter().flat_map(|answer| answer.resync);
-    asked.filter_map(|uuid| uuid.parse().ok()).collect()
+    let response: Option<HeartbeatResponse> = serde_json::from_slice(response).ok();
+    let stores = response.into_iter().flat_map(|response| response.resync);
+    stores.filter_map(|uuid| uuid.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_heartbeat_is_a_cloud_event_of_all_stores() {
-        let pulse = StoreHeartbeat {
+        let heartbeat = StoreHeartbeat {
             store: StoreUuid::from_u128(1),
             status: Status::Connected,
             position: Position { epoch: Epoch(5), seq: Seq(6) },
@@ -116,14 +116,18 @@ mod tests {
             conditions: vec![Condition::NearFull],
         };
         let never =
-            StoreHeartbeat { store: StoreUuid::from_u128(2), capacity: None, ..pulse.clone() };
-        let event =
-            WebhookEvent::new_heartbeat(NodeId::from_u128(7), Timestamp(1000), 3, &[pulse, never]);
+            StoreHeartbeat { store: StoreUuid::from_u128(2), capacity: None, ..heartbeat.clone() };
+        let event = WebhookEvent::new_heartbeat(
+            NodeId::from_u128(7),
+            Timestamp(1000),
+            3,
+            &[heartbeat, never],
+        );
         let body: Value = serde_json::from_slice(&event.body).unwrap();
         assert_eq!(event.id, "00000000000000000000000000000007.1000.3");
         assert_eq!((&body["id"], &body["type"]), (&event.id.into(), &HEARTBEAT_TYPE.into()));
         assert!(body.get("subject").is_none());
-        let told = serde_json::json!([
+        let expected = serde_json::json!([
             {
                 "backupStorageUuid": "00000000000000000000000000000001", "status": "Connected",
                 "epoch": 5, "seq": 6, "totalCapacity": 100, "availableCapacity": 40,
@@ -135,18 +139,18 @@ mod tests {
                 "conditions": ["near_full"],
             },
         ]);
-        assert_eq!(body["data"]["stores"], told);
+        assert_eq!(body["data"]["stores"], expected);
     }
 
     #[test]
     fn an_answer_asks_for_the_stores_it_names_and_any_other_for_none() {
         let one = "00000000000000000000000000000001";
-        let asked = resync_asked(
+        let stores = parse_resync_request(
             format!("{{\"resync\":[\"{one}\",\"x\",\"{one}\"],\"more\":1}}").as_bytes(),
         );
-        assert_eq!(asked, [StoreUuid::from_u128(1)].into());
+        assert_eq!(stores, [StoreUuid::from_u128(1)].into());
         for other in ["", "{}", "[]", "ok", "{\"resync\":\"all\"}", "{\"resync\":[1]}"] {
-            assert!(resync_asked(other.as_bytes()).is_empty(), "{other}");
+            assert!(parse_resync_request(other.as_bytes()).is_empty(), "{other}");
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::response::{ErrorCode, InventoryBody};
 use crate::model::{NodeId, Notice, NoticeKind, Status};
 
-pub use heartbeat::{StoreHeartbeat, resync_asked};
+pub use heartbeat::{StoreHeartbeat, parse_resync_request};
 
 /// The event format of a receiver (`callback.format`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,11 +33,11 @@ pub struct WebhookEvent {
     pub body: Vec<u8>,
 }
 
-const STATUS_CHANGED: &str = "backup-storage.status.changed";
-const STATUS_RESYNC: &str = "backup-storage.status.resync";
+const STATUS_CHANGED_TYPE: &str = "backup-storage.status.changed";
+const STATUS_RESYNC_TYPE: &str = "backup-storage.status.resync";
 
 /// The media type of a CloudEvent in JSON.
-const CLOUD_EVENT_TYPE: &str = "application/cloudevents+json";
+const CLOUD_EVENT_MEDIA_TYPE: &str = "application/cloudevents+json";
 
 /// The envelope of a CloudEvent.
 #[derive(Serialize)]
@@ -98,7 +98,7 @@ impl WebhookEvent {
     pub fn from_notice(notice: &Notice, node: NodeId, format: EventFormat) -> Vec<Self> {
         match format {
             EventFormat::CloudEvents => vec![cloud_event(notice, node)],
-            EventFormat::ZStack => zstack_requests(notice),
+            EventFormat::ZStack => zstack_events(notice),
         }
     }
 }
@@ -124,8 +124,8 @@ fn to_json(body: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(body).unwrap_or_else(|_| Value::Null.to_string().into_bytes())
 }
 
-fn reason_body(notice: &Notice) -> Option<ErrorCode> {
-    notice.failure.as_ref().map(ErrorCode::not_connected)
+fn disconnect_reason(notice: &Notice) -> Option<ErrorCode> {
+    notice.failure.as_ref().map(ErrorCode::connect_failed)
 }
 
 fn cloud_event(notice: &Notice, node: NodeId) -> WebhookEvent {
@@ -135,8 +135,8 @@ fn cloud_event(notice: &Notice, node: NodeId) -> WebhookEvent {
         id: &id,
         source: event_source(node),
         kind: match notice.kind {
-            NoticeKind::Changed => STATUS_CHANGED,
-            NoticeKind::Resync => STATUS_RESYNC,
+            NoticeKind::Changed => STATUS_CHANGED_TYPE,
+            NoticeKind::Resync => STATUS_RESYNC_TYPE,
         },
         subject: Some(notice.store.to_string()),
         time: notice.at.to_string(),
@@ -145,8 +145,8 @@ fn cloud_event(notice: &Notice, node: NodeId) -> WebhookEvent {
             backup_storage_uuid: notice.store.to_string(),
             old_status: notice.old_status.as_str(),
             new_status: notice.new_status.as_str(),
-            inventory: InventoryBody::from_store(&notice.inventory),
-            reason: reason_body(notice),
+            inventory: InventoryBody::from_inventory(&notice.inventory),
+            reason: disconnect_reason(notice),
             attempt: notice.attempt.0,
             epoch: notice.position.epoch.0,
             seq: notice.position.seq.0,
@@ -155,16 +155,16 @@ fn cloud_event(notice: &Notice, node: NodeId) -> WebhookEvent {
             folded: (notice.folded > 1).then_some(notice.folded),
         },
     });
-    WebhookEvent { id, content_type: CLOUD_EVENT_TYPE, command_path: None, body }
+    WebhookEvent { id, content_type: CLOUD_EVENT_MEDIA_TYPE, command_path: None, body }
 }
 
-fn zstack_requests(notice: &Notice) -> Vec<WebhookEvent> {
+fn zstack_events(notice: &Notice) -> Vec<WebhookEvent> {
     let id = event_id(notice);
     let change = to_json(&StatusChange {
         backup_storage_uuid: notice.store.to_string(),
         old_status: notice.old_status.as_str(),
         new_status: notice.new_status.as_str(),
-        inventory: InventoryBody::from_store(&notice.inventory),
+        inventory: InventoryBody::from_inventory(&notice.inventory),
         epoch: notice.position.epoch.0,
         seq: notice.position.seq.0,
     });
@@ -176,7 +176,7 @@ fn zstack_requests(notice: &Notice) -> Vec<WebhookEvent> {
     };
     let mut events = vec![event(id.clone(), "/backup-storage/status/change", change)];
     if notice.new_status == Status::Disconnected
-        && let Some(reason) = reason_body(notice)
+        && let Some(reason) = disconnect_reason(notice)
     {
         let backup_storage_uuid = notice.store.to_string();
         let body = to_json(&DisconnectedBody { backup_storage_uuid, reason });
@@ -192,13 +192,13 @@ mod tests {
     use super::*;
     use crate::common::Timestamp;
     use crate::model::{AttemptId, Epoch, Position, Seq, Tags};
-    use crate::wire::response::error::tests::failure_body;
-    use crate::wire::response::inventory::tests::documented_date;
+    use crate::wire::response::error::tests::example_failure;
+    use crate::wire::response::inventory::tests::documented_inventory;
 
     const NODE: NodeId = NodeId::from_u128(7);
 
     fn notice() -> Notice {
-        let inventory = documented_date();
+        let inventory = documented_inventory();
         Notice {
             store: inventory.uuid,
             kind: NoticeKind::Changed,
@@ -207,7 +207,7 @@ mod tests {
             new_status: Status::Disconnected,
             at: Timestamp(1_482_426_606_123),
             attempt: AttemptId(2),
-            failure: Some(failure_body()),
+            failure: Some(example_failure()),
             inventory,
             tags: Tags::new(vec!["a::b".to_owned()], Vec::new()).unwrap(),
             folded: 1,

@@ -26,7 +26,7 @@ pub struct InvalidField {
 
 impl InvalidField {
     /// Returns the error with the violated rule.
-    pub(super) fn with_reason(self, problem: impl fmt::Display) -> Self {
+    pub(super) fn with_problem(self, problem: impl fmt::Display) -> Self {
         Self { problem: Some(problem.to_string()), ..self }
     }
 }
@@ -55,12 +55,12 @@ impl JsonFields {
     ///
     /// # Errors
     /// Returns [`InvalidField`] if the document is not an object.
-    pub(super) fn of_document(document: Value) -> Result<Self, InvalidField> {
+    pub(super) fn from_document(document: Value) -> Result<Self, InvalidField> {
         Self::from_object("$".to_owned(), document)
     }
 
     /// Creates an object without fields, for an absent body.
-    pub(super) fn no_fields() -> Self {
+    pub(super) fn empty() -> Self {
         Self { path: "$".to_owned(), map: Map::new() }
     }
 
@@ -78,7 +78,7 @@ impl JsonFields {
     }
 
     /// Creates the error for this object as a whole.
-    pub(super) fn bad_whole(&self, expected: impl Into<String>) -> InvalidField {
+    pub(super) fn invalid_object(&self, expected: impl Into<String>) -> InvalidField {
         InvalidField { path: self.path.clone(), expected: expected.into(), problem: None }
     }
 
@@ -101,43 +101,43 @@ impl JsonFields {
     pub(super) fn take_text(
         &mut self,
         key: &str,
-        most: usize,
+        max_chars: usize,
     ) -> Result<Option<String>, InvalidField> {
         match self.take_field(key) {
             None => Ok(None),
-            Some(Value::String(text)) if text.chars().count() <= most => Ok(Some(text)),
-            Some(_) => Err(self.invalid_field(key, text_of_at_most(most))),
+            Some(Value::String(text)) if text.chars().count() <= max_chars => Ok(Some(text)),
+            Some(_) => Err(self.invalid_field(key, text_of_at_most(max_chars))),
         }
     }
 
     /// Takes a text of 1 to `most` characters without control characters.
-    pub(in crate::wire) fn optional_line(
+    pub(in crate::wire) fn take_optional_line(
         &mut self,
         key: &str,
-        most: usize,
+        max_chars: usize,
     ) -> Result<Option<String>, InvalidField> {
-        match self.take_text(key, most) {
+        match self.take_text(key, max_chars) {
             Ok(None) => Ok(None),
             Ok(Some(text)) if !text.is_empty() && !text.chars().any(char::is_control) => {
                 Ok(Some(text))
             }
-            _ => Err(self.bad_line(key, most)),
+            _ => Err(self.invalid_line(key, max_chars)),
         }
     }
 
-    /// Takes a line as [`JsonFields::optional_line`] does. An absent field is an error.
+    /// Takes a line as [`JsonFields::take_optional_line`] does. An absent field is an error.
     pub(in crate::wire) fn take_line(
         &mut self,
         key: &str,
-        most: usize,
+        max_chars: usize,
     ) -> Result<String, InvalidField> {
-        self.optional_line(key, most)?.ok_or_else(|| self.bad_line(key, most))
+        self.take_optional_line(key, max_chars)?.ok_or_else(|| self.invalid_line(key, max_chars))
     }
 
-    fn bad_line(&self, key: &str, most: usize) -> InvalidField {
+    fn invalid_line(&self, key: &str, max_chars: usize) -> InvalidField {
         self.invalid_field(
             key,
-            format!("a string of 1 to {most} characters without control characters"),
+            format!("a string of 1 to {max_chars} characters without control characters"),
         )
     }
 
@@ -145,24 +145,30 @@ impl JsonFields {
     pub(super) fn take_texts(
         &mut self,
         key: &str,
-        count: usize,
-        most: usize,
+        max_items: usize,
+        max_chars: usize,
     ) -> Result<Option<Vec<String>>, InvalidField> {
         let items = match self.take_field(key) {
             None => return Ok(None),
-            Some(Value::Array(items)) if items.len() <= count => items,
+            Some(Value::Array(items)) if items.len() <= max_items => items,
             Some(_) => {
                 return Err(self.invalid_field(
                     key,
-                    format!("a list of at most {count} strings of at most {most} characters"),
+                    format!(
+                        "a list of at most {max_items} strings of at most {max_chars} characters"
+                    ),
                 ));
             }
         };
         let mut texts = Vec::with_capacity(items.len());
         for (at, item) in items.into_iter().enumerate() {
             match item {
-                Value::String(text) if text.chars().count() <= most => texts.push(text),
-                _ => return Err(self.invalid_field(&format!("{key}[{at}]"), text_of_at_most(most))),
+                Value::String(text) if text.chars().count() <= max_chars => texts.push(text),
+                _ => {
+                    return Err(
+                        self.invalid_field(&format!("{key}[{at}]"), text_of_at_most(max_chars))
+                    );
+                }
             }
         }
         Ok(Some(texts))
@@ -190,21 +196,21 @@ impl JsonFields {
     }
 
     /// Takes one text, or a list of at most `count` texts.
-    pub(super) fn one_or_several(
+    pub(super) fn take_text_or_texts(
         &mut self,
         key: &str,
-        count: usize,
-        most: usize,
+        max_items: usize,
+        max_chars: usize,
     ) -> Result<Vec<String>, InvalidField> {
         if self.map.get(key).is_some_and(Value::is_string) {
-            return Ok(self.take_text(key, most)?.into_iter().collect());
+            return Ok(self.take_text(key, max_chars)?.into_iter().collect());
         }
-        Ok(self.take_texts(key, count, most)?.unwrap_or_default())
+        Ok(self.take_texts(key, max_items, max_chars)?.unwrap_or_default())
     }
 }
 
-fn text_of_at_most(most: usize) -> String {
-    format!("a string of at most {most} characters")
+fn text_of_at_most(max_chars: usize) -> String {
+    format!("a string of at most {max_chars} characters")
 }
 
 #[cfg(test)]
@@ -214,7 +220,7 @@ mod tests {
     use super::*;
 
     fn fields(value: Value) -> JsonFields {
-        JsonFields::of_document(json!({ "params": value }))
+        JsonFields::from_document(json!({ "params": value }))
             .unwrap()
             .take_object("params")
             .unwrap()

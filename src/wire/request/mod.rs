@@ -20,23 +20,23 @@ use serde_json::Value;
 use crate::model::{AddStore, SshAddress, StoreUpdate, Tags};
 use fields::JsonFields;
 use params::{
-    HOSTNAME_RULE, MAX_DESCRIPTION_CHARS, given_credentials, image_dir, parse_fingerprint,
-    take_credentials, take_fingerprints, take_hostname, take_tags, take_uuid,
+    HOSTNAME_FORM, MAX_DESCRIPTION_CHARS, take_credentials, take_fingerprint, take_fingerprints,
+    take_hostname, take_image_dir, take_optional_credentials, take_tags, take_uuid,
 };
 
 pub use fields::InvalidField;
-pub(super) use params::MAX_SHORT_CHARS;
+pub(super) use params::MAX_SHORT_TEXT_CHARS;
 
 /// The key of the action that changes the definition of a store. The name is ZStack's.
-const UPDATE_KEY: &str = "updateImageStoreBackupStorage";
+const UPDATE_ACTION: &str = "updateImageStoreBackupStorage";
 /// The key of the action that accepts a host key.
-const ACCEPT_KEY: &str = "acceptHostKey";
+const ACCEPT_HOST_KEY_ACTION: &str = "acceptHostKey";
 /// The default port of an SSH server, 22.
-const SSH_PORT: NonZeroU16 = NonZeroU16::MIN.saturating_add(21);
+const DEFAULT_SSH_PORT: NonZeroU16 = NonZeroU16::MIN.saturating_add(21);
 
 /// A body that names no known action, or that violates a rule. The caller must correct it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadBody {
+pub enum InvalidBody {
     /// The body is not JSON.
     #[error("the body is not JSON: {problem} at line {line} column {column}")]
     NotJson {
@@ -80,23 +80,22 @@ impl StoreAction {
     /// The keys that name an action: those of ZStack's SDK and of its API document, and the
     /// daemon's own.
     pub const ACTION_KEYS: [&str; 4] =
-        ["reconnectImageStoreBackupStorage", "params", UPDATE_KEY, ACCEPT_KEY];
+        ["reconnectImageStoreBackupStorage", "params", UPDATE_ACTION, ACCEPT_HOST_KEY_ACTION];
 
     /// Parses the body of a `PUT .../actions`.
     ///
     /// # Errors
-    /// Returns [`BadBody`] if the body is invalid. The status of the response is 400.
-    pub fn parse_action(body: &[u8]) -> Result<Self, BadBody> {
+    /// Returns [`InvalidBody`] if the body is invalid. The status of the response is 400.
+    pub fn parse_action(body: &[u8]) -> Result<Self, InvalidBody> {
         let mut document = parse_document(body)?;
         for key in Self::ACTION_KEYS {
             if let Some(mut inner) = document.take_object(key)? {
                 let tags = take_tags(&mut document, &mut inner)?;
                 return match key {
-                    UPDATE_KEY => Ok(Self::Update(Box::new(parse_store_update(inner, tags)?))),
-                    ACCEPT_KEY => Ok(Self::AcceptHostKey {
-                        fingerprint: parse_fingerprint(&mut inner)?,
-                        tags,
-                    }),
+                    UPDATE_ACTION => Ok(Self::Update(Box::new(parse_store_update(inner, tags)?))),
+                    ACCEPT_HOST_KEY_ACTION => {
+                        Ok(Self::AcceptHostKey { fingerprint: take_fingerprint(&mut inner)?, tags })
+                    }
                     _ => Ok(Self::Reconnect {
                         tags,
                         force: inner.take_flag("force")?.unwrap_or(false),
@@ -104,16 +103,16 @@ impl StoreAction {
                 };
             }
         }
-        Err(BadBody::NoAction)
+        Err(InvalidBody::NoAction)
     }
 }
 
 /// Parses the body of an add.
 ///
 /// # Errors
-/// Returns [`BadBody`] if the body is invalid. The status of the response is 400, and nothing was
-/// changed.
-pub fn parse_add_store(body: &[u8], allowed_roots: &[String]) -> Result<AddStore, BadBody> {
+/// Returns [`InvalidBody`] if the body is invalid. The status of the response is 400, and nothing
+/// was changed.
+pub fn parse_add_store(body: &[u8], allowed_roots: &[String]) -> Result<AddStore, InvalidBody> {
     let mut document = parse_document(body)?;
     let mut params = match document.take_object("params")? {
         Some(params) => params,
@@ -122,15 +121,15 @@ pub fn parse_add_store(body: &[u8], allowed_roots: &[String]) -> Result<AddStore
     let tags = take_tags(&mut document, &mut params)?;
     Ok(AddStore {
         uuid: take_uuid(&mut params)?,
-        name: params.take_line("name", MAX_SHORT_CHARS)?,
+        name: params.take_line("name", MAX_SHORT_TEXT_CHARS)?,
         description: params.take_text("description", MAX_DESCRIPTION_CHARS)?.unwrap_or_default(),
-        image_dir: image_dir(&mut params, allowed_roots)?,
+        image_dir: take_image_dir(&mut params, allowed_roots)?,
         address: SshAddress {
             hostname: take_hostname(&mut params)?
-                .ok_or_else(|| params.invalid_field("hostname", HOSTNAME_RULE))?,
-            port: params.take_port("sshPort")?.unwrap_or(SSH_PORT),
+                .ok_or_else(|| params.invalid_field("hostname", HOSTNAME_FORM))?,
+            port: params.take_port("sshPort")?.unwrap_or(DEFAULT_SSH_PORT),
         },
-        username: params.take_line("username", MAX_SHORT_CHARS)?,
+        username: params.take_line("username", MAX_SHORT_TEXT_CHARS)?,
         credentials: take_credentials(&mut params)?,
         given_fingerprints: take_fingerprints(&mut params)?,
         take_over: params.take_flag("takeOver")?.unwrap_or(false),
@@ -141,7 +140,7 @@ pub fn parse_add_store(body: &[u8], allowed_roots: &[String]) -> Result<AddStore
 
 /// Parses the fields of an update.
 fn parse_store_update(mut fields: JsonFields, tags: Tags) -> Result<StoreUpdate, InvalidField> {
-    let secrets = given_credentials(&mut fields)?;
+    let secrets = take_optional_credentials(&mut fields)?;
     if secrets.is_empty() && secrets.passphrase.is_some() {
         return Err(fields.invalid_field(
             "privateKey",
@@ -149,11 +148,11 @@ fn parse_store_update(mut fields: JsonFields, tags: Tags) -> Result<StoreUpdate,
         ));
     }
     let update = StoreUpdate {
-        name: fields.optional_line("name", MAX_SHORT_CHARS)?,
+        name: fields.take_optional_line("name", MAX_SHORT_TEXT_CHARS)?,
         description: fields.take_text("description", MAX_DESCRIPTION_CHARS)?,
         hostname: take_hostname(&mut fields)?,
         port: fields.take_port("sshPort")?,
-        username: fields.optional_line("username", MAX_SHORT_CHARS)?,
+        username: fields.take_optional_line("username", MAX_SHORT_TEXT_CHARS)?,
         credentials: Some(secrets).filter(|secrets| !secrets.is_empty()),
         given_fingerprints: take_fingerprints(&mut fields)?,
         force: fields.take_flag("force")?.unwrap_or(false),
@@ -162,26 +161,30 @@ fn parse_store_update(mut fields: JsonFields, tags: Tags) -> Result<StoreUpdate,
     if update.changed_fields().is_empty() {
         let expected = "at least one of the keys name, description, hostname, sshPort, username, \
                         password, privateKey, hostKeyFingerprint";
-        return Err(fields.bad_whole(expected));
+        return Err(fields.invalid_object(expected));
     }
     Ok(update)
 }
 
 /// Parses the document of a request. An empty body counts as an object without fields: the error
 /// about a missing field is clearer than that of the JSON parser.
-pub(super) fn parse_document(body: &[u8]) -> Result<JsonFields, BadBody> {
+pub(super) fn parse_document(body: &[u8]) -> Result<JsonFields, InvalidBody> {
     if body.trim_ascii().is_empty() {
-        return Ok(JsonFields::no_fields());
+        return Ok(JsonFields::empty());
     }
     let document: Value = serde_json::from_slice(body).map_err(|error| {
-        let told = error.to_string();
-        let problem = told.split(" at line ").next().unwrap_or(&told);
+        let message = error.to_string();
+        let problem = message.split(" at line ").next().unwrap_or(&message);
         let problem = if problem == "recursion limit exceeded" {
             "nested deeper than 127 levels"
         } else {
             problem
         };
-        BadBody::NotJson { problem: problem.to_owned(), line: error.line(), column: error.column() }
+        InvalidBody::NotJson {
+            problem: problem.to_owned(),
+            line: error.line(),
+            column: error.column(),
+        }
     })?;
-    Ok(JsonFields::of_document(document)?)
+    Ok(JsonFields::from_document(document)?)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{BadBody, StoreAction, parse_add_store};
+use super::{InvalidBody, StoreAction, parse_add_store};
 use crate::model::{AddStore, Tags};
 
 fn roots() -> Vec<String> {
@@ -75,8 +75,8 @@ fn a_reconnect_is_forced_by_a_flag_and_nothing_else() {
 #[test]
 fn a_host_key_is_accepted_by_its_whole_fingerprint() {
     let bare = format!("SHA256:{}", "A".repeat(43));
-    for given in [bare.clone(), format!("{bare}=")] {
-        let body = json!({"acceptHostKey": {"fingerprint": given}, "userTags": ["u"]});
+    for fingerprint in [bare.clone(), format!("{bare}=")] {
+        let body = json!({"acceptHostKey": {"fingerprint": fingerprint}, "userTags": ["u"]});
         match StoreAction::parse_action(body.to_string().as_bytes()).unwrap() {
             StoreAction::AcceptHostKey { fingerprint, tags } => {
                 assert_eq!((fingerprint, tags.user_tags()), (bare.clone(), &["u".to_owned()][..]));
@@ -84,31 +84,34 @@ fn a_host_key_is_accepted_by_its_whole_fingerprint() {
             other => panic!("{other:?}"),
         }
     }
-    for given in
+    for fingerprint in
         [json!(null), json!(""), json!("hunter2"), json!(7), json!("MD5:aa"), json!("SHA256:AAAA")]
     {
-        let body = json!({"acceptHostKey": {"fingerprint": given}}).to_string();
-        let told = StoreAction::parse_action(body.as_bytes()).unwrap_err().to_string();
-        assert!(told.contains("acceptHostKey.fingerprint") && told.contains("SHA256:"), "{told}");
-        assert!(!told.contains("hunter2"));
+        let body = json!({"acceptHostKey": {"fingerprint": fingerprint}}).to_string();
+        let message = StoreAction::parse_action(body.as_bytes()).unwrap_err().to_string();
+        assert!(
+            message.contains("acceptHostKey.fingerprint") && message.contains("SHA256:"),
+            "{message}"
+        );
+        assert!(!message.contains("hunter2"));
     }
 }
 
 #[test]
-fn a_body_without_a_known_action_is_told_the_accepted_ones() {
+fn an_error_about_a_missing_action_lists_the_accepted_ones() {
     for body in ["", " \n", "{}", r#"{"reclaimSpaceFromImageStore":{"name":"hunter2"}}"#] {
         let error = StoreAction::parse_action(body.as_bytes()).unwrap_err();
-        assert_eq!(error, BadBody::NoAction, "{body:?}");
-        let told = error.to_string();
+        assert_eq!(error, InvalidBody::NoAction, "{body:?}");
+        let message = error.to_string();
         assert!(
-            told.ends_with("expected one of reconnectImageStoreBackupStorage, params, updateImageStoreBackupStorage, acceptHostKey"),
-            "{told}"
+            message.ends_with("expected one of reconnectImageStoreBackupStorage, params, updateImageStoreBackupStorage, acceptHostKey"),
+            "{message}"
         );
     }
 }
 
 #[test]
-fn what_is_wrong_with_a_body_is_told_without_quoting_it() {
+fn an_invalid_body_is_described_without_quoting_it() {
     let deep = format!("{}hunter2", "[".repeat(200));
     let many = json!({"params": {"systemTags": vec!["hunter2"; 65]}}).to_string();
     let long = json!({"params": {}, "userTags": ["x", "hunter2".repeat(64)]}).to_string();
@@ -132,41 +135,44 @@ fn what_is_wrong_with_a_body_is_told_without_quoting_it() {
         assert_eq!(StoreAction::parse_action(body.as_bytes()).unwrap_err().to_string(), expected);
     }
     let invalid = StoreAction::parse_action(b"{\"params\": {\"a\": \"\xff\"}}").unwrap_err();
-    assert!(matches!(invalid, BadBody::NotJson { .. }), "{invalid}");
+    assert!(matches!(invalid, InvalidBody::NotJson { .. }), "{invalid}");
 }
 
 #[test]
 fn an_add_has_defaults_and_tolerates_what_it_does_not_know() {
-    let asked = add(json!({"importImages": true, "tagUuids": [], "type": "x"})).unwrap();
-    assert_eq!((asked.uuid, asked.name.as_str(), asked.description.as_str()), (None, "images", ""));
-    assert_eq!(asked.address.to_string(), "node-1:22");
-    assert_eq!(asked.image_dir.as_str(), "/srv/images/a");
-    assert_eq!(asked.credentials.password.unwrap().expose_secret(), "hunter2");
+    let request = add(json!({"importImages": true, "tagUuids": [], "type": "x"})).unwrap();
+    assert_eq!(
+        (request.uuid, request.name.as_str(), request.description.as_str()),
+        (None, "images", "")
+    );
+    assert_eq!(request.address.to_string(), "node-1:22");
+    assert_eq!(request.image_dir.as_str(), "/srv/images/a");
+    assert_eq!(request.credentials.password.unwrap().expose_secret(), "hunter2");
     assert!(
-        !asked.take_over
-            && !asked.force
-            && asked.given_fingerprints.is_empty()
-            && asked.tags.is_empty()
+        !request.take_over
+            && !request.force
+            && request.given_fingerprints.is_empty()
+            && request.tags.is_empty()
     );
 }
 
 #[test]
 fn an_add_takes_every_documented_field() {
     let print = "SHA256:qg+Fu0zRcwVlFZqwzZ3lT9b4P5oUJ8V0n2ZkmY1J8cE";
-    let asked = add(json!({
+    let request = add(json!({
         "hostname": "[fe80::1]", "sshPort": 2222.0, "password": "", "privateKey": "PEM",
         "privateKeyPassphrase": "p", "description": "two\nlines", "takeOver": true, "force": true,
         "resourceUuid": "8a2fe4b5c9d34e6fa1b2c3d4e5f60718",
         "hostKeyFingerprint": [format!("{print}="), print], "userTags": ["t"],
     }))
     .unwrap();
-    assert_eq!(asked.address.to_string(), "[fe80::1]:2222");
-    assert!(asked.credentials.password.is_none());
-    assert_eq!(asked.credentials.private_key.unwrap().expose_secret(), "PEM");
-    assert_eq!(asked.given_fingerprints, [print, print]);
-    assert_eq!(asked.uuid.unwrap().to_string(), "8a2fe4b5c9d34e6fa1b2c3d4e5f60718");
-    assert!(asked.take_over && asked.force);
-    assert_eq!(asked.tags.user_tags(), ["t"]);
+    assert_eq!(request.address.to_string(), "[fe80::1]:2222");
+    assert!(request.credentials.password.is_none());
+    assert_eq!(request.credentials.private_key.unwrap().expose_secret(), "PEM");
+    assert_eq!(request.given_fingerprints, [print, print]);
+    assert_eq!(request.uuid.unwrap().to_string(), "8a2fe4b5c9d34e6fa1b2c3d4e5f60718");
+    assert!(request.take_over && request.force);
+    assert_eq!(request.tags.user_tags(), ["t"]);
     let one = add(json!({"hostKeyFingerprint": print})).unwrap();
     assert_eq!(one.given_fingerprints, [print]);
 }

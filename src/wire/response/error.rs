@@ -70,10 +70,10 @@ impl ErrorCode {
     }
 
     /// Creates the error of one fault, with its reason, check, facts and remedy.
-    pub fn of_fault(code: &'static str, fault: &Fault) -> Self {
+    pub fn from_fault(code: &'static str, fault: &Fault) -> Self {
         let mut error = Self::new(code, fault.details()).with_elaboration(fault.remedy());
         for (name, fact) in fault.facts() {
-            error.opaque.insert(name.clone(), detail_value(fact));
+            error.opaque.insert(name.clone(), fact_value(fact));
         }
         // These keys are inserted last, so that no fact can overwrite them.
         error.opaque.insert("reason".to_owned(), fault.reason().as_str().into());
@@ -83,41 +83,41 @@ impl ErrorCode {
 
     /// Creates the error of a store that could not be connected, with code BS.1500. `opaque.checks`
     /// lists all failed checks, and `cause` holds the root cause.
-    pub fn not_connected(failure: &AttemptFailure) -> Self {
-        let checks: Vec<Value> = failure.all_faults().map(check_body).collect();
+    pub fn connect_failed(failure: &AttemptFailure) -> Self {
+        let checks: Vec<Value> = failure.all_faults().map(check_entry).collect();
         let root = failure.root_fault();
         let mut error = Self::new("BS.1500", failure.to_string())
             .with_opaque("reason", root.reason().as_str())
             .with_opaque("checks", checks);
-        error.cause = Some(Box::new(Self::of_fault("SYS.1006", root)));
+        error.cause = Some(Box::new(Self::from_fault("SYS.1006", root)));
         error
     }
 
     /// Creates the error of a store that could not be added, with code SYS.1002. Its cause is the
-    /// error of [`ErrorCode::not_connected`].
-    pub fn not_added(failure: &AttemptFailure) -> Self {
-        let below = Self::not_connected(failure);
-        let mut error = Self::new("SYS.1002", below.details.clone());
-        error.opaque.clone_from(&below.opaque);
-        error.cause = Some(Box::new(below));
+    /// error of [`ErrorCode::connect_failed`].
+    pub fn add_failed(failure: &AttemptFailure) -> Self {
+        let cause = Self::connect_failed(failure);
+        let mut error = Self::new("SYS.1002", cause.details.clone());
+        error.opaque.clone_from(&cause.opaque);
+        error.cause = Some(Box::new(cause));
         error
     }
 
     /// Creates the error of a store that could not be removed, with code SYS.1004. Its cause is the
     /// root cause.
-    pub fn not_removed(failure: &AttemptFailure) -> Self {
+    pub fn remove_failed(failure: &AttemptFailure) -> Self {
         let root = failure.root_fault();
         let mut error = Self::new("SYS.1004", failure.to_string())
             .with_opaque("reason", root.reason().as_str());
-        error.cause = Some(Box::new(Self::of_fault("SYS.1006", root)));
+        error.cause = Some(Box::new(Self::from_fault("SYS.1006", root)));
         error
     }
 }
 
 /// Creates one entry of `opaque.checks`.
-fn check_body(fault: &Fault) -> Value {
+fn check_entry(fault: &Fault) -> Value {
     let mut entry: Map<String, Value> =
-        fault.facts().iter().map(|(name, fact)| (name.clone(), detail_value(fact))).collect();
+        fault.facts().iter().map(|(name, fact)| (name.clone(), fact_value(fact))).collect();
     entry.insert("check".to_owned(), fault.reason().failed_check().as_str().into());
     entry.insert("reason".to_owned(), fault.reason().as_str().into());
     entry.insert("details".to_owned(), fault.details().into());
@@ -125,7 +125,7 @@ fn check_body(fault: &Fault) -> Value {
     Value::Object(entry)
 }
 
-fn detail_value(fact: &Fact) -> Value {
+fn fact_value(fact: &Fact) -> Value {
     match fact {
         Fact::Text(text) => text.as_str().into(),
         Fact::Number(number) => (*number).into(),
@@ -141,7 +141,7 @@ pub(in crate::wire) mod tests {
     use super::*;
     use crate::model::Reason;
 
-    pub(in crate::wire) fn failure_body() -> AttemptFailure {
+    pub(in crate::wire) fn example_failure() -> AttemptFailure {
         let ssh = Fault::new(Reason::ConnectionRefused, "nobody listens on 127.0.0.1:22")
             .with_detail("port", 22_u16);
         let storage = Fault::new(Reason::NotMounted, "/data is not mounted")
@@ -151,13 +151,13 @@ pub(in crate::wire) mod tests {
     }
 
     #[test]
-    fn the_root_cause_is_deepest_and_every_check_is_told() {
-        let error = serde_json::to_value(ErrorCode::not_added(&failure_body())).unwrap();
+    fn the_root_cause_is_deepest_and_every_failed_check_is_listed() {
+        let error = serde_json::to_value(ErrorCode::add_failed(&example_failure())).unwrap();
         assert_eq!(error["code"], "SYS.1002");
-        let below = &error["cause"];
-        assert_eq!(below["code"], "BS.1500");
-        assert_eq!(below["opaque"]["checks"], error["opaque"]["checks"]);
-        let deepest = &below["cause"];
+        let cause = &error["cause"];
+        assert_eq!(cause["code"], "BS.1500");
+        assert_eq!(cause["opaque"]["checks"], error["opaque"]["checks"]);
+        let deepest = &cause["cause"];
         assert_eq!(
             *deepest,
             json!({
@@ -166,19 +166,19 @@ pub(in crate::wire) mod tests {
                 "opaque": {"reason": "not_mounted", "check": "identity", "path": "/data"}
             })
         );
-        let reasons: Vec<&Value> = below["opaque"]["checks"]
+        let reasons: Vec<&Value> = cause["opaque"]["checks"]
             .as_array()
             .unwrap()
             .iter()
             .map(|check| &check["reason"])
             .collect();
         assert_eq!(reasons, ["not_mounted", "connection_refused"]);
-        assert_eq!(below["opaque"]["checks"][1]["port"], 22);
+        assert_eq!(cause["opaque"]["checks"][1]["port"], 22);
     }
 
     #[test]
     fn a_removal_that_failed_has_its_own_code_above_the_same_cause() {
-        let error = serde_json::to_value(ErrorCode::not_removed(&failure_body())).unwrap();
+        let error = serde_json::to_value(ErrorCode::remove_failed(&example_failure())).unwrap();
         assert_eq!(error["code"], "SYS.1004");
         assert_eq!(error["description"], "Failed to delete a resource");
         assert_eq!(error["opaque"]["reason"], "not_mounted");
@@ -188,7 +188,7 @@ pub(in crate::wire) mod tests {
     #[test]
     fn no_fact_takes_the_place_of_the_reason() {
         let fault = Fault::new(Reason::IoError, "x").with_detail("reason", "another");
-        let error = serde_json::to_value(ErrorCode::of_fault("SYS.1006", &fault)).unwrap();
+        let error = serde_json::to_value(ErrorCode::from_fault("SYS.1006", &fault)).unwrap();
         assert_eq!(error["opaque"]["reason"], "io_error");
     }
 

@@ -93,9 +93,9 @@ impl<'a> From<&'a HistoryEvent> for EventBody<'a> {
                 Self::Condition { condition: condition.as_str(), holds: *holds }
             }
             HistoryEvent::SpaceMeasured(MeasuredSpace { capacity, inodes }) => {
-                Self::Measured(CapacityBody::from_capacity(Some(*capacity), *inodes))
+                Self::Measured(CapacityBody::new(Some(*capacity), *inodes))
             }
-            HistoryEvent::DirectoryMoved(place) => Self::Moved(place.into()),
+            HistoryEvent::DirectoryMoved(mount) => Self::Moved(mount.into()),
             HistoryEvent::DefinitionUpdated { fields } => Self::Updated { fields },
             HistoryEvent::HostKeyAccepted { algorithm, fingerprint } => {
                 Self::HostKeyAccepted(HostKeyBody { kind: algorithm, fingerprint })
@@ -116,7 +116,7 @@ mod tests {
         Status,
     };
 
-    fn shown(event: HistoryEvent) -> Value {
+    fn line_fields(event: HistoryEvent) -> Value {
         let entry = HistoryEntry { at: Timestamp(0), attempt: AttemptId(7), event };
         let mut line = serde_json::to_value(HistoryLine::from(&entry)).unwrap();
         let line = line.as_object_mut().unwrap();
@@ -145,7 +145,7 @@ mod tests {
         let tags = Tags::new(vec!["a::b".to_owned()], vec!["c".to_owned()]).unwrap();
         let failure =
             AttemptFailure::from_fault(Fault::new(Reason::NotMounted, "/data is not mounted"));
-        let place = MountLocation {
+        let mount = MountLocation {
             mount_point: "/data".to_owned(),
             fs_type: "ext4".to_owned(),
             device: "8:1".to_owned(),
@@ -193,7 +193,7 @@ mod tests {
                        "totalInodes": 3, "availableInodes": 2}),
             ),
             (
-                HistoryEvent::DirectoryMoved(place),
+                HistoryEvent::DirectoryMoved(mount),
                 json!({"event": "moved", "mountPoint": "/data", "type": "ext4", "device": "8:1",
                        "onRootDisk": false}),
             ),
@@ -210,7 +210,7 @@ mod tests {
                        "fingerprint": "SHA256:x"}),
             ),
         ] {
-            assert_eq!(shown(event), expected);
+            assert_eq!(line_fields(event), expected);
         }
     }
 }

@@ -31,7 +31,7 @@ impl<'a> InventoryBody<'a> {
     /// Creates the body of an inventory. Its capacity is that of the last successful probe. A store
     /// enters the ledger after a successful probe, so `capacity` is never `None` in practice; it
     /// would be sent as 0.
-    pub fn from_store(inventory: &'a Inventory) -> Self {
+    pub fn from_inventory(inventory: &'a Inventory) -> Self {
         Self {
             uuid: inventory.uuid.to_string(),
             name: &inventory.name,
@@ -61,7 +61,7 @@ pub struct InventoryResponse<'a> {
 impl<'a> InventoryResponse<'a> {
     /// Creates the body for a store.
     pub fn new(inventory: &'a Inventory) -> Self {
-        Self { inventory: InventoryBody::from_store(inventory) }
+        Self { inventory: InventoryBody::from_inventory(inventory) }
     }
 }
 
@@ -73,7 +73,7 @@ pub struct InventoriesResponse<'a> {
 
 impl<'a> FromIterator<&'a Inventory> for InventoriesResponse<'a> {
     fn from_iter<I: IntoIterator<Item = &'a Inventory>>(inventories: I) -> Self {
-        Self { inventories: inventories.into_iter().map(InventoryBody::from_store).collect() }
+        Self { inventories: inventories.into_iter().map(InventoryBody::from_inventory).collect() }
     }
 }
 
@@ -95,7 +95,7 @@ pub(in crate::wire) mod tests {
     use crate::model::{Capacity, ImageDir, SshAddress, State, Status, StoreUuid};
 
     /// The store of the API document.
-    pub(in crate::wire) fn documented_date() -> Inventory {
+    pub(in crate::wire) fn documented_inventory() -> Inventory {
         Inventory {
             uuid: StoreUuid::from_u128(0x4cd9_fb91_4f5f_4a1d_9d2f_0000_0000_0001),
             name: "ImageStore".to_owned(),
@@ -117,7 +117,8 @@ pub(in crate::wire) mod tests {
 
     #[test]
     fn the_documented_fields_are_all_there() {
-        let body = serde_json::to_value(InventoryBody::from_store(&documented_date())).unwrap();
+        let body =
+            serde_json::to_value(InventoryBody::from_inventory(&documented_inventory())).unwrap();
         let expected = json!({
             "uuid": "4cd9fb914f5f4a1d9d2f000000000001", "name": "ImageStore", "url": "/data",
             "description": "", "totalCapacity": 1_099_511_627_776_u64,

@@ -69,9 +69,9 @@ pub struct StoreSummary<'a> {
 impl<'a> StoreSummary<'a> {
     /// Creates the summary of a store. It lists only those conditions that report a problem.
     pub fn new(store: &'a Store, durable: &DurableRecord, conditions: &[ConditionBody]) -> Self {
-        let bad = conditions.iter().filter(|condition| condition.is_bad());
+        let problems = conditions.iter().filter(|condition| condition.is_problem());
         Self {
-            conditions: bad.map(ConditionBody::condition_type).collect(),
+            conditions: problems.map(ConditionBody::condition_type).collect(),
             name: &store.name,
             since: durable.since.to_string(),
             status: durable.status.as_str(),
@@ -128,14 +128,14 @@ impl<'a> InitResponse<'a> {
         url: &'a str,
         marker: Option<MarkerId>,
         capacity: Capacity,
-        place: &'a MountLocation,
+        mount: &'a MountLocation,
     ) -> Self {
         Self {
             available_capacity: capacity.available(),
-            device: &place.device,
-            fs_type: &place.fs_type,
+            device: &mount.device,
+            fs_type: &mount.fs_type,
             marker: marker.map(|marker| marker.to_string()),
-            mount_point: &place.mount_point,
+            mount_point: &mount.mount_point,
             total_capacity: capacity.total(),
             url,
         }

@@ -54,9 +54,9 @@ impl ConditionBody {
             reason,
             message,
             remedy: check.fault.as_ref().map(|fault| fault.remedy().to_owned()),
-            last_probe_time: check.last.map(fact_text),
-            last_transition_time: check.since.map(fact_text),
-            last_good_time: check.last_good.map(fact_text),
+            last_probe_time: check.last.map(rfc3339_text),
+            last_transition_time: check.since.map(rfc3339_text),
+            last_good_time: check.last_good.map(rfc3339_text),
         }
     }
 
@@ -74,8 +74,8 @@ impl ConditionBody {
             reason: kind,
             message,
             remedy: Some(remedy.to_owned()),
-            last_probe_time: probed.map(fact_text),
-            last_transition_time: since.map(fact_text),
+            last_probe_time: probed.map(rfc3339_text),
+            last_transition_time: since.map(rfc3339_text),
             last_good_time: None,
         }
     }
@@ -86,7 +86,7 @@ impl ConditionBody {
     }
 
     /// Returns true if the condition reports a problem.
-    pub(super) fn is_bad(&self) -> bool {
+    pub(super) fn is_problem(&self) -> bool {
         self.status == "False" || self.reason == self.kind
     }
 }
@@ -106,7 +106,7 @@ pub struct CapacityBody {
 
 impl CapacityBody {
     /// Creates the body of one measurement.
-    pub fn from_capacity(capacity: Option<Capacity>, inodes: Option<InodeCounts>) -> Self {
+    pub fn new(capacity: Option<Capacity>, inodes: Option<InodeCounts>) -> Self {
         Self {
             total_capacity: capacity.map(Capacity::total),
             available_capacity: capacity.map(Capacity::available),
@@ -166,12 +166,12 @@ pub struct FilesystemBody<'a> {
 }
 
 impl<'a> From<&'a MountLocation> for FilesystemBody<'a> {
-    fn from(place: &'a MountLocation) -> Self {
+    fn from(mount: &'a MountLocation) -> Self {
         Self {
-            device: &place.device,
-            mount_point: &place.mount_point,
-            on_root_disk: place.on_root_disk,
-            kind: &place.fs_type,
+            device: &mount.device,
+            mount_point: &mount.mount_point,
+            on_root_disk: mount.on_root_disk,
+            kind: &mount.fs_type,
         }
     }
 }
@@ -195,14 +195,14 @@ impl<'a> From<&'a HostKey> for HostKeyBody<'a> {
 #[serde(untagged)]
 pub enum HostProofBody<'a> {
     /// The server is proved to be this node.
-    Shown {
+    Proven {
         /// The kind of evidence.
         evidence: &'static str,
         /// The marker of the store as the server shows it.
         marker: Option<&'static str>,
     },
     /// The proof failed.
-    Unavailable {
+    Unproven {
         /// The observation of the daemon.
         message: &'a str,
         /// The kind of the obstacle.
@@ -215,12 +215,12 @@ impl<'a> HostProofBody<'a> {
     pub fn new(proof: &'a HostIdentity) -> Option<Self> {
         match proof {
             HostIdentity::NotChecked => None,
-            HostIdentity::Verified { evidence, marker } => Some(Self::Shown {
+            HostIdentity::Verified { evidence, marker } => Some(Self::Proven {
                 evidence: evidence.as_str(),
                 marker: marker.map(RemoteMarker::as_str),
             }),
             HostIdentity::Unverified(UnverifiedHost { obstacle, details }) => {
-                Some(Self::Unavailable { message: details, obstacle: obstacle.as_str() })
+                Some(Self::Unproven { message: details, obstacle: obstacle.as_str() })
             }
         }
     }
@@ -249,7 +249,7 @@ struct FinishedCheck {
 impl FinishedCheck {
     fn new(check: &'static str, took: Duration, fault: Option<&Fault>) -> Self {
         let reason = fault.map(Fault::reason).map(Reason::as_str);
-        Self { check: Some(check), milliseconds: Some(whole_millis(took)), reason }
+        Self { check: Some(check), milliseconds: Some(rounded_millis(took)), reason }
     }
 }
 
@@ -276,7 +276,7 @@ impl From<&LastAttempt> for LastAttemptBody {
             attempt: last.id.0,
             cause: last.cause.as_str(),
             checks,
-            end_time: fact_text(last.at),
+            end_time: rfc3339_text(last.at),
         }
     }
 }
@@ -302,11 +302,11 @@ pub struct DeliveryBody {
     pub pending: u64,
 }
 
-fn whole_millis(took: Duration) -> f64 {
+fn rounded_millis(took: Duration) -> f64 {
     // Probes take a few milliseconds, so tenths of a millisecond matter.
     (took.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
-fn fact_text(at: Timestamp) -> String {
+fn rfc3339_text(at: Timestamp) -> String {
     at.to_string()
 }

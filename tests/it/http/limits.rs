@@ -23,7 +23,7 @@ fn reconnect(store: imagestore_agent::model::StoreUuid) -> Vec<u8> {
 #[tokio::test]
 async fn a_body_that_does_not_come_in_time_is_408() {
     let server =
-        Running::with(ServerLimits { body_deadline: SHORT, ..ServerLimits::default() }, LONG);
+        Running::with(ServerLimits { body_read_timeout: SHORT, ..ServerLimits::default() }, LONG);
     let headers = "Content-Length: 100\r\n";
     let mut bytes = Asked { headers, ..Asked::new(&line(GOOD), "") }.bytes();
     bytes.extend_from_slice(br#"{"params""#);
@@ -54,7 +54,7 @@ async fn a_head_that_does_not_come_in_time_and_an_idle_connection_are_closed() {
 async fn the_time_an_attempt_takes_counts_towards_no_deadline() {
     let limits = ServerLimits {
         header_read_timeout: SHORT,
-        body_deadline: SHORT,
+        body_read_timeout: SHORT,
         ..ServerLimits::default()
     };
     let server = Running::with(limits, LONG);
@@ -71,9 +71,9 @@ async fn the_time_an_attempt_takes_counts_towards_no_deadline() {
 #[tokio::test]
 async fn a_client_that_reads_no_answers_loses_its_connection_and_its_seat() {
     let limits = ServerLimits {
-        connections: 1,
-        local_connections: 1,
-        write_deadline: SHORT,
+        max_connections: 1,
+        max_local_connections: 1,
+        write_timeout: SHORT,
         ..ServerLimits::default()
     };
     let server = Running::with(limits, LONG);
@@ -106,7 +106,8 @@ async fn what_is_no_request_is_refused_by_the_protocol_without_a_body_or_an_id()
 
 #[tokio::test]
 async fn connections_over_the_cap_are_turned_away_until_one_ends() {
-    let server = Running::with(ServerLimits { connections: 2, ..ServerLimits::default() }, LONG);
+    let server =
+        Running::with(ServerLimits { max_connections: 2, ..ServerLimits::default() }, LONG);
     let asked = Asked::new("GET /healthz", "").bytes();
     let (mut one, mut two) = (server.connect().await, server.connect().await);
     assert_eq!(exchange(&mut one, &asked).await.status, 200);
@@ -129,7 +130,10 @@ async fn connections_over_the_cap_are_turned_away_until_one_ends() {
 
 #[tokio::test]
 async fn in_a_crowd_each_answer_is_the_last_of_its_connection() {
-    let server = Running::with(ServerLimits { max_keep_alive: 2, ..ServerLimits::default() }, LONG);
+    let server = Running::with(
+        ServerLimits { max_keep_alive_connections: 2, ..ServerLimits::default() },
+        LONG,
+    );
     let asked = Asked::new("GET /healthz", "").bytes();
     let (mut one, mut two) = (server.connect().await, server.connect().await);
     assert_eq!(exchange(&mut one, &asked).await.header("connection"), None);

@@ -124,7 +124,7 @@ fn daemon() -> DaemonInfo {
         node: NodeId::from_u128(7),
         conditions,
         notifier: None,
-        process: Arc::new(|| ProcessStats { resident_bytes: 9 << 20, cpu_milliseconds: 42 }),
+        process_stats: Arc::new(|| ProcessStats { resident_bytes: 9 << 20, cpu_milliseconds: 42 }),
     }
 }
 
