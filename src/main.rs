@@ -71,7 +71,7 @@ fn run_client_at_url(command: &ClientCommand, config: Option<&Path>) -> ExitStat
             if let Some(error) = ignored_error {
                 let base_path = &settings.server.base_path;
                 eprintln!(
-                    "{error}; it is passed over, the daemon's base path taken as {base_path:?}"
+                    "{error}; the command ignores the settings file and uses the base path {base_path:?}"
                 );
             }
             run_client(command, &settings)

@@ -25,9 +25,9 @@ type FilesDigest = Vec<u8>;
 /// configuration or the reason why it cannot be used.
 type CheckResult = (FilesDigest, Option<Result<TlsListenerConfig, String>>);
 
-/// Checks the files every 10 s, and whenever `reload_requests` is notified, until `stop`. Files that
-/// cannot be used, such as a certificate whose key has not been replaced yet, change nothing. They
-/// are read again at the next check.
+/// Checks the files every 10 s, and whenever `reload_requests` is notified, until `stop`. It
+/// ignores files that cannot be used, such as a certificate whose key has not been replaced yet, until
+/// the next check.
 pub(super) async fn watch_certificates(
     files: settings::TlsSettings,
     current_tls: watch::Sender<Arc<TlsListenerConfig>>,
@@ -63,10 +63,7 @@ pub(super) async fn watch_certificates(
             }
             Some(Err(why)) => {
                 if forced || reported_error.as_ref() != Some(&why) {
-                    warn!(
-                        why,
-                        "the certificates on disk are of no use; those before them are shown"
-                    );
+                    warn!(why, "certificate reload failed; the previous certificates stay in use");
                 }
                 reported_error = Some(why);
             }

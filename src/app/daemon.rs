@@ -6,9 +6,9 @@
 //! | registry | answers running attempts with `agent_stopping` |
 //! | store tasks | wait up to 255 ms for SSH disconnects |
 //! | heartbeat | ends, also in the middle of a request |
-//! | answers of the agent protocol | are dropped; the management node repeats the request |
-//! | certificates | ends |
-//! | signs of life to systemd | ends |
+//! | reply poster | drops the pending replies; the management node repeats its requests |
+//! | certificate watch | ends |
+//! | watchdog | ends |
 //! | state disk watch | ends; a check that hangs is aborted |
 //! | notifier | makes one last delivery, at most 2 s, after all of the tasks above |
 //! | reload | is dropped; a read that hangs keeps its thread |
@@ -100,7 +100,7 @@ impl PreparedDaemon {
                     break ExitStatus::Internal;
                 }
                 () = running.writer.wait_closed() => {
-                    error!(task = "ledger", "a task ended by itself");
+                    error!(task = "ledger", "task exited unexpectedly");
                     break ExitStatus::Internal;
                 }
             }
@@ -163,17 +163,17 @@ impl RunningDaemon {
     async fn stop(mut self) {
         self.stop_tasks.cancel();
         if timeout(TASKS_STOP_TIMEOUT, join_all(&mut self.tasks)).await.is_err() {
-            warn!("a task did not end in time and is left behind");
+            warn!("stop timed out; remaining tasks are aborted");
         }
         self.stop_notifier.cancel();
         let delivery_timeout = LAST_DELIVERY_TIMEOUT + Duration::from_millis(250);
         if timeout(delivery_timeout, join_all(&mut self.notifier_tasks)).await.is_err() {
-            warn!("the last delivery did not end in time; it is made again at the next start");
+            warn!("last delivery timed out; the daemon repeats it after the next start");
         }
         self.tasks.abort_all();
         self.notifier_tasks.abort_all();
         if timeout(LEDGER_CLOSE_TIMEOUT, self.writer.close_ledger()).await.is_err() {
-            warn!("the state disk does not answer; what was acknowledged is on it");
+            warn!("ledger close timed out; acknowledged changes are on the state disk");
         }
     }
 }
@@ -188,9 +188,9 @@ async fn join_all(tasks: &mut JoinSet<TaskResult>) {
 
 fn log_unexpected_exit(result: Result<TaskResult, tokio::task::JoinError>) {
     match result {
-        Ok((task, Ok(()))) => error!(task, "a task ended by itself"),
-        Ok((task, Err(why))) => error!(task, why, "a task broke off"),
-        Err(why) => error!(%why, "a task broke off"),
+        Ok((task, Ok(()))) => error!(task, "task exited unexpectedly"),
+        Ok((task, Err(why))) => error!(task, why, "task failed"),
+        Err(why) => error!(%why, "task panicked"),
     }
 }
 
@@ -202,7 +202,7 @@ mod tests {
     use crate::settings::Settings;
 
     #[tokio::test]
-    async fn without_its_ledger_the_daemon_ends_with_an_internal_fault() {
+    async fn without_its_ledger_the_daemon_ends_with_an_internal_error() {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings::built_in();
         settings.state.dir = dir.path().to_owned();
@@ -214,7 +214,7 @@ mod tests {
         prepared.opened.ledger.stop_thread();
         let (_reload, reloads) = mpsc::channel(1);
         let run = prepared.run_daemon(None, CancellationToken::new(), reloads);
-        let exit = timeout(Duration::from_secs(20), run).await.expect("it went on");
+        let exit = timeout(Duration::from_secs(20), run).await.expect("the daemon did not stop");
         assert_eq!(exit, ExitStatus::Internal);
     }
 }

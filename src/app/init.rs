@@ -28,9 +28,9 @@ const INIT_TIMEOUT: Duration = Duration::from_secs(30);
 enum InitError {
     #[error("{path}: {why}")]
     Path { path: String, why: String },
-    #[error("there is no user {0}; name another one with --user")]
+    #[error("user {0} does not exist; name another user with --user")]
     NoUser(String),
-    #[error("cannot look up the user {0}: {1}")]
+    #[error("the lookup of user {0} failed: {1}")]
     Lookup(String, nix::Error),
     #[error("{}\n  remedy: {}", .0, .0.remedy())]
     Fault(Fault),
@@ -77,7 +77,7 @@ fn mark_directory(
     let roots = &settings.storage.allowed_roots;
     if !dir.is_within(roots.iter().map(String::as_str)) {
         return Err(path_error(format!(
-            "not at or below storage.allowed_roots ({})",
+            "the directory is not at or below one of storage.allowed_roots ({})",
             roots.join(", ")
         )));
     }

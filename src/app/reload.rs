@@ -74,7 +74,7 @@ impl Reload {
             match read.unwrap_or_else(|panic| Err(panic.to_string())) {
                 Ok(read) => read,
                 Err(why) => {
-                    error!(why, "nothing was reloaded");
+                    error!(why, "reload failed; nothing changed");
                     return;
                 }
             };
@@ -87,11 +87,11 @@ impl Reload {
         }
         let sections = changed_sections(&self.settings, &settings);
         if sections.is_empty() {
-            info!("tokens reloaded, signing secrets too");
+            info!("tokens and signing secrets reloaded");
         } else {
             warn!(
                 ?sections,
-                "tokens reloaded, signing secrets too; these sections changed and need a restart"
+                "tokens and signing secrets reloaded; changes of other sections need a restart"
             );
         }
     }
@@ -103,7 +103,7 @@ async fn read_files(
     read_timeout: Duration,
 ) -> ReadFiles {
     let Ok(permit) = read_permits.try_acquire_owned() else {
-        return Err("earlier reloads still wait for their files".to_owned());
+        return Err("earlier reloads still read their files".to_owned());
     };
     #[expect(clippy::disallowed_methods, reason = "settings are read on a blocking thread")]
     let reading = tokio::task::spawn_blocking(move || {
@@ -112,7 +112,7 @@ async fn read_files(
     });
     match timeout(read_timeout, reading).await {
         Ok(read) => read.unwrap_or_else(|panic| Err(panic.to_string())),
-        Err(_) => Err(format!("the files did not answer within {read_timeout:?}")),
+        Err(_) => Err(format!("the files could not be read within {read_timeout:?}")),
     }
 }
 
@@ -152,14 +152,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn files_that_do_not_answer_are_given_up_and_hold_few_threads() {
+    async fn a_read_that_hangs_times_out_and_few_of_them_hold_threads() {
         let dir = tempfile::tempdir().unwrap();
         let pipe = dir.path().join("agent.toml");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let mut reload = Reload::new(Some(pipe.clone()), Settings::built_in());
         reload.read_timeout = Duration::from_millis(20);
-        assert!(reload_error(&mut reload).await.contains("did not answer"));
-        // Opened by a writer, and closed again, the pipe lets its reader go.
+        assert!(reload_error(&mut reload).await.contains("could not be read within"));
+        // The read ends when a writer opens the pipe and closes it.
         drop(std::fs::OpenOptions::new().write(true).open(pipe).unwrap());
 
         reload.read_permits = Arc::new(Semaphore::new(0));

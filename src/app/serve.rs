@@ -50,7 +50,7 @@ pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatu
         match PreparedDaemon::new(settings, files, InheritedSockets { tcp, unix }, epoch_floor) {
             Ok(prepared) => prepared,
             Err(error) => {
-                error!(error = %ErrorChain(&error), "cannot start");
+                error!(error = %ErrorChain(&error), "start failed");
                 return error.exit_status();
             }
         };
@@ -59,7 +59,7 @@ pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatu
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            error!(%error, "cannot start");
+            error!(%error, "start failed");
             return ExitStatus::Internal;
         }
     };
@@ -86,7 +86,7 @@ async fn run_until_signal(prepared: PreparedDaemon, config: Option<&Path>) -> Ex
     let _signal_tasks = match signal_tasks {
         Ok(signal_tasks) => signal_tasks,
         Err(error) => {
-            error!(%error, "cannot listen to signals");
+            error!(%error, "signal handlers not installed");
             return ExitStatus::Internal;
         }
     };
@@ -98,22 +98,22 @@ fn log_risks(settings: &Settings, files: &StartupFiles) {
     for fault in &files.optional_failures {
         match fault.key.as_str() {
             MASTER_KEY_FILE => {
-                warn!(%fault, "secrets sealed with this key answer secret_unreadable until it is back");
+                warn!(%fault, "master key not readable; logins fail with secret_unreadable until it is restored");
             }
-            _ => warn!(%fault, "not needed for a start"),
+            _ => warn!(%fault, "file not readable, but not required for a start"),
         }
     }
     for key in settings.not_yet() {
-        warn!(key, "this setting takes effect in a later version");
+        warn!(key, "setting has no effect in this version");
     }
     if settings.server.insecure_http {
-        warn!("server.insecure_http: sessions and secrets can be read on the way off loopback");
+        warn!("server.insecure_http is set: tokens and secrets cross the network unencrypted");
     }
     if settings.ssh.host_key_policy == HostKeyPolicy::AcceptAny {
-        warn!("ssh.host_key_policy = accept-any: whoever answers is taken for the store's host");
+        warn!("ssh.host_key_policy is accept-any: any SSH server can pose as the host of a store");
     }
     if settings.callback.urls.is_empty() {
-        warn!("callback.urls is empty: transitions go to the history only");
+        warn!("callback.urls is empty: transitions are recorded in the history only");
     }
     if !settings.callback.urls.is_empty() && settings.callback.signing_secret_file.is_none() {
         warn!("callback.signing_secret_file is not set: events are not signed");

@@ -70,9 +70,9 @@ pub fn check_config(config: Option<&Path>) -> ExitStatus {
     match validate_settings(config) {
         Ok(settings) => {
             for key in settings.not_yet() {
-                println!("{key}: takes effect in a later version");
+                println!("{key}: this setting has no effect in this version");
             }
-            println!("the settings are good");
+            println!("settings OK");
             ExitStatus::Ok
         }
         Err(error) => {

@@ -30,7 +30,7 @@ pub(super) async fn watch_state_disk(
         let error = match check {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(format!("state_disk_trouble: {error}")),
-            Err(_) => Some("state_disk_trouble: the state disk does not answer".to_owned()),
+            Err(_) => Some("state_disk_trouble: the state disk does not respond".to_owned()),
         };
         let has_changed = current_error.send_if_modified(|reported| {
             let has_changed = *reported != error;
@@ -38,8 +38,8 @@ pub(super) async fn watch_state_disk(
             has_changed
         });
         match error {
-            Some(why) if has_changed => error!(why, "the state disk is in trouble"),
-            None if has_changed => info!("the state disk is well again"),
+            Some(why) if has_changed => error!(why, "state disk not writable"),
+            None if has_changed => info!("state disk writable again"),
             _ => {}
         }
     }

@@ -180,7 +180,7 @@ impl TaskStarter {
         let (replies, poster) =
             ReplyQueue::new(networks, RequestTimeouts::default(), clock, random);
         let stop = self.stop.clone();
-        self.spawn_infallible("answers of the agent protocol", poster.run_poster(stop));
+        self.spawn_infallible("reply poster", poster.run_poster(stop));
         replies
     }
 
@@ -188,7 +188,7 @@ impl TaskStarter {
     pub(super) fn start_watchdog(&mut self, registry: &Registry) {
         if systemd::is_available() {
             let reports = watchdog::run_watchdog(registry.clone(), self.stop.clone());
-            self.spawn_infallible("signs of life", reports);
+            self.spawn_infallible("watchdog", reports);
         }
     }
 
@@ -207,7 +207,7 @@ impl TaskStarter {
                 Arc::clone(reload_requests),
                 self.stop.clone(),
             );
-            self.spawn_infallible("certificates", watch);
+            self.spawn_infallible("certificate watch", watch);
         }
         receiver
     }

@@ -66,23 +66,24 @@ pub enum ClientError {
     InvalidUrl(String),
     #[error(transparent)]
     InvalidFiles(#[from] SettingsError),
-    #[error("the daemon at {address} broke off: {source}")]
+    #[error("the connection to the daemon at {address} failed: {source}")]
     ExchangeFailed { address: String, source: hyper::Error },
-    #[error("the daemon at {address} gave an answer that cannot be read")]
+    #[error("the response of the daemon at {address} is incomplete, too large or not JSON")]
     InvalidResponse { address: String },
-    #[error("the daemon at {address} did not answer within {limit:?}")]
+    #[error("the daemon at {address} did not respond within {limit:?}")]
     TimedOut { address: String, limit: Duration },
-    #[error("the token holds characters that no header can carry")]
+    #[error("the token contains characters that an HTTP header cannot contain")]
     InvalidToken,
 }
 
 fn error_hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            " (is it running? systemctl status imagestore-agent)"
+            " (check that the daemon runs: systemctl status imagestore-agent)"
         }
         io::ErrorKind::PermissionDenied => {
-            " (the socket is open to the daemon's user and group: run as root, or join the group)"
+            " (only the user and the group of the daemon may open the socket: run the command as \
+             root, or join the group)"
         }
         _ => "",
     }
@@ -265,7 +266,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_daemon_that_does_not_answer_is_waited_for_no_longer_than_said() {
+    async fn a_request_to_a_daemon_that_does_not_respond_times_out() {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("agent.sock");
         let _silent = tokio::net::UnixListener::bind(&socket).unwrap();
@@ -273,7 +274,7 @@ mod tests {
         let response =
             DaemonAddress::Socket(socket).send_request_within(limit, Method::GET, "/readyz").await;
         let message = response.unwrap_err().to_string();
-        assert!(message.ends_with("did not answer within 50ms"), "{message}");
+        assert!(message.ends_with("did not respond within 50ms"), "{message}");
     }
 
     #[test]

@@ -143,11 +143,13 @@ impl CommandRunner {
             return self.show_inventory(&reply);
         }
         let Some(keys) = health::rejected_host_keys(&reply.body) else {
-            writeln!(io::stderr(), "{} is not down for its host key", args.uuid)?;
+            writeln!(io::stderr(), "store {} has no rejected host key to accept", args.uuid)?;
             return Ok(false);
         };
         write!(io::stderr(), "{}", keys.text)?;
-        if !args.yes && !confirm("Is the offered key right, as seen on the server itself?")? {
+        if !args.yes
+            && !confirm("Is the offered key the key of the server, as shown on the server itself?")?
+        {
             return Ok(false);
         }
         let path = format!("{}/{}/actions", self.stores_path, args.uuid);
@@ -193,13 +195,15 @@ impl CommandRunner {
     }
 
     async fn remove_store(&self, args: &ConfirmArgs) -> Result<bool, CommandError> {
-        let question = format!("Stop serving {}? Its images stay.", args.uuid);
+        let question = format!("Remove store {}? Its directory and images stay.", args.uuid);
         if !args.yes && !confirm(&question)? {
             return Ok(false);
         }
         let path = format!("{}/{}", self.any_store_path, args.uuid);
         let reply = self.daemon.send_request(Method::DELETE, &path, None).await?;
-        self.show_reply(&reply, |_| format!("{} is not served any more\n", args.uuid))
+        self.show_reply(&reply, |_| {
+            format!("store {} is removed; its directory and images stay\n", args.uuid)
+        })
     }
 
     async fn check_health(&self) -> Result<bool, CommandError> {
@@ -244,7 +248,7 @@ fn confirm(question: &str) -> io::Result<bool> {
     io::stdin().lock().read_line(&mut answer)?;
     let yes = matches!(answer.trim(), "y" | "Y" | "yes");
     if !yes {
-        writeln!(io::stderr(), "nothing was done (--yes asks nothing)")?;
+        writeln!(io::stderr(), "nothing was changed (--yes skips this question)")?;
     }
     Ok(yes)
 }

@@ -27,7 +27,7 @@ pub fn write_manual(command: Option<&str>, into: &mut impl Write) -> io::Result<
     // Sets the full name of each command, and adds the global options to it.
     all.build();
     let Some(name) = command else { return Man::new(all).render(into) };
-    let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("no command {name:?}"));
+    let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("unknown command {name:?}"));
     let found = all.find_subcommand(name).ok_or_else(unknown)?;
     Man::new(found.clone()).title(format!("imagestore-agent-{name}")).render(into)
 }

@@ -18,10 +18,10 @@ const MAX_SECRET_BYTES: u64 = 64 * 1024;
 pub(super) enum SecretError {
     #[error("cannot read {from}: {source}")]
     Unreadable { from: String, source: io::Error },
-    #[error("{0} holds no text, or more than 64 KiB of it")]
+    #[error("{0} is empty, not UTF-8 text, or larger than 64 KiB")]
     InvalidText(String),
     #[error(
-        "no secret given: use --password-stdin, --password-file or --private-key-file, or run this on a terminal"
+        "no secret is given: use --password-stdin, --password-file or --private-key-file, or run the command on a terminal"
     )]
     NoSource,
 }
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_refused_without_being_shown() {
+    fn an_error_about_invalid_text_does_not_show_it() {
         for bytes in [&b""[..], b"\xff\xfesecret", &[b'a'; 70_000]] {
             let error = read_bounded_text(bytes, "the file").unwrap_err();
             assert!(!error.to_string().contains("secret"), "{error}");

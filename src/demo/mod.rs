@@ -60,7 +60,7 @@ pub fn run_demo(once: bool) -> ExitStatus {
     match run_in_runtime(once) {
         Ok(exit) => exit,
         Err(error) => {
-            eprintln!("the demo broke off: {error}");
+            eprintln!("the demo failed: {error}");
             ExitStatus::Failed
         }
     }
@@ -93,7 +93,7 @@ async fn run_scenario(once: bool) -> Result<ExitStatus, DemoError> {
     // Signals are handled before the temporary directory exists, so that it is always removed.
     let _signal_tasks = stop_at_signals(&stop)?;
     let temp_dir = TempDir::new(&random_hex())?;
-    println!("all of this happens in {} and on 127.0.0.1\n", temp_dir.path().display());
+    println!("everything runs in {} and on 127.0.0.1\n", temp_dir.path().display());
 
     let account = DemoAccount { user: "demo".to_owned(), password: Secret::new(random_hex()) };
     let ssh = SshEndpoint::start(account.clone(), random_seed()).await?;
@@ -102,7 +102,7 @@ async fn run_scenario(once: bool) -> Result<ExitStatus, DemoError> {
     let secret = format!("whsec_{}", BASE64.encode(&random_seed()[..]));
     let node =
         ManagementNode::start(EventSigner::parse_secrets(&secret).map_err(demo_error)?).await?;
-    println!("management node   {}  checks every signature", node.address);
+    println!("management node   {}  verifies every signature", node.address);
 
     let token = random_hex();
     let settings = demo_settings(&temp_dir, &node, &secret, &token)?;
@@ -110,8 +110,13 @@ async fn run_scenario(once: bool) -> Result<ExitStatus, DemoError> {
     let files = StartupFiles::read_files(&settings).map_err(demo_error)?;
     let prepared = PreparedDaemon::new(settings, files, InheritedSockets::default(), None)
         .map_err(demo_error)?;
-    let address = *prepared.addresses().first().ok_or_else(|| demo_error("it listens nowhere"))?;
-    println!("imagestore-agent  {address}  on the real ledger, with a worker for each probe\n");
+    let address = *prepared
+        .addresses()
+        .first()
+        .ok_or_else(|| demo_error("the daemon listens on no TCP address"))?;
+    println!(
+        "imagestore-agent  {address}  with the real ledger and a worker process for each probe\n"
+    );
 
     let (_reload, reloads) = mpsc::channel(1);
     let daemon = async {
@@ -128,7 +133,7 @@ async fn run_scenario(once: bool) -> Result<ExitStatus, DemoError> {
         let mut event_printer = pin!(print_events(events, event_count));
         tokio::select! {
             error = &mut event_printer => return Err(error),
-            () = stop.cancelled() => return Err(demo_error("it was stopped before the end")),
+            () = stop.cancelled() => return Err(demo_error("the demo was stopped before its end")),
             result = run_steps(client, &account, &ssh, &images, event_count_receiver) => result?,
         }
         if !once {
@@ -148,7 +153,7 @@ async fn run_scenario(once: bool) -> Result<ExitStatus, DemoError> {
     match tokio::join!(daemon, scenario) {
         (ExitStatus::Ok, result) => result.map(|()| ExitStatus::Ok),
         (exit, _) => {
-            eprintln!("the daemon broke off");
+            eprintln!("the daemon failed");
             Ok(exit)
         }
     }
@@ -205,7 +210,7 @@ async fn run_steps(
 
     let arrival =
         timeout(STEP_TIMEOUT, event_count.wait_for(|count| *count >= EXPECTED_TRANSITIONS)).await;
-    arrival.map_err(|_| demo_error("a callback did not arrive"))?.map_err(demo_error)?;
+    arrival.map_err(|_| demo_error("a callback did not arrive in time"))?.map_err(demo_error)?;
     Ok(())
 }
 
@@ -221,18 +226,18 @@ async fn print_events(
         let is_signed =
             if is_heartbeat { print_heartbeat(&received) } else { print_event(&received) };
         if !is_signed {
-            return demo_error("a callback was not signed as it should be");
+            return demo_error("the signature of a callback is missing or invalid");
         }
         event_count.send_modify(|count| *count += usize::from(!is_heartbeat));
     }
-    demo_error("the management node ended")
+    demo_error("the management node stopped")
 }
 
 fn print_heartbeat(received: &ReceivedEvent) -> bool {
     let stores =
         received.event.pointer("/data/stores").and_then(Value::as_array).map_or(0, Vec::len);
     let good = received.signature_good;
-    println!("heartbeat of {stores} stores, signature {}", if good { "good" } else { "WRONG" });
+    println!("heartbeat of {stores} stores, signature {}", if good { "good" } else { "INVALID" });
     good
 }
 
@@ -251,7 +256,7 @@ fn print_response(reply: &DaemonResponse) -> Result<String, DemoError> {
     let uuid = reply.body.pointer("/inventory/uuid").and_then(Value::as_str);
     match uuid.filter(|_| reply.status.is_success()) {
         Some(uuid) => Ok(uuid.to_owned()),
-        None => Err(demo_error("the store is not connected")),
+        None => Err(demo_error("the daemon did not connect the store")),
     }
 }
 
@@ -260,7 +265,7 @@ fn print_event(received: &ReceivedEvent) -> bool {
     let field = |key: &str| received.event.get("data").and_then(|data| data.get(key));
     let word = |key: &str| field(key).and_then(Value::as_str).unwrap_or("?");
     let number = |key: &str| field(key).and_then(Value::as_u64).unwrap_or(0);
-    let signature = if received.signature_good { "signature good" } else { "BAD SIGNATURE" };
+    let signature = if received.signature_good { "signature good" } else { "signature INVALID" };
     println!(
         "callback  {:<12} -> {:<12}  attempt {}  position {}.{}  {signature}",
         word("oldStatus"),

@@ -98,7 +98,7 @@ impl SettingsError {
         let mut problems: Vec<String> =
             first_lines.map(|(line, problem)| format!("line {line}: {problem}")).collect();
         if lines.len() > MAX_REPORT_LINES {
-            problems.push(format!("{} more lines are bad", lines.len() - MAX_REPORT_LINES));
+            problems.push(format!("{} more lines are invalid", lines.len() - MAX_REPORT_LINES));
         }
         Self::new(
             problems.iter().map(|problem| SettingFault::in_file(key, path, problem)).collect(),
@@ -122,9 +122,9 @@ impl SettingsError {
 
 fn one_line_summary(faults: &[SettingFault]) -> String {
     match faults {
-        [one] => format!("bad settings: {one}"),
-        [first, rest @ ..] => format!("bad settings: {first} (and {} more)", rest.len()),
-        [] => "bad settings".to_owned(),
+        [one] => format!("invalid settings: {one}"),
+        [first, rest @ ..] => format!("invalid settings: {first} (and {} more)", rest.len()),
+        [] => "invalid settings".to_owned(),
     }
 }
 
@@ -243,7 +243,7 @@ mod tests {
         );
         assert_eq!(
             SettingsError::new(vec![fault, other]).to_string(),
-            "bad settings: monitor.interval = \"0s\": out of range; allowed: 1s to 1h; in /etc/agent.toml (and 1 more)"
+            "invalid settings: monitor.interval = \"0s\": out of range; allowed: 1s to 1h; in /etc/agent.toml (and 1 more)"
         );
     }
 }

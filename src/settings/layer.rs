@@ -105,12 +105,12 @@ impl SettingsLayer {
                 ValueKind::Table(_) => faults.push(SettingFault {
                     key,
                     value: None,
-                    problem: "a table where a value belongs".to_owned(),
+                    problem: "is a table, but must be a single value".to_owned(),
                     allowed: None,
                     origin: Some(origin.clone()),
                 }),
                 _ if is_table => faults.push(SettingFault {
-                    problem: "a value where a table belongs".to_owned(),
+                    problem: "is a single value, but must be a table".to_owned(),
                     allowed: Some(format!("a table with {}", child_keys(&key, known))),
                     value: None,
                     key,
@@ -173,8 +173,8 @@ fn unknown_key_fault(key: &str, origin: &str, known: &[KnownKey]) -> SettingFaul
         let names = child_keys(above, known);
         if above.is_empty() || !names.is_empty() {
             break match above {
-                "" => format!("the sections {names}"),
-                above => format!("{names} in {above}"),
+                "" => format!("one of the sections {names}"),
+                above => format!("one of the keys {names} of {above}"),
             };
         }
     };
@@ -218,7 +218,7 @@ fn syntax_problem(error: &ConfigError) -> String {
     };
     let lines: Vec<&str> =
         text.lines().filter(|line| !line.trim().is_empty() && !is_quoted(line)).collect();
-    format!("not TOML: {}", lines.join(": "))
+    format!("invalid TOML: {}", lines.join(": "))
 }
 
 #[cfg(test)]
@@ -232,7 +232,7 @@ mod tests {
         SettingsLayer::from_file(text, "/agent.toml", &[], &mut faults);
         let [fault] = faults.as_slice() else { panic!("{faults:?}") };
         assert!(
-            fault.problem.starts_with("not TOML: TOML parse error at line 2, column"),
+            fault.problem.starts_with("invalid TOML: TOML parse error at line 2, column"),
             "{fault}"
         );
         assert!(!fault.problem.contains("hunter2"), "{fault}");

@@ -104,7 +104,7 @@ impl Settings {
             faults.push(SettingFault {
                 key: String::new(),
                 value: None,
-                problem: format!("cannot be layered: {error}"),
+                problem: format!("cannot be merged with the environment variables: {error}"),
                 allowed: None,
                 origin: Some(origin.to_owned()),
             });

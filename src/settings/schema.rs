@@ -54,11 +54,11 @@ pub(super) fn read_settings(reader: &mut SettingsReader<'_>) -> Settings {
         server.socket = state.dir.join("agent.sock");
         if server.socket.as_os_str().len() > MAX_SOCKET_BYTES {
             let problem =
-                "too long for the agent.sock in it: a socket's path has at most 107 bytes";
+                "too long: the path of the socket agent.sock in it would exceed 107 bytes";
             reader.report_conflict(
                 &["state.dir"],
                 problem,
-                Some("a shorter path, or set server.socket"),
+                Some("a shorter path, or a path for server.socket"),
             );
         }
     }
@@ -106,7 +106,7 @@ fn read_server(reader: &mut SettingsReader<'_>) -> ServerSettings {
     let exposed = server.listen.iter().find(|address| !address.ip().to_canonical().is_loopback());
     if let (Some(exposed), None, false) = (exposed, &server.tls, server.insecure_http) {
         let problem =
-            format!("{exposed} is not a loopback address, and the port speaks plain HTTP");
+            format!("{exposed} is not a loopback address, and the listener uses plain HTTP");
         let allowed = "a loopback address, server.tls, or server.insecure_http = true";
         reader.report_conflict(&["server.listen", "server.insecure_http"], &problem, Some(allowed));
     }
@@ -125,12 +125,16 @@ fn read_tls(reader: &mut SettingsReader<'_>) -> Option<TlsSettings> {
     }
     for key in ["server.tls.cert", "server.tls.key"] {
         if !reader.is_set(key) {
-            reader.report_conflict(&[key], "missing", Some("server.tls needs both cert and key"));
+            reader.report_conflict(&[key], "missing", Some("both cert and key in server.tls"));
         }
     }
     if clients_file.is_some() && client_ca.is_none() {
-        let allowed = "server.tls.client_ca, which the clients' certificates must come from";
-        reader.report_conflict(&["server.tls.clients_file"], "useless by itself", Some(allowed));
+        let allowed = "with server.tls.client_ca, the CAs that issue the client certificates";
+        reader.report_conflict(
+            &["server.tls.clients_file"],
+            "has no effect without server.tls.client_ca",
+            Some(allowed),
+        );
     }
     Some(TlsSettings { cert: cert?, key: key?, client_ca, clients_file })
 }
@@ -242,8 +246,8 @@ fn read_callback(reader: &mut SettingsReader<'_>) -> CallbackSettings {
     let urls = reader.read_key("callback.urls", &ListRule { item_rule: URL_RULE, min: 0 }, vec![]);
     let url = reader.read_optional("callback.url", &URL_RULE);
     if reader.is_set("callback.urls") && reader.is_set("callback.url") {
-        let problem = "set beside callback.urls, which means the same";
-        reader.report_conflict(&["callback.url"], problem, Some("one of the two"));
+        let problem = "callback.urls is set too, and has the same meaning";
+        reader.report_conflict(&["callback.url"], problem, Some("only one of the two keys"));
     }
     let callback = CallbackSettings {
         urls: url.map_or(urls, |url| vec![url]),
@@ -279,8 +283,8 @@ fn read_callback(reader: &mut SettingsReader<'_>) -> CallbackSettings {
     let pair = ["callback.client_cert", "callback.client_key"];
     for (missing, other) in [(pair[0], pair[1]), (pair[1], pair[0])] {
         if reader.is_set(other) && !reader.is_set(missing) {
-            let problem = format!("missing, while {other} is set");
-            reader.report_conflict(&[missing], &problem, Some("both or neither"));
+            let problem = format!("missing, but {other} is set");
+            reader.report_conflict(&[missing], &problem, Some("both keys or neither"));
         }
     }
     callback

@@ -78,6 +78,6 @@ pub fn notify_stopping() {
 
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "systemd could not be told");
+        tracing::warn!(%error, "sd_notify failed");
     }
 }

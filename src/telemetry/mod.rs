@@ -38,7 +38,7 @@ pub enum TelemetryError {
     #[error("logging is already set up")]
     AlreadySet(#[source] TryInitError),
     /// The system could not start the thread that writes lines.
-    #[error("no thread to write the log with")]
+    #[error("cannot start the log thread")]
     Thread(#[source] io::Error),
 }
 
@@ -58,7 +58,7 @@ pub fn init(always_on: &[&str]) -> Result<LogGuard, TelemetryError> {
         .map_err(TelemetryError::AlreadySet)?;
     let guard = writer.start_writer(io::stderr()).map_err(TelemetryError::Thread)?;
     if let Some(error) = parse_error {
-        tracing::warn!(%error, "RUST_LOG cannot be read, the default filter is taken");
+        tracing::warn!(%error, "RUST_LOG is invalid; the default filter is used");
     }
     Ok(guard)
 }

@@ -124,7 +124,7 @@ impl WriterShared {
         // Logging the report takes the lock.
         drop(queue);
         if dropped > 0 {
-            warn!(lines = dropped, "lines of the log were lost: whoever reads it did not keep up");
+            warn!(lines = dropped, "log lines dropped: reader too slow");
         }
     }
 }

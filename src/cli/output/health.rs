@@ -29,7 +29,7 @@ pub(crate) fn format_health(body: &Value) -> String {
     if !history.is_empty() {
         let pruned = body["historyGone"].as_u64().filter(|count| *count > 0);
         let pruned =
-            pruned.map_or_else(String::new, |count| format!("; {count} older lines are gone"));
+            pruned.map_or_else(String::new, |count| format!("; {count} older lines were deleted"));
         text.push_str(&format!("history (newest first{pruned})\n"));
         history.iter().for_each(|line| text.push_str(&format_history(line)));
     }
@@ -159,7 +159,7 @@ fn format_history(line: &Value) -> String {
         }
         "condition" => {
             let holds = line.get("holds").and_then(Value::as_bool).unwrap_or(false);
-            let change = if holds { "began" } else { "ended" };
+            let change = if holds { "raised" } else { "cleared" };
             format!("{} {change}", str_field(line, "condition"))
         }
         "measured" => format!(
@@ -172,8 +172,8 @@ fn format_history(line: &Value) -> String {
             format!("updated: {}", fields.collect::<Vec<_>>().join(", "))
         }
         "host_key_accepted" => format!("host key accepted: {}", format_host_key(line)),
-        "moved" => format!("now on {}", format_disk(line)),
-        "attempt_began" => format!("attempt began, asked for by {}", str_field(line, "cause")),
+        "moved" => format!("moved to {}", format_disk(line)),
+        "attempt_began" => format!("attempt began, cause: {}", str_field(line, "cause")),
         other => other.replace('_', " "),
     };
     format!("  {}  {}\n", mask_control(str_field(line, "time")), mask_control(&event))
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_well_stands_with_reason_evidence_time_and_remedy() {
+    fn faults_and_conditions_have_reason_evidence_time_and_remedy() {
         let body = json!({
             "inventory": { "uuid": "0123", "status": "Disconnected", "name": "images" },
             "since": "2026-01-01T00:00:00.000Z",
@@ -223,7 +223,7 @@ mod tests {
             "ssh          credentials_refused: refused; since T1; last good T0\n  remedy: correct",
             "near_full    holds: little; since T2\n  remedy: remove",
             "  T3  Connecting -> Disconnected: credentials_refused: refused\n",
-            "  T2  near_full began\n",
+            "  T2  near_full raised\n",
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_it_need_be_there() {
+    fn every_field_may_be_absent() {
         assert_eq!(format_health(&json!({})), "");
         assert_eq!(
             format_health(&json!({ "lastAttempt": null, "delivery": null, "history": null })),

@@ -76,7 +76,7 @@ pub(super) fn format_inventory(store: &Value) -> String {
 /// Formats an error: the failure, and the cause and the remedy of each failed check.
 pub(super) fn format_failure(body: &Value) -> String {
     let Some(error) = body.get("error") else {
-        return "the daemon refused without saying why\n".to_owned();
+        return "the daemon rejected the request without an error message\n".to_owned();
     };
     let mut text = format!("{}: {}\n", str_field(error, "code"), error_summary(error));
     let checks = error.pointer("/opaque/checks").and_then(Value::as_array);
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_line_up_and_names_cannot_paint() {
+    fn columns_line_up_and_names_cannot_contain_escapes() {
         let store = |name: &str| {
             json!({"uuid": "0123", "status": "Connected", "name": name, "url": "/srv/images",
                    "availableCapacity": 1_u64 << 30, "totalCapacity": 1_u64 << 40})
@@ -143,10 +143,10 @@ mod tests {
     }
 
     #[test]
-    fn without_checks_the_deepest_cause_tells_the_remedy() {
+    fn without_checks_the_remedy_of_the_deepest_cause_is_shown() {
         let body = json!({"error": {"code": "SYS.1007", "description": "bad", "cause":
             {"code": "SYS.1007", "elaboration": "write it so"}}});
         assert_eq!(format_failure(&body), "SYS.1007: bad\n  remedy: write it so\n");
-        assert!(format_failure(&json!({})).contains("without saying why"));
+        assert!(format_failure(&json!({})).contains("without an error message"));
     }
 }

@@ -173,7 +173,7 @@ mod tests {
         assert!(lines[0].starts_with("line 1: ") && lines[1].starts_with("line 3: "), "{lines:?}");
         std::fs::write(&path, "no token\n".repeat(100)).unwrap();
         assert_eq!(faults(&path).len(), 17);
-        assert_eq!(faults(&path)[16].problem, "84 more lines are bad");
+        assert_eq!(faults(&path)[16].problem, "84 more lines are invalid");
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl ValueRule for BooleanRule {
     fn parse_value(&self, value: &Value) -> RuleResult<bool> {
         match value.kind {
             ValueKind::Boolean(on) => Ok(on),
-            _ => value_problem(value, "not a switch"),
+            _ => value_problem(value, "not true or false"),
         }
     }
 }
@@ -82,11 +82,11 @@ impl<T: Copy> ValueRule for OneOfRule<T> {
 
     fn parse_value(&self, value: &Value) -> RuleResult<T> {
         let ValueKind::String(text) = &value.kind else {
-            return value_problem(value, "not a text");
+            return value_problem(value, "not a string");
         };
         match self.0.iter().find(|(word, _)| word == text) {
             Some((_, meaning)) => Ok(*meaning),
-            None => value_problem(value, "unknown word"),
+            None => value_problem(value, "not one of the allowed values"),
         }
     }
 }
@@ -111,7 +111,7 @@ impl<T> ValueRule for TextRule<T> {
             ValueKind::String(text) => {
                 (self.parse)(text).or_else(|problem| value_problem(value, problem))
             }
-            _ => value_problem(value, "not a text"),
+            _ => value_problem(value, "not a string"),
         }
     }
 
@@ -143,7 +143,7 @@ impl<T: PartialEq> ValueRule for ListRule<T> {
         let items = match &value.kind {
             ValueKind::Array(items) => items.as_slice(),
             ValueKind::String(_) => std::slice::from_ref(value),
-            _ => return value_problem(value, "neither a list nor a text"),
+            _ => return value_problem(value, "neither a list nor a string"),
         };
         if items.len() < self.min {
             return value_problem(value, "empty");

@@ -19,7 +19,7 @@ impl ValueRule for IntegerRule {
     const SHAPE: ValueShape = ValueShape::Number;
 
     fn allowed_values(&self) -> String {
-        format!("a whole number, {} to {}", self.min, self.max)
+        format!("a whole number from {} to {}", self.min, self.max)
     }
 
     fn parse_value(&self, value: &Value) -> RuleResult<u32> {
@@ -72,7 +72,7 @@ impl ValueRule for DurationRule {
         let text = match &value.kind {
             ValueKind::I64(_) | ValueKind::Float(_) => return value_problem(value, NO_TIME_UNIT),
             ValueKind::String(text) => text,
-            _ => return value_problem(value, "not a span of time"),
+            _ => return value_problem(value, "not a duration"),
         };
         if text.parse::<f64>().is_ok() {
             return value_problem(value, NO_TIME_UNIT);
@@ -80,12 +80,13 @@ impl ValueRule for DurationRule {
         match text.parse::<SignedDuration>().map(Duration::try_from) {
             Ok(Ok(span)) if (self.min..=self.max).contains(&span) => Ok(span),
             Ok(_) => value_problem(value, "out of range"),
-            Err(_) => value_problem(value, "not a span of time such as \"10s\" or \"1h 30m\""),
+            Err(_) => value_problem(value, "not a duration such as \"10s\" or \"1h 30m\""),
         }
     }
 }
 
-const NO_TIME_UNIT: &str = "has no unit; write it as text with ms, s, m or h, such as \"10s\"";
+const NO_TIME_UNIT: &str =
+    "has no unit; write a string with the unit ms, s, m or h, such as \"10s\"";
 
 /// Formats a duration as the settings write it.
 fn duration_text(span: Duration) -> String {
@@ -126,13 +127,13 @@ impl ValueRule for SizeRule {
 }
 
 const NO_SIZE_UNIT: &str =
-    "has no unit; write it as text with B, KiB, MiB, GiB or TiB, such as \"1GiB\"";
+    "has no unit; write a string with the unit B, KiB, MiB, GiB or TiB, such as \"1GiB\"";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SPAN: DurationRule =
+    const RULE: DurationRule =
         DurationRule { min: Duration::from_secs(1), max: Duration::from_secs(3600) };
 
     fn problem<R: ValueRule>(rule: &R, value: impl Into<ValueKind>) -> Option<String> {
@@ -140,20 +141,20 @@ mod tests {
     }
 
     #[test]
-    fn a_span_needs_its_unit_and_its_range() {
+    fn a_duration_needs_its_unit_and_its_range() {
         for (text, seconds) in [("1s", 1.0), ("1.5s", 1.5), ("1h", 3600.0), ("2m 30s", 150.0)] {
-            let span = SPAN.parse_value(&Value::new(None, text)).unwrap();
+            let span = RULE.parse_value(&Value::new(None, text)).unwrap();
             assert_eq!(span, Duration::from_secs_f64(seconds), "{text}");
         }
-        assert_eq!(SPAN.allowed_values(), "1s to 1h");
-        assert_eq!(problem(&SPAN, 10_i64).as_deref(), Some(NO_TIME_UNIT));
-        assert_eq!(problem(&SPAN, "10").as_deref(), Some(NO_TIME_UNIT));
+        assert_eq!(RULE.allowed_values(), "1s to 1h");
+        assert_eq!(problem(&RULE, 10_i64).as_deref(), Some(NO_TIME_UNIT));
+        assert_eq!(problem(&RULE, "10").as_deref(), Some(NO_TIME_UNIT));
         for text in ["999ms", "3601s", "-5s", "5s ago", "2562047788015215h"] {
-            assert_eq!(problem(&SPAN, text).as_deref(), Some("out of range"), "{text}");
+            assert_eq!(problem(&RULE, text).as_deref(), Some("out of range"), "{text}");
         }
         for text in ["", "s", "ten seconds", "10 parsecs"] {
             assert!(
-                problem(&SPAN, text).is_some_and(|text| text.starts_with("not a span")),
+                problem(&RULE, text).is_some_and(|text| text.starts_with("not a duration")),
                 "{text}"
             );
         }
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_above_0_and_at_most_1() {
+    fn a_ratio_is_above_0_and_at_most_1() {
         for share in [0.0, -0.1, 1.001, f64::NAN, f64::INFINITY] {
             assert_eq!(problem(&RatioRule, share).as_deref(), Some("out of range"), "{share}");
         }

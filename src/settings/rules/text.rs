@@ -13,7 +13,7 @@ use super::TextRule;
 
 /// An address to listen on.
 pub(crate) const LISTEN_RULE: TextRule<SocketAddr> = TextRule {
-    allowed: "IP address and port, such as 127.0.0.1:7811 or [::1]:7811",
+    allowed: "an IP address and port, such as 127.0.0.1:7811 or [::1]:7811",
     parse: |text| text.parse().map_err(|_| "not an IP address with a port".to_owned()),
     hidden: false,
 };
@@ -129,7 +129,7 @@ fn parse_prefix(text: &str) -> Result<String, String> {
         Some(rest) if rest.split('/').all(part) => Ok(text.to_owned()),
         Some(_) if text.ends_with('/') => Err("ends with /".to_owned()),
         Some(_) => {
-            Err("has an empty or dot part, or a character other than A-Z a-z 0-9 - . _ ~"
+            Err("has an empty, `.` or `..` part, or a character other than A-Z a-z 0-9 - . _ ~"
                 .to_owned())
         }
     }
@@ -159,7 +159,7 @@ fn parse_url(text: &str) -> Result<String, String> {
     }
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     if authority.contains('@') {
-        return Err("carries a user name or password, which would not be sent".to_owned());
+        return Err("contains a user name or password, which the daemon would not send".to_owned());
     }
     let host = uri.host().unwrap_or_default();
     if host.parse::<Hostname>().is_err() {

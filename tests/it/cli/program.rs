@@ -103,7 +103,10 @@ fn a_command_with_a_url_does_without_a_settings_file_that_it_may_not_read() {
     let asked = run(closed.path(), &["list", "--url", "http://127.0.0.1:1"]);
     let told = stderr(&asked);
     assert_eq!(asked.status.code(), Some(1));
-    assert!(told.contains("passed over, the daemon's base path taken as \"/zstack\""), "{told}");
+    assert!(
+        told.contains("ignores the settings file and uses the base path \"/zstack\""),
+        "{told}"
+    );
     assert!(told.contains("cannot reach the daemon at 127.0.0.1:1"), "{told}");
     let asked = run(closed.path(), &["list"]);
     assert!(!stderr(&asked).contains("cannot reach"), "{}", stderr(&asked));

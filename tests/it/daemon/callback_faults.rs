@@ -62,7 +62,7 @@ async fn signing_secrets_are_changed_by_a_reload() {
     for (secrets, old) in [(format!("{other}\n{SECRET}\n"), true), (format!("{other}\n"), false)] {
         fs::write(&file, secrets).unwrap();
         agent.signal(nix::sys::signal::Signal::SIGHUP);
-        agent.until_logged("tokens reloaded, signing secrets too\"");
+        agent.until_logged("tokens and signing secrets reloaded\"");
         assert_eq!(agent.reconnect(&uuid).await.status, 200);
         for received in [node.next().await, node.next().await] {
             assert_eq!((signed_by(&received, other), signed_by(&received, SECRET)), (true, old));
@@ -71,7 +71,7 @@ async fn signing_secrets_are_changed_by_a_reload() {
     // What is no secret changes nothing.
     fs::write(&file, "hunter2\n").unwrap();
     agent.signal(nix::sys::signal::Signal::SIGHUP);
-    agent.until_logged("nothing was reloaded");
+    agent.until_logged("reload failed; nothing changed");
     assert_eq!(agent.reconnect(&uuid).await.status, 200);
     assert!(signed_by(&node.next().await, other));
     assert!(!agent.log().contains("hunter2"));

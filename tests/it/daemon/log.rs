@@ -33,7 +33,7 @@ async fn a_log_that_nobody_reads_holds_nothing_up_and_tells_what_it_lost() {
         let _held = reader.hold().await;
         ask_for_more_than_the_log_has_room_for(&agent).await;
     }
-    let told = agent.until_logged("lines of the log were lost");
+    let told = agent.until_logged("log lines dropped: reader too slow");
     let told: Value = serde_json::from_str(&told).unwrap();
     let lost = usize::try_from(told["lines"].as_u64().unwrap()).unwrap();
     let kept = agent.log().matches("\"message\":\"request\"").count();

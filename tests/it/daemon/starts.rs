@@ -108,7 +108,7 @@ async fn a_hangup_signal_takes_new_tokens_and_names_what_needs_a_restart() {
     let good = agent.settings();
     agent.configure("nonsense = 1");
     agent.signal(Signal::SIGHUP);
-    agent.until_logged("nothing was reloaded");
+    agent.until_logged("reload failed; nothing changed");
     assert_eq!(agent.ask(Method::GET, list, None).await.status, 200);
 
     agent.configure(&format!("{good}[monitor]\ninterval = \"33s\"\n"));
@@ -192,7 +192,7 @@ async fn a_reload_that_hangs_holds_neither_the_next_one_nor_the_stop() {
     let mut first = hang(&agent).await;
     fs::rename(&kept, &file).unwrap();
     agent.signal(Signal::SIGHUP);
-    agent.until_logged("tokens reloaded");
+    agent.until_logged("tokens and signing secrets reloaded");
     // What the first one reads at last is not taken.
     first.write_all(b"nonsense = 1").unwrap();
     drop(first);
@@ -200,7 +200,7 @@ async fn a_reload_that_hangs_holds_neither_the_next_one_nor_the_stop() {
     let _hanging = hang(&agent).await;
     let (status, took) = agent.terminate();
     assert!(status.success() && took < Duration::from_secs(10), "{status} {took:?}");
-    assert!(!agent.log().contains("nothing was reloaded"));
+    assert!(!agent.log().contains("reload failed; nothing changed"));
 }
 
 #[test]
@@ -209,6 +209,6 @@ fn without_a_daemon_a_command_says_where_it_looked() {
     let listed = agent.cli(&["list"], "");
     assert_eq!(listed.status.code(), Some(1));
     let told = String::from_utf8_lossy(&listed.stderr);
-    assert!(told.contains("agent.sock") && told.contains("is it running?"), "{told}");
+    assert!(told.contains("agent.sock") && told.contains("check that the daemon runs"), "{told}");
     assert_eq!(agent.cli(&["healthcheck"], "").status.code(), Some(1));
 }

@@ -151,7 +151,7 @@ fn the_demo_ends_well() {
 #[test]
 fn the_demo_leaves_nothing_behind_whenever_it_is_interrupted() {
     const SERVING: &str = "serving until Ctrl-C";
-    for moment in ["all of this happens in", SERVING] {
+    for moment in ["everything runs in", SERVING] {
         let mut demo = std::process::Command::new(crate::support::agent::PROGRAM)
             .arg("demo")
             .stdout(std::process::Stdio::piped())

@@ -229,7 +229,7 @@ async fn a_certificate_is_renewed_while_a_hundred_connections_stay_open() {
     let (cert, key) = scene.servers.issue("localhost");
     fs::copy(&cert, scene.agent.path("cert.pem")).unwrap();
     scene.agent.signal(Signal::SIGHUP);
-    scene.agent.until_logged("of no use");
+    scene.agent.until_logged("certificate reload failed");
     assert_eq!(shown(&scene.connect(None).await.unwrap()), second);
     fs::copy(&key, scene.agent.path("key.pem")).unwrap();
     // Nobody says so this time.
