@@ -143,7 +143,7 @@ fn condition_message(condition: Condition, view: &StoreSnapshot) -> String {
         Condition::SlowProbe => {
             format!("the last probe took {} ms", view.checks.examine.took.as_millis())
         }
-        Condition::ProofUnavailable => match &view.proof {
+        Condition::ProofUnavailable => match &view.host_identity {
             Some(HostIdentity::Unverified(unproven)) => unproven.details.clone(),
             _ => "not asked again since the daemon started".to_owned(),
         },
@@ -154,7 +154,7 @@ fn condition_message(condition: Condition, view: &StoreSnapshot) -> String {
 
 /// Describes what the host shows at the path where the daemon sees the store.
 fn host_evidence(view: &StoreSnapshot) -> String {
-    let Some(HostIdentity::Verified { marker: Some(seen), .. }) = &view.proof else {
+    let Some(HostIdentity::Verified { marker: Some(seen), .. }) = &view.host_identity else {
         return "the newest login could not tell".to_owned();
     };
     let shows = match seen {

@@ -51,7 +51,7 @@ impl AgentContext {
         StepTime {
             wall: self.clock.now(),
             uptime: self.started.elapsed(),
-            roll: self.random.next_u64(),
+            random: self.random.next_u64(),
         }
     }
 }

@@ -267,7 +267,7 @@ fn new_prober(settings: &Settings, node_id: NodeId) -> Prober {
 fn new_policy(settings: &Settings) -> CheckPolicy {
     let Settings { monitor, storage, callback, .. } = settings;
     CheckPolicy {
-        interval: monitor.interval,
+        probe_interval: monitor.interval,
         write_interval: storage.write_probe.then_some(storage.write_probe_interval),
         login_interval: monitor.ssh_interval,
         start_spread: callback.start_spread,
@@ -279,6 +279,6 @@ fn new_policy(settings: &Settings) -> CheckPolicy {
             near_full: storage.near_full,
             full: storage.full,
         },
-        slow: SLOW_PROBE_THRESHOLD.min(monitor.probe_deadline / 2),
+        slow_probe_after: SLOW_PROBE_THRESHOLD.min(monitor.probe_deadline / 2),
     }
 }

@@ -18,7 +18,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The state of all receivers. A plain value without locks or timers.
 #[derive(Clone, Debug)]
 pub struct EndpointSelector {
-    legs: Vec<EndpointState>,
+    endpoints: Vec<EndpointState>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -31,7 +31,7 @@ struct EndpointState {
 impl EndpointSelector {
     /// Creates a selector for this number of receivers. All of them count as up.
     pub fn new(receivers: usize) -> Self {
-        Self { legs: vec![EndpointState::default(); receivers] }
+        Self { endpoints: vec![EndpointState::default(); receivers] }
     }
 
     /// Returns the receiver to try now, among those that are not in `tried`.
@@ -41,28 +41,29 @@ impl EndpointSelector {
     /// that failed before is reserved for `PROBE_TIMEOUT`. Returns `None` if no receiver is left
     /// to try.
     pub fn select(&mut self, tried: &[usize], uptime: Duration) -> Option<usize> {
-        let legs = self.legs.iter_mut().enumerate();
-        let mut open: Vec<(usize, &mut EndpointState)> =
-            legs.filter(|(at, leg)| !leg.gone && !tried.contains(at)).collect();
-        let up = open.iter().position(|(_, leg)| leg.not_before <= uptime);
+        let endpoints = self.endpoints.iter_mut().enumerate();
+        let mut candidates: Vec<(usize, &mut EndpointState)> =
+            endpoints.filter(|(at, endpoint)| !endpoint.gone && !tried.contains(at)).collect();
+        let up = candidates.iter().position(|(_, endpoint)| endpoint.not_before <= uptime);
         let soonest = || {
-            let due = open.iter().enumerate().min_by_key(|(_, (_, leg))| leg.not_before);
+            let due =
+                candidates.iter().enumerate().min_by_key(|(_, (_, endpoint))| endpoint.not_before);
             due.map(|(at, _)| at).filter(|_| tried.is_empty())
         };
         let at = up.or_else(soonest)?;
-        let (receiver, leg) = open.get_mut(at)?;
-        if leg.failures > 0 {
-            leg.not_before = leg.not_before.max(uptime.saturating_add(PROBE_TIMEOUT));
+        let (receiver, endpoint) = candidates.get_mut(at)?;
+        if endpoint.failures > 0 {
+            endpoint.not_before = endpoint.not_before.max(uptime.saturating_add(PROBE_TIMEOUT));
         }
         Some(*receiver)
     }
 
     /// Returns the first receiver that counts as up, or `None` if none does.
     pub fn active_endpoint(&self, uptime: Duration) -> Option<usize> {
-        self.legs.iter().position(|leg| !leg.gone && leg.not_before <= uptime)
+        self.endpoints.iter().position(|endpoint| !endpoint.gone && endpoint.not_before <= uptime)
     }
 
-    /// Records the reply of a receiver. `roll` is a random number.
+    /// Records the reply of a receiver. `random` is a random number.
     ///
     /// Returns true if another receiver is to be tried. A receiver that does not answer, or answers
     /// with 5xx, is down. A receiver that answers with 410 is gone. Every other reply means that it
@@ -73,25 +74,25 @@ impl EndpointSelector {
         reply: &ReceiverReply,
         outcome: DeliveryOutcome,
         uptime: Duration,
-        roll: u64,
+        random: u64,
     ) -> bool {
-        let Some(leg) = self.legs.get_mut(receiver) else { return false };
+        let Some(endpoint) = self.endpoints.get_mut(receiver) else { return false };
         let down = match reply {
             ReceiverReply::NoResponse(_) => true,
             ReceiverReply::Response { status, .. } => *status >= 500,
         };
         match outcome {
-            DeliveryOutcome::Gone => leg.gone = true,
+            DeliveryOutcome::Gone => endpoint.gone = true,
             DeliveryOutcome::Retry(at_least) if down => {
-                leg.failures = leg.failures.saturating_add(1);
-                let wait = ENDPOINT_BACKOFF.delay(leg.failures, roll).max(at_least);
-                leg.not_before = uptime.saturating_add(wait);
+                endpoint.failures = endpoint.failures.saturating_add(1);
+                let wait = ENDPOINT_BACKOFF.delay(endpoint.failures, random).max(at_least);
+                endpoint.not_before = uptime.saturating_add(wait);
             }
             DeliveryOutcome::Retry(_)
             | DeliveryOutcome::Delivered
             | DeliveryOutcome::NoHandler
             | DeliveryOutcome::Rejected => {
-                *leg = EndpointState::default();
+                *endpoint = EndpointState::default();
                 return false;
             }
         }
@@ -100,12 +101,15 @@ impl EndpointSelector {
 
     /// Returns true if every receiver has answered with 410.
     pub fn is_gone(&self) -> bool {
-        self.legs.iter().all(|leg| leg.gone)
+        self.endpoints.iter().all(|endpoint| endpoint.gone)
     }
 
     /// Makes the receivers that are gone available again. Called when an operator acts.
     pub fn reset_gone(&mut self) {
-        self.legs.iter_mut().filter(|leg| leg.gone).for_each(|leg| *leg = EndpointState::default());
+        self.endpoints
+            .iter_mut()
+            .filter(|endpoint| endpoint.gone)
+            .for_each(|endpoint| *endpoint = EndpointState::default());
     }
 }
 
@@ -113,7 +117,7 @@ impl EndpointSelector {
 mod tests {
     use super::*;
 
-    fn excerpt(status: u16) -> ReceiverReply {
+    fn response(status: u16) -> ReceiverReply {
         ReceiverReply::Response { status, retry_after: None, excerpt: String::new() }
     }
 
@@ -126,54 +130,54 @@ mod tests {
     const LATE: u64 = u64::MAX;
 
     #[test]
-    fn the_first_that_is_up_is_sent_to() {
-        let mut route = EndpointSelector::new(3);
-        assert_eq!(route.select(&[], secs(0)), Some(0));
-        assert!(route.on_reply(0, &ReceiverReply::NoResponse("x".into()), AGAIN, secs(0), LATE));
-        assert_eq!(route.select(&[0], secs(0)), Some(1));
-        assert!(route.on_reply(1, &excerpt(503), AGAIN, secs(0), LATE));
-        assert_eq!(route.select(&[0, 1], secs(0)), Some(2));
-        assert!(!route.on_reply(2, &excerpt(200), DeliveryOutcome::Delivered, secs(0), LATE));
+    fn the_first_receiver_that_is_up_is_selected() {
+        let mut selector = EndpointSelector::new(3);
+        assert_eq!(selector.select(&[], secs(0)), Some(0));
+        assert!(selector.on_reply(0, &ReceiverReply::NoResponse("x".into()), AGAIN, secs(0), LATE));
+        assert_eq!(selector.select(&[0], secs(0)), Some(1));
+        assert!(selector.on_reply(1, &response(503), AGAIN, secs(0), LATE));
+        assert_eq!(selector.select(&[0, 1], secs(0)), Some(2));
+        assert!(!selector.on_reply(2, &response(200), DeliveryOutcome::Delivered, secs(0), LATE));
         assert_eq!(
-            (route.select(&[], secs(0)), route.active_endpoint(secs(0))),
+            (selector.select(&[], secs(0)), selector.active_endpoint(secs(0))),
             (Some(2), Some(2))
         );
-        // Due again: one tries it, and the others do not wait for what comes of that.
-        assert_eq!(route.select(&[], secs(2)), Some(0));
-        assert_eq!(route.select(&[], secs(2)), Some(1));
-        assert_eq!(route.select(&[], secs(2)), Some(2));
-        assert!(!route.on_reply(0, &excerpt(200), DeliveryOutcome::Delivered, secs(2), LATE));
-        assert_eq!(route.select(&[], secs(2)), Some(0));
+        // Due again: one request probes it, and the others do not wait for the outcome.
+        assert_eq!(selector.select(&[], secs(2)), Some(0));
+        assert_eq!(selector.select(&[], secs(2)), Some(1));
+        assert_eq!(selector.select(&[], secs(2)), Some(2));
+        assert!(!selector.on_reply(0, &response(200), DeliveryOutcome::Delivered, secs(2), LATE));
+        assert_eq!(selector.select(&[], secs(2)), Some(0));
     }
 
     #[test]
     fn when_none_is_up_the_soonest_is_tried_and_once_tried_no_other() {
-        let mut route = EndpointSelector::new(2);
-        route.on_reply(0, &excerpt(500), DeliveryOutcome::Retry(secs(50)), secs(0), 0);
-        route.on_reply(1, &excerpt(500), DeliveryOutcome::Retry(secs(20)), secs(0), 0);
-        assert_eq!(route.select(&[], secs(1)), Some(1));
-        assert_eq!(route.select(&[1], secs(1)), None);
+        let mut selector = EndpointSelector::new(2);
+        selector.on_reply(0, &response(500), DeliveryOutcome::Retry(secs(50)), secs(0), 0);
+        selector.on_reply(1, &response(500), DeliveryOutcome::Retry(secs(20)), secs(0), 0);
+        assert_eq!(selector.select(&[], secs(1)), Some(1));
+        assert_eq!(selector.select(&[1], secs(1)), None);
     }
 
     #[test]
-    fn a_refusal_and_a_wish_for_time_are_answers() {
-        let mut route = EndpointSelector::new(2);
+    fn a_rejection_and_a_request_for_a_delay_show_that_a_receiver_is_up() {
+        let mut selector = EndpointSelector::new(2);
         for (status, outcome) in
             [(400, DeliveryOutcome::Rejected), (429, DeliveryOutcome::Retry(secs(30)))]
         {
-            assert!(!route.on_reply(0, &excerpt(status), outcome, secs(0), LATE));
-            assert_eq!(route.select(&[], secs(0)), Some(0));
+            assert!(!selector.on_reply(0, &response(status), outcome, secs(0), LATE));
+            assert_eq!(selector.select(&[], secs(0)), Some(0));
         }
     }
 
     #[test]
-    fn one_that_is_gone_is_left_alone_until_a_person_acts() {
-        let mut route = EndpointSelector::new(2);
-        assert!(route.on_reply(0, &excerpt(410), DeliveryOutcome::Gone, secs(0), 0));
-        assert_eq!((route.select(&[], secs(9999)), route.is_gone()), (Some(1), false));
-        assert!(route.on_reply(1, &excerpt(410), DeliveryOutcome::Gone, secs(0), 0));
-        assert_eq!((route.select(&[], secs(9999)), route.is_gone()), (None, true));
-        route.reset_gone();
-        assert_eq!((route.select(&[], secs(0)), route.is_gone()), (Some(0), false));
+    fn a_receiver_that_is_gone_is_not_selected_until_an_operator_acts() {
+        let mut selector = EndpointSelector::new(2);
+        assert!(selector.on_reply(0, &response(410), DeliveryOutcome::Gone, secs(0), 0));
+        assert_eq!((selector.select(&[], secs(9999)), selector.is_gone()), (Some(1), false));
+        assert!(selector.on_reply(1, &response(410), DeliveryOutcome::Gone, secs(0), 0));
+        assert_eq!((selector.select(&[], secs(9999)), selector.is_gone()), (None, true));
+        selector.reset_gone();
+        assert_eq!((selector.select(&[], secs(0)), selector.is_gone()), (Some(0), false));
     }
 }

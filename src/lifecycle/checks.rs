@@ -10,7 +10,7 @@ use crate::model::{Check, Fault, Reason};
 /// The state of one check since the daemon started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckState {
-    failing: u32,
+    consecutive_failures: u32,
     /// The fault of the last run, or `None` if it was good or the check has not run yet.
     pub fault: Option<Fault>,
     /// The time of the last change from good to bad, or back.
@@ -26,7 +26,7 @@ pub struct CheckState {
 impl CheckState {
     /// Returns the number of consecutive failures since the last good run or the last attempt.
     pub fn consecutive_failures(&self) -> u32 {
-        self.failing
+        self.consecutive_failures
     }
 
     fn record_result(&mut self, fault: Option<&Fault>, took: Duration, at: Timestamp) {
@@ -37,9 +37,9 @@ impl CheckState {
         self.took = took;
         self.fault = fault.cloned();
         match fault {
-            Some(_) => self.failing = self.failing.saturating_add(1),
+            Some(_) => self.consecutive_failures = self.consecutive_failures.saturating_add(1),
             None => {
-                self.failing = 0;
+                self.consecutive_failures = 0;
                 self.last_good = Some(at);
             }
         }
@@ -49,7 +49,7 @@ impl CheckState {
     /// a row.
     fn threshold_reached(&self, policy: &CheckPolicy) -> bool {
         let hard = self.fault.as_ref().is_some_and(|fault| !fault.reason().is_soft());
-        hard || (self.fault.is_some() && self.failing >= policy.fail_after)
+        hard || (self.fault.is_some() && self.consecutive_failures >= policy.fail_after)
     }
 }
 
@@ -63,7 +63,7 @@ pub struct StoreChecks {
     /// The check that the login works.
     pub ssh: CheckState,
     /// Consecutive good probes.
-    good: u32,
+    good_probes: u32,
     /// True if a probe has failed since the last attempt. Good probes after it mean that the fault
     /// was repaired.
     saw_failure: bool,
@@ -77,13 +77,13 @@ impl StoreChecks {
         policy: &CheckPolicy,
         at: Timestamp,
     ) -> Vec<Fault> {
-        self.note_probe(probe, at);
+        self.record_probe(probe, at);
         match probe.first_fault() {
-            Some(_) => (self.good, self.saw_failure) = (0, true),
-            None => self.good = self.good.saturating_add(1),
+            Some(_) => (self.good_probes, self.saw_failure) = (0, true),
+            None => self.good_probes = self.good_probes.saturating_add(1),
         }
         // A check that did not run this time decides nothing.
-        let ran = [(&self.examine, true), (&self.write, probe.concerns_writing(&self.write))];
+        let ran = [(&self.examine, true), (&self.write, probe.affects_write_check(&self.write))];
         let decided =
             ran.into_iter().filter(|(check, ran)| *ran && check.threshold_reached(policy));
         let mut faults: Vec<Fault> = decided.filter_map(|(check, _)| check.fault.clone()).collect();
@@ -92,7 +92,7 @@ impl StoreChecks {
     }
 
     /// Records a login of the monitor. Returns its fault if that is now decided.
-    pub(super) fn logged_in(
+    pub(super) fn on_login_finished(
         &mut self,
         login: &LoginOutcome,
         policy: &CheckPolicy,
@@ -109,31 +109,31 @@ impl StoreChecks {
         login: &LoginOutcome,
         at: Timestamp,
     ) {
-        self.note_probe(probe, at);
+        self.record_probe(probe, at);
         self.ssh.record_result(login.outcome.as_ref().err(), login.took, at);
         for check in [&mut self.examine, &mut self.write, &mut self.ssh] {
-            check.failing = 0;
+            check.consecutive_failures = 0;
         }
-        (self.good, self.saw_failure) = (0, false);
+        (self.good_probes, self.saw_failure) = (0, false);
     }
 
     /// Returns true if a storage fault counts as gone.
-    pub(super) fn have_recovered(&self, policy: &CheckPolicy) -> bool {
-        self.good >= policy.recover_after
+    pub(super) fn has_recovered(&self, policy: &CheckPolicy) -> bool {
+        self.good_probes >= policy.recover_after
     }
 
     /// Returns true if a probe has failed since the last attempt.
-    pub(super) fn saw_trouble(&self) -> bool {
+    pub(super) fn has_seen_failure(&self) -> bool {
         self.saw_failure
     }
 
-    fn note_probe(&mut self, probe: &ProbeOutcome, at: Timestamp) {
+    fn record_probe(&mut self, probe: &ProbeOutcome, at: Timestamp) {
         self.examine.record_result(probe.examined.as_ref().err(), probe.took, at);
         match &probe.written {
             Some(Ok(written)) => self.write.record_result(None, written.duration(), at),
             Some(Err(fault)) => self.write.record_result(Some(fault), probe.took, at),
             // A worker that hangs in a write fails this check again with each probe.
-            None if probe.concerns_writing(&self.write) => {
+            None if probe.affects_write_check(&self.write) => {
                 self.write.record_result(probe.examined.as_ref().err(), probe.took, at);
             }
             None => {}
@@ -153,8 +153,9 @@ impl ProbeOutcome {
         self.first_fault().is_some_and(|fault| fault.reason().failed_check() == Check::Agent)
     }
 
-    fn concerns_writing(&self, write: &CheckState) -> bool {
+    fn affects_write_check(&self, write: &CheckState) -> bool {
         let stuck = |fault: &Fault| fault.reason() == Reason::ProbeStuck;
-        self.written.is_some() || (write.failing > 0 && self.examined.as_ref().is_err_and(stuck))
+        self.written.is_some()
+            || (write.consecutive_failures > 0 && self.examined.as_ref().is_err_and(stuck))
     }
 }

@@ -24,29 +24,31 @@ pub type ActiveConditions = BTreeMap<Condition, Timestamp>;
 
 /// Returns the conditions that this measurement starts (true) or ends (false).
 pub(super) fn condition_changes(
-    held: &ActiveConditions,
+    active: &ActiveConditions,
     measured: &MeasuredSpace,
     written: Option<WriteOutcome>,
     took: Duration,
     policy: &CheckPolicy,
 ) -> Vec<(Condition, bool)> {
-    let holds = now_holding(held, measured, written, took, policy);
-    let turned = PROBE_CONDITIONS.into_iter().filter(|c| holds.contains(c) != held.contains_key(c));
-    turned.map(|condition| (condition, holds.contains(&condition))).collect()
+    let holds = current_conditions(active, measured, written, took, policy);
+    let changed =
+        PROBE_CONDITIONS.into_iter().filter(|c| holds.contains(c) != active.contains_key(c));
+    changed.map(|condition| (condition, holds.contains(&condition))).collect()
 }
 
-fn now_holding(
-    held: &ActiveConditions,
+fn current_conditions(
+    active: &ActiveConditions,
     measured: &MeasuredSpace,
     written: Option<WriteOutcome>,
     took: Duration,
     policy: &CheckPolicy,
 ) -> BTreeSet<Condition> {
-    let before = |condition| held.contains_key(&condition);
+    let before = |condition| active.contains_key(&condition);
     let space = policy.space;
     let (capacity, used) = (measured.capacity, share_in_use(measured.capacity));
     // A condition ends at a lower share, or if 10 % more than the reserve is available.
-    let beyond = |threshold, held| used >= if held { threshold - HYSTERESIS } else { threshold };
+    let beyond =
+        |threshold, active| used >= if active { threshold - HYSTERESIS } else { threshold };
     let reserve = if before(Condition::Full) {
         space.reserved.saturating_add(space.reserved / 10)
     } else {
@@ -59,7 +61,11 @@ fn now_holding(
     let near = before(Condition::NearFull) || before(Condition::Full);
     let near_full = !full && beyond(space.near_full, near);
     let no_inode = measured.inodes.is_some_and(|inodes| inodes.available == 0);
-    let slow = if before(Condition::SlowProbe) { policy.slow / 2 } else { policy.slow };
+    let slow = if before(Condition::SlowProbe) {
+        policy.slow_probe_after / 2
+    } else {
+        policy.slow_probe_after
+    };
     let found = [
         (Condition::NearFull, near_full),
         (Condition::Full, full),
@@ -89,20 +95,20 @@ mod tests {
 
     /// Returns the conditions after each measurement of a run: available GiB of 1000.
     fn run(available: &[u64]) -> Vec<Vec<&'static str>> {
-        let mut held = ActiveConditions::new();
+        let mut active = ActiveConditions::new();
         let mut seen = Vec::new();
         for &gib in available {
             let capacity = Capacity::new(1000 * GIB, gib * GIB).unwrap();
             let measured = MeasuredSpace { capacity, inodes: None };
             for (condition, holds) in
-                condition_changes(&held, &measured, None, Duration::ZERO, &POLICY)
+                condition_changes(&active, &measured, None, Duration::ZERO, &POLICY)
             {
                 match holds {
-                    true => held.insert(condition, Timestamp(0)),
-                    false => held.remove(&condition),
+                    true => active.insert(condition, Timestamp(0)),
+                    false => active.remove(&condition),
                 };
             }
-            seen.push(held.keys().map(|condition| condition.as_str()).collect());
+            seen.push(active.keys().map(|condition| condition.as_str()).collect());
         }
         seen
     }
@@ -134,14 +140,14 @@ mod tests {
             space: super::super::SpaceThresholds { reserved: 4 * GIB, ..POLICY.space },
             ..POLICY
         };
-        let turns = |held: &ActiveConditions, available| {
+        let changes = |active: &ActiveConditions, available| {
             let measured = MeasuredSpace { capacity: capacity(available), inodes: None };
-            condition_changes(held, &measured, None, Duration::ZERO, &policy)
+            condition_changes(active, &measured, None, Duration::ZERO, &policy)
         };
-        let held = ActiveConditions::from([(Condition::Full, Timestamp(0))]);
-        assert_eq!(turns(&ActiveConditions::new(), 4 * GIB - 1), [(Condition::Full, true)]);
-        assert_eq!(turns(&held, 4 * GIB), []);
-        assert_eq!(turns(&held, 5 * GIB), [(Condition::Full, false)]);
+        let active = ActiveConditions::from([(Condition::Full, Timestamp(0))]);
+        assert_eq!(changes(&ActiveConditions::new(), 4 * GIB - 1), [(Condition::Full, true)]);
+        assert_eq!(changes(&active, 4 * GIB), []);
+        assert_eq!(changes(&active, 5 * GIB), [(Condition::Full, false)]);
     }
 
     #[test]
@@ -157,9 +163,9 @@ mod tests {
             (None, 0, Condition::InodesFull),
         ] {
             let none = ActiveConditions::new();
-            let turned =
+            let changed =
                 condition_changes(&none, &measured(inodes), written, Duration::ZERO, &POLICY);
-            assert_eq!(turned, [(condition, true)]);
+            assert_eq!(changed, [(condition, true)]);
         }
     }
 
@@ -167,12 +173,16 @@ mod tests {
     fn a_slow_probe_is_slow_until_one_takes_half_as_long() {
         let measured =
             MeasuredSpace { capacity: Capacity::new(1000 * GIB, 900 * GIB).unwrap(), inodes: None };
-        let turns =
-            |held: &ActiveConditions, took| condition_changes(held, &measured, None, took, &POLICY);
-        let held = ActiveConditions::from([(Condition::SlowProbe, Timestamp(0))]);
-        assert_eq!(turns(&ActiveConditions::new(), POLICY.slow), [(Condition::SlowProbe, true)]);
-        assert_eq!(turns(&held, POLICY.slow / 2), []);
-        assert_eq!(turns(&held, POLICY.slow / 3), [(Condition::SlowProbe, false)]);
+        let changes = |active: &ActiveConditions, took| {
+            condition_changes(active, &measured, None, took, &POLICY)
+        };
+        let active = ActiveConditions::from([(Condition::SlowProbe, Timestamp(0))]);
+        assert_eq!(
+            changes(&ActiveConditions::new(), POLICY.slow_probe_after),
+            [(Condition::SlowProbe, true)]
+        );
+        assert_eq!(changes(&active, POLICY.slow_probe_after / 2), []);
+        assert_eq!(changes(&active, POLICY.slow_probe_after / 3), [(Condition::SlowProbe, false)]);
     }
 
     proptest! {
@@ -186,13 +196,13 @@ mod tests {
             let space = super::super::SpaceThresholds { reserved, ..POLICY.space };
             let policy = CheckPolicy { space, ..POLICY };
             let took = Duration::from_millis(took.into());
-            let mut held = ActiveConditions::new();
-            for (condition, holds) in condition_changes(&held.clone(), &measured, None, took, &policy) {
+            let mut active = ActiveConditions::new();
+            for (condition, holds) in condition_changes(&active.clone(), &measured, None, took, &policy) {
                 prop_assert!(holds);
-                held.insert(condition, Timestamp(0));
+                active.insert(condition, Timestamp(0));
             }
-            prop_assert!(!(held.contains_key(&Condition::Full) && held.contains_key(&Condition::NearFull)));
-            prop_assert_eq!(condition_changes(&held, &measured, None, took, &policy), []);
+            prop_assert!(!(active.contains_key(&Condition::Full) && active.contains_key(&Condition::NearFull)));
+            prop_assert_eq!(condition_changes(&active, &measured, None, took, &policy), []);
         }
     }
 }

@@ -90,6 +90,6 @@ pub(super) fn should_record(r: &StoreRecord, measured: &MeasuredSpace, now: Step
         return true;
     }
     let changed = last != measured.capacity || r.durable.inodes != measured.inodes;
-    let rested = r.sampled.is_none_or(|at| now.uptime.saturating_sub(at) >= RECORD_INTERVAL);
+    let rested = r.last_sample.is_none_or(|at| now.uptime.saturating_sub(at) >= RECORD_INTERVAL);
     changed && rested
 }

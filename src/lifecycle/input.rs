@@ -13,7 +13,7 @@ use crate::model::{
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CheckPolicy {
     /// Time between probes, and the first limit of the backoff between attempts.
-    pub interval: Duration,
+    pub probe_interval: Duration,
     /// Time between writing probes of a healthy store, or `None` if probes must not write.
     pub write_interval: Option<Duration>,
     /// Time between the monitor's logins to a healthy store.
@@ -29,7 +29,7 @@ pub struct CheckPolicy {
     /// Thresholds for low space.
     pub space: SpaceThresholds,
     /// Duration from which a probe is slow.
-    pub slow: Duration,
+    pub slow_probe_after: Duration,
 }
 
 /// Thresholds for low space. They are never subtracted from a figure.
@@ -52,7 +52,7 @@ pub struct StepTime {
     /// The time since the daemon started. It never goes back, and all waits are measured with it.
     pub uptime: Duration,
     /// A random number.
-    pub roll: u64,
+    pub random: u64,
 }
 
 /// The figures that a good examination measured.

@@ -25,15 +25,15 @@ pub struct StoreRecord {
     /// The state of each check.
     pub checks: StoreChecks,
     /// The identity of the host from the newest good login.
-    pub proof: Option<HostIdentity>,
+    pub host_identity: Option<HostIdentity>,
     /// Evidence about the mount namespace of the daemon.
     pub(super) namespace: NamespaceEvidence,
     /// The outcome of the newest write probe.
-    pub(super) written: Option<WriteOutcome>,
+    pub(super) last_write: Option<WriteOutcome>,
     /// The time of the newest capacity sample in the history, as uptime.
-    pub(super) sampled: Option<Duration>,
+    pub(super) last_sample: Option<Duration>,
     pub(super) retry: RetrySchedule,
-    pub(super) agenda: CheckSchedule,
+    pub(super) schedule: CheckSchedule,
 }
 
 impl StoreRecord {
@@ -45,12 +45,12 @@ impl StoreRecord {
             running: None,
             last_attempt: None,
             checks: StoreChecks::default(),
-            proof: None,
+            host_identity: None,
             namespace: NamespaceEvidence::default(),
-            written: None,
-            sampled: None,
+            last_write: None,
+            last_sample: None,
             retry: RetrySchedule::default(),
-            agenda: CheckSchedule::default(),
+            schedule: CheckSchedule::default(),
         }
     }
 

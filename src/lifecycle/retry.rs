@@ -30,16 +30,16 @@ impl RetrySchedule {
         now: StepTime,
     ) {
         self.failures = self.failures.saturating_add(1);
-        let backoff = Backoff::new(policy.interval, cap_for(failure));
-        self.not_before = now.uptime.saturating_add(backoff.delay(self.failures, now.roll));
+        let backoff = Backoff::new(policy.probe_interval, max_delay(failure));
+        self.not_before = now.uptime.saturating_add(backoff.delay(self.failures, now.random));
         self.due = timed.then_some(self.not_before);
     }
 
     /// Schedules an attempt by time alone, with the delay after a first failure. It is used for a
     /// store that is Disconnected without a scheduled attempt, such as at start.
     pub(super) fn schedule_retry(&mut self, policy: &CheckPolicy, now: StepTime) {
-        let backoff = Backoff::new(policy.interval, MAX_DELAY);
-        self.not_before = now.uptime.saturating_add(backoff.delay(1, now.roll));
+        let backoff = Backoff::new(policy.probe_interval, MAX_DELAY);
+        self.not_before = now.uptime.saturating_add(backoff.delay(1, now.random));
         self.due = Some(self.not_before);
     }
 
@@ -65,7 +65,7 @@ impl RetrySchedule {
     }
 }
 
-fn cap_for(failure: &AttemptFailure) -> Duration {
+fn max_delay(failure: &AttemptFailure) -> Duration {
     let slow = |reason| matches!(reason, Reason::CredentialsRefused | Reason::HostKeyChanged);
     if failure.all_faults().any(|fault| slow(fault.reason())) { MAX_SLOW_DELAY } else { MAX_DELAY }
 }

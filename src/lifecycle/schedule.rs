@@ -27,17 +27,17 @@ impl CheckSchedule {
     /// Returns the schedule after a start. The first probes of all stores are spread over the start
     /// spread, and their logins over a whole interval.
     pub(super) fn first_checks(policy: &CheckPolicy, now: StepTime) -> Self {
-        let within = |limit, roll| now.uptime.saturating_add(uniform(limit, roll));
+        let within = |limit, random| now.uptime.saturating_add(uniform(limit, random));
         Self {
-            probe: within(policy.start_spread, now.roll),
+            probe: within(policy.start_spread, now.random),
             write: now.uptime,
-            login: within(policy.login_interval, now.roll.rotate_left(32)),
+            login: within(policy.login_interval, now.random.rotate_left(32)),
         }
     }
 
     /// Reschedules all checks after an attempt, which has run all of them.
     pub(super) fn after_attempt(&mut self, policy: &CheckPolicy, now: StepTime) {
-        self.probe = now.uptime.saturating_add(policy.interval);
+        self.probe = now.uptime.saturating_add(policy.probe_interval);
         self.write_finished(policy, now);
         self.login_succeeded(policy, now);
     }
@@ -45,7 +45,8 @@ impl CheckSchedule {
     /// Schedules the next probe when one starts. If `first` is true, it follows after a random part
     /// of the interval, so that stores that started together do not stay synchronized.
     pub(super) fn probe_started(&mut self, first: bool, policy: &CheckPolicy, now: StepTime) {
-        let wait = if first { uniform(policy.interval, now.roll) } else { policy.interval };
+        let wait =
+            if first { uniform(policy.probe_interval, now.random) } else { policy.probe_interval };
         self.probe = now.uptime.saturating_add(wait);
     }
 
@@ -58,7 +59,7 @@ impl CheckSchedule {
     /// Schedules the next login when one starts. Unless this one is good, the next one follows
     /// after the probe interval.
     pub(super) fn login_started(&mut self, policy: &CheckPolicy, now: StepTime) {
-        self.login = now.uptime.saturating_add(policy.interval);
+        self.login = now.uptime.saturating_add(policy.probe_interval);
     }
 
     /// Schedules the next login after a good one.
@@ -82,20 +83,20 @@ impl CheckSchedule {
 impl StoreRecord {
     /// Returns the uptime at which [`StepInput::Due`](super::StepInput::Due) is due. Returns `None`
     /// if an attempt runs, or if everything that could be due is in flight.
-    pub fn due_check(&self, busy: InFlight) -> Option<Duration> {
+    pub fn due_check(&self, in_flight: InFlight) -> Option<Duration> {
         if self.running.is_some() {
             return None;
         }
-        let login = !busy.login && self.durable.status == Status::Connected;
+        let login = !in_flight.login && self.durable.status == Status::Connected;
         let times = [
             self.retry.due_at(),
-            (!busy.probe).then_some(self.agenda.probe),
-            login.then_some(self.agenda.login),
+            (!in_flight.probe).then_some(self.schedule.probe),
+            login.then_some(self.schedule.login),
         ];
         times.into_iter().flatten().min()
     }
 }
 
-fn uniform(limit: Duration, roll: u64) -> Duration {
-    Backoff::new(limit, limit).delay(1, roll)
+fn uniform(limit: Duration, random: u64) -> Duration {
+    Backoff::new(limit, limit).delay(1, random)
 }

@@ -43,9 +43,9 @@ impl NamespaceEvidence {
     ) -> NamespaceDecision {
         let mut evidence = Self { suspect: false, ..self };
         let seen = match proof {
-            HostIdentity::NotChecked => return evidence.decides(Some(false)),
+            HostIdentity::NotChecked => return evidence.with_stale(Some(false)),
             HostIdentity::Unverified(_) | HostIdentity::Verified { marker: None, .. } => {
-                return evidence.decides(None);
+                return evidence.with_stale(None);
             }
             HostIdentity::Verified { marker: Some(seen), .. } => seen,
         };
@@ -57,12 +57,12 @@ impl NamespaceEvidence {
             RemoteMarker::Unreadable => false,
             // A disk that came back under another name is healthy on the host, and dead in the
             // container.
-            RemoteMarker::Same => return evidence.decides(Some(local.is_some_and(is_dead))),
-            RemoteMarker::TimedOut => return evidence.decides(None),
+            RemoteMarker::Same => return evidence.with_stale(Some(local.is_some_and(is_dead))),
+            RemoteMarker::TimedOut => return evidence.with_stale(None),
         };
         let stale = gone_on_host && !local.is_some_and(is_gone);
         evidence.suspect = stale && !same_attempt;
-        evidence.decides((!evidence.suspect).then_some(stale))
+        evidence.with_stale((!evidence.suspect).then_some(stale))
     }
 
     /// Returns the decision after a probe. `stale` is false if the daemon also sees the disk gone.
@@ -70,13 +70,13 @@ impl NamespaceEvidence {
     pub(super) fn after_probe(self, probe: &ProbeOutcome) -> NamespaceDecision {
         let cleared = Self { suspect: false, ..self };
         match &probe.examined {
-            Err(fault) if is_gone(fault) => cleared.decides(Some(false)),
-            Err(fault) if !is_dead(fault) => self.decides(None),
-            _ => cleared.decides(self.suspect.then_some(true)),
+            Err(fault) if is_gone(fault) => cleared.with_stale(Some(false)),
+            Err(fault) if !is_dead(fault) => self.with_stale(None),
+            _ => cleared.with_stale(self.suspect.then_some(true)),
         }
     }
 
-    fn decides(self, stale: Option<bool>) -> NamespaceDecision {
+    fn with_stale(self, stale: Option<bool>) -> NamespaceDecision {
         NamespaceDecision { evidence: self, stale }
     }
 }
@@ -102,7 +102,7 @@ mod tests {
         HostIdentity::Verified { evidence: HostEvidence::BootId, marker }
     }
 
-    fn logged_in(proof: HostIdentity) -> LoginOutcome {
+    fn on_login_finished(proof: HostIdentity) -> LoginOutcome {
         LoginOutcome { outcome: Ok(proof), ..login(None) }
     }
 
@@ -116,7 +116,7 @@ mod tests {
 
     /// A login of the monitor, and a probe after it.
     fn by_monitor(r: StoreRecord, proof: HostIdentity, reason: Option<Reason>) -> StoreRecord {
-        let r = after(r, StepInput::LoggedIn(logged_in(proof)));
+        let r = after(r, StepInput::LoggedIn(on_login_finished(proof)));
         after(r, StepInput::Probed(probe(reason, None)))
     }
 
@@ -124,7 +124,8 @@ mod tests {
     fn by_attempt(r: StoreRecord, proof: HostIdentity, reason: Option<Reason>) -> StoreRecord {
         let asked = StepInput::ReconnectRequested { cause: Cause::User, tags: Tags::default() };
         let r = after(r, asked);
-        let outcome = Ok(AttemptOutcome { probe: probe(reason, None), login: logged_in(proof) });
+        let outcome =
+            Ok(AttemptOutcome { probe: probe(reason, None), login: on_login_finished(proof) });
         let attempt = r.durable.attempt;
         after(r, StepInput::AttemptEnded { attempt, outcome })
     }
@@ -187,7 +188,8 @@ mod tests {
 
     #[test]
     fn a_login_between_two_probes_only_raises_a_suspicion() {
-        let another = || StepInput::LoggedIn(logged_in(shown(Some(RemoteMarker::Different))));
+        let another =
+            || StepInput::LoggedIn(on_login_finished(shown(Some(RemoteMarker::Different))));
         let bad = |reason| StepInput::Probed(probe(Some(reason), None));
         let r = after(record(Status::Connected), another());
         assert!(!is_held(&r));

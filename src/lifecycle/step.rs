@@ -23,18 +23,20 @@ pub fn step(
     now: StepTime,
 ) -> (StoreRecord, Vec<StepEffect>) {
     let mut effects = Vec::new();
-    let mut turn = StepContext { policy, now, effects: &mut effects };
+    let mut context = StepContext { policy, now, effects: &mut effects };
     let r = &mut record;
     match input {
-        StepInput::Started => turn.on_started(r),
+        StepInput::Started => context.on_started(r),
         StepInput::ReconnectRequested { cause, tags } => {
-            turn.on_reconnect_requested(r, cause, tags)
+            context.on_reconnect_requested(r, cause, tags)
         }
-        StepInput::AttemptEnded { attempt, outcome } => turn.on_attempt_ended(r, attempt, outcome),
-        StepInput::Probed(probe) => turn.on_probed(r, &probe),
-        StepInput::LoggedIn(login) => turn.logged_in(r, &login),
-        StepInput::Due(busy) => turn.on_time_passed(r, busy),
-        StepInput::Stopping => turn.on_stopping(r),
+        StepInput::AttemptEnded { attempt, outcome } => {
+            context.on_attempt_ended(r, attempt, outcome)
+        }
+        StepInput::Probed(probe) => context.on_probed(r, &probe),
+        StepInput::LoggedIn(login) => context.on_login_finished(r, &login),
+        StepInput::Due(in_flight) => context.on_checks_due(r, in_flight),
+        StepInput::Stopping => context.on_stopping(r),
     }
     (record, effects)
 }
@@ -57,7 +59,7 @@ impl StepContext<'_> {
         }
         // The first attempt of a new store has already run its checks.
         if !r.is_verified() {
-            r.agenda = CheckSchedule::first_checks(self.policy, self.now);
+            r.schedule = CheckSchedule::first_checks(self.policy, self.now);
         }
         match r.durable.status {
             Status::Connecting => {
@@ -95,7 +97,7 @@ impl StepContext<'_> {
         outcome: Result<AttemptOutcome, Fault>,
     ) {
         let Some(running) = r.running.take_if(|running| running.id == attempt) else { return };
-        r.agenda.after_attempt(self.policy, self.now);
+        r.schedule.after_attempt(self.policy, self.now);
         let failure = match &outcome {
             Ok(outcome) => {
                 r.checks.on_attempt_ended(&outcome.probe, &outcome.login, self.now.wall);
@@ -127,11 +129,11 @@ impl StepContext<'_> {
             return;
         }
         if probe.written.is_some() {
-            r.agenda.write_finished(self.policy, self.now);
+            r.schedule.write_finished(self.policy, self.now);
         }
-        let decided = r.checks.on_probed(probe, self.policy, self.now.wall);
+        let decided_faults = r.checks.on_probed(probe, self.policy, self.now.wall);
         self.record_capacity(r, probe);
-        self.disconnect_if_decided(r, decided);
+        self.disconnect_if_decided(r, decided_faults);
         if probe.first_fault().is_none() {
             self.try_recover(r);
         }
@@ -140,38 +142,38 @@ impl StepContext<'_> {
     /// Starts an attempt if a storage fault counts as gone.
     fn try_recover(&mut self, r: &mut StoreRecord) {
         let waits = r.durable.status == Status::Disconnected && waits_for_storage(r);
-        if !waits || !self.policy.auto_reconnect || !r.checks.have_recovered(self.policy) {
+        if !waits || !self.policy.auto_reconnect || !r.checks.has_recovered(self.policy) {
             return;
         }
-        let mended = r.checks.saw_trouble();
-        if mended {
+        let is_repaired = r.checks.has_seen_failure();
+        if is_repaired {
             r.retry.reset();
         }
-        if mended || r.retry.may_start(self.now) {
+        if is_repaired || r.retry.may_start(self.now) {
             self.start_attempt(r, Cause::Monitor, Tags::default());
         }
     }
 
-    fn logged_in(&mut self, r: &mut StoreRecord, login: &LoginOutcome) {
-        let ours = login
+    fn on_login_finished(&mut self, r: &mut StoreRecord, login: &LoginOutcome) {
+        let is_internal = login
             .outcome
             .as_ref()
             .is_err_and(|fault| fault.reason().failed_check() == Check::Agent);
-        if r.durable.status != Status::Connected || ours {
+        if r.durable.status != Status::Connected || is_internal {
             return;
         }
         if login.outcome.is_ok() {
-            r.agenda.login_succeeded(self.policy, self.now);
+            r.schedule.login_succeeded(self.policy, self.now);
         }
-        let decided = r.checks.logged_in(login, self.policy, self.now.wall);
+        let decided_faults = r.checks.on_login_finished(login, self.policy, self.now.wall);
         self.record_identity(r, login, false);
-        self.disconnect_if_decided(r, decided.into_iter().collect());
+        self.disconnect_if_decided(r, decided_faults.into_iter().collect());
     }
 
     /// Applies decided faults: a Connected store disconnects, and a Disconnected store updates its
     /// failure.
-    fn disconnect_if_decided(&mut self, r: &mut StoreRecord, decided: Vec<Fault>) {
-        let Some(failure) = AttemptFailure::from_faults(decided) else { return };
+    fn disconnect_if_decided(&mut self, r: &mut StoreRecord, decided_faults: Vec<Fault>) {
+        let Some(failure) = AttemptFailure::from_faults(decided_faults) else { return };
         match r.durable.status {
             Status::Connected => {
                 self.change_status(r, Status::Disconnected, Some(failure), Tags::default());
@@ -186,7 +188,7 @@ impl StepContext<'_> {
         }
     }
 
-    fn on_time_passed(&mut self, r: &mut StoreRecord, busy: InFlight) {
+    fn on_checks_due(&mut self, r: &mut StoreRecord, in_flight: InFlight) {
         if r.running.is_some() {
             return;
         }
@@ -197,19 +199,19 @@ impl StepContext<'_> {
         if retry && self.policy.auto_reconnect && r.durable.status == Status::Disconnected {
             return self.start_attempt(r, Cause::Monitor, Tags::default());
         }
-        if !busy.probe && r.agenda.probe_is_due(self.now) {
+        if !in_flight.probe && r.schedule.probe_is_due(self.now) {
             // While something is wrong, every probe writes, so that only writing probes count
             // towards recovery.
-            let well =
+            let is_healthy =
                 r.durable.status == Status::Connected && r.checks.write.consecutive_failures() == 0;
-            let write =
-                self.policy.write_interval.is_some() && (!well || r.agenda.write_is_due(self.now));
-            r.agenda.probe_started(!r.is_verified(), self.policy, self.now);
+            let write = self.policy.write_interval.is_some()
+                && (!is_healthy || r.schedule.write_is_due(self.now));
+            r.schedule.probe_started(!r.is_verified(), self.policy, self.now);
             self.effects.push(StepEffect::Probe { write });
         }
         let connected = r.durable.status == Status::Connected;
-        if connected && !busy.login && r.agenda.login_is_due(self.now) {
-            r.agenda.login_started(self.policy, self.now);
+        if connected && !in_flight.login && r.schedule.login_is_due(self.now) {
+            r.schedule.login_started(self.policy, self.now);
             self.effects.push(StepEffect::LogIn);
         }
     }
@@ -217,8 +219,8 @@ impl StepContext<'_> {
     fn on_stopping(&mut self, r: &mut StoreRecord) {
         r.retry.cancel_retry();
         if let Some(running) = r.running.take() {
-            let told = "the daemon stopped before the checks ended";
-            let fault = Fault::new(Reason::AgentStopping, told);
+            let details = "the daemon stopped before the checks ended";
+            let fault = Fault::new(Reason::AgentStopping, details);
             self.effects.push(StepEffect::CancelAttempt(running.id));
             self.effects.push(StepEffect::CompleteAttempt(
                 running.id,
@@ -269,13 +271,13 @@ impl StepContext<'_> {
     /// store keeps its last good figures, because the new ones may belong to another filesystem.
     fn record_capacity(&mut self, r: &mut StoreRecord, probe: &ProbeOutcome) {
         if let Some(Ok(written)) = &probe.written {
-            r.written = Some(*written);
+            r.last_write = Some(*written);
         }
         self.set_namespace(r, r.namespace.after_probe(probe));
         let (Ok(measured), None) = (&probe.examined, probe.first_fault()) else { return };
         let held = &r.durable.conditions;
         for (condition, holds) in
-            conditions::condition_changes(held, measured, r.written, probe.took, self.policy)
+            conditions::condition_changes(held, measured, r.last_write, probe.took, self.policy)
         {
             self.set_condition(r, condition, holds);
         }
@@ -283,7 +285,7 @@ impl StepContext<'_> {
             return;
         }
         if history::should_record(r, measured, self.now) {
-            r.sampled = Some(self.now.uptime);
+            r.last_sample = Some(self.now.uptime);
             self.record_history(r, HistoryEvent::SpaceMeasured(*measured));
         }
         r.durable.capacity = Some(measured.capacity);
@@ -298,7 +300,7 @@ impl StepContext<'_> {
         self.set_condition_if_changed(r, Condition::ProofUnavailable, unproven);
         let local = r.checks.examine.fault.as_ref();
         self.set_namespace(r, r.namespace.after_login(proof, local, same_attempt));
-        r.proof = Some(proof.clone());
+        r.host_identity = Some(proof.clone());
     }
 
     fn set_namespace(&mut self, r: &mut StoreRecord, decision: NamespaceDecision) {

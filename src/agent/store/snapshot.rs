@@ -19,7 +19,7 @@ pub struct StoreSnapshot {
     /// The newest attempt that ended since the daemon started.
     pub last_attempt: Option<LastAttempt>,
     /// The evidence of the host from the newest good login since the daemon started.
-    pub proof: Option<HostIdentity>,
+    pub host_identity: Option<HostIdentity>,
     /// The worker that cannot be killed, if any.
     pub stuck_worker: Option<ProcessId>,
 }
@@ -36,7 +36,7 @@ impl StoreSnapshot {
             inventory: inventory_of(store, &record.durable),
             checks: record.checks.clone(),
             last_attempt: record.last_attempt.clone(),
-            proof: record.proof.clone(),
+            host_identity: record.host_identity.clone(),
             stuck_worker,
         }
     }

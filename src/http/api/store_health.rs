@@ -78,7 +78,7 @@ pub(super) async fn get_store_health<S: StoreService>(
         filesystem: (&snapshot.store.mount).into(),
         host_key: snapshot.store.pinned_key.as_ref().map(Into::into),
         offered_host_key: failure.and_then(AttemptFailure::offered_host_key).map(Into::into),
-        host_proof: snapshot.proof.as_ref().and_then(HostProofBody::new),
+        host_proof: snapshot.host_identity.as_ref().and_then(HostProofBody::new),
         last_attempt: snapshot.last_attempt.as_ref().map(Into::into),
         stuck_worker: snapshot.stuck_worker.map(|worker| StuckWorkerBody { pid: worker.pid }),
         delivery: state.daemon.delivery_status(store),

@@ -123,7 +123,7 @@ async fn a_secret_that_is_gone_is_no_store_without_one() {
     let opened = place.open();
     let fault = opened.ledger.credentials(uuid(1)).await.unwrap_err();
     assert_eq!(fault.reason(), Reason::SecretUnreadable);
-    assert!(fault.details().contains("no secret"), "{fault:?}");
+    assert!(fault.details().contains("no longer contains a secret"), "{fault:?}");
     opened.ledger.credentials(uuid(2)).await.unwrap();
     opened.writer.close_ledger().await;
 }

@@ -9,7 +9,7 @@ use crate::model::{AttemptId, Check, Epoch, Reason, Status, Tags};
 
 #[derive(Clone, Debug)]
 enum Move {
-    Ask,
+    Reconnect,
     End { back: u64, reason: Option<Reason> },
     Good { write: bool },
     Bad { reason: Reason, in_write: bool },
@@ -21,13 +21,13 @@ enum Move {
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
     let all = || prop::sample::select(Reason::ALL);
-    let of = |checks: &'static [Check]| {
+    let choices = |checks: &'static [Check]| {
         all().prop_filter("of another check", |reason| checks.contains(&reason.failed_check()))
     };
-    let storage = of(&[Check::Identity, Check::Storage, Check::Agent]);
-    let ssh = of(&[Check::Ssh, Check::Agent]);
+    let storage = choices(&[Check::Identity, Check::Storage, Check::Agent]);
+    let ssh = choices(&[Check::Ssh, Check::Agent]);
     let one = prop_oneof![
-        2 => Just(Move::Ask),
+        2 => Just(Move::Reconnect),
         6 => (0..3u64, prop::option::of(all())).prop_map(|(back, reason)| Move::End { back, reason }),
         4 => any::<bool>().prop_map(|write| Move::Good { write }),
         4 => (storage, any::<bool>()).prop_map(|(reason, in_write)| Move::Bad { reason, in_write }),
@@ -41,7 +41,9 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
 
 fn input(step: &Move, r: &StoreRecord) -> StepInput {
     match step {
-        Move::Ask => StepInput::ReconnectRequested { cause: Cause::User, tags: Tags::default() },
+        Move::Reconnect => {
+            StepInput::ReconnectRequested { cause: Cause::User, tags: Tags::default() }
+        }
         Move::End { back, reason } => StepInput::AttemptEnded {
             attempt: AttemptId(r.durable.attempt.0.saturating_sub(*back)),
             outcome: outcome(*reason),

@@ -17,14 +17,14 @@ use crate::model::{AttemptId, Check, Epoch, Reason, Status, Tags, WriteOutcome};
 const PINNED: [u64; 0] = [];
 const SEEDS: u64 = 300;
 /// Duration of the phase with faults, and of the healthy phase after it.
-const ODD: Duration = Duration::from_secs(6 * 3600);
-const WELL: Duration = Duration::from_secs(3600);
+const FAULTY_PHASE: Duration = Duration::from_secs(6 * 3600);
+const HEALTHY_PHASE: Duration = Duration::from_secs(3600);
 
 /// SplitMix64.
-struct Dice(u64);
+struct TestRandom(u64);
 
-impl Dice {
-    fn roll(&mut self) -> u64 {
+impl TestRandom {
+    fn random(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -33,11 +33,11 @@ impl Dice {
     }
 
     fn below(&mut self, limit: u64) -> u64 {
-        self.roll() % limit
+        self.random() % limit
     }
 
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[usize::try_from(self.below(of.len() as u64)).unwrap()]
+    fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[usize::try_from(self.below(choices.len() as u64)).unwrap()]
     }
 
     fn millis(&mut self, most: u64) -> Duration {
@@ -56,22 +56,23 @@ struct World {
 }
 
 impl World {
-    fn any(dice: &mut Dice, soft_only: bool) -> Self {
-        let of = |check: fn(Check) -> bool| -> Vec<Option<Reason>> {
+    fn any(random_source: &mut TestRandom, soft_only: bool) -> Self {
+        let choices = |check: fn(Check) -> bool| -> Vec<Option<Reason>> {
             let all = Reason::ALL.iter().copied();
             let fits = all.filter(|r| check(r.failed_check()) && (r.is_soft() || !soft_only));
             std::iter::repeat_n(None, 12).chain(fits.map(Some)).collect()
         };
         Self {
-            examine: dice.pick(&of(|check| matches!(check, Check::Identity | Check::Storage))),
-            write: dice.pick(&of(|check| check == Check::Storage)),
-            ssh: dice.pick(&of(|check| check == Check::Ssh)),
-            flaps: dice.below(2) == 0,
+            examine: random_source
+                .pick(&choices(|check| matches!(check, Check::Identity | Check::Storage))),
+            write: random_source.pick(&choices(|check| check == Check::Storage)),
+            ssh: random_source.pick(&choices(|check| check == Check::Ssh)),
+            flaps: random_source.below(2) == 0,
         }
     }
 
-    fn now(self, reason: Option<Reason>, dice: &mut Dice) -> Option<Reason> {
-        reason.filter(|_| !self.flaps || dice.below(2) == 0)
+    fn now(self, reason: Option<Reason>, random_source: &mut TestRandom) -> Option<Reason> {
+        reason.filter(|_| !self.flaps || random_source.below(2) == 0)
     }
 }
 
@@ -80,18 +81,18 @@ enum Event {
     Probe { write: bool },
     Login,
     Attempt(AttemptId),
-    Ask,
-    Turn,
+    Reconnect,
+    WorldChange,
 }
 
 struct Run {
     seed: u64,
-    dice: Dice,
+    random_source: TestRandom,
     now: Duration,
     world: World,
     soft_only: bool,
     record: StoreRecord,
-    busy: InFlight,
+    in_flight: InFlight,
     events: BTreeMap<(Duration, u64), Event>,
     drops: Vec<Duration>,
     /// By the monitor or by an attempt.
@@ -103,78 +104,78 @@ impl Run {
         let durable = DurableRecord::new_connecting(Epoch(1), Timestamp(0));
         let mut run = Self {
             seed,
-            dice: Dice(seed),
+            random_source: TestRandom(seed),
             now: Duration::ZERO,
             world: World::default(),
             soft_only,
             record: StoreRecord::new(durable),
-            busy: InFlight::default(),
+            in_flight: InFlight::default(),
             events: BTreeMap::new(),
             drops: Vec::new(),
             last_probe: Duration::ZERO,
         };
-        run.after(Duration::from_secs(1), Event::Turn);
-        run.after(Duration::from_secs(1), Event::Ask);
+        run.after(Duration::from_secs(1), Event::WorldChange);
+        run.after(Duration::from_secs(1), Event::Reconnect);
         run.feed(StepInput::Started);
         run
     }
 
     fn after(&mut self, wait: Duration, event: Event) {
-        let order = self.dice.roll();
+        let order = self.random_source.random();
         self.events.insert((self.now + wait, order), event);
     }
 
     /// To the next thing that happens, whichever comes first: an event, or what is due.
-    fn turn(&mut self, odd: bool) {
+    fn advance(&mut self, faulty: bool) {
         let event = self.events.first_key_value().map(|(key, _)| *key);
-        let due = self.record.due_check(self.busy);
+        let due = self.record.due_check(self.in_flight);
         match (event, due) {
             (Some(key), due) if due.is_none_or(|due| key.0 <= due) => {
                 self.now = self.now.max(key.0);
                 let event = self.events.remove(&key).unwrap();
-                self.happens(event, odd);
+                self.on_event(event, faulty);
             }
             (_, Some(due)) => {
                 self.now = self.now.max(due);
-                self.feed(StepInput::Due(self.busy));
+                self.feed(StepInput::Due(self.in_flight));
             }
             (_, None) => panic!("seed {}: nothing will ever happen", self.seed),
         }
     }
 
-    fn happens(&mut self, event: Event, odd: bool) {
+    fn on_event(&mut self, event: Event, faulty: bool) {
         match event {
-            Event::Turn => {
-                let wait = self.dice.millis(1_200_000);
-                self.world = match odd {
-                    true => World::any(&mut self.dice, self.soft_only),
+            Event::WorldChange => {
+                let wait = self.random_source.millis(1_200_000);
+                self.world = match faulty {
+                    true => World::any(&mut self.random_source, self.soft_only),
                     false => World::default(),
                 };
-                self.after(wait, Event::Turn);
+                self.after(wait, Event::WorldChange);
             }
-            Event::Ask if !odd => {}
-            Event::Ask => {
-                let wait = self.dice.millis(3_600_000);
-                self.after(wait, Event::Ask);
+            Event::Reconnect if !faulty => {}
+            Event::Reconnect => {
+                let wait = self.random_source.millis(3_600_000);
+                self.after(wait, Event::Reconnect);
                 self.feed(StepInput::ReconnectRequested {
                     cause: Cause::User,
                     tags: Tags::default(),
                 });
             }
             Event::Probe { write } => {
-                self.busy.probe = false;
+                self.in_flight.probe = false;
                 let probed = self.probe(write);
                 self.feed(StepInput::Probed(probed));
             }
             Event::Login => {
-                self.busy.login = false;
-                let reason = self.world.now(self.world.ssh, &mut self.dice);
+                self.in_flight.login = false;
+                let reason = self.world.now(self.world.ssh, &mut self.random_source);
                 self.feed(StepInput::LoggedIn(login(reason)));
             }
             Event::Attempt(attempt) => {
                 let probe = self.probe(true);
-                let reason = self.world.now(self.world.ssh, &mut self.dice);
-                let outcome = match self.dice.below(40) {
+                let reason = self.world.now(self.world.ssh, &mut self.random_source);
+                let outcome = match self.random_source.below(40) {
                     0 => Err(fault(Reason::AgentBusy)),
                     _ => Ok(AttemptOutcome { probe, login: login(reason) }),
                 };
@@ -184,16 +185,16 @@ impl Run {
     }
 
     fn probe(&mut self, write: bool) -> ProbeOutcome {
-        let examine = self.world.now(self.world.examine, &mut self.dice);
-        let written = self.world.now(self.world.write, &mut self.dice);
+        let examine = self.world.now(self.world.examine, &mut self.random_source);
+        let written = self.world.now(self.world.write, &mut self.random_source);
         let seen = probe(examine, written);
         ProbeOutcome { written: seen.written.filter(|_| write), ..seen }
     }
 
     fn feed(&mut self, input: StepInput) {
-        let roll = self.dice.roll();
+        let random = self.random_source.random();
         let wall = Timestamp(i64::try_from(self.now.as_millis()).unwrap());
-        let moment = StepTime { wall, uptime: self.now, roll };
+        let moment = StepTime { wall, uptime: self.now, random };
         let before = self.record.clone();
         let (after, effects) = step(before.clone(), input, &POLICY, moment);
         self.record = after;
@@ -201,23 +202,23 @@ impl Run {
             match effect {
                 StepEffect::StartAttempt(attempt) => {
                     // The login is stopped and never ends. The probe ends while the attempt runs.
-                    self.busy.login = false;
+                    self.in_flight.login = false;
                     self.events.retain(|_, event| !matches!(event, Event::Login));
                     self.last_probe = self.now;
-                    let wait = self.dice.millis(30_000);
+                    let wait = self.random_source.millis(30_000);
                     self.after(wait, Event::Attempt(attempt.id));
                 }
                 StepEffect::Probe { write } => {
-                    assert!(!self.busy.probe, "seed {}: two probes at once", self.seed);
-                    self.busy.probe = true;
+                    assert!(!self.in_flight.probe, "seed {}: two probes at once", self.seed);
+                    self.in_flight.probe = true;
                     self.last_probe = self.now;
-                    let wait = self.dice.millis(5_250);
+                    let wait = self.random_source.millis(5_250);
                     self.after(wait, Event::Probe { write });
                 }
                 StepEffect::LogIn => {
-                    assert!(!self.busy.login, "seed {}: two logins at once", self.seed);
-                    self.busy.login = true;
-                    let wait = self.dice.millis(30_000);
+                    assert!(!self.in_flight.login, "seed {}: two logins at once", self.seed);
+                    self.in_flight.login = true;
+                    let wait = self.random_source.millis(30_000);
                     self.after(wait, Event::Login);
                 }
                 StepEffect::PublishTransition(transition) => {
@@ -256,13 +257,13 @@ impl Run {
 
 fn run(seed: u64, soft_only: bool) -> Run {
     let mut run = Run::new(seed, soft_only);
-    while run.now < ODD {
-        run.turn(true);
+    while run.now < FAULTY_PHASE {
+        run.advance(true);
     }
     // A probe that began while the world was odd may end after it.
     run.world = World::default();
-    while run.now < ODD + WELL {
-        run.turn(false);
+    while run.now < FAULTY_PHASE + HEALTHY_PHASE {
+        run.advance(false);
     }
     assert_eq!(
         run.record.durable.status,
@@ -289,7 +290,7 @@ fn soft_faults_drop_a_store_at_most_once_in_fail_after_checks() {
         drops += run.drops.len();
         for pair in run.drops.windows(2) {
             // `fail_after` checks lie between two drops, and each but the first waits an interval.
-            let least = POLICY.interval * (POLICY.fail_after - 1);
+            let least = POLICY.probe_interval * (POLICY.fail_after - 1);
             assert!(pair[1] - pair[0] >= least, "seed {seed}: {pair:?}");
         }
     }
@@ -303,10 +304,10 @@ fn a_world_that_is_well_from_the_start_changes_nothing() {
     let attempt = run.record.durable.attempt;
     run.after(Duration::from_secs(1), Event::Attempt(attempt));
     while run.now < Duration::from_secs(86_400) {
-        run.turn(false);
+        run.advance(false);
     }
     assert!(run.drops.is_empty());
     assert_eq!(run.record.durable.attempt, attempt);
     assert_eq!(run.record.durable.capacity, Some(measured().capacity));
-    assert!(matches!(run.record.written, Some(WriteOutcome::Succeeded(_))));
+    assert!(matches!(run.record.last_write, Some(WriteOutcome::Succeeded(_))));
 }

@@ -15,7 +15,7 @@ fn a_failed_login_is_tried_again_by_time_and_slower_when_refused() {
         let mut r = record(Status::Connecting);
         let mut longest = Duration::ZERO;
         for n in 0..20 {
-            let now = StepTime { roll: u64::MAX, ..at(n * 10_000) };
+            let now = StepTime { random: u64::MAX, ..at(n * 10_000) };
             let end = ended(&r, Some(reason));
             (r, _) = step(r, end, &POLICY, now);
             // A probe that is due before is not what is looked at.
@@ -73,11 +73,11 @@ fn after_a_failed_check_the_next_ones_follow_at_the_pace_of_probes_until_it_is_d
     let (r, _) = step(r, StepInput::Due(InFlight::default()), &POLICY, at(51));
     let lost = StepInput::LoggedIn(login(Some(Reason::ConnectTimeout)));
     let (r, _) = step(r, lost, &POLICY, at(52));
-    let busy = InFlight { probe: true, login: false };
-    assert_eq!(r.due_check(busy), Some(Duration::from_secs(61)));
-    let (r, _) = step(r, StepInput::Due(busy), &POLICY, at(61));
+    let in_flight = InFlight { probe: true, login: false };
+    assert_eq!(r.due_check(in_flight), Some(Duration::from_secs(61)));
+    let (r, _) = step(r, StepInput::Due(in_flight), &POLICY, at(61));
     let (r, _) = step(r, StepInput::LoggedIn(login(None)), &POLICY, at(62));
-    assert_eq!(r.due_check(busy), Some(Duration::from_secs(112)));
+    assert_eq!(r.due_check(in_flight), Some(Duration::from_secs(112)));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_start_spreads_the_first_probes_and_the_ones_after_them() {
     let durable = record(Status::Connected).durable;
     let mut firsts = std::collections::BTreeSet::new();
     for n in 0..16_u64 {
-        let now = StepTime { roll: n << 60, ..at(0) };
+        let now = StepTime { random: n << 60, ..at(0) };
         let (r, _) = step(StoreRecord::new(durable.clone()), StepInput::Started, &policy, now);
         let first = r.due_check(InFlight::default()).unwrap();
         assert!(first <= policy.start_spread);
@@ -116,7 +116,7 @@ fn a_start_spreads_the_first_probes_and_the_ones_after_them() {
             StepTime { uptime: first, ..now },
         );
         let second = r.due_check(InFlight { probe: false, login: true }).unwrap();
-        assert!(second - first <= policy.interval);
+        assert!(second - first <= policy.probe_interval);
         firsts.insert((first, second));
     }
     assert_eq!(firsts.len(), 16);
@@ -124,7 +124,7 @@ fn a_start_spreads_the_first_probes_and_the_ones_after_them() {
 
 #[test]
 fn attempts_that_fail_beside_good_probes_are_spaced() {
-    let slow = StepTime { roll: u64::MAX, ..at(1000) };
+    let slow = StepTime { random: u64::MAX, ..at(1000) };
     let mut r = record(Status::Connecting);
     for _ in 0..2 {
         let end = ended(&r, Some(Reason::IoError));
@@ -164,8 +164,8 @@ fn the_reason_of_a_disconnected_store_follows_the_probes() {
         r.durable.failure.iter().flat_map(AttemptFailure::all_faults).map(Fault::reason).collect()
     };
     assert_eq!(reasons(&r), [Reason::NotMounted, Reason::ConnectionRefused]);
-    let busy = InFlight { probe: true, login: false };
-    assert_eq!(r.due_check(busy), None, "now the probes decide when an attempt is worth it");
+    let in_flight = InFlight { probe: true, login: false };
+    assert_eq!(r.due_check(in_flight), None, "now the probes decide when an attempt is worth it");
     (r, _) = step(r, bad(Reason::WrongStore), &POLICY, at(7));
     assert_eq!(reasons(&r), [Reason::WrongStore, Reason::ConnectionRefused]);
 }
@@ -231,7 +231,7 @@ fn a_host_that_cannot_be_proven_is_a_condition_until_a_login_proves_it() {
     let r = record(Status::Connected);
     let (r, effects) = step(r, shown(HostIdentity::Unverified(unproven.clone())), &POLICY, at(20));
     assert_eq!(turned(&effects), [(condition, true)]);
-    assert_eq!((r.durable.status, r.proof.is_some()), (Status::Connected, true));
+    assert_eq!((r.durable.status, r.host_identity.is_some()), (Status::Connected, true));
     let (r, effects) = step(r, shown(HostIdentity::Unverified(unproven)), &POLICY, at(30));
     assert_eq!(turned(&effects), []);
     assert_eq!(r.durable.conditions[&condition], at(20).wall);

@@ -9,7 +9,7 @@ use crate::model::{
 };
 
 pub(crate) const POLICY: CheckPolicy = CheckPolicy {
-    interval: Duration::from_secs(10),
+    probe_interval: Duration::from_secs(10),
     write_interval: Some(Duration::from_secs(60)),
     login_interval: Duration::from_secs(50),
     start_spread: Duration::ZERO,
@@ -17,12 +17,12 @@ pub(crate) const POLICY: CheckPolicy = CheckPolicy {
     recover_after: 2,
     auto_reconnect: true,
     space: SpaceThresholds { reserved: 10, near_full: 0.85, full: 0.95 },
-    slow: Duration::from_secs(1),
+    slow_probe_after: Duration::from_secs(1),
 };
 
 pub(crate) fn at(seconds: u64) -> StepTime {
     let wall = Timestamp(1_700_000_000_000 + i64::try_from(seconds).unwrap() * 1000);
-    StepTime { wall, uptime: Duration::from_secs(seconds), roll: u64::MAX / 2 }
+    StepTime { wall, uptime: Duration::from_secs(seconds), random: u64::MAX / 2 }
 }
 
 pub(crate) fn measured() -> MeasuredSpace {

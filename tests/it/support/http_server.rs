@@ -103,11 +103,19 @@ pub(crate) fn snapshot(uuid: StoreUuid) -> Arc<StoreSnapshot> {
         capacity: inventory.capacity,
         ..DurableRecord::new_connecting(Epoch(1), store.created)
     };
-    let (checks, proof) =
+    let (checks, host_identity) =
         (StoreChecks::default(), Some(HostIdentity::verified_by(HostEvidence::BootId)));
     let (last_attempt, stuck_worker) = (None, None);
     let store = Arc::new(store);
-    Arc::new(StoreSnapshot { store, durable, inventory, checks, last_attempt, proof, stuck_worker })
+    Arc::new(StoreSnapshot {
+        store,
+        durable,
+        inventory,
+        checks,
+        last_attempt,
+        host_identity,
+        stuck_worker,
+    })
 }
 
 /// A daemon that was told to take old algorithms, on a state disk that is in trouble.

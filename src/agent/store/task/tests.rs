@@ -102,7 +102,7 @@ fn context(opened: &OpenedLedger) -> Arc<AgentContext> {
         clock: Arc::new(Fixed),
         random: Arc::new(Fixed),
         policy: CheckPolicy {
-            interval: Duration::from_secs(60),
+            probe_interval: Duration::from_secs(60),
             write_interval: None,
             login_interval: Duration::from_secs(60),
             start_spread: Duration::ZERO,
@@ -110,7 +110,7 @@ fn context(opened: &OpenedLedger) -> Arc<AgentContext> {
             recover_after: 2,
             auto_reconnect: true,
             space: SpaceThresholds { reserved: 0, near_full: 0.9, full: 0.95 },
-            slow: Duration::from_secs(1),
+            slow_probe_after: Duration::from_secs(1),
         },
         probe_deadline: Duration::from_secs(5),
         attempt_deadline: Duration::from_secs(5),
