@@ -35,7 +35,8 @@ pub(crate) enum ApiError {
     MissingToken,
     /// The token is unknown.
     UnknownSession,
-    /// The address has sent too many unknown tokens. The client should wait for the time `resets_in`.
+    /// The address has sent too many unknown tokens. The client should wait for the time
+    /// `resets_in`.
     TooManyAuthFailures { resets_in: Duration },
     /// A call of the agent protocol came from outside the networks of `server.agent_allow`.
     NetworkNotAllowed(IpAddr),

@@ -22,8 +22,9 @@ pub struct ServerLimits {
     pub max_head_bytes: usize,
     /// Maximum time from the end of a request head to the end of its body.
     pub body_read_timeout: Duration,
-    /// Maximum size of a request body, in bytes. The largest valid request, an add with a private
-    /// key, has 35 KiB.
+    /// Maximum size of a request body, in bytes. An add with the longest private key has 35 KiB, so
+    /// 64 KiB leave room for tags. Only an add that also has nearly the most and longest tags is
+    /// larger.
     pub max_body_bytes: usize,
     /// Maximum time without progress of a response, because the client does not read it.
     pub write_timeout: Duration,

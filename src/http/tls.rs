@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_is_a_name_or_an_address_and_perhaps_a_role() {
+    fn a_client_rule_is_a_name_or_an_address_and_an_optional_role() {
         for (line, expected) in [
             ("mn-1.example", Ok(("mn-1.example", Role::Operate))),
             ("mn-1.example:read", Ok(("mn-1.example", Role::Read))),

@@ -61,12 +61,12 @@ pub struct AgentReply {
 
 impl AgentReply {
     /// Creates the reply to a command that succeeded.
-    pub fn ok_reply() -> Self {
+    pub fn success_reply() -> Self {
         Self { success: true, ..Self::default() }
     }
 
     /// Creates the reply to a command that failed, with the reason.
-    pub fn failed_reply(error: impl Into<String>) -> Self {
+    pub fn failure_reply(error: impl Into<String>) -> Self {
         Self { error: Some(error.into()), ..Self::default() }
     }
 
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_read_as_the_management_node_sends_it() {
+    fn a_command_of_the_management_node_is_parsed() {
         let sent = json!({
             "storagePath": "/images", "sendCommandUrl": "http://192.0.2.1:8080/zstack/asyncrest/sendcommand",
             "uuid": "6a4d9f0c1b2e4c7f8d3e5a6b7c8d9e0f", "hypervisorType": "KVM",
@@ -104,14 +104,15 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_has_no_nulls() {
+    fn a_reply_has_no_nulls() {
         let to_value = |reply: AgentReply| serde_json::to_value(reply).unwrap();
-        assert_eq!(to_value(AgentReply::ok_reply()), json!({"success": true}));
+        assert_eq!(to_value(AgentReply::success_reply()), json!({"success": true}));
         assert_eq!(
-            to_value(AgentReply::failed_reply("no")),
+            to_value(AgentReply::failure_reply("no")),
             json!({"success": false, "error": "no"})
         );
-        let measured = AgentReply::ok_reply().with_capacity(Some(Capacity::new(9, 4).unwrap()));
+        let measured =
+            AgentReply::success_reply().with_capacity(Some(Capacity::new(9, 4).unwrap()));
         let expected = json!({"success": true, "totalCapacity": 9, "availableCapacity": 4});
         assert_eq!(to_value(measured), expected);
     }

@@ -92,10 +92,10 @@ async fn connect_store<S: StoreService>(
              backup storage, or add the store again",
             snapshot.store.image_dir
         );
-        return Ok(AgentReply::failed_reply(why));
+        return Ok(AgentReply::failure_reply(why));
     }
     match stores.reconnect(uuid, Tags::default(), false).await {
-        Ok(snapshot) => Ok(AgentReply::ok_reply().with_capacity(snapshot.inventory.capacity)),
+        Ok(snapshot) => Ok(AgentReply::success_reply().with_capacity(snapshot.inventory.capacity)),
         // These causes pass within seconds, so the management node may retry after the
         // `Retry-After` of the 503 response.
         Err(ReconnectError::Failed(failure)) if is_transient(&failure) => {
@@ -103,10 +103,10 @@ async fn connect_store<S: StoreService>(
         }
         Err(ReconnectError::Failed(failure)) => {
             audit.set_reason(failure.root_fault().reason());
-            Ok(AgentReply::failed_reply(failure_text(&failure)))
+            Ok(AgentReply::failure_reply(failure_text(&failure)))
         }
         Err(ReconnectError::UnknownStore(uuid)) => {
-            Ok(AgentReply::failed_reply(format!("the store {uuid} has been removed")))
+            Ok(AgentReply::failure_reply(format!("the store {uuid} has been removed")))
         }
     }
 }
@@ -138,9 +138,9 @@ async fn handle_ping<S: StoreService>(
 fn ping_reply(snapshot: &StoreSnapshot) -> AgentReply {
     let is_probed = snapshot.checks.examine.last.is_some();
     let reply = match (snapshot.durable.status, &snapshot.durable.failure) {
-        (Status::Connected, _) => AgentReply::ok_reply(),
-        (_, Some(failure)) => AgentReply::failed_reply(failure_text(failure)),
-        (status, None) => AgentReply::failed_reply(format!("the store is {status}")),
+        (Status::Connected, _) => AgentReply::success_reply(),
+        (_, Some(failure)) => AgentReply::failure_reply(failure_text(failure)),
+        (status, None) => AgentReply::failure_reply(format!("the store is {status}")),
     };
     AgentReply { uuid: is_probed.then(|| snapshot.store.uuid.to_string()), ..reply }
 }
@@ -148,7 +148,7 @@ fn ping_reply(snapshot: &StoreSnapshot) -> AgentReply {
 fn unknown_store_reply(command: &AgentCommand) -> AgentReply {
     let why =
         format!("no store has the uuid {}; add the store to the daemon on this node", command.uuid);
-    AgentReply::failed_reply(why)
+    AgentReply::failure_reply(why)
 }
 
 /// Returns true if `path` names the image directory `dir`.

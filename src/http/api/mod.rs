@@ -31,15 +31,15 @@ pub(crate) fn build_router<S: StoreService>(
 ) -> Router {
     let any_store = format!("{base}/v1/backup-storage/{{uuid}}");
     let image_stores = format!("{base}/v1/backup-storage/image-store");
-    let views = prefixes.iter().fold(Router::new(), |views, prefix| {
-        agent_protocol::add_agent_routes(views, prefix)
+    let agent_routes = prefixes.iter().fold(Router::new(), |routes, prefix| {
+        agent_protocol::add_agent_routes(routes, prefix)
             .route(&format!("{prefix}/stores"), get(store_health::get_store_summary::<S>))
             .route(
                 &format!("{prefix}/stores/{{uuid}}/health"),
                 get(store_health::get_store_health::<S>),
             )
     });
-    views
+    agent_routes
         .route(health::LIVENESS_PATH, get(health::get_liveness))
         .route(health::READINESS_PATH, get(health::get_readiness::<S>))
         .route(&image_stores, get(stores::list_stores::<S>).post(stores::add_store::<S>))
@@ -54,10 +54,13 @@ pub(crate) fn build_router<S: StoreService>(
 /// The dependencies of the routes.
 pub(crate) struct AppState<S> {
     pub(crate) stores: S,
+    /// The value of `storage.allowed_roots`.
     pub(crate) allowed_roots: Vec<String>,
     pub(crate) readiness: Arc<dyn ReadinessCheck>,
     pub(crate) daemon: DaemonInfo,
+    /// Queue of the replies to asynchronous calls of the agent protocol.
     pub(crate) replies: ReplyQueue,
+    /// Cancelled when the daemon stops. `/readyz` reports it.
     pub(crate) stop: CancellationToken,
 }
 

@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_address_does_is_counted_for_a_minute_from_the_first() {
+    fn events_of_one_address_are_counted_for_a_minute_from_the_first() {
         let (mut counter, start) = (SourceCounter::default(), Instant::now());
         let second = |n| start + Duration::from_secs(n);
         for n in 0..20 {
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_ipv6_is_one_address() {
+    fn an_ipv6_network_counts_as_one_source() {
         let (mut counter, now) = (SourceCounter::default(), Instant::now());
         let last =
             (0..30).map(|n| counter.count_source(ip(&format!("2001:db8::{n:x}")), now)).last();
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_is_bounded_and_passes() {
+    fn the_number_of_sources_is_bounded_and_they_expire() {
         let (mut counter, now) = (SourceCounter::default(), Instant::now());
         for n in 0..3000_u32 {
             assert_eq!(counter.count_source(IpAddr::V4(n.into()), now).count, 1);

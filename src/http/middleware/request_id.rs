@@ -40,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sane_id_is_taken_over_and_another_replaced() {
+    fn a_valid_id_is_kept_and_any_other_replaced() {
         let random_id = "ab".repeat(16);
         let long = "a".repeat(65);
         for (client_id, expected) in [

@@ -25,7 +25,7 @@ const WARN_INTERVAL: Duration = Duration::from_secs(60);
 /// client whose machine has failed would otherwise keep its permit until TCP itself times out.
 const UNACKNOWLEDGED_TIMEOUT_MS: u32 = 30_000;
 
-/// Maximum number of connections that wait to be accepted. The limit of the kernel
+/// Maximum number of connections that wait to be accepted. The default limit of the kernel
 /// (`net.core.somaxconn`) is 4096.
 const LISTEN_BACKLOG: i32 = 1024;
 

@@ -174,6 +174,7 @@ struct Connections {
     tasks: JoinSet<()>,
     tcp: ConnectionLimiter,
     unix: ConnectionLimiter,
+    /// Connections beyond the limits, which receive an error response.
     overflow: ConnectionLimiter,
 }
 

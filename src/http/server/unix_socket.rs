@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_socket_is_open_to_owner_and_group_and_gone_with_its_owner() {
+    fn a_socket_is_open_to_owner_and_group_and_removed_when_dropped() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("agent.sock");
         let (_listener, file) = open_socket(&path).unwrap();
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_socket_is_replaced_and_an_answered_one_is_not() {
+    fn a_stale_socket_is_replaced_and_one_in_use_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("agent.sock");
         let stale = UnixListener::bind(&path).unwrap();
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_the_way_is_named_and_left_alone() {
+    fn a_file_at_the_path_is_named_and_left_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("agent.sock");
         fs::write(&path, "precious").unwrap();

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_write_that_nobody_takes_fails_in_either_way_of_writing() {
+    async fn a_write_without_progress_fails_plain_and_vectored() {
         let limit = Duration::from_millis(1);
         let (mut stream, _far) = filled(limit).await;
         assert_eq!(stream.write(b"x").await.unwrap_err().kind(), io::ErrorKind::TimedOut);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_flush_and_a_shutdown_that_do_not_end_fail() {
+    async fn a_flush_and_a_shutdown_without_progress_fail() {
         struct Stuck;
         impl AsyncWrite for Stuck {
             fn poll_write(
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_progress_starts_the_limit_anew() {
+    async fn each_progress_restarts_the_limit() {
         let (mut stream, mut far) = filled(NEVER).await;
         assert!(stream.deadline.is_none());
         assert!(poll_once(&mut stream).is_pending());
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_read_may_wait_for_ever() {
+    async fn a_read_has_no_limit() {
         let (near, _far) = duplex(4);
         let mut stream = WriteTimeoutStream::new(near, Duration::ZERO);
         let mut buf = [0; 4];

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_asks_for_the_stores_it_names_and_any_other_for_none() {
+    fn a_response_requests_the_stores_it_names_and_any_other_none() {
         let one = "00000000000000000000000000000001";
         let stores = parse_resync_request(
             format!("{{\"resync\":[\"{one}\",\"x\",\"{one}\"],\"more\":1}}").as_bytes(),

@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fold_says_how_many_it_stands_for() {
+    fn a_coalesced_event_has_the_number_of_its_transitions() {
         let later = Notice {
             new_status: Status::Connected,
             old_status: Status::Disconnected,
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn zstacks_format_has_a_path_of_its_own_for_a_drop() {
+    fn zstacks_format_has_its_own_path_for_a_disconnect() {
         let events = WebhookEvent::from_notice(&notice(), NODE, EventFormat::ZStack);
         let paths: Vec<_> = events.iter().map(|event| event.command_path.unwrap()).collect();
         assert_eq!(paths, ["/backup-storage/status/change", "/backup-storage/disconnected"]);

@@ -97,7 +97,7 @@ impl JsonFields {
         }
     }
 
-    /// Takes a text of at most `most` characters.
+    /// Takes a text of at most `max_chars` characters.
     pub(super) fn take_text(
         &mut self,
         key: &str,
@@ -110,7 +110,7 @@ impl JsonFields {
         }
     }
 
-    /// Takes a text of 1 to `most` characters without control characters.
+    /// Takes a text of 1 to `max_chars` characters without control characters.
     pub(in crate::wire) fn take_optional_line(
         &mut self,
         key: &str,
@@ -141,7 +141,7 @@ impl JsonFields {
         )
     }
 
-    /// Takes a list of at most `count` texts of at most `most` characters each.
+    /// Takes a list of at most `max_items` texts of at most `max_chars` characters each.
     pub(super) fn take_texts(
         &mut self,
         key: &str,
@@ -195,7 +195,7 @@ impl JsonFields {
         }
     }
 
-    /// Takes one text, or a list of at most `count` texts.
+    /// Takes one text, or a list of at most `max_items` texts.
     pub(super) fn take_text_or_texts(
         &mut self,
         key: &str,
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_names_the_path_and_the_type_and_never_the_value() {
+    fn an_error_names_the_path_and_the_expected_form_and_never_the_value() {
         let mut f = fields(json!({
             "name": "hunter2\n", "tags": ["a", {"hunter2": 1}], "on": "hunter2", "inner": "hunter2",
             "long": "hunter2hunter2",

@@ -83,6 +83,7 @@ pub(super) fn take_image_dir(
 /// Takes the host name. Returns `None` if the field is absent.
 pub(super) fn take_hostname(params: &mut JsonFields) -> Result<Option<Hostname>, InvalidField> {
     let invalid = params.invalid_field("hostname", HOSTNAME_FORM);
+    // An IPv6 address may be in brackets, which are two more characters.
     let text =
         params.take_text("hostname", MAX_SHORT_TEXT_CHARS + 2).map_err(|_| invalid.clone())?;
     text.map(|text| text.parse().map_err(|_| invalid)).transpose()

@@ -1,4 +1,4 @@
-//! Bodies as clients send them, and as they should not.
+//! Tests with valid and invalid bodies of requests.
 
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ fn system_tags(body: Value) -> Vec<String> {
 }
 
 #[test]
-fn every_known_form_of_a_reconnect_is_taken() {
+fn every_known_form_of_a_reconnect_is_accepted() {
     for body in [
         json!({"params": {"systemTags": ["a"], "userTags": []}}),
         json!({"params": {"uuid": "8a2f", "systemTags": ["a"]}, "sessionId": "x"}),
@@ -48,7 +48,7 @@ fn every_known_form_of_a_reconnect_is_taken() {
 }
 
 #[test]
-fn tags_beside_the_action_win_kind_by_kind() {
+fn tags_of_the_document_take_precedence_for_each_kind() {
     let body = json!({"params": {"systemTags": ["s"], "userTags": ["u"]}, "systemTags": []});
     let tags = tags_of(&body);
     assert!(tags.system_tags().is_empty());
@@ -139,7 +139,7 @@ fn an_invalid_body_is_described_without_quoting_it() {
 }
 
 #[test]
-fn an_add_has_defaults_and_tolerates_what_it_does_not_know() {
+fn an_add_has_defaults_and_ignores_unknown_fields() {
     let request = add(json!({"importImages": true, "tagUuids": [], "type": "x"})).unwrap();
     assert_eq!(
         (request.uuid, request.name.as_str(), request.description.as_str()),
@@ -157,7 +157,7 @@ fn an_add_has_defaults_and_tolerates_what_it_does_not_know() {
 }
 
 #[test]
-fn an_add_takes_every_documented_field() {
+fn an_add_accepts_every_documented_field() {
     let print = "SHA256:qg+Fu0zRcwVlFZqwzZ3lT9b4P5oUJ8V0n2ZkmY1J8cE";
     let request = add(json!({
         "hostname": "[fe80::1]", "sshPort": 2222.0, "password": "", "privateKey": "PEM",

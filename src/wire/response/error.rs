@@ -186,14 +186,14 @@ pub(in crate::wire) mod tests {
     }
 
     #[test]
-    fn no_fact_takes_the_place_of_the_reason() {
+    fn no_fact_overwrites_the_reason() {
         let fault = Fault::new(Reason::IoError, "x").with_detail("reason", "another");
         let error = serde_json::to_value(ErrorCode::from_fault("SYS.1006", &fault)).unwrap();
         assert_eq!(error["opaque"]["reason"], "io_error");
     }
 
     #[test]
-    fn what_is_absent_is_left_out() {
+    fn absent_fields_are_omitted() {
         let error = serde_json::to_value(ErrorCode::new("SYS.1003", "no store")).unwrap();
         let expected =
             json!({"code": "SYS.1003", "description": "Resource not found", "details": "no store"});

@@ -7,7 +7,7 @@ use super::{CapacityBody, FilesystemBody, HostKeyBody};
 use crate::lifecycle::{HistoryEntry, HistoryEvent, MeasuredSpace};
 use crate::model::Tags;
 
-/// One line of the history. Its keys are in alphabetical order, as they have always been.
+/// One line of the history. Its keys are in alphabetical order.
 #[derive(Clone, Debug)]
 pub struct HistoryLine<'a>(LineFields<'a>);
 
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn each_event_has_its_data_beside_its_name() {
+    fn each_event_has_its_name_and_its_data() {
         let tags = Tags::new(vec!["a::b".to_owned()], vec!["c".to_owned()]).unwrap();
         let failure =
             AttemptFailure::from_fault(Fault::new(Reason::NotMounted, "/data is not mounted"));

@@ -116,7 +116,7 @@ pub(in crate::wire) mod tests {
     }
 
     #[test]
-    fn the_documented_fields_are_all_there() {
+    fn all_documented_fields_are_present() {
         let body =
             serde_json::to_value(InventoryBody::from_inventory(&documented_inventory())).unwrap();
         let expected = json!({
