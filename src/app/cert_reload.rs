@@ -25,9 +25,9 @@ type FilesDigest = Vec<u8>;
 /// configuration or the reason why it cannot be used.
 type CheckResult = (FilesDigest, Option<Result<TlsListenerConfig, String>>);
 
-/// Checks the files every 10 s, and whenever `reload_requests` is notified, until `stop`. It
-/// ignores files that cannot be used, such as a certificate whose key has not been replaced yet, until
-/// the next check.
+/// Checks the files every 10 s, and whenever `reload_requests` is notified, until `stop`. Files
+/// that cannot be used, such as a certificate whose key has not been replaced yet, are ignored
+/// until the next check.
 pub(super) async fn watch_certificates(
     files: settings::TlsSettings,
     current_tls: watch::Sender<Arc<TlsListenerConfig>>,
