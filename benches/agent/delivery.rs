@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper::body::Bytes;
+use imagestore_agent::agent::DaemonContext;
 use imagestore_agent::common::{SystemClock, SystemRandom};
 use imagestore_agent::ledger::{Ledger, LedgerChange, OpenedLedger, StateDir, open_ledger};
 use imagestore_agent::lifecycle::{HistoryEntry, HistoryEvent};
@@ -69,15 +70,17 @@ impl Office {
         let settings = CallbackSettings { urls: vec![url], ..Settings::built_in().callback };
         let client = CallbackClient::new(&settings, RequestTimeouts::default()).unwrap().unwrap();
         let means = NotifierContext {
-            ledger: self.ledger().clone(),
+            daemon: Arc::new(DaemonContext {
+                node: NodeId::from_u128(7),
+                ledger: self.ledger().clone(),
+                clock: Arc::new(SystemClock),
+                random: Arc::new(SystemRandom::default()),
+            }),
             client,
-            node: NodeId::from_u128(7),
             format: EventFormat::CloudEvents,
             max_pending: 1_000_000,
             start_spread: Duration::ZERO,
             last_try: Duration::from_secs(5),
-            clock: Arc::new(SystemClock),
-            random: Arc::new(SystemRandom::default()),
         };
         let (handle, notifier) = NotifierTask::new(means, CancellationToken::new());
         let mut task = JoinSet::new();

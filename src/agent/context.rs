@@ -1,4 +1,5 @@
-//! The adapters, settings and shared state that all parts of the agent use.
+//! The dependencies that `app` builds once: those that the agent and the notifier share, and those
+//! of the agent alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,28 +10,36 @@ use super::login::trial::TrialLogins;
 use crate::common::{Clock, Random};
 use crate::ledger::Ledger;
 use crate::lifecycle::{CheckPolicy, StepTime};
-use crate::model::StoreUuid;
+use crate::model::{NodeId, StoreUuid};
 use crate::probe::Prober;
 use crate::ssh::Verifier;
 
 /// Called after each commit that put a notice into the outbox.
 pub type OutboxSignal = Arc<dyn Fn(StoreUuid) + Send + Sync>;
 
-/// Everything that the registry and all store tasks share. Built once by `app`, then shared in an
-/// [`Arc`].
-pub struct AgentContext {
+/// The identity of the daemon, its durable state, and its sources of time and randomness. The agent,
+/// the notifier and the heartbeat share one value. It is here because both layers can name it.
+pub struct DaemonContext {
+    /// The id of this node, which is the source of events.
+    pub node: NodeId,
     /// Holds all durable state.
     pub ledger: Ledger,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+}
+
+/// The dependencies that the registry and all store tasks share.
+pub struct AgentContext {
+    /// The dependencies that the notifier has as well.
+    pub daemon: Arc<DaemonContext>,
     /// Probes image directories.
     pub prober: Prober,
     /// Verifies logins.
     pub verifier: Verifier,
     /// Remembers the logins of adds and updates that the servers rejected.
     pub try_outs: TrialLogins,
-    /// Wall time.
-    pub clock: Arc<dyn Clock>,
-    /// Randomness.
-    pub random: Arc<dyn Random>,
     /// The rules of the status machine.
     pub policy: CheckPolicy,
     /// Maximum duration of one probe.
@@ -49,9 +58,9 @@ impl AgentContext {
     /// Returns the current time, with a new random number.
     pub(super) fn step_time(&self) -> StepTime {
         StepTime {
-            wall: self.clock.now(),
+            wall: self.daemon.clock.now(),
             uptime: self.started.elapsed(),
-            random: self.random.next_u64(),
+            random: self.daemon.random.next_u64(),
         }
     }
 }

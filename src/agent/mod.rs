@@ -27,7 +27,7 @@ pub use conditions::{
     ActiveCondition, DaemonConditions, DeliveryMonitor, SharedFilesystems, TotalCapacity,
     active_conditions, total_capacity,
 };
-pub use context::{AgentContext, OutboxSignal};
+pub use context::{AgentContext, DaemonContext, OutboxSignal};
 pub use login::trial::TrialLogins;
 pub use registry::Registry;
 pub use registry::add::AddError;

@@ -31,6 +31,7 @@ use super::process::ExitStatus;
 use super::reload::Reload;
 use super::startup::PreparedDaemon;
 use super::tasks::{HttpDependencies, LAST_DELIVERY_TIMEOUT, TaskResult, TaskStarter};
+use crate::agent::DaemonContext;
 use crate::http::TokenTable;
 use crate::ledger::{LedgerWriter, OpenedLedger, StateDir};
 use crate::management::CallbackClient;
@@ -117,7 +118,8 @@ impl PreparedDaemon {
         let OpenedLedger { ledger, writer, stores, .. } = opened;
         let (stop_tasks, stop_notifier) = (CancellationToken::new(), CancellationToken::new());
         let (stop, tasks) = (stop_tasks.clone(), JoinSet::new());
-        let mut starter = TaskStarter { settings, node, ledger, clock, random, stop, tasks };
+        let daemon = Arc::new(DaemonContext { node, ledger, clock, random });
+        let mut starter = TaskStarter { settings, daemon, stop, tasks };
 
         let (notifier_handle, notifier_tasks) = client
             .clone()

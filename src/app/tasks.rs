@@ -12,12 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{cert_reload, process, state_disk};
 use crate::agent::{
-    AgentContext, DaemonConditions, DeliveryMonitor, OutboxSignal, Registry, RegistryTask,
-    TrialLogins,
+    AgentContext, DaemonConditions, DaemonContext, DeliveryMonitor, OutboxSignal, Registry,
+    RegistryTask, TrialLogins,
 };
-use crate::common::{Clock, Random};
 use crate::http::{DaemonInfo, HttpServer, ServerContext, TlsListenerConfig, TokenTable};
-use crate::ledger::{Ledger, LoadedStore};
+use crate::ledger::LoadedStore;
 use crate::lifecycle::{CheckPolicy, SpaceThresholds};
 use crate::management::{CallbackClient, ReplyQueue, RequestTimeouts, UrlGuard};
 use crate::model::NodeId;
@@ -44,10 +43,7 @@ pub(super) type TaskResult = (&'static str, Result<(), String>);
 /// that have been started.
 pub(super) struct TaskStarter {
     pub(super) settings: Settings,
-    pub(super) node: NodeId,
-    pub(super) ledger: Ledger,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) random: Arc<dyn Random>,
+    pub(super) daemon: Arc<DaemonContext>,
     /// Stops every task but the notifier.
     pub(super) stop: CancellationToken,
     /// Every task but the notifier.
@@ -76,9 +72,8 @@ impl TaskStarter {
     ) -> (NotifierHandle, JoinSet<TaskResult>) {
         let callback = &self.settings.callback;
         let context = NotifierContext {
-            ledger: self.ledger.clone(),
+            daemon: Arc::clone(&self.daemon),
             client,
-            node: self.node,
             format: match callback.format {
                 CallbackFormat::CloudEvents => EventFormat::CloudEvents,
                 CallbackFormat::ZStack => EventFormat::ZStack,
@@ -86,8 +81,6 @@ impl TaskStarter {
             max_pending: callback.max_pending,
             start_spread: callback.start_spread,
             last_try: LAST_DELIVERY_TIMEOUT,
-            clock: Arc::clone(&self.clock),
-            random: Arc::clone(&self.random),
         };
         let (handle, notifier) = NotifierTask::new(context, stop);
         let mut tasks = JoinSet::new();
@@ -103,12 +96,10 @@ impl TaskStarter {
     ) -> Registry {
         let settings = &self.settings;
         let context = AgentContext {
-            ledger: self.ledger.clone(),
-            prober: new_prober(settings, self.node),
+            daemon: Arc::clone(&self.daemon),
+            prober: new_prober(settings, self.daemon.node),
             verifier: Verifier::new(&settings.ssh),
             try_outs: TrialLogins::default(),
-            clock: Arc::clone(&self.clock),
-            random: Arc::clone(&self.random),
             policy: new_policy(settings),
             probe_deadline: settings.monitor.probe_deadline,
             attempt_deadline: settings.monitor.attempt_deadline,
@@ -126,7 +117,8 @@ impl TaskStarter {
     /// Starts the watch of the state disk. Returns a receiver of its current error.
     pub(super) fn start_state_disk_watch(&mut self) -> watch::Receiver<Option<String>> {
         let (sender, receiver) = watch::channel(None);
-        let watch = state_disk::watch_state_disk(self.ledger.clone(), sender, self.stop.clone());
+        let watch =
+            state_disk::watch_state_disk(self.daemon.ledger.clone(), sender, self.stop.clone());
         self.spawn_infallible("state disk watch", watch);
         receiver
     }
@@ -139,7 +131,7 @@ impl TaskStarter {
     ) -> DaemonConditions {
         let ssh = &self.settings.ssh;
         DaemonConditions {
-            started: self.clock.now(),
+            started: self.daemon.clock.now(),
             legacy: ssh.legacy.clone(),
             accepts_any_host_key: ssh.host_key_policy == HostKeyPolicy::AcceptAny,
             delivery: notifier
@@ -160,14 +152,12 @@ impl TaskStarter {
             return;
         }
         let heartbeat = HeartbeatTask {
-            node: self.node,
+            daemon: Arc::clone(&self.daemon),
             every: callback.heartbeat,
             start_spread: callback.start_spread,
             stores: registry.clone(),
             daemon_conditions: conditions.clone(),
             notifier: notifier.clone(),
-            clock: Arc::clone(&self.clock),
-            random: Arc::clone(&self.random),
         };
         let stop = self.stop.clone();
         self.spawn_infallible("heartbeat", heartbeat.run_heartbeat(stop));
@@ -176,7 +166,7 @@ impl TaskStarter {
     /// Starts the task that posts the answers of the agent protocol.
     pub(super) fn start_reply_poster(&mut self) -> ReplyQueue {
         let networks = UrlGuard::new(&self.settings.server.agent_allow);
-        let (clock, random) = (Arc::clone(&self.clock), Arc::clone(&self.random));
+        let (clock, random) = (Arc::clone(&self.daemon.clock), Arc::clone(&self.daemon.random));
         let (replies, poster) =
             ReplyQueue::new(networks, RequestTimeouts::default(), clock, random);
         let stop = self.stop.clone();
@@ -224,13 +214,13 @@ impl TaskStarter {
                 state_disk.borrow().iter().cloned().collect::<Vec<String>>()
             }),
             daemon: DaemonInfo {
-                node: self.node,
+                node: self.daemon.node,
                 conditions,
                 notifier,
                 process_stats: process::process_stats(),
             },
             replies,
-            random: Arc::clone(&self.random),
+            random: Arc::clone(&self.daemon.random),
             allowed_roots: self.settings.storage.allowed_roots.clone(),
         };
         spawn(&mut self.tasks, "server", server.run(context, self.stop.clone(), DRAIN_TIMEOUT));

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::common::{Clock, Random, lock_unpoisoned};
+use crate::agent::DaemonContext;
+use crate::common::lock_unpoisoned;
 use crate::delivery::{DeliveryOutcome, EndpointSelector, ReceiverReply, classify};
 use crate::management::CallbackClient;
 use crate::wire::{EventFormat, WebhookEvent};
@@ -15,8 +16,7 @@ use crate::wire::{EventFormat, WebhookEvent};
 pub(super) struct CallbackEndpoints {
     client: CallbackClient,
     format: EventFormat,
-    clock: Arc<dyn Clock>,
-    random: Arc<dyn Random>,
+    daemon: Arc<DaemonContext>,
     route: Mutex<EndpointSelector>,
     started: Instant,
 }
@@ -25,11 +25,10 @@ impl CallbackEndpoints {
     pub(super) fn new(
         client: CallbackClient,
         format: EventFormat,
-        clock: Arc<dyn Clock>,
-        random: Arc<dyn Random>,
+        daemon: Arc<DaemonContext>,
     ) -> Self {
         let route = Mutex::new(EndpointSelector::new(client.endpoint_count()));
-        Self { client, format, clock, random, route, started: Instant::now() }
+        Self { client, format, daemon, route, started: Instant::now() }
     }
 
     /// Posts an event. Returns the last reply, its meaning, and the body of a 2xx.
@@ -44,7 +43,7 @@ impl CallbackEndpoints {
         );
         let (mut tried, mut last) = (Vec::new(), gone);
         while let Some(to) = self.select(&tried) {
-            let (reply, said) = self.client.post_event(to, event, self.clock.now()).await;
+            let (reply, said) = self.client.post_event(to, event, self.daemon.clock.now()).await;
             let verdict = classify(&reply, self.format == EventFormat::ZStack);
             let on = self.on_reply(to, &reply, verdict);
             tried.push(to);
@@ -82,7 +81,13 @@ impl CallbackEndpoints {
 
     fn on_reply(&self, to: usize, reply: &ReceiverReply, verdict: DeliveryOutcome) -> bool {
         let (before, uptime) = (self.active_endpoint(), self.started.elapsed());
-        let on = self.lock_selector().on_reply(to, reply, verdict, uptime, self.random.next_u64());
+        let on = self.lock_selector().on_reply(
+            to,
+            reply,
+            verdict,
+            uptime,
+            self.daemon.random.next_u64(),
+        );
         let now = self.active_endpoint();
         let destination = self.client.endpoint_name(to);
         if self.client.endpoint_count() > 1 && on && before != now {

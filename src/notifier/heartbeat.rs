@@ -12,18 +12,17 @@ use tracing::{debug, info, warn};
 
 use super::NotifierHandle;
 use crate::agent::{
-    DaemonConditions, Registry, SharedFilesystems, StoreService as _, StoreSnapshot,
+    DaemonConditions, DaemonContext, Registry, SharedFilesystems, StoreService as _, StoreSnapshot,
     active_conditions,
 };
-use crate::common::{Clock, Random};
 use crate::delivery::ReceiverReply;
-use crate::model::{NodeId, Notice, NoticeKind, Tags};
+use crate::model::{Notice, NoticeKind, Tags};
 use crate::wire::{EventFormat, StoreHeartbeat, WebhookEvent, parse_resync_request};
 
 /// The task that sends heartbeats.
 pub struct HeartbeatTask {
-    /// The id of this node, which is the source of events.
-    pub node: NodeId,
+    /// The dependencies that the agent and the notifier have as well.
+    pub daemon: Arc<DaemonContext>,
     /// Interval between two heartbeats. Each one varies at random by 10 % in both directions.
     pub every: Duration,
     /// The first heartbeat is sent at a random time within this period.
@@ -34,10 +33,6 @@ pub struct HeartbeatTask {
     pub daemon_conditions: DaemonConditions,
     /// Gives access to the receivers.
     pub notifier: NotifierHandle,
-    /// Wall time.
-    pub clock: Arc<dyn Clock>,
-    /// Randomness.
-    pub random: Arc<dyn Random>,
 }
 
 impl HeartbeatTask {
@@ -73,7 +68,8 @@ impl HeartbeatTask {
     async fn send_heartbeat(&self, number: u64) -> (bool, ReceiverReply) {
         let views = self.stores.snapshots();
         let pulses = self.snapshots(&views);
-        let event = WebhookEvent::new_heartbeat(self.node, self.clock.now(), number, &pulses);
+        let event =
+            WebhookEvent::new_heartbeat(self.daemon.node, self.daemon.clock.now(), number, &pulses);
         let (reply, verdict, answer) = self.notifier.callback_endpoints().post_event(&event).await;
         debug!(%reply, stores = pulses.len(), "heartbeat");
         if verdict.is_delivery() {
@@ -98,7 +94,7 @@ impl HeartbeatTask {
             position: durable.position,
             old_status: durable.status,
             new_status: durable.status,
-            at: self.clock.now(),
+            at: self.daemon.clock.now(),
             attempt: durable.attempt,
             failure: durable.failure.clone(),
             inventory: view.inventory.clone(),
@@ -106,7 +102,8 @@ impl HeartbeatTask {
             folded: 1,
         };
         let mut taken = true;
-        for event in WebhookEvent::from_notice(&notice, self.node, EventFormat::CloudEvents) {
+        for event in WebhookEvent::from_notice(&notice, self.daemon.node, EventFormat::CloudEvents)
+        {
             let (reply, verdict, _) = self.notifier.callback_endpoints().post_event(&event).await;
             taken &= verdict.is_delivery();
             info!(store = %notice.store, %reply, "the receiver asked for the current state");
@@ -131,6 +128,6 @@ impl HeartbeatTask {
 
     /// Returns a random part of a duration.
     fn random_fraction(&self, whole: Duration) -> Duration {
-        crate::common::Backoff::new(whole, whole).delay(1, self.random.next_u64())
+        crate::common::Backoff::new(whole, whole).delay(1, self.daemon.random.next_u64())
     }
 }

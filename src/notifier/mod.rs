@@ -35,11 +35,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::common::{Backoff, Clock, Random};
+use crate::agent::DaemonContext;
+use crate::common::Backoff;
 use crate::delivery::DeliveryState;
-use crate::ledger::{Ledger, ReadError};
+use crate::ledger::ReadError;
 use crate::management::CallbackClient;
-use crate::model::{NodeId, StoreUuid};
+use crate::model::StoreUuid;
 use crate::wire::EventFormat;
 use endpoints::CallbackEndpoints;
 use handle::ChangedStores;
@@ -54,14 +55,12 @@ const MAX_CONCURRENT_DELIVERIES: usize = 32;
 /// from 200 ms to 60 s.
 const BACKLOG_BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(60));
 
-/// Everything that the notifier needs. Built once by `app`.
+/// The dependencies and settings of the notifier. `app` builds them once.
 pub struct NotifierContext {
-    /// Holds the outbox.
-    pub ledger: Ledger,
+    /// The dependencies that the agent has as well. Its ledger holds the outbox.
+    pub daemon: Arc<DaemonContext>,
     /// Posts events to the receivers.
     pub client: CallbackClient,
-    /// The id of this node, which is the source of events.
-    pub node: NodeId,
     /// The format of events.
     pub format: EventFormat,
     /// Maximum number of pending notices of a store. More of them are coalesced into one.
@@ -70,10 +69,6 @@ pub struct NotifierContext {
     pub start_spread: Duration,
     /// Maximum time for which requests continue after the stop.
     pub last_try: Duration,
-    /// Wall time.
-    pub clock: Arc<dyn Clock>,
-    /// Randomness.
-    pub random: Arc<dyn Random>,
 }
 
 /// A delivery task panicked. This is an internal error, after which there are no guarantees.
@@ -96,9 +91,9 @@ impl NotifierTask {
     pub fn new(means: NotifierContext, stop: CancellationToken) -> (NotifierHandle, Self) {
         let (moved, news) = watch::channel(ChangedStores::new());
         let (status, shown) = watch::channel(NotifierStatus::default());
-        let (clock, random) = (Arc::clone(&means.clock), Arc::clone(&means.random));
+        let daemon = Arc::clone(&means.daemon);
         let destinations =
-            Arc::new(CallbackEndpoints::new(means.client.clone(), means.format, clock, random));
+            Arc::new(CallbackEndpoints::new(means.client.clone(), means.format, daemon));
         let shared = Arc::new(DeliveryShared {
             means,
             destinations: Arc::clone(&destinations),
@@ -161,13 +156,15 @@ impl NotifierTask {
     /// of the next try if the ledger cannot be read.
     async fn wake_backlog(&mut self, failures: u32) -> Option<Instant> {
         // A state disk that hangs must not delay the stop.
-        let read =
-            self.stop.run_until_cancelled(self.shared.means.ledger.stores_with_pending()).await;
+        let read = self
+            .stop
+            .run_until_cancelled(self.shared.means.daemon.ledger.stores_with_pending())
+            .await;
         let error = match read {
             Some(Ok(backlog)) => {
                 for store in backlog {
                     let spread = self.shared.means.start_spread;
-                    let roll = self.shared.means.random.next_u64();
+                    let roll = self.shared.means.daemon.random.next_u64();
                     let first = Backoff::new(spread, spread).delay(1, roll);
                     self.wake_store(
                         store,
@@ -182,7 +179,7 @@ impl NotifierTask {
         if failures == 1 {
             warn!(%error, "the backlog of notices cannot be read yet");
         }
-        let wait = BACKLOG_BACKOFF.delay(failures, self.shared.means.random.next_u64());
+        let wait = BACKLOG_BACKOFF.delay(failures, self.shared.means.daemon.random.next_u64());
         Some(Instant::now() + wait)
     }
 

@@ -82,7 +82,7 @@ impl StoreDelivery {
         wake: watch::Receiver<()>,
         lane: DeliveryState,
     ) -> Self {
-        let outbox = OutboxReader::new(shared.means.ledger.clone(), store);
+        let outbox = OutboxReader::new(shared.means.daemon.ledger.clone(), store);
         let taken = (Position::default(), 0);
         Self {
             store,
@@ -226,7 +226,7 @@ impl StoreDelivery {
         let shared = &self.shared;
         let before = self.lane.last_failure().map(|trouble| trouble.outcome);
         span.in_scope(|| shared.board.record_response(self.store, before, &reply, verdict));
-        let (uptime, roll) = (shared.started.elapsed(), shared.means.random.next_u64());
+        let (uptime, roll) = (shared.started.elapsed(), shared.means.daemon.random.next_u64());
         self.lane.on_reply(position, reply, verdict, uptime, roll);
         if verdict.is_delivery() {
             self.waiting = self.waiting.and_then(|OutboxDepth { count, newest }| {
@@ -243,13 +243,13 @@ impl StoreDelivery {
 
     /// Posts the remaining requests of a notice, up to the first that is not delivered.
     async fn post_event(&mut self, notice: &Notice) -> (ReceiverReply, DeliveryOutcome) {
-        let NotifierContext { node, format, .. } = &self.shared.means;
+        let NotifierContext { daemon, format, .. } = &self.shared.means;
+        let node = daemon.node;
         if self.parts_sent.0 != notice.position {
             self.parts_sent = (notice.position, 0);
         }
         let mut last = None;
-        for event in
-            WebhookEvent::from_notice(notice, *node, *format).iter().skip(self.parts_sent.1)
+        for event in WebhookEvent::from_notice(notice, node, *format).iter().skip(self.parts_sent.1)
         {
             let (reply, verdict, _) = self.shared.destinations.post_event(event).await;
             if !verdict.is_delivery() {
@@ -290,14 +290,14 @@ impl StoreDelivery {
     }
 
     fn ledger_wait(&self) -> NextTurn {
-        let wait =
-            LEDGER_RETRY_BACKOFF.delay(self.ledger_failures, self.shared.means.random.next_u64());
+        let wait = LEDGER_RETRY_BACKOFF
+            .delay(self.ledger_failures, self.shared.means.daemon.random.next_u64());
         NextTurn::Until(Instant::now() + wait)
     }
 
     /// Publishes the status of the delivery before it waits for the receiver or for the next step.
     fn publish_status(&self, pause: NextTurn) {
-        let now = self.shared.means.clock.now();
+        let now = self.shared.means.daemon.clock.now();
         let in_ms = |until: Instant| {
             i64::try_from(until.saturating_duration_since(Instant::now()).as_millis())
                 .unwrap_or(i64::MAX)

@@ -187,7 +187,7 @@ pub(super) async fn log_in(
     if let Some(fault) = remembered {
         return failed(fault);
     }
-    let credentials = timeout_at(deadline, context.ledger.credentials(store.uuid)).await;
+    let credentials = timeout_at(deadline, context.daemon.ledger.credentials(store.uuid)).await;
     let verified = match credentials.unwrap_or_else(|_| Err(faults::no_credentials())) {
         Ok(credentials) => {
             let login = LoginRequest {

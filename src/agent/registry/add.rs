@@ -97,7 +97,8 @@ pub(super) async fn add_store(
     let (claim, left) = new_claim(context, uuid, &proven);
     let adding = async {
         // A ledger that rejects requests is detected before the directory is touched.
-        let epoch = persist::read_with_timeout(context.ledger.next_epoch(claim.created)).await?;
+        let epoch =
+            persist::read_with_timeout(context.daemon.ledger.next_epoch(claim.created)).await?;
         let epoch = epoch.map_err(|error| AttemptFailure::from(faults::commit_failed(&error)))?;
         write_marker(context, &dir, &purpose, &claim, slot, stop, caller).await?;
         crash_point("claim.after");
@@ -151,11 +152,11 @@ fn new_claim(
     proven: &VerifiedStore,
 ) -> (MarkerClaim, AddLeftovers) {
     let examined = &proven.examined;
-    let fresh = MarkerId::from_u128(u128::from_be_bytes(context.random.bytes16()));
+    let fresh = MarkerId::from_u128(u128::from_be_bytes(context.daemon.random.bytes16()));
     let claim = MarkerClaim {
         store,
         marker: examined.marker.unwrap_or(fresh),
-        created: context.clock.now(),
+        created: context.daemon.clock.now(),
         place: examined.place.clone(),
         before: examined.before.clone(),
     };
@@ -260,7 +261,9 @@ async fn commit_store(
     let change =
         persist::change_for_step(change, &store, &before, &record, &effects, notified, now.wall);
     let early = |failure| caller.reply_early(failure);
-    persist::commit_with_timeout(&context.ledger, change, stop, early).await.map_err(recorded)?;
+    persist::commit_with_timeout(&context.daemon.ledger, change, stop, early)
+        .await
+        .map_err(recorded)?;
     info!(name = %store.name, path = %store.image_dir, status = %record.durable.status, "store added");
     Ok(AddedStore { store, record })
 }

@@ -109,8 +109,9 @@ impl StoreService for Registry {
     }
 
     async fn history(&self, uuid: StoreUuid, lines: u32) -> Option<StoreHistory> {
-        let read =
-            timeout(HISTORY_READ_TIMEOUT, self.context.ledger.history(uuid, lines)).await.ok()?;
+        let read = timeout(HISTORY_READ_TIMEOUT, self.context.daemon.ledger.history(uuid, lines))
+            .await
+            .ok()?;
         read.inspect_err(|error| warn!(store = %uuid, %error, "the history cannot be read")).ok()
     }
 

@@ -141,8 +141,9 @@ impl RegistryTask {
     }
 
     fn start_add(&mut self, asked: AddStore, reply: AddReplySender) {
-        let uuid =
-            asked.uuid.unwrap_or_else(|| StoreUuid::new_random(self.context.random.bytes16()));
+        let uuid = asked
+            .uuid
+            .unwrap_or_else(|| StoreUuid::new_random(self.context.daemon.random.bytes16()));
         if let Err(error) = self.ensure_available(uuid, &asked.image_dir) {
             let _ = reply.send(Err(error));
             return;

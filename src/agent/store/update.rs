@@ -53,7 +53,8 @@ pub(crate) async fn verify_update(
         let credentials = match &proven.asked.credentials {
             Some(given) => given.clone(),
             None => {
-                let stored = timeout_at(deadline, context.ledger.credentials(store.uuid)).await;
+                let stored =
+                    timeout_at(deadline, context.daemon.ledger.credentials(store.uuid)).await;
                 stored.unwrap_or_else(|_| Err(faults::no_credentials()))?
             }
         };

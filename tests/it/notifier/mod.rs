@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use imagestore_agent::agent::DaemonContext;
 use imagestore_agent::ledger::{Ledger, LedgerChange, OpenedLedger, StateDir, open_ledger};
 use imagestore_agent::management::{CallbackClient, RequestTimeouts};
 use imagestore_agent::model::{NodeId, Notice, StoreUuid};
@@ -73,15 +74,17 @@ impl Office {
         let limits =
             RequestTimeouts { whole: Duration::from_secs(5), ..RequestTimeouts::default() };
         NotifierContext {
-            ledger: self.ledger().clone(),
+            daemon: Arc::new(DaemonContext {
+                node: NodeId::from_u128(7),
+                ledger: self.ledger().clone(),
+                clock: Arc::new(Standstill),
+                random: Arc::new(Dice::default()),
+            }),
             client: CallbackClient::new(&settings, limits).unwrap().unwrap(),
-            node: NodeId::from_u128(7),
             format: EventFormat::CloudEvents,
             max_pending: 1000,
             start_spread: Duration::ZERO,
             last_try: Duration::from_secs(5),
-            clock: Arc::new(Standstill),
-            random: Arc::new(Dice::default()),
         }
     }
 

@@ -94,7 +94,8 @@ impl StoreTask {
         };
         let change = LedgerChange::new().remove_store(self.store.uuid);
         let removed =
-            persist::commit_with_timeout(&self.context.ledger, change, &self.stop, early).await;
+            persist::commit_with_timeout(&self.context.daemon.ledger, change, &self.stop, early)
+                .await;
         if let Err(error) = removed {
             let _ = reply.map(|reply| reply.send(Err(faults::commit_failed(&error).into())));
             return None;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::StoreTask;
-use crate::agent::{AgentContext, StoreHandle, TrialLogins};
+use crate::agent::{AgentContext, DaemonContext, StoreHandle, TrialLogins};
 use crate::common::{Clock, Random, Timestamp};
 use crate::ledger::{LedgerChange, OpenedLedger, StateDir, open_ledger};
 use crate::lifecycle::{
@@ -91,7 +91,12 @@ fn durable_record() -> DurableRecord {
 
 fn context(opened: &OpenedLedger) -> Arc<AgentContext> {
     Arc::new(AgentContext {
-        ledger: opened.ledger.clone(),
+        daemon: Arc::new(DaemonContext {
+            node: NodeId::from_u128(3),
+            ledger: opened.ledger.clone(),
+            clock: Arc::new(Fixed),
+            random: Arc::new(Fixed),
+        }),
         prober: Prober::new(ProbeOptions {
             allowed_roots: vec!["/srv".to_owned()],
             allow_root_disk: false,
@@ -99,8 +104,6 @@ fn context(opened: &OpenedLedger) -> Arc<AgentContext> {
         }),
         verifier: Verifier::new(&Settings::built_in().ssh),
         try_outs: TrialLogins::default(),
-        clock: Arc::new(Fixed),
-        random: Arc::new(Fixed),
         policy: CheckPolicy {
             probe_interval: Duration::from_secs(60),
             write_interval: None,

@@ -91,7 +91,7 @@ impl StoreTask {
             waiting.notify_all(&answer);
             callers.notify_all(&answer);
         };
-        persist::commit_with_timeout(&context.ledger, change, stop, early).await
+        persist::commit_with_timeout(&context.daemon.ledger, change, stop, early).await
     }
 
     /// Handles a failed commit, after which the decision does not apply. Notifies the callers, and
