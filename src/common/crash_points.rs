@@ -30,11 +30,11 @@ mod armed {
     pub(super) fn pass_point(label: &str) {
         let Some(path) = std::env::var_os("IMAGESTORE_AGENT_CRASH_POINTS") else { return };
         #[expect(clippy::disallowed_methods, reason = "a test's own file")]
-        let Ok(asked) = std::fs::read_to_string(path) else { return };
-        let Some((at, nth)) = asked.trim().split_once(' ') else { return };
+        let Ok(command) = std::fs::read_to_string(path) else { return };
+        let Some((at, nth)) = command.trim().split_once(' ') else { return };
         let mut passed = lock_unpoisoned(&PASSED_POINTS);
-        if passed.0 != asked {
-            *passed = (asked.clone(), 0);
+        if passed.0 != command {
+            *passed = (command.clone(), 0);
         }
         if at != label {
             return;

@@ -102,7 +102,7 @@ mod tests {
         HostIdentity::Verified { evidence: HostEvidence::BootId, marker }
     }
 
-    fn on_login_finished(proof: HostIdentity) -> LoginOutcome {
+    fn login_with(proof: HostIdentity) -> LoginOutcome {
         LoginOutcome { outcome: Ok(proof), ..login(None) }
     }
 
@@ -116,16 +116,15 @@ mod tests {
 
     /// A login of the monitor, and a probe after it.
     fn by_monitor(r: StoreRecord, proof: HostIdentity, reason: Option<Reason>) -> StoreRecord {
-        let r = after(r, StepInput::LoggedIn(on_login_finished(proof)));
+        let r = after(r, StepInput::LoggedIn(login_with(proof)));
         after(r, StepInput::Probed(probe(reason, None)))
     }
 
     /// An attempt with this login and such a probe.
     fn by_attempt(r: StoreRecord, proof: HostIdentity, reason: Option<Reason>) -> StoreRecord {
-        let asked = StepInput::ReconnectRequested { cause: Cause::User, tags: Tags::default() };
-        let r = after(r, asked);
-        let outcome =
-            Ok(AttemptOutcome { probe: probe(reason, None), login: on_login_finished(proof) });
+        let request = StepInput::ReconnectRequested { cause: Cause::User, tags: Tags::default() };
+        let r = after(r, request);
+        let outcome = Ok(AttemptOutcome { probe: probe(reason, None), login: login_with(proof) });
         let attempt = r.durable.attempt;
         after(r, StepInput::AttemptEnded { attempt, outcome })
     }
@@ -188,8 +187,7 @@ mod tests {
 
     #[test]
     fn a_login_between_two_probes_only_raises_a_suspicion() {
-        let another =
-            || StepInput::LoggedIn(on_login_finished(shown(Some(RemoteMarker::Different))));
+        let another = || StepInput::LoggedIn(login_with(shown(Some(RemoteMarker::Different))));
         let bad = |reason| StepInput::Probed(probe(Some(reason), None));
         let r = after(record(Status::Connected), another());
         assert!(!is_held(&r));

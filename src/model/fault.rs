@@ -72,7 +72,7 @@ pub struct Fault {
     facts: Facts,
     remedy: Option<String>,
     /// Boxed, because few faults have it and every `Result` of a check reserves space for a fault.
-    typed: Option<Box<TypedEvidence>>,
+    typed_evidence: Option<Box<TypedEvidence>>,
 }
 
 /// The evidence of a fault that the daemon acts on.
@@ -88,7 +88,13 @@ impl Fault {
     /// Creates a fault from its reason and one sentence for the operator that describes the
     /// observation.
     pub fn new(reason: Reason, details: impl Into<String>) -> Self {
-        Self { reason, details: details.into(), facts: Facts::new(), remedy: None, typed: None }
+        Self {
+            reason,
+            details: details.into(),
+            facts: Facts::new(),
+            remedy: None,
+            typed_evidence: None,
+        }
     }
 
     /// Adds a piece of evidence.
@@ -115,7 +121,7 @@ impl Fault {
             .with_detail("offeredFingerprint", fingerprint.as_str())
             .with_detail("offeredKeyType", algorithm.as_str())
             .with_detail("offeredKey", format!("{algorithm} {blob}"));
-        self.typed.get_or_insert_default().offered_host_key = Some(key);
+        self.typed_evidence.get_or_insert_default().offered_host_key = Some(key);
         self
     }
 
@@ -123,7 +129,8 @@ impl Fault {
     #[must_use]
     pub fn with_retry_after(mut self, seconds: u64) -> Self {
         self = self.with_detail("retryAfterSeconds", seconds);
-        self.typed.get_or_insert_default().retry_after = Some(Duration::from_secs(seconds));
+        self.typed_evidence.get_or_insert_default().retry_after =
+            Some(Duration::from_secs(seconds));
         self
     }
 
@@ -137,7 +144,7 @@ impl Fault {
     /// Makes all texts printable. It is for texts that were read from a disk.
     #[must_use]
     pub fn sanitized(self) -> Self {
-        let shown = |fact| match fact {
+        let sanitize = |fact| match fact {
             Fact::Text(text) => Fact::Text(escape_hidden(&text)),
             Fact::Number(number) => Fact::Number(number),
             Fact::Flag(flag) => Fact::Flag(flag),
@@ -145,7 +152,7 @@ impl Fault {
         };
         Self {
             details: escape_hidden(&self.details),
-            facts: self.facts.into_iter().map(|(name, fact)| (name, shown(fact))).collect(),
+            facts: self.facts.into_iter().map(|(name, fact)| (name, sanitize(fact))).collect(),
             remedy: self.remedy.as_deref().map(escape_hidden),
             ..self
         }
@@ -168,12 +175,12 @@ impl Fault {
 
     /// Returns the rejected host key, or `None` if the fault is about something else.
     pub fn offered_host_key(&self) -> Option<&HostKey> {
-        self.typed.as_ref()?.offered_host_key.as_ref()
+        self.typed_evidence.as_ref()?.offered_host_key.as_ref()
     }
 
     /// Returns the time after which the same request may succeed, or `None` if it is not known.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.typed.as_ref()?.retry_after
+        self.typed_evidence.as_ref()?.retry_after
     }
 
     /// Returns the remedy for the operator.

@@ -40,7 +40,7 @@ pub struct Notice {
     /// The tags of the request that started the attempt.
     pub tags: Tags,
     /// The number of transitions that this notice represents; 1 unless coalesced.
-    pub folded: u32,
+    pub transition_count: u32,
 }
 
 impl Notice {
@@ -52,8 +52,8 @@ impl Notice {
         } else {
             NoticeKind::Changed
         };
-        let folded = self.folded.saturating_add(later.folded);
-        Notice { old_status: self.old_status, kind, folded, ..later }
+        let transition_count = self.transition_count.saturating_add(later.transition_count);
+        Notice { old_status: self.old_status, kind, transition_count, ..later }
     }
 }
 

@@ -99,7 +99,7 @@ impl HeartbeatTask {
             failure: durable.failure.clone(),
             inventory: view.inventory.clone(),
             tags: Tags::default(),
-            folded: 1,
+            transition_count: 1,
         };
         let mut taken = true;
         for event in WebhookEvent::from_notice(&notice, self.daemon.node, EventFormat::CloudEvents)

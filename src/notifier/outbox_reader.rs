@@ -109,7 +109,7 @@ impl OutboxReader {
             if notices.len() > 1
                 && let Some(into) = notices.into_iter().reduce(Notice::coalesce)
             {
-                let (folded, store) = (into.folded, self.store);
+                let (folded, store) = (into.transition_count, self.store);
                 self.ledger.commit(LedgerChange::new().coalesce(through, into)).await?;
                 info!(%store, folded, "notices are folded into one of the current state");
                 self.unacknowledged.retain(|position| *position > through);

@@ -106,7 +106,7 @@ pub(super) fn new_notice(
         failure: transition.failure.clone(),
         inventory: inventory_of(store, durable),
         tags: transition.tags.clone(),
-        folded: 1,
+        transition_count: 1,
     }
 }
 

@@ -121,7 +121,7 @@ impl Persist for Notice {
             failure: self.failure.as_ref().map(StoredFailure::from_failure),
             inventory: StoredInventory::from_inventory(&self.inventory),
             tags: StoredTags::from_tags(&self.tags),
-            folded: self.folded,
+            folded: self.transition_count,
         }
     }
 
@@ -137,7 +137,7 @@ impl Persist for Notice {
             failure: form.failure.map(StoredFailure::into_failure).transpose()?,
             inventory: form.inventory.into_inventory(form.store)?,
             tags: form.tags.into_tags()?,
-            folded: form.folded,
+            transition_count: form.folded,
         })
     }
 }

@@ -57,14 +57,14 @@ pub enum OpenError {
         what: String,
     },
     /// A newer program wrote the ledger, and it was left unchanged.
-    #[error("the ledger {path} has format {found}, but this program knows formats up to {known} only{}", written_by_note(.written_by))]
+    #[error("the ledger {path} has format {found}, but this program knows formats up to {newest_known} only{}", written_by_note(.written_by))]
     Newer {
         /// The database file.
         path: PathBuf,
         /// The version of its format.
         found: i32,
         /// The newest version that this program knows.
-        known: i32,
+        newest_known: i32,
         /// The version of the program that wrote it.
         written_by: Option<String>,
     },
@@ -126,8 +126,8 @@ pub(super) fn open_with_migrations(
         Integrity::Good => {}
         Integrity::Absent => create_ledger(migration_list, dir.path(), &path)?,
         Integrity::Newer { found, written_by } => {
-            let known = migrations::latest_version(migration_list);
-            return Err(OpenError::Newer { path, found, known, written_by });
+            let newest_known = migrations::latest_version(migration_list);
+            return Err(OpenError::Newer { path, found, newest_known, written_by });
         }
         Integrity::Damaged(what) => return Err(OpenError::Damaged { path, what }),
     }

@@ -100,7 +100,7 @@ pub(super) fn first_notices() -> [Notice; 2] {
     let folded = moved(1, (5, 1), Connected, Disconnected)
         .coalesce(moved(1, (5, 2), Disconnected, Connecting))
         .coalesce(moved(1, (5, 3), Connecting, Disconnected));
-    assert_eq!((folded.kind, folded.folded), (NoticeKind::Changed, 3));
+    assert_eq!((folded.kind, folded.transition_count), (NoticeKind::Changed, 3));
     [folded, Notice { failure: Some(every_evidence()), ..notice(1, 5, 4) }]
 }
 
@@ -110,7 +110,7 @@ pub(super) fn second_notices() -> [Notice; 2] {
     let folded = moved(2, (5, 1), Connected, Disconnected)
         .coalesce(moved(2, (5, 2), Disconnected, Connecting))
         .coalesce(moved(2, (5, 3), Connecting, Connected));
-    assert_eq!((folded.kind, folded.folded), (NoticeKind::Resync, 3));
+    assert_eq!((folded.kind, folded.transition_count), (NoticeKind::Resync, 3));
     [folded, moved(2, (6, 1), Connecting, Connected)]
 }
 

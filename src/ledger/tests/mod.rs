@@ -157,7 +157,7 @@ fn notice(n: u128, epoch: u64, seq: u64) -> Notice {
             username: store.username,
         },
         tags: Tags::new(vec!["a::b".to_owned()], vec!["c".to_owned()]).unwrap(),
-        folded: 1,
+        transition_count: 1,
     }
 }
 

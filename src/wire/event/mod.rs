@@ -152,7 +152,7 @@ fn cloud_event(notice: &Notice, node: NodeId) -> WebhookEvent {
             seq: notice.position.seq.0,
             system_tags: notice.tags.system_tags(),
             user_tags: notice.tags.user_tags(),
-            folded: (notice.folded > 1).then_some(notice.folded),
+            folded: (notice.transition_count > 1).then_some(notice.transition_count),
         },
     });
     WebhookEvent { id, content_type: CLOUD_EVENT_MEDIA_TYPE, command_path: None, body }
@@ -210,7 +210,7 @@ mod tests {
             failure: Some(example_failure()),
             inventory,
             tags: Tags::new(vec!["a::b".to_owned()], Vec::new()).unwrap(),
-            folded: 1,
+            transition_count: 1,
         }
     }
 

@@ -150,7 +150,7 @@ async fn more_than_max_pending_fold_into_one_of_the_current_state() {
     notifier.handle.notify_changed(uuid(1));
     notifier.lane(1, |lane| lane.waiting == 1).await;
     let [folded] = &office.pending(1).await[..] else { panic!() };
-    assert_eq!((folded.folded, folded.position.seq.0), (11, 11));
+    assert_eq!((folded.transition_count, folded.position.seq.0), (11, 11));
     assert_eq!(folded.old_status, notice(1, 1).old_status);
     assert_eq!(folded.new_status, notice(1, 11).new_status);
     assert_eq!(notifier.handle.notifier_status().tries, 1);
@@ -164,5 +164,5 @@ async fn a_long_queue_folds_whole_though_it_is_read_in_parts() {
     let notifier = Running::new(NotifierContext { max_pending: 600, ..office.means(&node) });
     notifier.status(|status| status.gone).await;
     let [folded] = &office.pending(1).await[..] else { panic!() };
-    assert_eq!((folded.folded, folded.position.seq.0), (700, 700));
+    assert_eq!((folded.transition_count, folded.position.seq.0), (700, 700));
 }

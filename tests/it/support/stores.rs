@@ -121,6 +121,6 @@ pub(crate) fn notice(n: u128, seq: u64) -> Notice {
             username: store.username,
         },
         tags: Tags::default(),
-        folded: 1,
+        transition_count: 1,
     }
 }
