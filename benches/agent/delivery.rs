@@ -24,9 +24,9 @@ use crate::memory::resident;
 use crate::requests::{Peer, connected};
 use crate::support::agent::Agent;
 use crate::support::filesystems::Mounted;
+use crate::support::fixtures::{NOW, credentials, durable_record, notice, store, uuid};
 use crate::support::management_node::ManagementNode;
 use crate::support::sshd::{Sshd, User};
-use crate::support::stores::{NOW, credentials, durable_record, notice, store, uuid};
 use crate::support::wait::until;
 
 const STORES: u128 = 8;

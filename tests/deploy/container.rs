@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::docker::Docker;
 use crate::machine::{tree, uuid_in};
 use crate::support::filesystems::Mounted;
-use crate::support::needs::run;
+use crate::support::requirements::run;
 use crate::wait::{holds, succeeds, until};
 
 /// The image's name, the container's, and the program's in it.

@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::machine::tree;
-use crate::support::needs::run;
+use crate::support::requirements::run;
 use crate::wait::{succeeds, until};
 
 /// How an engine stands in the network.

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::needs::run;
+use crate::support::requirements::run;
 use crate::wait::until;
 
 /// The daemon as it was built for these tests.

@@ -27,5 +27,5 @@ mod wait;
 mod support {
     pub(crate) mod filesystems;
     pub(crate) mod fuse;
-    pub(crate) mod needs;
+    pub(crate) mod requirements;
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::machine::{Machine, PROGRAM, tree};
-use crate::support::needs::run;
+use crate::support::requirements::run;
 use crate::systemd::{add, furnish};
 
 const AGENT: &str = "imagestore-agent";

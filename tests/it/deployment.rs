@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 
 const UNIT: &str = "systemd/imagestore-agent.service";
 const SOCKET: &str = "systemd/imagestore-agent.socket";

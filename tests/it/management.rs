@@ -9,9 +9,9 @@ use imagestore_agent::model::NodeId;
 use imagestore_agent::settings::{CallbackSettings, Settings};
 use imagestore_agent::wire::{EventFormat, WebhookEvent};
 
-use crate::support::authority::Authority;
+use crate::support::fixtures::{NOW, notice};
 use crate::support::management_node::{Answer, ManagementNode};
-use crate::support::stores::{NOW, notice};
+use crate::support::test_ca::Authority;
 
 const SECRETS: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n\
                        whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n";

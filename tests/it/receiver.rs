@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::support::agent::{Agent, callback};
 use crate::support::filesystems::Mounted;
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "a program of its own")]

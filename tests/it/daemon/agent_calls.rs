@@ -11,7 +11,7 @@ use crate::support::filesystems::Mounted;
 use crate::support::fuse::{Behaviour, Fuse, Op};
 use crate::support::http_server::{Answer as Told, Asked, exchange};
 use crate::support::management_node::ManagementNode;
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
 /// A daemon that knows the management node's other agent by its name, too.

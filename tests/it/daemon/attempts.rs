@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use crate::support::agent::{Agent, callback};
 use crate::support::filesystems::Mounted;
 use crate::support::management_node::ManagementNode;
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, HostKeyFile, User};
 use crate::support::wait::until;
 

@@ -9,7 +9,7 @@ use crate::support::agent::{Agent, callback};
 use crate::support::filesystems::Mounted;
 use crate::support::health::condition;
 use crate::support::management_node::{Answer, ManagementNode, Received};
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";

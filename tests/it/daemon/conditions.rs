@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::agent::{Agent, store};
 use crate::support::filesystems::Mounted;
 use crate::support::health::{changes, check, condition};
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
 const EAGER: &str =
@@ -101,7 +101,10 @@ async fn two_stores_on_one_filesystem_say_so_and_count_once() {
     let (sshd, user) = (Builder::new().start(), User::create());
     // Subvolumes and folders alike: what counts is the superblock.
     let volume = disk.path().join("volume");
-    crate::support::needs::run("btrfs", &["-q", "subvolume", "create", volume.to_str().unwrap()]);
+    crate::support::requirements::run(
+        "btrfs",
+        &["-q", "subvolume", "create", volume.to_str().unwrap()],
+    );
     fs::create_dir(disk.path().join("folder")).unwrap();
     let mut agent = Agent::installed(&disk.path(), EAGER);
     let roots = format!("allowed_roots = [{:?}, {:?}]", disk.path(), other.path());

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use crate::support::agent::{Agent, callback};
 use crate::support::filesystems::Mounted;
 use crate::support::management_node::{Answer, ManagementNode, Received};
-use crate::support::needs::needs_root;
 use crate::support::processes::until_a_child_is_held;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
 /// The probe's deadline is long enough for a worker to come as far as the disk that holds it.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::agent::Agent;
 use crate::support::filesystems::Mounted;
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, Sshd, User};
 
 /// What a loaded machine may take on top of a deadline: the backstop's two seconds, the death of a

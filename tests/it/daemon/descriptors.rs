@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::support::agent::Agent;
 use crate::support::filesystems::Mounted;
 use crate::support::health::{changes, check};
-use crate::support::needs::{needs_root, run};
 use crate::support::processes::descriptors;
+use crate::support::requirements::{needs_root, run};
 use crate::support::sshd::{Builder, User};
 
 const QUICK: &str = "write_probe_interval = \"1s\"\n[monitor]\ninterval = \"1s\"\n";

@@ -1,13 +1,13 @@
 //! A state disk of which every so many writes or syncs fail.
 
 use crate::support::agent::{Agent, callback};
+use crate::support::event_order::Told;
 use crate::support::filesystems::Mounted;
+use crate::support::ledger_snapshot::OnDisk;
 use crate::support::management_node::ManagementNode;
-use crate::support::needs::needs_root;
-use crate::support::on_disk::OnDisk;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 use crate::support::strace::{Tracer, failing};
-use crate::support::told::Told;
 
 /// Reconnects of each store under a fault.
 const CALLS: u32 = 6;

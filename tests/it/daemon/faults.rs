@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use crate::support::agent::{Agent, callback, store};
 use crate::support::failures::{expect_failure, tree};
 use crate::support::filesystems::Mounted;
-use crate::support::hostile::{Hostile, Script};
 use crate::support::management_node::ManagementNode;
-use crate::support::needs::needs_root;
+use crate::support::non_ssh_peers::{Hostile, Script};
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
 /// No probe of the monitor disturbs. The handshake of a good server takes a twentieth of its limit.

@@ -9,8 +9,8 @@ use crate::support::agent::{Agent, store};
 use crate::support::filesystems::Mounted;
 use crate::support::fuse::{Behaviour, Fuse, Op};
 use crate::support::health::{changes, check, condition, root};
-use crate::support::needs::needs_root;
 use crate::support::processes::{descriptors, named, threads};
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, Sshd, User};
 use crate::support::wait::until;
 

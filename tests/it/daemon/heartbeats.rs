@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::agent::{Agent, callback};
 use crate::support::filesystems::Mounted;
 use crate::support::management_node::{Answer, ManagementNode, Received};
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
 /// The heartbeat's word on a store, once it has one.

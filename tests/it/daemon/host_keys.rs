@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::agent::Agent;
 use crate::support::filesystems::Mounted;
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, HostKeyFile, Sshd, User};
 
 /// A store whose server has another key than when it was added.

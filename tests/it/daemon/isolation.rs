@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::support::agent::Agent;
 use crate::support::filesystems::Mounted;
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, Sshd, User};
 use crate::support::wait::until;
 

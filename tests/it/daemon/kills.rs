@@ -9,12 +9,12 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 
 use crate::support::agent::{Agent, callback, store};
+use crate::support::event_order::Told;
 use crate::support::filesystems::Mounted;
 use crate::support::management_node::ManagementNode;
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, Sshd, User};
 use crate::support::strace::{Tracer, killing};
-use crate::support::told::Told;
 use crate::support::wait::until;
 
 /// No probe of the monitor but the first after each start.

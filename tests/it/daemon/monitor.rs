@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::agent::Agent;
 use crate::support::filesystems::{Bound, Mounted};
 use crate::support::health::{changes, check, condition, root};
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
 const EAGER: &str = "write_probe_interval = \"1s\"\n\

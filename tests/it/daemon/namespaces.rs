@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::support::agent::Agent;
 use crate::support::filesystems::Mounted;
 use crate::support::health::{condition, root};
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
 /// `unshare` makes all mounts private, as Docker does what it binds.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::support::agent::{Agent, callback};
 use crate::support::filesystems::Mounted;
 use crate::support::management_node::{ManagementNode, Received};
-use crate::support::needs::{needs_root, run};
+use crate::support::requirements::{needs_root, run};
 use crate::support::sshd::{Builder, User};
 
 const QUICK: &str = "[monitor]\ninterval = \"1s\"\n";

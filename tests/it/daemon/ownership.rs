@@ -10,7 +10,7 @@ use crate::support::agent::{Agent, callback, store};
 use crate::support::failures::{expect_failure, tree};
 use crate::support::filesystems::Mounted;
 use crate::support::management_node::{ManagementNode, Received};
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, Sshd, User};
 
 /// No probe of the monitor notices before a reconnect does.

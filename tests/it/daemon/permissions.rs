@@ -11,7 +11,7 @@ use crate::support::agent::{Agent, NOBODY, callback, store};
 use crate::support::failures::{expect_failure, root_cause, tree};
 use crate::support::filesystems::Mounted;
 use crate::support::management_node::ManagementNode;
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
 const CALM: &str = "[monitor]\ninterval = \"1h\"\n";

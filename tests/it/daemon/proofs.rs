@@ -9,7 +9,7 @@ use crate::ssh::accounts::chroot;
 use crate::support::agent::Agent;
 use crate::support::filesystems::Mounted;
 use crate::support::health::condition;
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, HostKeyFile, User};
 
 /// Logs in as often as the monitor may.

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use crate::support::agent::{Agent, TOKEN, store};
 use crate::support::filesystems::Mounted;
 use crate::support::http_server::{Answer, Asked, exchange};
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 use crate::support::wait::until;
 

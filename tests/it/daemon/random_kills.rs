@@ -8,13 +8,13 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::support::agent::{Agent, callback};
+use crate::support::event_order::Told;
 use crate::support::filesystems::Mounted;
+use crate::support::ledger_snapshot::OnDisk;
 use crate::support::management_node::{Answer, ManagementNode};
-use crate::support::needs::needs_root;
-use crate::support::on_disk::OnDisk;
-use crate::support::seeded::Seeded;
+use crate::support::requirements::needs_root;
+use crate::support::seeded_rng::Seeded;
 use crate::support::sshd::{Builder, User};
-use crate::support::told::Told;
 
 /// A run of the daemon lasts less than this: a few attempts, or not even the start.
 const RUN: Duration = Duration::from_millis(200);

@@ -5,7 +5,7 @@ use tokio::task::JoinSet;
 
 use crate::support::agent::Agent;
 use crate::support::filesystems::Mounted;
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::support::agent::Agent;
 use crate::support::filesystems::Mounted;
-use crate::support::hostile::{Hostile, Script};
-use crate::support::needs::needs_root;
+use crate::support::non_ssh_peers::{Hostile, Script};
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, HostKeyFile, KeyPair, Sshd, User};
 
 struct Served {

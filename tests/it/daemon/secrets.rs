@@ -10,9 +10,9 @@ use crate::support::agent::{Agent, TOKEN, callback, store};
 use crate::support::filesystems::Mounted;
 use crate::support::http_server::{Answer, Asked, exchange};
 use crate::support::management_node::ManagementNode;
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
+use crate::support::secret_scan::Trawl;
 use crate::support::sshd::{Builder, KeyPair, Sshd, User};
-use crate::support::trawl::Trawl;
 
 const WRONG_PASSWORD: &str = "wr\"ong \\ päss%word +&=";
 const PASSPHRASE: &str = "a pass \"phrase\" of <some> length/ü";

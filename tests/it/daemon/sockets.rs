@@ -10,13 +10,13 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::support::agent::{Agent, TOKEN, callback};
+use crate::support::event_order::Told;
 use crate::support::filesystems::Mounted;
 use crate::support::http_server::{Asked, exchange};
+use crate::support::ledger_snapshot::OnDisk;
 use crate::support::management_node::ManagementNode;
-use crate::support::needs::needs_root;
-use crate::support::on_disk::OnDisk;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
-use crate::support::told::Told;
 
 const RESTARTS: u32 = 6;
 

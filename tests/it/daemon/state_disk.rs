@@ -9,12 +9,12 @@ use rusqlite::Connection;
 use serde_json::json;
 
 use crate::support::agent::{Agent, TOKEN, callback};
+use crate::support::event_order::Told;
 use crate::support::filesystems::Mounted;
 use crate::support::http_server::{Answer, Asked, exchange};
 use crate::support::management_node::ManagementNode;
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, Sshd, User};
-use crate::support::told::Told;
 use crate::support::wait::until;
 
 /// No probe of the monitor makes a commit of its own.

@@ -15,9 +15,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::support::agent::{Agent, TOKEN};
-use crate::support::authority::Authority;
 use crate::support::http_server::{Answer, Asked, read_answer};
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
+use crate::support::test_ca::Authority;
 use crate::support::wait::until;
 use tokio::io::AsyncWriteExt as _;
 

@@ -14,7 +14,7 @@ use tokio::time::{Instant, interval};
 
 use crate::support::agent::{Agent, PATIENCE};
 use crate::support::filesystems::Mounted;
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{self, User};
 use crate::support::wait::until;
 

@@ -23,10 +23,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::management_node::ManagementNode;
-use crate::support::stores::{
+use crate::support::fixtures::{
     Dice, NOW, Standstill, credentials, durable_record, notice, store, uuid,
 };
+use crate::support::management_node::ManagementNode;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -1,8 +1,8 @@
 //! Connections that end badly, and receivers whose clock is another one.
 
 use super::*;
+use crate::support::faulty_http_server::{Does, Rough};
 use crate::support::management_node::Answer;
-use crate::support::rough::{Does, Rough};
 
 fn to(office: &Office, node: &ManagementNode, receiver: &Rough, whole: Duration) -> Running {
     let urls = vec![format!("http://{}/events", receiver.address)];

@@ -16,7 +16,7 @@ use crate::probe::{
     with_worker,
 };
 use crate::support::filesystems::{Bound, Mounted};
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 
 /// Two daemons that see one directory.
 const NODES: [NodeId; 2] = [NodeId::from_u128(1), NodeId::from_u128(2)];

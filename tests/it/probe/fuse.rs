@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::probe::{claimed, examine, image_dir, probed, prober, serve, soon, text_fact};
 use crate::support::fuse::{Behaviour, Figures, Fuse, Op};
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 
 #[tokio::test]
 async fn whatever_hangs_holds_one_worker_which_is_named_with_the_call_and_gone_when_it_is_answered()

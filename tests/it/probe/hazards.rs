@@ -18,7 +18,7 @@ use crate::probe::{
     serve, soon, text_fact, with_worker,
 };
 use crate::support::filesystems::{Bound, Mounted, Unserved};
-use crate::support::needs::{needs_root, run};
+use crate::support::requirements::{needs_root, run};
 
 #[tokio::test]
 async fn a_mount_with_an_odd_name_elsewhere_spoils_no_probe() {

@@ -22,7 +22,7 @@ use imagestore_agent::probe::{
 use tokio::time::Instant;
 
 use crate::support::filesystems::{Bound, Mounted};
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 
 pub(crate) const AGENT: &str = env!("CARGO_BIN_EXE_imagestore-agent");
 pub(crate) const STORE: StoreUuid = StoreUuid::from_u128(10);

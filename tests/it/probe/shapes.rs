@@ -6,7 +6,7 @@ use nix::sys::statvfs::statvfs;
 
 use crate::probe::{MARKER, claimed, examine, prober, serve};
 use crate::support::filesystems::{Bound, Mounted};
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 
 #[tokio::test]
 async fn small_blocks_count_as_what_they_are() {

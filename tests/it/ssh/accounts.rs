@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::ssh::table::Played;
 use crate::ssh::{by_key, by_password, ssh_settings, verify, verify_by};
-use crate::support::needs::run;
+use crate::support::requirements::run;
 use crate::support::sshd::{Builder, HostKeyFile, KeyPair, User};
 
 const BOOT_ID: &str = "proc/sys/kernel/random/boot_id";

@@ -5,7 +5,7 @@ use imagestore_agent::settings::HostKeyPolicy;
 use imagestore_agent::ssh::LoginRequest;
 
 use crate::ssh::{by_password, expect, pinned, ssh_settings, text, verify, verify_by};
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, HostKeyFile, User};
 
 #[tokio::test]

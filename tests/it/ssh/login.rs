@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::ssh::{AMPLE, ssh_address, verify_by};
 use crate::ssh::{by_key, by_password, expect, list, login, secret, ssh_settings, text, verify};
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, HostKeyFile, KeyPair, User};
 
 #[tokio::test]

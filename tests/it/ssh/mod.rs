@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::support::hostile::{BANNER, Hostile, Script};
+use crate::support::non_ssh_peers::{BANNER, Hostile, Script};
 use crate::support::sshd::{KeyPair, Sshd, User};
 
 /// Far enough away never to be what ends a check.

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::ssh::{expect, login, secret, ssh_settings, text, verify_by};
-use crate::support::hostile::{BANNER, Hostile, Script};
+use crate::support::non_ssh_peers::{BANNER, Hostile, Script};
 
 /// The fault that a peer with this script brings about. None of these takes the limit, which is long,
 /// unless `limit` says so.

@@ -12,7 +12,7 @@ use russh_sftp::protocol::{Data, Handle, Packet, Version};
 use tokio::time::Instant;
 
 use crate::ssh::{expect, login, secret, text, verify};
-use crate::support::false_sftp::{Does, FalseSftp, Oddities, Role, end, one_file};
+use crate::support::scripted_sftp_server::{Does, FalseSftp, Oddities, Role, end, one_file};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 

@@ -12,12 +12,12 @@ use tokio::time::{Instant, timeout};
 use crate::ssh::accounts;
 use crate::ssh::{by_key, by_password, login, pinned, secret, ssh_address, ssh_settings};
 use crate::ssh::{verify, verify_by};
+use crate::support::corrupting_proxy::Spoiler;
 use crate::support::dropbear::Dropbear;
-use crate::support::hostile::{BANNER, Hostile, Script};
-use crate::support::needs::needs_root;
-use crate::support::spoiler::Spoiler;
+use crate::support::non_ssh_peers::{BANNER, Hostile, Script};
+use crate::support::requirements::needs_root;
+use crate::support::scripted_ssh_server::{self, Talker};
 use crate::support::sshd::{Builder, HostKeyFile, KeyPair, Sshd, User};
-use crate::support::talker::{self, Talker};
 
 pub(crate) type Outcome = Result<VerifiedLogin, Fault>;
 
@@ -320,16 +320,17 @@ async fn logins(situation: &str) -> Played {
             let mine = |talker: &Talker| {
                 (ssh_settings(), LoginRequest { credentials: credentials.clone(), ..at(talker) })
             };
-            talks(talker::Script::TakesPasswords, &mine).await
+            talks(scripted_ssh_server::Script::TakesPasswords, &mine).await
         }
         "login: the server never decides" => {
             let soon = |talker: &Talker| {
                 (SshSettings { auth_timeout: SHORT, ..ssh_settings() }, at(talker))
             };
-            talks(talker::Script::NeverDecides, &soon).await
+            talks(scripted_ssh_server::Script::NeverDecides, &soon).await
         }
         "login: the connection breaks off" => {
-            talks(talker::Script::BreaksOff, &|talker| (ssh_settings(), at(talker))).await
+            talks(scripted_ssh_server::Script::BreaksOff, &|talker| (ssh_settings(), at(talker)))
+                .await
         }
         _ => at_sshd(situation).await,
     }
@@ -387,15 +388,16 @@ async fn at_sshd(situation: &str) -> Played {
 
 async fn conversations(situation: &str) -> Outcome {
     let script = match situation {
-        "conversation: the password, then a code" => {
-            talker::Script::Asks(&[&[("Password: ", false)], &[("Verification code: ", false)]])
-        }
+        "conversation: the password, then a code" => scripted_ssh_server::Script::Asks(&[
+            &[("Password: ", false)],
+            &[("Verification code: ", false)],
+        ]),
         "conversation: the password is asked for again" => {
-            talker::Script::AsksForEver(&[("Password: ", false)])
+            scripted_ssh_server::Script::AsksForEver(&[("Password: ", false)])
         }
-        "conversation: without end" => talker::Script::AsksForEver(&[]),
+        "conversation: without end" => scripted_ssh_server::Script::AsksForEver(&[]),
         "conversation: rounds without a question" => {
-            talker::Script::Asks(&[&[], &[("Password: ", false)], &[]])
+            scripted_ssh_server::Script::Asks(&[&[], &[("Password: ", false)], &[]])
         }
         _ => panic!("nobody plays {situation:?}"),
     };

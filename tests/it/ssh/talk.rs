@@ -13,8 +13,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::ssh::{expect, list, login, secret, ssh_settings, text, verify, verify_by};
+use crate::support::scripted_ssh_server::{Script, Talker};
 use crate::support::sshd::KeyPair;
-use crate::support::talker::{Script, Talker};
 
 fn by_password(talker: &Talker) -> LoginRequest {
     login(talker.address, "anyone", SshCredentials::password(secret("hunter2")))

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::needs::run;
+use super::requirements::run;
 
 /// A running server on 127.0.0.1. Ends when dropped.
 #[derive(Debug)]

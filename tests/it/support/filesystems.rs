@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use super::needs::run;
+use super::requirements::run;
 
 /// A mounted filesystem; unmounted when dropped, whatever it hangs in.
 pub(crate) struct Mounted {

@@ -30,7 +30,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::stores::Standstill;
+use super::fixtures::Standstill;
 
 /// A store that connects.
 pub(crate) const GOOD: StoreUuid = StoreUuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0001);

@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::needs::run;
+use super::requirements::run;
 pub(crate) use super::users::User;
 
 /// How long the server's log may take to show what has happened.

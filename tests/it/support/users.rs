@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::needs::run;
+use super::requirements::run;
 
 /// Of the names of users that tests make: then the process, when it started, and a number.
 const PREFIX: &str = "isat";

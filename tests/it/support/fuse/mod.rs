@@ -16,7 +16,7 @@ use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
 
 use self::server::Server;
 use self::tree::Tree;
-use super::needs::run;
+use super::requirements::run;
 
 /// Far longer than anything takes; a wait that long is a failure.
 const PATIENCE: Duration = Duration::from_secs(30);

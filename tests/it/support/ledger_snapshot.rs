@@ -6,7 +6,7 @@ use rusqlite::types::FromSql;
 use rusqlite::{Connection, OpenFlags};
 
 use super::agent::Agent;
-use super::told::Told;
+use super::event_order::Told;
 use super::wait::until;
 
 /// A daemon's ledger.

@@ -4,7 +4,7 @@ use hyper::Method;
 
 use crate::support::agent::{Agent, store};
 use crate::support::filesystems::Mounted;
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

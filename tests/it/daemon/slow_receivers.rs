@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::support::agent::{Agent, PATIENCE, callback};
 use crate::support::filesystems::Mounted;
 use crate::support::management_node::{Answer, ManagementNode, Received};
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, Sshd, User};
 
 const CALM: &str = "[monitor]\ninterval = \"1h\"\n";

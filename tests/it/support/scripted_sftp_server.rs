@@ -13,8 +13,8 @@ use russh_sftp::protocol::{Data, Handle, Packet, Status, StatusCode, Version};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use super::scripted_ssh_server::serve;
 use super::sshd::KeyPair;
-use super::talker::serve;
 
 /// What is done about a packet of the client.
 pub(crate) enum Does {

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::support::agent::{Agent, callback, store};
 use crate::support::filesystems::Mounted;
 use crate::support::management_node::ManagementNode;
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
 #[tokio::test]

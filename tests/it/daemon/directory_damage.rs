@@ -11,7 +11,7 @@ use crate::support::agent::{Agent, callback};
 use crate::support::failures::{expect_failure, root_cause, tree};
 use crate::support::filesystems::Mounted;
 use crate::support::management_node::{ManagementNode, Received};
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
 /// No probe of the monitor disturbs, and none mends.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::agent::Agent;
 use crate::support::filesystems::Mounted;
-use crate::support::needs::needs_root;
+use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
 #[tokio::test]

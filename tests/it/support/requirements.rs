@@ -31,7 +31,7 @@ pub(crate) fn is_root(inside: &str) -> bool {
 macro_rules! needs_root {
     () => {
         fn here() {}
-        if !$crate::support::needs::is_root(std::any::type_name_of_val(&here)) {
+        if !$crate::support::requirements::is_root(std::any::type_name_of_val(&here)) {
             return;
         }
     };
