@@ -67,14 +67,14 @@ impl Receiver {
             return (StatusCode::BAD_REQUEST, json!({"error": "no JSON"}));
         };
         let data = &event["data"];
-        let kept = match event["type"].as_str() {
+        let outcome = match event["type"].as_str() {
             Some("backup-storage.status.changed") => self.apply(data, false),
             Some("backup-storage.status.resync") => self.apply(data, true),
             Some("backup-storage.heartbeat") => self.missed(&data["stores"]),
             // Of a later version: nothing that this one must know.
             _ => Ok(json!({})),
         };
-        match kept {
+        match outcome {
             Ok(answer) => (StatusCode::OK, answer),
             Err(error) => (StatusCode::SERVICE_UNAVAILABLE, json!({"error": error.to_string()})),
         }
@@ -94,14 +94,14 @@ impl Receiver {
     /// Asks for the stores of which the heartbeat knows something newer.
     fn missed(&self, stores: &Value) -> Result<Value, Box<dyn Error>> {
         let states = self.states.lock().map_err(|_| "broken")?;
-        let mut known = states.prepare_cached(
+        let mut stored_positions = states.prepare_cached(
             "SELECT count(*) FROM states WHERE uuid = ?1 AND (epoch, seq) >= (?2, ?3)",
         )?;
         let mut missed = Vec::new();
         for store in stores.as_array().into_iter().flatten() {
             let uuid = store["backupStorageUuid"].as_str();
             let place = params![uuid, store["epoch"].as_i64(), store["seq"].as_i64()];
-            if known.query_row(place, |row| row.get::<_, i64>(0))? == 0 {
+            if stored_positions.query_row(place, |row| row.get::<_, i64>(0))? == 0 {
                 missed.extend(uuid);
             }
         }

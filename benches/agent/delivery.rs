@@ -23,7 +23,7 @@ use crate::figures;
 use crate::memory::resident;
 use crate::requests::{Peer, connected};
 use crate::support::agent::Agent;
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::fixtures::{NOW, credentials, durable_record, notice, store, uuid};
 use crate::support::management_node::ManagementNode;
 use crate::support::sshd::{Sshd, User};
@@ -37,7 +37,7 @@ const MILLION: u64 = 1_000_000;
 const BATCH: u64 = 500;
 
 /// A ledger on the disk that the system's temporary files are on.
-struct Office {
+struct NotifierFixture {
     dir: tempfile::TempDir,
     _lock: StateDir,
     opened: OpenedLedger,
@@ -50,7 +50,7 @@ fn opened(dir: &std::path::Path) -> (StateDir, OpenedLedger) {
     (lock, opened)
 }
 
-impl Office {
+impl NotifierFixture {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (lock, opened) = opened(dir.path());
@@ -104,9 +104,9 @@ async fn fill(ledger: &Ledger, stores: &[StoreUuid], total: u64) {
 
 /// A transition as a store's task commits it, and when the receiver has it.
 pub(crate) async fn one_event() {
-    let office = Office::new().await;
+    let fixture = NotifierFixture::new().await;
     let mut node = ManagementNode::answering([]).await;
-    let (handle, _task) = office.notifier(node.url());
+    let (handle, _task) = fixture.notifier(node.url());
     let (mut durable, mut received) = (Vec::new(), Vec::new());
     for seq in 2..EVENTS + 2 {
         // As long after the one before as a disk and a connection need to be idle.
@@ -120,7 +120,7 @@ pub(crate) async fn one_event() {
             .enqueue(notice)
             .add_history(uuid(1), entry);
         let begun = Instant::now();
-        office.ledger().commit(change).await.unwrap();
+        fixture.ledger().commit(change).await.unwrap();
         durable.push(begun.elapsed());
         handle.notify_changed(uuid(1));
         node.next().await;
@@ -160,29 +160,29 @@ async fn bare(address: SocketAddr, total: u64) -> Duration {
 
 /// What waits, by as many stores, to a receiver that takes it as fast as hyper can.
 pub(crate) async fn drain() {
-    let office = Office::new().await;
+    let fixture = NotifierFixture::new().await;
     let stores: Vec<StoreUuid> = (1..=STORES).map(uuid).collect();
     let receiver = Peer::start("");
-    fill(office.ledger(), &stores, DRAINED).await;
+    fill(fixture.ledger(), &stores, DRAINED).await;
     let peer = bare(receiver.address, DRAINED).await;
     let begun = Instant::now();
-    let (handle, _task) = office.notifier(format!("http://{}/events", receiver.address));
+    let (handle, _task) = fixture.notifier(format!("http://{}/events", receiver.address));
     let mut status = handle.watch_status();
-    let done = |status: &imagestore_agent::notifier::NotifierStatus| {
+    let is_drained = |status: &imagestore_agent::notifier::NotifierStatus| {
         status.delivered >= DRAINED && status.lanes.is_empty()
     };
-    status.wait_for(done).await.unwrap();
-    let ours = begun.elapsed();
+    status.wait_for(is_drained).await.unwrap();
+    let agent_times = begun.elapsed();
     let rate = |took: Duration| f64::from(u32::try_from(DRAINED).unwrap()) / took.as_secs_f64();
     println!("drain of {DRAINED} notices of {STORES} stores, beside a bare hyper client");
-    println!("    ours  {ours:?}, {:.0}/s, each acknowledged durably", rate(ours));
+    println!("    ours  {agent_times:?}, {:.0}/s, each acknowledged durably", rate(agent_times));
     println!("    peer  {peer:?}, {:.0}/s", rate(peer));
-    println!("    ratio {:.3}", rate(ours) / rate(peer));
+    println!("    ratio {:.3}", rate(agent_times) / rate(peer));
 }
 
 /// A daemon that starts with a million notices and drains them.
 pub(crate) async fn million(sshd: &Sshd, user: &User) {
-    let disk = Mounted::of("ext4");
+    let disk = MountedFs::of("ext4");
     let receiver = Peer::start("");
     let mut agent = Agent::installed(&disk.path(), "[monitor]\ninterval = \"1h\"\n");
     agent.start();

@@ -9,10 +9,10 @@ pub(crate) fn spread(mut times: Vec<Duration>) -> (Duration, Duration, Duration)
 }
 
 /// How the medians compare.
-pub(crate) fn compare(what: &str, ours: Vec<Duration>, peer: Vec<Duration>, goal: &str) {
-    let (ours, peer) = (spread(ours), spread(peer));
+pub(crate) fn compare(what: &str, agent_times: Vec<Duration>, peer: Vec<Duration>, goal: &str) {
+    let (agent_times, peer) = (spread(agent_times), spread(peer));
     println!("{what}");
-    println!("    ours  {:?} ({:?} to {:?})", ours.1, ours.0, ours.2);
+    println!("    ours  {:?} ({:?} to {:?})", agent_times.1, agent_times.0, agent_times.2);
     println!("    peer  {:?} ({:?} to {:?})", peer.1, peer.0, peer.2);
-    println!("    ratio {:.3}; {goal}", ours.1.as_secs_f64() / peer.1.as_secs_f64());
+    println!("    ratio {:.3}; {goal}", agent_times.1.as_secs_f64() / peer.1.as_secs_f64());
 }

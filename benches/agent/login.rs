@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::figures::{compare, spread};
 use crate::requests::Peer;
-use crate::support::agent::{Agent, PATIENCE, TOKEN};
+use crate::support::agent::{Agent, TEST_TIMEOUT, TOKEN};
 use crate::support::sshd::{KeyPair, Sshd, User};
 
 const ROUNDS: usize = 61;
@@ -39,8 +39,8 @@ async fn bare_login(sshd: &Sshd, user: &User) -> Duration {
     let begun = Instant::now();
     let config = Arc::new(client::Config { nodelay: true, ..client::Config::default() });
     let mut session = client::connect(config, sshd.address, AnyKey).await.unwrap();
-    let done = session.authenticate_password(&user.name, &user.password).await.unwrap();
-    assert!(done.success());
+    let outcome = session.authenticate_password(&user.name, &user.password).await.unwrap();
+    assert!(outcome.success());
     let took = begun.elapsed();
     session.disconnect(russh::Disconnect::ByApplication, "", "").await.unwrap();
     took
@@ -53,8 +53,8 @@ pub(crate) async fn bare_login_by_key(sshd: &Sshd, user: &User, pair: &KeyPair) 
     let config = Arc::new(client::Config { nodelay: true, ..client::Config::default() });
     let mut session = client::connect(config, sshd.address, AnyKey).await.unwrap();
     let key = PrivateKeyWithHashAlg::new(key, None);
-    let done = session.authenticate_publickey(&user.name, key).await.unwrap();
-    assert!(done.success());
+    let outcome = session.authenticate_publickey(&user.name, key).await.unwrap();
+    assert!(outcome.success());
     let took = begun.elapsed();
     session.disconnect(russh::Disconnect::ByApplication, "", "").await.unwrap();
     took
@@ -80,7 +80,7 @@ pub(crate) async fn checked_login(
         asked: EvidenceWanted::Full(None),
     };
     let begun = tokio::time::Instant::now();
-    let verified = verifier.verify(&login, begun + PATIENCE).await;
+    let verified = verifier.verify(&login, begun + TEST_TIMEOUT).await;
     let took = begun.elapsed();
     verified.unwrap();
     verifier.finish_disconnects().await;
@@ -112,17 +112,22 @@ pub(crate) async fn reconnect_beside_a_bare_login(
     let verifier = Verifier::new(&Settings::built_in().ssh);
     let credentials = SshCredentials::password(Secret::new(user.password.clone()));
     let ledger = bare_ledger(agent);
-    let (mut ours, mut checked, mut peer) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut agent_times, mut checked, mut peer) = (Vec::new(), Vec::new(), Vec::new());
     let mut bound = Vec::new();
     for _ in 0..ROUNDS {
         let begun = bare_commit(&ledger);
         peer.push(bare_login(sshd, user).await);
         bound.push(begun + *peer.last().unwrap() + bare_commit(&ledger) + MARGIN);
         checked.push(checked_login(&verifier, sshd, user, &credentials).await);
-        ours.push(at_once(agent.address(), store, 1).await);
+        agent_times.push(at_once(agent.address(), store, 1).await);
     }
     let goal = "goal 1.10 on a disk that syncs under 0.5 ms";
-    compare("reconnect over HTTP (password) beside a bare russh login", ours, peer.clone(), goal);
+    compare(
+        "reconnect over HTTP (password) beside a bare russh login",
+        agent_times,
+        peer.clone(),
+        goal,
+    );
     let (_, most, _) = spread(bound);
     println!(
         "    a bare login, two bare commits and {MARGIN:?} take {most:?}, the most it may ever take"

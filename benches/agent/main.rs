@@ -29,7 +29,7 @@ mod requests;
 use std::time::Instant;
 
 use support::agent::{Agent, PROGRAM};
-use support::filesystems::Mounted;
+use support::filesystems::MountedFs;
 use support::sshd::{Builder, HostKeyFile, User};
 
 fn main() {
@@ -37,15 +37,15 @@ fn main() {
         return requests::be_the_peer();
     }
     // Cargo passes `--bench`; whatever else is asked for is a part of a figure's name.
-    let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let wants = |name: &str| wanted.as_ref().is_none_or(|part| name.contains(part.as_str()));
+    let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
+    let wants = |name: &str| filter.as_ref().is_none_or(|part| name.contains(part.as_str()));
     assert!(nix::unistd::geteuid().is_root(), "the benchmarks mount filesystems: run them as root");
     println!("program: {PROGRAM}");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         // A store's SSH server is its node's own, and so is its key.
         let sshd = Builder::new().host_key(&HostKeyFile::of_this_node()).line("MaxStartups 1000");
-        let (disk, sshd, user) = (Mounted::of("ext4"), sshd.start(), User::create());
+        let (disk, sshd, user) = (MountedFs::of("ext4"), sshd.start(), User::create());
         // The monitor's own probes would be in the way.
         let calm = "[monitor]\ninterval = \"1h\"\n";
         let mut agent = Agent::installed(&disk.path(), calm);

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::support::agent::{Agent, TOKEN};
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::processes::descriptors;
 use crate::support::sshd::{Sshd, User};
 use crate::support::wait::until;
@@ -23,7 +23,7 @@ pub(crate) fn resident(agent: &Agent) -> f64 {
 }
 
 pub(crate) async fn idle_and_after_connections(sshd: &Sshd, user: &User) {
-    let disk = Mounted::of("ext4");
+    let disk = MountedFs::of("ext4");
     let mut agent = Agent::installed(&disk.path(), "[monitor]\ninterval = \"1s\"\n");
     agent.start();
     for n in 0..STORES {
@@ -45,10 +45,10 @@ pub(crate) async fn idle_and_after_connections(sshd: &Sshd, user: &User) {
     }
     let request =
         format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: OAuth {TOKEN}\r\n\r\n");
-    let mut asked = JoinSet::new();
+    let mut requests = JoinSet::new();
     for mut stream in open {
         let request = request.clone();
-        asked.spawn(async move {
+        requests.spawn(async move {
             stream.write_all(request.as_bytes()).await.unwrap();
             let mut status = [0; 15];
             stream.read_exact(&mut status).await.unwrap();
@@ -56,7 +56,7 @@ pub(crate) async fn idle_and_after_connections(sshd: &Sshd, user: &User) {
             stream
         });
     }
-    let answered = asked.join_all().await;
+    let answered = requests.join_all().await;
     let at_once = resident(&agent);
     drop(answered);
     let closed = async || descriptors(agent.pid()) < 64;

@@ -70,7 +70,7 @@ impl Drop for Library {
 /// What a script does that checks a login: `ssh host true`, a process and a remote one.
 fn ssh_true(sshd: &Sshd, user: &User, key: &Path) -> Duration {
     let begun = Instant::now();
-    let done = Command::new("ssh")
+    let output = Command::new("ssh")
         .args([
             "-F",
             "none",
@@ -87,7 +87,7 @@ fn ssh_true(sshd: &Sshd, user: &User, key: &Path) -> Duration {
         .stderr(Stdio::null())
         .status()
         .unwrap();
-    assert!(done.success());
+    assert!(output.success());
     begun.elapsed()
 }
 
@@ -132,10 +132,10 @@ pub(crate) async fn login_beside_others() {
         }
         ssh.push(ssh_true(&own, &user, &key));
     }
-    let ours = spread(check.clone()).1;
+    let agent_times = spread(check.clone()).1;
     let row = |name: &str, times: Vec<Duration>, goal: &str| {
         let (low, median, high) = spread(times);
-        let ratio = ours.as_secs_f64() / median.as_secs_f64();
+        let ratio = agent_times.as_secs_f64() / median.as_secs_f64();
         println!(
             "    {name:<28} {median:>11.3?} ({low:.1?} to {high:.1?}), the check takes {ratio:.3} of it{goal}"
         );

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::figures::compare;
 use crate::support::agent::{Agent, PROGRAM, store};
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::sshd::{Sshd, User};
 
 const ROUNDS: usize = 201;
@@ -33,7 +33,7 @@ fn processor_time(process: &str) -> (Duration, Duration) {
 
 /// A probe of the daemon's kind, and `df` on the same directory: latency, and what the children used.
 pub(crate) async fn probe_beside_df() {
-    let disk = Mounted::of("ext4");
+    let disk = MountedFs::of("ext4");
     let options = ProbeOptions {
         allowed_roots: vec![disk.path().display().to_string()],
         allow_root_disk: false,
@@ -42,7 +42,7 @@ pub(crate) async fn probe_beside_df() {
     let prober = Prober::new(options).with_program(PROGRAM.into(), vec!["probe-worker".to_owned()]);
     let dir = ImageDir::parse(disk.path().to_str().unwrap()).unwrap();
     let serve = made(&prober, &dir).await;
-    let (mut ours, mut peer) = (Vec::new(), Vec::new());
+    let (mut agent_times, mut peer) = (Vec::new(), Vec::new());
     let mut used = [Duration::ZERO; 2];
     for _ in 0..ROUNDS {
         let (begun, before) = (Instant::now(), processor_time("self").1);
@@ -52,7 +52,7 @@ pub(crate) async fn probe_beside_df() {
             .await
             .into_inspection()
             .unwrap();
-        ours.push(begun.elapsed());
+        agent_times.push(begun.elapsed());
         let between = processor_time("self").1;
         let begun = Instant::now();
         df(&disk.path());
@@ -60,7 +60,7 @@ pub(crate) async fn probe_beside_df() {
         used[0] += between - before;
         used[1] += processor_time("self").1 - between;
     }
-    compare("a probe (spawn, statvfs, marker, exit) beside df", ours, peer, "no goal");
+    compare("a probe (spawn, statvfs, marker, exit) beside df", agent_times, peer, "no goal");
     let each = |used: Duration| used / u32::try_from(ROUNDS).unwrap();
     println!("    processor time of the child: ours {:?}, df {:?}", each(used[0]), each(used[1]));
 }
@@ -77,13 +77,13 @@ async fn made(prober: &Prober, dir: &ImageDir) -> ProbeExpectation {
 }
 
 fn df(path: &Path) {
-    let done = Command::new("df").arg(path).stdout(Stdio::null()).status().unwrap();
-    assert!(done.success());
+    let status = Command::new("df").arg(path).stdout(Stdio::null()).status().unwrap();
+    assert!(status.success());
 }
 
 /// The daemon alone with more and more stores, by its defaults.
 pub(crate) async fn watching_by_the_number_of_stores(sshd: &Sshd, user: &User) {
-    let disk = Mounted::of("ext4");
+    let disk = MountedFs::of("ext4");
     let mut agent = Agent::installed(&disk.path(), "");
     agent.start();
     let mut there = 0;

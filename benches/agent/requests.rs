@@ -84,7 +84,7 @@ impl Drop for Peer {
 const ONE_EACH: &str = "?";
 
 /// A request to make time and again.
-struct Asked {
+struct RequestTemplate {
     method: Method,
     path: String,
     headers: Vec<(&'static str, String)>,
@@ -105,25 +105,25 @@ pub(crate) async fn connected(
 }
 
 /// Requests answered per second over kept connections.
-async fn rate(address: SocketAddr, asked: Arc<Asked>) -> f64 {
+async fn rate(address: SocketAddr, template: Arc<RequestTemplate>) -> f64 {
     let begun = Instant::now();
     let mut clients = JoinSet::new();
     for client in 0..CONNECTIONS {
-        let asked = Arc::clone(&asked);
+        let template = Arc::clone(&template);
         clients.spawn(async move {
             let (mut sender, _driver) = connected(address).await;
             let (mut made, mut answered) = (0_u32, 0_u32);
             while begun.elapsed() < TURN {
-                let mut request = Request::builder().method(&asked.method).uri(&asked.path);
+                let mut request = Request::builder().method(&template.method).uri(&template.path);
                 request = request.header("host", address.to_string());
-                for (name, value) in &asked.headers {
+                for (name, value) in &template.headers {
                     request = match value.as_str() {
                         ONE_EACH => request.header(*name, format!("{client}-{made}")),
                         value => request.header(*name, value),
                     };
                 }
                 made += 1;
-                let request = request.body(Full::new(asked.body.clone())).unwrap();
+                let request = request.body(Full::new(template.body.clone())).unwrap();
                 let response = sender.send_request(request).await.unwrap();
                 let status = response.status();
                 response.into_body().collect().await.unwrap();
@@ -145,8 +145,8 @@ pub(crate) async fn inventory_beside_a_constant(agent: &Agent, store: &str) {
     let path = format!("/zstack/v1/backup-storage/image-store/{store}");
     let body = agent.http().send_request(Method::GET, &path, None).await.unwrap().body.to_string();
     let headers = vec![("authorization", format!("OAuth {TOKEN}"))];
-    let asked = Asked { method: Method::GET, path, headers, body: Bytes::new() };
-    beside_a_constant("GET of one inventory", agent, asked, &body, "goal 0.7").await;
+    let template = RequestTemplate { method: Method::GET, path, headers, body: Bytes::new() };
+    beside_a_constant("GET of one inventory", agent, template, &body, "goal 0.7").await;
 }
 
 /// The calls of the agent protocol that are made most often.
@@ -156,29 +156,35 @@ pub(crate) async fn agent_calls_beside_a_constant(agent: &Agent, store: &str) {
     let json = ("content-type", "application/json".to_owned());
     let path = "/imagestore/echo".to_owned();
     let headers = vec![json.clone()];
-    let echo = Asked { method: Method::POST, path, headers, body: Bytes::new() };
+    let echo = RequestTemplate { method: Method::POST, path, headers, body: Bytes::new() };
     beside_a_constant("echo", agent, echo, "", "no goal").await;
     let url = format!("http://{}/zstack/asyncrest/callback", receiver.address);
     let headers = vec![json, ("taskuuid", ONE_EACH.to_owned()), ("callbackurl", url)];
     let path = "/imagestore/ping".to_owned();
-    let ping = Asked { method: Method::POST, path, headers, body };
+    let ping = RequestTemplate { method: Method::POST, path, headers, body };
     beside_a_constant("ping, its answer posted", agent, ping, "", "no goal").await;
 }
 
-async fn beside_a_constant(what: &str, agent: &Agent, asked: Asked, body: &str, goal: &str) {
+async fn beside_a_constant(
+    what: &str,
+    agent: &Agent,
+    template: RequestTemplate,
+    body: &str,
+    goal: &str,
+) {
     let constant = Peer::start(body);
-    let asked = Arc::new(asked);
-    let (mut ours, mut peer) = (Vec::new(), Vec::new());
+    let template = Arc::new(template);
+    let (mut agent_times, mut peer) = (Vec::new(), Vec::new());
     for _ in 0..TURNS {
-        peer.push(rate(constant.address, Arc::clone(&asked)).await);
-        ours.push(rate(agent.address(), Arc::clone(&asked)).await);
+        peer.push(rate(constant.address, Arc::clone(&template)).await);
+        agent_times.push(rate(agent.address(), Arc::clone(&template)).await);
     }
     let median = |mut rates: Vec<f64>| {
         rates.sort_by(f64::total_cmp);
         rates[rates.len() / 2]
     };
-    let (ours, peer) = (median(ours), median(peer));
+    let (agent_times, peer) = (median(agent_times), median(peer));
     println!("{what} beside a constant answer from hyper, {CONNECTIONS} connections");
-    println!("    ours  {ours:.0}/s\n    peer  {peer:.0}/s");
-    println!("    ratio {:.3}; {goal}", ours / peer);
+    println!("    ours  {agent_times:.0}/s\n    peer  {peer:.0}/s");
+    println!("    ratio {:.3}; {goal}", agent_times / peer);
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::docker::Docker;
 use crate::machine::{tree, uuid_in};
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::requirements::run;
 use crate::wait::{holds, succeeds, until};
 
@@ -132,12 +132,12 @@ impl Node {
 
     /// Waits until what is shown of a store holds these words.
     fn shows(&self, uuid: &str, words: &str) -> String {
-        let mut shown = String::new();
+        let mut output = String::new();
         until(words, || {
-            shown = self.agent(&["show", uuid]);
-            holds(shown.clone(), words)
+            output = self.agent(&["show", uuid]);
+            holds(output.clone(), words)
         });
-        shown
+        output
     }
 }
 
@@ -168,27 +168,27 @@ impl Drop for Shared {
 }
 
 /// A disk that is not mounted yet, and the directory above its mount point, from which what is mounted spreads.
-fn disk_to_come() -> (Mounted, Shared) {
-    let disk = Mounted::of("ext4");
+fn disk_to_come() -> (MountedFs, Shared) {
+    let disk = MountedFs::of("ext4");
     assert!(disk.try_unmount());
     let above = Shared::made(disk.path().parent().unwrap());
     (disk, above)
 }
 
 /// How Docker is given what lies above the mount point.
-fn as_rslave(disk: &Mounted) -> String {
+fn as_rslave(disk: &MountedFs) -> String {
     format!("{0}:{0}:rw,rslave", disk.path().parent().unwrap().display())
 }
 
 /// A disk for the daemon's state.
-fn state_disk() -> Mounted {
-    let disk = Mounted::of("ext4");
+fn state_disk() -> MountedFs {
+    let disk = MountedFs::of("ext4");
     chown(disk.path(), Some(UID), Some(UID)).unwrap();
     disk
 }
 
 /// A directory of the daemon's on a disk.
-fn images_on(disk: &Mounted) -> PathBuf {
+fn images_on(disk: &MountedFs) -> PathBuf {
     let dir = disk.path().join("images");
     fs::create_dir(&dir).unwrap();
     chown(&dir, Some(UID), Some(UID)).unwrap();
@@ -242,36 +242,36 @@ fn mounts_of_the_host_reach_a_container_that_is_given_them_as_rslave() {
     assert!(disk.try_unmount());
     node.shows(&uuid, "not_mounted");
     disk.mount();
-    let shown = node.is_connected(&uuid);
-    assert!(!is_stale(&shown), "{shown}");
+    let output = node.is_connected(&uuid);
+    assert!(!is_stale(&output), "{output}");
 }
 
 #[test]
 fn a_container_whose_mounts_are_its_own_says_that_the_host_has_let_its_disk_go() {
     let node = Node::new();
-    let (disk, state) = (Mounted::of("ext4"), state_disk());
+    let (disk, state) = (MountedFs::of("ext4"), state_disk());
     // What Docker does when nothing is said of propagation.
     node.starts(&state.path(), &format!("{0}:{0}", disk.path().display()));
     let uuid = node.add(&images_on(&disk));
     node.agent(&["reconnect", &uuid]);
     assert!(disk.try_unmount());
     node.agent(&["reconnect", &uuid]);
-    let shown = node.agent(&["show", &uuid]);
-    assert!(is_stale(&shown) && shown.contains("rslave"), "{shown}");
-    assert!(shown.contains(CONNECTED), "{shown}");
+    let output = node.agent(&["show", &uuid]);
+    assert!(is_stale(&output) && output.contains("rslave"), "{output}");
+    assert!(output.contains(CONNECTED), "{output}");
 
     // Started anew it sees what the host sees.
     node.docker.run("docker", &["restart", AGENT]);
-    let shown = node.shows(&uuid, "not_mounted");
-    assert!(!is_stale(&shown), "{shown}");
+    let output = node.shows(&uuid, "not_mounted");
+    assert!(!is_stale(&output), "{output}");
     disk.mount();
     node.docker.run("docker", &["restart", AGENT]);
     node.is_connected(&uuid);
 }
 
 /// Whether the condition holds now; the history may tell of it too.
-fn is_stale(shown: &str) -> bool {
-    shown.lines().any(|line| line.starts_with("stale_namespace"))
+fn is_stale(output: &str) -> bool {
+    output.lines().any(|line| line.starts_with("stale_namespace"))
 }
 
 #[test]
@@ -290,8 +290,8 @@ fn compose_brings_up_a_daemon_a_node_and_a_receiver() {
     };
     until("a daemon that takes a store", || succeeds(docker.try_run("sh", &["-c", &add])));
     until("a receiver that was told", || {
-        let told = docker.compose(&["logs", "--no-color", "receiver"]);
-        holds(told, "\"status\":\"Connected\"")
+        let logs = docker.compose(&["logs", "--no-color", "receiver"]);
+        holds(logs, "\"status\":\"Connected\"")
     });
     docker.compose(&["down", "-v"]);
 }

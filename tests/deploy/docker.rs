@@ -34,12 +34,12 @@ pub(crate) struct Docker {
 impl Docker {
     /// One that has all images of this tree.
     pub(crate) fn with_images() -> Self {
-        fs::create_dir_all(kept()).unwrap();
-        let alone = File::create(kept().join("lock")).unwrap();
+        fs::create_dir_all(cache_dir()).unwrap();
+        let alone = File::create(cache_dir().join("lock")).unwrap();
         alone.lock().unwrap();
         let builder = Self::start(Network::Machine, alone);
         builder.make_bases();
-        let build = kept().join("build.yaml");
+        let build = cache_dir().join("build.yaml");
         // Builds reach the network where the engine stands.
         let services = ["node", "agent", "receiver"]
             .map(|name| format!("  {name}:\n    build:\n      network: host\n"));
@@ -69,7 +69,7 @@ impl Docker {
         let script = format!(
             "exec dockerd --config-file {} --data-root {} --exec-root {} -p {} -H unix://{} {flags}",
             at("settings"),
-            kept().join("data").display(),
+            cache_dir().join("data").display(),
             at("exec"),
             at("pid"),
             at("socket")
@@ -127,16 +127,16 @@ impl Docker {
         // Of what it is made: these crates, this compiler, that base system.
         let made_of = "{ cat Cargo.lock; rustc -vV; ls target/deploy/base.of.*; } | sha256sum | cut -d' ' -f1";
         let made_of = self.run("sh", &["-c", made_of]);
-        let known = "{{index .Config.Labels \"made.of\"}}";
-        let known = self.try_run("docker", &["image", "inspect", "-f", known, &rust]).stdout;
-        if known.trim_ascii() == made_of.as_bytes() {
+        let label = "{{index .Config.Labels \"made.of\"}}";
+        let label = self.try_run("docker", &["image", "inspect", "-f", label, &rust]).stdout;
+        if label.trim_ascii() == made_of.as_bytes() {
             return;
         }
         let base = tree().join("target/deploy/base");
         let import =
             format!("tar -C {} -c . | docker import - debian:bookworm-slim", base.display());
         self.run("sh", &["-c", &import]);
-        let context = tempfile::tempdir_in(kept()).unwrap();
+        let context = tempfile::tempdir_in(cache_dir()).unwrap();
         let registry = PathBuf::from(std::env::var_os("CARGO_HOME").unwrap_or_else(|| {
             let home = std::env::var("HOME").unwrap();
             format!("{home}/.cargo").into()
@@ -177,10 +177,10 @@ impl Docker {
     /// Runs one that must succeed; what it printed.
     pub(crate) fn run(&self, program: &str, args: &[&str]) -> String {
         let output = self.try_run(program, args);
-        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         let why = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{program} {args:?}: {told}{why}");
-        told.trim_end().to_owned()
+        assert!(output.status.success(), "{program} {args:?}: {stdout}{why}");
+        stdout.trim_end().to_owned()
     }
 
     /// Docker's command, or that of Compose, which on Debian 12 is one of its own.
@@ -206,6 +206,6 @@ impl Drop for Docker {
     }
 }
 
-fn kept() -> PathBuf {
+fn cache_dir() -> PathBuf {
     tree().join("target/deploy/docker")
 }

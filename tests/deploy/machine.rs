@@ -106,14 +106,14 @@ impl Machine {
     /// Runs a shell's line that must succeed; what it printed.
     pub(crate) fn sh(&self, script: &str) -> String {
         let output = self.try_sh(script);
-        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(
             output.status.success(),
-            "{script}: {told}{}\n{}",
+            "{script}: {stdout}{}\n{}",
             String::from_utf8_lossy(&output.stderr),
             self.journal()
         );
-        told.trim_end().to_owned()
+        stdout.trim_end().to_owned()
     }
 
     /// A property of the daemon's unit.

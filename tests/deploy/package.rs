@@ -109,11 +109,11 @@ fn the_rpm_holds_what_the_deb_holds() {
     let of_rpm = run("rpm", &["-qpl", rpm]);
     let directories = ["/usr/share/doc/imagestore-agent".to_owned()].into();
     assert_eq!(&listed(of_rpm) - &directories, listed(of_deb));
-    let kept = run("rpm", &["-qp", "--configfiles", rpm]);
-    assert_eq!(kept.trim(), "/etc/imagestore-agent/agent.toml");
+    let config_files = run("rpm", &["-qp", "--configfiles", rpm]);
+    assert_eq!(config_files.trim(), "/etc/imagestore-agent/agent.toml");
     let unpack = format!("cd {} && rpm2cpio {rpm} | cpio -idm --quiet", dir.path().display());
     run("sh", &["-c", &unpack]);
     let unpacked = dir.path().join("usr/bin/imagestore-agent");
-    let told = run(unpacked.to_str().unwrap(), &["--version"]);
-    assert!(told.starts_with(AGENT), "{told}");
+    let version = run(unpacked.to_str().unwrap(), &["--version"]);
+    assert!(version.starts_with(AGENT), "{version}");
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::machine::{Machine, uuid_in};
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::fuse::{Behaviour, Fuse, Op};
 
 const AGENT: &str = "imagestore-agent";
@@ -78,9 +78,9 @@ fn a_directory_outside_the_sandbox_says_so_and_a_drop_in_lets_it_in() {
     );
     machine.sh(&format!("chown {AGENT}: /srv/images && systemctl start {AGENT}"));
     let refused = machine.try_sh(&add("/srv/images"));
-    let told = String::from_utf8_lossy(&[refused.stdout, refused.stderr].concat()).into_owned();
-    assert!(told.contains("namespace_read_only"), "{told}");
-    assert!(told.contains("ReadWritePaths"), "the remedy names the drop-in: {told}");
+    let output = String::from_utf8_lossy(&[refused.stdout, refused.stderr].concat()).into_owned();
+    assert!(output.contains("namespace_read_only"), "{output}");
+    assert!(output.contains("ReadWritePaths"), "the remedy names the drop-in: {output}");
     machine.write(
         "/etc/systemd/system/imagestore-agent.service.d/images.conf",
         "[Service]\nReadWritePaths=-/srv/images\n",
@@ -119,13 +119,13 @@ fn a_restart_under_requests_refuses_nobody_with_the_socket_unit() {
          for n in 1 2 3 4 5; do systemctl restart {AGENT} || exit 1; done; \
          touch /tmp/over; wait $asking || {{ cat /tmp/asked; exit 1; }}; tail -n 1 /tmp/asked"
     );
-    let asked: u32 = machine.sh(&script).parse().unwrap();
-    assert!(asked > 5, "only {asked}");
+    let count: u32 = machine.sh(&script).parse().unwrap();
+    assert!(count > 5, "only {count}");
 }
 
 #[test]
 fn a_worker_that_cannot_die_holds_up_no_restart() {
-    let disk = Mounted::of("ext4");
+    let disk = MountedFs::of("ext4");
     let images = disk.path();
     let mut machine = Machine::boot(&[&images]);
     let root = images.to_str().unwrap();
@@ -210,8 +210,8 @@ fn a_master_key_comes_from_a_credential() {
     machine.sh(&format!("systemctl restart {AGENT} && {AGENT} reconnect --all"));
     unlock("another-key-of-thirty-two-bytes-");
     let refused = machine.try_sh(&format!("{AGENT} reconnect --all"));
-    let told = String::from_utf8_lossy(&[refused.stdout, refused.stderr].concat()).into_owned();
-    assert!(told.contains("secret_unreadable"), "{told}");
+    let output = String::from_utf8_lossy(&[refused.stdout, refused.stderr].concat()).into_owned();
+    assert!(output.contains("secret_unreadable"), "{output}");
     unlock("0123456789abcdef0123456789abcdef");
     machine.sh(&format!("{AGENT} reconnect --all"));
 }

@@ -4,11 +4,11 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TEST_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Looks again and again until it is so; what was seen instead is told of the last look.
 pub(crate) fn until(what: &str, mut look: impl FnMut() -> Result<(), String>) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     while let Err(seen) = look() {
         assert!(Instant::now() < deadline, "it never was: {what}: {seen}");
         std::thread::sleep(Duration::from_millis(50));

@@ -54,8 +54,8 @@ fn complaints(unit: &str) -> String {
     fs::write(&socket, socket_unit()).unwrap();
     let both = [file.to_str().unwrap(), socket.to_str().unwrap()];
     let output = systemd("systemd-analyze", &["verify", both[0], both[1]]);
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    if output.status.success() { told } else { format!("{}: {told}", output.status) }
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() { stderr } else { format!("{}: {stderr}", output.status) }
 }
 
 fn is_within_exposure(tenths: u32) -> bool {
@@ -179,8 +179,8 @@ fn the_user_and_the_settings_directory_are_made() {
         ("systemd-tmpfiles", vec![at.as_str(), "--create", "imagestore-agent.conf"]),
     ] {
         let output = systemd(tool, &args);
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{tool}: {told}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{tool}: {stderr}");
     }
     let passwd = fs::read_to_string(root.path().join("etc/passwd")).unwrap();
     let fields: Vec<&str> = passwd.trim_end().split(':').collect();

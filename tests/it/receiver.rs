@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::support::agent::{Agent, callback};
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
@@ -82,9 +82,10 @@ fn a_heartbeat_is_answered_with_what_was_missed() {
         let beat = json!({"type": "backup-storage.heartbeat", "data": {"stores": stores}});
         take(&receiver, &beat).1["resync"].clone()
     };
-    for (known, place) in [(true, (2, 5)), (true, (1, 9)), (false, (2, 6)), (false, (3, 1))] {
-        let asked = if known { json!([]) } else { json!(["one"]) };
-        assert_eq!(beat(place.0, place.1), asked, "{place:?}");
+    for (is_stored, position) in [(true, (2, 5)), (true, (1, 9)), (false, (2, 6)), (false, (3, 1))]
+    {
+        let resync = if is_stored { json!([]) } else { json!(["one"]) };
+        assert_eq!(beat(position.0, position.1), resync, "{position:?}");
     }
 }
 
@@ -119,7 +120,7 @@ async fn serving(path: &std::path::Path, port: u16) -> (u16, JoinSet<()>) {
 #[tokio::test]
 async fn it_ends_on_the_daemons_state_also_when_it_has_lost_its_own() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
     let dir = tempfile::tempdir().unwrap();
     let (path, secrets) = (dir.path().join("states"), dir.path().join("secrets"));
     std::fs::write(&secrets, SECRET).unwrap();
@@ -134,14 +135,14 @@ async fn it_ends_on_the_daemons_state_also_when_it_has_lost_its_own() {
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     assert_eq!(agent.reconnect(&uuid).await.status, 200);
     // The add is one transition, the reconnect two.
-    let told = |_: &Value| state(&path).is_some_and(|(_, _, seq)| seq == 3);
-    agent.until_health(&uuid, "told", told).await;
-    let known = state(&path).unwrap();
-    assert_eq!(known.0, "Connected");
+    let is_current = |_: &Value| state(&path).is_some_and(|(_, _, seq)| seq == 3);
+    agent.until_health(&uuid, "told", is_current).await;
+    let stored = state(&path).unwrap();
+    assert_eq!(stored.0, "Connected");
 
     // A receiver with an empty database: the next heartbeat shows it what it lacks.
     running.shutdown().await;
     let fresh = dir.path().join("fresh");
     let (_, _running) = serving(&fresh, port).await;
-    agent.until_health(&uuid, "told again", |_| state(&fresh).as_ref() == Some(&known)).await;
+    agent.until_health(&uuid, "told again", |_| state(&fresh).as_ref() == Some(&stored)).await;
 }

@@ -183,8 +183,8 @@ fn keys_are_judged_against_each_other() {
         ("[server]\ntls = true", "server.tls", "a table with cert, key, client_ca"),
         ("[monitor.interval]\nx = 1", "monitor.interval", "is a table, but must be a single value"),
     ] {
-        let told = fault(text, &[]);
-        assert!(told.starts_with(key) && told.contains(what), "{text}: {told}");
+        let message = fault(text, &[]);
+        assert!(message.starts_with(key) && message.contains(what), "{text}: {message}");
     }
     let long = format!("/{}", "d".repeat(100));
     assert!(fault("", &[("STATE__DIR", &long)]).starts_with("state.dir = "));
@@ -342,10 +342,10 @@ fn value() -> impl Strategy<Value = String> {
 
 /// A key that exists, or one that does not.
 fn name() -> impl Strategy<Value = String> {
-    let known = "(server|api|auth|state|storage|monitor|ssh|callback|listen|tls|cert|key|reply|dir|\
+    let known_words = "(server|api|auth|state|storage|monitor|ssh|callback|listen|tls|cert|key|reply|dir|\
                  tokens_file|reserved|near_full|full|interval|fail_after|legacy|urls|url|heartbeat)";
     prop_oneof![
-        known,
+        known_words,
         "[a-zA-Z0-9_-]{1,9}",
         "[a-z.\\[\\]0-9-]{0,12}".prop_map(|key| format!("{key:?}"))
     ]

@@ -10,8 +10,8 @@ fn an_init_clears_away_what_a_killed_one_has_left() {
     let agent = Agent::installed(root.path(), "allow_root_disk = true\n");
     fs::create_dir(agent.path("state")).unwrap();
     let init = || {
-        let done = agent.cli(&["init", root.path().to_str().unwrap()], "");
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let output = agent.cli(&["init", root.path().to_str().unwrap()], "");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
     init();
     let folder = root.path().join(".imagestore-agent");

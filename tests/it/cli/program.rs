@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 use crate::support::agent::PROGRAM;
-use crate::support::http_server::{GOOD, READER, Running};
+use crate::support::http_server::{GOOD, READER, TestServer};
 
 /// A settings file, and what it names, in a directory of its own.
 struct Place(TempDir);
@@ -59,8 +59,8 @@ fn check_config_and_serve_refuse_the_same_files_and_list_every_fault() {
     place.file("ca", "hunter2\n");
     place.file("cert", "hunter2\n");
     let checked = place.run(&["check-config"]);
-    let told = stderr(&checked);
-    assert_eq!(checked.status.code(), Some(64), "{told}");
+    let output = stderr(&checked);
+    assert_eq!(checked.status.code(), Some(64), "{output}");
     for (key, what) in [
         ("auth.tokens_file", "line 1: "),
         ("auth.tokens_file", "line 3: "),
@@ -69,13 +69,13 @@ fn check_config_and_serve_refuse_the_same_files_and_list_every_fault() {
         ("callback.client_cert", "it holds no certificate"),
         ("callback.client_key", "cannot be read: "),
     ] {
-        let block = told.split_inclusive("\n").collect::<Vec<_>>();
+        let block = output.split_inclusive("\n").collect::<Vec<_>>();
         let found = block.windows(2).filter(|lines| lines[0].starts_with(key));
-        assert_eq!(found.filter(|lines| lines[1].trim().starts_with(what)).count(), 1, "{told}");
+        assert_eq!(found.filter(|lines| lines[1].trim().starts_with(what)).count(), 1, "{output}");
     }
-    assert!(!told.contains("hunter2"), "{told}");
+    assert!(!output.contains("hunter2"), "{output}");
     let served = place.run(&["serve"]);
-    assert_eq!((served.status.code(), stderr(&served)), (Some(64), told));
+    assert_eq!((served.status.code(), stderr(&served)), (Some(64), output));
     assert!(!place.path("state").exists());
 }
 
@@ -100,16 +100,16 @@ fn a_start_does_without_the_master_key_and_without_no_other_file() {
 #[test]
 fn a_command_with_a_url_does_without_a_settings_file_that_it_may_not_read() {
     let closed = tempfile::tempdir().unwrap();
-    let asked = run(closed.path(), &["list", "--url", "http://127.0.0.1:1"]);
-    let told = stderr(&asked);
-    assert_eq!(asked.status.code(), Some(1));
+    let listed = run(closed.path(), &["list", "--url", "http://127.0.0.1:1"]);
+    let output = stderr(&listed);
+    assert_eq!(listed.status.code(), Some(1));
     assert!(
-        told.contains("ignores the settings file and uses the base path \"/zstack\""),
-        "{told}"
+        output.contains("ignores the settings file and uses the base path \"/zstack\""),
+        "{output}"
     );
-    assert!(told.contains("cannot reach the daemon at 127.0.0.1:1"), "{told}");
-    let asked = run(closed.path(), &["list"]);
-    assert!(!stderr(&asked).contains("cannot reach"), "{}", stderr(&asked));
+    assert!(output.contains("cannot reach the daemon at 127.0.0.1:1"), "{output}");
+    let listed = run(closed.path(), &["list"]);
+    assert!(!stderr(&listed).contains("cannot reach"), "{}", stderr(&listed));
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_variable_names_the_settings_file_and_an_empty_one_none() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_store_is_an_error_in_json_and_a_failure() {
-    let server = Running::start();
+    let server = TestServer::start();
     let url = format!("http://{}", server.connect().await.peer_addr().unwrap());
     let show = |uuid: &str| {
         let mut command = Command::new(PROGRAM);

@@ -3,14 +3,14 @@
 use hyper::Method;
 
 use crate::support::agent::{Agent, store};
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_add_that_the_ledger_refuses_leaves_the_directory_as_it_was() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
     let mut agent = Agent::installed(&disk.path(), "");
     agent.start();
     let ledger = rusqlite::Connection::open(agent.path("state/ledger.sqlite")).unwrap();

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::support::agent::Agent;
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::fuse::{Behaviour, Fuse, Op};
-use crate::support::http_server::{Answer as Told, Asked, exchange};
+use crate::support::http_server::{HttpRequest, HttpResponse, exchange};
 use crate::support::management_node::ManagementNode;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
@@ -23,27 +23,27 @@ fn installed(dir: &Path, more: &str) -> Agent {
     agent
 }
 
-async fn call(agent: &Agent, path: &str, headers: &str, body: &Value) -> Told {
+async fn call(agent: &Agent, path: &str, headers: &str, body: &Value) -> HttpResponse {
     let (line, body) = (format!("POST {path}"), body.to_string());
-    let asked = Asked { token: None, headers, ..Asked::new(&line, &body) };
-    exchange(TcpStream::connect(agent.address()).await.unwrap(), &asked.bytes()).await
+    let request = HttpRequest { token: None, headers, ..HttpRequest::new(&line, &body) };
+    exchange(TcpStream::connect(agent.address()).await.unwrap(), &request.bytes()).await
 }
 
-/// What a ping is answered, where it is waited for.
-async fn pinged(agent: &Agent, node: &mut ManagementNode, uuid: &str) -> Value {
+/// Pings a store and returns the reply that the daemon posts to the callback URL.
+async fn ping(agent: &Agent, node: &mut ManagementNode, uuid: &str) -> Value {
     let task = "0a1b2c3d4e5f40718293a4b5c6d7e8f9";
     let headers = format!("taskuuid: {task}\r\ncallbackurl: {}\r\n", node.url());
-    let told = call(agent, "/sftpbackupstorage/ping", &headers, &json!({"uuid": uuid})).await;
-    assert_eq!((told.status, told.body), (200, Value::Null));
-    let reply = node.next().await;
-    assert_eq!(reply.header("taskuuid"), task);
-    reply.json
+    let reply = call(agent, "/sftpbackupstorage/ping", &headers, &json!({"uuid": uuid})).await;
+    assert_eq!((reply.status, reply.body), (200, Value::Null));
+    let received = node.next().await;
+    assert_eq!(received.header("taskuuid"), task);
+    received.json
 }
 
 #[tokio::test]
 async fn a_store_is_connected_pinged_lost_and_connected_by_the_management_node() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
     let mut node = ManagementNode::answering([]).await;
     let mut agent = installed(&disk.path(), "");
     agent.start();
@@ -53,31 +53,31 @@ async fn a_store_is_connected_pinged_lost_and_connected_by_the_management_node()
         "uuid": uuid, "storagePath": disk.path(),
         "sendCommandUrl": "http://127.0.0.1:8080/zstack/asyncrest/sendcommand",
     });
-    let shown = agent.shown(&uuid).await;
+    let inventory = agent.inventory(&uuid).await;
     for _ in 0..5 {
-        let told = call(&agent, "/sftpbackupstorage/connect/", "", &command).await;
-        assert_eq!((told.status, &told.body["success"]), (200, &json!(true)));
-        assert_eq!(told.body["totalCapacity"], shown["totalCapacity"]);
+        let reply = call(&agent, "/sftpbackupstorage/connect/", "", &command).await;
+        assert_eq!((reply.status, &reply.body["success"]), (200, &json!(true)));
+        assert_eq!(reply.body["totalCapacity"], inventory["totalCapacity"]);
     }
-    assert_eq!(pinged(&agent, &mut node, &uuid).await, json!({"success": true, "uuid": uuid}));
+    assert_eq!(ping(&agent, &mut node, &uuid).await, json!({"success": true, "uuid": uuid}));
 
     user.set_password("another");
-    let told = call(&agent, "/imagestore/connect", "", &command).await;
-    assert_eq!((told.status, &told.body["success"]), (200, &json!(false)));
-    let error = told.body["error"].as_str().unwrap();
+    let reply = call(&agent, "/imagestore/connect", "", &command).await;
+    assert_eq!((reply.status, &reply.body["success"]), (200, &json!(false)));
+    let error = reply.body["error"].as_str().unwrap();
     assert!(error.starts_with("credentials_refused: ") && error.contains("Remedy: "), "{error}");
-    let reply = pinged(&agent, &mut node, &uuid).await;
-    assert_eq!((&reply["success"], &reply["uuid"]), (&json!(false), &json!(uuid)));
-    assert_eq!(reply["error"], told.body["error"]);
-    assert_eq!(agent.shown(&uuid).await["status"], "Disconnected");
+    let pinged = ping(&agent, &mut node, &uuid).await;
+    assert_eq!((&pinged["success"], &pinged["uuid"]), (&json!(false), &json!(uuid)));
+    assert_eq!(pinged["error"], reply.body["error"]);
+    assert_eq!(agent.inventory(&uuid).await["status"], "Disconnected");
 
     user.set_password(&user.password);
-    let told = call(&agent, "/imagestore/connect", "", &command).await;
-    assert_eq!(told.body["success"], true, "{}", told.body);
+    let reply = call(&agent, "/imagestore/connect", "", &command).await;
+    assert_eq!(reply.body["success"], true, "{}", reply.body);
 
     assert_eq!(agent.ask(Method::DELETE, &format!("/{uuid}"), None).await.status, 200);
-    let reply = pinged(&agent, &mut node, &uuid).await;
-    assert_eq!((&reply["success"], &reply["uuid"]), (&json!(false), &Value::Null));
+    let pinged = ping(&agent, &mut node, &uuid).await;
+    assert_eq!((&pinged["success"], &pinged["uuid"]), (&json!(false), &Value::Null));
     let log = agent.log();
     assert!(log.contains("agent_connect"), "no audit line in {log}");
 }
@@ -94,10 +94,10 @@ async fn after_a_restart_the_uuid_is_withheld_until_the_store_has_been_looked_at
     fuse.set(Op::Statfs, Behaviour::Hang);
     agent.start();
     fuse.until_hanging(1);
-    assert_eq!(pinged(&agent, &mut node, &uuid).await, json!({"success": true}));
+    assert_eq!(ping(&agent, &mut node, &uuid).await, json!({"success": true}));
     // The management node's own agents forget their uuid with their process; it connects them then.
     fuse.release();
-    let told = call(&agent, "/imagestore/connect", "", &json!({"uuid": uuid})).await;
-    assert_eq!(told.body["success"], true, "{}", told.body);
-    assert_eq!(pinged(&agent, &mut node, &uuid).await, json!({"success": true, "uuid": uuid}));
+    let reply = call(&agent, "/imagestore/connect", "", &json!({"uuid": uuid})).await;
+    assert_eq!(reply.body["success"], true, "{}", reply.body);
+    assert_eq!(ping(&agent, &mut node, &uuid).await, json!({"success": true, "uuid": uuid}));
 }

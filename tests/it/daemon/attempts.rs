@@ -8,20 +8,20 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinSet;
 
 use crate::support::agent::{Agent, callback};
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::management_node::ManagementNode;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, HostKeyFile, User};
 use crate::support::wait::until;
 
 /// No probe of the monitor disturbs what is counted.
-const CALM: &str = "[monitor]\ninterval = \"1h\"\n";
+const HOURLY_PROBES: &str = "[monitor]\ninterval = \"1h\"\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_overlapping_reconnects_share_one_login_and_one_answer() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
-    let mut agent = Agent::installed(&disk.path(), CALM);
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), HOURLY_PROBES);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     sshd.until_logged("Accepted ", 1);
@@ -58,8 +58,8 @@ async fn a_hundred_overlapping_reconnects_share_one_login_and_one_answer() {
 #[tokio::test]
 async fn a_stop_right_after_the_answer_still_disconnects_from_the_server() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
-    let mut agent = Agent::installed(&disk.path(), CALM);
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), HOURLY_PROBES);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     assert_eq!(agent.reconnect(&uuid).await.status, 200);
@@ -81,14 +81,14 @@ async fn until_joined(agent: &Agent, joined: u32) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_failed_check_is_reported_and_the_disk_is_the_root_cause() {
     needs_root!();
-    let (disk, user) = (Mounted::of("ext4"), User::create());
+    let (disk, user) = (MountedFs::of("ext4"), User::create());
     let sshd = Builder::new().start();
     let mut node = ManagementNode::answering([]).await;
-    let more = format!("{CALM}{}", callback(&node.url()));
+    let more = format!("{HOURLY_PROBES}{}", callback(&node.url()));
     let mut agent = Agent::installed(&disk.path(), &more);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
-    let good = agent.shown(&uuid).await;
+    let good = agent.inventory(&uuid).await;
     drop(sshd);
     assert!(disk.try_unmount());
     let reply = agent.reconnect(&uuid).await;
@@ -99,23 +99,23 @@ async fn every_failed_check_is_reported_and_the_disk_is_the_root_cause() {
     assert_eq!(reasons, ["not_mounted", "connection_refused"]);
     assert_eq!(error["cause"]["opaque"]["reason"], "not_mounted");
     assert!(std::fs::read_dir(disk.path()).unwrap().next().is_none(), "nothing was written");
-    let shown = agent.shown(&uuid).await;
-    assert_eq!(shown["status"], "Disconnected");
-    assert_eq!(shown["totalCapacity"], good["totalCapacity"], "the last good figures stay");
-    let told = loop {
+    let inventory = agent.inventory(&uuid).await;
+    assert_eq!(inventory["status"], "Disconnected");
+    assert_eq!(inventory["totalCapacity"], good["totalCapacity"], "the last good figures stay");
+    let event = loop {
         let next = node.next().await;
         if next.json["data"]["newStatus"] == "Disconnected" {
             break next;
         }
     };
-    assert_eq!(told.json["data"]["reason"]["cause"]["opaque"]["reason"], "not_mounted");
+    assert_eq!(event.json["data"]["reason"]["cause"]["opaque"]["reason"], "not_mounted");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_caller_that_hangs_up_changes_nothing() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
-    let mut agent = Agent::installed(&disk.path(), CALM);
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), HOURLY_PROBES);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     sshd.freeze();
@@ -131,17 +131,17 @@ async fn a_caller_that_hangs_up_changes_nothing() {
     drop(caller);
     sshd.thaw();
     agent.until_logged("\"new\":\"Connected\"");
-    assert_eq!(agent.shown(&uuid).await["status"], "Connected");
+    assert_eq!(agent.inventory(&uuid).await["status"], "Connected");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_changed_host_key_is_refused_with_both_fingerprints_again_and_again() {
     needs_root!();
-    let (disk, user) = (Mounted::tmpfs("size=4m"), User::create());
+    let (disk, user) = (MountedFs::tmpfs("size=4m"), User::create());
     let (pinned, other) = (HostKeyFile::generate("ed25519"), HostKeyFile::generate("ed25519"));
     let sshd = Builder::new().host_key(&pinned).start();
     let port = sshd.address.port();
-    let mut agent = Agent::installed(&disk.path(), CALM);
+    let mut agent = Agent::installed(&disk.path(), HOURLY_PROBES);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     drop(sshd);
@@ -153,7 +153,7 @@ async fn a_changed_host_key_is_refused_with_both_fingerprints_again_and_again() 
         assert_eq!(root["reason"], "host_key_changed");
         assert_eq!(root["expectedFingerprint"], pinned.fingerprint());
         assert_eq!(root["offeredFingerprint"], other.fingerprint(), "it was pinned unasked");
-        assert_eq!(agent.shown(&uuid).await["status"], "Disconnected");
+        assert_eq!(agent.inventory(&uuid).await["status"], "Disconnected");
         sshd.until_logged("Connection closed by", connection);
     }
     // No login was tried: nothing of the store has reached this server.

@@ -6,7 +6,7 @@ use standardwebhooks::Webhook;
 
 use super::clock::library;
 use crate::support::agent::{Agent, callback};
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::health::condition;
 use crate::support::management_node::{Answer, ManagementNode, Received};
 use crate::support::requirements::needs_root;
@@ -17,7 +17,7 @@ const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_that_resolves_later_is_told_everything_then() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
     let mut node = ManagementNode::answering([]).await;
     let url = node.url().replace("localhost", "mn.test");
     let mut agent = Agent::installed(&disk.path(), &callback(&url));
@@ -32,9 +32,9 @@ async fn a_name_that_resolves_later_is_told_everything_then() {
     assert!(agent.start_under(&["unshare", "-m", "sh", "-c", &script]));
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     let health = agent.until_condition(&uuid, "delivery_behind", true).await;
-    let told = condition(&health, "delivery_behind").unwrap()["message"].to_string();
-    assert!(told.contains("failed to lookup address information"), "{told}");
-    assert!(node.unexpected().is_none());
+    let message = condition(&health, "delivery_behind").unwrap()["message"].to_string();
+    assert!(message.contains("failed to lookup address information"), "{message}");
+    assert!(node.try_next().is_none());
     fs::write(&hosts, "127.0.0.1 localhost mn.test\n").unwrap();
     assert_eq!(node.next().await.seq(), 1);
     agent.until_condition(&uuid, "delivery_behind", false).await;
@@ -43,7 +43,7 @@ async fn a_name_that_resolves_later_is_told_everything_then() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn signing_secrets_are_changed_by_a_reload() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
     let mut node = ManagementNode::answering([]).await;
     let mut agent = Agent::installed(&disk.path(), "");
     let file = agent.path("secrets");
@@ -80,7 +80,7 @@ async fn signing_secrets_are_changed_by_a_reload() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_an_hour_away_says_so_and_is_told_the_state_when_the_clocks_agree() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
     let receiver = Webhook::new(SECRET).unwrap();
     // Standard Webhooks: five minutes are let pass, on either side.
     let mut node = ManagementNode::scripted(move |received| {
@@ -92,7 +92,7 @@ async fn a_receiver_an_hour_away_says_so_and_is_told_the_state_when_the_clocks_a
         }
     })
     .await;
-    for (offset, told) in [("+3600", "future"), ("-3600", "old")] {
+    for (offset, name) in [("+3600", "future"), ("-3600", "old")] {
         let mut agent = Agent::installed(&disk.path(), "");
         let secrets = agent.path("secrets");
         fs::write(&secrets, format!("{SECRET}\n")).unwrap();
@@ -105,8 +105,8 @@ async fn a_receiver_an_hour_away_says_so_and_is_told_the_state_when_the_clocks_a
         let wrapper =
             ["env", &preload, &timestamps, "FAKETIME_NO_CACHE=1", "DONT_FAKE_MONOTONIC=1"];
         assert!(agent.start_under(&wrapper));
-        fs::create_dir(disk.path().join(told)).unwrap();
-        let uuid = agent.add(&disk.path().join(told), &sshd, &user).await;
+        fs::create_dir(disk.path().join(name)).unwrap();
+        let uuid = agent.add(&disk.path().join(name), &sshd, &user).await;
         let health = agent.until_condition(&uuid, "delivery_refused", true).await;
         let message = condition(&health, "delivery_refused").unwrap()["message"].to_string();
         assert!(message.contains("status 400: the clocks are too far apart"), "{message}");

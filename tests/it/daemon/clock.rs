@@ -5,12 +5,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::support::agent::Agent;
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::health::{changes, check};
 use crate::support::requirements::{needs_root, run};
 use crate::support::sshd::{Builder, User};
 
-const QUICK: &str = "write_probe_interval = \"1s\"\n[monitor]\ninterval = \"1s\"\n";
+const PROBE_EVERY_SECOND: &str = "write_probe_interval = \"1s\"\n[monitor]\ninterval = \"1s\"\n";
 
 /// The library of Debian's `faketime` that lies between a program with threads and its clock.
 pub(super) fn library() -> PathBuf {
@@ -22,8 +22,8 @@ pub(super) fn library() -> PathBuf {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_is_set_back_and_forth_changes_no_status() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
-    let mut agent = Agent::installed(&disk.path(), QUICK);
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), PROBE_EVERY_SECOND);
     let offset = agent.path("offset");
     fs::write(&offset, "+0").unwrap();
     let preload = format!("LD_PRELOAD={}", library().display());
@@ -51,7 +51,7 @@ async fn a_clock_that_is_set_back_and_forth_changes_no_status() {
     let health = agent.health(&uuid).await;
     assert_eq!(health["inventory"]["status"], "Connected");
     // What a person asked for, and nothing else.
-    let asked = ["Connecting", "Connected"].into_iter().cycle().take(6);
-    let expected: Vec<&str> = ["Connected"].into_iter().chain(asked).collect();
+    let expected = ["Connecting", "Connected"].into_iter().cycle().take(6);
+    let expected: Vec<&str> = ["Connected"].into_iter().chain(expected).collect();
     assert_eq!(changes(&health), expected);
 }

@@ -6,12 +6,12 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::support::agent::{Agent, store};
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::health::{changes, check, condition};
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
-const EAGER: &str =
+const FREQUENT_CHECKS: &str =
     "reserved = \"0B\"\nwrite_probe_interval = \"1s\"\n[monitor]\ninterval = \"1s\"\n";
 
 /// Fills a filesystem but for this much; what it filled with.
@@ -26,8 +26,8 @@ fn fill(disk: &Path, leave: u64) -> std::path::PathBuf {
 #[tokio::test]
 async fn a_store_that_fills_up_says_so_and_stays_connected() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::tmpfs("size=8m"), Builder::new().start(), User::create());
-    let mut agent = Agent::installed(&disk.path(), EAGER);
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=8m"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), FREQUENT_CHECKS);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     // 8 MiB: near full from 85 % in use, full from 95 %.
@@ -47,16 +47,19 @@ async fn a_store_that_fills_up_says_so_and_stays_connected() {
     assert_eq!(check(&full, "write")["status"], "True", "no room is no fault");
     assert_eq!(full["inventory"]["status"], "Connected");
     assert_eq!(agent.reconnect(&uuid).await.status, 200, "images must still be read");
-    let shown = agent.cli(&["show", &uuid], "");
-    let shown = String::from_utf8(shown.stdout).unwrap();
-    assert!(shown.contains("full         holds: 0 of 8388608 bytes available; since "), "{shown}");
+    let output = agent.cli(&["show", &uuid], "");
+    let output = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.contains("full         holds: 0 of 8388608 bytes available; since "),
+        "{output}"
+    );
 
     // It is known across a restart, with since when.
     let since = condition(&full, "full").unwrap()["lastTransitionTime"].clone();
     agent.kill();
     agent.start();
-    let known = agent.until_condition(&uuid, "unverified", false).await;
-    assert_eq!(condition(&known, "full").unwrap()["lastTransitionTime"], since);
+    let health = agent.until_condition(&uuid, "unverified", false).await;
+    assert_eq!(condition(&health, "full").unwrap()["lastTransitionTime"], since);
 
     fs::remove_file(&rest).unwrap();
     fs::remove_file(disk.path().join("filler")).unwrap();
@@ -77,8 +80,8 @@ async fn a_store_that_fills_up_says_so_and_stays_connected() {
 async fn a_store_without_inodes_says_so_although_there_is_room() {
     needs_root!();
     let (disk, sshd, user) =
-        (Mounted::tmpfs("size=64m,nr_inodes=32"), Builder::new().start(), User::create());
-    let mut agent = Agent::installed(&disk.path(), EAGER);
+        (MountedFs::tmpfs("size=64m,nr_inodes=32"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), FREQUENT_CHECKS);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     let names = || (0..64).map(|n| disk.path().join(format!("file{n}")));
@@ -97,7 +100,7 @@ async fn a_store_without_inodes_says_so_although_there_is_room() {
 #[tokio::test]
 async fn two_stores_on_one_filesystem_say_so_and_count_once() {
     needs_root!();
-    let (disk, other) = (Mounted::of("btrfs"), Mounted::tmpfs("size=4m"));
+    let (disk, other) = (MountedFs::of("btrfs"), MountedFs::tmpfs("size=4m"));
     let (sshd, user) = (Builder::new().start(), User::create());
     // Subvolumes and folders alike: what counts is the superblock.
     let volume = disk.path().join("volume");
@@ -106,7 +109,7 @@ async fn two_stores_on_one_filesystem_say_so_and_count_once() {
         &["-q", "subvolume", "create", volume.to_str().unwrap()],
     );
     fs::create_dir(disk.path().join("folder")).unwrap();
-    let mut agent = Agent::installed(&disk.path(), EAGER);
+    let mut agent = Agent::installed(&disk.path(), FREQUENT_CHECKS);
     let roots = format!("allowed_roots = [{:?}, {:?}]", disk.path(), other.path());
     let one = format!("allowed_roots = [{:?}]", disk.path());
     agent.configure(&agent.settings().replace(&one, &roots));
@@ -124,14 +127,14 @@ async fn two_stores_on_one_filesystem_say_so_and_count_once() {
     let summary = agent.summary().await;
     assert_eq!(summary["capacity"]["filesystems"], 2);
     let total = summary["capacity"]["totalCapacity"].as_u64().unwrap();
-    let of = async |store: &str| agent.shown(store).await["totalCapacity"].as_u64().unwrap();
+    let of = async |store: &str| agent.inventory(store).await["totalCapacity"].as_u64().unwrap();
     assert_eq!(total, of(&first).await + of(&alone).await);
 }
 
 #[tokio::test]
 async fn settings_that_weaken_the_login_are_shown_with_each_store() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
     let weak = "[ssh]\nhost_key_policy = \"accept-any\"\nlegacy = [\"ssh-rsa\"]\n";
     let mut agent = Agent::installed(&disk.path(), weak);
     agent.start();

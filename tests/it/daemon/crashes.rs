@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use crate::support::agent::{Agent, callback};
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::management_node::{Answer, ManagementNode, Received};
-use crate::support::processes::until_a_child_is_held;
+use crate::support::processes::until_child_in_disk_sleep;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
 /// The probe's deadline is long enough for a worker to come as far as the disk that holds it.
-const CALM: &str = "[monitor]\ninterval = \"1h\"\nprobe_deadline = \"3s\"\n";
+const HOURLY_PROBES: &str = "[monitor]\ninterval = \"1h\"\nprobe_deadline = \"3s\"\n";
 
 fn change(received: &Received) -> (String, String) {
     let word = |key: &str| received.json["data"][key].as_str().unwrap().to_owned();
@@ -20,9 +20,9 @@ fn change(received: &Received) -> (String, String) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_in_the_middle_of_an_attempt_is_followed_by_a_new_one() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
     let mut node = ManagementNode::answering([]).await;
-    let more = format!("{CALM}{}", callback(&node.url()));
+    let more = format!("{HOURLY_PROBES}{}", callback(&node.url()));
     let mut agent = Agent::installed(&disk.path(), &more);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
@@ -36,7 +36,7 @@ async fn a_kill_in_the_middle_of_an_attempt_is_followed_by_a_new_one() {
     agent.kill();
     assert!(call.await.unwrap().is_err(), "there was nothing to answer with");
     agent.start();
-    assert_eq!(agent.shown(&uuid).await["status"], "Connecting");
+    assert_eq!(agent.inventory(&uuid).await["status"], "Connecting");
     sshd.thaw();
     agent.until_logged("\"new\":\"Connected\"");
     let mut changes = Vec::new();
@@ -69,9 +69,9 @@ async fn a_kill_in_the_middle_of_an_attempt_is_followed_by_a_new_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_not_delivered_is_delivered_after_a_kill_in_order() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
     let mut node = ManagementNode::scripted(|_| Answer::Status(503)).await;
-    let more = format!("{CALM}{}", callback(&node.url()));
+    let more = format!("{HOURLY_PROBES}{}", callback(&node.url()));
     let mut agent = Agent::installed(&disk.path(), &more);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
@@ -80,7 +80,7 @@ async fn what_was_not_delivered_is_delivered_after_a_kill_in_order() {
     }
     let refused = node.next().await;
     agent.kill();
-    node.now_answering(|_| Answer::Status(200));
+    node.set_script(|_| Answer::Status(200));
     agent.start();
     let mut seqs = Vec::new();
     while seqs.last() != Some(&7) {
@@ -97,8 +97,8 @@ async fn what_was_not_delivered_is_delivered_after_a_kill_in_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_answers_running_attempts_and_ends_in_time() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
-    let mut agent = Agent::installed(&disk.path(), CALM);
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), HOURLY_PROBES);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     sshd.freeze();
@@ -119,16 +119,16 @@ async fn a_stop_answers_running_attempts_and_ends_in_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hung_disk_slows_neither_another_store_nor_a_stop_nor_a_start() {
     needs_root!();
-    let (hung, well) = (Mounted::of("ext4"), Mounted::tmpfs("size=4m"));
+    let (hung_disk, healthy_disk) = (MountedFs::of("ext4"), MountedFs::tmpfs("size=4m"));
     let (sshd, user) = (Builder::new().start(), User::create());
-    let mut agent = Agent::installed(&hung.path(), CALM);
-    let both = format!("allowed_roots = [{:?}, {:?}]", hung.path(), well.path());
-    let one = format!("allowed_roots = [{:?}]", hung.path());
+    let mut agent = Agent::installed(&hung_disk.path(), HOURLY_PROBES);
+    let both = format!("allowed_roots = [{:?}, {:?}]", hung_disk.path(), healthy_disk.path());
+    let one = format!("allowed_roots = [{:?}]", hung_disk.path());
     agent.configure(&agent.settings().replace(&one, &both));
     agent.start();
-    let stuck = agent.add(&hung.path(), &sshd, &user).await;
-    let fine = agent.add(&well.path(), &sshd, &user).await;
-    hung.freeze("-f");
+    let stuck = agent.add(&hung_disk.path(), &sshd, &user).await;
+    let fine = agent.add(&healthy_disk.path(), &sshd, &user).await;
+    hung_disk.freeze("-f");
     let reply = agent.reconnect(&stuck).await;
     let reason = reply.body["error"]["cause"]["opaque"]["reason"].clone();
     let other = agent.reconnect(&fine).await.status;
@@ -139,7 +139,7 @@ async fn a_hung_disk_slows_neither_another_store_nor_a_stop_nor_a_start() {
     let ready = begun.elapsed();
     let after_restart = agent.reconnect(&stuck).await;
     let other_after_restart = agent.reconnect(&fine).await.status;
-    hung.freeze("-u");
+    hung_disk.freeze("-u");
     assert_eq!(reason, "probe_stuck");
     assert_eq!(again.body["error"]["cause"]["opaque"]["reason"], "probe_stuck");
     assert_eq!((other.as_u16(), other_after_restart.as_u16()), (200, 200));
@@ -153,7 +153,7 @@ async fn a_hung_disk_slows_neither_another_store_nor_a_stop_nor_a_start() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_hangs_while_the_daemon_stops_is_known_after_the_start() {
     needs_root!();
-    let disk = Mounted::of("ext4");
+    let disk = MountedFs::of("ext4");
     let (sshd, user) = (Builder::new().start(), User::create());
     // The probe's own deadline is far away when the stop comes.
     let patient = "[monitor]\ninterval = \"1h\"\nprobe_deadline = \"20s\"\n";
@@ -167,7 +167,7 @@ async fn a_worker_that_hangs_while_the_daemon_stops_is_known_after_the_start() {
         http.send_request(hyper::Method::PUT, &path, Some(&serde_json::json!({"params": {}}))).await
     });
     agent.until_logged("\"Connecting\"");
-    until_a_child_is_held(agent.pid()).await;
+    until_child_in_disk_sleep(agent.pid()).await;
     let (status, took) = agent.terminate();
     let answered = call.await.unwrap();
     let begun = Instant::now();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::support::agent::Agent;
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, Sshd, User};
 
@@ -22,7 +22,7 @@ const LONG: &str = "[monitor]\ninterval = \"1h\"\nprobe_deadline = \"1s\"\nattem
 
 struct Scene {
     agent: Agent,
-    disk: Mounted,
+    disk: MountedFs,
     sshd: Sshd,
     uuid: String,
     _user: User,
@@ -38,7 +38,7 @@ struct Outcome {
 
 impl Scene {
     async fn set(settings: &str) -> Self {
-        let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+        let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
         let mut agent = Agent::installed(&disk.path(), settings);
         agent.start();
         let uuid = agent.add(&disk.path(), &sshd, &user).await;
@@ -51,8 +51,8 @@ impl Scene {
         let reply = self.agent.reconnect(&self.uuid).await;
         let took = begun.elapsed();
         assert_eq!(reply.status, 503, "{}", reply.body);
-        let shown = self.agent.shown(&self.uuid).await;
-        assert_eq!(shown["status"], "Disconnected");
+        let inventory = self.agent.inventory(&self.uuid).await;
+        assert_eq!(inventory["status"], "Disconnected");
         let error = &reply.body["error"];
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let checks = error["opaque"]["checks"].as_array().unwrap();

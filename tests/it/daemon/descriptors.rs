@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use crate::support::agent::Agent;
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::health::{changes, check};
 use crate::support::processes::descriptors;
 use crate::support::requirements::{needs_root, run};
 use crate::support::sshd::{Builder, User};
 
-const QUICK: &str = "write_probe_interval = \"1s\"\n[monitor]\ninterval = \"1s\"\n";
+const PROBE_EVERY_SECOND: &str = "write_probe_interval = \"1s\"\n[monitor]\ninterval = \"1s\"\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixty_four_descriptors_are_enough_for_eight_stores() {
     needs_root!();
     let (sshd, user) = (Builder::new().start(), User::create());
-    let disk = Mounted::of("ext4");
-    let mut agent = Agent::installed(&disk.path(), QUICK);
+    let disk = MountedFs::of("ext4");
+    let mut agent = Agent::installed(&disk.path(), PROBE_EVERY_SECOND);
     assert!(agent.start_under(&["prlimit", "--nofile=64:64"]));
     let mut uuids = Vec::new();
     for n in 0..8 {
@@ -34,8 +34,8 @@ async fn sixty_four_descriptors_are_enough_for_eight_stores() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_probe_that_finds_no_descriptor_counts_against_no_store() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
-    let mut agent = Agent::installed(&disk.path(), QUICK);
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), PROBE_EVERY_SECOND);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     agent.until_probed(&uuid, 1).await;

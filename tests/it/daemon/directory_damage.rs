@@ -9,32 +9,32 @@ use serde_json::{Value, json};
 
 use crate::support::agent::{Agent, callback};
 use crate::support::failures::{expect_failure, root_cause, tree};
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::management_node::{ManagementNode, Received};
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
 /// No probe of the monitor disturbs, and none mends.
-const CALM: &str = "[monitor]\ninterval = \"1h\"\n";
+const HOURLY_PROBES: &str = "[monitor]\ninterval = \"1h\"\n";
 const MARKER: &str = ".imagestore-agent/identity.json";
 
 /// What is done to a store's directory, on its disk, and how it is undone.
-struct Harm {
-    harm: fn(&Harmed),
-    undo: fn(&Harmed),
+struct Damage {
+    damage: fn(&DamagedStore),
+    undo: fn(&DamagedStore),
     reason: &'static str,
-    facts: fn(&Harmed) -> Value,
+    facts: fn(&DamagedStore) -> Value,
 }
 
-struct Harmed {
-    disk: Mounted,
+struct DamagedStore {
+    disk: MountedFs,
     dir: PathBuf,
     /// Not below an allowed root.
     elsewhere: tempfile::TempDir,
     marker: Vec<u8>,
 }
 
-impl Harmed {
+impl DamagedStore {
     fn away(&self) -> PathBuf {
         self.disk.path().join("away")
     }
@@ -55,9 +55,9 @@ impl Harmed {
     }
 }
 
-const HARMS: [Harm; 6] = [
-    Harm {
-        harm: |it| {
+const DAMAGES: [Damage; 6] = [
+    Damage {
+        damage: |it| {
             fs::rename(&it.dir, it.away()).unwrap();
             symlink(it.elsewhere.path(), &it.dir).unwrap();
         },
@@ -68,36 +68,36 @@ const HARMS: [Harm; 6] = [
         reason: "outside_allowed_roots",
         facts: |it| json!({"path": it.dir, "target": it.elsewhere.path(), "check": "identity"}),
     },
-    Harm {
-        harm: |it| fs::rename(&it.dir, it.away()).unwrap(),
+    Damage {
+        damage: |it| fs::rename(&it.dir, it.away()).unwrap(),
         undo: |it| fs::rename(it.away(), &it.dir).unwrap(),
         reason: "directory_missing",
         facts: |it| json!({"path": it.dir, "errno": "ENOENT", "step": "open"}),
     },
-    Harm {
-        harm: |it| fs::remove_file(it.dir.join(MARKER)).unwrap(),
-        undo: Harmed::restore_marker,
+    Damage {
+        damage: |it| fs::remove_file(it.dir.join(MARKER)).unwrap(),
+        undo: DamagedStore::restore_marker,
         reason: "marker_missing",
-        facts: Harmed::place,
+        facts: DamagedStore::place,
     },
-    Harm {
-        harm: |it| it.replace_marker(&it.marker[..it.marker.len() / 2]),
-        undo: Harmed::restore_marker,
+    Damage {
+        damage: |it| it.replace_marker(&it.marker[..it.marker.len() / 2]),
+        undo: DamagedStore::restore_marker,
         reason: "marker_unreadable",
-        facts: Harmed::place,
+        facts: DamagedStore::place,
     },
-    Harm {
-        harm: |it| {
+    Damage {
+        damage: |it| {
             let marker = it.dir.join(MARKER);
             fs::remove_file(&marker).unwrap();
             symlink("/etc/passwd", &marker).unwrap();
         },
-        undo: Harmed::restore_marker,
+        undo: DamagedStore::restore_marker,
         reason: "marker_unreadable",
-        facts: Harmed::place,
+        facts: DamagedStore::place,
     },
-    Harm {
-        harm: |it| it.disk.remount("ro"),
+    Damage {
+        damage: |it| it.disk.remount("ro"),
         undo: |it| it.disk.remount("rw"),
         reason: "read_only",
         facts: |it| json!({"superblock": "ro", "check": "storage", "path": it.dir}),
@@ -122,18 +122,19 @@ fn names_the_directory(reply: &imagestore_agent::cli::DaemonResponse, dir: &Path
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_harmed_store_says_what_is_wrong_and_is_well_again_when_it_is_undone() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
     let mut node = ManagementNode::answering([]).await;
-    let mut agent = Agent::installed(&disk.path(), &format!("{CALM}{}", callback(&node.url())));
+    let mut agent =
+        Agent::installed(&disk.path(), &format!("{HOURLY_PROBES}{}", callback(&node.url())));
     agent.start();
     let dir = disk.path().join("images");
     fs::create_dir(&dir).unwrap();
     let uuid = agent.add(&dir, &sshd, &user).await;
     let marker = fs::read(dir.join(MARKER)).unwrap();
-    let good = agent.shown(&uuid).await;
-    let it = Harmed { disk, dir, elsewhere: tempfile::tempdir().unwrap(), marker };
-    for Harm { harm, undo, reason, facts } in HARMS {
-        harm(&it);
+    let good = agent.inventory(&uuid).await;
+    let it = DamagedStore { disk, dir, elsewhere: tempfile::tempdir().unwrap(), marker };
+    for Damage { damage, undo, reason, facts } in DAMAGES {
+        damage(&it);
         let before = (tree(&it.disk.path()), tree(it.elsewhere.path()));
         let reply = agent.reconnect(&uuid).await;
         expect_failure(&reply, &[reason], &facts(&it));
@@ -141,11 +142,11 @@ async fn a_harmed_store_says_what_is_wrong_and_is_well_again_when_it_is_undone()
         assert_eq!(reply.body["error"]["code"], "BS.1500");
         let after = (tree(&it.disk.path()), tree(it.elsewhere.path()));
         assert_eq!(after, before, "{reason}: something was made or changed");
-        let shown = agent.shown(&uuid).await;
-        assert_eq!(shown["status"], "Disconnected");
-        assert_eq!(shown["totalCapacity"], good["totalCapacity"], "the last good figures stay");
-        let told = next_drop(&mut node).await;
-        assert_eq!(told.json["data"]["reason"], reply.body["error"], "events say the same");
+        let inventory = agent.inventory(&uuid).await;
+        assert_eq!(inventory["status"], "Disconnected");
+        assert_eq!(inventory["totalCapacity"], good["totalCapacity"], "the last good figures stay");
+        let event = next_drop(&mut node).await;
+        assert_eq!(event.json["data"]["reason"], reply.body["error"], "events say the same");
         undo(&it);
         let again = agent.reconnect(&uuid).await;
         assert_eq!(again.status, 200, "{reason}: {}", again.body);

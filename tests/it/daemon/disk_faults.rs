@@ -1,9 +1,9 @@
 //! A state disk of which every so many writes or syncs fail.
 
 use crate::support::agent::{Agent, callback};
-use crate::support::event_order::Told;
-use crate::support::filesystems::Mounted;
-use crate::support::ledger_snapshot::OnDisk;
+use crate::support::event_order::EventOrder;
+use crate::support::filesystems::MountedFs;
+use crate::support::ledger_snapshot::LedgerReader;
 use crate::support::management_node::ManagementNode;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
@@ -15,7 +15,7 @@ const CALLS: u32 = 6;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_fails_now_and_then_costs_requests_and_no_transition() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
     let mut node = ManagementNode::answering([]).await;
     let settings = format!("[monitor]\ninterval = \"1h\"\n{}", callback(&node.url()));
     let mut agent = Agent::installed(&disk.path(), &settings);
@@ -25,7 +25,7 @@ async fn a_disk_that_fails_now_and_then_costs_requests_and_no_transition() {
         std::fs::create_dir(disk.path().join(name)).unwrap();
         stores.push(agent.add(&disk.path().join(name), &sshd, &user).await);
     }
-    let (ledger, mut told) = (OnDisk::of(&agent), Told::default());
+    let (ledger, mut events) = (LedgerReader::of(&agent), EventOrder::default());
     let (file, log) = (agent.path("state/ledger.sqlite"), agent.path("state/ledger.sqlite-wal"));
     for (calls, error, nth) in [
         ("pwrite64", "EIO", 29),
@@ -48,7 +48,7 @@ async fn a_disk_that_fails_now_and_then_costs_requests_and_no_transition() {
                     }
                 }
                 // A status is there to be seen all the while.
-                assert!(agent.shown(store).await["status"].is_string());
+                assert!(agent.inventory(store).await["status"].is_string());
             }
         }
         println!("each {nth}th of {calls} is {error}: {made} made, {refused} refused");
@@ -57,10 +57,10 @@ async fn a_disk_that_fails_now_and_then_costs_requests_and_no_transition() {
         agent.kill();
         drop(tracer);
         agent.start();
-        ledger.all_is_told(&stores).await;
-        while let Some(received) = node.unexpected() {
-            told.take(&received);
+        ledger.until_all_delivered(&stores).await;
+        while let Some(received) = node.try_next() {
+            events.record(&received);
         }
-        ledger.agrees(&told, &stores);
+        ledger.assert_matches(&events, &stores);
     }
 }

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::support::agent::{Agent, callback, store};
 use crate::support::failures::{expect_failure, tree};
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::management_node::ManagementNode;
-use crate::support::non_ssh_peers::{Hostile, Script};
+use crate::support::non_ssh_peers::{NonSshPeer, Script};
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
@@ -31,7 +31,7 @@ fn case(differs: Value, reasons: &'static [&'static str], facts: Value) -> Case 
 }
 
 struct Scene {
-    disk: Mounted,
+    disk: MountedFs,
     agent: Agent,
     /// A good add.
     body: Value,
@@ -72,7 +72,7 @@ impl Scene {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_add_that_cannot_succeed_says_why_and_leaves_nothing() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
     let outside = tempfile::tempdir().unwrap();
     let at = |name: &str| disk.path().join(name);
     fs::create_dir(at("images")).unwrap();
@@ -80,7 +80,7 @@ async fn an_add_that_cannot_succeed_says_why_and_leaves_nothing() {
     symlink(outside.path(), at("link")).unwrap();
     let (missing, file, link) = (at("missing"), at("file"), at("link"));
     let images = at("images");
-    let (silent, web) = (Hostile::start(Script::Silent).await, Hostile::start(WEB).await);
+    let (silent, web) = (NonSshPeer::start(Script::Silent).await, NonSshPeer::start(WEB).await);
     let (silent, web) = (silent.address.port(), web.address.port());
 
     let mut node = ManagementNode::answering([]).await;
@@ -146,5 +146,5 @@ async fn an_add_that_cannot_succeed_says_why_and_leaves_nothing() {
     assert_eq!(good.status, 200, "{}", good.body);
     let first = node.next().await;
     assert_eq!((first.store().into(), first.seq()), (good.body["inventory"]["uuid"].clone(), 1));
-    assert!(node.unexpected().is_none());
+    assert!(node.try_next().is_none());
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::agent::{Agent, store};
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::fuse::{Behaviour, Fuse, Op};
 use crate::support::health::{changes, check, condition, root};
 use crate::support::processes::{descriptors, named, threads};
@@ -14,7 +14,7 @@ use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, Sshd, User};
 use crate::support::wait::until;
 
-const QUICK: &str = "write_probe_interval = \"1s\"\n\
+const PROBE_EVERY_SECOND: &str = "write_probe_interval = \"1s\"\n\
     [monitor]\ninterval = \"1s\"\nprobe_deadline = \"1s\"\n";
 
 /// What all workers are named by: the start of it, see `prctl(2)`.
@@ -34,7 +34,7 @@ async fn a_disk_that_hangs_is_given_up_and_taken_back_when_it_answers() {
     needs_root!();
     for (op, failing) in [(Op::Statfs, "examine"), (Op::Open, "examine"), (Op::Write, "write")] {
         let fuse = Fuse::mounted();
-        let (mut agent, sshd, user) = installed(&fuse, QUICK).await;
+        let (mut agent, sshd, user) = installed(&fuse, PROBE_EVERY_SECOND).await;
         agent.start();
         let uuid = agent.add(&fuse.path(), &sshd, &user).await;
         let good = agent.health(&uuid).await["capacity"].clone();
@@ -62,7 +62,7 @@ async fn a_disk_that_hangs_is_given_up_and_taken_back_when_it_answers() {
 async fn a_disk_that_is_slow_says_so_and_stays_connected() {
     needs_root!();
     let fuse = Fuse::mounted();
-    let patient = QUICK.replace("probe_deadline = \"1s\"", "probe_deadline = \"10s\"");
+    let patient = PROBE_EVERY_SECOND.replace("probe_deadline = \"1s\"", "probe_deadline = \"10s\"");
     let (mut agent, sshd, user) = installed(&fuse, &patient).await;
     agent.start();
     let uuid = agent.add(&fuse.path(), &sshd, &user).await;
@@ -89,8 +89,8 @@ const PERIOD: Duration = Duration::from_secs(3);
 async fn a_hung_disk_costs_no_more_after_many_periods_than_after_few() {
     needs_root!();
     let longest = PERIOD * periods() + Duration::from_secs(60);
-    let (fuse, well) = (Fuse::mounted_for(longest), Mounted::tmpfs("size=4m"));
-    let (mut agent, sshd, user) = installed(&fuse, QUICK).await;
+    let (fuse, well) = (Fuse::mounted_for(longest), MountedFs::tmpfs("size=4m"));
+    let (mut agent, sshd, user) = installed(&fuse, PROBE_EVERY_SECOND).await;
     both_roots(&agent, &fuse.path(), &well.path());
     agent.start();
     let hung = agent.add(&fuse.path(), &sshd, &user).await;
@@ -170,7 +170,7 @@ async fn held_by(agent: &Agent, fuse: &Fuse, sshd: &Sshd, user: &User) -> u64 {
 async fn a_directory_that_hangs_holds_one_process_however_often_it_is_added_and_removed() {
     needs_root!();
     let fuse = Fuse::mounted();
-    let (mut agent, sshd, user) = installed(&fuse, QUICK).await;
+    let (mut agent, sshd, user) = installed(&fuse, PROBE_EVERY_SECOND).await;
     agent.start();
     fuse.set(Op::Statfs, Behaviour::Hang);
     let first = held_by(&agent, &fuse, &sshd, &user).await;

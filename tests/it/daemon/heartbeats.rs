@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::agent::{Agent, callback};
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::management_node::{Answer, ManagementNode, Received};
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
@@ -12,7 +12,7 @@ use crate::support::sshd::{Builder, User};
 /// The heartbeat's word on a store, once it has one.
 async fn beat_of(node: &mut ManagementNode, uuid: &str) -> (Received, Value) {
     loop {
-        let beat = node.next_beat().await;
+        let beat = node.next_heartbeat().await;
         let stores = beat.json["data"]["stores"].as_array().unwrap();
         let own = stores.iter().find(|store| store["backupStorageUuid"] == uuid);
         if let Some(own) = own.cloned() {
@@ -24,12 +24,12 @@ async fn beat_of(node: &mut ManagementNode, uuid: &str) -> (Received, Value) {
 #[tokio::test]
 async fn heartbeats_tell_how_all_stores_are_and_bring_back_what_the_receiver_asks_for() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
     let mut node = ManagementNode::answering([]).await;
     let more = format!("{}heartbeat = \"1s\"\n", callback(&node.url()));
     let mut agent = Agent::installed(&disk.path(), &more);
     agent.start();
-    let first = node.next_beat().await;
+    let first = node.next_heartbeat().await;
     assert_eq!(first.json["data"]["stores"], json!([]));
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     let added = node.next().await;
@@ -37,7 +37,7 @@ async fn heartbeats_tell_how_all_stores_are_and_bring_back_what_the_receiver_ask
     assert_eq!(beat.header("content-type"), "application/cloudevents+json");
     assert_ne!(beat.id(), first.id());
     assert_eq!(store["status"], "Connected");
-    let place = |told: &Value| (told["epoch"].clone(), told["seq"].clone());
+    let place = |data: &Value| (data["epoch"].clone(), data["seq"].clone());
     assert_eq!(place(&store), place(&added.json["data"]));
     assert_eq!(store["totalCapacity"], added.json["data"]["inventory"]["totalCapacity"]);
     // A disk of a few megabytes, of which a gigabyte is to be left.
@@ -46,7 +46,7 @@ async fn heartbeats_tell_how_all_stores_are_and_bring_back_what_the_receiver_ask
     // Asked twice for it, it comes twice: the same place, and each time an id of its own.
     let stranger = "00000000000000000000000000000bad";
     let ask = json!({"resync": [stranger, uuid]}).to_string();
-    node.answering_beats(move |_| Answer::Says(ask.clone()));
+    node.set_heartbeat_script(move |_| Answer::Body(ask.clone()));
     let (one, two) = (node.next().await, node.next().await);
     for resync in [&one, &two] {
         assert_eq!(resync.json["type"], "backup-storage.status.resync");
@@ -60,7 +60,7 @@ async fn heartbeats_tell_how_all_stores_are_and_bring_back_what_the_receiver_ask
     }
     assert!(one.id() != two.id() && one.id() != added.id());
     // It took no place of the store's.
-    node.answering_beats(|_| Answer::Status(200));
+    node.set_heartbeat_script(|_| Answer::Status(200));
     assert_eq!(agent.reconnect(&uuid).await.status, 200);
     loop {
         let next = node.next().await;
@@ -75,24 +75,24 @@ async fn heartbeats_tell_how_all_stores_are_and_bring_back_what_the_receiver_ask
 async fn a_receiver_that_does_not_take_heartbeats_gets_the_next_ones_and_no_old_ones() {
     needs_root!();
     let mut node = ManagementNode::answering([]).await;
-    node.answering_beats(|_| Answer::Status(500));
+    node.set_heartbeat_script(|_| Answer::Status(500));
     let more = format!("{}heartbeat = \"1s\"\n", callback(&node.url()));
-    let disk = Mounted::tmpfs("size=1m");
+    let disk = MountedFs::tmpfs("size=1m");
     let mut agent = Agent::installed(&disk.path(), &more);
     agent.start();
     let mut ids = std::collections::BTreeSet::new();
     for _ in 0..3 {
-        ids.insert(node.next_beat().await.id().to_owned());
+        ids.insert(node.next_heartbeat().await.id().to_owned());
     }
-    node.answering_beats(|_| Answer::Status(200));
+    node.set_heartbeat_script(|_| Answer::Status(200));
     agent.until_logged("the callback takes heartbeats again");
     while ids.len() < 5 {
-        assert!(ids.insert(node.next_beat().await.id().to_owned()), "one came again");
+        assert!(ids.insert(node.next_heartbeat().await.id().to_owned()), "one came again");
     }
     // 410 ends them until a person acts.
-    node.answering_beats(|_| Answer::Status(410));
+    node.set_heartbeat_script(|_| Answer::Status(410));
     agent.until_logged("the callback does not take heartbeats");
-    node.answering_beats(|_| Answer::Status(200));
+    node.set_heartbeat_script(|_| Answer::Status(200));
     agent.signal(Signal::SIGHUP);
     agent.until_logged("the callback takes heartbeats again");
 }

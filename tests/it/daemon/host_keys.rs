@@ -4,13 +4,13 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::support::agent::Agent;
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, HostKeyFile, Sshd, User};
 
 /// A store whose server has another key than when it was added.
 struct Changed {
-    disk: Mounted,
+    disk: MountedFs,
     agent: Agent,
     uuid: String,
     user: User,
@@ -29,7 +29,7 @@ fn restarted(sshd: Sshd, keys: &[&HostKeyFile]) -> Sshd {
 impl Changed {
     async fn set_up() -> Self {
         let (old, new) = (HostKeyFile::generate("ed25519"), HostKeyFile::generate("ed25519"));
-        let (disk, user) = (Mounted::of("ext4"), User::create());
+        let (disk, user) = (MountedFs::of("ext4"), User::create());
         let sshd = Builder::new().host_key(&old).start();
         let mut agent = Agent::installed(&disk.path(), "[monitor]\ninterval = \"1h\"\n");
         agent.start();
@@ -48,9 +48,9 @@ impl Changed {
         (reply.status.as_u16(), reply.body)
     }
 
-    fn shown(&self) -> Value {
-        let shown = self.agent.cli(&["show", &self.uuid, "--json"], "");
-        serde_json::from_slice(&shown.stdout).unwrap()
+    fn show(&self) -> Value {
+        let output = self.agent.cli(&["show", &self.uuid, "--json"], "");
+        serde_json::from_slice(&output.stdout).unwrap()
     }
 }
 
@@ -70,19 +70,19 @@ async fn a_changed_key_is_pinned_when_a_person_accepts_it_and_the_old_one_is_ref
     let (status, body) = it.accept(&old).await;
     assert_eq!(status, 400, "{body}");
     assert_eq!(body["error"]["opaque"]["offeredFingerprint"], new.as_str());
-    let shown = it.shown();
-    assert_eq!(shown["hostKey"]["fingerprint"], old.as_str(), "a refusal changes nothing");
-    assert_eq!(shown["offeredHostKey"]["fingerprint"], new.as_str());
+    let output = it.show();
+    assert_eq!(output["hostKey"]["fingerprint"], old.as_str(), "a refusal changes nothing");
+    assert_eq!(output["offeredHostKey"]["fingerprint"], new.as_str());
 
     // What an attempt recorded outlives the daemon.
     it.agent.kill();
     it.agent.start();
     let (status, body) = it.accept(&new).await;
     assert_eq!((status, &body["inventory"]["status"]), (200, &json!("Connected")), "{body}");
-    let shown = it.shown();
-    assert_eq!(shown["hostKey"]["fingerprint"], new.as_str());
-    assert!(shown["offeredHostKey"].is_null());
-    let accepted = shown["history"].as_array().unwrap();
+    let output = it.show();
+    assert_eq!(output["hostKey"]["fingerprint"], new.as_str());
+    assert!(output["offeredHostKey"].is_null());
+    let accepted = output["history"].as_array().unwrap();
     let accepted = accepted.iter().find(|line| line["event"] == "host_key_accepted").unwrap();
     assert_eq!(accepted["fingerprint"], new.as_str());
     let (status, body) = it.accept(&new).await;
@@ -106,8 +106,8 @@ async fn a_key_stays_accepted_when_the_attempt_that_follows_fails_for_something_
     let (status, body) = it.accept(&new).await;
     assert_eq!(status, 503);
     assert_eq!(root(&body)["opaque"]["reason"], "credentials_refused", "{body}");
-    let shown = it.shown();
-    assert_eq!(shown["hostKey"]["fingerprint"], new.as_str());
+    let output = it.show();
+    assert_eq!(output["hostKey"]["fingerprint"], new.as_str());
     assert!(it.disk.path().exists());
 }
 
@@ -118,15 +118,15 @@ async fn the_command_shows_both_keys_and_pins_after_a_yes() {
     let (old, new) = (it.old.fingerprint(), it.new.fingerprint());
     let refused = it.agent.cli(&["accept-host-key", &it.uuid], "n\n");
     assert!(!refused.status.success());
-    let told = String::from_utf8(refused.stderr).unwrap();
+    let output = String::from_utf8(refused.stderr).unwrap();
     let lines = format!("pinned   ssh-ed25519 {old}\noffered  ssh-ed25519 {new}\n");
-    assert!(told.starts_with(&lines) && told.contains("nothing was changed"), "{told}");
-    assert_eq!(it.shown()["hostKey"]["fingerprint"], old.as_str());
+    assert!(output.starts_with(&lines) && output.contains("nothing was changed"), "{output}");
+    assert_eq!(it.show()["hostKey"]["fingerprint"], old.as_str());
 
     let accepted = it.agent.cli(&["accept-host-key", &it.uuid], "y\n");
     assert!(accepted.status.success());
     assert!(String::from_utf8(accepted.stdout).unwrap().contains("Connected"));
-    assert_eq!(it.shown()["hostKey"]["fingerprint"], new.as_str());
+    assert_eq!(it.show()["hostKey"]["fingerprint"], new.as_str());
 
     let again = it.agent.cli(&["accept-host-key", &it.uuid, "--yes"], "");
     assert!(!again.status.success());

@@ -9,18 +9,18 @@ use hyper::Method;
 use serde_json::json;
 
 use crate::support::agent::Agent;
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, Sshd, User};
 use crate::support::wait::until;
 
-const QUICK: &str = "[monitor]\ninterval = \"1s\"\nprobe_deadline = \"1s\"\n";
+const PROBE_EVERY_SECOND: &str = "[monitor]\ninterval = \"1s\"\nprobe_deadline = \"1s\"\n";
 
 /// A store on a disk whose writers sleep in the kernel, and one on a disk that is well.
 struct Scene {
     agent: Agent,
-    hung: Mounted,
-    well: Mounted,
+    hung_disk: MountedFs,
+    healthy_disk: MountedFs,
     stuck: String,
     fine: String,
     sshd: Sshd,
@@ -30,21 +30,22 @@ struct Scene {
 impl Scene {
     async fn set() -> Self {
         // With strictatime each reading of the marker shows: one a probe.
-        let (hung, well) = (Mounted::of("ext4"), Mounted::tmpfs("size=4m,strictatime"));
+        let (hung_disk, healthy_disk) =
+            (MountedFs::of("ext4"), MountedFs::tmpfs("size=4m,strictatime"));
         let (sshd, user) = (Builder::new().start(), User::create());
-        let mut agent = Agent::installed(&hung.path(), QUICK);
-        let one = format!("[{:?}]", hung.path());
-        let both = format!("[{:?}, {:?}]", hung.path(), well.path());
+        let mut agent = Agent::installed(&hung_disk.path(), PROBE_EVERY_SECOND);
+        let one = format!("[{:?}]", hung_disk.path());
+        let both = format!("[{:?}, {:?}]", hung_disk.path(), healthy_disk.path());
         agent.configure(&agent.settings().replace(&one, &both));
         agent.start();
-        let stuck = agent.add(&hung.path(), &sshd, &user).await;
-        let fine = agent.add(&well.path(), &sshd, &user).await;
-        Self { agent, hung, well, stuck, fine, sshd, _user: user }
+        let stuck = agent.add(&hung_disk.path(), &sshd, &user).await;
+        let fine = agent.add(&healthy_disk.path(), &sshd, &user).await;
+        Self { agent, hung_disk, healthy_disk, stuck, fine, sshd, _user: user }
     }
 
     /// Freezes the disk and leaves a worker asleep in it; its process id.
     async fn hang(&self) -> i64 {
-        self.hung.freeze("-f");
+        self.hung_disk.freeze("-f");
         self.stuck_worker().await
     }
 
@@ -57,7 +58,7 @@ impl Scene {
     }
 
     fn marker(&self) -> PathBuf {
-        self.well.path().join(".imagestore-agent/identity.json")
+        self.healthy_disk.path().join(".imagestore-agent/identity.json")
     }
 
     /// How long this many probes of the store that is well take.
@@ -124,7 +125,7 @@ async fn a_hung_store_slows_no_probe_and_no_answer_of_another() {
     let beside = scene.measured().await;
     assert!(sleeps(worker), "it hung all the while");
     let again = scene.stuck_worker().await;
-    scene.hung.freeze("-u");
+    scene.hung_disk.freeze("-u");
     assert_eq!(again, worker, "no second worker was sent after it");
     let (probes, answers) = (before[0].1, &before[1..]);
     // Four periods; a probe that waited for the hung store each time would double them.
@@ -167,7 +168,7 @@ async fn a_hung_store_holds_neither_a_stop_nor_the_port_of_the_next_start() {
         assert_eq!(scene.agent.reconnect(&scene.fine).await.status, 200);
     }
     assert!(scene.sshd.accepted_logins() >= 4);
-    scene.hung.freeze("-u");
+    scene.hung_disk.freeze("-u");
     until_gone(worker).await;
     assert_eq!(scene.agent.reconnect(&scene.stuck).await.status, 200);
 }

@@ -9,8 +9,8 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 
 use crate::support::agent::{Agent, callback, store};
-use crate::support::event_order::Told;
-use crate::support::filesystems::Mounted;
+use crate::support::event_order::EventOrder;
+use crate::support::filesystems::MountedFs;
 use crate::support::management_node::ManagementNode;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, Sshd, User};
@@ -18,7 +18,7 @@ use crate::support::strace::{Tracer, killing};
 use crate::support::wait::until;
 
 /// No probe of the monitor but the first after each start.
-const CALM: &str = "[monitor]\ninterval = \"1h\"\n";
+const HOURLY_PROBES: &str = "[monitor]\ninterval = \"1h\"\n";
 const SYNC_CALLS: &str = "fsync,fdatasync";
 const SYNCS: At = At::Call(SYNC_CALLS);
 const WRITES: At = At::Call("pwrite64");
@@ -73,8 +73,8 @@ struct Scene {
     node: ManagementNode,
     /// Whether the management node answers while the script runs.
     is_heard: bool,
-    told: Told,
-    disk: Mounted,
+    events: EventOrder,
+    disk: MountedFs,
     sshd: Sshd,
     user: User,
 }
@@ -82,11 +82,13 @@ struct Scene {
 impl Scene {
     async fn set(is_heard: bool) -> Self {
         let (disk, sshd, user) =
-            (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+            (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
         let node = ManagementNode::answering([]).await;
-        let mut agent = Agent::installed(&disk.path(), &format!("{CALM}{}", callback(&node.url())));
+        let mut agent =
+            Agent::installed(&disk.path(), &format!("{HOURLY_PROBES}{}", callback(&node.url())));
         agent.start();
-        let mut scene = Self { agent, node, is_heard, told: Told::default(), disk, sshd, user };
+        let mut scene =
+            Self { agent, node, is_heard, events: EventOrder::default(), disk, sshd, user };
         scene.agent.add(&scene.dir(0), &scene.sshd, &scene.user).await;
         scene.settled().await;
         scene
@@ -107,14 +109,14 @@ impl Scene {
         }
         let old = self.stores().await.remove(0);
         let new = self.dir(nth);
-        let mut done = Vec::new();
-        let survived = self.script(&old, &new, &mut done).await.is_ok();
+        let mut replies = Vec::new();
+        let survived = self.script(&old, &new, &mut replies).await.is_ok();
         if !survived {
             self.agent.ended();
         }
         drop(armed);
         self.hear();
-        self.the_ledger_agrees(&old, &done);
+        self.the_ledger_agrees(&old, &replies);
         if !self.is_heard {
             self.node.restart().await;
         }
@@ -131,20 +133,20 @@ impl Scene {
         &mut self,
         old: &str,
         dir: &Path,
-        done: &mut Vec<DaemonResponse>,
+        replies: &mut Vec<DaemonResponse>,
     ) -> Result<(), Killed> {
         let body = store(dir, &self.sshd, &self.user);
         let added = self.ask(Method::POST, "/image-store", Some(body)).await?;
         assert_eq!(added.status, 200, "{}", added.body);
         let path =
             format!("/image-store/{}/actions", added.body["inventory"]["uuid"].as_str().unwrap());
-        done.push(added);
+        replies.push(added);
         self.acknowledged().await?;
         let reply = self.ask(Method::PUT, &path, Some(json!({"params": {}}))).await?;
         assert_eq!(reply.status, 200, "{}", reply.body);
-        done.push(reply);
+        replies.push(reply);
         self.acknowledged().await?;
-        done.push(self.ask(Method::DELETE, &format!("/{old}"), None).await?);
+        replies.push(self.ask(Method::DELETE, &format!("/{old}"), None).await?);
         Ok(())
     }
 
@@ -179,14 +181,14 @@ impl Scene {
     }
 
     fn hear(&mut self) {
-        while let Some(received) = self.node.unexpected() {
-            self.told.take(&received);
+        while let Some(received) = self.node.try_next() {
+            self.events.record(&received);
         }
     }
 
     /// Every status in the ledger is the one that was told last or waits to be told, and what was
     /// answered is in it.
-    fn the_ledger_agrees(&self, old: &str, done: &[DaemonResponse]) {
+    fn the_ledger_agrees(&self, old: &str, replies: &[DaemonResponse]) {
         let ledger = self.ledger();
         let sql = "SELECT s.store, s.standing ->> 'status', (
                 SELECT o.notice ->> 'new_status' FROM outbox o WHERE o.store = s.store
@@ -198,17 +200,17 @@ impl Scene {
         while let Some(row) = rows.next().unwrap() {
             let (uuid, status): (String, String) = (row.get(0).unwrap(), row.get(1).unwrap());
             let waiting: Option<String> = row.get(2).unwrap();
-            let newest = waiting.as_deref().or(self.told.last(&uuid));
+            let newest = waiting.as_deref().or(self.events.last_status(&uuid));
             assert_eq!(newest, Some(status.as_str()), "{uuid}");
             stores.push(uuid);
         }
-        if let Some(added) = done.first() {
+        if let Some(added) = replies.first() {
             let uuid = added.body["inventory"]["uuid"].as_str().unwrap();
             assert!(stores.iter().any(|store| store == uuid), "the add was answered");
         }
         let is_there = stores.iter().any(|store| store == old);
-        assert!(is_there || done.len() >= 2, "nobody had asked for the removal yet");
-        assert!(!is_there || done.len() < 3, "the removal was answered");
+        assert!(is_there || replies.len() >= 2, "nobody had asked for the removal yet");
+        assert!(!is_there || replies.len() < 3, "the removal was answered");
     }
 
     async fn stores(&self) -> Vec<String> {
@@ -224,7 +226,7 @@ impl Scene {
         until("all settled", async || self.count(unsettled) == 0).await;
         self.hear();
         for uuid in self.stores().await {
-            assert_eq!(self.told.last(&uuid), Some("Connected"), "{uuid}");
+            assert_eq!(self.events.last_status(&uuid), Some("Connected"), "{uuid}");
         }
     }
 
@@ -325,7 +327,7 @@ async fn a_kill_at_any_sync_of_a_first_start_leaves_one_that_starts() {
     needs_root!();
     let mut started = false;
     for nth in 1.. {
-        let mut agent = Agent::installed(Path::new("/var/lib/imagestore"), CALM);
+        let mut agent = Agent::installed(Path::new("/var/lib/imagestore"), HOURLY_PROBES);
         let words = killing(SYNC_CALLS, nth, &[]);
         // Traced from outside, so that the daemon is the child that is waited for.
         let mut wrapper: Vec<&str> = words.iter().map(String::as_str).collect();

@@ -33,12 +33,12 @@ async fn a_log_that_nobody_reads_holds_nothing_up_and_tells_what_it_lost() {
         let _held = reader.hold().await;
         ask_for_more_than_the_log_has_room_for(&agent).await;
     }
-    let told = agent.until_logged("log lines dropped: reader too slow");
-    let told: Value = serde_json::from_str(&told).unwrap();
-    let lost = usize::try_from(told["lines"].as_u64().unwrap()).unwrap();
-    let kept = agent.log().matches("\"message\":\"request\"").count();
+    let line = agent.until_logged("log lines dropped: reader too slow");
+    let line: Value = serde_json::from_str(&line).unwrap();
+    let lost = usize::try_from(line["lines"].as_u64().unwrap()).unwrap();
+    let written = agent.log().matches("\"message\":\"request\"").count();
     assert!((1..CALLS).contains(&lost), "{lost} lost");
-    assert_eq!(lost + kept, CALLS);
+    assert_eq!(lost + written, CALLS);
     assert!(agent.terminate().0.success());
 }
 
@@ -46,11 +46,11 @@ async fn a_log_that_nobody_reads_holds_nothing_up_and_tells_what_it_lost() {
 async fn a_log_that_nobody_reads_does_not_keep_the_daemon_from_ending() {
     let (_roots, mut agent) = serving();
     let reader = agent.log_reader();
-    let held = reader.hold().await;
+    let lock = reader.hold().await;
     ask_for_more_than_the_log_has_room_for(&agent).await;
     agent.signal(Signal::SIGTERM);
     until("it ends", async || agent.has_ended()).await;
-    drop(held);
+    drop(lock);
     assert!(agent.ended().success());
 }
 
@@ -58,8 +58,8 @@ async fn a_log_that_nobody_reads_does_not_keep_the_daemon_from_ending() {
 async fn an_audit_line_comes_whatever_else_is_wanted_of_the_log() {
     let roots = tempfile::tempdir().unwrap();
     let mut agent = Agent::installed(roots.path(), "");
-    let wanted = "RUST_LOG=warn,imagestore_agent::app=info";
-    assert!(agent.start_under(&["env", wanted]));
+    let filter = "RUST_LOG=warn,imagestore_agent::app=info";
+    assert!(agent.start_under(&["env", filter]));
     assert_eq!(agent.reconnect(MISSING).await.status, 404);
     let line: Value = serde_json::from_str(&agent.until_logged("\"message\":\"request\"")).unwrap();
     assert_eq!((&line["target"], &line["caller"]), (&"audit".into(), &"test".into()));

@@ -6,8 +6,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::support::agent::{Agent, TOKEN, store};
-use crate::support::filesystems::Mounted;
-use crate::support::http_server::{Asked, exchange};
+use crate::support::filesystems::MountedFs;
+use crate::support::http_server::{HttpRequest, exchange};
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, Sshd, User};
 
@@ -22,7 +22,7 @@ fn root(body: &Value) -> &Value {
 
 /// A store whose password has been changed on its server.
 struct Rotated {
-    disk: Mounted,
+    disk: MountedFs,
     agent: Agent,
     uuid: String,
     sshd: Sshd,
@@ -31,7 +31,7 @@ struct Rotated {
 
 impl Rotated {
     async fn set_up() -> Self {
-        let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+        let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
         let mut agent = Agent::installed(&disk.path(), "[monitor]\ninterval = \"1h\"\n");
         agent.start();
         let uuid = agent.add(&disk.path(), &sshd, &user).await;
@@ -51,13 +51,13 @@ async fn refused_credentials_are_tried_three_times_and_then_only_by_force() {
     }
     for _ in 0..3 {
         let reply = it.agent.reconnect(&it.uuid).await;
-        let told = root(&reply.body);
+        let error = root(&reply.body);
         assert_eq!(
-            (&told["reason"], &told["remembered"]),
+            (&error["reason"], &error["remembered"]),
             (&json!("credentials_refused"), &json!(true))
         );
-        let wait = told["retryAfterSeconds"].as_u64().unwrap();
-        assert!((1..=900).contains(&wait), "{told}");
+        let wait = error["retryAfterSeconds"].as_u64().unwrap();
+        assert!((1..=900).contains(&wait), "{error}");
     }
     assert_eq!(it.sshd.logged("Failed password"), 3);
 
@@ -84,9 +84,9 @@ async fn a_remembered_refusal_says_when_to_come_back() {
         assert_eq!(it.agent.reconnect(&it.uuid).await.status, 503);
     }
     let line = format!("PUT /zstack/v1/backup-storage/image-store/{}/actions", it.uuid);
-    let asked = Asked { token: Some(TOKEN), ..Asked::new(&line, r#"{"params":{}}"#) };
+    let request = HttpRequest { token: Some(TOKEN), ..HttpRequest::new(&line, r#"{"params":{}}"#) };
     let stream = TcpStream::connect(it.agent.address()).await.unwrap();
-    let answer = exchange(stream, &asked.bytes()).await;
+    let answer = exchange(stream, &request.bytes()).await;
     let wait = answer.header("retry-after").expect("Retry-After");
     let wait: u32 = wait.parse().unwrap();
     assert!((1..=900).contains(&wait), "{wait}");
@@ -103,16 +103,16 @@ async fn updates_with_the_refused_credentials_count_with_the_logins() {
     };
     let same = json!({"sshPort": it.sshd.address.port()});
     for n in 0..4 {
-        let told = update(same.clone()).await;
-        assert_eq!(told["reason"], "credentials_refused");
-        assert_eq!(told["remembered"] == json!(true), n == 3, "{n}: {told}");
+        let error = update(same.clone()).await;
+        assert_eq!(error["reason"], "credentials_refused");
+        assert_eq!(error["remembered"] == json!(true), n == 3, "{n}: {error}");
     }
     assert!(root(&it.agent.reconnect(&it.uuid).await.body)["remembered"] == json!(true));
     assert_eq!(it.sshd.logged("Failed password"), 3);
     // Others have not been refused yet, and are counted for themselves.
     for n in 0..5 {
-        let told = update(json!({"password": "wrong", "force": n == 4})).await;
-        assert_eq!(told["remembered"] == json!(true), n == 3, "{n}: {told}");
+        let error = update(json!({"password": "wrong", "force": n == 4})).await;
+        assert_eq!(error["remembered"] == json!(true), n == 3, "{n}: {error}");
     }
     it.sshd.until_logged("Failed password", 7);
 }
@@ -126,9 +126,9 @@ async fn updates_to_a_server_that_refuses_cost_the_store_nothing() {
     let path = format!("/image-store/{}/actions", it.uuid);
     let body = json!({"updateImageStoreBackupStorage": {"sshPort": elsewhere.address.port()}});
     for n in 0..5 {
-        let told = it.agent.ask(Method::PUT, &path, Some(body.clone())).await.body;
-        assert_eq!(root(&told)["reason"], "credentials_refused");
-        assert_eq!(root(&told)["remembered"] == json!(true), n > 2, "{n}: {told}");
+        let error = it.agent.ask(Method::PUT, &path, Some(body.clone())).await.body;
+        assert_eq!(root(&error)["reason"], "credentials_refused");
+        assert_eq!(root(&error)["remembered"] == json!(true), n > 2, "{n}: {error}");
     }
     assert_eq!(it.agent.reconnect(&it.uuid).await.status, 200);
 }
@@ -146,8 +146,8 @@ async fn overlapping_updates_with_the_refused_credentials_are_counted_one_by_one
             daemon.send_request(Method::PUT, &path, Some(&body)).await.unwrap().body
         });
     }
-    let told = all.join_all().await;
-    assert_eq!(told.iter().filter(|told| root(told)["remembered"].is_null()).count(), 3);
+    let error = all.join_all().await;
+    assert_eq!(error.iter().filter(|error| root(error)["remembered"].is_null()).count(), 3);
     assert_eq!(it.sshd.logged("Failed password"), 3);
 }
 
@@ -156,9 +156,9 @@ async fn an_add_that_is_refused_time_and_again_is_told_so_without_a_login() {
     needs_root!();
     let it = Rotated::set_up().await;
     assert_eq!(it.agent.ask(Method::DELETE, &format!("/{}", it.uuid), None).await.status, 200);
-    let asked = store(&it.disk.path(), &it.sshd, &it.user);
+    let request = store(&it.disk.path(), &it.sshd, &it.user);
     for n in 0..5 {
-        let reply = it.agent.ask(Method::POST, "/image-store", Some(asked.clone())).await;
+        let reply = it.agent.ask(Method::POST, "/image-store", Some(request.clone())).await;
         assert_eq!(reply.status, 503);
         assert_eq!(root(&reply.body)["remembered"] == json!(true), n > 2, "{n}: {}", reply.body);
     }

@@ -5,14 +5,14 @@ use std::fs;
 use serde_json::Value;
 
 use crate::support::agent::Agent;
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
 #[tokio::test]
 async fn a_lost_or_wrong_master_key_stops_nothing_but_the_login_and_comes_back() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
     let mut agent = Agent::installed(&disk.path(), "[monitor]\ninterval = \"1h\"\n");
     let file = agent.path("key");
     let key = format!("[state]\nmaster_key_file = {file:?}\n");
@@ -28,12 +28,12 @@ async fn a_lost_or_wrong_master_key_stops_nothing_but_the_login_and_comes_back()
             Some(key) => fs::write(&file, key).unwrap(),
         }
         let checked = agent.cli(&["check-config"], "");
-        let told = String::from_utf8_lossy(&checked.stderr);
-        assert_eq!(told.contains("state.master_key_file"), wrong.is_none(), "{told}");
+        let output = String::from_utf8_lossy(&checked.stderr);
+        assert_eq!(output.contains("state.master_key_file"), wrong.is_none(), "{output}");
         agent.start();
         let warned = agent.log().contains("state.master_key_file");
         assert!(warned, "said at the first of the two starts");
-        assert_eq!(agent.shown(&uuid).await["uuid"], uuid, "listed all the same");
+        assert_eq!(agent.inventory(&uuid).await["uuid"], uuid, "listed all the same");
         let refused = agent.reconnect(&uuid).await;
         assert_eq!(refused.status, 503, "{}", refused.body);
         assert_eq!(reason(&refused.body), "secret_unreadable", "{}", refused.body);

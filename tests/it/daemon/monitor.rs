@@ -5,20 +5,21 @@ use std::fs;
 use serde_json::Value;
 
 use crate::support::agent::Agent;
-use crate::support::filesystems::{Bound, Mounted};
+use crate::support::filesystems::{BindMount, MountedFs};
 use crate::support::health::{changes, check, condition, root};
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
-const EAGER: &str = "write_probe_interval = \"1s\"\n\
+const FREQUENT_CHECKS: &str = "write_probe_interval = \"1s\"\n\
     [monitor]\ninterval = \"1s\"\nssh_interval = \"10s\"\n";
 
 #[tokio::test]
 async fn a_disk_that_goes_read_only_is_found_in_a_period_and_comes_back_by_itself() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
     // No write is due for an hour: the superblock tells.
-    let rare = EAGER.replace("write_probe_interval = \"1s\"", "write_probe_interval = \"1h\"");
+    let rare =
+        FREQUENT_CHECKS.replace("write_probe_interval = \"1s\"", "write_probe_interval = \"1h\"");
     let mut agent = Agent::installed(&disk.path(), &rare);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
@@ -38,13 +39,13 @@ async fn a_disk_that_goes_read_only_is_found_in_a_period_and_comes_back_by_itsel
 #[tokio::test]
 async fn a_view_that_turns_read_only_is_told_apart_from_the_disk() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
     let images = disk.path().join("images");
     fs::create_dir(&images).unwrap();
-    let mut agent = Agent::installed(&disk.path(), EAGER);
+    let mut agent = Agent::installed(&disk.path(), FREQUENT_CHECKS);
     agent.start();
     let uuid = agent.add(&images, &sshd, &user).await;
-    let over = Bound::over(&images);
+    let over = BindMount::over(&images);
     let health = agent.until_status(&uuid, "Disconnected").await;
     assert_eq!(root(&health)["reason"], "namespace_read_only");
     assert_eq!(check(&health, "examine")["status"], "True", "the figures are good");
@@ -59,8 +60,8 @@ async fn a_view_that_turns_read_only_is_told_apart_from_the_disk() {
 #[tokio::test]
 async fn a_dying_disk_is_given_up_after_three_probes() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::of("xfs"), Builder::new().start(), User::create());
-    let mut agent = Agent::installed(&disk.path(), EAGER);
+    let (disk, sshd, user) = (MountedFs::of("xfs"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), FREQUENT_CHECKS);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     disk.shut_down();
@@ -79,8 +80,8 @@ async fn a_dying_disk_is_given_up_after_three_probes() {
 #[tokio::test]
 async fn a_disk_that_grows_is_known_within_a_period() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::tmpfs("size=8m"), Builder::new().start(), User::create());
-    let mut agent = Agent::installed(&disk.path(), EAGER);
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=8m"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), FREQUENT_CHECKS);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     agent.until_probed(&uuid, 1).await;
@@ -88,7 +89,7 @@ async fn a_disk_that_grows_is_known_within_a_period() {
     agent.until_probed(&uuid, 2).await;
     let health = agent.health(&uuid).await;
     assert_eq!(health["capacity"]["totalCapacity"], 16 << 20);
-    assert_eq!(agent.shown(&uuid).await["totalCapacity"], 16 << 20);
+    assert_eq!(agent.inventory(&uuid).await["totalCapacity"], 16 << 20);
     assert_eq!(health["history"][0]["event"], "measured");
     assert_eq!(health["history"][0]["totalCapacity"], 16 << 20);
     assert_eq!(changes(&health), ["Connected"]);
@@ -97,15 +98,15 @@ async fn a_disk_that_grows_is_known_within_a_period() {
 #[tokio::test]
 async fn a_disk_that_comes_back_as_another_device_is_the_same_store() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
-    let mut agent = Agent::installed(&disk.path(), EAGER);
+    let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), FREQUENT_CHECKS);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     let before = agent.health(&uuid).await;
     assert!(disk.try_unmount() || disk.try_unmount());
     agent.until_status(&uuid, "Disconnected").await;
     // Takes the loop device that was its own.
-    let other = Mounted::of("ext4");
+    let other = MountedFs::of("ext4");
     disk.mount();
     let health = agent.until_status(&uuid, "Connected").await;
     drop(other);
@@ -122,11 +123,11 @@ async fn a_disk_that_comes_back_as_another_device_is_the_same_store() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_goes_is_found_by_a_login_and_comes_back_by_itself() {
     needs_root!();
-    let (disk, user) = (Mounted::tmpfs("size=4m"), User::create());
+    let (disk, user) = (MountedFs::tmpfs("size=4m"), User::create());
     let key = crate::support::sshd::HostKeyFile::generate("ed25519");
     let sshd = Builder::new().host_key(&key).start();
     let port = sshd.address.port();
-    let mut agent = Agent::installed(&disk.path(), EAGER);
+    let mut agent = Agent::installed(&disk.path(), FREQUENT_CHECKS);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     // The first login of the monitor: a whole one, so that no server counts it as a scan.
@@ -151,8 +152,8 @@ async fn a_server_that_goes_is_found_by_a_login_and_comes_back_by_itself() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_that_was_changed_is_found_at_once() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
-    let mut agent = Agent::installed(&disk.path(), EAGER);
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), FREQUENT_CHECKS);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     user.set_password("another one");

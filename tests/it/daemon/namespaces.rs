@@ -7,15 +7,15 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::support::agent::Agent;
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::health::{condition, root};
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
 /// `unshare` makes all mounts private, as Docker does what it binds.
-const OF_ITS_OWN: [&str; 2] = ["unshare", "-m"];
+const UNSHARE_MOUNTS: [&str; 2] = ["unshare", "-m"];
 
-async fn told(agent: &Agent, uuid: &str) -> Option<String> {
+async fn namespace_remedy(agent: &Agent, uuid: &str) -> Option<String> {
     assert_eq!(agent.reconnect(uuid).await.status, 200, "a condition disconnects nothing");
     let health = agent.health(uuid).await;
     Some(condition(&health, "stale_namespace")?["message"].as_str().unwrap().to_owned())
@@ -24,28 +24,28 @@ async fn told(agent: &Agent, uuid: &str) -> Option<String> {
 #[tokio::test]
 async fn a_disk_that_the_host_has_let_go_is_told_by_the_login() {
     needs_root!();
-    let (disk, user, sshd) = (Mounted::of("ext4"), User::create(), Builder::new().start());
+    let (disk, user, sshd) = (MountedFs::of("ext4"), User::create(), Builder::new().start());
     // The user may look into the folder, as the root of a real node may.
     fs::set_permissions(disk.path().parent().unwrap(), Permissions::from_mode(0o755)).unwrap();
     let mut agent = Agent::installed(&disk.path(), "");
-    assert!(agent.start_under(&OF_ITS_OWN));
+    assert!(agent.start_under(&UNSHARE_MOUNTS));
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
-    assert_eq!(told(&agent, &uuid).await, None);
+    assert_eq!(namespace_remedy(&agent, &uuid).await, None);
     assert_eq!(agent.health(&uuid).await["hostProof"]["marker"], "hidden");
 
     assert!(disk.try_unmount(), "nothing of the daemon keeps the host from it");
-    let gone = told(&agent, &uuid).await.expect("the host has nothing there");
+    let gone = namespace_remedy(&agent, &uuid).await.expect("the host has nothing there");
     assert!(gone.contains("nothing any more"), "{gone}");
     let marker = disk.path().join(".imagestore-agent/identity.json");
     assert!(gone.ends_with(marker.to_str().unwrap()), "{gone}");
 
     another_marker(&marker);
-    let other = told(&agent, &uuid).await.expect("the host has another disk there");
+    let other = namespace_remedy(&agent, &uuid).await.expect("the host has another disk there");
     assert!(other.contains("another store's"), "{other}");
 
     // Started anew it sees what the host sees.
     agent.terminate();
-    assert!(agent.start_under(&OF_ITS_OWN));
+    assert!(agent.start_under(&UNSHARE_MOUNTS));
     let health = agent.until_status(&uuid, "Disconnected").await;
     assert_eq!(root(&health)["reason"], "not_mounted");
     assert!(condition(&health, "stale_namespace").is_none());

@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use crate::support::agent::{Agent, callback};
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::management_node::{ManagementNode, Received};
 use crate::support::requirements::{needs_root, run};
 use crate::support::sshd::{Builder, User};
 
-const QUICK: &str = "[monitor]\ninterval = \"1s\"\n";
+const PROBE_EVERY_SECOND: &str = "[monitor]\ninterval = \"1s\"\n";
 
 async fn until(node: &mut ManagementNode, status: &str) -> Received {
     loop {
@@ -26,9 +26,9 @@ fn reason(received: &Received) -> &Value {
 #[tokio::test]
 async fn a_disk_that_goes_is_told_and_one_that_comes_back_is_connected_by_itself() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
     let mut node = ManagementNode::answering([]).await;
-    let more = format!("{QUICK}{}", callback(&node.url()));
+    let more = format!("{PROBE_EVERY_SECOND}{}", callback(&node.url()));
     let mut agent = Agent::installed(&disk.path(), &more);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
@@ -40,15 +40,15 @@ async fn a_disk_that_goes_is_told_and_one_that_comes_back_is_connected_by_itself
     disk.mount();
     until(&mut node, "Connecting").await;
     until(&mut node, "Connected").await;
-    assert_eq!(agent.shown(&uuid).await["status"], "Connected");
+    assert_eq!(agent.inventory(&uuid).await["status"], "Connected");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_before_the_mount_changes_nothing_that_the_mount_does_not_mend() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
     let mut node = ManagementNode::answering([]).await;
-    let more = format!("{QUICK}{}", callback(&node.url()));
+    let more = format!("{PROBE_EVERY_SECOND}{}", callback(&node.url()));
     let mut agent = Agent::installed(&disk.path(), &more);
     agent.start();
     agent.add(&disk.path(), &sshd, &user).await;
@@ -77,7 +77,7 @@ async fn a_start_before_the_mount_changes_nothing_that_the_mount_does_not_mend()
 #[tokio::test]
 async fn a_management_node_that_was_away_is_told_everything_in_order() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
     let mut node = ManagementNode::answering([]).await;
     let calm = "[monitor]\ninterval = \"1h\"\n";
     let mut agent = Agent::installed(&disk.path(), &format!("{calm}{}", callback(&node.url())));
@@ -103,7 +103,7 @@ async fn epoch_of_a_reconnect(agent: &Agent, node: &mut ManagementNode, uuid: &s
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_state_directory_restored_from_an_older_copy_numbers_above_all_that_was_told() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
     let mut node = ManagementNode::answering([]).await;
     let mut agent = Agent::installed(&disk.path(), &callback(&node.url()));
     agent.start();
@@ -116,7 +116,7 @@ async fn a_state_directory_restored_from_an_older_copy_numbers_above_all_that_wa
     };
     copied(&state, &copy);
     agent.start();
-    let told = epoch_of_a_reconnect(&agent, &mut node, &uuid).await;
+    let epoch_in_event = epoch_of_a_reconnect(&agent, &mut node, &uuid).await;
     agent.terminate();
 
     // The older copy: the time is above what it holds and above what was told after it.
@@ -124,7 +124,7 @@ async fn a_state_directory_restored_from_an_older_copy_numbers_above_all_that_wa
     copied(&copy, &state);
     agent.start();
     let restored = epoch_of_a_reconnect(&agent, &mut node, &uuid).await;
-    assert!(restored > told, "{restored} after {told}");
+    assert!(restored > epoch_in_event, "{restored} after {epoch_in_event}");
     agent.terminate();
 
     // As if the clock had been far ahead when that was told, and were right now: a person says so, once.

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use crate::support::agent::{Agent, callback, store};
 use crate::support::failures::{expect_failure, tree};
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::management_node::{ManagementNode, Received};
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, Sshd, User};
 
 /// No probe of the monitor notices before a reconnect does.
-const CALM: &str = "[monitor]\ninterval = \"1h\"\n";
+const HOURLY_PROBES: &str = "[monitor]\ninterval = \"1h\"\n";
 const MARKER: &str = ".imagestore-agent/identity.json";
 
 fn marker(dir: &Path) -> Value {
@@ -53,11 +53,12 @@ fn typed_add(agent: &Agent, dir: &Path, sshd: &Sshd, user: &User, more: &[&str])
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_of_another_node_is_taken_over_only_on_demand_and_its_node_is_told() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
     let (over_http, typed) = (made(disk.path().join("http")), made(disk.path().join("typed")));
     let mut node = ManagementNode::answering([]).await;
-    let mut former = Agent::installed(&disk.path(), &format!("{CALM}{}", callback(&node.url())));
-    let mut new = Agent::installed(&disk.path(), CALM);
+    let mut former =
+        Agent::installed(&disk.path(), &format!("{HOURLY_PROBES}{}", callback(&node.url())));
+    let mut new = Agent::installed(&disk.path(), HOURLY_PROBES);
     former.start();
     new.start();
     let of_http = former.add(&over_http, &sshd, &user).await;
@@ -70,9 +71,9 @@ async fn a_directory_of_another_node_is_taken_over_only_on_demand_and_its_node_i
     let facts = |uuid: &str| json!({"storeUuid": uuid, "nodeId": former_id, "check": "identity"});
     let refused = new.ask(Method::POST, "/image-store", Some(body.clone())).await;
     expect_failure(&refused, &["taken_over"], &facts(&of_http));
-    let (went_well, told) = typed_add(&new, &typed, &sshd, &user, &[]);
+    let (went_well, output) = typed_add(&new, &typed, &sshd, &user, &[]);
     assert!(!went_well);
-    let root = &told["error"]["cause"]["cause"]["opaque"];
+    let root = &output["error"]["cause"]["cause"]["opaque"];
     assert_eq!((&root["reason"], &root["storeUuid"]), (&json!("taken_over"), &json!(of_typed)));
     assert_eq!(tree(&disk.path()), before, "a refusal changes no marker");
     assert_eq!(former.reconnect(&of_http).await.status, 200, "it is still served");
@@ -80,13 +81,13 @@ async fn a_directory_of_another_node_is_taken_over_only_on_demand_and_its_node_i
     // Asked for, it moves; the marker keeps its id, for it is the same directory.
     let identity = marker(&over_http)["id"].clone();
     body["params"]["takeOver"] = json!(true);
-    let taken = new.ask(Method::POST, "/image-store", Some(body)).await;
-    assert_eq!(taken.status, 200, "{}", taken.body);
+    let added_by_http = new.ask(Method::POST, "/image-store", Some(body)).await;
+    assert_eq!(added_by_http.status, 200, "{}", added_by_http.body);
     let (went_well, added) = typed_add(&new, &typed, &sshd, &user, &["--take-over"]);
     assert!(went_well, "{added}");
     let now = marker(&over_http);
     assert_eq!((&now["id"], &now["nodeId"]), (&identity, &json!(new_id)));
-    assert_eq!(now["storeUuid"], taken.body["inventory"]["uuid"]);
+    assert_eq!(now["storeUuid"], added_by_http.body["inventory"]["uuid"]);
     assert_eq!(marker(&typed)["storeUuid"], added["inventory"]["uuid"]);
 
     // The former node finds out, tells, and leaves the marker alone.
@@ -94,9 +95,9 @@ async fn a_directory_of_another_node_is_taken_over_only_on_demand_and_its_node_i
         let reply = former.reconnect(&uuid).await;
         let facts = json!({"nodeId": new_id, "path": dir, "storeUuid": marker(&dir)["storeUuid"]});
         expect_failure(&reply, &["taken_over"], &facts);
-        let told = next_drop(&mut node).await;
-        assert_eq!(told.store(), uuid);
-        assert_eq!(told.json["data"]["reason"], reply.body["error"]);
+        let event = next_drop(&mut node).await;
+        assert_eq!(event.store(), uuid);
+        assert_eq!(event.json["data"]["reason"], reply.body["error"]);
         assert_eq!(marker(&dir)["nodeId"], new_id.as_str());
         let theirs = marker(&dir)["storeUuid"].as_str().unwrap().to_owned();
         assert_eq!(new.reconnect(&theirs).await.status, 200);
@@ -106,9 +107,9 @@ async fn a_directory_of_another_node_is_taken_over_only_on_demand_and_its_node_i
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_with_the_marker_of_another_store_is_not_served() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
     let (first, second) = (made(disk.path().join("first")), made(disk.path().join("second")));
-    let mut agent = Agent::installed(&disk.path(), CALM);
+    let mut agent = Agent::installed(&disk.path(), HOURLY_PROBES);
     agent.start();
     let one = agent.add(&first, &sshd, &user).await;
     let two = agent.add(&second, &sshd, &user).await;

@@ -9,16 +9,16 @@ use serde_json::{Value, json};
 
 use crate::support::agent::{Agent, NOBODY, callback, store};
 use crate::support::failures::{expect_failure, root_cause, tree};
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::management_node::ManagementNode;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
-const CALM: &str = "[monitor]\ninterval = \"1h\"\n";
+const HOURLY_PROBES: &str = "[monitor]\ninterval = \"1h\"\n";
 const FOLDER: &str = ".imagestore-agent";
 
 /// Lets everybody through to the mount point, which lies in a folder of the test's own.
-fn reachable(disk: &Mounted) {
+fn reachable(disk: &MountedFs) {
     for path in [disk.path().parent().unwrap(), &disk.path()] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -40,10 +40,10 @@ fn denied(path: &Path) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_that_is_not_the_daemons_is_refused_until_init_has_prepared_it() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
     reachable(&disk);
     let dir = disk.path();
-    let mut agent = Agent::installed(&dir, CALM).run_by_nobody();
+    let mut agent = Agent::installed(&dir, HOURLY_PROBES).running_as_nobody();
     agent.start();
     let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
     assert!(status.contains(&format!("Uid:\t{NOBODY}\t{NOBODY}\t{NOBODY}")), "{status}");
@@ -75,12 +75,12 @@ async fn a_directory_that_is_not_the_daemons_is_refused_until_init_has_prepared_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_whose_folder_or_marker_is_taken_from_the_daemon_is_mended_by_init() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
     reachable(&disk);
     let dir = disk.path();
     let mut node = ManagementNode::answering([]).await;
-    let mut agent =
-        Agent::installed(&dir, &format!("{CALM}{}", callback(&node.url()))).run_by_nobody();
+    let mut agent = Agent::installed(&dir, &format!("{HOURLY_PROBES}{}", callback(&node.url())))
+        .running_as_nobody();
     agent.start();
     init(&agent, &dir);
     let uuid = agent.add(&dir, &sshd, &user).await;
@@ -91,16 +91,16 @@ async fn a_store_whose_folder_or_marker_is_taken_from_the_daemon_is_mended_by_in
     let content = fs::read(&marker).unwrap();
     chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
     // As after a restore from a backup, by root.
-    type Harm<'a> = (&'a str, &'a Path, &'a str, &'a dyn Fn());
-    let harms: [Harm<'_>; 2] = [
+    type Damage<'a> = (&'a str, &'a Path, &'a str, &'a dyn Fn());
+    let damages: [Damage<'_>; 2] = [
         ("create", &probe, "0755", &|| chown(&folder, Some(0), Some(0)).unwrap()),
         ("read the marker", &marker, "0600", &|| {
             chown(&marker, Some(0), Some(0)).unwrap();
             fs::set_permissions(&marker, fs::Permissions::from_mode(0o600)).unwrap();
         }),
     ];
-    for (step, path, mode, harm) in harms {
-        harm();
+    for (step, path, mode, damage) in damages {
+        damage();
         // Root's folder is open to all, not writable for them.
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
         let reply = agent.reconnect(&uuid).await;
@@ -111,7 +111,7 @@ async fn a_store_whose_folder_or_marker_is_taken_from_the_daemon_is_mended_by_in
         let command = format!("imagestore-agent init {} ", dir.display());
         assert!(remedy(&reply).contains(&command), "{}", remedy(&reply));
         assert_eq!(fs::read(&marker).unwrap(), content);
-        assert_eq!(agent.shown(&uuid).await["status"], "Disconnected");
+        assert_eq!(agent.inventory(&uuid).await["status"], "Disconnected");
         init(&agent, &dir);
         let again = agent.reconnect(&uuid).await;
         assert_eq!(again.status, 200, "{}", again.body);
@@ -119,8 +119,8 @@ async fn a_store_whose_folder_or_marker_is_taken_from_the_daemon_is_mended_by_in
     }
     let mut drops = 0;
     while drops < 2 {
-        let told = node.next().await;
-        let reason = &told.json["data"]["reason"]["cause"]["opaque"]["reason"];
+        let event = node.next().await;
+        let reason = &event.json["data"]["reason"]["cause"]["opaque"]["reason"];
         drops += u32::from(reason == "permission_denied");
     }
 }

@@ -7,18 +7,18 @@ use serde_json::json;
 
 use crate::ssh::accounts::chroot;
 use crate::support::agent::Agent;
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::health::condition;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, HostKeyFile, User};
 
 /// Logs in as often as the monitor may.
-const OFTEN: &str = "[monitor]\ninterval = \"1s\"\nssh_interval = \"10s\"\n";
+const FREQUENT_CHECKS: &str = "[monitor]\ninterval = \"1s\"\nssh_interval = \"10s\"\n";
 
 #[tokio::test]
 async fn a_host_is_known_by_its_key_or_by_its_boot_id() {
     needs_root!();
-    let (disk, user) = (Mounted::of("ext4"), User::create());
+    let (disk, user) = (MountedFs::of("ext4"), User::create());
     let own = Builder::new().host_key(&HostKeyFile::of_this_node()).start();
     let other = Builder::new().start();
     for (sshd, evidence) in [(&own, "host_key"), (&other, "boot_id")] {
@@ -38,9 +38,9 @@ async fn a_host_is_known_by_its_key_or_by_its_boot_id() {
 #[tokio::test]
 async fn an_account_with_a_forced_command_connects_and_its_command_is_not_run_again_and_again() {
     needs_root!();
-    let (disk, user) = (Mounted::of("ext4"), User::create());
+    let (disk, user) = (MountedFs::of("ext4"), User::create());
     let sshd = Builder::new().line("ForceCommand echo only backups here").start();
-    let mut agent = Agent::installed(&disk.path(), OFTEN);
+    let mut agent = Agent::installed(&disk.path(), FREQUENT_CHECKS);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     let health = agent.until_condition(&uuid, "proof_unavailable", true).await;
@@ -65,11 +65,11 @@ async fn an_account_with_a_forced_command_connects_and_its_command_is_not_run_ag
 #[tokio::test]
 async fn another_host_disconnects_at_once_and_the_right_one_connects_again() {
     needs_root!();
-    let (disk, user) = (Mounted::of("ext4"), User::create());
+    let (disk, user) = (MountedFs::of("ext4"), User::create());
     let root = chroot(&[]);
     let line = format!("ChrootDirectory {}", root.path().display());
     let sshd = Builder::new().line("ForceCommand internal-sftp").line(&line).start();
-    let mut agent = Agent::installed(&disk.path(), OFTEN);
+    let mut agent = Agent::installed(&disk.path(), FREQUENT_CHECKS);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     let health = agent.until_condition(&uuid, "proof_unavailable", true).await;
@@ -97,7 +97,7 @@ async fn another_host_disconnects_at_once_and_the_right_one_connects_again() {
 #[tokio::test]
 async fn nothing_is_asked_when_prove_host_is_off() {
     needs_root!();
-    let (disk, user, sshd) = (Mounted::of("ext4"), User::create(), Builder::new().start());
+    let (disk, user, sshd) = (MountedFs::of("ext4"), User::create(), Builder::new().start());
     let mut agent = Agent::installed(&disk.path(), "[ssh]\nprove_host = false\n");
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;

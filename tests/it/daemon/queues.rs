@@ -6,28 +6,28 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::support::agent::{Agent, TOKEN, store};
-use crate::support::filesystems::Mounted;
-use crate::support::http_server::{Answer, Asked, exchange};
+use crate::support::filesystems::MountedFs;
+use crate::support::http_server::{HttpRequest, HttpResponse, exchange};
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 use crate::support::wait::until;
 
 /// Long enough for all of them on a busy machine.
-const PATIENT: &str = "[monitor]\ninterval = \"1h\"\nprobe_deadline = \"1m\"\nattempt_deadline = \"2m\"\n\
+const LONG_DEADLINES: &str = "[monitor]\ninterval = \"1h\"\nprobe_deadline = \"1m\"\nattempt_deadline = \"2m\"\n\
     [ssh]\nconnect_timeout = \"1m\"\nhandshake_timeout = \"1m\"\nauth_timeout = \"1m\"\n";
 const STORES: &str = "/zstack/v1/backup-storage/image-store";
 
 /// Sends a request beside others.
-fn send(calls: &mut JoinSet<Answer>, agent: &Agent, line: &str, body: &Value) {
+fn send(calls: &mut JoinSet<HttpResponse>, agent: &Agent, line: &str, body: &Value) {
     let (address, line, body) = (agent.address(), line.to_owned(), body.to_string());
     calls.spawn(async move {
-        let asked = Asked { token: Some(TOKEN), ..Asked::new(&line, &body) };
-        exchange(TcpStream::connect(address).await.unwrap(), &asked.bytes()).await
+        let request = HttpRequest { token: Some(TOKEN), ..HttpRequest::new(&line, &body) };
+        exchange(TcpStream::connect(address).await.unwrap(), &request.bytes()).await
     });
 }
 
 /// The answer of a full queue; the deepest cause says so.
-fn is_busy(answer: &Answer) {
+fn is_busy(answer: &HttpResponse) {
     assert_eq!(answer.status, 503, "{answer:?}");
     let mut error = &answer.body["error"];
     while error["cause"].is_object() {
@@ -42,8 +42,8 @@ fn is_busy(answer: &Answer) {
 async fn one_add_too_many_is_turned_away_and_the_others_succeed() {
     needs_root!();
     const ADDS: usize = 32;
-    let (disk, sshd, user) = (Mounted::tmpfs("size=8m"), Builder::new().start(), User::create());
-    let mut agent = Agent::installed(&disk.path(), PATIENT);
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=8m"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), LONG_DEADLINES);
     agent.start();
     // While the server is stopped no add can end.
     sshd.freeze();
@@ -69,9 +69,9 @@ async fn a_full_inbox_of_a_store_turns_away_and_forgets_nobody_who_is_in_it() {
     const INBOX: usize = 256;
     // More than may come before the first is taken, which takes all that are there with it.
     const TOO_MANY: usize = 100;
-    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
-    let state = Mounted::of("ext4");
-    let mut agent = Agent::installed(&disk.path(), PATIENT);
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let state = MountedFs::of("ext4");
+    let mut agent = Agent::installed(&disk.path(), LONG_DEADLINES);
     let old = format!("dir = {:?}", agent.path("state"));
     agent.configure(&agent.settings().replace(&old, &format!("dir = {:?}", state.path())));
     agent.start();
@@ -88,7 +88,11 @@ async fn a_full_inbox_of_a_store_turns_away_and_forgets_nobody_who_is_in_it() {
         send(&mut calls, &agent, &line, &body);
     }
     is_busy(&calls.join_next().await.unwrap().unwrap());
-    assert_eq!(agent.shown(&uuid).await["status"], "Connected", "others are answered meanwhile");
+    assert_eq!(
+        agent.inventory(&uuid).await["status"],
+        "Connected",
+        "others are answered meanwhile"
+    );
     drop(frozen);
     let mut served = 0;
     while let Some(answer) = calls.join_next().await {

@@ -8,12 +8,12 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::support::agent::{Agent, callback};
-use crate::support::event_order::Told;
-use crate::support::filesystems::Mounted;
-use crate::support::ledger_snapshot::OnDisk;
+use crate::support::event_order::EventOrder;
+use crate::support::filesystems::MountedFs;
+use crate::support::ledger_snapshot::LedgerReader;
 use crate::support::management_node::{Answer, ManagementNode};
 use crate::support::requirements::needs_root;
-use crate::support::seeded_rng::Seeded;
+use crate::support::seeded_rng::SeededRng;
 use crate::support::sshd::{Builder, User};
 
 /// A run of the daemon lasts less than this: a few attempts, or not even the start.
@@ -28,8 +28,8 @@ fn kills() -> u32 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_dies_when_everything_is_told_once_and_in_order() {
     needs_root!();
-    let mut chance = Seeded::from_env("RANDOM_KILLS_SEED");
-    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let mut chance = SeededRng::from_env("RANDOM_KILLS_SEED");
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
     // One answer in eight does not count.
     let mut refused = chance.another();
     let mut node = ManagementNode::scripted(move |_| match refused.one_in(8) {
@@ -46,10 +46,10 @@ async fn whoever_dies_when_everything_is_told_once_and_in_order() {
         stores.push(agent.add(&disk.path().join(name), &sshd, &user).await);
     }
 
-    let (mut told, mut deaths, mut in_start, mut down) = (Told::default(), 0, 0, false);
+    let (mut events, mut deaths, mut in_start, mut down) = (EventOrder::default(), 0, 0, false);
     let mut killed = 0;
     // Until enough has happened to show anything.
-    while killed < kills() || deaths == 0 || told.doubles == 0 {
+    while killed < kills() || deaths == 0 || events.duplicates == 0 {
         killed += 1;
         let mut calls = JoinSet::new();
         for uuid in &stores {
@@ -80,23 +80,23 @@ async fn whoever_dies_when_everything_is_told_once_and_in_order() {
             agent.kill();
         }
         agent.start();
-        while let Some(received) = node.unexpected() {
-            told.take(&received);
+        while let Some(received) = node.try_next() {
+            events.record(&received);
         }
     }
     if down {
         node.restart().await;
     }
-    let ledger = OnDisk::of(&agent);
-    ledger.all_is_told(&stores).await;
-    while let Some(received) = node.unexpected() {
-        told.take(&received);
+    let ledger = LedgerReader::of(&agent);
+    ledger.until_all_delivered(&stores).await;
+    while let Some(received) = node.try_next() {
+        events.record(&received);
     }
-    let transitions = ledger.agrees(&told, &stores);
+    let transitions = ledger.assert_matches(&events, &stores);
     println!(
         "{killed} kills and {in_start} in the start, {deaths} deaths of the management node: \
          {transitions} transitions told, {} of them again",
-        told.doubles
+        events.duplicates
     );
     agent.signal(Signal::SIGTERM);
     assert!(agent.ended().success());

@@ -4,7 +4,7 @@ use hyper::Method;
 use tokio::task::JoinSet;
 
 use crate::support::agent::Agent;
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
@@ -12,14 +12,14 @@ use crate::support::sshd::{Builder, User};
 async fn whoever_asks_for_a_store_that_is_removed_meanwhile_is_told_that_it_is_unknown() {
     needs_root!();
     const ROUNDS: usize = 12;
-    let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
     let mut agent = Agent::installed(&disk.path(), "");
     agent.start();
     for _ in 0..ROUNDS {
         let store = agent.add(&disk.path(), &sshd, &user).await;
         let path = format!("/zstack/v1/backup-storage/{store}");
-        let shown = format!("/zstack/v1/backup-storage/image-store/{store}");
-        let actions = format!("{shown}/actions");
+        let store_path = format!("/zstack/v1/backup-storage/image-store/{store}");
+        let actions = format!("{store_path}/actions");
         let mut reconnects = JoinSet::new();
         let mut removals = JoinSet::new();
         for _ in 0..8 {
@@ -28,19 +28,19 @@ async fn whoever_asks_for_a_store_that_is_removed_meanwhile_is_told_that_it_is_u
                 let body = serde_json::json!({"params": {}});
                 http.send_request(Method::PUT, &actions, Some(&body)).await.unwrap().status.as_u16()
             });
-            let (http, path, shown) = (agent.http(), path.clone(), shown.clone());
+            let (http, path, store_path) = (agent.http(), path.clone(), store_path.clone());
             removals.spawn(async move {
                 let removed = http.send_request(Method::DELETE, &path, None).await.unwrap();
                 // Whoever is told that it is gone does not see it any more.
-                let shown = http.send_request(Method::GET, &shown, None).await.unwrap();
-                (removed.status.as_u16(), shown.body["inventories"].as_array().unwrap().len())
+                let store_path = http.send_request(Method::GET, &store_path, None).await.unwrap();
+                (removed.status.as_u16(), store_path.body["inventories"].as_array().unwrap().len())
             });
         }
         for status in reconnects.join_all().await {
             assert!([200, 404].contains(&status), "{status}");
         }
-        for told in removals.join_all().await {
-            assert_eq!(told, (200, 0));
+        for reply in removals.join_all().await {
+            assert_eq!(reply, (200, 0));
         }
     }
 }

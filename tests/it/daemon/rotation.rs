@@ -4,13 +4,13 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::support::agent::Agent;
-use crate::support::filesystems::Mounted;
-use crate::support::non_ssh_peers::{Hostile, Script};
+use crate::support::filesystems::MountedFs;
+use crate::support::non_ssh_peers::{NonSshPeer, Script};
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, HostKeyFile, KeyPair, Sshd, User};
 
 struct Served {
-    _disk: Mounted,
+    _disk: MountedFs,
     agent: Agent,
     uuid: String,
     user: User,
@@ -19,7 +19,7 @@ struct Served {
 
 impl Served {
     async fn set_up() -> Self {
-        let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+        let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
         let mut agent = Agent::installed(&disk.path(), "[monitor]\ninterval = \"1h\"\n");
         agent.start();
         let uuid = agent.add(&disk.path(), &sshd, &user).await;
@@ -38,9 +38,9 @@ impl Served {
     }
 
     fn history(&self) -> Vec<Value> {
-        let shown = self.agent.cli(&["show", &self.uuid, "--json"], "");
-        let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
-        shown["history"].as_array().unwrap().clone()
+        let output = self.agent.cli(&["show", &self.uuid, "--json"], "");
+        let output: Value = serde_json::from_slice(&output.stdout).unwrap();
+        output["history"].as_array().unwrap().clone()
     }
 }
 
@@ -58,7 +58,7 @@ async fn a_new_password_takes_the_place_of_the_old_one_once_it_is_proven() {
     let mut it = Served::set_up().await;
     let (status, body) = it.update(json!({"password": "wrong"})).await;
     assert_eq!((status, reason(&body)), (503, &json!("credentials_refused")), "{body}");
-    assert_eq!(it.agent.shown(&it.uuid).await["status"], "Connected");
+    assert_eq!(it.agent.inventory(&it.uuid).await["status"], "Connected");
     assert!(it.reconnects().await, "the old one is in force");
 
     it.user.set_password("the new one");
@@ -96,7 +96,7 @@ async fn a_server_at_another_port_has_a_key_of_its_own_and_only_the_given_one_wh
     let given = json!({"sshPort": port, "hostKeyFingerprint": stranger.fingerprint()});
     let (status, body) = it.update(given).await;
     assert_eq!((status, reason(&body)), (503, &json!("host_key_unknown")), "{body}");
-    assert_eq!(it.agent.shown(&it.uuid).await["sshPort"], it.sshd.address.port());
+    assert_eq!(it.agent.inventory(&it.uuid).await["sshPort"], it.sshd.address.port());
 
     let given = json!({"sshPort": port, "hostKeyFingerprint": key.fingerprint()});
     let (status, body) = it.update(given).await;
@@ -123,7 +123,7 @@ async fn texts_change_without_a_login() {
         (&inventory["name"], &inventory["description"]),
         (&json!("renamed"), &json!("of rack 7"))
     );
-    assert_eq!(it.agent.shown(&it.uuid).await["name"], "renamed");
+    assert_eq!(it.agent.inventory(&it.uuid).await["name"], "renamed");
     assert_eq!(it.sshd.logged("Accepted "), logins);
 }
 
@@ -141,7 +141,7 @@ async fn the_command_goes_from_a_password_to_a_key() {
     assert!(updated.status.success(), "{}", String::from_utf8_lossy(&updated.stderr));
     it.user.set_password("nobody knows");
     assert!(it.reconnects().await);
-    assert_eq!(it.agent.shown(&it.uuid).await["name"], "by key");
+    assert_eq!(it.agent.inventory(&it.uuid).await["name"], "by key");
     let nothing = it.agent.cli(&["update", &it.uuid], "");
     assert!(!nothing.status.success());
     assert!(String::from_utf8_lossy(&nothing.stderr).contains("at least one of name"));
@@ -171,7 +171,7 @@ async fn two_updates_at_once_leave_a_login_that_was_proven() {
 async fn an_update_that_waits_for_a_silent_server_gives_way_to_a_reconnect() {
     needs_root!();
     let it = Served::set_up().await;
-    let mut silent = Hostile::start(Script::Silent).await;
+    let mut silent = NonSshPeer::start(Script::Silent).await;
     let port = silent.address.port();
     let updating = it.update(json!({"sshPort": port}));
     let reconnecting = async {
@@ -181,9 +181,9 @@ async fn an_update_that_waits_for_a_silent_server_gives_way_to_a_reconnect() {
     let ((status, body), reconnected) = tokio::join!(updating, reconnecting);
     assert!(reconnected);
     assert_eq!((status, reason(&body)), (503, &json!("agent_busy")), "{body}");
-    let shown = it.agent.shown(&it.uuid).await;
+    let output = it.agent.inventory(&it.uuid).await;
     assert_eq!(
-        (&shown["status"], &shown["sshPort"]),
+        (&output["status"], &output["sshPort"]),
         (&json!("Connected"), &json!(it.sshd.address.port()))
     );
 }

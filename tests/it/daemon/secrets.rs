@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::support::agent::{Agent, TOKEN, callback, store};
-use crate::support::filesystems::Mounted;
-use crate::support::http_server::{Answer, Asked, exchange};
+use crate::support::filesystems::MountedFs;
+use crate::support::http_server::{HttpRequest, HttpResponse, exchange};
 use crate::support::management_node::ManagementNode;
 use crate::support::requirements::needs_root;
-use crate::support::secret_scan::Trawl;
+use crate::support::secret_scan::SecretScan;
 use crate::support::sshd::{Builder, KeyPair, Sshd, User};
 
 const WRONG_PASSWORD: &str = "wr\"ong \\ päss%word +&=";
@@ -26,8 +26,8 @@ const STORES: &str = "/zstack/v1/backup-storage/image-store";
 
 struct Scene {
     agent: Agent,
-    trawl: Trawl,
-    disk: Mounted,
+    scan: SecretScan,
+    disk: MountedFs,
     sshd: Sshd,
     user: User,
     key: KeyPair,
@@ -54,21 +54,21 @@ impl Scene {
     }
 
     /// One request over TCP; head and body of the answer are kept.
-    async fn ask(&mut self, line: &str, token: &str, body: &str) -> Answer {
+    async fn ask(&mut self, line: &str, token: &str, body: &str) -> HttpResponse {
         let stream = TcpStream::connect(self.agent.address()).await.unwrap();
-        let asked = Asked { token: Some(token), ..Asked::new(line, body) };
-        let answer = exchange(stream, &asked.bytes()).await;
-        self.trawl.take(format!("answer to {line}"), format!("{answer:?}\n{}", answer.body));
+        let request = HttpRequest { token: Some(token), ..HttpRequest::new(line, body) };
+        let answer = exchange(stream, &request.bytes()).await;
+        self.scan.add(format!("answer to {line}"), format!("{answer:?}\n{}", answer.body));
         answer
     }
 
-    async fn add(&mut self, body: &Value) -> Answer {
+    async fn add(&mut self, body: &Value) -> HttpResponse {
         self.ask(&format!("POST {STORES}"), TOKEN, &body.to_string()).await
     }
 
     fn cli(&mut self, args: &[&str], stdin: &str) -> bool {
         let output = self.agent.cli(args, stdin);
-        self.trawl.take(format!("output of {}", args[0]), [output.stdout, output.stderr].concat());
+        self.scan.add(format!("output of {}", args[0]), [output.stdout, output.stderr].concat());
         output.status.success()
     }
 
@@ -196,7 +196,7 @@ impl Scene {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_given_away_by_anything_that_is_logged_answered_told_printed_or_kept() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::tmpfs("size=8m"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=8m"), Builder::new().start(), User::create());
     let key = KeyPair::generate("ed25519", PASSPHRASE);
     sshd.authorize(&user, &key);
     let mut node = ManagementNode::answering([]).await;
@@ -206,7 +206,7 @@ async fn no_secret_is_given_away_by_anything_that_is_logged_answered_told_printe
     fs::write(&signing, format!("whsec_{SIGNING}\n")).unwrap();
     agent.configure(&format!("{}signing_secret_file = {signing:?}\n", agent.settings()));
     assert!(agent.start_under(&["env", "RUST_LOG=trace"]));
-    let mut scene = Scene { agent, trawl: Trawl::default(), disk, sshd, user, key };
+    let mut scene = Scene { agent, scan: SecretScan::default(), disk, sshd, user, key };
 
     scene.good_requests().await;
     scene.bad_logins().await;
@@ -214,35 +214,35 @@ async fn no_secret_is_given_away_by_anything_that_is_logged_answered_told_printe
     scene.commands();
     let state = scene.agent.path("state");
     let master_key = fs::read(state.join("master-key")).unwrap();
-    scene.trawl.take_files("while it runs", &state, &["master-key"]);
+    scene.scan.add_files("while it runs", &state, &["master-key"]);
     assert!(scene.agent.terminate().0.success());
-    scene.trawl.take_files("after the stop", &state, &["master-key"]);
-    while let Some(told) = node.unexpected() {
+    scene.scan.add_files("after the stop", &state, &["master-key"]);
+    while let Some(event) = node.try_next() {
         scene
-            .trawl
-            .take("callback", [format!("{:?}\n", told.headers).as_bytes(), &told.body].concat());
+            .scan
+            .add("callback", [format!("{:?}\n", event.headers).as_bytes(), &event.body].concat());
     }
     let log = scene.agent.log();
     assert!(log.contains("\"TRACE\""), "it was to log everything");
-    scene.trawl.take("log", log);
+    scene.scan.add("log", log);
 
     let state = format!("{state:?}");
     for place in ["log", "answer", "callback", "output", state.trim_end_matches('"')] {
-        assert!(scene.trawl.holds(place, CANARY), "nothing was looked through: {place}");
+        assert!(scene.scan.contains(place, CANARY), "nothing was looked through: {place}");
     }
-    let trawl = &scene.trawl;
-    trawl.is_free_of("the password", &scene.user.password);
-    trawl.is_free_of("a wrong password", WRONG_PASSWORD);
-    trawl.is_free_of("the passphrase", PASSPHRASE);
-    trawl.is_free_of("a wrong passphrase", WRONG_PASSPHRASE);
-    trawl.is_free_of("the session", TOKEN);
-    trawl.is_free_of("a wrong session", WRONG_TOKEN);
-    trawl.is_free_of("the signing secret in base64", SIGNING);
+    let scan = &scene.scan;
+    scan.assert_absent("the password", &scene.user.password);
+    scan.assert_absent("a wrong password", WRONG_PASSWORD);
+    scan.assert_absent("the passphrase", PASSPHRASE);
+    scan.assert_absent("a wrong passphrase", WRONG_PASSPHRASE);
+    scan.assert_absent("the session", TOKEN);
+    scan.assert_absent("a wrong session", WRONG_TOKEN);
+    scan.assert_absent("the signing secret in base64", SIGNING);
     let signing = data_encoding::BASE64.decode(SIGNING.as_bytes()).unwrap();
-    trawl.is_free_of("the signing secret", &String::from_utf8(signing).unwrap());
-    trawl.is_free_of("the master key", &data_encoding::HEXLOWER.encode(&master_key));
-    trawl.is_free_of("the master key", &data_encoding::BASE64.encode(&master_key));
+    scan.assert_absent("the signing secret", &String::from_utf8(signing).unwrap());
+    scan.assert_absent("the master key", &data_encoding::HEXLOWER.encode(&master_key));
+    scan.assert_absent("the master key", &data_encoding::BASE64.encode(&master_key));
     for line in scene.key.private.lines().filter(|line| !line.starts_with("-----")) {
-        trawl.is_free_of("a line of the private key", line);
+        scan.assert_absent("a line of the private key", line);
     }
 }

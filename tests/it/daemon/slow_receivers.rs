@@ -8,19 +8,19 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
-use crate::support::agent::{Agent, PATIENCE, callback};
-use crate::support::filesystems::Mounted;
+use crate::support::agent::{Agent, TEST_TIMEOUT, callback};
+use crate::support::filesystems::MountedFs;
 use crate::support::management_node::{Answer, ManagementNode, Received};
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, Sshd, User};
 
-const CALM: &str = "[monitor]\ninterval = \"1h\"\n";
+const HOURLY_PROBES: &str = "[monitor]\ninterval = \"1h\"\n";
 
 /// A daemon with one store, and what it needs.
 struct Scene {
     agent: Agent,
     uuid: String,
-    disk: Mounted,
+    disk: MountedFs,
     _sshd: Sshd,
     _user: User,
 }
@@ -28,8 +28,8 @@ struct Scene {
 impl Scene {
     async fn told_to(node: &ManagementNode) -> Self {
         let (disk, sshd, user) =
-            (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
-        let more = format!("{CALM}{}", callback(&node.url()));
+            (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
+        let more = format!("{HOURLY_PROBES}{}", callback(&node.url()));
         let mut agent = Agent::installed(&disk.path(), &more);
         agent.start();
         let uuid = agent.add(&disk.path(), &sshd, &user).await;
@@ -44,7 +44,7 @@ impl Scene {
 
 /// What the node took next.
 async fn next(delivered: &mut mpsc::UnboundedReceiver<Received>) -> Received {
-    timeout(PATIENCE, delivered.recv()).await.expect("nothing more was delivered").unwrap()
+    timeout(TEST_TIMEOUT, delivered.recv()).await.expect("nothing more was delivered").unwrap()
 }
 
 fn folded(received: &Received) -> u64 {
@@ -58,17 +58,17 @@ fn data<'a>(received: &'a Received, name: &str) -> &'a Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_management_node_delays_no_reconnect_and_is_told_everything_in_order() {
     needs_root!();
-    let gate = Arc::new(Semaphore::new(0));
-    let answers = Arc::clone(&gate);
+    let permits = Arc::new(Semaphore::new(0));
+    let answers = Arc::clone(&permits);
     let mut node =
-        ManagementNode::scripted(move |_| Answer::Gated(200, Arc::clone(&answers))).await;
+        ManagementNode::scripted(move |_| Answer::AfterPermit(200, Arc::clone(&answers))).await;
     let scene = Scene::told_to(&node).await;
     assert_eq!(node.next().await.seq(), 1);
     // The first notice is not answered before both reconnects are.
     scene.reconnects().await;
     scene.reconnects().await;
-    assert_eq!(scene.agent.shown(&scene.uuid).await["status"], "Connected");
-    gate.add_permits(100);
+    assert_eq!(scene.agent.inventory(&scene.uuid).await["status"], "Connected");
+    permits.add_permits(100);
     let mut last = 1;
     while last < 5 {
         let seq = node.next().await.seq();
@@ -89,7 +89,7 @@ async fn a_management_node_that_never_answers_delays_neither_a_reconnect_nor_a_s
         let (status, took) = scene.agent.terminate();
         assert!(status.success() && took < Duration::from_secs(10), "{status} {took:?}");
         // Nothing is lost: the next start tells it all.
-        node.now_answering(|_| Answer::Status(200));
+        node.set_script(|_| Answer::Status(200));
         scene.agent.start();
         let mut seen = 0;
         while seen < 3 {
@@ -107,9 +107,9 @@ async fn a_management_node_that_fails_is_told_each_transition_once_it_recovers()
     let scene = Scene::told_to(&node).await;
     scene.reconnects().await;
     assert_eq!(node.next().await.seq(), 1);
-    let (taken, mut delivered) = mpsc::unbounded_channel();
-    node.now_answering(move |received| {
-        taken.send(received.clone()).unwrap();
+    let (delivery_sender, mut delivered) = mpsc::unbounded_channel();
+    node.set_script(move |received| {
+        delivery_sender.send(received.clone()).unwrap();
         Answer::Status(200)
     });
     for (seq, old, new) in [
@@ -129,14 +129,14 @@ async fn a_management_node_that_fails_is_told_each_transition_once_it_recovers()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_behind_a_refusal_folds_into_the_current_state() {
     needs_root!();
-    let (taken, mut delivered) = mpsc::unbounded_channel();
+    let (delivery_sender, mut delivered) = mpsc::unbounded_channel();
     let well = Arc::new(AtomicBool::new(false));
     let taking = Arc::clone(&well);
     let mut node = ManagementNode::scripted(move |received| {
         if !taking.load(Ordering::SeqCst) {
             return Answer::Status(404);
         }
-        taken.send(received.clone()).unwrap();
+        delivery_sender.send(received.clone()).unwrap();
         Answer::Status(200)
     })
     .await;

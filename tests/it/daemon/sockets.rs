@@ -10,10 +10,10 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::support::agent::{Agent, TOKEN, callback};
-use crate::support::event_order::Told;
-use crate::support::filesystems::Mounted;
-use crate::support::http_server::{Asked, exchange};
-use crate::support::ledger_snapshot::OnDisk;
+use crate::support::event_order::EventOrder;
+use crate::support::filesystems::MountedFs;
+use crate::support::http_server::{HttpRequest, exchange};
+use crate::support::ledger_snapshot::LedgerReader;
 use crate::support::management_node::ManagementNode;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
@@ -23,7 +23,7 @@ const RESTARTS: u32 = 6;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_under_load_refuses_nobody_and_loses_nothing() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
     let mut node = ManagementNode::answering([]).await;
     let settings = format!("[monitor]\ninterval = \"1h\"\n{}", callback(&node.url()));
     let mut agent = Agent::installed(&disk.path(), &settings);
@@ -33,7 +33,7 @@ async fn a_restart_under_load_refuses_nobody_and_loses_nothing() {
     std::fs::create_dir(agent.path("state")).unwrap();
     let socket = agent.path("state/agent.sock");
     let unix = UnixListener::bind(&socket).unwrap();
-    agent.inherits = Some((tcp, unix));
+    agent.inherited = Some((tcp, unix));
     agent.start();
     assert_eq!(agent.address(), address);
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
@@ -52,8 +52,8 @@ async fn a_restart_under_load_refuses_nobody_and_loses_nothing() {
             while !over.load(Ordering::Relaxed) {
                 // A connection of its own each time: one that is refused or cut off fails the test.
                 let stream = TcpStream::connect(address).await.unwrap();
-                let asked = Asked { token: Some(TOKEN), ..Asked::new(list, "") };
-                assert_eq!(exchange(stream, &asked.bytes()).await.status, 200);
+                let request = HttpRequest { token: Some(TOKEN), ..HttpRequest::new(list, "") };
+                assert_eq!(exchange(stream, &request.bytes()).await.status, 200);
                 looked.fetch_add(1, Ordering::Relaxed);
             }
         });
@@ -63,8 +63,9 @@ async fn a_restart_under_load_refuses_nobody_and_loses_nothing() {
     load.spawn(async move {
         while !stop.load(Ordering::Relaxed) {
             let stream = TcpStream::connect(address).await.unwrap();
-            let asked = Asked { token: Some(TOKEN), ..Asked::new(&line, "{\"params\":{}}") };
-            let answer = exchange(stream, &asked.bytes()).await;
+            let request =
+                HttpRequest { token: Some(TOKEN), ..HttpRequest::new(&line, "{\"params\":{}}") };
+            let answer = exchange(stream, &request.bytes()).await;
             match answer.status {
                 200 => {
                     made.fetch_add(1, Ordering::Relaxed);
@@ -91,13 +92,13 @@ async fn a_restart_under_load_refuses_nobody_and_loses_nothing() {
     over.store(true, Ordering::Relaxed);
     load.join_all().await;
 
-    let (ledger, mut told) = (OnDisk::of(&agent), Told::default());
+    let (ledger, mut events) = (LedgerReader::of(&agent), EventOrder::default());
     let stores = [uuid];
-    ledger.all_is_told(&stores).await;
-    while let Some(received) = node.unexpected() {
-        told.take(&received);
+    ledger.until_all_delivered(&stores).await;
+    while let Some(received) = node.try_next() {
+        events.record(&received);
     }
-    let transitions = ledger.agrees(&told, &stores);
+    let transitions = ledger.assert_matches(&events, &stores);
     println!(
         "{RESTARTS} restarts: {} requests answered, {transitions} transitions told",
         looked.load(Ordering::Relaxed)

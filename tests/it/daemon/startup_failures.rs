@@ -10,17 +10,17 @@ use std::time::Duration;
 use hyper::Method;
 use nix::sys::signal::Signal;
 
-use crate::support::agent::{Agent, PATIENCE};
+use crate::support::agent::{Agent, TEST_TIMEOUT};
 
 fn installed() -> Agent {
     Agent::installed(Path::new("/var/lib/imagestore"), "")
 }
 
 fn refused(agent: &Agent, code: i32) -> String {
-    let output = agent.serve_to_the_end();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{told}");
-    told
+    let output = agent.run_serve_to_end();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    stderr
 }
 
 #[test]
@@ -32,14 +32,14 @@ fn bad_settings_are_all_listed_and_nothing_is_bound() {
     let good = agent.settings().replace("127.0.0.1:0", &address);
     let more = "[monitor]\ninterval = \"0s\"\nsurprise = 1\n[callback]\nmax_pending = 3\n";
     agent.configure(&format!("{good}{more}"));
-    let told = refused(&agent, 64);
+    let output = refused(&agent, 64);
     for key in ["monitor.interval", "monitor.surprise", "callback.max_pending"] {
-        assert!(told.contains(key), "{told}");
+        assert!(output.contains(key), "{output}");
     }
     assert!(!agent.path("state").exists());
     let checked = agent.cli(&["check-config"], "");
     assert_eq!(checked.status.code(), Some(64));
-    assert_eq!(String::from_utf8_lossy(&checked.stderr), told);
+    assert_eq!(String::from_utf8_lossy(&checked.stderr), output);
     // With good settings the port is what is wrong.
     agent.configure(&good);
     assert!(refused(&agent, 69).contains(&address));
@@ -49,8 +49,8 @@ fn bad_settings_are_all_listed_and_nothing_is_bound() {
 fn a_second_daemon_is_told_who_has_the_state_directory() {
     let mut agent = installed();
     agent.start();
-    let told = refused(&agent, 75);
-    assert!(told.contains("locked by another daemon"), "{told}");
+    let output = refused(&agent, 75);
+    assert!(output.contains("locked by another daemon"), "{output}");
     agent.kill();
     agent.start();
     assert!(agent.terminate().0.success());
@@ -58,8 +58,8 @@ fn a_second_daemon_is_told_who_has_the_state_directory() {
 
 #[test]
 fn a_port_that_is_taken_is_named() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
     let agent = installed();
     agent.configure(&agent.settings().replace("127.0.0.1:0", &address));
     assert!(refused(&agent, 69).contains(&address));
@@ -74,8 +74,8 @@ fn contents(state: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 #[test]
 fn a_damaged_or_newer_ledger_stops_the_start_and_stays_as_it_was() {
-    type Harm = fn(&Path);
-    let harms: [(&str, Harm); 3] = [
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 3] = [
         ("damaged", |ledger| fs::write(ledger, b"not a ledger at all, of some length").unwrap()),
         ("damaged", |ledger| {
             let sqlite = rusqlite::Connection::open(ledger).unwrap();
@@ -86,14 +86,14 @@ fn a_damaged_or_newer_ledger_stops_the_start_and_stays_as_it_was() {
             sqlite.execute_batch("PRAGMA user_version = 99").unwrap();
         }),
     ];
-    for (word, harm) in harms {
+    for (word, damage) in damages {
         let mut agent = installed();
         agent.start();
         assert!(agent.terminate().0.success());
-        harm(&agent.path("state/ledger.sqlite"));
+        damage(&agent.path("state/ledger.sqlite"));
         let before = contents(&agent.path("state"));
-        let told = refused(&agent, 65);
-        assert!(told.contains(word) && told.contains("ledger.sqlite"), "{told}");
+        let output = refused(&agent, 65);
+        assert!(output.contains(word) && output.contains("ledger.sqlite"), "{output}");
         assert_eq!(contents(&agent.path("state")), before);
     }
 }
@@ -125,19 +125,19 @@ fn systemd_hears_when_it_serves_reloads_and_stops() {
     let mut agent = installed();
     let path = agent.path("systemd");
     let systemd = UnixDatagram::bind(&path).unwrap();
-    systemd.set_read_timeout(Some(PATIENCE)).unwrap();
+    systemd.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     let hear = || {
-        let mut told = [0; 4096];
-        let length = systemd.recv(&mut told).expect("systemd is not told");
-        String::from_utf8_lossy(&told[..length]).into_owned()
+        let mut output = [0; 4096];
+        let length = systemd.recv(&mut output).expect("systemd is not told");
+        String::from_utf8_lossy(&output[..length]).into_owned()
     };
     assert!(agent.start_under(&["env", &format!("NOTIFY_SOCKET={}", path.display())]));
     let mut first = [hear(), hear()];
     first.sort();
     assert_eq!(first, ["READY=1\n", "STATUS=no store\n"]);
     agent.signal(Signal::SIGHUP);
-    let told = hear();
-    assert!(told.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{told}");
+    let output = hear();
+    assert!(output.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{output}");
     assert_eq!(hear(), "READY=1\n");
     assert!(agent.terminate().0.success());
     assert_eq!(hear(), "STOPPING=1\n");
@@ -150,47 +150,47 @@ fn a_watchdog_is_fed_by_a_runtime_that_runs_and_by_nothing_else() {
     let systemd = UnixDatagram::bind(&path).unwrap();
     let signs = |count: usize, limit: Duration| {
         systemd.set_read_timeout(Some(limit)).unwrap();
-        let mut told = [0; 4096];
-        let mut heard = 0;
-        while heard < count
-            && let Ok(length) = systemd.recv(&mut told)
+        let mut output = [0; 4096];
+        let mut messages = 0;
+        while messages < count
+            && let Ok(length) = systemd.recv(&mut output)
         {
-            heard += usize::from(&told[..length] == b"WATCHDOG=1\n");
+            messages += usize::from(&output[..length] == b"WATCHDOG=1\n");
         }
-        heard
+        messages
     };
     // The variable of the process is the daemon's alone: env becomes it.
     let words = [format!("NOTIFY_SOCKET={}", path.display()), "WATCHDOG_USEC=300000".to_owned()];
     assert!(agent.start_under(&["env", &words[0], &words[1]]));
-    assert_eq!(signs(5, PATIENCE), 5);
+    assert_eq!(signs(5, TEST_TIMEOUT), 5);
     agent.signal(Signal::SIGSTOP);
     // What was sent before it stopped.
     signs(usize::MAX, Duration::from_millis(10));
     assert_eq!(signs(1, Duration::from_millis(900)), 0, "a frozen daemon feeds it");
     agent.signal(Signal::SIGCONT);
-    assert_eq!(signs(3, PATIENCE), 3);
+    assert_eq!(signs(3, TEST_TIMEOUT), 3);
 }
 
 /// Waits until somebody reads this pipe; reading never ends while the writer is kept.
 async fn read_by_somebody(pipe: PathBuf) -> fs::File {
     let opening =
         tokio::task::spawn_blocking(|| fs::OpenOptions::new().write(true).open(pipe).unwrap());
-    tokio::time::timeout(PATIENCE, opening).await.expect("nobody reads it").unwrap()
+    tokio::time::timeout(TEST_TIMEOUT, opening).await.expect("nobody reads it").unwrap()
 }
 
 #[tokio::test]
 async fn a_reload_that_hangs_holds_neither_the_next_one_nor_the_stop() {
     let mut agent = installed();
     agent.start();
-    let (file, kept) = (agent.path("agent.toml"), agent.path("kept.toml"));
+    let (file, original) = (agent.path("agent.toml"), agent.path("kept.toml"));
     let hang = |agent: &Agent| {
-        fs::rename(&file, &kept).unwrap();
+        fs::rename(&file, &original).unwrap();
         nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
         agent.signal(Signal::SIGHUP);
         read_by_somebody(file.clone())
     };
     let mut first = hang(&agent).await;
-    fs::rename(&kept, &file).unwrap();
+    fs::rename(&original, &file).unwrap();
     agent.signal(Signal::SIGHUP);
     agent.until_logged("tokens and signing secrets reloaded");
     // What the first one reads at last is not taken.
@@ -208,7 +208,10 @@ fn without_a_daemon_a_command_says_where_it_looked() {
     let agent = installed();
     let listed = agent.cli(&["list"], "");
     assert_eq!(listed.status.code(), Some(1));
-    let told = String::from_utf8_lossy(&listed.stderr);
-    assert!(told.contains("agent.sock") && told.contains("check that the daemon runs"), "{told}");
+    let output = String::from_utf8_lossy(&listed.stderr);
+    assert!(
+        output.contains("agent.sock") && output.contains("check that the daemon runs"),
+        "{output}"
+    );
     assert_eq!(agent.cli(&["healthcheck"], "").status.code(), Some(1));
 }

@@ -9,25 +9,25 @@ use rusqlite::Connection;
 use serde_json::json;
 
 use crate::support::agent::{Agent, TOKEN, callback};
-use crate::support::event_order::Told;
-use crate::support::filesystems::Mounted;
-use crate::support::http_server::{Answer, Asked, exchange};
+use crate::support::event_order::EventOrder;
+use crate::support::filesystems::MountedFs;
+use crate::support::http_server::{HttpRequest, HttpResponse, exchange};
 use crate::support::management_node::ManagementNode;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, Sshd, User};
 use crate::support::wait::until;
 
 /// No probe of the monitor makes a commit of its own.
-const CALM: &str = "[monitor]\ninterval = \"1h\"\n";
+const HOURLY_PROBES: &str = "[monitor]\ninterval = \"1h\"\n";
 const CONNECTION: &str = "Connection from ";
-const NOT_MADE: &str = "the ledger did not take a change";
+const LEDGER_REFUSED: &str = "the ledger did not take a change";
 
 struct Scene {
     agent: Agent,
     node: ManagementNode,
     sshd: Sshd,
     uuid: String,
-    _disk: Mounted,
+    _disk: MountedFs,
     _user: User,
 }
 
@@ -36,9 +36,10 @@ impl Scene {
     /// agent puts it.
     async fn set(state: Option<&Path>) -> Self {
         let (disk, sshd, user) =
-            (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+            (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
         let mut node = ManagementNode::answering([]).await;
-        let mut agent = Agent::installed(&disk.path(), &format!("{CALM}{}", callback(&node.url())));
+        let mut agent =
+            Agent::installed(&disk.path(), &format!("{HOURLY_PROBES}{}", callback(&node.url())));
         if let Some(state) = state {
             let old = format!("dir = {:?}", agent.path("state"));
             agent.configure(&agent.settings().replace(&old, &format!("dir = {state:?}")));
@@ -50,19 +51,20 @@ impl Scene {
     }
 
     /// The documented call, with the head of its answer.
-    async fn reconnect(&self) -> Answer {
+    async fn reconnect(&self) -> HttpResponse {
         let line = format!("PUT /zstack/v1/backup-storage/image-store/{}/actions", self.uuid);
-        let asked = Asked { token: Some(TOKEN), ..Asked::new(&line, "{\"params\":{}}") };
+        let request =
+            HttpRequest { token: Some(TOKEN), ..HttpRequest::new(&line, "{\"params\":{}}") };
         let stream = tokio::net::TcpStream::connect(self.agent.address()).await.unwrap();
-        exchange(stream, &asked.bytes()).await
+        exchange(stream, &request.bytes()).await
     }
 
     async fn status(&self) -> String {
-        self.agent.shown(&self.uuid).await["status"].as_str().unwrap().to_owned()
+        self.agent.inventory(&self.uuid).await["status"].as_str().unwrap().to_owned()
     }
 }
 
-fn is_state_disk_trouble(answer: &Answer) {
+fn is_state_disk_trouble(answer: &HttpResponse) {
     assert_eq!(answer.status, 503, "{answer:?}");
     assert_eq!(answer.error("/cause/opaque/reason"), "state_disk_trouble");
     assert!(answer.header("retry-after").is_some(), "{answer:?}");
@@ -92,10 +94,10 @@ async fn a_reconnect_that_cannot_be_recorded_is_not_begun() {
     scene.sshd.until_logged(CONNECTION, 2);
     assert_eq!(scene.sshd.logged(CONNECTION), 2, "one for the add, one for the reconnect");
     for (seq, status) in [(2, "Connecting"), (3, "Connected")] {
-        let told = scene.node.next().await;
-        assert_eq!((told.seq(), &told.json["data"]["newStatus"]), (seq, &json!(status)));
+        let event = scene.node.next().await;
+        assert_eq!((event.seq(), &event.json["data"]["newStatus"]), (seq, &json!(status)));
     }
-    assert!(scene.node.unexpected().is_none());
+    assert!(scene.node.try_next().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,20 +109,20 @@ async fn an_end_that_cannot_be_recorded_is_told_to_nobody_until_it_is() {
     is_state_disk_trouble(&scene.reconnect().await);
     assert_eq!(scene.node.next().await.seq(), 2);
     // It is tried again, and again in vain.
-    scene.agent.until_logged(NOT_MADE);
-    scene.agent.until_logged(NOT_MADE);
+    scene.agent.until_logged(LEDGER_REFUSED);
+    scene.agent.until_logged(LEDGER_REFUSED);
     assert_eq!(scene.status().await, "Connecting");
-    assert!(scene.node.unexpected().is_none(), "told before it was recorded");
+    assert!(scene.node.try_next().is_none(), "told before it was recorded");
     ledger.execute_batch("DROP TRIGGER refuse").unwrap();
-    let told = scene.node.next().await;
-    assert_eq!((told.seq(), &told.json["data"]["newStatus"]), (3, &json!("Connected")));
+    let event = scene.node.next().await;
+    assert_eq!((event.seq(), &event.json["data"]["newStatus"]), (3, &json!("Connected")));
     assert_eq!(scene.status().await, "Connected");
     assert_eq!(scene.sshd.logged(CONNECTION), 2, "the checks were not run again for it");
     // Exactly once: the next positions belong to the next reconnect.
     assert_eq!(scene.reconnect().await.status, 200);
     for (seq, status) in [(4, "Connecting"), (5, "Connected")] {
-        let told = scene.node.next().await;
-        assert_eq!((told.seq(), &told.json["data"]["newStatus"]), (seq, &json!(status)));
+        let event = scene.node.next().await;
+        assert_eq!((event.seq(), &event.json["data"]["newStatus"]), (seq, &json!(status)));
     }
 }
 
@@ -143,7 +145,7 @@ async fn obstacles(agent: &Agent) -> (u16, String) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_state_disk_is_told_and_loses_nothing() {
     needs_root!();
-    let state = Mounted::tmpfs("size=8m");
+    let state = MountedFs::tmpfs("size=8m");
     let mut scene = Scene::set(Some(&state.path())).await;
     assert_eq!(obstacles(&scene.agent).await.0, 200);
     // What waits for the management node when the disk fills.
@@ -156,11 +158,11 @@ async fn a_full_state_disk_is_told_and_loses_nothing() {
     assert!(obstacles(&scene.agent).await.1.contains("state_disk_trouble"));
     // What is known goes on being told, though the ledger cannot take note of it.
     scene.node.restart().await;
-    let mut told = Told::default();
+    let mut order = EventOrder::default();
     for seq in [2, 3] {
         let received = scene.node.next().await;
         assert_eq!(received.seq(), seq);
-        told.take(&received);
+        order.record(&received);
     }
     is_state_disk_trouble(&scene.reconnect().await);
 
@@ -177,33 +179,33 @@ async fn a_full_state_disk_is_told_and_loses_nothing() {
     scene.agent.start();
     assert_eq!(scene.status().await, "Connected");
     until("drained", async || waiting().await == 0).await;
-    while let Some(received) = scene.node.unexpected() {
-        told.take(&received);
+    while let Some(received) = scene.node.try_next() {
+        order.record(&received);
     }
-    assert_eq!(told.last(&scene.uuid), Some("Connected"));
+    assert_eq!(order.last_status(&scene.uuid), Some("Connected"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_state_disk_that_hangs_holds_no_caller_and_what_was_handed_over_is_seen_through() {
     needs_root!();
-    let state = Mounted::of("ext4");
+    let state = MountedFs::of("ext4");
     let mut scene = Scene::set(Some(&state.path().join("state"))).await;
     let frozen = state.frozen();
     let answer = scene.reconnect().await;
     is_state_disk_trouble(&answer);
-    let told = answer.error("/cause/details").as_str().unwrap();
-    assert!(told.contains("may still be made"), "{told}");
+    let event = answer.error("/cause/details").as_str().unwrap();
+    assert!(event.contains("may still be made"), "{event}");
     // Who only looks is served as ever.
     assert_eq!(scene.status().await, "Connected");
     assert_eq!(scene.sshd.logged(CONNECTION), 1, "no attempt before its commit");
     drop(frozen);
     // The attempt that was asked for is recorded now, and made.
-    let mut heard = Vec::new();
-    while heard.len() < 2 {
+    let mut events = Vec::new();
+    while events.len() < 2 {
         let next = scene.node.next().await;
-        heard.push((next.seq(), next.json["data"]["newStatus"].as_str().unwrap().to_owned()));
+        events.push((next.seq(), next.json["data"]["newStatus"].as_str().unwrap().to_owned()));
     }
-    assert_eq!(heard, [(2, "Connecting".to_owned()), (3, "Connected".to_owned())]);
+    assert_eq!(events, [(2, "Connecting".to_owned()), (3, "Connected".to_owned())]);
     let connected = async || scene.status().await == "Connected";
     until("the store is Connected", connected).await;
 }

@@ -15,9 +15,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::support::agent::{Agent, TOKEN};
-use crate::support::http_server::{Answer, Asked, read_answer};
+use crate::support::http_server::{HttpRequest, HttpResponse, read_answer};
 use crate::support::requirements::needs_root;
-use crate::support::test_ca::Authority;
+use crate::support::test_ca::TestCa;
 use crate::support::wait::until;
 use tokio::io::AsyncWriteExt as _;
 
@@ -29,13 +29,13 @@ type Pair = (PathBuf, PathBuf);
 /// A daemon with a certificate for `localhost` by the first authority, which asks for one by the second.
 struct Scene {
     agent: Agent,
-    servers: Authority,
-    clients: Option<Authority>,
+    servers: TestCa,
+    clients: Option<TestCa>,
 }
 
 impl Scene {
-    fn set(clients: Option<Authority>, names: &str) -> Self {
-        let servers = Authority::new();
+    fn set(clients: Option<TestCa>, names: &str) -> Self {
+        let servers = TestCa::new();
         let agent = Agent::installed(Path::new("/var/lib/imagestore"), "");
         let (cert, key) = (agent.path("cert.pem"), agent.path("key.pem"));
         let mut tls = format!("[server.tls]\ncert = {cert:?}\nkey = {key:?}\n");
@@ -75,18 +75,21 @@ impl Scene {
         // One that is refused has gone.
         let _ = std::io::Write::write_all(child.stdin.as_mut().unwrap(), request.as_bytes());
         let output = child.wait_with_output().unwrap();
-        let told = [output.stdout, output.stderr].concat();
-        let told = String::from_utf8_lossy(&told).into_owned();
-        (told.contains("HTTP/1.1 200 OK"), told)
+        let output = [output.stdout, output.stderr].concat();
+        let output = String::from_utf8_lossy(&output).into_owned();
+        (output.contains("HTTP/1.1 200 OK"), output)
     }
 
-    async fn connect(&self, shown: Option<Pair>) -> std::io::Result<TlsStream<TcpStream>> {
+    async fn connect(
+        &self,
+        client_certificate: Option<Pair>,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(self.servers.roots());
-        let config = match shown {
+        let config = match client_certificate {
             None => builder.with_no_client_auth(),
             Some((cert, key)) => {
                 let chain = vec![CertificateDer::from_pem_file(cert).unwrap()];
@@ -105,9 +108,9 @@ impl Scene {
     }
 }
 
-async fn ask(stream: &mut TlsStream<TcpStream>, line: &str, token: Option<&str>) -> Answer {
-    let asked = Asked { token, ..Asked::new(line, "") };
-    stream.write_all(&asked.bytes()).await.unwrap();
+async fn ask(stream: &mut TlsStream<TcpStream>, line: &str, token: Option<&str>) -> HttpResponse {
+    let request = HttpRequest { token, ..HttpRequest::new(line, "") };
+    stream.write_all(&request.bytes()).await.unwrap();
     read_answer(stream).await
 }
 
@@ -118,29 +121,29 @@ fn tls_1_2_is_the_oldest_that_is_spoken() {
     for (version, expected) in
         [("-tls1", false), ("-tls1_1", false), ("-tls1_2", true), ("-tls1_3", true)]
     {
-        let (answered, told) = scene.openssl(&[version]);
-        assert_eq!(answered, expected, "{version}: {told}");
+        let (answered, output) = scene.openssl(&[version]);
+        assert_eq!(answered, expected, "{version}: {output}");
     }
 }
 
 #[test]
 fn a_client_shows_a_certificate_of_the_right_authority_that_is_not_over() {
     needs_root!();
-    let scene = Scene::set(Some(Authority::new()), "");
+    let scene = Scene::set(Some(TestCa::new()), "");
     let issued =
         |(cert, key): Pair| ["-cert".to_owned(), text(&cert), "-key".to_owned(), text(&key)];
-    let (ours, theirs) = (scene.clients.as_ref().unwrap(), Authority::new());
+    let (trusted_ca, other_ca) = (scene.clients.as_ref().unwrap(), TestCa::new());
     for (what, args, expected) in [
         ("none", Vec::new(), false),
-        ("another authority's", issued(theirs.issue("mn-1")).to_vec(), false),
-        ("an old one", issued(ours.issue_until("mn-1", 2002)).to_vec(), false),
-        ("a good one", issued(ours.issue("mn-1")).to_vec(), true),
+        ("another authority's", issued(other_ca.issue("mn-1")).to_vec(), false),
+        ("an old one", issued(trusted_ca.issue_until("mn-1", 2002)).to_vec(), false),
+        ("a good one", issued(trusted_ca.issue("mn-1")).to_vec(), true),
     ] {
         for version in ["-tls1_2", "-tls1_3"] {
             let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
             args.push(version);
-            let (answered, told) = scene.openssl(&args);
-            assert_eq!(answered, expected, "{what} by {version}: {told}");
+            let (answered, output) = scene.openssl(&args);
+            assert_eq!(answered, expected, "{what} by {version}: {output}");
         }
     }
 }
@@ -153,7 +156,7 @@ fn text(path: &Path) -> String {
 async fn a_certificate_takes_the_place_of_a_session_as_far_as_its_role_goes() {
     needs_root!();
     let names = "# Who may do what.\nmn-1.example:operate\nlook.example:read\n192.0.2.1\n";
-    let mut scene = Scene::set(Some(Authority::new()), names);
+    let mut scene = Scene::set(Some(TestCa::new()), names);
     let remove = "DELETE /zstack/v1/backup-storage/00000000000040008000000000000bad";
     for (name, read, operate) in [
         ("mn-1.example", 200, 200),
@@ -184,45 +187,46 @@ async fn a_certificate_takes_the_place_of_a_session_as_far_as_its_role_goes() {
 #[test]
 fn a_command_speaks_tls_to_a_daemon_that_it_believes_and_shows_what_it_is_asked_for() {
     needs_root!();
-    let scene = Scene::set(Some(Authority::new()), "mn-1.example:read\n");
+    let scene = Scene::set(Some(TestCa::new()), "mn-1.example:read\n");
     let url = format!("https://localhost:{}", scene.agent.address().port());
     let (cert, key) = scene.of("mn-1.example").unwrap();
     let ca = text(&scene.servers.certificate());
     let (cert, key) = (text(&cert), text(&key));
-    let shown = ["--client-cert", &cert, "--client-key", &key];
+    let client_certificate = ["--client-cert", &cert, "--client-key", &key];
     let list = |trust: &[&str]| {
         let args = [&["list", "--url", &url], trust].concat();
         let output = scene.agent.cli(&args, "");
         (output.status.success(), String::from_utf8(output.stderr).unwrap())
     };
-    let (listed, told) = list(&[&["--ca-file", ca.as_str()][..], &shown].concat());
-    assert!(listed, "{told}");
+    let (listed, output) = list(&[&["--ca-file", ca.as_str()][..], &client_certificate].concat());
+    assert!(listed, "{output}");
     // The daemon is not believed, or does not believe.
-    let stranger = Authority::new();
+    let stranger = TestCa::new();
     let other = text(&stranger.certificate());
-    let (listed, told) = list(&[&["--ca-file", other.as_str()][..], &shown].concat());
-    assert!(!listed && told.contains("invalid peer certificate"), "{told}");
+    let (listed, output) =
+        list(&[&["--ca-file", other.as_str()][..], &client_certificate].concat());
+    assert!(!listed && output.contains("invalid peer certificate"), "{output}");
     assert!(!list(&["--ca-file", &ca]).0);
-    let (listed, told) = list(&["--ca-file", "/nowhere"]);
-    assert!(!listed && told.contains("--ca-file"), "{told}");
+    let (listed, output) = list(&["--ca-file", "/nowhere"]);
+    assert!(!listed && output.contains("--ca-file"), "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_is_renewed_while_a_hundred_connections_stay_open() {
     needs_root!();
     let mut scene = Scene::set(None, "");
-    let shown =
+    let server_certificate =
         |stream: &TlsStream<TcpStream>| stream.get_ref().1.peer_certificates().unwrap()[0].clone();
     let mut open = Vec::new();
     for _ in 0..100 {
         open.push(scene.connect(None).await.unwrap());
     }
-    let first = shown(&open[0]);
+    let first = server_certificate(&open[0]);
 
     scene.renew("localhost");
     scene.agent.signal(Signal::SIGHUP);
     scene.agent.until_logged("certificates reloaded");
-    let second = shown(&scene.connect(None).await.unwrap());
+    let second = server_certificate(&scene.connect(None).await.unwrap());
     assert_ne!(first, second);
 
     // The key has not come yet: what was shown is shown on, until it has.
@@ -230,11 +234,12 @@ async fn a_certificate_is_renewed_while_a_hundred_connections_stay_open() {
     fs::copy(&cert, scene.agent.path("cert.pem")).unwrap();
     scene.agent.signal(Signal::SIGHUP);
     scene.agent.until_logged("certificate reload failed");
-    assert_eq!(shown(&scene.connect(None).await.unwrap()), second);
+    assert_eq!(server_certificate(&scene.connect(None).await.unwrap()), second);
     fs::copy(&key, scene.agent.path("key.pem")).unwrap();
     // Nobody says so this time.
     until("the third is shown", async || {
-        shown(&scene.connect(None).await.unwrap()) == CertificateDer::from_pem_file(&cert).unwrap()
+        server_certificate(&scene.connect(None).await.unwrap())
+            == CertificateDer::from_pem_file(&cert).unwrap()
     })
     .await;
     for stream in &mut open {
@@ -246,14 +251,14 @@ async fn a_certificate_is_renewed_while_a_hundred_connections_stay_open() {
 #[test]
 fn files_that_are_of_no_use_stop_the_start_and_each_is_named() {
     needs_root!();
-    let mut scene = Scene::set(Some(Authority::new()), "mn-1\n");
+    let mut scene = Scene::set(Some(TestCa::new()), "mn-1\n");
     scene.agent.terminate();
     fs::write(scene.agent.path("clients"), "mn-1:root\n").unwrap();
     fs::write(scene.agent.path("key.pem"), "no key\n").unwrap();
-    let output = scene.agent.serve_to_the_end();
+    let output = scene.agent.run_serve_to_end();
     assert_eq!(output.status.code(), Some(64));
-    let told = String::from_utf8(output.stderr).unwrap();
+    let output = String::from_utf8(output.stderr).unwrap();
     for named in ["server.tls.key", "server.tls.clients_file", "line 1"] {
-        assert!(told.contains(named), "{named} in {told}");
+        assert!(output.contains(named), "{named} in {output}");
     }
 }

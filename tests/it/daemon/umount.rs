@@ -12,8 +12,8 @@ use imagestore_agent::cli::DaemonAddress;
 use tokio::runtime::Builder;
 use tokio::time::{Instant, interval};
 
-use crate::support::agent::{Agent, PATIENCE};
-use crate::support::filesystems::Mounted;
+use crate::support::agent::{Agent, TEST_TIMEOUT};
+use crate::support::filesystems::MountedFs;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{self, User};
 use crate::support::wait::until;
@@ -24,7 +24,7 @@ const DISKS: usize = 4;
 const ROUNDS: usize = 25;
 /// On a machine that does nothing else one retry is enough.
 const TRIES: usize = 10;
-const QUICK: &str = "[monitor]\ninterval = \"1s\"\n";
+const PROBE_EVERY_SECOND: &str = "[monitor]\ninterval = \"1s\"\n";
 
 /// Whether a child of the daemon has this directory, or something in it, open now.
 fn is_held(daemon: u32, dir: &Path) -> bool {
@@ -49,7 +49,7 @@ fn read_at(dir: &Path) -> (i64, i64) {
 /// Waits for a probe of what is mounted there, in one round to be over and in the next to run.
 async fn probed(daemon: u32, dir: &Path, to_be_over: bool) {
     let before = read_at(dir);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     // A probe takes some milliseconds.
     let mut looks = interval(Duration::from_millis(1));
     while read_at(dir) == before && (to_be_over || !is_held(daemon, dir)) {
@@ -62,7 +62,7 @@ async fn probed(daemon: u32, dir: &Path, to_be_over: bool) {
 }
 
 /// The rounds on one disk; how often the first `umount` was refused.
-async fn rounds(pid: u32, daemon: DaemonAddress, uuid: String, disk: Mounted) -> usize {
+async fn rounds(pid: u32, daemon: DaemonAddress, uuid: String, disk: MountedFs) -> usize {
     let mut refused = 0;
     for round in 0..ROUNDS {
         // A probe that meets the disk while it is away disconnects the store, and good ones begin an
@@ -72,11 +72,11 @@ async fn rounds(pid: u32, daemon: DaemonAddress, uuid: String, disk: Mounted) ->
         probed(pid, &disk.path(), round % 2 == 0).await;
         // The next probe may come before a slow machine has started `umount`; what stays on the disk
         // between probes would refuse it for ever.
-        let mut tries = 0;
+        let mut auth_attempts = 0;
         while !disk.try_unmount() {
             refused += 1;
-            tries += 1;
-            assert!(tries < TRIES, "round {round}: something stays on the disk");
+            auth_attempts += 1;
+            assert!(auth_attempts < TRIES, "round {round}: something stays on the disk");
             until("the probe over", async || !is_held(pid, &disk.path())).await;
         }
         assert!(fs::read_dir(disk.path()).unwrap().next().is_none(), "written below the mount");
@@ -88,16 +88,16 @@ async fn rounds(pid: u32, daemon: DaemonAddress, uuid: String, disk: Mounted) ->
 
 async fn is_connected(daemon: &DaemonAddress, uuid: &str) -> bool {
     let path = format!("/zstack/v1/backup-storage/image-store/{uuid}");
-    let shown = daemon.send_request(Method::GET, &path, None).await.unwrap();
-    shown.body["inventories"][0]["status"] == "Connected"
+    let reply = daemon.send_request(Method::GET, &path, None).await.unwrap();
+    reply.body["inventories"][0]["status"] == "Connected"
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_unmounts_a_hundred_times_and_every_store_ends_connected() {
     needs_root!();
     let (sshd, user) = (sshd::Builder::new().start(), User::create());
-    let disks: Vec<Mounted> = (0..DISKS).map(|_| Mounted::of("ext4")).collect();
-    let mut agent = Agent::installed(Path::new("/var/lib/imagestore"), QUICK);
+    let disks: Vec<MountedFs> = (0..DISKS).map(|_| MountedFs::of("ext4")).collect();
+    let mut agent = Agent::installed(Path::new("/var/lib/imagestore"), PROBE_EVERY_SECOND);
     let roots: Vec<String> = disks.iter().map(|disk| format!("{:?}", disk.path())).collect();
     let roots = agent.settings().replace("\"/var/lib/imagestore\"", &roots.join(", "));
     agent.configure(&roots);

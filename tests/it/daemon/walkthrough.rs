@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use serde_json::json;
 
 use crate::support::agent::{Agent, callback, store};
-use crate::support::filesystems::Mounted;
+use crate::support::filesystems::MountedFs;
 use crate::support::management_node::ManagementNode;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
@@ -17,7 +17,7 @@ use crate::support::sshd::{Builder, User};
 #[tokio::test]
 async fn a_store_is_added_reconnected_shown_removed_and_added_again() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::of("ext4"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
     let mut node = ManagementNode::answering([]).await;
     let mut agent = Agent::installed(&disk.path(), &callback(&node.url()));
     agent.start();
@@ -68,8 +68,8 @@ async fn a_store_is_added_reconnected_shown_removed_and_added_again() {
     for seq in 2..=5 {
         assert_eq!(node.next().await.seq(), seq);
     }
-    let shown = agent.cli(&["show", &uuid], "");
-    assert!(String::from_utf8_lossy(&shown.stdout).contains("Connected"));
+    let output = agent.cli(&["show", &uuid], "");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("Connected"));
     assert!(agent.cli(&["healthcheck"], "").status.success());
     assert!(agent.cli(&["reconnect", "--all"], "").status.success());
 
@@ -105,7 +105,7 @@ async fn a_store_is_added_reconnected_shown_removed_and_added_again() {
 #[tokio::test]
 async fn an_add_that_fails_leaves_nothing_and_tells_nobody() {
     needs_root!();
-    let (disk, sshd, user) = (Mounted::tmpfs("size=4m"), Builder::new().start(), User::create());
+    let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
     let mut node = ManagementNode::answering([]).await;
     let mut agent = Agent::installed(&disk.path(), &callback(&node.url()));
     agent.start();
@@ -129,7 +129,7 @@ async fn an_add_that_fails_leaves_nothing_and_tells_nobody() {
     assert_eq!(twice.status, 400);
     assert_eq!(twice.body["error"]["opaque"]["reason"], "duplicate_directory");
     assert_eq!(node.next().await.store(), uuid);
-    assert!(node.unexpected().is_none());
+    assert!(node.try_next().is_none());
 }
 
 #[test]
@@ -138,13 +138,13 @@ fn the_demo_ends_well() {
         .args(["demo", "--once"])
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&demo.stdout);
-    assert!(demo.status.success(), "{told}{}", String::from_utf8_lossy(&demo.stderr));
-    let signed = told.lines().filter(|line| line.starts_with("callback ")).inspect(|line| {
+    let stdout = String::from_utf8_lossy(&demo.stdout);
+    assert!(demo.status.success(), "{stdout}{}", String::from_utf8_lossy(&demo.stderr));
+    let signed = stdout.lines().filter(|line| line.starts_with("callback ")).inspect(|line| {
         assert!(line.ends_with("signature good"), "{line}");
     });
-    assert_eq!(signed.count(), 3, "{told}");
-    let scratch = told.split_whitespace().find(|word| word.contains("imagestore-demo-")).unwrap();
+    assert_eq!(signed.count(), 3, "{stdout}");
+    let scratch = stdout.split_whitespace().find(|word| word.contains("imagestore-demo-")).unwrap();
     assert!(!std::path::Path::new(scratch).exists());
 }
 
@@ -157,17 +157,17 @@ fn the_demo_leaves_nothing_behind_whenever_it_is_interrupted() {
             .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        let mut told = Vec::new();
+        let mut stdout = Vec::new();
         for line in BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap) {
             if line.contains(moment) {
                 kill(Pid::from_raw(demo.id().cast_signed()), Signal::SIGINT).unwrap();
             }
-            told.push(line);
+            stdout.push(line);
         }
         // A story that is told to its end is a success.
-        let whole = told.iter().any(|line| line == SERVING);
-        assert_eq!(demo.wait().unwrap().code(), Some(i32::from(!whole)), "{told:?}");
-        let scratch = told[0].split_whitespace().find(|word| word.contains("imagestore-demo-"));
-        assert!(!std::path::Path::new(scratch.unwrap()).exists(), "{told:?}");
+        let whole = stdout.iter().any(|line| line == SERVING);
+        assert_eq!(demo.wait().unwrap().code(), Some(i32::from(!whole)), "{stdout:?}");
+        let scratch = stdout[0].split_whitespace().find(|word| word.contains("imagestore-demo-"));
+        assert!(!std::path::Path::new(scratch.unwrap()).exists(), "{stdout:?}");
     }
 }

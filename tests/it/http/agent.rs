@@ -3,30 +3,36 @@
 
 use serde_json::{Value, json};
 
-use crate::http::api::Log;
-use crate::support::http_server::{Answer as Told, Asked, BROKEN, GOOD, HELD, Running, STOPPING};
+use crate::http::api::LogBuffer;
+use crate::support::http_server::{
+    BROKEN, GOOD, HELD, HttpRequest, HttpResponse, STOPPING, TestServer,
+};
 use crate::support::management_node::{Answer, ManagementNode};
 
 const TASK: &str = "taskuuid: 0a1b2c3d4e5f40718293a4b5c6d7e8f9\r\n";
 
 /// As Spring's `RestTemplate` sends it.
-async fn call(server: &Running, path: &str, headers: &str, body: &str) -> Told {
+async fn call(server: &TestServer, path: &str, headers: &str, body: &str) -> HttpResponse {
     let line = format!("POST {path}");
     let headers = format!(
         "Accept: text/plain, application/json, application/*+json, */*\r\n\
          Content-Type: application/json\r\nUser-Agent: Java/1.8.0_342\r\n{headers}"
     );
-    let asked =
-        Asked { token: None, host: "127.0.0.1", headers: &headers, ..Asked::new(&line, body) };
-    server.ask(asked).await
+    let request = HttpRequest {
+        token: None,
+        host: "127.0.0.1",
+        headers: &headers,
+        ..HttpRequest::new(&line, body)
+    };
+    server.ask(request).await
 }
 
 fn later(node: &ManagementNode) -> String {
     format!("{TASK}callbackurl: {}\r\n", node.url())
 }
 
-fn local() -> Running {
-    Running::for_agents_of(&["127.0.0.0/8"])
+fn local() -> TestServer {
+    TestServer::for_agents_of(&["127.0.0.0/8"])
 }
 
 fn of(uuid: impl std::fmt::Display) -> String {
@@ -67,7 +73,7 @@ async fn connect_answers_with_the_figures_as_often_as_it_is_asked() {
 
 #[tokio::test]
 async fn what_connect_cannot_do_is_told_with_the_reason() {
-    let (log, _taken) = Log::taken(tracing::Level::INFO);
+    let (log, _taken) = LogBuffer::install(tracing::Level::INFO);
     let server = local();
     for (body, told) in [
         (of("00000000000040008000000000000bad"), "no store has the uuid 0000"),
@@ -130,7 +136,7 @@ async fn a_ping_that_cannot_be_answered_later_is_refused_at_once() {
         let answer = call(&server, "/imagestore/ping", headers, &of(GOOD)).await;
         assert_eq!((answer.status, answer.error("/code")), (400, &json!("SYS.1007")), "{headers}");
     }
-    assert!(node.unexpected().is_none());
+    assert!(node.try_next().is_none());
 }
 
 #[tokio::test]
@@ -151,29 +157,29 @@ async fn an_answer_is_posted_again_while_it_is_waited_for_and_dropped_when_it_is
     node.next().await;
     call(&server, "/imagestore/ping", &later(&node), &of("another")).await;
     assert!(node.next().await.json["error"].as_str().unwrap().contains("another"));
-    assert!(node.unexpected().is_none());
+    assert!(node.try_next().is_none());
 }
 
 #[tokio::test]
 async fn one_answer_is_posted_for_a_task_however_often_it_is_sent() {
     let server = local();
-    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
-    let shut = std::sync::Arc::clone(&gate);
-    let mut node = ManagementNode::scripted(move |_| Answer::Gated(200, shut.clone())).await;
+    let permits = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let shut = std::sync::Arc::clone(&permits);
+    let mut node = ManagementNode::scripted(move |_| Answer::AfterPermit(200, shut.clone())).await;
     for _ in 0..3 {
         assert_eq!(call(&server, "/imagestore/ping", &later(&node), &of(GOOD)).await.status, 200);
     }
     node.next().await;
-    gate.add_permits(9);
+    permits.add_permits(9);
     let other = later(&node).replace("0a1b", "ffff");
     call(&server, "/imagestore/ping", &other, &of(GOOD)).await;
     assert_eq!(node.next().await.header("taskuuid"), "ffff2c3d4e5f40718293a4b5c6d7e8f9");
-    assert!(node.unexpected().is_none());
+    assert!(node.try_next().is_none());
 }
 
 #[tokio::test]
 async fn nobody_outside_the_networks_is_called() {
-    let (log, _taken) = Log::taken(tracing::Level::INFO);
+    let (log, _taken) = LogBuffer::install(tracing::Level::INFO);
     let server = local();
     let outside = format!("{TASK}callbackurl: http://169.254.169.254/latest/\r\n");
     let answer = call(&server, "/imagestore/ping", &outside, &of(GOOD)).await;
@@ -197,7 +203,7 @@ async fn nobody_outside_the_networks_is_called() {
 #[tokio::test]
 async fn a_caller_outside_the_networks_is_refused_and_so_is_everybody_when_it_is_off() {
     for networks in [&["192.0.2.0/24"][..], &[]] {
-        let server = Running::for_agents_of(networks);
+        let server = TestServer::for_agents_of(networks);
         for path in ["echo", "connect/", "ping"] {
             let answer = call(&server, &format!("/imagestore/{path}"), "", &of(GOOD)).await;
             assert_eq!((answer.status, answer.error("/code")), (403, &json!("ID.1002")), "{path}");
@@ -219,13 +225,16 @@ async fn the_networks_open_nothing_else() {
         ("POST /sftpbackupstorage/echo", 401),
         ("GET /zstack/v1/backup-storage/image-store", 401),
     ] {
-        let answer = server.ask(Asked { token: None, ..Asked::new(line, "") }).await;
+        let answer = server.ask(HttpRequest { token: None, ..HttpRequest::new(line, "") }).await;
         assert_eq!(answer.status, status, "{line}");
     }
     // Not even by a page in a browser of such a network.
-    let asked =
-        Asked { token: None, host: "attacker.example", ..Asked::new("POST /imagestore/echo", "") };
-    assert_eq!(server.ask(asked).await.status, 421);
+    let request = HttpRequest {
+        token: None,
+        host: "attacker.example",
+        ..HttpRequest::new("POST /imagestore/echo", "")
+    };
+    assert_eq!(server.ask(request).await.status, 421);
 }
 
 #[tokio::test]
@@ -233,11 +242,11 @@ async fn a_caller_that_hangs_up_ends_no_attempt() {
     let server = local();
     let body = of(HELD);
     let line = "POST /imagestore/connect";
-    let asked = Asked { token: None, ..Asked::new(line, &body) }.bytes();
+    let request = HttpRequest { token: None, ..HttpRequest::new(line, &body) }.bytes();
     let mut stream = server.connect().await;
-    tokio::io::AsyncWriteExt::write_all(&mut stream, &asked).await.unwrap();
-    server.stores.begun().await;
+    tokio::io::AsyncWriteExt::write_all(&mut stream, &request).await.unwrap();
+    server.stores.until_begun().await;
     drop(stream);
-    server.stores.given_up().await;
+    server.stores.until_wait_ended().await;
     assert_eq!(server.stores.tags().len(), 1);
 }

@@ -17,12 +17,12 @@ fn actions(store: imagestore_agent::model::StoreUuid) -> String {
 
 #[tokio::test]
 async fn a_reconnect_answers_with_the_inventory_in_both_documented_forms() {
-    let server = Running::start();
+    let server = TestServer::start();
     for body in [
         json!({"params": {"systemTags": ["a"], "userTags": ["b"]}}),
         json!({"reconnectImageStoreBackupStorage": {}, "systemTags": ["a"], "userTags": ["b"]}),
     ] {
-        let answer = server.ask(Asked::new(&actions(GOOD), &body.to_string())).await;
+        let answer = server.ask(HttpRequest::new(&actions(GOOD), &body.to_string())).await;
         assert_eq!(answer.status, 200);
         let inventory = answer.body["inventory"].as_object().unwrap();
         assert_eq!(inventory.len(), 15);
@@ -42,8 +42,8 @@ async fn a_reconnect_answers_with_the_inventory_in_both_documented_forms() {
 
 #[tokio::test]
 async fn a_failed_reconnect_has_the_root_cause_deepest_and_every_check() {
-    let server = Running::start();
-    let answer = server.ask(Asked::new(&actions(BROKEN), r#"{"params":{}}"#)).await;
+    let server = TestServer::start();
+    let answer = server.ask(HttpRequest::new(&actions(BROKEN), r#"{"params":{}}"#)).await;
     assert_eq!(answer.status, 503);
     assert_eq!(answer.error("/code"), "BS.1500");
     assert_eq!(answer.error("/cause/opaque/reason"), "read_only");
@@ -52,7 +52,7 @@ async fn a_failed_reconnect_has_the_root_cause_deepest_and_every_check() {
     assert_eq!(answer.error("/opaque/checks/1/reason"), "credentials_refused");
     // Nothing gets better by asking again.
     assert_eq!(answer.header("retry-after"), None);
-    let stopping = server.ask(Asked::new(&actions(STOPPING), r#"{"params":{}}"#)).await;
+    let stopping = server.ask(HttpRequest::new(&actions(STOPPING), r#"{"params":{}}"#)).await;
     assert_eq!((stopping.status, stopping.header("retry-after")), (503, Some("5")));
     assert_eq!(stopping.error("/cause/opaque/reason"), "agent_stopping");
 }
@@ -67,42 +67,43 @@ fn add_body(name: &str) -> String {
 
 #[tokio::test]
 async fn an_add_answers_with_the_inventory_or_with_what_stood_in_its_way() {
-    let server = Running::start();
+    let server = TestServer::start();
     let line = format!("POST {STORES}");
-    let added = server.ask(Asked::new(&line, &add_body("images"))).await;
+    let added = server.ask(HttpRequest::new(&line, &add_body("images"))).await;
     assert_eq!(added.status, 200);
     assert_eq!(added.body["inventory"]["uuid"], GOOD.to_string());
-    let taken = server.ask(Asked::new(&line, &add_body("taken"))).await;
-    assert_eq!((taken.status, taken.error("/code")), (400, &json!("SYS.1007")));
-    assert_eq!(taken.error("/opaque/reason"), "duplicate_directory");
-    let broken = server.ask(Asked::new(&line, &add_body("broken"))).await;
+    let refused = server.ask(HttpRequest::new(&line, &add_body("taken"))).await;
+    assert_eq!((refused.status, refused.error("/code")), (400, &json!("SYS.1007")));
+    assert_eq!(refused.error("/opaque/reason"), "duplicate_directory");
+    let broken = server.ask(HttpRequest::new(&line, &add_body("broken"))).await;
     assert_eq!((broken.status, broken.error("/code")), (503, &json!("SYS.1002")));
     assert_eq!(broken.error("/cause/code"), "BS.1500");
     assert_eq!(broken.error("/cause/cause/opaque/reason"), "read_only");
-    let asked = server.stores.added();
-    assert_eq!(asked.len(), 3);
-    assert_eq!(asked[0].address.to_string(), "127.0.0.1:22");
-    assert_eq!(asked[0].credentials.password.as_ref().unwrap().expose_secret(), "hunter2");
+    let adds = server.stores.added();
+    assert_eq!(adds.len(), 3);
+    assert_eq!(adds[0].address.to_string(), "127.0.0.1:22");
+    assert_eq!(adds[0].credentials.password.as_ref().unwrap().expose_secret(), "hunter2");
 }
 
 #[tokio::test]
 async fn taking_a_store_over_needs_the_role_admin() {
-    let server = Running::start();
+    let server = TestServer::start();
     let line = format!("POST {STORES}");
     let body = add_body("images").replace("\"name\"", "\"takeOver\":true,\"name\"");
-    let refused = server.ask(Asked::new(&line, &body)).await;
+    let refused = server.ask(HttpRequest::new(&line, &body)).await;
     assert_eq!((refused.status, refused.error("/opaque/needs")), (403, &json!("admin")));
     assert!(server.stores.added().is_empty());
-    let taken = server.ask(Asked { token: Some(ADMIN), ..Asked::new(&line, &body) }).await;
-    assert_eq!(taken.status, 200);
+    let added =
+        server.ask(HttpRequest { token: Some(ADMIN), ..HttpRequest::new(&line, &body) }).await;
+    assert_eq!(added.status, 200);
     assert!(server.stores.added()[0].take_over);
 }
 
 #[tokio::test]
 async fn stores_are_listed_shown_and_removed() {
-    let server = Running::start();
-    let all = server.ask(Asked::new(&format!("GET {STORES}"), "")).await;
-    let uuids = |answer: &Answer| -> Vec<Value> {
+    let server = TestServer::start();
+    let all = server.ask(HttpRequest::new(&format!("GET {STORES}"), "")).await;
+    let uuids = |answer: &HttpResponse| -> Vec<Value> {
         let all = answer.body["inventories"].as_array().unwrap();
         all.iter().map(|inventory| inventory["uuid"].clone()).collect()
     };
@@ -110,50 +111,54 @@ async fn stores_are_listed_shown_and_removed() {
         (all.status, uuids(&all)),
         (200, vec![json!(GOOD.to_string()), json!(BROKEN.to_string())])
     );
-    let one = server.ask(Asked::new(&format!("GET {STORES}/{BROKEN}"), "")).await;
+    let one = server.ask(HttpRequest::new(&format!("GET {STORES}/{BROKEN}"), "")).await;
     assert_eq!((one.status, uuids(&one)), (200, vec![json!(BROKEN.to_string())]));
-    let none = server.ask(Asked::new(&format!("GET {STORES}/{}", "a".repeat(32)), "")).await;
+    let none = server.ask(HttpRequest::new(&format!("GET {STORES}/{}", "a".repeat(32)), "")).await;
     assert_eq!((none.status, uuids(&none)), (200, vec![]));
 
     for uuid in [GOOD.to_string(), "a".repeat(32)] {
         let line = format!("DELETE /zstack/v1/backup-storage/{uuid}");
-        let removed = server.ask(Asked::new(&line, "")).await;
+        let removed = server.ask(HttpRequest::new(&line, "")).await;
         assert_eq!((removed.status, removed.body), (200, json!({})));
     }
     let line = format!("DELETE /zstack/v1/backup-storage/{BROKEN}");
-    let kept = server.ask(Asked::new(&line, "")).await;
-    assert_eq!((kept.status, kept.header("retry-after")), (503, Some("30")));
-    assert_eq!(kept.error("/code"), "SYS.1004");
-    assert_eq!(kept.error("/cause/opaque/reason"), "state_disk_trouble");
+    let response = server.ask(HttpRequest::new(&line, "")).await;
+    assert_eq!((response.status, response.header("retry-after")), (503, Some("30")));
+    assert_eq!(response.error("/code"), "SYS.1004");
+    assert_eq!(response.error("/cause/opaque/reason"), "state_disk_trouble");
     assert_eq!(server.stores.removed().len(), 3);
 }
 
 #[tokio::test]
 async fn the_unix_socket_needs_neither_session_nor_host() {
-    let server = Running::start();
+    let server = TestServer::start();
     let line = actions(GOOD);
-    let asked = Asked { token: None, host: "anything", ..Asked::new(&line, r#"{"params":{}}"#) };
-    let answer = exchange(server.connect_local().await, &asked.bytes()).await;
+    let request = HttpRequest {
+        token: None,
+        host: "anything",
+        ..HttpRequest::new(&line, r#"{"params":{}}"#)
+    };
+    let answer = exchange(server.connect_local().await, &request.bytes()).await;
     assert_eq!(answer.status, 200);
 }
 
 #[tokio::test]
 async fn new_tokens_take_effect_with_the_next_request_on_an_open_connection() {
-    let server = Running::start();
+    let server = TestServer::start();
     let line = format!("GET {STORES}");
-    let asked = Asked::new(&line, "").bytes();
+    let request = HttpRequest::new(&line, "").bytes();
     let mut stream = server.connect().await;
-    assert_eq!(exchange(&mut stream, &asked).await.status, 200);
+    assert_eq!(exchange(&mut stream, &request).await.status, 200);
     server.tokens.send_replace(tokens(""));
-    assert_eq!(exchange(&mut stream, &asked).await.status, 401);
+    assert_eq!(exchange(&mut stream, &request).await.status, 401);
     server.tokens.send_replace(tokens(TOKENS));
-    assert_eq!(exchange(&mut stream, &asked).await.status, 200);
+    assert_eq!(exchange(&mut stream, &request).await.status, 200);
 }
 
 #[tokio::test]
 async fn health_is_open_and_ready_names_what_stands_in_the_way() {
-    let server = Running::start();
-    let ask = |line| Asked { token: None, ..Asked::new(line, "") };
+    let server = TestServer::start();
+    let ask = |line| HttpRequest { token: None, ..HttpRequest::new(line, "") };
     let alive = server.ask(ask("GET /healthz")).await;
     assert_eq!((alive.status, alive.body), (200, json!({"alive": true})));
     let ready = server.ask(ask("GET /readyz")).await;
@@ -167,16 +172,16 @@ async fn health_is_open_and_ready_names_what_stands_in_the_way() {
 
 #[tokio::test]
 async fn every_answer_is_json_and_has_the_callers_request_id_or_one_of_ours() {
-    let server = Running::start();
+    let server = TestServer::start();
     for (line, status) in [
         ("GET /healthz", 200),
         ("GET /nowhere", 404),
         ("PUT /healthz", 405),
         ("HEAD /healthz", 200),
     ] {
-        let ours = "07".repeat(16);
-        for (headers, id) in [("", ours.as_str()), ("X-Request-Id: mine-1\r\n", "mine-1")] {
-            let bytes = Asked { headers, ..Asked::new(line, "") }.bytes();
+        let generated_id = "07".repeat(16);
+        for (headers, id) in [("", generated_id.as_str()), ("X-Request-Id: mine-1\r\n", "mine-1")] {
+            let bytes = HttpRequest { headers, ..HttpRequest::new(line, "") }.bytes();
             let mut stream = server.connect().await;
             stream.write_all(&bytes).await.unwrap();
             let answer = match line.starts_with("HEAD") {
@@ -191,9 +196,9 @@ async fn every_answer_is_json_and_has_the_callers_request_id_or_one_of_ours() {
 }
 
 #[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct LogBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl io::Write for Log {
+impl io::Write for LogBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -204,7 +209,7 @@ impl io::Write for Log {
     }
 }
 
-impl<'a> MakeWriter<'a> for Log {
+impl<'a> MakeWriter<'a> for LogBuffer {
     type Writer = Self;
 
     fn make_writer(&'a self) -> Self {
@@ -212,13 +217,13 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-impl Log {
+impl LogBuffer {
     /// Takes what this thread logs, up to a level and until the guard is dropped.
-    pub(crate) fn taken(level: tracing::Level) -> (Self, tracing::subscriber::DefaultGuard) {
+    pub(crate) fn install(level: tracing::Level) -> (Self, tracing::subscriber::DefaultGuard) {
         let log = Self::default();
         let lines = tracing_subscriber::fmt().json().flatten_event(true).with_max_level(level);
-        let taken = tracing::subscriber::set_default(lines.with_writer(log.clone()).finish());
-        (log, taken)
+        let guard = tracing::subscriber::set_default(lines.with_writer(log.clone()).finish());
+        (log, guard)
     }
 
     /// The lines so far.
@@ -243,20 +248,22 @@ impl Log {
 
 #[tokio::test]
 async fn each_request_for_a_change_leaves_one_audit_line_and_no_secret() {
-    let (log, _taken) = Log::taken(tracing::Level::TRACE);
-    let server = Running::start();
+    let (log, _guard) = LogBuffer::install(tracing::Level::TRACE);
+    let server = TestServer::start();
     let (put, post) = (actions(GOOD), format!("POST {STORES}"));
-    let reader = Asked { token: Some(READER), ..Asked::new(&put, r#"{"params":{}}"#) };
-    server.ask(Asked::new(&put, r#"{"params":{}}"#)).await;
+    let reader = HttpRequest { token: Some(READER), ..HttpRequest::new(&put, r#"{"params":{}}"#) };
+    server.ask(HttpRequest::new(&put, r#"{"params":{}}"#)).await;
     server.ask(reader).await;
-    server.ask(Asked { token: Some(ADMIN), ..Asked::new(&post, &add_body("broken")) }).await;
-    server.ask(Asked::new(&format!("GET {STORES}"), "")).await;
-    server.ask(Asked { token: None, ..Asked::new(&put, r#"{"params":{}}"#) }).await;
+    server
+        .ask(HttpRequest { token: Some(ADMIN), ..HttpRequest::new(&post, &add_body("broken")) })
+        .await;
+    server.ask(HttpRequest::new(&format!("GET {STORES}"), "")).await;
+    server.ask(HttpRequest { token: None, ..HttpRequest::new(&put, r#"{"params":{}}"#) }).await;
     let line = format!("DELETE /zstack/v1/backup-storage/{GOOD}");
-    let asked = Asked { token: None, ..Asked::new(&line, "") }.bytes();
-    exchange(server.connect_local().await, &asked).await;
+    let request = HttpRequest { token: None, ..HttpRequest::new(&line, "") }.bytes();
+    exchange(server.connect_local().await, &request).await;
 
-    let shown: Vec<Value> = log
+    let audited: Vec<Value> = log
         .audit()
         .iter()
         .map(|l| json!([l["caller"], l["role"], l["action"], l["store"], l["status"], l["level"]]))
@@ -265,7 +272,7 @@ async fn each_request_for_a_change_leaves_one_audit_line_and_no_secret() {
     let good = GOOD.to_string();
     let me = format!("uid {}", nix::unistd::getuid());
     assert_eq!(
-        shown,
+        audited,
         [
             json!(["mn-1", "operate", "reconnect", good, 200, "INFO"]),
             json!(["looker", "read", "reconnect", good, 403, "INFO"]),
@@ -282,14 +289,14 @@ async fn each_request_for_a_change_leaves_one_audit_line_and_no_secret() {
 
 #[tokio::test]
 async fn a_host_key_is_accepted_by_an_admin_and_only_the_recorded_one() {
-    let (log, _taken) = Log::taken(tracing::Level::INFO);
-    let server = Running::start();
+    let (log, _guard) = LogBuffer::install(tracing::Level::INFO);
+    let server = TestServer::start();
     let body = |letter: &str| {
         let fingerprint = format!("SHA256:{}", letter.repeat(43));
         json!({"acceptHostKey": {"fingerprint": fingerprint}}).to_string()
     };
     let missing = "00000000000000000000000000000001".parse().unwrap();
-    for (store, token, letter, status, told) in [
+    for (store, token, letter, status, details) in [
         (GOOD, ADMIN, "A", 200, ""),
         (GOOD, OPERATOR, "A", 403, "the request needs the role admin"),
         (GOOD, ADMIN, "E", 400, "recorded a different host key: ssh-ed25519 SHA256:AAA"),
@@ -298,12 +305,12 @@ async fn a_host_key_is_accepted_by_an_admin_and_only_the_recorded_one() {
         (missing, ADMIN, "A", 404, "no store has the uuid"),
     ] {
         let (line, body) = (actions(store), body(letter));
-        let asked = Asked { token: Some(token), ..Asked::new(&line, &body) };
-        let answer = server.ask(asked).await;
+        let request = HttpRequest { token: Some(token), ..HttpRequest::new(&line, &body) };
+        let answer = server.ask(request).await;
         assert_eq!(answer.status, status, "{}", answer.body);
-        if !told.is_empty() {
+        if !details.is_empty() {
             assert!(
-                answer.body["error"]["details"].as_str().unwrap().contains(told),
+                answer.body["error"]["details"].as_str().unwrap().contains(details),
                 "{}",
                 answer.body
             );
@@ -316,13 +323,13 @@ async fn a_host_key_is_accepted_by_an_admin_and_only_the_recorded_one() {
 
 #[tokio::test]
 async fn an_update_takes_what_is_given_and_refuses_what_is_none() {
-    let (log, _taken) = Log::taken(tracing::Level::INFO);
-    let server = Running::start();
+    let (log, _guard) = LogBuffer::install(tracing::Level::INFO);
+    let server = TestServer::start();
     let given = json!({"updateImageStoreBackupStorage": {
         "name": "new", "sshPort": 2222, "password": "hunter2", "description": "", "hostname": null,
     }, "userTags": ["u"]});
     for (store, status) in [(GOOD, 200), (BROKEN, 503)] {
-        let answer = server.ask(Asked::new(&actions(store), &given.to_string())).await;
+        let answer = server.ask(HttpRequest::new(&actions(store), &given.to_string())).await;
         assert_eq!(answer.status, status, "{}", answer.body);
     }
     let updated = &server.stores.updated()[0];
@@ -344,14 +351,14 @@ async fn an_update_takes_what_is_given_and_refuses_what_is_none() {
         (json!({"hostKeyFingerprint": "hunter2"}), ".hostKeyFingerprint:"),
     ] {
         let body = json!({"updateImageStoreBackupStorage": fields}).to_string();
-        let answer = server.ask(Asked::new(&actions(GOOD), &body)).await;
+        let answer = server.ask(HttpRequest::new(&actions(GOOD), &body)).await;
         assert_eq!(answer.status, 400, "{body}");
-        let told = answer.body["error"]["details"].as_str().unwrap();
-        assert!(told.contains(path) && !told.contains("hunter2"), "{body}: {told}");
+        let details = answer.body["error"]["details"].as_str().unwrap();
+        assert!(details.contains(path) && !details.contains("hunter2"), "{body}: {details}");
     }
     assert_eq!(server.stores.updated().len(), 2);
     let line = actions(GOOD);
-    let reader = Asked { token: Some(READER), ..Asked::new(&line, "{}") };
+    let reader = HttpRequest { token: Some(READER), ..HttpRequest::new(&line, "{}") };
     assert_eq!(server.ask(reader).await.status, 403);
     assert_eq!(log.audit()[0]["action"], "update");
     assert!(!log.text().contains("hunter2"));
@@ -359,12 +366,12 @@ async fn an_update_takes_what_is_given_and_refuses_what_is_none() {
 
 #[tokio::test]
 async fn who_guesses_sessions_is_told_to_wait_and_a_good_one_is_served_all_the_while() {
-    let (log, _taken) = Log::taken(tracing::Level::INFO);
-    let server = Running::start();
+    let (log, _guard) = LogBuffer::install(tracing::Level::INFO);
+    let server = TestServer::start();
     let list = format!("GET {STORES}");
     let mut stati = Vec::new();
     for _ in 0..25 {
-        let stranger = Asked { token: Some("a-guess"), ..Asked::new(&list, "") };
+        let stranger = HttpRequest { token: Some("a-guess"), ..HttpRequest::new(&list, "") };
         let answer = server.ask(stranger).await;
         if answer.status == 429 {
             let wait: u32 = answer.header("retry-after").unwrap().parse().unwrap();
@@ -374,8 +381,8 @@ async fn who_guesses_sessions_is_told_to_wait_and_a_good_one_is_served_all_the_w
         stati.push(answer.status);
     }
     assert_eq!(stati, [[401; 20].as_slice(), &[429; 5]].concat());
-    assert_eq!(server.ask(Asked::new(&list, "")).await.status, 200);
-    let nobody = Asked { token: None, ..Asked::new(&list, "") };
+    assert_eq!(server.ask(HttpRequest::new(&list, "")).await.status, 200);
+    let nobody = HttpRequest { token: None, ..HttpRequest::new(&list, "") };
     assert_eq!(server.ask(nobody).await.status, 401);
     // One line says it for all that are beyond.
     let refused = log.lines().into_iter().filter(|line| line["message"] == "request rejected");
@@ -386,12 +393,12 @@ async fn who_guesses_sessions_is_told_to_wait_and_a_good_one_is_served_all_the_w
 
 #[tokio::test]
 async fn a_refused_session_is_written_down_with_its_request_and_a_read_is_not() {
-    let (log, _taken) = Log::taken(tracing::Level::INFO);
-    let server = Running::start();
+    let (log, _guard) = LogBuffer::install(tracing::Level::INFO);
+    let server = TestServer::start();
     let (list, put) = (format!("GET {STORES}"), actions(GOOD));
-    assert_eq!(server.ask(Asked::new(&list, "")).await.status, 200);
+    assert_eq!(server.ask(HttpRequest::new(&list, "")).await.status, 200);
     for line in [&list, &put] {
-        let stranger = Asked { token: Some("a-guess"), ..Asked::new(line, "") };
+        let stranger = HttpRequest { token: Some("a-guess"), ..HttpRequest::new(line, "") };
         assert_eq!(server.ask(stranger).await.status, 401);
     }
     let lines = log.lines();
@@ -414,14 +421,14 @@ async fn a_refused_session_is_written_down_with_its_request_and_a_read_is_not() 
 
 #[tokio::test]
 async fn a_caller_that_hangs_up_ends_its_own_waiting_and_is_written_down() {
-    let (log, _taken) = Log::taken(tracing::Level::INFO);
-    let server = Running::start();
+    let (log, _guard) = LogBuffer::install(tracing::Level::INFO);
+    let server = TestServer::start();
     let mut stream = server.connect().await;
-    let asked = Asked::new(&actions(HELD), r#"{"params":{}}"#).bytes();
-    stream.write_all(&asked).await.unwrap();
-    server.stores.begun().await;
+    let request = HttpRequest::new(&actions(HELD), r#"{"params":{}}"#).bytes();
+    stream.write_all(&request).await.unwrap();
+    server.stores.until_begun().await;
     drop(stream);
-    server.stores.given_up().await;
+    server.stores.until_wait_ended().await;
     let audit = log.audit();
     assert_eq!(audit.len(), 1);
     assert_eq!(audit[0]["message"], "request aborted by client");
@@ -430,13 +437,13 @@ async fn a_caller_that_hangs_up_ends_its_own_waiting_and_is_written_down() {
         (&json!("mn-1"), &json!(HELD.to_string()))
     );
     // The server is as it was.
-    let next = server.ask(Asked::new(&actions(GOOD), r#"{"params":{}}"#)).await;
+    let next = server.ask(HttpRequest::new(&actions(GOOD), r#"{"params":{}}"#)).await;
     assert_eq!(next.status, 200);
 }
 
 #[tokio::test]
 async fn every_documented_request_is_served() {
-    let server = Running::for_agents_of(&["127.0.0.0/8"]);
+    let server = TestServer::for_agents_of(&["127.0.0.0/8"]);
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/http-api.md"));
     let text = text.unwrap();
     let requests = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
@@ -455,7 +462,7 @@ async fn every_documented_request_is_served() {
         };
         let later = "taskuuid: 0a1b\r\ncallbackurl: http://127.0.0.1:9/\r\n";
         let headers = if line.ends_with("/ping") { later } else { "" };
-        let asked = Asked { headers, ..Asked::new(&line, &body) };
-        assert_eq!(server.ask(asked).await.status, 200, "{line}");
+        let request = HttpRequest { headers, ..HttpRequest::new(&line, &body) };
+        assert_eq!(server.ask(request).await.status, 200, "{line}");
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::http_server::{Asked, BROKEN, GOOD, READER, Running};
+use crate::support::http_server::{BROKEN, GOOD, HttpRequest, READER, TestServer};
 
 fn kinds(conditions: &Value) -> Vec<(&str, &str)> {
     let conditions = conditions.as_array().unwrap();
@@ -14,9 +14,10 @@ fn kinds(conditions: &Value) -> Vec<(&str, &str)> {
 
 #[tokio::test]
 async fn a_reader_sees_a_store_in_full() {
-    let server = Running::start();
+    let server = TestServer::start();
     let line = format!("GET /imagestore/stores/{GOOD}/health");
-    let answer = server.ask(Asked { token: Some(READER), ..Asked::new(&line, "") }).await;
+    let answer =
+        server.ask(HttpRequest { token: Some(READER), ..HttpRequest::new(&line, "") }).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     let body = &answer.body;
     assert_eq!(body["inventory"]["uuid"], GOOD.to_string());
@@ -51,8 +52,8 @@ async fn a_reader_sees_a_store_in_full() {
 
 #[tokio::test]
 async fn all_stores_are_seen_at_a_glance_and_a_shared_filesystem_counts_once() {
-    let server = Running::start();
-    let answer = server.ask(Asked::new("GET /imagestore/stores", "")).await;
+    let server = TestServer::start();
+    let answer = server.ask(HttpRequest::new("GET /imagestore/stores", "")).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     let body = &answer.body;
     assert_eq!(body["nodeId"], "00000000000000000000000000000007");
@@ -70,7 +71,7 @@ async fn all_stores_are_seen_at_a_glance_and_a_shared_filesystem_counts_once() {
 
 #[tokio::test]
 async fn the_view_wants_a_session_and_a_store() {
-    let server = Running::start();
+    let server = TestServer::start();
     for (line, token, status, code) in [
         ("GET /imagestore/stores".to_owned(), None, 401, "ID.1001"),
         (format!("GET /imagestore/stores/{GOOD}/health"), None, 401, "ID.1001"),
@@ -83,7 +84,7 @@ async fn the_view_wants_a_session_and_a_store() {
         ("GET /imagestore/stores/nonsense/health".to_owned(), Some(READER), 400, "SYS.1007"),
         ("POST /imagestore/stores".to_owned(), Some(READER), 405, "SYS.1007"),
     ] {
-        let answer = server.ask(Asked { token, ..Asked::new(&line, "") }).await;
+        let answer = server.ask(HttpRequest { token, ..HttpRequest::new(&line, "") }).await;
         assert_eq!((answer.status, answer.error("/code")), (status, &json!(code)), "{line}");
     }
 }

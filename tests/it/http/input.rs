@@ -12,12 +12,18 @@ fn line() -> String {
 }
 
 /// Asks, and checks status, code and the start of the details.
-async fn refused(server: &Running, asked: Asked<'_>, status: u16, code: &str, details: &str) {
-    let answer = server.ask(asked).await;
-    assert_eq!(answer.status, status, "{}: {answer:?}", asked.line);
+async fn refused(
+    server: &TestServer,
+    request: HttpRequest<'_>,
+    status: u16,
+    code: &str,
+    expected: &str,
+) {
+    let answer = server.ask(request).await;
+    assert_eq!(answer.status, status, "{}: {answer:?}", request.line);
     assert_eq!(answer.error("/code"), code, "{answer:?}");
-    let told = answer.error("/details").as_str().unwrap();
-    assert!(told.starts_with(details), "{told}");
+    let details = answer.error("/details").as_str().unwrap();
+    assert!(details.starts_with(expected), "{details}");
     assert!(answer.error("/elaboration").is_string(), "{answer:?}");
     assert!(!answer.body.to_string().contains("hunter2"), "{answer:?}");
     assert_eq!(answer.header("content-type"), Some("application/json;charset=UTF-8"));
@@ -26,7 +32,7 @@ async fn refused(server: &Running, asked: Asked<'_>, status: u16, code: &str, de
 
 #[tokio::test]
 async fn a_bad_body_is_400_and_says_where_and_what_is_expected() {
-    let server = Running::start();
+    let server = TestServer::start();
     let deep = format!("{{\"params\":{}", "[".repeat(10_000));
     let tags = json!({"params": {"systemTags": vec!["hunter2"; 65]}}).to_string();
     for (body, details) in [
@@ -41,14 +47,14 @@ async fn a_bad_body_is_400_and_says_where_and_what_is_expected() {
         (&tags, "$.params.systemTags: expected a list of at most 64 strings"),
         (&deep, "the body is not JSON: nested deeper than 127 levels"),
     ] {
-        refused(&server, Asked::new(&line(), body), 400, "SYS.1007", details).await;
+        refused(&server, HttpRequest::new(&line(), body), 400, "SYS.1007", details).await;
     }
     assert!(server.stores.tags().is_empty());
 }
 
 #[tokio::test]
 async fn a_bad_add_is_400_before_anything_is_touched() {
-    let server = Running::start();
+    let server = TestServer::start();
     let post = format!("POST {STORES}");
     for (body, details) in [
         ("", "$.params: expected a JSON object"),
@@ -56,14 +62,14 @@ async fn a_bad_add_is_400_before_anything_is_touched() {
         (r#"{"params":{"name":"x","url":"/etc"}}"#, "$.params.url: expected an absolute path"),
         (r#"{"params":{"name":"x","url":"/srv/images/../x"}}"#, "$.params.url: expected"),
     ] {
-        refused(&server, Asked::new(&post, body), 400, "SYS.1007", details).await;
+        refused(&server, HttpRequest::new(&post, body), 400, "SYS.1007", details).await;
     }
     assert!(server.stores.added().is_empty());
 }
 
 #[tokio::test]
 async fn a_malformed_uuid_is_400_and_an_unknown_one_404() {
-    let server = Running::start();
+    let server = TestServer::start();
     let upper = GOOD.to_string().replace('0', "A");
     for bad in ["8a2f", upper.as_str(), "%ff%fe", "00000000-0000-4000-8000-000000000001"] {
         let details = "the uuid in the path is not 32 lower-case";
@@ -73,18 +79,24 @@ async fn a_malformed_uuid_is_400_and_an_unknown_one_404() {
             format!("DELETE /zstack/v1/backup-storage/{bad}"),
         ] {
             let body = if line.starts_with("PUT") { PARAMS } else { "" };
-            refused(&server, Asked::new(&line, body), 400, "SYS.1007", details).await;
+            refused(&server, HttpRequest::new(&line, body), 400, "SYS.1007", details).await;
         }
     }
     let unknown = format!("PUT {STORES}/{}/actions", "a".repeat(32));
-    refused(&server, Asked::new(&unknown, PARAMS), 404, "SYS.1003", "no store has the uuid aaaa")
-        .await;
+    refused(
+        &server,
+        HttpRequest::new(&unknown, PARAMS),
+        404,
+        "SYS.1003",
+        "no store has the uuid aaaa",
+    )
+    .await;
     assert!(server.stores.removed().is_empty());
 }
 
 #[tokio::test]
 async fn an_unknown_path_is_404() {
-    let server = Running::start();
+    let server = TestServer::start();
     for line in [
         "GET /",
         "GET /metrics",
@@ -93,13 +105,14 @@ async fn an_unknown_path_is_404() {
         "GET /zstack/v1/backup-storage/image-store/",
         "GET //healthz",
     ] {
-        refused(&server, Asked::new(line, ""), 404, "SYS.1003", "the path does not exist").await;
+        refused(&server, HttpRequest::new(line, ""), 404, "SYS.1003", "the path does not exist")
+            .await;
     }
 }
 
 #[tokio::test]
 async fn a_method_a_path_does_not_have_is_405_with_those_it_has() {
-    let server = Running::start();
+    let server = TestServer::start();
     for (path, method, allow) in [
         (format!("{STORES}/{GOOD}/actions"), "POST", "PUT"),
         (STORES.to_owned(), "DELETE", "GET,HEAD,POST"),
@@ -108,7 +121,7 @@ async fn a_method_a_path_does_not_have_is_405_with_those_it_has() {
         ("/healthz".to_owned(), "POST", "GET,HEAD"),
     ] {
         let line = format!("{method} {path}");
-        let answer = server.ask(Asked::new(&line, "")).await;
+        let answer = server.ask(HttpRequest::new(&line, "")).await;
         assert_eq!((answer.status, answer.header("allow")), (405, Some(allow)), "{line}");
         assert_eq!(answer.error("/code"), "SYS.1007");
     }
@@ -116,39 +129,39 @@ async fn a_method_a_path_does_not_have_is_405_with_those_it_has() {
 
 #[tokio::test]
 async fn who_has_no_known_session_is_401_and_who_may_not_is_403() {
-    let server = Running::start();
+    let server = TestServer::start();
     let line = line();
-    let asked = Asked::new(&line, PARAMS);
-    let without = Asked { token: None, ..asked };
+    let request = HttpRequest::new(&line, PARAMS);
+    let without = HttpRequest { token: None, ..request };
     refused(&server, without, 401, "ID.1001", "the request does not have exactly one valid Auth")
         .await;
     for headers in ["Authorization: ZStack id:sig\r\n", "Authorization: OAuth \r\n"] {
-        let odd = Asked { headers, ..without };
+        let odd = HttpRequest { headers, ..without };
         refused(&server, odd, 401, "ID.1001", "the request does not have exactly one valid Auth")
             .await;
     }
-    let twice = Asked { headers: "Authorization: OAuth x\r\n", ..asked };
+    let twice = HttpRequest { headers: "Authorization: OAuth x\r\n", ..request };
     refused(&server, twice, 401, "ID.1001", "the request does not have exactly one valid Auth")
         .await;
-    let wrong = Asked { token: Some("hunter2"), ..asked };
+    let wrong = HttpRequest { token: Some("hunter2"), ..request };
     refused(&server, wrong, 401, "ID.1001", "the session is unknown").await;
     let challenge = server.ask(wrong).await;
     assert!(challenge.header("www-authenticate").unwrap().starts_with("OAuth "));
     // What is not there is not told to those who may not look.
-    let nowhere = Asked { token: None, ..Asked::new("GET /nowhere", "") };
+    let nowhere = HttpRequest { token: None, ..HttpRequest::new("GET /nowhere", "") };
     refused(&server, nowhere, 401, "ID.1001", "the request does not have exactly one valid Auth")
         .await;
 
     let add = format!("POST {STORES}");
     let remove = format!("DELETE /zstack/v1/backup-storage/{GOOD}");
     for (line, body) in [(&line, PARAMS), (&add, PARAMS), (&remove, "")] {
-        let small = Asked { token: Some(READER), ..Asked::new(line, body) };
+        let small = HttpRequest { token: Some(READER), ..HttpRequest::new(line, body) };
         refused(&server, small, 403, "ID.1002", "the request needs the role operate").await;
     }
     let list = format!("GET {STORES}");
-    let look = Asked { token: Some(READER), ..Asked::new(&list, "") };
+    let look = HttpRequest { token: Some(READER), ..HttpRequest::new(&list, "") };
     assert_eq!(server.ask(look).await.status, 200);
-    let bearer = Asked { headers: "Authorization: Bearer operator-token\r\n", ..without };
+    let bearer = HttpRequest { headers: "Authorization: Bearer operator-token\r\n", ..without };
     assert_eq!(server.ask(bearer).await.status, 200);
     assert_eq!(server.stores.tags().len(), 1);
     assert!(server.stores.removed().is_empty() && server.stores.added().is_empty());
@@ -156,18 +169,18 @@ async fn who_has_no_known_session_is_401_and_who_may_not_is_403() {
 
 #[tokio::test]
 async fn a_host_this_daemon_does_not_answer_to_is_421() {
-    let server = Running::start();
+    let server = TestServer::start();
     for host in ["127.0.0.1:7811", "[::1]", "localhost:1", "NODE-1.example"] {
         let line = line();
-        let answer = server.ask(Asked { host, ..Asked::new(&line, PARAMS) }).await;
+        let answer = server.ask(HttpRequest { host, ..HttpRequest::new(&line, PARAMS) }).await;
         assert_eq!(answer.status, 200, "{host}");
     }
     for line in [line().as_str(), "GET /healthz"] {
-        let other = Asked { host: "attacker.example", ..Asked::new(line, "") };
+        let other = HttpRequest { host: "attacker.example", ..HttpRequest::new(line, "") };
         refused(&server, other, 421, "SYS.1007", "the request names a host that is not allowed")
             .await;
         let none = "the request does not have exactly one valid Host header";
-        let two = Asked { headers: "Host: localhost\r\n", ..Asked::new(line, "") };
+        let two = HttpRequest { headers: "Host: localhost\r\n", ..HttpRequest::new(line, "") };
         refused(&server, two, 400, "SYS.1007", none).await;
     }
     let answer = exchange(server.connect().await, b"GET /healthz HTTP/1.1\r\n\r\n").await;
@@ -176,59 +189,62 @@ async fn a_host_this_daemon_does_not_answer_to_is_421() {
 
 #[tokio::test]
 async fn a_body_that_is_not_said_to_be_json_is_415() {
-    let server = Running::start();
+    let server = TestServer::start();
     let line = line();
     for headers in [
         "Content-Type: application/x-www-form-urlencoded\r\n",
         "Content-Type: text/plain\r\n",
         "Content-Type: application/json;charset=latin1\r\n",
     ] {
-        let asked = Asked { headers, ..Asked::new(&line, PARAMS) };
-        refused(&server, asked, 415, "SYS.1007", "the Content-Type is not application/json").await;
+        let request = HttpRequest { headers, ..HttpRequest::new(&line, PARAMS) };
+        refused(&server, request, 415, "SYS.1007", "the Content-Type is not application/json")
+            .await;
     }
     let headers = "Content-Type: application/json; charset=utf-8\r\n";
-    let asked = Asked { headers, ..Asked::new(&line, PARAMS) };
-    assert_eq!(server.ask(asked).await.status, 200);
+    let request = HttpRequest { headers, ..HttpRequest::new(&line, PARAMS) };
+    assert_eq!(server.ask(request).await.status, 200);
 }
 
 #[tokio::test]
 async fn a_body_of_ten_mebibytes_is_413_whether_its_length_is_announced_or_not() {
-    let server = Running::start();
+    let server = TestServer::start();
     let line = line();
     let large = "x".repeat(10 << 20);
     let details = "the body is larger than 65536 bytes";
-    refused(&server, Asked::new(&line, &large), 413, "SYS.1007", details).await;
+    refused(&server, HttpRequest::new(&line, &large), 413, "SYS.1007", details).await;
 
     let mut chunked =
-        Asked { headers: "Transfer-Encoding: chunked\r\n", ..Asked::new(&line, "") }.bytes();
+        HttpRequest { headers: "Transfer-Encoding: chunked\r\n", ..HttpRequest::new(&line, "") }
+            .bytes();
     chunked.extend_from_slice(format!("{:x}\r\n{large}\r\n0\r\n\r\n", large.len()).as_bytes());
     let answer = exchange(server.connect().await, &chunked).await;
     assert_eq!((answer.status, answer.header("connection")), (413, Some("close")));
 
     // A client that waits for a 100 is told at once, without one.
     let headers = "Expect: 100-continue\r\nContent-Length: 10485760\r\n";
-    let patient = Asked { headers, ..Asked::new(&line, "") }.bytes();
+    let patient = HttpRequest { headers, ..HttpRequest::new(&line, "") }.bytes();
     assert_eq!(exchange(server.connect().await, &patient).await.status, 413);
 
     let most = format!("{PARAMS}{}", " ".repeat((64 << 10) - PARAMS.len()));
-    assert_eq!(server.ask(Asked::new(&line, &most)).await.status, 200);
+    assert_eq!(server.ask(HttpRequest::new(&line, &most)).await.status, 200);
 }
 
 #[tokio::test]
 async fn a_large_body_does_not_drown_the_answer_that_a_session_is_missing() {
-    let server = Running::start();
+    let server = TestServer::start();
     let large = "x".repeat(1 << 20);
     let line = line();
-    let asked = Asked { token: None, ..Asked::new(&line, &large) };
-    refused(&server, asked, 401, "ID.1001", "the request does not have exactly one valid Auth")
+    let request = HttpRequest { token: None, ..HttpRequest::new(&line, &large) };
+    refused(&server, request, 401, "ID.1001", "the request does not have exactly one valid Auth")
         .await;
 }
 
 #[tokio::test]
 async fn a_body_that_is_not_framed_as_announced_is_400() {
-    let server = Running::start();
+    let server = TestServer::start();
     let mut bytes =
-        Asked { headers: "Transfer-Encoding: chunked\r\n", ..Asked::new(&line(), "") }.bytes();
+        HttpRequest { headers: "Transfer-Encoding: chunked\r\n", ..HttpRequest::new(&line(), "") }
+            .bytes();
     bytes.extend_from_slice(b"zz\r\n");
     let answer = exchange(server.connect().await, &bytes).await;
     assert_eq!((answer.status, answer.error("/code")), (400, &json!("SYS.1007")));

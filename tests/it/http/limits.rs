@@ -17,15 +17,17 @@ fn line(store: imagestore_agent::model::StoreUuid) -> String {
 }
 
 fn reconnect(store: imagestore_agent::model::StoreUuid) -> Vec<u8> {
-    Asked::new(&line(store), r#"{"params":{}}"#).bytes()
+    HttpRequest::new(&line(store), r#"{"params":{}}"#).bytes()
 }
 
 #[tokio::test]
 async fn a_body_that_does_not_come_in_time_is_408() {
-    let server =
-        Running::with(ServerLimits { body_read_timeout: SHORT, ..ServerLimits::default() }, LONG);
+    let server = TestServer::with(
+        ServerLimits { body_read_timeout: SHORT, ..ServerLimits::default() },
+        LONG,
+    );
     let headers = "Content-Length: 100\r\n";
-    let mut bytes = Asked { headers, ..Asked::new(&line(GOOD), "") }.bytes();
+    let mut bytes = HttpRequest { headers, ..HttpRequest::new(&line(GOOD), "") }.bytes();
     bytes.extend_from_slice(br#"{"params""#);
     let mut stream = server.connect().await;
     let answer = exchange(&mut stream, &bytes).await;
@@ -37,16 +39,18 @@ async fn a_body_that_does_not_come_in_time_is_408() {
 
 #[tokio::test]
 async fn a_head_that_does_not_come_in_time_and_an_idle_connection_are_closed() {
-    let server =
-        Running::with(ServerLimits { header_read_timeout: SHORT, ..ServerLimits::default() }, LONG);
+    let server = TestServer::with(
+        ServerLimits { header_read_timeout: SHORT, ..ServerLimits::default() },
+        LONG,
+    );
     let mut silent = server.connect().await;
     assert!(closed(&mut silent).await.is_empty());
     let mut slow = server.connect().await;
     slow.write_all(b"GET /healthz HTTP/1.1\r\nHost: local").await.unwrap();
     assert!(closed(&mut slow).await.is_empty());
     let mut idle = server.connect().await;
-    let asked = Asked::new("GET /healthz", "").bytes();
-    assert_eq!(exchange(&mut idle, &asked).await.status, 200);
+    let request = HttpRequest::new("GET /healthz", "").bytes();
+    assert_eq!(exchange(&mut idle, &request).await.status, 200);
     assert!(closed(&mut idle).await.is_empty());
 }
 
@@ -57,15 +61,15 @@ async fn the_time_an_attempt_takes_counts_towards_no_deadline() {
         body_read_timeout: SHORT,
         ..ServerLimits::default()
     };
-    let server = Running::with(limits, LONG);
-    let mut held = server.connect().await;
-    held.write_all(&reconnect(HELD)).await.unwrap();
-    server.stores.begun().await;
+    let server = TestServer::with(limits, LONG);
+    let mut connection = server.connect().await;
+    connection.write_all(&reconnect(HELD)).await.unwrap();
+    server.stores.until_begun().await;
     // A connection opened later runs into its deadline first.
     let mut silent = server.connect().await;
     assert!(closed(&mut silent).await.is_empty());
     server.stores.release();
-    assert_eq!(read_answer(&mut held).await.status, 200);
+    assert_eq!(read_answer(&mut connection).await.status, 200);
 }
 
 #[tokio::test]
@@ -76,22 +80,22 @@ async fn a_client_that_reads_no_answers_loses_its_connection_and_its_seat() {
         write_timeout: SHORT,
         ..ServerLimits::default()
     };
-    let server = Running::with(limits, LONG);
-    let asked = Asked::new("GET /healthz", "").bytes();
+    let server = TestServer::with(limits, LONG);
+    let request = HttpRequest::new("GET /healthz", "").bytes();
     // Asks on and on until the server, which cannot answer, has had enough.
-    async fn ask_on(mut stream: impl tokio::io::AsyncWrite + Unpin, asked: &[u8]) {
-        let many = asked.repeat(1000);
+    async fn ask_on(mut stream: impl tokio::io::AsyncWrite + Unpin, request: &[u8]) {
+        let many = request.repeat(1000);
         while stream.write_all(&many).await.is_ok() {}
     }
-    guarded(ask_on(server.connect_local().await, &asked)).await;
-    guarded(ask_on(server.connect().await, &asked)).await;
-    assert_eq!(seated(&server, &asked).await, 200);
-    assert_eq!(exchange(server.connect_local().await, &asked).await.status, 200);
+    with_timeout(ask_on(server.connect_local().await, &request)).await;
+    with_timeout(ask_on(server.connect().await, &request)).await;
+    assert_eq!(status_of(&server, &request).await, 200);
+    assert_eq!(exchange(server.connect_local().await, &request).await.status, 200);
 }
 
 #[tokio::test]
 async fn what_is_no_request_is_refused_by_the_protocol_without_a_body_or_an_id() {
-    let server = Running::start();
+    let server = TestServer::start();
     let endless = |start: &str| start.to_owned() + &"x".repeat(100_000);
     for (sent, status) in [
         (endless("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "), 431),
@@ -107,94 +111,95 @@ async fn what_is_no_request_is_refused_by_the_protocol_without_a_body_or_an_id()
 #[tokio::test]
 async fn connections_over_the_cap_are_turned_away_until_one_ends() {
     let server =
-        Running::with(ServerLimits { max_connections: 2, ..ServerLimits::default() }, LONG);
-    let asked = Asked::new("GET /healthz", "").bytes();
+        TestServer::with(ServerLimits { max_connections: 2, ..ServerLimits::default() }, LONG);
+    let request = HttpRequest::new("GET /healthz", "").bytes();
     let (mut one, mut two) = (server.connect().await, server.connect().await);
-    assert_eq!(exchange(&mut one, &asked).await.status, 200);
-    assert_eq!(exchange(&mut two, &asked).await.status, 200);
+    assert_eq!(exchange(&mut one, &request).await.status, 200);
+    assert_eq!(exchange(&mut two, &request).await.status, 200);
     let mut over = server.connect().await;
-    let answer = exchange(&mut over, &asked).await;
+    let answer = exchange(&mut over, &request).await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
     assert_eq!(answer.header("connection"), Some("close"));
     assert_eq!(answer.error("/cause/opaque/reason"), "agent_busy");
     assert_eq!(answer.error("/cause/opaque/connections"), 2);
     assert!(closed(&mut over).await.is_empty());
     // The operator's seats are others.
-    assert_eq!(exchange(server.connect_local().await, &asked).await.status, 200);
+    assert_eq!(exchange(server.connect_local().await, &request).await.status, 200);
     // Closed by the server, so that its seat is free once the end is seen.
-    let last = Asked { headers: "Connection: close\r\n", ..Asked::new("GET /healthz", "") };
+    let last =
+        HttpRequest { headers: "Connection: close\r\n", ..HttpRequest::new("GET /healthz", "") };
     assert_eq!(exchange(&mut one, &last.bytes()).await.status, 200);
     closed(&mut one).await;
-    assert_eq!(seated(&server, &asked).await, 200);
+    assert_eq!(status_of(&server, &request).await, 200);
 }
 
 #[tokio::test]
 async fn in_a_crowd_each_answer_is_the_last_of_its_connection() {
-    let server = Running::with(
+    let server = TestServer::with(
         ServerLimits { max_keep_alive_connections: 2, ..ServerLimits::default() },
         LONG,
     );
-    let asked = Asked::new("GET /healthz", "").bytes();
+    let request = HttpRequest::new("GET /healthz", "").bytes();
     let (mut one, mut two) = (server.connect().await, server.connect().await);
-    assert_eq!(exchange(&mut one, &asked).await.header("connection"), None);
-    assert_eq!(exchange(&mut two, &asked).await.header("connection"), None);
+    assert_eq!(exchange(&mut one, &request).await.header("connection"), None);
+    assert_eq!(exchange(&mut two, &request).await.header("connection"), None);
     let mut three = server.connect().await;
-    let answer = exchange(&mut three, &asked).await;
+    let answer = exchange(&mut three, &request).await;
     assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
     assert!(closed(&mut three).await.is_empty());
     drop(two);
     // Their seats are free a moment after that.
-    let kept = async {
-        while exchange(&mut one, &asked).await.header("connection").is_some() {
+    let kept_alive = async {
+        while exchange(&mut one, &request).await.header("connection").is_some() {
             one = server.connect().await;
         }
     };
-    guarded(kept).await;
+    with_timeout(kept_alive).await;
     // The seats of the Unix socket are others.
-    assert_eq!(exchange(server.connect_local().await, &asked).await.header("connection"), None);
+    assert_eq!(exchange(server.connect_local().await, &request).await.header("connection"), None);
 }
 
 /// Asks until there is a seat: it is given back a moment after the connection's end is seen.
-async fn seated(server: &Running, asked: &[u8]) -> u16 {
+async fn status_of(server: &TestServer, request: &[u8]) -> u16 {
     let trying = async {
         loop {
-            match exchange(server.connect().await, asked).await.status {
+            match exchange(server.connect().await, request).await.status {
                 503 => tokio::task::yield_now().await,
                 status => return status,
             }
         }
     };
-    guarded(trying).await
+    with_timeout(trying).await
 }
 
 #[tokio::test]
 async fn a_stop_answers_the_request_in_flight_and_takes_no_more() {
-    let server = Running::start();
-    let (mut held, mut idle) = (server.connect().await, server.connect().await);
-    let asked = Asked::new("GET /readyz", "").bytes();
-    assert_eq!(exchange(&mut idle, &asked).await.status, 200);
-    held.write_all(&reconnect(HELD)).await.unwrap();
-    server.stores.begun().await;
+    let server = TestServer::start();
+    let (mut connection, mut idle) = (server.connect().await, server.connect().await);
+    let request = HttpRequest::new("GET /readyz", "").bytes();
+    assert_eq!(exchange(&mut idle, &request).await.status, 200);
+    connection.write_all(&reconnect(HELD)).await.unwrap();
+    server.stores.until_begun().await;
     server.stop.cancel();
     // The idle one is closed at once, which also says that the stop was seen.
     assert!(closed(&mut idle).await.is_empty());
     assert!(server.try_connect().await.is_err());
     server.stores.release();
-    let answer = read_answer(&mut held).await;
+    let answer = read_answer(&mut connection).await;
     assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
-    assert!(closed(&mut held).await.is_empty());
+    assert!(closed(&mut connection).await.is_empty());
     server.ended().await;
 }
 
 #[tokio::test]
 async fn a_request_that_outlasts_the_time_to_drain_is_cut_off() {
-    let server = Running::with(ServerLimits::default(), SHORT);
-    let mut held = server.connect().await;
-    held.write_all(&reconnect(HELD)).await.unwrap();
-    server.stores.begun().await;
+    let server = TestServer::with(ServerLimits::default(), SHORT);
+    let mut connection = server.connect().await;
+    connection.write_all(&reconnect(HELD)).await.unwrap();
+    server.stores.until_begun().await;
     server.stop.cancel();
-    assert!(closed(&mut held).await.is_empty());
-    server.stores.given_up().await;
+    assert!(closed(&mut connection).await.is_empty());
+    server.stores.until_wait_ended().await;
     server.ended().await;
 }
 
@@ -205,14 +210,14 @@ fn of_tcp(listener: TcpListener) -> InheritedSockets {
 #[tokio::test]
 async fn what_cannot_be_listened_on_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
     let mut settings = settings(&dir);
     settings.listen = vec![address];
     let error = HttpServer::bind(&settings, InheritedSockets::default()).unwrap_err();
     assert_eq!(error.to_string(), format!("cannot listen on {address}"));
     // An inherited socket takes the place of the address.
-    let server = HttpServer::bind(&settings, of_tcp(taken)).unwrap();
+    let server = HttpServer::bind(&settings, of_tcp(listener)).unwrap();
     assert_eq!(server.addresses(), [address]);
     let error =
         HttpServer::bind(&settings, of_tcp(TcpListener::bind("127.0.0.1:0").unwrap())).unwrap_err();
@@ -232,14 +237,14 @@ async fn what_cannot_be_listened_on_is_named() {
 
 #[tokio::test]
 async fn many_at_once_are_all_answered() {
-    let server = Running::start();
+    let server = TestServer::start();
     let mut clients = tokio::task::JoinSet::new();
     for _ in 0..100 {
         let stream = server.connect().await;
         clients.spawn(async move { exchange(stream, &reconnect(HELD)).await });
     }
     for _ in 0..100 {
-        server.stores.begun().await;
+        server.stores.until_begun().await;
     }
     for _ in 0..100 {
         server.stores.release();

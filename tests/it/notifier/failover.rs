@@ -10,31 +10,35 @@ use super::*;
 use crate::support::management_node::Answer;
 
 /// A notifier that prefers the first of two receivers.
-fn of_two(office: &Office, first: &ManagementNode, second: &ManagementNode) -> Running {
+fn of_two(
+    fixture: &NotifierFixture,
+    first: &ManagementNode,
+    second: &ManagementNode,
+) -> RunningNotifier {
     let urls = vec![first.url(), second.url()];
     let settings = CallbackSettings { urls, ..Settings::built_in().callback };
     let client = CallbackClient::new(&settings, RequestTimeouts::default()).unwrap().unwrap();
-    Running::new(NotifierContext { client, ..office.means(first) })
+    RunningNotifier::new(NotifierContext { client, ..fixture.means(first) })
 }
 
-async fn send(office: &Office, notifier: &Running, seq: u64) {
-    office.enqueue(1, [seq]).await;
+async fn send(fixture: &NotifierFixture, notifier: &RunningNotifier, seq: u64) {
+    fixture.enqueue(1, [seq]).await;
     notifier.handle.notify_changed(uuid(1));
 }
 
 #[tokio::test]
 async fn a_notice_goes_to_the_next_receiver_at_once_and_returns_when_the_first_is_back() {
-    let office = Office::with(1).await;
+    let fixture = NotifierFixture::with(1).await;
     let mut first = ManagementNode::answering([]).await;
     let mut second = ManagementNode::answering([]).await;
-    let notifier = of_two(&office, &first, &second);
-    send(&office, &notifier, 1).await;
+    let notifier = of_two(&fixture, &first, &second);
+    send(&fixture, &notifier, 1).await;
     assert_eq!(first.next().await.seq(), 1);
     notifier.idle(1).await;
 
     first.stop().await;
     let begun = Instant::now();
-    send(&office, &notifier, 2).await;
+    send(&fixture, &notifier, 2).await;
     assert_eq!(second.next().await.seq(), 2);
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     notifier.idle(2).await;
@@ -45,11 +49,11 @@ async fn a_notice_goes_to_the_next_receiver_at_once_and_returns_when_the_first_i
     first.restart().await;
     let mut looks = interval(Duration::from_millis(100));
     for seq in 3.. {
-        assert!(begun.elapsed() < PATIENCE, "it never returns");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "it never returns");
         looks.tick().await;
-        send(&office, &notifier, seq).await;
+        send(&fixture, &notifier, seq).await;
         notifier.idle(seq).await;
-        match (first.unexpected(), second.unexpected()) {
+        match (first.try_next(), second.try_next()) {
             (Some(told), None) => {
                 assert_eq!(told.seq(), seq);
                 break;
@@ -63,34 +67,34 @@ async fn a_notice_goes_to_the_next_receiver_at_once_and_returns_when_the_first_i
 
 #[tokio::test]
 async fn a_server_error_goes_on_and_a_refusal_does_not() {
-    let office = Office::with(1).await;
+    let fixture = NotifierFixture::with(1).await;
     let mut first = ManagementNode::answering([Answer::Status(503)]).await;
     let mut second = ManagementNode::answering([]).await;
-    let notifier = of_two(&office, &first, &second);
-    send(&office, &notifier, 1).await;
+    let notifier = of_two(&fixture, &first, &second);
+    send(&fixture, &notifier, 1).await;
     assert_eq!((first.next().await.id(), second.next().await.id()), (&*id(1, 1), &*id(1, 1)));
     notifier.idle(1).await;
     notifier.stop().await;
 
     let first = ManagementNode::answering([Answer::Status(400)]).await;
-    let notifier = of_two(&office, &first, &second);
-    send(&office, &notifier, 2).await;
-    let lane = notifier.lane(1, |lane| lane.next_try.is_some()).await;
-    assert_eq!(lane.trouble.unwrap().outcome, DeliveryOutcome::Rejected);
-    assert!(second.unexpected().is_none());
+    let notifier = of_two(&fixture, &first, &second);
+    send(&fixture, &notifier, 2).await;
+    let status = notifier.until_delivery(1, |status| status.next_try.is_some()).await;
+    assert_eq!(status.trouble.unwrap().outcome, DeliveryOutcome::Rejected);
+    assert!(second.try_next().is_none());
 }
 
 #[tokio::test]
 async fn when_all_are_down_the_notice_waits_and_is_not_lost() {
-    let office = Office::with(1).await;
+    let fixture = NotifierFixture::with(1).await;
     let mut first = ManagementNode::answering([]).await;
     let mut second = ManagementNode::answering([]).await;
     first.stop().await;
     second.stop().await;
-    let notifier = of_two(&office, &first, &second);
-    send(&office, &notifier, 1).await;
-    let lane = notifier.lane(1, |lane| lane.next_try.is_some()).await;
-    assert!(matches!(lane.trouble.unwrap().outcome, DeliveryOutcome::Retry(_)));
+    let notifier = of_two(&fixture, &first, &second);
+    send(&fixture, &notifier, 1).await;
+    let status = notifier.until_delivery(1, |status| status.next_try.is_some()).await;
+    assert!(matches!(status.trouble.unwrap().outcome, DeliveryOutcome::Retry(_)));
     second.restart().await;
     assert_eq!(second.next().await.seq(), 1);
     notifier.idle(1).await;
@@ -98,19 +102,19 @@ async fn when_all_are_down_the_notice_waits_and_is_not_lost() {
 
 #[tokio::test]
 async fn one_that_is_gone_is_passed_over_and_all_that_are_come_back_when_a_person_acts() {
-    let office = Office::with(1).await;
+    let fixture = NotifierFixture::with(1).await;
     let mut first = ManagementNode::answering([Answer::Status(410)]).await;
     let mut second = ManagementNode::answering([Answer::Status(200), Answer::Status(410)]).await;
-    let notifier = of_two(&office, &first, &second);
-    send(&office, &notifier, 1).await;
+    let notifier = of_two(&fixture, &first, &second);
+    send(&fixture, &notifier, 1).await;
     assert_eq!((first.next().await.seq(), second.next().await.seq()), (1, 1));
     notifier.idle(1).await;
     assert!(!notifier.handle.notifier_status().gone);
 
-    send(&office, &notifier, 2).await;
+    send(&fixture, &notifier, 2).await;
     assert_eq!(second.next().await.seq(), 2);
-    notifier.status(|status| status.gone).await;
-    assert!(first.unexpected().is_none());
+    notifier.until_status(|status| status.gone).await;
+    assert!(first.try_next().is_none());
     assert_eq!(notifier.handle.active_endpoint(), None);
 
     notifier.handle.reset_gone();

@@ -24,20 +24,20 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::fixtures::{
-    Dice, NOW, Standstill, credentials, durable_record, notice, store, uuid,
+    FixedClock, NOW, SequenceRandom, credentials, durable_record, notice, store, uuid,
 };
 use crate::support::management_node::ManagementNode;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A ledger with stores 1 to `stores`, in a directory of its own.
-struct Office {
+struct NotifierFixture {
     dir: tempfile::TempDir,
     _lock: StateDir,
     opened: OpenedLedger,
 }
 
-impl Office {
+impl NotifierFixture {
     async fn with(stores: u128) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let lock = StateDir::open(dir.path()).unwrap();
@@ -77,8 +77,8 @@ impl Office {
             daemon: Arc::new(DaemonContext {
                 node: NodeId::from_u128(7),
                 ledger: self.ledger().clone(),
-                clock: Arc::new(Standstill),
-                random: Arc::new(Dice::default()),
+                clock: Arc::new(FixedClock),
+                random: Arc::new(SequenceRandom::default()),
             }),
             client: CallbackClient::new(&settings, limits).unwrap().unwrap(),
             format: EventFormat::CloudEvents,
@@ -88,19 +88,19 @@ impl Office {
         }
     }
 
-    fn notifier(&self, node: &ManagementNode) -> Running {
-        Running::new(self.means(node))
+    fn notifier(&self, node: &ManagementNode) -> RunningNotifier {
+        RunningNotifier::new(self.means(node))
     }
 }
 
 /// A notifier that runs.
-struct Running {
+struct RunningNotifier {
     handle: NotifierHandle,
     stop: CancellationToken,
     task: JoinSet<Result<(), BrokenOff>>,
 }
 
-impl Running {
+impl RunningNotifier {
     fn new(means: NotifierContext) -> Self {
         let stop = CancellationToken::new();
         let (handle, notifier) = NotifierTask::new(means, stop.clone());
@@ -109,31 +109,36 @@ impl Running {
         Self { handle, stop, task }
     }
 
-    /// Waits for a status that is as described.
-    async fn status(&self, such: impl FnMut(&NotifierStatus) -> bool) -> NotifierStatus {
+    /// Waits for a status that meets the condition.
+    async fn until_status(&self, condition: impl FnMut(&NotifierStatus) -> bool) -> NotifierStatus {
         let mut status = self.handle.watch_status();
-        let status = timeout(PATIENCE, status.wait_for(such)).await;
+        let status = timeout(TEST_TIMEOUT, status.wait_for(condition)).await;
         status
             .unwrap_or_else(|_| panic!("still {:?}", self.handle.notifier_status()))
             .unwrap()
             .clone()
     }
 
-    /// Waits for a store's lane to be as described.
-    async fn lane(&self, n: u128, such: impl Fn(&DeliveryStatus) -> bool) -> DeliveryStatus {
+    /// Waits until the delivery of a store meets the condition.
+    async fn until_delivery(
+        &self,
+        n: u128,
+        condition: impl Fn(&DeliveryStatus) -> bool,
+    ) -> DeliveryStatus {
         let store = uuid(n);
-        let status = self.status(|status| status.lanes.get(&store).is_some_and(&such)).await;
+        let status =
+            self.until_status(|status| status.lanes.get(&store).is_some_and(&condition)).await;
         status.lanes[&store].clone()
     }
 
-    /// Waits until nothing waits, as far as the lanes know.
+    /// Waits until no store has notices to deliver.
     async fn idle(&self, delivered: u64) {
-        self.status(|status| status.delivered >= delivered && status.lanes.is_empty()).await;
+        self.until_status(|status| status.delivered >= delivered && status.lanes.is_empty()).await;
     }
 
     async fn stop(mut self) {
         self.stop.cancel();
-        let ended = timeout(PATIENCE, self.task.join_next()).await;
+        let ended = timeout(TEST_TIMEOUT, self.task.join_next()).await;
         ended.expect("the notifier does not stop").unwrap().unwrap().unwrap();
     }
 }

@@ -1,33 +1,38 @@
 //! Connections that end badly, and receivers whose clock is another one.
 
 use super::*;
-use crate::support::faulty_http_server::{Does, Rough};
+use crate::support::faulty_http_server::{Action, FaultyHttpServer};
 use crate::support::management_node::Answer;
 
-fn to(office: &Office, node: &ManagementNode, receiver: &Rough, whole: Duration) -> Running {
+fn to(
+    fixture: &NotifierFixture,
+    node: &ManagementNode,
+    receiver: &FaultyHttpServer,
+    whole: Duration,
+) -> RunningNotifier {
     let urls = vec![format!("http://{}/events", receiver.address)];
     let settings = CallbackSettings { urls, ..Settings::built_in().callback };
     let limits = RequestTimeouts { whole, ..RequestTimeouts::default() };
     let client = CallbackClient::new(&settings, limits).unwrap().unwrap();
-    Running::new(NotifierContext { client, ..office.means(node) })
+    RunningNotifier::new(NotifierContext { client, ..fixture.means(node) })
 }
 
 #[tokio::test]
 async fn a_connection_that_is_reset_loses_nothing() {
-    let office = Office::with(1).await;
+    let fixture = NotifierFixture::with(1).await;
     let node = ManagementNode::answering([]).await;
-    let mut rough = Rough::start(|connection, request| match (connection, request) {
-        (0, _) | (1, 1) => Does::Resets,
-        _ => Does::Takes,
+    let mut receiver = FaultyHttpServer::start(|connection, request| match (connection, request) {
+        (0, _) | (1, 1) => Action::Resets,
+        _ => Action::Accepts,
     })
     .await;
-    let notifier = to(&office, &node, &rough, Duration::from_secs(5));
-    office.enqueue(1, 1..=3).await;
+    let notifier = to(&fixture, &node, &receiver, Duration::from_secs(5));
+    fixture.enqueue(1, 1..=3).await;
     notifier.handle.notify_changed(uuid(1));
     notifier.idle(3).await;
     let mut ids = Vec::new();
     while ids.last() != Some(&id(1, 3)) {
-        let head = rough.next().await.head;
+        let head = receiver.next().await.head;
         let of = head.lines().find_map(|line| line.strip_prefix("webhook-id: "));
         ids.push(of.unwrap().to_owned());
     }
@@ -37,17 +42,17 @@ async fn a_connection_that_is_reset_loses_nothing() {
 
 #[tokio::test]
 async fn a_kept_connection_that_has_gone_dark_costs_one_try() {
-    let office = Office::with(1).await;
+    let fixture = NotifierFixture::with(1).await;
     let node = ManagementNode::answering([]).await;
-    let mut rough = Rough::start(|connection, request| match (connection, request) {
-        (0, 1..) => Does::GoesDark,
-        _ => Does::Takes,
+    let mut receiver = FaultyHttpServer::start(|connection, request| match (connection, request) {
+        (0, 1..) => Action::NeverAnswers,
+        _ => Action::Accepts,
     })
     .await;
-    let notifier = to(&office, &node, &rough, Duration::from_secs(1));
-    office.enqueue(1, [1, 2]).await;
+    let notifier = to(&fixture, &node, &receiver, Duration::from_secs(1));
+    fixture.enqueue(1, [1, 2]).await;
     notifier.handle.notify_changed(uuid(1));
-    let connections = [rough.next().await, rough.next().await, rough.next().await];
+    let connections = [receiver.next().await, receiver.next().await, receiver.next().await];
     assert_eq!(connections.map(|came| came.connection), [0, 0, 1]);
     notifier.idle(2).await;
     assert_eq!(notifier.handle.notifier_status().tries, 3);
@@ -62,14 +67,14 @@ async fn a_date_to_come_back_at_is_kept_and_one_of_a_clock_that_is_wrong_is_boun
         ("Tue, 14 Nov 2023 23:13:20 GMT", 300_000, 300_000),
         ("Tue, 14 Nov 2023 21:13:20 GMT", 0, 200),
     ] {
-        let office = Office::with(1).await;
+        let fixture = NotifierFixture::with(1).await;
         let wait = Answer::Full(429, ("retry-after", date.to_owned()), "slow down");
         let node = ManagementNode::scripted(move |_| wait.clone()).await;
-        let notifier = office.notifier(&node);
-        office.enqueue(1, [1]).await;
+        let notifier = fixture.notifier(&node);
+        fixture.enqueue(1, [1]).await;
         notifier.handle.notify_changed(uuid(1));
-        let lane = notifier.lane(1, |lane| lane.next_try.is_some()).await;
-        let wait = lane.next_try.unwrap().0 - NOW.0;
+        let status = notifier.until_delivery(1, |status| status.next_try.is_some()).await;
+        let wait = status.next_try.unwrap().0 - NOW.0;
         // Some of it has passed when it is shown.
         assert!((at_least - 500..=at_most).contains(&wait), "{date}: {wait} ms");
     }

@@ -7,10 +7,10 @@ use crate::support::management_node::Answer;
 
 #[tokio::test]
 async fn what_is_answered_500_is_sent_again_as_the_same_event() {
-    let office = Office::with(1).await;
+    let fixture = NotifierFixture::with(1).await;
     let mut node = ManagementNode::answering([Answer::Status(500), Answer::Status(503)]).await;
-    let notifier = office.notifier(&node);
-    office.enqueue(1, [1]).await;
+    let notifier = fixture.notifier(&node);
+    fixture.enqueue(1, [1]).await;
     notifier.handle.notify_changed(uuid(1));
     let first = node.next().await;
     for _ in 0..2 {
@@ -19,17 +19,17 @@ async fn what_is_answered_500_is_sent_again_as_the_same_event() {
     }
     notifier.idle(1).await;
     assert_eq!(notifier.handle.notifier_status().tries, 3);
-    assert!(office.pending(1).await.is_empty());
+    assert!(fixture.pending(1).await.is_empty());
     notifier.stop().await;
 }
 
 #[tokio::test]
 async fn a_receiver_that_asks_for_time_is_given_it() {
-    let office = Office::with(1).await;
+    let fixture = NotifierFixture::with(1).await;
     let wait = Answer::Full(429, ("retry-after", "1".to_owned()), "slow down");
     let mut node = ManagementNode::answering([wait]).await;
-    let notifier = office.notifier(&node);
-    office.enqueue(1, [1]).await;
+    let notifier = fixture.notifier(&node);
+    fixture.enqueue(1, [1]).await;
     notifier.handle.notify_changed(uuid(1));
     let first = node.next().await;
     let again = node.next().await;
@@ -40,14 +40,14 @@ async fn a_receiver_that_asks_for_time_is_given_it() {
 
 #[tokio::test]
 async fn a_receiver_that_hangs_is_tried_again_after_its_deadline() {
-    let office = Office::with(1).await;
+    let fixture = NotifierFixture::with(1).await;
     let mut node = ManagementNode::answering([Answer::Never]).await;
     let settings = CallbackSettings { urls: vec![node.url()], ..Settings::built_in().callback };
     let limits =
         RequestTimeouts { whole: Duration::from_millis(100), ..RequestTimeouts::default() };
     let client = CallbackClient::new(&settings, limits).unwrap().unwrap();
-    let notifier = Running::new(NotifierContext { client, ..office.means(&node) });
-    office.enqueue(1, [1, 2]).await;
+    let notifier = RunningNotifier::new(NotifierContext { client, ..fixture.means(&node) });
+    fixture.enqueue(1, [1, 2]).await;
     notifier.handle.notify_changed(uuid(1));
     let ids = [node.next().await, node.next().await, node.next().await].map(|r| r.id().to_owned());
     assert_eq!(ids, [id(1, 1), id(1, 1), id(1, 2)]);
@@ -56,13 +56,13 @@ async fn a_receiver_that_hangs_is_tried_again_after_its_deadline() {
 
 #[tokio::test]
 async fn a_receiver_that_was_down_is_told_everything_in_order_when_it_is_back() {
-    let office = Office::with(1).await;
+    let fixture = NotifierFixture::with(1).await;
     let mut node = ManagementNode::answering([]).await;
     node.stop().await;
-    let notifier = office.notifier(&node);
-    office.enqueue(1, 1..=3).await;
+    let notifier = fixture.notifier(&node);
+    fixture.enqueue(1, 1..=3).await;
     notifier.handle.notify_changed(uuid(1));
-    let behind = notifier.lane(1, |lane| lane.next_try.is_some()).await;
+    let behind = notifier.until_delivery(1, |status| status.next_try.is_some()).await;
     assert_eq!(behind.waiting, 3);
     assert!(behind.trouble.unwrap().reply.to_string().contains("refused"));
     node.restart().await;
@@ -70,67 +70,73 @@ async fn a_receiver_that_was_down_is_told_everything_in_order_when_it_is_back() 
         assert_eq!(node.next().await.seq(), seq);
     }
     notifier.idle(3).await;
-    assert!(node.unexpected().is_none());
+    assert!(node.try_next().is_none());
 }
 
 #[tokio::test]
 async fn one_store_waits_for_its_answer_and_the_others_do_not() {
-    let office = Office::with(3).await;
-    let gate = Arc::new(Semaphore::new(0));
-    let (held, slow) = (Arc::clone(&gate), store_text(1));
+    let fixture = NotifierFixture::with(3).await;
+    let permits = Arc::new(Semaphore::new(0));
+    let (handler_permits, slow) = (Arc::clone(&permits), store_text(1));
     let mut node = ManagementNode::scripted(move |received| {
         let gated = received.store() == slow;
-        if gated { Answer::Gated(200, Arc::clone(&held)) } else { Answer::Status(200) }
+        if gated {
+            Answer::AfterPermit(200, Arc::clone(&handler_permits))
+        } else {
+            Answer::Status(200)
+        }
     })
     .await;
-    let notifier = office.notifier(&node);
+    let notifier = fixture.notifier(&node);
     for n in 1..=3 {
-        office.enqueue(n, 1..=4).await;
+        fixture.enqueue(n, 1..=4).await;
         notifier.handle.notify_changed(uuid(n));
     }
     // Stores 2 and 3 are through while store 1 still waits for its first answer.
-    notifier.status(|status| status.delivered == 8 && status.lanes.len() == 1).await;
-    gate.add_permits(4);
+    notifier.until_status(|status| status.delivered == 8 && status.lanes.len() == 1).await;
+    permits.add_permits(4);
     notifier.idle(12).await;
-    let mut told = Vec::new();
-    while let Some(received) = node.unexpected() {
-        told.push((received.store().to_owned(), received.seq()));
+    let mut events = Vec::new();
+    while let Some(received) = node.try_next() {
+        events.push((received.store().to_owned(), received.seq()));
     }
     for n in 1..=3 {
-        let of_store = told.iter().filter(|(store, _)| *store == store_text(n));
-        assert!(of_store.map(|(_, seq)| *seq).eq(1..=4), "{told:?}");
+        let of_store = events.iter().filter(|(store, _)| *store == store_text(n));
+        assert!(of_store.map(|(_, seq)| *seq).eq(1..=4), "{events:?}");
     }
 }
 
 #[tokio::test]
 async fn no_more_than_32_requests_are_open_at_once() {
     const STORES: u128 = 48;
-    let office = Office::with(STORES).await;
-    let gate = Arc::new(Semaphore::new(0));
-    let held = Arc::clone(&gate);
-    let mut node = ManagementNode::scripted(move |_| Answer::Gated(200, Arc::clone(&held))).await;
-    let notifier = office.notifier(&node);
+    let fixture = NotifierFixture::with(STORES).await;
+    let permits = Arc::new(Semaphore::new(0));
+    let handler_permits = Arc::clone(&permits);
+    let mut node =
+        ManagementNode::scripted(move |_| Answer::AfterPermit(200, Arc::clone(&handler_permits)))
+            .await;
+    let notifier = fixture.notifier(&node);
     for n in 1..=STORES {
-        office.enqueue(n, [1]).await;
+        fixture.enqueue(n, [1]).await;
         notifier.handle.notify_changed(uuid(n));
     }
     for _ in 0..32 {
         node.next().await;
     }
-    gate.add_permits(48);
+    permits.add_permits(48);
     notifier.idle(48).await;
     assert_eq!(node.peak(), 32);
 }
 
 #[tokio::test]
 async fn the_lane_of_a_store_that_is_removed_ends() {
-    let office = Office::with(1).await;
+    let fixture = NotifierFixture::with(1).await;
     let mut node = ManagementNode::scripted(|_| Answer::Status(500)).await;
-    let notifier = office.notifier(&node);
-    office.enqueue(1, [1]).await;
+    let notifier = fixture.notifier(&node);
+    fixture.enqueue(1, [1]).await;
     notifier.handle.notify_changed(uuid(1));
     node.next().await;
-    office.ledger().commit(LedgerChange::new().remove_store(uuid(1))).await.unwrap();
+    fixture.ledger().commit(LedgerChange::new().remove_store(uuid(1))).await.unwrap();
     notifier.idle(0).await;
     assert_eq!(notifier.handle.notifier_status().delivered, 0);
     notifier.stop().await;
@@ -138,18 +144,19 @@ async fn the_lane_of_a_store_that_is_removed_ends() {
 
 #[tokio::test]
 async fn more_than_max_pending_fold_into_one_of_the_current_state() {
-    let office = Office::with(1).await;
+    let fixture = NotifierFixture::with(1).await;
     let wait = || Answer::Full(503, ("retry-after", "300".to_owned()), "");
     let node = ManagementNode::scripted(move |_| wait()).await;
-    let notifier = Running::new(NotifierContext { max_pending: 10, ..office.means(&node) });
-    office.enqueue(1, 1..=10).await;
+    let notifier =
+        RunningNotifier::new(NotifierContext { max_pending: 10, ..fixture.means(&node) });
+    fixture.enqueue(1, 1..=10).await;
     notifier.handle.notify_changed(uuid(1));
-    notifier.lane(1, |lane| lane.waiting == 10 && lane.next_try.is_some()).await;
-    assert_eq!(office.pending(1).await.len(), 10);
-    office.enqueue(1, [11]).await;
+    notifier.until_delivery(1, |status| status.waiting == 10 && status.next_try.is_some()).await;
+    assert_eq!(fixture.pending(1).await.len(), 10);
+    fixture.enqueue(1, [11]).await;
     notifier.handle.notify_changed(uuid(1));
-    notifier.lane(1, |lane| lane.waiting == 1).await;
-    let [folded] = &office.pending(1).await[..] else { panic!() };
+    notifier.until_delivery(1, |status| status.waiting == 1).await;
+    let [folded] = &fixture.pending(1).await[..] else { panic!() };
     assert_eq!((folded.transition_count, folded.position.seq.0), (11, 11));
     assert_eq!(folded.old_status, notice(1, 1).old_status);
     assert_eq!(folded.new_status, notice(1, 11).new_status);
@@ -158,11 +165,12 @@ async fn more_than_max_pending_fold_into_one_of_the_current_state() {
 
 #[tokio::test]
 async fn a_long_queue_folds_whole_though_it_is_read_in_parts() {
-    let office = Office::with(1).await;
+    let fixture = NotifierFixture::with(1).await;
     let node = ManagementNode::scripted(|_| Answer::Status(410)).await;
-    office.enqueue(1, 1..=700).await;
-    let notifier = Running::new(NotifierContext { max_pending: 600, ..office.means(&node) });
-    notifier.status(|status| status.gone).await;
-    let [folded] = &office.pending(1).await[..] else { panic!() };
+    fixture.enqueue(1, 1..=700).await;
+    let notifier =
+        RunningNotifier::new(NotifierContext { max_pending: 600, ..fixture.means(&node) });
+    notifier.until_status(|status| status.gone).await;
+    let [folded] = &fixture.pending(1).await[..] else { panic!() };
     assert_eq!((folded.transition_count, folded.position.seq.0), (700, 700));
 }

@@ -15,7 +15,7 @@ use crate::probe::{
     AGENT, MARKER, STORE, add, claim, claimed, image_dir, names, options, prober, soon, text_fact,
     with_worker,
 };
-use crate::support::filesystems::{Bound, Mounted};
+use crate::support::filesystems::{BindMount, MountedFs};
 use crate::support::requirements::needs_root;
 
 /// Two daemons that see one directory.
@@ -36,11 +36,11 @@ fn marker_text(dir: &Path) -> String {
 #[tokio::test]
 async fn of_two_that_add_a_directory_at_once_one_gets_it() {
     needs_root!();
-    let layers = Mounted::tmpfs("size=4m");
-    let overlay = Bound::overlay(&layers.path());
-    let disks = [Mounted::of("ext4"), Mounted::of("xfs"), Mounted::of("btrfs")];
-    let tmpfs = Mounted::tmpfs("size=4m");
-    let paths = disks.iter().map(Mounted::path).chain([tmpfs.path(), overlay.path()]);
+    let layers = MountedFs::tmpfs("size=4m");
+    let overlay = BindMount::overlay(&layers.path());
+    let disks = [MountedFs::of("ext4"), MountedFs::of("xfs"), MountedFs::of("btrfs")];
+    let tmpfs = MountedFs::tmpfs("size=4m");
+    let paths = disks.iter().map(MountedFs::path).chain([tmpfs.path(), overlay.path()]);
     for path in paths {
         let provers = NODES.map(|node| of_node(&path, node));
         let dir = image_dir(&path);
@@ -66,9 +66,9 @@ async fn of_two_that_add_a_directory_at_once_one_gets_it() {
             assert_eq!(fault.reason(), Reason::TakenOver, "{fault}");
             assert_eq!(text_fact(&fault, "nodeId"), winner.to_string());
             assert!(marker_text(&path).contains(&winner.to_string()));
-            let ours = path.join(".imagestore-agent");
-            assert_eq!(names(&ours), ["identity.json"]);
-            fs::remove_dir_all(ours).unwrap();
+            let folder = path.join(".imagestore-agent");
+            assert_eq!(names(&folder), ["identity.json"]);
+            fs::remove_dir_all(folder).unwrap();
         }
     }
 }
@@ -92,7 +92,7 @@ async fn of_two_stores_of_one_daemon_one_adopts_a_marker() {
 #[tokio::test]
 async fn a_worker_covers_no_marker_but_the_one_it_was_told_of() {
     needs_root!();
-    let disk = Mounted::tmpfs("size=4m");
+    let disk = MountedFs::tmpfs("size=4m");
     claimed(&prober(&disk.path()), &disk.path()).await;
     let whole = marker_text(&disk.path());
     let root = disk.path().display().to_string();
@@ -163,19 +163,19 @@ async fn a_claim_that_is_taken_back_leaves_the_directory_as_it_was() {
     let over = ProbeExpectation::Add { store: STORE, known: [].into(), take_over: true };
     let examined = ours.examine(slot, &dir, &over, soon()).await.into_inspection().unwrap();
     assert!(!examined.created_folder);
-    let taken = claim(&examined);
-    ours.clean_up(slot, &dir, &left(&taken, false), soon()).await.unwrap();
+    let claimed_marker = claim(&examined);
+    ours.clean_up(slot, &dir, &left(&claimed_marker, false), soon()).await.unwrap();
     assert_eq!(marker_text(folder.path()), before);
-    ours.write_marker(slot, &dir, &over, &taken, soon()).await.unwrap();
+    ours.write_marker(slot, &dir, &over, &claimed_marker, soon()).await.unwrap();
     assert_ne!(marker_text(folder.path()), before);
-    ours.clean_up(slot, &dir, &left(&taken, false), soon()).await.unwrap();
+    ours.clean_up(slot, &dir, &left(&claimed_marker, false), soon()).await.unwrap();
     assert_eq!(marker_text(folder.path()), before);
     assert_eq!(names(&folder.path().join(".imagestore-agent")), ["identity.json"]);
 
     // What somebody has written since stays, and so does the folder it is in.
-    ours.write_marker(slot, &dir, &over, &taken, soon()).await.unwrap();
+    ours.write_marker(slot, &dir, &over, &claimed_marker, soon()).await.unwrap();
     let marker = folder.path().join(".imagestore-agent/identity.json");
     fs::write(&marker, "another's").unwrap();
-    ours.clean_up(slot, &dir, &left(&taken, true), soon()).await.unwrap();
+    ours.clean_up(slot, &dir, &left(&claimed_marker, true), soon()).await.unwrap();
     assert_eq!(marker_text(folder.path()), "another's");
 }

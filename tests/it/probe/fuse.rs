@@ -40,12 +40,12 @@ async fn whatever_hangs_holds_one_worker_which_is_named_with_the_call_and_gone_w
         };
         assert_eq!(fault.reason(), Reason::ProbeStuck, "{op:?}: {fault}");
         assert_eq!(text_fact(&fault, "step"), step, "{op:?}");
-        let held = slot.stuck_worker().expect("it cannot be killed");
+        let stuck_worker = slot.stuck_worker().expect("it cannot be killed");
         // The next probe does not wait for it, and starts no other.
         let again =
             prober.examine(slot, &dir, &purpose, soon()).await.into_inspection().unwrap_err();
         assert_eq!(again.reason(), Reason::ProbeStuck);
-        assert_eq!(slot.stuck_worker(), Some(held));
+        assert_eq!(slot.stuck_worker(), Some(stuck_worker));
         fuse.release();
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
@@ -125,7 +125,7 @@ async fn figures_that_cannot_be_true_are_a_fault_and_odd_ones_are_not() {
         (Figures { blocks: u64::MAX, ..usual }, false),
         (Figures { bavail: u64::MAX, ..usual }, false),
     ] {
-        fuse.figures(figures);
+        fuse.set_figures(figures);
         let seen = examine(&prober, &fuse.path(), &serve(place.clone(), true)).await;
         match seen {
             Ok(examined) => {

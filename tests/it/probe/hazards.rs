@@ -17,13 +17,13 @@ use crate::probe::{
     AGENT, MARKER, add, as_nobody, claim, claimed, examine, image_dir, names, options, prober,
     serve, soon, text_fact, with_worker,
 };
-use crate::support::filesystems::{Bound, Mounted, Unserved};
+use crate::support::filesystems::{BindMount, MountedFs, UnservedMount};
 use crate::support::requirements::{needs_root, run};
 
 #[tokio::test]
 async fn a_mount_with_an_odd_name_elsewhere_spoils_no_probe() {
     needs_root!();
-    let disk = Mounted::tmpfs("size=4m");
+    let disk = MountedFs::tmpfs("size=4m");
     let prober = prober(&disk.path());
     let inside = disk.path().join("images");
     fs::create_dir(&inside).unwrap();
@@ -32,7 +32,7 @@ async fn a_mount_with_an_odd_name_elsewhere_spoils_no_probe() {
     let odd = tempfile::tempdir().unwrap();
     let latin = odd.path().join(OsStr::from_bytes(b"gr\xfc\xdfe"));
     fs::create_dir(&latin).unwrap();
-    let bound = Bound::of(odd.path(), &latin.join("bound"), false);
+    let bound = BindMount::of(odd.path(), &latin.join("bound"), false);
     let probed = examine(&prober, &inside, &serve(place.clone(), true)).await;
     assert!(disk.try_unmount());
     let unmounted = examine(&prober, &inside, &serve(place, true)).await;
@@ -44,11 +44,11 @@ async fn a_mount_with_an_odd_name_elsewhere_spoils_no_probe() {
 #[tokio::test]
 async fn a_copy_left_below_the_mount_point_is_not_the_store() {
     needs_root!();
-    let (parent, disk) = (Mounted::tmpfs("size=4m"), Mounted::tmpfs("size=4m"));
+    let (parent, disk) = (MountedFs::tmpfs("size=4m"), MountedFs::tmpfs("size=4m"));
     let prober = prober(&parent.path());
     let mount_point = parent.path().join("disk");
     let images = mount_point.join("images");
-    let bound = Bound::of(&disk.path(), &mount_point, false);
+    let bound = BindMount::of(&disk.path(), &mount_point, false);
     fs::create_dir(&images).unwrap();
     let place = claimed(&prober, &images).await;
     assert_eq!(place.mount_point, mount_point.to_str().unwrap());
@@ -91,7 +91,7 @@ async fn what_a_disk_says_reaches_no_terminal_as_it_is() {
     assert_eq!(of_a_target.reason(), Reason::OutsideAllowedRoots);
     assert!(text_fact(&of_a_target, "target").ends_with("odd\\u{1b}[2J"), "{of_a_target}");
 
-    let bound = Bound::of(&images, &odd.join("mount"), true);
+    let bound = BindMount::of(&images, &odd.join("mount"), true);
     fs::remove_dir_all(images.join(".imagestore-agent")).unwrap();
     std::os::unix::fs::symlink(odd.join("mount"), folder.path().join("view")).unwrap();
     let of_a_mount = examine(&prober, &folder.path().join("view"), &add()).await;
@@ -99,15 +99,15 @@ async fn what_a_disk_says_reaches_no_terminal_as_it_is() {
     let of_a_mount = of_a_mount.unwrap_err();
     assert_eq!(of_a_mount.reason(), Reason::NamespaceReadOnly);
     for fault in [of_the_marker, of_a_target, of_a_mount] {
-        let told = format!("{} {} {:?}", fault.details(), fault.remedy(), fault.facts());
-        assert!(!told.chars().any(char::is_control), "{told:?}");
+        let texts = format!("{} {} {:?}", fault.details(), fault.remedy(), fault.facts());
+        assert!(!texts.chars().any(char::is_control), "{texts:?}");
     }
 }
 
 #[tokio::test]
 async fn a_mount_that_nobody_serves_is_named_with_the_call_that_waits() {
     needs_root!();
-    let dead = Unserved::new();
+    let dead = UnservedMount::new();
     let prober = prober(&dead.path());
     for path in [dead.path(), dead.path().join("images")] {
         let (slot, dir, purpose) = (&mut WorkerSlot::new(), image_dir(&path), add());
@@ -124,7 +124,7 @@ async fn a_mount_that_nobody_serves_is_named_with_the_call_that_waits() {
 #[tokio::test]
 async fn a_worker_in_the_middle_of_its_work_ends_with_its_stdin() {
     needs_root!();
-    let dead = Unserved::new();
+    let dead = UnservedMount::new();
     let mut worker = tokio::process::Command::new(AGENT)
         .arg("probe-worker")
         .stdin(Stdio::piped())
@@ -146,7 +146,7 @@ async fn a_worker_in_the_middle_of_its_work_ends_with_its_stdin() {
 #[tokio::test]
 async fn a_disk_unmounted_in_the_middle_of_an_add_leaves_no_marker_under_it() {
     needs_root!();
-    let disk = Mounted::of("ext4");
+    let disk = MountedFs::of("ext4");
     let prober = with_worker(ProbeOptions { allow_root_disk: true, ..options(&disk.path()) });
     let (slot, dir) = (&mut WorkerSlot::new(), image_dir(&disk.path()));
     let examined = prober.examine(slot, &dir, &add(), soon()).await.into_inspection().unwrap();

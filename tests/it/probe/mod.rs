@@ -21,7 +21,7 @@ use imagestore_agent::probe::{
 };
 use tokio::time::Instant;
 
-use crate::support::filesystems::{Bound, Mounted};
+use crate::support::filesystems::{BindMount, MountedFs};
 use crate::support::requirements::needs_root;
 
 pub(crate) const AGENT: &str = env!("CARGO_BIN_EXE_imagestore-agent");
@@ -125,10 +125,10 @@ pub(crate) fn text_fact(fault: &Fault, name: &str) -> String {
 async fn capacity_is_what_the_filesystem_says_and_the_marker_survives_a_remount() {
     needs_root!();
     for disk in [
-        Mounted::of("ext4"),
-        Mounted::of("xfs"),
-        Mounted::of("btrfs"),
-        Mounted::tmpfs("size=16m,nr_inodes=64"),
+        MountedFs::of("ext4"),
+        MountedFs::of("xfs"),
+        MountedFs::of("btrfs"),
+        MountedFs::tmpfs("size=16m,nr_inodes=64"),
     ] {
         let images = disk.path().join("images");
         fs::create_dir(&images).unwrap();
@@ -162,7 +162,7 @@ async fn capacity_is_what_the_filesystem_says_and_the_marker_survives_a_remount(
 #[tokio::test]
 async fn an_unmounted_disk_is_told_and_nothing_is_written_under_it() {
     needs_root!();
-    let disk = Mounted::of("ext4");
+    let disk = MountedFs::of("ext4");
     let prober = prober(&disk.path());
     let inside = disk.path().join("images");
     fs::create_dir(&inside).unwrap();
@@ -183,7 +183,7 @@ async fn an_unmounted_disk_is_told_and_nothing_is_written_under_it() {
 #[tokio::test]
 async fn a_missing_marker_on_the_right_disk_is_told_apart_from_a_missing_disk() {
     needs_root!();
-    let disk = Mounted::tmpfs("size=4m");
+    let disk = MountedFs::tmpfs("size=4m");
     let prober = prober(&disk.path());
     let place = claimed(&prober, &disk.path()).await;
     fs::remove_file(disk.path().join(".imagestore-agent/identity.json")).unwrap();
@@ -195,13 +195,13 @@ async fn a_missing_marker_on_the_right_disk_is_told_apart_from_a_missing_disk() 
 #[tokio::test]
 async fn a_read_only_disk_is_told_apart_from_a_read_only_view_of_it() {
     needs_root!();
-    let disk = Mounted::of("ext4");
+    let disk = MountedFs::of("ext4");
     let images = disk.path().join("images");
     fs::create_dir(&images).unwrap();
     let around = disk.path().parent().unwrap().to_owned();
     let prober = prober(&around);
     let place = claimed(&prober, &images).await;
-    let view = Bound::of(&images, &around.join("view"), true);
+    let view = BindMount::of(&images, &around.join("view"), true);
     let fault =
         examine(&prober, &around.join("view"), &serve(place.clone(), true)).await.unwrap_err();
     assert_eq!(fault.reason(), Reason::NamespaceReadOnly, "{fault}");
@@ -220,7 +220,7 @@ async fn a_read_only_disk_is_told_apart_from_a_read_only_view_of_it() {
 async fn a_dying_disk_is_an_io_error_although_statvfs_still_answers() {
     needs_root!();
     for kind in ["ext4", "xfs"] {
-        let disk = Mounted::of(kind);
+        let disk = MountedFs::of(kind);
         let prober = prober(&disk.path());
         let place = claimed(&prober, &disk.path()).await;
         disk.shut_down();
@@ -234,7 +234,7 @@ async fn a_dying_disk_is_an_io_error_although_statvfs_still_answers() {
 #[tokio::test]
 async fn a_full_disk_stays_good_for_reading_but_takes_no_marker() {
     needs_root!();
-    let disk = Mounted::tmpfs("size=1m");
+    let disk = MountedFs::tmpfs("size=1m");
     let prober = prober(&disk.path());
     let place = claimed(&prober, &disk.path()).await;
     let filler = disk.path().join("filler");
@@ -282,8 +282,8 @@ async fn what_is_planted_in_the_marker_folder_is_neither_followed_nor_waited_for
     let folder = tempfile::tempdir().unwrap();
     let prober = with_worker(ProbeOptions { allow_root_disk: true, ..options(folder.path()) });
     let dir = folder.path().join("images");
-    let ours = dir.join(".imagestore-agent");
-    let marker = ours.join("identity.json");
+    let marker_dir = dir.join(".imagestore-agent");
+    let marker = marker_dir.join("identity.json");
     let victim = folder.path().join("victim");
     let plants: [&dyn Fn(); 5] = [
         &|| symlink("/etc/passwd", &marker).unwrap(),
@@ -293,22 +293,22 @@ async fn what_is_planted_in_the_marker_folder_is_neither_followed_nor_waited_for
         &|| fs::write(&marker, b"\xff\xfe").unwrap(),
     ];
     for plant in plants {
-        fs::create_dir_all(&ours).unwrap();
+        fs::create_dir_all(&marker_dir).unwrap();
         plant();
         let fault = examine(&prober, &dir, &add()).await.unwrap_err();
         assert_eq!(fault.reason(), Reason::MarkerUnreadable, "{fault}");
         fs::remove_dir_all(&dir).unwrap();
     }
     // A link in the place of the probe file is replaced, what it leads to is not touched.
-    fs::create_dir_all(&ours).unwrap();
+    fs::create_dir_all(&marker_dir).unwrap();
     fs::write(&victim, "precious").unwrap();
-    symlink(&victim, ours.join(format!("probe.{}", NodeId::from_u128(1)))).unwrap();
+    symlink(&victim, marker_dir.join(format!("probe.{}", NodeId::from_u128(1)))).unwrap();
     examine(&prober, &dir, &add()).await.unwrap();
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
-    assert_eq!(names(&ours), Vec::<String>::new());
+    assert_eq!(names(&marker_dir), Vec::<String>::new());
     // A link in the place of the folder.
-    fs::remove_dir(&ours).unwrap();
-    symlink(folder.path(), &ours).unwrap();
+    fs::remove_dir(&marker_dir).unwrap();
+    symlink(folder.path(), &marker_dir).unwrap();
     let fault = examine(&prober, &dir, &add()).await.unwrap_err();
     assert_eq!(fault.reason(), Reason::MarkerUnreadable, "{fault}");
 }
@@ -351,7 +351,7 @@ async fn without_permission_the_command_that_mends_it_is_named() {
 #[tokio::test]
 async fn an_init_prepares_a_directory_for_the_daemons_user() {
     needs_root!();
-    let disk = Mounted::of("ext4");
+    let disk = MountedFs::of("ext4");
     let prober = prober(&disk.path());
     let (dir, slot) = (image_dir(&disk.path()), &mut WorkerSlot::new());
     let owner = Some(imagestore_agent::probe::DirectoryOwner { uid: 65_534, gid: 65_534 });
@@ -454,7 +454,7 @@ async fn a_worker_that_is_no_worker_is_an_error_and_no_hang() {
 #[tokio::test]
 async fn a_frozen_disk_holds_one_worker_which_is_remembered_until_it_is_freed() {
     needs_root!();
-    let disk = Mounted::of("ext4");
+    let disk = MountedFs::of("ext4");
     let prober = prober(&disk.path());
     let place = claimed(&prober, &disk.path()).await;
     let (dir, slot) = (image_dir(&disk.path()), &mut WorkerSlot::new());
@@ -499,7 +499,7 @@ async fn a_frozen_disk_holds_one_worker_which_is_remembered_until_it_is_freed() 
 #[tokio::test]
 async fn an_operators_umount_succeeds_a_hundred_times_between_probes() {
     needs_root!();
-    let disk = Mounted::of("ext4");
+    let disk = MountedFs::of("ext4");
     let prober = prober(&disk.path());
     let place = claimed(&prober, &disk.path()).await;
     let (dir, slot) = (image_dir(&disk.path()), &mut WorkerSlot::new());

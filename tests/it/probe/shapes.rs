@@ -5,13 +5,13 @@ use std::fs;
 use nix::sys::statvfs::statvfs;
 
 use crate::probe::{MARKER, claimed, examine, prober, serve};
-use crate::support::filesystems::{Bound, Mounted};
+use crate::support::filesystems::{BindMount, MountedFs};
 use crate::support::requirements::needs_root;
 
 #[tokio::test]
 async fn small_blocks_count_as_what_they_are() {
     needs_root!();
-    let disk = Mounted::with("ext4", &["-b", "1024"]);
+    let disk = MountedFs::with("ext4", &["-b", "1024"]);
     let prober = prober(&disk.path());
     let place = claimed(&prober, &disk.path()).await;
     let raw = statvfs(&disk.path()).unwrap();
@@ -24,7 +24,7 @@ async fn small_blocks_count_as_what_they_are() {
 async fn what_is_reserved_for_root_is_not_available() {
     needs_root!();
     // Half of it is root's.
-    let disk = Mounted::with("ext4", &["-m", "50"]);
+    let disk = MountedFs::with("ext4", &["-m", "50"]);
     let prober = prober(&disk.path());
     let place = claimed(&prober, &disk.path()).await;
     let raw = statvfs(&disk.path()).unwrap();
@@ -36,11 +36,11 @@ async fn what_is_reserved_for_root_is_not_available() {
 #[tokio::test]
 async fn an_overlay_and_a_bind_mount_serve_as_well_as_a_disk() {
     needs_root!();
-    let disk = Mounted::tmpfs("size=16m");
+    let disk = MountedFs::tmpfs("size=16m");
     let at = |name: &str| disk.path().join(name);
     fs::create_dir(at("images")).unwrap();
-    let overlay = Bound::overlay(&disk.path());
-    let bound = Bound::of(&at("images"), &at("bound"), false);
+    let overlay = BindMount::overlay(&disk.path());
+    let bound = BindMount::of(&at("images"), &at("bound"), false);
     let prober = prober(&disk.path());
     let mut places = Vec::new();
     for path in [overlay.path(), at("bound")] {

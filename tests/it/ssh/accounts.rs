@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::ssh::table::Played;
+use crate::ssh::table::RowSetup;
 use crate::ssh::{by_key, by_password, ssh_settings, verify, verify_by};
 use crate::support::requirements::run;
 use crate::support::sshd::{Builder, HostKeyFile, KeyPair, User};
@@ -23,7 +23,7 @@ const MARKER: &str = "srv/images/.imagestore-agent/identity.json";
 /// A program of its own for SFTP, so that it is started by the user's shell.
 const BY_THE_SHELL: &str = "Subsystem sftp /usr/lib/openssh/sftp-server";
 
-pub(crate) async fn accounts(situation: &str) -> Played {
+pub(crate) async fn accounts(situation: &str) -> RowSetup {
     let user = User::create();
     let lines: &[&str] = match situation {
         "account: expired" => {
@@ -78,10 +78,10 @@ pub(crate) fn chroot(files: &[(&str, &str)]) -> TempDir {
     root
 }
 
-pub(crate) async fn hosts(situation: &str) -> Played {
-    let (ours, other) = (MarkerId::from_u128(1), MarkerId::from_u128(2));
+pub(crate) async fn hosts(situation: &str) -> RowSetup {
+    let (own_marker, other_marker) = (MarkerId::from_u128(1), MarkerId::from_u128(2));
     let identity = |id: MarkerId| format!("{{\"version\":1,\"id\":\"{id}\"}}");
-    let (mine, another) = (identity(ours), identity(other));
+    let (mine, another) = (identity(own_marker), identity(other_marker));
     let files: &[(&str, &str)] = match situation {
         "host: another boot id" => {
             &[(BOOT_ID, "00000000-0000-4000-8000-000000000000\n"), (MARKER, &mine)]
@@ -100,14 +100,14 @@ pub(crate) async fn hosts(situation: &str) -> Played {
         _ => server.line("ForceCommand internal-sftp").line(&chroot),
     };
     let sshd = server.start();
-    let marker = MarkerLocation { path: format!("/{MARKER}"), id: ours };
+    let marker = MarkerLocation { path: format!("/{MARKER}"), id: own_marker };
     let asked = EvidenceWanted::Full(Some(marker));
     (verify(&LoginRequest { asked, ..by_password(&sshd, &user) }).await, sshd).into()
 }
 
 /// The sshd of the visit stops in the middle of the login: a command that it runs for the user's keys
 /// stops whoever has started it.
-pub(crate) async fn frozen(user: &User) -> Played {
+pub(crate) async fn frozen(user: &User) -> RowSetup {
     // sshd runs no command that lies below a directory which others may write to.
     let dir = tempfile::tempdir_in("/run").unwrap();
     let (command, stopped) = (dir.path().join("keys"), dir.path().join("stopped"));

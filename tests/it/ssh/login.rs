@@ -7,7 +7,7 @@ use imagestore_agent::ssh::{AuthMethod, LoginRequest, Verifier};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::ssh::{AMPLE, ssh_address, verify_by};
+use crate::ssh::{TEST_TIMEOUT, ssh_address, verify_by};
 use crate::ssh::{by_key, by_password, expect, list, login, secret, ssh_settings, text, verify};
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, HostKeyFile, KeyPair, User};
@@ -31,7 +31,7 @@ async fn the_result_of_a_check_does_not_wait_for_the_disconnect() {
     let (sshd, user) = (Builder::new().start(), User::create());
     let (verifier, login) = (Verifier::new(&ssh_settings()), by_password(&sshd, &user));
     for check in 1..=2 {
-        verifier.verify(&login, Instant::now() + AMPLE).await.unwrap();
+        verifier.verify(&login, Instant::now() + TEST_TIMEOUT).await.unwrap();
         // This runtime has one thread: nothing is sent before the next await.
         assert_eq!(sshd.logged("login checked"), check - 1);
         verifier.finish_disconnects().await;

@@ -20,11 +20,11 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::support::non_ssh_peers::{BANNER, Hostile, Script};
+use crate::support::non_ssh_peers::{BANNER, NonSshPeer, Script};
 use crate::support::sshd::{KeyPair, Sshd, User};
 
 /// Far enough away never to be what ends a check.
-pub(crate) const AMPLE: Duration = Duration::from_secs(60);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) fn ssh_settings() -> settings::SshSettings {
     Settings::built_in().ssh
@@ -73,7 +73,7 @@ pub(crate) async fn verify_by(
     login: &LoginRequest,
 ) -> Result<VerifiedLogin, Fault> {
     let verifier = Verifier::new(settings);
-    let outcome = verifier.verify(login, Instant::now() + AMPLE).await;
+    let outcome = verifier.verify(login, Instant::now() + TEST_TIMEOUT).await;
     // The tests read the server's log without letting other tasks run.
     verifier.finish_disconnects().await;
     if let Err(fault) = &outcome {
@@ -110,10 +110,10 @@ pub(crate) fn text(fault: &Fault, name: &str) -> String {
 }
 
 fn assert_no_secret(fault: &Fault, login: &LoginRequest) {
-    let told = format!("{fault} {fault:?} {login:?}");
+    let texts = format!("{fault} {fault:?} {login:?}");
     let SshCredentials { password, private_key, passphrase } = &login.credentials;
     for secret in [password, private_key, passphrase].into_iter().flatten() {
-        assert!(!told.contains(secret.expose_secret()), "{told}");
+        assert!(!texts.contains(secret.expose_secret()), "{texts}");
     }
 }
 
@@ -188,9 +188,9 @@ fn a_lookup_has_its_own_limit() {
 #[tokio::test]
 async fn a_name_is_dialled_in_both_families() {
     // Only the IPv4 side of the name listens.
-    let hostile = Hostile::start(Script::SaysAndCloses(b"220 ftp\r\n")).await;
-    let address = ssh_address("localhost", hostile.address.port());
-    let login = LoginRequest { address, ..anyone(hostile.address) };
+    let peer = NonSshPeer::start(Script::SaysAndCloses(b"220 ftp\r\n")).await;
+    let address = ssh_address("localhost", peer.address.port());
+    let login = LoginRequest { address, ..anyone(peer.address) };
     let fault = expect(verify(&login).await, Reason::NotSsh);
     assert_eq!(text(&fault, "address"), "127.0.0.1");
 }
@@ -226,24 +226,24 @@ async fn a_port_that_drops_packets_times_out() {
 
 #[tokio::test]
 async fn a_store_without_a_secret_is_not_dialled() {
-    let hostile = Hostile::start(Script::Silent).await;
+    let peer = NonSshPeer::start(Script::Silent).await;
     let nothing = SshCredentials { password: None, private_key: None, passphrase: None };
-    expect(verify(&login(hostile.address, "u", nothing)).await, Reason::MethodNotOffered);
-    assert_eq!(hostile.opened(), 0);
+    expect(verify(&login(peer.address, "u", nothing)).await, Reason::MethodNotOffered);
+    assert_eq!(peer.opened(), 0);
 }
 
 #[tokio::test]
 async fn an_unusable_key_is_told_before_anything_is_dialled() {
-    let hostile = Hostile::start(Script::Silent).await;
+    let peer = NonSshPeer::start(Script::Silent).await;
     let key = |text: &str| SshCredentials {
         password: Some(secret("hunter2")),
         private_key: Some(secret(text)),
         passphrase: None,
     };
     for text in ["garbage of a key", "-----BEGIN OPENSSH PRIVATE KEY-----\ngarbage\n"] {
-        expect(verify(&login(hostile.address, "u", key(text))).await, Reason::KeyUnusable);
+        expect(verify(&login(peer.address, "u", key(text))).await, Reason::KeyUnusable);
     }
-    assert_eq!(hostile.opened(), 0);
+    assert_eq!(peer.opened(), 0);
 }
 
 /// An OpenSSH key whose encryption asks for other rounds than it was made with.
@@ -261,7 +261,7 @@ fn with_rounds(key: &KeyPair, rounds: u32) -> String {
 
 #[tokio::test]
 async fn a_key_that_asks_for_endless_rounds_is_not_opened() {
-    let hostile = Hostile::start(Script::Silent).await;
+    let peer = NonSshPeer::start(Script::Silent).await;
     let key = KeyPair::generate("ed25519", "open sesame");
     let text = with_rounds(&key, 1025);
     let key = SshCredentials {
@@ -269,37 +269,37 @@ async fn a_key_that_asks_for_endless_rounds_is_not_opened() {
         private_key: Some(secret(&text)),
         passphrase: Some(secret("open sesame")),
     };
-    let fault = expect(verify(&login(hostile.address, "u", key)).await, Reason::KeyUnusable);
+    let fault = expect(verify(&login(peer.address, "u", key)).await, Reason::KeyUnusable);
     assert_eq!(fault.facts()["rounds"], Fact::from(1025));
     assert!(fault.remedy().contains("ssh-keygen"), "{fault:?}");
-    assert_eq!(hostile.opened(), 0);
+    assert_eq!(peer.opened(), 0);
 }
 
 /// Starts a hundred checks, drops them all once their peer has them, and looks at what is left.
 async fn drop_a_hundred_checks_of(script: Script) {
     const CHECKS: usize = 100;
-    let mut hostile = Hostile::start(script).await;
+    let mut peer = NonSshPeer::start(script).await;
     let before = Handle::current().metrics().num_alive_tasks();
     let mut checks = JoinSet::new();
     for _ in 0..CHECKS {
         // One verifier would make them one after the other.
-        let (verifier, login) = (Verifier::new(&ssh_settings()), anyone(hostile.address));
-        checks.spawn(async move { verifier.verify(&login, Instant::now() + AMPLE).await });
+        let (verifier, login) = (Verifier::new(&ssh_settings()), anyone(peer.address));
+        checks.spawn(async move { verifier.verify(&login, Instant::now() + TEST_TIMEOUT).await });
     }
-    hostile.until_opened(CHECKS).await;
+    peer.until_opened(CHECKS).await;
     if let Script::Says(_) = script {
         // Each check and the session that russh runs for it, beside the peer's own tasks.
         let sessions = || Handle::current().metrics().num_alive_tasks() >= before + 3 * CHECKS;
         until(sessions).await;
     }
     checks.shutdown().await;
-    timeout(AMPLE, hostile.until_closed(CHECKS)).await.expect("sockets are left");
+    timeout(TEST_TIMEOUT, peer.until_closed(CHECKS)).await.expect("sockets are left");
     until(|| Handle::current().metrics().num_alive_tasks() <= before).await;
 }
 
 /// Lets the other tasks run until it is so.
 async fn until(so: impl Fn() -> bool) {
-    let patience = timeout(AMPLE, async {
+    let patience = timeout(TEST_TIMEOUT, async {
         while !so() {
             tokio::task::yield_now().await;
         }
@@ -323,21 +323,21 @@ async fn checks_dropped_during_key_exchange_leave_nothing_behind() {
 
 #[tokio::test]
 async fn a_check_that_times_out_during_key_exchange_leaves_nothing_behind() {
-    let mut hostile = Hostile::start(Script::Says(BANNER)).await;
+    let mut peer = NonSshPeer::start(Script::Says(BANNER)).await;
     let before = Handle::current().metrics().num_alive_tasks();
     let mut settings = ssh_settings();
     settings.handshake_timeout = Duration::from_millis(200);
-    expect(verify_by(&settings, &anyone(hostile.address)).await, Reason::HandshakeTimeout);
-    timeout(AMPLE, hostile.until_closed(1)).await.expect("the socket is left");
+    expect(verify_by(&settings, &anyone(peer.address)).await, Reason::HandshakeTimeout);
+    timeout(TEST_TIMEOUT, peer.until_closed(1)).await.expect("the socket is left");
     until(|| Handle::current().metrics().num_alive_tasks() <= before).await;
 }
 
 #[tokio::test]
 async fn the_callers_deadline_ends_every_phase() {
-    let hostile = Hostile::start(Script::Silent).await;
+    let peer = NonSshPeer::start(Script::Silent).await;
     let began = Instant::now();
     let deadline = began + Duration::from_millis(200);
-    let outcome = Verifier::new(&ssh_settings()).verify(&anyone(hostile.address), deadline).await;
+    let outcome = Verifier::new(&ssh_settings()).verify(&anyone(peer.address), deadline).await;
     expect(outcome, Reason::BannerTimeout);
     assert!(began.elapsed() < Duration::from_secs(5));
 }

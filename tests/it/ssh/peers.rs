@@ -9,15 +9,15 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::ssh::{expect, login, secret, ssh_settings, text, verify_by};
-use crate::support::non_ssh_peers::{BANNER, Hostile, Script};
+use crate::support::non_ssh_peers::{BANNER, NonSshPeer, Script};
 
 /// The fault that a peer with this script brings about. None of these takes the limit, which is long,
 /// unless `limit` says so.
 async fn fault_of(script: Script, limit: Duration, reason: Reason) -> Fault {
-    let hostile = Hostile::start(script).await;
+    let peer = NonSshPeer::start(script).await;
     let mut settings = ssh_settings();
     settings.handshake_timeout = limit;
-    let login = login(hostile.address, "anyone", SshCredentials::password(secret("hunter2")));
+    let login = login(peer.address, "anyone", SshCredentials::password(secret("hunter2")));
     let began = Instant::now();
     let fault = expect(verify_by(&settings, &login).await, reason);
     assert!(began.elapsed() < limit + Duration::from_secs(5), "{fault:?}");
@@ -102,11 +102,11 @@ async fn a_connection_that_is_closed_or_reset_is_lost() {
 
 #[tokio::test]
 async fn four_logins_at_a_time_are_made_on_one_host() {
-    let mut hostile = Hostile::start(Script::Silent).await;
+    let mut peer = NonSshPeer::start(Script::Silent).await;
     let mut settings = ssh_settings();
     settings.handshake_timeout = LONG;
     let verifier = Verifier::new(&settings);
-    let login = login(hostile.address, "anyone", SshCredentials::password(secret("hunter2")));
+    let login = login(peer.address, "anyone", SshCredentials::password(secret("hunter2")));
     let deadline = Instant::now() + LONG;
     let mut visits = JoinSet::new();
     let mut handles = Vec::new();
@@ -116,14 +116,14 @@ async fn four_logins_at_a_time_are_made_on_one_host() {
             let _ = verifier.verify(&login, deadline).await;
         }));
     }
-    hostile.until_opened(4).await;
+    peer.until_opened(4).await;
     // A connection of our own is taken after all that were made before it.
-    let own = TcpStream::connect(hostile.address).await.unwrap();
-    hostile.until_opened(5).await;
-    assert_eq!(hostile.opened(), 5);
+    let own = TcpStream::connect(peer.address).await.unwrap();
+    peer.until_opened(5).await;
+    assert_eq!(peer.opened(), 5);
     for first in &handles[..2] {
         first.abort();
     }
-    hostile.until_opened(7).await;
+    peer.until_opened(7).await;
     drop(own);
 }

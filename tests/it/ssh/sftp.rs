@@ -12,38 +12,40 @@ use russh_sftp::protocol::{Data, Handle, Packet, Version};
 use tokio::time::Instant;
 
 use crate::ssh::{expect, login, secret, text, verify};
-use crate::support::scripted_sftp_server::{Does, FalseSftp, Oddities, Role, end, one_file};
+use crate::support::scripted_sftp_server::{
+    Action, PacketScript, ScriptedSftpServer, ServerQuirks, end, one_file,
+};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-async fn proven(role: Role, oddities: Oddities) -> HostIdentity {
-    let server = FalseSftp::start(role, oddities).await;
+async fn proven(role: PacketScript, quirks: ServerQuirks) -> HostIdentity {
+    let server = ScriptedSftpServer::start(role, quirks).await;
     let by_password = SshCredentials::password(secret("hunter2"));
     verify(&login(server.address, "anyone", by_password)).await.unwrap().proof
 }
 
 /// What stood in the way, and the words for it.
-async fn hindrance(role: Role) -> (Obstacle, String) {
-    match proven(role, Oddities::default()).await {
+async fn hindrance(role: PacketScript) -> (Obstacle, String) {
+    match proven(role, ServerQuirks::default()).await {
         HostIdentity::Unverified(unproven) => (unproven.obstacle, unproven.details),
         other => panic!("{other:?}"),
     }
 }
 
-fn honest(asked: &Packet) -> Vec<Does> {
-    one_file(asked, read_to_string(BOOT_ID).unwrap().as_bytes())
+fn honest(packet: &Packet) -> Vec<Action> {
+    one_file(packet, read_to_string(BOOT_ID).unwrap().as_bytes())
 }
 
 #[tokio::test]
 async fn channels_that_a_server_opens_change_nothing() {
-    let flood = Oddities { opens: 10_000, ..Oddities::default() };
+    let flood = ServerQuirks { opens: 10_000, ..ServerQuirks::default() };
     assert_eq!(proven(honest, flood).await, HostIdentity::verified_by(HostEvidence::BootId));
 }
 
 #[tokio::test]
 async fn a_server_that_takes_not_a_byte_is_left_in_time() {
     let begun = Instant::now();
-    let closed = Oddities { no_window: true, ..Oddities::default() };
+    let closed = ServerQuirks { no_window: true, ..ServerQuirks::default() };
     let HostIdentity::Unverified(unproven) = proven(honest, closed).await else { panic!("proven") };
     assert_eq!(unproven.obstacle, Obstacle::NoAnswer);
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
@@ -51,47 +53,49 @@ async fn a_server_that_takes_not_a_byte_is_left_in_time() {
 
 #[tokio::test]
 async fn what_breaks_off_or_goes_astray_proves_nothing() {
-    let roles: &[(&str, Role)] = &[
-        ("disconnects after VERSION", |asked| match asked {
-            Packet::Init(_) => vec![Does::Says(Version::new().into()), Does::Disconnects],
+    let roles: &[(&str, PacketScript)] = &[
+        ("disconnects after VERSION", |packet| match packet {
+            Packet::Init(_) => vec![Action::Sends(Version::new().into()), Action::Disconnects],
             _ => Vec::new(),
         }),
-        ("closes the channel after VERSION", |asked| match asked {
-            Packet::Init(_) => vec![Does::Says(Version::new().into()), Does::ClosesChannel],
+        ("closes the channel after VERSION", |packet| match packet {
+            Packet::Init(_) => vec![Action::Sends(Version::new().into()), Action::ClosesChannel],
             _ => Vec::new(),
         }),
-        ("disconnects before VERSION", |_| vec![Does::Disconnects]),
-        ("disconnects within the file", |asked| match asked {
-            Packet::Read(read) if read.offset > 0 => vec![Does::Disconnects],
+        ("disconnects before VERSION", |_| vec![Action::Disconnects]),
+        ("disconnects within the file", |packet| match packet {
+            Packet::Read(read) if read.offset > 0 => vec![Action::Disconnects],
             other => one_file(other, b"0f3c8a52-94d6"),
         }),
-        ("opens a file that nobody asked for", |asked| match asked {
+        ("opens a file that nobody asked for", |packet| match packet {
             Packet::Open(open) => {
-                vec![Does::Says(Handle { id: open.id + 1, handle: "h".into() }.into())]
+                vec![Action::Sends(Handle { id: open.id + 1, handle: "h".into() }.into())]
             }
             other => honest(other),
         }),
-        ("answers another read", |asked| match asked {
+        ("answers another read", |packet| match packet {
             Packet::Read(read) => {
                 let data = b"0f3c8a52-94d6-4f0e-9f35-6a5d0c8f6d7e".to_vec();
-                vec![Does::Says(Data { id: read.id - 1, data }.into())]
+                vec![Action::Sends(Data { id: read.id - 1, data }.into())]
             }
             other => honest(other),
         }),
-        ("reads nothing, time and again", |asked| match asked {
-            Packet::Read(read) => vec![Does::Says(Data { id: read.id, data: Vec::new() }.into())],
+        ("reads nothing, time and again", |packet| match packet {
+            Packet::Read(read) => {
+                vec![Action::Sends(Data { id: read.id, data: Vec::new() }.into())]
+            }
             other => honest(other),
         }),
-        ("ends another read", |asked| match asked {
-            Packet::Read(read) => vec![Does::Says(end(read.id + 7))],
+        ("ends another read", |packet| match packet {
+            Packet::Read(read) => vec![Action::Sends(end(read.id + 7))],
             other => honest(other),
         }),
-        ("announces a packet of 4 GiB", |asked| match asked {
-            Packet::Open(_) => vec![Does::SaysRaw(&[0xff; 64])],
+        ("announces a packet of 4 GiB", |packet| match packet {
+            Packet::Open(_) => vec![Action::SendsRaw(&[0xff; 64])],
             other => honest(other),
         }),
-        ("greets again in the place of an answer", |asked| match asked {
-            Packet::Open(_) => vec![Does::Says(Version::new().into())],
+        ("greets again in the place of an answer", |packet| match packet {
+            Packet::Open(_) => vec![Action::Sends(Version::new().into())],
             other => honest(other),
         }),
     ];
@@ -102,11 +106,11 @@ async fn what_breaks_off_or_goes_astray_proves_nothing() {
 
 #[tokio::test]
 async fn a_disk_that_hangs_behind_the_marker_leaves_the_proof_standing() {
-    let hangs: Role = |asked| match asked {
+    let hangs: PacketScript = |packet| match packet {
         Packet::Open(open) if open.filename != BOOT_ID => Vec::new(),
         other => honest(other),
     };
-    let server = FalseSftp::start(hangs, Oddities::default()).await;
+    let server = ScriptedSftpServer::start(hangs, ServerQuirks::default()).await;
     let by_password = SshCredentials::password(secret("hunter2"));
     let marker = MarkerLocation { path: "/hung/marker".to_owned(), id: MarkerId::from_u128(1) };
     let login = LoginRequest {
@@ -120,11 +124,11 @@ async fn a_disk_that_hangs_behind_the_marker_leaves_the_proof_standing() {
 
 #[tokio::test]
 async fn what_is_no_boot_id_is_none() {
-    let roles: &[(&str, Role)] = &[
-        ("too long", |asked| one_file(asked, &[b'0'; 100_000])),
-        ("not a text", |asked| one_file(asked, &[0xff; 36])),
-        ("no boot id", |asked| one_file(asked, b"42\n")),
-        ("no boot id", |asked| one_file(asked, b"")),
+    let roles: &[(&str, PacketScript)] = &[
+        ("too long", |packet| one_file(packet, &[b'0'; 100_000])),
+        ("not a text", |packet| one_file(packet, &[0xff; 36])),
+        ("no boot id", |packet| one_file(packet, b"42\n")),
+        ("no boot id", |packet| one_file(packet, b"")),
     ];
     for (why, role) in roles {
         let (obstacle, details) = hindrance(*role).await;
@@ -135,7 +139,8 @@ async fn what_is_no_boot_id_is_none() {
 
 #[tokio::test]
 async fn a_chatterer_in_the_place_of_sftp_is_quoted_in_its_first_words() {
-    let endless: Role = |_| (0..2_000).map(|_| Does::SaysRaw(b"\x1b[2Jbuy now! ")).collect();
+    let endless: PacketScript =
+        |_| (0..2_000).map(|_| Action::SendsRaw(b"\x1b[2Jbuy now! ")).collect();
     let (obstacle, details) = hindrance(endless).await;
     assert_eq!(obstacle, Obstacle::OtherProgram);
     assert!(details.contains("buy now!"), "{details}");
@@ -145,9 +150,9 @@ async fn a_chatterer_in_the_place_of_sftp_is_quoted_in_its_first_words() {
 #[tokio::test]
 async fn only_a_boot_id_that_differs_is_another_host() {
     let theirs = "0f3c8a52-94d6-4f0e-9f35-6a5d0c8f6d7e";
-    let server = FalseSftp::start(
-        |asked| one_file(asked, b"0f3c8a52-94d6-4f0e-9f35-6a5d0c8f6d7e\n"),
-        Oddities::default(),
+    let server = ScriptedSftpServer::start(
+        |packet| one_file(packet, b"0f3c8a52-94d6-4f0e-9f35-6a5d0c8f6d7e\n"),
+        ServerQuirks::default(),
     )
     .await;
     let by_password = SshCredentials::password(secret("hunter2"));

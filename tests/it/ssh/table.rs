@@ -12,17 +12,17 @@ use tokio::time::{Instant, timeout};
 use crate::ssh::accounts;
 use crate::ssh::{by_key, by_password, login, pinned, secret, ssh_address, ssh_settings};
 use crate::ssh::{verify, verify_by};
-use crate::support::corrupting_proxy::Spoiler;
+use crate::support::corrupting_proxy::CorruptingProxy;
 use crate::support::dropbear::Dropbear;
-use crate::support::non_ssh_peers::{BANNER, Hostile, Script};
+use crate::support::non_ssh_peers::{BANNER, NonSshPeer, Script};
 use crate::support::requirements::needs_root;
-use crate::support::scripted_ssh_server::{self, Talker};
+use crate::support::scripted_ssh_server::{self, ScriptedSshServer};
 use crate::support::sshd::{Builder, HostKeyFile, KeyPair, Sshd, User};
 
 pub(crate) type Outcome = Result<VerifiedLogin, Fault>;
 
 /// Longer than any row may take.
-const BOUND: Duration = Duration::from_secs(30);
+const ROW_TIMEOUT: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(300);
 
 struct Row {
@@ -31,22 +31,22 @@ struct Row {
     evidence: Vec<String>,
     remedy: String,
     /// Authentication attempts in sshd's log; none where no sshd counts them.
-    tries: Option<usize>,
+    auth_attempts: Option<usize>,
 }
 
 /// What came of a situation, and the sshd that was asked.
-pub(crate) struct Played {
+pub(crate) struct RowSetup {
     outcome: Outcome,
     sshd: Option<Sshd>,
 }
 
-impl From<Outcome> for Played {
+impl From<Outcome> for RowSetup {
     fn from(outcome: Outcome) -> Self {
         Self { outcome, sshd: None }
     }
 }
 
-impl From<(Outcome, Sshd)> for Played {
+impl From<(Outcome, Sshd)> for RowSetup {
     fn from((outcome, sshd): (Outcome, Sshd)) -> Self {
         Self { outcome, sshd: Some(sshd) }
     }
@@ -63,13 +63,15 @@ fn rows() -> Vec<Row> {
         .take_while(|line| line.starts_with('|'))
         .map(|line| {
             let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
-            let [situation, answer, evidence, tries, remedy] = cells[..] else { panic!("{line}") };
+            let [situation, answer, evidence, auth_attempts, remedy] = cells[..] else {
+                panic!("{line}")
+            };
             Row {
                 situation: situation.to_owned(),
                 answer: quoted(answer).pop().unwrap_or_default(),
                 evidence: quoted(evidence),
                 remedy: remedy.to_owned(),
-                tries: (tries != "-").then(|| tries.parse().unwrap()),
+                auth_attempts: (auth_attempts != "-").then(|| auth_attempts.parse().unwrap()),
             }
         })
         .collect()
@@ -84,14 +86,16 @@ async fn every_row_of_the_document_is_what_happens() {
     let mut wrong = Vec::new();
     for row in rows {
         let began = Instant::now();
-        let played = timeout(BOUND, play(&row.situation)).await;
+        let played = timeout(ROW_TIMEOUT, play(&row.situation)).await;
         let played = played.unwrap_or_else(|_| panic!("{} does not end", row.situation));
-        let (took, tries) = (began.elapsed(), played.sshd.as_ref().map(Sshd::tries));
+        let (took, auth_attempts) =
+            (began.elapsed(), played.sshd.as_ref().map(Sshd::auth_attempts));
         let outcome = played.outcome;
-        let miscounted = (tries != row.tries).then_some("another number of tries");
+        let miscounted = (auth_attempts != row.auth_attempts).then_some("another number of tries");
         if let Some(problem) = differs(&row, &outcome).or(miscounted) {
             let row = row.situation;
-            wrong.push(format!("{row}: {problem}: {outcome:?}, tries {tries:?} ({took:?})"));
+            wrong
+                .push(format!("{row}: {problem}: {outcome:?}, tries {auth_attempts:?} ({took:?})"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -107,12 +111,12 @@ fn differs(row: &Row, outcome: &Outcome) -> Option<&'static str> {
     if row.answer != fault.reason().as_str() {
         return Some("another reason");
     }
-    let shown = |name: &String| match fault.facts().get(name) {
+    let fact_text = |name: &String| match fault.facts().get(name) {
         Some(Fact::List(list)) => !list.is_empty(),
         Some(Fact::Text(text)) => !text.is_empty(),
         other => other.is_some(),
     };
-    if row.evidence.is_empty() || !row.evidence.iter().all(shown) {
+    if row.evidence.is_empty() || !row.evidence.iter().all(fact_text) {
         return Some("the evidence is not there");
     }
     (row.remedy != fault.remedy()).then_some("another remedy")
@@ -134,7 +138,7 @@ fn differs_in_proof(row: &Row, proof: &HostIdentity) -> Option<&'static str> {
 }
 
 /// Sets the situation up and logs in.
-async fn play(situation: &str) -> Played {
+async fn play(situation: &str) -> RowSetup {
     let words = situation.split_once(": ").map_or(situation, |(kind, _)| kind);
     match words {
         "address" => addresses(situation).await.into(),
@@ -209,8 +213,8 @@ async fn ports(situation: &str) -> Outcome {
 async fn peers(situation: &str) -> Outcome {
     if situation == "peer: packets with a wrong MAC" {
         let sshd = Builder::new().start();
-        let spoiler = Spoiler::before(sshd.address).await;
-        return verify(&anyone("127.0.0.1", spoiler.address.port())).await;
+        let proxy = CorruptingProxy::before(sshd.address).await;
+        return verify(&anyone("127.0.0.1", proxy.address.port())).await;
     }
     // A packet that says it has 100 MB.
     const HUGE: &[u8] =
@@ -235,12 +239,12 @@ async fn peers(situation: &str) -> Outcome {
         "peer: a packet of 100 MB" => Script::Says(HUGE),
         _ => panic!("nobody plays {situation:?}"),
     };
-    let hostile = Hostile::start(script).await;
+    let peer = NonSshPeer::start(script).await;
     let settings = SshSettings { handshake_timeout: Duration::from_secs(2), ..ssh_settings() };
-    verify_by(&settings, &anyone("127.0.0.1", hostile.address.port())).await
+    verify_by(&settings, &anyone("127.0.0.1", peer.address.port())).await
 }
 
-async fn key_exchanges(situation: &str) -> Played {
+async fn key_exchanges(situation: &str) -> RowSetup {
     let lines: &[&str] = match situation {
         "key exchange: legacy key exchange alone" => &["KexAlgorithms diffie-hellman-group14-sha1"],
         "key exchange: legacy host key alone" => &["HostKeyAlgorithms ssh-rsa"],
@@ -253,22 +257,22 @@ async fn key_exchanges(situation: &str) -> Played {
     (verify(&anyone("127.0.0.1", sshd.address.port())).await, sshd).into()
 }
 
-async fn host_keys(situation: &str) -> Played {
+async fn host_keys(situation: &str) -> RowSetup {
     let (sshd, user) = (Builder::new().start(), User::create());
-    let mine = by_password(&sshd, &user);
+    let login = by_password(&sshd, &user);
     let stranger = HostKeyFile::generate("ed25519").fingerprint();
     let outcome = match situation {
         "host key: not the pinned one" => {
             let other = Builder::new().start();
             let key = verify(&by_password(&other, &user)).await.unwrap().host_key;
-            verify(&pinned(&key, mine)).await
+            verify(&pinned(&key, login)).await
         }
         "host key: not the given one" => {
-            verify(&LoginRequest { given_fingerprints: vec![stranger], ..mine }).await
+            verify(&LoginRequest { given_fingerprints: vec![stranger], ..login }).await
         }
         "host key: none given, under the strict policy" => {
             let settings = SshSettings { host_key_policy: HostKeyPolicy::Strict, ..ssh_settings() };
-            verify_by(&settings, &mine).await
+            verify_by(&settings, &login).await
         }
         _ => panic!("nobody plays {situation:?}"),
     };
@@ -296,13 +300,16 @@ async fn secrets(situation: &str) -> Outcome {
     verify(&LoginRequest { credentials, ..anyone("127.0.0.1", 1) }).await
 }
 
-async fn logins(situation: &str) -> Played {
-    let talks = async |script, login: &dyn Fn(&Talker) -> (SshSettings, LoginRequest)| -> Played {
-        let talker = Talker::start(script).await;
-        let (settings, login) = login(&talker);
-        verify_by(&settings, &login).await.into()
-    };
-    let at = |talker: &Talker| anyone("127.0.0.1", talker.address.port());
+async fn logins(situation: &str) -> RowSetup {
+    let verify_against =
+        async |script,
+               login: &dyn Fn(&ScriptedSshServer) -> (SshSettings, LoginRequest)|
+               -> RowSetup {
+            let server = ScriptedSshServer::start(script).await;
+            let (settings, login) = login(&server);
+            verify_by(&settings, &login).await.into()
+        };
+    let at = |server: &ScriptedSshServer| anyone("127.0.0.1", server.address.port());
     match situation {
         "login: Dropbear, the right password" => {
             let (dropbear, user) = (Dropbear::start(), User::create());
@@ -317,26 +324,28 @@ async fn logins(situation: &str) -> Played {
         "login: RSA signatures with SHA-1 alone" => {
             let private_key = Some(secret(&KeyPair::generate("rsa", "").private));
             let credentials = SshCredentials { password: None, private_key, passphrase: None };
-            let mine = |talker: &Talker| {
-                (ssh_settings(), LoginRequest { credentials: credentials.clone(), ..at(talker) })
+            let login = |server: &ScriptedSshServer| {
+                (ssh_settings(), LoginRequest { credentials: credentials.clone(), ..at(server) })
             };
-            talks(scripted_ssh_server::Script::TakesPasswords, &mine).await
+            verify_against(scripted_ssh_server::Script::AcceptsPasswords, &login).await
         }
         "login: the server never decides" => {
-            let soon = |talker: &Talker| {
-                (SshSettings { auth_timeout: SHORT, ..ssh_settings() }, at(talker))
+            let soon = |server: &ScriptedSshServer| {
+                (SshSettings { auth_timeout: SHORT, ..ssh_settings() }, at(server))
             };
-            talks(scripted_ssh_server::Script::NeverDecides, &soon).await
+            verify_against(scripted_ssh_server::Script::NeverDecides, &soon).await
         }
         "login: the connection breaks off" => {
-            talks(scripted_ssh_server::Script::BreaksOff, &|talker| (ssh_settings(), at(talker)))
-                .await
+            verify_against(scripted_ssh_server::Script::Disconnects, &|server| {
+                (ssh_settings(), at(server))
+            })
+            .await
         }
         _ => at_sshd(situation).await,
     }
 }
 
-async fn at_sshd(situation: &str) -> Played {
+async fn at_sshd(situation: &str) -> RowSetup {
     let (user, text) = (User::create(), tempfile::NamedTempFile::new().unwrap());
     let banner = format!("Banner {}", text.path().display());
     let lines: &[&str] = match situation {
@@ -355,26 +364,26 @@ async fn at_sshd(situation: &str) -> Played {
         _ => &[],
     };
     let sshd = lines.iter().fold(Builder::new(), |server, line| server.line(line)).start();
-    let mine = by_password(&sshd, &user);
+    let login = by_password(&sshd, &user);
     let strange = by_key(&sshd, &user, &KeyPair::generate("ed25519", ""), None);
     let outcome = match situation {
         "login: a wrong password"
         | "login: a wrong password, `MaxAuthTries 1`"
-        | "login: a wrong password, PAM delays the refusal" => verify(&wrong(mine)).await,
+        | "login: a wrong password, PAM delays the refusal" => verify(&wrong(login)).await,
         "login: a user that does not exist" => {
-            verify(&LoginRequest { username: "no-such-user".into(), ..mine }).await
+            verify(&LoginRequest { username: "no-such-user".into(), ..login }).await
         }
         "login: a key that is not authorized" => verify(&strange).await,
         "login: a wrong key, then the right password, `MaxAuthTries 2`" => {
             let password = Some(secret(&user.password));
             let credentials = SshCredentials { password, ..strange.credentials };
-            verify(&LoginRequest { credentials, ..mine }).await
+            verify(&LoginRequest { credentials, ..login }).await
         }
         "login: the limit is shorter than PAM's delay" => {
             let settings = SshSettings { auth_timeout: SHORT, ..ssh_settings() };
-            verify_by(&settings, &wrong(mine)).await
+            verify_by(&settings, &wrong(login)).await
         }
-        "login: passwords are off" | "login: a banner text before it" => verify(&mine).await,
+        "login: passwords are off" | "login: a banner text before it" => verify(&login).await,
         "login: key and password wanted, a key alone" => {
             let key = KeyPair::generate("ed25519", "");
             sshd.authorize(&user, &key);
@@ -401,6 +410,6 @@ async fn conversations(situation: &str) -> Outcome {
         }
         _ => panic!("nobody plays {situation:?}"),
     };
-    let talker = Talker::start(script).await;
-    verify(&anyone("127.0.0.1", talker.address.port())).await
+    let server = ScriptedSshServer::start(script).await;
+    verify(&anyone("127.0.0.1", server.address.port())).await
 }

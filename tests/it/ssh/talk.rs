@@ -13,29 +13,30 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::ssh::{expect, list, login, secret, ssh_settings, text, verify, verify_by};
-use crate::support::scripted_ssh_server::{Script, Talker};
+use crate::support::scripted_ssh_server::{Script, ScriptedSshServer};
 use crate::support::sshd::KeyPair;
 
-fn by_password(talker: &Talker) -> LoginRequest {
-    login(talker.address, "anyone", SshCredentials::password(secret("hunter2")))
+fn by_password(server: &ScriptedSshServer) -> LoginRequest {
+    login(server.address, "anyone", SshCredentials::password(secret("hunter2")))
 }
 
 #[tokio::test]
 async fn a_round_without_a_question_is_answered_without_a_word() {
-    let talker = Talker::start(Script::Asks(&[&[], &[("Password: ", false)], &[]])).await;
-    let verified = verify(&by_password(&talker)).await.unwrap();
+    let server =
+        ScriptedSshServer::start(Script::Asks(&[&[], &[("Password: ", false)], &[]])).await;
+    let verified = verify(&by_password(&server)).await.unwrap();
     assert_eq!(verified.methods, [AuthMethod::KeyboardInteractive]);
-    assert_eq!(talker.answers(), ["hunter2"]);
+    assert_eq!(server.answers(), ["hunter2"]);
 }
 
 #[tokio::test]
 async fn a_question_beyond_the_password_is_a_missing_second_factor() {
     let rounds = Script::Asks(&[&[("Password: ", false)], &[("Verification code:\x1b ", false)]]);
-    let talker = Talker::start(rounds).await;
-    let fault = expect(verify(&by_password(&talker)).await, Reason::SecondFactorMissing);
+    let server = ScriptedSshServer::start(rounds).await;
+    let fault = expect(verify(&by_password(&server)).await, Reason::SecondFactorMissing);
     assert_eq!(list(&fault, "asked"), ["Verification code:."]);
     // The code is not guessed at with the password.
-    assert_eq!(talker.answers(), ["hunter2"]);
+    assert_eq!(server.answers(), ["hunter2"]);
 }
 
 #[tokio::test]
@@ -44,55 +45,55 @@ async fn the_password_is_never_given_to_a_question_whose_answer_is_shown() {
         Script::AsksForEver(&[("Password: ", true)]),
         Script::AsksForEver(&[("User: ", true), ("Password: ", false)]),
     ] {
-        let talker = Talker::start(script).await;
-        expect(verify(&by_password(&talker)).await, Reason::SecondFactorMissing);
-        assert_eq!(talker.answers(), Vec::<String>::new());
+        let server = ScriptedSshServer::start(script).await;
+        expect(verify(&by_password(&server)).await, Reason::SecondFactorMissing);
+        assert_eq!(server.answers(), Vec::<String>::new());
     }
 }
 
 #[tokio::test]
 async fn a_password_that_is_asked_for_again_was_refused() {
-    let talker = Talker::start(Script::AsksForEver(&[("Password: ", false)])).await;
-    expect(verify(&by_password(&talker)).await, Reason::CredentialsRefused);
-    assert_eq!(talker.answers(), ["hunter2"]);
+    let server = ScriptedSshServer::start(Script::AsksForEver(&[("Password: ", false)])).await;
+    expect(verify(&by_password(&server)).await, Reason::CredentialsRefused);
+    assert_eq!(server.answers(), ["hunter2"]);
 }
 
 #[tokio::test]
 async fn a_conversation_without_end_is_left() {
-    let talker = Talker::start(Script::AsksForEver(&[])).await;
-    let fault = expect(verify(&by_password(&talker)).await, Reason::SecondFactorMissing);
+    let server = ScriptedSshServer::start(Script::AsksForEver(&[])).await;
+    let fault = expect(verify(&by_password(&server)).await, Reason::SecondFactorMissing);
     assert_eq!(fault.facts()["rounds"], Fact::from(8));
 }
 
 #[tokio::test]
 async fn a_server_that_takes_sha1_signatures_only_has_no_common_algorithm() {
-    let talker = Talker::start(Script::TakesPasswords).await;
+    let server = ScriptedSshServer::start(Script::AcceptsPasswords).await;
     let private_key = Some(secret(&KeyPair::generate("rsa", "").private));
     let key = SshCredentials { password: None, private_key, passphrase: None };
-    let alone = login(talker.address, "anyone", key.clone());
+    let alone = login(server.address, "anyone", key.clone());
     let fault = expect(verify(&alone).await, Reason::NoCommonAlgorithm);
     assert_eq!(text(&fault, "kind"), "signature");
     assert_eq!(list(&fault, "theirs"), ["ssh-rsa"]);
     // With a password beside it the key is passed over.
     let both = SshCredentials { password: Some(secret("hunter2")), ..key };
-    let verified = verify(&login(talker.address, "anyone", both)).await.unwrap();
+    let verified = verify(&login(server.address, "anyone", both)).await.unwrap();
     assert_eq!(verified.methods, [AuthMethod::Password]);
 }
 
 #[tokio::test]
 async fn a_server_that_never_decides_is_an_authentication_timeout() {
-    let talker = Talker::start(Script::NeverDecides).await;
+    let server = ScriptedSshServer::start(Script::NeverDecides).await;
     let mut settings = ssh_settings();
     settings.auth_timeout = Duration::from_millis(300);
-    let fault = expect(verify_by(&settings, &by_password(&talker)).await, Reason::AuthTimeout);
+    let fault = expect(verify_by(&settings, &by_password(&server)).await, Reason::AuthTimeout);
     assert_eq!(text(&fault, "phase"), "authentication");
     assert!(matches!(fault.facts()["milliseconds"], Fact::Number(300..3000)), "{fault:?}");
 }
 
 #[tokio::test]
 async fn a_connection_that_breaks_off_during_the_login_is_lost_and_not_refused() {
-    let talker = Talker::start(Script::BreaksOff).await;
-    let fault = expect(verify(&by_password(&talker)).await, Reason::ConnectionLost);
+    let server = ScriptedSshServer::start(Script::Disconnects).await;
+    let fault = expect(verify(&by_password(&server)).await, Reason::ConnectionLost);
     assert_eq!(text(&fault, "phase"), "authentication");
 }
 
@@ -123,14 +124,14 @@ async fn a_key_that_is_no_longer_asked_for_is_not_tried_with_another_hash() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let seen = OneKeyOnly::default();
-    let talks = seen.clone();
+    let verify_against = seen.clone();
     let mut server = JoinSet::new();
     server.spawn(async move {
         let key = decode_secret_key(&KeyPair::generate("ed25519", "").private, None).unwrap();
         let config =
             Config { keys: vec![key], auth_rejection_time: Duration::ZERO, ..Config::default() };
         let (tcp, _) = listener.accept().await.unwrap();
-        let session = run_stream(Arc::new(config), tcp, talks).await.unwrap();
+        let session = run_stream(Arc::new(config), tcp, verify_against).await.unwrap();
         // How it ends is the client's to judge.
         let _ = session.await;
     });

@@ -24,7 +24,7 @@ use super::sshd::{Sshd, User};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_imagestore-agent");
 /// Far longer than anything takes; a wait that long is a failure.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Its SHA-256 goes into the tokens file.
 pub(crate) const TOKEN: &str = "a-session";
 
@@ -38,13 +38,13 @@ pub(crate) struct Agent {
     serve: Vec<String>,
     /// Flags of its next start.
     flags: Vec<String>,
-    running: Option<Running>,
+    running: Option<DaemonProcess>,
     log: Vec<String>,
     /// Listeners that it is handed over at each start.
-    pub(crate) inherits: Option<(TcpListener, UnixListener)>,
+    pub(crate) inherited: Option<(TcpListener, UnixListener)>,
 }
 
-struct Running {
+struct DaemonProcess {
     child: Child,
     /// Ends with the process: nobody else holds its log open.
     lines: Receiver<String>,
@@ -70,7 +70,7 @@ impl Agent {
         let dir = tempfile::tempdir().unwrap();
         let serve = vec![PROGRAM.to_owned()];
         let agent =
-            Self { dir, serve, flags: Vec::new(), running: None, log: Vec::new(), inherits: None };
+            Self { dir, serve, flags: Vec::new(), running: None, log: Vec::new(), inherited: None };
         let hash = ring::digest::digest(&ring::digest::SHA256, TOKEN.as_bytes());
         let hash = data_encoding::HEXLOWER.encode(hash.as_ref());
         fs::write(agent.path("tokens"), format!("test:{hash}:admin\n")).unwrap();
@@ -86,7 +86,7 @@ impl Agent {
 
     /// From now on the daemon runs as nobody, as whom a copy of the program can be reached and the
     /// state directory belongs to. Commands still run as root.
-    pub(crate) fn run_by_nobody(mut self) -> Self {
+    pub(crate) fn running_as_nobody(mut self) -> Self {
         let program = self.path("agent");
         fs::copy(PROGRAM, &program).unwrap();
         fs::create_dir(self.path("state")).unwrap();
@@ -142,7 +142,7 @@ impl Agent {
 
     /// Starts it behind such a program and does not wait.
     pub(crate) fn launch(&mut self, wrapper: &[&str]) {
-        let (stdin, stdout) = match &self.inherits {
+        let (stdin, stdout) = match &self.inherited {
             None => (Stdio::null(), Stdio::inherit()),
             Some((tcp, unix)) => {
                 let tcp = OwnedFd::from(tcp.try_clone().unwrap());
@@ -156,7 +156,7 @@ impl Agent {
             "exec 3<&0 4<&1 </dev/null >/dev/null; \
              LISTEN_FDS=2 LISTEN_PID=$$ exec \"$0\" \"$@\"",
         ];
-        let wrapper = if self.inherits.is_some() { &handing_over } else { wrapper };
+        let wrapper = if self.inherited.is_some() { &handing_over } else { wrapper };
         let wrapper = wrapper.iter().map(|&word| word.to_owned());
         let words: Vec<String> = wrapper.chain(self.serve.iter().cloned()).collect();
         let mut child = self
@@ -181,7 +181,7 @@ impl Agent {
             }
         });
         // Owned from here on, so that a failed start ends it too.
-        self.running = Some(Running { child, lines, reader, address: None });
+        self.running = Some(DaemonProcess { child, lines, reader, address: None });
     }
 
     /// Starts it with flags of `serve`, and waits until it serves.
@@ -192,8 +192,8 @@ impl Agent {
     }
 
     /// Runs `serve` to its end; for starts that are refused.
-    pub(crate) fn serve_to_the_end(&self) -> Output {
-        self.to_the_end(&self.serve, &["serve"], "")
+    pub(crate) fn run_serve_to_end(&self) -> Output {
+        self.run_to_end(&self.serve, &["serve"], "")
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -212,7 +212,7 @@ impl Agent {
 
     /// Waits for its end, which is the end of its log.
     pub(crate) fn ended(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         while let Some(line) = self.next_line(deadline, "it does not end") {
             self.log.push(line);
         }
@@ -253,7 +253,7 @@ impl Agent {
 
     /// As [`Agent::until_logged`]; none when it ends without a word of it.
     fn until_logged_or_ended(&mut self, text: &str) -> Option<String> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         while let Some(line) = self.next_line(deadline, text) {
             self.log.push(line.clone());
             if line.contains(text) {
@@ -311,17 +311,17 @@ impl Agent {
     }
 
     /// The store as the API shows it.
-    pub(crate) async fn shown(&self, uuid: &str) -> Value {
+    pub(crate) async fn inventory(&self, uuid: &str) -> Value {
         let reply = self.ask(Method::GET, &format!("/image-store/{uuid}"), None).await;
         reply.body["inventories"][0].clone()
     }
 
     /// A client command, over the socket, with this on stdin.
     pub(crate) fn cli(&self, args: &[&str], stdin: &str) -> Output {
-        self.to_the_end(&[PROGRAM.to_owned()], args, stdin)
+        self.run_to_end(&[PROGRAM.to_owned()], args, stdin)
     }
 
-    fn to_the_end(&self, program: &[String], args: &[&str], stdin: &str) -> Output {
+    fn run_to_end(&self, program: &[String], args: &[&str], stdin: &str) -> Output {
         let mut child = self
             .command(program)
             .args(args)
@@ -335,7 +335,7 @@ impl Agent {
         let pid = Pid::from_raw(child.id().try_into().unwrap());
         let (sender, ended) = channel();
         std::thread::spawn(move || sender.send(child.wait_with_output()));
-        ended.recv_timeout(PATIENCE).map_or_else(
+        ended.recv_timeout(TEST_TIMEOUT).map_or_else(
             |_| {
                 let _ = kill(pid, Signal::SIGKILL);
                 panic!("{args:?} does not end");

@@ -10,12 +10,12 @@ use tokio::task::JoinSet;
 /// at once. In the clear that is padding, which nobody looks at (RFC 4253 section 6); under a key it is
 /// the authentication tag. It ends when dropped.
 #[derive(Debug)]
-pub(crate) struct Spoiler {
+pub(crate) struct CorruptingProxy {
     pub(crate) address: SocketAddr,
     _proxy: JoinSet<()>,
 }
 
-impl Spoiler {
+impl CorruptingProxy {
     pub(crate) async fn before(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

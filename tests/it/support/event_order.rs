@@ -7,47 +7,47 @@ use super::management_node::Received;
 
 /// What the management node was told so far.
 #[derive(Default)]
-pub(crate) struct Told {
+pub(crate) struct EventOrder {
     bodies: BTreeMap<String, Vec<u8>>,
     /// Of each store, what it heard for the first time, in the order of coming.
     stores: BTreeMap<String, Vec<(u64, u64, String)>>,
     /// How many came again.
-    pub(crate) doubles: usize,
+    pub(crate) duplicates: usize,
 }
 
-impl Told {
+impl EventOrder {
     /// Takes one delivery: the same as before, or the next transition of its store.
-    pub(crate) fn take(&mut self, received: &Received) {
-        let known = self.bodies.insert(received.id().to_owned(), received.body.clone());
-        if let Some(known) = known {
-            assert_eq!(known, received.body, "one position, two tales: {}", received.id());
-            self.doubles += 1;
+    pub(crate) fn record(&mut self, received: &Received) {
+        let earlier = self.bodies.insert(received.id().to_owned(), received.body.clone());
+        if let Some(earlier) = earlier {
+            assert_eq!(earlier, received.body, "one position, two tales: {}", received.id());
+            self.duplicates += 1;
             return;
         }
         let data = &received.json["data"];
         let word = |key: &str| data[key].as_str().unwrap().to_owned();
         let position = (data["epoch"].as_u64().unwrap(), received.seq());
-        let heard = self.stores.entry(received.store().to_owned()).or_default();
-        if let Some((epoch, seq, status)) = heard.last() {
+        let transitions = self.stores.entry(received.store().to_owned()).or_default();
+        if let Some((epoch, seq, status)) = transitions.last() {
             let next = position == (*epoch, seq + 1) || (position.0 > *epoch && position.1 == 1);
             assert!(next, "out of order after {epoch}.{seq}: {}", received.id());
             assert_eq!(*status, word("oldStatus"), "something is missing before {}", received.id());
         }
-        heard.push((position.0, position.1, word("newStatus")));
+        transitions.push((position.0, position.1, word("newStatus")));
     }
 
     /// How many transitions of a store were told.
-    pub(crate) fn count(&self, store: &str) -> u32 {
-        self.stores.get(store).map_or(0, |told| told.len().try_into().unwrap())
+    pub(crate) fn transition_count(&self, store: &str) -> u32 {
+        self.stores.get(store).map_or(0, |events| events.len().try_into().unwrap())
     }
 
     /// The place of what was told last of a store.
-    pub(crate) fn place(&self, store: &str) -> Option<(u64, u64)> {
+    pub(crate) fn last_position(&self, store: &str) -> Option<(u64, u64)> {
         self.stores.get(store)?.last().map(|(epoch, seq, _)| (*epoch, *seq))
     }
 
     /// The status that was told last of a store.
-    pub(crate) fn last(&self, store: &str) -> Option<&str> {
+    pub(crate) fn last_status(&self, store: &str) -> Option<&str> {
         self.stores.get(store)?.last().map(|(.., status)| status.as_str())
     }
 }

@@ -33,8 +33,9 @@ pub(crate) fn expect_failure<'a>(
     }
     let top = &reply.body["error"];
     let checks = top["opaque"]["checks"].as_array().unwrap();
-    let told: Vec<&str> = checks.iter().map(|check| check["reason"].as_str().unwrap()).collect();
-    assert_eq!(told, reasons, "{top:#}");
+    let reported: Vec<&str> =
+        checks.iter().map(|check| check["reason"].as_str().unwrap()).collect();
+    assert_eq!(reported, reasons, "{top:#}");
     for check in checks {
         assert!(is_text(&check["details"]) && is_text(&check["elaboration"]), "{check:#}");
     }

@@ -9,40 +9,40 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What is done about a request.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Does {
+pub(crate) enum Action {
     /// Answers 200 and keeps the connection.
-    Takes,
+    Accepts,
     /// Resets the connection.
     Resets,
     /// Nothing, neither now nor ever on this connection, as a network that has gone dark.
-    GoesDark,
+    NeverAnswers,
 }
 
 /// By the number of the connection and that of the request on it, both from 0.
-type Script = fn(usize, usize) -> Does;
+type Script = fn(usize, usize) -> Action;
 
 /// A request that came: on which connection, and its head in lower case.
-pub(crate) struct Came {
+pub(crate) struct ReceivedRequest {
     pub(crate) connection: usize,
     pub(crate) head: String,
 }
 
 /// The receiver, on a free port of 127.0.0.1. It ends when dropped.
-pub(crate) struct Rough {
+pub(crate) struct FaultyHttpServer {
     pub(crate) address: SocketAddr,
-    came: mpsc::UnboundedReceiver<Came>,
+    received: mpsc::UnboundedReceiver<ReceivedRequest>,
     _tasks: JoinSet<()>,
 }
 
-impl Rough {
+impl FaultyHttpServer {
     pub(crate) async fn start(script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (sender, came) = mpsc::unbounded_channel();
+        let (sender, received) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
@@ -52,12 +52,12 @@ impl Rough {
                 connections.spawn(async move { serve(tcp, connection, script, sender).await });
             }
         });
-        Self { address, came, _tasks: tasks }
+        Self { address, received, _tasks: tasks }
     }
 
     /// The next request that came.
-    pub(crate) async fn next(&mut self) -> Came {
-        timeout(PATIENCE, self.came.recv()).await.expect("no request came").unwrap()
+    pub(crate) async fn next(&mut self) -> ReceivedRequest {
+        timeout(TEST_TIMEOUT, self.received.recv()).await.expect("no request came").unwrap()
     }
 }
 
@@ -65,21 +65,21 @@ async fn serve(
     mut tcp: TcpStream,
     connection: usize,
     script: Script,
-    sender: mpsc::UnboundedSender<Came>,
+    sender: mpsc::UnboundedSender<ReceivedRequest>,
 ) {
     for request in 0.. {
         let Some(head) = read(&mut tcp).await else { return };
-        let _ = sender.send(Came { connection, head });
+        let _ = sender.send(ReceivedRequest { connection, head });
         match script(connection, request) {
-            Does::Takes => {
+            Action::Accepts => {
                 let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
                 tcp.write_all(answer).await.unwrap();
             }
-            Does::Resets => {
+            Action::Resets => {
                 tcp.set_zero_linger().unwrap();
                 return;
             }
-            Does::GoesDark => std::future::pending().await,
+            Action::NeverAnswers => std::future::pending().await,
         }
     }
 }

@@ -8,12 +8,12 @@ use std::process::{Child, Command, Stdio};
 use super::requirements::run;
 
 /// A mounted filesystem; unmounted when dropped, whatever it hangs in.
-pub(crate) struct Mounted {
+pub(crate) struct MountedFs {
     folder: tempfile::TempDir,
     kind: &'static str,
 }
 
-impl Mounted {
+impl MountedFs {
     /// `ext4`, `xfs` or `btrfs` in a sparse file.
     pub(crate) fn of(kind: &'static str) -> Self {
         Self::with(kind, &[])
@@ -56,7 +56,7 @@ impl Mounted {
         Box::leak(self.path().display().to_string().into_boxed_str())
     }
 
-    /// Mounts what [`Mounted::of`] made, again.
+    /// Mounts what [`MountedFs::of`] made, again.
     pub(crate) fn mount(&self) {
         let image = self.folder.path().join("image");
         run("mount", &["-o", "loop", image.to_str().unwrap(), self.text()]);
@@ -89,9 +89,9 @@ impl Mounted {
 
     /// Freezes it until the guard is dropped: also by a test that fails, so that who sleeps in it can be
     /// waited for.
-    pub(crate) fn frozen(&self) -> Frozen<'_> {
+    pub(crate) fn frozen(&self) -> FreezeGuard<'_> {
         self.freeze("-f");
-        Frozen(self)
+        FreezeGuard(self)
     }
 
     /// Freezes (`-f`) or thaws (`-u`) it.
@@ -101,15 +101,15 @@ impl Mounted {
 }
 
 /// A frozen filesystem; thawed when dropped.
-pub(crate) struct Frozen<'a>(&'a Mounted);
+pub(crate) struct FreezeGuard<'a>(&'a MountedFs);
 
-impl Drop for Frozen<'_> {
+impl Drop for FreezeGuard<'_> {
     fn drop(&mut self) {
         let _ = Command::new("fsfreeze").arg("-u").arg(self.0.path()).output();
     }
 }
 
-impl Drop for Mounted {
+impl Drop for MountedFs {
     fn drop(&mut self) {
         // Thawed first: a frozen one cannot be unmounted.
         let _ = Command::new("fsfreeze").arg("-u").arg(self.path()).output();
@@ -118,9 +118,9 @@ impl Drop for Mounted {
 }
 
 /// A bind mount; unmounted when dropped.
-pub(crate) struct Bound(PathBuf);
+pub(crate) struct BindMount(PathBuf);
 
-impl Bound {
+impl BindMount {
     /// Binds `from` to the new folder `to`, read-only where asked.
     pub(crate) fn of(from: &Path, to: &Path, read_only: bool) -> Self {
         fs::create_dir(to).unwrap();
@@ -165,7 +165,7 @@ impl Bound {
     }
 }
 
-impl Drop for Bound {
+impl Drop for BindMount {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(&self.0).output();
     }
@@ -173,13 +173,13 @@ impl Drop for Bound {
 
 /// A FUSE mount that nobody serves: every call on it waits, in a sleep that SIGKILL ends. Released when
 /// dropped.
-pub(crate) struct Unserved {
+pub(crate) struct UnservedMount {
     folder: tempfile::TempDir,
     /// Holds the connection, which dies with it.
     holder: Child,
 }
 
-impl Unserved {
+impl UnservedMount {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let point = folder.path().join("mnt");
@@ -192,9 +192,9 @@ impl Unserved {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut told = String::new();
-        BufReader::new(holder.stdout.as_mut().unwrap()).read_line(&mut told).unwrap();
-        assert_eq!(told, "mounted\n");
+        let mut line = String::new();
+        BufReader::new(holder.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "mounted\n");
         Self { folder, holder }
     }
 
@@ -204,7 +204,7 @@ impl Unserved {
     }
 }
 
-impl Drop for Unserved {
+impl Drop for UnservedMount {
     fn drop(&mut self) {
         drop(self.holder.stdin.take());
         let _ = self.holder.wait();

@@ -13,9 +13,9 @@ use imagestore_agent::model::{
 pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
 /// A clock that stands.
-pub(crate) struct Standstill;
+pub(crate) struct FixedClock;
 
-impl Clock for Standstill {
+impl Clock for FixedClock {
     fn now(&self) -> Timestamp {
         NOW
     }
@@ -23,9 +23,9 @@ impl Clock for Standstill {
 
 /// Dice that fall in a fixed order (Weyl sequence), so that a failing test can be repeated.
 #[derive(Default)]
-pub(crate) struct Dice(AtomicU64);
+pub(crate) struct SequenceRandom(AtomicU64);
 
-impl Random for Dice {
+impl Random for SequenceRandom {
     fn bytes16(&self) -> [u8; 16] {
         let n = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         let mut bytes = [0; 16];

@@ -7,10 +7,10 @@ use imagestore_agent::cli::DaemonResponse;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::agent::{Agent, PATIENCE};
+use super::agent::{Agent, TEST_TIMEOUT};
 
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Agent {
     /// The store in full.
@@ -31,14 +31,14 @@ impl Agent {
         &self,
         uuid: &str,
         what: &str,
-        holds: impl Fn(&Value) -> bool,
+        is_met: impl Fn(&Value) -> bool,
     ) -> Value {
-        let deadline = Instant::now() + PATIENCE;
-        let mut looks = tokio::time::interval(LOOK);
+        let deadline = Instant::now() + TEST_TIMEOUT;
+        let mut ticks = tokio::time::interval(POLL_INTERVAL);
         loop {
-            looks.tick().await;
+            ticks.tick().await;
             let health = self.health(uuid).await;
-            if holds(&health) {
+            if is_met(&health) {
                 return health;
             }
             assert!(Instant::now() < deadline, "never {what}: {health:#}");
@@ -51,14 +51,14 @@ impl Agent {
     }
 
     /// Waits until a condition holds, or does not.
-    pub(crate) async fn until_condition(&self, uuid: &str, kind: &str, holds: bool) -> Value {
-        let what = format!("{kind} {holds}");
-        self.until_health(uuid, &what, |health| condition(health, kind).is_some() == holds).await
+    pub(crate) async fn until_condition(&self, uuid: &str, kind: &str, is_met: bool) -> Value {
+        let what = format!("{kind} {is_met}");
+        self.until_health(uuid, &what, |health| condition(health, kind).is_some() == is_met).await
     }
 
     /// Asks for a reconnect again and again, until it succeeds.
     pub(crate) async fn until_connects(&self, uuid: &str) -> DaemonResponse {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             let reply = self.reconnect(uuid).await;
             if reply.status == 200 {

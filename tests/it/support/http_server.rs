@@ -30,14 +30,14 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::fixtures::Standstill;
+use super::fixtures::FixedClock;
 
 /// A store that connects.
 pub(crate) const GOOD: StoreUuid = StoreUuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0001);
 /// A store whose login is refused.
 pub(crate) const BROKEN: StoreUuid =
     StoreUuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0002);
-/// A store whose attempts wait for [`Canned::release`].
+/// A store whose attempts wait for [`FakeStores::release`].
 pub(crate) const HELD: StoreUuid = StoreUuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0003);
 /// A store whose daemon is stopping.
 pub(crate) const STOPPING: StoreUuid =
@@ -56,7 +56,7 @@ boss:10a4c7c9fc5206d6f36dc6944a81bb6f4a3cb0e25014ae3b12e6c3e52712292a:admin
 ";
 
 /// Nothing on one machine takes this long; a test that waits for it has failed.
-const GUARD: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) fn snapshot(uuid: StoreUuid) -> Arc<StoreSnapshot> {
     let image_dir = ImageDir::parse("/srv/images/a").unwrap();
@@ -138,28 +138,28 @@ fn daemon() -> DaemonInfo {
 
 /// Stores that do as their uuid, or the name of an added one, tells.
 #[derive(Clone)]
-pub(crate) struct Canned(Arc<Seen>);
+pub(crate) struct FakeStores(Arc<RecordedCalls>);
 
-struct Seen {
+struct RecordedCalls {
     tags: Mutex<Vec<Tags>>,
     added: Mutex<Vec<AddStore>>,
     updated: Mutex<Vec<StoreUpdate>>,
     removed: Mutex<Vec<StoreUuid>>,
     begun: Semaphore,
     release: Semaphore,
-    given_up: Semaphore,
+    until_wait_ended: Semaphore,
 }
 
-impl Canned {
+impl FakeStores {
     fn new() -> Self {
-        Self(Arc::new(Seen {
+        Self(Arc::new(RecordedCalls {
             tags: Mutex::default(),
             added: Mutex::default(),
             updated: Mutex::default(),
             removed: Mutex::default(),
             begun: Semaphore::new(0),
             release: Semaphore::new(0),
-            given_up: Semaphore::new(0),
+            until_wait_ended: Semaphore::new(0),
         }))
     }
 
@@ -184,8 +184,8 @@ impl Canned {
     }
 
     /// Waits until an attempt of [`HELD`] has begun.
-    pub(crate) async fn begun(&self) {
-        guarded(self.0.begun.acquire()).await.unwrap().forget();
+    pub(crate) async fn until_begun(&self) {
+        with_timeout(self.0.begun.acquire()).await.unwrap().forget();
     }
 
     /// Lets one attempt of [`HELD`] succeed.
@@ -194,21 +194,21 @@ impl Canned {
     }
 
     /// Waits until nobody waits for an attempt of [`HELD`] any more.
-    pub(crate) async fn given_up(&self) {
-        guarded(self.0.given_up.acquire()).await.unwrap().forget();
+    pub(crate) async fn until_wait_ended(&self) {
+        with_timeout(self.0.until_wait_ended.acquire()).await.unwrap().forget();
     }
 }
 
 /// Notes that the wait it belongs to is over.
-struct GivesUp<'a>(&'a Semaphore);
+struct WaitEndGuard<'a>(&'a Semaphore);
 
-impl Drop for GivesUp<'_> {
+impl Drop for WaitEndGuard<'_> {
     fn drop(&mut self) {
         self.0.add_permits(1);
     }
 }
 
-impl StoreService for Canned {
+impl StoreService for FakeStores {
     fn snapshots(&self) -> Vec<Arc<StoreSnapshot>> {
         vec![snapshot(GOOD), snapshot(BROKEN)]
     }
@@ -238,7 +238,7 @@ impl StoreService for Canned {
                 Err(ReconnectError::Failed(fault.into()))
             }
             HELD => {
-                let _given_up = GivesUp(&self.0.given_up);
+                let _given_up = WaitEndGuard(&self.0.until_wait_ended);
                 self.0.begun.add_permits(1);
                 self.0.release.acquire().await.unwrap().forget();
                 Ok(view)
@@ -250,10 +250,10 @@ impl StoreService for Canned {
     async fn update(
         &self,
         uuid: StoreUuid,
-        asked: StoreUpdate,
+        update: StoreUpdate,
     ) -> Result<Arc<StoreSnapshot>, ReconnectError> {
         let view = self.snapshot(uuid).ok_or(ReconnectError::UnknownStore(uuid))?;
-        self.0.updated.lock().unwrap().push(asked);
+        self.0.updated.lock().unwrap().push(update);
         if uuid == BROKEN { Err(ReconnectError::Failed(refused())) } else { Ok(view) }
     }
 
@@ -277,9 +277,9 @@ impl StoreService for Canned {
         }
     }
 
-    async fn add(&self, asked: AddStore) -> Result<Arc<StoreSnapshot>, AddError> {
-        let name = asked.name.clone();
-        self.0.added.lock().unwrap().push(asked);
+    async fn add(&self, add: AddStore) -> Result<Arc<StoreSnapshot>, AddError> {
+        let name = add.name.clone();
+        self.0.added.lock().unwrap().push(add.clone());
         match name.as_str() {
             "taken" => Err(AddError::Refused(
                 Fault::new(Reason::DuplicateDirectory, "/srv/images/a is served already")
@@ -310,17 +310,17 @@ fn refused() -> AttemptFailure {
     AttemptFailure::from_faults([login, probe]).unwrap()
 }
 
-struct Counting;
+struct ConstantRandom;
 
-impl Random for Counting {
+impl Random for ConstantRandom {
     fn bytes16(&self) -> [u8; 16] {
         [7; 16]
     }
 }
 
 /// A server that runs, ended with this value.
-pub(crate) struct Running {
-    pub(crate) stores: Canned,
+pub(crate) struct TestServer {
+    pub(crate) stores: FakeStores,
     pub(crate) tokens: watch::Sender<Arc<TokenTable>>,
     pub(crate) obstacles: Arc<Mutex<Vec<String>>>,
     pub(crate) stop: CancellationToken,
@@ -346,9 +346,9 @@ pub(crate) fn settings(dir: &TempDir) -> imagestore_agent::settings::ServerSetti
     server
 }
 
-impl Running {
+impl TestServer {
     pub(crate) fn start() -> Self {
-        Self::with(ServerLimits::default(), GUARD)
+        Self::with(ServerLimits::default(), TEST_TIMEOUT)
     }
 
     pub(crate) fn with(limits: ServerLimits, drain: Duration) -> Self {
@@ -357,7 +357,7 @@ impl Running {
 
     /// A server that takes calls of the agent protocol from these networks.
     pub(crate) fn for_agents_of(networks: &[&str]) -> Self {
-        Self::allowing(ServerLimits::default(), GUARD, networks)
+        Self::allowing(ServerLimits::default(), TEST_TIMEOUT, networks)
     }
 
     fn allowing(limits: ServerLimits, drain: Duration, networks: &[&str]) -> Self {
@@ -368,23 +368,23 @@ impl Running {
         let (address, socket) = (server.addresses()[0], server.socket_path().to_owned());
         let (tokens, seen_tokens) = watch::channel(tokens(TOKENS));
         let obstacles = Arc::new(Mutex::new(Vec::new()));
-        let told = Arc::clone(&obstacles);
-        let stores = Canned::new();
+        let current = Arc::clone(&obstacles);
+        let stores = FakeStores::new();
         let networks: Vec<_> = networks.iter().map(|network| network.parse().unwrap()).collect();
         let (replies, posting) = ReplyQueue::new(
             UrlGuard::new(&networks),
             management::RequestTimeouts::default(),
-            Arc::new(Standstill),
-            Arc::new(Counting),
+            Arc::new(FixedClock),
+            Arc::new(ConstantRandom),
         );
         let context = ServerContext {
             stores: stores.clone(),
             tls: None,
             tokens: seen_tokens,
-            readiness: Arc::new(move || told.lock().unwrap().clone()),
+            readiness: Arc::new(move || current.lock().unwrap().clone()),
             daemon: daemon(),
             replies,
-            random: Arc::new(Counting),
+            random: Arc::new(ConstantRandom),
             allowed_roots: vec!["/srv/images".to_owned()],
         };
         let stop = CancellationToken::new();
@@ -396,35 +396,35 @@ impl Running {
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
-        guarded(TcpStream::connect(self.address)).await.unwrap()
+        with_timeout(TcpStream::connect(self.address)).await.unwrap()
     }
 
     pub(crate) async fn try_connect(&self) -> std::io::Result<TcpStream> {
-        guarded(TcpStream::connect(self.address)).await
+        with_timeout(TcpStream::connect(self.address)).await
     }
 
     pub(crate) async fn connect_local(&self) -> UnixStream {
-        guarded(UnixStream::connect(&self.socket)).await.unwrap()
+        with_timeout(UnixStream::connect(&self.socket)).await.unwrap()
     }
 
     /// One request on a connection of its own.
-    pub(crate) async fn ask(&self, request: Asked<'_>) -> Answer {
+    pub(crate) async fn ask(&self, request: HttpRequest<'_>) -> HttpResponse {
         exchange(self.connect().await, &request.bytes()).await
     }
 
     /// Waits for the server to end.
     pub(crate) async fn ended(mut self) {
-        guarded(self.task.join_next()).await.unwrap().unwrap().unwrap();
+        with_timeout(self.task.join_next()).await.unwrap().unwrap().unwrap();
     }
 }
 
-pub(crate) async fn guarded<F: Future>(work: F) -> F::Output {
-    timeout(GUARD, work).await.expect("it takes too long")
+pub(crate) async fn with_timeout<F: Future>(work: F) -> F::Output {
+    timeout(TEST_TIMEOUT, work).await.expect("it takes too long")
 }
 
 /// A request, spelled out.
 #[derive(Clone, Copy)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct HttpRequest<'a> {
     pub(crate) line: &'a str,
     pub(crate) token: Option<&'a str>,
     pub(crate) host: &'a str,
@@ -433,7 +433,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) body: &'a str,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> HttpRequest<'a> {
     /// An operator's request.
     pub(crate) fn new(line: &'a str, body: &'a str) -> Self {
         Self { line, token: Some(OPERATOR), host: "localhost", headers: "", body }
@@ -459,13 +459,13 @@ impl<'a> Asked<'a> {
 
 /// An answer, taken apart.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct HttpResponse {
     pub(crate) status: u16,
     headers: Vec<(String, String)>,
     pub(crate) body: Value,
 }
 
-impl Answer {
+impl HttpResponse {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut found = self.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
         let value = found.next().map(|(_, value)| value.as_str());
@@ -480,23 +480,23 @@ impl Answer {
 
 /// Writes a request and reads the answer. The request is written beside the reading, as a client that
 /// is refused in the middle would.
-pub(crate) async fn exchange<S>(stream: S, request: &[u8]) -> Answer
+pub(crate) async fn exchange<S>(stream: S, request: &[u8]) -> HttpResponse
 where
     S: AsyncRead + AsyncWrite,
 {
     let (mut reader, mut writer) = tokio::io::split(stream);
     // The server may close before it has read all; what it said counts.
     let writing = async { writer.write_all(request).await.ok() };
-    let (_, answer) = guarded(async { tokio::join!(writing, read_answer(&mut reader)) }).await;
+    let (_, answer) = with_timeout(async { tokio::join!(writing, read_answer(&mut reader)) }).await;
     answer
 }
 
 /// Reads one answer and leaves the connection open.
-pub(crate) async fn read_answer<R: AsyncRead + Unpin>(reader: &mut R) -> Answer {
+pub(crate) async fn read_answer<R: AsyncRead + Unpin>(reader: &mut R) -> HttpResponse {
     let mut answer = read_head(reader).await;
     let length: usize = answer.header("content-length").map_or(0, |text| text.parse().unwrap());
     let mut body = vec![0; length];
-    guarded(reader.read_exact(&mut body)).await.unwrap();
+    with_timeout(reader.read_exact(&mut body)).await.unwrap();
     if length > 0 {
         answer.body = serde_json::from_slice(&body).unwrap();
     }
@@ -504,10 +504,10 @@ pub(crate) async fn read_answer<R: AsyncRead + Unpin>(reader: &mut R) -> Answer 
 }
 
 /// Reads the head of one answer.
-pub(crate) async fn read_head<R: AsyncRead + Unpin>(reader: &mut R) -> Answer {
+pub(crate) async fn read_head<R: AsyncRead + Unpin>(reader: &mut R) -> HttpResponse {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        head.push(guarded(reader.read_u8()).await.expect("closed before the end of a head"));
+        head.push(with_timeout(reader.read_u8()).await.expect("closed before the end of a head"));
     }
     let head = String::from_utf8(head).unwrap();
     let mut lines = head.lines();
@@ -516,13 +516,13 @@ pub(crate) async fn read_head<R: AsyncRead + Unpin>(reader: &mut R) -> Answer {
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    Answer { status, headers, body: Value::Null }
+    HttpResponse { status, headers, body: Value::Null }
 }
 
 /// Waits for the other side to close.
 pub(crate) async fn closed<R: AsyncRead + Unpin>(reader: &mut R) -> Vec<u8> {
     let mut rest = Vec::new();
     // A reset closes as well as an end.
-    let _ = guarded(reader.read_to_end(&mut rest)).await;
+    let _ = with_timeout(reader.read_to_end(&mut rest)).await;
     rest
 }

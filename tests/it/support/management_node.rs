@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 
 /// How long a test waits for what must come; only a failing test waits so long.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// One request as it came.
 #[derive(Clone, Debug)]
@@ -61,24 +61,24 @@ pub(crate) enum Answer {
     /// With this status, header and body.
     Full(u16, (&'static str, String), &'static str),
     /// With 200 and this body.
-    Says(String),
+    Body(String),
     /// Never.
     Never,
     /// With the head of a reply whose body never ends.
     Stalled(u16),
     /// With this status, once the gate has a permit left.
-    Gated(u16, Arc<Semaphore>),
+    AfterPermit(u16, Arc<Semaphore>),
 }
 
 type Script = Box<dyn FnMut(&Received) -> Answer + Send>;
 
 /// What all connections share.
-struct Desk {
+struct SharedState {
     script: Mutex<Script>,
     received: mpsc::UnboundedSender<Received>,
-    beats: mpsc::UnboundedSender<Received>,
+    heartbeats: mpsc::UnboundedSender<Received>,
     /// How heartbeats are answered.
-    beat: Mutex<Script>,
+    heartbeat_script: Mutex<Script>,
     open: AtomicUsize,
     peak: AtomicUsize,
 }
@@ -87,10 +87,10 @@ struct Desk {
 pub(crate) struct ManagementNode {
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
-    desk: Arc<Desk>,
+    state: Arc<SharedState>,
     received: mpsc::UnboundedReceiver<Received>,
     /// Heartbeats, apart from all else.
-    beats: mpsc::UnboundedReceiver<Received>,
+    heartbeats: mpsc::UnboundedReceiver<Received>,
     tasks: JoinSet<()>,
 }
 
@@ -114,21 +114,28 @@ impl ManagementNode {
 
     async fn start(script: Script, tls: Option<TlsAcceptor>) -> Self {
         let (sender, received) = mpsc::unbounded_channel();
-        let (beating, beats) = mpsc::unbounded_channel();
-        let beat: Mutex<Script> = Mutex::new(Box::new(|_| Answer::Status(200)));
+        let (heartbeat_sender, heartbeats) = mpsc::unbounded_channel();
+        let heartbeat_script: Mutex<Script> = Mutex::new(Box::new(|_| Answer::Status(200)));
         let (open, peak) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let script = Mutex::new(script);
-        let desk = Desk { script, received: sender, beats: beating, beat, open, peak };
-        let desk = Arc::new(desk);
+        let state = SharedState {
+            script,
+            received: sender,
+            heartbeats: heartbeat_sender,
+            heartbeat_script,
+            open,
+            peak,
+        };
+        let state = Arc::new(state);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut node = Self { address, tls, desk, received, beats, tasks: JoinSet::new() };
+        let mut node = Self { address, tls, state, received, heartbeats, tasks: JoinSet::new() };
         node.serve(listener);
         node
     }
 
     fn serve(&mut self, listener: TcpListener) {
-        self.tasks.spawn(accept(listener, self.tls.clone(), Arc::clone(&self.desk)));
+        self.tasks.spawn(accept(listener, self.tls.clone(), Arc::clone(&self.state)));
     }
 
     pub(crate) fn url(&self) -> String {
@@ -137,35 +144,38 @@ impl ManagementNode {
     }
 
     /// Changes the answers from now on.
-    pub(crate) fn now_answering(&self, script: impl FnMut(&Received) -> Answer + Send + 'static) {
-        *self.desk.script.lock().unwrap() = Box::new(script);
+    pub(crate) fn set_script(&self, script: impl FnMut(&Received) -> Answer + Send + 'static) {
+        *self.state.script.lock().unwrap() = Box::new(script);
     }
 
     /// The next request that came.
     pub(crate) async fn next(&mut self) -> Received {
-        let next = timeout(PATIENCE, self.received.recv()).await;
+        let next = timeout(TEST_TIMEOUT, self.received.recv()).await;
         next.expect("the management node was told nothing").unwrap()
     }
 
     /// The next heartbeat that came.
-    pub(crate) async fn next_beat(&mut self) -> Received {
-        let next = timeout(PATIENCE, self.beats.recv()).await;
+    pub(crate) async fn next_heartbeat(&mut self) -> Received {
+        let next = timeout(TEST_TIMEOUT, self.heartbeats.recv()).await;
         next.expect("the management node hears no heartbeat").unwrap()
     }
 
     /// Changes the answers to heartbeats from now on.
-    pub(crate) fn answering_beats(&self, script: impl FnMut(&Received) -> Answer + Send + 'static) {
-        *self.desk.beat.lock().unwrap() = Box::new(script);
+    pub(crate) fn set_heartbeat_script(
+        &self,
+        script: impl FnMut(&Received) -> Answer + Send + 'static,
+    ) {
+        *self.state.heartbeat_script.lock().unwrap() = Box::new(script);
     }
 
     /// What has come and was not asked for.
-    pub(crate) fn unexpected(&mut self) -> Option<Received> {
+    pub(crate) fn try_next(&mut self) -> Option<Received> {
         self.received.try_recv().ok()
     }
 
     /// The most requests that were open at once.
     pub(crate) fn peak(&self) -> usize {
-        self.desk.peak.load(Ordering::SeqCst)
+        self.state.peak.load(Ordering::SeqCst)
     }
 
     /// Closes the port and every connection.
@@ -180,18 +190,18 @@ impl ManagementNode {
     }
 }
 
-async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, desk: Arc<Desk>) {
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<SharedState>) {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        let (tls, desk) = (tls.clone(), Arc::clone(&desk));
+        let (tls, state) = (tls.clone(), Arc::clone(&state));
         connections.spawn(async move {
             match tls {
-                None => talk(stream, desk).await,
+                None => serve_connection(stream, state).await,
                 // A handshake that fails is the client's to report.
                 Some(tls) => {
                     if let Ok(stream) = tls.accept(stream).await {
-                        talk(stream, desk).await;
+                        serve_connection(stream, state).await;
                     }
                 }
             }
@@ -199,8 +209,11 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, desk: Arc<Desk>
     }
 }
 
-async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, desk: Arc<Desk>) {
-    let service = hyper::service::service_fn(move |request| answer(request, Arc::clone(&desk)));
+async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    state: Arc<SharedState>,
+) {
+    let service = hyper::service::service_fn(move |request| answer(request, Arc::clone(&state)));
     // A client that hangs up is part of the tests.
     let _ = hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
@@ -209,18 +222,24 @@ async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, desk: Arc<D
 
 type Reply = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
-async fn answer(request: Request<Incoming>, desk: Arc<Desk>) -> Result<Reply, hyper::Error> {
+async fn answer(
+    request: Request<Incoming>,
+    state: Arc<SharedState>,
+) -> Result<Reply, hyper::Error> {
     let at = Instant::now();
     let headers = request.headers().clone();
     let body = request.into_body().collect().await?.to_bytes().to_vec();
     let json = serde_json::from_slice(&body).unwrap();
     let received = Received { at, headers, body, json };
-    let open = desk.open.fetch_add(1, Ordering::SeqCst) + 1;
-    desk.peak.fetch_max(open, Ordering::SeqCst);
-    let _closed = Closed(Arc::clone(&desk));
-    let beats = received.json["type"] == "backup-storage.heartbeat";
-    let (script, sender) =
-        if beats { (&desk.beat, &desk.beats) } else { (&desk.script, &desk.received) };
+    let open = state.open.fetch_add(1, Ordering::SeqCst) + 1;
+    state.peak.fetch_max(open, Ordering::SeqCst);
+    let _closed = OpenRequestGuard(Arc::clone(&state));
+    let heartbeats = received.json["type"] == "backup-storage.heartbeat";
+    let (script, sender) = if heartbeats {
+        (&state.heartbeat_script, &state.heartbeats)
+    } else {
+        (&state.script, &state.received)
+    };
     let answer = (script.lock().unwrap())(&received);
     let _ = sender.send(received);
     Ok(match answer {
@@ -230,15 +249,15 @@ async fn answer(request: Request<Incoming>, desk: Arc<Desk>) -> Result<Reply, hy
             reply.headers_mut().insert(name, value.parse().unwrap());
             reply
         }
-        Answer::Says(text) => Response::new(Full::from(text).boxed_unsync()),
+        Answer::Body(text) => Response::new(Full::from(text).boxed_unsync()),
         Answer::Never => std::future::pending().await,
         Answer::Stalled(status) => {
-            let mut reply = Response::new(Endless(Some("no more follows")).boxed_unsync());
+            let mut reply = Response::new(EndlessBody(Some("no more follows")).boxed_unsync());
             *reply.status_mut() = status.try_into().unwrap();
             reply
         }
-        Answer::Gated(status, gate) => {
-            gate.acquire().await.unwrap().forget();
+        Answer::AfterPermit(status, permits) => {
+            permits.acquire().await.unwrap().forget();
             reply(status, "")
         }
     })
@@ -251,9 +270,9 @@ fn reply(status: u16, body: &'static str) -> Reply {
 }
 
 /// A body that begins and never goes on.
-struct Endless(Option<&'static str>);
+struct EndlessBody(Option<&'static str>);
 
-impl Body for Endless {
+impl Body for EndlessBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -269,9 +288,9 @@ impl Body for Endless {
 }
 
 /// Counts a request as answered, or as hung up.
-struct Closed(Arc<Desk>);
+struct OpenRequestGuard(Arc<SharedState>);
 
-impl Drop for Closed {
+impl Drop for OpenRequestGuard {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::SeqCst);
     }

@@ -32,14 +32,14 @@ pub(crate) enum Script {
 
 /// A scripted peer on a free port of 127.0.0.1. It ends when dropped.
 #[derive(Debug)]
-pub(crate) struct Hostile {
+pub(crate) struct NonSshPeer {
     pub(crate) address: SocketAddr,
     opened: watch::Receiver<usize>,
     closed: watch::Receiver<usize>,
     _peer: JoinSet<()>,
 }
 
-impl Hostile {
+impl NonSshPeer {
     pub(crate) async fn start(script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -7,7 +7,7 @@ use super::wait::until;
 
 /// Waits until a child of the process sleeps in the kernel where no signal reaches it (state D of
 /// `proc_pid_stat(5)`) twice in a row: a worker on a disk that does not answer.
-pub(crate) async fn until_a_child_is_held(parent: u32) {
+pub(crate) async fn until_child_in_disk_sleep(parent: u32) {
     let mut before = None;
     let held = async || {
         let now = children(parent).into_iter().find(|child| state(*child) == Some('D'));

@@ -17,20 +17,20 @@ use super::scripted_ssh_server::serve;
 use super::sshd::KeyPair;
 
 /// What is done about a packet of the client.
-pub(crate) enum Does {
-    Says(Packet),
+pub(crate) enum Action {
+    Sends(Packet),
     /// What need not be a packet.
-    SaysRaw(&'static [u8]),
+    SendsRaw(&'static [u8]),
     ClosesChannel,
     Disconnects,
 }
 
 /// How the server answers each packet of the client.
-pub(crate) type Role = fn(&Packet) -> Vec<Does>;
+pub(crate) type PacketScript = fn(&Packet) -> Vec<Action>;
 
 /// What else is unusual about the server.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Oddities {
+pub(crate) struct ServerQuirks {
     /// The client may not send it a byte on the channel.
     pub(crate) no_window: bool,
     /// It opens so many channels of its own once the client is in.
@@ -39,13 +39,13 @@ pub(crate) struct Oddities {
 
 /// A scripted server on a free port of 127.0.0.1. It ends when dropped.
 #[derive(Debug)]
-pub(crate) struct FalseSftp {
+pub(crate) struct ScriptedSftpServer {
     pub(crate) address: SocketAddr,
     _server: JoinSet<()>,
 }
 
-impl FalseSftp {
-    pub(crate) async fn start(role: Role, oddities: Oddities) -> Self {
+impl ScriptedSftpServer {
+    pub(crate) async fn start(role: PacketScript, quirks: ServerQuirks) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let key = KeyPair::generate("ed25519", "").private;
@@ -54,19 +54,19 @@ impl FalseSftp {
             auth_rejection_time: Duration::ZERO,
             ..Config::default()
         };
-        if oddities.no_window {
+        if quirks.no_window {
             config.window_size = 0;
         }
         let mut server = JoinSet::new();
-        let serving = Serving { role, oddities, received: Vec::new() };
+        let serving = SftpHandler { role, quirks, received: Vec::new() };
         server.spawn(serve(listener, Arc::new(config), serving));
         Self { address, _server: server }
     }
 }
 
 /// An honest server with one file, whatever its name.
-pub(crate) fn one_file(asked: &Packet, text: &[u8]) -> Vec<Does> {
-    vec![Does::Says(match asked {
+pub(crate) fn one_file(packet: &Packet, text: &[u8]) -> Vec<Action> {
+    vec![Action::Sends(match packet {
         Packet::Init(_) => Version::new().into(),
         Packet::Open(open) => Handle { id: open.id, handle: "h".into() }.into(),
         Packet::Read(read) => {
@@ -87,13 +87,13 @@ pub(crate) fn end(id: u32) -> Packet {
 }
 
 #[derive(Clone)]
-struct Serving {
-    role: Role,
-    oddities: Oddities,
+struct SftpHandler {
+    role: PacketScript,
+    quirks: ServerQuirks,
     received: Vec<u8>,
 }
 
-impl Serving {
+impl SftpHandler {
     /// The next packet, once it is whole.
     fn packet(&mut self) -> Option<Packet> {
         let length = usize::try_from(u32::from_be_bytes(*self.received.first_chunk()?)).unwrap();
@@ -104,7 +104,7 @@ impl Serving {
     }
 }
 
-impl Handler for Serving {
+impl Handler for SftpHandler {
     type Error = Error;
 
     async fn auth_password(&mut self, _: &str, _: &str) -> Result<Auth, Error> {
@@ -112,7 +112,7 @@ impl Handler for Serving {
     }
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Error> {
-        for _ in 0..self.oddities.opens {
+        for _ in 0..self.quirks.opens {
             session.channel_open_session()?;
         }
         Ok(())
@@ -144,15 +144,15 @@ impl Handler for Serving {
         session: &mut Session,
     ) -> Result<(), Error> {
         self.received.extend(data);
-        while let Some(asked) = self.packet() {
-            for doing in (self.role)(&asked) {
+        while let Some(packet) = self.packet() {
+            for doing in (self.role)(&packet) {
                 match doing {
-                    Does::Says(packet) => {
+                    Action::Sends(packet) => {
                         session.data(channel, Bytes::try_from(packet).unwrap())?
                     }
-                    Does::SaysRaw(bytes) => session.data(channel, bytes)?,
-                    Does::ClosesChannel => session.close(channel)?,
-                    Does::Disconnects => return Err(Error::Disconnect),
+                    Action::SendsRaw(bytes) => session.data(channel, bytes)?,
+                    Action::ClosesChannel => session.close(channel)?,
+                    Action::Disconnects => return Err(Error::Disconnect),
                 }
             }
         }

@@ -20,7 +20,7 @@ type Round = &'static [(&'static str, bool)];
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Script {
     /// Takes passwords, and no signature of an RSA key but with SHA-1.
-    TakesPasswords,
+    AcceptsPasswords,
     /// Leads a conversation of these rounds, whatever the answers, and then lets the user in.
     Asks(&'static [Round]),
     /// Asks this without end.
@@ -28,23 +28,23 @@ pub(crate) enum Script {
     /// Never decides.
     NeverDecides,
     /// Breaks the connection off.
-    BreaksOff,
+    Disconnects,
 }
 
 /// A scripted server on a free port of 127.0.0.1. It ends when dropped.
 #[derive(Debug)]
-pub(crate) struct Talker {
+pub(crate) struct ScriptedSshServer {
     pub(crate) address: SocketAddr,
     answers: Arc<Mutex<Vec<String>>>,
     _server: JoinSet<()>,
 }
 
-impl Talker {
+impl ScriptedSshServer {
     pub(crate) async fn start(script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let methods = match script {
-            Script::TakesPasswords => &[MethodKind::PublicKey, MethodKind::Password][..],
+            Script::AcceptsPasswords => &[MethodKind::PublicKey, MethodKind::Password][..],
             _ => &[MethodKind::KeyboardInteractive],
         };
         let key = KeyPair::generate("ed25519", "").private;
@@ -61,7 +61,7 @@ impl Talker {
         });
         let answers = Arc::default();
         let mut server = JoinSet::new();
-        let talk = Talk { script, round: 0, answers: Arc::clone(&answers) };
+        let talk = AuthHandler { script, round: 0, answers: Arc::clone(&answers) };
         server.spawn(serve(listener, config, talk));
         Self { address, answers, _server: server }
     }
@@ -91,18 +91,18 @@ where
 }
 
 #[derive(Clone)]
-struct Talk {
+struct AuthHandler {
     script: Script,
     round: usize,
     answers: Arc<Mutex<Vec<String>>>,
 }
 
-impl Handler for Talk {
+impl Handler for AuthHandler {
     type Error = Error;
 
     async fn auth_password(&mut self, _: &str, _: &str) -> Result<Auth, Error> {
         Ok(match self.script {
-            Script::TakesPasswords => Auth::Accept,
+            Script::AcceptsPasswords => Auth::Accept,
             _ => Auth::reject(),
         })
     }
@@ -117,11 +117,11 @@ impl Handler for Talk {
             self.answers.lock().unwrap().push(String::from_utf8(answer.to_vec()).unwrap());
         }
         let round = match self.script {
-            Script::TakesPasswords => return Ok(Auth::reject()),
+            Script::AcceptsPasswords => return Ok(Auth::reject()),
             Script::Asks(rounds) => rounds.get(self.round).copied(),
             Script::AsksForEver(round) => Some(round),
             Script::NeverDecides => std::future::pending().await,
-            Script::BreaksOff => return Err(Error::Disconnect),
+            Script::Disconnects => return Err(Error::Disconnect),
         };
         self.round += 1;
         Ok(round.map_or(Auth::Accept, |round| Auth::Partial {

@@ -7,33 +7,33 @@ use data_encoding::{BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
 
 /// Everything that was given away, and where.
 #[derive(Default)]
-pub(crate) struct Trawl(Vec<(String, String)>);
+pub(crate) struct SecretScan(Vec<(String, String)>);
 
-impl Trawl {
+impl SecretScan {
     /// Text, or bytes in which the text of a secret stays what it is.
-    pub(crate) fn take(&mut self, place: impl Into<String>, text: impl AsRef<[u8]>) {
+    pub(crate) fn add(&mut self, place: impl Into<String>, text: impl AsRef<[u8]>) {
         self.0.push((place.into(), String::from_utf8_lossy(text.as_ref()).into_owned()));
     }
 
     /// Every file of a directory, but those that are secrets themselves.
-    pub(crate) fn take_files(&mut self, when: &str, dir: &Path, but: &[&str]) {
+    pub(crate) fn add_files(&mut self, when: &str, dir: &Path, but: &[&str]) {
         for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
             let is_file = entry.file_type().unwrap().is_file();
             if is_file && !but.iter().any(|name| *name == entry.file_name()) {
                 let place = format!("{:?} {when}", entry.path());
-                self.take(place, std::fs::read(entry.path()).unwrap());
+                self.add(place, std::fs::read(entry.path()).unwrap());
             }
         }
     }
 
     /// Whether something whose place begins so holds this: a search that cannot find proves nothing.
-    pub(crate) fn holds(&self, place: &str, text: &str) -> bool {
+    pub(crate) fn contains(&self, place: &str, text: &str) -> bool {
         let mut there = self.0.iter().filter(|(found, _)| found.starts_with(place));
         there.any(|(_, there)| there.contains(text))
     }
 
     /// Fails where the secret is found in any form, with the place and never with the secret.
-    pub(crate) fn is_free_of(&self, name: &str, secret: &str) {
+    pub(crate) fn assert_absent(&self, name: &str, secret: &str) {
         assert!(secret.len() > 8, "{name} is too short to be looked for");
         for (form, spelled) in forms(secret) {
             for (place, text) in &self.0 {

@@ -3,9 +3,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Random numbers from a seed (SplitMix64, Steele and others 2014).
-pub(crate) struct Seeded(u64);
+pub(crate) struct SeededRng(u64);
 
-impl Seeded {
+impl SeededRng {
     /// Begins with the seed in this environment variable, else with another each time; says which, so
     /// that a failing test can be repeated.
     pub(crate) fn from_env(variable: &str) -> Self {

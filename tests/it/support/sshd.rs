@@ -18,7 +18,7 @@ use super::requirements::run;
 pub(crate) use super::users::User;
 
 /// How long the server's log may take to show what has happened.
-const LOG_PATIENCE: Duration = Duration::from_secs(10);
+const LOG_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A server to start.
 #[derive(Clone, Debug)]
@@ -177,8 +177,8 @@ impl Sshd {
     }
 
     /// How many authentication attempts the server has counted, once the visit is over for it too.
-    pub(crate) fn tries(&self) -> usize {
-        assert!(self.log.wait_for(1, is_end), "no end of a visit in {}", self.log.text());
+    pub(crate) fn auth_attempts(&self) -> usize {
+        assert!(self.log.wait_for(1, is_session_end), "no end of a visit in {}", self.log.text());
         self.log.count_of(|line| {
             ["Accepted ", "Failed ", "Partial "].iter().any(|word| line.contains(word))
                 && line.contains(" ssh2")
@@ -250,19 +250,20 @@ impl Log {
         self.wait_for(count, |line| line.contains(text))
     }
 
-    fn wait_for(&self, count: usize, meant: impl Fn(&str) -> bool) -> bool {
-        let waiting = |state: &mut LogState| !state.ended && found(&state.lines, &meant) < count;
+    fn wait_for(&self, count: usize, matches: impl Fn(&str) -> bool) -> bool {
+        let waiting =
+            |state: &mut LogState| !state.ended && count_matching(&state.lines, &matches) < count;
         let state = self.state.lock().unwrap();
-        let (state, _) = self.changed.wait_timeout_while(state, LOG_PATIENCE, waiting).unwrap();
-        found(&state.lines, &meant) >= count
+        let (state, _) = self.changed.wait_timeout_while(state, LOG_TIMEOUT, waiting).unwrap();
+        count_matching(&state.lines, &matches) >= count
     }
 
     fn count(&self, text: &str) -> usize {
         self.count_of(|line| line.contains(text))
     }
 
-    fn count_of(&self, meant: impl Fn(&str) -> bool) -> usize {
-        found(&self.state.lock().unwrap().lines, meant)
+    fn count_of(&self, matches: impl Fn(&str) -> bool) -> usize {
+        count_matching(&self.state.lock().unwrap().lines, matches)
     }
 
     fn text(&self) -> String {
@@ -270,12 +271,12 @@ impl Log {
     }
 }
 
-fn found(lines: &[String], meant: impl Fn(&str) -> bool) -> usize {
-    lines.iter().filter(|line| meant(line)).count()
+fn count_matching(lines: &[String], matches: impl Fn(&str) -> bool) -> usize {
+    lines.iter().filter(|line| matches(line)).count()
 }
 
 /// How the log of a connection closes: it was ended by either side, or nothing was agreed upon.
-fn is_end(line: &str) -> bool {
+fn is_session_end(line: &str) -> bool {
     [
         "Disconnected from",
         "Connection closed",

@@ -9,7 +9,7 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::agent::PATIENCE;
+use super::agent::TEST_TIMEOUT;
 
 /// What `strace` is told: to kill at the `nth` of `calls` on one of these files, counted for each thread
 /// by itself.
@@ -41,7 +41,7 @@ impl Tracer {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).args(["-p", &pid.to_string()]).stderr(Stdio::null());
         let mut tracer = Self(command.spawn().expect("strace; `make packages`"));
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         while !is_traced(pid) {
             assert!(tracer.0.try_wait().unwrap().is_none(), "strace may not trace");
             assert!(Instant::now() < deadline, "strace does not attach");

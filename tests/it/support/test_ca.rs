@@ -11,13 +11,13 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 
 /// An authority, and what it issued for a name.
-pub(crate) struct Authority {
+pub(crate) struct TestCa {
     dir: tempfile::TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
     issued: AtomicU32,
 }
 
-impl Authority {
+impl TestCa {
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -40,7 +40,7 @@ impl Authority {
         self.issue_until(name, 2099)
     }
 
-    /// As [`Authority::issue`], valid up to this year.
+    /// As [`TestCa::issue`], valid up to this year.
     pub(crate) fn issue_until(&self, name: &str, year: i32) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
@@ -59,7 +59,7 @@ impl Authority {
     }
 
     /// A server for `localhost`; with `clients`, one that asks for a certificate by that authority.
-    pub(crate) fn server(&self, clients: Option<&Authority>) -> rustls::ServerConfig {
+    pub(crate) fn server(&self, clients: Option<&TestCa>) -> rustls::ServerConfig {
         self.server_with(self.issue("localhost"), clients)
     }
 
@@ -67,7 +67,7 @@ impl Authority {
     pub(crate) fn server_with(
         &self,
         (cert, key): (PathBuf, PathBuf),
-        clients: Option<&Authority>,
+        clients: Option<&TestCa>,
     ) -> rustls::ServerConfig {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))

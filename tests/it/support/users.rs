@@ -23,14 +23,14 @@ pub(crate) struct User {
 impl User {
     pub(crate) fn create() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        static SWEPT: Once = Once::new();
+        static CLEANUP: Once = Once::new();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let me = std::process::id();
         let started = started(me).unwrap();
         let name = format!("{PREFIX}{me}x{started}x{number}");
         let password = format!("pw {name} ä");
-        let _turn = turn();
-        SWEPT.call_once(sweep);
+        let _lock = lock_password_file();
+        CLEANUP.call_once(remove_stale_users);
         run("useradd", &["-M", "-d", "/nonexistent", "-s", "/bin/sh", &name]);
         // Made before the password is set, so that a failure there removes the user too.
         let user = Self { name, password };
@@ -40,24 +40,24 @@ impl User {
 
     /// Another password, as an administrator sets it.
     pub(crate) fn set_password(&self, password: &str) {
-        let _turn = turn();
+        let _lock = lock_password_file();
         self.take_password(password);
     }
 
     fn take_password(&self, password: &str) {
-        feed("chpasswd", &format!("{}:{password}\n", self.name));
+        run_with_input("chpasswd", &format!("{}:{password}\n", self.name));
     }
 }
 
 impl Drop for User {
     fn drop(&mut self) {
-        let _turn = turn();
+        let _lock = lock_password_file();
         let _ = Command::new("userdel").args(["-f", &self.name]).stderr(Stdio::null()).status();
     }
 }
 
 /// Removes the users of test processes that were killed.
-fn sweep() {
+fn remove_stale_users() {
     for line in fs::read_to_string("/etc/passwd").unwrap().lines() {
         let name = line.split(':').next().unwrap_or_default();
         let Some(owner) = name.strip_prefix(PREFIX) else { continue };
@@ -79,14 +79,14 @@ fn started(pid: u32) -> Option<String> {
 }
 
 /// useradd(8) fails, rather than waits, when another one holds the password file.
-fn turn() -> Flock<fs::File> {
+fn lock_password_file() -> Flock<fs::File> {
     let path = std::env::temp_dir().join("imagestore-agent-test-users.lock");
     let file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
     Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).unwrap()
 }
 
 /// Runs a program that reads what it is to do, so that no process list shows it.
-fn feed(program: &str, input: &str) {
+fn run_with_input(program: &str, input: &str) {
     let mut child = Command::new(program).stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     assert!(child.wait().unwrap().success(), "{program} failed");

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, interval};
 
-use super::agent::PATIENCE;
+use super::agent::TEST_TIMEOUT;
 
 /// Looks again and again until it is so; fails with `what` when it never is.
 pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    let mut looks = interval(Duration::from_millis(5));
+    let deadline = Instant::now() + TEST_TIMEOUT;
+    let mut ticks = interval(Duration::from_millis(5));
     while !is_so().await {
         assert!(Instant::now() < deadline, "it never was: {what}");
-        looks.tick().await;
+        ticks.tick().await;
     }
 }

@@ -19,12 +19,12 @@ use self::tree::Tree;
 use super::requirements::run;
 
 /// Far longer than anything takes; a wait that long is a failure.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the kernel has to be done with what is no longer mounted.
-const FAREWELL: Duration = Duration::from_secs(1);
+const UNMOUNT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a request hangs at most, unless a test says so: hardly one takes that long, and one that waits
 /// for what it hangs itself could not be killed.
-const LONGEST: Duration = Duration::from_secs(120);
+const MAX_HANG: Duration = Duration::from_secs(120);
 
 /// What a caller asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,7 +91,7 @@ pub(crate) struct Fuse {
 impl Fuse {
     /// Mounts it, for any user; the mount point is root's, with mode 0755.
     pub(crate) fn mounted() -> Self {
-        Self::mounted_for(LONGEST)
+        Self::mounted_for(MAX_HANG)
     }
 
     /// As [`Fuse::mounted`], for a test in which a request may hang as long as `longest`.
@@ -131,7 +131,7 @@ impl Fuse {
     }
 
     /// What statfs tells from now on.
-    pub(crate) fn figures(&self, figures: Figures) {
+    pub(crate) fn set_figures(&self, figures: Figures) {
         self.shared.lock().tree.figures = figures;
     }
 
@@ -142,7 +142,7 @@ impl Fuse {
 
     /// Waits until this many requests hang at once.
     pub(crate) fn until_hanging(&self, n: usize) {
-        let hanging = self.shared.until(PATIENCE, |state| state.hanging.len() >= n);
+        let hanging = self.shared.until(TEST_TIMEOUT, |state| state.hanging.len() >= n);
         assert!(hanging, "{} requests hang, not {n}", self.shared.lock().hanging.len());
     }
 
@@ -165,7 +165,7 @@ impl Drop for Fuse {
         drop(session);
         // Without a look at the mount point, which would ask the server.
         let _ = Command::new("umount").args(["-l", "-c"]).arg(self.path()).output();
-        if !self.shared.until(FAREWELL, |state| state.ended) {
+        if !self.shared.until(UNMOUNT_TIMEOUT, |state| state.ended) {
             self.abort();
         }
     }

@@ -40,17 +40,17 @@ macro_rules! replies {
 }
 
 /// The kernel is to keep nothing: every call is to reach the server.
-const KEPT: Duration = Duration::ZERO;
+const CACHE_TTL: Duration = Duration::ZERO;
 
 replies! {
     ReplyEmpty, (): |reply, ()| reply.ok();
-    ReplyEntry, FileAttr: |reply, attr| reply.entry(&KEPT, &attr, Generation(0));
-    ReplyAttr, FileAttr: |reply, attr| reply.attr(&KEPT, &attr);
+    ReplyEntry, FileAttr: |reply, attr| reply.entry(&CACHE_TTL, &attr, Generation(0));
+    ReplyAttr, FileAttr: |reply, attr| reply.attr(&CACHE_TTL, &attr);
     ReplyOpen, FopenFlags: |reply, flags| reply.opened(FileHandle(0), flags);
     ReplyData, Vec<u8>: |reply, data| reply.data(&data);
     ReplyWrite, u32: |reply, written| reply.written(written);
     ReplyCreate, FileAttr: |reply, attr| {
-        reply.created(&KEPT, &attr, Generation(0), FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
+        reply.created(&CACHE_TTL, &attr, Generation(0), FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
     };
     ReplyStatfs, Figures: |reply, Figures { block_size, blocks, bfree, bavail, files, ffree }| {
         reply.statfs(blocks, bfree, bavail, files, ffree, block_size, 255, block_size);
@@ -146,7 +146,7 @@ impl Filesystem for Server {
         _: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let time = |asked| match asked {
+        let time = |given| match given {
             TimeOrNow::SpecificTime(time) => time,
             TimeOrNow::Now => SystemTime::now(),
         };

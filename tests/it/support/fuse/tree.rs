@@ -9,7 +9,7 @@ use fuser::{Errno, FileAttr, FileType, INodeNo, RenameFlags};
 use super::Figures;
 
 /// The largest file; it is held in memory.
-const LARGEST: usize = 16 << 20;
+const MAX_FILE_BYTES: usize = 16 << 20;
 
 /// A folder has names, a file has bytes; that a call is made of the right one is the kernel's care.
 pub(super) struct Node {
@@ -116,7 +116,7 @@ impl Tree {
     }
 
     pub(super) fn resize(&mut self, file: INodeNo, size: u64) -> Result<(), Errno> {
-        let length = usize::try_from(size).ok().filter(|length| *length <= LARGEST);
+        let length = usize::try_from(size).ok().filter(|length| *length <= MAX_FILE_BYTES);
         let node = self.node(file);
         node.bytes.resize(length.ok_or(Errno::EFBIG)?, 0);
         (node.attr.size, node.attr.blocks) = (size, size.div_ceil(512));
