@@ -1,15 +1,17 @@
-//! What a daemon has on disk of its stores, read beside it.
+//! Reads what the ledger of a daemon says of its stores, while the daemon runs or after its end.
+//!
+//! # Guarantees
+//! * Each statement that compares rows of several tables reads them in one snapshot of the database.
 
 use std::path::PathBuf;
 
-use rusqlite::types::FromSql;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Row};
 
 use super::agent::Agent;
 use super::event_order::EventOrder;
 use super::wait::until;
 
-/// A daemon's ledger.
+/// The ledger of a daemon, opened read-only for each statement.
 pub(crate) struct LedgerReader(PathBuf);
 
 impl LedgerReader {
@@ -17,43 +19,45 @@ impl LedgerReader {
         Self(agent.path("state/ledger.sqlite"))
     }
 
-    fn query<T: FromSql>(&self, sql: &str, store: &str) -> T {
+    /// Runs one statement, which SQLite runs in one read transaction.
+    fn query<T>(
+        &self,
+        sql: &str,
+        store: &str,
+        map_row: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> T {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
         let ledger = Connection::open_with_flags(&self.0, flags).unwrap();
-        ledger.query_row(sql, [store], |row| row.get(0)).unwrap()
+        ledger.query_row(sql, [store], map_row).unwrap()
     }
 
-    fn durable(&self, store: &str, field: &str) -> String {
-        let sql = "SELECT CAST(standing ->> '$FIELD' AS TEXT) FROM standings WHERE store = ?";
-        self.query(&sql.replace("FIELD", &format!(".{field}")), store)
-    }
-
-    /// Waits until no notice of these stores waits and all are Connected.
+    /// Waits until each of these stores is Connected and has no notice in the outbox.
     pub(crate) async fn until_all_delivered(&self, stores: &[String]) {
-        let settled = |store: &String| {
-            // In this order: a store that is Connected enqueues nothing more, whereas one whose outbox
-            // is empty may become Connected, with a notice, before its status is read.
-            self.durable(store, "status") == "Connected"
-                && self.query::<u32>("SELECT count(*) FROM outbox WHERE store = ?", store) == 0
-        };
-        until("everything is told", async || stores.iter().all(settled)).await;
+        // One statement: in two, a store could become Connected between them and enqueue a notice
+        // that neither of them shows.
+        let sql = "SELECT standing ->> '$.status' = 'Connected' \
+             AND NOT EXISTS (SELECT 1 FROM outbox WHERE store = standings.store) \
+             FROM standings WHERE store = ?";
+        let is_settled = |store: &String| self.query(sql, store, |row| row.get::<_, bool>(0));
+        until("every notice is delivered", async || stores.iter().all(is_settled)).await;
     }
 
-    /// Sees that every transition there was has been told, and no other, and that what was told last is
-    /// how each store is; how many there were.
+    /// Checks that every transition in the history was delivered, that no other was, and that the last
+    /// delivery has the status and the position of the store. Returns the number of transitions.
     pub(crate) fn assert_matches(&self, events: &EventOrder, stores: &[String]) -> u32 {
-        let sql = "SELECT count(entry ->> '$.event.changed') FROM history WHERE store = ?";
+        let sql = "SELECT standing ->> '$.status', standing ->> '$.position.epoch', \
+             standing ->> '$.position.seq', \
+             (SELECT count(entry ->> '$.event.changed') FROM history WHERE store = standings.store) \
+             FROM standings WHERE store = ?";
         let count = |store: &String| {
-            let transitions: u32 = self.query(sql, store);
+            let (status, epoch, seq, transitions): (String, i64, i64, u32) =
+                self.query(sql, store, |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                });
+            let position = (epoch.try_into().unwrap(), seq.try_into().unwrap());
             assert_eq!(events.transition_count(store), transitions, "{store}");
-            assert_eq!(
-                events.last_status(store),
-                Some(self.durable(store, "status").as_str()),
-                "{store}"
-            );
-            let number = |field: &str| self.durable(store, field).parse::<u64>().unwrap();
-            let place = (number("position.epoch"), number("position.seq"));
-            assert_eq!(events.last_position(store), Some(place), "{store}");
+            assert_eq!(events.last_status(store), Some(status.as_str()), "{store}");
+            assert_eq!(events.last_position(store), Some(position), "{store}");
             transitions
         };
         stores.iter().map(count).sum()
