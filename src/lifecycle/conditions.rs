@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn thresholds_have_a_way_in_and_a_lower_way_out() {
+    fn a_condition_is_cleared_at_a_lower_share_than_it_is_raised() {
         // near_full 0.85, full 0.95; each ends 2 points below.
         let none: [&str; 0] = [];
         let expected: [(u64, &[&str]); 10] = [
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_reserved_makes_a_store_full_whatever_its_share() {
+    fn a_store_below_its_reserve_is_full_at_any_share_in_use() {
         let capacity = |available| Capacity::new(10 * GIB, available).unwrap();
         let policy = CheckPolicy {
             space: super::super::SpaceThresholds { reserved: 4 * GIB, ..POLICY.space },
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_write_met_is_told_apart() {
+    fn each_outcome_of_a_write_raises_its_own_condition() {
         let measured = |available| MeasuredSpace {
             capacity: Capacity::new(1000 * GIB, 900 * GIB).unwrap(),
             inodes: Some(InodeCounts { total: 100, available }),
@@ -187,7 +187,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_figure_makes_it_panic_and_the_same_one_again_turns_nothing(
+        fn no_figure_causes_a_panic_and_a_repeated_one_changes_nothing(
             total in 1_u64..=1 << 62, part in 0.0..=1.0_f64, reserved: u64, took: u32,
         ) {
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]

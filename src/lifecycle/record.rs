@@ -54,8 +54,7 @@ impl StoreRecord {
         }
     }
 
-    /// Clears the evidence that logins have brought, because they may lead to another host from now
-    /// on.
+    /// Clears the evidence that logins have brought, because later logins may reach another host.
     pub fn reset_host_evidence(&mut self) {
         self.namespace = NamespaceEvidence::default();
     }

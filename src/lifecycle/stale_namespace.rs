@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn another_disk_outside_is_one_at_once_and_none_once_something_was_there() {
+    fn another_disk_on_the_host_is_stale_and_a_missing_one_after_a_marker_was_seen() {
         use RemoteMarker::{Different, Missing, Same, TimedOut, Unreadable};
         for (seen, expected) in [
             (vec![Same, Different, TimedOut, Same], vec![false, true, true, false]),
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_that_shows_nothing_of_it_changes_nothing() {
+    fn a_login_without_evidence_changes_nothing() {
         let stale =
             || by_attempt(record(Status::Connected), shown(Some(RemoteMarker::Different)), None);
         let unproven = UnverifiedHost { obstacle: Obstacle::NoSftp, details: "no SFTP".to_owned() };
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_in_here_too_is_no_matter_of_namespaces() {
+    fn a_disk_that_the_daemon_also_misses_is_not_stale() {
         use Reason::{IoError, MarkerMissing, NotMounted, ProbeTimeout, ReadOnly};
         for (reason, expected) in [
             (NotMounted, false),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_fails_in_here_and_is_well_out_there_is_stale() {
+    fn a_disk_that_fails_here_and_is_healthy_on_the_host_is_stale() {
         let same = || shown(Some(RemoteMarker::Same));
         let r = by_attempt(record(Status::Connected), same(), Some(Reason::IoError));
         assert!(is_held(&r));
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_server_has_shown_is_nothing_that_another_one_had() {
+    fn evidence_of_one_server_does_not_count_for_another() {
         let mut r = by_attempt(record(Status::Connected), shown(Some(RemoteMarker::Same)), None);
         r.reset_host_evidence();
         assert!(!is_held(&by_attempt(r, shown(Some(RemoteMarker::Missing)), None)));

@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_judged_by_its_text() {
+    fn a_path_is_validated_as_text() {
         let long = format!("/{}", "a".repeat(2048));
         for (text, expected) in [
             ("/srv/images", Ok("/srv/images")),

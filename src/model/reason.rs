@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_credentials_and_a_changed_host_key_act_at_once() {
+    fn rejected_credentials_and_a_changed_host_key_are_hard_faults() {
         assert!(!Reason::CredentialsRefused.is_soft());
         assert!(!Reason::HostKeyChanged.is_soft());
         assert!(Reason::ProbeTimeout.is_soft() && Reason::ConnectionRefused.is_soft());

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn typed_evidence_that_is_incomplete_or_malformed_is_refused() {
+    fn incomplete_or_malformed_typed_evidence_is_rejected() {
         for facts in [
             r#"{"offeredKey":"ssh-ed25519 AAAA"}"#,
             r#"{"offeredFingerprint":"SHA256:abc","offeredKeyType":"ssh-ed25519"}"#,

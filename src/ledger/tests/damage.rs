@@ -9,14 +9,14 @@ use crate::ledger::tables;
 use crate::model::ProcessId;
 
 /// Every file and its bytes. The lock is left out: it names the last process, and is no record.
-pub(super) fn contents(place: &Place) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(super) fn contents(place: &TestStateDir) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().path());
     let files = entries.filter(|path| path.file_name().unwrap() != "lock");
     files.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }
 
-pub(super) async fn filled() -> Place {
-    let place = Place::new();
+pub(super) async fn filled() -> TestStateDir {
+    let place = TestStateDir::new();
     let opened = place.open();
     for n in 1..4 {
         let change = added(n)
@@ -29,14 +29,14 @@ pub(super) async fn filled() -> Place {
     place
 }
 
-fn refusal(place: &Place) -> OpenError {
+fn refusal(place: &TestStateDir) -> OpenError {
     let before = contents(place);
     let error = place.try_open().unwrap_err();
     assert_eq!(contents(place), before, "left as it was");
     error
 }
 
-fn sql(place: &Place, statement: &str) {
+fn sql(place: &TestStateDir, statement: &str) {
     let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
     sqlite.execute_batch(statement).unwrap();
 }
@@ -66,7 +66,7 @@ async fn a_changed_row_is_found_by_its_checksum() {
 
 /// Beyond 64 MiB a start does not read the whole outbox, but no notice is sent unchecked.
 #[tokio::test]
-async fn of_a_large_ledger_what_is_not_told_yet_is_checked_when_it_is_read() {
+async fn the_outbox_of_a_large_ledger_is_verified_when_it_is_read() {
     let place = filled().await;
     let long = "INSERT INTO history (store, at, entry, sum)
                 SELECT uuid, 1, hex(zeroblob(33 << 20)), x'' FROM stores LIMIT 1";
@@ -117,7 +117,7 @@ async fn a_changed_secret_is_found_by_its_checksum_and_concerns_its_own_store_al
 }
 
 #[tokio::test]
-async fn a_secret_that_is_gone_is_no_store_without_one() {
+async fn a_lost_secret_is_reported_and_not_taken_for_none() {
     let place = filled().await;
     sql(&place, &format!("DELETE FROM secrets WHERE store = '{}'", uuid(1)));
     let opened = place.open();
@@ -139,13 +139,13 @@ async fn a_line_of_history_that_was_changed_is_not_shown() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_ledger_is_refused() {
+async fn a_file_that_is_not_a_ledger_is_rejected() {
     for bytes in [&b""[..], b"not a database, at some length", &[0; 8192]] {
         let place = filled().await;
         fs::write(place.ledger(), bytes).unwrap();
         assert!(matches!(refusal(&place), OpenError::Damaged { .. }));
     }
-    let place = Place::new();
+    let place = TestStateDir::new();
     sql(&place, "CREATE TABLE somebody_elses (x)");
     assert!(matches!(refusal(&place), OpenError::Damaged { .. }));
 }
@@ -153,16 +153,16 @@ async fn a_file_that_is_no_ledger_is_refused() {
 #[tokio::test]
 async fn an_empty_ledger_is_a_loss_with_its_log_and_without_one() {
     for with_log in [true, false] {
-        let place = Place::new();
+        let place = TestStateDir::new();
         let opened = place.open();
         opened.ledger.commit(added(1)).await.unwrap();
-        let cut = place.cut();
+        let power_loss_copy = place.power_loss_copy();
         opened.writer.close_ledger().await;
         if !with_log {
-            fs::remove_file(sibling_path(&cut.ledger(), "-wal")).unwrap();
+            fs::remove_file(sibling_path(&power_loss_copy.ledger(), "-wal")).unwrap();
         }
-        fs::write(cut.ledger(), "").unwrap();
-        let error = refusal(&cut);
+        fs::write(power_loss_copy.ledger(), "").unwrap();
+        let error = refusal(&power_loss_copy);
         assert!(error.to_string().contains("the database file is empty"), "{error}");
     }
 }
@@ -175,20 +175,20 @@ async fn a_log_without_its_ledger_is_a_loss_and_not_a_first_start() {
         let mode = if ending == "-wal" { "WAL" } else { "PERSIST" };
         let leave_a_log = format!("PRAGMA journal_mode = {mode}; UPDATE meta SET value = '9'");
         sqlite.execute_batch(&leave_a_log).unwrap();
-        let cut = place.cut();
-        fs::remove_file(cut.ledger()).unwrap();
-        let told = refusal(&cut).to_string();
-        for file in [cut.ledger(), sibling_path(&cut.ledger(), ending)] {
+        let power_loss_copy = place.power_loss_copy();
+        fs::remove_file(power_loss_copy.ledger()).unwrap();
+        let told = refusal(&power_loss_copy).to_string();
+        for file in [power_loss_copy.ledger(), sibling_path(&power_loss_copy.ledger(), ending)] {
             assert!(told.contains(file.to_str().unwrap()), "{told}");
         }
         // An empty one is nothing.
-        fs::write(sibling_path(&cut.ledger(), ending), b"").unwrap();
-        cut.open().writer.close_ledger().await;
+        fs::write(sibling_path(&power_loss_copy.ledger(), ending), b"").unwrap();
+        power_loss_copy.open().writer.close_ledger().await;
     }
 }
 
 #[tokio::test]
-async fn a_newer_ledger_is_refused_and_named_also_with_a_log_beside_it() {
+async fn a_newer_ledger_is_rejected_with_its_version_even_with_a_log() {
     let place = filled().await;
     sql(&place, "PRAGMA user_version = 99; UPDATE meta SET value = '7.0' WHERE key = 'written_by'");
     let OpenError::Newer { found, written_by, .. } = refusal(&place) else { panic!() };
@@ -197,16 +197,16 @@ async fn a_newer_ledger_is_refused_and_named_also_with_a_log_beside_it() {
     let place = filled().await;
     let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
     sqlite.execute_batch("PRAGMA user_version = 99").unwrap();
-    let cut = place.cut();
-    assert!(fs::metadata(cut.path().join("ledger.sqlite-wal")).unwrap().len() > 0);
-    assert!(matches!(refusal(&cut), OpenError::Newer { found: 99, .. }));
+    let power_loss_copy = place.power_loss_copy();
+    assert!(fs::metadata(power_loss_copy.path().join("ledger.sqlite-wal")).unwrap().len() > 0);
+    assert!(matches!(refusal(&power_loss_copy), OpenError::Newer { found: 99, .. }));
 }
 
 #[tokio::test]
-async fn a_flipped_byte_anywhere_is_refused_or_changes_nothing() {
+async fn a_flipped_byte_anywhere_is_rejected_or_changes_nothing() {
     let place = filled().await;
     let whole = fs::read(place.ledger()).unwrap();
-    let opened = place.cut().open();
+    let opened = place.power_loss_copy().open();
     let epoch = opened.epoch;
     let known: Vec<_> = opened.stores.iter().map(|s| (s.store.clone(), s.stuck_worker)).collect();
     opened.writer.close_ledger().await;
@@ -215,7 +215,7 @@ async fn a_flipped_byte_anywhere_is_refused_or_changes_nothing() {
     for at in (0..whole.len()).step_by(211) {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x41;
-        let place = place.cut();
+        let place = place.power_loss_copy();
         fs::write(place.ledger(), &bytes).unwrap();
         let before = contents(&place);
         match place.try_open() {

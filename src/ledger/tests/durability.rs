@@ -6,7 +6,7 @@ use crate::model::ProcessId;
 
 #[tokio::test]
 async fn a_record_reads_back_exactly_after_a_clean_stop_and_after_a_power_cut() {
-    let place = Place::new();
+    let place = TestStateDir::new();
     let first = place.open();
     let worker = ProcessId { pid: 42, start_time: 4242 };
     let change = added(1)
@@ -16,7 +16,7 @@ async fn a_record_reads_back_exactly_after_a_clean_stop_and_after_a_power_cut() 
         .add_history(uuid(1), entry(NOW.0));
     first.ledger.commit(change).await.unwrap();
 
-    let after_cut = place.cut();
+    let after_cut = place.power_loss_copy();
     first.writer.close_ledger().await;
     for place in [after_cut, place] {
         let again = place.open();
@@ -36,7 +36,7 @@ async fn a_record_reads_back_exactly_after_a_clean_stop_and_after_a_power_cut() 
 
 #[tokio::test]
 async fn a_conflict_undoes_its_own_change_and_no_other() {
-    let place = Place::new();
+    let place = TestStateDir::new();
     let opened = place.open();
     let ledger = &opened.ledger;
     ledger.commit(added(1)).await.unwrap();
@@ -63,7 +63,7 @@ async fn a_conflict_undoes_its_own_change_and_no_other() {
 
 #[tokio::test]
 async fn an_epoch_is_never_taken_twice_even_when_the_clock_goes_back() {
-    let place = Place::new();
+    let place = TestStateDir::new();
     let mut last = Epoch(0);
     for now in [NOW, NOW, Timestamp(NOW.0 - 3_600_000), Timestamp(-5), Timestamp(NOW.0 + 9_000)] {
         let opened = place.open_at(now).unwrap();
@@ -76,7 +76,7 @@ async fn an_epoch_is_never_taken_twice_even_when_the_clock_goes_back() {
 
 #[tokio::test]
 async fn the_outbox_keeps_the_order_across_epochs_and_folds_from_the_front() {
-    let place = Place::new();
+    let place = TestStateDir::new();
     let opened = place.open();
     let ledger = &opened.ledger;
     ledger.commit(added(1)).await.unwrap();
@@ -114,7 +114,7 @@ async fn the_outbox_keeps_the_order_across_epochs_and_folds_from_the_front() {
 
 #[tokio::test]
 async fn a_removed_store_leaves_nothing_and_may_come_back() {
-    let place = Place::new();
+    let place = TestStateDir::new();
     let opened = place.open();
     let ledger = &opened.ledger;
     let change = added(1).enqueue(notice(1, 5, 1)).add_history(uuid(1), entry(1));
@@ -133,8 +133,8 @@ async fn a_removed_store_leaves_nothing_and_may_come_back() {
 }
 
 #[test]
-fn a_second_daemon_is_refused_and_told_who_has_the_directory() {
-    let place = Place::new();
+fn a_second_daemon_is_rejected_with_the_pid_of_the_first() {
+    let place = TestStateDir::new();
     let held = StateDir::open(place.path()).unwrap();
     let refused = StateDir::open(place.path()).unwrap_err();
     let StateDirError::Locked { pid, .. } = refused else { panic!("{refused}") };
@@ -151,7 +151,7 @@ fn a_node_id_is_made_once_and_never_replaced() {
             [self.0; 16]
         }
     }
-    let place = Place::new();
+    let place = TestStateDir::new();
     let dir = StateDir::open(place.path()).unwrap();
     let id = dir.node_id(&Fixed(1)).unwrap();
     assert_eq!(dir.node_id(&Fixed(2)).unwrap(), id);

@@ -37,7 +37,7 @@ const NEWEST: Fixture = V1;
 type Rows = BTreeMap<String, Vec<Vec<Value>>>;
 
 /// All rows of all tables.
-fn rows(place: &Place) -> Rows {
+fn rows(place: &TestStateDir) -> Rows {
     let sqlite = Connection::open(place.ledger()).unwrap();
     let mut tables = sqlite.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").unwrap();
     let tables = tables.query_map([], |row| row.get(0)).unwrap();
@@ -52,7 +52,7 @@ fn rows(place: &Place) -> Rows {
 }
 
 /// Splits the facts about the ledger from all other rows.
-fn facts_and_rows(place: &Place) -> (BTreeMap<String, Value>, Rows) {
+fn facts_and_rows(place: &TestStateDir) -> (BTreeMap<String, Value>, Rows) {
     let mut rows = rows(place);
     let facts = rows.remove("meta").unwrap().into_iter().map(|fact| {
         let [Value::Text(key), value, Value::Blob(_)] = &fact[..] else { panic!("{fact:?}") };
@@ -65,15 +65,15 @@ fn text(text: impl ToString) -> Value {
     Value::Text(text.to_string())
 }
 
-fn versions(place: &Place) -> (i32, i32) {
+fn versions(place: &TestStateDir) -> (i32, i32) {
     let sqlite = Connection::open(place.ledger()).unwrap();
     let id = sqlite.query_row("PRAGMA application_id", [], |row| row.get(0)).unwrap();
     (schema_version(&sqlite).unwrap(), id)
 }
 
 impl Fixture {
-    fn place(&self) -> Place {
-        let place = Place::new();
+    fn place(&self) -> TestStateDir {
+        let place = TestStateDir::new();
         fs::write(place.ledger(), self.ledger).unwrap();
         fs::write(place.path().join("master-key"), self.master_key).unwrap();
         place
@@ -141,7 +141,7 @@ async fn opening_a_ledger_of_the_same_format_changes_nothing_but_the_epoch() {
 /// before.
 #[tokio::test]
 async fn the_same_changes_are_written_as_the_same_rows() {
-    let place = Place::new();
+    let place = TestStateDir::new();
     fill(&place).await;
     if let Some(to) = std::env::var_os("LEDGER_FIXTURE").map(PathBuf::from) {
         fs::create_dir_all(&to).unwrap();

@@ -94,7 +94,7 @@ fn moved(n: u128, (epoch, seq): (u64, u64), old_status: Status, new_status: Stat
     Notice { old_status, new_status, failure: None, inventory, tags, ..plain }
 }
 
-/// One that stands for three transitions, and one of its own.
+/// Returns a notice that represents three transitions, and one that represents one.
 pub(super) fn first_notices() -> [Notice; 2] {
     use Status::{Connected, Connecting, Disconnected};
     let folded = moved(1, (5, 1), Connected, Disconnected)
@@ -161,8 +161,8 @@ pub(super) fn first_history() -> Vec<HistoryEntry> {
     lines.map(line).collect()
 }
 
-/// Makes the changes that lead to a fixture.
-pub(super) async fn fill(place: &Place) {
+/// Makes the changes that produce a fixture.
+pub(super) async fn fill(place: &TestStateDir) {
     let opened = place.open();
     let (one, two) = (uuid(1), uuid(2));
     let too_old = HistoryEntry { at: LONG_AGO, ..entry(0) };

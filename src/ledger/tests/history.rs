@@ -20,14 +20,14 @@ async fn kept(opened: &OpenedLedger, n: u128) -> Vec<i64> {
 
 #[tokio::test]
 async fn history_is_bounded_by_number_for_every_store() {
-    let place = Place::new();
+    let place = TestStateDir::new();
     let opened = place.open();
     let ledger = &opened.ledger;
     ledger.commit(added(1)).await.unwrap();
     ledger.commit(added(2)).await.unwrap();
     ledger.commit(lines(1, NOW.0, 100_200)).await.unwrap();
     let stays = kept(&opened, 1).await;
-    // Of two stores each is looked at with every second look.
+    // Each of two stores is pruned by every second run.
     assert!((100_000..100_128).contains(&stays.len()), "{}", stays.len());
     assert_eq!(stays[0], NOW.0 + 100_199, "the newest stays");
     assert_eq!(gone(&opened, 1).await, 100_200 - stays.len(), "what is gone is counted");
@@ -43,7 +43,7 @@ async fn history_is_bounded_by_number_for_every_store() {
 
 #[tokio::test]
 async fn history_is_bounded_by_age_but_a_clock_that_jumps_ahead_takes_little() {
-    let place = Place::new();
+    let place = TestStateDir::new();
     let opened = place.open();
     let ledger = &opened.ledger;
     for n in [1, 2] {

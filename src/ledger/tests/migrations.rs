@@ -28,13 +28,13 @@ fn migration_list(second: Migration) -> [Migration; 2] {
 }
 
 /// An older ledger after a clean stop, and one with its log next to it.
-async fn older() -> [Place; 2] {
+async fn older() -> [TestStateDir; 2] {
     let place = filled().await;
     let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
     sqlite.execute_batch(OLDER).unwrap();
-    let cut = place.cut();
+    let power_loss_copy = place.power_loss_copy();
     drop(sqlite);
-    [place, cut]
+    [place, power_loss_copy]
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn an_older_ledger_that_cannot_be_brought_to_our_version_is_left_as_it_was
 }
 
 #[tokio::test]
-async fn a_table_may_be_made_anew_without_losing_what_refers_to_it() {
+async fn a_table_can_be_recreated_without_losing_rows_that_refer_to_it() {
     fn anew(connection: &rusqlite::Connection) -> Result<(), RowError> {
         Ok(connection.execute_batch(
             "CREATE TABLE fresh (uuid TEXT PRIMARY KEY, image_dir TEXT NOT NULL,

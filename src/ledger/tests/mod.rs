@@ -25,11 +25,11 @@ const NOW: Timestamp = Timestamp(1_700_000_000_000);
 const PASSWORD: &str = "correct horse";
 
 /// A state directory of a test's own.
-struct Place {
+struct TestStateDir {
     dir: tempfile::TempDir,
 }
 
-impl Place {
+impl TestStateDir {
     fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap() }
     }
@@ -65,8 +65,8 @@ impl Place {
     }
 
     /// The directory as a power cut would leave it now.
-    fn cut(&self) -> Place {
-        let after = Place::new();
+    fn power_loss_copy(&self) -> TestStateDir {
+        let after = TestStateDir::new();
         for entry in std::fs::read_dir(self.path()).unwrap().map(Result::unwrap) {
             if entry.file_type().unwrap().is_file() {
                 std::fs::copy(entry.path(), after.path().join(entry.file_name())).unwrap();

@@ -10,7 +10,7 @@ fn reason(result: Result<SshCredentials, Fault>) -> Reason {
 
 #[tokio::test]
 async fn a_secret_is_nowhere_in_the_state_directory_in_the_clear() {
-    let place = Place::new();
+    let place = TestStateDir::new();
     let opened = place.open();
     opened.ledger.commit(added(1)).await.unwrap();
     let read = opened.ledger.credentials(uuid(1)).await.unwrap();
@@ -36,7 +36,7 @@ async fn a_commit_can_be_followed_by_its_store_and_shows_no_secret() {
         .with_writer(Arc::new(log.reopen().unwrap()))
         .finish();
     let _log = tracing::subscriber::set_default(subscriber);
-    let place = Place::new();
+    let place = TestStateDir::new();
     let opened = place.open();
     opened.ledger.commit(added(1)).await.unwrap();
     opened.ledger.commit(added(1)).await.unwrap_err();
@@ -55,7 +55,7 @@ async fn a_commit_can_be_followed_by_its_store_and_shows_no_secret() {
 
 #[tokio::test]
 async fn a_missing_or_wrong_master_key_overwrites_nothing_and_comes_back() {
-    let place = Place::new();
+    let place = TestStateDir::new();
     let opened = place.open();
     opened.ledger.commit(added(1)).await.unwrap();
     opened.writer.close_ledger().await;
@@ -94,8 +94,8 @@ async fn a_missing_or_wrong_master_key_overwrites_nothing_and_comes_back() {
 }
 
 #[tokio::test]
-async fn a_disk_that_refuses_and_a_changed_secret_are_told_apart() {
-    let place = Place::new();
+async fn a_disk_error_and_a_changed_secret_have_different_reasons() {
+    let place = TestStateDir::new();
     let opened = place.open();
     opened.ledger.commit(added(1)).await.unwrap();
     let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
@@ -111,7 +111,7 @@ async fn a_disk_that_refuses_and_a_changed_secret_are_told_apart() {
 
 #[tokio::test]
 async fn a_sealed_secret_serves_its_own_store_and_field_alone() {
-    let place = Place::new();
+    let place = TestStateDir::new();
     let opened = place.open();
     opened.ledger.commit(added(1)).await.unwrap();
     opened.ledger.commit(added(2)).await.unwrap();

@@ -125,7 +125,7 @@ proptest! {
                 stopped = true;
                 prop_assert_eq!(after.durable.status, before.durable.status);
             } else {
-                // Connecting means that an attempt is running, and the other way round.
+                // A store is Connecting exactly while an attempt is running.
                 prop_assert_eq!(after.durable.status == Status::Connecting, open.is_some());
             }
 
@@ -138,7 +138,7 @@ proptest! {
     }
 
     #[test]
-    fn a_store_that_is_well_ends_connected(moves in moves()) {
+    fn a_healthy_store_ends_connected(moves in moves()) {
         let mut r = StoreRecord::new(DurableRecord::new_connecting(Epoch(1), Timestamp(0)));
         (r, _) = step(r, StepInput::Started, &POLICY, at(0));
         for (n, m) in moves.iter().enumerate() {

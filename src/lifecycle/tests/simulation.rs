@@ -274,7 +274,7 @@ fn run(seed: u64, soft_only: bool) -> Run {
 }
 
 #[test]
-fn a_store_is_never_connected_with_a_hard_fault_and_always_ends_connected_when_well() {
+fn a_store_is_never_connected_with_a_hard_fault_and_ends_connected_when_healthy() {
     let mut drops = 0;
     for seed in PINNED.into_iter().chain(0..SEEDS) {
         drops += run(seed, false).drops.len();
@@ -298,7 +298,7 @@ fn soft_faults_drop_a_store_at_most_once_in_fail_after_checks() {
 }
 
 #[test]
-fn a_world_that_is_well_from_the_start_changes_nothing() {
+fn a_healthy_world_changes_nothing() {
     let mut run = Run::new(1, false);
     run.events.clear();
     let attempt = run.record.durable.attempt;

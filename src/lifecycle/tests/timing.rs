@@ -10,7 +10,7 @@ use crate::model::{
 };
 
 #[test]
-fn a_failed_login_is_tried_again_by_time_and_slower_when_refused() {
+fn a_failed_login_is_retried_by_time_and_slower_after_a_rejection() {
     for (reason, cap) in [(Reason::ConnectionRefused, 300), (Reason::CredentialsRefused, 900)] {
         let mut r = record(Status::Connecting);
         let mut longest = Duration::ZERO;
@@ -18,7 +18,7 @@ fn a_failed_login_is_tried_again_by_time_and_slower_when_refused() {
             let now = StepTime { random: u64::MAX, ..at(n * 10_000) };
             let end = ended(&r, Some(reason));
             (r, _) = step(r, end, &POLICY, now);
-            // A probe that is due before is not what is looked at.
+            // Leaves out the probe, which is due earlier.
             let due = r.due_check(InFlight { probe: true, login: false });
             let due = due.expect("an SSH fault is retried by time");
             longest = longest.max(due - now.uptime);
@@ -43,7 +43,7 @@ fn a_storage_fault_is_waited_out_by_probes_that_write_and_not_by_time() {
 }
 
 #[test]
-fn a_store_that_is_well_is_written_and_logged_into_now_and_then() {
+fn a_healthy_store_is_written_and_logged_into_at_intervals() {
     let r = record(Status::Connected);
     assert_eq!(r.due_check(InFlight::default()), Some(Duration::from_secs(11)));
     assert_eq!(started(&r, 10), []);

@@ -82,13 +82,14 @@ pub(crate) fn record(status: Status) -> StoreRecord {
 }
 
 /// A store that is Disconnected by its login.
-fn refused() -> StoreRecord {
+fn disconnected_by_login() -> StoreRecord {
     let r = record(Status::Connecting);
     let end = ended(&r, Some(Reason::NotSsh));
     step(r, end, &POLICY, at(1)).0
 }
 
-/// The inputs a row's words stand for; all but the last lead up to the one that is looked at.
+/// Returns the inputs that the words of a row name. The last one is tested; the others prepare the
+/// record.
 fn inputs(words: &str, record: &StoreRecord) -> Vec<StepInput> {
     let bad = |reason| StepInput::Probed(probe(Some(reason), None));
     let good = || StepInput::Probed(probe(None, None));
@@ -162,7 +163,7 @@ fn the_table_in_the_documentation_is_the_code() {
     for row in rows {
         let [status, input, next, effects] = row[..] else { panic!("{row:?}") };
         let mut record = match input {
-            "retry due" => refused(),
+            "retry due" => disconnected_by_login(),
             _ => record(status.parse().unwrap()),
         };
         assert_eq!(record.durable.status.as_str(), status, "{row:?}");
