@@ -51,7 +51,7 @@ pub fn active_conditions(
     });
     let others = shared.stores_beside(view);
     let shared = (!others.is_empty()).then(|| {
-        let message = format!("on one filesystem with {}", join_uuids(&others));
+        let message = format!("on the same filesystem as {}", join_uuids(&others));
         ActiveCondition::new(Condition::SharedFilesystem, message)
     });
     let of_daemon = daemon.of_store(view.store.uuid);
@@ -136,16 +136,16 @@ fn condition_message(condition: Condition, view: &StoreSnapshot) -> String {
     match condition {
         Condition::NearFull | Condition::Full => capacity,
         Condition::InodesFull => view.durable.inodes.map_or_else(
-            || "a write found no inode".to_owned(),
+            || "a write found no free inode".to_owned(),
             |inodes| format!("{} of {} inodes available", inodes.available, inodes.total),
         ),
-        Condition::QuotaExceeded => "a write met a quota (EDQUOT)".to_owned(),
+        Condition::QuotaExceeded => "a write exceeded a quota (EDQUOT)".to_owned(),
         Condition::SlowProbe => {
             format!("the last probe took {} ms", view.checks.examine.took.as_millis())
         }
         Condition::ProofUnavailable => match &view.host_identity {
             Some(HostIdentity::Unverified(unproven)) => unproven.details.clone(),
-            _ => "not asked again since the daemon started".to_owned(),
+            _ => "no login has returned evidence since the daemon started".to_owned(),
         },
         Condition::StaleNamespace => host_evidence(view),
         other => other.to_string(),
@@ -155,14 +155,16 @@ fn condition_message(condition: Condition, view: &StoreSnapshot) -> String {
 /// Describes what the host shows at the path where the daemon sees the store.
 fn host_evidence(view: &StoreSnapshot) -> String {
     let Some(HostIdentity::Verified { marker: Some(seen), .. }) = &view.host_identity else {
-        return "the newest login could not tell".to_owned();
+        return "the newest login returned no evidence about the marker".to_owned();
     };
     let shows = match seen {
-        RemoteMarker::Missing => "has nothing any more where this daemon sees the store's marker",
-        RemoteMarker::Different => "has another store's marker where this daemon sees this one's",
-        RemoteMarker::Same => "reads the store's marker where this daemon cannot",
+        RemoteMarker::Missing => "has no marker where the daemon sees the marker of this store",
+        RemoteMarker::Different => {
+            "has another marker where the daemon sees the marker of this store"
+        }
+        RemoteMarker::Same => "reads the marker of this store where the daemon cannot read it",
         RemoteMarker::Unreadable | RemoteMarker::TimedOut => {
-            "did not show its marker when last asked"
+            "did not return the marker at the newest login"
         }
     };
     format!("the host {shows}: {}", marker_path(&view.store.image_dir))

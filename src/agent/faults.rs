@@ -21,8 +21,8 @@ pub(super) fn agent_stopping() -> Fault {
 
 /// The store was removed while a request for it was waiting.
 pub(super) fn store_removed() -> Fault {
-    Fault::new(Reason::AgentStopping, "the store was removed meanwhile")
-        .with_remedy("nothing to do: the store is not served any more")
+    Fault::new(Reason::AgentStopping, "the store was removed while the request was waiting")
+        .with_remedy("nothing to do: the daemon no longer serves the store")
 }
 
 /// The ledger did not commit a change.
@@ -33,26 +33,33 @@ pub(super) fn commit_failed(error: &CommitError) -> Fault {
         CommitError::Unsealable(_) => Reason::SecretUnreadable,
         CommitError::StateDisk(_) | CommitError::Conflict(_) => Reason::StateDiskTrouble,
     };
-    Fault::new(reason, format!("the change could not be recorded and was not made: {error}"))
+    Fault::new(reason, format!("the change was not recorded and has no effect: {error}"))
 }
 
-/// The state disk did not reply within `waited`.
+/// The state disk did not return what the ledger read within `waited`.
+pub(super) fn ledger_read_stalled(waited: Duration) -> Fault {
+    Fault::new(Reason::StateDiskTrouble, "the state disk does not respond")
+        .with_detail("milliseconds", waited.as_millis())
+        .with_remedy("check the disk of state.dir, and repeat the request when the disk responds")
+}
+
+/// The state disk did not confirm a commit within `waited`.
 pub(super) fn state_disk_stalled(waited: Duration) -> Fault {
-    let details = "the state disk does not answer: the change may still be made when it does";
+    let details = "the state disk does not respond; the change may take effect when it does";
     Fault::new(Reason::StateDiskTrouble, details)
         .with_detail("milliseconds", waited.as_millis())
-        .with_remedy("check the disk of state.dir; look at the store again when it answers")
+        .with_remedy("check the disk of state.dir, and read the store again when the disk responds")
 }
 
 /// The ledger did not return the stored secrets before the deadline of the login.
 pub(super) fn no_credentials() -> Fault {
-    let details = "the state disk did not give the stored secrets in time";
+    let details = "the state disk did not return the stored secrets in time";
     Fault::new(Reason::StateDiskTrouble, details)
 }
 
 /// The checks of an attempt did not end within `limit`, or one of them panicked.
 pub(super) fn attempt_overdue(limit: Duration) -> Fault {
-    Fault::new(Reason::AgentBusy, "the checks did not end within the attempt's deadline")
+    Fault::new(Reason::AgentBusy, "the checks did not end before the deadline of the attempt")
         .with_detail("milliseconds", limit.as_millis())
 }
 
@@ -65,18 +72,18 @@ pub(super) fn probe_overdue(dir: &ImageDir, waited: Duration) -> Fault {
 
 /// The queue of the registry, which holds `limit` requests, is full.
 pub(super) fn too_many_requests(limit: usize) -> Fault {
-    Fault::new(Reason::AgentBusy, "too many requests wait").with_detail("waiting", limit)
+    Fault::new(Reason::AgentBusy, "too many requests are queued").with_detail("waiting", limit)
 }
 
 /// The queue of a store, which holds `limit` requests, is full.
 pub(super) fn too_many_store_requests(limit: usize) -> Fault {
-    Fault::new(Reason::AgentBusy, "too many requests wait for this store")
+    Fault::new(Reason::AgentBusy, "too many requests are queued for this store")
         .with_detail("waiting", limit)
 }
 
 /// `limit` callers already wait for the attempt of a store.
 pub(super) fn too_many_callers(limit: usize) -> Fault {
-    Fault::new(Reason::AgentBusy, "too many callers wait for this store's attempt")
+    Fault::new(Reason::AgentBusy, "too many callers wait for the attempt of this store")
         .with_detail("waiting", limit)
 }
 
@@ -87,15 +94,18 @@ pub(super) fn too_many_adds(limit: usize) -> Fault {
 
 /// A store with the uuid of an add is served, or is being added.
 pub(super) fn duplicate_uuid(uuid: StoreUuid) -> Fault {
-    Fault::new(Reason::DuplicateUuid, format!("{uuid} is served already"))
+    Fault::new(Reason::DuplicateUuid, format!("the store {uuid} is already served or being added"))
         .with_detail("uuid", uuid.to_string())
 }
 
 /// The directory of an add belongs to the store `other`, which is served, or is being added.
 pub(super) fn duplicate_directory(dir: &ImageDir, other: StoreUuid) -> Fault {
-    Fault::new(Reason::DuplicateDirectory, format!("{dir} is served already"))
-        .with_detail("path", dir.as_str())
-        .with_detail("uuid", other.to_string())
+    Fault::new(
+        Reason::DuplicateDirectory,
+        format!("a store in {dir} is already served or being added"),
+    )
+    .with_detail("path", dir.as_str())
+    .with_detail("uuid", other.to_string())
 }
 
 /// Another login of the same store did not end before the deadline.
@@ -105,33 +115,36 @@ pub(super) fn store_login_busy() -> Fault {
 
 /// Another trial of the same login did not end before the deadline.
 pub(super) fn trial_login_busy() -> Fault {
-    Fault::new(Reason::AgentBusy, "the same login is being tried out and did not end in time")
+    Fault::new(Reason::AgentBusy, "another trial of the same login did not end in time")
 }
 
 /// A trial login of a store was cancelled, because an attempt of the store is to log in.
 pub(super) fn login_preempted() -> Fault {
-    Fault::new(Reason::AgentBusy, "the store is being connected: ask again after that")
+    Fault::new(
+        Reason::AgentBusy,
+        "an attempt of the store takes precedence: retry when it has ended",
+    )
 }
 
 /// The login of a store cannot change while an attempt uses the present one.
 pub(super) fn attempt_running() -> Fault {
-    let details = "an attempt is running with the old login: ask again when it has ended";
+    let details = "an attempt is running with the present login: retry when it has ended";
     Fault::new(Reason::AgentBusy, details)
 }
 
 /// No host key can be accepted while an attempt determines which one the server has.
 pub(super) fn host_key_pending() -> Fault {
-    let details = "an attempt is running: its outcome tells which key the server has";
+    let details = "an attempt is running, and determines the host key: retry when it has ended";
     Fault::new(Reason::AgentBusy, details)
 }
 
 /// The store is no longer down for the host key that is to be accepted.
 pub(super) fn host_key_outdated() -> Fault {
-    let details = "the store was asked for something else meanwhile: look at it again";
+    let details = "the store is no longer down because of this host key: read the store again";
     Fault::new(Reason::AgentBusy, details)
 }
 
 /// The store is no longer the one that the login of an update was verified with.
 pub(super) fn store_changed() -> Fault {
-    Fault::new(Reason::AgentBusy, "the store was changed meanwhile: look at it again")
+    Fault::new(Reason::AgentBusy, "the store was changed during the update: read the store again")
 }

@@ -145,7 +145,7 @@ fn parse_url(text: &str) -> Result<Uri, SettingsError> {
         SettingFault {
             key: "callback.urls".to_owned(),
             value: Some(format!("{text:?}")),
-            problem: "no URL".to_owned(),
+            problem: "not a URL".to_owned(),
             allowed: None,
             origin: None,
         }

@@ -81,7 +81,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> BoundedClient<C> {
             Ok(Ok(response)) => read_body(response, now, deadline).await,
             // The text of hyper is only "client error (Connect)". The root cause helps an operator.
             Ok(Err(error)) => unreached(root_cause(&error).to_string()),
-            Err(_) => unreached(format!("no answer within {} ms", self.whole.as_millis())),
+            Err(_) => unreached(format!("no response within {} ms", self.whole.as_millis())),
         }
     }
 }

@@ -101,7 +101,7 @@ impl ReplyPosterTask {
                 () = stop.cancelled() => return,
                 Some(result) = posting.join_next_with_id() => {
                     let finished = result.map(|(id, ())| id).unwrap_or_else(|broken| {
-                        error!(error = %broken, "an answer broke off");
+                        error!(error = %broken, "reply task panicked");
                         broken.id()
                     });
                     tasks.retain(|_, id| *id != finished);
@@ -138,11 +138,11 @@ impl ReplyPoster {
             // A 404 means that the management node no longer waits for this `taskuuid`.
             let at_least = match classify(&answer, true) {
                 DeliveryOutcome::Delivered | DeliveryOutcome::NoHandler => {
-                    debug!(task, reply = %answer, "answer posted");
+                    debug!(task, reply = %answer, "reply posted");
                     return;
                 }
                 DeliveryOutcome::Rejected | DeliveryOutcome::Gone => {
-                    warn!(task, reply = %answer, "the management node refuses an answer");
+                    warn!(task, reply = %answer, "reply rejected by management node");
                     return;
                 }
                 DeliveryOutcome::Retry(at_least) => at_least,
@@ -150,7 +150,7 @@ impl ReplyPoster {
             failures += 1;
             let wait = REPLY_BACKOFF.delay(failures, self.random.next_u64()).max(at_least);
             if Instant::now() + wait >= until {
-                warn!(task, reply = %answer, "an answer is dropped: it could not be posted in time");
+                warn!(task, reply = %answer, "reply dropped, not posted in time");
                 return;
             }
             sleep(wait).await;

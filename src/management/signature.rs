@@ -14,7 +14,7 @@ const SECRET_PREFIX: &str = "whsec_";
 const SECRET_LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// The error text for a line that is not a secret.
-pub(super) const NO_SECRET: &str = "not \"whsec_\" and the base64 of 24 to 64 bytes";
+pub(super) const NO_SECRET: &str = "not \"whsec_\" followed by the base64 of 24 to 64 bytes";
 
 /// The reason why the secrets cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +23,7 @@ pub enum BadSecrets {
     #[error("lines {0:?}: {NO_SECRET}")]
     Lines(Vec<usize>),
     /// The text contains no secret.
-    #[error("it holds no secret")]
+    #[error("the file contains no secret")]
     None,
 }
 

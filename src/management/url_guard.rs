@@ -45,7 +45,7 @@ pub enum BadUrl {
 impl fmt::Display for BadUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotHttp => f.write_str("it is no http:// URL"),
+            Self::NotHttp => f.write_str("it is not an http:// URL"),
             Self::Unresolved(why) => write!(f, "its host name does not resolve: {why}"),
             Self::Outside(addresses) => {
                 let addresses: Vec<_> = addresses.iter().map(IpAddr::to_string).collect();
@@ -91,7 +91,7 @@ impl UrlGuard {
     /// least one.
     async fn resolve_host(&self, name: &str) -> Result<Vec<SocketAddr>, BadUrl> {
         let Ok(result) = timeout(RESOLVE_TIMEOUT, self.look_up(name.to_owned())).await else {
-            return Err(BadUrl::Unresolved("no answer in time".to_owned()));
+            return Err(BadUrl::Unresolved("the lookup timed out".to_owned()));
         };
         let found = result.map_err(|error| BadUrl::Unresolved(error.to_string()))?;
         let (held, other): (Vec<_>, Vec<_>) =

@@ -91,11 +91,11 @@ impl CallbackEndpoints {
         let now = self.active_endpoint();
         let destination = self.client.endpoint_name(to);
         if self.client.endpoint_count() > 1 && on && before != now {
-            warn!(destination, %reply, "the receiver is down: the next one is sent to");
+            warn!(destination, %reply, "receiver down, failing over");
         } else if on {
-            debug!(destination, %reply, "not taken");
+            debug!(destination, %reply, "event not delivered");
         } else if before != now {
-            info!(destination, "the receiver is up");
+            info!(destination, "receiver up");
         }
         on
     }

@@ -91,7 +91,8 @@ impl DeliveryMonitor for NotifierHandle {
                 DeliveryOutcome::Delivered | DeliveryOutcome::NoHandler => return None,
             },
             (None, Some(reply)) => {
-                let message = format!("taken as delivered, though nobody handles it: {reply}");
+                let message =
+                    format!("notices count as delivered, but the callback has no handler: {reply}");
                 (Condition::DeliveryRefused, message)
             }
             (None, None) => return None,

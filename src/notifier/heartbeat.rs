@@ -51,8 +51,8 @@ impl HeartbeatTask {
                     number += 1;
                     let (taken, reply) = self.send_heartbeat(number).await;
                     match (heard, taken) {
-                        (true, false) => warn!(%reply, "the callback does not take heartbeats"),
-                        (false, true) => info!("the callback takes heartbeats again"),
+                        (true, false) => warn!(%reply, "heartbeat delivery failing"),
+                        (false, true) => info!("heartbeat delivery recovered"),
                         _ => {}
                     }
                     heard = taken;
@@ -71,7 +71,7 @@ impl HeartbeatTask {
         let event =
             WebhookEvent::new_heartbeat(self.daemon.node, self.daemon.clock.now(), number, &pulses);
         let (reply, verdict, answer) = self.notifier.callback_endpoints().post_event(&event).await;
-        debug!(%reply, stores = pulses.len(), "heartbeat");
+        debug!(%reply, stores = pulses.len(), "heartbeat sent");
         if verdict.is_delivery() {
             let asked = parse_resync_request(&answer);
             for view in asked.iter().filter_map(|uuid| self.stores.snapshot(*uuid)) {
@@ -106,7 +106,7 @@ impl HeartbeatTask {
         {
             let (reply, verdict, _) = self.notifier.callback_endpoints().post_event(&event).await;
             taken &= verdict.is_delivery();
-            info!(store = %notice.store, %reply, "the receiver asked for the current state");
+            info!(store = %notice.store, %reply, "resync sent");
         }
         taken
     }

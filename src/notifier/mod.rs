@@ -73,7 +73,7 @@ pub struct NotifierContext {
 
 /// A delivery task panicked. This is an internal error, after which there are no guarantees.
 #[derive(Debug, thiserror::Error)]
-#[error("a lane of the notifier broke off")]
+#[error("a delivery task panicked")]
 pub struct BrokenOff(#[source] JoinError);
 
 /// The task that owns the delivery tasks of all stores.
@@ -138,7 +138,7 @@ impl NotifierTask {
         match timeout(last_try, self.join_tasks()).await {
             Ok(joined) => joined,
             Err(_) => {
-                debug!(lanes = self.tasks.len(), "requests cut off by the stop");
+                debug!(deliveries = self.tasks.len(), "deliveries aborted at stop");
                 self.tasks.shutdown().await;
                 Ok(())
             }
@@ -177,7 +177,7 @@ impl NotifierTask {
             Some(Err(error)) => error,
         };
         if failures == 1 {
-            warn!(%error, "the backlog of notices cannot be read yet");
+            warn!(%error, "backlog of notices not readable");
         }
         let wait = BACKLOG_BACKOFF.delay(failures, self.shared.means.daemon.random.next_u64());
         Some(Instant::now() + wait)

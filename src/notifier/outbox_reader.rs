@@ -111,7 +111,7 @@ impl OutboxReader {
             {
                 let (folded, store) = (into.transition_count, self.store);
                 self.ledger.commit(LedgerChange::new().coalesce(through, into)).await?;
-                info!(%store, folded, "notices are folded into one of the current state");
+                info!(%store, folded, "outbox coalesced");
                 self.unacknowledged.retain(|position| *position > through);
             }
             if !full {

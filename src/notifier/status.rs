@@ -84,28 +84,30 @@ impl StatusPublisher {
     ) {
         let (was, now) = self.count_event(store, reply, verdict);
         match verdict {
-            DeliveryOutcome::Delivered => debug!(%store, "delivered"),
+            DeliveryOutcome::Delivered => debug!(%store, "notice delivered"),
             DeliveryOutcome::NoHandler if was.unhandled => {
-                debug!(%store, %reply, "taken as delivered")
+                debug!(%store, %reply, "callback still has no handler, notice counts as delivered")
             }
             DeliveryOutcome::NoHandler => {
-                warn!(%store, %reply, "the callback has no handler: taken as delivered");
+                warn!(%store, %reply, "callback has no handler, notice counts as delivered");
             }
-            DeliveryOutcome::Retry(_) if was.behind => debug!(%store, %reply, "not delivered yet"),
+            DeliveryOutcome::Retry(_) if was.behind => {
+                debug!(%store, %reply, "notice not delivered")
+            }
             DeliveryOutcome::Retry(_) => {
-                warn!(%store, %reply, "the callback does not take notices")
+                warn!(%store, %reply, "callback delivery failing")
             }
             DeliveryOutcome::Rejected if before == Some(DeliveryOutcome::Rejected) => {
-                debug!(%store, %reply, "refused again");
+                debug!(%store, %reply, "notice rejected again");
             }
-            DeliveryOutcome::Rejected => warn!(%store, %reply, "the callback refuses a notice"),
-            DeliveryOutcome::Gone if was.gone => debug!(%store, "gone"),
+            DeliveryOutcome::Rejected => warn!(%store, %reply, "notice rejected by callback"),
+            DeliveryOutcome::Gone if was.gone => debug!(%store, "callback still gone"),
             DeliveryOutcome::Gone => {
-                error!(%store, %reply, "the callback is gone: nothing is sent until a reload or a restart");
+                error!(%store, %reply, "callback gone, delivery stopped until reload or restart");
             }
         }
         if was.behind && !now.behind {
-            info!(%store, "the callback takes notices again");
+            info!(%store, "callback delivery recovered");
         }
     }
 

@@ -283,9 +283,9 @@ impl StoreDelivery {
     fn on_ledger_failure(&mut self, trouble: &OutboxError) {
         self.ledger_failures = self.ledger_failures.saturating_add(1);
         if self.ledger_failures == 1 {
-            warn!(store = %self.store, %trouble, "the outbox cannot be read or told");
+            warn!(store = %self.store, %trouble, "outbox read or acknowledgement failed");
         } else {
-            debug!(store = %self.store, %trouble, "the outbox cannot be read or told");
+            debug!(store = %self.store, %trouble, "outbox read or acknowledgement failed");
         }
     }
 
@@ -310,8 +310,7 @@ impl StoreDelivery {
         let trouble =
             self.lane.last_failure().filter(|trouble| !trouble.outcome.is_delivery()).cloned();
         let unread = self.unread.as_ref().map(|why| {
-            let reply =
-                ReceiverReply::NoResponse(format!("not sent: the outbox cannot be read: {why}"));
+            let reply = ReceiverReply::NoResponse(format!("not sent: outbox read failed: {why}"));
             LastFailure { reply, outcome: DeliveryOutcome::Retry(Duration::ZERO) }
         });
         let trouble = unread.or(trouble);

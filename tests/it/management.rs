@@ -89,7 +89,7 @@ async fn a_silent_receiver_is_given_up_at_the_deadline() {
         RequestTimeouts { whole: Duration::from_millis(100), ..RequestTimeouts::default() };
     let client = CallbackClient::new(&callback(node.url()), limits).unwrap().unwrap();
     let why = unreached(client.post_event(0, &event(), NOW).await.0);
-    assert_eq!(why, "no answer within 100 ms");
+    assert_eq!(why, "no response within 100 ms");
     // The connection that hung is not used again.
     assert_eq!(client.post_event(0, &event(), NOW).await.0, answered(200));
 }
@@ -231,8 +231,14 @@ fn settings_that_cannot_be_used_are_named_and_nothing_secret_is_quoted() {
         ("callback.ca_file", "it holds no certificate"),
         ("callback.client_cert", "cannot be read: No such file or directory (os error 2)"),
         ("callback.client_key", "cannot be read: No such file or directory (os error 2)"),
-        ("callback.signing_secret_file", "line 1: not \"whsec_\" and the base64 of 24 to 64 bytes"),
-        ("callback.signing_secret_file", "line 3: not \"whsec_\" and the base64 of 24 to 64 bytes"),
+        (
+            "callback.signing_secret_file",
+            "line 1: not \"whsec_\" followed by the base64 of 24 to 64 bytes",
+        ),
+        (
+            "callback.signing_secret_file",
+            "line 3: not \"whsec_\" followed by the base64 of 24 to 64 bytes",
+        ),
     ];
     assert_eq!(told, expected.map(|(key, what)| (key.to_owned(), what.to_owned())));
     let none = CallbackSettings { urls: Vec::new(), ..https() };

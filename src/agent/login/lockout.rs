@@ -39,8 +39,8 @@ impl LockoutGuard {
                 .with_detail("refusedLogins", self.at.len())
                 .with_retry_after(seconds)
                 .with_remedy(
-                    "correct the store's username, password or key (imagestore-agent update); or if the \
-                     account was mended, ask again with --force",
+                    "correct the username, password or key of the store (imagestore-agent update); \
+                     if the account was repaired on the server, retry with --force",
                 ),
         )
     }

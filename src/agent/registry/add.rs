@@ -202,7 +202,7 @@ async fn clean_up(
     let deadline = Instant::now() + context.probe_deadline.min(CLEAN_UP_TIMEOUT);
     let mut slot = slot.lock().await;
     if let Err(fault) = context.prober.clean_up(&mut slot, dir, left, deadline).await {
-        warn!(path = %dir, fault.code = %fault.reason(), "something of an add that failed is left behind");
+        warn!(path = %dir, fault.code = %fault.reason(), "could not clean up after failed add");
     }
 }
 

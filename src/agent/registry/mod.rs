@@ -112,7 +112,7 @@ impl StoreService for Registry {
         let read = timeout(HISTORY_READ_TIMEOUT, self.context.daemon.ledger.history(uuid, lines))
             .await
             .ok()?;
-        read.inspect_err(|error| warn!(store = %uuid, %error, "the history cannot be read")).ok()
+        read.inspect_err(|error| warn!(store = %uuid, %error, "history read failed")).ok()
     }
 
     async fn reconnect(

@@ -24,7 +24,7 @@ const MAX_CONCURRENT_ADDS: usize = 32;
 
 /// A task of the registry panicked. This is an internal error, after which there are no guarantees.
 #[derive(Debug, thiserror::Error)]
-#[error("a task of the registry broke off")]
+#[error("a task of the registry panicked")]
 pub struct RegistryTaskPanicked(#[source] JoinError);
 
 /// A task that ended.

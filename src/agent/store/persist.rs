@@ -151,5 +151,5 @@ pub(crate) async fn read_with_timeout<T>(
 ) -> Result<T, AttemptFailure> {
     timeout(COMMIT_TIMEOUT, asked)
         .await
-        .map_err(|_| faults::state_disk_stalled(COMMIT_TIMEOUT).into())
+        .map_err(|_| faults::ledger_read_stalled(COMMIT_TIMEOUT).into())
 }

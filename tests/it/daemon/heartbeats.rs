@@ -85,14 +85,14 @@ async fn a_receiver_that_does_not_take_heartbeats_gets_the_next_ones_and_no_old_
         ids.insert(node.next_heartbeat().await.id().to_owned());
     }
     node.set_heartbeat_script(|_| Answer::Status(200));
-    agent.until_logged("the callback takes heartbeats again");
+    agent.until_logged("heartbeat delivery recovered");
     while ids.len() < 5 {
         assert!(ids.insert(node.next_heartbeat().await.id().to_owned()), "one came again");
     }
     // 410 ends them until a person acts.
     node.set_heartbeat_script(|_| Answer::Status(410));
-    agent.until_logged("the callback does not take heartbeats");
+    agent.until_logged("heartbeat delivery failing");
     node.set_heartbeat_script(|_| Answer::Status(200));
     agent.signal(Signal::SIGHUP);
-    agent.until_logged("the callback takes heartbeats again");
+    agent.until_logged("heartbeat delivery recovered");
 }

@@ -157,7 +157,7 @@ async fn a_notice_that_was_damaged_is_not_told_and_shown_and_other_stores_go_on(
     assert_eq!(node.next().await.seq(), 7);
     let status = notifier.until_delivery(1, |status| status.trouble.is_some()).await;
     let reply_text = status.trouble.unwrap().reply.to_string();
-    let expected = "not sent: the outbox cannot be read: ";
+    let expected = "not sent: outbox read failed: ";
     assert!(reply_text.starts_with(expected) && reply_text.contains("checksum"), "{reply_text}");
     assert_eq!((status.waiting, status.next_try.is_some()), (2, true));
     assert!(node.try_next().is_none());

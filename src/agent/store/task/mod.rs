@@ -178,7 +178,7 @@ impl StoreTask {
             }
             // Without this fault the attempt would never end. A panic is an internal error.
             Finished::Broken(error) => {
-                tracing::error!(error = %error, "a check broke off");
+                tracing::error!(error = %error, "check task panicked");
                 let Some(running) = &self.record.running else { return };
                 let outcome = Err(faults::attempt_overdue(self.context.attempt_deadline));
                 StepInput::AttemptEnded { attempt: running.id, outcome }

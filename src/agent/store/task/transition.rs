@@ -102,7 +102,7 @@ impl StoreTask {
         mut callers: Waiters,
         error: &CommitError,
     ) {
-        warn!(error = %error, "the ledger did not take a change; it was not made");
+        warn!(error = %error, "ledger commit failed; change rolled back");
         if inputs.iter().any(|input| matches!(input, StepInput::AttemptEnded { .. })) {
             callers.append(std::mem::take(&mut self.waiting));
         }
@@ -162,7 +162,7 @@ fn log_status_change(transition: &StatusTransition) {
 /// Logs the beginning or the end of a condition.
 fn log_condition_change(condition: Condition, holds: bool) {
     match holds {
-        true => warn!(%condition, "a condition began"),
-        false => info!(%condition, "a condition ended"),
+        true => warn!(%condition, "condition raised"),
+        false => info!(%condition, "condition cleared"),
     }
 }
