@@ -169,7 +169,7 @@ pub(crate) async fn drain() {
     let (handle, _task) = fixture.notifier(format!("http://{}/events", receiver.address));
     let mut status = handle.watch_status();
     let is_drained = |status: &imagestore_agent::notifier::NotifierStatus| {
-        status.delivered >= DRAINED && status.lanes.is_empty()
+        status.delivered >= DRAINED && status.deliveries.is_empty()
     };
     status.wait_for(is_drained).await.unwrap();
     let agent_times = begun.elapsed();

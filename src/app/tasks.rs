@@ -153,7 +153,7 @@ impl TaskStarter {
         }
         let heartbeat = HeartbeatTask {
             daemon: Arc::clone(&self.daemon),
-            every: callback.heartbeat,
+            interval: callback.heartbeat,
             start_spread: callback.start_spread,
             stores: registry.clone(),
             daemon_conditions: conditions.clone(),

@@ -17,7 +17,7 @@ pub(super) struct CallbackEndpoints {
     client: CallbackClient,
     format: EventFormat,
     daemon: Arc<DaemonContext>,
-    route: Mutex<EndpointSelector>,
+    selector: Mutex<EndpointSelector>,
     started: Instant,
 }
 
@@ -27,8 +27,8 @@ impl CallbackEndpoints {
         format: EventFormat,
         daemon: Arc<DaemonContext>,
     ) -> Self {
-        let route = Mutex::new(EndpointSelector::new(client.endpoint_count()));
-        Self { client, format, daemon, route, started: Instant::now() }
+        let selector = Mutex::new(EndpointSelector::new(client.endpoint_count()));
+        Self { client, format, daemon, selector, started: Instant::now() }
     }
 
     /// Posts an event. Returns the last reply, its meaning, and the body of a 2xx.
@@ -43,12 +43,12 @@ impl CallbackEndpoints {
         );
         let (mut tried, mut last) = (Vec::new(), gone);
         while let Some(to) = self.select(&tried) {
-            let (reply, said) = self.client.post_event(to, event, self.daemon.clock.now()).await;
-            let verdict = classify(&reply, self.format == EventFormat::ZStack);
-            let on = self.on_reply(to, &reply, verdict);
+            let (reply, body) = self.client.post_event(to, event, self.daemon.clock.now()).await;
+            let outcome = classify(&reply, self.format == EventFormat::ZStack);
+            let fail_over = self.on_reply(to, &reply, outcome);
             tried.push(to);
-            last = (reply, verdict, said);
-            if !on {
+            last = (reply, outcome, body);
+            if !fail_over {
                 break;
             }
         }
@@ -79,28 +79,28 @@ impl CallbackEndpoints {
         self.lock_selector().select(tried, self.started.elapsed())
     }
 
-    fn on_reply(&self, to: usize, reply: &ReceiverReply, verdict: DeliveryOutcome) -> bool {
+    fn on_reply(&self, to: usize, reply: &ReceiverReply, outcome: DeliveryOutcome) -> bool {
         let (before, uptime) = (self.active_endpoint(), self.started.elapsed());
-        let on = self.lock_selector().on_reply(
+        let fail_over = self.lock_selector().on_reply(
             to,
             reply,
-            verdict,
+            outcome,
             uptime,
             self.daemon.random.next_u64(),
         );
         let now = self.active_endpoint();
         let destination = self.client.endpoint_name(to);
-        if self.client.endpoint_count() > 1 && on && before != now {
+        if self.client.endpoint_count() > 1 && fail_over && before != now {
             warn!(destination, %reply, "receiver down, failing over");
-        } else if on {
+        } else if fail_over {
             debug!(destination, %reply, "event not delivered");
         } else if before != now {
             info!(destination, "receiver up");
         }
-        on
+        fail_over
     }
 
     fn lock_selector(&self) -> MutexGuard<'_, EndpointSelector> {
-        lock_unpoisoned(&self.route)
+        lock_unpoisoned(&self.selector)
     }
 }

@@ -17,43 +17,43 @@ pub(super) type ChangedStores = BTreeSet<StoreUuid>;
 /// Handle to the notifier. Cheap to clone.
 #[derive(Clone)]
 pub struct NotifierHandle {
-    moved: watch::Sender<ChangedStores>,
+    changed: watch::Sender<ChangedStores>,
     status: watch::Receiver<NotifierStatus>,
-    destinations: Arc<CallbackEndpoints>,
+    endpoints: Arc<CallbackEndpoints>,
 }
 
 impl NotifierHandle {
     pub(super) fn new(
-        moved: watch::Sender<ChangedStores>,
+        changed: watch::Sender<ChangedStores>,
         status: watch::Receiver<NotifierStatus>,
-        destinations: Arc<CallbackEndpoints>,
+        endpoints: Arc<CallbackEndpoints>,
     ) -> Self {
-        Self { moved, status, destinations }
+        Self { changed, status, endpoints }
     }
 
     /// Returns the receivers.
     pub(super) fn callback_endpoints(&self) -> &CallbackEndpoints {
-        &self.destinations
+        &self.endpoints
     }
 
     /// Returns the host and port of the active receiver, or `None` if none is up.
     pub fn active_endpoint(&self) -> Option<String> {
-        self.destinations.active_endpoint()
+        self.endpoints.active_endpoint()
     }
 
     /// Makes the receivers that are gone available again, and wakes the stores with pending
     /// notices. Called when an operator acts.
     pub fn reset_gone(&self) {
-        self.destinations.reset_gone();
-        let stopped: Vec<StoreUuid> = self.status.borrow().lanes.keys().copied().collect();
-        stopped.into_iter().for_each(|store| self.notify_changed(store));
+        self.endpoints.reset_gone();
+        let stores: Vec<StoreUuid> = self.status.borrow().deliveries.keys().copied().collect();
+        stores.into_iter().for_each(|store| self.notify_changed(store));
     }
 
     /// Signals that a notice of this store was committed to the outbox. Call it after each such
     /// commit. It never waits.
     pub fn notify_changed(&self, store: StoreUuid) {
-        self.moved.send_modify(|moved| {
-            moved.insert(store);
+        self.changed.send_modify(|changed| {
+            changed.insert(store);
         });
     }
 
@@ -62,9 +62,10 @@ impl NotifierHandle {
         self.status.borrow().clone()
     }
 
-    /// Returns the delivery status of a store, or `None` if the store has no pending notice.
+    /// Returns the delivery status of a store, or `None` if no delivery task of the store is
+    /// running.
     pub fn delivery_status(&self, store: StoreUuid) -> Option<DeliveryStatus> {
-        self.status.borrow().lanes.get(&store).cloned()
+        self.status.borrow().deliveries.get(&store).cloned()
     }
 
     /// Returns the last reply if it said that the receiver has no handler. The notice counts as
@@ -81,13 +82,13 @@ impl NotifierHandle {
 
 impl DeliveryMonitor for NotifierHandle {
     fn delivery_condition(&self, store: StoreUuid) -> Option<ActiveCondition> {
-        let trouble = self.delivery_status(store).and_then(|lane| lane.trouble);
-        let (condition, message) = match (trouble, self.last_unhandled()) {
-            (Some(trouble), _) => match trouble.outcome {
+        let last_failure = self.delivery_status(store).and_then(|status| status.last_failure);
+        let (condition, message) = match (last_failure, self.last_unhandled()) {
+            (Some(failure), _) => match failure.outcome {
                 DeliveryOutcome::Rejected | DeliveryOutcome::Gone => {
-                    (Condition::DeliveryRefused, trouble.reply.to_string())
+                    (Condition::DeliveryRefused, failure.reply.to_string())
                 }
-                DeliveryOutcome::Retry(_) => (Condition::DeliveryBehind, trouble.reply.to_string()),
+                DeliveryOutcome::Retry(_) => (Condition::DeliveryBehind, failure.reply.to_string()),
                 DeliveryOutcome::Delivered | DeliveryOutcome::NoHandler => return None,
             },
             (None, Some(reply)) => {

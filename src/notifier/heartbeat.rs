@@ -24,7 +24,7 @@ pub struct HeartbeatTask {
     /// The dependencies that the agent and the notifier have as well.
     pub daemon: Arc<DaemonContext>,
     /// Interval between two heartbeats. Each one varies at random by 10 % in both directions.
-    pub every: Duration,
+    pub interval: Duration,
     /// The first heartbeat is sent at a random time within this period.
     pub start_spread: Duration,
     /// All stores.
@@ -41,52 +41,57 @@ impl HeartbeatTask {
     /// # Cancel safety
     /// Dropping the future ends the heartbeat. Nothing is lost.
     pub async fn run_heartbeat(self, stop: CancellationToken) {
-        let beating = async {
-            let mut pause = self.random_fraction(self.start_spread);
-            let (mut number, mut heard) = (0, true);
+        let send_heartbeats = async {
+            let mut delay = self.random_fraction(self.start_spread);
+            let (mut number, mut was_delivered) = (0, true);
             loop {
-                sleep(pause).await;
+                sleep(delay).await;
                 // Receivers that are gone stay so until an operator acts.
                 if !self.notifier.callback_endpoints().all_gone() {
                     number += 1;
-                    let (taken, reply) = self.send_heartbeat(number).await;
-                    match (heard, taken) {
+                    let (delivered, reply) = self.send_heartbeat(number).await;
+                    match (was_delivered, delivered) {
                         (true, false) => warn!(%reply, "heartbeat delivery failing"),
                         (false, true) => info!("heartbeat delivery recovered"),
                         _ => {}
                     }
-                    heard = taken;
+                    was_delivered = delivered;
                 }
                 // The jitter prevents nodes that started together from sending in step.
-                pause = self.every.mul_f64(0.9) + self.random_fraction(self.every.mul_f64(0.2));
+                delay =
+                    self.interval.mul_f64(0.9) + self.random_fraction(self.interval.mul_f64(0.2));
             }
         };
-        stop.run_until_cancelled(beating).await;
+        stop.run_until_cancelled(send_heartbeats).await;
     }
 
     /// Sends one heartbeat. Returns true if it was delivered, and the last reply.
     async fn send_heartbeat(&self, number: u64) -> (bool, ReceiverReply) {
         let views = self.stores.snapshots();
-        let pulses = self.snapshots(&views);
-        let event =
-            WebhookEvent::new_heartbeat(self.daemon.node, self.daemon.clock.now(), number, &pulses);
-        let (reply, verdict, answer) = self.notifier.callback_endpoints().post_event(&event).await;
-        debug!(%reply, stores = pulses.len(), "heartbeat sent");
-        if verdict.is_delivery() {
-            let asked = parse_resync_request(&answer);
-            for view in asked.iter().filter_map(|uuid| self.stores.snapshot(*uuid)) {
+        let heartbeats = self.store_heartbeats(&views);
+        let event = WebhookEvent::new_heartbeat(
+            self.daemon.node,
+            self.daemon.clock.now(),
+            number,
+            &heartbeats,
+        );
+        let (reply, outcome, body) = self.notifier.callback_endpoints().post_event(&event).await;
+        debug!(%reply, stores = heartbeats.len(), "heartbeat sent");
+        if outcome.is_delivery() {
+            let requested = parse_resync_request(&body);
+            for view in requested.iter().filter_map(|uuid| self.stores.snapshot(*uuid)) {
                 // The reply to a later heartbeat requests again what is not delivered now.
-                if !self.request_resync(&view).await {
+                if !self.send_resync(&view).await {
                     break;
                 }
             }
         }
-        (verdict.is_delivery(), reply)
+        (outcome.is_delivery(), reply)
     }
 
     /// Sends the current state of a store with the position of its newest transition. This creates
     /// no new position. Returns true if the receiver took it.
-    async fn request_resync(&self, view: &StoreSnapshot) -> bool {
+    async fn send_resync(&self, view: &StoreSnapshot) -> bool {
         let durable = &view.durable;
         let notice = Notice {
             store: view.store.uuid,
@@ -101,19 +106,19 @@ impl HeartbeatTask {
             tags: Tags::default(),
             transition_count: 1,
         };
-        let mut taken = true;
+        let mut delivered = true;
         for event in WebhookEvent::from_notice(&notice, self.daemon.node, EventFormat::CloudEvents)
         {
-            let (reply, verdict, _) = self.notifier.callback_endpoints().post_event(&event).await;
-            taken &= verdict.is_delivery();
+            let (reply, outcome, _) = self.notifier.callback_endpoints().post_event(&event).await;
+            delivered &= outcome.is_delivery();
             info!(store = %notice.store, %reply, "resync sent");
         }
-        taken
+        delivered
     }
 
-    fn snapshots(&self, views: &[Arc<StoreSnapshot>]) -> Vec<StoreHeartbeat> {
+    fn store_heartbeats(&self, views: &[Arc<StoreSnapshot>]) -> Vec<StoreHeartbeat> {
         let shared = SharedFilesystems::new(views);
-        let pulse = |view: &Arc<StoreSnapshot>| {
+        let heartbeat_of = |view: &Arc<StoreSnapshot>| {
             let active = active_conditions(view, &shared, &self.daemon_conditions);
             StoreHeartbeat {
                 store: view.store.uuid,
@@ -123,7 +128,7 @@ impl HeartbeatTask {
                 conditions: active.into_iter().map(|active| active.condition).collect(),
             }
         };
-        views.iter().map(pulse).collect()
+        views.iter().map(heartbeat_of).collect()
     }
 
     /// Returns a random part of a duration.

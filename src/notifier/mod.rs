@@ -74,37 +74,37 @@ pub struct NotifierContext {
 /// A delivery task panicked. This is an internal error, after which there are no guarantees.
 #[derive(Debug, thiserror::Error)]
 #[error("a delivery task panicked")]
-pub struct BrokenOff(#[source] JoinError);
+pub struct DeliveryTaskPanicked(#[source] JoinError);
 
 /// The task that owns the delivery tasks of all stores.
 pub struct NotifierTask {
     shared: Arc<DeliveryShared>,
-    moved: watch::Sender<ChangedStores>,
+    changed: watch::Sender<ChangedStores>,
     changes: watch::Receiver<ChangedStores>,
-    lanes: BTreeMap<StoreUuid, watch::Sender<()>>,
+    deliveries: BTreeMap<StoreUuid, watch::Sender<()>>,
     tasks: JoinSet<FinishedDelivery>,
     stop: CancellationToken,
 }
 
 impl NotifierTask {
     /// Creates a notifier for everything in the outbox. `stop` ends it.
-    pub fn new(means: NotifierContext, stop: CancellationToken) -> (NotifierHandle, Self) {
-        let (moved, news) = watch::channel(ChangedStores::new());
-        let (status, shown) = watch::channel(NotifierStatus::default());
-        let daemon = Arc::clone(&means.daemon);
-        let destinations =
-            Arc::new(CallbackEndpoints::new(means.client.clone(), means.format, daemon));
+    pub fn new(context: NotifierContext, stop: CancellationToken) -> (NotifierHandle, Self) {
+        let (changed, changed_receiver) = watch::channel(ChangedStores::new());
+        let (status, status_receiver) = watch::channel(NotifierStatus::default());
+        let daemon = Arc::clone(&context.daemon);
+        let endpoints =
+            Arc::new(CallbackEndpoints::new(context.client.clone(), context.format, daemon));
         let shared = Arc::new(DeliveryShared {
-            means,
-            destinations: Arc::clone(&destinations),
-            board: StatusPublisher::new(status),
+            context,
+            endpoints: Arc::clone(&endpoints),
+            status: StatusPublisher::new(status),
             permits: Semaphore::new(MAX_CONCURRENT_DELIVERIES),
             stop: CancellationToken::new(),
             started: Instant::now(),
         });
-        let handle = NotifierHandle::new(moved.clone(), shown, destinations);
-        let (lanes, tasks) = (BTreeMap::new(), JoinSet::new());
-        (handle, Self { shared, moved, changes: news, lanes, tasks, stop })
+        let handle = NotifierHandle::new(changed.clone(), status_receiver, endpoints);
+        let (deliveries, tasks) = (BTreeMap::new(), JoinSet::new());
+        (handle, Self { shared, changed, changes: changed_receiver, deliveries, tasks, stop })
     }
 
     /// Runs until the token is cancelled. Each delivery then makes a last try, due or not, unless
@@ -116,8 +116,8 @@ impl NotifierTask {
     /// # Cancel safety
     /// Dropping the future aborts all deliveries. Notices that were not acknowledged are sent again
     /// after a restart.
-    pub async fn run_notifier(mut self) -> Result<(), BrokenOff> {
-        let mut look_at = Some(Instant::now());
+    pub async fn run_notifier(mut self) -> Result<(), DeliveryTaskPanicked> {
+        let mut next_read = Some(Instant::now());
         let mut failures = 0;
         loop {
             tokio::select! {
@@ -126,15 +126,15 @@ impl NotifierTask {
                 Some(ended) = self.tasks.join_next() => self.on_delivery_finished(ended)?,
                 // The result is never an error, because this task keeps a sender.
                 _ = self.changes.changed() => self.wake_changed(),
-                () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {
+                () = sleep_until(next_read.unwrap_or_else(Instant::now)), if next_read.is_some() => {
                     failures += 1;
-                    look_at = self.wake_backlog(failures).await;
+                    next_read = self.wake_backlog(failures).await;
                 }
             }
         }
         self.wake_changed();
         self.shared.stop.cancel();
-        let last_try = self.shared.means.last_try;
+        let last_try = self.shared.context.last_try;
         match timeout(last_try, self.join_tasks()).await {
             Ok(joined) => joined,
             Err(_) => {
@@ -145,9 +145,9 @@ impl NotifierTask {
         }
     }
 
-    async fn join_tasks(&mut self) -> Result<(), BrokenOff> {
+    async fn join_tasks(&mut self) -> Result<(), DeliveryTaskPanicked> {
         while let Some(ended) = self.tasks.join_next().await {
-            ended.map_err(BrokenOff)?;
+            ended.map_err(DeliveryTaskPanicked)?;
         }
         Ok(())
     }
@@ -158,14 +158,14 @@ impl NotifierTask {
         // A state disk that hangs must not delay the stop.
         let read = self
             .stop
-            .run_until_cancelled(self.shared.means.daemon.ledger.stores_with_pending())
+            .run_until_cancelled(self.shared.context.daemon.ledger.stores_with_pending())
             .await;
         let error = match read {
             Some(Ok(backlog)) => {
                 for store in backlog {
-                    let spread = self.shared.means.start_spread;
-                    let roll = self.shared.means.daemon.random.next_u64();
-                    let first = Backoff::new(spread, spread).delay(1, roll);
+                    let spread = self.shared.context.start_spread;
+                    let random = self.shared.context.daemon.random.next_u64();
+                    let first = Backoff::new(spread, spread).delay(1, random);
                     self.wake_store(
                         store,
                         DeliveryState::starting_at(self.shared.started.elapsed() + first),
@@ -179,41 +179,43 @@ impl NotifierTask {
         if failures == 1 {
             warn!(%error, "backlog of notices not readable");
         }
-        let wait = BACKLOG_BACKOFF.delay(failures, self.shared.means.daemon.random.next_u64());
+        let wait = BACKLOG_BACKOFF.delay(failures, self.shared.context.daemon.random.next_u64());
         Some(Instant::now() + wait)
     }
 
     fn wake_changed(&mut self) {
-        let mut moved = ChangedStores::new();
-        self.moved.send_if_modified(|waiting| {
-            std::mem::swap(waiting, &mut moved);
+        let mut changed = ChangedStores::new();
+        self.changed.send_if_modified(|stores| {
+            std::mem::swap(stores, &mut changed);
             false
         });
-        for store in moved {
+        for store in changed {
             self.wake_store(store, DeliveryState::default());
         }
     }
 
     /// Wakes the delivery task of a store, or starts it with this state.
-    fn wake_store(&mut self, store: StoreUuid, lane: DeliveryState) {
-        if let Some(running) = self.lanes.get(&store) {
+    fn wake_store(&mut self, store: StoreUuid, state: DeliveryState) {
+        if let Some(running) = self.deliveries.get(&store) {
             running.send_replace(());
             return;
         }
-        let (wake, woken) = watch::channel(());
-        self.lanes.insert(store, wake);
-        self.tasks
-            .spawn(StoreDelivery::new(store, Arc::clone(&self.shared), woken, lane).run_delivery());
+        let (wake, wake_receiver) = watch::channel(());
+        self.deliveries.insert(store, wake);
+        self.tasks.spawn(
+            StoreDelivery::new(store, Arc::clone(&self.shared), wake_receiver, state)
+                .run_delivery(),
+        );
     }
 
     fn on_delivery_finished(
         &mut self,
         ended: Result<FinishedDelivery, JoinError>,
-    ) -> Result<(), BrokenOff> {
-        let FinishedDelivery { store, wake } = ended.map_err(BrokenOff)?;
+    ) -> Result<(), DeliveryTaskPanicked> {
+        let FinishedDelivery { store, wake } = ended.map_err(DeliveryTaskPanicked)?;
         // The outbox changed after the last read of the delivery task.
         let again = wake.has_changed().unwrap_or(false);
-        self.lanes.remove(&store);
+        self.deliveries.remove(&store);
         if again {
             self.wake_store(store, DeliveryState::default());
         }

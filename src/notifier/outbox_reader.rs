@@ -47,24 +47,24 @@ impl OutboxReader {
     /// notices that were added since.
     pub(super) async fn depth_since(
         &self,
-        counted: OutboxDepth,
+        earlier: OutboxDepth,
     ) -> Result<OutboxDepth, OutboxError> {
-        let last = counted.newest.unwrap_or_default();
-        let more = self.ledger.outbox_depth(self.store, last).await?;
+        let last = earlier.newest.unwrap_or_default();
+        let added = self.ledger.outbox_depth(self.store, last).await?;
         // The notices that were counted are gone, because the store was removed.
-        if more.newest < counted.newest {
+        if added.newest < earlier.newest {
             return self.outbox_depth().await;
         }
-        let count = counted.count.saturating_add(more.count);
-        Ok(OutboxDepth { count, newest: more.newest })
+        let count = earlier.count.saturating_add(added.count);
+        Ok(OutboxDepth { count, newest: added.newest })
     }
 
     /// Counts all pending notices. The cost is linear in their number.
     pub(super) async fn outbox_depth(&self) -> Result<OutboxDepth, OutboxError> {
         let all = Position::default();
         let OutboxDepth { count, newest } = self.ledger.outbox_depth(self.store, all).await?;
-        let owed = u64::try_from(self.unacknowledged.len()).unwrap_or(u64::MAX);
-        Ok(OutboxDepth { count: count.saturating_sub(owed), newest })
+        let outstanding = u64::try_from(self.unacknowledged.len()).unwrap_or(u64::MAX);
+        Ok(OutboxDepth { count: count.saturating_sub(outstanding), newest })
     }
 
     /// Returns the next notice to send, or `None` if no notice is pending.
@@ -107,10 +107,10 @@ impl OutboxReader {
             let full = u32::try_from(notices.len()).is_ok_and(|read| read >= CHUNK_NOTICES);
             let Some(through) = notices.last().map(|notice| notice.position) else { return Ok(()) };
             if notices.len() > 1
-                && let Some(into) = notices.into_iter().reduce(Notice::coalesce)
+                && let Some(coalesced) = notices.into_iter().reduce(Notice::coalesce)
             {
-                let (folded, store) = (into.transition_count, self.store);
-                self.ledger.commit(LedgerChange::new().coalesce(through, into)).await?;
+                let (folded, store) = (coalesced.transition_count, self.store);
+                self.ledger.commit(LedgerChange::new().coalesce(through, coalesced)).await?;
                 info!(%store, folded, "outbox coalesced");
                 self.unacknowledged.retain(|position| *position > through);
             }
@@ -122,9 +122,9 @@ impl OutboxReader {
 
     /// Returns the first notices that are not delivered yet.
     async fn read_chunk(&self, limit: u32) -> Result<Vec<Notice>, OutboxError> {
-        let owed = u32::try_from(self.unacknowledged.len()).unwrap_or(u32::MAX);
+        let outstanding = u32::try_from(self.unacknowledged.len()).unwrap_or(u32::MAX);
         let mut notices =
-            self.ledger.pending_notices(self.store, limit.saturating_add(owed)).await?;
+            self.ledger.pending_notices(self.store, limit.saturating_add(outstanding)).await?;
         notices.retain(|notice| !self.unacknowledged.contains(&notice.position));
         Ok(notices)
     }

@@ -12,7 +12,7 @@ use crate::model::StoreUuid;
 /// The status of delivery.
 #[derive(Clone, Debug, Default)]
 pub struct NotifierStatus {
-    /// Number of requests with a known outcome since the start.
+    /// Number of tries to deliver a notice that have ended since the start.
     pub tries: u64,
     /// Number of notices delivered since the start.
     pub delivered: u64,
@@ -20,17 +20,17 @@ pub struct NotifierStatus {
     pub gone: bool,
     /// The last reply if it said that the receiver has no handler. The notice counts as delivered.
     pub unhandled: Option<ReceiverReply>,
-    /// The stores that have pending notices.
-    pub lanes: BTreeMap<StoreUuid, DeliveryStatus>,
+    /// The status of each store whose delivery task is running.
+    pub deliveries: BTreeMap<StoreUuid, DeliveryStatus>,
 }
 
 /// The delivery status of one store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryStatus {
     /// Number of pending notices.
-    pub waiting: u64,
+    pub pending: u64,
     /// The failure that delays the first pending notice, or `None` if it was not tried yet.
-    pub trouble: Option<LastFailure>,
+    pub last_failure: Option<LastFailure>,
     /// The time of the next request. It is `None` while a request runs, and if only an operator can
     /// help.
     pub next_try: Option<Timestamp>,
@@ -39,8 +39,9 @@ pub struct DeliveryStatus {
 impl NotifierStatus {
     /// Returns true if any store waits for a receiver that gives no usable reply.
     fn is_behind(&self) -> bool {
-        let trouble = |lane: &DeliveryStatus| lane.trouble.as_ref().map(|trouble| trouble.outcome);
-        self.lanes.values().any(|lane| matches!(trouble(lane), Some(DeliveryOutcome::Retry(_))))
+        let mut failures =
+            self.deliveries.values().filter_map(|status| status.last_failure.as_ref());
+        failures.any(|failure| matches!(failure.outcome, DeliveryOutcome::Retry(_)))
     }
 }
 
@@ -55,9 +56,9 @@ impl StatusPublisher {
     }
 
     /// Publishes the status of a store.
-    pub(super) fn publish(&self, store: StoreUuid, lane: DeliveryStatus) {
+    pub(super) fn publish(&self, store: StoreUuid, delivery: DeliveryStatus) {
         self.0.send_modify(|status| {
-            status.lanes.insert(store, lane);
+            status.deliveries.insert(store, delivery);
         });
     }
 
@@ -69,71 +70,71 @@ impl StatusPublisher {
     /// Removes the status of a store, because its delivery task ends.
     pub(super) fn clear_store(&self, store: StoreUuid) {
         self.0.send_modify(|status| {
-            status.lanes.remove(&store);
+            status.deliveries.remove(&store);
         });
     }
 
-    /// Records the reply to a notice of a store, and logs it. `before` is the meaning of the
+    /// Records the reply to a notice of a store, and logs it. `last_outcome` is that of the
     /// previous reply, or `None` if that was a plain success.
     pub(super) fn record_response(
         &self,
         store: StoreUuid,
-        before: Option<DeliveryOutcome>,
+        last_outcome: Option<DeliveryOutcome>,
         reply: &ReceiverReply,
-        verdict: DeliveryOutcome,
+        outcome: DeliveryOutcome,
     ) {
-        let (was, now) = self.count_event(store, reply, verdict);
-        match verdict {
+        let (before, after) = self.count_reply(store, reply, outcome);
+        match outcome {
             DeliveryOutcome::Delivered => debug!(%store, "notice delivered"),
-            DeliveryOutcome::NoHandler if was.unhandled => {
+            DeliveryOutcome::NoHandler if before.unhandled => {
                 debug!(%store, %reply, "callback still has no handler, notice counts as delivered")
             }
             DeliveryOutcome::NoHandler => {
                 warn!(%store, %reply, "callback has no handler, notice counts as delivered");
             }
-            DeliveryOutcome::Retry(_) if was.behind => {
+            DeliveryOutcome::Retry(_) if before.behind => {
                 debug!(%store, %reply, "notice not delivered")
             }
             DeliveryOutcome::Retry(_) => {
                 warn!(%store, %reply, "callback delivery failing")
             }
-            DeliveryOutcome::Rejected if before == Some(DeliveryOutcome::Rejected) => {
+            DeliveryOutcome::Rejected if last_outcome == Some(DeliveryOutcome::Rejected) => {
                 debug!(%store, %reply, "notice rejected again");
             }
             DeliveryOutcome::Rejected => warn!(%store, %reply, "notice rejected by callback"),
-            DeliveryOutcome::Gone if was.gone => debug!(%store, "callback still gone"),
+            DeliveryOutcome::Gone if before.gone => debug!(%store, "callback still gone"),
             DeliveryOutcome::Gone => {
                 error!(%store, %reply, "callback gone, delivery stopped until reload or restart");
             }
         }
-        if was.behind && !now.behind {
+        if before.behind && !after.behind {
             info!(%store, "callback delivery recovered");
         }
     }
 
-    fn count_event(
+    fn count_reply(
         &self,
         store: StoreUuid,
         reply: &ReceiverReply,
-        verdict: DeliveryOutcome,
+        outcome: DeliveryOutcome,
     ) -> (StatusFlags, StatusFlags) {
-        let mut seen = (StatusFlags::default(), StatusFlags::default());
+        let mut flags = (StatusFlags::default(), StatusFlags::default());
         self.0.send_modify(|status| {
-            seen.0 = StatusFlags::from_status(status);
+            flags.0 = StatusFlags::from_status(status);
             status.tries += 1;
-            status.delivered += u64::from(verdict.is_delivery());
-            status.gone |= verdict == DeliveryOutcome::Gone;
-            match verdict {
+            status.delivered += u64::from(outcome.is_delivery());
+            status.gone |= outcome == DeliveryOutcome::Gone;
+            match outcome {
                 DeliveryOutcome::Delivered => status.unhandled = None,
                 DeliveryOutcome::NoHandler => status.unhandled = Some(reply.clone()),
                 DeliveryOutcome::Retry(_) | DeliveryOutcome::Rejected | DeliveryOutcome::Gone => {}
             }
-            let trouble = LastFailure { reply: reply.clone(), outcome: verdict };
-            let lane = status.lanes.entry(store).or_default();
-            lane.trouble = (!verdict.is_delivery()).then_some(trouble);
-            seen.1 = StatusFlags::from_status(status);
+            let last_failure = LastFailure { reply: reply.clone(), outcome };
+            let delivery = status.deliveries.entry(store).or_default();
+            delivery.last_failure = (!outcome.is_delivery()).then_some(last_failure);
+            flags.1 = StatusFlags::from_status(status);
         });
-        seen
+        flags
     }
 }
 

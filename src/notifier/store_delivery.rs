@@ -27,11 +27,11 @@ const LEDGER_RETRY_BACKOFF: Backoff =
 
 /// The state that all store deliveries share.
 pub(super) struct DeliveryShared {
-    pub(super) means: NotifierContext,
-    pub(super) board: StatusPublisher,
+    pub(super) context: NotifierContext,
+    pub(super) status: StatusPublisher,
     /// Limits the number of deliveries that work at once.
     pub(super) permits: Semaphore,
-    pub(super) destinations: Arc<CallbackEndpoints>,
+    pub(super) endpoints: Arc<CallbackEndpoints>,
     pub(super) stop: CancellationToken,
     /// The origin of uptimes.
     pub(super) started: Instant,
@@ -44,15 +44,15 @@ pub(super) struct FinishedDelivery {
     pub(super) wake: watch::Receiver<()>,
 }
 
-/// The action of a delivery task between two steps.
+/// The time of the next step of a delivery task.
 #[derive(Clone, Copy)]
-enum NextTurn {
-    /// Continue without a pause.
-    No,
-    Until(Instant),
-    /// Wait until the outbox changes.
-    Woken,
-    /// End the task.
+enum NextStep {
+    Immediate,
+    /// At this time, or earlier if the outbox changes.
+    At(Instant),
+    /// When the outbox changes.
+    OnChange,
+    /// Never: the task ends.
     End,
 }
 
@@ -61,18 +61,18 @@ pub(super) struct StoreDelivery {
     store: StoreUuid,
     shared: Arc<DeliveryShared>,
     wake: watch::Receiver<()>,
-    lane: DeliveryState,
+    state: DeliveryState,
     outbox: OutboxReader,
     /// The depth of the outbox, or `None` if it must be read.
-    waiting: Option<OutboxDepth>,
-    /// True if notices may have been added since `waiting` was read.
-    moved: bool,
+    depth: Option<OutboxDepth>,
+    /// True if notices may have been added since `depth` was read.
+    depth_outdated: bool,
     /// The position of the first notice, and the number of its requests that were delivered.
     parts_sent: (Position, usize),
     /// Number of consecutive steps in which the ledger failed.
     ledger_failures: u32,
-    /// The reason why the outbox cannot be read.
-    unread: Option<String>,
+    /// The error of the last read of the outbox, or `None` if it succeeded.
+    read_error: Option<String>,
 }
 
 impl StoreDelivery {
@@ -80,21 +80,20 @@ impl StoreDelivery {
         store: StoreUuid,
         shared: Arc<DeliveryShared>,
         wake: watch::Receiver<()>,
-        lane: DeliveryState,
+        state: DeliveryState,
     ) -> Self {
-        let outbox = OutboxReader::new(shared.means.daemon.ledger.clone(), store);
-        let taken = (Position::default(), 0);
+        let outbox = OutboxReader::new(shared.context.daemon.ledger.clone(), store);
         Self {
             store,
             shared,
             wake,
-            lane,
+            state,
             outbox,
-            waiting: None,
-            moved: false,
-            parts_sent: taken,
+            depth: None,
+            depth_outdated: false,
+            parts_sent: (Position::default(), 0),
             ledger_failures: 0,
-            unread: None,
+            read_error: None,
         }
     }
 
@@ -103,34 +102,34 @@ impl StoreDelivery {
     pub(super) async fn run_delivery(mut self) -> FinishedDelivery {
         let shared = Arc::clone(&self.shared);
         // The semaphore is never closed. If it were, ending the task would be correct.
-        while let Ok(turn) = shared.permits.acquire().await {
+        while let Ok(permit) = shared.permits.acquire().await {
             let last = shared.stop.is_cancelled();
             if last {
-                self.lane.make_due();
+                self.state.make_due();
             }
-            let pause = self.deliver_next().await;
-            drop(turn);
-            self.publish_status(pause);
-            if last || !self.wait_for_change(pause).await {
+            let next_step = self.deliver_next().await;
+            drop(permit);
+            self.publish_status(next_step);
+            if last || !self.wait_for_change(next_step).await {
                 break;
             }
         }
-        shared.board.clear_store(self.store);
+        shared.status.clear_store(self.store);
         FinishedDelivery { store: self.store, wake: self.wake }
     }
 
     /// Waits for the next step, which a stop makes due at once. Returns false if there is none.
-    async fn wait_for_change(&mut self, pause: NextTurn) -> bool {
-        let until = match pause {
-            NextTurn::No => return !self.shared.stop.is_cancelled(),
-            NextTurn::End => return false,
-            NextTurn::Until(until) => Some(until),
-            NextTurn::Woken => None,
+    async fn wait_for_change(&mut self, next_step: NextStep) -> bool {
+        let until = match next_step {
+            NextStep::Immediate => return !self.shared.stop.is_cancelled(),
+            NextStep::End => return false,
+            NextStep::At(until) => Some(until),
+            NextStep::OnChange => None,
         };
         tokio::select! {
             biased;
             woken = self.wake.changed() => {
-                self.moved = true;
+                self.depth_outdated = true;
                 woken.is_ok()
             }
             () = self.shared.stop.cancelled() => until.is_some(),
@@ -138,112 +137,113 @@ impl StoreDelivery {
         }
     }
 
-    /// Performs at most one action: sends one notice, or coalesces the pending ones.
-    async fn deliver_next(&mut self) -> NextTurn {
-        let gone = self.shared.destinations.all_gone();
-        self.lane.set_stopped(gone);
-        self.shared.board.mark_gone(gone);
+    /// Performs one step, and handles a failure of the ledger.
+    async fn deliver_next(&mut self) -> NextStep {
+        let gone = self.shared.endpoints.all_gone();
+        self.state.set_stopped(gone);
+        self.shared.status.mark_gone(gone);
         let before = self.ledger_failures;
-        match self.try_turn().await {
-            Ok(pause) => {
+        match self.try_step().await {
+            Ok(next_step) => {
                 if self.ledger_failures == before {
                     self.ledger_failures = 0;
                 }
-                self.unread = None;
-                pause
+                self.read_error = None;
+                next_step
             }
-            Err(trouble) if trouble.is_final() => NextTurn::End,
-            Err(trouble) => {
-                self.on_ledger_failure(&trouble);
-                self.unread = Some(trouble.to_string());
-                self.ledger_wait()
+            Err(error) if error.is_final() => NextStep::End,
+            Err(error) => {
+                self.on_ledger_failure(&error);
+                self.read_error = Some(error.to_string());
+                self.next_ledger_retry()
             }
         }
     }
 
-    async fn try_turn(&mut self) -> Result<NextTurn, OutboxError> {
-        let settled = self.outbox.flush_acknowledgements().await;
-        self.ignore_transient(settled)?;
+    /// Performs at most one action: sends one notice, or coalesces the pending ones.
+    async fn try_step(&mut self) -> Result<NextStep, OutboxError> {
+        let flushed = self.outbox.flush_acknowledgements().await;
+        self.ignore_transient(flushed)?;
         let OutboxDepth { count, newest } = self.refresh_depth().await?;
-        let mut step = self.apply_action(count, newest);
-        if step == NextAction::Coalesce {
+        let mut action = self.next_action(count, newest);
+        if action == NextAction::Coalesce {
             // The depth changes even if coalescing fails, so it must be read again.
-            self.waiting = None;
-            let folded = self.outbox.coalesce_notices().await;
-            if self.ignore_transient(folded)? {
-                return Ok(NextTurn::No);
+            self.depth = None;
+            let coalesced = self.outbox.coalesce_notices().await;
+            if self.ignore_transient(coalesced)? {
+                return Ok(NextStep::Immediate);
             }
             // Notices that cannot be coalesced are sent one by one. A rejected one is then delayed
             // by 5 min.
-            step = self.apply_action(1, Some(Position::default()));
+            action = self.next_action(1, Some(Position::default()));
         }
-        match step {
+        match action {
             NextAction::Send => self.send_notice().await,
-            NextAction::WaitUntil(uptime) => Ok(NextTurn::Until(self.shared.started + uptime)),
-            NextAction::Stopped => Ok(NextTurn::Woken),
+            NextAction::WaitUntil(uptime) => Ok(NextStep::At(self.shared.started + uptime)),
+            NextAction::Stopped => Ok(NextStep::OnChange),
             NextAction::Idle | NextAction::Coalesce if self.outbox.is_settled() => {
-                Ok(NextTurn::End)
+                Ok(NextStep::End)
             }
-            NextAction::Idle | NextAction::Coalesce => Ok(self.ledger_wait()),
+            NextAction::Idle | NextAction::Coalesce => Ok(self.next_ledger_retry()),
         }
     }
 
-    fn apply_action(&self, count: u64, newest: Option<Position>) -> NextAction {
-        let most = u64::from(self.shared.means.max_pending);
-        self.lane.next_action(count, newest, most, self.shared.started.elapsed())
+    fn next_action(&self, count: u64, newest: Option<Position>) -> NextAction {
+        let max_pending = u64::from(self.shared.context.max_pending);
+        self.state.next_action(count, newest, max_pending, self.shared.started.elapsed())
     }
 
     /// Returns the depth of the outbox: the earlier count plus the notices that were added since.
     async fn refresh_depth(&mut self) -> Result<OutboxDepth, OutboxError> {
         if self.wake.has_changed().unwrap_or(false) {
             self.wake.mark_unchanged();
-            self.moved = true;
+            self.depth_outdated = true;
         }
-        let waiting = match self.waiting {
-            Some(counted) if !self.moved => return Ok(counted),
-            Some(counted) => self.outbox.depth_since(counted).await?,
+        let depth = match self.depth {
+            Some(earlier) if !self.depth_outdated => return Ok(earlier),
+            Some(earlier) => self.outbox.depth_since(earlier).await?,
             None => self.outbox.outbox_depth().await?,
         };
-        self.moved = false;
-        self.waiting = Some(waiting);
-        Ok(waiting)
+        self.depth_outdated = false;
+        self.depth = Some(depth);
+        Ok(depth)
     }
 
     /// Sends the first notice. Each try reads it again, so that no notice of a removed store is
     /// sent.
-    async fn send_notice(&mut self) -> Result<NextTurn, OutboxError> {
+    async fn send_notice(&mut self) -> Result<NextStep, OutboxError> {
         let Some(notice) = self.outbox.first_notice().await? else {
-            self.waiting = None;
-            return Ok(NextTurn::No);
+            self.depth = None;
+            return Ok(NextStep::Immediate);
         };
         let position = notice.position;
         let Position { epoch, seq } = position;
-        self.publish_status(NextTurn::No);
+        self.publish_status(NextStep::Immediate);
         let span = info_span!("callback", store = %self.store, epoch = epoch.0, seq = seq.0);
         crash_point("send.before");
-        let (reply, verdict) = self.post_event(&notice).instrument(span.clone()).await;
+        let (reply, outcome) = self.post_event(&notice).instrument(span.clone()).await;
         crash_point("send.after");
         let shared = &self.shared;
-        let before = self.lane.last_failure().map(|trouble| trouble.outcome);
-        span.in_scope(|| shared.board.record_response(self.store, before, &reply, verdict));
-        let (uptime, roll) = (shared.started.elapsed(), shared.means.daemon.random.next_u64());
-        self.lane.on_reply(position, reply, verdict, uptime, roll);
-        if verdict.is_delivery() {
-            self.waiting = self.waiting.and_then(|OutboxDepth { count, newest }| {
+        let last_outcome = self.state.last_failure().map(|failure| failure.outcome);
+        span.in_scope(|| shared.status.record_response(self.store, last_outcome, &reply, outcome));
+        let (uptime, random) = (shared.started.elapsed(), shared.context.daemon.random.next_u64());
+        self.state.on_reply(position, reply, outcome, uptime, random);
+        if outcome.is_delivery() {
+            self.depth = self.depth.and_then(|OutboxDepth { count, newest }| {
                 // The depth is read again after the last counted notice, because the count may be
                 // outdated.
                 (count > 1).then(|| OutboxDepth { count: count - 1, newest })
             });
-            let told = self.outbox.acknowledge_notice(position).await;
+            let acknowledged = self.outbox.acknowledge_notice(position).await;
             crash_point("acknowledge.after");
-            self.ignore_transient(told)?;
+            self.ignore_transient(acknowledged)?;
         }
-        Ok(NextTurn::No)
+        Ok(NextStep::Immediate)
     }
 
     /// Posts the remaining requests of a notice, up to the first that is not delivered.
     async fn post_event(&mut self, notice: &Notice) -> (ReceiverReply, DeliveryOutcome) {
-        let NotifierContext { daemon, format, .. } = &self.shared.means;
+        let NotifierContext { daemon, format, .. } = &self.shared.context;
         let node = daemon.node;
         if self.parts_sent.0 != notice.position {
             self.parts_sent = (notice.position, 0);
@@ -251,14 +251,14 @@ impl StoreDelivery {
         let mut last = None;
         for event in WebhookEvent::from_notice(notice, node, *format).iter().skip(self.parts_sent.1)
         {
-            let (reply, verdict, _) = self.shared.destinations.post_event(event).await;
-            if !verdict.is_delivery() {
-                return (reply, verdict);
+            let (reply, outcome, _) = self.shared.endpoints.post_event(event).await;
+            if !outcome.is_delivery() {
+                return (reply, outcome);
             }
             self.parts_sent.1 += 1;
             // If several requests are delivered, a reply without a handler is the one to report.
             if !matches!(last, Some((_, DeliveryOutcome::NoHandler))) {
-                last = Some((reply, verdict));
+                last = Some((reply, outcome));
             }
         }
         last.unwrap_or_else(|| {
@@ -272,48 +272,48 @@ impl StoreDelivery {
     fn ignore_transient(&mut self, result: Result<(), OutboxError>) -> Result<bool, OutboxError> {
         match result {
             Ok(()) => Ok(true),
-            Err(trouble) if trouble.is_final() => Err(trouble),
-            Err(trouble) => {
-                self.on_ledger_failure(&trouble);
+            Err(error) if error.is_final() => Err(error),
+            Err(error) => {
+                self.on_ledger_failure(&error);
                 Ok(false)
             }
         }
     }
 
-    fn on_ledger_failure(&mut self, trouble: &OutboxError) {
+    fn on_ledger_failure(&mut self, error: &OutboxError) {
         self.ledger_failures = self.ledger_failures.saturating_add(1);
         if self.ledger_failures == 1 {
-            warn!(store = %self.store, %trouble, "outbox read or acknowledgement failed");
+            warn!(store = %self.store, %error, "outbox read or acknowledgement failed");
         } else {
-            debug!(store = %self.store, %trouble, "outbox read or acknowledgement failed");
+            debug!(store = %self.store, %error, "outbox read or acknowledgement failed");
         }
     }
 
-    fn ledger_wait(&self) -> NextTurn {
+    fn next_ledger_retry(&self) -> NextStep {
         let wait = LEDGER_RETRY_BACKOFF
-            .delay(self.ledger_failures, self.shared.means.daemon.random.next_u64());
-        NextTurn::Until(Instant::now() + wait)
+            .delay(self.ledger_failures, self.shared.context.daemon.random.next_u64());
+        NextStep::At(Instant::now() + wait)
     }
 
     /// Publishes the status of the delivery before it waits for the receiver or for the next step.
-    fn publish_status(&self, pause: NextTurn) {
-        let now = self.shared.means.daemon.clock.now();
+    fn publish_status(&self, next_step: NextStep) {
+        let now = self.shared.context.daemon.clock.now();
         let in_ms = |until: Instant| {
             i64::try_from(until.saturating_duration_since(Instant::now()).as_millis())
                 .unwrap_or(i64::MAX)
         };
-        let next_try = match pause {
-            NextTurn::Until(until) => Some(Timestamp(now.0.saturating_add(in_ms(until)))),
-            NextTurn::No | NextTurn::Woken | NextTurn::End => None,
+        let next_try = match next_step {
+            NextStep::At(until) => Some(Timestamp(now.0.saturating_add(in_ms(until)))),
+            NextStep::Immediate | NextStep::OnChange | NextStep::End => None,
         };
-        let waiting = self.waiting.map_or(0, |waiting| waiting.count);
-        let trouble =
-            self.lane.last_failure().filter(|trouble| !trouble.outcome.is_delivery()).cloned();
-        let unread = self.unread.as_ref().map(|why| {
+        let pending = self.depth.map_or(0, |depth| depth.count);
+        let last_failure =
+            self.state.last_failure().filter(|failure| !failure.outcome.is_delivery()).cloned();
+        let read_failure = self.read_error.as_ref().map(|why| {
             let reply = ReceiverReply::NoResponse(format!("not sent: outbox read failed: {why}"));
             LastFailure { reply, outcome: DeliveryOutcome::Retry(Duration::ZERO) }
         });
-        let trouble = unread.or(trouble);
-        self.shared.board.publish(self.store, DeliveryStatus { waiting, trouble, next_try });
+        let last_failure = read_failure.or(last_failure);
+        self.shared.status.publish(self.store, DeliveryStatus { pending, last_failure, next_try });
     }
 }

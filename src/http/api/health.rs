@@ -81,9 +81,9 @@ impl DaemonInfo {
         let status = notifier.delivery_status(store).unwrap_or_default();
         Some(DeliveryBody {
             destination: notifier.active_endpoint(),
-            last_reply: status.trouble.map(|trouble| trouble.reply.to_string()),
+            last_reply: status.last_failure.map(|failure| failure.reply.to_string()),
             next_try: status.next_try.map(|at| at.to_string()),
-            pending: status.waiting,
+            pending: status.pending,
         })
     }
 }

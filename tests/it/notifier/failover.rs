@@ -80,7 +80,7 @@ async fn a_server_error_goes_on_and_a_refusal_does_not() {
     let notifier = of_two(&fixture, &first, &second);
     send(&fixture, &notifier, 2).await;
     let status = notifier.until_delivery(1, |status| status.next_try.is_some()).await;
-    assert_eq!(status.trouble.unwrap().outcome, DeliveryOutcome::Rejected);
+    assert_eq!(status.last_failure.unwrap().outcome, DeliveryOutcome::Rejected);
     assert!(second.try_next().is_none());
 }
 
@@ -94,7 +94,7 @@ async fn when_all_are_down_the_notice_waits_and_is_not_lost() {
     let notifier = of_two(&fixture, &first, &second);
     send(&fixture, &notifier, 1).await;
     let status = notifier.until_delivery(1, |status| status.next_try.is_some()).await;
-    assert!(matches!(status.trouble.unwrap().outcome, DeliveryOutcome::Retry(_)));
+    assert!(matches!(status.last_failure.unwrap().outcome, DeliveryOutcome::Retry(_)));
     second.restart().await;
     assert_eq!(second.next().await.seq(), 1);
     notifier.idle(1).await;

@@ -15,7 +15,8 @@ use imagestore_agent::ledger::{Ledger, LedgerChange, OpenedLedger, StateDir, ope
 use imagestore_agent::management::{CallbackClient, RequestTimeouts};
 use imagestore_agent::model::{NodeId, Notice, StoreUuid};
 use imagestore_agent::notifier::{
-    BrokenOff, DeliveryStatus, NotifierContext, NotifierHandle, NotifierStatus, NotifierTask,
+    DeliveryStatus, DeliveryTaskPanicked, NotifierContext, NotifierHandle, NotifierStatus,
+    NotifierTask,
 };
 use imagestore_agent::settings::{CallbackSettings, Settings, StateSettings};
 use imagestore_agent::wire::EventFormat;
@@ -97,7 +98,7 @@ impl NotifierFixture {
 struct RunningNotifier {
     handle: NotifierHandle,
     stop: CancellationToken,
-    task: JoinSet<Result<(), BrokenOff>>,
+    task: JoinSet<Result<(), DeliveryTaskPanicked>>,
 }
 
 impl RunningNotifier {
@@ -127,13 +128,14 @@ impl RunningNotifier {
     ) -> DeliveryStatus {
         let store = uuid(n);
         let status =
-            self.until_status(|status| status.lanes.get(&store).is_some_and(&condition)).await;
-        status.lanes[&store].clone()
+            self.until_status(|status| status.deliveries.get(&store).is_some_and(&condition)).await;
+        status.deliveries[&store].clone()
     }
 
     /// Waits until no store has notices to deliver.
     async fn idle(&self, delivered: u64) {
-        self.until_status(|status| status.delivered >= delivered && status.lanes.is_empty()).await;
+        self.until_status(|status| status.delivered >= delivered && status.deliveries.is_empty())
+            .await;
     }
 
     async fn stop(mut self) {

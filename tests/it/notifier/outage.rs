@@ -63,8 +63,8 @@ async fn a_receiver_that_was_down_is_told_everything_in_order_when_it_is_back() 
     fixture.enqueue(1, 1..=3).await;
     notifier.handle.notify_changed(uuid(1));
     let behind = notifier.until_delivery(1, |status| status.next_try.is_some()).await;
-    assert_eq!(behind.waiting, 3);
-    assert!(behind.trouble.unwrap().reply.to_string().contains("refused"));
+    assert_eq!(behind.pending, 3);
+    assert!(behind.last_failure.unwrap().reply.to_string().contains("refused"));
     node.restart().await;
     for seq in 1..=3 {
         assert_eq!(node.next().await.seq(), seq);
@@ -93,7 +93,7 @@ async fn one_store_waits_for_its_answer_and_the_others_do_not() {
         notifier.handle.notify_changed(uuid(n));
     }
     // Stores 2 and 3 are through while store 1 still waits for its first answer.
-    notifier.until_status(|status| status.delivered == 8 && status.lanes.len() == 1).await;
+    notifier.until_status(|status| status.delivered == 8 && status.deliveries.len() == 1).await;
     permits.add_permits(4);
     notifier.idle(12).await;
     let mut events = Vec::new();
@@ -151,11 +151,11 @@ async fn more_than_max_pending_fold_into_one_of_the_current_state() {
         RunningNotifier::new(NotifierContext { max_pending: 10, ..fixture.means(&node) });
     fixture.enqueue(1, 1..=10).await;
     notifier.handle.notify_changed(uuid(1));
-    notifier.until_delivery(1, |status| status.waiting == 10 && status.next_try.is_some()).await;
+    notifier.until_delivery(1, |status| status.pending == 10 && status.next_try.is_some()).await;
     assert_eq!(fixture.pending(1).await.len(), 10);
     fixture.enqueue(1, [11]).await;
     notifier.handle.notify_changed(uuid(1));
-    notifier.until_delivery(1, |status| status.waiting == 1).await;
+    notifier.until_delivery(1, |status| status.pending == 1).await;
     let [folded] = &fixture.pending(1).await[..] else { panic!() };
     assert_eq!((folded.transition_count, folded.position.seq.0), (11, 11));
     assert_eq!(folded.old_status, notice(1, 1).old_status);

@@ -15,7 +15,7 @@ async fn a_refusal_is_shown_and_the_next_transition_folds_what_waits_and_is_trie
     notifier.handle.notify_changed(uuid(1));
     assert_eq!(node.next().await.seq(), 1);
     let status = notifier.until_delivery(1, |status| status.next_try.is_some()).await;
-    let trouble = status.trouble.unwrap();
+    let trouble = status.last_failure.unwrap();
     assert_eq!(trouble.outcome, DeliveryOutcome::Rejected);
     assert_eq!(trouble.reply.to_string(), "status 404: no such hook");
     let wait = status.next_try.unwrap().0 - NOW.0;
@@ -52,7 +52,10 @@ async fn a_refusal_of_one_store_does_not_concern_another() {
         notifier.handle.notify_changed(uuid(n));
     }
     let status = notifier.until_status(|status| status.delivered == 1 && status.tries == 2).await;
-    assert_eq!(status.lanes[&uuid(1)].trouble.as_ref().unwrap().outcome, DeliveryOutcome::Rejected);
+    assert_eq!(
+        status.deliveries[&uuid(1)].last_failure.as_ref().unwrap().outcome,
+        DeliveryOutcome::Rejected
+    );
     assert!(fixture.pending(2).await.is_empty());
     assert_eq!(seqs(&fixture.pending(1).await), [1]);
 }
@@ -67,7 +70,7 @@ async fn a_redirect_is_a_refusal_and_is_not_followed() {
     fixture.enqueue(1, [1]).await;
     notifier.handle.notify_changed(uuid(1));
     let status = notifier.until_delivery(1, |status| status.next_try.is_some()).await;
-    assert_eq!(status.trouble.unwrap().outcome, DeliveryOutcome::Rejected);
+    assert_eq!(status.last_failure.unwrap().outcome, DeliveryOutcome::Rejected);
     assert!(elsewhere.try_next().is_none());
     assert_eq!(seqs(&fixture.pending(1).await), [1]);
 }
@@ -84,8 +87,8 @@ async fn a_receiver_that_is_gone_is_sent_nothing_more_by_any_store() {
         fixture.enqueue(n, [seq]).await;
         notifier.handle.notify_changed(uuid(n));
     }
-    notifier.until_delivery(1, |status| status.waiting == 2).await;
-    let status = notifier.until_delivery(2, |status| status.waiting == 1).await;
+    notifier.until_delivery(1, |status| status.pending == 2).await;
+    let status = notifier.until_delivery(2, |status| status.pending == 1).await;
     assert_eq!(status.next_try, None);
     assert_eq!(notifier.handle.notifier_status().tries, 1);
     notifier.stop().await;

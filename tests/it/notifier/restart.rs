@@ -131,7 +131,7 @@ async fn what_the_ledger_cannot_be_told_is_not_sent_twice_and_sending_goes_on() 
         assert_eq!(node.next().await.seq(), seq);
     }
     // All are delivered; the lane stays, because it owes the ledger.
-    notifier.until_delivery(1, |status| status.waiting == 0 && status.next_try.is_some()).await;
+    notifier.until_delivery(1, |status| status.pending == 0 && status.next_try.is_some()).await;
     assert_eq!(seqs(&fixture.pending(1).await), [1, 2, 3]);
     fixture.enqueue(1, [4]).await;
     notifier.handle.notify_changed(uuid(1));
@@ -155,11 +155,11 @@ async fn a_notice_that_was_damaged_is_not_told_and_shown_and_other_stores_go_on(
     fixture.enqueue(2, [7]).await;
     let notifier = fixture.notifier(&node);
     assert_eq!(node.next().await.seq(), 7);
-    let status = notifier.until_delivery(1, |status| status.trouble.is_some()).await;
-    let reply_text = status.trouble.unwrap().reply.to_string();
+    let status = notifier.until_delivery(1, |status| status.last_failure.is_some()).await;
+    let reply_text = status.last_failure.unwrap().reply.to_string();
     let expected = "not sent: outbox read failed: ";
     assert!(reply_text.starts_with(expected) && reply_text.contains("checksum"), "{reply_text}");
-    assert_eq!((status.waiting, status.next_try.is_some()), (2, true));
+    assert_eq!((status.pending, status.next_try.is_some()), (2, true));
     assert!(node.try_next().is_none());
 }
 
@@ -175,11 +175,11 @@ async fn the_backlog_of_a_start_is_spread() {
     let means = NotifierContext { start_spread: spread, ..fixture.means(&node) };
     let notifier = RunningNotifier::new(means);
     let waits = |status: &NotifierStatus| {
-        status.lanes.values().filter(|status| status.next_try.is_some()).count()
+        status.deliveries.values().filter(|status| status.next_try.is_some()).count()
     };
     let status = notifier.until_status(|status| waits(status) >= 7).await;
     let mut tries: Vec<i64> =
-        status.lanes.values().filter_map(|status| Some(status.next_try?.0 - NOW.0)).collect();
+        status.deliveries.values().filter_map(|status| Some(status.next_try?.0 - NOW.0)).collect();
     tries.sort_unstable();
     assert!(tries.iter().all(|wait| *wait <= 60_000), "{tries:?}");
     assert!(tries[tries.len() - 1] - tries[0] > 20_000, "{tries:?}");
