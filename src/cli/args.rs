@@ -7,8 +7,8 @@
 //!
 //! # Never
 //!
-//! * A flag takes a secret as its value, because arguments stand in the process list and in the
-//!   history of the shell.
+//! * A flag never takes a secret as its value, because arguments appear in the process list and in
+//!   the history of the shell.
 
 use std::path::PathBuf;
 
@@ -17,13 +17,14 @@ use clap_complete::Shell;
 
 use crate::model::{Hostname, StoreUuid};
 
-/// Proves the image stores of this node usable and tells the management node.
+/// Checks that the image stores of this node are usable, and reports each change to the management
+/// node.
 #[derive(Debug, Parser)]
 #[command(name = "imagestore-agent", version, arg_required_else_help = true)]
 pub struct Args {
-    /// Settings file [env: IMAGESTORE_AGENT_CONFIG] [default: /etc/imagestore-agent/agent.toml,
-    /// then built-in defaults]
-    // The variable is read with the settings: clap would not take an empty one for unset.
+    /// Settings file [env: IMAGESTORE_AGENT_CONFIG] [default: /etc/imagestore-agent/agent.toml if
+    /// it exists, else the built-in defaults]
+    // The settings read the variable, because clap does not treat an empty one as unset.
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The command to run.
@@ -34,26 +35,28 @@ pub struct Args {
 /// The commands of the program.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the daemon
+    /// Run the daemon.
     Serve(ServeArgs),
-    /// Run the whole thing on loopback in a throw-away directory; needs no settings
+    /// Run a daemon with a store, an SSH server and a management node on loopback, in a temporary
+    /// directory. This needs no settings.
     Demo {
-        /// Exit after the first reconnect, non-zero if anything failed
+        /// Exit after the first reconnect, with 0 only if every step succeeded.
         #[arg(long)]
         once: bool,
     },
-    /// Check the settings and list every fault
+    /// Check the settings and the files that they name, and list every fault.
     CheckConfig,
-    /// Mark a directory as an image store (run it as root)
+    /// Mark a directory as an image store (run this as root).
     Init(InitArgs),
-    /// Print completions for a shell
+    /// Print the completions for a shell.
     Completions {
-        /// Shell that reads the completions
+        /// Shell that reads the completions.
         shell: Shell,
     },
-    /// Print the manual page, or a command's, for man(1): imagestore-agent man add | man -l -
+    /// Print the manual page of the program or of one command, for man(1): imagestore-agent man add
+    /// | man -l -
     Man {
-        /// Of this command
+        /// Command to describe [default: the program as a whole]
         command: Option<String>,
     },
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
@@ -64,31 +67,32 @@ pub enum Command {
 /// Arguments of `serve`.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct ServeArgs {
-    /// After a restore of an older state directory with the clock set back: number transitions from
-    /// here on, in milliseconds since 1970, above every epoch that has been told (to be given once)
-    // Up to the year 2200: what is kept never goes back, and must not come near its end.
+    /// Lowest epoch of new transitions, in milliseconds since 1970-01-01 UTC, 1 to 7258118400000.
+    /// Give it once, if an older state directory was restored and the clock was set back. It must
+    /// be above every epoch that a receiver has seen.
+    // The maximum is the year 2200: the epoch never decreases, and must stay far from its limit.
     #[arg(long, value_name = "MILLISECONDS", value_parser = clap::value_parser!(i64).range(1..=7_258_118_400_000))]
     pub new_epoch_floor: Option<i64>,
 }
 
-/// A command that asks the running daemon.
+/// A command that sends requests to the running daemon.
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {
-    /// Add an image store; it is kept only if the first connect succeeds
+    /// Add an image store. The daemon keeps it only if its first connect succeeds.
     Add(Box<AddArgs>),
-    /// List the image stores
+    /// List the image stores.
     List(ListArgs),
-    /// Show one image store
+    /// Show one image store: its status, checks, conditions and history.
     Show(ShowArgs),
-    /// Change a store's login, name or description; a new login is proven first
+    /// Change the login, name or description of a store. The daemon verifies a new login first.
     Update(Box<UpdateArgs>),
-    /// Prove a store usable again, now
+    /// Connect a store again, with all checks, and wait for the result.
     Reconnect(ReconnectArgs),
-    /// Stop serving a store; its directory and images stay
+    /// Remove a store from the daemon. Its directory and images stay.
     Remove(ConfirmArgs),
-    /// Pin the host key for which a store is down, after comparing it on the server
+    /// Pin the changed or unknown host key of a server, after you have compared it on the server.
     AcceptHostKey(ConfirmArgs),
-    /// Exit 0 when the daemon is ready, 1 otherwise (for containers)
+    /// Exit with 0 if the daemon reports within 5 s that it is ready, else with 1 (for containers).
     Healthcheck(HealthcheckArgs),
 }
 
@@ -109,11 +113,11 @@ impl ClientCommand {
     }
 }
 
-/// The options of every command that asks the daemon and prints its answer.
+/// The options of every command that sends a request and prints the response.
 #[derive(Debug, Default, clap::Args)]
 pub struct CommonArgs {
-    /// Print the daemon's answer as JSON
-    #[arg(long)]
+    /// Print the response of the daemon as JSON, errors included.
+    #[arg(long, help_heading = None)]
     pub json: bool,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
@@ -124,20 +128,20 @@ pub struct CommonArgs {
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Reaching the daemon")]
 pub struct ConnectionArgs {
-    /// Speak to this address instead of the Unix socket, such as http://127.0.0.1:7811 or
-    /// https://node-1:7811; the token comes from IMAGESTORE_AGENT_TOKEN or --token-file
+    /// Connect to this address instead of the Unix socket, such as http://127.0.0.1:7811 or
+    /// https://node-1:7811. The token is read from --token-file or IMAGESTORE_AGENT_TOKEN.
     #[arg(long = "url", value_name = "URL")]
     pub daemon_url: Option<String>,
-    /// File that holds the token for --url; goes before IMAGESTORE_AGENT_TOKEN
+    /// File with the token for --url. It takes precedence over IMAGESTORE_AGENT_TOKEN.
     #[arg(long, value_name = "FILE", requires = "daemon_url")]
     pub token_file: Option<PathBuf>,
-    /// PEM file of the authorities that an https:// URL is believed by, instead of the system's
+    /// PEM file of the CAs to trust for an https:// URL, instead of the CAs of the system.
     #[arg(long, value_name = "FILE", requires = "daemon_url")]
     pub ca_file: Option<PathBuf>,
-    /// PEM file of the certificate to show to a daemon that asks for one
+    /// PEM file of the client certificate, for a daemon that requests one.
     #[arg(long, value_name = "FILE", requires = "daemon_url", requires = "client_key")]
     pub client_cert: Option<PathBuf>,
-    /// PEM file of that certificate's key
+    /// PEM file of the key of --client-cert.
     #[arg(long, value_name = "FILE", requires = "client_cert")]
     pub client_key: Option<PathBuf>,
 }
@@ -145,13 +149,14 @@ pub struct ConnectionArgs {
 /// `init`
 #[derive(Debug, clap::Args)]
 pub struct InitArgs {
-    /// The image directory; must exist
+    /// The image directory. It must exist, at or below one of storage.allowed_roots.
     #[arg(value_name = "PATH")]
     pub path: String,
-    /// User that the daemon runs as [default: the owner of state.dir, else imagestore-agent]
+    /// User of the daemon, who gets the marker [default: the owner of state.dir, else
+    /// imagestore-agent]
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
-    /// Print the result as JSON
+    /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
 }
@@ -159,34 +164,35 @@ pub struct InitArgs {
 /// `add`
 #[derive(Debug, clap::Args)]
 pub struct AddArgs {
-    /// The image directory, an absolute path on this node (`url` in the API)
+    /// The image directory, an absolute path on this node (`url` in the API).
     #[arg(long, value_name = "DIR")]
     pub path: String,
-    /// Name of the store, at most 255 characters
+    /// Name of the store, 1 to 255 characters.
     #[arg(long)]
     pub name: String,
-    /// Host whose SSH login proves the store: an address or name of this node
+    /// Host of the SSH login: an address or a name of this node.
     #[arg(long, value_name = "HOST")]
     pub hostname: Hostname,
-    /// User of the SSH login
+    /// User of the SSH login, 1 to 255 characters.
     #[arg(long, value_name = "USER")]
     pub username: String,
-    /// Port of the SSH server
+    /// Port of the SSH server, 1 to 65535.
     #[arg(long, default_value_t = 22, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
-    /// Description of the store, at most 2048 characters
+    /// Description of the store, at most 2048 characters.
     #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
     /// Uuid of the store: 32 lower-case hex digits of a version 1 to 5 uuid [default: random]
     #[arg(long)]
     pub uuid: Option<StoreUuid>,
-    /// Fingerprint the SSH server must show, as `ssh-keygen -l` prints it (SHA256:...); repeatable
+    /// Fingerprint that the host key of the SSH server must have, as `ssh-keygen -l` prints it
+    /// (SHA256:...). Repeat the option for several keys, at most 16.
     #[arg(long = "host-key-fingerprint", value_name = "SHA256")]
     pub host_key_fingerprints: Vec<String>,
-    /// Move the store here although the directory belongs to another node's daemon
+    /// Move the store to this node, although the directory belongs to the daemon of another node.
     #[arg(long)]
     pub take_over: bool,
-    /// Log in even if the server has refused these credentials three times within 15 minutes
+    /// Log in even if the server has rejected these credentials three times within 15 minutes.
     #[arg(long)]
     pub force: bool,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
@@ -200,32 +206,34 @@ pub struct AddArgs {
     pub common: CommonArgs,
 }
 
-/// Sources of the login's secrets. Without a password or key, an add asks the terminal.
+/// Sources of the secrets of the login. Without any of them, `add` prompts on the terminal.
 #[derive(Debug, Default, clap::Args)]
-#[command(next_help_heading = "Secrets (an add asks for them on the terminal when none is given)")]
+#[command(
+    next_help_heading = "Secrets (`add` prompts for a password on the terminal if none is given)"
+)]
 pub struct SecretSources {
-    /// Read the password from standard input
+    /// Read the password from standard input, up to its end.
     #[arg(long, conflicts_with = "password_file")]
     pub password_stdin: bool,
-    /// Read the password from this file
+    /// Read the password from this file.
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
-    /// Read the private key (OpenSSH or PEM) from this file
+    /// Read the private key (OpenSSH or PEM) from this file.
     #[arg(long, value_name = "FILE")]
     pub private_key_file: Option<PathBuf>,
-    /// Read the private key's passphrase from this file
+    /// Read the passphrase of the private key from this file.
     #[arg(long, value_name = "FILE", requires = "private_key_file")]
     pub passphrase_file: Option<PathBuf>,
 }
 
-/// Tags that are recorded with the attempt and travel in its events.
+/// Tags that the daemon records with the attempt and sends in its events.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Tags")]
 pub struct TagArgs {
-    /// System tag, at most 255 characters; repeatable
+    /// System tag, at most 255 characters. Repeat the option for several tags, at most 64.
     #[arg(long = "system-tag", value_name = "TAG")]
     pub system: Vec<String>,
-    /// User tag, at most 255 characters; repeatable
+    /// User tag, at most 255 characters. Repeat the option for several tags, at most 64.
     #[arg(long = "user-tag", value_name = "TAG")]
     pub user: Vec<String>,
 }
@@ -240,43 +248,43 @@ pub struct ListArgs {
 
 /// `show`
 #[derive(Debug, clap::Args)]
-#[command(mut_arg("json", |json| json.help("Print the store as JSON")))]
+#[command(mut_arg("json", |json| json.help("Print the health view as JSON, errors included")))]
 pub struct ShowArgs {
-    /// The store: 32 lower-case hex digits, as `list` prints them
+    /// Uuid of the store: 32 lower-case hex digits, as `list` prints them.
     pub uuid: StoreUuid,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
     #[command(flatten)]
     pub common: CommonArgs,
 }
 
-/// `update`: what is not given stays as it is.
+/// `update`: fields without an option stay unchanged.
 #[derive(Debug, clap::Args)]
 pub struct UpdateArgs {
-    /// The store: 32 lower-case hex digits, as `list` prints them
+    /// Uuid of the store: 32 lower-case hex digits, as `list` prints them.
     pub uuid: StoreUuid,
-    /// Name of the store, at most 255 characters
+    /// Name of the store, 1 to 255 characters.
     #[arg(long)]
     pub name: Option<String>,
-    /// Description of the store, at most 2048 characters
+    /// Description of the store, at most 2048 characters.
     #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
-    /// Host whose SSH login proves the store: an address or name of this node
+    /// Host of the SSH login: an address or a name of this node.
     #[arg(long, value_name = "HOST")]
     pub hostname: Option<Hostname>,
-    /// Port of the SSH server
+    /// Port of the SSH server, 1 to 65535.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
-    /// User of the SSH login
+    /// User of the SSH login, 1 to 255 characters.
     #[arg(long, value_name = "USER")]
     pub username: Option<String>,
-    /// Fingerprint that a server at another address must show, as `ssh-keygen -l` prints it;
-    /// repeatable
+    /// Fingerprint that the host key of a server at a new address must have, as `ssh-keygen -l`
+    /// prints it. Repeat the option for several keys, at most 16.
     #[arg(long = "host-key-fingerprint", value_name = "SHA256")]
     pub host_key_fingerprints: Vec<String>,
-    /// Ask for a new password on the terminal
+    /// Prompt for a new password on the terminal.
     #[arg(long, conflicts_with_all = ["password_stdin", "password_file"])]
     pub password: bool,
-    /// Log in even if the server has refused these credentials three times within 15 minutes
+    /// Log in even if the server has rejected these credentials three times within 15 minutes.
     #[arg(long)]
     pub force: bool,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
@@ -293,13 +301,13 @@ pub struct UpdateArgs {
 /// `reconnect`
 #[derive(Debug, clap::Args)]
 pub struct ReconnectArgs {
-    /// The store: 32 lower-case hex digits, as `list` prints them
+    /// Uuid of the store: 32 lower-case hex digits, as `list` prints them.
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     pub uuid: Option<StoreUuid>,
-    /// Every store, eight at a time; exit 1 if any fails
+    /// Reconnect every store, eight at a time. The exit code is 1 if any of them fails.
     #[arg(long)]
     pub all: bool,
-    /// Log in even if the server has refused these credentials three times within 15 minutes
+    /// Log in even if the server has rejected these credentials three times within 15 minutes.
     #[arg(long)]
     pub force: bool,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
@@ -310,12 +318,12 @@ pub struct ReconnectArgs {
     pub common: CommonArgs,
 }
 
-/// `remove`, `accept-host-key`: asks before it acts.
+/// `remove` and `accept-host-key`, which ask for a confirmation.
 #[derive(Debug, clap::Args)]
 pub struct ConfirmArgs {
-    /// The store: 32 lower-case hex digits, as `list` prints them
+    /// Uuid of the store: 32 lower-case hex digits, as `list` prints them.
     pub uuid: StoreUuid,
-    /// Do not ask
+    /// Do not ask for a confirmation.
     #[arg(long)]
     pub yes: bool,
     #[allow(missing_docs, reason = "a doc comment here would be taken for help text")]
