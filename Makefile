@@ -1,37 +1,37 @@
-# The commands people and CI share. `make demo` and `make test` are the two to begin with.
+# The commands that developers and CI share. `make demo` and `make test` are the first to try.
 
 CARGO ?= cargo
-# What the tests start or mount: a real sshd, real filesystems, systemd's own judge of units.
+# Packages of the programs that the tests start, such as sshd, mkfs and systemd-analyze.
 TEST_PACKAGES = openssh-server dropbear-bin systemd e2fsprogs xfsprogs btrfs-progs strace procps iproute2 passwd openssl faketime
-# And what boots machines and runs containers.
+# Packages of the programs that boot machines and run containers.
 DEPLOY_PACKAGES = debootstrap systemd-container e2fsprogs rpm cpio docker.io docker-compose iptables iproute2 openssh-server
-# There is no test in the documentation: examples there are text.
+# The documentation contains no tests. Its examples are text.
 RUN_TESTS := $(CARGO) $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo 'nextest run' || echo test) \
 	--locked --no-fail-fast --features crash-points
 
 DESTDIR ?=
-# What builds the program that is installed or packaged.
+# The command that builds the program for an installation or a package.
 BUILD ?= $(CARGO) build
 
 .PHONY: install install-files package-files deb rpm release demo test check fmt clippy doc deny deny-advisories build packages bench hung kills fuzz deploy-packages test-deploy nightly help
 
 help:
-	@echo 'make demo     the whole story with nothing installed'
-	@echo 'make test     every test; as root it installs the Debian packages they need'
-	@echo 'make check    formatting, lints, documentation, licences'
-	@echo 'make deb      a package for Debian, in target/deb; make rpm for RHEL, in target/rpm'
-	@echo 'make release  both packages and the program, with checksums, in target/release-VERSION'
-	@echo 'make install  program, unit, user and settings into the system, as root'
-	@echo 'make bench    timings beside a peer or the physical limit'
-	@echo 'make nightly  all of it, and what takes long'
+	@echo 'make demo     run a daemon with all its peers on loopback; installs nothing'
+	@echo 'make test     run every test; as root it installs the Debian packages that they need'
+	@echo 'make check    check formatting, lints, documentation and licences'
+	@echo 'make deb      build a package for Debian in target/deb; make rpm for RHEL in target/rpm'
+	@echo 'make release  build both packages and the program, with checksums, in target/release-VERSION'
+	@echo 'make install  install program, units, user and settings into the system, as root'
+	@echo 'make bench    measure times against a peer or the physical limit'
+	@echo 'make nightly  run all checks, tests and benchmarks, and those that take long'
 
-# DESTDIR stages it for a package, where user and directories are made on the target.
+# DESTDIR stages the files for a package, which creates user and directories on the target.
 install: install-files
 	$(BUILD) --profile dist --locked
 	install -D -m 755 target/dist/imagestore-agent $(DESTDIR)/usr/bin/imagestore-agent
 	[ -n "$(DESTDIR)" ] || { systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload; }
 
-# All but the program.
+# Installs all files except the program.
 UNITS = $(DESTDIR)/usr/lib/systemd/system
 install-files:
 	install -D -m 644 -t $(UNITS) systemd/imagestore-agent.service systemd/imagestore-agent.socket
@@ -42,7 +42,7 @@ install-files:
 	[ -e $(DESTDIR)/etc/imagestore-agent/agent.toml ] || install -D -m 644 config/agent.toml \
 		$(DESTDIR)/etc/imagestore-agent/agent.toml
 
-# What packages hold, staged: PROGRAM, the files beside it, its manual pages and completions.
+# Stages the contents of the packages: PROGRAM, its files, manual pages and completions.
 PROGRAM ?= target/dist/imagestore-agent
 VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 STAGED = target/package/imagestore-agent
@@ -65,7 +65,7 @@ package-files:
 	done
 	install -D -m 644 -t $(STAGED)/usr/share/doc/imagestore-agent README.md CHANGELOG.md LICENSE docs/*.md
 
-# A package for Debian 12 and later, in target/deb.
+# Builds a package for Debian 12 and later in target/deb.
 DEB = target/package/deb
 deb: package-files
 	rm -rf $(DEB)
@@ -77,14 +77,15 @@ deb: package-files
 	mkdir -p target/deb
 	dpkg-deb --root-owner-group --build $(DEB) target/deb/
 
-# One for RHEL 9 and alike, in target/rpm; by rpmbuild, which Debian has in the package rpm.
+# Builds a package for RHEL 9 and compatible systems in target/rpm. It needs rpmbuild, which is in the
+# package rpm of Debian.
 rpm: package-files
 	rpmbuild -bb --quiet --define '_topdir $(CURDIR)/target/rpm' --define '_rpmdir $(CURDIR)/target/rpm' \
 		--define 'agent_version $(VERSION)' --define 'staged $(CURDIR)/$(STAGED)' \
 		deploy/rpm/imagestore-agent.spec
 
-# What is published: both packages and the program, with their checksums. The program bears the list of the
-# crates in it (cargo-auditable), so that `cargo audit bin` can say later what has been found in them.
+# Builds the files of a release: both packages and the program, with their checksums. The program contains
+# the list of its crates (cargo-auditable), so that `cargo audit bin` can report advisories for them later.
 RELEASED = target/release-$(VERSION)
 release: BUILD = $(CARGO) auditable build
 release:
@@ -93,7 +94,7 @@ release:
 	@command -v readelf >/dev/null || { echo 'release: readelf is not installed (binutils)'; exit 1; }
 	rm -rf $(RELEASED) target/deb target/rpm
 	$(MAKE) deb rpm BUILD='$(BUILD)'
-	readelf -SW $(PROGRAM) | grep -q '\.dep-v0' || { echo 'release: no list of crates in it'; exit 1; }
+	readelf -SW $(PROGRAM) | grep -q '\.dep-v0' || { echo 'release: the program contains no list of its crates'; exit 1; }
 	mkdir -p $(RELEASED)
 	cp target/deb/*.deb target/rpm/*/*.rpm $(RELEASED)/
 	cp $(PROGRAM) $(RELEASED)/imagestore-agent-$(VERSION)-$$(uname -m)
@@ -102,7 +103,7 @@ release:
 demo:
 	$(CARGO) run --release --locked -- demo
 
-# A test that cannot run here leaves a line in a file, which is shown at the end.
+# A test that cannot run here adds a line to a file, which is printed at the end.
 test: packages
 	@skipped=$$(mktemp) && SKIPPED_TESTS=$$skipped $(RUN_TESTS); status=$$?; \
 	if [ -s "$$skipped" ]; then echo "skipped: $$(wc -l < $$skipped) tests"; sort "$$skipped"; fi; \
@@ -119,7 +120,7 @@ clippy:
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items --quiet
 
-# By deny.toml. Advisories need a download and belong to the nightly run.
+# Checks the rules of deny.toml. Advisories need a download and belong to the nightly run.
 deny: DENY = --locked check bans licenses sources
 deny-advisories: DENY = check advisories
 deny deny-advisories:
@@ -135,9 +136,9 @@ packages deploy-packages:
 	elif [ "$$(id -u)" = 0 ]; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
-	else echo "skipped where they are needed, for want of root: $$missing"; fi
+	else echo "tests that need these packages are skipped, because only root can install them: $$missing"; fi
 
-# The login is timed beside libraries of Python too, where they can be had.
+# The benchmark of the login also measures libraries of Python, if they can be installed.
 PEERS = target/peers/bin/python
 $(PEERS):
 	@python3 -m venv target/peers && target/peers/bin/pip install -q paramiko asyncssh ssh2-python \
@@ -146,23 +147,23 @@ $(PEERS):
 bench: $(PEERS)
 	BENCH_PYTHON=$(PEERS) $(CARGO) bench --locked --bench agent
 
-# A disk that hangs for a thousand periods, which takes a quarter of an hour and more.
+# Tests a disk that hangs for a thousand periods. This takes at least a quarter of an hour.
 hung:
 	HUNG_PERIODS=1000 $(CARGO) nextest run --locked --profile nightly a_hung_disk_costs_no_more
 
-# A thousand kills at random moments of the daemon and of who it tells.
+# Kills the daemon and its receiver a thousand times, at random moments.
 kills:
 	RANDOM_KILLS=1000 $(CARGO) nextest run --locked --profile nightly --no-capture whoever_dies
 
-# What others may send, thrown at our readers of it, FUZZ_SECONDS long.
+# Fuzzes the parsers of data that peers send, for FUZZ_SECONDS.
 FUZZ_SECONDS ?= 120
 fuzz:
 	@if $(CARGO) +nightly --version >/dev/null 2>&1 && $(CARGO) fuzz --version >/dev/null 2>&1; then \
 		$(CARGO) +nightly fuzz run ssh_peer -- -max_total_time=$(FUZZ_SECONDS) -max_len=16384; \
 	else echo 'fuzz: no nightly compiler or no cargo-fuzz: skipped (rustup toolchain install nightly; cargo install cargo-fuzz)'; fi
 
-# The daemon on machines that are booted for it, and in containers. Their base system is kept in target/deploy; its mark bears
-# the names of its packages, so that another list makes another one.
+# Tests the daemon on booted machines and in containers. Their base system stays in target/deploy. The name
+# of its stamp file contains the names of its packages, so that a changed list builds it again.
 BASE = target/deploy/base
 BASE_PACKAGES = systemd,systemd-sysv,dbus,openssh-server,procps,sqlite3
 comma = ,
