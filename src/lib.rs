@@ -50,7 +50,7 @@
         clippy::indexing_slicing,
         clippy::panic,
         clippy::disallowed_methods,
-        reason = "a test fails by panicking and looks at its own files"
+        reason = "a test fails by panicking and reads its own files"
     )
 )]
 

@@ -18,10 +18,11 @@ use tokio::task::JoinSet;
 use crate::management::EventSigner;
 use crate::wire::headers::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP};
 
-/// Maximum number of events that wait to be shown. The demo shows each at once.
-const MAX_WAITING_EVENTS: usize = 64;
+/// Maximum number of received events in the queue. The demo prints each at once.
+const MAX_QUEUED_EVENTS: usize = 64;
 /// Maximum number of connections. The daemon keeps a few.
 const MAX_CONNECTIONS: usize = 16;
+/// Maximum size of an event, in bytes (1 MiB). An event of the demo has a few KiB.
 const MAX_BODY_BYTES: usize = 1 << 20;
 
 /// A received event.
@@ -44,7 +45,7 @@ impl ManagementNode {
     pub(super) async fn start(signer: EventSigner) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let (event_sender, events) = mpsc::channel(MAX_WAITING_EVENTS);
+        let (event_sender, events) = mpsc::channel(MAX_QUEUED_EVENTS);
         let mut accepting = JoinSet::new();
         accepting.spawn(accept_connections(listener, Arc::new(signer), event_sender));
         Ok(Self { address, events, _accepting: accepting })

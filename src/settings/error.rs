@@ -14,7 +14,7 @@ use std::{fmt, io};
 use config::{Value, ValueKind};
 
 /// Maximum length of a displayed value, in characters. A fault stays readable.
-const MAX_SHOWN_CHARS: usize = 120;
+const MAX_VALUE_CHARS: usize = 120;
 /// Maximum number of lines of one file that are reported individually. A wrong file may have a
 /// thousand bad lines.
 const MAX_REPORT_LINES: usize = 16;
@@ -160,19 +160,20 @@ pub fn format_report(faults: &[SettingFault]) -> String {
 
 /// Formats a value for display in a fault. It is quoted, escaped and cut to a readable length, and
 /// possible passwords are removed.
-pub(crate) fn shown_value(value: &Value) -> String {
+pub(crate) fn display_value(value: &Value) -> String {
     let text = match &value.kind {
         ValueKind::String(text) => format!("{:?}", without_userinfo(text)),
         ValueKind::Array(items) => {
             // The list is cut before it is joined, because it may be as long as the file.
-            let items: Vec<String> = items.iter().take(MAX_SHOWN_CHARS).map(shown_value).collect();
+            let items: Vec<String> =
+                items.iter().take(MAX_VALUE_CHARS).map(display_value).collect();
             format!("[{}]", items.join(", "))
         }
         ValueKind::Table(_) => "{ a table }".to_owned(),
         ValueKind::Nil => "nothing".to_owned(),
         number => number.to_string(),
     };
-    match text.char_indices().nth(MAX_SHOWN_CHARS) {
+    match text.char_indices().nth(MAX_VALUE_CHARS) {
         Some((cut, _)) => format!("{}...", text.get(..cut).unwrap_or_default()),
         None => text,
     }
@@ -206,15 +207,15 @@ mod tests {
             ("bob:x://pw@mn", r#""***@mn""#),
             ("a\u{1b}[31m\n", r#""a\u{1b}[31m\n""#),
         ] {
-            assert_eq!(shown_value(&text(value)), expected);
+            assert_eq!(display_value(&text(value)), expected);
         }
         let list = Value::new(None, vec![text("http://a:b@c"), text("x")]);
-        assert_eq!(shown_value(&list), r#"["http://***@c", "x"]"#);
+        assert_eq!(display_value(&list), r#"["http://***@c", "x"]"#);
     }
 
     #[test]
     fn a_long_value_is_cut() {
-        assert_eq!(shown_value(&text(&"ä".repeat(4000))).chars().count(), MAX_SHOWN_CHARS + 3);
+        assert_eq!(display_value(&text(&"ä".repeat(4000))).chars().count(), MAX_VALUE_CHARS + 3);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::error::Error as _;
 
 use config::{Config, ConfigError, File, FileFormat, Map, Source, Value, ValueKind};
 
-use super::error::{SettingFault, shown_value};
+use super::error::{SettingFault, display_value};
 use super::reader::KnownKey;
 use super::rules::ValueShape;
 
@@ -38,12 +38,12 @@ impl SettingsLayer {
     pub(crate) fn from_file(
         text: &str,
         origin: &str,
-        known: &[KnownKey],
+        known_keys: &[KnownKey],
         faults: &mut Vec<SettingFault>,
     ) -> Self {
         let mut layer = Self::default();
         match File::from_str(text, FileFormat::Toml).collect() {
-            Ok(table) => layer.insert_table("", table, &origin.to_owned(), known, faults),
+            Ok(table) => layer.insert_table("", table, &origin.to_owned(), known_keys, faults),
             Err(error) => faults.push(SettingFault {
                 key: String::new(),
                 value: None,
@@ -59,7 +59,7 @@ impl SettingsLayer {
     /// ignored.
     pub(crate) fn from_environment(
         variables: &BTreeMap<String, String>,
-        known: &[KnownKey],
+        known_keys: &[KnownKey],
         faults: &mut Vec<SettingFault>,
     ) -> Self {
         let mut layer = Self::default();
@@ -69,13 +69,13 @@ impl SettingsLayer {
             let key = rest.to_ascii_lowercase().replace("__", ".");
             // Only capitals are accepted, so that no two variables name one key.
             let is_upper_case = !rest.contains(|c: char| c.is_ascii_lowercase() || c == '.');
-            match known.iter().find(|known| is_upper_case && known.key == key) {
-                Some(known) => {
+            match known_keys.iter().find(|candidate| is_upper_case && candidate.key == key) {
+                Some(candidate) => {
                     layer
                         .values
-                        .insert(key, Value::new(Some(&origin), typed_value(text, known.shape)));
+                        .insert(key, Value::new(Some(&origin), typed_value(text, candidate.shape)));
                 }
-                None => faults.push(unknown_key_fault(&key, &origin, known)),
+                None => faults.push(unknown_key_fault(&key, &origin, known_keys)),
             }
         }
         layer
@@ -86,21 +86,21 @@ impl SettingsLayer {
         above: &str,
         table: Map<String, Value>,
         origin: &String,
-        known: &[KnownKey],
+        known_keys: &[KnownKey],
         faults: &mut Vec<SettingFault>,
     ) {
         let table: BTreeMap<String, Value> = table.into_iter().collect();
         for (name, value) in table {
             let key = if above.is_empty() { name.clone() } else { format!("{above}.{name}") };
-            let is_leaf = known.iter().any(|known| known.key == key);
-            let is_table = known.iter().any(|known| is_below(known.key, &key));
+            let is_leaf = known_keys.iter().any(|candidate| candidate.key == key);
+            let is_table = known_keys.iter().any(|candidate| is_below(candidate.key, &key));
             match value.kind {
                 // A quoted key may contain a dot, but no known key does.
                 _ if name.contains('.') || !(is_leaf || is_table) => {
-                    faults.push(unknown_key_fault(&key, origin, known));
+                    faults.push(unknown_key_fault(&key, origin, known_keys));
                 }
                 ValueKind::Table(inner) if is_table => {
-                    self.insert_table(&key, inner, origin, known, faults);
+                    self.insert_table(&key, inner, origin, known_keys, faults);
                 }
                 ValueKind::Table(_) => faults.push(SettingFault {
                     key,
@@ -111,7 +111,7 @@ impl SettingsLayer {
                 }),
                 _ if is_table => faults.push(SettingFault {
                     problem: "is a single value, but must be a table".to_owned(),
-                    allowed: Some(format!("a table with {}", child_keys(&key, known))),
+                    allowed: Some(format!("a table with {}", child_keys(&key, known_keys))),
                     value: None,
                     key,
                     origin: Some(origin.clone()),
@@ -166,11 +166,11 @@ fn typed_value(text: &str, shape: ValueShape) -> ValueKind {
 
 /// Creates the fault for an unknown key. The value stays hidden, because it may be a secret under a
 /// mistyped key.
-fn unknown_key_fault(key: &str, origin: &str, known: &[KnownKey]) -> SettingFault {
+fn unknown_key_fault(key: &str, origin: &str, known_keys: &[KnownKey]) -> SettingFault {
     let mut above = key;
     let allowed = loop {
         above = above.rsplit_once('.').map_or("", |(above, _)| above);
-        let names = child_keys(above, known);
+        let names = child_keys(above, known_keys);
         if above.is_empty() || !names.is_empty() {
             break match above {
                 "" => format!("one of the sections {names}"),
@@ -179,7 +179,7 @@ fn unknown_key_fault(key: &str, origin: &str, known: &[KnownKey]) -> SettingFaul
         }
     };
     // The key is also operator input that goes to a terminal, so it is escaped and cut too.
-    let key = shown_value(&Value::new(None, key));
+    let key = display_value(&Value::new(None, key));
     SettingFault {
         key: key.trim_matches('"').to_owned(),
         value: None,
@@ -194,12 +194,12 @@ fn is_below(key: &str, table: &str) -> bool {
 }
 
 /// Returns the names directly below a table, in the order of the file.
-fn child_keys(table: &str, known: &[KnownKey]) -> String {
-    let mut names: Vec<&str> = known
+fn child_keys(table: &str, known_keys: &[KnownKey]) -> String {
+    let mut names: Vec<&str> = known_keys
         .iter()
-        .filter_map(|known| match table {
-            "" => Some(known.key),
-            table => known.key.strip_prefix(table)?.strip_prefix('.'),
+        .filter_map(|candidate| match table {
+            "" => Some(candidate.key),
+            table => candidate.key.strip_prefix(table)?.strip_prefix('.'),
         })
         .filter_map(|rest| rest.split('.').next())
         .collect();
@@ -241,14 +241,14 @@ mod tests {
     #[test]
     fn a_key_that_reads_like_an_array_index_allocates_nothing() {
         let mut faults = Vec::new();
-        let known = [KnownKey { key: "server.listen", shape: ValueShape::List }];
+        let known_keys = [KnownKey { key: "server.listen", shape: ValueShape::List }];
         let text = "\"server[9223372036854775807]\" = 1\n\"server.listen\" = 2\n[server]\n\"listen[99999999999]\" = 3\n";
-        let file = SettingsLayer::from_file(text, "f", &known, &mut faults);
+        let file = SettingsLayer::from_file(text, "f", &known_keys, &mut faults);
         assert_eq!(faults.len(), 3, "{faults:?}");
         assert!(file.values.is_empty());
         let name = format!("{VARIABLE_PREFIX}SERVER[9223372036854775807]");
         let variables = BTreeMap::from([(name, String::new())]);
-        let environment = SettingsLayer::from_environment(&variables, &known, &mut faults);
+        let environment = SettingsLayer::from_environment(&variables, &known_keys, &mut faults);
         assert_eq!(faults.len(), 4, "{faults:?}");
         assert!(file.merge(environment).is_ok());
     }

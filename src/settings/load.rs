@@ -97,9 +97,9 @@ impl Settings {
         variables: &EnvironmentVariables,
         mut faults: Vec<SettingFault>,
     ) -> Result<Self, SettingsError> {
-        let known = known_keys();
-        let file = SettingsLayer::from_file(text, origin, &known, &mut faults);
-        let environment = SettingsLayer::from_environment(variables, &known, &mut faults);
+        let known_keys = known_keys();
+        let file = SettingsLayer::from_file(text, origin, &known_keys, &mut faults);
+        let environment = SettingsLayer::from_environment(variables, &known_keys, &mut faults);
         let tree = file.merge(environment).unwrap_or_else(|error| {
             faults.push(SettingFault {
                 key: String::new(),
@@ -187,7 +187,7 @@ pub(super) fn known_keys() -> Vec<KnownKey> {
     let nothing = empty_tree();
     let mut reader = SettingsReader::new(&nothing);
     read_settings(&mut reader);
-    reader.into_known()
+    reader.into_known_keys()
 }
 
 fn empty_tree() -> Value {

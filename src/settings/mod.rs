@@ -62,7 +62,7 @@ mod documented {
 
     #[test]
     fn every_known_key_stands_in_the_example_in_the_same_order_and_no_other() {
-        let known: Vec<&str> = known_keys().iter().map(|known| known.key).collect();
-        assert_eq!(documented_keys(), known);
+        let schema_keys: Vec<&str> = known_keys().iter().map(|known| known.key).collect();
+        assert_eq!(documented_keys(), schema_keys);
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use config::{Value, ValueKind};
 
-use super::error::{SettingFault, shown_value};
+use super::error::{SettingFault, display_value};
 use super::rules::{ValueRule, ValueShape};
 
 /// A key that the schema reads.
@@ -22,14 +22,14 @@ pub(crate) struct KnownKey {
 
 pub(crate) struct SettingsReader<'a> {
     tree: &'a Value,
-    known: Vec<KnownKey>,
+    known_keys: Vec<KnownKey>,
     faults: Vec<SettingFault>,
     faulty_keys: BTreeSet<&'static str>,
 }
 
 impl<'a> SettingsReader<'a> {
     pub(crate) fn new(tree: &'a Value) -> Self {
-        Self { tree, known: Vec::new(), faults: Vec::new(), faulty_keys: BTreeSet::new() }
+        Self { tree, known_keys: Vec::new(), faults: Vec::new(), faulty_keys: BTreeSet::new() }
     }
 
     /// Returns the value of a key, or its default.
@@ -48,7 +48,7 @@ impl<'a> SettingsReader<'a> {
         key: &'static str,
         rule: &R,
     ) -> Option<R::Out> {
-        self.known.push(KnownKey { key, shape: R::SHAPE });
+        self.known_keys.push(KnownKey { key, shape: R::SHAPE });
         let value = self.find_value(key)?;
         let problems = match rule.parse_value(value) {
             Ok(value) => return Some(value),
@@ -57,7 +57,7 @@ impl<'a> SettingsReader<'a> {
         self.faulty_keys.insert(key);
         self.faults.extend(problems.into_iter().map(|problem| SettingFault {
             key: key.to_owned(),
-            value: (!rule.hides_value()).then_some(problem.shown),
+            value: (!rule.hides_value()).then_some(problem.displayed_value),
             problem: problem.text,
             allowed: Some(rule.allowed_values()),
             origin: value.origin().map(str::to_owned),
@@ -80,7 +80,7 @@ impl<'a> SettingsReader<'a> {
         let value = self.find_value(first);
         self.faults.push(SettingFault {
             key: (*first).to_owned(),
-            value: value.map(shown_value),
+            value: value.map(display_value),
             problem: problem.to_owned(),
             allowed: allowed.map(str::to_owned),
             origin: value.and_then(Value::origin).map(str::to_owned),
@@ -93,8 +93,8 @@ impl<'a> SettingsReader<'a> {
     }
 
     /// Returns every key that was read, in order.
-    pub(crate) fn into_known(self) -> Vec<KnownKey> {
-        self.known
+    pub(crate) fn into_known_keys(self) -> Vec<KnownKey> {
+        self.known_keys
     }
 
     /// Returns every fault, in order.

@@ -121,10 +121,7 @@ where
 struct UtcTime;
 
 impl FormatTime for UtcTime {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the time of a log line is shown and never decided upon"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the time of a log line is only displayed")]
     fn format_time(&self, w: &mut Writer<'_>) -> std::fmt::Result {
         write!(w, "{:.6}", jiff::Timestamp::now())
     }

@@ -230,7 +230,7 @@ mod tests {
         let writer = NonBlockingWriter::default();
         let guard = writer.start_writer(out).unwrap();
         let line = format!("{}\n", "x".repeat(1023));
-        // More than the batch it holds and the room behind it.
+        // This is more than the batch and the queue together.
         for _ in 0..=2 * MAX_QUEUED_BYTES / line.len() {
             log(&writer, &line);
         }

@@ -9,7 +9,7 @@ pub(super) mod text;
 
 use config::{Value, ValueKind};
 
-use crate::settings::error::shown_value;
+use crate::settings::error::display_value;
 
 /// Kind of value that the text of an environment variable is converted to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,14 +28,14 @@ pub(crate) enum ValueShape {
 #[derive(Debug)]
 pub(crate) struct ValueProblem {
     /// The value, or the item of a list, for display.
-    pub(crate) shown: String,
+    pub(crate) displayed_value: String,
     pub(crate) text: String,
 }
 
 pub(super) type RuleResult<T> = Result<T, Vec<ValueProblem>>;
 
 pub(super) fn value_problem<T>(value: &Value, text: impl Into<String>) -> RuleResult<T> {
-    Err(vec![ValueProblem { shown: shown_value(value), text: text.into() }])
+    Err(vec![ValueProblem { displayed_value: display_value(value), text: text.into() }])
 }
 
 pub(crate) trait ValueRule {
@@ -157,7 +157,7 @@ impl<T: PartialEq> ValueRule for ListRule<T> {
             match self.item_rule.parse_value(item) {
                 Ok(value) if values.contains(&value) => {
                     problems.push(ValueProblem {
-                        shown: shown_value(item),
+                        displayed_value: display_value(item),
                         text: "listed twice".to_owned(),
                     });
                 }
@@ -192,7 +192,8 @@ mod tests {
         };
         let items = ["a", "x", "b", "a", "xx"].map(|text| Value::new(None, text)).to_vec();
         let problems = list.parse_value(&Value::new(None, items)).unwrap_err();
-        let found: Vec<_> = problems.iter().map(|p| (p.shown.as_str(), p.text.as_str())).collect();
+        let found: Vec<_> =
+            problems.iter().map(|p| (p.displayed_value.as_str(), p.text.as_str())).collect();
         let expected =
             [(r#""x""#, "has an x"), (r#""a""#, "listed twice"), (r#""xx""#, "has an x")];
         assert_eq!(found, expected);
