@@ -144,7 +144,7 @@ async fn the_command_goes_from_a_password_to_a_key() {
     assert_eq!(it.agent.inventory(&it.uuid).await["name"], "by key");
     let nothing = it.agent.cli(&["update", &it.uuid], "");
     assert!(!nothing.status.success());
-    assert!(String::from_utf8_lossy(&nothing.stderr).contains("at least one of name"));
+    assert!(String::from_utf8_lossy(&nothing.stderr).contains("at least one of the keys name"));
 }
 
 #[tokio::test]
