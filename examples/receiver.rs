@@ -1,12 +1,14 @@
-//! A receiver of the daemon's events, to run or to start from: it checks the signature, keeps the newest
-//! state of each store in SQLite, prints what changes, and asks for what it has missed when a heartbeat shows
-//! that.
+//! A receiver of the daemon's events, to run as it is or to extend. It checks the signature, keeps
+//! the newest state of each store in SQLite, prints changes, and requests the states that a
+//! heartbeat shows to be missing.
 //!
-//! `cargo run --example receiver -- 127.0.0.1:8080 states.sqlite signing-secret`, the last of them the file of
-//! the daemon's `callback.signing_secret_file`, whose first secret counts.
+//! `cargo run --example receiver -- 127.0.0.1:8080 states.sqlite signing-secret` starts it. The
+//! last argument is the file of the daemon's `callback.signing_secret_file`, of which the first
+//! secret counts.
 //!
-//! The one rule: an event counts when its `(epoch, seq)` is greater than that of the state one has; a
-//! resync also when it is equal. Whatever comes twice, late or out of order, the newest state stays.
+//! # Guarantees
+//! * An event is stored if its `(epoch, seq)` is greater than that of the stored state, a resync
+//!   also if it is equal. Repeated, late and reordered events therefore leave the newest state.
 
 #![allow(clippy::indexing_slicing, reason = "what a JSON value does not have is null")]
 #![allow(clippy::disallowed_methods, reason = "it reads its secret once, before it serves")]
@@ -26,39 +28,41 @@ use standardwebhooks::Webhook;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// Longest body: a heartbeat of some thousand stores.
+/// Maximum size of a request body in bytes: enough for a heartbeat of some thousand stores.
 const LONGEST: usize = 1 << 20;
 
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS states (
     uuid TEXT PRIMARY KEY, epoch INTEGER NOT NULL, seq INTEGER NOT NULL,
     status TEXT NOT NULL, data TEXT NOT NULL) WITHOUT ROWID";
 
-/// `(excluded.epoch, excluded.seq)` are those of the event, the others those of the state one has.
+/// `(excluded.epoch, excluded.seq)` is the position of the event; the other one is the stored
+/// position.
 const APPLY: &str = "INSERT INTO states VALUES (?1, ?2, ?3, ?4, ?5)
     ON CONFLICT (uuid) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq,
         status = excluded.status, data = excluded.data
     WHERE (excluded.epoch, excluded.seq) > (states.epoch, states.seq)
         OR (?6 AND (excluded.epoch, excluded.seq) = (states.epoch, states.seq))";
 
-/// What the receiver knows, and how it tells whom to believe.
+/// The stored states and the secret that verifies signatures.
 pub struct Receiver {
     states: Mutex<Connection>,
     webhook: Webhook,
 }
 
 impl Receiver {
-    /// Opens the states at `path`, and believes who has the secret: `whsec_` and base64.
+    /// Opens the states at `path`. The secret, `whsec_` and base64, verifies the signatures.
     pub fn open(path: &str, secret: &str) -> Result<Self, Box<dyn Error>> {
         let states = Connection::open(path)?;
-        // What is answered with 2xx is not sent again, so it must be on the disk by then.
+        // The daemon never repeats an event that was answered with 2xx, so the event must be on the
+        // disk by then.
         states.pragma_update(None, "journal_mode", "WAL")?;
         states.pragma_update(None, "synchronous", "FULL")?;
         states.execute(SCHEMA, [])?;
         Ok(Self { states: Mutex::new(states), webhook: Webhook::new(secret)? })
     }
 
-    /// Takes one event. 2xx only once it is kept; 4xx for what will not be better the next time; 5xx for
-    /// what will be sent again.
+    /// Handles one event. Returns 2xx only after the event is stored, 4xx for an event that can
+    /// never succeed, and 5xx for one that the daemon shall send again.
     pub fn take(&self, headers: &HeaderMap, body: &[u8]) -> (StatusCode, Value) {
         if let Err(error) = self.webhook.verify(body, headers) {
             return (StatusCode::UNAUTHORIZED, json!({"error": error.to_string()}));
@@ -71,7 +75,7 @@ impl Receiver {
             Some("backup-storage.status.changed") => self.apply(data, false),
             Some("backup-storage.status.resync") => self.apply(data, true),
             Some("backup-storage.heartbeat") => self.missed(&data["stores"]),
-            // Of a later version: nothing that this one must know.
+            // An event type of a later version is ignored.
             _ => Ok(json!({})),
         };
         match outcome {
@@ -91,7 +95,7 @@ impl Receiver {
         Ok(json!({}))
     }
 
-    /// Asks for the stores of which the heartbeat knows something newer.
+    /// Returns the stores of which the heartbeat shows a newer position than the stored one.
     fn missed(&self, stores: &Value) -> Result<Value, Box<dyn Error>> {
         let states = self.states.lock().map_err(|_| "broken")?;
         let mut stored_positions = states.prepare_cached(
@@ -119,7 +123,7 @@ impl Receiver {
         response
     }
 
-    /// Answers who connects, for ever.
+    /// Serves connections forever.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) -> std::io::Result<()> {
         let mut connections = JoinSet::new();
         loop {
@@ -129,7 +133,7 @@ impl Receiver {
                 let service = service_fn(|request| async {
                     Ok::<_, Infallible>(receiver.answer(request).await)
                 });
-                // However the connection ends, what counted was answered.
+                // An error of the connection does not matter: each handled event was answered.
                 let http = hyper::server::conn::http1::Builder::new();
                 let _ = http.serve_connection(TokioIo::new(tcp), service).await;
             });

@@ -1,4 +1,4 @@
-//! How fast transitions reach the management node, and what a million that wait cost.
+//! Measures the delivery of single transitions, and the cost of a backlog of a million notices.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,10 +33,10 @@ const STORES: u128 = 8;
 const EVENTS: usize = 200;
 const DRAINED: u64 = 100_000;
 const MILLION: u64 = 1_000_000;
-/// Notices in one commit while a backlog is made.
+/// Number of notices in one commit while the bench fills a backlog.
 const BATCH: u64 = 500;
 
-/// A ledger on the disk that the system's temporary files are on.
+/// A ledger on the disk that holds the system's temporary files.
 struct NotifierFixture {
     dir: tempfile::TempDir,
     _lock: StateDir,
@@ -65,7 +65,7 @@ impl NotifierFixture {
         &self.opened.ledger
     }
 
-    /// A notifier to this receiver.
+    /// Starts a notifier that delivers to this receiver.
     fn notifier(&self, url: String) -> (NotifierHandle, JoinSet<()>) {
         let settings = CallbackSettings { urls: vec![url], ..Settings::built_in().callback };
         let client = CallbackClient::new(&settings, RequestTimeouts::default()).unwrap().unwrap();
@@ -89,7 +89,7 @@ impl NotifierFixture {
     }
 }
 
-/// Puts so many notices into the outbox, each store's its share.
+/// Puts `total` notices into the outbox, the same number for each store.
 async fn fill(ledger: &Ledger, stores: &[StoreUuid], total: u64) {
     let each = total / u64::try_from(stores.len()).unwrap();
     for first in (1..=each).step_by(usize::try_from(BATCH).unwrap()) {
@@ -102,14 +102,15 @@ async fn fill(ledger: &Ledger, stores: &[StoreUuid], total: u64) {
     }
 }
 
-/// A transition as a store's task commits it, and when the receiver has it.
+/// Measures the time from the commit of a transition, as a store's task makes it, to its arrival at
+/// the receiver.
 pub(crate) async fn one_event() {
     let fixture = NotifierFixture::new().await;
     let mut node = ManagementNode::answering([]).await;
     let (handle, _task) = fixture.notifier(node.url());
     let (mut durable, mut received) = (Vec::new(), Vec::new());
     for seq in 2..EVENTS + 2 {
-        // As long after the one before as a disk and a connection need to be idle.
+        // The pause lets the disk and the connection become idle.
         tokio::time::sleep(Duration::from_millis(40)).await;
         let notice = notice(1, seq.try_into().unwrap());
         let (old, new) = (notice.old_status, notice.new_status);
@@ -135,7 +136,8 @@ pub(crate) async fn one_event() {
     );
 }
 
-/// The same requests by a client that has nothing to remember, on as many connections as there are stores.
+/// Sends the same requests by a client without a ledger, on as many connections as there are
+/// stores.
 async fn bare(address: SocketAddr, total: u64) -> Duration {
     let event =
         WebhookEvent::from_notice(&notice(1, 1), NodeId::from_u128(7), EventFormat::CloudEvents);
@@ -158,7 +160,7 @@ async fn bare(address: SocketAddr, total: u64) -> Duration {
     begun.elapsed()
 }
 
-/// What waits, by as many stores, to a receiver that takes it as fast as hyper can.
+/// Measures the delivery of a backlog to a receiver that answers as fast as hyper can.
 pub(crate) async fn drain() {
     let fixture = NotifierFixture::new().await;
     let stores: Vec<StoreUuid> = (1..=STORES).map(uuid).collect();
@@ -180,7 +182,7 @@ pub(crate) async fn drain() {
     println!("    ratio {:.3}", rate(agent_times) / rate(peer));
 }
 
-/// A daemon that starts with a million notices and drains them.
+/// Measures a daemon that starts with a million notices and delivers them.
 pub(crate) async fn million(sshd: &Sshd, user: &User) {
     let disk = MountedFs::of("ext4");
     let receiver = Peer::start("");
@@ -199,7 +201,7 @@ pub(crate) async fn million(sshd: &Sshd, user: &User) {
         opened.writer.close_ledger().await;
     }
     let bytes = std::fs::metadata(agent.path("state/ledger.sqlite")).unwrap().len();
-    // First a receiver that is not there: all of them wait.
+    // At first the receiver is down, so that all notices stay in the outbox.
     agent.configure(&format!(
         "{}[callback]\nurls = [\"http://127.0.0.1:9/events\"]\nmax_pending = 1000000\n\
          start_spread = \"0s\"\n",

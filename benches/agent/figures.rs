@@ -1,14 +1,14 @@
-//! Medians and what surrounds them.
+//! Medians and ranges of measured times.
 
 use std::time::Duration;
 
-/// Lowest, median, highest.
+/// Returns the lowest, the median and the highest time.
 pub(crate) fn spread(mut times: Vec<Duration>) -> (Duration, Duration, Duration) {
     times.sort();
     (times[0], times[times.len() / 2], times[times.len() - 1])
 }
 
-/// How the medians compare.
+/// Prints the two medians and their ratio.
 pub(crate) fn compare(what: &str, agent_times: Vec<Duration>, peer: Vec<Duration>, goal: &str) {
     let (agent_times, peer) = (spread(agent_times), spread(peer));
     println!("{what}");

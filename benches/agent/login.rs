@@ -1,4 +1,4 @@
-//! The reconnect beside the login it cannot do without.
+//! Compares a reconnect with the login that is its largest part.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
@@ -21,7 +21,7 @@ use crate::support::agent::{Agent, TEST_TIMEOUT, TOKEN};
 use crate::support::sshd::{KeyPair, Sshd, User};
 
 const ROUNDS: usize = 61;
-/// What a reconnect may cost beyond what it cannot do without.
+/// Highest time that a reconnect may take beyond its login and its commits.
 const MARGIN: Duration = Duration::from_millis(1);
 
 struct AnyKey;
@@ -34,7 +34,7 @@ impl client::Handler for AnyKey {
     }
 }
 
-/// What any program that uses russh pays for a login.
+/// Logs in with russh alone, the least that any program with russh needs.
 async fn bare_login(sshd: &Sshd, user: &User) -> Duration {
     let begun = Instant::now();
     let config = Arc::new(client::Config { nodelay: true, ..client::Config::default() });
@@ -46,7 +46,7 @@ async fn bare_login(sshd: &Sshd, user: &User) -> Duration {
     took
 }
 
-/// As [`bare_login`], by a key.
+/// Logs in as [`bare_login`] does, by a key.
 pub(crate) async fn bare_login_by_key(sshd: &Sshd, user: &User, pair: &KeyPair) -> Duration {
     let key = Arc::new(decode_secret_key(&pair.private, None).unwrap());
     let begun = Instant::now();
@@ -60,7 +60,7 @@ pub(crate) async fn bare_login_by_key(sshd: &Sshd, user: &User, pair: &KeyPair) 
     took
 }
 
-/// The same through the daemon's own check, which asks more questions on the way.
+/// Logs in through the daemon's own check, which also verifies the host.
 pub(crate) async fn checked_login(
     verifier: &Verifier,
     sshd: &Sshd,
@@ -87,7 +87,7 @@ pub(crate) async fn checked_login(
     took
 }
 
-/// A database of one row, kept as the ledger is.
+/// Opens a database of one row with the settings of the ledger.
 fn bare_ledger(agent: &Agent) -> Connection {
     let ledger = Connection::open(agent.path("bare.sqlite")).unwrap();
     ledger.pragma_update(None, "journal_mode", "WAL").unwrap();
@@ -144,7 +144,7 @@ pub(crate) async fn reconnect_beside_a_bare_login(
     println!("    the state disk syncs 4 KiB in {:?}", spread(syncs).1);
 }
 
-/// One call on a connection that is open already; what it costs to ask is to count as little as it can.
+/// Sends one call on an open connection, so that the client adds as little time as possible.
 async fn call(mut stream: TcpStream, request: Arc<[u8]>) {
     stream.write_all(&request).await.unwrap();
     let mut answer = Vec::with_capacity(2048);
@@ -152,7 +152,7 @@ async fn call(mut stream: TcpStream, request: Arc<[u8]>) {
     assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
 }
 
-/// From the first byte of the first request to the last byte of the last answer.
+/// Returns the time from the first byte of the first request to the last byte of the last response.
 async fn at_once(address: SocketAddr, store: &str, callers: usize) -> Duration {
     let body = r#"{"params":{}}"#;
     let request = format!(
@@ -173,8 +173,8 @@ async fn at_once(address: SocketAddr, store: &str, callers: usize) -> Duration {
     begun.elapsed()
 }
 
-/// Beside one call, and beside as many to a server that only answers: what the asking itself takes,
-/// of which some passes while the login does.
+/// Compares overlapping calls with one call, and with the same number of calls to a constant
+/// server. The latter shows the client's own share, of which some runs in parallel with the login.
 pub(crate) async fn overlapping_beside_one(agent: &Agent, store: &str) {
     let path = format!("/zstack/v1/backup-storage/image-store/{store}");
     let body =

@@ -1,5 +1,5 @@
-//! `make bench`: each figure beside a peer or the physical limit, in the same run and interleaved, because
-//! machines are noisy. Needs root and a real sshd.
+//! `make bench` compares each figure with a peer or a physical limit. Both run in the same run and
+//! interleaved, because machines are noisy. Needs root and a real sshd.
 
 #![allow(
     missing_docs,
@@ -36,17 +36,17 @@ fn main() {
     if std::env::args().any(|arg| arg == requests::PEER) {
         return requests::be_the_peer();
     }
-    // Cargo passes `--bench`; whatever else is asked for is a part of a figure's name.
+    // Cargo passes `--bench`; any other argument is a part of a figure's name.
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
     let wants = |name: &str| filter.as_ref().is_none_or(|part| name.contains(part.as_str()));
     assert!(nix::unistd::geteuid().is_root(), "the benchmarks mount filesystems: run them as root");
     println!("program: {PROGRAM}");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        // A store's SSH server is its node's own, and so is its key.
+        // The SSH server of a store runs on the node of the daemon and has the node's host key.
         let sshd = Builder::new().host_key(&HostKeyFile::of_this_node()).line("MaxStartups 1000");
         let (disk, sshd, user) = (MountedFs::of("ext4"), sshd.start(), User::create());
-        // The monitor's own probes would be in the way.
+        // The monitor's own probes would disturb the measurement.
         let calm = "[monitor]\ninterval = \"1h\"\n";
         let mut agent = Agent::installed(&disk.path(), calm);
         let more = "[server]\nagent_allow = [\"127.0.0.0/8\"]\n";
@@ -92,7 +92,7 @@ fn main() {
     });
 }
 
-/// From the spawn of the process to the line that says it serves.
+/// Measures from the spawn of the process to the log line "serving".
 fn time_to_ready(agent: &mut Agent) {
     let mut times = Vec::new();
     for _ in 0..21 {

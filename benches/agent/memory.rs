@@ -1,4 +1,4 @@
-//! Resident memory.
+//! Measures resident memory.
 
 use std::time::Duration;
 
@@ -34,10 +34,10 @@ pub(crate) async fn idle_and_after_connections(sshd: &Sshd, user: &User) {
     let after_adds = resident(&agent);
     agent.terminate();
     agent.start();
-    // Two rounds of probes: what an idle daemon does.
+    // Two rounds of probes are the work of an idle daemon.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let idle = resident(&agent);
-    // All open at once, and all asking.
+    // All connections are open at once, and each sends a request.
     let path = "/zstack/v1/backup-storage/image-store";
     let mut open = Vec::new();
     for _ in 0..CONNECTIONS {

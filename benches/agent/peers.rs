@@ -1,4 +1,5 @@
-//! The login check beside what others log in with, one after the other against one sshd, by one key.
+//! Compares the login check with other SSH clients, one after the other, against one sshd and by
+//! one key.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -15,10 +16,10 @@ use crate::login::{bare_login_by_key, checked_login};
 use crate::support::sshd::{Builder, HostKeyFile, KeyPair, Sshd, User};
 
 const ROUNDS: usize = 31;
-/// The interpreter with the peers' libraries; `make bench` makes one that has them.
+/// The interpreter with the peers' libraries; `make bench` creates its environment.
 const PYTHON: &str = "BENCH_PYTHON";
 
-/// A Python library that logs in when it is told to.
+/// A Python process with an SSH library; it logs in once for each line on its input.
 struct Library {
     child: Child,
     asks: ChildStdin,
@@ -26,7 +27,7 @@ struct Library {
 }
 
 impl Library {
-    /// None where Python or the library is not there; it says so.
+    /// Starts the process. Returns `None` and prints a message if Python or the library is missing.
     fn start(name: &str, sshd: &Sshd, user: &User, key: &Path) -> Option<Self> {
         let python = std::env::var(PYTHON).unwrap_or_else(|_| "python3".to_owned());
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/agent/peers.py");
@@ -67,7 +68,7 @@ impl Drop for Library {
     }
 }
 
-/// What a script does that checks a login: `ssh host true`, a process and a remote one.
+/// Runs `ssh host true`, as a shell script would check a login.
 fn ssh_true(sshd: &Sshd, user: &User, key: &Path) -> Duration {
     let begun = Instant::now();
     let output = Command::new("ssh")
@@ -83,7 +84,7 @@ fn ssh_true(sshd: &Sshd, user: &User, key: &Path) -> Duration {
         .args(["-i", key.to_str().unwrap(), "-p", &sshd.address.port().to_string()])
         .args([&format!("{}@{}", user.name, sshd.address.ip()), "true"])
         .stdin(Stdio::null())
-        // About a home directory that is not there.
+        // ssh warns about a missing home directory.
         .stderr(Stdio::null())
         .status()
         .unwrap();

@@ -1,5 +1,5 @@
-//! What watching costs: a probe beside `df`, and the daemon's processor time and memory by the number
-//! of its stores.
+//! Compares a probe with `df`, and measures the daemon's processor time and memory by its number of
+//! stores.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -17,7 +17,7 @@ use crate::support::filesystems::MountedFs;
 use crate::support::sshd::{Sshd, User};
 
 const ROUNDS: usize = 201;
-/// Of the daemon, by default.
+/// Default probe interval of the daemon.
 const PERIOD: Duration = Duration::from_secs(10);
 const COUNTS: [usize; 4] = [1, 8, 100, 1000];
 /// Processor time in `/proc` counts in hundredths of a second (`sysconf(_SC_CLK_TCK)`).
@@ -31,7 +31,7 @@ fn processor_time(process: &str) -> (Duration, Duration) {
     (TICK * (ticks[0] + ticks[1]), TICK * (ticks[2] + ticks[3]))
 }
 
-/// A probe of the daemon's kind, and `df` on the same directory: latency, and what the children used.
+/// Compares the latency and the children's processor time of a probe and of `df` on one directory.
 pub(crate) async fn probe_beside_df() {
     let disk = MountedFs::of("ext4");
     let options = ProbeOptions {
@@ -81,7 +81,7 @@ fn df(path: &Path) {
     assert!(status.success());
 }
 
-/// The daemon alone with more and more stores, by its defaults.
+/// Measures the daemon alone with more and more stores and default settings.
 pub(crate) async fn watching_by_the_number_of_stores(sshd: &Sshd, user: &User) {
     let disk = MountedFs::of("ext4");
     let mut agent = Agent::installed(&disk.path(), "");
@@ -92,7 +92,7 @@ pub(crate) async fn watching_by_the_number_of_stores(sshd: &Sshd, user: &User) {
     for count in COUNTS {
         add(&agent, &disk.path(), there..count, sshd, user).await;
         there = count;
-        // What an add leaves behind is not what watching costs.
+        // The work after an add is no part of the cost of monitoring.
         agent.terminate();
         agent.start();
         tokio::time::sleep(PERIOD).await;

@@ -1,4 +1,4 @@
-//! `GET` of one inventory beside a constant answer from hyper.
+//! Compares a `GET` of one inventory with a constant response from hyper.
 
 use std::convert::Infallible;
 use std::io::{BufRead as _, BufReader};
@@ -22,12 +22,12 @@ const CONNECTIONS: usize = 8;
 const TURN: Duration = Duration::from_millis(700);
 const TURNS: usize = 7;
 
-/// The word that makes this program the peer: a process of its own, as the daemon is.
+/// Argument that turns this program into the peer, which is a process of its own as the daemon is.
 pub(crate) const PEER: &str = "constant-peer";
 const BODY: &str = "BENCH_BODY";
 
-/// Answers everything with the same body, as fast as hyper can, on as many threads as the daemon has;
-/// prints where.
+/// Answers every request with the same body, as fast as hyper can and on as many threads as the
+/// daemon. Prints its address.
 pub(crate) fn be_the_peer() {
     let body = Bytes::from(std::env::var(BODY).unwrap());
     let runtime =
@@ -53,7 +53,7 @@ pub(crate) fn be_the_peer() {
     });
 }
 
-/// A running peer; ended when dropped.
+/// A running peer; killed when dropped.
 pub(crate) struct Peer {
     child: Child,
     pub(crate) address: SocketAddr,
@@ -80,10 +80,10 @@ impl Drop for Peer {
     }
 }
 
-/// The value of a header that is another one in each request.
+/// Placeholder of a header value that differs in each request.
 const ONE_EACH: &str = "?";
 
-/// A request to make time and again.
+/// A request that the bench sends repeatedly.
 struct RequestTemplate {
     method: Method,
     path: String,
@@ -91,7 +91,7 @@ struct RequestTemplate {
     body: Bytes,
 }
 
-/// A connection to ask on, for as long as its driver is kept.
+/// Opens a connection, which stays open while its driver task is kept.
 pub(crate) async fn connected(
     address: SocketAddr,
 ) -> (SendRequest<Full<Bytes>>, JoinSet<hyper::Result<()>>) {
@@ -104,7 +104,7 @@ pub(crate) async fn connected(
     (sender, driver)
 }
 
-/// Requests answered per second over kept connections.
+/// Returns the number of requests per second over kept-alive connections.
 async fn rate(address: SocketAddr, template: Arc<RequestTemplate>) -> f64 {
     let begun = Instant::now();
     let mut clients = JoinSet::new();
@@ -127,7 +127,8 @@ async fn rate(address: SocketAddr, template: Arc<RequestTemplate>) -> f64 {
                 let response = sender.send_request(request).await.unwrap();
                 let status = response.status();
                 response.into_body().collect().await.unwrap();
-                // A daemon with as many answers to post as it may have is asked again.
+                // The daemon rejects a call while its queue of replies is full; the bench repeats
+                // such a call.
                 assert!(status == 200 || status == 503, "{status}");
                 answered += u32::from(status == 200);
             }
@@ -149,7 +150,7 @@ pub(crate) async fn inventory_beside_a_constant(agent: &Agent, store: &str) {
     beside_a_constant("GET of one inventory", agent, template, &body, "goal 0.7").await;
 }
 
-/// The calls of the agent protocol that are made most often.
+/// Measures the calls of the agent protocol that a management node sends most often.
 pub(crate) async fn agent_calls_beside_a_constant(agent: &Agent, store: &str) {
     let receiver = Peer::start("");
     let body = Bytes::from(format!("{{\"uuid\":\"{store}\"}}"));

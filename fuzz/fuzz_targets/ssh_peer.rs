@@ -1,4 +1,4 @@
-//! Bytes of an SSH server, and texts of private keys.
+//! Feeds the SSH client the bytes of a server and the texts of private keys.
 #![no_main]
 
 use imagestore_agent::ssh::fuzzing;

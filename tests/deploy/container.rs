@@ -1,4 +1,4 @@
-//! The image, built from this tree and run with nothing but its store.
+//! The container image, built from this tree and run with nothing but its store.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -15,16 +15,16 @@ use crate::support::filesystems::MountedFs;
 use crate::support::requirements::run;
 use crate::wait::{holds, succeeds, until};
 
-/// The image's name, the container's, and the program's in it.
+/// Name of the image, of the container, and of the program in it.
 const AGENT: &str = "imagestore-agent";
-/// The daemon's user and group in the image.
+/// User id and group id of the daemon in the image.
 const UID: u32 = 64_064;
 const PORT: &str = "2222";
-/// How `show` tells of a store that is.
+/// Line of the command `show` for a Connected store.
 const CONNECTED: &str = "status       Connected";
 
-/// This machine, as a storage node with Docker on it: an sshd of its own that lets root in by key, and
-/// the files that a container is given.
+/// This machine as a storage node with Docker: an sshd of its own that accepts root by key, and the
+/// files that a container gets.
 struct Node {
     docker: Docker,
     dir: TempDir,
@@ -70,7 +70,8 @@ impl Node {
         self.dir.path().join(name)
     }
 
-    /// Runs the image as it is documented, with this state directory, and with images as `-v` wants them.
+    /// Runs the image as documented, with this state directory and with `images` as the value of
+    /// `-v`.
     fn starts(&self, state: &Path, images: &str) {
         let root = images.split(':').next().unwrap();
         fs::write(
@@ -88,7 +89,7 @@ impl Node {
         self.is("healthy");
     }
 
-    /// Runs a command of the daemon's in its container; what it printed.
+    /// Runs a command of the program in its container and returns its output.
     fn agent(&self, args: &[&str]) -> String {
         self.docker.run("docker", &[&["exec", AGENT, AGENT], args].concat())
     }
@@ -117,7 +118,7 @@ impl Node {
         self.docker.run("docker", &["inspect", "-f", what, AGENT])
     }
 
-    /// Waits for what Docker says of its health.
+    /// Waits until Docker reports this health.
     fn is(&self, health: &str) {
         until(health, || match self.inspect("{{.State.Health.Status}}") {
             seen if seen == health => Ok(()),
@@ -125,12 +126,12 @@ impl Node {
         });
     }
 
-    /// Waits until a store is; the history tells of earlier times.
+    /// Waits until a store is Connected; only the current status counts, not the history.
     fn is_connected(&self, uuid: &str) -> String {
         self.shows(uuid, CONNECTED)
     }
 
-    /// Waits until what is shown of a store holds these words.
+    /// Waits until the output of `show` for a store contains these words.
     fn shows(&self, uuid: &str, words: &str) -> String {
         let mut output = String::new();
         until(words, || {
@@ -148,7 +149,7 @@ impl Drop for Node {
     }
 }
 
-/// Makes what is mounted below a directory later to be seen by those who were given it as `rslave`.
+/// Makes later mounts below a directory visible to a container that has the directory as `rslave`.
 struct Shared(PathBuf);
 
 impl Shared {
@@ -167,7 +168,7 @@ impl Drop for Shared {
     }
 }
 
-/// A disk that is not mounted yet, and the directory above its mount point, from which what is mounted spreads.
+/// A disk that is not mounted yet, and the directory above its mount point, whose mounts propagate.
 fn disk_to_come() -> (MountedFs, Shared) {
     let disk = MountedFs::of("ext4");
     assert!(disk.try_unmount());
@@ -175,19 +176,19 @@ fn disk_to_come() -> (MountedFs, Shared) {
     (disk, above)
 }
 
-/// How Docker is given what lies above the mount point.
+/// Returns the value of `-v` for the directory above the mount point.
 fn as_rslave(disk: &MountedFs) -> String {
     format!("{0}:{0}:rw,rslave", disk.path().parent().unwrap().display())
 }
 
-/// A disk for the daemon's state.
+/// Makes a disk for the daemon's state.
 fn state_disk() -> MountedFs {
     let disk = MountedFs::of("ext4");
     chown(disk.path(), Some(UID), Some(UID)).unwrap();
     disk
 }
 
-/// A directory of the daemon's on a disk.
+/// Makes a directory on a disk that the daemon's user owns.
 fn images_on(disk: &MountedFs) -> PathBuf {
     let dir = disk.path().join("images");
     fs::create_dir(&dir).unwrap();
@@ -203,7 +204,7 @@ fn a_container_needs_nothing_but_its_store() {
     disk.mount();
     let images = images_on(&disk);
 
-    // As small and as poor as it is said to be.
+    // The image is as small and as unprivileged as documented.
     let image = |what: &str| node.docker.run("docker", &["image", "inspect", "-f", what, AGENT]);
     let size: u64 = image("{{.Size}}").parse().unwrap();
     assert!(size < 25_000_000, "{size} bytes");
@@ -219,7 +220,7 @@ fn a_container_needs_nothing_but_its_store() {
     let answer = node.agent(&["reconnect", &uuid, "--json"]);
     assert!(answer.contains("Connected"), "{answer}");
 
-    // Health is that of the daemon, which a state disk that hangs takes away.
+    // The health is that of the daemon, so a state disk that hangs makes it unhealthy.
     let frozen = state.frozen();
     node.is("unhealthy");
     drop(frozen);
@@ -250,7 +251,7 @@ fn mounts_of_the_host_reach_a_container_that_is_given_them_as_rslave() {
 fn a_container_whose_mounts_are_its_own_says_that_the_host_has_let_its_disk_go() {
     let node = Node::new();
     let (disk, state) = (MountedFs::of("ext4"), state_disk());
-    // What Docker does when nothing is said of propagation.
+    // This is Docker's default without a propagation option.
     node.starts(&state.path(), &format!("{0}:{0}", disk.path().display()));
     let uuid = node.add(&images_on(&disk));
     node.agent(&["reconnect", &uuid]);
@@ -260,7 +261,7 @@ fn a_container_whose_mounts_are_its_own_says_that_the_host_has_let_its_disk_go()
     assert!(is_stale(&output) && output.contains("rslave"), "{output}");
     assert!(output.contains(CONNECTED), "{output}");
 
-    // Started anew it sees what the host sees.
+    // A restarted container sees the mounts of the host.
     node.docker.run("docker", &["restart", AGENT]);
     let output = node.shows(&uuid, "not_mounted");
     assert!(!is_stale(&output), "{output}");
@@ -269,7 +270,7 @@ fn a_container_whose_mounts_are_its_own_says_that_the_host_has_let_its_disk_go()
     node.is_connected(&uuid);
 }
 
-/// Whether the condition holds now; the history may tell of it too.
+/// Returns true if the condition holds now; the history may contain it too.
 fn is_stale(output: &str) -> bool {
     output.lines().any(|line| line.starts_with("stale_namespace"))
 }
@@ -279,7 +280,7 @@ fn compose_brings_up_a_daemon_a_node_and_a_receiver() {
     let docker = Docker::with_images();
     docker.compose(&["up", "-d", "--no-build"]);
     let script = fs::read_to_string(tree().join("compose.yaml")).unwrap();
-    // The lines at its top, as they stand there.
+    // The test runs the first lines of the file as they are.
     let add = script.lines().skip_while(|line| !line.starts_with("#   echo")).take(2);
     let add: Vec<&str> =
         add.map(|line| line.trim_start_matches("#   ").trim_end_matches('\\')).collect();

@@ -1,8 +1,8 @@
-//! A Docker engine of a test's own, and the images that are built with it. What it has built is kept in
-//! `target/deploy/docker`, so that the next run builds what has changed.
+//! A Docker engine for the tests, and the images that are built with it. Its cache is in
+//! `target/deploy/docker`, so that the next run builds only what has changed.
 //!
-//! Nothing is pulled: the images that ours stand on are made of the base system of these tests and of the
-//! compiler that runs them.
+//! Nothing is pulled: the images under the tested ones are made of the base system of these tests
+//! and of the compiler that runs them.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -15,16 +15,17 @@ use crate::machine::tree;
 use crate::support::requirements::run;
 use crate::wait::{succeeds, until};
 
-/// How an engine stands in the network.
+/// The network of an engine.
 #[derive(Clone, Copy)]
 enum Network {
-    /// In this machine's, of which it makes no use but for builds.
+    /// The network of this machine, which the engine uses for builds only.
     Machine,
-    /// In one of its own, so that nothing of it is left in the machine's.
+    /// A network of the engine's own, so that nothing of it stays in that of the machine.
     Own,
 }
 
-/// A running engine, the only one: they share what was built. Stopped when dropped, with its containers.
+/// A running engine. There is one at a time, because all engines share the cache. Stopped when
+/// dropped, with its containers.
 pub(crate) struct Docker {
     dir: tempfile::TempDir,
     daemon: Child,
@@ -32,7 +33,7 @@ pub(crate) struct Docker {
 }
 
 impl Docker {
-    /// One that has all images of this tree.
+    /// Starts an engine that has all images of this tree.
     pub(crate) fn with_images() -> Self {
         fs::create_dir_all(cache_dir()).unwrap();
         let alone = File::create(cache_dir().join("lock")).unwrap();
@@ -40,7 +41,7 @@ impl Docker {
         let builder = Self::start(Network::Machine, alone);
         builder.make_bases();
         let build = cache_dir().join("build.yaml");
-        // Builds reach the network where the engine stands.
+        // Builds use the network of the engine.
         let services = ["node", "agent", "receiver"]
             .map(|name| format!("  {name}:\n    build:\n      network: host\n"));
         fs::write(&build, format!("services:\n{}", services.concat())).unwrap();
@@ -50,8 +51,8 @@ impl Docker {
         Self::start(Network::Own, builder.stop())
     }
 
-    /// Removes the containers, volumes and networks of this test, or of one that was killed, and layers that are
-    /// a week old and belong to no image any more.
+    /// Removes the containers, volumes and networks of this test, or of a killed one, and layers
+    /// without an image that are a week old.
     fn clear(&self) {
         let script = "docker ps -aq | xargs -r docker rm -f; \
                       docker volume ls -q | xargs -r docker volume rm; docker network prune -f; \
@@ -82,7 +83,7 @@ impl Docker {
                 command
             }
         };
-        // Not the machine's.
+        // The engine must not read the settings of the machine.
         fs::write(dir.path().join("settings"), "{}").unwrap();
         let log = File::create(dir.path().join("log")).unwrap();
         let daemon = command
@@ -101,7 +102,7 @@ impl Docker {
         docker
     }
 
-    /// Ends it in order, and hands on the right to be the only one.
+    /// Stops the engine in order and releases the lock.
     fn stop(mut self) -> File {
         self.end();
         self._alone.try_clone().unwrap()
@@ -111,7 +112,7 @@ impl Docker {
         let pid = Pid::from_raw(self.daemon.id().try_into().unwrap());
         let _ = kill(pid, Signal::SIGTERM);
         let _ = self.daemon.wait();
-        // The network of `--network host`, which an engine leaves mounted.
+        // An engine leaves the network of `--network host` mounted.
         let left = self.dir.path().join("exec/netns/default");
         let _ = Command::new("umount").arg("-l").arg(left).output();
     }
@@ -120,11 +121,11 @@ impl Docker {
         fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
 
-    /// Debian, and Rust on it, by the names that the world gives them.
+    /// Makes the images of Debian and of Rust under their public names.
     fn make_bases(&self) {
         let version = env!("CARGO_PKG_RUST_VERSION");
         let rust = format!("rust:{version}-slim-bookworm");
-        // Of what it is made: these crates, this compiler, that base system.
+        // The label names the contents: the crates, the compiler and the base system.
         let made_of = "{ cat Cargo.lock; rustc -vV; ls target/deploy/base.of.*; } | sha256sum | cut -d' ' -f1";
         let made_of = self.run("sh", &["-c", made_of]);
         let label = "{{index .Config.Labels \"made.of\"}}";
@@ -159,7 +160,7 @@ impl Docker {
         self.run("docker", &["build", "-q", "-t", &rust, "--label", &label, context]);
     }
 
-    /// Runs a command of this machine in the engine's network, with the engine for whom it asks.
+    /// Runs a command of this machine in the engine's network, with the engine as its Docker host.
     pub(crate) fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["-t", &self.daemon.id().to_string(), "-n", program]).args(args);
@@ -174,7 +175,7 @@ impl Docker {
         self.command(program, args).output().unwrap()
     }
 
-    /// Runs one that must succeed; what it printed.
+    /// Runs a command that must succeed and returns its output.
     pub(crate) fn run(&self, program: &str, args: &[&str]) -> String {
         let output = self.try_run(program, args);
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -183,7 +184,7 @@ impl Docker {
         stdout.trim_end().to_owned()
     }
 
-    /// Docker's command, or that of Compose, which on Debian 12 is one of its own.
+    /// Runs Docker's command, or that of Compose, which is a separate program on Debian 12.
     pub(crate) fn compose(&self, args: &[&str]) -> String {
         match self.has_compose() {
             true => self.run("docker", &[&["compose"], args].concat()),
@@ -198,7 +199,7 @@ impl Docker {
 
 impl Drop for Docker {
     fn drop(&mut self) {
-        // Ended by `stop` already, it is not there to be asked.
+        // After `stop` the engine cannot answer.
         if self.daemon.try_wait().is_ok_and(|ended| ended.is_none()) {
             self.clear();
             self.end();

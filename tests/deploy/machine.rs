@@ -1,4 +1,4 @@
-//! A booted Debian of a test's own.
+//! A booted Debian system for each test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,14 +10,14 @@ use nix::unistd::Pid;
 use crate::support::requirements::run;
 use crate::wait::until;
 
-/// The daemon as it was built for these tests.
+/// The daemon that was built for these tests.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_imagestore-agent");
 
 pub(crate) fn tree() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The store that an `add --json` has told of.
+/// Returns the uuid in the output of `add --json`.
 pub(crate) fn uuid_in(added: &str) -> String {
     let added: serde_json::Value = serde_json::from_str(added).unwrap();
     added["inventory"]["uuid"].as_str().unwrap().to_owned()
@@ -30,7 +30,7 @@ fn base() -> PathBuf {
     base
 }
 
-/// A running machine. Dropped, it is gone, and so are its files.
+/// A running machine. It and its files are removed when dropped.
 pub(crate) struct Machine {
     root: tempfile::TempDir,
     nspawn: Child,
@@ -38,8 +38,8 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// A fresh system with the daemon installed, booted until systemd is content. `shared` directories of
-    /// this machine are seen there in the same place.
+    /// Boots a fresh system with the daemon installed and waits until systemd is up. The system
+    /// sees the `shared` directories of this machine at the same paths.
     pub(crate) fn boot(shared: &[&Path]) -> Self {
         let machine = Self::boot_with(shared, |dir| {
             let staged = format!("DESTDIR={}", dir.display());
@@ -50,7 +50,7 @@ impl Machine {
         machine
     }
 
-    /// A fresh system, booted, after `prepare` was done to its root directory.
+    /// Boots a fresh system after `prepare` has changed its root directory.
     pub(crate) fn boot_with(shared: &[&Path], prepare: impl FnOnce(&Path)) -> Self {
         let base = base();
         let root = tempfile::tempdir_in(base.parent().unwrap()).unwrap();
@@ -72,7 +72,7 @@ impl Machine {
             .expect("systemd-nspawn; see `make test-deploy`");
         let mut machine = Self { root, nspawn, leader: 0 };
         machine.until("a system that runs", |machine| {
-            // The first child may be one that only sets it up.
+            // The first child may be a process that only sets up the machine.
             let children = format!("/proc/{0}/task/{0}/children", machine.nspawn.id());
             let children = fs::read_to_string(children).unwrap_or_default();
             machine.leader = children.split(' ').next().unwrap().parse().unwrap_or(0);
@@ -82,7 +82,7 @@ impl Machine {
         machine
     }
 
-    /// Looks again and again until it is so.
+    /// Polls until the condition holds.
     pub(crate) fn until(&mut self, what: &str, mut is_so: impl FnMut(&mut Self) -> bool) {
         until(what, || {
             assert!(self.nspawn.try_wait().unwrap().is_none(), "it ended: {}", self.console());
@@ -94,7 +94,7 @@ impl Machine {
         fs::read_to_string(self.root.path().join("console")).unwrap()
     }
 
-    /// Runs a shell's line in the machine.
+    /// Runs a shell command in the machine.
     pub(crate) fn try_sh(&self, script: &str) -> Output {
         let leader = self.leader.to_string();
         let mut command = Command::new("nsenter");
@@ -103,7 +103,7 @@ impl Machine {
         command.output().unwrap()
     }
 
-    /// Runs a shell's line that must succeed; what it printed.
+    /// Runs a shell command that must succeed and returns its output.
     pub(crate) fn sh(&self, script: &str) -> String {
         let output = self.try_sh(script);
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -116,18 +116,18 @@ impl Machine {
         stdout.trim_end().to_owned()
     }
 
-    /// A property of the daemon's unit.
+    /// Returns a property of the daemon's unit.
     pub(crate) fn shows(&self, property: &str) -> String {
         self.sh(&format!("systemctl show --value -p {property} imagestore-agent"))
     }
 
-    /// What the daemon has logged.
+    /// Returns the daemon's log.
     pub(crate) fn journal(&self) -> String {
         let read = self.try_sh("journalctl --no-pager -u imagestore-agent -n 100");
         String::from_utf8_lossy(&read.stdout).into_owned()
     }
 
-    /// A file of the machine.
+    /// Writes a file of the machine.
     pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.root.path().join("root").join(path.trim_start_matches('/'));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -137,7 +137,8 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // SIGRTMIN+3 powers it off; what does not heed that is killed with its first process.
+        // SIGRTMIN+3 powers the machine off. A process that ignores it is killed with the first
+        // process.
         let _ = kill(Pid::from_raw(self.leader), Signal::SIGKILL);
         let _ = self.nspawn.kill();
         let _ = self.nspawn.wait();

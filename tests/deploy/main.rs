@@ -1,8 +1,8 @@
-//! The daemon where it is to live: a Debian that is booted for it, with systemd as its first process, and a
-//! container.
+//! The daemon on its target systems: a Debian that is booted for it, with systemd as its first
+//! process, and a container.
 //!
-//! These take minutes, need root and what `make deploy-packages` installs, and keep a base system and the
-//! layers of images in `target/deploy`: `make test-deploy`.
+//! These tests take minutes, need root and the packages of `make deploy-packages`, and keep a base
+//! system and the layers of images in `target/deploy`. `make test-deploy` runs them.
 
 #![allow(
     missing_docs,
@@ -21,7 +21,7 @@ mod package;
 mod systemd;
 mod wait;
 
-/// What the other tests have already.
+/// The modules that the integration tests share.
 #[allow(dead_code, unused_macros, unused_imports, reason = "some of it is enough here")]
 #[path = "../it/support"]
 mod support {

@@ -1,4 +1,4 @@
-//! The Debian package: installed, upgraded, backed up and restored, purged.
+//! The Debian package is installed, upgraded, backed up, restored and purged.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use crate::systemd::{add, furnish};
 
 const AGENT: &str = "imagestore-agent";
 
-/// Builds a package of the daemon of these tests with this version, into this directory.
+/// Builds a package of the tested daemon with this version into this directory.
 fn package(version: &str, into: &Path) {
     let (program, version_is) = (format!("PROGRAM={PROGRAM}"), format!("VERSION={version}"));
-    // Both kinds are staged in one place.
+    // Both kinds of package are staged in the same folder.
     let lock = std::fs::File::create(tree().join("target/deploy/packing")).unwrap();
     lock.lock().unwrap();
     run("make", &["-s", "-C", tree().to_str().unwrap(), "deb", &program, &version_is]);
@@ -43,7 +43,7 @@ fn the_package_installs_upgrades_with_its_state_and_is_purged_without_touching_i
     assert_eq!(machine.sh(&format!("{AGENT} list --json")), listed);
     machine.sh("grep -q mine /etc/imagestore-agent/agent.toml");
 
-    // What a newer version has written stays as it is, and is named.
+    // A ledger of a newer version stays unchanged, and the error names it.
     let newer = "PRAGMA user_version = 99; UPDATE meta SET value = '7.0' WHERE key = 'written_by'";
     let file = format!("/var/lib/{AGENT}/ledger.sqlite");
     machine.sh(&format!("systemctl stop {AGENT} && cp -p {file} /root/kept"));
@@ -59,7 +59,7 @@ fn the_package_installs_upgrades_with_its_state_and_is_purged_without_touching_i
     ));
     assert_eq!(machine.sh(&format!("{AGENT} list --json")), listed);
 
-    // As the operations manual says it: while it runs, and back after a loss.
+    // As in the operations manual: the backup runs beside the daemon, the restore follows a loss.
     machine.sh(&format!(
         "cd /var/lib/{AGENT} && mkdir /backup && \
          sqlite3 ledger.sqlite \"VACUUM INTO '/backup/ledger.sqlite'\" && \
@@ -81,7 +81,8 @@ fn the_package_installs_upgrades_with_its_state_and_is_purged_without_touching_i
     machine.sh("test -e /var/lib/imagestore/images/.imagestore-agent/identity.json");
 }
 
-/// There is no RHEL here to install it on: it is queried, unpacked, and its program run.
+/// There is no RHEL to install the package on: the test queries and unpacks it, and runs its
+/// program.
 #[test]
 fn the_rpm_holds_what_the_deb_holds() {
     let dir = tempfile::tempdir().unwrap();

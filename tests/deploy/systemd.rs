@@ -1,4 +1,4 @@
-//! The units as packaged, run by systemd itself.
+//! The packaged units, run by systemd.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ fn storage_node(disk: &str) -> Machine {
     machine
 }
 
-/// The command that adds a store there.
+/// Returns the command that adds a store there.
 pub(crate) fn add(path: &str) -> String {
     format!(
         "echo secret | {AGENT} add --name images --path {path} --hostname 127.0.0.1 \
@@ -50,7 +50,7 @@ fn it_is_installed_started_given_a_store_and_reloaded() {
         machine.shows("StatusText") == "1 store: 1 Connected"
     });
 
-    // A session that a reload brings.
+    // The tokens file of the reload has this session.
     machine.sh("token=4711; hash=$(printf %s $token | sha256sum | cut -d' ' -f1); \
          printf 'mn-1:%s:read\\n' $hash > /etc/imagestore-agent/tokens && \
          chown root:imagestore-agent /etc/imagestore-agent/tokens && \
@@ -62,7 +62,7 @@ fn it_is_installed_started_given_a_store_and_reloaded() {
     machine.sh(&format!("systemctl reload {AGENT}"));
     machine.until("the token is known", |machine| machine.try_sh(&list).status.success());
 
-    // Nobody else reads a thing, and the socket is its owner's and group's.
+    // No other user can read a file, and the socket is accessible for its owner and its group.
     let open = "find /var/lib/imagestore-agent /etc/imagestore-agent -perm /o+rwx -not -type l";
     assert_eq!(machine.sh(&format!("{open} -not -name agent.toml")), "");
     let denied = format!("setpriv --reuid=65534 --regid=65534 --clear-groups {AGENT} list");
@@ -110,7 +110,7 @@ fn a_frozen_daemon_is_killed_and_started_anew() {
 fn a_restart_under_requests_refuses_nobody_with_the_socket_unit() {
     let machine = Machine::boot(&[]);
     machine.sh(&format!("systemctl enable --now {AGENT}.socket"));
-    // The first caller starts it.
+    // The first caller starts the daemon.
     machine.sh(&format!("{AGENT} list"));
     assert_eq!(machine.shows("ActiveState"), "active");
     let script = format!(
@@ -161,8 +161,8 @@ fn a_worker_that_cannot_die_holds_up_no_restart() {
     machine.until("the worker is gone", |machine| !machine.try_sh(stuck).status.success());
 }
 
-/// Mounts whose server has died, in the place of the directory that the unit names, below it, and elsewhere:
-/// whoever asks them for their figures sleeps uninterruptibly.
+/// Mounts without a server, on the directory that the unit names, below it, and elsewhere. A
+/// process that calls `statfs` on one sleeps uninterruptibly.
 #[test]
 fn dead_mounts_hold_up_no_start() {
     // Longer than systemd waits for a start.

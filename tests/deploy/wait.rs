@@ -1,12 +1,12 @@
-//! Waiting for what nobody announces: a service that is up, a health that has turned.
+//! Waits for conditions without a notification: a service that is up, a health that has changed.
 
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-/// Longer than anything here takes on a machine that is busy.
+/// Maximum wait. It is longer than any step takes on a busy machine.
 const TEST_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Looks again and again until it is so; what was seen instead is told of the last look.
+/// Polls until the condition holds. Panics with the last result at the deadline.
 pub(crate) fn until(what: &str, mut look: impl FnMut() -> Result<(), String>) {
     let deadline = Instant::now() + TEST_TIMEOUT;
     while let Err(seen) = look() {
@@ -15,12 +15,12 @@ pub(crate) fn until(what: &str, mut look: impl FnMut() -> Result<(), String>) {
     }
 }
 
-/// As [`until`] wants it.
+/// Returns `Ok` if the output contains the text, as [`until`] expects.
 pub(crate) fn holds(text: String, words: &str) -> Result<(), String> {
     if text.contains(words) { Ok(()) } else { Err(text) }
 }
 
-/// As [`until`] wants it.
+/// Returns `Ok` if the command succeeded, as [`until`] expects.
 pub(crate) fn succeeds(output: Output) -> Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(format!("{output:?}")) }
 }

@@ -1,4 +1,4 @@
-//! The packaged systemd files, judged by systemd itself.
+//! The packaged systemd files, verified by systemd itself.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -11,7 +11,7 @@ const UNIT: &str = "systemd/imagestore-agent.service";
 const SOCKET: &str = "systemd/imagestore-agent.socket";
 const PROGRAM: &str = "/usr/bin/imagestore-agent";
 
-/// Exposure in tenths; packaged daemons of this kind score 90, journald 43.
+/// Maximum exposure in tenths; packaged daemons of this kind score 90, journald 43.
 const MOST_EXPOSURE: u32 = 15;
 
 fn in_tree(path: &str) -> PathBuf {
@@ -26,7 +26,7 @@ fn socket_unit() -> String {
     fs::read_to_string(in_tree(SOCKET)).unwrap()
 }
 
-/// The settings of the unit: key and value a line, comments and sections left out.
+/// Returns the settings of the unit, one key and value a line, without comments and sections.
 fn directives(unit: &str) -> Vec<(&str, &str)> {
     unit.lines()
         .filter(|line| !line.starts_with(['#', ';', '[']))
@@ -44,11 +44,11 @@ fn systemd(tool: &str, args: &[&str]) -> Output {
     })
 }
 
-/// What `systemd-analyze verify` says; it exits with 0 on unknown keys, so its words count.
+/// Returns the complaints of `systemd-analyze verify`, which exits with 0 on unknown keys.
 fn complaints(unit: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("imagestore-agent.service");
-    // It looks for the program too, which is not installed where tests run.
+    // It also looks for the program, which is not installed on a test machine.
     fs::write(&file, unit.replace(PROGRAM, env!("CARGO_BIN_EXE_imagestore-agent"))).unwrap();
     let socket = dir.path().join("imagestore-agent.socket");
     fs::write(&socket, socket_unit()).unwrap();
@@ -191,7 +191,8 @@ fn the_user_and_the_settings_directory_are_made() {
     assert_eq!(made.gid().to_string(), fields[3]);
 }
 
-/// A build of the image takes minutes and a registry; this is what it failed of.
+/// Checks the cause of an earlier failure, because a build of the image takes minutes and a
+/// registry.
 #[test]
 fn the_image_is_built_from_what_the_build_is_given() {
     let text = |path: &str| fs::read_to_string(in_tree(path)).unwrap();
@@ -207,7 +208,7 @@ fn the_image_is_built_from_what_the_build_is_given() {
             assert!(in_tree(source).exists(), "{source}");
         }
     }
-    // Cargo wants the file of each target to be there.
+    // Cargo requires the file of each target.
     let stand_ins = dockerfile.split("for file in ").nth(1).unwrap().split(';').next().unwrap();
     let stand_ins: Vec<&str> = stand_ins.split(' ').collect();
     let paths = manifest.lines().filter_map(|line| line.strip_prefix("path = \""));

@@ -1,4 +1,4 @@
-//! What the documents promise, compared with the program.
+//! The tables of the documents, compared with the program.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ fn text(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
-/// Cells of the rows whose first one is a word in backticks.
+/// Returns the cells of each row whose first cell is a word in backticks.
 fn rows(text: &str) -> Vec<Vec<String>> {
     let rows = text.lines().filter(|line| line.starts_with("| `"));
     let cells = |line: &str| {

@@ -90,7 +90,7 @@ async fn a_silent_receiver_is_given_up_at_the_deadline() {
     let client = CallbackClient::new(&callback(node.url()), limits).unwrap().unwrap();
     let why = unreached(client.post_event(0, &event(), NOW).await.0);
     assert_eq!(why, "no response within 100 ms");
-    // The connection that hung is not used again.
+    // The client does not use the connection that hung again.
     assert_eq!(client.post_event(0, &event(), NOW).await.0, answered(200));
 }
 

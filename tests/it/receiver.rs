@@ -1,4 +1,4 @@
-//! The receiver that `examples/` has to start from: what it makes of events, and of a daemon's.
+//! The receiver in `examples/`: its handling of made-up events, and of those of a daemon.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use example::Receiver;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// As the daemon signs it, now.
+/// Signs a body now, as the daemon does.
 fn signed(body: &str) -> HeaderMap {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let now = i64::try_from(now.as_secs()).unwrap();
@@ -107,7 +107,7 @@ proptest! {
     }
 }
 
-/// The receiver at this place, until what this returns is dropped.
+/// Runs the receiver on this listener until the result is dropped.
 async fn serving(path: &std::path::Path, port: u16) -> (u16, JoinSet<()>) {
     let receiver = Arc::new(Receiver::open(path.to_str().unwrap(), SECRET).unwrap());
     let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
@@ -140,7 +140,7 @@ async fn it_ends_on_the_daemons_state_also_when_it_has_lost_its_own() {
     let stored = state(&path).unwrap();
     assert_eq!(stored.0, "Connected");
 
-    // A receiver with an empty database: the next heartbeat shows it what it lacks.
+    // A receiver with an empty database: the next heartbeat shows the missing state.
     running.shutdown().await;
     let fresh = dir.path().join("fresh");
     let (_, _running) = serving(&fresh, port).await;

@@ -28,7 +28,7 @@ fn faults(text: &str, env: &[(&str, &str)]) -> Vec<SettingFault> {
     load(text, env).unwrap_err().setting_faults().to_vec()
 }
 
-/// The only fault, as one line without its origin.
+/// Returns the only fault, as one line without its origin.
 fn fault(text: &str, env: &[(&str, &str)]) -> String {
     let found = faults(text, env);
     assert_eq!(found.len(), 1, "{found:?}");
@@ -40,7 +40,7 @@ fn the_documented_file_is_the_built_in_defaults() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/agent.toml");
     assert_eq!(Settings::load(Some(&file), NOTHING).unwrap(), Settings::built_in());
     let text = fs::read_to_string(file).unwrap();
-    // The file as people edit it, all optional keys switched on.
+    // The file as operators edit it, with all optional keys active.
     let on: String = text
         .lines()
         .map(|line| match line.strip_prefix('#') {
@@ -340,7 +340,7 @@ fn value() -> impl Strategy<Value = String> {
     })
 }
 
-/// A key that exists, or one that does not.
+/// Generates a key that exists, or one that does not.
 fn name() -> impl Strategy<Value = String> {
     let known_words = "(server|api|auth|state|storage|monitor|ssh|callback|listen|tls|cert|key|reply|dir|\
                  tokens_file|reserved|near_full|full|interval|fail_after|legacy|urls|url|heartbeat)";

@@ -1,4 +1,5 @@
-//! `init` as a person runs it; as root it gives what it makes to the owner of the state directory.
+//! The command `init`, run as root: the files that it makes belong to the owner of the state
+//! directory.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! The program's commands as child processes.
+//! The commands of the program, run as child processes.
 
 mod init;
 mod program;

@@ -1,4 +1,4 @@
-//! The program at its edges: what it refuses before it does anything, and what it says.
+//! The settings and files that the program refuses, and the texts that it prints.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::support::agent::PROGRAM;
 use crate::support::http_server::{GOOD, READER, TestServer};
 
-/// A settings file, and what it names, in a directory of its own.
+/// A settings file and the files that it names, in a temporary directory.
 struct Place(TempDir);
 
 impl Place {
@@ -89,7 +89,8 @@ fn a_start_does_without_the_master_key_and_without_no_other_file() {
         let checked = place.run(&["check-config"]);
         assert_eq!(checked.status.code(), Some(64));
         assert!(stderr(&checked).contains(key), "{}", stderr(&checked));
-        // A start goes on to what is wrong next: a file where the state directory should be.
+        // A start that accepts the settings fails at the next fault: a file in the place of the
+        // state directory.
         place.file("state", "");
         let served = place.run(&["serve"]);
         assert_eq!(served.status.code(), Some(code), "{}", stderr(&served));

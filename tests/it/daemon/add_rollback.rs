@@ -1,4 +1,4 @@
-//! Adds that fail after the directory has been marked.
+//! Adds that fail after the daemon has written the marker.
 
 use hyper::Method;
 
@@ -28,7 +28,7 @@ async fn an_add_that_the_ledger_refuses_leaves_the_directory_as_it_was() {
         assert_eq!(std::fs::read(&marker).ok(), before, "the marker is as it was");
         let folder = disk.path().join(".imagestore-agent");
         assert_eq!(folder.exists(), marked, "the folder is as it was");
-        // The second time there is the marker of `init`.
+        // The second add finds the marker of `init`.
         let init = agent.cli(&["init", disk.path().to_str().unwrap()], "");
         assert!(init.status.success(), "{}", String::from_utf8_lossy(&init.stderr));
     }

@@ -14,7 +14,7 @@ use crate::support::management_node::ManagementNode;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
-/// A daemon that knows the management node's other agent by its name, too.
+/// Installs a daemon that also answers under the path of the management node's other agent.
 fn installed(dir: &Path, more: &str) -> Agent {
     let agent = Agent::installed(dir, &format!("[monitor]\ninterval = \"1h\"\n{more}"));
     let more = "[server]\nagent_prefixes = [\"/imagestore\", \"/sftpbackupstorage\"]\n\
@@ -95,7 +95,8 @@ async fn after_a_restart_the_uuid_is_withheld_until_the_store_has_been_looked_at
     agent.start();
     fuse.until_hanging(1);
     assert_eq!(ping(&agent, &mut node, &uuid).await, json!({"success": true}));
-    // The management node's own agents forget their uuid with their process; it connects them then.
+    // An agent of the management node loses its uuid with its process; the management node then
+    // connects it again.
     fuse.release();
     let reply = call(&agent, "/imagestore/connect", "", &json!({"uuid": uuid})).await;
     assert_eq!(reply.body["success"], true, "{}", reply.body);

@@ -1,4 +1,4 @@
-//! Attempts: who shares them, what they report, what a caller that leaves changes.
+//! Attempts: which callers share one, what they report, and what a caller changes that disconnects.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, HostKeyFile, User};
 use crate::support::wait::until;
 
-/// No probe of the monitor disturbs what is counted.
+/// The monitor's probes are too rare to disturb the counts.
 const HOURLY_PROBES: &str = "[monitor]\ninterval = \"1h\"\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -26,7 +26,7 @@ async fn a_hundred_overlapping_reconnects_share_one_login_and_one_answer() {
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     sshd.until_logged("Accepted ", 1);
     assert_eq!(sshd.accepted_logins(), 1);
-    // While the server is stopped the attempt cannot end, so that all of them overlap.
+    // While the SSH server is stopped the attempt cannot end, so that all callers overlap.
     sshd.freeze();
     let mut calls = JoinSet::new();
     for caller in 0..100 {
@@ -38,7 +38,7 @@ async fn a_hundred_overlapping_reconnects_share_one_login_and_one_answer() {
         });
     }
     agent.until_logged("\"Connecting\"");
-    // Their tags go to the history, which is how it is seen that all are there.
+    // The callers' tags go to the history, which shows that all of them have joined.
     until_joined(&agent, 99).await;
     sshd.thaw();
     let mut answers: Vec<(u16, Value)> = Vec::new();
@@ -51,7 +51,7 @@ async fn a_hundred_overlapping_reconnects_share_one_login_and_one_answer() {
     assert!(answers.iter().all(|answer| *answer == answers[0]));
     sshd.until_logged("Accepted ", 2);
     assert_eq!(sshd.accepted_logins(), 2, "one for the add, one for all the others");
-    // Nobody waited for it, and it was said all the same.
+    // No caller was waiting, and the event was sent all the same.
     sshd.until_logged("login checked", 2);
 }
 
@@ -68,7 +68,8 @@ async fn a_stop_right_after_the_answer_still_disconnects_from_the_server() {
     sshd.until_logged("login checked", 2);
 }
 
-/// Waits until the history counts this many who joined, read as an operator would: with SQLite.
+/// Waits until the history has this number of joined callers, read with SQLite as an operator
+/// would.
 async fn until_joined(agent: &Agent, joined: u32) {
     let ledger = agent.path("state/ledger.sqlite");
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
@@ -156,7 +157,7 @@ async fn a_changed_host_key_is_refused_with_both_fingerprints_again_and_again() 
         assert_eq!(agent.inventory(&uuid).await["status"], "Disconnected");
         sshd.until_logged("Connection closed by", connection);
     }
-    // No login was tried: nothing of the store has reached this server.
+    // The daemon tried no login: this server saw no connection.
     for word in [user.name.as_str(), "Accepted ", "Failed "] {
         assert_eq!(sshd.logged(word), 0, "{word}");
     }

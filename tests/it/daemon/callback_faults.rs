@@ -24,7 +24,7 @@ async fn a_name_that_resolves_later_is_told_everything_then() {
     let (hosts, order) = (agent.path("hosts"), agent.path("nsswitch.conf"));
     fs::write(&hosts, "127.0.0.1 localhost\n").unwrap();
     fs::write(&order, "hosts: files\n").unwrap();
-    // Only this daemon sees them.
+    // Only this daemon sees these files.
     let script = format!(
         "mount --bind {hosts:?} /etc/hosts && mount --bind {order:?} /etc/nsswitch.conf && \
          exec \"$0\" \"$@\""
@@ -58,7 +58,7 @@ async fn signing_secrets_are_changed_by_a_reload() {
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     let first = node.next().await;
     assert!(signed_by(&first, SECRET) && !signed_by(&first, other));
-    // Both while the receiver changes over, then the new one alone.
+    // Both secrets while the receiver changes over, then the new one alone.
     for (secrets, old) in [(format!("{other}\n{SECRET}\n"), true), (format!("{other}\n"), false)] {
         fs::write(&file, secrets).unwrap();
         agent.signal(nix::sys::signal::Signal::SIGHUP);
@@ -68,7 +68,7 @@ async fn signing_secrets_are_changed_by_a_reload() {
             assert_eq!((signed_by(&received, other), signed_by(&received, SECRET)), (true, old));
         }
     }
-    // What is no secret changes nothing.
+    // A file without a valid secret changes nothing.
     fs::write(&file, "hunter2\n").unwrap();
     agent.signal(nix::sys::signal::Signal::SIGHUP);
     agent.until_logged("reload failed; nothing changed");
@@ -82,7 +82,7 @@ async fn a_receiver_an_hour_away_says_so_and_is_told_the_state_when_the_clocks_a
     needs_root!();
     let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
     let receiver = Webhook::new(SECRET).unwrap();
-    // Standard Webhooks: five minutes are let pass, on either side.
+    // Standard Webhooks allows five minutes in either direction.
     let mut node = ManagementNode::scripted(move |received| {
         match receiver.verify(&received.body, &received.headers) {
             Ok(()) => Answer::Status(200),
@@ -111,7 +111,7 @@ async fn a_receiver_an_hour_away_says_so_and_is_told_the_state_when_the_clocks_a
         let message = condition(&health, "delivery_refused").unwrap()["message"].to_string();
         assert!(message.contains("status 400: the clocks are too far apart"), "{message}");
         assert_eq!(node.next().await.seq(), 1);
-        // What is refused is tried again with the next transition.
+        // The notifier sends a refused notice again with the next transition.
         fs::write(&file, "+0").unwrap();
         assert_eq!(agent.reconnect(&uuid).await.status, 200);
         agent.until_condition(&uuid, "delivery_refused", false).await;

@@ -1,4 +1,4 @@
-//! A wall clock that is set while the daemon runs: it stands in records and payloads, and decides
+//! A wall clock that is set while the daemon runs: it appears in records and payloads and decides
 //! nothing.
 
 use std::fs;
@@ -12,7 +12,7 @@ use crate::support::sshd::{Builder, User};
 
 const PROBE_EVERY_SECOND: &str = "write_probe_interval = \"1s\"\n[monitor]\ninterval = \"1s\"\n";
 
-/// The library of Debian's `faketime` that lies between a program with threads and its clock.
+/// The library of Debian's `faketime` that replaces the clock of a program with threads.
 pub(super) fn library() -> PathBuf {
     let files = run("dpkg", &["-L", "libfaketime"]);
     let file = files.lines().find(|line| line.ends_with("/libfaketimeMT.so.1"));
@@ -28,7 +28,7 @@ async fn a_clock_that_is_set_back_and_forth_changes_no_status() {
     fs::write(&offset, "+0").unwrap();
     let preload = format!("LD_PRELOAD={}", library().display());
     let file = format!("FAKETIME_TIMESTAMP_FILE={}", offset.display());
-    // Each look at the clock reads the offset; the clock that never goes back is left alone.
+    // Each read of the wall clock reads the offset; the monotonic clock stays as it is.
     let wrapper = ["env", &preload, &file, "FAKETIME_NO_CACHE=1", "DONT_FAKE_MONOTONIC=1"];
     assert!(agent.start_under(&wrapper));
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
@@ -50,7 +50,7 @@ async fn a_clock_that_is_set_back_and_forth_changes_no_status() {
     }
     let health = agent.health(&uuid).await;
     assert_eq!(health["inventory"]["status"], "Connected");
-    // What a person asked for, and nothing else.
+    // The transitions of the requested reconnects, and no others.
     let expected = ["Connecting", "Connected"].into_iter().cycle().take(6);
     let expected: Vec<&str> = ["Connected"].into_iter().chain(expected).collect();
     assert_eq!(changes(&health), expected);

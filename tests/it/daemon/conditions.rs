@@ -1,4 +1,4 @@
-//! What is worth a person's attention and disconnects nothing, on real filesystems.
+//! Conditions that need an operator's attention and disconnect nothing, on real filesystems.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::support::sshd::{Builder, User};
 const FREQUENT_CHECKS: &str =
     "reserved = \"0B\"\nwrite_probe_interval = \"1s\"\n[monitor]\ninterval = \"1s\"\n";
 
-/// Fills a filesystem but for this much; what it filled with.
+/// Fills a filesystem except for this number of bytes. Returns the file that fills it.
 fn fill(disk: &Path, leave: u64) -> std::path::PathBuf {
     let filler = disk.join("filler");
     let seen = nix::sys::statvfs::statvfs(disk).unwrap();
@@ -39,7 +39,7 @@ async fn a_store_that_fills_up_says_so_and_stays_connected() {
     assert!(seen["remedy"].as_str().unwrap().contains("grow the filesystem"), "{seen}");
     assert!(seen["lastTransitionTime"].is_string() && seen["lastProbeTime"].is_string());
     let rest = disk.path().join("rest");
-    // Until it says that there is no room.
+    // Until a write fails for lack of space.
     assert!(fs::write(&rest, vec![1; 2 << 20]).is_err());
     let full = agent.until_condition(&uuid, "full", true).await;
     assert_eq!(full["capacity"]["availableCapacity"], 0);
@@ -54,7 +54,7 @@ async fn a_store_that_fills_up_says_so_and_stays_connected() {
         "{output}"
     );
 
-    // It is known across a restart, with since when.
+    // The condition and its start time survive a restart.
     let since = condition(&full, "full").unwrap()["lastTransitionTime"].clone();
     agent.kill();
     agent.start();
@@ -102,7 +102,7 @@ async fn two_stores_on_one_filesystem_say_so_and_count_once() {
     needs_root!();
     let (disk, other) = (MountedFs::of("btrfs"), MountedFs::tmpfs("size=4m"));
     let (sshd, user) = (Builder::new().start(), User::create());
-    // Subvolumes and folders alike: what counts is the superblock.
+    // Subvolumes and folders alike: the superblock decides.
     let volume = disk.path().join("volume");
     crate::support::requirements::run(
         "btrfs",

@@ -1,4 +1,4 @@
-//! kill -9 at the worst moments, and stops while something hangs.
+//! SIGKILL at the worst moments, and stops while a disk or a receiver hangs.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::support::processes::until_child_in_disk_sleep;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
-/// The probe's deadline is long enough for a worker to come as far as the disk that holds it.
+/// The probe deadline is long enough for a worker to reach the disk that hangs.
 const HOURLY_PROBES: &str = "[monitor]\ninterval = \"1h\"\nprobe_deadline = \"3s\"\n";
 
 fn change(received: &Received) -> (String, String) {
@@ -45,7 +45,7 @@ async fn a_kill_in_the_middle_of_an_attempt_is_followed_by_a_new_one() {
         let received = node.next().await;
         let data = &received.json["data"];
         let position = (data["epoch"].as_u64().unwrap(), data["seq"].as_u64().unwrap());
-        // A notice that was sent but not acknowledged when the daemon died comes again.
+        // A notice that was sent but not acknowledged when the daemon died is sent again.
         if position > last {
             last = position;
             changes.push(change(&received));
@@ -144,7 +144,7 @@ async fn a_hung_disk_slows_neither_another_store_nor_a_stop_nor_a_start() {
     assert_eq!(again.body["error"]["cause"]["opaque"]["reason"], "probe_stuck");
     assert_eq!((other.as_u16(), other_after_restart.as_u16()), (200, 200));
     assert!(status.success() && took < Duration::from_secs(10), "{status} {took:?}");
-    // Had the start waited for the disk it would not have ended at all.
+    // A start that waited for the disk would never have ended.
     assert!(ready < Duration::from_secs(10), "{ready:?}");
     let reason = &after_restart.body["error"]["cause"]["opaque"];
     assert_eq!(reason["reason"], "probe_stuck", "no second worker: {reason}");
@@ -155,7 +155,7 @@ async fn a_worker_that_hangs_while_the_daemon_stops_is_known_after_the_start() {
     needs_root!();
     let disk = MountedFs::of("ext4");
     let (sshd, user) = (Builder::new().start(), User::create());
-    // The probe's own deadline is far away when the stop comes.
+    // The stop comes long before the probe's own deadline.
     let patient = "[monitor]\ninterval = \"1h\"\nprobe_deadline = \"20s\"\n";
     let mut agent = Agent::installed(&disk.path(), patient);
     agent.start();

@@ -1,4 +1,4 @@
-//! Every attempt ends within its deadline, whatever hangs, and says what did.
+//! Every attempt ends within its deadline, whichever part hangs, and names that part.
 
 use std::time::{Duration, Instant};
 
@@ -9,14 +9,15 @@ use crate::support::filesystems::MountedFs;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, Sshd, User};
 
-/// What a loaded machine may take on top of a deadline: the backstop's two seconds, the death of a
-/// worker, and much patience. Far less than the deadlines that must not be waited for.
+/// Highest time that a loaded machine may take on top of a deadline. It covers the two seconds of
+/// the backstop and the death of a worker, and is far less than the deadlines that must not be
+/// reached.
 const SLACK: Duration = Duration::from_secs(8);
 
-/// The attempt's own deadline is the first of all.
+/// The attempt deadline comes before all others.
 const SHORT: &str = "[monitor]\ninterval = \"1h\"\nprobe_deadline = \"1m\"\nattempt_deadline = \"2s\"\n\
     [ssh]\nhandshake_timeout = \"2m\"\nauth_timeout = \"2m\"\n";
-/// The attempt's own deadline is far away.
+/// The attempt deadline comes after all others.
 const LONG: &str = "[monitor]\ninterval = \"1h\"\nprobe_deadline = \"1s\"\nattempt_deadline = \"2m\"\n\
     [ssh]\nhandshake_timeout = \"2m\"\nauth_timeout = \"2m\"\n";
 
@@ -28,10 +29,10 @@ struct Scene {
     _user: User,
 }
 
-/// What a reconnect came to.
+/// The result of a reconnect.
 struct Outcome {
     took: Duration,
-    /// Check and reason of each that failed.
+    /// Check and reason of each failed check.
     checks: Vec<(String, String)>,
     root: Value,
 }
@@ -45,7 +46,7 @@ impl Scene {
         Self { agent, disk, sshd, uuid, _user: user }
     }
 
-    /// A reconnect that fails and leaves the store Disconnected.
+    /// Runs a reconnect that fails and leaves the store Disconnected.
     async fn fails(&self) -> Outcome {
         let begun = Instant::now();
         let reply = self.agent.reconnect(&self.uuid).await;
@@ -87,7 +88,7 @@ async fn an_attempt_at_a_server_and_a_disk_that_hang_ends_with_its_deadline_and_
     let outcome = scene.fails().await;
     scene.disk.freeze("-u");
     scene.sshd.thaw();
-    // The worker sleeps in the kernel, which makes a late probe a stuck one.
+    // The worker sleeps in the kernel, so its late probe counts as stuck.
     assert_eq!(outcome.checks, checks([("storage", "probe_stuck"), ("ssh", "banner_timeout")]));
     assert_eq!(outcome.root["reason"], "probe_stuck");
     assert!(outcome.took >= Duration::from_secs(2), "{:?}", outcome.took);

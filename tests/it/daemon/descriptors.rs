@@ -1,4 +1,4 @@
-//! A daemon at its limit of descriptors: its own trouble, and none of its stores'.
+//! A daemon at its limit of descriptors: the fault is the daemon's, not that of a store.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ async fn a_probe_that_finds_no_descriptor_counts_against_no_store() {
         assert_eq!(health["inventory"]["status"], "Connected");
         check(&health, "examine")["lastProbeTime"].clone()
     };
-    // Two are left for who looks; a probe needs more for its pipes.
+    // Two are left for clients; a probe needs more for its pipes.
     set(descriptors(agent.pid()) + 2);
     let mut looks = tokio::time::interval(Duration::from_millis(500));
     let mut times = Vec::new();
@@ -56,7 +56,7 @@ async fn a_probe_that_finds_no_descriptor_counts_against_no_store() {
         looks.tick().await;
         times.push(seen().await);
     }
-    // One that was under way may have ended; none has been made since.
+    // A probe that was running may have ended; none has started since.
     assert_eq!(times[4], times[9], "the limit was too high to prove anything");
     set(1024);
     agent.until_probed(&uuid, 2).await;

@@ -1,5 +1,5 @@
-//! Stores that were added well and whose directory is harmed afterwards: each reconnect says what is
-//! wrong and touches nothing, and once the harm is undone the next one succeeds.
+//! Stores whose directory is damaged after the add. Each reconnect reports the damage and touches
+//! nothing, and the next one after the repair succeeds.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -14,11 +14,11 @@ use crate::support::management_node::{ManagementNode, Received};
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
-/// No probe of the monitor disturbs, and none mends.
+/// No probe of the monitor disturbs or repairs.
 const HOURLY_PROBES: &str = "[monitor]\ninterval = \"1h\"\n";
 const MARKER: &str = ".imagestore-agent/identity.json";
 
-/// What is done to a store's directory, on its disk, and how it is undone.
+/// A damage of a store's directory or disk, and its repair.
 struct Damage {
     damage: fn(&DamagedStore),
     undo: fn(&DamagedStore),
@@ -29,7 +29,7 @@ struct Damage {
 struct DamagedStore {
     disk: MountedFs,
     dir: PathBuf,
-    /// Not below an allowed root.
+    /// A directory outside the allowed roots.
     elsewhere: tempfile::TempDir,
     marker: Vec<u8>,
 }
@@ -44,12 +44,12 @@ impl DamagedStore {
     }
 
     fn restore_marker(&self) {
-        // Whatever lies in its place.
+        // Removes a link or a file in the place of the marker.
         let _ = fs::remove_file(self.dir.join(MARKER));
         self.replace_marker(&self.marker);
     }
 
-    /// Where the disk is and what it is: evidence of every judgement of a directory.
+    /// Returns the facts about mount and filesystem that every fault of a directory has.
     fn place(&self) -> Value {
         json!({"mountPoint": self.disk.path(), "fsType": "ext4", "check": "identity"})
     }

@@ -1,4 +1,4 @@
-//! A state disk of which every so many writes or syncs fail.
+//! A state disk on which every n-th write or sync fails.
 
 use crate::support::agent::{Agent, callback};
 use crate::support::event_order::EventOrder;
@@ -9,7 +9,7 @@ use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 use crate::support::strace::{Tracer, failing};
 
-/// Reconnects of each store under a fault.
+/// Number of reconnects of each store for each fault.
 const CALLS: u32 = 6;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -47,13 +47,13 @@ async fn a_disk_that_fails_now_and_then_costs_requests_and_no_transition() {
                         refused += 1;
                     }
                 }
-                // A status is there to be seen all the while.
+                // The status stays readable.
                 assert!(agent.inventory(store).await["status"].is_string());
             }
         }
         println!("each {nth}th of {calls} is {error}: {made} made, {refused} refused");
         assert!(refused > 0, "no fault was met");
-        // Killed on a disk that still fails, it finds what it had acknowledged.
+        // After a kill on the failing disk the daemon finds everything that it had acknowledged.
         agent.kill();
         drop(tracer);
         agent.start();

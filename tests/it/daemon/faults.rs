@@ -1,4 +1,4 @@
-//! Adds that fail: each with its root cause and evidence, and nothing left behind.
+//! Adds that fail: each reports its root cause and evidence and leaves nothing behind.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -14,12 +14,12 @@ use crate::support::non_ssh_peers::{NonSshPeer, Script};
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
-/// No probe of the monitor disturbs. The handshake of a good server takes a twentieth of its limit.
+/// No probe of the monitor disturbs. A handshake with a good server takes a twentieth of the limit.
 const SETTINGS: &str = "[monitor]\ninterval = \"1h\"\n[ssh]\nhandshake_timeout = \"2s\"\n";
 
 const WEB: Script = Script::AnswersAndCloses(b"HTTP/1.1 400 Bad Request\r\n\r\n");
 
-/// One add that fails: what differs from a good one, the reasons, and facts of the first.
+/// One add that fails: the difference from a good one, the reasons, and facts of the first reason.
 struct Case {
     differs: Value,
     reasons: &'static [&'static str],
@@ -33,12 +33,12 @@ fn case(differs: Value, reasons: &'static [&'static str], facts: Value) -> Case 
 struct Scene {
     disk: MountedFs,
     agent: Agent,
-    /// A good add.
+    /// Returns the body of a good add.
     body: Value,
 }
 
 impl Scene {
-    /// Tries the add, and looks for what it left.
+    /// Sends the add and checks that it leaves nothing behind.
     async fn fails(&self, case: &Case) {
         let mut body = self.body.clone();
         for (name, value) in case.differs.as_object().unwrap() {
@@ -49,7 +49,8 @@ impl Scene {
         let facts = expect_failure(&reply, case.reasons, &case.facts);
         if facts["check"] == "ssh" {
             assert!(facts["milliseconds"].is_u64(), "{facts}");
-            // A server that was dialled is named, one that must not be is not.
+            // The response names a server that the daemon dialled, and no server that it must not
+            // dial.
             assert_eq!(facts["address"].is_string(), facts["phase"] != "resolve", "{facts}");
         }
         let error = &reply.body["error"];
@@ -60,7 +61,7 @@ impl Scene {
         assert_eq!(listed.body, json!({"inventories": []}));
     }
 
-    /// Rows of a table of the ledger, read as an operator would: with SQLite.
+    /// Counts the rows of a table of the ledger, read with SQLite as an operator would.
     fn rows(&self, table: &str) -> u32 {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
         let ledger = self.agent.path("state/ledger.sqlite");
@@ -118,7 +119,7 @@ async fn an_add_that_cannot_succeed_says_why_and_leaves_nothing() {
             &["target_not_allowed"],
             json!({"host": "192.0.2.1", "phase": "resolve", "addresses": ["192.0.2.1"]}),
         ),
-        // Both checks fail: the directory is the root cause, and both are told.
+        // Both checks fail: the directory is the root cause, and the response has both.
         case(
             json!({"url": missing, "sshPort": web}),
             &["directory_missing", "not_ssh"],
@@ -140,7 +141,7 @@ async fn an_add_that_cannot_succeed_says_why_and_leaves_nothing() {
     scene.disk.remount("rw");
     assert_eq!(tree(outside.path()).len(), 1, "the link was followed");
 
-    // No notice was sent, and none is left to be sent: the first is that of the add that succeeds.
+    // No notice was sent and none is in the outbox: the first is that of the add that succeeds.
     assert_eq!((scene.rows("stores"), scene.rows("outbox"), scene.rows("secrets")), (0, 0, 0));
     let good = scene.agent.ask(Method::POST, "/image-store", Some(scene.body.clone())).await;
     assert_eq!(good.status, 200, "{}", good.body);

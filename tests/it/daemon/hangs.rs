@@ -1,4 +1,4 @@
-//! Disks that hang while the daemon watches them: what it costs, and what comes after.
+//! Disks that hang while the daemon monitors them: the cost, and the recovery.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,10 +17,10 @@ use crate::support::wait::until;
 const PROBE_EVERY_SECOND: &str = "write_probe_interval = \"1s\"\n\
     [monitor]\ninterval = \"1s\"\nprobe_deadline = \"1s\"\n";
 
-/// What all workers are named by: the start of it, see `prctl(2)`.
+/// First letters of the process name of each worker, see `prctl(2)`.
 const WORKER: &str = "isw-";
 
-/// The workers that this daemon's stores have now; tests beside this one have theirs.
+/// Returns the workers of this daemon; other tests have workers too.
 fn workers(of: &BTreeSet<u32>) -> BTreeSet<u32> {
     named(WORKER).difference(of).copied().collect()
 }
@@ -76,13 +76,13 @@ async fn a_disk_that_is_slow_says_so_and_stays_connected() {
     assert_eq!(changes(&health), ["Connected", "Connecting", "Connected"]);
 }
 
-/// Periods to watch: more where somebody has the time.
+/// Number of periods to watch; the variable sets a larger one.
 fn periods() -> u32 {
     let set = std::env::var("HUNG_PERIODS").ok();
     set.map_or(60, |set| set.parse().expect("HUNG_PERIODS is a number"))
 }
 
-/// What a period takes at most: its second, its spread, and a probe that is given up.
+/// Longest period: its second, its jitter, and a probe that times out.
 const PERIOD: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,14 +103,14 @@ async fn a_hung_disk_costs_no_more_after_many_periods_than_after_few() {
     for _ in 0..periods() {
         agent.until_probed(&hung, 1).await;
     }
-    // The other store was probed all the while.
+    // The other store was probed all the time.
     agent.until_probed(&fine, 1).await;
     let health = agent.health(&hung).await;
     assert_eq!(health["stuckWorker"], stuck, "one worker, and the same one");
-    // One that has read this node's host keys for a login waits 10 s for more to do.
+    // A worker that has read this node's host keys for a login stays for 10 s.
     let threads = threads(daemon);
     assert!(threads <= threads_before + 1, "{threads_before} became {threads}");
-    // A probe of the other store may be under way in either count, with its two pipes.
+    // A probe of the other store may run during either count, with its two pipes.
     let now = descriptors(daemon);
     assert!(now.abs_diff(descriptors_before) <= 4, "{descriptors_before} became {now}");
     fuse.release();
@@ -127,7 +127,7 @@ fn both_roots(agent: &Agent, one: &Path, other: &Path) {
 async fn a_daemon_that_is_killed_while_a_probe_hangs_sends_no_second_one_after_it() {
     needs_root!();
     let fuse = Fuse::mounted();
-    // Far beyond the kill: nothing of the hang is in the ledger then.
+    // Long after the kill nothing of the hang is in the ledger.
     let patient = "[monitor]\ninterval = \"1h\"\nprobe_deadline = \"60s\"\n";
     let (mut agent, sshd, user) = installed(&fuse, patient).await;
     agent.start();
@@ -156,7 +156,7 @@ async fn a_daemon_that_is_killed_while_a_probe_hangs_sends_no_second_one_after_i
     assert_eq!(agent.until_connects(&uuid).await.status, 200);
 }
 
-/// The process that a refused add names.
+/// Returns the process id that a refused add names.
 async fn held_by(agent: &Agent, fuse: &Fuse, sshd: &Sshd, user: &User) -> u64 {
     let reply =
         agent.ask(hyper::Method::POST, "/image-store", Some(store(&fuse.path(), sshd, user))).await;

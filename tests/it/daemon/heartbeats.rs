@@ -1,4 +1,4 @@
-//! What the management node hears in between, and what it may ask for.
+//! The heartbeats to the management node, and the resyncs that it may request.
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::support::management_node::{Answer, ManagementNode, Received};
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
-/// The heartbeat's word on a store, once it has one.
+/// Waits for a heartbeat that has this store, and returns it and its entry.
 async fn beat_of(node: &mut ManagementNode, uuid: &str) -> (Received, Value) {
     loop {
         let beat = node.next_heartbeat().await;
@@ -40,10 +40,10 @@ async fn heartbeats_tell_how_all_stores_are_and_bring_back_what_the_receiver_ask
     let place = |data: &Value| (data["epoch"].clone(), data["seq"].clone());
     assert_eq!(place(&store), place(&added.json["data"]));
     assert_eq!(store["totalCapacity"], added.json["data"]["inventory"]["totalCapacity"]);
-    // A disk of a few megabytes, of which a gigabyte is to be left.
+    // A disk of a few megabytes, of which a gigabyte shall stay free.
     assert_eq!(store["conditions"], json!(["full"]));
 
-    // Asked twice for it, it comes twice: the same place, and each time an id of its own.
+    // Two requests get two events: the same position, and a new id each time.
     let stranger = "00000000000000000000000000000bad";
     let ask = json!({"resync": [stranger, uuid]}).to_string();
     node.set_heartbeat_script(move |_| Answer::Body(ask.clone()));
@@ -59,7 +59,7 @@ async fn heartbeats_tell_how_all_stores_are_and_bring_back_what_the_receiver_ask
         );
     }
     assert!(one.id() != two.id() && one.id() != added.id());
-    // It took no place of the store's.
+    // A resync takes no position of the store.
     node.set_heartbeat_script(|_| Answer::Status(200));
     assert_eq!(agent.reconnect(&uuid).await.status, 200);
     loop {
@@ -89,7 +89,7 @@ async fn a_receiver_that_does_not_take_heartbeats_gets_the_next_ones_and_no_old_
     while ids.len() < 5 {
         assert!(ids.insert(node.next_heartbeat().await.id().to_owned()), "one came again");
     }
-    // 410 ends them until a person acts.
+    // 410 stops the heartbeats until an operator acts.
     node.set_heartbeat_script(|_| Answer::Status(410));
     agent.until_logged("heartbeat delivery failing");
     node.set_heartbeat_script(|_| Answer::Status(200));

@@ -1,4 +1,4 @@
-//! A server whose host key has changed, and a person who accepts the new one.
+//! A server whose host key has changed, and an operator who accepts the new one.
 
 use hyper::Method;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::support::filesystems::MountedFs;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, HostKeyFile, Sshd, User};
 
-/// A store whose server has another key than when it was added.
+/// A store whose server has another key than at the add.
 struct Changed {
     disk: MountedFs,
     agent: Agent,
@@ -19,7 +19,7 @@ struct Changed {
     new: HostKeyFile,
 }
 
-/// The same server with other host keys.
+/// Restarts the same server with other host keys.
 fn restarted(sshd: Sshd, keys: &[&HostKeyFile]) -> Sshd {
     let port = sshd.address.port();
     drop(sshd);
@@ -74,7 +74,7 @@ async fn a_changed_key_is_pinned_when_a_person_accepts_it_and_the_old_one_is_ref
     assert_eq!(output["hostKey"]["fingerprint"], old.as_str(), "a refusal changes nothing");
     assert_eq!(output["offeredHostKey"]["fingerprint"], new.as_str());
 
-    // What an attempt recorded outlives the daemon.
+    // The offered key that an attempt recorded survives a restart.
     it.agent.kill();
     it.agent.start();
     let (status, body) = it.accept(&new).await;
@@ -88,7 +88,7 @@ async fn a_changed_key_is_pinned_when_a_person_accepts_it_and_the_old_one_is_ref
     let (status, body) = it.accept(&new).await;
     assert_eq!(status, 400, "there is nothing to accept any more: {body}");
 
-    // The pin is on the disk, and the old key is a stranger's now.
+    // The pin is on the disk, and the old key is now refused.
     it.agent.kill();
     it.agent.start();
     assert_eq!(it.agent.reconnect(&it.uuid).await.status, 200);

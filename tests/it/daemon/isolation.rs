@@ -1,4 +1,4 @@
-//! A store that hangs slows nothing but itself: not the probes and answers of another one, not a stop,
+//! A store that hangs slows only itself: not the probes and responses of another store, not a stop,
 //! not a start.
 
 use std::os::unix::fs::MetadataExt as _;
@@ -16,7 +16,7 @@ use crate::support::wait::until;
 
 const PROBE_EVERY_SECOND: &str = "[monitor]\ninterval = \"1s\"\nprobe_deadline = \"1s\"\n";
 
-/// A store on a disk whose writers sleep in the kernel, and one on a disk that is well.
+/// A store on a disk whose writers sleep in the kernel, and one on a healthy disk.
 struct Scene {
     agent: Agent,
     hung_disk: MountedFs,
@@ -29,7 +29,7 @@ struct Scene {
 
 impl Scene {
     async fn set() -> Self {
-        // With strictatime each reading of the marker shows: one a probe.
+        // With strictatime each read of the marker is visible, one for each probe.
         let (hung_disk, healthy_disk) =
             (MountedFs::of("ext4"), MountedFs::tmpfs("size=4m,strictatime"));
         let (sshd, user) = (Builder::new().start(), User::create());
@@ -43,13 +43,13 @@ impl Scene {
         Self { agent, hung_disk, healthy_disk, stuck, fine, sshd, _user: user }
     }
 
-    /// Freezes the disk and leaves a worker asleep in it; its process id.
+    /// Freezes the disk and waits until a worker sleeps on it. Returns its process id.
     async fn hang(&self) -> i64 {
         self.hung_disk.freeze("-f");
         self.stuck_worker().await
     }
 
-    /// The worker that a reconnect of the hung store finds, or leaves.
+    /// Reconnects the hung store and returns the worker that the fault names.
     async fn stuck_worker(&self) -> i64 {
         let reply = self.agent.reconnect(&self.stuck).await;
         let root = &reply.body["error"]["cause"]["opaque"];
@@ -61,7 +61,7 @@ impl Scene {
         self.healthy_disk.path().join(".imagestore-agent/identity.json")
     }
 
-    /// How long this many probes of the store that is well take.
+    /// Measures this number of probes of the healthy store.
     async fn probes(&self, count: u32) -> Duration {
         let read = || {
             let marker = std::fs::metadata(self.marker()).unwrap();
@@ -77,7 +77,7 @@ impl Scene {
         begun.unwrap().elapsed()
     }
 
-    /// The middle one of the times that this many requests to the store that is well take.
+    /// Returns the median time of this number of requests to the healthy store.
     async fn median(&self, count: usize, method: Method, action: &str) -> Duration {
         let path = format!("/image-store/{}{action}", self.fine);
         let mut times = Vec::new();
@@ -101,7 +101,7 @@ impl Scene {
     }
 }
 
-/// The state of a process, as `ps` shows it.
+/// Returns the state of a process, as `ps` shows it.
 fn state(pid: i64) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
@@ -112,7 +112,7 @@ fn sleeps(pid: i64) -> bool {
 }
 
 async fn until_gone(pid: i64) {
-    // One whose parent is gone too may wait for ever to be reaped.
+    // A worker whose parent has ended may wait forever to be reaped.
     until("the worker gone", async || matches!(state(pid), None | Some('Z'))).await;
 }
 
@@ -132,8 +132,8 @@ async fn a_hung_store_slows_no_probe_and_no_answer_of_another() {
     let most = probes * 3 / 2 + Duration::from_secs(1);
     assert!(beside[0].1 < most, "{probes:?} before, {:?} beside a hung store", beside[0].1);
     for ((what, before), (_, beside)) in answers.iter().zip(&beside[1..]) {
-        // Ratios of one run, and what a neighbour on this machine may take: whoever waited for the
-        // hung store would wait for a second.
+        // The limits are ratios within one run plus noise of this machine; a wait for the hung
+        // store takes a second.
         let most = *before * 5 + Duration::from_millis(100);
         assert!(*beside < most, "{what}: {before:?} before, {beside:?} beside a hung store");
     }

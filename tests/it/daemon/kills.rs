@@ -1,5 +1,6 @@
-//! SIGKILL in the middle of each commit, and at each labelled point on the way of a transition. A kill at a
-//! sync leaves a commit that is whole and that nobody has been told of; one at a write leaves a torn one.
+//! SIGKILL in the middle of each commit, and at each labelled point of a transition. A kill at a
+//! sync leaves a complete commit whose notice nobody has seen; a kill at a write leaves a torn
+//! commit.
 
 use std::path::{Path, PathBuf};
 
@@ -17,23 +18,23 @@ use crate::support::sshd::{Builder, Sshd, User};
 use crate::support::strace::{Tracer, killing};
 use crate::support::wait::until;
 
-/// No probe of the monitor but the first after each start.
+/// The only probe of the monitor is the first after each start.
 const HOURLY_PROBES: &str = "[monitor]\ninterval = \"1h\"\n";
 const SYNC_CALLS: &str = "fsync,fdatasync";
 const SYNCS: At = At::Call(SYNC_CALLS);
 const WRITES: At = At::Call("pwrite64");
 
-/// Where the daemon is killed.
+/// The place at which the daemon is killed.
 #[derive(Clone, Copy, Debug)]
 enum At {
     /// At one of these system calls on its ledger.
     Call(&'static str),
-    /// At this point of its own.
+    /// At this crash point.
     #[cfg(feature = "crash-points")]
     Point(&'static str),
 }
 
-/// What kills, until it is dropped.
+/// The armed kill, disarmed when dropped.
 struct Armed {
     _tracer: Option<Tracer>,
     file: PathBuf,
@@ -60,7 +61,7 @@ impl Armed {
 
 impl Drop for Armed {
     fn drop(&mut self) {
-        // There is none when a system call kills.
+        // A kill at a system call has no such file.
         let _ = std::fs::remove_file(&self.file);
     }
 }
@@ -71,7 +72,7 @@ struct Killed;
 struct Scene {
     agent: Agent,
     node: ManagementNode,
-    /// Whether the management node answers while the script runs.
+    /// True if the management node answers while the script runs.
     is_heard: bool,
     events: EventOrder,
     disk: MountedFs,
@@ -100,8 +101,8 @@ impl Scene {
         dir
     }
 
-    /// Kills at the `nth` of these, in the script or never, and looks at what is left; whether there was
-    /// something to kill.
+    /// Arms a kill at the `nth` occurrence, runs the script, and checks the state afterwards.
+    /// Returns true if the daemon was killed.
     async fn killed_at(&mut self, at: At, nth: u32) -> bool {
         let armed = Armed::against(&self.agent, at, nth);
         if !self.is_heard {
@@ -160,7 +161,7 @@ impl Scene {
         self.agent.http().send_request(method, &path, body.as_ref()).await.map_err(|_| Killed)
     }
 
-    /// Waits until the ledger holds no notice, where there is somebody who takes them.
+    /// Waits until the outbox is empty, if the management node answers.
     async fn acknowledged(&mut self) -> Result<(), Killed> {
         let mut killed = false;
         until("everything acknowledged", async || {
@@ -186,8 +187,8 @@ impl Scene {
         }
     }
 
-    /// Every status in the ledger is the one that was told last or waits to be told, and what was
-    /// answered is in it.
+    /// Checks that each status in the ledger is that of the newest event, delivered or in the
+    /// outbox, and that the ledger has everything that was answered.
     fn the_ledger_agrees(&self, old: &str, replies: &[DaemonResponse]) {
         let ledger = self.ledger();
         let sql = "SELECT s.store, s.standing ->> 'status', (
@@ -219,7 +220,7 @@ impl Scene {
         stores.iter().map(|store| store["uuid"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Waits until every store is Connected and everything is told.
+    /// Waits until every store is Connected and every notice is delivered.
     async fn settled(&mut self) {
         let unsettled = "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM standings
             WHERE standing ->> 'status' <> 'Connected')";
@@ -230,7 +231,7 @@ impl Scene {
         }
     }
 
-    /// Does what the kill kept from being done, so that the new store is the old one of the next round.
+    /// Completes the script after a kill, so that the new store is the old one of the next round.
     async fn finish(&mut self, old: &str, dir: &Path) {
         let stores = self.stores().await;
         if stores.iter().all(|uuid| uuid == old) {
@@ -243,8 +244,8 @@ impl Scene {
     }
 }
 
-/// Kills at the first of these, at the `stride`th after it and so on, until there is none left; how many
-/// there were.
+/// Kills at the first occurrence, at the `stride`th after it and so on, until the script survives.
+/// Returns the number of kills.
 async fn killed_at_each(at: At, stride: u32, is_heard: bool) -> u32 {
     let mut scene = Scene::set(is_heard).await;
     let mut nth = 1;
@@ -258,8 +259,8 @@ async fn killed_at_each(at: At, stride: u32, is_heard: bool) -> u32 {
 async fn a_kill_at_any_sync_loses_and_doubles_nothing() {
     needs_root!();
     let syncs = killed_at_each(SYNCS, 1, true).await;
-    // The add and its epoch, two transitions, three acknowledgements, of which one may share a commit,
-    // the removal.
+    // The add and its epoch, two transitions, three acknowledgements, of which one may share a
+    // commit, and the removal.
     assert!(syncs >= 7, "only {syncs}");
 }
 
@@ -273,12 +274,12 @@ async fn a_kill_at_any_sync_while_nobody_listens_loses_and_doubles_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_in_the_middle_of_a_commit_loses_and_doubles_nothing() {
     needs_root!();
-    // Each page is two writes, its frame and itself: an odd stride meets both.
+    // Each page has two writes, its frame and itself: an odd stride meets both.
     let writes = killed_at_each(WRITES, 3, true).await;
     assert!(writes >= 40, "only {writes}");
 }
 
-/// Every point that there is, and how often the script passes it at least.
+/// Every crash point, and the least number of times that the script passes it.
 #[cfg(feature = "crash-points")]
 const POINTS: [(&str, u32); 7] = [
     ("claim.after", 1),
@@ -329,12 +330,12 @@ async fn a_kill_at_any_sync_of_a_first_start_leaves_one_that_starts() {
     for nth in 1.. {
         let mut agent = Agent::installed(Path::new("/var/lib/imagestore"), HOURLY_PROBES);
         let words = killing(SYNC_CALLS, nth, &[]);
-        // Traced from outside, so that the daemon is the child that is waited for.
+        // strace runs outside, so that the daemon is the child that the test waits for.
         let mut wrapper: Vec<&str> = words.iter().map(String::as_str).collect();
         wrapper.push("-D");
         started = agent.start_under(&wrapper);
         if started {
-            // Beyond the start there is only the look at the state disk.
+            // After the start only the check of the state disk writes.
             assert!(nth > 10, "only {nth} syncs");
             break;
         }

@@ -1,4 +1,4 @@
-//! Whoever reads the log may hang: a journal that is stopped, a terminal on hold.
+//! A reader of the log that hangs, as a stopped journal or a paused terminal does.
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -7,8 +7,8 @@ use tempfile::TempDir;
 use crate::support::agent::Agent;
 use crate::support::wait::until;
 
-/// Requests that leave an audit line of some 400 bytes each: more than the pipe has room for (64 KiB,
-/// `pipe(7)`), and the daemon behind it.
+/// Number of requests, each with an audit line of some 400 bytes. Together they exceed the pipe (64
+/// KiB, `pipe(7)`) and the daemon's buffer.
 const CALLS: usize = 1200;
 const MISSING: &str = "00000000000000000000000000000001";
 

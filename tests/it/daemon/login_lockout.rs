@@ -1,4 +1,4 @@
-//! What the daemon does not do to an account whose password has changed.
+//! The daemon does not lock out an account whose password has changed.
 
 use hyper::Method;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::support::http_server::{HttpRequest, exchange};
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, Sshd, User};
 
-/// The deepest cause.
+/// Returns the deepest cause.
 fn root(body: &Value) -> &Value {
     let mut error = &body["error"];
     while error["cause"].is_object() {
@@ -20,7 +20,7 @@ fn root(body: &Value) -> &Value {
     &error["opaque"]
 }
 
-/// A store whose password has been changed on its server.
+/// A store whose password was changed on its server.
 struct Rotated {
     disk: MountedFs,
     agent: Agent,
@@ -65,7 +65,7 @@ async fn refused_credentials_are_tried_three_times_and_then_only_by_force() {
     assert!(!forced.status.success());
     it.sshd.until_logged("Failed password", 4);
 
-    // A success wipes the slate.
+    // A success resets the counts.
     it.user.set_password(&it.user.password);
     let path = format!("/image-store/{}/actions", it.uuid);
     let body = json!({"params": {"force": true}});
@@ -109,7 +109,7 @@ async fn updates_with_the_refused_credentials_count_with_the_logins() {
     }
     assert!(root(&it.agent.reconnect(&it.uuid).await.body)["remembered"] == json!(true));
     assert_eq!(it.sshd.logged("Failed password"), 3);
-    // Others have not been refused yet, and are counted for themselves.
+    // Other logins have not been refused yet and have counts of their own.
     for n in 0..5 {
         let error = update(json!({"password": "wrong", "force": n == 4})).await;
         assert_eq!(error["remembered"] == json!(true), n == 3, "{n}: {error}");

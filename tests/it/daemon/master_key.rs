@@ -1,4 +1,4 @@
-//! A master key that is lost, and one that is found again.
+//! A master key that is lost and then restored.
 
 use std::fs;
 

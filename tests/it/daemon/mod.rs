@@ -1,4 +1,4 @@
-//! The whole daemon as a process, against a real sshd, real filesystems and a management node.
+//! The whole daemon as a process, with a real sshd, real filesystems and a management node.
 
 mod add_rollback;
 mod agent_calls;

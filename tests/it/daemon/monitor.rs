@@ -1,4 +1,4 @@
-//! What the monitor finds by itself, decides and mends, on real disks and servers.
+//! The monitor detects faults and repairs by itself, on real disks and servers.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ const FREQUENT_CHECKS: &str = "write_probe_interval = \"1s\"\n\
 async fn a_disk_that_goes_read_only_is_found_in_a_period_and_comes_back_by_itself() {
     needs_root!();
     let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
-    // No write is due for an hour: the superblock tells.
+    // No write is due for an hour: the superblock shows the fault.
     let rare =
         FREQUENT_CHECKS.replace("write_probe_interval = \"1s\"", "write_probe_interval = \"1h\"");
     let mut agent = Agent::installed(&disk.path(), &rare);
@@ -68,7 +68,7 @@ async fn a_dying_disk_is_given_up_after_three_probes() {
     let seen = agent
         .until_health(&uuid, "failing", |health| check(health, "examine")["status"] == "False")
         .await;
-    // Seen at once; believed after three.
+    // The first failed probe is visible at once; three of them disconnect the store.
     assert_eq!(seen["inventory"]["status"], "Connected");
     let health = agent.until_status(&uuid, "Disconnected").await;
     assert_eq!(
@@ -105,7 +105,7 @@ async fn a_disk_that_comes_back_as_another_device_is_the_same_store() {
     let before = agent.health(&uuid).await;
     assert!(disk.try_unmount() || disk.try_unmount());
     agent.until_status(&uuid, "Disconnected").await;
-    // Takes the loop device that was its own.
+    // Takes the loop device that the filesystem had before.
     let other = MountedFs::of("ext4");
     disk.mount();
     let health = agent.until_status(&uuid, "Connected").await;
@@ -114,7 +114,7 @@ async fn a_disk_that_comes_back_as_another_device_is_the_same_store() {
     let moved = |line: &&Value| line["event"] == "moved";
     let line = health["history"].as_array().unwrap().iter().find(moved);
     match health["filesystem"]["device"] == before["filesystem"]["device"] {
-        // Another test may have taken it meanwhile, and given it back.
+        // Another test may have used and released it meanwhile.
         true => assert!(line.is_none()),
         false => assert_eq!(line.unwrap()["device"], health["filesystem"]["device"]),
     }
@@ -130,7 +130,7 @@ async fn a_server_that_goes_is_found_by_a_login_and_comes_back_by_itself() {
     let mut agent = Agent::installed(&disk.path(), FREQUENT_CHECKS);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
-    // The first login of the monitor: a whole one, so that no server counts it as a scan.
+    // The monitor's first login is a complete one, so that no server counts it as a scan.
     let added = check(&agent.health(&uuid).await, "ssh")["lastProbeTime"].clone();
     agent
         .until_health(&uuid, "logged in", |health| check(health, "ssh")["lastProbeTime"] != added)
@@ -159,7 +159,7 @@ async fn a_password_that_was_changed_is_found_at_once() {
     user.set_password("another one");
     let health = agent.until_status(&uuid, "Disconnected").await;
     assert_eq!(root(&health)["reason"], "credentials_refused");
-    // Decided by the first login that was refused.
+    // The first refused login disconnected the store.
     assert!(condition(&health, "unverified").is_none());
     user.set_password(&user.password);
     agent.until_status(&uuid, "Connected").await;

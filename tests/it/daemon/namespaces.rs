@@ -1,4 +1,5 @@
-//! A daemon whose mounts are its own, as a container's are: what the host lets go stays there for it.
+//! A daemon in a mount namespace of its own, as in a container: an unmount on the host does not
+//! reach it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,7 +13,7 @@ use crate::support::health::{condition, root};
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
-/// `unshare` makes all mounts private, as Docker does what it binds.
+/// `unshare` makes all mounts private, as Docker does by default.
 const UNSHARE_MOUNTS: [&str; 2] = ["unshare", "-m"];
 
 async fn namespace_remedy(agent: &Agent, uuid: &str) -> Option<String> {
@@ -25,7 +26,7 @@ async fn namespace_remedy(agent: &Agent, uuid: &str) -> Option<String> {
 async fn a_disk_that_the_host_has_let_go_is_told_by_the_login() {
     needs_root!();
     let (disk, user, sshd) = (MountedFs::of("ext4"), User::create(), Builder::new().start());
-    // The user may look into the folder, as the root of a real node may.
+    // The user may read the folder, as root on a real node may.
     fs::set_permissions(disk.path().parent().unwrap(), Permissions::from_mode(0o755)).unwrap();
     let mut agent = Agent::installed(&disk.path(), "");
     assert!(agent.start_under(&UNSHARE_MOUNTS));
@@ -43,7 +44,7 @@ async fn a_disk_that_the_host_has_let_go_is_told_by_the_login() {
     let other = namespace_remedy(&agent, &uuid).await.expect("the host has another disk there");
     assert!(other.contains("another store's"), "{other}");
 
-    // Started anew it sees what the host sees.
+    // After a restart the daemon sees the mounts of the host.
     agent.terminate();
     assert!(agent.start_under(&UNSHARE_MOUNTS));
     let health = agent.until_status(&uuid, "Disconnected").await;

@@ -1,4 +1,4 @@
-//! Disks and management nodes that go and come back, without anybody asking.
+//! Disks and management nodes that fail and recover without a request of a caller.
 
 use serde_json::Value;
 
@@ -56,8 +56,8 @@ async fn a_start_before_the_mount_changes_nothing_that_the_mount_does_not_mend()
     assert!(agent.terminate().0.success());
     assert!(disk.try_unmount());
     agent.start();
-    // What comes next is the loss of the disk: neither stop nor start has changed a status. The first
-    // notice may come twice, if the stop came before its acknowledgement.
+    // The next event is the loss of the disk: neither the stop nor the start has changed a status.
+    // The first notice may come twice if the stop preceded its acknowledgement.
     let lost = loop {
         let next = node.next().await;
         if next.id() != added.id() {
@@ -94,7 +94,7 @@ async fn a_management_node_that_was_away_is_told_everything_in_order() {
     }
 }
 
-/// The newest position that the management node has been told of.
+/// Returns the newest position that the management node has received.
 async fn epoch_of_a_reconnect(agent: &Agent, node: &mut ManagementNode, uuid: &str) -> u64 {
     assert_eq!(agent.reconnect(uuid).await.status, 200);
     until(node, "Connected").await.json["data"]["epoch"].as_u64().unwrap()
@@ -119,7 +119,7 @@ async fn a_state_directory_restored_from_an_older_copy_numbers_above_all_that_wa
     let epoch_in_event = epoch_of_a_reconnect(&agent, &mut node, &uuid).await;
     agent.terminate();
 
-    // The older copy: the time is above what it holds and above what was told after it.
+    // The older copy: the clock is above every epoch in it and above those sent since.
     std::fs::remove_dir_all(&state).unwrap();
     copied(&copy, &state);
     agent.start();
@@ -127,7 +127,8 @@ async fn a_state_directory_restored_from_an_older_copy_numbers_above_all_that_wa
     assert!(restored > epoch_in_event, "{restored} after {epoch_in_event}");
     agent.terminate();
 
-    // As if the clock had been far ahead when that was told, and were right now: a person says so, once.
+    // As if the clock had been far ahead at that time and were right now: an operator sets the
+    // epoch once.
     const FLOOR: u64 = 5_000_000_000_000;
     std::fs::remove_dir_all(&state).unwrap();
     copied(&copy, &state);

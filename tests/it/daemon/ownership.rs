@@ -1,4 +1,4 @@
-//! Whose directory it is: two nodes that see one disk, and a disk that holds another store.
+//! Ownership of a directory: two nodes that see one disk, and a disk that holds another store.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::support::management_node::{ManagementNode, Received};
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, Sshd, User};
 
-/// No probe of the monitor notices before a reconnect does.
+/// No probe of the monitor notices the change before a reconnect does.
 const HOURLY_PROBES: &str = "[monitor]\ninterval = \"1h\"\n";
 const MARKER: &str = ".imagestore-agent/identity.json";
 
@@ -39,7 +39,7 @@ async fn next_drop(node: &mut ManagementNode) -> Received {
     }
 }
 
-/// `add` as a person types it, over the socket.
+/// Runs `add` as an operator types it, over the socket.
 fn typed_add(agent: &Agent, dir: &Path, sshd: &Sshd, user: &User, more: &[&str]) -> (bool, Value) {
     let (dir, port) = (dir.display().to_string(), sshd.address.port().to_string());
     let mut args = vec!["add", "--json", "--name", "images", "--path", &dir];
@@ -65,7 +65,7 @@ async fn a_directory_of_another_node_is_taken_over_only_on_demand_and_its_node_i
     let of_typed = former.add(&typed, &sshd, &user).await;
     let (former_id, new_id) = (node_id(&former), node_id(&new));
 
-    // Unasked, the directory stays where it is.
+    // Without the flag the directory stays with its node.
     let mut body = store(&over_http, &sshd, &user);
     let before = tree(&disk.path());
     let facts = |uuid: &str| json!({"storeUuid": uuid, "nodeId": former_id, "check": "identity"});
@@ -78,7 +78,7 @@ async fn a_directory_of_another_node_is_taken_over_only_on_demand_and_its_node_i
     assert_eq!(tree(&disk.path()), before, "a refusal changes no marker");
     assert_eq!(former.reconnect(&of_http).await.status, 200, "it is still served");
 
-    // Asked for, it moves; the marker keeps its id, for it is the same directory.
+    // With the flag it moves; the marker keeps its id, because the directory is the same.
     let identity = marker(&over_http)["id"].clone();
     body["params"]["takeOver"] = json!(true);
     let added_by_http = new.ask(Method::POST, "/image-store", Some(body)).await;
@@ -90,7 +90,7 @@ async fn a_directory_of_another_node_is_taken_over_only_on_demand_and_its_node_i
     assert_eq!(now["storeUuid"], added_by_http.body["inventory"]["uuid"]);
     assert_eq!(marker(&typed)["storeUuid"], added["inventory"]["uuid"]);
 
-    // The former node finds out, tells, and leaves the marker alone.
+    // The former node detects and reports the change and leaves the marker alone.
     for (uuid, dir) in [(of_http, over_http), (of_typed, typed)] {
         let reply = former.reconnect(&uuid).await;
         let facts = json!({"nodeId": new_id, "path": dir, "storeUuid": marker(&dir)["storeUuid"]});
@@ -125,7 +125,7 @@ async fn a_directory_with_the_marker_of_another_store_is_not_served() {
     expect_failure(&agent.reconnect(&two).await, &["wrong_store"], &facts);
     assert_eq!(tree(&disk.path()), before);
     assert_eq!(agent.reconnect(&one).await.status, 200, "the other store is well");
-    // Nor is it added as a third one, whatever is asked for.
+    // No flag lets an add take it as a third store.
     let gone = agent.ask(Method::DELETE, &format!("/{two}"), None).await;
     assert_eq!(gone.status, 200);
     for take_over in [false, true] {
@@ -134,7 +134,7 @@ async fn a_directory_with_the_marker_of_another_store_is_not_served() {
         let reply = agent.ask(Method::POST, "/image-store", Some(body)).await;
         expect_failure(&reply, &["wrong_store"], &json!({"storeUuid": one}));
     }
-    // With its own marker the directory is the removed store's, and adopted.
+    // With its own marker the directory is that of the removed store, and the add adopts it.
     fs::write(second.join(MARKER), its_own).unwrap();
     agent.add(&second, &sshd, &user).await;
     assert_eq!(marker(&second)["id"], expected["id"]);

@@ -1,4 +1,4 @@
-//! A daemon that is not root, as the packaged one: what it may not do, and how that is mended.
+//! A daemon that is not root, like the packaged one: its missing permissions, and the remedies.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
@@ -17,7 +17,7 @@ use crate::support::sshd::{Builder, User};
 const HOURLY_PROBES: &str = "[monitor]\ninterval = \"1h\"\n";
 const FOLDER: &str = ".imagestore-agent";
 
-/// Lets everybody through to the mount point, which lies in a folder of the test's own.
+/// Lets every user reach the mount point, which lies in a folder of the test.
 fn reachable(disk: &MountedFs) {
     for path in [disk.path().parent().unwrap(), &disk.path()] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -60,7 +60,8 @@ async fn a_directory_that_is_not_the_daemons_is_refused_until_init_has_prepared_
     assert!(remedy(&refused).contains(&command), "{}", remedy(&refused));
     assert_eq!(tree(&dir), before);
 
-    // The command it names, as root: what it makes belongs to the owner of the state directory.
+    // The test runs the command of the remedy as root; its files belong to the owner of the state
+    // directory.
     init(&agent, &dir);
     for name in [FOLDER, ".imagestore-agent/identity.json", "registry", "export"] {
         assert_eq!(fs::metadata(dir.join(name)).unwrap().uid(), NOBODY, "{name}");
@@ -90,7 +91,7 @@ async fn a_store_whose_folder_or_marker_is_taken_from_the_daemon_is_mended_by_in
     let probe = folder.join(format!("probe.{}", node_id.trim_end()));
     let content = fs::read(&marker).unwrap();
     chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
-    // As after a restore from a backup, by root.
+    // As after a restore from a backup by root.
     type Damage<'a> = (&'a str, &'a Path, &'a str, &'a dyn Fn());
     let damages: [Damage<'_>; 2] = [
         ("create", &probe, "0755", &|| chown(&folder, Some(0), Some(0)).unwrap()),
@@ -101,12 +102,13 @@ async fn a_store_whose_folder_or_marker_is_taken_from_the_daemon_is_mended_by_in
     ];
     for (step, path, mode, damage) in damages {
         damage();
-        // Root's folder is open to all, not writable for them.
+        // Root's folder is readable for all and not writable.
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
         let reply = agent.reconnect(&uuid).await;
         let facts = expect_failure(&reply, &["permission_denied"], &denied(path));
         assert_eq!(facts["step"], step);
-        // Of what denied access: the directory around it belongs to the daemon.
+        // The facts name the folder that denied access; the directory around it belongs to the
+        // daemon.
         assert_eq!((&facts["owner"], &facts["mode"]), (&json!(0), &json!(mode)));
         let command = format!("imagestore-agent init {} ", dir.display());
         assert!(remedy(&reply).contains(&command), "{}", remedy(&reply));

@@ -1,4 +1,4 @@
-//! Whether the host behind a login is this node: what the daemon makes of it between and in attempts.
+//! The evidence that the host behind a login is this node, between attempts and in them.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::support::health::condition;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, HostKeyFile, User};
 
-/// Logs in as often as the monitor may.
+/// Logs in as often as the settings allow.
 const FREQUENT_CHECKS: &str = "[monitor]\ninterval = \"1s\"\nssh_interval = \"10s\"\n";
 
 #[tokio::test]
@@ -31,7 +31,7 @@ async fn a_host_is_known_by_its_key_or_by_its_boot_id() {
         assert_eq!(agent.cli(&["remove", &uuid, "--yes"], "").status.code(), Some(0));
         fs::remove_dir_all(disk.path().join(".imagestore-agent")).unwrap();
     }
-    // No session is opened where the key is evidence enough.
+    // The check opens no session if the host key is evidence enough.
     assert_eq!((own.logged("Starting session"), other.logged("Starting session")), (0, 1));
 }
 
@@ -50,8 +50,8 @@ async fn an_account_with_a_forced_command_connects_and_its_command_is_not_run_ag
     assert_eq!(health["hostProof"]["obstacle"], "other_program");
     assert_eq!(health["inventory"]["status"], "Connected");
 
-    // One in the add; one in the first login of the store's task, which knows nothing of that; and none
-    // after it, neither for a caller nor for the monitor.
+    // One session in the add, one in the first login of the store task, and none afterwards,
+    // neither for a caller nor for the monitor.
     for _ in 0..2 {
         assert_eq!(agent.reconnect(&uuid).await.status, 200);
     }
@@ -75,7 +75,7 @@ async fn another_host_disconnects_at_once_and_the_right_one_connects_again() {
     let health = agent.until_condition(&uuid, "proof_unavailable", true).await;
     assert_eq!(health["hostProof"]["obstacle"], "unreadable");
 
-    // The same path on another host: another store's marker, then this one's.
+    // The same path on another host: another store's marker, then this store's.
     let marker = disk.path().join(".imagestore-agent/identity.json");
     let there = root.path().join(marker.strip_prefix("/").unwrap());
     put(&there, "{\"id\":\"00000000000000000000000000000bad\"}");

@@ -1,4 +1,4 @@
-//! Queues that are full turn callers away at once and lose nobody who was let in.
+//! Full queues reject callers at once and lose no accepted request.
 
 use hyper::Method;
 use serde_json::{Value, json};
@@ -12,12 +12,12 @@ use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 use crate::support::wait::until;
 
-/// Long enough for all of them on a busy machine.
+/// Deadlines long enough for all requests on a busy machine.
 const LONG_DEADLINES: &str = "[monitor]\ninterval = \"1h\"\nprobe_deadline = \"1m\"\nattempt_deadline = \"2m\"\n\
     [ssh]\nconnect_timeout = \"1m\"\nhandshake_timeout = \"1m\"\nauth_timeout = \"1m\"\n";
 const STORES: &str = "/zstack/v1/backup-storage/image-store";
 
-/// Sends a request beside others.
+/// Sends a request in a task of its own.
 fn send(calls: &mut JoinSet<HttpResponse>, agent: &Agent, line: &str, body: &Value) {
     let (address, line, body) = (agent.address(), line.to_owned(), body.to_string());
     calls.spawn(async move {
@@ -26,7 +26,7 @@ fn send(calls: &mut JoinSet<HttpResponse>, agent: &Agent, line: &str, body: &Val
     });
 }
 
-/// The answer of a full queue; the deepest cause says so.
+/// Checks the response of a full queue, whose deepest cause names it.
 fn is_busy(answer: &HttpResponse) {
     assert_eq!(answer.status, 503, "{answer:?}");
     let mut error = &answer.body["error"];
@@ -45,7 +45,7 @@ async fn one_add_too_many_is_turned_away_and_the_others_succeed() {
     let (disk, sshd, user) = (MountedFs::tmpfs("size=8m"), Builder::new().start(), User::create());
     let mut agent = Agent::installed(&disk.path(), LONG_DEADLINES);
     agent.start();
-    // While the server is stopped no add can end.
+    // While the SSH server is stopped no add can end.
     sshd.freeze();
     let mut calls = JoinSet::new();
     for n in 0..=ADDS {
@@ -67,7 +67,8 @@ async fn one_add_too_many_is_turned_away_and_the_others_succeed() {
 async fn a_full_inbox_of_a_store_turns_away_and_forgets_nobody_who_is_in_it() {
     needs_root!();
     const INBOX: usize = 256;
-    // More than may come before the first is taken, which takes all that are there with it.
+    // More requests than fit before the store task takes the first, which takes all queued ones
+    // with it.
     const TOO_MANY: usize = 100;
     let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
     let state = MountedFs::of("ext4");
@@ -79,7 +80,7 @@ async fn a_full_inbox_of_a_store_turns_away_and_forgets_nobody_who_is_in_it() {
     let line = format!("PUT {STORES}/{uuid}/actions");
     let body = json!({"params": {}});
     let frozen = state.frozen();
-    // The first one is taken, and its commit sleeps with the disk.
+    // The store task has taken the first one, and its commit sleeps with the disk.
     let mut calls = JoinSet::new();
     send(&mut calls, &agent, &line, &body);
     let pid = agent.pid();
@@ -105,7 +106,7 @@ async fn a_full_inbox_of_a_store_turns_away_and_forgets_nobody_who_is_in_it() {
     assert!(served > INBOX, "one of those who were let in was forgotten: {served}");
 }
 
-/// Whether the daemon's thread of this name sleeps in the kernel and cannot be woken.
+/// Returns true if the daemon's thread of this name sleeps uninterruptibly in the kernel.
 fn ledger_sleeps(pid: u32) -> bool {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     threads.map(|thread| thread.unwrap().path().join("stat")).any(|stat| {

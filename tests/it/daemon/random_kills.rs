@@ -1,5 +1,5 @@
-//! SIGKILL at moments that nobody chose, of a daemon that works for several stores and tells of it a
-//! management node that dies as well.
+//! SIGKILL at random moments of a daemon that serves several stores, with a management node that
+//! stops and restarts as well.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use crate::support::requirements::needs_root;
 use crate::support::seeded_rng::SeededRng;
 use crate::support::sshd::{Builder, User};
 
-/// A run of the daemon lasts less than this: a few attempts, or not even the start.
+/// Longest run of the daemon: a few attempts, or not even the start.
 const RUN: Duration = Duration::from_millis(200);
 
-/// How often the daemon is killed: more where somebody has the time.
+/// Returns the number of kills; the variable sets a larger one.
 fn kills() -> u32 {
     let set = std::env::var("RANDOM_KILLS").ok();
     set.map_or(50, |set| set.parse().expect("RANDOM_KILLS is a number"))
@@ -30,7 +30,7 @@ async fn whoever_dies_when_everything_is_told_once_and_in_order() {
     needs_root!();
     let mut chance = SeededRng::from_env("RANDOM_KILLS_SEED");
     let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
-    // One answer in eight does not count.
+    // One response in eight is an error.
     let mut refused = chance.another();
     let mut node = ManagementNode::scripted(move |_| match refused.one_in(8) {
         true => Answer::Status(500),
@@ -48,20 +48,20 @@ async fn whoever_dies_when_everything_is_told_once_and_in_order() {
 
     let (mut events, mut deaths, mut in_start, mut down) = (EventOrder::default(), 0, 0, false);
     let mut killed = 0;
-    // Until enough has happened to show anything.
+    // Until each kind of event has happened.
     while killed < kills() || deaths == 0 || events.duplicates == 0 {
         killed += 1;
         let mut calls = JoinSet::new();
         for uuid in &stores {
             let (daemon, path) = (agent.http(), actions(uuid));
             let body = serde_json::json!({"params": {}});
-            // As fast as it answers, until it is gone.
+            // Each caller repeats its request until the daemon is gone.
             calls.spawn(async move {
                 while daemon.send_request(hyper::Method::PUT, &path, Some(&body)).await.is_ok() {}
             });
         }
         if chance.one_in(3) {
-            // One of the two is down when the daemon dies, or has just come back.
+            // The management node is down when the daemon dies, or has just come back.
             sleep(chance.below(RUN / 2)).await;
             match down {
                 true => node.restart().await,

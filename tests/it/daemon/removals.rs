@@ -1,4 +1,4 @@
-//! A store that is removed while others ask for it.
+//! A store that is removed while other callers request it.
 
 use hyper::Method;
 use tokio::task::JoinSet;
@@ -31,7 +31,7 @@ async fn whoever_asks_for_a_store_that_is_removed_meanwhile_is_told_that_it_is_u
             let (http, path, store_path) = (agent.http(), path.clone(), store_path.clone());
             removals.spawn(async move {
                 let removed = http.send_request(Method::DELETE, &path, None).await.unwrap();
-                // Whoever is told that it is gone does not see it any more.
+                // A caller whose removal was answered does not see the store any more.
                 let store_path = http.send_request(Method::GET, &store_path, None).await.unwrap();
                 (removed.status.as_u16(), store_path.body["inventories"].as_array().unwrap().len())
             });

@@ -1,5 +1,5 @@
-//! No secret in a log, an answer, an event, a command's output or the state directory in the clear,
-//! whatever it is sent as.
+//! No secret is in a log, a response, an event, the output of a command or, unencrypted, in the
+//! state directory, in whichever form the client sends it.
 
 use std::fs;
 
@@ -18,9 +18,9 @@ const WRONG_PASSWORD: &str = "wr\"ong \\ päss%word +&=";
 const PASSPHRASE: &str = "a pass \"phrase\" of <some> length/ü";
 const WRONG_PASSPHRASE: &str = "another pass phrase, not it";
 const WRONG_TOKEN: &str = "not-a-session-of-this-daemon";
-/// What the management node's events are signed with, in base64 as it stands in the file.
+/// Secret that signs the events, in base64 as in its file.
 const SIGNING: &str = "c2lnbmluZy1zZWNyZXQtb2YtdGhpcy10ZXN0LW9ubHk=";
-/// A name, which is no secret: it must be found wherever secrets are looked for.
+/// A name, which is no secret: the scan must find it in every place that it searches.
 const CANARY: &str = "canary-of-the-search";
 const STORES: &str = "/zstack/v1/backup-storage/image-store";
 
@@ -34,7 +34,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// The body of an add, on the directory of this name.
+    /// Returns the body of an add for the directory of this name.
     fn body(&self, dir: &str) -> Value {
         let dir = self.disk.path().join(dir);
         fs::create_dir_all(&dir).unwrap();
@@ -43,7 +43,7 @@ impl Scene {
         body
     }
 
-    /// As above, with the key instead of the password.
+    /// Returns the body of such an add with the key instead of the password.
     fn key_body(&self, dir: &str, passphrase: &str) -> Value {
         let mut body = self.body(dir);
         let params = body["params"].as_object_mut().unwrap();
@@ -53,7 +53,7 @@ impl Scene {
         body
     }
 
-    /// One request over TCP; head and body of the answer are kept.
+    /// Sends one request over TCP and adds head and body of the response to the scan.
     async fn ask(&mut self, line: &str, token: &str, body: &str) -> HttpResponse {
         let stream = TcpStream::connect(self.agent.address()).await.unwrap();
         let request = HttpRequest { token: Some(token), ..HttpRequest::new(line, body) };
@@ -72,7 +72,7 @@ impl Scene {
         output.status.success()
     }
 
-    /// Logins that are taken, for a password and for a key, and reconnects.
+    /// Sends logins that succeed, by password and by key, and reconnects.
     async fn good_requests(&mut self) {
         for body in [self.body("password"), self.key_body("key", PASSPHRASE)] {
             let added = self.add(&body).await;
@@ -85,7 +85,7 @@ impl Scene {
                 let updated = self.ask(&line, TOKEN, &update.to_string()).await;
                 assert_eq!(updated.status, status, "{}", updated.body);
             }
-            // Where only texts belong.
+            // Secrets in fields for plain texts.
             for field in ["name", "sshPort", "hostKeyFingerprint"] {
                 let odd = json!([self.user.password]);
                 let update = json!({"updateImageStoreBackupStorage": {field: odd}});
@@ -95,7 +95,7 @@ impl Scene {
         assert_eq!(self.ask(&format!("GET {STORES}"), TOKEN, "").await.status, 200);
     }
 
-    /// Logins that are refused.
+    /// Sends logins that are refused.
     async fn bad_logins(&mut self) {
         let mut wrong = self.body("none");
         wrong["params"]["password"] = json!(WRONG_PASSWORD);
@@ -115,7 +115,7 @@ impl Scene {
         assert_eq!(self.ask(&line, WRONG_TOKEN, "{\"params\":{}}").await.status, 401);
     }
 
-    /// Secrets where none belongs, of the wrong JSON type, and in what is no JSON.
+    /// Sends secrets in wrong places, of the wrong JSON type, and in invalid JSON.
     async fn bad_requests(&mut self) {
         let secrets = [self.user.password.clone(), self.key.private.clone(), PASSPHRASE.to_owned()];
         for secret in secrets {
@@ -178,7 +178,7 @@ impl Scene {
         let by_password = [&add[..], &["--password-stdin"]].concat();
         let by_key = ["--private-key-file", &key, "--passphrase-file", &passphrase];
         let by_key = [&add[..], &by_key, &["--json"]].concat();
-        // What is no key, and is taken for one.
+        // A text that is no key, in the place of one.
         let no_key = [&add[..], &["--private-key-file", &passphrase]].concat();
         assert!(!self.cli(&by_password, &format!("{WRONG_PASSWORD}\n")));
         assert!(!self.cli(&no_key, ""));

@@ -1,4 +1,5 @@
-//! Management nodes that are slow, never answer, fail, or refuse: the daemon's own work does not wait.
+//! Management nodes that are slow, silent, failing or refusing: the daemon's own work does not wait
+//! for them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +17,7 @@ use crate::support::sshd::{Builder, Sshd, User};
 
 const HOURLY_PROBES: &str = "[monitor]\ninterval = \"1h\"\n";
 
-/// A daemon with one store, and what it needs.
+/// A daemon with one store, its disk, its server and its user.
 struct Scene {
     agent: Agent,
     uuid: String,
@@ -42,7 +43,7 @@ impl Scene {
     }
 }
 
-/// What the node took next.
+/// Waits for the next event that the node received.
 async fn next(delivered: &mut mpsc::UnboundedReceiver<Received>) -> Received {
     timeout(TEST_TIMEOUT, delivered.recv()).await.expect("nothing more was delivered").unwrap()
 }
@@ -64,7 +65,7 @@ async fn a_slow_management_node_delays_no_reconnect_and_is_told_everything_in_or
         ManagementNode::scripted(move |_| Answer::AfterPermit(200, Arc::clone(&answers))).await;
     let scene = Scene::told_to(&node).await;
     assert_eq!(node.next().await.seq(), 1);
-    // The first notice is not answered before both reconnects are.
+    // The node answers the first notice only after both reconnects have been answered.
     scene.reconnects().await;
     scene.reconnects().await;
     assert_eq!(scene.agent.inventory(&scene.uuid).await["status"], "Connected");
@@ -72,7 +73,7 @@ async fn a_slow_management_node_delays_no_reconnect_and_is_told_everything_in_or
     let mut last = 1;
     while last < 5 {
         let seq = node.next().await.seq();
-        // One whose answer came too late is sent again.
+        // A notice whose response came too late is sent again.
         assert!(seq == last || seq == last + 1, "{seq} after {last}");
         last = seq;
     }
@@ -88,7 +89,7 @@ async fn a_management_node_that_never_answers_delays_neither_a_reconnect_nor_a_s
         scene.reconnects().await;
         let (status, took) = scene.agent.terminate();
         assert!(status.success() && took < Duration::from_secs(10), "{status} {took:?}");
-        // Nothing is lost: the next start tells it all.
+        // Nothing is lost: the next start delivers all of it.
         node.set_script(|_| Answer::Status(200));
         scene.agent.start();
         let mut seen = 0;
@@ -145,7 +146,7 @@ async fn what_waits_behind_a_refusal_folds_into_the_current_state() {
     assert_eq!((first.seq(), folded(&first)), (1, 1));
     scene.agent.until_logged("404");
     scene.reconnects().await;
-    // The transition is worth a try at once, in one notice with what was refused before it.
+    // The transition triggers a delivery at once, in one notice with the refused ones before it.
     let second = loop {
         let next = node.next().await;
         if next.seq() == 3 {
@@ -158,7 +159,7 @@ async fn what_waits_behind_a_refusal_folds_into_the_current_state() {
         (&"Connecting".into(), &"Connected".into())
     );
     well.store(true, Ordering::SeqCst);
-    // The next is a drop, with its reason; it begins where the first began.
+    // The next event is a drop with its reason; it begins where the first one began.
     assert!(scene.disk.try_unmount() || scene.disk.try_unmount());
     assert_eq!(scene.agent.reconnect(&scene.uuid).await.status, 503);
     let mut stands_for = 0;

@@ -1,4 +1,4 @@
-//! Sockets that systemd keeps: a restart under load refuses nobody and loses nothing.
+//! Sockets that systemd keeps: a restart under load refuses no connection and loses no request.
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -29,7 +29,7 @@ async fn a_restart_under_load_refuses_nobody_and_loses_nothing() {
     let mut agent = Agent::installed(&disk.path(), &settings);
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = tcp.local_addr().unwrap();
-    // Where the commands look for it.
+    // The path at which the commands look for the socket.
     std::fs::create_dir(agent.path("state")).unwrap();
     let socket = agent.path("state/agent.sock");
     let unix = UnixListener::bind(&socket).unwrap();
@@ -50,7 +50,7 @@ async fn a_restart_under_load_refuses_nobody_and_loses_nothing() {
         load.spawn(async move {
             let list = "GET /zstack/v1/backup-storage/image-store";
             while !over.load(Ordering::Relaxed) {
-                // A connection of its own each time: one that is refused or cut off fails the test.
+                // Each request has a connection of its own: a refused or broken one fails the test.
                 let stream = TcpStream::connect(address).await.unwrap();
                 let request = HttpRequest { token: Some(TOKEN), ..HttpRequest::new(list, "") };
                 assert_eq!(exchange(stream, &request.bytes()).await.status, 200);
@@ -103,7 +103,7 @@ async fn a_restart_under_load_refuses_nobody_and_loses_nothing() {
         "{RESTARTS} restarts: {} requests answered, {transitions} transitions told",
         looked.load(Ordering::Relaxed)
     );
-    // It was not the daemon's to take away.
+    // The daemon must not remove a socket of systemd.
     assert!(agent.terminate().0.success());
     assert!(std::fs::symlink_metadata(&socket).is_ok());
     assert_ne!(

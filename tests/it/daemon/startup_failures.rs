@@ -1,4 +1,4 @@
-//! Starts that are refused: each with its exit code and its reason, and nothing changed.
+//! Starts that are refused: each has its exit code and its reason and changes nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,7 +26,7 @@ fn refused(agent: &Agent, code: i32) -> String {
 #[test]
 fn bad_settings_are_all_listed_and_nothing_is_bound() {
     let agent = installed();
-    // Held, so that a start that bound before it had judged the settings would end with 69.
+    // The port is in use: a start that bound before it validated the settings would exit with 69.
     let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = held.local_addr().unwrap().to_string();
     let good = agent.settings().replace("127.0.0.1:0", &address);
@@ -40,7 +40,7 @@ fn bad_settings_are_all_listed_and_nothing_is_bound() {
     let checked = agent.cli(&["check-config"], "");
     assert_eq!(checked.status.code(), Some(64));
     assert_eq!(String::from_utf8_lossy(&checked.stderr), output);
-    // With good settings the port is what is wrong.
+    // With valid settings the port is the fault.
     agent.configure(&good);
     assert!(refused(&agent, 69).contains(&address));
 }
@@ -67,7 +67,7 @@ fn a_port_that_is_taken_is_named() {
 
 fn contents(state: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = fs::read_dir(state).unwrap().map(|entry| entry.unwrap().path());
-    // The lock names the last process and holds no record.
+    // The lock file names the last process and holds no other record.
     let files = entries.filter(|path| path.is_file() && path.file_name().unwrap() != "lock");
     files.map(|path| (path.clone(), fs::read(&path).unwrap())).collect()
 }
@@ -159,19 +159,20 @@ fn a_watchdog_is_fed_by_a_runtime_that_runs_and_by_nothing_else() {
         }
         messages
     };
-    // The variable of the process is the daemon's alone: env becomes it.
+    // Only the daemon has the variable: the process of env becomes the daemon.
     let words = [format!("NOTIFY_SOCKET={}", path.display()), "WATCHDOG_USEC=300000".to_owned()];
     assert!(agent.start_under(&["env", &words[0], &words[1]]));
     assert_eq!(signs(5, TEST_TIMEOUT), 5);
     agent.signal(Signal::SIGSTOP);
-    // What was sent before it stopped.
+    // The notification that the daemon sent before it stopped.
     signs(usize::MAX, Duration::from_millis(10));
     assert_eq!(signs(1, Duration::from_millis(900)), 0, "a frozen daemon feeds it");
     agent.signal(Signal::SIGCONT);
     assert_eq!(signs(3, TEST_TIMEOUT), 3);
 }
 
-/// Waits until somebody reads this pipe; reading never ends while the writer is kept.
+/// Waits until a process opens this pipe for reading; the read does not end while the writer is
+/// kept.
 async fn read_by_somebody(pipe: PathBuf) -> fs::File {
     let opening =
         tokio::task::spawn_blocking(|| fs::OpenOptions::new().write(true).open(pipe).unwrap());
@@ -193,7 +194,7 @@ async fn a_reload_that_hangs_holds_neither_the_next_one_nor_the_stop() {
     fs::rename(&original, &file).unwrap();
     agent.signal(Signal::SIGHUP);
     agent.until_logged("tokens and signing secrets reloaded");
-    // What the first one reads at last is not taken.
+    // The daemon does not use the text that the first reload reads at last.
     first.write_all(b"nonsense = 1").unwrap();
     drop(first);
 

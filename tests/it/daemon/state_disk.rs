@@ -1,5 +1,5 @@
-//! A state disk that refuses: no effect and no answer leaves before its commit, and nothing that was
-//! answered is lost.
+//! A state disk that refuses writes: no effect and no response leaves before its commit, and
+//! nothing that was answered is lost.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, Sshd, User};
 use crate::support::wait::until;
 
-/// No probe of the monitor makes a commit of its own.
+/// No probe of the monitor makes a commit.
 const HOURLY_PROBES: &str = "[monitor]\ninterval = \"1h\"\n";
 const CONNECTION: &str = "Connection from ";
 const LEDGER_REFUSED: &str = "the ledger did not take a change";
@@ -32,8 +32,8 @@ struct Scene {
 }
 
 impl Scene {
-    /// A connected store whose first notice is told. The state lies in this directory, or where the
-    /// agent puts it.
+    /// Starts a daemon with a Connected store whose first notice is delivered. The state lies in
+    /// this directory, or in the default one.
     async fn set(state: Option<&Path>) -> Self {
         let (disk, sshd, user) =
             (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
@@ -50,7 +50,7 @@ impl Scene {
         Self { agent, node, sshd, uuid, _disk: disk, _user: user }
     }
 
-    /// The documented call, with the head of its answer.
+    /// Sends the documented reconnect and returns the response with its headers.
     async fn reconnect(&self) -> HttpResponse {
         let line = format!("PUT /zstack/v1/backup-storage/image-store/{}/actions", self.uuid);
         let request =
@@ -70,7 +70,7 @@ fn is_state_disk_trouble(answer: &HttpResponse) {
     assert!(answer.header("retry-after").is_some(), "{answer:?}");
 }
 
-/// Another hand on the database makes commits of standings fail, those that are `such`.
+/// Adds a trigger to the database that makes commits of records fail, if they match `such`.
 fn refuse(ledger: &Path, such: &str) -> Connection {
     let connection = Connection::open(ledger).unwrap();
     let body = "BEGIN SELECT RAISE(ABORT, 'refused by a test'); END";
@@ -108,7 +108,7 @@ async fn an_end_that_cannot_be_recorded_is_told_to_nobody_until_it_is() {
     let ledger = refuse(&scene.agent.path("state/ledger.sqlite"), connected);
     is_state_disk_trouble(&scene.reconnect().await);
     assert_eq!(scene.node.next().await.seq(), 2);
-    // It is tried again, and again in vain.
+    // The daemon tries again and fails again.
     scene.agent.until_logged(LEDGER_REFUSED);
     scene.agent.until_logged(LEDGER_REFUSED);
     assert_eq!(scene.status().await, "Connecting");
@@ -126,11 +126,11 @@ async fn an_end_that_cannot_be_recorded_is_told_to_nobody_until_it_is() {
     }
 }
 
-/// Takes all the space that is left.
+/// Fills the space that is left.
 fn fill(dir: &Path) -> std::path::PathBuf {
     let path = dir.join("ballast");
     let mut file = std::fs::File::create(&path).unwrap();
-    // To the last byte: what is refused in pieces of a page may still fit in smaller ones.
+    // Down to the last byte: a smaller write may still fit where a page does not.
     for piece in [4096, 1] {
         while file.write_all(&vec![0; piece]).is_ok() {}
     }
@@ -148,7 +148,7 @@ async fn a_full_state_disk_is_told_and_loses_nothing() {
     let state = MountedFs::tmpfs("size=8m");
     let mut scene = Scene::set(Some(&state.path())).await;
     assert_eq!(obstacles(&scene.agent).await.0, 200);
-    // What waits for the management node when the disk fills.
+    // A notice is in the outbox when the disk fills.
     scene.node.stop().await;
     assert_eq!(scene.reconnect().await.status, 200);
     let ballast = fill(&state.path());
@@ -156,7 +156,7 @@ async fn a_full_state_disk_is_told_and_loses_nothing() {
     assert_eq!(scene.status().await, "Connected");
     until("not ready", async || obstacles(&scene.agent).await.0 == 503).await;
     assert!(obstacles(&scene.agent).await.1.contains("state_disk_trouble"));
-    // What is known goes on being told, though the ledger cannot take note of it.
+    // The daemon continues to deliver, although the ledger cannot record the acknowledgement.
     scene.node.restart().await;
     let mut order = EventOrder::default();
     for seq in [2, 3] {
@@ -195,11 +195,11 @@ async fn a_state_disk_that_hangs_holds_no_caller_and_what_was_handed_over_is_see
     is_state_disk_trouble(&answer);
     let event = answer.error("/cause/details").as_str().unwrap();
     assert!(event.contains("may still be made"), "{event}");
-    // Who only looks is served as ever.
+    // Read-only requests are served as before.
     assert_eq!(scene.status().await, "Connected");
     assert_eq!(scene.sshd.logged(CONNECTION), 1, "no attempt before its commit");
     drop(frozen);
-    // The attempt that was asked for is recorded now, and made.
+    // The requested attempt is recorded now, and runs.
     let mut events = Vec::new();
     while events.len() < 2 {
         let next = scene.node.next().await;

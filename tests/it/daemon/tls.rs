@@ -1,5 +1,5 @@
-//! The listener speaks TLS: who is refused, who is let in by a certificate, and what is shown after the
-//! certificate on disk is another one.
+//! The listener with TLS: the clients that it refuses, those that it admits by certificate, and the
+//! reload of a certificate.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,8 @@ const STORES: &str = "GET /zstack/v1/backup-storage/image-store";
 /// A certificate and its key.
 type Pair = (PathBuf, PathBuf);
 
-/// A daemon with a certificate for `localhost` by the first authority, which asks for one by the second.
+/// A daemon with a certificate for `localhost` from the first CA. It requests client certificates
+/// of the second CA.
 struct Scene {
     agent: Agent,
     servers: TestCa,
@@ -51,19 +52,20 @@ impl Scene {
         scene
     }
 
-    /// Puts another certificate in place of the one there is, key and all.
+    /// Replaces the certificate and the key of the daemon.
     fn renew(&self, name: &str) {
         let (cert, key) = self.servers.issue(name);
         fs::copy(key, self.agent.path("key.pem")).unwrap();
         fs::copy(cert, self.agent.path("cert.pem")).unwrap();
     }
 
-    /// `openssl s_client` with these arguments; what it printed, and whether a request was answered.
+    /// Runs `openssl s_client` with these arguments. Returns true if the request was answered, and
+    /// the output.
     fn openssl(&self, args: &[&str]) -> (bool, String) {
         let address = self.agent.address().to_string();
         let mut child = Command::new("openssl")
             .args(["s_client", "-connect", &address, "-quiet", "-verify_quiet"])
-            // What old protocols need to be offered at all.
+            // OpenSSL offers old protocols at this level only.
             .args(["-cipher", "DEFAULT@SECLEVEL=0"])
             .args(args)
             .stdin(Stdio::piped())
@@ -72,7 +74,7 @@ impl Scene {
             .spawn()
             .expect("openssl; `make packages`");
         let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        // One that is refused has gone.
+        // The write fails if the process has ended after a refusal.
         let _ = std::io::Write::write_all(child.stdin.as_mut().unwrap(), request.as_bytes());
         let output = child.wait_with_output().unwrap();
         let output = [output.stdout, output.stderr].concat();
@@ -102,7 +104,7 @@ impl Scene {
         TlsConnector::from(Arc::new(config)).connect(name, tcp).await
     }
 
-    /// Who issued what: a client's certificate for this name.
+    /// Issues a client certificate for this name.
     fn of(&self, name: &str) -> Option<Pair> {
         Some(self.clients.as_ref().unwrap().issue(name))
     }
@@ -162,20 +164,20 @@ async fn a_certificate_takes_the_place_of_a_session_as_far_as_its_role_goes() {
         ("mn-1.example", 200, 200),
         ("look.example", 200, 403),
         ("192.0.2.1", 200, 200),
-        // Known to the authority and not by name: it takes a session besides.
+        // The CA has issued it, but the name is not listed: it needs a session as well.
         ("stranger.example", 401, 401),
     ] {
         let mut stream = scene.connect(scene.of(name)).await.unwrap();
         assert_eq!(ask(&mut stream, STORES, None).await.status, read, "{name}");
         assert_eq!(ask(&mut stream, remove, None).await.status, operate, "{name}");
-        // A session that is given counts, a wrong one too.
+        // A given session decides, also a wrong one.
         assert_eq!(ask(&mut stream, remove, Some(TOKEN)).await.status, 200, "{name}");
         assert_eq!(ask(&mut stream, STORES, Some("wrong")).await.status, 401, "{name}");
     }
     let log = scene.agent.log();
     assert!(log.contains("\"caller\":\"mn-1.example\""), "the audit names it");
 
-    // A name that is taken away is nobody's any more, also on a connection that is open.
+    // A name that is removed from the list has no role any more, also on an open connection.
     let mut stream = scene.connect(scene.of("mn-1.example")).await.unwrap();
     assert_eq!(ask(&mut stream, STORES, None).await.status, 200);
     fs::write(scene.agent.path("clients"), "look.example:read\n").unwrap();
@@ -200,7 +202,7 @@ fn a_command_speaks_tls_to_a_daemon_that_it_believes_and_shows_what_it_is_asked_
     };
     let (listed, output) = list(&[&["--ca-file", ca.as_str()][..], &client_certificate].concat());
     assert!(listed, "{output}");
-    // The daemon is not believed, or does not believe.
+    // The client does not trust the daemon, or the daemon does not trust the client.
     let stranger = TestCa::new();
     let other = text(&stranger.certificate());
     let (listed, output) =
@@ -229,14 +231,14 @@ async fn a_certificate_is_renewed_while_a_hundred_connections_stay_open() {
     let second = server_certificate(&scene.connect(None).await.unwrap());
     assert_ne!(first, second);
 
-    // The key has not come yet: what was shown is shown on, until it has.
+    // The new key is missing: the daemon keeps the old certificate until it is there.
     let (cert, key) = scene.servers.issue("localhost");
     fs::copy(&cert, scene.agent.path("cert.pem")).unwrap();
     scene.agent.signal(Signal::SIGHUP);
     scene.agent.until_logged("certificate reload failed");
     assert_eq!(server_certificate(&scene.connect(None).await.unwrap()), second);
     fs::copy(&key, scene.agent.path("key.pem")).unwrap();
-    // Nobody says so this time.
+    // No signal announces the change this time.
     until("the third is shown", async || {
         server_certificate(&scene.connect(None).await.unwrap())
             == CertificateDer::from_pem_file(&cert).unwrap()

@@ -1,5 +1,5 @@
-//! Nothing of the daemon stays on an image directory between probes, so that an operator's plain
-//! `umount` succeeds, and the store is back by itself after the `mount`.
+//! The daemon holds nothing on an image directory between probes: an operator's plain `umount`
+//! succeeds, and the store recovers by itself after the `mount`.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -18,19 +18,19 @@ use crate::support::requirements::needs_root;
 use crate::support::sshd::{self, User};
 use crate::support::wait::until;
 
-/// Probes come once a second, so that a hundred rounds on one disk would take two minutes: four disks
-/// at a time take half of one.
+/// Number of disks at a time. A probe comes once a second, so a hundred rounds on one disk would
+/// take two minutes; four disks take half a minute.
 const DISKS: usize = 4;
 const ROUNDS: usize = 25;
-/// On a machine that does nothing else one retry is enough.
+/// Maximum number of tries of `umount`; on an idle machine one retry is enough.
 const TRIES: usize = 10;
 const PROBE_EVERY_SECOND: &str = "[monitor]\ninterval = \"1s\"\n";
 
-/// Whether a child of the daemon has this directory, or something in it, open now.
+/// Returns true if a child of the daemon has this directory, or a file in it, open now.
 fn is_held(daemon: u32, dir: &Path) -> bool {
     let Ok(threads) = fs::read_dir(format!("/proc/{daemon}/task")) else { return false };
     let children = threads.filter_map(|thread| {
-        // What has ended meanwhile holds nothing.
+        // A process that has ended meanwhile holds nothing.
         fs::read_to_string(thread.ok()?.path().join("children")).ok()
     });
     let children: Vec<String> = children.collect();
@@ -40,13 +40,13 @@ fn is_held(daemon: u32, dir: &Path) -> bool {
     })
 }
 
-/// When the marker was read last: each probe reads it.
+/// Returns the time of the last read of the marker; each probe reads it.
 fn read_at(dir: &Path) -> (i64, i64) {
     let marker = fs::metadata(dir.join(".imagestore-agent/identity.json")).unwrap();
     (marker.atime(), marker.atime_nsec())
 }
 
-/// Waits for a probe of what is mounted there, in one round to be over and in the next to run.
+/// Waits for a probe of the mounted disk: in one round for its end, in the next for its start.
 async fn probed(daemon: u32, dir: &Path, to_be_over: bool) {
     let before = read_at(dir);
     let deadline = Instant::now() + TEST_TIMEOUT;
@@ -61,22 +61,23 @@ async fn probed(daemon: u32, dir: &Path, to_be_over: bool) {
     }
 }
 
-/// The rounds on one disk; how often the first `umount` was refused.
+/// Runs the rounds on one disk. Returns how often the first `umount` was refused.
 async fn rounds(pid: u32, daemon: DaemonAddress, uuid: String, disk: MountedFs) -> usize {
     let mut refused = 0;
     for round in 0..ROUNDS {
-        // A probe that meets the disk while it is away disconnects the store, and good ones begin an
-        // attempt, a probe more. Then the next probe is the monitor's, and is alone.
+        // A probe that meets the unmounted disk disconnects the store, and good probes start an
+        // attempt with one more probe. After that the next probe is the monitor's, and no other
+        // runs.
         until("Connected", async || is_connected(&daemon, &uuid).await).await;
         disk.remount("strictatime");
         probed(pid, &disk.path(), round % 2 == 0).await;
-        // The next probe may come before a slow machine has started `umount`; what stays on the disk
-        // between probes would refuse it for ever.
-        let mut auth_attempts = 0;
+        // The next probe may start before a slow machine has started `umount`. A file that stayed
+        // open between probes would block it forever.
+        let mut tries = 0;
         while !disk.try_unmount() {
             refused += 1;
-            auth_attempts += 1;
-            assert!(auth_attempts < TRIES, "round {round}: something stays on the disk");
+            tries += 1;
+            assert!(tries < TRIES, "round {round}: something stays on the disk");
             until("the probe over", async || !is_held(pid, &disk.path())).await;
         }
         assert!(fs::read_dir(disk.path()).unwrap().next().is_none(), "written below the mount");
@@ -106,13 +107,13 @@ async fn an_operator_unmounts_a_hundred_times_and_every_store_ends_connected() {
     for disk in disks {
         let uuid = agent.add(&disk.path(), &sshd, &user).await;
         let (pid, http) = (agent.pid(), agent.http());
-        // A thread each: one that waits for `umount` must not miss what another one is to see.
+        // One thread for each disk: one that waits for `umount` must not delay another.
         work.push(thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(rounds(pid, http, uuid, disk))
         }));
     }
-    // All of them, so that each disk is unmounted also when one fails.
+    // All threads are joined, so that each disk is unmounted also if one fails.
     let ended: Vec<_> = work.into_iter().map(JoinHandle::join).collect();
     let refused: usize = ended.into_iter().map(Result::unwrap).sum();
     println!("{refused} refused beside a probe at work, of {} rounds", DISKS * ROUNDS);

@@ -1,4 +1,4 @@
-//! What the README promises, from the first add to the last remove.
+//! The steps of the README, from the first add to the last remove.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -88,7 +88,8 @@ async fn a_store_is_added_reconnected_shown_removed_and_added_again() {
     assert_eq!(again.status, 200, "{}", again.body);
     let now: serde_json::Value = serde_json::from_slice(&fs::read(&marker).unwrap()).unwrap();
     assert_eq!(now["id"], identity["id"], "the marker was adopted");
-    // What the removal left untold is dropped; positions of the new life lie above those of the old.
+    // The removal drops the notices that were not delivered; the new positions are above the old
+    // ones.
     let epoch = data["epoch"].as_u64().unwrap();
     let renewed = loop {
         let next = node.next().await;
@@ -164,7 +165,7 @@ fn the_demo_leaves_nothing_behind_whenever_it_is_interrupted() {
             }
             stdout.push(line);
         }
-        // A story that is told to its end is a success.
+        // A demo that runs to its end is a success.
         let whole = stdout.iter().any(|line| line == SERVING);
         assert_eq!(demo.wait().unwrap().code(), Some(i32::from(!whole)), "{stdout:?}");
         let scratch = stdout[0].split_whitespace().find(|word| word.contains("imagestore-demo-"));

@@ -1,5 +1,5 @@
-//! The agent protocol over a real socket: ZStack's management node's calls in the shapes in which it
-//! sends them (`core/rest/RESTFacadeImpl.java`), and what is not one of them.
+//! The agent protocol over a real socket: calls in the shapes in which ZStack's management node
+//! sends them (`core/rest/RESTFacadeImpl.java`), and malformed ones.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use crate::support::management_node::{Answer, ManagementNode};
 
 const TASK: &str = "taskuuid: 0a1b2c3d4e5f40718293a4b5c6d7e8f9\r\n";
 
-/// As Spring's `RestTemplate` sends it.
+/// Sends a call as Spring's `RestTemplate` does.
 async fn call(server: &TestServer, path: &str, headers: &str, body: &str) -> HttpResponse {
     let line = format!("POST {path}");
     let headers = format!(
@@ -93,11 +93,11 @@ async fn what_connect_cannot_do_is_told_with_the_reason() {
         let error = answer.body["error"].as_str().unwrap();
         assert!(error.starts_with(told), "{error}");
     }
-    // The status is 200, so that the line says what it was.
+    // The status is 200, so the log line has the outcome.
     let audit = log.audit();
     let reasons: Vec<_> = audit.iter().map(|line| line["reason"].as_str()).collect();
     assert_eq!(reasons, [None, None, None, Some("read_only")]);
-    // What passes by itself is asked again by the management node.
+    // The management node repeats a call that failed for a temporary reason.
     let answer = call(&server, "/imagestore/connect", "", &of(STOPPING)).await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
     for bad in ["", "{}", "[]", "no", r#"{"uuid": 7}"#] {
@@ -117,7 +117,7 @@ async fn ping_is_answered_where_it_is_waited_for() {
         let reply = node.next().await;
         assert_eq!(reply.header("taskuuid"), "0a1b2c3d4e5f40718293a4b5c6d7e8f9");
         assert_eq!(reply.header("content-type"), "application/json");
-        // Still Connecting, and not looked at since the start: without its uuid.
+        // Still Connecting and not probed since the start: without its uuid.
         assert_eq!(reply.json, json!({"success": false, "error": "the store is Connecting"}));
     }
     call(&server, "/imagestore/ping", &later(&node), &of("x")).await;
@@ -152,7 +152,7 @@ async fn an_answer_is_posted_again_while_it_is_waited_for_and_dropped_when_it_is
     call(&server, "/imagestore/ping", &later(&node), &of(GOOD)).await;
     let tries = [node.next().await, node.next().await, node.next().await];
     assert!(tries.iter().all(|one| one.body == tries[0].body));
-    // 404: nobody waits for it any more. The next one is another ping's.
+    // 404: nobody waits for the reply any more. The next one belongs to another ping.
     call(&server, "/imagestore/ping", &later(&node), &of(GOOD)).await;
     node.next().await;
     call(&server, "/imagestore/ping", &later(&node), &of("another")).await;
@@ -228,7 +228,7 @@ async fn the_networks_open_nothing_else() {
         let answer = server.ask(HttpRequest { token: None, ..HttpRequest::new(line, "") }).await;
         assert_eq!(answer.status, status, "{line}");
     }
-    // Not even by a page in a browser of such a network.
+    // Also not from a page in a browser of such a network.
     let request = HttpRequest {
         token: None,
         host: "attacker.example",

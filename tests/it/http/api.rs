@@ -1,4 +1,4 @@
-//! The operations over HTTP: what is asked, what is answered, what is written down.
+//! The operations over HTTP: requests, responses and audit lines.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -50,7 +50,7 @@ async fn a_failed_reconnect_has_the_root_cause_deepest_and_every_check() {
     assert!(answer.error("/cause/elaboration").is_string());
     assert_eq!(answer.error("/opaque/checks/0/reason"), "read_only");
     assert_eq!(answer.error("/opaque/checks/1/reason"), "credentials_refused");
-    // Nothing gets better by asking again.
+    // A retry cannot help.
     assert_eq!(answer.header("retry-after"), None);
     let stopping = server.ask(HttpRequest::new(&actions(STOPPING), r#"{"params":{}}"#)).await;
     assert_eq!((stopping.status, stopping.header("retry-after")), (503, Some("5")));
@@ -218,7 +218,7 @@ impl<'a> MakeWriter<'a> for LogBuffer {
 }
 
 impl LogBuffer {
-    /// Takes what this thread logs, up to a level and until the guard is dropped.
+    /// Captures the log of this thread, up to a level and until the guard is dropped.
     pub(crate) fn install(level: tracing::Level) -> (Self, tracing::subscriber::DefaultGuard) {
         let log = Self::default();
         let lines = tracing_subscriber::fmt().json().flatten_event(true).with_max_level(level);
@@ -226,12 +226,12 @@ impl LogBuffer {
         (log, guard)
     }
 
-    /// The lines so far.
+    /// Returns the lines so far.
     pub(crate) fn lines(&self) -> Vec<Value> {
         self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// The audit lines among them.
+    /// Returns the audit lines among them.
     pub(crate) fn audit(&self) -> Vec<Value> {
         let audits = |line: &Value| {
             line["target"] == "audit"
@@ -384,7 +384,7 @@ async fn who_guesses_sessions_is_told_to_wait_and_a_good_one_is_served_all_the_w
     assert_eq!(server.ask(HttpRequest::new(&list, "")).await.status, 200);
     let nobody = HttpRequest { token: None, ..HttpRequest::new(&list, "") };
     assert_eq!(server.ask(nobody).await.status, 401);
-    // One line says it for all that are beyond.
+    // One line stands for all that exceed the limit.
     let refused = log.lines().into_iter().filter(|line| line["message"] == "request rejected");
     let why: Vec<_> = refused.map(|line| line["why"].as_str().unwrap().to_owned()).collect();
     assert_eq!(why.len(), 20 + 1);
@@ -436,7 +436,7 @@ async fn a_caller_that_hangs_up_ends_its_own_waiting_and_is_written_down() {
         (&audit[0]["caller"], &audit[0]["store"]),
         (&json!("mn-1"), &json!(HELD.to_string()))
     );
-    // The server is as it was.
+    // The server is unchanged.
     let next = server.ask(HttpRequest::new(&actions(GOOD), r#"{"params":{}}"#)).await;
     assert_eq!(next.status, 200);
 }

@@ -59,7 +59,7 @@ async fn all_stores_are_seen_at_a_glance_and_a_shared_filesystem_counts_once() {
     assert_eq!(body["nodeId"], "00000000000000000000000000000007");
     assert_eq!(body["residentBytes"], 9 << 20);
     assert_eq!(body["stores"].as_array().unwrap().len(), 2);
-    // What is not known yet is not bad.
+    // An unknown value is no fault.
     let conditions = &body["stores"][0]["conditions"];
     assert_eq!(
         *conditions,

@@ -1,4 +1,4 @@
-//! Requests as they should not be: each gets the status and the error object that says why.
+//! Invalid requests: each gets the status and the error object that say why.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ fn line() -> String {
     format!("PUT {STORES}/{GOOD}/actions")
 }
 
-/// Asks, and checks status, code and the start of the details.
+/// Sends the request and checks the status, the code and the start of the details.
 async fn refused(
     server: &TestServer,
     request: HttpRequest<'_>,
@@ -147,7 +147,7 @@ async fn who_has_no_known_session_is_401_and_who_may_not_is_403() {
     refused(&server, wrong, 401, "ID.1001", "the session is unknown").await;
     let challenge = server.ask(wrong).await;
     assert!(challenge.header("www-authenticate").unwrap().starts_with("OAuth "));
-    // What is not there is not told to those who may not look.
+    // A client without a session does not learn which paths exist.
     let nowhere = HttpRequest { token: None, ..HttpRequest::new("GET /nowhere", "") };
     refused(&server, nowhere, 401, "ID.1001", "the request does not have exactly one valid Auth")
         .await;
@@ -220,7 +220,7 @@ async fn a_body_of_ten_mebibytes_is_413_whether_its_length_is_announced_or_not()
     let answer = exchange(server.connect().await, &chunked).await;
     assert_eq!((answer.status, answer.header("connection")), (413, Some("close")));
 
-    // A client that waits for a 100 is told at once, without one.
+    // A client that waits for a 100 gets the final status at once.
     let headers = "Expect: 100-continue\r\nContent-Length: 10485760\r\n";
     let patient = HttpRequest { headers, ..HttpRequest::new(&line, "") }.bytes();
     assert_eq!(exchange(server.connect().await, &patient).await.status, 413);

@@ -1,4 +1,4 @@
-//! Clients that hold on: deadlines, caps, and an end that cuts nobody off.
+//! Clients that hold connections: deadlines, limits, and a stop that breaks no request.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -65,7 +65,7 @@ async fn the_time_an_attempt_takes_counts_towards_no_deadline() {
     let mut connection = server.connect().await;
     connection.write_all(&reconnect(HELD)).await.unwrap();
     server.stores.until_begun().await;
-    // A connection opened later runs into its deadline first.
+    // A connection that was opened later reaches its deadline first.
     let mut silent = server.connect().await;
     assert!(closed(&mut silent).await.is_empty());
     server.stores.release();
@@ -82,7 +82,7 @@ async fn a_client_that_reads_no_answers_loses_its_connection_and_its_seat() {
     };
     let server = TestServer::with(limits, LONG);
     let request = HttpRequest::new("GET /healthz", "").bytes();
-    // Asks on and on until the server, which cannot answer, has had enough.
+    // Sends requests without reading until the server, which cannot answer, closes.
     async fn ask_on(mut stream: impl tokio::io::AsyncWrite + Unpin, request: &[u8]) {
         let many = request.repeat(1000);
         while stream.write_all(&many).await.is_ok() {}
@@ -123,9 +123,9 @@ async fn connections_over_the_cap_are_turned_away_until_one_ends() {
     assert_eq!(answer.error("/cause/opaque/reason"), "agent_busy");
     assert_eq!(answer.error("/cause/opaque/connections"), 2);
     assert!(closed(&mut over).await.is_empty());
-    // The operator's seats are others.
+    // The operator's permits are separate.
     assert_eq!(exchange(server.connect_local().await, &request).await.status, 200);
-    // Closed by the server, so that its seat is free once the end is seen.
+    // The server closes it, so its permit is free once the client sees the end.
     let last =
         HttpRequest { headers: "Connection: close\r\n", ..HttpRequest::new("GET /healthz", "") };
     assert_eq!(exchange(&mut one, &last.bytes()).await.status, 200);
@@ -148,18 +148,19 @@ async fn in_a_crowd_each_answer_is_the_last_of_its_connection() {
     assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
     assert!(closed(&mut three).await.is_empty());
     drop(two);
-    // Their seats are free a moment after that.
+    // Their permits are free a moment later.
     let kept_alive = async {
         while exchange(&mut one, &request).await.header("connection").is_some() {
             one = server.connect().await;
         }
     };
     with_timeout(kept_alive).await;
-    // The seats of the Unix socket are others.
+    // The permits of the Unix socket are separate.
     assert_eq!(exchange(server.connect_local().await, &request).await.header("connection"), None);
 }
 
-/// Asks until there is a seat: it is given back a moment after the connection's end is seen.
+/// Repeats the request until a permit is free: the server returns it a moment after the client sees
+/// the end of the connection.
 async fn status_of(server: &TestServer, request: &[u8]) -> u16 {
     let trying = async {
         loop {
@@ -181,7 +182,7 @@ async fn a_stop_answers_the_request_in_flight_and_takes_no_more() {
     connection.write_all(&reconnect(HELD)).await.unwrap();
     server.stores.until_begun().await;
     server.stop.cancel();
-    // The idle one is closed at once, which also says that the stop was seen.
+    // The server closes the idle one at once, which also shows that it has seen the stop.
     assert!(closed(&mut idle).await.is_empty());
     assert!(server.try_connect().await.is_err());
     server.stores.release();
@@ -216,7 +217,7 @@ async fn what_cannot_be_listened_on_is_named() {
     settings.listen = vec![address];
     let error = HttpServer::bind(&settings, InheritedSockets::default()).unwrap_err();
     assert_eq!(error.to_string(), format!("cannot listen on {address}"));
-    // An inherited socket takes the place of the address.
+    // An inherited socket replaces the address.
     let server = HttpServer::bind(&settings, of_tcp(listener)).unwrap();
     assert_eq!(server.addresses(), [address]);
     let error =

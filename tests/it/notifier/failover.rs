@@ -1,4 +1,5 @@
-//! Several receivers behind `callback.urls`: one is sent to at a time, the first that is up.
+//! Several receivers behind `callback.urls`: the notifier sends to one at a time, the first that is
+//! up.
 
 use imagestore_agent::delivery::DeliveryOutcome;
 use imagestore_agent::management::{CallbackClient, RequestTimeouts};
@@ -9,7 +10,7 @@ use tokio::time::{Instant, interval};
 use super::*;
 use crate::support::management_node::Answer;
 
-/// A notifier that prefers the first of two receivers.
+/// Starts a notifier that prefers the first of two receivers.
 fn of_two(
     fixture: &NotifierFixture,
     first: &ManagementNode,
@@ -45,7 +46,7 @@ async fn a_notice_goes_to_the_next_receiver_at_once_and_returns_when_the_first_i
     let host = |node: &ManagementNode| node.url().split('/').nth(2).unwrap().to_owned();
     assert_eq!(notifier.handle.active_endpoint(), Some(host(&second)));
 
-    // Whichever is sent to meanwhile, all arrive in order; in the end the first one has them again.
+    // All events arrive in order, at whichever receiver; in the end the first one is used again.
     first.restart().await;
     let mut looks = interval(Duration::from_millis(100));
     for seq in 3.. {

@@ -31,7 +31,7 @@ use crate::support::management_node::ManagementNode;
 
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A ledger with stores 1 to `stores`, in a directory of its own.
+/// Opens a ledger with the stores 1 to `stores` in a temporary directory.
 struct NotifierFixture {
     dir: tempfile::TempDir,
     _lock: StateDir,
@@ -94,7 +94,7 @@ impl NotifierFixture {
     }
 }
 
-/// A notifier that runs.
+/// A running notifier.
 struct RunningNotifier {
     handle: NotifierHandle,
     stop: CancellationToken,

@@ -1,4 +1,4 @@
-//! Connections that end badly, and receivers whose clock is another one.
+//! Broken connections, and receivers with another clock.
 
 use super::*;
 use crate::support::faulty_http_server::{Action, FaultyHttpServer};
@@ -58,7 +58,7 @@ async fn a_kept_connection_that_has_gone_dark_costs_one_try() {
     assert_eq!(notifier.handle.notifier_status().tries, 3);
 }
 
-/// The office's clock stands at 2023-11-14 22:13:20.
+/// The clock of the fixture stands at 2023-11-14 22:13:20.
 #[tokio::test]
 async fn a_date_to_come_back_at_is_kept_and_one_of_a_clock_that_is_wrong_is_bounded() {
     for (date, at_least, at_most) in [
@@ -75,7 +75,7 @@ async fn a_date_to_come_back_at_is_kept_and_one_of_a_clock_that_is_wrong_is_boun
         notifier.handle.notify_changed(uuid(1));
         let status = notifier.until_delivery(1, |status| status.next_try.is_some()).await;
         let wait = status.next_try.unwrap().0 - NOW.0;
-        // Some of it has passed when it is shown.
+        // Some of the wait has passed when the test reads it.
         assert!((at_least - 500..=at_most).contains(&wait), "{date}: {wait} ms");
     }
 }

@@ -1,4 +1,4 @@
-//! Receivers that fail, hang, or are not there.
+//! Receivers that fail, hang or are down.
 
 use tokio::sync::Semaphore;
 
@@ -92,7 +92,7 @@ async fn one_store_waits_for_its_answer_and_the_others_do_not() {
         fixture.enqueue(n, 1..=4).await;
         notifier.handle.notify_changed(uuid(n));
     }
-    // Stores 2 and 3 are through while store 1 still waits for its first answer.
+    // Stores 2 and 3 are delivered while store 1 still waits for its first response.
     notifier.until_status(|status| status.delivered == 8 && status.deliveries.len() == 1).await;
     permits.add_permits(4);
     notifier.idle(12).await;

@@ -1,4 +1,4 @@
-//! Receivers that do not want what they are sent.
+//! Receivers that refuse events.
 
 use imagestore_agent::delivery::DeliveryOutcome;
 
@@ -95,7 +95,7 @@ async fn a_receiver_that_is_gone_is_sent_nothing_more_by_any_store() {
     assert_eq!(seqs(&fixture.pending(1).await), [1, 2]);
     assert_eq!(seqs(&fixture.pending(2).await), [1]);
 
-    // A person restarts the daemon.
+    // The operator restarts the daemon.
     let notifier = fixture.notifier(&node);
     notifier.idle(3).await;
 }

@@ -1,4 +1,4 @@
-//! Stops, starts, and a ledger that cannot be told.
+//! Stops, starts, and a ledger that cannot record acknowledgements.
 
 use tokio::sync::Semaphore;
 
@@ -13,7 +13,7 @@ async fn what_was_not_acknowledged_goes_out_again_from_the_lowest_position() {
     fixture.enqueue(1, 1..=3).await;
     notifier.handle.notify_changed(uuid(1));
     assert_eq!(node.next().await.seq(), 1);
-    // As a crash would: in the middle of a request, without a stop.
+    // As in a crash: in the middle of a request and without a stop.
     drop(notifier);
     node.set_script(|_| Answer::Status(200));
     let notifier = fixture.notifier(&node);
@@ -73,7 +73,7 @@ async fn what_waits_in_backoff_has_one_last_try_at_the_stop() {
     assert_eq!(node.next().await.seq(), 1);
     assert!(node.try_next().is_none());
 
-    // A transition that comes just before the stop changes nothing about that.
+    // A transition just before the stop changes nothing about that.
     node.set_script(move |_| wait());
     let notifier = fixture.notifier(&node);
     node.next().await;
@@ -117,7 +117,7 @@ async fn a_receiver_that_hangs_does_not_hold_the_stop() {
 async fn what_the_ledger_cannot_be_told_is_not_sent_twice_and_sending_goes_on() {
     let fixture = NotifierFixture::with(1).await;
     let mut node = ManagementNode::answering([]).await;
-    // Another hand on the database makes every acknowledgement fail.
+    // A trigger in the database makes every acknowledgement fail.
     let database = rusqlite::Connection::open(fixture.path().join("ledger.sqlite")).unwrap();
     database
         .execute_batch(
@@ -130,7 +130,7 @@ async fn what_the_ledger_cannot_be_told_is_not_sent_twice_and_sending_goes_on() 
     for seq in 1..=3 {
         assert_eq!(node.next().await.seq(), seq);
     }
-    // All are delivered; the lane stays, because it owes the ledger.
+    // All are delivered; the delivery stays until the ledger has recorded them.
     notifier.until_delivery(1, |status| status.pending == 0 && status.next_try.is_some()).await;
     assert_eq!(seqs(&fixture.pending(1).await), [1, 2, 3]);
     fixture.enqueue(1, [4]).await;

@@ -1,4 +1,4 @@
-//! Who gets a directory: the marker on real filesystems, and what is left of an add that failed.
+//! Claims of a directory: the marker on real filesystems, and the cleanup after a failed add.
 
 use std::fs;
 use std::path::Path;
@@ -88,7 +88,8 @@ async fn of_two_stores_of_one_daemon_one_adopts_a_marker() {
     assert_eq!(marker_text(folder.path()), whole);
 }
 
-/// A marker written after the last look: between the worker's two orders nobody looks again but it.
+/// The other daemon writes its marker between the worker's two orders, where only the worker looks
+/// again.
 #[tokio::test]
 async fn a_worker_covers_no_marker_but_the_one_it_was_told_of() {
     needs_root!();
@@ -131,7 +132,7 @@ async fn a_worker_covers_no_marker_but_the_one_it_was_told_of() {
     }
 }
 
-/// What an add that failed after its claim leaves for the release.
+/// Returns what an add that failed after its claim leaves for the release.
 fn left(claim: &MarkerClaim, folder: bool) -> AddLeftovers {
     AddLeftovers { folder, claim: Some(claim.clone()) }
 }
@@ -148,7 +149,7 @@ async fn a_claim_that_is_taken_back_leaves_the_directory_as_it_was() {
         }),
     );
     let (slot, dir) = (&mut WorkerSlot::new(), image_dir(folder.path()));
-    // Where nothing was, nothing is.
+    // A directory that was empty is empty again.
     let examined = ours.examine(slot, &dir, &add(), soon()).await.into_inspection().unwrap();
     assert!(examined.created_folder);
     let first = claim(&examined);
@@ -157,7 +158,7 @@ async fn a_claim_that_is_taken_back_leaves_the_directory_as_it_was() {
     assert_eq!(names(folder.path()), Vec::<String>::new());
     ours.clean_up(slot, &dir, &left(&first, true), soon()).await.expect("nothing to take away");
 
-    // Another node's marker comes back word for word, also when the claim was never written.
+    // The other node's marker is restored byte for byte, also if the claim was never written.
     claimed(&theirs, folder.path()).await;
     let before = marker_text(folder.path());
     let over = ProbeExpectation::Add { store: STORE, known: [].into(), take_over: true };
@@ -172,7 +173,7 @@ async fn a_claim_that_is_taken_back_leaves_the_directory_as_it_was() {
     assert_eq!(marker_text(folder.path()), before);
     assert_eq!(names(&folder.path().join(".imagestore-agent")), ["identity.json"]);
 
-    // What somebody has written since stays, and so does the folder it is in.
+    // A file that another program has written since stays, and so does its folder.
     ours.write_marker(slot, &dir, &over, &claimed_marker, soon()).await.unwrap();
     let marker = folder.path().join(".imagestore-agent/identity.json");
     fs::write(&marker, "another's").unwrap();

@@ -1,4 +1,4 @@
-//! The probe on a filesystem whose calls hang, fail or take their time, one at a time.
+//! The probe on a filesystem on which one call at a time hangs, fails or is slow.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ async fn whatever_hangs_holds_one_worker_which_is_named_with_the_call_and_gone_w
         fuse.set(op, Behaviour::Hang);
         let (slot, dir) = (&mut WorkerSlot::new(), image_dir(&fuse.path()));
         let purpose = serve(place.clone(), true);
-        // Long enough to come to the call that hangs, on a machine that does much else.
+        // Long enough for a busy machine to reach the call that hangs.
         let deadline = Instant::now() + Duration::from_secs(2);
         let seen = prober.examine(slot, &dir, &purpose, deadline).await;
         let fault = match (seen.examined, seen.written) {
@@ -41,7 +41,7 @@ async fn whatever_hangs_holds_one_worker_which_is_named_with_the_call_and_gone_w
         assert_eq!(fault.reason(), Reason::ProbeStuck, "{op:?}: {fault}");
         assert_eq!(text_fact(&fault, "step"), step, "{op:?}");
         let stuck_worker = slot.stuck_worker().expect("it cannot be killed");
-        // The next probe does not wait for it, and starts no other.
+        // The next probe does not wait for the worker and starts no other one.
         let again =
             prober.examine(slot, &dir, &purpose, soon()).await.into_inspection().unwrap_err();
         assert_eq!(again.reason(), Reason::ProbeStuck);
@@ -98,7 +98,7 @@ async fn each_error_of_a_disk_has_its_reason_or_its_condition() {
         fuse.release();
         examined.expect("a disk without room has its figures");
         assert_eq!(seen, Some(Ok(written)), "{op:?}");
-        // What it could not write it does not leave behind either.
+        // A probe that could not write leaves no file behind.
         let left = crate::probe::names(&fuse.path().join(".imagestore-agent"));
         assert_eq!(left, ["identity.json"], "{op:?}");
     }
@@ -114,9 +114,9 @@ async fn figures_that_cannot_be_true_are_a_fault_and_odd_ones_are_not() {
     let whole = usual.blocks;
     for (figures, good) in [
         (usual, true),
-        // Reserved blocks: nothing for us, though there are free ones.
+        // Reserved blocks: none are available to the daemon, although some are free.
         (Figures { bavail: 0, ..usual }, true),
-        // As btrfs: more available than free, and no inodes.
+        // As on btrfs: more available than free, and no inodes.
         (Figures { bfree: 10, bavail: 20, files: 0, ffree: 0, ..usual }, true),
         (Figures { bfree: whole + 1, ..usual }, true),
         (Figures { ffree: usual.files + 1, ..usual }, true),

@@ -1,4 +1,4 @@
-//! The probe when things change under it, or when the machine is odd.
+//! The probe while the mount or the directory changes, and on unusual machines.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -60,7 +60,7 @@ async fn a_copy_left_below_the_mount_point_is_not_the_store() {
         assert_eq!(fault.reason(), Reason::NotMounted, "{fault}");
         assert_eq!(text_fact(&fault, "mountPoint"), parent.path().to_str().unwrap());
     }
-    // Mounted again, it is the store.
+    // After the next mount it is the store again.
     run("mount", &["--bind".as_ref(), disk.path().as_os_str(), mount_point.as_os_str()]);
     let again = examine(&prober, &images, &serve(place, true)).await;
     run("umount", &[&mount_point]);
@@ -136,7 +136,7 @@ async fn a_worker_in_the_middle_of_its_work_ends_with_its_stdin() {
     let order = format!("{{\"Open\":{{\"dir\":\"{root}\",\"roots\":[\"{root}\"]}}}}\n");
     let mut stdin = worker.stdin.take().unwrap();
     stdin.write_all(order.as_bytes()).await.unwrap();
-    // It says what it does before it does it: then it waits for the mount.
+    // The worker reports each step before it takes it: now it waits for the mount.
     let mut reports = BufReader::new(worker.stdout.take().unwrap()).lines();
     assert_eq!(reports.next_line().await.unwrap().unwrap(), "{\"At\":\"Open\"}");
     drop(stdin);
@@ -185,7 +185,7 @@ async fn a_directory_above_that_bars_the_way_is_named_with_what_opens_it() {
     assert_eq!(fault.reason(), Reason::PermissionDenied, "{fault}");
     assert_eq!(text_fact(&fault, "barred"), closed.display().to_string());
     assert_eq!(text_fact(&fault, "mode"), "0700");
-    // The user that is named is this process's, as whom the workers of a daemon run.
+    // The fault names the user of this process, as which the workers of a daemon run.
     let command = format!("setfacl -m u:0:x {}", closed.display());
     assert!(fault.remedy().contains(&command), "{}", fault.remedy());
     assert!(!fault.remedy().contains("init"), "init opens no directory above: {}", fault.remedy());

@@ -1,4 +1,4 @@
-//! The probe on real filesystems, through the real worker process.
+//! The probe on real filesystems, with real worker processes.
 
 mod claim;
 mod fuse;
@@ -44,8 +44,8 @@ pub(crate) fn with_worker(options: ProbeOptions) -> Prober {
     Prober::new(options).with_program(AGENT.into(), vec!["probe-worker".to_owned()])
 }
 
-/// A prober whose workers run as nobody. They need a program that nobody can reach: it is put into
-/// `folder`, beside the image directories.
+/// Returns a prober whose workers run as nobody. They need a copy of the program that nobody can
+/// reach: it is in `folder`, beside the image directories.
 pub(crate) fn as_nobody(options: ProbeOptions, folder: &Path) -> Prober {
     let program = folder.join("agent");
     fs::copy(AGENT, &program).unwrap();
@@ -86,7 +86,7 @@ pub(crate) async fn probed(
     prober.examine(&mut WorkerSlot::new(), &image_dir(path), purpose, soon()).await
 }
 
-/// What the daemon claims after an examination.
+/// Returns the claim that the daemon makes after an examination.
 pub(crate) fn claim(examined: &DirectoryInspection) -> MarkerClaim {
     MarkerClaim {
         store: STORE,
@@ -97,7 +97,7 @@ pub(crate) fn claim(examined: &DirectoryInspection) -> MarkerClaim {
     }
 }
 
-/// Adds a directory as the daemon does; what is known of it then.
+/// Adds a directory as the daemon does and returns its expectation.
 pub(crate) async fn claimed(prober: &Prober, path: &Path) -> MountLocation {
     let (slot, dir) = (&mut WorkerSlot::new(), image_dir(path));
     let examined = prober.examine(slot, &dir, &add(), soon()).await.into_inspection().unwrap();
@@ -208,7 +208,7 @@ async fn a_read_only_disk_is_told_apart_from_a_read_only_view_of_it() {
     assert!(fault.remedy().contains("ReadWritePaths="), "{}", fault.remedy());
     drop(view);
     disk.remount("ro");
-    // The superblock tells, also where nothing is written.
+    // The superblock shows it, also without a write.
     for write in [true, false] {
         let fault = examine(&prober, &images, &serve(place.clone(), write)).await.unwrap_err();
         assert_eq!(fault.reason(), Reason::ReadOnly, "{fault}");
@@ -299,7 +299,7 @@ async fn what_is_planted_in_the_marker_folder_is_neither_followed_nor_waited_for
         assert_eq!(fault.reason(), Reason::MarkerUnreadable, "{fault}");
         fs::remove_dir_all(&dir).unwrap();
     }
-    // A link in the place of the probe file is replaced, what it leads to is not touched.
+    // A link in the place of the probe file is replaced; its target is not touched.
     fs::create_dir_all(&marker_dir).unwrap();
     fs::write(&victim, "precious").unwrap();
     symlink(&victim, marker_dir.join(format!("probe.{}", NodeId::from_u128(1)))).unwrap();
@@ -326,7 +326,7 @@ async fn a_marker_corrupted_byte_by_byte_is_never_a_crash_and_never_rewritten() 
         bytes[at] ^= 0x15;
         fs::write(&marker, &bytes).unwrap();
         match examine(&prober, folder.path(), &serve(place.clone(), true)).await {
-            // The text of `created` is for people.
+            // The text of `created` is for operators.
             Ok(examined) => assert_eq!(examined.marker, Some(MARKER)),
             Err(fault) => assert!(allowed.contains(&fault.reason()), "byte {at}: {fault}"),
         }
@@ -426,7 +426,7 @@ async fn a_worker_that_hangs_is_killed_at_the_deadline_and_its_place_is_free_aga
     assert_eq!(fault.reason(), Reason::ProbeTimeout, "{fault}");
     assert_eq!(slot.stuck_worker(), None);
 
-    // A probe that its caller gives up leaves nothing behind either.
+    // A probe whose caller gives up leaves nothing behind either.
     let purpose = add();
     let abandoned = sleeper.examine(slot, &dir, &purpose, soon());
     assert!(tokio::time::timeout(Duration::from_millis(50), abandoned).await.is_err());
@@ -442,7 +442,7 @@ async fn a_worker_that_is_no_worker_is_an_error_and_no_hang() {
         ("/bin/true", vec![], Reason::IoError),
         ("/bin/echo", vec!["{\"Observed\":1}".to_owned()], Reason::IoError),
         ("/bin/cat", vec!["/dev/zero".to_owned()], Reason::IoError),
-        // The daemon's own trouble, and none of the disk's.
+        // The fault is the daemon's, not the disk's.
         ("/nonexistent", vec![], Reason::AgentBusy),
     ] {
         let prober = Prober::new(options(folder.path())).with_program(program.into(), args);
@@ -459,7 +459,7 @@ async fn a_frozen_disk_holds_one_worker_which_is_remembered_until_it_is_freed() 
     let place = claimed(&prober, &disk.path()).await;
     let (dir, slot) = (image_dir(&disk.path()), &mut WorkerSlot::new());
     disk.freeze("-f");
-    // Time enough for a worker to come as far as the disk on a busy machine.
+    // Long enough for a worker to reach the disk on a busy machine.
     let deadline = Instant::now() + Duration::from_secs(5);
     let fault = prober.examine(slot, &dir, &serve(place.clone(), true), deadline).await;
     let fault = fault.into_inspection().unwrap_err();

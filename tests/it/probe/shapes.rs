@@ -1,4 +1,4 @@
-//! Filesystems of odd shapes: their figures are what `statvfs(3)` says of them.
+//! Filesystems with unusual block and inode counts: the figures are those of `statvfs(3)`.
 
 use std::fs;
 
@@ -23,7 +23,7 @@ async fn small_blocks_count_as_what_they_are() {
 #[tokio::test]
 async fn what_is_reserved_for_root_is_not_available() {
     needs_root!();
-    // Half of it is root's.
+    // Half of it is reserved for root.
     let disk = MountedFs::with("ext4", &["-m", "50"]);
     let prober = prober(&disk.path());
     let place = claimed(&prober, &disk.path()).await;

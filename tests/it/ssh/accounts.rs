@@ -1,4 +1,5 @@
-//! The rows of `docs/ssh-verification.md` about what an account may do, and about whose host it is.
+//! The rows of `docs/ssh-verification.md` about the permissions of an account and about the
+//! identity of the host.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -20,7 +21,7 @@ use crate::support::sshd::{Builder, HostKeyFile, KeyPair, User};
 const BOOT_ID: &str = "proc/sys/kernel/random/boot_id";
 const MARKER: &str = "srv/images/.imagestore-agent/identity.json";
 
-/// A program of its own for SFTP, so that it is started by the user's shell.
+/// A separate program for SFTP, so that the user's shell starts it.
 const BY_THE_SHELL: &str = "Subsystem sftp /usr/lib/openssh/sftp-server";
 
 pub(crate) async fn accounts(situation: &str) -> RowSetup {
@@ -66,7 +67,8 @@ pub(crate) async fn accounts(situation: &str) -> RowSetup {
     (verify(&by_password(&sshd, &user)).await, sshd).into()
 }
 
-/// A root directory for sshd's `ChrootDirectory`, with these files. All the way to it must be root's.
+/// Makes a root directory for sshd's `ChrootDirectory` with these files. Every directory above it
+/// must belong to root.
 pub(crate) fn chroot(files: &[(&str, &str)]) -> TempDir {
     let root = tempfile::tempdir_in("/run").unwrap();
     fs::set_permissions(root.path(), Permissions::from_mode(0o755)).unwrap();
@@ -105,10 +107,10 @@ pub(crate) async fn hosts(situation: &str) -> RowSetup {
     (verify(&LoginRequest { asked, ..by_password(&sshd, &user) }).await, sshd).into()
 }
 
-/// The sshd of the visit stops in the middle of the login: a command that it runs for the user's keys
-/// stops whoever has started it.
+/// Sets up an sshd whose process stops in the middle of the login: a command that it runs for the
+/// user's keys sends SIGSTOP to its parent.
 pub(crate) async fn frozen(user: &User) -> RowSetup {
-    // sshd runs no command that lies below a directory which others may write to.
+    // sshd runs no command below a directory that others may write to.
     let dir = tempfile::tempdir_in("/run").unwrap();
     let (command, stopped) = (dir.path().join("keys"), dir.path().join("stopped"));
     let script = format!("#!/bin/sh\necho $PPID > {}\nkill -STOP $PPID\n", stopped.display());

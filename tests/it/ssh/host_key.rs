@@ -1,4 +1,4 @@
-//! The login check against OpenSSH: which server is the right one.
+//! The login check against OpenSSH: the identity of the server.
 
 use imagestore_agent::model::{Fact, Reason};
 use imagestore_agent::settings::HostKeyPolicy;
@@ -24,11 +24,11 @@ async fn a_pinned_key_is_met_again_and_a_changed_one_refused_until_it_is_pinned(
     assert_eq!(text(&fault, "expectedFingerprint"), old.fingerprint());
     assert_eq!(text(&fault, "offeredFingerprint"), new.fingerprint());
     assert_eq!(text(&fault, "phase"), "handshake");
-    // The last this server says of the connection.
+    // The last line that this server logs for the connection.
     sshd.until_logged("Connection closed by", 1);
     assert_eq!(sshd.logged("Accepted "), 0);
 
-    // What the fault recorded is all that is needed to accept the key.
+    // The facts of the fault are enough to accept the key.
     let offered = text(&fault, "offeredKey");
     let (algorithm, blob) = offered.split_once(' ').unwrap();
     let mut accepted = first.clone();
@@ -48,7 +48,7 @@ async fn nothing_of_the_store_is_sent_to_a_server_with_another_key() {
     let stranger = verify(&by_password(&Builder::new().start(), &user)).await.unwrap().host_key;
     expect(verify(&pinned(&stranger, by_password(&sshd, &user))).await, Reason::HostKeyChanged);
     sshd.until_logged("Connection closed by", 1);
-    // No user name, hence no password, has reached it.
+    // No user name has reached the server, hence no password.
     assert_eq!(sshd.logged(&user.name), 0);
 }
 
@@ -109,7 +109,8 @@ async fn a_given_fingerprint_may_be_that_of_any_key_of_the_server() {
     assert_eq!(text(&fault, "offeredFingerprint"), keys[0].fingerprint());
     let all = Fact::List(keys.iter().map(HostKeyFile::fingerprint).collect());
     assert_eq!(fault.facts()["offeredFingerprints"], all);
-    // It was asked for each kind that it has and for one more, and no user name has reached it.
+    // The check asked for each kind of key that it has and for one more, and no user name has
+    // reached it.
     sshd.until_logged("Connection from", 4);
     assert_eq!(sshd.logged(&user.name), 0);
 }

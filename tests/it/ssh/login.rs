@@ -1,4 +1,4 @@
-//! The login check against OpenSSH: who gets in and who does not, and why.
+//! The login check against OpenSSH: accepted and refused logins, and the reasons.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ async fn the_result_of_a_check_does_not_wait_for_the_disconnect() {
     let (verifier, login) = (Verifier::new(&ssh_settings()), by_password(&sshd, &user));
     for check in 1..=2 {
         verifier.verify(&login, Instant::now() + TEST_TIMEOUT).await.unwrap();
-        // This runtime has one thread: nothing is sent before the next await.
+        // This runtime has one thread: the client sends nothing before the next await.
         assert_eq!(sshd.logged("login checked"), check - 1);
         verifier.finish_disconnects().await;
         sshd.until_logged("login checked", check);
@@ -222,7 +222,7 @@ async fn a_server_past_its_limit_of_connections_throttles() {
     needs_root!();
     let (sshd, user) = (Builder::new().line("MaxStartups 1:100:1").start(), User::create());
     let held = TcpStream::connect(sshd.address).await.unwrap();
-    // Counted by sshd once it has spoken.
+    // sshd counts the connection once it has sent its banner.
     held.readable().await.unwrap();
     for _ in 0..20 {
         expect(verify(&by_password(&sshd, &user)).await, Reason::Throttled);
@@ -282,7 +282,7 @@ async fn an_rsa_key_does_not_sign_with_sha1_unasked() {
     let (user, key) = (User::create(), KeyPair::generate("rsa", ""));
     sshd.authorize(&user, &key);
     let login = by_key(&sshd, &user, &key, None);
-    // This server announces what it was built with, not what it is set to take.
+    // This server announces the algorithms of its build, not those of its settings.
     expect(verify(&login).await, Reason::CredentialsRefused);
     let mut settings = ssh_settings();
     settings.legacy = vec!["ssh-rsa".to_owned()];

@@ -1,4 +1,4 @@
-//! The login check: what its tests share, and what it does before and beside a conversation.
+//! The login check: shared helpers of its tests, and the checks before the SSH handshake.
 
 pub(crate) mod accounts;
 mod host_key;
@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout};
 use crate::support::non_ssh_peers::{BANNER, NonSshPeer, Script};
 use crate::support::sshd::{KeyPair, Sshd, User};
 
-/// Far enough away never to be what ends a check.
+/// Deadline that is too long to end a check.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) fn ssh_settings() -> settings::SshSettings {
@@ -88,7 +88,7 @@ pub(crate) async fn verify(login: &LoginRequest) -> Result<VerifiedLogin, Fault>
     verify_by(&ssh_settings(), login).await
 }
 
-/// The fault of a check that must fail for this reason.
+/// Returns the fault of a check that must fail for this reason.
 pub(crate) fn expect(outcome: Result<VerifiedLogin, Fault>, reason: Reason) -> Fault {
     let fault = outcome.expect_err("the check succeeded");
     assert_eq!(fault.reason(), reason, "{fault:?}");
@@ -147,7 +147,7 @@ async fn a_configured_network_is_dialled() {
         ..anyone(([127, 0, 0, 1], 22).into())
     };
     let fault = verify_by(&settings, &login).await.unwrap_err();
-    // What becomes of it is the network's to say.
+    // The outcome depends on the network.
     let dialled = [Reason::ConnectTimeout, Reason::Unreachable, Reason::ConnectionRefused];
     assert!(dialled.contains(&fault.reason()), "{fault}");
     assert_eq!(text(&fault, "phase"), "connect");
@@ -155,7 +155,7 @@ async fn a_configured_network_is_dialled() {
 
 #[tokio::test]
 async fn a_name_without_an_address_is_not_found() {
-    // RFC 6761: never delegated.
+    // RFC 6761: this name is never delegated.
     let login = LoginRequest {
         address: ssh_address("no-such.invalid", 22),
         ..anyone(([127, 0, 0, 1], 22).into())
@@ -166,7 +166,7 @@ async fn a_name_without_an_address_is_not_found() {
 
 #[test]
 fn a_lookup_has_its_own_limit() {
-    // A resolver that hangs: the one thread that lookups have is taken.
+    // A resolver that hangs: the only lookup thread is busy.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(1)
@@ -187,7 +187,7 @@ fn a_lookup_has_its_own_limit() {
 
 #[tokio::test]
 async fn a_name_is_dialled_in_both_families() {
-    // Only the IPv4 side of the name listens.
+    // Only the IPv4 address of the name listens.
     let peer = NonSshPeer::start(Script::SaysAndCloses(b"220 ftp\r\n")).await;
     let address = ssh_address("localhost", peer.address.port());
     let login = LoginRequest { address, ..anyone(peer.address) };
@@ -199,7 +199,7 @@ async fn a_name_is_dialled_in_both_families() {
 async fn a_closed_port_is_refused_at_once() {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
-    // Bound, so that nobody else gets it, and not listening.
+    // Bound, so that no other process gets it, and not listening.
     let fault =
         expect(verify(&anyone(socket.local_addr().unwrap())).await, Reason::ConnectionRefused);
     assert_eq!(fault.facts()["errno"], Fact::from(nix::errno::Errno::ECONNREFUSED as i32));
@@ -210,7 +210,8 @@ async fn a_closed_port_is_refused_at_once() {
 async fn a_port_that_drops_packets_times_out() {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
-    // The kernel drops what exceeds a listener's queue: listen(2), tcp_abort_on_overflow = 0.
+    // The kernel drops connections beyond the listener's queue: listen(2), tcp_abort_on_overflow =
+    // 0.
     let listener = socket.listen(0).unwrap();
     let address = listener.local_addr().unwrap();
     let mut queued = Vec::new();
@@ -246,7 +247,7 @@ async fn an_unusable_key_is_told_before_anything_is_dialled() {
     assert_eq!(peer.opened(), 0);
 }
 
-/// An OpenSSH key whose encryption asks for other rounds than it was made with.
+/// Returns an OpenSSH key whose header states another number of rounds than its encryption used.
 fn with_rounds(key: &KeyPair, rounds: u32) -> String {
     let lines: Vec<&str> = key.private.lines().collect();
     let (begin, end) = (lines[0], lines[lines.len() - 1]);
@@ -275,14 +276,15 @@ async fn a_key_that_asks_for_endless_rounds_is_not_opened() {
     assert_eq!(peer.opened(), 0);
 }
 
-/// Starts a hundred checks, drops them all once their peer has them, and looks at what is left.
+/// Starts a hundred checks, drops all of them once the peer has their connections, and checks that
+/// no task is left.
 async fn drop_a_hundred_checks_of(script: Script) {
     const CHECKS: usize = 100;
     let mut peer = NonSshPeer::start(script).await;
     let before = Handle::current().metrics().num_alive_tasks();
     let mut checks = JoinSet::new();
     for _ in 0..CHECKS {
-        // One verifier would make them one after the other.
+        // One verifier would run them one after the other.
         let (verifier, login) = (Verifier::new(&ssh_settings()), anyone(peer.address));
         checks.spawn(async move { verifier.verify(&login, Instant::now() + TEST_TIMEOUT).await });
     }
@@ -297,7 +299,7 @@ async fn drop_a_hundred_checks_of(script: Script) {
     until(|| Handle::current().metrics().num_alive_tasks() <= before).await;
 }
 
-/// Lets the other tasks run until it is so.
+/// Lets the other tasks run until the condition holds.
 async fn until(so: impl Fn() -> bool) {
     let patience = timeout(TEST_TIMEOUT, async {
         while !so() {
@@ -342,7 +344,7 @@ async fn the_callers_deadline_ends_every_phase() {
     assert!(began.elapsed() < Duration::from_secs(5));
 }
 
-/// The key that a check handed back, as the next one expects it.
+/// Returns a request that pins the key of an earlier check.
 pub(crate) fn pinned(key: &HostKey, login: LoginRequest) -> LoginRequest {
     LoginRequest { pinned: Some(key.clone()), ..login }
 }

@@ -1,4 +1,4 @@
-//! The login check against peers that are no SSH server, or a bad one.
+//! The login check against peers that are no SSH server or a broken one.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use crate::ssh::{expect, login, secret, ssh_settings, text, verify_by};
 use crate::support::non_ssh_peers::{BANNER, NonSshPeer, Script};
 
-/// The fault that a peer with this script brings about. None of these takes the limit, which is long,
-/// unless `limit` says so.
+/// Returns the fault of a check against a peer with this script. No check takes as long as the
+/// limit, which is long, except where a test sets `limit`.
 async fn fault_of(script: Script, limit: Duration, reason: Reason) -> Fault {
     let peer = NonSshPeer::start(script).await;
     let mut settings = ssh_settings();
@@ -117,7 +117,7 @@ async fn four_logins_at_a_time_are_made_on_one_host() {
         }));
     }
     peer.until_opened(4).await;
-    // A connection of our own is taken after all that were made before it.
+    // The peer accepts this connection after all earlier ones.
     let own = TcpStream::connect(peer.address).await.unwrap();
     peer.until_opened(5).await;
     assert_eq!(peer.opened(), 5);

@@ -1,5 +1,5 @@
-//! The proof over SFTP against servers that lie, stall and break off in the middle: what they say is never
-//! taken for another host's, keeps no login from counting, and costs a bound of time and of memory.
+//! The evidence over SFTP from servers that lie, stall or disconnect. Their answers never count as
+//! those of another host, fail no login, and take a bounded time and memory.
 
 use std::fs::read_to_string;
 use std::time::Duration;
@@ -24,7 +24,7 @@ async fn proven(role: PacketScript, quirks: ServerQuirks) -> HostIdentity {
     verify(&login(server.address, "anyone", by_password)).await.unwrap().proof
 }
 
-/// What stood in the way, and the words for it.
+/// Returns the obstacle and its details.
 async fn hindrance(role: PacketScript) -> (Obstacle, String) {
     match proven(role, ServerQuirks::default()).await {
         HostIdentity::Unverified(unproven) => (unproven.obstacle, unproven.details),

@@ -1,5 +1,5 @@
-//! `docs/ssh-verification.md`, row by row: each situation is set up for real, and the check must say what
-//! the row says.
+//! `docs/ssh-verification.md`, row by row: each test sets up a real situation and compares the
+//! outcome with the row.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::support::sshd::{Builder, HostKeyFile, KeyPair, Sshd, User};
 
 pub(crate) type Outcome = Result<VerifiedLogin, Fault>;
 
-/// Longer than any row may take.
+/// Maximum time of a row.
 const ROW_TIMEOUT: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -30,11 +30,11 @@ struct Row {
     answer: String,
     evidence: Vec<String>,
     remedy: String,
-    /// Authentication attempts in sshd's log; none where no sshd counts them.
+    /// Number of authentication attempts in sshd's log; none if no sshd counts them.
     auth_attempts: Option<usize>,
 }
 
-/// What came of a situation, and the sshd that was asked.
+/// The outcome of a situation, and the sshd behind it.
 pub(crate) struct RowSetup {
     outcome: Outcome,
     sshd: Option<Sshd>,
@@ -77,7 +77,7 @@ fn rows() -> Vec<Row> {
         .collect()
 }
 
-// A connection that is left without a word is closed by a thread of its own, while sshd is waited for.
+// A thread closes each connection that the check leaves, while this one waits for sshd.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn every_row_of_the_document_is_what_happens() {
     needs_root!();
@@ -101,7 +101,7 @@ async fn every_row_of_the_document_is_what_happens() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What is not as the row says.
+/// Returns the differences from the row.
 fn differs(row: &Row, outcome: &Outcome) -> Option<&'static str> {
     let fault = match outcome {
         Ok(_) if row.answer != "logged in" => return Some("logged in"),
@@ -180,12 +180,12 @@ async fn ports(situation: &str) -> Outcome {
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let port = socket.local_addr().unwrap().port();
     match situation {
-        // Bound, so that nobody else gets it, and not listening.
+        // Bound, so that no other process gets it, and not listening.
         "port: nothing listens" => verify(&anyone("127.0.0.1", port)).await,
         "port: packets are dropped" => {
             let listener = socket.listen(0).unwrap();
             let address = listener.local_addr().unwrap();
-            // The kernel drops what exceeds a listener's queue.
+            // The kernel drops connections beyond the listener's queue.
             let mut queued = Vec::new();
             while let Ok(Ok(tcp)) = timeout(SHORT, TcpStream::connect(address)).await {
                 queued.push(tcp);
@@ -202,7 +202,7 @@ async fn ports(situation: &str) -> Outcome {
         "port: sshd has `MaxStartups` connections that are not logged in" => {
             let sshd = Builder::new().line("MaxStartups 1:100:1").start();
             let held = TcpStream::connect(sshd.address).await.unwrap();
-            // Counted by sshd once it has spoken.
+            // sshd counts the connection once it has sent its banner.
             held.readable().await.unwrap();
             verify(&anyone("127.0.0.1", sshd.address.port())).await
         }
@@ -216,7 +216,7 @@ async fn peers(situation: &str) -> Outcome {
         let proxy = CorruptingProxy::before(sshd.address).await;
         return verify(&anyone("127.0.0.1", proxy.address.port())).await;
     }
-    // A packet that says it has 100 MB.
+    // A packet whose length field says 100 MB.
     const HUGE: &[u8] =
         b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n\x06\x00\x00\x00\x04\x14aaaaaaaaaaaaaaaa";
     let script = match situation {

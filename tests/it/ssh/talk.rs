@@ -1,4 +1,4 @@
-//! The login check against servers that lead the login where no sshd would.
+//! The login check against servers whose login takes turns that no sshd takes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,7 +35,7 @@ async fn a_question_beyond_the_password_is_a_missing_second_factor() {
     let server = ScriptedSshServer::start(rounds).await;
     let fault = expect(verify(&by_password(&server)).await, Reason::SecondFactorMissing);
     assert_eq!(list(&fault, "asked"), ["Verification code:."]);
-    // The code is not guessed at with the password.
+    // The check does not answer the question for the code with the password.
     assert_eq!(server.answers(), ["hunter2"]);
 }
 
@@ -74,7 +74,7 @@ async fn a_server_that_takes_sha1_signatures_only_has_no_common_algorithm() {
     let fault = expect(verify(&alone).await, Reason::NoCommonAlgorithm);
     assert_eq!(text(&fault, "kind"), "signature");
     assert_eq!(list(&fault, "theirs"), ["ssh-rsa"]);
-    // With a password beside it the key is passed over.
+    // With a password in the request the check skips the key.
     let both = SshCredentials { password: Some(secret("hunter2")), ..key };
     let verified = verify(&login(server.address, "anyone", both)).await.unwrap();
     assert_eq!(verified.methods, [AuthMethod::Password]);
@@ -97,7 +97,7 @@ async fn a_connection_that_breaks_off_during_the_login_is_lost_and_not_refused()
     assert_eq!(text(&fault, "phase"), "authentication");
 }
 
-/// Refuses the first key and then offers passwords alone, and counts the keys.
+/// Refuses the first key, then offers passwords alone, and counts the keys.
 #[derive(Clone, Default)]
 struct OneKeyOnly(Arc<AtomicU32>);
 
@@ -132,7 +132,7 @@ async fn a_key_that_is_no_longer_asked_for_is_not_tried_with_another_hash() {
             Config { keys: vec![key], auth_rejection_time: Duration::ZERO, ..Config::default() };
         let (tcp, _) = listener.accept().await.unwrap();
         let session = run_stream(Arc::new(config), tcp, verify_against).await.unwrap();
-        // How it ends is the client's to judge.
+        // The client judges the end of the session.
         let _ = session.await;
     });
     let both = SshCredentials {

@@ -23,49 +23,49 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::sshd::{Sshd, User};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_imagestore-agent");
-/// Far longer than anything takes; a wait that long is a failure.
+/// Maximum wait of a test. It is far longer than any step takes, so reaching it is a failure.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
-/// Its SHA-256 goes into the tokens file.
+/// Token of the tests; its SHA-256 is in the tokens file.
 pub(crate) const TOKEN: &str = "a-session";
 
-/// The user and the group that own nothing.
+/// User id and group id of nobody, who owns nothing.
 pub(crate) const NOBODY: u32 = 65_534;
 
-/// Paths of one installation.
+/// An installation of the program, and the daemon if it runs.
 pub(crate) struct Agent {
     dir: tempfile::TempDir,
-    /// What runs the daemon: the program, or the way to it as another user.
+    /// Command line of the daemon: the program, or `setpriv` and the program.
     serve: Vec<String>,
-    /// Flags of its next start.
+    /// Flags of the next start.
     flags: Vec<String>,
     running: Option<DaemonProcess>,
     log: Vec<String>,
-    /// Listeners that it is handed over at each start.
+    /// Listeners that the daemon inherits at each start.
     pub(crate) inherited: Option<(TcpListener, UnixListener)>,
 }
 
 struct DaemonProcess {
     child: Child,
-    /// Ends with the process: nobody else holds its log open.
+    /// Lines of the log; the channel closes when the process ends.
     lines: Receiver<String>,
     reader: LogReader,
-    /// Known once it serves.
+    /// Address of the listener, once the daemon serves.
     address: Option<SocketAddr>,
 }
 
-/// The one who reads a daemon's log.
+/// The reader of a daemon's log.
 #[derive(Clone, Default)]
 pub(crate) struct LogReader(Arc<Mutex<()>>);
 
 impl LogReader {
-    /// Keeps it from reading on for as long as what this returns is there.
+    /// Stops the reader until the result is dropped.
     pub(crate) async fn hold(&self) -> MutexGuard<'_, ()> {
         self.0.lock().await
     }
 }
 
 impl Agent {
-    /// An installation that serves image directories at or below `roots`, with more settings.
+    /// Makes an installation that serves image directories at or below `roots`, with more settings.
     pub(crate) fn installed(roots: &Path, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let serve = vec![PROGRAM.to_owned()];
@@ -84,8 +84,8 @@ impl Agent {
         agent
     }
 
-    /// From now on the daemon runs as nobody, as whom a copy of the program can be reached and the
-    /// state directory belongs to. Commands still run as root.
+    /// Runs the daemon as nobody from now on, with a copy of the program that nobody can reach and
+    /// a state directory that nobody owns. Commands still run as root.
     pub(crate) fn running_as_nobody(mut self) -> Self {
         let program = self.path("agent");
         fs::copy(PROGRAM, &program).unwrap();
@@ -99,7 +99,7 @@ impl Agent {
         self
     }
 
-    /// The settings file, anew.
+    /// Overwrites the settings file.
     pub(crate) fn configure(&self, text: &str) {
         fs::write(self.path("agent.toml"), text).unwrap();
     }
@@ -120,13 +120,13 @@ impl Agent {
         command
     }
 
-    /// Starts it and waits until it serves.
+    /// Starts the daemon and waits until it serves.
     pub(crate) fn start(&mut self) {
         assert!(self.start_under(&[]), "it ended without serving");
     }
 
-    /// Starts it behind a program that becomes it, such as `env NAME=VALUE`; whether it came as far as
-    /// to serve.
+    /// Starts the daemon behind a program that execs it, such as `env NAME=VALUE`. Returns true if
+    /// the daemon serves and false if it has ended.
     pub(crate) fn start_under(&mut self, wrapper: &[&str]) -> bool {
         self.launch(wrapper);
         let Some(serving) = self.until_logged_or_ended("\"serving\"") else {
@@ -140,7 +140,7 @@ impl Agent {
         true
     }
 
-    /// Starts it behind such a program and does not wait.
+    /// Starts the daemon behind such a program and does not wait.
     pub(crate) fn launch(&mut self, wrapper: &[&str]) {
         let (stdin, stdout) = match &self.inherited {
             None => (Stdio::null(), Stdio::inherit()),
@@ -149,7 +149,7 @@ impl Agent {
                 (Stdio::from(tcp), Stdio::from(OwnedFd::from(unix.try_clone().unwrap())))
             }
         };
-        // As systemd hands them over (sd_listen_fds(3)).
+        // As systemd passes them (sd_listen_fds(3)).
         let handing_over = [
             "sh",
             "-c",
@@ -180,18 +180,18 @@ impl Agent {
                 }
             }
         });
-        // Owned from here on, so that a failed start ends it too.
+        // Owned from here on, so that a failed start also ends the process.
         self.running = Some(DaemonProcess { child, lines, reader, address: None });
     }
 
-    /// Starts it with flags of `serve`, and waits until it serves.
+    /// Starts the daemon with flags of `serve` and waits until it serves.
     pub(crate) fn start_with(&mut self, flags: &[&str]) {
         self.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
         self.start();
         self.flags.clear();
     }
 
-    /// Runs `serve` to its end; for starts that are refused.
+    /// Runs `serve` to its end, for starts that fail.
     pub(crate) fn run_serve_to_end(&self) -> Output {
         self.run_to_end(&self.serve, &["serve"], "")
     }
@@ -200,17 +200,17 @@ impl Agent {
         self.running.as_ref().unwrap().child.id()
     }
 
-    /// Whether it has ended by now.
+    /// Returns true if the daemon has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.running.as_mut().unwrap().child.try_wait().unwrap().is_some()
     }
 
-    /// Sends a signal.
+    /// Sends a signal to the daemon.
     pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid().try_into().unwrap()), signal).unwrap();
     }
 
-    /// Waits for its end, which is the end of its log.
+    /// Waits for the end of the daemon, which is the end of its log.
     pub(crate) fn ended(&mut self) -> ExitStatus {
         let deadline = Instant::now() + TEST_TIMEOUT;
         while let Some(line) = self.next_line(deadline, "it does not end") {
@@ -219,25 +219,25 @@ impl Agent {
         self.running.take().unwrap().child.wait().unwrap()
     }
 
-    /// `kill -9` and the end.
+    /// Sends SIGKILL and waits for the end.
     pub(crate) fn kill(&mut self) {
         self.signal(Signal::SIGKILL);
         self.ended();
     }
 
-    /// SIGTERM; the status and how long it took.
+    /// Sends SIGTERM. Returns the exit status and the time until the end.
     pub(crate) fn terminate(&mut self) -> (ExitStatus, Duration) {
         let begun = Instant::now();
         self.signal(Signal::SIGTERM);
         (self.ended(), begun.elapsed())
     }
 
-    /// Who reads its log.
+    /// Returns the reader of the log.
     pub(crate) fn log_reader(&self) -> LogReader {
         self.running.as_ref().unwrap().reader.clone()
     }
 
-    /// Everything it has logged so far.
+    /// Returns the log so far.
     pub(crate) fn log(&mut self) -> String {
         if let Some(running) = &self.running {
             self.log.extend(running.lines.try_iter());
@@ -245,13 +245,14 @@ impl Agent {
         self.log.join("\n")
     }
 
-    /// Waits until it logs this; the line.
+    /// Waits for a log line with this text and returns it.
     pub(crate) fn until_logged(&mut self, text: &str) -> String {
         let line = self.until_logged_or_ended(text);
         line.unwrap_or_else(|| panic!("it ended and never logged {text:?}"))
     }
 
-    /// As [`Agent::until_logged`]; none when it ends without a word of it.
+    /// Waits as [`Agent::until_logged`] does; returns `None` if the daemon ends without such a
+    /// line.
     fn until_logged_or_ended(&mut self, text: &str) -> Option<String> {
         let deadline = Instant::now() + TEST_TIMEOUT;
         while let Some(line) = self.next_line(deadline, text) {
@@ -263,7 +264,7 @@ impl Agent {
         None
     }
 
-    /// The next line of its log; none when it has ended. Fails at the deadline.
+    /// Returns the next line of the log, or `None` after the end. Panics at the deadline.
     fn next_line(&self, deadline: Instant, awaited: &str) -> Option<String> {
         let lines = &self.running.as_ref().unwrap().lines;
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -277,7 +278,7 @@ impl Agent {
         self.running.as_ref().unwrap().address.unwrap()
     }
 
-    /// How a client with a token reaches it.
+    /// Returns the address for a client with the token.
     pub(crate) fn http(&self) -> DaemonAddress {
         DaemonAddress::at_url(
             &format!("http://{}", self.address()),
@@ -286,7 +287,7 @@ impl Agent {
         .unwrap()
     }
 
-    /// One request of such a client.
+    /// Sends one request with the token.
     pub(crate) async fn ask(
         &self,
         method: Method,
@@ -297,26 +298,26 @@ impl Agent {
         self.http().send_request(method, &path, body.as_ref()).await.unwrap()
     }
 
-    /// The documented call.
+    /// Sends the documented reconnect.
     pub(crate) async fn reconnect(&self, uuid: &str) -> DaemonResponse {
         let path = format!("/image-store/{uuid}/actions");
         self.ask(Method::PUT, &path, Some(json!({"params": {}}))).await
     }
 
-    /// Adds a store; its uuid.
+    /// Adds a store and returns its uuid.
     pub(crate) async fn add(&self, dir: &Path, sshd: &Sshd, user: &User) -> String {
         let reply = self.ask(Method::POST, "/image-store", Some(store(dir, sshd, user))).await;
         assert_eq!(reply.status, 200, "{}", reply.body);
         reply.body["inventory"]["uuid"].as_str().unwrap().to_owned()
     }
 
-    /// The store as the API shows it.
+    /// Returns the inventory of a store from the API.
     pub(crate) async fn inventory(&self, uuid: &str) -> Value {
         let reply = self.ask(Method::GET, &format!("/image-store/{uuid}"), None).await;
         reply.body["inventories"][0].clone()
     }
 
-    /// A client command, over the socket, with this on stdin.
+    /// Runs a client command over the socket with this text on its stdin.
     pub(crate) fn cli(&self, args: &[&str], stdin: &str) -> Output {
         self.run_to_end(&[PROGRAM.to_owned()], args, stdin)
     }
@@ -330,7 +331,7 @@ impl Agent {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // A command that does not read it has closed it.
+        // The write fails for a command that does not read its stdin.
         let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
         let pid = Pid::from_raw(child.id().try_into().unwrap());
         let (sender, ended) = channel();
@@ -358,7 +359,7 @@ impl Drop for Agent {
     }
 }
 
-/// The body of an add.
+/// Returns the body of an add.
 pub(crate) fn store(dir: &Path, sshd: &Sshd, user: &User) -> Value {
     json!({"params": {
         "name": "images", "url": dir, "hostname": "127.0.0.1", "sshPort": sshd.address.port(),
@@ -366,7 +367,7 @@ pub(crate) fn store(dir: &Path, sshd: &Sshd, user: &User) -> Value {
     }})
 }
 
-/// The callback's part of the settings.
+/// Returns the settings of the callback.
 pub(crate) fn callback(url: &str) -> String {
     format!("[callback]\nurls = [{url:?}]\nstart_spread = \"0s\"\n")
 }

@@ -1,4 +1,4 @@
-//! A way to a server on which every packet arrives spoilt.
+//! A proxy that corrupts every packet of a server.
 
 use std::net::SocketAddr;
 
@@ -6,9 +6,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// A proxy on a free port of 127.0.0.1 that turns a bit in the last byte of whatever the server sends
-/// at once. In the clear that is padding, which nobody looks at (RFC 4253 section 6); under a key it is
-/// the authentication tag. It ends when dropped.
+/// A proxy on a free port of 127.0.0.1 that flips a bit in the last byte of each read from the
+/// server. In a plain packet that byte is padding, which nobody reads (RFC 4253 section 6); in an
+/// encrypted one it belongs to the authentication tag. It stops when dropped.
 #[derive(Debug)]
 pub(crate) struct CorruptingProxy {
     pub(crate) address: SocketAddr,
@@ -30,7 +30,7 @@ impl CorruptingProxy {
                 let mut bytes = vec![0; 64 * 1024];
                 while let Ok(read @ 1..) = from_server.read(&mut bytes).await {
                     let sent = &mut bytes[..read];
-                    // The server's name ends with its line.
+                    // The identification line of the server stays as it is.
                     if !sent.ends_with(b"\n") {
                         sent[read - 1] ^= 1;
                     }
@@ -39,7 +39,7 @@ impl CorruptingProxy {
                     }
                 }
             };
-            // Over when either side is.
+            // The proxy ends when either direction ends.
             tokio::select! {
                 _ = there => {}
                 () = back => {}

@@ -17,12 +17,12 @@ pub(crate) struct Dropbear {
 }
 
 impl Dropbear {
-    /// Starts it and returns when it listens.
+    /// Starts the server and returns when it listens.
     pub(crate) fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let key = dir.path().join("host_key");
         run("dropbearkey", &["-t", "ed25519", "-f", key.to_str().unwrap()]);
-        // Another process may take the free port before it does.
+        // Another process may take the free port before Dropbear does.
         let started = (0..5).find_map(|_| try_start(key.to_str().unwrap()));
         let (child, address) = started.expect("dropbear found no free port in five tries");
         Self { address, child, _dir: dir }
@@ -38,9 +38,9 @@ fn try_start(key: &str) -> Option<(Child, SocketAddr)> {
         .spawn()
         .unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    // Its word once it listens; with no socket it ends.
+    // Dropbear logs this once it listens; without a socket it exits.
     if log.by_ref().any(|line| line.contains("Not backgrounding")) {
-        // What follows is read to nowhere.
+        // The rest of the log is read and dropped.
         std::thread::spawn(move || log.for_each(drop));
         return Some((child, free));
     }

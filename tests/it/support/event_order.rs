@@ -1,22 +1,27 @@
-//! What a management node makes of its deliveries: each at least once, in order, none missing, and
-//! never two tales of one position. Nothing folds.
+//! Checks the deliveries to a management node.
+//!
+//! # Guarantees
+//! * Each transition is delivered at least once and in order, and none is missing.
+//! * Two deliveries of one position have the same body.
+//! * No notice stands for more than one transition (no folding).
 
 use std::collections::BTreeMap;
 
 use super::management_node::Received;
 
-/// What the management node was told so far.
+/// The deliveries so far.
 #[derive(Default)]
 pub(crate) struct EventOrder {
     bodies: BTreeMap<String, Vec<u8>>,
-    /// Of each store, what it heard for the first time, in the order of coming.
+    /// For each store its transitions by position, in the order of their first delivery.
     stores: BTreeMap<String, Vec<(u64, u64, String)>>,
-    /// How many came again.
+    /// Number of repeated deliveries.
     pub(crate) duplicates: usize,
 }
 
 impl EventOrder {
-    /// Takes one delivery: the same as before, or the next transition of its store.
+    /// Records one delivery. Panics unless it repeats an earlier one or is the next transition of
+    /// its store.
     pub(crate) fn record(&mut self, received: &Received) {
         let earlier = self.bodies.insert(received.id().to_owned(), received.body.clone());
         if let Some(earlier) = earlier {
@@ -36,17 +41,17 @@ impl EventOrder {
         transitions.push((position.0, position.1, word("newStatus")));
     }
 
-    /// How many transitions of a store were told.
+    /// Returns the number of delivered transitions of a store.
     pub(crate) fn transition_count(&self, store: &str) -> u32 {
         self.stores.get(store).map_or(0, |events| events.len().try_into().unwrap())
     }
 
-    /// The place of what was told last of a store.
+    /// Returns the position of the newest delivery of a store.
     pub(crate) fn last_position(&self, store: &str) -> Option<(u64, u64)> {
         self.stores.get(store)?.last().map(|(epoch, seq, _)| (*epoch, *seq))
     }
 
-    /// The status that was told last of a store.
+    /// Returns the status in the newest delivery of a store.
     pub(crate) fn last_status(&self, store: &str) -> Option<&str> {
         self.stores.get(store)?.last().map(|(.., status)| status.as_str())
     }

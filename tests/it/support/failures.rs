@@ -1,4 +1,4 @@
-//! What an answer that reports a failed attempt must hold, and what is left on a disk.
+//! Checks of a response to a failed attempt, and of the files that it leaves on a disk.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use imagestore_agent::cli::DaemonResponse;
 use serde_json::Value;
 
-/// The deepest error of an answer.
+/// Returns the deepest error of a response.
 pub(crate) fn root_cause(reply: &DaemonResponse) -> &Value {
     let mut error = &reply.body["error"];
     while error["cause"].is_object() {
@@ -16,8 +16,8 @@ pub(crate) fn root_cause(reply: &DaemonResponse) -> &Value {
     error
 }
 
-/// Checks an answer to an attempt that failed for these reasons, the first of them the root cause, with
-/// these facts; gives the root cause's facts.
+/// Checks the response to an attempt that failed for these reasons, the root cause first, with
+/// these facts. Returns the facts of the root cause.
 pub(crate) fn expect_failure<'a>(
     reply: &'a DaemonResponse,
     reasons: &[&str],
@@ -46,7 +46,7 @@ fn is_text(value: &Value) -> bool {
     value.as_str().is_some_and(|text| !text.trim().is_empty())
 }
 
-/// Everything at or below a directory, with the content of files and the target of links.
+/// Returns everything at or below a directory, with the contents of files and the targets of links.
 pub(crate) fn tree(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut seen = BTreeMap::new();
     let mut ahead = vec![dir.to_owned()];

@@ -1,4 +1,4 @@
-//! An HTTP receiver that does to each connection what no server would.
+//! An HTTP receiver that resets connections or never answers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,27 +11,27 @@ use tokio::time::timeout;
 
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What is done about a request.
+/// The reaction to a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Action {
     /// Answers 200 and keeps the connection.
     Accepts,
     /// Resets the connection.
     Resets,
-    /// Nothing, neither now nor ever on this connection, as a network that has gone dark.
+    /// Never answers on this connection, as a network that drops packets.
     NeverAnswers,
 }
 
-/// By the number of the connection and that of the request on it, both from 0.
+/// Chooses an action by the number of the connection and that of the request on it, both from 0.
 type Script = fn(usize, usize) -> Action;
 
-/// A request that came: on which connection, and its head in lower case.
+/// A received request: the number of its connection, and its head in lower case.
 pub(crate) struct ReceivedRequest {
     pub(crate) connection: usize,
     pub(crate) head: String,
 }
 
-/// The receiver, on a free port of 127.0.0.1. It ends when dropped.
+/// The receiver, on a free port of 127.0.0.1. It stops when dropped.
 pub(crate) struct FaultyHttpServer {
     pub(crate) address: SocketAddr,
     received: mpsc::UnboundedReceiver<ReceivedRequest>,
@@ -55,7 +55,7 @@ impl FaultyHttpServer {
         Self { address, received, _tasks: tasks }
     }
 
-    /// The next request that came.
+    /// Waits for the next request.
     pub(crate) async fn next(&mut self) -> ReceivedRequest {
         timeout(TEST_TIMEOUT, self.received.recv()).await.expect("no request came").unwrap()
     }
@@ -84,7 +84,7 @@ async fn serve(
     }
 }
 
-/// One request with a `Content-Length`; none at the end of the connection.
+/// Reads one request with a `Content-Length`. Returns `None` at the end of the connection.
 async fn read(tcp: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

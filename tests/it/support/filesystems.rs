@@ -1,4 +1,4 @@
-//! Real filesystems in files, mounted under a folder of the test's own.
+//! Real filesystems in files, mounted below a temporary folder.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -7,19 +7,19 @@ use std::process::{Child, Command, Stdio};
 
 use super::requirements::run;
 
-/// A mounted filesystem; unmounted when dropped, whatever it hangs in.
+/// A mounted filesystem; unmounted when dropped, also if calls on it hang.
 pub(crate) struct MountedFs {
     folder: tempfile::TempDir,
     kind: &'static str,
 }
 
 impl MountedFs {
-    /// `ext4`, `xfs` or `btrfs` in a sparse file.
+    /// Mounts an `ext4`, `xfs` or `btrfs` in a sparse file.
     pub(crate) fn of(kind: &'static str) -> Self {
         Self::with(kind, &[])
     }
 
-    /// One that is made with these options of `mkfs`.
+    /// Mounts a filesystem that is made with these options of `mkfs`.
     pub(crate) fn with(kind: &'static str, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let image = folder.path().join("image");
@@ -33,7 +33,7 @@ impl MountedFs {
         mounted
     }
 
-    /// A tmpfs with these options.
+    /// Mounts a tmpfs with these options.
     pub(crate) fn tmpfs(options: &str) -> Self {
         let mounted = Self { folder: tempfile::tempdir().unwrap(), kind: "tmpfs" };
         fs::create_dir(mounted.path()).unwrap();
@@ -46,29 +46,29 @@ impl MountedFs {
         self.kind
     }
 
-    /// The mount point.
+    /// Returns the mount point.
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("mnt")
     }
 
     fn text(&self) -> &'static str {
-        // Lives as long as the test, which is the process.
+        // It lives as long as the test, which is a process.
         Box::leak(self.path().display().to_string().into_boxed_str())
     }
 
-    /// Mounts what [`MountedFs::of`] made, again.
+    /// Mounts the file of [`MountedFs::of`] again.
     pub(crate) fn mount(&self) {
         let image = self.folder.path().join("image");
         run("mount", &["-o", "loop", image.to_str().unwrap(), self.text()]);
         self.check();
     }
 
-    /// A mount that failed silently would let a test write on the root disk.
+    /// Checks the mount: without it a test would write on the root disk.
     fn check(&self) {
         run("mountpoint", &["-q", self.text()]);
     }
 
-    /// Whether an operator's plain `umount` succeeds.
+    /// Runs an operator's plain `umount` and returns true if it succeeds.
     pub(crate) fn try_unmount(&self) -> bool {
         Command::new("umount").arg(self.path()).output().unwrap().status.success()
     }
@@ -78,23 +78,23 @@ impl MountedFs {
         run("mount", &["-o", &format!("remount,{options}"), self.text()]);
     }
 
-    /// Makes it fail from now on, as when its disk is pulled: what `xfs_io -x -c shutdown` does (the
-    /// ioctl `XFS_IOC_GOINGDOWN`, which ext4 has too), without its look at every other mount, one of
-    /// which may hang.
+    /// Makes all later calls fail, as when the disk is pulled. It uses the ioctl of `xfs_io -x -c
+    /// shutdown` (`XFS_IOC_GOINGDOWN`, which ext4 has too), because `xfs_io` also looks at every
+    /// other mount, one of which may hang.
     pub(crate) fn shut_down(&self) {
         let script = "my $flags = pack('L', 1); \
              open(F, '<', $ARGV[0]) and ioctl(F, 0x8004587d, $flags) or die \"$!\"";
         run("perl", &["-e", script, self.text()]);
     }
 
-    /// Freezes it until the guard is dropped: also by a test that fails, so that who sleeps in it can be
-    /// waited for.
+    /// Freezes the filesystem until the guard is dropped. A test that fails drops it too, so that
+    /// processes that sleep in it end.
     pub(crate) fn frozen(&self) -> FreezeGuard<'_> {
         self.freeze("-f");
         FreezeGuard(self)
     }
 
-    /// Freezes (`-f`) or thaws (`-u`) it.
+    /// Freezes (`-f`) or thaws (`-u`) the filesystem.
     pub(crate) fn freeze(&self, flag: &str) {
         run("fsfreeze", &[flag, self.text()]);
     }
@@ -111,7 +111,7 @@ impl Drop for FreezeGuard<'_> {
 
 impl Drop for MountedFs {
     fn drop(&mut self) {
-        // Thawed first: a frozen one cannot be unmounted.
+        // Thawed first: a frozen filesystem cannot be unmounted.
         let _ = Command::new("fsfreeze").arg("-u").arg(self.path()).output();
         let _ = Command::new("umount").arg("-l").arg(self.path()).output();
     }
@@ -121,14 +121,14 @@ impl Drop for MountedFs {
 pub(crate) struct BindMount(PathBuf);
 
 impl BindMount {
-    /// Binds `from` to the new folder `to`, read-only where asked.
+    /// Binds `from` to the new folder `to`, read-only if requested.
     pub(crate) fn of(from: &Path, to: &Path, read_only: bool) -> Self {
         fs::create_dir(to).unwrap();
         run("mount", &["--bind".as_ref(), from, to]);
         Self::made(to, read_only)
     }
 
-    /// A read-only view of a folder over itself, as a sandbox has it.
+    /// Mounts a folder read-only over itself, as a sandbox does.
     pub(crate) fn over(folder: &Path) -> Self {
         run("mount", &["--bind".as_ref(), folder, folder]);
         Self::made(folder, true)
@@ -142,7 +142,7 @@ impl BindMount {
         bound
     }
 
-    /// An overlay of its own on the new folder `inside/overlay`; the layers lie beside it.
+    /// Mounts an overlay on the new folder `inside/overlay`, with its layers beside it.
     pub(crate) fn overlay(inside: &Path) -> Self {
         let [lower, upper, work, point] =
             ["lower", "upper", "work", "overlay"].map(|name| inside.join(name));
@@ -171,11 +171,10 @@ impl Drop for BindMount {
     }
 }
 
-/// A FUSE mount that nobody serves: every call on it waits, in a sleep that SIGKILL ends. Released when
-/// dropped.
+/// A FUSE mount without a server: every call on it sleeps until SIGKILL. Unmounted when dropped.
 pub(crate) struct UnservedMount {
     folder: tempfile::TempDir,
-    /// Holds the connection, which dies with it.
+    /// Process that holds the FUSE connection, which ends with it.
     holder: Child,
 }
 
@@ -198,7 +197,7 @@ impl UnservedMount {
         Self { folder, holder }
     }
 
-    /// The mount point.
+    /// Returns the mount point.
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("mnt")
     }

@@ -1,4 +1,4 @@
-//! Stores and notices to work with, and a clock and dice that a test holds.
+//! Stores and notices for tests, a fixed clock, and a repeatable source of random bytes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,7 +12,7 @@ use imagestore_agent::model::{
 
 pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
-/// A clock that stands.
+/// A clock that always returns [`NOW`].
 pub(crate) struct FixedClock;
 
 impl Clock for FixedClock {
@@ -21,7 +21,7 @@ impl Clock for FixedClock {
     }
 }
 
-/// Dice that fall in a fixed order (Weyl sequence), so that a failing test can be repeated.
+/// Random bytes from a fixed sequence (Weyl sequence), so that a failing test can be repeated.
 #[derive(Default)]
 pub(crate) struct SequenceRandom(AtomicU64);
 
@@ -87,7 +87,8 @@ pub(crate) fn at(seq: u64) -> Position {
     Position { epoch: Epoch(1), seq: Seq(seq) }
 }
 
-/// The `seq`th transition of a store that connects and drops in turn: odd ones drop.
+/// Returns the `seq`th transition of a store that disconnects and connects in turn: odd ones
+/// disconnect.
 pub(crate) fn notice(n: u128, seq: u64) -> Notice {
     let dropped = seq % 2 == 1;
     let (old_status, new_status) = if dropped {

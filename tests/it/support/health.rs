@@ -1,4 +1,4 @@
-//! The health view of a running daemon, and waiting for what it is to show.
+//! The health view of a running daemon, and waits for its conditions.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use super::agent::{Agent, TEST_TIMEOUT};
 
-/// Between two looks.
+/// Interval between two polls.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Agent {
-    /// The store in full.
+    /// Returns the health of a store.
     pub(crate) async fn health(&self, uuid: &str) -> Value {
         let path = format!("/imagestore/stores/{uuid}/health");
         let reply = self.http().send_request(Method::GET, &path, None).await.unwrap();
@@ -21,12 +21,12 @@ impl Agent {
         reply.body
     }
 
-    /// All stores in short.
+    /// Returns the summary of all stores.
     pub(crate) async fn summary(&self) -> Value {
         self.http().send_request(Method::GET, "/imagestore/stores", None).await.unwrap().body
     }
 
-    /// Waits until the store's health is as `holds` wants it.
+    /// Waits until the store's health meets the condition.
     pub(crate) async fn until_health(
         &self,
         uuid: &str,
@@ -45,18 +45,18 @@ impl Agent {
         }
     }
 
-    /// Waits for a status; the health then.
+    /// Waits for a status and returns the health.
     pub(crate) async fn until_status(&self, uuid: &str, status: &str) -> Value {
         self.until_health(uuid, status, |health| health["inventory"]["status"] == status).await
     }
 
-    /// Waits until a condition holds, or does not.
+    /// Waits until a condition holds or, if `holds` is false, does not.
     pub(crate) async fn until_condition(&self, uuid: &str, kind: &str, is_met: bool) -> Value {
         let what = format!("{kind} {is_met}");
         self.until_health(uuid, &what, |health| condition(health, kind).is_some() == is_met).await
     }
 
-    /// Asks for a reconnect again and again, until it succeeds.
+    /// Repeats the reconnect until it succeeds.
     pub(crate) async fn until_connects(&self, uuid: &str) -> DaemonResponse {
         let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
@@ -68,7 +68,7 @@ impl Agent {
         }
     }
 
-    /// Waits until this many more probes have ended.
+    /// Waits until this number of further probes have ended.
     pub(crate) async fn until_probed(&self, uuid: &str, times: usize) {
         for _ in 0..times {
             let before = self.health(uuid).await;
@@ -78,22 +78,22 @@ impl Agent {
     }
 }
 
-/// A condition that holds, if it does.
+/// Returns a condition, if it holds.
 pub(crate) fn condition<'a>(health: &'a Value, kind: &str) -> Option<&'a Value> {
     health["conditions"].as_array().unwrap().iter().find(|condition| condition["type"] == kind)
 }
 
-/// One of the three checks, which are always there.
+/// Returns one of the three checks, which are always present.
 pub(crate) fn check<'a>(health: &'a Value, kind: &str) -> &'a Value {
     condition(health, kind).unwrap()
 }
 
-/// Why a store is not Connected: the root cause.
+/// Returns the root cause of the failure of a store.
 pub(crate) fn root(health: &Value) -> &Value {
     &health["reason"]["cause"]["opaque"]
 }
 
-/// The changes of status in the history, oldest first.
+/// Returns the transitions in the history, oldest first.
 pub(crate) fn changes(health: &Value) -> Vec<String> {
     let history = health["history"].as_array().unwrap().iter().rev();
     let changes = history.filter(|line| line["event"] == "status_changed");

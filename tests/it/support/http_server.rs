@@ -1,5 +1,4 @@
-//! The HTTP server over real sockets, in front of stores that do as they are told, and a client that
-//! writes bytes.
+//! The HTTP server over real sockets with scripted stores, and a client that writes raw bytes.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -43,7 +42,7 @@ pub(crate) const HELD: StoreUuid = StoreUuid::from_u128(0x0000_0000_0000_4000_80
 pub(crate) const STOPPING: StoreUuid =
     StoreUuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0004);
 
-/// The sessions in the tokens file, one a role.
+/// The tokens in the tokens file, one for each role.
 pub(crate) const READER: &str = "reader-token";
 pub(crate) const OPERATOR: &str = "operator-token";
 pub(crate) const ADMIN: &str = "admin-token";
@@ -55,7 +54,7 @@ mn-1:0850123315d21ab90f4f7236408a52ef6dbd6a02a6550e5c10dc73f4d993680e
 boss:10a4c7c9fc5206d6f36dc6944a81bb6f4a3cb0e25014ae3b12e6c3e52712292a:admin
 ";
 
-/// Nothing on one machine takes this long; a test that waits for it has failed.
+/// Maximum wait of a test. No step on one machine takes this long, so reaching it is a failure.
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) fn snapshot(uuid: StoreUuid) -> Arc<StoreSnapshot> {
@@ -118,7 +117,7 @@ pub(crate) fn snapshot(uuid: StoreUuid) -> Arc<StoreSnapshot> {
     })
 }
 
-/// A daemon that was told to take old algorithms, on a state disk that is in trouble.
+/// Returns the state of a daemon that accepts old algorithms, with a failing state disk.
 fn daemon() -> DaemonInfo {
     let (_, state_disk) = watch::channel(Some("state_disk_trouble: no space".to_owned()));
     let conditions = DaemonConditions {
@@ -136,7 +135,7 @@ fn daemon() -> DaemonInfo {
     }
 }
 
-/// Stores that do as their uuid, or the name of an added one, tells.
+/// Stores whose behaviour depends on their uuid or, in an add, on their name.
 #[derive(Clone)]
 pub(crate) struct FakeStores(Arc<RecordedCalls>);
 
@@ -163,22 +162,22 @@ impl FakeStores {
         }))
     }
 
-    /// The tags of every reconnect so far.
+    /// Returns the tags of every reconnect so far.
     pub(crate) fn tags(&self) -> Vec<Tags> {
         self.0.tags.lock().unwrap().clone()
     }
 
-    /// Every add so far.
+    /// Returns every add so far.
     pub(crate) fn added(&self) -> Vec<AddStore> {
         self.0.added.lock().unwrap().clone()
     }
 
-    /// Every update so far.
+    /// Returns every update so far.
     pub(crate) fn updated(&self) -> Vec<StoreUpdate> {
         self.0.updated.lock().unwrap().clone()
     }
 
-    /// Every removal so far.
+    /// Returns every removal so far.
     pub(crate) fn removed(&self) -> Vec<StoreUuid> {
         self.0.removed.lock().unwrap().clone()
     }
@@ -193,13 +192,13 @@ impl FakeStores {
         self.0.release.add_permits(1);
     }
 
-    /// Waits until nobody waits for an attempt of [`HELD`] any more.
+    /// Waits until no caller waits for an attempt of [`HELD`] any more.
     pub(crate) async fn until_wait_ended(&self) {
         with_timeout(self.0.until_wait_ended.acquire()).await.unwrap().forget();
     }
 }
 
-/// Notes that the wait it belongs to is over.
+/// Records the end of a wait when dropped.
 struct WaitEndGuard<'a>(&'a Semaphore);
 
 impl Drop for WaitEndGuard<'_> {
@@ -302,7 +301,7 @@ impl StoreService for FakeStores {
     }
 }
 
-/// A login and a probe that failed together.
+/// Returns a failed login and a failed probe.
 fn refused() -> AttemptFailure {
     let login =
         Fault::new(Reason::CredentialsRefused, "root may not log in").with_detail("port", 22_u16);
@@ -318,7 +317,7 @@ impl Random for ConstantRandom {
     }
 }
 
-/// A server that runs, ended with this value.
+/// A running server; stopped when dropped.
 pub(crate) struct TestServer {
     pub(crate) stores: FakeStores,
     pub(crate) tokens: watch::Sender<Arc<TokenTable>>,
@@ -355,7 +354,7 @@ impl TestServer {
         Self::allowing(limits, drain, &[])
     }
 
-    /// A server that takes calls of the agent protocol from these networks.
+    /// Starts a server that accepts calls of the agent protocol from these networks.
     pub(crate) fn for_agents_of(networks: &[&str]) -> Self {
         Self::allowing(ServerLimits::default(), TEST_TIMEOUT, networks)
     }
@@ -407,12 +406,12 @@ impl TestServer {
         with_timeout(UnixStream::connect(&self.socket)).await.unwrap()
     }
 
-    /// One request on a connection of its own.
+    /// Sends one request on a new connection.
     pub(crate) async fn ask(&self, request: HttpRequest<'_>) -> HttpResponse {
         exchange(self.connect().await, &request.bytes()).await
     }
 
-    /// Waits for the server to end.
+    /// Waits for the end of the server.
     pub(crate) async fn ended(mut self) {
         with_timeout(self.task.join_next()).await.unwrap().unwrap().unwrap();
     }
@@ -422,7 +421,7 @@ pub(crate) async fn with_timeout<F: Future>(work: F) -> F::Output {
     timeout(TEST_TIMEOUT, work).await.expect("it takes too long")
 }
 
-/// A request, spelled out.
+/// A request in its parts.
 #[derive(Clone, Copy)]
 pub(crate) struct HttpRequest<'a> {
     pub(crate) line: &'a str,
@@ -434,7 +433,7 @@ pub(crate) struct HttpRequest<'a> {
 }
 
 impl<'a> HttpRequest<'a> {
-    /// An operator's request.
+    /// Returns a request with the operator's token.
     pub(crate) fn new(line: &'a str, body: &'a str) -> Self {
         Self { line, token: Some(OPERATOR), host: "localhost", headers: "", body }
     }
@@ -457,7 +456,7 @@ impl<'a> HttpRequest<'a> {
     }
 }
 
-/// An answer, taken apart.
+/// A parsed response.
 #[derive(Debug)]
 pub(crate) struct HttpResponse {
     pub(crate) status: u16,
@@ -478,20 +477,20 @@ impl HttpResponse {
     }
 }
 
-/// Writes a request and reads the answer. The request is written beside the reading, as a client that
-/// is refused in the middle would.
+/// Writes a request and reads the response. It writes and reads concurrently, so that it also gets
+/// the response to a request that is rejected in the middle.
 pub(crate) async fn exchange<S>(stream: S, request: &[u8]) -> HttpResponse
 where
     S: AsyncRead + AsyncWrite,
 {
     let (mut reader, mut writer) = tokio::io::split(stream);
-    // The server may close before it has read all; what it said counts.
+    // The server may close before it has read all; its response counts.
     let writing = async { writer.write_all(request).await.ok() };
     let (_, answer) = with_timeout(async { tokio::join!(writing, read_answer(&mut reader)) }).await;
     answer
 }
 
-/// Reads one answer and leaves the connection open.
+/// Reads one response and leaves the connection open.
 pub(crate) async fn read_answer<R: AsyncRead + Unpin>(reader: &mut R) -> HttpResponse {
     let mut answer = read_head(reader).await;
     let length: usize = answer.header("content-length").map_or(0, |text| text.parse().unwrap());
@@ -503,7 +502,7 @@ pub(crate) async fn read_answer<R: AsyncRead + Unpin>(reader: &mut R) -> HttpRes
     answer
 }
 
-/// Reads the head of one answer.
+/// Reads the head of one response.
 pub(crate) async fn read_head<R: AsyncRead + Unpin>(reader: &mut R) -> HttpResponse {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -519,10 +518,10 @@ pub(crate) async fn read_head<R: AsyncRead + Unpin>(reader: &mut R) -> HttpRespo
     HttpResponse { status, headers, body: Value::Null }
 }
 
-/// Waits for the other side to close.
+/// Waits until the server closes.
 pub(crate) async fn closed<R: AsyncRead + Unpin>(reader: &mut R) -> Vec<u8> {
     let mut rest = Vec::new();
-    // A reset closes as well as an end.
+    // A reset counts as a close.
     let _ = with_timeout(reader.read_to_end(&mut rest)).await;
     rest
 }

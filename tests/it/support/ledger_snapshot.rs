@@ -1,7 +1,8 @@
 //! Reads what the ledger of a daemon says of its stores, while the daemon runs or after its end.
 //!
 //! # Guarantees
-//! * Each statement that compares rows of several tables reads them in one snapshot of the database.
+//! * Each statement that compares rows of several tables reads them in one snapshot of the
+//!   database.
 
 use std::path::PathBuf;
 
@@ -42,8 +43,9 @@ impl LedgerReader {
         until("every notice is delivered", async || stores.iter().all(is_settled)).await;
     }
 
-    /// Checks that every transition in the history was delivered, that no other was, and that the last
-    /// delivery has the status and the position of the store. Returns the number of transitions.
+    /// Checks that every transition in the history was delivered, that no other was, and that the
+    /// last delivery has the status and the position of the store. Returns the number of
+    /// transitions.
     pub(crate) fn assert_matches(&self, events: &EventOrder, stores: &[String]) -> u32 {
         let sql = "SELECT standing ->> '$.status', standing ->> '$.position.epoch', \
              standing ->> '$.position.seq', \

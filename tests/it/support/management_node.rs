@@ -1,5 +1,5 @@
-//! A scripted management node: an HTTP receiver on loopback that records what it gets and answers as
-//! told. It owns its tasks; dropped, it is gone.
+//! A scripted management node: an HTTP receiver on loopback that records each request and answers
+//! by a script. It owns its tasks and stops when dropped.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -23,10 +23,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 
-/// How long a test waits for what must come; only a failing test waits so long.
+/// Maximum wait of a test for a request; reaching it is a failure.
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// One request as it came.
+/// A received request.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
     pub(crate) at: Instant,
@@ -53,31 +53,31 @@ impl Received {
     }
 }
 
-/// How one request is answered.
+/// The answer to one request.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
-    /// With this status.
+    /// This status.
     Status(u16),
-    /// With this status, header and body.
+    /// This status, header and body.
     Full(u16, (&'static str, String), &'static str),
-    /// With 200 and this body.
+    /// The status 200 and this body.
     Body(String),
-    /// Never.
+    /// No answer.
     Never,
-    /// With the head of a reply whose body never ends.
+    /// The head of a response whose body never ends.
     Stalled(u16),
-    /// With this status, once the gate has a permit left.
+    /// This status, after the semaphore has given a permit.
     AfterPermit(u16, Arc<Semaphore>),
 }
 
 type Script = Box<dyn FnMut(&Received) -> Answer + Send>;
 
-/// What all connections share.
+/// The state that all connections share.
 struct SharedState {
     script: Mutex<Script>,
     received: mpsc::UnboundedSender<Received>,
     heartbeats: mpsc::UnboundedSender<Received>,
-    /// How heartbeats are answered.
+    /// Answers to heartbeats.
     heartbeat_script: Mutex<Script>,
     open: AtomicUsize,
     peak: AtomicUsize,
@@ -89,24 +89,24 @@ pub(crate) struct ManagementNode {
     tls: Option<TlsAcceptor>,
     state: Arc<SharedState>,
     received: mpsc::UnboundedReceiver<Received>,
-    /// Heartbeats, apart from all else.
+    /// Heartbeats, separate from all other events.
     heartbeats: mpsc::UnboundedReceiver<Received>,
     tasks: JoinSet<()>,
 }
 
 impl ManagementNode {
-    /// Answers in this order, then 200.
+    /// Starts a node that gives these answers in order, then 200.
     pub(crate) async fn answering(answers: impl IntoIterator<Item = Answer>) -> Self {
         let mut answers: VecDeque<Answer> = answers.into_iter().collect();
         Self::scripted(move |_| answers.pop_front().unwrap_or(Answer::Status(200))).await
     }
 
-    /// Answers as the script says.
+    /// Starts a node that answers by a script.
     pub(crate) async fn scripted(script: impl FnMut(&Received) -> Answer + Send + 'static) -> Self {
         Self::start(Box::new(script), None).await
     }
 
-    /// Answers 200 over TLS.
+    /// Starts a node that answers 200 over TLS.
     pub(crate) async fn over_tls(config: rustls::ServerConfig) -> Self {
         let tls = TlsAcceptor::from(Arc::new(config));
         Self::start(Box::new(|_| Answer::Status(200)), Some(tls)).await
@@ -143,24 +143,24 @@ impl ManagementNode {
         format!("{scheme}://localhost:{}/events", self.address.port())
     }
 
-    /// Changes the answers from now on.
+    /// Sets the script for later requests.
     pub(crate) fn set_script(&self, script: impl FnMut(&Received) -> Answer + Send + 'static) {
         *self.state.script.lock().unwrap() = Box::new(script);
     }
 
-    /// The next request that came.
+    /// Waits for the next request that is no heartbeat.
     pub(crate) async fn next(&mut self) -> Received {
         let next = timeout(TEST_TIMEOUT, self.received.recv()).await;
         next.expect("the management node was told nothing").unwrap()
     }
 
-    /// The next heartbeat that came.
+    /// Waits for the next heartbeat.
     pub(crate) async fn next_heartbeat(&mut self) -> Received {
         let next = timeout(TEST_TIMEOUT, self.heartbeats.recv()).await;
         next.expect("the management node hears no heartbeat").unwrap()
     }
 
-    /// Changes the answers to heartbeats from now on.
+    /// Sets the script for later heartbeats.
     pub(crate) fn set_heartbeat_script(
         &self,
         script: impl FnMut(&Received) -> Answer + Send + 'static,
@@ -168,12 +168,12 @@ impl ManagementNode {
         *self.state.heartbeat_script.lock().unwrap() = Box::new(script);
     }
 
-    /// What has come and was not asked for.
+    /// Returns the next request if there is one already.
     pub(crate) fn try_next(&mut self) -> Option<Received> {
         self.received.try_recv().ok()
     }
 
-    /// The most requests that were open at once.
+    /// Returns the highest number of requests that were open at once.
     pub(crate) fn peak(&self) -> usize {
         self.state.peak.load(Ordering::SeqCst)
     }
@@ -198,7 +198,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<Shar
         connections.spawn(async move {
             match tls {
                 None => serve_connection(stream, state).await,
-                // A handshake that fails is the client's to report.
+                // The client reports a failed handshake.
                 Some(tls) => {
                     if let Ok(stream) = tls.accept(stream).await {
                         serve_connection(stream, state).await;
@@ -214,7 +214,7 @@ async fn serve_connection(
     state: Arc<SharedState>,
 ) {
     let service = hyper::service::service_fn(move |request| answer(request, Arc::clone(&state)));
-    // A client that hangs up is part of the tests.
+    // Some tests close the connection, so an error is no failure.
     let _ = hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await;
@@ -269,7 +269,7 @@ fn reply(status: u16, body: &'static str) -> Reply {
     reply
 }
 
-/// A body that begins and never goes on.
+/// A body of one frame that never ends.
 struct EndlessBody(Option<&'static str>);
 
 impl Body for EndlessBody {
@@ -287,7 +287,7 @@ impl Body for EndlessBody {
     }
 }
 
-/// Counts a request as answered, or as hung up.
+/// Counts a request as open until dropped.
 struct OpenRequestGuard(Arc<SharedState>);
 
 impl Drop for OpenRequestGuard {

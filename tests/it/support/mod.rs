@@ -1,4 +1,4 @@
-//! What the tests start: real filesystems, servers and peers, each owned by its test.
+//! Fixtures of the tests: real filesystems, servers and peers, each owned by its test.
 
 pub(crate) mod agent;
 pub(crate) mod corrupting_proxy;

@@ -1,4 +1,4 @@
-//! TCP peers that are no SSH server, or a bad one.
+//! TCP peers that are no SSH server or a broken one.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,29 +8,31 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// An identification line as OpenSSH writes it.
+/// An identification line of OpenSSH.
 pub(crate) const BANNER: &[u8] = b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n";
 
-/// What a peer does with each connection. Unless it closes, it then waits for the other side to.
+/// The behaviour of a peer on each connection. Unless it closes, it then waits until the client
+/// closes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Script {
-    /// Says nothing.
+    /// Sends nothing.
     Silent,
-    /// Says this and goes silent.
+    /// Sends these bytes and nothing more.
     Says(&'static [u8]),
-    /// Says this and closes at once.
+    /// Sends these bytes and closes at once.
     SaysAndCloses(&'static [u8]),
-    /// Waits for the first words of the other side, answers this and closes: an HTTP server.
+    /// Waits for the first bytes of the client, sends these bytes and closes, as an HTTP server
+    /// does.
     AnswersAndCloses(&'static [u8]),
-    /// Says this and resets the connection.
+    /// Sends these bytes and resets the connection.
     SaysAndResets(&'static [u8]),
-    /// Says this again and again.
+    /// Sends these bytes repeatedly.
     Repeats(&'static [u8]),
-    /// Says this one byte at a time, with a pause before each.
+    /// Sends these bytes one at a time, with a pause before each.
     Drips(&'static [u8], Duration),
 }
 
-/// A scripted peer on a free port of 127.0.0.1. It ends when dropped.
+/// A scripted peer on a free port of 127.0.0.1. It stops when dropped.
 #[derive(Debug)]
 pub(crate) struct NonSshPeer {
     pub(crate) address: SocketAddr,
@@ -61,17 +63,17 @@ impl NonSshPeer {
         Self { address, opened, closed, _peer: peer }
     }
 
-    /// How many connections were accepted so far.
+    /// Returns the number of accepted connections.
     pub(crate) fn opened(&self) -> usize {
         *self.opened.borrow()
     }
 
-    /// Waits until so many connections were accepted.
+    /// Waits until this number of connections were accepted.
     pub(crate) async fn until_opened(&mut self, count: usize) {
         self.opened.wait_for(|opened| *opened >= count).await.unwrap();
     }
 
-    /// Waits until so many connections were ended, by either side.
+    /// Waits until this number of connections were closed, by either side.
     pub(crate) async fn until_closed(&mut self, count: usize) {
         self.closed.wait_for(|closed| *closed >= count).await.unwrap();
     }
@@ -79,7 +81,7 @@ impl NonSshPeer {
 
 async fn play(script: Script, mut tcp: TcpStream) {
     tcp.set_nodelay(true).unwrap();
-    // The other side may be gone at any moment, which ends the script.
+    // The client may close at any time, which ends the script.
     let _ = match script {
         Script::Silent => Ok(()),
         Script::Says(words) => tcp.write_all(words).await,

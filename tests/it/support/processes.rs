@@ -1,17 +1,17 @@
-//! What processes do, read from `/proc`.
+//! The state of processes, read from `/proc`.
 
 use std::collections::BTreeSet;
 use std::fs;
 
 use super::wait::until;
 
-/// Waits until a child of the process sleeps in the kernel where no signal reaches it (state D of
-/// `proc_pid_stat(5)`) twice in a row: a worker on a disk that does not answer.
+/// Waits until a child of the process is in uninterruptible sleep (state D of `proc_pid_stat(5)`)
+/// twice in a row: a worker on a disk that does not answer.
 pub(crate) async fn until_child_in_disk_sleep(parent: u32) {
     let mut before = None;
     let held = async || {
         let now = children(parent).into_iter().find(|child| state(*child) == Some('D'));
-        // A healthy disk is waited for in that state too, for a moment.
+        // A process waits for a healthy disk in that state too, for a moment.
         let same = now.is_some() && now == before;
         before = now;
         same
@@ -19,11 +19,11 @@ pub(crate) async fn until_child_in_disk_sleep(parent: u32) {
     until("no child sleeps in the kernel", held).await;
 }
 
-/// The children of all threads of a process.
+/// Returns the children of all threads of a process.
 fn children(parent: u32) -> Vec<u32> {
     let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) else { return Vec::new() };
     let lists = threads.flatten().filter_map(|thread| {
-        // A thread may end between the two looks.
+        // A thread may end between the two reads.
         fs::read_to_string(thread.path().join("children")).ok()
     });
     lists
@@ -33,11 +33,11 @@ fn children(parent: u32) -> Vec<u32> {
 
 fn state(pid: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name before it may hold anything.
+    // The name before the state may contain any character.
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-/// The processes whose name starts so.
+/// Returns the processes whose name begins with `start`.
 pub(crate) fn named(start: &str) -> BTreeSet<u32> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -47,12 +47,12 @@ pub(crate) fn named(start: &str) -> BTreeSet<u32> {
     pids.filter(fits).collect()
 }
 
-/// How many threads a process has.
+/// Returns the number of threads of a process.
 pub(crate) fn threads(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/task")).unwrap().count()
 }
 
-/// How many descriptors a process has open.
+/// Returns the number of open descriptors of a process.
 pub(crate) fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }

@@ -1,16 +1,16 @@
-//! What a test cannot do without.
+//! Requirements of tests: root, and programs of Debian packages.
 
 use std::ffi::OsStr;
 use std::fmt::Debug;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 
-/// Names the file that collects a line for each skipped test, for whoever shows it at the end: the
-/// runner hides what a test that passes prints.
+/// Variable with the path of the file that gets a line for each skipped test. The runner hides the
+/// output of a test that passes.
 const SKIPPED: &str = "SKIPPED_TESTS";
 
-/// Whether this process is root; without it a test says why it is skipped, and CI runs them all.
-/// `inside` is the full name of something inside the test.
+/// Returns true if this process is root. Without root the test prints that it is skipped; in CI it
+/// fails. `inside` is the full name of an item in the test.
 pub(crate) fn is_root(inside: &str) -> bool {
     if nix::unistd::geteuid().is_root() {
         return true;
@@ -21,13 +21,13 @@ pub(crate) fn is_root(inside: &str) -> bool {
     eprintln!("skipped: {test} needs root");
     if let Some(file) = std::env::var_os(SKIPPED) {
         let file = OpenOptions::new().create(true).append(true).open(file);
-        // In one write, so that lines of tests beside this one do not mix.
+        // One write, so that lines of parallel tests do not mix.
         file.unwrap().write_all(format!("{test}: needs root\n").as_bytes()).unwrap();
     }
     false
 }
 
-/// Leaves the test when it is not run by root, and says so.
+/// Returns from the test with a message if it does not run as root.
 macro_rules! needs_root {
     () => {
         fn here() {}
@@ -38,7 +38,7 @@ macro_rules! needs_root {
 }
 pub(crate) use needs_root;
 
-/// Runs a program to its end and gives what it printed; fails with what it complained of.
+/// Runs a program to its end and returns its output. Panics with its error output if it fails.
 pub(crate) fn run<A: AsRef<OsStr> + Debug>(program: &str, args: &[A]) -> String {
     let output = std::process::Command::new(program).args(args).output();
     let output = output.unwrap_or_else(|error| {

@@ -1,5 +1,5 @@
-//! An SSH server in this process that lets everybody in and whose SFTP is scripted, packet by packet: for
-//! what no sftp-server can be made to say.
+//! An SSH server in this process that accepts every login and whose SFTP packets are scripted, for
+//! answers that no sftp-server gives.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,28 +16,28 @@ use tokio::task::JoinSet;
 use super::scripted_ssh_server::serve;
 use super::sshd::KeyPair;
 
-/// What is done about a packet of the client.
+/// The reaction to a packet of the client.
 pub(crate) enum Action {
     Sends(Packet),
-    /// What need not be a packet.
+    /// Sends bytes that need not be a packet.
     SendsRaw(&'static [u8]),
     ClosesChannel,
     Disconnects,
 }
 
-/// How the server answers each packet of the client.
+/// Answers each packet of the client.
 pub(crate) type PacketScript = fn(&Packet) -> Vec<Action>;
 
-/// What else is unusual about the server.
+/// Further unusual behaviour of the server.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ServerQuirks {
-    /// The client may not send it a byte on the channel.
+    /// True if the client may not send a byte on the channel.
     pub(crate) no_window: bool,
-    /// It opens so many channels of its own once the client is in.
+    /// Number of channels that the server opens after the login.
     pub(crate) opens: u32,
 }
 
-/// A scripted server on a free port of 127.0.0.1. It ends when dropped.
+/// A scripted server on a free port of 127.0.0.1. It stops when dropped.
 #[derive(Debug)]
 pub(crate) struct ScriptedSftpServer {
     pub(crate) address: SocketAddr,
@@ -64,7 +64,7 @@ impl ScriptedSftpServer {
     }
 }
 
-/// An honest server with one file, whatever its name.
+/// Answers as a normal server whose every file has this content.
 pub(crate) fn one_file(packet: &Packet, text: &[u8]) -> Vec<Action> {
     vec![Action::Sends(match packet {
         Packet::Init(_) => Version::new().into(),
@@ -94,7 +94,7 @@ struct SftpHandler {
 }
 
 impl SftpHandler {
-    /// The next packet, once it is whole.
+    /// Returns the next complete packet.
     fn packet(&mut self) -> Option<Packet> {
         let length = usize::try_from(u32::from_be_bytes(*self.received.first_chunk()?)).unwrap();
         let body = self.received.get(4..length + 4)?;

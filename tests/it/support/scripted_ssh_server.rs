@@ -1,5 +1,5 @@
-//! An SSH server in this process whose side of the login is scripted: for what no sshd can be set up
-//! to do.
+//! An SSH server in this process whose part of the login is scripted, for behaviour that no sshd
+//! has.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -13,25 +13,25 @@ use tokio::task::JoinSet;
 
 use super::sshd::KeyPair;
 
-/// A round of questions: each with whether the answer may be seen.
+/// A round of questions; each has a flag that is true if the answer may be shown.
 type Round = &'static [(&'static str, bool)];
 
-/// What the server makes of a login.
+/// The server's part of a login.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Script {
-    /// Takes passwords, and no signature of an RSA key but with SHA-1.
+    /// Accepts passwords, and of RSA keys only signatures with SHA-1.
     AcceptsPasswords,
-    /// Leads a conversation of these rounds, whatever the answers, and then lets the user in.
+    /// Asks these rounds, accepts any answers, and then accepts the login.
     Asks(&'static [Round]),
-    /// Asks this without end.
+    /// Asks this round without end.
     AsksForEver(Round),
     /// Never decides.
     NeverDecides,
-    /// Breaks the connection off.
+    /// Disconnects.
     Disconnects,
 }
 
-/// A scripted server on a free port of 127.0.0.1. It ends when dropped.
+/// A scripted server on a free port of 127.0.0.1. It stops when dropped.
 #[derive(Debug)]
 pub(crate) struct ScriptedSshServer {
     pub(crate) address: SocketAddr,
@@ -53,7 +53,7 @@ impl ScriptedSshServer {
             methods: MethodSet::from(methods),
             auth_rejection_time: std::time::Duration::ZERO,
             preferred: Preferred {
-                // Announced as the signatures that are taken, too.
+                // The server also announces them as the accepted signatures.
                 key: Cow::Borrowed(&[Algorithm::Ed25519, Algorithm::Rsa { hash: None }]),
                 ..Preferred::DEFAULT
             },
@@ -66,13 +66,13 @@ impl ScriptedSshServer {
         Self { address, answers, _server: server }
     }
 
-    /// What clients answered to the questions so far.
+    /// Returns the answers of clients so far.
     pub(crate) fn answers(&self) -> Vec<String> {
         self.answers.lock().unwrap().clone()
     }
 }
 
-/// Leads each connection by a copy of the handler.
+/// Serves each connection with a copy of the handler.
 pub(super) async fn serve<H>(listener: TcpListener, config: Arc<Config>, handler: H)
 where
     H: Handler<Error = Error> + Clone + Send + 'static,
@@ -83,7 +83,7 @@ where
         let (config, handler) = (Arc::clone(&config), handler.clone());
         sessions.spawn(async move {
             if let Ok(session) = server::run_stream(config, tcp, handler).await {
-                // How it ends is the client's to judge.
+                // The client judges the end of the session.
                 let _ = session.await;
             }
         });

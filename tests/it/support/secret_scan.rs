@@ -1,21 +1,22 @@
-//! Looking for secrets in everything that a program has given away, in every form it may have taken.
+//! A search for secrets in everything that a program has written, in every form that a secret may
+//! take.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use data_encoding::{BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
 
-/// Everything that was given away, and where.
+/// The texts that a program has written, each with its place.
 #[derive(Default)]
 pub(crate) struct SecretScan(Vec<(String, String)>);
 
 impl SecretScan {
-    /// Text, or bytes in which the text of a secret stays what it is.
+    /// Adds a text, or bytes that contain secrets as text.
     pub(crate) fn add(&mut self, place: impl Into<String>, text: impl AsRef<[u8]>) {
         self.0.push((place.into(), String::from_utf8_lossy(text.as_ref()).into_owned()));
     }
 
-    /// Every file of a directory, but those that are secrets themselves.
+    /// Adds every file of a directory, except those that hold the secrets themselves.
     pub(crate) fn add_files(&mut self, when: &str, dir: &Path, but: &[&str]) {
         for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
             let is_file = entry.file_type().unwrap().is_file();
@@ -26,13 +27,14 @@ impl SecretScan {
         }
     }
 
-    /// Whether something whose place begins so holds this: a search that cannot find proves nothing.
+    /// Returns true if a place whose name begins so contains this text. A search that finds nothing
+    /// at all proves nothing.
     pub(crate) fn contains(&self, place: &str, text: &str) -> bool {
         let mut there = self.0.iter().filter(|(found, _)| found.starts_with(place));
         there.any(|(_, there)| there.contains(text))
     }
 
-    /// Fails where the secret is found in any form, with the place and never with the secret.
+    /// Panics if the secret is found in any form, with the place and never with the secret.
     pub(crate) fn assert_absent(&self, name: &str, secret: &str) {
         assert!(secret.len() > 8, "{name} is too short to be looked for");
         for (form, spelled) in forms(secret) {
@@ -62,8 +64,8 @@ fn forms(secret: &str) -> Vec<(&'static str, String)> {
         ("in numbers", decimal.join(", ")),
         ("in JSON numbers", decimal.join(",")),
     ];
-    // In the middle of something longer the groups of three bytes begin at one of three places; what
-    // they share with a neighbour is left out.
+    // Inside a longer text the groups of three bytes begin at one of three offsets; the groups
+    // shared with the surrounding text are left out.
     for shift in 0..3 {
         let inner = &bytes[(3 - shift) % 3..];
         let whole = &inner[..inner.len() - inner.len() % 3];

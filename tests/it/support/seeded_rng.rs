@@ -1,4 +1,4 @@
-//! Chance that can be had again.
+//! Random numbers that can be repeated.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub(crate) struct SeededRng(u64);
 
 impl SeededRng {
-    /// Begins with the seed in this environment variable, else with another each time; says which, so
+    /// Takes the seed from this environment variable, or a new one without it. Prints the seed, so
     /// that a failing test can be repeated.
     pub(crate) fn from_env(variable: &str) -> Self {
         let given = std::env::var(variable).ok().map(|text| text.parse().expect("a number"));
@@ -24,17 +24,17 @@ impl SeededRng {
         mixed ^ (mixed >> 31)
     }
 
-    /// Another series from the same seed.
+    /// Returns another series from the same seed.
     pub(crate) fn another(&mut self) -> Self {
         Self(self.next())
     }
 
-    /// True in one of so many cases.
+    /// Returns true in one of this number of cases.
     pub(crate) fn one_in(&mut self, cases: u64) -> bool {
         self.next().is_multiple_of(cases)
     }
 
-    /// Less than this.
+    /// Returns a duration below this one.
     pub(crate) fn below(&mut self, limit: Duration) -> Duration {
         let micros = u64::try_from(limit.as_micros()).unwrap();
         Duration::from_micros(self.next() % micros)

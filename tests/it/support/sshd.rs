@@ -17,10 +17,10 @@ use tempfile::TempDir;
 use super::requirements::run;
 pub(crate) use super::users::User;
 
-/// How long the server's log may take to show what has happened.
+/// Maximum wait for a line in the server's log.
 const LOG_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A server to start.
+/// The configuration of a server.
 #[derive(Clone, Debug)]
 pub(crate) struct Builder {
     ip: IpAddr,
@@ -29,7 +29,7 @@ pub(crate) struct Builder {
     lines: Vec<String>,
 }
 
-/// The private half of a host key: a file of its own, so that it outlives a server.
+/// The private half of a host key, in a file of its own that outlives a server.
 #[derive(Clone, Debug)]
 pub(crate) struct HostKeyFile {
     path: PathBuf,
@@ -37,7 +37,7 @@ pub(crate) struct HostKeyFile {
 }
 
 impl HostKeyFile {
-    /// `kind` as for `ssh-keygen -t`.
+    /// Generates a key; `kind` is the argument of `ssh-keygen -t`.
     pub(crate) fn generate(kind: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
@@ -45,15 +45,15 @@ impl HostKeyFile {
         Self { path, _dir: Arc::new(dir) }
     }
 
-    /// This node's own, where its sshd has it: `/etc/ssh/ssh_host_ed25519_key`.
+    /// Returns this node's own key, as its sshd has it: `/etc/ssh/ssh_host_ed25519_key`.
     pub(crate) fn of_this_node() -> Self {
-        // Makes those that are not there, as the package does.
+        // Generates missing keys, as the package does.
         run("ssh-keygen", &["-A"]);
         let dir = Arc::new(tempfile::tempdir().unwrap());
         Self { path: "/etc/ssh/ssh_host_ed25519_key".into(), _dir: dir }
     }
 
-    /// The key as `ssh-keygen -l` prints it: `SHA256:...`.
+    /// Returns the fingerprint as `ssh-keygen -l` prints it: `SHA256:...`.
     pub(crate) fn fingerprint(&self) -> String {
         let path = self.path.to_str().unwrap();
         run("ssh-keygen", &["-l", "-f", path]).split(' ').nth(1).unwrap().to_owned()
@@ -61,8 +61,8 @@ impl HostKeyFile {
 }
 
 impl Builder {
-    /// One on 127.0.0.1 with an ed25519 host key and without PAM, that lets users in with password or
-    /// key.
+    /// Configures a server on 127.0.0.1 with an ed25519 host key and without PAM that accepts
+    /// passwords and keys.
     pub(crate) fn new() -> Self {
         Self { ip: Ipv4Addr::LOCALHOST.into(), port: 0, host_keys: Vec::new(), lines: Vec::new() }
     }
@@ -72,20 +72,20 @@ impl Builder {
         self
     }
 
-    /// Adds a host key; the first replaces the one of the default.
+    /// Adds a host key; the first one replaces the default key.
     pub(crate) fn host_key(mut self, key: &HostKeyFile) -> Self {
         self.host_keys.push(key.clone());
         self
     }
 
-    /// Adds a line of `sshd_config(5)`; it wins over the default's, where the first of a keyword
+    /// Adds a line of `sshd_config(5)`. It precedes the defaults, and the first line of a keyword
     /// counts.
     pub(crate) fn line(mut self, line: &str) -> Self {
         self.lines.push(line.to_owned());
         self
     }
 
-    /// Takes the port that another server had.
+    /// Uses the port that another server had.
     pub(crate) fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
@@ -94,7 +94,7 @@ impl Builder {
     /// Starts the server and returns when it listens.
     pub(crate) fn start(self) -> Sshd {
         let dir = tempfile::tempdir().unwrap();
-        // A login reads its keys as the user, so the way to them must be open.
+        // A login reads the keys as the user, so each directory above them must be readable.
         open_to_all(dir.path(), 0o755);
         fs::create_dir_all("/run/sshd").unwrap();
         let mut host_keys = self.host_keys.clone();
@@ -120,7 +120,7 @@ impl Builder {
              AuthorizedKeysFile {}/%u.keys\n",
             dir.display(),
         );
-        // Given twice it is a fault.
+        // sshd refuses the line twice.
         if !self.lines.iter().any(|line| line.starts_with("Subsystem")) {
             config += "Subsystem sftp internal-sftp\n";
         }
@@ -152,7 +152,7 @@ impl Builder {
     }
 }
 
-/// A running server. Ends when dropped; sessions end with their clients.
+/// A running server. It stops when dropped; sessions end with their clients.
 #[derive(Debug)]
 pub(crate) struct Sshd {
     pub(crate) address: SocketAddr,
@@ -163,7 +163,7 @@ pub(crate) struct Sshd {
 }
 
 impl Sshd {
-    /// Lets the key's owner log in as the user.
+    /// Allows the owner of the key to log in as the user.
     pub(crate) fn authorize(&self, user: &User, key: &KeyPair) {
         let file = self.dir.path().join(format!("{}.keys", user.name));
         let mut keys = fs::OpenOptions::new().create(true).append(true).open(&file).unwrap();
@@ -171,12 +171,13 @@ impl Sshd {
         open_to_all(&file, 0o644);
     }
 
-    /// Waits until the log shows `text` in `count` lines, and fails with the log if it does not.
+    /// Waits until `count` log lines contain `text`. Panics with the log if they do not.
     pub(crate) fn until_logged(&self, text: &str, count: usize) {
         assert!(self.log.wait(text, count), "no {count} times {text:?} in {}", self.log.text());
     }
 
-    /// How many authentication attempts the server has counted, once the visit is over for it too.
+    /// Returns the number of authentication attempts in the log, after the connection has ended for
+    /// the server too.
     pub(crate) fn auth_attempts(&self) -> usize {
         assert!(self.log.wait_for(1, is_session_end), "no end of a visit in {}", self.log.text());
         self.log.count_of(|line| {
@@ -185,22 +186,22 @@ impl Sshd {
         })
     }
 
-    /// How many lines of the log hold `text` by now.
+    /// Returns the number of log lines with `text` so far.
     pub(crate) fn logged(&self, text: &str) -> usize {
         self.log.count(text)
     }
 
-    /// How many logins were accepted by now.
+    /// Returns the number of accepted logins so far.
     pub(crate) fn accepted_logins(&self) -> usize {
         self.logged("Accepted ")
     }
 
-    /// Stops the listener: connections are made by the kernel and nobody speaks on them.
+    /// Stops the listener: the kernel accepts connections and nobody answers on them.
     pub(crate) fn freeze(&self) {
         kill(self.pid(), Signal::SIGSTOP).unwrap();
     }
 
-    /// Lets a frozen listener go on.
+    /// Resumes a frozen listener.
     pub(crate) fn thaw(&self) {
         kill(self.pid(), Signal::SIGCONT).unwrap();
     }
@@ -217,7 +218,7 @@ impl Drop for Sshd {
     }
 }
 
-/// What the server wrote to its log so far.
+/// The log of the server so far.
 #[derive(Debug, Default)]
 struct Log {
     state: Mutex<LogState>,
@@ -275,7 +276,8 @@ fn count_matching(lines: &[String], matches: impl Fn(&str) -> bool) -> usize {
     lines.iter().filter(|line| matches(line)).count()
 }
 
-/// How the log of a connection closes: it was ended by either side, or nothing was agreed upon.
+/// Returns true for the last log line of a connection: either side has closed it, or the
+/// negotiation has failed.
 fn is_session_end(line: &str) -> bool {
     [
         "Disconnected from",
@@ -289,7 +291,7 @@ fn is_session_end(line: &str) -> bool {
     .any(|words| line.contains(words))
 }
 
-/// A user's key.
+/// A user's key pair.
 #[derive(Debug)]
 pub(crate) struct KeyPair {
     /// The text of the private key.
@@ -299,12 +301,13 @@ pub(crate) struct KeyPair {
 }
 
 impl KeyPair {
-    /// `kind` as for `ssh-keygen -t`, an empty passphrase for none.
+    /// Generates a key pair; `kind` is the argument of `ssh-keygen -t`, and an empty passphrase
+    /// means none.
     pub(crate) fn generate(kind: &str, passphrase: &str) -> Self {
         Self::generate_as(kind, passphrase, &[])
     }
 
-    /// With further options of `ssh-keygen`, such as the form of the file.
+    /// Generates a key pair with further options of `ssh-keygen`, such as the format of the file.
     pub(crate) fn generate_as(kind: &str, passphrase: &str, options: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("id");

@@ -1,5 +1,5 @@
-//! `strace -e inject`: the daemon dies in the middle of a system call of the test's choice, or is told that
-//! its disk does not do it.
+//! `strace -e inject`: the daemon is killed in the middle of a system call that the test chooses,
+//! or gets an error of its disk.
 
 use std::fs;
 use std::path::Path;
@@ -11,13 +11,14 @@ use nix::unistd::Pid;
 
 use super::agent::TEST_TIMEOUT;
 
-/// What `strace` is told: to kill at the `nth` of `calls` on one of these files, counted for each thread
-/// by itself.
+/// Returns the command line of `strace` that kills at the `nth` of `calls` on one of these files,
+/// counted for each thread.
 pub(crate) fn killing(calls: &str, nth: u32, files: &[&Path]) -> Vec<String> {
     injecting(calls, &format!("signal=KILL:when={nth}"), files)
 }
 
-/// What `strace` is told: to fail each `nth` of `calls` on one of these files with this error.
+/// Returns the command line of `strace` that makes each `nth` of `calls` on one of these files fail
+/// with this error.
 pub(crate) fn failing(calls: &str, error: &str, nth: u32, files: &[&Path]) -> Vec<String> {
     injecting(calls, &format!("error={error}:when={nth}+{nth}"), files)
 }
@@ -32,7 +33,7 @@ fn injecting(calls: &str, what: &str, files: &[&Path]) -> Vec<String> {
     words
 }
 
-/// A tracer of a process that runs. It lets go when dropped.
+/// A tracer of a running process; it detaches when dropped.
 pub(crate) struct Tracer(Child);
 
 impl Tracer {
@@ -54,7 +55,7 @@ impl Tracer {
 fn is_traced(pid: u32) -> bool {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     threads.map(|thread| thread.unwrap().path()).all(|thread| {
-        // A thread that has ended meanwhile needs none.
+        // A thread that has ended meanwhile needs no tracer.
         let status = fs::read_to_string(thread.join("status")).unwrap_or_default();
         !status.contains("\nTracerPid:\t0\n")
     })
@@ -62,7 +63,7 @@ fn is_traced(pid: u32) -> bool {
 
 impl Drop for Tracer {
     fn drop(&mut self) {
-        // Killed, it would leave what it traces stopped.
+        // SIGKILL would leave the traced process stopped.
         let _ = kill(Pid::from_raw(self.0.id().try_into().unwrap()), Signal::SIGTERM);
         let _ = self.0.wait();
     }

@@ -1,4 +1,4 @@
-//! Authorities of a test's own, and the certificates that they issue.
+//! Certificate authorities for tests, and the certificates that they issue.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 
-/// An authority, and what it issued for a name.
+/// A certificate authority and the files of its certificates.
 pub(crate) struct TestCa {
     dir: tempfile::TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -35,12 +35,12 @@ impl TestCa {
         self.write("ca.pem", &self.issuer.pem())
     }
 
-    /// Files of a certificate for this name and of its key.
+    /// Issues a certificate for this name. Returns its file and that of its key.
     pub(crate) fn issue(&self, name: &str) -> (PathBuf, PathBuf) {
         self.issue_until(name, 2099)
     }
 
-    /// As [`TestCa::issue`], valid up to this year.
+    /// Issues a certificate as [`TestCa::issue`] does, valid up to this year.
     pub(crate) fn issue_until(&self, name: &str, year: i32) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
@@ -58,12 +58,13 @@ impl TestCa {
         roots
     }
 
-    /// A server for `localhost`; with `clients`, one that asks for a certificate by that authority.
+    /// Configures a server for `localhost`. With `clients` it requires a client certificate of that
+    /// CA.
     pub(crate) fn server(&self, clients: Option<&TestCa>) -> rustls::ServerConfig {
         self.server_with(self.issue("localhost"), clients)
     }
 
-    /// A server with this certificate.
+    /// Configures a server with this certificate.
     pub(crate) fn server_with(
         &self,
         (cert, key): (PathBuf, PathBuf),

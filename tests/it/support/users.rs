@@ -1,4 +1,4 @@
-//! Throw-away users of this machine, whom sshd lets in. Needs root.
+//! Temporary users of this machine, which sshd accepts. Needs root.
 
 use std::fs;
 use std::io::Write as _;
@@ -10,7 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::requirements::run;
 
-/// Of the names of users that tests make: then the process, when it started, and a number.
+/// First letters of the user names of tests. The process id, its start time and a number follow.
 const PREFIX: &str = "isat";
 
 /// A user of this machine, with a password. Removed when dropped.
@@ -38,7 +38,7 @@ impl User {
         user
     }
 
-    /// Another password, as an administrator sets it.
+    /// Sets another password, as an administrator does.
     pub(crate) fn set_password(&self, password: &str) {
         let _lock = lock_password_file();
         self.take_password(password);
@@ -63,7 +63,7 @@ fn remove_stale_users() {
         let Some(owner) = name.strip_prefix(PREFIX) else { continue };
         let mut owner = owner.split('x');
         let pid = owner.next().and_then(|pid| pid.parse().ok());
-        // Somebody else's user has another form.
+        // Other users have names of another form.
         let (Some(pid), Some(start)) = (pid, owner.next()) else { continue };
         if started(pid).as_deref() != Some(start) || pid == std::process::id() {
             let _ = Command::new("userdel").args(["-f", name]).stderr(Stdio::null()).status();
@@ -71,21 +71,22 @@ fn remove_stale_users() {
     }
 }
 
-/// When a process started, in ticks since boot: a process id alone is used again.
+/// Returns the start time of a process in ticks since boot, because the kernel reuses process ids.
 fn started(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // After the name, which may hold anything, field 22 is the 20th.
+    // After the name, which may contain any character, field 22 is the 20th.
     Some(stat.rsplit_once(") ")?.1.split(' ').nth(19)?.to_owned())
 }
 
-/// useradd(8) fails, rather than waits, when another one holds the password file.
+/// Waits for the lock of the tests, because useradd(8) fails while another process holds the
+/// password file.
 fn lock_password_file() -> Flock<fs::File> {
     let path = std::env::temp_dir().join("imagestore-agent-test-users.lock");
     let file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
     Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).unwrap()
 }
 
-/// Runs a program that reads what it is to do, so that no process list shows it.
+/// Runs a program with its input on stdin, so that no process list shows it.
 fn run_with_input(program: &str, input: &str) {
     let mut child = Command::new(program).stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();

@@ -1,4 +1,4 @@
-//! Waiting for what can only be looked at.
+//! Waits for conditions that can only be polled.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::time::{Instant, interval};
 
 use super::agent::TEST_TIMEOUT;
 
-/// Looks again and again until it is so; fails with `what` when it never is.
+/// Polls until the condition holds; panics with `what` at the deadline.
 pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + TEST_TIMEOUT;
     let mut ticks = interval(Duration::from_millis(5));

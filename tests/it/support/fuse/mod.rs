@@ -1,4 +1,4 @@
-//! A filesystem whose calls hang, fail or take their time, as a test says.
+//! A filesystem whose calls hang, fail or are slow, as a test sets it.
 
 mod server;
 mod tree;
@@ -18,49 +18,50 @@ use self::server::Server;
 use self::tree::Tree;
 use super::requirements::run;
 
-/// Far longer than anything takes; a wait that long is a failure.
+/// Maximum wait of a test. It is far longer than any step takes, so reaching it is a failure.
 const TEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the kernel has to be done with what is no longer mounted.
+/// Time that the kernel has to end the session after the unmount.
 const UNMOUNT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a request hangs at most, unless a test says so: hardly one takes that long, and one that waits
-/// for what it hangs itself could not be killed.
+/// Maximum time that a request hangs, unless a test sets another one. A test that waits for a call
+/// that it made hang itself could not be killed.
 const MAX_HANG: Duration = Duration::from_secs(120);
 
-/// What a caller asks for.
+/// The kind of call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Op {
-    /// Opening a file or a directory that is there.
+    /// Opens an existing file or directory.
     Open,
-    /// Finding a name; the mount point itself is never looked up.
+    /// Looks a name up; the kernel never looks up the mount point itself.
     Lookup,
-    /// The figures.
+    /// Reads the figures of the filesystem.
     Statfs,
-    /// Making a file or a directory.
+    /// Makes a file or a directory.
     Create,
-    /// Reading a file or listing a directory.
+    /// Reads a file or lists a directory.
     Read,
-    /// Writing to a file.
+    /// Writes to a file.
     Write,
-    /// fsync of a file or a directory.
+    /// Runs fsync on a file or a directory.
     Sync,
-    /// Removing a file or a directory.
+    /// Removes a file or a directory.
     Unlink,
 }
 
-/// How an operation behaves.
+/// The behaviour of an operation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Behaviour {
-    /// As on any filesystem.
+    /// Succeeds as on any filesystem.
     Pass,
-    /// Not before [`Fuse::release`]; until then not even SIGKILL ends the caller.
+    /// Waits for [`Fuse::release`]; until then not even SIGKILL ends the caller.
     Hang,
-    /// With this error number; not ENOSYS, which the kernel remembers instead of asking again.
+    /// Fails with this error number. Not ENOSYS, which the kernel remembers instead of calling
+    /// again.
     Fail(i32),
-    /// After this long.
+    /// Succeeds after this time.
     Slow(Duration),
 }
 
-/// What statfs tells.
+/// The result of statfs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Figures {
     pub(crate) block_size: u32,
@@ -72,29 +73,31 @@ pub(crate) struct Figures {
 }
 
 impl Default for Figures {
-    /// One GiB, half of it free.
+    /// Returns one GiB, half of it free.
     fn default() -> Self {
         let (blocks, free) = (1 << 18, 1 << 17);
         Self { block_size: 4096, blocks, bfree: free, bavail: free, files: 1 << 16, ffree: 1 << 15 }
     }
 }
 
-/// The mounted filesystem, empty at first and in memory; unmounted when dropped, whatever hangs in it.
+/// The mounted filesystem, in memory and empty at first; unmounted when dropped, also if calls on
+/// it hang.
 pub(crate) struct Fuse {
     folder: tempfile::TempDir,
     shared: Arc<Shared>,
     session: Option<BackgroundSession>,
-    /// What the kernel calls the connection.
+    /// The kernel's number of the connection.
     connection: u64,
 }
 
 impl Fuse {
-    /// Mounts it, for any user; the mount point is root's, with mode 0755.
+    /// Mounts the filesystem for any user; the mount point belongs to root and has the mode 0755.
     pub(crate) fn mounted() -> Self {
         Self::mounted_for(MAX_HANG)
     }
 
-    /// As [`Fuse::mounted`], for a test in which a request may hang as long as `longest`.
+    /// Mounts it as [`Fuse::mounted`] does, with `longest` as the maximum time that a request
+    /// hangs.
     pub(crate) fn mounted_for(longest: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -114,41 +117,41 @@ impl Fuse {
                 shared.release();
             }
         });
-        // A mount that failed silently would let a test write on the root disk.
+        // Without the mount a test would write on the root disk.
         run("mountpoint", &["-q".as_ref(), fuse.path().as_os_str()]);
         fuse.connection = nix::sys::stat::minor(fs::metadata(fuse.path()).unwrap().dev());
         fuse
     }
 
-    /// The mount point.
+    /// Returns the mount point.
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("mnt")
     }
 
-    /// From now on; what hangs already goes on hanging.
+    /// Sets the behaviour of later calls; a call that hangs already continues to hang.
     pub(crate) fn set(&self, op: Op, behaviour: Behaviour) {
         self.shared.lock().behaviours.insert(op, behaviour);
     }
 
-    /// What statfs tells from now on.
+    /// Sets the result of later calls of statfs.
     pub(crate) fn set_figures(&self, figures: Figures) {
         self.shared.lock().tree.figures = figures;
     }
 
-    /// Lets everything pass again, and does and answers what hangs as if nothing had been.
+    /// Resets all behaviours, and runs and answers the requests that hang.
     pub(crate) fn release(&self) {
         self.shared.release();
     }
 
-    /// Waits until this many requests hang at once.
+    /// Waits until this number of requests hang at once.
     pub(crate) fn until_hanging(&self, n: usize) {
         let hanging = self.shared.until(TEST_TIMEOUT, |state| state.hanging.len() >= n);
         assert!(hanging, "{} requests hang, not {n}", self.shared.lock().hanging.len());
     }
 
-    /// Makes the kernel answer for the server whatever still waits for it, and ask it no more.
+    /// Makes the kernel answer all requests that still wait, and send no more.
     fn abort(&self) {
-        // A mount of its own: another test may be at the usual one.
+        // The mount is private: another test may use the usual one.
         let control = self.folder.path().join("control");
         let _ = fs::create_dir(&control);
         let _ = Command::new("mount").args(["-t", "fusectl", "none"]).arg(&control).output();
@@ -161,9 +164,9 @@ impl Drop for Fuse {
     fn drop(&mut self) {
         self.release();
         let Some(session) = self.session.take() else { return };
-        // Unmounts it unless it is in use, and does not wait for the server.
+        // This unmounts it unless it is in use, and does not wait for the server.
         drop(session);
-        // Without a look at the mount point, which would ask the server.
+        // `-c` avoids a lookup of the mount point, which would call the server.
         let _ = Command::new("umount").args(["-l", "-c"]).arg(self.path()).output();
         if !self.shared.until(UNMOUNT_TIMEOUT, |state| state.ended) {
             self.abort();
@@ -171,14 +174,14 @@ impl Drop for Fuse {
     }
 }
 
-/// What the test and the server share.
+/// The state that the test and the server share.
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
 }
 
-/// Does what a request asks for and answers it.
+/// Runs a request and answers it.
 type Answer = Box<dyn FnOnce(&mut Tree) + Send>;
 
 #[derive(Default)]
@@ -186,14 +189,14 @@ struct State {
     tree: Tree,
     behaviours: HashMap<Op, Behaviour>,
     hanging: Vec<Answer>,
-    /// The server serves no more.
+    /// True after the server has ended.
     ended: bool,
     /// The server's end of the connection, until the first request.
     device: Option<File>,
 }
 
 impl Shared {
-    /// Also after a panic of another holder: a drop has to come through.
+    /// Locks also after a panic of another holder, because a drop must succeed.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -206,7 +209,7 @@ impl Shared {
         }
     }
 
-    /// Waits for it; whether it came.
+    /// Waits for the condition. Returns true if it was met in time.
     fn until(&self, patience: Duration, come: impl Fn(&State) -> bool) -> bool {
         let waited = self.changed.wait_timeout_while(self.lock(), patience, |state| !come(state));
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()

@@ -1,4 +1,4 @@
-//! Serves the kernel: does what it asks for, the way the operation is to behave.
+//! Serves the kernel: runs each call with the behaviour that is set for its operation.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -16,7 +16,7 @@ use fuser::{
 use super::tree::{Tree, permissions};
 use super::{Behaviour, Figures, Op, Shared};
 
-/// A reply, which takes what was asked for or an error.
+/// A reply that takes a result or an error.
 trait Reply: Send + 'static {
     type Good;
 
@@ -39,7 +39,7 @@ macro_rules! replies {
     )*};
 }
 
-/// The kernel is to keep nothing: every call is to reach the server.
+/// The kernel must cache nothing, so that every call reaches the server.
 const CACHE_TTL: Duration = Duration::ZERO;
 
 replies! {
@@ -69,7 +69,7 @@ replies! {
 pub(super) struct Server(pub(super) Arc<Shared>);
 
 impl Server {
-    /// Does `work` and answers with what comes of it, the way the operation is to behave.
+    /// Runs `work` and answers with its result, with the behaviour of the operation.
     fn serve<R: Reply>(
         &self,
         op: Op,
@@ -95,8 +95,8 @@ impl Server {
     }
 }
 
-/// Tells the kernel that a request cannot be interrupted, as if it had asked: its callers then sleep
-/// uninterruptibly (`D`) from the first, as on a dead disk, and not only once they got a signal.
+/// Tells the kernel that a request cannot be interrupted, as if the kernel had asked. Its callers
+/// then sleep uninterruptibly (`D`) from the start, as on a dead disk, and not only after a signal.
 fn refuse_interrupts(mut device: File, request: &Request) {
     // A `fuse_out_header`; the lowest bit marks the answer to the interrupt of a request.
     let (length, error) = (16_u32.to_ne_bytes(), (-Errno::ENOSYS.code()).to_ne_bytes());
@@ -106,7 +106,7 @@ fn refuse_interrupts(mut device: File, request: &Request) {
 
 impl Filesystem for Server {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        // Else one lookup that hangs would keep the next one in the folder from the server.
+        // Without it a lookup that hangs would delay the next one in the same folder.
         let _ = config.add_capabilities(InitFlags::FUSE_PARALLEL_DIROPS);
         Ok(())
     }
@@ -215,7 +215,7 @@ impl Filesystem for Server {
     }
 
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        // A write is to reach the server, not the page cache.
+        // A write must reach the server, not the page cache.
         self.serve(Op::Open, reply, |_| Ok(FopenFlags::FOPEN_DIRECT_IO));
     }
 

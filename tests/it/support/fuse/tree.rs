@@ -1,4 +1,4 @@
-//! What the filesystem holds, in memory.
+//! The contents of the filesystem, in memory.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -8,17 +8,18 @@ use fuser::{Errno, FileAttr, FileType, INodeNo, RenameFlags};
 
 use super::Figures;
 
-/// The largest file; it is held in memory.
+/// Maximum size of a file in bytes, because files are in memory.
 const MAX_FILE_BYTES: usize = 16 << 20;
 
-/// A folder has names, a file has bytes; that a call is made of the right one is the kernel's care.
+/// A folder has names, a file has bytes; the kernel calls each operation on the right kind.
 pub(super) struct Node {
     pub(super) attr: FileAttr,
     names: BTreeMap<OsString, INodeNo>,
     bytes: Vec<u8>,
 }
 
-/// What the filesystem holds. A node outlives its name, since it may be open, and tests are short.
+/// The contents of the filesystem. A node outlives its name, because it may be open and tests are
+/// short.
 pub(super) struct Tree {
     nodes: Vec<Node>,
     pub(super) figures: Figures,
@@ -33,7 +34,7 @@ impl Default for Tree {
 }
 
 impl Tree {
-    /// A new node without a name; the first one is the root.
+    /// Adds a node without a name; the first one is the root.
     pub(super) fn add(&mut self, kind: FileType, mode: u32, (uid, gid): (u32, u32)) -> FileAttr {
         let now = SystemTime::now();
         let attr = FileAttr {
@@ -57,12 +58,12 @@ impl Tree {
         attr
     }
 
-    /// The kernel knows of no node but those it was told of.
+    /// Returns a node. The kernel knows only the inodes that it got from the server.
     pub(super) fn node(&mut self, ino: INodeNo) -> &mut Node {
         &mut self.nodes[usize::try_from(ino.0 - INodeNo::ROOT.0).unwrap()]
     }
 
-    /// The names in a folder, to be changed.
+    /// Returns the names in a folder for a change.
     pub(super) fn names(&mut self, folder: INodeNo) -> &mut BTreeMap<OsString, INodeNo> {
         let node = self.node(folder);
         (node.attr.mtime, node.attr.ctime) = (SystemTime::now(), SystemTime::now());
@@ -106,7 +107,7 @@ impl Tree {
             return Err(Errno::EINVAL);
         }
         let ino = self.find(from)?.ino;
-        // With RENAME_NOREPLACE the kernel has seen to it that there is none.
+        // With RENAME_NOREPLACE the kernel has checked that there is none.
         if self.find(&to).is_ok() {
             self.remove(&to)?;
         }
@@ -127,7 +128,7 @@ impl Tree {
     pub(super) fn write(&mut self, file: INodeNo, offset: u64, data: &[u8]) -> Result<u32, Errno> {
         let end = offset.saturating_add(data.len() as u64).max(self.node(file).attr.size);
         self.resize(file, end)?;
-        // It fits: the size has been checked.
+        // The size has been checked, so the offset fits.
         let offset = usize::try_from(offset).unwrap();
         self.node(file).bytes[offset..][..data.len()].copy_from_slice(data);
         Ok(data.len().try_into().unwrap())
@@ -138,7 +139,7 @@ impl Tree {
         self.node(file).bytes.iter().skip(offset).take(size as usize).copied().collect()
     }
 
-    /// From the entry after this many on, with the number of the one after each.
+    /// Lists the entries after this number of them, each with the number of the next one.
     pub(super) fn list(&mut self, folder: INodeNo, offset: u64) -> Vec<(u64, FileAttr, OsString)> {
         // The kernel knows the parent itself.
         let own = [(".".into(), folder), ("..".into(), folder)];
