@@ -1,5 +1,5 @@
-//! No circle leads through the folders of a module. Files of one folder belong together and may name
-//! each other; folders are subjects, and one of two is below the other.
+//! No circle leads through the folders of a module. Files of one folder belong together and may
+//! name each other; folders are subjects, and one of two is below the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -24,8 +24,8 @@ fn re_exports(head: &Source) -> BTreeMap<String, String> {
     from
 }
 
-/// Returns the path below `src` that a named path leads to, following the re-exports of one `mod.rs` at
-/// each step.
+/// Returns the path below `src` that a named path leads to, following the re-exports of one
+/// `mod.rs` at each step.
 fn target(path: &[String], re_exports: &BTreeMap<PathBuf, BTreeMap<String, String>>) -> PathBuf {
     let mut at = PathBuf::new();
     for word in path {

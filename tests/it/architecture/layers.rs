@@ -1,5 +1,5 @@
-//! Dependencies between modules go to a lower layer, what decides never waits, and each file says what
-//! it is.
+//! Dependencies between modules go to a lower layer, what decides never waits, and each file says
+//! what it is.
 
 use super::source::{Source, is_word_char, paths_after, sources, without_comments};
 
@@ -40,13 +40,14 @@ fn layer(module: &str) -> Option<u8> {
     LAYERS.iter().find(|(name, _)| *name == module).map(|(_, layer)| *layer)
 }
 
-/// Returns the modules that a file names: after `crate::` or the crate's own name, and where a chain of
-/// `super` climbs out of the file's own module.
+/// Returns the modules that a file names: after `crate::` or the crate's own name, and where a
+/// chain of `super` climbs out of the file's own module.
 fn modules_named(source: &Source) -> Vec<String> {
     let code = without_comments(&source.text);
     let mut paths = paths_after(&code, "crate::");
     paths.extend(paths_after(&code, "imagestore_agent::"));
-    // Tests and other inline modules stand one level deeper, so that a climb of theirs ends in the module.
+    // Tests and other inline modules stand one level deeper, so that a climb of theirs ends in the
+    // module.
     let production = without_comments(source.production());
     let climb = "super::".repeat(source.module_path().components().count());
     if !climb.is_empty() {

@@ -1,6 +1,7 @@
-//! Documentation comments are sentences with a subject: the first one says what the item is or does.
+//! Documentation comments are sentences with a subject: the first one says what the item is or
+//! does.
 
-use super::source::sources;
+use super::source::{Source, sources, test_sources};
 
 /// Words that begin a clause without a subject.
 const FORBIDDEN: [&str; 7] = ["What", "Who", "Whether", "How", "Where", "Which", "Whose"];
@@ -8,10 +9,15 @@ const FORBIDDEN: [&str; 7] = ["What", "Who", "Whether", "How", "Where", "Which",
 /// Maximum width of a comment line, in characters.
 const MAX_COMMENT_WIDTH: usize = 100;
 
+/// Reads the product and its tests, benches, examples and fuzz targets.
+fn all_sources() -> Vec<Source> {
+    [sources(), test_sources()].concat()
+}
+
 #[test]
 fn a_doc_comment_begins_with_what_the_item_is_or_does() {
     let mut wrong = Vec::new();
-    for source in sources() {
+    for source in all_sources() {
         let mut in_comment = false;
         for (number, line) in source.text.lines().enumerate() {
             let line = line.trim_start();
@@ -35,7 +41,7 @@ fn a_doc_comment_begins_with_what_the_item_is_or_does() {
 #[test]
 fn a_comment_fits_the_window() {
     let mut wide = Vec::new();
-    for source in sources() {
+    for source in all_sources() {
         for (number, line) in source.text.lines().enumerate() {
             let is_comment = line.trim_start().starts_with("//");
             if is_comment && line.chars().count() > MAX_COMMENT_WIDTH {

@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// One file below `src`.
+/// One source file.
+#[derive(Clone)]
 pub(super) struct Source {
     pub(super) path: PathBuf,
-    /// The module directly below `src` that the file belongs to; `None` for `lib.rs`.
+    /// The module directly below the folder that the file belongs to; `None` for `lib.rs`.
     pub(super) module: Option<String>,
     pub(super) text: String,
 }
@@ -17,14 +18,15 @@ impl Source {
         self.text.split("\n#[cfg(test)]\nmod tests {").next().unwrap()
     }
 
-    /// Returns true if the whole file is a test: it lies in a folder `tests`, or a parent declares it as
-    /// one under `cfg(test)`.
+    /// Returns true if the whole file is a test: it lies in a folder `tests`, or a parent declares
+    /// it as one under `cfg(test)`.
     pub(super) fn is_test(&self) -> bool {
         let in_tests = self.path.components().any(|part| part.as_os_str() == "tests");
         in_tests || self.path.file_stem().is_some_and(|stem| stem == "tests")
     }
 
-    /// Returns the path below `src`, without `.rs` and `/mod`: `agent/store` for `agent/store/mod.rs`.
+    /// Returns the path below `src`, without `.rs` and `/mod`: `agent/store` for
+    /// `agent/store/mod.rs`.
     pub(super) fn module_path(&self) -> PathBuf {
         let inside = self.path.strip_prefix(root()).unwrap().with_extension("");
         if inside.ends_with("mod") { inside.parent().unwrap().to_owned() } else { inside }
@@ -38,16 +40,26 @@ pub(super) fn root() -> PathBuf {
 
 /// Reads every file below `src`, ordered by path.
 pub(super) fn sources() -> Vec<Source> {
-    let root = root();
+    sources_below(&root())
+}
+
+/// Reads every file of the tests, benches, examples and fuzz targets, ordered by path in a folder.
+pub(super) fn test_sources() -> Vec<Source> {
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["tests", "benches", "examples", "fuzz/fuzz_targets"];
+    folders.iter().flat_map(|folder| sources_below(&tree.join(folder))).collect()
+}
+
+fn sources_below(root: &Path) -> Vec<Source> {
     let mut found = Vec::new();
-    let mut dirs = vec![root.clone()];
+    let mut dirs = vec![root.to_owned()];
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 dirs.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let inside = path.strip_prefix(&root).unwrap();
+                let inside = path.strip_prefix(root).unwrap();
                 let first = inside.components().next().unwrap().as_os_str().to_str().unwrap();
                 let module = first.strip_suffix(".rs").unwrap_or(first).to_owned();
                 let text = fs::read_to_string(&path).unwrap();
@@ -56,12 +68,12 @@ pub(super) fn sources() -> Vec<Source> {
         }
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
-    assert!(found.len() > 20, "no source below {}", root.display());
+    assert!(!found.is_empty(), "no source below {}", root.display());
     found
 }
 
-/// Returns the text without line comments. A `//` in a literal cuts its line short, which hides no path:
-/// in formatted source no path follows a literal on one line.
+/// Returns the text without line comments. A `//` in a literal cuts its line short, which hides no
+/// path: in formatted source no path follows a literal on one line.
 pub(super) fn without_comments(text: &str) -> String {
     text.lines().map(|line| line.split("//").next().unwrap_or(line)).fold(
         String::new(),
@@ -116,7 +128,8 @@ fn expand(text: &str, prefix: &mut Vec<String>, paths: &mut Vec<Vec<String>>) {
     prefix.pop();
 }
 
-/// Splits `a, b::c, d::{e, f}}` at the commas outside inner braces, up to the brace that closes the group.
+/// Splits `a, b::c, d::{e, f}}` at the commas outside inner braces, up to the brace that closes the
+/// group.
 fn group_members(group: &str) -> Vec<&str> {
     let (mut members, mut depth, mut from) = (Vec::new(), 0_usize, 0);
     for (at, c) in group.char_indices() {
