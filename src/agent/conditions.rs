@@ -38,24 +38,24 @@ impl ActiveCondition {
 
 /// Returns all active conditions of a store: first those of the store, then those of the daemon.
 pub fn active_conditions(
-    view: &StoreSnapshot,
+    snapshot: &StoreSnapshot,
     shared: &SharedFilesystems<'_>,
     daemon: &DaemonConditions,
 ) -> Vec<ActiveCondition> {
-    let unverified = view.checks.examine.last.is_none().then(|| {
+    let unverified = snapshot.checks.examine.last.is_none().then(|| {
         ActiveCondition::new(Condition::Unverified, "not probed since the daemon started")
     });
-    let decided = view.durable.conditions.iter().map(|(&condition, &since)| ActiveCondition {
+    let of_store = snapshot.durable.conditions.iter().map(|(&condition, &since)| ActiveCondition {
         since: Some(since),
-        ..ActiveCondition::new(condition, condition_message(condition, view))
+        ..ActiveCondition::new(condition, condition_message(condition, snapshot))
     });
-    let others = shared.stores_beside(view);
+    let others = shared.other_stores_on(snapshot);
     let shared = (!others.is_empty()).then(|| {
         let message = format!("on the same filesystem as {}", join_uuids(&others));
         ActiveCondition::new(Condition::SharedFilesystem, message)
     });
-    let of_daemon = daemon.of_store(view.store.uuid);
-    unverified.into_iter().chain(decided).chain(shared).chain(of_daemon).collect()
+    let of_daemon = daemon.of_store(snapshot.store.uuid);
+    unverified.into_iter().chain(of_store).chain(shared).chain(of_daemon).collect()
 }
 
 /// Maps each filesystem to the stores on it. Made once for all stores that are reported together.
@@ -65,16 +65,16 @@ impl<'a> SharedFilesystems<'a> {
     /// Groups the stores by filesystem. Each store counts on the filesystem of its last good probe.
     pub fn new(all: &'a [Arc<StoreSnapshot>]) -> Self {
         let mut by_device: BTreeMap<&str, Vec<StoreUuid>> = BTreeMap::new();
-        for view in all {
-            by_device.entry(&view.store.mount.device).or_default().push(view.store.uuid);
+        for snapshot in all {
+            by_device.entry(&snapshot.store.mount.device).or_default().push(snapshot.store.uuid);
         }
         Self(by_device)
     }
 
     /// Returns the other stores on the filesystem of this one.
-    fn stores_beside(&self, view: &StoreSnapshot) -> Vec<StoreUuid> {
-        let all = self.0.get(view.store.mount.device.as_str()).into_iter().flatten().copied();
-        all.filter(|uuid| *uuid != view.store.uuid).collect()
+    fn other_stores_on(&self, snapshot: &StoreSnapshot) -> Vec<StoreUuid> {
+        let all = self.0.get(snapshot.store.mount.device.as_str()).into_iter().flatten().copied();
+        all.filter(|uuid| *uuid != snapshot.store.uuid).collect()
     }
 }
 
@@ -129,32 +129,32 @@ fn join_uuids(stores: &[StoreUuid]) -> String {
 }
 
 /// Returns the observation behind a condition that the probes of a store decided.
-fn condition_message(condition: Condition, view: &StoreSnapshot) -> String {
-    let capacity = view.durable.capacity.map_or_else(String::new, |capacity| {
+fn condition_message(condition: Condition, snapshot: &StoreSnapshot) -> String {
+    let capacity = snapshot.durable.capacity.map_or_else(String::new, |capacity| {
         format!("{} of {} bytes available", capacity.available(), capacity.total())
     });
     match condition {
         Condition::NearFull | Condition::Full => capacity,
-        Condition::InodesFull => view.durable.inodes.map_or_else(
+        Condition::InodesFull => snapshot.durable.inodes.map_or_else(
             || "a write found no free inode".to_owned(),
             |inodes| format!("{} of {} inodes available", inodes.available, inodes.total),
         ),
         Condition::QuotaExceeded => "a write exceeded a quota (EDQUOT)".to_owned(),
         Condition::SlowProbe => {
-            format!("the last probe took {} ms", view.checks.examine.took.as_millis())
+            format!("the last probe took {} ms", snapshot.checks.examine.took.as_millis())
         }
-        Condition::ProofUnavailable => match &view.host_identity {
+        Condition::ProofUnavailable => match &snapshot.host_identity {
             Some(HostIdentity::Unverified(unproven)) => unproven.details.clone(),
             _ => "no login has returned evidence since the daemon started".to_owned(),
         },
-        Condition::StaleNamespace => host_evidence(view),
+        Condition::StaleNamespace => host_evidence(snapshot),
         other => other.to_string(),
     }
 }
 
 /// Describes what the host shows at the path where the daemon sees the store.
-fn host_evidence(view: &StoreSnapshot) -> String {
-    let Some(HostIdentity::Verified { marker: Some(seen), .. }) = &view.host_identity else {
+fn host_evidence(snapshot: &StoreSnapshot) -> String {
+    let Some(HostIdentity::Verified { marker: Some(seen), .. }) = &snapshot.host_identity else {
         return "the newest login returned no evidence about the marker".to_owned();
     };
     let shows = match seen {
@@ -167,7 +167,7 @@ fn host_evidence(view: &StoreSnapshot) -> String {
             "did not return the marker at the newest login"
         }
     };
-    format!("the host {shows}: {}", marker_path(&view.store.image_dir))
+    format!("the host {shows}: {}", marker_path(&snapshot.store.image_dir))
 }
 
 /// The capacity of several stores together.
@@ -185,10 +185,10 @@ pub struct TotalCapacity {
 /// one filesystem, the newest probe counts.
 pub fn total_capacity(all: &[Arc<StoreSnapshot>]) -> TotalCapacity {
     let mut by_device: BTreeMap<&str, (Option<Timestamp>, Capacity)> = BTreeMap::new();
-    for view in all {
-        let Some(capacity) = view.durable.capacity else { continue };
-        let seen = (view.checks.examine.last_good, capacity);
-        let newest = by_device.entry(view.store.mount.device.as_str()).or_insert(seen);
+    for snapshot in all {
+        let Some(capacity) = snapshot.durable.capacity else { continue };
+        let seen = (snapshot.checks.examine.last_good, capacity);
+        let newest = by_device.entry(snapshot.store.mount.device.as_str()).or_insert(seen);
         if seen.0 > newest.0 {
             *newest = seen;
         }

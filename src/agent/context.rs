@@ -39,17 +39,17 @@ pub struct AgentContext {
     /// Verifies logins.
     pub verifier: Verifier,
     /// Remembers the logins of adds and updates that the servers rejected.
-    pub try_outs: TrialLogins,
+    pub trial_logins: TrialLogins,
     /// The rules of the status machine.
     pub policy: CheckPolicy,
     /// Maximum duration of one probe.
-    pub probe_deadline: Duration,
+    pub probe_timeout: Duration,
     /// Maximum duration of one attempt.
-    pub attempt_deadline: Duration,
+    pub attempt_timeout: Duration,
     /// True if the first host key of a server is pinned; false under the `accept-any` policy.
     pub pins_host_keys: bool,
     /// Receives notices. If it is `None`, transitions are recorded in the history only.
-    pub outbox: Option<OutboxSignal>,
+    pub outbox_signal: Option<OutboxSignal>,
     /// The time at which the daemon started.
     pub started: Instant,
 }

@@ -99,12 +99,12 @@ impl TaskStarter {
             daemon: Arc::clone(&self.daemon),
             prober: new_prober(settings, self.daemon.node),
             verifier: Verifier::new(&settings.ssh),
-            try_outs: TrialLogins::default(),
+            trial_logins: TrialLogins::default(),
             policy: new_policy(settings),
-            probe_deadline: settings.monitor.probe_deadline,
-            attempt_deadline: settings.monitor.attempt_deadline,
+            probe_timeout: settings.monitor.probe_deadline,
+            attempt_timeout: settings.monitor.attempt_deadline,
             pins_host_keys: settings.ssh.host_key_policy != HostKeyPolicy::AcceptAny,
-            outbox: notifier.map(|handle| -> OutboxSignal {
+            outbox_signal: notifier.map(|handle| -> OutboxSignal {
                 Arc::new(move |store| handle.notify_changed(store))
             }),
             started: Instant::now(),

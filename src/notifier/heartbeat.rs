@@ -67,8 +67,8 @@ impl HeartbeatTask {
 
     /// Sends one heartbeat. Returns true if it was delivered, and the last reply.
     async fn send_heartbeat(&self, number: u64) -> (bool, ReceiverReply) {
-        let views = self.stores.snapshots();
-        let heartbeats = self.store_heartbeats(&views);
+        let snapshots = self.stores.snapshots();
+        let heartbeats = self.store_heartbeats(&snapshots);
         let event = WebhookEvent::new_heartbeat(
             self.daemon.node,
             self.daemon.clock.now(),
@@ -79,9 +79,9 @@ impl HeartbeatTask {
         debug!(%reply, stores = heartbeats.len(), "heartbeat sent");
         if outcome.is_delivery() {
             let requested = parse_resync_request(&body);
-            for view in requested.iter().filter_map(|uuid| self.stores.snapshot(*uuid)) {
+            for snapshot in requested.iter().filter_map(|uuid| self.stores.snapshot(*uuid)) {
                 // The reply to a later heartbeat requests again what is not delivered now.
-                if !self.send_resync(&view).await {
+                if !self.send_resync(&snapshot).await {
                     break;
                 }
             }
@@ -91,10 +91,10 @@ impl HeartbeatTask {
 
     /// Sends the current state of a store with the position of its newest transition. This creates
     /// no new position. Returns true if the receiver took it.
-    async fn send_resync(&self, view: &StoreSnapshot) -> bool {
-        let durable = &view.durable;
+    async fn send_resync(&self, snapshot: &StoreSnapshot) -> bool {
+        let durable = &snapshot.durable;
         let notice = Notice {
-            store: view.store.uuid,
+            store: snapshot.store.uuid,
             kind: NoticeKind::Resync,
             position: durable.position,
             old_status: durable.status,
@@ -102,7 +102,7 @@ impl HeartbeatTask {
             at: self.daemon.clock.now(),
             attempt: durable.attempt,
             failure: durable.failure.clone(),
-            inventory: view.inventory.clone(),
+            inventory: snapshot.inventory.clone(),
             tags: Tags::default(),
             transition_count: 1,
         };
@@ -116,19 +116,19 @@ impl HeartbeatTask {
         delivered
     }
 
-    fn store_heartbeats(&self, views: &[Arc<StoreSnapshot>]) -> Vec<StoreHeartbeat> {
-        let shared = SharedFilesystems::new(views);
-        let heartbeat_of = |view: &Arc<StoreSnapshot>| {
-            let active = active_conditions(view, &shared, &self.daemon_conditions);
+    fn store_heartbeats(&self, snapshots: &[Arc<StoreSnapshot>]) -> Vec<StoreHeartbeat> {
+        let shared = SharedFilesystems::new(snapshots);
+        let heartbeat_of = |snapshot: &Arc<StoreSnapshot>| {
+            let active = active_conditions(snapshot, &shared, &self.daemon_conditions);
             StoreHeartbeat {
-                store: view.store.uuid,
-                status: view.durable.status,
-                position: view.durable.position,
-                capacity: view.durable.capacity,
+                store: snapshot.store.uuid,
+                status: snapshot.durable.status,
+                position: snapshot.durable.position,
+                capacity: snapshot.durable.capacity,
                 conditions: active.into_iter().map(|active| active.condition).collect(),
             }
         };
-        views.iter().map(heartbeat_of).collect()
+        snapshots.iter().map(heartbeat_of).collect()
     }
 
     /// Returns a random part of a duration.

@@ -69,8 +69,8 @@ impl CheckResults {
 // The status machine knows neither `probe` nor `ssh`. These conversions keep what it decides on.
 
 impl From<&CheckResults> for AttemptOutcome {
-    fn from(checked: &CheckResults) -> Self {
-        Self { probe: (&checked.probed).into(), login: (&checked.login).into() }
+    fn from(results: &CheckResults) -> Self {
+        Self { probe: (&results.probed).into(), login: (&results.login).into() }
     }
 }
 
@@ -104,26 +104,26 @@ pub(super) async fn run_attempt(
     context: &AgentContext,
     store: &Store,
     slot: &Mutex<WorkerSlot>,
-    restraint: &StoreLogins,
+    logins: &StoreLogins,
     deadline: Instant,
 ) -> CheckResults {
     // This must precede the probe, which takes the slot.
-    let patience = login_deadline(context, slot, deadline).await;
-    let purpose = probe_expectation(store, context.policy.write_interval.is_some());
-    let probe = run_probe(context, &store.image_dir, slot, &purpose, deadline);
+    let login_deadline = deadline_of_login(context, slot, deadline).await;
+    let expectation = probe_expectation(store, context.policy.write_interval.is_some());
+    let probe = run_probe(context, &store.image_dir, slot, &expectation, deadline);
     let probe = async {
         sleep(LOGIN_HEAD_START).await;
         probe.await
     };
-    let turn = restraint.acquire_for_attempt(patience);
-    let login = log_in(context, store, restraint, turn, patience);
+    let permit = logins.acquire_for_attempt(login_deadline);
+    let login = log_in(context, store, logins, permit, login_deadline);
     let (login, probed) = tokio::join!(login, probe);
     CheckResults { probed, login }
 }
 
 /// Returns the deadline of the login. If a worker is stuck, the attempt fails in any case. Its
 /// callers then get the result within the time of a probe.
-async fn login_deadline(
+async fn deadline_of_login(
     context: &AgentContext,
     slot: &Mutex<WorkerSlot>,
     deadline: Instant,
@@ -133,7 +133,7 @@ async fn login_deadline(
     // The worker may have exited since the last check.
     slot.reap().await;
     match slot.stuck_worker() {
-        Some(_) => deadline.min(Instant::now() + context.probe_deadline),
+        Some(_) => deadline.min(Instant::now() + context.probe_timeout),
         None => deadline,
     }
 }
@@ -154,37 +154,37 @@ pub(crate) async fn run_probe(
     context: &AgentContext,
     dir: &ImageDir,
     slot: &Mutex<WorkerSlot>,
-    purpose: &ProbeExpectation,
+    expectation: &ProbeExpectation,
     deadline: Instant,
 ) -> ProbeResult {
-    let begun = Instant::now();
+    let started_at = Instant::now();
     // A probe of the monitor holds the slot, and keeps its own deadline.
     let Ok(mut slot) = timeout_at(deadline, slot.lock()).await else {
-        let took = begun.elapsed();
+        let took = started_at.elapsed();
         let fault = faults::probe_overdue(dir, took);
         return ProbeResult { examined: Err(fault), written: None, took };
     };
-    let deadline = deadline.min(Instant::now() + context.probe_deadline);
-    context.prober.examine(&mut slot, dir, purpose, deadline).await
+    let deadline = deadline.min(Instant::now() + context.probe_timeout);
+    context.prober.examine(&mut slot, dir, expectation, deadline).await
 }
 
-/// Logs in once with the credentials of the ledger, as soon as `turn` yields the permit. Returns
+/// Logs in once with the credentials of the ledger, as soon as `permit` yields the permit. Returns
 /// the cached rejection if the server has rejected the credentials too often.
 pub(super) async fn log_in(
     context: &AgentContext,
     store: &Store,
-    restraint: &StoreLogins,
-    turn: impl Future<Output = Result<LoginPermit<'_>, Fault>>,
+    logins: &StoreLogins,
+    permit: impl Future<Output = Result<LoginPermit<'_>, Fault>>,
     deadline: Instant,
 ) -> LoginResult {
-    let begun = Instant::now();
-    let failed = |fault| LoginResult { verified: Err(fault), took: begun.elapsed() };
-    let _turn = match turn.await {
-        Ok(turn) => turn,
+    let started_at = Instant::now();
+    let failed = |fault| LoginResult { verified: Err(fault), took: started_at.elapsed() };
+    let _permit = match permit.await {
+        Ok(permit) => permit,
         Err(fault) => return failed(fault),
     };
-    let remembered = restraint.lock().cached_rejection(Instant::now());
-    if let Some(fault) = remembered {
+    let rejection = logins.lock().cached_rejection(Instant::now());
+    if let Some(fault) = rejection {
         return failed(fault);
     }
     let credentials = timeout_at(deadline, context.daemon.ledger.credentials(store.uuid)).await;
@@ -196,16 +196,14 @@ pub(super) async fn log_in(
                 credentials,
                 pinned: store.pinned_key.clone(),
                 given_fingerprints: store.given_fingerprints.clone(),
-                asked: restraint.lock().evidence_wanted(marker_location(store), Instant::now()),
+                asked: logins.lock().evidence_wanted(marker_location(store), Instant::now()),
             };
             context.verifier.verify(&login, deadline).await
         }
         Err(fault) => Err(fault),
     };
-    restraint
-        .lock()
-        .record_outcome(verified.as_ref().map(|verified| &verified.proof), Instant::now());
-    LoginResult { verified, took: begun.elapsed() }
+    logins.lock().record_outcome(verified.as_ref().map(|verified| &verified.proof), Instant::now());
+    LoginResult { verified, took: started_at.elapsed() }
 }
 
 /// Returns the location of the marker on the host, if the SSH server is this node.

@@ -21,13 +21,13 @@ use crate::probe::{ProbeResult, WorkerSlot};
 const ATTEMPT_GRACE: Duration = Duration::from_secs(2);
 
 /// A check or an attempt that has ended.
-pub(crate) enum Finished {
+pub(crate) enum FinishedCheck {
     /// An attempt ended. It carries a fault if its checks did not end in time.
     Attempt(AttemptId, Box<Result<CheckResults, Fault>>),
     Probe(ProbeResult),
     Login(LoginResult),
     /// A check panicked, which is an internal error.
-    Broken(JoinError),
+    Panicked(JoinError),
 }
 
 /// The running checks of one store. These are an attempt, or a probe and a login of the monitor. A
@@ -35,10 +35,10 @@ pub(crate) enum Finished {
 pub(crate) struct RunningChecks {
     context: Arc<AgentContext>,
     slot: Arc<Mutex<WorkerSlot>>,
-    restraint: StoreLogins,
-    running: JoinSet<Finished>,
-    busy: InFlight,
-    login: Option<AbortHandle>,
+    logins: StoreLogins,
+    tasks: JoinSet<FinishedCheck>,
+    in_flight: InFlight,
+    login_task: Option<AbortHandle>,
 }
 
 impl RunningChecks {
@@ -46,62 +46,62 @@ impl RunningChecks {
     /// daemon left behind.
     pub(crate) fn new(
         context: Arc<AgentContext>,
-        restraint: StoreLogins,
+        logins: StoreLogins,
         stuck: Option<ProcessId>,
     ) -> Self {
         Self {
             context,
             slot: Arc::new(Mutex::new(stuck.map_or_else(WorkerSlot::new, WorkerSlot::with_stuck))),
-            restraint,
-            running: JoinSet::new(),
-            busy: InFlight::default(),
-            login: None,
+            logins,
+            tasks: JoinSet::new(),
+            in_flight: InFlight::default(),
+            login_task: None,
         }
     }
 
     /// Returns the checks of the monitor that are running.
     pub(crate) fn in_flight(&self) -> InFlight {
-        self.busy
+        self.in_flight
     }
 
     /// Waits for the next check to end. It never returns if no check is running.
     ///
     /// # Cancel safety
     /// Nothing is lost if the future is dropped.
-    pub(crate) async fn next_finished(&mut self) -> Finished {
+    pub(crate) async fn next_finished(&mut self) -> FinishedCheck {
         loop {
-            let done = match self.running.join_next().await {
-                Some(Ok(done)) => done,
+            let finished = match self.tasks.join_next().await {
+                Some(Ok(finished)) => finished,
                 // An attempt replaced and aborted this check.
                 Some(Err(error)) if error.is_cancelled() => continue,
                 Some(Err(error)) => {
                     // The error does not name the check. All are aborted, so that the next ones can
                     // start.
                     self.abort_attempt();
-                    Finished::Broken(error)
+                    FinishedCheck::Panicked(error)
                 }
                 None => std::future::pending().await,
             };
-            match done {
-                Finished::Probe(_) => self.busy.probe = false,
-                Finished::Login(_) => self.busy.login = false,
-                Finished::Attempt(..) | Finished::Broken(_) => {}
+            match finished {
+                FinishedCheck::Probe(_) => self.in_flight.probe = false,
+                FinishedCheck::Login(_) => self.in_flight.login = false,
+                FinishedCheck::Attempt(..) | FinishedCheck::Panicked(_) => {}
             }
-            return done;
+            return finished;
         }
     }
 
     /// Aborts every check. Connections are closed and the worker is killed.
     pub(crate) fn abort_attempt(&mut self) {
-        self.running.abort_all();
-        self.busy = InFlight::default();
+        self.tasks.abort_all();
+        self.in_flight = InFlight::default();
     }
 
     /// Aborts every check as [`RunningChecks::abort_attempt`] does, and waits until all have ended.
     /// After that, a worker that cannot be killed is known.
     pub(crate) async fn abort_all(&mut self) {
-        self.running.shutdown().await;
-        self.busy = InFlight::default();
+        self.tasks.shutdown().await;
+        self.in_flight = InFlight::default();
         self.slot.lock().await.reap().await;
     }
 
@@ -113,7 +113,7 @@ impl RunningChecks {
 
     /// Clears the recorded rejections of the login (`force`, or a changed login).
     pub(crate) fn reset_login_history(&self) {
-        self.restraint.lock().reset();
+        self.logins.lock().reset();
     }
 
     /// Clears the recorded rejections if the login changed. A newly accepted host key does not
@@ -127,51 +127,51 @@ impl RunningChecks {
     /// Starts the checks of an attempt. They replace a login of the monitor, but wait for its
     /// probe. On a slow disk a killed worker exits late, so that a healthy disk would look stuck.
     pub(crate) fn start_attempt(&mut self, id: AttemptId, store: &Store) {
-        if let Some(login) = self.login.take() {
+        if let Some(login) = self.login_task.take() {
             login.abort();
-            self.busy.login = false;
+            self.in_flight.login = false;
         }
         let (context, store, slot) =
             (Arc::clone(&self.context), store.clone(), Arc::clone(&self.slot));
-        let restraint = self.restraint.clone();
+        let logins = self.logins.clone();
         let span = info_span!("attempt", store = %store.uuid, attempt = id.0);
         let checks = async move {
-            let deadline = Instant::now() + context.attempt_deadline;
-            let checks = run_attempt(&context, &store, &slot, &restraint, deadline);
-            let checked = timeout_at(deadline + ATTEMPT_GRACE, checks).await;
-            let outcome = checked.map_err(|_| faults::attempt_overdue(context.attempt_deadline));
-            Finished::Attempt(id, Box::new(outcome))
+            let deadline = Instant::now() + context.attempt_timeout;
+            let checks = run_attempt(&context, &store, &slot, &logins, deadline);
+            let results = timeout_at(deadline + ATTEMPT_GRACE, checks).await;
+            let outcome = results.map_err(|_| faults::attempt_overdue(context.attempt_timeout));
+            FinishedCheck::Attempt(id, Box::new(outcome))
         };
-        self.running.spawn(checks.instrument(span));
+        self.tasks.spawn(checks.instrument(span));
     }
 
     /// Starts a probe of the monitor.
     pub(crate) fn start_probe(&mut self, store: &Store, write: bool) {
-        self.busy.probe = true;
-        let purpose = probe_expectation(store, write);
+        self.in_flight.probe = true;
+        let expectation = probe_expectation(store, write);
         let (context, slot, dir) =
             (Arc::clone(&self.context), Arc::clone(&self.slot), store.image_dir.clone());
         let span = info_span!("probe", store = %store.uuid);
         let probe = async move {
-            let deadline = Instant::now() + context.probe_deadline;
-            Finished::Probe(run_probe(&context, &dir, &slot, &purpose, deadline).await)
+            let deadline = Instant::now() + context.probe_timeout;
+            FinishedCheck::Probe(run_probe(&context, &dir, &slot, &expectation, deadline).await)
         };
-        self.running.spawn(probe.instrument(span));
+        self.tasks.spawn(probe.instrument(span));
     }
 
     /// Starts a login of the monitor.
     pub(crate) fn start_login(&mut self, store: &Store) {
-        self.busy.login = true;
-        let (context, store, restraint) =
-            (Arc::clone(&self.context), store.clone(), self.restraint.clone());
+        self.in_flight.login = true;
+        let (context, store, logins) =
+            (Arc::clone(&self.context), store.clone(), self.logins.clone());
         let span = info_span!("login", store = %store.uuid);
         let login = async move {
             // The wait for the permit does not count towards the deadline of the login.
-            let turn = restraint.acquire(Instant::now() + context.attempt_deadline).await;
-            let deadline = Instant::now() + context.attempt_deadline;
-            let login = log_in(&context, &store, &restraint, ready(turn), deadline);
-            Finished::Login(login.await)
+            let permit = logins.acquire(Instant::now() + context.attempt_timeout).await;
+            let deadline = Instant::now() + context.attempt_timeout;
+            let login = log_in(&context, &store, &logins, ready(permit), deadline);
+            FinishedCheck::Login(login.await)
         };
-        self.login = Some(self.running.spawn(login.instrument(span)));
+        self.login_task = Some(self.tasks.spawn(login.instrument(span)));
     }
 }

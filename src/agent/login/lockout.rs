@@ -20,23 +20,24 @@ const REJECTION_WINDOW: Duration = Duration::from_secs(15 * 60);
 /// The rejections of logins as one user with one set of secrets.
 #[derive(Debug, Default)]
 pub(super) struct LockoutGuard {
-    at: VecDeque<Instant>,
-    last: Option<Fault>,
+    rejected_at: VecDeque<Instant>,
+    last_rejection: Option<Fault>,
 }
 
 impl LockoutGuard {
     /// Returns the last rejection of the server if no login is permitted now, or `None` if one is.
     pub(super) fn cached_rejection(&mut self, now: Instant) -> Option<Fault> {
-        self.at.retain(|at| now.saturating_duration_since(*at) < REJECTION_WINDOW);
-        let oldest = self.at.front().filter(|_| self.at.len() >= MAX_REJECTIONS)?;
+        self.rejected_at.retain(|at| now.saturating_duration_since(*at) < REJECTION_WINDOW);
+        let oldest =
+            self.rejected_at.front().filter(|_| self.rejected_at.len() >= MAX_REJECTIONS)?;
         let wait = (*oldest + REJECTION_WINDOW).saturating_duration_since(now);
         // The value is rounded up, because a login a moment earlier would be suspended again.
         let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
-        let fault = self.last.clone()?;
+        let fault = self.last_rejection.clone()?;
         Some(
             fault
                 .with_detail("remembered", true)
-                .with_detail("refusedLogins", self.at.len())
+                .with_detail("refusedLogins", self.rejected_at.len())
                 .with_retry_after(seconds)
                 .with_remedy(
                     "correct the username, password or key of the store (imagestore-agent update); \
@@ -50,8 +51,8 @@ impl LockoutGuard {
         match fault {
             None => *self = Self::default(),
             Some(fault) if fault.reason() == Reason::CredentialsRefused => {
-                self.at.push_back(now);
-                self.last = Some(fault.clone());
+                self.rejected_at.push_back(now);
+                self.last_rejection = Some(fault.clone());
             }
             // Other faults say nothing about the credentials.
             Some(_) => {}
@@ -60,7 +61,7 @@ impl LockoutGuard {
 
     /// Returns true if none of the rejections counts any more.
     pub(super) fn is_expired(&self, now: Instant) -> bool {
-        self.at.iter().all(|at| now.saturating_duration_since(*at) >= REJECTION_WINDOW)
+        self.rejected_at.iter().all(|at| now.saturating_duration_since(*at) >= REJECTION_WINDOW)
     }
 }
 

@@ -31,62 +31,63 @@ const MARKER_RETRY_DELAY: Duration = Duration::from_secs(60 * 60);
 /// The outcomes of the logins of one store with one set of credentials.
 #[derive(Debug, Default)]
 pub(crate) struct LoginHistory {
-    refused: LockoutGuard,
+    lockout: LockoutGuard,
     /// The program that was started instead of SFTP, and when that was found.
-    program: Option<(UnverifiedHost, Instant)>,
+    other_program: Option<(UnverifiedHost, Instant)>,
     /// The last time at which a request for the marker timed out.
-    silent: Option<Instant>,
+    marker_timed_out_at: Option<Instant>,
 }
 
 impl LoginHistory {
     /// Returns the last rejection of the server if no login is permitted now, or `None` if one is.
     pub(crate) fn cached_rejection(&mut self, now: Instant) -> Option<Fault> {
-        self.refused.cached_rejection(now)
+        self.lockout.cached_rejection(now)
     }
 
     /// Returns the evidence that the next login is to request from the host.
     pub(crate) fn evidence_wanted(&self, marker: MarkerLocation, now: Instant) -> EvidenceWanted {
-        match &self.program {
+        match &self.other_program {
             Some((earlier, since)) if now.saturating_duration_since(*since) < SFTP_RETRY_DELAY => {
                 EvidenceWanted::HostKeyOnly(earlier.clone())
             }
-            _ => EvidenceWanted::Full(self.wanted_marker(marker, now)),
+            _ => EvidenceWanted::Full(self.marker_to_request(marker, now)),
         }
     }
 
     /// Returns the marker to request, or `None` if a recent request for it timed out.
-    pub(crate) fn wanted_marker(
+    pub(crate) fn marker_to_request(
         &self,
         marker: MarkerLocation,
         now: Instant,
     ) -> Option<MarkerLocation> {
-        let hangs = |since| now.saturating_duration_since(since) < MARKER_RETRY_DELAY;
-        Some(marker).filter(|_| !self.silent.is_some_and(hangs))
+        let is_recent = |since| now.saturating_duration_since(since) < MARKER_RETRY_DELAY;
+        Some(marker).filter(|_| !self.marker_timed_out_at.is_some_and(is_recent))
     }
 
     /// Records the outcome of a login.
     pub(crate) fn record_outcome(&mut self, outcome: Result<&HostIdentity, &Fault>, now: Instant) {
-        self.refused.record_outcome(outcome.err(), now);
+        self.lockout.record_outcome(outcome.err(), now);
         let Ok(proof) = outcome else { return };
         if let HostIdentity::Verified { marker: Some(RemoteMarker::TimedOut), .. } = proof {
-            self.silent = Some(now);
+            self.marker_timed_out_at = Some(now);
         }
-        let met = self.program.take();
+        let earlier = self.other_program.take();
         if let HostIdentity::Unverified(unproven) = proof
             && unproven.obstacle.started_a_program()
         {
             // The same program, found again within the delay, does not extend the delay.
-            let fresh = |since: Instant| now.saturating_duration_since(since) < SFTP_RETRY_DELAY;
-            let same = met.filter(|(met, since)| met == unproven && fresh(*since));
+            let is_recent =
+                |since: Instant| now.saturating_duration_since(since) < SFTP_RETRY_DELAY;
+            let same = earlier.filter(|(earlier, since)| earlier == unproven && is_recent(*since));
             let since = same.map_or(now, |(_, since)| since);
-            self.program = Some((unproven.clone(), since));
+            self.other_program = Some((unproven.clone(), since));
         }
     }
 
     /// Clears the recorded rejections and the program. A marker that timed out stays recorded,
     /// because the request of an operator does not repair a disk.
     pub(crate) fn reset(&mut self) {
-        *self = Self { silent: self.silent, ..Self::default() };
+        *self = Self { marker_timed_out_at: self.marker_timed_out_at, ..Self::default() };
     }
 }
 
@@ -96,15 +97,15 @@ pub(crate) struct StoreLogins(Arc<StoreLoginsInner>);
 
 #[derive(Debug, Default)]
 struct StoreLoginsInner {
-    restraint: Mutex<LoginHistory>,
-    turn: tokio::sync::Mutex<()>,
+    history: Mutex<LoginHistory>,
+    permit: tokio::sync::Mutex<()>,
     /// Notified when an attempt is about to log in.
-    claims: Notify,
+    attempt_claims: Notify,
 }
 
 impl StoreLogins {
     pub(crate) fn lock(&self) -> MutexGuard<'_, LoginHistory> {
-        lock_unpoisoned(&self.0.restraint)
+        lock_unpoisoned(&self.0.history)
     }
 
     /// Waits until no other login of the store is running.
@@ -112,7 +113,7 @@ impl StoreLogins {
     /// # Errors
     /// `agent_busy` if the other login did not end by `deadline`.
     pub(crate) async fn acquire(&self, deadline: Instant) -> Result<LoginPermit<'_>, Fault> {
-        timeout_at(deadline, self.0.turn.lock()).await.map_err(|_| faults::store_login_busy())
+        timeout_at(deadline, self.0.permit.lock()).await.map_err(|_| faults::store_login_busy())
     }
 
     /// Acquires the permit as [`StoreLogins::acquire`] does, for an attempt. A trial login is
@@ -125,8 +126,8 @@ impl StoreLogins {
         deadline: Instant,
     ) -> Result<LoginPermit<'_>, Fault> {
         // The order matters: a trial login that starts later then queues behind this attempt.
-        let claiming = async { self.0.claims.notify_waiters() };
-        tokio::join!(biased; self.acquire(deadline), claiming).0
+        let claim = async { self.0.attempt_claims.notify_waiters() };
+        tokio::join!(biased; self.acquire(deadline), claim).0
     }
 
     /// Runs a trial login while it holds the permit. An attempt that wants to log in preempts it.
@@ -139,14 +140,14 @@ impl StoreLogins {
         deadline: Instant,
         login: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, Fault> {
-        let mut claimed = pin!(self.0.claims.notified());
+        let mut attempt_claim = pin!(self.0.attempt_claims.notified());
         // Without this, a notification before the first poll would be lost.
-        claimed.as_mut().enable();
-        let _turn = self.acquire(deadline).await?;
+        attempt_claim.as_mut().enable();
+        let _permit = self.acquire(deadline).await?;
         tokio::select! {
             biased;
-            () = claimed => Err(faults::login_preempted()),
-            tried = login => tried,
+            () = attempt_claim => Err(faults::login_preempted()),
+            result = login => result,
         }
     }
 }
@@ -159,62 +160,62 @@ mod tests {
     use super::*;
     use crate::model::{HostEvidence, MarkerId, Obstacle, Reason};
 
-    fn refused() -> Fault {
+    fn rejection() -> Fault {
         Fault::new(Reason::CredentialsRefused, "root may not log in")
     }
 
     #[test]
     fn an_account_that_starts_a_program_is_not_made_to_again_until_somebody_insists() {
         let marker = || MarkerLocation { path: "/d".into(), id: MarkerId::from_u128(1) };
-        let mut restraint = LoginHistory::default();
-        let asked = |restraint: &LoginHistory| restraint.evidence_wanted(marker(), Instant::now());
+        let mut history = LoginHistory::default();
+        let wanted = |history: &LoginHistory| history.evidence_wanted(marker(), Instant::now());
         let unproven = |obstacle| UnverifiedHost { obstacle, details: "x".into() };
         for harmless in
             [Obstacle::NoSession, Obstacle::NoSftp, Obstacle::ConnectionLost, Obstacle::Unreadable]
         {
-            restraint
+            history
                 .record_outcome(Ok(&HostIdentity::Unverified(unproven(harmless))), Instant::now());
-            assert_eq!(asked(&restraint), EvidenceWanted::Full(Some(marker())), "{harmless}");
+            assert_eq!(wanted(&history), EvidenceWanted::Full(Some(marker())), "{harmless}");
         }
-        let met = unproven(Obstacle::OtherProgram);
-        restraint.record_outcome(Ok(&HostIdentity::Unverified(met.clone())), Instant::now());
-        restraint.record_outcome(Err(&refused()), Instant::now());
-        assert_eq!(asked(&restraint), EvidenceWanted::HostKeyOnly(met.clone()));
-        restraint.record_outcome(Ok(&HostIdentity::Unverified(met.clone())), Instant::now());
-        assert_eq!(asked(&restraint), EvidenceWanted::HostKeyOnly(met.clone()));
+        let earlier = unproven(Obstacle::OtherProgram);
+        history.record_outcome(Ok(&HostIdentity::Unverified(earlier.clone())), Instant::now());
+        history.record_outcome(Err(&rejection()), Instant::now());
+        assert_eq!(wanted(&history), EvidenceWanted::HostKeyOnly(earlier.clone()));
+        history.record_outcome(Ok(&HostIdentity::Unverified(earlier.clone())), Instant::now());
+        assert_eq!(wanted(&history), EvidenceWanted::HostKeyOnly(earlier.clone()));
         // Met in the memory of it, it does not begin anew; met again after that, it does.
         let later = Instant::now() + SFTP_RETRY_DELAY;
         let again = EvidenceWanted::Full(Some(marker()));
-        assert_eq!(restraint.evidence_wanted(marker(), later), again);
-        restraint.record_outcome(Ok(&HostIdentity::Unverified(met.clone())), later);
+        assert_eq!(history.evidence_wanted(marker(), later), again);
+        history.record_outcome(Ok(&HostIdentity::Unverified(earlier.clone())), later);
         assert_eq!(
-            restraint.evidence_wanted(marker(), later + SFTP_RETRY_DELAY / 2),
-            EvidenceWanted::HostKeyOnly(met.clone())
+            history.evidence_wanted(marker(), later + SFTP_RETRY_DELAY / 2),
+            EvidenceWanted::HostKeyOnly(earlier.clone())
         );
-        assert_eq!(restraint.evidence_wanted(marker(), later + SFTP_RETRY_DELAY), again);
-        restraint
+        assert_eq!(history.evidence_wanted(marker(), later + SFTP_RETRY_DELAY), again);
+        history
             .record_outcome(Ok(&HostIdentity::verified_by(HostEvidence::HostKey)), Instant::now());
-        assert_eq!(asked(&restraint), EvidenceWanted::Full(Some(marker())));
-        restraint.record_outcome(Ok(&HostIdentity::Unverified(met)), Instant::now());
-        restraint.reset();
-        assert_eq!(asked(&restraint), EvidenceWanted::Full(Some(marker())));
+        assert_eq!(wanted(&history), EvidenceWanted::Full(Some(marker())));
+        history.record_outcome(Ok(&HostIdentity::Unverified(earlier)), Instant::now());
+        history.reset();
+        assert_eq!(wanted(&history), EvidenceWanted::Full(Some(marker())));
     }
 
     #[test]
     fn a_disk_that_hangs_is_asked_for_the_marker_once_an_hour_whoever_insists() {
         let marker = || MarkerLocation { path: "/d".into(), id: MarkerId::from_u128(1) };
-        let (mut restraint, now) = (LoginHistory::default(), Instant::now());
-        let silent = HostIdentity::Verified {
+        let (mut history, now) = (LoginHistory::default(), Instant::now());
+        let timed_out = HostIdentity::Verified {
             evidence: HostEvidence::BootId,
             marker: Some(RemoteMarker::TimedOut),
         };
-        restraint.record_outcome(Ok(&silent), now);
-        restraint.record_outcome(Ok(&HostIdentity::verified_by(HostEvidence::BootId)), now);
-        restraint.reset();
+        history.record_outcome(Ok(&timed_out), now);
+        history.record_outcome(Ok(&HostIdentity::verified_by(HostEvidence::BootId)), now);
+        history.reset();
         let most = now + MARKER_RETRY_DELAY.saturating_sub(Duration::from_secs(1));
-        assert_eq!(restraint.evidence_wanted(marker(), most), EvidenceWanted::Full(None));
+        assert_eq!(history.evidence_wanted(marker(), most), EvidenceWanted::Full(None));
         assert_eq!(
-            restraint.evidence_wanted(marker(), now + MARKER_RETRY_DELAY),
+            history.evidence_wanted(marker(), now + MARKER_RETRY_DELAY),
             EvidenceWanted::Full(Some(marker()))
         );
     }

@@ -27,7 +27,7 @@ struct TrialLoginsInner {
     /// The hasher has a random key in each process, so that the stored hashes do not reveal the
     /// secrets.
     hasher: RandomState,
-    met: Mutex<HashMap<u64, TrialEntry>>,
+    entries: Mutex<HashMap<u64, TrialEntry>>,
 }
 
 /// The rejections of one login. The lock is held during a login, so that the next one with the same
@@ -48,17 +48,17 @@ impl TrialLogins {
         deadline: Instant,
         logging_in: impl Future<Output = Result<VerifiedLogin, Fault>>,
     ) -> Result<VerifiedLogin, Fault> {
-        let met = self.entry_for(login, Instant::now());
-        let mut refused =
-            timeout_at(deadline, met.lock()).await.map_err(|_| faults::trial_login_busy())?;
+        let entry = self.entry_for(login, Instant::now());
+        let mut lockout =
+            timeout_at(deadline, entry.lock()).await.map_err(|_| faults::trial_login_busy())?;
         if force {
-            *refused = LockoutGuard::default();
+            *lockout = LockoutGuard::default();
         }
-        if let Some(fault) = refused.cached_rejection(Instant::now()) {
+        if let Some(fault) = lockout.cached_rejection(Instant::now()) {
             return Err(fault);
         }
         let outcome = logging_in.await;
-        refused.record_outcome(outcome.as_ref().err(), Instant::now());
+        lockout.record_outcome(outcome.as_ref().err(), Instant::now());
         outcome
     }
 
@@ -69,16 +69,19 @@ impl TrialLogins {
             [password, private_key, passphrase].map(|s| s.as_ref().map(Secret::expose_secret));
         let key =
             self.0.hasher.hash_one((address.hostname.as_str(), address.port, username, secrets));
-        let mut met = lock_unpoisoned(&self.0.met);
-        if met.len() >= MAX_ENTRIES {
-            met.retain(|_, one| one.try_lock().map_or(true, |refused| !refused.is_expired(now)));
+        let mut entries = lock_unpoisoned(&self.0.entries);
+        if entries.len() >= MAX_ENTRIES {
+            entries.retain(|_, entry| {
+                entry.try_lock().map_or(true, |lockout| !lockout.is_expired(now))
+            });
         }
-        if met.len() >= MAX_ENTRIES {
+        if entries.len() >= MAX_ENTRIES {
             // Evict an arbitrary idle entry. At worst that login gets one extra try.
-            let unused = met.iter().find(|(_, one)| one.try_lock().is_ok()).map(|(key, _)| *key);
-            unused.and_then(|key| met.remove(&key));
+            let idle =
+                entries.iter().find(|(_, entry)| entry.try_lock().is_ok()).map(|(key, _)| *key);
+            idle.and_then(|key| entries.remove(&key));
         }
-        Arc::clone(met.entry(key).or_default())
+        Arc::clone(entries.entry(key).or_default())
     }
 }
 
@@ -104,7 +107,7 @@ mod tests {
         }
     }
 
-    async fn refused(tried: &TrialLogins, password: &str, force: bool) -> bool {
+    async fn is_cached_rejection(tried: &TrialLogins, password: &str, force: bool) -> bool {
         let refusing = async { Err(Fault::new(Reason::CredentialsRefused, "no")) };
         let deadline = Instant::now() + Duration::from_secs(9);
         let fault = tried.log_in(&login(password), force, deadline, refusing).await.unwrap_err();
@@ -115,10 +118,10 @@ mod tests {
     async fn the_fourth_time_is_not_made_but_with_other_secrets_or_by_force() {
         let tried = TrialLogins::default();
         for again in [false, false, false, true, true] {
-            assert_eq!(refused(&tried, "a", false).await, again);
+            assert_eq!(is_cached_rejection(&tried, "a", false).await, again);
         }
-        assert!(!refused(&tried, "b", false).await);
-        assert!(!refused(&tried, "a", true).await);
+        assert!(!is_cached_rejection(&tried, "b", false).await);
+        assert!(!is_cached_rejection(&tried, "a", true).await);
     }
 
     #[tokio::test]
@@ -127,7 +130,7 @@ mod tests {
         let mut all = JoinSet::new();
         for _ in 0..9 {
             let tried = tried.clone();
-            all.spawn(async move { refused(&tried, "a", false).await });
+            all.spawn(async move { is_cached_rejection(&tried, "a", false).await });
         }
         let all = all.join_all().await;
         assert_eq!(all.iter().filter(|remembered| !**remembered).count(), 3);
@@ -137,9 +140,9 @@ mod tests {
     async fn no_more_is_kept_than_is_needed() {
         let tried = TrialLogins::default();
         for n in 0..MAX_ENTRIES * 3 {
-            refused(&tried, &n.to_string(), false).await;
+            is_cached_rejection(&tried, &n.to_string(), false).await;
         }
-        let kept = || tried.0.met.lock().unwrap().len();
+        let kept = || tried.0.entries.lock().unwrap().len();
         assert_eq!(kept(), MAX_ENTRIES);
         // In a quarter of an hour nothing of them counts, and the next one clears them away.
         tried.entry_for(&login("new"), Instant::now() + Duration::from_secs(15 * 60));

@@ -32,7 +32,7 @@ const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(2);
 pub enum AddError {
     /// `duplicate_uuid` or `duplicate_directory`. The request must be corrected, and nothing was
     /// touched.
-    Refused(Fault),
+    Duplicate(Fault),
     /// The first attempt failed or could not be recorded. Nothing of the store is left.
     Failed(AttemptFailure),
 }
@@ -76,82 +76,84 @@ pub(super) struct AddedStore {
 pub(super) async fn add_store(
     context: &AgentContext,
     uuid: StoreUuid,
-    asked: AddStore,
-    known: BTreeSet<StoreUuid>,
+    request: AddStore,
+    served_stores: BTreeSet<StoreUuid>,
     slot: &Mutex<WorkerSlot>,
     stop: &CancellationToken,
-    caller: &mut PendingReply,
+    pending_reply: &mut PendingReply,
 ) -> Result<AddedStore, AttemptFailure> {
-    let purpose = ProbeExpectation::Add { store: uuid, known, take_over: asked.take_over };
-    let deadline = Instant::now() + context.attempt_deadline;
-    let proven = tokio::select! {
+    let expectation =
+        ProbeExpectation::Add { store: uuid, known: served_stores, take_over: request.take_over };
+    let deadline = Instant::now() + context.attempt_timeout;
+    let verified = tokio::select! {
         biased;
         () = stop.cancelled() => {
             // The aborted probe may have created the folder.
-            clean_up(context, slot, &asked.image_dir, &AddLeftovers { folder: true, claim: None }).await;
+            clean_up(context, slot, &request.image_dir, &AddLeftovers { folder: true, claim: None }).await;
             return Err(faults::agent_stopping().into());
         }
-        proven = verify_store(context, &asked, &purpose, slot, deadline) => proven?,
+        verified = verify_store(context, &request, &expectation, slot, deadline) => verified?,
     };
-    let dir = asked.image_dir.clone();
-    let (claim, left) = new_claim(context, uuid, &proven);
+    let dir = request.image_dir.clone();
+    let (claim, leftovers) = new_claim(context, uuid, &verified);
     let adding = async {
         // A ledger that rejects requests is detected before the directory is touched.
         let epoch =
             persist::read_with_timeout(context.daemon.ledger.next_epoch(claim.created)).await?;
         let epoch = epoch.map_err(|error| AttemptFailure::from(faults::commit_failed(&error)))?;
-        write_marker(context, &dir, &purpose, &claim, slot, stop, caller).await?;
+        write_marker(context, &dir, &expectation, &claim, slot, stop, pending_reply).await?;
         crash_point("claim.after");
-        let store = new_store(context, &claim, &asked, &proven);
-        commit_store(context, store, asked, &proven, epoch, stop, caller).await
+        let store = new_store(context, &claim, &request, &verified);
+        commit_store(context, store, request, &verified, epoch, stop, pending_reply).await
     };
-    let added = adding.await;
-    if added.is_err() {
-        clean_up(context, slot, &dir, &left).await;
+    let result = adding.await;
+    if result.is_err() {
+        clean_up(context, slot, &dir, &leftovers).await;
     }
-    added
+    result
 }
 
 /// Runs both checks concurrently. A folder that the probe created is removed if either check fails.
 async fn verify_store(
     context: &AgentContext,
-    asked: &AddStore,
-    purpose: &ProbeExpectation,
+    request: &AddStore,
+    expectation: &ProbeExpectation,
     slot: &Mutex<WorkerSlot>,
     deadline: Instant,
 ) -> Result<VerifiedStore, AttemptFailure> {
     let login = LoginRequest {
-        address: asked.address.clone(),
-        username: asked.username.clone(),
-        credentials: asked.credentials.clone(),
+        address: request.address.clone(),
+        username: request.username.clone(),
+        credentials: request.credentials.clone(),
         pinned: None,
-        given_fingerprints: asked.given_fingerprints.clone(),
+        given_fingerprints: request.given_fingerprints.clone(),
         // The probe runs at the same time, so the marker of the directory is not known yet.
         asked: EvidenceWanted::Full(None),
     };
-    let probe = checks::run_probe(context, &asked.image_dir, slot, purpose, deadline);
+    let probe = checks::run_probe(context, &request.image_dir, slot, expectation, deadline);
     let begun = Instant::now();
     let verify = async {
         let verifying = context.verifier.verify(&login, deadline);
-        let verified = context.try_outs.log_in(&login, asked.force, deadline, verifying).await;
+        let verified =
+            context.trial_logins.log_in(&login, request.force, deadline, verifying).await;
         LoginResult { verified, took: begun.elapsed() }
     };
     let (probed, login) = tokio::join!(probe, verify);
     let folder = probed.examined.as_ref().is_ok_and(|examined| examined.created_folder);
-    let proven = CheckResults { probed, login }.into_verified();
-    if proven.is_err() && folder {
-        clean_up(context, slot, &asked.image_dir, &AddLeftovers { folder, claim: None }).await;
+    let verified = CheckResults { probed, login }.into_verified();
+    if verified.is_err() && folder {
+        clean_up(context, slot, &request.image_dir, &AddLeftovers { folder, claim: None }).await;
     }
-    proven
+    verified
 }
 
 /// Returns the content of the marker, and what the add leaves behind if it fails later.
 fn new_claim(
     context: &AgentContext,
     store: StoreUuid,
-    proven: &VerifiedStore,
+    verified: &VerifiedStore,
 ) -> (MarkerClaim, AddLeftovers) {
-    let examined = &proven.examined;
+    let examined = &verified.examined;
     let fresh = MarkerId::from_u128(u128::from_be_bytes(context.daemon.random.bytes16()));
     let claim = MarkerClaim {
         store,
@@ -160,8 +162,8 @@ fn new_claim(
         place: examined.place.clone(),
         before: examined.before.clone(),
     };
-    let left = AddLeftovers { folder: examined.created_folder, claim: Some(claim.clone()) };
-    (claim, left)
+    let leftovers = AddLeftovers { folder: examined.created_folder, claim: Some(claim.clone()) };
+    (claim, leftovers)
 }
 
 /// Writes the marker. If the daemon stops, the caller gets an early reply. The write still runs to
@@ -169,22 +171,22 @@ fn new_claim(
 async fn write_marker(
     context: &AgentContext,
     dir: &ImageDir,
-    purpose: &ProbeExpectation,
+    expectation: &ProbeExpectation,
     claim: &MarkerClaim,
     slot: &Mutex<WorkerSlot>,
     stop: &CancellationToken,
-    caller: &mut PendingReply,
+    pending_reply: &mut PendingReply,
 ) -> Result<(), AttemptFailure> {
-    let deadline = Instant::now() + context.probe_deadline;
+    let deadline = Instant::now() + context.probe_timeout;
     let claiming = async {
         let mut slot = slot.lock().await;
-        context.prober.write_marker(&mut slot, dir, purpose, claim, deadline).await
+        context.prober.write_marker(&mut slot, dir, expectation, claim, deadline).await
     };
     tokio::pin!(claiming);
     let claimed = tokio::select! {
         claimed = &mut claiming => claimed,
         () = stop.cancelled() => {
-            caller.reply_early(faults::agent_stopping().into());
+            pending_reply.reply_early(faults::agent_stopping().into());
             claiming.await
         }
     };
@@ -197,11 +199,11 @@ async fn clean_up(
     context: &AgentContext,
     slot: &Mutex<WorkerSlot>,
     dir: &ImageDir,
-    left: &AddLeftovers,
+    leftovers: &AddLeftovers,
 ) {
-    let deadline = Instant::now() + context.probe_deadline.min(CLEAN_UP_TIMEOUT);
+    let deadline = Instant::now() + context.probe_timeout.min(CLEAN_UP_TIMEOUT);
     let mut slot = slot.lock().await;
-    if let Err(fault) = context.prober.clean_up(&mut slot, dir, left, deadline).await {
+    if let Err(fault) = context.prober.clean_up(&mut slot, dir, leftovers, deadline).await {
         warn!(path = %dir, fault.code = %fault.reason(), "could not clean up after failed add");
     }
 }
@@ -209,25 +211,25 @@ async fn clean_up(
 fn new_store(
     context: &AgentContext,
     claim: &MarkerClaim,
-    asked: &AddStore,
-    proven: &VerifiedStore,
+    request: &AddStore,
+    verified: &VerifiedStore,
 ) -> Store {
     Store {
         uuid: claim.store,
-        name: asked.name.clone(),
-        description: asked.description.clone(),
-        image_dir: asked.image_dir.clone(),
-        address: asked.address.clone(),
-        username: asked.username.clone(),
+        name: request.name.clone(),
+        description: request.description.clone(),
+        image_dir: request.image_dir.clone(),
+        address: request.address.clone(),
+        username: request.username.clone(),
         state: State::Enabled,
         zone_uuids: Vec::new(),
         created: claim.created,
         changed: claim.created,
         marker: claim.marker,
-        mount: proven.examined.place.clone(),
-        had_registry: proven.examined.has_registry,
-        pinned_key: context.pins_host_keys.then(|| proven.verified.host_key.clone()),
-        given_fingerprints: asked.given_fingerprints.clone(),
+        mount: verified.examined.place.clone(),
+        had_registry: verified.examined.has_registry,
+        pinned_key: context.pins_host_keys.then(|| verified.verified.host_key.clone()),
+        given_fingerprints: request.given_fingerprints.clone(),
     }
 }
 
@@ -237,33 +239,33 @@ fn new_store(
 async fn commit_store(
     context: &AgentContext,
     store: Store,
-    asked: AddStore,
-    proven: &VerifiedStore,
+    request: AddStore,
+    verified: &VerifiedStore,
     epoch: Epoch,
     stop: &CancellationToken,
-    caller: &mut PendingReply,
+    pending_reply: &mut PendingReply,
 ) -> Result<AddedStore, AttemptFailure> {
-    let recorded = |error: CommitError| AttemptFailure::from(faults::commit_failed(&error));
+    let commit_failure = |error: CommitError| AttemptFailure::from(faults::commit_failed(&error));
     let now = context.step_time();
     let mut record = StoreRecord::new(DurableRecord::new_connecting(epoch, now.wall));
     let attempt = record.durable.attempt;
     let cause = Cause::User;
-    let began = HistoryEvent::AttemptStarted { cause, tags: asked.tags.clone() };
-    record.running = Some(RunningAttempt { id: attempt, cause, tags: asked.tags });
+    let began = HistoryEvent::AttemptStarted { cause, tags: request.tags.clone() };
+    record.running = Some(RunningAttempt { id: attempt, cause, tags: request.tags });
     let before = record.durable.clone();
-    let outcome = Ok(proven.outcome.clone());
+    let outcome = Ok(verified.outcome.clone());
     let ended = StepInput::AttemptEnded { attempt, outcome };
     let (record, effects) = step(record, ended, &context.policy, now);
     let change = LedgerChange::new()
-        .add_store(store.clone(), asked.credentials, before.clone())
+        .add_store(store.clone(), request.credentials, before.clone())
         .add_history(store.uuid, HistoryEntry { at: now.wall, attempt, event: began });
-    let notified = context.outbox.is_some();
+    let has_outbox = context.outbox_signal.is_some();
     let change =
-        persist::change_for_step(change, &store, &before, &record, &effects, notified, now.wall);
-    let early = |failure| caller.reply_early(failure);
+        persist::change_for_step(change, &store, &before, &record, &effects, has_outbox, now.wall);
+    let early = |failure| pending_reply.reply_early(failure);
     persist::commit_with_timeout(&context.daemon.ledger, change, stop, early)
         .await
-        .map_err(recorded)?;
+        .map_err(commit_failure)?;
     info!(name = %store.name, path = %store.image_dir, status = %record.durable.status, "store added");
     Ok(AddedStore { store, record })
 }

@@ -33,14 +33,14 @@ pub(super) type RemoveReply = oneshot::Sender<Result<bool, AttemptFailure>>;
 /// A command to the registry task.
 #[derive(Debug)]
 pub(super) enum RegistryCommand {
-    Add { asked: Box<AddStore>, reply: AddReplySender },
+    Add { request: Box<AddStore>, reply: AddReplySender },
     Remove { store: StoreUuid, reply: RemoveReply },
 }
 
 /// Handle to the registry of all stores. Cheap to clone.
 #[derive(Clone)]
 pub struct Registry {
-    inbox: mpsc::Sender<RegistryCommand>,
+    commands: mpsc::Sender<RegistryCommand>,
     stores: watch::Receiver<ServedStores>,
     context: Arc<AgentContext>,
     stop: CancellationToken,
@@ -48,12 +48,12 @@ pub struct Registry {
 
 impl Registry {
     pub(super) fn new(
-        inbox: mpsc::Sender<RegistryCommand>,
+        commands: mpsc::Sender<RegistryCommand>,
         stores: watch::Receiver<ServedStores>,
         context: Arc<AgentContext>,
         stop: CancellationToken,
     ) -> Self {
-        Self { inbox, stores, context, stop }
+        Self { commands, stores, context, stop }
     }
 
     /// Returns the handle of one store, or `None` if no such store is served.
@@ -80,17 +80,17 @@ impl Registry {
     /// the store was removed.
     async fn wait_until_removed(&self, uuid: StoreUuid) -> bool {
         let mut stores = self.stores.clone();
-        let forgotten =
+        let removed =
             stores.wait_for(|stores| stores.get(&uuid).is_none_or(|store| !store.is_closed()));
         tokio::select! {
             biased;
             () = self.stop.cancelled() => false,
-            forgotten = forgotten => forgotten.is_ok(),
+            removed = removed => removed.is_ok(),
         }
     }
 
     fn send_command(&self, command: RegistryCommand) -> Result<(), AttemptFailure> {
-        self.inbox.try_send(command).map_err(|error| match error {
+        self.commands.try_send(command).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
                 faults::too_many_requests(MAX_QUEUED_REQUESTS).into()
             }
@@ -123,7 +123,7 @@ impl StoreService for Registry {
     ) -> Result<Arc<StoreSnapshot>, ReconnectError> {
         let store = self.find_store(uuid).ok_or(ReconnectError::UnknownStore(uuid))?;
         match store.reconnect(tags, force).await {
-            Ok(view) => Ok(view),
+            Ok(snapshot) => Ok(snapshot),
             Err(failure) => Err(self.request_error(uuid, &store, failure).await),
         }
     }
@@ -135,23 +135,23 @@ impl StoreService for Registry {
     ) -> Result<Arc<StoreSnapshot>, ReconnectError> {
         let store = self.find_store(uuid).ok_or(ReconnectError::UnknownStore(uuid))?;
         let tags = update.tags.clone();
-        let proving = async {
+        let verification = async {
             let before = &store.wait_until_idle().await.store;
             super::store::update::verify_update(&self.context, before, store.logins(), update).await
         };
-        let proven = tokio::select! {
+        let verified = tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(faults::agent_stopping().into()),
-            proven = proving => proven,
+            verified = verification => verified,
         };
-        let updated = match proven {
-            Ok(proven) => {
-                store.change_definition(DefinitionChange::Update(Box::new(proven)), tags).await
+        let updated = match verified {
+            Ok(verified) => {
+                store.change_definition(DefinitionChange::Update(Box::new(verified)), tags).await
             }
             Err(failure) => Err(failure),
         };
         match updated {
-            Ok(view) => Ok(view),
+            Ok(snapshot) => Ok(snapshot),
             Err(failure) => Err(self.request_error(uuid, &store, failure).await),
         }
     }
@@ -173,8 +173,8 @@ impl StoreService for Registry {
 
     async fn add(&self, store: AddStore) -> Result<Arc<StoreSnapshot>, AddError> {
         let (reply, added) = oneshot::channel();
-        let asked = Box::new(store);
-        self.send_command(RegistryCommand::Add { asked, reply }).map_err(AddError::Failed)?;
+        let request = Box::new(store);
+        self.send_command(RegistryCommand::Add { request, reply }).map_err(AddError::Failed)?;
         added.await.unwrap_or_else(|_| Err(AddError::Failed(faults::agent_stopping().into())))
     }
 

@@ -37,7 +37,7 @@ enum FinishedTask {
         uuid: StoreUuid,
         result: Box<Result<AddedStore, AttemptFailure>>,
         stuck: Option<ProcessId>,
-        caller: PendingReply,
+        pending_reply: PendingReply,
     },
     Remove {
         uuid: StoreUuid,
@@ -48,12 +48,12 @@ enum FinishedTask {
 /// The task that owns the tasks of all stores.
 pub struct RegistryTask {
     context: Arc<AgentContext>,
-    inbox: mpsc::Receiver<RegistryCommand>,
+    commands: mpsc::Receiver<RegistryCommand>,
     stores: watch::Sender<ServedStores>,
     /// The uuids and directories of running adds. They prevent two adds from racing for one of
     /// them.
-    adding: BTreeMap<StoreUuid, ImageDir>,
-    removing: BTreeMap<StoreUuid, Vec<RemoveReply>>,
+    running_adds: BTreeMap<StoreUuid, ImageDir>,
+    running_removals: BTreeMap<StoreUuid, Vec<RemoveReply>>,
     /// Workers that adds and removed stores left in directories that hang. The next add of such a
     /// directory starts no second worker. There are at most as many entries as processes that hang.
     stuck_workers: BTreeMap<ImageDir, ProcessId>,
@@ -68,15 +68,16 @@ impl RegistryTask {
         loaded: Vec<LoadedStore>,
         stop: CancellationToken,
     ) -> (Registry, Self) {
-        let (asks, inbox) = mpsc::channel(MAX_QUEUED_REQUESTS);
-        let (stores, seen) = watch::channel(ServedStores::default());
-        let registry = Registry::new(asks, seen, Arc::clone(&context), stop.clone());
+        let (command_sender, commands) = mpsc::channel(MAX_QUEUED_REQUESTS);
+        let (stores, store_receiver) = watch::channel(ServedStores::default());
+        let registry =
+            Registry::new(command_sender, store_receiver, Arc::clone(&context), stop.clone());
         let mut task = Self {
             context,
-            inbox,
+            commands,
             stores,
-            adding: BTreeMap::new(),
-            removing: BTreeMap::new(),
+            running_adds: BTreeMap::new(),
+            running_removals: BTreeMap::new(),
             stuck_workers: BTreeMap::new(),
             tasks: JoinSet::new(),
             stop,
@@ -113,15 +114,15 @@ impl RegistryTask {
                 biased;
                 () = self.stop.cancelled() => break,
                 Some(ended) = self.tasks.join_next() => self.on_task_finished(ended)?,
-                command = self.inbox.recv() => match command {
-                    Some(RegistryCommand::Add { asked, reply }) => self.start_add(*asked, reply),
+                command = self.commands.recv() => match command {
+                    Some(RegistryCommand::Add { request, reply }) => self.start_add(*request, reply),
                     Some(RegistryCommand::Remove { store, reply }) => self.start_removal(store, reply),
                     None => break,
                 },
             }
         }
         self.stop.cancel();
-        self.inbox.close();
+        self.commands.close();
         while let Some(ended) = self.tasks.join_next().await {
             self.on_task_finished(ended)?;
         }
@@ -140,26 +141,34 @@ impl RegistryTask {
         });
     }
 
-    fn start_add(&mut self, asked: AddStore, reply: AddReplySender) {
-        let uuid = asked
+    fn start_add(&mut self, request: AddStore, reply: AddReplySender) {
+        let uuid = request
             .uuid
             .unwrap_or_else(|| StoreUuid::new_random(self.context.daemon.random.bytes16()));
-        if let Err(error) = self.ensure_available(uuid, &asked.image_dir) {
+        if let Err(error) = self.ensure_available(uuid, &request.image_dir) {
             let _ = reply.send(Err(error));
             return;
         }
-        self.adding.insert(uuid, asked.image_dir.clone());
-        let known: BTreeSet<StoreUuid> = self.stores.borrow().keys().copied().collect();
+        self.running_adds.insert(uuid, request.image_dir.clone());
+        let served_stores: BTreeSet<StoreUuid> = self.stores.borrow().keys().copied().collect();
         let (context, stop) = (Arc::clone(&self.context), self.stop.clone());
         let span = info_span!("attempt", store = %uuid, attempt = 1);
-        let stuck = self.stuck_workers.get(&asked.image_dir).copied();
+        let stuck = self.stuck_workers.get(&request.image_dir).copied();
         let slot = Mutex::new(stuck.map_or_else(WorkerSlot::new, WorkerSlot::with_stuck));
         let add = async move {
-            let mut caller = PendingReply::new(reply);
-            let added =
-                add::add_store(&context, uuid, asked, known, &slot, &stop, &mut caller).await;
+            let mut pending_reply = PendingReply::new(reply);
+            let added = add::add_store(
+                &context,
+                uuid,
+                request,
+                served_stores,
+                &slot,
+                &stop,
+                &mut pending_reply,
+            )
+            .await;
             let stuck = slot.into_inner().stuck_worker();
-            FinishedTask::Add { uuid, result: Box::new(added), stuck, caller }
+            FinishedTask::Add { uuid, result: Box::new(added), stuck, pending_reply }
         };
         self.tasks.spawn(add.instrument(span));
     }
@@ -167,25 +176,28 @@ impl RegistryTask {
     /// Checks that the uuid and the directory are available, and that another add may run.
     fn ensure_available(&self, uuid: StoreUuid, dir: &ImageDir) -> Result<(), AddError> {
         let stores = self.stores.borrow();
-        if stores.contains_key(&uuid) || self.adding.contains_key(&uuid) {
-            return Err(AddError::Refused(faults::duplicate_uuid(uuid)));
+        if stores.contains_key(&uuid) || self.running_adds.contains_key(&uuid) {
+            return Err(AddError::Duplicate(faults::duplicate_uuid(uuid)));
         }
-        let served = stores.values().map(StoreHandle::snapshot).find(|v| v.store.image_dir == *dir);
-        let taken = served.map(|view| view.store.uuid).or_else(|| {
-            let mut adding = self.adding.iter();
-            adding.find(|(_, taken)| *taken == dir).map(|(uuid, _)| *uuid)
+        let served = stores
+            .values()
+            .map(StoreHandle::snapshot)
+            .find(|snapshot| snapshot.store.image_dir == *dir);
+        let owner = served.map(|snapshot| snapshot.store.uuid).or_else(|| {
+            let mut running_adds = self.running_adds.iter();
+            running_adds.find(|(_, owner)| *owner == dir).map(|(uuid, _)| *uuid)
         });
-        if let Some(other) = taken {
-            return Err(AddError::Refused(faults::duplicate_directory(dir, other)));
+        if let Some(other) = owner {
+            return Err(AddError::Duplicate(faults::duplicate_directory(dir, other)));
         }
-        if self.adding.len() >= MAX_CONCURRENT_ADDS {
+        if self.running_adds.len() >= MAX_CONCURRENT_ADDS {
             return Err(AddError::Failed(faults::too_many_adds(MAX_CONCURRENT_ADDS).into()));
         }
         Ok(())
     }
 
     fn start_removal(&mut self, uuid: StoreUuid, reply: RemoveReply) {
-        if let Some(waiting) = self.removing.get_mut(&uuid) {
+        if let Some(waiting) = self.running_removals.get_mut(&uuid) {
             waiting.push(reply);
             return;
         }
@@ -193,7 +205,7 @@ impl RegistryTask {
             let _ = reply.send(Ok(false));
             return;
         };
-        self.removing.insert(uuid, vec![reply]);
+        self.running_removals.insert(uuid, vec![reply]);
         self.tasks.spawn(async move {
             FinishedTask::Remove { uuid, result: handle.remove_store().await }
         });
@@ -205,7 +217,7 @@ impl RegistryTask {
     ) -> Result<(), RegistryTaskPanicked> {
         match ended.map_err(RegistryTaskPanicked)? {
             FinishedTask::Store { uuid, removed } => {
-                let answer = removed
+                let result = removed
                     .is_some()
                     .then_some(true)
                     .ok_or_else(|| faults::agent_stopping().into());
@@ -213,21 +225,21 @@ impl RegistryTask {
                     self.remember_stuck_worker(dir, stuck);
                     self.remove_entry(uuid);
                 }
-                self.answer_removal(uuid, &answer);
+                self.reply_to_removal(uuid, &result);
             }
-            FinishedTask::Add { uuid, result, stuck, caller } => {
-                if let Some(dir) = self.adding.remove(&uuid) {
+            FinishedTask::Add { uuid, result, stuck, pending_reply } => {
+                if let Some(dir) = self.running_adds.remove(&uuid) {
                     self.remember_stuck_worker(dir, stuck);
                 }
-                caller.send_reply(
+                pending_reply.send_reply(
                     result.map(|added| self.start_added(added)).map_err(AddError::Failed),
                 );
             }
             // The end of the store task sends the reply, even if it comes later.
             FinishedTask::Remove { result: Ok(()), .. } => {}
-            FinishedTask::Remove { uuid, .. } if self.is_over(uuid) => {}
+            FinishedTask::Remove { uuid, .. } if self.is_closed(uuid) => {}
             FinishedTask::Remove { uuid, result: Err(failure) } => {
-                self.answer_removal(uuid, &Err(failure));
+                self.reply_to_removal(uuid, &Err(failure));
             }
         }
         Ok(())
@@ -247,13 +259,13 @@ impl RegistryTask {
         });
     }
 
-    fn is_over(&self, uuid: StoreUuid) -> bool {
+    fn is_closed(&self, uuid: StoreUuid) -> bool {
         self.stores.borrow().get(&uuid).is_some_and(StoreHandle::is_closed)
     }
 
-    fn answer_removal(&mut self, uuid: StoreUuid, answer: &Result<bool, AttemptFailure>) {
-        for reply in self.removing.remove(&uuid).into_iter().flatten() {
-            let _ = reply.send(answer.clone());
+    fn reply_to_removal(&mut self, uuid: StoreUuid, result: &Result<bool, AttemptFailure>) {
+        for reply in self.running_removals.remove(&uuid).into_iter().flatten() {
+            let _ = reply.send(result.clone());
         }
     }
 
@@ -261,11 +273,11 @@ impl RegistryTask {
         let uuid = store.uuid;
         let (context, stop) = (Arc::clone(&self.context), self.stop.clone());
         let (handle, task) = StoreTask::new(context, store, record, None, stop);
-        let view = handle.snapshot();
+        let snapshot = handle.snapshot();
         self.spawn_store_task(handle, task);
-        if let Some(moved) = &self.context.outbox {
-            moved(uuid);
+        if let Some(signal) = &self.context.outbox_signal {
+            signal(uuid);
         }
-        view
+        snapshot
     }
 }

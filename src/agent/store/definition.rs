@@ -28,7 +28,7 @@ pub(super) struct PlannedChange {
     pub(super) change: LedgerChange,
     pub(super) event: HistoryEvent,
     /// True if the change is followed by a reconnect, because it changes the login or the host key.
-    pub(super) connects: bool,
+    pub(super) reconnects: bool,
 }
 
 impl DefinitionChange {
@@ -41,23 +41,23 @@ impl DefinitionChange {
         self,
         store: &Store,
         record: &StoreRecord,
-        pins: bool,
+        pins_host_keys: bool,
         at: Timestamp,
     ) -> Result<PlannedChange, AttemptFailure> {
-        let (connects, (store, change, event)) = match self {
+        let (reconnects, (store, change, event)) = match self {
             Self::HostKey(key) => (true, pin_host_key(store, &record.durable, key)?),
-            Self::Update(proven) => {
-                let connects = proven.changes_login();
-                if connects && record.running.is_some() {
+            Self::Update(verified) => {
+                let reconnects = verified.changes_login();
+                if reconnects && record.running.is_some() {
                     return Err(faults::attempt_running().into());
                 }
-                (connects, proven.apply_update(store, pins, at)?)
+                (reconnects, verified.apply_update(store, pins_host_keys, at)?)
             }
         };
         let attempt = record.durable.attempt;
         let change =
             change.add_history(store.uuid, HistoryEntry { at, attempt, event: event.clone() });
-        Ok(PlannedChange { store, change, event, connects })
+        Ok(PlannedChange { store, change, event, reconnects })
     }
 }
 
@@ -96,7 +96,7 @@ pub(crate) fn offered_key_matching(
     }
     match durable.failure.as_ref().and_then(AttemptFailure::offered_host_key) {
         Some(key) if key.fingerprint == fingerprint => Ok(key.clone()),
-        other => Err(AcceptError::NotOffered(other.cloned())),
+        recorded => Err(AcceptError::NotOffered(recorded.cloned())),
     }
 }
 

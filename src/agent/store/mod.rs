@@ -39,7 +39,11 @@ pub(super) enum StoreCommand {
     /// Start an attempt, or join the running one.
     Reconnect { tags: Box<Tags>, force: bool, reply: oneshot::Sender<AttemptResult> },
     /// Change the definition, and reconnect if the login or the host key changes.
-    Redefine { what: Box<DefinitionChange>, tags: Box<Tags>, reply: oneshot::Sender<AttemptResult> },
+    ChangeDefinition {
+        change: Box<DefinitionChange>,
+        tags: Box<Tags>,
+        reply: oneshot::Sender<AttemptResult>,
+    },
     /// Remove the store and end the task.
     Remove { reply: RemovalReply },
 }
@@ -47,18 +51,18 @@ pub(super) enum StoreCommand {
 /// Handle to a served store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct StoreHandle {
-    inbox: mpsc::Sender<StoreCommand>,
-    view: watch::Receiver<Arc<StoreSnapshot>>,
+    commands: mpsc::Sender<StoreCommand>,
+    snapshot: watch::Receiver<Arc<StoreSnapshot>>,
     logins: StoreLogins,
 }
 
 impl StoreHandle {
     pub(super) fn new(
-        inbox: mpsc::Sender<StoreCommand>,
-        view: watch::Receiver<Arc<StoreSnapshot>>,
+        commands: mpsc::Sender<StoreCommand>,
+        snapshot: watch::Receiver<Arc<StoreSnapshot>>,
         logins: StoreLogins,
     ) -> Self {
-        Self { inbox, view, logins }
+        Self { commands, snapshot, logins }
     }
 
     /// Returns the logins of the store, of which one runs at a time.
@@ -68,19 +72,19 @@ impl StoreHandle {
 
     /// Returns the store as of its last commit.
     pub(crate) fn snapshot(&self) -> Arc<StoreSnapshot> {
-        Arc::clone(&self.view.borrow())
+        Arc::clone(&self.snapshot.borrow())
     }
 
     /// Returns true if the task has ended or is about to end, so that it takes no requests.
     pub(crate) fn is_closed(&self) -> bool {
-        self.inbox.is_closed()
+        self.commands.is_closed()
     }
 
     /// Starts an attempt or joins the running one, and waits for its outcome.
     pub(crate) async fn reconnect(&self, tags: Tags, force: bool) -> AttemptResult {
-        let (reply, answer) = oneshot::channel();
+        let (reply, result) = oneshot::channel();
         self.send_command(StoreCommand::Reconnect { tags: Box::new(tags), force, reply })?;
-        answer.await.unwrap_or_else(|_| Err(faults::agent_stopping().into()))
+        result.await.unwrap_or_else(|_| Err(faults::agent_stopping().into()))
     }
 
     /// Pins the host key that the last failed attempt recorded, and reconnects the store.
@@ -98,21 +102,21 @@ impl StoreHandle {
     /// Changes the definition, and reconnects the store if the login or the host key changes.
     pub(crate) async fn change_definition(
         &self,
-        what: DefinitionChange,
+        change: DefinitionChange,
         tags: Tags,
     ) -> AttemptResult {
-        let (reply, answer) = oneshot::channel();
-        let (what, tags) = (Box::new(what), Box::new(tags));
-        self.send_command(StoreCommand::Redefine { what, tags, reply })?;
-        answer.await.unwrap_or_else(|_| Err(faults::agent_stopping().into()))
+        let (reply, result) = oneshot::channel();
+        let (change, tags) = (Box::new(change), Box::new(tags));
+        self.send_command(StoreCommand::ChangeDefinition { change, tags, reply })?;
+        result.await.unwrap_or_else(|_| Err(faults::agent_stopping().into()))
     }
 
     /// Waits until no attempt is running, and returns the store.
     pub(crate) async fn wait_until_idle(&self) -> Arc<StoreSnapshot> {
-        let mut view = self.view.clone();
-        let at_rest = |view: &Arc<StoreSnapshot>| view.durable.status != Status::Connecting;
-        match view.wait_for(at_rest).await {
-            Ok(view) => Arc::clone(&view),
+        let mut snapshot = self.snapshot.clone();
+        let is_idle = |snapshot: &Arc<StoreSnapshot>| snapshot.durable.status != Status::Connecting;
+        match snapshot.wait_for(is_idle).await {
+            Ok(snapshot) => Arc::clone(&snapshot),
             // The task has ended.
             Err(_) => self.snapshot(),
         }
@@ -120,13 +124,13 @@ impl StoreHandle {
 
     /// Removes the store. Its marker stays in the directory.
     pub(crate) async fn remove_store(&self) -> Result<(), AttemptFailure> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, result) = oneshot::channel();
         self.send_command(StoreCommand::Remove { reply })?;
-        answer.await.unwrap_or_else(|_| Err(faults::agent_stopping().into()))
+        result.await.unwrap_or_else(|_| Err(faults::agent_stopping().into()))
     }
 
     fn send_command(&self, command: StoreCommand) -> Result<(), AttemptFailure> {
-        self.inbox.try_send(command).map_err(|error| match error {
+        self.commands.try_send(command).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
                 faults::too_many_store_requests(MAX_QUEUED_COMMANDS).into()
             }
@@ -137,19 +141,20 @@ impl StoreHandle {
 
 /// Closes the queue, and returns the callers of all commands that the task will not process.
 pub(super) fn drain_commands(
-    inbox: &mut mpsc::Receiver<StoreCommand>,
+    commands: &mut mpsc::Receiver<StoreCommand>,
 ) -> (Waiters, Vec<RemovalReply>) {
-    inbox.close();
-    let (mut callers, mut removals) = (Waiters::default(), Vec::new());
-    while let Ok(command) = inbox.try_recv() {
+    commands.close();
+    let (mut waiters, mut removals) = (Waiters::default(), Vec::new());
+    while let Ok(command) = commands.try_recv() {
         match command {
-            StoreCommand::Reconnect { reply, .. } | StoreCommand::Redefine { reply, .. } => {
-                callers.add_waiter(reply, &Waiters::default());
+            StoreCommand::Reconnect { reply, .. }
+            | StoreCommand::ChangeDefinition { reply, .. } => {
+                waiters.add_waiter(reply, &Waiters::default());
             }
             StoreCommand::Remove { reply } => removals.push(reply),
         }
     }
-    (callers, removals)
+    (waiters, removals)
 }
 
 /// Maximum number of callers that wait for one attempt. 1024 is above the connection limit of the
@@ -168,12 +173,12 @@ pub(super) struct Waiters(Vec<Waiter>);
 impl Waiters {
     /// Adds a caller, and returns true. If there are too many, the caller gets a failure at once,
     /// and the result is false.
-    pub(super) fn add_waiter(&mut self, caller: Waiter, beside: &Self) -> bool {
-        if self.0.len() + beside.0.len() < MAX_WAITERS {
-            self.0.push(caller);
+    pub(super) fn add_waiter(&mut self, waiter: Waiter, others: &Self) -> bool {
+        if self.0.len() + others.0.len() < MAX_WAITERS {
+            self.0.push(waiter);
             return true;
         }
-        let _ = caller.send(Err(faults::too_many_callers(MAX_WAITERS).into()));
+        let _ = waiter.send(Err(faults::too_many_callers(MAX_WAITERS).into()));
         false
     }
 
@@ -184,14 +189,14 @@ impl Waiters {
 
     /// Removes the callers that disconnected.
     pub(super) fn prune_closed(&mut self) {
-        self.0.retain(|caller| !caller.is_closed());
+        self.0.retain(|waiter| !waiter.is_closed());
     }
 
     /// Sends the result to all callers, and removes them.
-    pub(super) fn notify_all(&mut self, answer: &AttemptResult) {
-        for caller in self.0.drain(..) {
+    pub(super) fn notify_all(&mut self, result: &AttemptResult) {
+        for waiter in self.0.drain(..) {
             // A caller that disconnected has dropped its receiver and needs no result.
-            let _ = caller.send(answer.clone());
+            let _ = waiter.send(result.clone());
         }
     }
 }

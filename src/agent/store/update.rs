@@ -29,7 +29,7 @@ use crate::ssh::{EvidenceWanted, LoginRequest, VerifiedLogin};
 /// An update whose new login, if there is one, was verified.
 #[derive(Debug)]
 pub(crate) struct VerifiedUpdate {
-    asked: StoreUpdate,
+    update: StoreUpdate,
     /// The definition that the login was verified with.
     before: Store,
     /// The host key of the server, or `None` if the login does not change.
@@ -45,22 +45,22 @@ pub(crate) async fn verify_update(
     context: &AgentContext,
     store: &Store,
     logins: &StoreLogins,
-    asked: StoreUpdate,
+    update: StoreUpdate,
 ) -> Result<VerifiedUpdate, AttemptFailure> {
-    let deadline = Instant::now() + context.attempt_deadline;
-    let mut proven = VerifiedUpdate { asked, before: store.clone(), host_key: None };
-    if proven.changes_login() {
-        let credentials = match &proven.asked.credentials {
-            Some(given) => given.clone(),
+    let deadline = Instant::now() + context.attempt_timeout;
+    let mut verified_update = VerifiedUpdate { update, before: store.clone(), host_key: None };
+    if verified_update.changes_login() {
+        let credentials = match &verified_update.update.credentials {
+            Some(credentials) => credentials.clone(),
             None => {
                 let stored =
                     timeout_at(deadline, context.daemon.ledger.credentials(store.uuid)).await;
                 stored.unwrap_or_else(|_| Err(faults::no_credentials()))?
             }
         };
-        let after = updated_definition(store, &proven.asked, store.changed);
+        let after = updated_definition(store, &verified_update.update, store.changed);
         let asked = EvidenceWanted::Full(
-            logins.lock().wanted_marker(marker_location(store), Instant::now()),
+            logins.lock().marker_to_request(marker_location(store), Instant::now()),
         );
         let login = LoginRequest {
             address: after.address,
@@ -70,20 +70,20 @@ pub(crate) async fn verify_update(
             given_fingerprints: after.given_fingerprints,
             asked,
         };
-        let force = proven.asked.force;
+        let force = verified_update.update.force;
         let verify = context.verifier.verify(&login, deadline);
-        let same = proven.asked.credentials.is_none()
+        let is_current_login = verified_update.update.credentials.is_none()
             && login.username == store.username
             && login.address == store.address;
-        let verified = if same {
+        let verified = if is_current_login {
             logins.run_preemptible(deadline, login_with_current(logins, force, verify)).await
         } else {
             let logging_in = logins.run_preemptible(deadline, verify);
-            context.try_outs.log_in(&login, force, deadline, logging_in).await
+            context.trial_logins.log_in(&login, force, deadline, logging_in).await
         };
-        proven.host_key = Some(verified?.host_key);
+        verified_update.host_key = Some(verified?.host_key);
     }
-    Ok(proven)
+    Ok(verified_update)
 }
 
 /// Runs a login as the same user with the same secrets at the same address. Its outcome counts
@@ -107,7 +107,7 @@ async fn login_with_current(
 impl VerifiedUpdate {
     /// Returns true if anything but the name and the description changes.
     pub(crate) fn changes_login(&self) -> bool {
-        self.asked.changes_login()
+        self.update.changes_login()
     }
 
     /// Returns the updated store, the change for the ledger, and its history event.
@@ -117,7 +117,7 @@ impl VerifiedUpdate {
     pub(crate) fn apply_update(
         self,
         store: &Store,
-        pins: bool,
+        pins_host_keys: bool,
         at: Timestamp,
     ) -> Result<(Store, LedgerChange, HistoryEvent), AttemptFailure> {
         let login = |store: &Store| {
@@ -126,13 +126,13 @@ impl VerifiedUpdate {
         if login(store) != login(&self.before) {
             return Err(faults::store_changed().into());
         }
-        let mut after = updated_definition(store, &self.asked, at);
-        if let Some(key) = self.host_key.filter(|_| pins) {
+        let mut after = updated_definition(store, &self.update, at);
+        if let Some(key) = self.host_key.filter(|_| pins_host_keys) {
             after.pinned_key = Some(key);
         }
-        let fields = self.asked.changed_fields().into_iter().map(str::to_owned).collect();
+        let fields = self.update.changed_fields().into_iter().map(str::to_owned).collect();
         let mut change = LedgerChange::new().save_store(after.clone());
-        if let Some(credentials) = self.asked.credentials {
+        if let Some(credentials) = self.update.credentials {
             change = change.replace_secrets(store.uuid, credentials);
         }
         Ok((after, change, HistoryEvent::DefinitionUpdated { fields }))
@@ -141,23 +141,23 @@ impl VerifiedUpdate {
 
 /// Returns the store as it is after an update. Another address means another server with an unknown
 /// host key. The fingerprints that were given with the old address then no longer apply.
-fn updated_definition(before: &Store, asked: &StoreUpdate, at: Timestamp) -> Store {
+fn updated_definition(before: &Store, update: &StoreUpdate, at: Timestamp) -> Store {
     let or = |given: &Option<String>, old: &String| given.as_ref().unwrap_or(old).clone();
     let address = SshAddress {
-        hostname: asked.hostname.as_ref().unwrap_or(&before.address.hostname).clone(),
-        port: asked.port.unwrap_or(before.address.port),
+        hostname: update.hostname.as_ref().unwrap_or(&before.address.hostname).clone(),
+        port: update.port.unwrap_or(before.address.port),
     };
-    let moved = address != before.address;
-    let given = match &asked.given_fingerprints {
-        none if none.is_empty() && !moved => &before.given_fingerprints,
-        given => given,
+    let address_changed = address != before.address;
+    let fingerprints = match &update.given_fingerprints {
+        none if none.is_empty() && !address_changed => &before.given_fingerprints,
+        fingerprints => fingerprints,
     };
     Store {
-        name: or(&asked.name, &before.name),
-        description: or(&asked.description, &before.description),
-        username: or(&asked.username, &before.username),
-        pinned_key: before.pinned_key.clone().filter(|_| !moved),
-        given_fingerprints: given.clone(),
+        name: or(&update.name, &before.name),
+        description: or(&update.description, &before.description),
+        username: or(&update.username, &before.username),
+        pinned_key: before.pinned_key.clone().filter(|_| !address_changed),
+        given_fingerprints: fingerprints.clone(),
         address,
         changed: at,
         ..before.clone()
@@ -205,8 +205,8 @@ mod tests {
     fn what_is_not_given_stays_as_it_is() {
         let after = updated_definition(&store(), &nothing(), Timestamp(9));
         assert_eq!(after, Store { changed: Timestamp(9), ..store() });
-        let asked = StoreUpdate { description: Some(String::new()), ..nothing() };
-        assert_eq!(updated_definition(&store(), &asked, Timestamp(1)).description, "");
+        let update = StoreUpdate { description: Some(String::new()), ..nothing() };
+        assert_eq!(updated_definition(&store(), &update, Timestamp(1)).description, "");
     }
 
     #[test]
@@ -215,18 +215,18 @@ mod tests {
             StoreUpdate { hostname: Some("two".parse().unwrap()), ..nothing() },
             StoreUpdate { port: NonZeroU16::new(2), ..nothing() },
         ];
-        for asked in elsewhere {
-            let after = updated_definition(&store(), &asked, Timestamp(1));
+        for update in elsewhere {
+            let after = updated_definition(&store(), &update, Timestamp(1));
             assert_eq!((&after.pinned_key, after.given_fingerprints.len()), (&None, 0));
-            let given = vec!["SHA256:new".to_owned()];
-            let asked = StoreUpdate { given_fingerprints: given.clone(), ..asked };
+            let fingerprints = vec!["SHA256:new".to_owned()];
+            let update = StoreUpdate { given_fingerprints: fingerprints.clone(), ..update };
             assert_eq!(
-                updated_definition(&store(), &asked, Timestamp(1)).given_fingerprints,
-                given
+                updated_definition(&store(), &update, Timestamp(1)).given_fingerprints,
+                fingerprints
             );
         }
         // The same address given again is none other.
-        let same = StoreUpdate { hostname: Some("one".parse().unwrap()), ..nothing() };
-        assert_eq!(updated_definition(&store(), &same, Timestamp(1)), store());
+        let same_address = StoreUpdate { hostname: Some("one".parse().unwrap()), ..nothing() };
+        assert_eq!(updated_definition(&store(), &same_address, Timestamp(1)), store());
     }
 }

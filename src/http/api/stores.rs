@@ -80,7 +80,7 @@ pub(super) async fn add_store<S: StoreService>(
             caller.require_role(Role::Admin)?;
         }
         let snapshot = state.stores.add(request).await.map_err(|error| match error {
-            AddError::Refused(fault) => ApiError::AlreadyExists(fault),
+            AddError::Duplicate(fault) => ApiError::AlreadyExists(fault),
             AddError::Failed(failure) => ApiError::AddFailed(failure),
         })?;
         audit.set_store(snapshot.store.uuid);

@@ -280,7 +280,7 @@ impl StoreService for FakeStores {
         let name = add.name.clone();
         self.0.added.lock().unwrap().push(add.clone());
         match name.as_str() {
-            "taken" => Err(AddError::Refused(
+            "taken" => Err(AddError::Duplicate(
                 Fault::new(Reason::DuplicateDirectory, "/srv/images/a is served already")
                     .with_detail("path", "/srv/images/a"),
             )),

@@ -19,7 +19,7 @@ use tracing::{Instrument as _, info_span};
 use super::pending::PendingObservations;
 use super::{MAX_QUEUED_COMMANDS, RemovedStore, StoreCommand, StoreHandle, Waiters};
 use crate::agent::checks::CheckResults;
-use crate::agent::checks::running::{Finished, RunningChecks};
+use crate::agent::checks::running::{FinishedCheck, RunningChecks};
 use crate::agent::login::StoreLogins;
 use crate::agent::{AgentContext, StoreSnapshot, faults};
 use crate::lifecycle::{AttemptOutcome, InFlight, StepInput, StoreRecord};
@@ -30,12 +30,13 @@ use crate::ssh::VerifiedLogin;
 /// An event that the store task waits for.
 enum TaskEvent {
     Stopped,
-    Done(Box<Finished>),
+    CheckFinished(Box<FinishedCheck>),
     /// A command, or `None` if all handles were dropped.
-    Asked(Option<StoreCommand>),
-    /// The time to retry a decision that could not be committed.
-    Owed,
-    Due(InFlight),
+    Command(Option<StoreCommand>),
+    /// The time has come to retry a decision that could not be committed.
+    RetryDue,
+    /// The time of the next check has come, while these checks are in flight.
+    CheckDue(InFlight),
 }
 
 /// The task of one store.
@@ -47,13 +48,13 @@ pub(crate) struct StoreTask {
     record: StoreRecord,
     /// Observations that are not committed yet.
     pending: PendingObservations,
-    work: RunningChecks,
-    inbox: mpsc::Receiver<StoreCommand>,
-    view: watch::Sender<Arc<StoreSnapshot>>,
+    checks: RunningChecks,
+    commands: mpsc::Receiver<StoreCommand>,
+    snapshot: watch::Sender<Arc<StoreSnapshot>>,
     /// The callers that wait for the running attempt.
-    waiting: Waiters,
+    waiters: Waiters,
     /// A decision that could not be committed, and the time of its retry.
-    owed: Option<(StepInput, Instant)>,
+    retry: Option<(StepInput, Instant)>,
     stop: CancellationToken,
 }
 
@@ -67,22 +68,23 @@ impl StoreTask {
         stop: CancellationToken,
     ) -> (StoreHandle, Box<Self>) {
         let store = Arc::new(store);
-        let (asks, inbox) = mpsc::channel(MAX_QUEUED_COMMANDS);
+        let (command_sender, commands) = mpsc::channel(MAX_QUEUED_COMMANDS);
         let logins = StoreLogins::default();
-        let (view, views) = watch::channel(Arc::new(StoreSnapshot::new(&store, &record, stuck)));
+        let (snapshot, snapshots) =
+            watch::channel(Arc::new(StoreSnapshot::new(&store, &record, stuck)));
         let task = Self {
-            work: RunningChecks::new(Arc::clone(&context), logins.clone(), stuck),
+            checks: RunningChecks::new(Arc::clone(&context), logins.clone(), stuck),
             context,
             store,
             record,
             pending: PendingObservations::clean(stuck),
-            inbox,
-            view,
-            waiting: Waiters::default(),
-            owed: None,
+            commands,
+            snapshot,
+            waiters: Waiters::default(),
+            retry: None,
             stop,
         };
-        (StoreHandle::new(asks, views, logins), Box::new(task))
+        (StoreHandle::new(command_sender, snapshots, logins), Box::new(task))
     }
 
     /// Runs until the store is removed or the daemon stops. Returns the remains of the store if it
@@ -95,10 +97,10 @@ impl StoreTask {
         async {
             Box::pin(self.apply_input(StepInput::Started)).await;
             loop {
-                let happened = self.next_event().await;
+                let event = self.next_event().await;
                 // Nearly all stores are idle nearly always. Boxing this future saves each of them
                 // the 3 KB that a decision needs.
-                if let ControlFlow::Break(removed) = Box::pin(self.handle_event(happened)).await {
+                if let ControlFlow::Break(removed) = Box::pin(self.handle_event(event)).await {
                     return removed;
                 }
             }
@@ -112,75 +114,75 @@ impl StoreTask {
     /// # Cancel safety
     /// No event is lost: channels, [`RunningChecks::next_finished`] and timers are all cancel-safe.
     async fn next_event(&mut self) -> TaskEvent {
-        let busy = self.work.in_flight();
+        let in_flight = self.checks.in_flight();
         // The retry of a failed commit precedes all due checks.
-        let due = self.record.due_check(busy).filter(|_| self.owed.is_none());
+        let due = self.record.due_check(in_flight).filter(|_| self.retry.is_none());
         let due = due.map(|uptime| self.context.started + uptime);
-        let owed = self.owed.as_ref().map(|(_, at)| *at);
+        let retry = self.retry.as_ref().map(|(_, at)| *at);
         tokio::select! {
             biased;
             () = self.stop.cancelled() => TaskEvent::Stopped,
-            done = self.work.next_finished() => TaskEvent::Done(Box::new(done)),
-            command = self.inbox.recv() => TaskEvent::Asked(command),
-            () = sleep_until_some(owed) => TaskEvent::Owed,
-            () = sleep_until_some(due) => TaskEvent::Due(busy),
+            finished = self.checks.next_finished() => TaskEvent::CheckFinished(Box::new(finished)),
+            command = self.commands.recv() => TaskEvent::Command(command),
+            () = sleep_until_some(retry) => TaskEvent::RetryDue,
+            () = sleep_until_some(due) => TaskEvent::CheckDue(in_flight),
         }
     }
 
     /// Handles one event. Breaks if it was the last one.
-    async fn handle_event(&mut self, happened: TaskEvent) -> ControlFlow<Option<RemovedStore>> {
-        match happened {
+    async fn handle_event(&mut self, event: TaskEvent) -> ControlFlow<Option<RemovedStore>> {
+        match event {
             TaskEvent::Stopped => {
                 // The last commit records a worker that cannot be killed. The next start then sends
                 // no second one.
-                self.work.abort_all().await;
+                self.checks.abort_all().await;
                 self.apply_input(StepInput::Stopping).await;
-                self.waiting.notify_all(&Err(faults::agent_stopping().into()));
+                self.waiters.notify_all(&Err(faults::agent_stopping().into()));
                 return ControlFlow::Break(None);
             }
-            TaskEvent::Done(done) => self.on_check_finished(*done).await,
-            TaskEvent::Asked(Some(command)) => {
+            TaskEvent::CheckFinished(finished) => self.on_check_finished(*finished).await,
+            TaskEvent::Command(Some(command)) => {
                 if let Some(removed) = self.handle_commands(command).await {
                     return ControlFlow::Break(Some(removed));
                 }
             }
-            TaskEvent::Asked(None) => return ControlFlow::Break(None),
-            TaskEvent::Owed => {
-                if let Some((input, _)) = self.owed.take() {
+            TaskEvent::Command(None) => return ControlFlow::Break(None),
+            TaskEvent::RetryDue => {
+                if let Some((input, _)) = self.retry.take() {
                     self.apply_input(input).await;
                 }
             }
-            TaskEvent::Due(busy) => self.apply_input(StepInput::Due(busy)).await,
+            TaskEvent::CheckDue(in_flight) => self.apply_input(StepInput::Due(in_flight)).await,
         }
         ControlFlow::Continue(())
     }
 
-    async fn on_check_finished(&mut self, done: Finished) {
-        let input = match done {
-            Finished::Attempt(attempt, outcome) => {
+    async fn on_check_finished(&mut self, finished: FinishedCheck) {
+        let input = match finished {
+            FinishedCheck::Attempt(attempt, outcome) => {
                 if self.record.running.as_ref().is_some_and(|running| running.id == attempt) {
                     self.apply_observation(outcome.as_ref().as_ref().ok());
                 }
-                let outcome = outcome.map(|checked| AttemptOutcome::from(&checked));
+                let outcome = outcome.map(|results| AttemptOutcome::from(&results));
                 StepInput::AttemptEnded { attempt, outcome }
             }
-            Finished::Probe(probed) => {
-                if let Ok(examined) = &probed.examined {
-                    self.observe_mount(examined);
+            FinishedCheck::Probe(probed) => {
+                if let Ok(inspection) = &probed.examined {
+                    self.observe_mount(inspection);
                 }
                 StepInput::Probed((&probed).into())
             }
-            Finished::Login(login) => {
+            FinishedCheck::Login(login) => {
                 if let Ok(verified) = &login.verified {
                     self.observe_host_key(verified);
                 }
                 StepInput::LoggedIn((&login).into())
             }
             // Without this fault the attempt would never end. A panic is an internal error.
-            Finished::Broken(error) => {
+            FinishedCheck::Panicked(error) => {
                 tracing::error!(error = %error, "check task panicked");
                 let Some(running) = &self.record.running else { return };
-                let outcome = Err(faults::attempt_overdue(self.context.attempt_deadline));
+                let outcome = Err(faults::attempt_overdue(self.context.attempt_timeout));
                 StepInput::AttemptEnded { attempt: running.id, outcome }
             }
         };
@@ -188,16 +190,16 @@ impl StoreTask {
     }
 
     /// Records what an attempt observed, if all of its checks succeeded.
-    fn apply_observation(&mut self, checked: Option<&CheckResults>) {
-        let Some(CheckResults { probed, login }) = checked else { return };
-        if let (Ok(examined), Ok(verified)) = (&probed.examined, &login.verified) {
-            self.observe_mount(examined);
+    fn apply_observation(&mut self, results: Option<&CheckResults>) {
+        let Some(CheckResults { probed, login }) = results else { return };
+        if let (Ok(inspection), Ok(verified)) = (&probed.examined, &login.verified) {
+            self.observe_mount(inspection);
             self.observe_host_key(verified);
         }
     }
 
-    fn observe_mount(&mut self, examined: &DirectoryInspection) {
-        let DirectoryInspection { place, has_registry, .. } = examined;
+    fn observe_mount(&mut self, inspection: &DirectoryInspection) {
+        let DirectoryInspection { place, has_registry, .. } = inspection;
         self.pending.observe_mount(&self.store, place, *has_registry);
     }
 

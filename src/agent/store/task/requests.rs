@@ -21,14 +21,14 @@ impl StoreTask {
     pub(super) async fn handle_commands(&mut self, first: StoreCommand) -> Option<RemovedStore> {
         let (mut inputs, mut callers) = (Vec::new(), Waiters::default());
         let mut next = Some(first);
-        self.waiting.prune_closed();
+        self.waiters.prune_closed();
         let last = loop {
             match next {
                 Some(StoreCommand::Reconnect { tags, force, reply }) => {
                     if force {
-                        self.work.reset_login_history();
+                        self.checks.reset_login_history();
                     }
-                    if callers.add_waiter(reply, &self.waiting) {
+                    if callers.add_waiter(reply, &self.waiters) {
                         inputs.push(StepInput::ReconnectRequested {
                             cause: Cause::User,
                             tags: *tags,
@@ -39,16 +39,19 @@ impl StoreTask {
             }
             // The limit ends this batch. The next batch handles commands that arrive in the
             // meantime.
-            next =
-                if inputs.len() < MAX_QUEUED_COMMANDS { self.inbox.try_recv().ok() } else { None };
+            next = if inputs.len() < MAX_QUEUED_COMMANDS {
+                self.commands.try_recv().ok()
+            } else {
+                None
+            };
         };
         if !inputs.is_empty() {
             self.apply_all(inputs, callers).await;
         }
         match last {
             Some(StoreCommand::Remove { reply }) => return self.remove_store(reply).await,
-            Some(StoreCommand::Redefine { what, tags, reply }) => {
-                self.change_definition(what, tags, reply).await
+            Some(StoreCommand::ChangeDefinition { change, tags, reply }) => {
+                self.change_definition(change, tags, reply).await
             }
             Some(StoreCommand::Reconnect { .. }) | None => {}
         }
@@ -58,32 +61,32 @@ impl StoreTask {
     /// Changes the definition, and reconnects if the login or the host key changes.
     async fn change_definition(
         &mut self,
-        what: Box<DefinitionChange>,
+        change: Box<DefinitionChange>,
         tags: Box<Tags>,
         caller: Waiter,
     ) {
         let mut callers = Waiters::default();
-        if !callers.add_waiter(caller, &self.waiting) {
+        if !callers.add_waiter(caller, &self.waiters) {
             return;
         }
-        let (now, pins) = (self.context.step_time().wall, self.context.pins_host_keys);
-        let decided = match what.plan_change(&self.store, &self.record, pins, now) {
-            Ok(decided) => decided,
+        let (now, pins_host_keys) = (self.context.step_time().wall, self.context.pins_host_keys);
+        let planned = match change.plan_change(&self.store, &self.record, pins_host_keys, now) {
+            Ok(planned) => planned,
             Err(failure) => return callers.notify_all(&Err(failure)),
         };
-        if let Err(error) = self.commit_step(decided.change, &mut callers).await {
+        if let Err(error) = self.commit_step(planned.change, &mut callers).await {
             return callers.notify_all(&Err(faults::commit_failed(&error).into()));
         }
-        self.store = Arc::new(decided.store);
-        log_definition_change(&decided.event);
-        if !decided.connects {
+        self.store = Arc::new(planned.store);
+        log_definition_change(&planned.event);
+        if !planned.reconnects {
             self.publish_snapshot();
-            return callers.notify_all(&Ok(Arc::clone(&self.view.borrow())));
+            return callers.notify_all(&Ok(Arc::clone(&self.snapshot.borrow())));
         }
-        self.work.on_definition_changed(&decided.event);
+        self.checks.on_definition_changed(&planned.event);
         self.record.reset_host_evidence();
-        let asked = StepInput::ReconnectRequested { cause: Cause::User, tags: *tags };
-        self.apply_all(vec![asked], callers).await;
+        let reconnect = StepInput::ReconnectRequested { cause: Cause::User, tags: *tags };
+        self.apply_all(vec![reconnect], callers).await;
     }
 
     /// Removes the store. Returns the remains of the store, or `None` if the commit failed.
@@ -93,24 +96,24 @@ impl StoreTask {
             let _ = reply.take().map(|reply| reply.send(Err(failure)));
         };
         let change = LedgerChange::new().remove_store(self.store.uuid);
-        let removed =
+        let committed =
             persist::commit_with_timeout(&self.context.daemon.ledger, change, &self.stop, early)
                 .await;
-        if let Err(error) = removed {
+        if let Err(error) = committed {
             let _ = reply.map(|reply| reply.send(Err(faults::commit_failed(&error).into())));
             return None;
         }
-        self.work.abort_all().await;
+        self.checks.abort_all().await;
         info!(name = %self.store.name, "store removed");
-        let (callers, replies) = drain_commands(&mut self.inbox);
-        self.waiting.append(callers);
-        self.waiting.notify_all(&Err(faults::store_removed().into()));
+        let (callers, replies) = drain_commands(&mut self.commands);
+        self.waiters.append(callers);
+        self.waiters.notify_all(&Err(faults::store_removed().into()));
         for reply in reply.into_iter().chain(replies) {
             let _ = reply.send(Ok(()));
         }
         Some(RemovedStore {
             dir: self.store.image_dir.clone(),
-            stuck: self.work.stuck_worker().flatten(),
+            stuck: self.checks.stuck_worker().flatten(),
         })
     }
 }

@@ -103,7 +103,7 @@ fn context(opened: &OpenedLedger) -> Arc<AgentContext> {
             node_id: NodeId::from_u128(3),
         }),
         verifier: Verifier::new(&Settings::built_in().ssh),
-        try_outs: TrialLogins::default(),
+        trial_logins: TrialLogins::default(),
         policy: CheckPolicy {
             probe_interval: Duration::from_secs(60),
             write_interval: None,
@@ -115,10 +115,10 @@ fn context(opened: &OpenedLedger) -> Arc<AgentContext> {
             space: SpaceThresholds { reserved: 0, near_full: 0.9, full: 0.95 },
             slow_probe_after: Duration::from_secs(1),
         },
-        probe_deadline: Duration::from_secs(5),
-        attempt_deadline: Duration::from_secs(5),
+        probe_timeout: Duration::from_secs(5),
+        attempt_timeout: Duration::from_secs(5),
         pins_host_keys: true,
-        outbox: None,
+        outbox_signal: None,
         started: Instant::now(),
     })
 }
@@ -197,8 +197,8 @@ async fn a_due_check_does_not_wait_for_a_disk_that_refuses_observations() {
     let (opened, _lock) = opened(dir.path());
     let (_handle, mut task) = task(&opened);
     task.pending.observe_mount(&task.store, &mount("8:2"), false);
-    task.apply_input(StepInput::Due(task.work.in_flight())).await;
-    assert!(task.owed.is_none(), "the decision was not committed");
+    task.apply_input(StepInput::Due(task.checks.in_flight())).await;
+    assert!(task.retry.is_none(), "the decision was not committed");
     assert_eq!(*task.store, store());
     assert_eq!(task.pending.apply_to(&task.store).mount, mount("8:2"));
 }

@@ -29,8 +29,8 @@ impl StoreTask {
     /// and so do the callers of an attempt that ended.
     pub(super) async fn apply_all(&mut self, inputs: Vec<StepInput>, mut callers: Waiters) {
         let now = self.context.step_time();
-        let notified = self.context.outbox.is_some();
-        let stuck = self.work.stuck_worker().unwrap_or(self.pending.stuck_worker());
+        let has_outbox = self.context.outbox_signal.is_some();
+        let stuck = self.checks.stuck_worker().unwrap_or(self.pending.stuck_worker());
         let (mut record, mut effects) = (self.record.clone(), Vec::new());
         // A due check saves no observations. Probing therefore goes on if the state disk rejects
         // them.
@@ -45,7 +45,7 @@ impl StoreTask {
             let old = record.durable.clone();
             let (next, more) = step(record, input.clone(), &self.context.policy, now);
             let at = now.wall;
-            change = persist::change_for_step(change, &store, &old, &next, &more, notified, at);
+            change = persist::change_for_step(change, &store, &old, &next, &more, has_outbox, at);
             effects.extend(more);
             record = next;
         }
@@ -55,7 +55,7 @@ impl StoreTask {
             self.on_commit_failed(inputs, callers, &error);
             return;
         }
-        self.waiting.append(callers);
+        self.waiters.append(callers);
         if saves_observations {
             self.store = store;
             self.pending.clear(stuck);
@@ -63,8 +63,9 @@ impl StoreTask {
         self.record = record;
         // A request that joins an attempt changes nothing visible, and there may be hundreds of
         // them.
-        let joins = |input: &StepInput| matches!(input, StepInput::ReconnectRequested { .. });
-        if effects.is_empty() && inputs.iter().all(joins) {
+        let is_reconnect =
+            |input: &StepInput| matches!(input, StepInput::ReconnectRequested { .. });
+        if effects.is_empty() && inputs.iter().all(is_reconnect) {
             return;
         }
         self.publish_snapshot();
@@ -75,8 +76,8 @@ impl StoreTask {
     }
 
     pub(super) fn publish_snapshot(&self) {
-        let view = StoreSnapshot::new(&self.store, &self.record, self.pending.stuck_worker());
-        self.view.send_replace(Arc::new(view));
+        let snapshot = StoreSnapshot::new(&self.store, &self.record, self.pending.stuck_worker());
+        self.snapshot.send_replace(Arc::new(snapshot));
     }
 
     /// Commits a change. If the disk hangs, all waiting callers are notified early.
@@ -85,11 +86,11 @@ impl StoreTask {
         change: LedgerChange,
         callers: &mut Waiters,
     ) -> Result<(), CommitError> {
-        let Self { context, stop, waiting, .. } = self;
+        let Self { context, stop, waiters, .. } = self;
         let early = |failure| {
-            let answer = Err(failure);
-            waiting.notify_all(&answer);
-            callers.notify_all(&answer);
+            let result = Err(failure);
+            waiters.notify_all(&result);
+            callers.notify_all(&result);
         };
         persist::commit_with_timeout(&context.daemon.ledger, change, stop, early).await
     }
@@ -104,14 +105,14 @@ impl StoreTask {
     ) {
         warn!(error = %error, "ledger commit failed; change rolled back");
         if inputs.iter().any(|input| matches!(input, StepInput::AttemptEnded { .. })) {
-            callers.append(std::mem::take(&mut self.waiting));
+            callers.append(std::mem::take(&mut self.waiters));
         }
         callers.notify_all(&Err(faults::commit_failed(error).into()));
-        let owed = |input: &StepInput| {
+        let must_retry = |input: &StepInput| {
             matches!(input, StepInput::Started | StepInput::AttemptEnded { .. } | StepInput::Due(_))
         };
-        if let Some(input) = inputs.into_iter().find(owed) {
-            self.owed = Some((input, Instant::now() + COMMIT_RETRY_DELAY));
+        if let Some(input) = inputs.into_iter().find(must_retry) {
+            self.retry = Some((input, Instant::now() + COMMIT_RETRY_DELAY));
         }
     }
 
@@ -121,17 +122,17 @@ impl StoreTask {
         match effect {
             StepEffect::PublishTransition(transition) => {
                 log_status_change(&transition);
-                if let Some(moved) = &self.context.outbox {
-                    moved(self.store.uuid);
+                if let Some(signal) = &self.context.outbox_signal {
+                    signal(self.store.uuid);
                 }
             }
-            StepEffect::StartAttempt(attempt) => self.work.start_attempt(attempt.id, &observed()),
-            StepEffect::Probe { write } => self.work.start_probe(&observed(), write),
-            StepEffect::LogIn => self.work.start_login(&observed()),
-            StepEffect::CancelAttempt(_) => self.work.abort_attempt(),
+            StepEffect::StartAttempt(attempt) => self.checks.start_attempt(attempt.id, &observed()),
+            StepEffect::Probe { write } => self.checks.start_probe(&observed(), write),
+            StepEffect::LogIn => self.checks.start_login(&observed()),
+            StepEffect::CancelAttempt(_) => self.checks.abort_attempt(),
             StepEffect::CompleteAttempt(_, outcome) => {
-                let answer = outcome.map(|()| Arc::clone(&self.view.borrow()));
-                self.waiting.notify_all(&answer);
+                let result = outcome.map(|()| Arc::clone(&self.snapshot.borrow()));
+                self.waiters.notify_all(&result);
             }
             StepEffect::RecordHistory(
                 _,
