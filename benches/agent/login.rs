@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use imagestore_agent::model::{Secret, SshAddress, SshCredentials};
 use imagestore_agent::settings::Settings;
-use imagestore_agent::ssh::{EvidenceWanted, LoginRequest, Verifier};
+use imagestore_agent::ssh::{EvidenceScope, LoginRequest, Verifier};
 use rusqlite::Connection;
 use russh::client;
 use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate, decode_secret_key};
@@ -77,7 +77,7 @@ pub(crate) async fn checked_login(
         credentials: credentials.clone(),
         pinned: None,
         given_fingerprints: Vec::new(),
-        asked: EvidenceWanted::Full(None),
+        evidence: EvidenceScope::Full(None),
     };
     let begun = tokio::time::Instant::now();
     let verified = verifier.verify(&login, begun + TEST_TIMEOUT).await;

@@ -26,4 +26,4 @@ mod verifier;
 pub use auth::method::AuthMethod;
 pub use host::MarkerLocation;
 pub use phase::PhaseDurations;
-pub use verifier::{EvidenceWanted, LoginRequest, VerifiedLogin, Verifier};
+pub use verifier::{EvidenceScope, LoginRequest, VerifiedLogin, Verifier};

@@ -50,13 +50,13 @@ pub(super) async fn time_phase<T>(
     phase: LoginPhase,
     work: impl Future<Output = Result<T, Fault>>,
 ) -> Result<(T, Duration), Fault> {
-    let began = Instant::now();
+    let start = Instant::now();
     let outcome = work.await;
-    let took = began.elapsed();
+    let duration = start.elapsed();
     match outcome {
-        Ok(done) => Ok((done, took)),
+        Ok(value) => Ok((value, duration)),
         Err(fault) => Err(fault
-            .with_detail("milliseconds", took.as_millis())
+            .with_detail("milliseconds", duration.as_millis())
             .default_fact("phase", phase.as_str())),
     }
 }

@@ -24,7 +24,7 @@ use super::session::algorithms::SshAlgorithms;
 use super::session::disconnect::PendingDisconnects;
 use super::session::host_key::HostKeyCheck;
 use super::session::host_limit::PerHostLimiter;
-use super::session::{SshSession, connect_with_known_key};
+use super::session::{SshSession, connect_with_expected_key};
 use super::session::{dial, resolve};
 
 /// A login to check.
@@ -42,12 +42,12 @@ pub struct LoginRequest {
     /// the server must have the key of one of them.
     pub given_fingerprints: Vec<String>,
     /// Evidence that the server is this node, to collect if `ssh.prove_host` is on.
-    pub asked: EvidenceWanted,
+    pub evidence: EvidenceScope,
 }
 
 /// Evidence to collect from the host behind a login.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EvidenceWanted {
+pub enum EvidenceScope {
     /// All evidence, including the store's marker if its location is given.
     Full(Option<MarkerLocation>),
     /// The host key only, nothing over SFTP. An earlier login found this obstacle to SFTP. It is
@@ -65,7 +65,7 @@ pub struct VerifiedLogin {
     /// The address that was dialled.
     pub peer: SocketAddr,
     /// The result of the check that the server is this node.
-    pub proof: HostIdentity,
+    pub host_identity: HostIdentity,
     /// The duration of each phase.
     pub phases: PhaseDurations,
 }
@@ -73,7 +73,7 @@ pub struct VerifiedLogin {
 /// Checks logins by the rules of `[ssh]`. It is cheap to clone, and checks run concurrently.
 #[derive(Clone, Debug)]
 pub struct Verifier {
-    rules: Arc<VerifierInner>,
+    inner: Arc<VerifierInner>,
 }
 
 #[derive(Debug)]
@@ -82,9 +82,9 @@ struct VerifierInner {
     allowed_targets: IpAllowlist,
     algorithms: SshAlgorithms,
     /// Permits for opening private keys.
-    opening: Arc<Semaphore>,
-    gate: PerHostLimiter,
-    node: LocalHost,
+    key_permits: Arc<Semaphore>,
+    login_limiter: PerHostLimiter,
+    local_host: LocalHost,
     disconnects: PendingDisconnects,
 }
 
@@ -96,15 +96,15 @@ impl Verifier {
         if !unknown.is_empty() {
             tracing::warn!(?unknown, "ssh.legacy names algorithms that this build does not have");
         }
-        let opening = Arc::new(Semaphore::new(private_key::MAX_CONCURRENT_OPENINGS));
+        let key_permits = Arc::new(Semaphore::new(private_key::MAX_CONCURRENT_KEY_OPENINGS));
         Self {
-            rules: Arc::new(VerifierInner {
+            inner: Arc::new(VerifierInner {
                 settings: settings.clone(),
                 allowed_targets: IpAllowlist::new(&settings.allowed_targets),
                 algorithms,
-                opening,
-                gate: PerHostLimiter::default(),
-                node: LocalHost::this_host(),
+                key_permits,
+                login_limiter: PerHostLimiter::default(),
+                local_host: LocalHost::this_host(),
                 disconnects: PendingDisconnects::default(),
             }),
         }
@@ -151,7 +151,7 @@ impl Verifier {
     /// # Cancel safety
     /// The disconnects continue without this future.
     pub async fn finish_disconnects(&self) {
-        self.rules.disconnects.finish_all().await;
+        self.inner.disconnects.wait_all().await;
     }
 
     async fn check_login(
@@ -159,20 +159,21 @@ impl Verifier {
         login: &LoginRequest,
         deadline: Instant,
     ) -> Result<VerifiedLogin, Fault> {
-        let VerifierInner { settings, allowed_targets, algorithms, gate, disconnects, .. } =
-            &*self.rules;
+        let VerifierInner {
+            settings, allowed_targets, algorithms, login_limiter, disconnects, ..
+        } = &*self.inner;
         let within = |limit: Duration| deadline.min(Instant::now() + limit);
-        let proofs = self.auth_material(login, deadline).await?;
+        let material = self.auth_material(login, deadline).await?;
 
         let until = within(settings.resolve_timeout);
         let resolving = resolve::resolve_address(&login.address, allowed_targets, until);
         let (addresses, resolve) = time_phase(LoginPhase::Resolve, resolving).await?;
 
-        let seat = gate.acquire(&addresses, deadline).await?;
+        let permit = login_limiter.acquire(&addresses, deadline).await?;
 
         let dialling = dial::dial(&addresses, settings.connect_timeout, deadline);
         let ((tcp, peer), connect) = time_phase(LoginPhase::Connect, dialling).await?;
-        let at_peer = |fault: Fault| fault.with_detail("address", peer.ip().to_string());
+        let with_peer = |fault: Fault| fault.with_detail("address", peer.ip().to_string());
 
         let expected = HostKeyCheck {
             policy: settings.host_key_policy,
@@ -180,7 +181,7 @@ impl Verifier {
             given_fingerprints: login.given_fingerprints.clone(),
         };
         let until = within(settings.handshake_timeout);
-        let greeting = connect_with_known_key(
+        let connecting = connect_with_expected_key(
             tcp,
             peer,
             algorithms,
@@ -189,27 +190,38 @@ impl Verifier {
             until,
         );
         let (mut session, handshake) =
-            time_phase(LoginPhase::Handshake, greeting).await.map_err(at_peer)?;
+            time_phase(LoginPhase::Handshake, connecting).await.map_err(with_peer)?;
 
-        let conversing = async {
+        let authenticating = async {
             let until = within(settings.auth_timeout);
-            let logging_in = auth::log_in(&mut session, &proofs, until);
-            let ((methods, authentication), own) =
+            let logging_in = auth::log_in(&mut session, &material, until);
+            let ((methods, authentication), local_keys) =
                 self.read_local_keys_meanwhile(logging_in, deadline).await?;
             // The server has decided. The remaining work is not a login, so it needs no permit.
-            drop(seat);
+            drop(permit);
             // russh does not finish the key exchange of a new connection without checking the key.
-            let unjudged = || Fault::new(Reason::HostKeyUnknown, "the server showed no host key");
-            let host_key = session.host_key().ok_or_else(unjudged)?;
-            let proving =
-                self.verify_host(&session, &host_key, own.as_ref(), &login.asked, deadline);
-            let (proof, took) = time_phase(LoginPhase::Proof, proving).await?;
-            let phases =
-                PhaseDurations { resolve, connect, handshake, authentication, proof: took };
-            Ok(VerifiedLogin { host_key, methods, peer, proof, phases })
+            let no_host_key =
+                || Fault::new(Reason::HostKeyUnknown, "the server showed no host key");
+            let host_key = session.host_key().ok_or_else(no_host_key)?;
+            let proving = self.verify_host(
+                &session,
+                &host_key,
+                local_keys.as_ref(),
+                &login.evidence,
+                deadline,
+            );
+            let (host_identity, proof_duration) = time_phase(LoginPhase::Proof, proving).await?;
+            let phases = PhaseDurations {
+                resolve,
+                connect,
+                handshake,
+                authentication,
+                proof: proof_duration,
+            };
+            Ok(VerifiedLogin { host_key, methods, peer, host_identity, phases })
         };
-        let outcome = conversing.await.map_err(at_peer);
-        disconnects.schedule_disconnect(session);
+        let outcome = authenticating.await.map_err(with_peer);
+        disconnects.schedule(session);
         outcome
     }
 
@@ -220,33 +232,40 @@ impl Verifier {
         deadline: Instant,
     ) -> Result<((T, Duration), Option<LocalHostKeys>), Fault> {
         let logging_in = time_phase(LoginPhase::Authentication, logging_in);
-        if !self.rules.settings.prove_host {
+        if !self.inner.settings.prove_host {
             return Ok((logging_in.await?, None));
         }
         // A hanging key directory must not fail the login. Other evidence exists without its keys.
         let reading = timeout_at(deadline, LocalHostKeys::read_all());
-        let (logged_in, own) = tokio::join!(logging_in, reading);
-        Ok((logged_in?, Some(own.unwrap_or_default())))
+        let (logged_in, local_keys) = tokio::join!(logging_in, reading);
+        Ok((logged_in?, Some(local_keys.unwrap_or_default())))
     }
 
     async fn verify_host(
         &self,
         session: &SshSession,
         key: &HostKey,
-        own: Option<&LocalHostKeys>,
-        asked: &EvidenceWanted,
+        local_keys: Option<&LocalHostKeys>,
+        evidence: &EvidenceScope,
         deadline: Instant,
     ) -> Result<HostIdentity, Fault> {
-        match (own, asked) {
+        match (local_keys, evidence) {
             (None, _) => Ok(HostIdentity::NotChecked),
-            (Some(own), EvidenceWanted::Full(marker)) => {
-                verify_same_host(session, key, own, &self.rules.node, marker.as_ref(), deadline)
-                    .await
+            (Some(local_keys), EvidenceScope::Full(marker)) => {
+                verify_same_host(
+                    session,
+                    key,
+                    local_keys,
+                    &self.inner.local_host,
+                    marker.as_ref(),
+                    deadline,
+                )
+                .await
             }
-            (Some(own), EvidenceWanted::HostKeyOnly(_)) if own.contains(key) => {
+            (Some(local_keys), EvidenceScope::HostKeyOnly(_)) if local_keys.contains(key) => {
                 Ok(HostIdentity::verified_by(HostEvidence::HostKey))
             }
-            (Some(_), EvidenceWanted::HostKeyOnly(earlier)) => {
+            (Some(_), EvidenceScope::HostKeyOnly(earlier)) => {
                 Ok(HostIdentity::Unverified(earlier.clone()))
             }
         }
@@ -266,8 +285,9 @@ impl Verifier {
         }
         let key = match private_key {
             Some(text) => {
-                let opening = &self.rules.opening;
-                let parsing = private_key::parse_key(text, passphrase.as_ref(), opening, deadline);
+                let key_permits = &self.inner.key_permits;
+                let parsing =
+                    private_key::open_key(text, passphrase.as_ref(), key_permits, deadline);
                 Some(time_phase(LoginPhase::Key, parsing).await?.0)
             }
             None => None,
@@ -276,7 +296,7 @@ impl Verifier {
             username: &login.username,
             key,
             password: password.as_ref(),
-            rsa_sha1: self.rules.algorithms.rsa_sha1(),
+            rsa_sha1: self.inner.algorithms.rsa_sha1(),
         })
     }
 }

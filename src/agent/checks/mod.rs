@@ -77,7 +77,7 @@ impl From<&CheckResults> for AttemptOutcome {
 impl From<&LoginResult> for lifecycle::LoginOutcome {
     fn from(login: &LoginResult) -> Self {
         let outcome = match &login.verified {
-            Ok(verified) => Ok(verified.proof.clone()),
+            Ok(verified) => Ok(verified.host_identity.clone()),
             Err(fault) => Err(fault.clone()),
         };
         Self { outcome, took: login.took }
@@ -196,13 +196,13 @@ pub(super) async fn log_in(
                 credentials,
                 pinned: store.pinned_key.clone(),
                 given_fingerprints: store.given_fingerprints.clone(),
-                asked: logins.lock().evidence_wanted(marker_location(store), Instant::now()),
+                evidence: logins.lock().evidence_wanted(marker_location(store), Instant::now()),
             };
             context.verifier.verify(&login, deadline).await
         }
         Err(fault) => Err(fault),
     };
-    logins.lock().record_outcome(verified.as_ref().map(|verified| &verified.proof), Instant::now());
+    logins.lock().record_outcome(verified.as_ref().map(|verified| &verified.host_identity), Instant::now());
     LoginResult { verified, took: started_at.elapsed() }
 }
 

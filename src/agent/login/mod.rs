@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::agent::faults;
 use crate::common::lock_unpoisoned;
 use crate::model::{Fault, HostIdentity, RemoteMarker, UnverifiedHost};
-use crate::ssh::{EvidenceWanted, MarkerLocation};
+use crate::ssh::{EvidenceScope, MarkerLocation};
 use lockout::LockoutGuard;
 
 /// Time for which SFTP is not requested again after it started another program. One hour keeps such
@@ -45,12 +45,12 @@ impl LoginHistory {
     }
 
     /// Returns the evidence that the next login is to request from the host.
-    pub(crate) fn evidence_wanted(&self, marker: MarkerLocation, now: Instant) -> EvidenceWanted {
+    pub(crate) fn evidence_wanted(&self, marker: MarkerLocation, now: Instant) -> EvidenceScope {
         match &self.other_program {
             Some((earlier, since)) if now.saturating_duration_since(*since) < SFTP_RETRY_DELAY => {
-                EvidenceWanted::HostKeyOnly(earlier.clone())
+                EvidenceScope::HostKeyOnly(earlier.clone())
             }
-            _ => EvidenceWanted::Full(self.marker_to_request(marker, now)),
+            _ => EvidenceScope::Full(self.marker_to_request(marker, now)),
         }
     }
 
@@ -175,30 +175,30 @@ mod tests {
         {
             history
                 .record_outcome(Ok(&HostIdentity::Unverified(unproven(harmless))), Instant::now());
-            assert_eq!(wanted(&history), EvidenceWanted::Full(Some(marker())), "{harmless}");
+            assert_eq!(wanted(&history), EvidenceScope::Full(Some(marker())), "{harmless}");
         }
         let earlier = unproven(Obstacle::OtherProgram);
         history.record_outcome(Ok(&HostIdentity::Unverified(earlier.clone())), Instant::now());
         history.record_outcome(Err(&rejection()), Instant::now());
-        assert_eq!(wanted(&history), EvidenceWanted::HostKeyOnly(earlier.clone()));
+        assert_eq!(wanted(&history), EvidenceScope::HostKeyOnly(earlier.clone()));
         history.record_outcome(Ok(&HostIdentity::Unverified(earlier.clone())), Instant::now());
-        assert_eq!(wanted(&history), EvidenceWanted::HostKeyOnly(earlier.clone()));
+        assert_eq!(wanted(&history), EvidenceScope::HostKeyOnly(earlier.clone()));
         // Met in the memory of it, it does not begin anew; met again after that, it does.
         let later = Instant::now() + SFTP_RETRY_DELAY;
-        let again = EvidenceWanted::Full(Some(marker()));
+        let again = EvidenceScope::Full(Some(marker()));
         assert_eq!(history.evidence_wanted(marker(), later), again);
         history.record_outcome(Ok(&HostIdentity::Unverified(earlier.clone())), later);
         assert_eq!(
             history.evidence_wanted(marker(), later + SFTP_RETRY_DELAY / 2),
-            EvidenceWanted::HostKeyOnly(earlier.clone())
+            EvidenceScope::HostKeyOnly(earlier.clone())
         );
         assert_eq!(history.evidence_wanted(marker(), later + SFTP_RETRY_DELAY), again);
         history
             .record_outcome(Ok(&HostIdentity::verified_by(HostEvidence::HostKey)), Instant::now());
-        assert_eq!(wanted(&history), EvidenceWanted::Full(Some(marker())));
+        assert_eq!(wanted(&history), EvidenceScope::Full(Some(marker())));
         history.record_outcome(Ok(&HostIdentity::Unverified(earlier)), Instant::now());
         history.reset();
-        assert_eq!(wanted(&history), EvidenceWanted::Full(Some(marker())));
+        assert_eq!(wanted(&history), EvidenceScope::Full(Some(marker())));
     }
 
     #[test]
@@ -213,10 +213,10 @@ mod tests {
         history.record_outcome(Ok(&HostIdentity::verified_by(HostEvidence::BootId)), now);
         history.reset();
         let most = now + MARKER_RETRY_DELAY.saturating_sub(Duration::from_secs(1));
-        assert_eq!(history.evidence_wanted(marker(), most), EvidenceWanted::Full(None));
+        assert_eq!(history.evidence_wanted(marker(), most), EvidenceScope::Full(None));
         assert_eq!(
             history.evidence_wanted(marker(), now + MARKER_RETRY_DELAY),
-            EvidenceWanted::Full(Some(marker()))
+            EvidenceScope::Full(Some(marker()))
         );
     }
 }

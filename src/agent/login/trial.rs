@@ -94,7 +94,7 @@ mod tests {
 
     use super::*;
     use crate::model::{Reason, SshAddress};
-    use crate::ssh::EvidenceWanted;
+    use crate::ssh::EvidenceScope;
 
     fn login(password: &str) -> LoginRequest {
         LoginRequest {
@@ -103,7 +103,7 @@ mod tests {
             credentials: SshCredentials::password(Secret::new(password.into())),
             pinned: None,
             given_fingerprints: Vec::new(),
-            asked: EvidenceWanted::Full(None),
+            evidence: EvidenceScope::Full(None),
         }
     }
 

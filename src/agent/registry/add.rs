@@ -22,7 +22,7 @@ use crate::model::{
     AddStore, AttemptFailure, Epoch, Fault, ImageDir, MarkerId, State, Store, StoreUuid,
 };
 use crate::probe::{AddLeftovers, MarkerClaim, ProbeExpectation, WorkerSlot};
-use crate::ssh::{EvidenceWanted, LoginRequest};
+use crate::ssh::{EvidenceScope, LoginRequest};
 
 /// Maximum duration of the cleanup after a failed add. It bounds the delay of a stop to 2 s.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -128,7 +128,7 @@ async fn verify_store(
         pinned: None,
         given_fingerprints: request.given_fingerprints.clone(),
         // The probe runs at the same time, so the marker of the directory is not known yet.
-        asked: EvidenceWanted::Full(None),
+        evidence: EvidenceScope::Full(None),
     };
     let probe = checks::run_probe(context, &request.image_dir, slot, expectation, deadline);
     let begun = Instant::now();

@@ -24,7 +24,7 @@ use crate::common::Timestamp;
 use crate::ledger::LedgerChange;
 use crate::lifecycle::HistoryEvent;
 use crate::model::{AttemptFailure, Fault, HostKey, SshAddress, Store, StoreUpdate};
-use crate::ssh::{EvidenceWanted, LoginRequest, VerifiedLogin};
+use crate::ssh::{EvidenceScope, LoginRequest, VerifiedLogin};
 
 /// An update whose new login, if there is one, was verified.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ pub(crate) async fn verify_update(
             }
         };
         let after = updated_definition(store, &verified_update.update, store.changed);
-        let asked = EvidenceWanted::Full(
+        let evidence = EvidenceScope::Full(
             logins.lock().marker_to_request(marker_location(store), Instant::now()),
         );
         let login = LoginRequest {
@@ -68,7 +68,7 @@ pub(crate) async fn verify_update(
             credentials,
             pinned: after.pinned_key,
             given_fingerprints: after.given_fingerprints,
-            asked,
+            evidence,
         };
         let force = verified_update.update.force;
         let verify = context.verifier.verify(&login, deadline);
@@ -100,7 +100,9 @@ async fn login_with_current(
         return Err(fault);
     }
     let verified = logging_in.await;
-    logins.lock().record_outcome(verified.as_ref().map(|verified| &verified.proof), Instant::now());
+    logins
+        .lock()
+        .record_outcome(verified.as_ref().map(|verified| &verified.host_identity), Instant::now());
     verified
 }
 

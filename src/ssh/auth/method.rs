@@ -45,7 +45,7 @@ pub(super) struct AuthProgress {
     tried: Vec<AuthMethod>,
     accepted: Vec<AuthMethod>,
     /// Methods that were rejected although the server offers them.
-    refused: Vec<AuthMethod>,
+    rejected: Vec<AuthMethod>,
 }
 
 impl AuthProgress {
@@ -56,7 +56,7 @@ impl AuthProgress {
             offered: None,
             tried: Vec::new(),
             accepted: Vec::new(),
-            refused: Vec::new(),
+            rejected: Vec::new(),
         }
     }
 
@@ -72,35 +72,35 @@ impl AuthProgress {
             // method is used wherever the server offers it.
             None => method != AuthMethod::KeyboardInteractive,
         };
-        let provable = match method {
+        let has_secret = match method {
             AuthMethod::PublicKey => self.has_key,
             AuthMethod::Password => self.has_password,
             // The same secret would reach the same PAM stack. A second rejection costs another fail
             // delay and counts towards a lock-out.
             AuthMethod::KeyboardInteractive => {
-                self.has_password && !self.refused.contains(&AuthMethod::Password)
+                self.has_password && !self.rejected.contains(&AuthMethod::Password)
             }
         };
-        offered && provable && !self.tried.contains(&method)
+        offered && has_secret && !self.tried.contains(&method)
     }
 
     /// Records that the server rejected the method and accepts one of `offered` next.
-    pub(super) fn on_refused(&mut self, method: AuthMethod, offered: MethodSet) {
+    pub(super) fn record_rejection(&mut self, method: AuthMethod, offered: MethodSet) {
         self.tried.push(method);
         // An empty offer does not show that the method is disabled.
         if offered.contains(&method.method_kind()) || offered.is_empty() {
-            self.refused.push(method);
+            self.rejected.push(method);
         }
         self.offered = Some(offered);
     }
 
     /// Records that the method cannot be sent to this server.
-    pub(super) fn skipped(&mut self, method: AuthMethod) {
+    pub(super) fn record_skipped(&mut self, method: AuthMethod) {
         self.tried.push(method);
     }
 
     /// Records that the server accepted the method and also requires one of `offered`.
-    pub(super) fn partial_success(&mut self, method: AuthMethod, offered: MethodSet) {
+    pub(super) fn record_partial_success(&mut self, method: AuthMethod, offered: MethodSet) {
         self.tried.push(method);
         self.accepted.push(method);
         self.offered = Some(offered);
@@ -113,8 +113,8 @@ impl AuthProgress {
     }
 
     /// Returns the reason of a failed login after the last method.
-    pub(super) fn final_fault(&self) -> Reason {
-        if !self.refused.is_empty() {
+    pub(super) fn failure_reason(&self) -> Reason {
+        if !self.rejected.is_empty() {
             Reason::CredentialsRefused
         } else if !self.accepted.is_empty() {
             Reason::SecondFactorMissing
@@ -148,47 +148,47 @@ mod tests {
     fn play(key: bool, password: bool, answers: &[Answer]) -> (Vec<AuthMethod>, Reason) {
         let mut progress = AuthProgress::new(key, password);
         let mut sent = Vec::new();
-        for (in_part, offered) in answers {
+        for (partial_success, offered) in answers {
             let Some(method) = progress.next_method() else { break };
             sent.push(method);
             let kinds: Vec<MethodKind> =
                 offered.iter().map(|method| method.method_kind()).collect();
             let offered = MethodSet::from(&kinds[..]);
-            match in_part {
-                true => progress.partial_success(method, offered),
-                false => progress.on_refused(method, offered),
+            match partial_success {
+                true => progress.record_partial_success(method, offered),
+                false => progress.record_rejection(method, offered),
             }
         }
         assert_eq!(progress.next_method(), None, "the script ended before the login did");
-        (sent, progress.final_fault())
+        (sent, progress.failure_reason())
     }
 
     #[test]
     fn the_methods_follow_what_the_server_offers() {
-        let (refused, not_offered, second) =
+        let (rejected, not_offered, second) =
             (Reason::CredentialsRefused, Reason::MethodNotOffered, Reason::SecondFactorMissing);
         type Case<'a> = (bool, bool, &'a [Answer], &'a [AuthMethod], Reason);
         let cases: [Case<'_>; 12] = [
             // One secret, refused.
-            (false, true, &[(false, &[PublicKey, Password])], &[Password], refused),
-            (true, false, &[(false, &[PublicKey, Password])], &[PublicKey], refused),
+            (false, true, &[(false, &[PublicKey, Password])], &[Password], rejected),
+            (true, false, &[(false, &[PublicKey, Password])], &[PublicKey], rejected),
             // The key is refused, the password too.
             (
                 true,
                 true,
                 &[(false, &[PublicKey, Password][..]); 2],
                 &[PublicKey, Password],
-                refused,
+                rejected,
             ),
             // A refused password is not said again in a conversation.
-            (false, true, &[(false, &[Password, KeyboardInteractive])], &[Password], refused),
+            (false, true, &[(false, &[Password, KeyboardInteractive])], &[Password], rejected),
             // The password method is off, the conversation is on.
             (
                 false,
                 true,
                 &[(false, &[PublicKey, KeyboardInteractive][..]); 2],
                 &[Password, KeyboardInteractive],
-                refused,
+                rejected,
             ),
             // The server offers no method that the store has a secret for.
             (false, true, &[(false, &[PublicKey])], &[Password], not_offered),
@@ -201,7 +201,7 @@ mod tests {
                 true,
                 &[(true, &[Password]), (false, &[Password])],
                 &[PublicKey, Password],
-                refused,
+                rejected,
             ),
             (
                 true,
@@ -211,21 +211,21 @@ mod tests {
                 second,
             ),
             // A server that has nothing more to offer.
-            (false, true, &[(false, &[])], &[Password], refused),
+            (false, true, &[(false, &[])], &[Password], rejected),
         ];
-        for (key, password, answers, sent, verdict) in cases {
-            let played = play(key, password, answers);
-            assert_eq!(played, (sent.to_vec(), verdict), "{key} {password} {answers:?}");
+        for (key, password, answers, sent, reason) in cases {
+            let outcome = play(key, password, answers);
+            assert_eq!(outcome, (sent.to_vec(), reason), "{key} {password} {answers:?}");
         }
     }
 
     #[test]
     fn what_was_taken_is_told_in_order_and_what_cannot_be_sent_is_passed_over() {
         let mut progress = AuthProgress::new(true, true);
-        progress.skipped(PublicKey);
+        progress.record_skipped(PublicKey);
         assert_eq!(progress.next_method(), Some(Password));
         let mut progress = AuthProgress::new(true, true);
-        progress.partial_success(PublicKey, MethodSet::from(&[MethodKind::Password][..]));
+        progress.record_partial_success(PublicKey, MethodSet::from(&[MethodKind::Password][..]));
         assert_eq!(progress.next_method(), Some(Password));
         assert_eq!(progress.into_accepted(Password), [PublicKey, Password]);
     }

@@ -21,7 +21,7 @@ use method::{AuthMethod, AuthProgress};
 
 /// Maximum number of keyboard-interactive rounds. PAM sends one round with a prompt and then one
 /// without. A server that continues beyond this limit will not accept the login.
-const MAX_ROUNDS: usize = 8;
+const MAX_PROMPT_ROUNDS: usize = 8;
 
 /// Material for the authentication of one login.
 pub(super) struct AuthMaterial<'a> {
@@ -33,14 +33,14 @@ pub(super) struct AuthMaterial<'a> {
 }
 
 /// The server's answer to one method.
-enum MethodResult {
+enum MethodOutcome {
     Accepted,
-    Refused {
+    Rejected {
         offered: MethodSet,
-        in_part: bool,
+        partial_success: bool,
     },
     /// Not sent, because the server accepts no signature that the key may make.
-    Unsigned,
+    NotSent,
 }
 
 /// Logs in and returns the methods that the server accepted, in order. Ends by `until`.
@@ -50,17 +50,17 @@ enum MethodResult {
 /// `no_common_algorithm` (of signatures), `connection_lost`.
 pub(super) async fn log_in(
     session: &mut SshSession,
-    proofs: &AuthMaterial<'_>,
+    material: &AuthMaterial<'_>,
     until: Instant,
 ) -> Result<Vec<AuthMethod>, Fault> {
-    let mut progress = AuthProgress::new(proofs.key.is_some(), proofs.password.is_some());
-    let outcome = timeout_at(until, run_methods(session, proofs, &mut progress)).await;
+    let mut progress = AuthProgress::new(material.key.is_some(), material.password.is_some());
+    let outcome = timeout_at(until, run_methods(session, material, &mut progress)).await;
     let fault = match outcome {
         Ok(Ok(method)) => return Ok(progress.into_accepted(method)),
         Ok(Err(fault)) => fault,
         Err(_) => {
             // The server owes a reply and would not read a disconnect before it.
-            session.mark_closed();
+            session.skip_disconnect();
             Fault::new(Reason::AuthTimeout, "the server did not decide about the login in time")
         }
     };
@@ -72,46 +72,46 @@ pub(super) async fn log_in(
 /// Sends methods until one completes the login, and returns that method.
 async fn run_methods(
     session: &mut SshSession,
-    proofs: &AuthMaterial<'_>,
+    material: &AuthMaterial<'_>,
     progress: &mut AuthProgress,
 ) -> Result<AuthMethod, Fault> {
-    let mut unsigned = None;
+    let mut no_signature = None;
     while let Some(method) = progress.next_method() {
-        let answer = match (method, &proofs.key, proofs.password) {
-            (AuthMethod::PublicKey, Some(key), _) => try_publickey(session, proofs, key).await?,
+        let outcome = match (method, &material.key, material.password) {
+            (AuthMethod::PublicKey, Some(key), _) => try_publickey(session, material, key).await?,
             (AuthMethod::Password, _, Some(password)) => {
-                by_password(session, proofs, password).await?
+                try_password(session, material, password).await?
             }
             (AuthMethod::KeyboardInteractive, _, Some(password)) => {
-                try_keyboard_interactive(session, proofs, password).await?
+                try_keyboard_interactive(session, material, password).await?
             }
             // `progress` picks only methods that have a secret.
             _ => break,
         };
-        match answer {
-            MethodResult::Accepted => return Ok(method),
-            MethodResult::Refused { offered, in_part: true } => {
-                progress.partial_success(method, offered)
+        match outcome {
+            MethodOutcome::Accepted => return Ok(method),
+            MethodOutcome::Rejected { offered, partial_success: true } => {
+                progress.record_partial_success(method, offered)
             }
-            MethodResult::Refused { offered, in_part: false } => {
-                progress.on_refused(method, offered)
+            MethodOutcome::Rejected { offered, partial_success: false } => {
+                progress.record_rejection(method, offered)
             }
-            MethodResult::Unsigned => {
-                progress.skipped(method);
-                unsigned = Some(no_common_signature());
+            MethodOutcome::NotSent => {
+                progress.record_skipped(method);
+                no_signature = Some(no_common_signature());
             }
         }
     }
-    let fault = auth_fault(proofs.username, progress);
-    Err(match unsigned {
-        Some(unsigned) if fault.reason() == Reason::MethodNotOffered => unsigned,
+    let fault = rejection_fault(material.username, progress);
+    Err(match no_signature {
+        Some(no_signature) if fault.reason() == Reason::MethodNotOffered => no_signature,
         _ => fault,
     })
 }
 
-fn auth_fault(username: &str, progress: &AuthProgress) -> Fault {
+fn rejection_fault(username: &str, progress: &AuthProgress) -> Fault {
     let offered = progress.offered_methods().join(", ");
-    let reason = progress.final_fault();
+    let reason = progress.failure_reason();
     let details = match reason {
         Reason::SecondFactorMissing => {
             format!("the server took the first method of {username} and wants {offered} besides")
@@ -124,34 +124,34 @@ fn auth_fault(username: &str, progress: &AuthProgress) -> Fault {
     Fault::new(reason, details)
 }
 
-async fn by_password(
+async fn try_password(
     session: &mut SshSession,
-    proofs: &AuthMaterial<'_>,
+    material: &AuthMaterial<'_>,
     password: &Secret,
-) -> Result<MethodResult, Fault> {
+) -> Result<MethodOutcome, Fault> {
     let result =
-        session.handle.authenticate_password(proofs.username, password.expose_secret()).await;
-    answer_prompts(session, result).await
+        session.handle.authenticate_password(material.username, password.expose_secret()).await;
+    method_outcome(session, result).await
 }
 
 async fn try_publickey(
     session: &mut SshSession,
-    proofs: &AuthMaterial<'_>,
+    material: &AuthMaterial<'_>,
     key: &Arc<PrivateKey>,
-) -> Result<MethodResult, Fault> {
-    let mut answered = MethodResult::Unsigned;
-    for hash in signature_hashes(session, key, proofs.rsa_sha1).await? {
+) -> Result<MethodOutcome, Fault> {
+    let mut outcome = MethodOutcome::NotSent;
+    for hash in signature_hashes(session, key, material.rsa_sha1).await? {
         let key = PrivateKeyWithHashAlg::new(Arc::clone(key), hash);
-        let result = session.handle.authenticate_publickey(proofs.username, key).await;
-        answered = answer_prompts(session, result).await?;
-        match &answered {
+        let result = session.handle.authenticate_publickey(material.username, key).await;
+        outcome = method_outcome(session, result).await?;
+        match &outcome {
             // The method is still offered, so the server may have rejected only the hash.
-            MethodResult::Refused { offered, in_part: false }
+            MethodOutcome::Rejected { offered, partial_success: false }
                 if offered.contains(&MethodKind::PublicKey) => {}
             _ => break,
         }
     }
-    Ok(answered)
+    Ok(outcome)
 }
 
 fn no_common_signature() -> Fault {
@@ -192,45 +192,50 @@ async fn signature_hashes(
 /// prompts gets an empty answer. Any other prompt needs a user, so the login fails.
 async fn try_keyboard_interactive(
     session: &mut SshSession,
-    proofs: &AuthMaterial<'_>,
+    material: &AuthMaterial<'_>,
     password: &Secret,
-) -> Result<MethodResult, Fault> {
-    let mut given: Option<String> = None;
+) -> Result<MethodOutcome, Fault> {
+    let mut answered_prompt: Option<String> = None;
     let mut reply =
-        session.handle.authenticate_keyboard_interactive_start(proofs.username, None).await;
+        session.handle.authenticate_keyboard_interactive_start(material.username, None).await;
     // The names and instructions that the server sent with its prompts, over all rounds.
-    let mut told = String::new();
-    for _ in 0..MAX_ROUNDS {
+    let mut server_text = String::new();
+    for _ in 0..MAX_PROMPT_ROUNDS {
         let prompts = match reply {
-            Ok(Reply::Success) => return Ok(MethodResult::Accepted),
-            Ok(Reply::Failure { remaining_methods: offered, partial_success: in_part }) => {
-                return Ok(MethodResult::Refused { offered, in_part });
+            Ok(Reply::Success) => return Ok(MethodOutcome::Accepted),
+            Ok(Reply::Failure { remaining_methods: offered, partial_success }) => {
+                return Ok(MethodOutcome::Rejected { offered, partial_success });
             }
             Ok(Reply::InfoRequest { name, instructions, prompts }) => {
-                let more = [told.as_str(), &name, &instructions].join("\n");
-                told = sanitize_ascii(more.as_bytes(), MAX_QUOTED);
+                let texts = [server_text.as_str(), &name, &instructions].join("\n");
+                server_text = sanitize_ascii(texts.as_bytes(), MAX_QUOTED);
                 prompts
             }
             Err(_) => return Err(connection_lost(session).await),
         };
         let answers = match prompts.as_slice() {
             [] => Vec::new(),
-            [hidden] if !hidden.echo && given.is_none() => {
-                given = Some(hidden.prompt.clone());
+            [hidden] if !hidden.echo && answered_prompt.is_none() => {
+                answered_prompt = Some(hidden.prompt.clone());
                 // Texts from here on refer to the password.
-                told.clear();
+                server_text.clear();
                 vec![password.expose_secret().to_owned()]
             }
-            more => {
-                session.mark_closed();
-                return Err(unanswerable_prompts(proofs.username, &told, more, given.as_deref()));
+            other_prompts => {
+                session.skip_disconnect();
+                return Err(unanswerable_prompts(
+                    material.username,
+                    &server_text,
+                    other_prompts,
+                    answered_prompt.as_deref(),
+                ));
             }
         };
         reply = session.handle.authenticate_keyboard_interactive_respond(answers).await;
     }
-    session.mark_closed();
-    let details = format!("the server asked {} on and on", proofs.username);
-    Err(Fault::new(Reason::SecondFactorMissing, details).with_detail("rounds", MAX_ROUNDS))
+    session.skip_disconnect();
+    let details = format!("the server asked {} on and on", material.username);
+    Err(Fault::new(Reason::SecondFactorMissing, details).with_detail("rounds", MAX_PROMPT_ROUNDS))
 }
 
 /// Returns the fault for prompts that the daemon cannot answer. The same prompt again means that
@@ -238,19 +243,22 @@ async fn try_keyboard_interactive(
 /// means that the password alone is not sufficient.
 fn unanswerable_prompts(
     username: &str,
-    told: &str,
+    server_text: &str,
     prompts: &[Prompt],
-    given: Option<&str>,
+    answered_prompt: Option<&str>,
 ) -> Fault {
-    let asked: Vec<String> = prompts
+    let prompt_texts: Vec<String> = prompts
         .iter()
         .take(4)
         .map(|prompt| sanitize_ascii(prompt.prompt.as_bytes(), MAX_QUOTED))
         .collect();
-    let again = matches!((prompts, given), ([one], Some(given)) if one.prompt == given);
-    let fault = if again {
+    let is_repeated = match (prompts, answered_prompt) {
+        ([prompt], Some(answered)) => prompt.prompt == answered,
+        _ => false,
+    };
+    let fault = if is_repeated {
         Fault::new(Reason::CredentialsRefused, format!("the server refused {username}"))
-    } else if given.is_some() && is_about_a_new_password(told, &asked) {
+    } else if answered_prompt.is_some() && requires_new_password(server_text, &prompt_texts) {
         let details = format!("the server takes {username}'s password and wants it changed first");
         Fault::new(Reason::CredentialsRefused, details).with_remedy(
             "change the user's password on the server, then give the store the new one: imagestore-agent update",
@@ -259,49 +267,49 @@ fn unanswerable_prompts(
         let details = format!("the server asks {username} more than the password");
         Fault::new(Reason::SecondFactorMissing, details)
     };
-    let fault = if told.is_empty() { fault } else { fault.with_detail("told", told) };
-    fault.with_detail("asked", asked)
+    let fault = if server_text.is_empty() { fault } else { fault.with_detail("told", server_text) };
+    fault.with_detail("asked", prompt_texts)
 }
 
 /// Returns true if a text or a prompt requires a new password, in the words of pam_unix(8) and
 /// similar modules.
-fn is_about_a_new_password(told: &str, asked: &[String]) -> bool {
+fn requires_new_password(server_text: &str, prompt_texts: &[String]) -> bool {
     const EXPIRED_PASSWORD_TEXTS: [&str; 4] =
         ["change your password", "password has expired", "password expired", "changing password"];
     const NEW_PASSWORD_PROMPTS: [&str; 3] =
         ["new password", "current password", "current unix password"];
-    let holds = |text: &str, words: &[&str]| {
+    let contains_any = |text: &str, words: &[&str]| {
         let text = text.to_lowercase();
         words.iter().any(|word| text.contains(word))
     };
-    holds(told, &EXPIRED_PASSWORD_TEXTS)
-        || asked.iter().any(|prompt| holds(prompt, &NEW_PASSWORD_PROMPTS))
+    contains_any(server_text, &EXPIRED_PASSWORD_TEXTS)
+        || prompt_texts.iter().any(|prompt| contains_any(prompt, &NEW_PASSWORD_PROMPTS))
 }
 
 /// Converts russh's result of one method. russh also reports a lost session as a rejection without
 /// an offer. Only the recorded end of the session distinguishes the two.
-async fn answer_prompts(
+async fn method_outcome(
     session: &mut SshSession,
     result: Result<AuthResult, Error>,
-) -> Result<MethodResult, Fault> {
+) -> Result<MethodOutcome, Fault> {
     match result {
-        Ok(AuthResult::Success) => Ok(MethodResult::Accepted),
-        Ok(AuthResult::Failure { remaining_methods: offered, partial_success: in_part }) => {
+        Ok(AuthResult::Success) => Ok(MethodOutcome::Accepted),
+        Ok(AuthResult::Failure { remaining_methods: offered, partial_success }) => {
             if offered.is_empty() {
-                session.on_session_end().await;
-                if let Some(fault) = classify::auth_error(&session.witness) {
+                session.wait_closed().await;
+                if let Some(fault) = classify::auth_error(&session.transcript) {
                     return Err(fault);
                 }
             }
-            Ok(MethodResult::Refused { offered, in_part })
+            Ok(MethodOutcome::Rejected { offered, partial_success })
         }
         Err(_) => Err(connection_lost(session).await),
     }
 }
 
 async fn connection_lost(session: &mut SshSession) -> Fault {
-    session.on_session_end().await;
-    classify::auth_error(&session.witness).unwrap_or_else(|| {
+    session.wait_closed().await;
+    classify::auth_error(&session.transcript).unwrap_or_else(|| {
         Fault::new(Reason::CredentialsRefused, "the server refused and offers no other method")
     })
 }
@@ -316,25 +324,26 @@ mod tests {
 
     #[test]
     fn the_same_question_again_is_a_refusal_and_another_one_a_second_factor() {
-        let asked =
-            |prompts: &[Prompt], given| unanswerable_prompts("u", "", prompts, given).reason();
-        assert_eq!(asked(&[prompt("Password: ")], Some("Password: ")), Reason::CredentialsRefused);
-        assert_eq!(asked(&[prompt("Code: ")], Some("Password: ")), Reason::SecondFactorMissing);
-        assert_eq!(asked(&[prompt("a"), prompt("b")], None), Reason::SecondFactorMissing);
+        let reason = |prompts: &[Prompt], answered_prompt| {
+            unanswerable_prompts("u", "", prompts, answered_prompt).reason()
+        };
+        assert_eq!(reason(&[prompt("Password: ")], Some("Password: ")), Reason::CredentialsRefused);
+        assert_eq!(reason(&[prompt("Code: ")], Some("Password: ")), Reason::SecondFactorMissing);
+        assert_eq!(reason(&[prompt("a"), prompt("b")], None), Reason::SecondFactorMissing);
     }
 
     #[test]
     fn a_password_that_must_be_changed_is_told_as_such() {
-        let after = |told: &str, text: &str| {
-            unanswerable_prompts("u", told, &[prompt(text)], Some("Password: "))
+        let after = |server_text: &str, text: &str| {
+            unanswerable_prompts("u", server_text, &[prompt(text)], Some("Password: "))
         };
-        for (told, text) in [
+        for (server_text, text) in [
             ("You are required to change your password immediately", "Code: "),
             ("", "Current password: "),
             ("", "New password: "),
         ] {
-            let fault = after(told, text);
-            assert_eq!(fault.reason(), Reason::CredentialsRefused, "{told} {text}");
+            let fault = after(server_text, text);
+            assert_eq!(fault.reason(), Reason::CredentialsRefused, "{server_text} {text}");
             assert!(fault.remedy().starts_with("change the user's password"), "{fault:?}");
         }
         // Asked before anything was given, it is a question like others.

@@ -13,27 +13,26 @@ use super::key_format::{EncodedKey, KdfCostExceeded, KeyFormat};
 
 /// Maximum number of keys that are opened at the same time. An unencrypted key takes less than a
 /// millisecond. Encrypted keys keep at most this number of threads busy.
-pub(crate) const MAX_CONCURRENT_OPENINGS: usize = 4;
+pub(crate) const MAX_CONCURRENT_KEY_OPENINGS: usize = 4;
 
 /// Parses an ed25519, ecdsa or rsa key in the OpenSSH format or in PEM.
 ///
 /// The cost of opening an encrypted key is chosen when it is encrypted, and it is all computation.
 /// A limit is checked first. The work runs on the runtime's blocking pool. Work that still runs at
-/// `until` is left to finish there, and it keeps its permit of `seats` until then.
+/// `until` is left to finish there, and it keeps its permit of `permits` until then.
 ///
 /// # Errors
 /// Returns `key_unusable` for an unusable key, and `agent_busy` if no permit was free by `until`.
-pub(crate) async fn parse_key(
+pub(crate) async fn open_key(
     text: &Secret,
     passphrase: Option<&Secret>,
-    seats: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
     until: Instant,
 ) -> Result<Arc<PrivateKey>, Fault> {
-    let Ok(Ok(seat)) = timeout_at(until, Arc::clone(seats).acquire_owned()).await else {
+    let Ok(Ok(permit)) = timeout_at(until, Arc::clone(permits).acquire_owned()).await else {
         let details = "too many private keys are being opened";
-        return Err(
-            Fault::new(Reason::AgentBusy, details).with_detail("running", MAX_CONCURRENT_OPENINGS)
-        );
+        return Err(Fault::new(Reason::AgentBusy, details)
+            .with_detail("running", MAX_CONCURRENT_KEY_OPENINGS));
     };
     let (text, passphrase) = (text.clone(), passphrase.cloned());
     #[expect(
@@ -41,15 +40,15 @@ pub(crate) async fn parse_key(
         reason = "bcrypt takes a tenth of a second and more, which no other task shall wait for"
     )]
     let parsing = tokio::task::spawn_blocking(move || {
-        let _seat = seat;
+        let _permit = permit;
         read_key(&text, passphrase.as_ref())
     });
     match timeout_at(until, parsing).await {
         Ok(Ok(Ok(key))) => Ok(Arc::new(key)),
-        Ok(Ok(Err(unusable))) => Err(key_fault(unusable)),
+        Ok(Ok(Err(error))) => Err(key_unusable_fault(error)),
         // The key made the parser panic.
-        Ok(Err(_)) => Err(key_fault(KeyError::Damaged)),
-        Err(_) => Err(key_fault(KeyError::TooSlow)),
+        Ok(Err(_)) => Err(key_unusable_fault(KeyError::Damaged)),
+        Err(_) => Err(key_unusable_fault(KeyError::TooSlow)),
     }
 }
 
@@ -66,25 +65,25 @@ pub(crate) enum KeyError {
     Damaged,
     #[error("the private key's encryption took too long to open")]
     TooSlow,
-    #[error("the private key's encryption asks for {} {}, more than {}", .0.asked, .0.what, .0.most)]
-    TooDear(KdfCostExceeded),
+    #[error("the private key's encryption asks for {} {}, more than {}", .0.required, .0.unit, .0.limit)]
+    TooExpensive(KdfCostExceeded),
 }
 
-fn key_fault(unusable: KeyError) -> Fault {
+fn key_unusable_fault(error: KeyError) -> Fault {
     const CHEAPER_KEY_REMEDY: &str = "encrypt the key with fewer rounds: ssh-keygen -p -a 16";
-    let fault = Fault::new(Reason::KeyUnusable, unusable.to_string());
-    match unusable {
+    let fault = Fault::new(Reason::KeyUnusable, error.to_string());
+    match error {
         KeyError::TooSlow => fault.with_remedy(CHEAPER_KEY_REMEDY),
-        KeyError::TooDear(dear) => {
-            fault.with_detail(dear.what, dear.asked).with_remedy(CHEAPER_KEY_REMEDY)
+        KeyError::TooExpensive(cost) => {
+            fault.with_detail(cost.unit, cost.required).with_remedy(CHEAPER_KEY_REMEDY)
         }
         _ => fault,
     }
 }
 
 pub(crate) fn read_key(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, KeyError> {
-    let armoured = EncodedKey::from_text(text.expose_secret()).ok_or(KeyError::NotAKey)?;
-    let passphrase = match (armoured.form, passphrase) {
+    let encoded_key = EncodedKey::from_text(text.expose_secret()).ok_or(KeyError::NotAKey)?;
+    let passphrase = match (encoded_key.format, passphrase) {
         // With a passphrase russh treats any PKCS#8 key as encrypted.
         (KeyFormat::Plain, _) => None,
         (KeyFormat::Pkcs8 | KeyFormat::Traditional | KeyFormat::Unsupported, None) => {
@@ -94,21 +93,21 @@ pub(crate) fn read_key(text: &Secret, passphrase: Option<&Secret>) -> Result<Pri
         (_, passphrase) => passphrase,
     };
     if passphrase.is_some() {
-        armoured.check_kdf_cost().map_err(KeyError::TooDear)?;
+        encoded_key.check_kdf_cost().map_err(KeyError::TooExpensive)?;
     }
-    let key = decode_secret_key(&armoured.lines, passphrase.map(Secret::expose_secret));
-    let key = key.map_err(|error| unusable_key(&error, passphrase.is_some()))?;
+    let key = decode_secret_key(&encoded_key.lines, passphrase.map(Secret::expose_secret));
+    let key = key.map_err(|error| decode_error(&error, passphrase.is_some()))?;
     match key.algorithm() {
         Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. } => Ok(key),
         _ => Err(KeyError::Damaged),
     }
 }
 
-fn unusable_key(error: &Error, opened: bool) -> KeyError {
+fn decode_error(error: &Error, has_passphrase: bool) -> KeyError {
     match error {
         Error::KeyIsEncrypted => KeyError::NoPassphrase,
         Error::CouldNotReadKey => KeyError::NotAKey,
-        _ if opened => KeyError::WrongPassphrase,
+        _ if has_passphrase => KeyError::WrongPassphrase,
         _ => KeyError::Damaged,
     }
 }
@@ -160,7 +159,7 @@ mod tests {
         }
     }
 
-    fn seats(count: usize) -> Arc<Semaphore> {
+    fn permits(count: usize) -> Arc<Semaphore> {
         Arc::new(Semaphore::new(count))
     }
 
@@ -196,20 +195,20 @@ mod tests {
             parallelization: 1,
             key_length: None,
         };
-        let dear = |text: &str| match read(text, Some("x")) {
-            Err(KeyError::TooDear(dear)) => Some((dear.what, dear.asked)),
+        let cost = |text: &str| match read(text, Some("x")) {
+            Err(KeyError::TooExpensive(cost)) => Some((cost.unit, cost.required)),
             other => {
                 assert_eq!(other, Err(KeyError::WrongPassphrase));
                 None
             }
         };
-        assert_eq!(dear(&pkcs8(pbkdf2(2048))), None);
-        assert_eq!(dear(&pkcs8(pbkdf2(u32::MAX))), Some(("rounds", u32::MAX.into())));
-        assert_eq!(dear(&pkcs8(scrypt(1 << 14, 8))), None);
-        assert_eq!(dear(&pkcs8(scrypt(1 << 40, 8))), Some(("bytes", 1 << 50)));
+        assert_eq!(cost(&pkcs8(pbkdf2(2048))), None);
+        assert_eq!(cost(&pkcs8(pbkdf2(u32::MAX))), Some(("rounds", u32::MAX.into())));
+        assert_eq!(cost(&pkcs8(scrypt(1 << 14, 8))), None);
+        assert_eq!(cost(&pkcs8(scrypt(1 << 40, 8))), Some(("bytes", 1 << 50)));
         // A line that is passed over on the way to the key hides nothing, nor do other clothes.
         let text = pkcs8(pbkdf2(u32::MAX));
-        assert!(dear(&text.replacen('\n', "\n: passed over\n", 1)).is_some());
+        assert!(cost(&text.replacen('\n', "\n: passed over\n", 1)).is_some());
         let plain = text.replace("BEGIN ENCRYPTED", "BEGIN");
         let dressed = plain.replacen('\n', "\nProc-Type: 4,ENCRYPTED\n", 1);
         for text in [&plain, &dressed] {
@@ -222,22 +221,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_that_is_still_being_opened_keeps_its_seat() {
-        let seats = seats(1);
-        let taken = Arc::clone(&seats).acquire_owned().await.unwrap();
+        let permits = permits(1);
+        let permit = Arc::clone(&permits).acquire_owned().await.unwrap();
         let now = Instant::now();
         let text = Secret::new(PKCS8.into());
-        let fault = parse_key(&text, None, &seats, now).await.unwrap_err();
+        let fault = open_key(&text, None, &permits, now).await.unwrap_err();
         assert_eq!(fault.reason(), Reason::AgentBusy);
-        drop(taken);
+        drop(permit);
         let later = now + std::time::Duration::from_secs(10);
-        assert!(parse_key(&text, None, &seats, later).await.is_ok());
+        assert!(open_key(&text, None, &permits, later).await.is_ok());
     }
 
     #[tokio::test]
     async fn a_fault_never_quotes_the_key() {
         let text = Secret::new("-----BEGIN PRIVATE KEY-----\nhunter2\n".into());
         let deadline = Instant::now() + std::time::Duration::from_secs(10);
-        let fault = parse_key(&text, None, &seats(1), deadline).await.unwrap_err();
+        let fault = open_key(&text, None, &permits(1), deadline).await.unwrap_err();
         assert_eq!(fault.reason(), Reason::KeyUnusable);
         assert!(!format!("{fault:?}").contains("hunter2"));
     }

@@ -10,9 +10,9 @@ use std::path::Path;
 use crate::model::HostKey;
 
 /// Directory in which `ssh-keygen -A` and every distribution's sshd store host keys.
-const KEY_DIRECTORY: &str = "/etc/ssh";
+const HOST_KEY_DIRECTORY: &str = "/etc/ssh";
 /// Maximum number of bytes read of a key file. An RSA key of 16,384 bits takes 2.8 KB.
-const MAX_KEY_BYTES: u64 = 16 * 1024;
+const MAX_KEY_FILE_BYTES: u64 = 16 * 1024;
 
 /// The public keys of this node's own SSH servers.
 #[derive(Debug, Default)]
@@ -25,7 +25,8 @@ impl LocalHostKeys {
             clippy::disallowed_methods,
             reason = "three small files of the root filesystem, beside a login that takes far longer"
         )]
-        let reading = tokio::task::spawn_blocking(|| Self(key_blobs(Path::new(KEY_DIRECTORY))));
+        let reading =
+            tokio::task::spawn_blocking(|| Self(key_blobs(Path::new(HOST_KEY_DIRECTORY))));
         reading.await.unwrap_or_default()
     }
 
@@ -43,7 +44,7 @@ fn key_blobs(directory: &Path) -> Vec<String> {
     for entry in entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(public)) {
         let Ok(file) = File::open(entry.path()) else { continue };
         let mut text = String::new();
-        if file.take(MAX_KEY_BYTES).read_to_string(&mut text).is_ok() {
+        if file.take(MAX_KEY_FILE_BYTES).read_to_string(&mut text).is_ok() {
             blobs.extend(key_blob(&text));
         }
     }

@@ -76,30 +76,36 @@ impl LocalHost {
 pub(crate) async fn verify_same_host(
     session: &SshSession,
     key: &HostKey,
-    own: &LocalHostKeys,
-    node: &LocalHost,
+    local_keys: &LocalHostKeys,
+    local_host: &LocalHost,
     marker: Option<&MarkerLocation>,
     deadline: Instant,
 ) -> Result<HostIdentity, Fault> {
-    if own.contains(key) {
+    if local_keys.contains(key) {
         return Ok(HostIdentity::verified_by(HostEvidence::HostKey));
     }
     let until = deadline.min(Instant::now() + PROOF_TIMEOUT);
-    let granted = AtomicBool::new(false);
-    let whole = until.saturating_duration_since(Instant::now()) >= PROOF_TIMEOUT - PROOF_RESERVE;
-    let (mut sftp, proof) = match timeout_at(until, over_sftp(session, node, marker, &granted))
-        .await
-    {
-        Ok(Ok(asked)) => asked,
-        Ok(Err(hindrance)) => return Ok(HostIdentity::Unverified(unverified_host(&hindrance))),
-        Err(_) => {
-            let details = "the server let the user in and did not answer over SFTP in time".into();
-            // With less time, a missing answer says nothing about the account.
-            let started = whole && granted.load(Ordering::Relaxed);
-            let obstacle = if started { Obstacle::NoAnswer } else { Obstacle::ConnectionLost };
-            return Ok(HostIdentity::Unverified(UnverifiedHost { obstacle, details }));
-        }
-    };
+    let subsystem_started = AtomicBool::new(false);
+    let has_full_time =
+        until.saturating_duration_since(Instant::now()) >= PROOF_TIMEOUT - PROOF_RESERVE;
+    let (mut sftp, proof) =
+        match timeout_at(until, collect_evidence(session, local_host, marker, &subsystem_started))
+            .await
+        {
+            Ok(Ok(result)) => result,
+            Ok(Err(unavailable)) => {
+                return Ok(HostIdentity::Unverified(classify_obstacle(&unavailable)));
+            }
+            Err(_) => {
+                let details =
+                    "the server let the user in and did not answer over SFTP in time".into();
+                // With less time, a missing answer says nothing about the account.
+                let program_started = has_full_time && subsystem_started.load(Ordering::Relaxed);
+                let obstacle =
+                    if program_started { Obstacle::NoAnswer } else { Obstacle::ConnectionLost };
+                return Ok(HostIdentity::Unverified(UnverifiedHost { obstacle, details }));
+            }
+        };
     let until = deadline.min(Instant::now() + MARKER_TIMEOUT);
     let proof = match (proof, marker) {
         (Ok(HostIdentity::Verified { evidence, marker: None }), Some(marker)) => {
@@ -109,37 +115,40 @@ pub(crate) async fn verify_same_host(
         (proof, _) => proof,
     };
     // If the close is not sent in time, the end of the session closes the channel.
-    let _ = timeout_at(until, sftp.end_channel()).await;
+    let _ = timeout_at(until, sftp.close()).await;
     proof
 }
 
 /// Opens SFTP and reads the evidence, one item after the other.
-async fn over_sftp(
+async fn collect_evidence(
     session: &SshSession,
-    node: &LocalHost,
+    local_host: &LocalHost,
     marker: Option<&MarkerLocation>,
-    granted: &AtomicBool,
+    subsystem_started: &AtomicBool,
 ) -> Result<(SftpClient, Result<HostIdentity, Fault>), SftpUnavailable> {
-    let mut sftp = SftpClient::open_channel(session, granted).await?;
-    let mut unread = Vec::new();
+    let mut sftp = SftpClient::open(session, subsystem_started).await?;
+    let mut unread_items = Vec::new();
     let mut proof = None;
-    if let Some(ours) = &node.boot_id {
+    if let Some(ours) = &local_host.boot_id {
         let read = sftp.read_file(BOOT_ID_PATH).await?;
-        let read = read.and_then(|text| boot_id(&text).ok_or(SftpReadError::Unfit("no boot id")));
-        proof = classify_evidence(HostEvidence::BootId, BOOT_ID_PATH, ours, read, &mut unread);
+        let read = read.and_then(|text| boot_id(&text).ok_or(SftpReadError::Invalid("no boot id")));
+        proof =
+            classify_evidence(HostEvidence::BootId, BOOT_ID_PATH, ours, read, &mut unread_items);
     } else {
-        unread.push(format!("{BOOT_ID_PATH}: this node's own cannot be read"));
+        unread_items.push(format!("{BOOT_ID_PATH}: this node's own cannot be read"));
     }
     if let (None, Some(marker)) = (&proof, marker) {
         let read = sftp.read_file(&marker.path).await?;
-        let read = read.and_then(|text| marker_id(&text).ok_or(SftpReadError::Unfit("no marker")));
+        let read =
+            read.and_then(|text| marker_id(&text).ok_or(SftpReadError::Invalid("no marker")));
         let ours = marker.id.to_string();
-        proof = classify_evidence(HostEvidence::Marker, &marker.path, &ours, read, &mut unread);
+        proof =
+            classify_evidence(HostEvidence::Marker, &marker.path, &ours, read, &mut unread_items);
     }
     let proof = proof.unwrap_or_else(|| {
         let details = format!(
             "the user may read nothing there that tells hosts apart: {}",
-            unread.join(", ")
+            unread_items.join(", ")
         );
         Ok(HostIdentity::Unverified(UnverifiedHost { obstacle: Obstacle::Unreadable, details }))
     });
@@ -162,35 +171,35 @@ fn remote_marker(
         Ok(Ok(Err(SftpReadError::Missing))) => Some(RemoteMarker::Missing),
         Ok(Ok(Err(SftpReadError::Denied))) => Some(RemoteMarker::Unreadable),
         // The server's disk failed, or the SFTP session was lost.
-        Ok(Ok(Err(SftpReadError::Failed(_) | SftpReadError::Unfit(_))) | Err(_)) => None,
+        Ok(Ok(Err(SftpReadError::Failed(_) | SftpReadError::Invalid(_))) | Err(_)) => None,
         // A retry could leave another hanging process on the server, even if the time was short.
         Err(_) => Some(RemoteMarker::TimedOut),
     }
 }
 
 /// Compares one item of evidence. Returns `None` if it could not be read, and appends the cause to
-/// `unread`.
+/// `unread_items`.
 fn classify_evidence(
     evidence: HostEvidence,
     path: &str,
     ours: &str,
     theirs: Result<String, SftpReadError>,
-    unread: &mut Vec<String>,
+    unread_items: &mut Vec<String>,
 ) -> Option<Result<HostIdentity, Fault>> {
     match theirs {
         Ok(theirs) if theirs == ours => {
             let marker = (evidence == HostEvidence::Marker).then_some(RemoteMarker::Same);
             Some(Ok(HostIdentity::Verified { evidence, marker }))
         }
-        Ok(theirs) => Some(Err(different_host(evidence, ours, &theirs))),
+        Ok(theirs) => Some(Err(different_host_fault(evidence, ours, &theirs))),
         Err(why) => {
-            unread.push(format!("{path}: {why}"));
+            unread_items.push(format!("{path}: {why}"));
             None
         }
     }
 }
 
-fn different_host(evidence: HostEvidence, ours: &str, theirs: &str) -> Fault {
+fn different_host_fault(evidence: HostEvidence, ours: &str, theirs: &str) -> Fault {
     let what = match evidence {
         HostEvidence::BootId => "boot id",
         HostEvidence::Marker => "marker of the image directory",
@@ -206,12 +215,12 @@ fn different_host(evidence: HostEvidence, ours: &str, theirs: &str) -> Fault {
 /// Returns the boot id in the text of its file: a UUID with dashes (RFC 9562 section 4).
 pub(crate) fn boot_id(text: &str) -> Option<String> {
     let id = text.trim_end();
-    let shaped = id.len() == 36
+    let is_uuid = id.len() == 36
         && id.char_indices().all(|(at, c)| match at {
             8 | 13 | 18 | 23 => c == '-',
             _ => c.is_ascii_hexdigit(),
         });
-    shaped.then(|| id.to_ascii_lowercase())
+    is_uuid.then(|| id.to_ascii_lowercase())
 }
 
 /// Returns the id in the text of a marker.
@@ -228,30 +237,34 @@ pub(crate) fn marker_id(text: &str) -> Option<String> {
 /// unless `/etc/nologin.txt` contains another. sshd also has a sentence for a password that must be
 /// changed, but does not send it to the client of a subsystem (`do_exec_no_pty` in OpenSSH's
 /// session.c).
-fn unverified_host(hindrance: &SftpUnavailable) -> UnverifiedHost {
-    let told = |obstacle, details: &str| (obstacle, details.to_owned());
-    let (obstacle, details) = match hindrance {
+fn classify_obstacle(unavailable: &SftpUnavailable) -> UnverifiedHost {
+    let obstacle_with = |obstacle, details: &str| (obstacle, details.to_owned());
+    let (obstacle, details) = match unavailable {
         SftpUnavailable::NoSession => {
-            told(Obstacle::NoSession, "the server opens no session for the user")
+            obstacle_with(Obstacle::NoSession, "the server opens no session for the user")
         }
-        SftpUnavailable::Lost => told(
+        SftpUnavailable::Lost => obstacle_with(
             Obstacle::ConnectionLost,
             "the connection, or the conversation over SFTP, broke off",
         ),
         SftpUnavailable::NoSubsystem => {
-            told(Obstacle::NoSftp, "the server offers the user no SFTP")
+            obstacle_with(Obstacle::NoSftp, "the server offers the user no SFTP")
         }
-        SftpUnavailable::Program { said, exit } => {
-            let exit = exit.map_or_else(String::new, |status| format!(" (exit status {status})"));
-            if said.is_empty() {
+        SftpUnavailable::Program { output, exit_status } => {
+            let exit_status =
+                exit_status.map_or_else(String::new, |status| format!(" (exit status {status})"));
+            if output.is_empty() {
                 let details = "what the server started in the place of SFTP ended without a word";
                 let why = "a forced command, or a password that must be changed first";
-                (Obstacle::NoOutput, format!("{details}{exit}: {why}"))
-            } else if said.contains("account is currently not available") {
-                (Obstacle::Nologin, format!("the user's shell lets nobody in: \"{said}\"{exit}"))
+                (Obstacle::NoOutput, format!("{details}{exit_status}: {why}"))
+            } else if output.contains("account is currently not available") {
+                (
+                    Obstacle::Nologin,
+                    format!("the user's shell lets nobody in: \"{output}\"{exit_status}"),
+                )
             } else {
                 let details = "something else answered in the place of SFTP";
-                (Obstacle::OtherProgram, format!("{details}: \"{said}\"{exit}"))
+                (Obstacle::OtherProgram, format!("{details}: \"{output}\"{exit_status}"))
             }
         }
     };
@@ -296,34 +309,35 @@ mod tests {
             (refused(SftpReadError::Missing), Some(RemoteMarker::Missing)),
             (refused(SftpReadError::Denied), Some(RemoteMarker::Unreadable)),
             (refused(SftpReadError::Failed("failure".into())), None),
-            (refused(SftpReadError::Unfit("too long")), None),
+            (refused(SftpReadError::Invalid("too long")), None),
             (Ok(Ok(Ok("{".into()))), None),
             (Ok(Err(SftpUnavailable::Lost)), None),
         ] {
-            let told = format!("{read:?}");
-            assert_eq!(remote_marker(read, &marker), seen, "{told}");
+            let description = format!("{read:?}");
+            assert_eq!(remote_marker(read, &marker), seen, "{description}");
         }
     }
 
     #[test]
     fn only_what_was_read_and_differs_is_another_host() {
-        let mut unread = Vec::new();
-        let mut judged = |theirs: Result<&str, &str>| {
+        let mut unread_items = Vec::new();
+        let mut classified = |theirs: Result<&str, &str>| {
             let theirs = theirs.map(str::to_owned).map_err(|_| SftpReadError::Denied);
-            classify_evidence(HostEvidence::BootId, BOOT_ID_PATH, "a", theirs, &mut unread)
+            classify_evidence(HostEvidence::BootId, BOOT_ID_PATH, "a", theirs, &mut unread_items)
         };
-        assert_eq!(judged(Ok("a")), Some(Ok(HostIdentity::verified_by(HostEvidence::BootId))));
-        assert_eq!(judged(Err("permission denied")), None);
-        let fault = judged(Ok("b")).unwrap().unwrap_err();
+        assert_eq!(classified(Ok("a")), Some(Ok(HostIdentity::verified_by(HostEvidence::BootId))));
+        assert_eq!(classified(Err("permission denied")), None);
+        let fault = classified(Ok("b")).unwrap().unwrap_err();
         assert_eq!(fault.reason(), Reason::DifferentHost);
         assert_eq!((&fault.facts()["ours"], &fault.facts()["theirs"]), (&"a".into(), &"b".into()));
-        assert_eq!(unread, [format!("{BOOT_ID_PATH}: permission denied")]);
+        assert_eq!(unread_items, [format!("{BOOT_ID_PATH}: permission denied")]);
     }
 
     #[test]
     fn what_answers_in_the_place_of_sftp_is_told_apart() {
-        let program = |said: &str| SftpUnavailable::Program { said: said.into(), exit: Some(1) };
-        for (hindrance, obstacle) in [
+        let program =
+            |output: &str| SftpUnavailable::Program { output: output.into(), exit_status: Some(1) };
+        for (unavailable, obstacle) in [
             (SftpUnavailable::NoSession, Obstacle::NoSession),
             (SftpUnavailable::Lost, Obstacle::ConnectionLost),
             (SftpUnavailable::NoSubsystem, Obstacle::NoSftp),
@@ -331,9 +345,9 @@ mod tests {
             (program("Welcome"), Obstacle::OtherProgram),
             (program(""), Obstacle::NoOutput),
         ] {
-            assert_eq!(unverified_host(&hindrance).obstacle, obstacle, "{hindrance:?}");
+            assert_eq!(classify_obstacle(&unavailable).obstacle, obstacle, "{unavailable:?}");
         }
-        let told = unverified_host(&program("Welcome")).details;
-        assert!(told.ends_with(": \"Welcome\" (exit status 1)"), "{told}");
+        let details = classify_obstacle(&program("Welcome")).details;
+        assert!(details.ends_with(": \"Welcome\" (exit status 1)"), "{details}");
     }
 }

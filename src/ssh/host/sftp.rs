@@ -24,7 +24,7 @@ const MAX_FILE_BYTES: usize = 4096;
 /// extensions.
 const MAX_PACKET_BYTES: usize = MAX_FILE_BYTES + 4096;
 /// Maximum number of bytes kept of a program's output. A fault quotes only its start.
-const MAX_HEARD_BYTES: usize = 512;
+const MAX_OUTPUT_BYTES: usize = 512;
 /// Maximum time to collect output after a program's input was closed or its exit status arrived.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -33,10 +33,10 @@ pub(super) struct SftpClient {
     channel: Channel<Msg>,
     received: Vec<u8>,
     /// True if the server has answered as an SFTP server.
-    known: bool,
+    is_sftp: bool,
     /// The first bytes of output, quoted if no SFTP server answers.
-    heard: Vec<u8>,
-    requests: u32,
+    output: Vec<u8>,
+    last_request_id: u32,
 }
 
 /// Reason why no SFTP session exists.
@@ -47,7 +47,7 @@ pub(super) enum SftpUnavailable {
     /// The server does not have the SFTP subsystem.
     NoSubsystem,
     /// A program that does not speak SFTP: its output as printable text, and its exit status.
-    Program { said: String, exit: Option<u32> },
+    Program { output: String, exit_status: Option<u32> },
     /// The connection is lost, or the SFTP session ended or broke the protocol after its start.
     Lost,
 }
@@ -63,7 +63,7 @@ pub(super) enum SftpReadError {
     /// untrusted.
     Failed(String),
     /// The contents of the file are not of the expected kind.
-    Unfit(&'static str),
+    Invalid(&'static str),
 }
 
 impl std::fmt::Display for SftpReadError {
@@ -71,21 +71,21 @@ impl std::fmt::Display for SftpReadError {
         match self {
             Self::Missing => f.write_str("no such file"),
             Self::Denied => f.write_str("permission denied"),
-            Self::Failed(told) => f.write_str(told),
-            Self::Unfit(why) => f.write_str(why),
+            Self::Failed(message) => f.write_str(message),
+            Self::Invalid(message) => f.write_str(message),
         }
     }
 }
 
 impl SftpClient {
-    /// Opens the channel and starts the SFTP session. `granted` becomes true when the server has
-    /// started its program for SFTP. A caller can read it after a timeout.
+    /// Opens the channel and starts the SFTP session. `subsystem_started` becomes true when the
+    /// server has started its program for SFTP. A caller can read it after a timeout.
     ///
     /// # Cancel safety
     /// Dropping the future, or the client that it returns, closes the channel with the session.
-    pub(super) async fn open_channel(
+    pub(super) async fn open(
         session: &SshSession,
-        granted: &AtomicBool,
+        subsystem_started: &AtomicBool,
     ) -> Result<Self, SftpUnavailable> {
         let opened = session.handle.channel_open_session().await;
         let mut channel = opened.map_err(|error| match error {
@@ -102,16 +102,21 @@ impl SftpClient {
                 _ => return Err(SftpUnavailable::Lost),
             }
         }
-        granted.store(true, Ordering::Relaxed);
-        let mut sftp =
-            Self { channel, received: Vec::new(), known: false, heard: Vec::new(), requests: 0 };
+        subsystem_started.store(true, Ordering::Relaxed);
+        let mut sftp = Self {
+            channel,
+            received: Vec::new(),
+            is_sftp: false,
+            output: Vec::new(),
+            last_request_id: 0,
+        };
         sftp.send_packet(Init::default()).await?;
         match sftp.receive_packet().await? {
             Packet::Version(_) => {
-                sftp.known = true;
+                sftp.is_sftp = true;
                 Ok(sftp)
             }
-            _ => Err(sftp.not_sftp().await),
+            _ => Err(sftp.on_protocol_error().await),
         }
     }
 
@@ -126,10 +131,10 @@ impl SftpClient {
         self.send_packet(Open { id, filename, pflags: OpenFlags::READ, attrs }).await?;
         let handle = match self.receive_packet().await? {
             Packet::Handle(opened) if opened.id == id => opened.handle,
-            Packet::Status(refused) if refused.id == id => {
-                return Ok(Err(error_message(refused.status_code)));
+            Packet::Status(failed) if failed.id == id => {
+                return Ok(Err(read_error(failed.status_code)));
             }
-            _ => return Err(self.not_sftp().await),
+            _ => return Err(self.on_protocol_error().await),
         };
         // The handle is not closed explicitly. It ends with the channel.
         let mut bytes: Vec<u8> = Vec::new();
@@ -143,27 +148,27 @@ impl SftpClient {
                     bytes.extend(data.data);
                 }
                 Packet::Status(end) if end.id == id && end.status_code == StatusCode::Eof => break,
-                Packet::Status(broke) if broke.id == id => {
-                    return Ok(Err(error_message(broke.status_code)));
+                Packet::Status(failed) if failed.id == id => {
+                    return Ok(Err(read_error(failed.status_code)));
                 }
-                _ => return Err(self.not_sftp().await),
+                _ => return Err(self.on_protocol_error().await),
             }
             if bytes.len() > MAX_FILE_BYTES {
-                return Ok(Err(SftpReadError::Unfit("too long")));
+                return Ok(Err(SftpReadError::Invalid("too long")));
             }
         }
-        Ok(String::from_utf8(bytes).map_err(|_| SftpReadError::Unfit("not a text")))
+        Ok(String::from_utf8(bytes).map_err(|_| SftpReadError::Invalid("not a text")))
     }
 
     /// Closes the channel.
-    pub(super) async fn end_channel(self) {
+    pub(super) async fn close(self) {
         // If this fails, the end of the session closes the channel.
         let _ = self.channel.close().await;
     }
 
     fn next_id(&mut self) -> u32 {
-        self.requests = self.requests.wrapping_add(1);
-        self.requests
+        self.last_request_id = self.last_request_id.wrapping_add(1);
+        self.last_request_id
     }
 
     async fn send_packet(&mut self, packet: impl Into<Packet>) -> Result<(), SftpUnavailable> {
@@ -178,22 +183,22 @@ impl SftpClient {
         loop {
             match parse_packet(&mut self.received) {
                 ParsedPacket::Packet(packet) => return Ok(*packet),
-                ParsedPacket::Foreign => return Err(self.not_sftp().await),
-                ParsedPacket::Partly => {}
+                ParsedPacket::Invalid => return Err(self.on_protocol_error().await),
+                ParsedPacket::Incomplete => {}
             }
             match self.channel.wait().await {
                 Some(ChannelMsg::Data { data }) => {
-                    append_bounded(&mut self.heard, &data);
+                    append_bounded(&mut self.output, &data);
                     self.received.extend(data);
                 }
                 Some(ChannelMsg::ExtendedData { data, .. }) => {
-                    append_bounded(&mut self.heard, &data)
+                    append_bounded(&mut self.output, &data)
                 }
                 // More output may follow the exit status.
                 Some(ChannelMsg::ExitStatus { exit_status }) => {
-                    return Err(self.on_channel_ended(Some(exit_status)).await);
+                    return Err(self.collect_output(Some(exit_status)).await);
                 }
-                Some(ChannelMsg::Close) => return Err(self.other_program(None)),
+                Some(ChannelMsg::Close) => return Err(self.end_reason(None)),
                 None => return Err(SftpUnavailable::Lost),
                 Some(_) => {}
             }
@@ -202,70 +207,74 @@ impl SftpClient {
 
     /// Handles output that is not SFTP. Sends the end of the input and collects the output until
     /// the program ends.
-    async fn not_sftp(&mut self) -> SftpUnavailable {
-        if self.known {
+    async fn on_protocol_error(&mut self) -> SftpUnavailable {
+        if self.is_sftp {
             return SftpUnavailable::Lost;
         }
         let _ = self.channel.eof().await;
-        self.on_channel_ended(None).await
+        self.collect_output(None).await
     }
 
-    async fn on_channel_ended(&mut self, mut exit: Option<u32>) -> SftpUnavailable {
+    async fn collect_output(&mut self, mut exit_status: Option<u32>) -> SftpUnavailable {
         let listening = async {
             loop {
                 match self.channel.wait().await {
                     Some(ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. }) => {
-                        append_bounded(&mut self.heard, &data);
+                        append_bounded(&mut self.output, &data);
                     }
-                    Some(ChannelMsg::ExitStatus { exit_status }) => exit = Some(exit_status),
+                    Some(ChannelMsg::ExitStatus { exit_status: status }) => {
+                        exit_status = Some(status)
+                    }
                     Some(ChannelMsg::Close) | None => return,
                     Some(_) => {}
                 }
             }
         };
         let _ = timeout(EXIT_TIMEOUT, listening).await;
-        self.other_program(exit)
+        self.end_reason(exit_status)
     }
 
-    fn other_program(&self, exit: Option<u32>) -> SftpUnavailable {
-        if self.known {
+    fn end_reason(&self, exit_status: Option<u32>) -> SftpUnavailable {
+        if self.is_sftp {
             // An SFTP server had answered, so its end says nothing about the account.
             return SftpUnavailable::Lost;
         }
-        SftpUnavailable::Program { said: sanitize_ascii(&self.heard, MAX_QUOTED), exit }
+        SftpUnavailable::Program { output: sanitize_ascii(&self.output, MAX_QUOTED), exit_status }
     }
 }
 
 /// Result of parsing the received bytes.
 pub(crate) enum ParsedPacket {
     Packet(Box<Packet>),
-    Partly,
-    Foreign,
+    Incomplete,
+    Invalid,
 }
 
 /// Removes and returns the first packet once it is complete.
 pub(crate) fn parse_packet(received: &mut Vec<u8>) -> ParsedPacket {
-    let Some(length) = received.first_chunk::<4>() else { return ParsedPacket::Partly };
+    let Some(length) = received.first_chunk::<4>() else { return ParsedPacket::Incomplete };
     let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
     if length == 0 || length > MAX_PACKET_BYTES {
-        return ParsedPacket::Foreign;
+        return ParsedPacket::Invalid;
     }
-    let Some(body) = received.get(4..length.saturating_add(4)) else { return ParsedPacket::Partly };
+    let Some(body) = received.get(4..length.saturating_add(4)) else {
+        return ParsedPacket::Incomplete;
+    };
     match Packet::try_from(&mut Bytes::copy_from_slice(body)) {
         Ok(packet) => {
             received.drain(..length.saturating_add(4));
             ParsedPacket::Packet(Box::new(packet))
         }
-        Err(_) => ParsedPacket::Foreign,
+        Err(_) => ParsedPacket::Invalid,
     }
 }
 
-fn append_bounded(heard: &mut Vec<u8>, more: &[u8]) {
-    let room = MAX_HEARD_BYTES.saturating_sub(heard.len());
-    heard.extend(more.iter().take(room));
+fn append_bounded(output: &mut Vec<u8>, more: &[u8]) {
+    let free_bytes = MAX_OUTPUT_BYTES.saturating_sub(output.len());
+    output.extend(more.iter().take(free_bytes));
 }
 
-fn error_message(status: StatusCode) -> SftpReadError {
+fn read_error(status: StatusCode) -> SftpReadError {
     match status {
         StatusCode::NoSuchFile => SftpReadError::Missing,
         StatusCode::PermissionDenied => SftpReadError::Denied,

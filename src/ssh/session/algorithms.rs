@@ -11,7 +11,7 @@ use russh::{Preferred, SshId, cipher, compression, kex, mac};
 
 /// Identification of this client. RFC 4253 section 4.2 allows neither a space nor a minus sign in
 /// the software version.
-const CLIENT_IDENTITY: &str = concat!("SSH-2.0-imagestore_agent_", env!("CARGO_PKG_VERSION"));
+const CLIENT_IDENTIFICATION: &str = concat!("SSH-2.0-imagestore_agent_", env!("CARGO_PKG_VERSION"));
 
 /// Offered key exchanges, best first. The fixed groups come after the elliptic curves. A modular
 /// exponentiation over 8192 bits can take seconds on a small machine.
@@ -65,11 +65,11 @@ impl SshAlgorithms {
         let mut ciphers = CIPHERS.to_vec();
         let mut macs = MACS.to_vec();
         let mut keys = host_key_types();
-        let mut unknown = Vec::new();
+        let mut unknown_names = Vec::new();
         for name in legacy {
             let name = name.as_str();
             if matches!(name, "none" | "clear") {
-                unknown.push(name.to_owned());
+                unknown_names.push(name.to_owned());
             } else if let Ok(kex) = kex::Name::try_from(name) {
                 add_legacy(&mut kexes, kex);
             } else if let Ok(cipher) = cipher::Name::try_from(name) {
@@ -79,7 +79,7 @@ impl SshAlgorithms {
             } else if name == RSA_SHA1.as_str() {
                 add_legacy(&mut keys, RSA_SHA1);
             } else {
-                unknown.push(name.to_owned());
+                unknown_names.push(name.to_owned());
             }
         }
         kexes.extend(KEX_EXTENSIONS);
@@ -95,7 +95,7 @@ impl SshAlgorithms {
         // ssh(1) also accepts groups from 2048 bits. russh's default would fail with servers whose
         // moduli(5) was never regenerated. The constructor checks these bounds.
         let gex = GexParams::new(2048, 4096, 8192).unwrap_or_default();
-        (Self { preferred, gex }, unknown)
+        (Self { preferred, gex }, unknown_names)
     }
 
     /// Returns true if a private RSA key may sign with SHA-1.
@@ -105,27 +105,28 @@ impl SshAlgorithms {
 
     /// Returns the configuration of a connection that requests the type of the pinned key first. A
     /// server with several keys would otherwise show another one and seem changed.
-    pub(super) fn client_config(&self, pinned_type: Option<&str>) -> Arc<Config> {
+    pub(super) fn config_preferring(&self, pinned_key_type: Option<&str>) -> Arc<Config> {
         let mut preferred = self.preferred.clone();
-        if let Some(pinned) = pinned_type {
+        if let Some(pinned) = pinned_key_type {
             // The sort is stable: other types keep their order after the pinned type.
             preferred.key.to_mut().sort_by_key(|offered| key_type(offered) != pinned);
         }
         self.with_host_keys(preferred)
     }
 
-    /// Returns a configuration that requests host keys of other kinds than `kinds`, or `None` if no
-    /// kind is left.
-    pub(super) fn config_without(&self, kinds: &[String]) -> Option<Arc<Config>> {
+    /// Returns a configuration that requests host keys of other types than `key_types`, or `None`
+    /// if no type is left.
+    pub(super) fn config_without_key_types(&self, key_types: &[String]) -> Option<Arc<Config>> {
         let mut preferred = self.preferred.clone();
-        let other = |offered: &Algorithm| !kinds.iter().any(|kind| kind == key_type(offered));
+        let other =
+            |offered: &Algorithm| !key_types.iter().any(|excluded| excluded == key_type(offered));
         preferred.key.to_mut().retain(other);
         (!preferred.key.is_empty()).then(|| self.with_host_keys(preferred))
     }
 
     fn with_host_keys(&self, preferred: Preferred) -> Arc<Config> {
         Arc::new(Config {
-            client_id: SshId::Standard(Cow::Borrowed(CLIENT_IDENTITY)),
+            client_id: SshId::Standard(Cow::Borrowed(CLIENT_IDENTIFICATION)),
             preferred,
             gex: self.gex.clone(),
             // Number of messages of up to 256 KiB that can wait in the channel. SFTP has one
@@ -183,8 +184,8 @@ mod tests {
         let legacy =
             ["ssh-rsa", "diffie-hellman-group14-sha1", "aes128-cbc", "hmac-sha1", "none", "x"]
                 .map(str::to_owned);
-        let (algorithms, unknown) = SshAlgorithms::new(&legacy);
-        assert_eq!(unknown, ["none", "x"]);
+        let (algorithms, unknown_names) = SshAlgorithms::new(&legacy);
+        assert_eq!(unknown_names, ["none", "x"]);
         let Preferred { kex, key, cipher, mac, .. } = &algorithms.preferred;
         assert_eq!(names(cipher).last(), Some(&"aes128-cbc"));
         assert_eq!(names(mac).last(), Some(&"hmac-sha1"));
@@ -196,24 +197,25 @@ mod tests {
     #[test]
     fn the_type_of_the_pinned_key_is_asked_for_first() {
         let (algorithms, _) = SshAlgorithms::new(&[]);
-        let first =
-            |pinned| algorithms.client_config(pinned).preferred.key.first().unwrap().to_string();
+        let first = |pinned| {
+            algorithms.config_preferring(pinned).preferred.key.first().unwrap().to_string()
+        };
         assert_eq!(first(None), "ssh-ed25519");
         assert_eq!(first(Some("ssh-rsa")), "rsa-sha2-512");
         assert_eq!(first(Some("ecdsa-sha2-nistp384")), "ecdsa-sha2-nistp384");
-        assert_eq!(algorithms.client_config(Some("ssh-rsa")).preferred.key.len(), 6);
+        assert_eq!(algorithms.config_preferring(Some("ssh-rsa")).preferred.key.len(), 6);
     }
 
     #[test]
     fn kinds_of_host_keys_are_left_out_until_none_is_left() {
         let (algorithms, _) = SshAlgorithms::new(&["ssh-rsa".to_owned()]);
-        let mut kinds = Vec::new();
-        while let Some(config) = algorithms.config_without(&kinds) {
-            kinds.push(key_type(config.preferred.key.first().unwrap()).to_owned());
+        let mut key_types = Vec::new();
+        while let Some(config) = algorithms.config_without_key_types(&key_types) {
+            key_types.push(key_type(config.preferred.key.first().unwrap()).to_owned());
         }
         let ecdsa = ["256", "384", "521"].map(|size| format!("ecdsa-sha2-nistp{size}"));
         assert_eq!(
-            kinds,
+            key_types,
             [vec!["ssh-ed25519".into()], ecdsa.into(), vec!["ssh-rsa".into()]].concat()
         );
     }

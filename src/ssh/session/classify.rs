@@ -12,83 +12,87 @@ use crate::ssh::phase::LoginPhase;
 /// Texts that sshd sends instead of its identification when it rejects a connection: past
 /// `MaxStartups`, and for an address in `PerSourcePenalties` (`drop_connection` in OpenSSH's
 /// sshd.c).
-const OVERLOAD_MESSAGES: [&str; 2] = ["Exceeded MaxStartups", "Not allowed at this time"];
+const THROTTLE_MESSAGES: [&str; 2] = ["Exceeded MaxStartups", "Not allowed at this time"];
 
 /// The message after `MaxAuthTries` rejections (`auth_maxtries_exceeded` in OpenSSH's auth.c).
-const TOO_MANY_TRIES: &str = "Too many authentication failures";
+const MAX_AUTH_TRIES_MESSAGE: &str = "Too many authentication failures";
 
 /// Maximum number of the server's algorithm names in a fault, and maximum length of a name in
 /// bytes. A peer chooses both.
-const MAX_NAMES: usize = 40;
-const MAX_NAME_BYTES: usize = 64;
+const MAX_ALGORITHM_NAMES: usize = 40;
+const MAX_ALGORITHM_NAME_BYTES: usize = 64;
 
 /// Returns the fault for a handshake that failed with an error.
-pub(super) fn handshake_error(error: &Error, witness: &PeerTranscript) -> Fault {
-    let fault = if let Some(fault) = turned_away(witness) {
+pub(super) fn handshake_error(error: &Error, transcript: &PeerTranscript) -> Fault {
+    let fault = if let Some(fault) = throttled(transcript) {
         fault
-    } else if matches!(witness.protocol(), PeerProtocol::Partly | PeerProtocol::Foreign) {
-        not_ssh(witness)
+    } else if matches!(transcript.protocol(), PeerProtocol::Incomplete | PeerProtocol::NotSsh) {
+        not_ssh_fault(transcript)
     } else if let Error::NoCommonAlgo { kind, ours, theirs } = error {
         no_common_algorithm(kind, ours, theirs)
     } else {
-        connection_lost(witness, &describe_error(error))
+        connection_lost_fault(transcript, &describe_error(error))
     };
-    with_peer_details(fault, witness)
+    with_peer_details(fault, transcript)
 }
 
 /// Returns the fault for a handshake that timed out.
-pub(super) fn handshake_timeout(witness: &PeerTranscript) -> Fault {
-    let fault = match (turned_away(witness), witness.protocol()) {
+pub(super) fn handshake_timeout(transcript: &PeerTranscript) -> Fault {
+    let fault = match (throttled(transcript), transcript.protocol()) {
         (Some(fault), _) => fault,
-        (None, PeerProtocol::Foreign) => not_ssh(witness),
-        (None, PeerProtocol::Nothing) => {
+        (None, PeerProtocol::NotSsh) => not_ssh_fault(transcript),
+        (None, PeerProtocol::Silent) => {
             Fault::new(Reason::BannerTimeout, "the server accepted the connection and said nothing")
         }
-        (None, PeerProtocol::Partly) => {
+        (None, PeerProtocol::Incomplete) => {
             Fault::new(Reason::BannerTimeout, "the server did not finish saying who it is")
         }
         (None, PeerProtocol::Ssh) => {
             Fault::new(Reason::HandshakeTimeout, "the key exchange did not end in time")
         }
     };
-    with_peer_details(fault, witness)
+    with_peer_details(fault, transcript)
 }
 
 /// Returns the fault for a session that ended during authentication. Returns `None` if the end was
 /// the server's rejection.
-pub(crate) fn auth_error(witness: &PeerTranscript) -> Option<Fault> {
-    let fault = match witness.farewell.get() {
+pub(crate) fn auth_error(transcript: &PeerTranscript) -> Option<Fault> {
+    let fault = match transcript.session_end.get() {
         Some(SessionEnd::NoMethodLeft) => return None,
-        Some(SessionEnd::Said { words, .. }) if words.contains(TOO_MANY_TRIES) => {
-            Fault::new(Reason::CredentialsRefused, format!("the server refused: {words}"))
+        Some(SessionEnd::Disconnected { message, .. })
+            if message.contains(MAX_AUTH_TRIES_MESSAGE) =>
+        {
+            Fault::new(Reason::CredentialsRefused, format!("the server refused: {message}"))
         }
-        _ => turned_away(witness).unwrap_or_else(|| {
-            connection_lost(witness, "the connection ended during authentication")
+        _ => throttled(transcript).unwrap_or_else(|| {
+            connection_lost_fault(transcript, "the connection ended during authentication")
         }),
     };
     Some(fault)
 }
 
-fn turned_away(witness: &PeerTranscript) -> Option<Fault> {
-    let said = witness.first_line();
-    let words = match witness.farewell.get() {
-        _ if OVERLOAD_MESSAGES.iter().any(|text| said.contains(text)) => said,
-        Some(SessionEnd::Said { words, too_many: true }) => words.clone(),
+fn throttled(transcript: &PeerTranscript) -> Option<Fault> {
+    let first_line = transcript.first_line();
+    let message = match transcript.session_end.get() {
+        _ if THROTTLE_MESSAGES.iter().any(|text| first_line.contains(text)) => first_line,
+        Some(SessionEnd::Disconnected { message, too_many_connections: true }) => message.clone(),
         _ => return None,
     };
-    let details = format!("the server turned the connection away: \"{words}\"");
+    let details = format!("the server turned the connection away: \"{message}\"");
     Some(Fault::new(Reason::Throttled, details))
 }
 
-fn not_ssh(witness: &PeerTranscript) -> Fault {
-    let details = format!("the server does not speak SSH: it said \"{}\"", witness.first_line());
+fn not_ssh_fault(transcript: &PeerTranscript) -> Fault {
+    let details = format!("the server does not speak SSH: it said \"{}\"", transcript.first_line());
     Fault::new(Reason::NotSsh, details)
 }
 
-fn connection_lost(witness: &PeerTranscript, otherwise: &str) -> Fault {
-    let details = match witness.farewell.get() {
-        Some(SessionEnd::Said { words, .. }) => format!("the server hung up: \"{words}\""),
-        Some(SessionEnd::Broke(how)) => format!("{otherwise}: {how}"),
+fn connection_lost_fault(transcript: &PeerTranscript, otherwise: &str) -> Fault {
+    let details = match transcript.session_end.get() {
+        Some(SessionEnd::Disconnected { message, .. }) => {
+            format!("the server hung up: \"{message}\"")
+        }
+        Some(SessionEnd::Failed(how)) => format!("{otherwise}: {how}"),
         _ => otherwise.to_owned(),
     };
     Fault::new(Reason::ConnectionLost, details)
@@ -118,8 +122,8 @@ fn no_common_algorithm(kind: &AlgorithmKind, ours: &[String], theirs: &[String])
     };
     let theirs: Vec<String> = theirs
         .iter()
-        .take(MAX_NAMES)
-        .map(|name| sanitize_ascii(name.as_bytes(), MAX_NAME_BYTES))
+        .take(MAX_ALGORITHM_NAMES)
+        .map(|name| sanitize_ascii(name.as_bytes(), MAX_ALGORITHM_NAME_BYTES))
         .collect();
     let details = format!("no common {kind} algorithm: the server has {}", theirs.join(", "));
     Fault::new(Reason::NoCommonAlgorithm, details)
@@ -129,29 +133,29 @@ fn no_common_algorithm(kind: &AlgorithmKind, ours: &[String], theirs: &[String])
 }
 
 /// Adds the first line of the peer, and the phase that depends on its identification.
-fn with_peer_details(fault: Fault, witness: &PeerTranscript) -> Fault {
-    let identified = witness.protocol() == PeerProtocol::Ssh;
+fn with_peer_details(fault: Fault, transcript: &PeerTranscript) -> Fault {
+    let identified = transcript.protocol() == PeerProtocol::Ssh;
     let phase = if identified { LoginPhase::Handshake } else { LoginPhase::Banner };
     let fault = fault.with_detail("phase", phase.as_str());
-    let said = witness.first_line();
-    if said.is_empty() { fault } else { fault.with_detail("said", said) }
+    let first_line = transcript.first_line();
+    if first_line.is_empty() { fault } else { fault.with_detail("said", first_line) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn after(said: &[u8], farewell: Option<SessionEnd>) -> PeerTranscript {
-        let witness = PeerTranscript::default();
-        witness.record(said);
-        if let Some(farewell) = farewell {
-            witness.farewell.set(farewell).unwrap();
+    fn after(first_line: &[u8], session_end: Option<SessionEnd>) -> PeerTranscript {
+        let transcript = PeerTranscript::default();
+        transcript.record(first_line);
+        if let Some(session_end) = session_end {
+            transcript.session_end.set(session_end).unwrap();
         }
-        witness
+        transcript
     }
 
-    fn goodbye(words: &str, too_many: bool) -> Option<SessionEnd> {
-        Some(SessionEnd::Said { words: words.into(), too_many })
+    fn disconnected(message: &str, too_many_connections: bool) -> Option<SessionEnd> {
+        Some(SessionEnd::Disconnected { message: message.into(), too_many_connections })
     }
 
     const SSH: &[u8] = b"SSH-2.0-x\r\n";
@@ -159,34 +163,34 @@ mod tests {
     #[test]
     fn a_broken_handshake_is_told_by_what_the_peer_said() {
         let reset = || Error::IO(std::io::ErrorKind::ConnectionReset.into());
-        for (said, farewell, error, reason) in [
+        for (first_line, session_end, error, reason) in [
             (&b""[..], None, Error::Disconnect, Reason::ConnectionLost),
             (b"", None, reset(), Reason::ConnectionLost),
             (SSH, None, reset(), Reason::ConnectionLost),
             (SSH, None, Error::WrongServerSig, Reason::ConnectionLost),
-            (SSH, goodbye("bye", false), Error::Disconnect, Reason::ConnectionLost),
-            (SSH, goodbye("full", true), Error::Disconnect, Reason::Throttled),
+            (SSH, disconnected("bye", false), Error::Disconnect, Reason::ConnectionLost),
+            (SSH, disconnected("full", true), Error::Disconnect, Reason::Throttled),
             (b"Exceeded MaxStartups\r\n", None, reset(), Reason::Throttled),
             (b"Not allowed at this time\r\n", None, Error::Disconnect, Reason::Throttled),
             (b"220 ftp\r\n", None, Error::Disconnect, Reason::NotSsh),
             (b"SSH-", None, Error::Disconnect, Reason::NotSsh),
             (b"no\r\nno\r\n", None, Error::Version, Reason::NotSsh),
         ] {
-            let fault = handshake_error(&error, &after(said, farewell));
+            let fault = handshake_error(&error, &after(first_line, session_end));
             assert_eq!(fault.reason(), reason, "{fault}");
         }
     }
 
     #[test]
     fn silence_is_told_by_how_far_the_peer_came() {
-        for (said, reason, phase) in [
+        for (first_line, reason, phase) in [
             (&b""[..], Reason::BannerTimeout, "banner"),
             (b"SSH-2.0", Reason::BannerTimeout, "banner"),
             (b"220 ftp ready", Reason::NotSsh, "banner"),
             (b"Not allowed at this time\r\n", Reason::Throttled, "banner"),
             (SSH, Reason::HandshakeTimeout, "handshake"),
         ] {
-            let fault = handshake_timeout(&after(said, None));
+            let fault = handshake_timeout(&after(first_line, None));
             assert_eq!(fault.reason(), reason, "{fault}");
             assert_eq!(fault.facts()["phase"], phase.into());
         }
@@ -194,16 +198,19 @@ mod tests {
 
     #[test]
     fn an_end_during_the_login_is_told_by_the_servers_goodbye() {
-        for (farewell, reason) in [
-            (goodbye("Too many authentication failures", false), Some(Reason::CredentialsRefused)),
-            (goodbye("go away", false), Some(Reason::ConnectionLost)),
-            (goodbye("full", true), Some(Reason::Throttled)),
-            (Some(SessionEnd::Broke("reset".into())), Some(Reason::ConnectionLost)),
+        for (session_end, reason) in [
+            (
+                disconnected("Too many authentication failures", false),
+                Some(Reason::CredentialsRefused),
+            ),
+            (disconnected("go away", false), Some(Reason::ConnectionLost)),
+            (disconnected("full", true), Some(Reason::Throttled)),
+            (Some(SessionEnd::Failed("reset".into())), Some(Reason::ConnectionLost)),
             (Some(SessionEnd::NoMethodLeft), None),
             (None, Some(Reason::ConnectionLost)),
         ] {
-            let fault = auth_error(&after(SSH, farewell.clone()));
-            assert_eq!(fault.map(|fault| fault.reason()), reason, "{farewell:?}");
+            let fault = auth_error(&after(SSH, session_end.clone()));
+            assert_eq!(fault.map(|fault| fault.reason()), reason, "{session_end:?}");
         }
     }
 
@@ -217,7 +224,10 @@ mod tests {
         assert_eq!(fault.facts()["kind"], "key exchange".into());
         assert_eq!(fault.facts()["ours"], vec!["b".to_owned()].into());
         let crate::model::Fact::List(theirs) = &fault.facts()["theirs"] else { panic!("no list") };
-        assert_eq!((theirs.len(), theirs[0].len()), (MAX_NAMES, MAX_NAME_BYTES));
+        assert_eq!(
+            (theirs.len(), theirs[0].len()),
+            (MAX_ALGORITHM_NAMES, MAX_ALGORITHM_NAME_BYTES)
+        );
         assert!(!fault.details().contains('\x1b'));
     }
 }

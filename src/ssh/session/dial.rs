@@ -23,11 +23,11 @@ pub(crate) async fn dial(
     deadline: Instant,
 ) -> Result<(TcpStream, SocketAddr), Fault> {
     let mut faults = Vec::new();
-    let all = deadline.min(Instant::now() + limit);
-    let shares = (1..=u32::try_from(addresses.len()).unwrap_or(u32::MAX)).rev();
-    for (&address, left) in addresses.iter().zip(shares) {
+    let dial_until = deadline.min(Instant::now() + limit);
+    let remaining_counts = (1..=u32::try_from(addresses.len()).unwrap_or(u32::MAX)).rev();
+    for (&address, remaining) in addresses.iter().zip(remaining_counts) {
         let now = Instant::now();
-        let until = now + all.saturating_duration_since(now) / left;
+        let until = now + dial_until.saturating_duration_since(now) / remaining;
         match timeout_at(until, TcpStream::connect(address)).await {
             Ok(Ok(tcp)) => {
                 // Each message of the handshake is small and waits for an answer. Setting the
@@ -145,12 +145,12 @@ mod tests {
     #[test]
     fn of_several_addresses_the_one_that_refused_is_told() {
         let fault = |reason| Fault::new(reason, "x");
-        let told = most_specific(vec![
+        let fault = most_specific(vec![
             fault(Reason::Unreachable),
             fault(Reason::ConnectTimeout),
             fault(Reason::ConnectionRefused),
         ]);
-        assert_eq!(told.reason(), Reason::ConnectionRefused);
-        assert!(matches!(&told.facts()["tried"], Fact::List(tried) if tried.len() == 3));
+        assert_eq!(fault.reason(), Reason::ConnectionRefused);
+        assert!(matches!(&fault.facts()["tried"], Fact::List(tried) if tried.len() == 3));
     }
 }

@@ -35,10 +35,10 @@ pub(crate) struct PendingDisconnects {
 
 impl PendingDisconnects {
     /// Sends a disconnect after [`DISCONNECT_DELAY`] and closes the connection.
-    pub(crate) fn schedule_disconnect(&self, session: SshSession) {
+    pub(crate) fn schedule(&self, session: SshSession) {
         self.tasks.spawn(async {
             sleep(DISCONNECT_DELAY).await;
-            session.close_session().await;
+            session.disconnect().await;
         });
     }
 
@@ -46,7 +46,7 @@ impl PendingDisconnects {
     ///
     /// # Cancel safety
     /// The disconnects continue without this future.
-    pub(crate) async fn finish_all(&self) {
+    pub(crate) async fn wait_all(&self) {
         // A closed tracker still accepts tasks. Closing it only lets `wait` return once no task is
         // left.
         self.tasks.close();
@@ -60,8 +60,8 @@ impl SshSession {
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection at once.
-    async fn close_session(mut self) {
-        if self.over {
+    async fn disconnect(mut self) {
+        if self.closed {
             return;
         }
         let disconnect = async {

@@ -29,14 +29,14 @@ impl HostKeyCheck {
         match (self.policy, &self.pinned) {
             (HostKeyPolicy::AcceptAny, _) => Ok(()),
             (_, Some(pinned)) if pinned.blob == offered.blob => Ok(()),
-            (_, Some(pinned)) => Err(key_changed(pinned, offered)),
+            (_, Some(pinned)) => Err(key_changed_fault(pinned, offered)),
             (HostKeyPolicy::PinOnFirstUse, None) if given.is_empty() => Ok(()),
             (_, None)
                 if given.iter().any(|known| fingerprints_match(known, &offered.fingerprint)) =>
             {
                 Ok(())
             }
-            (_, None) => Err(key_unknown(given, offered)),
+            (_, None) => Err(key_unknown_fault(given, offered)),
         }
     }
 
@@ -65,7 +65,7 @@ fn fingerprints_match(given: &str, fingerprint: &str) -> bool {
     given.trim().trim_end_matches('=') == fingerprint
 }
 
-fn key_changed(pinned: &HostKey, offered: &HostKey) -> Fault {
+fn key_changed_fault(pinned: &HostKey, offered: &HostKey) -> Fault {
     let details = format!(
         "the server's host key is {} {}, pinned is {} {}",
         offered.algorithm, offered.fingerprint, pinned.algorithm, pinned.fingerprint
@@ -76,7 +76,7 @@ fn key_changed(pinned: &HostKey, offered: &HostKey) -> Fault {
         .with_detail("expectedKeyType", pinned.algorithm.as_str())
 }
 
-fn key_unknown(given: &[String], offered: &HostKey) -> Fault {
+fn key_unknown_fault(given: &[String], offered: &HostKey) -> Fault {
     let key = format!("{} {}", offered.algorithm, offered.fingerprint);
     let details = if given.is_empty() {
         format!("the server's host key is {key}, and none was given with the store")
@@ -104,7 +104,7 @@ mod tests {
         }
     }
 
-    fn judge(
+    fn check(
         policy: HostKeyPolicy,
         pinned: Option<&str>,
         given: &[&str],
@@ -136,7 +136,7 @@ mod tests {
             (AcceptAny, Some("b"), &["SHA256:b"], None),
         ] {
             assert_eq!(
-                judge(policy, pinned, given, "a"),
+                check(policy, pinned, given, "a"),
                 expected,
                 "{policy:?} {pinned:?} {given:?}"
             );

@@ -13,7 +13,7 @@ use crate::common::lock_unpoisoned;
 use crate::model::{Fault, Reason};
 
 /// Maximum number of concurrent logins on one host. It stays below the ten of `MaxStartups`.
-const MAX_CONCURRENT_LOGINS: usize = 4;
+const MAX_LOGINS_PER_HOST: usize = 4;
 
 /// Counts the running logins of each host.
 #[derive(Debug, Default)]
@@ -33,9 +33,9 @@ impl PerHostLimiter {
     ) -> Result<OwnedSemaphorePermit, Fault> {
         let host =
             addresses.first().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |first| host_of(first.ip()));
-        let seat = self.semaphore(host).acquire_owned();
-        match timeout_at(deadline, seat).await {
-            Ok(Ok(seat)) => Ok(seat),
+        let permit = self.semaphore(host).acquire_owned();
+        match timeout_at(deadline, permit).await {
+            Ok(Ok(permit)) => Ok(permit),
             // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => Err(host_busy(host)),
         }
@@ -43,13 +43,13 @@ impl PerHostLimiter {
 
     fn semaphore(&self, host: IpAddr) -> Arc<Semaphore> {
         let mut hosts = lock_unpoisoned(&self.hosts);
-        if let Some(seats) = hosts.get(&host).and_then(Weak::upgrade) {
-            return seats;
+        if let Some(permits) = hosts.get(&host).and_then(Weak::upgrade) {
+            return permits;
         }
-        hosts.retain(|_, seats| seats.strong_count() > 0);
-        let seats = Arc::new(Semaphore::new(MAX_CONCURRENT_LOGINS));
-        hosts.insert(host, Arc::downgrade(&seats));
-        seats
+        hosts.retain(|_, permits| permits.strong_count() > 0);
+        let permits = Arc::new(Semaphore::new(MAX_LOGINS_PER_HOST));
+        hosts.insert(host, Arc::downgrade(&permits));
+        permits
     }
 }
 
@@ -62,9 +62,9 @@ fn host_of(address: IpAddr) -> IpAddr {
 }
 
 fn host_busy(host: IpAddr) -> Fault {
-    let told = format!("{MAX_CONCURRENT_LOGINS} other logins on {host} did not end in time");
-    Fault::new(Reason::AgentBusy, told)
-        .with_detail("running", MAX_CONCURRENT_LOGINS)
+    let details = format!("{MAX_LOGINS_PER_HOST} other logins on {host} did not end in time");
+    Fault::new(Reason::AgentBusy, details)
+        .with_detail("running", MAX_LOGINS_PER_HOST)
         .with_remedy("check why sshd on that host is slow to answer; the login is tried again")
 }
 
@@ -78,30 +78,32 @@ mod tests {
 
     #[tokio::test]
     async fn four_are_let_in_and_the_fifth_when_one_has_left() {
-        let gate = PerHostLimiter::default();
+        let limiter = PerHostLimiter::default();
         // A free permit is granted even past the deadline.
         let soon = Instant::now;
-        let mut seats = Vec::new();
+        let mut permits = Vec::new();
         for address in ["127.0.0.1", "127.0.0.9", "::1", "::ffff:127.0.0.1"] {
-            seats.push(gate.acquire(&at(address), soon()).await.unwrap());
+            permits.push(limiter.acquire(&at(address), soon()).await.unwrap());
         }
-        let fault = gate.acquire(&at("127.0.0.1"), soon()).await.unwrap_err();
+        let fault = limiter.acquire(&at("127.0.0.1"), soon()).await.unwrap_err();
         assert_eq!(fault.reason(), Reason::AgentBusy);
         // Another host has its own.
-        let other = gate.acquire(&at("192.0.2.1"), soon()).await.unwrap();
-        seats.pop();
-        assert!(gate.acquire(&at("127.0.0.1"), soon()).await.is_ok());
-        drop((seats, other));
+        let other = limiter.acquire(&at("192.0.2.1"), soon()).await.unwrap();
+        permits.pop();
+        assert!(limiter.acquire(&at("127.0.0.1"), soon()).await.is_ok());
+        drop((permits, other));
     }
 
     #[tokio::test]
     async fn hosts_that_nobody_logs_in_to_are_forgotten() {
-        let gate = PerHostLimiter::default();
+        let limiter = PerHostLimiter::default();
         for n in 0..1000 {
             drop(
-                gate.acquire(&at(&format!("192.0.{}.{}", n / 256, n % 256)), Instant::now()).await,
+                limiter
+                    .acquire(&at(&format!("192.0.{}.{}", n / 256, n % 256)), Instant::now())
+                    .await,
             );
         }
-        assert_eq!(gate.hosts.lock().unwrap().len(), 1);
+        assert_eq!(limiter.hosts.lock().unwrap().len(), 1);
     }
 }

@@ -42,8 +42,8 @@ use transcript::{PeerTranscript, SessionEnd};
 /// ends the task in which russh runs it.
 pub(crate) struct SshSession {
     pub(crate) handle: Handle<ClientHandler>,
-    pub(crate) witness: Arc<PeerTranscript>,
-    over: bool,
+    pub(crate) transcript: Arc<PeerTranscript>,
+    closed: bool,
     _cancel: DropGuard,
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct SshSession {
 /// Returns the errors of [`perform_handshake`]. If no key was accepted, returns the fault of the
 /// first one, with all fingerprints in `offeredFingerprints`. If a further connection or handshake
 /// fails, returns its own fault, because the right key may not have been seen.
-pub(crate) async fn connect_with_known_key(
+pub(crate) async fn connect_with_expected_key(
     tcp: TcpStream,
     peer: SocketAddr,
     algorithms: &SshAlgorithms,
@@ -64,21 +64,21 @@ pub(crate) async fn connect_with_known_key(
     until: Instant,
 ) -> Result<SshSession, Fault> {
     let pinned = expected.pinned.as_ref().map(|key| key.algorithm.as_str());
-    let config = algorithms.client_config(pinned);
-    let greeted = perform_handshake(tcp, config, expected.clone(), until).await;
-    let Err(first) = greeted else { return greeted };
+    let config = algorithms.config_preferring(pinned);
+    let outcome = perform_handshake(tcp, config, expected.clone(), until).await;
+    let Err(first) = outcome else { return outcome };
     let Some(key) = expected.other_key_may_match(&first) else { return Err(first) };
-    let mut kinds = vec![key.algorithm.clone()];
+    let mut key_types = vec![key.algorithm.clone()];
     let mut fingerprints = vec![key.fingerprint.clone()];
-    while let Some(config) = algorithms.config_without(&kinds) {
+    while let Some(config) = algorithms.config_without_key_types(&key_types) {
         let (tcp, _) = dial::dial(&[peer], connect_timeout, until).await?;
         let fault = match perform_handshake(tcp, config, expected.clone(), until).await {
             Err(fault) => fault,
-            greeted => return greeted,
+            outcome => return outcome,
         };
         match expected.other_key_may_match(&fault) {
             Some(key) => {
-                kinds.push(key.algorithm.clone());
+                key_types.push(key.algorithm.clone());
                 fingerprints.push(key.fingerprint.clone());
             }
             // All other algorithms were common a moment ago, so the server has no other key.
@@ -100,38 +100,40 @@ async fn perform_handshake(
     expected: HostKeyCheck,
     until: Instant,
 ) -> Result<SshSession, Fault> {
-    let witness = Arc::new(PeerTranscript::default());
+    let transcript = Arc::new(PeerTranscript::default());
     let cancel = CancellationToken::new();
-    let stream = RecordingStream::new(tcp, Arc::clone(&witness), cancel.clone());
+    let stream = RecordingStream::new(tcp, Arc::clone(&transcript), cancel.clone());
     let cancel = cancel.drop_guard();
-    let client = ClientHandler { expected, witness: Arc::clone(&witness) };
+    let client = ClientHandler { expected, transcript: Arc::clone(&transcript) };
     match timeout_at(until, client::connect_stream(config, stream, client)).await {
-        Ok(Ok(handle)) => Ok(SshSession { handle, witness, over: false, _cancel: cancel }),
+        Ok(Ok(handle)) => Ok(SshSession { handle, transcript, closed: false, _cancel: cancel }),
         Ok(Err(HandshakeError::Key(fault))) => Err(*fault),
-        Ok(Err(HandshakeError::Session(error))) => Err(classify::handshake_error(&error, &witness)),
-        Err(_) => Err(classify::handshake_timeout(&witness)),
+        Ok(Err(HandshakeError::Session(error))) => {
+            Err(classify::handshake_error(&error, &transcript))
+        }
+        Err(_) => Err(classify::handshake_timeout(&transcript)),
     }
 }
 
 impl SshSession {
     /// Returns the key that the server proved to have.
     pub(crate) fn host_key(&self) -> Option<HostKey> {
-        self.witness.host_key.get().cloned()
+        self.transcript.host_key.get().cloned()
     }
 
     /// Waits until a session that russh has given up has recorded its end.
-    pub(crate) async fn on_session_end(&mut self) {
-        if !self.over {
+    pub(crate) async fn wait_closed(&mut self) {
+        if !self.closed {
             // The returned value repeats the handler's record.
             let _ = Pin::new(&mut self.handle).await;
-            self.over = true;
+            self.closed = true;
         }
     }
 
     /// Prevents the disconnect of a session whose server owes a reply. The server would not read a
     /// disconnect before it.
-    pub(crate) fn mark_closed(&mut self) {
-        self.over = true;
+    pub(crate) fn skip_disconnect(&mut self) {
+        self.closed = true;
     }
 }
 
@@ -153,7 +155,7 @@ impl From<Error> for HandshakeError {
 /// Callbacks of russh for one session.
 pub(crate) struct ClientHandler {
     expected: HostKeyCheck,
-    witness: Arc<PeerTranscript>,
+    transcript: Arc<PeerTranscript>,
 }
 
 /// Rejects every channel that the server opens. russh would keep each one until the session ends.
@@ -183,7 +185,7 @@ impl Handler for ClientHandler {
         let offered = host_key(&offered.public_key());
         self.expected.check_key(&offered).map_err(|fault| HandshakeError::Key(Box::new(fault)))?;
         // Only the first key is stored. A later key exchange of the session does not replace it.
-        let _ = self.witness.host_key.set(offered);
+        let _ = self.transcript.host_key.set(offered);
         Ok(true)
     }
 
@@ -201,22 +203,25 @@ impl Handler for ClientHandler {
         &mut self,
         reason: DisconnectReason<HandshakeError>,
     ) -> Result<(), HandshakeError> {
-        let farewell = match reason {
-            DisconnectReason::ReceivedDisconnect(goodbye) => SessionEnd::Said {
-                words: sanitize_ascii(goodbye.message.as_bytes(), MAX_QUOTED),
-                too_many: matches!(goodbye.reason_code, Disconnect::TooManyConnections),
+        let session_end = match reason {
+            DisconnectReason::ReceivedDisconnect(disconnected) => SessionEnd::Disconnected {
+                message: sanitize_ascii(disconnected.message.as_bytes(), MAX_QUOTED),
+                too_many_connections: matches!(
+                    disconnected.reason_code,
+                    Disconnect::TooManyConnections
+                ),
             },
             DisconnectReason::Error(HandshakeError::Session(Error::NoAuthMethod)) => {
                 SessionEnd::NoMethodLeft
             }
             DisconnectReason::Error(HandshakeError::Session(error)) => {
-                SessionEnd::Broke(classify::describe_error(&error))
+                SessionEnd::Failed(classify::describe_error(&error))
             }
             DisconnectReason::Error(HandshakeError::Key(fault)) => {
-                SessionEnd::Broke(fault.to_string())
+                SessionEnd::Failed(fault.to_string())
             }
         };
-        let _ = self.witness.farewell.set(farewell);
+        let _ = self.transcript.session_end.set(session_end);
         Ok(())
     }
 }

@@ -30,10 +30,14 @@ pub(crate) async fn resolve_address(
     until: Instant,
 ) -> Result<Vec<SocketAddr>, Fault> {
     let found = look_up(address, until).await?;
-    let own = own_addresses();
-    let (may, other): (Vec<SocketAddr>, Vec<SocketAddr>) =
-        found.into_iter().partition(|found| is_allowed(found.ip(), &own, allowed));
-    if may.is_empty() { Err(not_allowed(address, &other, &own, allowed)) } else { Ok(may) }
+    let own_addresses = host_addresses();
+    let (permitted, rejected): (Vec<SocketAddr>, Vec<SocketAddr>) =
+        found.into_iter().partition(|found| is_allowed(found.ip(), &own_addresses, allowed));
+    if permitted.is_empty() {
+        Err(not_allowed(address, &rejected, &own_addresses, allowed))
+    } else {
+        Ok(permitted)
+    }
 }
 
 async fn look_up(address: &SshAddress, until: Instant) -> Result<Vec<SocketAddr>, Fault> {
@@ -61,7 +65,7 @@ async fn look_up(address: &SshAddress, until: Instant) -> Result<Vec<SocketAddr>
 
 /// Returns the addresses of this host's interfaces. If the list is empty, only loopback and the
 /// configured networks are allowed.
-fn own_addresses() -> Vec<IpAddr> {
+fn host_addresses() -> Vec<IpAddr> {
     match getifaddrs() {
         Ok(interfaces) => {
             interfaces.filter_map(|interface| interface.address).filter_map(parse_ip).collect()
@@ -80,22 +84,23 @@ fn parse_ip(address: nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
 
 /// Returns true for a loopback address, an address of this host, and an address in the allowed
 /// networks. IPv4-mapped IPv6 addresses are compared as IPv4.
-fn is_allowed(ip: IpAddr, own: &[IpAddr], allowed: &IpAllowlist) -> bool {
+fn is_allowed(ip: IpAddr, own_addresses: &[IpAddr], allowed: &IpAllowlist) -> bool {
     let ip = ip.to_canonical();
-    ip.is_loopback() || own.contains(&ip) || allowed.contains(ip)
+    ip.is_loopback() || own_addresses.contains(&ip) || allowed.contains(ip)
 }
 
 fn not_allowed(
     address: &SshAddress,
     found: &[SocketAddr],
-    own: &[IpAddr],
+    own_addresses: &[IpAddr],
     allowed: &IpAllowlist,
 ) -> Fault {
     let found: Vec<String> = found.iter().map(|found| found.ip().to_string()).collect();
     let details = format!("{} is {}, which is not this host", address.hostname, found.join(", "));
-    let own = own.iter().filter(|ip| !ip.is_loopback()).map(ToString::to_string);
+    let own_addresses =
+        own_addresses.iter().filter(|ip| !ip.is_loopback()).map(ToString::to_string);
     let allowed: Vec<String> =
-        own.chain(allowed.networks().iter().map(ToString::to_string)).collect();
+        own_addresses.chain(allowed.networks().iter().map(ToString::to_string)).collect();
     Fault::new(Reason::TargetNotAllowed, details)
         .with_detail("addresses", found)
         .with_detail("allowed", allowed)
@@ -107,7 +112,7 @@ mod tests {
 
     #[test]
     fn this_host_and_the_configured_networks_are_allowed_in_both_families() {
-        let own = ["10.0.0.5", "fd00::5"].map(|ip| ip.parse().unwrap());
+        let own_addresses = ["10.0.0.5", "fd00::5"].map(|ip| ip.parse().unwrap());
         let allowed = ["192.0.2.0/24", "2001:db8::/32"].map(|net| net.parse().unwrap());
         let allowed = IpAllowlist::new(&allowed);
         for (ip, expected) in [
@@ -126,12 +131,12 @@ mod tests {
             ("0.0.0.0", false),
             ("::", false),
         ] {
-            assert_eq!(is_allowed(ip.parse().unwrap(), &own, &allowed), expected, "{ip}");
+            assert_eq!(is_allowed(ip.parse().unwrap(), &own_addresses, &allowed), expected, "{ip}");
         }
     }
 
     #[test]
     fn the_addresses_of_this_host_hold_its_loopback() {
-        assert!(own_addresses().iter().any(IpAddr::is_loopback));
+        assert!(host_addresses().iter().any(IpAddr::is_loopback));
     }
 }

@@ -21,17 +21,17 @@ use super::transcript::PeerTranscript;
 /// closes the socket.
 pub(super) struct RecordingStream {
     tcp: TcpStream,
-    witness: Arc<PeerTranscript>,
+    transcript: Arc<PeerTranscript>,
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl RecordingStream {
     pub(super) fn new(
         tcp: TcpStream,
-        witness: Arc<PeerTranscript>,
+        transcript: Arc<PeerTranscript>,
         cancel: CancellationToken,
     ) -> Self {
-        Self { tcp, witness, cancelled: Box::pin(cancel.cancelled_owned()) }
+        Self { tcp, transcript, cancelled: Box::pin(cancel.cancelled_owned()) }
     }
 
     /// Returns an error once the stream is cancelled. Before that, the cancellation wakes the
@@ -53,7 +53,7 @@ impl AsyncRead for RecordingStream {
         self.poll_cancelled(cx)?;
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.tcp).poll_read(cx, buf))?;
-        self.witness.record(buf.filled().get(before..).unwrap_or_default());
+        self.transcript.record(buf.filled().get(before..).unwrap_or_default());
         // sshd holds back a small packet until the previous one is acknowledged (Nagle). The kernel
         // delays that acknowledgement by 40 ms on an interactive connection. The option does not
         // persist: tcp(7), TCP_QUICKACK. If it cannot be set, the connection is only slower.
@@ -130,6 +130,6 @@ mod tests {
         let mut said = [0; 9];
         stream.read_exact(&mut said).await.unwrap();
         assert_eq!(&said, b"go away\r\n");
-        assert_eq!(stream.witness.first_line(), "go away");
+        assert_eq!(stream.transcript.first_line(), "go away");
     }
 }

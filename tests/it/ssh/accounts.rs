@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use imagestore_agent::model::MarkerId;
 use imagestore_agent::settings::SshSettings;
-use imagestore_agent::ssh::{EvidenceWanted, LoginRequest, MarkerLocation};
+use imagestore_agent::ssh::{EvidenceScope, LoginRequest, MarkerLocation};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -103,8 +103,8 @@ pub(crate) async fn hosts(situation: &str) -> RowSetup {
     };
     let sshd = server.start();
     let marker = MarkerLocation { path: format!("/{MARKER}"), id: own_marker };
-    let asked = EvidenceWanted::Full(Some(marker));
-    (verify(&LoginRequest { asked, ..by_password(&sshd, &user) }).await, sshd).into()
+    let evidence = EvidenceScope::Full(Some(marker));
+    (verify(&LoginRequest { evidence, ..by_password(&sshd, &user) }).await, sshd).into()
 }
 
 /// Sets up an sshd whose process stops in the middle of the login: a command that it runs for the

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use imagestore_agent::model::{Fact, Fault, HostKey, Reason, Secret, SshAddress, SshCredentials};
 use imagestore_agent::settings::{self, Settings};
-use imagestore_agent::ssh::{EvidenceWanted, LoginRequest, VerifiedLogin, Verifier};
+use imagestore_agent::ssh::{EvidenceScope, LoginRequest, VerifiedLogin, Verifier};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -45,7 +45,7 @@ pub(crate) fn login(
         credentials,
         pinned: None,
         given_fingerprints: Vec::new(),
-        asked: EvidenceWanted::Full(None),
+        evidence: EvidenceScope::Full(None),
     }
 }
 

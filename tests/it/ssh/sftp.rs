@@ -7,7 +7,7 @@ use std::time::Duration;
 use imagestore_agent::model::{
     HostEvidence, HostIdentity, MarkerId, Obstacle, Reason, RemoteMarker, SshCredentials,
 };
-use imagestore_agent::ssh::{EvidenceWanted, LoginRequest, MarkerLocation};
+use imagestore_agent::ssh::{EvidenceScope, LoginRequest, MarkerLocation};
 use russh_sftp::protocol::{Data, Handle, Packet, Version};
 use tokio::time::Instant;
 
@@ -21,7 +21,7 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 async fn proven(role: PacketScript, quirks: ServerQuirks) -> HostIdentity {
     let server = ScriptedSftpServer::start(role, quirks).await;
     let by_password = SshCredentials::password(secret("hunter2"));
-    verify(&login(server.address, "anyone", by_password)).await.unwrap().proof
+    verify(&login(server.address, "anyone", by_password)).await.unwrap().host_identity
 }
 
 /// Returns the obstacle and its details.
@@ -114,11 +114,11 @@ async fn a_disk_that_hangs_behind_the_marker_leaves_the_proof_standing() {
     let by_password = SshCredentials::password(secret("hunter2"));
     let marker = MarkerLocation { path: "/hung/marker".to_owned(), id: MarkerId::from_u128(1) };
     let login = LoginRequest {
-        asked: EvidenceWanted::Full(Some(marker)),
+        evidence: EvidenceScope::Full(Some(marker)),
         ..login(server.address, "anyone", by_password)
     };
     let seen = Some(RemoteMarker::TimedOut);
-    let proof = verify(&login).await.unwrap().proof;
+    let proof = verify(&login).await.unwrap().host_identity;
     assert_eq!(proof, HostIdentity::Verified { evidence: HostEvidence::BootId, marker: seen });
 }
 

@@ -105,7 +105,7 @@ async fn every_row_of_the_document_is_what_happens() {
 fn differs(row: &Row, outcome: &Outcome) -> Option<&'static str> {
     let fault = match outcome {
         Ok(_) if row.answer != "logged in" => return Some("logged in"),
-        Ok(verified) => return differs_in_proof(row, &verified.proof),
+        Ok(verified) => return differs_in_proof(row, &verified.host_identity),
         Err(fault) => fault,
     };
     if row.answer != fault.reason().as_str() {
