@@ -94,7 +94,7 @@ impl Verifier {
     pub fn new(settings: &settings::SshSettings) -> Self {
         let (algorithms, unknown) = SshAlgorithms::new(&settings.legacy);
         if !unknown.is_empty() {
-            tracing::warn!(?unknown, "ssh.legacy names algorithms that this build does not have");
+            tracing::warn!(?unknown, "unknown algorithms in ssh.legacy ignored");
         }
         let key_permits = Arc::new(Semaphore::new(private_key::MAX_CONCURRENT_KEY_OPENINGS));
         Self {
@@ -201,7 +201,7 @@ impl Verifier {
             drop(permit);
             // russh does not finish the key exchange of a new connection without checking the key.
             let no_host_key =
-                || Fault::new(Reason::HostKeyUnknown, "the server showed no host key");
+                || Fault::new(Reason::HostKeyUnknown, "the server presented no host key");
             let host_key = session.host_key().ok_or_else(no_host_key)?;
             let proving = self.verify_host(
                 &session,

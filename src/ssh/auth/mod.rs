@@ -19,8 +19,9 @@ use super::session::SshSession;
 use super::session::classify;
 use method::{AuthMethod, AuthProgress};
 
-/// Maximum number of keyboard-interactive rounds. PAM sends one round with a prompt and then one
-/// without. A server that continues beyond this limit will not accept the login.
+/// Maximum number of keyboard-interactive rounds that are answered. PAM sends one round with a
+/// prompt and then one without. A server that sends more rounds than this limit is treated as one
+/// that asks for a second factor.
 const MAX_PROMPT_ROUNDS: usize = 8;
 
 /// Material for the authentication of one login.
@@ -59,9 +60,9 @@ pub(super) async fn log_in(
         Ok(Ok(method)) => return Ok(progress.into_accepted(method)),
         Ok(Err(fault)) => fault,
         Err(_) => {
-            // The server owes a reply and would not read a disconnect before it.
+            // The server has not replied yet and would not read a disconnect before it.
             session.skip_disconnect();
-            Fault::new(Reason::AuthTimeout, "the server did not decide about the login in time")
+            Fault::new(Reason::AuthTimeout, "the server did not accept or reject the login in time")
         }
     };
     Err(fault
@@ -114,12 +115,14 @@ fn rejection_fault(username: &str, progress: &AuthProgress) -> Fault {
     let reason = progress.failure_reason();
     let details = match reason {
         Reason::SecondFactorMissing => {
-            format!("the server took the first method of {username} and wants {offered} besides")
+            format!(
+                "the server accepted one method of {username} and requires another one: {offered}"
+            )
         }
         Reason::MethodNotOffered => {
-            format!("the server lets {username} log in with {offered} only")
+            format!("the server accepts only {offered} from {username}")
         }
-        _ => format!("the server refused {username}"),
+        _ => format!("the server rejected the login of {username}"),
     };
     Fault::new(reason, details)
 }
@@ -155,7 +158,7 @@ async fn try_publickey(
 }
 
 fn no_common_signature() -> Fault {
-    let details = "the server takes signatures of an RSA key with SHA-1 only";
+    let details = "the server accepts only SHA-1 signatures of an RSA key";
     Fault::new(Reason::NoCommonAlgorithm, details)
         .with_detail("kind", "signature")
         .with_detail("ours", ["rsa-sha2-512", "rsa-sha2-256"].map(str::to_owned).to_vec())
@@ -234,7 +237,11 @@ async fn try_keyboard_interactive(
         reply = session.handle.authenticate_keyboard_interactive_respond(answers).await;
     }
     session.skip_disconnect();
-    let details = format!("the server asked {} on and on", material.username);
+    let details = format!(
+        "the server sent {MAX_PROMPT_ROUNDS} rounds of prompts to {}, the maximum that the daemon \
+         answers",
+        material.username
+    );
     Err(Fault::new(Reason::SecondFactorMissing, details).with_detail("rounds", MAX_PROMPT_ROUNDS))
 }
 
@@ -257,14 +264,18 @@ fn unanswerable_prompts(
         _ => false,
     };
     let fault = if is_repeated {
-        Fault::new(Reason::CredentialsRefused, format!("the server refused {username}"))
+        Fault::new(
+            Reason::CredentialsRefused,
+            format!("the server rejected the login of {username}"),
+        )
     } else if answered_prompt.is_some() && requires_new_password(server_text, &prompt_texts) {
-        let details = format!("the server takes {username}'s password and wants it changed first");
+        let details =
+            format!("the server accepts {username}'s password but requires a new one first");
         Fault::new(Reason::CredentialsRefused, details).with_remedy(
             "change the user's password on the server, then give the store the new one: imagestore-agent update",
         )
     } else {
-        let details = format!("the server asks {username} more than the password");
+        let details = format!("the server asks {username} for more than the password");
         Fault::new(Reason::SecondFactorMissing, details)
     };
     let fault = if server_text.is_empty() { fault } else { fault.with_detail("told", server_text) };
@@ -310,7 +321,10 @@ async fn method_outcome(
 async fn connection_lost(session: &mut SshSession) -> Fault {
     session.wait_closed().await;
     classify::auth_error(&session.transcript).unwrap_or_else(|| {
-        Fault::new(Reason::CredentialsRefused, "the server refused and offers no other method")
+        Fault::new(
+            Reason::CredentialsRefused,
+            "the server rejected the login and offers no other method",
+        )
     })
 }
 

@@ -37,7 +37,7 @@ pub(crate) async fn open_key(
     let (text, passphrase) = (text.clone(), passphrase.cloned());
     #[expect(
         clippy::disallowed_methods,
-        reason = "bcrypt takes a tenth of a second and more, which no other task shall wait for"
+        reason = "bcrypt takes a tenth of a second or more, and no other task should wait for it"
     )]
     let parsing = tokio::task::spawn_blocking(move || {
         let _permit = permit;
@@ -57,15 +57,18 @@ pub(crate) async fn open_key(
 pub(crate) enum KeyError {
     #[error("the private key is encrypted and the store has no passphrase for it")]
     NoPassphrase,
-    #[error("the passphrase does not open the private key, or its encryption is not supported")]
+    #[error("the passphrase does not decrypt the private key, or its encryption is not supported")]
     WrongPassphrase,
-    #[error("the text is not a private key in OpenSSH or PEM form")]
+    #[error("the text is not a private key in OpenSSH or PEM format")]
     NotAKey,
-    #[error("the private key is damaged, or of a kind that is not supported")]
+    #[error("the private key is damaged, or its type is not supported")]
     Damaged,
-    #[error("the private key's encryption took too long to open")]
+    #[error("the private key was not opened in time")]
     TooSlow,
-    #[error("the private key's encryption asks for {} {}, more than {}", .0.required, .0.unit, .0.limit)]
+    #[error(
+        "the encryption of the private key requires {} {}, more than the limit of {}",
+        .0.required, .0.unit, .0.limit
+    )]
     TooExpensive(KdfCostExceeded),
 }
 

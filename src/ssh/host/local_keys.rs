@@ -23,7 +23,7 @@ impl LocalHostKeys {
     pub(crate) async fn read_all() -> Self {
         #[expect(
             clippy::disallowed_methods,
-            reason = "three small files of the root filesystem, beside a login that takes far longer"
+            reason = "reads a few small files of the root filesystem while a login runs"
         )]
         let reading =
             tokio::task::spawn_blocking(|| Self(key_blobs(Path::new(HOST_KEY_DIRECTORY))));
@@ -36,7 +36,7 @@ impl LocalHostKeys {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place that reads them: see the head")]
+#[expect(clippy::disallowed_methods, reason = "the files that the module comment names")]
 fn key_blobs(directory: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     let public = |name: &str| name.starts_with("ssh_host_") && name.ends_with("_key.pub");

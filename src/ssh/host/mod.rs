@@ -38,9 +38,9 @@ pub(super) const PROOF_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum duration of the marker's read after the proof. It is short because no proof depends on
 /// it.
 const MARKER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Maximum part of [`PROOF_TIMEOUT`] that the caller's deadline may cut off. With less time left, a
-/// missing answer says nothing about the account.
-const PROOF_RESERVE: Duration = Duration::from_secs(1);
+/// Minimum time for a proof whose missing answer counts against the account. With less time left
+/// before the caller's deadline, the server may only be slow.
+const MIN_PROOF_TIME: Duration = Duration::from_secs(4);
 
 /// Properties that distinguish this node from others.
 #[derive(Clone, Debug)]
@@ -86,8 +86,7 @@ pub(crate) async fn verify_same_host(
     }
     let until = deadline.min(Instant::now() + PROOF_TIMEOUT);
     let subsystem_started = AtomicBool::new(false);
-    let has_full_time =
-        until.saturating_duration_since(Instant::now()) >= PROOF_TIMEOUT - PROOF_RESERVE;
+    let has_full_time = until.saturating_duration_since(Instant::now()) >= MIN_PROOF_TIME;
     let (mut sftp, proof) =
         match timeout_at(until, collect_evidence(session, local_host, marker, &subsystem_started))
             .await
@@ -98,7 +97,7 @@ pub(crate) async fn verify_same_host(
             }
             Err(_) => {
                 let details =
-                    "the server let the user in and did not answer over SFTP in time".into();
+                    "the server accepted the login but did not answer over SFTP in time".into();
                 // With less time, a missing answer says nothing about the account.
                 let program_started = has_full_time && subsystem_started.load(Ordering::Relaxed);
                 let obstacle =
@@ -131,23 +130,26 @@ async fn collect_evidence(
     let mut proof = None;
     if let Some(ours) = &local_host.boot_id {
         let read = sftp.read_file(BOOT_ID_PATH).await?;
-        let read = read.and_then(|text| boot_id(&text).ok_or(SftpReadError::Invalid("no boot id")));
+        let read = read.and_then(|text| {
+            boot_id(&text).ok_or(SftpReadError::Invalid("the file contains no boot id"))
+        });
         proof =
             classify_evidence(HostEvidence::BootId, BOOT_ID_PATH, ours, read, &mut unread_items);
     } else {
-        unread_items.push(format!("{BOOT_ID_PATH}: this node's own cannot be read"));
+        unread_items.push(format!("{BOOT_ID_PATH}: the daemon cannot read the file on this node"));
     }
     if let (None, Some(marker)) = (&proof, marker) {
         let read = sftp.read_file(&marker.path).await?;
-        let read =
-            read.and_then(|text| marker_id(&text).ok_or(SftpReadError::Invalid("no marker")));
+        let read = read.and_then(|text| {
+            marker_id(&text).ok_or(SftpReadError::Invalid("the file contains no marker"))
+        });
         let ours = marker.id.to_string();
         proof =
             classify_evidence(HostEvidence::Marker, &marker.path, &ours, read, &mut unread_items);
     }
     let proof = proof.unwrap_or_else(|| {
         let details = format!(
-            "the user may read nothing there that tells hosts apart: {}",
+            "the user cannot read anything on the server that distinguishes hosts: {}",
             unread_items.join(", ")
         );
         Ok(HostIdentity::Unverified(UnverifiedHost { obstacle: Obstacle::Unreadable, details }))
@@ -205,7 +207,7 @@ fn different_host_fault(evidence: HostEvidence, ours: &str, theirs: &str) -> Fau
         HostEvidence::Marker => "marker of the image directory",
         HostEvidence::HostKey => "host key",
     };
-    let details = format!("the login works, but the {what} there is {theirs}, not {ours}");
+    let details = format!("the login works, but the {what} on the server is {theirs}, not {ours}");
     Fault::new(Reason::DifferentHost, details)
         .with_detail("evidence", evidence.as_str())
         .with_detail("ours", ours)
@@ -245,25 +247,26 @@ fn classify_obstacle(unavailable: &SftpUnavailable) -> UnverifiedHost {
         }
         SftpUnavailable::Lost => obstacle_with(
             Obstacle::ConnectionLost,
-            "the connection, or the conversation over SFTP, broke off",
+            "the SSH connection or the SFTP session was lost",
         ),
         SftpUnavailable::NoSubsystem => {
-            obstacle_with(Obstacle::NoSftp, "the server offers the user no SFTP")
+            obstacle_with(Obstacle::NoSftp, "the server offers no SFTP to the user")
         }
         SftpUnavailable::Program { output, exit_status } => {
             let exit_status =
                 exit_status.map_or_else(String::new, |status| format!(" (exit status {status})"));
             if output.is_empty() {
-                let details = "what the server started in the place of SFTP ended without a word";
+                let details =
+                    "the program that the server started instead of SFTP ended without output";
                 let why = "a forced command, or a password that must be changed first";
                 (Obstacle::NoOutput, format!("{details}{exit_status}: {why}"))
             } else if output.contains("account is currently not available") {
                 (
                     Obstacle::Nologin,
-                    format!("the user's shell lets nobody in: \"{output}\"{exit_status}"),
+                    format!("the user's shell permits no login: \"{output}\"{exit_status}"),
                 )
             } else {
-                let details = "something else answered in the place of SFTP";
+                let details = "another program answered instead of SFTP";
                 (Obstacle::OtherProgram, format!("{details}: \"{output}\"{exit_status}"))
             }
         }

@@ -154,10 +154,10 @@ impl SftpClient {
                 _ => return Err(self.on_protocol_error().await),
             }
             if bytes.len() > MAX_FILE_BYTES {
-                return Ok(Err(SftpReadError::Invalid("too long")));
+                return Ok(Err(SftpReadError::Invalid("the file is too long")));
             }
         }
-        Ok(String::from_utf8(bytes).map_err(|_| SftpReadError::Invalid("not a text")))
+        Ok(String::from_utf8(bytes).map_err(|_| SftpReadError::Invalid("the file is not text")))
     }
 
     /// Closes the channel.

@@ -42,11 +42,12 @@ pub(super) fn handshake_timeout(transcript: &PeerTranscript) -> Fault {
         (Some(fault), _) => fault,
         (None, PeerProtocol::NotSsh) => not_ssh_fault(transcript),
         (None, PeerProtocol::Silent) => {
-            Fault::new(Reason::BannerTimeout, "the server accepted the connection and said nothing")
+            Fault::new(Reason::BannerTimeout, "the server accepted the connection but sent no data")
         }
-        (None, PeerProtocol::Incomplete) => {
-            Fault::new(Reason::BannerTimeout, "the server did not finish saying who it is")
-        }
+        (None, PeerProtocol::Incomplete) => Fault::new(
+            Reason::BannerTimeout,
+            "the server did not complete its identification line in time",
+        ),
         (None, PeerProtocol::Ssh) => {
             Fault::new(Reason::HandshakeTimeout, "the key exchange did not end in time")
         }
@@ -62,7 +63,10 @@ pub(crate) fn auth_error(transcript: &PeerTranscript) -> Option<Fault> {
         Some(SessionEnd::Disconnected { message, .. })
             if message.contains(MAX_AUTH_TRIES_MESSAGE) =>
         {
-            Fault::new(Reason::CredentialsRefused, format!("the server refused: {message}"))
+            Fault::new(
+                Reason::CredentialsRefused,
+                format!("the server rejected the login: \"{message}\""),
+            )
         }
         _ => throttled(transcript).unwrap_or_else(|| {
             connection_lost_fault(transcript, "the connection ended during authentication")
@@ -78,19 +82,20 @@ fn throttled(transcript: &PeerTranscript) -> Option<Fault> {
         Some(SessionEnd::Disconnected { message, too_many_connections: true }) => message.clone(),
         _ => return None,
     };
-    let details = format!("the server turned the connection away: \"{message}\"");
+    let details = format!("the server rejected the connection: \"{message}\"");
     Some(Fault::new(Reason::Throttled, details))
 }
 
 fn not_ssh_fault(transcript: &PeerTranscript) -> Fault {
-    let details = format!("the server does not speak SSH: it said \"{}\"", transcript.first_line());
+    let details =
+        format!("the server is not an SSH server: it sent \"{}\"", transcript.first_line());
     Fault::new(Reason::NotSsh, details)
 }
 
 fn connection_lost_fault(transcript: &PeerTranscript, otherwise: &str) -> Fault {
     let details = match transcript.session_end.get() {
         Some(SessionEnd::Disconnected { message, .. }) => {
-            format!("the server hung up: \"{message}\"")
+            format!("the server disconnected: \"{message}\"")
         }
         Some(SessionEnd::Failed(how)) => format!("{otherwise}: {how}"),
         _ => otherwise.to_owned(),
@@ -105,10 +110,10 @@ pub(super) fn describe_error(error: &Error) -> String {
         Error::IO(error) => match error.kind() {
             std::io::ErrorKind::UnexpectedEof => "the server closed the connection".to_owned(),
             std::io::ErrorKind::ConnectionReset => "the server reset the connection".to_owned(),
-            _ => format!("the connection broke: {error}"),
+            _ => format!("the connection failed: {error}"),
         },
         // russh's error texts contain only algorithm names from this side.
-        other => format!("the SSH protocol broke: {other}"),
+        other => format!("the SSH protocol failed: {other}"),
     }
 }
 
@@ -125,7 +130,7 @@ fn no_common_algorithm(kind: &AlgorithmKind, ours: &[String], theirs: &[String])
         .take(MAX_ALGORITHM_NAMES)
         .map(|name| sanitize_ascii(name.as_bytes(), MAX_ALGORITHM_NAME_BYTES))
         .collect();
-    let details = format!("no common {kind} algorithm: the server has {}", theirs.join(", "));
+    let details = format!("no common {kind} algorithm: the server offers {}", theirs.join(", "));
     Fault::new(Reason::NoCommonAlgorithm, details)
         .with_detail("kind", kind)
         .with_detail("ours", ours.to_vec())

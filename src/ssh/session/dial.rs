@@ -65,14 +65,14 @@ fn classify_connect_error(address: SocketAddr, error: &io::Error) -> Fault {
     let errno = error.raw_os_error().map(Errno::from_raw);
     let (reason, what) = match errno {
         Some(Errno::ECONNREFUSED) => {
-            (Reason::ConnectionRefused, "nothing listens there".to_owned())
+            (Reason::ConnectionRefused, "no server listens on this port".to_owned())
         }
-        Some(Errno::ETIMEDOUT) => (Reason::ConnectTimeout, "no answer".to_owned()),
+        Some(Errno::ETIMEDOUT) => (Reason::ConnectTimeout, "the address did not answer".to_owned()),
         Some(Errno::ECONNRESET | Errno::ECONNABORTED) => {
             (Reason::ConnectionLost, "the connection was reset".to_owned())
         }
         Some(Errno::EACCES | Errno::EPERM) => {
-            (Reason::Unreachable, "this system does not let the daemon connect".to_owned())
+            (Reason::Unreachable, "this system does not permit the daemon to connect".to_owned())
         }
         Some(errno) => (Reason::Unreachable, errno.desc().to_owned()),
         None => (Reason::Unreachable, error.to_string()),
@@ -86,8 +86,8 @@ fn classify_connect_error(address: SocketAddr, error: &io::Error) -> Fault {
         // The IPAddressDeny of systemd and the reject of a local firewall both appear as these
         // errors.
         fault = fault.with_remedy(
-            "allow the daemon to connect there: its unit's IPAddressDeny, the local firewall or the \
-             security module forbids it",
+            "permit the daemon to connect to this address: IPAddressDeny of its unit, the local \
+             firewall or a security module denies it",
         );
     }
     fault

@@ -67,7 +67,7 @@ fn fingerprints_match(given: &str, fingerprint: &str) -> bool {
 
 fn key_changed_fault(pinned: &HostKey, offered: &HostKey) -> Fault {
     let details = format!(
-        "the server's host key is {} {}, pinned is {} {}",
+        "the server's host key is {} {}, but the pinned key is {} {}",
         offered.algorithm, offered.fingerprint, pinned.algorithm, pinned.fingerprint
     );
     Fault::new(Reason::HostKeyChanged, details)
@@ -79,9 +79,9 @@ fn key_changed_fault(pinned: &HostKey, offered: &HostKey) -> Fault {
 fn key_unknown_fault(given: &[String], offered: &HostKey) -> Fault {
     let key = format!("{} {}", offered.algorithm, offered.fingerprint);
     let details = if given.is_empty() {
-        format!("the server's host key is {key}, and none was given with the store")
+        format!("the server's host key is {key}, and no fingerprint was given with the store")
     } else {
-        format!("the server's host key is {key}, not one of those given with the store")
+        format!("the server's host key is {key}, which matches no fingerprint given with the store")
     };
     Fault::new(Reason::HostKeyUnknown, details)
         .with_offered_host_key(offered.clone())

@@ -65,7 +65,7 @@ fn host_busy(host: IpAddr) -> Fault {
     let details = format!("{MAX_LOGINS_PER_HOST} other logins on {host} did not end in time");
     Fault::new(Reason::AgentBusy, details)
         .with_detail("running", MAX_LOGINS_PER_HOST)
-        .with_remedy("check why sshd on that host is slow to answer; the login is tried again")
+        .with_remedy("check why sshd on that host answers slowly; the daemon repeats the login")
 }
 
 #[cfg(test)]

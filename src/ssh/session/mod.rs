@@ -130,8 +130,8 @@ impl SshSession {
         }
     }
 
-    /// Prevents the disconnect of a session whose server owes a reply. The server would not read a
-    /// disconnect before it.
+    /// Prevents the disconnect of a session whose server has not replied yet. The server would not
+    /// read a disconnect before its reply.
     pub(crate) fn skip_disconnect(&mut self) {
         self.closed = true;
     }

@@ -71,7 +71,7 @@ fn host_addresses() -> Vec<IpAddr> {
             interfaces.filter_map(|interface| interface.address).filter_map(parse_ip).collect()
         }
         Err(errno) => {
-            tracing::warn!(%errno, "cannot list this host's addresses");
+            tracing::warn!(%errno, "addresses of this host not readable");
             Vec::new()
         }
     }
@@ -96,7 +96,11 @@ fn not_allowed(
     allowed: &IpAllowlist,
 ) -> Fault {
     let found: Vec<String> = found.iter().map(|found| found.ip().to_string()).collect();
-    let details = format!("{} is {}, which is not this host", address.hostname, found.join(", "));
+    let details = format!(
+        "{} resolves to {}, which is neither an address of this host nor in ssh.allowed_targets",
+        address.hostname,
+        found.join(", ")
+    );
     let own_addresses =
         own_addresses.iter().filter(|ip| !ip.is_loopback()).map(ToString::to_string);
     let allowed: Vec<String> =

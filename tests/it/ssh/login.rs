@@ -73,7 +73,8 @@ async fn a_key_behind_a_passphrase_is_opened() {
         sshd.authorize(&user, &key);
         let outcome = verify(&by_key(&sshd, &user, &key, Some("open sesame"))).await;
         outcome.unwrap_or_else(|fault| panic!("{kind} {options:?}: {fault:?}"));
-        for (passphrase, words) in [(Some("hunter2"), "does not open"), (None, "has no passphrase")]
+        for (passphrase, words) in
+            [(Some("hunter2"), "does not decrypt"), (None, "has no passphrase")]
         {
             let outcome = verify(&by_key(&sshd, &user, &key, passphrase)).await;
             let fault = expect(outcome, Reason::KeyUnusable);

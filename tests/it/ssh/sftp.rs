@@ -125,10 +125,10 @@ async fn a_disk_that_hangs_behind_the_marker_leaves_the_proof_standing() {
 #[tokio::test]
 async fn what_is_no_boot_id_is_none() {
     let roles: &[(&str, PacketScript)] = &[
-        ("too long", |packet| one_file(packet, &[b'0'; 100_000])),
-        ("not a text", |packet| one_file(packet, &[0xff; 36])),
-        ("no boot id", |packet| one_file(packet, b"42\n")),
-        ("no boot id", |packet| one_file(packet, b"")),
+        ("the file is too long", |packet| one_file(packet, &[b'0'; 100_000])),
+        ("the file is not text", |packet| one_file(packet, &[0xff; 36])),
+        ("the file contains no boot id", |packet| one_file(packet, b"42\n")),
+        ("the file contains no boot id", |packet| one_file(packet, b"")),
     ];
     for (why, role) in roles {
         let (obstacle, details) = hindrance(*role).await;
