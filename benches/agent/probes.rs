@@ -70,8 +70,9 @@ async fn made(prober: &Prober, dir: &ImageDir) -> ProbeExpectation {
     let add = ProbeExpectation::Add { store, known: [].into(), take_over: false };
     let (slot, deadline) = (&mut WorkerSlot::new(), tokio::time::Instant::now() + PERIOD);
     let examined = prober.examine(slot, dir, &add, deadline).await.into_inspection().unwrap();
-    let (place, before) = (examined.place, examined.before);
-    let claim = MarkerClaim { store, marker, created: Timestamp(0), place: place.clone(), before };
+    let (place, previous_marker) = (examined.place, examined.previous_marker);
+    let claim =
+        MarkerClaim { store, marker, created: Timestamp(0), place: place.clone(), previous_marker };
     prober.write_marker(slot, dir, &add, &claim, deadline).await.unwrap();
     ProbeExpectation::Serve { store, marker, place, had_registry: false, write: false }
 }

@@ -10,23 +10,25 @@ use crate::model::{Capacity, Fault, InodeCounts, Reason};
 /// # Errors
 /// `capacity_implausible` with the raw figures.
 pub(super) fn check_capacity(
-    raw: &FilesystemStats,
+    stats: &FilesystemStats,
 ) -> Result<(Capacity, Option<InodeCounts>), Fault> {
     let implausible = |what: String| {
         Fault::new(Reason::CapacityImplausible, what)
-            .with_detail("blocks", raw.blocks)
-            .with_detail("blocksAvailable", raw.blocks_available)
-            .with_detail("fragmentSize", raw.fragment_size)
+            .with_detail("blocks", stats.blocks)
+            .with_detail("blocksAvailable", stats.blocks_available)
+            .with_detail("fragmentSize", stats.fragment_size)
     };
     let bytes = |blocks: u64| {
         blocks
-            .checked_mul(raw.fragment_size)
+            .checked_mul(stats.fragment_size)
             .ok_or_else(|| implausible("the filesystem's figures overflow 64 bits".to_owned()))
     };
-    let (total, available) = (bytes(raw.blocks)?, bytes(raw.blocks_available)?);
+    let (total, available) = (bytes(stats.blocks)?, bytes(stats.blocks_available)?);
     let capacity = Capacity::new(total, available).map_err(|why| implausible(why.to_string()))?;
-    let inodes = (raw.files > 0)
-        .then(|| InodeCounts { total: raw.files, available: raw.files_available.min(raw.files) });
+    let inodes = (stats.files > 0).then(|| InodeCounts {
+        total: stats.files,
+        available: stats.files_available.min(stats.files),
+    });
     Ok((capacity, inodes))
 }
 
@@ -34,26 +36,28 @@ pub(super) fn check_capacity(
 mod tests {
     use super::*;
 
-    fn raw(fragment_size: u64, blocks: u64, blocks_available: u64) -> FilesystemStats {
+    fn stats(fragment_size: u64, blocks: u64, blocks_available: u64) -> FilesystemStats {
         FilesystemStats { fragment_size, blocks, blocks_available, files: 10, files_available: 4 }
     }
 
     #[test]
     fn fragments_count_and_not_blocks() {
-        let (capacity, inodes) = check_capacity(&raw(1024, 100, 30)).unwrap();
+        let (capacity, inodes) = check_capacity(&stats(1024, 100, 30)).unwrap();
         assert_eq!((capacity.total(), capacity.available()), (102_400, 30_720));
         assert_eq!(inodes, Some(InodeCounts { total: 10, available: 4 }));
     }
 
     #[test]
     fn no_inodes_are_none_and_not_zero() {
-        let raw = FilesystemStats { files: 0, files_available: 0, ..raw(4096, 10, 5) };
-        assert_eq!(check_capacity(&raw).unwrap().1, None);
+        let stats = FilesystemStats { files: 0, files_available: 0, ..stats(4096, 10, 5) };
+        assert_eq!(check_capacity(&stats).unwrap().1, None);
     }
 
     #[test]
     fn impossible_figures_are_a_fault_with_the_figures() {
-        for bad in [raw(4096, 0, 0), raw(0, 10, 5), raw(4096, 5, 10), raw(4096, u64::MAX, 1)] {
+        for bad in
+            [stats(4096, 0, 0), stats(0, 10, 5), stats(4096, 5, 10), stats(4096, u64::MAX, 1)]
+        {
             let fault = check_capacity(&bad).unwrap_err();
             assert_eq!(fault.reason(), Reason::CapacityImplausible);
             assert!(fault.facts().contains_key("blocks"));
@@ -62,6 +66,6 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_good() {
-        assert_eq!(check_capacity(&raw(4096, 10, 0)).unwrap().0.available(), 0);
+        assert_eq!(check_capacity(&stats(4096, 10, 0)).unwrap().0.available(), 0);
     }
 }

@@ -2,9 +2,9 @@
 
 use tokio::time::Instant;
 
-use super::identity::{ObservedMarker, check_identity, concurrent_marker, ensure_unchanged};
+use super::identity::{IdentityInput, check_identity, concurrent_marker_fault, ensure_unchanged};
 use super::marker::{IdentityMarker, MARKER_FOLDER, probe_file};
-use super::prober::{Prober, no_response};
+use super::prober::{Prober, request_fault};
 use super::process::slot::WorkerSlot;
 use super::types::{
     AddLeftovers, DirectoryInspection, DirectoryOwner, MarkerClaim, ProbeExpectation,
@@ -29,16 +29,16 @@ impl Prober {
         &self,
         slot: &mut WorkerSlot,
         dir: &ImageDir,
-        purpose: &ProbeExpectation,
+        expectation: &ProbeExpectation,
         claim: &MarkerClaim,
         deadline: Instant,
     ) -> Result<(), Fault> {
         let text = self.marker_of(claim);
         let probe = probe_file(self.options.node_id);
-        let over = claim.before.0.clone();
-        let order = WorkerRequest::Mark { probe, text, over };
-        let last_look = |seen: &ObservedMarker<'_>| ensure_unchanged(claim, seen);
-        self.run_change(slot, dir, purpose, last_look, &[order], deadline).await
+        let over = claim.previous_marker.0.clone();
+        let request = WorkerRequest::Mark { probe, text, over };
+        let final_check = |input: &IdentityInput<'_>| ensure_unchanged(claim, input);
+        self.run_change(slot, dir, expectation, final_check, &[request], deadline).await
     }
 
     /// Removes only the changes that a failed add may have left. These are the probe file, a marker
@@ -59,13 +59,17 @@ impl Prober {
     ) -> Result<(), Fault> {
         let marker = left.claim.as_ref().map(|claim| ReplacedMarker {
             ours: self.marker_of(claim),
-            before: claim.before.0.clone(),
+            before: claim.previous_marker.0.clone(),
         });
         let probe = probe_file(self.options.node_id);
-        let order = WorkerRequest::Release { probe, marker, folder: left.folder };
-        self.with_worker(slot, dir, deadline, async |dialogue| {
-            self.open_directory(dialogue, dir).await?;
-            dialogue.send_request(&order).await.map(drop).map_err(|s| no_response(s, None))
+        let request = WorkerRequest::Release { probe, marker, folder: left.folder };
+        self.with_worker(slot, dir, deadline, async |client| {
+            self.open_directory(client, dir).await?;
+            client
+                .send_request(&request)
+                .await
+                .map(drop)
+                .map_err(|error| request_fault(error, None))
         })
         .await
     }
@@ -94,44 +98,47 @@ impl Prober {
         owner: Option<DirectoryOwner>,
         deadline: Instant,
     ) -> Result<DirectoryInspection, Fault> {
-        let examined =
+        let inspection =
             self.examine(slot, dir, &ProbeExpectation::Init, deadline).await.into_inspection()?;
-        let mut orders = Vec::new();
-        if examined.marker.is_none() {
+        let mut requests = Vec::new();
+        if inspection.marker.is_none() {
             let text = IdentityMarker { id: marker, owner: None }.to_text(created);
             let probe = probe_file(self.options.node_id);
-            orders.push(WorkerRequest::Mark { probe, text, over: None });
+            requests.push(WorkerRequest::Mark { probe, text, over: None });
         }
         let folders = [MARKER_FOLDER, "registry", "export"].map(str::to_owned).to_vec();
         let owner = owner.map(|owner| (owner.uid, owner.gid));
-        orders.push(WorkerRequest::Prepare { folders, owner });
-        self.run_change(slot, dir, &ProbeExpectation::Init, |_| Ok(()), &orders, deadline).await?;
+        requests.push(WorkerRequest::Prepare { folders, owner });
+        self.run_change(slot, dir, &ProbeExpectation::Init, |_| Ok(()), &requests, deadline)
+            .await?;
         let again =
             self.examine(slot, dir, &ProbeExpectation::Init, deadline).await.into_inspection()?;
-        Ok(DirectoryInspection { created_folder: examined.created_folder, ..again })
+        Ok(DirectoryInspection { created_folder: inspection.created_folder, ..again })
     }
 
     /// Carries out requests on a directory. First it checks the identity once more on the same
-    /// handle, and calls `last_look`.
+    /// handle, and calls `final_check`.
     async fn run_change(
         &self,
         slot: &mut WorkerSlot,
         dir: &ImageDir,
-        purpose: &ProbeExpectation,
-        last_look: impl FnOnce(&ObservedMarker<'_>) -> Result<(), Fault>,
-        orders: &[WorkerRequest],
+        expectation: &ProbeExpectation,
+        final_check: impl FnOnce(&IdentityInput<'_>) -> Result<(), Fault>,
+        requests: &[WorkerRequest],
         deadline: Instant,
     ) -> Result<(), Fault> {
-        self.with_worker(slot, dir, deadline, async |dialogue| {
-            let observed = self.open_directory(dialogue, dir).await?;
-            let (seen, mount) = (self.observed_marker(&observed), &observed.mount);
-            check_identity(purpose, &seen)?;
-            last_look(&seen)?;
-            for order in orders {
-                let report =
-                    dialogue.send_request(order).await.map_err(|s| no_response(s, Some(mount)))?;
-                if let WorkerResponse::Changed(marker) = report {
-                    return Err(concurrent_marker(seen.node, &marker, mount));
+        self.with_worker(slot, dir, deadline, async |client| {
+            let observed = self.open_directory(client, dir).await?;
+            let (input, mount) = (self.identity_input(&observed), &observed.mount);
+            check_identity(expectation, &input)?;
+            final_check(&input)?;
+            for request in requests {
+                let response = client
+                    .send_request(request)
+                    .await
+                    .map_err(|error| request_fault(error, Some(mount)))?;
+                if let WorkerResponse::Changed(marker) = response {
+                    return Err(concurrent_marker_fault(input.node, &marker, mount));
                 }
             }
             Ok(())

@@ -9,27 +9,27 @@ use crate::model::{Fault, Reason, WriteOutcome};
 
 /// Converts a failed request to a fault. `mount` is the mount of the directory, if it has been
 /// observed.
-pub(super) fn to_fault(failed: &WorkerError, mount: Option<&MountState>) -> Fault {
-    let path = failed.path.as_str();
-    let fault = match &failed.why {
+pub(super) fn to_fault(error: &WorkerError, mount: Option<&MountState>) -> Fault {
+    let path = error.path.as_str();
+    let fault = match &error.why {
         ErrorKind::OutsideRoots { target } => {
-            let told = format!("{path} leads to {target}, outside the allowed roots");
-            Fault::new(Reason::OutsideAllowedRoots, told).with_detail("target", target.as_str())
+            let details = format!("{path} resolves to {target}, outside the allowed roots");
+            Fault::new(Reason::OutsideAllowedRoots, details).with_detail("target", target.as_str())
         }
         ErrorKind::NoFolder => {
-            let told = format!("{path} is gone or is not a directory any more");
-            Fault::new(Reason::MarkerMissing, told)
+            let details = format!("{path} no longer exists or is no longer a directory");
+            Fault::new(Reason::MarkerMissing, details)
         }
         ErrorKind::Unexpected(what) => Fault::new(Reason::IoError, format!("{path}: {what}")),
-        ErrorKind::Errno(errno) => from_errno(failed, Errno::from_raw(*errno), mount),
+        ErrorKind::Errno(errno) => from_errno(error, Errno::from_raw(*errno), mount),
     };
-    fault.with_detail("path", path).with_detail("step", failed.step.as_str())
+    fault.with_detail("path", path).with_detail("step", error.step.as_str())
 }
 
 /// Returns the outcome of a write that found no space. It is a condition and not a fault, because
 /// images must still be readable.
-pub(super) fn out_of_space(failed: &WorkerError, statfs: &FilesystemStats) -> Option<WriteOutcome> {
-    let ErrorKind::Errno(errno) = failed.why else { return None };
+pub(super) fn out_of_space(error: &WorkerError, statfs: &FilesystemStats) -> Option<WriteOutcome> {
+    let ErrorKind::Errno(errno) = error.why else { return None };
     match Errno::from_raw(errno) {
         Errno::EDQUOT => Some(WriteOutcome::QuotaExceeded),
         Errno::ENOSPC if statfs.files > 0 && statfs.files_available == 0 => {
@@ -41,35 +41,35 @@ pub(super) fn out_of_space(failed: &WorkerError, statfs: &FilesystemStats) -> Op
 }
 
 /// Returns the fault of a filesystem whose superblock is read-only. It is found before a write is
-/// tried, and also if the purpose allows no write.
-pub(super) fn read_only(mount: &MountState) -> Fault {
-    let told = format!("the filesystem at {} is mounted read-only", mount.mount_point);
-    Fault::new(Reason::ReadOnly, told)
+/// tried, and also if the probe writes nothing.
+pub(super) fn read_only_fault(mount: &MountState) -> Fault {
+    let details = format!("the filesystem at {} is mounted read-only", mount.mount_point);
+    Fault::new(Reason::ReadOnly, details)
         .with_detail("superblock", "ro")
         .with_detail("mountPoint", mount.mount_point.as_str())
         .with_detail("fsType", mount.fs_type.as_str())
         .with_detail("device", mount.device.as_str())
 }
 
-fn from_errno(failed: &WorkerError, errno: Errno, mount: Option<&MountState>) -> Fault {
-    let path = failed.path.as_str();
-    let told = format!("{} {path}: {}", failed.step.as_str(), errno.desc());
+fn from_errno(error: &WorkerError, errno: Errno, mount: Option<&MountState>) -> Fault {
+    let path = error.path.as_str();
+    let details = format!("{} {path}: {}", error.step.as_str(), errno.desc());
     let reason = match errno {
         Errno::ENOENT => Reason::DirectoryMissing,
-        Errno::ENOTDIR if failed.step == WorkerOperation::Open => Reason::NotADirectory,
+        Errno::ENOTDIR if error.step == WorkerOperation::Open => Reason::NotADirectory,
         Errno::EACCES | Errno::EPERM => Reason::PermissionDenied,
         Errno::ESTALE => Reason::StaleHandle,
-        Errno::EROFS => not_writable(mount),
+        Errno::EROFS => erofs_reason(mount),
         // A dead FUSE server, a removed disk and a full disk where space is needed are all I/O
         // errors. The errno is their evidence.
         _ => Reason::IoError,
     };
-    let fault = Fault::new(reason, told).with_detail("errno", format!("{errno:?}"));
+    let fault = Fault::new(reason, details).with_detail("errno", format!("{errno:?}"));
     match reason {
-        Reason::PermissionDenied => permission_denied(fault, failed),
-        Reason::NamespaceReadOnly => sandbox_read_only(fault, path, mount),
+        Reason::PermissionDenied => permission_denied(fault, error),
+        Reason::NamespaceReadOnly => namespace_read_only(fault, path, mount),
         Reason::IoError if matches!(errno, Errno::ENOSPC | Errno::EDQUOT) => {
-            fault.with_remedy("make room on the disk: the marker must be written to add the store")
+            fault.with_remedy("free space on the disk: an add must write the marker")
         }
         _ => fault,
     }
@@ -77,44 +77,45 @@ fn from_errno(failed: &WorkerError, errno: Errno, mount: Option<&MountState>) ->
 
 /// Returns the reason for `EROFS`, which only says "not writable". The state of the superblock
 /// distinguishes a read-only disk from a read-only view of it.
-fn not_writable(mount: Option<&MountState>) -> Reason {
+fn erofs_reason(mount: Option<&MountState>) -> Reason {
     match mount {
         Some(mount) if !mount.superblock_read_only => Reason::NamespaceReadOnly,
         _ => Reason::ReadOnly,
     }
 }
 
-fn sandbox_read_only(fault: Fault, path: &str, mount: Option<&MountState>) -> Fault {
+fn namespace_read_only(fault: Fault, path: &str, mount: Option<&MountState>) -> Fault {
     let place = mount.map_or(path, |mount| mount.mount_point.as_str());
     fault.with_detail("mountPoint", place).with_remedy(format!(
-        "the filesystem is writable, this process's view of it is not: run `systemctl edit \
+        "the filesystem is writable, but the daemon's view of it is not: run `systemctl edit \
          imagestore-agent` and add ReadWritePaths=-{place} under [Service], then restart; in a \
          container mount the volume with :rw; if it was mounted read-only on purpose, remount it"
     ))
 }
 
-fn permission_denied(fault: Fault, failed: &WorkerError) -> Fault {
-    let me = nix::unistd::geteuid();
-    let fault = fault.with_detail("uid", me.as_raw());
-    let fault = match failed.access.as_deref() {
+fn permission_denied(fault: Fault, error: &WorkerError) -> Fault {
+    let uid = nix::unistd::geteuid();
+    let fault = fault.with_detail("uid", uid.as_raw());
+    let fault = match error.access.as_deref() {
         Some(AccessModes { uid, gid, mode, .. }) => fault
             .with_detail("owner", *uid)
             .with_detail("group", *gid)
             .with_detail("mode", format!("{mode:04o}")),
         None => fault,
     };
-    if let Some(barred) = failed.access.as_ref().and_then(|access| access.barred.as_deref()) {
+    if let Some(blocked) = error.access.as_ref().and_then(|access| access.barred.as_deref()) {
         // `init` creates and assigns only objects inside the directory. The way to it may belong to
         // another owner, so the daemon does not suggest a change of ownership. Traversal needs `x`;
         // opening the directory itself also needs `r`.
-        let rights = if barred == failed.dir { "rx" } else { "x" };
-        return fault.with_detail("barred", barred).with_remedy(format!(
-            "as root: setfacl -m u:{me}:{rights} {barred} (or give the daemon's user, uid {me}, these \
+        let rights = if blocked == error.dir { "rx" } else { "x" };
+        return fault.with_detail("barred", blocked).with_remedy(format!(
+            "as root: setfacl -m u:{uid}:{rights} {blocked} (or grant the daemon's user, uid {uid}, these \
              rights by group and mode)"
         ));
     }
-    let dir = &failed.dir;
-    fault.with_remedy(format!("as root: imagestore-agent init {dir} (the daemon runs as uid {me})"))
+    let dir = &error.dir;
+    fault
+        .with_remedy(format!("as root: imagestore-agent init {dir} (the daemon runs as uid {uid})"))
 }
 
 #[cfg(test)]

@@ -3,17 +3,19 @@
 use std::collections::BTreeSet;
 
 use super::marker::IdentityMarker;
-use super::mount_check::{is_another_disk, mount_is_missing, not_mounted, with_mount_details};
+use super::mount_check::{
+    is_another_disk, mount_is_missing, not_mounted_fault, with_mount_details,
+};
 use super::types::{MarkerClaim, ProbeExpectation};
 use super::worker::protocol::{MarkerState, MountState};
 use crate::model::{Fault, MarkerId, MountLocation, NodeId, Reason, StoreUuid};
 
 /// Maximum number of characters that a fault quotes from an unreadable marker's error. A marker may
 /// contain up to 4 KiB of arbitrary text.
-const MAX_QUOTED: usize = 200;
+const MAX_QUOTED_CHARS: usize = 200;
 
-/// Observations that the identity check evaluates.
-pub(super) struct ObservedMarker<'a> {
+/// The observations and options that the identity check evaluates.
+pub(super) struct IdentityInput<'a> {
     pub(super) node: NodeId,
     pub(super) allow_root_disk: bool,
     pub(crate) mount: &'a MountState,
@@ -27,19 +29,19 @@ pub(super) struct ObservedMarker<'a> {
 /// The most specific fault: a wrong disk comes before a missing marker, and a marker comes before
 /// the other contents of the directory.
 pub(super) fn check_identity(
-    purpose: &ProbeExpectation,
-    seen: &ObservedMarker<'_>,
+    expectation: &ProbeExpectation,
+    input: &IdentityInput<'_>,
 ) -> Result<Option<MarkerId>, Fault> {
-    match purpose {
+    match expectation {
         ProbeExpectation::Serve { store, marker, place, had_registry, .. } => {
-            check_existing(*store, *marker, place, *had_registry, seen).map(Some)
+            check_existing(*store, *marker, place, *had_registry, input).map(Some)
         }
         ProbeExpectation::Add { store, known, take_over } => {
-            let marker = ensure_markable(seen)?;
-            check_new(*store, known, *take_over, marker.as_ref(), seen)?;
+            let marker = ensure_markable(input)?;
+            check_new(*store, known, *take_over, marker.as_ref(), input)?;
             Ok(marker.map(|marker| marker.id))
         }
-        ProbeExpectation::Init => Ok(ensure_markable(seen)?.map(|marker| marker.id)),
+        ProbeExpectation::Init => Ok(ensure_markable(input)?.map(|marker| marker.id)),
     }
 }
 
@@ -47,40 +49,44 @@ pub(super) fn check_identity(
 ///
 /// # Errors
 /// `not_mounted` if the directory lies on another mount. Otherwise the fault of
-/// [`concurrent_marker`], such as `wrong_store` or `taken_over`, if the marker has changed since
-/// the examination.
+/// [`concurrent_marker_fault`], such as `wrong_store` or `taken_over`, if the marker has changed
+/// since the examination.
 pub(super) fn ensure_unchanged(
     claim: &MarkerClaim,
-    seen: &ObservedMarker<'_>,
+    input: &IdentityInput<'_>,
 ) -> Result<(), Fault> {
-    if seen.mount.to_location() != claim.place {
-        return Err(not_mounted(&claim.place, seen.mount));
+    if input.mount.to_location() != claim.place {
+        return Err(not_mounted_fault(&claim.place, input.mount));
     }
-    match seen.marker.is_marker(claim.before.0.as_deref()) {
+    match input.marker.is_marker(claim.previous_marker.0.as_deref()) {
         true => Ok(()),
-        false => Err(concurrent_marker(seen.node, seen.marker, seen.mount)),
+        false => Err(concurrent_marker_fault(input.node, input.marker, input.mount)),
     }
 }
 
 /// Returns the fault for a marker that is neither the one to be written nor the one before it. The
 /// fault names the owner of that marker.
-pub(super) fn concurrent_marker(node: NodeId, marker: &MarkerState, mount: &MountState) -> Fault {
-    let told = "the directory was marked by somebody else while it was being added";
+pub(super) fn concurrent_marker_fault(
+    node: NodeId,
+    marker: &MarkerState,
+    mount: &MountState,
+) -> Fault {
+    let details = "another writer marked the directory while it was being added";
     let fault = match read_marker(marker) {
         Err(fault) => fault,
-        Ok(None) => Fault::new(Reason::WrongStore, told),
+        Ok(None) => Fault::new(Reason::WrongStore, details),
         Ok(Some(marker)) => {
-            let others = marker.owner.is_some_and(|(_, owner)| owner != node);
-            let reason = if others { Reason::TakenOver } else { Reason::WrongStore };
-            names_store(Fault::new(reason, told), &marker)
+            let is_other_node = marker.owner.is_some_and(|(_, owner)| owner != node);
+            let reason = if is_other_node { Reason::TakenOver } else { Reason::WrongStore };
+            with_marker_details(Fault::new(reason, details), &marker)
         }
     };
     with_mount_details(fault, mount)
-        .with_remedy("find out who else adds this directory, then add it again")
+        .with_remedy("find the other process or node that adds this directory, then add it again")
 }
 
 /// Adds the contents of the marker to a fault.
-fn names_store(fault: Fault, marker: &IdentityMarker) -> Fault {
+fn with_marker_details(fault: Fault, marker: &IdentityMarker) -> Fault {
     let fault = fault.with_detail("marker", marker.id.to_string());
     match marker.owner {
         Some((store, node)) => fault
@@ -95,59 +101,64 @@ fn check_existing(
     expected: MarkerId,
     place: &MountLocation,
     had_registry: bool,
-    seen: &ObservedMarker<'_>,
+    input: &IdentityInput<'_>,
 ) -> Result<MarkerId, Fault> {
-    let uncovered = mount_is_missing(place, seen.mount);
-    let marker = match read_marker(seen.marker) {
+    let mount_missing = mount_is_missing(place, input.mount);
+    let marker = match read_marker(input.marker) {
         Ok(Some(marker)) => marker,
         Ok(None)
-            if uncovered
-                || seen.mount.mount_point != place.mount_point
-                || is_another_disk(place, seen.mount) =>
+            if mount_missing
+                || input.mount.mount_point != place.mount_point
+                || is_another_disk(place, input.mount) =>
         {
-            return Err(not_mounted(place, seen.mount));
+            return Err(not_mounted_fault(place, input.mount));
         }
         Ok(None) => {
-            let told = "the directory has no .imagestore-agent/identity.json";
-            return Err(with_mount_details(Fault::new(Reason::MarkerMissing, told), seen.mount));
+            let details = "the directory has no .imagestore-agent/identity.json";
+            return Err(with_mount_details(
+                Fault::new(Reason::MarkerMissing, details),
+                input.mount,
+            ));
         }
-        Err(fault) => return Err(with_mount_details(fault, seen.mount)),
+        Err(fault) => return Err(with_mount_details(fault, input.mount)),
     };
     // A copy of the store that lies below the mount point is not the store. Its disk is missing.
-    if uncovered {
-        return Err(not_mounted(place, seen.mount));
+    if mount_missing {
+        return Err(not_mounted_fault(place, input.mount));
     }
-    let found = |reason, told: String| {
-        with_mount_details(names_store(Fault::new(reason, told), &marker), seen.mount)
+    let marker_fault = |reason, details: String| {
+        with_mount_details(with_marker_details(Fault::new(reason, details), &marker), input.mount)
             .with_detail("expectedMarker", expected.to_string())
     };
     match marker.owner {
-        Some((_, node)) if node != seen.node => {
-            let told = format!("the marker names node {node}, this is node {}", seen.node);
-            Err(found(Reason::TakenOver, told))
+        Some((_, node)) if node != input.node => {
+            let details = format!("the marker names node {node}, but this node is {}", input.node);
+            Err(marker_fault(Reason::TakenOver, details))
         }
         Some((other, _)) if other != store => {
-            Err(found(Reason::WrongStore, format!("the marker names store {other}")))
+            Err(marker_fault(Reason::WrongStore, format!("the marker names store {other}")))
         }
-        None => Err(found(Reason::WrongStore, "the marker names no store".to_owned())),
-        Some(_) if marker.id != expected => {
-            Err(found(Reason::WrongStore, "the marker is another one of this store".to_owned()))
-        }
-        Some(_) if had_registry && !seen.registry => {
-            let told = "the directory had registry/ or export/ and has neither now";
-            Err(with_mount_details(Fault::new(Reason::RegistryMissing, told), seen.mount))
+        None => Err(marker_fault(Reason::WrongStore, "the marker names no store".to_owned())),
+        Some(_) if marker.id != expected => Err(marker_fault(
+            Reason::WrongStore,
+            "the marker names this store but has another id".to_owned(),
+        )),
+        Some(_) if had_registry && !input.registry => {
+            let details =
+                "the directory contained registry/ or export/ before and contains neither now";
+            Err(with_mount_details(Fault::new(Reason::RegistryMissing, details), input.mount))
         }
         Some(_) => Ok(marker.id),
     }
 }
 
 /// Checks the conditions for every directory that gets a marker. Returns the existing marker.
-fn ensure_markable(seen: &ObservedMarker<'_>) -> Result<Option<IdentityMarker>, Fault> {
-    if seen.mount.on_root_disk && !seen.allow_root_disk {
-        let told = "the directory lies on the root filesystem";
-        return Err(with_mount_details(Fault::new(Reason::OnRootDisk, told), seen.mount));
+fn ensure_markable(input: &IdentityInput<'_>) -> Result<Option<IdentityMarker>, Fault> {
+    if input.mount.on_root_disk && !input.allow_root_disk {
+        let details = "the directory lies on the root filesystem";
+        return Err(with_mount_details(Fault::new(Reason::OnRootDisk, details), input.mount));
     }
-    read_marker(seen.marker).map_err(|fault| with_mount_details(fault, seen.mount))
+    read_marker(input.marker).map_err(|fault| with_mount_details(fault, input.mount))
 }
 
 fn check_new(
@@ -155,21 +166,21 @@ fn check_new(
     known: &BTreeSet<StoreUuid>,
     take_over: bool,
     marker: Option<&IdentityMarker>,
-    seen: &ObservedMarker<'_>,
+    input: &IdentityInput<'_>,
 ) -> Result<(), Fault> {
     match marker.and_then(|marker| marker.owner) {
         Some((other, _)) if other != store && known.contains(&other) => {
-            let told = format!("the directory belongs to store {other} of this daemon");
+            let details = format!("the directory belongs to store {other} of this daemon");
             let fault =
-                Fault::new(Reason::WrongStore, told).with_detail("storeUuid", other.to_string());
-            Err(with_mount_details(fault, seen.mount))
+                Fault::new(Reason::WrongStore, details).with_detail("storeUuid", other.to_string());
+            Err(with_mount_details(fault, input.mount))
         }
-        Some((other, node)) if node != seen.node && !take_over => {
-            let told = format!("the directory belongs to store {other} of node {node}");
-            let fault = Fault::new(Reason::TakenOver, told)
+        Some((other, node)) if node != input.node && !take_over => {
+            let details = format!("the directory belongs to store {other} of node {node}");
+            let fault = Fault::new(Reason::TakenOver, details)
                 .with_detail("storeUuid", other.to_string())
                 .with_detail("nodeId", node.to_string());
-            Err(with_mount_details(fault, seen.mount))
+            Err(with_mount_details(fault, input.mount))
         }
         // The owner is `None` after `init`. Otherwise the store was removed, or its ledger was
         // lost.
@@ -177,13 +188,13 @@ fn check_new(
     }
 }
 
-fn read_marker(seen: &MarkerState) -> Result<Option<IdentityMarker>, Fault> {
+fn read_marker(state: &MarkerState) -> Result<Option<IdentityMarker>, Fault> {
     let unreadable = |why: &str| {
-        let why: String = why.chars().take(MAX_QUOTED).collect();
-        let told = format!(".imagestore-agent/identity.json cannot be read: {why}");
-        Fault::new(Reason::MarkerUnreadable, told)
+        let why: String = why.chars().take(MAX_QUOTED_CHARS).collect();
+        let details = format!(".imagestore-agent/identity.json cannot be read: {why}");
+        Fault::new(Reason::MarkerUnreadable, details)
     };
-    match seen {
+    match state {
         MarkerState::Nothing => Ok(None),
         MarkerState::Text(text) => {
             IdentityMarker::parse_marker(text).map(Some).map_err(|why| unreadable(&why))
@@ -241,15 +252,15 @@ mod tests {
             device: "7:7".to_owned(),
             on_root_disk: false,
         };
-        let purpose = ProbeExpectation::Serve {
+        let expectation = ProbeExpectation::Serve {
             store: STORE,
             marker: MARKER,
             place,
             had_registry: true,
             write: true,
         };
-        let seen = ObservedMarker { node: ME, allow_root_disk: true, mount, marker, registry };
-        outcome(check_identity(&purpose, &seen))
+        let input = IdentityInput { node: ME, allow_root_disk: true, mount, marker, registry };
+        outcome(check_identity(&expectation, &input))
     }
 
     #[test]
@@ -279,16 +290,16 @@ mod tests {
     }
 
     fn add(marker: &MarkerState, take_over: bool) -> Result<Option<MarkerId>, Reason> {
-        let purpose = ProbeExpectation::Add { store: STORE, known: [SERVED].into(), take_over };
+        let expectation = ProbeExpectation::Add { store: STORE, known: [SERVED].into(), take_over };
         let mount = mount("/srv", false);
-        let seen = ObservedMarker {
+        let input = IdentityInput {
             node: ME,
             allow_root_disk: false,
             mount: &mount,
             marker,
             registry: false,
         };
-        outcome(check_identity(&purpose, &seen))
+        outcome(check_identity(&expectation, &input))
     }
 
     #[test]
@@ -314,19 +325,19 @@ mod tests {
     fn the_root_disk_must_be_meant() {
         let mount = mount("/", true);
         for (allow_root_disk, expected) in [(false, Err(Reason::OnRootDisk)), (true, Ok(None))] {
-            for purpose in [
+            for expectation in [
                 ProbeExpectation::Init,
                 ProbeExpectation::Add { store: STORE, known: BTreeSet::new(), take_over: true },
             ] {
                 let marker = &MarkerState::Nothing;
-                let seen = ObservedMarker {
+                let input = IdentityInput {
                     node: ME,
                     allow_root_disk,
                     mount: &mount,
                     marker,
                     registry: true,
                 };
-                assert_eq!(outcome(check_identity(&purpose, &seen)), expected);
+                assert_eq!(outcome(check_identity(&expectation, &input)), expected);
             }
         }
     }

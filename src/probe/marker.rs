@@ -9,7 +9,7 @@ use crate::model::{ImageDir, MarkerId, NodeId, StoreUuid};
 pub(super) const MARKER_FOLDER: &str = ".imagestore-agent";
 /// Name of the marker file in that folder.
 pub(super) const MARKER_FILE: &str = "identity.json";
-/// Longest marker, in bytes. The markers that the daemon writes have about 200.
+/// Maximum length of a marker, in bytes. The markers that the daemon writes have about 200.
 pub(super) const MAX_MARKER_BYTES: u64 = 4096;
 
 const MARKER_VERSION: u32 = 1;
@@ -48,27 +48,27 @@ impl IdentityMarker {
             serde_json::from_str(text).map_err(|error| error.to_string())?;
         if versioned.version != MARKER_VERSION {
             return Err(format!(
-                "version {}, this program knows version {MARKER_VERSION}",
+                "version {} is not supported, only version {MARKER_VERSION}",
                 versioned.version
             ));
         }
-        let form: StoredMarker = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        let id = form.id.parse().map_err(|error| format!("id: {error}"))?;
-        let store = form.store_uuid.map(|text| text.parse::<StoreUuid>()).transpose();
-        let node = form.node_id.map(|text| text.parse::<NodeId>()).transpose();
+        let stored: StoredMarker = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let id = stored.id.parse().map_err(|error| format!("id: {error}"))?;
+        let store = stored.store_uuid.map(|text| text.parse::<StoreUuid>()).transpose();
+        let node = stored.node_id.map(|text| text.parse::<NodeId>()).transpose();
         let owner = match (store, node) {
             (Ok(Some(store)), Ok(Some(node))) => Some((store, node)),
             (Ok(None), Ok(None)) => None,
             (Err(error), _) => return Err(format!("storeUuid: {error}")),
             (_, Err(error)) => return Err(format!("nodeId: {error}")),
-            _ => return Err("storeUuid and nodeId belong together".to_owned()),
+            _ => return Err("only one of storeUuid and nodeId is present".to_owned()),
         };
         Ok(Self { id, owner })
     }
 
     /// Returns the text of the marker file.
     pub(crate) fn to_text(&self, created: Timestamp) -> String {
-        let form = StoredMarker {
+        let stored = StoredMarker {
             version: MARKER_VERSION,
             id: self.id.to_string(),
             store_uuid: self.owner.map(|(store, _)| store.to_string()),
@@ -76,7 +76,7 @@ impl IdentityMarker {
             created: created.to_string(),
         };
         // A struct of strings and numbers cannot fail to serialize.
-        let mut text = serde_json::to_string(&form).unwrap_or_default();
+        let mut text = serde_json::to_string(&stored).unwrap_or_default();
         text.push('\n');
         text
     }
@@ -123,16 +123,16 @@ mod tests {
     #[test]
     fn what_is_no_marker_is_refused_with_a_reason() {
         let whole = marker(true).to_text(Timestamp(0));
-        for (bad, told) in [
+        for (bad, expected) in [
             (String::new(), "EOF"),
             ("[]".to_owned(), "invalid length"),
             (whole.replace("\"version\":1", "\"version\":2"), "version 2"),
             (whole.replace("\"version\":1", "\"version\":1,\"more\":1"), "more"),
             (whole.replacen("00000000000000000000000000000001", "XYZ", 1), "id"),
-            (whole.replace("\"nodeId\":\"00000000000000000000000000000003\",", ""), "together"),
+            (whole.replace("\"nodeId\":\"00000000000000000000000000000003\",", ""), "only one"),
         ] {
             let why = IdentityMarker::parse_marker(&bad).unwrap_err();
-            assert!(why.contains(told), "{bad}: {why}");
+            assert!(why.contains(expected), "{bad}: {why}");
         }
     }
 

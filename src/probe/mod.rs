@@ -1,8 +1,8 @@
 //! Layer 5. Capacity and health of an image directory, through a worker process.
 //!
 //! The worker carries out requests (`worker/protocol.rs`) on one handle and decides nothing. The
-//! daemon evaluates each report (`identity`, `errno`). It then sends the next request, or it closes
-//! the worker's stdin, which ends the worker.
+//! daemon evaluates each response (`identity`, `errno`). It then sends the next request, or it
+//! closes the worker's stdin, which ends the worker.
 //!
 //! # Guarantees
 //!

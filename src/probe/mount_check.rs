@@ -17,9 +17,9 @@ pub(super) fn mount_is_missing(place: &MountLocation, now: &MountState) -> bool 
     if now.on_root_disk {
         return !place.on_root_disk;
     }
-    let above = place.mount_point != now.mount_point
+    let is_ancestor = place.mount_point != now.mount_point
         && Path::new(&place.mount_point).starts_with(&now.mount_point);
-    above && (&now.device, &now.fs_type) != (&place.device, &place.fs_type)
+    is_ancestor && (&now.device, &now.fs_type) != (&place.device, &place.fs_type)
 }
 
 /// Returns true if another disk is mounted in place of the one that held the directory. An example
@@ -28,19 +28,19 @@ pub(super) fn mount_is_missing(place: &MountLocation, now: &MountState) -> bool 
 /// block device get a new number with each mount (major 0, `admin-guide/devices.txt` of the
 /// kernel), so their numbers are not compared.
 pub(super) fn is_another_disk(place: &MountLocation, now: &MountState) -> bool {
-    let block = |device: &str| !device.starts_with("0:");
-    let numbered = block(&place.device) && block(&now.device);
-    let other = place.fs_type != now.fs_type || (numbered && place.device != now.device);
+    let has_block_device = |device: &str| !device.starts_with("0:");
+    let both_numbered = has_block_device(&place.device) && has_block_device(&now.device);
+    let other = place.fs_type != now.fs_type || (both_numbered && place.device != now.device);
     other && !place.on_root_disk
 }
 
 /// Returns the fault for a disk that is not mounted where it was at the last successful probe.
-pub(super) fn not_mounted(place: &MountLocation, now: &MountState) -> Fault {
-    let told = format!(
-        "the directory was on {} ({}) mounted at {}; now it lies on {} ({}) mounted at {}",
+pub(super) fn not_mounted_fault(place: &MountLocation, now: &MountState) -> Fault {
+    let details = format!(
+        "the directory was on {} ({}) mounted at {}; now it is on {} ({}) mounted at {}",
         place.device, place.fs_type, place.mount_point, now.device, now.fs_type, now.mount_point
     );
-    with_mount_details(Fault::new(Reason::NotMounted, told), now)
+    with_mount_details(Fault::new(Reason::NotMounted, details), now)
         .with_detail("expectedMountPoint", place.mount_point.as_str())
         .with_detail("expectedFsType", place.fs_type.as_str())
 }
@@ -54,21 +54,21 @@ pub(super) fn with_mount_details(fault: Fault, mount: &MountState) -> Fault {
 }
 
 /// Replaces the fault of a missing directory with `not_mounted` if its disk is not mounted.
-pub(super) fn explain_missing_directory(fault: Fault, purpose: &ProbeExpectation) -> Fault {
-    let ProbeExpectation::Serve { place, .. } = purpose else { return fault };
+pub(super) fn explain_missing_directory(fault: Fault, expectation: &ProbeExpectation) -> Fault {
+    let ProbeExpectation::Serve { place, .. } = expectation else { return fault };
     if fault.reason() != Reason::DirectoryMissing || place.on_root_disk {
         return fault;
     }
     // Without `/proc` the fault stays as it is.
     let mounts = mountinfo::read_mounts().unwrap_or_default();
     // The last mount covers the others.
-    let there = mounts.iter().rev().find(|mount| mount.mount_point == place.mount_point);
-    match there
+    let at_mount_point = mounts.iter().rev().find(|mount| mount.mount_point == place.mount_point);
+    match at_mount_point
         .or_else(|| mountinfo::root_device(&mounts))
         .map(|mount| MountState::from_mount(mount, &mounts))
     {
         Some(now) if now.mount_point != place.mount_point || is_another_disk(place, &now) => {
-            not_mounted(place, &now)
+            not_mounted_fault(place, &now)
         }
         _ => fault,
     }

@@ -31,8 +31,8 @@ impl MountEntry {
     }
 }
 
-fn has_option(options: &str, wanted: &str) -> bool {
-    options.split(',').any(|option| option == wanted)
+fn has_option(options: &str, name: &str) -> bool {
+    options.split(',').any(|option| option == name)
 }
 
 /// Parses the mount table. Lines that cannot be parsed are skipped.
@@ -69,11 +69,11 @@ fn unescape_path(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
         if byte == b'\\'
-            && let Some((digits, behind)) = after.split_first_chunk::<3>()
+            && let Some((digits, rest_after_digits)) = after.split_first_chunk::<3>()
             && let Some(code) = parse_octal(*digits)
         {
             bytes.push(code);
-            rest = behind;
+            rest = rest_after_digits;
         } else {
             bytes.push(byte);
             rest = after;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::identity::{ObservedMarker, check_identity};
+use super::identity::{IdentityInput, check_identity};
 use super::marker::probe_file;
 use super::mount_check::explain_missing_directory;
 use super::process::slot::WorkerSlot;
@@ -41,7 +41,7 @@ impl Prober {
         self
     }
 
-    /// Examines an image directory: identity, capacity and, if the purpose requires it, a write.
+    /// Examines an image directory: identity, capacity and, if the expectation requires it, a write.
     /// Ends at most 250 ms after `deadline`, even if the disk hangs.
     ///
     /// # Errors
@@ -55,54 +55,52 @@ impl Prober {
         &self,
         slot: &mut WorkerSlot,
         dir: &ImageDir,
-        purpose: &ProbeExpectation,
+        expectation: &ProbeExpectation,
         deadline: Instant,
     ) -> ProbeResult {
-        let begun = Instant::now();
-        let (examined, written) = self.look_and_write(slot, dir, purpose, deadline).await;
-        let took = begun.elapsed();
-        let whole = |fault| complete_fault(fault, dir, took);
+        let start = Instant::now();
+        let (inspection, write) = self.inspect_and_write(slot, dir, expectation, deadline).await;
+        let duration = start.elapsed();
+        let complete = |fault| complete_fault(fault, dir, duration);
         ProbeResult {
-            examined: examined.map_err(whole),
-            written: written.map(|written| written.map_err(whole)),
-            took,
+            inspection: inspection.map_err(complete),
+            write: write.map(|write| write.map_err(complete)),
+            duration,
         }
     }
 
-    async fn look_and_write(
+    async fn inspect_and_write(
         &self,
         slot: &mut WorkerSlot,
         dir: &ImageDir,
-        purpose: &ProbeExpectation,
+        expectation: &ProbeExpectation,
         deadline: Instant,
     ) -> (Result<DirectoryInspection, Fault>, Option<Result<WriteOutcome, Fault>>) {
-        let mut dialogue = match WorkerClient::spawn(slot, &self.program, dir, deadline).await {
-            Ok(dialogue) => dialogue,
+        let mut client = match WorkerClient::spawn(slot, &self.program, dir, deadline).await {
+            Ok(client) => client,
             Err(fault) => return (Err(fault), None),
         };
-        let (examined, observed) = match self.run_inspection(&mut dialogue, dir, purpose).await {
-            Ok(seen) => seen,
-            Err(fault) => return (Err(dialogue.kill(fault).await), None),
+        let (inspection, observed) = match self.run_inspection(&mut client, dir, expectation).await
+        {
+            Ok(result) => result,
+            Err(fault) => return (Err(client.kill(fault).await), None),
         };
-        let Some(make_folder) = should_write(purpose, &observed) else {
-            dialogue.shut_down().await;
-            return (Ok(examined), None);
+        let Some(make_folder) = should_write(expectation, &observed) else {
+            client.end().await;
+            return (Ok(inspection), None);
         };
         let probe = probe_file(self.options.node_id);
-        let asked = dialogue.send_request(&WorkerRequest::Write { probe, make_folder }).await;
-        match write_outcome(asked, &observed, purpose) {
-            Ok((written, made_folder)) => {
-                dialogue.shut_down().await;
-                (
-                    Ok(DirectoryInspection { created_folder: made_folder, ..examined }),
-                    Some(Ok(written)),
-                )
+        let response = client.send_request(&WorkerRequest::Write { probe, make_folder }).await;
+        match write_outcome(response, &observed, expectation) {
+            Ok((write, created)) => {
+                client.end().await;
+                (Ok(DirectoryInspection { created_folder: created, ..inspection }), Some(Ok(write)))
             }
             Err(fault) => {
                 // A killed worker may have created the folder; a worker that reported an error has
                 // removed it.
-                let examined = DirectoryInspection { created_folder: make_folder, ..examined };
-                (Ok(examined), Some(Err(dialogue.kill(fault).await)))
+                let inspection = DirectoryInspection { created_folder: make_folder, ..inspection };
+                (Ok(inspection), Some(Err(client.kill(fault).await)))
             }
         }
     }
@@ -115,66 +113,68 @@ impl Prober {
         deadline: Instant,
         work: impl AsyncFnOnce(&mut WorkerClient<'_>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        let begun = Instant::now();
-        let talked = async {
-            let mut dialogue = WorkerClient::spawn(slot, &self.program, dir, deadline).await?;
-            match work(&mut dialogue).await {
+        let start = Instant::now();
+        let result = async {
+            let mut client = WorkerClient::spawn(slot, &self.program, dir, deadline).await?;
+            match work(&mut client).await {
                 Ok(done) => {
-                    dialogue.shut_down().await;
+                    client.end().await;
                     Ok(done)
                 }
-                Err(fault) => Err(dialogue.kill(fault).await),
+                Err(fault) => Err(client.kill(fault).await),
             }
         };
-        talked.await.map_err(|fault| complete_fault(fault, dir, begun.elapsed()))
+        result.await.map_err(|fault| complete_fault(fault, dir, start.elapsed()))
     }
 
     async fn run_inspection(
         &self,
-        dialogue: &mut WorkerClient<'_>,
+        client: &mut WorkerClient<'_>,
         dir: &ImageDir,
-        purpose: &ProbeExpectation,
+        expectation: &ProbeExpectation,
     ) -> Result<(DirectoryInspection, Box<DirectoryObservation>), Fault> {
-        let observed = match self.open_directory(dialogue, dir).await {
+        let observed = match self.open_directory(client, dir).await {
             Ok(observed) => observed,
-            Err(fault) => return Err(explain_missing_directory(fault, purpose)),
+            Err(fault) => return Err(explain_missing_directory(fault, expectation)),
         };
-        let marker = check_identity(purpose, &self.observed_marker(&observed))?;
+        let marker = check_identity(expectation, &self.identity_input(&observed))?;
         if observed.mount.superblock_read_only {
-            return Err(errno::read_only(&observed.mount));
+            return Err(errno::read_only_fault(&observed.mount));
         }
         let (capacity, inodes) = capacity::check_capacity(&observed.statfs)?;
-        let examined = DirectoryInspection {
+        let inspection = DirectoryInspection {
             capacity,
             inodes,
             place: observed.mount.to_location(),
             marker,
-            before: previous_marker(&observed.marker),
+            previous_marker: previous_marker(&observed.marker),
             has_registry: observed.registry,
             created_folder: false,
         };
-        Ok((examined, observed))
+        Ok((inspection, observed))
     }
 
     pub(super) async fn open_directory(
         &self,
-        dialogue: &mut WorkerClient<'_>,
+        client: &mut WorkerClient<'_>,
         dir: &ImageDir,
     ) -> Result<Box<DirectoryObservation>, Fault> {
         let roots = self.options.allowed_roots.clone();
-        let order = WorkerRequest::Open { dir: dir.as_str().to_owned(), roots };
-        match dialogue.send_request(&order).await {
+        let request = WorkerRequest::Open { dir: dir.as_str().to_owned(), roots };
+        match client.send_request(&request).await {
             Ok(WorkerResponse::Observed(observed)) => Ok(observed),
-            Ok(_) => Err(Fault::new(Reason::IoError, "the worker process answered something else")),
-            Err(why) => Err(no_response(why, None)),
+            Ok(_) => {
+                Err(Fault::new(Reason::IoError, "the worker process sent an unexpected response"))
+            }
+            Err(error) => Err(request_fault(error, None)),
         }
     }
 
-    pub(super) fn observed_marker<'a>(
+    pub(super) fn identity_input<'a>(
         &self,
         observed: &'a DirectoryObservation,
-    ) -> ObservedMarker<'a> {
-        ObservedMarker {
+    ) -> IdentityInput<'a> {
+        IdentityInput {
             node: self.options.node_id,
             allow_root_disk: self.options.allow_root_disk,
             mount: &observed.mount,
@@ -185,19 +185,19 @@ impl Prober {
 }
 
 /// Adds the facts that every fault of a probe carries: the path and the duration.
-fn complete_fault(fault: Fault, dir: &ImageDir, took: Duration) -> Fault {
+fn complete_fault(fault: Fault, dir: &ImageDir, duration: Duration) -> Fault {
     fault
         .default_fact("path", dir.as_str())
-        .with_detail("milliseconds", took.as_millis())
+        .with_detail("milliseconds", duration.as_millis())
         // A marker and a mount point may contain arbitrary text.
         .sanitized()
 }
 
-/// Returns `None` if the purpose requires no write. Otherwise the value is true if the write may
+/// Returns `None` if the expectation requires no write. Otherwise the value is true if the write may
 /// create the folder. A directory that will be marked is always written, because the marker needs
 /// write access.
-fn should_write(purpose: &ProbeExpectation, observed: &DirectoryObservation) -> Option<bool> {
-    match purpose {
+fn should_write(expectation: &ProbeExpectation, observed: &DirectoryObservation) -> Option<bool> {
+    match expectation {
         ProbeExpectation::Serve { write, .. } => write.then_some(false),
         ProbeExpectation::Add { .. } | ProbeExpectation::Init => Some(!observed.folder),
     }
@@ -212,28 +212,30 @@ fn previous_marker(marker: &MarkerState) -> PreviousMarker {
 
 /// Returns the outcome of a write probe. The second value is true if the probe created the folder.
 fn write_outcome(
-    asked: Result<WorkerResponse, RequestError>,
+    response: Result<WorkerResponse, RequestError>,
     observed: &DirectoryObservation,
-    purpose: &ProbeExpectation,
+    expectation: &ProbeExpectation,
 ) -> Result<(WriteOutcome, bool), Fault> {
-    match asked {
+    match response {
         Ok(WorkerResponse::Written { micros, made_folder }) => {
             Ok((WriteOutcome::Succeeded(Duration::from_micros(micros)), made_folder))
         }
-        Ok(_) => Err(Fault::new(Reason::IoError, "the worker process answered something else")),
-        Err(RequestError::Failed(failed)) if matches!(purpose, ProbeExpectation::Serve { .. }) => {
-            match errno::out_of_space(&failed, &observed.statfs) {
-                Some(written) => Ok((written, false)),
-                None => Err(errno::to_fault(&failed, Some(&observed.mount))),
+        Ok(_) => Err(Fault::new(Reason::IoError, "the worker process sent an unexpected response")),
+        Err(RequestError::Failed(error))
+            if matches!(expectation, ProbeExpectation::Serve { .. }) =>
+        {
+            match errno::out_of_space(&error, &observed.statfs) {
+                Some(write) => Ok((write, false)),
+                None => Err(errno::to_fault(&error, Some(&observed.mount))),
             }
         }
-        Err(why) => Err(no_response(why, Some(&observed.mount))),
+        Err(error) => Err(request_fault(error, Some(&observed.mount))),
     }
 }
 
-pub(super) fn no_response(silence: RequestError, mount: Option<&MountState>) -> Fault {
-    match silence {
-        RequestError::Failed(failed) => errno::to_fault(&failed, mount),
-        RequestError::Over(fault) => fault,
+pub(super) fn request_fault(error: RequestError, mount: Option<&MountState>) -> Fault {
+    match error {
+        RequestError::Failed(error) => errno::to_fault(&error, mount),
+        RequestError::WorkerLost(fault) => fault,
     }
 }

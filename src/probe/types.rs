@@ -1,4 +1,4 @@
-//! Options, purpose and results of a probe, and the claim of a directory.
+//! Options, expectations and results of a probe, and the claim of a directory.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub struct ProbeOptions {
     pub node_id: NodeId,
 }
 
-/// Purpose of a probe, with the expectations of the directory that follow from it.
+/// Expectation of the directory that a probe examines, by the purpose of the probe.
 #[derive(Clone, Debug)]
 pub enum ProbeExpectation {
     /// The directory belongs to a store in the ledger.
@@ -54,12 +54,12 @@ pub enum ProbeExpectation {
 #[derive(Clone, Debug)]
 pub struct ProbeResult {
     /// Identity and capacity figures of the directory.
-    pub examined: Result<DirectoryInspection, Fault>,
+    pub inspection: Result<DirectoryInspection, Fault>,
     /// Result of the write probe. `None` if no write was requested, or if the examination failed
     /// before it.
-    pub written: Option<Result<WriteOutcome, Fault>>,
+    pub write: Option<Result<WriteOutcome, Fault>>,
     /// Time from the spawn of the worker until its end.
-    pub took: Duration,
+    pub duration: Duration,
 }
 
 impl ProbeResult {
@@ -68,9 +68,9 @@ impl ProbeResult {
     /// # Errors
     /// The first fault: that of the examination, otherwise that of the write.
     pub fn into_inspection(self) -> Result<DirectoryInspection, Fault> {
-        match self.written {
-            Some(Err(fault)) => self.examined.and(Err(fault)),
-            _ => self.examined,
+        match self.write {
+            Some(Err(fault)) => self.inspection.and(Err(fault)),
+            _ => self.inspection,
         }
     }
 }
@@ -87,7 +87,7 @@ pub struct DirectoryInspection {
     /// Identifier in the marker, if the directory has a marker.
     pub marker: Option<MarkerId>,
     /// Text of the marker, which a later claim is compared with.
-    pub before: PreviousMarker,
+    pub previous_marker: PreviousMarker,
     /// True if `registry/` or `export/` exists.
     pub has_registry: bool,
     /// True if this probe created the marker's folder. If the write failed, true means that the
@@ -122,7 +122,7 @@ pub struct MarkerClaim {
     pub place: MountLocation,
     /// Marker text at the examination. A marker that was written since then belongs to another
     /// writer.
-    pub before: PreviousMarker,
+    pub previous_marker: PreviousMarker,
 }
 
 /// Changes that a failed add may have left in the directory.

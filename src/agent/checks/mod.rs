@@ -86,13 +86,13 @@ impl From<&LoginResult> for lifecycle::LoginOutcome {
 
 impl From<&ProbeResult> for lifecycle::ProbeOutcome {
     fn from(probed: &ProbeResult) -> Self {
-        let examined = match &probed.examined {
+        let examined = match &probed.inspection {
             Ok(examined) => {
                 Ok(MeasuredSpace { capacity: examined.capacity, inodes: examined.inodes })
             }
             Err(fault) => Err(fault.clone()),
         };
-        Self { examined, written: probed.written.clone(), took: probed.took }
+        Self { examined, written: probed.write.clone(), took: probed.duration }
     }
 }
 
@@ -162,7 +162,7 @@ pub(crate) async fn run_probe(
     let Ok(mut slot) = timeout_at(deadline, slot.lock()).await else {
         let took = started_at.elapsed();
         let fault = faults::probe_overdue(dir, took);
-        return ProbeResult { examined: Err(fault), written: None, took };
+        return ProbeResult { inspection: Err(fault), write: None, duration: took };
     };
     let deadline = deadline.min(Instant::now() + context.probe_timeout);
     context.prober.examine(&mut slot, dir, expectation, deadline).await
@@ -202,7 +202,9 @@ pub(super) async fn log_in(
         }
         Err(fault) => Err(fault),
     };
-    logins.lock().record_outcome(verified.as_ref().map(|verified| &verified.host_identity), Instant::now());
+    logins
+        .lock()
+        .record_outcome(verified.as_ref().map(|verified| &verified.host_identity), Instant::now());
     LoginResult { verified, took: started_at.elapsed() }
 }
 

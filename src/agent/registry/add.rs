@@ -139,7 +139,7 @@ async fn verify_store(
         LoginResult { verified, took: begun.elapsed() }
     };
     let (probed, login) = tokio::join!(probe, verify);
-    let folder = probed.examined.as_ref().is_ok_and(|examined| examined.created_folder);
+    let folder = probed.inspection.as_ref().is_ok_and(|examined| examined.created_folder);
     let verified = CheckResults { probed, login }.into_verified();
     if verified.is_err() && folder {
         clean_up(context, slot, &request.image_dir, &AddLeftovers { folder, claim: None }).await;
@@ -160,7 +160,7 @@ fn new_claim(
         marker: examined.marker.unwrap_or(fresh),
         created: context.daemon.clock.now(),
         place: examined.place.clone(),
-        before: examined.before.clone(),
+        previous_marker: examined.previous_marker.clone(),
     };
     let leftovers = AddLeftovers { folder: examined.created_folder, claim: Some(claim.clone()) };
     (claim, leftovers)

@@ -16,9 +16,9 @@ use crate::model::{Fault, ImageDir, Reason};
 use crate::probe::worker::protocol::{WorkerError, WorkerOperation, WorkerRequest, WorkerResponse};
 use slot::{WorkerGuard, WorkerSlot};
 
-/// Longest line that a worker may send, in bytes. A marker of 4 KiB, escaped, and a path of 2048
-/// characters fit into it.
-const MAX_LINE_BYTES: u64 = 64 * 1024;
+/// Maximum length of a line that a worker sends, in bytes. A marker of 4 KiB, escaped, and a path
+/// of 2048 characters fit into it.
+const MAX_RESPONSE_BYTES: u64 = 64 * 1024;
 
 /// Program and arguments that start a worker.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ pub(crate) enum RequestError {
     /// The request failed. The worker is still usable for other requests.
     Failed(WorkerError),
     /// The worker is no longer usable.
-    Over(Fault),
+    WorkerLost(Fault),
 }
 
 impl<'a> WorkerClient<'a> {
@@ -66,7 +66,7 @@ impl<'a> WorkerClient<'a> {
         deadline: Instant,
     ) -> Result<Self, Fault> {
         if let Err(pid) = slot.try_free().await {
-            return Err(stuck_worker(dir, pid));
+            return Err(stuck_worker_fault(dir, pid));
         }
         let child = Command::new(&program.path)
             .args(&program.args)
@@ -80,17 +80,17 @@ impl<'a> WorkerClient<'a> {
             .process_group(0)
             .kill_on_drop(true)
             .spawn();
-        let mut worker = slot.take_slot(child.map_err(|error| {
+        let mut worker = slot.occupy(child.map_err(|error| {
             // This error belongs to the daemon and not to the disk, whose state is as unknown as
             // before.
-            Fault::new(Reason::AgentBusy, format!("no worker process can be started: {error}"))
+            Fault::new(Reason::AgentBusy, format!("a worker process cannot be started: {error}"))
                 .with_detail("path", dir.as_str())
                 .with_remedy(
-                    "look at the limits of descriptors, processes and memory of this service",
+                    "check the limits of file descriptors, processes and memory of this service",
                 )
         })?);
         let pipes =
-            worker.worker_child().and_then(|child| child.stdin.take().zip(child.stdout.take()));
+            worker.child_mut().and_then(|child| child.stdin.take().zip(child.stdout.take()));
         let Some((stdin, stdout)) = pipes else {
             return Err(Fault::new(Reason::IoError, "the worker process has no pipes"));
         };
@@ -101,73 +101,75 @@ impl<'a> WorkerClient<'a> {
     /// Sends a request and waits for its response.
     pub(crate) async fn send_request(
         &mut self,
-        order: &WorkerRequest,
+        request: &WorkerRequest,
     ) -> Result<WorkerResponse, RequestError> {
-        match timeout_at(self.deadline, self.exchange_lines(order)).await {
-            Ok(Ok(WorkerResponse::Failed(failed))) => Err(RequestError::Failed(failed)),
-            Ok(Ok(report)) => Ok(report),
-            Ok(Err(why)) => Err(RequestError::Over(self.broken_worker(&why))),
-            Err(_) => Err(RequestError::Over(self.timed_out())),
+        match timeout_at(self.deadline, self.exchange(request)).await {
+            Ok(Ok(WorkerResponse::Failed(error))) => Err(RequestError::Failed(error)),
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(why)) => Err(RequestError::WorkerLost(self.worker_failed_fault(&why))),
+            Err(_) => Err(RequestError::WorkerLost(self.timeout_fault())),
         }
     }
 
-    async fn exchange_lines(&mut self, order: &WorkerRequest) -> Result<WorkerResponse, String> {
-        let told = |error: std::io::Error| error.to_string();
-        let mut line = serde_json::to_vec(order).map_err(|error| error.to_string())?;
+    async fn exchange(&mut self, request: &WorkerRequest) -> Result<WorkerResponse, String> {
+        let to_text = |error: std::io::Error| error.to_string();
+        let mut line = serde_json::to_vec(request).map_err(|error| error.to_string())?;
         line.push(b'\n');
-        self.stdin.write_all(&line).await.map_err(told)?;
+        self.stdin.write_all(&line).await.map_err(to_text)?;
         loop {
             let mut line = Vec::new();
             (&mut self.stdout)
-                .take(MAX_LINE_BYTES)
+                .take(MAX_RESPONSE_BYTES)
                 .read_until(b'\n', &mut line)
                 .await
-                .map_err(told)?;
+                .map_err(to_text)?;
             if line.last() != Some(&b'\n') {
-                return Err("it ended in the middle of its work".to_owned());
+                return Err("it ended before its response".to_owned());
             }
             match serde_json::from_slice(&line) {
                 Ok(WorkerResponse::At(step)) => self.step = step,
-                Ok(report) => return Ok(report),
-                Err(_) => return Err("its answer cannot be read".to_owned()),
+                Ok(response) => return Ok(response),
+                Err(_) => return Err("its response is not valid".to_owned()),
             }
         }
     }
 
     /// Closes the worker's stdin and ends the worker. If the worker cannot be killed, the slot
     /// keeps it.
-    pub(crate) async fn shut_down(self) {
+    pub(crate) async fn end(self) {
         let Self { worker, stdin, .. } = self;
         drop(stdin);
         let _ = worker.end_worker().await;
     }
 
-    /// Ends the worker after a fault. Returns `fault`, or `probe_stuck` in its place if the worker
+    /// Ends the worker after a fault. Returns `fault`, or `probe_stuck` instead if the worker
     /// cannot be killed.
     pub(crate) async fn kill(self, fault: Fault) -> Fault {
         let Self { worker, dir, step, .. } = self;
         match worker.end_worker().await {
             Ok(()) => fault,
-            Err(pid) => stuck_worker(&dir, pid).with_detail("step", step.as_str()),
+            Err(pid) => stuck_worker_fault(&dir, pid).with_detail("step", step.as_str()),
         }
     }
 
-    fn timed_out(&self) -> Fault {
-        let told = format!("{} on {} did not end in time", self.step.as_str(), self.dir);
-        Fault::new(Reason::ProbeTimeout, told)
+    fn timeout_fault(&self) -> Fault {
+        let details = format!("{} on {} did not end in time", self.step.as_str(), self.dir);
+        Fault::new(Reason::ProbeTimeout, details)
             .with_detail("path", self.dir.as_str())
             .with_detail("step", self.step.as_str())
     }
 
-    fn broken_worker(&self, why: &str) -> Fault {
-        let told = format!("the worker process broke off at {}: {why}", self.step.as_str());
-        Fault::new(Reason::IoError, told)
+    fn worker_failed_fault(&self, why: &str) -> Fault {
+        let details = format!("the worker process failed at {}: {why}", self.step.as_str());
+        Fault::new(Reason::IoError, details)
             .with_detail("path", self.dir.as_str())
             .with_detail("step", self.step.as_str())
     }
 }
 
-fn stuck_worker(dir: &ImageDir, pid: i32) -> Fault {
-    let told = format!("process {pid} sleeps in the kernel on {dir} and cannot be killed");
-    Fault::new(Reason::ProbeStuck, told).with_detail("path", dir.as_str()).with_detail("pid", pid)
+fn stuck_worker_fault(dir: &ImageDir, pid: i32) -> Fault {
+    let details = format!("process {pid} sleeps in the kernel on {dir} and cannot be killed");
+    Fault::new(Reason::ProbeStuck, details)
+        .with_detail("path", dir.as_str())
+        .with_detail("pid", pid)
 }

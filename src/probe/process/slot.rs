@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::model::ProcessId;
 
-/// Time that a killed worker has to exit, in milliseconds. A worker that sleeps in the kernel never
+/// Maximum time that a killed worker has to exit. A worker that sleeps in the kernel never
 /// exits, so the limit is short.
 const KILL_TIMEOUT: Duration = Duration::from_millis(250);
 
@@ -72,7 +72,7 @@ impl WorkerSlot {
     }
 
     /// Occupies the slot with a child that has just been spawned.
-    pub(super) fn take_slot(&mut self, child: Child) -> WorkerGuard<'_> {
+    pub(super) fn occupy(&mut self, child: Child) -> WorkerGuard<'_> {
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(0);
         let process = running_process(pid).unwrap_or(ProcessId { pid, start_time: 0 });
         self.worker = Some(WorkerProcess { process, child: Some(child), stuck: false });
@@ -87,7 +87,7 @@ pub(super) struct WorkerGuard<'a> {
 }
 
 impl WorkerGuard<'_> {
-    pub(super) fn worker_child(&mut self) -> Option<&mut Child> {
+    pub(super) fn child_mut(&mut self) -> Option<&mut Child> {
         self.slot.worker.as_mut()?.child.as_mut()
     }
 
@@ -102,7 +102,7 @@ impl WorkerGuard<'_> {
 
 impl Drop for WorkerGuard<'_> {
     fn drop(&mut self) {
-        if let Some(child) = self.worker_child() {
+        if let Some(child) = self.child_mut() {
             // The worker may have exited already, or it may sleep in the kernel.
             let _ = child.start_kill();
         }
@@ -124,8 +124,8 @@ impl WorkerProcess {
                 let _ = child.start_kill();
                 // A known stuck worker is checked without waiting, because every probe period calls
                 // this function.
-                let patience = if self.stuck { Duration::ZERO } else { KILL_TIMEOUT };
-                matches!(timeout(patience, child.wait()).await, Ok(Ok(_)))
+                let wait_limit = if self.stuck { Duration::ZERO } else { KILL_TIMEOUT };
+                matches!(timeout(wait_limit, child.wait()).await, Ok(Ok(_)))
             }
             // The same pid with another start time is another process.
             None => running_process(self.process.pid) != Some(self.process),

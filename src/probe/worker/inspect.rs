@@ -26,11 +26,11 @@ impl ProbeWorker {
     ) -> Result<DirectoryObservation, WorkerError> {
         report_operation(WorkerOperation::Open);
         let opened = open(self.path.as_str(), OPEN_DIRECTORY | OFlag::O_NONBLOCK, Mode::empty());
-        let dir = opened.map_err(|errno| self.errno_of(WorkerOperation::Open, "", errno))?;
+        let dir = opened.map_err(|errno| self.errno_error(WorkerOperation::Open, "", errno))?;
         report_operation(WorkerOperation::Resolve);
         let target = self.resolve_target(&dir)?;
         if !roots.iter().any(|root| Path::new(&target).starts_with(root)) {
-            return Err(self.operation_failed(
+            return Err(self.worker_error(
                 WorkerOperation::Resolve,
                 "",
                 ErrorKind::OutsideRoots { target },
@@ -38,19 +38,19 @@ impl ProbeWorker {
         }
         let mount = self.observe_mount(&dir)?;
         report_operation(WorkerOperation::Statfs);
-        let raw =
-            fstatvfs(&dir).map_err(|errno| self.errno_of(WorkerOperation::Statfs, "", errno))?;
+        let stats =
+            fstatvfs(&dir).map_err(|errno| self.errno_error(WorkerOperation::Statfs, "", errno))?;
         let statfs = FilesystemStats {
-            fragment_size: raw.fragment_size(),
-            blocks: raw.blocks(),
-            blocks_available: raw.blocks_available(),
-            files: raw.files(),
-            files_available: raw.files_available(),
+            fragment_size: stats.fragment_size(),
+            blocks: stats.blocks(),
+            blocks_available: stats.blocks_available(),
+            files: stats.files(),
+            files_available: stats.files_available(),
         };
         report_operation(WorkerOperation::Marker);
         let (folder, marker) = self.observe_marker(&dir)?;
         report_operation(WorkerOperation::Contents);
-        let registry = self.is_there(&dir, "registry")? || self.is_there(&dir, "export")?;
+        let registry = self.exists(&dir, "registry")? || self.exists(&dir, "export")?;
         self.dir = Some(dir);
         Ok(DirectoryObservation { target, mount, statfs, folder, marker, registry })
     }
@@ -58,40 +58,42 @@ impl ProbeWorker {
     fn resolve_target(&self, dir: &OwnedFd) -> Result<String, WorkerError> {
         let link = format!("/proc/self/fd/{}", dir.as_raw_fd());
         let target = readlink(link.as_str())
-            .map_err(|errno| self.errno_of(WorkerOperation::Resolve, "", errno))?;
+            .map_err(|errno| self.errno_error(WorkerOperation::Resolve, "", errno))?;
         target.into_string().map_err(|_| {
             let why = ErrorKind::Unexpected("its real path is not UTF-8".to_owned());
-            self.operation_failed(WorkerOperation::Resolve, "", why)
+            self.worker_error(WorkerOperation::Resolve, "", why)
         })
     }
 
     fn observe_mount(&self, dir: &OwnedFd) -> Result<MountState, WorkerError> {
-        let unread = |path: &str, error: io::Error| {
+        let proc_error = |path: &str, error: io::Error| {
             let why = ErrorKind::Unexpected(format!("{path}: {error}"));
-            self.operation_failed(WorkerOperation::Resolve, "", why)
+            self.worker_error(WorkerOperation::Resolve, "", why)
         };
         let path = format!("/proc/self/fdinfo/{}", dir.as_raw_fd());
-        let fdinfo = std::fs::read_to_string(&path).map_err(|error| unread(&path, error))?;
+        let fdinfo = std::fs::read_to_string(&path).map_err(|error| proc_error(&path, error))?;
         let mounts =
-            mountinfo::read_mounts().map_err(|error| unread("/proc/self/mountinfo", error))?;
+            mountinfo::read_mounts().map_err(|error| proc_error("/proc/self/mountinfo", error))?;
         let id = mountinfo::mount_id(&fdinfo);
         let mount = mounts.iter().find(|mount| Some(mount.id) == id).ok_or_else(|| {
             let why = ErrorKind::Unexpected("its mount is not in /proc/self/mountinfo".to_owned());
-            self.operation_failed(WorkerOperation::Resolve, "", why)
+            self.worker_error(WorkerOperation::Resolve, "", why)
         })?;
         Ok(MountState::from_mount(mount, &mounts))
     }
 
     /// Reads the marker. The first value is true if the marker's folder exists.
     pub(crate) fn observe_marker(&self, dir: &OwnedFd) -> Result<(bool, MarkerState), WorkerError> {
-        let no_folder =
+        let unusable_folder =
             |why: &str| (true, MarkerState::Unreadable(format!("{MARKER_FOLDER} {why}")));
         let folder = match openat(dir, MARKER_FOLDER, OPEN_DIRECTORY | OPEN_BELOW, Mode::empty()) {
             Ok(folder) => folder,
             Err(Errno::ENOENT) => return Ok((false, MarkerState::Nothing)),
-            Err(Errno::ELOOP) => return Ok(no_folder("is a symbolic link")),
-            Err(Errno::ENOTDIR) => return Ok(no_folder("is not a directory")),
-            Err(errno) => return Err(self.errno_of(WorkerOperation::Marker, MARKER_FOLDER, errno)),
+            Err(Errno::ELOOP) => return Ok(unusable_folder("is a symbolic link")),
+            Err(Errno::ENOTDIR) => return Ok(unusable_folder("is not a directory")),
+            Err(errno) => {
+                return Err(self.errno_error(WorkerOperation::Marker, MARKER_FOLDER, errno));
+            }
         };
         let name = format!("{MARKER_FOLDER}/{MARKER_FILE}");
         let file = match openat(&folder, MARKER_FILE, OFlag::O_RDONLY | OPEN_BELOW, Mode::empty()) {
@@ -104,26 +106,26 @@ impl ProbeWorker {
             Err(Errno::ENXIO) => {
                 return Ok((true, MarkerState::Unreadable("it is not a regular file".to_owned())));
             }
-            Err(errno) => return Err(self.errno_of(WorkerOperation::Marker, &name, errno)),
+            Err(errno) => return Err(self.errno_error(WorkerOperation::Marker, &name, errno)),
         };
-        let kind =
-            fstat(&file).map_err(|errno| self.errno_of(WorkerOperation::Marker, &name, errno))?;
+        let kind = fstat(&file)
+            .map_err(|errno| self.errno_error(WorkerOperation::Marker, &name, errno))?;
         if SFlag::from_bits_truncate(kind.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
             return Ok((true, MarkerState::Unreadable("it is not a regular file".to_owned())));
         }
         let mut bytes = Vec::new();
         File::from(file).take(MAX_MARKER_BYTES + 1).read_to_end(&mut bytes).map_err(|error| {
             let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
-            self.errno_of(WorkerOperation::Marker, &name, errno)
+            self.errno_error(WorkerOperation::Marker, &name, errno)
         })?;
         if u64::try_from(bytes.len()).is_ok_and(|len| len > MAX_MARKER_BYTES) {
             let why = format!("it is longer than {MAX_MARKER_BYTES} bytes");
             return Ok((true, MarkerState::Unreadable(why)));
         }
-        let seen = match String::from_utf8(bytes) {
+        let marker = match String::from_utf8(bytes) {
             Ok(text) => MarkerState::Text(text),
             Err(_) => MarkerState::Unreadable("it is not UTF-8".to_owned()),
         };
-        Ok((true, seen))
+        Ok((true, marker))
     }
 }

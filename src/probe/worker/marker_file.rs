@@ -18,35 +18,35 @@ impl ProbeWorker {
         text: &str,
         over: Option<&str>,
     ) -> Result<WorkerResponse, WorkerError> {
-        let (folder, _) = self.open_folder(false)?;
+        let (folder, _) = self.open_marker_folder(false)?;
         self.create_file(&folder, probe, text.as_bytes())?;
-        let put = self.put_file(&folder, probe, over)?;
+        let installed = self.install_marker(&folder, probe, over)?;
         // The file on disk decides, not the result of the call. A server may have executed the
         // request twice, and another process with the same node id may have used the same probe
         // file.
-        let (_, there) = self.observe_marker(self.open_dir()?)?;
+        let (_, current) = self.observe_marker(self.directory()?)?;
         report_operation(WorkerOperation::Unlink);
         self.unlink_file(&folder, probe)?;
         let path = format!("{MARKER_FOLDER}/{MARKER_FILE}");
-        match put {
-            _ if there.is_marker(Some(text)) => {}
+        match installed {
+            _ if current.is_marker(Some(text)) => {}
             Ok(()) | Err(Errno::EEXIST | Errno::ENOENT) => {
-                return Ok(WorkerResponse::Changed(there));
+                return Ok(WorkerResponse::Changed(current));
             }
-            Err(errno) => return Err(self.errno_of(WorkerOperation::Link, &path, errno)),
+            Err(errno) => return Err(self.errno_error(WorkerOperation::Link, &path, errno)),
         }
         report_operation(WorkerOperation::Sync);
         // The name is durable only with its directory (`fsync(2)`), and the folder only with its
         // parent.
         fsync(&folder)
             .and_then(|()| fsync(self.dir.as_ref().unwrap_or(&folder)))
-            .map_err(|errno| self.errno_of(WorkerOperation::Sync, &path, errno))?;
+            .map_err(|errno| self.errno_error(WorkerOperation::Sync, &path, errno))?;
         Ok(WorkerResponse::Done)
     }
 
     /// Gives the probe file the name of the marker. Unlike a rename, a hard link never replaces an
     /// existing file. If two writers find no marker, one of them therefore fails.
-    fn put_file(
+    fn install_marker(
         &self,
         folder: &OwnedFd,
         probe: &str,
@@ -61,39 +61,39 @@ impl ProbeWorker {
                 linked => return Ok(linked),
             }
         }
-        let (_, there) = self.observe_marker(self.open_dir()?)?;
-        if !there.is_marker(over) {
+        let (_, current) = self.observe_marker(self.directory()?)?;
+        if !current.is_marker(over) {
             return Ok(Err(Errno::EEXIST));
         }
         report_operation(WorkerOperation::Rename);
         Ok(renameat(folder, probe, folder, MARKER_FILE))
     }
 
-    pub(super) fn remove_marker(
+    pub(super) fn revert_claim(
         &self,
         probe: &str,
         marker: Option<&ReplacedMarker>,
-        made_folder: bool,
+        remove_folder: bool,
     ) -> Result<WorkerResponse, WorkerError> {
-        let folder = match self.open_folder(false) {
+        let folder = match self.open_marker_folder(false) {
             Ok((folder, _)) => folder,
             Err(WorkerError { why: ErrorKind::NoFolder, .. }) => return Ok(WorkerResponse::Done),
-            Err(failed) => return Err(failed),
+            Err(error) => return Err(error),
         };
         report_operation(WorkerOperation::Unlink);
         self.unlink_file(&folder, probe)?;
         if let Some(marker) = marker {
             self.restore_marker(&folder, probe, marker)?;
         }
-        if !made_folder {
+        if !remove_folder {
             return Ok(WorkerResponse::Done);
         }
-        match unlinkat(self.open_dir()?, MARKER_FOLDER, UnlinkatFlags::RemoveDir) {
+        match unlinkat(self.directory()?, MARKER_FOLDER, UnlinkatFlags::RemoveDir) {
             // The folder contains files of another writer, so it stays.
             Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EEXIST) => {
                 Ok(WorkerResponse::Done)
             }
-            Err(errno) => Err(self.errno_of(WorkerOperation::Unlink, MARKER_FOLDER, errno)),
+            Err(errno) => Err(self.errno_error(WorkerOperation::Unlink, MARKER_FOLDER, errno)),
         }
     }
 
@@ -106,8 +106,8 @@ impl ProbeWorker {
         probe: &str,
         marker: &ReplacedMarker,
     ) -> Result<(), WorkerError> {
-        let (_, there) = self.observe_marker(self.open_dir()?)?;
-        if !there.is_marker(Some(&marker.ours)) {
+        let (_, current) = self.observe_marker(self.directory()?)?;
+        if !current.is_marker(Some(&marker.ours)) {
             return Ok(());
         }
         let path = format!("{MARKER_FOLDER}/{MARKER_FILE}");
@@ -116,7 +116,7 @@ impl ProbeWorker {
                 self.create_file(folder, probe, text.as_bytes())?;
                 report_operation(WorkerOperation::Rename);
                 renameat(folder, probe, folder, MARKER_FILE)
-                    .map_err(|errno| self.errno_of(WorkerOperation::Rename, &path, errno))?;
+                    .map_err(|errno| self.errno_error(WorkerOperation::Rename, &path, errno))?;
             }
             None => {
                 report_operation(WorkerOperation::Unlink);
@@ -124,34 +124,34 @@ impl ProbeWorker {
             }
         }
         report_operation(WorkerOperation::Sync);
-        fsync(folder).map_err(|errno| self.errno_of(WorkerOperation::Sync, &path, errno))
+        fsync(folder).map_err(|errno| self.errno_error(WorkerOperation::Sync, &path, errno))
     }
 
-    pub(super) fn prepare_folder(
+    pub(super) fn create_folders(
         &self,
         folders: &[String],
         owner: Option<(u32, u32)>,
     ) -> Result<WorkerResponse, WorkerError> {
-        let dir = self.open_dir()?;
+        let dir = self.directory()?;
         for name in folders {
             report_operation(WorkerOperation::Folder);
             match mkdirat(dir, name.as_str(), Mode::from_bits_truncate(0o750)) {
-                Ok(()) => self.give_ownership(dir, name, owner)?,
+                Ok(()) => self.change_folder_owner(dir, name, owner)?,
                 Err(Errno::EEXIST) => {}
-                Err(errno) => return Err(self.errno_of(WorkerOperation::Folder, name, errno)),
+                Err(errno) => return Err(self.errno_error(WorkerOperation::Folder, name, errno)),
             }
         }
         // The marker's folder gets its owner even if it existed before: operators run `init` to
         // repair it.
-        self.give_ownership(dir, MARKER_FOLDER, owner)?;
-        let (folder, _) = self.open_folder(false)?;
-        if self.is_there(&folder, MARKER_FILE)? {
-            self.give_file(&folder, owner)?;
+        self.change_folder_owner(dir, MARKER_FOLDER, owner)?;
+        let (folder, _) = self.open_marker_folder(false)?;
+        if self.exists(&folder, MARKER_FILE)? {
+            self.change_marker_owner(&folder, owner)?;
         }
         Ok(WorkerResponse::Done)
     }
 
-    fn give_ownership(
+    fn change_folder_owner(
         &self,
         dir: &OwnedFd,
         name: &str,
@@ -161,16 +161,20 @@ impl ProbeWorker {
         report_operation(WorkerOperation::Chown);
         openat(dir, name, OPEN_DIRECTORY | OPEN_BELOW, Mode::empty())
             .and_then(|opened| chown_at(&opened, uid, gid))
-            .map_err(|errno| self.errno_of(WorkerOperation::Chown, name, errno))
+            .map_err(|errno| self.errno_error(WorkerOperation::Chown, name, errno))
     }
 
-    fn give_file(&self, folder: &OwnedFd, owner: Option<(u32, u32)>) -> Result<(), WorkerError> {
+    fn change_marker_owner(
+        &self,
+        folder: &OwnedFd,
+        owner: Option<(u32, u32)>,
+    ) -> Result<(), WorkerError> {
         let Some((uid, gid)) = owner else { return Ok(()) };
         report_operation(WorkerOperation::Chown);
         openat(folder, MARKER_FILE, OFlag::O_RDONLY | OPEN_BELOW, Mode::empty())
             .and_then(|opened| chown_at(&opened, uid, gid))
             .map_err(|errno| {
-                self.errno_of(
+                self.errno_error(
                     WorkerOperation::Chown,
                     &format!("{MARKER_FOLDER}/{MARKER_FILE}"),
                     errno,

@@ -30,7 +30,8 @@ use protocol::{
 /// Size of the probe file, in bytes. It is one page, so that a disk that mishandles small writes is
 /// detected.
 const PROBE_FILE_BYTES: usize = 4096;
-/// Longest request, in bytes. A path of 2048 characters and a list of roots fit into it.
+/// Maximum length of a request, in bytes. A path of 2048 characters and a list of roots fit into
+/// it.
 const MAX_REQUEST_BYTES: u64 = 256 * 1024;
 
 /// Prefix of the process names of workers. No other program's name begins with it.
@@ -50,15 +51,15 @@ pub(super) const OPEN_BELOW: OFlag =
 pub fn worker_main() -> ExitCode {
     umask(Mode::from_bits_truncate(0o027));
     // The daemon sends the next request only after the report on the last one.
-    let (sender, orders) = mpsc::sync_channel(1);
-    let listener = thread::Builder::new().name("orders".to_owned());
+    let (sender, requests) = mpsc::sync_channel(1);
+    let listener = thread::Builder::new().name("requests".to_owned());
     if listener.spawn(move || end_process(read_requests(&sender))).is_err() {
         return ExitCode::FAILURE;
     }
     let mut worker = ProbeWorker { dir: None, path: String::new() };
-    for order in orders {
-        let report = worker.carry_out(order).unwrap_or_else(WorkerResponse::Failed);
-        if write_response(&report).is_err() {
+    for request in requests {
+        let response = worker.execute(request).unwrap_or_else(WorkerResponse::Failed);
+        if write_response(&response).is_err() {
             return ExitCode::FAILURE;
         }
     }
@@ -77,16 +78,16 @@ pub(crate) fn process_name(dir: &str) -> String {
 /// Forwards requests until stdin closes or a line is not a valid request. Returns true if stdin
 /// closed.
 fn read_requests(sender: &SyncSender<WorkerRequest>) -> bool {
-    let mut orders = io::stdin().lock().take(MAX_REQUEST_BYTES);
+    let mut requests = io::stdin().lock().take(MAX_REQUEST_BYTES);
     loop {
         let mut line = String::new();
-        match orders.read_line(&mut line) {
+        match requests.read_line(&mut line) {
             Ok(0) | Err(_) => return true,
             Ok(_) => {}
         }
-        orders.set_limit(MAX_REQUEST_BYTES);
-        let Ok(order) = serde_json::from_str(&line) else { return false };
-        if sender.send(order).is_err() {
+        requests.set_limit(MAX_REQUEST_BYTES);
+        let Ok(request) = serde_json::from_str(&line) else { return false };
+        if sender.send(request).is_err() {
             return false;
         }
     }
@@ -98,8 +99,8 @@ fn end_process(closed: bool) {
     std::process::exit(i32::from(!closed))
 }
 
-fn write_response(report: &WorkerResponse) -> io::Result<()> {
-    let mut line = serde_json::to_vec(report)?;
+fn write_response(response: &WorkerResponse) -> io::Result<()> {
+    let mut line = serde_json::to_vec(response)?;
     line.push(b'\n');
     io::stdout().write_all(&line)?;
     io::stdout().flush()
@@ -112,42 +113,45 @@ pub(super) struct ProbeWorker {
 }
 
 impl ProbeWorker {
-    fn carry_out(&mut self, order: WorkerRequest) -> Result<WorkerResponse, WorkerError> {
-        match order {
+    fn execute(&mut self, request: WorkerRequest) -> Result<WorkerResponse, WorkerError> {
+        match request {
             WorkerRequest::Open { dir, roots } => {
                 self.path = dir;
                 // Only a daemon that starts after a crash needs the name, so an error is ignored.
                 let _ = CString::new(process_name(&self.path)).map(|name| set_name(&name));
-                self.observe_directory(&roots).map(|seen| WorkerResponse::Observed(Box::new(seen)))
+                self.observe_directory(&roots)
+                    .map(|observation| WorkerResponse::Observed(Box::new(observation)))
             }
-            WorkerRequest::Write { probe, make_folder } => self.write_file(&probe, make_folder),
+            WorkerRequest::Write { probe, make_folder } => {
+                self.write_probe_file(&probe, make_folder)
+            }
             WorkerRequest::Mark { probe, text, over } => {
                 self.write_marker(&probe, &text, over.as_deref())
             }
             WorkerRequest::Release { probe, marker, folder } => {
-                self.remove_marker(&probe, marker.as_ref(), folder)
+                self.revert_claim(&probe, marker.as_ref(), folder)
             }
-            WorkerRequest::Prepare { folders, owner } => self.prepare_folder(&folders, owner),
+            WorkerRequest::Prepare { folders, owner } => self.create_folders(&folders, owner),
         }
     }
 
-    pub(crate) fn open_dir(&self) -> Result<&OwnedFd, WorkerError> {
-        let unasked = ErrorKind::Unexpected("the directory has not been opened".to_owned());
-        self.dir.as_ref().ok_or_else(|| self.operation_failed(WorkerOperation::Open, "", unasked))
+    pub(crate) fn directory(&self) -> Result<&OwnedFd, WorkerError> {
+        let not_opened = ErrorKind::Unexpected("the directory has not been opened".to_owned());
+        self.dir.as_ref().ok_or_else(|| self.worker_error(WorkerOperation::Open, "", not_opened))
     }
 
-    pub(super) fn is_there(&self, dir: &OwnedFd, name: &str) -> Result<bool, WorkerError> {
+    pub(super) fn exists(&self, dir: &OwnedFd, name: &str) -> Result<bool, WorkerError> {
         match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(_) => Ok(true),
             Err(Errno::ENOENT) => Ok(false),
-            Err(errno) => Err(self.errno_of(WorkerOperation::Contents, name, errno)),
+            Err(errno) => Err(self.errno_error(WorkerOperation::Contents, name, errno)),
         }
     }
 
     /// Opens the marker's folder, and creates it first if `make` is true and it does not exist. The
     /// second value is true if this call created the folder.
-    pub(crate) fn open_folder(&self, make: bool) -> Result<(OwnedFd, bool), WorkerError> {
-        let dir = self.open_dir()?;
+    pub(crate) fn open_marker_folder(&self, make: bool) -> Result<(OwnedFd, bool), WorkerError> {
+        let dir = self.directory()?;
         let mut made = false;
         if make {
             report_operation(WorkerOperation::Folder);
@@ -155,19 +159,17 @@ impl ProbeWorker {
                 Ok(()) => true,
                 Err(Errno::EEXIST) => false,
                 Err(errno) => {
-                    return Err(self.errno_of(WorkerOperation::Folder, MARKER_FOLDER, errno));
+                    return Err(self.errno_error(WorkerOperation::Folder, MARKER_FOLDER, errno));
                 }
             };
         }
         report_operation(WorkerOperation::Open);
         match openat(dir, MARKER_FOLDER, OPEN_DIRECTORY | OPEN_BELOW, Mode::empty()) {
             Ok(folder) => Ok((folder, made)),
-            Err(Errno::ENOENT | Errno::ELOOP | Errno::ENOTDIR) => Err(self.operation_failed(
-                WorkerOperation::Open,
-                MARKER_FOLDER,
-                ErrorKind::NoFolder,
-            )),
-            Err(errno) => Err(self.errno_of(WorkerOperation::Open, MARKER_FOLDER, errno)),
+            Err(Errno::ENOENT | Errno::ELOOP | Errno::ENOTDIR) => {
+                Err(self.worker_error(WorkerOperation::Open, MARKER_FOLDER, ErrorKind::NoFolder))
+            }
+            Err(errno) => Err(self.errno_error(WorkerOperation::Open, MARKER_FOLDER, errno)),
         }
     }
 
@@ -190,7 +192,7 @@ impl ProbeWorker {
             }
             opened => opened,
         };
-        let file = file.map_err(|errno| self.errno_of(WorkerOperation::Create, &path, errno))?;
+        let file = file.map_err(|errno| self.errno_error(WorkerOperation::Create, &path, errno))?;
         report_operation(WorkerOperation::Write);
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -200,21 +202,21 @@ impl ProbeWorker {
                 Err(errno) => {
                     // On a full disk an empty file would stay behind.
                     let _ = unlinkat(folder, name, UnlinkatFlags::NoRemoveDir);
-                    return Err(self.errno_of(WorkerOperation::Write, &path, errno));
+                    return Err(self.errno_error(WorkerOperation::Write, &path, errno));
                 }
             }
         }
         report_operation(WorkerOperation::Sync);
         fdatasync(&file).map_err(|errno| {
             let _ = unlinkat(folder, name, UnlinkatFlags::NoRemoveDir);
-            self.errno_of(WorkerOperation::Sync, &path, errno)
+            self.errno_error(WorkerOperation::Sync, &path, errno)
         })
     }
 
     pub(super) fn unlink_file(&self, folder: &OwnedFd, name: &str) -> Result<(), WorkerError> {
         match unlinkat(folder, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(errno) => Err(self.errno_of(
+            Err(errno) => Err(self.errno_error(
                 WorkerOperation::Unlink,
                 &format!("{MARKER_FOLDER}/{name}"),
                 errno,
@@ -222,33 +224,42 @@ impl ProbeWorker {
         }
     }
 
-    fn write_file(&self, probe: &str, make_folder: bool) -> Result<WorkerResponse, WorkerError> {
-        let (folder, made_folder) = self.open_folder(make_folder)?;
-        let begun = Instant::now();
+    fn write_probe_file(
+        &self,
+        probe: &str,
+        make_folder: bool,
+    ) -> Result<WorkerResponse, WorkerError> {
+        let (folder, made_folder) = self.open_marker_folder(make_folder)?;
+        let start = Instant::now();
         let written = self.create_file(&folder, probe, &[0; PROBE_FILE_BYTES]).and_then(|()| {
             report_operation(WorkerOperation::Unlink);
             self.unlink_file(&folder, probe)
         });
         if written.is_err() && made_folder {
             // The folder is of no use without a successful write.
-            let _ = unlinkat(self.open_dir()?, MARKER_FOLDER, UnlinkatFlags::RemoveDir);
+            let _ = unlinkat(self.directory()?, MARKER_FOLDER, UnlinkatFlags::RemoveDir);
         }
         written?;
-        let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
         Ok(WorkerResponse::Written { micros, made_folder })
     }
 
-    pub(super) fn errno_of(&self, step: WorkerOperation, below: &str, errno: Errno) -> WorkerError {
-        let mut failed = self.operation_failed(step, below, ErrorKind::Errno(errno as i32));
+    pub(super) fn errno_error(
+        &self,
+        step: WorkerOperation,
+        below: &str,
+        errno: Errno,
+    ) -> WorkerError {
+        let mut error = self.worker_error(step, below, ErrorKind::Errno(errno as i32));
         if matches!(errno, Errno::EACCES | Errno::EPERM) {
             let on_the_way = step == WorkerOperation::Open && below.is_empty();
-            failed.access =
-                if on_the_way { self.blocked_at() } else { self.check_access(step, below) };
+            error.access =
+                if on_the_way { self.blocked_ancestor() } else { self.denying_object(step, below) };
         }
-        failed
+        error
     }
 
-    pub(super) fn operation_failed(
+    pub(super) fn worker_error(
         &self,
         step: WorkerOperation,
         below: &str,
@@ -263,25 +274,31 @@ impl ProbeWorker {
 
     /// Returns the modes of the deepest path on the way to the directory that can still be
     /// examined.
-    fn blocked_at(&self) -> Option<Box<AccessModes>> {
+    fn blocked_ancestor(&self) -> Option<Box<AccessModes>> {
         let mut way = Path::new(&self.path).ancestors();
-        let (path, seen) = way.find_map(|path| Some((path, stat(path).ok()?)))?;
-        Some(Box::new(access_modes(&seen, Some(path.display().to_string()))))
+        let (path, stat_result) = way.find_map(|path| Some((path, stat(path).ok()?)))?;
+        Some(Box::new(access_modes(&stat_result, Some(path.display().to_string()))))
     }
 
     /// Returns the modes of the object that denied access in the directory. If the object does not
     /// exist, they are those of its closest existing parent. Unlink and rename are decided by the
     /// permissions of the directory that holds the name.
-    fn check_access(&self, step: WorkerOperation, below: &str) -> Option<Box<AccessModes>> {
+    fn denying_object(&self, step: WorkerOperation, below: &str) -> Option<Box<AccessModes>> {
         let whole = Path::new(&self.path).join(below);
         let decided_above = matches!(step, WorkerOperation::Unlink | WorkerOperation::Rename);
         let mut way = whole.ancestors().skip(usize::from(decided_above));
-        way.find_map(|path| lstat(path).ok()).map(|seen| Box::new(access_modes(&seen, None)))
+        way.find_map(|path| lstat(path).ok())
+            .map(|stat_result| Box::new(access_modes(&stat_result, None)))
     }
 }
 
-fn access_modes(seen: &FileStat, barred: Option<String>) -> AccessModes {
-    AccessModes { uid: seen.st_uid, gid: seen.st_gid, mode: seen.st_mode & 0o7777, barred }
+fn access_modes(stat_result: &FileStat, barred: Option<String>) -> AccessModes {
+    AccessModes {
+        uid: stat_result.st_uid,
+        gid: stat_result.st_gid,
+        mode: stat_result.st_mode & 0o7777,
+        barred,
+    }
 }
 
 /// Reports the operation that follows, so that the daemon knows it if the operation never ends. A

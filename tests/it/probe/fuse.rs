@@ -33,7 +33,7 @@ async fn whatever_hangs_holds_one_worker_which_is_named_with_the_call_and_gone_w
         // Long enough for a busy machine to reach the call that hangs.
         let deadline = Instant::now() + Duration::from_secs(2);
         let seen = prober.examine(slot, &dir, &purpose, deadline).await;
-        let fault = match (seen.examined, seen.written) {
+        let fault = match (seen.inspection, seen.write) {
             (Err(fault), None) if !in_write => fault,
             (Ok(_), Some(Err(fault))) if in_write => fault,
             other => panic!("{op:?}: {other:?}"),
@@ -93,10 +93,10 @@ async fn each_error_of_a_disk_has_its_reason_or_its_condition() {
         (Op::Sync, EDQUOT, WriteOutcome::QuotaExceeded),
     ] {
         fuse.set(op, Behaviour::Fail(errno));
-        let ProbeResult { examined, written: seen, .. } =
+        let ProbeResult { inspection, write: seen, .. } =
             probed(&prober, &fuse.path(), &serve(place.clone(), true)).await;
         fuse.release();
-        examined.expect("a disk without room has its figures");
+        inspection.expect("a disk without room has its figures");
         assert_eq!(seen, Some(Ok(written)), "{op:?}");
         // A probe that could not write leaves no file behind.
         let left = crate::probe::names(&fuse.path().join(".imagestore-agent"));

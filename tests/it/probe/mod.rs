@@ -93,7 +93,7 @@ pub(crate) fn claim(examined: &DirectoryInspection) -> MarkerClaim {
         marker: examined.marker.unwrap_or(MARKER),
         created: Timestamp(0),
         place: examined.place.clone(),
-        before: examined.before.clone(),
+        previous_marker: examined.previous_marker.clone(),
     }
 }
 
@@ -134,8 +134,8 @@ async fn capacity_is_what_the_filesystem_says_and_the_marker_survives_a_remount(
         fs::create_dir(&images).unwrap();
         let prober = prober(&disk.path());
         let seen = probed(&prober, &images, &add()).await;
-        assert!(matches!(seen.written, Some(Ok(WriteOutcome::Succeeded(_)))));
-        let examined = seen.examined.unwrap();
+        assert!(matches!(seen.write, Some(Ok(WriteOutcome::Succeeded(_)))));
+        let examined = seen.inspection.unwrap();
         let raw = nix::sys::statvfs::statvfs(&images).unwrap();
         assert_eq!(examined.capacity.total(), raw.blocks() * raw.fragment_size());
         assert!(examined.capacity.available() <= examined.capacity.total());
@@ -240,8 +240,8 @@ async fn a_full_disk_stays_good_for_reading_but_takes_no_marker() {
     let filler = disk.path().join("filler");
     assert!(fs::write(&filler, vec![1; 2 << 20]).is_err(), "the disk is full");
     let served = probed(&prober, &disk.path(), &serve(place, true)).await;
-    assert_eq!(served.written, Some(Ok(WriteOutcome::Full)));
-    assert_eq!(served.examined.unwrap().capacity.available(), 0);
+    assert_eq!(served.write, Some(Ok(WriteOutcome::Full)));
+    assert_eq!(served.inspection.unwrap().capacity.available(), 0);
     assert_eq!(names(&disk.path().join(".imagestore-agent")), ["identity.json"]);
 
     fs::remove_dir_all(disk.path().join(".imagestore-agent")).unwrap();

@@ -167,7 +167,7 @@ impl StoreTask {
                 StepInput::AttemptEnded { attempt, outcome }
             }
             FinishedCheck::Probe(probed) => {
-                if let Ok(inspection) = &probed.examined {
+                if let Ok(inspection) = &probed.inspection {
                     self.observe_mount(inspection);
                 }
                 StepInput::Probed((&probed).into())
@@ -192,7 +192,7 @@ impl StoreTask {
     /// Records what an attempt observed, if all of its checks succeeded.
     fn apply_observation(&mut self, results: Option<&CheckResults>) {
         let Some(CheckResults { probed, login }) = results else { return };
-        if let (Ok(inspection), Ok(verified)) = (&probed.examined, &login.verified) {
+        if let (Ok(inspection), Ok(verified)) = (&probed.inspection, &login.verified) {
             self.observe_mount(inspection);
             self.observe_host_key(verified);
         }
