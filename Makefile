@@ -153,7 +153,7 @@ hung:
 
 # Kills the daemon and its receiver a thousand times, at random moments.
 kills:
-	RANDOM_KILLS=1000 $(CARGO) nextest run --locked --profile nightly --no-capture whoever_dies
+	RANDOM_KILLS=1000 $(CARGO) nextest run --locked --profile nightly --no-capture whichever_process_dies
 
 # Fuzzes the parsers of data that peers send, for FUZZ_SECONDS.
 FUZZ_SECONDS ?= 120

@@ -177,7 +177,7 @@ pub(crate) async fn drain() {
     let agent_times = begun.elapsed();
     let rate = |took: Duration| f64::from(u32::try_from(DRAINED).unwrap()) / took.as_secs_f64();
     println!("drain of {DRAINED} notices of {STORES} stores, beside a bare hyper client");
-    println!("    ours  {agent_times:?}, {:.0}/s, each acknowledged durably", rate(agent_times));
+    println!("    agent {agent_times:?}, {:.0}/s, each acknowledged durably", rate(agent_times));
     println!("    peer  {peer:?}, {:.0}/s", rate(peer));
     println!("    ratio {:.3}", rate(agent_times) / rate(peer));
 }

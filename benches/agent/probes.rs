@@ -62,7 +62,7 @@ pub(crate) async fn probe_beside_df() {
     }
     compare("a probe (spawn, statvfs, marker, exit) beside df", agent_times, peer, "no goal");
     let each = |used: Duration| used / u32::try_from(ROUNDS).unwrap();
-    println!("    processor time of the child: ours {:?}, df {:?}", each(used[0]), each(used[1]));
+    println!("    processor time of the child: agent {:?}, df {:?}", each(used[0]), each(used[1]));
 }
 
 async fn made(prober: &Prober, dir: &ImageDir) -> ProbeExpectation {

@@ -186,6 +186,6 @@ async fn beside_a_constant(
     };
     let (agent_times, peer) = (median(agent_times), median(peer));
     println!("{what} beside a constant answer from hyper, {CONNECTIONS} connections");
-    println!("    ours  {agent_times:.0}/s\n    peer  {peer:.0}/s");
+    println!("    agent {agent_times:.0}/s\n    peer  {peer:.0}/s");
     println!("    ratio {:.3}; {goal}", agent_times / peer);
 }

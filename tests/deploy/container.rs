@@ -59,7 +59,7 @@ impl Node {
             .spawn()
             .unwrap();
         let node = Self { docker, dir, sshd };
-        until("an sshd that listens", || {
+        until("sshd listens", || {
             let ask = ["-T", "5", "-p", PORT, "127.0.0.1"];
             succeeds(node.docker.try_run("ssh-keyscan", &ask))
         });
@@ -289,8 +289,8 @@ fn compose_brings_up_a_daemon_a_node_and_a_receiver() {
         true => add,
         false => add.replace("docker compose", "docker-compose"),
     };
-    until("a daemon that takes a store", || succeeds(docker.try_run("sh", &["-c", &add])));
-    until("a receiver that was told", || {
+    until("the daemon accepts a store", || succeeds(docker.try_run("sh", &["-c", &add])));
+    until("an event at the receiver", || {
         let logs = docker.compose(&["logs", "--no-color", "receiver"]);
         holds(logs, "\"status\":\"Connected\"")
     });

@@ -94,7 +94,7 @@ impl Docker {
             .spawn()
             .unwrap();
         let mut docker = Self { dir, daemon, _alone: alone };
-        until("an engine that answers", || {
+        until("the engine answers", || {
             let ended = docker.daemon.try_wait().unwrap();
             assert!(ended.is_none(), "dockerd ended; see `make test-deploy`: {}", docker.log());
             succeeds(docker.try_run("docker", &["version"]))

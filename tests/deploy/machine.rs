@@ -71,7 +71,7 @@ impl Machine {
             .spawn()
             .expect("systemd-nspawn; see `make test-deploy`");
         let mut machine = Self { root, nspawn, leader: 0 };
-        machine.until("a system that runs", |machine| {
+        machine.until("the system runs", |machine| {
             // The first child may be a process that only sets up the machine.
             let children = format!("/proc/{0}/task/{0}/children", machine.nspawn.id());
             let children = fs::read_to_string(children).unwrap_or_default();

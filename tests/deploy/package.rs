@@ -68,7 +68,7 @@ fn the_package_installs_upgrades_with_its_state_and_is_purged_without_touching_i
          chown {AGENT}: /var/lib/{AGENT}/* && chmod 600 /var/lib/{AGENT}/* && systemctl start {AGENT}"
     ));
     assert_eq!(machine.sh(&format!("{AGENT} list --json")), listed);
-    machine.until("a store that is probed", |machine| {
+    machine.until("the store is probed", |machine| {
         machine.shows("StatusText") == "1 store: 1 Connected"
     });
     machine.sh(&format!("{AGENT} reconnect --all"));

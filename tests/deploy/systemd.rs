@@ -147,9 +147,8 @@ fn a_worker_that_cannot_die_holds_up_no_restart() {
     machine.sh(&add(root));
     let frozen = disk.frozen();
     let stuck = "ps -e -o stat=,comm= | grep -q '^D.*isw-'";
-    machine.until("a worker that sleeps uninterruptibly", |machine| {
-        machine.try_sh(stuck).status.success()
-    });
+    machine
+        .until("a worker sleeps uninterruptibly", |machine| machine.try_sh(stuck).status.success());
     let begun = Instant::now();
     machine.sh(&format!("systemctl restart {AGENT}"));
     let took = begun.elapsed();

@@ -10,7 +10,7 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(120);
 pub(crate) fn until(what: &str, mut look: impl FnMut() -> Result<(), String>) {
     let deadline = Instant::now() + TEST_TIMEOUT;
     while let Err(seen) = look() {
-        assert!(Instant::now() < deadline, "it never was: {what}: {seen}");
+        assert!(Instant::now() < deadline, "timeout: {what}: {seen}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -78,7 +78,7 @@ fn the_unit_exposes_little() {
         is_within_exposure(MOST_EXPOSURE),
         "see systemd-analyze security --offline=true {UNIT}"
     );
-    assert!(!is_within_exposure(5), "the threshold is not looked at");
+    assert!(!is_within_exposure(5), "the threshold is not checked");
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn the_image_is_built_from_what_the_build_is_given() {
     for line in copied.filter(|line| !line.starts_with("--from")) {
         let words: Vec<&str> = line.split(' ').collect();
         for source in &words[..words.len() - 1] {
-            assert!(let_through.contains(source), "{source} is kept from the build");
+            assert!(let_through.contains(source), "{source} is excluded from the build");
             assert!(in_tree(source).exists(), "{source}");
         }
     }

@@ -66,5 +66,5 @@ fn every_link_between_documents_leads_somewhere() {
             links += 1;
         }
     }
-    assert!(links > 10, "the documents are not where they are looked for");
+    assert!(links > 10, "only {links} links found");
 }

@@ -144,8 +144,8 @@ async fn https_believes_the_given_authority_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_over_or_for_another_name_is_told_as_such() {
-    for (name, year, told) in
+async fn an_expired_certificate_or_one_for_another_name_is_reported_as_such() {
+    for (name, year, expected) in
         [("localhost", 2002, "certificate expired"), ("another", 2099, "not valid for name")]
     {
         let trusted_ca = TestCa::new();
@@ -154,7 +154,7 @@ async fn a_certificate_that_is_over_or_for_another_name_is_told_as_such() {
         let settings =
             CallbackSettings { ca_file: Some(trusted_ca.certificate()), ..callback(node.url()) };
         let why = unreached(client(&settings).post_event(0, &event(), NOW).await.0);
-        assert!(why.contains(told), "{why}");
+        assert!(why.contains(expected), "{why}");
     }
 }
 
@@ -171,7 +171,7 @@ async fn a_receiver_that_asks_for_it_is_shown_the_client_certificate() {
 }
 
 #[test]
-fn a_certificate_and_a_key_that_do_not_belong_together_are_told() {
+fn a_certificate_and_a_key_that_do_not_belong_together_are_reported() {
     let (one, other) = (TestCa::new(), TestCa::new());
     let settings = CallbackSettings {
         ca_file: Some(one.certificate()),
@@ -222,7 +222,7 @@ fn settings_that_cannot_be_used_are_named_and_nothing_secret_is_quoted() {
         client_key: absent(),
         ..https()
     };
-    let told: Vec<(String, String)> = error(&settings)
+    let faults: Vec<(String, String)> = error(&settings)
         .setting_faults()
         .iter()
         .map(|f| (f.key.clone(), f.problem.clone()))
@@ -240,7 +240,7 @@ fn settings_that_cannot_be_used_are_named_and_nothing_secret_is_quoted() {
             "line 3: not \"whsec_\" followed by the base64 of 24 to 64 bytes",
         ),
     ];
-    assert_eq!(told, expected.map(|(key, what)| (key.to_owned(), what.to_owned())));
+    assert_eq!(faults, expected.map(|(key, what)| (key.to_owned(), what.to_owned())));
     let none = CallbackSettings { urls: Vec::new(), ..https() };
     assert!(CallbackClient::new(&none, RequestTimeouts::default()).unwrap().is_none());
 }

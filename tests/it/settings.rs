@@ -102,7 +102,7 @@ fn a_variable_lies_over_the_file_and_the_file_over_the_defaults() {
 }
 
 #[test]
-fn every_fault_is_told_with_key_value_range_and_place() {
+fn every_fault_is_reported_with_key_value_range_and_place() {
     let text = r#"
         [monitor]
         interval = "2h"
@@ -157,7 +157,7 @@ fn every_fault_is_told_with_key_value_range_and_place() {
 }
 
 #[test]
-fn a_number_without_a_unit_is_told_what_is_missing() {
+fn a_number_without_a_unit_is_refused_with_the_missing_unit() {
     for key in ["monitor]\ninterval = 10", "monitor]\ninterval = \"10\"", "storage]\nreserved = 1"]
     {
         assert!(fault(&format!("[{key}"), &[]).contains("has no unit"), "{key}");

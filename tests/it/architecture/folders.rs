@@ -99,7 +99,7 @@ fn no_folder_leads_back_to_itself() {
         let mut reached = BTreeSet::new();
         while let Some(way) = next.pop() {
             for (to, file) in edges.get(way[way.len() - 1]).into_iter().flatten() {
-                assert_ne!(to, start, "a circle by way of {way:?}, closed by {}", file.display());
+                assert_ne!(to, start, "a circle through {way:?}, closed by {}", file.display());
                 if reached.insert(to) {
                     next.push([way.clone(), vec![to]].concat());
                 }

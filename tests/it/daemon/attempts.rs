@@ -50,7 +50,11 @@ async fn a_hundred_overlapping_reconnects_share_one_login_and_one_answer() {
     assert_eq!(answers[0].0, 200, "{}", answers[0].1);
     assert!(answers.iter().all(|answer| *answer == answers[0]));
     sshd.until_logged("Accepted ", 2);
-    assert_eq!(sshd.accepted_logins(), 2, "one for the add, one for all the others");
+    assert_eq!(
+        sshd.accepted_logins(),
+        2,
+        "expected one login for the add and one for all the others"
+    );
     // No caller was waiting, and the event was sent all the same.
     sshd.until_logged("login checked", 2);
 }

@@ -15,7 +15,7 @@ use crate::support::sshd::{Builder, User};
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_name_that_resolves_later_is_told_everything_then() {
+async fn a_receiver_whose_name_resolves_later_then_gets_every_notice() {
     needs_root!();
     let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
     let mut node = ManagementNode::answering([]).await;
@@ -78,7 +78,7 @@ async fn signing_secrets_are_changed_by_a_reload() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_receiver_an_hour_away_says_so_and_is_told_the_state_when_the_clocks_agree() {
+async fn a_receiver_whose_clock_is_an_hour_off_gets_the_state_once_the_clocks_agree() {
     needs_root!();
     let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
     let receiver = Webhook::new(SECRET).unwrap();

@@ -16,7 +16,7 @@ const PROBE_EVERY_SECOND: &str = "write_probe_interval = \"1s\"\n[monitor]\ninte
 pub(super) fn library() -> PathBuf {
     let files = run("dpkg", &["-L", "libfaketime"]);
     let file = files.lines().find(|line| line.ends_with("/libfaketimeMT.so.1"));
-    PathBuf::from(file.expect("libfaketime has its library"))
+    PathBuf::from(file.expect("libfaketime has no library"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

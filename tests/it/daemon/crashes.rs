@@ -34,7 +34,7 @@ async fn a_kill_in_the_middle_of_an_attempt_is_followed_by_a_new_one() {
     });
     agent.until_logged("\"Connecting\"");
     agent.kill();
-    assert!(call.await.unwrap().is_err(), "there was nothing to answer with");
+    assert!(call.await.unwrap().is_err(), "the call was answered");
     agent.start();
     assert_eq!(agent.inventory(&uuid).await["status"], "Connecting");
     sshd.thaw();
@@ -179,5 +179,5 @@ async fn a_worker_that_hangs_while_the_daemon_stops_is_known_after_the_start() {
     assert_eq!(answered.unwrap().status, 503);
     let reason = &after.body["error"]["cause"]["opaque"];
     assert_eq!(reason["reason"], "probe_stuck", "{reason}");
-    assert!(waited < Duration::from_secs(5), "no second worker was waited for: {waited:?}");
+    assert!(waited < Duration::from_secs(5), "the stop waited for another worker: {waited:?}");
 }

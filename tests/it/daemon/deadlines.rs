@@ -93,7 +93,7 @@ async fn an_attempt_at_a_server_and_a_disk_that_hang_ends_with_its_deadline_and_
     assert_eq!(outcome.root["reason"], "probe_stuck");
     assert!(outcome.took >= Duration::from_secs(2), "{:?}", outcome.took);
     assert!(outcome.took < Duration::from_secs(2) + SLACK, "{:?}", outcome.took);
-    assert_eq!(scene.agent.reconnect(&scene.uuid).await.status, 200, "both are back");
+    assert_eq!(scene.agent.reconnect(&scene.uuid).await.status, 200, "both stores are Connected");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -104,7 +104,10 @@ async fn a_stuck_worker_answers_within_the_deadline_of_a_probe() {
     let outcomes = [scene.fails().await, scene.fails().await, scene.fails().await];
     scene.disk.freeze("-u");
     let pids: Vec<&Value> = outcomes.iter().map(|outcome| &outcome.root["pid"]).collect();
-    assert!(pids[0].is_i64() && pids.iter().all(|pid| *pid == pids[0]), "one worker: {pids:?}");
+    assert!(
+        pids[0].is_i64() && pids.iter().all(|pid| *pid == pids[0]),
+        "more than one worker: {pids:?}"
+    );
     for outcome in &outcomes {
         assert_eq!(outcome.checks, checks([("storage", "probe_stuck")]));
         assert!(outcome.took < Duration::from_secs(1) + SLACK, "{:?}", outcome.took);

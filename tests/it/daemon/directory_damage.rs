@@ -120,7 +120,7 @@ fn names_the_directory(reply: &imagestore_agent::cli::DaemonResponse, dir: &Path
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_harmed_store_says_what_is_wrong_and_is_well_again_when_it_is_undone() {
+async fn a_damaged_store_reports_the_damage_and_connects_after_the_repair() {
     needs_root!();
     let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
     let mut node = ManagementNode::answering([]).await;

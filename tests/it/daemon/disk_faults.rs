@@ -52,7 +52,7 @@ async fn a_disk_that_fails_now_and_then_costs_requests_and_no_transition() {
             }
         }
         println!("each {nth}th of {calls} is {error}: {made} made, {refused} refused");
-        assert!(refused > 0, "no fault was met");
+        assert!(refused > 0, "no call failed");
         // After a kill on the failing disk the daemon finds everything that it had acknowledged.
         agent.kill();
         drop(tracer);

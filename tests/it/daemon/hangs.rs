@@ -79,7 +79,7 @@ async fn a_disk_that_is_slow_says_so_and_stays_connected() {
 /// Number of periods to watch; the variable sets a larger one.
 fn periods() -> u32 {
     let set = std::env::var("HUNG_PERIODS").ok();
-    set.map_or(60, |set| set.parse().expect("HUNG_PERIODS is a number"))
+    set.map_or(60, |set| set.parse().expect("HUNG_PERIODS is no number"))
 }
 
 /// Longest period: its second, its jitter, and a probe that times out.
@@ -143,7 +143,7 @@ async fn a_daemon_that_is_killed_while_a_probe_hangs_sends_no_second_one_after_i
         );
     fuse.until_hanging(1);
     agent.kill();
-    assert!(call.await.unwrap().is_err(), "there was nothing to answer with");
+    assert!(call.await.unwrap().is_err(), "the call was answered");
     let quick = agent.settings().replace("probe_deadline = \"60s\"", "probe_deadline = \"1s\"");
     agent.configure(&quick);
     agent.start();
@@ -151,7 +151,7 @@ async fn a_daemon_that_is_killed_while_a_probe_hangs_sends_no_second_one_after_i
     assert_eq!(root(&health)["reason"], "probe_stuck");
     let pid = u32::try_from(health["stuckWorker"]["pid"].as_u64().unwrap()).unwrap();
     assert!(fs::read_to_string(format!("/proc/{pid}/comm")).unwrap().starts_with(WORKER));
-    assert!(workers(&others).contains(&pid), "it is the one that was left behind");
+    assert!(workers(&others).contains(&pid), "the fault names another worker");
     fuse.release();
     assert_eq!(agent.until_connects(&uuid).await.status, 200);
 }

@@ -22,7 +22,7 @@ async fn beat_of(node: &mut ManagementNode, uuid: &str) -> (Received, Value) {
 }
 
 #[tokio::test]
-async fn heartbeats_tell_how_all_stores_are_and_bring_back_what_the_receiver_asks_for() {
+async fn heartbeats_carry_the_status_of_all_stores_and_a_receiver_may_request_a_resync() {
     needs_root!();
     let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
     let mut node = ManagementNode::answering([]).await;
@@ -87,7 +87,7 @@ async fn a_receiver_that_does_not_take_heartbeats_gets_the_next_ones_and_no_old_
     node.set_heartbeat_script(|_| Answer::Status(200));
     agent.until_logged("heartbeat delivery recovered");
     while ids.len() < 5 {
-        assert!(ids.insert(node.next_heartbeat().await.id().to_owned()), "one came again");
+        assert!(ids.insert(node.next_heartbeat().await.id().to_owned()), "another one came");
     }
     // 410 stops the heartbeats until an operator acts.
     node.set_heartbeat_script(|_| Answer::Status(410));

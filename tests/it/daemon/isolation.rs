@@ -123,10 +123,10 @@ async fn a_hung_store_slows_no_probe_and_no_answer_of_another() {
     let before = scene.measured().await;
     let worker = scene.hang().await;
     let beside = scene.measured().await;
-    assert!(sleeps(worker), "it hung all the while");
+    assert!(sleeps(worker), "the disk did not hang");
     let again = scene.stuck_worker().await;
     scene.hung_disk.freeze("-u");
-    assert_eq!(again, worker, "no second worker was sent after it");
+    assert_eq!(again, worker, "a second worker was started");
     let (probes, answers) = (before[0].1, &before[1..]);
     // Four periods; a probe that waited for the hung store each time would double them.
     let most = probes * 3 / 2 + Duration::from_secs(1);

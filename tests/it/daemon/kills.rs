@@ -164,7 +164,7 @@ impl Scene {
     /// Waits until the outbox is empty, if the management node answers.
     async fn acknowledged(&mut self) -> Result<(), Killed> {
         let mut killed = false;
-        until("everything acknowledged", async || {
+        until("everything is acknowledged", async || {
             killed = self.agent.has_ended();
             killed || !self.is_heard || self.count("SELECT count(*) FROM outbox") == 0
         })
@@ -207,11 +207,11 @@ impl Scene {
         }
         if let Some(added) = replies.first() {
             let uuid = added.body["inventory"]["uuid"].as_str().unwrap();
-            assert!(stores.iter().any(|store| store == uuid), "the add was answered");
+            assert!(stores.iter().any(|store| store == uuid), "an answered add is lost");
         }
         let is_there = stores.iter().any(|store| store == old);
-        assert!(is_there || replies.len() >= 2, "nobody had asked for the removal yet");
-        assert!(!is_there || replies.len() < 3, "the removal was answered");
+        assert!(is_there || replies.len() >= 2, "the store is gone before the removal was sent");
+        assert!(!is_there || replies.len() < 3, "an answered removal is lost");
     }
 
     async fn stores(&self) -> Vec<String> {
@@ -224,7 +224,7 @@ impl Scene {
     async fn settled(&mut self) {
         let unsettled = "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM standings
             WHERE standing ->> 'status' <> 'Connected')";
-        until("all settled", async || self.count(unsettled) == 0).await;
+        until("the state is settled", async || self.count(unsettled) == 0).await;
         self.hear();
         for uuid in self.stores().await {
             assert_eq!(self.events.last_status(&uuid), Some("Connected"), "{uuid}");
@@ -265,7 +265,7 @@ async fn a_kill_at_any_sync_loses_and_doubles_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_kill_at_any_sync_while_nobody_listens_loses_and_doubles_nothing() {
+async fn a_kill_at_any_sync_while_nobody_listens_loses_and_repeats_nothing() {
     needs_root!();
     let syncs = killed_at_each(SYNCS, 1, false).await;
     assert!(syncs >= 5, "only {syncs}");

@@ -26,7 +26,7 @@ async fn ask_for_more_than_the_log_has_room_for(agent: &Agent) {
 }
 
 #[tokio::test]
-async fn a_log_that_nobody_reads_holds_nothing_up_and_tells_what_it_lost() {
+async fn a_log_that_nobody_reads_delays_nothing_and_counts_the_lost_lines() {
     let (_roots, mut agent) = serving();
     let reader = agent.log_reader();
     {
@@ -49,7 +49,7 @@ async fn a_log_that_nobody_reads_does_not_keep_the_daemon_from_ending() {
     let lock = reader.hold().await;
     ask_for_more_than_the_log_has_room_for(&agent).await;
     agent.signal(Signal::SIGTERM);
-    until("it ends", async || agent.has_ended()).await;
+    until("the process ends", async || agent.has_ended()).await;
     drop(lock);
     assert!(agent.ended().success());
 }

@@ -152,7 +152,7 @@ async fn overlapping_updates_with_the_refused_credentials_are_counted_one_by_one
 }
 
 #[tokio::test]
-async fn an_add_that_is_refused_time_and_again_is_told_so_without_a_login() {
+async fn an_add_that_was_refused_repeatedly_is_refused_without_a_login() {
     needs_root!();
     let it = Rotated::set_up().await;
     assert_eq!(it.agent.ask(Method::DELETE, &format!("/{}", it.uuid), None).await.status, 200);

@@ -32,13 +32,13 @@ async fn a_lost_or_wrong_master_key_stops_nothing_but_the_login_and_comes_back()
         assert_eq!(output.contains("state.master_key_file"), wrong.is_none(), "{output}");
         agent.start();
         let warned = agent.log().contains("state.master_key_file");
-        assert!(warned, "said at the first of the two starts");
+        assert!(warned, "the first of the two starts logs no warning");
         assert_eq!(agent.inventory(&uuid).await["uuid"], uuid, "listed all the same");
         let refused = agent.reconnect(&uuid).await;
         assert_eq!(refused.status, 503, "{}", refused.body);
         assert_eq!(reason(&refused.body), "secret_unreadable", "{}", refused.body);
         assert!(agent.terminate().0.success());
-        assert_eq!(fs::read(&file).ok(), wrong.map(Vec::from), "nothing in its place");
+        assert_eq!(fs::read(&file).ok(), wrong.map(Vec::from), "the file was replaced");
     }
 
     fs::write(&file, [7; 32]).unwrap();

@@ -37,7 +37,7 @@ async fn a_disk_that_goes_read_only_is_found_in_a_period_and_comes_back_by_itsel
 }
 
 #[tokio::test]
-async fn a_view_that_turns_read_only_is_told_apart_from_the_disk() {
+async fn a_view_that_turns_read_only_is_distinguished_from_the_disk() {
     needs_root!();
     let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
     let images = disk.path().join("images");

@@ -23,7 +23,7 @@ async fn namespace_remedy(agent: &Agent, uuid: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_disk_that_the_host_has_let_go_is_told_by_the_login() {
+async fn a_disk_that_the_host_has_unmounted_is_reported_by_the_login() {
     needs_root!();
     let (disk, user, sshd) = (MountedFs::of("ext4"), User::create(), Builder::new().start());
     // The user may read the folder, as root on a real node may.
@@ -34,8 +34,9 @@ async fn a_disk_that_the_host_has_let_go_is_told_by_the_login() {
     assert_eq!(namespace_remedy(&agent, &uuid).await, None);
     assert_eq!(agent.health(&uuid).await["hostProof"]["marker"], "hidden");
 
-    assert!(disk.try_unmount(), "nothing of the daemon keeps the host from it");
-    let gone = namespace_remedy(&agent, &uuid).await.expect("the host has nothing there");
+    assert!(disk.try_unmount(), "the daemon keeps the host from unmounting");
+    let gone =
+        namespace_remedy(&agent, &uuid).await.expect("the remedy does not name the missing mount");
     assert!(gone.contains("nothing any more"), "{gone}");
     let marker = disk.path().join(".imagestore-agent/identity.json");
     assert!(gone.ends_with(marker.to_str().unwrap()), "{gone}");

@@ -24,7 +24,7 @@ fn reason(received: &Received) -> &Value {
 }
 
 #[tokio::test]
-async fn a_disk_that_goes_is_told_and_one_that_comes_back_is_connected_by_itself() {
+async fn a_lost_disk_is_reported_and_one_that_comes_back_is_connected_by_itself() {
     needs_root!();
     let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
     let mut node = ManagementNode::answering([]).await;
@@ -75,7 +75,7 @@ async fn a_start_before_the_mount_changes_nothing_that_the_mount_does_not_mend()
 }
 
 #[tokio::test]
-async fn a_management_node_that_was_away_is_told_everything_in_order() {
+async fn a_management_node_that_was_down_gets_every_notice_in_order() {
     needs_root!();
     let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
     let mut node = ManagementNode::answering([]).await;
@@ -101,7 +101,7 @@ async fn epoch_of_a_reconnect(agent: &Agent, node: &mut ManagementNode, uuid: &s
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_state_directory_restored_from_an_older_copy_numbers_above_all_that_was_told() {
+async fn a_state_directory_restored_from_an_older_copy_numbers_above_all_that_was_sent() {
     needs_root!();
     let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
     let mut node = ManagementNode::answering([]).await;

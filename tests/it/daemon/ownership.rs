@@ -51,7 +51,7 @@ fn typed_add(agent: &Agent, dir: &Path, sshd: &Sshd, user: &User, more: &[&str])
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_directory_of_another_node_is_taken_over_only_on_demand_and_its_node_is_told() {
+async fn a_directory_of_another_node_is_taken_over_only_on_demand_and_its_node_reports_it() {
     needs_root!();
     let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
     let (over_http, typed) = (made(disk.path().join("http")), made(disk.path().join("typed")));
@@ -99,8 +99,8 @@ async fn a_directory_of_another_node_is_taken_over_only_on_demand_and_its_node_i
         assert_eq!(event.store(), uuid);
         assert_eq!(event.json["data"]["reason"], reply.body["error"]);
         assert_eq!(marker(&dir)["nodeId"], new_id.as_str());
-        let theirs = marker(&dir)["storeUuid"].as_str().unwrap().to_owned();
-        assert_eq!(new.reconnect(&theirs).await.status, 200);
+        let new_store = marker(&dir)["storeUuid"].as_str().unwrap().to_owned();
+        assert_eq!(new.reconnect(&new_store).await.status, 200);
     }
 }
 
@@ -124,7 +124,7 @@ async fn a_directory_with_the_marker_of_another_store_is_not_served() {
     });
     expect_failure(&agent.reconnect(&two).await, &["wrong_store"], &facts);
     assert_eq!(tree(&disk.path()), before);
-    assert_eq!(agent.reconnect(&one).await.status, 200, "the other store is well");
+    assert_eq!(agent.reconnect(&one).await.status, 200, "the other store is affected");
     // No flag lets an add take it as a third store.
     let gone = agent.ask(Method::DELETE, &format!("/{two}"), None).await;
     assert_eq!(gone.status, 200);

@@ -84,9 +84,12 @@ async fn another_host_disconnects_at_once_and_the_right_one_connects_again() {
     while error["cause"].is_object() {
         error = &error["cause"];
     }
-    let told = &error["opaque"];
-    assert_eq!((&told["reason"], &told["evidence"]), (&json!("different_host"), &json!("marker")));
-    assert_eq!(told["theirs"], "00000000000000000000000000000bad");
+    let facts = &error["opaque"];
+    assert_eq!(
+        (&facts["reason"], &facts["evidence"]),
+        (&json!("different_host"), &json!("marker"))
+    );
+    assert_eq!(facts["theirs"], "00000000000000000000000000000bad");
     put(&there, &fs::read_to_string(&marker).unwrap());
     agent.until_connects(&uuid).await;
     let health = agent.health(&uuid).await;

@@ -34,12 +34,12 @@ fn is_busy(answer: &HttpResponse) {
         error = &error["cause"];
     }
     assert_eq!(error["opaque"]["reason"], "agent_busy", "{answer:?}");
-    let after: u32 = answer.header("retry-after").expect("when to come back").parse().unwrap();
+    let after: u32 = answer.header("retry-after").expect("no Retry-After header").parse().unwrap();
     assert!(after > 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_add_too_many_is_turned_away_and_the_others_succeed() {
+async fn one_add_too_many_is_rejected_and_the_others_succeed() {
     needs_root!();
     const ADDS: usize = 32;
     let (disk, sshd, user) = (MountedFs::tmpfs("size=8m"), Builder::new().start(), User::create());
@@ -64,7 +64,7 @@ async fn one_add_too_many_is_turned_away_and_the_others_succeed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_inbox_of_a_store_turns_away_and_forgets_nobody_who_is_in_it() {
+async fn a_full_inbox_of_a_store_rejects_callers_and_loses_no_queued_request() {
     needs_root!();
     const INBOX: usize = 256;
     // More requests than fit before the store task takes the first, which takes all queued ones
@@ -84,7 +84,7 @@ async fn a_full_inbox_of_a_store_turns_away_and_forgets_nobody_who_is_in_it() {
     let mut calls = JoinSet::new();
     send(&mut calls, &agent, &line, &body);
     let pid = agent.pid();
-    until("the ledger asleep", async || ledger_sleeps(pid)).await;
+    until("the ledger thread sleeps", async || ledger_sleeps(pid)).await;
     for _ in 0..INBOX + TOO_MANY {
         send(&mut calls, &agent, &line, &body);
     }
@@ -103,7 +103,7 @@ async fn a_full_inbox_of_a_store_turns_away_and_forgets_nobody_who_is_in_it() {
             _ => is_busy(&answer),
         }
     }
-    assert!(served > INBOX, "one of those who were let in was forgotten: {served}");
+    assert!(served > INBOX, "an accepted request was lost: {served} served");
 }
 
 /// Returns true if the daemon's thread of this name sleeps uninterruptibly in the kernel.

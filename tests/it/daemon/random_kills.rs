@@ -22,11 +22,11 @@ const RUN: Duration = Duration::from_millis(200);
 /// Returns the number of kills; the variable sets a larger one.
 fn kills() -> u32 {
     let set = std::env::var("RANDOM_KILLS").ok();
-    set.map_or(50, |set| set.parse().expect("RANDOM_KILLS is a number"))
+    set.map_or(50, |set| set.parse().expect("RANDOM_KILLS is no number"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_dies_when_everything_is_told_once_and_in_order() {
+async fn every_transition_is_delivered_once_and_in_order_whichever_process_dies() {
     needs_root!();
     let mut chance = SeededRng::from_env("RANDOM_KILLS_SEED");
     let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
@@ -95,7 +95,7 @@ async fn whoever_dies_when_everything_is_told_once_and_in_order() {
     let transitions = ledger.assert_matches(&events, &stores);
     println!(
         "{killed} kills and {in_start} in the start, {deaths} deaths of the management node: \
-         {transitions} transitions told, {} of them again",
+         {transitions} transitions delivered, {} repeated",
         events.duplicates
     );
     agent.signal(Signal::SIGTERM);

@@ -9,7 +9,7 @@ use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_asks_for_a_store_that_is_removed_meanwhile_is_told_that_it_is_unknown() {
+async fn a_caller_that_asks_for_a_store_during_its_removal_gets_unknown_store() {
     needs_root!();
     const ROUNDS: usize = 12;
     let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
@@ -32,8 +32,8 @@ async fn whoever_asks_for_a_store_that_is_removed_meanwhile_is_told_that_it_is_u
             removals.spawn(async move {
                 let removed = http.send_request(Method::DELETE, &path, None).await.unwrap();
                 // A caller whose removal was answered does not see the store any more.
-                let store_path = http.send_request(Method::GET, &store_path, None).await.unwrap();
-                (removed.status.as_u16(), store_path.body["inventories"].as_array().unwrap().len())
+                let response = http.send_request(Method::GET, &store_path, None).await.unwrap();
+                (removed.status.as_u16(), response.body["inventories"].as_array().unwrap().len())
             });
         }
         for status in reconnects.join_all().await {

@@ -53,13 +53,13 @@ fn reason(body: &Value) -> &Value {
 }
 
 #[tokio::test]
-async fn a_new_password_takes_the_place_of_the_old_one_once_it_is_proven() {
+async fn a_new_password_replaces_the_old_one_once_it_is_verified() {
     needs_root!();
     let mut it = Served::set_up().await;
     let (status, body) = it.update(json!({"password": "wrong"})).await;
     assert_eq!((status, reason(&body)), (503, &json!("credentials_refused")), "{body}");
     assert_eq!(it.agent.inventory(&it.uuid).await["status"], "Connected");
-    assert!(it.reconnects().await, "the old one is in force");
+    assert!(it.reconnects().await, "the old one is not in force");
 
     it.user.set_password("the new one");
     let (status, body) = it.update(json!({"password": "the new one"})).await;
@@ -153,11 +153,11 @@ async fn two_updates_at_once_leave_a_login_that_was_proven() {
     let it = Served::set_up().await;
     let other = User::create();
     for _ in 0..5 {
-        let (mine, theirs) = (
+        let (one_update, other_update) = (
             json!({"username": it.user.name, "password": it.user.password}),
             json!({"username": other.name, "password": other.password}),
         );
-        let (one, two) = tokio::join!(it.update(mine), it.update(theirs));
+        let (one, two) = tokio::join!(it.update(one_update), it.update(other_update));
         let all = [one.0, two.0];
         assert!(
             all.contains(&200) && all.iter().all(|status| [200, 503].contains(status)),

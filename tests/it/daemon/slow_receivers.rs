@@ -27,7 +27,7 @@ struct Scene {
 }
 
 impl Scene {
-    async fn told_to(node: &ManagementNode) -> Self {
+    async fn sending_to(node: &ManagementNode) -> Self {
         let (disk, sshd, user) =
             (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
         let more = format!("{HOURLY_PROBES}{}", callback(&node.url()));
@@ -57,13 +57,13 @@ fn data<'a>(received: &'a Received, name: &str) -> &'a Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_management_node_delays_no_reconnect_and_is_told_everything_in_order() {
+async fn a_slow_management_node_delays_no_reconnect_and_gets_every_notice_in_order() {
     needs_root!();
     let permits = Arc::new(Semaphore::new(0));
     let answers = Arc::clone(&permits);
     let mut node =
         ManagementNode::scripted(move |_| Answer::AfterPermit(200, Arc::clone(&answers))).await;
-    let scene = Scene::told_to(&node).await;
+    let scene = Scene::sending_to(&node).await;
     assert_eq!(node.next().await.seq(), 1);
     // The node answers the first notice only after both reconnects have been answered.
     scene.reconnects().await;
@@ -84,7 +84,7 @@ async fn a_management_node_that_never_answers_delays_neither_a_reconnect_nor_a_s
     needs_root!();
     for answer in [Answer::Never, Answer::Stalled(503)] {
         let mut node = ManagementNode::scripted(move |_| answer.clone()).await;
-        let mut scene = Scene::told_to(&node).await;
+        let mut scene = Scene::sending_to(&node).await;
         assert_eq!(node.next().await.seq(), 1);
         scene.reconnects().await;
         let (status, took) = scene.agent.terminate();
@@ -102,10 +102,10 @@ async fn a_management_node_that_never_answers_delays_neither_a_reconnect_nor_a_s
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_management_node_that_fails_is_told_each_transition_once_it_recovers() {
+async fn a_management_node_that_fails_gets_each_transition_once_it_recovers() {
     needs_root!();
     let mut node = ManagementNode::scripted(|_| Answer::Status(500)).await;
-    let scene = Scene::told_to(&node).await;
+    let scene = Scene::sending_to(&node).await;
     scene.reconnects().await;
     assert_eq!(node.next().await.seq(), 1);
     let (delivery_sender, mut delivered) = mpsc::unbounded_channel();
@@ -119,7 +119,7 @@ async fn a_management_node_that_fails_is_told_each_transition_once_it_recovers()
         (3, "Connecting", "Connected"),
     ] {
         let received = next(&mut delivered).await;
-        assert_eq!((received.seq(), folded(&received)), (seq, 1), "nothing folds");
+        assert_eq!((received.seq(), folded(&received)), (seq, 1), "a notice was folded");
         assert_eq!(
             (data(&received, "oldStatus"), data(&received, "newStatus")),
             (&old.into(), &new.into())
@@ -141,7 +141,7 @@ async fn what_waits_behind_a_refusal_folds_into_the_current_state() {
         Answer::Status(200)
     })
     .await;
-    let mut scene = Scene::told_to(&node).await;
+    let mut scene = Scene::sending_to(&node).await;
     let first = node.next().await;
     assert_eq!((first.seq(), folded(&first)), (1, 1));
     scene.agent.until_logged("404");

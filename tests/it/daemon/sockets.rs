@@ -84,7 +84,10 @@ async fn a_restart_under_load_refuses_nobody_and_loses_nothing() {
             || connected.load(Ordering::Relaxed) < made + 2
         {
             tokio::task::yield_now().await;
-            assert!(load.try_join_next().is_none_or(|ended| ended.is_ok()), "a caller was cut off");
+            assert!(
+                load.try_join_next().is_none_or(|ended| ended.is_ok()),
+                "a request of a caller failed"
+            );
         }
         assert!(agent.terminate().0.success());
         agent.start();
@@ -100,7 +103,7 @@ async fn a_restart_under_load_refuses_nobody_and_loses_nothing() {
     }
     let transitions = ledger.assert_matches(&events, &stores);
     println!(
-        "{RESTARTS} restarts: {} requests answered, {transitions} transitions told",
+        "{RESTARTS} restarts: {} requests answered, {transitions} transitions delivered",
         looked.load(Ordering::Relaxed)
     );
     // The daemon must not remove a socket of systemd.

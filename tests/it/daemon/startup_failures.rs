@@ -46,7 +46,7 @@ fn bad_settings_are_all_listed_and_nothing_is_bound() {
 }
 
 #[test]
-fn a_second_daemon_is_told_who_has_the_state_directory() {
+fn a_second_daemon_names_the_process_that_has_locked_the_state_directory() {
     let mut agent = installed();
     agent.start();
     let output = refused(&agent, 75);
@@ -128,7 +128,7 @@ fn systemd_hears_when_it_serves_reloads_and_stops() {
     systemd.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     let hear = || {
         let mut output = [0; 4096];
-        let length = systemd.recv(&mut output).expect("systemd is not told");
+        let length = systemd.recv(&mut output).expect("systemd got no notification");
         String::from_utf8_lossy(&output[..length]).into_owned()
     };
     assert!(agent.start_under(&["env", &format!("NOTIFY_SOCKET={}", path.display())]));
@@ -166,7 +166,11 @@ fn a_watchdog_is_fed_by_a_runtime_that_runs_and_by_nothing_else() {
     agent.signal(Signal::SIGSTOP);
     // The notification that the daemon sent before it stopped.
     signs(usize::MAX, Duration::from_millis(10));
-    assert_eq!(signs(1, Duration::from_millis(900)), 0, "a frozen daemon feeds it");
+    assert_eq!(
+        signs(1, Duration::from_millis(900)),
+        0,
+        "a frozen daemon sends watchdog notifications"
+    );
     agent.signal(Signal::SIGCONT);
     assert_eq!(signs(3, TEST_TIMEOUT), 3);
 }
@@ -176,7 +180,7 @@ fn a_watchdog_is_fed_by_a_runtime_that_runs_and_by_nothing_else() {
 async fn read_by_somebody(pipe: PathBuf) -> fs::File {
     let opening =
         tokio::task::spawn_blocking(|| fs::OpenOptions::new().write(true).open(pipe).unwrap());
-    tokio::time::timeout(TEST_TIMEOUT, opening).await.expect("nobody reads it").unwrap()
+    tokio::time::timeout(TEST_TIMEOUT, opening).await.expect("no process reads the pipe").unwrap()
 }
 
 #[tokio::test]

@@ -92,7 +92,11 @@ async fn a_reconnect_that_cannot_be_recorded_is_not_begun() {
     ledger.execute_batch("DROP TRIGGER refuse").unwrap();
     assert_eq!(scene.reconnect().await.status, 200);
     scene.sshd.until_logged(CONNECTION, 2);
-    assert_eq!(scene.sshd.logged(CONNECTION), 2, "one for the add, one for the reconnect");
+    assert_eq!(
+        scene.sshd.logged(CONNECTION),
+        2,
+        "expected one connection for the add and one for the reconnect"
+    );
     for (seq, status) in [(2, "Connecting"), (3, "Connected")] {
         let event = scene.node.next().await;
         assert_eq!((event.seq(), &event.json["data"]["newStatus"]), (seq, &json!(status)));
@@ -101,7 +105,7 @@ async fn a_reconnect_that_cannot_be_recorded_is_not_begun() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_end_that_cannot_be_recorded_is_told_to_nobody_until_it_is() {
+async fn an_outcome_that_cannot_be_recorded_is_not_sent_until_it_is() {
     needs_root!();
     let mut scene = Scene::set(None).await;
     let connected = "NEW.standing ->> 'status' = 'Connected'";
@@ -112,12 +116,12 @@ async fn an_end_that_cannot_be_recorded_is_told_to_nobody_until_it_is() {
     scene.agent.until_logged(LEDGER_REFUSED);
     scene.agent.until_logged(LEDGER_REFUSED);
     assert_eq!(scene.status().await, "Connecting");
-    assert!(scene.node.try_next().is_none(), "told before it was recorded");
+    assert!(scene.node.try_next().is_none(), "an event was sent before its commit");
     ledger.execute_batch("DROP TRIGGER refuse").unwrap();
     let event = scene.node.next().await;
     assert_eq!((event.seq(), &event.json["data"]["newStatus"]), (3, &json!("Connected")));
     assert_eq!(scene.status().await, "Connected");
-    assert_eq!(scene.sshd.logged(CONNECTION), 2, "the checks were not run again for it");
+    assert_eq!(scene.sshd.logged(CONNECTION), 2, "the checks ran again");
     // Exactly once: the next positions belong to the next reconnect.
     assert_eq!(scene.reconnect().await.status, 200);
     for (seq, status) in [(4, "Connecting"), (5, "Connected")] {
@@ -143,7 +147,7 @@ async fn obstacles(agent: &Agent) -> (u16, String) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_state_disk_is_told_and_loses_nothing() {
+async fn a_full_state_disk_is_reported_and_loses_nothing() {
     needs_root!();
     let state = MountedFs::tmpfs("size=8m");
     let mut scene = Scene::set(Some(&state.path())).await;

@@ -187,7 +187,7 @@ async fn a_certificate_takes_the_place_of_a_session_as_far_as_its_role_goes() {
 }
 
 #[test]
-fn a_command_speaks_tls_to_a_daemon_that_it_believes_and_shows_what_it_is_asked_for() {
+fn a_command_speaks_tls_to_a_daemon_that_it_trusts_and_presents_its_certificate() {
     needs_root!();
     let scene = Scene::set(Some(TestCa::new()), "mn-1.example:read\n");
     let url = format!("https://localhost:{}", scene.agent.address().port());

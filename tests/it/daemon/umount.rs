@@ -78,9 +78,12 @@ async fn rounds(pid: u32, daemon: DaemonAddress, uuid: String, disk: MountedFs) 
             refused += 1;
             tries += 1;
             assert!(tries < TRIES, "round {round}: something stays on the disk");
-            until("the probe over", async || !is_held(pid, &disk.path())).await;
+            until("the probe has ended", async || !is_held(pid, &disk.path())).await;
         }
-        assert!(fs::read_dir(disk.path()).unwrap().next().is_none(), "written below the mount");
+        assert!(
+            fs::read_dir(disk.path()).unwrap().next().is_none(),
+            "a file was written below the mount"
+        );
         disk.mount();
     }
     until("Connected", async || is_connected(&daemon, &uuid).await).await;

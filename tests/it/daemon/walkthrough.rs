@@ -104,7 +104,7 @@ async fn a_store_is_added_reconnected_shown_removed_and_added_again() {
 }
 
 #[tokio::test]
-async fn an_add_that_fails_leaves_nothing_and_tells_nobody() {
+async fn an_add_that_fails_leaves_nothing_and_sends_no_notice() {
     needs_root!();
     let (disk, sshd, user) = (MountedFs::tmpfs("size=4m"), Builder::new().start(), User::create());
     let mut node = ManagementNode::answering([]).await;
@@ -134,7 +134,7 @@ async fn an_add_that_fails_leaves_nothing_and_tells_nobody() {
 }
 
 #[test]
-fn the_demo_ends_well() {
+fn the_demo_succeeds() {
     let demo = std::process::Command::new(crate::support::agent::PROGRAM)
         .args(["demo", "--once"])
         .output()

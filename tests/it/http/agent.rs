@@ -52,7 +52,7 @@ async fn echo_is_answered_at_once_with_nothing() {
 }
 
 #[tokio::test]
-async fn connect_answers_with_the_figures_as_often_as_it_is_asked() {
+async fn connect_answers_with_the_figures_on_every_call() {
     let server = local();
     let sent = json!({
         "uuid": GOOD.to_string(), "storagePath": "/srv/images/a/",
@@ -72,10 +72,10 @@ async fn connect_answers_with_the_figures_as_often_as_it_is_asked() {
 }
 
 #[tokio::test]
-async fn what_connect_cannot_do_is_told_with_the_reason() {
+async fn a_failed_connect_is_answered_with_the_reason() {
     let (log, _taken) = LogBuffer::install(tracing::Level::INFO);
     let server = local();
-    for (body, told) in [
+    for (body, expected_error) in [
         (of("00000000000040008000000000000bad"), "no store has the uuid 0000"),
         (of("no uuid at all"), "no store has the uuid no uuid at all"),
         (
@@ -91,7 +91,7 @@ async fn what_connect_cannot_do_is_told_with_the_reason() {
         assert_eq!(answer.status, 200);
         assert_eq!(answer.body["success"], false);
         let error = answer.body["error"].as_str().unwrap();
-        assert!(error.starts_with(told), "{error}");
+        assert!(error.starts_with(expected_error), "{error}");
     }
     // The status is 200, so the log line has the outcome.
     let audit = log.audit();
@@ -191,13 +191,14 @@ async fn nobody_outside_the_networks_is_called() {
     );
     let body = json!({"uuid": GOOD.to_string(), "sendCommandUrl": "http://192.0.2.1/"}).to_string();
     assert_eq!(call(&server, "/imagestore/connect", "", &body).await.status, 403);
-    assert!(server.stores.tags().is_empty(), "an attempt was made");
+    assert!(server.stores.tags().is_empty(), "an attempt ran");
     let other = format!("{TASK}callbackurl: file:///etc/passwd\r\n");
     assert_eq!(call(&server, "/imagestore/ping", &other, &of(GOOD)).await.status, 400);
     let refused = log.lines().into_iter().filter(|line| line["message"] == "request rejected");
-    let told: Vec<_> = refused.map(|line| (line["status"].clone(), line["name"].clone())).collect();
+    let logged: Vec<_> =
+        refused.map(|line| (line["status"].clone(), line["name"].clone())).collect();
     let expected = [(403, "callbackurl"), (403, "sendCommandUrl"), (400, "callbackurl")];
-    assert_eq!(told, expected.map(|(status, name)| (json!(status), json!(name))));
+    assert_eq!(logged, expected.map(|(status, name)| (json!(status), json!(name))));
 }
 
 #[tokio::test]

@@ -365,7 +365,7 @@ async fn an_update_takes_what_is_given_and_refuses_what_is_none() {
 }
 
 #[tokio::test]
-async fn who_guesses_sessions_is_told_to_wait_and_a_good_one_is_served_all_the_while() {
+async fn a_client_that_guesses_sessions_must_wait_while_a_valid_one_is_served() {
     let (log, _guard) = LogBuffer::install(tracing::Level::INFO);
     let server = TestServer::start();
     let list = format!("GET {STORES}");

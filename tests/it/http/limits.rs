@@ -73,7 +73,7 @@ async fn the_time_an_attempt_takes_counts_towards_no_deadline() {
 }
 
 #[tokio::test]
-async fn a_client_that_reads_no_answers_loses_its_connection_and_its_seat() {
+async fn a_client_that_reads_no_responses_loses_its_connection_and_its_permit() {
     let limits = ServerLimits {
         max_connections: 1,
         max_local_connections: 1,
@@ -109,7 +109,7 @@ async fn what_is_no_request_is_refused_by_the_protocol_without_a_body_or_an_id()
 }
 
 #[tokio::test]
-async fn connections_over_the_cap_are_turned_away_until_one_ends() {
+async fn connections_over_the_limit_are_rejected_until_one_ends() {
     let server =
         TestServer::with(ServerLimits { max_connections: 2, ..ServerLimits::default() }, LONG);
     let request = HttpRequest::new("GET /healthz", "").bytes();

@@ -50,16 +50,16 @@ async fn a_notice_goes_to_the_next_receiver_at_once_and_returns_when_the_first_i
     first.restart().await;
     let mut looks = interval(Duration::from_millis(100));
     for seq in 3.. {
-        assert!(begun.elapsed() < TEST_TIMEOUT, "it never returns");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "the first receiver gets no events again");
         looks.tick().await;
         send(&fixture, &notifier, seq).await;
         notifier.idle(seq).await;
         match (first.try_next(), second.try_next()) {
-            (Some(told), None) => {
-                assert_eq!(told.seq(), seq);
+            (Some(received), None) => {
+                assert_eq!(received.seq(), seq);
                 break;
             }
-            (None, Some(told)) => assert_eq!(told.seq(), seq),
+            (None, Some(received)) => assert_eq!(received.seq(), seq),
             other => panic!("{other:?}"),
         }
     }

@@ -55,7 +55,7 @@ async fn a_receiver_that_hangs_is_tried_again_after_its_deadline() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_was_down_is_told_everything_in_order_when_it_is_back() {
+async fn a_receiver_that_was_down_gets_every_notice_in_order_when_it_is_back() {
     let fixture = NotifierFixture::with(1).await;
     let mut node = ManagementNode::answering([]).await;
     node.stop().await;
@@ -129,7 +129,7 @@ async fn no_more_than_32_requests_are_open_at_once() {
 }
 
 #[tokio::test]
-async fn the_lane_of_a_store_that_is_removed_ends() {
+async fn the_delivery_of_a_removed_store_ends() {
     let fixture = NotifierFixture::with(1).await;
     let mut node = ManagementNode::scripted(|_| Answer::Status(500)).await;
     let notifier = fixture.notifier(&node);

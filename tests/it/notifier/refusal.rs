@@ -101,7 +101,7 @@ async fn a_receiver_that_is_gone_is_sent_nothing_more_by_any_store() {
 }
 
 #[tokio::test]
-async fn a_management_node_without_a_handler_counts_as_told_and_is_shown() {
+async fn a_notice_that_a_management_node_has_no_handler_for_counts_as_delivered_and_is_reported() {
     let fixture = NotifierFixture::with(1).await;
     let mut node = ManagementNode::scripted(|_| Answer::Status(404)).await;
     let means = NotifierContext { format: EventFormat::ZStack, ..fixture.means(&node) };

@@ -109,12 +109,12 @@ async fn a_receiver_that_hangs_does_not_hold_the_stop() {
     fixture.enqueue(1, [1]).await;
     notifier.handle.notify_changed(uuid(1));
     node.next().await;
-    timeout(Duration::from_secs(2), notifier.stop()).await.expect("held by the receiver");
+    timeout(Duration::from_secs(2), notifier.stop()).await.expect("the receiver holds the request");
     assert_eq!(seqs(&fixture.pending(1).await), [1]);
 }
 
 #[tokio::test]
-async fn what_the_ledger_cannot_be_told_is_not_sent_twice_and_sending_goes_on() {
+async fn a_failed_acknowledgement_causes_no_second_delivery_and_delivery_continues() {
     let fixture = NotifierFixture::with(1).await;
     let mut node = ManagementNode::answering([]).await;
     // A trigger in the database makes every acknowledgement fail.
@@ -144,7 +144,7 @@ async fn what_the_ledger_cannot_be_told_is_not_sent_twice_and_sending_goes_on() 
 }
 
 #[tokio::test]
-async fn a_notice_that_was_damaged_is_not_told_and_shown_and_other_stores_go_on() {
+async fn a_damaged_notice_is_reported_and_not_sent_and_other_stores_continue() {
     let fixture = NotifierFixture::with(2).await;
     let mut node = ManagementNode::answering([]).await;
     fixture.enqueue(1, 1..=2).await;

@@ -91,7 +91,7 @@ async fn of_two_stores_of_one_daemon_one_adopts_a_marker() {
 /// The other daemon writes its marker between the worker's two orders, where only the worker looks
 /// again.
 #[tokio::test]
-async fn a_worker_covers_no_marker_but_the_one_it_was_told_of() {
+async fn a_worker_overwrites_no_marker_but_the_expected_one() {
     needs_root!();
     let disk = MountedFs::tmpfs("size=4m");
     claimed(&prober(&disk.path()), &disk.path()).await;
@@ -140,7 +140,7 @@ fn left(claim: &MarkerClaim, folder: bool) -> AddLeftovers {
 #[tokio::test]
 async fn a_claim_that_is_taken_back_leaves_the_directory_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
-    let (ours, theirs) = (
+    let (own_prober, other_prober) = (
         anywhere(folder.path()),
         with_worker(ProbeOptions {
             allow_root_disk: true,
@@ -150,33 +150,36 @@ async fn a_claim_that_is_taken_back_leaves_the_directory_as_it_was() {
     );
     let (slot, dir) = (&mut WorkerSlot::new(), image_dir(folder.path()));
     // A directory that was empty is empty again.
-    let examined = ours.examine(slot, &dir, &add(), soon()).await.into_inspection().unwrap();
+    let examined = own_prober.examine(slot, &dir, &add(), soon()).await.into_inspection().unwrap();
     assert!(examined.created_folder);
     let first = claim(&examined);
-    ours.write_marker(slot, &dir, &add(), &first, soon()).await.unwrap();
-    ours.clean_up(slot, &dir, &left(&first, true), soon()).await.unwrap();
+    own_prober.write_marker(slot, &dir, &add(), &first, soon()).await.unwrap();
+    own_prober.clean_up(slot, &dir, &left(&first, true), soon()).await.unwrap();
     assert_eq!(names(folder.path()), Vec::<String>::new());
-    ours.clean_up(slot, &dir, &left(&first, true), soon()).await.expect("nothing to take away");
+    own_prober
+        .clean_up(slot, &dir, &left(&first, true), soon())
+        .await
+        .expect("there is nothing to remove");
 
     // The other node's marker is restored byte for byte, also if the claim was never written.
-    claimed(&theirs, folder.path()).await;
+    claimed(&other_prober, folder.path()).await;
     let before = marker_text(folder.path());
     let over = ProbeExpectation::Add { store: STORE, known: [].into(), take_over: true };
-    let examined = ours.examine(slot, &dir, &over, soon()).await.into_inspection().unwrap();
+    let examined = own_prober.examine(slot, &dir, &over, soon()).await.into_inspection().unwrap();
     assert!(!examined.created_folder);
     let claimed_marker = claim(&examined);
-    ours.clean_up(slot, &dir, &left(&claimed_marker, false), soon()).await.unwrap();
+    own_prober.clean_up(slot, &dir, &left(&claimed_marker, false), soon()).await.unwrap();
     assert_eq!(marker_text(folder.path()), before);
-    ours.write_marker(slot, &dir, &over, &claimed_marker, soon()).await.unwrap();
+    own_prober.write_marker(slot, &dir, &over, &claimed_marker, soon()).await.unwrap();
     assert_ne!(marker_text(folder.path()), before);
-    ours.clean_up(slot, &dir, &left(&claimed_marker, false), soon()).await.unwrap();
+    own_prober.clean_up(slot, &dir, &left(&claimed_marker, false), soon()).await.unwrap();
     assert_eq!(marker_text(folder.path()), before);
     assert_eq!(names(&folder.path().join(".imagestore-agent")), ["identity.json"]);
 
     // A file that another program has written since stays, and so does its folder.
-    ours.write_marker(slot, &dir, &over, &claimed_marker, soon()).await.unwrap();
+    own_prober.write_marker(slot, &dir, &over, &claimed_marker, soon()).await.unwrap();
     let marker = folder.path().join(".imagestore-agent/identity.json");
     fs::write(&marker, "another's").unwrap();
-    ours.clean_up(slot, &dir, &left(&claimed_marker, true), soon()).await.unwrap();
+    own_prober.clean_up(slot, &dir, &left(&claimed_marker, true), soon()).await.unwrap();
     assert_eq!(marker_text(folder.path()), "another's");
 }

@@ -40,7 +40,7 @@ async fn whatever_hangs_holds_one_worker_which_is_named_with_the_call_and_gone_w
         };
         assert_eq!(fault.reason(), Reason::ProbeStuck, "{op:?}: {fault}");
         assert_eq!(text_fact(&fault, "step"), step, "{op:?}");
-        let stuck_worker = slot.stuck_worker().expect("it cannot be killed");
+        let stuck_worker = slot.stuck_worker().expect("the worker is not stuck");
         // The next probe does not wait for the worker and starts no other one.
         let again =
             prober.examine(slot, &dir, &purpose, soon()).await.into_inspection().unwrap_err();
@@ -96,7 +96,7 @@ async fn each_error_of_a_disk_has_its_reason_or_its_condition() {
         let ProbeResult { inspection, write: seen, .. } =
             probed(&prober, &fuse.path(), &serve(place.clone(), true)).await;
         fuse.release();
-        inspection.expect("a disk without room has its figures");
+        inspection.expect("a full disk has no figures");
         assert_eq!(seen, Some(Ok(written)), "{op:?}");
         // A probe that could not write leaves no file behind.
         let left = crate::probe::names(&fuse.path().join(".imagestore-agent"));

@@ -117,7 +117,7 @@ async fn a_mount_that_nobody_serves_is_named_with_the_call_that_waits() {
             timeout(Duration::from_secs(5), probed).await.unwrap().into_inspection().unwrap_err();
         assert_eq!(fault.reason(), Reason::ProbeTimeout, "{fault}");
         assert_eq!(text_fact(&fault, "step"), "open");
-        assert_eq!(slot.stuck_worker(), None, "it could be killed");
+        assert_eq!(slot.stuck_worker(), None, "the worker is not stuck");
     }
 }
 
@@ -140,7 +140,7 @@ async fn a_worker_in_the_middle_of_its_work_ends_with_its_stdin() {
     let mut reports = BufReader::new(worker.stdout.take().unwrap()).lines();
     assert_eq!(reports.next_line().await.unwrap().unwrap(), "{\"At\":\"Open\"}");
     drop(stdin);
-    timeout(Duration::from_secs(5), worker.wait()).await.expect("it ends").unwrap();
+    timeout(Duration::from_secs(5), worker.wait()).await.expect("the worker does not end").unwrap();
 }
 
 #[tokio::test]
@@ -162,12 +162,12 @@ async fn a_directory_that_somebody_marked_meanwhile_keeps_its_marker() {
     let prober = with_worker(ProbeOptions { allow_root_disk: true, ..options(folder.path()) });
     let (slot, dir) = (&mut WorkerSlot::new(), image_dir(folder.path()));
     let before = prober.examine(slot, &dir, &add(), soon()).await.into_inspection().unwrap();
-    let theirs = MarkerId::from_u128(99);
-    prober.init_directory(slot, &dir, theirs, Timestamp(0), None, soon()).await.unwrap();
+    let other_marker = MarkerId::from_u128(99);
+    prober.init_directory(slot, &dir, other_marker, Timestamp(0), None, soon()).await.unwrap();
     let fault = prober.write_marker(slot, &dir, &add(), &claim(&before), soon()).await.unwrap_err();
     assert_eq!(fault.reason(), Reason::WrongStore, "{fault}");
     let examined = prober.examine(slot, &dir, &add(), soon()).await.into_inspection().unwrap();
-    assert_eq!(examined.marker, Some(theirs));
+    assert_eq!(examined.marker, Some(other_marker));
 }
 
 #[tokio::test]

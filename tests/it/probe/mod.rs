@@ -160,7 +160,7 @@ async fn capacity_is_what_the_filesystem_says_and_the_marker_survives_a_remount(
 }
 
 #[tokio::test]
-async fn an_unmounted_disk_is_told_and_nothing_is_written_under_it() {
+async fn an_unmounted_disk_is_reported_and_nothing_is_written_under_it() {
     needs_root!();
     let disk = MountedFs::of("ext4");
     let prober = prober(&disk.path());
@@ -181,7 +181,7 @@ async fn an_unmounted_disk_is_told_and_nothing_is_written_under_it() {
 }
 
 #[tokio::test]
-async fn a_missing_marker_on_the_right_disk_is_told_apart_from_a_missing_disk() {
+async fn a_missing_marker_on_the_right_disk_is_distinguished_from_a_missing_disk() {
     needs_root!();
     let disk = MountedFs::tmpfs("size=4m");
     let prober = prober(&disk.path());
@@ -193,7 +193,7 @@ async fn a_missing_marker_on_the_right_disk_is_told_apart_from_a_missing_disk() 
 }
 
 #[tokio::test]
-async fn a_read_only_disk_is_told_apart_from_a_read_only_view_of_it() {
+async fn a_read_only_disk_is_distinguished_from_a_read_only_view_of_it() {
     needs_root!();
     let disk = MountedFs::of("ext4");
     let images = disk.path().join("images");
@@ -252,7 +252,7 @@ async fn a_full_disk_stays_good_for_reading_but_takes_no_marker() {
 }
 
 #[tokio::test]
-async fn paths_that_are_no_image_directory_are_told_apart() {
+async fn paths_that_are_no_image_directory_have_reasons_of_their_own() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("root");
     fs::create_dir_all(root.join("inside")).unwrap();
@@ -408,7 +408,7 @@ async fn a_release_takes_away_an_empty_folder_and_nothing_else() {
     let made = AddLeftovers { folder: true, claim: None };
     prober.clean_up(slot, &dir, &made, soon()).await.unwrap();
     assert_eq!(names(folder.path()), Vec::<String>::new());
-    prober.clean_up(slot, &dir, &made, soon()).await.expect("nothing to take away");
+    prober.clean_up(slot, &dir, &made, soon()).await.expect("there is nothing to remove");
 
     claimed(&prober, folder.path()).await;
     prober.clean_up(slot, &dir, &made, soon()).await.unwrap();

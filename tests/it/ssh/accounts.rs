@@ -61,7 +61,7 @@ pub(crate) async fn accounts(situation: &str) -> RowSetup {
         }
         "account: no session (`MaxSessions 0`)" => &["MaxSessions 0"],
         "account: no SFTP" => &["Subsystem other /bin/false"],
-        _ => panic!("nobody plays {situation:?}"),
+        _ => panic!("unknown situation {situation:?}"),
     };
     let sshd = lines.iter().fold(Builder::new(), |server, line| server.line(line)).start();
     (verify(&by_password(&sshd, &user)).await, sshd).into()
@@ -83,13 +83,13 @@ pub(crate) fn chroot(files: &[(&str, &str)]) -> TempDir {
 pub(crate) async fn hosts(situation: &str) -> RowSetup {
     let (own_marker, other_marker) = (MarkerId::from_u128(1), MarkerId::from_u128(2));
     let identity = |id: MarkerId| format!("{{\"version\":1,\"id\":\"{id}\"}}");
-    let (mine, another) = (identity(own_marker), identity(other_marker));
+    let (own_text, other_text) = (identity(own_marker), identity(other_marker));
     let files: &[(&str, &str)] = match situation {
         "host: another boot id" => {
-            &[(BOOT_ID, "00000000-0000-4000-8000-000000000000\n"), (MARKER, &mine)]
+            &[(BOOT_ID, "00000000-0000-4000-8000-000000000000\n"), (MARKER, &own_text)]
         }
-        "host: a chroot with the store's marker" => &[(MARKER, &mine)],
-        "host: a chroot with another store's marker" => &[(MARKER, &another)],
+        "host: a chroot with the store's marker" => &[(MARKER, &own_text)],
+        "host: a chroot with another store's marker" => &[(MARKER, &other_text)],
         "host: a chroot with what is no marker" => &[(BOOT_ID, "none"), (MARKER, "{}")],
         _ => &[],
     };

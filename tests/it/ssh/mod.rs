@@ -217,7 +217,7 @@ async fn a_port_that_drops_packets_times_out() {
     let mut queued = Vec::new();
     while let Ok(Ok(tcp)) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
         queued.push(tcp);
-        assert!(queued.len() < 10, "the queue never fills");
+        assert!(queued.len() < 10, "the listener's queue never fills");
     }
     let mut settings = ssh_settings();
     settings.connect_timeout = Duration::from_millis(300);
@@ -234,7 +234,7 @@ async fn a_store_without_a_secret_is_not_dialled() {
 }
 
 #[tokio::test]
-async fn an_unusable_key_is_told_before_anything_is_dialled() {
+async fn an_unusable_key_is_reported_before_anything_is_dialled() {
     let peer = NonSshPeer::start(Script::Silent).await;
     let key = |text: &str| SshCredentials {
         password: Some(secret("hunter2")),
@@ -295,7 +295,7 @@ async fn drop_a_hundred_checks_of(script: Script) {
         until(sessions).await;
     }
     checks.shutdown().await;
-    timeout(TEST_TIMEOUT, peer.until_closed(CHECKS)).await.expect("sockets are left");
+    timeout(TEST_TIMEOUT, peer.until_closed(CHECKS)).await.expect("some sockets are still open");
     until(|| Handle::current().metrics().num_alive_tasks() <= before).await;
 }
 
@@ -330,7 +330,7 @@ async fn a_check_that_times_out_during_key_exchange_leaves_nothing_behind() {
     let mut settings = ssh_settings();
     settings.handshake_timeout = Duration::from_millis(200);
     expect(verify_by(&settings, &anyone(peer.address)).await, Reason::HandshakeTimeout);
-    timeout(TEST_TIMEOUT, peer.until_closed(1)).await.expect("the socket is left");
+    timeout(TEST_TIMEOUT, peer.until_closed(1)).await.expect("the socket is still open");
     until(|| Handle::current().metrics().num_alive_tasks() <= before).await;
 }
 

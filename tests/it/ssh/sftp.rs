@@ -52,7 +52,7 @@ async fn a_server_that_takes_not_a_byte_is_left_in_time() {
 }
 
 #[tokio::test]
-async fn what_breaks_off_or_goes_astray_proves_nothing() {
+async fn an_sftp_session_that_ends_or_answers_wrongly_proves_nothing() {
     let roles: &[(&str, PacketScript)] = &[
         ("disconnects after VERSION", |packet| match packet {
             Packet::Init(_) => vec![Action::Sends(Version::new().into()), Action::Disconnects],
@@ -138,7 +138,7 @@ async fn what_is_no_boot_id_is_none() {
 }
 
 #[tokio::test]
-async fn a_chatterer_in_the_place_of_sftp_is_quoted_in_its_first_words() {
+async fn a_program_that_prints_in_the_place_of_sftp_is_quoted_in_its_first_words() {
     let endless: PacketScript =
         |_| (0..2_000).map(|_| Action::SendsRaw(b"\x1b[2Jbuy now! ")).collect();
     let (obstacle, details) = hindrance(endless).await;
@@ -149,7 +149,7 @@ async fn a_chatterer_in_the_place_of_sftp_is_quoted_in_its_first_words() {
 
 #[tokio::test]
 async fn only_a_boot_id_that_differs_is_another_host() {
-    let theirs = "0f3c8a52-94d6-4f0e-9f35-6a5d0c8f6d7e";
+    let foreign_boot_id = "0f3c8a52-94d6-4f0e-9f35-6a5d0c8f6d7e";
     let server = ScriptedSftpServer::start(
         |packet| one_file(packet, b"0f3c8a52-94d6-4f0e-9f35-6a5d0c8f6d7e\n"),
         ServerQuirks::default(),
@@ -158,5 +158,5 @@ async fn only_a_boot_id_that_differs_is_another_host() {
     let by_password = SshCredentials::password(secret("hunter2"));
     let outcome = verify(&login(server.address, "anyone", by_password)).await;
     let fault = expect(outcome, Reason::DifferentHost);
-    assert_eq!(text(&fault, "theirs"), theirs);
+    assert_eq!(text(&fault, "theirs"), foreign_boot_id);
 }

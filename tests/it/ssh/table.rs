@@ -151,7 +151,7 @@ async fn play(situation: &str) -> RowSetup {
         "conversation" => conversations(situation).await.into(),
         "account" => accounts::accounts(situation).await,
         "host" => accounts::hosts(situation).await,
-        _ => panic!("nobody plays {situation:?}"),
+        _ => panic!("unknown situation {situation:?}"),
     }
 }
 
@@ -171,7 +171,7 @@ async fn addresses(situation: &str) -> Outcome {
         "address: of another machine, not in `ssh.allowed_targets`" => {
             verify(&anyone("192.0.2.1", 22)).await
         }
-        _ => panic!("nobody plays {situation:?}"),
+        _ => panic!("unknown situation {situation:?}"),
     }
 }
 
@@ -206,7 +206,7 @@ async fn ports(situation: &str) -> Outcome {
             held.readable().await.unwrap();
             verify(&anyone("127.0.0.1", sshd.address.port())).await
         }
-        _ => panic!("nobody plays {situation:?}"),
+        _ => panic!("unknown situation {situation:?}"),
     }
 }
 
@@ -237,7 +237,7 @@ async fn peers(situation: &str) -> Outcome {
         "peer: silent after its name" => Script::Says(BANNER),
         "peer: resets the connection in the key exchange" => Script::SaysAndResets(BANNER),
         "peer: a packet of 100 MB" => Script::Says(HUGE),
-        _ => panic!("nobody plays {situation:?}"),
+        _ => panic!("unknown situation {situation:?}"),
     };
     let peer = NonSshPeer::start(script).await;
     let settings = SshSettings { handshake_timeout: Duration::from_secs(2), ..ssh_settings() };
@@ -250,7 +250,7 @@ async fn key_exchanges(situation: &str) -> RowSetup {
         "key exchange: legacy host key alone" => &["HostKeyAlgorithms ssh-rsa"],
         "key exchange: ancient ciphers alone" => &["Ciphers 3des-cbc"],
         "key exchange: legacy MACs alone" => &["Ciphers aes128-ctr", "MACs hmac-sha1"],
-        _ => panic!("nobody plays {situation:?}"),
+        _ => panic!("unknown situation {situation:?}"),
     };
     let server = Builder::new().host_key(&HostKeyFile::generate("rsa"));
     let sshd = lines.iter().fold(server, |server, line| server.line(line)).start();
@@ -274,7 +274,7 @@ async fn host_keys(situation: &str) -> RowSetup {
             let settings = SshSettings { host_key_policy: HostKeyPolicy::Strict, ..ssh_settings() };
             verify_by(&settings, &login).await
         }
-        _ => panic!("nobody plays {situation:?}"),
+        _ => panic!("unknown situation {situation:?}"),
     };
     (outcome, sshd).into()
 }
@@ -295,7 +295,7 @@ async fn secrets(situation: &str) -> Outcome {
         "secret: a private key without its passphrase" => {
             SshCredentials { private_key: Some(secret(&key)), ..nothing }
         }
-        _ => panic!("nobody plays {situation:?}"),
+        _ => panic!("unknown situation {situation:?}"),
     };
     verify(&LoginRequest { credentials, ..anyone("127.0.0.1", 1) }).await
 }
@@ -390,7 +390,7 @@ async fn at_sshd(situation: &str) -> RowSetup {
             verify(&by_key(&sshd, &user, &key, None)).await
         }
         "login: sshd's process is frozen (SIGSTOP)" => return accounts::frozen(&user).await,
-        _ => panic!("nobody plays {situation:?}"),
+        _ => panic!("unknown situation {situation:?}"),
     };
     (outcome, sshd).into()
 }
@@ -408,7 +408,7 @@ async fn conversations(situation: &str) -> Outcome {
         "conversation: rounds without a question" => {
             scripted_ssh_server::Script::Asks(&[&[], &[("Password: ", false)], &[]])
         }
-        _ => panic!("nobody plays {situation:?}"),
+        _ => panic!("unknown situation {situation:?}"),
     };
     let server = ScriptedSshServer::start(script).await;
     verify(&anyone("127.0.0.1", server.address.port())).await

@@ -91,7 +91,7 @@ async fn a_server_that_never_decides_is_an_authentication_timeout() {
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_off_during_the_login_is_lost_and_not_refused() {
+async fn a_connection_that_ends_during_the_login_is_lost_and_not_refused() {
     let server = ScriptedSshServer::start(Script::Disconnects).await;
     let fault = expect(verify(&by_password(&server)).await, Reason::ConnectionLost);
     assert_eq!(text(&fault, "phase"), "authentication");

@@ -122,7 +122,7 @@ impl Agent {
 
     /// Starts the daemon and waits until it serves.
     pub(crate) fn start(&mut self) {
-        assert!(self.start_under(&[]), "it ended without serving");
+        assert!(self.start_under(&[]), "the daemon ended without serving");
     }
 
     /// Starts the daemon behind a program that execs it, such as `env NAME=VALUE`. Returns true if
@@ -248,7 +248,7 @@ impl Agent {
     /// Waits for a log line with this text and returns it.
     pub(crate) fn until_logged(&mut self, text: &str) -> String {
         let line = self.until_logged_or_ended(text);
-        line.unwrap_or_else(|| panic!("it ended and never logged {text:?}"))
+        line.unwrap_or_else(|| panic!("the daemon ended and never logged {text:?}"))
     }
 
     /// Waits as [`Agent::until_logged`] does; returns `None` if the daemon ends without such a
@@ -270,7 +270,7 @@ impl Agent {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => Some(line),
             Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => panic!("waited in vain: {awaited}"),
+            Err(RecvTimeoutError::Timeout) => panic!("timeout: {awaited}"),
         }
     }
 

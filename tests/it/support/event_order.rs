@@ -25,7 +25,7 @@ impl EventOrder {
     pub(crate) fn record(&mut self, received: &Received) {
         let earlier = self.bodies.insert(received.id().to_owned(), received.body.clone());
         if let Some(earlier) = earlier {
-            assert_eq!(earlier, received.body, "one position, two tales: {}", received.id());
+            assert_eq!(earlier, received.body, "one position has two bodies: {}", received.id());
             self.duplicates += 1;
             return;
         }

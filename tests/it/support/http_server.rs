@@ -418,7 +418,7 @@ impl TestServer {
 }
 
 pub(crate) async fn with_timeout<F: Future>(work: F) -> F::Output {
-    timeout(TEST_TIMEOUT, work).await.expect("it takes too long")
+    timeout(TEST_TIMEOUT, work).await.expect("timeout")
 }
 
 /// A request in its parts.

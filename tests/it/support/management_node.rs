@@ -151,13 +151,13 @@ impl ManagementNode {
     /// Waits for the next request that is no heartbeat.
     pub(crate) async fn next(&mut self) -> Received {
         let next = timeout(TEST_TIMEOUT, self.received.recv()).await;
-        next.expect("the management node was told nothing").unwrap()
+        next.expect("the management node received no event").unwrap()
     }
 
     /// Waits for the next heartbeat.
     pub(crate) async fn next_heartbeat(&mut self) -> Received {
         let next = timeout(TEST_TIMEOUT, self.heartbeats.recv()).await;
-        next.expect("the management node hears no heartbeat").unwrap()
+        next.expect("the management node received no heartbeat").unwrap()
     }
 
     /// Sets the script for later heartbeats.

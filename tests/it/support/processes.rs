@@ -16,7 +16,7 @@ pub(crate) async fn until_child_in_disk_sleep(parent: u32) {
         before = now;
         same
     };
-    until("no child sleeps in the kernel", held).await;
+    until("a child sleeps in the kernel", held).await;
 }
 
 /// Returns the children of all threads of a process.

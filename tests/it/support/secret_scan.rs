@@ -36,7 +36,7 @@ impl SecretScan {
 
     /// Panics if the secret is found in any form, with the place and never with the secret.
     pub(crate) fn assert_absent(&self, name: &str, secret: &str) {
-        assert!(secret.len() > 8, "{name} is too short to be looked for");
+        assert!(secret.len() > 8, "{name} is too short for a search");
         for (form, spelled) in forms(secret) {
             for (place, text) in &self.0 {
                 assert!(!text.contains(&spelled), "{name} is in {place}, {form}");

@@ -179,7 +179,11 @@ impl Sshd {
     /// Returns the number of authentication attempts in the log, after the connection has ended for
     /// the server too.
     pub(crate) fn auth_attempts(&self) -> usize {
-        assert!(self.log.wait_for(1, is_session_end), "no end of a visit in {}", self.log.text());
+        assert!(
+            self.log.wait_for(1, is_session_end),
+            "no end of a connection in {}",
+            self.log.text()
+        );
         self.log.count_of(|line| {
             ["Accepted ", "Failed ", "Partial "].iter().any(|word| line.contains(word))
                 && line.contains(" ssh2")

@@ -11,7 +11,7 @@ pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + TEST_TIMEOUT;
     let mut ticks = interval(Duration::from_millis(5));
     while !is_so().await {
-        assert!(Instant::now() < deadline, "it never was: {what}");
+        assert!(Instant::now() < deadline, "timeout: {what}");
         ticks.tick().await;
     }
 }
