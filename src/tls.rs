@@ -26,7 +26,7 @@ const CLIENT_CA_SETTING: &str = "server.tls.client_ca";
 
 /// The TLS files of a client, and the names of their settings.
 #[derive(Clone, Copy, Debug)]
-pub struct TrustSettings<'a> {
+pub struct ClientTlsFiles<'a> {
     /// The trusted authorities, instead of those of the system.
     pub ca: Option<&'a Path>,
     /// The client certificate, sent if the server requests one.
@@ -45,17 +45,18 @@ pub struct TrustSettings<'a> {
 pub fn server_config(settings: &TlsSettings) -> Result<ServerConfig, SettingsError> {
     let mut faults = Vec::new();
     let chain = SettingsError::gather(read_certificates(CERT_SETTING, &settings.cert), &mut faults);
-    let key = SettingsError::gather(private_key(KEY_SETTING, &settings.key), &mut faults);
-    let clients = settings.client_ca.as_ref().map(|path| (path, roots_of(CLIENT_CA_SETTING, path)));
-    let clients =
-        clients.and_then(|(path, read)| Some((path, SettingsError::gather(read, &mut faults)?)));
+    let key = SettingsError::gather(read_private_key(KEY_SETTING, &settings.key), &mut faults);
+    let client_roots =
+        settings.client_ca.as_ref().map(|path| (path, read_roots(CLIENT_CA_SETTING, path)));
+    let client_roots = client_roots
+        .and_then(|(path, read)| Some((path, SettingsError::gather(read, &mut faults)?)));
     let (Some(chain), Some(key), true) = (chain, key, faults.is_empty()) else {
         return Err(SettingsError::new(faults));
     };
     let builder = ServerConfig::builder_with_provider(crypto_provider())
         .with_safe_default_protocol_versions()
-        .map_err(|error| without_file("server.tls", error))?;
-    let builder = match clients {
+        .map_err(|error| setting_fault("server.tls", error))?;
+    let builder = match client_roots {
         None => builder.with_no_client_auth(),
         Some((path, roots)) => {
             let verifier =
@@ -78,7 +79,7 @@ pub fn server_config(settings: &TlsSettings) -> Result<ServerConfig, SettingsErr
 ///
 /// # Errors
 /// Returns an internal error if ring has no suitable cipher.
-pub fn no_root_certificates() -> Result<ClientConfig, SettingsError> {
+pub fn config_without_roots() -> Result<ClientConfig, SettingsError> {
     Ok(client_builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
@@ -87,14 +88,14 @@ pub fn no_root_certificates() -> Result<ClientConfig, SettingsError> {
 ///
 /// # Errors
 /// Returns every fault of every file.
-pub fn client_config(trust: &TrustSettings<'_>) -> Result<ClientConfig, SettingsError> {
+pub fn client_config(trust: &ClientTlsFiles<'_>) -> Result<ClientConfig, SettingsError> {
     let mut faults = Vec::new();
     let [ca_name, cert_name, key_name] = trust.names;
     let roots = SettingsError::gather(root_store(ca_name, trust.ca), &mut faults);
-    let shown = match (trust.cert, trust.key) {
+    let client_certificate = match (trust.cert, trust.key) {
         (Some(cert), Some(key)) => {
             let chain = SettingsError::gather(read_certificates(cert_name, cert), &mut faults);
-            let secret = SettingsError::gather(private_key(key_name, key), &mut faults);
+            let secret = SettingsError::gather(read_private_key(key_name, key), &mut faults);
             chain.zip(secret).map(|pair| (cert, pair))
         }
         _ => None,
@@ -103,7 +104,7 @@ pub fn client_config(trust: &TrustSettings<'_>) -> Result<ClientConfig, Settings
         return Err(SettingsError::new(faults));
     };
     let builder = builder.with_root_certificates(roots.unwrap_or_else(RootCertStore::empty));
-    let config = match shown {
+    let config = match client_certificate {
         // Also checks that the certificate and the key match.
         Some((cert, (chain, key))) => builder
             .with_client_auth_cert(chain, key)
@@ -119,20 +120,20 @@ pub fn client_config(trust: &TrustSettings<'_>) -> Result<ClientConfig, Settings
 /// Returns a builder for TLS 1.2 and 1.3 with ring.
 fn client_builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, SettingsError> {
     let builder = ClientConfig::builder_with_provider(crypto_provider());
-    builder.with_safe_default_protocol_versions().map_err(|error| without_file("TLS", error))
+    builder.with_safe_default_protocol_versions().map_err(|error| setting_fault("TLS", error))
 }
 
 fn root_store(name: &'static str, ca: Option<&Path>) -> Result<RootCertStore, SettingsError> {
     if let Some(path) = ca {
-        return roots_of(name, path);
+        return read_roots(name, path);
     }
     let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     // A system store may contain certificates that rustls rejects. The others are still used.
     roots.add_parsable_certificates(native.certs);
     if roots.is_empty() {
-        let told = "not set, and the system has no root certificates: install ca-certificates";
-        return Err(without_file(name, told));
+        let message = "not set, and the system has no root certificates: install ca-certificates";
+        return Err(setting_fault(name, message));
     }
     Ok(roots)
 }
@@ -146,13 +147,13 @@ fn read_certificates(
     let all = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
     let all = all.map_err(|error| SettingFault::in_file(key, path, error))?;
     if all.is_empty() {
-        return Err(SettingFault::in_file(key, path, "it holds no certificate").into());
+        return Err(SettingFault::in_file(key, path, "it contains no certificate").into());
     }
     Ok(all)
 }
 
 /// Reads the certificates of a file as trusted authorities.
-fn roots_of(key: &'static str, path: &Path) -> Result<RootCertStore, SettingsError> {
+fn read_roots(key: &'static str, path: &Path) -> Result<RootCertStore, SettingsError> {
     let mut roots = RootCertStore::empty();
     for certificate in read_certificates(key, path)? {
         roots.add(certificate).map_err(|error| SettingFault::in_file(key, path, error))?;
@@ -161,7 +162,10 @@ fn roots_of(key: &'static str, path: &Path) -> Result<RootCertStore, SettingsErr
 }
 
 /// Reads the first private key of a file.
-fn private_key(key: &'static str, path: &Path) -> Result<PrivateKeyDer<'static>, SettingsError> {
+fn read_private_key(
+    key: &'static str,
+    path: &Path,
+) -> Result<PrivateKeyDer<'static>, SettingsError> {
     let pem = read_file(path).map_err(|error| SettingFault::unreadable_file(key, path, &error))?;
     PrivateKeyDer::from_pem_slice(&pem)
         .map_err(|error| SettingFault::in_file(key, path, error).into())
@@ -171,7 +175,7 @@ fn crypto_provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn without_file(key: &str, what: impl std::fmt::Display) -> SettingsError {
+fn setting_fault(key: &str, what: impl std::fmt::Display) -> SettingsError {
     let key = key.to_owned();
     SettingFault { key, value: None, problem: what.to_string(), allowed: None, origin: None }.into()
 }

@@ -21,7 +21,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::model::Secret;
 use crate::settings::SettingsError;
-use crate::tls::{TrustSettings, client_config};
+use crate::tls::{ClientTlsFiles, client_config};
 
 /// The timeout of a connect, 5 s. The daemon is on this machine or near it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -90,7 +90,7 @@ fn error_hint(error: &io::Error) -> &'static str {
 }
 
 /// The TLS settings without any files: the CAs of the system and no client certificate.
-pub(super) const SYSTEM_TRUST: TrustSettings<'static> = TrustSettings {
+pub(super) const SYSTEM_TRUST: ClientTlsFiles<'static> = ClientTlsFiles {
     ca: None,
     cert: None,
     key: None,
@@ -115,7 +115,7 @@ impl DaemonAddress {
     pub(super) fn with_trust(
         url: &str,
         token: Option<Secret>,
-        trust: &TrustSettings<'_>,
+        trust: &ClientTlsFiles<'_>,
     ) -> Result<Self, ClientError> {
         let invalid = || ClientError::InvalidUrl(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| invalid())?;

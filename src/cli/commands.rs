@@ -15,7 +15,7 @@ use super::request_body;
 use super::secrets::{self, SecretError};
 use crate::model::{Secret, StoreUuid};
 use crate::settings::Settings;
-use crate::tls::TrustSettings;
+use crate::tls::ClientTlsFiles;
 
 /// The maximum number of concurrent reconnects of `--all`. The daemon has limits of its own.
 const MAX_CONCURRENT_RECONNECTS: usize = 8;
@@ -102,7 +102,7 @@ fn daemon_address(
         return Ok(DaemonAddress::Socket(settings.server.socket.clone()));
     };
     let token = connection.token_file.as_deref().map(secrets::read_token).transpose()?.or(token);
-    let trust = TrustSettings {
+    let trust = ClientTlsFiles {
         ca: connection.ca_file.as_deref(),
         cert: connection.client_cert.as_deref(),
         key: connection.client_key.as_deref(),

@@ -14,7 +14,7 @@ use super::signature::{BadSecrets, EventSigner, NO_SECRET};
 use crate::common::{Timestamp, ignore_poison};
 use crate::delivery::ReceiverReply;
 use crate::settings::{CallbackSettings, SettingFault, SettingsError, read_text};
-use crate::tls::{TrustSettings, client_config, no_root_certificates};
+use crate::tls::{ClientTlsFiles, client_config, config_without_roots};
 use crate::wire::WebhookEvent;
 use crate::wire::headers::{COMMAND_PATH, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP};
 
@@ -49,7 +49,7 @@ impl CallbackClient {
         let tls = if urls.iter().any(is_secure) {
             trust_settings(settings)
         } else {
-            no_root_certificates()
+            config_without_roots()
         };
         let urls: Option<Arc<[Uri]>> = urls.into_iter().collect();
         let tls = SettingsError::gather(tls, &mut faults);
@@ -132,7 +132,7 @@ impl CallbackClient {
 }
 
 fn trust_settings(settings: &CallbackSettings) -> Result<rustls::ClientConfig, SettingsError> {
-    client_config(&TrustSettings {
+    client_config(&ClientTlsFiles {
         ca: settings.ca_file.as_deref(),
         cert: settings.client_cert.as_deref(),
         key: settings.client_key.as_deref(),

@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_good() {
+    fn a_full_disk_is_no_fault() {
         assert_eq!(check_capacity(&stats(4096, 10, 0)).unwrap().0.available(), 0);
     }
 }

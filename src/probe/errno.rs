@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denied_access_names_owner_mode_and_the_command_that_mends_it() {
+    fn a_denied_access_names_owner_mode_and_remedy() {
         for below in ["", "/registry", "/export", "/.imagestore-agent/probe.1"] {
             let fault = at(below, WorkerOperation::Create, Errno::EACCES, None);
             assert_eq!(fault.facts()["mode"], Fact::Text("0755".to_owned()));
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sandbox_is_told_with_the_drop_in_that_opens_it() {
+    fn a_read_only_namespace_has_a_drop_in_as_its_remedy() {
         let fault = of(WorkerOperation::Create, Errno::EROFS, Some(&mount(false)));
         assert!(fault.remedy().contains("ReadWritePaths=-/srv"), "{}", fault.remedy());
     }

@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn an_add_adopts_what_nobody_serves() {
+    fn an_add_adopts_a_directory_without_an_active_owner() {
         for (marker, take_over, expected) in [
             (MarkerState::Nothing, false, Ok(None)),
             (text(None), false, Ok(Some(MARKER))),
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn the_root_disk_must_be_meant() {
+    fn the_root_disk_needs_the_option() {
         let mount = mount("/", true);
         for (allow_root_disk, expected) in [(false, Err(Reason::OnRootDisk)), (true, Ok(None))] {
             for expectation in [

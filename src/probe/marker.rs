@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_marker_is_refused_with_a_reason() {
+    fn an_invalid_marker_is_rejected_with_a_reason() {
         let whole = marker(true).to_text(Timestamp(0));
         for (bad, expected) in [
             (String::new(), "EOF"),

@@ -127,7 +127,7 @@ nonsense
     }
 
     #[test]
-    fn a_descriptor_tells_its_mount() {
+    fn a_descriptor_names_its_mount() {
         assert_eq!(mount_id("pos:\t0\nflags:\t0200000\nmnt_id:\t36\nino:\t2\n"), Some(36));
         assert_eq!(mount_id("pos:\t0\n"), None);
     }

@@ -196,7 +196,7 @@ impl Verifier {
             let until = within(settings.auth_timeout);
             let logging_in = auth::log_in(&mut session, &material, until);
             let ((methods, authentication), local_keys) =
-                self.read_local_keys_meanwhile(logging_in, deadline).await?;
+                self.log_in_and_read_local_keys(logging_in, deadline).await?;
             // The server has decided. The remaining work is not a login, so it needs no permit.
             drop(permit);
             // russh does not finish the key exchange of a new connection without checking the key.
@@ -226,7 +226,7 @@ impl Verifier {
     }
 
     /// Logs in and reads this node's own host keys concurrently, if `ssh.prove_host` is on.
-    async fn read_local_keys_meanwhile<T>(
+    async fn log_in_and_read_local_keys<T>(
         &self,
         logging_in: impl Future<Output = Result<T, Fault>>,
         deadline: Instant,

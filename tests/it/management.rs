@@ -228,7 +228,7 @@ fn settings_that_cannot_be_used_are_named_and_nothing_secret_is_quoted() {
         .map(|f| (f.key.clone(), f.problem.clone()))
         .collect();
     let expected = [
-        ("callback.ca_file", "it holds no certificate"),
+        ("callback.ca_file", "it contains no certificate"),
         ("callback.client_cert", "cannot be read: No such file or directory (os error 2)"),
         ("callback.client_key", "cannot be read: No such file or directory (os error 2)"),
         (

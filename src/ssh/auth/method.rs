@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_is_told_in_order_and_what_cannot_be_sent_is_passed_over() {
+    fn accepted_methods_keep_their_order_and_skipped_methods_are_not_sent() {
         let mut progress = AuthProgress::new(true, true);
         progress.record_skipped(PublicKey);
         assert_eq!(progress.next_method(), Some(Password));

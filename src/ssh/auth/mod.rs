@@ -19,9 +19,9 @@ use super::session::SshSession;
 use super::session::classify;
 use method::{AuthMethod, AuthProgress};
 
-/// Maximum number of keyboard-interactive rounds that are answered. PAM sends one round with a
-/// prompt and then one without. A server that sends more rounds than this limit is treated as one
-/// that asks for a second factor.
+/// Maximum number of keyboard-interactive rounds. PAM sends one round with a prompt and then one
+/// without. After the answer to the last round the login fails, and the server's decision about it
+/// is not read.
 const MAX_PROMPT_ROUNDS: usize = 8;
 
 /// Material for the authentication of one login.
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_question_again_is_a_refusal_and_another_one_a_second_factor() {
+    fn a_repeated_prompt_is_a_rejection_and_another_one_a_second_factor() {
         let reason = |prompts: &[Prompt], answered_prompt| {
             unanswerable_prompts("u", "", prompts, answered_prompt).reason()
         };
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_that_must_be_changed_is_told_as_such() {
+    fn an_expired_password_has_its_own_remedy() {
         let after = |server_text: &str, text: &str| {
             unanswerable_prompts("u", server_text, &[prompt(text)], Some("Password: "))
         };

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_told_apart() {
+    fn each_unusable_text_has_its_error() {
         let encrypted = PKCS8.replace("BEGIN PRIVATE", "BEGIN ENCRYPTED PRIVATE");
         let openssh =
             "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----";
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_take_too_long_or_too_much_is_not_opened() {
+    fn a_key_with_excessive_kdf_cost_is_rejected() {
         let salt = || pbes2::Salt::new([7; 8]).unwrap();
         let pbkdf2 = |iteration_count| pbes2::Pbkdf2Params {
             salt: salt(),
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_that_is_still_being_opened_keeps_its_seat() {
+    async fn a_key_that_is_still_being_opened_keeps_its_permit() {
         let permits = permits(1);
         let permit = Arc::clone(&permits).acquire_owned().await.unwrap();
         let now = Instant::now();

@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_in_the_marker_s_place_is_told_apart() {
+    fn the_content_of_the_marker_path_is_classified() {
         let marker = MarkerLocation { path: "/d/m".into(), id: MarkerId::from_u128(1) };
         let of = |id: u8| Ok(Ok(Ok(format!("{{\"id\":\"{id:032}\"}}"))));
         let refused = |why: SftpReadError| Ok(Ok(Err(why)));
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_read_and_differs_is_another_host() {
+    fn only_evidence_that_was_read_and_differs_is_another_host() {
         let mut unread_items = Vec::new();
         let mut classified = |theirs: Result<&str, &str>| {
             let theirs = theirs.map(str::to_owned).map_err(|_| SftpReadError::Denied);
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_answers_in_the_place_of_sftp_is_told_apart() {
+    fn each_obstacle_to_sftp_is_classified() {
         let program =
             |output: &str| SftpUnavailable::Program { output: output.into(), exit_status: Some(1) };
         for (unavailable, obstacle) in [

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_legacy_algorithm_is_offered_last_and_an_unknown_one_is_told() {
+    fn a_legacy_algorithm_is_offered_last_and_an_unknown_one_is_returned() {
         let legacy =
             ["ssh-rsa", "diffie-hellman-group14-sha1", "aes128-cbc", "hmac-sha1", "none", "x"]
                 .map(str::to_owned);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_type_of_the_pinned_key_is_asked_for_first() {
+    fn the_type_of_the_pinned_key_is_requested_first() {
         let (algorithms, _) = SshAlgorithms::new(&[]);
         let first = |pinned| {
             algorithms.config_preferring(pinned).preferred.key.first().unwrap().to_string()

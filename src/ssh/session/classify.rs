@@ -166,7 +166,7 @@ mod tests {
     const SSH: &[u8] = b"SSH-2.0-x\r\n";
 
     #[test]
-    fn a_broken_handshake_is_told_by_what_the_peer_said() {
+    fn a_failed_handshake_is_classified_by_the_transcript() {
         let reset = || Error::IO(std::io::ErrorKind::ConnectionReset.into());
         for (first_line, session_end, error, reason) in [
             (&b""[..], None, Error::Disconnect, Reason::ConnectionLost),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_told_by_how_far_the_peer_came() {
+    fn a_timeout_is_classified_by_the_transcript() {
         for (first_line, reason, phase) in [
             (&b""[..], Reason::BannerTimeout, "banner"),
             (b"SSH-2.0", Reason::BannerTimeout, "banner"),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_during_the_login_is_told_by_the_servers_goodbye() {
+    fn an_end_during_the_login_is_classified_by_the_session_end() {
         for (session_end, reason) in [
             (
                 disconnected("Too many authentication failures", false),
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn both_sides_algorithms_are_told_and_bounded() {
+    fn the_algorithms_of_both_sides_are_listed_and_bounded() {
         let theirs = vec!["a\x1b".repeat(100); 1000];
         let error =
             Error::NoCommonAlgo { kind: AlgorithmKind::Kex, ours: vec!["b".into()], theirs };

@@ -83,8 +83,8 @@ fn classify_connect_error(address: SocketAddr, error: &io::Error) -> Fault {
         fault = fault.with_detail("errno", number);
     }
     if matches!(errno, Some(Errno::EACCES | Errno::EPERM)) {
-        // The IPAddressDeny of systemd and the reject of a local firewall both appear as these
-        // errors.
+        // A security module, a reject of a local firewall and systemd's IPAddressDeny can appear as
+        // these errors.
         fault = fault.with_remedy(
             "permit the daemon to connect to this address: IPAddressDeny of its unit, the local \
              firewall or a security module denies it",
@@ -99,7 +99,7 @@ mod tests {
     use crate::model::Fact;
 
     #[test]
-    fn an_errno_is_told_by_what_it_means() {
+    fn each_errno_has_its_reason() {
         let address: SocketAddr = "127.0.0.1:22".parse().unwrap();
         for (errno, reason) in [
             (Errno::ECONNREFUSED, Reason::ConnectionRefused),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_addresses_the_one_that_refused_is_told() {
+    fn a_refusal_comes_before_a_timeout() {
         let fault = |reason| Fault::new(reason, "x");
         let fault = most_specific(vec![
             fault(Reason::Unreachable),

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn each_policy_takes_what_it_promises() {
+    fn each_policy_accepts_its_keys() {
         use HostKeyPolicy::{AcceptAny, PinOnFirstUse, Strict};
         let (changed, unknown) = (Some(Reason::HostKeyChanged), Some(Reason::HostKeyUnknown));
         for (policy, pinned, given, expected) in [
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_key_is_recorded_so_that_it_can_be_accepted() {
+    fn a_rejected_key_is_recorded_for_its_acceptance() {
         let expected = HostKeyCheck {
             policy: HostKeyPolicy::PinOnFirstUse,
             pinned: Some(key("old")),

@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn four_are_let_in_and_the_fifth_when_one_has_left() {
+    async fn a_fifth_login_waits_for_one_of_four_permits() {
         let limiter = PerHostLimiter::default();
         // A free permit is granted even past the deadline.
         let soon = Instant::now;
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn hosts_that_nobody_logs_in_to_are_forgotten() {
+    async fn idle_hosts_are_removed() {
         let limiter = PerHostLimiter::default();
         for n in 0..1000 {
             drop(

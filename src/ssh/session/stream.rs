@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_words_are_read_after_a_write_that_failed() {
+    async fn the_last_message_is_read_after_a_failed_write() {
         let (near, mut far) = pair().await;
         let mut stream = RecordingStream::new(near, Arc::default(), CancellationToken::new());
         stream.write_all(b"never read by the peer").await.unwrap();

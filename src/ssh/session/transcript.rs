@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_is_known_by_its_first_lines() {
+    fn the_protocol_follows_from_the_first_lines() {
         let cases: [(&[&[u8]], PeerProtocol, &str); 11] = [
             (&[], PeerProtocol::Silent, ""),
             (&[b"S", b"S", b"H"], PeerProtocol::Incomplete, "SSH"),

@@ -65,8 +65,8 @@ fn check_config_and_serve_refuse_the_same_files_and_list_every_fault() {
         ("auth.tokens_file", "line 1: "),
         ("auth.tokens_file", "line 3: "),
         ("callback.signing_secret_file", "line 1: "),
-        ("callback.ca_file", "it holds no certificate"),
-        ("callback.client_cert", "it holds no certificate"),
+        ("callback.ca_file", "it contains no certificate"),
+        ("callback.client_cert", "it contains no certificate"),
         ("callback.client_key", "cannot be read: "),
     ] {
         let block = output.split_inclusive("\n").collect::<Vec<_>>();
