@@ -41,8 +41,8 @@ impl Prober {
         self
     }
 
-    /// Examines an image directory: identity, capacity and, if the expectation requires it, a write.
-    /// Ends at most 250 ms after `deadline`, even if the disk hangs.
+    /// Examines an image directory: identity, capacity and, if the expectation requires it, a
+    /// write. Ends at most 250 ms after `deadline`, even if the disk hangs.
     ///
     /// # Errors
     /// The examination reports the first fault in this order: path, identity, superblock state,
@@ -193,9 +193,9 @@ fn complete_fault(fault: Fault, dir: &ImageDir, duration: Duration) -> Fault {
         .sanitized()
 }
 
-/// Returns `None` if the expectation requires no write. Otherwise the value is true if the write may
-/// create the folder. A directory that will be marked is always written, because the marker needs
-/// write access.
+/// Returns `None` if the expectation requires no write. Otherwise the value is true if the write
+/// may create the folder. A directory that will be marked is always written, because the marker
+/// needs write access.
 fn should_write(expectation: &ProbeExpectation, observed: &DirectoryObservation) -> Option<bool> {
     match expectation {
         ProbeExpectation::Serve { write, .. } => write.then_some(false),
