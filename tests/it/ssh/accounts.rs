@@ -36,7 +36,7 @@ pub(crate) async fn accounts(situation: &str) -> RowSetup {
             &[]
         }
         "account: not in `AllowUsers`" => &["AllowUsers nobody-else"],
-        "account: a shell that lets nobody in (nologin)" => {
+        "account: a shell that permits no login (nologin)" => {
             run("usermod", &["-s", "/usr/sbin/nologin", &user.name]);
             &[BY_THE_SHELL]
         }
@@ -48,15 +48,15 @@ pub(crate) async fn accounts(situation: &str) -> RowSetup {
             run("chage", &["-d", "0", &user.name]);
             &["UsePAM yes"]
         }
-        "account: the password has expired, in a conversation with PAM" => {
+        "account: the password has expired, over keyboard-interactive" => {
             run("chage", &["-d", "0", &user.name]);
             &["UsePAM yes", "KbdInteractiveAuthentication yes", "PasswordAuthentication no"]
         }
         "account: a forced command that fails" => &["ForceCommand /bin/false"],
-        "account: a forced command that says the same again (cat)" => &["ForceCommand /bin/cat"],
-        "account: a forced command that talks without end" => &["ForceCommand yes"],
-        "account: a forced command that says nothing" => &["ForceCommand exec sleep 60"],
-        "account: SFTP alone, in a chroot that is `/`" => {
+        "account: a forced command that echoes its input (cat)" => &["ForceCommand /bin/cat"],
+        "account: a forced command with endless output" => &["ForceCommand yes"],
+        "account: a forced command without output" => &["ForceCommand exec sleep 60"],
+        "account: only SFTP, in a chroot that is `/`" => {
             &["ForceCommand internal-sftp", "ChrootDirectory /"]
         }
         "account: no session (`MaxSessions 0`)" => &["MaxSessions 0"],
@@ -90,14 +90,14 @@ pub(crate) async fn hosts(situation: &str) -> RowSetup {
         }
         "host: a chroot with the store's marker" => &[(MARKER, &own_text)],
         "host: a chroot with another store's marker" => &[(MARKER, &other_text)],
-        "host: a chroot with what is no marker" => &[(BOOT_ID, "none"), (MARKER, "{}")],
+        "host: a chroot with an invalid marker" => &[(BOOT_ID, "none"), (MARKER, "{}")],
         _ => &[],
     };
     let (user, root) = (User::create(), chroot(files));
     let chroot = format!("ChrootDirectory {}", root.path().display());
     let server = Builder::new();
     let server = match situation {
-        "host: its key is one of this node's own" => server.host_key(&HostKeyFile::of_this_node()),
+        "host: its key is a host key of this node" => server.host_key(&HostKeyFile::of_this_node()),
         "host: the same boot id" => server,
         _ => server.line("ForceCommand internal-sftp").line(&chroot),
     };

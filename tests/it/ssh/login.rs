@@ -171,7 +171,7 @@ fn conversing() -> Builder {
 }
 
 #[tokio::test]
-async fn a_conversation_is_answered_with_the_password() {
+async fn a_prompt_is_answered_with_the_password() {
     needs_root!();
     let (sshd, user) = (conversing().start(), User::create());
     let verified = verify(&by_password(&sshd, &user)).await.unwrap();
@@ -182,7 +182,7 @@ async fn a_conversation_is_answered_with_the_password() {
 }
 
 #[tokio::test]
-async fn a_refused_password_is_not_repeated_in_a_conversation() {
+async fn a_rejected_password_is_not_repeated_as_an_answer_to_a_prompt() {
     needs_root!();
     let sshd = Builder::new().line("UsePAM yes").line("KbdInteractiveAuthentication yes").start();
     let user = User::create();

@@ -148,7 +148,7 @@ async fn play(situation: &str) -> RowSetup {
         "host key" => host_keys(situation).await,
         "secret" => secrets(situation).await.into(),
         "login" => logins(situation).await,
-        "conversation" => conversations(situation).await.into(),
+        "keyboard-interactive" => prompts(situation).await.into(),
         "account" => accounts::accounts(situation).await,
         "host" => accounts::hosts(situation).await,
         _ => panic!("unknown situation {situation:?}"),
@@ -167,8 +167,8 @@ fn wrong(login: LoginRequest) -> LoginRequest {
 
 async fn addresses(situation: &str) -> Outcome {
     match situation {
-        "address: the name has none" => verify(&anyone("no-such.invalid", 22)).await,
-        "address: of another machine, not in `ssh.allowed_targets`" => {
+        "address: the name has no address" => verify(&anyone("no-such.invalid", 22)).await,
+        "address: of another host, not in `ssh.allowed_targets`" => {
             verify(&anyone("192.0.2.1", 22)).await
         }
         _ => panic!("unknown situation {situation:?}"),
@@ -181,7 +181,7 @@ async fn ports(situation: &str) -> Outcome {
     let port = socket.local_addr().unwrap().port();
     match situation {
         // Bound, so that no other process gets it, and not listening.
-        "port: nothing listens" => verify(&anyone("127.0.0.1", port)).await,
+        "port: no listener" => verify(&anyone("127.0.0.1", port)).await,
         "port: packets are dropped" => {
             let listener = socket.listen(0).unwrap();
             let address = listener.local_addr().unwrap();
@@ -220,21 +220,21 @@ async fn peers(situation: &str) -> Outcome {
     const HUGE: &[u8] =
         b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n\x06\x00\x00\x00\x04\x14aaaaaaaaaaaaaaaa";
     let script = match situation {
-        "peer: says nothing" => Script::Silent,
+        "peer: sends nothing" => Script::Silent,
         "peer: one byte a second" => Script::Drips(BANNER, Duration::from_secs(1)),
-        "peer: lines without end before its name" => Script::Repeats(b"not yet\r\n"),
+        "peer: endless lines before its identification" => Script::Repeats(b"not yet\r\n"),
         "peer: an HTTP server" => {
             Script::AnswersAndCloses(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
         }
         "peer: an FTP server" => Script::Says(b"220 ftp ready\r\n"),
         "peer: closes at once" => Script::SaysAndCloses(b""),
-        "peer: says that too many are connected" => {
+        "peer: disconnects with \"too many connections\"" => {
             Script::SaysAndCloses(b"Exceeded MaxStartups\r\n")
         }
-        "peer: says that this address is penalised" => {
+        "peer: rejects a penalised address" => {
             Script::SaysAndCloses(b"Not allowed at this time\r\n")
         }
-        "peer: silent after its name" => Script::Says(BANNER),
+        "peer: sends nothing after its identification" => Script::Says(BANNER),
         "peer: resets the connection in the key exchange" => Script::SaysAndResets(BANNER),
         "peer: a packet of 100 MB" => Script::Says(HUGE),
         _ => panic!("unknown situation {situation:?}"),
@@ -246,10 +246,12 @@ async fn peers(situation: &str) -> Outcome {
 
 async fn key_exchanges(situation: &str) -> RowSetup {
     let lines: &[&str] = match situation {
-        "key exchange: legacy key exchange alone" => &["KexAlgorithms diffie-hellman-group14-sha1"],
-        "key exchange: legacy host key alone" => &["HostKeyAlgorithms ssh-rsa"],
-        "key exchange: ancient ciphers alone" => &["Ciphers 3des-cbc"],
-        "key exchange: legacy MACs alone" => &["Ciphers aes128-ctr", "MACs hmac-sha1"],
+        "key exchange: only a legacy key exchange" => {
+            &["KexAlgorithms diffie-hellman-group14-sha1"]
+        }
+        "key exchange: only a legacy host key" => &["HostKeyAlgorithms ssh-rsa"],
+        "key exchange: only legacy ciphers" => &["Ciphers 3des-cbc"],
+        "key exchange: only legacy MACs" => &["Ciphers aes128-ctr", "MACs hmac-sha1"],
         _ => panic!("unknown situation {situation:?}"),
     };
     let server = Builder::new().host_key(&HostKeyFile::generate("rsa"));
@@ -267,7 +269,7 @@ async fn host_keys(situation: &str) -> RowSetup {
             let key = verify(&by_password(&other, &user)).await.unwrap().host_key;
             verify(&pinned(&key, login)).await
         }
-        "host key: not the given one" => {
+        "host key: not the one of the given fingerprint" => {
             verify(&LoginRequest { given_fingerprints: vec![stranger], ..login }).await
         }
         "host key: none given, under the strict policy" => {
@@ -284,7 +286,7 @@ async fn secrets(situation: &str) -> Outcome {
     let key = KeyPair::generate("ed25519", "open sesame").private;
     let credentials = match situation {
         "secret: none" => nothing,
-        "secret: no private key but something else" => {
+        "secret: a text that is no private key" => {
             SshCredentials { private_key: Some(secret("garbage of a key")), ..nothing }
         }
         "secret: a wrong passphrase" => SshCredentials {
@@ -321,7 +323,7 @@ async fn logins(situation: &str) -> RowSetup {
             let password = SshCredentials::password(secret("hunter2"));
             verify(&login(dropbear.address, &user.name, password)).await.into()
         }
-        "login: RSA signatures with SHA-1 alone" => {
+        "login: only RSA signatures with SHA-1" => {
             let private_key = Some(secret(&KeyPair::generate("rsa", "").private));
             let credentials = SshCredentials { password: None, private_key, passphrase: None };
             let login = |server: &ScriptedSshServer| {
@@ -335,7 +337,7 @@ async fn logins(situation: &str) -> RowSetup {
             };
             verify_against(scripted_ssh_server::Script::NeverDecides, &soon).await
         }
-        "login: the connection breaks off" => {
+        "login: the connection is lost" => {
             verify_against(scripted_ssh_server::Script::Disconnects, &|server| {
                 (ssh_settings(), at(server))
             })
@@ -351,13 +353,13 @@ async fn at_sshd(situation: &str) -> RowSetup {
     let lines: &[&str] = match situation {
         "login: a wrong password, `MaxAuthTries 1`" => &["MaxAuthTries 1"],
         "login: a wrong key, then the right password, `MaxAuthTries 2`" => &["MaxAuthTries 2"],
-        "login: a wrong password, PAM delays the refusal"
+        "login: a wrong password, PAM delays the rejection"
         | "login: the limit is shorter than PAM's delay" => &["UsePAM yes"],
         "login: passwords are off" => &["PasswordAuthentication no"],
-        "login: key and password wanted, a key alone" => {
+        "login: key and password required, only a key given" => {
             &["AuthenticationMethods publickey,password"]
         }
-        "login: a banner text before it" => {
+        "login: after a banner text" => {
             std::fs::write(text.path(), "Authorized use only.\n").unwrap();
             &[&banner]
         }
@@ -369,7 +371,7 @@ async fn at_sshd(situation: &str) -> RowSetup {
     let outcome = match situation {
         "login: a wrong password"
         | "login: a wrong password, `MaxAuthTries 1`"
-        | "login: a wrong password, PAM delays the refusal" => verify(&wrong(login)).await,
+        | "login: a wrong password, PAM delays the rejection" => verify(&wrong(login)).await,
         "login: a user that does not exist" => {
             verify(&LoginRequest { username: "no-such-user".into(), ..login }).await
         }
@@ -383,8 +385,8 @@ async fn at_sshd(situation: &str) -> RowSetup {
             let settings = SshSettings { auth_timeout: SHORT, ..ssh_settings() };
             verify_by(&settings, &wrong(login)).await
         }
-        "login: passwords are off" | "login: a banner text before it" => verify(&login).await,
-        "login: key and password wanted, a key alone" => {
+        "login: passwords are off" | "login: after a banner text" => verify(&login).await,
+        "login: key and password required, only a key given" => {
             let key = KeyPair::generate("ed25519", "");
             sshd.authorize(&user, &key);
             verify(&by_key(&sshd, &user, &key, None)).await
@@ -395,17 +397,17 @@ async fn at_sshd(situation: &str) -> RowSetup {
     (outcome, sshd).into()
 }
 
-async fn conversations(situation: &str) -> Outcome {
+async fn prompts(situation: &str) -> Outcome {
     let script = match situation {
-        "conversation: the password, then a code" => scripted_ssh_server::Script::Asks(&[
+        "keyboard-interactive: the password, then a code" => scripted_ssh_server::Script::Asks(&[
             &[("Password: ", false)],
             &[("Verification code: ", false)],
         ]),
-        "conversation: the password is asked for again" => {
+        "keyboard-interactive: the same prompt twice" => {
             scripted_ssh_server::Script::AsksForEver(&[("Password: ", false)])
         }
-        "conversation: without end" => scripted_ssh_server::Script::AsksForEver(&[]),
-        "conversation: rounds without a question" => {
+        "keyboard-interactive: endless prompts" => scripted_ssh_server::Script::AsksForEver(&[]),
+        "keyboard-interactive: rounds without a prompt" => {
             scripted_ssh_server::Script::Asks(&[&[], &[("Password: ", false)], &[]])
         }
         _ => panic!("unknown situation {situation:?}"),

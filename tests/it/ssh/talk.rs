@@ -59,7 +59,7 @@ async fn a_password_that_is_asked_for_again_was_refused() {
 }
 
 #[tokio::test]
-async fn a_conversation_without_end_is_left() {
+async fn endless_prompts_end_the_login() {
     let server = ScriptedSshServer::start(Script::AsksForEver(&[])).await;
     let fault = expect(verify(&by_password(&server)).await, Reason::SecondFactorMissing);
     assert_eq!(fault.facts()["rounds"], Fact::from(8));
