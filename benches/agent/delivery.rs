@@ -80,7 +80,7 @@ impl NotifierFixture {
             format: EventFormat::CloudEvents,
             max_pending: 1_000_000,
             start_spread: Duration::ZERO,
-            last_try: Duration::from_secs(5),
+            last_delivery_timeout: Duration::from_secs(5),
         };
         let (handle, notifier) = NotifierTask::new(means, CancellationToken::new());
         let mut task = JoinSet::new();

@@ -17,8 +17,9 @@ use crate::ssh::Verifier;
 /// Called after each commit that put a notice into the outbox.
 pub type OutboxSignal = Arc<dyn Fn(StoreUuid) + Send + Sync>;
 
-/// The identity of the daemon, its durable state, and its sources of time and randomness. The agent,
-/// the notifier and the heartbeat share one value. It is here because both layers can name it.
+/// The identity of the daemon, its durable state, and its sources of time and randomness. The
+/// agent, the notifier and the heartbeat share one value. It is in this module because the agent is
+/// the lowest layer that uses all of it.
 pub struct DaemonContext {
     /// The id of this node, which is the source of events.
     pub node: NodeId,

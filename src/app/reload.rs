@@ -81,7 +81,7 @@ impl Reload {
         tokens.send_replace(Arc::new(new_tokens));
         self.settings.auth.clone_from(&settings.auth);
         if let Some(client) = client {
-            client.sign_with(signer);
+            client.set_signer(signer);
             let file = &settings.callback.signing_secret_file;
             self.settings.callback.signing_secret_file.clone_from(file);
         }

@@ -80,7 +80,7 @@ impl TaskStarter {
             },
             max_pending: callback.max_pending,
             start_spread: callback.start_spread,
-            last_try: LAST_DELIVERY_TIMEOUT,
+            last_delivery_timeout: LAST_DELIVERY_TIMEOUT,
         };
         let (handle, notifier) = NotifierTask::new(context, stop);
         let mut tasks = JoinSet::new();

@@ -11,7 +11,7 @@ use super::api::response;
 use super::auth::Role;
 use super::auth::rate_limit::{MAX_EVENTS_PER_WINDOW, RATE_WINDOW};
 use crate::agent::{AcceptError, ReconnectError};
-use crate::management::BadUrl;
+use crate::management::UrlError;
 use crate::model::{AttemptFailure, Fault, HostKey, Reason, StoreUuid};
 use crate::wire::{ErrorCode, InvalidBody};
 
@@ -41,7 +41,7 @@ pub(crate) enum ApiError {
     /// A call of the agent protocol came from outside the networks of `server.agent_allow`.
     NetworkNotAllowed(IpAddr),
     /// The daemon must not call the URL in the field `name`.
-    UrlNotAllowed { name: &'static str, bad: BadUrl },
+    UrlNotAllowed { name: &'static str, bad: UrlError },
     /// This header of an asynchronous call is missing or invalid.
     InvalidTaskHeader(&'static str),
     /// A synchronous call has the `taskuuid` header of an asynchronous one.
@@ -121,7 +121,7 @@ impl ApiError {
             | Self::MalformedBody
             | Self::InvalidHost
             | Self::InvalidTaskHeader(_)
-            | Self::UrlNotAllowed { bad: BadUrl::NotHttp, .. }
+            | Self::UrlNotAllowed { bad: UrlError::NotHttp, .. }
             | Self::HostKeyMismatch(_)
             | Self::AlreadyExists(_) => StatusCode::BAD_REQUEST,
             Self::MissingToken | Self::UnknownSession => StatusCode::UNAUTHORIZED,
@@ -243,11 +243,11 @@ impl ApiError {
             Self::UrlNotAllowed { name, bad } => {
                 let details = format!("the daemon does not call the URL in {name}: {bad}");
                 match bad {
-                    BadUrl::NotHttp => {
+                    UrlError::NotHttp => {
                         let remedy = "send an http:// URL of the management node";
                         remediable_error("SYS.1007", details, remedy)
                     }
-                    BadUrl::Unresolved(_) | BadUrl::Outside(_) => {
+                    UrlError::Unresolved(_) | UrlError::NotAllowed(_) => {
                         remediable_error("ID.1002", details, AGENT_ALLOW_REMEDY)
                     }
                 }

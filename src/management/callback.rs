@@ -10,7 +10,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 
 use super::http_client::{BoundedClient, RequestTimeouts, USER_AGENT_NAME};
-use super::signature::{BadSecrets, EventSigner, NO_SECRET};
+use super::signature::{EventSigner, INVALID_SECRET, SecretsError};
 use crate::common::{Timestamp, ignore_poison};
 use crate::delivery::ReceiverReply;
 use crate::settings::{CallbackSettings, SettingFault, SettingsError, read_text};
@@ -23,7 +23,7 @@ use crate::wire::headers::{COMMAND_PATH, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_
 pub struct CallbackClient {
     urls: Arc<[Uri]>,
     signer: Arc<RwLock<Option<EventSigner>>>,
-    sender: BoundedClient<HttpsConnector<HttpConnector>>,
+    client: BoundedClient<HttpsConnector<HttpConnector>>,
 }
 
 impl CallbackClient {
@@ -34,7 +34,7 @@ impl CallbackClient {
     /// [`SettingsError`] with every fault of the URLs, the secrets and the certificates.
     pub fn new(
         settings: &CallbackSettings,
-        limits: RequestTimeouts,
+        timeouts: RequestTimeouts,
     ) -> Result<Option<Self>, SettingsError> {
         if settings.urls.is_empty() {
             return Ok(None);
@@ -43,10 +43,10 @@ impl CallbackClient {
         let urls =
             settings.urls.iter().map(|text| SettingsError::gather(parse_url(text), &mut faults));
         let urls: Vec<Option<Uri>> = urls.collect();
-        let is_secure =
+        let is_https =
             |url: &Option<Uri>| url.as_ref().is_some_and(|url| url.scheme_str() == Some("https"));
-        let secure = urls.iter().all(is_secure);
-        let tls = if urls.iter().any(is_secure) {
+        let all_https = urls.iter().all(is_https);
+        let tls = if urls.iter().any(is_https) {
             trust_settings(settings)
         } else {
             config_without_roots()
@@ -58,21 +58,21 @@ impl CallbackClient {
             return Err(SettingsError::new(faults));
         };
         let mut http = HttpConnector::new();
-        http.set_connect_timeout(Some(limits.connect));
+        http.set_connect_timeout(Some(timeouts.connect));
         http.set_nodelay(true);
         http.enforce_http(false);
         let builder = HttpsConnectorBuilder::new().with_tls_config(tls);
-        let connector = if secure {
+        let connector = if all_https {
             builder.https_only().enable_http1().wrap_connector(http)
         } else {
             builder.https_or_http().enable_http1().wrap_connector(http)
         };
-        let sender = BoundedClient::new(connector, limits);
-        Ok(Some(Self { urls, signer: Arc::new(RwLock::new(signer)), sender }))
+        let client = BoundedClient::new(connector, timeouts);
+        Ok(Some(Self { urls, signer: Arc::new(RwLock::new(signer)), client }))
     }
 
     /// Replaces the signer, beginning with the next request. With `None`, events are not signed.
-    pub fn sign_with(&self, signer: Option<EventSigner>) {
+    pub fn set_signer(&self, signer: Option<EventSigner>) {
         *ignore_poison(self.signer.write()) = signer;
     }
 
@@ -82,29 +82,29 @@ impl CallbackClient {
     }
 
     /// Returns the host and port of a receiver, as a text for operators.
-    pub fn endpoint_name(&self, to: usize) -> String {
-        let host = self.urls.get(to).and_then(Uri::authority);
+    pub fn endpoint_name(&self, endpoint: usize) -> String {
+        let host = self.urls.get(endpoint).and_then(Uri::authority);
         // The user information before an `@` could contain a secret.
         let host = host.map(|authority| authority.as_str().rsplit('@').next().unwrap_or_default());
         host.unwrap_or_default().to_owned()
     }
 
     /// Posts one event to a receiver, and returns the reply with the body of a 2xx, at most 64 KiB
-    /// of it. Ends within [`RequestTimeouts::whole`].
+    /// of it. Ends within [`RequestTimeouts::total`].
     ///
     /// # Cancel safety
     /// The event may or may not have arrived. Sending it again is safe, because its id stays the
     /// same.
     pub async fn post_event(
         &self,
-        to: usize,
+        endpoint: usize,
         event: &WebhookEvent,
         now: Timestamp,
     ) -> (ReceiverReply, Vec<u8>) {
-        let Some(url) = self.urls.get(to) else {
+        let Some(url) = self.urls.get(endpoint) else {
             return (ReceiverReply::NoResponse("no such receiver".to_owned()), Vec::new());
         };
-        self.sender.send_request(self.build_request(url, event, now), now).await
+        self.client.send_request(self.build_request(url, event, now), now).await
     }
 
     fn build_request(
@@ -163,12 +163,14 @@ pub fn load_signer(settings: &CallbackSettings) -> Result<Option<EventSigner>, S
     let Some(path) = &settings.signing_secret_file else { return Ok(None) };
     let text = read_text(path)
         .map_err(|error| SettingFault::unreadable_file(SIGNING_SECRET_KEY, path, &error))?;
-    let signer = EventSigner::parse_secrets(&text).map_err(|bad| match bad {
-        BadSecrets::Lines(lines) => {
-            let lines: Vec<_> = lines.into_iter().map(|line| (line, NO_SECRET)).collect();
+    let signer = EventSigner::parse_secrets(&text).map_err(|error| match error {
+        SecretsError::InvalidLines(lines) => {
+            let lines: Vec<_> = lines.into_iter().map(|line| (line, INVALID_SECRET)).collect();
             SettingsError::in_lines(SIGNING_SECRET_KEY, path, &lines)
         }
-        none @ BadSecrets::None => SettingFault::in_file(SIGNING_SECRET_KEY, path, none).into(),
+        error @ SecretsError::Empty => {
+            SettingFault::in_file(SIGNING_SECRET_KEY, path, error).into()
+        }
     })?;
     Ok(Some(signer))
 }

@@ -14,8 +14,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::common::{Timestamp, root_cause, sanitize_line};
 use crate::delivery::{ReceiverReply, retry_after};
 
-/// Maximum number of idle connections per host. Four are enough for a burst and do not burden the
-/// receiver.
+/// Maximum number of idle connections per host. Four keep the cost of a receiver low, and further
+/// concurrent requests open connections of their own.
 const MAX_IDLE_CONNECTIONS: usize = 4;
 /// Time for which an idle connection is kept. 4 s is less than common servers use (Node.js: 5 s).
 /// Few requests therefore meet a connection that the peer is closing, or one whose peer lost power.
@@ -37,13 +37,13 @@ pub struct RequestTimeouts {
     /// Maximum time until the TCP connection is established.
     pub connect: Duration,
     /// Maximum time from the start of the request to the end of the reply.
-    pub whole: Duration,
+    pub total: Duration,
 }
 
 impl Default for RequestTimeouts {
     /// Returns 5 s for `connect` and 10 s for `whole`.
     fn default() -> Self {
-        Self { connect: Duration::from_secs(5), whole: Duration::from_secs(10) }
+        Self { connect: Duration::from_secs(5), total: Duration::from_secs(10) }
     }
 }
 
@@ -51,37 +51,37 @@ impl Default for RequestTimeouts {
 #[derive(Clone, Debug)]
 pub(super) struct BoundedClient<C> {
     client: Client<C, Full<Bytes>>,
-    whole: Duration,
+    total: Duration,
 }
 
 impl<C: Connect + Clone + Send + Sync + 'static> BoundedClient<C> {
-    pub(super) fn new(connector: C, limits: RequestTimeouts) -> Self {
+    pub(super) fn new(connector: C, timeouts: RequestTimeouts) -> Self {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
             .build(connector);
-        Self { client, whole: limits.whole }
+        Self { client, total: timeouts.total }
     }
 
     /// Sends a request, and returns the reply with the body of a 2xx, at most 64 KiB of it. Ends
-    /// within [`RequestTimeouts::whole`]. Redirects are not followed.
+    /// within [`RequestTimeouts::total`]. Redirects are not followed.
     pub(super) async fn send_request(
         &self,
         request: hyper::http::Result<Request<Full<Bytes>>>,
         now: Timestamp,
     ) -> (ReceiverReply, Vec<u8>) {
-        let unreached = |why: String| (ReceiverReply::NoResponse(why), Vec::new());
+        let unreached = |cause: String| (ReceiverReply::NoResponse(cause), Vec::new());
         let request = match request {
             Ok(request) => request,
             Err(error) => return unreached(error.to_string()),
         };
-        let deadline = Instant::now() + self.whole;
+        let deadline = Instant::now() + self.total;
         match timeout_at(deadline, self.client.request(request)).await {
             Ok(Ok(response)) => read_body(response, now, deadline).await,
             // The text of hyper is only "client error (Connect)". The root cause helps an operator.
             Ok(Err(error)) => unreached(root_cause(&error).to_string()),
-            Err(_) => unreached(format!("no response within {} ms", self.whole.as_millis())),
+            Err(_) => unreached(format!("no response within {} ms", self.total.as_millis())),
         }
     }
 }
@@ -94,21 +94,21 @@ async fn read_body(
     deadline: Instant,
 ) -> (ReceiverReply, Vec<u8>) {
     let status = response.status();
-    let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let retry_after = asked.and_then(|value| retry_after(value, now));
+    let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let retry_after = header.and_then(|value| retry_after(value, now));
     let mut body = response.into_body();
     // The body of an error is only evidence, while the body of a success may contain requests.
-    let most = if status.is_success() { MAX_RESPONSE_BYTES } else { MAX_DRAINED_BYTES };
-    let mut seen = Vec::new();
-    while seen.len() < most
+    let limit = if status.is_success() { MAX_RESPONSE_BYTES } else { MAX_DRAINED_BYTES };
+    let mut content = Vec::new();
+    while content.len() < limit
         && let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await
     {
-        let room = most.saturating_sub(seen.len());
-        seen.extend(frame.data_ref().into_iter().flatten().take(room));
+        let remaining = limit.saturating_sub(content.len());
+        content.extend(frame.data_ref().into_iter().flatten().take(remaining));
     }
-    let success = status.is_success();
-    let evidence = seen.get(..MAX_ERROR_BYTES).unwrap_or(&seen);
-    let excerpt = if success { String::new() } else { sanitize_line(evidence) };
+    let is_success = status.is_success();
+    let excerpt_bytes = content.get(..MAX_ERROR_BYTES).unwrap_or(&content);
+    let excerpt = if is_success { String::new() } else { sanitize_line(excerpt_bytes) };
     let reply = ReceiverReply::Response { status: status.as_u16(), retry_after, excerpt };
-    (reply, if success { seen } else { Vec::new() })
+    (reply, if is_success { content } else { Vec::new() })
 }

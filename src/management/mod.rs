@@ -22,5 +22,5 @@ mod url_guard;
 pub use callback::{CallbackClient, load_signer};
 pub use http_client::RequestTimeouts;
 pub use reply_poster::{QueueFull, ReplyPosterTask, ReplyQueue, TaskReply};
-pub use signature::{BadSecrets, EventSigner};
-pub use url_guard::{BadUrl, UrlGuard};
+pub use signature::{EventSigner, SecretsError};
+pub use url_guard::{UrlError, UrlGuard};

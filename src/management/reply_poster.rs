@@ -26,10 +26,12 @@ use crate::delivery::{DeliveryOutcome, classify};
 use crate::wire::headers::TASK_UUID;
 
 /// Maximum number of replies that are being posted, and maximum number that are queued behind them.
-/// A management node pings each store once a minute, and makes no other asynchronous call.
+/// The only call with an asynchronous reply is the ping, which ZStack sends once a minute for each
+/// store.
 const MAX_IN_FLIGHT: usize = 64;
 /// Time for which the posting of a reply is retried.
 const REPLY_TTL: Duration = Duration::from_secs(60);
+/// Backoff between retries of a post. The limit of the random delay grows from 200 ms to 5 s.
 const REPLY_BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
 
 /// A reply to post.
@@ -50,7 +52,7 @@ pub struct QueueFull;
 /// Queues replies for the [`ReplyPosterTask`]. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ReplyQueue {
-    networks: UrlGuard,
+    url_guard: UrlGuard,
     inbox: mpsc::Sender<TaskReply>,
 }
 
@@ -63,22 +65,22 @@ pub struct ReplyPosterTask {
 impl ReplyQueue {
     /// Creates the queue and its task. Replies are posted only to addresses in `networks`.
     pub fn new(
-        networks: UrlGuard,
-        limits: RequestTimeouts,
+        url_guard: UrlGuard,
+        timeouts: RequestTimeouts,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> (Self, ReplyPosterTask) {
-        let mut http = HttpConnector::new_with_resolver(GuardedResolver(networks.clone()));
-        http.set_connect_timeout(Some(limits.connect));
+        let mut http = HttpConnector::new_with_resolver(GuardedResolver(url_guard.clone()));
+        http.set_connect_timeout(Some(timeouts.connect));
         http.set_nodelay(true);
         let (sender, inbox) = mpsc::channel(MAX_IN_FLIGHT);
-        let poster = ReplyPoster { sender: BoundedClient::new(http, limits), clock, random };
-        (Self { networks, inbox: sender }, ReplyPosterTask { inbox, poster })
+        let poster = ReplyPoster { client: BoundedClient::new(http, timeouts), clock, random };
+        (Self { url_guard, inbox: sender }, ReplyPosterTask { inbox, poster })
     }
 
     /// Returns the guard that limits the callers and the URLs of replies.
     pub fn url_guard(&self) -> &UrlGuard {
-        &self.networks
+        &self.url_guard
     }
 
     /// Queues a reply. It is dropped if a reply with the same `taskuuid` is already being posted.
@@ -93,23 +95,23 @@ impl ReplyQueue {
 impl ReplyPosterTask {
     /// Runs until `stop` is cancelled. Replies that are not posted by then are dropped.
     pub async fn run_poster(mut self, stop: CancellationToken) {
-        let mut posting = JoinSet::new();
-        let mut tasks = BTreeMap::new();
+        let mut posts = JoinSet::new();
+        let mut posts_by_task = BTreeMap::new();
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                Some(result) = posting.join_next_with_id() => {
-                    let finished = result.map(|(id, ())| id).unwrap_or_else(|broken| {
-                        error!(error = %broken, "reply task panicked");
-                        broken.id()
+                Some(result) = posts.join_next_with_id() => {
+                    let finished = result.map(|(id, ())| id).unwrap_or_else(|error| {
+                        error!(error = %error, "reply task panicked");
+                        error.id()
                     });
-                    tasks.retain(|_, id| *id != finished);
+                    posts_by_task.retain(|_, id| *id != finished);
                 }
-                Some(reply) = self.inbox.recv(), if posting.len() < MAX_IN_FLIGHT => {
-                    if !tasks.contains_key(&reply.task) {
+                Some(reply) = self.inbox.recv(), if posts.len() < MAX_IN_FLIGHT => {
+                    if !posts_by_task.contains_key(&reply.task) {
                         let task = reply.task.clone();
-                        tasks.insert(task, posting.spawn(self.poster.clone().post_reply(reply)).id());
+                        posts_by_task.insert(task, posts.spawn(self.poster.clone().post_reply(reply)).id());
                     }
                 }
             }
@@ -119,7 +121,7 @@ impl ReplyPosterTask {
 
 #[derive(Clone)]
 struct ReplyPoster {
-    sender: BoundedClient<HttpConnector<GuardedResolver>>,
+    client: BoundedClient<HttpConnector<GuardedResolver>>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
@@ -127,33 +129,33 @@ struct ReplyPoster {
 impl ReplyPoster {
     /// Posts one reply, and retries until it is delivered, rejected or expired.
     async fn post_reply(self, reply: TaskReply) {
-        let until = Instant::now() + REPLY_TTL;
+        let deadline = Instant::now() + REPLY_TTL;
         let TaskReply { url, task, body } = reply;
         let body = Bytes::from(body);
         let mut failures = 0;
         loop {
             let now = self.clock.now();
-            let (answer, _) =
-                self.sender.send_request(build_request(&url, &task, body.clone()), now).await;
+            let (reply, _) =
+                self.client.send_request(build_request(&url, &task, body.clone()), now).await;
             // A 404 means that the management node no longer waits for this `taskuuid`.
-            let at_least = match classify(&answer, true) {
+            let min_delay = match classify(&reply, true) {
                 DeliveryOutcome::Delivered | DeliveryOutcome::NoHandler => {
-                    debug!(task, reply = %answer, "reply posted");
+                    debug!(task, reply = %reply, "reply posted");
                     return;
                 }
                 DeliveryOutcome::Rejected | DeliveryOutcome::Gone => {
-                    warn!(task, reply = %answer, "reply rejected by management node");
+                    warn!(task, reply = %reply, "reply rejected by management node");
                     return;
                 }
-                DeliveryOutcome::Retry(at_least) => at_least,
+                DeliveryOutcome::Retry(min_delay) => min_delay,
             };
             failures += 1;
-            let wait = REPLY_BACKOFF.delay(failures, self.random.next_u64()).max(at_least);
-            if Instant::now() + wait >= until {
-                warn!(task, reply = %answer, "reply dropped, not posted in time");
+            let delay = REPLY_BACKOFF.delay(failures, self.random.next_u64()).max(min_delay);
+            if Instant::now() + delay >= deadline {
+                warn!(task, reply = %reply, "reply dropped, not posted in time");
                 return;
             }
-            sleep(wait).await;
+            sleep(delay).await;
         }
     }
 }

@@ -14,17 +14,17 @@ const SECRET_PREFIX: &str = "whsec_";
 const SECRET_LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// The error text for a line that is not a secret.
-pub(super) const NO_SECRET: &str = "not \"whsec_\" followed by the base64 of 24 to 64 bytes";
+pub(super) const INVALID_SECRET: &str = "not \"whsec_\" followed by the base64 of 24 to 64 bytes";
 
 /// The reason why the secrets cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadSecrets {
+pub enum SecretsError {
     /// These lines are not secrets. Line numbers begin at 1.
-    #[error("lines {0:?}: {NO_SECRET}")]
-    Lines(Vec<usize>),
+    #[error("lines {0:?}: {INVALID_SECRET}")]
+    InvalidLines(Vec<usize>),
     /// The text contains no secret.
     #[error("the file contains no secret")]
-    None,
+    Empty,
 }
 
 /// Signs events with one or more secrets. The signatures have the order of the secrets.
@@ -34,7 +34,7 @@ pub struct EventSigner {
 
 impl std::fmt::Debug for EventSigner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Signer({} secrets)", self.keys.len())
+        write!(f, "EventSigner({} secrets)", self.keys.len())
     }
 }
 
@@ -42,12 +42,12 @@ impl EventSigner {
     /// Parses secrets, one per line. Empty lines and lines that start with `#` are skipped.
     ///
     /// # Errors
-    /// [`BadSecrets`] gives the numbers of the invalid lines and does not quote them.
-    pub fn parse_secrets(text: &str) -> Result<Self, BadSecrets> {
+    /// [`SecretsError`] gives the numbers of the invalid lines and does not quote them.
+    pub fn parse_secrets(text: &str) -> Result<Self, SecretsError> {
         let keys = parse_lines(text, |line| decode_key(line).ok_or(())).map_err(|invalid| {
-            BadSecrets::Lines(invalid.into_iter().map(|(line, ())| line).collect())
+            SecretsError::InvalidLines(invalid.into_iter().map(|(line, ())| line).collect())
         })?;
-        if keys.is_empty() { Err(BadSecrets::None) } else { Ok(Self { keys }) }
+        if keys.is_empty() { Err(SecretsError::Empty) } else { Ok(Self { keys }) }
     }
 
     /// Returns the value of `webhook-signature`. `timestamp` is in Unix seconds.
@@ -117,11 +117,11 @@ mod tests {
     fn what_is_no_secret_is_named_by_its_line_and_not_shown() {
         let short = format!("whsec_{}", BASE64.encode(&[1; 23]));
         for (text, expected) in [
-            (String::new(), BadSecrets::None),
-            ("# none\n".to_owned(), BadSecrets::None),
-            (format!("{SECRET}\n{short}"), BadSecrets::Lines(vec![2])),
-            ("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(), BadSecrets::Lines(vec![1])),
-            (format!("whsec_???\n{SECRET}\nMfKQ"), BadSecrets::Lines(vec![1, 3])),
+            (String::new(), SecretsError::Empty),
+            ("# none\n".to_owned(), SecretsError::Empty),
+            (format!("{SECRET}\n{short}"), SecretsError::InvalidLines(vec![2])),
+            ("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(), SecretsError::InvalidLines(vec![1])),
+            (format!("whsec_???\n{SECRET}\nMfKQ"), SecretsError::InvalidLines(vec![1, 3])),
         ] {
             let error = EventSigner::parse_secrets(&text).unwrap_err();
             assert_eq!(error, expected);

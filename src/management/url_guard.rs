@@ -33,21 +33,21 @@ pub struct UrlGuard {
 
 /// The reason why a URL is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BadUrl {
+pub enum UrlError {
     /// The text is not an `http://` URL with a host.
     NotHttp,
     /// The host name does not resolve, for this reason.
     Unresolved(String),
     /// None of the addresses is in the networks.
-    Outside(Vec<IpAddr>),
+    NotAllowed(Vec<IpAddr>),
 }
 
-impl fmt::Display for BadUrl {
+impl fmt::Display for UrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotHttp => f.write_str("it is not an http:// URL"),
-            Self::Unresolved(why) => write!(f, "its host name does not resolve: {why}"),
-            Self::Outside(addresses) => {
+            Self::Unresolved(cause) => write!(f, "its host name does not resolve: {cause}"),
+            Self::NotAllowed(addresses) => {
                 let addresses: Vec<_> = addresses.iter().map(IpAddr::to_string).collect();
                 write!(f, "{} is not in server.agent_allow", addresses.join(", "))
             }
@@ -73,13 +73,13 @@ impl UrlGuard {
     ///
     /// # Errors
     /// [`BadUrl`] says why the URL is rejected. No request was sent to it.
-    pub async fn validate(&self, url: &str) -> Result<Uri, BadUrl> {
-        let url: Uri = url.parse().map_err(|_| BadUrl::NotHttp)?;
+    pub async fn validate(&self, url: &str) -> Result<Uri, UrlError> {
+        let url: Uri = url.parse().map_err(|_| UrlError::NotHttp)?;
         let host = url.host().filter(|_| url.scheme_str() == Some("http"));
-        let host = host.ok_or(BadUrl::NotHttp)?;
+        let host = host.ok_or(UrlError::NotHttp)?;
         match host.trim_start_matches('[').trim_end_matches(']').parse() {
             Ok(ip) if self.allowlist.contains(ip) => {}
-            Ok(ip) => return Err(BadUrl::Outside(vec![ip])),
+            Ok(ip) => return Err(UrlError::NotAllowed(vec![ip])),
             Err(_) => {
                 self.resolve_host(host).await?;
             }
@@ -89,17 +89,19 @@ impl UrlGuard {
 
     /// Resolves a name, and returns those of its addresses that are in the networks. There is at
     /// least one.
-    async fn resolve_host(&self, name: &str) -> Result<Vec<SocketAddr>, BadUrl> {
+    async fn resolve_host(&self, name: &str) -> Result<Vec<SocketAddr>, UrlError> {
         let Ok(result) = timeout(RESOLVE_TIMEOUT, self.look_up(name.to_owned())).await else {
-            return Err(BadUrl::Unresolved("the lookup timed out".to_owned()));
+            return Err(UrlError::Unresolved("the lookup timed out".to_owned()));
         };
-        let found = result.map_err(|error| BadUrl::Unresolved(error.to_string()))?;
-        let (held, other): (Vec<_>, Vec<_>) =
-            found.into_iter().partition(|a| self.allowlist.contains(a.ip()));
-        if held.is_empty() {
-            return Err(BadUrl::Outside(other.into_iter().map(|address| address.ip()).collect()));
+        let addresses = result.map_err(|error| UrlError::Unresolved(error.to_string()))?;
+        let (allowed, rejected): (Vec<_>, Vec<_>) =
+            addresses.into_iter().partition(|a| self.allowlist.contains(a.ip()));
+        if allowed.is_empty() {
+            return Err(UrlError::NotAllowed(
+                rejected.into_iter().map(|address| address.ip()).collect(),
+            ));
         }
-        Ok(held)
+        Ok(allowed)
     }
 }
 
@@ -108,10 +110,10 @@ impl UrlGuard {
     /// until the C library returns. Further lookups wait for a permit and take no additional
     /// threads.
     async fn look_up(&self, name: String) -> io::Result<Vec<SocketAddr>> {
-        let place = Arc::clone(&self.lookups).acquire_owned().await;
+        let permit = Arc::clone(&self.lookups).acquire_owned().await;
         #[expect(clippy::disallowed_methods, reason = "the C library's name service blocks")]
         let lookup = tokio::task::spawn_blocking(move || {
-            let _place = place;
+            let _permit = permit;
             (name.as_str(), 0).to_socket_addrs().map(Iterator::collect)
         });
         lookup.await.map_err(io::Error::other)?
@@ -133,10 +135,10 @@ impl Service<Name> for GuardedResolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let networks = self.0.clone();
+        let guard = self.0.clone();
         Box::pin(async move {
-            let result = networks.resolve_host(name.as_str()).await;
-            result.map(Vec::into_iter).map_err(|bad| io::Error::other(bad.to_string()))
+            let result = guard.resolve_host(name.as_str()).await;
+            result.map(Vec::into_iter).map_err(|error| io::Error::other(error.to_string()))
         })
     }
 }
@@ -147,9 +149,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_url_is_called_in_the_networks_and_nowhere_else() {
-        let networks = ["192.0.2.0/24", "2001:db8::/32", "127.0.0.0/8"];
-        let networks = UrlGuard::new(&networks.map(|network| network.parse().unwrap()));
-        let outside = |ip: &str| BadUrl::Outside(vec![ip.parse().unwrap()]);
+        let guard = ["192.0.2.0/24", "2001:db8::/32", "127.0.0.0/8"];
+        let guard = UrlGuard::new(&guard.map(|network| network.parse().unwrap()));
+        let outside = |ip: &str| UrlError::NotAllowed(vec![ip.parse().unwrap()]);
         for (url, expected) in [
             ("http://192.0.2.7:8080/zstack/asyncrest/callback", Ok(())),
             ("http://[2001:db8::7]:8080/", Ok(())),
@@ -160,24 +162,24 @@ mod tests {
             ("http://169.254.169.254/latest/meta-data", Err(outside("169.254.169.254"))),
             // Whose password would that be?
             ("http://192.0.2.7@198.51.100.1/", Err(outside("198.51.100.1"))),
-            ("https://192.0.2.7/", Err(BadUrl::NotHttp)),
-            ("file:///etc/passwd", Err(BadUrl::NotHttp)),
-            ("/zstack/asyncrest/callback", Err(BadUrl::NotHttp)),
-            ("192.0.2.7:8080", Err(BadUrl::NotHttp)),
-            ("", Err(BadUrl::NotHttp)),
+            ("https://192.0.2.7/", Err(UrlError::NotHttp)),
+            ("file:///etc/passwd", Err(UrlError::NotHttp)),
+            ("/zstack/asyncrest/callback", Err(UrlError::NotHttp)),
+            ("192.0.2.7:8080", Err(UrlError::NotHttp)),
+            ("", Err(UrlError::NotHttp)),
         ] {
-            assert_eq!(networks.validate(url).await.map(|_| ()), expected, "{url}");
+            assert_eq!(guard.validate(url).await.map(|_| ()), expected, "{url}");
         }
-        let unknown = networks.validate("http://no.such.host.invalid/").await;
-        assert!(matches!(unknown, Err(BadUrl::Unresolved(_))), "{unknown:?}");
+        let unknown = guard.validate("http://no.such.host.invalid/").await;
+        assert!(matches!(unknown, Err(UrlError::Unresolved(_))), "{unknown:?}");
         let nobody = UrlGuard::new(&[]);
         assert_eq!(nobody.validate("http://127.0.0.1/").await, Err(outside("127.0.0.1")));
     }
 
     #[tokio::test]
     async fn a_name_that_points_elsewhere_when_it_is_dialled_leads_nowhere() {
-        let networks = UrlGuard::new(&["192.0.2.0/24".parse().unwrap()]);
-        let dialled = GuardedResolver(networks).call("localhost".parse().unwrap()).await;
+        let guard = UrlGuard::new(&["192.0.2.0/24".parse().unwrap()]);
+        let dialled = GuardedResolver(guard).call("localhost".parse().unwrap()).await;
         assert!(dialled.unwrap_err().to_string().contains("not in server.agent_allow"));
     }
 }

@@ -12,7 +12,7 @@
 //!
 //! - Loses or reorders a notice.
 //! - Decides what a reply means; `delivery` does.
-//! - Runs longer than [`NotifierContext::last_try`] after its stop.
+//! - Runs longer than [`NotifierContext::last_delivery_timeout`] after its stop.
 
 mod endpoints;
 mod handle;
@@ -48,8 +48,8 @@ use status::StatusPublisher;
 use store_delivery::{DeliveryShared, FinishedDelivery, StoreDelivery};
 
 /// Maximum number of deliveries that read, send or acknowledge at once. It bounds the sockets, the
-/// load of the receiver and the requests in the queue of the ledger. If each request hangs for its
-/// 10 s, 32 are enough for thousands of stores to retry within the minutes of their backoff.
+/// load of the receiver and the requests in the queue of the ledger. If each request takes its
+/// whole timeout of 10 s, 32 of them still serve about 1000 stores in 5 min.
 const MAX_CONCURRENT_DELIVERIES: usize = 32;
 /// Backoff between retries to read the backlog at the start. The limit of the random delay grows
 /// from 200 ms to 60 s.
@@ -68,7 +68,7 @@ pub struct NotifierContext {
     /// The period over which the first requests of the backlog are spread.
     pub start_spread: Duration,
     /// Maximum time for which requests continue after the stop.
-    pub last_try: Duration,
+    pub last_delivery_timeout: Duration,
 }
 
 /// A delivery task panicked. This is an internal error, after which there are no guarantees.
@@ -108,7 +108,8 @@ impl NotifierTask {
     }
 
     /// Runs until the token is cancelled. Each delivery then makes a last try, due or not, unless
-    /// the receiver rejects its notice. All of them end within [`NotifierContext::last_try`].
+    /// the receiver rejects its notice. All of them end within
+    /// [`NotifierContext::last_delivery_timeout`].
     ///
     /// # Errors
     /// [`BrokenOff`] if a delivery task panicked. The daemon must then exit and be restarted.
@@ -134,8 +135,8 @@ impl NotifierTask {
         }
         self.wake_changed();
         self.shared.stop.cancel();
-        let last_try = self.shared.context.last_try;
-        match timeout(last_try, self.join_tasks()).await {
+        let last_delivery_timeout = self.shared.context.last_delivery_timeout;
+        match timeout(last_delivery_timeout, self.join_tasks()).await {
             Ok(joined) => joined,
             Err(_) => {
                 debug!(deliveries = self.tasks.len(), "deliveries aborted at stop");

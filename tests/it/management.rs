@@ -86,7 +86,7 @@ async fn a_redirect_is_an_answer_and_is_not_followed() {
 async fn a_silent_receiver_is_given_up_at_the_deadline() {
     let node = ManagementNode::answering([Answer::Never]).await;
     let limits =
-        RequestTimeouts { whole: Duration::from_millis(100), ..RequestTimeouts::default() };
+        RequestTimeouts { total: Duration::from_millis(100), ..RequestTimeouts::default() };
     let client = CallbackClient::new(&callback(node.url()), limits).unwrap().unwrap();
     let why = unreached(client.post_event(0, &event(), NOW).await.0);
     assert_eq!(why, "no response within 100 ms");
@@ -99,7 +99,7 @@ async fn the_status_counts_even_when_the_body_stalls() {
     let answers = [Answer::Stalled(200), Answer::Stalled(422)];
     let node = ManagementNode::answering(answers).await;
     let limits =
-        RequestTimeouts { whole: Duration::from_millis(200), ..RequestTimeouts::default() };
+        RequestTimeouts { total: Duration::from_millis(200), ..RequestTimeouts::default() };
     let client = CallbackClient::new(&callback(node.url()), limits).unwrap().unwrap();
     assert_eq!(client.post_event(0, &event(), NOW).await.0, answered(200));
     let excerpt = "no more follows".to_owned();

@@ -1,8 +1,9 @@
 //! Counts the rejections of one login, and suspends further logins after too many. Pure: callers
 //! pass the time, and nothing here sleeps or performs I/O.
 //!
-//! `pam_faillock(8)` locks an account after three failures within 15 minutes by default. The
-//! `PerSourcePenalties` of sshd (`sshd_config(5)`, 9.8 and later) block the whole source address.
+//! By default, `pam_faillock(8)` locks an account at the third failure within 15 minutes, and
+//! `PerSourcePenalties` of sshd (`sshd_config(5)`, OpenSSH 9.8 and later) block a source address
+//! that fails too often.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,10 +12,11 @@ use tokio::time::Instant;
 
 use crate::model::{Fault, Reason};
 
-/// Maximum number of rejected logins within [`REJECTION_WINDOW`]. Three is the default limit of
-/// `pam_faillock(8)`.
+/// Maximum number of rejected logins within [`REJECTION_WINDOW`]. Three is the default `deny` of
+/// `faillock.conf(5)`: the third failure may lock the account, and the daemon causes no further
+/// one.
 const MAX_REJECTIONS: usize = 3;
-/// Time for which a rejection counts. It is the default window of `pam_faillock(8)`.
+/// Time for which a rejection counts. 15 min is the default `fail_interval` of `faillock.conf(5)`.
 const REJECTION_WINDOW: Duration = Duration::from_secs(15 * 60);
 
 /// The rejections of logins as one user with one set of secrets.

@@ -20,8 +20,8 @@ use crate::model::{Fault, HostIdentity, RemoteMarker, UnverifiedHost};
 use crate::ssh::{EvidenceScope, MarkerLocation};
 use lockout::LockoutGuard;
 
-/// Time for which SFTP is not requested again after it started another program. One hour keeps such
-/// programs rare.
+/// Time for which SFTP is not requested again after it started another program. At most one such
+/// program then starts per hour.
 const SFTP_RETRY_DELAY: Duration = Duration::from_secs(60 * 60);
 
 /// Time for which the marker is not requested again after a read of it over SFTP timed out. Each

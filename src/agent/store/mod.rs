@@ -157,8 +157,8 @@ pub(super) fn drain_commands(
     (waiters, removals)
 }
 
-/// Maximum number of callers that wait for one attempt. 1024 is above the connection limit of the
-/// HTTP server.
+/// Maximum number of callers that wait for one attempt. 1024 is above the 512 TCP connections that
+/// the HTTP server accepts by default.
 const MAX_WAITERS: usize = 1024;
 
 /// The result of an attempt, which every waiting caller receives.

@@ -19,8 +19,8 @@ use crate::lifecycle::{
 };
 use crate::model::{AttemptFailure, Notice, NoticeKind, Store};
 
-/// Time after which a commit or a read counts as stalled. A commit takes less than a millisecond,
-/// so 10 s mean that the disk hangs.
+/// Time after which a commit or a read counts as stalled. A commit waits for a sync of the disk,
+/// which takes milliseconds, so that 10 s mean that the disk hangs.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for which a stop waits for a commit before the callers are notified. 1 s is short enough
 /// that they get the reply while the HTTP server still drains.

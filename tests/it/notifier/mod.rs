@@ -73,7 +73,7 @@ impl NotifierFixture {
     fn means(&self, node: &ManagementNode) -> NotifierContext {
         let settings = CallbackSettings { urls: vec![node.url()], ..Settings::built_in().callback };
         let limits =
-            RequestTimeouts { whole: Duration::from_secs(5), ..RequestTimeouts::default() };
+            RequestTimeouts { total: Duration::from_secs(5), ..RequestTimeouts::default() };
         NotifierContext {
             daemon: Arc::new(DaemonContext {
                 node: NodeId::from_u128(7),
@@ -85,7 +85,7 @@ impl NotifierFixture {
             format: EventFormat::CloudEvents,
             max_pending: 1000,
             start_spread: Duration::ZERO,
-            last_try: Duration::from_secs(5),
+            last_delivery_timeout: Duration::from_secs(5),
         }
     }
 

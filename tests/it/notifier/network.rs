@@ -12,7 +12,7 @@ fn to(
 ) -> RunningNotifier {
     let urls = vec![format!("http://{}/events", receiver.address)];
     let settings = CallbackSettings { urls, ..Settings::built_in().callback };
-    let limits = RequestTimeouts { whole, ..RequestTimeouts::default() };
+    let limits = RequestTimeouts { total: whole, ..RequestTimeouts::default() };
     let client = CallbackClient::new(&settings, limits).unwrap().unwrap();
     RunningNotifier::new(NotifierContext { client, ..fixture.means(node) })
 }

@@ -44,7 +44,7 @@ async fn a_receiver_that_hangs_is_tried_again_after_its_deadline() {
     let mut node = ManagementNode::answering([Answer::Never]).await;
     let settings = CallbackSettings { urls: vec![node.url()], ..Settings::built_in().callback };
     let limits =
-        RequestTimeouts { whole: Duration::from_millis(100), ..RequestTimeouts::default() };
+        RequestTimeouts { total: Duration::from_millis(100), ..RequestTimeouts::default() };
     let client = CallbackClient::new(&settings, limits).unwrap().unwrap();
     let notifier = RunningNotifier::new(NotifierContext { client, ..fixture.means(&node) });
     fixture.enqueue(1, [1, 2]).await;

@@ -104,7 +104,10 @@ async fn what_is_refused_is_not_tried_again_at_the_stop() {
 async fn a_receiver_that_hangs_does_not_hold_the_stop() {
     let fixture = NotifierFixture::with(1).await;
     let mut node = ManagementNode::scripted(|_| Answer::Never).await;
-    let means = NotifierContext { last_try: Duration::from_millis(50), ..fixture.means(&node) };
+    let means = NotifierContext {
+        last_delivery_timeout: Duration::from_millis(50),
+        ..fixture.means(&node)
+    };
     let notifier = RunningNotifier::new(means);
     fixture.enqueue(1, [1]).await;
     notifier.handle.notify_changed(uuid(1));

@@ -91,7 +91,7 @@ impl StoreTask {
     /// was removed, and `None` otherwise.
     ///
     /// The task is boxed, because a future keeps both its argument and the value that it moves it
-    /// to. That would be two copies of a task of 2.5 KB.
+    /// to. That would be two copies of the task.
     pub(crate) async fn run_until_stopped(mut self: Box<Self>) -> Option<RemovedStore> {
         let span = info_span!("store", store = %self.store.uuid);
         async {
@@ -99,7 +99,7 @@ impl StoreTask {
             loop {
                 let event = self.next_event().await;
                 // Nearly all stores are idle nearly always. Boxing this future saves each of them
-                // the 3 KB that a decision needs.
+                // the memory that a decision needs.
                 if let ControlFlow::Break(removed) = Box::pin(self.handle_event(event)).await {
                     return removed;
                 }
