@@ -21,7 +21,7 @@ use crate::probe::{ProbeResult, WorkerSlot};
 const ATTEMPT_GRACE: Duration = Duration::from_secs(2);
 
 /// A check or an attempt that has ended.
-pub(crate) enum FinishedCheck {
+pub(crate) enum CompletedCheck {
     /// An attempt ended. It carries a fault if its checks did not end in time.
     Attempt(AttemptId, Box<Result<CheckResults, Fault>>),
     Probe(ProbeResult),
@@ -36,7 +36,7 @@ pub(crate) struct RunningChecks {
     context: Arc<AgentContext>,
     slot: Arc<Mutex<WorkerSlot>>,
     logins: StoreLogins,
-    tasks: JoinSet<FinishedCheck>,
+    tasks: JoinSet<CompletedCheck>,
     in_flight: InFlight,
     login_task: Option<AbortHandle>,
 }
@@ -68,7 +68,7 @@ impl RunningChecks {
     ///
     /// # Cancel safety
     /// Nothing is lost if the future is dropped.
-    pub(crate) async fn next_finished(&mut self) -> FinishedCheck {
+    pub(crate) async fn next_finished(&mut self) -> CompletedCheck {
         loop {
             let finished = match self.tasks.join_next().await {
                 Some(Ok(finished)) => finished,
@@ -78,14 +78,14 @@ impl RunningChecks {
                     // The error does not name the check. All are aborted, so that the next ones can
                     // start.
                     self.abort_attempt();
-                    FinishedCheck::Panicked(error)
+                    CompletedCheck::Panicked(error)
                 }
                 None => std::future::pending().await,
             };
             match finished {
-                FinishedCheck::Probe(_) => self.in_flight.probe = false,
-                FinishedCheck::Login(_) => self.in_flight.login = false,
-                FinishedCheck::Attempt(..) | FinishedCheck::Panicked(_) => {}
+                CompletedCheck::Probe(_) => self.in_flight.probe = false,
+                CompletedCheck::Login(_) => self.in_flight.login = false,
+                CompletedCheck::Attempt(..) | CompletedCheck::Panicked(_) => {}
             }
             return finished;
         }
@@ -140,7 +140,7 @@ impl RunningChecks {
             let checks = run_attempt(&context, &store, &slot, &logins, deadline);
             let results = timeout_at(deadline + ATTEMPT_GRACE, checks).await;
             let outcome = results.map_err(|_| faults::attempt_overdue(context.attempt_timeout));
-            FinishedCheck::Attempt(id, Box::new(outcome))
+            CompletedCheck::Attempt(id, Box::new(outcome))
         };
         self.tasks.spawn(checks.instrument(span));
     }
@@ -154,7 +154,7 @@ impl RunningChecks {
         let span = info_span!("probe", store = %store.uuid);
         let probe = async move {
             let deadline = Instant::now() + context.probe_timeout;
-            FinishedCheck::Probe(run_probe(&context, &dir, &slot, &expectation, deadline).await)
+            CompletedCheck::Probe(run_probe(&context, &dir, &slot, &expectation, deadline).await)
         };
         self.tasks.spawn(probe.instrument(span));
     }
@@ -170,7 +170,7 @@ impl RunningChecks {
             let permit = logins.acquire(Instant::now() + context.attempt_timeout).await;
             let deadline = Instant::now() + context.attempt_timeout;
             let login = log_in(&context, &store, &logins, ready(permit), deadline);
-            FinishedCheck::Login(login.await)
+            CompletedCheck::Login(login.await)
         };
         self.login_task = Some(self.tasks.spawn(login.instrument(span)));
     }

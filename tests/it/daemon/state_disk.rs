@@ -20,7 +20,7 @@ use crate::support::wait::until;
 /// No probe of the monitor makes a commit.
 const HOURLY_PROBES: &str = "[monitor]\ninterval = \"1h\"\n";
 const CONNECTION: &str = "Connection from ";
-const LEDGER_REFUSED: &str = "the ledger did not take a change";
+const LEDGER_REFUSED: &str = "ledger commit failed";
 
 struct Scene {
     agent: Agent,
@@ -198,7 +198,7 @@ async fn a_state_disk_that_hangs_holds_no_caller_and_what_was_handed_over_is_see
     let answer = scene.reconnect().await;
     is_state_disk_trouble(&answer);
     let event = answer.error("/cause/details").as_str().unwrap();
-    assert!(event.contains("may still be made"), "{event}");
+    assert!(event.contains("may take effect"), "{event}");
     // Read-only requests are served as before.
     assert_eq!(scene.status().await, "Connected");
     assert_eq!(scene.sshd.logged(CONNECTION), 1, "no attempt before its commit");

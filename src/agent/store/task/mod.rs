@@ -19,7 +19,7 @@ use tracing::{Instrument as _, info_span};
 use super::pending::PendingObservations;
 use super::{MAX_QUEUED_COMMANDS, RemovedStore, StoreCommand, StoreHandle, Waiters};
 use crate::agent::checks::CheckResults;
-use crate::agent::checks::running::{FinishedCheck, RunningChecks};
+use crate::agent::checks::running::{CompletedCheck, RunningChecks};
 use crate::agent::login::StoreLogins;
 use crate::agent::{AgentContext, StoreSnapshot, faults};
 use crate::lifecycle::{AttemptOutcome, InFlight, StepInput, StoreRecord};
@@ -30,7 +30,7 @@ use crate::ssh::VerifiedLogin;
 /// An event that the store task waits for.
 enum TaskEvent {
     Stopped,
-    CheckFinished(Box<FinishedCheck>),
+    CheckFinished(Box<CompletedCheck>),
     /// A command, or `None` if all handles were dropped.
     Command(Option<StoreCommand>),
     /// The time has come to retry a decision that could not be committed.
@@ -157,29 +157,29 @@ impl StoreTask {
         ControlFlow::Continue(())
     }
 
-    async fn on_check_finished(&mut self, finished: FinishedCheck) {
+    async fn on_check_finished(&mut self, finished: CompletedCheck) {
         let input = match finished {
-            FinishedCheck::Attempt(attempt, outcome) => {
+            CompletedCheck::Attempt(attempt, outcome) => {
                 if self.record.running.as_ref().is_some_and(|running| running.id == attempt) {
                     self.apply_observation(outcome.as_ref().as_ref().ok());
                 }
                 let outcome = outcome.map(|results| AttemptOutcome::from(&results));
                 StepInput::AttemptEnded { attempt, outcome }
             }
-            FinishedCheck::Probe(probed) => {
+            CompletedCheck::Probe(probed) => {
                 if let Ok(inspection) = &probed.inspection {
                     self.observe_mount(inspection);
                 }
                 StepInput::Probed((&probed).into())
             }
-            FinishedCheck::Login(login) => {
+            CompletedCheck::Login(login) => {
                 if let Ok(verified) = &login.verified {
                     self.observe_host_key(verified);
                 }
                 StepInput::LoggedIn((&login).into())
             }
             // Without this fault the attempt would never end. A panic is an internal error.
-            FinishedCheck::Panicked(error) => {
+            CompletedCheck::Panicked(error) => {
                 tracing::error!(error = %error, "check task panicked");
                 let Some(running) = &self.record.running else { return };
                 let outcome = Err(faults::attempt_overdue(self.context.attempt_timeout));
