@@ -197,8 +197,8 @@ async fn a_state_disk_that_hangs_holds_no_caller_and_what_was_handed_over_is_see
     let frozen = state.frozen();
     let answer = scene.reconnect().await;
     is_state_disk_trouble(&answer);
-    let event = answer.error("/cause/details").as_str().unwrap();
-    assert!(event.contains("may take effect"), "{event}");
+    let details = answer.error("/cause/details").as_str().unwrap();
+    assert!(details.contains("may take effect"), "{details}");
     // Read-only requests are served as before.
     assert_eq!(scene.status().await, "Connected");
     assert_eq!(scene.sshd.logged(CONNECTION), 1, "no attempt before its commit");
