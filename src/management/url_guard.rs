@@ -72,7 +72,7 @@ impl UrlGuard {
     /// Parses a URL, and returns it if its host is in the networks. Ends within 2 s.
     ///
     /// # Errors
-    /// [`BadUrl`] says why the URL is rejected. No request was sent to it.
+    /// [`UrlError`] says why the URL is rejected. No request was sent to it.
     pub async fn validate(&self, url: &str) -> Result<Uri, UrlError> {
         let url: Uri = url.parse().map_err(|_| UrlError::NotHttp)?;
         let host = url.host().filter(|_| url.scheme_str() == Some("http"));
@@ -172,8 +172,8 @@ mod tests {
         }
         let unknown = guard.validate("http://no.such.host.invalid/").await;
         assert!(matches!(unknown, Err(UrlError::Unresolved(_))), "{unknown:?}");
-        let nobody = UrlGuard::new(&[]);
-        assert_eq!(nobody.validate("http://127.0.0.1/").await, Err(outside("127.0.0.1")));
+        let empty = UrlGuard::new(&[]);
+        assert_eq!(empty.validate("http://127.0.0.1/").await, Err(outside("127.0.0.1")));
     }
 
     #[tokio::test]

@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(wanted(&history), EvidenceScope::HostKeyOnly(earlier.clone()));
         history.record_outcome(Ok(&HostIdentity::Unverified(earlier.clone())), Instant::now());
         assert_eq!(wanted(&history), EvidenceScope::HostKeyOnly(earlier.clone()));
-        // Met in the memory of it, it does not begin anew; met again after that, it does.
+        // Found again within the delay, the program does not extend the delay; after it, it does.
         let later = Instant::now() + SFTP_RETRY_DELAY;
         let again = EvidenceScope::Full(Some(marker()));
         assert_eq!(history.evidence_wanted(marker(), later), again);

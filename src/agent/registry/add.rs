@@ -131,12 +131,12 @@ async fn verify_store(
         evidence: EvidenceScope::Full(None),
     };
     let probe = checks::run_probe(context, &request.image_dir, slot, expectation, deadline);
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let verify = async {
         let verifying = context.verifier.verify(&login, deadline);
         let verified =
             context.trial_logins.log_in(&login, request.force, deadline, verifying).await;
-        LoginResult { verified, took: begun.elapsed() }
+        LoginResult { verified, took: started_at.elapsed() }
     };
     let (probed, login) = tokio::join!(probe, verify);
     let folder = probed.inspection.as_ref().is_ok_and(|examined| examined.created_folder);

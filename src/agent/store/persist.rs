@@ -147,9 +147,9 @@ pub(crate) async fn commit_with_timeout(
 /// # Errors
 /// `state_disk_trouble` if the state disk hangs.
 pub(crate) async fn read_with_timeout<T>(
-    asked: impl Future<Output = T>,
+    read: impl Future<Output = T>,
 ) -> Result<T, AttemptFailure> {
-    timeout(COMMIT_TIMEOUT, asked)
+    timeout(COMMIT_TIMEOUT, read)
         .await
         .map_err(|_| faults::ledger_read_stalled(COMMIT_TIMEOUT).into())
 }
