@@ -18,7 +18,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
 
-use crate::settings::{SettingFault, SettingsError, TlsSettings, read_file};
+use crate::settings::{
+    FilePolicy, FilePurpose, SettingFault, SettingsError, TlsSettings, read_file,
+};
 
 const CERT_SETTING: &str = "server.tls.cert";
 const KEY_SETTING: &str = "server.tls.key";
@@ -42,12 +44,21 @@ pub struct ClientTlsFiles<'a> {
 ///
 /// # Errors
 /// Returns every fault of every file. Returns a fault if the certificate and the key do not match.
-pub fn server_config(settings: &TlsSettings) -> Result<ServerConfig, SettingsError> {
+pub fn server_config(
+    settings: &TlsSettings,
+    policy: &FilePolicy,
+) -> Result<ServerConfig, SettingsError> {
     let mut faults = Vec::new();
-    let chain = SettingsError::gather(read_certificates(CERT_SETTING, &settings.cert), &mut faults);
-    let key = SettingsError::gather(read_private_key(KEY_SETTING, &settings.key), &mut faults);
-    let client_roots =
-        settings.client_ca.as_ref().map(|path| (path, read_roots(CLIENT_CA_SETTING, path)));
+    let chain = SettingsError::gather(
+        read_certificates(CERT_SETTING, &settings.cert, FilePurpose::Public, policy),
+        &mut faults,
+    );
+    let key =
+        SettingsError::gather(read_private_key(KEY_SETTING, &settings.key, policy), &mut faults);
+    let client_roots = settings
+        .client_ca
+        .as_ref()
+        .map(|path| (path, read_roots(CLIENT_CA_SETTING, path, FilePurpose::Access, policy)));
     let client_roots = client_roots
         .and_then(|(path, read)| Some((path, SettingsError::gather(read, &mut faults)?)));
     let (Some(chain), Some(key), true) = (chain, key, faults.is_empty()) else {
@@ -88,14 +99,21 @@ pub fn config_without_roots() -> Result<ClientConfig, SettingsError> {
 ///
 /// # Errors
 /// Returns every fault of every file.
-pub fn client_config(trust: &ClientTlsFiles<'_>) -> Result<ClientConfig, SettingsError> {
+pub fn client_config(
+    trust: &ClientTlsFiles<'_>,
+    policy: &FilePolicy,
+) -> Result<ClientConfig, SettingsError> {
     let mut faults = Vec::new();
     let [ca_name, cert_name, key_name] = trust.names;
-    let roots = SettingsError::gather(root_store(ca_name, trust.ca), &mut faults);
+    let roots = SettingsError::gather(root_store(ca_name, trust.ca, policy), &mut faults);
     let client_certificate = match (trust.cert, trust.key) {
         (Some(cert), Some(key)) => {
-            let chain = SettingsError::gather(read_certificates(cert_name, cert), &mut faults);
-            let secret = SettingsError::gather(read_private_key(key_name, key), &mut faults);
+            let chain = SettingsError::gather(
+                read_certificates(cert_name, cert, FilePurpose::Public, policy),
+                &mut faults,
+            );
+            let secret =
+                SettingsError::gather(read_private_key(key_name, key, policy), &mut faults);
             chain.zip(secret).map(|pair| (cert, pair))
         }
         _ => None,
@@ -123,9 +141,13 @@ fn client_builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, Settin
     builder.with_safe_default_protocol_versions().map_err(|error| setting_fault("TLS", error))
 }
 
-fn root_store(name: &'static str, ca: Option<&Path>) -> Result<RootCertStore, SettingsError> {
+fn root_store(
+    name: &'static str,
+    ca: Option<&Path>,
+    policy: &FilePolicy,
+) -> Result<RootCertStore, SettingsError> {
     if let Some(path) = ca {
-        return read_roots(name, path);
+        return read_roots(name, path, FilePurpose::Public, policy);
     }
     let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
@@ -142,8 +164,11 @@ fn root_store(name: &'static str, ca: Option<&Path>) -> Result<RootCertStore, Se
 fn read_certificates(
     key: &'static str,
     path: &Path,
+    purpose: FilePurpose,
+    policy: &FilePolicy,
 ) -> Result<Vec<CertificateDer<'static>>, SettingsError> {
-    let pem = read_file(path).map_err(|error| SettingFault::unreadable_file(key, path, &error))?;
+    let pem = read_file(path, purpose, policy)
+        .map_err(|error| SettingFault::unusable_file(key, path, &error))?;
     let all = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
     let all = all.map_err(|error| SettingFault::in_file(key, path, error))?;
     if all.is_empty() {
@@ -153,9 +178,14 @@ fn read_certificates(
 }
 
 /// Reads the certificates of a file as trusted authorities.
-fn read_roots(key: &'static str, path: &Path) -> Result<RootCertStore, SettingsError> {
+fn read_roots(
+    key: &'static str,
+    path: &Path,
+    purpose: FilePurpose,
+    policy: &FilePolicy,
+) -> Result<RootCertStore, SettingsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in read_certificates(key, path)? {
+    for certificate in read_certificates(key, path, purpose, policy)? {
         roots.add(certificate).map_err(|error| SettingFault::in_file(key, path, error))?;
     }
     Ok(roots)
@@ -165,8 +195,10 @@ fn read_roots(key: &'static str, path: &Path) -> Result<RootCertStore, SettingsE
 fn read_private_key(
     key: &'static str,
     path: &Path,
+    policy: &FilePolicy,
 ) -> Result<PrivateKeyDer<'static>, SettingsError> {
-    let pem = read_file(path).map_err(|error| SettingFault::unreadable_file(key, path, &error))?;
+    let pem = read_file(path, FilePurpose::Secret, policy)
+        .map_err(|error| SettingFault::unusable_file(key, path, &error))?;
     PrivateKeyDer::from_pem_slice(&pem)
         .map_err(|error| SettingFault::in_file(key, path, error).into())
 }

@@ -14,7 +14,7 @@ use imagestore_agent::lifecycle::{HistoryEntry, HistoryEvent};
 use imagestore_agent::management::{CallbackClient, RequestTimeouts};
 use imagestore_agent::model::{AttemptId, NodeId, Notice, Position, StoreUuid};
 use imagestore_agent::notifier::{NotifierContext, NotifierHandle, NotifierTask};
-use imagestore_agent::settings::{CallbackSettings, Settings, StateSettings};
+use imagestore_agent::settings::{CallbackSettings, FilePolicy, Settings, StateSettings};
 use imagestore_agent::wire::{EventFormat, WebhookEvent};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -44,8 +44,8 @@ struct NotifierFixture {
 }
 
 fn opened(dir: &std::path::Path) -> (StateDir, OpenedLedger) {
-    let lock = StateDir::open(dir).unwrap();
-    let state = StateSettings { dir: dir.to_owned(), master_key_file: None };
+    let lock = StateDir::open(dir, &FilePolicy::of_process()).unwrap();
+    let state = StateSettings { dir: dir.to_owned(), ..Settings::built_in().state };
     let opened = open_ledger(&lock, &state, None, NOW).unwrap();
     (lock, opened)
 }
@@ -68,7 +68,10 @@ impl NotifierFixture {
     /// Starts a notifier that delivers to this receiver.
     fn notifier(&self, url: String) -> (NotifierHandle, JoinSet<()>) {
         let settings = CallbackSettings { urls: vec![url], ..Settings::built_in().callback };
-        let client = CallbackClient::new(&settings, RequestTimeouts::default()).unwrap().unwrap();
+        let client =
+            CallbackClient::new(&settings, &FilePolicy::of_process(), RequestTimeouts::default())
+                .unwrap()
+                .unwrap();
         let means = NotifierContext {
             daemon: Arc::new(DaemonContext {
                 node: NodeId::from_u128(7),

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::http::TlsListenerConfig;
 use crate::settings;
-use crate::settings::read_file;
+use crate::settings::{FilePolicy, FilePurpose, read_file};
 
 /// Interval between two checks of the files.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
@@ -30,6 +30,7 @@ type CheckResult = (FilesDigest, Option<Result<TlsListenerConfig, String>>);
 /// until the next check.
 pub(super) async fn watch_certificates(
     files: settings::TlsSettings,
+    policy: FilePolicy,
     current_tls: watch::Sender<Arc<TlsListenerConfig>>,
     reload_requests: Arc<Notify>,
     stop: CancellationToken,
@@ -48,6 +49,7 @@ pub(super) async fn watch_certificates(
         // which does no harm.
         let check = check_files(
             files.clone(),
+            policy,
             if forced { FilesDigest::new() } else { loaded_digest.clone() },
         );
         // If the disk hangs, only this task and its blocking thread wait.
@@ -75,12 +77,13 @@ pub(super) async fn watch_certificates(
 /// itself reports.
 async fn check_files(
     files: settings::TlsSettings,
+    policy: FilePolicy,
     loaded_digest: FilesDigest,
 ) -> Option<CheckResult> {
     #[expect(clippy::disallowed_methods, reason = "certificates are read on a blocking thread")]
     let reading = tokio::task::spawn_blocking(move || {
-        let digest = digest_files(&files);
-        let load = || TlsListenerConfig::load(&files).map_err(|error| error.to_string());
+        let digest = digest_files(&files, &policy);
+        let load = || TlsListenerConfig::load(&files, &policy).map_err(|error| error.to_string());
         let result = (digest != loaded_digest).then(load);
         (digest, result)
     });
@@ -88,13 +91,13 @@ async fn check_files(
 }
 
 /// Returns the digest of all files. A file that cannot be read counts as empty, and loading it
-/// reports the error.
-fn digest_files(files: &settings::TlsSettings) -> FilesDigest {
+/// reports the error. The owner and the mode are checked when the file is loaded.
+fn digest_files(files: &settings::TlsSettings, policy: &FilePolicy) -> FilesDigest {
     let settings::TlsSettings { cert, key, client_ca, clients_file } = files;
     let mut digest = Context::new(&SHA256);
     let all = [Some(cert), Some(key), client_ca.as_ref(), clients_file.as_ref()];
     for path in all.into_iter().flatten() {
-        let bytes = read_file(Path::new(path)).unwrap_or_default();
+        let bytes = read_file(Path::new(path), FilePurpose::Public, policy).unwrap_or_default();
         digest.update(&bytes.len().to_be_bytes());
         digest.update(&bytes);
     }

@@ -210,7 +210,7 @@ mod tests {
         settings.state.dir = dir.path().to_owned();
         settings.server.socket = dir.path().join("agent.sock");
         settings.server.listen = vec!["127.0.0.1:0".parse().unwrap()];
-        let files = StartupFiles::read_files(&settings).unwrap();
+        let files = StartupFiles::read_files(&settings, None).unwrap();
         let prepared =
             PreparedDaemon::new(settings, files, InheritedSockets::default(), None).unwrap();
         prepared.opened.ledger.stop_thread();

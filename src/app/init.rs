@@ -11,11 +11,9 @@ use super::process::ExitStatus;
 use crate::common::{Clock as _, Random as _, SystemClock, SystemRandom};
 use crate::model::{Fault, ImageDir, MarkerId, NodeId};
 use crate::probe::{DirectoryInspection, DirectoryOwner, ProbeOptions, Prober, WorkerSlot};
-use crate::settings::Settings;
+use crate::settings::{DEFAULT_USER, Settings};
 use crate::wire::{ErrorCode, ErrorResponse, InitResponse};
 
-/// The user of the packaged systemd unit.
-const DEFAULT_USER: &str = "imagestore-agent";
 /// The node id in the name of the probe file. The marker that `init` writes names no node. The id
 /// is constant, so that the next `init` replaces the file of one that was killed. No node has this
 /// id, so a daemon that probes the directory at the same time writes to another file.

@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 use crate::http::TokenTable;
 use crate::management::{CallbackClient, EventSigner, load_signer};
-use crate::settings::{Settings, environment_variables};
+use crate::settings::{FilePolicy, Settings, environment_variables};
 
 /// Maximum duration of one read. A disk that responds needs far less for these small files.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -119,11 +119,12 @@ async fn read_files(
 fn read_blocking(config: Option<&Path>) -> ReadFiles {
     let settings =
         Settings::load(config, environment_variables()).map_err(|error| error.to_string())?;
+    let policy = FilePolicy::of_daemon(&settings.state);
     let tokens = match &settings.auth.tokens_file {
-        Some(path) => TokenTable::load_file(path).map_err(|error| error.to_string())?,
+        Some(path) => TokenTable::load_file(path, &policy).map_err(|error| error.to_string())?,
         None => TokenTable::default(),
     };
-    let signer = load_signer(&settings.callback).map_err(|error| error.to_string())?;
+    let signer = load_signer(&settings.callback, &policy).map_err(|error| error.to_string())?;
     Ok((settings, tokens, signer))
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use nix::sys::stat::{Mode, umask};
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -23,6 +24,8 @@ const WORKER_THREADS: usize = 2;
 
 /// Runs the daemon until a signal stops it. Its new epoch is not below `epoch_floor`.
 pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatus {
+    // The files of SQLite have no mode of their own. The socket and the state directory set theirs.
+    umask(Mode::from_bits_truncate(0o077));
     let settings = match Settings::load(config, environment_variables()) {
         Ok(settings) => settings,
         Err(error) => {
@@ -30,7 +33,7 @@ pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatu
             return ExitStatus::Settings;
         }
     };
-    let files = match StartupFiles::read_files(&settings) {
+    let files = match StartupFiles::read_files(&settings, config) {
         Ok(files) => files,
         Err(error) => {
             eprint!("{}", format_report(error.setting_faults()));
@@ -102,6 +105,12 @@ fn log_risks(settings: &Settings, files: &StartupFiles) {
             }
             _ => warn!(%fault, "file not readable, but not required for a start"),
         }
+    }
+    for fault in &files.unsafe_files {
+        warn!(%fault, "file not safe from other users");
+    }
+    if settings.state.trust_file_modes {
+        warn!("state.trust_file_modes is set: files are used whatever their owner and mode");
     }
     for key in settings.not_yet() {
         warn!(key, "setting has no effect in this version");

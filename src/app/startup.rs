@@ -7,17 +7,22 @@
 //!   with [`StartupFiles::read_files`].
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tracing::warn;
+
 use super::process::ExitStatus;
-use crate::common::{Clock, Random, SystemClock, SystemRandom, Timestamp};
+use crate::common::{
+    Clock, FileRisk, Random, SystemClock, SystemRandom, Timestamp, inspect_folder,
+};
 use crate::http::{BindError, HttpServer, InheritedSockets, TlsListenerConfig, TokenTable};
-use crate::ledger::{self, OpenError, OpenedLedger, StateDir, StateDirError};
+use crate::ledger::{self, MasterKeyError, OpenError, OpenedLedger, StateDir, StateDirError};
 use crate::management::{CallbackClient, RequestTimeouts};
 use crate::model::NodeId;
 use crate::settings::{
-    SettingFault, Settings, SettingsError, environment_variables, format_report, required_at_start,
+    FilePolicy, SettingFault, Settings, SettingsError, environment_variables, format_report,
+    is_required_at_start, settings_file,
 };
 use crate::systemd;
 
@@ -29,6 +34,8 @@ pub struct StartupFiles {
     pub(super) tls: Option<TlsListenerConfig>,
     /// Faults of the files that cannot be read and that a start does not need.
     pub(super) optional_failures: Vec<SettingFault>,
+    /// Faults of the files that are used, although other users can read or replace them.
+    pub(super) unsafe_files: Vec<SettingFault>,
 }
 
 impl StartupFiles {
@@ -37,28 +44,33 @@ impl StartupFiles {
     /// # Errors
     /// Returns every fault of every file. A fault names the line of a possible secret and never
     /// shows its text.
-    pub fn read_files(settings: &Settings) -> Result<Self, SettingsError> {
-        let mut faults = settings.check_files();
-        let unreadable_keys: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();
+    pub fn read_files(settings: &Settings, config: Option<&Path>) -> Result<Self, SettingsError> {
+        let source = settings_file(config, environment_variables());
+        let report = settings.inspect_files(Some(&source));
+        let policy = FilePolicy::of_daemon(&settings.state);
+        let is_startable = report.refused.is_empty();
+        let mut faults = [report.unreadable, report.refused].concat();
+        let reported_keys: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();
         let mut content_faults = Vec::new();
         let tokens = match &settings.auth.tokens_file {
-            Some(path) => TokenTable::load_file(path),
+            Some(path) => TokenTable::load_file(path, &policy),
             None => Ok(TokenTable::default()),
         };
         let tokens = SettingsError::gather(tokens, &mut content_faults);
-        let client = CallbackClient::new(&settings.callback, RequestTimeouts::default());
+        let client = CallbackClient::new(&settings.callback, &policy, RequestTimeouts::default());
         let client = SettingsError::gather(client, &mut content_faults);
-        let tls = settings.server.tls.as_ref().map(TlsListenerConfig::load).transpose();
+        let tls = settings.server.tls.as_ref();
+        let tls = tls.map(|tls| TlsListenerConfig::load(tls, &policy)).transpose();
         let tls = SettingsError::gather(tls, &mut content_faults);
-        // `check_files` has already reported the files that cannot be read.
-        faults.extend(
-            content_faults.into_iter().filter(|fault| !unreadable_keys.contains(&fault.key)),
-        );
+        // The report has these files already.
+        faults
+            .extend(content_faults.into_iter().filter(|fault| !reported_keys.contains(&fault.key)));
         match (tokens, client, tls) {
             (Some(tokens), Some(client), Some(tls))
-                if !faults.iter().any(|fault| required_at_start(&fault.key)) =>
+                if is_startable && !faults.iter().any(|fault| is_required_at_start(&fault.key)) =>
             {
-                Ok(Self { tokens, client, tls, optional_failures: faults })
+                let unsafe_files = report.warnings;
+                Ok(Self { tokens, client, tls, optional_failures: faults, unsafe_files })
             }
             _ => Err(SettingsError::new(faults)),
         }
@@ -68,9 +80,12 @@ impl StartupFiles {
 /// Loads and validates the settings and their files, and prints the faults or the success.
 pub fn check_config(config: Option<&Path>) -> ExitStatus {
     match validate_settings(config) {
-        Ok(settings) => {
+        Ok((settings, unsafe_files)) => {
             for key in settings.not_yet() {
                 println!("{key}: this setting has no effect in this version");
+            }
+            for fault in unsafe_files {
+                println!("warning: {fault}");
             }
             println!("settings OK");
             ExitStatus::Ok
@@ -82,13 +97,16 @@ pub fn check_config(config: Option<&Path>) -> ExitStatus {
     }
 }
 
-/// Returns the settings if they and all of their files are usable. This is stricter than a start,
-/// which can do without some files.
-fn validate_settings(config: Option<&Path>) -> Result<Settings, SettingsError> {
+/// Returns the settings if they and all of their files are usable, and the files to warn of. This
+/// is stricter than a start, which can do without some files.
+fn validate_settings(
+    config: Option<&Path>,
+) -> Result<(Settings, Vec<SettingFault>), SettingsError> {
     let settings = Settings::load(config, environment_variables())?;
-    let StartupFiles { optional_failures, .. } = StartupFiles::read_files(&settings)?;
+    let files = StartupFiles::read_files(&settings, config)?;
+    let StartupFiles { optional_failures, unsafe_files, .. } = files;
     if optional_failures.is_empty() {
-        Ok(settings)
+        Ok((settings, unsafe_files))
     } else {
         Err(SettingsError::new(optional_failures))
     }
@@ -106,6 +124,14 @@ pub enum StartError {
     /// A socket cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// Another user can replace the socket.
+    #[error("the folder of server.socket, {path}, {risk}: correct it, or choose another folder")]
+    UnsafeSocketFolder {
+        /// The folder.
+        path: PathBuf,
+        /// The reason.
+        risk: FileRisk,
+    },
 }
 
 impl StartError {
@@ -113,6 +139,9 @@ impl StartError {
     pub fn exit_status(&self) -> ExitStatus {
         match self {
             Self::StateDir(StateDirError::Locked { .. }) => ExitStatus::Locked,
+            Self::StateDir(StateDirError::Unsafe { .. })
+            | Self::Ledger(OpenError::MasterKey(MasterKeyError::Unsafe { .. }))
+            | Self::UnsafeSocketFolder { .. } => ExitStatus::Settings,
             Self::StateDir(_) => ExitStatus::Internal,
             Self::Ledger(OpenError::Damaged { .. } | OpenError::Newer { .. }) => ExitStatus::Ledger,
             Self::Ledger(_) => ExitStatus::Internal,
@@ -150,12 +179,16 @@ impl PreparedDaemon {
         let StartupFiles { tokens, client, tls, .. } = files;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom::default());
-        let state_dir = StateDir::open(&settings.state.dir)?;
+        let policy = FilePolicy::of_daemon(&settings.state);
+        let state_dir = StateDir::open(&settings.state.dir, &policy)?;
         let node = state_dir.node_id(random.as_ref())?;
         let credentials = systemd::credentials_directory();
         // The ledger uses this time for its epoch.
         let now = clock.now().max(epoch_floor.unwrap_or_default());
         let opened = ledger::open_ledger(&state_dir, &settings.state, credentials.as_deref(), now)?;
+        if inherited.unix.is_empty() {
+            check_socket_folder(&settings.server.socket, &policy)?;
+        }
         let server = HttpServer::bind(&settings.server, inherited)?;
         Ok(Self { settings, state_dir, node, opened, client, tokens, tls, server, clock, random })
     }
@@ -163,5 +196,21 @@ impl PreparedDaemon {
     /// Returns the TCP addresses on which the server listens.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.server.addresses()
+    }
+}
+
+/// Checks that no other user can replace the socket, because clients send secrets to it. A folder
+/// that does not exist is left to the bind.
+fn check_socket_folder(socket: &Path, policy: &FilePolicy) -> Result<(), StartError> {
+    let Some(folder) = socket.parent() else { return Ok(()) };
+    match inspect_folder(folder, policy.trusted) {
+        Ok(Some(risk)) if !policy.takes_unsafe => {
+            Err(StartError::UnsafeSocketFolder { path: folder.to_owned(), risk })
+        }
+        Ok(Some(risk)) => {
+            warn!(path = %folder.display(), %risk, "socket folder not safe");
+            Ok(())
+        }
+        _ => Ok(()),
     }
 }

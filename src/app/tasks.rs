@@ -22,7 +22,7 @@ use crate::management::{CallbackClient, ReplyQueue, RequestTimeouts, UrlGuard};
 use crate::model::NodeId;
 use crate::notifier::{HeartbeatTask, NotifierContext, NotifierHandle, NotifierTask};
 use crate::probe::{ProbeOptions, Prober};
-use crate::settings::{CallbackFormat, HostKeyPolicy, Settings};
+use crate::settings::{CallbackFormat, FilePolicy, HostKeyPolicy, Settings};
 use crate::ssh::Verifier;
 use crate::systemd;
 use crate::systemd::watchdog;
@@ -193,6 +193,7 @@ impl TaskStarter {
         if let (Some(files), Some(sender)) = (self.settings.server.tls.clone(), sender) {
             let watch = cert_reload::watch_certificates(
                 files,
+                FilePolicy::of_daemon(&self.settings.state),
                 sender,
                 Arc::clone(reload_requests),
                 self.stop.clone(),

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::model::Secret;
+use crate::settings::FilePolicy;
 use crate::settings::SettingsError;
 use crate::tls::{ClientTlsFiles, client_config};
 
@@ -129,7 +130,7 @@ impl DaemonAddress {
         let tls = if is_tls {
             let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
             let name = ServerName::try_from(name).map_err(|_| invalid())?;
-            Some((name, Arc::new(client_config(trust)?)))
+            Some((name, Arc::new(client_config(trust, &FilePolicy::of_process())?)))
         } else {
             None
         };

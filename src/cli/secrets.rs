@@ -1,14 +1,14 @@
 //! Secrets of the client commands, read from stdin, a file or a prompt.
-#![expect(clippy::disallowed_methods, reason = "files that the user names")]
 
-use std::fs::File;
 use std::io::{self, IsTerminal as _, Read};
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use super::args::SecretSources;
+use crate::common::FileRisk;
 use crate::model::{Secret, SshCredentials};
+use crate::settings::{FileError, open_client_secret};
 
 /// The maximum size of a secret: 64 KiB. This is far more than a key of any kind needs.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
@@ -18,6 +18,11 @@ const MAX_SECRET_BYTES: u64 = 64 * 1024;
 pub(super) enum SecretError {
     #[error("cannot read {from}: {source}")]
     Unreadable { from: String, source: io::Error },
+    #[error(
+        "{from} {risk}: a file with a secret must belong to root or to the user of the command, and \
+         nobody else may read or replace it (chmod 600)"
+    )]
+    Unsafe { from: String, risk: FileRisk },
     #[error("{0} is empty, not UTF-8 text, or larger than 64 KiB")]
     InvalidText(String),
     #[error(
@@ -79,9 +84,10 @@ pub(super) fn read_token(file: &Path) -> Result<Secret, SecretError> {
 
 fn read_file(path: &Path) -> Result<Zeroizing<String>, SecretError> {
     let from = path.display().to_string();
-    match File::open(path) {
+    match open_client_secret(path) {
         Ok(file) => read_bounded_text(file, &from),
-        Err(source) => Err(SecretError::Unreadable { from, source }),
+        Err(FileError::Unreadable(source)) => Err(SecretError::Unreadable { from, source }),
+        Err(FileError::Unsafe { risk, .. }) => Err(SecretError::Unsafe { from, risk }),
     }
 }
 

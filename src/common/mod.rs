@@ -1,6 +1,6 @@
 //! Layer 0. Small general tools without any knowledge of stores: time and randomness, backoff, text
-//! that is safe to display, error chains, address lists, files of one entry a line, enums with a
-//! text for each variant, locks, crash points for tests.
+//! that is safe to display, error chains, address lists, the owner and the mode of files, files of
+//! one entry a line, enums with a text for each variant, locks, crash points for tests.
 //!
 //! # Guarantees
 //! - Every module above uses the same tool for the same job.
@@ -13,6 +13,7 @@
 mod backoff;
 mod crash_points;
 mod error_chain;
+mod file_trust;
 mod ip_allowlist;
 mod line_file;
 mod lock;
@@ -23,6 +24,10 @@ mod time;
 pub use backoff::Backoff;
 pub use crash_points::crash_point;
 pub use error_chain::{ErrorChain, root_cause};
+pub use file_trust::{
+    FileProtection, FileRisk, FileStatus, FileType, OpenedFile, TrustedOwner, file_risk,
+    inspect_folder, open_file, open_folder, own_file_risk, structure_risk,
+};
 pub use ip_allowlist::IpAllowlist;
 pub use line_file::parse_lines;
 pub use lock::{ignore_poison, lock_unpoisoned};

@@ -107,7 +107,7 @@ async fn run_scenario(once: bool) -> Result<ExitStatus, DemoError> {
     let token = random_hex();
     let settings = demo_settings(&temp_dir, &node, &secret, &token)?;
     let images = temp_dir.create_dir("images")?;
-    let files = StartupFiles::read_files(&settings).map_err(demo_error)?;
+    let files = StartupFiles::read_files(&settings, None).map_err(demo_error)?;
     let prepared = PreparedDaemon::new(settings, files, InheritedSockets::default(), None)
         .map_err(demo_error)?;
     let address = *prepared

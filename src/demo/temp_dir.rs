@@ -1,9 +1,9 @@
 //! A temporary directory for the demo.
 #![expect(clippy::disallowed_methods, reason = "the demo's own files")]
 
-use std::fs::{self, DirBuilder};
-use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// A directory of mode 0700 in the system's temporary directory. Dropping it removes it with its
@@ -31,10 +31,11 @@ impl TempDir {
         Ok(path)
     }
 
-    /// Writes a file in it.
+    /// Writes a file in it that only its owner can read.
     pub(super) fn write_file(&self, name: &str, text: &str) -> io::Result<PathBuf> {
         let path = self.0.join(name);
-        fs::write(&path, text)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(text.as_bytes())?;
         Ok(path)
     }
 }

@@ -26,7 +26,7 @@ use super::auth::{Principal, Role};
 use super::server::connection::shutdown_grace_elapsed;
 use crate::common::parse_lines;
 use crate::settings;
-use crate::settings::{SettingFault, SettingsError, read_text};
+use crate::settings::{FilePolicy, FilePurpose, SettingFault, SettingsError, read_text};
 use crate::tls::server_config;
 
 const CLIENTS_KEY: &str = "server.tls.clients_file";
@@ -70,11 +70,14 @@ impl TlsListenerConfig {
     ///
     /// # Errors
     /// [`SettingsError`] contains every fault of every file.
-    pub fn load(settings: &settings::TlsSettings) -> Result<Self, SettingsError> {
+    pub fn load(
+        settings: &settings::TlsSettings,
+        policy: &FilePolicy,
+    ) -> Result<Self, SettingsError> {
         let mut faults = Vec::new();
-        let config = SettingsError::gather(server_config(settings), &mut faults);
+        let config = SettingsError::gather(server_config(settings, policy), &mut faults);
         let clients = match &settings.clients_file {
-            Some(path) => load_client_rules(path),
+            Some(path) => load_client_rules(path, policy),
             None => Ok(Vec::new()),
         };
         let clients = SettingsError::gather(clients, &mut faults);
@@ -131,9 +134,9 @@ pub(super) async fn accept_tls(
 /// The client names, and the principal of each.
 type ClientCertRules = Vec<(ServerName<'static>, Principal)>;
 
-fn load_client_rules(path: &Path) -> Result<ClientCertRules, SettingsError> {
-    let text = read_text(path)
-        .map_err(|error| SettingFault::unreadable_file(CLIENTS_KEY, path, &error))?;
+fn load_client_rules(path: &Path, policy: &FilePolicy) -> Result<ClientCertRules, SettingsError> {
+    let text = read_text(path, FilePurpose::Access, policy)
+        .map_err(|error| SettingFault::unusable_file(CLIENTS_KEY, path, &error))?;
     parse_lines(&text, parse_client_rule)
         .map_err(|lines| SettingsError::in_lines(CLIENTS_KEY, path, &lines))
 }

@@ -7,7 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
@@ -17,7 +17,7 @@ use nix::fcntl::OFlag;
 /// Returns `AlreadyExists` if the name is taken, and leaves the existing file untouched. Returns
 /// the error of the system otherwise.
 pub(super) fn create_file(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let temporary = dir.join(format!(".{name}.new"));
+    let temporary = temporary_path(dir, name);
     discard_file(&temporary)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     file.write_all(bytes)?;
@@ -29,10 +29,20 @@ pub(super) fn create_file(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()
     File::open(dir)?.sync_all()
 }
 
-/// Reads a file of at most `limit` bytes. Returns `None` if the file does not exist.
+/// Removes the temporary file that an interrupted [`create_file`] may have left.
+pub(super) fn discard_temporary(dir: &Path, name: &str) -> io::Result<()> {
+    discard_file(&temporary_path(dir, name))
+}
+
+fn temporary_path(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!(".{name}.new"))
+}
+
+/// Reads a file of at most `limit` bytes and follows no link. Returns `None` if the file does not
+/// exist.
 pub(super) fn read_file(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     // Opening a pipe without this flag would wait for its writer.
-    let flags = OFlag::O_NONBLOCK.bits();
+    let flags = (OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits();
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -12,7 +12,10 @@ use zeroize::Zeroizing;
 use super::durable_file;
 use crate::model::{Fault, Reason, Secret, StoreUuid};
 use crate::settings;
+use crate::settings::{FileError, FilePolicy, FilePurpose, read_file};
 
+/// Name of the master key in the state directory, and of the systemd credential.
+pub(super) const MASTER_KEY_FILE: &str = "master-key";
 const KEY_LEN: usize = 32;
 const KEY_ID_LEN: usize = 8;
 
@@ -27,6 +30,14 @@ pub enum MasterKeyError {
         /// The error of the system.
         #[source]
         source: io::Error,
+    },
+    /// Another user can read or replace the key.
+    #[error("the master key {path}: {error}")]
+    Unsafe {
+        /// The key file.
+        path: PathBuf,
+        /// The reason.
+        error: FileError,
     },
 }
 
@@ -55,16 +66,18 @@ impl SecretSealer {
     /// the key fail with `secret_unreadable`.
     ///
     /// # Errors
-    /// Returns [`MasterKeyError`] if a new key cannot be created durably.
+    /// Returns [`MasterKeyError`] if a new key cannot be created durably, or if another user can
+    /// read or replace the key.
     pub fn load_key(
         state: &settings::StateSettings,
         credentials: Option<&Path>,
         sealed_before: bool,
     ) -> Result<Self, MasterKeyError> {
-        let default_path = state.dir.join("master-key");
-        let credential = credentials.map(|dir| dir.join("master-key"));
+        let default_path = state.dir.join(MASTER_KEY_FILE);
+        let credential = credentials.map(|dir| dir.join(MASTER_KEY_FILE));
         let given = state.master_key_file.clone().or(credential);
-        let found = given.as_deref().map(read_key);
+        let policy = FilePolicy::of_daemon(state);
+        let found = given.as_deref().map(|path| read_given_key(path, &policy)).transpose()?;
         let (path, found) = match (given, found) {
             (Some(path), Some(found)) if state.master_key_file.is_some() => (path, found),
             (Some(path), Some(found @ Ok(Some(_)))) => (path, found),
@@ -74,7 +87,7 @@ impl SecretSealer {
         let bytes = match found {
             Ok(None) if path == default_path && !sealed_before => {
                 let bytes = generate_key(&path)?;
-                durable_file::create_file(&state.dir, "master-key", &bytes[..])
+                durable_file::create_file(&state.dir, MASTER_KEY_FILE, &bytes[..])
                     .map_err(|source| MasterKeyError::Unusable { path: path.clone(), source })?;
                 Some(bytes)
             }
@@ -158,7 +171,22 @@ fn associated_data(store: StoreUuid, field: &str) -> Aad<String> {
     Aad::from(format!("{store}/{field}"))
 }
 
-fn read_key(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+/// Reads a key that a setting or systemd names. The inner error is that of the system.
+fn read_given_key(path: &Path, policy: &FilePolicy) -> Result<FoundKey, MasterKeyError> {
+    match read_file(path, FilePurpose::Secret, policy) {
+        Ok(bytes) => Ok(Ok(Some(bytes))),
+        Err(FileError::Unreadable(error)) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(Ok(None))
+        }
+        Err(FileError::Unreadable(error)) => Ok(Err(error)),
+        Err(error) => Err(MasterKeyError::Unsafe { path: path.to_owned(), error }),
+    }
+}
+
+/// The content of a key file, or `None` if it does not exist.
+type FoundKey = io::Result<Option<Zeroizing<Vec<u8>>>>;
+
+fn read_key(path: &Path) -> FoundKey {
     Ok(durable_file::read_file(path, 4096)?.map(Zeroizing::new))
 }
 

@@ -13,7 +13,9 @@ use super::http_client::{BoundedClient, RequestTimeouts, USER_AGENT_NAME};
 use super::signature::{EventSigner, INVALID_SECRET, SecretsError};
 use crate::common::{Timestamp, ignore_poison};
 use crate::delivery::ReceiverReply;
-use crate::settings::{CallbackSettings, SettingFault, SettingsError, read_text};
+use crate::settings::{
+    CallbackSettings, FilePolicy, FilePurpose, SettingFault, SettingsError, read_text,
+};
 use crate::tls::{ClientTlsFiles, client_config, config_without_roots};
 use crate::wire::WebhookEvent;
 use crate::wire::headers::{COMMAND_PATH, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP};
@@ -34,6 +36,7 @@ impl CallbackClient {
     /// [`SettingsError`] with every fault of the URLs, the secrets and the certificates.
     pub fn new(
         settings: &CallbackSettings,
+        policy: &FilePolicy,
         timeouts: RequestTimeouts,
     ) -> Result<Option<Self>, SettingsError> {
         if settings.urls.is_empty() {
@@ -47,13 +50,13 @@ impl CallbackClient {
             |url: &Option<Uri>| url.as_ref().is_some_and(|url| url.scheme_str() == Some("https"));
         let all_https = urls.iter().all(is_https);
         let tls = if urls.iter().any(is_https) {
-            trust_settings(settings)
+            trust_settings(settings, policy)
         } else {
             config_without_roots()
         };
         let urls: Option<Arc<[Uri]>> = urls.into_iter().collect();
         let tls = SettingsError::gather(tls, &mut faults);
-        let signer = SettingsError::gather(load_signer(settings), &mut faults);
+        let signer = SettingsError::gather(load_signer(settings, policy), &mut faults);
         let (Some(urls), Some(tls), Some(signer)) = (urls, tls, signer) else {
             return Err(SettingsError::new(faults));
         };
@@ -131,13 +134,17 @@ impl CallbackClient {
     }
 }
 
-fn trust_settings(settings: &CallbackSettings) -> Result<rustls::ClientConfig, SettingsError> {
-    client_config(&ClientTlsFiles {
+fn trust_settings(
+    settings: &CallbackSettings,
+    policy: &FilePolicy,
+) -> Result<rustls::ClientConfig, SettingsError> {
+    let trust = ClientTlsFiles {
         ca: settings.ca_file.as_deref(),
         cert: settings.client_cert.as_deref(),
         key: settings.client_key.as_deref(),
         names: ["callback.ca_file", "callback.client_cert", "callback.client_key"],
-    })
+    };
+    client_config(&trust, policy)
 }
 
 fn parse_url(text: &str) -> Result<Uri, SettingsError> {
@@ -158,11 +165,14 @@ fn parse_url(text: &str) -> Result<Uri, SettingsError> {
 ///
 /// # Errors
 /// [`SettingsError`] with every line that is not a secret, by its number. The lines are not quoted.
-pub fn load_signer(settings: &CallbackSettings) -> Result<Option<EventSigner>, SettingsError> {
+pub fn load_signer(
+    settings: &CallbackSettings,
+    policy: &FilePolicy,
+) -> Result<Option<EventSigner>, SettingsError> {
     const SIGNING_SECRET_KEY: &str = "callback.signing_secret_file";
     let Some(path) = &settings.signing_secret_file else { return Ok(None) };
-    let text = read_text(path)
-        .map_err(|error| SettingFault::unreadable_file(SIGNING_SECRET_KEY, path, &error))?;
+    let text = read_text(path, FilePurpose::Secret, policy)
+        .map_err(|error| SettingFault::unusable_file(SIGNING_SECRET_KEY, path, &error))?;
     let signer = EventSigner::parse_secrets(&text).map_err(|error| match error {
         SecretsError::InvalidLines(lines) => {
             let lines: Vec<_> = lines.into_iter().map(|line| (line, INVALID_SECRET)).collect();

@@ -8,10 +8,12 @@
 //!   URL may contain a password there.
 //! - It never shows values of unknown keys or of keys that lead to secrets.
 
+use std::fmt;
 use std::path::Path;
-use std::{fmt, io};
 
 use config::{Value, ValueKind};
+
+use super::files::FileError;
 
 /// Maximum length of a displayed value, in characters. A fault stays readable.
 const MAX_VALUE_CHARS: usize = 120;
@@ -47,10 +49,15 @@ impl SettingFault {
         }
     }
 
-    /// Creates a fault for a file that a setting names and that cannot be read.
-    pub fn unreadable_file(key: &str, path: &Path, error: &io::Error) -> Self {
-        let fault = Self::in_file(key, path, format_args!("cannot be read: {error}"));
-        Self { allowed: Some("a readable file".to_owned()), ..fault }
+    /// Creates a fault for a file that a setting names and that cannot be read or is not safe.
+    pub fn unusable_file(key: &str, path: &Path, error: &FileError) -> Self {
+        let (problem, allowed) = match error {
+            FileError::Unreadable(error) => {
+                (format!("cannot be read: {error}"), "a readable file".to_owned())
+            }
+            FileError::Unsafe { risk, allowed } => (format!("the file {risk}"), allowed.clone()),
+        };
+        Self { allowed: Some(allowed), ..Self::in_file(key, path, problem) }
     }
 }
 

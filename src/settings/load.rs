@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use config::{Map, Value};
 
@@ -115,40 +115,15 @@ impl Settings {
         faults.extend(reader.into_faults());
         if faults.is_empty() { Ok(settings) } else { Err(SettingsError::new(faults)) }
     }
-
-    /// Returns a fault for each file named in the settings that the current user cannot read. The
-    /// daemon's user may be able to read others. The call blocks on those files.
-    pub fn check_files(&self) -> Vec<SettingFault> {
-        let tls = self.server.tls.as_ref();
-        let named = [
-            ("server.tls.cert", tls.map(|tls| &tls.cert)),
-            ("server.tls.key", tls.map(|tls| &tls.key)),
-            ("server.tls.client_ca", tls.and_then(|tls| tls.client_ca.as_ref())),
-            ("server.tls.clients_file", tls.and_then(|tls| tls.clients_file.as_ref())),
-            ("auth.tokens_file", self.auth.tokens_file.as_ref()),
-            (MASTER_KEY_FILE, self.state.master_key_file.as_ref()),
-            ("callback.signing_secret_file", self.callback.signing_secret_file.as_ref()),
-            ("callback.ca_file", self.callback.ca_file.as_ref()),
-            ("callback.client_cert", self.callback.client_cert.as_ref()),
-            ("callback.client_key", self.callback.client_key.as_ref()),
-        ];
-        let unreadable = |(key, path): (&str, Option<_>)| {
-            let path: &std::path::PathBuf = path?;
-            let error = files::check_readable(path).err()?;
-            Some(SettingFault::unreadable_file(key, path, &error))
-        };
-        named.into_iter().filter_map(unreadable).collect()
-    }
 }
 
-/// The key that names the file of the master key, which seals stored secrets.
-pub const MASTER_KEY_FILE: &str = "state.master_key_file";
-
-/// Returns true if a start needs the file of this key. `serve` only warns of the others.
-pub fn required_at_start(key: &str) -> bool {
-    // Without the master key the daemon still shows and probes the stores. It does not create a new
-    // key, so restoring the file makes every secret readable again.
-    key != MASTER_KEY_FILE
+/// Returns the settings file that [`Settings::load`] reads.
+pub fn settings_file(
+    file: Option<&Path>,
+    env: impl IntoIterator<Item = (String, String)>,
+) -> PathBuf {
+    let named = named_file(file, &own_variables(env)).map(Path::to_owned);
+    named.unwrap_or_else(|| PathBuf::from(DEFAULT_SETTINGS_FILE))
 }
 
 /// Returns the variables of this process that [`Settings::load`] uses. Text that is not UTF-8 gets

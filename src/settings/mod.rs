@@ -13,10 +13,11 @@
 //! file ─► layer ─┐
 //!                ├─ merged by `config` ─► reader ─► schema ─► Settings | every fault
 //! environment ──►┘                        rules: allowed values of one key
-//!                                         files: content of the files that settings name
+//!                                         files: content and owner of the named files
 //! ```
 
 mod error;
+mod file_check;
 mod files;
 mod later;
 mod layer;
@@ -27,8 +28,12 @@ mod schema;
 mod sections;
 
 pub use error::{SettingFault, SettingsError, format_report};
-pub use files::{read_file, read_text};
-pub use load::{DEFAULT_SETTINGS_FILE, MASTER_KEY_FILE, environment_variables, required_at_start};
+pub use file_check::{FileReport, MASTER_KEY_FILE, is_required_at_start};
+pub use files::{
+    DEFAULT_USER, FileError, FilePolicy, FilePurpose, daemon_owner, open_client_secret, read_file,
+    read_text,
+};
+pub use load::{DEFAULT_SETTINGS_FILE, environment_variables, settings_file};
 pub use sections::{
     ApiSettings, AuthSettings, CallbackFormat, CallbackSettings, HostKeyPolicy, MonitorSettings,
     ReplyMode, ServerSettings, Settings, SshSettings, StateSettings, StorageSettings, TlsSettings,

@@ -97,6 +97,8 @@ pub struct StateSettings {
     /// The file of the master key, which seals stored secrets. The default is the systemd
     /// credential `master-key`, else a file created in `dir`.
     pub master_key_file: Option<PathBuf>,
+    /// True if files with secrets are used whatever their owner and mode are.
+    pub trust_file_modes: bool,
 }
 
 /// The section `[storage]`.

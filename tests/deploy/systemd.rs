@@ -54,7 +54,7 @@ fn it_is_installed_started_given_a_store_and_reloaded() {
     machine.sh("token=4711; hash=$(printf %s $token | sha256sum | cut -d' ' -f1); \
          printf 'mn-1:%s:read\\n' $hash > /etc/imagestore-agent/tokens && \
          chown root:imagestore-agent /etc/imagestore-agent/tokens && \
-         chmod 640 /etc/imagestore-agent/tokens && printf %s $token > /root/token && \
+         chmod 640 /etc/imagestore-agent/tokens && printf %s $token > /root/token && chmod 600 /root/token && \
          printf '[auth]\\ntokens_file = \"/etc/imagestore-agent/tokens\"\\n' \
              > /etc/imagestore-agent/agent.toml");
     let list = format!("{AGENT} list --url http://127.0.0.1:7811 --token-file /root/token");

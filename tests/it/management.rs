@@ -6,11 +6,12 @@ use std::time::Duration;
 use imagestore_agent::delivery::ReceiverReply;
 use imagestore_agent::management::{CallbackClient, EventSigner, RequestTimeouts};
 use imagestore_agent::model::NodeId;
-use imagestore_agent::settings::{CallbackSettings, Settings};
+use imagestore_agent::settings::{CallbackSettings, FilePolicy, Settings};
 use imagestore_agent::wire::{EventFormat, WebhookEvent};
 
 use crate::support::fixtures::{NOW, notice};
 use crate::support::management_node::{Answer, ManagementNode};
+use crate::support::secret_files::write_secret;
 use crate::support::test_ca::TestCa;
 
 const SECRETS: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n\
@@ -21,7 +22,9 @@ fn callback(url: String) -> CallbackSettings {
 }
 
 fn client(settings: &CallbackSettings) -> CallbackClient {
-    CallbackClient::new(settings, RequestTimeouts::default()).unwrap().unwrap()
+    CallbackClient::new(settings, &FilePolicy::of_process(), RequestTimeouts::default())
+        .unwrap()
+        .unwrap()
 }
 
 fn event() -> WebhookEvent {
@@ -44,7 +47,7 @@ fn unreached(reply: ReceiverReply) -> String {
 async fn an_event_arrives_whole_and_signed_with_each_secret() {
     let dir = tempfile::tempdir().unwrap();
     let secrets = dir.path().join("secrets");
-    std::fs::write(&secrets, SECRETS).unwrap();
+    write_secret(&secrets, SECRETS);
     let mut node = ManagementNode::answering([]).await;
     let settings = CallbackSettings { signing_secret_file: Some(secrets), ..callback(node.url()) };
     assert_eq!(client(&settings).post_event(0, &event(), NOW).await.0, answered(200));
@@ -87,7 +90,9 @@ async fn a_silent_receiver_is_given_up_at_the_deadline() {
     let node = ManagementNode::answering([Answer::Never]).await;
     let limits =
         RequestTimeouts { total: Duration::from_millis(100), ..RequestTimeouts::default() };
-    let client = CallbackClient::new(&callback(node.url()), limits).unwrap().unwrap();
+    let client = CallbackClient::new(&callback(node.url()), &FilePolicy::of_process(), limits)
+        .unwrap()
+        .unwrap();
     let why = unreached(client.post_event(0, &event(), NOW).await.0);
     assert_eq!(why, "no response within 100 ms");
     // The client does not use the connection that hung again.
@@ -100,7 +105,9 @@ async fn the_status_counts_even_when_the_body_stalls() {
     let node = ManagementNode::answering(answers).await;
     let limits =
         RequestTimeouts { total: Duration::from_millis(200), ..RequestTimeouts::default() };
-    let client = CallbackClient::new(&callback(node.url()), limits).unwrap().unwrap();
+    let client = CallbackClient::new(&callback(node.url()), &FilePolicy::of_process(), limits)
+        .unwrap()
+        .unwrap();
     assert_eq!(client.post_event(0, &event(), NOW).await.0, answered(200));
     let excerpt = "no more follows".to_owned();
     let refused = ReceiverReply::Response { status: 422, retry_after: None, excerpt };
@@ -179,7 +186,8 @@ fn a_certificate_and_a_key_that_do_not_belong_together_are_reported() {
         client_key: Some(other.issue("agent").1),
         ..callback("https://mn.example/events".to_owned())
     };
-    let bad = CallbackClient::new(&settings, RequestTimeouts::default()).unwrap_err();
+    let bad = CallbackClient::new(&settings, &FilePolicy::of_process(), RequestTimeouts::default())
+        .unwrap_err();
     assert_eq!(bad.setting_faults().len(), 1, "{bad:?}");
     assert!(bad.to_string().contains("callback.client_cert"), "{bad}");
 }
@@ -188,12 +196,13 @@ fn a_certificate_and_a_key_that_do_not_belong_together_are_reported() {
 fn settings_that_cannot_be_used_are_named_and_nothing_secret_is_quoted() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
-        std::fs::write(dir.path().join(name), text).unwrap();
+        write_secret(dir.path().join(name), text);
         dir.path().join(name)
     };
     let https = || callback("https://mn.example/events".to_owned());
     let error = |settings: &CallbackSettings| {
-        CallbackClient::new(settings, RequestTimeouts::default()).unwrap_err()
+        CallbackClient::new(settings, &FilePolicy::of_process(), RequestTimeouts::default())
+            .unwrap_err()
     };
     let absent = || Some(Path::new("/nonexistent/file").to_owned());
     let secret = file("secret", "whsec_hunter2");
@@ -242,5 +251,9 @@ fn settings_that_cannot_be_used_are_named_and_nothing_secret_is_quoted() {
     ];
     assert_eq!(faults, expected.map(|(key, what)| (key.to_owned(), what.to_owned())));
     let none = CallbackSettings { urls: Vec::new(), ..https() };
-    assert!(CallbackClient::new(&none, RequestTimeouts::default()).unwrap().is_none());
+    assert!(
+        CallbackClient::new(&none, &FilePolicy::of_process(), RequestTimeouts::default())
+            .unwrap()
+            .is_none()
+    );
 }

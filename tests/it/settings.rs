@@ -9,6 +9,8 @@ use imagestore_agent::settings::{
 };
 use proptest::prelude::*;
 
+use crate::support::secret_files::write_secret;
+
 const NOTHING: [(String, String); 0] = [];
 
 fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -308,13 +310,14 @@ fn what_may_be_a_secret_is_never_shown() {
 fn the_files_a_setting_names_are_looked_at_on_demand() {
     let dir = tempfile::tempdir().unwrap();
     let there = dir.path().join("tokens");
-    fs::write(&there, "").unwrap();
+    write_secret(&there, "");
     let mut settings = Settings::built_in();
     settings.auth.tokens_file = Some(there);
-    assert_eq!(settings.check_files(), []);
+    assert_eq!(settings.inspect_files(None).unreadable, []);
     settings.callback.ca_file = Some(dir.path().join("none"));
     settings.state.master_key_file = Some(dir.path().to_owned());
-    let keys: Vec<String> = settings.check_files().into_iter().map(|fault| fault.key).collect();
+    let unreadable = settings.inspect_files(None).unreadable;
+    let keys: Vec<String> = unreadable.into_iter().map(|fault| fault.key).collect();
     assert_eq!(keys, ["state.master_key_file", "callback.ca_file"]);
 }
 

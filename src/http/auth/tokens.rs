@@ -21,7 +21,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::{Principal, Role};
 use crate::common::parse_lines;
-use crate::settings::{SettingFault, SettingsError, read_text};
+use crate::settings::{FilePolicy, FilePurpose, SettingFault, SettingsError, read_text};
 
 /// Key of the setting that names the file.
 const SETTING_KEY: &str = "auth.tokens_file";
@@ -48,9 +48,9 @@ impl TokenTable {
     ///
     /// # Errors
     /// [`SettingsError`] names every invalid line.
-    pub fn load_file(path: &Path) -> Result<Self, SettingsError> {
-        let text = read_text(path)
-            .map_err(|error| SettingFault::unreadable_file(SETTING_KEY, path, &error))?;
+    pub fn load_file(path: &Path, policy: &FilePolicy) -> Result<Self, SettingsError> {
+        let text = read_text(path, FilePurpose::Secret, policy)
+            .map_err(|error| SettingFault::unusable_file(SETTING_KEY, path, &error))?;
         Self::read_file(&text).map_err(|lines| SettingsError::in_lines(SETTING_KEY, path, &lines))
     }
 
@@ -121,6 +121,12 @@ mod tests {
     const SESAME: &str = "d0c04f4b1951e4aeaaec8223ed2039e542f3aae805a6fa7f6d794e5afff5d272";
     const HUNTER2: &str = "f52fbd32b2b3b86ff88ef6c490628285f482af15ddcb29541f94bcf526a3f6c7";
 
+    fn write_private(path: &Path, text: &str) {
+        std::fs::write(path, text).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(path, mode).unwrap();
+    }
+
     #[test]
     fn a_token_is_recognized_by_its_digest_and_has_its_lines_role() {
         let text =
@@ -153,8 +159,9 @@ mod tests {
         ] {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("tokens");
-            std::fs::write(&path, format!("# tokens\n{line}\n")).unwrap();
-            let error = TokenTable::load_file(&path).unwrap_err().to_string();
+            write_private(&path, &format!("# tokens\n{line}\n"));
+            let error =
+                TokenTable::load_file(&path, &FilePolicy::of_process()).unwrap_err().to_string();
             let at = 1 + line.lines().count();
             let expected = format!("auth.tokens_file = {path:?}: line {at}: {problem}");
             assert!(error.contains(&expected), "{error}");
@@ -166,12 +173,16 @@ mod tests {
     fn every_bad_line_is_reported_up_to_a_readable_number() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokens");
-        std::fs::write(&path, format!("a\nmn:{SESAME}\n:\n")).unwrap();
-        let faults =
-            |path: &Path| TokenTable::load_file(path).unwrap_err().setting_faults().to_vec();
+        write_private(&path, &format!("a\nmn:{SESAME}\n:\n"));
+        let faults = |path: &Path| {
+            TokenTable::load_file(path, &FilePolicy::of_process())
+                .unwrap_err()
+                .setting_faults()
+                .to_vec()
+        };
         let lines: Vec<String> = faults(&path).into_iter().map(|fault| fault.problem).collect();
         assert!(lines[0].starts_with("line 1: ") && lines[1].starts_with("line 3: "), "{lines:?}");
-        std::fs::write(&path, "no token\n".repeat(100)).unwrap();
+        write_private(&path, &"no token\n".repeat(100));
         assert_eq!(faults(&path).len(), 17);
         assert_eq!(faults(&path)[16].problem, "84 more lines are invalid");
     }
@@ -180,7 +191,8 @@ mod tests {
     fn a_file_that_is_missing_or_no_file_is_named() {
         let dir = tempfile::tempdir().unwrap();
         for path in [dir.path().to_owned(), dir.path().join("absent")] {
-            let error = TokenTable::load_file(&path).unwrap_err().to_string();
+            let error =
+                TokenTable::load_file(&path, &FilePolicy::of_process()).unwrap_err().to_string();
             assert!(error.contains(&format!("{path:?}: cannot be read")), "{error}");
         }
         assert!(

@@ -1,17 +1,24 @@
 //! The state directory, locked for one daemon.
 #![expect(clippy::disallowed_methods, reason = "the state directory and its lock")]
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, fstatat};
+use tracing::warn;
 
-use crate::common::Random;
+use crate::common::{
+    FileProtection, FileRisk, FileStatus, Random, open_folder, own_file_risk, structure_risk,
+};
 use crate::ledger::durable_file;
+use crate::ledger::sealer::MASTER_KEY_FILE;
 use crate::model::NodeId;
+use crate::settings::FilePolicy;
 
 /// An error of opening the state directory.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +40,17 @@ pub enum StateDirError {
         #[source]
         source: io::Error,
     },
+    /// Another user can read or replace the directory or a file in it.
+    #[error(
+        "{path} {risk}; the state directory and its files must belong to the daemon, and nobody else \
+         may write to them: restore owner and mode, and remove links"
+    )]
+    Unsafe {
+        /// The file or directory.
+        path: PathBuf,
+        /// The reason.
+        risk: FileRisk,
+    },
     /// `node-id` does not contain an id. The file was left untouched.
     #[error(
         "the file {path} does not contain 32 lower-case hexadecimal digits: restore it or remove it"
@@ -42,6 +60,20 @@ pub enum StateDirError {
         path: PathBuf,
     },
 }
+
+/// Name of the lock file.
+const LOCK_FILE: &str = "lock";
+/// Name of the file with the id of this installation.
+const NODE_ID_FILE: &str = "node-id";
+/// The files of the state directory that are not secret in themselves.
+const OWN_FILES: [&str; 6] = [
+    LOCK_FILE,
+    NODE_ID_FILE,
+    "ledger.sqlite",
+    "ledger.sqlite-wal",
+    "ledger.sqlite-shm",
+    "ledger.sqlite-journal",
+];
 
 fn lock_holder(pid: &Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
@@ -60,26 +92,33 @@ impl StateDir {
     /// reach the socket in it. Its parent must exist.
     ///
     /// # Errors
-    /// Returns [`StateDirError::Locked`] if another daemon holds the lock, or
+    /// Returns [`StateDirError::Locked`] if another daemon holds the lock,
+    /// [`StateDirError::Unsafe`] if another user can replace or read its files, or
     /// [`StateDirError::Unusable`] if the system returns an error.
-    pub fn open(dir: &Path) -> Result<Self, StateDirError> {
+    pub fn open(dir: &Path, policy: &FilePolicy) -> Result<Self, StateDirError> {
         let unusable =
             |path: &Path, source| StateDirError::Unusable { path: path.to_owned(), source };
-        match DirBuilder::new().mode(0o750).create(dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(unusable(dir, error));
-            }
-            _ => {}
+        let created = match DirBuilder::new().mode(0o750).create(dir) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(error) => return Err(unusable(dir, error)),
+        };
+        let (folder, risk) =
+            open_folder(dir, policy.trusted).map_err(|error| unusable(dir, error))?;
+        if created {
+            // The umask of the daemon is stricter.
+            fchmod(&folder, Mode::from_bits_truncate(0o750))
+                .map_err(|errno| unusable(dir, errno.into()))?;
         }
-        let path = dir.join("lock");
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|error| unusable(&path, error))?;
+        if let Some(risk) = risk {
+            refuse_unless_permitted(dir, risk, policy)?;
+        }
+        let path = dir.join(LOCK_FILE);
+        let file = open_lock(&folder).map_err(|errno| match errno {
+            Errno::ELOOP => StateDirError::Unsafe { path: path.clone(), risk: FileRisk::Link },
+            errno => unusable(&path, errno.into()),
+        })?;
+        check_files(dir, &folder, policy)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(mut lock) => {
                 let pid = std::process::id();
@@ -109,7 +148,6 @@ impl StateDir {
     /// Returns [`StateDirError::NodeId`] if the file does not contain an id, and leaves the file
     /// untouched. Returns [`StateDirError::Unusable`] if the system returns an error.
     pub fn node_id(&self, random: &dyn Random) -> Result<NodeId, StateDirError> {
-        const NODE_ID_FILE: &str = "node-id";
         let path = self.path.join(NODE_ID_FILE);
         let unusable = |source| StateDirError::Unusable { path: path.clone(), source };
         match durable_file::read_file(&path, 256).map_err(unusable)? {
@@ -126,4 +164,62 @@ impl StateDir {
             }
         }
     }
+}
+
+/// Opens the lock file, or creates it. It follows no link, and waits for no pipe.
+fn open_lock(folder: &OwnedFd) -> nix::Result<File> {
+    let flags =
+        OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    openat(folder, LOCK_FILE, flags, Mode::from_bits_truncate(0o600)).map(File::from)
+}
+
+/// Checks the files that the directory has so far. Nobody else can replace them afterwards, because
+/// the folder has been checked before.
+fn check_files(dir: &Path, folder: &OwnedFd, policy: &FilePolicy) -> Result<(), StateDirError> {
+    for (name, protection) in OWN_FILES
+        .map(|name| (name, FileProtection::Write))
+        .into_iter()
+        .chain([(MASTER_KEY_FILE, FileProtection::ReadAndWrite)])
+    {
+        let path = dir.join(name);
+        // A start that was interrupted may have left a second name of a complete file.
+        let unusable = |source| StateDirError::Unusable { path: path.clone(), source };
+        durable_file::discard_temporary(dir, name).map_err(unusable)?;
+        let status = match fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => FileStatus::from(&stat),
+            Err(Errno::ENOENT) => continue,
+            Err(errno) => return Err(unusable(errno.into())),
+        };
+        let is_key = protection == FileProtection::ReadAndWrite;
+        let structure = structure_risk(&status);
+        if is_key && structure == Some(FileRisk::NotRegular) {
+            // The daemon serves the stores without a usable key, and reports `secret_unreadable`.
+            continue;
+        }
+        if let Some(risk) = structure {
+            return Err(StateDirError::Unsafe { path, risk });
+        }
+        if let Some(risk) = own_file_risk(&status, protection, policy.trusted) {
+            refuse_unless_permitted(&path, risk, policy)?;
+        }
+        if !is_key && status.mode & 0o077 != 0 {
+            // Earlier versions created the ledger with the umask of the system. A file of root
+            // stays as it is.
+            let own = Mode::from_bits_truncate(status.mode & 0o700);
+            let _ = fchmodat(folder, name, own, FchmodatFlags::FollowSymlink);
+        }
+    }
+    Ok(())
+}
+
+fn refuse_unless_permitted(
+    path: &Path,
+    risk: FileRisk,
+    policy: &FilePolicy,
+) -> Result<(), StateDirError> {
+    if !policy.takes_unsafe {
+        return Err(StateDirError::Unsafe { path: path.to_owned(), risk });
+    }
+    warn!(path = %path.display(), %risk, "state directory not safe from other users");
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::ledger::{CommitError, OutboxDepth, StateDirError};
 use crate::model::ProcessId;
+use crate::settings::FilePolicy;
 
 #[tokio::test]
 async fn a_record_reads_back_exactly_after_a_clean_stop_and_after_a_power_cut() {
@@ -135,12 +136,12 @@ async fn a_removed_store_leaves_nothing_and_may_come_back() {
 #[test]
 fn a_second_daemon_is_rejected_with_the_pid_of_the_first() {
     let place = TestStateDir::new();
-    let held = StateDir::open(place.path()).unwrap();
-    let refused = StateDir::open(place.path()).unwrap_err();
+    let held = StateDir::open(place.path(), &FilePolicy::of_process()).unwrap();
+    let refused = StateDir::open(place.path(), &FilePolicy::of_process()).unwrap_err();
     let StateDirError::Locked { pid, .. } = refused else { panic!("{refused}") };
     assert_eq!(pid, Some(std::process::id()));
     drop(held);
-    StateDir::open(place.path()).unwrap();
+    StateDir::open(place.path(), &FilePolicy::of_process()).unwrap();
 }
 
 #[test]
@@ -152,7 +153,7 @@ fn a_node_id_is_made_once_and_never_replaced() {
         }
     }
     let place = TestStateDir::new();
-    let dir = StateDir::open(place.path()).unwrap();
+    let dir = StateDir::open(place.path(), &FilePolicy::of_process()).unwrap();
     let id = dir.node_id(&Fixed(1)).unwrap();
     assert_eq!(dir.node_id(&Fixed(2)).unwrap(), id);
     let file = place.path().join("node-id");

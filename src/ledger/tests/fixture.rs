@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use rusqlite::Connection;
 use rusqlite::types::Value;
@@ -75,7 +76,9 @@ impl Fixture {
     fn place(&self) -> TestStateDir {
         let place = TestStateDir::new();
         fs::write(place.ledger(), self.ledger).unwrap();
-        fs::write(place.path().join("master-key"), self.master_key).unwrap();
+        let key = place.path().join("master-key");
+        fs::write(&key, self.master_key).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
         place
     }
 }

@@ -20,6 +20,7 @@ use crate::model::{
     SshAddress, SshCredentials, State, Status, Store, StoreUuid, Tags,
 };
 use crate::settings;
+use crate::settings::FilePolicy;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 const PASSWORD: &str = "correct horse";
@@ -55,8 +56,11 @@ impl TestStateDir {
         migration_list: &[Migration],
         now: Timestamp,
     ) -> Result<OpenedLedger, OpenError> {
-        let lock = StateDir::open(self.path()).unwrap();
-        let state = settings::StateSettings { dir: self.path().to_owned(), master_key_file: None };
+        let lock = StateDir::open(self.path(), &FilePolicy::of_process()).unwrap();
+        let state = settings::StateSettings {
+            dir: self.path().to_owned(),
+            ..settings::Settings::built_in().state
+        };
         open::open_with_migrations(migration_list, &lock, &state, None, now)
     }
 

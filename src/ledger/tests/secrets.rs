@@ -2,6 +2,7 @@
 
 use super::*;
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 fn reason(result: Result<SshCredentials, Fault>) -> Reason {
@@ -25,6 +26,12 @@ async fn a_secret_is_nowhere_in_the_state_directory_in_the_clear() {
     }
     assert!(files >= 3, "ledger, log, key");
     opened.writer.close_ledger().await;
+}
+
+fn write_private(file: &Path, bytes: &[u8]) {
+    fs::write(file, bytes).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(file, mode).unwrap();
 }
 
 #[tokio::test]
@@ -78,7 +85,7 @@ async fn a_missing_or_wrong_master_key_overwrites_nothing_and_comes_back() {
     fs::remove_file(&file).unwrap();
 
     for wrong in [vec![9; 32], b"too short".to_vec(), Vec::new()] {
-        fs::write(&file, &wrong).unwrap();
+        write_private(&file, &wrong);
         let opened = place.open();
         assert_eq!(opened.stores.len(), 1, "the store is served all the same");
         assert_eq!(reason(opened.ledger.credentials(uuid(1)).await), Reason::SecretUnreadable);
@@ -86,7 +93,7 @@ async fn a_missing_or_wrong_master_key_overwrites_nothing_and_comes_back() {
         assert_eq!(fs::read(&file).unwrap(), wrong);
     }
 
-    fs::write(&file, data_encoding::BASE64.encode(&key)).unwrap();
+    write_private(&file, data_encoding::BASE64.encode(&key).as_bytes());
     let opened = place.open();
     let read = opened.ledger.credentials(uuid(1)).await.unwrap();
     assert_eq!(read.password.unwrap().expose_secret(), PASSWORD);

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use crate::support::agent::PROGRAM;
 use crate::support::http_server::{GOOD, READER, TestServer};
+use crate::support::secret_files::write_secret;
 
 /// A settings file and the files that it names, in a temporary directory.
 struct Place(TempDir);
@@ -29,7 +30,7 @@ impl Place {
     }
 
     fn file(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).unwrap();
+        write_secret(self.path(name), text);
     }
 
     fn run(&self, args: &[&str]) -> Output {

@@ -10,6 +10,7 @@ use crate::support::filesystems::MountedFs;
 use crate::support::health::condition;
 use crate::support::management_node::{Answer, ManagementNode, Received};
 use crate::support::requirements::needs_root;
+use crate::support::secret_files::write_secret;
 use crate::support::sshd::{Builder, User};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -53,7 +54,7 @@ async fn signing_secrets_are_changed_by_a_reload() {
     let signed_by = |received: &Received, secret: &str| {
         Webhook::new(secret).unwrap().verify(&received.body, &received.headers).is_ok()
     };
-    fs::write(&file, format!("{SECRET}\n")).unwrap();
+    write_secret(&file, format!("{SECRET}\n"));
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     let first = node.next().await;
@@ -95,7 +96,7 @@ async fn a_receiver_whose_clock_is_an_hour_off_gets_the_state_once_the_clocks_ag
     for (offset, name) in [("+3600", "future"), ("-3600", "old")] {
         let mut agent = Agent::installed(&disk.path(), "");
         let secrets = agent.path("secrets");
-        fs::write(&secrets, format!("{SECRET}\n")).unwrap();
+        write_secret(&secrets, format!("{SECRET}\n"));
         let more = format!("{}signing_secret_file = {secrets:?}\n", callback(&node.url()));
         agent.configure(&format!("{}{more}", agent.settings()));
         let file = agent.path("offset");

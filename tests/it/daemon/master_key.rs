@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::support::agent::Agent;
 use crate::support::filesystems::MountedFs;
 use crate::support::requirements::needs_root;
+use crate::support::secret_files::write_secret;
 use crate::support::sshd::{Builder, User};
 
 #[tokio::test]
@@ -17,7 +18,7 @@ async fn a_lost_or_wrong_master_key_stops_nothing_but_the_login_and_comes_back()
     let file = agent.path("key");
     let key = format!("[state]\nmaster_key_file = {file:?}\n");
     agent.configure(&agent.settings().replace("[state]\n", &key));
-    fs::write(&file, [7; 32]).unwrap();
+    write_secret(&file, [7; 32]);
     agent.start();
     let uuid = agent.add(&disk.path(), &sshd, &user).await;
     assert!(agent.terminate().0.success());
@@ -25,7 +26,7 @@ async fn a_lost_or_wrong_master_key_stops_nothing_but_the_login_and_comes_back()
     for wrong in [None, Some([9; 32])] {
         match wrong {
             None => fs::remove_file(&file).unwrap(),
-            Some(key) => fs::write(&file, key).unwrap(),
+            Some(key) => write_secret(&file, key),
         }
         let checked = agent.cli(&["check-config"], "");
         let output = String::from_utf8_lossy(&checked.stderr);
@@ -41,7 +42,7 @@ async fn a_lost_or_wrong_master_key_stops_nothing_but_the_login_and_comes_back()
         assert_eq!(fs::read(&file).ok(), wrong.map(Vec::from), "the file was replaced");
     }
 
-    fs::write(&file, [7; 32]).unwrap();
+    write_secret(&file, [7; 32]);
     agent.start();
     assert_eq!(agent.reconnect(&uuid).await.status, 200);
 }

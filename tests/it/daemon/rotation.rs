@@ -7,6 +7,7 @@ use crate::support::agent::Agent;
 use crate::support::filesystems::MountedFs;
 use crate::support::non_ssh_peers::{NonSshPeer, Script};
 use crate::support::requirements::needs_root;
+use crate::support::secret_files::write_secret;
 use crate::support::sshd::{Builder, HostKeyFile, KeyPair, Sshd, User};
 
 struct Served {
@@ -134,7 +135,7 @@ async fn the_command_goes_from_a_password_to_a_key() {
     let key = KeyPair::generate("ed25519", "");
     it.sshd.authorize(&it.user, &key);
     let file = it.agent.path("login.key");
-    std::fs::write(&file, &key.private).unwrap();
+    write_secret(&file, &key.private);
     let args =
         ["update", &it.uuid, "--name", "by key", "--private-key-file", file.to_str().unwrap()];
     let updated = it.agent.cli(&args, "");

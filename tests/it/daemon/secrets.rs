@@ -11,6 +11,7 @@ use crate::support::filesystems::MountedFs;
 use crate::support::http_server::{HttpRequest, HttpResponse, exchange};
 use crate::support::management_node::ManagementNode;
 use crate::support::requirements::needs_root;
+use crate::support::secret_files::write_secret;
 use crate::support::secret_scan::SecretScan;
 use crate::support::sshd::{Builder, KeyPair, Sshd, User};
 
@@ -169,7 +170,7 @@ impl Scene {
         let files = [("key", &self.key.private[..]), ("passphrase", PASSPHRASE), ("token", TOKEN)];
         let [key, passphrase, token] = files.map(|(name, text)| {
             let path = self.agent.path(&format!("{name}.txt"));
-            fs::write(&path, text).unwrap();
+            write_secret(&path, text);
             path.to_str().unwrap().to_owned()
         });
         let login = ["--hostname", "127.0.0.1", "--port", &port, "--username", &user];
@@ -203,7 +204,7 @@ async fn no_secret_is_in_any_log_response_event_output_or_file() {
     let more = format!("[monitor]\ninterval = \"1h\"\n{}", callback(&node.url()));
     let mut agent = Agent::installed(&disk.path(), &more);
     let signing = agent.path("signing");
-    fs::write(&signing, format!("whsec_{SIGNING}\n")).unwrap();
+    write_secret(&signing, format!("whsec_{SIGNING}\n"));
     agent.configure(&format!("{}signing_secret_file = {signing:?}\n", agent.settings()));
     assert!(agent.start_under(&["env", "RUST_LOG=trace"]));
     let mut scene = Scene { agent, scan: SecretScan::default(), disk, sshd, user, key };

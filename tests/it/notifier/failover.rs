@@ -4,7 +4,7 @@
 use imagestore_agent::delivery::DeliveryOutcome;
 use imagestore_agent::management::{CallbackClient, RequestTimeouts};
 use imagestore_agent::notifier::NotifierContext;
-use imagestore_agent::settings::{CallbackSettings, Settings};
+use imagestore_agent::settings::{CallbackSettings, FilePolicy, Settings};
 use tokio::time::{Instant, interval};
 
 use super::*;
@@ -18,7 +18,10 @@ fn of_two(
 ) -> RunningNotifier {
     let urls = vec![first.url(), second.url()];
     let settings = CallbackSettings { urls, ..Settings::built_in().callback };
-    let client = CallbackClient::new(&settings, RequestTimeouts::default()).unwrap().unwrap();
+    let client =
+        CallbackClient::new(&settings, &FilePolicy::of_process(), RequestTimeouts::default())
+            .unwrap()
+            .unwrap();
     RunningNotifier::new(NotifierContext { client, ..fixture.means(first) })
 }
 

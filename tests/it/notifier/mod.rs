@@ -18,7 +18,7 @@ use imagestore_agent::notifier::{
     DeliveryStatus, DeliveryTaskPanicked, NotifierContext, NotifierHandle, NotifierStatus,
     NotifierTask,
 };
-use imagestore_agent::settings::{CallbackSettings, Settings, StateSettings};
+use imagestore_agent::settings::{CallbackSettings, FilePolicy, Settings, StateSettings};
 use imagestore_agent::wire::EventFormat;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -41,8 +41,8 @@ struct NotifierFixture {
 impl NotifierFixture {
     async fn with(stores: u128) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let lock = StateDir::open(dir.path()).unwrap();
-        let state = StateSettings { dir: dir.path().to_owned(), master_key_file: None };
+        let lock = StateDir::open(dir.path(), &FilePolicy::of_process()).unwrap();
+        let state = StateSettings { dir: dir.path().to_owned(), ..Settings::built_in().state };
         let opened = open_ledger(&lock, &state, None, NOW).unwrap();
         for n in 1..=stores {
             let change = LedgerChange::new().add_store(store(n), credentials(), durable_record());
@@ -81,7 +81,9 @@ impl NotifierFixture {
                 clock: Arc::new(FixedClock),
                 random: Arc::new(SequenceRandom::default()),
             }),
-            client: CallbackClient::new(&settings, limits).unwrap().unwrap(),
+            client: CallbackClient::new(&settings, &FilePolicy::of_process(), limits)
+                .unwrap()
+                .unwrap(),
             format: EventFormat::CloudEvents,
             max_pending: 1000,
             start_spread: Duration::ZERO,

@@ -13,7 +13,8 @@ fn to(
     let urls = vec![format!("http://{}/events", receiver.address)];
     let settings = CallbackSettings { urls, ..Settings::built_in().callback };
     let limits = RequestTimeouts { total: whole, ..RequestTimeouts::default() };
-    let client = CallbackClient::new(&settings, limits).unwrap().unwrap();
+    let client =
+        CallbackClient::new(&settings, &FilePolicy::of_process(), limits).unwrap().unwrap();
     RunningNotifier::new(NotifierContext { client, ..fixture.means(node) })
 }
 

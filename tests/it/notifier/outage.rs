@@ -45,7 +45,8 @@ async fn a_receiver_that_hangs_is_tried_again_after_its_deadline() {
     let settings = CallbackSettings { urls: vec![node.url()], ..Settings::built_in().callback };
     let limits =
         RequestTimeouts { total: Duration::from_millis(100), ..RequestTimeouts::default() };
-    let client = CallbackClient::new(&settings, limits).unwrap().unwrap();
+    let client =
+        CallbackClient::new(&settings, &FilePolicy::of_process(), limits).unwrap().unwrap();
     let notifier = RunningNotifier::new(NotifierContext { client, ..fixture.means(&node) });
     fixture.enqueue(1, [1, 2]).await;
     notifier.handle.notify_changed(uuid(1));

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::chown;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -21,6 +21,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 
+use super::secret_files::{let_group_read, set_mode, write_secret};
 use super::sshd::{Sshd, User};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_imagestore-agent");
@@ -74,7 +75,7 @@ impl Agent {
             Self { dir, serve, flags: Vec::new(), running: None, log: Vec::new(), inherited: None };
         let hash = ring::digest::digest(&ring::digest::SHA256, TOKEN.as_bytes());
         let hash = data_encoding::HEXLOWER.encode(hash.as_ref());
-        fs::write(agent.path("tokens"), format!("test:{hash}:admin\n")).unwrap();
+        write_secret(agent.path("tokens"), format!("test:{hash}:admin\n"));
         let listen = "listen = [\"127.0.0.1:0\"]";
         agent.configure(&format!(
             "[server]\n{listen}\n[state]\ndir = {:?}\n[auth]\ntokens_file = {:?}\n\
@@ -92,7 +93,8 @@ impl Agent {
         fs::copy(PROGRAM, &program).unwrap();
         fs::create_dir(self.path("state")).unwrap();
         chown(self.path("state"), Some(NOBODY), Some(NOBODY)).unwrap();
-        fs::set_permissions(self.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        set_mode(self.dir.path(), 0o755);
+        let_group_read(&self.path("tokens"), NOBODY);
         let who = [format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")];
         self.serve = vec!["/usr/bin/setpriv".to_owned()];
         self.serve.extend(who);

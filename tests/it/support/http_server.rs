@@ -19,7 +19,7 @@ use imagestore_agent::model::{
     HostIdentity, HostKey, ImageDir, Inventory, MarkerId, MountLocation, NodeId, Reason,
     SshAddress, State, Status, Store, StoreUpdate, StoreUuid, Tags,
 };
-use imagestore_agent::settings::Settings;
+use imagestore_agent::settings::{FilePolicy, Settings};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -30,6 +30,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::fixtures::FixedClock;
+use super::secret_files::write_secret;
 
 /// A store that connects.
 pub(crate) const GOOD: StoreUuid = StoreUuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0001);
@@ -333,8 +334,8 @@ pub(crate) struct TestServer {
 pub(crate) fn tokens(text: &str) -> Arc<TokenTable> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tokens");
-    std::fs::write(&path, text).unwrap();
-    Arc::new(TokenTable::load_file(&path).unwrap())
+    write_secret(&path, text);
+    Arc::new(TokenTable::load_file(&path, &FilePolicy::of_process()).unwrap())
 }
 
 pub(crate) fn settings(dir: &TempDir) -> imagestore_agent::settings::ServerSettings {

@@ -18,6 +18,7 @@ pub(crate) mod processes;
 pub(crate) mod requirements;
 pub(crate) mod scripted_sftp_server;
 pub(crate) mod scripted_ssh_server;
+pub(crate) mod secret_files;
 pub(crate) mod secret_scan;
 pub(crate) mod seeded_rng;
 pub(crate) mod sshd;

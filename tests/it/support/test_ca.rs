@@ -10,6 +10,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 
+use super::secret_files::write_secret;
+
 /// A certificate authority and the files of its certificates.
 pub(crate) struct TestCa {
     dir: tempfile::TempDir,
@@ -27,7 +29,7 @@ impl TestCa {
 
     fn write(&self, name: &str, pem: &str) -> PathBuf {
         let path = self.dir.path().join(name);
-        std::fs::write(&path, pem).unwrap();
+        write_secret(&path, pem);
         path
     }
 

@@ -21,7 +21,7 @@ use crate::model::{
 };
 use crate::probe::{ProbeOptions, Prober};
 use crate::settings;
-use crate::settings::Settings;
+use crate::settings::{FilePolicy, Settings};
 use crate::ssh::Verifier;
 
 struct Fixed;
@@ -39,8 +39,8 @@ impl Random for Fixed {
 }
 
 fn opened(dir: &Path) -> (OpenedLedger, StateDir) {
-    let lock = StateDir::open(dir).unwrap();
-    let state = settings::StateSettings { dir: dir.to_owned(), master_key_file: None };
+    let lock = StateDir::open(dir, &FilePolicy::of_process()).unwrap();
+    let state = settings::StateSettings { dir: dir.to_owned(), ..Settings::built_in().state };
     (open_ledger(&lock, &state, None, Fixed.now()).unwrap(), lock)
 }
 
