@@ -13,6 +13,8 @@ use imagestore_agent::settings::{Settings, environment_variables, format_report}
 use imagestore_agent::{demo, probe};
 
 fn main() -> ExitCode {
+    // This precedes every thread, because a thread inherits the signals that are blocked.
+    app::unblock_signals();
     // The daemon spawns this worker to probe an image directory. It is not a command for users.
     if std::env::args_os().nth(1).is_some_and(|word| word == "probe-worker") {
         return probe::worker_main();

@@ -11,12 +11,16 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::common::run_blocking;
 use crate::http::TlsListenerConfig;
 use crate::settings;
 use crate::settings::{FilePolicy, FilePurpose, read_file};
 
 /// Interval between two checks of the files.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
+/// Maximum time for one check. A disk that hangs holds the thread of the check, so that a further
+/// check, with a further thread, is rare.
+const READ_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A SHA-256 digest of the contents of the files. The contents themselves are not kept.
 type FilesDigest = Vec<u8>;
@@ -74,14 +78,13 @@ pub(super) async fn watch_certificates(
 }
 
 /// Reads the files on a blocking thread. Returns `None` if that thread panicked, which the panic
-/// itself reports.
+/// itself reports, or if the disk hangs for [`READ_TIMEOUT`].
 async fn check_files(
     files: settings::TlsSettings,
     policy: FilePolicy,
     loaded_digest: FilesDigest,
 ) -> Option<CheckResult> {
-    #[expect(clippy::disallowed_methods, reason = "certificates are read on a blocking thread")]
-    let reading = tokio::task::spawn_blocking(move || {
+    let reading = run_blocking(Instant::now() + READ_TIMEOUT, move || {
         let digest = digest_files(&files, &policy);
         let load = || TlsListenerConfig::load(&files, &policy).map_err(|error| error.to_string());
         let result = (digest != loaded_digest).then(load);

@@ -10,6 +10,7 @@
 //! | certificate watch | ends |
 //! | watchdog | ends |
 //! | state disk watch | ends; a check that hangs is aborted |
+//! | thread keeper | ends |
 //! | notifier | makes one last delivery, at most 2 s, after all of the tasks above |
 //! | reload | is dropped; a read that hangs keeps its thread |
 //! | thread of the ledger | carries out the queued commands, at most 2 s, last |
@@ -127,6 +128,7 @@ impl PreparedDaemon {
             .unzip();
         let registry = starter.start_agent(stores, notifier_handle.clone());
         let state_disk = starter.start_state_disk_watch();
+        starter.start_thread_keeper();
         let conditions = starter.daemon_conditions(notifier_handle.as_ref(), &state_disk);
         if let Some(notifier) = &notifier_handle {
             starter.start_heartbeat(&registry, &conditions, notifier);

@@ -19,6 +19,6 @@ mod state_disk;
 mod tasks;
 
 pub use init::init_directory;
-pub use process::{ExitStatus, stop_at_signals};
+pub use process::{ExitStatus, stop_at_signals, unblock_signals};
 pub use serve::serve;
 pub use startup::{PreparedDaemon, StartError, StartupFiles, check_config};

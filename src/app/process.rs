@@ -5,6 +5,7 @@ use std::io;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
+use nix::sys::signal::{SigSet, Signal};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -40,12 +41,27 @@ impl From<ExitStatus> for ExitCode {
     }
 }
 
+/// Unblocks all signals in this thread, and thereby in every thread and process that it starts. The
+/// parent process may have blocked those that stop or reload the daemon.
+pub fn unblock_signals() {
+    // The call fails only for an invalid argument.
+    let _ = SigSet::empty().thread_set_mask();
+}
+
 /// Installs handlers for SIGTERM and SIGINT that only cancel `stop`. Needs a runtime. Dropping the
 /// returned tasks ends the cancellation, but the handlers stay installed.
+///
+/// It also installs handlers that do nothing. The one for SIGCHLD replaces a setting of the parent
+/// process to ignore the signal, with which the kernel reaps workers by itself and their exit
+/// status is lost. With the one for SIGXFSZ, a write beyond a limit of the file size is an error of
+/// the state disk and does not end the process.
 ///
 /// # Errors
 /// Returns the error of the system if it does not install a handler.
 pub fn stop_at_signals(stop: &CancellationToken) -> io::Result<JoinSet<()>> {
+    for kind in [SignalKind::child(), SignalKind::from_raw(Signal::SIGXFSZ as i32)] {
+        drop(signal(kind)?);
+    }
     let mut signal_tasks = JoinSet::new();
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let (mut signals, stop) = (signal(kind)?, stop.clone());

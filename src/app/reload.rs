@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use crate::common::run_blocking;
 use crate::http::TokenTable;
 use crate::management::{CallbackClient, EventSigner, load_signer};
 use crate::settings::{FilePolicy, Settings, environment_variables};
@@ -105,15 +106,13 @@ async fn read_files(
     let Ok(permit) = read_permits.try_acquire_owned() else {
         return Err("earlier reloads still read their files".to_owned());
     };
-    #[expect(clippy::disallowed_methods, reason = "settings are read on a blocking thread")]
-    let reading = tokio::task::spawn_blocking(move || {
+    let reading = run_blocking(Instant::now() + read_timeout, move || {
         let _permit = permit;
         read_blocking(config.as_deref())
     });
-    match timeout(read_timeout, reading).await {
-        Ok(read) => read.unwrap_or_else(|panic| Err(panic.to_string())),
-        Err(_) => Err(format!("the files could not be read within {read_timeout:?}")),
-    }
+    reading.await.unwrap_or_else(|error| {
+        Err(format!("the files could not be read within {read_timeout:?}: {error}"))
+    })
 }
 
 fn read_blocking(config: Option<&Path>) -> ReadFiles {

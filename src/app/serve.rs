@@ -1,17 +1,21 @@
 //! The command `serve`: runs the daemon, from loading the settings to the exit status.
 
+use std::io;
+use std::panic::catch_unwind;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::sys::stat::{Mode, umask};
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::process::{ExitStatus, stop_at_signals};
 use super::startup::{PreparedDaemon, StartupFiles};
-use crate::common::{ErrorChain, Timestamp};
+use crate::common::{ErrorChain, THREAD_KEEP_ALIVE, Timestamp, run_blocking};
 use crate::http::{AUDIT_TARGET, InheritedSockets};
 use crate::settings::{
     HostKeyPolicy, MASTER_KEY_FILE, Settings, environment_variables, format_report,
@@ -21,6 +25,10 @@ use crate::{systemd, telemetry};
 /// Number of runtime threads. The daemon mostly waits, so it needs few. With two, a task that
 /// computes does not delay the others.
 const WORKER_THREADS: usize = 2;
+
+/// Maximum time for the system to provide the first thread for blocking work. It takes less than a
+/// millisecond unless a limit is reached.
+const THREAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs the daemon until a signal stops it. Its new epoch is not below `epoch_floor`.
 pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatus {
@@ -57,9 +65,7 @@ pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatu
                 return error.exit_status();
             }
         };
-    let runtime =
-        runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build();
-    let runtime = match runtime {
+    let runtime = match build_runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             error!(%error, "start failed");
@@ -70,6 +76,23 @@ pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatu
     // A name lookup may still hang on a dead name server. The stop does not wait for it.
     runtime.shutdown_background();
     exit
+}
+
+/// Builds the runtime.
+///
+/// # Errors
+/// Returns the error of the system, such as a limit of threads. tokio reports that one by a panic.
+fn build_runtime() -> io::Result<runtime::Runtime> {
+    let build = || {
+        runtime::Builder::new_multi_thread()
+            .worker_threads(WORKER_THREADS)
+            .thread_keep_alive(THREAD_KEEP_ALIVE)
+            .enable_all()
+            .build()
+    };
+    catch_unwind(build).unwrap_or_else(|_| {
+        Err(io::Error::new(io::ErrorKind::WouldBlock, "the system provides no thread"))
+    })
 }
 
 async fn run_until_signal(prepared: PreparedDaemon, config: Option<&Path>) -> ExitStatus {
@@ -93,6 +116,11 @@ async fn run_until_signal(prepared: PreparedDaemon, config: Option<&Path>) -> Ex
             return ExitStatus::Internal;
         }
     };
+    // The pool must have a thread before the first check needs one.
+    if let Err(error) = run_blocking(Instant::now() + THREAD_TIMEOUT, || ()).await {
+        error!(%error, "start failed");
+        return ExitStatus::Internal;
+    }
     prepared.run_daemon(config.map(Path::to_owned), stop, reloads).await
 }
 

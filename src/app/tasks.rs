@@ -15,6 +15,7 @@ use crate::agent::{
     AgentContext, DaemonConditions, DaemonContext, DeliveryMonitor, OutboxSignal, Registry,
     RegistryTask, TrialLogins,
 };
+use crate::common::keep_thread_alive;
 use crate::http::{DaemonInfo, HttpServer, ServerContext, TlsListenerConfig, TokenTable};
 use crate::ledger::LoadedStore;
 use crate::lifecycle::{CheckPolicy, SpaceThresholds};
@@ -121,6 +122,14 @@ impl TaskStarter {
             state_disk::watch_state_disk(self.daemon.ledger.clone(), sender, self.stop.clone());
         self.spawn_infallible("state disk watch", watch);
         receiver
+    }
+
+    /// Starts the task that keeps a thread for blocking work.
+    pub(super) fn start_thread_keeper(&mut self) {
+        let stop = self.stop.clone();
+        self.spawn_infallible("thread keeper", async move {
+            stop.run_until_cancelled(keep_thread_alive()).await;
+        });
     }
 
     /// Returns the source of the conditions that concern the daemon as a whole.

@@ -1,6 +1,7 @@
 //! Layer 0. Small general tools without any knowledge of stores: time and randomness, backoff, text
 //! that is safe to display, error chains, address lists, the owner and the mode of files, files of
-//! one entry a line, enums with a text for each variant, locks, crash points for tests.
+//! one entry a line, enums with a text for each variant, locks, work that blocks its thread, errors
+//! for lack of a resource, crash points for tests.
 //!
 //! # Guarantees
 //! - Every module above uses the same tool for the same job.
@@ -8,9 +9,10 @@
 //! # Never
 //! - It never knows a term of the domain.
 //! - It never does network I/O.
-//! - It never waits for an event.
+//! - It never waits for anything but the end of the work that it was given.
 
 mod backoff;
+mod blocking;
 mod crash_points;
 mod error_chain;
 mod file_trust;
@@ -18,10 +20,12 @@ mod ip_allowlist;
 mod line_file;
 mod lock;
 mod sanitize;
+mod shortage;
 mod string_enum;
 mod time;
 
 pub use backoff::Backoff;
+pub use blocking::{BlockingError, THREAD_KEEP_ALIVE, keep_thread_alive, run_blocking};
 pub use crash_points::crash_point;
 pub use error_chain::{ErrorChain, root_cause};
 pub use file_trust::{
@@ -32,6 +36,7 @@ pub use ip_allowlist::IpAllowlist;
 pub use line_file::parse_lines;
 pub use lock::{ignore_poison, lock_unpoisoned};
 pub use sanitize::{MAX_QUOTED, escape_hidden, mask_control, sanitize_ascii, sanitize_line};
+pub use shortage::is_resource_shortage;
 pub use string_enum::UnknownVariant;
 pub(crate) use string_enum::string_enum;
 pub use time::{Clock, Random, SystemClock, SystemRandom, Timestamp};

@@ -14,10 +14,10 @@ use hyper::Uri;
 use hyper_util::client::legacy::connect::dns::Name;
 use ipnet::IpNet;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tower::Service;
 
-use crate::common::IpAllowlist;
+use crate::common::{IpAllowlist, run_blocking};
 
 /// Maximum duration of a name lookup.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -111,8 +111,7 @@ impl UrlGuard {
     /// threads.
     async fn look_up(&self, name: String) -> io::Result<Vec<SocketAddr>> {
         let permit = Arc::clone(&self.lookups).acquire_owned().await;
-        #[expect(clippy::disallowed_methods, reason = "the C library's name service blocks")]
-        let lookup = tokio::task::spawn_blocking(move || {
+        let lookup = run_blocking(Instant::now() + RESOLVE_TIMEOUT, move || {
             let _permit = permit;
             (name.as_str(), 0).to_socket_addrs().map(Iterator::collect)
         });

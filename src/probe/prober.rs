@@ -164,7 +164,7 @@ impl Prober {
         match client.send_request(&request).await {
             Ok(WorkerResponse::Observed(observed)) => Ok(observed),
             Ok(_) => {
-                Err(Fault::new(Reason::IoError, "the worker process sent an unexpected response"))
+                Err(Fault::new(Reason::AgentBusy, "the worker process sent an unexpected response"))
             }
             Err(error) => Err(request_fault(error, None)),
         }
@@ -220,7 +220,9 @@ fn write_outcome(
         Ok(WorkerResponse::Written { micros, made_folder }) => {
             Ok((WriteOutcome::Succeeded(Duration::from_micros(micros)), made_folder))
         }
-        Ok(_) => Err(Fault::new(Reason::IoError, "the worker process sent an unexpected response")),
+        Ok(_) => {
+            Err(Fault::new(Reason::AgentBusy, "the worker process sent an unexpected response"))
+        }
         Err(RequestError::Failed(error))
             if matches!(expectation, ProbeExpectation::Serve { .. }) =>
         {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::common::IpAllowlist;
@@ -236,9 +236,9 @@ impl Verifier {
             return Ok((logging_in.await?, None));
         }
         // A hanging key directory must not fail the login. Other evidence exists without its keys.
-        let reading = timeout_at(deadline, LocalHostKeys::read_all());
+        let reading = LocalHostKeys::read_all(deadline);
         let (logged_in, local_keys) = tokio::join!(logging_in, reading);
-        Ok((logged_in?, Some(local_keys.unwrap_or_default())))
+        Ok((logged_in?, Some(local_keys)))
     }
 
     async fn verify_host(

@@ -81,18 +81,14 @@ impl<'a> WorkerClient<'a> {
             .kill_on_drop(true)
             .spawn();
         let mut worker = slot.occupy(child.map_err(|error| {
-            // This error belongs to the daemon and not to the disk, whose state is as unknown as
-            // before.
-            Fault::new(Reason::AgentBusy, format!("a worker process cannot be started: {error}"))
-                .with_detail("path", dir.as_str())
-                .with_remedy(
-                    "check the limits of file descriptors, processes and memory of this service",
-                )
+            agent_fault(format!("a worker process cannot be started: {error}"), dir).with_remedy(
+                "check the limits of file descriptors, processes and memory of this service",
+            )
         })?);
         let pipes =
             worker.child_mut().and_then(|child| child.stdin.take().zip(child.stdout.take()));
         let Some((stdin, stdout)) = pipes else {
-            return Err(Fault::new(Reason::IoError, "the worker process has no pipes"));
+            return Err(agent_fault("the worker process has no pipes", dir));
         };
         let (stdout, dir) = (BufReader::new(stdout), dir.clone());
         Ok(Self { worker, stdin, stdout, dir, step: WorkerOperation::Start, deadline })
@@ -153,18 +149,34 @@ impl<'a> WorkerClient<'a> {
     }
 
     fn timeout_fault(&self) -> Fault {
+        if self.step == WorkerOperation::Start {
+            // The worker has not touched the disk, whose state is as unknown as before.
+            let details = "a worker process was started, but did not run in time";
+            return agent_fault(details, &self.dir)
+                .with_remedy("check the load of this machine and the CPU limits of this service");
+        }
         let details = format!("{} on {} did not end in time", self.step.as_str(), self.dir);
         Fault::new(Reason::ProbeTimeout, details)
             .with_detail("path", self.dir.as_str())
             .with_detail("step", self.step.as_str())
     }
 
-    fn worker_failed_fault(&self, why: &str) -> Fault {
-        let details = format!("the worker process failed at {}: {why}", self.step.as_str());
-        Fault::new(Reason::IoError, details)
-            .with_detail("path", self.dir.as_str())
-            .with_detail("step", self.step.as_str())
+    /// Returns the fault of a worker that ended early or sent nonsense. A disk causes neither: its
+    /// errors come as responses.
+    fn worker_failed_fault(&mut self, why: &str) -> Fault {
+        let exit = self.worker.child_mut().and_then(|child| child.try_wait().ok().flatten());
+        let exit = exit.map_or_else(String::new, |status| format!(" ({status})"));
+        let step = self.step.as_str();
+        let details = format!("the worker process failed at {step}: {why}{exit}");
+        agent_fault(details, &self.dir).with_detail("step", step).with_remedy(
+            "check the kernel log (dmesg) for a killed process, and the limits of this service",
+        )
     }
+}
+
+/// Returns a fault of the daemon itself, which says nothing about the disk.
+fn agent_fault(details: impl Into<String>, dir: &ImageDir) -> Fault {
+    Fault::new(Reason::AgentBusy, details).with_detail("path", dir.as_str())
 }
 
 fn stuck_worker_fault(dir: &ImageDir, pid: i32) -> Fault {

@@ -1,8 +1,11 @@
 //! Worker slot of a store: it keeps track of the worker process, also of one that cannot be killed.
 #![expect(clippy::disallowed_methods, reason = "reads /proc, which never hangs on a mount")]
 
+use std::io;
+use std::process::ExitStatus;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::unistd::Pid;
 use tokio::process::Child;
 use tokio::time::timeout;
@@ -118,18 +121,28 @@ impl WorkerProcess {
     async fn kill_and_wait(&mut self) -> bool {
         match &mut self.child {
             Some(child) => {
-                if matches!(child.try_wait(), Ok(Some(_))) {
+                if has_exited(&child.try_wait()) {
                     return true;
                 }
                 let _ = child.start_kill();
                 // A known stuck worker is checked without waiting, because every probe period calls
                 // this function.
                 let wait_limit = if self.stuck { Duration::ZERO } else { KILL_TIMEOUT };
-                matches!(timeout(wait_limit, child.wait()).await, Ok(Ok(_)))
+                let waited = timeout(wait_limit, child.wait()).await;
+                waited.is_ok_and(|waited| has_exited(&waited.map(Some)))
             }
             // The same pid with another start time is another process.
             None => running_process(self.process.pid) != Some(self.process),
         }
+    }
+}
+
+/// Returns true if the result of `waitpid(2)` shows that the child has exited. `ECHILD` shows it as
+/// well: the kernel has reaped the child, because SIGCHLD is ignored.
+fn has_exited(waited: &io::Result<Option<ExitStatus>>) -> bool {
+    match waited {
+        Ok(status) => status.is_some(),
+        Err(error) => error.raw_os_error().map(Errno::from_raw) == Some(Errno::ECHILD),
     }
 }
 
@@ -166,6 +179,23 @@ mod tests {
         assert!(process.pid == me && process.start_time > 0);
         assert_eq!(running_process(me), Some(process));
         assert_eq!(running_process(i32::MAX), None);
+    }
+
+    #[test]
+    fn only_an_exit_or_a_child_that_was_reaped_counts_as_gone() {
+        use std::os::unix::process::ExitStatusExt as _;
+        let failed = |errno: Errno| Err(io::Error::from(errno));
+        let exited = Some(ExitStatus::from_raw(9));
+        for (waited, gone) in [
+            (Ok(None), false),
+            (Ok(exited), true),
+            (failed(Errno::ECHILD), true),
+            (failed(Errno::EINTR), false),
+            (failed(Errno::EAGAIN), false),
+            (Err(io::Error::other("no errno")), false),
+        ] {
+            assert_eq!(has_exited(&waited), gone, "{waited:?}");
+        }
     }
 
     #[tokio::test]

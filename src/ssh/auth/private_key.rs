@@ -7,6 +7,7 @@ use russh::keys::{Algorithm, Error, PrivateKey, decode_secret_key};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use crate::common::{BlockingError, run_blocking};
 use crate::model::{Fault, Reason, Secret};
 
 use super::key_format::{EncodedKey, KdfCostExceeded, KeyFormat};
@@ -22,7 +23,8 @@ pub(crate) const MAX_CONCURRENT_KEY_OPENINGS: usize = 4;
 /// `until` is left to finish there, and it keeps its permit of `permits` until then.
 ///
 /// # Errors
-/// Returns `key_unusable` for an unusable key, and `agent_busy` if no permit was free by `until`.
+/// Returns `key_unusable` for an unusable key, and `agent_busy` if no permit or no thread was free
+/// by `until`.
 pub(crate) async fn open_key(
     text: &Secret,
     passphrase: Option<&Secret>,
@@ -35,20 +37,22 @@ pub(crate) async fn open_key(
             .with_detail("running", MAX_CONCURRENT_KEY_OPENINGS));
     };
     let (text, passphrase) = (text.clone(), passphrase.cloned());
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "bcrypt takes a tenth of a second or more, and no other task should wait for it"
-    )]
-    let parsing = tokio::task::spawn_blocking(move || {
+    // bcrypt takes a tenth of a second or more, and no other task should wait for it.
+    let parsing = run_blocking(until, move || {
         let _permit = permit;
         read_key(&text, passphrase.as_ref())
     });
-    match timeout_at(until, parsing).await {
-        Ok(Ok(Ok(key))) => Ok(Arc::new(key)),
-        Ok(Ok(Err(error))) => Err(key_unusable_fault(error)),
+    match parsing.await {
+        Ok(Ok(key)) => Ok(Arc::new(key)),
+        Ok(Err(error)) => Err(key_unusable_fault(error)),
         // The key made the parser panic.
-        Ok(Err(_)) => Err(key_unusable_fault(KeyError::Damaged)),
-        Err(_) => Err(key_unusable_fault(KeyError::TooSlow)),
+        Err(BlockingError::Panicked) => Err(key_unusable_fault(KeyError::Damaged)),
+        Err(BlockingError::TimedOut) => Err(key_unusable_fault(KeyError::TooSlow)),
+        Err(error @ BlockingError::NotStarted) => {
+            let details = format!("the private key was not opened: {error}");
+            Err(Fault::new(Reason::AgentBusy, details)
+                .with_remedy("check the limits of processes, threads and memory of this service"))
+        }
     }
 }
 

@@ -6,11 +6,18 @@
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::Path;
+use std::time::Duration;
 
+use tokio::time::Instant;
+
+use crate::common::run_blocking;
 use crate::model::HostKey;
 
 /// Directory in which `ssh-keygen -A` and every distribution's sshd store host keys.
 const HOST_KEY_DIRECTORY: &str = "/etc/ssh";
+/// Maximum time for reading all keys. A login takes longer than these few small files, and other
+/// evidence exists without them.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum number of bytes read of a key file. An RSA key of 16,384 bits takes 2.8 KB.
 const MAX_KEY_FILE_BYTES: u64 = 16 * 1024;
 
@@ -19,14 +26,10 @@ const MAX_KEY_FILE_BYTES: u64 = 16 * 1024;
 pub(crate) struct LocalHostKeys(Vec<String>);
 
 impl LocalHostKeys {
-    /// Reads the keys. Returns an empty set if the directory cannot be read.
-    pub(crate) async fn read_all() -> Self {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "reads a few small files of the root filesystem while a login runs"
-        )]
-        let reading =
-            tokio::task::spawn_blocking(|| Self(key_blobs(Path::new(HOST_KEY_DIRECTORY))));
+    /// Reads the keys. Returns an empty set if the directory cannot be read in time.
+    pub(crate) async fn read_all(deadline: Instant) -> Self {
+        let deadline = deadline.min(Instant::now() + READ_TIMEOUT);
+        let reading = run_blocking(deadline, || Self(key_blobs(Path::new(HOST_KEY_DIRECTORY))));
         reading.await.unwrap_or_default()
     }
 

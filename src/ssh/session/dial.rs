@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
+use crate::common::is_resource_shortage;
 use crate::model::{Fault, Reason};
 
 /// Connects to the first address that accepts. `limit` bounds all addresses together. Each address
@@ -49,9 +50,11 @@ pub(crate) async fn dial(
 fn most_specific(faults: Vec<Fault>) -> Fault {
     let tried: Vec<String> = faults.iter().map(|fault| fault.details().to_owned()).collect();
     let rank = |fault: &Fault| match fault.reason() {
-        Reason::ConnectionRefused | Reason::ConnectionLost => 0,
-        Reason::ConnectTimeout => 1,
-        _ => 2,
+        // An address that was not tried might have accepted.
+        Reason::AgentBusy => 0,
+        Reason::ConnectionRefused | Reason::ConnectionLost => 1,
+        Reason::ConnectTimeout => 2,
+        _ => 3,
     };
     match faults.into_iter().min_by_key(rank) {
         Some(fault) if tried.len() > 1 => fault.with_detail("tried", tried),
@@ -62,6 +65,14 @@ fn most_specific(faults: Vec<Fault>) -> Fault {
 
 /// Classifies an error of connect(2).
 fn classify_connect_error(address: SocketAddr, error: &io::Error) -> Fault {
+    if let Some(errno) = error.raw_os_error().filter(|_| is_resource_shortage(error)) {
+        // The server was not reached, so its state is as unknown as before.
+        let details = format!("no connection to {address} could be opened: {error}");
+        return Fault::new(Reason::AgentBusy, details)
+            .with_detail("address", address.ip().to_string())
+            .with_detail("errno", errno)
+            .with_remedy("check the limits of descriptors and memory of this service");
+    }
     let errno = error.raw_os_error().map(Errno::from_raw);
     let (reason, what) = match errno {
         Some(Errno::ECONNREFUSED) => {
@@ -109,11 +120,16 @@ mod tests {
             (Errno::ENETUNREACH, Reason::Unreachable),
             (Errno::EADDRNOTAVAIL, Reason::Unreachable),
             (Errno::EPERM, Reason::Unreachable),
+            (Errno::EMFILE, Reason::AgentBusy),
+            (Errno::ENFILE, Reason::AgentBusy),
+            (Errno::ENOMEM, Reason::AgentBusy),
+            (Errno::ENOBUFS, Reason::AgentBusy),
         ] {
             let fault = classify_connect_error(address, &io::Error::from(errno));
             assert_eq!(fault.reason(), reason, "{errno}");
             assert_eq!(fault.facts()["errno"], Fact::from(errno as i32));
-            assert_eq!(fault.custom_remedy().is_some(), errno == Errno::EPERM);
+            let is_local = errno == Errno::EPERM || reason == Reason::AgentBusy;
+            assert_eq!(fault.custom_remedy().is_some(), is_local);
         }
     }
 

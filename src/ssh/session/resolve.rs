@@ -2,13 +2,14 @@
 //! those that the daemon may dial. Every returned address was checked, so a name cannot point
 //! elsewhere between the check and the connection.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 
+use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
-use tokio::net::lookup_host;
-use tokio::time::{Instant, timeout_at};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use tokio::time::Instant;
 
-use crate::common::IpAllowlist;
+use crate::common::{BlockingError, IpAllowlist, is_resource_shortage, run_blocking};
 use crate::model::{Fault, Reason, SshAddress};
 
 /// Maximum number of addresses of one name. A host has a few, but a name service may answer with
@@ -23,14 +24,15 @@ const MAX_ADDRESSES: usize = 16;
 ///
 /// # Errors
 /// Returns `name_not_found` if the name has no address or `until` passes first. Returns
-/// `target_not_allowed` if no address belongs to this host or to `allowed`.
+/// `target_not_allowed` if no address belongs to this host or to `allowed`. Returns `agent_busy` if
+/// this process is short of threads, descriptors or memory.
 pub(crate) async fn resolve_address(
     address: &SshAddress,
     allowed: &IpAllowlist,
     until: Instant,
 ) -> Result<Vec<SocketAddr>, Fault> {
     let found = look_up(address, until).await?;
-    let own_addresses = host_addresses();
+    let own_addresses = host_addresses()?;
     let (permitted, rejected): (Vec<SocketAddr>, Vec<SocketAddr>) =
         found.into_iter().partition(|found| is_allowed(found.ip(), &own_addresses, allowed));
     if permitted.is_empty() {
@@ -46,10 +48,21 @@ async fn look_up(address: &SshAddress, until: Instant) -> Result<Vec<SocketAddr>
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
     let not_found = |what: String| Fault::new(Reason::NameNotFound, what);
-    let found = match timeout_at(until, lookup_host((name, port))).await {
-        Err(_) => Err(not_found(format!("the name service did not answer for {name} in time"))),
-        Ok(Err(error)) => Err(not_found(format!("{name} does not resolve: {error}"))),
+    let lookup = {
+        let name = name.to_owned();
+        // The C library's name service blocks.
+        move || (name.as_str(), port).to_socket_addrs().map_err(|error| (error, Shortage::detect()))
+    };
+    let found = match run_blocking(until, lookup).await {
         Ok(Ok(found)) => Ok(found),
+        Ok(Err((error, None))) => Err(not_found(format!("{name} does not resolve: {error}"))),
+        Ok(Err((error, Some(Shortage(why))))) => {
+            Err(own_fault(format!("{name} was not looked up: {error} ({why})")))
+        }
+        Err(BlockingError::TimedOut) => {
+            Err(not_found(format!("the name service did not answer for {name} in time")))
+        }
+        Err(error) => Err(own_fault(format!("{name} was not looked up: {error}"))),
     }?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for address in found {
@@ -63,18 +76,34 @@ async fn look_up(address: &SshAddress, until: Instant) -> Result<Vec<SocketAddr>
     Ok(addresses)
 }
 
-/// Returns the addresses of this host's interfaces. If the list is empty, only loopback and the
-/// configured networks are allowed.
-fn host_addresses() -> Vec<IpAddr> {
-    match getifaddrs() {
-        Ok(interfaces) => {
-            interfaces.filter_map(|interface| interface.address).filter_map(parse_ip).collect()
-        }
-        Err(errno) => {
-            tracing::warn!(%errno, "addresses of this host not readable");
-            Vec::new()
-        }
+/// A resource that this process is short of. The errors of getaddrinfo(3) do not show it: a file or
+/// a socket that cannot be opened looks like a name that does not exist.
+struct Shortage(Errno);
+
+impl Shortage {
+    /// Opens a socket to find out whether descriptors and memory are left.
+    fn detect() -> Option<Self> {
+        let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
+        socket.err().filter(|&errno| is_resource_shortage(&errno.into())).map(Self)
     }
+}
+
+/// Returns a fault of the daemon itself, which says nothing about the server.
+fn own_fault(details: String) -> Fault {
+    Fault::new(Reason::AgentBusy, details)
+        .with_remedy("check the limits of descriptors, threads and memory of this service")
+}
+
+/// Returns the addresses of this host's interfaces.
+///
+/// # Errors
+/// Returns `agent_busy` if the system does not list them. An address of this host would then look
+/// like one that is not allowed.
+fn host_addresses() -> Result<Vec<IpAddr>, Fault> {
+    let interfaces = getifaddrs().map_err(|errno| {
+        own_fault(format!("the addresses of this host cannot be listed: {errno}"))
+    })?;
+    Ok(interfaces.filter_map(|interface| interface.address).filter_map(parse_ip).collect())
 }
 
 fn parse_ip(address: nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
@@ -141,6 +170,6 @@ mod tests {
 
     #[test]
     fn the_addresses_of_this_host_hold_its_loopback() {
-        assert!(host_addresses().iter().any(IpAddr::is_loopback));
+        assert!(host_addresses().unwrap().iter().any(IpAddr::is_loopback));
     }
 }

@@ -24,6 +24,7 @@ mod master_key;
 mod monitor;
 mod namespaces;
 mod outages;
+mod own_limits;
 mod ownership;
 mod permissions;
 mod proofs;

@@ -418,8 +418,10 @@ async fn a_release_takes_away_an_empty_folder_and_nothing_else() {
 #[tokio::test]
 async fn a_worker_that_hangs_is_killed_at_the_deadline_and_its_place_is_free_again() {
     let folder = tempfile::tempdir().unwrap();
-    let sleeper =
-        Prober::new(options(folder.path())).with_program("/bin/sleep".into(), vec!["600".into()]);
+    // It reports that it opens the directory, and then hangs.
+    let hang = "echo '{\"At\":\"Open\"}'; exec sleep 600";
+    let sleeper = Prober::new(options(folder.path()))
+        .with_program("/bin/sh".into(), vec!["-c".into(), hang.into()]);
     let (dir, slot) = (image_dir(folder.path()), &mut WorkerSlot::new());
     let deadline = Instant::now() + Duration::from_millis(200);
     let fault = sleeper.examine(slot, &dir, &add(), deadline).await.into_inspection().unwrap_err();
@@ -438,17 +440,25 @@ async fn a_worker_that_hangs_is_killed_at_the_deadline_and_its_place_is_free_aga
 #[tokio::test]
 async fn a_worker_that_is_no_worker_is_an_error_and_no_hang() {
     let folder = tempfile::tempdir().unwrap();
-    for (program, args, reason) in [
-        ("/bin/true", vec![], Reason::IoError),
-        ("/bin/echo", vec!["{\"Observed\":1}".to_owned()], Reason::IoError),
-        ("/bin/cat", vec!["/dev/zero".to_owned()], Reason::IoError),
-        // The fault is the daemon's, not the disk's.
-        ("/nonexistent", vec![], Reason::AgentBusy),
+    // Each fault is the daemon's, not the disk's.
+    for (program, args) in [
+        ("/bin/true", vec![]),
+        ("/bin/echo", vec!["{\"Observed\":1}".to_owned()]),
+        ("/bin/cat", vec!["/dev/zero".to_owned()]),
+        ("/bin/sh", vec!["-c".to_owned(), "kill -9 $$".to_owned()]),
+        ("/nonexistent", vec![]),
     ] {
         let prober = Prober::new(options(folder.path())).with_program(program.into(), args);
         let fault = examine(&prober, folder.path(), &add()).await.unwrap_err();
-        assert_eq!(fault.reason(), reason, "{program}: {fault}");
+        assert_eq!(fault.reason(), Reason::AgentBusy, "{program}: {fault}");
     }
+    // A worker that never runs has not touched the disk either.
+    let sleeper =
+        Prober::new(options(folder.path())).with_program("/bin/sleep".into(), vec!["600".into()]);
+    let (dir, slot) = (image_dir(folder.path()), &mut WorkerSlot::new());
+    let deadline = Instant::now() + Duration::from_millis(200);
+    let fault = sleeper.examine(slot, &dir, &add(), deadline).await.into_inspection().unwrap_err();
+    assert_eq!(fault.reason(), Reason::AgentBusy, "{fault}");
 }
 
 #[tokio::test]
