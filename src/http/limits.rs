@@ -5,13 +5,22 @@ use std::time::Duration;
 /// Limits of the server. The daemon uses the default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerLimits {
-    /// Maximum number of open TCP connections. A management node uses only a few.
+    /// Maximum number of open TCP connections that have shown no session, certificate or allowed
+    /// network. A management node uses only a few connections.
     pub max_connections: usize,
+    /// Maximum number of them from one source, an IPv4 address or an IPv6 /64. A quarter leaves
+    /// room for others beside three sources that use up their share.
+    pub max_source_connections: usize,
+    /// Maximum number of open TCP connections that have shown a session, a certificate or an
+    /// allowed network. They are counted separately, so that a flood without a session does not
+    /// lock them out.
+    pub max_trusted_connections: usize,
     /// Maximum number of open Unix socket connections. They are counted separately, so that a flood
     /// over TCP does not lock out the operator.
     pub max_local_connections: usize,
-    /// Maximum number of connections of each kind that are kept for another request. Beyond it,
-    /// each response is the last of its connection. Idle connections then exhaust neither the
+    /// Maximum number of connections of each kind that are kept for another request: over TCP with
+    /// a session, over TCP without one, and over the Unix socket. Beyond it, each response is the
+    /// last of its connection. Idle connections then exhaust neither the
     /// permits nor the memory: a kept connection costs 16 KiB.
     pub max_keep_alive_connections: usize,
     /// Maximum time from the start of a connection to its first byte. It also bounds the time from
@@ -34,6 +43,8 @@ impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             max_connections: 512,
+            max_source_connections: 128,
+            max_trusted_connections: 512,
             max_local_connections: 64,
             max_keep_alive_connections: 64,
             header_read_timeout: Duration::from_secs(30),

@@ -13,11 +13,12 @@
 //! - A client that disconnects ends only the wait, and nothing else.
 //!
 //! ```text
-//! listeners ─► server ─► connection ─► middleware ─► api ─► agent::StoreService
-//!              limits    deadlines     host, auth,   role, parse,
-//!                                      body          audit
+//! listeners ─► server ─► admission ─► connection ─► middleware ─► api ─► agent::StoreService
+//!                        permits      deadlines     host, auth,   role, parse,
+//!                                                   body          audit
 //! ```
 
+mod admission;
 mod api;
 pub(super) mod audit;
 mod auth;

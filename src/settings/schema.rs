@@ -101,6 +101,11 @@ fn read_server(reader: &mut SettingsReader<'_>) -> ServerSettings {
             &ListRule { item_rule: NETWORK_RULE, min: 0 },
             vec![],
         ),
+        trusted_proxies: reader.read_key(
+            "server.trusted_proxies",
+            &ListRule { item_rule: NETWORK_RULE, min: 0 },
+            vec![],
+        ),
         open_metrics: reader.read_key("server.open_metrics", &BooleanRule, false),
         tls: read_tls(reader),
     };

@@ -46,6 +46,9 @@ pub struct ServerSettings {
     pub agent_prefixes: Vec<String>,
     /// Networks that may use the agent protocol. An empty list disables it.
     pub agent_allow: Vec<IpNet>,
+    /// Networks of the proxies whose `X-Forwarded-For` names the source of a request, for limits
+    /// and the audit log.
+    pub trusted_proxies: Vec<IpNet>,
     /// True if `/metrics` needs no token. This setting has no effect yet.
     pub open_metrics: bool,
     /// TLS on the TCP listeners.

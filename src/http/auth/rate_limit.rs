@@ -5,10 +5,12 @@
 //! token is therefore always accepted, also from an address that several clients share.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::http::admission::source::source_network;
 
 /// Maximum count of one source within [`RATE_WINDOW`]. Further events are limited.
 pub(crate) const MAX_EVENTS_PER_WINDOW: u32 = 20;
@@ -54,14 +56,6 @@ impl SourceCounter {
         window.count = window.count.saturating_add(1);
         let resets_in = (window.start + RATE_WINDOW).saturating_duration_since(now);
         WindowCount { count: window.count, resets_in }
-    }
-}
-
-/// Returns the network that is counted as one source. A single host may own a whole IPv6 /64.
-fn source_network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
-        v4 => v4,
     }
 }
 

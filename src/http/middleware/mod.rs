@@ -3,6 +3,7 @@
 
 pub(super) mod request_id;
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -16,6 +17,9 @@ use tokio::time::Instant;
 use tower::Service as _;
 use tracing::{Instrument as _, Level, Span, debug, enabled, info_span};
 
+use super::admission::ConnectionPermit;
+use super::admission::source::TrustedProxies;
+use super::admission::table::Credential;
 use super::api::health;
 use super::audit::AUDIT_TARGET;
 use super::auth::agent_allowlist::AgentAllowlist;
@@ -37,6 +41,7 @@ pub(super) struct ApiService {
     pub(super) router: Router,
     pub(super) host_allowlist: HostAllowlist,
     pub(super) agent_allowlist: AgentAllowlist,
+    pub(super) proxies: TrustedProxies,
     pub(super) tokens: watch::Receiver<Arc<TokenTable>>,
     pub(super) random: Arc<dyn Random>,
     /// Counts the unknown tokens of each address.
@@ -47,55 +52,34 @@ pub(super) struct ApiService {
 }
 
 impl ApiService {
-    /// Handles one request and returns its response.
+    /// Handles one request and returns its response. Adds the request id and the span to the
+    /// request, and the common headers to the response.
     pub(super) async fn handle_request(
         &self,
         peer: &PeerAddress,
+        permit: &ConnectionPermit,
         request: Request<Incoming>,
-    ) -> Response {
-        self.with_request_context(peer, request, async |request| {
-            self.authenticate_and_dispatch(peer, request).await
-        })
-        .await
-    }
-
-    /// Rejects one request of a connection beyond the limits.
-    pub(super) async fn reject_over_capacity(
-        &self,
-        peer: &PeerAddress,
-        request: Request<Incoming>,
-    ) -> Response {
-        let reject = async |request: Request<Incoming>| {
-            let (parts, body) = request.into_parts();
-            super::body::drain_body(body, &parts.headers).await;
-            Err(ApiError::over_capacity(self.limits.max_connections))
-        };
-        self.with_request_context(peer, request, reject).await
-    }
-
-    /// Adds the request id and the span to a request, and the common headers to its response.
-    async fn with_request_context(
-        &self,
-        peer: &PeerAddress,
-        request: Request<Incoming>,
-        handler: impl AsyncFnOnce(Request<Incoming>) -> Result<Response, ApiError>,
     ) -> Response {
         let id = request_id::from_headers(request.headers(), self.random.as_ref());
         let (method, uri) = (request.method().clone(), request.uri().clone());
+        let source = self.request_source(peer, request.headers());
         let span = || {
             let path = uri.path();
             let path =
                 path.get(..path.floor_char_boundary(MAX_LOGGED_PATH_BYTES)).unwrap_or_default();
-            info_span!(target: AUDIT_TARGET, "request", id = id.to_str().unwrap_or_default(), %method, path, %peer)
+            let client = source.client.map(tracing::field::display);
+            let id = id.to_str().unwrap_or_default();
+            info_span!(target: AUDIT_TARGET, "request", id, %method, path, %peer, client)
         };
         // A span costs more than the rest of a read request, which logs nothing unless it is
         // denied.
         let is_quiet = method.is_safe() && !enabled!(Level::DEBUG);
         let request_span = if is_quiet { Span::none() } else { span() };
         async {
-            let mut response = handler(request).await.unwrap_or_else(ApiError::into_response);
+            let response = self.authenticate_and_dispatch(peer, source, permit, request).await;
+            let mut response = response.unwrap_or_else(ApiError::into_response);
             if let Some(denial) = response.extensions_mut().remove::<AccessDenial>() {
-                let repeated = self.count_denial(peer, denial) > MAX_EVENTS_PER_WINDOW + 1;
+                let repeated = self.count_denial(source, denial) > MAX_EVENTS_PER_WINDOW + 1;
                 let line = || super::audit::log_denial(response.status(), denial, repeated);
                 if is_quiet { span().in_scope(line) } else { line() }
             }
@@ -109,13 +93,22 @@ impl ApiService {
         .await
     }
 
+    /// Returns the source of a request.
+    fn request_source(&self, peer: &PeerAddress, headers: &HeaderMap) -> RequestSource {
+        let PeerAddress::Tcp(address, _) = peer else { return RequestSource::default() };
+        let client = self.proxies.forwarded_client(address.ip(), headers);
+        RequestSource { client, limited: Some(client.unwrap_or_else(|| address.ip())) }
+    }
+
     async fn authenticate_and_dispatch(
         &self,
         peer: &PeerAddress,
+        source: RequestSource,
+        permit: &ConnectionPermit,
         request: Request<Incoming>,
     ) -> Result<Response, ApiError> {
         let (mut parts, body) = request.into_parts();
-        match self.authenticate(peer, &parts) {
+        match self.admit_request(peer, source, permit, &parts) {
             Ok(Some(caller)) => {
                 parts.extensions.insert(caller);
             }
@@ -134,50 +127,72 @@ impl ApiService {
         Ok(response)
     }
 
-    /// Returns the principal of a request, or `None` on the open paths. The file mode controls
-    /// access to the Unix socket, and no page in a browser can reach it. A request over the Unix
-    /// socket therefore needs neither a token nor a valid host.
+    /// Returns the principal of a request, or `None` on the open paths, and counts the connection
+    /// among those that have shown a credential.
+    fn admit_request(
+        &self,
+        peer: &PeerAddress,
+        source: RequestSource,
+        permit: &ConnectionPermit,
+        parts: &Parts,
+    ) -> Result<Option<Principal>, ApiError> {
+        let Some((caller, credential)) = self.authenticate(peer, source, parts)? else {
+            return Ok(None);
+        };
+        if permit.record_credential(credential) {
+            return Ok(Some(caller));
+        }
+        Err(ApiError::over_capacity(self.limits.max_trusted_connections))
+    }
+
+    /// Returns the principal of a request and its credential, or `None` on the open paths. The file
+    /// mode controls access to the Unix socket, and no page in a browser can reach it. A request
+    /// over the Unix socket therefore needs neither a token nor a valid host.
     fn authenticate(
         &self,
         peer: &PeerAddress,
+        source: RequestSource,
         parts: &Parts,
-    ) -> Result<Option<Principal>, ApiError> {
+    ) -> Result<Option<(Principal, Credential)>, ApiError> {
+        let with_session = |caller| Some((caller, Credential::Session));
         if let Some(caller) = peer.local_principal() {
-            return Ok(Some(caller));
+            return Ok(with_session(caller));
         }
         self.host_allowlist.check_host(&parts.uri, &parts.headers)?;
         if matches!(parts.uri.path(), health::LIVENESS_PATH | health::READINESS_PATH) {
             return Ok(None);
         }
         if self.agent_allowlist.matches_path(parts.uri.path()) {
-            return self.agent_allowlist.authorize(peer).map(Some);
+            let caller = self.agent_allowlist.authorize(peer)?;
+            return Ok(Some((caller, Credential::Network)));
         }
         // A token takes precedence, because its caller may differ from that of the certificate.
         if let (PeerAddress::Tcp(_, Some(certificate)), false) =
             (peer, parts.headers.contains_key(header::AUTHORIZATION))
             && let Some(caller) = certificate.caller()
         {
-            return Ok(Some(caller));
+            return Ok(with_session(caller));
         }
         let token = bearer_token(&parts.headers).ok_or(ApiError::MissingToken)?;
         let tokens = Arc::clone(&self.tokens.borrow());
-        tokens.authenticate(token).cloned().map(Some).ok_or_else(|| self.record_unknown_token(peer))
+        let caller = tokens.authenticate(token).cloned();
+        caller.map(with_session).ok_or_else(|| self.record_unknown_token(source))
     }
 
-    /// Counts a denial against the address of its peer, and returns its number within the minute.
+    /// Counts a denial against its source, and returns its number within the minute.
     ///
-    /// Returns 1 without counting if the peer has no address. The same holds if the caller is
+    /// Returns 1 without counting if the source has no address. The same holds if the caller is
     /// admitted and only a field of its request is denied.
-    fn count_denial(&self, peer: &PeerAddress, denial: AccessDenial) -> u32 {
+    fn count_denial(&self, source: RequestSource, denial: AccessDenial) -> u32 {
         if denial.field.is_some() {
             return 1;
         }
-        count_source(&self.denials, peer).map_or(1, |window| window.count)
+        count_source(&self.denials, source).map_or(1, |window| window.count)
     }
 
-    /// Counts an unknown token against the address of its peer, and returns the error.
-    fn record_unknown_token(&self, peer: &PeerAddress) -> ApiError {
-        match count_source(&self.auth_failures, peer) {
+    /// Counts an unknown token against its source, and returns the error.
+    fn record_unknown_token(&self, source: RequestSource) -> ApiError {
+        match count_source(&self.auth_failures, source) {
             Some(WindowCount { count, resets_in }) if count > MAX_EVENTS_PER_WINDOW => {
                 ApiError::TooManyAuthFailures { resets_in }
             }
@@ -186,11 +201,19 @@ impl ApiService {
     }
 }
 
-/// Counts one event of the peer's address. Returns `None` for the Unix socket, which has no
-/// address.
-fn count_source(counter: &Mutex<SourceCounter>, peer: &PeerAddress) -> Option<WindowCount> {
-    let PeerAddress::Tcp(address, _) = peer else { return None };
-    Some(lock_unpoisoned(counter).count_source(address.ip(), Instant::now()))
+/// The source of a request.
+#[derive(Clone, Copy, Debug, Default)]
+struct RequestSource {
+    /// The client that a trusted proxy has named.
+    client: Option<IpAddr>,
+    /// The address that the limits count: that of the client or else of the peer. `None` for the
+    /// Unix socket, which has no address.
+    limited: Option<IpAddr>,
+}
+
+/// Counts one event of a source. Returns `None` if it has no address.
+fn count_source(counter: &Mutex<SourceCounter>, source: RequestSource) -> Option<WindowCount> {
+    Some(lock_unpoisoned(counter).count_source(source.limited?, Instant::now()))
 }
 
 /// Returns the token in `Authorization: OAuth <session>`, or after the scheme `Bearer`, the common

@@ -17,8 +17,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::connection_limit::ConnectionPermit;
 use super::write_timeout::WriteTimeoutStream;
+use crate::http::admission::ConnectionPermit;
 use crate::http::auth::PeerAddress;
 use crate::http::middleware::ApiService;
 
@@ -28,20 +28,12 @@ const CONNECTION_CLOSE: HeaderValue = HeaderValue::from_static("close");
 /// Its request may be on the way and would be lost with the connection.
 pub(super) const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_secs(1);
 
-/// The result of the connection limit for a new connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Admission {
-    Accepted,
-    OverCapacity,
-}
-
 /// Serves requests until the client or the server closes the connection. Once `stop` is cancelled,
-/// the request in flight is the last one. While too few permits are free, every request is the last
-/// one of its connection.
+/// the request in flight is the last one. While too many connections are open, every request is the
+/// last one of its connection.
 pub(super) async fn serve_connection<I>(
     io: I,
     peer: PeerAddress,
-    admission: Admission,
     permit: ConnectionPermit,
     service: Arc<ApiService>,
     stop: CancellationToken,
@@ -53,10 +45,8 @@ pub(super) async fn serve_connection<I>(
     let first_request = &Notify::new();
     let handler = service_fn(|request| async move {
         first_request.notify_one();
-        let mut response = match admission {
-            Admission::Accepted => service.handle_request(peer, request).await,
-            Admission::OverCapacity => service.reject_over_capacity(peer, request).await,
-        };
+        permit.record_request();
+        let mut response = service.handle_request(peer, permit, request).await;
         if permit.should_close_after_response() {
             response.headers_mut().insert(header::CONNECTION, CONNECTION_CLOSE);
         }

@@ -25,9 +25,10 @@ const WARN_INTERVAL: Duration = Duration::from_secs(60);
 /// client whose machine has failed would otherwise keep its permit until TCP itself times out.
 const UNACKNOWLEDGED_TIMEOUT_MS: u32 = 30_000;
 
-/// Maximum number of connections that wait to be accepted. The default limit of the kernel
-/// (`net.core.somaxconn`) is 4096.
-const LISTEN_BACKLOG: i32 = 1024;
+/// Maximum number of connections that wait to be accepted: the default limit of the kernel
+/// (`net.core.somaxconn`). A flood of connections fills a shorter queue between two turns of the
+/// scheduler, and the SYN of a good client is then dropped.
+const LISTEN_BACKLOG: i32 = 4096;
 
 /// The error if the daemon cannot listen on a configured address or socket.
 #[derive(Debug, thiserror::Error)]
@@ -200,10 +201,9 @@ impl SocketListeners {
         for (at, socket) in (0..count).zip(&self.sockets).cycle().skip(self.next_socket).take(count)
         {
             let result = match socket {
-                ListeningSocket::Tcp(socket) => socket.poll_accept(cx).map_ok(|(stream, peer)| {
-                    set_socket_options(&stream);
-                    AcceptedStream::Tcp(stream, peer)
-                }),
+                ListeningSocket::Tcp(socket) => socket
+                    .poll_accept(cx)
+                    .map_ok(|(stream, peer)| AcceptedStream::Tcp(stream, peer)),
                 ListeningSocket::Unix(socket) => {
                     socket.poll_accept(cx).map_ok(|(stream, _)| AcceptedStream::Unix(stream))
                 }
@@ -237,8 +237,9 @@ impl SocketListeners {
 }
 
 /// Sends responses without delay and gives up a client that does not acknowledge. Both options only
-/// save time, so a connection is served even if the system rejects them.
-fn set_socket_options(stream: &TcpStream) {
+/// save time, so a connection is served even if the system rejects them. A connection without a
+/// request needs neither.
+pub(super) fn set_socket_options(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(error = %error, "setting TCP_NODELAY failed");
     }

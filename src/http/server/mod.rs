@@ -1,7 +1,6 @@
 //! The server. It listens, accepts connections within its limits, and drains them when it stops.
 
 pub(super) mod connection;
-pub(super) mod connection_limit;
 pub(super) mod listeners;
 pub(super) mod unix_socket;
 pub(super) mod write_timeout;
@@ -12,12 +11,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::admission::ConnectionPermit;
+use super::admission::local::LocalLimiter;
+use super::admission::remote::RemoteLimiter;
+use super::admission::source::TrustedProxies;
+use super::admission::table::{AdmissionLimits, Credential};
 use super::api;
 use super::api::AppState;
 use super::api::health::{DaemonInfo, ReadinessCheck};
@@ -29,16 +34,19 @@ use super::limits::ServerLimits;
 use super::middleware::ApiService;
 use super::tls::TlsListenerConfig;
 use crate::agent::StoreService;
-use crate::common::Random;
+use crate::common::{IpAllowlist, Random};
 use crate::management::ReplyQueue;
 use crate::settings;
-use connection::{Admission, wait_for_first_byte};
-use connection_limit::{ConnectionLimiter, ConnectionPermit};
-use listeners::{AcceptedStream, BindError, BoundSockets, InheritedSockets};
+use connection::wait_for_first_byte;
+use listeners::{AcceptedStream, BindError, BoundSockets, InheritedSockets, set_socket_options};
 
-/// Maximum number of connections beyond the limits that still receive an error response. Further
-/// connections are closed without a response.
-const MAX_OVERFLOW_CONNECTIONS: usize = 64;
+/// Maximum number of TCP connections beyond the share of their source. Each of them gets one
+/// response, so that a health check beside a flood from the same source is answered.
+const MAX_RESERVE_CONNECTIONS: usize = 64;
+/// Maximum number of them from one source: a quarter, as for the other connections.
+const MAX_SOURCE_RESERVE_CONNECTIONS: usize = 16;
+/// Minimum interval between two warnings that connections were closed for newer ones.
+const EVICTION_WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The dependencies of the server.
 pub struct ServerContext<S> {
@@ -68,6 +76,7 @@ pub struct HttpServer {
     base_path: String,
     agent_prefixes: Vec<String>,
     host_allowlist: HostAllowlist,
+    proxies: TrustedProxies,
     socket: PathBuf,
     limits: ServerLimits,
 }
@@ -94,6 +103,7 @@ impl HttpServer {
             base_path: settings.base_path.clone(),
             agent_prefixes: settings.agent_prefixes.clone(),
             host_allowlist: HostAllowlist::new(&settings.host_names),
+            proxies: TrustedProxies::new(IpAllowlist::new(&settings.trusted_proxies)),
             socket: settings.socket.clone(),
             limits: ServerLimits::default(),
         })
@@ -143,6 +153,7 @@ impl HttpServer {
             router: api::build_router(&self.base_path, &self.agent_prefixes, state),
             host_allowlist: self.host_allowlist,
             agent_allowlist,
+            proxies: self.proxies,
             tokens: context.tokens,
             random: context.random,
             auth_failures: Mutex::default(),
@@ -172,10 +183,9 @@ struct Connections {
     tls: Option<watch::Receiver<Arc<TlsListenerConfig>>>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
-    tcp: ConnectionLimiter,
-    unix: ConnectionLimiter,
-    /// Connections beyond the limits, which receive an error response.
-    overflow: ConnectionLimiter,
+    tcp: RemoteLimiter,
+    unix: LocalLimiter,
+    evictions: EvictionLog,
 }
 
 impl Connections {
@@ -185,64 +195,78 @@ impl Connections {
         stop: CancellationToken,
     ) -> Self {
         let limits = service.limits;
+        let max_kept_alive = limits.max_keep_alive_connections;
+        let admission = AdmissionLimits {
+            open: limits.max_connections,
+            open_per_source: limits.max_source_connections,
+            reserve: MAX_RESERVE_CONNECTIONS,
+            reserve_per_source: MAX_SOURCE_RESERVE_CONNECTIONS,
+            trusted: limits.max_trusted_connections,
+            network_per_source: limits.max_source_connections,
+        };
         Self {
-            tcp: ConnectionLimiter::new(limits.max_connections, limits.max_keep_alive_connections),
-            unix: ConnectionLimiter::new(
-                limits.max_local_connections,
-                limits.max_keep_alive_connections,
-            ),
-            overflow: ConnectionLimiter::new(MAX_OVERFLOW_CONNECTIONS, 0),
+            tcp: RemoteLimiter::new(admission, max_kept_alive),
+            unix: LocalLimiter::new(limits.max_local_connections, max_kept_alive),
             service: Arc::new(service),
             tls,
             stop,
             tasks: JoinSet::new(),
+            evictions: EvictionLog::default(),
         }
     }
 
     fn accept_connection(&mut self, accepted: AcceptedStream) {
-        let limiter = match accepted {
-            AcceptedStream::Tcp(..) => &self.tcp,
-            AcceptedStream::Unix(_) => &self.unix,
-        };
-        let Some((admission, permit)) = self.acquire_permit(limiter) else {
-            debug!("connection closed: too many open connections");
-            return;
-        };
-        let (service, stop) = (Arc::clone(&self.service), self.stop.clone());
-        let tls = self.tls.clone();
         match accepted {
-            AcceptedStream::Tcp(stream, address) => self.tasks.spawn(async move {
-                let limit = service.limits.header_read_timeout;
-                if !wait_for_first_byte(&stream, limit, &stop).await {
-                    return;
-                }
-                let Some(tls) = tls else {
-                    let peer = PeerAddress::Tcp(address, None);
-                    return Box::pin(connection::serve_connection(
-                        stream, peer, admission, permit, service, stop,
-                    ))
-                    .await;
-                };
-                let handshake =
-                    Box::pin(super::tls::accept_tls(tls, stream, address, limit, &stop)).await;
-                if let Some((stream, certificate)) = handshake {
-                    let peer = PeerAddress::Tcp(address, certificate);
-                    Box::pin(connection::serve_connection(
-                        stream, peer, admission, permit, service, stop,
-                    ))
-                    .await;
-                }
-            }),
-            AcceptedStream::Unix(stream) => self.tasks.spawn(async move {
-                let peer = PeerAddress::Unix(stream.peer_cred().ok().map(|peer| peer.uid()));
-                connection::serve_connection(stream, peer, admission, permit, service, stop).await;
-            }),
-        };
+            AcceptedStream::Tcp(stream, address) => self.accept_tcp(stream, address),
+            AcceptedStream::Unix(stream) => self.accept_local(stream),
+        }
     }
 
-    fn acquire_permit(&self, limiter: &ConnectionLimiter) -> Option<(Admission, ConnectionPermit)> {
-        let permit = limiter.try_acquire().map(|permit| (Admission::Accepted, permit));
-        permit.or_else(|| Some((Admission::OverCapacity, self.overflow.try_acquire()?)))
+    fn accept_tcp(&mut self, stream: TcpStream, address: SocketAddr) {
+        let source = self.service.proxies.connection_source(address.ip());
+        let (permit, has_evicted) = self.tcp.admit(source);
+        if has_evicted {
+            self.evictions.count_eviction(Instant::now());
+        }
+        let id = permit.id();
+        let permit = ConnectionPermit::Remote(permit);
+        let (service, stop) = (Arc::clone(&self.service), self.stop.clone());
+        let tls = self.tls.clone();
+        let task = self.tasks.spawn(async move {
+            let limit = service.limits.header_read_timeout;
+            if !wait_for_first_byte(&stream, limit, &stop).await {
+                return;
+            }
+            set_socket_options(&stream);
+            let Some(tls) = tls else {
+                let peer = PeerAddress::Tcp(address, None);
+                return Box::pin(connection::serve_connection(stream, peer, permit, service, stop))
+                    .await;
+            };
+            let handshake =
+                Box::pin(super::tls::accept_tls(tls, stream, address, limit, &stop)).await;
+            if let Some((stream, certificate)) = handshake {
+                if certificate.is_some() {
+                    permit.record_credential(Credential::Session);
+                }
+                let peer = PeerAddress::Tcp(address, certificate);
+                Box::pin(connection::serve_connection(stream, peer, permit, service, stop)).await;
+            }
+        });
+        self.tcp.set_task(id, task);
+    }
+
+    fn accept_local(&mut self, stream: UnixStream) {
+        let Some(permit) = self.unix.try_acquire() else {
+            debug!("connection closed: too many open connections of the Unix socket");
+            return;
+        };
+        let permit = ConnectionPermit::Local(permit);
+        let (service, stop) = (Arc::clone(&self.service), self.stop.clone());
+        self.tasks.spawn(async move {
+            let peer = PeerAddress::Unix(stream.peer_cred().ok().map(|peer| peer.uid()));
+            connection::serve_connection(stream, peer, permit, service, stop).await;
+        });
     }
 
     async fn drain_connections(mut self, drain_timeout: Duration) {
@@ -256,6 +280,24 @@ impl Connections {
             self.tasks.shutdown().await;
         }
         info!("all connections closed");
+    }
+}
+
+/// Reports connections that were closed for newer ones, at most once a minute.
+#[derive(Default)]
+struct EvictionLog {
+    evicted: u64,
+    last_warning: Option<Instant>,
+}
+
+impl EvictionLog {
+    fn count_eviction(&mut self, now: Instant) {
+        self.evicted = self.evicted.saturating_add(1);
+        if self.last_warning.is_none_or(|last| now - last >= EVICTION_WARN_INTERVAL) {
+            self.last_warning = Some(now);
+            let connections = std::mem::take(&mut self.evicted);
+            warn!(connections, "connections without a session closed: too many open");
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod file_modes;
 mod hangs;
 mod heartbeats;
 mod host_keys;
+mod hostile;
 mod isolation;
 mod kills;
 mod log;

@@ -1,5 +1,6 @@
 //! The HTTP server over real sockets.
 
+mod admission;
 mod agent;
 mod api;
 mod health;

@@ -19,11 +19,11 @@ use imagestore_agent::model::{
     HostIdentity, HostKey, ImageDir, Inventory, MarkerId, MountLocation, NodeId, Reason,
     SshAddress, State, Status, Store, StoreUpdate, StoreUuid, Tags,
 };
-use imagestore_agent::settings::{FilePolicy, Settings};
+use imagestore_agent::settings::{FilePolicy, ServerSettings, Settings};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -338,7 +338,7 @@ pub(crate) fn tokens(text: &str) -> Arc<TokenTable> {
     Arc::new(TokenTable::load_file(&path, &FilePolicy::of_process()).unwrap())
 }
 
-pub(crate) fn settings(dir: &TempDir) -> imagestore_agent::settings::ServerSettings {
+pub(crate) fn settings(dir: &TempDir) -> ServerSettings {
     let mut server = Settings::built_in().server;
     server.listen = vec!["127.0.0.1:0".parse().unwrap()];
     server.socket = dir.path().join("agent.sock");
@@ -352,27 +352,47 @@ impl TestServer {
     }
 
     pub(crate) fn with(limits: ServerLimits, drain: Duration) -> Self {
-        Self::allowing(limits, drain, &[])
+        let dir = tempfile::tempdir().unwrap();
+        Self::launch(dir, |_| {}, limits, drain)
     }
 
     /// Starts a server that accepts calls of the agent protocol from these networks.
     pub(crate) fn for_agents_of(networks: &[&str]) -> Self {
-        Self::allowing(ServerLimits::default(), TEST_TIMEOUT, networks)
+        let networks: Vec<_> = networks.iter().map(|network| network.parse().unwrap()).collect();
+        Self::with_settings(|settings| settings.agent_allow = networks)
     }
 
-    fn allowing(limits: ServerLimits, drain: Duration, networks: &[&str]) -> Self {
+    /// A server with other settings than those of [`settings`].
+    pub(crate) fn with_settings(change: impl FnOnce(&mut ServerSettings)) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let server = HttpServer::bind(&settings(&dir), InheritedSockets::default())
-            .unwrap()
-            .with_limits(limits);
+        Self::launch(dir, change, ServerLimits::default(), TEST_TIMEOUT)
+    }
+
+    /// A server behind trusted proxies.
+    pub(crate) fn with_limits_behind(limits: ServerLimits, proxies: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let proxies = proxies.iter().map(|network| network.parse().unwrap()).collect();
+        let change = |settings: &mut ServerSettings| settings.trusted_proxies = proxies;
+        Self::launch(dir, change, limits, TEST_TIMEOUT)
+    }
+
+    fn launch(
+        dir: TempDir,
+        change: impl FnOnce(&mut ServerSettings),
+        limits: ServerLimits,
+        drain: Duration,
+    ) -> Self {
+        let mut settings = settings(&dir);
+        change(&mut settings);
+        let server =
+            HttpServer::bind(&settings, InheritedSockets::default()).unwrap().with_limits(limits);
         let (address, socket) = (server.addresses()[0], server.socket_path().to_owned());
         let (tokens, seen_tokens) = watch::channel(tokens(TOKENS));
         let obstacles = Arc::new(Mutex::new(Vec::new()));
         let current = Arc::clone(&obstacles);
         let stores = FakeStores::new();
-        let networks: Vec<_> = networks.iter().map(|network| network.parse().unwrap()).collect();
         let (replies, posting) = ReplyQueue::new(
-            UrlGuard::new(&networks),
+            UrlGuard::new(&settings.agent_allow),
             management::RequestTimeouts::default(),
             Arc::new(FixedClock),
             Arc::new(ConstantRandom),
@@ -397,6 +417,13 @@ impl TestServer {
 
     pub(crate) async fn connect(&self) -> TcpStream {
         with_timeout(TcpStream::connect(self.address)).await.unwrap()
+    }
+
+    /// A connection from another source: an address of the loopback network.
+    pub(crate) async fn connect_from(&self, source: &str) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
+        with_timeout(socket.connect(self.address)).await.unwrap()
     }
 
     pub(crate) async fn try_connect(&self) -> std::io::Result<TcpStream> {

@@ -1,21 +1,21 @@
-//! Limits the number of open connections, and decides whether a connection is kept alive after a
-//! response.
+//! Limits the number of open Unix socket connections, and decides whether a connection is kept
+//! alive after a response.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The permits for one kind of connection.
-pub(super) struct ConnectionLimiter {
+/// The permits for the connections of the Unix socket.
+pub(crate) struct LocalLimiter {
     permits: Arc<Semaphore>,
     /// Connections are closed after a response while fewer permits than this are free.
     reserve: usize,
 }
 
-impl ConnectionLimiter {
+impl LocalLimiter {
     /// Creates `max_connections` permits, of which `max_kept_alive` may belong to connections that
     /// wait for another request.
-    pub(super) fn new(max_connections: usize, max_kept_alive: usize) -> Self {
+    pub(crate) fn new(max_connections: usize, max_kept_alive: usize) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(max_connections)),
             reserve: max_connections.saturating_sub(max_kept_alive),
@@ -23,19 +23,19 @@ impl ConnectionLimiter {
     }
 
     /// Returns a permit, or `None` if all permits are in use.
-    pub(super) fn try_acquire(&self) -> Option<ConnectionPermit> {
+    pub(crate) fn try_acquire(&self) -> Option<LocalPermit> {
         let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
-        Some(ConnectionPermit { permit, reserve: self.reserve })
+        Some(LocalPermit { permit, reserve: self.reserve })
     }
 }
 
 /// A permit for one connection. Dropping it releases the permit.
-pub(super) struct ConnectionPermit {
+pub(crate) struct LocalPermit {
     permit: OwnedSemaphorePermit,
     reserve: usize,
 }
 
-impl ConnectionPermit {
+impl LocalPermit {
     /// Returns true if too few permits are free to keep this connection after its response.
     pub(super) fn should_close_after_response(&self) -> bool {
         self.permit.semaphore().available_permits() < self.reserve
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn a_connection_closes_while_more_are_open_than_are_kept_alive() {
-        let limiter = ConnectionLimiter::new(3, 1);
+        let limiter = LocalLimiter::new(3, 1);
         let one = limiter.try_acquire().unwrap();
         assert!(!one.should_close_after_response());
         let two = limiter.try_acquire().unwrap();
@@ -61,8 +61,8 @@ mod tests {
 
     #[test]
     fn with_no_keep_alive_every_connection_closes_and_with_enough_none_does() {
-        assert!(ConnectionLimiter::new(2, 0).try_acquire().unwrap().should_close_after_response());
-        let limiter = ConnectionLimiter::new(2, 64);
+        assert!(LocalLimiter::new(2, 0).try_acquire().unwrap().should_close_after_response());
+        let limiter = LocalLimiter::new(2, 64);
         let (one, two) = (limiter.try_acquire().unwrap(), limiter.try_acquire().unwrap());
         assert!(!one.should_close_after_response() && !two.should_close_after_response());
     }
