@@ -9,7 +9,7 @@
 //!
 //! Decisions are pure functions, and tasks act on them. [`lifecycle::step()`] decides the status of
 //! a store without I/O. The store task in [`agent`] commits the decision to the [`ledger`] and only
-//! then carries out its effects. A good first walk is [`http`], [`agent::StoreService`],
+//! then carries out its effects. Start to read at [`http`], [`agent::StoreService`],
 //! [`lifecycle`], [`ledger`], [`notifier`].
 //!
 //! # Modules
@@ -18,8 +18,8 @@
 //!
 //! | layer | module | role |
 //! |---|---|---|
-//! | 11 | [`demo`] | Plays the whole story on loopback in a temporary directory. |
-//! | 10 | [`app`] | Builds, wires, starts and stops everything. |
+//! | 11 | [`demo`] | Runs the whole scenario on loopback in a temporary directory. |
+//! | 10 | [`app`] | Builds, connects, starts and stops everything. |
 //! | 9 | [`http`] | Serves the HTTP interface over TCP and the Unix socket. |
 //! | 9 | [`cli`] | Implements the client commands. |
 //! | 9 | [`telemetry`] | Writes the log. |

@@ -1,6 +1,6 @@
 //! Active conditions of a store, and the total capacity of several stores.
 //!
-//! A condition comes from one of three sources: the probes of the store ([`StoreSnapshot`]), the
+//! A condition comes from one of three sources: the checks of the store ([`StoreSnapshot`]), the
 //! other stores ([`SharedFilesystems`]), or the daemon ([`DaemonConditions`]).
 //! [`active_conditions`] combines them for every report of conditions.
 //!
@@ -128,7 +128,7 @@ fn join_uuids(stores: &[StoreUuid]) -> String {
     stores.iter().map(StoreUuid::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Returns the observation behind a condition that the probes of a store decided.
+/// Returns the observation behind a condition that the checks of a store decided.
 fn condition_message(condition: Condition, snapshot: &StoreSnapshot) -> String {
     let capacity = snapshot.durable.capacity.map_or_else(String::new, |capacity| {
         format!("{} of {} bytes available", capacity.available(), capacity.total())

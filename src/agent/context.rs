@@ -49,7 +49,8 @@ pub struct AgentContext {
     pub attempt_timeout: Duration,
     /// True if the first host key of a server is pinned; false under the `accept-any` policy.
     pub pins_host_keys: bool,
-    /// Receives notices. If it is `None`, transitions are recorded in the history only.
+    /// Called for a store after its notice was committed. If it is `None`, there is no outbox, and
+    /// transitions are recorded in the history only.
     pub outbox_signal: Option<OutboxSignal>,
     /// The time at which the daemon started.
     pub started: Instant,

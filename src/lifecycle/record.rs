@@ -68,7 +68,7 @@ impl StoreRecord {
 /// The state of a store's health that survives a restart of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DurableRecord {
-    /// The health of the store.
+    /// The status.
     pub status: Status,
     /// The position of the newest notice.
     pub position: Position,

@@ -4,8 +4,7 @@
 use crate::common::string_enum;
 
 string_enum! {
-    /// A condition. A store with conditions stays Connected, because its images must still be
-    /// readable.
+    /// A condition. It never disconnects a store, because the images must still be readable.
     pub Condition {
         /// The store has not been probed since the daemon started.
         Unverified = "unverified",

@@ -43,8 +43,8 @@ impl OutboxReader {
         Self { ledger, store, unacknowledged: BTreeSet::new() }
     }
 
-    /// Returns the depth of the outbox. It reuses the earlier count `counted`, and reads only the
-    /// notices that were added since.
+    /// Returns the depth of the outbox. It reuses the count `earlier`, and reads only the notices
+    /// that were added since.
     pub(super) async fn depth_since(
         &self,
         earlier: OutboxDepth,
