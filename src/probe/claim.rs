@@ -3,13 +3,16 @@
 use tokio::time::Instant;
 
 use super::identity::{IdentityInput, check_identity, concurrent_marker_fault, ensure_unchanged};
-use super::marker::{IdentityMarker, MARKER_FOLDER, probe_file};
+use super::marker::{IdentityMarker, probe_file};
 use super::prober::{Prober, request_fault};
+use super::process::WorkerClient;
 use super::process::slot::WorkerSlot;
 use super::types::{
     AddLeftovers, DirectoryInspection, DirectoryOwner, MarkerClaim, ProbeExpectation,
 };
-use super::worker::protocol::{ReplacedMarker, WorkerRequest, WorkerResponse};
+use super::worker::protocol::{
+    DirectoryObservation, InitRequest, ReplacedMarker, WorkerOwner, WorkerRequest, WorkerResponse,
+};
 use crate::common::Timestamp;
 use crate::model::{Fault, ImageDir, MarkerId};
 
@@ -38,7 +41,7 @@ impl Prober {
         let over = claim.previous_marker.0.clone();
         let request = WorkerRequest::Mark { probe, text, over };
         let final_check = |input: &IdentityInput<'_>| ensure_unchanged(claim, input);
-        self.run_change(slot, dir, expectation, final_check, &[request], deadline).await
+        self.run_change(slot, dir, expectation, final_check, &request, deadline).await
     }
 
     /// Removes only the changes that a failed add may have left. These are the probe file, a marker
@@ -81,8 +84,9 @@ impl Prober {
 
     /// Initializes a directory for the command `init`. Creates the marker's folder, and a marker
     /// without a store if there is none. Creates the missing folders `registry` and `export` with
-    /// mode 0750. `owner` becomes the owner of the created folders, of the marker's folder and of
-    /// the marker. The directory is then examined as an add would do it.
+    /// mode 0750. `owner` becomes the owner of everything that is created. An existing folder of
+    /// the marker, and an existing marker, must belong to it. The directory is then examined as an
+    /// add would do it.
     ///
     /// # Errors
     /// The same faults as [`Prober::examine`], and those of the write.
@@ -98,25 +102,21 @@ impl Prober {
         owner: Option<DirectoryOwner>,
         deadline: Instant,
     ) -> Result<DirectoryInspection, Fault> {
-        let inspection =
-            self.examine(slot, dir, &ProbeExpectation::Init, deadline).await.into_inspection()?;
-        let mut requests = Vec::new();
-        if inspection.marker.is_none() {
-            let text = IdentityMarker { id: marker, owner: None }.to_text(created);
-            let probe = probe_file(self.options.node_id);
-            requests.push(WorkerRequest::Mark { probe, text, over: None });
-        }
-        let folders = [MARKER_FOLDER, "registry", "export"].map(str::to_owned).to_vec();
-        let owner = owner.map(|owner| (owner.uid, owner.gid));
-        requests.push(WorkerRequest::Prepare { folders, owner });
-        self.run_change(slot, dir, &ProbeExpectation::Init, |_| Ok(()), &requests, deadline)
-            .await?;
-        let again =
-            self.examine(slot, dir, &ProbeExpectation::Init, deadline).await.into_inspection()?;
-        Ok(DirectoryInspection { created_folder: inspection.created_folder, ..again })
+        let request = WorkerRequest::Prepare(InitRequest {
+            folders: ["registry", "export"].map(str::to_owned).to_vec(),
+            probe: probe_file(self.options.node_id),
+            marker: IdentityMarker { id: marker, owner: None }.to_text(created),
+            owner: owner.map(|owner| WorkerOwner { uid: owner.uid, gid: owner.gid }),
+        });
+        self.with_worker(slot, dir, deadline, async |client| {
+            let (_, observed) = self.run_inspection(client, dir, &ProbeExpectation::Init).await?;
+            self.send_change(client, &request, &observed).await
+        })
+        .await?;
+        self.examine(slot, dir, &ProbeExpectation::Init, deadline).await.into_inspection()
     }
 
-    /// Carries out requests on a directory. First it checks the identity once more on the same
+    /// Carries out a request on a directory. First it checks the identity once more on the same
     /// handle, and calls `final_check`.
     async fn run_change(
         &self,
@@ -124,25 +124,32 @@ impl Prober {
         dir: &ImageDir,
         expectation: &ProbeExpectation,
         final_check: impl FnOnce(&IdentityInput<'_>) -> Result<(), Fault>,
-        requests: &[WorkerRequest],
+        request: &WorkerRequest,
         deadline: Instant,
     ) -> Result<(), Fault> {
         self.with_worker(slot, dir, deadline, async |client| {
             let observed = self.open_directory(client, dir).await?;
-            let (input, mount) = (self.identity_input(&observed), &observed.mount);
+            let input = self.identity_input(&observed);
             check_identity(expectation, &input)?;
             final_check(&input)?;
-            for request in requests {
-                let response = client
-                    .send_request(request)
-                    .await
-                    .map_err(|error| request_fault(error, Some(mount)))?;
-                if let WorkerResponse::Changed(marker) = response {
-                    return Err(concurrent_marker_fault(input.node, &marker, mount));
-                }
-            }
-            Ok(())
+            self.send_change(client, request, &observed).await
         })
         .await
+    }
+
+    async fn send_change(
+        &self,
+        client: &mut WorkerClient<'_>,
+        request: &WorkerRequest,
+        observed: &DirectoryObservation,
+    ) -> Result<(), Fault> {
+        let mount = &observed.mount;
+        match client.send_request(request).await {
+            Ok(WorkerResponse::Changed(marker)) => {
+                Err(concurrent_marker_fault(self.options.node_id, &marker, mount))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(request_fault(error, Some(mount))),
+        }
     }
 }

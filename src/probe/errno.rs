@@ -20,6 +20,17 @@ pub(super) fn to_fault(error: &WorkerError, mount: Option<&MountState>) -> Fault
             let details = format!("{path} no longer exists or is no longer a directory");
             Fault::new(Reason::MarkerMissing, details)
         }
+        ErrorKind::NotHandedOver { why, uid, gid, mode, owner } => {
+            Fault::new(Reason::PermissionDenied, format!("{path} {why}"))
+                .with_detail("owner", *uid)
+                .with_detail("group", *gid)
+                .with_detail("mode", format!("{mode:04o}"))
+                .with_remedy(format!(
+                    "check as root that {path} belongs to this store; if it does, run `chown {}:{} \
+                     {path}`, else move it away; then repeat the command",
+                    owner.uid, owner.gid
+                ))
+        }
         ErrorKind::Unexpected(what) => Fault::new(Reason::IoError, format!("{path}: {what}")),
         ErrorKind::Errno(errno) => from_errno(error, Errno::from_raw(*errno), mount),
     };

@@ -127,7 +127,7 @@ impl Prober {
         result.await.map_err(|fault| complete_fault(fault, dir, start.elapsed()))
     }
 
-    async fn run_inspection(
+    pub(super) async fn run_inspection(
         &self,
         client: &mut WorkerClient<'_>,
         dir: &ImageDir,

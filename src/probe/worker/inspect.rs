@@ -8,14 +8,15 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlink};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::{Mode, fstat};
 use nix::sys::statvfs::fstatvfs;
 
 use super::protocol::{
     DirectoryObservation, ErrorKind, FilesystemStats, MarkerState, MountState, WorkerError,
     WorkerOperation,
 };
-use super::{OPEN_BELOW, OPEN_DIRECTORY, ProbeWorker, report_operation};
+use super::{NAME_ONLY, OPEN_BELOW, OPEN_DIRECTORY, ProbeWorker, report_operation};
+use crate::common::{FileStatus, FileType};
 use crate::probe::marker::{MARKER_FILE, MARKER_FOLDER, MAX_MARKER_BYTES};
 use crate::probe::mountinfo;
 
@@ -96,23 +97,26 @@ impl ProbeWorker {
             }
         };
         let name = format!("{MARKER_FOLDER}/{MARKER_FILE}");
-        let file = match openat(&folder, MARKER_FILE, OFlag::O_RDONLY | OPEN_BELOW, Mode::empty()) {
-            Ok(file) => file,
+        // Opening a device could have an effect on it. Its type is therefore known before.
+        let marker_error = |errno| self.errno_error(WorkerOperation::Marker, &name, errno);
+        let named = match openat(&folder, MARKER_FILE, NAME_ONLY, Mode::empty()) {
+            Ok(named) => named,
             Err(Errno::ENOENT) => return Ok((true, MarkerState::Nothing)),
-            Err(Errno::ELOOP) => {
+            Err(errno) => return Err(marker_error(errno)),
+        };
+        match FileStatus::from(&fstat(&named).map_err(marker_error)?).file_type {
+            FileType::Regular => {}
+            FileType::Link => {
                 return Ok((true, MarkerState::Unreadable("it is a symbolic link".to_owned())));
             }
-            // `open` returns `ENXIO` for a socket, or for a device without a driver.
-            Err(Errno::ENXIO) => {
+            _ => {
                 return Ok((true, MarkerState::Unreadable("it is not a regular file".to_owned())));
             }
-            Err(errno) => return Err(self.errno_error(WorkerOperation::Marker, &name, errno)),
-        };
-        let kind = fstat(&file)
-            .map_err(|errno| self.errno_error(WorkerOperation::Marker, &name, errno))?;
-        if SFlag::from_bits_truncate(kind.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
-            return Ok((true, MarkerState::Unreadable("it is not a regular file".to_owned())));
         }
+        // The same file, whatever the name stands for by now.
+        let same_file = format!("/proc/self/fd/{}", named.as_raw_fd());
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = open(same_file.as_str(), flags, Mode::empty()).map_err(marker_error)?;
         let mut bytes = Vec::new();
         File::from(file).take(MAX_MARKER_BYTES + 1).read_to_end(&mut bytes).map_err(|error| {
             let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));

@@ -1,14 +1,15 @@
 //! Requests that change the directory permanently: they write and remove the marker and its folder.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::fcntl::{AtFlags, renameat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, linkat, unlinkat};
 
-use super::protocol::{ErrorKind, ReplacedMarker, WorkerError, WorkerOperation, WorkerResponse};
-use super::{OPEN_BELOW, OPEN_DIRECTORY, ProbeWorker, report_operation};
+use super::protocol::{
+    ErrorKind, ReplacedMarker, WorkerError, WorkerOperation, WorkerOwner, WorkerResponse,
+};
+use super::{ProbeWorker, report_operation};
 use crate::probe::marker::{MARKER_FILE, MARKER_FOLDER};
 
 impl ProbeWorker {
@@ -19,14 +20,36 @@ impl ProbeWorker {
         over: Option<&str>,
     ) -> Result<WorkerResponse, WorkerError> {
         let (folder, _) = self.open_marker_folder(false)?;
-        self.create_file(&folder, probe, text.as_bytes())?;
-        let installed = self.install_marker(&folder, probe, over)?;
+        self.write_marker_to(&folder, probe, text, over, None)
+    }
+
+    /// Writes the marker into an open folder. With `owner`, the new file gets this owner before it
+    /// gets its name.
+    pub(super) fn write_marker_to(
+        &self,
+        folder: &OwnedFd,
+        probe: &str,
+        text: &str,
+        over: Option<&str>,
+        owner: Option<WorkerOwner>,
+    ) -> Result<WorkerResponse, WorkerError> {
+        let file = self.create_file(folder, probe, text.as_bytes())?;
+        if let Some(owner) = owner {
+            report_operation(WorkerOperation::Chown);
+            let probe_path = format!("{MARKER_FOLDER}/{probe}");
+            fchown(&file, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))
+                .map_err(|errno| self.errno_error(WorkerOperation::Chown, &probe_path, errno))
+                .inspect_err(|_| {
+                    let _ = unlinkat(folder, probe, UnlinkatFlags::NoRemoveDir);
+                })?;
+        }
+        let installed = self.install_marker(folder, probe, over)?;
         // The file on disk decides, not the result of the call. A server may have executed the
         // request twice, and another process with the same node id may have used the same probe
         // file.
         let (_, current) = self.observe_marker(self.directory()?)?;
         report_operation(WorkerOperation::Unlink);
-        self.unlink_file(&folder, probe)?;
+        self.unlink_file(folder, probe)?;
         let path = format!("{MARKER_FOLDER}/{MARKER_FILE}");
         match installed {
             _ if current.is_marker(Some(text)) => {}
@@ -38,8 +61,8 @@ impl ProbeWorker {
         report_operation(WorkerOperation::Sync);
         // The name is durable only with its directory (`fsync(2)`), and the folder only with its
         // parent.
-        fsync(&folder)
-            .and_then(|()| fsync(self.dir.as_ref().unwrap_or(&folder)))
+        fsync(folder)
+            .and_then(|()| fsync(self.dir.as_ref().unwrap_or(folder)))
             .map_err(|errno| self.errno_error(WorkerOperation::Sync, &path, errno))?;
         Ok(WorkerResponse::Done)
     }
@@ -126,63 +149,4 @@ impl ProbeWorker {
         report_operation(WorkerOperation::Sync);
         fsync(folder).map_err(|errno| self.errno_error(WorkerOperation::Sync, &path, errno))
     }
-
-    pub(super) fn create_folders(
-        &self,
-        folders: &[String],
-        owner: Option<(u32, u32)>,
-    ) -> Result<WorkerResponse, WorkerError> {
-        let dir = self.directory()?;
-        for name in folders {
-            report_operation(WorkerOperation::Folder);
-            match mkdirat(dir, name.as_str(), Mode::from_bits_truncate(0o750)) {
-                Ok(()) => self.change_folder_owner(dir, name, owner)?,
-                Err(Errno::EEXIST) => {}
-                Err(errno) => return Err(self.errno_error(WorkerOperation::Folder, name, errno)),
-            }
-        }
-        // The marker's folder gets its owner even if it existed before: operators run `init` to
-        // repair it.
-        self.change_folder_owner(dir, MARKER_FOLDER, owner)?;
-        let (folder, _) = self.open_marker_folder(false)?;
-        if self.exists(&folder, MARKER_FILE)? {
-            self.change_marker_owner(&folder, owner)?;
-        }
-        Ok(WorkerResponse::Done)
-    }
-
-    fn change_folder_owner(
-        &self,
-        dir: &OwnedFd,
-        name: &str,
-        owner: Option<(u32, u32)>,
-    ) -> Result<(), WorkerError> {
-        let Some((uid, gid)) = owner else { return Ok(()) };
-        report_operation(WorkerOperation::Chown);
-        openat(dir, name, OPEN_DIRECTORY | OPEN_BELOW, Mode::empty())
-            .and_then(|opened| chown_at(&opened, uid, gid))
-            .map_err(|errno| self.errno_error(WorkerOperation::Chown, name, errno))
-    }
-
-    fn change_marker_owner(
-        &self,
-        folder: &OwnedFd,
-        owner: Option<(u32, u32)>,
-    ) -> Result<(), WorkerError> {
-        let Some((uid, gid)) = owner else { return Ok(()) };
-        report_operation(WorkerOperation::Chown);
-        openat(folder, MARKER_FILE, OFlag::O_RDONLY | OPEN_BELOW, Mode::empty())
-            .and_then(|opened| chown_at(&opened, uid, gid))
-            .map_err(|errno| {
-                self.errno_error(
-                    WorkerOperation::Chown,
-                    &format!("{MARKER_FOLDER}/{MARKER_FILE}"),
-                    errno,
-                )
-            })
-    }
-}
-
-fn chown_at(fd: impl AsFd, uid: u32, gid: u32) -> nix::Result<()> {
-    fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
 }

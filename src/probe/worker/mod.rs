@@ -3,6 +3,7 @@
 //! daemon by their process name.
 #![expect(clippy::disallowed_methods, reason = "this is the process that may hang")]
 
+pub(super) mod handover;
 pub(super) mod inspect;
 pub(super) mod marker_file;
 pub(super) mod protocol;
@@ -42,6 +43,9 @@ pub(super) const OPEN_DIRECTORY: OFlag =
 /// Flags for everything below the directory. They follow no symbolic link and wait for no FIFO.
 pub(super) const OPEN_BELOW: OFlag =
     OFlag::O_NOFOLLOW.union(OFlag::O_NONBLOCK).union(OFlag::O_CLOEXEC);
+
+/// Flags of a descriptor that only names an object, and does not open a device.
+pub(super) const NAME_ONLY: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// Runs the worker on stdin and stdout until stdin closes. The process then ends even in the middle
 /// of a request, so a daemon that dies leaves no worker behind that can still be ended.
@@ -131,7 +135,7 @@ impl ProbeWorker {
             WorkerRequest::Release { probe, marker, folder } => {
                 self.revert_claim(&probe, marker.as_ref(), folder)
             }
-            WorkerRequest::Prepare { folders, owner } => self.create_folders(&folders, owner),
+            WorkerRequest::Prepare(order) => self.prepare_store(&order),
         }
     }
 
@@ -173,14 +177,14 @@ impl ProbeWorker {
         }
     }
 
-    /// Creates a file with these contents and syncs it. A file that an earlier probe left is
-    /// replaced.
+    /// Creates a file with these contents, syncs it, and returns it open. A file that an earlier
+    /// probe left is replaced.
     pub(super) fn create_file(
         &self,
         folder: &OwnedFd,
         name: &str,
         bytes: &[u8],
-    ) -> Result<(), WorkerError> {
+    ) -> Result<OwnedFd, WorkerError> {
         let path = format!("{MARKER_FOLDER}/{name}");
         report_operation(WorkerOperation::Create);
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OPEN_BELOW;
@@ -210,7 +214,8 @@ impl ProbeWorker {
         fdatasync(&file).map_err(|errno| {
             let _ = unlinkat(folder, name, UnlinkatFlags::NoRemoveDir);
             self.errno_error(WorkerOperation::Sync, &path, errno)
-        })
+        })?;
+        Ok(file)
     }
 
     pub(super) fn unlink_file(&self, folder: &OwnedFd, name: &str) -> Result<(), WorkerError> {
@@ -231,7 +236,7 @@ impl ProbeWorker {
     ) -> Result<WorkerResponse, WorkerError> {
         let (folder, made_folder) = self.open_marker_folder(make_folder)?;
         let start = Instant::now();
-        let written = self.create_file(&folder, probe, &[0; PROBE_FILE_BYTES]).and_then(|()| {
+        let written = self.create_file(&folder, probe, &[0; PROBE_FILE_BYTES]).and_then(|_| {
             report_operation(WorkerOperation::Unlink);
             self.unlink_file(&folder, probe)
         });

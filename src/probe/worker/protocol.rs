@@ -23,9 +23,29 @@ pub(crate) enum WorkerRequest {
     /// is replaced with the marker before it. The folder is removed if `folder` is true and it is
     /// empty.
     Release { probe: String, marker: Option<ReplacedMarker>, folder: bool },
-    /// Create the missing folders of the image directory, and give them to `owner`. The marker's
-    /// folder and the marker get this owner even if they existed before.
-    Prepare { folders: Vec<String>, owner: Option<(u32, u32)> },
+    /// Create the missing folders and the missing marker, and give them to an owner.
+    Prepare(InitRequest),
+}
+
+/// Folders and marker of a directory that `init` marks.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct InitRequest {
+    /// Names of the folders besides that of the marker.
+    pub(crate) folders: Vec<String>,
+    /// Name of the probe file, which becomes the marker.
+    pub(crate) probe: String,
+    /// Text of the marker, if there is none yet.
+    pub(crate) marker: String,
+    /// Owner of the files that are created. Existing files of the marker must belong to it. `None`
+    /// if this process cannot change an owner.
+    pub(crate) owner: Option<WorkerOwner>,
+}
+
+/// Numeric user and group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WorkerOwner {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
 }
 
 /// Marker that an add has written and that must be reverted.
@@ -189,5 +209,14 @@ pub(crate) enum ErrorKind {
     },
     /// The folder does not exist and was not to be created, or the path is not a directory.
     NoFolder,
+    /// The object has another owner, and `init` does not give it away.
+    NotHandedOver {
+        why: String,
+        uid: u32,
+        gid: u32,
+        mode: u32,
+        /// The owner that it would need.
+        owner: WorkerOwner,
+    },
     Unexpected(String),
 }

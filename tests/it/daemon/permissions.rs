@@ -114,6 +114,14 @@ async fn a_store_whose_folder_or_marker_is_taken_from_the_daemon_is_mended_by_in
         assert!(remedy(&reply).contains(&command), "{}", remedy(&reply));
         assert_eq!(fs::read(&marker).unwrap(), content);
         assert_eq!(agent.inventory(&uuid).await["status"], "Disconnected");
+        // `init` gives away nothing that it has not made, and names the command that does.
+        let refused = agent.cli(&["init", dir.to_str().unwrap()], "");
+        let taken = if step == "create" { &folder } else { &marker };
+        let command = format!("`chown {NOBODY}:{NOBODY} {}`", taken.display());
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && text.contains(&command), "{text}");
+        assert_eq!(fs::metadata(taken).unwrap().uid(), 0);
+        chown(taken, Some(NOBODY), Some(NOBODY)).unwrap();
         init(&agent, &dir);
         let again = agent.reconnect(&uuid).await;
         assert_eq!(again.status, 200, "{}", again.body);
