@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use imagestore_agent::model::{Secret, SshAddress, SshCredentials};
 use imagestore_agent::settings::Settings;
-use imagestore_agent::ssh::{EvidenceScope, LoginRequest, Verifier};
+use imagestore_agent::ssh::{EvidenceScope, LoginClass, LoginRequest, Verifier};
 use rusqlite::Connection;
 use russh::client;
 use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate, decode_secret_key};
@@ -80,7 +80,9 @@ pub(crate) async fn checked_login(
         evidence: EvidenceScope::Full(None),
     };
     let begun = tokio::time::Instant::now();
-    let verified = verifier.verify(&login, begun + TEST_TIMEOUT).await;
+    let deadline = begun + TEST_TIMEOUT;
+    let prepared = verifier.prepare_login(login, LoginClass::Attempt, deadline).await.unwrap();
+    let verified = verifier.verify(prepared, deadline).await;
     let took = begun.elapsed();
     verified.unwrap();
     verifier.finish_disconnects().await;

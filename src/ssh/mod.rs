@@ -4,6 +4,7 @@
 //! # Guarantees
 //! - Every phase (resolve, connect, handshake, authentication) has its own deadline within the
 //!   caller's deadline.
+//! - Waiting for a permit is not the server's time: the permit is held before the first phase.
 //! - Only addresses of this host or of `ssh.allowed_targets` are dialled, and the address that was
 //!   checked is the one that is dialled.
 //! - No user name and no credential is sent to a server before its host key has been accepted.
@@ -19,11 +20,15 @@ mod auth;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod host;
+mod limit;
 mod phase;
+mod prepared;
 mod session;
 mod verifier;
 
 pub use auth::method::AuthMethod;
 pub use host::MarkerLocation;
+pub use limit::LoginClass;
 pub use phase::PhaseDurations;
+pub use prepared::PreparedLogin;
 pub use verifier::{EvidenceScope, LoginRequest, VerifiedLogin, Verifier};

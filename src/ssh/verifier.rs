@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use russh::keys::PrivateKey;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -19,11 +20,12 @@ use super::auth::private_key;
 use super::auth::{self, AuthMaterial};
 use super::host::local_keys::LocalHostKeys;
 use super::host::{LocalHost, MarkerLocation, verify_same_host};
+use super::limit::{LoginClass, LoginEnd, LoginLimiter};
 use super::phase::{LoginPhase, PhaseDurations, time_phase};
+use super::prepared::{PreparedLogin, ReadyLogin};
 use super::session::algorithms::SshAlgorithms;
 use super::session::disconnect::PendingDisconnects;
 use super::session::host_key::HostKeyCheck;
-use super::session::host_limit::PerHostLimiter;
 use super::session::{SshSession, connect_with_expected_key};
 use super::session::{dial, resolve};
 
@@ -83,7 +85,7 @@ struct VerifierInner {
     algorithms: SshAlgorithms,
     /// Permits for opening private keys.
     key_permits: Arc<Semaphore>,
-    login_limiter: PerHostLimiter,
+    login_limiter: LoginLimiter,
     local_host: LocalHost,
     disconnects: PendingDisconnects,
 }
@@ -103,46 +105,88 @@ impl Verifier {
                 allowed_targets: IpAllowlist::new(&settings.allowed_targets),
                 algorithms,
                 key_permits,
-                login_limiter: PerHostLimiter::default(),
+                login_limiter: LoginLimiter::default(),
                 local_host: LocalHost::this_host(),
                 disconnects: PendingDisconnects::default(),
             }),
         }
     }
 
+    /// Acquires what a login needs of the daemon: the opened private key, the addresses of the
+    /// server, and the permit for a login on it. Ends by `deadline`. None of this waits for the
+    /// server, so no wait here is the server's time.
+    ///
+    /// A fault of the store's login, such as a name that does not resolve, is not returned here.
+    /// The prepared login carries it, and [`Verifier::verify`] returns it.
+    ///
+    /// # Errors
+    /// Returns `agent_busy` if too many encrypted keys are being opened, or if other logins on the
+    /// same server do not end. The facts are `host` and `port`, and those of the limit.
+    ///
+    /// # Cancel safety
+    /// Dropping the future or the prepared login releases the permit. Two things end a little later
+    /// on the runtime's blocking pool: a name lookup, and the decryption of a key.
+    pub async fn prepare_login(
+        &self,
+        login: LoginRequest,
+        class: LoginClass,
+        deadline: Instant,
+    ) -> Result<PreparedLogin, Fault> {
+        let span = tracing::info_span!("ssh_prepare", address = %login.address);
+        let prepared = self.acquire_needs(&login, class, deadline).instrument(span).await;
+        match prepared {
+            Err(fault) if fault.reason() == Reason::AgentBusy => Err(at_server(fault, &login)),
+            ready => Ok(PreparedLogin { login, ready }),
+        }
+    }
+
+    async fn acquire_needs(
+        &self,
+        login: &LoginRequest,
+        class: LoginClass,
+        deadline: Instant,
+    ) -> Result<ReadyLogin, Fault> {
+        let VerifierInner { settings, allowed_targets, login_limiter, .. } = &*self.inner;
+        let until = deadline.min(Instant::now() + settings.resolve_timeout);
+        let resolving = resolve::resolve_address(&login.address, allowed_targets, until);
+        let (key, resolved) = tokio::join!(
+            self.open_key(login, deadline),
+            time_phase(LoginPhase::Resolve, resolving)
+        );
+        // An unusable key needs no server to be rejected.
+        let (key, (addresses, resolve)) = (key?, resolved?);
+        let permit = login_limiter.acquire(&addresses, class, &login.username, deadline).await?;
+        Ok(ReadyLogin { key, addresses, resolve, permit })
+    }
+
     /// Logs in and returns the evidence of the server. Ends by `deadline`. The disconnect is sent
     /// afterwards, and only [`Verifier::finish_disconnects`] waits for it.
     ///
     /// # Errors
-    /// Returns a fault with one of the contract's SSH reasons. Returns `agent_busy` if too many
-    /// encrypted keys are being opened, or if other logins on the same host do not end. The facts
-    /// are `host`, `port`, `phase`, `milliseconds` (spent in that phase), `address` (once one was
-    /// dialled), and those of the reason. With `host_key_changed` and `host_key_unknown` the fact
-    /// `offeredKey` holds the server's key, so that an operator can accept it.
+    /// Returns a fault with one of the contract's SSH reasons. The facts are `host`, `port`,
+    /// `phase`, `milliseconds` (spent in that phase), `address` (once one was dialled), and those
+    /// of the reason. With `host_key_changed` and `host_key_unknown` the fact `offeredKey` holds
+    /// the server's key, so that an operator can accept it.
     ///
     /// # Cancel safety
-    /// Dropping the future closes the connection and ends the task in which russh runs it. Three
-    /// things end a little later on the runtime's blocking pool: a name lookup, the decryption of a
-    /// key, and the reading of this node's own host keys.
+    /// Dropping the future closes the connection and ends the task in which russh runs it. The
+    /// reading of this node's own host keys ends a little later on the runtime's blocking pool.
     pub async fn verify(
         &self,
-        login: &LoginRequest,
+        prepared: PreparedLogin,
         deadline: Instant,
     ) -> Result<VerifiedLogin, Fault> {
+        let PreparedLogin { login, ready } = prepared;
         let span = tracing::info_span!("ssh_check", address = %login.address);
         let checking = async {
-            let outcome = self.check_login(login, deadline).await;
+            let outcome = self.check_login(&login, ready?, deadline).await;
             if let Ok(VerifiedLogin { methods, peer, phases, .. }) = &outcome {
                 let methods = || methods.iter().map(|method| method.as_str()).collect::<Vec<_>>();
                 tracing::debug!(%peer, methods = ?methods(), ?phases, "login verified");
             }
             outcome
         };
-        checking.instrument(span).await.map_err(|fault| {
-            fault
-                .with_detail("host", login.address.hostname.as_str())
-                .with_detail("port", login.address.port.get())
-        })
+        checking.instrument(span).await.map_err(|fault| at_server(fault, &login))
     }
 
     /// Waits until the disconnects of all finished logins are sent, at most 255 ms. Later logins
@@ -157,48 +201,33 @@ impl Verifier {
     async fn check_login(
         &self,
         login: &LoginRequest,
+        ready: ReadyLogin,
         deadline: Instant,
     ) -> Result<VerifiedLogin, Fault> {
-        let VerifierInner {
-            settings, allowed_targets, algorithms, login_limiter, disconnects, ..
-        } = &*self.inner;
-        let within = |limit: Duration| deadline.min(Instant::now() + limit);
-        let material = self.auth_material(login, deadline).await?;
-
-        let until = within(settings.resolve_timeout);
-        let resolving = resolve::resolve_address(&login.address, allowed_targets, until);
-        let (addresses, resolve) = time_phase(LoginPhase::Resolve, resolving).await?;
-
-        let permit = login_limiter.acquire(&addresses, deadline).await?;
-
-        let dialling = dial::dial(&addresses, settings.connect_timeout, deadline);
-        let ((tcp, peer), connect) = time_phase(LoginPhase::Connect, dialling).await?;
-        let with_peer = |fault: Fault| fault.with_detail("address", peer.ip().to_string());
-
-        let expected = HostKeyCheck {
-            policy: settings.host_key_policy,
-            pinned: login.pinned.clone(),
-            given_fingerprints: login.given_fingerprints.clone(),
+        let ReadyLogin { key, addresses, resolve, permit } = ready;
+        let (mut session, reached) = match self.connect(login, &addresses, deadline).await {
+            Ok(connected) => connected,
+            Err(fault) => {
+                permit.release(LoginEnd::of_fault(&fault));
+                return Err(fault);
+            }
         };
-        let until = within(settings.handshake_timeout);
-        let connecting = connect_with_expected_key(
-            tcp,
-            peer,
-            algorithms,
-            &expected,
-            settings.connect_timeout,
-            until,
-        );
-        let (mut session, handshake) =
-            time_phase(LoginPhase::Handshake, connecting).await.map_err(with_peer)?;
-
+        let material = AuthMaterial {
+            username: &login.username,
+            key,
+            password: login.credentials.password.as_ref(),
+            rsa_sha1: self.inner.algorithms.rsa_sha1(),
+        };
         let authenticating = async {
-            let until = within(settings.auth_timeout);
+            let until = deadline.min(Instant::now() + self.inner.settings.auth_timeout);
             let logging_in = auth::log_in(&mut session, &material, until);
-            let ((methods, authentication), local_keys) =
-                self.log_in_and_read_local_keys(logging_in, deadline).await?;
+            let logged_in = self.log_in_and_read_local_keys(logging_in, deadline).await;
             // The server has decided. The remaining work is not a login, so it needs no permit.
-            drop(permit);
+            permit.release(match &logged_in {
+                Ok(_) => LoginEnd::Answered,
+                Err(fault) => LoginEnd::of_fault(fault),
+            });
+            let ((methods, authentication), local_keys) = logged_in?;
             // russh does not finish the key exchange of a new connection without checking the key.
             let no_host_key =
                 || Fault::new(Reason::HostKeyUnknown, "the server presented no host key");
@@ -213,16 +242,46 @@ impl Verifier {
             let (host_identity, proof_duration) = time_phase(LoginPhase::Proof, proving).await?;
             let phases = PhaseDurations {
                 resolve,
-                connect,
-                handshake,
+                connect: reached.connect,
+                handshake: reached.handshake,
                 authentication,
                 proof: proof_duration,
             };
-            Ok(VerifiedLogin { host_key, methods, peer, host_identity, phases })
+            Ok(VerifiedLogin { host_key, methods, peer: reached.peer, host_identity, phases })
         };
-        let outcome = authenticating.await.map_err(with_peer);
-        disconnects.schedule(session);
+        let outcome = authenticating.await.map_err(|fault| with_peer(fault, reached.peer));
+        self.inner.disconnects.schedule(session);
         outcome
+    }
+
+    /// Connects to one of the addresses and accepts its host key.
+    async fn connect(
+        &self,
+        login: &LoginRequest,
+        addresses: &[SocketAddr],
+        deadline: Instant,
+    ) -> Result<(SshSession, ReachedServer), Fault> {
+        let VerifierInner { settings, algorithms, .. } = &*self.inner;
+        let dialling = dial::dial(addresses, settings.connect_timeout, deadline);
+        let ((tcp, peer), connect) = time_phase(LoginPhase::Connect, dialling).await?;
+        let expected = HostKeyCheck {
+            policy: settings.host_key_policy,
+            pinned: login.pinned.clone(),
+            given_fingerprints: login.given_fingerprints.clone(),
+        };
+        let until = deadline.min(Instant::now() + settings.handshake_timeout);
+        let connecting = connect_with_expected_key(
+            tcp,
+            peer,
+            algorithms,
+            &expected,
+            settings.connect_timeout,
+            until,
+        );
+        let (session, handshake) = time_phase(LoginPhase::Handshake, connecting)
+            .await
+            .map_err(|fault| with_peer(fault, peer))?;
+        Ok((session, ReachedServer { peer, connect, handshake }))
     }
 
     /// Logs in and reads this node's own host keys concurrently, if `ssh.prove_host` is on.
@@ -271,32 +330,37 @@ impl Verifier {
         }
     }
 
-    /// Returns the material for the authentication. It is read before an address is dialled,
-    /// because an unusable key needs no server to be rejected.
-    async fn auth_material<'a>(
+    /// Opens the private key of the login, if there is one.
+    async fn open_key(
         &self,
-        login: &'a LoginRequest,
+        login: &LoginRequest,
         deadline: Instant,
-    ) -> Result<AuthMaterial<'a>, Fault> {
-        let SshCredentials { password, private_key, passphrase } = &login.credentials;
+    ) -> Result<Option<Arc<PrivateKey>>, Fault> {
+        let SshCredentials { private_key, passphrase, .. } = &login.credentials;
         if login.credentials.is_empty() {
             let details = "the store has neither a password nor a private key";
             return Err(Fault::new(Reason::MethodNotOffered, details));
         }
-        let key = match private_key {
-            Some(text) => {
-                let key_permits = &self.inner.key_permits;
-                let parsing =
-                    private_key::open_key(text, passphrase.as_ref(), key_permits, deadline);
-                Some(time_phase(LoginPhase::Key, parsing).await?.0)
-            }
-            None => None,
-        };
-        Ok(AuthMaterial {
-            username: &login.username,
-            key,
-            password: password.as_ref(),
-            rsa_sha1: self.inner.algorithms.rsa_sha1(),
-        })
+        let Some(text) = private_key else { return Ok(None) };
+        let key_permits = &self.inner.key_permits;
+        let parsing = private_key::open_key(text, passphrase.as_ref(), key_permits, deadline);
+        Ok(Some(time_phase(LoginPhase::Key, parsing).await?.0))
     }
+}
+
+/// A server whose host key was accepted.
+struct ReachedServer {
+    peer: SocketAddr,
+    connect: Duration,
+    handshake: Duration,
+}
+
+fn with_peer(fault: Fault, peer: SocketAddr) -> Fault {
+    fault.with_detail("address", peer.ip().to_string())
+}
+
+fn at_server(fault: Fault, login: &LoginRequest) -> Fault {
+    fault
+        .with_detail("host", login.address.hostname.as_str())
+        .with_detail("port", login.address.port.get())
 }

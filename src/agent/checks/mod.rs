@@ -13,7 +13,7 @@ use crate::lifecycle;
 use crate::lifecycle::{AttemptOutcome, MeasuredSpace};
 use crate::model::{AttemptFailure, Fault, ImageDir, Store};
 use crate::probe::{DirectoryInspection, ProbeExpectation, ProbeResult, WorkerSlot, marker_path};
-use crate::ssh::{LoginRequest, MarkerLocation, VerifiedLogin};
+use crate::ssh::{LoginClass, LoginRequest, MarkerLocation, VerifiedLogin};
 
 /// Time by which the login starts before the probe. The login takes longest. As far as the key
 /// exchange, it and the new process of the server keep two processors busy. A worker process that
@@ -116,7 +116,7 @@ pub(super) async fn run_attempt(
         probe.await
     };
     let permit = logins.acquire_for_attempt(login_deadline);
-    let login = log_in(context, store, logins, permit, login_deadline);
+    let login = log_in(context, store, logins, LoginClass::Attempt, permit, login_deadline);
     let (login, probed) = tokio::join!(login, probe);
     CheckResults { probed, login }
 }
@@ -174,6 +174,7 @@ pub(super) async fn log_in(
     context: &AgentContext,
     store: &Store,
     logins: &StoreLogins,
+    class: LoginClass,
     permit: impl Future<Output = Result<LoginPermit<'_>, Fault>>,
     deadline: Instant,
 ) -> LoginResult {
@@ -198,7 +199,10 @@ pub(super) async fn log_in(
                 given_fingerprints: store.given_fingerprints.clone(),
                 evidence: logins.lock().evidence_wanted(marker_location(store), Instant::now()),
             };
-            context.verifier.verify(&login, deadline).await
+            match context.verifier.prepare_login(login, class, deadline).await {
+                Ok(prepared) => context.verifier.verify(prepared, deadline).await,
+                Err(fault) => Err(fault),
+            }
         }
         Err(fault) => Err(fault),
     };

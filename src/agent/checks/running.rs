@@ -15,6 +15,7 @@ use crate::agent::{AgentContext, faults};
 use crate::lifecycle::{HistoryEvent, InFlight};
 use crate::model::{AttemptId, Fault, ProcessId, Store};
 use crate::probe::{ProbeResult, WorkerSlot};
+use crate::ssh::LoginClass;
 
 /// Time that an attempt may exceed its deadline, although each check enforces it. This backstop
 /// guarantees the invariant "every path out of Connecting is taken in time".
@@ -169,7 +170,8 @@ impl RunningChecks {
             // The wait for the permit does not count towards the deadline of the login.
             let permit = logins.acquire(Instant::now() + context.attempt_timeout).await;
             let deadline = Instant::now() + context.attempt_timeout;
-            let login = log_in(&context, &store, &logins, ready(permit), deadline);
+            let class = LoginClass::Monitor;
+            let login = log_in(&context, &store, &logins, class, ready(permit), deadline);
             CompletedCheck::Login(login.await)
         };
         self.login_task = Some(self.tasks.spawn(login.instrument(span)));

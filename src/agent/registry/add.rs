@@ -22,7 +22,7 @@ use crate::model::{
     AddStore, AttemptFailure, Epoch, Fault, ImageDir, MarkerId, State, Store, StoreUuid,
 };
 use crate::probe::{AddLeftovers, MarkerClaim, ProbeExpectation, WorkerSlot};
-use crate::ssh::{EvidenceScope, LoginRequest};
+use crate::ssh::{EvidenceScope, LoginClass, LoginRequest};
 
 /// Maximum duration of the cleanup after a failed add. It bounds the delay of a stop to 2 s.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -133,7 +133,11 @@ async fn verify_store(
     let probe = checks::run_probe(context, &request.image_dir, slot, expectation, deadline);
     let started_at = Instant::now();
     let verify = async {
-        let verifying = context.verifier.verify(&login, deadline);
+        let verifying = async {
+            let trial = LoginClass::Trial;
+            let prepared = context.verifier.prepare_login(login.clone(), trial, deadline).await?;
+            context.verifier.verify(prepared, deadline).await
+        };
         let verified =
             context.trial_logins.log_in(&login, request.force, deadline, verifying).await;
         LoginResult { verified, took: started_at.elapsed() }

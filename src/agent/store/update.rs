@@ -24,7 +24,7 @@ use crate::common::Timestamp;
 use crate::ledger::LedgerChange;
 use crate::lifecycle::HistoryEvent;
 use crate::model::{AttemptFailure, Fault, HostKey, SshAddress, Store, StoreUpdate};
-use crate::ssh::{EvidenceScope, LoginRequest, VerifiedLogin};
+use crate::ssh::{EvidenceScope, LoginClass, LoginRequest, VerifiedLogin};
 
 /// An update whose new login, if there is one, was verified.
 #[derive(Debug)]
@@ -71,7 +71,11 @@ pub(crate) async fn verify_update(
             evidence,
         };
         let force = verified_update.update.force;
-        let verify = context.verifier.verify(&login, deadline);
+        let verify = async {
+            let trial = LoginClass::Trial;
+            let prepared = context.verifier.prepare_login(login.clone(), trial, deadline).await?;
+            context.verifier.verify(prepared, deadline).await
+        };
         let is_current_login = verified_update.update.credentials.is_none()
             && login.username == store.username
             && login.address == store.address;

@@ -13,7 +13,6 @@ pub(super) mod classify;
 pub(super) mod dial;
 pub(super) mod disconnect;
 pub(super) mod host_key;
-pub(super) mod host_limit;
 pub(super) mod resolve;
 mod stream;
 pub(super) mod transcript;

@@ -7,7 +7,7 @@ use imagestore_agent::ssh::{AuthMethod, LoginRequest, Verifier};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::ssh::{TEST_TIMEOUT, ssh_address, verify_by};
+use crate::ssh::{TEST_TIMEOUT, check, ssh_address, verify_by};
 use crate::ssh::{by_key, by_password, expect, list, login, secret, ssh_settings, text, verify};
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, HostKeyFile, KeyPair, User};
@@ -30,12 +30,12 @@ async fn the_result_of_a_check_does_not_wait_for_the_disconnect() {
     needs_root!();
     let (sshd, user) = (Builder::new().start(), User::create());
     let (verifier, login) = (Verifier::new(&ssh_settings()), by_password(&sshd, &user));
-    for check in 1..=2 {
-        verifier.verify(&login, Instant::now() + TEST_TIMEOUT).await.unwrap();
+    for checks in 1..=2 {
+        check(&verifier, &login, Instant::now() + TEST_TIMEOUT).await.unwrap();
         // This runtime has one thread: the client sends nothing before the next await.
-        assert_eq!(sshd.logged("login checked"), check - 1);
+        assert_eq!(sshd.logged("login checked"), checks - 1);
         verifier.finish_disconnects().await;
-        sshd.until_logged("login checked", check);
+        sshd.until_logged("login checked", checks);
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use imagestore_agent::model::{Fact, Fault, HostKey, Reason, Secret, SshAddress, SshCredentials};
 use imagestore_agent::settings::{self, Settings};
-use imagestore_agent::ssh::{EvidenceScope, LoginRequest, VerifiedLogin, Verifier};
+use imagestore_agent::ssh::{EvidenceScope, LoginClass, LoginRequest, VerifiedLogin, Verifier};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -73,7 +73,7 @@ pub(crate) async fn verify_by(
     login: &LoginRequest,
 ) -> Result<VerifiedLogin, Fault> {
     let verifier = Verifier::new(settings);
-    let outcome = verifier.verify(login, Instant::now() + TEST_TIMEOUT).await;
+    let outcome = check(&verifier, login, Instant::now() + TEST_TIMEOUT).await;
     // The tests read the server's log without letting other tasks run.
     verifier.finish_disconnects().await;
     if let Err(fault) = &outcome {
@@ -82,6 +82,16 @@ pub(crate) async fn verify_by(
         assert_eq!(fault.facts()["port"], Fact::from(login.address.port.get()));
     }
     outcome
+}
+
+/// Prepares and runs one login. Ends by `deadline`.
+pub(crate) async fn check(
+    verifier: &Verifier,
+    login: &LoginRequest,
+    deadline: Instant,
+) -> Result<VerifiedLogin, Fault> {
+    let prepared = verifier.prepare_login(login.clone(), LoginClass::Attempt, deadline).await?;
+    verifier.verify(prepared, deadline).await
 }
 
 pub(crate) async fn verify(login: &LoginRequest) -> Result<VerifiedLogin, Fault> {
@@ -286,7 +296,7 @@ async fn drop_a_hundred_checks_of(script: Script) {
     for _ in 0..CHECKS {
         // One verifier would run them one after the other.
         let (verifier, login) = (Verifier::new(&ssh_settings()), anyone(peer.address));
-        checks.spawn(async move { verifier.verify(&login, Instant::now() + TEST_TIMEOUT).await });
+        checks.spawn(async move { check(&verifier, &login, Instant::now() + TEST_TIMEOUT).await });
     }
     peer.until_opened(CHECKS).await;
     if let Script::Says(_) = script {
@@ -339,7 +349,7 @@ async fn the_callers_deadline_ends_every_phase() {
     let peer = NonSshPeer::start(Script::Silent).await;
     let began = Instant::now();
     let deadline = began + Duration::from_millis(200);
-    let outcome = Verifier::new(&ssh_settings()).verify(&anyone(peer.address), deadline).await;
+    let outcome = check(&Verifier::new(&ssh_settings()), &anyone(peer.address), deadline).await;
     expect(outcome, Reason::BannerTimeout);
     assert!(began.elapsed() < Duration::from_secs(5));
 }

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::ssh::{expect, login, secret, ssh_settings, text, verify_by};
+use crate::ssh::{check, expect, login, secret, ssh_settings, text, verify_by};
 use crate::support::non_ssh_peers::{BANNER, NonSshPeer, Script};
 
 /// Returns the fault of a check against a peer with this script. No check takes as long as the
@@ -101,7 +101,7 @@ async fn a_connection_that_is_closed_or_reset_is_lost() {
 }
 
 #[tokio::test]
-async fn four_logins_at_a_time_are_made_on_one_host() {
+async fn four_logins_at_a_time_are_made_on_one_server() {
     let mut peer = NonSshPeer::start(Script::Silent).await;
     let mut settings = ssh_settings();
     settings.handshake_timeout = LONG;
@@ -113,7 +113,7 @@ async fn four_logins_at_a_time_are_made_on_one_host() {
     for _ in 0..6 {
         let (verifier, login) = (verifier.clone(), login.clone());
         handles.push(visits.spawn(async move {
-            let _ = verifier.verify(&login, deadline).await;
+            let _ = check(&verifier, &login, deadline).await;
         }));
     }
     peer.until_opened(4).await;

@@ -1,0 +1,31 @@
+//! A login that holds all that it needs of the daemon. What remains is the server's part.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::keys::PrivateKey;
+
+use crate::model::Fault;
+
+use super::limit::ServerPermit;
+use super::verifier::LoginRequest;
+
+/// A login that [`Verifier::prepare_login`](super::Verifier::prepare_login) prepared, or the fault
+/// of its definition. Dropping it releases its permit.
+#[derive(Debug)]
+pub struct PreparedLogin {
+    pub(super) login: LoginRequest,
+    pub(super) ready: Result<ReadyLogin, Fault>,
+}
+
+/// The needs of a login, acquired.
+#[derive(Debug)]
+pub(super) struct ReadyLogin {
+    pub(super) key: Option<Arc<PrivateKey>>,
+    /// The allowed addresses of the server, at least one.
+    pub(super) addresses: Vec<SocketAddr>,
+    /// Time that the name lookup took.
+    pub(super) resolve: Duration,
+    pub(super) permit: ServerPermit,
+}
