@@ -5,6 +5,7 @@ use std::panic::catch_unwind;
 use std::path::Path;
 use std::time::Duration;
 
+use nix::sys::prctl::set_dumpable;
 use nix::sys::stat::{Mode, umask};
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -41,6 +42,13 @@ pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatu
             return ExitStatus::Settings;
         }
     };
+    // Before the first secret is read. A worker becomes dumpable again, because it has no secrets.
+    if !settings.state.core_dumps
+        && let Err(errno) = set_dumpable(false)
+    {
+        eprintln!("the core dumps of this process cannot be turned off: {errno}");
+        return ExitStatus::Internal;
+    }
     let files = match StartupFiles::read_files(&settings, config) {
         Ok(files) => files,
         Err(error) => {
@@ -139,6 +147,9 @@ fn log_risks(settings: &Settings, files: &StartupFiles) {
     }
     if settings.state.trust_file_modes {
         warn!("state.trust_file_modes is set: files are used whatever their owner and mode");
+    }
+    if settings.state.core_dumps {
+        warn!("state.core_dumps is set: a core dump contains keys and passwords");
     }
     for key in settings.not_yet() {
         warn!(key, "setting has no effect in this version");

@@ -135,6 +135,9 @@ pub struct ConnectionArgs {
     /// File with the token for --url. It takes precedence over IMAGESTORE_AGENT_TOKEN.
     #[arg(long, value_name = "FILE", requires = "daemon_url")]
     pub token_file: Option<PathBuf>,
+    /// Send the token to another host over http://, which anyone on the way can read.
+    #[arg(long, requires = "daemon_url")]
+    pub insecure_http: bool,
     /// PEM file of the CAs to trust for an https:// URL, instead of the CAs of the system.
     #[arg(long, value_name = "FILE", requires = "daemon_url")]
     pub ca_file: Option<PathBuf>,

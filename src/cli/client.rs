@@ -1,6 +1,7 @@
 //! Client for the daemon: sends one HTTP request over its Unix socket or over TCP.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +74,11 @@ pub enum ClientError {
     InvalidResponse { address: String },
     #[error("the daemon at {address} did not respond within {limit:?}")]
     TimedOut { address: String, limit: Duration },
+    #[error(
+        "the token is not sent to {0}, because anyone on the way can read it over http://: use an \
+         https:// URL, or repeat the command with --insecure-http"
+    )]
+    TokenInPlainText(String),
     #[error("the token contains characters that an HTTP header cannot contain")]
     InvalidToken,
 }
@@ -135,6 +141,18 @@ impl DaemonAddress {
             None
         };
         Ok(Self::Url { authority: format!("{host}:{port}"), token, tls })
+    }
+
+    /// Returns true if requests leave this host without encryption, as far as the address shows. A
+    /// host name other than `localhost` may be another host.
+    pub(super) fn is_readable_on_the_way(&self) -> bool {
+        let Self::Url { authority, tls: None, .. } = self else { return false };
+        let host = authority.rsplit_once(':').map_or(authority.as_str(), |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        match host.parse::<IpAddr>() {
+            Ok(address) => !address.to_canonical().is_loopback(),
+            Err(_) => !host.eq_ignore_ascii_case("localhost"),
+        }
     }
 
     fn describe_address(&self) -> String {
@@ -276,6 +294,29 @@ mod tests {
             DaemonAddress::Socket(socket).send_request_within(limit, Method::GET, "/readyz").await;
         let message = response.unwrap_err().to_string();
         assert!(message.ends_with("did not respond within 50ms"), "{message}");
+    }
+
+    #[test]
+    fn only_plain_http_to_another_host_is_readable_on_the_way() {
+        for (url, expected) in [
+            ("http://127.0.0.1:7811", false),
+            ("http://127.8.9.1", false),
+            ("http://[::1]:7811", false),
+            ("http://[::ffff:127.0.0.1]:7811", false),
+            ("http://LocalHost:7811", false),
+            ("http://192.0.2.1:7811", true),
+            ("http://0.0.0.0:7811", true),
+            ("http://[2001:db8::1]:7811", true),
+            ("http://node7:7811", true),
+            ("http://localhost.example:7811", true),
+            ("http://127.0.0.1.example:7811", true),
+            ("http://127.0.0.1@node7:7811", true),
+        ] {
+            let address = DaemonAddress::at_url(url, None).unwrap();
+            assert_eq!(address.is_readable_on_the_way(), expected, "{url}");
+        }
+        let socket = DaemonAddress::Socket("/x".into());
+        assert!(!socket.is_readable_on_the_way());
     }
 
     #[test]

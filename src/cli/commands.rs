@@ -108,7 +108,12 @@ fn daemon_address(
         key: connection.client_key.as_deref(),
         ..SYSTEM_TRUST
     };
-    Ok(DaemonAddress::with_trust(url, token, &trust)?)
+    let has_token = token.is_some();
+    let address = DaemonAddress::with_trust(url, token, &trust)?;
+    if has_token && !connection.insecure_http && address.is_readable_on_the_way() {
+        return Err(ClientError::TokenInPlainText(url.to_owned()).into());
+    }
+    Ok(address)
 }
 
 struct CommandRunner {

@@ -7,8 +7,9 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout_at};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::error::ApiError;
 use super::limits::ServerLimits;
@@ -39,8 +40,10 @@ pub(super) async fn read_body(
         discard(body, headers, deadline).await;
         return Err(ApiError::BodyTooLarge(max_bytes));
     }
-    match timeout_at(deadline, Limited::new(&mut body, max_bytes).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+    let expected_bytes = usize::try_from(body.size_hint().lower()).unwrap_or(0);
+    let collecting = collect_zeroized(Limited::new(&mut body, max_bytes), expected_bytes);
+    match timeout_at(deadline, collecting).await {
+        Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             discard(body, &HeaderMap::new(), deadline).await;
             Err(ApiError::BodyTooLarge(max_bytes))
@@ -48,6 +51,38 @@ pub(super) async fn read_body(
         Ok(Err(_)) => Err(ApiError::MalformedBody),
         Err(_) => Err(ApiError::BodyTimeout(limits.body_read_timeout)),
     }
+}
+
+/// Collects a body into a buffer that is zeroed when the last reference to it is dropped, because a
+/// body may contain a secret.
+async fn collect_zeroized<B: Body<Data = Bytes> + Unpin>(
+    mut body: B,
+    expected_bytes: usize,
+) -> Result<Bytes, B::Error> {
+    let mut collected = Zeroizing::new(Vec::with_capacity(expected_bytes));
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            append_zeroized(&mut collected, &data);
+            // A part that shares the read buffer of the connection stays until it is overwritten.
+            if let Ok(mut part) = data.try_into_mut() {
+                part.as_mut().zeroize();
+            }
+        }
+    }
+    Ok(Bytes::from_owner(collected))
+}
+
+/// Appends a part of the body. A buffer that is too small is replaced and zeroed, because growing
+/// it in place could leave a copy in memory.
+fn append_zeroized(collected: &mut Zeroizing<Vec<u8>>, data: &[u8]) {
+    let needed = collected.len().saturating_add(data.len());
+    if needed > collected.capacity() {
+        let capacity = needed.max(collected.capacity().saturating_mul(2));
+        let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
+        larger.extend_from_slice(collected);
+        *collected = larger;
+    }
+    collected.extend_from_slice(data);
 }
 
 /// Drains the body of a rejected request, so that the client can read the response before the
@@ -141,6 +176,20 @@ mod tests {
         ] {
             let header = kind.map(|kind| (header::CONTENT_TYPE, HeaderValue::from_static(kind)));
             assert_eq!(is_json(&header.into_iter().collect()), accepted, "{kind:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_collected_body_is_the_sum_of_its_parts_whatever_was_announced(
+            parts in proptest::collection::vec(proptest::collection::vec(0_u8.., 0..64), 0..8),
+            announced in 0_usize..256,
+        ) {
+            let mut collected = Zeroizing::new(Vec::with_capacity(announced));
+            for part in &parts {
+                append_zeroized(&mut collected, part);
+            }
+            proptest::prop_assert_eq!(&collected[..], &parts.concat()[..]);
         }
     }
 }

@@ -49,6 +49,7 @@ pub(super) fn read_settings(reader: &mut SettingsReader<'_>) -> Settings {
     let state = StateSettings {
         dir: reader.read_key("state.dir", &PATH_RULE, PathBuf::from("/var/lib/imagestore-agent")),
         master_key_file: reader.read_optional("state.master_key_file", &SECRET_FILE_RULE),
+        core_dumps: reader.read_key("state.core_dumps", &BooleanRule, false),
         trust_file_modes: reader.read_key("state.trust_file_modes", &BooleanRule, false),
     };
     if !reader.is_set("server.socket") {

@@ -100,6 +100,8 @@ pub struct StateSettings {
     /// The file of the master key, which seals stored secrets. The default is the systemd
     /// credential `master-key`, else a file created in `dir`.
     pub master_key_file: Option<PathBuf>,
+    /// True if the system may write a core dump of the daemon.
+    pub core_dumps: bool,
     /// True if files with secrets are used whatever their owner and mode are.
     pub trust_file_modes: bool,
 }

@@ -266,3 +266,28 @@ fn a_client_command_sends_no_secret_from_a_file_that_others_can_read_or_replace(
         .unwrap();
     assert!(piped.status.success(), "{}", stderr(&piped));
 }
+
+#[test]
+fn a_token_goes_over_plain_http_to_another_host_only_on_request() {
+    let agent = installed("");
+    let file = agent.path("token.txt");
+    write_secret(&file, TOKEN);
+    // A host that is another one by its name, and refuses the connection.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://0.0.0.0:{}", port.local_addr().unwrap().port());
+    port.set_nonblocking(true).unwrap();
+    let list = ["list", "--url", &url, "--token-file", file.to_str().unwrap()];
+    let refused = agent.cli(&list, "");
+    assert_eq!(refused.status.code(), Some(1));
+    let text = stderr(&refused);
+    assert!(text.contains("--insecure-http") && !text.contains(TOKEN), "{text}");
+    assert!(port.accept().is_err(), "a connection was made");
+    let help = agent.cli(&["list", "--help"], "");
+    assert!(String::from_utf8_lossy(&help.stdout).contains("--insecure-http"));
+    drop(port);
+    let sent = agent.cli(&[&list[..], &["--insecure-http"]].concat(), "");
+    assert!(stderr(&sent).contains("cannot reach the daemon"), "{}", stderr(&sent));
+    // Without a token there is nothing to protect.
+    let bare = agent.cli(&["list", "--url", &url], "");
+    assert!(stderr(&bare).contains("cannot reach the daemon"), "{}", stderr(&bare));
+}

@@ -6,6 +6,7 @@ mod attempts;
 mod callback_faults;
 mod clock;
 mod conditions;
+mod core_dumps;
 mod crashes;
 mod deadlines;
 mod descriptors;
