@@ -31,9 +31,19 @@ pub(super) fn commit_failed(error: &CommitError) -> Fault {
         CommitError::Busy => Reason::AgentBusy,
         CommitError::Closed => Reason::AgentStopping,
         CommitError::Unsealable(_) => Reason::SecretUnreadable,
-        CommitError::StateDisk(_) | CommitError::Conflict(_) => Reason::StateDiskTrouble,
+        CommitError::StateDisk(_) | CommitError::Displaced(_) | CommitError::Conflict(_) => {
+            Reason::StateDiskTrouble
+        }
     };
-    Fault::new(reason, format!("the change was not recorded and has no effect: {error}"))
+    let fault =
+        Fault::new(reason, format!("the change was not recorded and has no effect: {error}"));
+    match error {
+        CommitError::Displaced(_) => fault.with_remedy(
+            "put the former state directory back at state.dir; if it is lost, stop the daemon, restore \
+             a copy and start it",
+        ),
+        _ => fault,
+    }
 }
 
 /// The state disk did not return what the ledger read within `waited`.

@@ -19,6 +19,7 @@ mod durable_file;
 mod error;
 mod handle;
 mod open;
+mod place;
 mod sealer;
 mod tables;
 mod writer;

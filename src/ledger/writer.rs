@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::change::Operation;
 use super::error::{CommitError, OperationError};
 use super::handle::{Ledger, LedgerRequest, MAX_QUEUED_REQUESTS, ReadError, ReplySender};
+use super::place::LedgerPlace;
 use super::tables::RowError;
 use super::tables::{history, meta, outbox, stores};
 use super::{LedgerChange, SecretSealer};
@@ -61,9 +62,10 @@ impl LedgerWriter {
 pub(super) fn start_writer(
     connection: Connection,
     sealer: SecretSealer,
+    place: LedgerPlace,
 ) -> io::Result<(Ledger, LedgerWriter)> {
     let (requests, inbox) = mpsc::channel(MAX_QUEUED_REQUESTS);
-    let (thread, closed) = spawn_watched(move || run_writer(connection, &sealer, inbox))?;
+    let (thread, closed) = spawn_watched(move || run_writer(connection, &sealer, &place, inbox))?;
     Ok((Ledger::new(requests.clone()), LedgerWriter { requests, closed, thread }))
 }
 
@@ -83,6 +85,7 @@ fn spawn_watched(
 fn run_writer(
     mut connection: Connection,
     sealer: &SecretSealer,
+    place: &LedgerPlace,
     mut inbox: mpsc::Receiver<LedgerRequest>,
 ) {
     let mut batch = Vec::new();
@@ -99,14 +102,14 @@ fn run_writer(
                 Err(_) => break None,
             }
         };
-        commit_batch(&mut connection, sealer, &mut batch);
+        commit_batch(&mut connection, sealer, place, &mut batch);
         match other {
             Some(LedgerRequest::Commit(change, reply)) => {
                 batch.push((change, reply));
-                commit_batch(&mut connection, sealer, &mut batch);
+                commit_batch(&mut connection, sealer, place, &mut batch);
             }
             Some(LedgerRequest::Close) => break,
-            Some(other) => answer_request(&connection, sealer, other),
+            Some(other) => answer_request(&connection, sealer, place, other),
             None => {}
         }
     }
@@ -121,9 +124,17 @@ fn run_writer(
 fn commit_batch(
     connection: &mut Connection,
     sealer: &SecretSealer,
+    place: &LedgerPlace,
     batch: &mut Vec<PendingCommit>,
 ) {
     if batch.is_empty() {
+        return;
+    }
+    if let Err(displaced) = place.check() {
+        let why = displaced.to_string();
+        for (_, reply) in batch.drain(..) {
+            let _ = reply.send(Err(CommitError::Displaced(why.clone())));
+        }
         return;
     }
     let changes: Vec<&LedgerChange> = batch.iter().map(|(change, _)| change).collect();
@@ -196,13 +207,21 @@ fn apply_operation(
 
 /// Answers a request. Sending the reply fails only if its receiver no longer waits, so the error is
 /// ignored.
-fn answer_request(connection: &Connection, sealer: &SecretSealer, request: LedgerRequest) {
+fn answer_request(
+    connection: &Connection,
+    sealer: &SecretSealer,
+    place: &LedgerPlace,
+    request: LedgerRequest,
+) {
+    let check_place = || place.check().map_err(|error| CommitError::Displaced(error.to_string()));
     match request {
         LedgerRequest::NextEpoch(now, reply) => {
-            let _ = reply.send(meta::next_epoch(connection, now).map_err(to_commit_error));
+            let next_epoch = || meta::next_epoch(connection, now).map_err(to_commit_error);
+            let _ = reply.send(check_place().and_then(|()| next_epoch()));
         }
         LedgerRequest::CheckWritable(reply) => {
-            let _ = reply.send(meta::write_probe(connection).map_err(to_commit_error));
+            let write = || meta::write_probe(connection).map_err(to_commit_error);
+            let _ = reply.send(check_place().and_then(|()| write()));
         }
         LedgerRequest::Credentials(store, reply) => {
             let _ = reply.send(stores::load_credentials(connection, store, sealer));

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::place::LedgerPlace;
 use super::tables::RowError;
 use super::tables::meta;
 use super::tables::stores;
@@ -144,7 +145,15 @@ pub(super) fn open_with_migrations(
     for store in &mut stores {
         store.durable.position = Position::start_of(epoch);
     }
-    let (ledger, writer) = writer::start_writer(connection, sealer).map_err(unusable)?;
+    // The log exists since the commit of the epoch.
+    let place = LedgerPlace::record([
+        dir.path().to_owned(),
+        dir.lock_path(),
+        path.clone(),
+        sibling_path(&path, "-wal"),
+    ])
+    .map_err(unusable)?;
+    let (ledger, writer) = writer::start_writer(connection, sealer, place).map_err(unusable)?;
     Ok(OpenedLedger { ledger, writer, stores, epoch })
 }
 

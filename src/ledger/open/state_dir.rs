@@ -136,6 +136,11 @@ impl StateDir {
         }
     }
 
+    /// Returns the path of the lock file.
+    pub(crate) fn lock_path(&self) -> PathBuf {
+        self.path.join(LOCK_FILE)
+    }
+
     /// Returns the path of the directory.
     pub fn path(&self) -> &Path {
         &self.path

@@ -13,7 +13,7 @@ use crate::support::event_order::EventOrder;
 use crate::support::filesystems::MountedFs;
 use crate::support::http_server::{HttpRequest, HttpResponse, exchange};
 use crate::support::management_node::ManagementNode;
-use crate::support::requirements::needs_root;
+use crate::support::requirements::{needs_root, run};
 use crate::support::sshd::{Builder, Sshd, User};
 use crate::support::wait::until;
 
@@ -212,4 +212,73 @@ async fn a_state_disk_that_hangs_holds_no_caller_and_what_was_handed_over_is_see
     assert_eq!(events, [(2, "Connecting".to_owned()), (3, "Connected".to_owned())]);
     let connected = async || scene.status().await == "Connected";
     until("the store is Connected", connected).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_directory_that_is_not_the_opened_one_takes_no_change() {
+    needs_root!();
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 6] = [
+        ("state is missing", |dir| std::fs::remove_dir_all(dir).unwrap()),
+        ("state is another file or directory now", |dir| {
+            std::fs::remove_dir_all(dir).unwrap();
+            std::fs::create_dir(dir).unwrap();
+        }),
+        ("lock is missing", |dir| std::fs::remove_file(dir.join("lock")).unwrap()),
+        ("ledger.sqlite is missing", |dir| {
+            std::fs::remove_file(dir.join("ledger.sqlite")).unwrap();
+        }),
+        ("ledger.sqlite is another file or directory now", |dir| {
+            // As a restore of a backup does it, without a stop.
+            std::fs::copy(dir.join("ledger.sqlite"), dir.join("copy")).unwrap();
+            std::fs::rename(dir.join("copy"), dir.join("ledger.sqlite")).unwrap();
+        }),
+        ("ledger.sqlite-wal is missing", |dir| {
+            std::fs::remove_file(dir.join("ledger.sqlite-wal")).unwrap();
+        }),
+    ];
+    for (change, damage) in damages {
+        let mut scene = Scene::set(None).await;
+        damage(&scene.agent.path("state"));
+        let answer = scene.reconnect().await;
+        is_state_disk_trouble(&answer);
+        let details = answer.error("/cause/details").as_str().unwrap();
+        assert!(details.contains(change), "{change}: {details}");
+        let remedy = answer.error("/cause/elaboration").as_str().unwrap();
+        assert!(remedy.contains("state.dir"), "{remedy}");
+        assert_eq!(scene.status().await, "Connected", "{change}");
+        until("not ready", async || obstacles(&scene.agent).await.0 == 503).await;
+        let reasons = obstacles(&scene.agent).await.1;
+        assert!(reasons.contains("state_disk_trouble") && reasons.contains(change), "{reasons}");
+        assert!(scene.node.try_next().is_none(), "{change}: an event without its commit");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_directory_that_comes_back_is_used_again() {
+    needs_root!();
+    let mut scene = Scene::set(None).await;
+    let (dir, aside) = (scene.agent.path("state"), scene.agent.path("aside"));
+    std::fs::rename(&dir, &aside).unwrap();
+    is_state_disk_trouble(&scene.reconnect().await);
+    // A second daemon may start there, but it cannot take the address, and the first one makes no
+    // change meanwhile.
+    let address = format!("\"{}\"", scene.agent.address());
+    let settings = scene.agent.settings();
+    scene.agent.configure(&settings.replace("\"127.0.0.1:0\"", &address));
+    assert_eq!(scene.agent.run_serve_to_end().status.code(), Some(69));
+    is_state_disk_trouble(&scene.reconnect().await);
+    std::fs::remove_dir_all(&dir).unwrap();
+    std::fs::rename(&aside, &dir).unwrap();
+    assert_eq!(scene.reconnect().await.status, 200);
+    until("ready", async || obstacles(&scene.agent).await.0 == 200).await;
+
+    // Another filesystem at the same path.
+    let path = dir.to_str().unwrap();
+    run("mount", &["-t", "tmpfs", "none", path]);
+    let answer = scene.reconnect().await;
+    until("not ready", async || obstacles(&scene.agent).await.0 == 503).await;
+    run("umount", &[path]);
+    is_state_disk_trouble(&answer);
+    assert_eq!(scene.reconnect().await.status, 200);
 }
