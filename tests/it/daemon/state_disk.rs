@@ -257,7 +257,7 @@ async fn a_state_directory_that_is_not_the_opened_one_takes_no_change() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_state_directory_that_comes_back_is_used_again() {
     needs_root!();
-    let mut scene = Scene::set(None).await;
+    let scene = Scene::set(None).await;
     let (dir, aside) = (scene.agent.path("state"), scene.agent.path("aside"));
     std::fs::rename(&dir, &aside).unwrap();
     is_state_disk_trouble(&scene.reconnect().await);
