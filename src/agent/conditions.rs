@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::StoreSnapshot;
 use crate::common::Timestamp;
+use crate::lifecycle::{CheckState, StoreChecks};
 use crate::model::{Capacity, Condition, HostIdentity, RemoteMarker, StoreUuid};
 use crate::probe::marker_path;
 
@@ -129,7 +130,7 @@ fn join_uuids(stores: &[StoreUuid]) -> String {
 }
 
 /// Returns the observation behind a condition that the checks of a store decided.
-fn condition_message(condition: Condition, snapshot: &StoreSnapshot) -> String {
+pub(super) fn condition_message(condition: Condition, snapshot: &StoreSnapshot) -> String {
     let capacity = snapshot.durable.capacity.map_or_else(String::new, |capacity| {
         format!("{} of {} bytes available", capacity.available(), capacity.total())
     });
@@ -148,7 +149,28 @@ fn condition_message(condition: Condition, snapshot: &StoreSnapshot) -> String {
             _ => "no login has returned evidence since the daemon started".to_owned(),
         },
         Condition::StaleNamespace => host_evidence(snapshot),
+        Condition::NotProbed => overdue_checks(&snapshot.checks),
         other => other.to_string(),
+    }
+}
+
+/// Names the checks that do not end, and the obstacles.
+fn overdue_checks(checks: &StoreChecks) -> String {
+    let named = [("examine", &checks.examine), ("write", &checks.write), ("ssh", &checks.ssh)];
+    let overdue = named.into_iter().filter(|(_, check)| check.is_overdue());
+    let texts: Vec<String> = overdue.map(|(name, check)| overdue_check(name, check)).collect();
+    texts.join("; ")
+}
+
+/// Describes one check that was due and does not end.
+fn overdue_check(name: &str, check: &CheckState) -> String {
+    let since = match check.last {
+        Some(at) => format!("the check {name} has not ended since {at}"),
+        None => format!("the check {name} has not ended since the daemon started"),
+    };
+    match &check.obstacle {
+        Some(fault) => format!("{since}: {}", fault.details()),
+        None => format!("{since}: it is waiting for its turn, or running"),
     }
 }
 

@@ -11,6 +11,7 @@
 
 use std::time::Duration;
 
+use crate::common::BlockingError;
 use crate::ledger::CommitError;
 use crate::model::{Fault, ImageDir, Reason, StoreUuid};
 
@@ -67,7 +68,19 @@ pub(super) fn no_credentials() -> Fault {
     Fault::new(Reason::StateDiskTrouble, details)
 }
 
-/// The checks of an attempt did not end within `limit`, or one of them panicked.
+/// The system provides no thread for blocking work.
+pub(super) fn no_thread(error: &BlockingError) -> Fault {
+    Fault::new(Reason::AgentBusy, error.to_string())
+        .with_remedy("check the limits of threads and processes of this service")
+}
+
+/// A check, or the preparation of an attempt, panicked.
+pub(super) fn check_panicked() -> Fault {
+    Fault::new(Reason::AgentBusy, "a check ended with an internal error, which the log describes")
+        .with_remedy("report the log of the daemon to the developers")
+}
+
+/// The checks of an attempt did not end within `limit`.
 pub(super) fn attempt_overdue(limit: Duration) -> Fault {
     Fault::new(Reason::AgentBusy, "the checks did not end before the deadline of the attempt")
         .with_detail("milliseconds", limit.as_millis())

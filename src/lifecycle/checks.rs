@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::overdue::CheckWatch;
 use super::{CheckPolicy, LoginOutcome, ProbeOutcome};
 use crate::common::Timestamp;
 use crate::model::{Check, Fault, Reason};
@@ -21,6 +22,9 @@ pub struct CheckState {
     pub last_good: Option<Timestamp>,
     /// The duration of the last run.
     pub took: Duration,
+    /// The fault of the daemon that prevented the newest run, if that has no result.
+    pub obstacle: Option<Box<Fault>>,
+    pub(super) watch: CheckWatch,
 }
 
 impl CheckState {
@@ -34,6 +38,7 @@ impl CheckState {
             self.since = Some(at);
         }
         self.last = Some(at);
+        self.obstacle = None;
         self.took = took;
         self.fault = fault.cloned();
         match fault {
@@ -102,15 +107,32 @@ impl StoreChecks {
         self.ssh.fault.clone().filter(|_| self.ssh.threshold_reached(policy))
     }
 
-    /// Records the end of an attempt, which is itself a decision, and resets all counts.
-    pub(super) fn on_attempt_ended(
+    /// Records the results of an attempt. A fault of the daemon is no result of a check.
+    pub(super) fn record_attempt(
         &mut self,
         probe: &ProbeOutcome,
         login: &LoginOutcome,
         at: Timestamp,
     ) {
-        self.record_probe(probe, at);
-        self.ssh.record_result(login.outcome.as_ref().err(), login.took, at);
+        match probe.is_internal() {
+            true => self.record_obstacle(probe),
+            false => self.record_probe(probe, at),
+        }
+        match login.internal_fault() {
+            Some(fault) => self.ssh.obstacle = Some(Box::new(fault.clone())),
+            None => self.ssh.record_result(login.outcome.as_ref().err(), login.took, at),
+        }
+    }
+
+    /// Records the fault of the daemon that prevented a probe.
+    pub(super) fn record_obstacle(&mut self, probe: &ProbeOutcome) {
+        for check in [&mut self.examine, &mut self.write] {
+            check.obstacle = probe.first_fault().map(|fault| Box::new(fault.clone()));
+        }
+    }
+
+    /// Resets all counts, because an attempt has decided.
+    pub(super) fn reset_counts(&mut self) {
         for check in [&mut self.examine, &mut self.write, &mut self.ssh] {
             check.consecutive_failures = 0;
         }
@@ -120,6 +142,12 @@ impl StoreChecks {
     /// Returns true if a storage fault counts as gone.
     pub(super) fn has_recovered(&self, policy: &CheckPolicy) -> bool {
         self.good_probes >= policy.recover_after
+    }
+
+    /// Forgets that a probe has failed, so that time and not the repair decides when the next
+    /// attempt starts.
+    pub(super) fn forget_failure(&mut self) {
+        self.saw_failure = false;
     }
 
     /// Returns true if a probe has failed since the last attempt.
@@ -141,6 +169,14 @@ impl StoreChecks {
     }
 }
 
+impl LoginOutcome {
+    /// Returns the fault if it is an internal error, which says nothing about the server.
+    pub(super) fn internal_fault(&self) -> Option<&Fault> {
+        let fault = self.outcome.as_ref().err();
+        fault.filter(|fault| fault.reason().failed_check() == Check::Agent)
+    }
+}
+
 impl ProbeOutcome {
     /// Returns the first fault of the probe, that of the examination before that of the write.
     pub(super) fn first_fault(&self) -> Option<&Fault> {
@@ -151,6 +187,11 @@ impl ProbeOutcome {
     /// Returns true if the fault is an internal error, which says nothing about the store.
     pub(super) fn is_internal(&self) -> bool {
         self.first_fault().is_some_and(|fault| fault.reason().failed_check() == Check::Agent)
+    }
+
+    /// Returns true if the outcome shows that the write was made, or that it could not be reached.
+    pub(super) fn concludes_write(&self) -> bool {
+        self.written.is_some() || self.examined.is_err()
     }
 
     fn affects_write_check(&self, write: &CheckState) -> bool {

@@ -116,6 +116,27 @@ pub struct RunningAttempt {
     pub tags: Tags,
 }
 
+/// A requested attempt whose prerequisites are being acquired. The status has not changed yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreparingAttempt {
+    /// The cause of the attempt.
+    pub cause: Cause,
+    /// The tags of the request that started it.
+    pub tags: Tags,
+    /// The tags of the callers that joined it, if they have any.
+    pub joined: Vec<Tags>,
+}
+
+/// The status that a Connecting store had before, with the failure of a Disconnected one. An
+/// attempt that fails through a fault of the daemon returns the store to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreviousStatus {
+    /// The status; never Connecting.
+    pub status: Status,
+    /// The failure, if the status is Disconnected.
+    pub failure: Option<AttemptFailure>,
+}
+
 /// An attempt that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastAttempt {
@@ -141,6 +162,10 @@ pub enum StepInput {
         /// The tags of the request.
         tags: Tags,
     },
+    /// Everything that the requested attempt needs of the daemon has been acquired.
+    AttemptPrepared,
+    /// The daemon lacks something that the requested attempt needs.
+    PreparationFailed(Fault),
     /// An attempt ended.
     AttemptEnded {
         /// The number of the attempt.
@@ -169,9 +194,15 @@ pub enum StepEffect {
     PublishTransition(StatusTransition),
     /// Write a history line.
     RecordHistory(AttemptId, HistoryEvent),
-    /// Run the checks of this attempt. They replace a login in flight and wait for a probe in
-    /// flight. The history line of the attempt is part of this effect.
+    /// Acquire everything that an attempt needs of the daemon: permits, a process, a thread. This
+    /// replaces a login in flight. [`StepInput::AttemptPrepared`] or
+    /// [`StepInput::PreparationFailed`] follows.
+    PrepareAttempt,
+    /// Run the checks of this attempt. They wait for a probe in flight. The history line of the
+    /// attempt is part of this effect.
     StartAttempt(RunningAttempt),
+    /// Answer every caller that waits for an attempt, which could not be prepared.
+    RejectRequests(AttemptFailure),
     /// Examine the image directory, and write to it if requested.
     Probe {
         /// True if the probe also writes.
@@ -200,7 +231,8 @@ pub struct StatusTransition {
     pub attempt: AttemptId,
     /// The tags of that attempt, if it is running.
     pub tags: Tags,
-    /// The failure, if the new status is Disconnected.
+    /// The failure, if the new status is Disconnected. Also the fault of the daemon for which an
+    /// attempt returned the store to the status before.
     pub failure: Option<AttemptFailure>,
 }
 

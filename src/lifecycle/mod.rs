@@ -14,7 +14,7 @@
 //! # Diagram
 //!
 //! ```text
-//!                  reconnect requested, retry due, recovered
+//!            reconnect requested, retry due, recovered; then prepared
 //!            ┌───────────────────────────────────────────────┐
 //!            ▼                                               │
 //!      ┌────────────┐  attempt failed  ┌──────────────┐      │
@@ -33,21 +33,42 @@
 //! soft fault decides after `fail_after` consecutive failures of its check. The `schedule` module
 //! decides when each check is due.
 //!
+//! An attempt first acquires what it needs of the daemon (permits, a process, a thread). The status
+//! changes only after that. If the daemon fails later, the store returns to its previous status.
+//!
+//! A check that was due and has not ended for `fail_after` of its intervals raises `not_probed`.
+//!
 //! A test compares the table below with the code. An effect is an order: "publish" a transition
-//! (its notice and its history line), "record" a history line, "start attempt", "cancel attempt",
-//! "complete attempt" (answer every caller that waits for it), "probe", and "log in".
+//! (its notice and its history line), "record" a history line, "prepare attempt", "start attempt",
+//! "cancel attempt", "complete attempt" (answer every caller that waits for it), "reject requests"
+//! (answer every caller that waits for an attempt that does not start), "probe", and "log in".
 //!
 //! | status | input | next | effects |
 //! |---|---|---|---|
-//! | Connecting | started | Connecting | record, start attempt |
+//! | Connecting | started | Connecting | record, prepare attempt |
 //! | Connected | started | Connected | - |
 //! | Disconnected | started | Disconnected | - |
-//! | Connected | reconnect requested | Connecting | publish, start attempt |
-//! | Disconnected | reconnect requested | Connecting | publish, start attempt |
+//! | Connected | reconnect requested | Connected | prepare attempt |
+//! | Disconnected | reconnect requested | Disconnected | prepare attempt |
 //! | Connecting | reconnect requested | Connecting | - |
 //! | Connecting | reconnect requested with tags | Connecting | record |
+//! | Connected | reconnect requested twice | Connected | - |
+//! | Connected | reconnect requested, prepared | Connecting | publish, start attempt |
+//! | Disconnected | reconnect requested, prepared | Connecting | publish, start attempt |
+//! | Connected | reconnect, tags joined, prepared | Connecting | publish, start attempt, record |
+//! | Connected | reconnect requested, not prepared | Connected | reject requests |
+//! | Disconnected | reconnect requested, not prepared | Disconnected | reject requests |
+//! | Connected | hard fault while prepared | Disconnected | publish |
+//! | Connecting | started, prepared | Connecting | start attempt |
+//! | Connecting | started, not prepared | Disconnected | publish, reject requests |
+//! | Connecting | late preparation | Connecting | - |
+//! | Connected | late preparation | Connected | - |
+//! | Disconnected | late preparation | Disconnected | - |
 //! | Connecting | attempt succeeded | Connected | publish, complete attempt |
 //! | Connecting | attempt failed | Disconnected | publish, complete attempt |
+//! | Connected | attempt started, internal error | Connected | publish, complete attempt |
+//! | Disconnected | attempt started, internal error | Disconnected | publish, complete attempt |
+//! | Connected | internal error beside a fault | Disconnected | publish, complete attempt |
 //! | Connecting | late result | Connecting | - |
 //! | Connected | late result | Connected | - |
 //! | Disconnected | late result | Disconnected | - |
@@ -58,7 +79,7 @@
 //! | Disconnected | soft faults, fail_after in a row | Disconnected | - |
 //! | Disconnected | hard fault | Disconnected | - |
 //! | Disconnected | good probe | Disconnected | - |
-//! | Disconnected | good probes, recover_after in a row | Connecting | publish, start attempt |
+//! | Disconnected | good probes, recover_after in a row | Disconnected | prepare attempt |
 //! | Connecting | good probe | Connecting | - |
 //! | Connecting | hard fault | Connecting | - |
 //! | Connected | rejected login | Disconnected | publish |
@@ -69,19 +90,22 @@
 //! | Connecting | rejected login | Connecting | - |
 //! | Connected | hanging write, then no worker can start | Disconnected | publish |
 //! | Connected | internal error | Connected | - |
-//! | Disconnected | retry due | Connecting | publish, start attempt |
+//! | Disconnected | retry due | Disconnected | prepare attempt |
 //! | Connected | all due | Connected | probe, log in |
 //! | Connected | all due, probe in flight | Connected | log in |
+//! | Connected | all due while prepared | Connected | probe |
 //! | Disconnected | all due | Disconnected | probe |
 //! | Connecting | all due | Connecting | - |
 //! | Connecting | stopping | Connecting | cancel attempt, complete attempt |
 //! | Connected | stopping | Connected | - |
 //! | Disconnected | stopping | Disconnected | - |
 
+mod attempt;
 mod checks;
 mod conditions;
 mod history;
 mod input;
+mod overdue;
 mod record;
 mod retry;
 mod schedule;
@@ -97,8 +121,9 @@ pub use checks::{CheckState, StoreChecks};
 pub use conditions::ActiveConditions;
 pub use history::{HistoryEntry, HistoryEvent, StoreHistory};
 pub use input::{
-    AttemptOutcome, Cause, CheckPolicy, LastAttempt, LoginOutcome, MeasuredSpace, ProbeOutcome,
-    RunningAttempt, SpaceThresholds, StatusTransition, StepEffect, StepInput, StepTime,
+    AttemptOutcome, Cause, CheckPolicy, LastAttempt, LoginOutcome, MeasuredSpace, PreparingAttempt,
+    PreviousStatus, ProbeOutcome, RunningAttempt, SpaceThresholds, StatusTransition, StepEffect,
+    StepInput, StepTime,
 };
 pub use record::{DurableRecord, StoreRecord};
 pub use schedule::InFlight;

@@ -6,7 +6,7 @@ use super::checks::StoreChecks;
 use super::retry::RetrySchedule;
 use super::schedule::CheckSchedule;
 use super::stale_namespace::NamespaceEvidence;
-use super::{ActiveConditions, LastAttempt, RunningAttempt};
+use super::{ActiveConditions, LastAttempt, PreparingAttempt, PreviousStatus, RunningAttempt};
 use crate::common::Timestamp;
 use crate::model::{
     AttemptFailure, AttemptId, Capacity, Epoch, HostIdentity, InodeCounts, Position, Status,
@@ -18,6 +18,8 @@ use crate::model::{
 pub struct StoreRecord {
     /// The durable part.
     pub durable: DurableRecord,
+    /// The requested attempt that is being prepared.
+    pub preparing: Option<PreparingAttempt>,
     /// The running attempt.
     pub running: Option<RunningAttempt>,
     /// The newest attempt that has ended since the daemon started.
@@ -42,6 +44,7 @@ impl StoreRecord {
     pub fn new(durable: DurableRecord) -> Self {
         Self {
             durable,
+            preparing: None,
             running: None,
             last_attempt: None,
             checks: StoreChecks::default(),
@@ -57,6 +60,11 @@ impl StoreRecord {
     /// Clears the evidence that logins have brought, because later logins may reach another host.
     pub fn reset_host_evidence(&mut self) {
         self.namespace = NamespaceEvidence::default();
+    }
+
+    /// Returns true if an attempt is running or being prepared.
+    pub fn has_attempt(&self) -> bool {
+        self.running.is_some() || self.preparing.is_some()
     }
 
     /// Returns true if a probe or an attempt has ended since the daemon started.
@@ -80,6 +88,8 @@ pub struct DurableRecord {
     pub inodes: Option<InodeCounts>,
     /// The failure for which the store is Disconnected, or `None` otherwise.
     pub failure: Option<AttemptFailure>,
+    /// The status before, if the store is Connecting. `None` for a store that had no other one.
+    pub previous: Option<PreviousStatus>,
     /// The time at which the status last changed.
     pub since: Timestamp,
     /// The active conditions.
@@ -96,6 +106,7 @@ impl DurableRecord {
             capacity: None,
             inodes: None,
             failure: None,
+            previous: None,
             since: at,
             conditions: ActiveConditions::new(),
         }
@@ -104,10 +115,20 @@ impl DurableRecord {
     /// Returns true if at most the capacity and inode figures differ. They are persisted less often
     /// than each probe.
     pub fn differs_only_in_capacity(&self, other: &Self) -> bool {
-        let Self { status, position, attempt, capacity: _, inodes: _, failure, since, conditions } =
-            self;
+        let Self {
+            status,
+            position,
+            attempt,
+            capacity: _,
+            inodes: _,
+            failure,
+            previous,
+            since,
+            conditions,
+        } = self;
         (status, position, attempt, since)
             == (&other.status, &other.position, &other.attempt, &other.since)
-            && (failure, conditions) == (&other.failure, &other.conditions)
+            && (failure, previous, conditions)
+                == (&other.failure, &other.previous, &other.conditions)
     }
 }

@@ -67,6 +67,21 @@ impl CheckSchedule {
         self.login = now.uptime.saturating_add(policy.login_interval);
     }
 
+    /// Returns the time of the next probe.
+    pub(super) fn next_probe(self) -> Duration {
+        self.probe
+    }
+
+    /// Returns the time from which a probe writes.
+    pub(super) fn next_write(self) -> Duration {
+        self.write
+    }
+
+    /// Returns the time of the next login.
+    pub(super) fn next_login(self) -> Duration {
+        self.login
+    }
+
     pub(super) fn probe_is_due(self, now: StepTime) -> bool {
         self.probe <= now.uptime
     }
@@ -82,16 +97,19 @@ impl CheckSchedule {
 
 impl StoreRecord {
     /// Returns the uptime at which [`StepInput::Due`](super::StepInput::Due) is due. Returns `None`
-    /// if an attempt runs, or if everything that could be due is in flight.
+    /// if an attempt runs, or if everything that could be due is in flight. A check in flight is
+    /// due once more when it becomes overdue.
     pub fn due_check(&self, in_flight: InFlight) -> Option<Duration> {
-        if self.running.is_some() {
+        if self.durable.status == Status::Connecting {
             return None;
         }
-        let login = !in_flight.login && self.durable.status == Status::Connected;
+        let preparing = self.preparing.is_some();
+        let login = !in_flight.login && !preparing && self.durable.status == Status::Connected;
         let times = [
-            self.retry.due_at(),
+            self.retry.due_at().filter(|_| !preparing),
             (!in_flight.probe).then_some(self.schedule.probe),
             login.then_some(self.schedule.login),
+            self.next_overdue(),
         ];
         times.into_iter().flatten().min()
     }

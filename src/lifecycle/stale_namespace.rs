@@ -93,8 +93,10 @@ fn is_dead(fault: &Fault) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::transition_table::{POLICY, at, login, probe, record};
-    use super::super::{AttemptOutcome, Cause, LoginOutcome, StepInput, StoreRecord, step};
+    use super::super::tests::transition_table::{
+        POLICY, at, login, probe, record, step_prepared as step,
+    };
+    use super::super::{AttemptOutcome, Cause, LoginOutcome, StepInput, StoreRecord};
     use super::*;
     use crate::model::{Condition, HostEvidence, Obstacle, Status, Tags, UnverifiedHost};
 

@@ -1,15 +1,13 @@
-//! The function that changes a status: no other code does.
+//! The function that decides on one input: no other code changes a status. `attempt` has the part
+//! that concerns attempts.
 
 use super::schedule::CheckSchedule;
 use super::stale_namespace::NamespaceDecision;
 use super::{
-    AttemptOutcome, Cause, CheckPolicy, HistoryEvent, InFlight, LastAttempt, LoginOutcome,
-    ProbeOutcome, RunningAttempt, StatusTransition, StepEffect, StepInput, StepTime, StoreRecord,
-    conditions, history,
+    Cause, CheckPolicy, HistoryEvent, InFlight, LoginOutcome, ProbeOutcome, StepEffect, StepInput,
+    StepTime, StoreRecord, conditions, history,
 };
-use crate::model::{
-    AttemptFailure, AttemptId, Check, Condition, Fault, HostIdentity, Reason, Status, Tags,
-};
+use crate::model::{AttemptFailure, Check, Condition, Fault, HostIdentity, Reason, Status, Tags};
 
 /// Returns the new record after an input, and the effects to carry out.
 ///
@@ -30,6 +28,8 @@ pub fn step(
         StepInput::ReconnectRequested { cause, tags } => {
             context.on_reconnect_requested(r, cause, tags)
         }
+        StepInput::AttemptPrepared => context.on_attempt_prepared(r),
+        StepInput::PreparationFailed(fault) => context.on_preparation_failed(r, fault),
         StepInput::AttemptEnded { attempt, outcome } => {
             context.on_attempt_ended(r, attempt, outcome)
         }
@@ -38,21 +38,24 @@ pub fn step(
         StepInput::Due(in_flight) => context.on_checks_due(r, in_flight),
         StepInput::Stopping => context.on_stopping(r),
     }
+    context.update_not_probed(r);
     (record, effects)
 }
 
 /// The context of one step: its policy, its time, and its effects.
-struct StepContext<'a> {
-    policy: &'a CheckPolicy,
-    now: StepTime,
-    effects: &'a mut Vec<StepEffect>,
+pub(super) struct StepContext<'a> {
+    pub(super) policy: &'a CheckPolicy,
+    pub(super) now: StepTime,
+    pub(super) effects: &'a mut Vec<StepEffect>,
 }
 
 impl StepContext<'_> {
     fn on_started(&mut self, r: &mut StoreRecord) {
-        // The condition described the namespace of the previous daemon process.
-        self.set_condition_if_changed(r, Condition::StaleNamespace, false);
-        if r.running.is_some() {
+        // These conditions described the namespace and the limits of the previous daemon process.
+        for condition in [Condition::StaleNamespace, Condition::NotProbed] {
+            self.set_condition_if_changed(r, condition, false);
+        }
+        if r.has_attempt() {
             // The input was repeated after a failed commit, and a caller requested an attempt in
             // the meantime.
             return;
@@ -60,11 +63,12 @@ impl StepContext<'_> {
         // The first attempt of a new store has already run its checks.
         if !r.is_verified() {
             r.schedule = CheckSchedule::first_checks(self.policy, self.now);
+            r.watch_all(self.policy, self.now);
         }
         match r.durable.status {
             Status::Connecting => {
                 self.record_history(r, HistoryEvent::InterruptedByRestart);
-                self.start_attempt(r, Cause::Restart, Tags::default());
+                self.prepare_attempt(r, Cause::Restart, Tags::default());
             }
             Status::Disconnected if self.policy.auto_reconnect && !waits_for_storage(r) => {
                 r.retry.schedule_retry(self.policy, self.now);
@@ -73,64 +77,19 @@ impl StepContext<'_> {
         }
     }
 
-    fn on_reconnect_requested(&mut self, r: &mut StoreRecord, cause: Cause, tags: Tags) {
-        if cause == Cause::User {
-            r.retry.reset();
-        }
-        match &r.running {
-            // A joining caller without tags adds nothing to the history of the attempt.
-            Some(_) if tags.is_empty() => {}
-            Some(running) => {
-                self.effects.push(StepEffect::RecordHistory(
-                    running.id,
-                    HistoryEvent::RequestJoined { tags },
-                ));
-            }
-            None => self.start_attempt(r, cause, tags),
-        }
-    }
-
-    fn on_attempt_ended(
-        &mut self,
-        r: &mut StoreRecord,
-        attempt: AttemptId,
-        outcome: Result<AttemptOutcome, Fault>,
-    ) {
-        let Some(running) = r.running.take_if(|running| running.id == attempt) else { return };
-        r.schedule.after_attempt(self.policy, self.now);
-        let failure = match &outcome {
-            Ok(outcome) => {
-                r.checks.on_attempt_ended(&outcome.probe, &outcome.login, self.now.wall);
-                self.record_capacity(r, &outcome.probe);
-                self.record_identity(r, &outcome.login, true);
-                outcome.attempt_failure()
-            }
-            Err(fault) => Some(AttemptFailure::from_fault(fault.clone())),
-        };
-        r.last_attempt =
-            Some(LastAttempt { id: running.id, cause: running.cause, at: self.now.wall, outcome });
-        match &failure {
-            None => {
-                r.retry.reset();
-                self.change_status(r, Status::Connected, None, running.tags);
-            }
-            Some(failure) => {
-                self.change_status(r, Status::Disconnected, Some(failure.clone()), running.tags);
-                let timed = self.policy.auto_reconnect && !waits_for_storage(r);
-                r.retry.on_failed(failure, timed, self.policy, self.now);
-            }
-        }
-        self.effects.push(StepEffect::CompleteAttempt(attempt, failure.map_or(Ok(()), Err)));
-    }
-
     fn on_probed(&mut self, r: &mut StoreRecord, probe: &ProbeOutcome) {
-        // An attempt has superseded the result, or the result says nothing about the store.
-        if r.running.is_some() || probe.is_internal() {
+        // An attempt supersedes the result.
+        if r.durable.status == Status::Connecting {
             return;
+        }
+        // The result says nothing about the store.
+        if probe.is_internal() {
+            return r.checks.record_obstacle(probe);
         }
         if probe.written.is_some() {
             r.schedule.write_finished(self.policy, self.now);
         }
+        r.watch_probed(probe, self.policy, self.now);
         let decided_faults = r.checks.on_probed(probe, self.policy, self.now.wall);
         self.record_capacity(r, probe);
         self.disconnect_if_decided(r, decided_faults);
@@ -142,7 +101,11 @@ impl StepContext<'_> {
     /// Starts an attempt if a storage fault counts as gone.
     fn try_recover(&mut self, r: &mut StoreRecord) {
         let waits = r.durable.status == Status::Disconnected && waits_for_storage(r);
-        if !waits || !self.policy.auto_reconnect || !r.checks.has_recovered(self.policy) {
+        if !waits
+            || r.has_attempt()
+            || !self.policy.auto_reconnect
+            || !r.checks.has_recovered(self.policy)
+        {
             return;
         }
         let is_repaired = r.checks.has_seen_failure();
@@ -150,21 +113,24 @@ impl StepContext<'_> {
             r.retry.reset();
         }
         if is_repaired || r.retry.may_start(self.now) {
-            self.start_attempt(r, Cause::Monitor, Tags::default());
+            self.prepare_attempt(r, Cause::Monitor, Tags::default());
         }
     }
 
     fn on_login_finished(&mut self, r: &mut StoreRecord, login: &LoginOutcome) {
-        let is_internal = login
-            .outcome
-            .as_ref()
-            .is_err_and(|fault| fault.reason().failed_check() == Check::Agent);
-        if r.durable.status != Status::Connected || is_internal {
+        if r.durable.status != Status::Connected {
             return;
         }
+        if let Some(fault) = login.internal_fault() {
+            r.checks.ssh.obstacle = Some(Box::new(fault.clone()));
+            return;
+        }
+        let mut interval = self.policy.probe_interval;
         if login.outcome.is_ok() {
             r.schedule.login_succeeded(self.policy, self.now);
+            interval = self.policy.login_interval;
         }
+        r.watch_login(interval, self.policy, self.now);
         let decided_faults = r.checks.on_login_finished(login, self.policy, self.now.wall);
         self.record_identity(r, login, false);
         self.disconnect_if_decided(r, decided_faults.into_iter().collect());
@@ -189,15 +155,17 @@ impl StepContext<'_> {
     }
 
     fn on_checks_due(&mut self, r: &mut StoreRecord, in_flight: InFlight) {
-        if r.running.is_some() {
+        if r.durable.status == Status::Connecting {
             return;
         }
-        let retry = r.retry.due_at().is_some_and(|due| due <= self.now.uptime);
+        r.evaluate_overdue(self.now);
+        let preparing = r.preparing.is_some();
+        let retry = !preparing && r.retry.due_at().is_some_and(|due| due <= self.now.uptime);
         if retry {
             r.retry.cancel_retry();
         }
         if retry && self.policy.auto_reconnect && r.durable.status == Status::Disconnected {
-            return self.start_attempt(r, Cause::Monitor, Tags::default());
+            return self.prepare_attempt(r, Cause::Monitor, Tags::default());
         }
         if !in_flight.probe && r.schedule.probe_is_due(self.now) {
             // While something is wrong, every probe writes, so that only writing probes count
@@ -210,7 +178,7 @@ impl StepContext<'_> {
             self.effects.push(StepEffect::Probe { write });
         }
         let connected = r.durable.status == Status::Connected;
-        if connected && !in_flight.login && r.schedule.login_is_due(self.now) {
+        if connected && !preparing && !in_flight.login && r.schedule.login_is_due(self.now) {
             r.schedule.login_started(self.policy, self.now);
             self.effects.push(StepEffect::LogIn);
         }
@@ -218,6 +186,7 @@ impl StepContext<'_> {
 
     fn on_stopping(&mut self, r: &mut StoreRecord) {
         r.retry.cancel_retry();
+        r.preparing = None;
         if let Some(running) = r.running.take() {
             let details = "the daemon stopped before the checks ended";
             let fault = Fault::new(Reason::AgentStopping, details);
@@ -229,47 +198,9 @@ impl StepContext<'_> {
         }
     }
 
-    fn start_attempt(&mut self, r: &mut StoreRecord, cause: Cause, tags: Tags) {
-        let attempt = RunningAttempt { id: r.durable.attempt.next_id(), cause, tags };
-        r.durable.attempt = attempt.id;
-        r.retry.cancel_retry();
-        r.running = Some(attempt.clone());
-        self.change_status(r, Status::Connecting, None, attempt.tags.clone());
-        self.effects.push(StepEffect::StartAttempt(attempt));
-    }
-
-    /// Sets the status and publishes the transition. An unchanged status publishes nothing, so that
-    /// every transition notice is a change.
-    fn change_status(
-        &mut self,
-        r: &mut StoreRecord,
-        new: Status,
-        failure: Option<AttemptFailure>,
-        tags: Tags,
-    ) {
-        let old = r.durable.status;
-        r.durable.failure.clone_from(&failure);
-        if old == new {
-            return;
-        }
-        let position = r.durable.position.next_position();
-        r.durable.status = new;
-        r.durable.position = position;
-        r.durable.since = self.now.wall;
-        self.effects.push(StepEffect::PublishTransition(StatusTransition {
-            position,
-            old,
-            new,
-            at: self.now.wall,
-            attempt: r.durable.attempt,
-            tags,
-            failure,
-        }));
-    }
-
     /// Records the figures of a good probe, and the conditions that they imply. A Disconnected
     /// store keeps its last good figures, because the new ones may belong to another filesystem.
-    fn record_capacity(&mut self, r: &mut StoreRecord, probe: &ProbeOutcome) {
+    pub(super) fn record_capacity(&mut self, r: &mut StoreRecord, probe: &ProbeOutcome) {
         if let Some(Ok(written)) = &probe.written {
             r.last_write = Some(*written);
         }
@@ -294,13 +225,28 @@ impl StepContext<'_> {
 
     /// Records the identity of the host from a good login. A failed login adds nothing.
     /// `same_attempt` is true if the directory was probed in the same attempt.
-    fn record_identity(&mut self, r: &mut StoreRecord, login: &LoginOutcome, same_attempt: bool) {
+    pub(super) fn record_identity(
+        &mut self,
+        r: &mut StoreRecord,
+        login: &LoginOutcome,
+        same_attempt: bool,
+    ) {
         let Ok(proof) = &login.outcome else { return };
         let unproven = matches!(proof, HostIdentity::Unverified(_));
         self.set_condition_if_changed(r, Condition::ProofUnavailable, unproven);
         let local = r.checks.examine.fault.as_ref();
         self.set_namespace(r, r.namespace.after_login(proof, local, same_attempt));
         r.host_identity = Some(proof.clone());
+    }
+
+    /// Raises or clears the condition of overdue checks. A running attempt keeps it as it is.
+    fn update_not_probed(&mut self, r: &mut StoreRecord) {
+        match r.durable.status {
+            Status::Connecting => return,
+            Status::Disconnected => r.stop_watching_logins(),
+            Status::Connected => {}
+        }
+        self.set_condition_if_changed(r, Condition::NotProbed, r.any_overdue());
     }
 
     fn set_namespace(&mut self, r: &mut StoreRecord, decision: NamespaceDecision) {
@@ -324,7 +270,7 @@ impl StepContext<'_> {
         self.record_history(r, HistoryEvent::ConditionChanged { condition, active: holds });
     }
 
-    fn record_history(&mut self, r: &StoreRecord, event: HistoryEvent) {
+    pub(super) fn record_history(&mut self, r: &StoreRecord, event: HistoryEvent) {
         self.effects.push(StepEffect::RecordHistory(r.durable.attempt, event));
     }
 }
@@ -347,7 +293,7 @@ fn refresh_failure(r: &mut StoreRecord, newest: AttemptFailure) {
 
 /// Returns true if the store is Disconnected by a fault that probes detect. Probes then decide when
 /// the next attempt starts, not time.
-fn waits_for_storage(r: &StoreRecord) -> bool {
+pub(super) fn waits_for_storage(r: &StoreRecord) -> bool {
     let seen = |f: &AttemptFailure| f.has_check(Check::Identity) || f.has_check(Check::Storage);
     r.durable.failure.as_ref().is_some_and(seen)
 }

@@ -8,6 +8,8 @@ string_enum! {
     pub Condition {
         /// The store has not been probed since the daemon started.
         Unverified = "unverified",
+        /// A check that was due has not ended for `monitor.fail_after` of its intervals.
+        NotProbed = "not_probed",
         /// Little space is left: `storage.near_full`.
         NearFull = "near_full",
         /// No space is left: `storage.full`, `storage.reserved`, or a write failed with `ENOSPC`.
@@ -43,6 +45,9 @@ impl Condition {
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::Unverified => "do nothing: the first probe follows within seconds",
+            Self::NotProbed => {
+                "remove the obstacle in the message: the state of the store is unknown until the check ends"
+            }
             Self::NearFull => "remove images, or grow the filesystem before it is full",
             Self::Full => "remove images, or grow the filesystem; nothing can be stored until then",
             Self::QuotaExceeded => {

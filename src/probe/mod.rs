@@ -33,6 +33,7 @@ mod worker;
 
 pub use marker::marker_path;
 pub use prober::Prober;
+pub use process::limit::{MAX_WORKERS, WorkerLimiter, WorkerPermit};
 pub use process::orphans::OrphanedWorkers;
 pub use process::slot::WorkerSlot;
 pub use types::{

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::identity::{IdentityInput, check_identity};
 use super::marker::probe_file;
 use super::mount_check::explain_missing_directory;
+use super::process::limit::WorkerLimiter;
 use super::process::slot::WorkerSlot;
 use super::process::{RequestError, WorkerClient, WorkerProgram};
 use super::types::{
@@ -25,12 +26,17 @@ use crate::model::{Fault, ImageDir, Reason, WriteOutcome};
 pub struct Prober {
     pub(super) options: Arc<ProbeOptions>,
     program: Arc<WorkerProgram>,
+    limiter: WorkerLimiter,
 }
 
 impl Prober {
     /// Creates a prober whose workers run this program.
     pub fn new(options: ProbeOptions) -> Self {
-        Self { options: Arc::new(options), program: Arc::default() }
+        Self {
+            options: Arc::new(options),
+            program: Arc::default(),
+            limiter: WorkerLimiter::default(),
+        }
     }
 
     /// Sets another program as the worker. It must behave as [`worker_main`](super::worker_main)
@@ -39,6 +45,21 @@ impl Prober {
     pub fn with_program(mut self, path: PathBuf, args: Vec<String>) -> Self {
         self.program = Arc::new(WorkerProgram { path, args });
         self
+    }
+
+    /// Returns the limiter of the workers of all stores. A caller that probes many stores holds one
+    /// of its permits for each worker.
+    pub fn limiter(&self) -> &WorkerLimiter {
+        &self.limiter
+    }
+
+    /// Starts a worker and leaves it in the slot, for the next examination.
+    ///
+    /// # Errors
+    /// `probe_stuck` if an earlier worker cannot be killed. `agent_busy` if no process can be
+    /// started.
+    pub async fn prepare_worker(&self, slot: &mut WorkerSlot, dir: &ImageDir) -> Result<(), Fault> {
+        WorkerClient::prepare(slot, &self.program, dir).await
     }
 
     /// Examines an image directory: identity, capacity and, if the expectation requires it, a

@@ -1,19 +1,24 @@
 //! The checks of one connect attempt, which run concurrently. The monitor runs them separately.
 
+mod login;
+mod preparation;
 pub(super) mod running;
+pub(super) mod worker;
 
 use std::time::Duration;
 
-use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 
-use crate::agent::login::{LoginPermit, StoreLogins};
+use crate::agent::login::StoreLogins;
 use crate::agent::{AgentContext, faults};
+use crate::common::run_blocking;
 use crate::lifecycle;
 use crate::lifecycle::{AttemptOutcome, MeasuredSpace};
-use crate::model::{AttemptFailure, Fault, ImageDir, Store};
-use crate::probe::{DirectoryInspection, ProbeExpectation, ProbeResult, WorkerSlot, marker_path};
-use crate::ssh::{LoginClass, LoginRequest, MarkerLocation, VerifiedLogin};
+use crate::model::{AttemptFailure, Fault, Store};
+use crate::probe::{DirectoryInspection, ProbeExpectation, ProbeResult, marker_path};
+use crate::ssh::{LoginClass, MarkerLocation, VerifiedLogin};
+use preparation::PreparedAttempt;
+use worker::{ProbeLimit, StoreWorker};
 
 /// Time by which the login starts before the probe. The login takes longest. As far as the key
 /// exchange, it and the new process of the server keep two processors busy. A worker process that
@@ -24,6 +29,10 @@ use crate::ssh::{LoginClass, LoginRequest, MarkerLocation, VerifiedLogin};
 /// without this time and the delay of the disconnect (`ssh/session/disconnect.rs`), and 1.07 to 1.09 times
 /// with both.
 const LOGIN_HEAD_START: Duration = Duration::from_millis(15);
+
+/// Maximum time for the system to provide a thread. It takes less than a millisecond unless a limit
+/// is reached or every thread is busy.
+const THREAD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The results of both checks of an attempt.
 #[derive(Debug)]
@@ -103,39 +112,46 @@ impl From<&ProbeResult> for lifecycle::ProbeOutcome {
 pub(super) async fn run_attempt(
     context: &AgentContext,
     store: &Store,
-    slot: &Mutex<WorkerSlot>,
+    worker: &StoreWorker,
     logins: &StoreLogins,
+    prepared: PreparedAttempt,
     deadline: Instant,
 ) -> CheckResults {
-    // This must precede the probe, which takes the slot.
-    let login_deadline = deadline_of_login(context, slot, deadline).await;
     let expectation = probe_expectation(store, context.policy.write_interval.is_some());
-    let probe = run_probe(context, &store.image_dir, slot, &expectation, deadline);
+    let dir = &store.image_dir;
+    let limit = ProbeLimit::Attempt(deadline);
+    let probe = worker.probe(context, dir, prepared.worker, &expectation, limit);
     let probe = async {
         sleep(LOGIN_HEAD_START).await;
         probe.await
     };
-    let permit = logins.acquire_for_attempt(login_deadline);
-    let login = log_in(context, store, logins, LoginClass::Attempt, permit, login_deadline);
+    let login = async {
+        match prepared.login {
+            Some(login) => login::log_in(context, logins, Ok(login), deadline).await,
+            // A worker is stuck. The attempt fails in any case, and its callers get the result
+            // within the time of a probe.
+            None => {
+                let deadline = deadline.min(Instant::now() + context.probe_timeout);
+                let login = async {
+                    let permit = logins.acquire_for_attempt(deadline).await?;
+                    let class = LoginClass::Attempt;
+                    login::prepare_login(context, store, logins, class, permit, deadline).await
+                };
+                login::log_in(context, logins, login.await, deadline).await
+            }
+        }
+    };
     let (login, probed) = tokio::join!(login, probe);
     CheckResults { probed, login }
 }
 
-/// Returns the deadline of the login. If a worker is stuck, the attempt fails in any case. Its
-/// callers then get the result within the time of a probe.
-async fn deadline_of_login(
-    context: &AgentContext,
-    slot: &Mutex<WorkerSlot>,
-    deadline: Instant,
-) -> Instant {
-    // A probe is running, so no worker is known to be stuck.
-    let Ok(mut slot) = slot.try_lock() else { return deadline };
-    // The worker may have exited since the last check.
-    slot.reap().await;
-    match slot.stuck_worker() {
-        Some(_) => deadline.min(Instant::now() + context.probe_timeout),
-        None => deadline,
-    }
+/// Checks that the system provides a thread for blocking work, such as a name lookup.
+///
+/// # Errors
+/// `agent_busy` if it does not.
+async fn check_thread(deadline: Instant) -> Result<(), Fault> {
+    let deadline = deadline.min(Instant::now() + THREAD_TIMEOUT);
+    run_blocking(deadline, || ()).await.map_err(|error| faults::no_thread(&error))
 }
 
 /// Returns the expected state of a directory that this daemon serves.
@@ -147,69 +163,6 @@ pub(super) fn probe_expectation(store: &Store, write: bool) -> ProbeExpectation 
         had_registry: store.had_registry,
         write,
     }
-}
-
-/// Runs one probe. Ends by `deadline` and within the deadline of a probe.
-pub(crate) async fn run_probe(
-    context: &AgentContext,
-    dir: &ImageDir,
-    slot: &Mutex<WorkerSlot>,
-    expectation: &ProbeExpectation,
-    deadline: Instant,
-) -> ProbeResult {
-    let started_at = Instant::now();
-    // A probe of the monitor holds the slot, and keeps its own deadline.
-    let Ok(mut slot) = timeout_at(deadline, slot.lock()).await else {
-        let took = started_at.elapsed();
-        let fault = faults::probe_overdue(dir, took);
-        return ProbeResult { inspection: Err(fault), write: None, duration: took };
-    };
-    let deadline = deadline.min(Instant::now() + context.probe_timeout);
-    context.prober.examine(&mut slot, dir, expectation, deadline).await
-}
-
-/// Logs in once with the credentials of the ledger, as soon as `permit` yields the permit. Returns
-/// the cached rejection if the server has rejected the credentials too often.
-pub(super) async fn log_in(
-    context: &AgentContext,
-    store: &Store,
-    logins: &StoreLogins,
-    class: LoginClass,
-    permit: impl Future<Output = Result<LoginPermit<'_>, Fault>>,
-    deadline: Instant,
-) -> LoginResult {
-    let started_at = Instant::now();
-    let failed = |fault| LoginResult { verified: Err(fault), took: started_at.elapsed() };
-    let _permit = match permit.await {
-        Ok(permit) => permit,
-        Err(fault) => return failed(fault),
-    };
-    let rejection = logins.lock().cached_rejection(Instant::now());
-    if let Some(fault) = rejection {
-        return failed(fault);
-    }
-    let credentials = timeout_at(deadline, context.daemon.ledger.credentials(store.uuid)).await;
-    let verified = match credentials.unwrap_or_else(|_| Err(faults::no_credentials())) {
-        Ok(credentials) => {
-            let login = LoginRequest {
-                address: store.address.clone(),
-                username: store.username.clone(),
-                credentials,
-                pinned: store.pinned_key.clone(),
-                given_fingerprints: store.given_fingerprints.clone(),
-                evidence: logins.lock().evidence_wanted(marker_location(store), Instant::now()),
-            };
-            match context.verifier.prepare_login(login, class, deadline).await {
-                Ok(prepared) => context.verifier.verify(prepared, deadline).await,
-                Err(fault) => Err(fault),
-            }
-        }
-        Err(fault) => Err(fault),
-    };
-    logins
-        .lock()
-        .record_outcome(verified.as_ref().map(|verified| &verified.host_identity), Instant::now());
-    LoginResult { verified, took: started_at.elapsed() }
 }
 
 /// Returns the location of the marker on the host, if the SSH server is this node.

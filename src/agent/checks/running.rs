@@ -1,20 +1,20 @@
 //! The checks that run outside a store task: an attempt, or the probe and the login of the monitor.
 
-use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument as _, info_span};
 
-use super::{CheckResults, LoginResult, log_in, probe_expectation, run_attempt, run_probe};
+use super::preparation::{PreparedAttempt, prepare_attempt};
+use super::worker::{PreparedWorker, ProbeLimit, StoreWorker};
+use super::{CheckResults, LoginResult, login, probe_expectation, run_attempt};
 use crate::agent::login::StoreLogins;
 use crate::agent::{AgentContext, faults};
 use crate::lifecycle::{HistoryEvent, InFlight};
 use crate::model::{AttemptId, Fault, ProcessId, Store};
-use crate::probe::{ProbeResult, WorkerSlot};
+use crate::probe::ProbeResult;
 use crate::ssh::LoginClass;
 
 /// Time that an attempt may exceed its deadline, although each check enforces it. This backstop
@@ -23,6 +23,8 @@ const ATTEMPT_GRACE: Duration = Duration::from_secs(2);
 
 /// A check or an attempt that has ended.
 pub(crate) enum CompletedCheck {
+    /// The preparation of an attempt ended. It carries a fault of the daemon if that failed.
+    Prepared(Box<Result<PreparedAttempt, Fault>>),
     /// An attempt ended. It carries a fault if its checks did not end in time.
     Attempt(AttemptId, Box<Result<CheckResults, Fault>>),
     Probe(ProbeResult),
@@ -35,8 +37,10 @@ pub(crate) enum CompletedCheck {
 /// probe of the monitor may still run when an attempt starts.
 pub(crate) struct RunningChecks {
     context: Arc<AgentContext>,
-    slot: Arc<Mutex<WorkerSlot>>,
+    worker: StoreWorker,
     logins: StoreLogins,
+    /// The permits and the worker for the next attempt.
+    prepared: Option<Box<PreparedAttempt>>,
     tasks: JoinSet<CompletedCheck>,
     in_flight: InFlight,
     login_task: Option<AbortHandle>,
@@ -52,8 +56,9 @@ impl RunningChecks {
     ) -> Self {
         Self {
             context,
-            slot: Arc::new(Mutex::new(stuck.map_or_else(WorkerSlot::new, WorkerSlot::with_stuck))),
+            worker: StoreWorker::new(stuck),
             logins,
+            prepared: None,
             tasks: JoinSet::new(),
             in_flight: InFlight::default(),
             login_task: None,
@@ -86,7 +91,9 @@ impl RunningChecks {
             match finished {
                 CompletedCheck::Probe(_) => self.in_flight.probe = false,
                 CompletedCheck::Login(_) => self.in_flight.login = false,
-                CompletedCheck::Attempt(..) | CompletedCheck::Panicked(_) => {}
+                CompletedCheck::Prepared(_)
+                | CompletedCheck::Attempt(..)
+                | CompletedCheck::Panicked(_) => {}
             }
             return finished;
         }
@@ -95,6 +102,7 @@ impl RunningChecks {
     /// Aborts every check. Connections are closed and the worker is killed.
     pub(crate) fn abort_attempt(&mut self) {
         self.tasks.abort_all();
+        self.prepared = None;
         self.in_flight = InFlight::default();
     }
 
@@ -102,14 +110,15 @@ impl RunningChecks {
     /// After that, a worker that cannot be killed is known.
     pub(crate) async fn abort_all(&mut self) {
         self.tasks.shutdown().await;
+        self.prepared = None;
         self.in_flight = InFlight::default();
-        self.slot.lock().await.reap().await;
+        self.worker.slot().lock().await.reap().await;
     }
 
     /// Returns the worker that cannot be killed, if any. Returns `None` while a check uses the
     /// slot.
     pub(crate) fn stuck_worker(&self) -> Option<Option<ProcessId>> {
-        Some(self.slot.try_lock().ok()?.stuck_worker())
+        Some(self.worker.slot().try_lock().ok()?.stuck_worker())
     }
 
     /// Clears the recorded rejections of the login (`force`, or a changed login).
@@ -125,20 +134,52 @@ impl RunningChecks {
         }
     }
 
-    /// Starts the checks of an attempt. They replace a login of the monitor, but wait for its
-    /// probe. On a slow disk a killed worker exits late, so that a healthy disk would look stuck.
-    pub(crate) fn start_attempt(&mut self, id: AttemptId, store: &Store) {
+    /// Starts to acquire what an attempt needs of the daemon. The attempt replaces a login of the
+    /// monitor, but waits for its probe. On a slow disk a killed worker exits late, so that a
+    /// healthy disk would look stuck.
+    pub(crate) fn start_preparation(&mut self, store: &Store) {
         if let Some(login) = self.login_task.take() {
             login.abort();
             self.in_flight.login = false;
         }
-        let (context, store, slot) =
-            (Arc::clone(&self.context), store.clone(), Arc::clone(&self.slot));
+        let (context, store, worker) =
+            (Arc::clone(&self.context), store.clone(), self.worker.clone());
         let logins = self.logins.clone();
+        let span = info_span!("preparation", store = %store.uuid);
+        let preparation = async move {
+            let deadline = Instant::now() + context.attempt_timeout;
+            let prepared = prepare_attempt(&context, &store, &worker, &logins, deadline);
+            let prepared = timeout_at(deadline + ATTEMPT_GRACE, prepared).await;
+            let overdue = |_| Err(faults::attempt_overdue(context.attempt_timeout));
+            CompletedCheck::Prepared(Box::new(prepared.unwrap_or_else(overdue)))
+        };
+        self.tasks.spawn(preparation.instrument(span));
+    }
+
+    /// Keeps what was prepared until [`RunningChecks::start_attempt`].
+    pub(crate) fn keep_prepared(&mut self, prepared: PreparedAttempt) {
+        self.prepared = Some(Box::new(prepared));
+    }
+
+    /// Releases what was prepared for an attempt that does not start.
+    pub(crate) fn discard_prepared(&mut self) {
+        self.prepared = None;
+    }
+
+    /// Starts the checks of a prepared attempt.
+    pub(crate) fn start_attempt(&mut self, id: AttemptId, store: &Store) {
+        let (context, store, worker) =
+            (Arc::clone(&self.context), store.clone(), self.worker.clone());
+        let logins = self.logins.clone();
+        let prepared = self.prepared.take();
         let span = info_span!("attempt", store = %store.uuid, attempt = id.0);
         let checks = async move {
+            let Some(prepared) = prepared else {
+                let outcome = Err(faults::check_panicked());
+                return CompletedCheck::Attempt(id, Box::new(outcome));
+            };
             let deadline = Instant::now() + context.attempt_timeout;
-            let checks = run_attempt(&context, &store, &slot, &logins, deadline);
+            let checks = run_attempt(&context, &store, &worker, &logins, *prepared, deadline);
             let results = timeout_at(deadline + ATTEMPT_GRACE, checks).await;
             let outcome = results.map_err(|_| faults::attempt_overdue(context.attempt_timeout));
             CompletedCheck::Attempt(id, Box::new(outcome))
@@ -150,12 +191,13 @@ impl RunningChecks {
     pub(crate) fn start_probe(&mut self, store: &Store, write: bool) {
         self.in_flight.probe = true;
         let expectation = probe_expectation(store, write);
-        let (context, slot, dir) =
-            (Arc::clone(&self.context), Arc::clone(&self.slot), store.image_dir.clone());
+        let (context, worker, dir) =
+            (Arc::clone(&self.context), self.worker.clone(), store.image_dir.clone());
         let span = info_span!("probe", store = %store.uuid);
         let probe = async move {
-            let deadline = Instant::now() + context.probe_timeout;
-            CompletedCheck::Probe(run_probe(&context, &dir, &slot, &expectation, deadline).await)
+            let (prepared, limit) = (PreparedWorker::default(), ProbeLimit::Monitor);
+            let probe = worker.probe(&context, &dir, prepared, &expectation, limit);
+            CompletedCheck::Probe(probe.await)
         };
         self.tasks.spawn(probe.instrument(span));
     }
@@ -167,12 +209,17 @@ impl RunningChecks {
             (Arc::clone(&self.context), store.clone(), self.logins.clone());
         let span = info_span!("login", store = %store.uuid);
         let login = async move {
-            // The wait for the permit does not count towards the deadline of the login.
-            let permit = logins.acquire(Instant::now() + context.attempt_timeout).await;
+            // The wait for the permits does not count towards the deadline of the login.
+            let until = Instant::now() + context.attempt_timeout;
+            let prepared = match logins.acquire(until).await {
+                Ok(permit) => {
+                    let class = LoginClass::Monitor;
+                    login::prepare_login(&context, &store, &logins, class, permit, until).await
+                }
+                Err(fault) => Err(fault),
+            };
             let deadline = Instant::now() + context.attempt_timeout;
-            let class = LoginClass::Monitor;
-            let login = log_in(&context, &store, &logins, class, ready(permit), deadline);
-            CompletedCheck::Login(login.await)
+            CompletedCheck::Login(login::log_in(&context, &logins, prepared, deadline).await)
         };
         self.login_task = Some(self.tasks.spawn(login.instrument(span)));
     }

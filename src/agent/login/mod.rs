@@ -98,7 +98,7 @@ pub(crate) struct StoreLogins(Arc<StoreLoginsInner>);
 #[derive(Debug, Default)]
 struct StoreLoginsInner {
     history: Mutex<LoginHistory>,
-    permit: tokio::sync::Mutex<()>,
+    permit: Arc<tokio::sync::Mutex<()>>,
     /// Notified when an attempt is about to log in.
     attempt_claims: Notify,
 }
@@ -112,8 +112,9 @@ impl StoreLogins {
     ///
     /// # Errors
     /// `agent_busy` if the other login did not end by `deadline`.
-    pub(crate) async fn acquire(&self, deadline: Instant) -> Result<LoginPermit<'_>, Fault> {
-        timeout_at(deadline, self.0.permit.lock()).await.map_err(|_| faults::store_login_busy())
+    pub(crate) async fn acquire(&self, deadline: Instant) -> Result<LoginPermit, Fault> {
+        let permit = Arc::clone(&self.0.permit).lock_owned();
+        timeout_at(deadline, permit).await.map_err(|_| faults::store_login_busy())
     }
 
     /// Acquires the permit as [`StoreLogins::acquire`] does, for an attempt. A trial login is
@@ -124,7 +125,7 @@ impl StoreLogins {
     pub(crate) async fn acquire_for_attempt(
         &self,
         deadline: Instant,
-    ) -> Result<LoginPermit<'_>, Fault> {
+    ) -> Result<LoginPermit, Fault> {
         // The order matters: a trial login that starts later then queues behind this attempt.
         let claim = async { self.0.attempt_claims.notify_waiters() };
         tokio::join!(biased; self.acquire(deadline), claim).0
@@ -153,7 +154,7 @@ impl StoreLogins {
 }
 
 /// The permit for the only running login of a store. It is released when dropped.
-pub(crate) type LoginPermit<'a> = tokio::sync::MutexGuard<'a, ()>;
+pub(crate) type LoginPermit = tokio::sync::OwnedMutexGuard<()>;
 
 #[cfg(test)]
 mod tests {

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::agent::checks;
+use crate::agent::checks::worker::{PreparedWorker, ProbeLimit, StoreWorker};
 use crate::agent::checks::{CheckResults, LoginResult, VerifiedStore};
 use crate::agent::store::persist;
 use crate::agent::{AgentContext, StoreSnapshot, faults};
@@ -21,7 +21,7 @@ use crate::lifecycle::{
 use crate::model::{
     AddStore, AttemptFailure, Epoch, Fault, ImageDir, MarkerId, State, Store, StoreUuid,
 };
-use crate::probe::{AddLeftovers, MarkerClaim, ProbeExpectation, WorkerSlot};
+use crate::probe::{AddLeftovers, MarkerClaim, ProbeExpectation};
 use crate::ssh::{EvidenceScope, LoginClass, LoginRequest};
 
 /// Maximum duration of the cleanup after a failed add. It bounds the delay of a stop to 2 s.
@@ -78,7 +78,7 @@ pub(super) async fn add_store(
     uuid: StoreUuid,
     request: AddStore,
     served_stores: BTreeSet<StoreUuid>,
-    slot: &Mutex<WorkerSlot>,
+    worker: &StoreWorker,
     stop: &CancellationToken,
     pending_reply: &mut PendingReply,
 ) -> Result<AddedStore, AttemptFailure> {
@@ -89,10 +89,10 @@ pub(super) async fn add_store(
         biased;
         () = stop.cancelled() => {
             // The aborted probe may have created the folder.
-            clean_up(context, slot, &request.image_dir, &AddLeftovers { folder: true, claim: None }).await;
+            clean_up(context, worker, &request.image_dir, &AddLeftovers { folder: true, claim: None }).await;
             return Err(faults::agent_stopping().into());
         }
-        verified = verify_store(context, &request, &expectation, slot, deadline) => verified?,
+        verified = verify_store(context, &request, &expectation, worker, deadline) => verified?,
     };
     let dir = request.image_dir.clone();
     let (claim, leftovers) = new_claim(context, uuid, &verified);
@@ -101,14 +101,14 @@ pub(super) async fn add_store(
         let epoch =
             persist::read_with_timeout(context.daemon.ledger.next_epoch(claim.created)).await?;
         let epoch = epoch.map_err(|error| AttemptFailure::from(faults::commit_failed(&error)))?;
-        write_marker(context, &dir, &expectation, &claim, slot, stop, pending_reply).await?;
+        write_marker(context, &dir, &expectation, &claim, worker, stop, pending_reply).await?;
         crash_point("claim.after");
         let store = new_store(context, &claim, &request, &verified);
         commit_store(context, store, request, &verified, epoch, stop, pending_reply).await
     };
     let result = adding.await;
     if result.is_err() {
-        clean_up(context, slot, &dir, &leftovers).await;
+        clean_up(context, worker, &dir, &leftovers).await;
     }
     result
 }
@@ -118,7 +118,7 @@ async fn verify_store(
     context: &AgentContext,
     request: &AddStore,
     expectation: &ProbeExpectation,
-    slot: &Mutex<WorkerSlot>,
+    worker: &StoreWorker,
     deadline: Instant,
 ) -> Result<VerifiedStore, AttemptFailure> {
     let login = LoginRequest {
@@ -130,7 +130,8 @@ async fn verify_store(
         // The probe runs at the same time, so the marker of the directory is not known yet.
         evidence: EvidenceScope::Full(None),
     };
-    let probe = checks::run_probe(context, &request.image_dir, slot, expectation, deadline);
+    let (dir, limit) = (&request.image_dir, ProbeLimit::Attempt(deadline));
+    let probe = worker.probe(context, dir, PreparedWorker::default(), expectation, limit);
     let started_at = Instant::now();
     let verify = async {
         let verifying = async {
@@ -146,7 +147,7 @@ async fn verify_store(
     let folder = probed.inspection.as_ref().is_ok_and(|examined| examined.created_folder);
     let verified = CheckResults { probed, login }.into_verified();
     if verified.is_err() && folder {
-        clean_up(context, slot, &request.image_dir, &AddLeftovers { folder, claim: None }).await;
+        clean_up(context, worker, &request.image_dir, &AddLeftovers { folder, claim: None }).await;
     }
     verified
 }
@@ -177,13 +178,16 @@ async fn write_marker(
     dir: &ImageDir,
     expectation: &ProbeExpectation,
     claim: &MarkerClaim,
-    slot: &Mutex<WorkerSlot>,
+    worker: &StoreWorker,
     stop: &CancellationToken,
     pending_reply: &mut PendingReply,
 ) -> Result<(), AttemptFailure> {
-    let deadline = Instant::now() + context.probe_timeout;
     let claiming = async {
-        let mut slot = slot.lock().await;
+        let limit = Instant::now() + context.attempt_timeout;
+        let _permit = context.prober.limiter().acquire_until(false, limit).await?;
+        // The wait for a permit is not the time of the disk.
+        let deadline = Instant::now() + context.probe_timeout;
+        let mut slot = worker.slot().lock().await;
         context.prober.write_marker(&mut slot, dir, expectation, claim, deadline).await
     };
     tokio::pin!(claiming);
@@ -201,13 +205,17 @@ async fn write_marker(
 /// add of the directory adopts them.
 async fn clean_up(
     context: &AgentContext,
-    slot: &Mutex<WorkerSlot>,
+    worker: &StoreWorker,
     dir: &ImageDir,
     leftovers: &AddLeftovers,
 ) {
     let deadline = Instant::now() + context.probe_timeout.min(CLEAN_UP_TIMEOUT);
-    let mut slot = slot.lock().await;
-    if let Err(fault) = context.prober.clean_up(&mut slot, dir, leftovers, deadline).await {
+    let cleaning = async {
+        let _permit = context.prober.limiter().acquire_until(false, deadline).await?;
+        let mut slot = worker.slot().lock().await;
+        context.prober.clean_up(&mut slot, dir, leftovers, deadline).await
+    };
+    if let Err(fault) = cleaning.await {
         warn!(path = %dir, fault.code = %fault.reason(), "could not clean up after failed add");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info_span};
@@ -11,13 +11,14 @@ use tracing::{Instrument as _, info_span};
 use super::add;
 use super::add::{AddError, AddReplySender, AddedStore, PendingReply};
 use super::{MAX_QUEUED_REQUESTS, RegistryCommand, RemoveReply, ServedStores};
+use crate::agent::checks::worker::StoreWorker;
 use crate::agent::store::RemovedStore;
 use crate::agent::store::task::StoreTask;
 use crate::agent::{AgentContext, Registry, StoreHandle, StoreSnapshot, faults};
 use crate::ledger::LoadedStore;
 use crate::lifecycle::StoreRecord;
 use crate::model::{AddStore, AttemptFailure, ImageDir, ProcessId, StoreUuid};
-use crate::probe::{OrphanedWorkers, WorkerSlot};
+use crate::probe::OrphanedWorkers;
 
 /// Maximum number of concurrent adds. Each of them is a login and a worker process.
 const MAX_CONCURRENT_ADDS: usize = 32;
@@ -154,7 +155,7 @@ impl RegistryTask {
         let (context, stop) = (Arc::clone(&self.context), self.stop.clone());
         let span = info_span!("attempt", store = %uuid, attempt = 1);
         let stuck = self.stuck_workers.get(&request.image_dir).copied();
-        let slot = Mutex::new(stuck.map_or_else(WorkerSlot::new, WorkerSlot::with_stuck));
+        let worker = StoreWorker::new(stuck);
         let add = async move {
             let mut pending_reply = PendingReply::new(reply);
             let added = add::add_store(
@@ -162,12 +163,12 @@ impl RegistryTask {
                 uuid,
                 request,
                 served_stores,
-                &slot,
+                &worker,
                 &stop,
                 &mut pending_reply,
             )
             .await;
-            let stuck = slot.into_inner().stuck_worker();
+            let stuck = worker.slot().lock().await.stuck_worker();
             FinishedTask::Add { uuid, result: Box::new(added), stuck, pending_reply }
         };
         self.tasks.spawn(add.instrument(span));

@@ -45,10 +45,14 @@ impl DefinitionChange {
         at: Timestamp,
     ) -> Result<PlannedChange, AttemptFailure> {
         let (reconnects, (store, change, event)) = match self {
+            // The attempt expects the present key.
+            Self::HostKey(_) if record.preparing.is_some() => {
+                return Err(faults::host_key_pending().into());
+            }
             Self::HostKey(key) => (true, pin_host_key(store, &record.durable, key)?),
             Self::Update(verified) => {
                 let reconnects = verified.changes_login();
-                if reconnects && record.running.is_some() {
+                if reconnects && record.has_attempt() {
                     return Err(faults::attempt_running().into());
                 }
                 (reconnects, verified.apply_update(store, pins_host_keys, at)?)

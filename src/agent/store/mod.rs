@@ -114,7 +114,9 @@ impl StoreHandle {
     /// Waits until no attempt is running, and returns the store.
     pub(crate) async fn wait_until_idle(&self) -> Arc<StoreSnapshot> {
         let mut snapshot = self.snapshot.clone();
-        let is_idle = |snapshot: &Arc<StoreSnapshot>| snapshot.durable.status != Status::Connecting;
+        let is_idle = |snapshot: &Arc<StoreSnapshot>| {
+            snapshot.durable.status != Status::Connecting && !snapshot.has_attempt
+        };
         match snapshot.wait_for(is_idle).await {
             Ok(snapshot) => Arc::clone(&snapshot),
             // The task has ended.

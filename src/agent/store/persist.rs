@@ -64,7 +64,9 @@ pub(crate) fn change_for_step(
                     tags: attempt.tags.clone(),
                 },
             },
-            StepEffect::Probe { .. }
+            StepEffect::PrepareAttempt
+            | StepEffect::RejectRequests(_)
+            | StepEffect::Probe { .. }
             | StepEffect::LogIn
             | StepEffect::CancelAttempt(_)
             | StepEffect::CompleteAttempt(..) => {

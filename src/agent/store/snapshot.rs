@@ -20,6 +20,8 @@ pub struct StoreSnapshot {
     pub last_attempt: Option<LastAttempt>,
     /// The evidence of the host from the newest good login since the daemon started.
     pub host_identity: Option<HostIdentity>,
+    /// True if an attempt is running or being prepared.
+    pub has_attempt: bool,
     /// The worker that cannot be killed, if any.
     pub stuck_worker: Option<ProcessId>,
 }
@@ -37,6 +39,7 @@ impl StoreSnapshot {
             checks: record.checks.clone(),
             last_attempt: record.last_attempt.clone(),
             host_identity: record.host_identity.clone(),
+            has_attempt: record.has_attempt(),
             stuck_worker,
         }
     }

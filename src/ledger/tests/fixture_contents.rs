@@ -81,6 +81,7 @@ pub(super) fn second_standing() -> DurableRecord {
         capacity: None,
         inodes: None,
         failure: None,
+        previous: None,
         since: LONG_AGO,
         conditions: ActiveConditions::from(conditions),
     }

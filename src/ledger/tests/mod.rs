@@ -130,6 +130,7 @@ fn durable(status: Status) -> DurableRecord {
         capacity: Some(Capacity::new(100, 40).unwrap()),
         inodes: Some(InodeCounts { total: 10, available: 4 }),
         failure: (status == Status::Disconnected).then(failure),
+        previous: None,
         since: NOW,
         conditions: [(Condition::NearFull, NOW)].into(),
     }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::transition_table::{POLICY, at, login, outcome, probe};
+use super::transition_table::{POLICY, at, fault, login, outcome, probe, step_prepared};
 use crate::common::Timestamp;
 use crate::lifecycle::*;
 use crate::model::{AttemptId, Check, Epoch, Reason, Status, Tags};
@@ -10,6 +10,8 @@ use crate::model::{AttemptId, Check, Epoch, Reason, Status, Tags};
 #[derive(Clone, Debug)]
 enum Move {
     Reconnect,
+    Prepared,
+    NotPrepared,
     End { back: u64, reason: Option<Reason> },
     Good { write: bool },
     Bad { reason: Reason, in_write: bool },
@@ -28,6 +30,8 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     let ssh = choices(&[Check::Ssh, Check::Agent]);
     let one = prop_oneof![
         2 => Just(Move::Reconnect),
+        4 => Just(Move::Prepared),
+        1 => Just(Move::NotPrepared),
         6 => (0..3u64, prop::option::of(all())).prop_map(|(back, reason)| Move::End { back, reason }),
         4 => any::<bool>().prop_map(|write| Move::Good { write }),
         4 => (storage, any::<bool>()).prop_map(|(reason, in_write)| Move::Bad { reason, in_write }),
@@ -44,6 +48,8 @@ fn input(step: &Move, r: &StoreRecord) -> StepInput {
         Move::Reconnect => {
             StepInput::ReconnectRequested { cause: Cause::User, tags: Tags::default() }
         }
+        Move::Prepared => StepInput::AttemptPrepared,
+        Move::NotPrepared => StepInput::PreparationFailed(fault(Reason::AgentBusy)),
         Move::End { back, reason } => StepInput::AttemptEnded {
             attempt: AttemptId(r.durable.attempt.0.saturating_sub(*back)),
             outcome: outcome(*reason),
@@ -69,6 +75,7 @@ proptest! {
         let mut epoch = 1;
         let mut r = StoreRecord::new(DurableRecord::new_connecting(Epoch(epoch), Timestamp(0)));
         let mut open: Option<AttemptId> = None;
+        let mut preparing = false;
         let mut stopped = true;
         for (n, m) in moves.iter().enumerate() {
             if matches!(m, Move::Restart) {
@@ -77,6 +84,7 @@ proptest! {
                 let position = crate::model::Position::start_of(Epoch(epoch));
                 r = StoreRecord::new(DurableRecord { position, ..r.durable });
                 open = None;
+                preparing = false;
                 stopped = false;
             } else if stopped {
                 continue;
@@ -94,7 +102,11 @@ proptest! {
             for t in changes {
                 prop_assert_eq!((t.old, t.new), (before.durable.status, after.durable.status));
                 prop_assert_eq!(t.position, before.durable.position.next_position());
-                prop_assert_eq!(t.failure.is_some(), t.new == Status::Disconnected);
+                // A store that returns to Connected names the fault of the daemon.
+                let internal = t.failure.as_ref().is_some_and(|f| f.all_faults().all(|f| {
+                    f.reason().failed_check() == Check::Agent
+                }));
+                prop_assert!(t.failure.is_some() == (t.new == Status::Disconnected) || internal);
             }
             prop_assert!(after.durable.position >= before.durable.position);
 
@@ -106,11 +118,39 @@ proptest! {
                 prop_assert!(effects.is_empty());
             }
 
+            // A fault of the daemon leaves the status as it is, and a failed preparation everything
+            // that is durable.
+            if let StepInput::PreparationFailed(_) = &input
+                && before.durable.status != Status::Connecting
+            {
+                prop_assert_eq!(&after.durable, &before.durable);
+            }
+            if before.durable.status == Status::Connecting
+                && let StepInput::AttemptEnded { outcome: Err(fault), .. } = &input
+                && fault.reason().failed_check() == Check::Agent
+                && let Some(previous) = &before.durable.previous
+                && open.is_some()
+                && after.running.is_none()
+            {
+                prop_assert_eq!(after.durable.status, previous.status);
+                prop_assert_eq!(&after.durable.failure, &previous.failure);
+            }
+            prop_assert!(after.durable.previous.is_none() || after.durable.status == Status::Connecting);
+
             // Each attempt that was started is completed once, and only while it is open.
             for effect in &effects {
                 match effect {
+                    StepEffect::PrepareAttempt => {
+                        prop_assert!(open.is_none() && !preparing);
+                        preparing = true;
+                    }
+                    StepEffect::RejectRequests(_) => {
+                        prop_assert!(preparing);
+                        preparing = false;
+                    }
                     StepEffect::StartAttempt(attempt) => {
-                        prop_assert!(open.is_none());
+                        prop_assert!(open.is_none() && preparing);
+                        preparing = false;
                         prop_assert!(attempt.id > before.durable.attempt);
                         open = Some(attempt.id);
                     }
@@ -125,8 +165,12 @@ proptest! {
                 stopped = true;
                 prop_assert_eq!(after.durable.status, before.durable.status);
             } else {
-                // A store is Connecting exactly while an attempt is running.
-                prop_assert_eq!(after.durable.status == Status::Connecting, open.is_some());
+                // A store is Connecting while an attempt is running, and after a start also while
+                // one is being prepared.
+                prop_assert_eq!(after.preparing.is_some(), preparing);
+                let connecting = after.durable.status == Status::Connecting;
+                prop_assert!(connecting || open.is_none());
+                prop_assert!(!connecting || open.is_some() || preparing);
             }
 
             // Good figures are never lost, and a Disconnected store always says why.
@@ -140,25 +184,25 @@ proptest! {
     #[test]
     fn a_healthy_store_ends_connected(moves in moves()) {
         let mut r = StoreRecord::new(DurableRecord::new_connecting(Epoch(1), Timestamp(0)));
-        (r, _) = step(r, StepInput::Started, &POLICY, at(0));
+        (r, _) = step_prepared(r, StepInput::Started, &POLICY, at(0));
         for (n, m) in moves.iter().enumerate() {
             if matches!(m, Move::Stop | Move::Restart) {
                 continue;
             }
             let input = input(m, &r);
-            (r, _) = step(r, input, &POLICY, at(n as u64));
+            (r, _) = step_prepared(r, input, &POLICY, at(n as u64));
         }
         // From now on every probe is good and every attempt succeeds.
         for n in 0..200 {
             let now = at(10_000 + n * 10);
             if let Some(running) = &r.running {
                 let end = StepInput::AttemptEnded { attempt: running.id, outcome: outcome(None) };
-                (r, _) = step(r, end, &POLICY, now);
+                (r, _) = step_prepared(r, end, &POLICY, now);
             }
             let effects;
-            (r, effects) = step(r, StepInput::Due(InFlight::default()), &POLICY, now);
+            (r, effects) = step_prepared(r, StepInput::Due(InFlight::default()), &POLICY, now);
             if effects.iter().any(|effect| matches!(effect, StepEffect::Probe { .. })) {
-                (r, _) = step(r, StepInput::Probed(probe(None, None)), &POLICY, now);
+                (r, _) = step_prepared(r, StepInput::Probed(probe(None, None)), &POLICY, now);
             }
         }
         prop_assert_eq!(r.durable.status, Status::Connected);

@@ -80,6 +80,7 @@ impl World {
 enum Event {
     Probe { write: bool },
     Login,
+    Preparation,
     Attempt(AttemptId),
     Reconnect,
     WorldChange,
@@ -172,6 +173,13 @@ impl Run {
                 let reason = self.world.now(self.world.ssh, &mut self.random_source);
                 self.feed(StepInput::LoggedIn(login(reason)));
             }
+            Event::Preparation => {
+                let failed = faulty && self.random_source.below(20) == 0;
+                self.feed(match failed {
+                    true => StepInput::PreparationFailed(fault(Reason::AgentBusy)),
+                    false => StepInput::AttemptPrepared,
+                });
+            }
             Event::Attempt(attempt) => {
                 let probe = self.probe(true);
                 let reason = self.world.now(self.world.ssh, &mut self.random_source);
@@ -200,10 +208,14 @@ impl Run {
         self.record = after;
         for effect in effects {
             match effect {
-                StepEffect::StartAttempt(attempt) => {
+                StepEffect::PrepareAttempt => {
                     // The login is stopped and never ends. The probe ends while the attempt runs.
                     self.in_flight.login = false;
                     self.events.retain(|_, event| !matches!(event, Event::Login));
+                    let wait = self.random_source.millis(30_000);
+                    self.after(wait, Event::Preparation);
+                }
+                StepEffect::StartAttempt(attempt) => {
                     self.last_probe = self.now;
                     let wait = self.random_source.millis(30_000);
                     self.after(wait, Event::Attempt(attempt.id));
@@ -228,6 +240,7 @@ impl Run {
                     }
                 }
                 StepEffect::RecordHistory(..)
+                | StepEffect::RejectRequests(_)
                 | StepEffect::CancelAttempt(_)
                 | StepEffect::CompleteAttempt(..) => {}
             }
@@ -238,7 +251,8 @@ impl Run {
     fn check(&self) {
         let (r, seed) = (&self.record, self.seed);
         let status = r.durable.status;
-        assert_eq!(status == Status::Connecting, r.running.is_some(), "seed {seed}");
+        assert!(status == Status::Connecting || r.running.is_none(), "seed {seed}");
+        assert!(status != Status::Connecting || r.has_attempt(), "seed {seed}");
         if status == Status::Connected {
             for check in [&r.checks.examine, &r.checks.write, &r.checks.ssh] {
                 let hard = check.fault.as_ref().is_some_and(|fault| !fault.reason().is_soft());
@@ -302,6 +316,8 @@ fn a_healthy_world_changes_nothing() {
     let mut run = Run::new(1, false);
     run.events.clear();
     let attempt = run.record.durable.attempt;
+    let attempt = attempt.next_id();
+    run.after(Duration::from_millis(500), Event::Preparation);
     run.after(Duration::from_secs(1), Event::Attempt(attempt));
     while run.now < Duration::from_secs(86_400) {
         run.advance(false);

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::transition_table::{POLICY, at, ended, login, probe, record, words};
+use super::transition_table::{
+    POLICY, at, ended, login, probe, record, step_prepared as step, words,
+};
+use crate::lifecycle::overdue::CheckWatch;
 use crate::lifecycle::*;
 use crate::model::{
     AttemptFailure, Capacity, Condition, Fault, HostEvidence, HostIdentity, Obstacle, Reason,
@@ -19,7 +22,7 @@ fn a_failed_login_is_retried_by_time_and_slower_after_a_rejection() {
             let end = ended(&r, Some(reason));
             (r, _) = step(r, end, &POLICY, now);
             // Leaves out the probe, which is due earlier.
-            let due = r.due_check(InFlight { probe: true, login: false });
+            let due = unwatched(&r).due_check(InFlight { probe: true, login: false });
             let due = due.expect("an SSH fault is retried by time");
             longest = longest.max(due - now.uptime);
             let then = StepTime { uptime: due, ..now };
@@ -32,13 +35,22 @@ fn a_failed_login_is_retried_by_time_and_slower_after_a_rejection() {
 
 /// Returns the monitor's checks that a step at this time starts.
 fn started(r: &StoreRecord, seconds: u64) -> Vec<StepEffect> {
-    step(r.clone(), StepInput::Due(InFlight::default()), &POLICY, at(seconds)).1
+    step(unwatched(r), StepInput::Due(InFlight::default()), &POLICY, at(seconds)).1
+}
+
+/// Returns the record without the watch for checks that do not end, which needs a wakeup too.
+fn unwatched(r: &StoreRecord) -> StoreRecord {
+    let mut r = r.clone();
+    for check in [&mut r.checks.examine, &mut r.checks.write, &mut r.checks.ssh] {
+        check.watch = CheckWatch::default();
+    }
+    r
 }
 
 #[test]
 fn a_storage_fault_is_waited_out_by_probes_that_write_and_not_by_time() {
     let r = record(Status::Disconnected);
-    assert_eq!(r.due_check(InFlight { probe: true, login: false }), None);
+    assert_eq!(unwatched(&r).due_check(InFlight { probe: true, login: false }), None);
     assert_eq!(started(&r, 11), [StepEffect::Probe { write: true }]);
 }
 
@@ -74,10 +86,10 @@ fn after_a_failed_check_the_next_ones_follow_at_the_pace_of_probes_until_it_is_d
     let lost = StepInput::LoggedIn(login(Some(Reason::ConnectTimeout)));
     let (r, _) = step(r, lost, &POLICY, at(52));
     let in_flight = InFlight { probe: true, login: false };
-    assert_eq!(r.due_check(in_flight), Some(Duration::from_secs(61)));
+    assert_eq!(unwatched(&r).due_check(in_flight), Some(Duration::from_secs(61)));
     let (r, _) = step(r, StepInput::Due(in_flight), &POLICY, at(61));
     let (r, _) = step(r, StepInput::LoggedIn(login(None)), &POLICY, at(62));
-    assert_eq!(r.due_check(in_flight), Some(Duration::from_secs(112)));
+    assert_eq!(unwatched(&r).due_check(in_flight), Some(Duration::from_secs(112)));
 }
 
 #[test]
@@ -145,7 +157,7 @@ fn without_auto_reconnect_nothing_starts_by_itself() {
     let mut r = record(Status::Connecting);
     let end = ended(&r, Some(Reason::ConnectionRefused));
     (r, _) = step(r, end, &policy, at(5));
-    assert_eq!(r.due_check(InFlight { probe: true, login: false }), None);
+    assert_eq!(unwatched(&r).due_check(InFlight { probe: true, login: false }), None);
     let good = || StepInput::Probed(probe(None, None));
     for input in [good(), good(), good()] {
         (r, _) = step(r, input, &policy, at(500));
@@ -165,7 +177,11 @@ fn the_reason_of_a_disconnected_store_follows_the_probes() {
     };
     assert_eq!(reasons(&r), [Reason::NotMounted, Reason::ConnectionRefused]);
     let in_flight = InFlight { probe: true, login: false };
-    assert_eq!(r.due_check(in_flight), None, "now the probes decide when an attempt is worth it");
+    assert_eq!(
+        unwatched(&r).due_check(in_flight),
+        None,
+        "now the probes decide when an attempt is worth it"
+    );
     (r, _) = step(r, bad(Reason::WrongStore), &POLICY, at(7));
     assert_eq!(reasons(&r), [Reason::WrongStore, Reason::ConnectionRefused]);
 }

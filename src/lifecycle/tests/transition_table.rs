@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::common::Timestamp;
 use crate::lifecycle::*;
 use crate::model::{
-    Capacity, Epoch, Fault, HostEvidence, HostIdentity, Reason, Status, Tags, WriteOutcome,
+    Capacity, Condition, Epoch, Fault, HostEvidence, HostIdentity, Reason, Status, Tags,
+    WriteOutcome,
 };
 
 pub(crate) const POLICY: CheckPolicy = CheckPolicy {
@@ -72,13 +73,31 @@ pub(crate) fn ended(r: &StoreRecord, reason: Option<Reason>) -> StepInput {
 /// A record in this status, as the running daemon would have it; Disconnected by a lost mount.
 pub(crate) fn record(status: Status) -> StoreRecord {
     let durable = DurableRecord::new_connecting(Epoch(7), Timestamp(0));
-    let (record, _) = step(StoreRecord::new(durable), StepInput::Started, &POLICY, at(0));
+    let (record, _) = step_prepared(StoreRecord::new(durable), StepInput::Started, &POLICY, at(0));
     let end = match status {
         Status::Connecting => return record,
         Status::Connected => ended(&record, None),
         Status::Disconnected => ended(&record, Some(Reason::NotMounted)),
     };
     step(record, end, &POLICY, at(1)).0
+}
+
+/// As `step`, but an attempt that the step orders is prepared at once.
+pub(crate) fn step_prepared(
+    record: StoreRecord,
+    input: StepInput,
+    policy: &CheckPolicy,
+    now: StepTime,
+) -> (StoreRecord, Vec<StepEffect>) {
+    let (record, mut effects) = step(record, input, policy, now);
+    let ordered = effects.len();
+    effects.retain(|effect| *effect != StepEffect::PrepareAttempt);
+    if effects.len() == ordered {
+        return (record, effects);
+    }
+    let (record, more) = step(record, StepInput::AttemptPrepared, policy, now);
+    effects.extend(more);
+    (record, effects)
 }
 
 /// A store that is Disconnected by its login.
@@ -93,15 +112,36 @@ fn disconnected_by_login() -> StoreRecord {
 fn inputs(words: &str, record: &StoreRecord) -> Vec<StepInput> {
     let bad = |reason| StepInput::Probed(probe(Some(reason), None));
     let good = || StepInput::Probed(probe(None, None));
+    let reconnect = || StepInput::ReconnectRequested { cause: Cause::User, tags: Tags::default() };
+    let tagged = || {
+        let tags = Tags::new(Vec::new(), vec!["ticket::4711".to_owned()]).unwrap();
+        StepInput::ReconnectRequested { cause: Cause::User, tags }
+    };
+    let not_prepared = || StepInput::PreparationFailed(fault(Reason::AgentBusy));
+    let ended_with = |outcome| {
+        let attempt = record.durable.attempt.next_id();
+        let end = StepInput::AttemptEnded { attempt, outcome };
+        vec![reconnect(), StepInput::AttemptPrepared, end]
+    };
     match words {
         "started" => vec![StepInput::Started],
-        "reconnect requested" => {
-            vec![StepInput::ReconnectRequested { cause: Cause::User, tags: Tags::default() }]
+        "started, prepared" => vec![StepInput::Started, StepInput::AttemptPrepared],
+        "started, not prepared" => vec![StepInput::Started, not_prepared()],
+        "reconnect requested" => vec![reconnect()],
+        "reconnect requested with tags" => vec![tagged()],
+        "reconnect requested twice" => vec![reconnect(), reconnect()],
+        "reconnect requested, prepared" => vec![reconnect(), StepInput::AttemptPrepared],
+        "reconnect, tags joined, prepared" => {
+            vec![reconnect(), tagged(), StepInput::AttemptPrepared]
         }
-        "reconnect requested with tags" => {
-            let tags = Tags::new(Vec::new(), vec!["ticket::4711".to_owned()]).unwrap();
-            vec![StepInput::ReconnectRequested { cause: Cause::User, tags }]
-        }
+        "reconnect requested, not prepared" => vec![reconnect(), not_prepared()],
+        "hard fault while prepared" => vec![reconnect(), bad(Reason::WrongStore)],
+        "late preparation" => vec![StepInput::AttemptPrepared],
+        "attempt started, internal error" => ended_with(outcome(Some(Reason::AgentBusy))),
+        "internal error beside a fault" => ended_with(Ok(AttemptOutcome {
+            probe: probe(Some(Reason::AgentBusy), None),
+            login: login(Some(Reason::NotSsh)),
+        })),
         "attempt succeeded" => vec![ended(record, None)],
         "attempt failed" => vec![ended(record, Some(Reason::NotSsh))],
         "late result" => {
@@ -126,22 +166,33 @@ fn inputs(words: &str, record: &StoreRecord) -> Vec<StepInput> {
         }
         "retry due" | "all due" => vec![StepInput::Due(InFlight::default())],
         "all due, probe in flight" => vec![StepInput::Due(InFlight { probe: true, login: false })],
+        "all due while prepared" => vec![reconnect(), StepInput::Due(InFlight::default())],
         "stopping" => vec![StepInput::Stopping],
         other => panic!("the table has an input that the test does not know: {other}"),
     }
 }
 
-/// Figures for the history are left out: they come with any good probe.
+/// Figures for the history are left out, because they come with any good probe. So is the condition
+/// of overdue checks, which the rows would raise by their time.
 pub(crate) fn words(effects: &[StepEffect]) -> String {
     let words: Vec<&str> = effects
         .iter()
         .filter(|effect| {
-            !matches!(effect, StepEffect::RecordHistory(_, HistoryEvent::SpaceMeasured(_)))
+            !matches!(
+                effect,
+                StepEffect::RecordHistory(
+                    _,
+                    HistoryEvent::SpaceMeasured(_)
+                        | HistoryEvent::ConditionChanged { condition: Condition::NotProbed, .. }
+                )
+            )
         })
         .map(|effect| match effect {
             StepEffect::PublishTransition(_) => "publish",
             StepEffect::RecordHistory(..) => "record",
+            StepEffect::PrepareAttempt => "prepare attempt",
             StepEffect::StartAttempt(_) => "start attempt",
+            StepEffect::RejectRequests(_) => "reject requests",
             StepEffect::Probe { .. } => "probe",
             StepEffect::LogIn => "log in",
             StepEffect::CancelAttempt(_) => "cancel attempt",
@@ -167,7 +218,7 @@ fn the_table_in_the_documentation_is_the_code() {
             _ => record(status.parse().unwrap()),
         };
         assert_eq!(record.durable.status.as_str(), status, "{row:?}");
-        if input == "started" {
+        if input.starts_with("started") {
             record = StoreRecord::new(record.durable);
         }
         let mut last = Vec::new();

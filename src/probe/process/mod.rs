@@ -1,6 +1,7 @@
 //! Daemon side of a probe: starts a worker process, exchanges requests with it within a deadline,
 //! and ends it.
 
+pub(super) mod limit;
 pub(super) mod orphans;
 pub(super) mod slot;
 
@@ -54,17 +55,16 @@ pub(crate) enum RequestError {
 }
 
 impl<'a> WorkerClient<'a> {
-    /// Spawns a worker, unless an earlier worker of the store is stuck.
+    /// Starts a worker and leaves it in the slot, unless an earlier worker of the store is stuck.
     ///
     /// # Errors
     /// `probe_stuck` if an earlier worker cannot be killed. `agent_busy` if no process can be
     /// started.
-    pub(crate) async fn spawn(
-        slot: &'a mut WorkerSlot,
+    pub(crate) async fn prepare(
+        slot: &mut WorkerSlot,
         program: &Arc<WorkerProgram>,
         dir: &ImageDir,
-        deadline: Instant,
-    ) -> Result<Self, Fault> {
+    ) -> Result<(), Fault> {
         if let Err(pid) = slot.try_free().await {
             return Err(stuck_worker_fault(dir, pid));
         }
@@ -80,11 +80,28 @@ impl<'a> WorkerClient<'a> {
             .process_group(0)
             .kill_on_drop(true)
             .spawn();
-        let mut worker = slot.occupy(child.map_err(|error| {
+        slot.occupy(child.map_err(|error| {
             agent_fault(format!("a worker process cannot be started: {error}"), dir).with_remedy(
                 "check the limits of file descriptors, processes and memory of this service",
             )
         })?);
+        Ok(())
+    }
+
+    /// Takes the worker that was prepared in the slot, or starts one.
+    ///
+    /// # Errors
+    /// As [`WorkerClient::prepare`].
+    pub(crate) async fn spawn(
+        slot: &'a mut WorkerSlot,
+        program: &Arc<WorkerProgram>,
+        dir: &ImageDir,
+        deadline: Instant,
+    ) -> Result<Self, Fault> {
+        if !slot.is_prepared() {
+            Self::prepare(slot, program, dir).await?;
+        }
+        let mut worker = slot.use_worker();
         let pipes =
             worker.child_mut().and_then(|child| child.stdin.take().zip(child.stdout.take()));
         let Some((stdin, stdout)) = pipes else {

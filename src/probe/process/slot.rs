@@ -28,6 +28,8 @@ struct WorkerProcess {
     /// Child handle. `None` for a worker that an earlier run of the daemon left behind.
     child: Option<Child>,
     stuck: bool,
+    /// True until the first request to the worker.
+    prepared: bool,
 }
 
 impl WorkerSlot {
@@ -39,7 +41,7 @@ impl WorkerSlot {
     /// Creates a slot that a worker of an earlier run may still occupy; see
     /// [`WorkerSlot::stuck_worker`].
     pub fn with_stuck(process: ProcessId) -> Self {
-        Self { worker: Some(WorkerProcess { process, child: None, stuck: true }) }
+        Self { worker: Some(WorkerProcess { process, child: None, stuck: true, prepared: false }) }
     }
 
     /// Returns the worker that could not be killed, or `None` if there is none.
@@ -75,11 +77,37 @@ impl WorkerSlot {
     }
 
     /// Occupies the slot with a child that has just been spawned.
-    pub(super) fn occupy(&mut self, child: Child) -> WorkerGuard<'_> {
+    pub(super) fn occupy(&mut self, child: Child) {
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(0);
         let process = running_process(pid).unwrap_or(ProcessId { pid, start_time: 0 });
-        self.worker = Some(WorkerProcess { process, child: Some(child), stuck: false });
+        self.worker =
+            Some(WorkerProcess { process, child: Some(child), stuck: false, prepared: true });
+    }
+
+    /// Returns true if the slot has a running worker that was prepared and not used yet.
+    pub(super) fn is_prepared(&mut self) -> bool {
+        let prepared = self.worker.as_mut().filter(|worker| worker.prepared);
+        let child = prepared.and_then(|worker| worker.child.as_mut());
+        child.is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// Uses the prepared worker.
+    pub(super) fn use_worker(&mut self) -> WorkerGuard<'_> {
+        if let Some(worker) = &mut self.worker {
+            worker.prepared = false;
+        }
         WorkerGuard { slot: self }
+    }
+
+    /// Kills the worker that was prepared but is not needed. The slot keeps it until it has exited.
+    pub fn discard_prepared(&mut self) {
+        if let Some(worker) = self.worker.as_mut().filter(|worker| worker.prepared) {
+            worker.prepared = false;
+            if let Some(child) = &mut worker.child {
+                // It may have exited already.
+                let _ = child.start_kill();
+            }
+        }
     }
 }
 

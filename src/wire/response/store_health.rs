@@ -42,6 +42,11 @@ impl ConditionBody {
 
     fn check_condition(kind: &'static str, check: &CheckState) -> Self {
         let (status, reason, message) = match (&check.fault, check.last) {
+            _ if check.is_overdue() => {
+                let obstacle = check.obstacle.as_ref().map(|fault| fault.details());
+                let message = obstacle.unwrap_or("it is waiting for its turn, or running");
+                ("Unknown", "not_probed", message.to_owned())
+            }
             (_, None) => ("Unknown", "unverified", "not run since the daemon started".to_owned()),
             (None, Some(_)) => ("True", "good", format!("took {} ms", check.took.as_millis())),
             (Some(fault), Some(_)) => {

@@ -80,9 +80,10 @@ async fn a_full_inbox_of_a_store_rejects_callers_and_loses_no_queued_request() {
     let line = format!("PUT {STORES}/{uuid}/actions");
     let body = json!({"params": {}});
     let frozen = state.frozen();
-    // The store task has taken the first one, and its commit sleeps with the disk.
+    // The store task has taken the new name, and its commit sleeps with the disk.
     let mut calls = JoinSet::new();
-    send(&mut calls, &agent, &line, &body);
+    let rename = json!({"updateImageStoreBackupStorage": {"name": "other"}});
+    send(&mut calls, &agent, &line, &rename);
     let pid = agent.pid();
     until("the ledger thread sleeps", async || ledger_sleeps(pid)).await;
     for _ in 0..INBOX + TOO_MANY {

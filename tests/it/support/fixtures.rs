@@ -74,6 +74,7 @@ pub(crate) fn durable_record() -> DurableRecord {
         capacity: Some(Capacity::new(100, 40).unwrap()),
         inodes: None,
         failure: None,
+        previous: None,
         since: NOW,
         conditions: Default::default(),
     }

@@ -114,6 +114,7 @@ pub(crate) fn snapshot(uuid: StoreUuid) -> Arc<StoreSnapshot> {
         checks,
         last_attempt,
         host_identity,
+        has_attempt: false,
         stuck_worker,
     })
 }

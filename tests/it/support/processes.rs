@@ -20,7 +20,7 @@ pub(crate) async fn until_child_in_disk_sleep(parent: u32) {
 }
 
 /// Returns the children of all threads of a process.
-fn children(parent: u32) -> Vec<u32> {
+pub(crate) fn children(parent: u32) -> Vec<u32> {
     let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) else { return Vec::new() };
     let lists = threads.flatten().filter_map(|thread| {
         // A thread may end between the two reads.

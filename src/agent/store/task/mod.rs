@@ -159,6 +159,13 @@ impl StoreTask {
 
     async fn on_check_finished(&mut self, finished: CompletedCheck) {
         let input = match finished {
+            CompletedCheck::Prepared(prepared) => match *prepared {
+                Ok(prepared) => {
+                    self.checks.keep_prepared(prepared);
+                    StepInput::AttemptPrepared
+                }
+                Err(fault) => StepInput::PreparationFailed(fault),
+            },
             CompletedCheck::Attempt(attempt, outcome) => {
                 if self.record.running.as_ref().is_some_and(|running| running.id == attempt) {
                     self.apply_observation(outcome.as_ref().as_ref().ok());
@@ -181,9 +188,13 @@ impl StoreTask {
             // Without this fault the attempt would never end. A panic is an internal error.
             CompletedCheck::Panicked(error) => {
                 tracing::error!(error = %error, "check task panicked");
-                let Some(running) = &self.record.running else { return };
-                let outcome = Err(faults::attempt_overdue(self.context.attempt_timeout));
-                StepInput::AttemptEnded { attempt: running.id, outcome }
+                let fault = faults::check_panicked();
+                match &self.record.running {
+                    Some(running) => {
+                        StepInput::AttemptEnded { attempt: running.id, outcome: Err(fault) }
+                    }
+                    None => StepInput::PreparationFailed(fault),
+                }
             }
         };
         self.apply_input(input).await;

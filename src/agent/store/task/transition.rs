@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::StoreTask;
+use crate::agent::conditions::condition_message;
 use crate::agent::store::{Waiters, persist};
 use crate::agent::{StoreSnapshot, faults};
 use crate::common::crash_point;
@@ -104,14 +105,48 @@ impl StoreTask {
         error: &CommitError,
     ) {
         warn!(error = %error, "ledger commit failed; change rolled back");
-        if inputs.iter().any(|input| matches!(input, StepInput::AttemptEnded { .. })) {
+        let answers = |input: &StepInput| {
+            matches!(
+                input,
+                StepInput::AttemptPrepared
+                    | StepInput::PreparationFailed(_)
+                    | StepInput::AttemptEnded { .. }
+            )
+        };
+        if inputs.iter().any(answers) {
             callers.append(std::mem::take(&mut self.waiters));
         }
-        callers.notify_all(&Err(faults::commit_failed(error).into()));
+        let fault = faults::commit_failed(error);
+        callers.notify_all(&Err(fault.clone().into()));
+        if inputs.iter().any(|input| matches!(input, StepInput::AttemptPrepared)) {
+            self.checks.discard_prepared();
+            self.cancel_preparation(fault);
+            return;
+        }
         let must_retry = |input: &StepInput| {
-            matches!(input, StepInput::Started | StepInput::AttemptEnded { .. } | StepInput::Due(_))
+            matches!(
+                input,
+                StepInput::Started
+                    | StepInput::PreparationFailed(_)
+                    | StepInput::AttemptEnded { .. }
+                    | StepInput::Due(_)
+            )
         };
         if let Some(input) = inputs.into_iter().find(must_retry) {
+            self.retry = Some((input, Instant::now() + COMMIT_RETRY_DELAY));
+        }
+    }
+
+    /// Cancels the preparation of an attempt that cannot be recorded, and whose callers were
+    /// notified. That changes nothing durable, unless the store was found in Connecting.
+    fn cancel_preparation(&mut self, fault: Fault) {
+        let input = StepInput::PreparationFailed(fault);
+        let now = self.context.step_time();
+        let (record, _) = step(self.record.clone(), input.clone(), &self.context.policy, now);
+        if record.durable == self.record.durable {
+            self.record = record;
+            self.publish_snapshot();
+        } else {
             self.retry = Some((input, Instant::now() + COMMIT_RETRY_DELAY));
         }
     }
@@ -126,6 +161,7 @@ impl StoreTask {
                     signal(self.store.uuid);
                 }
             }
+            StepEffect::PrepareAttempt => self.checks.start_preparation(&observed()),
             StepEffect::StartAttempt(attempt) => self.checks.start_attempt(attempt.id, &observed()),
             StepEffect::Probe { write } => self.checks.start_probe(&observed(), write),
             StepEffect::LogIn => self.checks.start_login(&observed()),
@@ -134,11 +170,20 @@ impl StoreTask {
                 let result = outcome.map(|()| Arc::clone(&self.snapshot.borrow()));
                 self.waiters.notify_all(&result);
             }
+            StepEffect::RejectRequests(failure) => {
+                warn!(
+                    fault.code = failure.root_fault().reason().as_str(),
+                    fault.details = failure.root_fault().details(),
+                    "attempt not started"
+                );
+                self.waiters.notify_all(&Err(failure));
+            }
             StepEffect::RecordHistory(
                 _,
                 HistoryEvent::ConditionChanged { condition, active: holds },
             ) => {
-                log_condition_change(condition, holds);
+                let details = condition_message(condition, &self.snapshot.borrow());
+                log_condition_change(condition, holds, &details);
             }
             StepEffect::RecordHistory(..) => {}
         }
@@ -161,9 +206,9 @@ fn log_status_change(transition: &StatusTransition) {
 }
 
 /// Logs the beginning or the end of a condition.
-fn log_condition_change(condition: Condition, holds: bool) {
+fn log_condition_change(condition: Condition, holds: bool, details: &str) {
     match holds {
-        true => warn!(%condition, "condition raised"),
+        true => warn!(%condition, details, "condition raised"),
         false => info!(%condition, "condition cleared"),
     }
 }
