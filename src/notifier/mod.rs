@@ -112,7 +112,8 @@ impl NotifierTask {
     /// [`NotifierContext::last_delivery_timeout`].
     ///
     /// # Errors
-    /// [`DeliveryTaskPanicked`] if a delivery task panicked. The daemon must then exit and be restarted.
+    /// [`DeliveryTaskPanicked`] if a delivery task panicked. The daemon must then exit and be
+    /// restarted.
     ///
     /// # Cancel safety
     /// Dropping the future aborts all deliveries. Notices that were not acknowledged are sent again

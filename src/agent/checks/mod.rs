@@ -26,8 +26,8 @@ use worker::{ProbeLimit, StoreWorker};
 ///
 /// `make bench` shows it as "reconnect over HTTP (password) beside a bare russh login"
 /// (`benches/agent/login.rs`), measured on two processors. An attempt takes 1.12 times the login
-/// without this time and the delay of the disconnect (`ssh/session/disconnect.rs`), and 1.07 to 1.09 times
-/// with both.
+/// without this time and the delay of the disconnect (`ssh/session/disconnect.rs`), and 1.07 to
+/// 1.09 times with both.
 const LOGIN_HEAD_START: Duration = Duration::from_millis(15);
 
 /// Maximum time for the system to provide a thread. It takes less than a millisecond unless a limit
