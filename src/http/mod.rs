@@ -4,7 +4,7 @@
 //! # Guarantees
 //!
 //! - Every wait for a client has a deadline, and every queue and body has a limit.
-//! - Every error is mapped to a status in one place (`error`).
+//! - Every error is mapped to a status in one place (`error`), with its text (`error_text`).
 //! - A request in flight is completed before the server ends, within the drain time.
 //!
 //! # Never
@@ -24,6 +24,7 @@ pub(super) mod audit;
 mod auth;
 pub(super) mod body;
 pub(super) mod error;
+mod error_text;
 pub(super) mod limits;
 mod middleware;
 mod server;

@@ -1,0 +1,169 @@
+//! The text of each request error: its code, its details and its remedy.
+
+use super::api::agent_protocol::MAX_TASK_UUID_BYTES;
+use super::auth::rate_limit::{MAX_EVENTS_PER_WINDOW, RATE_WINDOW};
+use super::error::ApiError;
+use crate::management::UrlError;
+use crate::wire::{ErrorCode, InvalidBody};
+
+/// The remedy for an address or URL outside `server.agent_allow`.
+const AGENT_ALLOW_REMEDY: &str = "add the network of the management node to server.agent_allow";
+
+impl ApiError {
+    /// Returns the error object of the response.
+    pub(super) fn error_code(&self) -> ErrorCode {
+        match self {
+            Self::InvalidUuid => remediable_error(
+                "SYS.1007",
+                "the uuid in the path is not 32 lower-case hexadecimal digits",
+                "use the uuid as the inventory shows it, without dashes",
+            ),
+            Self::InvalidBody(InvalidBody::Field(field)) => remediable_error(
+                "SYS.1007",
+                field.to_string(),
+                "correct the field and send the request again",
+            )
+            .with_opaque("path", field.path.as_str())
+            .with_opaque("expected", field.expected.as_str()),
+            Self::InvalidBody(bad @ (InvalidBody::NotJson { .. } | InvalidBody::NoAction)) => {
+                remediable_error(
+                    "SYS.1007",
+                    bad.to_string(),
+                    "correct the body and send the request again",
+                )
+            }
+            Self::MalformedBody => remediable_error(
+                "SYS.1007",
+                "the body ended early, or its framing does not match its headers",
+                "send exactly Content-Length bytes, or well-formed chunks",
+            ),
+            Self::InvalidHost => remediable_error(
+                "SYS.1007",
+                "the request does not have exactly one valid Host header",
+                "send one Host header with a name or an address, and an optional port",
+            ),
+            Self::HostNotAllowed => remediable_error(
+                "SYS.1007",
+                "the request names a host that is not allowed",
+                "use an IP address or localhost, or add the name to server.host_names",
+            ),
+            Self::MissingToken => remediable_error(
+                "ID.1001",
+                "the request does not have exactly one valid Authorization header",
+                "send Authorization: OAuth <session>, with a token from auth.tokens_file",
+            ),
+            Self::UnknownSession => remediable_error(
+                "ID.1001",
+                "the session is unknown",
+                "compare the token with auth.tokens_file, and reload the daemon after a change",
+            ),
+            Self::TooManyAuthFailures { .. } => {
+                let seconds = RATE_WINDOW.as_secs();
+                let details = format!(
+                    "this address, or its IPv6 /64 network, sent more than {MAX_EVENTS_PER_WINDOW} \
+                     unknown sessions within {seconds} s"
+                );
+                let remedy = "wait for the time in Retry-After, and check the token";
+                remediable_error("SYS.1007", details, remedy)
+            }
+            Self::NetworkNotAllowed(ip) => {
+                let ip = ip.to_canonical().to_string();
+                let details = format!("the address {ip} may not use the agent protocol");
+                remediable_error("ID.1002", details, AGENT_ALLOW_REMEDY).with_opaque("address", ip)
+            }
+            Self::UrlNotAllowed { name, bad } => {
+                let details = format!("the daemon does not call the URL in {name}: {bad}");
+                match bad {
+                    UrlError::NotHttp => {
+                        let remedy = "send an http:// URL of the management node";
+                        remediable_error("SYS.1007", details, remedy)
+                    }
+                    UrlError::Unresolved(_) | UrlError::NotAllowed(_) => {
+                        remediable_error("ID.1002", details, AGENT_ALLOW_REMEDY)
+                    }
+                }
+            }
+            Self::InvalidTaskHeader(name) => remediable_error(
+                "SYS.1007",
+                format!("the header {name} is missing or invalid"),
+                format!(
+                    "send taskuuid with 1 to {MAX_TASK_UUID_BYTES} ASCII characters, and \
+                     callbackurl with a URL: the reply to this call is asynchronous"
+                ),
+            ),
+            Self::UnexpectedTaskHeader => remediable_error(
+                "SYS.1006",
+                "the header taskuuid is not allowed on this synchronous call",
+                "send this call without the header taskuuid",
+            ),
+            Self::InsufficientRole { has, needs } => remediable_error(
+                "ID.1002",
+                format!("the request needs the role {needs}, but the caller has the role {has}"),
+                "use a session or a client certificate with that role",
+            )
+            .with_opaque("role", has.as_str())
+            .with_opaque("needs", needs.as_str()),
+            Self::UnknownPath => remediable_error(
+                "SYS.1003",
+                "the path does not exist",
+                "compare the path with server.base_path and server.agent_prefixes",
+            ),
+            Self::UnknownStore(store) => remediable_error(
+                "SYS.1003",
+                format!("no store has the uuid {store}"),
+                "list the stores to find the uuid",
+            )
+            .with_opaque("uuid", store.to_string()),
+            Self::MethodNotAllowed => remediable_error(
+                "SYS.1007",
+                "the path does not support this method",
+                "use one of the methods in the Allow header",
+            ),
+            Self::BodyTimeout(limit) => {
+                let milliseconds = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+                let details = format!("the body did not arrive within {milliseconds} ms");
+                remediable_error("SYS.1007", details, "send the body without pauses")
+                    .with_opaque("milliseconds", milliseconds)
+            }
+            Self::BodyTooLarge(max_bytes) => remediable_error(
+                "SYS.1007",
+                format!("the body is larger than {max_bytes} bytes"),
+                "send a smaller body",
+            )
+            .with_opaque("bytes", *max_bytes),
+            Self::NotJson => remediable_error(
+                "SYS.1007",
+                "the Content-Type is not application/json in UTF-8",
+                "send Content-Type: application/json",
+            ),
+            Self::HostKeyMismatch(Some(key)) => remediable_error(
+                "SYS.1007",
+                format!(
+                    "the last failed attempt recorded a different host key: {} {}",
+                    key.algorithm, key.fingerprint
+                ),
+                "compare that key with ssh-keygen -lf on the server, then accept it",
+            )
+            .with_opaque("offeredFingerprint", key.fingerprint.as_str())
+            .with_opaque("offeredKeyType", key.algorithm.as_str()),
+            Self::HostKeyMismatch(None) => remediable_error(
+                "SYS.1007",
+                "the store has no host key to accept",
+                "check offeredHostKey in the health of the store",
+            ),
+            Self::AlreadyExists(fault) => ErrorCode::from_fault("SYS.1007", fault),
+            Self::ConnectFailed(failure) => ErrorCode::connect_failed(failure),
+            Self::AddFailed(failure) => ErrorCode::add_failed(failure),
+            Self::RemoveFailed(failure) => ErrorCode::remove_failed(failure),
+        }
+    }
+}
+
+/// Creates an error that the caller or an operator can remedy.
+fn remediable_error(
+    code: &'static str,
+    details: impl Into<String>,
+    remedy: impl Into<String>,
+) -> ErrorCode {
+    ErrorCode::new(code, details).with_elaboration(remedy)
+}
