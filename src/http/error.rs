@@ -26,6 +26,8 @@ pub(crate) enum ApiError {
     InvalidHost,
     /// The daemon does not answer to this `Host`.
     HostNotAllowed,
+    /// A page of another site has caused a request that needs no session.
+    CrossSiteRequest,
     /// The request has no token.
     MissingToken,
     /// The token is unknown.
@@ -98,6 +100,7 @@ impl ApiError {
                 ("a URL that is not in server.agent_allow", Some(*name))
             }
             Self::InvalidHost | Self::HostNotAllowed => ("invalid or unknown Host", None),
+            Self::CrossSiteRequest => ("request of another site", None),
             _ => return None,
         };
         Some(AccessDenial { rule, field })
@@ -122,6 +125,7 @@ impl ApiError {
             Self::MissingToken | Self::UnknownSession => StatusCode::UNAUTHORIZED,
             Self::TooManyAuthFailures { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::InsufficientRole { .. }
+            | Self::CrossSiteRequest
             | Self::NetworkNotAllowed(_)
             | Self::UrlNotAllowed { .. } => StatusCode::FORBIDDEN,
             // ZStack's agents answer with this status (`zstacklib/utils/http.py`).

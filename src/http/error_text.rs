@@ -47,6 +47,14 @@ impl ApiError {
                 "the request names a host that is not allowed",
                 "use an IP address or localhost, or add the name to server.host_names",
             ),
+            Self::CrossSiteRequest => remediable_error(
+                "ID.1002",
+                "a web page of another site sent this request, and requests without a session are \
+                 accepted only from the origin of the daemon",
+                "send the request with a session, or from a program that sends no Origin and no \
+                 Sec-Fetch-Site header",
+            )
+            .with_opaque("rule", "cross_site_request"),
             Self::MissingToken => remediable_error(
                 "ID.1001",
                 "the request does not have exactly one valid Authorization header",

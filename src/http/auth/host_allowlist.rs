@@ -26,19 +26,25 @@ impl HostAllowlist {
     /// # Errors
     /// [`ApiError::InvalidHost`] or [`ApiError::HostNotAllowed`].
     pub(crate) fn check_host(&self, target: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
+        check_hosts(target, headers, |host| self.allows(host))
+    }
+
+    /// Checks the hosts of a request over the Unix socket. A browser reaches the socket if
+    /// `ssh -L` forwards it. It always sends `Host`, so that other clients may omit it. Clients of
+    /// a Unix socket often send a word without a dot, which no page has as its name in DNS.
+    ///
+    /// # Errors
+    /// The same as for [`HostAllowlist::check_host`].
+    pub(crate) fn check_local_host(
+        &self,
+        target: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<(), ApiError> {
         let mut hosts = headers.get_all(header::HOST).iter();
-        let (Some(host), None) = (hosts.next(), hosts.next()) else {
-            return Err(ApiError::InvalidHost);
-        };
-        let host = Authority::try_from(host.as_bytes()).map_err(|_| ApiError::InvalidHost)?;
-        if host.as_str().contains('@') {
-            return Err(ApiError::InvalidHost);
-        }
-        let target_host = target.authority().unwrap_or(&host);
-        if self.allows(target_host.host()) && self.allows(host.host()) {
+        if hosts.all(|host| host.is_empty()) && target.authority().is_none() {
             return Ok(());
         }
-        Err(ApiError::HostNotAllowed)
+        check_hosts(target, headers, |host| !host.contains('.') || self.allows(host))
     }
 
     fn allows(&self, host: &str) -> bool {
@@ -49,6 +55,27 @@ impl HostAllowlist {
         let host = normalize(host);
         host == "localhost" || self.0.contains(&host)
     }
+}
+
+/// Checks the authority of the target, if it has one, and the only `Host` header.
+fn check_hosts(
+    target: &Uri,
+    headers: &HeaderMap,
+    allows: impl Fn(&str) -> bool,
+) -> Result<(), ApiError> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return Err(ApiError::InvalidHost);
+    };
+    let host = Authority::try_from(host.as_bytes()).map_err(|_| ApiError::InvalidHost)?;
+    if host.as_str().contains('@') {
+        return Err(ApiError::InvalidHost);
+    }
+    let target_host = target.authority().unwrap_or(&host);
+    if allows(target_host.host()) && allows(host.host()) {
+        return Ok(());
+    }
+    Err(ApiError::HostNotAllowed)
 }
 
 /// Returns the name as it is compared: in lower case, without the trailing dot of the root.
@@ -94,6 +121,28 @@ mod tests {
             ("", "invalid"),
         ] {
             assert_eq!(check("/healthz", &[host]), expected, "{host:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_over_the_unix_socket_may_omit_its_host_and_otherwise_names_an_allowed_one() {
+        for (host, expected) in [
+            (None, true),
+            (Some(""), true),
+            (Some("localhost"), true),
+            (Some("127.0.0.1:8080"), true),
+            (Some("node-1.example"), true),
+            (Some("unix"), true),
+            (Some("unix."), false),
+            (Some("attacker.example:8080"), false),
+        ] {
+            let header = host.map(|host| (header::HOST, HeaderValue::from_static(host)));
+            let allowlist = HostAllowlist::new(&["node-1.example".to_owned()]);
+            let headers = header.into_iter().collect();
+            let checked = allowlist.check_local_host(&"/".parse().unwrap(), &headers);
+            assert_eq!(checked.is_ok(), expected, "{host:?}");
+            let absolute = "http://attacker.example/".parse().unwrap();
+            assert!(allowlist.check_local_host(&absolute, &headers).is_err(), "{host:?}");
         }
     }
 

@@ -4,6 +4,7 @@
 pub(super) mod agent_allowlist;
 pub(super) mod host_allowlist;
 pub(super) mod rate_limit;
+pub(super) mod request_origin;
 pub(super) mod tokens;
 
 use std::fmt;

@@ -25,6 +25,7 @@ use super::audit::AUDIT_TARGET;
 use super::auth::agent_allowlist::AgentAllowlist;
 use super::auth::host_allowlist::HostAllowlist;
 use super::auth::rate_limit::{MAX_EVENTS_PER_WINDOW, SourceCounter, WindowCount};
+use super::auth::request_origin;
 use super::auth::tokens::TokenTable;
 use super::auth::{PeerAddress, Principal};
 use super::body::CompleteBody;
@@ -146,8 +147,9 @@ impl ApiService {
     }
 
     /// Returns the principal of a request and its credential, or `None` on the open paths. The file
-    /// mode controls access to the Unix socket, and no page in a browser can reach it. A request
-    /// over the Unix socket therefore needs neither a token nor a valid host.
+    /// mode controls access to the Unix socket, so a request over it needs no token. A page in a
+    /// browser can reach it where it is forwarded, and can send the certificate of its user.
+    /// Therefore each request that acts without a session must come from the daemon's own origin.
     fn authenticate(
         &self,
         peer: &PeerAddress,
@@ -156,6 +158,8 @@ impl ApiService {
     ) -> Result<Option<(Principal, Credential)>, ApiError> {
         let with_session = |caller| Some((caller, Credential::Session));
         if let Some(caller) = peer.local_principal() {
+            self.host_allowlist.check_local_host(&parts.uri, &parts.headers)?;
+            check_same_site(parts)?;
             return Ok(with_session(caller));
         }
         self.host_allowlist.check_host(&parts.uri, &parts.headers)?;
@@ -163,6 +167,7 @@ impl ApiService {
             return Ok(None);
         }
         if self.agent_allowlist.matches_path(parts.uri.path()) {
+            check_same_site(parts)?;
             let caller = self.agent_allowlist.authorize(peer)?;
             return Ok(Some((caller, Credential::Network)));
         }
@@ -171,6 +176,7 @@ impl ApiService {
             (peer, parts.headers.contains_key(header::AUTHORIZATION))
             && let Some(caller) = certificate.caller()
         {
+            check_same_site(parts)?;
             return Ok(with_session(caller));
         }
         let token = bearer_token(&parts.headers).ok_or(ApiError::MissingToken)?;
@@ -214,6 +220,17 @@ struct RequestSource {
 /// Counts one event of a source. Returns `None` if it has no address.
 fn count_source(counter: &Mutex<SourceCounter>, source: RequestSource) -> Option<WindowCount> {
     Some(lock_unpoisoned(counter).count_source(source.limited?, Instant::now()))
+}
+
+/// Checks that no page of another site has caused a request without a session.
+///
+/// # Errors
+/// [`ApiError::CrossSiteRequest`].
+fn check_same_site(parts: &Parts) -> Result<(), ApiError> {
+    if request_origin::is_cross_site(&parts.method, &parts.uri, &parts.headers) {
+        return Err(ApiError::CrossSiteRequest);
+    }
+    Ok(())
 }
 
 /// Returns the token in `Authorization: OAuth <session>`, or after the scheme `Bearer`, the common

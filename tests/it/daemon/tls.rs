@@ -177,6 +177,16 @@ async fn a_certificate_takes_the_place_of_a_session_as_far_as_its_role_goes() {
     let log = scene.agent.log();
     assert!(log.contains("\"caller\":\"mn-1.example\""), "the audit names it");
 
+    // A browser sends the certificate of its user, and the origin of the page.
+    let mut stream = scene.connect(scene.of("mn-1.example")).await.unwrap();
+    for (origin, status) in [("http://attacker.example", 403), ("https://localhost", 200)] {
+        let headers = format!("Origin: {origin}\r\n");
+        let request =
+            HttpRequest { token: None, headers: &headers, ..HttpRequest::new(remove, "") };
+        stream.write_all(&request.bytes()).await.unwrap();
+        assert_eq!(read_answer(&mut stream).await.status, status, "{origin}");
+    }
+
     // A name that is removed from the list has no role any more, also on an open connection.
     let mut stream = scene.connect(scene.of("mn-1.example")).await.unwrap();
     assert_eq!(ask(&mut stream, STORES, None).await.status, 200);

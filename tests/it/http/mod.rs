@@ -3,6 +3,7 @@
 mod admission;
 mod agent;
 mod api;
+mod cross_site;
 mod health;
 mod input;
 mod limits;
