@@ -17,7 +17,7 @@ use tracing::{error, warn};
 use super::process::{ExitStatus, stop_at_signals};
 use super::startup::{PreparedDaemon, StartupFiles};
 use crate::common::{ErrorChain, THREAD_KEEP_ALIVE, Timestamp, run_blocking};
-use crate::http::{AUDIT_TARGET, InheritedSockets};
+use crate::http::{AUDIT_CHANGE_EVENT, AUDIT_TARGET, InheritedSockets};
 use crate::settings::{
     HostKeyPolicy, MASTER_KEY_FILE, Settings, environment_variables, format_report,
 };
@@ -56,7 +56,7 @@ pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatu
             return ExitStatus::Settings;
         }
     };
-    let _log = match telemetry::init(&[AUDIT_TARGET]) {
+    let _log = match telemetry::init(&[AUDIT_TARGET], AUDIT_CHANGE_EVENT) {
         Ok(log) => log,
         Err(error) => {
             eprintln!("{}", ErrorChain(&error));

@@ -13,14 +13,18 @@ use crate::model::{Reason, StoreUuid};
 /// them.
 pub const AUDIT_TARGET: &str = "audit";
 
-/// Writes the audit line of a denied request. A `repeated` denial is written at the level DEBUG,
-/// because the log already has enough lines about it.
-pub(super) fn log_denial(status: StatusCode, denial: AccessDenial, repeated: bool) {
+/// Name of the events of the audit lines of changes. The name is not written. The log keeps room
+/// for the events that have it.
+pub const AUDIT_CHANGE_EVENT: &str = "audited change";
+
+/// Writes the audit line of a denied request. A denial that is not `written` has the level DEBUG,
+/// because the log already has enough lines about denials.
+pub(super) fn log_denial(status: StatusCode, denial: AccessDenial, written: bool) {
     let (status, AccessDenial { rule, field }) = (status.as_u16(), denial);
-    if repeated {
-        debug!(target: AUDIT_TARGET, status, why = rule, name = field, "request rejected");
-    } else {
+    if written {
         info!(target: AUDIT_TARGET, status, why = rule, name = field, "request rejected");
+    } else {
+        debug!(target: AUDIT_TARGET, status, why = rule, name = field, "request rejected");
     }
 }
 
@@ -70,10 +74,16 @@ impl Drop for AuditRecord {
         let reason = self.reason.map(Reason::as_str);
         match self.status {
             Some(status) => {
-                info!(target: AUDIT_TARGET, caller, %role, action, store, status, reason, "request");
+                info!(
+                    name: AUDIT_CHANGE_EVENT, target: AUDIT_TARGET,
+                    caller, %role, action, store, status, reason, "request"
+                );
             }
             None => {
-                info!(target: AUDIT_TARGET, caller, %role, action, store, "request aborted by client");
+                info!(
+                    name: AUDIT_CHANGE_EVENT, target: AUDIT_TARGET,
+                    caller, %role, action, store, "request aborted by client"
+                );
             }
         }
     }

@@ -23,6 +23,7 @@ mod api;
 pub(super) mod audit;
 mod auth;
 pub(super) mod body;
+mod denial_log;
 pub(super) mod error;
 mod error_text;
 pub(super) mod limits;
@@ -31,7 +32,7 @@ mod server;
 pub(super) mod tls;
 
 pub use api::health::{DaemonInfo, ProcessStats, ProcessStatsFn, ReadinessCheck};
-pub use audit::AUDIT_TARGET;
+pub use audit::{AUDIT_CHANGE_EVENT, AUDIT_TARGET};
 pub use auth::tokens::TokenTable;
 pub use limits::ServerLimits;
 pub use server::listeners::{BindError, InheritedSockets};

@@ -8,6 +8,7 @@
 //! - Directives for spans and fields are not supported, because they would cost a check per line
 //!   and a regular-expression engine in the binary.
 //! - A task that logs does not wait for the reader of the log.
+//! - Other lines do not use up the room that the queue keeps for the audit lines of changes.
 //!
 //! # Never
 //! - russh never logs below a warning, whatever `RUST_LOG` sets. Below that it logs messages of
@@ -44,15 +45,16 @@ pub enum TelemetryError {
 
 /// Sends the log of this process to stderr for the lifetime of the guard. An invalid `RUST_LOG` is
 /// logged as a warning and ignored, because a typo must not prevent the start. Lines of the targets
-/// `always_on` are logged at level INFO unless `RUST_LOG` names these targets.
+/// `always_on` are logged at level INFO unless `RUST_LOG` names these targets. The queue of lines
+/// keeps room for events with the name `priority_event`.
 ///
 /// # Errors
 /// Returns a [`TelemetryError`] if the log cannot be set up.
-pub fn init(always_on: &[&str]) -> Result<LogGuard, TelemetryError> {
+pub fn init(always_on: &[&str], priority_event: &'static str) -> Result<LogGuard, TelemetryError> {
     let directives = std::env::var("RUST_LOG").ok();
     let (filter, parse_error) = level_filter(directives.as_deref(), always_on);
     let format = if io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json };
-    let writer = NonBlockingWriter::default();
+    let writer = NonBlockingWriter::new(priority_event);
     build_subscriber(format, filter, writer.clone())
         .try_init()
         .map_err(TelemetryError::AlreadySet)?;
@@ -221,7 +223,7 @@ mod tests {
 
     #[test]
     fn logging_is_set_up_once() {
-        let _guard = init(&[]).unwrap();
-        assert_eq!(init(&[]).unwrap_err().to_string(), "logging is already set up");
+        let _guard = init(&[], "").unwrap();
+        assert_eq!(init(&[], "").unwrap_err().to_string(), "logging is already set up");
     }
 }

@@ -22,13 +22,16 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-use tracing::warn;
+use tracing::{Metadata, warn};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::common::{ignore_poison, lock_unpoisoned};
 
 /// Maximum number of queued bytes: about 500 lines, more than a burst of 200 reconnects produces.
 const MAX_QUEUED_BYTES: usize = 256 * 1024;
+/// Maximum number of further queued bytes of events with the priority name, about 150 lines. Other
+/// lines cannot push them out of a full queue.
+const PRIORITY_BYTES: usize = 64 * 1024;
 /// Delay of a batch after its first line, to collect more lines. A write and the wakeup of the
 /// reader cost as much as formatting a line.
 const BATCH_DELAY: Duration = Duration::from_millis(1);
@@ -38,11 +41,22 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_RETAINED_BUFFER: usize = 8 * 1024;
 
 /// The writer of log lines. It is cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub(super) struct NonBlockingWriter(Arc<WriterShared>);
+#[derive(Clone, Debug)]
+pub(super) struct NonBlockingWriter {
+    shared: Arc<WriterShared>,
+    /// The name of the events that may use the room of [`PRIORITY_BYTES`].
+    priority_event: &'static str,
+}
+
+/// Writes the lines of one event.
+#[derive(Debug)]
+pub(super) struct LineWriter<'a> {
+    shared: &'a WriterShared,
+    is_priority: bool,
+}
 
 #[derive(Debug, Default)]
-struct WriterShared {
+pub(super) struct WriterShared {
     queue: Mutex<LineQueue>,
     /// Signals that lines are queued or that the shutdown has begun.
     wakeup: Condvar,
@@ -56,6 +70,8 @@ struct LineQueue {
     bytes: Vec<u8>,
     /// Number of lines dropped since the last report.
     dropped: u64,
+    /// Number of dropped lines among them whose event has the priority name.
+    dropped_priority: u64,
     is_stopping: bool,
     has_stopped: bool,
 }
@@ -67,14 +83,19 @@ struct LineQueue {
 pub struct LogGuard(Arc<WriterShared>);
 
 impl NonBlockingWriter {
+    /// Creates a writer whose queue keeps room for the events with this name.
+    pub(super) fn new(priority_event: &'static str) -> Self {
+        Self { shared: Arc::default(), priority_event }
+    }
+
     /// Starts the thread that writes to `out`.
     ///
     /// # Errors
     /// Returns an error if the system cannot start the thread.
     pub(super) fn start_writer(&self, out: impl Write + Send + 'static) -> io::Result<LogGuard> {
-        let shared = Arc::clone(&self.0);
+        let shared = Arc::clone(&self.shared);
         thread::Builder::new().name("log".to_owned()).spawn(move || shared.run_writer(out))?;
-        Ok(LogGuard(Arc::clone(&self.0)))
+        Ok(LogGuard(Arc::clone(&self.shared)))
     }
 }
 
@@ -120,11 +141,15 @@ impl WriterShared {
         }
         // The report itself also needs space in the queue.
         let has_space = queue.bytes.len() < MAX_QUEUED_BYTES / 2;
-        let dropped = if has_space { mem::take(&mut queue.dropped) } else { 0 };
+        if !has_space {
+            return;
+        }
+        let (dropped, changes) =
+            (mem::take(&mut queue.dropped), mem::take(&mut queue.dropped_priority));
         // Logging the report takes the lock.
         drop(queue);
         if dropped > 0 {
-            warn!(lines = dropped, "log lines dropped: reader too slow");
+            warn!(lines = dropped, changes, "log lines dropped: reader too slow");
         }
     }
 }
@@ -141,26 +166,34 @@ impl Drop for LogGuard {
 }
 
 impl<'a> MakeWriter<'a> for NonBlockingWriter {
-    type Writer = &'a Self;
+    type Writer = LineWriter<'a>;
 
-    fn make_writer(&'a self) -> &'a Self {
-        self
+    fn make_writer(&'a self) -> LineWriter<'a> {
+        LineWriter { shared: &self.shared, is_priority: false }
+    }
+
+    fn make_writer_for(&'a self, event: &Metadata<'_>) -> LineWriter<'a> {
+        let is_priority = event.name() == self.priority_event;
+        LineWriter { shared: &self.shared, is_priority }
     }
 }
 
 /// Accepts a complete line per call, and never fails.
-impl Write for &NonBlockingWriter {
+impl Write for LineWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut queue = self.0.lock_queue();
-        if queue.bytes.len().saturating_add(line.len()) > MAX_QUEUED_BYTES {
+        let priority = usize::from(self.is_priority);
+        let mut queue = self.shared.lock_queue();
+        let max_bytes = MAX_QUEUED_BYTES + priority * PRIORITY_BYTES;
+        if queue.bytes.len().saturating_add(line.len()) > max_bytes {
             queue.dropped = queue.dropped.saturating_add(1);
+            queue.dropped_priority += u64::from(self.is_priority);
             return Ok(line.len());
         }
         let was_empty = queue.bytes.is_empty();
         queue.bytes.extend_from_slice(line);
         drop(queue);
         if was_empty {
-            self.0.wakeup.notify_one();
+            self.shared.wakeup.notify_one();
         }
         Ok(line.len())
     }
@@ -204,19 +237,18 @@ mod tests {
     }
 
     fn log(writer: &NonBlockingWriter, line: &str) {
-        let mut writer = writer;
-        writer.write_all(line.as_bytes()).unwrap();
+        writer.make_writer().write_all(line.as_bytes()).unwrap();
     }
 
     fn queued_bytes(writer: &NonBlockingWriter) -> usize {
-        writer.0.lock_queue().bytes.len()
+        writer.shared.lock_queue().bytes.len()
     }
 
     #[test]
     fn lines_stay_whole_and_in_order_and_the_end_waits_for_them() {
         let (out, permit, batches) = GatedReader::new();
         drop(permit);
-        let writer = NonBlockingWriter::default();
+        let writer = NonBlockingWriter::new("change");
         let guard = writer.start_writer(out).unwrap();
         let expected: String = (0..5).map(|n| format!("line {n}\n")).collect();
         expected.lines().for_each(|line| log(&writer, &format!("{line}\n")));
@@ -227,14 +259,14 @@ mod tests {
     #[test]
     fn a_reader_that_hangs_holds_nobody_up_and_what_has_no_room_is_counted() {
         let (out, permit, batches) = GatedReader::new();
-        let writer = NonBlockingWriter::default();
+        let writer = NonBlockingWriter::new("change");
         let guard = writer.start_writer(out).unwrap();
         let line = format!("{}\n", "x".repeat(1023));
         // This is more than the batch and the queue together.
         for _ in 0..=2 * MAX_QUEUED_BYTES / line.len() {
             log(&writer, &line);
         }
-        assert!(writer.0.lock_queue().dropped > 0);
+        assert!(writer.shared.lock_queue().dropped > 0);
         assert!(queued_bytes(&writer) <= MAX_QUEUED_BYTES);
         permit.send(Ok(())).unwrap();
         let first = batches.recv().unwrap();
@@ -246,24 +278,53 @@ mod tests {
     }
 
     #[test]
+    fn a_full_queue_keeps_room_for_the_events_with_the_priority_name() {
+        let (out, permit, batches) = GatedReader::new();
+        let writer = NonBlockingWriter::new("change");
+        let guard = writer.start_writer(out).unwrap();
+        let subscriber = tracing_subscriber::fmt().with_writer(writer.clone()).with_ansi(false);
+        tracing::subscriber::with_default(subscriber.finish(), || {
+            let text = "x".repeat(1000);
+            for _ in 0..=2 * MAX_QUEUED_BYTES / text.len() {
+                tracing::info!(text, "request rejected");
+            }
+            for n in 0..20 {
+                tracing::info!(name: "change", n, "request");
+            }
+            tracing::info!("the queue has no room for this");
+            for n in 20..1000 {
+                tracing::info!(name: "change", n, "request");
+            }
+        });
+        assert!(queued_bytes(&writer) <= MAX_QUEUED_BYTES + PRIORITY_BYTES);
+        let lost = writer.shared.lock_queue().dropped_priority;
+        assert!((1..980).contains(&lost), "{lost}");
+        drop(permit);
+        drop(guard);
+        let written: String = batches.try_iter().collect();
+        assert!((0..20).all(|n| written.contains(&format!("request n={n}\n"))), "{written}");
+        assert!(!written.contains("no room for this"));
+    }
+
+    #[test]
     fn the_end_gives_a_reader_that_hangs_up() {
         let (out, permit, _batches) = GatedReader::new();
-        let writer = NonBlockingWriter::default();
+        let writer = NonBlockingWriter::new("change");
         let guard = writer.start_writer(out).unwrap();
         log(&writer, "nobody reads this\n");
         drop(guard);
-        assert!(!writer.0.lock_queue().has_stopped);
+        assert!(!writer.shared.lock_queue().has_stopped);
         drop(permit);
     }
 
     #[test]
     fn what_cannot_be_written_is_counted_until_something_can() {
         let (out, permit, batches) = GatedReader::new();
-        let writer = NonBlockingWriter::default();
+        let writer = NonBlockingWriter::new("change");
         let guard = writer.start_writer(out).unwrap();
         permit.send(Err(io::ErrorKind::BrokenPipe.into())).unwrap();
         log(&writer, "lost\n");
-        let counted = || writer.0.lock_queue().dropped == 1;
+        let counted = || writer.shared.lock_queue().dropped == 1;
         while !counted() {
             thread::yield_now();
         }
@@ -271,6 +332,6 @@ mod tests {
         log(&writer, "kept\n");
         assert_eq!(batches.recv().unwrap(), "kept\n");
         drop((permit, guard));
-        assert_eq!(writer.0.lock_queue().dropped, 0);
+        assert_eq!(writer.shared.lock_queue().dropped, 0);
     }
 }

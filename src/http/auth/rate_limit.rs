@@ -16,7 +16,7 @@ use crate::http::admission::source::source_network;
 pub(crate) const MAX_EVENTS_PER_WINDOW: u32 = 20;
 /// Length of the window. It begins with the first event of a source.
 pub(crate) const RATE_WINDOW: Duration = Duration::from_secs(60);
-/// Maximum number of sources that are remembered. Events of further sources are not counted.
+/// Maximum number of sources that are remembered. Further sources are counted as one.
 const MAX_SOURCES: usize = 1024;
 
 /// The window of one source: its start and its count.
@@ -26,9 +26,25 @@ struct SourceWindow {
     count: u32,
 }
 
+impl SourceWindow {
+    fn new(start: Instant) -> Self {
+        Self { start, count: 0 }
+    }
+
+    fn end(&self) -> Instant {
+        self.start + RATE_WINDOW
+    }
+}
+
 /// The windows of all sources. It does not read a clock: callers pass the time.
 #[derive(Debug, Default)]
-pub(crate) struct SourceCounter(HashMap<IpAddr, SourceWindow>);
+pub(crate) struct SourceCounter {
+    windows: HashMap<IpAddr, SourceWindow>,
+    /// The window of all sources that have no window of their own.
+    others: Option<SourceWindow>,
+    /// The time before which no window ends. `None` until the table is full.
+    next_end: Option<Instant>,
+}
 
 /// The count of a source within its window, and the remaining time of the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,29 +54,39 @@ pub(crate) struct WindowCount {
 }
 
 impl SourceCounter {
-    /// Counts one event of a source and returns the state of its window.
+    /// Counts one event of a source and returns the state of its window. A source beyond the table
+    /// shares its window with all others of this kind.
     pub(crate) fn count_source(&mut self, from: IpAddr, now: Instant) -> WindowCount {
-        let is_over =
-            |window: &SourceWindow| now.saturating_duration_since(window.start) >= RATE_WINDOW;
         let source = source_network(from);
-        if self.0.len() >= MAX_SOURCES {
-            self.0.retain(|_, window| !is_over(window));
-        }
-        if self.0.len() >= MAX_SOURCES && !self.0.contains_key(&source) {
-            return WindowCount { count: 1, resets_in: RATE_WINDOW };
-        }
-        let window = self.0.entry(source).or_insert(SourceWindow { start: now, count: 0 });
-        if is_over(window) {
-            *window = SourceWindow { start: now, count: 0 };
+        let has_room = self.windows.contains_key(&source) || self.make_room(now);
+        let window = if has_room {
+            self.windows.entry(source).or_insert_with(|| SourceWindow::new(now))
+        } else {
+            self.others.get_or_insert_with(|| SourceWindow::new(now))
+        };
+        if now >= window.end() {
+            *window = SourceWindow::new(now);
         }
         window.count = window.count.saturating_add(1);
-        let resets_in = (window.start + RATE_WINDOW).saturating_duration_since(now);
+        let resets_in = window.end().saturating_duration_since(now);
         WindowCount { count: window.count, resets_in }
+    }
+
+    /// Removes the windows that have ended, if the table is full. Returns true if there is room for
+    /// another source. Until the next window ends, a flood of sources costs no search.
+    fn make_room(&mut self, now: Instant) -> bool {
+        if self.windows.len() >= MAX_SOURCES && self.next_end.is_none_or(|end| now >= end) {
+            self.windows.retain(|_, window| now < window.end());
+            self.next_end = self.windows.values().map(SourceWindow::end).min();
+        }
+        self.windows.len() < MAX_SOURCES
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn ip(text: &str) -> IpAddr {
@@ -92,13 +118,63 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_sources_is_bounded_and_they_expire() {
-        let (mut counter, now) = (SourceCounter::default(), Instant::now());
-        for n in 0..3000_u32 {
-            assert_eq!(counter.count_source(IpAddr::V4(n.into()), now).count, 1);
+    fn sources_beyond_the_table_count_as_one_until_there_is_room() {
+        let (mut counter, start) = (SourceCounter::default(), Instant::now());
+        let source = |n: u32| IpAddr::V4(n.into());
+        for n in 0..1024 {
+            assert_eq!(counter.count_source(source(n), start).count, 1);
         }
-        assert_eq!(counter.0.len(), MAX_SOURCES);
-        counter.count_source(ip("203.0.113.1"), now + RATE_WINDOW);
-        assert_eq!(counter.0.len(), 1);
+        let later = start + Duration::from_secs(30);
+        for n in 1024..3000 {
+            let window = counter.count_source(source(n), later);
+            assert_eq!((window.count, window.resets_in), (n - 1023, RATE_WINDOW));
+        }
+        assert_eq!(counter.windows.len(), MAX_SOURCES);
+        assert_eq!(counter.count_source(source(7), later).count, 2, "it has its own window");
+        // The first windows have ended, and the one of the others has not.
+        let next = start + RATE_WINDOW;
+        assert_eq!(counter.count_source(source(3000), next).count, 1);
+        assert_eq!(counter.windows.len(), 1);
+    }
+
+    #[test]
+    fn the_window_of_the_others_ends_as_well() {
+        let (mut counter, start) = (SourceCounter::default(), Instant::now());
+        let source = |n: u32| IpAddr::V4(n.into());
+        (0..1124).for_each(|n| {
+            counter.count_source(source(n), start);
+        });
+        let mut now = start + RATE_WINDOW;
+        // Fills the table again.
+        (0..1024).for_each(|n| {
+            counter.count_source(source(n), now);
+        });
+        assert_eq!(counter.count_source(source(5000), now).count, 1);
+        now += Duration::from_secs(59);
+        assert_eq!(counter.count_source(source(5001), now).count, 2);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// An attacker gains nothing by more sources: beyond the table, each window of a minute has
+        /// one place for all of them.
+        #[test]
+        fn the_events_below_the_limit_are_bounded_for_any_number_of_sources(
+            events in prop::collection::vec((0_u32..4000, 0_u64..120), 0..6000),
+        ) {
+            let (mut counter, start) = (SourceCounter::default(), Instant::now());
+            let mut events = events;
+            events.sort_by_key(|(_, at)| *at);
+            let below = events.iter().filter(|(n, at)| {
+                let from = IpAddr::V4((*n).into());
+                let window = counter.count_source(from, start + Duration::from_secs(*at));
+                window.count <= MAX_EVENTS_PER_WINDOW
+            });
+            let below = below.count();
+            // Two minutes have at most two full tables and three windows of the others.
+            let most = (2 * MAX_SOURCES + 3) * 20;
+            prop_assert!(below <= most && counter.windows.len() <= MAX_SOURCES, "{below}");
+        }
     }
 }

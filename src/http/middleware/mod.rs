@@ -29,6 +29,7 @@ use super::auth::request_origin;
 use super::auth::tokens::TokenTable;
 use super::auth::{PeerAddress, Principal};
 use super::body::CompleteBody;
+use super::denial_log::DenialLog;
 use super::error::{AccessDenial, ApiError};
 use super::limits::ServerLimits;
 use crate::common::{Random, lock_unpoisoned};
@@ -49,6 +50,8 @@ pub(super) struct ApiService {
     pub(super) auth_failures: Mutex<SourceCounter>,
     /// Counts the denials of each address, to bound the lines in the log.
     pub(super) denials: Mutex<SourceCounter>,
+    /// Bounds the lines about the denials of all addresses.
+    pub(super) denial_log: DenialLog,
     pub(super) limits: ServerLimits,
 }
 
@@ -81,7 +84,8 @@ impl ApiService {
             let mut response = response.unwrap_or_else(ApiError::into_response);
             if let Some(denial) = response.extensions_mut().remove::<AccessDenial>() {
                 let repeated = self.count_denial(source, denial) > MAX_EVENTS_PER_WINDOW + 1;
-                let line = || super::audit::log_denial(response.status(), denial, repeated);
+                let written = self.denial_log.count_denial(repeated, Instant::now());
+                let line = || super::audit::log_denial(response.status(), denial, written);
                 if is_quiet { span().in_scope(line) } else { line() }
             }
             let headers = response.headers_mut();

@@ -30,6 +30,7 @@ use super::auth::PeerAddress;
 use super::auth::agent_allowlist::AgentAllowlist;
 use super::auth::host_allowlist::HostAllowlist;
 use super::auth::tokens::TokenTable;
+use super::denial_log::DenialLog;
 use super::limits::ServerLimits;
 use super::middleware::ApiService;
 use super::tls::TlsListenerConfig;
@@ -158,10 +159,13 @@ impl HttpServer {
             random: context.random,
             auth_failures: Mutex::default(),
             denials: Mutex::default(),
+            denial_log: DenialLog::default(),
             limits: self.limits,
         };
         let mut listeners = self.bound.into_listeners()?;
         let mut connections = Connections::new(service, context.tls, stop.clone());
+        let (service, stopped) = (Arc::clone(&connections.service), stop.clone());
+        connections.tasks.spawn(async move { service.denial_log.run_summaries(&stopped).await });
         loop {
             tokio::select! {
                 biased;

@@ -66,3 +66,29 @@ async fn an_audit_line_comes_whatever_else_is_wanted_of_the_log() {
     let request = &line["spans"][0];
     assert!(request["id"].is_string() && request["peer"].is_string(), "{line}");
 }
+
+#[tokio::test]
+async fn the_audit_lines_of_changes_have_room_when_other_lines_have_filled_the_queue() {
+    const CHANGES: usize = 40;
+    let roots = tempfile::tempdir().unwrap();
+    let mut agent = Agent::installed(roots.path(), "");
+    assert!(agent.start_under(&["env", "RUST_LOG=debug"]));
+    let reader = agent.log_reader();
+    {
+        let _held = reader.hold().await;
+        // Each leaves a line of some 300 bytes.
+        for _ in 0..3 * CALLS {
+            let reply = agent.ask(hyper::Method::GET, "/image-store", None).await;
+            assert_eq!(reply.status, 200);
+        }
+        for _ in 0..CHANGES {
+            assert_eq!(agent.reconnect(MISSING).await.status, 404);
+        }
+    }
+    let line = agent.until_logged("log lines dropped: reader too slow");
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["changes"], 0);
+    assert!(line["lines"].as_u64().unwrap() > 100, "{line}");
+    assert_eq!(agent.log().matches("\"message\":\"request\"").count(), CHANGES);
+    assert!(agent.terminate().0.success());
+}

@@ -4,6 +4,7 @@ mod admission;
 mod agent;
 mod api;
 mod cross_site;
+mod denials;
 mod health;
 mod input;
 mod limits;
