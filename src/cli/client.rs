@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use crate::common::skip_byte_order_mark;
 use crate::model::Secret;
 use crate::settings::FilePolicy;
 use crate::settings::SettingsError;
@@ -271,7 +272,7 @@ where
         let body = Limited::new(response.into_body(), MAX_RESPONSE_BYTES).collect().await;
         let invalid = || ClientError::InvalidResponse { address: address.clone() };
         let bytes = body.map_err(|_| invalid())?.to_bytes();
-        let body = serde_json::from_slice(&bytes).map_err(|_| invalid())?;
+        let body = serde_json::from_slice(skip_byte_order_mark(&bytes)).map_err(|_| invalid())?;
         Ok(DaemonResponse { status, body })
     };
     match timeout(RESPONSE_TIMEOUT, response).await {

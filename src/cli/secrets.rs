@@ -95,7 +95,10 @@ fn read_bounded_text(source: impl Read, from: &str) -> Result<Zeroizing<String>,
     let mut text = Zeroizing::new(String::new());
     match source.take(MAX_SECRET_BYTES + 1).read_to_string(&mut text) {
         Ok(0) => Err(SecretError::InvalidText(from.to_owned())),
-        Ok(_) if u64::try_from(text.len()).is_ok_and(|len| len <= MAX_SECRET_BYTES) => Ok(text),
+        Ok(_) if u64::try_from(text.len()).is_ok_and(|len| len <= MAX_SECRET_BYTES) => Ok(text
+            .strip_prefix('\u{feff}')
+            .map(|rest| Zeroizing::new(rest.to_owned()))
+            .unwrap_or(text)),
         Ok(_) => Err(SecretError::InvalidText(from.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             Err(SecretError::InvalidText(from.to_owned()))
@@ -122,6 +125,7 @@ mod tests {
         assert_eq!(cut(" a b \n"), " a b ");
         assert_eq!(cut("a\r\n"), "a");
         assert_eq!(cut("a"), "a");
+        assert_eq!(cut("\u{feff}a\r\n"), "a");
         assert_eq!(cut("a\n\n"), "a\n");
     }
 

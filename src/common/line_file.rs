@@ -1,4 +1,5 @@
-//! Files of one entry a line. Empty lines, and lines that start with `#`, are skipped.
+//! Files of one entry a line. Empty lines, lines that start with `#` and a byte order mark are
+//! skipped.
 
 /// Parses each entry of the text. White space around an entry is removed before it is parsed.
 ///
@@ -9,6 +10,7 @@ pub fn parse_lines<T, E>(
     mut parse: impl FnMut(&str) -> Result<T, E>,
 ) -> Result<Vec<T>, Vec<(usize, E)>> {
     let (mut entries, mut rejected) = (Vec::new(), Vec::new());
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (line, number) in text.lines().map(str::trim).zip(1..) {
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -31,5 +33,8 @@ mod tests {
         assert_eq!(parsed.unwrap_err().iter().map(|(line, _)| *line).collect::<Vec<_>>(), [5]);
         assert_eq!(parse_lines("# numbers\n\n 1 \r\n  # 2\n3", str::parse), Ok(vec![1, 3]));
         assert_eq!(parse_lines("# none\n", str::parse::<u8>), Ok(vec![]));
+        for marked in ["\u{feff}1\n3", "\u{feff}# numbers\n1\n3\n", "\u{feff}\r\n1\r\n3"] {
+            assert_eq!(parse_lines(marked, str::parse), Ok(vec![1, 3]), "{marked:?}");
+        }
     }
 }

@@ -13,6 +13,7 @@
 
 mod backoff;
 mod blocking;
+mod byte_order_mark;
 mod crash_points;
 mod error_chain;
 mod file_trust;
@@ -26,6 +27,7 @@ mod time;
 
 pub use backoff::Backoff;
 pub use blocking::{BlockingError, THREAD_KEEP_ALIVE, keep_thread_alive, run_blocking};
+pub use byte_order_mark::skip_byte_order_mark;
 pub use crash_points::crash_point;
 pub use error_chain::{ErrorChain, root_cause};
 pub use file_trust::{

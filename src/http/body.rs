@@ -131,27 +131,59 @@ impl JsonBody {
 impl<S: Sync> FromRequestParts<S> for JsonBody {
     type Rejection = std::convert::Infallible;
 
-    /// Takes the body that the middleware has read, and checks its content type.
+    /// Takes the body that the middleware has read, and checks its content type and coding.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let body = parts.extensions.remove::<CompleteBody>();
+        let body = body.map(|CompleteBody(bytes)| bytes).unwrap_or_default();
+        let coding = content_coding(&parts.headers).filter(|_| !body.is_empty());
+        if let Some(coding) = coding {
+            return Ok(Self(Err(ApiError::UnsupportedCoding(named_coding(coding)))));
+        }
         if !is_json(&parts.headers) {
             return Ok(Self(Err(ApiError::NotJson)));
         }
-        let body = parts.extensions.remove::<CompleteBody>();
-        Ok(Self(Ok(body.map(|CompleteBody(bytes)| bytes).unwrap_or_default())))
+        Ok(Self(Ok(body)))
     }
 }
 
-/// Returns true if the content type is `application/json`, in UTF-8 if it names a charset. Without
-/// a `Content-Type` a recipient may examine the body itself (RFC 9110 section 8.3), and every body
+/// Maximum length of the name of a content coding in a response, in bytes. Registered ones have at
+/// most 10.
+const MAX_CODING_BYTES: usize = 32;
+
+/// Returns the first content coding of a body other than `identity`, or `None` if it has none.
+fn content_coding(headers: &HeaderMap) -> Option<&[u8]> {
+    let values = headers.get_all(header::CONTENT_ENCODING).iter();
+    let codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings
+        .map(<[u8]>::trim_ascii)
+        .find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
+}
+
+/// Returns the name of a coding if it has the form of one. Anything else is not repeated.
+fn named_coding(coding: &[u8]) -> Option<String> {
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    let is_valid = coding.len() <= MAX_CODING_BYTES && coding.iter().all(is_name);
+    is_valid.then(|| String::from_utf8_lossy(coding).into_owned())
+}
+
+/// Returns true if every content type is one of JSON: `application/json`, `text/json`, or one with
+/// the suffix `+json` (RFC 6839). Their parameters have no effect (RFC 8259 section 11). Without a
+/// `Content-Type` a recipient may examine the body itself (RFC 9110 section 8.3), and every body
 /// here is JSON.
 fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return true };
-    let Ok(text) = value.to_str() else { return false };
-    let mut parts = text.split(';').map(str::trim);
-    let json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
-    json && parts.filter_map(|part| part.split_once('=')).all(|(name, value)| {
-        !name.eq_ignore_ascii_case("charset")
-            || value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+    headers.get_all(header::CONTENT_TYPE).iter().all(|value| {
+        let Ok(text) = value.to_str() else { return false };
+        let kind = text.split(';').next().unwrap_or_default().trim();
+        if ["application/json", "text/json"].iter().any(|json| kind.eq_ignore_ascii_case(json)) {
+            return true;
+        }
+        let kind = kind.to_ascii_lowercase();
+        let Some((kind, Some(name))) =
+            kind.split_once('/').map(|(kind, subtype)| (kind, subtype.strip_suffix("+json")))
+        else {
+            return false;
+        };
+        !kind.is_empty() && !name.is_empty() && !name.contains([' ', '\t', ',', '/'])
     })
 }
 
@@ -162,34 +194,56 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_in_utf_8_is_accepted_and_nothing_else() {
+    fn json_types_are_accepted_with_any_parameters_and_nothing_else() {
         for (kind, accepted) in [
             (None, true),
             (Some("application/json"), true),
             (Some("Application/JSON;charset=UTF-8"), true),
             (Some("application/json; charset=\"utf-8\""), true),
-            (Some("application/json; charset=latin1"), false),
+            (Some("application/json; charset=utf8"), true),
+            (Some("application/json;charset=latin1"), true),
+            (Some("application/json ; version=2; q=\"a;b\""), true),
+            (Some("application/json;"), true),
+            (Some("text/json"), true),
+            (Some("application/vnd.example.v1+json; charset=utf8"), true),
             (Some("application/x-www-form-urlencoded"), false),
             (Some("application/jsonp"), false),
+            (Some("application/json, text/plain"), false),
+            (Some("application/+json"), false),
+            (Some("multipart/form-data; a=application/json"), false),
             (Some("text/plain"), false),
+            (Some("text/plain; x=+json"), false),
+            (Some("json"), false),
             (Some(""), false),
         ] {
             let header = kind.map(|kind| (header::CONTENT_TYPE, HeaderValue::from_static(kind)));
             assert_eq!(is_json(&header.into_iter().collect()), accepted, "{kind:?}");
         }
+        let mut both = HeaderMap::new();
+        both.append(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        both.append(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        assert!(!is_json(&both));
     }
 
-    proptest::proptest! {
-        #[test]
-        fn a_collected_body_is_the_sum_of_its_parts_whatever_was_announced(
-            parts in proptest::collection::vec(proptest::collection::vec(0_u8.., 0..64), 0..8),
-            announced in 0_usize..256,
-        ) {
-            let mut collected = Zeroizing::new(Vec::with_capacity(announced));
-            for part in &parts {
-                append_zeroized(&mut collected, part);
+    #[test]
+    fn a_coding_other_than_identity_is_found_and_named_if_it_is_a_name() {
+        for (values, found, named) in [
+            (vec![], None, None),
+            (vec!["identity"], None, None),
+            (vec!["Identity, "], None, None),
+            (vec!["gzip"], Some("gzip"), Some("gzip")),
+            (vec!["identity, br"], Some("br"), Some("br")),
+            (vec!["identity", "zstd"], Some("zstd"), Some("zstd")),
+            (vec!["<script>"], Some("<script>"), None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::CONTENT_ENCODING, HeaderValue::from_static(value));
             }
-            proptest::prop_assert_eq!(&collected[..], &parts.concat()[..]);
+            let coding = content_coding(&headers);
+            assert_eq!(coding, found.map(str::as_bytes));
+            assert_eq!(coding.and_then(named_coding).as_deref(), named);
         }
+        assert_eq!(named_coding(&[b'x'; 33]), None);
     }
 }

@@ -55,8 +55,10 @@ pub(crate) enum ApiError {
     BodyTimeout(Duration),
     /// The body has more bytes than this.
     BodyTooLarge(usize),
-    /// The content type is not JSON in UTF-8.
+    /// The content type is not JSON.
     NotJson,
+    /// The body has a content coding. The value is its name, if it is a valid one.
+    UnsupportedCoding(Option<String>),
     /// The host key to accept is not the one that the last failed attempt recorded. The value is
     /// the recorded key, if there is one.
     HostKeyMismatch(Option<HostKey>),
@@ -134,7 +136,7 @@ impl ApiError {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::NotJson | Self::UnsupportedCoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             // RFC 9110 section 15.5.20: the request is not addressed to this server.
             Self::HostNotAllowed => StatusCode::MISDIRECTED_REQUEST,
             Self::ConnectFailed(_) | Self::AddFailed(_) | Self::RemoveFailed(_) => {
@@ -218,6 +220,10 @@ impl IntoResponse for ApiError {
         if self.status() == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static("OAuth realm=\"imagestore-agent\"");
             headers.insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        // RFC 9110 section 12.5.3.
+        if matches!(self, Self::UnsupportedCoding(_)) {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if self.ends_connection() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -32,6 +32,9 @@ impl ApiError {
                     "correct the body and send the request again",
                 )
             }
+            Self::InvalidBody(bad @ InvalidBody::SeveralActions(_)) => {
+                remediable_error("SYS.1007", bad.to_string(), "send one request for each action")
+            }
             Self::MalformedBody => remediable_error(
                 "SYS.1007",
                 "the body ended early, or its framing does not match its headers",
@@ -139,9 +142,17 @@ impl ApiError {
                 "send a smaller body",
             )
             .with_opaque("bytes", *max_bytes),
+            Self::UnsupportedCoding(coding) => remediable_error(
+                "SYS.1007",
+                match coding {
+                    Some(coding) => format!("the Content-Encoding {coding} is not supported"),
+                    None => "the Content-Encoding is not supported".to_owned(),
+                },
+                "send the body without a Content-Encoding",
+            ),
             Self::NotJson => remediable_error(
                 "SYS.1007",
-                "the Content-Type is not application/json in UTF-8",
+                "the Content-Type is not application/json or another JSON type",
                 "send Content-Type: application/json",
             ),
             Self::HostKeyMismatch(Some(key)) => remediable_error(

@@ -10,6 +10,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use zeroize::Zeroizing;
 
 use super::durable_file;
+use crate::common::skip_byte_order_mark;
 use crate::model::{Fault, Reason, Secret, StoreUuid};
 use crate::settings;
 use crate::settings::{FileError, FilePolicy, FilePurpose, read_file};
@@ -207,7 +208,7 @@ fn parse_key(bytes: &[u8]) -> Result<(LessSafeKey, [u8; KEY_ID_LEN]), &'static s
     } else {
         decoded = Zeroizing::new(
             data_encoding::BASE64
-                .decode(bytes.trim_ascii())
+                .decode(skip_byte_order_mark(bytes).trim_ascii())
                 .map_err(|_| "the file contains neither 32 bytes nor their base64 encoding")?,
         );
         decoded.as_slice()

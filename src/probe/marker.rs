@@ -40,6 +40,7 @@ impl IdentityMarker {
     /// # Errors
     /// The reason why the text is not a valid marker, as a readable message.
     pub(super) fn parse_marker(text: &str) -> Result<Self, String> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         #[derive(Deserialize)]
         struct MarkerVersion {
             version: u32,

@@ -13,7 +13,9 @@ use nix::unistd::{User, getegid, geteuid};
 use zeroize::Zeroizing;
 
 use super::sections::StateSettings;
-use crate::common::{FileProtection, FileRisk, OpenedFile, TrustedOwner, file_risk, open_file};
+use crate::common::{
+    FileProtection, FileRisk, OpenedFile, TrustedOwner, file_risk, open_file, skip_byte_order_mark,
+};
 
 /// Maximum size of a file, in bytes (1 MiB). It is enough for about ten thousand callers or a
 /// thousand certificates.
@@ -198,7 +200,7 @@ fn risk_of(opened: &OpenedFile, purpose: FilePurpose, policy: &FilePolicy) -> Op
 }
 
 fn into_text(bytes: Zeroizing<Vec<u8>>) -> io::Result<Zeroizing<String>> {
-    match std::str::from_utf8(&bytes) {
+    match std::str::from_utf8(skip_byte_order_mark(&bytes)) {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
         Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error)),
     }

@@ -2,6 +2,7 @@
 //! box every request once more.
 
 pub(super) mod request_id;
+mod target;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Request, header};
+use axum::http::{HeaderMap, HeaderValue, Request, Version, header};
 use axum::response::{IntoResponse as _, Response};
 use hyper::body::Incoming;
 use tokio::sync::watch;
@@ -62,8 +63,11 @@ impl ApiService {
         &self,
         peer: &PeerAddress,
         permit: &ConnectionPermit,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Response {
+        if let Some(normal) = target::normalize_target(request.uri()) {
+            *request.uri_mut() = normal;
+        }
         let id = request_id::from_headers(request.headers(), self.random.as_ref());
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let source = self.request_source(peer, request.headers());
@@ -166,8 +170,12 @@ impl ApiService {
             check_same_site(parts)?;
             return Ok(with_session(caller));
         }
+        let is_open = matches!(parts.uri.path(), health::LIVENESS_PATH | health::READINESS_PATH);
+        if is_open && has_no_host(parts) {
+            return Ok(None);
+        }
         self.host_allowlist.check_host(&parts.uri, &parts.headers)?;
-        if matches!(parts.uri.path(), health::LIVENESS_PATH | health::READINESS_PATH) {
+        if is_open {
             return Ok(None);
         }
         if self.agent_allowlist.matches_path(parts.uri.path()) {
@@ -224,6 +232,14 @@ struct RequestSource {
 /// Counts one event of a source. Returns `None` if it has no address.
 fn count_source(counter: &Mutex<SourceCounter>, source: RequestSource) -> Option<WindowCount> {
     Some(lock_unpoisoned(counter).count_source(source.limited?, Instant::now()))
+}
+
+/// Returns true for a request in HTTP/1.0 that names no host, as health checks of load balancers
+/// do. No browser sends one.
+fn has_no_host(parts: &Parts) -> bool {
+    parts.version == Version::HTTP_10
+        && parts.uri.authority().is_none()
+        && !parts.headers.contains_key(header::HOST)
 }
 
 /// Checks that no page of another site has caused a request without a session.

@@ -19,6 +19,7 @@ use serde::Deserialize;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
+use crate::common::skip_byte_order_mark;
 use crate::model::{
     Fault, HostEvidence, HostIdentity, HostKey, MarkerId, Obstacle, Reason, RemoteMarker,
     UnverifiedHost,
@@ -231,7 +232,8 @@ pub(crate) fn marker_id(text: &str) -> Option<String> {
     struct RemoteMarkerFile {
         id: String,
     }
-    let marker: RemoteMarkerFile = serde_json::from_str(text).ok()?;
+    let marker: RemoteMarkerFile =
+        serde_json::from_slice(skip_byte_order_mark(text.as_bytes())).ok()?;
     marker.id.parse::<MarkerId>().ok().map(|id| id.to_string())
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::{CLOUD_EVENT_MEDIA_TYPE, CloudEvent, WebhookEvent, event_source, to_json};
-use crate::common::Timestamp;
+use crate::common::{Timestamp, skip_byte_order_mark};
 use crate::model::{Capacity, Condition, NodeId, Position, Status, StoreUuid};
 
 const HEARTBEAT_TYPE: &str = "backup-storage.heartbeat";
@@ -94,7 +94,8 @@ pub fn parse_resync_request(response: &[u8]) -> BTreeSet<StoreUuid> {
     struct HeartbeatResponse {
         resync: Vec<String>,
     }
-    let response: Option<HeartbeatResponse> = serde_json::from_slice(response).ok();
+    let response: Option<HeartbeatResponse> =
+        serde_json::from_slice(skip_byte_order_mark(response)).ok();
     let stores = response.into_iter().flat_map(|response| response.resync);
     stores.filter_map(|uuid| uuid.parse().ok()).collect()
 }

@@ -86,6 +86,11 @@ impl JsonFields {
         self.map.remove(key).filter(|value| !value.is_null())
     }
 
+    /// Returns true if the object has this key, also with `null`.
+    pub(super) fn contains_key(&self, key: &str) -> bool {
+        self.map.contains_key(key)
+    }
+
     /// Takes an object inside this one. A key with `null` counts as an object without fields,
     /// because the key itself selects an action.
     pub(super) fn take_object(&mut self, key: &str) -> Result<Option<JsonFields>, InvalidField> {

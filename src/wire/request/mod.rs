@@ -17,6 +17,7 @@ use std::num::NonZeroU16;
 
 use serde_json::Value;
 
+use crate::common::skip_byte_order_mark;
 use crate::model::{AddStore, SshAddress, StoreUpdate, Tags};
 use fields::JsonFields;
 use params::{
@@ -53,6 +54,9 @@ pub enum InvalidBody {
     /// The body has none of [`StoreAction::ACTION_KEYS`].
     #[error("the body has no action; expected one of {}", StoreAction::ACTION_KEYS.join(", "))]
     NoAction,
+    /// The body has several of [`StoreAction::ACTION_KEYS`].
+    #[error("the body has several actions: {}", .0.join(" and "))]
+    SeveralActions(Vec<&'static str>),
 }
 
 /// The action that a `PUT .../actions` requests.
@@ -88,22 +92,23 @@ impl StoreAction {
     /// Returns [`InvalidBody`] if the body is invalid. The status of the response is 400.
     pub fn parse_action(body: &[u8]) -> Result<Self, InvalidBody> {
         let mut document = parse_document(body)?;
-        for key in Self::ACTION_KEYS {
-            if let Some(mut inner) = document.take_object(key)? {
-                let tags = take_tags(&mut document, &mut inner)?;
-                return match key {
-                    UPDATE_ACTION => Ok(Self::Update(Box::new(parse_store_update(inner, tags)?))),
-                    ACCEPT_HOST_KEY_ACTION => {
-                        Ok(Self::AcceptHostKey { fingerprint: take_fingerprint(&mut inner)?, tags })
-                    }
-                    _ => Ok(Self::Reconnect {
-                        tags,
-                        force: inner.take_flag("force")?.unwrap_or(false),
-                    }),
-                };
+        let named: Vec<_> =
+            Self::ACTION_KEYS.into_iter().filter(|key| document.contains_key(key)).collect();
+        let &[key] = named.as_slice() else {
+            let several = || InvalidBody::SeveralActions(named.clone());
+            return Err(if named.is_empty() { InvalidBody::NoAction } else { several() });
+        };
+        let Some(mut inner) = document.take_object(key)? else {
+            return Err(InvalidBody::NoAction);
+        };
+        let tags = take_tags(&mut document, &mut inner)?;
+        match key {
+            UPDATE_ACTION => Ok(Self::Update(Box::new(parse_store_update(inner, tags)?))),
+            ACCEPT_HOST_KEY_ACTION => {
+                Ok(Self::AcceptHostKey { fingerprint: take_fingerprint(&mut inner)?, tags })
             }
+            _ => Ok(Self::Reconnect { tags, force: inner.take_flag("force")?.unwrap_or(false) }),
         }
-        Err(InvalidBody::NoAction)
     }
 }
 
@@ -169,6 +174,7 @@ fn parse_store_update(mut fields: JsonFields, tags: Tags) -> Result<StoreUpdate,
 /// Parses the document of a request. An empty body counts as an object without fields: the error
 /// about a missing field is clearer than that of the JSON parser.
 pub(super) fn parse_document(body: &[u8]) -> Result<JsonFields, InvalidBody> {
+    let body = skip_byte_order_mark(body);
     if body.trim_ascii().is_empty() {
         return Ok(JsonFields::empty());
     }

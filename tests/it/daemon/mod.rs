@@ -40,6 +40,7 @@ mod sockets;
 mod startup_failures;
 mod state_dir_files;
 mod state_disk;
+mod text_files;
 mod tls;
 mod umount;
 mod walkthrough;

@@ -194,7 +194,7 @@ async fn a_body_that_is_not_said_to_be_json_is_415() {
     for headers in [
         "Content-Type: application/x-www-form-urlencoded\r\n",
         "Content-Type: text/plain\r\n",
-        "Content-Type: application/json;charset=latin1\r\n",
+        "Content-Type: application/json, text/plain\r\n",
     ] {
         let request = HttpRequest { headers, ..HttpRequest::new(&line, PARAMS) };
         refused(&server, request, 415, "SYS.1007", "the Content-Type is not application/json")

@@ -7,4 +7,5 @@ mod cross_site;
 mod denials;
 mod health;
 mod input;
+mod liberal;
 mod limits;

@@ -1,0 +1,96 @@
+//! The normal form of the target of a request, for routing, access rules and the log alike.
+
+use axum::http::Uri;
+use axum::http::uri::PathAndQuery;
+
+/// Returns the target with a path in which no unreserved character is percent-encoded and each
+/// other encoding has upper-case digits. Paths that differ only in this are equal (RFC 3986
+/// sections 6.2.2.1 and 6.2.2.2). Returns `None` if the path already has this form.
+pub(super) fn normalize_target(target: &Uri) -> Option<Uri> {
+    let path = normalize_path(target.path())?;
+    let with_query = match target.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    let mut parts = target.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(with_query).ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+fn normalize_path(path: &str) -> Option<String> {
+    let mut parts = path.split('%');
+    let mut normal = parts.next()?.to_owned();
+    for part in parts {
+        let digits = part.get(..2).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match (byte, part.get(2..)) {
+            (Some(byte), Some(rest)) if is_unreserved(byte) => {
+                normal.push(char::from(byte));
+                normal.push_str(rest);
+            }
+            (Some(byte), Some(rest)) => {
+                normal.push_str(&format!("%{byte:02X}"));
+                normal.push_str(rest);
+            }
+            _ => {
+                normal.push('%');
+                normal.push_str(part);
+            }
+        }
+    }
+    (normal != path).then_some(normal)
+}
+
+/// Returns true for an unreserved character (RFC 3986 section 2.3).
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn encoded_unreserved_characters_are_decoded_and_no_others() {
+        for (path, expected) in [
+            ("/healthz", None),
+            ("/%68ealthz", Some("/healthz")),
+            ("/%7Eroot/%2d%5F%2e", Some("/~root/-_.")),
+            ("/imagestore%2Fecho", None),
+            ("/imagestore%2fecho", Some("/imagestore%2Fecho")),
+            ("/a%c3%a4", Some("/a%C3%A4")),
+            ("/a%25%36%31", Some("/a%2561")),
+            ("/%2561", None),
+            ("/a%", None),
+            ("/a%4", None),
+            ("/a%zz%61", Some("/a%zza")),
+            ("/a%+1", None),
+        ] {
+            assert_eq!(normalize_path(path).as_deref(), expected, "{path}");
+        }
+        let target: Uri = "http://localhost:1/%68ealthz?a=%68".parse().unwrap();
+        let normal = normalize_target(&target).unwrap();
+        assert_eq!(normal.to_string(), "http://localhost:1/healthz?a=%68");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_encoding_of_a_path_has_one_normal_form(
+            path in "/[a-z0-9~._/-]{0,20}",
+            encoded in prop::collection::vec(any::<(bool, bool)>(), 21),
+        ) {
+            let encode = |(c, (encoded, upper)): (char, &(bool, bool))| match (encoded, upper) {
+                (true, true) if c != '/' => format!("%{:02X}", u32::from(c)),
+                (true, false) if c != '/' => format!("%{:02x}", u32::from(c)),
+                _ => c.to_string(),
+            };
+            let other: String = path.chars().zip(&encoded).map(encode).collect();
+            prop_assert_eq!(normalize_path(&other).unwrap_or(other), path.clone());
+            prop_assert_eq!(normalize_path(&path), None);
+        }
+    }
+}
