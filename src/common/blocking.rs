@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Time after which an idle thread of the pool ends. It is longer than [`USE_INTERVAL`], so that
+/// Time after which an idle thread of the pool ends. It is longer than `USE_INTERVAL`, so that
 /// one thread never ends, and short enough that the threads of a burst do not stay.
 pub const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// Time between two uses of the thread that is kept. It is below half of [`THREAD_KEEP_ALIVE`], so
