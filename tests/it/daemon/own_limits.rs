@@ -200,8 +200,11 @@ async fn disks_that_hang_leave_a_healthy_store_its_share_of_the_workers() {
     const HUNG: usize = 80;
     let (hung, healthy) = (MountedFs::of("ext4"), MountedFs::tmpfs("size=4m"));
     let (sshd, user) = (Builder::new().start(), User::create());
+    // While the stores are added, no probe of the monitor competes for the disk, and no add is short
+    // of time.
+    let calm = "[monitor]\ninterval = \"1h\"\n";
     let monitor = "[monitor]\ninterval = \"1s\"\nprobe_deadline = \"1s\"\n";
-    let mut agent = Agent::installed(&hung.path(), monitor);
+    let mut agent = Agent::installed(&hung.path(), calm);
     let one = format!("[{:?}]", hung.path());
     let both = format!("[{:?}, {:?}]", hung.path(), healthy.path());
     let spread = "[callback]\nstart_spread = \"0s\"\n";
@@ -215,6 +218,7 @@ async fn disks_that_hang_leave_a_healthy_store_its_share_of_the_workers() {
     }
     let fine = agent.add(&healthy.path(), &sshd, &user).await;
     agent.terminate();
+    agent.configure(&agent.settings().replace(calm, monitor));
     let frozen = hung.frozen();
     agent.start();
     let (pid, begun) = (agent.pid(), std::time::Instant::now());
