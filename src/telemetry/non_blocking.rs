@@ -282,6 +282,11 @@ mod tests {
         let (out, permit, batches) = GatedReader::new();
         let writer = NonBlockingWriter::new("change");
         let guard = writer.start_writer(out).unwrap();
+        // The reader holds the first batch, so that everything else stays in the queue.
+        log(&writer, "first\n");
+        while queued_bytes(&writer) > 0 {
+            thread::yield_now();
+        }
         let subscriber = tracing_subscriber::fmt().with_writer(writer.clone()).with_ansi(false);
         tracing::subscriber::with_default(subscriber.finish(), || {
             let text = "x".repeat(1000);

@@ -200,8 +200,8 @@ async fn disks_that_hang_leave_a_healthy_store_its_share_of_the_workers() {
     const HUNG: usize = 80;
     let (hung, healthy) = (MountedFs::of("ext4"), MountedFs::tmpfs("size=4m"));
     let (sshd, user) = (Builder::new().start(), User::create());
-    // While the stores are added, no probe of the monitor competes for the disk, and no add is short
-    // of time.
+    // While the stores are added, no probe of the monitor competes for the disk, and no add is
+    // short of time.
     let calm = "[monitor]\ninterval = \"1h\"\n";
     let monitor = "[monitor]\ninterval = \"1s\"\nprobe_deadline = \"1s\"\n";
     let mut agent = Agent::installed(&hung.path(), calm);
