@@ -14,7 +14,6 @@ use std::time::Duration;
 use rustls::client::verify_server_name;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ParsedCertificate;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -22,6 +21,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::admission::tarpit::EvictableStream;
 use super::auth::{Principal, Role};
 use super::server::connection::shutdown_grace_elapsed;
 use crate::common::parse_lines;
@@ -103,11 +103,11 @@ impl TlsListenerConfig {
 /// grace period after `stop` ends.
 pub(super) async fn accept_tls(
     tls: watch::Receiver<Arc<TlsListenerConfig>>,
-    tcp: TcpStream,
+    tcp: EvictableStream,
     address: SocketAddr,
     limit: Duration,
     stop: &CancellationToken,
-) -> Option<(TlsStream<TcpStream>, Option<ClientCertificate>)> {
+) -> Option<(TlsStream<EvictableStream>, Option<ClientCertificate>)> {
     let config = Arc::clone(&tls.borrow().config);
     let handshake = TlsAcceptor::from(config).accept(tcp);
     let result = tokio::select! {

@@ -8,12 +8,13 @@
 //! - A flood without a session does not affect connections with a session: they are counted
 //!   separately.
 //! - A new TCP connection is always served. Under pressure, an older connection without a session
-//!   is closed for it.
+//!   is closed for it, with a delay that keeps a flood from coming back at once (`tarpit`).
 
 pub(super) mod local;
 pub(super) mod remote;
 pub(super) mod source;
 pub(super) mod table;
+pub(super) mod tarpit;
 
 use local::LocalPermit;
 use remote::RemotePermit;

@@ -10,15 +10,29 @@ use tokio::task::AbortHandle;
 use super::table::{
     AdmissionLimits, AdmissionTable, ConnectionClass, ConnectionId, Credential, Promotion,
 };
+use super::tarpit::EvictionMark;
 use crate::common::lock_unpoisoned;
 
 /// The permits of all TCP connections. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct RemoteLimiter(Arc<SharedAdmission>);
 
+/// The means to close a connection for a newer one.
+struct ConnectionHandle {
+    task: AbortHandle,
+    mark: EvictionMark,
+}
+
+impl ConnectionHandle {
+    fn evict(self) {
+        self.mark.set();
+        self.task.abort();
+    }
+}
+
 /// The table, and the counts that a response reads without a lock.
 struct SharedAdmission {
-    table: Mutex<AdmissionTable<AbortHandle>>,
+    table: Mutex<AdmissionTable<ConnectionHandle>>,
     served: AtomicUsize,
     trusted: AtomicUsize,
     /// Maximum number of connections of each of the two kinds that are kept after a response.
@@ -27,7 +41,7 @@ struct SharedAdmission {
 
 impl SharedAdmission {
     /// Changes the table, and publishes the counts.
-    fn change<T>(&self, change: impl FnOnce(&mut AdmissionTable<AbortHandle>) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut AdmissionTable<ConnectionHandle>) -> T) -> T {
         let mut table: MutexGuard<'_, _> = lock_unpoisoned(&self.table);
         let result = change(&mut table);
         self.served.store(table.count(ConnectionClass::Served), Ordering::Relaxed);
@@ -50,8 +64,9 @@ impl RemoteLimiter {
     /// and true if another one was closed.
     pub(crate) fn admit(&self, source: Option<IpAddr>) -> (RemotePermit, bool) {
         let admitted = self.0.change(|table| table.admit(source));
-        if let Some(task) = &admitted.evicted {
-            task.abort();
+        let has_evicted = admitted.evicted.is_some();
+        if let Some(handle) = admitted.evicted {
+            handle.evict();
         }
         let permit = RemotePermit {
             id: admitted.id,
@@ -61,13 +76,13 @@ impl RemoteLimiter {
             has_network: AtomicBool::new(false),
             has_session: AtomicBool::new(false),
         };
-        (permit, admitted.evicted.is_some())
+        (permit, has_evicted)
     }
 
-    /// Sets the task of a connection, which is aborted when the connection is closed for another
-    /// one.
-    pub(crate) fn set_task(&self, id: ConnectionId, task: AbortHandle) {
-        lock_unpoisoned(&self.0.table).set_handle(id, task);
+    /// Sets the task of a connection and the mark of its stream. When the connection is closed for
+    /// another one, the mark is set and the task is aborted.
+    pub(crate) fn set_task(&self, id: ConnectionId, task: AbortHandle, mark: EvictionMark) {
+        lock_unpoisoned(&self.0.table).set_handle(id, ConnectionHandle { task, mark });
     }
 }
 

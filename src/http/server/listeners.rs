@@ -15,6 +15,7 @@ use tracing::{debug, warn};
 
 use super::unix_socket;
 use super::unix_socket::SocketFile;
+use crate::http::admission::tarpit::Tarpit;
 
 /// Pause after the system had no resources for another connection. The condition passes when
 /// connections end, so an immediate retry would only use CPU time.
@@ -128,7 +129,7 @@ impl BoundSockets {
     }
 
     /// Registers the sockets with the current runtime.
-    pub(super) fn into_listeners(self) -> io::Result<SocketListeners> {
+    pub(super) fn into_listeners(self, tarpit: Tarpit) -> io::Result<SocketListeners> {
         let mut sockets = Vec::new();
         for (listener, _) in self.tcp {
             sockets.push(ListeningSocket::Tcp(tokio::net::TcpListener::from_std(listener)?));
@@ -141,6 +142,7 @@ impl BoundSockets {
             next_socket: 0,
             resume_at: None,
             last_warning: None,
+            tarpit,
             _file: self.file,
         })
     }
@@ -175,6 +177,8 @@ pub(super) struct SocketListeners {
     next_socket: usize,
     resume_at: Option<Instant>,
     last_warning: Option<Instant>,
+    /// It gives its descriptors back when the system has no more.
+    tarpit: Tarpit,
     _file: Option<SocketFile>,
 }
 
@@ -224,6 +228,7 @@ impl SocketListeners {
         if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
             return;
         }
+        self.tarpit.close_all();
         let now = Instant::now();
         self.resume_at = Some(now + ACCEPT_RETRY_DELAY);
         if self

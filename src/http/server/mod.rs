@@ -23,6 +23,7 @@ use super::admission::local::LocalLimiter;
 use super::admission::remote::RemoteLimiter;
 use super::admission::source::TrustedProxies;
 use super::admission::table::{AdmissionLimits, Credential};
+use super::admission::tarpit::{EvictableStream, EvictionMark, Tarpit};
 use super::api;
 use super::api::AppState;
 use super::api::health::{DaemonInfo, ReadinessCheck};
@@ -162,10 +163,13 @@ impl HttpServer {
             denial_log: DenialLog::default(),
             limits: self.limits,
         };
-        let mut listeners = self.bound.into_listeners()?;
-        let mut connections = Connections::new(service, context.tls, stop.clone());
+        let tarpit = Tarpit::for_process();
+        let mut listeners = self.bound.into_listeners(tarpit.clone())?;
+        let mut connections = Connections::new(service, context.tls, tarpit.clone(), stop.clone());
         let (service, stopped) = (Arc::clone(&connections.service), stop.clone());
         connections.tasks.spawn(async move { service.denial_log.run_summaries(&stopped).await });
+        let stopped = stop.clone();
+        connections.tasks.spawn(async move { tarpit.run_closer(&stopped).await });
         loop {
             tokio::select! {
                 biased;
@@ -189,6 +193,7 @@ struct Connections {
     tasks: JoinSet<()>,
     tcp: RemoteLimiter,
     unix: LocalLimiter,
+    tarpit: Tarpit,
     evictions: EvictionLog,
 }
 
@@ -196,6 +201,7 @@ impl Connections {
     fn new(
         service: ApiService,
         tls: Option<watch::Receiver<Arc<TlsListenerConfig>>>,
+        tarpit: Tarpit,
         stop: CancellationToken,
     ) -> Self {
         let limits = service.limits;
@@ -215,6 +221,7 @@ impl Connections {
             tls,
             stop,
             tasks: JoinSet::new(),
+            tarpit,
             evictions: EvictionLog::default(),
         }
     }
@@ -236,12 +243,15 @@ impl Connections {
         let permit = ConnectionPermit::Remote(permit);
         let (service, stop) = (Arc::clone(&self.service), self.stop.clone());
         let tls = self.tls.clone();
+        let mark = EvictionMark::default();
+        let stream = EvictableStream::new(stream, mark.clone(), self.tarpit.clone());
         let task = self.tasks.spawn(async move {
             let limit = service.limits.header_read_timeout;
-            if !wait_for_first_byte(&stream, limit, &stop).await {
+            let Some(tcp) = stream.tcp() else { return };
+            if !wait_for_first_byte(tcp, limit, &stop).await {
                 return;
             }
-            set_socket_options(&stream);
+            set_socket_options(tcp);
             let Some(tls) = tls else {
                 let peer = PeerAddress::Tcp(address, None);
                 return Box::pin(connection::serve_connection(stream, peer, permit, service, stop))
@@ -257,7 +267,7 @@ impl Connections {
                 Box::pin(connection::serve_connection(stream, peer, permit, service, stop)).await;
             }
         });
-        self.tcp.set_task(id, task);
+        self.tcp.set_task(id, task, mark);
     }
 
     fn accept_local(&mut self, stream: UnixStream) {

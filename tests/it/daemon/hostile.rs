@@ -99,6 +99,8 @@ async fn attack_if_asked_to() {
         let hello = Arc::clone(&hello);
         connections.spawn(async move {
             let source = format!("127.{}.{}.1:0", 10 + attacker, n % SOURCES);
+            // Half of these beginnings do not fit the protocol of the listener. The
+            // daemon closes those connections at once, so they come back at full speed.
             let begin: &[u8] = match n % 4 {
                 0 => b"",
                 1 => b"GET /healthz HTTP/1.1\r\nHost: local",
@@ -221,8 +223,8 @@ async fn call_beside_an_attack(test: &str, agent: &Agent, tls: Option<TlsConnect
             assert!(percentile(attacked, 99) < MAX_P99, "{what}");
         }
     }
-    // The descriptors of its permits, and some for what it does besides.
-    assert!(open <= 512 + 64 + 64, "{open} more descriptors are open");
+    // The descriptors of its permits and of the tarpit, and some for what it does besides.
+    assert!(open <= 512 + 64 + 8192 + 64, "{open} more descriptors are open");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
