@@ -28,9 +28,10 @@ use crate::tls::{ClientTlsFiles, client_config};
 
 /// The timeout of a connect, 5 s. The daemon is on this machine or near it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The timeout of a response. It exceeds the longest `monitor.attempt_deadline`, 10 min. After it
-/// the daemon still finishes the request.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(11 * 60);
+/// The timeout of a response. It exceeds twice the longest `monitor.attempt_deadline`, 10 min,
+/// because the preparation of an attempt and the attempt each have that time. After it the daemon
+/// still finishes the request.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(21 * 60);
 /// The maximum size of a response: 16 MiB, enough for more than ten thousand inventories.
 const MAX_RESPONSE_BYTES: usize = 16 << 20;
 

@@ -20,7 +20,7 @@ pub(super) enum SecretError {
     Unreadable { from: String, source: io::Error },
     #[error(
         "{from} {risk}: a file with a secret must belong to root or to the user of the command, and \
-         nobody else may read or replace it (chmod 600)"
+         no other user may read or replace it (chmod 600)"
     )]
     Unsafe { from: String, risk: FileRisk },
     #[error("{0} is empty, not UTF-8 text, or larger than 64 KiB")]

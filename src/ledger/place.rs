@@ -1,5 +1,5 @@
 //! The files of the state directory as they were opened, compared with those that have their paths
-//! now. A commit to a ledger that nobody can find any more would be lost.
+//! now. A commit to a ledger that has no path any more would be lost.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -83,7 +83,7 @@ impl RunningChecks {
                 Some(Err(error)) => {
                     // The error does not name the check. All are aborted, so that the next ones can
                     // start.
-                    self.abort_attempt();
+                    self.abort_checks();
                     CompletedCheck::Panicked(error)
                 }
                 None => std::future::pending().await,
@@ -100,15 +100,15 @@ impl RunningChecks {
     }
 
     /// Aborts every check. Connections are closed and the worker is killed.
-    pub(crate) fn abort_attempt(&mut self) {
+    pub(crate) fn abort_checks(&mut self) {
         self.tasks.abort_all();
         self.prepared = None;
         self.in_flight = InFlight::default();
     }
 
-    /// Aborts every check as [`RunningChecks::abort_attempt`] does, and waits until all have ended.
+    /// Aborts every check as [`RunningChecks::abort_checks`] does, and waits until all have ended.
     /// After that, a worker that cannot be killed is known.
-    pub(crate) async fn abort_all(&mut self) {
+    pub(crate) async fn abort_checks_and_wait(&mut self) {
         self.tasks.shutdown().await;
         self.prepared = None;
         self.in_flight = InFlight::default();

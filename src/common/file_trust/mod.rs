@@ -1,8 +1,8 @@
-//! The decision if the daemon may take a file: its owner, its mode, its type and the folders on the
-//! way to it.
+//! The decision whether the daemon may use a file: its owner, its mode, its type and the folders on
+//! the way to it.
 //!
 //! # Guarantees
-//! - Every file that decides about access or contains a secret is judged by this module alone.
+//! - Every file that decides about access or contains a secret is checked by this module alone.
 //! - The decision is about an open descriptor. A name that changes meanwhile has no effect.
 
 mod open;

@@ -114,7 +114,7 @@ enum Found {
     OpenLink,
 }
 
-/// Resolves a path as `path_resolution(7)` describes it, and judges each folder on the way.
+/// Resolves a path as `path_resolution(7)` describes it, and checks each folder on the way.
 fn resolve(path: &Path, trusted: TrustedOwner) -> io::Result<PathEnd> {
     let mut rest: VecDeque<OsString> = components(path);
     let (mut folder, mut shown) = start_of(path)?;
@@ -123,7 +123,7 @@ fn resolve(path: &Path, trusted: TrustedOwner) -> io::Result<PathEnd> {
         // The path of a root folder has no components.
         let name = rest.pop_front().unwrap_or_else(|| OsString::from("."));
         let is_last = rest.is_empty();
-        let entry = look_at(&folder, &name, !is_last)?;
+        let entry = open_entry(&folder, &name, !is_last)?;
         let status = FileStatus::from(&fstat(&entry)?);
         if risk.is_none() {
             let found = folder_risk(&FileStatus::from(&fstat(&folder)?), status.user, trusted);
@@ -162,7 +162,7 @@ fn resolve(path: &Path, trusted: TrustedOwner) -> io::Result<PathEnd> {
 
 /// Opens an entry without following a link. A folder on the way is opened as one, which mounts it
 /// if it is an automount point.
-fn look_at(folder: impl AsFd + Copy, name: &OsStr, as_folder: bool) -> nix::Result<OwnedFd> {
+fn open_entry(folder: impl AsFd + Copy, name: &OsStr, as_folder: bool) -> nix::Result<OwnedFd> {
     if as_folder
         && let Ok(entry) = openat(folder, name, NAME_ONLY | OFlag::O_DIRECTORY, Mode::empty())
     {

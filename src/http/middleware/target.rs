@@ -18,6 +18,10 @@ pub(super) fn normalize_target(target: &Uri) -> Option<Uri> {
 }
 
 fn normalize_path(path: &str) -> Option<String> {
+    // Nearly every path has no encoding, and then needs no copy.
+    if !path.contains('%') {
+        return None;
+    }
     let mut parts = path.split('%');
     let mut normal = parts.next()?.to_owned();
     for part in parts {

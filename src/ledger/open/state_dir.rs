@@ -6,6 +6,8 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat};
@@ -42,7 +44,7 @@ pub enum StateDirError {
     },
     /// Another user can read or replace the directory or a file in it.
     #[error(
-        "{path} {risk}; the state directory and its files must belong to the daemon, and nobody else \
+        "{path} {risk}; the state directory and its files must belong to the daemon, and no other user \
          may write to them: restore owner and mode, and remove links"
     )]
     Unsafe {
@@ -61,6 +63,11 @@ pub enum StateDirError {
     },
 }
 
+/// Maximum wait for the lock. A daemon that is killed while it starts a worker leaves a child that
+/// holds the lock until its `execve(2)`, which takes milliseconds.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
+/// Interval between two tries to lock the state directory.
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(5);
 /// Name of the lock file.
 const LOCK_FILE: &str = "lock";
 /// Name of the file with the id of this installation.
@@ -118,9 +125,10 @@ impl StateDir {
             Errno::ELOOP => StateDirError::Unsafe { path: path.clone(), risk: FileRisk::Link },
             errno => unusable(&path, errno.into()),
         })?;
-        check_files(dir, &folder, policy)?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        match wait_for_lock(file) {
             Ok(mut lock) => {
+                // Without the lock, the files belong to the daemon that holds it.
+                check_files(dir, &folder, policy)?;
                 let pid = std::process::id();
                 // The pid only serves the error message of another daemon. The lock does not depend
                 // on it.
@@ -178,8 +186,26 @@ fn open_lock(folder: &OwnedFd) -> nix::Result<File> {
     openat(folder, LOCK_FILE, flags, Mode::from_bits_truncate(0o600)).map(File::from)
 }
 
-/// Checks the files that the directory has so far. Nobody else can replace them afterwards, because
-/// the folder has been checked before.
+/// Locks the file. If another process has locked it, this waits at most [`LOCK_TIMEOUT`].
+///
+/// # Errors
+/// `EWOULDBLOCK` if the other process keeps the lock, or the error of the system. The file is
+/// returned with it.
+fn wait_for_lock(mut file: File) -> Result<Flock<File>, (File, Errno)> {
+    let deadline = Instant::now() + LOCK_TIMEOUT;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Err((locked, Errno::EWOULDBLOCK)) if Instant::now() < deadline => {
+                file = locked;
+                thread::sleep(LOCK_RETRY_INTERVAL);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Checks the files that the directory has so far. No other user can replace them afterwards,
+/// because the folder has been checked before.
 fn check_files(dir: &Path, folder: &OwnedFd, policy: &FilePolicy) -> Result<(), StateDirError> {
     for (name, protection) in OWN_FILES
         .map(|name| (name, FileProtection::Write))

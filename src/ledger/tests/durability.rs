@@ -137,11 +137,27 @@ async fn a_removed_store_leaves_nothing_and_may_come_back() {
 fn a_second_daemon_is_rejected_with_the_pid_of_the_first() {
     let place = TestStateDir::new();
     let held = StateDir::open(place.path(), &FilePolicy::of_process()).unwrap();
+    let unfinished = place.path().join(".node-id.new");
+    std::fs::write(&unfinished, "the first daemon is writing this").unwrap();
     let refused = StateDir::open(place.path(), &FilePolicy::of_process()).unwrap_err();
     let StateDirError::Locked { pid, .. } = refused else { panic!("{refused}") };
     assert_eq!(pid, Some(std::process::id()));
+    assert!(unfinished.exists(), "the files are those of the first daemon");
     drop(held);
     StateDir::open(place.path(), &FilePolicy::of_process()).unwrap();
+    assert!(!unfinished.exists());
+}
+
+#[test]
+fn a_lock_that_outlives_its_daemon_for_a_moment_is_waited_for() {
+    let place = TestStateDir::new();
+    let held = StateDir::open(place.path(), &FilePolicy::of_process()).unwrap();
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| StateDir::open(place.path(), &FilePolicy::of_process()));
+        // As a child of a killed daemon does at its exec.
+        drop(held);
+        second.join().unwrap().unwrap();
+    });
 }
 
 #[test]

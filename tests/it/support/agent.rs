@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use hyper::Method;
 use imagestore_agent::cli::{DaemonAddress, DaemonResponse};
 use imagestore_agent::model::Secret;
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -226,19 +225,6 @@ impl Agent {
     pub(crate) fn kill(&mut self) {
         self.signal(Signal::SIGKILL);
         self.ended();
-        self.until_unlocked();
-    }
-
-    /// Waits until no process holds the lock of the state directory. A child that the killed daemon
-    /// was starting inherits the lock and holds it until its exec, after the daemon is gone.
-    fn until_unlocked(&self) {
-        let Ok(mut file) = fs::File::open(self.path("state/lock")) else { return };
-        let deadline = Instant::now() + TEST_TIMEOUT;
-        while let Err((locked, _)) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            assert!(Instant::now() < deadline, "the state directory stays locked");
-            file = locked;
-            std::thread::yield_now();
-        }
     }
 
     /// Sends SIGTERM. Returns the exit status and the time until the end.

@@ -135,7 +135,7 @@ impl StoreTask {
             TaskEvent::Stopped => {
                 // The last commit records a worker that cannot be killed. The next start then sends
                 // no second one.
-                self.checks.abort_all().await;
+                self.checks.abort_checks_and_wait().await;
                 self.apply_input(StepInput::Stopping).await;
                 self.waiters.notify_all(&Err(faults::agent_stopping().into()));
                 return ControlFlow::Break(None);

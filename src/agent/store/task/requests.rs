@@ -103,7 +103,7 @@ impl StoreTask {
             let _ = reply.map(|reply| reply.send(Err(faults::commit_failed(&error).into())));
             return None;
         }
-        self.checks.abort_all().await;
+        self.checks.abort_checks_and_wait().await;
         info!(name = %self.store.name, "store removed");
         let (callers, replies) = drain_commands(&mut self.commands);
         self.waiters.append(callers);

@@ -165,7 +165,7 @@ impl StoreTask {
             StepEffect::StartAttempt(attempt) => self.checks.start_attempt(attempt.id, &observed()),
             StepEffect::Probe { write } => self.checks.start_probe(&observed(), write),
             StepEffect::LogIn => self.checks.start_login(&observed()),
-            StepEffect::CancelAttempt(_) => self.checks.abort_attempt(),
+            StepEffect::CancelAttempt(_) => self.checks.abort_checks(),
             StepEffect::CompleteAttempt(_, outcome) => {
                 let result = outcome.map(|()| Arc::clone(&self.snapshot.borrow()));
                 self.waiters.notify_all(&result);
