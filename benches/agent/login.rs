@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use crate::figures::{compare, spread};
 use crate::requests::Peer;
 use crate::support::agent::{Agent, TEST_TIMEOUT, TOKEN};
+use crate::support::loopback::{connect_from, nth_source};
 use crate::support::sshd::{KeyPair, Sshd, User};
 
 const ROUNDS: usize = 61;
@@ -165,8 +166,9 @@ async fn at_once(address: SocketAddr, store: &str, callers: usize) -> Duration {
     );
     let request: Arc<[u8]> = request.into_bytes().into();
     let mut streams = Vec::new();
-    for _ in 0..callers {
-        streams.push(TcpStream::connect(address).await.unwrap());
+    for number in 0..callers {
+        // The daemon limits the connections of one source.
+        streams.push(connect_from(nth_source(number), address).await.unwrap());
     }
     let begun = Instant::now();
     let calls: JoinSet<()> =

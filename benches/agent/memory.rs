@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::support::agent::{Agent, TOKEN};
 use crate::support::filesystems::MountedFs;
+use crate::support::loopback::{connect_from, nth_source};
 use crate::support::processes::descriptors;
 use crate::support::sshd::{Sshd, User};
 use crate::support::wait::until;
@@ -40,8 +40,9 @@ pub(crate) async fn idle_and_after_connections(sshd: &Sshd, user: &User) {
     // All connections are open at once, and each sends a request.
     let path = "/zstack/v1/backup-storage/image-store";
     let mut open = Vec::new();
-    for _ in 0..CONNECTIONS {
-        open.push(TcpStream::connect(agent.address()).await.unwrap());
+    for number in 0..CONNECTIONS {
+        // The daemon limits the connections of one source.
+        open.push(connect_from(nth_source(number), agent.address()).await.unwrap());
     }
     let request =
         format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: OAuth {TOKEN}\r\n\r\n");

@@ -2,12 +2,12 @@
 
 use hyper::Method;
 use serde_json::{Value, json};
-use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
 use crate::support::agent::{Agent, TOKEN, store};
 use crate::support::filesystems::MountedFs;
 use crate::support::http_server::{HttpRequest, HttpResponse, exchange};
+use crate::support::loopback::{connect_from, nth_source};
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
 use crate::support::wait::until;
@@ -20,13 +20,11 @@ const STORES: &str = "/zstack/v1/backup-storage/image-store";
 /// Sends a request in a task of its own.
 fn send(calls: &mut JoinSet<HttpResponse>, agent: &Agent, line: &str, body: &Value) {
     let (address, line, body) = (agent.address(), line.to_owned(), body.to_string());
-    // A hundred connections from each address, because the daemon limits those of one source.
-    let source = [127, 0, 0, 2 + u8::try_from(calls.len() / 100).unwrap()];
+    // The daemon limits the connections of one source.
+    let source = nth_source(calls.len());
     calls.spawn(async move {
         let request = HttpRequest { token: Some(TOKEN), ..HttpRequest::new(&line, &body) };
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind((source, 0).into()).unwrap();
-        exchange(socket.connect(address).await.unwrap(), &request.bytes()).await
+        exchange(connect_from(source, address).await.unwrap(), &request.bytes()).await
     });
 }
 

@@ -23,13 +23,14 @@ use imagestore_agent::settings::{FilePolicy, ServerSettings, Settings};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::fixtures::FixedClock;
+use super::loopback::connect_from;
 use super::secret_files::write_secret;
 
 /// A store that connects.
@@ -422,9 +423,8 @@ impl TestServer {
 
     /// A connection from another source: an address of the loopback network.
     pub(crate) async fn connect_from(&self, source: &str) -> TcpStream {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
-        with_timeout(socket.connect(self.address)).await.unwrap()
+        let source = source.parse().unwrap();
+        with_timeout(connect_from(source, self.address)).await.unwrap()
     }
 
     pub(crate) async fn try_connect(&self) -> std::io::Result<TcpStream> {

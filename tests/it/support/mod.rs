@@ -12,6 +12,7 @@ pub(crate) mod fuse;
 pub(crate) mod health;
 pub(crate) mod http_server;
 pub(crate) mod ledger_snapshot;
+pub(crate) mod loopback;
 pub(crate) mod management_node;
 pub(crate) mod non_ssh_peers;
 pub(crate) mod processes;
