@@ -12,6 +12,7 @@ use crate::ledger::Ledger;
 use crate::lifecycle::{CheckPolicy, StepTime};
 use crate::model::{NodeId, StoreUuid};
 use crate::probe::Prober;
+use crate::settings::HostKeyPolicy;
 use crate::ssh::Verifier;
 
 /// Called after each commit that put a notice into the outbox.
@@ -47,8 +48,8 @@ pub struct AgentContext {
     pub probe_timeout: Duration,
     /// Maximum duration of one attempt.
     pub attempt_timeout: Duration,
-    /// True if the first host key of a server is pinned; false under the `accept-any` policy.
-    pub pins_host_keys: bool,
+    /// The host keys that a login accepts.
+    pub host_key_policy: HostKeyPolicy,
     /// Called for a store after its notice was committed. If it is `None`, there is no outbox, and
     /// transitions are recorded in the history only.
     pub outbox_signal: Option<OutboxSignal>,
@@ -57,6 +58,11 @@ pub struct AgentContext {
 }
 
 impl AgentContext {
+    /// Returns true if the first host key of a server is pinned.
+    pub(super) fn pins_host_keys(&self) -> bool {
+        self.host_key_policy != HostKeyPolicy::AcceptAny
+    }
+
     /// Returns the current time, with a new random number.
     pub(super) fn step_time(&self) -> StepTime {
         StepTime {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::common::BlockingError;
 use crate::ledger::CommitError;
-use crate::model::{Fault, ImageDir, Reason, StoreUuid};
+use crate::model::{Fault, ImageDir, Reason, Store, StoreUuid};
 
 /// The daemon is stopping, or the task that was to reply has ended.
 pub(super) fn agent_stopping() -> Fault {
@@ -129,6 +129,16 @@ pub(super) fn duplicate_directory(dir: &ImageDir, other: StoreUuid) -> Fault {
     )
     .with_detail("path", dir.as_str())
     .with_detail("uuid", other.to_string())
+}
+
+/// The stored secrets were given for another server, and no key identifies the present one.
+pub(super) fn credentials_out_of_scope(store: &Store) -> Fault {
+    let (given, present) = (&store.credentials_address, &store.address);
+    let details = format!("the stored secrets were given for {given}, and not for {present}");
+    Fault::new(Reason::CredentialsOutOfScope, details)
+        .with_detail("givenFor", given.to_string())
+        .with_detail("host", present.hostname.as_str())
+        .with_detail("port", present.port.get())
 }
 
 /// Another login of the same store did not end before the deadline.

@@ -11,18 +11,43 @@
 
 use std::sync::Arc;
 
-use super::{AcceptError, AddError, StoreSnapshot};
+use super::{AcceptError, AddError, StoreSnapshot, UpdateRefusal};
 use crate::lifecycle::StoreHistory;
-use crate::model::{AddStore, AttemptFailure, StoreUpdate, StoreUuid, Tags};
+use crate::model::{AddStore, AttemptFailure, Fault, StoreUpdate, StoreUuid, Tags};
 
-/// The reason why a store was not reconnected. An update also fails with it, because a change of
-/// the login is followed by a reconnect.
+/// The reason why a store was not reconnected.
 #[derive(Clone, Debug)]
 pub enum ReconnectError {
     /// No such store is served, or it was removed while the request was waiting.
     UnknownStore(StoreUuid),
     /// A check failed, or the request was not carried out.
     Failed(AttemptFailure),
+}
+
+/// The reason why a store was not updated, or is not connected after the update.
+#[derive(Clone, Debug)]
+pub enum UpdateError {
+    /// No such store is served, or it was removed while the request was waiting.
+    UnknownStore(StoreUuid),
+    /// The update is not permitted. Nothing has changed.
+    Refused(UpdateRefusal),
+    /// The new login failed, the request was not carried out, or the reconnect failed.
+    Failed(AttemptFailure),
+}
+
+impl From<ReconnectError> for UpdateError {
+    fn from(error: ReconnectError) -> Self {
+        match error {
+            ReconnectError::UnknownStore(uuid) => Self::UnknownStore(uuid),
+            ReconnectError::Failed(failure) => Self::Failed(failure),
+        }
+    }
+}
+
+impl From<Fault> for UpdateError {
+    fn from(fault: Fault) -> Self {
+        Self::Failed(fault.into())
+    }
 }
 
 /// The stores of one daemon. Cheap to clone.
@@ -62,7 +87,7 @@ pub trait StoreService: Clone + Send + Sync + 'static {
     /// result.
     ///
     /// # Errors
-    /// [`ReconnectError`]. Its failure gives the fault of the new login, is `agent_busy` if the
+    /// [`UpdateError`]. Its failure gives the fault of the new login, is `agent_busy` if the
     /// store was changed in the meantime, or is that of [`StoreService::reconnect`].
     ///
     /// # Cancel safety
@@ -72,7 +97,7 @@ pub trait StoreService: Clone + Send + Sync + 'static {
         &self,
         uuid: StoreUuid,
         update: StoreUpdate,
-    ) -> impl Future<Output = Result<Arc<StoreSnapshot>, ReconnectError>> + Send;
+    ) -> impl Future<Output = Result<Arc<StoreSnapshot>, UpdateError>> + Send;
 
     /// Pins the host key that the last failed attempt of a store recorded, and reconnects the
     /// store.

@@ -104,7 +104,7 @@ impl TaskStarter {
             policy: new_policy(settings),
             probe_timeout: settings.monitor.probe_deadline,
             attempt_timeout: settings.monitor.attempt_deadline,
-            pins_host_keys: settings.ssh.host_key_policy != HostKeyPolicy::AcceptAny,
+            host_key_policy: settings.ssh.host_key_policy,
             outbox_signal: notifier.map(|handle| -> OutboxSignal {
                 Arc::new(move |store| handle.notify_changed(store))
             }),

@@ -271,10 +271,11 @@ pub struct UpdateArgs {
     /// Description of the store, at most 2048 characters.
     #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
-    /// Host of the SSH login: an address or a name of this node.
+    /// Host of the SSH login: an address or a name of this node. At another host or port, the
+    /// stored secrets are used only if the server has the pinned key; otherwise, give a secret.
     #[arg(long, value_name = "HOST")]
     pub hostname: Option<Hostname>,
-    /// Port of the SSH server, 1 to 65535.
+    /// Port of the SSH server, 1 to 65535. The rule of `--hostname` applies.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
     /// User of the SSH login, 1 to 255 characters.

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::api::response;
 use super::auth::Role;
-use crate::agent::{AcceptError, ReconnectError};
+use crate::agent::{AcceptError, ReconnectError, UpdateError, UpdateRefusal};
 use crate::management::UrlError;
 use crate::model::{AttemptFailure, Fault, HostKey, Reason, StoreUuid};
 use crate::wire::InvalidBody;
@@ -45,6 +45,10 @@ pub(crate) enum ApiError {
     UnexpectedTaskHeader,
     /// The role of the caller is insufficient.
     InsufficientRole { has: Role, needs: Role },
+    /// An update names the fingerprint of a host key, which needs the role admin.
+    FingerprintNeedsAdmin { has: Role },
+    /// An update to another server does not bring the secrets for it.
+    SecretsRequired,
     /// The path does not exist.
     UnknownPath,
     /// The store does not exist.
@@ -119,6 +123,7 @@ impl ApiError {
             Self::InvalidUuid
             | Self::InvalidBody(_)
             | Self::MalformedBody
+            | Self::SecretsRequired
             | Self::InvalidHost
             | Self::InvalidTaskHeader(_)
             | Self::UrlNotAllowed { bad: UrlError::NotHttp, .. }
@@ -127,6 +132,7 @@ impl ApiError {
             Self::MissingToken | Self::UnknownSession => StatusCode::UNAUTHORIZED,
             Self::TooManyAuthFailures { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::InsufficientRole { .. }
+            | Self::FingerprintNeedsAdmin { .. }
             | Self::CrossSiteRequest
             | Self::NetworkNotAllowed(_)
             | Self::UrlNotAllowed { .. } => StatusCode::FORBIDDEN,
@@ -187,6 +193,20 @@ impl From<ReconnectError> for ApiError {
         match error {
             ReconnectError::UnknownStore(store) => Self::UnknownStore(store),
             ReconnectError::Failed(failure) => Self::ConnectFailed(failure),
+        }
+    }
+}
+
+impl ApiError {
+    /// Creates the error of an update that a caller with this role requested.
+    pub(super) fn from_update(error: UpdateError, caller: Role) -> Self {
+        match error {
+            UpdateError::UnknownStore(store) => Self::UnknownStore(store),
+            UpdateError::Refused(UpdateRefusal::AdminRequired) => {
+                Self::FingerprintNeedsAdmin { has: caller }
+            }
+            UpdateError::Refused(UpdateRefusal::SecretsRequired) => Self::SecretsRequired,
+            UpdateError::Failed(failure) => Self::ConnectFailed(failure),
         }
     }
 }

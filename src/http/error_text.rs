@@ -1,10 +1,14 @@
 //! The text of each request error: its code, its details and its remedy.
 
 use super::api::agent_protocol::MAX_TASK_UUID_BYTES;
+use super::auth::Role;
 use super::auth::rate_limit::{MAX_EVENTS_PER_WINDOW, RATE_WINDOW};
 use super::error::ApiError;
 use crate::management::UrlError;
 use crate::wire::{ErrorCode, InvalidBody};
+
+/// The path of an update in its body.
+const UPDATE_PATH: &str = "$.updateImageStoreBackupStorage";
 
 /// The remedy for an address or URL outside `server.agent_allow`.
 const AGENT_ALLOW_REMEDY: &str = "add the network of the management node to server.agent_allow";
@@ -114,6 +118,29 @@ impl ApiError {
             )
             .with_opaque("role", has.as_str())
             .with_opaque("needs", needs.as_str()),
+            Self::FingerprintNeedsAdmin { has } => remediable_error(
+                "ID.1002",
+                format!(
+                    "{UPDATE_PATH}.hostKeyFingerprint: the role admin decides which host key is \
+                     accepted, but the caller has the role {has}"
+                ),
+                "omit the fingerprint, or use a session or a client certificate with the role admin",
+            )
+            .with_opaque("path", format!("{UPDATE_PATH}.hostKeyFingerprint"))
+            .with_opaque("role", has.as_str())
+            .with_opaque("needs", Role::Admin.as_str()),
+            Self::SecretsRequired => remediable_error(
+                "SYS.1007",
+                format!(
+                    "{UPDATE_PATH}: expected the key password, privateKey or both: the stored \
+                     secrets were given for another hostname and port, and no pinned host key \
+                     identifies this server"
+                ),
+                "send the password or the private key for this server, and all of them if the \
+                 login needs both",
+            )
+            .with_opaque("path", UPDATE_PATH)
+            .with_opaque("expected", "the key password, privateKey or both"),
             Self::UnknownPath => remediable_error(
                 "SYS.1003",
                 "the path does not exist",

@@ -7,7 +7,7 @@ use tracing::{Instrument as _, debug, debug_span};
 use super::{CommitError, LedgerChange, OutboxDepth};
 use crate::common::Timestamp;
 use crate::lifecycle::StoreHistory;
-use crate::model::{Epoch, Fault, Notice, Position, Reason, SshCredentials, StoreUuid};
+use crate::model::{Epoch, Fault, Notice, Position, Reason, SshCredentials, Store, StoreUuid};
 
 /// Maximum number of waiting requests. A commit takes much less than a millisecond, so this many
 /// mean that the disk hangs. Further requests fail with `Busy` instead of filling memory.
@@ -35,7 +35,7 @@ pub(super) enum LedgerRequest {
     Commit(LedgerChange, ReplySender<Result<(), CommitError>>),
     NextEpoch(Timestamp, ReplySender<Result<Epoch, CommitError>>),
     CheckWritable(ReplySender<Result<(), CommitError>>),
-    Credentials(StoreUuid, ReplySender<Result<SshCredentials, Fault>>),
+    Credentials(Box<Store>, ReplySender<Result<SshCredentials, Fault>>),
     PendingNotices(StoreUuid, u32, ReplySender<Result<Vec<Notice>, ReadError>>),
     OutboxDepth(StoreUuid, Position, ReplySender<Result<OutboxDepth, ReadError>>),
     StoresWithPending(ReplySender<Result<Vec<StoreUuid>, ReadError>>),
@@ -93,16 +93,19 @@ impl Ledger {
         self.send_request(LedgerRequest::CheckWritable).await?
     }
 
-    /// Returns the unsealed secrets of a store.
+    /// Returns the unsealed secrets of a store, if the ledger holds them for the login of this
+    /// definition.
     ///
     /// # Errors
+    /// Returns `agent_busy` if a change of the login was committed after this definition was read.
     /// Returns `secret_unreadable` if a secret is damaged or missing, or without the master key
     /// that sealed it. Returns `state_disk_trouble`, `agent_busy` or `agent_stopping` if the ledger
     /// cannot be read.
     ///
     /// # Cancel safety
     /// This request only reads.
-    pub async fn credentials(&self, store: StoreUuid) -> Result<SshCredentials, Fault> {
+    pub async fn credentials(&self, store: &Store) -> Result<SshCredentials, Fault> {
+        let store = Box::new(store.clone());
         let response = self.send_request(|reply| LedgerRequest::Credentials(store, reply)).await;
         response.unwrap_or_else(|error| {
             let reason = match error {

@@ -224,7 +224,7 @@ fn answer_request(
             let _ = reply.send(check_place().and_then(|()| write()));
         }
         LedgerRequest::Credentials(store, reply) => {
-            let _ = reply.send(stores::load_credentials(connection, store, sealer));
+            let _ = reply.send(stores::load_credentials(connection, &store, sealer));
         }
         LedgerRequest::PendingNotices(store, limit, reply) => {
             let _ = reply

@@ -110,6 +110,9 @@ reasons! {
     /// The stored secret cannot be unsealed.
     SecretUnreadable "secret_unreadable" Ssh Hard
         "restore the master key that sealed the secret, or give the store its credentials again with imagestore-agent update";
+    /// The stored secrets were given for another address, and no pinned key identifies the server.
+    CredentialsOutOfScope "credentials_out_of_scope" Ssh Hard
+        "give the store its password or private key again with imagestore-agent update: without a pinned key, a stored secret is sent only to the hostname and port that it was given for";
     /// The server temporarily rejects connections.
     Throttled "throttled" Ssh Soft
         "find the client that opens too many connections to sshd, or relax its limits (MaxStartups, PerSourcePenalties)";

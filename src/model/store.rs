@@ -44,6 +44,30 @@ pub struct Store {
     /// Fingerprints given with the store. If there are any, the first host key that is pinned must
     /// have one of them.
     pub given_fingerprints: Vec<String>,
+    /// The address that the stored secrets were given for. It differs from `address` if an update
+    /// moved the store to another address of the server with the pinned key.
+    pub credentials_address: SshAddress,
+}
+
+impl Store {
+    /// Returns true if both definitions describe the same login.
+    pub fn has_same_login(&self, other: &Self) -> bool {
+        self.pinned_key == other.pinned_key && self.has_same_account(other)
+    }
+
+    /// Returns true if the secrets that were committed with this definition belong to the login of
+    /// `observed`. The observed definition may have a first host key that is not committed yet.
+    pub fn covers_login_of(&self, observed: &Self) -> bool {
+        let has_same_key = self.pinned_key.is_none() || self.pinned_key == observed.pinned_key;
+        has_same_key && self.has_same_account(observed)
+    }
+
+    fn has_same_account(&self, other: &Self) -> bool {
+        self.address == other.address
+            && self.username == other.username
+            && self.given_fingerprints == other.given_fingerprints
+            && self.credentials_address == other.credentials_address
+    }
 }
 
 /// A store to add, lexically checked.
@@ -94,6 +118,8 @@ pub struct StoreUpdate {
     /// True if the login is made although the server has rejected it too often. This changes
     /// nothing in the definition.
     pub force: bool,
+    /// True if the caller may decide which host key is accepted.
+    pub by_admin: bool,
     /// Tags of the attempt that follows.
     pub tags: Tags,
 }

@@ -31,4 +31,6 @@ pub use host::MarkerLocation;
 pub use limit::LoginClass;
 pub use phase::PhaseDurations;
 pub use prepared::PreparedLogin;
+#[cfg(test)]
+pub(crate) use session::host_key::HostKeyCheck;
 pub use verifier::{EvidenceScope, LoginRequest, VerifiedLogin, Verifier};

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::{LoginResult, marker_location};
+use crate::agent::login::secret_scope::check_secret_scope;
 use crate::agent::login::{LoginPermit, StoreLogins};
 use crate::agent::{AgentContext, faults};
 use crate::model::{Check, Fault, Store};
@@ -40,8 +41,11 @@ pub(super) async fn prepare_login(
     if let Some(fault) = rejection {
         return Ok(PreparedStoreLogin { login: Err(fault), _permit: permit });
     }
+    if let Err(fault) = check_secret_scope(store, context.host_key_policy) {
+        return Ok(PreparedStoreLogin { login: Err(fault), _permit: permit });
+    }
     let until = deadline.min(Instant::now() + CREDENTIALS_TIMEOUT);
-    let credentials = timeout_at(until, context.daemon.ledger.credentials(store.uuid)).await;
+    let credentials = timeout_at(until, context.daemon.ledger.credentials(store)).await;
     let login = match credentials.unwrap_or_else(|_| Err(faults::no_credentials())) {
         Ok(credentials) => {
             let login = LoginRequest {

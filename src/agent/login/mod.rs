@@ -5,6 +5,7 @@
 //! [`LoginHistory`] is pure: callers pass the time, and it neither sleeps nor performs I/O.
 
 mod lockout;
+pub(super) mod secret_scope;
 pub(super) mod trial;
 
 use std::pin::pin;

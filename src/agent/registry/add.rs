@@ -240,8 +240,9 @@ fn new_store(
         marker: claim.marker,
         mount: verified.examined.place.clone(),
         had_registry: verified.examined.has_registry,
-        pinned_key: context.pins_host_keys.then(|| verified.verified.host_key.clone()),
+        pinned_key: context.pins_host_keys().then(|| verified.verified.host_key.clone()),
         given_fingerprints: request.given_fingerprints.clone(),
+        credentials_address: request.address.clone(),
     }
 }
 

@@ -16,7 +16,8 @@ use super::store::definition::DefinitionChange;
 use add::{AddError, AddReplySender};
 
 use super::{
-    AcceptError, AgentContext, ReconnectError, StoreHandle, StoreService, StoreSnapshot, faults,
+    AcceptError, AgentContext, ReconnectError, StoreHandle, StoreService, StoreSnapshot,
+    UpdateError, faults,
 };
 use crate::lifecycle::StoreHistory;
 use crate::model::{AddStore, AttemptFailure, Reason, StoreUpdate, StoreUuid, Tags};
@@ -132,8 +133,8 @@ impl StoreService for Registry {
         &self,
         uuid: StoreUuid,
         update: StoreUpdate,
-    ) -> Result<Arc<StoreSnapshot>, ReconnectError> {
-        let store = self.find_store(uuid).ok_or(ReconnectError::UnknownStore(uuid))?;
+    ) -> Result<Arc<StoreSnapshot>, UpdateError> {
+        let store = self.find_store(uuid).ok_or(UpdateError::UnknownStore(uuid))?;
         let tags = update.tags.clone();
         let verification = async {
             let before = &store.wait_until_idle().await.store;
@@ -141,18 +142,21 @@ impl StoreService for Registry {
         };
         let verified = tokio::select! {
             biased;
-            () = self.stop.cancelled() => Err(faults::agent_stopping().into()),
+            () = self.stop.cancelled() => Err(UpdateError::from(faults::agent_stopping())),
             verified = verification => verified,
         };
         let updated = match verified {
-            Ok(verified) => {
-                store.change_definition(DefinitionChange::Update(Box::new(verified)), tags).await
-            }
-            Err(failure) => Err(failure),
+            Ok(verified) => store
+                .change_definition(DefinitionChange::Update(Box::new(verified)), tags)
+                .await
+                .map_err(UpdateError::Failed),
+            Err(error) => Err(error),
         };
         match updated {
-            Ok(snapshot) => Ok(snapshot),
-            Err(failure) => Err(self.request_error(uuid, &store, failure).await),
+            Err(UpdateError::Failed(failure)) => {
+                Err(self.request_error(uuid, &store, failure).await.into())
+            }
+            result => result,
         }
     }
 

@@ -12,6 +12,7 @@ use crate::common::Timestamp;
 use crate::ledger::LedgerChange;
 use crate::lifecycle::{DurableRecord, HistoryEntry, HistoryEvent, StoreRecord};
 use crate::model::{AttemptFailure, HostKey, Status, Store, StoreUuid};
+use crate::settings::HostKeyPolicy;
 
 /// A requested change of the definition.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ impl DefinitionChange {
         self,
         store: &Store,
         record: &StoreRecord,
-        pins_host_keys: bool,
+        policy: HostKeyPolicy,
         at: Timestamp,
     ) -> Result<PlannedChange, AttemptFailure> {
         let (reconnects, (store, change, event)) = match self {
@@ -55,7 +56,7 @@ impl DefinitionChange {
                 if reconnects && record.has_attempt() {
                     return Err(faults::attempt_running().into());
                 }
-                (reconnects, verified.apply_update(store, pins_host_keys, at)?)
+                (reconnects, verified.apply_update(store, policy, at)?)
             }
         };
         let attempt = record.durable.attempt;

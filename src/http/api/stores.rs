@@ -48,9 +48,11 @@ pub(super) async fn act_on_store<S: StoreService>(
             StoreAction::Reconnect { tags, force } => {
                 state.stores.reconnect(uuid, tags, force).await?
             }
-            StoreAction::Update(update) => {
+            StoreAction::Update(mut update) => {
                 audit.set_action("update");
-                state.stores.update(uuid, *update).await?
+                update.by_admin = caller.role() >= Role::Admin;
+                let updated = state.stores.update(uuid, *update).await;
+                updated.map_err(|error| ApiError::from_update(error, caller.role()))?
             }
             StoreAction::AcceptHostKey { fingerprint, tags } => {
                 audit.set_action("accept_host_key");

@@ -33,6 +33,18 @@ pub(in crate::ledger) struct StoredStore {
     had_registry: bool,
     pinned_key: Option<StoredHostKey>,
     given_fingerprints: Vec<String>,
+    /// Absent if the secrets were given for the address of the store. Ledgers of version 0.1 have
+    /// no such field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    credentials_address: Option<StoredAddress>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredAddress {
+    #[serde(with = "as_text")]
+    hostname: Hostname,
+    port: NonZeroU16,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -90,6 +102,10 @@ impl Persist for Store {
             had_registry: self.had_registry,
             pinned_key: self.pinned_key.clone().map(key),
             given_fingerprints: self.given_fingerprints.clone(),
+            credentials_address: (self.credentials_address != self.address).then(|| {
+                let SshAddress { hostname, port } = self.credentials_address.clone();
+                StoredAddress { hostname, port }
+            }),
         }
     }
 
@@ -99,12 +115,17 @@ impl Persist for Store {
             blob,
             fingerprint,
         };
+        let address = SshAddress { hostname: form.hostname, port: form.port };
+        let credentials_address = form.credentials_address.map_or_else(
+            || address.clone(),
+            |given| SshAddress { hostname: given.hostname, port: given.port },
+        );
         Ok(Self {
             uuid: form.uuid,
             name: form.name,
             description: form.description,
             image_dir: ImageDir::parse(&form.image_dir).map_err(invalid)?,
-            address: SshAddress { hostname: form.hostname, port: form.port },
+            address,
             username: form.username,
             state: form.state,
             zone_uuids: form.zone_uuids,
@@ -115,6 +136,7 @@ impl Persist for Store {
             had_registry: form.had_registry,
             pinned_key: form.pinned_key.map(key),
             given_fingerprints: form.given_fingerprints,
+            credentials_address,
         })
     }
 }

@@ -182,16 +182,30 @@ fn save_credentials(
     Ok(())
 }
 
+/// Returns the definition of a store, or `None` if there is no such store.
+fn load_definition(connection: &Connection, uuid: &str) -> Result<Option<Store>, RowError> {
+    let sql = "SELECT image_dir, definition, sum FROM stores WHERE uuid = ?1";
+    let rows = query_map(connection, sql, [uuid], |row| {
+        let (image_dir, definition): (String, String) = (row.get(0)?, row.get(1)?);
+        let columns = [uuid.as_bytes(), image_dir.as_bytes(), definition.as_bytes()];
+        verify_checksum("stores", &columns, &row.get::<_, Vec<u8>>(2)?)?;
+        decode_column("stores", &definition)
+    })?;
+    Ok(rows.into_iter().next())
+}
+
 /// Returns true if any secret is sealed. A lost master key is then not replaced by a new one.
 pub(crate) fn has_secrets(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("SELECT EXISTS (SELECT 1 FROM secrets)", [], |row| row.get(0))
 }
 
-/// Returns the unsealed secrets of a store. A disk error has a different reason than an unreadable
-/// secret, because the secret may be intact.
+/// Returns the unsealed secrets of a store, if the ledger holds them for the login of this
+/// definition. Both rows are read between the same two commits, so that no secret is paired with
+/// the address of another login. A disk error has a different reason than an unreadable secret,
+/// because the secret may be intact.
 pub(crate) fn load_credentials(
     connection: &Connection,
-    store: StoreUuid,
+    store: &Store,
     sealer: &SecretSealer,
 ) -> Result<SshCredentials, Fault> {
     let unreadable = |error: RowError| {
@@ -204,7 +218,12 @@ pub(crate) fn load_credentials(
             }
         }
     };
-    let uuid = store.to_string();
+    let uuid = store.uuid.to_string();
+    let committed = load_definition(connection, &uuid).map_err(unreadable)?;
+    if committed.is_some_and(|committed| !committed.covers_login_of(store)) {
+        let details = "the login of the store was changed in the meantime";
+        return Err(Fault::new(Reason::AgentBusy, details));
+    }
     let sql = "SELECT field, sealed, sum FROM secrets WHERE store = ?1";
     let rows = query_map(connection, sql, [&uuid], |row| {
         let (field, sealed): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
@@ -220,7 +239,7 @@ pub(crate) fn load_credentials(
     }
     let unseal = |wanted_field: &str| -> Result<Option<Secret>, Fault> {
         let found = rows.iter().find(|(field, _)| field == wanted_field);
-        found.map(|(field, sealed)| sealer.unseal(store, field, sealed)).transpose()
+        found.map(|(field, sealed)| sealer.unseal(store.uuid, field, sealed)).transpose()
     };
     Ok(SshCredentials {
         password: unseal(PASSWORD_KIND)?,

@@ -108,10 +108,10 @@ async fn a_changed_secret_is_found_by_its_checksum_and_concerns_its_own_store_al
         let place = filled().await;
         sql(&place, &format!("UPDATE secrets SET {change} WHERE store = '{}'", uuid(1)));
         let opened = place.open();
-        let fault = opened.ledger.credentials(uuid(1)).await.unwrap_err();
+        let fault = opened.ledger.credentials(&store(1)).await.unwrap_err();
         assert_eq!(fault.reason(), Reason::SecretUnreadable, "{change}");
         assert!(fault.details().contains("checksum"), "{fault:?}");
-        opened.ledger.credentials(uuid(2)).await.unwrap();
+        opened.ledger.credentials(&store(2)).await.unwrap();
         opened.writer.close_ledger().await;
     }
 }
@@ -121,10 +121,10 @@ async fn a_lost_secret_is_reported_and_not_taken_for_none() {
     let place = filled().await;
     sql(&place, &format!("DELETE FROM secrets WHERE store = '{}'", uuid(1)));
     let opened = place.open();
-    let fault = opened.ledger.credentials(uuid(1)).await.unwrap_err();
+    let fault = opened.ledger.credentials(&store(1)).await.unwrap_err();
     assert_eq!(fault.reason(), Reason::SecretUnreadable);
     assert!(fault.details().contains("no longer contains a secret"), "{fault:?}");
-    opened.ledger.credentials(uuid(2)).await.unwrap();
+    opened.ledger.credentials(&store(2)).await.unwrap();
     opened.writer.close_ledger().await;
 }
 

@@ -123,7 +123,7 @@ async fn a_removed_store_leaves_nothing_and_may_come_back() {
     ledger.commit(LedgerChange::new().remove_store(uuid(1))).await.unwrap();
     assert_eq!(ledger.pending_notices(uuid(1), 9).await.unwrap(), []);
     assert_eq!(ledger.history(uuid(1), 9).await.unwrap().lines, []);
-    let fault = ledger.credentials(uuid(1)).await.unwrap_err();
+    let fault = ledger.credentials(&store(1)).await.unwrap_err();
     assert!(fault.details().contains("no longer contains a secret"), "{fault:?}");
     ledger.commit(added(1).enqueue(notice(1, 5, 1))).await.unwrap();
     ledger.check_writable().await.unwrap();

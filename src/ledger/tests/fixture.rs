@@ -102,9 +102,9 @@ async fn a_ledger_of_an_earlier_version_is_read_exactly() {
         assert_eq!(two.durable, DurableRecord { position, ..second_standing() });
 
         let ledger = &opened.ledger;
-        let read = ledger.credentials(uuid(1)).await.unwrap();
+        let read = ledger.credentials(&first_store()).await.unwrap();
         assert_eq!(exposed(&read), [Some(PASSWORD), Some(PRIVATE_KEY), Some(PASSPHRASE)]);
-        let read = ledger.credentials(uuid(2)).await.unwrap();
+        let read = ledger.credentials(&second_store()).await.unwrap();
         assert_eq!(exposed(&read), [None, Some(PRIVATE_KEY), Some(PASSPHRASE)]);
 
         assert_eq!(ledger.stores_with_pending().await.unwrap(), [uuid(1), uuid(2)]);

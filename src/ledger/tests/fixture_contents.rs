@@ -59,10 +59,12 @@ pub(super) fn first_standing() -> DurableRecord {
 
 /// Connected, without a pinned key and without figures.
 pub(super) fn second_store() -> Store {
+    let address = SshAddress { hostname: "node-2".parse().unwrap(), port: 22.try_into().unwrap() };
     Store {
         name: "renamed".to_owned(),
         description: String::new(),
-        address: SshAddress { hostname: "node-2".parse().unwrap(), port: 22.try_into().unwrap() },
+        credentials_address: address.clone(),
+        address,
         state: State::Disabled,
         zone_uuids: Vec::new(),
         had_registry: false,

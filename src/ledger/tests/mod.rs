@@ -90,7 +90,7 @@ fn store(n: u128) -> Store {
         name: format!("store {n}"),
         description: "naïve \"quotes\"".to_owned(),
         image_dir: ImageDir::parse(&format!("/var/lib/imagestore/{n}")).unwrap(),
-        address: SshAddress { hostname: "::1".parse().unwrap(), port: 2222.try_into().unwrap() },
+        address: address(),
         username: "root".to_owned(),
         state: State::Enabled,
         zone_uuids: vec!["zone".to_owned()],
@@ -110,7 +110,12 @@ fn store(n: u128) -> Store {
             fingerprint: "SHA256:abc".to_owned(),
         }),
         given_fingerprints: vec!["SHA256:abc".to_owned()],
+        credentials_address: address(),
     }
+}
+
+fn address() -> SshAddress {
+    SshAddress { hostname: "::1".parse().unwrap(), port: 2222.try_into().unwrap() }
 }
 
 fn failure() -> AttemptFailure {

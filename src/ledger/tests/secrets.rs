@@ -14,7 +14,7 @@ async fn a_secret_is_nowhere_in_the_state_directory_in_the_clear() {
     let place = TestStateDir::new();
     let opened = place.open();
     opened.ledger.commit(added(1)).await.unwrap();
-    let read = opened.ledger.credentials(uuid(1)).await.unwrap();
+    let read = opened.ledger.credentials(&store(1)).await.unwrap();
     assert_eq!(read.password.unwrap().expose_secret(), PASSWORD);
     assert!(read.private_key.is_none());
     let mut files = 0;
@@ -71,7 +71,7 @@ async fn a_missing_or_wrong_master_key_overwrites_nothing_and_comes_back() {
 
     fs::remove_file(&file).unwrap();
     let opened = place.open();
-    assert_eq!(reason(opened.ledger.credentials(uuid(1)).await), Reason::SecretUnreadable);
+    assert_eq!(reason(opened.ledger.credentials(&store(1)).await), Reason::SecretUnreadable);
     let refused = opened.ledger.commit(added(2)).await;
     assert!(matches!(refused, Err(crate::ledger::CommitError::Unsealable(_))), "{refused:?}");
     opened.writer.close_ledger().await;
@@ -80,7 +80,7 @@ async fn a_missing_or_wrong_master_key_overwrites_nothing_and_comes_back() {
     // Neither waited for nor replaced.
     nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRUSR).unwrap();
     let opened = place.open();
-    assert_eq!(reason(opened.ledger.credentials(uuid(1)).await), Reason::SecretUnreadable);
+    assert_eq!(reason(opened.ledger.credentials(&store(1)).await), Reason::SecretUnreadable);
     opened.writer.close_ledger().await;
     fs::remove_file(&file).unwrap();
 
@@ -88,14 +88,14 @@ async fn a_missing_or_wrong_master_key_overwrites_nothing_and_comes_back() {
         write_private(&file, &wrong);
         let opened = place.open();
         assert_eq!(opened.stores.len(), 1, "the store is served all the same");
-        assert_eq!(reason(opened.ledger.credentials(uuid(1)).await), Reason::SecretUnreadable);
+        assert_eq!(reason(opened.ledger.credentials(&store(1)).await), Reason::SecretUnreadable);
         opened.writer.close_ledger().await;
         assert_eq!(fs::read(&file).unwrap(), wrong);
     }
 
     write_private(&file, data_encoding::BASE64.encode(&key).as_bytes());
     let opened = place.open();
-    let read = opened.ledger.credentials(uuid(1)).await.unwrap();
+    let read = opened.ledger.credentials(&store(1)).await.unwrap();
     assert_eq!(read.password.unwrap().expose_secret(), PASSWORD);
     opened.writer.close_ledger().await;
 }
@@ -107,10 +107,10 @@ async fn a_disk_error_and_a_changed_secret_have_different_reasons() {
     opened.ledger.commit(added(1)).await.unwrap();
     let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
     sqlite.execute_batch("UPDATE secrets SET sum = x'00'").unwrap();
-    assert_eq!(reason(opened.ledger.credentials(uuid(1)).await), Reason::SecretUnreadable);
+    assert_eq!(reason(opened.ledger.credentials(&store(1)).await), Reason::SecretUnreadable);
     // As near as a test comes to a bad sector: SQLite cannot read the table.
     sqlite.execute_batch("DROP TABLE secrets").unwrap();
-    let fault = opened.ledger.credentials(uuid(1)).await.unwrap_err();
+    let fault = opened.ledger.credentials(&store(1)).await.unwrap_err();
     assert_eq!(fault.reason(), Reason::StateDiskTrouble);
     assert!(fault.remedy().contains("state.dir"), "{}", fault.remedy());
     opened.writer.close_ledger().await;
@@ -143,7 +143,65 @@ async fn a_sealed_secret_serves_its_own_store_and_field_alone() {
         .unwrap();
     drop(sqlite);
     let opened = place.open();
-    opened.ledger.credentials(uuid(1)).await.unwrap();
-    assert_eq!(reason(opened.ledger.credentials(uuid(2)).await), Reason::SecretUnreadable);
+    opened.ledger.credentials(&store(1)).await.unwrap();
+    assert_eq!(reason(opened.ledger.credentials(&store(2)).await), Reason::SecretUnreadable);
     opened.writer.close_ledger().await;
+}
+
+#[tokio::test]
+async fn secrets_are_handed_out_only_for_the_login_that_they_belong_to() {
+    let place = TestStateDir::new();
+    let opened = place.open();
+    let before = store(1);
+    let add =
+        LedgerChange::new().add_store(before.clone(), credentials(), durable(Status::Connected));
+    opened.ledger.commit(add).await.unwrap();
+    let moved =
+        Store { credentials_address: other_address(), address: other_address(), ..store(1) };
+    let secret = SshCredentials::password(Secret::new("for the other server".to_owned()));
+    let change = LedgerChange::new().save_store(moved.clone()).replace_secrets(uuid(1), secret);
+    opened.ledger.commit(change).await.unwrap();
+    // A reader with a snapshot from before the update gets none of them.
+    assert_eq!(reason(opened.ledger.credentials(&before).await), Reason::AgentBusy);
+    for other in [
+        Store { username: "other".to_owned(), ..moved.clone() },
+        Store { pinned_key: None, ..moved.clone() },
+        Store { credentials_address: address(), ..moved.clone() },
+        Store { given_fingerprints: Vec::new(), ..moved.clone() },
+    ] {
+        assert_eq!(reason(opened.ledger.credentials(&other).await), Reason::AgentBusy);
+    }
+    // A first host key that is observed, and not committed, is no other login.
+    let unpinned = Store { pinned_key: None, ..moved.clone() };
+    opened.ledger.commit(LedgerChange::new().save_store(unpinned.clone())).await.unwrap();
+    for observed in [unpinned, moved.clone()] {
+        opened.ledger.credentials(&observed).await.unwrap();
+    }
+    opened.ledger.commit(LedgerChange::new().save_store(moved.clone())).await.unwrap();
+    // The rest of the definition does not matter.
+    let renamed = Store { name: "renamed".to_owned(), changed: Timestamp(9), ..moved.clone() };
+    let read = opened.ledger.credentials(&renamed).await.unwrap();
+    assert_eq!(read.password.unwrap().expose_secret(), "for the other server");
+    opened.writer.close_ledger().await;
+}
+
+#[tokio::test]
+async fn the_address_that_secrets_were_given_for_is_durable() {
+    let place = TestStateDir::new();
+    let opened = place.open();
+    let elsewhere = Store { credentials_address: other_address(), ..store(1) };
+    for definition in [elsewhere.clone(), store(2)] {
+        let add =
+            LedgerChange::new().add_store(definition, credentials(), durable(Status::Connected));
+        opened.ledger.commit(add).await.unwrap();
+    }
+    opened.writer.close_ledger().await;
+    let opened = place.open();
+    let read: Vec<&Store> = opened.stores.iter().map(|loaded| &loaded.store).collect();
+    assert_eq!(read, [&elsewhere, &store(2)]);
+    opened.writer.close_ledger().await;
+}
+
+fn other_address() -> SshAddress {
+    SshAddress { hostname: "node-9".parse().unwrap(), port: 22.try_into().unwrap() }
 }

@@ -161,6 +161,7 @@ fn parse_store_update(mut fields: JsonFields, tags: Tags) -> Result<StoreUpdate,
         credentials: Some(secrets).filter(|secrets| !secrets.is_empty()),
         given_fingerprints: take_fingerprints(&mut fields)?,
         force: fields.take_flag("force")?.unwrap_or(false),
+        by_admin: false,
         tags,
     };
     if update.changed_fields().is_empty() {

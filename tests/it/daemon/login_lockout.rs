@@ -124,7 +124,8 @@ async fn updates_to_a_server_that_refuses_cost_the_store_nothing() {
     it.user.set_password(&it.user.password);
     let elsewhere = Builder::new().line("DenyUsers *").start();
     let path = format!("/image-store/{}/actions", it.uuid);
-    let body = json!({"updateImageStoreBackupStorage": {"sshPort": elsewhere.address.port()}});
+    let fields = json!({"sshPort": elsewhere.address.port(), "password": it.user.password});
+    let body = json!({ "updateImageStoreBackupStorage": fields });
     for n in 0..5 {
         let error = it.agent.ask(Method::PUT, &path, Some(body.clone())).await.body;
         assert_eq!(root(&error)["reason"], "credentials_refused");

@@ -40,6 +40,7 @@ mod sockets;
 mod startup_failures;
 mod state_dir_files;
 mod state_disk;
+mod stored_secrets;
 mod text_files;
 mod tls;
 mod umount;

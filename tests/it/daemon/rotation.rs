@@ -94,12 +94,16 @@ async fn a_server_at_another_port_has_a_key_of_its_own_and_only_the_given_one_wh
     let (key, stranger) = (HostKeyFile::generate("ed25519"), HostKeyFile::generate("ed25519"));
     let other = Builder::new().host_key(&key).start();
     let port = other.address.port();
-    let given = json!({"sshPort": port, "hostKeyFingerprint": stranger.fingerprint()});
+    let at_port = |fingerprint: String| {
+        let password = it.user.password.as_str();
+        json!({"sshPort": port, "hostKeyFingerprint": fingerprint, "password": password})
+    };
+    let given = at_port(stranger.fingerprint());
     let (status, body) = it.update(given).await;
     assert_eq!((status, reason(&body)), (503, &json!("host_key_unknown")), "{body}");
     assert_eq!(it.agent.inventory(&it.uuid).await["sshPort"], it.sshd.address.port());
 
-    let given = json!({"sshPort": port, "hostKeyFingerprint": key.fingerprint()});
+    let given = at_port(key.fingerprint());
     let (status, body) = it.update(given).await;
     assert_eq!((status, &body["inventory"]["sshPort"]), (200, &json!(port)), "{body}");
     drop(it.sshd);

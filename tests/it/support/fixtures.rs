@@ -44,10 +44,7 @@ pub(crate) fn store(n: u128) -> Store {
         name: format!("store {n}"),
         description: String::new(),
         image_dir: ImageDir::parse(&format!("/var/lib/imagestore/{n}")).unwrap(),
-        address: SshAddress {
-            hostname: "127.0.0.1".parse().unwrap(),
-            port: 22.try_into().unwrap(),
-        },
+        address: ssh_address(),
         username: "root".to_owned(),
         state: State::Enabled,
         zone_uuids: Vec::new(),
@@ -63,7 +60,12 @@ pub(crate) fn store(n: u128) -> Store {
         had_registry: true,
         pinned_key: None,
         given_fingerprints: Vec::new(),
+        credentials_address: ssh_address(),
     }
+}
+
+fn ssh_address() -> SshAddress {
+    SshAddress { hostname: "127.0.0.1".parse().unwrap(), port: 22.try_into().unwrap() }
 }
 
 pub(crate) fn durable_record() -> DurableRecord {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use imagestore_agent::agent::{
     AcceptError, AddError, DaemonConditions, ReconnectError, StoreService, StoreSnapshot,
+    UpdateError,
 };
 use imagestore_agent::common::{Random, Timestamp};
 use imagestore_agent::http::{
@@ -85,6 +86,7 @@ pub(crate) fn snapshot(uuid: StoreUuid) -> Arc<StoreSnapshot> {
         had_registry: true,
         pinned_key: None,
         given_fingerprints: Vec::new(),
+        credentials_address: address.clone(),
     };
     let inventory = Inventory {
         uuid,
@@ -253,10 +255,10 @@ impl StoreService for FakeStores {
         &self,
         uuid: StoreUuid,
         update: StoreUpdate,
-    ) -> Result<Arc<StoreSnapshot>, ReconnectError> {
-        let view = self.snapshot(uuid).ok_or(ReconnectError::UnknownStore(uuid))?;
+    ) -> Result<Arc<StoreSnapshot>, UpdateError> {
+        let view = self.snapshot(uuid).ok_or(UpdateError::UnknownStore(uuid))?;
         self.0.updated.lock().unwrap().push(update);
-        if uuid == BROKEN { Err(ReconnectError::Failed(refused())) } else { Ok(view) }
+        if uuid == BROKEN { Err(UpdateError::Failed(refused())) } else { Ok(view) }
     }
 
     async fn accept_host_key(

@@ -16,6 +16,7 @@ pub(crate) mod loopback;
 pub(crate) mod management_node;
 pub(crate) mod non_ssh_peers;
 pub(crate) mod processes;
+pub(crate) mod recording_ssh_server;
 pub(crate) mod requirements;
 pub(crate) mod scripted_sftp_server;
 pub(crate) mod scripted_ssh_server;

@@ -215,7 +215,7 @@ impl StoreTask {
     }
 
     fn observe_host_key(&mut self, verified: &VerifiedLogin) {
-        if self.context.pins_host_keys {
+        if self.context.pins_host_keys() {
             self.pending.observe_host_key(&self.store, &verified.host_key);
         }
     }

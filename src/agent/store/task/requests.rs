@@ -69,8 +69,8 @@ impl StoreTask {
         if !callers.add_waiter(caller, &self.waiters) {
             return;
         }
-        let (now, pins_host_keys) = (self.context.step_time().wall, self.context.pins_host_keys);
-        let planned = match change.plan_change(&self.store, &self.record, pins_host_keys, now) {
+        let (now, policy) = (self.context.step_time().wall, self.context.host_key_policy);
+        let planned = match change.plan_change(&self.store, &self.record, policy, now) {
             Ok(planned) => planned,
             Err(failure) => return callers.notify_all(&Err(failure)),
         };

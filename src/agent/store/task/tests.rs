@@ -21,7 +21,7 @@ use crate::model::{
 };
 use crate::probe::{ProbeOptions, Prober};
 use crate::settings;
-use crate::settings::{FilePolicy, Settings};
+use crate::settings::{FilePolicy, HostKeyPolicy, Settings};
 use crate::ssh::Verifier;
 
 struct Fixed;
@@ -60,7 +60,7 @@ fn store() -> Store {
         name: "images".to_owned(),
         description: String::new(),
         image_dir: ImageDir::parse("/srv/images").unwrap(),
-        address: SshAddress { hostname: "::1".parse().unwrap(), port: 22.try_into().unwrap() },
+        address: address(),
         username: "root".to_owned(),
         state: State::Enabled,
         zone_uuids: Vec::new(),
@@ -71,7 +71,12 @@ fn store() -> Store {
         had_registry: false,
         pinned_key: None,
         given_fingerprints: Vec::new(),
+        credentials_address: address(),
     }
+}
+
+fn address() -> SshAddress {
+    SshAddress { hostname: "::1".parse().unwrap(), port: 22.try_into().unwrap() }
 }
 
 fn key(name: &str) -> HostKey {
@@ -117,7 +122,7 @@ fn context(opened: &OpenedLedger) -> Arc<AgentContext> {
         },
         probe_timeout: Duration::from_secs(5),
         attempt_timeout: Duration::from_secs(5),
-        pins_host_keys: true,
+        host_key_policy: HostKeyPolicy::PinOnFirstUse,
         outbox_signal: None,
         started: Instant::now(),
     })
