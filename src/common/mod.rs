@@ -37,7 +37,9 @@ pub use file_trust::{
 pub use ip_allowlist::IpAllowlist;
 pub use line_file::parse_lines;
 pub use lock::{ignore_poison, lock_unpoisoned};
-pub use sanitize::{MAX_QUOTED, escape_hidden, mask_control, sanitize_ascii, sanitize_line};
+pub use sanitize::{
+    MAX_QUOTED, escape_hidden, mask_control, sanitize_ascii, sanitize_line, sanitize_message,
+};
 pub use shortage::is_resource_shortage;
 pub use string_enum::UnknownVariant;
 pub(crate) use string_enum::string_enum;

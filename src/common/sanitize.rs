@@ -42,6 +42,27 @@ pub fn sanitize_ascii(bytes: &[u8], max: usize) -> String {
     text.trim().to_owned()
 }
 
+/// Returns one line of the text, in any script, with at most `max` characters and `...` if it was
+/// longer. Each run of spaces and control characters becomes one space, and characters that
+/// [`escape_hidden`] escapes are omitted. Use it for a message that a peer wrote for a user.
+pub fn sanitize_message(text: &str, max: usize) -> String {
+    let mut line = String::new();
+    let mut free = max;
+    for c in text.trim().chars().filter(|&c| !is_hidden(c)) {
+        let c = if c.is_control() || c.is_whitespace() { ' ' } else { c };
+        if c == ' ' && (line.is_empty() || line.ends_with(' ')) {
+            continue;
+        }
+        if free == 0 {
+            line.push_str("...");
+            return line;
+        }
+        free -= 1;
+        line.push(c);
+    }
+    line.trim_end().to_owned()
+}
+
 /// Returns one line of text. Each control character becomes a space, and bytes that are not UTF-8
 /// become replacement characters. Use it for the body of an HTTP response whose size is bounded.
 pub fn sanitize_line(bytes: &[u8]) -> String {
@@ -80,6 +101,26 @@ mod tests {
         assert_eq!(sanitized(b"\x16\x03\x01\x1b[2J"), "....[2J");
         assert_eq!(sanitized(b"\r\n"), "");
         assert_eq!(sanitize_ascii(&[b'a'; 500], 64).len(), 64);
+    }
+
+    #[test]
+    fn a_message_is_one_bounded_line_in_any_script() {
+        for (text, line) in [
+            (
+                "Konto gesperrt: zu viele Versuche\r\n\r\n(10 Minuten)\n",
+                "Konto gesperrt: zu viele Versuche (10 Minuten)",
+            ),
+            (
+                "  \u{8d26}\u{6237}\u{5df2}\u{8fc7}\u{671f}\t ",
+                "\u{8d26}\u{6237}\u{5df2}\u{8fc7}\u{671f}",
+            ),
+            ("a\x1b[2J\u{202e}b\0", "a [2Jb"),
+            ("\u{200b}\r\n", ""),
+        ] {
+            assert_eq!(sanitize_message(text, 64), line);
+        }
+        assert_eq!(sanitize_message(&"\u{e4}".repeat(99), 64), "\u{e4}".repeat(64) + "...");
+        assert_eq!(sanitize_message(&"x".repeat(64), 64), "x".repeat(64));
     }
 
     #[test]

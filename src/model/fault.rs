@@ -82,6 +82,8 @@ struct TypedEvidence {
     offered_host_key: Option<HostKey>,
     /// The time after which the same request may succeed.
     retry_after: Option<Duration>,
+    /// True if the server may have counted a login as rejected, although it did not say so.
+    may_be_rejection: bool,
 }
 
 impl Fault {
@@ -134,6 +136,14 @@ impl Fault {
         self
     }
 
+    /// Records that the server may have counted the login as rejected, although it did not say so:
+    /// it received the credentials and did not accept them.
+    #[must_use]
+    pub fn with_possible_rejection(mut self) -> Self {
+        self.typed_evidence.get_or_insert_default().may_be_rejection = true;
+        self
+    }
+
     /// Replaces the general remedy of the reason with one for this case.
     #[must_use]
     pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
@@ -181,6 +191,14 @@ impl Fault {
     /// Returns the time after which the same request may succeed, or `None` if it is not known.
     pub fn retry_after(&self) -> Option<Duration> {
         self.typed_evidence.as_ref()?.retry_after
+    }
+
+    /// Returns true if the fault counts as a rejected login, for the limit that protects an account
+    /// from being locked.
+    pub fn counts_as_rejection(&self) -> bool {
+        let evidence = self.typed_evidence.as_deref();
+        self.reason == Reason::CredentialsRefused
+            || evidence.is_some_and(|evidence| evidence.may_be_rejection)
     }
 
     /// Returns the remedy for the operator.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::model::{Fault, Reason};
+use crate::model::Fault;
 
 /// Maximum number of rejected logins within [`REJECTION_WINDOW`]. Three is the default `deny` of
 /// `faillock.conf(5)`: the third failure may lock the account, and the daemon causes no further
@@ -52,7 +52,7 @@ impl LockoutGuard {
     pub(super) fn record_outcome(&mut self, fault: Option<&Fault>, now: Instant) {
         match fault {
             None => *self = Self::default(),
-            Some(fault) if fault.reason() == Reason::CredentialsRefused => {
+            Some(fault) if fault.counts_as_rejection() => {
                 self.rejected_at.push_back(now);
                 self.last_rejection = Some(fault.clone());
             }
@@ -70,7 +70,7 @@ impl LockoutGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Fact;
+    use crate::model::{Fact, Reason};
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -111,6 +111,9 @@ mod tests {
         assert!(!minutes(every_third, 60).contains(&true));
         let silent = |_| Some(Fault::new(Reason::BannerTimeout, "x"));
         assert!(!minutes(silent, 60).contains(&true));
+        // The server received the credentials and did not accept them.
+        let undecided = |_| Some(Fault::new(Reason::AuthTimeout, "x").with_possible_rejection());
+        assert_eq!(minutes(undecided, 15).iter().filter(|held| !**held).count(), MAX_REJECTIONS);
     }
 
     #[test]

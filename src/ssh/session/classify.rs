@@ -1,11 +1,12 @@
 //! Classification of a broken session: pure functions over the transcript of the peer. The message
 //! of the peer takes precedence over the text of an error.
 
-use russh::{AlgorithmKind, Error};
+use russh::{AlgorithmKind, Disconnect, Error};
 
-use crate::common::sanitize_ascii;
+use crate::common::{MAX_QUOTED, sanitize_ascii, sanitize_message};
 use crate::model::{Fault, Reason};
 
+use super::host_key_size::{MAX_RSA_BITS, rsa_bits};
 use super::transcript::{PeerProtocol, PeerTranscript, SessionEnd};
 use crate::ssh::phase::LoginPhase;
 
@@ -14,8 +15,7 @@ use crate::ssh::phase::LoginPhase;
 /// sshd.c).
 const THROTTLE_MESSAGES: [&str; 2] = ["Exceeded MaxStartups", "Not allowed at this time"];
 
-/// The message after `MaxAuthTries` rejections (`auth_maxtries_exceeded` in OpenSSH's auth.c).
-const MAX_AUTH_TRIES_MESSAGE: &str = "Too many authentication failures";
+const CLOSED_BY_SERVER: &str = "the server closed the connection";
 
 /// Maximum number of the server's algorithm names in a fault, and maximum length of a name in
 /// bytes. A peer chooses both.
@@ -30,6 +30,8 @@ pub(super) fn handshake_error(error: &Error, transcript: &PeerTranscript) -> Fau
         not_ssh_fault(transcript)
     } else if let Error::NoCommonAlgo { kind, ours, theirs } = error {
         no_common_algorithm(kind, ours, theirs)
+    } else if let (Error::WrongServerSig, Some(bits)) = (error, large_rsa_bits(transcript)) {
+        rsa_key_too_large(bits)
     } else {
         connection_lost_fault(transcript, &describe_error(error))
     };
@@ -55,35 +57,23 @@ pub(super) fn handshake_timeout(transcript: &PeerTranscript) -> Fault {
     with_peer_details(fault, transcript)
 }
 
-/// Returns the fault for a session that ended during authentication. Returns `None` if the end was
-/// the server's rejection.
-pub(crate) fn auth_error(transcript: &PeerTranscript) -> Option<Fault> {
-    let fault = match transcript.session_end.get() {
-        Some(SessionEnd::NoMethodLeft) => return None,
-        Some(SessionEnd::Disconnected { message, .. })
-            if message.contains(MAX_AUTH_TRIES_MESSAGE) =>
-        {
-            Fault::new(
-                Reason::CredentialsRefused,
-                format!("the server rejected the login: \"{message}\""),
-            )
-        }
-        _ => throttled(transcript).unwrap_or_else(|| {
-            connection_lost_fault(transcript, "the connection ended during authentication")
-        }),
-    };
-    Some(fault)
-}
-
 fn throttled(transcript: &PeerTranscript) -> Option<Fault> {
     let first_line = transcript.first_line();
-    let message = match transcript.session_end.get() {
-        _ if THROTTLE_MESSAGES.iter().any(|text| first_line.contains(text)) => first_line,
-        Some(SessionEnd::Disconnected { message, too_many_connections: true }) => message.clone(),
-        _ => return None,
-    };
+    match transcript.session_end.get() {
+        _ if THROTTLE_MESSAGES.iter().any(|text| first_line.contains(text)) => {
+            Some(throttled_fault(&first_line))
+        }
+        Some(SessionEnd::Disconnected { code: Disconnect::TooManyConnections, message }) => {
+            Some(throttled_fault(&sanitize_message(message, MAX_QUOTED)))
+        }
+        _ => None,
+    }
+}
+
+/// Returns the fault for a server that rejects connections with a message.
+pub(super) fn throttled_fault(message: &str) -> Fault {
     let details = format!("the server rejected the connection: \"{message}\"");
-    Some(Fault::new(Reason::Throttled, details))
+    Fault::new(Reason::Throttled, details)
 }
 
 fn not_ssh_fault(transcript: &PeerTranscript) -> Fault {
@@ -92,26 +82,92 @@ fn not_ssh_fault(transcript: &PeerTranscript) -> Fault {
     Fault::new(Reason::NotSsh, details)
 }
 
-fn connection_lost_fault(transcript: &PeerTranscript, otherwise: &str) -> Fault {
+/// Returns the fault for a connection that ended before its purpose was reached.
+pub(super) fn connection_lost_fault(transcript: &PeerTranscript, otherwise: &str) -> Fault {
     let details = match transcript.session_end.get() {
         Some(SessionEnd::Disconnected { message, .. }) => {
-            format!("the server disconnected: \"{message}\"")
+            return disconnect_fault(&sanitize_message(message, MAX_QUOTED));
         }
+        Some(SessionEnd::Closed) => format!("{otherwise}: {CLOSED_BY_SERVER}"),
         Some(SessionEnd::Failed(how)) => format!("{otherwise}: {how}"),
         _ => otherwise.to_owned(),
     };
     Fault::new(Reason::ConnectionLost, details)
 }
 
+/// Returns the fault for a disconnect by the server without a more specific reason.
+pub(super) fn disconnect_fault(message: &str) -> Fault {
+    Fault::new(Reason::ConnectionLost, format!("the server disconnected: \"{message}\""))
+}
+
+/// Returns true if the server closed the connection, and nothing else failed.
+pub(super) fn is_closed_by_server(error: &Error) -> bool {
+    match error {
+        Error::Disconnect | Error::HUP => true,
+        Error::IO(error) => error.kind() == std::io::ErrorKind::UnexpectedEof,
+        _ => false,
+    }
+}
+
+/// Returns the size of the server's RSA key if it exceeds the limit.
+fn large_rsa_bits(transcript: &PeerTranscript) -> Option<usize> {
+    rsa_bits(&transcript.handshake_packets()).filter(|&bits| bits > MAX_RSA_BITS)
+}
+
+fn rsa_key_too_large(bits: usize) -> Fault {
+    let details = format!(
+        "the RSA host key of the server has {bits} bits; this daemon verifies RSA keys of at most \
+         {MAX_RSA_BITS} bits"
+    );
+    Fault::new(Reason::NoCommonAlgorithm, details)
+        .with_detail("kind", "host key")
+        .with_detail("bits", bits)
+        .with_detail("maxBits", MAX_RSA_BITS)
+        .with_remedy(format!(
+            "give the server an ed25519 or ecdsa host key, or an RSA key of at most {MAX_RSA_BITS} bits \
+             (HostKey in sshd_config)"
+        ))
+}
+
 /// Describes the failure of a connection, or of the protocol on it.
 pub(super) fn describe_error(error: &Error) -> String {
     match error {
-        Error::Disconnect | Error::HUP => "the server closed the connection".to_owned(),
+        error if is_closed_by_server(error) => CLOSED_BY_SERVER.to_owned(),
         Error::IO(error) => match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => "the server closed the connection".to_owned(),
             std::io::ErrorKind::ConnectionReset => "the server reset the connection".to_owned(),
             _ => format!("the connection failed: {error}"),
         },
+        Error::WrongServerSig => {
+            "the signature of the server's host key is wrong: the server does not have the key, or \
+             the connection was altered"
+                .to_owned()
+        }
+        Error::PacketAuth | Error::DecryptionError => {
+            "a packet of the server was altered or damaged on its way".to_owned()
+        }
+        Error::PacketSize(bytes) => {
+            format!("the server sent a packet of {bytes} bytes, more than this daemon accepts")
+        }
+        Error::Version => {
+            "the identification line of the server is invalid or longer than RFC 4253 permits"
+                .to_owned()
+        }
+        Error::StrictKeyExchangeViolation { message_type, .. } => format!(
+            "the server sent message {message_type} where the strict key exchange permits none"
+        ),
+        Error::KexInit | Error::Kex | Error::UnknownAlgo => {
+            "the server sent an invalid message of the key exchange".to_owned()
+        }
+        Error::Inconsistent => {
+            "the server sent a message that the SSH library of this daemon does not support here"
+                .to_owned()
+        }
+        Error::Keys(_) | Error::SshKey(_) | Error::UnknownKey => {
+            "the SSH library of this daemon cannot read the host key of the server".to_owned()
+        }
+        Error::SshEncoding(_) | Error::Utf8(_) | Error::IndexOutOfBounds => {
+            "a message of the server is malformed".to_owned()
+        }
         // russh's error texts contain only algorithm names from this side.
         other => format!("the SSH protocol failed: {other}"),
     }
@@ -159,8 +215,8 @@ mod tests {
         transcript
     }
 
-    fn disconnected(message: &str, too_many_connections: bool) -> Option<SessionEnd> {
-        Some(SessionEnd::Disconnected { message: message.into(), too_many_connections })
+    fn disconnected(message: &str, code: Disconnect) -> Option<SessionEnd> {
+        Some(SessionEnd::Disconnected { code, message: message.into() })
     }
 
     const SSH: &[u8] = b"SSH-2.0-x\r\n";
@@ -173,8 +229,20 @@ mod tests {
             (b"", None, reset(), Reason::ConnectionLost),
             (SSH, None, reset(), Reason::ConnectionLost),
             (SSH, None, Error::WrongServerSig, Reason::ConnectionLost),
-            (SSH, disconnected("bye", false), Error::Disconnect, Reason::ConnectionLost),
-            (SSH, disconnected("full", true), Error::Disconnect, Reason::Throttled),
+            (SSH, None, Error::PacketSize(1 << 30), Reason::ConnectionLost),
+            (SSH, None, Error::Inconsistent, Reason::ConnectionLost),
+            (
+                SSH,
+                disconnected("bye", Disconnect::ByApplication),
+                Error::Disconnect,
+                Reason::ConnectionLost,
+            ),
+            (
+                SSH,
+                disconnected("full", Disconnect::TooManyConnections),
+                Error::Disconnect,
+                Reason::Throttled,
+            ),
             (b"Exceeded MaxStartups\r\n", None, reset(), Reason::Throttled),
             (b"Not allowed at this time\r\n", None, Error::Disconnect, Reason::Throttled),
             (b"220 ftp\r\n", None, Error::Disconnect, Reason::NotSsh),
@@ -198,24 +266,6 @@ mod tests {
             let fault = handshake_timeout(&after(first_line, None));
             assert_eq!(fault.reason(), reason, "{fault}");
             assert_eq!(fault.facts()["phase"], phase.into());
-        }
-    }
-
-    #[test]
-    fn an_end_during_the_login_is_classified_by_the_session_end() {
-        for (session_end, reason) in [
-            (
-                disconnected("Too many authentication failures", false),
-                Some(Reason::CredentialsRefused),
-            ),
-            (disconnected("go away", false), Some(Reason::ConnectionLost)),
-            (disconnected("full", true), Some(Reason::Throttled)),
-            (Some(SessionEnd::Failed("reset".into())), Some(Reason::ConnectionLost)),
-            (Some(SessionEnd::NoMethodLeft), None),
-            (None, Some(Reason::ConnectionLost)),
-        ] {
-            let fault = auth_error(&after(SSH, session_end.clone()));
-            assert_eq!(fault.map(|fault| fault.reason()), reason, "{session_end:?}");
         }
     }
 

@@ -94,11 +94,12 @@ fn classify_connect_error(address: SocketAddr, error: &io::Error) -> Fault {
         fault = fault.with_detail("errno", number);
     }
     if matches!(errno, Some(Errno::EACCES | Errno::EPERM)) {
-        // A security module, a reject of a local firewall and systemd's IPAddressDeny can appear as
-        // these errors.
+        // A security module appears as these errors, and so does a firewall that rejects IPv6
+        // packets as prohibited. A dropped packet does not: the kernel sends the SYN again, and the
+        // connection times out. This includes IPAddressDeny of systemd.
         fault = fault.with_remedy(
-            "permit the daemon to connect to this address: IPAddressDeny of its unit, the local \
-             firewall or a security module denies it",
+            "permit the daemon to connect to this address: a security module of this node or a \
+             firewall denies it",
         );
     }
     fault

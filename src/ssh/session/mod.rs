@@ -13,6 +13,8 @@ pub(super) mod classify;
 pub(super) mod dial;
 pub(super) mod disconnect;
 pub(super) mod host_key;
+mod host_key_size;
+pub(super) mod login_end;
 pub(super) mod resolve;
 mod stream;
 pub(super) mod transcript;
@@ -24,18 +26,17 @@ use std::time::Duration;
 
 use russh::client::{self, ChannelOpenHandle, Config, DisconnectReason, Handle, Handler, Msg};
 use russh::keys::PublicKeyOrCertificate;
-use russh::{Channel, Disconnect, Error};
+use russh::{Channel, Error};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::common::{MAX_QUOTED, sanitize_ascii};
 use crate::model::{Fault, HostKey, Reason};
 
 use algorithms::SshAlgorithms;
 use host_key::{HostKeyCheck, host_key};
 use stream::RecordingStream;
-use transcript::{PeerTranscript, SessionEnd};
+use transcript::{PeerTranscript, SessionEnd, bounded_message};
 
 /// An encrypted session with a server whose key was accepted. Dropping it closes the connection and
 /// ends the task in which russh runs it.
@@ -188,6 +189,15 @@ impl Handler for ClientHandler {
         Ok(true)
     }
 
+    async fn auth_banner(
+        &mut self,
+        banner: &str,
+        _: &mut client::Session,
+    ) -> Result<(), HandshakeError> {
+        self.transcript.record_banner(banner);
+        Ok(())
+    }
+
     no_channels! {
         server_channel_open_session();
         server_channel_open_x11(&str, u32);
@@ -204,14 +214,16 @@ impl Handler for ClientHandler {
     ) -> Result<(), HandshakeError> {
         let session_end = match reason {
             DisconnectReason::ReceivedDisconnect(disconnected) => SessionEnd::Disconnected {
-                message: sanitize_ascii(disconnected.message.as_bytes(), MAX_QUOTED),
-                too_many_connections: matches!(
-                    disconnected.reason_code,
-                    Disconnect::TooManyConnections
-                ),
+                code: disconnected.reason_code,
+                message: bounded_message(&disconnected.message),
             },
             DisconnectReason::Error(HandshakeError::Session(Error::NoAuthMethod)) => {
                 SessionEnd::NoMethodLeft
+            }
+            DisconnectReason::Error(HandshakeError::Session(error))
+                if classify::is_closed_by_server(&error) =>
+            {
+                SessionEnd::Closed
             }
             DisconnectReason::Error(HandshakeError::Session(error)) => {
                 SessionEnd::Failed(classify::describe_error(&error))

@@ -73,6 +73,7 @@ impl AsyncWrite for RecordingStream {
     ) -> Poll<io::Result<usize>> {
         self.poll_cancelled(cx)?;
         let written = ready!(Pin::new(&mut self.tcp).poll_write(cx, buf));
+        self.transcript.record_write();
         Poll::Ready(Ok(written.unwrap_or(buf.len())))
     }
 

@@ -1,13 +1,22 @@
-//! The transcript of a peer during one check, used for a fault. It keeps only the first bytes and
-//! the last message of the peer. It never keeps a secret: all of it was sent by the peer.
+//! The transcript of a peer during one check, used for a fault. It keeps only the first bytes, the
+//! last banner and the last message of the peer. A peer may repeat a password that it received, so
+//! banner and message are shown only by code that masks it.
 
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
+
+use russh::Disconnect;
 
 use crate::common::{lock_unpoisoned, sanitize_ascii};
 use crate::model::HostKey;
 
 /// Maximum number of first bytes kept. They identify the protocol and are quoted in a fault.
 const MAX_FIRST_BYTES: usize = 64;
+
+/// Maximum number of bytes kept of the key exchange. They contain the algorithms of the server and
+/// the start of its reply with the largest supported key. 16 KiB are four times as much as OpenSSH
+/// sends, and they are freed with the login.
+const MAX_HANDSHAKE_BYTES: usize = 16 << 10;
 
 /// Transcript shared between the check, the stream below russh and the handler above it.
 #[derive(Debug, Default)]
@@ -17,14 +26,27 @@ pub(crate) struct PeerTranscript {
     pub(super) host_key: OnceLock<HostKey>,
     /// The end of the session, if the server or an error ended it.
     pub(super) session_end: OnceLock<SessionEnd>,
+    /// The last text of `SSH_MSG_USERAUTH_BANNER`. sshd sends its `Banner` first, and the message
+    /// of PAM last.
+    banner: Mutex<String>,
+    login_writes: AtomicU32,
+    received_since_write: AtomicU64,
 }
 
+/// Maximum number of characters kept of a banner or of a message. A fault quotes less.
+const MAX_MESSAGE_CHARS: usize = 1024;
+
+/// Number of writes up to the first credential: the request for the service `ssh-userauth`, and the
+/// request for the login.
+const WRITES_WITH_CREDENTIAL: u32 = 2;
+
 /// End of a session that the daemon did not end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum SessionEnd {
-    /// The server sent `SSH_MSG_DISCONNECT`. `too_many_connections` is true if its code is
-    /// `SSH_DISCONNECT_TOO_MANY_CONNECTIONS`.
-    Disconnected { message: String, too_many_connections: bool },
+    /// The server sent `SSH_MSG_DISCONNECT`.
+    Disconnected { code: Disconnect, message: String },
+    /// The server closed the connection without a message.
+    Closed,
     /// The server rejected the last method and offers no other. This is an answer, not a lost
     /// connection.
     NoMethodLeft,
@@ -48,7 +70,11 @@ pub(crate) enum PeerProtocol {
 impl PeerTranscript {
     /// Records bytes that the peer sent.
     pub(crate) fn record(&self, bytes: &[u8]) {
-        self.lock_identification().record(bytes);
+        let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.received_since_write.fetch_add(count, Ordering::Relaxed);
+        if self.host_key.get().is_none() {
+            self.lock_identification().record(bytes);
+        }
     }
 
     pub(crate) fn protocol(&self) -> PeerProtocol {
@@ -70,9 +96,52 @@ impl PeerTranscript {
         sanitize_ascii(first_line, MAX_FIRST_BYTES)
     }
 
+    /// Starts to count the writes of a login.
+    pub(crate) fn begin_login(&self) {
+        self.login_writes.store(0, Ordering::Relaxed);
+    }
+
+    /// Records that a packet was sent to the peer.
+    pub(super) fn record_write(&self) {
+        self.login_writes.fetch_add(1, Ordering::Relaxed);
+        self.received_since_write.store(0, Ordering::Relaxed);
+    }
+
+    /// Returns true if the login has sent a credential, or a request for one.
+    pub(crate) fn is_credential_sent(&self) -> bool {
+        self.login_writes.load(Ordering::Relaxed) >= WRITES_WITH_CREDENTIAL
+    }
+
+    /// Returns true if the peer sent something after the last credential. russh reports a decision,
+    /// a prompt and a banner, and discards any other message.
+    pub(crate) fn has_answered_credential(&self) -> bool {
+        self.is_credential_sent() && self.received_since_write.load(Ordering::Relaxed) > 0
+    }
+
+    pub(super) fn record_banner(&self, text: &str) {
+        if !text.trim().is_empty() {
+            *lock_unpoisoned(&self.banner) = bounded_message(text);
+        }
+    }
+
+    /// Returns the last banner as the peer sent it.
+    pub(crate) fn banner(&self) -> String {
+        lock_unpoisoned(&self.banner).clone()
+    }
+
+    /// Returns the packets of the key exchange, as far as they were kept.
+    pub(super) fn handshake_packets(&self) -> Vec<u8> {
+        self.lock_identification().handshake_packets.clone()
+    }
+
     fn lock_identification(&self) -> MutexGuard<'_, PeerIdentification> {
         lock_unpoisoned(&self.identification)
     }
+}
+
+/// Returns the start of a peer's message.
+pub(super) fn bounded_message(text: &str) -> String {
+    text.chars().take(MAX_MESSAGE_CHARS).collect()
 }
 
 /// Parser of the bytes up to the end of the identification line (RFC 4253 section 4.2).
@@ -83,14 +152,17 @@ struct PeerIdentification {
     line_start: Vec<u8>,
     has_other_lines: bool,
     identified: bool,
+    handshake_packets: Vec<u8>,
 }
 
 impl PeerIdentification {
     fn record(&mut self, bytes: &[u8]) {
         let room = MAX_FIRST_BYTES.saturating_sub(self.first_bytes.len());
         self.first_bytes.extend(bytes.iter().take(room));
-        for &byte in bytes {
+        for (position, &byte) in bytes.iter().enumerate() {
             if self.identified {
+                let room = MAX_HANDSHAKE_BYTES.saturating_sub(self.handshake_packets.len());
+                self.handshake_packets.extend(bytes.iter().skip(position).take(room));
                 return;
             }
             if byte == b'\n' {

@@ -8,6 +8,8 @@ use tokio::task::JoinSet;
 use crate::support::agent::{Agent, TOKEN, store};
 use crate::support::filesystems::MountedFs;
 use crate::support::http_server::{HttpRequest, exchange};
+use crate::support::pam::PamService;
+use crate::support::raw_ssh_server::RawSshServer;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, Sshd, User};
 
@@ -164,4 +166,56 @@ async fn an_add_that_was_refused_repeatedly_is_refused_without_a_login() {
         assert_eq!(root(&reply.body)["remembered"] == json!(true), n > 2, "{n}: {}", reply.body);
     }
     it.sshd.until_logged("Failed password", 3);
+}
+
+#[tokio::test]
+async fn an_account_that_pam_refuses_is_logged_in_to_three_times() {
+    needs_root!();
+    // No module says why, and sshd closes the connection.
+    let pam = PamService::create(&[
+        "auth required pam_unix.so nodelay",
+        "account required pam_listfile.so onerr=fail item=user sense=deny file={dir}/denied",
+        "session required pam_permit.so",
+    ]);
+    pam.write("denied", "");
+    let (disk, user) = (MountedFs::of("ext4"), User::create());
+    let sshd = Builder::new().pam(&pam).start();
+    let mut agent = Agent::installed(&disk.path(), "[monitor]\ninterval = \"1h\"\n");
+    agent.start();
+    let uuid = agent.add(&disk.path(), &sshd, &user).await;
+    pam.write("denied", &format!("{}\n", user.name));
+    for round in 0..7 {
+        let reply = agent.reconnect(&uuid).await;
+        let error = root(&reply.body);
+        assert_eq!(error["reason"], "credentials_refused", "{error}");
+        assert_eq!(error["remembered"] == json!(true), round >= 3, "{error}");
+    }
+    sshd.until_logged("Access denied for user", 3);
+    assert_eq!(sshd.logged("Access denied for user"), 3);
+}
+
+#[tokio::test]
+async fn a_refusal_in_another_language_counts_as_one_and_so_does_an_undecided_password() {
+    needs_root!();
+    let (disk, user) = (MountedFs::of("ext4"), User::create());
+    let settings = "[monitor]\ninterval = \"1h\"\n[ssh]\nauth_timeout = \"4s\"\n";
+    let mut agent = Agent::installed(&disk.path(), settings);
+    agent.start();
+    for (server, reason) in [
+        (RawSshServer::disconnecting(14, "Anmeldung verweigert").await, "credentials_refused"),
+        (RawSshServer::disconnecting(2, "Zu viele Fehlversuche").await, "connection_lost"),
+        (RawSshServer::requesting_new_password("Neues Kennwort").await, "auth_timeout"),
+    ] {
+        let request = json!({"params": {
+            "name": "images", "url": disk.path(), "hostname": "127.0.0.1",
+            "sshPort": server.address.port(), "username": user.name, "password": "hunter2",
+        }});
+        for n in 0..7 {
+            let reply = agent.ask(Method::POST, "/image-store", Some(request.clone())).await;
+            let error = root(&reply.body);
+            assert_eq!(error["reason"], reason, "{error}");
+            assert_eq!(error["remembered"] == json!(true), n > 2, "{n}: {error}");
+        }
+        assert_eq!(server.logins(), 3, "{reason}");
+    }
 }

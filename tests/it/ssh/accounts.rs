@@ -35,6 +35,12 @@ pub(crate) async fn accounts(situation: &str) -> RowSetup {
             run("usermod", &["-L", &user.name]);
             &[]
         }
+        "account: expired, under PAM" => {
+            run("chage", &["-E", "0", &user.name]);
+            let sshd = Builder::new().line("UsePAM yes").start();
+            // sshd logs no line for the end of this connection.
+            return verify(&by_password(&sshd, &user)).await.into();
+        }
         "account: not in `AllowUsers`" => &["AllowUsers nobody-else"],
         "account: a shell that permits no login (nologin)" => {
             run("usermod", &["-s", "/usr/sbin/nologin", &user.name]);

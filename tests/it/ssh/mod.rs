@@ -4,6 +4,7 @@ pub(crate) mod accounts;
 mod host_key;
 mod login;
 mod peers;
+mod refusals;
 mod sftp;
 mod table;
 mod talk;

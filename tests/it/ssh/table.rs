@@ -15,6 +15,7 @@ use crate::ssh::{verify, verify_by};
 use crate::support::corrupting_proxy::CorruptingProxy;
 use crate::support::dropbear::Dropbear;
 use crate::support::non_ssh_peers::{BANNER, NonSshPeer, Script};
+use crate::support::raw_ssh_server::RawSshServer;
 use crate::support::requirements::needs_root;
 use crate::support::scripted_ssh_server::{self, ScriptedSshServer};
 use crate::support::sshd::{Builder, HostKeyFile, KeyPair, Sshd, User};
@@ -343,6 +344,15 @@ async fn logins(situation: &str) -> RowSetup {
             })
             .await
         }
+        "login: the server disconnects with the code of a refusal" => {
+            let server = RawSshServer::disconnecting(14, "Anmeldung verweigert").await;
+            verify(&anyone("127.0.0.1", server.address.port())).await.into()
+        }
+        "login: the server asks for a new password (RFC 4252 section 8)" => {
+            let server = RawSshServer::requesting_new_password("Neues Kennwort").await;
+            let settings = SshSettings { auth_timeout: SHORT, ..ssh_settings() };
+            verify_by(&settings, &anyone("127.0.0.1", server.address.port())).await.into()
+        }
         _ => at_sshd(situation).await,
     }
 }
@@ -359,7 +369,7 @@ async fn at_sshd(situation: &str) -> RowSetup {
         "login: key and password required, only a key given" => {
             &["AuthenticationMethods publickey,password"]
         }
-        "login: after a banner text" => {
+        "login: after a banner text" | "login: refused after a banner text" => {
             std::fs::write(text.path(), "Authorized use only.\n").unwrap();
             &[&banner]
         }
@@ -370,6 +380,7 @@ async fn at_sshd(situation: &str) -> RowSetup {
     let strange = by_key(&sshd, &user, &KeyPair::generate("ed25519", ""), None);
     let outcome = match situation {
         "login: a wrong password"
+        | "login: refused after a banner text"
         | "login: a wrong password, `MaxAuthTries 1`"
         | "login: a wrong password, PAM delays the rejection" => verify(&wrong(login)).await,
         "login: a user that does not exist" => {

@@ -34,7 +34,7 @@ async fn a_question_beyond_the_password_is_a_missing_second_factor() {
     let rounds = Script::Asks(&[&[("Password: ", false)], &[("Verification code:\x1b ", false)]]);
     let server = ScriptedSshServer::start(rounds).await;
     let fault = expect(verify(&by_password(&server)).await, Reason::SecondFactorMissing);
-    assert_eq!(list(&fault, "asked"), ["Verification code:."]);
+    assert_eq!(list(&fault, "asked"), ["Verification code:"]);
     // The check does not answer the question for the code with the password.
     assert_eq!(server.answers(), ["hunter2"]);
 }

@@ -27,8 +27,14 @@ pub(crate) enum Script {
     AsksForEver(Round),
     /// Never decides.
     NeverDecides,
-    /// Disconnects.
+    /// Closes the connection.
     Disconnects,
+    /// Sends a banner, and closes the connection when it gets the password.
+    SaysAndCloses(&'static str),
+    /// Sends a banner, and rejects the password.
+    SaysAndRejects(&'static str),
+    /// Sends these texts in a round without a prompt, and rejects the login.
+    TellsAndRejects { name: &'static str, instruction: &'static str },
 }
 
 /// A scripted server on a free port of 127.0.0.1. It stops when dropped.
@@ -45,6 +51,7 @@ impl ScriptedSshServer {
         let address = listener.local_addr().unwrap();
         let methods = match script {
             Script::AcceptsPasswords => &[MethodKind::PublicKey, MethodKind::Password][..],
+            Script::SaysAndCloses(_) | Script::SaysAndRejects(_) => &[MethodKind::Password],
             _ => &[MethodKind::KeyboardInteractive],
         };
         let key = KeyPair::generate("ed25519", "").private;
@@ -103,7 +110,15 @@ impl Handler for AuthHandler {
     async fn auth_password(&mut self, _: &str, _: &str) -> Result<Auth, Error> {
         Ok(match self.script {
             Script::AcceptsPasswords => Auth::Accept,
+            Script::SaysAndCloses(_) => return Err(Error::Disconnect),
             _ => Auth::reject(),
+        })
+    }
+
+    async fn authentication_banner(&mut self) -> Result<Option<String>, Error> {
+        Ok(match self.script {
+            Script::SaysAndCloses(text) | Script::SaysAndRejects(text) => Some(text.to_owned()),
+            _ => None,
         })
     }
 
@@ -122,6 +137,17 @@ impl Handler for AuthHandler {
             Script::AsksForEver(round) => Some(round),
             Script::NeverDecides => std::future::pending().await,
             Script::Disconnects => return Err(Error::Disconnect),
+            Script::TellsAndRejects { .. } if self.round > 0 => return Ok(Auth::reject()),
+            Script::TellsAndRejects { name, instruction } => {
+                self.round += 1;
+                return Ok(Auth::Partial {
+                    name: name.into(),
+                    instructions: instruction.into(),
+                    prompts: [].as_slice().into(),
+                });
+            }
+            // These servers offer no conversation.
+            _ => return Ok(Auth::reject()),
         };
         self.round += 1;
         Ok(round.map_or(Auth::Accept, |round| Auth::Partial {

@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use super::pam::PamService;
 use super::requirements::run;
 pub(crate) use super::users::User;
 
@@ -27,6 +28,7 @@ pub(crate) struct Builder {
     port: u16,
     host_keys: Vec<HostKeyFile>,
     lines: Vec<String>,
+    pam: Option<PamService>,
 }
 
 /// The private half of a host key, in a file of its own that outlives a server.
@@ -64,7 +66,13 @@ impl Builder {
     /// Configures a server on 127.0.0.1 with an ed25519 host key and without PAM that accepts
     /// passwords and keys.
     pub(crate) fn new() -> Self {
-        Self { ip: Ipv4Addr::LOCALHOST.into(), port: 0, host_keys: Vec::new(), lines: Vec::new() }
+        Self {
+            ip: Ipv4Addr::LOCALHOST.into(),
+            port: 0,
+            host_keys: Vec::new(),
+            lines: Vec::new(),
+            pam: None,
+        }
     }
 
     pub(crate) fn listen(mut self, ip: impl Into<IpAddr>) -> Self {
@@ -83,6 +91,12 @@ impl Builder {
     pub(crate) fn line(mut self, line: &str) -> Self {
         self.lines.push(line.to_owned());
         self
+    }
+
+    /// Uses PAM with these rules.
+    pub(crate) fn pam(mut self, service: &PamService) -> Self {
+        self.pam = Some(service.clone());
+        self.line("UsePAM yes")
     }
 
     /// Uses the port that another server had.
@@ -104,7 +118,7 @@ impl Builder {
         // Another process may take the free port before sshd does.
         let started = (0..5).find_map(|_| self.try_start(dir.path(), &host_keys));
         let (child, log, address) = started.expect("sshd found no free port in five tries");
-        Sshd { address, child, log, dir, _host_keys: host_keys }
+        Sshd { address, child, log, dir, _host_keys: host_keys, _pam: self.pam }
     }
 
     fn try_start(
@@ -133,7 +147,8 @@ impl Builder {
         }
         let file = dir.join("sshd_config");
         fs::write(&file, config).unwrap();
-        let mut child = Command::new("/usr/sbin/sshd")
+        let program = self.pam.as_ref().map_or("/usr/sbin/sshd".into(), PamService::program);
+        let mut child = Command::new(program)
             .args(["-D", "-e", "-f", file.to_str().unwrap()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -160,6 +175,7 @@ pub(crate) struct Sshd {
     log: Arc<Log>,
     dir: TempDir,
     _host_keys: Vec<HostKeyFile>,
+    _pam: Option<PamService>,
 }
 
 impl Sshd {

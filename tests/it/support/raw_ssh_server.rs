@@ -1,0 +1,248 @@
+//! An SSH server that answers each login with one given message, for messages that no server
+//! library sends. It has one algorithm of each kind: curve25519-sha256, ssh-ed25519, aes256-gcm.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use ring::agreement::{EphemeralPrivateKey, UnparsedPublicKey, X25519, agree_ephemeral};
+use ring::digest::{SHA256, digest};
+use ring::rand::SystemRandom;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+const IDENTIFICATION: &str = "SSH-2.0-scripted";
+
+const DISCONNECT: u8 = 1;
+const SERVICE_ACCEPT: u8 = 6;
+const KEXINIT: u8 = 20;
+const NEWKEYS: u8 = 21;
+const KEX_ECDH_INIT: u8 = 30;
+const KEX_ECDH_REPLY: u8 = 31;
+const USERAUTH_REQUEST: u8 = 50;
+const USERAUTH_PASSWD_CHANGEREQ: u8 = 60;
+
+/// A server on a free port of 127.0.0.1. It stops when dropped.
+#[derive(Debug)]
+pub(crate) struct RawSshServer {
+    pub(crate) address: SocketAddr,
+    logins: Arc<AtomicUsize>,
+    _server: JoinSet<()>,
+}
+
+impl RawSshServer {
+    /// Starts a server that answers each login with a disconnect.
+    pub(crate) async fn disconnecting(code: u32, message: &str) -> Self {
+        let payload = [
+            vec![DISCONNECT],
+            code.to_be_bytes().to_vec(),
+            string(message.as_bytes()),
+            string(b"de"),
+        ];
+        Self::answering(payload.concat()).await
+    }
+
+    /// Starts a server that answers each login with a request for a new password.
+    pub(crate) async fn requesting_new_password(prompt: &str) -> Self {
+        let payload = [vec![USERAUTH_PASSWD_CHANGEREQ], string(prompt.as_bytes()), string(b"de")];
+        Self::answering(payload.concat()).await
+    }
+
+    async fn answering(answer: Vec<u8>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let logins = Arc::new(AtomicUsize::new(0));
+        let (answer, counter) = (Arc::new(answer), Arc::clone(&logins));
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            let mut sessions = JoinSet::new();
+            loop {
+                let (tcp, _) = listener.accept().await.unwrap();
+                let (answer, counter) = (Arc::clone(&answer), Arc::clone(&counter));
+                sessions.spawn(async move {
+                    // The client judges the end of the session.
+                    let _ = serve(tcp, &answer, &counter).await;
+                });
+            }
+        });
+        Self { address, logins, _server: server }
+    }
+
+    /// Returns the number of logins so far.
+    pub(crate) fn logins(&self) -> usize {
+        self.logins.load(Ordering::Relaxed)
+    }
+}
+
+async fn serve(tcp: TcpStream, answer: &[u8], logins: &AtomicUsize) -> std::io::Result<()> {
+    let mut session = Session::exchange_keys(tcp).await?;
+    loop {
+        let packet = session.receive().await?;
+        match packet.first() {
+            // The request for the service, and then the request for the login.
+            Some(5) => {
+                let accept = [vec![SERVICE_ACCEPT], string(b"ssh-userauth")].concat();
+                session.send(&accept).await?;
+            }
+            Some(&USERAUTH_REQUEST) => {
+                logins.fetch_add(1, Ordering::Relaxed);
+                session.send(answer).await?;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The keys of one direction.
+struct Direction {
+    key: LessSafeKey,
+    iv: [u8; 12],
+}
+
+impl Direction {
+    fn new(derive: impl Fn(u8) -> Vec<u8>, iv: u8, key: u8) -> Self {
+        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &derive(key)).unwrap());
+        Self { key, iv: derive(iv)[..12].try_into().unwrap() }
+    }
+
+    /// Returns the nonce of the next packet (RFC 5647 section 7.1).
+    fn next_nonce(&mut self) -> Nonce {
+        let nonce = Nonce::assume_unique_for_key(self.iv);
+        let counter = u64::from_be_bytes(self.iv[4..].try_into().unwrap()).wrapping_add(1);
+        self.iv[4..].copy_from_slice(&counter.to_be_bytes());
+        nonce
+    }
+}
+
+struct Session {
+    tcp: BufReader<TcpStream>,
+    sending: Direction,
+    receiving: Direction,
+}
+
+impl Session {
+    async fn exchange_keys(tcp: TcpStream) -> std::io::Result<Self> {
+        let mut tcp = BufReader::new(tcp);
+        tcp.write_all(format!("{IDENTIFICATION}\r\n").as_bytes()).await?;
+        let mut client_id = String::new();
+        tcp.read_line(&mut client_id).await?;
+        let names = [
+            "curve25519-sha256",
+            "ssh-ed25519",
+            "aes256-gcm@openssh.com",
+            "aes256-gcm@openssh.com",
+            "hmac-sha2-256",
+            "hmac-sha2-256",
+            "none",
+            "none",
+            "",
+            "",
+        ];
+        let mut server_init = vec![KEXINIT];
+        server_init.extend([7; 16]);
+        names.iter().for_each(|names| server_init.extend(string(names.as_bytes())));
+        server_init.extend([0; 5]);
+        send_clear(&mut tcp, &server_init).await?;
+        let client_init = receive_clear(&mut tcp).await?;
+        let ecdh_init = receive_clear(&mut tcp).await?;
+        assert_eq!((client_init[0], ecdh_init[0]), (KEXINIT, KEX_ECDH_INIT));
+        let client_key = ecdh_init[5..].to_vec();
+
+        let rng = SystemRandom::new();
+        let private = EphemeralPrivateKey::generate(&X25519, &rng).unwrap();
+        let server_key = private.compute_public_key().unwrap();
+        let peer_key = UnparsedPublicKey::new(&X25519, &client_key);
+        let shared = agree_ephemeral(private, &peer_key, mpint).unwrap();
+        let host_key =
+            Ed25519KeyPair::from_pkcs8(Ed25519KeyPair::generate_pkcs8(&rng).unwrap().as_ref())
+                .unwrap();
+        let host_blob = [string(b"ssh-ed25519"), string(host_key.public_key().as_ref())].concat();
+        let exchanged = [
+            string(client_id.trim_end().as_bytes()),
+            string(IDENTIFICATION.as_bytes()),
+            string(&client_init),
+            string(&server_init),
+            string(&host_blob),
+            string(&client_key),
+            string(server_key.as_ref()),
+            shared.clone(),
+        ];
+        let hash = digest(&SHA256, &exchanged.concat()).as_ref().to_vec();
+        let signature = [string(b"ssh-ed25519"), string(host_key.sign(&hash).as_ref())].concat();
+        let reply = [
+            vec![KEX_ECDH_REPLY],
+            string(&host_blob),
+            string(server_key.as_ref()),
+            string(&signature),
+        ];
+        send_clear(&mut tcp, &reply.concat()).await?;
+        send_clear(&mut tcp, &[NEWKEYS]).await?;
+        assert_eq!(receive_clear(&mut tcp).await?, [NEWKEYS]);
+        let derive = |letter: u8| {
+            let input = [shared.clone(), hash.clone(), vec![letter], hash.clone()].concat();
+            digest(&SHA256, &input).as_ref().to_vec()
+        };
+        let receiving = Direction::new(derive, b'A', b'C');
+        let sending = Direction::new(derive, b'B', b'D');
+        Ok(Self { tcp, sending, receiving })
+    }
+
+    async fn send(&mut self, payload: &[u8]) -> std::io::Result<()> {
+        let mut packet = pad(payload, 0);
+        let length = u32::try_from(packet.len()).unwrap().to_be_bytes();
+        let nonce = self.sending.next_nonce();
+        self.sending.key.seal_in_place_append_tag(nonce, Aad::from(length), &mut packet).unwrap();
+        self.tcp.write_all(&[&length[..], &packet].concat()).await
+    }
+
+    async fn receive(&mut self) -> std::io::Result<Vec<u8>> {
+        let mut length = [0; 4];
+        self.tcp.read_exact(&mut length).await?;
+        let mut packet = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap() + 16];
+        self.tcp.read_exact(&mut packet).await?;
+        let nonce = self.receiving.next_nonce();
+        let packet =
+            self.receiving.key.open_in_place(nonce, Aad::from(length), &mut packet).unwrap();
+        Ok(unpad(packet))
+    }
+}
+
+async fn send_clear(tcp: &mut BufReader<TcpStream>, payload: &[u8]) -> std::io::Result<()> {
+    let packet = pad(payload, 4);
+    let length = u32::try_from(packet.len()).unwrap().to_be_bytes();
+    tcp.write_all(&[&length[..], &packet].concat()).await
+}
+
+async fn receive_clear(tcp: &mut BufReader<TcpStream>) -> std::io::Result<Vec<u8>> {
+    let length = tcp.read_u32().await?;
+    let mut packet = vec![0; usize::try_from(length).unwrap()];
+    tcp.read_exact(&mut packet).await?;
+    Ok(unpad(&packet))
+}
+
+/// Returns the padded packet without its length. `header` of the bytes before it also count towards
+/// the block size.
+fn pad(payload: &[u8], header: usize) -> Vec<u8> {
+    let mut padding = 16 - (header + 1 + payload.len()) % 16;
+    if padding < 4 {
+        padding += 16;
+    }
+    [vec![u8::try_from(padding).unwrap()], payload.to_vec(), vec![0; padding]].concat()
+}
+
+fn unpad(packet: &[u8]) -> Vec<u8> {
+    packet[1..packet.len() - usize::from(packet[0])].to_vec()
+}
+
+fn string(bytes: &[u8]) -> Vec<u8> {
+    [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat()
+}
+
+fn mpint(bytes: &[u8]) -> Vec<u8> {
+    let start = bytes.iter().position(|&byte| byte != 0).unwrap_or(bytes.len());
+    let sign = if bytes[start] >= 0x80 { &[0][..] } else { &[] };
+    string(&[sign, &bytes[start..]].concat())
+}
