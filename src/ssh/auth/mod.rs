@@ -2,6 +2,7 @@
 //! is left. It never sends a method twice, nor a key twice with the same hash.
 
 mod conversation;
+mod key_error;
 pub(super) mod key_format;
 pub(super) mod method;
 pub(super) mod private_key;

@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
-use russh::keys::{Algorithm, Error, PrivateKey, decode_secret_key};
+use russh::keys::{Algorithm, Error, PrivateKey, decode_secret_key, ssh_key};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::common::{BlockingError, run_blocking};
 use crate::model::{Fault, Reason, Secret};
 
-use super::key_format::{EncodedKey, KdfCostExceeded, KeyFormat};
+use super::key_error::{KeyError, unrecognized_text};
+use super::key_format::{EncodedKey, KeyFormat, oid_name};
 
 /// Maximum number of keys that are opened at the same time. An unencrypted key takes less than a
 /// millisecond. Encrypted keys keep at most this number of threads busy.
@@ -44,10 +45,10 @@ pub(crate) async fn open_key(
     });
     match parsing.await {
         Ok(Ok(key)) => Ok(Arc::new(key)),
-        Ok(Err(error)) => Err(key_unusable_fault(error)),
+        Ok(Err(error)) => Err(error.into_fault()),
         // The key made the parser panic.
-        Err(BlockingError::Panicked) => Err(key_unusable_fault(KeyError::Damaged)),
-        Err(BlockingError::TimedOut) => Err(key_unusable_fault(KeyError::TooSlow)),
+        Err(BlockingError::Panicked) => Err(KeyError::Damaged.into_fault()),
+        Err(BlockingError::TimedOut) => Err(KeyError::TooSlow.into_fault()),
         Err(error @ BlockingError::NotStarted) => {
             let details = format!("the private key was not opened: {error}");
             Err(Fault::new(Reason::AgentBusy, details)
@@ -56,47 +57,28 @@ pub(crate) async fn open_key(
     }
 }
 
-/// Reason why a text is unusable as a private key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum KeyError {
-    #[error("the private key is encrypted and the store has no passphrase for it")]
-    NoPassphrase,
-    #[error("the passphrase does not decrypt the private key, or its encryption is not supported")]
-    WrongPassphrase,
-    #[error("the text is not a private key in OpenSSH or PEM format")]
-    NotAKey,
-    #[error("the private key is damaged, or its type is not supported")]
-    Damaged,
-    #[error("the private key was not opened in time")]
-    TooSlow,
-    #[error(
-        "the encryption of the private key requires {} {}, more than the limit of {}",
-        .0.required, .0.unit, .0.limit
-    )]
-    TooExpensive(KdfCostExceeded),
-}
-
-fn key_unusable_fault(error: KeyError) -> Fault {
-    const CHEAPER_KEY_REMEDY: &str = "encrypt the key with fewer rounds: ssh-keygen -p -a 16";
-    let fault = Fault::new(Reason::KeyUnusable, error.to_string());
-    match error {
-        KeyError::TooSlow => fault.with_remedy(CHEAPER_KEY_REMEDY),
-        KeyError::TooExpensive(cost) => {
-            fault.with_detail(cost.unit, cost.required).with_remedy(CHEAPER_KEY_REMEDY)
-        }
-        _ => fault,
-    }
-}
-
 pub(crate) fn read_key(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, KeyError> {
-    let encoded_key = EncodedKey::from_text(text.expose_secret()).ok_or(KeyError::NotAKey)?;
-    let passphrase = match (encoded_key.format, passphrase) {
+    let text = text.expose_secret();
+    let encoded_key = EncodedKey::from_text(text).ok_or_else(|| unrecognized_text(text))?;
+    let key = open_encoded_key(&encoded_key, passphrase);
+    // Only a key that cannot be read needs an END line.
+    key.map_err(|error| match error {
+        KeyError::Damaged | KeyError::WrongPassphrase if !encoded_key.has_end => {
+            KeyError::Truncated
+        }
+        error => error,
+    })
+}
+
+fn open_encoded_key(
+    encoded_key: &EncodedKey,
+    passphrase: Option<&Secret>,
+) -> Result<PrivateKey, KeyError> {
+    encoded_key.check_support()?;
+    let passphrase = match (&encoded_key.format, passphrase) {
         // With a passphrase russh treats any PKCS#8 key as encrypted.
         (KeyFormat::Plain, _) => None,
-        (KeyFormat::Pkcs8 | KeyFormat::Traditional | KeyFormat::Unsupported, None) => {
-            return Err(KeyError::NoPassphrase);
-        }
-        (KeyFormat::Unsupported, Some(_)) => return Err(KeyError::WrongPassphrase),
+        (KeyFormat::Pkcs8 | KeyFormat::Traditional, None) => return Err(KeyError::NoPassphrase),
         (_, passphrase) => passphrase,
     };
     if passphrase.is_some() {
@@ -106,14 +88,21 @@ pub(crate) fn read_key(text: &Secret, passphrase: Option<&Secret>) -> Result<Pri
     let key = key.map_err(|error| decode_error(&error, passphrase.is_some()))?;
     match key.algorithm() {
         Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. } => Ok(key),
-        _ => Err(KeyError::Damaged),
+        other => Err(KeyError::UnsupportedType(other.to_string())),
     }
 }
 
 fn decode_error(error: &Error, has_passphrase: bool) -> KeyError {
     match error {
         Error::KeyIsEncrypted => KeyError::NoPassphrase,
-        Error::CouldNotReadKey => KeyError::NotAKey,
+        Error::UnknownAlgorithm(oid) => KeyError::UnsupportedType(oid_name(&oid.to_string())),
+        Error::Pkcs8(pkcs8::Error::EncryptedPrivateKey(
+            pkcs8::pkcs5::Error::UnsupportedAlgorithm { oid }
+            | pkcs8::pkcs5::Error::AlgorithmParametersInvalid { oid },
+        )) => KeyError::UnsupportedPkcs8Cipher(oid_name(&oid.to_string())),
+        Error::SshKey(ssh_key::Error::AlgorithmUnsupported { algorithm }) => {
+            KeyError::UnsupportedType(algorithm.to_string())
+        }
         _ if has_passphrase => KeyError::WrongPassphrase,
         _ => KeyError::Damaged,
     }
@@ -156,8 +145,8 @@ mod tests {
         for (text, passphrase, expected) in [
             ("", None, KeyError::NotAKey),
             ("hunter2", None, KeyError::NotAKey),
-            ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA", None, KeyError::NotAKey),
-            (&PKCS8[..60], None, KeyError::Damaged),
+            ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA", None, KeyError::PublicKey),
+            (&PKCS8[..60], None, KeyError::Truncated),
             (openssh, None, KeyError::Damaged),
             (&encrypted, None, KeyError::NoPassphrase),
             (&encrypted, Some("x"), KeyError::WrongPassphrase),

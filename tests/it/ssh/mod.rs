@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 mod host_key;
+mod keys;
 mod login;
 mod peers;
 mod refusals;

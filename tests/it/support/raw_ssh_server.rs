@@ -51,7 +51,16 @@ impl RawSshServer {
         Self::answering(payload.concat()).await
     }
 
+    /// Starts a server whose host key is an RSA key of this size, with a wrong signature.
+    pub(crate) async fn with_rsa_host_key(bits: usize) -> Self {
+        Self::start(HostKey::Rsa { bits }, Vec::new()).await
+    }
+
     async fn answering(answer: Vec<u8>) -> Self {
+        Self::start(HostKey::Ed25519, answer).await
+    }
+
+    async fn start(host_key: HostKey, answer: Vec<u8>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let logins = Arc::new(AtomicUsize::new(0));
@@ -64,7 +73,7 @@ impl RawSshServer {
                 let (answer, counter) = (Arc::clone(&answer), Arc::clone(&counter));
                 sessions.spawn(async move {
                     // The client judges the end of the session.
-                    let _ = serve(tcp, &answer, &counter).await;
+                    let _ = serve(tcp, host_key, &answer, &counter).await;
                 });
             }
         });
@@ -77,8 +86,29 @@ impl RawSshServer {
     }
 }
 
-async fn serve(tcp: TcpStream, answer: &[u8], logins: &AtomicUsize) -> std::io::Result<()> {
-    let mut session = Session::exchange_keys(tcp).await?;
+/// The host key of a server.
+#[derive(Clone, Copy)]
+enum HostKey {
+    Ed25519,
+    Rsa { bits: usize },
+}
+
+impl HostKey {
+    fn algorithm(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "ssh-ed25519",
+            Self::Rsa { .. } => "rsa-sha2-512",
+        }
+    }
+}
+
+async fn serve(
+    tcp: TcpStream,
+    host_key: HostKey,
+    answer: &[u8],
+    logins: &AtomicUsize,
+) -> std::io::Result<()> {
+    let mut session = Session::exchange_keys(tcp, host_key).await?;
     loop {
         let packet = session.receive().await?;
         match packet.first() {
@@ -124,14 +154,14 @@ struct Session {
 }
 
 impl Session {
-    async fn exchange_keys(tcp: TcpStream) -> std::io::Result<Self> {
+    async fn exchange_keys(tcp: TcpStream, kind: HostKey) -> std::io::Result<Self> {
         let mut tcp = BufReader::new(tcp);
         tcp.write_all(format!("{IDENTIFICATION}\r\n").as_bytes()).await?;
         let mut client_id = String::new();
         tcp.read_line(&mut client_id).await?;
         let names = [
             "curve25519-sha256",
-            "ssh-ed25519",
+            kind.algorithm(),
             "aes256-gcm@openssh.com",
             "aes256-gcm@openssh.com",
             "hmac-sha2-256",
@@ -159,7 +189,15 @@ impl Session {
         let host_key =
             Ed25519KeyPair::from_pkcs8(Ed25519KeyPair::generate_pkcs8(&rng).unwrap().as_ref())
                 .unwrap();
-        let host_blob = [string(b"ssh-ed25519"), string(host_key.public_key().as_ref())].concat();
+        let host_blob = match kind {
+            HostKey::Ed25519 => {
+                vec![string(b"ssh-ed25519"), string(host_key.public_key().as_ref())]
+            }
+            HostKey::Rsa { bits } => {
+                vec![string(b"ssh-rsa"), mpint(&[1, 0, 1]), mpint(&vec![0xff; bits / 8])]
+            }
+        }
+        .concat();
         let exchanged = [
             string(client_id.trim_end().as_bytes()),
             string(IDENTIFICATION.as_bytes()),
@@ -171,7 +209,11 @@ impl Session {
             shared.clone(),
         ];
         let hash = digest(&SHA256, &exchanged.concat()).as_ref().to_vec();
-        let signature = [string(b"ssh-ed25519"), string(host_key.sign(&hash).as_ref())].concat();
+        let signature = match kind {
+            HostKey::Ed25519 => host_key.sign(&hash).as_ref().to_vec(),
+            HostKey::Rsa { bits } => vec![1; bits / 8],
+        };
+        let signature = [string(kind.algorithm().as_bytes()), string(&signature)].concat();
         let reply = [
             vec![KEX_ECDH_REPLY],
             string(&host_blob),

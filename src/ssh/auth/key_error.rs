@@ -1,0 +1,165 @@
+//! The reasons why a text is unusable as a private key: one sentence and one remedy for each. A
+//! limit of this daemon says that it is one.
+
+use crate::model::{Fault, Reason};
+
+use super::key_format::KdfCostExceeded;
+
+/// Command that rewrites a key in the OpenSSH format with a supported cipher.
+const REWRITE_COMMAND: &str = "ssh-keygen -p -f KEY";
+/// Command that rewrites an encrypted PKCS#8 key, which `ssh-keygen` may not read.
+const REWRITE_PKCS8_COMMAND: &str = "openssl pkcs8 -topk8 -v2 aes-256-cbc -in KEY -out NEWKEY";
+
+/// Reason why a text is unusable as a private key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum KeyError {
+    #[error("the private key is encrypted and the store has no passphrase for it")]
+    NoPassphrase,
+    #[error("the passphrase does not decrypt the private key")]
+    WrongPassphrase,
+    #[error("the text is not a private key in OpenSSH or PEM format")]
+    NotAKey,
+    #[error("the text is a public key, not a private key")]
+    PublicKey,
+    #[error("the text is a certificate, not a private key")]
+    Certificate,
+    #[error("the private key is in PuTTY's format, which this daemon does not read")]
+    Putty,
+    #[error("the private key is in the format of SSH.com, which this daemon does not read")]
+    SshCom,
+    #[error("the text is a PKCS#12 file, which this daemon does not read")]
+    Pkcs12,
+    #[error("the text has no BEGIN line: it may be a key in DER or PKCS#12")]
+    NoArmor,
+    #[error("the line breaks of the private key are lost")]
+    NoLineBreaks,
+    #[error("the private key is truncated: its END line is missing")]
+    Truncated,
+    #[error("the private key is damaged")]
+    Damaged,
+    #[error("the type of the private key ({0}) is not supported by this daemon")]
+    UnsupportedType(String),
+    #[error("the private key is encrypted with {0}, which this daemon does not support")]
+    UnsupportedCipher(String),
+    #[error("the private key is encrypted with {0}, which this daemon does not support")]
+    UnsupportedPkcs8Cipher(String),
+    #[error("the private key was not opened in time")]
+    TooSlow,
+    #[error(
+        "the encryption of the private key requires {} {}, more than the limit of {}",
+        .0.required, .0.unit, .0.limit
+    )]
+    TooExpensive(KdfCostExceeded),
+}
+
+impl KeyError {
+    /// Returns the remedy of this error, or `None` if the general one of the reason applies.
+    fn remedy(&self) -> Option<String> {
+        Some(match self {
+            Self::NoPassphrase => {
+                "give the store the passphrase of the key with the key".to_owned()
+            }
+            Self::WrongPassphrase => "correct the passphrase of the key".to_owned(),
+            Self::NotAKey | Self::Damaged => return None,
+            Self::PublicKey | Self::Certificate => {
+                "give the file without the suffix .pub: the private key that belongs to it"
+                    .to_owned()
+            }
+            Self::Putty => "convert the key: puttygen KEY -O private-openssh -o NEWKEY".to_owned(),
+            Self::SshCom => "convert the key: ssh-keygen -i -f KEY > NEWKEY".to_owned(),
+            Self::Pkcs12 | Self::NoArmor => {
+                "convert the key: openssl pkcs12 -in FILE -nocerts -out NEWKEY for PKCS#12, or \
+                 openssl pkey -inform DER -in FILE -out NEWKEY for DER"
+                    .to_owned()
+            }
+            Self::NoLineBreaks => {
+                "give the text of the key file with its line breaks (in JSON: \\n)".to_owned()
+            }
+            Self::Truncated => "give the whole text of the key file".to_owned(),
+            Self::UnsupportedType(_) => {
+                "give the store an ed25519, ecdsa or rsa key: ssh-keygen -t ed25519".to_owned()
+            }
+            Self::UnsupportedCipher(_) => {
+                format!("encrypt the key with another cipher: {REWRITE_COMMAND}")
+            }
+            Self::UnsupportedPkcs8Cipher(_) => {
+                format!("encrypt the key with another cipher: {REWRITE_PKCS8_COMMAND}")
+            }
+            Self::TooSlow | Self::TooExpensive(_) => {
+                "encrypt the key with fewer rounds: ssh-keygen -p -a 16".to_owned()
+            }
+        })
+    }
+
+    pub(super) fn into_fault(self) -> Fault {
+        let mut fault = Fault::new(Reason::KeyUnusable, self.to_string());
+        if let Self::TooExpensive(cost) = &self {
+            fault = fault.with_detail(cost.unit, cost.required);
+        }
+        match self.remedy() {
+            Some(remedy) => fault.with_remedy(remedy),
+            None => fault,
+        }
+    }
+}
+
+/// Returns the error for a text without a private key of a supported format.
+pub(super) fn unrecognized_text(text: &str) -> KeyError {
+    const PUBLIC_KEY_TYPES: [&str; 3] = ["ssh-", "ecdsa-sha2-", "sk-"];
+    let text = text.trim();
+    let contains = |words: &str| text.contains(words);
+    let is_base64 = |c: char| c.is_ascii_alphanumeric() || "+/=\r\n".contains(c);
+    if text.starts_with("PuTTY-User-Key-File-") {
+        KeyError::Putty
+    } else if contains("BEGIN SSH2 ENCRYPTED PRIVATE KEY") {
+        KeyError::SshCom
+    } else if contains("-----BEGIN ") && contains(" PRIVATE KEY-----") {
+        KeyError::NoLineBreaks
+    } else if contains("-----BEGIN PKCS12") {
+        KeyError::Pkcs12
+    } else if contains("-cert-v01@openssh.com ") || contains("-----BEGIN CERTIFICATE") {
+        KeyError::Certificate
+    } else if contains("BEGIN PUBLIC KEY")
+        || contains("BEGIN RSA PUBLIC KEY")
+        || contains("BEGIN SSH2 PUBLIC KEY")
+        || (PUBLIC_KEY_TYPES.iter().any(|kind| text.starts_with(kind)) && contains(" AAAA"))
+    {
+        KeyError::PublicKey
+    } else if (text.starts_with("MI") && text.len() > 64 && text.chars().all(is_base64))
+        || text.starts_with('0') && text.contains('\u{fffd}')
+    {
+        KeyError::NoArmor
+    } else {
+        KeyError::NotAKey
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_other_text_is_named() {
+        for (text, error) in [
+            ("PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\n", KeyError::Putty),
+            ("---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\nP2/56\n", KeyError::SshCom),
+            ("---- BEGIN SSH2 PUBLIC KEY ----\nAAAA\n", KeyError::PublicKey),
+            ("-----BEGIN PUBLIC KEY-----\nMCow\n-----END PUBLIC KEY-----", KeyError::PublicKey),
+            ("\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA me@here\n", KeyError::PublicKey),
+            ("sk-ssh-ed25519@openssh.com AAAAGnNr me", KeyError::PublicKey),
+            ("ssh-rsa-cert-v01@openssh.com AAAAHHNz me", KeyError::Certificate),
+            ("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----", KeyError::Certificate),
+            ("-----BEGIN PKCS12-----\nMIIB", KeyError::Pkcs12),
+            (&format!("MIIE{}", "Ab+/".repeat(99)), KeyError::NoArmor),
+            (
+                "-----BEGIN PRIVATE KEY----- MC4CAQAw -----END PRIVATE KEY-----",
+                KeyError::NoLineBreaks,
+            ),
+            ("", KeyError::NotAKey),
+            ("hunter2", KeyError::NotAKey),
+            ("ssh-agent", KeyError::NotAKey),
+        ] {
+            assert_eq!(unrecognized_text(text), error, "{text}");
+        }
+    }
+}
