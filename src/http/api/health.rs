@@ -14,9 +14,6 @@ use crate::model::{NodeId, StoreUuid};
 use crate::notifier::NotifierHandle;
 use crate::wire::{DeliveryBody, LivenessResponse, ReadinessResponse};
 
-pub(crate) const LIVENESS_PATH: &str = "/healthz";
-pub(crate) const READINESS_PATH: &str = "/readyz";
-
 /// A check of whether the daemon can serve requests. The composition root implements it.
 pub trait ReadinessCheck: Send + Sync + 'static {
     /// Returns the reasons why the daemon is not ready, one clause each, such as `the state

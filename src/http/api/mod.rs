@@ -3,6 +3,7 @@
 
 pub(super) mod agent_protocol;
 pub(super) mod health;
+mod operation;
 pub(super) mod response;
 pub(super) mod store_health;
 pub(super) mod stores;
@@ -16,6 +17,7 @@ use axum::http::request::Parts;
 use axum::routing::{delete, get, put};
 use tokio_util::sync::CancellationToken;
 
+use super::auth::open_paths::{LIVENESS_PATH, READINESS_PATH};
 use super::error::ApiError;
 use crate::agent::StoreService;
 use crate::management::ReplyQueue;
@@ -40,8 +42,8 @@ pub(crate) fn build_router<S: StoreService>(
             )
     });
     agent_routes
-        .route(health::LIVENESS_PATH, get(health::get_liveness))
-        .route(health::READINESS_PATH, get(health::get_readiness::<S>))
+        .route(LIVENESS_PATH, get(health::get_liveness))
+        .route(READINESS_PATH, get(health::get_readiness::<S>))
         .route(&image_stores, get(stores::list_stores::<S>).post(stores::add_store::<S>))
         .route(&format!("{image_stores}/{{uuid}}"), get(stores::get_store::<S>))
         .route(&format!("{image_stores}/{{uuid}}/actions"), put(stores::act_on_store::<S>))

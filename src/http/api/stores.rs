@@ -1,14 +1,15 @@
-//! The routes for stores. A route checks the role, reads the request, calls the store service and
-//! writes the audit line.
+//! The routes for stores. A route checks the role and reads the request. A change is run as a
+//! [`StoreOperation`], and has an audit line.
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
 
+use super::operation::StoreOperation;
 use super::response;
 use super::{AppState, StoreIdPath};
-use crate::agent::{AddError, StoreService};
+use crate::agent::StoreService;
 use crate::http::audit::AuditRecord;
 use crate::http::auth::{Principal, Role};
 use crate::http::body::JsonBody;
@@ -40,30 +41,13 @@ pub(super) async fn act_on_store<S: StoreService>(
     StoreIdPath(store): StoreIdPath,
     body: JsonBody,
 ) -> Response {
-    let mut audit = AuditRecord::new(&caller, "reconnect", store);
-    let action = async {
-        caller.require_role(Role::Operate)?;
-        let uuid = store.ok_or(ApiError::InvalidUuid)?;
-        let snapshot = match StoreAction::parse_action(&body.into_bytes()?)? {
-            StoreAction::Reconnect { tags, force } => {
-                state.stores.reconnect(uuid, tags, force).await?
-            }
-            StoreAction::Update(mut update) => {
-                audit.set_action("update");
-                update.by_admin = caller.role() >= Role::Admin;
-                let updated = state.stores.update(uuid, *update).await;
-                updated.map_err(|error| ApiError::from_update(error, caller.role()))?
-            }
-            StoreAction::AcceptHostKey { fingerprint, tags } => {
-                audit.set_action("accept_host_key");
-                caller.require_role(Role::Admin)?;
-                state.stores.accept_host_key(uuid, &fingerprint, tags).await?
-            }
-        };
-        Ok(response::inventory_response(&snapshot))
+    let audit = AuditRecord::new(&caller, "reconnect", store);
+    let parse = || {
+        let store = store.ok_or(ApiError::InvalidUuid)?;
+        let action = StoreAction::parse_action(&body.into_bytes()?)?;
+        Ok(StoreOperation::from_action(store, action, caller.role()))
     };
-    let result = action.await;
-    audit.finish(result)
+    run_operation(&state, &caller, audit, parse).await
 }
 
 pub(super) async fn add_store<S: StoreService>(
@@ -71,25 +55,12 @@ pub(super) async fn add_store<S: StoreService>(
     caller: Principal,
     body: JsonBody,
 ) -> Response {
-    let mut audit = AuditRecord::new(&caller, "add", None);
-    let addition = async {
-        caller.require_role(Role::Operate)?;
+    let audit = AuditRecord::new(&caller, "add", None);
+    let parse = || {
         let request = parse_add_store(&body.into_bytes()?, &state.allowed_roots)?;
-        if let Some(store) = request.uuid {
-            audit.set_store(store);
-        }
-        if request.take_over {
-            caller.require_role(Role::Admin)?;
-        }
-        let snapshot = state.stores.add(request).await.map_err(|error| match error {
-            AddError::Duplicate(fault) => ApiError::AlreadyExists(fault),
-            AddError::Failed(failure) => ApiError::AddFailed(failure),
-        })?;
-        audit.set_store(snapshot.store.uuid);
-        Ok(response::inventory_response(&snapshot))
+        Ok(StoreOperation::Add(Box::new(request)))
     };
-    let result = addition.await;
-    audit.finish(result)
+    run_operation(&state, &caller, audit, parse).await
 }
 
 pub(super) async fn remove_store<S: StoreService>(
@@ -98,12 +69,32 @@ pub(super) async fn remove_store<S: StoreService>(
     StoreIdPath(store): StoreIdPath,
 ) -> Response {
     let audit = AuditRecord::new(&caller, "remove", store);
-    let removal = async {
+    let parse = || Ok(StoreOperation::Remove { store: store.ok_or(ApiError::InvalidUuid)? });
+    run_operation(&state, &caller, audit, parse).await
+}
+
+/// Runs the operation of a request and creates the response. A caller that may change nothing does
+/// not learn that its request is invalid.
+async fn run_operation<S: StoreService>(
+    state: &AppState<S>,
+    caller: &Principal,
+    mut audit: AuditRecord,
+    parse: impl FnOnce() -> Result<StoreOperation, ApiError>,
+) -> Response {
+    let running = async {
         caller.require_role(Role::Operate)?;
-        let store = store.ok_or(ApiError::InvalidUuid)?;
-        // Removing a store that does not exist succeeds.
-        state.stores.remove(store).await.map_err(ApiError::RemoveFailed)?;
-        Ok(response::empty_response())
+        let operation = parse()?;
+        audit.set_action(operation.name());
+        if let Some(store) = operation.store() {
+            audit.set_store(store);
+        }
+        caller.require_role(operation.required_role())?;
+        let result = operation.run(&state.stores, caller.role()).await?;
+        if let Some(store) = result.store() {
+            audit.set_store(store);
+        }
+        Ok(result.to_response())
     };
-    audit.finish(removal.await)
+    let result = running.await;
+    audit.finish(result)
 }

@@ -2,7 +2,9 @@
 //! role of that caller.
 
 pub(super) mod agent_allowlist;
+pub(super) mod authenticator;
 pub(super) mod host_allowlist;
+pub(super) mod open_paths;
 pub(super) mod rate_limit;
 pub(super) mod request_origin;
 pub(super) mod tokens;

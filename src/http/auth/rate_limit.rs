@@ -6,10 +6,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::common::lock_unpoisoned;
 use crate::http::admission::source::source_network;
 
 /// Maximum count of one source within [`RATE_WINDOW`]. Further events are limited.
@@ -80,6 +82,23 @@ impl SourceCounter {
             self.next_end = self.windows.values().map(SourceWindow::end).min();
         }
         self.windows.len() < MAX_SOURCES
+    }
+}
+
+/// The source of a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RequestSource {
+    /// The client that a trusted proxy has named.
+    pub(crate) client: Option<IpAddr>,
+    /// The address that the limits count: that of the client or else of the peer. `None` for the
+    /// Unix socket, which has no address.
+    pub(crate) limited: Option<IpAddr>,
+}
+
+impl RequestSource {
+    /// Counts one event of the source. Returns `None` if it has no address.
+    pub(crate) fn count_event(self, counter: &Mutex<SourceCounter>) -> Option<WindowCount> {
+        Some(lock_unpoisoned(counter).count_source(self.limited?, Instant::now()))
     }
 }
 

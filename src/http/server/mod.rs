@@ -29,6 +29,7 @@ use super::api::AppState;
 use super::api::health::{DaemonInfo, ReadinessCheck};
 use super::auth::PeerAddress;
 use super::auth::agent_allowlist::AgentAllowlist;
+use super::auth::authenticator::Authenticator;
 use super::auth::host_allowlist::HostAllowlist;
 use super::auth::tokens::TokenTable;
 use super::denial_log::DenialLog;
@@ -153,12 +154,14 @@ impl HttpServer {
         };
         let service = ApiService {
             router: api::build_router(&self.base_path, &self.agent_prefixes, state),
-            host_allowlist: self.host_allowlist,
-            agent_allowlist,
+            authenticator: Authenticator {
+                host_allowlist: self.host_allowlist,
+                agent_allowlist,
+                tokens: context.tokens,
+                auth_failures: Mutex::default(),
+            },
             proxies: self.proxies,
-            tokens: context.tokens,
             random: context.random,
-            auth_failures: Mutex::default(),
             denials: Mutex::default(),
             denial_log: DenialLog::default(),
             limits: self.limits,

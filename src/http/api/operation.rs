@@ -1,0 +1,127 @@
+//! The operations that change a store, as a request asks for them, and their execution.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+
+use super::response;
+use crate::agent::{AddError, StoreService, StoreSnapshot};
+use crate::http::auth::Role;
+use crate::http::error::ApiError;
+use crate::model::{AddStore, StoreUpdate, StoreUuid, Tags};
+use crate::wire::StoreAction;
+
+/// An operation that changes a store.
+#[derive(Debug)]
+pub(super) enum StoreOperation {
+    Add(Box<AddStore>),
+    Reconnect { store: StoreUuid, tags: Tags, force: bool },
+    Update { store: StoreUuid, update: Box<StoreUpdate> },
+    AcceptHostKey { store: StoreUuid, fingerprint: String, tags: Tags },
+    Remove { store: StoreUuid },
+}
+
+/// The result of an operation that succeeded.
+#[derive(Clone, Debug)]
+pub(super) enum OperationResult {
+    /// The store after the operation.
+    Store(Arc<StoreSnapshot>),
+    /// The store is gone.
+    Removed,
+}
+
+impl StoreOperation {
+    /// Creates the operation of an action on `store`, for a caller with the role `role`.
+    pub(super) fn from_action(store: StoreUuid, action: StoreAction, role: Role) -> Self {
+        match action {
+            StoreAction::Reconnect { tags, force } => Self::Reconnect { store, tags, force },
+            StoreAction::Update(mut update) => {
+                update.by_admin = role >= Role::Admin;
+                Self::Update { store, update }
+            }
+            StoreAction::AcceptHostKey { fingerprint, tags } => {
+                Self::AcceptHostKey { store, fingerprint, tags }
+            }
+        }
+    }
+
+    /// Returns the name of the operation in the audit log.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Add(_) => "add",
+            Self::Reconnect { .. } => "reconnect",
+            Self::Update { .. } => "update",
+            Self::AcceptHostKey { .. } => "accept_host_key",
+            Self::Remove { .. } => "remove",
+        }
+    }
+
+    /// Returns the store that the operation concerns, or `None` for an add that leaves the choice
+    /// of the uuid to the daemon.
+    pub(super) fn store(&self) -> Option<StoreUuid> {
+        match self {
+            Self::Add(request) => request.uuid,
+            Self::Reconnect { store, .. }
+            | Self::Update { store, .. }
+            | Self::AcceptHostKey { store, .. }
+            | Self::Remove { store } => Some(*store),
+        }
+    }
+
+    /// Returns the role that the operation needs.
+    pub(super) fn required_role(&self) -> Role {
+        match self {
+            Self::AcceptHostKey { .. } => Role::Admin,
+            Self::Add(request) if request.take_over => Role::Admin,
+            _ => Role::Operate,
+        }
+    }
+
+    /// Carries out the operation.
+    ///
+    /// # Errors
+    /// The error of the operation.
+    pub(super) async fn run<S: StoreService>(
+        self,
+        stores: &S,
+    ) -> Result<OperationResult, ApiError> {
+        let snapshot = match self {
+            Self::Add(request) => stores.add(*request).await.map_err(|error| match error {
+                AddError::Duplicate(fault) => ApiError::AlreadyExists(fault),
+                AddError::Failed(failure) => ApiError::AddFailed(failure),
+            })?,
+            Self::Reconnect { store, tags, force } => stores.reconnect(store, tags, force).await?,
+            Self::Update { store, update } => {
+                let updated = stores.update(store, *update).await;
+                updated.map_err(|error| ApiError::from_update(error, role))?
+            }
+            Self::AcceptHostKey { store, fingerprint, tags } => {
+                stores.accept_host_key(store, &fingerprint, tags).await?
+            }
+            // Removing a store that does not exist succeeds.
+            Self::Remove { store } => {
+                stores.remove(store).await.map_err(ApiError::RemoveFailed)?;
+                return Ok(OperationResult::Removed);
+            }
+        };
+        Ok(OperationResult::Store(snapshot))
+    }
+}
+
+impl OperationResult {
+    /// Returns the store after the operation, or `None` if it is gone.
+    pub(super) fn store(&self) -> Option<StoreUuid> {
+        match self {
+            Self::Store(snapshot) => Some(snapshot.store.uuid),
+            Self::Removed => None,
+        }
+    }
+
+    /// Creates the response with the result.
+    pub(super) fn to_response(&self) -> Response {
+        match self {
+            Self::Store(snapshot) => response::inventory_response(snapshot),
+            Self::Removed => response::empty_response(),
+        }
+    }
+}

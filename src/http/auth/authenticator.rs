@@ -1,0 +1,139 @@
+//! Authentication of a request: its principal, by the kind of its peer, its path and its
+//! credential.
+
+use std::sync::{Arc, Mutex};
+
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Version, header};
+use tokio::sync::watch;
+
+use super::agent_allowlist::AgentAllowlist;
+use super::host_allowlist::HostAllowlist;
+use super::rate_limit::{MAX_EVENTS_PER_WINDOW, RequestSource, SourceCounter, WindowCount};
+use super::tokens::TokenTable;
+use super::{PeerAddress, Principal};
+use super::{open_paths, request_origin};
+use crate::http::admission::table::Credential;
+use crate::http::error::ApiError;
+
+/// The rules and tables that authenticate requests.
+pub(in crate::http) struct Authenticator {
+    pub(in crate::http) host_allowlist: HostAllowlist,
+    pub(in crate::http) agent_allowlist: AgentAllowlist,
+    pub(in crate::http) tokens: watch::Receiver<Arc<TokenTable>>,
+    /// Counts the unknown tokens of each address.
+    pub(in crate::http) auth_failures: Mutex<SourceCounter>,
+}
+
+impl Authenticator {
+    /// Returns the principal of a request and its credential, or `None` on the open paths. The file
+    /// mode controls access to the Unix socket, so a request over it needs no token. A page in a
+    /// browser can reach it where it is forwarded, and can send the certificate of its user.
+    /// Therefore each request that acts without a session must come from the daemon's own origin.
+    pub(in crate::http) fn authenticate(
+        &self,
+        peer: &PeerAddress,
+        source: RequestSource,
+        parts: &Parts,
+    ) -> Result<Option<(Principal, Credential)>, ApiError> {
+        let with_session = |caller| Some((caller, Credential::Session));
+        if let Some(caller) = peer.local_principal() {
+            self.host_allowlist.check_local_host(&parts.uri, &parts.headers)?;
+            check_same_site(parts)?;
+            return Ok(with_session(caller));
+        }
+        let is_open = open_paths::is_open_path(parts.uri.path());
+        if is_open && has_no_host(parts) {
+            return Ok(None);
+        }
+        self.host_allowlist.check_host(&parts.uri, &parts.headers)?;
+        if is_open {
+            return Ok(None);
+        }
+        if self.agent_allowlist.matches_path(parts.uri.path()) {
+            check_same_site(parts)?;
+            let caller = self.agent_allowlist.authorize(peer)?;
+            return Ok(Some((caller, Credential::Network)));
+        }
+        // A token takes precedence, because its caller may differ from that of the certificate.
+        if let (PeerAddress::Tcp(_, Some(certificate)), false) =
+            (peer, parts.headers.contains_key(header::AUTHORIZATION))
+            && let Some(caller) = certificate.caller()
+        {
+            check_same_site(parts)?;
+            return Ok(with_session(caller));
+        }
+        let token = bearer_token(&parts.headers).ok_or(ApiError::MissingToken)?;
+        let tokens = Arc::clone(&self.tokens.borrow());
+        let caller = tokens.authenticate(token).cloned();
+        caller.map(with_session).ok_or_else(|| self.record_unknown_token(source))
+    }
+
+    /// Counts an unknown token against its source, and returns the error.
+    fn record_unknown_token(&self, source: RequestSource) -> ApiError {
+        match source.count_event(&self.auth_failures) {
+            Some(WindowCount { count, resets_in }) if count > MAX_EVENTS_PER_WINDOW => {
+                ApiError::TooManyAuthFailures { resets_in }
+            }
+            _ => ApiError::UnknownSession,
+        }
+    }
+}
+
+/// Returns true for a request in HTTP/1.0 that names no host, as health checks of load balancers
+/// do. No browser sends one.
+fn has_no_host(parts: &Parts) -> bool {
+    parts.version == Version::HTTP_10
+        && parts.uri.authority().is_none()
+        && !parts.headers.contains_key(header::HOST)
+}
+
+/// Checks that no page of another site has caused a request without a session.
+///
+/// # Errors
+/// [`ApiError::CrossSiteRequest`].
+fn check_same_site(parts: &Parts) -> Result<(), ApiError> {
+    if request_origin::is_cross_site(&parts.method, &parts.uri, &parts.headers) {
+        return Err(ApiError::CrossSiteRequest);
+    }
+    Ok(())
+}
+
+/// Returns the token in `Authorization: OAuth <session>`, or after the scheme `Bearer`, the common
+/// name for the same credential. Returns `None` unless exactly one such header exists.
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, session) = value.to_str().ok()?.split_once(' ')?;
+    let is_supported = ["OAuth", "Bearer"].iter().any(|name| scheme.eq_ignore_ascii_case(name));
+    Some(session.trim()).filter(|session| is_supported && !session.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_session_follows_oauth_or_bearer_in_one_header() {
+        for (values, expected) in [
+            (vec!["OAuth abc"], Some("abc")),
+            (vec!["oauth  abc "], Some("abc")),
+            (vec!["Bearer abc"], Some("abc")),
+            (vec!["OAuth"], None),
+            (vec!["OAuth  "], None),
+            (vec!["OAuthabc"], None),
+            (vec!["ZStack id:signature"], None),
+            (vec!["Basic abc"], None),
+            (vec!["OAuth abc", "OAuth abc"], None),
+            (vec![], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in &values {
+                headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+            }
+            assert_eq!(bearer_token(&headers), expected, "{values:?}");
+        }
+    }
+}
