@@ -77,13 +77,14 @@ impl StoreOperation {
         }
     }
 
-    /// Carries out the operation.
+    /// Carries out the operation for a caller with the role `role`.
     ///
     /// # Errors
     /// The error of the operation.
     pub(super) async fn run<S: StoreService>(
         self,
         stores: &S,
+        role: Role,
     ) -> Result<OperationResult, ApiError> {
         let snapshot = match self {
             Self::Add(request) => stores.add(*request).await.map_err(|error| match error {
