@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::StoreSnapshot;
 use crate::common::Timestamp;
 use crate::lifecycle::{CheckState, StoreChecks};
-use crate::model::{Capacity, Condition, HostIdentity, RemoteMarker, StoreUuid};
+use crate::model::{Capacity, Condition, HostIdentity, RemoteMarker, SpaceId, StoreUuid};
 use crate::probe::marker_path;
 
 /// A condition that is active now.
@@ -59,22 +59,24 @@ pub fn active_conditions(
     unverified.into_iter().chain(of_store).chain(shared).chain(of_daemon).collect()
 }
 
-/// Maps each filesystem to the stores on it. Made once for all stores that are reported together.
-pub struct SharedFilesystems<'a>(BTreeMap<&'a str, Vec<StoreUuid>>);
+/// Maps each space to the stores that share it. Made once for all stores that are reported
+/// together.
+pub struct SharedFilesystems<'a>(BTreeMap<SpaceId<'a>, Vec<StoreUuid>>);
 
 impl<'a> SharedFilesystems<'a> {
-    /// Groups the stores by filesystem. Each store counts on the filesystem of its last good probe.
+    /// Groups the stores by their space at the last good probe: the filesystem, or the folder of it
+    /// that has a quota.
     pub fn new(all: &'a [Arc<StoreSnapshot>]) -> Self {
-        let mut by_device: BTreeMap<&str, Vec<StoreUuid>> = BTreeMap::new();
+        let mut by_space: BTreeMap<SpaceId<'_>, Vec<StoreUuid>> = BTreeMap::new();
         for snapshot in all {
-            by_device.entry(&snapshot.store.mount.device).or_default().push(snapshot.store.uuid);
+            by_space.entry(snapshot.store.mount.space()).or_default().push(snapshot.store.uuid);
         }
-        Self(by_device)
+        Self(by_space)
     }
 
-    /// Returns the other stores on the filesystem of this one.
+    /// Returns the other stores that share the space of this one.
     fn other_stores_on(&self, snapshot: &StoreSnapshot) -> Vec<StoreUuid> {
-        let all = self.0.get(snapshot.store.mount.device.as_str()).into_iter().flatten().copied();
+        let all = self.0.get(&snapshot.store.mount.space()).into_iter().flatten().copied();
         all.filter(|uuid| *uuid != snapshot.store.uuid).collect()
     }
 }
@@ -195,7 +197,7 @@ fn host_evidence(snapshot: &StoreSnapshot) -> String {
 /// The capacity of several stores together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TotalCapacity {
-    /// Number of filesystems that are counted.
+    /// Number of filesystems, and of folders with a quota, that are counted.
     pub filesystems: usize,
     /// Size of all of them, in bytes.
     pub total: u64,
@@ -203,19 +205,25 @@ pub struct TotalCapacity {
     pub available: u64,
 }
 
-/// Returns the total capacity of the stores. Each filesystem counts once. If several stores are on
-/// one filesystem, the newest probe counts.
+/// Returns the total capacity of the stores. Each space counts once. If several stores share it,
+/// the newest probe counts. A folder with a quota is part of its filesystem, so it does not count
+/// beside a store that has the space of the whole filesystem.
 pub fn total_capacity(all: &[Arc<StoreSnapshot>]) -> TotalCapacity {
-    let mut by_device: BTreeMap<&str, (Option<Timestamp>, Capacity)> = BTreeMap::new();
+    let mut by_space: BTreeMap<SpaceId<'_>, (Option<Timestamp>, Capacity)> = BTreeMap::new();
     for snapshot in all {
         let Some(capacity) = snapshot.durable.capacity else { continue };
         let seen = (snapshot.checks.examine.last_good, capacity);
-        let newest = by_device.entry(snapshot.store.mount.device.as_str()).or_insert(seen);
+        let newest = by_space.entry(snapshot.store.mount.space()).or_insert(seen);
         if seen.0 > newest.0 {
             *newest = seen;
         }
     }
-    by_device.values().fold(TotalCapacity::default(), |sum, (_, capacity)| TotalCapacity {
+    let is_counted_with_filesystem = |space: &SpaceId<'_>| {
+        space.quota_folder.is_some()
+            && by_space.contains_key(&SpaceId { quota_folder: None, ..*space })
+    };
+    let counted = by_space.iter().filter(|(space, _)| !is_counted_with_filesystem(space));
+    counted.fold(TotalCapacity::default(), |sum, (_, (_, capacity))| TotalCapacity {
         filesystems: sum.filesystems + 1,
         total: sum.total.saturating_add(capacity.total()),
         available: sum.available.saturating_add(capacity.available()),

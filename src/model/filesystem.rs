@@ -66,8 +66,51 @@ pub struct MountLocation {
     pub fs_type: String,
     /// The superblock's device as `major:minor`.
     pub device: String,
-    /// True if this is the root filesystem.
+    /// True if this is the root filesystem, or in a container a disk of the host that is known to
+    /// hold the container.
     pub on_root_disk: bool,
+    /// The part of the filesystem that the mount shows. `None` in a location that an earlier
+    /// version stored.
+    pub part: Option<MountedPart>,
+    /// The folder of the filesystem whose quota limits the directory. `None` if the directory
+    /// shares the space of the whole filesystem.
+    pub quota_folder: Option<String>,
+}
+
+/// The part of a filesystem that a mount shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MountedPart {
+    /// The filesystem or the btrfs subvolume from its top.
+    Whole,
+    /// A folder of it: a bind mount.
+    Folder(String),
+}
+
+/// The space that the figures of a directory describe. Directories with the same space report the
+/// same figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SpaceId<'a> {
+    /// The device of the filesystem.
+    pub device: &'a str,
+    /// The folder with the quota that limits the space, if there is one.
+    pub quota_folder: Option<&'a str>,
+}
+
+impl MountLocation {
+    /// Returns true if both are the same mount. A quota, and the part that an earlier version did
+    /// not store, do not count.
+    pub fn is_same_mount(&self, other: &Self) -> bool {
+        let Self { mount_point, fs_type, device, on_root_disk, part, quota_folder: _ } = self;
+        let same_part = part.is_none() || other.part.is_none() || *part == other.part;
+        (mount_point, fs_type, device) == (&other.mount_point, &other.fs_type, &other.device)
+            && same_part
+            && *on_root_disk == other.on_root_disk
+    }
+
+    /// Returns the space that the figures of the directory describe.
+    pub fn space(&self) -> SpaceId<'_> {
+        SpaceId { device: &self.device, quota_folder: self.quota_folder.as_deref() }
+    }
 }
 
 /// A write probe that found the disk writable, or without space for the write.
@@ -96,6 +139,32 @@ impl WriteOutcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quota_and_an_unknown_part_make_no_other_mount() {
+        let mount = MountLocation {
+            mount_point: "/srv".to_owned(),
+            fs_type: "xfs".to_owned(),
+            device: "8:1".to_owned(),
+            on_root_disk: false,
+            part: Some(MountedPart::Whole),
+            quota_folder: None,
+        };
+        let limited = MountLocation { quota_folder: Some("/a".to_owned()), ..mount.clone() };
+        let earlier = MountLocation { part: None, ..mount.clone() };
+        let folder =
+            MountLocation { part: Some(MountedPart::Folder("/a".to_owned())), ..mount.clone() };
+        let other = MountLocation { device: "8:2".to_owned(), ..mount.clone() };
+        let root = MountLocation { on_root_disk: true, ..mount.clone() };
+        for (now, expected) in
+            [(&limited, true), (&earlier, true), (&folder, false), (&other, false), (&root, false)]
+        {
+            assert_eq!(mount.is_same_mount(now), expected, "{now:?}");
+            assert_eq!(now.is_same_mount(&mount), expected, "{now:?}");
+        }
+        assert_ne!(mount.space(), limited.space());
+        assert_eq!(mount.space(), folder.space());
+    }
 
     #[test]
     fn available_is_never_above_total_and_total_never_zero() {

@@ -22,7 +22,9 @@ mod tags;
 
 pub use condition::Condition;
 pub use fault::{AttemptFailure, Fact, Facts, Fault};
-pub use filesystem::{Capacity, ImplausibleCapacity, InodeCounts, MountLocation, WriteOutcome};
+pub use filesystem::{
+    Capacity, ImplausibleCapacity, InodeCounts, MountLocation, MountedPart, SpaceId, WriteOutcome,
+};
 pub use host_identity::{HostEvidence, HostIdentity, Obstacle, RemoteMarker, UnverifiedHost};
 pub use id::{AttemptId, InvalidUuid, MarkerId, NodeId, ProcessId, StoreUuid};
 pub use image_dir::{ImageDir, InvalidImageDir};

@@ -133,13 +133,15 @@ fn permission_denied(fault: Fault, error: &WorkerError) -> Fault {
 mod tests {
     use super::*;
     use crate::model::Fact;
+    use crate::probe::root_disk::RootRelation;
 
     fn mount(superblock_read_only: bool) -> MountState {
         MountState {
             mount_point: "/srv".to_owned(),
             fs_type: "ext4".to_owned(),
             device: "8:1".to_owned(),
-            on_root_disk: false,
+            folder: None,
+            root_relation: RootRelation::Separate,
             superblock_read_only,
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::marker::IdentityMarker;
 use super::mount_check::{
-    is_another_disk, mount_is_missing, not_mounted_fault, with_mount_details,
+    is_another_disk, mount_is_missing, not_mounted_fault, root_disk_fault, with_mount_details,
 };
 use super::types::{MarkerClaim, ProbeExpectation};
 use super::worker::protocol::{MarkerState, MountState};
@@ -55,7 +55,7 @@ pub(super) fn ensure_unchanged(
     claim: &MarkerClaim,
     input: &IdentityInput<'_>,
 ) -> Result<(), Fault> {
-    if input.mount.to_location() != claim.place {
+    if !input.mount.to_location(None).is_same_mount(&claim.place) {
         return Err(not_mounted_fault(&claim.place, input.mount));
     }
     match input.marker.is_marker(claim.previous_marker.0.as_deref()) {
@@ -154,9 +154,10 @@ fn check_existing(
 
 /// Checks the conditions for every directory that gets a marker. Returns the existing marker.
 fn ensure_markable(input: &IdentityInput<'_>) -> Result<Option<IdentityMarker>, Fault> {
-    if input.mount.on_root_disk && !input.allow_root_disk {
-        let details = "the directory lies on the root filesystem";
-        return Err(with_mount_details(Fault::new(Reason::OnRootDisk, details), input.mount));
+    if !input.allow_root_disk
+        && let Some(fault) = root_disk_fault(input.mount)
+    {
+        return Err(fault);
     }
     read_marker(input.marker).map_err(|fault| with_mount_details(fault, input.mount))
 }
@@ -207,6 +208,7 @@ fn read_marker(state: &MarkerState) -> Result<Option<IdentityMarker>, Fault> {
 mod tests {
     use super::*;
     use crate::common::Timestamp;
+    use crate::probe::root_disk::RootRelation;
 
     const ME: NodeId = NodeId::from_u128(1);
     const OTHER: NodeId = NodeId::from_u128(2);
@@ -224,7 +226,11 @@ mod tests {
             mount_point: mount_point.to_owned(),
             fs_type: "xfs".to_owned(),
             device: device.to_owned(),
-            on_root_disk,
+            folder: None,
+            root_relation: match on_root_disk {
+                true => RootRelation::RootDevice,
+                false => RootRelation::Separate,
+            },
             superblock_read_only: false,
         }
     }
@@ -251,6 +257,8 @@ mod tests {
             fs_type: "xfs".to_owned(),
             device: "7:7".to_owned(),
             on_root_disk: false,
+            part: None,
+            quota_folder: None,
         };
         let expectation = ProbeExpectation::Serve {
             store: STORE,

@@ -7,7 +7,8 @@
 //! # Guarantees
 //!
 //! - The worker opens the directory once, and reads and writes everything through that handle. Only
-//!   the modes that explain a denied access are looked up by path.
+//!   the modes that explain a denied access, and the figures of the mount point, are looked up by
+//!   path.
 //! - A probe writes nothing before the identity of the directory has been verified.
 //! - A disk that hangs blocks only a worker process, and at most one for each store.
 //!
@@ -28,6 +29,8 @@ mod mount_check;
 mod mountinfo;
 mod prober;
 mod process;
+mod root_disk;
+mod space;
 mod types;
 mod worker;
 

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use super::mountinfo;
+use super::root_disk::{RootDisk, RootRelation};
 use super::types::ProbeExpectation;
 use super::worker::protocol::MountState;
-use crate::model::{Fault, MountLocation, Reason};
+use crate::model::{Fault, MountLocation, MountedPart, Reason};
 
 /// Returns true if the mount that held the directory is gone, so that the directory below its mount
 /// point is visible. A copy left there has the marker too, but it is not the store.
@@ -13,13 +14,76 @@ use crate::model::{Fault, MountLocation, Reason};
 /// This check does not distinguish a filesystem that is mounted elsewhere, or another one at the
 /// same mount point. The marker names the store that it holds. The check also ignores a missing
 /// bind mount of the same filesystem, such as systemd creates for each `ReadWritePaths` of a unit.
+///
+/// The bind mount of a folder may be all that is left of a mount of the disk: a container runtime
+/// or a sandbox binds the empty mount point of the host. The folder is then on another disk, which
+/// need not be the root disk.
 pub(super) fn mount_is_missing(place: &MountLocation, now: &MountState) -> bool {
-    if now.on_root_disk {
-        return !place.on_root_disk;
+    if now.is_on_root_disk() {
+        return !place.on_root_disk && !was_on_this_disk(place, now);
+    }
+    let may_be_root_disk = now.root_relation == RootRelation::BoundFolder;
+    if place.part == Some(MountedPart::Whole)
+        && now.folder.is_some()
+        && (may_be_root_disk || place.mount_point == now.mount_point)
+    {
+        return is_another_disk(place, now);
     }
     let is_ancestor = place.mount_point != now.mount_point
         && Path::new(&place.mount_point).starts_with(&now.mount_point);
     is_ancestor && (&now.device, &now.fs_type) != (&place.device, &place.fs_type)
+}
+
+/// Returns true if an earlier version stored the same mount. It did not know the root disk of the
+/// host of a container, and recorded such a directory as one on a disk of its own.
+fn was_on_this_disk(place: &MountLocation, now: &MountState) -> bool {
+    place.part.is_none()
+        && matches!(now.root_relation, RootRelation::DeviceOfFile(_))
+        && (&place.mount_point, &place.device, &place.fs_type)
+            == (&now.mount_point, &now.device, &now.fs_type)
+}
+
+/// Returns the fault of a directory on the root disk, or `None` if it is on another one.
+pub(super) fn root_disk_fault(mount: &MountState) -> Option<Fault> {
+    let MountState { mount_point, fs_type, device, .. } = mount;
+    let folder = mount.folder.as_deref().unwrap_or("/");
+    let fault = |details: String| {
+        let fault = with_mount_details(Fault::new(Reason::OnRootDisk, details), mount);
+        match &mount.folder {
+            Some(folder) => fault.with_detail("folder", folder.as_str()),
+            None => fault,
+        }
+    };
+    match &mount.root_relation {
+        RootRelation::Separate => None,
+        RootRelation::RootDevice => {
+            Some(fault("the directory lies on the root filesystem".to_owned()))
+        }
+        RootRelation::DeviceOfFile(file) => {
+            let details = format!(
+                "the directory lies on {device} ({fs_type}), the disk of {file}: / is an overlay, as \
+                 in a container, and this is the disk of the host that holds the container"
+            );
+            Some(fault(details).with_detail("file", file.as_str()).with_remedy(format!(
+                "mount a data disk at the directory on the host, and pass its mount point, or the \
+                 directory above it with rslave, to the container; or set storage.allow_root_disk = \
+                 true to permit {device}, the disk of {file}"
+            )))
+        }
+        RootRelation::BoundFolder => {
+            let details = format!(
+                "{mount_point} shows only the folder {folder} of {device} ({fs_type}): / is an \
+                 overlay, as in a container, and it is unknown whether this is the root disk of the \
+                 host, because none of /etc/hosts, /etc/hostname and /etc/resolv.conf is bound from \
+                 a disk"
+            );
+            Some(fault(details).with_remedy(format!(
+                "pass the mount point of the data disk, or the directory above it with rslave, to \
+                 the container; or set storage.allow_root_disk = true to permit the folder {folder} \
+                 of {device}"
+            )))
+        }
+    }
 }
 
 /// Returns true if another disk is mounted in place of the one that held the directory. An example
@@ -63,9 +127,10 @@ pub(super) fn explain_missing_directory(fault: Fault, expectation: &ProbeExpecta
     let mounts = mountinfo::read_mounts().unwrap_or_default();
     // The last mount covers the others.
     let at_mount_point = mounts.iter().rev().find(|mount| mount.mount_point == place.mount_point);
+    let root_disk = RootDisk::from_mounts(&mounts, None);
     match at_mount_point
         .or_else(|| mountinfo::root_device(&mounts))
-        .map(|mount| MountState::from_mount(mount, &mounts))
+        .map(|mount| MountState::from_mount(mount, &root_disk))
     {
         Some(now) if now.mount_point != place.mount_point || is_another_disk(place, &now) => {
             not_mounted_fault(place, &now)
@@ -92,12 +157,15 @@ mod tests {
                 fs_type: was.1.to_owned(),
                 device: was.0.to_owned(),
                 on_root_disk: false,
+                part: None,
+                quota_folder: None,
             };
             let now = MountState {
                 mount_point: "/srv".to_owned(),
                 fs_type: is.1.to_owned(),
                 device: is.0.to_owned(),
-                on_root_disk: false,
+                folder: None,
+                root_relation: RootRelation::Separate,
                 superblock_read_only: false,
             };
             assert_eq!(is_another_disk(&place, &now), expected, "{was:?} {is:?}");
@@ -111,6 +179,8 @@ mod tests {
             fs_type: "xfs".to_owned(),
             device: "8:1".to_owned(),
             on_root_disk,
+            part: None,
+            quota_folder: None,
         };
         let (disk, bound) = (was("/srv/disk", false), was("/srv/disk", true));
         for (place, mount_point, device, fs_type, on_root_disk, expected) in [
@@ -135,10 +205,87 @@ mod tests {
                 mount_point: mount_point.to_owned(),
                 fs_type: fs_type.to_owned(),
                 device: device.to_owned(),
-                on_root_disk,
+                folder: None,
+                root_relation: match on_root_disk {
+                    true => RootRelation::RootDevice,
+                    false => RootRelation::Separate,
+                },
                 superblock_read_only: false,
             };
             assert_eq!(mount_is_missing(place, &now), expected, "{place:?} {now:?}");
+        }
+    }
+
+    #[test]
+    fn a_mount_of_its_own_that_became_a_folder_of_another_disk_is_missing() {
+        let was = |part| MountLocation {
+            mount_point: "/srv/disk".to_owned(),
+            fs_type: "xfs".to_owned(),
+            device: "8:1".to_owned(),
+            on_root_disk: false,
+            part,
+            quota_folder: None,
+        };
+        let whole = was(Some(MountedPart::Whole));
+        let folder = was(Some(MountedPart::Folder("/images".to_owned())));
+        let of_file = || RootRelation::DeviceOfFile("/etc/hosts".to_owned());
+        for (place, device, fs_type, relation, expected) in [
+            (&whole, "8:1", "xfs", RootRelation::Separate, false),
+            // The container was given the folder of the same disk instead of its mount point.
+            (&whole, "8:1", "xfs", RootRelation::BoundFolder, false),
+            (&whole, "254:0", "ext4", RootRelation::BoundFolder, true),
+            (&whole, "8:17", "xfs", RootRelation::BoundFolder, true),
+            // The mount point was on a disk that is not the root disk.
+            (&whole, "8:17", "xfs", RootRelation::Separate, true),
+            (&folder, "8:17", "xfs", RootRelation::Separate, false),
+            (&whole, "254:0", "ext4", of_file(), true),
+            (&whole, "8:1", "xfs", of_file(), true),
+            // It was always a folder, and its disk got another number.
+            (&folder, "8:17", "xfs", RootRelation::BoundFolder, false),
+            (&folder, "254:0", "ext4", of_file(), true),
+            // A location of an earlier version, which did not look at the files.
+            (&was(None), "8:1", "xfs", of_file(), false),
+            (&was(None), "254:0", "xfs", of_file(), true),
+            (&was(None), "8:1", "xfs", RootRelation::RootDevice, true),
+            (&was(None), "254:0", "ext4", RootRelation::BoundFolder, false),
+        ] {
+            let now = MountState {
+                mount_point: "/srv/disk".to_owned(),
+                fs_type: fs_type.to_owned(),
+                device: device.to_owned(),
+                folder: Some("/srv/disk".to_owned()),
+                root_relation: relation,
+                superblock_read_only: false,
+            };
+            assert_eq!(mount_is_missing(place, &now), expected, "{place:?} {now:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_file_the_device_and_the_option() {
+        let mount = |relation| MountState {
+            mount_point: "/srv/disk".to_owned(),
+            fs_type: "ext4".to_owned(),
+            device: "254:0".to_owned(),
+            folder: Some("/var/lib/docker/volumes/v/_data".to_owned()),
+            root_relation: relation,
+            superblock_read_only: false,
+        };
+        assert_eq!(root_disk_fault(&mount(RootRelation::Separate)), None);
+        let of_file = RootRelation::DeviceOfFile("/etc/hostname".to_owned());
+        for (relation, words) in [
+            (RootRelation::RootDevice, vec!["allow_root_disk"]),
+            (of_file, vec!["allow_root_disk", "/etc/hostname", "254:0"]),
+            (
+                RootRelation::BoundFolder,
+                vec!["allow_root_disk", "/docker/volumes/v/_data", "254:0"],
+            ),
+        ] {
+            let fault = root_disk_fault(&mount(relation)).unwrap();
+            assert_eq!(fault.reason(), Reason::OnRootDisk);
+            for word in words {
+                assert!(fault.remedy().contains(word), "{word}: {}", fault.remedy());
+            }
         }
     }
 }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads /proc, which never hangs on a mount")]
 
+use crate::model::MountedPart;
+
 /// Returns all mounts that are visible to this process. The kernel escapes blanks, and it leaves
 /// bytes that are not UTF-8 unchanged. One such mount point must not hide the others, so the text
 /// is decoded with replacement characters.
@@ -20,6 +22,9 @@ pub(super) struct MountEntry {
     /// Device number as `major:minor`. On btrfs it differs from the number that `stat` reports.
     /// This one is used everywhere in `/proc`.
     pub(crate) device: String,
+    /// Path in the filesystem that is visible at the mount point. It is not `/` for a bind mount of
+    /// a folder and for a subvolume.
+    pub(super) root: String,
     pub(crate) mount_point: String,
     pub(crate) fs_type: String,
     pub(super) super_options: String,
@@ -28,6 +33,17 @@ pub(super) struct MountEntry {
 impl MountEntry {
     pub(super) fn superblock_is_read_only(&self) -> bool {
         has_option(&self.super_options, "ro") || has_option(&self.super_options, "emergency_ro")
+    }
+
+    /// Returns the part of the filesystem that the mount shows. btrfs names the subvolume of the
+    /// mount as its last option.
+    pub(super) fn part(&self) -> MountedPart {
+        let subvolume = self.super_options.split_once(",subvol=").map(|(_, path)| path);
+        let is_subvolume = subvolume.is_some_and(|path| unescape_path(path) == self.root);
+        match self.root == "/" || (self.fs_type == "btrfs" && is_subvolume) {
+            true => MountedPart::Whole,
+            false => MountedPart::Folder(self.root.clone()),
+        }
     }
 }
 
@@ -52,14 +68,14 @@ fn parse_line(text: &str) -> Option<MountEntry> {
     let id = left.next()?.parse().ok()?;
     let _parent = left.next()?;
     let device = left.next()?.to_owned();
-    let _root = left.next()?;
+    let root = unescape_path(left.next()?);
     let mount_point = unescape_path(left.next()?);
     let _options = left.next()?;
     let mut right = right.split(' ');
     let fs_type = right.next()?.to_owned();
     let _source = right.next()?;
     let super_options = right.next().unwrap_or_default().to_owned();
-    Some(MountEntry { id, device, mount_point, fs_type, super_options })
+    Some(MountEntry { id, device, root, mount_point, fs_type, super_options })
 }
 
 /// Decodes a path in which space, tab, newline and backslash are written as `\` and three octal
@@ -113,6 +129,8 @@ nonsense
         assert_eq!(mounts.len(), 4);
         assert_eq!(mounts[1].mount_point, r"/srv/my images\x");
         assert_eq!((mounts[1].id, mounts[1].device.as_str()), (36, "98:0"));
+        assert_eq!(mounts[1].part(), MountedPart::Folder("/mnt1".to_owned()));
+        assert_eq!(mounts[0].part(), MountedPart::Whole);
         assert_eq!(mounts[1].fs_type, "xfs");
         // A mount that is read-only says nothing about its filesystem.
         assert!(!mounts[2].superblock_is_read_only());

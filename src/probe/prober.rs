@@ -16,7 +16,7 @@ use super::types::{
     DirectoryInspection, PreviousMarker, ProbeExpectation, ProbeOptions, ProbeResult,
 };
 use super::worker::protocol::{
-    DirectoryObservation, MarkerState, MountState, WorkerRequest, WorkerResponse,
+    DirectoryObservation, MarkerState, MountState, QuotaState, WorkerRequest, WorkerResponse,
 };
 use super::{capacity, errno};
 use crate::model::{Fault, ImageDir, Reason, WriteOutcome};
@@ -166,7 +166,7 @@ impl Prober {
         let inspection = DirectoryInspection {
             capacity,
             inodes,
-            place: observed.mount.to_location(),
+            place: observed.mount.to_location(quota_folder(&observed.quota, expectation)),
             marker,
             previous_marker: previous_marker(&observed.marker),
             has_registry: observed.registry,
@@ -221,6 +221,15 @@ fn should_write(expectation: &ProbeExpectation, observed: &DirectoryObservation)
     match expectation {
         ProbeExpectation::Serve { write, .. } => write.then_some(false),
         ProbeExpectation::Add { .. } | ProbeExpectation::Init => Some(!observed.folder),
+    }
+}
+
+/// Returns the folder whose quota limits the directory. If it is unknown, it stays as it was.
+fn quota_folder(quota: &QuotaState, expectation: &ProbeExpectation) -> Option<String> {
+    match (quota, expectation) {
+        (QuotaState::Folder(folder), _) => Some(folder.clone()),
+        (QuotaState::Unknown, ProbeExpectation::Serve { place, .. }) => place.quota_folder.clone(),
+        (QuotaState::None | QuotaState::Unknown, _) => None,
     }
 }
 

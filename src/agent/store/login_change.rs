@@ -141,6 +141,8 @@ mod tests {
                 fs_type: "xfs".into(),
                 device: "8:1".into(),
                 on_root_disk: false,
+                part: None,
+                quota_folder: None,
             },
             had_registry: true,
             pinned_key: pinned.map(key),

@@ -81,7 +81,7 @@ impl PendingObservations {
         if !Arc::ptr_eq(store, observed) {
             change = change.save_store(Store::clone(observed));
         }
-        if store.mount != observed.mount {
+        if !store.mount.is_same_mount(&observed.mount) {
             let event = HistoryEvent::DirectoryMoved(observed.mount.clone());
             change = change.add_history(store.uuid, HistoryEntry { at, attempt, event });
         }

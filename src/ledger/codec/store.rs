@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::{DecodeError, Persist, as_text, invalid};
 use crate::common::Timestamp;
 use crate::model::{
-    HostKey, Hostname, ImageDir, MarkerId, MountLocation, SshAddress, State, Store, StoreUuid,
+    HostKey, Hostname, ImageDir, MarkerId, MountLocation, MountedPart, SshAddress, State, Store,
+    StoreUuid,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -54,17 +55,37 @@ pub(super) struct StoredMount {
     fs_type: String,
     device: String,
     on_root_disk: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    part: Option<StoredPart>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    quota_folder: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StoredPart {
+    Whole,
+    Folder(String),
 }
 
 impl StoredMount {
     pub(crate) fn from_mount(place: &MountLocation) -> Self {
-        let MountLocation { mount_point, fs_type, device, on_root_disk } = place.clone();
-        Self { mount_point, fs_type, device, on_root_disk }
+        let MountLocation { mount_point, fs_type, device, on_root_disk, part, quota_folder } =
+            place.clone();
+        let part = part.map(|part| match part {
+            MountedPart::Whole => StoredPart::Whole,
+            MountedPart::Folder(folder) => StoredPart::Folder(folder),
+        });
+        Self { mount_point, fs_type, device, on_root_disk, part, quota_folder }
     }
 
     pub(super) fn into_mount(self) -> MountLocation {
-        let Self { mount_point, fs_type, device, on_root_disk } = self;
-        MountLocation { mount_point, fs_type, device, on_root_disk }
+        let Self { mount_point, fs_type, device, on_root_disk, part, quota_folder } = self;
+        let part = part.map(|part| match part {
+            StoredPart::Whole => MountedPart::Whole,
+            StoredPart::Folder(folder) => MountedPart::Folder(folder),
+        });
+        MountLocation { mount_point, fs_type, device, on_root_disk, part, quota_folder }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ledger::{CommitError, OutboxDepth, StateDirError};
-use crate::model::ProcessId;
+use crate::model::{MountedPart, ProcessId};
 use crate::settings::FilePolicy;
 
 #[tokio::test]
@@ -131,6 +131,30 @@ async fn a_removed_store_leaves_nothing_and_may_come_back() {
     let closed = ledger.commit(LedgerChange::new().remove_store(uuid(1))).await;
     assert!(matches!(closed, Err(CommitError::Closed)));
     assert_eq!(place.open().stores.len(), 1);
+}
+
+#[tokio::test]
+async fn the_folder_of_a_mount_and_its_quota_read_back() {
+    for part in [Some(MountedPart::Whole), Some(MountedPart::Folder("/a b".to_owned())), None] {
+        let place = TestStateDir::new();
+        let opened = place.open();
+        let mount = MountLocation {
+            part,
+            quota_folder: Some("/a b/\u{fffd}".to_owned()),
+            ..store(1).mount
+        };
+        let expected = Store { mount, ..store(1) };
+        let change = LedgerChange::new().add_store(
+            expected.clone(),
+            credentials(),
+            durable(Status::Connected),
+        );
+        opened.ledger.commit(change).await.unwrap();
+        opened.writer.close_ledger().await;
+        let again = place.open();
+        assert_eq!(again.stores[0].store, expected);
+        again.writer.close_ledger().await;
+    }
 }
 
 #[test]

@@ -102,6 +102,8 @@ fn store(n: u128) -> Store {
             fs_type: "xfs".to_owned(),
             device: "8:1".to_owned(),
             on_root_disk: false,
+            part: None,
+            quota_folder: None,
         },
         had_registry: true,
         pinned_key: Some(HostKey {

@@ -4,9 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::common::string_enum;
-use crate::model::MountLocation;
-use crate::probe::mountinfo;
+use crate::model::{MountLocation, MountedPart};
 use crate::probe::mountinfo::MountEntry;
+use crate::probe::root_disk::{RootDisk, RootRelation};
 
 /// Request to the worker. `Open` comes first. The other requests use the handle that it opened.
 #[derive(Debug, Serialize, Deserialize)]
@@ -103,6 +103,7 @@ pub(crate) struct DirectoryObservation {
     pub(super) target: String,
     pub(crate) mount: MountState,
     pub(crate) statfs: FilesystemStats,
+    pub(crate) quota: QuotaState,
     /// True if the marker's folder exists.
     pub(crate) folder: bool,
     pub(crate) marker: MarkerState,
@@ -116,33 +117,60 @@ pub(crate) struct MountState {
     pub(crate) mount_point: String,
     pub(crate) fs_type: String,
     pub(crate) device: String,
-    pub(crate) on_root_disk: bool,
+    /// Folder of the filesystem that a bind mount shows.
+    pub(crate) folder: Option<String>,
+    pub(crate) root_relation: RootRelation,
     /// True if the superblock options say that the filesystem is read-only.
     pub(crate) superblock_read_only: bool,
 }
 
 impl MountState {
-    /// Describes one mount. The list of all mounts is needed to find the root device.
-    pub(crate) fn from_mount(mount: &MountEntry, all: &[MountEntry]) -> Self {
-        let root_device = mountinfo::root_device(all).map(|root| root.device.as_str());
+    /// Describes one mount.
+    pub(crate) fn from_mount(mount: &MountEntry, root_disk: &RootDisk<'_>) -> Self {
         Self {
             mount_point: mount.mount_point.clone(),
             fs_type: mount.fs_type.clone(),
             device: mount.device.clone(),
-            on_root_disk: root_device == Some(mount.device.as_str()),
+            folder: match mount.part() {
+                MountedPart::Whole => None,
+                MountedPart::Folder(folder) => Some(folder),
+            },
+            root_relation: root_disk.relation_of(mount),
             superblock_read_only: mount.superblock_is_read_only(),
         }
     }
 
-    /// Returns the part that is stored with a store.
-    pub(crate) fn to_location(&self) -> MountLocation {
+    /// Returns true if the mount is known to be on the root disk.
+    pub(crate) fn is_on_root_disk(&self) -> bool {
+        matches!(self.root_relation, RootRelation::RootDevice | RootRelation::DeviceOfFile(_))
+    }
+
+    /// Returns the mount in the form that is stored with a store, with the folder whose quota
+    /// limits the directory.
+    pub(crate) fn to_location(&self, quota_folder: Option<String>) -> MountLocation {
         MountLocation {
             mount_point: self.mount_point.clone(),
             fs_type: self.fs_type.clone(),
             device: self.device.clone(),
-            on_root_disk: self.on_root_disk,
+            on_root_disk: self.is_on_root_disk(),
+            part: Some(match &self.folder {
+                None => MountedPart::Whole,
+                Some(folder) => MountedPart::Folder(folder.clone()),
+            }),
+            quota_folder,
         }
     }
+}
+
+/// Space of the directory, by a comparison with its filesystem.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum QuotaState {
+    /// The directory shares the space of the filesystem.
+    None,
+    /// A quota limits this folder of the filesystem.
+    Folder(String),
+    /// The figures of the filesystem could not be read.
+    Unknown,
 }
 
 /// Raw figures of one `fstatvfs(3)` call.

@@ -150,6 +150,8 @@ mod tests {
             fs_type: "ext4".to_owned(),
             device: "8:1".to_owned(),
             on_root_disk: false,
+            part: None,
+            quota_folder: None,
         };
         let changed = |failure| HistoryEvent::StatusChanged {
             old: Status::Connecting,

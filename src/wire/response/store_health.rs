@@ -8,8 +8,8 @@ use super::{ErrorCode, HistoryLine, InventoryBody};
 use crate::common::Timestamp;
 use crate::lifecycle::{CheckState, LastAttempt, StoreChecks};
 use crate::model::{
-    Capacity, Fault, HostIdentity, HostKey, InodeCounts, MountLocation, Reason, RemoteMarker,
-    UnverifiedHost,
+    Capacity, Fault, HostIdentity, HostKey, InodeCounts, MountLocation, MountedPart, Reason,
+    RemoteMarker, UnverifiedHost,
 };
 
 /// A condition in the style of Kubernetes: `status` is `True`, `False` or `Unknown`.
@@ -164,8 +164,14 @@ pub struct HealthBody<'a> {
 #[serde(rename_all = "camelCase")]
 pub struct FilesystemBody<'a> {
     device: &'a str,
+    /// The folder of the filesystem that the mount shows, if it is a bind mount.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    folder: Option<&'a str>,
     mount_point: &'a str,
     on_root_disk: bool,
+    /// The folder of the filesystem whose quota limits the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quota_folder: Option<&'a str>,
     #[serde(rename = "type")]
     kind: &'a str,
 }
@@ -174,8 +180,13 @@ impl<'a> From<&'a MountLocation> for FilesystemBody<'a> {
     fn from(mount: &'a MountLocation) -> Self {
         Self {
             device: &mount.device,
+            folder: match &mount.part {
+                Some(MountedPart::Folder(folder)) => Some(folder),
+                Some(MountedPart::Whole) | None => None,
+            },
             mount_point: &mount.mount_point,
             on_root_disk: mount.on_root_disk,
+            quota_folder: mount.quota_folder.as_deref(),
             kind: &mount.fs_type,
         }
     }

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::support::agent::{Agent, store};
 use crate::support::filesystems::MountedFs;
+use crate::support::fuse::{Figures, Fuse};
 use crate::support::health::{changes, check, condition};
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
@@ -129,6 +130,45 @@ async fn two_stores_on_one_filesystem_say_so_and_count_once() {
     let total = summary["capacity"]["totalCapacity"].as_u64().unwrap();
     let of = async |store: &str| agent.inventory(store).await["totalCapacity"].as_u64().unwrap();
     assert_eq!(total, of(&first).await + of(&alone).await);
+}
+
+#[tokio::test]
+async fn two_stores_with_a_quota_each_share_nothing_and_both_count() {
+    needs_root!();
+    let fuse = Fuse::mounted();
+    let (sshd, user) = (Builder::new().start(), User::create());
+    let usual = Figures::default();
+    for (folder, blocks) in [("one", 25_600), ("two", 51_200)] {
+        fs::create_dir(fuse.path().join(folder)).unwrap();
+        fuse.set_quota(folder, Figures { blocks, bfree: 2560, bavail: 2560, ..usual });
+    }
+    let mut agent = Agent::installed(&fuse.path(), FREQUENT_CHECKS);
+    agent.start();
+    let one = agent.add(&fuse.path().join("one"), &sshd, &user).await;
+    let two = agent.add(&fuse.path().join("two"), &sshd, &user).await;
+    for (store, folder) in [(&one, "/one"), (&two, "/two")] {
+        let health = agent.health(store).await;
+        assert!(condition(&health, "shared_filesystem").is_none(), "{health:#}");
+        assert_eq!(health["filesystem"]["quotaFolder"], folder);
+    }
+    let total = json!({ "filesystems": 2, "totalCapacity": 314_572_800,
+                        "availableCapacity": 20_971_520 });
+    assert_eq!(agent.summary().await["capacity"], total, "300 MiB, with 10 MiB free in each");
+
+    // Known also after a restart, before anything is probed.
+    agent.kill();
+    agent.start();
+    assert_eq!(agent.summary().await["capacity"], total);
+
+    // The quotas are part of the filesystem that a third store has as a whole.
+    fs::create_dir(fuse.path().join("three")).unwrap();
+    let three = agent.add(&fuse.path().join("three"), &sshd, &user).await;
+    assert!(condition(&agent.health(&three).await, "shared_filesystem").is_none());
+    let capacity = agent.summary().await["capacity"].clone();
+    assert_eq!(
+        (&capacity["filesystems"], &capacity["totalCapacity"]),
+        (&json!(1), &json!(1 << 30))
+    );
 }
 
 #[tokio::test]

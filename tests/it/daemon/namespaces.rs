@@ -7,7 +7,9 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::support::agent::Agent;
+use crate::probe::containers::Container;
+use crate::support::agent::{Agent, store};
+use crate::support::failures::{expect_failure, root_cause, tree};
 use crate::support::filesystems::MountedFs;
 use crate::support::health::{condition, root};
 use crate::support::requirements::needs_root;
@@ -58,4 +60,40 @@ fn another_marker(at: &Path) {
     let id = "00000000000000000000000000000bad";
     let marker = json!({"version": 1, "id": id, "created": "2026-01-01T00:00:00Z"});
     fs::write(at, marker.to_string()).unwrap();
+}
+
+#[tokio::test]
+async fn a_daemon_in_a_container_takes_no_folder_of_the_hosts_root_disk() {
+    needs_root!();
+    let (container, disk) = (Container::new(), MountedFs::of("ext4"));
+    let (user, sshd) = (User::create(), Builder::new().start());
+    let (folder, hosts, images) =
+        (container.path("folder"), container.path("hosts"), container.path("disk"));
+    let at = images.to_str().unwrap();
+    let mut agent = Agent::installed(&images, "");
+    let hosts = (hosts.as_path(), "/etc/hosts");
+    let unmounted = container.words(&[hosts, (folder.as_path(), at)]);
+    let words: Vec<&str> = unmounted.iter().map(String::as_str).collect();
+    assert!(agent.start_under(&words));
+    let body = store(&images, &sshd, &user);
+    let reply = agent.ask(hyper::Method::POST, "/image-store", Some(body.clone())).await;
+    expect_failure(&reply, &["on_root_disk"], &json!({ "file": "/etc/hosts", "mountPoint": at }));
+    let remedy = root_cause(&reply)["elaboration"].as_str().unwrap();
+    assert!(remedy.contains("storage.allow_root_disk = true"), "{remedy}");
+    let init = agent.cli_under(&words, &["init", "--user", "root", at]);
+    let output = String::from_utf8_lossy(&init.stderr);
+    assert!(!init.status.success() && output.contains("/etc/hosts"), "{output}");
+    assert_eq!(tree(&folder).len(), 1, "nothing was written");
+    agent.terminate();
+
+    // With the disk it is a store as any other.
+    let mounted = container.words(&[hosts, (&disk.path(), at)]);
+    let words: Vec<&str> = mounted.iter().map(String::as_str).collect();
+    let init = agent.cli_under(&words, &["init", "--user", "root", at]);
+    assert!(init.status.success(), "{}", String::from_utf8_lossy(&init.stderr));
+    assert!(agent.start_under(&words));
+    let reply = agent.ask(hyper::Method::POST, "/image-store", Some(body)).await;
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    let uuid = reply.body["inventory"]["uuid"].as_str().unwrap();
+    assert_eq!(agent.health(uuid).await["filesystem"]["onRootDisk"], false);
 }

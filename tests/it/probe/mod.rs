@@ -1,8 +1,10 @@
 //! The probe on real filesystems, with real worker processes.
 
 mod claim;
+pub(crate) mod containers;
 mod fuse;
 mod hazards;
+mod quota;
 mod shapes;
 
 use std::collections::BTreeSet;

@@ -324,6 +324,13 @@ impl Agent {
         self.run_to_end(&[PROGRAM.to_owned()], args, stdin)
     }
 
+    /// Runs a command behind a program that execs it.
+    pub(crate) fn cli_under(&self, wrapper: &[&str], args: &[&str]) -> Output {
+        let mut program: Vec<String> = wrapper.iter().map(|word| (*word).to_owned()).collect();
+        program.push(PROGRAM.to_owned());
+        self.run_to_end(&program, args, "")
+    }
+
     fn run_to_end(&self, program: &[String], args: &[&str], stdin: &str) -> Output {
         let mut child = self
             .command(program)

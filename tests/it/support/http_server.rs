@@ -69,6 +69,8 @@ pub(crate) fn snapshot(uuid: StoreUuid) -> Arc<StoreSnapshot> {
         fs_type: "ext4".to_owned(),
         device: "8:1".to_owned(),
         on_root_disk: false,
+        part: None,
+        quota_folder: None,
     };
     let store = Store {
         uuid,

@@ -50,6 +50,8 @@ fn mount(device: &str) -> MountLocation {
         fs_type: "xfs".to_owned(),
         device: device.to_owned(),
         on_root_disk: false,
+        part: None,
+        quota_folder: None,
     }
 }
 

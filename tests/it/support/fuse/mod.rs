@@ -138,6 +138,15 @@ impl Fuse {
         self.shared.lock().tree.figures = figures;
     }
 
+    /// Sets the result of later calls of statfs for a folder and all that is in it now.
+    pub(crate) fn set_quota(&self, folder: &str, figures: Figures) {
+        let tree = &mut self.shared.lock().tree;
+        let ino = folder.split('/').fold(fuser::INodeNo::ROOT, |parent, name| {
+            tree.find(&(parent, name.into())).unwrap().ino
+        });
+        tree.set_quota(ino, figures);
+    }
+
     /// Resets all behaviours, and runs and answers the requests that hang.
     pub(crate) fn release(&self) {
         self.shared.release();

@@ -276,7 +276,7 @@ impl Filesystem for Server {
         self.serve(Op::Sync, reply, |_| Ok(()));
     }
 
-    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        self.serve(Op::Statfs, reply, |tree| Ok(tree.figures));
+    fn statfs(&self, _: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        self.serve(Op::Statfs, reply, move |tree| Ok(tree.figures_of(ino)));
     }
 }

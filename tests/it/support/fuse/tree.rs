@@ -23,11 +23,14 @@ pub(super) struct Node {
 pub(super) struct Tree {
     nodes: Vec<Node>,
     pub(super) figures: Figures,
+    /// Figures of folders with a quota.
+    quotas: BTreeMap<INodeNo, Figures>,
 }
 
 impl Default for Tree {
     fn default() -> Self {
-        let mut tree = Self { nodes: Vec::new(), figures: Figures::default() };
+        let mut tree =
+            Self { nodes: Vec::new(), figures: Figures::default(), quotas: BTreeMap::new() };
         tree.add(FileType::Directory, 0o755, (0, 0));
         tree
     }
@@ -73,6 +76,18 @@ impl Tree {
     pub(super) fn find(&mut self, (parent, name): &Place) -> Result<FileAttr, Errno> {
         let ino = *self.node(*parent).names.get(name).ok_or(Errno::ENOENT)?;
         Ok(self.node(ino).attr)
+    }
+
+    /// Sets the figures of a folder and of all folders in it, as a project quota does.
+    pub(super) fn set_quota(&mut self, folder: INodeNo, figures: Figures) {
+        self.quotas.insert(folder, figures);
+        for ino in self.node(folder).names.clone().into_values() {
+            self.set_quota(ino, figures);
+        }
+    }
+
+    pub(super) fn figures_of(&self, ino: INodeNo) -> Figures {
+        self.quotas.get(&ino).copied().unwrap_or(self.figures)
     }
 
     pub(super) fn make(
