@@ -11,6 +11,7 @@
 //!   also if it is equal. Repeated, late and reordered events therefore leave the newest state.
 
 #![allow(clippy::indexing_slicing, reason = "what a JSON value does not have is null")]
+#![allow(clippy::disallowed_macros, reason = "an example needs no writer of its own")]
 #![allow(clippy::disallowed_methods, reason = "it reads its secret once, before it serves")]
 
 use std::convert::Infallible;

@@ -1,13 +1,15 @@
 //! The entry point of the program: parses the arguments and runs the command.
 
-use std::io::{self, stdout};
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use clap::error::ErrorKind;
 use imagestore_agent::app::{self, ExitStatus};
 use imagestore_agent::cli::{self, Args, ClientCommand, Command};
-use imagestore_agent::common::Timestamp;
+use imagestore_agent::common::{
+    Timestamp, escape_hidden, has_colours, print_bytes, report_line, report_text,
+};
 use imagestore_agent::model::Secret;
 use imagestore_agent::settings::{Settings, environment_variables, format_report};
 use imagestore_agent::{demo, probe};
@@ -19,7 +21,10 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == "probe-worker") {
         return probe::worker_main();
     }
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return show_usage(&error).into(),
+    };
     let config = args.config.as_deref();
     let exit = match &args.command {
         Command::Serve(args) => app::serve(config, args.new_epoch_floor.map(Timestamp)),
@@ -29,11 +34,15 @@ fn main() -> ExitCode {
             app::init_directory(&init.path, init.user.as_deref(), init.json, settings)
         }),
         Command::Completions { shell } => {
-            exit_from_io(cli::write_completions(*shell, &mut stdout()))
+            ExitStatus::Ok.after_output(print_bytes(&cli::shell_completions(*shell)))
         }
-        Command::Man { command } => {
-            exit_from_io(cli::write_manual(command.as_deref(), &mut stdout()))
-        }
+        Command::Man { command } => match cli::manual_page(command.as_deref()) {
+            Ok(page) => ExitStatus::Ok.after_output(print_bytes(&page)),
+            Err(error) => {
+                report_line(error);
+                ExitStatus::Failed
+            }
+        },
         Command::Client(command) if command.common().0.daemon_url.is_some() => {
             run_client_at_url(command, config)
         }
@@ -42,15 +51,21 @@ fn main() -> ExitCode {
     exit.into()
 }
 
-/// Returns the exit status of a command that writes to stdout. A closed pipe (`| head`) is not an
-/// error.
-fn exit_from_io(result: io::Result<()>) -> ExitStatus {
-    match result {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("{error}");
-            ExitStatus::Failed
+/// Prints the help or the version that the user requested, or reports a usage error. Only the help
+/// has colours, because an error quotes arguments.
+fn show_usage(error: &clap::Error) -> ExitStatus {
+    // An error that quotes escaped arguments has no line of theirs.
+    let escaped = std::env::args_os().map(|word| escape_hidden(&word.to_string_lossy()));
+    let text = Args::try_parse_from(escaped).as_ref().err().unwrap_or(error).render();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let text = if has_colours() { text.ansi().to_string() } else { text.to_string() };
+            ExitStatus::Ok.after_output(print_bytes(text.as_bytes()))
         }
-        _ => ExitStatus::Ok,
+        _ => {
+            report_text(&text.to_string());
+            ExitStatus::Usage
+        }
     }
 }
 
@@ -58,7 +73,7 @@ fn with_settings(args: &Args, then: impl FnOnce(&Settings) -> ExitStatus) -> Exi
     match Settings::load(args.config.as_deref(), environment_variables()) {
         Ok(settings) => then(&settings),
         Err(error) => {
-            eprint!("{}", format_report(error.setting_faults()));
+            report_text(&format_report(error.setting_faults()));
             ExitStatus::Failed
         }
     }
@@ -72,14 +87,14 @@ fn run_client_at_url(command: &ClientCommand, config: Option<&Path>) -> ExitStat
         Ok((settings, ignored_error)) => {
             if let Some(error) = ignored_error {
                 let base_path = &settings.server.base_path;
-                eprintln!(
+                report_line(format_args!(
                     "{error}; the command ignores the settings file and uses the base path {base_path:?}"
-                );
+                ));
             }
             run_client(command, &settings)
         }
         Err(error) => {
-            eprint!("{}", format_report(error.setting_faults()));
+            report_text(&format_report(error.setting_faults()));
             ExitStatus::Failed
         }
     }
@@ -98,7 +113,7 @@ fn run_client(command: &ClientCommand, settings: &Settings) -> ExitStatus {
         Ok(true) => ExitStatus::Ok,
         Ok(false) => ExitStatus::Failed,
         Err(why) => {
-            eprintln!("{why}");
+            report_line(why);
             ExitStatus::Failed
         }
     }

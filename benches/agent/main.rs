@@ -10,6 +10,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::disallowed_macros,
     clippy::disallowed_methods,
     clippy::cast_precision_loss,
     reason = "a benchmark fails by panicking"

@@ -8,7 +8,10 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::process::ExitStatus;
-use crate::common::{Clock as _, Random as _, SystemClock, SystemRandom};
+use crate::common::{
+    Clock as _, Random as _, SystemClock, SystemRandom, mask_hidden, print_json, print_text,
+    report_line,
+};
 use crate::model::{Fault, ImageDir, MarkerId, NodeId};
 use crate::probe::{DirectoryInspection, DirectoryOwner, ProbeOptions, Prober, WorkerSlot};
 use crate::settings::{DEFAULT_USER, Settings};
@@ -30,7 +33,7 @@ enum InitError {
     NoUser(String),
     #[error("the lookup of user {0} failed: {1}")]
     Lookup(String, nix::Error),
-    #[error("{}\n  remedy: {}", .0, .0.remedy())]
+    #[error("{0}")]
     Fault(Fault),
     #[error("{0}")]
     Runtime(#[from] std::io::Error),
@@ -46,20 +49,18 @@ pub fn init_directory(
 ) -> ExitStatus {
     match mark_directory(path, user, settings) {
         Ok(inspection) if as_json => {
-            println!("{}", to_json(path, &inspection));
-            ExitStatus::Ok
+            ExitStatus::Ok.after_output(print_json(&to_json(path, &inspection)))
         }
-        Ok(inspection) => {
-            print!("{}", to_text(path, &inspection));
-            ExitStatus::Ok
-        }
+        Ok(inspection) => ExitStatus::Ok.after_output(print_text(&to_text(path, &inspection))),
         Err(InitError::Fault(fault)) if as_json => {
             let error = &ErrorCode::from_fault("SYS.1006", &fault);
-            println!("{}", json!(ErrorResponse { error }));
-            ExitStatus::Failed
+            ExitStatus::Failed.after_output(print_json(&json!(ErrorResponse { error })))
         }
         Err(error) => {
-            eprintln!("{error}");
+            report_line(&error);
+            if let InitError::Fault(fault) = &error {
+                report_line(format_args!("  remedy: {}", fault.remedy()));
+            }
             ExitStatus::Failed
         }
     }
@@ -128,11 +129,12 @@ fn to_json(path: &str, inspection: &DirectoryInspection) -> serde_json::Value {
 fn to_text(path: &str, inspection: &DirectoryInspection) -> String {
     let size = |bytes| bytesize::ByteSize(bytes).display().iec().to_string();
     format!(
-        "{path} is marked as an image store\n  filesystem  {} on {}, mounted at {}\n  \
+        "{} is marked as an image store\n  filesystem  {} on {}, mounted at {}\n  \
          space       {} of {} available\n",
+        mask_hidden(path),
         inspection.place.fs_type,
         inspection.place.device,
-        inspection.place.mount_point,
+        mask_hidden(&inspection.place.mount_point),
         size(inspection.capacity.available()),
         size(inspection.capacity.total()),
     )

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::common::lock_unpoisoned;
+use crate::common::{OutputReader, lock_unpoisoned, report_line};
 use crate::http::{ProcessStats, ProcessStatsFn};
 
 /// The exit status, which a supervisor or a script reads. Those with an `EX_` name are from
@@ -23,6 +23,8 @@ pub enum ExitStatus {
     Ok = 0,
     /// A command failed and printed the reason.
     Failed = 1,
+    /// The arguments are invalid. Nothing was read or sent.
+    Usage = 2,
     /// The settings are invalid (`EX_USAGE`). No socket was bound.
     Settings = 64,
     /// The ledger is damaged or newer (`EX_DATAERR`). It stays unchanged.
@@ -33,6 +35,20 @@ pub enum ExitStatus {
     Internal = 70,
     /// Another agent holds the lock of the state directory (`EX_TEMPFAIL`).
     Locked = 75,
+}
+
+impl ExitStatus {
+    /// Returns the exit status of a command after it has written its output: its own status, or
+    /// `Failed` if the output could not be written, which it reports on stderr.
+    pub fn after_output(self, written: io::Result<OutputReader>) -> Self {
+        match written {
+            Ok(OutputReader::Present | OutputReader::Gone) => self,
+            Err(error) => {
+                report_line(format_args!("cannot write the output: {error}"));
+                Self::Failed
+            }
+        }
+    }
 }
 
 impl From<ExitStatus> for ExitCode {

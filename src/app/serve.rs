@@ -16,7 +16,9 @@ use tracing::{error, warn};
 
 use super::process::{ExitStatus, stop_at_signals};
 use super::startup::{PreparedDaemon, StartupFiles};
-use crate::common::{ErrorChain, THREAD_KEEP_ALIVE, Timestamp, run_blocking};
+use crate::common::{
+    ErrorChain, THREAD_KEEP_ALIVE, Timestamp, report_line, report_text, run_blocking,
+};
 use crate::http::{AUDIT_CHANGE_EVENT, AUDIT_TARGET, InheritedSockets};
 use crate::settings::{
     HostKeyPolicy, MASTER_KEY_FILE, Settings, environment_variables, format_report,
@@ -38,7 +40,7 @@ pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatu
     let settings = match Settings::load(config, environment_variables()) {
         Ok(settings) => settings,
         Err(error) => {
-            eprint!("{}", format_report(error.setting_faults()));
+            report_text(&format_report(error.setting_faults()));
             return ExitStatus::Settings;
         }
     };
@@ -46,20 +48,20 @@ pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatu
     if !settings.state.core_dumps
         && let Err(errno) = set_dumpable(false)
     {
-        eprintln!("the core dumps of this process cannot be turned off: {errno}");
+        report_line(format_args!("the core dumps of this process cannot be turned off: {errno}"));
         return ExitStatus::Internal;
     }
     let files = match StartupFiles::read_files(&settings, config) {
         Ok(files) => files,
         Err(error) => {
-            eprint!("{}", format_report(error.setting_faults()));
+            report_text(&format_report(error.setting_faults()));
             return ExitStatus::Settings;
         }
     };
     let _log = match telemetry::init(&[AUDIT_TARGET], AUDIT_CHANGE_EVENT) {
         Ok(log) => log,
         Err(error) => {
-            eprintln!("{}", ErrorChain(&error));
+            report_line(ErrorChain(&error));
             return ExitStatus::Internal;
         }
     };

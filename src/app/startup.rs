@@ -14,7 +14,8 @@ use tracing::warn;
 
 use super::process::ExitStatus;
 use crate::common::{
-    Clock, FileRisk, Random, SystemClock, SystemRandom, Timestamp, inspect_folder,
+    Clock, FileRisk, Random, SystemClock, SystemRandom, Timestamp, escape_hidden, inspect_folder,
+    print_text, report_text,
 };
 use crate::http::{BindError, HttpServer, InheritedSockets, TlsListenerConfig, TokenTable};
 use crate::ledger::{self, MasterKeyError, OpenError, OpenedLedger, StateDir, StateDirError};
@@ -81,17 +82,16 @@ impl StartupFiles {
 pub fn check_config(config: Option<&Path>) -> ExitStatus {
     match validate_settings(config) {
         Ok((settings, unsafe_files)) => {
-            for key in settings.not_yet() {
-                println!("{key}: this setting has no effect in this version");
-            }
-            for fault in unsafe_files {
-                println!("warning: {fault}");
-            }
-            println!("settings OK");
-            ExitStatus::Ok
+            let ignored = settings.not_yet().into_iter();
+            let ignored =
+                ignored.map(|key| format!("{key}: this setting has no effect in this version"));
+            let risks = unsafe_files.iter().map(|fault| format!("warning: {fault}"));
+            let lines = ignored.chain(risks).chain(["settings OK".to_owned()]);
+            let text: String = lines.map(|line| format!("{}\n", escape_hidden(&line))).collect();
+            ExitStatus::Ok.after_output(print_text(&text))
         }
         Err(error) => {
-            eprint!("{}", format_report(error.setting_faults()));
+            report_text(&format_report(error.setting_faults()));
             ExitStatus::Settings
         }
     }

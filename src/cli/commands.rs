@@ -1,6 +1,6 @@
 //! Runs the client commands: sends their requests and shows the responses.
 
-use std::io::{self, BufRead as _, Write as _};
+use std::io::{self, BufRead as _};
 use std::time::Duration;
 
 use hyper::Method;
@@ -13,6 +13,7 @@ use super::output;
 use super::output::health;
 use super::request_body;
 use super::secrets::{self, SecretError};
+use crate::common::{print_json, print_text, prompt_text, report_line, report_text};
 use crate::model::{Secret, StoreUuid};
 use crate::settings::Settings;
 use crate::tls::ClientTlsFiles;
@@ -31,9 +32,12 @@ pub enum CommandError {
     /// A secret cannot be read.
     #[error("{0}")]
     Secret(String),
-    /// The result cannot be written.
-    #[error("cannot write the result: {0}")]
+    /// The result or a question cannot be written.
+    #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
+    /// The answer to a question cannot be read.
+    #[error("cannot read the answer from standard input: {0}")]
+    Answer(io::Error),
 }
 
 impl From<ClientError> for CommandError {
@@ -148,10 +152,10 @@ impl CommandRunner {
             return self.show_inventory(&reply);
         }
         let Some(keys) = health::rejected_host_keys(&reply.body) else {
-            writeln!(io::stderr(), "store {} has no rejected host key to accept", args.uuid)?;
+            report_line(format_args!("store {} has no rejected host key to accept", args.uuid));
             return Ok(false);
         };
-        write!(io::stderr(), "{}", keys.text)?;
+        prompt_text(&keys.text)?;
         if !args.yes
             && !confirm("Is the offered key the key of the server, as shown on the server itself?")?
         {
@@ -214,7 +218,7 @@ impl CommandRunner {
     async fn check_health(&self) -> Result<bool, CommandError> {
         let reply =
             self.daemon.send_request_within(HEALTHCHECK_TIMEOUT, Method::GET, "/readyz").await?;
-        writeln!(io::stdout(), "{}", reply.body)?;
+        print_json(&reply.body)?;
         Ok(reply.status.is_success())
     }
 
@@ -225,7 +229,8 @@ impl CommandRunner {
     }
 
     /// Shows a response on stdout. An error goes to stderr, or with `--json` to stdout. Returns
-    /// true if the request succeeded.
+    /// true if the request succeeded. A reader of stdout that is gone changes nothing, because the
+    /// exit status still tells the result.
     fn show_reply(
         &self,
         reply: &DaemonResponse,
@@ -233,9 +238,13 @@ impl CommandRunner {
     ) -> Result<bool, CommandError> {
         let is_success = reply.status.is_success();
         match (self.as_json, is_success) {
-            (true, _) => writeln!(io::stdout(), "{}", reply.body)?,
-            (false, true) => write!(io::stdout(), "{}", as_text(&reply.body))?,
-            (false, false) => write!(io::stderr(), "{}", output::format_failure(&reply.body))?,
+            (true, _) => {
+                print_json(&reply.body)?;
+            }
+            (false, true) => {
+                print_text(&as_text(&reply.body))?;
+            }
+            (false, false) => report_text(&output::format_failure(&reply.body)),
         }
         Ok(is_success)
     }
@@ -247,13 +256,13 @@ fn inventory_list(body: &Value) -> &[Value] {
 
 /// Prompts for a confirmation on stderr and reads it from stdin. Returns true only for `y`, `Y` or
 /// `yes`.
-fn confirm(question: &str) -> io::Result<bool> {
-    write!(io::stderr(), "{question} [y/N] ")?;
+fn confirm(question: &str) -> Result<bool, CommandError> {
+    prompt_text(&format!("{question} [y/N] "))?;
     let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
+    io::stdin().lock().read_line(&mut answer).map_err(CommandError::Answer)?;
     let yes = matches!(answer.trim(), "y" | "Y" | "yes");
     if !yes {
-        writeln!(io::stderr(), "nothing was changed (--yes skips this question)")?;
+        report_line("nothing was changed (--yes skips this question)");
     }
     Ok(yes)
 }

@@ -1,6 +1,6 @@
 //! Shell completions and manual pages for packages, generated from the texts of `--help`.
 
-use std::io::{self, Write};
+use std::io;
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
@@ -8,28 +8,30 @@ use clap_mangen::Man;
 
 use super::args::Args;
 
-/// Writes the completions for a shell.
-///
-/// # Errors
-/// Returns an error if `into` cannot be written.
-pub fn write_completions(shell: Shell, into: &mut impl Write) -> io::Result<()> {
+/// Returns the completions for a shell.
+pub fn shell_completions(shell: Shell) -> Vec<u8> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "imagestore-agent", &mut text);
-    into.write_all(&text)
+    text
 }
 
-/// Writes the manual page (`man-pages(7)`) of the program or of one of its commands.
+/// Returns the manual page (`man-pages(7)`) of the program or of one of its commands.
 ///
 /// # Errors
-/// Returns an error if the command does not exist or `into` cannot be written.
-pub fn write_manual(command: Option<&str>, into: &mut impl Write) -> io::Result<()> {
+/// Returns an error if the command does not exist.
+pub fn manual_page(command: Option<&str>) -> io::Result<Vec<u8>> {
     let mut all = Args::command();
     // Sets the full name of each command, and adds the global options to it.
     all.build();
-    let Some(name) = command else { return Man::new(all).render(into) };
+    let mut page = Vec::new();
+    let Some(name) = command else {
+        Man::new(all).render(&mut page)?;
+        return Ok(page);
+    };
     let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("unknown command {name:?}"));
     let found = all.find_subcommand(name).ok_or_else(unknown)?;
-    Man::new(found.clone()).title(format!("imagestore-agent-{name}")).render(into)
+    Man::new(found.clone()).title(format!("imagestore-agent-{name}")).render(&mut page)?;
+    Ok(page)
 }
 
 #[cfg(test)]
@@ -37,9 +39,7 @@ mod tests {
     use super::*;
 
     fn page(command: Option<&str>) -> String {
-        let mut text = Vec::new();
-        write_manual(command, &mut text).unwrap();
-        String::from_utf8(text).unwrap()
+        String::from_utf8(manual_page(command).unwrap()).unwrap()
     }
 
     #[test]
@@ -54,15 +54,13 @@ mod tests {
             }
         }
         assert!(page(None).contains("accept\\-host\\-key"), "{}", page(None));
-        assert!(write_manual(Some("nothing"), &mut Vec::new()).is_err());
+        assert!(manual_page(Some("nothing")).is_err());
     }
 
     #[test]
     fn completions_know_every_command() {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-            let mut text = Vec::new();
-            write_completions(shell, &mut text).unwrap();
-            let text = String::from_utf8(text).unwrap();
+            let text = String::from_utf8(shell_completions(shell)).unwrap();
             for command in Args::command().get_subcommands() {
                 assert!(text.contains(command.get_name()), "{shell}: {}", command.get_name());
             }

@@ -3,7 +3,8 @@
 //! # Guarantees
 //! - A command that fails exits with 1.
 //! - Without `--json`, stderr shows the reason and the remedy that the daemon reports.
-//! - `--json` prints the response of the daemon, and nothing else, on stdout.
+//! - `--json` prints the response of the daemon, and nothing else, on stdout, in printable ASCII.
+//! - No text of the daemon or of a peer controls the terminal.
 //!
 //! # Never
 //! - It never takes a secret as an argument.
@@ -21,4 +22,4 @@ mod secrets;
 pub use args::{Args, ClientCommand, Command, InitArgs};
 pub use client::{ClientError, DaemonAddress, DaemonResponse};
 pub use commands::{CommandError, run_command};
-pub use manual::{write_completions, write_manual};
+pub use manual::{manual_page, shell_completions};

@@ -1,7 +1,7 @@
 //! Layer 0. Small general tools without any knowledge of stores: time and randomness, backoff, text
-//! that is safe to display, error chains, address lists, the owner and the mode of files, files of
-//! one entry a line, enums with a text for each variant, locks, work that blocks its thread, errors
-//! for lack of a resource, crash points for tests.
+//! that is safe to display, the output of the commands, error chains, address lists, the owner and
+//! the mode of files, files of one entry a line, enums with a text for each variant, locks, work
+//! that blocks its thread, errors for lack of a resource, crash points for tests.
 //!
 //! # Guarantees
 //! - Every module above uses the same tool for the same job.
@@ -15,12 +15,12 @@ mod backoff;
 mod blocking;
 mod byte_order_mark;
 mod crash_points;
+mod display;
 mod error_chain;
 mod file_trust;
 mod ip_allowlist;
 mod line_file;
 mod lock;
-mod sanitize;
 mod shortage;
 mod string_enum;
 mod time;
@@ -29,6 +29,14 @@ pub use backoff::Backoff;
 pub use blocking::{BlockingError, THREAD_KEEP_ALIVE, keep_thread_alive, run_blocking};
 pub use byte_order_mark::skip_byte_order_mark;
 pub use crash_points::crash_point;
+pub use display::console::{
+    OutputReader, has_colours, print_bytes, print_json, print_text, prompt_text, report_line,
+    report_text,
+};
+pub use display::sanitize::{
+    HiddenEscaper, MAX_QUOTED, escape_hidden, escape_json_hidden, escape_json_non_ascii,
+    escape_lines, is_hidden, mask_hidden, sanitize_ascii, sanitize_line, sanitize_message,
+};
 pub use error_chain::{ErrorChain, root_cause};
 pub use file_trust::{
     FileProtection, FileRisk, FileStatus, FileType, OpenedFile, TrustedOwner, file_risk,
@@ -37,9 +45,6 @@ pub use file_trust::{
 pub use ip_allowlist::IpAllowlist;
 pub use line_file::parse_lines;
 pub use lock::{ignore_poison, lock_unpoisoned};
-pub use sanitize::{
-    MAX_QUOTED, escape_hidden, mask_control, sanitize_ascii, sanitize_line, sanitize_message,
-};
 pub use shortage::is_resource_shortage;
 pub use string_enum::UnknownVariant;
 pub(crate) use string_enum::string_enum;

@@ -10,6 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ring::error::Unspecified;
 use ring::rand::SecureRandom as _;
 
+use super::display::console::report_line;
+
 /// The exit status of a process that has no randomness: `EX_SOFTWARE` of `sysexits.h`, which
 /// `app::ExitStatus::Internal` has as well.
 const NO_RANDOMNESS_STATUS: i32 = 70;
@@ -91,7 +93,7 @@ impl Random for SystemRandom {
 fn exit_if_failed(filled: Result<(), Unspecified>) {
     if filled.is_err() {
         // Not through tracing, which is silent before its start and in a client command.
-        eprintln!("the system has no randomness: getrandom(2) fails");
+        report_line("the system has no randomness: getrandom(2) fails");
         std::process::exit(NO_RANDOMNESS_STATUS);
     }
 }

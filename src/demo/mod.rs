@@ -14,7 +14,6 @@ mod temp_dir;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::pin::pin;
 use std::time::Duration;
 
 use data_encoding::{BASE64, HEXLOWER};
@@ -31,7 +30,7 @@ use self::ssh_endpoint::{DemoAccount, SshEndpoint};
 use self::temp_dir::TempDir;
 use crate::app::{ExitStatus, PreparedDaemon, StartupFiles, stop_at_signals};
 use crate::cli::{DaemonAddress, DaemonResponse};
-use crate::common::{Random as _, SystemRandom};
+use crate::common::{OutputReader, Random as _, SystemRandom, print_text, report_line};
 use crate::http::InheritedSockets;
 use crate::management::EventSigner;
 use crate::model::Secret;
@@ -47,8 +46,15 @@ const EXPECTED_TRANSITIONS: usize = 3;
 enum DemoError {
     #[error("{0}")]
     Io(#[from] std::io::Error),
+    #[error("cannot write the output: {0}")]
+    Output(std::io::Error),
     #[error("{0}")]
     Message(String),
+}
+
+/// Prints lines. Returns an error if they cannot be written to a reader that is there.
+fn print_lines(text: impl std::fmt::Display) -> Result<OutputReader, DemoError> {
+    print_text(&format!("{text}\n")).map_err(DemoError::Output)
 }
 
 fn demo_error(error: impl std::fmt::Display) -> DemoError {
@@ -60,7 +66,7 @@ pub fn run_demo(once: bool) -> ExitStatus {
     match run_in_runtime(once) {
         Ok(exit) => exit,
         Err(error) => {
-            eprintln!("the demo failed: {error}");
+            report_line(format_args!("the demo failed: {error}"));
             ExitStatus::Failed
         }
     }
@@ -93,16 +99,17 @@ async fn run_scenario(once: bool) -> Result<ExitStatus, DemoError> {
     // Signals are handled before the temporary directory exists, so that it is always removed.
     let _signal_tasks = stop_at_signals(&stop)?;
     let temp_dir = TempDir::new(&random_hex())?;
-    println!("everything runs in {} and on 127.0.0.1\n", temp_dir.path().display());
+    let place = temp_dir.path().display();
+    print_lines(format_args!("everything runs in {place} and on 127.0.0.1\n"))?;
 
     let account = DemoAccount { user: "demo".to_owned(), password: Secret::new(random_hex()) };
     let ssh = SshEndpoint::start(account.clone(), random_seed()).await?;
-    println!("ssh endpoint      {}  host key {}", ssh.address, ssh.fingerprint);
+    print_lines(format_args!("ssh endpoint      {}  host key {}", ssh.address, ssh.fingerprint))?;
 
     let secret = format!("whsec_{}", BASE64.encode(&random_seed()[..]));
     let node =
         ManagementNode::start(EventSigner::parse_secrets(&secret).map_err(demo_error)?).await?;
-    println!("management node   {}  verifies every signature", node.address);
+    print_lines(format_args!("management node   {}  verifies every signature", node.address))?;
 
     let token = random_hex();
     let settings = demo_settings(&temp_dir, &node, &secret, &token)?;
@@ -114,9 +121,9 @@ async fn run_scenario(once: bool) -> Result<ExitStatus, DemoError> {
         .addresses()
         .first()
         .ok_or_else(|| demo_error("the daemon listens on no TCP address"))?;
-    println!(
+    print_lines(format_args!(
         "imagestore-agent  {address}  with the real ledger and a worker process for each probe\n"
-    );
+    ))?;
 
     let (_reload, reloads) = mpsc::channel(1);
     let daemon = async {
@@ -128,19 +135,27 @@ async fn run_scenario(once: bool) -> Result<ExitStatus, DemoError> {
     let scenario = async {
         let client = DaemonAddress::at_url(&format!("http://{address}"), Some(Secret::new(token)));
         let client = client.map_err(demo_error)?;
-        let (event_count, events) = (watch::Sender::new(0), node.events);
+        let (event_count, mut events) = (watch::Sender::new(0), node.events);
         let event_count_receiver = event_count.subscribe();
-        let mut event_printer = pin!(print_events(events, event_count));
+        let print_until_error = async {
+            loop {
+                print_next_event(&mut events, &event_count).await?;
+            }
+        };
         tokio::select! {
-            error = &mut event_printer => return Err(error),
+            result = print_until_error => return result,
             () = stop.cancelled() => return Err(demo_error("the demo was stopped before its end")),
             result = run_steps(client, &account, &ssh, &images, event_count_receiver) => result?,
         }
-        if !once {
-            println!("\nserving until Ctrl-C");
+        if once {
+            return Ok(());
+        }
+        // Nobody can see the rest of a demo whose reader is gone, so it ends.
+        let mut reader = print_lines("\nserving until Ctrl-C")?;
+        while reader == OutputReader::Present {
             tokio::select! {
-                error = event_printer => return Err(error),
-                () = stop.cancelled() => {}
+                result = print_next_event(&mut events, &event_count) => reader = result?,
+                () = stop.cancelled() => break,
             }
         }
         Ok(())
@@ -153,7 +168,7 @@ async fn run_scenario(once: bool) -> Result<ExitStatus, DemoError> {
     match tokio::join!(daemon, scenario) {
         (ExitStatus::Ok, result) => result.map(|()| ExitStatus::Ok),
         (exit, _) => {
-            eprintln!("the daemon failed");
+            report_line("the daemon failed");
             Ok(exit)
         }
     }
@@ -193,7 +208,7 @@ async fn run_steps(
         "name": "demo", "url": images.display().to_string(), "hostname": "127.0.0.1",
         "sshPort": ssh.address.port(), "username": account.user, "password": "***",
     }});
-    print_request("POST", STORES_PATH, &body);
+    print_request("POST", STORES_PATH, &body)?;
     if let Some(password) = body.pointer_mut("/params/password") {
         *password = Value::from(account.password.expose_secret());
     }
@@ -203,7 +218,7 @@ async fn run_steps(
 
     let path = format!("{STORES_PATH}/{uuid}/actions");
     let body = json!({"params": {"systemTags": [], "userTags": ["demo::first"]}});
-    print_request("PUT", &path, &body);
+    print_request("PUT", &path, &body)?;
     let reconnect_reply =
         client.send_request(Method::PUT, &path, Some(&body)).await.map_err(demo_error)?;
     print_response(&reconnect_reply)?;
@@ -214,35 +229,34 @@ async fn run_steps(
     Ok(())
 }
 
-/// Prints each callback as it arrives and counts the events. Returns an error at the first wrong
-/// signature, or when the management node has stopped.
-async fn print_events(
-    mut events: mpsc::Receiver<ReceivedEvent>,
-    event_count: watch::Sender<usize>,
-) -> DemoError {
-    while let Some(received) = events.recv().await {
-        let kind = received.event.get("type").and_then(Value::as_str);
-        let is_heartbeat = kind == Some("backup-storage.heartbeat");
-        let is_signed =
-            if is_heartbeat { print_heartbeat(&received) } else { print_event(&received) };
-        if !is_signed {
-            return demo_error("the signature of a callback is missing or invalid");
-        }
-        event_count.send_modify(|count| *count += usize::from(!is_heartbeat));
+/// Waits for a callback, prints it and counts the events. Returns an error if its signature is
+/// wrong or if the management node has stopped.
+async fn print_next_event(
+    events: &mut mpsc::Receiver<ReceivedEvent>,
+    event_count: &watch::Sender<usize>,
+) -> Result<OutputReader, DemoError> {
+    let received = events.recv().await.ok_or_else(|| demo_error("the management node stopped"))?;
+    let kind = received.event.get("type").and_then(Value::as_str);
+    let is_heartbeat = kind == Some("backup-storage.heartbeat");
+    let line = if is_heartbeat { describe_heartbeat(&received) } else { describe_event(&received) };
+    let reader = print_lines(line)?;
+    if !received.signature_good {
+        return Err(demo_error("the signature of a callback is missing or invalid"));
     }
-    demo_error("the management node stopped")
+    event_count.send_modify(|count| *count += usize::from(!is_heartbeat));
+    Ok(reader)
 }
 
-fn print_heartbeat(received: &ReceivedEvent) -> bool {
+fn describe_heartbeat(received: &ReceivedEvent) -> String {
     let stores =
         received.event.pointer("/data/stores").and_then(Value::as_array).map_or(0, Vec::len);
-    let good = received.signature_good;
-    println!("heartbeat of {stores} stores, signature {}", if good { "good" } else { "INVALID" });
-    good
+    let signature = if received.signature_good { "good" } else { "INVALID" };
+    format!("heartbeat of {stores} stores, signature {signature}")
 }
 
-fn print_request(method: &str, path: &str, body: &Value) {
-    println!("> {method} {path}\n> Authorization: OAuth ***\n> {body}");
+fn print_request(method: &str, path: &str, body: &Value) -> Result<(), DemoError> {
+    print_lines(format_args!("> {method} {path}\n> Authorization: OAuth ***\n> {body}"))?;
+    Ok(())
 }
 
 /// Prints a response and returns the uuid of its store.
@@ -252,7 +266,7 @@ fn print_response(reply: &DaemonResponse) -> Result<String, DemoError> {
     for line in pretty.lines() {
         let _ = writeln!(text, "< {line}");
     }
-    println!("{text}");
+    print_lines(text)?;
     let uuid = reply.body.pointer("/inventory/uuid").and_then(Value::as_str);
     match uuid.filter(|_| reply.status.is_success()) {
         Some(uuid) => Ok(uuid.to_owned()),
@@ -260,19 +274,17 @@ fn print_response(reply: &DaemonResponse) -> Result<String, DemoError> {
     }
 }
 
-/// Prints one event. Returns true if its signature is valid.
-fn print_event(received: &ReceivedEvent) -> bool {
+fn describe_event(received: &ReceivedEvent) -> String {
     let field = |key: &str| received.event.get("data").and_then(|data| data.get(key));
     let word = |key: &str| field(key).and_then(Value::as_str).unwrap_or("?");
     let number = |key: &str| field(key).and_then(Value::as_u64).unwrap_or(0);
     let signature = if received.signature_good { "signature good" } else { "signature INVALID" };
-    println!(
+    format!(
         "callback  {:<12} -> {:<12}  attempt {}  position {}.{}  {signature}",
         word("oldStatus"),
         word("newStatus"),
         number("attempt"),
         number("epoch"),
         number("seq"),
-    );
-    received.signature_good
+    )
 }

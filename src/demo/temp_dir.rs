@@ -6,6 +6,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::common::report_line;
+
 /// A directory of mode 0700 in the system's temporary directory. Dropping it removes it with its
 /// contents.
 #[derive(Debug)]
@@ -43,7 +45,7 @@ impl TempDir {
 impl Drop for TempDir {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("cannot remove {}: {error}", self.0.display());
+            report_line(format_args!("cannot remove {}: {error}", self.0.display()));
         }
     }
 }

@@ -14,6 +14,7 @@ use std::path::Path;
 use config::{Value, ValueKind};
 
 use super::files::FileError;
+use crate::common::escape_hidden;
 
 /// Maximum length of a displayed value, in characters. A fault stays readable.
 const MAX_VALUE_CHARS: usize = 120;
@@ -158,7 +159,8 @@ pub fn format_report(faults: &[SettingFault]) -> String {
             fault.origin.as_ref().map(|origin| format!("    found in: {origin}")),
         ];
         for line in lines.into_iter().flatten() {
-            text.push_str(&line);
+            // A path or a name of a variable may contain any character.
+            text.push_str(&escape_hidden(&line));
             text.push('\n');
         }
     }

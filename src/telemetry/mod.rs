@@ -9,6 +9,8 @@
 //!   and a regular-expression engine in the binary.
 //! - A task that logs does not wait for the reader of the log.
 //! - Other lines do not use up the room that the queue keeps for the audit lines of changes.
+//! - A field is one line and controls no terminal: hidden characters are escaped, in the text
+//!   format as `\u{1b}` and in JSON as `\u001b`.
 //!
 //! # Never
 //! - russh never logs below a warning, whatever `RUST_LOG` sets. Below that it logs messages of
@@ -17,6 +19,7 @@
 //! - The log never panics when stderr is closed.
 
 mod non_blocking;
+mod safe_text;
 
 use std::io::{self, IsTerminal as _};
 
@@ -31,6 +34,7 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
 pub use self::non_blocking::LogGuard;
 use self::non_blocking::NonBlockingWriter;
+use self::safe_text::{SafeFields, SafeJsonLines};
 
 /// Error of the setup of the log.
 #[derive(Debug, thiserror::Error)]
@@ -53,11 +57,14 @@ pub enum TelemetryError {
 pub fn init(always_on: &[&str], priority_event: &'static str) -> Result<LogGuard, TelemetryError> {
     let directives = std::env::var("RUST_LOG").ok();
     let (filter, parse_error) = level_filter(directives.as_deref(), always_on);
-    let format = if io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json };
+    #[expect(clippy::disallowed_methods, reason = "the log is the only output of the daemon")]
+    let is_terminal = io::stderr().is_terminal();
+    let format = if is_terminal { LogFormat::Text } else { LogFormat::Json };
     let writer = NonBlockingWriter::new(priority_event);
     build_subscriber(format, filter, writer.clone())
         .try_init()
         .map_err(TelemetryError::AlreadySet)?;
+    #[expect(clippy::disallowed_methods, reason = "the log is the only output of the daemon")]
     let guard = writer.start_writer(io::stderr()).map_err(TelemetryError::Thread)?;
     if let Some(error) = parse_error {
         tracing::warn!(%error, "RUST_LOG is invalid; the default filter is used");
@@ -110,11 +117,16 @@ where
 {
     // A line that cannot be written is dropped. Otherwise the layer would report the error on
     // stderr, and panic if stderr is closed.
-    let lines = fmt::layer().with_timer(UtcTime).with_writer(writer).log_internal_errors(false);
+    let lines = fmt::layer().with_timer(UtcTime).log_internal_errors(false);
     let lines = match format {
-        LogFormat::Text => lines.boxed(),
+        LogFormat::Text => lines.with_writer(writer).fmt_fields(SafeFields).boxed(),
         // The list of spans includes the current span.
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_writer(SafeJsonLines(writer))
+            .boxed(),
     };
     registry().with(filter).with(FilterFn::new(limit_russh)).with(lines)
 }
@@ -136,6 +148,7 @@ mod tests {
     use tracing::subscriber::with_default;
 
     use super::*;
+    use crate::common::is_hidden;
 
     /// Returns the lines that `act` logs.
     fn logged(format: LogFormat, directives: Option<&str>, act: impl FnOnce()) -> String {
@@ -176,6 +189,34 @@ mod tests {
         let time = line["timestamp"].as_str().unwrap();
         assert!(time.parse::<jiff::Timestamp>().is_ok() && time.ends_with('Z'), "{time}");
         assert_eq!(text.lines().count(), 1);
+    }
+
+    #[test]
+    fn a_field_or_message_of_others_is_one_line_and_controls_nothing() {
+        let hostile =
+            "a\u{1b}[2J\nERROR\u{85}\u{9b}31m\u{202e}\u{2028}\u{200b}\u{feff}\u{e0041}\x7f画像";
+        let error = io::Error::other(hostile);
+        let act = || {
+            let _span = tracing::info_span!("request", path = hostile, peer = %hostile).entered();
+            tracing::info!(text = hostile, shown = %hostile, quoted = ?hostile, "{hostile}");
+            tracing::info!(error = &error as &dyn std::error::Error, "failed");
+        };
+        let text = logged(LogFormat::Text, None, act);
+        let plain = text.replace("\u{1b}[0m", "").replace("\u{1b}[1m", "");
+        let plain = ["2m", "3m", "32m", "31m"]
+            .iter()
+            .fold(plain, |text, style| text.replace(&format!("\u{1b}[{style}"), ""));
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(plain.lines().all(|line| !line.contains(is_hidden)), "{plain:?}");
+        assert_eq!(plain.matches("画像").count(), 9, "{plain}");
+        let json = logged(LogFormat::Json, None, act);
+        assert!(json.lines().all(|line| !line.contains(is_hidden)), "{json:?}");
+        let lines: Vec<serde_json::Value> =
+            json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0]["text"], hostile);
+        assert_eq!(lines[0]["message"], hostile);
+        assert_eq!(lines[0]["spans"][0]["path"], hostile);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! - Lines stay complete and in order.
 //! - A line is written about a millisecond after it was logged, and all lines before the process
 //!   ends, unless the reader hangs for [`FLUSH_TIMEOUT`].
-//! - Lines that do not fit or cannot be written are counted. The log reports their number once it
-//!   accepts lines again.
+//! - Lines that do not fit are counted, and so are lines whose write failed. The log reports both
+//!   numbers once it accepts lines again.
 //!
 //! # Costs
 //! A process that is killed loses the lines of its last millisecond.
@@ -68,10 +68,12 @@ pub(super) struct WriterShared {
 struct LineQueue {
     /// The queued lines.
     bytes: Vec<u8>,
-    /// Number of lines dropped since the last report.
+    /// Number of lines that found the queue full since the last report.
     dropped: u64,
     /// Number of dropped lines among them whose event has the priority name.
     dropped_priority: u64,
+    /// Number of lines whose write failed since the last report.
+    unwritten: u64,
     is_stopping: bool,
     has_stopped: bool,
 }
@@ -122,7 +124,7 @@ impl WriterShared {
             mem::swap(&mut queue.bytes, &mut batch);
             drop(queue);
             let result = out.write_all(&batch).and_then(|()| out.flush());
-            self.count_dropped(result.is_ok(), &batch);
+            self.count_lost(result.is_ok(), &batch);
             if batch.capacity() > MAX_RETAINED_BUFFER {
                 batch = Vec::new();
             }
@@ -130,26 +132,30 @@ impl WriterShared {
         }
     }
 
-    /// Reports dropped lines after a successful write. Otherwise counts the lines of the batch that
+    /// Reports lost lines after a successful write. Otherwise counts the lines of the batch that
     /// was not written.
-    fn count_dropped(&self, is_written: bool, batch: &[u8]) {
+    fn count_lost(&self, is_written: bool, batch: &[u8]) {
         let mut queue = self.lock_queue();
         if !is_written {
             let count = batch.iter().filter(|byte| **byte == b'\n').count();
-            queue.dropped = queue.dropped.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+            let count = u64::try_from(count).unwrap_or(u64::MAX);
+            queue.unwritten = queue.unwritten.saturating_add(count);
             return;
         }
         // The report itself also needs space in the queue.
-        let has_space = queue.bytes.len() < MAX_QUEUED_BYTES / 2;
-        if !has_space {
+        if queue.bytes.len() >= MAX_QUEUED_BYTES / 2 {
             return;
         }
         let (dropped, changes) =
             (mem::take(&mut queue.dropped), mem::take(&mut queue.dropped_priority));
+        let unwritten = mem::take(&mut queue.unwritten);
         // Logging the report takes the lock.
         drop(queue);
         if dropped > 0 {
             warn!(lines = dropped, changes, "log lines dropped: reader too slow");
+        }
+        if unwritten > 0 {
+            warn!(lines = unwritten, "log lines dropped: write failed");
         }
     }
 }
@@ -329,7 +335,7 @@ mod tests {
         let guard = writer.start_writer(out).unwrap();
         permit.send(Err(io::ErrorKind::BrokenPipe.into())).unwrap();
         log(&writer, "lost\n");
-        let counted = || writer.shared.lock_queue().dropped == 1;
+        let counted = || writer.shared.lock_queue().unwritten == 1;
         while !counted() {
             thread::yield_now();
         }
@@ -337,6 +343,7 @@ mod tests {
         log(&writer, "kept\n");
         assert_eq!(batches.recv().unwrap(), "kept\n");
         drop((permit, guard));
-        assert_eq!(writer.shared.lock_queue().dropped, 0);
+        let queue = writer.shared.lock_queue();
+        assert_eq!((queue.dropped, queue.unwritten), (0, 0));
     }
 }

@@ -10,6 +10,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::disallowed_macros,
     clippy::disallowed_methods,
     reason = "a test fails by panicking"
 )]

@@ -6,6 +6,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::disallowed_macros,
     clippy::disallowed_methods,
     reason = "a test fails by panicking and reads its own files"
 )]

@@ -2,18 +2,18 @@
 
 use serde_json::Value;
 
-use super::{format_inventory, format_size, str_field};
-use crate::common::mask_control;
+use super::{format_inventory, format_size, raw_str_field, str_field};
+use crate::common::mask_hidden;
 
 /// Formats the health view of one store.
 pub(crate) fn format_health(body: &Value) -> String {
     let mut text = body.get("inventory").map(format_inventory).unwrap_or_default();
     let mut line = |name: &str, value: String| {
         if !value.is_empty() {
-            text.push_str(&format!("{name:<12} {}\n", mask_control(&value)));
+            text.push_str(&format!("{name:<12} {value}\n"));
         }
     };
-    line("since", str_field(body, "since").to_owned());
+    line("since", str_field(body, "since"));
     line("disk", body.get("filesystem").map(format_disk).unwrap_or_default());
     line("inodes", body.get("capacity").map(format_inodes).unwrap_or_default());
     line("host key", body.get("hostKey").map(format_host_key).unwrap_or_default());
@@ -50,12 +50,8 @@ pub(crate) fn rejected_host_keys(body: &Value) -> Option<RejectedHostKeys> {
     let offered = body.get("offeredHostKey").filter(|key| key.is_object())?;
     let pinned = body.get("hostKey").map(format_host_key).filter(|key| !key.is_empty());
     let pinned = pinned.unwrap_or_else(|| "none".to_owned());
-    let text = format!(
-        "pinned   {}\noffered  {}\n",
-        mask_control(&pinned),
-        mask_control(&format_host_key(offered))
-    );
-    Some(RejectedHostKeys { text, offered: str_field(offered, "fingerprint").to_owned() })
+    let text = format!("pinned   {pinned}\noffered  {}\n", format_host_key(offered));
+    Some(RejectedHostKeys { text, offered: raw_str_field(offered, "fingerprint").to_owned() })
 }
 
 fn str_list<'a>(body: &'a Value, key: &str) -> &'a [Value] {
@@ -72,10 +68,8 @@ fn format_disk(disk: &Value) -> String {
 }
 
 fn format_host_proof(proof: &Value) -> String {
-    match str_field(proof, "evidence") {
-        "" => str_field(proof, "obstacle").to_owned(),
-        evidence => evidence.to_owned(),
-    }
+    let evidence = str_field(proof, "evidence");
+    if evidence.is_empty() { str_field(proof, "obstacle") } else { evidence }
 }
 
 fn format_inodes(capacity: &Value) -> String {
@@ -99,7 +93,7 @@ fn format_delivery(delivery: &Value) -> String {
         let value = str_field(delivery, key);
         if !value.is_empty() {
             text += before;
-            text += value;
+            text += &value;
         }
     }
     text
@@ -132,25 +126,25 @@ fn format_stuck_worker(worker: &Value) -> String {
 /// Formats a condition as one line, followed by its remedy if it has one.
 fn format_condition(condition: &Value) -> String {
     let (kind, reason) = (str_field(condition, "type"), str_field(condition, "reason"));
-    let state = if reason == kind { "holds" } else { reason };
+    let state = if reason == kind { "holds" } else { reason.as_str() };
     let mut text = format!("{kind:<12} {state}: {}", str_field(condition, "message"));
     for (key, before) in [("lastTransitionTime", "; since "), ("lastGoodTime", "; last good ")] {
         let at = str_field(condition, key);
         if !at.is_empty() {
             text += before;
-            text += at;
+            text += &at;
         }
     }
-    let mut text = format!("{}\n", mask_control(&text));
+    text.push('\n');
     let remedy = str_field(condition, "remedy");
     if !remedy.is_empty() {
-        text.push_str(&format!("  remedy: {}\n", mask_control(remedy)));
+        text.push_str(&format!("  remedy: {remedy}\n"));
     }
     text
 }
 
 fn format_history(line: &Value) -> String {
-    let event = match str_field(line, "event") {
+    let event = match raw_str_field(line, "event") {
         "status_changed" => {
             let change =
                 format!("{} -> {}", str_field(line, "oldStatus"), str_field(line, "newStatus"));
@@ -169,14 +163,15 @@ fn format_history(line: &Value) -> String {
         ),
         "updated" => {
             let fields = str_list(line, "fields").iter().filter_map(Value::as_str);
+            let fields = fields.map(mask_hidden);
             format!("updated: {}", fields.collect::<Vec<_>>().join(", "))
         }
         "host_key_accepted" => format!("host key accepted: {}", format_host_key(line)),
         "moved" => format!("moved to {}", format_disk(line)),
         "attempt_began" => format!("attempt began, cause: {}", str_field(line, "cause")),
-        other => other.replace('_', " "),
+        other => mask_hidden(&other.replace('_', " ")),
     };
-    format!("  {}  {}\n", mask_control(str_field(line, "time")), mask_control(&event))
+    format!("  {}  {}\n", str_field(line, "time"), event)
 }
 
 #[cfg(test)]

@@ -5,11 +5,17 @@ pub(super) mod health;
 use bytesize::ByteSize;
 use serde_json::Value;
 
-use crate::common::mask_control;
+use crate::common::mask_hidden;
 
 const COLUMNS: [&str; 6] = ["UUID", "STATUS", "AVAILABLE", "TOTAL", "NAME", "PATH"];
 
-pub(super) fn str_field<'a>(object: &'a Value, key: &str) -> &'a str {
+/// Returns a text of the response, safe to display. An absent text is empty.
+pub(super) fn str_field(object: &Value, key: &str) -> String {
+    mask_hidden(raw_str_field(object, key))
+}
+
+/// Returns a text of the response as it is, for a later request.
+pub(super) fn raw_str_field<'a>(object: &'a Value, key: &str) -> &'a str {
     object.get(key).and_then(Value::as_str).unwrap_or("")
 }
 
@@ -22,12 +28,12 @@ pub(super) fn format_size(object: &Value, key: &str) -> String {
 pub(super) fn format_table(inventories: &[Value]) -> String {
     let row = |store: &Value| {
         [
-            mask_control(str_field(store, "uuid")),
-            mask_control(str_field(store, "status")),
+            str_field(store, "uuid"),
+            str_field(store, "status"),
             format_size(store, "availableCapacity"),
             format_size(store, "totalCapacity"),
-            mask_control(str_field(store, "name")),
-            mask_control(str_field(store, "url")),
+            str_field(store, "name"),
+            str_field(store, "url"),
         ]
     };
     let rows: Vec<[String; 6]> =
@@ -64,13 +70,13 @@ pub(super) fn format_inventory(store: &Value) -> String {
         ("path", str_field(store, "url")),
         ("status", str_field(store, "status")),
         ("state", str_field(store, "state")),
-        ("space", &space),
-        ("login", &login),
+        ("space", space),
+        ("login", login),
         ("created", str_field(store, "createDate")),
         ("last change", str_field(store, "lastOpDate")),
     ];
     let present = lines.iter().filter(|(_, value)| !value.is_empty());
-    present.map(|(name, value)| format!("{name:<12} {}\n", mask_control(value))).collect()
+    present.map(|(name, value)| format!("{name:<12} {value}\n")).collect()
 }
 
 /// Formats an error: the failure, and the cause and the remedy of each failed check.
@@ -89,7 +95,7 @@ pub(super) fn format_failure(body: &Value) -> String {
             }
             let remedy = str_field(deepest, "elaboration");
             if !remedy.is_empty() {
-                text.push_str(&format!("  remedy: {}\n", mask_control(remedy)));
+                text.push_str(&format!("  remedy: {remedy}\n"));
             }
         }
     }
@@ -98,15 +104,15 @@ pub(super) fn format_failure(body: &Value) -> String {
 
 fn error_summary(error: &Value) -> String {
     let details = str_field(error, "details");
-    mask_control(if details.is_empty() { str_field(error, "description") } else { details })
+    if details.is_empty() { str_field(error, "description") } else { details }
 }
 
 fn write_check(check: &Value, text: &mut String) {
     text.push_str(&format!(
         "  {}: {}\n    remedy: {}\n",
-        mask_control(str_field(check, "reason")),
-        mask_control(str_field(check, "details")),
-        mask_control(str_field(check, "elaboration"))
+        str_field(check, "reason"),
+        str_field(check, "details"),
+        str_field(check, "elaboration")
     ));
 }
 

@@ -1,4 +1,6 @@
 //! The commands of the program, run as child processes.
 
+mod broken_output;
 mod init;
+mod outside_text;
 mod program;

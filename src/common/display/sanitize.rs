@@ -1,0 +1,290 @@
+//! Text from disks, peers and users, made safe to display in a log or on a terminal.
+//!
+//! The functions differ in the part of the text that a reader needs. All of them keep every
+//! character away from the terminal that controls it or that hides text.
+//!
+//! # Guarantees
+//! - One predicate decides which characters are hidden: control characters (C0, DEL, C1), line and
+//!   paragraph separators, controls of the writing direction, characters of no width, fillers, and
+//!   the tag characters of the plane 14.
+//! - Letters, ideographs, emoji, combining marks and variation selectors stay as they are. A
+//!   sequence that joins emoji by U+200D falls apart into its emoji.
+//! - An escaped JSON document has the same value as the original.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+
+/// Maximum number of characters of a peer's text that a fault carries.
+pub const MAX_QUOTED: usize = 200;
+
+/// Returns true if the character controls a terminal, or shows nothing and so can hide a text.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e00ff}'
+                | '\u{e01f0}'..='\u{e0fff}'
+        )
+}
+
+/// Returns the text with every hidden character escaped as `\u{1b}`. Use it for a text of which a
+/// reader needs every character, such as a path.
+pub fn escape_hidden(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    // A write into a string cannot fail.
+    let _ = HiddenEscaper(&mut escaped).write_str(text);
+    escaped
+}
+
+/// Returns the text escaped as [`escape_hidden`] does, except that line feeds stay. Use it for a
+/// text that the program has arranged in lines.
+pub fn escape_lines(text: &str) -> String {
+    let lines: Vec<String> = text.split('\n').map(escape_hidden).collect();
+    lines.join("\n")
+}
+
+/// A writer that escapes hidden characters as [`escape_hidden`] does.
+#[derive(Debug)]
+pub struct HiddenEscaper<'a, W: fmt::Write + ?Sized>(pub &'a mut W);
+
+impl<W: fmt::Write + ?Sized> fmt::Write for HiddenEscaper<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            if is_hidden(c) {
+                write!(self.0, "{}", c.escape_unicode())?;
+            } else {
+                self.0.write_char(c)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the JSON document with every hidden character escaped as `\u202e`. Such characters occur
+/// only in strings, where the escape has the same meaning.
+pub fn escape_json_hidden(document: Vec<u8>) -> Vec<u8> {
+    // Nearly every document takes this way. JSON itself escapes the control characters of ASCII.
+    if document.is_ascii() && !document.contains(&0x7f) {
+        return document;
+    }
+    match str::from_utf8(&document) {
+        Ok(text) if text.contains(is_json_hidden) => escape_json(text, is_json_hidden).into_bytes(),
+        _ => document,
+    }
+}
+
+/// Returns the JSON document in printable ASCII: every other character is escaped as `\u202e`.
+pub fn escape_json_non_ascii(document: &str) -> Cow<'_, str> {
+    let is_escaped = |c: char| c == '\u{7f}' || !c.is_ascii();
+    if document.contains(is_escaped) {
+        Cow::Owned(escape_json(document, is_escaped))
+    } else {
+        Cow::Borrowed(document)
+    }
+}
+
+/// Returns true for hidden characters except white space between the tokens of a document.
+fn is_json_hidden(c: char) -> bool {
+    is_hidden(c) && !matches!(c, '\n' | '\r' | '\t')
+}
+
+fn escape_json(document: &str, is_escaped: impl Fn(char) -> bool) -> String {
+    let mut escaped = String::with_capacity(document.len() * 2);
+    let mut units = [0; 2];
+    for c in document.chars() {
+        if is_escaped(c) {
+            for unit in c.encode_utf16(&mut units) {
+                // A write into a string cannot fail.
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
+/// Returns one line of printable ASCII from the first `max` bytes. A run of line ends or tabs
+/// becomes one space, and every other byte that is not printable becomes a dot. Use it for bytes of
+/// a peer in an unknown protocol.
+pub fn sanitize_ascii(bytes: &[u8], max: usize) -> String {
+    let mut text = String::with_capacity(bytes.len().min(max));
+    for byte in bytes.iter().copied().take(max) {
+        match byte {
+            b'\r' | b'\n' | b'\t' | b' ' if text.ends_with(' ') => {}
+            b'\r' | b'\n' | b'\t' => text.push(' '),
+            0x20..0x7f => text.push(char::from(byte)),
+            _ => text.push('.'),
+        }
+    }
+    text.trim().to_owned()
+}
+
+/// Returns one line of the text, in any script, with at most `max` characters and `...` if it was
+/// longer. Each run of spaces and control characters becomes one space, and other hidden
+/// characters are omitted. Use it for a message that a peer wrote for a user.
+pub fn sanitize_message(text: &str, max: usize) -> String {
+    let mut line = String::new();
+    let mut free = max;
+    for c in text.trim().chars().filter(|&c| c.is_control() || !is_hidden(c)) {
+        let c = if c.is_control() || c.is_whitespace() { ' ' } else { c };
+        if c == ' ' && (line.is_empty() || line.ends_with(' ')) {
+            continue;
+        }
+        if free == 0 {
+            line.push_str("...");
+            return line;
+        }
+        free -= 1;
+        line.push(c);
+    }
+    line.trim_end().to_owned()
+}
+
+/// Returns one line of text. Each hidden character becomes a space, and bytes that are not UTF-8
+/// become replacement characters. Use it for the body of an HTTP response whose size is bounded.
+pub fn sanitize_line(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let line: String = text.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect();
+    line.trim().to_owned()
+}
+
+/// Returns the text with each hidden character replaced by one replacement character, so that the
+/// text keeps its width in a table.
+pub fn mask_hidden(text: &str) -> String {
+    text.chars().map(|c| if is_hidden(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One character of each kind of hidden character.
+    const HIDDEN: [char; 22] = [
+        '\0',
+        '\x1b',
+        '\n',
+        '\r',
+        '\t',
+        '\x7f',
+        '\u{85}',
+        '\u{9b}',
+        '\u{61c}',
+        '\u{200b}',
+        '\u{200d}',
+        '\u{200e}',
+        '\u{2028}',
+        '\u{2029}',
+        '\u{202e}',
+        '\u{2066}',
+        '\u{2060}',
+        '\u{feff}',
+        '\u{fff9}',
+        '\u{e0041}',
+        '\u{ad}',
+        '\u{3164}',
+    ];
+    /// Text that stays as it is: ideographs with a variation selector, emoji, combining marks.
+    const READABLE: &str =
+        "/srv/Bücher \"a\" \\ 画像葛\u{e0100} 🎉❤\u{fe0f}👍\u{1f3fd} e\u{301} नि עברית العربية";
+
+    #[test]
+    fn every_kind_of_hidden_character_is_escaped_and_readable_text_stays() {
+        for c in HIDDEN {
+            let text = format!("a{c}b");
+            assert_eq!(escape_hidden(&text), format!("a{}b", c.escape_unicode()));
+            assert_eq!(mask_hidden(&text), "a\u{fffd}b");
+            assert_eq!(sanitize_line(text.as_bytes()), "a b");
+            assert_eq!(escape_lines(&text) == text, c == '\n');
+        }
+        for (name, first, last) in [
+            ("C1", '\u{80}', '\u{9f}'),
+            ("embedding and override", '\u{202a}', '\u{202e}'),
+            ("isolates", '\u{2066}', '\u{2069}'),
+            ("interlinear annotations", '\u{fff9}', '\u{fffb}'),
+            ("tags", '\u{e0000}', '\u{e007f}'),
+        ] {
+            assert!((first..=last).all(is_hidden), "{name}");
+        }
+        assert_eq!(escape_hidden(READABLE), READABLE);
+        assert_eq!(mask_hidden(READABLE), READABLE);
+        assert_eq!(escape_hidden("\u{202e}\u{9b}31m"), "\\u{202e}\\u{9b}31m");
+    }
+
+    #[test]
+    fn an_escaped_json_document_has_the_same_value() {
+        let hidden: String = HIDDEN.iter().collect();
+        let value = serde_json::json!({ &hidden: format!("{hidden}{READABLE}"), "n": [1.5, null] });
+        for document in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
+            let escaped = escape_json_hidden(document.clone().into_bytes());
+            let escaped = String::from_utf8(escaped).unwrap();
+            assert!(!escaped.contains(is_json_hidden) && escaped.contains("画像"), "{escaped}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), value);
+            let ascii = escape_json_non_ascii(&document);
+            assert!(ascii.bytes().all(|b| matches!(b, b'\n' | 0x20..0x7f)), "{ascii}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&ascii).unwrap(), value);
+        }
+        assert_eq!(escape_json_non_ascii("\"\u{e0041}\""), "\"\\udb40\\udc41\"");
+        assert_eq!(escape_json_hidden(b"{\"a\":\"\xff\"}".to_vec()), b"{\"a\":\"\xff\"}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_function_lets_a_hidden_character_pass(text in "\\PC*|.*|\\p{Cf}*", bytes: Vec<u8>) {
+            for safe in [
+                escape_hidden(&text), mask_hidden(&text), sanitize_line(&bytes),
+                sanitize_line(text.as_bytes()), sanitize_ascii(&bytes, MAX_QUOTED),
+            ] {
+                proptest::prop_assert!(!safe.contains(is_hidden), "{safe:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn sanitized_ascii_is_one_printable_line_of_bounded_length() {
+        let sanitized = |bytes| sanitize_ascii(bytes, MAX_QUOTED);
+        assert_eq!(sanitized(b"220 ftp ready\r\n331 next\r\n"), "220 ftp ready 331 next");
+        assert_eq!(sanitized(b"\x16\x03\x01\x1b[2J"), "....[2J");
+        assert_eq!(sanitized(b"\r\n"), "");
+        assert_eq!(sanitize_ascii(&[b'a'; 500], 64).len(), 64);
+    }
+
+    #[test]
+    fn a_message_is_one_bounded_line_in_any_script() {
+        for (text, line) in [
+            (
+                "Konto gesperrt: zu viele Versuche\r\n\r\n(10 Minuten)\n",
+                "Konto gesperrt: zu viele Versuche (10 Minuten)",
+            ),
+            (
+                "  \u{8d26}\u{6237}\u{5df2}\u{8fc7}\u{671f}\t ",
+                "\u{8d26}\u{6237}\u{5df2}\u{8fc7}\u{671f}",
+            ),
+            ("a\x1b[2J\u{202e}b\0", "a [2Jb"),
+            ("\u{200b}\r\n", ""),
+        ] {
+            assert_eq!(sanitize_message(text, 64), line);
+        }
+        assert_eq!(sanitize_message(&"\u{e4}".repeat(99), 64), "\u{e4}".repeat(64) + "...");
+        assert_eq!(sanitize_message(&"x".repeat(64), 64), "x".repeat(64));
+    }
+
+    #[test]
+    fn a_sanitized_line_has_no_control_character() {
+        assert_eq!(sanitize_line(b" no\r\n\x1b[31msuch\x00 \xff\n"), "no   [31msuch  \u{fffd}");
+    }
+}
