@@ -6,6 +6,7 @@ use axum::response::Response;
 use serde::Serialize;
 
 use crate::agent::StoreSnapshot;
+use crate::common::escape_json_hidden;
 use crate::wire::{
     EmptyResponse, ErrorCode, ErrorResponse, InventoriesResponse, InventoryResponse,
 };
@@ -18,7 +19,8 @@ const TYPICAL_BODY_BYTES: usize = 768;
 pub(super) fn json_response(status: StatusCode, body: &impl Serialize) -> Response {
     let mut bytes = Vec::with_capacity(TYPICAL_BODY_BYTES);
     let (status, bytes) = match serde_json::to_writer(&mut bytes, body) {
-        Ok(()) => (status, bytes),
+        // `curl` shows a response on a terminal as it is.
+        Ok(()) => (status, escape_json_hidden(bytes)),
         // Only a map whose keys are not strings can fail here, and no body has one.
         Err(error) => {
             tracing::error!(%error, "response serialization failed");

@@ -26,6 +26,7 @@ mod master_key;
 mod monitor;
 mod namespaces;
 mod outages;
+mod outside_text;
 mod own_limits;
 mod ownership;
 mod permissions;
