@@ -72,11 +72,9 @@ impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for SafeJsonLines<W> {
 /// Accepts a complete line per call.
 impl<W: Write> Write for SafeJsonLines<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if line.is_ascii() && !line.contains(&0x7f) {
-            self.0.write_all(line)?;
-        } else {
-            self.0.write_all(&escape_json_hidden(line.to_vec()))?;
-        }
+        // The formatter writes UTF-8.
+        let text = String::from_utf8_lossy(line);
+        self.0.write_all(escape_json_hidden(&text).as_bytes())?;
         Ok(line.len())
     }
 

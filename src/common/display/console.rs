@@ -13,8 +13,10 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::Serialize;
 
-use super::sanitize::{escape_hidden, escape_json_non_ascii, escape_lines};
+use super::json::to_ascii_json;
+use super::sanitize::{escape_hidden, escape_lines};
 
 /// The state of the reader of stdout after a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +39,10 @@ pub fn print_text(text: &str) -> io::Result<OutputReader> {
 ///
 /// # Errors
 /// The same as for [`print_text`].
-pub fn print_json(document: &impl Display) -> io::Result<OutputReader> {
-    let document = document.to_string();
-    print_bytes(format!("{}\n", escape_json_non_ascii(&document)).as_bytes())
+pub fn print_json(document: &impl Serialize) -> io::Result<OutputReader> {
+    let mut line = to_ascii_json(document)?;
+    line.push(b'\n');
+    print_bytes(&line)
 }
 
 /// Writes bytes to stdout as they are. They must come from the program itself, such as its help.

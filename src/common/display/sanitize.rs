@@ -9,9 +9,7 @@
 //!   the tag characters of the plane 14.
 //! - Letters, ideographs, emoji, combining marks and variation selectors stay as they are. A
 //!   sequence that joins emoji by U+200D falls apart into its emoji.
-//! - An escaped JSON document has the same value as the original.
 
-use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 /// Maximum number of characters of a peer's text that a fault carries.
@@ -74,50 +72,6 @@ impl<W: fmt::Write + ?Sized> fmt::Write for HiddenEscaper<'_, W> {
     }
 }
 
-/// Returns the JSON document with every hidden character escaped as `\u202e`. Such characters occur
-/// only in strings, where the escape has the same meaning.
-pub fn escape_json_hidden(document: Vec<u8>) -> Vec<u8> {
-    // Nearly every document takes this way. JSON itself escapes the control characters of ASCII.
-    if document.is_ascii() && !document.contains(&0x7f) {
-        return document;
-    }
-    match str::from_utf8(&document) {
-        Ok(text) if text.contains(is_json_hidden) => escape_json(text, is_json_hidden).into_bytes(),
-        _ => document,
-    }
-}
-
-/// Returns the JSON document in printable ASCII: every other character is escaped as `\u202e`.
-pub fn escape_json_non_ascii(document: &str) -> Cow<'_, str> {
-    let is_escaped = |c: char| c == '\u{7f}' || !c.is_ascii();
-    if document.contains(is_escaped) {
-        Cow::Owned(escape_json(document, is_escaped))
-    } else {
-        Cow::Borrowed(document)
-    }
-}
-
-/// Returns true for hidden characters except white space between the tokens of a document.
-fn is_json_hidden(c: char) -> bool {
-    is_hidden(c) && !matches!(c, '\n' | '\r' | '\t')
-}
-
-fn escape_json(document: &str, is_escaped: impl Fn(char) -> bool) -> String {
-    let mut escaped = String::with_capacity(document.len() * 2);
-    let mut units = [0; 2];
-    for c in document.chars() {
-        if is_escaped(c) {
-            for unit in c.encode_utf16(&mut units) {
-                // A write into a string cannot fail.
-                let _ = write!(escaped, "\\u{unit:04x}");
-            }
-        } else {
-            escaped.push(c);
-        }
-    }
-    escaped
-}
-
 /// Returns one line of printable ASCII from the first `max` bytes. A run of line ends or tabs
 /// becomes one space, and every other byte that is not printable becomes a dot. Use it for bytes of
 /// a peer in an unknown protocol.
@@ -170,11 +124,11 @@ pub fn mask_hidden(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// One character of each kind of hidden character.
-    const HIDDEN: [char; 22] = [
+    pub(in super::super) const HIDDEN: [char; 22] = [
         '\0',
         '\x1b',
         '\n',
@@ -199,7 +153,7 @@ mod tests {
         '\u{3164}',
     ];
     /// Text that stays as it is: ideographs with a variation selector, emoji, combining marks.
-    const READABLE: &str =
+    pub(in super::super) const READABLE: &str =
         "/srv/Bücher \"a\" \\ 画像葛\u{e0100} 🎉❤\u{fe0f}👍\u{1f3fd} e\u{301} नि עברית العربية";
 
     #[test]
@@ -223,23 +177,6 @@ mod tests {
         assert_eq!(escape_hidden(READABLE), READABLE);
         assert_eq!(mask_hidden(READABLE), READABLE);
         assert_eq!(escape_hidden("\u{202e}\u{9b}31m"), "\\u{202e}\\u{9b}31m");
-    }
-
-    #[test]
-    fn an_escaped_json_document_has_the_same_value() {
-        let hidden: String = HIDDEN.iter().collect();
-        let value = serde_json::json!({ &hidden: format!("{hidden}{READABLE}"), "n": [1.5, null] });
-        for document in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
-            let escaped = escape_json_hidden(document.clone().into_bytes());
-            let escaped = String::from_utf8(escaped).unwrap();
-            assert!(!escaped.contains(is_json_hidden) && escaped.contains("画像"), "{escaped}");
-            assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), value);
-            let ascii = escape_json_non_ascii(&document);
-            assert!(ascii.bytes().all(|b| matches!(b, b'\n' | 0x20..0x7f)), "{ascii}");
-            assert_eq!(serde_json::from_str::<serde_json::Value>(&ascii).unwrap(), value);
-        }
-        assert_eq!(escape_json_non_ascii("\"\u{e0041}\""), "\"\\udb40\\udc41\"");
-        assert_eq!(escape_json_hidden(b"{\"a\":\"\xff\"}".to_vec()), b"{\"a\":\"\xff\"}");
     }
 
     proptest::proptest! {

@@ -18,7 +18,7 @@ use hyper::{StatusCode, Uri};
 use super::AppState;
 use super::response;
 use crate::agent::{ReconnectError, StoreService, StoreSnapshot};
-use crate::common::escape_json_hidden;
+use crate::common::write_safe_json;
 use crate::http::audit::AuditRecord;
 use crate::http::auth::agent_allowlist::{CONNECT_COMMAND, ECHO_COMMAND, PING_COMMAND};
 use crate::http::auth::{Principal, Role};
@@ -127,7 +127,9 @@ async fn handle_ping<S: StoreService>(
     let snapshot = command.uuid.parse().ok().and_then(|uuid| state.stores.snapshot(uuid));
     let reply =
         snapshot.map_or_else(|| unknown_store_reply(&command), |snapshot| ping_reply(&snapshot));
-    let body = escape_json_hidden(serde_json::to_vec(&reply).unwrap_or_default());
+    let mut body = Vec::new();
+    // A struct of texts and flags always has a form in JSON.
+    let _ = write_safe_json(&reply, &mut body);
     state
         .replies
         .enqueue_reply(TaskReply { url, task, body })

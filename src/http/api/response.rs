@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde::Serialize;
 
 use crate::agent::StoreSnapshot;
-use crate::common::escape_json_hidden;
+use crate::common::write_safe_json;
 use crate::wire::{
     EmptyResponse, ErrorCode, ErrorResponse, InventoriesResponse, InventoryResponse,
 };
@@ -18,9 +18,8 @@ const TYPICAL_BODY_BYTES: usize = 768;
 /// Creates a JSON response. The middleware adds the common headers.
 pub(super) fn json_response(status: StatusCode, body: &impl Serialize) -> Response {
     let mut bytes = Vec::with_capacity(TYPICAL_BODY_BYTES);
-    let (status, bytes) = match serde_json::to_writer(&mut bytes, body) {
-        // `curl` shows a response on a terminal as it is.
-        Ok(()) => (status, escape_json_hidden(bytes)),
+    let (status, bytes) = match write_safe_json(body, &mut bytes) {
+        Ok(()) => (status, bytes),
         // Only a map whose keys are not strings can fail here, and no body has one.
         Err(error) => {
             tracing::error!(%error, "response serialization failed");

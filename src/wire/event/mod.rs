@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::response::{ErrorCode, InventoryBody};
-use crate::common::escape_json_hidden;
+use crate::common::write_safe_json;
 use crate::model::{NodeId, Notice, NoticeKind, Status};
 
 pub use heartbeat::{StoreHeartbeat, parse_resync_request};
@@ -121,9 +121,12 @@ fn event_source(node: NodeId) -> String {
 }
 
 fn to_json(body: &impl Serialize) -> Vec<u8> {
-    // Serializing structs of strings and numbers cannot fail.
-    let body = serde_json::to_vec(body);
-    escape_json_hidden(body.unwrap_or_else(|_| Value::Null.to_string().into_bytes()))
+    let mut json = Vec::new();
+    match write_safe_json(body, &mut json) {
+        Ok(()) => json,
+        // Serializing structs of strings and numbers cannot fail.
+        Err(_) => Value::Null.to_string().into_bytes(),
+    }
 }
 
 fn disconnect_reason(notice: &Notice) -> Option<ErrorCode> {
