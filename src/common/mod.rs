@@ -35,8 +35,8 @@ pub use display::console::{
 };
 pub use display::json::{escape_json_hidden, to_ascii_json, write_safe_json};
 pub use display::sanitize::{
-    HiddenEscaper, MAX_QUOTED, escape_hidden, escape_lines, is_hidden, mask_hidden, sanitize_ascii,
-    sanitize_line, sanitize_message,
+    HiddenEscaper, MAX_QUOTED, escape_hidden, escape_lines, is_hidden, mask_hidden, sanitize_line,
+    sanitize_message,
 };
 pub use error_chain::{ErrorChain, root_cause};
 pub use file_trust::{

@@ -108,7 +108,8 @@ async fn read_body(
     }
     let is_success = status.is_success();
     let excerpt_bytes = content.get(..MAX_ERROR_BYTES).unwrap_or(&content);
-    let excerpt = if is_success { String::new() } else { sanitize_line(excerpt_bytes) };
+    let excerpt =
+        if is_success { String::new() } else { sanitize_line(excerpt_bytes, MAX_ERROR_BYTES) };
     let reply = ReceiverReply::Response { status: status.as_u16(), retry_after, excerpt };
     (reply, if is_success { content } else { Vec::new() })
 }

@@ -3,7 +3,7 @@
 //! Each function checks properties that hold for every input, and panics where one does not. The
 //! module exists only in a build for fuzzing.
 
-use crate::common::MAX_QUOTED;
+use crate::common::{MAX_QUOTED, is_hidden};
 use crate::model::Secret;
 
 use super::auth::key_format::EncodedKey;
@@ -17,7 +17,8 @@ pub fn fuzz_banner(bytes: &[u8]) {
     whole.record(bytes);
     bytes.chunks(7).for_each(|piece| pieces.record(piece));
     assert_eq!((whole.protocol(), whole.first_line()), (pieces.protocol(), pieces.first_line()));
-    assert!(whole.first_line().len() <= MAX_QUOTED && is_printable(&whole.first_line()));
+    let line = whole.first_line();
+    assert!(line.chars().count() <= MAX_QUOTED && !line.contains(is_hidden));
 }
 
 /// Parses the packets of a channel that was opened for SFTP.
@@ -51,8 +52,4 @@ pub fn fuzz_private_key(bytes: &[u8]) {
     }
     // Without a passphrase nothing is computed that could take long.
     let _ = private_key::read_key(&Secret::new(text.into_owned()), None);
-}
-
-fn is_printable(text: &str) -> bool {
-    text.bytes().all(|byte| matches!(byte, 0x20..0x7f))
 }

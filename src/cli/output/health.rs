@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{format_inventory, format_size, raw_str_field, str_field};
+use super::{format_inventory, format_size, pad_to_width, raw_str_field, str_field};
 use crate::common::mask_hidden;
 
 /// Formats the health view of one store.
@@ -127,7 +127,8 @@ fn format_stuck_worker(worker: &Value) -> String {
 fn format_condition(condition: &Value) -> String {
     let (kind, reason) = (str_field(condition, "type"), str_field(condition, "reason"));
     let state = if reason == kind { "holds" } else { reason.as_str() };
-    let mut text = format!("{kind:<12} {state}: {}", str_field(condition, "message"));
+    let kind = pad_to_width(&kind, 12);
+    let mut text = format!("{kind} {state}: {}", str_field(condition, "message"));
     for (key, before) in [("lastTransitionTime", "; since "), ("lastGoodTime", "; last good ")] {
         let at = str_field(condition, key);
         if !at.is_empty() {

@@ -4,6 +4,7 @@ pub(super) mod health;
 
 use bytesize::ByteSize;
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::common::mask_hidden;
 
@@ -41,16 +42,23 @@ pub(super) fn format_table(inventories: &[Value]) -> String {
     let mut widths = [0; 6];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+            *width = (*width).max(cell.width());
         }
     }
     let mut text = String::new();
     for row in &rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        let cells = row.iter().zip(widths).map(|(cell, width)| pad_to_width(cell, width));
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
     }
     text
+}
+
+/// Returns the text with spaces at its end, so that it takes up `width` columns of a terminal. An
+/// ideograph takes up two columns, and a combining mark takes up none.
+pub(super) fn pad_to_width(text: &str, width: usize) -> String {
+    let padding = width.saturating_sub(text.width());
+    format!("{text}{:padding$}", "")
 }
 
 /// Formats one inventory with one field per line.
@@ -135,6 +143,27 @@ mod tests {
         assert_eq!(lines[1].find("/srv/images"), Some(at));
         assert!(text.contains("1.0 GiB    1.0 TiB"), "{text}");
         assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn columns_line_up_on_a_terminal_in_any_script() {
+        for (text, width) in
+            [("plain", 5), ("画像", 4), ("ｶﾅ", 2), ("한국", 4), ("e\u{301}", 1), ("🎉", 2), ("", 0)]
+        {
+            let padded = pad_to_width(text, 8);
+            assert_eq!(padded, format!("{text}{}", " ".repeat(8 - width)), "{text}");
+        }
+        assert_eq!(pad_to_width("画像", 3), "画像");
+        let store = |name: &str| json!({"uuid": "0", "name": name, "url": "/srv"});
+        let names = ["a", "镜像仓库", "e\u{301}🎉", "a long name", "\u{1b}画\n像"];
+        let text = format_table(&names.map(store));
+        let columns: Vec<usize> = text
+            .lines()
+            .map(|line| line.find("/srv").or(line.find("PATH")).map(|at| line[..at].width()))
+            .collect::<Option<_>>()
+            .unwrap();
+        assert_eq!(columns.len(), 6);
+        assert!(columns.iter().all(|column| *column == columns[0]), "{text}");
     }
 
     #[test]

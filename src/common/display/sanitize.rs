@@ -21,6 +21,7 @@ pub fn is_hidden(c: char) -> bool {
         || matches!(
             c,
             '\u{ad}'
+                | '\u{34f}'
                 | '\u{61c}'
                 | '\u{115f}'..='\u{1160}'
                 | '\u{17b4}'..='\u{17b5}'
@@ -72,20 +73,26 @@ impl<W: fmt::Write + ?Sized> fmt::Write for HiddenEscaper<'_, W> {
     }
 }
 
-/// Returns one line of printable ASCII from the first `max` bytes. A run of line ends or tabs
-/// becomes one space, and every other byte that is not printable becomes a dot. Use it for bytes of
-/// a peer in an unknown protocol.
-pub fn sanitize_ascii(bytes: &[u8], max: usize) -> String {
-    let mut text = String::with_capacity(bytes.len().min(max));
-    for byte in bytes.iter().copied().take(max) {
-        match byte {
-            b'\r' | b'\n' | b'\t' | b' ' if text.ends_with(' ') => {}
-            b'\r' | b'\n' | b'\t' => text.push(' '),
-            0x20..0x7f => text.push(char::from(byte)),
-            _ => text.push('.'),
+/// Returns one line of at most `max_chars` characters. A run of line ends, tabs and spaces becomes
+/// one space. Every other hidden character becomes a dot, and so does each sequence of bytes that
+/// is not UTF-8. Use it for text or bytes of a peer.
+pub fn sanitize_line(bytes: &[u8], max_chars: usize) -> String {
+    let chunks = bytes.utf8_chunks();
+    let chars = chunks.flat_map(|chunk| {
+        let invalid = (!chunk.invalid().is_empty()).then_some(char::REPLACEMENT_CHARACTER);
+        chunk.valid().chars().chain(invalid)
+    });
+    let mut line = String::with_capacity(bytes.len().min(max_chars));
+    for c in chars.take(max_chars) {
+        match c {
+            '\r' | '\n' | '\t' | ' ' if line.ends_with(' ') => {}
+            '\r' | '\n' | '\t' => line.push(' '),
+            char::REPLACEMENT_CHARACTER => line.push('.'),
+            c if is_hidden(c) => line.push('.'),
+            c => line.push(c),
         }
     }
-    text.trim().to_owned()
+    line.trim().to_owned()
 }
 
 /// Returns one line of the text, in any script, with at most `max` characters and `...` if it was
@@ -107,14 +114,6 @@ pub fn sanitize_message(text: &str, max: usize) -> String {
         line.push(c);
     }
     line.trim_end().to_owned()
-}
-
-/// Returns one line of text. Each hidden character becomes a space, and bytes that are not UTF-8
-/// become replacement characters. Use it for the body of an HTTP response whose size is bounded.
-pub fn sanitize_line(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let line: String = text.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect();
-    line.trim().to_owned()
 }
 
 /// Returns the text with each hidden character replaced by one replacement character, so that the
@@ -162,7 +161,8 @@ pub(super) mod tests {
             let text = format!("a{c}b");
             assert_eq!(escape_hidden(&text), format!("a{}b", c.escape_unicode()));
             assert_eq!(mask_hidden(&text), "a\u{fffd}b");
-            assert_eq!(sanitize_line(text.as_bytes()), "a b");
+            let replaced = if matches!(c, '\n' | '\r' | '\t') { "a b" } else { "a.b" };
+            assert_eq!(sanitize_line(text.as_bytes(), MAX_QUOTED), replaced);
             assert_eq!(escape_lines(&text) == text, c == '\n');
         }
         for (name, first, last) in [
@@ -176,6 +176,7 @@ pub(super) mod tests {
         }
         assert_eq!(escape_hidden(READABLE), READABLE);
         assert_eq!(mask_hidden(READABLE), READABLE);
+        assert_eq!(sanitize_line(READABLE.as_bytes(), MAX_QUOTED), READABLE);
         assert_eq!(escape_hidden("\u{202e}\u{9b}31m"), "\\u{202e}\\u{9b}31m");
     }
 
@@ -183,21 +184,15 @@ pub(super) mod tests {
         #[test]
         fn no_function_lets_a_hidden_character_pass(text in "\\PC*|.*|\\p{Cf}*", bytes: Vec<u8>) {
             for safe in [
-                escape_hidden(&text), mask_hidden(&text), sanitize_line(&bytes),
-                sanitize_line(text.as_bytes()), sanitize_ascii(&bytes, MAX_QUOTED),
+                escape_hidden(&text), mask_hidden(&text), sanitize_line(&bytes, MAX_QUOTED),
+                sanitize_line(text.as_bytes(), MAX_QUOTED),
             ] {
                 proptest::prop_assert!(!safe.contains(is_hidden), "{safe:?}");
             }
+            let line = sanitize_line(text.as_bytes(), 7);
+            proptest::prop_assert!(line.chars().count() <= 7, "{line:?}");
+            proptest::prop_assert_eq!(sanitize_line(line.as_bytes(), 7), line);
         }
-    }
-
-    #[test]
-    fn sanitized_ascii_is_one_printable_line_of_bounded_length() {
-        let sanitized = |bytes| sanitize_ascii(bytes, MAX_QUOTED);
-        assert_eq!(sanitized(b"220 ftp ready\r\n331 next\r\n"), "220 ftp ready 331 next");
-        assert_eq!(sanitized(b"\x16\x03\x01\x1b[2J"), "....[2J");
-        assert_eq!(sanitized(b"\r\n"), "");
-        assert_eq!(sanitize_ascii(&[b'a'; 500], 64).len(), 64);
     }
 
     #[test]
@@ -221,7 +216,20 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_sanitized_line_has_no_control_character() {
-        assert_eq!(sanitize_line(b" no\r\n\x1b[31msuch\x00 \xff\n"), "no   [31msuch  \u{fffd}");
+    fn a_sanitized_line_is_bounded_and_readable() {
+        for (bytes, line) in [
+            (&b"220 ftp ready\r\n331 next\r\n"[..], "220 ftp ready 331 next"),
+            (b"\x16\x03\x01\x1b[2J", "....[2J"),
+            (b"\r\n", ""),
+            (b" no\r\n\x1b[31msuch\x00 \xff\n", "no .[31msuch. ."),
+            ("密码错误，\r\n请重试".as_bytes(), "密码错误， 请重试"),
+            // A text that is cut within a character, and Chinese in an encoding that is not UTF-8.
+            (&"密码".as_bytes()[..5], "密."),
+            (b"\xc3\xdc\xc2\xeb", "...."),
+        ] {
+            assert_eq!(sanitize_line(bytes, MAX_QUOTED), line);
+        }
+        assert_eq!(sanitize_line(&[b'a'; 500], 64).len(), 64);
+        assert_eq!(sanitize_line("画".repeat(500).as_bytes(), 64), "画".repeat(64));
     }
 }

@@ -9,7 +9,7 @@ use russh::keys::PrivateKey;
 use russh::keys::ssh_key::Kdf;
 use zeroize::Zeroizing;
 
-use crate::common::sanitize_ascii;
+use crate::common::sanitize_line;
 
 use super::key_error::KeyError;
 
@@ -114,7 +114,7 @@ impl EncodedKey {
             }
             if let Some(info) = line.strip_prefix("DEK-Info:") {
                 let name = info.split(',').next().unwrap_or_default().trim();
-                cipher = Some(sanitize_ascii(name.as_bytes(), MAX_NAME_BYTES));
+                cipher = Some(sanitize_line(name.as_bytes(), MAX_NAME_BYTES));
             }
             key_lines.push('\n');
             key_lines.push_str(line);
@@ -131,7 +131,7 @@ impl EncodedKey {
             ("RSA PRIVATE KEY" | "EC PRIVATE KEY" | "PRIVATE KEY", _) => KeyFormat::Plain,
             (label, _) => {
                 let name = label.strip_suffix(" PRIVATE KEY").unwrap_or(label);
-                KeyFormat::UnsupportedType(sanitize_ascii(name.as_bytes(), MAX_NAME_BYTES))
+                KeyFormat::UnsupportedType(sanitize_line(name.as_bytes(), MAX_NAME_BYTES))
             }
         };
         Some(Self { format, lines: key_lines, has_end })
@@ -222,7 +222,7 @@ pub(super) fn oid_name(oid: &str) -> String {
 /// key in it is not encrypted (PROTOCOL.key of OpenSSH).
 fn check_openssh_header(bytes: &[u8]) -> Result<(), KeyError> {
     let Some((cipher, key_type)) = openssh_header(bytes) else { return Ok(()) };
-    let name = |name: &[u8]| sanitize_ascii(name, MAX_NAME_BYTES);
+    let name = |name: &[u8]| sanitize_line(name, MAX_NAME_BYTES);
     if !OPENSSH_TYPES.iter().any(|known| key_type.starts_with(known.as_bytes())) {
         return Err(KeyError::UnsupportedType(name(key_type)));
     }

@@ -15,7 +15,7 @@ use russh::{Channel, ChannelMsg};
 use russh_sftp::protocol::{FileAttributes, Init, Open, OpenFlags, Packet, Read, StatusCode};
 use tokio::time::timeout;
 
-use crate::common::{MAX_QUOTED, sanitize_ascii};
+use crate::common::{MAX_QUOTED, sanitize_line};
 use crate::ssh::session::SshSession;
 
 /// Maximum number of bytes read of a file: the maximum of a marker, and more than any boot id has.
@@ -239,7 +239,7 @@ impl SftpClient {
             // An SFTP server had answered, so its end says nothing about the account.
             return SftpUnavailable::Lost;
         }
-        SftpUnavailable::Program { output: sanitize_ascii(&self.output, MAX_QUOTED), exit_status }
+        SftpUnavailable::Program { output: sanitize_line(&self.output, MAX_QUOTED), exit_status }
     }
 }
 

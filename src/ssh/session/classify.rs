@@ -3,7 +3,7 @@
 
 use russh::{AlgorithmKind, Disconnect, Error};
 
-use crate::common::{MAX_QUOTED, sanitize_ascii, sanitize_message};
+use crate::common::{MAX_QUOTED, sanitize_line, sanitize_message};
 use crate::model::{Fault, Reason};
 
 use super::host_key_size::{MAX_RSA_BITS, rsa_bits};
@@ -184,7 +184,7 @@ fn no_common_algorithm(kind: &AlgorithmKind, ours: &[String], theirs: &[String])
     let theirs: Vec<String> = theirs
         .iter()
         .take(MAX_ALGORITHM_NAMES)
-        .map(|name| sanitize_ascii(name.as_bytes(), MAX_ALGORITHM_NAME_BYTES))
+        .map(|name| sanitize_line(name.as_bytes(), MAX_ALGORITHM_NAME_BYTES))
         .collect();
     let details = format!("no common {kind} algorithm: the server offers {}", theirs.join(", "));
     Fault::new(Reason::NoCommonAlgorithm, details)

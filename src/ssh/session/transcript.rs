@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use russh::Disconnect;
 
-use crate::common::{lock_unpoisoned, sanitize_ascii};
+use crate::common::{lock_unpoisoned, sanitize_line};
 use crate::model::HostKey;
 
 /// Maximum number of first bytes kept. They identify the protocol and are quoted in a fault.
@@ -93,7 +93,7 @@ impl PeerTranscript {
                 .find(|line| is_identification(line))
                 .unwrap_or(&[]);
         }
-        sanitize_ascii(first_line, MAX_FIRST_BYTES)
+        sanitize_line(first_line, MAX_FIRST_BYTES)
     }
 
     /// Starts to count the writes of a login.

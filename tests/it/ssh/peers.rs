@@ -79,6 +79,13 @@ async fn what_a_peer_says_cannot_move_a_terminal() {
 }
 
 #[tokio::test]
+async fn the_greeting_of_another_service_is_readable_in_any_script() {
+    let greeting = "220 文件服务器就绪 é🎉\u{200b}\r\n";
+    let fault = fault_of(Script::SaysAndCloses(greeting.as_bytes()), LONG, Reason::NotSsh).await;
+    assert_eq!(text(&fault, "said"), "220 文件服务器就绪 é🎉.");
+}
+
+#[tokio::test]
 async fn a_peer_that_turns_connections_away_throttles() {
     for words in [&b"Exceeded MaxStartups\r\n"[..], b"Not allowed at this time\r\n"] {
         for script in [Script::SaysAndCloses(words), Script::SaysAndResets(words)] {

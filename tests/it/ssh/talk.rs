@@ -40,6 +40,14 @@ async fn a_question_beyond_the_password_is_a_missing_second_factor() {
 }
 
 #[tokio::test]
+async fn a_question_in_chinese_is_shown_as_it_is() {
+    let rounds = Script::Asks(&[&[("密码：", false)], &[("动态\u{202e}口令：\u{9b}31m", false)]]);
+    let server = ScriptedSshServer::start(rounds).await;
+    let fault = expect(verify(&by_password(&server)).await, Reason::SecondFactorMissing);
+    assert_eq!(list(&fault, "asked"), ["动态口令： 31m"]);
+}
+
+#[tokio::test]
 async fn the_password_is_never_given_to_a_question_whose_answer_is_shown() {
     for script in [
         Script::AsksForEver(&[("Password: ", true)]),
