@@ -4,15 +4,15 @@
 use std::sync::{Arc, Mutex};
 
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Version, header};
+use axum::http::{Version, header};
 use tokio::sync::watch;
 
 use super::agent_allowlist::AgentAllowlist;
+use super::authorization::Authorization;
 use super::host_allowlist::HostAllowlist;
 use super::rate_limit::{MAX_EVENTS_PER_WINDOW, RequestSource, SourceCounter, WindowCount};
 use super::tokens::TokenTable;
-use super::{PeerAddress, Principal};
-use super::{open_paths, request_origin};
+use super::{PeerAddress, Principal, open_paths, request_origin};
 use crate::http::admission::table::Credential;
 use crate::http::error::ApiError;
 
@@ -63,10 +63,13 @@ impl Authenticator {
             check_same_site(parts)?;
             return Ok(with_session(caller));
         }
-        let token = bearer_token(&parts.headers).ok_or(ApiError::MissingToken)?;
-        let tokens = Arc::clone(&self.tokens.borrow());
-        let caller = tokens.authenticate(token).cloned();
-        caller.map(with_session).ok_or_else(|| self.record_unknown_token(source))
+        match Authorization::from_headers(&parts.headers) {
+            Authorization::Session(session) => {
+                let caller = self.tokens.borrow().authenticate(session).cloned();
+                caller.map(with_session).ok_or_else(|| self.record_unknown_token(source))
+            }
+            Authorization::Unusable => Err(ApiError::MissingToken),
+        }
     }
 
     /// Counts an unknown token against its source, and returns the error.
@@ -97,43 +100,4 @@ fn check_same_site(parts: &Parts) -> Result<(), ApiError> {
         return Err(ApiError::CrossSiteRequest);
     }
     Ok(())
-}
-
-/// Returns the token in `Authorization: OAuth <session>`, or after the scheme `Bearer`, the common
-/// name for the same credential. Returns `None` unless exactly one such header exists.
-fn bearer_token(headers: &HeaderMap) -> Option<&str> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return None };
-    let (scheme, session) = value.to_str().ok()?.split_once(' ')?;
-    let is_supported = ["OAuth", "Bearer"].iter().any(|name| scheme.eq_ignore_ascii_case(name));
-    Some(session.trim()).filter(|session| is_supported && !session.is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::http::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn a_session_follows_oauth_or_bearer_in_one_header() {
-        for (values, expected) in [
-            (vec!["OAuth abc"], Some("abc")),
-            (vec!["oauth  abc "], Some("abc")),
-            (vec!["Bearer abc"], Some("abc")),
-            (vec!["OAuth"], None),
-            (vec!["OAuth  "], None),
-            (vec!["OAuthabc"], None),
-            (vec!["ZStack id:signature"], None),
-            (vec!["Basic abc"], None),
-            (vec!["OAuth abc", "OAuth abc"], None),
-            (vec![], None),
-        ] {
-            let mut headers = HeaderMap::new();
-            for value in &values {
-                headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
-            }
-            assert_eq!(bearer_token(&headers), expected, "{values:?}");
-        }
-    }
 }

@@ -3,6 +3,7 @@
 
 pub(super) mod agent_allowlist;
 pub(super) mod authenticator;
+mod authorization;
 pub(super) mod host_allowlist;
 pub(super) mod open_paths;
 pub(super) mod rate_limit;
