@@ -12,22 +12,24 @@
 //! - It never waits for anything but the end of the work that it was given.
 
 mod backoff;
-mod blocking;
 mod byte_order_mark;
+mod concurrency;
 mod crash_points;
 mod display;
 mod error_chain;
 mod file_trust;
 mod ip_allowlist;
 mod line_file;
-mod lock;
 mod shortage;
 mod string_enum;
 mod time;
 
 pub use backoff::Backoff;
-pub use blocking::{BlockingError, THREAD_KEEP_ALIVE, keep_thread_alive, run_blocking};
 pub use byte_order_mark::skip_byte_order_mark;
+pub use concurrency::{
+    BlockingError, THREAD_KEEP_ALIVE, ignore_poison, keep_thread_alive, lock_unpoisoned,
+    run_blocking,
+};
 pub use crash_points::crash_point;
 pub use display::console::{
     OutputReader, has_colours, print_bytes, print_json, print_text, prompt_text, report_line,
@@ -45,7 +47,6 @@ pub use file_trust::{
 };
 pub use ip_allowlist::IpAllowlist;
 pub use line_file::parse_lines;
-pub use lock::{ignore_poison, lock_unpoisoned};
 pub use shortage::is_resource_shortage;
 pub use string_enum::UnknownVariant;
 pub(crate) use string_enum::string_enum;
