@@ -21,6 +21,7 @@ mod support;
 
 mod delivery;
 mod figures;
+mod growth;
 mod login;
 mod memory;
 mod peers;
@@ -86,6 +87,9 @@ fn main() {
         }
         if wants("million") {
             delivery::million(&sshd, &user).await;
+        }
+        if wants("growth") {
+            growth::by_the_number_of_stores(&sshd, &user).await;
         }
         if wants("watching") {
             probes::watching_by_the_number_of_stores(&sshd, &user).await;

@@ -8,13 +8,13 @@
 //!
 //! - Decides that a condition begins or ends; `lifecycle` and the notifier do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use super::StoreSnapshot;
-use crate::common::Timestamp;
+use crate::common::{Timestamp, for_each_fairly};
 use crate::lifecycle::{CheckState, StoreChecks};
 use crate::model::{Capacity, Condition, HostIdentity, RemoteMarker, SpaceId, StoreUuid};
 use crate::probe::marker_path;
@@ -50,34 +50,62 @@ pub fn active_conditions(
         since: Some(since),
         ..ActiveCondition::new(condition, condition_message(condition, snapshot))
     });
-    let others = shared.other_stores_on(snapshot);
-    let shared = (!others.is_empty()).then(|| {
-        let message = format!("on the same filesystem as {}", join_uuids(&others));
+    let shared = shared.describe_others(snapshot).map(|others| {
+        let message = format!("on the same filesystem as {others}");
         ActiveCondition::new(Condition::SharedFilesystem, message)
     });
     let of_daemon = daemon.of_store(snapshot.store.uuid);
     unverified.into_iter().chain(of_store).chain(shared).chain(of_daemon).collect()
 }
 
+/// Maximum number of other stores that `shared_filesystem` names. An operator recognizes the
+/// filesystem by a few of them, and a thousand stores on one disk would name a million uuids.
+const MAX_NAMED_STORES: usize = 5;
+
 /// Maps each space to the stores that share it. Made once for all stores that are reported
 /// together.
-pub struct SharedFilesystems<'a>(BTreeMap<SpaceId<'a>, Vec<StoreUuid>>);
+#[derive(Debug, Default)]
+pub struct SharedFilesystems<'a>(BTreeMap<SpaceId<'a>, BTreeSet<StoreUuid>>);
 
 impl<'a> SharedFilesystems<'a> {
     /// Groups the stores by their space at the last good probe: the filesystem, or the folder of it
     /// that has a quota.
-    pub fn new(all: &'a [Arc<StoreSnapshot>]) -> Self {
-        let mut by_space: BTreeMap<SpaceId<'_>, Vec<StoreUuid>> = BTreeMap::new();
-        for snapshot in all {
-            by_space.entry(snapshot.store.mount.space()).or_default().push(snapshot.store.uuid);
-        }
-        Self(by_space)
+    pub async fn group_all(all: &'a [Arc<StoreSnapshot>]) -> Self {
+        let mut shared = Self::default();
+        for_each_fairly(all, |snapshot| shared.insert(snapshot)).await;
+        shared
     }
 
-    /// Returns the other stores that share the space of this one.
-    fn other_stores_on(&self, snapshot: &StoreSnapshot) -> Vec<StoreUuid> {
-        let all = self.0.get(&snapshot.store.mount.space()).into_iter().flatten().copied();
-        all.filter(|uuid| *uuid != snapshot.store.uuid).collect()
+    /// Groups only the stores that share the space of `store`. That is enough for a report of this
+    /// store alone, and costs less.
+    pub async fn group_with(store: &StoreSnapshot, all: &'a [Arc<StoreSnapshot>]) -> Self {
+        let (mut shared, space) = (Self::default(), store.store.mount.space());
+        for_each_fairly(all, |snapshot| {
+            if snapshot.store.mount.space() == space {
+                shared.insert(snapshot);
+            }
+        })
+        .await;
+        shared
+    }
+
+    fn insert(&mut self, snapshot: &'a StoreSnapshot) {
+        self.0.entry(snapshot.store.mount.space()).or_default().insert(snapshot.store.uuid);
+    }
+
+    /// Names some of the other stores that share the space of this one, and says how many more
+    /// there are. Returns `None` if there are no others. The time does not depend on their number.
+    fn describe_others(&self, snapshot: &StoreSnapshot) -> Option<String> {
+        let own = snapshot.store.uuid;
+        let stores = self.0.get(&snapshot.store.mount.space())?;
+        let count = stores.len() - usize::from(stores.contains(&own));
+        let others = stores.iter().filter(|uuid| **uuid != own).take(MAX_NAMED_STORES);
+        let named: Vec<String> = others.map(StoreUuid::to_string).collect();
+        match count.saturating_sub(named.len()) {
+            _ if count == 0 => None,
+            0 => Some(named.join(", ")),
+            more => Some(format!("{} and {more} more", named.join(", "))),
+        }
     }
 }
 
@@ -125,10 +153,6 @@ impl DaemonConditions {
             problem.map(|problem| ActiveCondition::new(Condition::StateDiskTrouble, problem));
         [legacy, any_key, delivery, state_disk].into_iter().flatten()
     }
-}
-
-fn join_uuids(stores: &[StoreUuid]) -> String {
-    stores.iter().map(StoreUuid::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Returns the observation behind a condition that the checks of a store decided.
@@ -208,24 +232,29 @@ pub struct TotalCapacity {
 /// Returns the total capacity of the stores. Each space counts once. If several stores share it,
 /// the newest probe counts. A folder with a quota is part of its filesystem, so it does not count
 /// beside a store that has the space of the whole filesystem.
-pub fn total_capacity(all: &[Arc<StoreSnapshot>]) -> TotalCapacity {
+pub async fn total_capacity(all: &[Arc<StoreSnapshot>]) -> TotalCapacity {
     let mut by_space: BTreeMap<SpaceId<'_>, (Option<Timestamp>, Capacity)> = BTreeMap::new();
-    for snapshot in all {
-        let Some(capacity) = snapshot.durable.capacity else { continue };
+    for_each_fairly(all, |snapshot| {
+        let Some(capacity) = snapshot.durable.capacity else { return };
         let seen = (snapshot.checks.examine.last_good, capacity);
         let newest = by_space.entry(snapshot.store.mount.space()).or_insert(seen);
         if seen.0 > newest.0 {
             *newest = seen;
         }
-    }
+    })
+    .await;
     let is_counted_with_filesystem = |space: &SpaceId<'_>| {
         space.quota_folder.is_some()
             && by_space.contains_key(&SpaceId { quota_folder: None, ..*space })
     };
-    let counted = by_space.iter().filter(|(space, _)| !is_counted_with_filesystem(space));
-    counted.fold(TotalCapacity::default(), |sum, (_, (_, capacity))| TotalCapacity {
-        filesystems: sum.filesystems + 1,
-        total: sum.total.saturating_add(capacity.total()),
-        available: sum.available.saturating_add(capacity.available()),
+    let mut sum = TotalCapacity::default();
+    for_each_fairly(&by_space, |(space, (_, capacity))| {
+        if !is_counted_with_filesystem(space) {
+            sum.filesystems += 1;
+            sum.total = sum.total.saturating_add(capacity.total());
+            sum.available = sum.available.saturating_add(capacity.available());
+        }
     })
+    .await;
+    sum
 }

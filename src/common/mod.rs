@@ -1,7 +1,8 @@
 //! Layer 0. Small general tools without any knowledge of stores: time and randomness, backoff, text
 //! that is safe to display, the output of the commands, error chains, address lists, the owner and
 //! the mode of files, files of one entry a line, enums with a text for each variant, locks, work
-//! that blocks its thread, errors for lack of a resource, crash points for tests.
+//! that blocks its thread, long loops that leave it to others, errors for lack of a resource, crash
+//! points for tests.
 //!
 //! # Guarantees
 //! - Every module above uses the same tool for the same job.
@@ -27,8 +28,8 @@ mod time;
 pub use backoff::Backoff;
 pub use byte_order_mark::skip_byte_order_mark;
 pub use concurrency::{
-    BlockingError, THREAD_KEEP_ALIVE, ignore_poison, keep_thread_alive, lock_unpoisoned,
-    run_blocking,
+    BlockingError, THREAD_KEEP_ALIVE, for_each_fairly, ignore_poison, keep_thread_alive,
+    lock_unpoisoned, run_blocking,
 };
 pub use crash_points::crash_point;
 pub use display::console::{

@@ -15,9 +15,12 @@ use crate::agent::{
     DaemonConditions, DaemonContext, Registry, SharedFilesystems, StoreService as _, StoreSnapshot,
     active_conditions,
 };
+use crate::common::for_each_fairly;
 use crate::delivery::ReceiverReply;
 use crate::model::{Notice, NoticeKind, Tags};
-use crate::wire::{EventFormat, StoreHeartbeat, WebhookEvent, parse_resync_request};
+use crate::wire::{
+    EventFormat, HeartbeatWriter, StoreHeartbeat, WebhookEvent, parse_resync_request,
+};
 
 /// The task that sends heartbeats.
 pub struct HeartbeatTask {
@@ -68,15 +71,9 @@ impl HeartbeatTask {
     /// Sends one heartbeat. Returns true if it was delivered, and the last reply.
     async fn send_heartbeat(&self, number: u64) -> (bool, ReceiverReply) {
         let snapshots = self.stores.snapshots();
-        let heartbeats = self.store_heartbeats(&snapshots);
-        let event = WebhookEvent::new_heartbeat(
-            self.daemon.node,
-            self.daemon.clock.now(),
-            number,
-            &heartbeats,
-        );
+        let event = self.new_heartbeat(number, &snapshots).await;
         let (reply, outcome, body) = self.notifier.callback_endpoints().post_event(&event).await;
-        debug!(%reply, stores = heartbeats.len(), "heartbeat sent");
+        debug!(%reply, stores = snapshots.len(), "heartbeat sent");
         if outcome.is_delivery() {
             let requested = parse_resync_request(&body);
             for snapshot in requested.iter().filter_map(|uuid| self.stores.snapshot(*uuid)) {
@@ -116,19 +113,22 @@ impl HeartbeatTask {
         delivered
     }
 
-    fn store_heartbeats(&self, snapshots: &[Arc<StoreSnapshot>]) -> Vec<StoreHeartbeat> {
-        let shared = SharedFilesystems::new(snapshots);
-        let heartbeat_of = |snapshot: &Arc<StoreSnapshot>| {
+    async fn new_heartbeat(&self, number: u64, snapshots: &[Arc<StoreSnapshot>]) -> WebhookEvent {
+        let shared = SharedFilesystems::group_all(snapshots).await;
+        let (node, now) = (self.daemon.node, self.daemon.clock.now());
+        let mut heartbeat = HeartbeatWriter::new(node, now, number);
+        for_each_fairly(snapshots, |snapshot| {
             let active = active_conditions(snapshot, &shared, &self.daemon_conditions);
-            StoreHeartbeat {
+            heartbeat.push(&StoreHeartbeat {
                 store: snapshot.store.uuid,
                 status: snapshot.durable.status,
                 position: snapshot.durable.position,
                 capacity: snapshot.durable.capacity,
                 conditions: active.into_iter().map(|active| active.condition).collect(),
-            }
-        };
-        snapshots.iter().map(heartbeat_of).collect()
+            });
+        })
+        .await;
+        heartbeat.finish()
     }
 
     /// Returns a random part of a duration.

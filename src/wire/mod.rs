@@ -12,11 +12,13 @@
 mod agent;
 mod event;
 pub mod headers;
+mod list_writer;
 mod request;
 mod response;
 
 pub use agent::{AgentCommand, AgentReply};
-pub use event::{EventFormat, StoreHeartbeat, WebhookEvent, parse_resync_request};
+pub use event::{EventFormat, HeartbeatWriter, StoreHeartbeat, WebhookEvent, parse_resync_request};
+pub use list_writer::ListWriter;
 pub use request::{InvalidBody, InvalidField, StoreAction, parse_add_store};
 pub use response::{
     CapacityBody, CapacitySummary, ConditionBody, DeliveryBody, EmptyResponse, ErrorCode,

@@ -1,8 +1,10 @@
-//! Tools for code that shares threads and values with other code: work that blocks its thread, and
-//! locks.
+//! Tools for code that shares threads and values with other code: work that blocks its thread, long
+//! loops, and locks.
 
 mod blocking;
+mod fair_loop;
 mod lock;
 
 pub use blocking::{BlockingError, THREAD_KEEP_ALIVE, keep_thread_alive, run_blocking};
+pub use fair_loop::for_each_fairly;
 pub use lock::{ignore_poison, lock_unpoisoned};

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::agent::StoreSnapshot;
 use crate::common::write_safe_json;
 use crate::wire::{
-    EmptyResponse, ErrorCode, ErrorResponse, InventoriesResponse, InventoryResponse,
+    EmptyResponse, ErrorCode, ErrorResponse, InventoriesResponse, InventoryResponse, ListWriter,
 };
 
 /// Initial capacity of a response body, in bytes. It fits an inventory with names of a usual
@@ -26,6 +26,15 @@ pub(super) fn json_response(status: StatusCode, body: &impl Serialize) -> Respon
             (StatusCode::INTERNAL_SERVER_ERROR, b"{}".to_vec())
         }
     };
+    text_response(status, bytes)
+}
+
+/// Creates the response with a list that was written item by item.
+pub(super) fn list_response(list: ListWriter) -> Response {
+    text_response(StatusCode::OK, list.finish())
+}
+
+fn text_response(status: StatusCode, bytes: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = status;
     response
@@ -36,7 +45,7 @@ pub(super) fn inventory_response(snapshot: &StoreSnapshot) -> Response {
     json_response(StatusCode::OK, &InventoryResponse::new(&snapshot.inventory))
 }
 
-/// Creates the response with any number of stores.
+/// Creates the response with a few stores.
 pub(super) fn inventories_response<'a>(
     snapshots: impl IntoIterator<Item = &'a StoreSnapshot>,
 ) -> Response {

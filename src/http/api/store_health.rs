@@ -12,12 +12,13 @@ use crate::agent::{
     ActiveCondition, SharedFilesystems, StoreService, StoreSnapshot, active_conditions,
     total_capacity,
 };
+use crate::common::for_each_fairly;
 use crate::http::auth::{Principal, Role};
 use crate::http::error::ApiError;
 use crate::model::AttemptFailure;
 use crate::wire::{
     CapacityBody, CapacitySummary, ConditionBody, ErrorCode, HealthBody, HistoryLine,
-    HostProofBody, InventoryBody, StoreSummary, StuckWorkerBody, SummaryResponse,
+    HostProofBody, InventoryBody, ListWriter, StoreSummary, StuckWorkerBody, SummaryResponse,
 };
 
 /// Maximum number of history lines in a response.
@@ -30,16 +31,10 @@ pub(super) async fn get_store_summary<S: StoreService>(
 ) -> Result<Response, ApiError> {
     caller.require_role(Role::Read)?;
     let snapshots = state.stores.snapshots();
-    let shared = SharedFilesystems::new(&snapshots);
-    let stores = snapshots.iter().map(|snapshot| {
-        StoreSummary::new(
-            &snapshot.store,
-            &snapshot.durable,
-            &condition_bodies(&state, snapshot, &shared),
-        )
-    });
-    let (capacity, process) = (total_capacity(&snapshots), (state.daemon.process_stats)());
-    let body = SummaryResponse {
+    let shared = SharedFilesystems::group_all(&snapshots).await;
+    let capacity = total_capacity(&snapshots).await;
+    let process = (state.daemon.process_stats)();
+    let mut body = ListWriter::new(&SummaryResponse {
         capacity: CapacitySummary {
             available_capacity: capacity.available,
             filesystems: capacity.filesystems,
@@ -49,10 +44,15 @@ pub(super) async fn get_store_summary<S: StoreService>(
         node_id: state.daemon.node.to_string(),
         resident_bytes: process.resident_bytes,
         start_time: state.daemon.conditions.started.to_string(),
-        stores: stores.collect(),
         version: env!("CARGO_PKG_VERSION"),
-    };
-    Ok(response::json_response(StatusCode::OK, &body))
+        stores: [],
+    });
+    for_each_fairly(&snapshots, |snapshot| {
+        let conditions = condition_bodies(&state, snapshot, &shared);
+        body.push(&StoreSummary::new(&snapshot.store, &snapshot.durable, &conditions));
+    })
+    .await;
+    Ok(response::list_response(body))
 }
 
 /// Returns the full health of one store.
@@ -68,12 +68,13 @@ pub(super) async fn get_store_health<S: StoreService>(
     let (removed_count, lines) =
         history.as_ref().map(|history| (history.pruned, &history.lines)).unzip();
     let all = state.stores.snapshots();
+    let shared = SharedFilesystems::group_with(&snapshot, &all).await;
     let failure = snapshot.durable.failure.as_ref();
     let body = HealthBody {
         inventory: InventoryBody::from_inventory(&snapshot.inventory),
         since: snapshot.durable.since.to_string(),
         reason: failure.map(ErrorCode::connect_failed),
-        conditions: condition_bodies(&state, &snapshot, &SharedFilesystems::new(&all)),
+        conditions: condition_bodies(&state, &snapshot, &shared),
         capacity: CapacityBody::new(snapshot.durable.capacity, snapshot.durable.inodes),
         filesystem: (&snapshot.store.mount).into(),
         host_key: snapshot.store.pinned_key.as_ref().map(Into::into),

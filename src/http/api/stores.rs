@@ -10,11 +10,12 @@ use super::operation::StoreOperation;
 use super::response;
 use super::{AppState, StoreIdPath};
 use crate::agent::StoreService;
+use crate::common::for_each_fairly;
 use crate::http::audit::AuditRecord;
 use crate::http::auth::{Principal, Role};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
-use crate::wire::{StoreAction, parse_add_store};
+use crate::wire::{InventoriesResponse, InventoryBody, ListWriter, StoreAction, parse_add_store};
 
 pub(super) async fn list_stores<S: StoreService>(
     State(state): State<Arc<AppState<S>>>,
@@ -22,7 +23,12 @@ pub(super) async fn list_stores<S: StoreService>(
 ) -> Result<Response, ApiError> {
     caller.require_role(Role::Read)?;
     let snapshots = state.stores.snapshots();
-    Ok(response::inventories_response(snapshots.iter().map(AsRef::as_ref)))
+    let mut body = ListWriter::new(&InventoriesResponse::from_iter([]));
+    for_each_fairly(&snapshots, |snapshot| {
+        body.push(&InventoryBody::from_inventory(&snapshot.inventory));
+    })
+    .await;
+    Ok(response::list_response(body))
 }
 
 pub(super) async fn get_store<S: StoreService>(

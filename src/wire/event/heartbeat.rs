@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CLOUD_EVENT_MEDIA_TYPE, CloudEvent, WebhookEvent, event_source, to_json};
+use super::{CLOUD_EVENT_MEDIA_TYPE, CloudEvent, WebhookEvent, event_source};
 use crate::common::{Timestamp, skip_byte_order_mark};
 use crate::model::{Capacity, Condition, NodeId, Position, Status, StoreUuid};
+use crate::wire::ListWriter;
 
 const HEARTBEAT_TYPE: &str = "backup-storage.heartbeat";
 
@@ -30,7 +31,7 @@ pub struct StoreHeartbeat {
 struct HeartbeatData {
     node_id: String,
     version: &'static str,
-    stores: Vec<StoreBody>,
+    stores: [(); 0],
 }
 
 #[derive(Serialize)]
@@ -59,17 +60,19 @@ impl From<&StoreHeartbeat> for StoreBody {
     }
 }
 
-impl WebhookEvent {
-    /// Creates the heartbeat of all stores. `number` distinguishes the heartbeats of one daemon run
-    /// even if the clock is set back.
-    pub fn new_heartbeat(
-        node: NodeId,
-        at: Timestamp,
-        number: u64,
-        stores: &[StoreHeartbeat],
-    ) -> Self {
+/// Writes the heartbeat of all stores, one store after the other.
+#[derive(Debug)]
+pub struct HeartbeatWriter {
+    id: String,
+    list: ListWriter,
+}
+
+impl HeartbeatWriter {
+    /// Starts a heartbeat. `number` distinguishes the heartbeats of one daemon run even if the
+    /// clock is set back.
+    pub fn new(node: NodeId, at: Timestamp, number: u64) -> Self {
         let id = format!("{node}.{}.{number}", at.0);
-        let body = to_json(&CloudEvent {
+        let list = ListWriter::new(&CloudEvent {
             specversion: "1.0",
             id: &id,
             source: event_source(node),
@@ -80,10 +83,25 @@ impl WebhookEvent {
             data: HeartbeatData {
                 node_id: node.to_string(),
                 version: env!("CARGO_PKG_VERSION"),
-                stores: stores.iter().map(StoreBody::from).collect(),
+                stores: [],
             },
         });
-        Self { id, content_type: CLOUD_EVENT_MEDIA_TYPE, command_path: None, body }
+        Self { id, list }
+    }
+
+    /// Appends the state of a store.
+    pub fn push(&mut self, store: &StoreHeartbeat) {
+        self.list.push(&StoreBody::from(store));
+    }
+
+    /// Returns the event.
+    pub fn finish(self) -> WebhookEvent {
+        WebhookEvent {
+            id: self.id,
+            content_type: CLOUD_EVENT_MEDIA_TYPE,
+            command_path: None,
+            body: self.list.finish(),
+        }
     }
 }
 
@@ -118,12 +136,9 @@ mod tests {
         };
         let never =
             StoreHeartbeat { store: StoreUuid::from_u128(2), capacity: None, ..heartbeat.clone() };
-        let event = WebhookEvent::new_heartbeat(
-            NodeId::from_u128(7),
-            Timestamp(1000),
-            3,
-            &[heartbeat, never],
-        );
+        let mut writer = HeartbeatWriter::new(NodeId::from_u128(7), Timestamp(1000), 3);
+        [heartbeat, never].iter().for_each(|store| writer.push(store));
+        let event = writer.finish();
         let body: Value = serde_json::from_slice(&event.body).unwrap();
         assert_eq!(event.id, "00000000000000000000000000000007.1000.3");
         assert_eq!((&body["id"], &body["type"]), (&event.id.into(), &HEARTBEAT_TYPE.into()));

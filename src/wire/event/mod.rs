@@ -10,7 +10,7 @@ use super::response::{ErrorCode, InventoryBody};
 use crate::common::write_safe_json;
 use crate::model::{NodeId, Notice, NoticeKind, Status};
 
-pub use heartbeat::{StoreHeartbeat, parse_resync_request};
+pub use heartbeat::{HeartbeatWriter, StoreHeartbeat, parse_resync_request};
 
 /// The event format of a receiver (`callback.format`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +120,7 @@ fn event_source(node: NodeId) -> String {
     format!("/imagestore-agent/{node}")
 }
 
-fn to_json(body: &impl Serialize) -> Vec<u8> {
+pub(super) fn to_json(body: &impl Serialize) -> Vec<u8> {
     let mut json = Vec::new();
     match write_safe_json(body, &mut json) {
         Ok(()) => json,

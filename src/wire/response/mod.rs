@@ -26,7 +26,7 @@ pub struct EmptyResponse {}
 /// The summary of all stores and of the daemon.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SummaryResponse<'a> {
+pub struct SummaryResponse {
     /// The total capacity of all stores.
     pub capacity: CapacitySummary,
     /// The processor time of the daemon since its start, in milliseconds.
@@ -37,10 +37,11 @@ pub struct SummaryResponse<'a> {
     pub resident_bytes: u64,
     /// The start time of the daemon, in RFC 3339 format.
     pub start_time: String,
-    /// The summaries of all stores.
-    pub stores: Vec<StoreSummary<'a>>,
     /// The version of the daemon.
     pub version: &'static str,
+    /// The summaries of all stores, each a [`StoreSummary`]. [`ListWriter`](super::ListWriter)
+    /// writes them.
+    pub stores: [(); 0],
 }
 
 /// The total capacity of several stores, in bytes.

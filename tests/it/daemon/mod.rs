@@ -22,6 +22,7 @@ mod isolation;
 mod kills;
 mod log;
 mod login_lockout;
+mod many_stores;
 mod master_key;
 mod monitor;
 mod namespaces;

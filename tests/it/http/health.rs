@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::http_server::{BROKEN, GOOD, HttpRequest, READER, TestServer};
+use crate::support::http_server::{BROKEN, GOOD, HttpRequest, READER, TestServer, exchange};
 
 fn kinds(conditions: &Value) -> Vec<(&str, &str)> {
     let conditions = conditions.as_array().unwrap();
@@ -67,6 +67,98 @@ async fn all_stores_are_seen_at_a_glance_and_a_shared_filesystem_counts_once() {
     );
     let once = json!({ "totalCapacity": 1000, "availableCapacity": 400, "filesystems": 1 });
     assert_eq!(body["capacity"], once, "both lie on 8:1");
+}
+
+#[tokio::test]
+async fn a_shared_filesystem_names_a_few_stores_and_the_number_of_the_others() {
+    let server = TestServer::start();
+    let named = |numbers: std::ops::RangeInclusive<u32>| {
+        let uuids = numbers.map(|n| format!("000000000000400080000000{n:08x}"));
+        uuids.collect::<Vec<_>>().join(", ")
+    };
+    for (count, expected) in [
+        (1, None),
+        (2, Some(named(2..=2))),
+        (6, Some(named(2..=6))),
+        (7, Some(format!("{} and 1 more", named(2..=6)))),
+        (1000, Some(format!("{} and 994 more", named(2..=6)))),
+    ] {
+        server.stores.list_many(count);
+        let line = format!("GET /imagestore/stores/{GOOD}/health");
+        let health = server.ask(HttpRequest::new(&line, "")).await.body;
+        let conditions = health["conditions"].as_array().unwrap();
+        let shared = conditions.iter().find(|c| c["type"] == "shared_filesystem");
+        let message = shared.map(|shared| shared["message"].as_str().unwrap().to_owned());
+        let expected = expected.map(|others| format!("on the same filesystem as {others}"));
+        assert_eq!(message, expected, "{count} stores");
+        // The summary of all stores agrees.
+        let summary = server.ask(HttpRequest::new("GET /imagestore/stores", "")).await.body;
+        let stores = summary["stores"].as_array().unwrap();
+        assert_eq!(u128::try_from(stores.len()).unwrap(), count);
+        for store in stores {
+            let kinds = store["conditions"].as_array().unwrap();
+            let is_shared = kinds.contains(&json!("shared_filesystem"));
+            assert_eq!(is_shared, expected.is_some(), "{store}");
+        }
+    }
+}
+
+/// The test and the server share one thread, so that a handler that does not yield delays all
+/// others until its response is written.
+#[tokio::test]
+async fn a_request_about_ten_thousand_stores_delays_no_other_request() {
+    let server = TestServer::start();
+    server.stores.list_many(10_000);
+    let health = format!("GET /imagestore/stores/{GOOD}/health");
+    let list = "GET /zstack/v1/backup-storage/image-store";
+    for line in ["GET /imagestore/stores", list, &health] {
+        let long_request = HttpRequest::new(line, "").bytes();
+        let mut long = std::pin::pin!(exchange(server.connect().await, &long_request));
+        let requested = server.stores.until_list_requested();
+        tokio::select! {
+            biased;
+            () = requested => {}
+            answer = &mut long => panic!("{line}: {}", answer.status),
+        }
+        let short = server.ask(HttpRequest::new("GET /healthz", ""));
+        tokio::select! {
+            biased;
+            _ = &mut long => panic!("{line} was answered before /healthz"),
+            answer = short => assert_eq!(answer.status, 200),
+        }
+        let answer = long.await;
+        assert_eq!(answer.status, 200, "{line}");
+    }
+}
+
+/// Returns the processor time of this thread so far, in nanoseconds.
+fn processor_time() -> u64 {
+    let used = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    used.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// The test and the server share one thread, whose processor time is that of both.
+#[tokio::test]
+async fn eight_times_the_stores_cost_eight_times_as_much() {
+    const FEW: u128 = 500;
+    let server = TestServer::start();
+    let health = format!("GET /imagestore/stores/{GOOD}/health");
+    let list = "GET /zstack/v1/backup-storage/image-store";
+    for (line, rounds) in [("GET /imagestore/stores", 2), (list, 2), (health.as_str(), 20)] {
+        let cost = async |stores: u128, requests: u32| {
+            server.stores.list_many(stores);
+            let before = processor_time();
+            for _ in 0..requests {
+                let answer = server.ask(HttpRequest::new(line, "")).await;
+                assert_eq!(answer.status, 200, "{}", answer.body);
+            }
+            processor_time() - before
+        };
+        cost(FEW, 1).await;
+        // The same number of stores in both. A quadratic cost would be eight times as high.
+        let (of_few, of_many) = (cost(FEW, 8 * rounds).await, cost(8 * FEW, rounds).await);
+        assert!(of_many < 3 * of_few, "{line}: {of_few} ns, {of_many} ns");
+    }
 }
 
 #[tokio::test]

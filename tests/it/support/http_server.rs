@@ -147,6 +147,8 @@ fn daemon() -> DaemonInfo {
 pub(crate) struct FakeStores(Arc<RecordedCalls>);
 
 struct RecordedCalls {
+    listed: Mutex<Vec<Arc<StoreSnapshot>>>,
+    list_requested: Semaphore,
     tags: Mutex<Vec<Tags>>,
     added: Mutex<Vec<AddStore>>,
     updated: Mutex<Vec<StoreUpdate>>,
@@ -159,6 +161,8 @@ struct RecordedCalls {
 impl FakeStores {
     fn new() -> Self {
         Self(Arc::new(RecordedCalls {
+            listed: Mutex::new(vec![snapshot(GOOD), snapshot(BROKEN)]),
+            list_requested: Semaphore::new(0),
             tags: Mutex::default(),
             added: Mutex::default(),
             updated: Mutex::default(),
@@ -167,6 +171,19 @@ impl FakeStores {
             release: Semaphore::new(0),
             until_wait_ended: Semaphore::new(0),
         }))
+    }
+
+    /// Replaces the list of all stores by this many stores on one filesystem. Their numbers begin
+    /// with 1, and the first of them is [`GOOD`].
+    pub(crate) fn list_many(&self, count: u128) {
+        let first = u128::from_str_radix(&GOOD.to_string(), 16).unwrap();
+        let many = (0..count).map(|n| snapshot(StoreUuid::from_u128(first + n)));
+        *self.0.listed.lock().unwrap() = many.collect();
+    }
+
+    /// Waits until a handler has asked for the list of all stores.
+    pub(crate) async fn until_list_requested(&self) {
+        with_timeout(self.0.list_requested.acquire()).await.unwrap().forget();
     }
 
     /// Returns the tags of every reconnect so far.
@@ -216,7 +233,8 @@ impl Drop for WaitEndGuard<'_> {
 
 impl StoreService for FakeStores {
     fn snapshots(&self) -> Vec<Arc<StoreSnapshot>> {
-        vec![snapshot(GOOD), snapshot(BROKEN)]
+        self.0.list_requested.add_permits(1);
+        self.0.listed.lock().unwrap().clone()
     }
 
     fn snapshot(&self, uuid: StoreUuid) -> Option<Arc<StoreSnapshot>> {

@@ -14,6 +14,7 @@ pub(crate) mod http_server;
 pub(crate) mod ledger_snapshot;
 pub(crate) mod loopback;
 pub(crate) mod management_node;
+pub(crate) mod many_stores;
 pub(crate) mod non_ssh_peers;
 pub(crate) mod outside_text;
 pub(crate) mod pam;
