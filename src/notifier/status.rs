@@ -22,6 +22,9 @@ pub struct NotifierStatus {
     pub unhandled: Option<ReceiverReply>,
     /// The status of each store whose delivery task is running.
     pub deliveries: BTreeMap<StoreUuid, DeliveryStatus>,
+    /// Number of entries of `deliveries` that [wait for a usable reply](DeliveryStatus::is_behind).
+    /// It is counted here, because each reply needs it and there may be thousands of deliveries.
+    behind: usize,
 }
 
 /// The delivery status of one store.
@@ -36,12 +39,25 @@ pub struct DeliveryStatus {
     pub next_try: Option<Timestamp>,
 }
 
-impl NotifierStatus {
-    /// Returns true if any store waits for a receiver that gives no usable reply.
+impl DeliveryStatus {
+    /// Returns true if the store waits for a receiver that gives no usable reply.
     fn is_behind(&self) -> bool {
-        let mut failures =
-            self.deliveries.values().filter_map(|status| status.last_failure.as_ref());
-        failures.any(|failure| matches!(failure.outcome, DeliveryOutcome::Retry(_)))
+        let outcome = self.last_failure.as_ref().map(|failure| failure.outcome);
+        matches!(outcome, Some(DeliveryOutcome::Retry(_)))
+    }
+}
+
+impl NotifierStatus {
+    /// Replaces the status of a store, or removes it.
+    fn set_delivery(&mut self, store: StoreUuid, delivery: Option<DeliveryStatus>) {
+        let is_behind = |delivery: &DeliveryStatus| usize::from(delivery.is_behind());
+        let after = delivery.as_ref().map_or(0, is_behind);
+        let replaced = match delivery {
+            Some(delivery) => self.deliveries.insert(store, delivery),
+            None => self.deliveries.remove(&store),
+        };
+        let before = replaced.as_ref().map_or(0, is_behind);
+        self.behind = (self.behind + after).saturating_sub(before);
     }
 }
 
@@ -58,7 +74,7 @@ impl StatusPublisher {
     /// Publishes the status of a store.
     pub(super) fn publish(&self, store: StoreUuid, delivery: DeliveryStatus) {
         self.0.send_modify(|status| {
-            status.deliveries.insert(store, delivery);
+            status.set_delivery(store, Some(delivery));
         });
     }
 
@@ -70,7 +86,7 @@ impl StatusPublisher {
     /// Removes the status of a store, because its delivery task ends.
     pub(super) fn clear_store(&self, store: StoreUuid) {
         self.0.send_modify(|status| {
-            status.deliveries.remove(&store);
+            status.set_delivery(store, None);
         });
     }
 
@@ -130,8 +146,9 @@ impl StatusPublisher {
                 DeliveryOutcome::Retry(_) | DeliveryOutcome::Rejected | DeliveryOutcome::Gone => {}
             }
             let last_failure = LastFailure { reply: reply.clone(), outcome };
-            let delivery = status.deliveries.entry(store).or_default();
+            let mut delivery = status.deliveries.get(&store).cloned().unwrap_or_default();
             delivery.last_failure = (!outcome.is_delivery()).then_some(last_failure);
+            status.set_delivery(store, Some(delivery));
             flags.1 = StatusFlags::from_status(status);
         });
         flags
@@ -148,10 +165,39 @@ struct StatusFlags {
 
 impl StatusFlags {
     fn from_status(status: &NotifierStatus) -> Self {
-        Self {
-            behind: status.is_behind(),
-            unhandled: status.unhandled.is_some(),
-            gone: status.gone,
+        Self { behind: status.behind > 0, unhandled: status.unhandled.is_some(), gone: status.gone }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn failed_with(outcome: DeliveryOutcome) -> DeliveryStatus {
+        let reply = ReceiverReply::NoResponse("refused".to_owned());
+        DeliveryStatus { last_failure: Some(LastFailure { reply, outcome }), ..Default::default() }
+    }
+
+    proptest! {
+        #[test]
+        fn the_number_of_stores_behind_is_that_of_the_deliveries(
+            changes: Vec<(u8, Option<Option<bool>>)>,
+        ) {
+            let mut status = NotifierStatus::default();
+            for (store, change) in changes {
+                let delivery = change.map(|failed| match failed {
+                    None => DeliveryStatus::default(),
+                    Some(true) => failed_with(DeliveryOutcome::Retry(Duration::ZERO)),
+                    Some(false) => failed_with(DeliveryOutcome::Rejected),
+                });
+                status.set_delivery(StoreUuid::from_u128(u128::from(store % 4)), delivery);
+                let counted = status.deliveries.values().filter(|delivery| delivery.is_behind());
+                prop_assert_eq!(status.behind, counted.count());
+            }
         }
     }
 }
