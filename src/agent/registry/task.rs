@@ -51,6 +51,8 @@ pub struct RegistryTask {
     context: Arc<AgentContext>,
     commands: mpsc::Receiver<RegistryCommand>,
     stores: watch::Sender<ServedStores>,
+    /// The store in each directory. An add looks its directory up here, and not in all stores.
+    directories: BTreeMap<ImageDir, StoreUuid>,
     /// The uuids and directories of running adds. They prevent two adds from racing for one of
     /// them.
     running_adds: BTreeMap<StoreUuid, ImageDir>,
@@ -77,6 +79,7 @@ impl RegistryTask {
             context,
             commands,
             stores,
+            directories: BTreeMap::new(),
             running_adds: BTreeMap::new(),
             running_removals: BTreeMap::new(),
             stuck_workers: BTreeMap::new(),
@@ -132,7 +135,9 @@ impl RegistryTask {
     }
 
     fn spawn_store_task(&mut self, handle: StoreHandle, task: Box<StoreTask>) {
-        let uuid = handle.snapshot().store.uuid;
+        let store = Arc::clone(&handle.snapshot().store);
+        let uuid = store.uuid;
+        self.directories.insert(store.image_dir.clone(), uuid);
         self.tasks.spawn(async move {
             let removed = task.run_until_stopped().await;
             FinishedTask::Store { uuid, removed }
@@ -180,11 +185,7 @@ impl RegistryTask {
         if stores.contains_key(&uuid) || self.running_adds.contains_key(&uuid) {
             return Err(AddError::Duplicate(faults::duplicate_uuid(uuid)));
         }
-        let served = stores
-            .values()
-            .map(StoreHandle::snapshot)
-            .find(|snapshot| snapshot.store.image_dir == *dir);
-        let owner = served.map(|snapshot| snapshot.store.uuid).or_else(|| {
+        let owner = self.directories.get(dir).copied().or_else(|| {
             let mut running_adds = self.running_adds.iter();
             running_adds.find(|(_, owner)| *owner == dir).map(|(uuid, _)| *uuid)
         });
@@ -223,6 +224,7 @@ impl RegistryTask {
                     .then_some(true)
                     .ok_or_else(|| faults::agent_stopping().into());
                 if let Some(RemovedStore { dir, stuck }) = removed {
+                    self.directories.remove(&dir);
                     self.remember_stuck_worker(dir, stuck);
                     self.remove_entry(uuid);
                 }
