@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use super::api::response;
 use super::auth::Role;
 use crate::agent::{AcceptError, ReconnectError, UpdateError, UpdateRefusal};
-use crate::management::UrlError;
+use crate::management::{ReplyRefusal, ReplyShare, UrlError};
 use crate::model::{AttemptFailure, Fault, HostKey, Reason, StoreUuid};
 use crate::wire::InvalidBody;
 
@@ -112,9 +112,41 @@ impl ApiError {
         Some(AccessDenial { rule, field })
     }
 
-    /// Creates the error for a full reply queue of the agent protocol.
-    pub(super) fn reply_queue_full() -> Self {
-        let details = "the queue of replies to asynchronous calls is full";
+    /// Creates the error for a call of the agent protocol whose reply is not accepted.
+    pub(super) fn reply_refused(refusal: ReplyRefusal) -> Self {
+        let fault = match refusal {
+            ReplyRefusal::Full { share, destination } => {
+                let (details, remedy) = match share {
+                    ReplyShare::All => ("too many replies are pending", None),
+                    ReplyShare::Caller => {
+                        ("this caller has its share of the pending replies", None)
+                    }
+                    ReplyShare::Destination => (
+                        "this destination has its share of the pending replies",
+                        Some("check that the receiver at callbackurl answers: replies wait for it"),
+                    ),
+                };
+                let fault = Fault::new(Reason::AgentBusy, details)
+                    .with_detail("destination", destination.to_string());
+                match remedy {
+                    Some(remedy) => fault.with_remedy(remedy),
+                    None => fault,
+                }
+            }
+            ReplyRefusal::Stopping => {
+                Fault::new(Reason::AgentStopping, "the daemon is stopping, and posts no reply")
+            }
+        };
+        Self::ConnectFailed(AttemptFailure::from_fault(fault))
+    }
+
+    /// Creates the error for a URL in the field `name` that the daemon does not call.
+    pub(super) fn url_not_allowed(name: &'static str, bad: UrlError) -> Self {
+        if !matches!(bad, UrlError::NotLookedUp(_)) {
+            return Self::UrlNotAllowed { name, bad };
+        }
+        // The URL may be good, so a later call may succeed.
+        let details = format!("the daemon has not checked the URL in {name}: {bad}");
         Self::ConnectFailed(AttemptFailure::from_fault(Fault::new(Reason::AgentBusy, details)))
     }
 

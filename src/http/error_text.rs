@@ -93,7 +93,9 @@ impl ApiError {
                         let remedy = "send an http:// URL of the management node";
                         remediable_error("SYS.1007", details, remedy)
                     }
-                    UrlError::Unresolved(_) | UrlError::NotAllowed(_) => {
+                    UrlError::Unresolved(_)
+                    | UrlError::NotAllowed(_)
+                    | UrlError::NotLookedUp(_) => {
                         remediable_error("ID.1002", details, AGENT_ALLOW_REMEDY)
                     }
                 }

@@ -71,17 +71,28 @@ impl<C: Connect + Clone + Send + Sync + 'static> BoundedClient<C> {
         request: hyper::http::Result<Request<Full<Bytes>>>,
         now: Timestamp,
     ) -> (ReceiverReply, Vec<u8>) {
+        self.send_within(self.total, request, now).await
+    }
+
+    /// Sends a request as [`BoundedClient::send_request`] does, but also ends within `limit`.
+    pub(super) async fn send_within(
+        &self,
+        limit: Duration,
+        request: hyper::http::Result<Request<Full<Bytes>>>,
+        now: Timestamp,
+    ) -> (ReceiverReply, Vec<u8>) {
         let unreached = |cause: String| (ReceiverReply::NoResponse(cause), Vec::new());
         let request = match request {
             Ok(request) => request,
             Err(error) => return unreached(error.to_string()),
         };
-        let deadline = Instant::now() + self.total;
+        let limit = limit.min(self.total);
+        let deadline = Instant::now() + limit;
         match timeout_at(deadline, self.client.request(request)).await {
             Ok(Ok(response)) => read_body(response, now, deadline).await,
             // The text of hyper is only "client error (Connect)". The root cause helps an operator.
             Ok(Err(error)) => unreached(root_cause(&error).to_string()),
-            Err(_) => unreached(format!("no response within {} ms", self.total.as_millis())),
+            Err(_) => unreached(format!("no response within {} ms", limit.as_millis())),
         }
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! - Every request ends within its deadline.
 //! - A reply is read only up to a fixed limit.
+//! - A destination that does not answer, or its caller, holds only its share of the places.
 //! - Events are signed with each current secret (Standard Webhooks 1.0).
 //!
 //! # Never
@@ -15,12 +16,17 @@
 
 mod callback;
 mod http_client;
+mod lookup_limiter;
 mod reply_poster;
+mod reply_queue;
+mod reply_table;
 mod signature;
 mod url_guard;
 
 pub use callback::{CallbackClient, load_signer};
 pub use http_client::RequestTimeouts;
-pub use reply_poster::{QueueFull, ReplyPosterTask, ReplyQueue, TaskReply};
+pub use reply_poster::ReplyPosterTask;
+pub use reply_queue::{ReplyQueue, ReplyRefusal, TaskReply};
+pub use reply_table::ReplyShare;
 pub use signature::{EventSigner, SecretsError};
-pub use url_guard::{UrlError, UrlGuard};
+pub use url_guard::{ReplyUrl, UrlError, UrlGuard};

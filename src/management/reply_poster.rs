@@ -1,169 +1,166 @@
-//! Posts the replies to asynchronous calls of the agent protocol. Each call names a URL for its
-//! reply, and the management node matches the reply by `taskuuid`.
-//!
-//! A reply is useful only while the management node waits for it, and the node repeats the call
-//! later. A reply that cannot be posted within a minute is therefore dropped.
+//! The task that posts the pending replies. Each post is one request; a reply that waits for its
+//! retry holds no place.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
+use hyper::Request;
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, USER_AGENT};
-use hyper::{Request, Uri};
+use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use hyper_util::client::legacy::connect::HttpConnector;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::task::{Id, JoinSet};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use super::http_client::{BoundedClient, RequestTimeouts, USER_AGENT_NAME};
-use super::url_guard::{GuardedResolver, UrlGuard};
+use super::reply_queue::{PendingReplies, TaskReply};
+use super::reply_table::{ReplyId, StartedReply};
 use crate::common::{Backoff, Clock, Random};
-use crate::delivery::{DeliveryOutcome, classify};
+use crate::delivery::{DeliveryOutcome, ReceiverReply, classify};
 use crate::wire::headers::TASK_UUID;
 
-/// Maximum number of replies that are being posted, and maximum number that are queued behind them.
-/// The only call with an asynchronous reply is the ping, which ZStack sends once a minute for each
-/// store.
-const MAX_IN_FLIGHT: usize = 64;
-/// Time for which the posting of a reply is retried.
-const REPLY_TTL: Duration = Duration::from_secs(60);
 /// Backoff between retries of a post. The limit of the random delay grows from 200 ms to 5 s.
 const REPLY_BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
 
-/// A reply to post.
-#[derive(Clone, Debug)]
-pub struct TaskReply {
-    /// The URL of the reply, validated by [`UrlGuard::validate`].
-    pub url: Uri,
-    /// The `taskuuid` by which the management node identifies the call. It is a legal header value.
-    pub task: String,
-    /// The body of the reply, as JSON.
-    pub body: Vec<u8>,
-}
-
-/// The queue of replies is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueFull;
-
-/// Queues replies for the [`ReplyPosterTask`]. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct ReplyQueue {
-    url_guard: UrlGuard,
-    inbox: mpsc::Sender<TaskReply>,
-}
-
 /// The task that posts the queued replies.
 pub struct ReplyPosterTask {
-    inbox: mpsc::Receiver<TaskReply>,
+    pending: Arc<PendingReplies>,
     poster: ReplyPoster,
+    posts: JoinSet<FinishedPost>,
+    replies: BTreeMap<Id, ReplyId>,
 }
 
-impl ReplyQueue {
-    /// Creates the queue and its task. Replies are posted only to addresses in `networks`.
-    pub fn new(
-        url_guard: UrlGuard,
-        timeouts: RequestTimeouts,
-        clock: Arc<dyn Clock>,
-        random: Arc<dyn Random>,
-    ) -> (Self, ReplyPosterTask) {
-        let mut http = HttpConnector::new_with_resolver(GuardedResolver(url_guard.clone()));
-        http.set_connect_timeout(Some(timeouts.connect));
-        http.set_nodelay(true);
-        let (sender, inbox) = mpsc::channel(MAX_IN_FLIGHT);
-        let poster = ReplyPoster { client: BoundedClient::new(http, timeouts), clock, random };
-        (Self { url_guard, inbox: sender }, ReplyPosterTask { inbox, poster })
-    }
-
-    /// Returns the guard that limits the callers and the URLs of replies.
-    pub fn url_guard(&self) -> &UrlGuard {
-        &self.url_guard
-    }
-
-    /// Queues a reply. It is dropped if a reply with the same `taskuuid` is already being posted.
-    ///
-    /// # Errors
-    /// [`QueueFull`] if too many replies are queued. The caller should try again later.
-    pub fn enqueue_reply(&self, reply: TaskReply) -> Result<(), QueueFull> {
-        self.inbox.try_send(reply).map_err(|_| QueueFull)
-    }
+/// A post that has ended. The reply is retried at this time, or not at all.
+struct FinishedPost {
+    id: ReplyId,
+    retry_at: Option<Instant>,
 }
 
 impl ReplyPosterTask {
+    pub(super) fn new(
+        pending: Arc<PendingReplies>,
+        timeouts: RequestTimeouts,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Self {
+        // The URLs have addresses, so the connector never looks a name up.
+        let mut http = HttpConnector::new();
+        http.set_connect_timeout(Some(timeouts.connect));
+        http.set_nodelay(true);
+        let poster = ReplyPoster { client: BoundedClient::new(http, timeouts), clock, random };
+        Self { pending, poster, posts: JoinSet::new(), replies: BTreeMap::new() }
+    }
+
     /// Runs until `stop` is cancelled. Replies that are not posted by then are dropped.
     pub async fn run_poster(mut self, stop: CancellationToken) {
-        let mut posts = JoinSet::new();
-        let mut posts_by_task = BTreeMap::new();
         loop {
+            let next_event = self.start_posts();
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return,
-                Some(result) = posts.join_next_with_id() => {
-                    let finished = result.map(|(id, ())| id).unwrap_or_else(|error| {
-                        error!(error = %error, "reply task panicked");
-                        error.id()
-                    });
-                    posts_by_task.retain(|_, id| *id != finished);
-                }
-                Some(reply) = self.inbox.recv(), if posts.len() < MAX_IN_FLIGHT => {
-                    if !posts_by_task.contains_key(&reply.task) {
-                        let task = reply.task.clone();
-                        posts_by_task.insert(task, posts.spawn(self.poster.clone().post_reply(reply)).id());
-                    }
-                }
+                () = stop.cancelled() => break,
+                Some(result) = self.posts.join_next_with_id() => self.on_post_ended(result),
+                () = self.pending.wait_for_change() => {}
+                () = sleep_until(next_event.unwrap_or_else(Instant::now)), if next_event.is_some() => {}
             }
         }
+        self.pending.close();
+    }
+
+    /// Drops the replies that have expired, and starts those that are due and have a place.
+    /// Returns the time of the next change of the waiting replies.
+    fn start_posts(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        let (expired, started, next_event) = self.pending.with_table(|table| {
+            let expired = table.expire(now);
+            let started: Vec<_> = std::iter::from_fn(|| table.start_next(now)).collect();
+            (expired, started, table.next_event(now))
+        })?;
+        for reply in expired {
+            warn!(task = reply.task, destination = %reply.url.destination(), "reply dropped, not posted in time");
+        }
+        for reply in started {
+            let id = reply.id;
+            let post = self.posts.spawn(self.poster.clone().post_reply(reply));
+            self.replies.insert(post.id(), id);
+        }
+        next_event
+    }
+
+    fn on_post_ended(&mut self, result: Result<(Id, FinishedPost), tokio::task::JoinError>) {
+        let post = match result {
+            Ok((task, post)) => {
+                self.replies.remove(&task);
+                Some(post)
+            }
+            Err(error) => {
+                error!(error = %error, "reply task panicked");
+                let id = self.replies.remove(&error.id());
+                id.map(|id| FinishedPost { id, retry_at: None })
+            }
+        };
+        let Some(FinishedPost { id, retry_at }) = post else { return };
+        self.pending.with_table(|table| match retry_at {
+            Some(due) => table.retry_at(id, due),
+            None => table.remove(id),
+        });
     }
 }
 
 #[derive(Clone)]
 struct ReplyPoster {
-    client: BoundedClient<HttpConnector<GuardedResolver>>,
+    client: BoundedClient<HttpConnector>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
 
 impl ReplyPoster {
-    /// Posts one reply, and retries until it is delivered, rejected or expired.
-    async fn post_reply(self, reply: TaskReply) {
-        let deadline = Instant::now() + REPLY_TTL;
-        let TaskReply { url, task, body } = reply;
-        let body = Bytes::from(body);
-        let mut failures = 0;
-        loop {
-            let now = self.clock.now();
-            let (reply, _) =
-                self.client.send_request(build_request(&url, &task, body.clone()), now).await;
-            // A 404 means that the management node no longer waits for this `taskuuid`.
-            let min_delay = match classify(&reply, true) {
-                DeliveryOutcome::Delivered | DeliveryOutcome::NoHandler => {
-                    debug!(task, reply = %reply, "reply posted");
-                    return;
-                }
-                DeliveryOutcome::Rejected | DeliveryOutcome::Gone => {
-                    warn!(task, reply = %reply, "reply rejected by management node");
-                    return;
-                }
-                DeliveryOutcome::Retry(min_delay) => min_delay,
-            };
-            failures += 1;
-            let delay = REPLY_BACKOFF.delay(failures, self.random.next_u64()).max(min_delay);
-            if Instant::now() + delay >= deadline {
-                warn!(task, reply = %reply, "reply dropped, not posted in time");
-                return;
+    /// Posts a reply once. Ends at its deadline, if that comes before the timeout of a request.
+    async fn post_reply(self, started: StartedReply<Arc<TaskReply>>) -> FinishedPost {
+        let StartedReply { id, reply, failures, deadline } = started;
+        let request = build_request(&reply, failures);
+        let limit = deadline.saturating_duration_since(Instant::now());
+        let (response, _) = self.client.send_within(limit, request, self.clock.now()).await;
+        let task = &reply.task;
+        let destination = reply.url.destination();
+        // A 404 means that the management node no longer waits for this `taskuuid`.
+        let min_delay = match classify(&response, true) {
+            DeliveryOutcome::Delivered | DeliveryOutcome::NoHandler => {
+                debug!(task, reply = %response, "reply posted");
+                return FinishedPost { id, retry_at: None };
             }
-            sleep(delay).await;
+            DeliveryOutcome::Rejected | DeliveryOutcome::Gone => {
+                warn!(task, %destination, reply = %response, "reply rejected by management node");
+                return FinishedPost { id, retry_at: None };
+            }
+            DeliveryOutcome::Retry(min_delay) => min_delay,
+        };
+        let delay = match reply.url.failed_rounds(failures.saturating_add(1)) {
+            // Another address of the name has not been tried in this round.
+            None if matches!(response, ReceiverReply::NoResponse(_)) => Duration::ZERO,
+            rounds => {
+                let backoff = REPLY_BACKOFF.delay(rounds.unwrap_or(1), self.random.next_u64());
+                backoff.max(min_delay)
+            }
+        };
+        let due = Instant::now() + delay;
+        if due >= deadline {
+            warn!(task, %destination, reply = %response, "reply dropped, not posted in time");
+            return FinishedPost { id, retry_at: None };
         }
+        debug!(task, %destination, reply = %response, "reply not posted, retried later");
+        FinishedPost { id, retry_at: Some(due) }
     }
 }
 
-fn build_request(url: &Uri, task: &str, body: Bytes) -> hyper::http::Result<Request<Full<Bytes>>> {
-    Request::post(url.clone())
+/// Builds the request for the address whose turn it is after this number of failures.
+fn build_request(reply: &TaskReply, failures: u32) -> hyper::http::Result<Request<Full<Bytes>>> {
+    Request::post(reply.url.dialled_uri(failures)?)
+        .header(HOST, reply.url.host_header())
         .header(CONTENT_TYPE, "application/json")
         .header(USER_AGENT, USER_AGENT_NAME)
-        .header(TASK_UUID, task)
-        .body(Full::new(body))
+        .header(TASK_UUID, &reply.task)
+        .body(Full::new(reply.body.clone()))
 }

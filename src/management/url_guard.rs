@@ -2,44 +2,51 @@
 //! call, and the daemon posts a reply only to a URL in these networks.
 
 use std::fmt;
-use std::future::Future;
-use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
-use std::pin::Pin;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
 use hyper::Uri;
-use hyper_util::client::legacy::connect::dns::Name;
+use hyper::header::HeaderValue;
 use ipnet::IpNet;
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
-use tower::Service;
 
-use crate::common::{IpAllowlist, run_blocking};
+use super::lookup_limiter::{LookupError, LookupLimiter};
+use crate::common::IpAllowlist;
 
-/// Maximum duration of a name lookup.
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Maximum number of concurrent lookups. A management node has one name.
-const MAX_CONCURRENT_LOOKUPS: usize = 8;
+/// Maximum number of addresses of one name. A management node has a few, but a name service may
+/// answer with hundreds.
+const MAX_ADDRESSES: usize = 8;
+/// The port of an `http://` URL without one.
+const HTTP_PORT: u16 = 80;
 
 /// The networks of `server.agent_allow`. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct UrlGuard {
     allowlist: IpAllowlist,
-    lookups: Arc<Semaphore>,
+    lookups: Arc<LookupLimiter>,
+}
+
+/// A URL whose addresses are in the networks. Requests go to these addresses, so that the name
+/// cannot point elsewhere after the check.
+#[derive(Clone, Debug)]
+pub struct ReplyUrl {
+    uri: Uri,
+    host: HeaderValue,
+    /// At least one, in the order of the name service.
+    addresses: Arc<[SocketAddr]>,
+    destination: SocketAddr,
 }
 
 /// The reason why a URL is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UrlError {
-    /// The text is not an `http://` URL with a host.
+    /// The text is not an `http://` URL with a host and a valid port.
     NotHttp,
     /// The host name does not resolve, for this reason.
     Unresolved(String),
     /// None of the addresses is in the networks.
     NotAllowed(Vec<IpAddr>),
+    /// The daemon has not looked the name up, for this reason. It says nothing about the URL.
+    NotLookedUp(&'static str),
 }
 
 impl fmt::Display for UrlError {
@@ -51,6 +58,16 @@ impl fmt::Display for UrlError {
                 let addresses: Vec<_> = addresses.iter().map(IpAddr::to_string).collect();
                 write!(f, "{} is not in server.agent_allow", addresses.join(", "))
             }
+            Self::NotLookedUp(why) => write!(f, "its host name was not looked up: {why}"),
+        }
+    }
+}
+
+impl From<LookupError> for UrlError {
+    fn from(error: LookupError) -> Self {
+        match error {
+            LookupError::Failed(cause) => Self::Unresolved(cause),
+            LookupError::NotStarted(why) => Self::NotLookedUp(why),
         }
     }
 }
@@ -58,10 +75,8 @@ impl fmt::Display for UrlError {
 impl UrlGuard {
     /// Creates the guard for these networks. If there are none, every URL is rejected.
     pub fn new(networks: &[IpNet]) -> Self {
-        Self {
-            allowlist: IpAllowlist::new(networks),
-            lookups: Arc::new(Semaphore::new(MAX_CONCURRENT_LOOKUPS)),
-        }
+        let lookups = Arc::new(LookupLimiter::new());
+        Self { allowlist: IpAllowlist::new(networks), lookups }
     }
 
     /// Returns the addresses that may speak the agent protocol.
@@ -69,76 +84,87 @@ impl UrlGuard {
         &self.allowlist
     }
 
-    /// Parses a URL, and returns it if its host is in the networks. Ends within 2 s.
+    /// Parses a URL, and returns it if its host is in the networks. `caller` is the network of the
+    /// caller that names the URL, or `None` if it has no address. Ends within 2 s.
     ///
     /// # Errors
     /// [`UrlError`] says why the URL is rejected. No request was sent to it.
-    pub async fn validate(&self, url: &str) -> Result<Uri, UrlError> {
-        let url: Uri = url.parse().map_err(|_| UrlError::NotHttp)?;
-        let host = url.host().filter(|_| url.scheme_str() == Some("http"));
-        let host = host.ok_or(UrlError::NotHttp)?;
-        match host.trim_start_matches('[').trim_end_matches(']').parse() {
-            Ok(ip) if self.allowlist.contains(ip) => {}
-            Ok(ip) => return Err(UrlError::NotAllowed(vec![ip])),
-            Err(_) => {
-                self.resolve_host(host).await?;
+    pub async fn validate(&self, url: &str, caller: Option<IpAddr>) -> Result<ReplyUrl, UrlError> {
+        let uri: Uri = url.parse().map_err(|_| UrlError::NotHttp)?;
+        if uri.scheme_str() != Some("http") {
+            return Err(UrlError::NotHttp);
+        }
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or(UrlError::NotHttp)?;
+        let port = port_of(&uri, host).ok_or(UrlError::NotHttp)?;
+        let name = host.trim_start_matches('[').trim_end_matches(']');
+        let found = match name.parse::<IpAddr>() {
+            Ok(ip) => vec![ip],
+            Err(_) => self.lookups.look_up(name, caller).await?,
+        };
+        let (mut addresses, mut rejected) = (Vec::new(), Vec::new());
+        for ip in found.into_iter().map(|ip| ip.to_canonical()) {
+            let address = SocketAddr::new(ip, port);
+            if !self.allowlist.contains(ip) {
+                rejected.push(ip);
+            } else if addresses.len() < MAX_ADDRESSES && !addresses.contains(&address) {
+                addresses.push(address);
             }
         }
-        Ok(url)
-    }
-
-    /// Resolves a name, and returns those of its addresses that are in the networks. There is at
-    /// least one.
-    async fn resolve_host(&self, name: &str) -> Result<Vec<SocketAddr>, UrlError> {
-        let Ok(result) = timeout(RESOLVE_TIMEOUT, self.look_up(name.to_owned())).await else {
-            return Err(UrlError::Unresolved("the lookup timed out".to_owned()));
-        };
-        let addresses = result.map_err(|error| UrlError::Unresolved(error.to_string()))?;
-        let (allowed, rejected): (Vec<_>, Vec<_>) =
-            addresses.into_iter().partition(|a| self.allowlist.contains(a.ip()));
-        if allowed.is_empty() {
-            return Err(UrlError::NotAllowed(
-                rejected.into_iter().map(|address| address.ip()).collect(),
-            ));
-        }
-        Ok(allowed)
+        // The smallest address stays the same if the name service rotates its answers.
+        let destination = *addresses.iter().min().ok_or(UrlError::NotAllowed(rejected))?;
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        // User information is no part of `Host`, and the daemon does not send it.
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        let host = HeaderValue::from_str(host).map_err(|_| UrlError::NotHttp)?;
+        Ok(ReplyUrl { uri, host, addresses: addresses.into(), destination })
     }
 }
 
-impl UrlGuard {
-    /// Looks a name up on a blocking thread. An abandoned lookup keeps its thread and its permit
-    /// until the C library returns. Further lookups wait for a permit and take no additional
-    /// threads.
-    async fn look_up(&self, name: String) -> io::Result<Vec<SocketAddr>> {
-        let permit = Arc::clone(&self.lookups).acquire_owned().await;
-        let lookup = run_blocking(Instant::now() + RESOLVE_TIMEOUT, move || {
-            let _permit = permit;
-            (name.as_str(), 0).to_socket_addrs().map(Iterator::collect)
-        });
-        lookup.await.map_err(io::Error::other)?
+/// Returns the port of an `http://` URL, or `None` if it is no valid one.
+fn port_of(uri: &Uri, host: &str) -> Option<u16> {
+    let authority = uri.authority()?.as_str();
+    let port = authority.rsplit('@').next()?.strip_prefix(host)?;
+    match port.strip_prefix(':') {
+        // RFC 3986 section 3.2.3: a port may be empty.
+        None | Some("") => Some(HTTP_PORT),
+        Some(_) => uri.port_u16().filter(|port| *port > 0),
     }
 }
 
-/// Resolves a name again for each connection. A name that was valid before, but now points outside
-/// the networks, is rejected.
-#[derive(Clone, Debug)]
-pub(super) struct GuardedResolver(pub(super) UrlGuard);
-
-impl Service<Name> for GuardedResolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+impl ReplyUrl {
+    /// Returns the URL as it was given.
+    pub fn uri(&self) -> &Uri {
+        &self.uri
     }
 
-    fn call(&mut self, name: Name) -> Self::Future {
-        let guard = self.0.clone();
-        Box::pin(async move {
-            let result = guard.resolve_host(name.as_str()).await;
-            result.map(Vec::into_iter).map_err(|error| io::Error::other(error.to_string()))
-        })
+    /// Returns the address that stands for all addresses of the URL.
+    pub fn destination(&self) -> SocketAddr {
+        self.destination
+    }
+
+    /// Returns the value of the header `Host`.
+    pub(super) fn host_header(&self) -> &HeaderValue {
+        &self.host
+    }
+
+    /// Returns the URL with the address whose turn it is after this number of failures.
+    ///
+    /// # Errors
+    /// Never, because the parts come from a URL.
+    pub(super) fn dialled_uri(&self, failures: u32) -> hyper::http::Result<Uri> {
+        let turn = usize::try_from(failures).unwrap_or_default();
+        let at = turn.checked_rem(self.addresses.len()).unwrap_or_default();
+        let address = self.addresses.get(at).unwrap_or(&self.destination);
+        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
+        Uri::builder().scheme("http").authority(address.to_string()).path_and_query(path).build()
+    }
+
+    /// Returns the number of times that each address has failed after this number of failures, or
+    /// `None` if a round is not complete.
+    pub(super) fn failed_rounds(&self, failures: u32) -> Option<u32> {
+        let addresses = u32::try_from(self.addresses.len()).ok()?;
+        let is_complete = failures.checked_rem(addresses)? == 0;
+        is_complete.then(|| failures.checked_div(addresses)).flatten()
     }
 }
 
@@ -146,10 +172,14 @@ impl Service<Name> for GuardedResolver {
 mod tests {
     use super::*;
 
+    fn guard() -> UrlGuard {
+        let networks = ["192.0.2.0/24", "2001:db8::/32", "127.0.0.0/8"];
+        UrlGuard::new(&networks.map(|network| network.parse().unwrap()))
+    }
+
     #[tokio::test]
     async fn a_url_is_called_in_the_networks_and_nowhere_else() {
-        let guard = ["192.0.2.0/24", "2001:db8::/32", "127.0.0.0/8"];
-        let guard = UrlGuard::new(&guard.map(|network| network.parse().unwrap()));
+        let guard = guard();
         let outside = |ip: &str| UrlError::NotAllowed(vec![ip.parse().unwrap()]);
         for (url, expected) in [
             ("http://192.0.2.7:8080/zstack/asyncrest/callback", Ok(())),
@@ -162,23 +192,46 @@ mod tests {
             // Whose password would that be?
             ("http://192.0.2.7@198.51.100.1/", Err(outside("198.51.100.1"))),
             ("https://192.0.2.7/", Err(UrlError::NotHttp)),
+            ("http://192.0.2.7:0/", Err(UrlError::NotHttp)),
+            ("http://192.0.2.7:99999/", Err(UrlError::NotHttp)),
             ("file:///etc/passwd", Err(UrlError::NotHttp)),
             ("/zstack/asyncrest/callback", Err(UrlError::NotHttp)),
             ("192.0.2.7:8080", Err(UrlError::NotHttp)),
             ("", Err(UrlError::NotHttp)),
         ] {
-            assert_eq!(guard.validate(url).await.map(|_| ()), expected, "{url}");
+            assert_eq!(guard.validate(url, None).await.map(|_| ()), expected, "{url}");
         }
-        let unknown = guard.validate("http://no.such.host.invalid/").await;
+        let unknown = guard.validate("http://no.such.host.invalid/", None).await;
         assert!(matches!(unknown, Err(UrlError::Unresolved(_))), "{unknown:?}");
         let empty = UrlGuard::new(&[]);
-        assert_eq!(empty.validate("http://127.0.0.1/").await, Err(outside("127.0.0.1")));
+        let refused = empty.validate("http://127.0.0.1/", None).await.unwrap_err();
+        assert_eq!(refused, outside("127.0.0.1"));
     }
 
     #[tokio::test]
-    async fn a_name_that_points_elsewhere_when_it_is_dialled_leads_nowhere() {
-        let guard = UrlGuard::new(&["192.0.2.0/24".parse().unwrap()]);
-        let dialled = GuardedResolver(guard).call("localhost".parse().unwrap()).await;
-        assert!(dialled.unwrap_err().to_string().contains("not in server.agent_allow"));
+    async fn a_url_is_dialled_by_its_addresses_in_turn_under_its_own_name() {
+        let guard = guard();
+        for (url, host, dialled) in [
+            ("http://localhost:8080/a?b=c", "localhost:8080", "http://127.0.0.1:8080/a?b=c"),
+            ("http://user:word@127.0.0.1", "127.0.0.1", "http://127.0.0.1:80/"),
+            ("http://127.0.0.1:/x", "127.0.0.1:", "http://127.0.0.1:80/x"),
+            ("http://[2001:db8::7]:1/", "[2001:db8::7]:1", "http://[2001:db8::7]:1/"),
+            ("http://[::ffff:192.0.2.7]/", "[::ffff:192.0.2.7]", "http://192.0.2.7:80/"),
+        ] {
+            let url = guard.validate(url, None).await.unwrap();
+            assert_eq!(url.host_header(), host);
+            assert_eq!(url.dialled_uri(0).unwrap().to_string(), dialled);
+        }
+        let mut url = guard.validate("http://127.0.0.1:1/", None).await.unwrap();
+        assert_eq!([1, 2].map(|failures| url.failed_rounds(failures)), [Some(1), Some(2)]);
+        let addresses = ["127.0.0.9:1", "127.0.0.1:1", "[::1]:1"].map(|at| at.parse().unwrap());
+        url.addresses = addresses.into();
+        let turn = |failures| url.dialled_uri(failures).unwrap().authority().unwrap().to_string();
+        assert_eq!(
+            [0, 1, 2, 3].map(turn),
+            ["127.0.0.9:1", "127.0.0.1:1", "[::1]:1", "127.0.0.9:1"]
+        );
+        let rounds = [1, 2, 3, 4, 6].map(|failures| url.failed_rounds(failures));
+        assert_eq!(rounds, [None, None, Some(1), None, Some(2)]);
     }
 }

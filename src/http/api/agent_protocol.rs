@@ -13,7 +13,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::post;
-use hyper::{StatusCode, Uri};
+use hyper::StatusCode;
 
 use super::AppState;
 use super::response;
@@ -24,7 +24,7 @@ use crate::http::auth::agent_allowlist::{CONNECT_COMMAND, ECHO_COMMAND, PING_COM
 use crate::http::auth::{Principal, Role};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
-use crate::management::TaskReply;
+use crate::management::{ReplyUrl, TaskReply};
 use crate::model::{AttemptFailure, ImageDir, Reason, Status, StoreUuid, Tags};
 use crate::wire::headers::{CALLBACK_URL, TASK_UUID};
 use crate::wire::{AgentCommand, AgentReply};
@@ -64,7 +64,7 @@ async fn handle_connect<S: StoreService>(
         reject_task_header(&headers)?;
         let command = AgentCommand::parse_command(&body.into_bytes()?)?;
         if let Some(url) = &command.send_command_url {
-            validate_callback_url(&state, "sendCommandUrl", url).await?;
+            validate_callback_url(&state, &caller, "sendCommandUrl", url).await?;
         }
         let uuid = command.uuid.parse::<StoreUuid>().ok();
         if let Some(uuid) = uuid {
@@ -115,14 +115,14 @@ async fn connect_store<S: StoreService>(
 /// Reports the status of a store. The reply is posted to the callback URL of the caller.
 async fn handle_ping<S: StoreService>(
     State(state): State<Arc<AppState<S>>>,
-    _: Principal,
+    caller: Principal,
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     let task = task_uuid(&headers)?;
     let url = headers.get(CALLBACK_URL).and_then(|url| url.to_str().ok());
     let url = url.ok_or(ApiError::InvalidTaskHeader(CALLBACK_URL))?;
-    let url = validate_callback_url(&state, CALLBACK_URL, url).await?;
+    let url = validate_callback_url(&state, &caller, CALLBACK_URL, url).await?;
     let command = AgentCommand::parse_command(&body.into_bytes()?)?;
     let snapshot = command.uuid.parse().ok().and_then(|uuid| state.stores.snapshot(uuid));
     let reply =
@@ -132,8 +132,8 @@ async fn handle_ping<S: StoreService>(
     let _ = write_safe_json(&reply, &mut body);
     state
         .replies
-        .enqueue_reply(TaskReply { url, task, body })
-        .map_err(|_| ApiError::reply_queue_full())?;
+        .enqueue_reply(caller.network(), TaskReply { url, task, body: body.into() })
+        .map_err(ApiError::reply_refused)?;
     Ok(empty_response())
 }
 
@@ -180,17 +180,20 @@ fn task_uuid(headers: &HeaderMap) -> Result<String, ApiError> {
     task.map(str::to_owned).ok_or(ApiError::InvalidTaskHeader(TASK_UUID))
 }
 
-/// Returns the URL of a field.
+/// Returns the URL of a field, with the addresses of its host.
 ///
 /// # Errors
-/// [`ApiError::UrlNotAllowed`] if the daemon must not call it.
+/// [`ApiError::UrlNotAllowed`] if the daemon must not call it. `agent_busy` if the name was not
+/// looked up.
 async fn validate_callback_url<S>(
     state: &AppState<S>,
+    caller: &Principal,
     name: &'static str,
     url: &str,
-) -> Result<Uri, ApiError> {
+) -> Result<ReplyUrl, ApiError> {
     let guard = state.replies.url_guard();
-    guard.validate(url).await.map_err(|bad| ApiError::UrlNotAllowed { name, bad })
+    let validated = guard.validate(url, caller.network()).await;
+    validated.map_err(|bad| ApiError::url_not_allowed(name, bad))
 }
 
 fn empty_response() -> Response {

@@ -53,6 +53,7 @@ impl Authenticator {
         if self.agent_allowlist.matches_path(parts.uri.path()) {
             check_same_site(parts)?;
             let caller = self.agent_allowlist.authorize(peer)?;
+            let caller = caller.with_network(source.network());
             return Ok(Some((caller, Credential::Network)));
         }
         // A token takes precedence, because its caller may differ from that of the certificate.

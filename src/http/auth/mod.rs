@@ -11,7 +11,7 @@ pub(super) mod request_origin;
 pub(super) mod tokens;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
@@ -39,11 +39,18 @@ string_enum! {
 pub(crate) struct Principal {
     name: Arc<str>,
     role: Role,
+    network: Option<IpAddr>,
 }
 
 impl Principal {
     pub(crate) fn new(name: &str, role: Role) -> Self {
-        Self { name: name.into(), role }
+        Self { name: name.into(), role, network: None }
+    }
+
+    /// Sets the network that the caller counts for where callers share a bounded resource.
+    #[must_use]
+    pub(crate) fn with_network(self, network: Option<IpAddr>) -> Self {
+        Self { network, ..self }
     }
 
     /// Returns the name of the caller: from the tokens file, from the clients file, its address, or
@@ -54,6 +61,11 @@ impl Principal {
 
     pub(crate) fn role(&self) -> Role {
         self.role
+    }
+
+    /// Returns the network of a caller of the agent protocol, or `None` for all other callers.
+    pub(crate) fn network(&self) -> Option<IpAddr> {
+        self.network
     }
 
     /// Checks that the caller's role includes `role`.

@@ -96,6 +96,11 @@ pub(crate) struct RequestSource {
 }
 
 impl RequestSource {
+    /// Returns the network that the limits count, or `None` if the source has no address.
+    pub(crate) fn network(self) -> Option<IpAddr> {
+        self.limited.map(source_network)
+    }
+
     /// Counts one event of the source. Returns `None` if it has no address.
     pub(crate) fn count_event(self, counter: &Mutex<SourceCounter>) -> Option<WindowCount> {
         Some(lock_unpoisoned(counter).count_source(self.limited?, Instant::now()))

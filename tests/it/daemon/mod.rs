@@ -35,6 +35,7 @@ mod proofs;
 mod queues;
 mod random_kills;
 mod removals;
+mod reply_shares;
 mod rotation;
 mod secrets;
 mod slow_receivers;

@@ -28,6 +28,7 @@ pub(crate) mod scripted_ssh_server;
 pub(crate) mod secret_files;
 pub(crate) mod secret_scan;
 pub(crate) mod seeded_rng;
+pub(crate) mod silent_receiver;
 pub(crate) mod sshd;
 pub(crate) mod strace;
 pub(crate) mod test_ca;

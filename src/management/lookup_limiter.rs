@@ -1,0 +1,144 @@
+//! Name lookups for callers of the agent protocol, with a share for each caller.
+//!
+//! The C library looks a name up on a thread that it blocks, for up to half a minute if the name
+//! service does not answer. A caller can name hosts of such a name service. Therefore each caller
+//! has its own permits, and one that uses them up delays only its own calls.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, ToSocketAddrs as _};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+use crate::common::{BlockingError, lock_unpoisoned, run_blocking};
+
+/// Maximum duration of a lookup, the wait for its permits included.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Maximum number of concurrent lookups. Each one takes a thread.
+const MAX_LOOKUPS: usize = 16;
+/// Maximum number of them for one caller. A management node has one name, and a lookup that is
+/// answered takes milliseconds.
+const MAX_LOOKUPS_PER_CALLER: usize = 4;
+
+/// The reason why a lookup has no result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum LookupError {
+    /// The name service has no address for the name, or did not answer.
+    Failed(String),
+    /// The daemon had no permit or no thread in time.
+    NotStarted(&'static str),
+}
+
+/// Limits the lookups of all callers and of each caller.
+#[derive(Debug)]
+pub(super) struct LookupLimiter {
+    all: Arc<Semaphore>,
+    callers: Mutex<HashMap<Option<IpAddr>, Weak<Semaphore>>>,
+}
+
+/// The permits of one lookup.
+struct LookupPermits {
+    _all: OwnedSemaphorePermit,
+    _caller: OwnedSemaphorePermit,
+}
+
+impl LookupLimiter {
+    pub(super) fn new() -> Self {
+        Self { all: Arc::new(Semaphore::new(MAX_LOOKUPS)), callers: Mutex::default() }
+    }
+
+    /// Returns the addresses of a name. Ends within 2 s.
+    ///
+    /// An abandoned lookup keeps its thread and its permits until the C library returns.
+    pub(super) async fn look_up(
+        &self,
+        name: &str,
+        caller: Option<IpAddr>,
+    ) -> Result<Vec<IpAddr>, LookupError> {
+        let deadline = Instant::now() + RESOLVE_TIMEOUT;
+        let permits = timeout_at(deadline, self.acquire(caller)).await.ok().flatten();
+        let permits = permits.ok_or(LookupError::NotStarted(
+            "too many lookups of this caller wait for the name service",
+        ))?;
+        let name = name.to_owned();
+        let lookup = run_blocking(deadline, move || {
+            let _permits = permits;
+            (name.as_str(), 0).to_socket_addrs().map(Iterator::collect::<Vec<_>>)
+        });
+        match lookup.await {
+            Ok(Ok(found)) => Ok(found.into_iter().map(|address| address.ip()).collect()),
+            Ok(Err(error)) => Err(LookupError::Failed(error.to_string())),
+            Err(BlockingError::TimedOut) => {
+                Err(LookupError::Failed("the lookup timed out".to_owned()))
+            }
+            Err(BlockingError::NotStarted | BlockingError::Panicked) => {
+                Err(LookupError::NotStarted("the system provided no thread for it"))
+            }
+        }
+    }
+
+    /// Waits for the permits of a lookup. That of the caller comes first, so that a caller never
+    /// waits with a permit that others need.
+    async fn acquire(&self, caller: Option<IpAddr>) -> Option<LookupPermits> {
+        let own = self.caller_semaphore(caller);
+        let own = own.acquire_owned().await.ok()?;
+        let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
+        Some(LookupPermits { _all: all, _caller: own })
+    }
+
+    /// Returns the semaphore of a caller. A permit keeps its semaphore alive, and a semaphore
+    /// without permits and waiters is removed.
+    fn caller_semaphore(&self, caller: Option<IpAddr>) -> Arc<Semaphore> {
+        let mut callers = lock_unpoisoned(&self.callers);
+        if let Some(existing) = callers.get(&caller).and_then(Weak::upgrade) {
+            return existing;
+        }
+        callers.retain(|_, semaphore| semaphore.strong_count() > 0);
+        let own = Arc::new(Semaphore::new(MAX_LOOKUPS_PER_CALLER));
+        callers.insert(caller, Arc::downgrade(&own));
+        own
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(n: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([192, 0, 2, n]))
+    }
+
+    #[tokio::test]
+    async fn a_caller_whose_lookups_hang_delays_no_other_caller() {
+        let limiter = LookupLimiter::new();
+        let mut hanging = Vec::new();
+        for _ in 0..MAX_LOOKUPS_PER_CALLER {
+            hanging.push(limiter.acquire(caller(1)).await.unwrap());
+        }
+        let refused = limiter.look_up("localhost", caller(1)).await;
+        assert!(matches!(refused, Err(LookupError::NotStarted(_))), "{refused:?}");
+        for n in 2..=40 {
+            assert!(limiter.acquire(caller(n)).await.is_some(), "{n}");
+        }
+        assert_eq!(limiter.all.available_permits(), MAX_LOOKUPS - MAX_LOOKUPS_PER_CALLER);
+        hanging.clear();
+        assert!(limiter.acquire(caller(1)).await.is_some());
+        let _ = limiter.caller_semaphore(caller(2));
+        assert_eq!(
+            limiter.callers.lock().unwrap().len(),
+            1,
+            "callers without lookups are forgotten"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_name_has_addresses_or_an_error() {
+        let limiter = LookupLimiter::new();
+        let found = limiter.look_up("localhost", None).await.unwrap();
+        assert!(found.iter().all(IpAddr::is_loopback) && !found.is_empty(), "{found:?}");
+        let unknown = limiter.look_up("no.such.host.invalid", None).await;
+        assert!(matches!(unknown, Err(LookupError::Failed(_))), "{unknown:?}");
+    }
+}
