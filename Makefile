@@ -161,11 +161,15 @@ kills:
 hostile:
 	HOSTILE_SOCKETS=8000 $(CARGO) nextest run --locked --profile nightly --no-capture -j 1 hostile_sockets
 
-# Fuzzes the parsers of data that peers send, for FUZZ_SECONDS.
-FUZZ_SECONDS ?= 120
+# Fuzzes each parser of bytes that come from outside, for FUZZ_SECONDS. New inputs go to fuzz/corpus.
+FUZZ_SECONDS ?= 60
 fuzz:
 	@if $(CARGO) +nightly --version >/dev/null 2>&1 && $(CARGO) fuzz --version >/dev/null 2>&1; then \
-		$(CARGO) +nightly fuzz run ssh_peer -- -max_total_time=$(FUZZ_SECONDS) -max_len=16384; \
+		for target in fuzz/fuzz_targets/*.rs; do \
+			target=$$(basename $$target .rs); mkdir -p fuzz/corpus/$$target; \
+			$(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+				-max_total_time=$(FUZZ_SECONDS) -max_len=16384 || exit 1; \
+		done; \
 	else echo 'fuzz: no nightly compiler or no cargo-fuzz: skipped (rustup toolchain install nightly; cargo install cargo-fuzz)'; fi
 
 # Tests the daemon on booted machines and in containers. Their base system stays in target/deploy. The name

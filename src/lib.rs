@@ -61,6 +61,8 @@ pub mod cli;
 pub mod common;
 pub mod delivery;
 pub mod demo;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod http;
 pub mod ledger;
 pub mod lifecycle;

@@ -26,6 +26,8 @@ pub(super) mod body;
 mod denial_log;
 pub(super) mod error;
 mod error_text;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub(super) mod limits;
 mod middleware;
 mod server;

@@ -143,7 +143,9 @@ fn load_client_rules(path: &Path, policy: &FilePolicy) -> Result<ClientCertRules
 
 /// Parses one line of the clients file. An IPv6 address contains colons, so the part after the last
 /// colon can be a role or the end of the address.
-fn parse_client_rule(line: &str) -> Result<(ServerName<'static>, Principal), &'static str> {
+pub(super) fn parse_client_rule(
+    line: &str,
+) -> Result<(ServerName<'static>, Principal), &'static str> {
     let parse_name = |name: &str| ServerName::try_from(name.to_owned()).ok();
     let (name, role) = match (parse_name(line), line.rsplit_once(':')) {
         (Some(name), _) => (name, Role::Operate),

@@ -17,6 +17,8 @@ mod change;
 mod codec;
 mod durable_file;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod handle;
 mod open;
 mod place;

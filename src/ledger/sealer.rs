@@ -201,7 +201,7 @@ fn generate_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterKeyError> {
 }
 
 /// Parses a key: 32 raw bytes, or their base64 on one line.
-fn parse_key(bytes: &[u8]) -> Result<(LessSafeKey, [u8; KEY_ID_LEN]), &'static str> {
+pub(super) fn parse_key(bytes: &[u8]) -> Result<(LessSafeKey, [u8; KEY_ID_LEN]), &'static str> {
     let decoded;
     let raw = if bytes.len() == KEY_LEN {
         bytes

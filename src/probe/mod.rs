@@ -23,6 +23,8 @@
 mod capacity;
 mod claim;
 mod errno;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod identity;
 mod marker;
 mod mount_check;

@@ -1,7 +1,4 @@
-//! Entry points of the fuzzer (`make fuzz`) to the parsers of bytes that peers send.
-//!
-//! Each function checks properties that hold for every input, and panics where one does not. The
-//! module exists only in a build for fuzzing.
+//! Entry points of the fuzzer to the parsers of bytes that SSH servers send, and of private keys.
 
 use crate::common::{MAX_QUOTED, is_hidden};
 use crate::model::Secret;
@@ -9,6 +6,7 @@ use crate::model::Secret;
 use super::auth::key_format::EncodedKey;
 use super::auth::private_key;
 use super::host::{self, local_keys, sftp};
+use super::session::host_key_size::rsa_bits;
 use super::session::transcript::PeerTranscript;
 
 /// Records the first bytes of a connection, at once and in pieces of up to 7.
@@ -19,6 +17,13 @@ pub fn fuzz_banner(bytes: &[u8]) {
     assert_eq!((whole.protocol(), whole.first_line()), (pieces.protocol(), pieces.first_line()));
     let line = whole.first_line();
     assert!(line.chars().count() <= MAX_QUOTED && !line.contains(is_hidden));
+}
+
+/// Reads the size of a host key from the packets of a key exchange.
+pub fn fuzz_key_exchange(bytes: &[u8]) {
+    if let Some(bits) = rsa_bits(bytes) {
+        assert!(bits > 0 && bits <= bytes.len() * 8);
+    }
 }
 
 /// Parses the packets of a channel that was opened for SFTP.

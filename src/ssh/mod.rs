@@ -17,7 +17,7 @@
 //! - It never shows a secret in a fault, a log line or `Debug`.
 
 mod auth;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod host;
 mod limit;

@@ -63,7 +63,7 @@ impl TokenTable {
     ///
     /// # Errors
     /// The invalid lines: number from 1, and the rule that is broken.
-    fn read_file(text: &str) -> Result<Self, Vec<(usize, &'static str)>> {
+    pub(in crate::http) fn read_file(text: &str) -> Result<Self, Vec<(usize, &'static str)>> {
         let mut digests = BTreeSet::new();
         let entries = parse_lines(text, |line| {
             let (digest, caller) = parse_entry(line)?;

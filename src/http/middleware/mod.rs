@@ -2,7 +2,7 @@
 //! box every request once more.
 
 pub(super) mod request_id;
-mod target;
+pub(super) mod target;
 
 use std::sync::{Arc, Mutex};
 

@@ -6,7 +6,7 @@ use axum::http::uri::PathAndQuery;
 /// Returns the target with a path in which no unreserved character is percent-encoded and each
 /// other encoding has upper-case digits. Paths that differ only in this are equal (RFC 3986
 /// sections 6.2.2.1 and 6.2.2.2). Returns `None` if the path already has this form.
-pub(super) fn normalize_target(target: &Uri) -> Option<Uri> {
+pub(in crate::http) fn normalize_target(target: &Uri) -> Option<Uri> {
     let path = normalize_path(target.path())?;
     let with_query = match target.query() {
         Some(query) => format!("{path}?{query}"),
@@ -28,7 +28,9 @@ fn normalize_path(path: &str) -> Option<String> {
         let digits = part.get(..2).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
         let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
         match (byte, part.get(2..)) {
-            (Some(byte), Some(rest)) if is_unreserved(byte) => {
+            (Some(byte), Some(rest))
+                if is_unreserved(byte) && !completes_encoding(&normal, byte) =>
+            {
                 normal.push(char::from(byte));
                 normal.push_str(rest);
             }
@@ -43,6 +45,17 @@ fn normalize_path(path: &str) -> Option<String> {
         }
     }
     (normal != path).then_some(normal)
+}
+
+/// Returns true if the path ends with an encoding that lacks digits, and the character would be one
+/// of them. `%6%41` must not become `%6A`, which is the encoding of another character.
+fn completes_encoding(path: &str, next: u8) -> bool {
+    let lacks_digits = match path.as_bytes() {
+        [.., b'%'] => true,
+        [.., b'%', digit] => digit.is_ascii_hexdigit(),
+        _ => false,
+    };
+    lacks_digits && next.is_ascii_hexdigit()
 }
 
 /// Returns true for an unreserved character (RFC 3986 section 2.3).
@@ -71,6 +84,10 @@ mod tests {
             ("/a%4", None),
             ("/a%zz%61", Some("/a%zza")),
             ("/a%+1", None),
+            ("/%6%41", None),
+            ("/%%36%31", Some("/%%361")),
+            ("/%2%66%2%7e", Some("/%2%66%2~")),
+            ("/%2F%41", Some("/%2FA")),
         ] {
             assert_eq!(normalize_path(path).as_deref(), expected, "{path}");
         }

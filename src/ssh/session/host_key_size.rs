@@ -10,7 +10,7 @@ pub(super) const MAX_RSA_BITS: usize = 8192;
 
 /// Returns the size in bits of the RSA key that the server showed, or `None` if it showed another
 /// type of key or none. `packets` are the bytes after the identification line.
-pub(super) fn rsa_bits(mut packets: &[u8]) -> Option<usize> {
+pub(in crate::ssh) fn rsa_bits(mut packets: &[u8]) -> Option<usize> {
     loop {
         let packet = read_string(&mut packets)?;
         let (padding, payload) = packet.split_first()?;

@@ -4,7 +4,7 @@
 use super::source::{Source, is_word_char, paths_after, sources, without_comments};
 
 /// Modules and their layers. A dependency may only go to a lower number.
-const LAYERS: [(&str, u8); 20] = [
+const LAYERS: [(&str, u8); 21] = [
     ("common", 0),
     ("model", 1),
     ("lifecycle", 2),
@@ -24,6 +24,7 @@ const LAYERS: [(&str, u8); 20] = [
     ("systemd", 9),
     ("app", 10),
     ("demo", 11),
+    ("fuzzing", 11),
     ("main", 12),
 ];
 
