@@ -36,7 +36,11 @@ impl<'a> ServerWords<'a> {
     pub(super) fn quote(&self, text: &str) -> String {
         let password = self.password.map(Secret::expose_secret).filter(|text| !text.is_empty());
         match password {
-            Some(password) => sanitize_message(&text.replace(password, MASK), MAX_QUOTED),
+            Some(password) => {
+                // Hidden characters may split the password, and they are omitted.
+                let line = sanitize_message(&text.replace(password, MASK), text.len());
+                sanitize_message(&line.replace(password, MASK), MAX_QUOTED)
+            }
             None => sanitize_message(text, MAX_QUOTED),
         }
     }
@@ -115,6 +119,17 @@ mod tests {
             words.record_prompts(&[prompt("Code f\u{fc}r hunter2 \u{e4}:")]),
             ["Code f\u{fc}r ***:"]
         );
+    }
+
+    #[test]
+    fn hidden_characters_do_not_unmask_the_password() {
+        let password = Secret::new("hunter2".into());
+        let words = ServerWords::new(Some(&password));
+        for text in ["no hunter2", "no hun\u{200b}ter2", "no \u{202e}h\u{2060}unter\u{feff}2"] {
+            assert_eq!(words.quote(text), "no ***", "{text:?}");
+        }
+        let split = format!("{}hun\u{200b}ter2", "x".repeat(MAX_QUOTED - 4));
+        assert!(!words.quote(&split).contains("hunt"), "{}", words.quote(&split));
     }
 
     #[test]
