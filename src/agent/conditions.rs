@@ -167,6 +167,9 @@ pub(super) fn condition_message(condition: Condition, snapshot: &StoreSnapshot) 
             |inodes| format!("{} of {} inodes available", inodes.available, inodes.total),
         ),
         Condition::QuotaExceeded => "a write exceeded a quota (EDQUOT)".to_owned(),
+        Condition::SyncUnsupported => {
+            "fdatasync of a file returned EINVAL, EOPNOTSUPP or ENOSYS".to_owned()
+        }
         Condition::SlowProbe => {
             format!("the last probe took {} ms", snapshot.checks.examine.took.as_millis())
         }

@@ -9,11 +9,12 @@ use crate::common::Timestamp;
 use crate::model::{Capacity, Condition, WriteOutcome};
 
 /// The conditions that a probe decides.
-const PROBE_CONDITIONS: [Condition; 5] = [
+const PROBE_CONDITIONS: [Condition; 6] = [
     Condition::NearFull,
     Condition::Full,
     Condition::QuotaExceeded,
     Condition::InodesFull,
+    Condition::SyncUnsupported,
     Condition::SlowProbe,
 ];
 /// Distance below a threshold at which its condition ends, as a share in use (2 percentage points).
@@ -71,6 +72,7 @@ fn current_conditions(
         (Condition::Full, full),
         (Condition::QuotaExceeded, written == Some(WriteOutcome::QuotaExceeded)),
         (Condition::InodesFull, no_inode || written == Some(WriteOutcome::InodesFull)),
+        (Condition::SyncUnsupported, matches!(written, Some(WriteOutcome::Unsynced(_)))),
         (Condition::SlowProbe, took >= slow),
     ];
     found.into_iter().filter_map(|(condition, holds)| holds.then_some(condition)).collect()
@@ -160,6 +162,7 @@ mod tests {
             (Some(WriteOutcome::Full), 5, Condition::Full),
             (Some(WriteOutcome::InodesFull), 5, Condition::InodesFull),
             (Some(WriteOutcome::QuotaExceeded), 5, Condition::QuotaExceeded),
+            (Some(WriteOutcome::Unsynced(Duration::ZERO)), 5, Condition::SyncUnsupported),
             (None, 0, Condition::InodesFull),
         ] {
             let none = ActiveConditions::new();

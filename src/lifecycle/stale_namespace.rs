@@ -88,7 +88,14 @@ fn is_gone(fault: &Fault) -> bool {
 
 /// Returns true if the fault is that of a disk that is no longer present.
 fn is_dead(fault: &Fault) -> bool {
-    matches!(fault.reason(), Reason::IoError | Reason::StaleHandle)
+    matches!(
+        fault.reason(),
+        Reason::IoError
+            | Reason::StaleHandle
+            | Reason::DiskRemoved
+            | Reason::FilesystemServerGone
+            | Reason::FilesystemServerUnreachable
+    )
 }
 
 #[cfg(test)]

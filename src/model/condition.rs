@@ -18,6 +18,8 @@ string_enum! {
         QuotaExceeded = "quota_exceeded",
         /// No inode is left, although space may be.
         InodesFull = "inodes_full",
+        /// The filesystem cannot sync a file (`fsync(2)`).
+        SyncUnsupported = "sync_unsupported",
         /// Probes succeed, but slowly.
         SlowProbe = "slow_probe",
         /// Another store is on the same filesystem, so that both report the same space.
@@ -55,6 +57,9 @@ impl Condition {
             }
             Self::InodesFull => {
                 "remove files: space is left, but no inode for a new file; mkfs sets the number of inodes"
+            }
+            Self::SyncUnsupported => {
+                "use a filesystem, or a version or option of its server, that supports fsync: a crash may lose images that are reported as stored"
             }
             Self::SlowProbe => {
                 "check the load and the health of the disk and, if it is remote, its network"

@@ -118,6 +118,8 @@ impl MountLocation {
 pub enum WriteOutcome {
     /// The time of creating a file, writing 4 KiB, fdatasync and unlink.
     Succeeded(Duration),
+    /// The same time. The filesystem cannot sync a file, so a crash of the node may lose it.
+    Unsynced(Duration),
     /// `ENOSPC` with inodes left: no space.
     Full,
     /// `ENOSPC` without an inode left.
@@ -130,7 +132,7 @@ impl WriteOutcome {
     /// Returns the duration, or zero if there was no space to write.
     pub fn duration(self) -> Duration {
         match self {
-            Self::Succeeded(took) => took,
+            Self::Succeeded(took) | Self::Unsynced(took) => took,
             Self::Full | Self::InodesFull | Self::QuotaExceeded => Duration::ZERO,
         }
     }

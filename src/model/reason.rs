@@ -129,6 +129,9 @@ reasons! {
     /// The opened directory is outside the allowed roots.
     OutsideAllowedRoots "outside_allowed_roots" Identity Hard
         "give the path without symbolic links, or add its root to storage.allowed_roots: a symbolic link leads out of the allowed roots";
+    /// No disk can resolve the path: its links form a loop, or it is too long.
+    PathUnusable "path_unusable" Identity Hard
+        "correct the path: its symbolic links form a loop, or it is too long, or its text cannot be stored";
     /// The daemon's user lacks the permission.
     PermissionDenied "permission_denied" Storage Hard
         "run imagestore-agent init on the directory as root, to give the daemon's user access to it";
@@ -165,6 +168,27 @@ reasons! {
     /// The network filesystem no longer knows the directory.
     StaleHandle "stale_handle" Storage Soft
         "unmount the network filesystem and mount it again";
+    /// The process that serves the filesystem has ended.
+    FilesystemServerGone "filesystem_server_gone" Storage Soft
+        "unmount the filesystem and mount it again: the process that serves it (FUSE) or its session has ended";
+    /// The client of a network filesystem cannot reach the server.
+    FilesystemServerUnreachable "filesystem_server_unreachable" Storage Soft
+        "check the server of the network filesystem, and the network and the firewall on the way to it";
+    /// The block device is gone.
+    DiskRemoved "disk_removed" Storage Soft
+        "connect the disk again or replace it, then unmount the filesystem and mount it again";
+    /// The filesystem is damaged.
+    FilesystemCorrupt "filesystem_corrupt" Storage Hard
+        "unmount the filesystem and repair it (fsck, xfs_repair, btrfs check): its structures are damaged; check the disk too";
+    /// The encrypted directory is locked, or a ticket has expired.
+    FilesystemKeyMissing "filesystem_key_missing" Storage Hard
+        "unlock the encrypted directory (fscrypt unlock), or add its key to the kernel again";
+    /// Another object has the name of a file of the daemon.
+    NameInUse "name_in_use" Storage Hard
+        "move the object at this path away: the daemon needs the name for its own file";
+    /// The filesystem does not support an operation that a store needs.
+    OperationUnsupported "operation_unsupported" Storage Soft
+        "use another filesystem, or update its driver or server: it does not support an operation that a store needs";
     /// The probe did not end in time.
     ProbeTimeout "probe_timeout" Storage Soft
         "check the disk or its server, which does not answer, or raise monitor.probe_deadline";

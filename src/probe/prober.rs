@@ -247,8 +247,13 @@ fn write_outcome(
     expectation: &ProbeExpectation,
 ) -> Result<(WriteOutcome, bool), Fault> {
     match response {
-        Ok(WorkerResponse::Written { micros, made_folder }) => {
-            Ok((WriteOutcome::Succeeded(Duration::from_micros(micros)), made_folder))
+        Ok(WorkerResponse::Written { micros, made_folder, synced }) => {
+            let took = Duration::from_micros(micros);
+            let write = match synced {
+                true => WriteOutcome::Succeeded(took),
+                false => WriteOutcome::Unsynced(took),
+            };
+            Ok((write, made_folder))
         }
         Ok(_) => {
             Err(Fault::new(Reason::AgentBusy, "the worker process sent an unexpected response"))

@@ -60,7 +60,9 @@ impl<'a> RootDisk<'a> {
         Self {
             device: root.map(|mount| mount.device.as_str()).or(device_of_root).map(str::to_owned),
             is_layered: root.is_some_and(|root| LAYERED_TYPES.contains(&root.fs_type.as_str())),
-            shows_runtime_disk: files.iter().any(|(_, mount)| is_local(mount)),
+            shows_runtime_disk: files
+                .iter()
+                .any(|(_, mount)| is_local(&mount.device, &mount.fs_type)),
             files: files.into_iter().map(|(file, mount)| (file, mount.device.as_str())).collect(),
             whole: whole.map(|mount| mount.device.as_str()).collect(),
         }
@@ -79,7 +81,7 @@ impl<'a> RootDisk<'a> {
             return RootRelation::DeviceOfFile((*file).to_owned());
         }
         let shows_folder = mount.part() != MountedPart::Whole && !self.whole.contains(device);
-        match shows_folder && is_local(mount) && !self.shows_runtime_disk {
+        match shows_folder && is_local(&mount.device, &mount.fs_type) && !self.shows_runtime_disk {
             true => RootRelation::BoundFolder,
             false => RootRelation::Separate,
         }
@@ -88,8 +90,8 @@ impl<'a> RootDisk<'a> {
 
 /// Returns true if the filesystem is on a disk of its machine. A network filesystem is never the
 /// root disk of a host with containers.
-fn is_local(mount: &MountEntry) -> bool {
-    !mount.device.starts_with("0:") || LOCAL_TYPES_WITHOUT_DEVICE.contains(&mount.fs_type.as_str())
+pub(crate) fn is_local(device: &str, fs_type: &str) -> bool {
+    !device.starts_with("0:") || LOCAL_TYPES_WITHOUT_DEVICE.contains(&fs_type)
 }
 
 #[cfg(test)]

@@ -62,10 +62,9 @@ impl ProbeWorker {
         let link = format!("/proc/self/fd/{}", dir.as_raw_fd());
         let target = readlink(link.as_str())
             .map_err(|errno| self.errno_error(WorkerOperation::Resolve, "", errno))?;
-        target.into_string().map_err(|_| {
-            let why = ErrorKind::Unexpected("its real path is not UTF-8".to_owned());
-            self.worker_error(WorkerOperation::Resolve, "", why)
-        })
+        target
+            .into_string()
+            .map_err(|_| self.worker_error(WorkerOperation::Resolve, "", ErrorKind::NotUtf8))
     }
 
     /// Returns the mount of the directory, and the same mount with the one that shows most of its

@@ -9,8 +9,17 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, linkat, unlinkat};
 use super::protocol::{
     ErrorKind, ReplacedMarker, WorkerError, WorkerOperation, WorkerOwner, WorkerResponse,
 };
-use super::{ProbeWorker, report_operation};
+use super::{ProbeWorker, is_unsupported_sync, report_operation};
 use crate::probe::marker::{MARKER_FILE, MARKER_FOLDER};
+
+/// Makes the names in a directory durable. Some filesystems in user space and of the network have
+/// no such operation. Their names are as durable as they make them.
+fn sync_directory(dir: &OwnedFd) -> nix::Result<()> {
+    match fsync(dir) {
+        Err(errno) if is_unsupported_sync(errno) => Ok(()),
+        synced => synced,
+    }
+}
 
 impl ProbeWorker {
     pub(super) fn write_marker(
@@ -33,7 +42,7 @@ impl ProbeWorker {
         over: Option<&str>,
         owner: Option<WorkerOwner>,
     ) -> Result<WorkerResponse, WorkerError> {
-        let file = self.create_file(folder, probe, text.as_bytes())?;
+        let (file, _) = self.create_file(folder, probe, text.as_bytes())?;
         if let Some(owner) = owner {
             report_operation(WorkerOperation::Chown);
             let probe_path = format!("{MARKER_FOLDER}/{probe}");
@@ -61,8 +70,8 @@ impl ProbeWorker {
         report_operation(WorkerOperation::Sync);
         // The name is durable only with its directory (`fsync(2)`), and the folder only with its
         // parent.
-        fsync(folder)
-            .and_then(|()| fsync(self.dir.as_ref().unwrap_or(folder)))
+        sync_directory(folder)
+            .and_then(|()| sync_directory(self.dir.as_ref().unwrap_or(folder)))
             .map_err(|errno| self.errno_error(WorkerOperation::Sync, &path, errno))?;
         Ok(WorkerResponse::Done)
     }
@@ -147,6 +156,7 @@ impl ProbeWorker {
             }
         }
         report_operation(WorkerOperation::Sync);
-        fsync(folder).map_err(|errno| self.errno_error(WorkerOperation::Sync, &path, errno))
+        sync_directory(folder)
+            .map_err(|errno| self.errno_error(WorkerOperation::Sync, &path, errno))
     }
 }

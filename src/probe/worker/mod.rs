@@ -24,8 +24,11 @@ use nix::sys::stat::{FileStat, Mode, fstatat, lstat, mkdirat, stat, umask};
 use nix::unistd::{UnlinkatFlags, fdatasync, unlinkat};
 
 use super::marker::MARKER_FOLDER;
+use rustix::fs::{AtFlags as StatxAt, CWD, StatxAttributes, StatxFlags, statx};
+
 use protocol::{
-    AccessModes, ErrorKind, WorkerError, WorkerOperation, WorkerRequest, WorkerResponse,
+    AccessModes, AttributeState, ErrorKind, FileAttribute, WorkerError, WorkerOperation,
+    WorkerRequest, WorkerResponse,
 };
 
 /// Size of the probe file, in bytes. It is one page, so that a disk that mishandles small writes is
@@ -177,14 +180,14 @@ impl ProbeWorker {
         }
     }
 
-    /// Creates a file with these contents, syncs it, and returns it open. A file that an earlier
-    /// probe left is replaced.
+    /// Creates a file with these contents, syncs it, and returns it open. The second value is false
+    /// if the filesystem cannot sync a file. A file that an earlier probe left is replaced.
     pub(super) fn create_file(
         &self,
         folder: &OwnedFd,
         name: &str,
         bytes: &[u8],
-    ) -> Result<OwnedFd, WorkerError> {
+    ) -> Result<(OwnedFd, bool), WorkerError> {
         let path = format!("{MARKER_FOLDER}/{name}");
         report_operation(WorkerOperation::Create);
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OPEN_BELOW;
@@ -204,18 +207,23 @@ impl ProbeWorker {
                 Ok(written) => rest = rest.get(written..).unwrap_or_default(),
                 Err(Errno::EINTR) => {}
                 Err(errno) => {
+                    let error = self.errno_error(WorkerOperation::Write, &path, errno);
                     // On a full disk an empty file would stay behind.
                     let _ = unlinkat(folder, name, UnlinkatFlags::NoRemoveDir);
-                    return Err(self.errno_error(WorkerOperation::Write, &path, errno));
+                    return Err(error);
                 }
             }
         }
         report_operation(WorkerOperation::Sync);
-        fdatasync(&file).map_err(|errno| {
-            let _ = unlinkat(folder, name, UnlinkatFlags::NoRemoveDir);
-            self.errno_error(WorkerOperation::Sync, &path, errno)
-        })?;
-        Ok(file)
+        match fdatasync(&file) {
+            Ok(()) => Ok((file, true)),
+            Err(errno) if is_unsupported_sync(errno) => Ok((file, false)),
+            Err(errno) => {
+                let error = self.errno_error(WorkerOperation::Sync, &path, errno);
+                let _ = unlinkat(folder, name, UnlinkatFlags::NoRemoveDir);
+                Err(error)
+            }
+        }
     }
 
     pub(super) fn unlink_file(&self, folder: &OwnedFd, name: &str) -> Result<(), WorkerError> {
@@ -236,17 +244,18 @@ impl ProbeWorker {
     ) -> Result<WorkerResponse, WorkerError> {
         let (folder, made_folder) = self.open_marker_folder(make_folder)?;
         let start = Instant::now();
-        let written = self.create_file(&folder, probe, &[0; PROBE_FILE_BYTES]).and_then(|_| {
+        let created = self.create_file(&folder, probe, &[0; PROBE_FILE_BYTES]);
+        let written = created.and_then(|(_, synced)| {
             report_operation(WorkerOperation::Unlink);
-            self.unlink_file(&folder, probe)
+            self.unlink_file(&folder, probe).map(|()| synced)
         });
         if written.is_err() && made_folder {
             // The folder is of no use without a successful write.
             let _ = unlinkat(self.directory()?, MARKER_FOLDER, UnlinkatFlags::RemoveDir);
         }
-        written?;
+        let synced = written?;
         let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-        Ok(WorkerResponse::Written { micros, made_folder })
+        Ok(WorkerResponse::Written { micros, made_folder, synced })
     }
 
     pub(super) fn errno_error(
@@ -255,11 +264,21 @@ impl ProbeWorker {
         below: &str,
         errno: Errno,
     ) -> WorkerError {
-        let mut error = self.worker_error(step, below, ErrorKind::Errno(errno as i32));
+        // A filesystem in user space may return a number that nix has no name for.
+        let number = match errno {
+            Errno::UnknownErrno => Errno::last_raw(),
+            errno => errno as i32,
+        };
+        let mut error = self.worker_error(step, below, ErrorKind::Errno(number));
         if matches!(errno, Errno::EACCES | Errno::EPERM) {
             let on_the_way = step == WorkerOperation::Open && below.is_empty();
             error.access =
                 if on_the_way { self.blocked_ancestor() } else { self.denying_object(step, below) };
+        }
+        if errno == Errno::EPERM
+            && let Some(access) = &mut error.access
+        {
+            access.attribute = self.forbidding_attribute(below);
         }
         error
     }
@@ -295,6 +314,35 @@ impl ProbeWorker {
         way.find_map(|path| lstat(path).ok())
             .map(|stat_result| Box::new(access_modes(&stat_result, None)))
     }
+
+    /// Returns the attribute of the object, or of its folder, that forbids the change.
+    fn forbidding_attribute(&self, below: &str) -> AttributeState {
+        let whole = Path::new(&self.path).join(below);
+        let inside = whole.ancestors().take_while(|path| path.starts_with(&self.path)).take(2);
+        let states: Vec<_> = inside.filter_map(|path| attribute_at(path).ok()).collect();
+        let is_set = |state: &&AttributeState| matches!(state, AttributeState::Set { .. });
+        match states.iter().find(is_set) {
+            Some(set) => set.clone(),
+            None if states.contains(&AttributeState::NotSet) => AttributeState::NotSet,
+            None => AttributeState::Unknown,
+        }
+    }
+}
+
+/// Returns the attribute of one object that forbids changes.
+fn attribute_at(path: &Path) -> rustix::io::Result<AttributeState> {
+    let seen = statx(CWD, path, StatxAt::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS)?;
+    let set = [
+        (StatxAttributes::IMMUTABLE, FileAttribute::Immutable),
+        (StatxAttributes::APPEND, FileAttribute::AppendOnly),
+    ];
+    let known = set.iter().all(|(flag, _)| seen.stx_attributes_mask.contains(*flag));
+    let found = set.into_iter().find(|(flag, _)| seen.stx_attributes.contains(*flag));
+    Ok(match found {
+        Some((_, attribute)) => AttributeState::Set { path: path.display().to_string(), attribute },
+        None if known => AttributeState::NotSet,
+        None => AttributeState::Unknown,
+    })
 }
 
 fn access_modes(stat_result: &FileStat, barred: Option<String>) -> AccessModes {
@@ -303,7 +351,14 @@ fn access_modes(stat_result: &FileStat, barred: Option<String>) -> AccessModes {
         gid: stat_result.st_gid,
         mode: stat_result.st_mode & 0o7777,
         barred,
+        attribute: AttributeState::Unknown,
     }
+}
+
+/// Returns true if the error of a sync only says that the filesystem has no such operation
+/// (`fsync(2)`).
+pub(super) fn is_unsupported_sync(errno: Errno) -> bool {
+    matches!(errno, Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOSYS)
 }
 
 /// Reports the operation that follows, so that the daemon knows it if the operation never ends. A

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::common::string_enum;
 use crate::model::{MountLocation, MountedPart};
 use crate::probe::mountinfo::MountEntry;
-use crate::probe::root_disk::{RootDisk, RootRelation};
+use crate::probe::root_disk::{self, RootDisk, RootRelation};
 
 /// Request to the worker. `Open` comes first. The other requests use the handle that it opened.
 #[derive(Debug, Serialize, Deserialize)]
@@ -63,8 +63,9 @@ pub(crate) enum WorkerResponse {
     At(WorkerOperation),
     /// Response to `Open`.
     Observed(Box<DirectoryObservation>),
-    /// Response to `Write`, with the duration in microseconds.
-    Written { micros: u64, made_folder: bool },
+    /// Response to `Write`, with the duration in microseconds. `synced` is false if the filesystem
+    /// cannot sync a file.
+    Written { micros: u64, made_folder: bool, synced: bool },
     /// Response to `Mark` if the marker is another writer's. The value is the marker that exists
     /// now.
     Changed(MarkerState),
@@ -138,6 +139,11 @@ impl MountState {
             root_relation: root_disk.relation_of(mount),
             superblock_read_only: mount.superblock_is_read_only(),
         }
+    }
+
+    /// Returns true if the filesystem is on a disk of this machine.
+    pub(crate) fn is_on_local_disk(&self) -> bool {
+        root_disk::is_local(&self.device, &self.fs_type)
     }
 
     /// Returns true if the mount is known to be on the root disk.
@@ -226,6 +232,38 @@ pub(crate) struct AccessModes {
     /// Path at which the way into the image directory is blocked: one of its parents, or the
     /// directory itself. `None` if an object inside the directory denied access.
     pub(crate) barred: Option<String>,
+    /// Attribute that forbids the change.
+    pub(crate) attribute: AttributeState,
+}
+
+/// Attributes of the object that denied access and of its folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum AttributeState {
+    /// The object at this path has the attribute.
+    Set { path: String, attribute: FileAttribute },
+    /// No attribute forbids the change.
+    NotSet,
+    /// The filesystem does not report its attributes, or they were not read.
+    Unknown,
+}
+
+string_enum! {
+    /// Attribute of a file that forbids changes to every user (`chattr(1)`).
+    #[derive(Serialize, Deserialize)]
+    pub(crate) FileAttribute {
+        Immutable = "immutable",
+        AppendOnly = "append-only",
+    }
+}
+
+impl FileAttribute {
+    /// Returns the letter of the attribute in `chattr(1)`.
+    pub(crate) const fn chattr_flag(self) -> char {
+        match self {
+            Self::Immutable => 'i',
+            Self::AppendOnly => 'a',
+        }
+    }
 }
 
 /// Kind of error: an errno of the system, or a check of the worker.
@@ -246,5 +284,7 @@ pub(crate) enum ErrorKind {
         /// The owner that it would need.
         owner: WorkerOwner,
     },
+    /// The target of the opened directory is not UTF-8.
+    NotUtf8,
     Unexpected(String),
 }

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::Path;
 
+use nix::libc::{ENFILE, ENOMEM, EOPNOTSUPP};
 use serde_json::json;
 
 use crate::support::agent::{Agent, store};
 use crate::support::filesystems::MountedFs;
-use crate::support::fuse::{Figures, Fuse};
+use crate::support::fuse::{Behaviour, Figures, Fuse, Op};
 use crate::support::health::{changes, check, condition};
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, User};
@@ -186,4 +187,44 @@ async fn settings_that_weaken_the_login_are_shown_with_each_store() {
         assert!(condition(&health, kind).is_some(), "{kind} is not in {health:#}");
     }
     assert!(health["hostKey"].is_null(), "nothing is pinned");
+}
+
+#[tokio::test]
+async fn a_filesystem_that_cannot_sync_is_a_condition_and_takes_stores() {
+    needs_root!();
+    let fuse = Fuse::mounted();
+    fs::create_dir(fuse.path().join("images")).unwrap();
+    for op in [Op::Sync, Op::SyncFolder] {
+        fuse.set(op, Behaviour::Fail(EOPNOTSUPP));
+    }
+    let (sshd, user) = (Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&fuse.path(), FREQUENT_CHECKS);
+    agent.start();
+    let uuid = agent.add(&fuse.path().join("images"), &sshd, &user).await;
+    let health = agent.until_condition(&uuid, "sync_unsupported", true).await;
+    let shown = condition(&health, "sync_unsupported").unwrap();
+    assert_eq!(health["inventory"]["status"], "Connected");
+    assert!(shown["message"].as_str().unwrap().contains("fdatasync"), "{shown}");
+    assert!(shown["remedy"].as_str().unwrap().contains("fsync"), "{shown}");
+    // It ends with the next write that is synced.
+    fuse.release();
+    let health = agent.until_condition(&uuid, "sync_unsupported", false).await;
+    assert_eq!(changes(&health), ["Connected"], "it was never disconnected");
+}
+
+#[tokio::test]
+async fn a_lack_of_memory_or_descriptors_in_a_probe_disconnects_no_store() {
+    needs_root!();
+    let (fuse, sshd, user) = (Fuse::mounted(), Builder::new().start(), User::create());
+    let settings = format!("{FREQUENT_CHECKS}fail_after = 1\n");
+    let mut agent = Agent::installed(&fuse.path(), &settings);
+    agent.start();
+    let uuid = agent.add(&fuse.path(), &sshd, &user).await;
+    for (op, errno) in [(Op::Create, ENOMEM), (Op::Statfs, ENFILE)] {
+        fuse.set(op, Behaviour::Fail(errno));
+        let health = agent.until_condition(&uuid, "not_probed", true).await;
+        assert_eq!(health["inventory"]["status"], "Connected", "{health:#}");
+        fuse.release();
+        agent.until_condition(&uuid, "not_probed", false).await;
+    }
 }

@@ -2,6 +2,7 @@
 
 mod claim;
 pub(crate) mod containers;
+mod errors;
 mod fuse;
 mod hazards;
 mod quota;
@@ -269,7 +270,7 @@ async fn paths_that_are_no_image_directory_have_reasons_of_their_own() {
         ("missing", Reason::DirectoryMissing),
         ("file", Reason::NotADirectory),
         ("out", Reason::OutsideAllowedRoots),
-        ("loop", Reason::IoError),
+        ("loop", Reason::PathUnusable),
     ] {
         let fault = examine(&prober, &root.join(name), &add()).await.unwrap_err();
         assert_eq!(fault.reason(), expected, "{fault}");

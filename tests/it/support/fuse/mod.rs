@@ -41,8 +41,14 @@ pub(crate) enum Op {
     Read,
     /// Writes to a file.
     Write,
-    /// Runs fsync on a file or a directory.
+    /// Runs fsync on a file.
     Sync,
+    /// Runs fsync on a directory.
+    SyncFolder,
+    /// Renames a file.
+    Rename,
+    /// Changes the owner or the mode of a file.
+    SetAttr,
     /// Removes a file or a directory.
     Unlink,
 }
@@ -159,7 +165,7 @@ impl Fuse {
     }
 
     /// Makes the kernel answer all requests that still wait, and send no more.
-    fn abort(&self) {
+    pub(crate) fn abort(&self) {
         // The mount is private: another test may use the usual one.
         let control = self.folder.path().join("control");
         let _ = fs::create_dir(&control);

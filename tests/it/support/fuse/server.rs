@@ -150,16 +150,17 @@ impl Filesystem for Server {
             TimeOrNow::SpecificTime(time) => time,
             TimeOrNow::Now => SystemTime::now(),
         };
-        let tree = &mut self.0.lock().tree;
-        let resized = size.map_or(Ok(()), |size| tree.resize(ino, size));
-        let attr = &mut tree.node(ino).attr;
-        attr.perm = mode.map_or(attr.perm, permissions);
-        attr.uid = uid.unwrap_or(attr.uid);
-        attr.gid = gid.unwrap_or(attr.gid);
-        attr.atime = atime.map_or(attr.atime, time);
-        attr.mtime = mtime.map_or(attr.mtime, time);
-        attr.ctime = SystemTime::now();
-        reply.answer(resized.map(|()| *attr));
+        self.serve(Op::SetAttr, reply, move |tree| {
+            let resized = size.map_or(Ok(()), |size| tree.resize(ino, size));
+            let attr = &mut tree.node(ino).attr;
+            attr.perm = mode.map_or(attr.perm, permissions);
+            attr.uid = uid.unwrap_or(attr.uid);
+            attr.gid = gid.unwrap_or(attr.gid);
+            attr.atime = atime.map_or(attr.atime, time);
+            attr.mtime = mtime.map_or(attr.mtime, time);
+            attr.ctime = SystemTime::now();
+            resized.map(|()| *attr)
+        });
     }
 
     fn mkdir(
@@ -211,7 +212,7 @@ impl Filesystem for Server {
         reply: ReplyEmpty,
     ) {
         let (from, to) = ((parent, name.to_owned()), (to, new.to_owned()));
-        reply.answer(self.0.lock().tree.rename(&from, to, flags));
+        self.serve(Op::Rename, reply, move |tree| tree.rename(&from, to, flags));
     }
 
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -273,7 +274,7 @@ impl Filesystem for Server {
     }
 
     fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.serve(Op::Sync, reply, |_| Ok(()));
+        self.serve(Op::SyncFolder, reply, |_| Ok(()));
     }
 
     fn statfs(&self, _: &Request, ino: INodeNo, reply: ReplyStatfs) {

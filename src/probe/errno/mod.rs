@@ -1,9 +1,12 @@
 //! Conversion of worker errors to faults: reason, evidence and remedy.
 
+mod table;
+
 use nix::errno::Errno;
 
+use self::table::{ErrnoKind, errno_remedy};
 use super::worker::protocol::{
-    AccessModes, ErrorKind, FilesystemStats, MountState, WorkerError, WorkerOperation,
+    AccessModes, AttributeState, ErrorKind, FilesystemStats, MountState, WorkerError,
 };
 use crate::model::{Fault, Reason, WriteOutcome};
 
@@ -31,8 +34,16 @@ pub(super) fn to_fault(error: &WorkerError, mount: Option<&MountState>) -> Fault
                     owner.uid, owner.gid
                 ))
         }
-        ErrorKind::Unexpected(what) => Fault::new(Reason::IoError, format!("{path}: {what}")),
-        ErrorKind::Errno(errno) => from_errno(error, Errno::from_raw(*errno), mount),
+        ErrorKind::NotUtf8 => {
+            Fault::new(Reason::PathUnusable, format!("{path}: its real path is not UTF-8"))
+                .with_remedy("rename the directory or the symbolic link so that its path is UTF-8")
+        }
+        ErrorKind::Unexpected(what) => Fault::new(Reason::IoError, format!("{path}: {what}"))
+            .with_remedy(
+                "check that /proc is mounted where the daemon runs; if the filesystem was just \
+                 unmounted or mounted, the next probe repeats the check",
+            ),
+        ErrorKind::Errno(number) => from_errno(error, *number, mount),
     };
     fault.with_detail("path", path).with_detail("step", error.step.as_str())
 }
@@ -62,27 +73,33 @@ pub(super) fn read_only_fault(mount: &MountState) -> Fault {
         .with_detail("device", mount.device.as_str())
 }
 
-fn from_errno(error: &WorkerError, errno: Errno, mount: Option<&MountState>) -> Fault {
+fn from_errno(error: &WorkerError, number: i32, mount: Option<&MountState>) -> Fault {
     let path = error.path.as_str();
-    let details = format!("{} {path}: {}", error.step.as_str(), errno.desc());
-    let reason = match errno {
-        Errno::ENOENT => Reason::DirectoryMissing,
-        Errno::ENOTDIR if error.step == WorkerOperation::Open => Reason::NotADirectory,
-        Errno::EACCES | Errno::EPERM => Reason::PermissionDenied,
-        Errno::ESTALE => Reason::StaleHandle,
-        Errno::EROFS => erofs_reason(mount),
-        // A dead FUSE server, a removed disk and a full disk where space is needed are all I/O
-        // errors. The errno is their evidence.
-        _ => Reason::IoError,
+    let errno = Errno::from_raw(number);
+    // A filesystem in user space may return a number that has no name.
+    let name = match errno {
+        Errno::UnknownErrno => number.to_string(),
+        errno => format!("{errno:?}"),
     };
-    let fault = Fault::new(reason, details).with_detail("errno", format!("{errno:?}"));
+    let text = match errno {
+        Errno::UnknownErrno => format!("unknown error {number}"),
+        errno => errno.desc().to_owned(),
+    };
+    let on_local_disk = mount.is_some_and(MountState::is_on_local_disk);
+    let kind = ErrnoKind::of(errno, error.step, on_local_disk);
+    let reason = match kind {
+        ErrnoKind::ReadOnly => erofs_reason(mount),
+        kind => kind.reason(),
+    };
+    let details = format!("{} {path}: {text}", error.step.as_str());
+    let fault = Fault::new(reason, details).with_detail("errno", name);
     match reason {
-        Reason::PermissionDenied => permission_denied(fault, error),
+        Reason::PermissionDenied => permission_denied(fault, error, errno),
         Reason::NamespaceReadOnly => namespace_read_only(fault, path, mount),
-        Reason::IoError if matches!(errno, Errno::ENOSPC | Errno::EDQUOT) => {
-            fault.with_remedy("free space on the disk: an add must write the marker")
-        }
-        _ => fault,
+        _ => match errno_remedy(kind, errno, error.step, path) {
+            Some(remedy) => fault.with_remedy(remedy),
+            None => fault,
+        },
     }
 }
 
@@ -104,7 +121,7 @@ fn namespace_read_only(fault: Fault, path: &str, mount: Option<&MountState>) -> 
     ))
 }
 
-fn permission_denied(fault: Fault, error: &WorkerError) -> Fault {
+fn permission_denied(fault: Fault, error: &WorkerError, errno: Errno) -> Fault {
     let uid = nix::unistd::geteuid();
     let fault = fault.with_detail("uid", uid.as_raw());
     let fault = match error.access.as_deref() {
@@ -114,19 +131,43 @@ fn permission_denied(fault: Fault, error: &WorkerError) -> Fault {
             .with_detail("mode", format!("{mode:04o}")),
         None => fault,
     };
-    if let Some(blocked) = error.access.as_ref().and_then(|access| access.barred.as_deref()) {
+    let access = error.access.as_deref();
+    // An attribute forbids changes to every user, so that no owner or mode helps.
+    if errno == Errno::EPERM
+        && let Some(AttributeState::Set { path, attribute }) =
+            access.map(|access| &access.attribute)
+    {
+        let flag = attribute.chattr_flag();
+        return fault
+            .with_detail("attribute", attribute.as_str())
+            .with_detail("attributePath", path.as_str())
+            .with_remedy(format!(
+                "as root: chattr -{flag} {path} (it has the attribute {}, which lsattr -d shows)",
+                attribute.as_str()
+            ));
+    }
+    if let Some(blocked) = access.and_then(|access| access.barred.as_deref()) {
         // `init` creates and assigns only objects inside the directory. The way to it may belong to
         // another owner, so the daemon does not suggest a change of ownership. Traversal needs `x`;
         // opening the directory itself also needs `r`.
         let rights = if blocked == error.dir { "rx" } else { "x" };
         return fault.with_detail("barred", blocked).with_remedy(format!(
-            "as root: setfacl -m u:{uid}:{rights} {blocked} (or grant the daemon's user, uid {uid}, these \
-             rights by group and mode)"
+            "as root: setfacl -m u:{uid}:{rights} {blocked} (or grant the daemon's user, uid {uid}, \
+             these rights by group and mode)"
         ));
     }
-    let dir = &error.dir;
-    fault
-        .with_remedy(format!("as root: imagestore-agent init {dir} (the daemon runs as uid {uid})"))
+    let (dir, path) = (&error.dir, &error.path);
+    let unknown_attribute = errno == Errno::EPERM
+        && access.is_none_or(|access| access.attribute == AttributeState::Unknown);
+    let attribute = match unknown_attribute {
+        true => {
+            format!("; if that does not help, run lsattr -d {path}: an attribute may forbid it")
+        }
+        false => String::new(),
+    };
+    fault.with_remedy(format!(
+        "as root: imagestore-agent init {dir} (the daemon runs as uid {uid}){attribute}"
+    ))
 }
 
 #[cfg(test)]
@@ -134,6 +175,7 @@ mod tests {
     use super::*;
     use crate::model::Fact;
     use crate::probe::root_disk::RootRelation;
+    use crate::probe::worker::protocol::{FileAttribute, WorkerOperation};
 
     fn mount(superblock_read_only: bool) -> MountState {
         MountState {
@@ -151,13 +193,21 @@ mod tests {
     }
 
     fn at(below: &str, step: WorkerOperation, errno: Errno, mount: Option<&MountState>) -> Fault {
-        let access = Some(Box::new(AccessModes { uid: 0, gid: 0, mode: 0o755, barred: None }));
+        with_attribute(below, step, errno as i32, mount, AttributeState::NotSet)
+    }
+
+    fn with_attribute(
+        below: &str,
+        step: WorkerOperation,
+        number: i32,
+        mount: Option<&MountState>,
+        attribute: AttributeState,
+    ) -> Fault {
+        let access = AccessModes { uid: 0, gid: 0, mode: 0o755, barred: None, attribute };
         let dir = "/srv/images".to_owned();
         let path = format!("{dir}{below}");
-        to_fault(
-            &WorkerError { step, dir, path, why: ErrorKind::Errno(errno as i32), access },
-            mount,
-        )
+        let why = ErrorKind::Errno(number);
+        to_fault(&WorkerError { step, dir, path, why, access: Some(Box::new(access)) }, mount)
     }
 
     #[test]
@@ -169,7 +219,14 @@ mod tests {
             (WorkerOperation::Open, Errno::EACCES, None, Reason::PermissionDenied),
             (WorkerOperation::Create, Errno::EPERM, None, Reason::PermissionDenied),
             (WorkerOperation::Statfs, Errno::EIO, None, Reason::IoError),
-            (WorkerOperation::Statfs, Errno::ENOTCONN, None, Reason::IoError),
+            (WorkerOperation::Statfs, Errno::ENOTCONN, None, Reason::FilesystemServerGone),
+            (WorkerOperation::Open, Errno::ELOOP, None, Reason::PathUnusable),
+            (WorkerOperation::Open, Errno::ENAMETOOLONG, None, Reason::PathUnusable),
+            (WorkerOperation::Sync, Errno::ETIMEDOUT, Some(&writable), Reason::IoError),
+            (WorkerOperation::Open, Errno::ETIMEDOUT, None, Reason::FilesystemServerUnreachable),
+            (WorkerOperation::Create, Errno::ENOKEY, None, Reason::FilesystemKeyMissing),
+            (WorkerOperation::Statfs, Errno::EOVERFLOW, None, Reason::CapacityImplausible),
+            (WorkerOperation::Open, Errno::ENFILE, None, Reason::AgentBusy),
             (WorkerOperation::Statfs, Errno::ESTALE, None, Reason::StaleHandle),
             (WorkerOperation::Create, Errno::EROFS, Some(&read_only), Reason::ReadOnly),
             (WorkerOperation::Create, Errno::EROFS, Some(&writable), Reason::NamespaceReadOnly),
@@ -197,5 +254,38 @@ mod tests {
     fn a_read_only_namespace_has_a_drop_in_as_its_remedy() {
         let fault = of(WorkerOperation::Create, Errno::EROFS, Some(&mount(false)));
         assert!(fault.remedy().contains("ReadWritePaths=-/srv"), "{}", fault.remedy());
+    }
+
+    #[test]
+    fn an_attribute_that_forbids_a_change_is_named_with_its_object() {
+        let set = |attribute| AttributeState::Set { path: "/srv/images/x".to_owned(), attribute };
+        let remedy_of = |errno: Errno, attribute| {
+            let step = WorkerOperation::Create;
+            with_attribute("/x", step, errno as i32, None, attribute).remedy().to_owned()
+        };
+        let immutable = remedy_of(Errno::EPERM, set(FileAttribute::Immutable));
+        assert!(immutable.contains("chattr -i /srv/images/x"), "{immutable}");
+        let append_only = remedy_of(Errno::EPERM, set(FileAttribute::AppendOnly));
+        assert!(append_only.contains("chattr -a /srv/images/x"), "{append_only}");
+        let unknown = remedy_of(Errno::EPERM, AttributeState::Unknown);
+        assert!(unknown.contains("init /srv/images") && unknown.contains("lsattr"), "{unknown}");
+        for (errno, attribute) in [
+            (Errno::EPERM, AttributeState::NotSet),
+            (Errno::EACCES, AttributeState::Unknown),
+            (Errno::EACCES, set(FileAttribute::Immutable)),
+        ] {
+            let remedy = remedy_of(errno, attribute);
+            assert!(!remedy.contains("attr"), "{errno}: {remedy}");
+        }
+    }
+
+    #[test]
+    fn a_number_without_a_name_is_shown_as_it_is() {
+        let step = WorkerOperation::Open;
+        let fault = with_attribute("", step, 511, None, AttributeState::Unknown);
+        assert_eq!(fault.reason(), Reason::IoError);
+        assert_eq!(fault.facts()["errno"], Fact::Text("511".to_owned()));
+        assert!(fault.details().contains("511"), "{fault}");
+        assert!(fault.remedy().contains("not documented"), "{}", fault.remedy());
     }
 }

@@ -1,0 +1,419 @@
+//! Table of the errnos of the system, and the reason and the remedy of each. Sources: the pages of
+//! `path_resolution(7)`, `open(2)`, `statfs(2)`, `write(2)`, `fsync(2)`, `rename(2)`, `chown(2)`
+//! and `chmod(2)`, and the errors of the kernel's block layer (`blk_errors` in `blk-core.c`).
+
+use nix::errno::Errno;
+
+use crate::model::Reason;
+use crate::probe::worker::protocol::WorkerOperation;
+
+/// Kind of error: all errnos of a kind have the same reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ErrnoKind {
+    /// The name does not exist.
+    Missing,
+    /// A part of the path is not a directory.
+    NotADirectory,
+    /// The process lacks the permission.
+    Denied,
+    /// The filesystem or its mount is read-only.
+    ReadOnly,
+    /// The filesystem or a quota has no space.
+    NoSpace,
+    /// The server of the filesystem no longer knows the file.
+    StaleHandle,
+    /// The process or client that serves the filesystem has ended.
+    ServerGone,
+    /// The server of the filesystem cannot be reached.
+    ServerUnreachable,
+    /// The block device is gone.
+    DiskRemoved,
+    /// The filesystem is damaged.
+    Corrupt,
+    /// A key for the encrypted directory, or a ticket for the server, is missing.
+    KeyMissing,
+    /// The path cannot be resolved on any disk.
+    PathUnusable,
+    /// Another object has the name that the daemon needs.
+    NameInUse,
+    /// The filesystem does not support the operation.
+    Unsupported,
+    /// The filesystem reports figures that do not fit into the result.
+    Overflow,
+    /// The daemon or its machine lacks a resource.
+    Exhausted,
+    /// The operation did not take place, and may succeed when it is repeated.
+    Temporary,
+    /// The disk returned an error.
+    Disk,
+    /// No page of the manual names this errno for these operations.
+    Undocumented,
+}
+
+use ErrnoKind::{
+    Corrupt, Denied, Disk, DiskRemoved, Exhausted, KeyMissing, Missing, NameInUse, NoSpace,
+    NotADirectory, Overflow, PathUnusable, ReadOnly, ServerGone, ServerUnreachable, StaleHandle,
+    Temporary, Undocumented, Unsupported,
+};
+
+/// The kind of each errno. A test compares the table with all errnos that exist.
+const KINDS: [(ErrnoKind, &[Errno]); 19] = [
+    (Missing, &[Errno::ENOENT]),
+    (NotADirectory, &[Errno::ENOTDIR]),
+    (Denied, &[Errno::EACCES, Errno::EPERM]),
+    (ReadOnly, &[Errno::EROFS]),
+    (NoSpace, &[Errno::ENOSPC, Errno::EDQUOT]),
+    // Clients of SMB and Gluster return EBADF and EBADFD for files of a lost session.
+    (StaleHandle, &[Errno::ESTALE, Errno::EBADF, Errno::EBADFD]),
+    // FUSE without its server, an aborted FUSE connection, and a Ceph client that was blocked.
+    (ServerGone, &[Errno::ENOTCONN, Errno::ECONNABORTED, Errno::ESHUTDOWN]),
+    (
+        ServerUnreachable,
+        &[
+            Errno::EHOSTDOWN,
+            Errno::EHOSTUNREACH,
+            Errno::ENETDOWN,
+            Errno::ENETUNREACH,
+            Errno::ENETRESET,
+            Errno::ENONET,
+            Errno::ETIMEDOUT,
+            Errno::ECONNREFUSED,
+            Errno::ECONNRESET,
+            Errno::EPIPE,
+            Errno::ECOMM,
+            Errno::ENOLINK,
+            Errno::EREMOTE,
+            Errno::EPROTO,
+            Errno::EADDRNOTAVAIL,
+        ],
+    ),
+    (DiskRemoved, &[Errno::ENODEV, Errno::ENXIO, Errno::ENOMEDIUM]),
+    // EFSCORRUPTED is EUCLEAN, and EFSBADCRC is EBADMSG. EILSEQ is a wrong checksum of a block.
+    (Corrupt, &[Errno::EUCLEAN, Errno::EBADMSG, Errno::EILSEQ]),
+    (KeyMissing, &[Errno::ENOKEY, Errno::EKEYEXPIRED, Errno::EKEYREVOKED, Errno::EKEYREJECTED]),
+    (PathUnusable, &[Errno::ENAMETOOLONG, Errno::ELOOP]),
+    (NameInUse, &[Errno::EEXIST, Errno::EISDIR, Errno::ENOTEMPTY, Errno::ETXTBSY]),
+    (
+        Unsupported,
+        &[
+            Errno::EINVAL,
+            Errno::EOPNOTSUPP,
+            Errno::ENOSYS,
+            Errno::ENOTTY,
+            Errno::ESPIPE,
+            Errno::EXDEV,
+            Errno::EMLINK,
+            Errno::EFBIG,
+        ],
+    ),
+    (Overflow, &[Errno::EOVERFLOW]),
+    (Exhausted, &[Errno::ENOMEM, Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS]),
+    (
+        Temporary,
+        &[
+            Errno::EAGAIN,
+            Errno::EINTR,
+            Errno::ERESTART,
+            Errno::EBUSY,
+            Errno::EINPROGRESS,
+            Errno::EALREADY,
+            Errno::ECANCELED,
+            Errno::EDEADLK,
+            Errno::ENOLCK,
+            Errno::ETIME,
+        ],
+    ),
+    // ENODATA is a medium error, EBADE a reservation of another host.
+    (
+        Disk,
+        &[
+            Errno::EIO,
+            Errno::EREMOTEIO,
+            Errno::ENODATA,
+            Errno::EBADE,
+            Errno::EHWPOISON,
+            Errno::EMEDIUMTYPE,
+        ],
+    ),
+    (
+        Undocumented,
+        &[
+            Errno::ESRCH,
+            Errno::E2BIG,
+            Errno::ENOEXEC,
+            Errno::ECHILD,
+            Errno::EFAULT,
+            Errno::ENOTBLK,
+            Errno::EDOM,
+            Errno::ERANGE,
+            Errno::ENOMSG,
+            Errno::EIDRM,
+            Errno::ECHRNG,
+            Errno::EL2NSYNC,
+            Errno::EL3HLT,
+            Errno::EL3RST,
+            Errno::ELNRNG,
+            Errno::EUNATCH,
+            Errno::ENOCSI,
+            Errno::EL2HLT,
+            Errno::EBADR,
+            Errno::EXFULL,
+            Errno::ENOANO,
+            Errno::EBADRQC,
+            Errno::EBADSLT,
+            Errno::EBFONT,
+            Errno::ENOSTR,
+            Errno::ENOSR,
+            Errno::ENOPKG,
+            Errno::EADV,
+            Errno::ESRMNT,
+            Errno::EMULTIHOP,
+            Errno::EDOTDOT,
+            Errno::ENOTUNIQ,
+            Errno::EREMCHG,
+            Errno::ELIBACC,
+            Errno::ELIBBAD,
+            Errno::ELIBSCN,
+            Errno::ELIBMAX,
+            Errno::ELIBEXEC,
+            Errno::ESTRPIPE,
+            Errno::EUSERS,
+            Errno::ENOTSOCK,
+            Errno::EDESTADDRREQ,
+            Errno::EMSGSIZE,
+            Errno::EPROTOTYPE,
+            Errno::ENOPROTOOPT,
+            Errno::EPROTONOSUPPORT,
+            Errno::ESOCKTNOSUPPORT,
+            Errno::EPFNOSUPPORT,
+            Errno::EAFNOSUPPORT,
+            Errno::EADDRINUSE,
+            Errno::EISCONN,
+            Errno::ETOOMANYREFS,
+            Errno::ENOTNAM,
+            Errno::ENAVAIL,
+            Errno::EISNAM,
+            Errno::EOWNERDEAD,
+            Errno::ENOTRECOVERABLE,
+            Errno::ERFKILL,
+        ],
+    ),
+];
+
+impl ErrnoKind {
+    /// Returns the kind of an errno of this operation. `on_local_disk` is true if the filesystem
+    /// is known to be on a disk of this machine.
+    pub(super) fn of(errno: Errno, step: WorkerOperation, on_local_disk: bool) -> Self {
+        let is_row = |row: &&(ErrnoKind, &[Errno])| row.1.contains(&errno);
+        // A server may return a number that no name exists for.
+        let kind = KINDS.iter().find(is_row).map_or(Undocumented, |(kind, _)| *kind);
+        match (kind, errno, step) {
+            // A name that the filesystem cannot encode.
+            (Corrupt, Errno::EILSEQ, WorkerOperation::Open) => PathUnusable,
+            // A mount point cannot be removed or replaced.
+            (
+                Temporary,
+                Errno::EBUSY,
+                WorkerOperation::Unlink | WorkerOperation::Rename | WorkerOperation::Link,
+            ) => NameInUse,
+            (Overflow, _, step) if step != WorkerOperation::Statfs => Unsupported,
+            // The disk did not answer, or the path to it was lost.
+            (ServerUnreachable, _, _) if on_local_disk => Disk,
+            (kind, _, _) => kind,
+        }
+    }
+
+    /// Returns the reason of the fault. That of [`ErrnoKind::ReadOnly`] depends on the superblock.
+    pub(super) const fn reason(self) -> Reason {
+        match self {
+            Missing => Reason::DirectoryMissing,
+            NotADirectory => Reason::NotADirectory,
+            Denied => Reason::PermissionDenied,
+            ReadOnly => Reason::ReadOnly,
+            StaleHandle => Reason::StaleHandle,
+            ServerGone => Reason::FilesystemServerGone,
+            ServerUnreachable => Reason::FilesystemServerUnreachable,
+            DiskRemoved => Reason::DiskRemoved,
+            Corrupt => Reason::FilesystemCorrupt,
+            KeyMissing => Reason::FilesystemKeyMissing,
+            PathUnusable => Reason::PathUnusable,
+            NameInUse => Reason::NameInUse,
+            Unsupported => Reason::OperationUnsupported,
+            Overflow => Reason::CapacityImplausible,
+            Exhausted => Reason::AgentBusy,
+            NoSpace | Temporary | Disk | Undocumented => Reason::IoError,
+        }
+    }
+}
+
+/// Returns the remedy for an errno that has a better one than its reason has. `path` is that of the
+/// failed operation.
+pub(super) fn errno_remedy(
+    kind: ErrnoKind,
+    errno: Errno,
+    step: WorkerOperation,
+    path: &str,
+) -> Option<String> {
+    let step = step.as_str();
+    let text = match (kind, errno) {
+        (NoSpace, _) => "free space on the disk: an add must write the marker".to_owned(),
+        (ServerGone, _) => format!(
+            "unmount the filesystem and mount it again: the process that serves it (FUSE) or its \
+             session has ended; `findmnt -T {path}` names the mount point, and `umount -l` unmounts \
+             it although it is in use"
+        ),
+        (DiskRemoved, Errno::ENOMEDIUM) => {
+            "insert the medium, then unmount the filesystem and mount it again".to_owned()
+        }
+        (Corrupt, Errno::EILSEQ) => {
+            "check the kernel log (dmesg): the checksum of a block is wrong; check the cables and \
+             the memory, then unmount the filesystem and check it (fsck, xfs_repair)"
+                .to_owned()
+        }
+        (KeyMissing, Errno::EKEYEXPIRED) => {
+            "renew the ticket or the key: run kinit as the user of the daemon for NFS with \
+             Kerberos, or add a new key to its keyring"
+                .to_owned()
+        }
+        (KeyMissing, Errno::EKEYREVOKED | Errno::EKEYREJECTED) => {
+            "give the server or the encrypted directory a valid key: it rejects the present one"
+                .to_owned()
+        }
+        (PathUnusable, Errno::ELOOP) => {
+            format!("correct the symbolic links on the way to {path}: they form a loop, or are too many")
+        }
+        (PathUnusable, Errno::ENAMETOOLONG) => {
+            format!("choose a shorter path or shorter names: {path} is too long for its filesystem")
+        }
+        (NameInUse, Errno::EBUSY) => {
+            format!("unmount what is mounted at {path}: the daemon needs this name for its own file")
+        }
+        (NameInUse, _) => {
+            format!("move {path} away: the daemon needs this name for its own file")
+        }
+        (Unsupported, Errno::EMLINK) => {
+            "remove folders: the parent has as many as its filesystem permits".to_owned()
+        }
+        (Unsupported, Errno::EFBIG) => {
+            "raise LimitFSIZE= of the daemon, or the maximum file size of the filesystem".to_owned()
+        }
+        (Unsupported, _) => format!(
+            "use another filesystem, or update its driver or server: this one does not support \
+             {step} ({errno:?})"
+        ),
+        (Exhausted, Errno::EMFILE) => "raise LimitNOFILE= of the daemon".to_owned(),
+        (Exhausted, Errno::ENFILE) => {
+            "raise the limit of open files of the machine (sysctl fs.file-max)".to_owned()
+        }
+        (Exhausted, _) => {
+            "free memory on this node, or raise MemoryMax= of the daemon; the check is then repeated"
+                .to_owned()
+        }
+        (Temporary, Errno::ENOLCK) => {
+            "restart the lock service of the network filesystem (rpc.statd) on client and server"
+                .to_owned()
+        }
+        (Temporary, Errno::EDEADLK) => {
+            "check the server or driver of the filesystem: two of its operations wait for each other"
+                .to_owned()
+        }
+        (Temporary, _) => format!(
+            "do nothing if this happens once, because the daemon repeats the check; otherwise find \
+             what interrupts or occupies {path}"
+        ),
+        (Disk, Errno::EBADE) => {
+            "release the reservation of the disk: another host has reserved it (sg_persist)"
+                .to_owned()
+        }
+        (Disk, Errno::ENODATA) => {
+            "replace the disk: it cannot read one of its blocks (smartctl -a, dmesg)".to_owned()
+        }
+        (Disk, Errno::EHWPOISON) => {
+            "replace the memory module: a page of memory is damaged (dmesg, rasdaemon)".to_owned()
+        }
+        (Disk, Errno::EMEDIUMTYPE) => {
+            "make this node the primary of the replicated disk, or insert the right medium"
+                .to_owned()
+        }
+        (Disk, errno) if !matches!(errno, Errno::EIO | Errno::EREMOTEIO) => format!(
+            "check the path to the disk (cables, controller, multipath) and the kernel log: the \
+             disk does not answer ({errno:?})"
+        ),
+        (Undocumented, _) => format!(
+            "check the log of the driver or server of the filesystem: it returned an error that is \
+             not documented for {step}"
+        ),
+        _ => return None,
+    };
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// Returns all errnos that have a name. The kernel's numbers end at 4095 (`MAX_ERRNO`).
+    fn named_errnos() -> impl Iterator<Item = Errno> {
+        (1..=4095).map(Errno::from_raw).filter(|errno| *errno != Errno::UnknownErrno)
+    }
+
+    #[test]
+    fn every_errno_has_exactly_one_row() {
+        let mut seen = 0;
+        for errno in named_errnos() {
+            let rows = KINDS.iter().flat_map(|(_, errnos)| errnos.iter());
+            assert_eq!(rows.filter(|row| **row == errno).count(), 1, "{errno:?}");
+            seen += 1;
+        }
+        assert!(seen > 120, "{seen}");
+        let rows: usize = KINDS.iter().map(|(_, errnos)| errnos.len()).sum();
+        assert_eq!(rows, seen, "each row is an errno that exists");
+        let kinds: BTreeMap<String, ()> =
+            KINDS.iter().map(|(kind, _)| (format!("{kind:?}"), ())).collect();
+        assert_eq!(kinds.len(), KINDS.len(), "each kind has one row");
+    }
+
+    #[test]
+    fn every_errno_of_every_operation_has_a_remedy_of_its_own_or_that_of_its_reason() {
+        for step in WorkerOperation::ALL {
+            for errno in named_errnos() {
+                for on_local_disk in [false, true] {
+                    let kind = ErrnoKind::of(errno, *step, on_local_disk);
+                    let remedy = errno_remedy(kind, errno, *step, "/srv/x");
+                    assert!(!remedy.is_some_and(|text| text.is_empty()));
+                    // The kernel log is the remedy for an error of the disk alone.
+                    let of_disk = matches!(errno, Errno::EIO | Errno::EREMOTEIO);
+                    if kind.reason() == Reason::IoError && !of_disk {
+                        assert!(
+                            errno_remedy(kind, errno, *step, "/srv/x").is_some(),
+                            "{errno:?} {step:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_operation_and_the_disk_decide_about_some_errnos() {
+        use WorkerOperation::{Create, Open, Rename, Statfs, Sync, Unlink};
+        for (errno, step, on_local_disk, kind) in [
+            (Errno::EILSEQ, Open, false, PathUnusable),
+            (Errno::EILSEQ, Sync, true, Corrupt),
+            (Errno::EBUSY, Unlink, false, NameInUse),
+            (Errno::EBUSY, Rename, false, NameInUse),
+            (Errno::EBUSY, Create, false, Temporary),
+            (Errno::EOVERFLOW, Statfs, false, Overflow),
+            (Errno::EOVERFLOW, Open, false, Unsupported),
+            (Errno::ETIMEDOUT, Sync, true, Disk),
+            (Errno::ETIMEDOUT, Sync, false, ServerUnreachable),
+            (Errno::ENOLINK, Create, true, Disk),
+            (Errno::ENODEV, Create, true, DiskRemoved),
+            (Errno::UnknownErrno, Open, false, Undocumented),
+        ] {
+            assert_eq!(ErrnoKind::of(errno, step, on_local_disk), kind, "{errno:?} {step:?}");
+        }
+    }
+}
