@@ -15,6 +15,7 @@
 
 mod change;
 mod codec;
+mod database;
 mod durable_file;
 mod error;
 #[cfg(any(test, fuzzing))]

@@ -4,18 +4,19 @@
 use std::io;
 use std::thread::JoinHandle;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::change::Operation;
+use super::database::{LedgerDatabase, LedgerTransaction};
 use super::error::{CommitError, OperationError};
 use super::handle::{Ledger, LedgerRequest, MAX_QUEUED_REQUESTS, ReadError, ReplySender};
 use super::place::LedgerPlace;
 use super::tables::RowError;
 use super::tables::{history, meta, outbox, stores};
 use super::{LedgerChange, SecretSealer};
-use crate::common::{ErrorChain, crash_point};
+use crate::common::ErrorChain;
 
 /// Maximum number of commits per transaction. It limits the wait of the first one.
 const MAX_BATCH: usize = 128;
@@ -60,12 +61,12 @@ impl LedgerWriter {
 
 /// Starts the thread.
 pub(super) fn start_writer(
-    connection: Connection,
+    database: LedgerDatabase,
     sealer: SecretSealer,
     place: LedgerPlace,
 ) -> io::Result<(Ledger, LedgerWriter)> {
     let (requests, inbox) = mpsc::channel(MAX_QUEUED_REQUESTS);
-    let (thread, closed) = spawn_watched(move || run_writer(connection, &sealer, &place, inbox))?;
+    let (thread, closed) = spawn_watched(move || run_writer(database, &sealer, &place, inbox))?;
     Ok((Ledger::new(requests.clone()), LedgerWriter { requests, closed, thread }))
 }
 
@@ -83,7 +84,7 @@ fn spawn_watched(
 }
 
 fn run_writer(
-    mut connection: Connection,
+    mut database: LedgerDatabase,
     sealer: &SecretSealer,
     place: &LedgerPlace,
     mut inbox: mpsc::Receiver<LedgerRequest>,
@@ -102,27 +103,27 @@ fn run_writer(
                 Err(_) => break None,
             }
         };
-        commit_batch(&mut connection, sealer, place, &mut batch);
+        commit_batch(&mut database, sealer, place, &mut batch);
         match other {
             Some(LedgerRequest::Commit(change, reply)) => {
                 batch.push((change, reply));
-                commit_batch(&mut connection, sealer, place, &mut batch);
+                commit_batch(&mut database, sealer, place, &mut batch);
             }
             Some(LedgerRequest::Close) => break,
-            Some(other) => answer_request(&connection, sealer, place, other),
+            Some(other) => answer_request(&mut database, sealer, place, other),
             None => {}
         }
     }
     inbox.close();
     // Dropping the remaining requests answers them with `Closed`. SQLite runs a checkpoint on
     // close.
-    drop(connection);
+    drop(database);
 }
 
 /// Commits all changes in one transaction. Each change has its own savepoint, so that a conflict
 /// rolls back only that change.
 fn commit_batch(
-    connection: &mut Connection,
+    database: &mut LedgerDatabase,
     sealer: &SecretSealer,
     place: &LedgerPlace,
     batch: &mut Vec<PendingCommit>,
@@ -138,7 +139,7 @@ fn commit_batch(
         return;
     }
     let changes: Vec<&LedgerChange> = batch.iter().map(|(change, _)| change).collect();
-    match commit_all(connection, sealer, &changes) {
+    match commit_all(database, sealer, &changes) {
         Ok(results) => {
             for ((_, reply), result) in batch.drain(..).zip(results) {
                 let _ = reply.send(result.map_err(CommitError::from));
@@ -153,28 +154,27 @@ fn commit_batch(
 }
 
 fn commit_all(
-    connection: &mut Connection,
+    database: &mut LedgerDatabase,
     sealer: &SecretSealer,
     changes: &[&LedgerChange],
 ) -> rusqlite::Result<Vec<Result<(), OperationError>>> {
-    let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut results = Vec::with_capacity(changes.len());
-    for change in changes {
-        let savepoint = transaction.savepoint()?;
-        let result =
-            change.operations().iter().try_for_each(|op| apply_operation(&savepoint, sealer, op));
-        match result {
-            Ok(()) => savepoint.commit()?,
-            // The disk failed, so no commit of this batch would succeed.
-            Err(OperationError::Sqlite(error)) => return Err(error),
-            Err(_) => savepoint.finish()?,
+    database.transact(|transaction| {
+        let mut results = Vec::with_capacity(changes.len());
+        for change in changes {
+            let result = transaction.run_part(|connection| {
+                change
+                    .operations()
+                    .iter()
+                    .try_for_each(|op| apply_operation(connection, sealer, op))
+            })?;
+            match result {
+                // The disk failed, so no commit of this batch would succeed.
+                Err(OperationError::Sqlite(error)) => return Err(error),
+                result => results.push(result),
+            }
         }
-        results.push(result);
-    }
-    crash_point("commit.before");
-    transaction.commit()?;
-    crash_point("commit.after");
-    Ok(results)
+        Ok(results)
+    })
 }
 
 fn apply_operation(
@@ -208,7 +208,7 @@ fn apply_operation(
 /// Answers a request. Sending the reply fails only if its receiver no longer waits, so the error is
 /// ignored.
 fn answer_request(
-    connection: &Connection,
+    database: &mut LedgerDatabase,
     sealer: &SecretSealer,
     place: &LedgerPlace,
     request: LedgerRequest,
@@ -216,30 +216,39 @@ fn answer_request(
     let check_place = || place.check().map_err(|error| CommitError::Displaced(error.to_string()));
     match request {
         LedgerRequest::NextEpoch(now, reply) => {
-            let next_epoch = || meta::next_epoch(connection, now).map_err(to_commit_error);
-            let _ = reply.send(check_place().and_then(|()| next_epoch()));
+            let next_epoch =
+                |all: &mut LedgerTransaction<'_>| meta::next_epoch(all.connection(), now);
+            let _ = reply.send(
+                check_place().and_then(|()| database.transact(next_epoch).map_err(to_commit_error)),
+            );
         }
         LedgerRequest::CheckWritable(reply) => {
-            let write = || meta::write_probe(connection).map_err(to_commit_error);
-            let _ = reply.send(check_place().and_then(|()| write()));
+            let write = |all: &mut LedgerTransaction<'_>| meta::write_probe(all.connection());
+            let _ = reply.send(
+                check_place().and_then(|()| database.transact(write).map_err(to_commit_error)),
+            );
         }
         LedgerRequest::Credentials(store, reply) => {
-            let _ = reply.send(stores::load_credentials(connection, &store, sealer));
+            let _ = reply.send(stores::load_credentials(database.reader(), &store, sealer));
         }
         LedgerRequest::PendingNotices(store, limit, reply) => {
-            let _ = reply
-                .send(outbox::pending_notices(connection, store, limit).map_err(to_read_error));
+            let _ = reply.send(
+                outbox::pending_notices(database.reader(), store, limit).map_err(to_read_error),
+            );
         }
         LedgerRequest::OutboxDepth(store, behind, reply) => {
-            let waiting = outbox::outbox_depth(connection, store, behind).map_err(RowError::from);
+            let waiting =
+                outbox::outbox_depth(database.reader(), store, behind).map_err(RowError::from);
             let _ = reply.send(waiting.map_err(to_read_error));
         }
         LedgerRequest::StoresWithPending(reply) => {
-            let _ = reply.send(outbox::stores_with_pending(connection).map_err(to_read_error));
+            let _ =
+                reply.send(outbox::stores_with_pending(database.reader()).map_err(to_read_error));
         }
         LedgerRequest::History(store, limit, reply) => {
-            let _ = reply
-                .send(history::newest_entries(connection, store, limit).map_err(to_read_error));
+            let _ = reply.send(
+                history::newest_entries(database.reader(), store, limit).map_err(to_read_error),
+            );
         }
         LedgerRequest::Commit(..) | LedgerRequest::Close => {}
     }

@@ -28,7 +28,7 @@ use super::migrations;
 use super::migrations::Migration;
 use super::open_connection;
 use crate::ledger::tables::RowError;
-use crate::ledger::tables::{meta, outbox, stores};
+use crate::ledger::tables::{contents, meta, outbox, stores};
 
 /// Suffixes of SQLite's log files: write-ahead log and rollback journal.
 const LOG_SUFFIXES: [&str; 2] = [WAL_SUFFIX, "-journal"];
@@ -56,8 +56,9 @@ pub(super) enum Integrity {
     Damaged(String),
 }
 
-/// Checks the ledger and all of its records that the daemon acts on. The history is excluded: it
-/// may be large, only operators read it, and each line is checked when it is read.
+/// Checks the ledger and all of its records that the daemon acts on, and that no row of any table
+/// is missing. The lines of the history are not decoded: there may be many, only operators read
+/// them, and each line is checked when it is read.
 ///
 /// # Errors
 /// Returns the error of the system if the ledger cannot be read or the copy cannot be made. The
@@ -190,6 +191,9 @@ fn check_contents(
     if full_check {
         outbox::verify_all(&connection)?;
     }
+    contents::verify_contents(&connection, |table| {
+        full_check || ESSENTIAL_TABLES.contains(&table)
+    })?;
     Ok(Integrity::Good)
 }
 

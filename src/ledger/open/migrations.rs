@@ -2,9 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension as _};
 
+use crate::common::crash_point;
 use crate::ledger::tables::RowError;
-
-use crate::ledger::tables::meta;
+use crate::ledger::tables::{contents, meta};
 
 /// The `PRAGMA application_id` of a ledger: "ISAg".
 pub(super) const APPLICATION_ID: i32 = 0x4953_4167;
@@ -16,7 +16,10 @@ pub(crate) type Migration = fn(&Connection) -> Result<(), RowError>;
 
 /// All migrations: index `n` migrates from version `n` to `n + 1`. Released migrations are never
 /// edited.
-pub(crate) const MIGRATIONS: &[Migration] = &[migrate_to_v1];
+pub(crate) const MIGRATIONS: &[Migration] = &[migrate_to_v1, migrate_to_v2];
+
+/// The first version that counts its rows.
+const FIRST_COUNTED_VERSION: i32 = 2;
 
 fn migrate_to_v1(connection: &Connection) -> Result<(), RowError> {
     Ok(connection.execute_batch(V1_SCHEMA)?)
@@ -85,6 +88,19 @@ const V1_SCHEMA: &str = "
     CREATE INDEX history_of_store ON history (store, id);
 ";
 
+fn migrate_to_v2(connection: &Connection) -> Result<(), RowError> {
+    Ok(connection.execute_batch(V2_CHANGES)?)
+}
+
+const V2_CHANGES: &str = "
+    -- One row: how many rows each table has, and the sum of their sums.
+    CREATE TABLE contents (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        tables TEXT NOT NULL,
+        sum BLOB NOT NULL
+    ) STRICT;
+";
+
 /// Returns the version after the last migration.
 pub(super) fn latest_version(migration_list: &[Migration]) -> i32 {
     i32::try_from(migration_list.len()).unwrap_or(i32::MAX)
@@ -95,7 +111,8 @@ pub(crate) fn schema_version(connection: &Connection) -> rusqlite::Result<i32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-/// Runs all missing migrations in one transaction.
+/// Runs all missing migrations in one transaction, and counts the rows of the result. The rows of
+/// the older ledger are verified first, because a new count would hide that some are missing.
 pub(super) fn run_migrations(
     connection: &mut Connection,
     migration_list: &[Migration],
@@ -110,6 +127,9 @@ pub(super) fn run_migrations(
     // within a transaction.
     connection.pragma_update(None, "foreign_keys", false)?;
     let transaction = connection.transaction()?;
+    if from >= FIRST_COUNTED_VERSION {
+        contents::verify_contents(&transaction, |_| true)?;
+    }
     for step in steps {
         step(&transaction)?;
     }
@@ -120,6 +140,9 @@ pub(super) fn run_migrations(
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", latest_version(migration_list))?;
     meta::set_written_by(&transaction, env!("CARGO_PKG_VERSION"))?;
+    contents::record_contents(&transaction)?;
+    crash_point("migration.before");
     transaction.commit()?;
+    crash_point("migration.after");
     Ok(connection.pragma_update(None, "foreign_keys", true)?)
 }

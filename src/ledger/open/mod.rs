@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::database::LedgerDatabase;
 use super::place::LedgerPlace;
 use super::tables::RowError;
+use super::tables::contents;
 use super::tables::meta;
 use super::tables::stores;
 use super::tables::stores::LoadedStore;
@@ -137,11 +139,13 @@ pub(super) fn open_with_migrations(
         bad => OpenError::Damaged { path: path.clone(), what: ErrorChain(&bad).to_string() },
     };
     let mut connection = open_connection(&path).map_err(sqlite_error)?;
-    migrations::run_migrations(&mut connection, migration_list).map_err(to_open_error)?;
-    let epoch = meta::next_epoch(&connection, now).map_err(to_open_error)?;
-    let sealed_before = stores::has_secrets(&connection).map_err(sqlite_error)?;
+    migrations::run_migrations(&mut connection, migration_list).map_err(&to_open_error)?;
+    let mut database = LedgerDatabase::new(connection).map_err(&to_open_error)?;
+    let next_epoch = database.transact(|all| meta::next_epoch(all.connection(), now));
+    let epoch = next_epoch.map_err(&to_open_error)?;
+    let sealed_before = stores::has_secrets(database.reader()).map_err(sqlite_error)?;
     let sealer = SecretSealer::load_key(state, credentials, sealed_before)?;
-    let mut stores = stores::load_stores(&connection).map_err(to_open_error)?;
+    let mut stores = stores::load_stores(database.reader()).map_err(to_open_error)?;
     for store in &mut stores {
         store.durable.position = Position::start_of(epoch);
     }
@@ -153,7 +157,7 @@ pub(super) fn open_with_migrations(
         sibling_path(&path, "-wal"),
     ])
     .map_err(unusable)?;
-    let (ledger, writer) = writer::start_writer(connection, sealer, place).map_err(unusable)?;
+    let (ledger, writer) = writer::start_writer(database, sealer, place).map_err(unusable)?;
     Ok(OpenedLedger { ledger, writer, stores, epoch })
 }
 
@@ -169,11 +173,13 @@ fn create_ledger(migration_list: &[Migration], dir: &Path, path: &Path) -> Resul
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(&fresh, flags).map_err(sqlite_error)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(sqlite_error)?;
-    migrations::run_migrations(&mut connection, migration_list).map_err(|error| match error {
+    let written = migrations::run_migrations(&mut connection, migration_list)
+        .and_then(|()| Ok(meta::initialize(&connection)?))
+        .and_then(|()| contents::record_contents(&connection));
+    written.map_err(|error| match error {
         RowError::Sqlite(source) => sqlite_error(source),
         bad => unusable(io::Error::other(bad)),
     })?;
-    meta::initialize(&connection).map_err(sqlite_error)?;
     connection.close().map_err(|(_, error)| sqlite_error(error))?;
     durable_file::publish_file(dir, &fresh, path).map_err(unusable)
 }

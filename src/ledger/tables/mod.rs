@@ -1,6 +1,8 @@
 //! The tables of the ledger: their statements, the rows that these read and write, and the checksum
-//! of each row. The checksum detects rows that a disk error or a manual edit has changed.
+//! of each row. The checksum detects rows that a disk error or a manual edit has changed. The
+//! contents row detects rows that are missing or outdated ([`contents`]).
 
+pub(super) mod contents;
 pub(super) mod history;
 pub(super) mod meta;
 pub(super) mod outbox;
@@ -27,6 +29,12 @@ pub(crate) enum RowError {
     /// The row belongs to a store that does not exist.
     #[error("a row of table {0} belongs to no store")]
     Orphan(String),
+    /// The number of rows of some tables is not the recorded one. The text names each of them.
+    #[error("{0}")]
+    Miscounted(String),
+    /// The number of rows is right, but not all of them are those that were written last.
+    #[error("a row of table {0} is not the one that was written last")]
+    Replaced(String),
     /// SQLite returned an error.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),

@@ -213,9 +213,11 @@ pub(crate) fn load_credentials(
         match error {
             RowError::Sqlite(_) => Fault::new(Reason::StateDiskTrouble, details)
                 .with_remedy("check the disk of state.dir and repair it"),
-            RowError::Changed(_) | RowError::Undecodable { .. } | RowError::Orphan(_) => {
-                Fault::new(Reason::SecretUnreadable, details)
-            }
+            RowError::Changed(_)
+            | RowError::Undecodable { .. }
+            | RowError::Orphan(_)
+            | RowError::Miscounted(_)
+            | RowError::Replaced(_) => Fault::new(Reason::SecretUnreadable, details),
         }
     };
     let uuid = store.uuid.to_string();

@@ -41,6 +41,12 @@ fn sql(place: &TestStateDir, statement: &str) {
     sqlite.execute_batch(statement).unwrap();
 }
 
+/// Counts the rows anew, as if the program had written what a test has changed.
+fn recount(place: &TestStateDir) {
+    let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
+    tables::contents::record_contents(&sqlite).unwrap();
+}
+
 #[tokio::test]
 async fn a_changed_row_is_found_by_its_checksum() {
     for statement in [
@@ -64,6 +70,145 @@ async fn a_changed_row_is_found_by_its_checksum() {
     }
 }
 
+/// The rows that are left are valid, so that only the count tells.
+#[tokio::test]
+async fn rows_that_are_missing_or_too_many_are_found_in_every_table() {
+    let of_first = format!("store = '{}'", uuid(1));
+    let copy_of_notice = "INSERT INTO outbox SELECT store, epoch + 1, seq, notice, sum FROM outbox";
+    for (table, statement) in [
+        ("workers", "DELETE FROM workers".to_owned()),
+        ("workers", format!("DELETE FROM workers WHERE {of_first}")),
+        ("secrets", "DELETE FROM secrets".to_owned()),
+        ("secrets", format!("DELETE FROM secrets WHERE {of_first}")),
+        ("outbox", "DELETE FROM outbox".to_owned()),
+        ("outbox", format!("DELETE FROM outbox WHERE {of_first}")),
+        ("outbox", copy_of_notice.to_owned()),
+        ("history", "DELETE FROM history".to_owned()),
+        ("history", "DELETE FROM history WHERE id = 2".to_owned()),
+        (
+            "history",
+            "INSERT INTO history SELECT id + 9, store, at, entry, sum FROM history".to_owned(),
+        ),
+        (
+            "stores",
+            format!("PRAGMA foreign_keys = OFF; DELETE FROM stores WHERE uuid = '{}'", uuid(1)),
+        ),
+        ("stores", "PRAGMA foreign_keys = OFF; DELETE FROM stores".to_owned()),
+        ("meta", "DELETE FROM meta WHERE key = 'written_by'".to_owned()),
+        ("contents", "DELETE FROM contents".to_owned()),
+        (
+            "contents",
+            "UPDATE contents SET tables = replace(tables, 'workers=3', 'workers=2')".to_owned(),
+        ),
+    ] {
+        let place = filled().await;
+        sql(&place, &statement);
+        let error = refusal(&place);
+        assert!(matches!(error, OpenError::Damaged { .. }), "{statement}: {error}");
+        let told = error.to_string();
+        assert!(told.contains(&format!("table {table} ")), "{statement}: {told}");
+        assert!(told.contains("restore all of them from one copy"), "{told}");
+    }
+}
+
+/// Each row matches its own checksum: it was written by this program, but not last.
+#[tokio::test]
+async fn a_row_that_is_an_earlier_version_of_itself_is_found_in_every_table() {
+    let tables =
+        ["stores", "standings", "secrets", "workers", "outbox", "history", "meta", "contents"];
+    for table in tables {
+        let place = filled().await;
+        let earlier = place.power_loss_copy();
+        let opened = place.open();
+        let later = LedgerChange::new()
+            .save_store(Store { name: "later".to_owned(), ..store(1) })
+            .save_record(uuid(1), durable(Status::Disconnected))
+            .replace_secrets(uuid(1), SshCredentials::password(Secret::new("later".to_owned())))
+            .save_stuck_worker(uuid(1), ProcessId { pid: 4712, start_time: 99 })
+            .coalesce(
+                Position { epoch: Epoch(5), seq: Seq(1) },
+                Notice { transition_count: 9, ..notice(1, 5, 1) },
+            );
+        opened.ledger.commit(later).await.unwrap();
+        opened.writer.close_ledger().await;
+        place.open().writer.close_ledger().await;
+        let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
+        sqlite.execute("ATTACH ?1 AS earlier", [earlier.ledger().to_str().unwrap()]).unwrap();
+        // History is only ever added, so that a later line takes the place of the earlier one.
+        let statement = match table {
+            "history" => {
+                "UPDATE history SET (store, at, entry, sum) = (SELECT store, at, entry, sum \
+                          FROM history AS other WHERE other.id = 2) WHERE id = 1"
+                    .to_owned()
+            }
+            _ => format!(
+                "PRAGMA foreign_keys = OFF; REPLACE INTO main.{table} SELECT * FROM earlier.{table}"
+            ),
+        };
+        sqlite.execute_batch(&statement).unwrap();
+        drop(sqlite);
+        let error = refusal(&place);
+        assert!(matches!(error, OpenError::Damaged { .. }), "{table}: {error}");
+        let expected = match table {
+            "contents" => "is not the one that was written last".to_owned(),
+            table => format!("a row of table {table} is not the one that was written last"),
+        };
+        assert!(error.to_string().contains(&expected), "{table}: {error}");
+    }
+}
+
+/// A ledger cannot tell that all of it is old. Only the positions of its notices stay new.
+#[tokio::test]
+async fn an_earlier_copy_of_the_whole_ledger_is_accepted_with_new_positions() {
+    let place = filled().await;
+    let earlier = place.power_loss_copy();
+    let opened = place.open_at(Timestamp(NOW.0 + 1)).unwrap();
+    let last = opened.epoch;
+    opened.ledger.commit(LedgerChange::new().remove_store(uuid(1))).await.unwrap();
+    opened.writer.close_ledger().await;
+    let restored = earlier.open_at(Timestamp(NOW.0 + 2)).unwrap();
+    assert_eq!(restored.stores.len(), 3);
+    assert!(restored.epoch > last);
+    restored.writer.close_ledger().await;
+}
+
+#[tokio::test]
+async fn changes_that_were_rolled_back_or_cascaded_are_counted_as_they_ended() {
+    let place = filled().await;
+    let opened = place.open();
+    let ledger = &opened.ledger;
+    let twice = added(4).enqueue(notice(4, 5, 1)).enqueue(notice(4, 5, 1));
+    let (kept, bad) = tokio::join!(ledger.commit(added(5)), ledger.commit(twice));
+    kept.unwrap();
+    bad.unwrap_err();
+    ledger.commit(LedgerChange::new().remove_store(uuid(1))).await.unwrap();
+    ledger.commit(LedgerChange::new().clear_stuck_worker(uuid(2))).await.unwrap();
+    ledger.check_writable().await.unwrap();
+    let cut = place.power_loss_copy();
+    opened.writer.close_ledger().await;
+    for place in [cut, place] {
+        let opened = place.open();
+        let uuids: Vec<_> = opened.stores.iter().map(|loaded| loaded.store.uuid).collect();
+        assert_eq!(uuids, [uuid(2), uuid(3), uuid(5)]);
+        opened.writer.close_ledger().await;
+    }
+}
+
+/// A later format must not add a table that nobody counts.
+#[tokio::test]
+async fn every_table_is_counted() {
+    let place = filled().await;
+    let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
+    let text: String =
+        sqlite.query_row("SELECT tables FROM contents", [], |row| row.get(0)).unwrap();
+    let counted = text.split(' ').map(|entry| entry.split_once('=').unwrap().0.to_owned());
+    let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'contents'
+                  ORDER BY name";
+    let tables =
+        tables::query_map(&sqlite, tables, [], |row| Ok(row.get::<_, String>(0)?)).unwrap();
+    assert_eq!(counted.collect::<Vec<_>>(), tables);
+}
+
 /// Beyond 64 MiB a start does not read the whole outbox, but no notice is sent unchecked.
 #[tokio::test]
 async fn the_outbox_of_a_large_ledger_is_verified_when_it_is_read() {
@@ -71,11 +216,17 @@ async fn the_outbox_of_a_large_ledger_is_verified_when_it_is_read() {
     let long = "INSERT INTO history (store, at, entry, sum)
                 SELECT uuid, 1, hex(zeroblob(33 << 20)), x'' FROM stores LIMIT 1";
     sql(&place, long);
+    recount(&place);
     sql(&place, "UPDATE outbox SET notice = replace(notice, 'Connecting', 'Connected')");
     let opened = place.open();
     let told = opened.ledger.pending_notices(uuid(1), 9).await.unwrap_err().to_string();
     assert!(told.contains("a row of table outbox does not match its checksum"), "{told}");
     opened.writer.close_ledger().await;
+    // It is counted all the same.
+    let deleted = place.power_loss_copy();
+    sql(&deleted, "DELETE FROM outbox WHERE epoch = 5");
+    let error = refusal(&deleted).to_string();
+    assert!(error.contains("table outbox has 0 rows, but 3 were written"), "{error}");
     sql(&place, "UPDATE standings SET standing = replace(standing, 'Connected', 'Connecting')");
     assert!(matches!(place.try_open().unwrap_err(), OpenError::Damaged { .. }));
 }
@@ -99,12 +250,9 @@ async fn an_epoch_that_is_none_is_damage_and_is_not_guessed() {
 /// The store is served, so that its other faults are reported, but no login is made.
 #[tokio::test]
 async fn a_changed_secret_is_found_by_its_checksum_and_concerns_its_own_store_alone() {
-    for change in [
-        "sealed = x'00'",
-        "sealed = CAST(sealed || 'x' AS BLOB)",
-        "field = 'private_key'",
-        "sum = x''",
-    ] {
+    for change in
+        ["sealed = x'00'", "sealed = CAST(sealed || 'x' AS BLOB)", "field = 'private_key'"]
+    {
         let place = filled().await;
         sql(&place, &format!("UPDATE secrets SET {change} WHERE store = '{}'", uuid(1)));
         let opened = place.open();
@@ -116,10 +264,12 @@ async fn a_changed_secret_is_found_by_its_checksum_and_concerns_its_own_store_al
     }
 }
 
+/// The loss happens while the ledger is open, or a ledger of format 1 already had it.
 #[tokio::test]
 async fn a_lost_secret_is_reported_and_not_taken_for_none() {
     let place = filled().await;
     sql(&place, &format!("DELETE FROM secrets WHERE store = '{}'", uuid(1)));
+    recount(&place);
     let opened = place.open();
     let fault = opened.ledger.credentials(&store(1)).await.unwrap_err();
     assert_eq!(fault.reason(), Reason::SecretUnreadable);

@@ -1,8 +1,8 @@
 //! Ledgers that earlier versions have written: this program reads every row of them exactly, and an
 //! open changes nothing but the epoch.
 //!
-//! `fixtures/v1` holds the files of a state directory of format 1: the database after a clean stop,
-//! and the master key. The key seals only the invented secrets of [`super::fixture_contents`].
+//! `fixtures/vN` holds the files of a state directory of format N: the database after a clean stop,
+//! and the master key. Each key seals only the invented secrets of [`super::fixture_contents`].
 //!
 //! To make a fixture of a later format, run `LEDGER_FIXTURE=src/ledger/tests/fixtures/vN cargo test
 //! --lib ledger::tests::fixture` with the program that introduces the format, before it is
@@ -32,15 +32,22 @@ const V1: Fixture = Fixture {
     master_key: include_bytes!("fixtures/v1/master-key"),
 };
 
+const V2: Fixture = Fixture {
+    ledger: include_bytes!("fixtures/v2/ledger.sqlite"),
+    master_key: include_bytes!("fixtures/v2/master-key"),
+};
+
 /// The fixture in the format of this program.
-const NEWEST: Fixture = V1;
+const NEWEST: Fixture = V2;
 
 type Rows = BTreeMap<String, Vec<Vec<Value>>>;
 
-/// All rows of all tables.
+/// All rows of all tables. The contents row is left out, because it changes with every other one.
 fn rows(place: &TestStateDir) -> Rows {
     let sqlite = Connection::open(place.ledger()).unwrap();
-    let mut tables = sqlite.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").unwrap();
+    let mut tables = sqlite
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'contents'")
+        .unwrap();
     let tables = tables.query_map([], |row| row.get(0)).unwrap();
     let read = |table: String| {
         let mut statement = sqlite.prepare(&format!("SELECT * FROM {table}")).unwrap();
@@ -90,7 +97,7 @@ fn exposed(credentials: &SshCredentials) -> [Option<&str>; 3] {
 
 #[tokio::test]
 async fn a_ledger_of_an_earlier_version_is_read_exactly() {
-    for fixture in [V1] {
+    for fixture in [V1, V2] {
         let place = fixture.place();
         let opened = place.open();
         assert_eq!(opened.epoch, Epoch(NOW.0.unsigned_abs() + 1));
@@ -138,6 +145,23 @@ async fn opening_a_ledger_of_the_same_format_changes_nothing_but_the_epoch() {
     assert_eq!(epoch, Some(text(NOW.0)));
     assert_eq!(facts_and_rows(&place), (facts, stored));
     assert_eq!(fs::read(place.path().join("master-key")).unwrap(), NEWEST.master_key);
+}
+
+#[tokio::test]
+async fn a_ledger_of_format_1_keeps_every_row_through_its_migration() {
+    let place = V1.place();
+    assert_eq!(versions(&place).0, 1);
+    let (mut facts, stored) = facts_and_rows(&place);
+    place.open().writer.close_ledger().await;
+    assert_eq!(versions(&place).0, i32::try_from(MIGRATIONS.len()).unwrap());
+    facts.insert("epoch".to_owned(), text(NOW.0 + 1));
+    facts.insert("written_by".to_owned(), text(env!("CARGO_PKG_VERSION")));
+    assert_eq!(facts_and_rows(&place), (facts, stored));
+    // From now on a missing row is noticed.
+    let sqlite = Connection::open(place.ledger()).unwrap();
+    sqlite.execute_batch("DELETE FROM workers").unwrap();
+    drop(sqlite);
+    assert!(matches!(place.try_open(), Err(OpenError::Damaged { .. })));
 }
 
 /// Other programs read the same rows, and a sum that differed would be damage to the version

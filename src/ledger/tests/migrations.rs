@@ -23,8 +23,13 @@ fn second(connection: &rusqlite::Connection) -> Result<(), RowError> {
     Ok(())
 }
 
-fn migration_list(second: Migration) -> [Migration; 2] {
-    [MIGRATIONS[0], second]
+/// The migrations of this program, and one more.
+fn migration_list(next: Migration) -> Vec<Migration> {
+    MIGRATIONS.iter().copied().chain([next]).collect()
+}
+
+fn newest_version() -> i32 {
+    i32::try_from(MIGRATIONS.len()).unwrap()
 }
 
 /// An older ledger after a clean stop, and one with its log next to it.
@@ -32,6 +37,7 @@ async fn older() -> [TestStateDir; 2] {
     let place = filled().await;
     let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
     sqlite.execute_batch(OLDER).unwrap();
+    tables::contents::record_contents(&sqlite).unwrap();
     let power_loss_copy = place.power_loss_copy();
     drop(sqlite);
     [place, power_loss_copy]
@@ -49,7 +55,7 @@ async fn an_older_ledger_is_examined_and_brought_to_our_version() {
         assert_eq!(opened.ledger.history(uuid(1), 9).await.unwrap().lines, [entry(NOW.0)]);
         opened.writer.close_ledger().await;
         let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
-        assert_eq!(migrations::schema_version(&sqlite).unwrap(), 2);
+        assert_eq!(migrations::schema_version(&sqlite).unwrap(), newest_version() + 1);
         drop(sqlite);
         // The migration does not run twice, and the error names the previous program.
         place
@@ -58,7 +64,8 @@ async fn an_older_ledger_is_examined_and_brought_to_our_version() {
             .writer
             .close_ledger()
             .await;
-        let OpenError::Newer { found: 2, .. } = place.try_open().unwrap_err() else { panic!() };
+        let OpenError::Newer { found, .. } = place.try_open().unwrap_err() else { panic!() };
+        assert_eq!(found, newest_version() + 1);
     }
 }
 
@@ -109,4 +116,25 @@ async fn a_table_can_be_recreated_without_losing_rows_that_refer_to_it() {
         .commit(LedgerChange::new().remove_store(uuid(1)).add_history(uuid(9), entry(1)));
     assert!(gone.await.is_err(), "references hold again");
     opened.writer.close_ledger().await;
+}
+
+/// A migration counts the rows of its result. It must not count a loss as the new state.
+#[tokio::test]
+async fn an_older_ledger_with_a_missing_row_is_not_migrated() {
+    for (table, statement) in [
+        ("workers", "DELETE FROM workers"),
+        ("history", "DELETE FROM history WHERE id = 1"),
+        ("secrets", "UPDATE secrets SET sum = x'0000000000000000'"),
+    ] {
+        for place in older().await {
+            let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
+            sqlite.execute_batch(statement).unwrap();
+            let place = place.power_loss_copy();
+            let before = contents(&place);
+            let error = place.open_with_migrations(&migration_list(second), NOW).unwrap_err();
+            assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+            assert!(error.to_string().contains(&format!("table {table} ")), "{error}");
+            assert_eq!(contents(&place), before);
+        }
+    }
 }

@@ -141,6 +141,7 @@ async fn a_sealed_secret_serves_its_own_store_and_field_alone() {
             rusqlite::params![sealed, sum, uuid(2).to_string()],
         )
         .unwrap();
+    crate::ledger::tables::contents::record_contents(&sqlite).unwrap();
     drop(sqlite);
     let opened = place.open();
     opened.ledger.credentials(&store(1)).await.unwrap();

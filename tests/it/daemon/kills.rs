@@ -9,6 +9,8 @@ use imagestore_agent::cli::DaemonResponse;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 
+#[cfg(feature = "crash-points")]
+use crate::daemon::ledger_damage::MIGRATION_POINTS;
 use crate::support::agent::{Agent, callback, store};
 use crate::support::event_order::EventOrder;
 use crate::support::filesystems::MountedFs;
@@ -319,8 +321,9 @@ fn every_labelled_point_is_killed_at() {
             }
         }
     }
-    let killed: Vec<&str> = POINTS.iter().map(|(label, _)| *label).collect();
-    assert_eq!(labels, killed.into_iter().map(str::to_owned).collect());
+    let migration = MIGRATION_POINTS.iter().map(|(label, ..)| *label);
+    let killed = POINTS.iter().map(|(label, _)| *label).chain(migration);
+    assert_eq!(labels, killed.map(str::to_owned).collect());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

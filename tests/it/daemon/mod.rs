@@ -20,6 +20,7 @@ mod host_keys;
 mod hostile;
 mod isolation;
 mod kills;
+mod ledger_damage;
 mod log;
 mod login_lockout;
 mod many_stores;
