@@ -211,9 +211,17 @@ mod tests {
     #[test]
     fn a_disk_that_fails_here_and_is_healthy_on_the_host_is_stale() {
         let same = || shown(Some(RemoteMarker::Same));
-        let r = by_attempt(record(Status::Connected), same(), Some(Reason::IoError));
-        assert!(is_held(&r));
-        assert!(!is_held(&by_attempt(r, same(), None)));
+        for reason in [
+            Reason::IoError,
+            Reason::StaleHandle,
+            Reason::DiskRemoved,
+            Reason::FilesystemServerGone,
+            Reason::FilesystemServerUnreachable,
+        ] {
+            let r = by_attempt(record(Status::Connected), same(), Some(reason));
+            assert!(is_held(&r), "{reason}");
+            assert!(!is_held(&by_attempt(r, same(), None)), "{reason}");
+        }
         let r = by_attempt(record(Status::Connected), same(), Some(Reason::ProbeTimeout));
         assert!(!is_held(&r));
     }

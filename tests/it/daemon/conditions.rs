@@ -7,6 +7,7 @@ use nix::libc::{ENFILE, ENOMEM, EOPNOTSUPP};
 use serde_json::json;
 
 use crate::support::agent::{Agent, store};
+use crate::support::failures::expect_failure;
 use crate::support::filesystems::MountedFs;
 use crate::support::fuse::{Behaviour, Figures, Fuse, Op};
 use crate::support::health::{changes, check, condition};
@@ -224,6 +225,10 @@ async fn a_lack_of_memory_or_descriptors_in_a_probe_disconnects_no_store() {
         fuse.set(op, Behaviour::Fail(errno));
         let health = agent.until_condition(&uuid, "not_probed", true).await;
         assert_eq!(health["inventory"]["status"], "Connected", "{health:#}");
+        let reply = agent.reconnect(&uuid).await;
+        assert_eq!(reply.status, 503, "{}", reply.body);
+        expect_failure(&reply, &["agent_busy"], &json!({}));
+        assert_eq!(agent.health(&uuid).await["inventory"]["status"], "Connected", "as before");
         fuse.release();
         agent.until_condition(&uuid, "not_probed", false).await;
     }
