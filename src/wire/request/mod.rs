@@ -5,8 +5,10 @@
 //! - Parsing accesses neither a disk nor a network.
 //!
 //! # Never
-//! - It never quotes input.
+//! - It never quotes a value. It names a key that an object has twice, and no other key of the
+//!   client.
 
+mod document;
 mod fields;
 mod params;
 
@@ -15,10 +17,9 @@ mod tests;
 
 use std::num::NonZeroU16;
 
-use serde_json::Value;
-
 use crate::common::skip_byte_order_mark;
 use crate::model::{AddStore, SshAddress, StoreUpdate, Tags};
+use document::{DocumentError, parse_unique};
 use fields::JsonFields;
 use params::{
     HOSTNAME_FORM, MAX_DESCRIPTION_CHARS, take_credentials, take_fingerprint, take_fingerprints,
@@ -179,19 +180,22 @@ pub(super) fn parse_document(body: &[u8]) -> Result<JsonFields, InvalidBody> {
     if body.trim_ascii().is_empty() {
         return Ok(JsonFields::empty());
     }
-    let document: Value = serde_json::from_slice(body).map_err(|error| {
-        let message = error.to_string();
-        let problem = message.split(" at line ").next().unwrap_or(&message);
-        let problem = if problem == "recursion limit exceeded" {
-            "nested deeper than 127 levels"
-        } else {
-            problem
-        };
-        InvalidBody::NotJson {
-            problem: problem.to_owned(),
-            line: error.line(),
-            column: error.column(),
-        }
+    let document = parse_unique(body).map_err(|error| match error {
+        DocumentError::RepeatedKey(path) => InvalidBody::Field(InvalidField {
+            path,
+            expected: "one value".to_owned(),
+            problem: Some("the object has this key more than once".to_owned()),
+        }),
+        DocumentError::Syntax(error) => syntax_error(&error),
     })?;
     Ok(JsonFields::from_document(document)?)
+}
+
+fn syntax_error(error: &serde_json::Error) -> InvalidBody {
+    let message = error.to_string();
+    let problem = match message.split(" at line ").next().unwrap_or(&message) {
+        "recursion limit exceeded" => "nested deeper than 127 levels",
+        problem => problem,
+    };
+    InvalidBody::NotJson { problem: problem.to_owned(), line: error.line(), column: error.column() }
 }
