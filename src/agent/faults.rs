@@ -22,8 +22,7 @@ pub(super) fn agent_stopping() -> Fault {
 
 /// The store was removed while a request for it was waiting.
 pub(super) fn store_removed() -> Fault {
-    Fault::new(Reason::AgentStopping, "the store was removed while the request was waiting")
-        .with_remedy("nothing to do: the daemon no longer serves the store")
+    Fault::new(Reason::StoreRemoved, "the store was removed while the request was waiting")
 }
 
 /// The ledger did not commit a change.

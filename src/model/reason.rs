@@ -205,6 +205,9 @@ reasons! {
     /// The daemon is stopping.
     AgentStopping "agent_stopping" Agent Soft
         "repeat the request when the daemon runs again";
+    /// The store was removed while a request for it was waiting.
+    StoreRemoved "store_removed" Agent Hard
+        "do nothing, or add the store again: the daemon no longer serves it";
     /// The daemon has too much to do.
     AgentBusy "agent_busy" Agent Soft
         "repeat the request after the time in Retry-After";

@@ -70,8 +70,16 @@ impl Registry {
         store: &StoreHandle,
         failure: AttemptFailure,
     ) -> ReconnectError {
-        let stopped = failure.root_fault().reason() == Reason::AgentStopping;
-        match stopped && store.is_closed() && self.wait_until_removed(uuid).await {
+        let is_removed = match failure.root_fault().reason() {
+            // The removal has been committed, also if the daemon stops now.
+            Reason::StoreRemoved => {
+                self.wait_until_removed(uuid).await;
+                true
+            }
+            Reason::AgentStopping => store.is_closed() && self.wait_until_removed(uuid).await,
+            _ => false,
+        };
+        match is_removed {
             true => ReconnectError::UnknownStore(uuid),
             false => ReconnectError::Failed(failure),
         }

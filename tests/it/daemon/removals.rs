@@ -44,3 +44,28 @@ async fn a_caller_that_asks_for_a_store_during_its_removal_gets_unknown_store() 
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_whose_store_is_removed_during_its_attempt_gets_unknown_store() {
+    needs_root!();
+    let (disk, sshd, user) = (MountedFs::of("ext4"), Builder::new().start(), User::create());
+    let mut agent = Agent::installed(&disk.path(), "");
+    agent.start();
+    let store = agent.add(&disk.path(), &sshd, &user).await;
+    sshd.freeze();
+    let (http, actions) =
+        (agent.http(), format!("/zstack/v1/backup-storage/image-store/{store}/actions"));
+    let mut reconnect = JoinSet::new();
+    reconnect.spawn(async move {
+        let body = serde_json::json!({"params": {}});
+        http.send_request(Method::PUT, &actions, Some(&body)).await.unwrap()
+    });
+    agent.until_status(&store, "Connecting").await;
+    let removed = agent.ask(Method::DELETE, &format!("/{store}"), None).await;
+    assert_eq!(removed.status, 200, "{}", removed.body);
+    let reply = reconnect.join_next().await.unwrap().unwrap();
+    sshd.thaw();
+    assert_eq!(reply.status, 404, "{}", reply.body);
+    assert_eq!(reply.body["error"]["code"], "SYS.1003", "{}", reply.body);
+    assert!(!reply.body.to_string().contains("agent_stopping"), "{}", reply.body);
+}
