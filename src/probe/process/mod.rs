@@ -4,6 +4,7 @@
 pub(super) mod limit;
 pub(super) mod orphans;
 pub(super) mod slot;
+mod spawn_error;
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -16,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::model::{Fault, ImageDir, Reason};
 use crate::probe::worker::protocol::{WorkerError, WorkerOperation, WorkerRequest, WorkerResponse};
 use slot::{WorkerGuard, WorkerSlot};
+use spawn_error::spawn_fault;
 
 /// Maximum length of a line that a worker sends, in bytes. A marker of 4 KiB, escaped, and a path
 /// of 2048 characters fit into it.
@@ -80,11 +82,7 @@ impl<'a> WorkerClient<'a> {
             .process_group(0)
             .kill_on_drop(true)
             .spawn();
-        slot.occupy(child.map_err(|error| {
-            agent_fault(format!("a worker process cannot be started: {error}"), dir).with_remedy(
-                "check the limits of file descriptors, processes and memory of this service",
-            )
-        })?);
+        slot.occupy(child.map_err(|error| spawn_fault(&error, &program.path, dir))?);
         Ok(())
     }
 
