@@ -11,7 +11,7 @@ use imagestore_agent::common::{
     Timestamp, escape_hidden, has_colours, print_bytes, report_line, report_text,
 };
 use imagestore_agent::model::Secret;
-use imagestore_agent::settings::{Settings, environment_variables, format_report};
+use imagestore_agent::settings::{ListenUse, Settings, environment_variables, format_report};
 use imagestore_agent::{demo, probe};
 
 fn main() -> ExitCode {
@@ -70,8 +70,10 @@ fn show_usage(error: &clap::Error) -> ExitStatus {
 }
 
 fn with_settings(args: &Args, then: impl FnOnce(&Settings) -> ExitStatus) -> ExitStatus {
-    match Settings::load(args.config.as_deref(), environment_variables()) {
-        Ok(settings) => then(&settings),
+    // None of these commands opens an address to listen on.
+    let config = args.config.as_deref();
+    match Settings::load_for(ListenUse::Replaced, config, environment_variables()) {
+        Ok(loaded) => then(&loaded.settings),
         Err(error) => {
             report_text(&format_report(error.setting_faults()));
             ExitStatus::Failed

@@ -74,12 +74,12 @@ impl PreparedDaemon {
         mut reloads: mpsc::Receiver<()>,
     ) -> ExitStatus {
         let settings = self.settings.clone();
-        let addresses = self.addresses();
+        let (addresses, listen_use) = (self.addresses(), self.listen_use);
         // Holds the lock of the state directory until the end.
         let (mut running, _lock) = self.start();
         info!(?addresses, version = env!("CARGO_PKG_VERSION"), "serving");
         systemd::notify_ready();
-        let mut reload = Reload::new(config, settings);
+        let mut reload = Reload::new(config, listen_use, settings);
         let exit = loop {
             tokio::select! {
                 () = stop.cancelled() => break ExitStatus::Ok,
@@ -114,8 +114,19 @@ impl PreparedDaemon {
     }
 
     fn start(self) -> (RunningDaemon, StateDir) {
-        let Self { settings, state_dir, node, opened, client, tokens, tls, server, clock, random } =
-            self;
+        let Self {
+            settings,
+            state_dir,
+            node,
+            opened,
+            client,
+            tokens,
+            tls,
+            server,
+            clock,
+            random,
+            ..
+        } = self;
         let OpenedLedger { ledger, writer, stores, .. } = opened;
         let (stop_tasks, stop_notifier) = (CancellationToken::new(), CancellationToken::new());
         let (stop, tasks) = (stop_tasks.clone(), JoinSet::new());

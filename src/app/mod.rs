@@ -11,6 +11,7 @@
 mod cert_reload;
 mod daemon;
 mod init;
+mod location_check;
 mod process;
 mod reload;
 mod serve;

@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 use crate::common::run_blocking;
 use crate::http::TokenTable;
 use crate::management::{CallbackClient, EventSigner, load_signer};
-use crate::settings::{FilePolicy, Settings, environment_variables};
+use crate::settings::{FilePolicy, ListenUse, Settings, environment_variables};
 
 /// Maximum duration of one read. A disk that responds needs far less for these small files.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,6 +28,7 @@ type ReadFiles = Result<(Settings, TokenTable, Option<EventSigner>), String>;
 pub(super) struct Reload {
     /// The settings file, if one was named.
     config: Option<PathBuf>,
+    listen_use: ListenUse,
     /// The settings in force.
     settings: Settings,
     /// The newest read. A read that it supersedes is dropped.
@@ -37,10 +38,11 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    pub(super) fn new(config: Option<PathBuf>, settings: Settings) -> Self {
+    pub(super) fn new(config: Option<PathBuf>, listen_use: ListenUse, settings: Settings) -> Self {
         let read_permits = Arc::new(Semaphore::new(MAX_CONCURRENT_READS));
         Self {
             config,
+            listen_use,
             settings,
             current_read: JoinSet::new(),
             read_permits,
@@ -53,7 +55,9 @@ impl Reload {
     pub(super) fn start_read(&mut self) {
         self.current_read = JoinSet::new();
         let read_permits = Arc::clone(&self.read_permits);
-        self.current_read.spawn(read_files(self.config.clone(), read_permits, self.read_timeout));
+        let (config, listen_use) = (self.config.clone(), self.listen_use);
+        let read = move || read_blocking(config.as_deref(), listen_use);
+        self.current_read.spawn(read_files(read, read_permits, self.read_timeout));
     }
 
     /// Waits for the current read and returns its result. Returns `None` if no read runs.
@@ -99,7 +103,7 @@ impl Reload {
 }
 
 async fn read_files(
-    config: Option<PathBuf>,
+    read: impl FnOnce() -> ReadFiles + Send + 'static,
     read_permits: Arc<Semaphore>,
     read_timeout: Duration,
 ) -> ReadFiles {
@@ -108,16 +112,17 @@ async fn read_files(
     };
     let reading = run_blocking(Instant::now() + read_timeout, move || {
         let _permit = permit;
-        read_blocking(config.as_deref())
+        read()
     });
     reading.await.unwrap_or_else(|error| {
         Err(format!("the files could not be read within {read_timeout:?}: {error}"))
     })
 }
 
-fn read_blocking(config: Option<&Path>) -> ReadFiles {
-    let settings =
-        Settings::load(config, environment_variables()).map_err(|error| error.to_string())?;
+fn read_blocking(config: Option<&Path>, listen_use: ListenUse) -> ReadFiles {
+    let settings = Settings::load_for(listen_use, config, environment_variables())
+        .map_err(|error| error.to_string())?
+        .settings;
     let policy = FilePolicy::of_daemon(&settings.state);
     let tokens = match &settings.auth.tokens_file {
         Some(path) => TokenTable::load_file(path, &policy).map_err(|error| error.to_string())?,
@@ -156,7 +161,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pipe = dir.path().join("agent.toml");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let mut reload = Reload::new(Some(pipe.clone()), Settings::built_in());
+        let mut reload = Reload::new(Some(pipe.clone()), ListenUse::Opened, Settings::built_in());
         reload.read_timeout = Duration::from_millis(20);
         assert!(reload_error(&mut reload).await.contains("could not be read within"));
         // The read ends when a writer opens the pipe and closes it.

@@ -1,6 +1,8 @@
 //! The command `serve`: runs the daemon, from loading the settings to the exit status.
 
+use std::error::Error;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::panic::catch_unwind;
 use std::path::Path;
 use std::time::Duration;
@@ -17,17 +19,21 @@ use tracing::{error, warn};
 use super::process::{ExitStatus, stop_at_signals};
 use super::startup::{PreparedDaemon, StartupFiles};
 use crate::common::{
-    ErrorChain, THREAD_KEEP_ALIVE, Timestamp, report_line, report_text, run_blocking,
+    ErrorChain, THREAD_KEEP_ALIVE, Timestamp, is_resource_shortage, report_line, report_text,
+    run_blocking,
 };
 use crate::http::{AUDIT_CHANGE_EVENT, AUDIT_TARGET, InheritedSockets};
 use crate::settings::{
-    HostKeyPolicy, MASTER_KEY_FILE, Settings, environment_variables, format_report,
+    HostKeyPolicy, LoadedSettings, MASTER_KEY_FILE, Settings, environment_variables, format_report,
 };
 use crate::{systemd, telemetry};
 
 /// Number of runtime threads. The daemon mostly waits, so it needs few. With two, a task that
 /// computes does not delay the others.
 const WORKER_THREADS: usize = 2;
+
+/// Number of pairs of descriptors that a runtime opens.
+const RUNTIME_SOCKET_PAIRS: usize = 3;
 
 /// Maximum time for the system to provide the first thread for blocking work. It takes less than a
 /// millisecond unless a limit is reached.
@@ -37,8 +43,12 @@ const THREAD_TIMEOUT: Duration = Duration::from_secs(5);
 pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatus {
     // The files of SQLite have no mode of their own. The socket and the state directory set theirs.
     umask(Mode::from_bits_truncate(0o077));
-    let settings = match Settings::load(config, environment_variables()) {
-        Ok(settings) => settings,
+    let (tcp, unix) = systemd::inherited_listeners();
+    let inherited = InheritedSockets { tcp, unix };
+    let listen_use = inherited.listen_use();
+    let loaded = Settings::load_for(listen_use, config, environment_variables());
+    let LoadedSettings { settings, origins } = match loaded {
+        Ok(loaded) => loaded,
         Err(error) => {
             report_text(&format_report(error.setting_faults()));
             return ExitStatus::Settings;
@@ -54,7 +64,7 @@ pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatu
     let files = match StartupFiles::read_files(&settings, config) {
         Ok(files) => files,
         Err(error) => {
-            report_text(&format_report(error.setting_faults()));
+            report_text(&format_report(&origins.annotate(error.into_faults())));
             return ExitStatus::Settings;
         }
     };
@@ -66,19 +76,17 @@ pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatu
         }
     };
     log_risks(&settings, &files);
-    let (tcp, unix) = systemd::inherited_listeners();
-    let prepared =
-        match PreparedDaemon::new(settings, files, InheritedSockets { tcp, unix }, epoch_floor) {
-            Ok(prepared) => prepared,
-            Err(error) => {
-                error!(error = %ErrorChain(&error), "start failed");
-                return error.exit_status();
-            }
-        };
+    let prepared = match PreparedDaemon::new(settings, files, inherited, epoch_floor) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            log_failed_start(&error);
+            return error.exit_status();
+        }
+    };
     let runtime = match build_runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
-            error!(%error, "start failed");
+            log_failed_start(&error);
             return ExitStatus::Internal;
         }
     };
@@ -91,7 +99,8 @@ pub fn serve(config: Option<&Path>, epoch_floor: Option<Timestamp>) -> ExitStatu
 /// Builds the runtime.
 ///
 /// # Errors
-/// Returns the error of the system, such as a limit of threads. tokio reports that one by a panic.
+/// Returns the error of the system, such as a limit of descriptors or threads. tokio reports that
+/// of threads by a panic.
 fn build_runtime() -> io::Result<runtime::Runtime> {
     let build = || {
         runtime::Builder::new_multi_thread()
@@ -100,6 +109,10 @@ fn build_runtime() -> io::Result<runtime::Runtime> {
             .enable_all()
             .build()
     };
+    // tokio panics if it gets no descriptors for its signals.
+    let spare_descriptors: Result<Vec<_>, _> =
+        (0..RUNTIME_SOCKET_PAIRS).map(|_| UnixStream::pair()).collect();
+    drop(spare_descriptors?);
     catch_unwind(build).unwrap_or_else(|_| {
         Err(io::Error::new(io::ErrorKind::WouldBlock, "the system provides no thread"))
     })
@@ -134,6 +147,23 @@ async fn run_until_signal(prepared: PreparedDaemon, config: Option<&Path>) -> Ex
     prepared.run_daemon(config.map(Path::to_owned), stop, reloads).await
 }
 
+/// Logs why the daemon does not start. If the system denies a resource, it also logs the limits.
+fn log_failed_start(error: &(dyn Error + 'static)) {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    let mut is_shortage = false;
+    while let Some(error) = cause {
+        is_shortage |= error.downcast_ref::<io::Error>().is_some_and(is_resource_shortage);
+        cause = error.source();
+    }
+    if is_shortage {
+        let remedy = "raise the limits of this service: file descriptors (LimitNOFILE=, 64 or more), \
+                      processes and threads (TasksMax=), memory (MemoryMax=)";
+        error!(error = %ErrorChain(error), remedy, "start failed");
+    } else {
+        error!(error = %ErrorChain(error), "start failed");
+    }
+}
+
 /// Logs a warning for each choice of the operator that has a risk or no effect.
 fn log_risks(settings: &Settings, files: &StartupFiles) {
     for fault in &files.optional_failures {
@@ -152,6 +182,9 @@ fn log_risks(settings: &Settings, files: &StartupFiles) {
     }
     if settings.state.core_dumps {
         warn!("state.core_dumps is set: a core dump contains keys and passwords");
+    }
+    for doubt in settings.doubts() {
+        warn!(%doubt, "setting is doubtful");
     }
     for key in settings.not_yet() {
         warn!(key, "setting has no effect in this version");

@@ -1,10 +1,13 @@
 //! The steps of a start before the first task runs: reads the files that the settings name, opens
 //! the state directory and the ledger, and binds the sockets, in this order. The command
-//! `check-config` takes the first step alone.
+//! `check-config` takes the first step alone, and looks at the places of the others.
 //!
 //! # Guarantees
 //! - `serve` accepts every configuration that `check-config` accepts, because both read the files
 //!   with [`StartupFiles::read_files`].
+//!
+//! # Never
+//! - `check-config` never changes anything, and never fails because of a daemon that runs.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +15,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 
+use super::location_check::inspect_locations;
 use super::process::ExitStatus;
 use crate::common::{
     Clock, FileRisk, Random, SystemClock, SystemRandom, Timestamp, escape_hidden, inspect_folder,
@@ -22,8 +26,8 @@ use crate::ledger::{self, MasterKeyError, OpenError, OpenedLedger, StateDir, Sta
 use crate::management::{CallbackClient, RequestTimeouts};
 use crate::model::NodeId;
 use crate::settings::{
-    FilePolicy, SettingFault, Settings, SettingsError, environment_variables, format_report,
-    is_required_at_start, settings_file,
+    FilePolicy, ListenUse, LoadedSettings, SettingFault, Settings, SettingsError,
+    environment_variables, format_report, is_required_at_start, settings_file,
 };
 use crate::systemd;
 
@@ -78,15 +82,19 @@ impl StartupFiles {
     }
 }
 
-/// Loads and validates the settings and their files, and prints the faults or the success.
+/// Loads and validates the settings, their files and the places that a start uses, and prints the
+/// faults or the success.
 pub fn check_config(config: Option<&Path>) -> ExitStatus {
-    match validate_settings(config) {
-        Ok((settings, unsafe_files)) => {
+    let (tcp, unix) = systemd::inherited_listeners();
+    let inherited = InheritedSockets { tcp, unix };
+    match validate_settings(config, &inherited) {
+        Ok((settings, warnings)) => {
             let ignored = settings.not_yet().into_iter();
             let ignored =
                 ignored.map(|key| format!("{key}: this setting has no effect in this version"));
-            let risks = unsafe_files.iter().map(|fault| format!("warning: {fault}"));
-            let lines = ignored.chain(risks).chain(["settings OK".to_owned()]);
+            let warnings = warnings.into_iter().chain(settings.doubts());
+            let warnings = warnings.map(|fault| format!("warning: {fault}"));
+            let lines = ignored.chain(warnings).chain(["settings OK".to_owned()]);
             let text: String = lines.map(|line| format!("{}\n", escape_hidden(&line))).collect();
             ExitStatus::Ok.after_output(print_text(&text))
         }
@@ -97,18 +105,27 @@ pub fn check_config(config: Option<&Path>) -> ExitStatus {
     }
 }
 
-/// Returns the settings if they and all of their files are usable, and the files to warn of. This
-/// is stricter than a start, which can do without some files.
+/// Returns the settings if they, all of their files and the places are usable, and the files and
+/// places to warn of. This is stricter than a start, which can do without some files.
 fn validate_settings(
     config: Option<&Path>,
+    inherited: &InheritedSockets,
 ) -> Result<(Settings, Vec<SettingFault>), SettingsError> {
-    let settings = Settings::load(config, environment_variables())?;
-    let files = StartupFiles::read_files(&settings, config)?;
-    let StartupFiles { optional_failures, unsafe_files, .. } = files;
-    if optional_failures.is_empty() {
-        Ok((settings, unsafe_files))
-    } else {
-        Err(SettingsError::new(optional_failures))
+    let loaded = Settings::load_for(inherited.listen_use(), config, environment_variables())?;
+    let LoadedSettings { settings, origins } = loaded;
+    let locations = inspect_locations(&settings, inherited.unix.is_empty());
+    let mut warnings = locations.warnings;
+    let mut faults = match StartupFiles::read_files(&settings, config) {
+        Ok(StartupFiles { optional_failures, unsafe_files, .. }) => {
+            warnings.extend(unsafe_files);
+            optional_failures
+        }
+        Err(error) => error.into_faults(),
+    };
+    faults.extend(locations.faults);
+    match faults.is_empty() {
+        true => Ok((settings, warnings)),
+        false => Err(SettingsError::from(origins.annotate(faults))),
     }
 }
 
@@ -153,6 +170,7 @@ impl StartError {
 /// A daemon that is ready to run.
 pub struct PreparedDaemon {
     pub(super) settings: Settings,
+    pub(super) listen_use: ListenUse,
     pub(super) state_dir: StateDir,
     pub(super) node: NodeId,
     pub(super) opened: OpenedLedger,
@@ -189,8 +207,21 @@ impl PreparedDaemon {
         if inherited.unix.is_empty() {
             check_socket_folder(&settings.server.socket, &policy)?;
         }
+        let listen_use = inherited.listen_use();
         let server = HttpServer::bind(&settings.server, inherited)?;
-        Ok(Self { settings, state_dir, node, opened, client, tokens, tls, server, clock, random })
+        Ok(Self {
+            settings,
+            listen_use,
+            state_dir,
+            node,
+            opened,
+            client,
+            tokens,
+            tls,
+            server,
+            clock,
+            random,
+        })
     }
 
     /// Returns the TCP addresses on which the server listens.

@@ -48,8 +48,10 @@ fn current_conditions(
     let space = policy.space;
     let (capacity, used) = (measured.capacity, share_in_use(measured.capacity));
     // A condition ends at a lower share, or if 10 % more than the reserve is available.
-    let beyond =
-        |threshold, active| used >= if active { threshold - HYSTERESIS } else { threshold };
+    let beyond = |threshold: f64, active| {
+        // The end is above 0, so that the condition of a low threshold ends too.
+        used >= if active { (threshold - HYSTERESIS).max(threshold / 2.0) } else { threshold }
+    };
     let reserve = if before(Condition::Full) {
         space.reserved.saturating_add(space.reserved / 10)
     } else {
@@ -133,6 +135,19 @@ mod tests {
         ];
         let (available, words): (Vec<u64>, Vec<&[&str]>) = expected.into_iter().unzip();
         assert_eq!(run(&available), words);
+    }
+
+    #[test]
+    fn the_condition_of_the_lowest_threshold_ends_on_an_empty_disk() {
+        let space = super::super::SpaceThresholds { near_full: 0.01, ..POLICY.space };
+        let policy = CheckPolicy { space, ..POLICY };
+        let active = ActiveConditions::from([(Condition::NearFull, Timestamp(0))]);
+        for (available, expected) in [(1000, Some(false)), (995, None), (990, None)] {
+            let capacity = Capacity::new(1000 * GIB, available * GIB).unwrap();
+            let measured = MeasuredSpace { capacity, inodes: None };
+            let changes = condition_changes(&active, &measured, None, Duration::ZERO, &policy);
+            assert_eq!(changes.first().map(|(_, holds)| *holds), expected, "{available}");
+        }
     }
 
     #[test]

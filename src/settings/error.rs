@@ -93,6 +93,12 @@ impl From<SettingFault> for SettingsError {
     }
 }
 
+impl From<Vec<SettingFault>> for SettingsError {
+    fn from(faults: Vec<SettingFault>) -> Self {
+        Self { faults }
+    }
+}
+
 impl SettingsError {
     /// Creates an error from at least one fault.
     pub(crate) fn new(faults: Vec<SettingFault>) -> Self {
@@ -111,6 +117,11 @@ impl SettingsError {
         Self::new(
             problems.iter().map(|problem| SettingFault::in_file(key, path, problem)).collect(),
         )
+    }
+
+    /// Returns the faults.
+    pub fn into_faults(self) -> Vec<SettingFault> {
+        self.faults
     }
 
     /// Returns the value of `outcome`, or `None` after appending its faults to `others`.

@@ -4,6 +4,9 @@
 use std::io;
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::sys::stat::lstat;
+
 use super::error::SettingFault;
 use super::files::{FileError, FilePolicy, FilePurpose, inspect_file};
 use super::sections::Settings;
@@ -59,6 +62,10 @@ impl Settings {
             }
         }
         let own_key = self.state.dir.join(DEFAULT_MASTER_KEY);
+        if self.state.master_key_file.as_ref() == Some(&own_key) {
+            // A start creates the key there, as if the setting were absent.
+            report.unreadable.retain(|fault| fault.key != MASTER_KEY_FILE || !is_absent(&own_key));
+        }
         if self.state.master_key_file.is_none() && is_readable(&own_key, &policy) {
             report.add_file("state.dir", &own_key, Secret, &policy);
         }
@@ -68,6 +75,10 @@ impl Settings {
         }
         report
     }
+}
+
+fn is_absent(path: &Path) -> bool {
+    lstat(path) == Err(Errno::ENOENT)
 }
 
 /// Returns true if the file is regular and this user can open it.

@@ -18,6 +18,7 @@ use std::error::Error as _;
 use config::{Config, ConfigError, File, FileFormat, Map, Source, Value, ValueKind};
 
 use super::error::{SettingFault, display_value};
+use super::lines::FileOrigin;
 use super::reader::KnownKey;
 use super::rules::ValueShape;
 
@@ -43,12 +44,15 @@ impl SettingsLayer {
     ) -> Self {
         let mut layer = Self::default();
         match File::from_str(text, FileFormat::Toml).collect() {
-            Ok(table) => layer.insert_table("", table, &origin.to_owned(), known_keys, faults),
+            Ok(table) => {
+                let origin = FileOrigin::new(origin, text);
+                layer.insert_table("", table, &origin, known_keys, faults);
+            }
             Err(error) => faults.push(SettingFault {
                 key: String::new(),
                 value: None,
                 problem: syntax_problem(&error),
-                allowed: None,
+                allowed: Some("a TOML file of sections and keys".to_owned()),
                 origin: Some(origin.to_owned()),
             }),
         }
@@ -85,7 +89,7 @@ impl SettingsLayer {
         &mut self,
         above: &str,
         table: Map<String, Value>,
-        origin: &String,
+        origin: &FileOrigin<'_>,
         known_keys: &[KnownKey],
         faults: &mut Vec<SettingFault>,
     ) {
@@ -97,27 +101,28 @@ impl SettingsLayer {
             match value.kind {
                 // A quoted key may contain a dot, but no known key does.
                 _ if name.contains('.') || !(is_leaf || is_table) => {
-                    faults.push(unknown_key_fault(&key, origin, known_keys));
+                    faults.push(unknown_key_fault(&key, &origin.of_key(&key), known_keys));
                 }
                 ValueKind::Table(inner) if is_table => {
                     self.insert_table(&key, inner, origin, known_keys, faults);
                 }
                 ValueKind::Table(_) => faults.push(SettingFault {
+                    origin: Some(origin.of_key(&key)),
                     key,
                     value: None,
                     problem: "is a table, but must be a single value".to_owned(),
-                    allowed: None,
-                    origin: Some(origin.clone()),
+                    allowed: Some("a single value or a list".to_owned()),
                 }),
                 _ if is_table => faults.push(SettingFault {
                     problem: "is a single value, but must be a table".to_owned(),
                     allowed: Some(format!("a table with {}", child_keys(&key, known_keys))),
                     value: None,
+                    origin: Some(origin.of_key(&key)),
                     key,
-                    origin: Some(origin.clone()),
                 }),
                 kind => {
-                    self.values.insert(key, Value::new(Some(origin), kind));
+                    let place = origin.of_key(&key);
+                    self.values.insert(key, Value::new(Some(&place), kind));
                 }
             }
         }

@@ -9,7 +9,7 @@ use config::{Map, Value};
 use super::error::{SettingFault, SettingsError};
 use super::files;
 use super::layer::{SettingsLayer, VARIABLE_PREFIX};
-use super::reader::{KnownKey, SettingsReader};
+use super::reader::{KnownKey, SettingOrigins, SettingsReader};
 use super::schema::read_settings;
 use super::sections::Settings;
 
@@ -19,12 +19,30 @@ pub const DEFAULT_SETTINGS_FILE: &str = "/etc/imagestore-agent/agent.toml";
 /// The variable that names the settings file if no argument does. An empty value counts as unset.
 const FILE_VARIABLE: &str = "IMAGESTORE_AGENT_CONFIG";
 
+/// The use of `server.listen`, which decides whether its addresses must be usable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenUse {
+    /// The daemon opens the addresses.
+    Opened,
+    /// The process has inherited sockets in their place, or opens none.
+    Replaced,
+}
+
+/// The settings, and the place of each key that is set.
+#[derive(Clone, Debug)]
+pub struct LoadedSettings {
+    /// The settings.
+    pub settings: Settings,
+    /// The places.
+    pub origins: SettingOrigins,
+}
+
 type EnvironmentVariables = BTreeMap<String, String>;
 
 impl Settings {
     /// Returns the built-in defaults.
     pub fn built_in() -> Self {
-        read_settings(&mut SettingsReader::new(&empty_tree()))
+        read_settings(&mut SettingsReader::new(&empty_tree()), ListenUse::Opened)
     }
 
     /// Loads the settings from the built-in defaults, the file and the
@@ -40,9 +58,22 @@ impl Settings {
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, SettingsError> {
+        Self::load_for(ListenUse::Opened, file, env).map(|loaded| loaded.settings)
+    }
+
+    /// Loads the settings as [`Settings::load`] does, with the places of the keys. Addresses that
+    /// are not opened may be unusable.
+    ///
+    /// # Errors
+    /// Returns [`SettingsError`] with every fault.
+    pub fn load_for(
+        listen_use: ListenUse,
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<LoadedSettings, SettingsError> {
         let variables = own_variables(env);
         let (path, text) = read_source(named_file(file, &variables));
-        Self::from_layers(path, text, &variables)
+        Self::from_layers(listen_use, path, text, &variables)
     }
 
     /// Loads the settings as [`Settings::load`] does, for a command that can run without the file.
@@ -62,20 +93,25 @@ impl Settings {
             // Only errors with an OS code count: other errors describe the content of the file.
             error.raw_os_error().is_some() && error.kind() != io::ErrorKind::NotFound
         });
-        match Self::from_layers(path, text, &variables) {
+        // A command opens no address.
+        let load = |text| {
+            Self::from_layers(ListenUse::Replaced, path, text, &variables)
+                .map(|loaded| loaded.settings)
+        };
+        match load(text) {
             Err(error) if denied || named.is_none() => {
-                Self::from_layers(path, Ok(String::new()), &variables)
-                    .map(|settings| (settings, Some(error)))
+                load(Ok(String::new())).map(|settings| (settings, Some(error)))
             }
             loaded => loaded.map(|settings| (settings, None)),
         }
     }
 
     fn from_layers(
+        listen_use: ListenUse,
         path: &Path,
         text: io::Result<String>,
         variables: &EnvironmentVariables,
-    ) -> Result<Self, SettingsError> {
+    ) -> Result<LoadedSettings, SettingsError> {
         let origin = path.display().to_string();
         let mut faults = Vec::new();
         let text = text.unwrap_or_else(|error| {
@@ -83,20 +119,21 @@ impl Settings {
                 key: String::new(),
                 value: None,
                 problem: format!("cannot be read: {error}"),
-                allowed: None,
+                allowed: Some("a readable file of at most 1 MiB in UTF-8".to_owned()),
                 origin: Some(origin.clone()),
             });
             String::new()
         });
-        Self::from_sources(&text, &origin, variables, faults)
+        Self::from_sources(listen_use, &text, &origin, variables, faults)
     }
 
     fn from_sources(
+        listen_use: ListenUse,
         text: &str,
         origin: &str,
         variables: &EnvironmentVariables,
         mut faults: Vec<SettingFault>,
-    ) -> Result<Self, SettingsError> {
+    ) -> Result<LoadedSettings, SettingsError> {
         let known_keys = known_keys();
         let file = SettingsLayer::from_file(text, origin, &known_keys, &mut faults);
         let environment = SettingsLayer::from_environment(variables, &known_keys, &mut faults);
@@ -111,9 +148,13 @@ impl Settings {
             empty_tree()
         });
         let mut reader = SettingsReader::new(&tree);
-        let settings = read_settings(&mut reader);
+        let settings = read_settings(&mut reader, listen_use);
+        let origins = reader.origins();
         faults.extend(reader.into_faults());
-        if faults.is_empty() { Ok(settings) } else { Err(SettingsError::new(faults)) }
+        match faults.is_empty() {
+            true => Ok(LoadedSettings { settings, origins }),
+            false => Err(SettingsError::new(faults)),
+        }
     }
 }
 
@@ -161,7 +202,7 @@ fn is_agent_variable(name: &str) -> bool {
 pub(super) fn known_keys() -> Vec<KnownKey> {
     let nothing = empty_tree();
     let mut reader = SettingsReader::new(&nothing);
-    read_settings(&mut reader);
+    read_settings(&mut reader, ListenUse::Opened);
     reader.into_known_keys()
 }
 

@@ -16,11 +16,13 @@
 //!                                         files: content and owner of the named files
 //! ```
 
+mod conflicts;
 mod error;
 mod file_check;
 mod files;
 mod later;
 mod layer;
+mod lines;
 mod load;
 mod reader;
 mod rules;
@@ -33,10 +35,14 @@ pub use files::{
     DEFAULT_USER, FileError, FilePolicy, FilePurpose, daemon_owner, open_client_secret, read_file,
     read_text,
 };
-pub use load::{DEFAULT_SETTINGS_FILE, environment_variables, settings_file};
+pub use load::{
+    DEFAULT_SETTINGS_FILE, ListenUse, LoadedSettings, environment_variables, settings_file,
+};
+pub use reader::SettingOrigins;
 pub use sections::{
     ApiSettings, AuthSettings, CallbackFormat, CallbackSettings, HostKeyPolicy, MonitorSettings,
-    ReplyMode, ServerSettings, Settings, SshSettings, StateSettings, StorageSettings, TlsSettings,
+    ReplyMode, STATE_FILES, ServerSettings, Settings, SshSettings, StateSettings, StorageSettings,
+    TlsSettings,
 };
 
 #[cfg(test)]

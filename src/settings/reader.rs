@@ -5,12 +5,27 @@
 //! - A faulty value is reported and replaced by its default, so that reading continues to the next
 //!   fault.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use config::{Value, ValueKind};
 
 use super::error::{SettingFault, display_value};
 use super::rules::{ValueRule, ValueShape};
+
+/// The place of each key that is set: the file and the line, or the variable.
+#[derive(Clone, Debug, Default)]
+pub struct SettingOrigins(BTreeMap<&'static str, String>);
+
+impl SettingOrigins {
+    /// Adds the place of the key to each fault that has none.
+    #[must_use]
+    pub fn annotate(&self, mut faults: Vec<SettingFault>) -> Vec<SettingFault> {
+        for fault in faults.iter_mut().filter(|fault| fault.origin.is_none()) {
+            fault.origin = self.0.get(fault.key.as_str()).cloned();
+        }
+        faults
+    }
+}
 
 /// A key that the schema reads.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +110,13 @@ impl<'a> SettingsReader<'a> {
     /// Returns every key that was read, in order.
     pub(crate) fn into_known_keys(self) -> Vec<KnownKey> {
         self.known_keys
+    }
+
+    /// Returns the places of the keys that are set.
+    pub(crate) fn origins(&self) -> SettingOrigins {
+        let place = |known: &KnownKey| Some((known.key, self.find_value(known.key)?.origin()?));
+        let places = self.known_keys.iter().filter_map(place);
+        SettingOrigins(places.map(|(key, place)| (key, place.to_owned())).collect())
     }
 
     /// Returns every fault, in order.

@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::conflicts::report_conflicts;
+use super::load::ListenUse;
 use super::reader::SettingsReader;
 use super::rules::numeric::{DurationRule, IntegerRule, RatioRule, SizeRule};
 use super::rules::text::{
@@ -34,7 +36,7 @@ const MINUTE: Duration = secs(60);
 const HOUR: Duration = secs(3600);
 
 /// Reads all sections, then checks the keys against each other.
-pub(super) fn read_settings(reader: &mut SettingsReader<'_>) -> Settings {
+pub(super) fn read_settings(reader: &mut SettingsReader<'_>, listen_use: ListenUse) -> Settings {
     // `server.socket` comes first in the file, but its default depends on `state.dir`.
     let mut server = read_server(reader);
     let api = ApiSettings {
@@ -64,7 +66,7 @@ pub(super) fn read_settings(reader: &mut SettingsReader<'_>) -> Settings {
             );
         }
     }
-    Settings {
+    let settings = Settings {
         server,
         api,
         auth,
@@ -73,12 +75,14 @@ pub(super) fn read_settings(reader: &mut SettingsReader<'_>) -> Settings {
         monitor: read_monitor(reader),
         ssh: read_ssh(reader),
         callback: read_callback(reader),
-    }
+    };
+    report_conflicts(reader, &settings, listen_use);
+    settings
 }
 
 fn read_server(reader: &mut SettingsReader<'_>) -> ServerSettings {
     let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7811);
-    let server = ServerSettings {
+    ServerSettings {
         listen: reader.read_key(
             "server.listen",
             &ListRule { item_rule: LISTEN_RULE, min: 1 },
@@ -109,15 +113,7 @@ fn read_server(reader: &mut SettingsReader<'_>) -> ServerSettings {
         ),
         open_metrics: reader.read_key("server.open_metrics", &BooleanRule, false),
         tls: read_tls(reader),
-    };
-    let exposed = server.listen.iter().find(|address| !address.ip().to_canonical().is_loopback());
-    if let (Some(exposed), None, false) = (exposed, &server.tls, server.insecure_http) {
-        let problem =
-            format!("{exposed} is not a loopback address, and the listener uses plain HTTP");
-        let allowed = "a loopback address, server.tls, or server.insecure_http = true";
-        reader.report_conflict(&["server.listen", "server.insecure_http"], &problem, Some(allowed));
     }
-    server
 }
 
 fn read_tls(reader: &mut SettingsReader<'_>) -> Option<TlsSettings> {

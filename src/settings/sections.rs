@@ -7,6 +7,18 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+/// The files of the daemon in the state directory. A setting must not name one of them for another
+/// purpose.
+pub const STATE_FILES: [&str; 7] = [
+    "lock",
+    "node-id",
+    "ledger.sqlite",
+    "ledger.sqlite-wal",
+    "ledger.sqlite-shm",
+    "ledger.sqlite-journal",
+    "master-key",
+];
+
 /// All settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {

@@ -3,12 +3,16 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use nix::sys::socket::{Backlog, listen, setsockopt, sockopt};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
+    sockopt,
+};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
@@ -16,6 +20,7 @@ use tracing::{debug, warn};
 use super::unix_socket;
 use super::unix_socket::SocketFile;
 use crate::http::admission::tarpit::Tarpit;
+use crate::settings::ListenUse;
 
 /// Pause after the system had no resources for another connection. The condition passes when
 /// connections end, so an immediate retry would only use CPU time.
@@ -82,6 +87,13 @@ pub struct InheritedSockets {
     pub unix: Vec<UnixListener>,
 }
 
+impl InheritedSockets {
+    /// Returns the use of `server.listen` beside these sockets.
+    pub fn listen_use(&self) -> ListenUse {
+        if self.tcp.is_empty() { ListenUse::Opened } else { ListenUse::Replaced }
+    }
+}
+
 /// Sockets that already listen and are not registered with the runtime yet.
 #[derive(Debug)]
 pub(super) struct BoundSockets {
@@ -104,7 +116,7 @@ impl BoundSockets {
         if inherited.tcp.is_empty() {
             for address in listen {
                 let to_error = |source| BindError::Address { address: *address, source };
-                tcp.push(TcpListener::bind(address).and_then(prepare_listener).map_err(to_error)?);
+                tcp.push(bind_address(*address).and_then(prepare_listener).map_err(to_error)?);
             }
         }
         for listener in inherited.tcp {
@@ -148,9 +160,24 @@ impl BoundSockets {
     }
 }
 
+/// Opens a socket with the address. A socket of IPv6 serves IPv6 only, whatever the system's
+/// default is (`net.ipv6.bindv6only`), so that `[::]` leaves the port of `0.0.0.0` to another
+/// socket (`ipv6(7)`).
+fn bind_address(address: SocketAddr) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    // A restart does not wait for the connections of the last run.
+    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    if address.is_ipv6() {
+        setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
+    }
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+    Ok(TcpListener::from(fd))
+}
+
 fn prepare_listener(listener: TcpListener) -> io::Result<(TcpListener, SocketAddr)> {
     listener.set_nonblocking(true)?;
-    // Listens again with a longer backlog, for a burst of reconnects. std uses a backlog of 128. A
+    // A long backlog is for a burst of reconnects. An inherited socket may have a shorter one. A
     // client whose SYN is dropped because the backlog is full retries a whole second later
     // (`listen(2)`, `tcp(7)`).
     listen(&listener, Backlog::new(LISTEN_BACKLOG)?)?;

@@ -20,7 +20,7 @@ use crate::common::{
 use crate::ledger::durable_file;
 use crate::ledger::sealer::MASTER_KEY_FILE;
 use crate::model::NodeId;
-use crate::settings::FilePolicy;
+use crate::settings::{FilePolicy, STATE_FILES};
 
 /// An error of opening the state directory.
 #[derive(Debug, thiserror::Error)]
@@ -68,20 +68,10 @@ pub enum StateDirError {
 const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 /// Interval between two tries to lock the state directory.
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(5);
-/// Name of the lock file.
+/// Name of the lock file, one of [`STATE_FILES`].
 const LOCK_FILE: &str = "lock";
-/// Name of the file with the id of this installation.
+/// Name of the file with the id of this installation, one of [`STATE_FILES`].
 const NODE_ID_FILE: &str = "node-id";
-/// The files of the state directory that are not secret in themselves.
-const OWN_FILES: [&str; 6] = [
-    LOCK_FILE,
-    NODE_ID_FILE,
-    "ledger.sqlite",
-    "ledger.sqlite-wal",
-    "ledger.sqlite-shm",
-    "ledger.sqlite-journal",
-];
-
 fn lock_holder(pid: &Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
 }
@@ -204,43 +194,69 @@ fn wait_for_lock(mut file: File) -> Result<Flock<File>, (File, Errno)> {
     }
 }
 
-/// Checks the files that the directory has so far. No other user can replace them afterwards,
-/// because the folder has been checked before.
+/// Checks the files that the directory has so far, and completes those that a start which was
+/// interrupted left. No other user can replace them afterwards, because the folder has been checked
+/// before.
 fn check_files(dir: &Path, folder: &OwnedFd, policy: &FilePolicy) -> Result<(), StateDirError> {
-    for (name, protection) in OWN_FILES
-        .map(|name| (name, FileProtection::Write))
-        .into_iter()
-        .chain([(MASTER_KEY_FILE, FileProtection::ReadAndWrite)])
-    {
-        let path = dir.join(name);
+    for name in STATE_FILES {
         // A start that was interrupted may have left a second name of a complete file.
-        let unusable = |source| StateDirError::Unusable { path: path.clone(), source };
-        durable_file::discard_temporary(dir, name).map_err(unusable)?;
-        let status = match fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(stat) => FileStatus::from(&stat),
-            Err(Errno::ENOENT) => continue,
-            Err(errno) => return Err(unusable(errno.into())),
-        };
-        let is_key = protection == FileProtection::ReadAndWrite;
-        let structure = structure_risk(&status);
-        if is_key && structure == Some(FileRisk::NotRegular) {
-            // The daemon serves the stores without a usable key, and reports `secret_unreadable`.
-            continue;
-        }
-        if let Some(risk) = structure {
-            return Err(StateDirError::Unsafe { path, risk });
-        }
-        if let Some(risk) = own_file_risk(&status, protection, policy.trusted) {
-            refuse_unless_permitted(&path, risk, policy)?;
-        }
-        if !is_key && status.mode & 0o077 != 0 {
+        durable_file::discard_temporary(dir, name)
+            .map_err(|source| StateDirError::Unusable { path: dir.join(name), source })?;
+        let status = inspect_state_file(dir, folder, name, policy)?;
+        if status.is_some_and(|status| name != MASTER_KEY_FILE && status.mode & 0o077 != 0) {
             // Earlier versions created the ledger with the umask of the system. A file of root
             // stays as it is.
-            let own = Mode::from_bits_truncate(status.mode & 0o700);
+            let mode = status.map_or(0, |status| status.mode);
+            let own = Mode::from_bits_truncate(mode & 0o700);
             let _ = fchmodat(folder, name, own, FchmodatFlags::FollowSymlink);
         }
     }
     Ok(())
+}
+
+/// Returns the status of a file of the directory, or `None` if there is no such file to check.
+fn inspect_state_file(
+    dir: &Path,
+    folder: &OwnedFd,
+    name: &str,
+    policy: &FilePolicy,
+) -> Result<Option<FileStatus>, StateDirError> {
+    let path = dir.join(name);
+    let status = match fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(stat) => FileStatus::from(&stat),
+        Err(Errno::ENOENT) => return Ok(None),
+        Err(errno) => return Err(StateDirError::Unusable { path, source: errno.into() }),
+    };
+    let is_key = name == MASTER_KEY_FILE;
+    let structure = structure_risk(&status);
+    if is_key && structure == Some(FileRisk::NotRegular) {
+        // The daemon serves the stores without a usable key, and reports `secret_unreadable`.
+        return Ok(None);
+    }
+    if let Some(risk) = structure {
+        return Err(StateDirError::Unsafe { path, risk });
+    }
+    let protection = if is_key { FileProtection::ReadAndWrite } else { FileProtection::Write };
+    if let Some(risk) = own_file_risk(&status, protection, policy.trusted) {
+        refuse_unless_permitted(&path, risk, policy)?;
+    }
+    Ok(Some(status))
+}
+
+/// Checks the directory and its files as [`StateDir::open`] does, and changes nothing. The lock
+/// does not count.
+///
+/// # Errors
+/// As [`StateDir::open`].
+pub fn inspect_state_dir(dir: &Path, policy: &FilePolicy) -> Result<(), StateDirError> {
+    let (folder, risk) = open_folder(dir, policy.trusted)
+        .map_err(|source| StateDirError::Unusable { path: dir.to_owned(), source })?;
+    if let Some(risk) = risk {
+        refuse_unless_permitted(dir, risk, policy)?;
+    }
+    STATE_FILES
+        .into_iter()
+        .try_for_each(|name| inspect_state_file(dir, &folder, name, policy).map(drop))
 }
 
 fn refuse_unless_permitted(

@@ -1,11 +1,11 @@
 //! Rules for texts: addresses, paths, prefixes, names, networks, URLs. They check only the text and
 //! neither resolve names nor access the disk.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 
 use hyper::Uri;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::model::{Hostname, ImageDir};
 
@@ -14,7 +14,7 @@ use super::TextRule;
 /// An address to listen on.
 pub(crate) const LISTEN_RULE: TextRule<SocketAddr> = TextRule {
     allowed: "an IP address and port, such as 127.0.0.1:7811 or [::1]:7811",
-    parse: |text| text.parse().map_err(|_| "not an IP address with a port".to_owned()),
+    parse: parse_listen_address,
     hidden: false,
 };
 
@@ -98,6 +98,28 @@ pub(crate) const URL_RULE: TextRule<String> = TextRule {
     hidden: false,
 };
 
+/// Parses an address that TCP can listen on. An IPv4-mapped address becomes the IPv4 address,
+/// because an IPv6 listener serves IPv6 only. The zone of an address that needs none is dropped.
+fn parse_listen_address(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr =
+        text.parse().map_err(|_| "not an IP address with a port".to_owned())?;
+    let (ip, port) = (address.ip().to_canonical(), address.port());
+    if ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        return Err("an address of several hosts, on which TCP cannot listen".to_owned());
+    }
+    match (ip, address) {
+        (IpAddr::V6(ip), SocketAddr::V6(zoned)) if ip.is_unicast_link_local() => {
+            match zoned.scope_id() {
+                0 => Err("a link-local address without its zone, the index of the interface: \
+                          write [fe80::1%2]:7811, with the index that `ip link` shows"
+                    .to_owned()),
+                zone => Ok(SocketAddrV6::new(ip, port, 0, zone).into()),
+            }
+        }
+        _ => Ok(SocketAddr::new(ip, port)),
+    }
+}
+
 fn parse_path(text: &str) -> Result<PathBuf, String> {
     // U+FFFD replaces text of a variable that was not UTF-8: such a path would be a different one.
     if text.chars().any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER) {
@@ -137,15 +159,26 @@ fn parse_prefix(text: &str) -> Result<String, String> {
 
 fn parse_network(text: &str) -> Result<IpNet, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(IpNet::from(address));
+        return Ok(IpNet::from(address.to_canonical()));
     }
     match text.parse::<IpNet>() {
-        Ok(network) if network == network.trunc() => Ok(network),
+        Ok(network) if network == network.trunc() => Ok(unmapped_network(network)),
         Ok(network) => {
             Err(format!("has bits beyond its prefix; did you mean {}?", network.trunc()))
         }
         Err(_) => Err("not a network".to_owned()),
     }
+}
+
+/// Returns the IPv4 network of an IPv4-mapped one (`::ffff:0:0/96`). Peers with such an address are
+/// compared as IPv4, so that the mapped network would contain none of them.
+fn unmapped_network(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else { return network };
+    let (address, prefix) = (mapped.addr().to_ipv4_mapped(), mapped.prefix_len().checked_sub(96));
+    address
+        .zip(prefix)
+        .and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok())
+        .map_or(network, IpNet::V4)
 }
 
 fn parse_url(text: &str) -> Result<String, String> {
@@ -206,6 +239,46 @@ mod tests {
             "http://1.2.3.4.5/",
         ] {
             assert!(parse_url(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_listen_address_is_one_that_tcp_can_listen_on() {
+        let parse = |text| parse_listen_address(text).map(|address| address.to_string());
+        for (text, expected) in [
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("0.0.0.0:80", "0.0.0.0:80"),
+            ("[::]:80", "[::]:80"),
+            ("[::ffff:127.0.0.1]:80", "127.0.0.1:80"),
+            ("[::1%7]:80", "[::1]:80"),
+            ("[fe80::1%2]:80", "[fe80::1%2]:80"),
+        ] {
+            assert_eq!(parse(text).as_deref(), Ok(expected), "{text}");
+        }
+        for (text, expected) in [
+            ("224.0.0.1:80", "several hosts"),
+            ("[ff02::1]:80", "several hosts"),
+            ("255.255.255.255:80", "several hosts"),
+            ("[::ffff:224.0.0.1]:80", "several hosts"),
+            ("[fe80::1]:80", "without its zone"),
+            ("[fe80::1%eth0]:80", "not an IP address"),
+            ("localhost:80", "not an IP address"),
+            ("127.0.0.1:65536", "not an IP address"),
+        ] {
+            assert!(parse(text).is_err_and(|problem| problem.contains(expected)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_mapped_network_becomes_the_ipv4_network() {
+        for (text, expected) in [
+            ("::ffff:192.0.2.7", "192.0.2.7/32"),
+            ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+            ("::ffff:0.0.0.0/96", "0.0.0.0/0"),
+            ("::/0", "::/0"),
+            ("2001:db8::/32", "2001:db8::/32"),
+        ] {
+            assert_eq!(parse_network(text).map(|net| net.to_string()), Ok(expected.to_owned()));
         }
     }
 

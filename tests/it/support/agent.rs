@@ -29,6 +29,13 @@ pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Token of the tests; its SHA-256 is in the tokens file.
 pub(crate) const TOKEN: &str = "a-session";
 
+/// A shell that passes its stdin and stdout as sockets, as systemd does (`sd_listen_fds(3)`).
+const HANDING_OVER: [&str; 3] = [
+    "sh",
+    "-c",
+    "exec 3<&0 4<&1 </dev/null >/dev/null; LISTEN_FDS=2 LISTEN_PID=$$ exec \"$0\" \"$@\"",
+];
+
 /// User id and group id of nobody, who owns nothing.
 pub(crate) const NOBODY: u32 = 65_534;
 
@@ -151,14 +158,7 @@ impl Agent {
                 (Stdio::from(tcp), Stdio::from(OwnedFd::from(unix.try_clone().unwrap())))
             }
         };
-        // As systemd passes them (sd_listen_fds(3)).
-        let handing_over = [
-            "sh",
-            "-c",
-            "exec 3<&0 4<&1 </dev/null >/dev/null; \
-             LISTEN_FDS=2 LISTEN_PID=$$ exec \"$0\" \"$@\"",
-        ];
-        let wrapper = if self.inherited.is_some() { &handing_over } else { wrapper };
+        let wrapper = if self.inherited.is_some() { &HANDING_OVER } else { wrapper };
         let wrapper = wrapper.iter().map(|&word| word.to_owned());
         let words: Vec<String> = wrapper.chain(self.serve.iter().cloned()).collect();
         let mut child = self
@@ -329,6 +329,18 @@ impl Agent {
         let mut program: Vec<String> = wrapper.iter().map(|word| (*word).to_owned()).collect();
         program.push(PROGRAM.to_owned());
         self.run_to_end(&program, args, "")
+    }
+
+    /// Runs `check-config` with the listeners that the daemon inherits.
+    pub(crate) fn check_inheriting(&self) -> Output {
+        let (tcp, unix) = self.inherited.as_ref().unwrap();
+        let words = HANDING_OVER.iter().map(|&word| word.to_owned());
+        let words: Vec<String> = words.chain([PROGRAM.to_owned()]).collect();
+        let mut command = self.command(&words);
+        command.arg("check-config").stderr(Stdio::piped());
+        command.stdin(OwnedFd::from(tcp.try_clone().unwrap()));
+        command.stdout(OwnedFd::from(unix.try_clone().unwrap()));
+        command.spawn().unwrap().wait_with_output().unwrap()
     }
 
     fn run_to_end(&self, program: &[String], args: &[&str], stdin: &str) -> Output {
