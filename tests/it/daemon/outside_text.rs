@@ -10,8 +10,11 @@ use serde_json::{Value, json};
 use crate::support::agent::{Agent, TOKEN, callback, store};
 use crate::support::filesystems::MountedFs;
 use crate::support::management_node::{Answer, ManagementNode};
+use crate::support::non_ssh_peers::{self, NonSshPeer};
 use crate::support::outside_text::{INVISIBLE, READABLE, assert_ascii, assert_safe, hostile_text};
 use crate::support::requirements::needs_root;
+use crate::support::scripted_ssh_server::{self, ScriptedSshServer};
+use crate::support::secret_files::write_secret;
 use crate::support::sshd::{Builder, User};
 
 /// Sends one request as `curl` does. Returns the response as it comes over the connection.
@@ -93,4 +96,54 @@ async fn no_text_of_others_passes_the_daemon_unescaped() {
     let log = agent.log();
     assert!(log.contains("status changed") || log.contains("request"), "{log}");
     assert_safe(log.as_bytes());
+}
+
+// The requests block, while the servers run on the other thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_text_of_an_ssh_server_passes_the_daemon_unescaped() {
+    let roots = tempfile::tempdir().unwrap();
+    let mut agent = Agent::installed(roots.path(), "allow_root_disk = true\n");
+    agent.start();
+    let dir = roots.path().join("images");
+    fs::create_dir(&dir).unwrap();
+    write_secret(roots.path().join("password"), "hunter2\n");
+    let hostile: &'static str = Box::leak(format!("{READABLE}{}", hostile_text()).into_boxed_str());
+    let rounds: &'static [(&'static str, bool)] = Box::leak(Box::new([(hostile, false)]));
+    let asking = scripted_ssh_server::Script::AsksForEver(rounds);
+    let (asking, other_service) = (
+        ScriptedSshServer::start(asking).await,
+        NonSshPeer::start(non_ssh_peers::Script::SaysAndCloses(hostile.as_bytes())).await,
+    );
+    for (port, reason) in
+        [(asking.address.port(), "credentials_refused"), (other_service.address.port(), "not_ssh")]
+    {
+        let body = json!({"params": {
+            "name": "images", "url": dir, "hostname": "127.0.0.1", "sshPort": port,
+            "username": "storage", "password": "hunter2",
+        }});
+        let head = "POST /zstack/v1/backup-storage/image-store HTTP/1.1";
+        let response = raw_request(&agent, head, &body.to_string());
+        let text = String::from_utf8_lossy(&response);
+        assert!(text.contains(reason) && text.contains(READABLE), "{text}");
+        assert_safe(&response);
+        let (port, dir) = (port.to_string(), dir.to_str().unwrap());
+        let password = roots.path().join("password");
+        let add = [
+            ["add", "--name", "images", "--path", dir, "--hostname", "127.0.0.1"].as_slice(),
+            &["--username", "storage", "--password-file", password.to_str().unwrap()],
+            &["--port", &port],
+        ]
+        .concat();
+        let output = agent.cli(&add, "");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(READABLE), "{output:?}");
+        assert_safe(&output.stderr);
+        let output = agent.cli(&[&add[..], &["--json"]].concat(), "");
+        assert_ascii(&output.stdout);
+        assert_eq!(
+            serde_json::from_slice::<Value>(&output.stdout).unwrap()["error"]["code"],
+            "SYS.1002"
+        );
+    }
+    agent.terminate();
+    assert_safe(agent.log().as_bytes());
 }
