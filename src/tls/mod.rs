@@ -9,11 +9,12 @@
 //! # Never
 //! - It never shows a private key, and never keeps one in a type that prints it.
 
+mod pem;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
@@ -169,12 +170,7 @@ fn read_certificates(
 ) -> Result<Vec<CertificateDer<'static>>, SettingsError> {
     let pem = read_file(path, purpose, policy)
         .map_err(|error| SettingFault::unusable_file(key, path, &error))?;
-    let all = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-    let all = all.map_err(|error| SettingFault::in_file(key, path, error))?;
-    if all.is_empty() {
-        return Err(SettingFault::in_file(key, path, "it contains no certificate").into());
-    }
-    Ok(all)
+    pem::parse_certificates(&pem).map_err(|error| SettingFault::in_file(key, path, error).into())
 }
 
 /// Reads the certificates of a file as trusted authorities.
@@ -199,8 +195,7 @@ fn read_private_key(
 ) -> Result<PrivateKeyDer<'static>, SettingsError> {
     let pem = read_file(path, FilePurpose::Secret, policy)
         .map_err(|error| SettingFault::unusable_file(key, path, &error))?;
-    PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|error| SettingFault::in_file(key, path, error).into())
+    pem::parse_private_key(&pem).map_err(|error| SettingFault::in_file(key, path, error).into())
 }
 
 fn crypto_provider() -> Arc<CryptoProvider> {
