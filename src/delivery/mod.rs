@@ -15,8 +15,10 @@
 
 mod failover;
 mod response;
+mod retry_after;
 mod state;
 
 pub use failover::EndpointSelector;
-pub use response::{DeliveryOutcome, ReceiverReply, classify, retry_after};
+pub use response::{DeliveryOutcome, ReceiverReply, classify};
+pub use retry_after::retry_after;
 pub use state::{DeliveryState, LastFailure, NextAction};

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::common::Timestamp;
-
 /// Maximum `Retry-After` that is honoured. A longer one counts as 5 min.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
@@ -50,10 +48,13 @@ impl DeliveryOutcome {
 impl fmt::Display for ReceiverReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Response { status, excerpt, .. } if excerpt.is_empty() => {
-                write!(f, "status {status}")
+            Self::Response { status, excerpt, .. } => {
+                write!(f, "status {status}")?;
+                if matches!(status, 301..=303 | 307 | 308) {
+                    f.write_str(", a redirect, which the daemon does not follow")?;
+                }
+                if excerpt.is_empty() { Ok(()) } else { write!(f, ": {excerpt}") }
             }
-            Self::Response { status, excerpt, .. } => write!(f, "status {status}: {excerpt}"),
             Self::NoResponse(why) => f.write_str(why),
         }
     }
@@ -83,18 +84,6 @@ pub fn classify(reply: &ReceiverReply, not_found_is_unhandled: bool) -> Delivery
     }
 }
 
-/// Parses `Retry-After` (RFC 9110, section 10.2.3), which is a number of seconds or a date. Returns
-/// `None` if the value cannot be parsed.
-pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
-    let value = value.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
-    let wait = at.as_millisecond().saturating_sub(now.0);
-    Some(Duration::from_millis(u64::try_from(wait).unwrap_or(0)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,24 +109,19 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_seconds_or_a_date_and_at_most_five_minutes() {
-        let now = Timestamp(784_111_777_000);
-        for (value, expected) in [
-            ("120", Some(120)),
-            (" 0 ", Some(0)),
-            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
-            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
-            ("soon", None),
-            ("-5", None),
-            ("", None),
-        ] {
-            assert_eq!(retry_after(value, now), expected.map(Duration::from_secs), "{value:?}");
-        }
+    fn a_delay_that_a_receiver_asks_for_is_at_most_five_minutes() {
         let reply = ReceiverReply::Response {
             status: 503,
-            retry_after: Some(Duration::from_secs(86_400)),
+            retry_after: Some(Duration::MAX),
             excerpt: String::new(),
         };
         assert_eq!(classify(&reply, false), DeliveryOutcome::Retry(MAX_RETRY_AFTER));
+    }
+
+    #[test]
+    fn a_redirect_is_named_as_one() {
+        assert_eq!(answered(204).to_string(), "status 204");
+        let redirect = answered(307).to_string();
+        assert_eq!(redirect, "status 307, a redirect, which the daemon does not follow");
     }
 }

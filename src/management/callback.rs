@@ -8,8 +8,9 @@ use hyper::header::{CONTENT_TYPE, USER_AGENT};
 use hyper::{Request, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
+use rustls::pki_types::ServerName;
 
-use super::http_client::{BoundedClient, RequestTimeouts, USER_AGENT_NAME};
+use super::http_client::{BodyUse, BoundedClient, RequestTimeouts, USER_AGENT_NAME};
 use super::signature::{EventSigner, INVALID_SECRET, SecretsError};
 use crate::common::{Timestamp, ignore_poison};
 use crate::delivery::ReceiverReply;
@@ -92,8 +93,8 @@ impl CallbackClient {
         host.unwrap_or_default().to_owned()
     }
 
-    /// Posts one event to a receiver, and returns the reply with the body of a 2xx, at most 64 KiB
-    /// of it. Ends within [`RequestTimeouts::total`].
+    /// Posts one event to a receiver, and returns the reply. If the event is a heartbeat, also
+    /// returns the body of a 2xx, at most 64 KiB of it. Ends within [`RequestTimeouts::total`].
     ///
     /// # Cancel safety
     /// The event may or may not have arrived. Sending it again is safe, because its id stays the
@@ -107,7 +108,8 @@ impl CallbackClient {
         let Some(url) = self.urls.get(endpoint) else {
             return (ReceiverReply::NoResponse("no such receiver".to_owned()), Vec::new());
         };
-        self.client.send_request(self.build_request(url, event, now), now).await
+        let body_use = if event.has_used_reply { BodyUse::Returned } else { BodyUse::Ignored };
+        self.client.send_request(self.build_request(url, event, now), now, body_use).await
     }
 
     fn build_request(
@@ -147,17 +149,23 @@ fn trust_settings(
     client_config(&trust, policy)
 }
 
+/// Parses a URL. The host of an `https://` URL must be a name that a certificate can have.
 fn parse_url(text: &str) -> Result<Uri, SettingsError> {
-    text.parse().map_err(|_| {
-        SettingFault {
-            key: "callback.urls".to_owned(),
-            value: Some(format!("{text:?}")),
-            problem: "not a URL".to_owned(),
-            allowed: None,
-            origin: None,
-        }
-        .into()
-    })
+    let fault = |problem: &str| SettingFault {
+        key: "callback.urls".to_owned(),
+        value: Some(format!("{text:?}")),
+        problem: problem.to_owned(),
+        allowed: None,
+        origin: None,
+    };
+    let url: Uri = text.parse().map_err(|_| fault("not a URL"))?;
+    let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    if url.scheme_str() == Some("https") && ServerName::try_from(host).is_err() {
+        let problem = "its host is no name that TLS can verify (letters, digits, - and _): give the \
+                       receiver another name, or use its address";
+        return Err(fault(problem).into());
+    }
+    Ok(url)
 }
 
 /// Loads the secrets that sign events. Returns `None` if no file is configured. Blocks while it

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::RETRY_AFTER;
+use hyper::header::{CONTENT_ENCODING, RETRY_AFTER};
 use hyper::{Request, Response};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::Connect;
@@ -25,8 +25,26 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 const MAX_DRAINED_BYTES: usize = 4096;
 /// Maximum number of bytes that are read of a 2xx response. 64 KiB hold more than a thousand uuids.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
+/// Time after the head of a response for the rest of a body that is not used or is only evidence.
+/// The status is known by then. A connection with an unread body is closed, which costs a new one.
+const UNUSED_BODY_TIMEOUT: Duration = Duration::from_millis(250);
+/// Time after the head of a response for the rest of a body that is used. The body of a heartbeat
+/// response has at most some kilobytes.
+const USED_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum number of bytes of an error response that are kept as evidence.
 const MAX_ERROR_BYTES: usize = 512;
+
+/// Maximum number of characters of the name of a content coding in a text.
+const MAX_CODING_CHARS: usize = 32;
+
+/// The use of the body of a 2xx response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyUse {
+    /// The body is returned.
+    Returned,
+    /// The body is ignored.
+    Ignored,
+}
 
 /// The value of `User-Agent`.
 pub(super) const USER_AGENT_NAME: &str = concat!("imagestore-agent/", env!("CARGO_PKG_VERSION"));
@@ -64,14 +82,16 @@ impl<C: Connect + Clone + Send + Sync + 'static> BoundedClient<C> {
         Self { client, total: timeouts.total }
     }
 
-    /// Sends a request, and returns the reply with the body of a 2xx, at most 64 KiB of it. Ends
-    /// within [`RequestTimeouts::total`]. Redirects are not followed.
+    /// Sends a request, and returns the reply. With [`BodyUse::Returned`], also returns the body of
+    /// a 2xx, at most 64 KiB of it. Ends within [`RequestTimeouts::total`]. Redirects are not
+    /// followed.
     pub(super) async fn send_request(
         &self,
         request: hyper::http::Result<Request<Full<Bytes>>>,
         now: Timestamp,
+        body_use: BodyUse,
     ) -> (ReceiverReply, Vec<u8>) {
-        self.send_within(self.total, request, now).await
+        self.send_within(self.total, request, now, body_use).await
     }
 
     /// Sends a request as [`BoundedClient::send_request`] does, but also ends within `limit`.
@@ -80,6 +100,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> BoundedClient<C> {
         limit: Duration,
         request: hyper::http::Result<Request<Full<Bytes>>>,
         now: Timestamp,
+        body_use: BodyUse,
     ) -> (ReceiverReply, Vec<u8>) {
         let unreached = |cause: String| (ReceiverReply::NoResponse(cause), Vec::new());
         let request = match request {
@@ -89,7 +110,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> BoundedClient<C> {
         let limit = limit.min(self.total);
         let deadline = Instant::now() + limit;
         match timeout_at(deadline, self.client.request(request)).await {
-            Ok(Ok(response)) => read_body(response, now, deadline).await,
+            Ok(Ok(response)) => read_body(response, now, deadline, body_use).await,
             // The text of hyper is only "client error (Connect)". The root cause helps an operator.
             Ok(Err(error)) => unreached(root_cause(&error).to_string()),
             Err(_) => unreached(format!("no response within {} ms", limit.as_millis())),
@@ -103,13 +124,23 @@ async fn read_body(
     response: Response<Incoming>,
     now: Timestamp,
     deadline: Instant,
+    body_use: BodyUse,
 ) -> (ReceiverReply, Vec<u8>) {
     let status = response.status();
     let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = header.and_then(|value| retry_after(value, now));
+    let coding = response.headers().get(CONTENT_ENCODING).map(|coding| coding.as_bytes());
+    let coding = coding.filter(|coding| !coding.eq_ignore_ascii_case(b"identity"));
+    let coding = coding.map(|coding| sanitize_line(coding, MAX_CODING_CHARS));
     let mut body = response.into_body();
     // The body of an error is only evidence, while the body of a success may contain requests.
-    let limit = if status.is_success() { MAX_RESPONSE_BYTES } else { MAX_DRAINED_BYTES };
+    let is_returned = status.is_success() && body_use == BodyUse::Returned && coding.is_none();
+    let (limit, moment) = if is_returned {
+        (MAX_RESPONSE_BYTES, USED_BODY_TIMEOUT)
+    } else {
+        (MAX_DRAINED_BYTES, UNUSED_BODY_TIMEOUT)
+    };
+    let deadline = deadline.min(Instant::now() + moment);
     let mut content = Vec::new();
     while content.len() < limit
         && let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await
@@ -117,10 +148,13 @@ async fn read_body(
         let remaining = limit.saturating_sub(content.len());
         content.extend(frame.data_ref().into_iter().flatten().take(remaining));
     }
-    let is_success = status.is_success();
     let excerpt_bytes = content.get(..MAX_ERROR_BYTES).unwrap_or(&content);
-    let excerpt =
-        if is_success { String::new() } else { sanitize_line(excerpt_bytes, MAX_ERROR_BYTES) };
+    let excerpt = match coding {
+        _ if status.is_success() => String::new(),
+        // The daemon asks for no coding, and the bytes would say nothing.
+        Some(coding) => format!("body with the content coding {coding}, not shown"),
+        None => sanitize_line(excerpt_bytes, MAX_ERROR_BYTES),
+    };
     let reply = ReceiverReply::Response { status: status.as_u16(), retry_after, excerpt };
-    (reply, if is_success { content } else { Vec::new() })
+    (reply, if is_returned { content } else { Vec::new() })
 }

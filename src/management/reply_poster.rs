@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use super::http_client::{BoundedClient, RequestTimeouts, USER_AGENT_NAME};
+use super::http_client::{BodyUse, BoundedClient, RequestTimeouts, USER_AGENT_NAME};
 use super::reply_queue::{PendingReplies, TaskReply};
 use super::reply_table::{ReplyId, StartedReply};
 use crate::common::{Backoff, Clock, Random};
@@ -122,7 +122,8 @@ impl ReplyPoster {
         let StartedReply { id, reply, failures, deadline } = started;
         let request = build_request(&reply, failures);
         let limit = deadline.saturating_duration_since(Instant::now());
-        let (response, _) = self.client.send_within(limit, request, self.clock.now()).await;
+        let (response, _) =
+            self.client.send_within(limit, request, self.clock.now(), BodyUse::Ignored).await;
         let task = &reply.task;
         let destination = reply.url.destination();
         // A 404 means that the management node no longer waits for this `taskuuid`.

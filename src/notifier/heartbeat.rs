@@ -16,7 +16,7 @@ use crate::agent::{
     active_conditions,
 };
 use crate::common::for_each_fairly;
-use crate::delivery::ReceiverReply;
+use crate::delivery::{DeliveryOutcome, ReceiverReply};
 use crate::model::{Notice, NoticeKind, Tags};
 use crate::wire::{
     EventFormat, HeartbeatWriter, StoreHeartbeat, WebhookEvent, parse_resync_request,
@@ -49,10 +49,15 @@ impl HeartbeatTask {
             let (mut number, mut was_delivered) = (0, true);
             loop {
                 sleep(delay).await;
+                let mut min_delay = Duration::ZERO;
                 // Receivers that are gone stay so until an operator acts.
                 if !self.notifier.callback_endpoints().all_gone() {
                     number += 1;
-                    let (delivered, reply) = self.send_heartbeat(number).await;
+                    let (outcome, reply) = self.send_heartbeat(number).await;
+                    let delivered = outcome.is_delivery();
+                    if let DeliveryOutcome::Retry(requested) = outcome {
+                        min_delay = requested;
+                    }
                     match (was_delivered, delivered) {
                         (true, false) => warn!(%reply, "heartbeat delivery failing"),
                         (false, true) => info!("heartbeat delivery recovered"),
@@ -63,13 +68,14 @@ impl HeartbeatTask {
                 // The jitter prevents nodes that started together from sending in step.
                 delay =
                     self.interval.mul_f64(0.9) + self.random_fraction(self.interval.mul_f64(0.2));
+                delay = delay.max(min_delay);
             }
         };
         stop.run_until_cancelled(send_heartbeats).await;
     }
 
-    /// Sends one heartbeat. Returns true if it was delivered, and the last reply.
-    async fn send_heartbeat(&self, number: u64) -> (bool, ReceiverReply) {
+    /// Sends one heartbeat. Returns the meaning of the last reply, and that reply.
+    async fn send_heartbeat(&self, number: u64) -> (DeliveryOutcome, ReceiverReply) {
         let snapshots = self.stores.snapshots();
         let event = self.new_heartbeat(number, &snapshots).await;
         let (reply, outcome, body) = self.notifier.callback_endpoints().post_event(&event).await;
@@ -83,7 +89,7 @@ impl HeartbeatTask {
                 }
             }
         }
-        (outcome.is_delivery(), reply)
+        (outcome, reply)
     }
 
     /// Sends the current state of a store with the position of its newest transition. This creates

@@ -21,6 +21,7 @@ mod management;
 mod notifier;
 mod probe;
 mod receiver;
+mod receiver_answers;
 mod settings;
 mod ssh;
 mod support;

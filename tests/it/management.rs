@@ -11,6 +11,7 @@ use imagestore_agent::wire::{EventFormat, WebhookEvent};
 
 use crate::support::fixtures::{NOW, notice};
 use crate::support::management_node::{Answer, ManagementNode};
+use crate::support::requirements::run;
 use crate::support::secret_files::write_secret;
 use crate::support::test_ca::TestCa;
 
@@ -256,4 +257,79 @@ fn settings_that_cannot_be_used_are_named_and_nothing_secret_is_quoted() {
             .unwrap()
             .is_none()
     );
+}
+
+/// Returns the problem of the only fault of these settings.
+fn only_problem(settings: &CallbackSettings) -> String {
+    let error =
+        CallbackClient::new(settings, &FilePolicy::of_process(), RequestTimeouts::default())
+            .unwrap_err();
+    let [fault] = error.setting_faults() else { panic!("{error:?}") };
+    fault.problem.clone()
+}
+
+#[test]
+fn files_that_openssl_writes_in_other_formats_are_named_with_their_conversion() {
+    let ca = TestCa::new();
+    let (cert, key) = ca.issue("agent");
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let openssl = |args: &str, output: &str| {
+        let (cert, key, output) = (text(&cert), text(&key), text(&path(output)));
+        let args = args.replace("CERT", &cert).replace("KEY", &key).replace("OUT", &output);
+        run("openssl", &args.split(' ').collect::<Vec<_>>());
+    };
+    openssl("x509 -in CERT -trustout -out OUT", "trusted");
+    openssl("x509 -in CERT -outform DER -out OUT", "der");
+    openssl("crl2pkcs7 -nocrl -certfile CERT -out OUT", "pkcs7");
+    openssl("pkcs12 -export -in CERT -inkey KEY -passout pass:x -out OUT", "pkcs12");
+    let https = || CallbackSettings {
+        ca_file: Some(ca.certificate()),
+        ..callback("https://mn.example/events".to_owned())
+    };
+    for (name, command) in [
+        ("trusted", "openssl x509 -in"),
+        ("der", "openssl x509 -inform DER"),
+        ("pkcs7", "openssl pkcs7 -in"),
+        ("pkcs12", "openssl pkcs12 -in FILE -nokeys"),
+    ] {
+        let problem = only_problem(&CallbackSettings { ca_file: Some(path(name)), ..https() });
+        assert!(problem.contains(command), "{name}: {problem}");
+    }
+    openssl("pkcs8 -topk8 -in KEY -passout pass:x -out OUT", "encrypted");
+    openssl("pkcs8 -topk8 -nocrypt -in KEY -outform DER -out OUT", "der-key");
+    for (name, command) in [
+        ("encrypted", "openssl pkey -in"),
+        ("der-key", "openssl pkey -inform DER"),
+        ("pkcs12", "openssl pkcs12 -in FILE -nocerts"),
+    ] {
+        let bytes = std::fs::read(path(name)).unwrap();
+        let secret = path(&format!("{name}-secret"));
+        write_secret(&secret, bytes);
+        let problem = only_problem(&CallbackSettings {
+            client_cert: Some(cert.clone()),
+            client_key: Some(secret),
+            ..https()
+        });
+        assert!(problem.contains(command), "{name}: {problem}");
+    }
+    // What the command for the first one writes is read.
+    let convert = ["x509", "-in", &text(&path("trusted")), "-out", &text(&path("plain"))];
+    run("openssl", &convert);
+    let _ = client(&CallbackSettings { ca_file: Some(path("plain")), ..https() });
+}
+
+#[test]
+fn a_host_with_an_underscore_is_a_receiver_and_one_that_tls_cannot_verify_is_named() {
+    let ca = TestCa::new();
+    let to = |url: &str| CallbackSettings {
+        ca_file: Some(ca.certificate()),
+        ..callback(url.to_owned())
+    };
+    for url in ["http://mn_1:8080/x", "http://-a-/", "https://mn_1.example/x", "https://_a/x"] {
+        let _ = client(&to(url));
+    }
+    let problem = only_problem(&to("https://mn-/x"));
+    assert!(problem.contains("no name that TLS can verify"), "{problem}");
 }

@@ -68,6 +68,7 @@ pub(crate) const HOST_NAME_RULE: TextRule<String> = TextRule {
     allowed: "a host name without a port",
     parse: |text| match text.parse::<Hostname>() {
         Ok(name) => Ok(name.as_str().to_ascii_lowercase()),
+        Err(_) if is_url_host(text) => Ok(text.to_ascii_lowercase()),
         Err(_) => Err("not a host name".to_owned()),
     },
     hidden: false,
@@ -181,10 +182,28 @@ fn unmapped_network(network: IpNet) -> IpNet {
         .map_or(network, IpNet::V4)
 }
 
+/// Returns true for a host of a URL that a name service or the system can resolve: an address, or a
+/// name. RFC 3986 section 3.2.2 permits more than a host name of RFC 1123: `_`, which networks of
+/// containers use, and `-` at the ends of a label.
+fn is_url_host(host: &str) -> bool {
+    let replaced: String = host.chars().map(|c| if c == '_' { 'x' } else { c }).collect();
+    let name = replaced.strip_suffix('.').unwrap_or(&replaced);
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    let is_numeric = name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let is_name = !is_numeric && name.len() <= 253 && name.split('.').all(is_label);
+    is_name || host.parse::<Hostname>().is_ok()
+}
+
 fn parse_url(text: &str) -> Result<String, String> {
     // The parser drops a fragment silently, and RFC 9110 section 7.1 does not send one.
     if text.contains('#') {
         return Err("has a fragment".to_owned());
+    }
+    if !text.is_ascii() {
+        return Err("has characters other than ASCII: write a host name as xn--...".to_owned());
     }
     let uri: Uri = text.parse().map_err(|_| "not a URL".to_owned())?;
     if !matches!(uri.scheme_str(), Some("http" | "https")) {
@@ -195,7 +214,7 @@ fn parse_url(text: &str) -> Result<String, String> {
         return Err("contains a user name or password, which the daemon would not send".to_owned());
     }
     let host = uri.host().unwrap_or_default();
-    if host.parse::<Hostname>().is_err() {
+    if !is_url_host(host) {
         return Err("has no valid host".to_owned());
     }
     match authority.strip_prefix(host) {
@@ -216,6 +235,10 @@ mod tests {
             "https://mn.example:8443/zstack/events?node=1",
             "http://10.0.0.1:8080/",
             "http://[fd00::1]:80/x",
+            "http://mn_1.example:8080/",
+            "http://_mn/",
+            "https://stack_mn-1_default./x",
+            "http://-a-/",
         ] {
             assert_eq!(parse_url(good).as_deref(), Ok(good));
         }
@@ -237,6 +260,10 @@ mod tests {
             "http://mn/\n",
             "http://[fd00::1/",
             "http://1.2.3.4.5/",
+            "http://mn..example/",
+            "http://mn~1/",
+            "http://mn%5F1/",
+            "http://b\u{fc}cher.example/",
         ] {
             assert!(parse_url(bad).is_err(), "{bad}");
         }

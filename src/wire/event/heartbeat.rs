@@ -100,6 +100,7 @@ impl HeartbeatWriter {
             id: self.id,
             content_type: CLOUD_EVENT_MEDIA_TYPE,
             command_path: None,
+            has_used_reply: true,
             body: self.list.finish(),
         }
     }

@@ -32,6 +32,8 @@ pub struct WebhookEvent {
     pub command_path: Option<&'static str>,
     /// The JSON document.
     pub body: Vec<u8>,
+    /// True if the body of the response may contain requests, as that to a heartbeat does.
+    pub has_used_reply: bool,
 }
 
 const STATUS_CHANGED_TYPE: &str = "backup-storage.status.changed";
@@ -160,7 +162,13 @@ fn cloud_event(notice: &Notice, node: NodeId) -> WebhookEvent {
             folded: (notice.transition_count > 1).then_some(notice.transition_count),
         },
     });
-    WebhookEvent { id, content_type: CLOUD_EVENT_MEDIA_TYPE, command_path: None, body }
+    WebhookEvent {
+        id,
+        content_type: CLOUD_EVENT_MEDIA_TYPE,
+        command_path: None,
+        body,
+        has_used_reply: false,
+    }
 }
 
 fn zstack_events(notice: &Notice) -> Vec<WebhookEvent> {
@@ -177,6 +185,7 @@ fn zstack_events(notice: &Notice) -> Vec<WebhookEvent> {
         id,
         content_type: "application/json",
         command_path: Some(path),
+        has_used_reply: false,
         body,
     };
     let mut events = vec![event(id.clone(), "/backup-storage/status/change", change)];

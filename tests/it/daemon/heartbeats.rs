@@ -96,3 +96,31 @@ async fn a_receiver_that_does_not_take_heartbeats_gets_the_next_ones_and_no_old_
     agent.signal(Signal::SIGHUP);
     agent.until_logged("heartbeat delivery recovered");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_heartbeat_waits_as_long_as_the_receiver_asks_in_any_form_of_a_date() {
+    needs_root!();
+    let mut node = ManagementNode::answering([]).await;
+    let in_seconds = |seconds| jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+    let mut number = 0;
+    node.set_heartbeat_script(move |_| {
+        number += 1;
+        let date = in_seconds(6).strftime("%a %b %e %H:%M:%S %Y").to_string();
+        match number {
+            1 => Answer::Full(503, ("retry-after", "5".to_owned()), ""),
+            2 => Answer::Full(429, ("retry-after", date), ""),
+            _ => Answer::Status(200),
+        }
+    });
+    let more = format!("{}heartbeat = \"1s\"\n", callback(&node.url()));
+    let disk = MountedFs::tmpfs("size=1m");
+    let mut agent = Agent::installed(&disk.path(), &more);
+    agent.start();
+    let beats =
+        [node.next_heartbeat().await, node.next_heartbeat().await, node.next_heartbeat().await];
+    for pair in beats.windows(2) {
+        // Without the delay, the next heartbeat follows after 1.1 s at the latest.
+        let waited = pair[1].at - pair[0].at;
+        assert!(waited >= std::time::Duration::from_millis(4_900), "{waited:?}");
+    }
+}
