@@ -1,5 +1,6 @@
 //! Reads the body of a request within its limits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -8,6 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -22,14 +24,16 @@ const MAX_DISCARDED_BYTES: u64 = 16 * 1024 * 1024;
 /// Maximum time to drain the body of a request that is rejected before its body is read.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Reads the whole body.
+/// Reads the whole body. A large one takes a permit of `large_bodies`, which it keeps until it is
+/// dropped.
 ///
 /// # Errors
-/// The body is too large, too slow or malformed.
+/// The body is too large, too slow or malformed, or gets no permit in time.
 pub(super) async fn read_body(
     mut body: Incoming,
     headers: &HeaderMap,
     limits: &ServerLimits,
+    large_bodies: &Arc<Semaphore>,
 ) -> Result<Bytes, ApiError> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
@@ -41,15 +45,58 @@ pub(super) async fn read_body(
         return Err(ApiError::BodyTooLarge(max_bytes));
     }
     let expected_bytes = usize::try_from(body.size_hint().lower()).unwrap_or(0);
-    let collecting = collect_zeroized(Limited::new(&mut body, max_bytes), expected_bytes);
+    let permits =
+        LargeBodyPermits { permits: large_bodies, from: limits.large_body_bytes, deadline };
+    let collecting = collect_zeroized(Limited::new(&mut body, max_bytes), expected_bytes, permits);
     match timeout_at(deadline, collecting).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+        Ok(Err(CollectError::NoPermit)) => {
+            drain_body(body, headers).await;
+            Err(ApiError::too_many_large_bodies())
+        }
+        Ok(Err(CollectError::Unreadable(error))) if error.is::<LengthLimitError>() => {
             discard(body, &HeaderMap::new(), deadline).await;
             Err(ApiError::BodyTooLarge(max_bytes))
         }
-        Ok(Err(_)) => Err(ApiError::MalformedBody),
+        Ok(Err(CollectError::Unreadable(_))) => Err(ApiError::MalformedBody),
         Err(_) => Err(ApiError::BodyTimeout(limits.body_read_timeout)),
+    }
+}
+
+/// The permits for bodies that are larger than `from` bytes.
+struct LargeBodyPermits<'a> {
+    permits: &'a Arc<Semaphore>,
+    from: usize,
+    deadline: Instant,
+}
+
+impl LargeBodyPermits<'_> {
+    /// Waits for a permit if a body of this size needs one. Returns `None` at the deadline.
+    async fn acquire_for(&self, bytes: usize) -> Option<Option<OwnedSemaphorePermit>> {
+        if bytes <= self.from {
+            return Some(None);
+        }
+        let acquired = timeout_at(self.deadline, Arc::clone(self.permits).acquire_owned()).await;
+        // The semaphore is never closed.
+        Some(Some(acquired.ok()?.ok()?))
+    }
+}
+
+/// The reason why a body was not collected.
+enum CollectError<E> {
+    NoPermit,
+    Unreadable(E),
+}
+
+/// A complete body. It keeps its permit, so that the permits bound the memory of all large bodies.
+struct CollectedBody {
+    bytes: Zeroizing<Vec<u8>>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for CollectedBody {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -58,11 +105,19 @@ pub(super) async fn read_body(
 async fn collect_zeroized<B: Body<Data = Bytes> + Unpin>(
     mut body: B,
     expected_bytes: usize,
-) -> Result<Bytes, B::Error> {
-    let mut collected = Zeroizing::new(Vec::with_capacity(expected_bytes));
+    permits: LargeBodyPermits<'_>,
+) -> Result<Bytes, CollectError<B::Error>> {
+    // Only bytes that have arrived take memory and a permit, not the announced length.
+    let bytes = Zeroizing::new(Vec::with_capacity(expected_bytes.min(permits.from)));
+    let mut collected = CollectedBody { bytes, permit: None };
     while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame?.into_data() {
-            append_zeroized(&mut collected, &data);
+        if let Ok(data) = frame.map_err(CollectError::Unreadable)?.into_data() {
+            if collected.permit.is_none() {
+                let bytes = collected.bytes.len().saturating_add(data.len());
+                let permit = permits.acquire_for(bytes).await.ok_or(CollectError::NoPermit)?;
+                collected.permit = permit;
+            }
+            append_zeroized(&mut collected.bytes, &data);
             // A part that shares the read buffer of the connection stays until it is overwritten.
             if let Ok(mut part) = data.try_into_mut() {
                 part.as_mut().zeroize();

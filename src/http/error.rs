@@ -150,6 +150,12 @@ impl ApiError {
         Self::ConnectFailed(AttemptFailure::from_fault(Fault::new(Reason::AgentBusy, details)))
     }
 
+    /// Creates the error for a large body that did not get its turn.
+    pub(super) fn too_many_large_bodies() -> Self {
+        let details = "the large bodies of other requests did not arrive in time";
+        Self::ConnectFailed(AttemptFailure::from_fault(Fault::new(Reason::AgentBusy, details)))
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::InvalidUuid

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::wire::MAX_BODY_BYTES;
+
 /// Limits of the server. The daemon uses the default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerLimits {
@@ -31,10 +33,14 @@ pub struct ServerLimits {
     pub max_head_bytes: usize,
     /// Maximum time from the end of a request head to the end of its body.
     pub body_read_timeout: Duration,
-    /// Maximum size of a request body, in bytes. An add with the longest private key has 35 KiB, so
-    /// 64 KiB leave room for tags. Only an add that also has nearly the most and longest tags is
-    /// larger.
+    /// Maximum size of a request body, in bytes: that of the largest valid body.
     pub max_body_bytes: usize,
+    /// Size from which a body is large, in bytes. An add with the longest private key has 35 KiB,
+    /// so that 64 KiB fit nearly every request.
+    pub large_body_bytes: usize,
+    /// Maximum number of large bodies in memory. Eight of them have 10 MiB, however many clients
+    /// send one. The others wait for their turn.
+    pub max_large_bodies: usize,
     /// Maximum time without progress of a response, because the client does not read it.
     pub write_timeout: Duration,
 }
@@ -50,7 +56,9 @@ impl Default for ServerLimits {
             header_read_timeout: Duration::from_secs(30),
             max_head_bytes: 16 * 1024,
             body_read_timeout: Duration::from_secs(10),
-            max_body_bytes: 64 * 1024,
+            max_body_bytes: MAX_BODY_BYTES,
+            large_body_bytes: 64 * 1024,
+            max_large_bodies: 8,
             write_timeout: Duration::from_secs(30),
         }
     }

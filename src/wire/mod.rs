@@ -19,7 +19,7 @@ mod response;
 pub use agent::{AgentCommand, AgentReply};
 pub use event::{EventFormat, HeartbeatWriter, StoreHeartbeat, WebhookEvent, parse_resync_request};
 pub use list_writer::ListWriter;
-pub use request::{InvalidBody, InvalidField, StoreAction, parse_add_store};
+pub use request::{InvalidBody, InvalidField, MAX_BODY_BYTES, StoreAction, parse_add_store};
 pub use response::{
     CapacityBody, CapacitySummary, ConditionBody, DeliveryBody, EmptyResponse, ErrorCode,
     ErrorResponse, FilesystemBody, HealthBody, HistoryLine, HostKeyBody, HostProofBody,

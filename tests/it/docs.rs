@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use imagestore_agent::model::{Condition, Reason};
+use imagestore_agent::wire::MAX_BODY_BYTES;
 
 fn text(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
@@ -42,6 +43,14 @@ fn every_condition_has_its_row_with_its_remedy() {
         .collect();
     let program = Condition::ALL.iter().map(|c| (c.as_str().to_owned(), c.remedy().to_owned()));
     assert_eq!(documented, program.collect());
+}
+
+#[test]
+fn the_size_of_the_largest_body_is_documented() {
+    let (thousands, rest) = (MAX_BODY_BYTES / 1000, MAX_BODY_BYTES % 1000);
+    let size = format!("{},{:03},{rest:03} bytes", thousands / 1000, thousands % 1000);
+    let found = text("docs/http-api.md").matches(&size).count();
+    assert_eq!(found, 2, "docs/http-api.md must have {size:?} in its limits and its statuses");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Request, header};
 use axum::response::{IntoResponse as _, Response};
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tower::Service as _;
 use tracing::{Instrument as _, Level, Span, debug, enabled, info_span};
@@ -43,6 +44,8 @@ pub(super) struct ApiService {
     /// Bounds the lines about the denials of all addresses.
     pub(super) denial_log: DenialLog,
     pub(super) limits: ServerLimits,
+    /// The permits for large bodies.
+    pub(super) large_bodies: Arc<Semaphore>,
 }
 
 impl ApiService {
@@ -116,7 +119,8 @@ impl ApiService {
                 return Err(error);
             }
         }
-        let body = super::body::read_body(body, &parts.headers, &self.limits).await?;
+        let body =
+            super::body::read_body(body, &parts.headers, &self.limits, &self.large_bodies).await?;
         if !body.is_empty() {
             parts.extensions.insert(CompleteBody(body));
         }

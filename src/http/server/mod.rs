@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -165,6 +165,7 @@ impl HttpServer {
             denials: Mutex::default(),
             denial_log: DenialLog::default(),
             limits: self.limits,
+            large_bodies: Arc::new(Semaphore::new(self.limits.max_large_bodies)),
         };
         let tarpit = Tarpit::for_process();
         let mut listeners = self.bound.into_listeners(tarpit.clone())?;

@@ -8,6 +8,7 @@
 //! - It never quotes a value. It names a key that an object has twice, and no other key of the
 //!   client.
 
+mod body_size;
 mod document;
 mod fields;
 mod params;
@@ -26,6 +27,7 @@ use params::{
     take_hostname, take_image_dir, take_optional_credentials, take_tags, take_uuid,
 };
 
+pub use body_size::MAX_BODY_BYTES;
 pub use fields::InvalidField;
 pub(super) use params::MAX_SHORT_TEXT_CHARS;
 

@@ -12,11 +12,14 @@ pub(in crate::wire) const MAX_SHORT_TEXT_CHARS: usize = 255;
 pub(super) const MAX_DESCRIPTION_CHARS: usize = 2048;
 /// The maximum length of a private key, in characters. An RSA key of 16384 bits has about 12,700
 /// characters as PEM.
-const MAX_PRIVATE_KEY_CHARS: usize = 32 * 1024;
+pub(super) const MAX_PRIVATE_KEY_CHARS: usize = 32 * 1024;
 /// The maximum length of a passphrase, in characters.
-const MAX_PASSPHRASE_CHARS: usize = 1024;
+pub(super) const MAX_PASSPHRASE_CHARS: usize = 1024;
 /// The maximum number of fingerprints of one host. A server has fewer keys.
-const MAX_FINGERPRINTS: usize = 16;
+pub(super) const MAX_FINGERPRINTS: usize = 16;
+/// The maximum length of a host name, in characters. An IPv6 address may be in brackets, which are
+/// two more characters.
+pub(super) const MAX_HOSTNAME_CHARS: usize = MAX_SHORT_TEXT_CHARS + 2;
 /// The expected form of a fingerprint.
 const FINGERPRINT_FORM: &str =
     "SHA256: and 43 characters of base64, in the format of ssh-keygen -l";
@@ -83,9 +86,7 @@ pub(super) fn take_image_dir(
 /// Takes the host name. Returns `None` if the field is absent.
 pub(super) fn take_hostname(params: &mut JsonFields) -> Result<Option<Hostname>, InvalidField> {
     let invalid = params.invalid_field("hostname", HOSTNAME_FORM);
-    // An IPv6 address may be in brackets, which are two more characters.
-    let text =
-        params.take_text("hostname", MAX_SHORT_TEXT_CHARS + 2).map_err(|_| invalid.clone())?;
+    let text = params.take_text("hostname", MAX_HOSTNAME_CHARS).map_err(|_| invalid.clone())?;
     text.map(|text| text.parse().map_err(|_| invalid)).transpose()
 }
 

@@ -22,6 +22,7 @@ mod host_keys;
 mod hostile;
 mod isolation;
 mod kills;
+mod large_bodies;
 mod ledger_damage;
 mod log;
 mod login_lockout;

@@ -1,5 +1,7 @@
 //! Invalid requests: each gets the status and the error object that say why.
 
+use imagestore_agent::model::Tags;
+use imagestore_agent::wire::MAX_BODY_BYTES;
 use serde_json::json;
 
 use crate::support::http_server::*;
@@ -238,7 +240,7 @@ async fn a_body_of_ten_mebibytes_is_413_whether_its_length_is_announced_or_not()
     let server = TestServer::start();
     let line = line();
     let large = "x".repeat(10 << 20);
-    let details = "the body is larger than 65536 bytes";
+    let details = "the body is larger than 1308700 bytes";
     refused(&server, HttpRequest::new(&line, &large), 413, "SYS.1007", details).await;
 
     let mut chunked =
@@ -253,8 +255,30 @@ async fn a_body_of_ten_mebibytes_is_413_whether_its_length_is_announced_or_not()
     let patient = HttpRequest { headers, ..HttpRequest::new(&line, "") }.bytes();
     assert_eq!(exchange(server.connect().await, &patient).await.status, 413);
 
-    let most = format!("{PARAMS}{}", " ".repeat((64 << 10) - PARAMS.len()));
+    let most = format!("{PARAMS}{}", " ".repeat(MAX_BODY_BYTES - PARAMS.len()));
     assert_eq!(server.ask(HttpRequest::new(&line, &most)).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_add_with_the_longest_key_and_tags_is_no_413() {
+    let server = TestServer::start();
+    // A character as a client writes it, and as the daemon counts it.
+    for (written, read) in
+        [("t", "t"), ("é", "é"), (r"\u00e9", "é"), (r"\ud83d\ude00", "\u{1f600}")]
+    {
+        let tags = vec![format!("\"{}\"", written.repeat(Tags::MAX_CHARS)); Tags::MAX_COUNT];
+        let tags = tags.join(",");
+        let body = format!(
+            r#"{{"systemTags":[{tags}],"userTags":[{tags}],"params":{{"name":"images",
+                "hostname":"127.0.0.1","username":"root","url":"/srv/images/a",
+                "privateKey":"{}","systemTags":[{tags}],"userTags":[{tags}]}}}}"#,
+            written.repeat(32 * 1024),
+        );
+        let answer = server.ask(HttpRequest::new(&format!("POST {STORES}"), &body)).await;
+        assert_eq!(answer.status, 200, "{written}: {answer:?}");
+        let added = server.stores.added().pop().unwrap();
+        assert_eq!(added.tags.user_tags()[63], read.repeat(Tags::MAX_CHARS));
+    }
 }
 
 #[tokio::test]
