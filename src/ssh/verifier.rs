@@ -11,12 +11,14 @@ use tracing::Instrument as _;
 
 use crate::common::IpAllowlist;
 use crate::model::{
-    Fault, HostEvidence, HostIdentity, HostKey, Reason, SshAddress, SshCredentials, UnverifiedHost,
+    Fault, HostEvidence, HostIdentity, HostKey, Reason, Secret, SshAddress, SshCredentials,
+    UnverifiedHost,
 };
 use crate::settings;
 
 use super::auth::method::AuthMethod;
 use super::auth::private_key;
+use super::auth::server_words::mask_password;
 use super::auth::{self, AuthMaterial};
 use super::host::local_keys::LocalHostKeys;
 use super::host::{LocalHost, MarkerLocation, verify_same_host};
@@ -240,6 +242,7 @@ impl Verifier {
                 deadline,
             );
             let (host_identity, proof_duration) = time_phase(LoginPhase::Proof, proving).await?;
+            let host_identity = without_password(host_identity, material.password);
             let phases = PhaseDurations {
                 resolve,
                 connect: reached.connect,
@@ -345,6 +348,17 @@ impl Verifier {
         let key_permits = &self.inner.key_permits;
         let parsing = private_key::open_key(text, passphrase.as_ref(), key_permits, deadline);
         Ok(Some(time_phase(LoginPhase::Key, parsing).await?.0))
+    }
+}
+
+/// Masks the password in the words of the server, which may repeat it.
+fn without_password(identity: HostIdentity, password: Option<&Secret>) -> HostIdentity {
+    match identity {
+        HostIdentity::Unverified(UnverifiedHost { obstacle, details }) => {
+            let details = mask_password(&details, password);
+            HostIdentity::Unverified(UnverifiedHost { obstacle, details })
+        }
+        identity => identity,
     }
 }
 

@@ -36,15 +36,17 @@ impl LockoutGuard {
         // The value is rounded up, because a login a moment earlier would be suspended again.
         let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
         let fault = self.last_rejection.clone()?;
+        // The secrets may be right: the rules for accounts, or the server itself, may be at fault.
+        let remedy = format!(
+            "{}; if the account was repaired on the server, retry with --force",
+            fault.remedy()
+        );
         Some(
             fault
                 .with_detail("remembered", true)
                 .with_detail("refusedLogins", self.rejected_at.len())
                 .with_retry_after(seconds)
-                .with_remedy(
-                    "correct the username, password or key of the store (imagestore-agent update); \
-                     if the account was repaired on the server, retry with --force",
-                ),
+                .with_remedy(remedy),
         )
     }
 
@@ -127,6 +129,8 @@ mod tests {
         let fault = refusals.cached_rejection(later).unwrap();
         assert_eq!(fault.reason(), Reason::CredentialsRefused);
         assert_eq!(fault.details(), refused().details());
+        assert!(fault.remedy().starts_with(Reason::CredentialsRefused.remedy()));
+        assert!(fault.remedy().ends_with("retry with --force"));
         assert_eq!(fault.facts()["remembered"], Fact::Flag(true));
         assert_eq!(fault.facts()["retryAfterSeconds"], Fact::Number(600));
         assert_eq!(fault.retry_after(), Some(Duration::from_secs(600)));

@@ -64,7 +64,8 @@ pub(super) async fn try_keyboard_interactive(
                     answered_prompt.as_deref(),
                 );
                 let fault = unanswerable_fault(material.username, reason, &words.told());
-                return Err(fault.with_detail("asked", prompt_texts));
+                let fault = fault.with_detail("asked", prompt_texts);
+                return Err(after_password(fault, answered_prompt.is_some()));
             }
         };
         reply = session.handle.authenticate_keyboard_interactive_respond(answers).await;
@@ -75,7 +76,15 @@ pub(super) async fn try_keyboard_interactive(
          the daemon answers",
         material.username
     );
-    Err(Fault::new(Reason::SecondFactorMissing, details).with_detail("rounds", MAX_PROMPT_ROUNDS))
+    let fault =
+        Fault::new(Reason::SecondFactorMissing, details).with_detail("rounds", MAX_PROMPT_ROUNDS);
+    Err(after_password(fault, answered_prompt.is_some()))
+}
+
+/// Records that the server may have rejected the password, if it received one. A server may ask for
+/// a second factor also after a wrong password.
+fn after_password(fault: Fault, is_password_sent: bool) -> Fault {
+    if is_password_sent { fault.with_possible_rejection() } else { fault }
 }
 
 /// Reason why prompts cannot be answered.
@@ -96,7 +105,7 @@ fn unanswerable_reason(
     answered_prompt: Option<&str>,
 ) -> UnanswerablePrompts {
     match (prompts, answered_prompt) {
-        ([prompt], Some(answered)) if prompt.prompt == answered => {
+        ([prompt], Some(answered)) if is_same_prompt(&prompt.prompt, answered) => {
             UnanswerablePrompts::WrongPassword
         }
         (_, Some(_)) if requires_new_password(text_since_answer, prompt_texts) => {
@@ -104,6 +113,17 @@ fn unanswerable_reason(
         }
         _ => UnanswerablePrompts::SecondFactor,
     }
+}
+
+/// Returns true if both prompts ask for the same thing. A server may put a message or the number of
+/// the attempt into the second one.
+fn is_same_prompt(prompt: &str, answered: &str) -> bool {
+    let words = |prompt: &str| -> String {
+        let question = prompt.trim_end().lines().last().unwrap_or_default();
+        question.chars().filter(|c| c.is_alphabetic()).flat_map(char::to_lowercase).collect()
+    };
+    let (words, answered_words) = (words(prompt), words(answered));
+    prompt == answered || (!words.is_empty() && words == answered_words)
 }
 
 fn unanswerable_fault(username: &str, reason: UnanswerablePrompts, told: &str) -> Fault {
@@ -164,7 +184,11 @@ mod tests {
         let answered = Some("Password: ");
         for (text, prompts, answered, expected) in [
             ("", &["Password: "][..], answered, WrongPassword),
+            ("", &["Sorry, try again.\r\npassword: "], answered, WrongPassword),
+            ("", &["Password (2/3): "], answered, WrongPassword),
+            ("", &["\u{5bc6}\u{7801}: "], Some("\u{5bc6}\u{7801}(1):"), WrongPassword),
             ("", &["Code: "], answered, SecondFactor),
+            ("", &["2: "], Some("1: "), SecondFactor),
             ("", &["a", "b"], None, SecondFactor),
             (
                 "You are required to change your password immediately",

@@ -6,21 +6,27 @@ mod key_error;
 pub(super) mod key_format;
 pub(super) mod method;
 pub(super) mod private_key;
-mod server_words;
+pub(super) mod server_words;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use russh::client::AuthResult;
 use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg};
 use russh::{Error, MethodKind, MethodSet};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::model::{Fault, Reason, Secret};
 
 use super::session::SshSession;
 use super::session::login_end::login_end_fault;
+use super::session::transcript::PeerTranscript;
 use method::{AuthMethod, AuthProgress};
 use server_words::ServerWords;
+
+/// Maximum time to wait for a text after the rejection of the last method. RFC 4252 section 5.4
+/// permits a banner there. A server that sends one sends it with the rejection.
+const LATE_WORDS_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// Material for the authentication of one login.
 pub(super) struct AuthMaterial<'a> {
@@ -59,7 +65,12 @@ pub(super) async fn log_in(
     let outcome =
         timeout_at(until, run_methods(session, material, &mut progress, &mut words)).await;
     let fault = match outcome {
-        Ok(Ok(method)) => return Ok(progress.into_accepted(method)),
+        Ok(Ok(MethodsEnd::Accepted(method))) => return Ok(progress.into_accepted(method)),
+        Ok(Ok(MethodsEnd::NoneLeft { no_signature })) => {
+            record_last_words(&session.transcript, &mut words).await;
+            let fault = rejection_fault(material.username, &progress, &words.told());
+            no_signature.filter(|_| fault.reason() == Reason::MethodNotOffered).unwrap_or(fault)
+        }
         Ok(Err(fault)) => fault,
         Err(_) => {
             // The server has not replied yet and would not read a disconnect before it.
@@ -67,7 +78,7 @@ pub(super) async fn log_in(
             undecided_fault(progress.next_method(), session.transcript.has_answered_credential())
         }
     };
-    words.record_text(&session.transcript.banner());
+    words.record_texts(&session.transcript.take_banners());
     Err(words
         .add_to(fault)
         .with_detail("methodsTried", progress.tried_methods())
@@ -99,13 +110,21 @@ fn undecided_fault(pending: Option<AuthMethod>, has_answered: bool) -> Fault {
     fault.with_possible_rejection()
 }
 
-/// Sends methods until one completes the login, and returns that method.
+/// End of the methods of one login.
+enum MethodsEnd {
+    /// This method completed the login.
+    Accepted(AuthMethod),
+    /// No method is left. `no_signature` is the fault of a key without a common signature.
+    NoneLeft { no_signature: Option<Fault> },
+}
+
+/// Sends methods until one completes the login or none is left.
 async fn run_methods(
     session: &mut SshSession,
     material: &AuthMaterial<'_>,
     progress: &mut AuthProgress,
     words: &mut ServerWords<'_>,
-) -> Result<AuthMethod, Fault> {
+) -> Result<MethodsEnd, Fault> {
     let mut no_signature = None;
     while let Some(method) = progress.next_method() {
         let outcome = match (method, &material.key, material.password) {
@@ -122,7 +141,7 @@ async fn run_methods(
             _ => break,
         };
         match outcome {
-            MethodOutcome::Accepted => return Ok(method),
+            MethodOutcome::Accepted => return Ok(MethodsEnd::Accepted(method)),
             MethodOutcome::Rejected { offered, partial_success: true } => {
                 progress.record_partial_success(method, offered)
             }
@@ -135,12 +154,16 @@ async fn run_methods(
             }
         }
     }
-    words.record_text(&session.transcript.banner());
-    let fault = rejection_fault(material.username, progress, &words.told());
-    Err(match no_signature {
-        Some(no_signature) if fault.reason() == Reason::MethodNotOffered => no_signature,
-        _ => fault,
-    })
+    Ok(MethodsEnd::NoneLeft { no_signature })
+}
+
+/// Records the banners, one after the rejection included, and the text of a disconnect.
+async fn record_last_words(transcript: &PeerTranscript, words: &mut ServerWords<'_>) {
+    let _ = timeout(LATE_WORDS_TIMEOUT, transcript.wait_banner_or_end()).await;
+    words.record_texts(&transcript.take_banners());
+    if let Some(message) = transcript.disconnect_message() {
+        words.record_text(message);
+    }
 }
 
 fn rejection_fault(username: &str, progress: &AuthProgress, told: &str) -> Fault {
@@ -240,13 +263,10 @@ async fn method_outcome(
     match result {
         Ok(AuthResult::Success) => Ok(MethodOutcome::Accepted),
         Ok(AuthResult::Failure { remaining_methods: offered, partial_success }) => {
-            if offered.is_empty() {
-                session.wait_closed().await;
-                let quote = |text: &str| words.quote(text);
-                if let Some(fault) = login_end_fault(&session.transcript, material.username, quote)
-                {
-                    return Err(fault);
-                }
+            if offered.is_empty()
+                && let Some(fault) = session_end_fault(session, material, words).await
+            {
+                return Err(fault);
             }
             Ok(MethodOutcome::Rejected { offered, partial_success })
         }
@@ -259,14 +279,24 @@ async fn connection_lost(
     material: &AuthMaterial<'_>,
     words: &ServerWords<'_>,
 ) -> Fault {
-    session.wait_closed().await;
-    let quote = |text: &str| words.quote(text);
-    login_end_fault(&session.transcript, material.username, quote).unwrap_or_else(|| {
+    session_end_fault(session, material, words).await.unwrap_or_else(|| {
         Fault::new(
             Reason::CredentialsRefused,
             "the server rejected the login and offers no other method",
         )
     })
+}
+
+/// Waits for the end of the session and returns its fault, or `None` if it was a rejection.
+async fn session_end_fault(
+    session: &mut SshSession,
+    material: &AuthMaterial<'_>,
+    words: &ServerWords<'_>,
+) -> Option<Fault> {
+    session.wait_closed().await;
+    let banners = words.quote_all(&session.transcript.banners());
+    let quote = |text: &str| words.quote(text);
+    login_end_fault(&session.transcript, material.username, &banners, quote)
 }
 
 #[cfg(test)]

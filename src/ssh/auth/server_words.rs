@@ -18,6 +18,10 @@ const MAX_PROMPTS: usize = 4;
 /// Text in place of the password.
 const MASK: &str = "***";
 
+/// Minimum length in bytes of a start of the password that is masked at the end of a text. Shorter
+/// ones are common ends of words.
+const MIN_PARTIAL_BYTES: usize = 3;
+
 /// The words of the server in one login.
 #[derive(Debug)]
 pub(super) struct ServerWords<'a> {
@@ -34,14 +38,20 @@ impl<'a> ServerWords<'a> {
 
     /// Returns the text as one line that is safe to display.
     pub(super) fn quote(&self, text: &str) -> String {
-        let password = self.password.map(Secret::expose_secret).filter(|text| !text.is_empty());
-        match password {
-            Some(password) => {
-                // Hidden characters may split the password, and they are omitted.
-                let line = sanitize_message(&text.replace(password, MASK), text.len());
-                sanitize_message(&line.replace(password, MASK), MAX_QUOTED)
-            }
-            None => sanitize_message(text, MAX_QUOTED),
+        sanitize_message(&mask_password(text, self.password), MAX_QUOTED)
+    }
+
+    /// Returns the last of several texts as one line.
+    pub(super) fn quote_all(&self, texts: &[String]) -> String {
+        let mut words = Self::new(self.password);
+        words.record_texts(texts);
+        words.told()
+    }
+
+    /// Records several texts.
+    pub(super) fn record_texts(&mut self, texts: &[String]) {
+        for text in texts {
+            self.record_text(text);
         }
     }
 
@@ -94,10 +104,55 @@ impl<'a> ServerWords<'a> {
     }
 }
 
+/// Returns the text as one line without the password. The password is also masked if only
+/// characters that are not displayed interrupt it, and if the text ends within it.
+pub(in crate::ssh) fn mask_password(text: &str, password: Option<&Secret>) -> String {
+    let line = |text: &str| sanitize_message(text, text.len());
+    let Some(password) = password.map(Secret::expose_secret) else { return line(text) };
+    let mut masked = text.to_owned();
+    for password in [password.to_owned(), line(password)] {
+        if !password.is_empty() {
+            masked = line(&masked.replace(&password, MASK));
+        }
+    }
+    mask_partial_end(masked, &line(password))
+}
+
+/// Masks the end of a text if it is the start of the password. A peer's text may have been cut off
+/// there.
+fn mask_partial_end(text: String, password: &str) -> String {
+    let starts = password.char_indices().map(|(end, _)| end).rev();
+    let partial = starts
+        .filter(|&length| length >= MIN_PARTIAL_BYTES)
+        .filter_map(|length| password.get(..length))
+        .find_map(|start| text.strip_suffix(start));
+    match partial {
+        Some(rest) => format!("{rest}{MASK}"),
+        None => text,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::Reason;
+
+    #[test]
+    fn no_form_of_the_password_is_displayed() {
+        let password = Secret::new("hunter2  Geheim".into());
+        for (text, masked) in [
+            ("falsch: hunter2  Geheim!", "falsch: ***!"),
+            ("falsch: hun\u{200b}ter2\r\nGeh\u{202e}eim!", "falsch: ***!"),
+            ("abgeschnitten: hunter2  Gehe", "abgeschnitten: ***"),
+            ("abgeschnitten: hunte", "abgeschnitten: ***"),
+            ("nah", "nah"),
+            ("", ""),
+        ] {
+            assert_eq!(mask_password(text, Some(&password)), masked, "{text}");
+        }
+        assert_eq!(mask_password(" a\x1b[2J\n", None), "a [2J");
+        assert_eq!(mask_password("a b", Some(&Secret::new(String::new()))), "a b");
+    }
 
     fn prompt(text: &str) -> Prompt {
         Prompt { prompt: text.into(), echo: false }

@@ -93,6 +93,10 @@ pub(crate) async fn verify_same_host(
             .await
         {
             Ok(Ok(result)) => result,
+            Ok(Err(SftpUnavailable::Lost)) => {
+                let end = session.describe_end().await;
+                return Ok(HostIdentity::Unverified(lost_session(end.as_deref())));
+            }
             Ok(Err(unavailable)) => {
                 return Ok(HostIdentity::Unverified(classify_obstacle(&unavailable)));
             }
@@ -247,10 +251,7 @@ fn classify_obstacle(unavailable: &SftpUnavailable) -> UnverifiedHost {
         SftpUnavailable::NoSession => {
             obstacle_with(Obstacle::NoSession, "the server opens no session for the user")
         }
-        SftpUnavailable::Lost => obstacle_with(
-            Obstacle::ConnectionLost,
-            "the SSH connection or the SFTP session was lost",
-        ),
+        SftpUnavailable::Lost => return lost_session(None),
         SftpUnavailable::NoSubsystem => {
             obstacle_with(Obstacle::NoSftp, "the server offers no SFTP to the user")
         }
@@ -274,6 +275,19 @@ fn classify_obstacle(unavailable: &SftpUnavailable) -> UnverifiedHost {
         }
     };
     UnverifiedHost { obstacle, details }
+}
+
+/// Returns the obstacle of a session that was lost after the login. `end` describes the end of the
+/// connection, if that ended.
+fn lost_session(end: Option<&str>) -> UnverifiedHost {
+    let details = match end {
+        Some(end) => format!(
+            "the login was accepted, then {end}; sshd closes the connection there if it refuses \
+             the ChrootDirectory of the user"
+        ),
+        None => "the login was accepted, then the server ended the SFTP session".to_owned(),
+    };
+    UnverifiedHost { obstacle: Obstacle::ConnectionLost, details }
 }
 
 #[cfg(test)]

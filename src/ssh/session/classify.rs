@@ -1,6 +1,7 @@
 //! Classification of a broken session: pure functions over the transcript of the peer. The message
 //! of the peer takes precedence over the text of an error.
 
+use russh::keys::ssh_encoding;
 use russh::{AlgorithmKind, Disconnect, Error};
 
 use crate::common::{MAX_QUOTED, sanitize_line, sanitize_message};
@@ -16,6 +17,12 @@ use crate::ssh::phase::LoginPhase;
 const THROTTLE_MESSAGES: [&str; 2] = ["Exceeded MaxStartups", "Not allowed at this time"];
 
 const CLOSED_BY_SERVER: &str = "the server closed the connection";
+
+/// Remedy for a server that refuses this host (`SSH_DISCONNECT_HOST_NOT_ALLOWED_TO_CONNECT`).
+pub(super) const HOST_REMEDY: &str =
+    "permit the address of this node in the access rules of the SSH server: it refuses this host";
+const UTF8_REMEDY: &str = "let the server send its texts in UTF-8: the file of Banner in sshd_config, and the messages of its \
+     PAM modules";
 
 /// Maximum number of the server's algorithm names in a fault, and maximum length of a name in
 /// bytes. A peer chooses both.
@@ -59,19 +66,19 @@ pub(super) fn handshake_timeout(transcript: &PeerTranscript) -> Fault {
 
 fn throttled(transcript: &PeerTranscript) -> Option<Fault> {
     let first_line = transcript.first_line();
-    match transcript.session_end.get() {
+    match transcript.session_end() {
         _ if THROTTLE_MESSAGES.iter().any(|text| first_line.contains(text)) => {
             Some(throttled_fault(&first_line))
         }
-        Some(SessionEnd::Disconnected { code: Disconnect::TooManyConnections, message }) => {
-            Some(throttled_fault(&sanitize_message(message, MAX_QUOTED)))
+        Some(SessionEnd::Disconnected { code: code @ Disconnect::TooManyConnections, message }) => {
+            Some(disconnect_fault(code, &sanitize_message(message, MAX_QUOTED)))
         }
         _ => None,
     }
 }
 
 /// Returns the fault for a server that rejects connections with a message.
-pub(super) fn throttled_fault(message: &str) -> Fault {
+fn throttled_fault(message: &str) -> Fault {
     let details = format!("the server rejected the connection: \"{message}\"");
     Fault::new(Reason::Throttled, details)
 }
@@ -84,9 +91,16 @@ fn not_ssh_fault(transcript: &PeerTranscript) -> Fault {
 
 /// Returns the fault for a connection that ended before its purpose was reached.
 pub(super) fn connection_lost_fault(transcript: &PeerTranscript, otherwise: &str) -> Fault {
-    let details = match transcript.session_end.get() {
-        Some(SessionEnd::Disconnected { message, .. }) => {
-            return disconnect_fault(&sanitize_message(message, MAX_QUOTED));
+    let details = match transcript.session_end() {
+        Some(SessionEnd::Disconnected { code, message }) => {
+            return disconnect_fault(code, &sanitize_message(message, MAX_QUOTED));
+        }
+        Some(SessionEnd::TextNotUtf8) => {
+            let details = format!(
+                "{otherwise}: the server sent a text that is not UTF-8, and the SSH library of \
+                 this daemon reads no other text"
+            );
+            return Fault::new(Reason::ConnectionLost, details).with_remedy(UTF8_REMEDY);
         }
         Some(SessionEnd::Closed) => format!("{otherwise}: {CLOSED_BY_SERVER}"),
         Some(SessionEnd::Failed(how)) => format!("{otherwise}: {how}"),
@@ -95,9 +109,64 @@ pub(super) fn connection_lost_fault(transcript: &PeerTranscript, otherwise: &str
     Fault::new(Reason::ConnectionLost, details)
 }
 
-/// Returns the fault for a disconnect by the server without a more specific reason.
-pub(super) fn disconnect_fault(message: &str) -> Fault {
-    Fault::new(Reason::ConnectionLost, format!("the server disconnected: \"{message}\""))
+/// Returns the fault for a disconnect by the server without a more specific reason. `message` is
+/// safe to display.
+pub(super) fn disconnect_fault(code: &Disconnect, message: &str) -> Fault {
+    let fault = match code {
+        Disconnect::TooManyConnections => throttled_fault(message),
+        Disconnect::HostNotAllowedToConnect => {
+            let details = format!("the server does not permit this host to connect: \"{message}\"");
+            Fault::new(Reason::ConnectionLost, details).with_remedy(HOST_REMEDY)
+        }
+        _ => Fault::new(Reason::ConnectionLost, format!("the server disconnected: \"{message}\"")),
+    };
+    with_disconnect_code(fault, code)
+}
+
+/// Adds the number of the code and its name in RFC 4253 section 11.1.
+pub(super) fn with_disconnect_code(fault: Fault, code: &Disconnect) -> Fault {
+    let (number, name) = disconnect_code(code);
+    fault.with_detail("disconnectCode", number).with_detail("disconnectReason", name)
+}
+
+fn disconnect_code(code: &Disconnect) -> (u32, &'static str) {
+    match code {
+        Disconnect::HostNotAllowedToConnect => (1, "HOST_NOT_ALLOWED_TO_CONNECT"),
+        Disconnect::ProtocolError => (2, "PROTOCOL_ERROR"),
+        Disconnect::KeyExchangeFailed => (3, "KEY_EXCHANGE_FAILED"),
+        Disconnect::Reserved => (4, "RESERVED"),
+        Disconnect::MACError => (5, "MAC_ERROR"),
+        Disconnect::CompressionError => (6, "COMPRESSION_ERROR"),
+        Disconnect::ServiceNotAvailable => (7, "SERVICE_NOT_AVAILABLE"),
+        Disconnect::ProtocolVersionNotSupported => (8, "PROTOCOL_VERSION_NOT_SUPPORTED"),
+        Disconnect::HostKeyNotVerifiable => (9, "HOST_KEY_NOT_VERIFIABLE"),
+        Disconnect::ConnectionLost => (10, "CONNECTION_LOST"),
+        Disconnect::ByApplication => (11, "BY_APPLICATION"),
+        Disconnect::TooManyConnections => (12, "TOO_MANY_CONNECTIONS"),
+        Disconnect::AuthCancelledByUser => (13, "AUTH_CANCELLED_BY_USER"),
+        Disconnect::NoMoreAuthMethodsAvailable => (14, "NO_MORE_AUTH_METHODS_AVAILABLE"),
+        Disconnect::IllegalUserName => (15, "ILLEGAL_USER_NAME"),
+    }
+}
+
+/// Returns true if the server sent a text that russh cannot read.
+pub(super) fn is_text_not_utf8(error: &Error) -> bool {
+    matches!(error, Error::SshEncoding(ssh_encoding::Error::CharacterEncoding) | Error::Utf8(_))
+}
+
+/// Describes the end of a session. A text of the server is shortened and printable, but may repeat
+/// a password.
+pub(super) fn describe_end(end: &SessionEnd) -> String {
+    match end {
+        SessionEnd::Disconnected { code, message } => {
+            let (number, name) = disconnect_code(code);
+            let message = sanitize_message(message, MAX_QUOTED);
+            format!("the server disconnected with code {number} ({name}): \"{message}\"")
+        }
+        SessionEnd::Failed(how) => how.clone(),
+        SessionEnd::TextNotUtf8 => "the server sent a text that is not UTF-8".to_owned(),
+        SessionEnd::Closed | SessionEnd::NoMethodLeft => CLOSED_BY_SERVER.to_owned(),
+    }
 }
 
 /// Returns true if the server closed the connection, and nothing else failed.
@@ -210,7 +279,7 @@ mod tests {
         let transcript = PeerTranscript::default();
         transcript.record(first_line);
         if let Some(session_end) = session_end {
-            transcript.session_end.set(session_end).unwrap();
+            transcript.record_session_end(session_end);
         }
         transcript
     }

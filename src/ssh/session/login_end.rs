@@ -12,35 +12,38 @@ use crate::model::{Fault, Reason};
 use super::classify;
 use super::transcript::{PeerTranscript, SessionEnd};
 
-/// Words of the message after too many rejections. OpenSSH and Apache MINA send them with the code
-/// of a protocol error (`auth_maxtries_exceeded` in OpenSSH's auth.c).
-const MAX_AUTH_TRIES_WORDS: &str = "too many authentication failures";
+/// Words of a refusal that some servers send with a code of another meaning. OpenSSH, Apache MINA
+/// and the SSH package of Go send the first ones with the code of a protocol error
+/// (`auth_maxtries_exceeded` in OpenSSH's auth.c).
+const REFUSAL_WORDS: [&str; 4] =
+    ["too many authentication failures", "authentication failed", "access denied", "login denied"];
 
 /// Start of the identification of OpenSSH. Its server closes the connection without a message if
 /// the account rules of PAM refuse a user (`do_pam_account` in auth2.c).
 const OPENSSH_IDENTIFICATION: &str = "SSH-2.0-OpenSSH";
+/// Start of the identification of Dropbear. Its server closes the connection in place of the answer
+/// to the last permitted login (`send_msg_userauth_failure` in svr-auth.c).
+const DROPBEAR_IDENTIFICATION: &str = "SSH-2.0-dropbear";
 
 const ACCOUNT_REMEDY: &str = "check the log of sshd: the rules for accounts on the server (PAM, an expired account, /run/nologin) \
      refuse the user, even if the credentials are right";
-const HOST_REMEDY: &str =
-    "permit the address of this node in the access rules of the SSH server: it refuses this host";
-
-/// Returns the fault for a session that ended during the login. `quote` makes a text of the peer
-/// safe to display. Returns `None` if the end was the rejection of the last method.
+/// Returns the fault for a session that ended during the login. `banners` are the banners of the
+/// peer, and `quote` makes another text of it safe to display. Returns `None` if the end was the
+/// rejection of the last method.
 pub(crate) fn login_end_fault(
     transcript: &PeerTranscript,
     username: &str,
+    banners: &str,
     quote: impl Fn(&str) -> String,
 ) -> Option<Fault> {
     let is_credential_sent = transcript.is_credential_sent();
-    let fault = match transcript.session_end.get() {
+    let fault = match transcript.session_end() {
         Some(SessionEnd::NoMethodLeft) => return None,
         Some(SessionEnd::Disconnected { code, message }) => {
             disconnect_fault(username, code, &quote(message))
         }
         Some(SessionEnd::Closed) if is_credential_sent => {
-            let is_openssh = transcript.first_line().starts_with(OPENSSH_IDENTIFICATION);
-            close_fault(username, &quote(&transcript.banner()), is_openssh)
+            close_fault(username, banners, &transcript.first_line())
         }
         _ => classify::connection_lost_fault(
             transcript,
@@ -57,24 +60,25 @@ fn disconnect_fault(username: &str, code: &Disconnect, message: &str) -> Fault {
     let refused = |what: &str| {
         Fault::new(Reason::CredentialsRefused, format!("{what} of {username}: \"{message}\""))
     };
+    let has_refusal_words = || {
+        let message = message.to_lowercase();
+        REFUSAL_WORDS.iter().any(|words| message.contains(words))
+    };
     let fault = match code {
-        Disconnect::TooManyConnections => classify::throttled_fault(message),
-        HostNotAllowedToConnect => {
-            refused("the server does not permit this host the login").with_remedy(HOST_REMEDY)
-        }
+        Disconnect::TooManyConnections => return classify::disconnect_fault(code, message),
+        HostNotAllowedToConnect => refused("the server does not permit this host the login")
+            .with_remedy(classify::HOST_REMEDY),
         NoMoreAuthMethodsAvailable | IllegalUserName | AuthCancelledByUser => {
             refused("the server rejected the login")
         }
-        _ if message.to_lowercase().contains(MAX_AUTH_TRIES_WORDS) => {
-            refused("the server rejected the login")
-        }
-        _ => classify::disconnect_fault(message),
+        _ if has_refusal_words() => refused("the server rejected the login"),
+        _ => return classify::disconnect_fault(code, message),
     };
-    fault.with_detail("disconnectReason", format!("{code:?}"))
+    classify::with_disconnect_code(fault, code)
 }
 
 /// Returns the fault for a connection that the server closed in place of an answer.
-fn close_fault(username: &str, banner: &str, is_openssh: bool) -> Fault {
+fn close_fault(username: &str, banner: &str, identification: &str) -> Fault {
     if !banner.is_empty() {
         let details = format!(
             "the server rejected the login of {username}: it sent \"{banner}\" and closed the \
@@ -82,12 +86,19 @@ fn close_fault(username: &str, banner: &str, is_openssh: bool) -> Fault {
         );
         return Fault::new(Reason::CredentialsRefused, details).with_remedy(ACCOUNT_REMEDY);
     }
-    if is_openssh {
+    if identification.starts_with(OPENSSH_IDENTIFICATION) {
         let details = format!(
             "the server closed the connection in place of an answer to the login of {username}; \
              sshd does this if the account rules of PAM refuse a user"
         );
         return Fault::new(Reason::CredentialsRefused, details).with_remedy(ACCOUNT_REMEDY);
+    }
+    if identification.starts_with(DROPBEAR_IDENTIFICATION) {
+        let details = format!(
+            "the server closed the connection in place of an answer to the login of {username}; \
+             Dropbear does this if it rejects the last permitted login of a connection"
+        );
+        return Fault::new(Reason::CredentialsRefused, details);
     }
     let details = "the server closed the connection in place of an answer to the login";
     Fault::new(Reason::ConnectionLost, details)
@@ -105,7 +116,7 @@ mod tests {
             transcript.record_write();
         }
         if let Some(end) = end {
-            transcript.session_end.set(end).unwrap();
+            transcript.record_session_end(end);
         }
         transcript
     }
@@ -115,7 +126,8 @@ mod tests {
     }
 
     fn fault_of(transcript: &PeerTranscript) -> Option<Fault> {
-        login_end_fault(transcript, "u", str::to_owned)
+        let banners = transcript.banners().join(" ");
+        login_end_fault(transcript, "u", &banners, str::to_owned)
     }
 
     const SSH: &[u8] = b"SSH-2.0-x\r\n";
@@ -135,6 +147,7 @@ mod tests {
             (Disconnect::AuthCancelledByUser, "", CredentialsRefused),
             (Disconnect::ProtocolError, "Too many authentication failures", CredentialsRefused),
             (Disconnect::ProtocolError, "too many authentication failures: 6", CredentialsRefused),
+            (Disconnect::ByApplication, "Access denied.", CredentialsRefused),
             (Disconnect::TooManyConnections, "voll", Throttled),
             (Disconnect::ProtocolError, "Zu viele Versuche", ConnectionLost),
             (Disconnect::ByApplication, "go away", ConnectionLost),
@@ -159,6 +172,7 @@ mod tests {
         assert_eq!(reason(SSH, "Konto abgelaufen", true), Reason::CredentialsRefused);
         assert_eq!(reason(OPENSSH, "", true), Reason::CredentialsRefused);
         assert_eq!(reason(OPENSSH, " \r\n", true), Reason::CredentialsRefused);
+        assert_eq!(reason(b"SSH-2.0-dropbear_2022.83\r\n", "", true), Reason::CredentialsRefused);
         assert_eq!(reason(SSH, "", true), Reason::ConnectionLost);
         // Without a credential, nothing was rejected.
         assert_eq!(reason(OPENSSH, "hello", false), Reason::ConnectionLost);

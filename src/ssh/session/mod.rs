@@ -28,7 +28,7 @@ use russh::client::{self, ChannelOpenHandle, Config, DisconnectReason, Handle, H
 use russh::keys::PublicKeyOrCertificate;
 use russh::{Channel, Error};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::model::{Fault, HostKey, Reason};
@@ -37,6 +37,10 @@ use algorithms::SshAlgorithms;
 use host_key::{HostKeyCheck, host_key};
 use stream::RecordingStream;
 use transcript::{PeerTranscript, SessionEnd, bounded_message};
+
+/// Maximum time to wait for the end of a session after a channel of it was lost. russh closes the
+/// channels of a lost connection just before it reports the end.
+const END_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// An encrypted session with a server whose key was accepted. Dropping it closes the connection and
 /// ends the task in which russh runs it.
@@ -128,6 +132,13 @@ impl SshSession {
             let _ = Pin::new(&mut self.handle).await;
             self.closed = true;
         }
+    }
+
+    /// Returns the description of the end of the session in the words of the server, or `None` if
+    /// it does not end within [`END_TIMEOUT`].
+    pub(crate) async fn describe_end(&self) -> Option<String> {
+        let _ = timeout(END_TIMEOUT, self.transcript.wait_end()).await;
+        self.transcript.session_end().map(classify::describe_end)
     }
 
     /// Prevents the disconnect of a session whose server has not replied yet. The server would not
@@ -225,6 +236,11 @@ impl Handler for ClientHandler {
             {
                 SessionEnd::Closed
             }
+            DisconnectReason::Error(HandshakeError::Session(error))
+                if classify::is_text_not_utf8(&error) =>
+            {
+                SessionEnd::TextNotUtf8
+            }
             DisconnectReason::Error(HandshakeError::Session(error)) => {
                 SessionEnd::Failed(classify::describe_error(&error))
             }
@@ -232,7 +248,7 @@ impl Handler for ClientHandler {
                 SessionEnd::Failed(fault.to_string())
             }
         };
-        let _ = self.transcript.session_end.set(session_end);
+        self.transcript.record_session_end(session_end);
         Ok(())
     }
 }

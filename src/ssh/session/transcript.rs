@@ -1,11 +1,13 @@
 //! The transcript of a peer during one check, used for a fault. It keeps only the first bytes, the
-//! last banner and the last message of the peer. A peer may repeat a password that it received, so
-//! banner and message are shown only by code that masks it.
+//! last banners and the last message of the peer. A peer may repeat a password that it received, so
+//! banners and message are shown only by code that masks it.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use russh::Disconnect;
+use tokio::sync::Notify;
 
 use crate::common::{lock_unpoisoned, sanitize_line};
 use crate::model::HostKey;
@@ -25,16 +27,21 @@ pub(crate) struct PeerTranscript {
     /// The key that the server proved to have.
     pub(super) host_key: OnceLock<HostKey>,
     /// The end of the session, if the server or an error ended it.
-    pub(super) session_end: OnceLock<SessionEnd>,
-    /// The last text of `SSH_MSG_USERAUTH_BANNER`. sshd sends its `Banner` first, and the message
+    session_end: OnceLock<SessionEnd>,
+    /// The last texts of `SSH_MSG_USERAUTH_BANNER`. sshd sends its `Banner` first, and the message
     /// of PAM last.
-    banner: Mutex<String>,
+    banners: Mutex<VecDeque<String>>,
+    /// Wakes those that wait for a banner or for the end of the session.
+    changed: Notify,
     login_writes: AtomicU32,
     received_since_write: AtomicU64,
 }
 
 /// Maximum number of characters kept of a banner or of a message. A fault quotes less.
 const MAX_MESSAGE_CHARS: usize = 1024;
+
+/// Maximum number of banners kept. A legal notice and a message of some parts are fewer.
+const MAX_BANNERS: usize = 8;
 
 /// Number of writes up to the first credential: the request for the service `ssh-userauth`, and the
 /// request for the login.
@@ -50,6 +57,8 @@ pub(super) enum SessionEnd {
     /// The server rejected the last method and offers no other. This is an answer, not a lost
     /// connection.
     NoMethodLeft,
+    /// The server sent a text that is not UTF-8. russh reads no other text.
+    TextNotUtf8,
     /// The connection or the protocol failed.
     Failed(String),
 }
@@ -118,15 +127,65 @@ impl PeerTranscript {
         self.is_credential_sent() && self.received_since_write.load(Ordering::Relaxed) > 0
     }
 
+    /// Records a banner. It is no answer to a credential: sshd sends its own after the first
+    /// request, and decides later. russh handles a packet before it reads the next one, so no byte
+    /// after the banner has been counted yet.
     pub(super) fn record_banner(&self, text: &str) {
+        self.received_since_write.store(0, Ordering::Relaxed);
         if !text.trim().is_empty() {
-            *lock_unpoisoned(&self.banner) = bounded_message(text);
+            let mut banners = lock_unpoisoned(&self.banners);
+            banners.push_back(bounded_message(text));
+            while banners.len() > MAX_BANNERS {
+                banners.pop_front();
+            }
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Returns the last banners as the peer sent them, in order.
+    pub(crate) fn banners(&self) -> Vec<String> {
+        lock_unpoisoned(&self.banners).iter().cloned().collect()
+    }
+
+    /// Returns the last banners and forgets them.
+    pub(crate) fn take_banners(&self) -> Vec<String> {
+        std::mem::take(&mut *lock_unpoisoned(&self.banners)).into()
+    }
+
+    /// Waits for the next banner, or for the end of the session.
+    pub(crate) async fn wait_banner_or_end(&self) {
+        let changed = self.changed.notified();
+        if self.session_end().is_none() {
+            changed.await;
         }
     }
 
-    /// Returns the last banner as the peer sent it.
-    pub(crate) fn banner(&self) -> String {
-        lock_unpoisoned(&self.banner).clone()
+    /// Waits for the end of the session.
+    pub(crate) async fn wait_end(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.session_end().is_some() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    pub(super) fn record_session_end(&self, end: SessionEnd) {
+        let _ = self.session_end.set(end);
+        self.changed.notify_waiters();
+    }
+
+    pub(super) fn session_end(&self) -> Option<&SessionEnd> {
+        self.session_end.get()
+    }
+
+    /// Returns the text of the disconnect that ended the session, as the peer sent it.
+    pub(crate) fn disconnect_message(&self) -> Option<&str> {
+        match self.session_end()? {
+            SessionEnd::Disconnected { message, .. } => Some(message),
+            _ => None,
+        }
     }
 
     /// Returns the packets of the key exchange, as far as they were kept.

@@ -66,6 +66,22 @@ pub(crate) async fn accounts(situation: &str) -> RowSetup {
             &["ForceCommand internal-sftp", "ChrootDirectory /"]
         }
         "account: no session (`MaxSessions 0`)" => &["MaxSessions 0"],
+        "account: only SFTP, in a chroot that sshd refuses" => {
+            let sshd = Builder::new()
+                .line("ForceCommand internal-sftp")
+                .line("ChrootDirectory /etc/passwd")
+                .start();
+            // sshd logs no line for the end of this connection.
+            return verify(&by_password(&sshd, &user)).await.into();
+        }
+        "account: the shell is `/bin/false`" => {
+            run("usermod", &["-s", "/bin/false", &user.name]);
+            &[BY_THE_SHELL]
+        }
+        "account: the shell is `/bin/false`, and sshd itself serves SFTP" => {
+            run("usermod", &["-s", "/bin/false", &user.name]);
+            &[]
+        }
         "account: no SFTP" => &["Subsystem other /bin/false"],
         _ => panic!("unknown situation {situation:?}"),
     };

@@ -3,14 +3,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use imagestore_agent::model::{Fact, Fault, Reason, SshCredentials};
+use imagestore_agent::model::{Fact, Fault, HostIdentity, Obstacle, Reason, SshCredentials};
 use imagestore_agent::ssh::LoginRequest;
 
 use crate::ssh::{
     by_key, by_password, expect, login, secret, ssh_settings, text, verify, verify_by,
 };
+use crate::support::dropbear::Dropbear;
 use crate::support::pam::PamService;
-use crate::support::raw_ssh_server::RawSshServer;
+use crate::support::raw_ssh_server::{self, Moment, RawSshServer};
 use crate::support::requirements::{needs_root, run};
 use crate::support::scripted_ssh_server::{Script, ScriptedSshServer};
 use crate::support::sshd::{Builder, KeyPair, User};
@@ -66,6 +67,115 @@ async fn a_request_for_a_new_password_is_named_in_the_timeout() {
     let fault = expect(verify_by(&settings, &anyone(server.address)).await, Reason::AuthTimeout);
     assert!(!fault.details().contains("new password"), "{fault:?}");
     assert!(!fault.counts_as_rejection());
+}
+
+#[tokio::test]
+async fn a_banner_is_no_answer_and_a_request_for_a_new_password_after_it_is_one() {
+    let mut settings = ssh_settings();
+    settings.auth_timeout = Duration::from_secs(1);
+    let banner = raw_ssh_server::banner("Nur für Befugte".as_bytes());
+    let request = raw_ssh_server::password_change_request("Neues Kennwort");
+    for (messages, is_answered) in
+        [(vec![banner.clone()], false), (vec![banner.clone(), request.clone()], true)]
+    {
+        let server = RawSshServer::sending(Moment::Login, messages).await;
+        let outcome = verify_by(&settings, &anyone(server.address)).await;
+        let fault = expect(outcome, Reason::AuthTimeout);
+        assert_eq!(fault.counts_as_rejection(), is_answered, "{fault:?}");
+        assert_eq!(text(&fault, "told"), "Nur für Befugte");
+    }
+}
+
+#[tokio::test]
+async fn every_banner_is_shown_also_in_parts_and_after_the_rejection() {
+    let banner = |text: &str| raw_ssh_server::banner(text.as_bytes());
+    let failure = raw_ssh_server::failure;
+    let closing = raw_ssh_server::disconnect(2, "Zugang für hunter2 beendet".as_bytes());
+    for (messages, told) in [
+        (
+            vec![banner("Konto gesperrt."), banner("登录失败"), failure()],
+            "Konto gesperrt. 登录失败",
+        ),
+        (vec![failure(), banner("Konto gesperrt für hunter2")], "Konto gesperrt für ***"),
+        (vec![banner("Teil 1"), failure(), banner("Teil 2")], "Teil 1 Teil 2"),
+        (vec![failure(), closing], "Zugang für *** beendet"),
+    ] {
+        let server = RawSshServer::sending(Moment::Login, messages).await;
+        let outcome = verify(&anyone(server.address)).await;
+        let fault = expect(outcome, Reason::CredentialsRefused);
+        assert_eq!(text(&fault, "told"), told, "{fault:?}");
+        assert!(fault.details().contains(told), "{fault:?}");
+        assert_eq!(server.logins(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_disconnect_in_each_phase_is_told_with_its_code() {
+    use Reason::{ConnectionLost, CredentialsRefused, Throttled};
+    for (moment, code, reason, remedy) in [
+        (Moment::KeyExchange, 1, ConnectionLost, "permit the address of this node"),
+        (Moment::KeyExchange, 3, ConnectionLost, "log of sshd"),
+        (Moment::KeyExchange, 12, Throttled, "MaxStartups"),
+        (Moment::Service, 1, CredentialsRefused, "permit the address of this node"),
+        (Moment::Service, 7, ConnectionLost, "log of sshd"),
+        (Moment::Service, 12, Throttled, "MaxStartups"),
+    ] {
+        let message = raw_ssh_server::disconnect(code, "hôte refusé".as_bytes());
+        let server = RawSshServer::sending(moment, vec![message]).await;
+        let fault = expect(verify(&anyone(server.address)).await, reason);
+        assert!(fault.details().contains("hôte refusé"), "{moment:?} {fault:?}");
+        assert!(fault.remedy().contains(remedy), "{moment:?} {fault:?}");
+        assert_eq!(fault.facts()["disconnectCode"], Fact::from(code), "{fault:?}");
+        assert_eq!(fault.counts_as_rejection(), reason == CredentialsRefused, "{fault:?}");
+    }
+    // After the login, the words explain why the host is not proven.
+    let message = raw_ssh_server::disconnect(11, "keine Sitzung für hunter2".as_bytes());
+    let server = RawSshServer::sending(Moment::Channel, vec![message]).await;
+    let verified = verify(&anyone(server.address)).await.unwrap();
+    let HostIdentity::Unverified(unverified) = verified.host_identity else { panic!("verified") };
+    assert_eq!(unverified.obstacle, Obstacle::ConnectionLost);
+    assert!(unverified.details.contains("keine Sitzung für ***"), "{unverified:?}");
+    assert!(unverified.details.contains("11 (BY_APPLICATION)"), "{unverified:?}");
+}
+
+#[tokio::test]
+async fn a_text_in_another_encoding_is_named_as_a_limit_of_the_daemon() {
+    for message in [
+        raw_ssh_server::banner(b"Konto gesperrt f\xfcr heute"),
+        raw_ssh_server::disconnect(14, b"Konto gesperrt f\xfcr heute"),
+    ] {
+        let server = RawSshServer::sending(Moment::Login, vec![message]).await;
+        let fault = expect(verify(&anyone(server.address)).await, Reason::ConnectionLost);
+        assert!(fault.details().contains("not UTF-8"), "{fault:?}");
+        assert!(fault.remedy().contains("UTF-8"), "{fault:?}");
+        assert!(fault.counts_as_rejection(), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_prompt_after_the_password_counts_as_a_rejection_of_it() {
+    const AGAIN: &[&[(&str, bool)]] =
+        &[&[("Password: ", false)], &[("Sorry, try again.\r\nPassword (2/3): ", false)]];
+    const CODE: &[&[(&str, bool)]] = &[&[("Password: ", false)], &[("Code: ", false)]];
+    const ONLY_CODE: &[&[(&str, bool)]] = &[&[("Code: ", true)]];
+    for (rounds, reason, is_counted) in [
+        (AGAIN, Reason::CredentialsRefused, true),
+        (CODE, Reason::SecondFactorMissing, true),
+        (ONLY_CODE, Reason::SecondFactorMissing, false),
+    ] {
+        let fault = fault_of(Script::Asks(rounds)).await;
+        assert_eq!(fault.reason(), reason, "{fault:?}");
+        assert_eq!(fault.counts_as_rejection(), is_counted, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_closes_in_place_of_its_last_answer_has_rejected_the_login() {
+    needs_root!();
+    let dropbear = Dropbear::start_with(&["-T", "1"]);
+    let fault = expect(verify(&anyone(dropbear.address)).await, Reason::CredentialsRefused);
+    assert!(fault.details().contains("Dropbear"), "{fault:?}");
+    assert!(fault.counts_as_rejection(), "{fault:?}");
 }
 
 #[tokio::test]

@@ -19,20 +19,26 @@ pub(crate) struct Dropbear {
 impl Dropbear {
     /// Starts the server and returns when it listens.
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts the server with more arguments.
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let key = dir.path().join("host_key");
         run("dropbearkey", &["-t", "ed25519", "-f", key.to_str().unwrap()]);
         // Another process may take the free port before Dropbear does.
-        let started = (0..5).find_map(|_| try_start(key.to_str().unwrap()));
+        let started = (0..5).find_map(|_| try_start(key.to_str().unwrap(), arguments));
         let (child, address) = started.expect("dropbear found no free port in five tries");
         Self { address, child, _dir: dir }
     }
 }
 
-fn try_start(key: &str) -> Option<(Child, SocketAddr)> {
+fn try_start(key: &str, arguments: &[&str]) -> Option<(Child, SocketAddr)> {
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
     let mut child = Command::new("dropbear")
         .args(["-F", "-E", "-P", "", "-p", &free.to_string(), "-r", key])
+        .args(arguments)
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()

@@ -1,4 +1,4 @@
-//! An SSH server that answers each login with one given message, for messages that no server
+//! An SSH server that sends given messages at one moment of a session, for messages that no server
 //! library sends. It has one algorithm of each kind: curve25519-sha256, ssh-ed25519, aes256-gcm.
 
 use std::net::SocketAddr;
@@ -17,13 +17,51 @@ use tokio::task::JoinSet;
 const IDENTIFICATION: &str = "SSH-2.0-scripted";
 
 const DISCONNECT: u8 = 1;
+const SERVICE_REQUEST: u8 = 5;
 const SERVICE_ACCEPT: u8 = 6;
 const KEXINIT: u8 = 20;
 const NEWKEYS: u8 = 21;
 const KEX_ECDH_INIT: u8 = 30;
 const KEX_ECDH_REPLY: u8 = 31;
 const USERAUTH_REQUEST: u8 = 50;
+const USERAUTH_FAILURE: u8 = 51;
+const USERAUTH_SUCCESS: u8 = 52;
+const USERAUTH_BANNER: u8 = 53;
 const USERAUTH_PASSWD_CHANGEREQ: u8 = 60;
+const CHANNEL_OPEN: u8 = 90;
+
+/// The moment at which a server sends its messages. The session stays open after them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// In place of the key exchange.
+    KeyExchange,
+    /// In place of the answer to the request for the service.
+    Service,
+    /// In place of the answer to each login.
+    Login,
+    /// In place of the answer to a request for a channel. Every login is accepted.
+    Channel,
+}
+
+/// Returns `SSH_MSG_DISCONNECT`.
+pub(crate) fn disconnect(code: u32, message: &[u8]) -> Vec<u8> {
+    [vec![DISCONNECT], code.to_be_bytes().to_vec(), string(message), string(b"de")].concat()
+}
+
+/// Returns `SSH_MSG_USERAUTH_BANNER`.
+pub(crate) fn banner(text: &[u8]) -> Vec<u8> {
+    [vec![USERAUTH_BANNER], string(text), string(b"de")].concat()
+}
+
+/// Returns `SSH_MSG_USERAUTH_FAILURE` that offers the password only.
+pub(crate) fn failure() -> Vec<u8> {
+    [vec![USERAUTH_FAILURE], string(b"password"), vec![0]].concat()
+}
+
+/// Returns `SSH_MSG_USERAUTH_PASSWD_CHANGEREQ`.
+pub(crate) fn password_change_request(prompt: &str) -> Vec<u8> {
+    [vec![USERAUTH_PASSWD_CHANGEREQ], string(prompt.as_bytes()), string(b"de")].concat()
+}
 
 /// A server on a free port of 127.0.0.1. It stops when dropped.
 #[derive(Debug)]
@@ -36,44 +74,38 @@ pub(crate) struct RawSshServer {
 impl RawSshServer {
     /// Starts a server that answers each login with a disconnect.
     pub(crate) async fn disconnecting(code: u32, message: &str) -> Self {
-        let payload = [
-            vec![DISCONNECT],
-            code.to_be_bytes().to_vec(),
-            string(message.as_bytes()),
-            string(b"de"),
-        ];
-        Self::answering(payload.concat()).await
+        Self::sending(Moment::Login, vec![disconnect(code, message.as_bytes())]).await
     }
 
     /// Starts a server that answers each login with a request for a new password.
     pub(crate) async fn requesting_new_password(prompt: &str) -> Self {
-        let payload = [vec![USERAUTH_PASSWD_CHANGEREQ], string(prompt.as_bytes()), string(b"de")];
-        Self::answering(payload.concat()).await
+        Self::sending(Moment::Login, vec![password_change_request(prompt)]).await
     }
 
     /// Starts a server whose host key is an RSA key of this size, with a wrong signature.
     pub(crate) async fn with_rsa_host_key(bits: usize) -> Self {
-        Self::start(HostKey::Rsa { bits }, Vec::new()).await
+        Self::start(HostKey::Rsa { bits }, Moment::Login, Vec::new()).await
     }
 
-    async fn answering(answer: Vec<u8>) -> Self {
-        Self::start(HostKey::Ed25519, answer).await
+    /// Starts a server that sends these messages.
+    pub(crate) async fn sending(moment: Moment, messages: Vec<Vec<u8>>) -> Self {
+        Self::start(HostKey::Ed25519, moment, messages).await
     }
 
-    async fn start(host_key: HostKey, answer: Vec<u8>) -> Self {
+    async fn start(host_key: HostKey, moment: Moment, messages: Vec<Vec<u8>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let logins = Arc::new(AtomicUsize::new(0));
-        let (answer, counter) = (Arc::new(answer), Arc::clone(&logins));
+        let (messages, counter) = (Arc::new(messages), Arc::clone(&logins));
         let mut server = JoinSet::new();
         server.spawn(async move {
             let mut sessions = JoinSet::new();
             loop {
                 let (tcp, _) = listener.accept().await.unwrap();
-                let (answer, counter) = (Arc::clone(&answer), Arc::clone(&counter));
+                let (messages, counter) = (Arc::clone(&messages), Arc::clone(&counter));
                 sessions.spawn(async move {
                     // The client judges the end of the session.
-                    let _ = serve(tcp, host_key, &answer, &counter).await;
+                    let _ = serve(tcp, host_key, moment, &messages, &counter).await;
                 });
             }
         });
@@ -105,25 +137,49 @@ impl HostKey {
 async fn serve(
     tcp: TcpStream,
     host_key: HostKey,
-    answer: &[u8],
+    moment: Moment,
+    messages: &[Vec<u8>],
     logins: &AtomicUsize,
 ) -> std::io::Result<()> {
+    if moment == Moment::KeyExchange {
+        return send_before_keys(tcp, messages).await;
+    }
     let mut session = Session::exchange_keys(tcp, host_key).await?;
     loop {
         let packet = session.receive().await?;
-        match packet.first() {
-            // The request for the service, and then the request for the login.
-            Some(5) => {
-                let accept = [vec![SERVICE_ACCEPT], string(b"ssh-userauth")].concat();
-                session.send(&accept).await?;
+        let (moment_of_packet, usual) = match packet.first() {
+            Some(&SERVICE_REQUEST) => {
+                (Moment::Service, [vec![SERVICE_ACCEPT], string(b"ssh-userauth")].concat())
             }
             Some(&USERAUTH_REQUEST) => {
                 logins.fetch_add(1, Ordering::Relaxed);
-                session.send(answer).await?;
+                (Moment::Login, vec![USERAUTH_SUCCESS])
             }
-            _ => {}
+            Some(&CHANNEL_OPEN) => (Moment::Channel, Vec::new()),
+            _ => continue,
+        };
+        if moment_of_packet == moment {
+            for message in messages {
+                session.send(message).await?;
+            }
+        } else {
+            session.send(&usual).await?;
         }
     }
+}
+
+async fn send_before_keys(tcp: TcpStream, messages: &[Vec<u8>]) -> std::io::Result<()> {
+    let mut tcp = BufReader::new(tcp);
+    tcp.write_all(format!("{IDENTIFICATION}\r\n").as_bytes()).await?;
+    for message in messages {
+        send_clear(&mut tcp, message).await?;
+    }
+    // The client ends the connection.
+    while !tcp.fill_buf().await?.is_empty() {
+        let length = tcp.buffer().len();
+        tcp.consume(length);
+    }
+    Ok(())
 }
 
 /// The keys of one direction.
