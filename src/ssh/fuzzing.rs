@@ -6,7 +6,7 @@ use crate::model::Secret;
 use super::auth::key_format::EncodedKey;
 use super::auth::private_key;
 use super::host::{self, local_keys, sftp};
-use super::session::host_key_size::rsa_bits;
+use super::session::kex_sizes;
 use super::session::transcript::PeerTranscript;
 
 /// Records the first bytes of a connection, at once and in pieces of up to 7.
@@ -19,11 +19,15 @@ pub fn fuzz_banner(bytes: &[u8]) {
     assert!(line.chars().count() <= MAX_QUOTED && !line.contains(is_hidden));
 }
 
-/// Reads the size of a host key from the packets of a key exchange.
+/// Reads the sizes of a host key and of a group from the packets of a key exchange.
 pub fn fuzz_key_exchange(bytes: &[u8]) {
-    if let Some(bits) = rsa_bits(bytes) {
-        assert!(bits > 0 && bits <= bytes.len() * 8);
-    }
+    let size = kex_sizes::rsa_key_size(bytes);
+    let sizes = [
+        size.map(|size| size.modulus),
+        size.map(|size| size.exponent),
+        kex_sizes::group_bits(bytes),
+    ];
+    assert!(sizes.into_iter().flatten().all(|bits| bits > 0 && bits <= bytes.len() * 8));
 }
 
 /// Parses the packets of a channel that was opened for SFTP.

@@ -10,6 +10,11 @@ const REWRITE_COMMAND: &str = "ssh-keygen -p -f KEY";
 /// Command that rewrites an encrypted PKCS#8 key, which `ssh-keygen` may not read.
 const REWRITE_PKCS8_COMMAND: &str = "openssl pkcs8 -topk8 -v2 aes-256-cbc -in KEY -out NEWKEY";
 
+/// Minimum size of an RSA key. OpenSSH accepts no smaller one.
+pub(super) const MIN_RSA_KEY_BITS: usize = 1024;
+/// Maximum size of an RSA key: the limit of the `rsa` crate.
+pub(super) const MAX_RSA_KEY_BITS: usize = 8192;
+
 /// Reason why a text is unusable as a private key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum KeyError {
@@ -31,6 +36,8 @@ pub(crate) enum KeyError {
     Pkcs12,
     #[error("the text has no BEGIN line: it may be a key in DER or PKCS#12")]
     NoArmor,
+    #[error("the private key is truncated: its BEGIN line is missing")]
+    NoBegin,
     #[error("the line breaks of the private key are lost")]
     NoLineBreaks,
     #[error("the private key is truncated: its END line is missing")]
@@ -39,6 +46,13 @@ pub(crate) enum KeyError {
     Damaged,
     #[error("the type of the private key ({0}) is not supported by this daemon")]
     UnsupportedType(String),
+    #[error(
+        "the RSA key is not supported by this daemon: it uses RSA keys of {} to {} bits with two \
+         primes and a public exponent of at most 33 bits",
+        MIN_RSA_KEY_BITS,
+        MAX_RSA_KEY_BITS
+    )]
+    UnsupportedRsa,
     #[error("the private key is encrypted with {0}, which this daemon does not support")]
     UnsupportedCipher(String),
     #[error("the private key is encrypted with {0}, which this daemon does not support")]
@@ -59,7 +73,10 @@ impl KeyError {
             Self::NoPassphrase => {
                 "give the store the passphrase of the key with the key".to_owned()
             }
-            Self::WrongPassphrase => "correct the passphrase of the key".to_owned(),
+            Self::WrongPassphrase => {
+                "correct the passphrase of the key; if it is right, the text of the key was changed"
+                    .to_owned()
+            }
             Self::NotAKey | Self::Damaged => return None,
             Self::PublicKey | Self::Certificate => {
                 "give the file without the suffix .pub: the private key that belongs to it"
@@ -75,8 +92,8 @@ impl KeyError {
             Self::NoLineBreaks => {
                 "give the text of the key file with its line breaks (in JSON: \\n)".to_owned()
             }
-            Self::Truncated => "give the whole text of the key file".to_owned(),
-            Self::UnsupportedType(_) => {
+            Self::Truncated | Self::NoBegin => "give the whole text of the key file".to_owned(),
+            Self::UnsupportedType(_) | Self::UnsupportedRsa => {
                 "give the store an ed25519, ecdsa or rsa key: ssh-keygen -t ed25519".to_owned()
             }
             Self::UnsupportedCipher(_) => {
@@ -115,6 +132,8 @@ pub(super) fn unrecognized_text(text: &str) -> KeyError {
         KeyError::SshCom
     } else if contains("-----BEGIN ") && contains(" PRIVATE KEY-----") {
         KeyError::NoLineBreaks
+    } else if contains("-----END ") && contains(" PRIVATE KEY-----") {
+        KeyError::NoBegin
     } else if contains("-----BEGIN PKCS12") {
         KeyError::Pkcs12
     } else if contains("-cert-v01@openssh.com ") || contains("-----BEGIN CERTIFICATE") {
@@ -155,6 +174,7 @@ mod tests {
                 "-----BEGIN PRIVATE KEY----- MC4CAQAw -----END PRIVATE KEY-----",
                 KeyError::NoLineBreaks,
             ),
+            ("MC4CAQAw\n-----END PRIVATE KEY-----\n", KeyError::NoBegin),
             ("", KeyError::NotAKey),
             ("hunter2", KeyError::NotAKey),
             ("ssh-agent", KeyError::NotAKey),

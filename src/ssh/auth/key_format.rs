@@ -2,6 +2,7 @@
 //! This module never computes a key derivation.
 
 use pkcs8::EncryptedPrivateKeyInfoRef;
+use pkcs8::der::asn1::UintRef;
 use pkcs8::der::{AnyRef, Decode as _, Reader as _};
 use pkcs8::pkcs5::pbes2;
 use pkcs8::spki::AlgorithmIdentifierRef;
@@ -11,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::common::sanitize_line;
 
-use super::key_error::KeyError;
+use super::key_error::{KeyError, MAX_RSA_KEY_BITS, MIN_RSA_KEY_BITS};
 
 /// Maximum length in bytes of a name of a cipher or of a type in a fault.
 const MAX_NAME_BYTES: usize = 64;
@@ -30,13 +31,15 @@ const OPENSSH_CIPHERS: [&str; 10] = [
 ];
 /// Start of a type of key in the OpenSSH format that this build supports.
 const OPENSSH_TYPES: [&str; 3] = ["ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp"];
+/// Size in bytes of a block of AES.
+const AES_BLOCK: usize = 16;
 /// Start of the object identifiers of AES.
 const AES_PREFIX: &str = "2.16.840.1.101.3.4.1.";
 const DES_EDE3_CBC: &str = "1.2.840.113549.3.7";
 /// PBES2 (RFC 8018).
 const PBES2: &str = "1.2.840.113549.1.5.13";
 /// Names of object identifiers in keys of OpenSSL.
-const OID_NAMES: [(&str, &str); 12] = [
+const OID_NAMES: [(&str, &str); 17] = [
     (DES_EDE3_CBC, "DES-EDE3-CBC"),
     ("1.3.14.3.2.7", "DES-CBC"),
     ("1.2.840.113549.3.2", "RC2-CBC"),
@@ -48,7 +51,12 @@ const OID_NAMES: [(&str, &str); 12] = [
     ("1.2.840.113549.1.5.3", "PBE-MD5-DES"),
     ("1.2.840.10040.4.1", "DSA"),
     ("1.3.101.113", "Ed448"),
+    ("1.3.101.110", "X25519"),
     ("1.3.132.0.10", "secp256k1"),
+    ("1.2.156.10197.1.301", "SM2"),
+    ("1.3.36.3.3.2.8.1.1.7", "brainpoolP256r1"),
+    ("1.2.840.113549.1.1.10", "RSA-PSS"),
+    ("1.2.156.10197.1.104.2", "SM4-CBC"),
 ];
 
 /// Maximum number of bcrypt rounds. They take about ten seconds on a slow machine. `ssh-keygen`
@@ -158,6 +166,29 @@ impl EncodedKey {
             },
             KeyFormat::Traditional | KeyFormat::Plain => Ok(()),
         }
+    }
+
+    /// Returns true if the key is encrypted and its parts are complete, so that only the passphrase
+    /// can be wrong.
+    pub(super) fn is_encrypted_and_intact(&self) -> bool {
+        let Some(bytes) = self.decode_base64() else { return false };
+        match self.format {
+            KeyFormat::OpenSsh => {
+                PrivateKey::from_bytes(&bytes).is_ok_and(|key| key.is_encrypted())
+            }
+            KeyFormat::Pkcs8 => EncryptedPrivateKeyInfoRef::try_from(bytes.as_slice()).is_ok(),
+            KeyFormat::Traditional => !bytes.is_empty() && bytes.len().is_multiple_of(AES_BLOCK),
+            _ => false,
+        }
+    }
+
+    /// Returns true if this is an RSA key of the format of PKCS#1, of a size or a number of primes
+    /// that this daemon does not support.
+    pub(super) fn is_unsupported_rsa(&self) -> bool {
+        let bytes = self.decode_base64();
+        bytes.and_then(|bytes| pkcs1_version_and_bits(&bytes)).is_some_and(|(version, bits)| {
+            version != 0 || !(MIN_RSA_KEY_BITS..=MAX_RSA_KEY_BITS).contains(&bits)
+        })
     }
 
     /// Checks that the cost of opening the key is within the limits. A key that cannot be parsed
@@ -283,6 +314,26 @@ fn pkcs8_encryption(bytes: &[u8]) -> Option<String> {
     let cipher = cipher.oid.to_string();
     let is_supported = cipher.starts_with(AES_PREFIX) || cipher == DES_EDE3_CBC;
     Some(if is_supported { kdf.oid.to_string() } else { cipher })
+}
+
+/// Returns the version of the structure (1 for more than two primes) and the size of the modulus of
+/// a key in the format of PKCS#1 (RFC 8017 appendix A.1.2).
+fn pkcs1_version_and_bits(bytes: &[u8]) -> Option<(u8, usize)> {
+    let numbers = AnyRef::from_der(bytes).ok()?.sequence(|reader| {
+        let version = u8::decode(reader)?;
+        let modulus = UintRef::decode(reader)?;
+        reader.drain(reader.remaining_len())?;
+        Ok::<_, pkcs8::der::Error>((version, modulus))
+    });
+    let (version, modulus) = numbers.ok()?;
+    Some((version, bit_length(modulus.as_bytes())))
+}
+
+/// Returns the number of bits of a number without leading zeros.
+pub(super) fn bit_length(digits: &[u8]) -> usize {
+    let digits = digits.iter().skip_while(|&&digit| digit == 0).copied().collect::<Vec<_>>();
+    let unused = digits.first().map_or(0, |digit| digit.leading_zeros());
+    (digits.len() * 8).saturating_sub(usize::try_from(unused).unwrap_or(0))
 }
 
 /// Returns the first element of a sequence.

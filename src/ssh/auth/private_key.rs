@@ -10,8 +10,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::common::{BlockingError, run_blocking};
 use crate::model::{Fault, Reason, Secret};
 
-use super::key_error::{KeyError, unrecognized_text};
-use super::key_format::{EncodedKey, KeyFormat, oid_name};
+use super::key_error::{KeyError, MAX_RSA_KEY_BITS, MIN_RSA_KEY_BITS, unrecognized_text};
+use super::key_format::{EncodedKey, KeyFormat, bit_length, oid_name};
 
 /// Maximum number of keys that are opened at the same time. An unencrypted key takes less than a
 /// millisecond. Encrypted keys keep at most this number of threads busy.
@@ -85,14 +85,23 @@ fn open_encoded_key(
         encoded_key.check_kdf_cost().map_err(KeyError::TooExpensive)?;
     }
     let key = decode_secret_key(&encoded_key.lines, passphrase.map(Secret::expose_secret));
-    let key = key.map_err(|error| decode_error(&error, passphrase.is_some()))?;
+    let key = key.map_err(|error| decode_error(&error, encoded_key))?;
     match key.algorithm() {
-        Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. } => Ok(key),
+        Algorithm::Ed25519 | Algorithm::Ecdsa { .. } => Ok(key),
+        // A key of another size is read, but cannot sign.
+        Algorithm::Rsa { .. } if has_supported_size(&key) => Ok(key),
+        Algorithm::Rsa { .. } => Err(KeyError::UnsupportedRsa),
         other => Err(KeyError::UnsupportedType(other.to_string())),
     }
 }
 
-fn decode_error(error: &Error, has_passphrase: bool) -> KeyError {
+fn has_supported_size(key: &PrivateKey) -> bool {
+    let modulus = key.public_key().key_data().rsa().map(|rsa| rsa.n().as_bytes());
+    modulus
+        .is_some_and(|modulus| (MIN_RSA_KEY_BITS..=MAX_RSA_KEY_BITS).contains(&bit_length(modulus)))
+}
+
+fn decode_error(error: &Error, encoded_key: &EncodedKey) -> KeyError {
     match error {
         Error::KeyIsEncrypted => KeyError::NoPassphrase,
         Error::UnknownAlgorithm(oid) => KeyError::UnsupportedType(oid_name(&oid.to_string())),
@@ -103,7 +112,12 @@ fn decode_error(error: &Error, has_passphrase: bool) -> KeyError {
         Error::SshKey(ssh_key::Error::AlgorithmUnsupported { algorithm }) => {
             KeyError::UnsupportedType(algorithm.to_string())
         }
-        _ if has_passphrase => KeyError::WrongPassphrase,
+        // The numbers of the key are complete, but outside of the limits of the `rsa` crate.
+        Error::Rsa(_) => KeyError::UnsupportedRsa,
+        Error::Pkcs1(_) if encoded_key.is_unsupported_rsa() => KeyError::UnsupportedRsa,
+        // Neither depends on the passphrase.
+        Error::Decode(_) | Error::CouldNotReadKey => KeyError::Damaged,
+        _ if encoded_key.is_encrypted_and_intact() => KeyError::WrongPassphrase,
         _ => KeyError::Damaged,
     }
 }
@@ -149,9 +163,50 @@ mod tests {
             (&PKCS8[..60], None, KeyError::Truncated),
             (openssh, None, KeyError::Damaged),
             (&encrypted, None, KeyError::NoPassphrase),
-            (&encrypted, Some("x"), KeyError::WrongPassphrase),
+            // It is not encrypted at all.
+            (&encrypted, Some("x"), KeyError::Damaged),
         ] {
             assert_eq!(read(text, passphrase), Err(expected), "{text}");
+        }
+    }
+
+    /// Returns the text of an RSA key in the OpenSSH format without encryption, with a modulus of
+    /// this size. The numbers belong to no key.
+    fn openssh_rsa(bits: usize) -> String {
+        let string =
+            |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
+        let modulus = string(&[&[0][..], &vec![0xff; bits / 8]].concat());
+        let exponent = string(&[1, 0, 1]);
+        let public = [string(b"ssh-rsa"), exponent.clone(), modulus.clone()].concat();
+        let numbers = vec![string(&[3]); 4].concat();
+        let mut private =
+            [vec![7; 8], string(b"ssh-rsa"), modulus, exponent, numbers, string(b"")].concat();
+        let padding = (8 - private.len() % 8) % 8;
+        private.extend((1..=padding).map(|n| u8::try_from(n).unwrap()));
+        let header = [string(b"none"), string(b"none"), string(b""), vec![0, 0, 0, 1]].concat();
+        let key =
+            [b"openssh-key-v1\0".to_vec(), header, string(&public), string(&private)].concat();
+        let lines = data_encoding::BASE64.encode(&key);
+        let lines: Vec<&str> =
+            lines.as_bytes().chunks(70).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        format!(
+            "-----BEGIN OPENSSH PRIVATE KEY-----\n{}\n-----END OPENSSH PRIVATE KEY-----\n",
+            lines.join("\n")
+        )
+    }
+
+    #[test]
+    fn an_rsa_key_is_used_up_to_the_limit_of_this_daemon() {
+        for (bits, is_used) in
+            [(512, false), (1016, false), (1024, true), (8192, true), (8200, false), (16384, false)]
+        {
+            let outcome = read(&openssh_rsa(bits), None);
+            let expected = if is_used {
+                Ok(Algorithm::Rsa { hash: None })
+            } else {
+                Err(KeyError::UnsupportedRsa)
+            };
+            assert_eq!(outcome, expected, "{bits}");
         }
     }
 

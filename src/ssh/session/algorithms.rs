@@ -9,6 +9,8 @@ use russh::client::{Config, GexParams};
 use russh::keys::{Algorithm, HashAlg};
 use russh::{Preferred, SshId, cipher, compression, kex, mac};
 
+use super::kex_sizes::GROUP_BITS;
+
 /// Identification of this client. RFC 4253 section 4.2 allows neither a space nor a minus sign in
 /// the software version.
 const CLIENT_IDENTIFICATION: &str = concat!("SSH-2.0-imagestore_agent_", env!("CARGO_PKG_VERSION"));
@@ -94,7 +96,7 @@ impl SshAlgorithms {
         };
         // ssh(1) also accepts groups from 2048 bits. russh's default would fail with servers whose
         // moduli(5) was never regenerated. The constructor checks these bounds.
-        let gex = GexParams::new(2048, 4096, 8192).unwrap_or_default();
+        let gex = GexParams::new(*GROUP_BITS.start(), 4096, *GROUP_BITS.end()).unwrap_or_default();
         (Self { preferred, gex }, unknown_names)
     }
 

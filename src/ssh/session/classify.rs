@@ -7,7 +7,7 @@ use russh::{AlgorithmKind, Disconnect, Error};
 use crate::common::{MAX_QUOTED, sanitize_line, sanitize_message};
 use crate::model::{Fault, Reason};
 
-use super::host_key_size::{MAX_RSA_BITS, rsa_bits};
+use super::kex_sizes::exceeded_limit;
 use super::transcript::{PeerProtocol, PeerTranscript, SessionEnd};
 use crate::ssh::phase::LoginPhase;
 
@@ -37,8 +37,8 @@ pub(super) fn handshake_error(error: &Error, transcript: &PeerTranscript) -> Fau
         not_ssh_fault(transcript)
     } else if let Error::NoCommonAlgo { kind, ours, theirs } = error {
         no_common_algorithm(kind, ours, theirs)
-    } else if let (Error::WrongServerSig, Some(bits)) = (error, large_rsa_bits(transcript)) {
-        rsa_key_too_large(bits)
+    } else if let Some(fault) = exceeded_limit(error, &transcript.handshake_packets()) {
+        fault
     } else {
         connection_lost_fault(transcript, &describe_error(error))
     };
@@ -84,8 +84,14 @@ fn throttled_fault(message: &str) -> Fault {
 }
 
 fn not_ssh_fault(transcript: &PeerTranscript) -> Fault {
-    let details =
-        format!("the server is not an SSH server: it sent \"{}\"", transcript.first_line());
+    let first_line = transcript.first_line();
+    if first_line.starts_with("SSH-1.") {
+        let details =
+            format!("the server supports only version 1 of SSH: it sent \"{first_line}\"");
+        return Fault::new(Reason::NotSsh, details)
+            .with_remedy("update the SSH server: this daemon supports only version 2 of SSH");
+    }
+    let details = format!("the server is not an SSH server: it sent \"{first_line}\"");
     Fault::new(Reason::NotSsh, details)
 }
 
@@ -176,26 +182,6 @@ pub(super) fn is_closed_by_server(error: &Error) -> bool {
         Error::IO(error) => error.kind() == std::io::ErrorKind::UnexpectedEof,
         _ => false,
     }
-}
-
-/// Returns the size of the server's RSA key if it exceeds the limit.
-fn large_rsa_bits(transcript: &PeerTranscript) -> Option<usize> {
-    rsa_bits(&transcript.handshake_packets()).filter(|&bits| bits > MAX_RSA_BITS)
-}
-
-fn rsa_key_too_large(bits: usize) -> Fault {
-    let details = format!(
-        "the RSA host key of the server has {bits} bits; this daemon verifies RSA keys of at most \
-         {MAX_RSA_BITS} bits"
-    );
-    Fault::new(Reason::NoCommonAlgorithm, details)
-        .with_detail("kind", "host key")
-        .with_detail("bits", bits)
-        .with_detail("maxBits", MAX_RSA_BITS)
-        .with_remedy(format!(
-            "give the server an ed25519 or ecdsa host key, or an RSA key of at most {MAX_RSA_BITS} bits \
-             (HostKey in sshd_config)"
-        ))
 }
 
 /// Describes the failure of a connection, or of the protocol on it.
@@ -316,6 +302,7 @@ mod tests {
             (b"Not allowed at this time\r\n", None, Error::Disconnect, Reason::Throttled),
             (b"220 ftp\r\n", None, Error::Disconnect, Reason::NotSsh),
             (b"SSH-", None, Error::Disconnect, Reason::NotSsh),
+            (b"SSH-1.5-Cisco\n", None, Error::Version, Reason::NotSsh),
             (b"no\r\nno\r\n", None, Error::Version, Reason::NotSsh),
         ] {
             let fault = handshake_error(&error, &after(first_line, session_end));

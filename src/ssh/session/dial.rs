@@ -85,6 +85,14 @@ fn classify_connect_error(address: SocketAddr, error: &io::Error) -> Fault {
         Some(Errno::EACCES | Errno::EPERM) => {
             (Reason::Unreachable, "this system does not permit the daemon to connect".to_owned())
         }
+        Some(Errno::EAFNOSUPPORT) => (
+            Reason::Unreachable,
+            "this system does not permit the daemon to use this family of addresses".to_owned(),
+        ),
+        Some(Errno::EADDRNOTAVAIL) => (
+            Reason::Unreachable,
+            "this system has no local address or no free port to connect from".to_owned(),
+        ),
         Some(errno) => (Reason::Unreachable, errno.desc().to_owned()),
         None => (Reason::Unreachable, error.to_string()),
     };
@@ -93,16 +101,24 @@ fn classify_connect_error(address: SocketAddr, error: &io::Error) -> Fault {
     if let Some(number) = error.raw_os_error() {
         fault = fault.with_detail("errno", number);
     }
-    if matches!(errno, Some(Errno::EACCES | Errno::EPERM)) {
+    match errno {
         // A security module appears as these errors, and so does a firewall that rejects IPv6
         // packets as prohibited. A dropped packet does not: the kernel sends the SYN again, and the
         // connection times out. This includes IPAddressDeny of systemd.
-        fault = fault.with_remedy(
+        Some(Errno::EACCES | Errno::EPERM) => fault.with_remedy(
             "permit the daemon to connect to this address: a security module of this node or a \
              firewall denies it",
-        );
+        ),
+        Some(Errno::EAFNOSUPPORT) => fault.with_remedy(
+            "permit the family of this address (RestrictAddressFamilies of the unit, IPv6 of the \
+             kernel), or give the store an address of another family",
+        ),
+        Some(Errno::EADDRNOTAVAIL) => fault.with_remedy(
+            "check that IPv6 is on for an IPv6 address, and that local ports are free \
+             (net.ipv4.ip_local_port_range)",
+        ),
+        _ => fault,
     }
-    fault
 }
 
 #[cfg(test)]
@@ -121,6 +137,7 @@ mod tests {
             (Errno::ENETUNREACH, Reason::Unreachable),
             (Errno::EADDRNOTAVAIL, Reason::Unreachable),
             (Errno::EPERM, Reason::Unreachable),
+            (Errno::EAFNOSUPPORT, Reason::Unreachable),
             (Errno::EMFILE, Reason::AgentBusy),
             (Errno::ENFILE, Reason::AgentBusy),
             (Errno::ENOMEM, Reason::AgentBusy),
@@ -129,7 +146,9 @@ mod tests {
             let fault = classify_connect_error(address, &io::Error::from(errno));
             assert_eq!(fault.reason(), reason, "{errno}");
             assert_eq!(fault.facts()["errno"], Fact::from(errno as i32));
-            let is_local = errno == Errno::EPERM || reason == Reason::AgentBusy;
+            let is_local =
+                matches!(errno, Errno::EPERM | Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL)
+                    || reason == Reason::AgentBusy;
             assert_eq!(fault.custom_remedy().is_some(), is_local);
         }
     }

@@ -1,38 +1,134 @@
-//! The size of an RSA host key, read from the packets of a key exchange that failed. Pure: it reads
-//! recorded bytes. The packets before `SSH_MSG_NEWKEYS` are not encrypted (RFC 4253 section 6).
+//! The sizes in a key exchange that failed, and the faults of those that the daemon does not
+//! support: of an RSA host key, and of a Diffie-Hellman group. Pure: it reads recorded bytes. The
+//! packets before `SSH_MSG_NEWKEYS` are not encrypted (RFC 4253 section 6).
+
+use std::ops::RangeInclusive;
+
+use russh::Error;
+
+use crate::model::{Fault, Reason};
 
 /// Message numbers of a reply with the host key as its first field: the key exchanges with fixed
 /// groups and elliptic curves (RFC 4253, RFC 5656), and the one with negotiated groups (RFC 4419).
 const KEX_REPLIES: [u8; 2] = [31, 33];
 
 /// Maximum size of an RSA key that this build verifies: the limit of the `rsa` crate.
-pub(super) const MAX_RSA_BITS: usize = 8192;
+const MAX_RSA_BITS: usize = 8192;
 
-/// Returns the size in bits of the RSA key that the server showed, or `None` if it showed another
-/// type of key or none. `packets` are the bytes after the identification line.
-pub(in crate::ssh) fn rsa_bits(mut packets: &[u8]) -> Option<usize> {
+/// Maximum size of the public exponent of an RSA key that this build verifies: the limit of the
+/// `rsa` crate.
+const MAX_RSA_EXPONENT_BITS: usize = 33;
+
+/// Message number of a negotiated group (RFC 4419).
+const KEX_GROUP: u8 = 31;
+
+/// Sizes in bits of the Diffie-Hellman groups that the daemon accepts.
+pub(super) const GROUP_BITS: RangeInclusive<usize> = 2048..=8192;
+
+/// Sizes of an RSA key in bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::ssh) struct RsaKeySize {
+    pub(in crate::ssh) modulus: usize,
+    pub(in crate::ssh) exponent: usize,
+}
+
+/// Returns the fault for a limit of this daemon that the key exchange exceeded. russh reports it as
+/// a mistake of the server.
+pub(super) fn exceeded_limit(error: &Error, packets: &[u8]) -> Option<Fault> {
+    match error {
+        Error::WrongServerSig => {
+            let RsaKeySize { modulus, exponent } = rsa_key_size(packets)?;
+            if modulus > MAX_RSA_BITS {
+                Some(rsa_key_too_large("", modulus, MAX_RSA_BITS))
+            } else if exponent > MAX_RSA_EXPONENT_BITS {
+                Some(rsa_key_too_large("a public exponent of ", exponent, MAX_RSA_EXPONENT_BITS))
+            } else {
+                None
+            }
+        }
+        Error::KexInit => {
+            group_bits(packets).filter(|bits| !GROUP_BITS.contains(bits)).map(group_size_fault)
+        }
+        _ => None,
+    }
+}
+
+fn rsa_key_too_large(number: &str, bits: usize, max_bits: usize) -> Fault {
+    let of = if number.is_empty() { "of" } else { "with" };
+    let details = format!(
+        "the RSA host key of the server has {number}{bits} bits; this daemon verifies RSA keys {of} \
+         {number}at most {max_bits} bits"
+    );
+    Fault::new(Reason::NoCommonAlgorithm, details)
+        .with_detail("kind", "host key")
+        .with_detail("bits", bits)
+        .with_detail("maxBits", max_bits)
+        .with_remedy(format!(
+            "give the server an ed25519 or ecdsa host key, or an RSA key {of} {number}at most {max_bits} \
+             bits (HostKey in sshd_config)"
+        ))
+}
+
+fn group_size_fault(bits: usize) -> Fault {
+    let (min, max) = (GROUP_BITS.start(), GROUP_BITS.end());
+    let details = format!(
+        "the server chose a Diffie-Hellman group of {bits} bits; this daemon accepts groups of \
+         {min} to {max} bits"
+    );
+    Fault::new(Reason::NoCommonAlgorithm, details)
+        .with_detail("kind", "key exchange")
+        .with_detail("bits", bits)
+        .with_remedy(format!(
+            "give the server groups of {min} to {max} bits (moduli(5)), or enable another key \
+             exchange on it (KexAlgorithms in sshd_config)"
+        ))
+}
+
+/// Returns the size of the RSA key that the server showed, or `None` if it showed another type of
+/// key or none. `packets` are the bytes after the identification line.
+pub(in crate::ssh) fn rsa_key_size(packets: &[u8]) -> Option<RsaKeySize> {
+    find_in_messages(packets, |message, mut fields| {
+        let is_reply = KEX_REPLIES.contains(&message);
+        is_reply.then(|| read_string(&mut fields).and_then(read_rsa_key)).flatten()
+    })
+}
+
+/// Returns the size of the negotiated group that the server sent, or `None` if it sent none.
+pub(in crate::ssh) fn group_bits(packets: &[u8]) -> Option<usize> {
+    find_in_messages(packets, |message, mut fields| {
+        let prime = read_string(&mut fields)?;
+        let _generator = read_string(&mut fields)?;
+        // A reply of another key exchange has the same number and three fields.
+        (message == KEX_GROUP && fields.is_empty()).then(|| bit_length(prime)).flatten()
+    })
+}
+
+/// Returns the first result for a message and its fields.
+fn find_in_messages<T>(mut packets: &[u8], read: impl Fn(u8, &[u8]) -> Option<T>) -> Option<T> {
     loop {
         let packet = read_string(&mut packets)?;
         let (padding, payload) = packet.split_first()?;
-        let mut payload = payload.get(..payload.len().checked_sub(usize::from(*padding))?)?;
+        let payload = payload.get(..payload.len().checked_sub(usize::from(*padding))?)?;
         let (message, fields) = payload.split_first()?;
-        payload = fields;
-        if KEX_REPLIES.contains(message)
-            && let Some(bits) = read_string(&mut payload).and_then(modulus_bits)
-        {
-            return Some(bits);
+        if let Some(found) = read(*message, fields) {
+            return Some(found);
         }
     }
 }
 
-fn modulus_bits(mut key: &[u8]) -> Option<usize> {
+fn read_rsa_key(mut key: &[u8]) -> Option<RsaKeySize> {
     if read_string(&mut key)? != b"ssh-rsa" {
         return None;
     }
-    let _exponent = read_string(&mut key)?;
-    let modulus = read_string(&mut key)?;
-    let start = modulus.iter().position(|&byte| byte != 0)?;
-    let digits = modulus.get(start..)?;
+    let exponent = bit_length(read_string(&mut key)?)?;
+    let modulus = bit_length(read_string(&mut key)?)?;
+    Some(RsaKeySize { modulus, exponent })
+}
+
+/// Returns the size of a number, or `None` for zero.
+fn bit_length(number: &[u8]) -> Option<usize> {
+    let start = number.iter().position(|&byte| byte != 0)?;
+    let digits = number.get(start..)?;
     let unused = usize::try_from(digits.first()?.leading_zeros()).ok()?;
     (digits.len() * 8).checked_sub(unused)
 }
@@ -75,18 +171,32 @@ mod tests {
             (vec![group], None),
             (vec![], None),
         ] {
-            assert_eq!(rsa_bits(&packets.concat()), bits);
+            assert_eq!(rsa_key_size(&packets.concat()).map(|size| size.modulus), bits);
         }
+    }
+
+    #[test]
+    fn a_group_is_told_from_the_reply_of_another_key_exchange() {
+        let group = |prime: &[u8]| packet(31, &[string(prime), string(&[2])].concat());
+        let reply = packet(31, &[string(&[1; 51]), string(&[2; 32]), string(&[3; 83])].concat());
+        for (packets, bits) in [
+            (vec![packet(20, &[0; 100]), group(&[&[0, 0x80][..], &[1; 127]].concat())], Some(1024)),
+            (vec![packet(20, &[0; 100]), reply.clone()], None),
+            (vec![], None),
+        ] {
+            assert_eq!(group_bits(&packets.concat()), bits);
+        }
+        assert_eq!(rsa_key_size(&packet(33, &rsa(&[0x80]))).unwrap().exponent, 17);
     }
 
     #[test]
     fn no_part_of_a_reply_makes_the_parser_panic() {
         let whole = packet(31, &rsa(&[0x80; 64]));
         for end in 0..whole.len() {
-            assert_eq!(rsa_bits(&whole[..end]), None);
+            assert_eq!(rsa_key_size(&whole[..end]), None);
             let mut damaged = whole.clone();
             damaged[end] ^= 0xff;
-            let _ = rsa_bits(&damaged);
+            let _ = (rsa_key_size(&damaged), group_bits(&damaged));
         }
     }
 }

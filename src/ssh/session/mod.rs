@@ -13,7 +13,7 @@ pub(super) mod classify;
 pub(super) mod dial;
 pub(super) mod disconnect;
 pub(super) mod host_key;
-pub(super) mod host_key_size;
+pub(super) mod kex_sizes;
 pub(super) mod login_end;
 pub(super) mod resolve;
 mod stream;

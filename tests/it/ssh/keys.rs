@@ -3,13 +3,14 @@
 //! connection.
 
 use std::path::Path;
+use std::time::Duration;
 
 use imagestore_agent::model::{Fact, Fault, Reason, SshCredentials};
 use imagestore_agent::ssh::LoginRequest;
 use tokio::net::TcpSocket;
 
-use crate::ssh::{expect, login, secret, verify};
-use crate::support::raw_ssh_server::RawSshServer;
+use crate::ssh::{expect, login, secret, ssh_settings, verify, verify_by};
+use crate::support::raw_ssh_server::{self, Moment, RawSshServer};
 use crate::support::requirements::run;
 
 /// Runs a shell script in a new folder and returns the text of its file `key`.
@@ -41,6 +42,8 @@ async fn a_key_of_each_supported_format_is_opened() {
     for (script, passphrase) in [
         (format!("{RSA} -aes128 -passout 'pass:open sesame' -out key 2048"), PASS),
         (format!("{RSA} -out key 2048"), None),
+        (format!("{RSA} -out key 1024"), None),
+        (format!("{PKCS8} -v2 aes-192-cbc -v2prf hmacWithSHA512"), PASS),
         (format!("{PKCS8} -v2 aes-256-cbc"), PASS),
         (format!("{PKCS8} -v2 aes-256-cbc -v2prf hmacWithSHA1"), PASS),
         (format!("{PKCS8} -v2 des3"), PASS),
@@ -94,6 +97,45 @@ async fn each_unusable_key_has_a_sentence_and_a_remedy_of_its_own() {
             "passphrase does not decrypt",
             "correct",
         ),
+        (format!("{PKCS8} -v2 des3; sed -i 3d key"), PASS, "is damaged", "OpenSSH or PEM"),
+        (
+            format!("{RSA} -aes128 {sesame} -out key 2048; sed -i '/DEK-Info/s/,.*/,0A/' key"),
+            PASS,
+            "is damaged",
+            "OpenSSH or PEM",
+        ),
+        (
+            "ssh-keygen -q -t ed25519 -f key -N 'open sesame'; sed -i 3d key".into(),
+            PASS,
+            "is damaged",
+            "OpenSSH or PEM",
+        ),
+        (
+            "ssh-keygen -q -t ed25519 -f key -N 'open sesame'".into(),
+            Some("shut"),
+            "passphrase does not decrypt",
+            "correct",
+        ),
+        // A damaged key that is not encrypted, with a passphrase.
+        (format!("{plain} key; sed -i 3d key"), PASS, "is damaged", "OpenSSH or PEM"),
+        (format!("{plain} k; sed 1d k > key"), None, "BEGIN line", "whole text"),
+        (format!("{RSA} -out key 512"), None, "1024 to 8192 bits", "ed25519"),
+        (format!("{RSA} -primes 3 -out key 2048"), None, "two primes", "ed25519"),
+        ("openssl genrsa -primes 3 -out key 2048".into(), None, "two primes", "ed25519"),
+        ("openssl genpkey -algorithm x25519 -out key".into(), None, "(X25519)", "ed25519"),
+        (
+            "openssl genpkey -algorithm rsa-pss -pkeyopt rsa_keygen_bits:2048 -out key".into(),
+            None,
+            "(RSA-PSS)",
+            "ed25519",
+        ),
+        (
+            "openssl genpkey -algorithm ed448 -aes-256-cbc -pass 'pass:open sesame' -out key"
+                .into(),
+            PASS,
+            "(Ed448)",
+            "ed25519",
+        ),
         ("ssh-keygen -q -t dsa -f key -N ''".into(), None, "(ssh-dss)", "ed25519"),
         ("ssh-keygen -q -t dsa -m PEM -f key -N ''".into(), None, "(DSA)", "ed25519"),
         ("openssl genpkey -algorithm ed448 -out key".into(), None, "(Ed448)", "ed25519"),
@@ -135,14 +177,39 @@ fn anyone(server: &RawSshServer) -> LoginRequest {
 }
 
 #[tokio::test]
+async fn a_group_outside_of_the_limits_is_told_as_the_limit_of_the_daemon() {
+    let init = raw_ssh_server::kex_init("diffie-hellman-group-exchange-sha256", "ssh-ed25519");
+    for (bits, is_refused) in [(1024, true), (16384, true), (2048, false)] {
+        let group = raw_ssh_server::negotiated_group(bits);
+        let server = RawSshServer::sending(Moment::KeyExchange, vec![init.clone(), group]).await;
+        let mut settings = ssh_settings();
+        settings.handshake_timeout = Duration::from_secs(2);
+        let fault = verify_by(&settings, &anyone(&server)).await.unwrap_err();
+        let expected =
+            if is_refused { Reason::NoCommonAlgorithm } else { Reason::HandshakeTimeout };
+        assert_eq!(fault.reason(), expected, "{bits}: {fault:?}");
+        if is_refused {
+            assert!(fault.details().contains(&format!("group of {bits} bits")), "{fault:?}");
+            assert!(fault.details().contains("this daemon accepts"), "{fault:?}");
+        }
+    }
+}
+
+const USUAL_EXPONENT: &[u8] = &[1, 0, 1];
+
+#[tokio::test]
 async fn an_rsa_host_key_above_the_limit_is_told_as_the_limit_of_the_daemon() {
-    let server = RawSshServer::with_rsa_host_key(16384).await;
+    let server = RawSshServer::with_rsa_host_key(16384, USUAL_EXPONENT).await;
     let fault = expect(verify(&anyone(&server)).await, Reason::NoCommonAlgorithm);
     assert!(fault.details().contains("this daemon verifies RSA keys of at most 8192"), "{fault:?}");
     assert_eq!((&fault.facts()["bits"], &fault.facts()["maxBits"]), (&16384.into(), &8192.into()));
     assert!(fault.remedy().contains("ed25519"), "{fault:?}");
+    let server = RawSshServer::with_rsa_host_key(4096, &[0xff; 8]).await;
+    let fault = expect(verify(&anyone(&server)).await, Reason::NoCommonAlgorithm);
+    assert!(fault.details().contains("a public exponent of 64 bits"), "{fault:?}");
+    assert!(fault.details().contains("a public exponent of at most 33 bits"), "{fault:?}");
     // A signature of a key that the daemon can verify is just wrong.
-    let server = RawSshServer::with_rsa_host_key(4096).await;
+    let server = RawSshServer::with_rsa_host_key(4096, USUAL_EXPONENT).await;
     let fault = expect(verify(&anyone(&server)).await, Reason::ConnectionLost);
     assert!(fault.details().contains("signature of the server's host key is wrong"), "{fault:?}");
     assert_eq!(fault.facts()["phase"], Fact::from("handshake"));

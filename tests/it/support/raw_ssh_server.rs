@@ -23,6 +23,7 @@ const KEXINIT: u8 = 20;
 const NEWKEYS: u8 = 21;
 const KEX_ECDH_INIT: u8 = 30;
 const KEX_ECDH_REPLY: u8 = 31;
+const KEX_DH_GEX_GROUP: u8 = 31;
 const USERAUTH_REQUEST: u8 = 50;
 const USERAUTH_FAILURE: u8 = 51;
 const USERAUTH_SUCCESS: u8 = 52;
@@ -63,6 +64,19 @@ pub(crate) fn password_change_request(prompt: &str) -> Vec<u8> {
     [vec![USERAUTH_PASSWD_CHANGEREQ], string(prompt.as_bytes()), string(b"de")].concat()
 }
 
+/// Returns `SSH_MSG_KEXINIT` with one algorithm of each kind.
+pub(crate) fn kex_init(kex: &str, host_key: &str) -> Vec<u8> {
+    let (cipher, mac) = ("aes256-gcm@openssh.com", "hmac-sha2-256");
+    let names = [kex, host_key, cipher, cipher, mac, mac, "none", "none", "", ""];
+    let names = names.map(|names| string(names.as_bytes())).concat();
+    [vec![KEXINIT], vec![7; 16], names, vec![0; 5]].concat()
+}
+
+/// Returns `SSH_MSG_KEX_DH_GEX_GROUP` with a number of this size in place of the prime.
+pub(crate) fn negotiated_group(bits: usize) -> Vec<u8> {
+    [vec![KEX_DH_GEX_GROUP], mpint(&vec![0xff; bits / 8]), mpint(&[2])].concat()
+}
+
 /// A server on a free port of 127.0.0.1. It stops when dropped.
 #[derive(Debug)]
 pub(crate) struct RawSshServer {
@@ -83,8 +97,8 @@ impl RawSshServer {
     }
 
     /// Starts a server whose host key is an RSA key of this size, with a wrong signature.
-    pub(crate) async fn with_rsa_host_key(bits: usize) -> Self {
-        Self::start(HostKey::Rsa { bits }, Moment::Login, Vec::new()).await
+    pub(crate) async fn with_rsa_host_key(bits: usize, exponent: &'static [u8]) -> Self {
+        Self::start(HostKey::Rsa { bits, exponent }, Moment::Login, Vec::new()).await
     }
 
     /// Starts a server that sends these messages.
@@ -122,7 +136,7 @@ impl RawSshServer {
 #[derive(Clone, Copy)]
 enum HostKey {
     Ed25519,
-    Rsa { bits: usize },
+    Rsa { bits: usize, exponent: &'static [u8] },
 }
 
 impl HostKey {
@@ -215,22 +229,7 @@ impl Session {
         tcp.write_all(format!("{IDENTIFICATION}\r\n").as_bytes()).await?;
         let mut client_id = String::new();
         tcp.read_line(&mut client_id).await?;
-        let names = [
-            "curve25519-sha256",
-            kind.algorithm(),
-            "aes256-gcm@openssh.com",
-            "aes256-gcm@openssh.com",
-            "hmac-sha2-256",
-            "hmac-sha2-256",
-            "none",
-            "none",
-            "",
-            "",
-        ];
-        let mut server_init = vec![KEXINIT];
-        server_init.extend([7; 16]);
-        names.iter().for_each(|names| server_init.extend(string(names.as_bytes())));
-        server_init.extend([0; 5]);
+        let server_init = kex_init("curve25519-sha256", kind.algorithm());
         send_clear(&mut tcp, &server_init).await?;
         let client_init = receive_clear(&mut tcp).await?;
         let ecdh_init = receive_clear(&mut tcp).await?;
@@ -249,8 +248,8 @@ impl Session {
             HostKey::Ed25519 => {
                 vec![string(b"ssh-ed25519"), string(host_key.public_key().as_ref())]
             }
-            HostKey::Rsa { bits } => {
-                vec![string(b"ssh-rsa"), mpint(&[1, 0, 1]), mpint(&vec![0xff; bits / 8])]
+            HostKey::Rsa { bits, exponent } => {
+                vec![string(b"ssh-rsa"), mpint(exponent), mpint(&vec![0xff; bits / 8])]
             }
         }
         .concat();
@@ -267,7 +266,7 @@ impl Session {
         let hash = digest(&SHA256, &exchanged.concat()).as_ref().to_vec();
         let signature = match kind {
             HostKey::Ed25519 => host_key.sign(&hash).as_ref().to_vec(),
-            HostKey::Rsa { bits } => vec![1; bits / 8],
+            HostKey::Rsa { bits, .. } => vec![1; bits / 8],
         };
         let signature = [string(kind.algorithm().as_bytes()), string(&signature)].concat();
         let reply = [
