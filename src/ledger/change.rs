@@ -1,7 +1,9 @@
 //! Changes to the ledger. The operations of one change commit together or not at all.
 
 use crate::lifecycle::{DurableRecord, HistoryEntry};
-use crate::model::{Notice, Position, ProcessId, SshCredentials, Store, StoreUuid};
+use crate::model::{
+    LoginRejections, Notice, Position, ProcessId, SshCredentials, Store, StoreUuid,
+};
 
 /// Operations that commit together. Each method appends one operation. An empty change need not be
 /// committed.
@@ -23,6 +25,7 @@ pub(super) enum Operation {
     AddHistory(StoreUuid, Box<HistoryEntry>),
     SaveStuckWorker(StoreUuid, ProcessId),
     ClearStuckWorker(StoreUuid),
+    SaveRejections(StoreUuid, Option<Box<LoginRejections>>),
 }
 
 impl LedgerChange {
@@ -47,7 +50,8 @@ impl LedgerChange {
             | Operation::Acknowledge(store, _)
             | Operation::AddHistory(store, _)
             | Operation::SaveStuckWorker(store, _)
-            | Operation::ClearStuckWorker(store) => *store,
+            | Operation::ClearStuckWorker(store)
+            | Operation::SaveRejections(store, _) => *store,
         })
     }
 
@@ -117,6 +121,12 @@ impl LedgerChange {
     /// knows it.
     pub fn save_stuck_worker(self, store: StoreUuid, worker: ProcessId) -> Self {
         self.with_operation(Operation::SaveStuckWorker(store, worker))
+    }
+
+    /// Replaces the rejected logins of a store, or removes them. The commit fails with a conflict if
+    /// the store is absent.
+    pub fn save_rejections(self, store: StoreUuid, rejections: Option<LoginRejections>) -> Self {
+        self.with_operation(Operation::SaveRejections(store, rejections.map(Box::new)))
     }
 
     /// Removes the record of the store's stuck worker.

@@ -14,7 +14,7 @@ use super::error::{CommitError, OperationError};
 use super::handle::{Ledger, LedgerRequest, MAX_QUEUED_REQUESTS, ReadError, ReplySender};
 use super::place::LedgerPlace;
 use super::tables::RowError;
-use super::tables::{history, meta, outbox, stores};
+use super::tables::{history, meta, outbox, rejections, stores};
 use super::{LedgerChange, SecretSealer};
 use crate::common::ErrorChain;
 
@@ -200,6 +200,9 @@ fn apply_operation(
         Operation::AddHistory(store, entry) => history::add_entry(connection, *store, entry),
         Operation::SaveStuckWorker(store, worker) => {
             stores::set_stuck_worker(connection, *store, Some(*worker))
+        }
+        Operation::SaveRejections(store, rejections) => {
+            rejections::save_rejections(connection, *store, rejections.as_deref())
         }
         Operation::ClearStuckWorker(store) => stores::set_stuck_worker(connection, *store, None),
     }

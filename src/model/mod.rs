@@ -14,6 +14,7 @@ mod filesystem;
 mod host_identity;
 mod id;
 mod image_dir;
+mod login_rejections;
 mod notice;
 mod reason;
 mod ssh;
@@ -28,6 +29,7 @@ pub use filesystem::{
 pub use host_identity::{HostEvidence, HostIdentity, Obstacle, RemoteMarker, UnverifiedHost};
 pub use id::{AttemptId, InvalidUuid, MarkerId, NodeId, ProcessId, StoreUuid};
 pub use image_dir::{ImageDir, InvalidImageDir};
+pub use login_rejections::LoginRejections;
 pub use notice::{Epoch, Notice, NoticeKind, Position, Seq};
 pub use reason::{Check, Reason};
 pub use ssh::{HostKey, Hostname, InvalidHostname, Secret, SshAddress, SshCredentials};

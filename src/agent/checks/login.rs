@@ -8,7 +8,7 @@ use super::{LoginResult, marker_location};
 use crate::agent::login::secret_scope::check_secret_scope;
 use crate::agent::login::{LoginPermit, StoreLogins};
 use crate::agent::{AgentContext, faults};
-use crate::model::{Check, Fault, Store};
+use crate::model::{Check, Fault, Store, StoreUuid};
 use crate::ssh::{LoginClass, LoginRequest, PreparedLogin};
 
 /// Maximum time for reading the credentials. The read takes less than a millisecond, so 10 s mean
@@ -20,6 +20,7 @@ const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct PreparedStoreLogin {
     /// The login, or the fault of the store that prevents it.
     login: Result<PreparedLogin, Fault>,
+    store: StoreUuid,
     _permit: LoginPermit,
 }
 
@@ -39,10 +40,10 @@ pub(super) async fn prepare_login(
 ) -> Result<PreparedStoreLogin, Fault> {
     let rejection = logins.lock().cached_rejection(Instant::now());
     if let Some(fault) = rejection {
-        return Ok(PreparedStoreLogin { login: Err(fault), _permit: permit });
+        return Ok(PreparedStoreLogin { login: Err(fault), store: store.uuid, _permit: permit });
     }
     if let Err(fault) = check_secret_scope(store, context.host_key_policy) {
-        return Ok(PreparedStoreLogin { login: Err(fault), _permit: permit });
+        return Ok(PreparedStoreLogin { login: Err(fault), store: store.uuid, _permit: permit });
     }
     let until = deadline.min(Instant::now() + CREDENTIALS_TIMEOUT);
     let credentials = timeout_at(until, context.daemon.ledger.credentials(store)).await;
@@ -61,10 +62,10 @@ pub(super) async fn prepare_login(
         Err(fault) if fault.reason().failed_check() == Check::Agent => return Err(fault),
         Err(fault) => Err(fault),
     };
-    Ok(PreparedStoreLogin { login, _permit: permit })
+    Ok(PreparedStoreLogin { login, store: store.uuid, _permit: permit })
 }
 
-/// Logs in once, and records the outcome.
+/// Logs in once, and records the outcome. A rejection is durable before the result is returned.
 pub(super) async fn log_in(
     context: &AgentContext,
     logins: &StoreLogins,
@@ -73,7 +74,7 @@ pub(super) async fn log_in(
 ) -> LoginResult {
     let started_at = Instant::now();
     let failed = |fault| LoginResult { verified: Err(fault), took: started_at.elapsed() };
-    let PreparedStoreLogin { login, _permit } = match prepared {
+    let PreparedStoreLogin { login, store, _permit } = match prepared {
         Ok(prepared) => prepared,
         Err(fault) => return failed(fault),
     };
@@ -85,5 +86,7 @@ pub(super) async fn log_in(
     logins
         .lock()
         .record_outcome(verified.as_ref().map(|verified| &verified.host_identity), Instant::now());
-    LoginResult { verified, took: started_at.elapsed() }
+    let took = started_at.elapsed();
+    logins.save_rejections(context, store).await;
+    LoginResult { verified, took }
 }

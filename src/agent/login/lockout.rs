@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::model::Fault;
+use crate::common::Timestamp;
+use crate::model::{Fault, LoginRejections};
 
 /// Maximum number of rejected logins within [`REJECTION_WINDOW`]. Three is the default `deny` of
 /// `faillock.conf(5)`: the third failure may lock the account, and the daemon causes no further
@@ -61,6 +62,39 @@ impl LockoutGuard {
             // Other faults say nothing about the credentials.
             Some(_) => {}
         }
+    }
+
+    /// Restores the rejections of an earlier run of the daemon. A time in the future counts as now,
+    /// because the clock was set back. The window then ends at most one window later.
+    pub(super) fn restore(
+        rejections: Option<LoginRejections>,
+        wall: Timestamp,
+        now: Instant,
+    ) -> Self {
+        let Some(LoginRejections { rejected_at, last }) = rejections else {
+            return Self::default();
+        };
+        let age = |at: Timestamp| {
+            Duration::from_millis(u64::try_from(wall.0.saturating_sub(at.0)).unwrap_or(0))
+        };
+        let recent = rejected_at.into_iter().map(age).filter(|age| *age < REJECTION_WINDOW);
+        let rejected_at = recent.map(|age| now.checked_sub(age).unwrap_or(now)).collect();
+        Self { rejected_at, last_rejection: Some(last) }
+    }
+
+    /// Returns the rejections with their wall times, or `None` if there is none.
+    pub(super) fn to_rejections(&self, wall: Timestamp, now: Instant) -> Option<LoginRejections> {
+        let last = self.last_rejection.clone().filter(|_| !self.rejected_at.is_empty())?;
+        let time = |at: &Instant| {
+            let age = now.saturating_duration_since(*at).as_millis();
+            Timestamp(wall.0.saturating_sub(i64::try_from(age).unwrap_or(i64::MAX)))
+        };
+        Some(LoginRejections { rejected_at: self.rejected_at.iter().map(time).collect(), last })
+    }
+
+    /// Returns the number of recorded rejections.
+    pub(super) fn rejection_count(&self) -> usize {
+        self.rejected_at.len()
     }
 
     /// Returns true if none of the rejections counts any more.
@@ -116,6 +150,35 @@ mod tests {
         // The server received the credentials and did not accept them.
         let undecided = |_| Some(Fault::new(Reason::AuthTimeout, "x").with_possible_rejection());
         assert_eq!(minutes(undecided, 15).iter().filter(|held| !**held).count(), MAX_REJECTIONS);
+    }
+
+    #[test]
+    fn a_restart_restores_what_counts_and_no_clock_extends_the_window() {
+        let begun = Instant::now();
+        let wall = |minutes: i64| Timestamp(1_700_000_000_000 + minutes * 60_000);
+        let mut guard = LockoutGuard::default();
+        for n in 0..3 {
+            guard.record_outcome(Some(&refused()), begun + MINUTE * n);
+        }
+        let kept = guard.to_rejections(wall(2), begun + MINUTE * 2).unwrap();
+        assert_eq!(kept.rejected_at, [wall(0), wall(1), wall(2)]);
+        for (minutes, is_suspended, wait) in [
+            (2, true, 13),
+            (14, true, 1),
+            (15, false, 0),
+            (99, false, 0),
+            // The clock was set back.
+            (-500, true, 15),
+        ] {
+            let now = begun + MINUTE * 3;
+            let mut restored = LockoutGuard::restore(Some(kept.clone()), wall(minutes), now);
+            let fault = restored.cached_rejection(now);
+            assert_eq!(fault.is_some(), is_suspended, "{minutes}");
+            let seconds = fault.and_then(|fault| fault.retry_after());
+            assert_eq!(seconds.unwrap_or_default(), MINUTE * wait, "{minutes}");
+        }
+        assert!(LockoutGuard::default().to_rejections(wall(0), begun).is_none());
+        assert!(LockoutGuard::restore(None, wall(0), begun).cached_rejection(begun).is_none());
     }
 
     #[test]

@@ -13,11 +13,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::warn;
 
-use crate::agent::faults;
-use crate::common::lock_unpoisoned;
-use crate::model::{Fault, HostIdentity, RemoteMarker, UnverifiedHost};
+use crate::agent::{AgentContext, faults};
+use crate::common::{Timestamp, lock_unpoisoned};
+use crate::ledger::LedgerChange;
+use crate::model::{Fault, HostIdentity, LoginRejections, RemoteMarker, StoreUuid, UnverifiedHost};
 use crate::ssh::{EvidenceScope, MarkerLocation};
 use lockout::LockoutGuard;
 
@@ -29,10 +31,16 @@ const SFTP_RETRY_DELAY: Duration = Duration::from_secs(60 * 60);
 /// request may leave a process on the server that waits for the disk.
 const MARKER_RETRY_DELAY: Duration = Duration::from_secs(60 * 60);
 
+/// Maximum wait for the commit of rejections. A commit takes milliseconds, and 2 s keep the answer
+/// of an attempt within its grace.
+const SAVE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// The outcomes of the logins of one store with one set of credentials.
 #[derive(Debug, Default)]
 pub(crate) struct LoginHistory {
     lockout: LockoutGuard,
+    /// True if the ledger does not have the recorded rejections.
+    is_unsaved: bool,
     /// The program that was started instead of SFTP, and when that was found.
     other_program: Option<(UnverifiedHost, Instant)>,
     /// The last time at which a request for the marker timed out.
@@ -67,7 +75,9 @@ impl LoginHistory {
 
     /// Records the outcome of a login.
     pub(crate) fn record_outcome(&mut self, outcome: Result<&HostIdentity, &Fault>, now: Instant) {
+        let before = self.lockout.rejection_count();
         self.lockout.record_outcome(outcome.err(), now);
+        self.is_unsaved |= self.lockout.rejection_count() != before;
         let Ok(proof) = outcome else { return };
         if let HostIdentity::Verified { marker: Some(RemoteMarker::TimedOut), .. } = proof {
             self.marker_timed_out_at = Some(now);
@@ -88,7 +98,14 @@ impl LoginHistory {
     /// Clears the recorded rejections and the program. A marker that timed out stays recorded,
     /// because the request of an operator does not repair a disk.
     pub(crate) fn reset(&mut self) {
-        *self = Self { marker_timed_out_at: self.marker_timed_out_at, ..Self::default() };
+        let is_unsaved = self.is_unsaved || self.lockout.rejection_count() > 0;
+        let marker_timed_out_at = self.marker_timed_out_at;
+        *self = Self { is_unsaved, marker_timed_out_at, ..Self::default() };
+    }
+
+    /// Returns the rejections that the ledger is to have, or `None` if it has them.
+    fn take_unsaved(&mut self, wall: Timestamp, now: Instant) -> Option<Option<LoginRejections>> {
+        std::mem::take(&mut self.is_unsaved).then(|| self.lockout.to_rejections(wall, now))
     }
 }
 
@@ -105,6 +122,29 @@ struct StoreLoginsInner {
 }
 
 impl StoreLogins {
+    /// Restores the rejections of an earlier run of the daemon.
+    pub(crate) fn restored(rejections: Option<LoginRejections>, wall: Timestamp) -> Self {
+        let lockout = LockoutGuard::restore(rejections, wall, Instant::now());
+        let history = Mutex::new(LoginHistory { lockout, ..LoginHistory::default() });
+        Self(Arc::new(StoreLoginsInner { history, ..StoreLoginsInner::default() }))
+    }
+
+    /// Makes the rejections durable if they have changed. A login that succeeds without an earlier
+    /// rejection costs no commit. The caller holds the permit, so that no other login changes them.
+    ///
+    /// A state disk that hangs delays the caller by at most [`SAVE_TIMEOUT`]. The rejections then
+    /// count in this run of the daemon, and the next login tries again.
+    pub(crate) async fn save_rejections(&self, context: &AgentContext, store: StoreUuid) {
+        let unsaved = self.lock().take_unsaved(context.daemon.clock.now(), Instant::now());
+        let Some(rejections) = unsaved else { return };
+        let change = LedgerChange::new().save_rejections(store, rejections);
+        let saved = timeout(SAVE_TIMEOUT, context.daemon.ledger.commit(change)).await;
+        if !matches!(saved, Ok(Ok(()))) {
+            self.lock().is_unsaved = true;
+            warn!("rejected logins not saved");
+        }
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, LoginHistory> {
         lock_unpoisoned(&self.0.history)
     }

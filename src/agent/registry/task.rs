@@ -93,12 +93,12 @@ impl RegistryTask {
         } else {
             OrphanedWorkers::find_all()
         };
-        for LoadedStore { store, durable, stuck_worker } in loaded {
+        for LoadedStore { store, durable, stuck_worker, rejections } in loaded {
             let orphan = orphans.for_directory(&store.image_dir);
             let record = StoreRecord::new(durable);
             let (context, stop) = (Arc::clone(&task.context), task.stop.clone());
             let (handle, store_task) =
-                StoreTask::new(context, store, record, orphan.or(stuck_worker), stop);
+                StoreTask::new(context, store, record, orphan.or(stuck_worker), rejections, stop);
             task.spawn_store_task(handle, store_task);
         }
         (registry, task)
@@ -275,7 +275,7 @@ impl RegistryTask {
     fn start_added(&mut self, AddedStore { store, record }: AddedStore) -> Arc<StoreSnapshot> {
         let uuid = store.uuid;
         let (context, stop) = (Arc::clone(&self.context), self.stop.clone());
-        let (handle, task) = StoreTask::new(context, store, record, None, stop);
+        let (handle, task) = StoreTask::new(context, store, record, None, None, stop);
         let snapshot = handle.snapshot();
         self.spawn_store_task(handle, task);
         if let Some(signal) = &self.context.outbox_signal {

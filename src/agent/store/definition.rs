@@ -56,7 +56,12 @@ impl DefinitionChange {
                 if reconnects && record.has_attempt() {
                     return Err(faults::attempt_running().into());
                 }
-                (reconnects, verified.apply_update(store, policy, at)?)
+                let (store, mut change, event) = verified.apply_update(store, policy, at)?;
+                if reconnects {
+                    // The rejections were those of the former login.
+                    change = change.save_rejections(store.uuid, None);
+                }
+                (reconnects, (store, change, event))
             }
         };
         let attempt = record.durable.attempt;

@@ -92,7 +92,9 @@ pub(crate) async fn verify_update(
     };
     let is_current_login = uses_stored && login.username == store.username && !moves;
     let verified = if is_current_login {
-        logins.run_preemptible(deadline, login_with_current(logins, force, verify)).await
+        logins
+            .run_preemptible(deadline, login_with_current(context, store, logins, force, verify))
+            .await
     } else {
         let logging_in = logins.run_preemptible(deadline, verify);
         context.trial_logins.log_in(&login, force, deadline, logging_in).await
@@ -109,6 +111,8 @@ pub(crate) async fn verify_update(
 /// Runs a login as the same user with the same secrets at the same address. Its outcome counts
 /// among those of the store.
 async fn login_with_current(
+    context: &AgentContext,
+    store: &Store,
     logins: &StoreLogins,
     force: bool,
     logging_in: impl Future<Output = Result<VerifiedLogin, Fault>>,
@@ -123,6 +127,7 @@ async fn login_with_current(
     logins
         .lock()
         .record_outcome(verified.as_ref().map(|verified| &verified.host_identity), Instant::now());
+    logins.save_rejections(context, store.uuid).await;
     verified
 }
 

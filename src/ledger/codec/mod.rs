@@ -8,6 +8,7 @@ mod fault;
 mod history;
 mod notice;
 mod record;
+mod rejections;
 mod store;
 
 use serde::Serialize;

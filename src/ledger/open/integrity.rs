@@ -38,7 +38,8 @@ const WAL_SUFFIX: &str = "-wal";
 /// is large because of its outbox. The checksum of each notice is then verified when it is sent.
 const FULL_CHECK_MAX_BYTES: u64 = 64 << 20;
 /// Tables that are verified in a ledger of any size.
-const ESSENTIAL_TABLES: [&str; 5] = ["meta", "stores", "standings", "secrets", "workers"];
+const ESSENTIAL_TABLES: [&str; 6] =
+    ["meta", "stores", "standings", "secrets", "workers", "rejections"];
 
 /// The path of a log file, and its suffix.
 type LogFile = (PathBuf, &'static str);

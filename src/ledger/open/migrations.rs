@@ -99,6 +99,13 @@ const V2_CHANGES: &str = "
         tables TEXT NOT NULL,
         sum BLOB NOT NULL
     ) STRICT;
+
+    -- Recent logins of a store that its server rejected, so that a restart does not repeat them.
+    CREATE TABLE rejections (
+        store TEXT PRIMARY KEY REFERENCES stores ON DELETE CASCADE,
+        entry TEXT NOT NULL,
+        sum BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
 ";
 
 /// Returns the version after the last migration.

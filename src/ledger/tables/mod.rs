@@ -6,6 +6,7 @@ pub(super) mod contents;
 pub(super) mod history;
 pub(super) mod meta;
 pub(super) mod outbox;
+pub(super) mod rejections;
 pub(super) mod stores;
 
 use ring::digest::{Context, SHA256};

@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, params};
 
 use super::{
-    RowError, decode_column, meta, parse_column, query_map, row_checksum, verify_checksum,
+    RowError, decode_column, meta, parse_column, query_map, rejections, row_checksum,
+    verify_checksum,
 };
 use crate::common::ErrorChain;
 use crate::ledger::codec::encode_row;
 use crate::ledger::error::OperationError;
 use crate::ledger::sealer::SecretSealer;
 use crate::lifecycle::DurableRecord;
-use crate::model::{Fault, ProcessId, Reason, Secret, SshCredentials, Store, StoreUuid};
+use crate::model::{
+    Fault, LoginRejections, ProcessId, Reason, Secret, SshCredentials, Store, StoreUuid,
+};
 
 /// A store as the ledger holds it.
 #[derive(Clone, Debug)]
@@ -23,6 +26,8 @@ pub struct LoadedStore {
     pub durable: DurableRecord,
     /// A worker of an earlier run that could not be killed.
     pub stuck_worker: Option<ProcessId>,
+    /// The recent logins that the server of the store has rejected.
+    pub rejections: Option<LoginRejections>,
 }
 
 const PASSWORD_KIND: &str = "password";
@@ -32,6 +37,7 @@ const PASSPHRASE_KIND: &str = "passphrase";
 /// Loads all stores and verifies their checksums.
 pub(crate) fn load_stores(connection: &Connection) -> Result<Vec<LoadedStore>, RowError> {
     let mut workers = stuck_workers(connection)?;
+    let mut rejections = rejections::load_rejections(connection)?;
     let sql = "SELECT s.uuid, s.image_dir, s.definition, s.sum, t.standing, t.sum
                FROM stores s LEFT JOIN standings t ON t.store = s.uuid ORDER BY s.uuid";
     query_map(connection, sql, [], |row| {
@@ -52,7 +58,8 @@ pub(crate) fn load_stores(connection: &Connection) -> Result<Vec<LoadedStore>, R
         }
         let durable = decode_column("standings", &durable)?;
         let stuck_worker = workers.remove(&store.uuid);
-        Ok(LoadedStore { store, durable, stuck_worker })
+        let rejections = rejections.remove(&store.uuid);
+        Ok(LoadedStore { store, durable, stuck_worker, rejections })
     })
 }
 

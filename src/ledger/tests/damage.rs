@@ -6,7 +6,7 @@ use std::fs;
 use super::*;
 use crate::ledger::open::integrity::sibling_path;
 use crate::ledger::tables;
-use crate::model::ProcessId;
+use crate::model::{LoginRejections, ProcessId};
 
 /// Every file and its bytes. The lock is left out: it names the last process, and is no record.
 pub(super) fn contents(place: &TestStateDir) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -22,11 +22,17 @@ pub(super) async fn filled() -> TestStateDir {
         let change = added(n)
             .enqueue(notice(n, 5, 1))
             .add_history(uuid(n), entry(NOW.0))
-            .save_stuck_worker(uuid(n), ProcessId { pid: 4711, start_time: 99 });
+            .save_stuck_worker(uuid(n), ProcessId { pid: 4711, start_time: 99 })
+            .save_rejections(uuid(n), Some(rejections(1)));
         opened.ledger.commit(change).await.unwrap();
     }
     opened.writer.close_ledger().await;
     place
+}
+
+fn rejections(count: i64) -> LoginRejections {
+    let last = Fault::new(Reason::CredentialsRefused, "root may not log in");
+    LoginRejections { rejected_at: (0..count).map(|n| Timestamp(NOW.0 + n)).collect(), last }
 }
 
 fn refusal(place: &TestStateDir) -> OpenError {
@@ -55,6 +61,7 @@ async fn a_changed_row_is_found_by_its_checksum() {
         "DELETE FROM standings",
         "UPDATE outbox SET seq = seq + 1",
         "UPDATE outbox SET notice = replace(notice, 'Connecting', 'Connected')",
+        "UPDATE rejections SET entry = replace(entry, 'root', 'rood')",
         "UPDATE workers SET pid = pid + 1",
         "UPDATE workers SET start_time = start_time + 1",
         "UPDATE workers SET sum = x''",
@@ -78,6 +85,7 @@ async fn rows_that_are_missing_or_too_many_are_found_in_every_table() {
     for (table, statement) in [
         ("workers", "DELETE FROM workers".to_owned()),
         ("workers", format!("DELETE FROM workers WHERE {of_first}")),
+        ("rejections", "DELETE FROM rejections".to_owned()),
         ("secrets", "DELETE FROM secrets".to_owned()),
         ("secrets", format!("DELETE FROM secrets WHERE {of_first}")),
         ("outbox", "DELETE FROM outbox".to_owned()),
@@ -114,8 +122,17 @@ async fn rows_that_are_missing_or_too_many_are_found_in_every_table() {
 /// Each row matches its own checksum: it was written by this program, but not last.
 #[tokio::test]
 async fn a_row_that_is_an_earlier_version_of_itself_is_found_in_every_table() {
-    let tables =
-        ["stores", "standings", "secrets", "workers", "outbox", "history", "meta", "contents"];
+    let tables = [
+        "stores",
+        "standings",
+        "secrets",
+        "workers",
+        "rejections",
+        "outbox",
+        "history",
+        "meta",
+        "contents",
+    ];
     for table in tables {
         let place = filled().await;
         let earlier = place.power_loss_copy();
@@ -125,6 +142,7 @@ async fn a_row_that_is_an_earlier_version_of_itself_is_found_in_every_table() {
             .save_record(uuid(1), durable(Status::Disconnected))
             .replace_secrets(uuid(1), SshCredentials::password(Secret::new("later".to_owned())))
             .save_stuck_worker(uuid(1), ProcessId { pid: 4712, start_time: 99 })
+            .save_rejections(uuid(1), Some(rejections(2)))
             .coalesce(
                 Position { epoch: Epoch(5), seq: Seq(1) },
                 Notice { transition_count: 9, ..notice(1, 5, 1) },

@@ -97,13 +97,14 @@ fn exposed(credentials: &SshCredentials) -> [Option<&str>; 3] {
 
 #[tokio::test]
 async fn a_ledger_of_an_earlier_version_is_read_exactly() {
-    for fixture in [V1, V2] {
+    for (fixture, rejected) in [(V1, None), (V2, Some(rejections()))] {
         let place = fixture.place();
         let opened = place.open();
         assert_eq!(opened.epoch, Epoch(NOW.0.unsigned_abs() + 1));
         let position = Position::start_of(opened.epoch);
         let [one, two] = &opened.stores[..] else { panic!("{:?}", opened.stores) };
         assert_eq!((&one.store, one.stuck_worker), (&first_store(), Some(WORKER)));
+        assert_eq!((&one.rejections, &two.rejections), (&rejected, &None));
         assert_eq!(one.durable, DurableRecord { position, ..first_standing() });
         assert_eq!((&two.store, two.stuck_worker), (&second_store(), None));
         assert_eq!(two.durable, DurableRecord { position, ..second_standing() });
@@ -156,7 +157,9 @@ async fn a_ledger_of_format_1_keeps_every_row_through_its_migration() {
     assert_eq!(versions(&place).0, i32::try_from(MIGRATIONS.len()).unwrap());
     facts.insert("epoch".to_owned(), text(NOW.0 + 1));
     facts.insert("written_by".to_owned(), text(env!("CARGO_PKG_VERSION")));
-    assert_eq!(facts_and_rows(&place), (facts, stored));
+    let (migrated_facts, mut migrated) = facts_and_rows(&place);
+    assert_eq!(migrated.remove("rejections"), Some(Vec::new()));
+    assert_eq!((migrated_facts, migrated), (facts, stored));
     // From now on a missing row is noticed.
     let sqlite = Connection::open(place.ledger()).unwrap();
     sqlite.execute_batch("DELETE FROM workers").unwrap();

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::lifecycle::{ActiveConditions, MeasuredSpace};
-use crate::model::ProcessId;
+use crate::model::{LoginRejections, ProcessId};
 
 /// Ninety-one days before the fixture is written: a line of history this old is pruned.
 const LONG_AGO: Timestamp = Timestamp(NOW.0 - 91 * 24 * 60 * 60 * 1000);
@@ -176,8 +176,10 @@ pub(super) async fn fill(place: &TestStateDir) {
     opened.ledger.commit(added(2)).await.unwrap();
 
     let [folded, last] = first_notices();
-    let mut change =
-        LedgerChange::new().save_record(one, first_standing()).save_stuck_worker(one, WORKER);
+    let mut change = LedgerChange::new()
+        .save_record(one, first_standing())
+        .save_stuck_worker(one, WORKER)
+        .save_rejections(one, Some(rejections()));
     for seq in 1..=3 {
         change = change.enqueue(notice(1, 5, seq));
     }
@@ -207,4 +209,11 @@ pub(super) async fn fill(place: &TestStateDir) {
     opened.ledger.commit(added(3).enqueue(notice(3, 5, 1))).await.unwrap();
     opened.ledger.commit(LedgerChange::new().remove_store(uuid(3))).await.unwrap();
     opened.writer.close_ledger().await;
+}
+
+/// Two rejected logins of the first store. Format 1 has none.
+pub(super) fn rejections() -> LoginRejections {
+    let last = Fault::new(Reason::CredentialsRefused, "root may not log in")
+        .with_detail("methods", vec!["password".to_owned()]);
+    LoginRejections { rejected_at: vec![NOW, Timestamp(NOW.0 + 1)], last }
 }

@@ -219,3 +219,78 @@ async fn a_refusal_in_another_language_counts_as_one_and_so_does_an_undecided_pa
         assert_eq!(server.logins(), 3, "{reason}");
     }
 }
+
+impl Rotated {
+    /// Kills the daemon and starts it again.
+    fn restart(&mut self) {
+        self.agent.kill();
+        self.agent.start();
+    }
+
+    /// Returns the number of rows of the ledger that hold rejected logins.
+    fn saved_rejections(&self) -> u32 {
+        let ledger = rusqlite::Connection::open(self.agent.path("state/ledger.sqlite")).unwrap();
+        ledger.query_row("SELECT count(*) FROM rejections", [], |row| row.get(0)).unwrap()
+    }
+
+    async fn is_remembered(&self) -> bool {
+        let reply = self.agent.reconnect(&self.uuid).await;
+        assert_eq!(root(&reply.body)["reason"], "credentials_refused", "{}", reply.body);
+        root(&reply.body)["remembered"] == json!(true)
+    }
+}
+
+#[tokio::test]
+async fn refused_credentials_are_not_tried_again_after_a_kill() {
+    needs_root!();
+    let mut it = Rotated::set_up().await;
+    assert!(!it.is_remembered().await);
+    it.restart();
+    // The monitor of the new run may log in by itself.
+    while it.sshd.logged("Failed password") < 3 {
+        it.is_remembered().await;
+    }
+    for _ in 0..2 {
+        it.restart();
+        assert!(it.is_remembered().await);
+        let wait = root(&it.agent.reconnect(&it.uuid).await.body)["retryAfterSeconds"].clone();
+        assert!((1..=900).contains(&wait.as_u64().unwrap()), "{wait}");
+    }
+    assert!(it.agent.terminate().0.success());
+    it.agent.start();
+    assert!(it.is_remembered().await);
+    assert_eq!(it.sshd.logged("Failed password"), 3);
+    let ledger = std::fs::read(it.agent.path("state/ledger.sqlite")).unwrap();
+    let password = it.user.password.as_bytes();
+    assert!(!ledger.windows(password.len()).any(|part| part == password), "the secret is stored");
+}
+
+#[tokio::test]
+async fn other_credentials_a_success_and_a_removal_lift_the_saved_restraint() {
+    needs_root!();
+    let mut it = Rotated::set_up().await;
+    for _ in 0..3 {
+        assert!(!it.is_remembered().await);
+    }
+    assert_eq!(it.saved_rejections(), 1);
+    let path = format!("/image-store/{}/actions", it.uuid);
+    let body = json!({"updateImageStoreBackupStorage": {"password": "another"}});
+    assert_eq!(it.agent.ask(Method::PUT, &path, Some(body)).await.status, 200);
+    assert_eq!(it.saved_rejections(), 0);
+    it.restart();
+    assert_eq!(it.agent.reconnect(&it.uuid).await.status, 200);
+
+    it.user.set_password("a third");
+    assert!(!it.is_remembered().await);
+    assert_eq!(it.saved_rejections(), 1);
+    it.user.set_password("another");
+    assert_eq!(it.agent.reconnect(&it.uuid).await.status, 200);
+    assert_eq!(it.saved_rejections(), 0, "a success");
+
+    it.user.set_password("a third");
+    assert!(!it.is_remembered().await);
+    assert_eq!(it.saved_rejections(), 1);
+    assert_eq!(it.agent.ask(Method::DELETE, &format!("/{}", it.uuid), None).await.status, 200);
+    assert_eq!(it.saved_rejections(), 0, "a removal");
+    it.restart();
+}

@@ -23,7 +23,7 @@ use crate::agent::checks::running::{CompletedCheck, RunningChecks};
 use crate::agent::login::StoreLogins;
 use crate::agent::{AgentContext, StoreSnapshot, faults};
 use crate::lifecycle::{AttemptOutcome, InFlight, StepInput, StoreRecord};
-use crate::model::{ProcessId, Store};
+use crate::model::{LoginRejections, ProcessId, Store};
 use crate::probe::DirectoryInspection;
 use crate::ssh::VerifiedLogin;
 
@@ -65,11 +65,12 @@ impl StoreTask {
         store: Store,
         record: StoreRecord,
         stuck: Option<ProcessId>,
+        rejections: Option<LoginRejections>,
         stop: CancellationToken,
     ) -> (StoreHandle, Box<Self>) {
         let store = Arc::new(store);
         let (command_sender, commands) = mpsc::channel(MAX_QUEUED_COMMANDS);
-        let logins = StoreLogins::default();
+        let logins = StoreLogins::restored(rejections, context.daemon.clock.now());
         let (snapshot, snapshots) =
             watch::channel(Arc::new(StoreSnapshot::new(&store, &record, stuck)));
         let task = Self {

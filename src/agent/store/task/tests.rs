@@ -132,7 +132,7 @@ fn context(opened: &OpenedLedger) -> Arc<AgentContext> {
 
 fn task(opened: &OpenedLedger) -> (StoreHandle, Box<StoreTask>) {
     let record = StoreRecord::new(durable_record());
-    StoreTask::new(context(opened), store(), record, None, CancellationToken::new())
+    StoreTask::new(context(opened), store(), record, None, None, CancellationToken::new())
 }
 
 fn probed() -> StepInput {
