@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use imagestore_agent::model::{Secret, SshAddress, SshCredentials};
 use imagestore_agent::settings::Settings;
-use imagestore_agent::ssh::{EvidenceScope, LoginClass, LoginRequest, Verifier};
+use imagestore_agent::ssh::{EvidenceScope, LoginClass, LoginDeadline, LoginRequest, Verifier};
 use rusqlite::Connection;
 use russh::client;
 use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate, decode_secret_key};
@@ -81,7 +81,7 @@ pub(crate) async fn checked_login(
         evidence: EvidenceScope::Full(None),
     };
     let begun = tokio::time::Instant::now();
-    let deadline = begun + TEST_TIMEOUT;
+    let deadline = LoginDeadline::for_attempt(TEST_TIMEOUT);
     let prepared = verifier.prepare_login(login, LoginClass::Attempt, deadline).await.unwrap();
     let verified = verifier.verify(prepared, deadline).await;
     let took = begun.elapsed();

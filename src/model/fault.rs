@@ -114,6 +114,13 @@ impl Fault {
         self
     }
 
+    /// Adds text to the description of the observation.
+    #[must_use]
+    pub fn append_details(mut self, text: &str) -> Self {
+        self.details.push_str(text);
+        self
+    }
+
     /// Records the host key that the server offered and that was rejected. It is displayed in full,
     /// so that an operator can accept it.
     #[must_use]

@@ -4,7 +4,8 @@
 //! # Guarantees
 //! - Every phase (resolve, connect, handshake, authentication) has its own deadline within the
 //!   caller's deadline.
-//! - Waiting for a permit is not the server's time: the permit is held before the first phase.
+//! - Waiting for a permit is not the server's time: a timeout of a phase whose time a wait
+//!   shortened is `agent_busy`.
 //! - Only addresses of this host or of `ssh.allowed_targets` are dialled, and the address that was
 //!   checked is the one that is dialled.
 //! - No user name and no credential is sent to a server before its host key has been accepted.
@@ -17,6 +18,7 @@
 //! - It never shows a secret in a fault, a log line or `Debug`.
 
 mod auth;
+mod deadline;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod host;
@@ -27,6 +29,7 @@ mod session;
 mod verifier;
 
 pub use auth::method::AuthMethod;
+pub use deadline::LoginDeadline;
 pub use host::MarkerLocation;
 pub use limit::LoginClass;
 pub use phase::PhaseDurations;

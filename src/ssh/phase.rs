@@ -8,6 +8,8 @@ use tokio::time::Instant;
 use crate::common::string_enum;
 use crate::model::Fault;
 
+use super::deadline::PhaseLimit;
+
 string_enum! {
     /// Phase in which a check failed: the fact `phase`.
     pub(super) LoginPhase {
@@ -41,6 +43,16 @@ pub struct PhaseDurations {
     pub authentication: Duration,
     /// The check that the server is this node.
     pub proof: Duration,
+}
+
+/// Runs one phase as [`time_phase`] does. A fault also gets the explanation of its limit, which the
+/// phase enforces by itself.
+pub(super) async fn limit_phase<T>(
+    phase: LoginPhase,
+    limit: PhaseLimit,
+    work: impl Future<Output = Result<T, Fault>>,
+) -> Result<(T, Duration), Fault> {
+    time_phase(phase, work).await.map_err(|fault| limit.explain(fault, Instant::now()))
 }
 
 /// Runs one phase and returns its result with its duration. A fault gets the duration as the fact

@@ -20,10 +20,11 @@ use super::auth::method::AuthMethod;
 use super::auth::private_key;
 use super::auth::server_words::mask_password;
 use super::auth::{self, AuthMaterial};
+use super::deadline::{LoginDeadline, PhaseLimit};
 use super::host::local_keys::LocalHostKeys;
 use super::host::{LocalHost, MarkerLocation, verify_same_host};
 use super::limit::{LoginClass, LoginEnd, LoginLimiter};
-use super::phase::{LoginPhase, PhaseDurations, time_phase};
+use super::phase::{LoginPhase, PhaseDurations, limit_phase, time_phase};
 use super::prepared::{PreparedLogin, ReadyLogin};
 use super::session::algorithms::SshAlgorithms;
 use super::session::disconnect::PendingDisconnects;
@@ -132,7 +133,7 @@ impl Verifier {
         &self,
         login: LoginRequest,
         class: LoginClass,
-        deadline: Instant,
+        deadline: LoginDeadline,
     ) -> Result<PreparedLogin, Fault> {
         let span = tracing::info_span!("ssh_prepare", address = %login.address);
         let prepared = self.acquire_needs(&login, class, deadline).instrument(span).await;
@@ -146,29 +147,34 @@ impl Verifier {
         &self,
         login: &LoginRequest,
         class: LoginClass,
-        deadline: Instant,
+        deadline: LoginDeadline,
     ) -> Result<ReadyLogin, Fault> {
         let VerifierInner { settings, allowed_targets, login_limiter, .. } = &*self.inner;
-        let until = deadline.min(Instant::now() + settings.resolve_timeout);
-        let resolving = resolve::resolve_address(&login.address, allowed_targets, until);
+        let now = Instant::now();
+        let own = (settings.resolve_timeout, "ssh.resolve_timeout");
+        let limit = deadline.limit_phase(own, now, deadline.waited(now, Duration::ZERO));
+        let resolving = resolve::resolve_address(&login.address, allowed_targets, limit.until());
         let (key, resolved) = tokio::join!(
             self.open_key(login, deadline),
-            time_phase(LoginPhase::Resolve, resolving)
+            limit_phase(LoginPhase::Resolve, limit, resolving)
         );
         // An unusable key needs no server to be rejected.
         let (key, (addresses, resolve)) = (key?, resolved?);
-        let permit = login_limiter.acquire(&addresses, class, &login.username, deadline).await?;
+        let permit =
+            login_limiter.acquire(&addresses, class, &login.username, deadline.at()).await?;
         Ok(ReadyLogin { key, addresses, resolve, permit })
     }
 
     /// Logs in and returns the evidence of the server. Ends by `deadline`. The disconnect is sent
-    /// afterwards, and only [`Verifier::finish_disconnects`] waits for it.
+    /// afterwards, and only [`Verifier::finish_disconnects`] waits for it. A deadline that began
+    /// before the preparation includes the waits of the preparation.
     ///
     /// # Errors
     /// Returns a fault with one of the contract's SSH reasons. The facts are `host`, `port`,
     /// `phase`, `milliseconds` (spent in that phase), `address` (once one was dialled), and those
     /// of the reason. With `host_key_changed` and `host_key_unknown` the fact `offeredKey` holds
-    /// the server's key, so that an operator can accept it.
+    /// the server's key, so that an operator can accept it. A timeout has `givenMilliseconds`, and
+    /// becomes `agent_busy` if a wait of the preparation shortened that time.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection and ends the task in which russh runs it. The
@@ -176,7 +182,7 @@ impl Verifier {
     pub async fn verify(
         &self,
         prepared: PreparedLogin,
-        deadline: Instant,
+        deadline: LoginDeadline,
     ) -> Result<VerifiedLogin, Fault> {
         let PreparedLogin { login, ready } = prepared;
         let span = tracing::info_span!("ssh_check", address = %login.address);
@@ -204,10 +210,12 @@ impl Verifier {
         &self,
         login: &LoginRequest,
         ready: ReadyLogin,
-        deadline: Instant,
+        deadline: LoginDeadline,
     ) -> Result<VerifiedLogin, Fault> {
         let ReadyLogin { key, addresses, resolve, permit } = ready;
-        let (mut session, reached) = match self.connect(login, &addresses, deadline).await {
+        let waited = deadline.waited(Instant::now(), resolve);
+        let limit = |own| deadline.limit_phase(own, Instant::now(), waited);
+        let (mut session, reached) = match self.connect(login, &addresses, limit).await {
             Ok(connected) => connected,
             Err(fault) => {
                 permit.release(LoginEnd::of_fault(&fault));
@@ -221,9 +229,9 @@ impl Verifier {
             rsa_sha1: self.inner.algorithms.rsa_sha1(),
         };
         let authenticating = async {
-            let until = deadline.min(Instant::now() + self.inner.settings.auth_timeout);
-            let logging_in = auth::log_in(&mut session, &material, until);
-            let logged_in = self.log_in_and_read_local_keys(logging_in, deadline).await;
+            let limit = limit((self.inner.settings.auth_timeout, "ssh.auth_timeout"));
+            let logging_in = auth::log_in(&mut session, &material, limit.until());
+            let logged_in = self.log_in_and_read_local_keys(logging_in, limit, deadline.at()).await;
             // The server has decided. The remaining work is not a login, so it needs no permit.
             permit.release(match &logged_in {
                 Ok(_) => LoginEnd::Answered,
@@ -239,7 +247,7 @@ impl Verifier {
                 &host_key,
                 local_keys.as_ref(),
                 &login.evidence,
-                deadline,
+                deadline.at(),
             );
             let (host_identity, proof_duration) = time_phase(LoginPhase::Proof, proving).await?;
             let host_identity = without_password(host_identity, material.password);
@@ -262,26 +270,27 @@ impl Verifier {
         &self,
         login: &LoginRequest,
         addresses: &[SocketAddr],
-        deadline: Instant,
+        limit_phase_of: impl Fn((Duration, &'static str)) -> PhaseLimit,
     ) -> Result<(SshSession, ReachedServer), Fault> {
         let VerifierInner { settings, algorithms, .. } = &*self.inner;
-        let dialling = dial::dial(addresses, settings.connect_timeout, deadline);
-        let ((tcp, peer), connect) = time_phase(LoginPhase::Connect, dialling).await?;
+        let limit = limit_phase_of((settings.connect_timeout, "ssh.connect_timeout"));
+        let dialling = dial::dial(addresses, settings.connect_timeout, limit.until());
+        let ((tcp, peer), connect) = limit_phase(LoginPhase::Connect, limit, dialling).await?;
         let expected = HostKeyCheck {
             policy: settings.host_key_policy,
             pinned: login.pinned.clone(),
             given_fingerprints: login.given_fingerprints.clone(),
         };
-        let until = deadline.min(Instant::now() + settings.handshake_timeout);
+        let limit = limit_phase_of((settings.handshake_timeout, "ssh.handshake_timeout"));
         let connecting = connect_with_expected_key(
             tcp,
             peer,
             algorithms,
             &expected,
             settings.connect_timeout,
-            until,
+            limit.until(),
         );
-        let (session, handshake) = time_phase(LoginPhase::Handshake, connecting)
+        let (session, handshake) = limit_phase(LoginPhase::Handshake, limit, connecting)
             .await
             .map_err(|fault| with_peer(fault, peer))?;
         Ok((session, ReachedServer { peer, connect, handshake }))
@@ -291,9 +300,10 @@ impl Verifier {
     async fn log_in_and_read_local_keys<T>(
         &self,
         logging_in: impl Future<Output = Result<T, Fault>>,
+        limit: PhaseLimit,
         deadline: Instant,
     ) -> Result<((T, Duration), Option<LocalHostKeys>), Fault> {
-        let logging_in = time_phase(LoginPhase::Authentication, logging_in);
+        let logging_in = limit_phase(LoginPhase::Authentication, limit, logging_in);
         if !self.inner.settings.prove_host {
             return Ok((logging_in.await?, None));
         }
@@ -337,7 +347,7 @@ impl Verifier {
     async fn open_key(
         &self,
         login: &LoginRequest,
-        deadline: Instant,
+        deadline: LoginDeadline,
     ) -> Result<Option<Arc<PrivateKey>>, Fault> {
         let SshCredentials { private_key, passphrase, .. } = &login.credentials;
         if login.credentials.is_empty() {

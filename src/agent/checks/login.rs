@@ -9,7 +9,7 @@ use crate::agent::login::secret_scope::check_secret_scope;
 use crate::agent::login::{LoginPermit, StoreLogins};
 use crate::agent::{AgentContext, faults};
 use crate::model::{Check, Fault, Store, StoreUuid};
-use crate::ssh::{LoginClass, LoginRequest, PreparedLogin};
+use crate::ssh::{LoginClass, LoginDeadline, LoginRequest, PreparedLogin};
 
 /// Maximum time for reading the credentials. The read takes less than a millisecond, so 10 s mean
 /// that the state disk hangs.
@@ -36,7 +36,7 @@ pub(super) async fn prepare_login(
     logins: &StoreLogins,
     class: LoginClass,
     permit: LoginPermit,
-    deadline: Instant,
+    deadline: LoginDeadline,
 ) -> Result<PreparedStoreLogin, Fault> {
     let rejection = logins.lock().cached_rejection(Instant::now());
     if let Some(fault) = rejection {
@@ -45,7 +45,7 @@ pub(super) async fn prepare_login(
     if let Err(fault) = check_secret_scope(store, context.host_key_policy) {
         return Ok(PreparedStoreLogin { login: Err(fault), store: store.uuid, _permit: permit });
     }
-    let until = deadline.min(Instant::now() + CREDENTIALS_TIMEOUT);
+    let until = deadline.at().min(Instant::now() + CREDENTIALS_TIMEOUT);
     let credentials = timeout_at(until, context.daemon.ledger.credentials(store)).await;
     let login = match credentials.unwrap_or_else(|_| Err(faults::no_credentials())) {
         Ok(credentials) => {
@@ -65,12 +65,13 @@ pub(super) async fn prepare_login(
     Ok(PreparedStoreLogin { login, store: store.uuid, _permit: permit })
 }
 
-/// Logs in once, and records the outcome. A rejection is durable before the result is returned.
+/// Logs in once, and records the outcome. A rejection is durable before the result is returned. A
+/// deadline that began before the preparation includes its waits.
 pub(super) async fn log_in(
     context: &AgentContext,
     logins: &StoreLogins,
     prepared: Result<PreparedStoreLogin, Fault>,
-    deadline: Instant,
+    deadline: LoginDeadline,
 ) -> LoginResult {
     let started_at = Instant::now();
     let failed = |fault| LoginResult { verified: Err(fault), took: started_at.elapsed() };

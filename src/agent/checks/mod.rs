@@ -16,7 +16,7 @@ use crate::lifecycle;
 use crate::lifecycle::{AttemptOutcome, MeasuredSpace};
 use crate::model::{AttemptFailure, Fault, Store};
 use crate::probe::{DirectoryInspection, ProbeExpectation, ProbeResult, marker_path};
-use crate::ssh::{LoginClass, MarkerLocation, VerifiedLogin};
+use crate::ssh::{LoginClass, LoginDeadline, MarkerLocation, VerifiedLogin};
 use preparation::PreparedAttempt;
 use worker::{ProbeLimit, StoreWorker};
 
@@ -115,11 +115,11 @@ pub(super) async fn run_attempt(
     worker: &StoreWorker,
     logins: &StoreLogins,
     prepared: PreparedAttempt,
-    deadline: Instant,
+    deadline: LoginDeadline,
 ) -> CheckResults {
     let expectation = probe_expectation(store, context.policy.write_interval.is_some());
     let dir = &store.image_dir;
-    let limit = ProbeLimit::Attempt(deadline);
+    let limit = ProbeLimit::Attempt(deadline.at());
     let probe = worker.probe(context, dir, prepared.worker, &expectation, limit);
     let probe = async {
         sleep(LOGIN_HEAD_START).await;
@@ -129,11 +129,12 @@ pub(super) async fn run_attempt(
         match prepared.login {
             Some(login) => login::log_in(context, logins, Ok(login), deadline).await,
             // A worker is stuck. The attempt fails in any case, and its callers get the result
-            // within the time of a probe.
+            // within the time of a probe. The preparation takes its time from that of the login.
             None => {
-                let deadline = deadline.min(Instant::now() + context.probe_timeout);
+                let own = LoginDeadline::for_probe(context.probe_timeout);
+                let deadline = if own.at() < deadline.at() { own } else { deadline };
                 let login = async {
-                    let permit = logins.acquire_for_attempt(deadline).await?;
+                    let permit = logins.acquire_for_attempt(deadline.at()).await?;
                     let class = LoginClass::Attempt;
                     login::prepare_login(context, store, logins, class, permit, deadline).await
                 };
@@ -149,7 +150,7 @@ pub(super) async fn run_attempt(
 ///
 /// # Errors
 /// `agent_busy` if it does not.
-async fn check_thread(deadline: Instant) -> Result<(), Fault> {
+pub(crate) async fn check_thread(deadline: Instant) -> Result<(), Fault> {
     let deadline = deadline.min(Instant::now() + THREAD_TIMEOUT);
     run_blocking(deadline, || ()).await.map_err(|error| faults::no_thread(&error))
 }

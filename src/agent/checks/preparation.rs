@@ -2,15 +2,13 @@
 //! the store changes. A daemon that lacks something therefore answers with `agent_busy`, and the
 //! store stays as it is.
 
-use tokio::time::Instant;
-
 use super::login::PreparedStoreLogin;
 use super::worker::{PreparedWorker, StoreWorker};
 use super::{check_thread, login};
 use crate::agent::AgentContext;
 use crate::agent::login::StoreLogins;
 use crate::model::{Fault, Store};
-use crate::ssh::LoginClass;
+use crate::ssh::{LoginClass, LoginDeadline};
 
 /// All that an attempt needs of the daemon. Dropping it releases everything.
 #[derive(Debug)]
@@ -32,15 +30,15 @@ pub(super) async fn prepare_attempt(
     store: &Store,
     worker: &StoreWorker,
     logins: &StoreLogins,
-    deadline: Instant,
+    deadline: LoginDeadline,
 ) -> Result<PreparedAttempt, Fault> {
     if worker.is_stuck().await {
         return Ok(PreparedAttempt { login: None, worker: PreparedWorker::default() });
     }
-    check_thread(deadline).await?;
-    let permit = logins.acquire_for_attempt(deadline).await?;
+    check_thread(deadline.at()).await?;
+    let permit = logins.acquire_for_attempt(deadline.at()).await?;
     let class = LoginClass::Attempt;
     let login = login::prepare_login(context, store, logins, class, permit, deadline).await?;
-    let worker = worker.prepare(context, &store.image_dir, deadline).await?;
+    let worker = worker.prepare(context, &store.image_dir, deadline.at()).await?;
     Ok(PreparedAttempt { login: Some(login), worker })
 }

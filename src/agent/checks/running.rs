@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, JoinError, JoinSet};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 use tracing::{Instrument as _, info_span};
 
 use super::preparation::{PreparedAttempt, prepare_attempt};
@@ -15,7 +15,7 @@ use crate::agent::{AgentContext, faults};
 use crate::lifecycle::{HistoryEvent, InFlight};
 use crate::model::{AttemptId, Fault, ProcessId, Store};
 use crate::probe::ProbeResult;
-use crate::ssh::LoginClass;
+use crate::ssh::{LoginClass, LoginDeadline};
 
 /// Time that an attempt may exceed its deadline, although each check enforces it. This backstop
 /// guarantees the invariant "every path out of Connecting is taken in time".
@@ -147,9 +147,9 @@ impl RunningChecks {
         let logins = self.logins.clone();
         let span = info_span!("preparation", store = %store.uuid);
         let preparation = async move {
-            let deadline = Instant::now() + context.attempt_timeout;
+            let deadline = LoginDeadline::for_attempt(context.attempt_timeout);
             let prepared = prepare_attempt(&context, &store, &worker, &logins, deadline);
-            let prepared = timeout_at(deadline + ATTEMPT_GRACE, prepared).await;
+            let prepared = timeout_at(deadline.at() + ATTEMPT_GRACE, prepared).await;
             let overdue = |_| Err(faults::attempt_overdue(context.attempt_timeout));
             CompletedCheck::Prepared(Box::new(prepared.unwrap_or_else(overdue)))
         };
@@ -178,9 +178,9 @@ impl RunningChecks {
                 let outcome = Err(faults::check_panicked());
                 return CompletedCheck::Attempt(id, Box::new(outcome));
             };
-            let deadline = Instant::now() + context.attempt_timeout;
+            let deadline = LoginDeadline::for_attempt(context.attempt_timeout);
             let checks = run_attempt(&context, &store, &worker, &logins, *prepared, deadline);
-            let results = timeout_at(deadline + ATTEMPT_GRACE, checks).await;
+            let results = timeout_at(deadline.at() + ATTEMPT_GRACE, checks).await;
             let outcome = results.map_err(|_| faults::attempt_overdue(context.attempt_timeout));
             CompletedCheck::Attempt(id, Box::new(outcome))
         };
@@ -210,15 +210,15 @@ impl RunningChecks {
         let span = info_span!("login", store = %store.uuid);
         let login = async move {
             // The wait for the permits does not count towards the deadline of the login.
-            let until = Instant::now() + context.attempt_timeout;
-            let prepared = match logins.acquire(until).await {
+            let until = LoginDeadline::for_attempt(context.attempt_timeout);
+            let prepared = match logins.acquire(until.at()).await {
                 Ok(permit) => {
                     let class = LoginClass::Monitor;
                     login::prepare_login(&context, &store, &logins, class, permit, until).await
                 }
                 Err(fault) => Err(fault),
             };
-            let deadline = Instant::now() + context.attempt_timeout;
+            let deadline = LoginDeadline::for_attempt(context.attempt_timeout);
             CompletedCheck::Login(login::log_in(&context, &logins, prepared, deadline).await)
         };
         self.login_task = Some(self.tasks.spawn(login.instrument(span)));

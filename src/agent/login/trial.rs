@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex};
 
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout_at};
 
 use super::lockout::LockoutGuard;
@@ -34,6 +35,22 @@ struct TrialLoginsInner {
 /// secrets sees its outcome.
 type TrialEntry = Arc<tokio::sync::Mutex<LockoutGuard>>;
 
+/// The right to the only running trial of a login. Dropping it releases it.
+#[derive(Debug)]
+pub(crate) struct TrialPermit(OwnedMutexGuard<LockoutGuard>);
+
+impl TrialPermit {
+    /// Returns the last rejection of the server if no login is permitted now.
+    pub(crate) fn cached_rejection(&mut self, now: Instant) -> Option<Fault> {
+        self.0.cached_rejection(now)
+    }
+
+    /// Records the end of the login. `fault` is `None` if it succeeded.
+    pub(crate) fn record_outcome(&mut self, fault: Option<&Fault>, now: Instant) {
+        self.0.record_outcome(fault, now);
+    }
+}
+
 impl TrialLogins {
     /// Logs in, unless the server has rejected this login too often. `force` clears the recorded
     /// rejections first.
@@ -48,18 +65,33 @@ impl TrialLogins {
         deadline: Instant,
         logging_in: impl Future<Output = Result<VerifiedLogin, Fault>>,
     ) -> Result<VerifiedLogin, Fault> {
-        let entry = self.entry_for(login, Instant::now());
-        let mut lockout =
-            timeout_at(deadline, entry.lock()).await.map_err(|_| faults::trial_login_busy())?;
-        if force {
-            *lockout = LockoutGuard::default();
-        }
-        if let Some(fault) = lockout.cached_rejection(Instant::now()) {
+        let mut permit = self.acquire(login, force, deadline).await?;
+        if let Some(fault) = permit.cached_rejection(Instant::now()) {
             return Err(fault);
         }
         let outcome = logging_in.await;
-        lockout.record_outcome(outcome.as_ref().err(), Instant::now());
+        permit.record_outcome(outcome.as_ref().err(), Instant::now());
         outcome
+    }
+
+    /// Waits until no other trial of the same login is running. `force` clears the recorded
+    /// rejections.
+    ///
+    /// # Errors
+    /// `agent_busy` if the other trial did not end by `deadline`.
+    pub(crate) async fn acquire(
+        &self,
+        login: &LoginRequest,
+        force: bool,
+        deadline: Instant,
+    ) -> Result<TrialPermit, Fault> {
+        let entry = self.entry_for(login, Instant::now());
+        let lockout = timeout_at(deadline, entry.lock_owned()).await;
+        let mut lockout = lockout.map_err(|_| faults::trial_login_busy())?;
+        if force {
+            *lockout = LockoutGuard::default();
+        }
+        Ok(TrialPermit(lockout))
     }
 
     fn entry_for(&self, login: &LoginRequest, now: Instant) -> TrialEntry {

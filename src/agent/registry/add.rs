@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::agent::checks::worker::{PreparedWorker, ProbeLimit, StoreWorker};
+use super::add_preparation::{AddWorkers, PreparedAdd, prepare_add};
+use crate::agent::checks::worker::ProbeLimit;
 use crate::agent::checks::{CheckResults, LoginResult, VerifiedStore};
 use crate::agent::store::persist;
 use crate::agent::{AgentContext, StoreSnapshot, faults};
@@ -22,7 +23,7 @@ use crate::model::{
     AddStore, AttemptFailure, Epoch, Fault, ImageDir, MarkerId, State, Store, StoreUuid,
 };
 use crate::probe::{AddLeftovers, MarkerClaim, ProbeExpectation};
-use crate::ssh::{EvidenceScope, LoginClass, LoginRequest};
+use crate::ssh::LoginDeadline;
 
 /// Maximum duration of the cleanup after a failed add. It bounds the delay of a stop to 2 s.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -68,8 +69,9 @@ pub(super) struct AddedStore {
     pub(super) record: StoreRecord,
 }
 
-/// Runs the first attempt, writes the marker, and commits the store with its first notice. If the
-/// marker or the commit fails, the directory is restored to its earlier state.
+/// Acquires what the add needs of the daemon, runs the first attempt, writes the marker, and
+/// commits the store with its first notice. If the marker or the commit fails, the directory is
+/// restored to its earlier state.
 ///
 /// A crash between marker and commit leaves a marker with the id of this node and a uuid that is in
 /// no ledger. The next add of the directory adopts it.
@@ -78,37 +80,41 @@ pub(super) async fn add_store(
     uuid: StoreUuid,
     request: AddStore,
     served_stores: BTreeSet<StoreUuid>,
-    worker: &StoreWorker,
+    workers: &AddWorkers,
     stop: &CancellationToken,
     pending_reply: &mut PendingReply,
 ) -> Result<AddedStore, AttemptFailure> {
     let expectation =
         ProbeExpectation::Add { store: uuid, known: served_stores, take_over: request.take_over };
-    let deadline = Instant::now() + context.attempt_timeout;
+    let prepared = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Err(faults::agent_stopping().into()),
+        prepared = prepare_add(context, &request, workers) => prepared?,
+    };
+    let dir = request.image_dir.clone();
     let verified = tokio::select! {
         biased;
         () = stop.cancelled() => {
             // The aborted probe may have created the folder.
-            clean_up(context, worker, &request.image_dir, &AddLeftovers { folder: true, claim: None }).await;
+            clean_up(context, workers, &dir, &AddLeftovers { folder: true, claim: None }).await;
             return Err(faults::agent_stopping().into());
         }
-        verified = verify_store(context, &request, &expectation, worker, deadline) => verified?,
+        verified = verify_store(context, &dir, &expectation, workers, prepared) => verified?,
     };
-    let dir = request.image_dir.clone();
     let (claim, leftovers) = new_claim(context, uuid, &verified);
     let adding = async {
         // A ledger that rejects requests is detected before the directory is touched.
         let epoch =
             persist::read_with_timeout(context.daemon.ledger.next_epoch(claim.created)).await?;
         let epoch = epoch.map_err(|error| AttemptFailure::from(faults::commit_failed(&error)))?;
-        write_marker(context, &dir, &expectation, &claim, worker, stop, pending_reply).await?;
+        write_marker(context, &dir, &expectation, &claim, workers, stop, pending_reply).await?;
         crash_point("claim.after");
         let store = new_store(context, &claim, &request, &verified);
         commit_store(context, store, request, &verified, epoch, stop, pending_reply).await
     };
     let result = adding.await;
     if result.is_err() {
-        clean_up(context, worker, &dir, &leftovers).await;
+        clean_up(context, workers, &dir, &leftovers).await;
     }
     result
 }
@@ -116,38 +122,26 @@ pub(super) async fn add_store(
 /// Runs both checks concurrently. A folder that the probe created is removed if either check fails.
 async fn verify_store(
     context: &AgentContext,
-    request: &AddStore,
+    dir: &ImageDir,
     expectation: &ProbeExpectation,
-    worker: &StoreWorker,
-    deadline: Instant,
+    workers: &AddWorkers,
+    prepared: PreparedAdd,
 ) -> Result<VerifiedStore, AttemptFailure> {
-    let login = LoginRequest {
-        address: request.address.clone(),
-        username: request.username.clone(),
-        credentials: request.credentials.clone(),
-        pinned: None,
-        given_fingerprints: request.given_fingerprints.clone(),
-        // The probe runs at the same time, so the marker of the directory is not known yet.
-        evidence: EvidenceScope::Full(None),
-    };
-    let (dir, limit) = (&request.image_dir, ProbeLimit::Attempt(deadline));
-    let probe = worker.probe(context, dir, PreparedWorker::default(), expectation, limit);
+    // The waits of the preparation do not count.
+    let deadline = LoginDeadline::for_attempt(context.attempt_timeout);
+    let limit = ProbeLimit::Attempt(deadline.at());
+    let (worker, logging_in) = prepared.start(context, deadline);
+    let probe = workers.probe.probe(context, dir, worker, expectation, limit);
     let started_at = Instant::now();
-    let verify = async {
-        let verifying = async {
-            let trial = LoginClass::Trial;
-            let prepared = context.verifier.prepare_login(login.clone(), trial, deadline).await?;
-            context.verifier.verify(prepared, deadline).await
-        };
-        let verified =
-            context.trial_logins.log_in(&login, request.force, deadline, verifying).await;
+    let login = async {
+        let verified = logging_in.await;
         LoginResult { verified, took: started_at.elapsed() }
     };
-    let (probed, login) = tokio::join!(probe, verify);
+    let (probed, login) = tokio::join!(probe, login);
     let folder = probed.inspection.as_ref().is_ok_and(|examined| examined.created_folder);
     let verified = CheckResults { probed, login }.into_verified();
     if verified.is_err() && folder {
-        clean_up(context, worker, &request.image_dir, &AddLeftovers { folder, claim: None }).await;
+        clean_up(context, workers, dir, &AddLeftovers { folder, claim: None }).await;
     }
     verified
 }
@@ -178,7 +172,7 @@ async fn write_marker(
     dir: &ImageDir,
     expectation: &ProbeExpectation,
     claim: &MarkerClaim,
-    worker: &StoreWorker,
+    workers: &AddWorkers,
     stop: &CancellationToken,
     pending_reply: &mut PendingReply,
 ) -> Result<(), AttemptFailure> {
@@ -187,7 +181,7 @@ async fn write_marker(
         let _permit = context.prober.limiter().acquire_until(false, limit).await?;
         // The wait for a permit is not the time of the disk.
         let deadline = Instant::now() + context.probe_timeout;
-        let mut slot = worker.slot().lock().await;
+        let mut slot = workers.marker.slot().lock().await;
         context.prober.write_marker(&mut slot, dir, expectation, claim, deadline).await
     };
     tokio::pin!(claiming);
@@ -205,14 +199,14 @@ async fn write_marker(
 /// add of the directory adopts them.
 async fn clean_up(
     context: &AgentContext,
-    worker: &StoreWorker,
+    workers: &AddWorkers,
     dir: &ImageDir,
     leftovers: &AddLeftovers,
 ) {
     let deadline = Instant::now() + context.probe_timeout.min(CLEAN_UP_TIMEOUT);
     let cleaning = async {
         let _permit = context.prober.limiter().acquire_until(false, deadline).await?;
-        let mut slot = worker.slot().lock().await;
+        let mut slot = workers.marker.slot().lock().await;
         context.prober.clean_up(&mut slot, dir, leftovers, deadline).await
     };
     if let Err(fault) = cleaning.await {

@@ -1,6 +1,7 @@
 //! The registry: the handle through which other modules reach all stores of this daemon.
 
 pub(super) mod add;
+mod add_preparation;
 pub(super) mod task;
 
 use std::collections::BTreeMap;
@@ -144,10 +145,11 @@ impl StoreService for Registry {
     ) -> Result<Arc<StoreSnapshot>, UpdateError> {
         let store = self.find_store(uuid).ok_or(UpdateError::UnknownStore(uuid))?;
         let tags = update.tags.clone();
-        let verification = async {
+        // Boxed, because a request holds this future inside of its own.
+        let verification = Box::pin(async {
             let before = &store.wait_until_idle().await.store;
             super::store::update::verify_update(&self.context, before, store.logins(), update).await
-        };
+        });
         let verified = tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(UpdateError::from(faults::agent_stopping())),

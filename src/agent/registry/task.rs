@@ -10,6 +10,7 @@ use tracing::{Instrument as _, info_span};
 
 use super::add;
 use super::add::{AddError, AddReplySender, AddedStore, PendingReply};
+use super::add_preparation::AddWorkers;
 use super::{MAX_QUEUED_REQUESTS, RegistryCommand, RemoveReply, ServedStores};
 use crate::agent::checks::worker::StoreWorker;
 use crate::agent::store::RemovedStore;
@@ -160,7 +161,7 @@ impl RegistryTask {
         let (context, stop) = (Arc::clone(&self.context), self.stop.clone());
         let span = info_span!("attempt", store = %uuid, attempt = 1);
         let stuck = self.stuck_workers.get(&request.image_dir).copied();
-        let worker = StoreWorker::new(stuck);
+        let workers = AddWorkers { probe: StoreWorker::new(stuck), marker: StoreWorker::default() };
         let add = async move {
             let mut pending_reply = PendingReply::new(reply);
             let added = add::add_store(
@@ -168,12 +169,12 @@ impl RegistryTask {
                 uuid,
                 request,
                 served_stores,
-                &worker,
+                &workers,
                 &stop,
                 &mut pending_reply,
             )
             .await;
-            let stuck = worker.slot().lock().await.stuck_worker();
+            let stuck = workers.stuck_worker().await;
             FinishedTask::Add { uuid, result: Box::new(added), stuck, pending_reply }
         };
         self.tasks.spawn(add.instrument(span));

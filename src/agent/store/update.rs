@@ -26,7 +26,7 @@ use crate::ledger::LedgerChange;
 use crate::lifecycle::HistoryEvent;
 use crate::model::{AttemptFailure, Fault, HostKey, Reason, Store, StoreUpdate};
 use crate::settings::HostKeyPolicy;
-use crate::ssh::{EvidenceScope, LoginClass, LoginRequest, VerifiedLogin};
+use crate::ssh::{EvidenceScope, LoginClass, LoginDeadline, LoginRequest, VerifiedLogin};
 
 /// The remedy if the server at a new address has not the pinned key, and the update brings no
 /// secrets.
@@ -57,7 +57,7 @@ pub(crate) async fn verify_update(
     logins: &StoreLogins,
     update: StoreUpdate,
 ) -> Result<VerifiedUpdate, UpdateError> {
-    let deadline = Instant::now() + context.attempt_timeout;
+    let preparation = LoginDeadline::for_attempt(context.attempt_timeout);
     let policy = context.host_key_policy;
     let LoginChange { after, secrets, moves } =
         decide_update(policy, store, &update, store.changed).map_err(UpdateError::Refused)?;
@@ -69,7 +69,8 @@ pub(crate) async fn verify_update(
     let credentials = match secrets {
         UpdateSecrets::Given(credentials) => credentials,
         UpdateSecrets::Stored => {
-            let stored = timeout_at(deadline, context.daemon.ledger.credentials(store)).await;
+            let stored =
+                timeout_at(preparation.at(), context.daemon.ledger.credentials(store)).await;
             stored.unwrap_or_else(|_| Err(faults::no_credentials()))?
         }
     };
@@ -85,19 +86,23 @@ pub(crate) async fn verify_update(
         evidence,
     };
     let force = verified_update.update.force;
-    let verify = async {
+    // Boxed, because each of the futures around it holds a copy of it on the stack of a thread.
+    let verify = Box::pin(async {
         let trial = LoginClass::Trial;
-        let prepared = context.verifier.prepare_login(login.clone(), trial, deadline).await?;
+        let prepared = context.verifier.prepare_login(login.clone(), trial, preparation).await?;
+        // The waits before this do not count.
+        let deadline = LoginDeadline::for_attempt(context.attempt_timeout);
         context.verifier.verify(prepared, deadline).await
-    };
+    });
+    let until = preparation.at();
     let is_current_login = uses_stored && login.username == store.username && !moves;
     let verified = if is_current_login {
         logins
-            .run_preemptible(deadline, login_with_current(context, store, logins, force, verify))
+            .run_preemptible(until, login_with_current(context, store, logins, force, verify))
             .await
     } else {
-        let logging_in = logins.run_preemptible(deadline, verify);
-        context.trial_logins.log_in(&login, force, deadline, logging_in).await
+        let logging_in = logins.run_preemptible(until, verify);
+        context.trial_logins.log_in(&login, force, until, logging_in).await
     };
     let verified = verified.map_err(|fault| match fault.reason() {
         Reason::HostKeyChanged if moves && uses_stored => fault.with_remedy(OTHER_SERVER_REMEDY),

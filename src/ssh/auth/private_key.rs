@@ -2,6 +2,7 @@
 //! it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use russh::keys::{Algorithm, Error, PrivateKey, decode_secret_key, ssh_key};
 use tokio::sync::Semaphore;
@@ -12,6 +13,7 @@ use crate::model::{Fault, Reason, Secret};
 
 use super::key_error::{KeyError, MAX_RSA_KEY_BITS, MIN_RSA_KEY_BITS, unrecognized_text};
 use super::key_format::{EncodedKey, KeyFormat, bit_length, oid_name};
+use crate::ssh::deadline::{LoginDeadline, is_wait};
 
 /// Maximum number of keys that are opened at the same time. An unencrypted key takes less than a
 /// millisecond. Encrypted keys keep at most this number of threads busy.
@@ -21,22 +23,24 @@ pub(crate) const MAX_CONCURRENT_KEY_OPENINGS: usize = 4;
 ///
 /// The cost of opening an encrypted key is chosen when it is encrypted, and it is all computation.
 /// A limit is checked first. The work runs on the runtime's blocking pool. Work that still runs at
-/// `until` is left to finish there, and it keeps its permit of `permits` until then.
+/// the deadline is left to finish there, and it keeps its permit of `permits` until then.
 ///
 /// # Errors
 /// Returns `key_unusable` for an unusable key, and `agent_busy` if no permit or no thread was free
-/// by `until`.
+/// by the deadline, or if a wait for them left too little time to open the key.
 pub(crate) async fn open_key(
     text: &Secret,
     passphrase: Option<&Secret>,
     permits: &Arc<Semaphore>,
-    until: Instant,
+    deadline: LoginDeadline,
 ) -> Result<Arc<PrivateKey>, Fault> {
+    let until = deadline.at();
     let Ok(Ok(permit)) = timeout_at(until, Arc::clone(permits).acquire_owned()).await else {
         let details = "too many private keys are being opened";
         return Err(Fault::new(Reason::AgentBusy, details)
             .with_detail("running", MAX_CONCURRENT_KEY_OPENINGS));
     };
+    let waited = deadline.waited(Instant::now(), Duration::ZERO);
     let (text, passphrase) = (text.clone(), passphrase.cloned());
     // bcrypt takes a tenth of a second or more, and no other task should wait for it.
     let parsing = run_blocking(until, move || {
@@ -48,6 +52,11 @@ pub(crate) async fn open_key(
         Ok(Err(error)) => Err(error.into_fault()),
         // The key made the parser panic.
         Err(BlockingError::Panicked) => Err(KeyError::Damaged.into_fault()),
+        Err(BlockingError::TimedOut) if is_wait(waited) => {
+            let details = "the wait for other logins left too little time to open the private key";
+            Err(Fault::new(Reason::AgentBusy, details)
+                .with_detail("waitedMilliseconds", waited.as_millis()))
+        }
         Err(BlockingError::TimedOut) => Err(KeyError::TooSlow.into_fault()),
         Err(error @ BlockingError::NotStarted) => {
             let details = format!("the private key was not opened: {error}");
@@ -274,19 +283,19 @@ mod tests {
     async fn a_key_that_is_still_being_opened_keeps_its_permit() {
         let permits = permits(1);
         let permit = Arc::clone(&permits).acquire_owned().await.unwrap();
-        let now = Instant::now();
         let text = Secret::new(PKCS8.into());
-        let fault = open_key(&text, None, &permits, now).await.unwrap_err();
+        let none = LoginDeadline::for_attempt(Duration::ZERO);
+        let fault = open_key(&text, None, &permits, none).await.unwrap_err();
         assert_eq!(fault.reason(), Reason::AgentBusy);
         drop(permit);
-        let later = now + std::time::Duration::from_secs(10);
+        let later = LoginDeadline::for_attempt(Duration::from_secs(10));
         assert!(open_key(&text, None, &permits, later).await.is_ok());
     }
 
     #[tokio::test]
     async fn a_fault_never_quotes_the_key() {
         let text = Secret::new("-----BEGIN PRIVATE KEY-----\nhunter2\n".into());
-        let deadline = Instant::now() + std::time::Duration::from_secs(10);
+        let deadline = LoginDeadline::for_attempt(Duration::from_secs(10));
         let fault = open_key(&text, None, &permits(1), deadline).await.unwrap_err();
         assert_eq!(fault.reason(), Reason::KeyUnusable);
         assert!(!format!("{fault:?}").contains("hunter2"));

@@ -6,7 +6,7 @@
 //!   arrival, and a login that may not run yet delays none behind it.
 //! - Adds and updates leave permits to the served stores.
 //! - The logins that the server did not answer last time share one permit, so that they cannot hold
-//!   all of them.
+//!   all of them. Adds and updates get it only if no served store waits for it.
 
 use std::collections::VecDeque;
 
@@ -107,8 +107,13 @@ impl ServerQueue {
         let trials_full =
             running(&|login| login.class == LoginClass::Trial) >= MAX_TRIALS_PER_SERVER;
         let silent_runs = running(&|login| self.is_silent(login)) > 0;
+        let is_trial = |login: &QueuedLogin| login.class == LoginClass::Trial;
+        let stores_wait =
+            || self.waiting.iter().any(|login| !is_trial(login) && self.is_silent(login));
         let must_wait = |login: &QueuedLogin| {
-            trials_full && login.class == LoginClass::Trial || silent_runs && self.is_silent(login)
+            let is_silent = self.is_silent(login);
+            silent_runs && is_silent
+                || is_trial(login) && (trials_full || is_silent && stores_wait())
         };
         let may_run = |login: &QueuedLogin| !must_wait(login);
         let is_attempt = |login: &QueuedLogin| login.class == LoginClass::Attempt;
@@ -248,6 +253,22 @@ mod tests {
         assert_eq!(queue.admit(), [5, 8, 10]);
         assert_eq!(after(&mut queue, 5, LoginEnd::Answered), [6]);
         assert!(!queue.was_silent_for("a") && queue.was_silent_for("b"));
+    }
+
+    #[test]
+    fn a_trial_gets_the_permit_of_a_silent_server_after_the_served_stores() {
+        let mut queue = ServerQueue::default();
+        admitted(&mut queue, &[(1, Monitor)]);
+        queue.remove(1, LoginEnd::ServerSilent);
+        assert_eq!(admitted(&mut queue, &[(2, Trial), (3, Trial), (4, Monitor)]), [4]);
+        queue.push(5, Monitor, "5");
+        let ended = [4, 5, 2].map(|number| after(&mut queue, number, LoginEnd::ServerSilent));
+        assert_eq!(ended, [[5], [2], [3]]);
+        queue.remove(3, LoginEnd::ServerSilent);
+        // Fifty adds ahead of ten stores delay the stores by no more than the first login.
+        let mut logins = vec![Trial; 50];
+        logins.extend([Monitor; 10]);
+        assert_eq!(longest_waits(&logins, 10, LoginEnd::ServerSilent)[0], 80);
     }
 
     /// Runs these logins, which all arrive at once and take `duration` each. Returns the longest

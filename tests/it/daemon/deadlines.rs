@@ -73,8 +73,15 @@ async fn an_attempt_at_a_server_that_says_nothing_ends_with_its_deadline() {
     scene.sshd.freeze();
     let outcome = scene.fails().await;
     scene.sshd.thaw();
+    // A short attempt is no excuse of the server, and the fault names the time that it had.
     assert_eq!(outcome.checks, checks([("ssh", "banner_timeout")]));
     assert_eq!(outcome.root["phase"], "banner");
+    let given = outcome.root["givenMilliseconds"].as_u64().unwrap();
+    assert!((1000..=2000).contains(&given), "{given}");
+    let advice = scene.agent.cli(&["check-config"], "");
+    let advice = String::from_utf8(advice.stdout).unwrap();
+    let warns = |line: &str| line.contains("warning") && line.contains("monitor.attempt_deadline");
+    assert!(advice.lines().any(warns), "{advice}");
     assert!(outcome.took >= Duration::from_secs(2), "{:?}", outcome.took);
     assert!(outcome.took < Duration::from_secs(2) + SLACK, "{:?}", outcome.took);
 }

@@ -1,5 +1,6 @@
 //! The whole daemon as a process, with a real sshd, real filesystems and a management node.
 
+mod add_limits;
 mod add_rollback;
 mod agent_calls;
 mod attempts;
@@ -20,6 +21,7 @@ mod hangs;
 mod heartbeats;
 mod host_keys;
 mod hostile;
+mod hung_servers;
 mod isolation;
 mod kills;
 mod large_bodies;

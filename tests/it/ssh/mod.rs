@@ -16,7 +16,9 @@ use std::time::Duration;
 
 use imagestore_agent::model::{Fact, Fault, HostKey, Reason, Secret, SshAddress, SshCredentials};
 use imagestore_agent::settings::{self, Settings};
-use imagestore_agent::ssh::{EvidenceScope, LoginClass, LoginRequest, VerifiedLogin, Verifier};
+use imagestore_agent::ssh::{
+    EvidenceScope, LoginClass, LoginDeadline, LoginRequest, VerifiedLogin, Verifier,
+};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -75,7 +77,7 @@ pub(crate) async fn verify_by(
     login: &LoginRequest,
 ) -> Result<VerifiedLogin, Fault> {
     let verifier = Verifier::new(settings);
-    let outcome = check(&verifier, login, Instant::now() + TEST_TIMEOUT).await;
+    let outcome = check(&verifier, login, TEST_TIMEOUT).await;
     // The tests read the server's log without letting other tasks run.
     verifier.finish_disconnects().await;
     if let Err(fault) = &outcome {
@@ -86,12 +88,13 @@ pub(crate) async fn verify_by(
     outcome
 }
 
-/// Prepares and runs one login. Ends by `deadline`.
+/// Prepares and runs one login, within one time for both.
 pub(crate) async fn check(
     verifier: &Verifier,
     login: &LoginRequest,
-    deadline: Instant,
+    timeout: Duration,
 ) -> Result<VerifiedLogin, Fault> {
+    let deadline = LoginDeadline::for_attempt(timeout);
     let prepared = verifier.prepare_login(login.clone(), LoginClass::Attempt, deadline).await?;
     verifier.verify(prepared, deadline).await
 }
@@ -298,7 +301,7 @@ async fn drop_a_hundred_checks_of(script: Script) {
     for _ in 0..CHECKS {
         // One verifier would run them one after the other.
         let (verifier, login) = (Verifier::new(&ssh_settings()), anyone(peer.address));
-        checks.spawn(async move { check(&verifier, &login, Instant::now() + TEST_TIMEOUT).await });
+        checks.spawn(async move { check(&verifier, &login, TEST_TIMEOUT).await });
     }
     peer.until_opened(CHECKS).await;
     if let Script::Says(_) = script {
@@ -350,8 +353,8 @@ async fn a_check_that_times_out_during_key_exchange_leaves_nothing_behind() {
 async fn the_callers_deadline_ends_every_phase() {
     let peer = NonSshPeer::start(Script::Silent).await;
     let began = Instant::now();
-    let deadline = began + Duration::from_millis(200);
-    let outcome = check(&Verifier::new(&ssh_settings()), &anyone(peer.address), deadline).await;
+    let timeout = Duration::from_millis(200);
+    let outcome = check(&Verifier::new(&ssh_settings()), &anyone(peer.address), timeout).await;
     expect(outcome, Reason::BannerTimeout);
     assert!(began.elapsed() < Duration::from_secs(5));
 }

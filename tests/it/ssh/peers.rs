@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use imagestore_agent::model::{Fault, Reason, SshCredentials};
+use imagestore_agent::model::{Fact, Fault, Reason, SshCredentials};
 use imagestore_agent::ssh::Verifier;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -114,13 +114,12 @@ async fn four_logins_at_a_time_are_made_on_one_server() {
     settings.handshake_timeout = LONG;
     let verifier = Verifier::new(&settings);
     let login = login(peer.address, "anyone", SshCredentials::password(secret("hunter2")));
-    let deadline = Instant::now() + LONG;
     let mut visits = JoinSet::new();
     let mut handles = Vec::new();
     for _ in 0..6 {
         let (verifier, login) = (verifier.clone(), login.clone());
         handles.push(visits.spawn(async move {
-            let _ = check(&verifier, &login, deadline).await;
+            let _ = check(&verifier, &login, LONG).await;
         }));
     }
     peer.until_opened(4).await;
@@ -133,4 +132,36 @@ async fn four_logins_at_a_time_are_made_on_one_server() {
     }
     peer.until_opened(7).await;
     drop(own);
+}
+
+#[tokio::test]
+async fn a_wait_that_shortens_a_phase_is_not_the_servers_time() {
+    let mut peer = NonSshPeer::start(Script::Silent).await;
+    let mut settings = ssh_settings();
+    settings.handshake_timeout = LONG;
+    let verifier = Verifier::new(&settings);
+    let login = login(peer.address, "anyone", SshCredentials::password(secret("hunter2")));
+    let mut visits = JoinSet::new();
+    for _ in 0..4 {
+        let (verifier, login) = (verifier.clone(), login.clone());
+        visits.spawn(async move {
+            let _ = check(&verifier, &login, LONG).await;
+        });
+    }
+    peer.until_opened(4).await;
+    // One time for the preparation and the login.
+    let fifth = check(&verifier, &login, Duration::from_secs(2));
+    tokio::pin!(fifth);
+    let waits = tokio::time::timeout(Duration::from_millis(500), &mut fifth).await;
+    assert!(waits.is_err(), "a fifth login has a permit");
+    visits.shutdown().await;
+    let fault = expect(fifth.await, Reason::AgentBusy);
+    assert_eq!(text(&fault, "phase"), "banner");
+    assert!(fault.details().contains("the server accepted the connection"), "{fault}");
+    let number = |name: &str| match fault.facts()[name] {
+        Fact::Number(number) => number,
+        _ => panic!("{name} is no number"),
+    };
+    assert!((500..2000).contains(&number("waitedMilliseconds")), "{fault}");
+    assert!(number("givenMilliseconds") <= 1500, "{fault}");
 }

@@ -18,6 +18,7 @@ pub(crate) mod many_stores;
 pub(crate) mod non_ssh_peers;
 pub(crate) mod outside_text;
 pub(crate) mod pam;
+pub(crate) mod pids_group;
 pub(crate) mod processes;
 pub(crate) mod raw_ssh_server;
 pub(crate) mod recording_ssh_server;

@@ -1,0 +1,98 @@
+//! The preparation of an add: acquires all that it needs of the daemon, before it logs in and
+//! before it touches the directory. If the daemon lacks something, nothing has changed.
+
+use tokio::time::Instant;
+
+use crate::agent::AgentContext;
+use crate::agent::checks::check_thread;
+use crate::agent::checks::worker::{PreparedWorker, StoreWorker};
+use crate::agent::login::trial::TrialPermit;
+use crate::model::{AddStore, Fault, ProcessId};
+use crate::ssh::{
+    EvidenceScope, LoginClass, LoginDeadline, LoginRequest, PreparedLogin, VerifiedLogin,
+};
+
+/// The workers of an add. Both are of one directory.
+#[derive(Debug)]
+pub(super) struct AddWorkers {
+    /// Worker of the probe.
+    pub(super) probe: StoreWorker,
+    /// Worker that writes the marker, or removes what a failed add left. It is started before the
+    /// probe, so that a daemon without a process cannot leave an add half done.
+    pub(super) marker: StoreWorker,
+}
+
+impl AddWorkers {
+    /// Returns the worker that cannot be killed, if there is one.
+    pub(super) async fn stuck_worker(&self) -> Option<ProcessId> {
+        let probe = self.probe.slot().lock().await.stuck_worker();
+        probe.or(self.marker.slot().lock().await.stuck_worker())
+    }
+}
+
+/// All that an add needs of the daemon. Dropping it releases everything.
+#[derive(Debug)]
+pub(super) struct PreparedAdd {
+    trial: TrialPermit,
+    /// The login, or the cached rejection that prevents it.
+    login: Result<PreparedLogin, Fault>,
+    pub(super) worker: PreparedWorker,
+}
+
+/// Acquires a thread, the permits of the login and of the worker, and starts both workers. Ends by
+/// the deadline of an attempt.
+///
+/// # Errors
+/// A fault of the daemon. A fault of the store is part of the prepared add.
+pub(super) async fn prepare_add(
+    context: &AgentContext,
+    request: &AddStore,
+    workers: &AddWorkers,
+) -> Result<PreparedAdd, Fault> {
+    let deadline = LoginDeadline::for_attempt(context.attempt_timeout);
+    check_thread(deadline.at()).await?;
+    let login = new_login(request);
+    let mut trial = context.trial_logins.acquire(&login, request.force, deadline.at()).await?;
+    let login = match trial.cached_rejection(Instant::now()) {
+        Some(rejection) => Err(rejection),
+        None => Ok(context.verifier.prepare_login(login, LoginClass::Trial, deadline).await?),
+    };
+    if workers.probe.is_stuck().await {
+        return Ok(PreparedAdd { trial, login, worker: PreparedWorker::default() });
+    }
+    let dir = &request.image_dir;
+    let worker = workers.probe.prepare(context, dir, deadline.at()).await?;
+    context.prober.prepare_worker(&mut *workers.marker.slot().lock().await, dir).await?;
+    Ok(PreparedAdd { trial, login, worker })
+}
+
+fn new_login(request: &AddStore) -> LoginRequest {
+    LoginRequest {
+        address: request.address.clone(),
+        username: request.username.clone(),
+        credentials: request.credentials.clone(),
+        pinned: None,
+        given_fingerprints: request.given_fingerprints.clone(),
+        // The probe runs at the same time, so the marker of the directory is not known yet.
+        evidence: EvidenceScope::Full(None),
+    }
+}
+
+impl PreparedAdd {
+    /// Returns the worker of the probe, and the login that runs beside it. The login records its
+    /// outcome.
+    pub(super) fn start(
+        self,
+        context: &AgentContext,
+        deadline: LoginDeadline,
+    ) -> (PreparedWorker, impl Future<Output = Result<VerifiedLogin, Fault>>) {
+        let Self { mut trial, login, worker } = self;
+        // Boxed, because each of the futures around it holds a copy of it on the stack of a thread.
+        let logging_in = Box::pin(async move {
+            let outcome = context.verifier.verify(login?, deadline).await;
+            trial.record_outcome(outcome.as_ref().err(), Instant::now());
+            outcome
+        });
+        (worker, logging_in)
+    }
+}
