@@ -70,19 +70,20 @@ impl AuditRecord {
 impl Drop for AuditRecord {
     fn drop(&mut self) {
         let (caller, role) = (self.caller.name(), self.caller.role());
+        let kind = self.caller.kind();
         let (action, store) = (self.action, self.store.map(tracing::field::display));
         let reason = self.reason.map(Reason::as_str);
         match self.status {
             Some(status) => {
                 info!(
                     name: AUDIT_CHANGE_EVENT, target: AUDIT_TARGET,
-                    caller, %role, action, store, status, reason, "request"
+                    caller, %kind, %role, action, store, status, reason, "request"
                 );
             }
             None => {
                 info!(
                     name: AUDIT_CHANGE_EVENT, target: AUDIT_TARGET,
-                    caller, %role, action, store, "request aborted by client"
+                    caller, %kind, %role, action, store, "request aborted by client"
                 );
             }
         }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::admission::tarpit::EvictableStream;
-use super::auth::{Principal, Role};
+use super::auth::{CallerKind, Principal, Role};
 use super::server::connection::shutdown_grace_elapsed;
 use crate::common::parse_lines;
 use crate::settings;
@@ -155,7 +155,7 @@ pub(super) fn parse_client_rule(
         ),
         (None, None) => return Err("the name is neither a DNS name nor an IP address"),
     };
-    let caller = Principal::new(&name.to_str(), role);
+    let caller = Principal::new(CallerKind::Certificate, &name.to_str(), role);
     Ok((name, caller))
 }
 

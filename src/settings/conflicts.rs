@@ -23,6 +23,9 @@ const OWN_PATHS: [&str; 9] = [
 ];
 /// The path below `server.base_path` that the documented API begins with.
 const API_PATH: &str = "/v1";
+/// The paths that ZStack's clients use whatever `server.base_path` is. Nothing is served below them
+/// but what the daemon serves there itself.
+const ZSTACK_PATHS: &[&str] = &["/zstack/api", "/zstack/v1/api-jobs"];
 /// Maximum length of `state.dir`, in bytes. SQLite opens no file with a path of more than 512 bytes
 /// (`MAX_PATHNAME` in its `os_unix.c`), and the files of the ledger have names of up to 40 bytes.
 const MAX_STATE_DIR_BYTES: usize = 470;
@@ -86,6 +89,10 @@ fn report_prefixes(reader: &mut SettingsReader<'_>, server: &ServerSettings) {
             let problem = format!("{prefix} overlaps with {own}, a path of the daemon itself");
             reader.report_conflict(&[key], &problem, Some(allowed));
         }
+        for own in ZSTACK_PATHS.iter().filter(|own| begins_with(prefix, own)) {
+            let problem = format!("{prefix} begins with {own}, a path of ZStack's own clients");
+            reader.report_conflict(&[key], &problem, Some(allowed));
+        }
     }
     for (at, prefix) in server.agent_prefixes.iter().enumerate() {
         if is_overlap(prefix, base) {
@@ -103,10 +110,12 @@ fn report_prefixes(reader: &mut SettingsReader<'_>, server: &ServerSettings) {
 
 /// Returns true if the paths are equal, or if one begins the other, segment by segment.
 fn is_overlap(first: &str, second: &str) -> bool {
-    let begins = |path: &str, start: &str| {
-        path.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    begins(first, second) || begins(second, first)
+    begins_with(first, second) || begins_with(second, first)
+}
+
+/// Returns true if the path begins with `start`, segment by segment.
+fn begins_with(path: &str, start: &str) -> bool {
+    path.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn report_state_dir(reader: &mut SettingsReader<'_>, settings: &Settings) {

@@ -1,7 +1,7 @@
 //! Access to the agent protocol, which has no token. The networks of `server.agent_allow` may use
 //! it.
 
-use super::{PeerAddress, Principal, Role};
+use super::{CallerKind, PeerAddress, Principal, Role};
 use crate::common::IpAllowlist;
 use crate::http::error::ApiError;
 
@@ -34,7 +34,8 @@ impl AgentAllowlist {
     pub(crate) fn authorize(&self, peer: &PeerAddress) -> Result<Principal, ApiError> {
         match peer {
             PeerAddress::Tcp(address, _) if self.networks.contains(address.ip()) => {
-                Ok(Principal::new(&address.ip().to_canonical().to_string(), Role::Operate))
+                let name = address.ip().to_canonical().to_string();
+                Ok(Principal::new(CallerKind::Network, &name, Role::Operate))
             }
             PeerAddress::Tcp(address, _) => Err(ApiError::NetworkNotAllowed(address.ip())),
             PeerAddress::Unix(_) => peer.local_principal().ok_or(ApiError::MissingToken),

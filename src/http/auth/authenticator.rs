@@ -10,15 +10,17 @@ use tokio::sync::watch;
 use super::agent_allowlist::AgentAllowlist;
 use super::authorization::Authorization;
 use super::host_allowlist::HostAllowlist;
+use super::open_paths::{OpenPath, OpenPaths};
 use super::rate_limit::{MAX_EVENTS_PER_WINDOW, RequestSource, SourceCounter, WindowCount};
 use super::tokens::TokenTable;
-use super::{PeerAddress, Principal, open_paths, request_origin};
+use super::{PeerAddress, Principal, request_origin};
 use crate::http::admission::table::Credential;
 use crate::http::error::ApiError;
 
 /// The rules and tables that authenticate requests.
 pub(in crate::http) struct Authenticator {
     pub(in crate::http) host_allowlist: HostAllowlist,
+    pub(in crate::http) open_paths: OpenPaths,
     pub(in crate::http) agent_allowlist: AgentAllowlist,
     pub(in crate::http) tokens: watch::Receiver<Arc<TokenTable>>,
     /// Counts the unknown tokens of each address.
@@ -42,13 +44,18 @@ impl Authenticator {
             check_same_site(parts)?;
             return Ok(with_session(caller));
         }
-        let is_open = open_paths::is_open_path(parts.uri.path());
-        if is_open && has_no_host(parts) {
+        let open_path = self.open_paths.find(parts.uri.path());
+        if open_path == Some(OpenPath::HealthCheck) && has_no_host(parts) {
             return Ok(None);
         }
         self.host_allowlist.check_host(&parts.uri, &parts.headers)?;
-        if is_open {
-            return Ok(None);
+        match open_path {
+            Some(OpenPath::HealthCheck) => return Ok(None),
+            Some(OpenPath::Api) => {
+                check_same_site(parts)?;
+                return Ok(None);
+            }
+            None => {}
         }
         if self.agent_allowlist.matches_path(parts.uri.path()) {
             check_same_site(parts)?;

@@ -1,11 +1,127 @@
 //! The paths that need no session.
+//!
+//! ZStack's clients poll a job, log in, validate a session, log out and ask for the version without
+//! a session. A job and a session are named by their uuid, which only its owner knows.
 
 /// The path of the liveness check.
 pub(in crate::http) const LIVENESS_PATH: &str = "/healthz";
 /// The path of the readiness check.
 pub(in crate::http) const READINESS_PATH: &str = "/readyz";
+/// The base path by which ZStack's clients poll a job, whatever `server.base_path` is. They search
+/// the location of the job for it.
+pub(in crate::http) const ZSTACK_BASE_PATH: &str = "/zstack";
+/// The path of the older protocol of ZStack, which has the session in its body.
+pub(in crate::http) const LEGACY_API_PATH: &str = "/zstack/api";
 
-/// Returns true if a request for `path` needs no session.
-pub(super) fn is_open_path(path: &str) -> bool {
-    matches!(path, LIVENESS_PATH | READINESS_PATH)
+/// The kind of a path that needs no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OpenPath {
+    /// A check of the daemon itself, which any program may make.
+    HealthCheck,
+    /// A path of ZStack's API. No page of another site may send a request to it.
+    Api,
+}
+
+/// The paths that need no session, under `server.base_path`.
+pub(in crate::http) struct OpenPaths {
+    base: String,
+}
+
+impl OpenPaths {
+    pub(in crate::http) fn new(base: &str) -> Self {
+        Self { base: base.to_owned() }
+    }
+
+    /// Returns the kind of the path, or `None` if it needs a session.
+    pub(super) fn find(&self, path: &str) -> Option<OpenPath> {
+        if matches!(path, LIVENESS_PATH | READINESS_PATH) {
+            return Some(OpenPath::HealthCheck);
+        }
+        let own = path.strip_prefix(self.base.as_str()).and_then(|path| path.strip_prefix("/v1/"));
+        let is_open = match own {
+            Some(path) => is_open_below_base(path),
+            None => is_job_of_zstack(path) || is_legacy_api(path),
+        };
+        is_open.then_some(OpenPath::Api)
+    }
+}
+
+/// Returns true if the path needs no session. It is relative to `/v1/` below the base path.
+fn is_open_below_base(path: &str) -> bool {
+    match path.split_once('/') {
+        Some(("api-jobs", job)) => is_segment(job),
+        Some(("accounts", "login")) | Some(("management-nodes", "actions")) => true,
+        Some(("accounts", rest)) => rest
+            .strip_prefix("sessions/")
+            .is_some_and(|session| is_segment(session.strip_suffix("/valid").unwrap_or(session))),
+        _ => false,
+    }
+}
+
+fn is_job_of_zstack(path: &str) -> bool {
+    let job =
+        path.strip_prefix(ZSTACK_BASE_PATH).and_then(|path| path.strip_prefix("/v1/api-jobs/"));
+    job.is_some_and(is_segment)
+}
+
+fn is_legacy_api(path: &str) -> bool {
+    path.strip_prefix(LEGACY_API_PATH).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Returns true if the text is one segment of a path.
+fn is_segment(text: &str) -> bool {
+    !text.is_empty() && !text.contains('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_open_for_its_kind_below_its_base() {
+        use OpenPath::{Api, HealthCheck};
+        for (base, path, expected) in [
+            ("/zstack", "/healthz", Some(HealthCheck)),
+            ("", "/readyz", Some(HealthCheck)),
+            ("/zstack", "/healthz/", None),
+            ("/zstack", "/zstack/healthz", None),
+            ("/zstack", "/zstack/v1/api-jobs/4cd9", Some(Api)),
+            ("/x", "/zstack/v1/api-jobs/4cd9", Some(Api)),
+            ("/x", "/x/v1/api-jobs/4cd9", Some(Api)),
+            ("", "/v1/api-jobs/4cd9", Some(Api)),
+            ("/zstack", "/x/v1/api-jobs/4cd9", None),
+            ("/zstack", "/zstack/v1/api-jobs", None),
+            ("/zstack", "/zstack/v1/api-jobs/", None),
+            ("/zstack", "/zstack/v1/api-jobs/4cd9/", None),
+            ("/zstack", "/zstack/v1/api-jobs/4cd9/x", None),
+            ("/zstack", "/zstack/v1/accounts/login", Some(Api)),
+            ("/x", "/zstack/v1/accounts/login", None),
+            ("/zstack", "/zstack/v1/accounts/login/", None),
+            ("/zstack", "/zstack/v1/accounts", None),
+            ("/zstack", "/zstack/v1/accounts/sessions", None),
+            ("/zstack", "/zstack/v1/accounts/sessions/", None),
+            ("/zstack", "/zstack/v1/accounts/sessions/4cd9", Some(Api)),
+            ("/zstack", "/zstack/v1/accounts/sessions/4cd9/valid", Some(Api)),
+            ("/zstack", "/zstack/v1/accounts/sessions//valid", None),
+            ("/zstack", "/zstack/v1/accounts/sessions/4cd9/x", None),
+            ("/zstack", "/zstack/v1/accounts/sessions/4cd9/x/valid", None),
+            ("/zstack", "/zstack/v1/management-nodes/actions", Some(Api)),
+            ("/zstack", "/zstack/v1/management-nodes", None),
+            ("/zstack", "/zstack/v1/backup-storage/image-store", None),
+            ("/zstack", "/zstack/v1/zones", None),
+            ("/zstack", "/imagestore/stores", None),
+            ("/zstack", "/zstack/api", Some(Api)),
+            ("/zstack", "/zstack/api/", Some(Api)),
+            ("/x", "/zstack/api/result/4cd9", Some(Api)),
+            ("/zstack", "/zstack/apis", None),
+            ("/x", "/x/api", None),
+            // The base path takes precedence: its other paths need a session.
+            ("/zstack/api", "/zstack/api/v1/backup-storage/image-store", None),
+            ("/zstack/api", "/zstack/api/v1/accounts/login", Some(Api)),
+            ("/zstack", "/", None),
+            ("/zstack", "", None),
+        ] {
+            assert_eq!(OpenPaths::new(base).find(path), expected, "{base} {path}");
+        }
+    }
 }

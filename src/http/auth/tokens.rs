@@ -19,7 +19,7 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use subtle::ConstantTimeEq as _;
 
-use super::{Principal, Role};
+use super::{CallerKind, Principal, Role};
 use crate::common::parse_lines;
 use crate::settings::{FilePolicy, FilePurpose, SettingFault, SettingsError, read_text};
 
@@ -110,7 +110,7 @@ fn parse_entry(line: &str) -> Result<(TokenDigest, Principal), &'static str> {
     if fields.next().is_some() {
         return Err("the line has more parts than name, SHA-256 and role");
     }
-    Ok((digest, Principal::new(name, role)))
+    Ok((digest, Principal::new(CallerKind::Token, name, role)))
 }
 
 #[cfg(test)]

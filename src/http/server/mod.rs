@@ -31,6 +31,7 @@ use super::auth::PeerAddress;
 use super::auth::agent_allowlist::AgentAllowlist;
 use super::auth::authenticator::Authenticator;
 use super::auth::host_allowlist::HostAllowlist;
+use super::auth::open_paths::OpenPaths;
 use super::auth::tokens::TokenTable;
 use super::denial_log::DenialLog;
 use super::limits::ServerLimits;
@@ -156,6 +157,7 @@ impl HttpServer {
             router: api::build_router(&self.base_path, &self.agent_prefixes, state),
             authenticator: Authenticator {
                 host_allowlist: self.host_allowlist,
+                open_paths: OpenPaths::new(&self.base_path),
                 agent_allowlist,
                 tokens: context.tokens,
                 auth_failures: Mutex::default(),

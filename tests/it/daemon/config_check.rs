@@ -135,6 +135,9 @@ fn prefixes_that_overlap_with_other_paths_are_refused() {
         ("/zstack", "[\"/a\", \"/a/b\"]", "server.agent_prefixes", "overlap"),
         ("/zstack", "[\"/healthz/x\"]", "server.agent_prefixes", "/healthz"),
         ("/docs/x", "[\"/a\"]", "server.base_path", "/docs"),
+        ("/zstack/api", "[\"/a\"]", "server.base_path", "ZStack's own clients"),
+        ("/x", "[\"/zstack/api/x\"]", "server.agent_prefixes", "ZStack's own clients"),
+        ("/x", "[\"/zstack/v1/api-jobs\"]", "server.agent_prefixes", "ZStack's own clients"),
         ("/zstack", "[\"/\"]", "server.agent_prefixes", "ends with /"),
     ] {
         expect_refused(&installed(&settings(base, prefixes)), key, problem);

@@ -63,6 +63,7 @@ async fn an_audit_line_comes_whatever_else_is_wanted_of_the_log() {
     assert_eq!(agent.reconnect(MISSING).await.status, 404);
     let line: Value = serde_json::from_str(&agent.until_logged("\"message\":\"request\"")).unwrap();
     assert_eq!((&line["target"], &line["caller"]), (&"audit".into(), &"test".into()));
+    assert_eq!(line["kind"], "token");
     let request = &line["spans"][0];
     assert!(request["id"].is_string() && request["peer"].is_string(), "{line}");
 }

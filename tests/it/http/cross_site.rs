@@ -84,6 +84,25 @@ async fn a_page_of_another_site_cannot_call_a_forwarded_unix_socket() {
 }
 
 #[tokio::test]
+async fn a_page_of_another_site_cannot_use_a_path_without_a_session() {
+    let server = TestServer::start();
+    for line in [
+        "PUT /zstack/v1/accounts/login",
+        "GET /zstack/v1/accounts/sessions/4cd9fb914f5f4a1d8d2f000000000001/valid",
+        "DELETE /zstack/v1/accounts/sessions/4cd9fb914f5f4a1d8d2f000000000001",
+        "GET /zstack/v1/api-jobs/4cd9fb914f5f4a1d8d2f000000000001",
+        "PUT /zstack/v1/management-nodes/actions",
+        "POST /zstack/api/",
+    ] {
+        for headers in [FOREIGN, "Sec-Fetch-Site: cross-site\r\n"] {
+            assert_refused(&server.ask(without_token(line, headers, "")).await, line);
+        }
+        let answer = server.ask(without_token(line, OWN, "")).await;
+        assert!(![401, 403].contains(&answer.status), "{line}: {}", answer.status);
+    }
+}
+
+#[tokio::test]
 async fn a_session_is_consent_whatever_the_origin_is() {
     let server = TestServer::start();
     let put = format!("PUT /zstack/v1/backup-storage/image-store/{GOOD}/actions");
