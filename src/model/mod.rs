@@ -17,6 +17,7 @@ mod image_dir;
 mod login_rejections;
 mod notice;
 mod reason;
+mod role;
 mod ssh;
 mod store;
 mod tags;
@@ -32,6 +33,7 @@ pub use image_dir::{ImageDir, InvalidImageDir};
 pub use login_rejections::LoginRejections;
 pub use notice::{Epoch, Notice, NoticeKind, Position, Seq};
 pub use reason::{Check, Reason};
+pub use role::Role;
 pub use ssh::{HostKey, Hostname, InvalidHostname, Secret, SshAddress, SshCredentials};
 
 pub use store::{AddStore, Inventory, State, Status, Store, StoreUpdate};

@@ -15,7 +15,8 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use super::tls::ClientCertificate;
-pub(crate) use principal::{CallerKind, Principal, Role};
+pub(crate) use crate::model::Role;
+pub(crate) use principal::{CallerKind, Principal};
 
 /// The peer of a connection: a TCP client or a local process.
 #[derive(Clone, Debug)]

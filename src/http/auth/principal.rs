@@ -8,19 +8,7 @@ use axum::http::request::Parts;
 
 use crate::common::string_enum;
 use crate::http::error::ApiError;
-
-string_enum! {
-    /// The permissions of a caller. Each role includes those before it. The text is the word in the
-    /// tokens file.
-    pub(crate) Role {
-        /// View the stores and their health.
-        Read = "read",
-        /// Add, reconnect, update and remove stores.
-        Operate = "operate",
-        /// Accept host keys and take stores over.
-        Admin = "admin",
-    }
-}
+use crate::model::Role;
 
 string_enum! {
     /// The credential by which a caller is known. The names of two kinds of callers may be equal.
