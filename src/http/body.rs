@@ -47,19 +47,18 @@ pub(super) async fn read_body(
     let expected_bytes = usize::try_from(body.size_hint().lower()).unwrap_or(0);
     let permits =
         LargeBodyPermits { permits: large_bodies, from: limits.large_body_bytes, deadline };
-    let collecting = collect_zeroized(Limited::new(&mut body, max_bytes), expected_bytes, permits);
-    match timeout_at(deadline, collecting).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(CollectError::NoPermit)) => {
+    match collect_zeroized(Limited::new(&mut body, max_bytes), expected_bytes, permits).await {
+        Ok(bytes) => Ok(bytes),
+        Err(CollectError::NoPermit) => {
             drain_body(body, headers).await;
             Err(ApiError::too_many_large_bodies())
         }
-        Ok(Err(CollectError::Unreadable(error))) if error.is::<LengthLimitError>() => {
+        Err(CollectError::Unreadable(error)) if error.is::<LengthLimitError>() => {
             discard(body, &HeaderMap::new(), deadline).await;
             Err(ApiError::BodyTooLarge(max_bytes))
         }
-        Ok(Err(CollectError::Unreadable(_))) => Err(ApiError::MalformedBody),
-        Err(_) => Err(ApiError::BodyTimeout(limits.body_read_timeout)),
+        Err(CollectError::Unreadable(_)) => Err(ApiError::MalformedBody),
+        Err(CollectError::TimedOut) => Err(ApiError::BodyTimeout(limits.body_read_timeout)),
     }
 }
 
@@ -85,6 +84,7 @@ impl LargeBodyPermits<'_> {
 /// The reason why a body was not collected.
 enum CollectError<E> {
     NoPermit,
+    TimedOut,
     Unreadable(E),
 }
 
@@ -101,7 +101,7 @@ impl AsRef<[u8]> for CollectedBody {
 }
 
 /// Collects a body into a buffer that is zeroed when the last reference to it is dropped, because a
-/// body may contain a secret.
+/// body may contain a secret. The time that it waits for a permit extends the time of the client.
 async fn collect_zeroized<B: Body<Data = Bytes> + Unpin>(
     mut body: B,
     expected_bytes: usize,
@@ -110,11 +110,15 @@ async fn collect_zeroized<B: Body<Data = Bytes> + Unpin>(
     // Only bytes that have arrived take memory and a permit, not the announced length.
     let bytes = Zeroizing::new(Vec::with_capacity(expected_bytes.min(permits.from)));
     let mut collected = CollectedBody { bytes, permit: None };
-    while let Some(frame) = body.frame().await {
+    let mut deadline = permits.deadline;
+    let timed_out = |_| CollectError::TimedOut;
+    while let Some(frame) = timeout_at(deadline, body.frame()).await.map_err(timed_out)? {
         if let Ok(data) = frame.map_err(CollectError::Unreadable)?.into_data() {
             if collected.permit.is_none() {
                 let bytes = collected.bytes.len().saturating_add(data.len());
+                let waited_from = Instant::now();
                 let permit = permits.acquire_for(bytes).await.ok_or(CollectError::NoPermit)?;
+                deadline += waited_from.elapsed();
                 collected.permit = permit;
             }
             append_zeroized(&mut collected.bytes, &data);

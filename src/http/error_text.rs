@@ -29,7 +29,11 @@ impl ApiError {
             )
             .with_opaque("path", field.path.as_str())
             .with_opaque("expected", field.expected.as_str()),
-            Self::InvalidBody(bad @ (InvalidBody::NotJson { .. } | InvalidBody::NoAction)) => {
+            Self::InvalidBody(
+                bad @ (InvalidBody::NotJson { .. }
+                | InvalidBody::RepeatedKey { .. }
+                | InvalidBody::NoAction),
+            ) => {
                 remediable_error(
                     "SYS.1007",
                     bad.to_string(),

@@ -123,8 +123,8 @@ impl LedgerChange {
         self.with_operation(Operation::SaveStuckWorker(store, worker))
     }
 
-    /// Replaces the rejected logins of a store, or removes them. The commit fails with a conflict if
-    /// the store is absent.
+    /// Replaces the rejected logins of a store, or removes them. The commit fails with a conflict
+    /// if the store is absent.
     pub fn save_rejections(self, store: StoreUuid, rejections: Option<LoginRejections>) -> Self {
         self.with_operation(Operation::SaveRejections(store, rejections.map(Box::new)))
     }

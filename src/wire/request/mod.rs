@@ -51,6 +51,14 @@ pub enum InvalidBody {
         /// The column number, from 1. It is 0 at the start of a line.
         column: usize,
     },
+    /// An object in the body has the same key twice.
+    #[error("an object in the body has the same key twice: line {line} column {column}")]
+    RepeatedKey {
+        /// The line number of the second one, from 1.
+        line: usize,
+        /// The column number of its end, from 1.
+        column: usize,
+    },
     /// The body is JSON of the wrong shape.
     #[error(transparent)]
     Field(#[from] InvalidField),
@@ -183,11 +191,7 @@ pub(super) fn parse_document(body: &[u8]) -> Result<JsonFields, InvalidBody> {
         return Ok(JsonFields::empty());
     }
     let document = parse_unique(body).map_err(|error| match error {
-        DocumentError::RepeatedKey(path) => InvalidBody::Field(InvalidField {
-            path,
-            expected: "one value".to_owned(),
-            problem: Some("the object has this key more than once".to_owned()),
-        }),
+        DocumentError::RepeatedKey { line, column } => InvalidBody::RepeatedKey { line, column },
         DocumentError::Syntax(error) => syntax_error(&error),
     })?;
     Ok(JsonFields::from_document(document)?)
