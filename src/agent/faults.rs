@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::common::BlockingError;
 use crate::ledger::CommitError;
-use crate::model::{Fault, ImageDir, Reason, Store, StoreUuid};
+use crate::model::{Fault, ImageDir, Reason, Store, StoreUuid, ZoneUuid};
 
 /// The daemon is stopping, or the task that was to reply has ended.
 pub(super) fn agent_stopping() -> Fault {
@@ -179,4 +179,27 @@ pub(super) fn host_key_outdated() -> Fault {
 /// The store is no longer the one that the login of an update was verified with.
 pub(super) fn store_changed() -> Fault {
     Fault::new(Reason::AgentBusy, "the store was changed during the update: read the store again")
+}
+
+/// The store is attached to the zone already.
+pub(super) fn zone_attached(store: StoreUuid, zone: ZoneUuid) -> Fault {
+    let details = format!("the store {store} is already attached to the zone {zone}");
+    Fault::new(Reason::ZoneAttached, details)
+        .with_detail("uuid", store.to_string())
+        .with_detail("zone", zone.to_string())
+}
+
+/// The store is not attached to the zone.
+pub(super) fn zone_not_attached(store: StoreUuid, zone: ZoneUuid) -> Fault {
+    let details = format!("the store {store} is not attached to the zone {zone}");
+    Fault::new(Reason::ZoneNotAttached, details)
+        .with_detail("uuid", store.to_string())
+        .with_detail("zone", zone.to_string())
+}
+
+/// The store is attached to `limit` zones.
+pub(super) fn too_many_zones(store: StoreUuid, limit: usize) -> Fault {
+    Fault::new(Reason::TooManyZones, format!("the store {store} is attached to {limit} zones"))
+        .with_detail("uuid", store.to_string())
+        .with_detail("zones", limit)
 }

@@ -13,9 +13,11 @@ use std::sync::Arc;
 
 use super::{AcceptError, AddError, StoreSnapshot, UpdateRefusal};
 use crate::lifecycle::StoreHistory;
-use crate::model::{AddStore, AttemptFailure, Fault, StoreUpdate, StoreUuid, Tags};
+use crate::model::{
+    AddStore, AttemptFailure, Fault, PlacementChange, StoreUpdate, StoreUuid, Tags,
+};
 
-/// The reason why a store was not reconnected.
+/// The reason why a store was not reconnected, or why its placement was not changed.
 #[derive(Clone, Debug)]
 pub enum ReconnectError {
     /// No such store is served, or it was removed while the request was waiting.
@@ -98,6 +100,18 @@ pub trait StoreService: Clone + Send + Sync + 'static {
         uuid: StoreUuid,
         update: StoreUpdate,
     ) -> impl Future<Output = Result<Arc<StoreSnapshot>, UpdateError>> + Send;
+
+    /// Enables or disables a store, or changes its zones. Its status, its checks and its login stay
+    /// as they are, and no notice is sent.
+    ///
+    /// # Errors
+    /// [`ReconnectError`]. Its failure is `zone_attached`, `zone_not_attached`, `too_many_zones`,
+    /// `agent_busy`, `agent_stopping` or `state_disk_trouble`. Nothing has changed.
+    fn change_placement(
+        &self,
+        uuid: StoreUuid,
+        change: PlacementChange,
+    ) -> impl Future<Output = Result<Arc<StoreSnapshot>, ReconnectError>> + Send;
 
     /// Pins the host key that the last failed attempt of a store recorded, and reconnects the
     /// store.

@@ -62,6 +62,11 @@ hex_id! {
     MarkerId
 }
 
+hex_id! {
+    /// A zone of the management node. The daemon only keeps it.
+    ZoneUuid
+}
+
 impl StoreUuid {
     /// Creates a random (version 4) uuid from 16 random bytes.
     pub fn new_random(bytes: [u8; 16]) -> Self {

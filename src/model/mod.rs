@@ -28,7 +28,7 @@ pub use filesystem::{
     Capacity, ImplausibleCapacity, InodeCounts, MountLocation, MountedPart, SpaceId, WriteOutcome,
 };
 pub use host_identity::{HostEvidence, HostIdentity, Obstacle, RemoteMarker, UnverifiedHost};
-pub use id::{AttemptId, InvalidUuid, MarkerId, NodeId, ProcessId, StoreUuid};
+pub use id::{AttemptId, InvalidUuid, MarkerId, NodeId, ProcessId, StoreUuid, ZoneUuid};
 pub use image_dir::{ImageDir, InvalidImageDir};
 pub use login_rejections::LoginRejections;
 pub use notice::{Epoch, Notice, NoticeKind, Position, Seq};
@@ -36,5 +36,5 @@ pub use reason::{Check, Reason};
 pub use role::Role;
 pub use ssh::{HostKey, Hostname, InvalidHostname, Secret, SshAddress, SshCredentials};
 
-pub use store::{AddStore, Inventory, State, Status, Store, StoreUpdate};
+pub use store::{AddStore, Inventory, PlacementChange, State, Status, Store, StoreUpdate};
 pub use tags::{InvalidTags, Tags};

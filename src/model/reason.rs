@@ -220,6 +220,15 @@ reasons! {
     /// The daemon already serves the directory.
     DuplicateDirectory "duplicate_directory" Agent Hard
         "choose another url, or remove the store that has this directory";
+    /// The store is already attached to the zone.
+    ZoneAttached "zone_attached" Agent Hard
+        "do nothing: the store is in this zone already";
+    /// The store is not attached to the zone.
+    ZoneNotAttached "zone_not_attached" Agent Hard
+        "do nothing, or compare the uuid of the zone with attachedZoneUuids of the store";
+    /// The store is attached to as many zones as the daemon keeps for one.
+    TooManyZones "too_many_zones" Agent Hard
+        "detach the store from the zones that it does not need";
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 
 use super::{
     Capacity, HostKey, Hostname, ImageDir, MarkerId, MountLocation, SshAddress, SshCredentials,
-    StoreUuid, Tags,
+    StoreUuid, Tags, ZoneUuid,
 };
 use crate::common::{Timestamp, string_enum};
 
@@ -149,6 +149,18 @@ impl StoreUpdate {
             || self.credentials.is_some()
             || !self.given_fingerprints.is_empty()
     }
+}
+
+/// A change of the part that a store has in the management node's choice of a place for images. It
+/// concerns neither the login nor the checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlacementChange {
+    /// Set the administrator's switch. The present state is not an error.
+    State(State),
+    /// Attach the store to a zone that it is not attached to.
+    AttachZone(ZoneUuid),
+    /// Detach the store from a zone that it is attached to.
+    DetachZone(ZoneUuid),
 }
 
 string_enum! {

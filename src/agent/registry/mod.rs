@@ -21,7 +21,9 @@ use super::{
     UpdateError, faults,
 };
 use crate::lifecycle::StoreHistory;
-use crate::model::{AddStore, AttemptFailure, Reason, StoreUpdate, StoreUuid, Tags};
+use crate::model::{
+    AddStore, AttemptFailure, PlacementChange, Reason, StoreUpdate, StoreUuid, Tags,
+};
 
 /// Maximum number of queued requests to the registry. It takes one within microseconds, so that 64
 /// suffice.
@@ -167,6 +169,19 @@ impl StoreService for Registry {
                 Err(self.request_error(uuid, &store, failure).await.into())
             }
             result => result,
+        }
+    }
+
+    async fn change_placement(
+        &self,
+        uuid: StoreUuid,
+        change: PlacementChange,
+    ) -> Result<Arc<StoreSnapshot>, ReconnectError> {
+        let store = self.find_store(uuid).ok_or(ReconnectError::UnknownStore(uuid))?;
+        let change = DefinitionChange::Placement(change);
+        match store.change_definition(change, Tags::default()).await {
+            Ok(snapshot) => Ok(snapshot),
+            Err(failure) => Err(self.request_error(uuid, &store, failure).await),
         }
     }
 

@@ -1,17 +1,19 @@
-//! Changes of the definition of a served store: an update, or the acceptance of a host key that an
-//! attempt rejected. They are decided here, and the store task commits them and acts on them.
+//! Changes of the definition of a served store: an update, a change of its placement, or the
+//! acceptance of a host key that an attempt rejected. They are decided here, and the store task
+//! commits them and acts on them.
 //!
 //! # Guarantees
 //!
 //! - A host key is accepted only if it is the key that the last failed attempt recorded, and the
 //!   store is still disconnected because of it.
 
+use super::placement::plan_placement;
 use super::update::VerifiedUpdate;
 use crate::agent::{ReconnectError, faults};
 use crate::common::Timestamp;
 use crate::ledger::LedgerChange;
 use crate::lifecycle::{DurableRecord, HistoryEntry, HistoryEvent, StoreRecord};
-use crate::model::{AttemptFailure, HostKey, Status, Store, StoreUuid};
+use crate::model::{AttemptFailure, HostKey, PlacementChange, Status, Store, StoreUuid};
 use crate::settings::HostKeyPolicy;
 
 /// A requested change of the definition.
@@ -21,6 +23,8 @@ pub(crate) enum DefinitionChange {
     HostKey(HostKey),
     /// Replace texts or the login.
     Update(Box<VerifiedUpdate>),
+    /// Enable or disable the store, or change its zones.
+    Placement(PlacementChange),
 }
 
 /// A change that was decided, but not committed.
@@ -33,18 +37,18 @@ pub(super) struct PlannedChange {
 }
 
 impl DefinitionChange {
-    /// Decides the change.
+    /// Decides the change. Returns `None` if the definition is already as requested.
     ///
     /// # Errors
     /// `agent_busy` if the store has changed since the request, or an attempt with the old login is
-    /// running.
+    /// running; `zone_attached`, `zone_not_attached` or `too_many_zones`.
     pub(super) fn plan_change(
         self,
         store: &Store,
         record: &StoreRecord,
         policy: HostKeyPolicy,
         at: Timestamp,
-    ) -> Result<PlannedChange, AttemptFailure> {
+    ) -> Result<Option<PlannedChange>, AttemptFailure> {
         let (reconnects, (store, change, event)) = match self {
             // The attempt expects the present key.
             Self::HostKey(_) if record.preparing.is_some() => {
@@ -63,11 +67,15 @@ impl DefinitionChange {
                 }
                 (reconnects, (store, change, event))
             }
+            Self::Placement(placement) => match plan_placement(store, placement, at)? {
+                Some(planned) => (false, planned),
+                None => return Ok(None),
+            },
         };
         let attempt = record.durable.attempt;
         let change =
             change.add_history(store.uuid, HistoryEntry { at, attempt, event: event.clone() });
-        Ok(PlannedChange { store, change, event, reconnects })
+        Ok(Some(PlannedChange { store, change, event, reconnects }))
     }
 }
 

@@ -104,7 +104,7 @@ pub(crate) fn decide_update(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::{BTreeSet, HashSet, VecDeque};
     use std::num::NonZeroU16;
 
@@ -123,7 +123,7 @@ mod tests {
         SshAddress { hostname: host.parse().unwrap(), port: NonZeroU16::MIN }
     }
 
-    fn store(pinned: Option<&str>) -> Store {
+    pub(in crate::agent::store) fn store(pinned: Option<&str>) -> Store {
         Store {
             uuid: StoreUuid::from_u128(1),
             name: "images".into(),

@@ -5,6 +5,7 @@ pub(super) mod definition;
 pub(super) mod login_change;
 mod pending;
 pub(super) mod persist;
+mod placement;
 pub(super) mod snapshot;
 pub(super) mod task;
 pub(super) mod update;

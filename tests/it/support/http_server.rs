@@ -17,8 +17,8 @@ use imagestore_agent::lifecycle::{
 use imagestore_agent::management::{self, ReplyQueue, UrlGuard};
 use imagestore_agent::model::{
     AddStore, AttemptFailure, AttemptId, Capacity, Condition, Epoch, Fault, HostEvidence,
-    HostIdentity, HostKey, ImageDir, Inventory, MarkerId, MountLocation, NodeId, Reason,
-    SshAddress, State, Status, Store, StoreUpdate, StoreUuid, Tags,
+    HostIdentity, HostKey, ImageDir, Inventory, MarkerId, MountLocation, NodeId, PlacementChange,
+    Reason, SshAddress, State, Status, Store, StoreUpdate, StoreUuid, Tags,
 };
 use imagestore_agent::settings::{FilePolicy, ServerSettings, Settings};
 use serde_json::Value;
@@ -152,6 +152,7 @@ struct RecordedCalls {
     tags: Mutex<Vec<Tags>>,
     added: Mutex<Vec<AddStore>>,
     updated: Mutex<Vec<StoreUpdate>>,
+    placed: Mutex<Vec<PlacementChange>>,
     removed: Mutex<Vec<StoreUuid>>,
     begun: Semaphore,
     release: Semaphore,
@@ -166,6 +167,7 @@ impl FakeStores {
             tags: Mutex::default(),
             added: Mutex::default(),
             updated: Mutex::default(),
+            placed: Mutex::default(),
             removed: Mutex::default(),
             begun: Semaphore::new(0),
             release: Semaphore::new(0),
@@ -199,6 +201,11 @@ impl FakeStores {
     /// Returns every update so far.
     pub(crate) fn updated(&self) -> Vec<StoreUpdate> {
         self.0.updated.lock().unwrap().clone()
+    }
+
+    /// Returns every change of a placement so far.
+    pub(crate) fn placed(&self) -> Vec<PlacementChange> {
+        self.0.placed.lock().unwrap().clone()
     }
 
     /// Returns every removal so far.
@@ -279,6 +286,26 @@ impl StoreService for FakeStores {
         let view = self.snapshot(uuid).ok_or(UpdateError::UnknownStore(uuid))?;
         self.0.updated.lock().unwrap().push(update);
         if uuid == BROKEN { Err(UpdateError::Failed(refused())) } else { Ok(view) }
+    }
+
+    async fn change_placement(
+        &self,
+        uuid: StoreUuid,
+        change: PlacementChange,
+    ) -> Result<Arc<StoreSnapshot>, ReconnectError> {
+        let view = self.snapshot(uuid).ok_or(ReconnectError::UnknownStore(uuid))?;
+        self.0.placed.lock().unwrap().push(change);
+        match (uuid, change) {
+            (BROKEN, PlacementChange::AttachZone(_)) => {
+                let fault = Fault::new(Reason::ZoneAttached, "the store is already attached");
+                Err(ReconnectError::Failed(fault.into()))
+            }
+            (BROKEN, _) => {
+                let fault = Fault::new(Reason::StateDiskTrouble, "the disk is full");
+                Err(ReconnectError::Failed(fault.into()))
+            }
+            _ => Ok(view),
+        }
     }
 
     async fn accept_host_key(

@@ -71,7 +71,8 @@ impl StoreTask {
         }
         let (now, policy) = (self.context.step_time().wall, self.context.host_key_policy);
         let planned = match change.plan_change(&self.store, &self.record, policy, now) {
-            Ok(planned) => planned,
+            Ok(Some(planned)) => planned,
+            Ok(None) => return callers.notify_all(&Ok(Arc::clone(&self.snapshot.borrow()))),
             Err(failure) => return callers.notify_all(&Err(failure)),
         };
         if let Err(error) = self.commit_step(planned.change, &mut callers).await {
