@@ -9,7 +9,10 @@ use crate::common::{
 use crate::delivery::{DeliveryOutcome, ReceiverReply, classify, retry_after};
 use crate::management::EventSigner;
 use crate::model::Tags;
-use crate::wire::{AgentCommand, InvalidBody, StoreAction, parse_add_store, parse_resync_request};
+use crate::wire::{
+    ActionPath, AgentCommand, InvalidBody, StoreAction, parse_add_store, parse_attachment,
+    parse_resync_request,
+};
 
 /// Maximum length of the message about an invalid body, in characters. A message names a path in
 /// the document and the expected type, and it never quotes the document.
@@ -20,21 +23,30 @@ const MAX_TAG_CHARS: usize = 255;
 
 /// Parses the body of a request to add or to change a store.
 pub(super) fn fuzz_request_body(bytes: &[u8]) {
-    let action = StoreAction::parse_action(bytes);
+    for path in [ActionPath::ImageStore, ActionPath::BackupStorage] {
+        fuzz_action(path, bytes);
+    }
+    if let Err(error) = parse_attachment(bytes) {
+        check_error(&error);
+    }
     let roots = ["/srv".to_owned()];
     let added = parse_add_store(bytes, &roots);
-    match &action {
-        Ok(StoreAction::Reconnect { tags, .. } | StoreAction::AcceptHostKey { tags, .. }) => {
-            check_tags(tags);
-        }
-        Ok(StoreAction::Update(update)) => check_tags(&update.tags),
-        Err(error) => check_error(error),
-    }
     match &added {
         Ok(store) => {
             check_tags(&store.tags);
             assert!(store.image_dir.as_str().starts_with("/srv"));
         }
+        Err(error) => check_error(error),
+    }
+}
+
+fn fuzz_action(path: ActionPath, bytes: &[u8]) {
+    match &StoreAction::parse_action(path, bytes) {
+        Ok(StoreAction::Reconnect { tags, .. } | StoreAction::AcceptHostKey { tags, .. }) => {
+            check_tags(tags);
+        }
+        Ok(StoreAction::Update(update)) => check_tags(&update.tags),
+        Ok(StoreAction::ChangeState(_) | StoreAction::Unsupported(_)) => {}
         Err(error) => check_error(error),
     }
 }

@@ -11,7 +11,7 @@ use super::auth::Role;
 use crate::agent::{AcceptError, ReconnectError, UpdateError, UpdateRefusal};
 use crate::management::{ReplyRefusal, ReplyShare, UrlError};
 use crate::model::{AttemptFailure, Fault, HostKey, Reason, StoreUuid};
-use crate::wire::InvalidBody;
+use crate::wire::{InvalidBody, UnsupportedCall};
 
 /// The error of a request.
 #[derive(Clone, Debug)]
@@ -49,6 +49,12 @@ pub(crate) enum ApiError {
     FingerprintNeedsAdmin { has: Role },
     /// An update to another server does not bring the secrets for it.
     SecretsRequired,
+    /// An update names another image directory than that of the store.
+    UrlIsFixed,
+    /// The query names a mode of deletion that ZStack does not have.
+    InvalidDeleteMode,
+    /// The call is known, but the daemon does not carry it out.
+    UnsupportedCall(UnsupportedCall),
     /// The path does not exist.
     UnknownPath,
     /// The store does not exist.
@@ -72,6 +78,8 @@ pub(crate) enum ApiError {
     ConnectFailed(AttemptFailure),
     /// The add failed.
     AddFailed(AttemptFailure),
+    /// The store was not enabled or disabled, or its zones were not changed.
+    ChangeFailed(AttemptFailure),
     /// The removal could not be recorded.
     RemoveFailed(AttemptFailure),
 }
@@ -162,6 +170,8 @@ impl ApiError {
             | Self::InvalidBody(_)
             | Self::MalformedBody
             | Self::SecretsRequired
+            | Self::UrlIsFixed
+            | Self::InvalidDeleteMode
             | Self::InvalidHost
             | Self::InvalidTaskHeader(_)
             | Self::UrlNotAllowed { bad: UrlError::NotHttp, .. }
@@ -183,9 +193,11 @@ impl ApiError {
             Self::NotJson | Self::UnsupportedCoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             // RFC 9110 section 15.5.20: the request is not addressed to this server.
             Self::HostNotAllowed => StatusCode::MISDIRECTED_REQUEST,
-            Self::ConnectFailed(_) | Self::AddFailed(_) | Self::RemoveFailed(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::ConnectFailed(_)
+            | Self::AddFailed(_)
+            | Self::ChangeFailed(_)
+            | Self::RemoveFailed(_)
+            | Self::UnsupportedCall(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -194,6 +206,7 @@ impl ApiError {
         match self {
             Self::ConnectFailed(failure)
             | Self::AddFailed(failure)
+            | Self::ChangeFailed(failure)
             | Self::RemoveFailed(failure) => Some(failure.root_fault().reason()),
             Self::AlreadyExists(fault) => Some(fault.reason()),
             _ => None,
@@ -206,8 +219,10 @@ impl ApiError {
         if let Self::TooManyAuthFailures { resets_in } = self {
             return u16::try_from(resets_in.as_secs().saturating_add(1)).ok();
         }
-        let (Self::ConnectFailed(failure) | Self::AddFailed(failure) | Self::RemoveFailed(failure)) =
-            self
+        let (Self::ConnectFailed(failure)
+        | Self::AddFailed(failure)
+        | Self::ChangeFailed(failure)
+        | Self::RemoveFailed(failure)) = self
         else {
             return None;
         };
@@ -236,6 +251,14 @@ impl From<ReconnectError> for ApiError {
 }
 
 impl ApiError {
+    /// Creates the error of a change of the placement.
+    pub(super) fn from_placement(error: ReconnectError) -> Self {
+        match error {
+            ReconnectError::UnknownStore(store) => Self::UnknownStore(store),
+            ReconnectError::Failed(failure) => Self::ChangeFailed(failure),
+        }
+    }
+
     /// Creates the error of an update that a caller with this role requested.
     pub(super) fn from_update(error: UpdateError, caller: Role) -> Self {
         match error {
@@ -244,6 +267,7 @@ impl ApiError {
                 Self::FingerprintNeedsAdmin { has: caller }
             }
             UpdateError::Refused(UpdateRefusal::SecretsRequired) => Self::SecretsRequired,
+            UpdateError::Refused(UpdateRefusal::UrlIsFixed) => Self::UrlIsFixed,
             UpdateError::Failed(failure) => Self::ConnectFailed(failure),
         }
     }

@@ -32,7 +32,7 @@ impl ApiError {
             Self::InvalidBody(
                 bad @ (InvalidBody::NotJson { .. }
                 | InvalidBody::RepeatedKey { .. }
-                | InvalidBody::NoAction),
+                | InvalidBody::NoAction(_)),
             ) => {
                 remediable_error(
                     "SYS.1007",
@@ -147,6 +147,23 @@ impl ApiError {
             )
             .with_opaque("path", UPDATE_PATH)
             .with_opaque("expected", "the key password, privateKey or both"),
+            Self::UrlIsFixed => remediable_error(
+                "SYS.1007",
+                "the url of a store never changes, and the request names another one",
+                "send the update without url; to serve another directory, add it as a store",
+            ),
+            Self::InvalidDeleteMode => remediable_error(
+                "SYS.1007",
+                "deleteMode in the query is neither Permissive nor Enforcing",
+                "send Permissive or Enforcing once, or omit deleteMode: both delete the store",
+            )
+            .with_opaque("expected", "Permissive or Enforcing"),
+            Self::UnsupportedCall(call) => remediable_error(
+                "SYS.1014",
+                format!("{call} is not supported: {}", call.alternative()),
+                call.alternative(),
+            )
+            .with_opaque("call", call.as_str()),
             Self::UnknownPath => remediable_error(
                 "SYS.1003",
                 "the path does not exist",
@@ -206,6 +223,9 @@ impl ApiError {
             Self::AlreadyExists(fault) => ErrorCode::from_fault("SYS.1007", fault),
             Self::ConnectFailed(failure) => ErrorCode::connect_failed(failure),
             Self::AddFailed(failure) => ErrorCode::add_failed(failure),
+            Self::ChangeFailed(failure) => {
+                ErrorCode::from_fault("SYS.1006", failure.root_fault())
+            }
             Self::RemoveFailed(failure) => ErrorCode::remove_failed(failure),
         }
     }

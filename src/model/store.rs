@@ -94,6 +94,8 @@ pub struct AddStore {
     pub take_over: bool,
     /// True if the login is made although the server has rejected it too often.
     pub force: bool,
+    /// The fields of the request that ask for something that the daemon does not do.
+    pub without_effect: Vec<&'static str>,
     /// Tags of the first notice.
     pub tags: Tags,
 }
@@ -115,6 +117,8 @@ pub struct StoreUpdate {
     pub credentials: Option<SshCredentials>,
     /// Fingerprints that replace the given ones. An empty list changes nothing.
     pub given_fingerprints: Vec<String>,
+    /// The `url` of the request. It is no change: it must be that of the store.
+    pub given_url: Option<String>,
     /// True if the login is made although the server has rejected it too often. This changes
     /// nothing in the definition.
     pub force: bool,

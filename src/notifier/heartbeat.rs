@@ -127,6 +127,7 @@ impl HeartbeatTask {
             let active = active_conditions(snapshot, &shared, &self.daemon_conditions);
             heartbeat.push(&StoreHeartbeat {
                 store: snapshot.store.uuid,
+                state: snapshot.store.state,
                 status: snapshot.durable.status,
                 position: snapshot.durable.position,
                 capacity: snapshot.durable.capacity,

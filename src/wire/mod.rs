@@ -19,7 +19,10 @@ mod response;
 pub use agent::{AgentCommand, AgentReply};
 pub use event::{EventFormat, HeartbeatWriter, StoreHeartbeat, WebhookEvent, parse_resync_request};
 pub use list_writer::ListWriter;
-pub use request::{InvalidBody, InvalidField, MAX_BODY_BYTES, StoreAction, parse_add_store};
+pub use request::{
+    ActionPath, InvalidBody, InvalidField, MAX_BODY_BYTES, StoreAction, UnsupportedCall,
+    parse_add_store, parse_attachment,
+};
 pub use response::{
     CapacityBody, CapacitySummary, ConditionBody, DeliveryBody, EmptyResponse, ErrorCode,
     ErrorResponse, FilesystemBody, HealthBody, HistoryLine, HostKeyBody, HostProofBody,

@@ -40,6 +40,8 @@ pub enum UpdateRefusal {
     /// The update names a fingerprint that decides which key is accepted. Only an admin may do
     /// that.
     AdminRequired,
+    /// The update names another image directory. The directory of a store never changes.
+    UrlIsFixed,
 }
 
 /// Decides an update of a store.
@@ -52,6 +54,9 @@ pub(crate) fn decide_update(
     update: &StoreUpdate,
     at: Timestamp,
 ) -> Result<LoginChange, UpdateRefusal> {
+    if update.given_url.as_ref().is_some_and(|url| url != before.image_dir.as_str()) {
+        return Err(UpdateRefusal::UrlIsFixed);
+    }
     let address = SshAddress {
         hostname: update.hostname.as_ref().unwrap_or(&before.address.hostname).clone(),
         port: update.port.unwrap_or(before.address.port),
@@ -104,7 +109,7 @@ pub(crate) fn decide_update(
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use std::collections::{BTreeSet, HashSet, VecDeque};
     use std::num::NonZeroU16;
 
@@ -123,7 +128,7 @@ pub(super) mod tests {
         SshAddress { hostname: host.parse().unwrap(), port: NonZeroU16::MIN }
     }
 
-    pub(in crate::agent::store) fn store(pinned: Option<&str>) -> Store {
+    fn store(pinned: Option<&str>) -> Store {
         Store {
             uuid: StoreUuid::from_u128(1),
             name: "images".into(),
@@ -157,6 +162,24 @@ pub(super) mod tests {
 
     fn secrets() -> Option<SshCredentials> {
         Some(SshCredentials::password(Secret::new("s".into())))
+    }
+
+    #[test]
+    fn an_update_may_name_the_url_of_the_store_and_no_other_one() {
+        let before = store(Some("a"));
+        let with_url = |url: &str| {
+            let update = StoreUpdate {
+                name: Some("new".to_owned()),
+                given_url: Some(url.to_owned()),
+                ..nothing()
+            };
+            decide_update(PinOnFirstUse, &before, &update, Timestamp(9))
+        };
+        let after = with_url("/images").unwrap().after;
+        assert_eq!((after.name.as_str(), &after.image_dir), ("new", &before.image_dir));
+        for url in ["/images/", "/other", ""] {
+            assert_eq!(with_url(url).unwrap_err(), UpdateRefusal::UrlIsFixed, "{url}");
+        }
     }
 
     fn moved() -> StoreUpdate {

@@ -30,7 +30,7 @@ pub(super) fn format_table(inventories: &[Value]) -> String {
     let row = |store: &Value| {
         [
             str_field(store, "uuid"),
-            str_field(store, "status"),
+            format_status(store),
             format_size(store, "availableCapacity"),
             format_size(store, "totalCapacity"),
             str_field(store, "name"),
@@ -52,6 +52,22 @@ pub(super) fn format_table(inventories: &[Value]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Returns the status, and that the store is disabled if it is.
+fn format_status(store: &Value) -> String {
+    let status = str_field(store, "status");
+    match raw_str_field(store, "state") {
+        "Disabled" => format!("{status}, disabled"),
+        _ => status,
+    }
+}
+
+/// Returns the uuids of the zones of a store.
+fn format_zones(store: &Value) -> String {
+    let zones = store.get("attachedZoneUuids").and_then(Value::as_array);
+    let texts = zones.into_iter().flatten().filter_map(Value::as_str).map(mask_hidden);
+    texts.collect::<Vec<_>>().join(" ")
 }
 
 /// Returns the text with spaces at its end, so that it takes up `width` columns of a terminal. An
@@ -78,6 +94,7 @@ pub(super) fn format_inventory(store: &Value) -> String {
         ("path", str_field(store, "url")),
         ("status", str_field(store, "status")),
         ("state", str_field(store, "state")),
+        ("zones", format_zones(store)),
         ("space", space),
         ("login", login),
         ("created", str_field(store, "createDate")),

@@ -7,6 +7,7 @@ mod operation;
 pub(super) mod response;
 pub(super) mod store_health;
 pub(super) mod stores;
+mod unsupported;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,14 +15,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::routing::{delete, get, put};
+use axum::routing::{delete, get, post, put};
 use tokio_util::sync::CancellationToken;
 
 use super::auth::open_paths::{LIVENESS_PATH, READINESS_PATH};
 use super::error::ApiError;
 use crate::agent::StoreService;
 use crate::management::ReplyQueue;
-use crate::model::StoreUuid;
+use crate::model::{StoreUuid, ZoneUuid};
 use health::{DaemonInfo, ReadinessCheck};
 
 /// Creates the router with every path of the daemon. `base` is `server.base_path`, and `prefixes`
@@ -48,6 +49,12 @@ pub(crate) fn build_router<S: StoreService>(
         .route(&format!("{image_stores}/{{uuid}}"), get(stores::get_store::<S>))
         .route(&format!("{image_stores}/{{uuid}}/actions"), put(stores::act_on_store::<S>))
         .route(&any_store, delete(stores::remove_store::<S>))
+        .route(&format!("{any_store}/actions"), put(stores::act_on_any_store::<S>))
+        .route(
+            &format!("{base}/v1/zones/{{zone}}/backup-storage/{{uuid}}"),
+            post(stores::attach_zone::<S>).delete(stores::detach_zone::<S>),
+        )
+        .merge(unsupported::unsupported_routes(base))
         .fallback(async || ApiError::UnknownPath)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .with_state(Arc::new(state))
@@ -76,5 +83,21 @@ impl<S: Send + Sync> FromRequestParts<S> for StoreIdPath {
         // A segment that cannot be decoded is not a uuid either.
         let part = Path::<String>::from_request_parts(parts, state).await;
         Ok(Self(part.ok().and_then(|Path(text)| text.parse().ok())))
+    }
+}
+
+/// The zone and the store that a path names, each `None` if its segment is not a uuid.
+pub(super) struct ZonePath {
+    pub(super) zone: Option<ZoneUuid>,
+    pub(super) store: Option<StoreUuid>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ZonePath {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let segments = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let (zone, store) = segments.map(|Path(segments)| segments).unwrap_or_default();
+        Ok(Self { zone: zone.parse().ok(), store: store.parse().ok() })
     }
 }

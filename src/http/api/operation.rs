@@ -3,22 +3,45 @@
 use std::sync::Arc;
 
 use axum::response::Response;
+use tracing::info;
 
 use super::response;
 use crate::agent::{AddError, StoreService, StoreSnapshot};
 use crate::http::auth::Role;
 use crate::http::error::ApiError;
-use crate::model::{AddStore, StoreUpdate, StoreUuid, Tags};
-use crate::wire::StoreAction;
+use crate::model::{AddStore, PlacementChange, StoreUpdate, StoreUuid, Tags};
+use crate::wire::{StoreAction, UnsupportedCall};
 
 /// An operation that changes a store.
 #[derive(Debug)]
 pub(super) enum StoreOperation {
     Add(Box<AddStore>),
-    Reconnect { store: StoreUuid, tags: Tags, force: bool },
-    Update { store: StoreUuid, update: Box<StoreUpdate> },
-    AcceptHostKey { store: StoreUuid, fingerprint: String, tags: Tags },
-    Remove { store: StoreUuid },
+    Reconnect {
+        store: StoreUuid,
+        tags: Tags,
+        force: bool,
+    },
+    Update {
+        store: StoreUuid,
+        update: Box<StoreUpdate>,
+    },
+    AcceptHostKey {
+        store: StoreUuid,
+        fingerprint: String,
+        tags: Tags,
+    },
+    ChangePlacement {
+        store: StoreUuid,
+        change: PlacementChange,
+    },
+    Remove {
+        store: StoreUuid,
+    },
+    /// A call that the daemon knows, but does not carry out. It fails by name.
+    Unsupported {
+        store: Option<StoreUuid>,
+        call: UnsupportedCall,
+    },
 }
 
 /// The result of an operation that succeeded.
@@ -42,6 +65,10 @@ impl StoreOperation {
             StoreAction::AcceptHostKey { fingerprint, tags } => {
                 Self::AcceptHostKey { store, fingerprint, tags }
             }
+            StoreAction::ChangeState(state) => {
+                Self::ChangePlacement { store, change: PlacementChange::State(state) }
+            }
+            StoreAction::Unsupported(call) => Self::Unsupported { store: Some(store), call },
         }
     }
 
@@ -52,7 +79,11 @@ impl StoreOperation {
             Self::Reconnect { .. } => "reconnect",
             Self::Update { .. } => "update",
             Self::AcceptHostKey { .. } => "accept_host_key",
+            Self::ChangePlacement { change: PlacementChange::State(_), .. } => "change_state",
+            Self::ChangePlacement { change: PlacementChange::AttachZone(_), .. } => "attach_zone",
+            Self::ChangePlacement { change: PlacementChange::DetachZone(_), .. } => "detach_zone",
             Self::Remove { .. } => "remove",
+            Self::Unsupported { .. } => "unsupported",
         }
     }
 
@@ -64,7 +95,9 @@ impl StoreOperation {
             Self::Reconnect { store, .. }
             | Self::Update { store, .. }
             | Self::AcceptHostKey { store, .. }
+            | Self::ChangePlacement { store, .. }
             | Self::Remove { store } => Some(*store),
+            Self::Unsupported { store, .. } => *store,
         }
     }
 
@@ -87,10 +120,15 @@ impl StoreOperation {
         role: Role,
     ) -> Result<OperationResult, ApiError> {
         let snapshot = match self {
-            Self::Add(request) => stores.add(*request).await.map_err(|error| match error {
-                AddError::Duplicate(fault) => ApiError::AlreadyExists(fault),
-                AddError::Failed(failure) => ApiError::AddFailed(failure),
-            })?,
+            Self::Add(request) => {
+                if !request.without_effect.is_empty() {
+                    info!(fields = ?request.without_effect, "fields of add without effect");
+                }
+                stores.add(*request).await.map_err(|error| match error {
+                    AddError::Duplicate(fault) => ApiError::AlreadyExists(fault),
+                    AddError::Failed(failure) => ApiError::AddFailed(failure),
+                })?
+            }
             Self::Reconnect { store, tags, force } => stores.reconnect(store, tags, force).await?,
             Self::Update { store, update } => {
                 let updated = stores.update(store, *update).await;
@@ -99,6 +137,11 @@ impl StoreOperation {
             Self::AcceptHostKey { store, fingerprint, tags } => {
                 stores.accept_host_key(store, &fingerprint, tags).await?
             }
+            Self::ChangePlacement { store, change } => {
+                let changed = stores.change_placement(store, change).await;
+                changed.map_err(ApiError::from_placement)?
+            }
+            Self::Unsupported { call, .. } => return Err(ApiError::UnsupportedCall(call)),
             // Removing a store that does not exist succeeds.
             Self::Remove { store } => {
                 stores.remove(store).await.map_err(ApiError::RemoveFailed)?;

@@ -4,18 +4,23 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::http::Uri;
 use axum::response::Response;
 
 use super::operation::StoreOperation;
 use super::response;
-use super::{AppState, StoreIdPath};
+use super::{AppState, StoreIdPath, ZonePath};
 use crate::agent::StoreService;
 use crate::common::for_each_fairly;
 use crate::http::audit::AuditRecord;
 use crate::http::auth::{Principal, Role};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
-use crate::wire::{InventoriesResponse, InventoryBody, ListWriter, StoreAction, parse_add_store};
+use crate::model::{PlacementChange, StoreUuid};
+use crate::wire::{
+    ActionPath, InventoriesResponse, InventoryBody, ListWriter, StoreAction, parse_add_store,
+    parse_attachment,
+};
 
 pub(super) async fn list_stores<S: StoreService>(
     State(state): State<Arc<AppState<S>>>,
@@ -47,11 +52,61 @@ pub(super) async fn act_on_store<S: StoreService>(
     StoreIdPath(store): StoreIdPath,
     body: JsonBody,
 ) -> Response {
-    let audit = AuditRecord::new(&caller, "reconnect", store);
+    run_action(&state, &caller, ActionPath::ImageStore, store, body).await
+}
+
+/// Carries out the actions that every backup storage of ZStack has.
+pub(super) async fn act_on_any_store<S: StoreService>(
+    State(state): State<Arc<AppState<S>>>,
+    caller: Principal,
+    StoreIdPath(store): StoreIdPath,
+    body: JsonBody,
+) -> Response {
+    run_action(&state, &caller, ActionPath::BackupStorage, store, body).await
+}
+
+async fn run_action<S: StoreService>(
+    state: &AppState<S>,
+    caller: &Principal,
+    path: ActionPath,
+    store: Option<StoreUuid>,
+    body: JsonBody,
+) -> Response {
+    let audit = AuditRecord::new(caller, "reconnect", store);
     let parse = || {
         let store = store.ok_or(ApiError::InvalidUuid)?;
-        let action = StoreAction::parse_action(&body.into_bytes()?)?;
+        let action = StoreAction::parse_action(path, &body.into_bytes()?)?;
         Ok(StoreOperation::from_action(store, action, caller.role()))
+    };
+    run_operation(state, caller, audit, parse).await
+}
+
+pub(super) async fn attach_zone<S: StoreService>(
+    State(state): State<Arc<AppState<S>>>,
+    caller: Principal,
+    path: ZonePath,
+    body: JsonBody,
+) -> Response {
+    let audit = AuditRecord::new(&caller, "attach_zone", path.store);
+    let parse = || {
+        let (store, zone) = path.store.zip(path.zone).ok_or(ApiError::InvalidUuid)?;
+        parse_attachment(&body.into_bytes()?)?;
+        let change = PlacementChange::AttachZone(zone);
+        Ok(StoreOperation::ChangePlacement { store, change })
+    };
+    run_operation(&state, &caller, audit, parse).await
+}
+
+pub(super) async fn detach_zone<S: StoreService>(
+    State(state): State<Arc<AppState<S>>>,
+    caller: Principal,
+    path: ZonePath,
+) -> Response {
+    let audit = AuditRecord::new(&caller, "detach_zone", path.store);
+    let parse = || {
+        let (store, zone) = path.store.zip(path.zone).ok_or(ApiError::InvalidUuid)?;
+        let change = PlacementChange::DetachZone(zone);
+        Ok(StoreOperation::ChangePlacement { store, change })
     };
     run_operation(&state, &caller, audit, parse).await
 }
@@ -73,15 +128,30 @@ pub(super) async fn remove_store<S: StoreService>(
     State(state): State<Arc<AppState<S>>>,
     caller: Principal,
     StoreIdPath(store): StoreIdPath,
+    uri: Uri,
 ) -> Response {
     let audit = AuditRecord::new(&caller, "remove", store);
-    let parse = || Ok(StoreOperation::Remove { store: store.ok_or(ApiError::InvalidUuid)? });
+    let parse = || {
+        let store = store.ok_or(ApiError::InvalidUuid)?;
+        check_delete_mode(uri.query().unwrap_or_default())?;
+        Ok(StoreOperation::Remove { store })
+    };
     run_operation(&state, &caller, audit, parse).await
+}
+
+/// Checks the `deleteMode` of a query: one of ZStack's in any case, empty as the Go SDK sends it,
+/// or absent.
+fn check_delete_mode(query: &str) -> Result<(), ApiError> {
+    let fields = query.split('&').map(|field| field.split_once('=').unwrap_or((field, "")));
+    let mut modes = fields.filter(|(name, _)| *name == "deleteMode").map(|(_, mode)| mode);
+    let (mode, further) = (modes.next().unwrap_or_default(), modes.next());
+    let is_known = ["", "Permissive", "Enforcing"].iter().any(|m| m.eq_ignore_ascii_case(mode));
+    if is_known && further.is_none() { Ok(()) } else { Err(ApiError::InvalidDeleteMode) }
 }
 
 /// Runs the operation of a request and creates the response. A caller that may change nothing does
 /// not learn that its request is invalid.
-async fn run_operation<S: StoreService>(
+pub(super) async fn run_operation<S: StoreService>(
     state: &AppState<S>,
     caller: &Principal,
     mut audit: AuditRecord,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CLOUD_EVENT_MEDIA_TYPE, CloudEvent, WebhookEvent, event_source};
 use crate::common::{Timestamp, skip_byte_order_mark};
-use crate::model::{Capacity, Condition, NodeId, Position, Status, StoreUuid};
+use crate::model::{Capacity, Condition, NodeId, Position, State, Status, StoreUuid};
 use crate::wire::ListWriter;
 
 const HEARTBEAT_TYPE: &str = "backup-storage.heartbeat";
@@ -16,6 +16,8 @@ const HEARTBEAT_TYPE: &str = "backup-storage.heartbeat";
 pub struct StoreHeartbeat {
     /// The uuid of the store.
     pub store: StoreUuid,
+    /// The administrator's switch.
+    pub state: State,
     /// The status of the store.
     pub status: Status,
     /// The position of its newest transition.
@@ -38,6 +40,7 @@ struct HeartbeatData {
 #[serde(rename_all = "camelCase")]
 struct StoreBody {
     backup_storage_uuid: String,
+    state: &'static str,
     status: &'static str,
     epoch: u64,
     seq: u64,
@@ -50,6 +53,7 @@ impl From<&StoreHeartbeat> for StoreBody {
     fn from(heartbeat: &StoreHeartbeat) -> Self {
         Self {
             backup_storage_uuid: heartbeat.store.to_string(),
+            state: heartbeat.state.as_str(),
             status: heartbeat.status.as_str(),
             epoch: heartbeat.position.epoch.0,
             seq: heartbeat.position.seq.0,
@@ -130,13 +134,18 @@ mod tests {
     fn a_heartbeat_is_a_cloud_event_of_all_stores() {
         let heartbeat = StoreHeartbeat {
             store: StoreUuid::from_u128(1),
+            state: State::Enabled,
             status: Status::Connected,
             position: Position { epoch: Epoch(5), seq: Seq(6) },
             capacity: Capacity::new(100, 40).ok(),
             conditions: vec![Condition::NearFull],
         };
-        let never =
-            StoreHeartbeat { store: StoreUuid::from_u128(2), capacity: None, ..heartbeat.clone() };
+        let never = StoreHeartbeat {
+            store: StoreUuid::from_u128(2),
+            state: State::Disabled,
+            capacity: None,
+            ..heartbeat.clone()
+        };
         let mut writer = HeartbeatWriter::new(NodeId::from_u128(7), Timestamp(1000), 3);
         [heartbeat, never].iter().for_each(|store| writer.push(store));
         let event = writer.finish();
@@ -147,11 +156,13 @@ mod tests {
         let expected = serde_json::json!([
             {
                 "backupStorageUuid": "00000000000000000000000000000001", "status": "Connected",
+                "state": "Enabled",
                 "epoch": 5, "seq": 6, "totalCapacity": 100, "availableCapacity": 40,
                 "conditions": ["near_full"],
             },
             {
                 "backupStorageUuid": "00000000000000000000000000000002", "status": "Connected",
+                "state": "Disabled",
                 "epoch": 5, "seq": 6, "totalCapacity": null, "availableCapacity": null,
                 "conditions": ["near_full"],
             },

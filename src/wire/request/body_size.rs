@@ -37,7 +37,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::wire::{StoreAction, parse_add_store};
+    use crate::wire::{ActionPath, StoreAction, parse_add_store};
 
     /// Returns the longest form of a document that a client may write: each character is escaped,
     /// and each item is on a line of its own.
@@ -76,9 +76,10 @@ mod tests {
             "{}",
             add.len()
         );
-        for key in ["updateImageStoreBackupStorage", "params"] {
-            let body = with_tags(key, &fields);
-            StoreAction::parse_action(body.as_bytes()).unwrap();
+        let tagged = json!({ "uuid": text(255), "systemTags": tags(), "userTags": tags() });
+        for (key, fields) in [("updateImageStoreBackupStorage", &fields), ("params", &tagged)] {
+            let body = with_tags(key, fields);
+            StoreAction::parse_action(ActionPath::ImageStore, body.as_bytes()).unwrap();
             assert!(body.len() <= MAX_BODY_BYTES, "{key}: {}", body.len());
         }
     }

@@ -91,6 +91,21 @@ impl JsonFields {
         self.map.contains_key(key)
     }
 
+    /// Returns true if the object has this key with a value other than `null`.
+    pub(super) fn has_value(&self, key: &str) -> bool {
+        self.map.get(key).is_some_and(|value| !value.is_null())
+    }
+
+    /// Returns true if any key that was not taken has a value other than `null`.
+    pub(super) fn has_values(&self) -> bool {
+        self.map.values().any(|value| !value.is_null())
+    }
+
+    /// Removes a field whose value does not matter.
+    pub(super) fn remove_field(&mut self, key: &str) {
+        self.map.remove(key);
+    }
+
     /// Takes an object inside this one. A key with `null` counts as an object without fields,
     /// because the key itself selects an action.
     pub(super) fn take_object(&mut self, key: &str) -> Result<Option<JsonFields>, InvalidField> {
@@ -179,21 +194,26 @@ impl JsonFields {
         Ok(Some(texts))
     }
 
-    /// Takes a boolean.
+    /// Takes a boolean. ZStack's `rest/TypeVerifier.java` accepts its text in any case, too.
     pub(super) fn take_flag(&mut self, key: &str) -> Result<Option<bool>, InvalidField> {
         match self.take_field(key) {
             None => Ok(None),
             Some(Value::Bool(on)) => Ok(Some(on)),
+            Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => Ok(Some(true)),
+            Some(Value::String(text)) if text.eq_ignore_ascii_case("false") => Ok(Some(false)),
             Some(_) => Err(self.invalid_field(key, "true or false")),
         }
     }
 
-    /// Takes a port. `22.0` is accepted too: a Gson map turns every number into a double. ZStack's
-    /// `rest/TypeVerifier.java` accepts it as well.
+    /// Takes a port. `22.0` is accepted too: a Gson map turns every number into a double. So is the
+    /// text of either. ZStack's `rest/TypeVerifier.java` accepts them as well.
     pub(super) fn take_port(&mut self, key: &str) -> Result<Option<NonZeroU16>, InvalidField> {
         let Some(value) = self.take_field(key) else { return Ok(None) };
-        // A whole double prints without a fraction. Only then does it parse as an integer.
-        let port = value.as_f64().and_then(|number| number.to_string().parse().ok());
+        let port = match value {
+            Value::String(text) => parse_whole_number(&text),
+            // A whole double prints without a fraction. Only then does it parse as an integer.
+            value => value.as_f64().and_then(|number| number.to_string().parse().ok()),
+        };
         match port {
             Some(port) => Ok(Some(port)),
             None => Err(self.invalid_field(key, "an integer from 1 to 65535")),
@@ -212,6 +232,15 @@ impl JsonFields {
         }
         Ok(self.take_texts(key, max_items, max_chars)?.unwrap_or_default())
     }
+}
+
+/// Parses decimal digits, which a fraction of zeros may follow.
+fn parse_whole_number(text: &str) -> Option<NonZeroU16> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let is_whole = !fraction.is_empty() && fraction.bytes().all(|digit| digit == b'0');
+    // The standard parser accepts a sign.
+    let is_plain = whole.bytes().all(|digit| digit.is_ascii_digit());
+    (is_whole && is_plain).then(|| whole.parse().ok()).flatten()
 }
 
 fn text_of_at_most(max_chars: usize) -> String {
@@ -234,14 +263,35 @@ mod tests {
 
     #[test]
     fn a_port_is_an_integer_from_1_to_65535_also_when_written_as_a_double() {
-        for (value, expected) in
-            [(json!(22), 22), (json!(22.0), 22), (json!(65535), 65535), (json!(1.0), 1)]
-        {
+        for (value, expected) in [
+            (json!(22), 22),
+            (json!(22.0), 22),
+            (json!(65535), 65535),
+            (json!(1.0), 1),
+            (json!("22"), 22),
+            (json!("22.0"), 22),
+            (json!("65535"), 65535),
+        ] {
             let port = fields(json!({ "p": value })).take_port("p").unwrap().unwrap();
             assert_eq!(port.get(), expected);
         }
         assert_eq!(fields(json!({ "p": null })).take_port("p"), Ok(None));
-        for bad in [json!(0), json!(65536), json!(22.5), json!(-1), json!("22"), json!([22])] {
+        for bad in [
+            json!(0),
+            json!(65536),
+            json!(22.5),
+            json!(-1),
+            json!([22]),
+            json!("22.5"),
+            json!("22."),
+            json!("+22"),
+            json!("-1"),
+            json!(""),
+            json!(" 22"),
+            json!("0"),
+            json!("65536"),
+            json!("1e3"),
+        ] {
             let error = fields(json!({ "p": bad })).take_port("p").unwrap_err();
             assert_eq!(error.to_string(), "$.params.p: expected an integer from 1 to 65535");
         }
@@ -270,6 +320,22 @@ mod tests {
                 "$.params.long: expected a string of at most 13 characters",
             ]
         );
+    }
+
+    #[test]
+    fn a_flag_is_a_boolean_or_its_text_in_any_case() {
+        for (value, expected) in [
+            (json!(true), true),
+            (json!(false), false),
+            (json!("true"), true),
+            (json!("False"), false),
+            (json!("TRUE"), true),
+        ] {
+            assert_eq!(fields(json!({ "f": value })).take_flag("f"), Ok(Some(expected)));
+        }
+        for bad in [json!("tru"), json!(""), json!(" true"), json!(1), json!("1"), json!([true])] {
+            assert!(fields(json!({ "f": bad })).take_flag("f").is_err(), "{bad}");
+        }
     }
 
     #[test]

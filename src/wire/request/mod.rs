@@ -8,10 +8,12 @@
 //! - It never quotes a value. It names a key that an object has twice, and no other key of the
 //!   client.
 
+mod action;
 mod body_size;
 mod document;
 mod fields;
 mod params;
+mod unsupported;
 
 #[cfg(test)]
 mod tests;
@@ -19,22 +21,26 @@ mod tests;
 use std::num::NonZeroU16;
 
 use crate::common::skip_byte_order_mark;
-use crate::model::{AddStore, SshAddress, StoreUpdate, Tags};
+use crate::model::{AddStore, SshAddress, Tags};
 use document::{DocumentError, parse_unique};
 use fields::JsonFields;
 use params::{
-    HOSTNAME_FORM, MAX_DESCRIPTION_CHARS, take_credentials, take_fingerprint, take_fingerprints,
-    take_hostname, take_image_dir, take_optional_credentials, take_tags, take_uuid,
+    HOSTNAME_FORM, MAX_DESCRIPTION_CHARS, take_credentials, take_fingerprints, take_hostname,
+    take_image_dir, take_tags, take_uuid,
 };
 
+pub use action::{ActionPath, StoreAction};
 pub use body_size::MAX_BODY_BYTES;
 pub use fields::InvalidField;
 pub(super) use params::MAX_SHORT_TEXT_CHARS;
+pub use unsupported::UnsupportedCall;
 
-/// The key of the action that changes the definition of a store. The name is ZStack's.
-const UPDATE_ACTION: &str = "updateImageStoreBackupStorage";
-/// The key of the action that accepts a host key.
-const ACCEPT_HOST_KEY_ACTION: &str = "acceptHostKey";
+/// The type of every store of the daemon.
+pub(super) const STORAGE_TYPE: &str = "ImageStoreBackupStorage";
+/// The field of an add that asks for the import of the images that the directory has.
+const IMPORT_IMAGES: &str = "importImages";
+/// The field of an add that attaches tags of the management node's database.
+const TAG_UUIDS: &str = "tagUuids";
 /// The default port of an SSH server, 22.
 const DEFAULT_SSH_PORT: NonZeroU16 = NonZeroU16::MIN.saturating_add(21);
 
@@ -62,65 +68,12 @@ pub enum InvalidBody {
     /// The body is JSON of the wrong shape.
     #[error(transparent)]
     Field(#[from] InvalidField),
-    /// The body has none of [`StoreAction::ACTION_KEYS`].
-    #[error("the body has no action; expected one of {}", StoreAction::ACTION_KEYS.join(", "))]
-    NoAction,
-    /// The body has several of [`StoreAction::ACTION_KEYS`].
+    /// The body names no action. The value has the keys that name one.
+    #[error("the body has no action; expected one of {}", .0.join(", "))]
+    NoAction(Vec<&'static str>),
+    /// The body names several actions.
     #[error("the body has several actions: {}", .0.join(" and "))]
     SeveralActions(Vec<&'static str>),
-}
-
-/// The action that a `PUT .../actions` requests.
-#[derive(Clone, Debug)]
-pub enum StoreAction {
-    /// Reconnect the store: check again that it is usable.
-    Reconnect {
-        /// The tags that are recorded with the attempt.
-        tags: Tags,
-        /// `force`: log in even if the server has rejected the credentials repeatedly.
-        force: bool,
-    },
-    /// Change the definition of the store.
-    Update(Box<StoreUpdate>),
-    /// Pin the host key that the last failed attempt recorded, and reconnect.
-    AcceptHostKey {
-        /// The fingerprint of the key that the caller has compared: `SHA256:...` without padding.
-        fingerprint: String,
-        /// The tags that are recorded with the attempt.
-        tags: Tags,
-    },
-}
-
-impl StoreAction {
-    /// The keys that name an action: those of ZStack's SDK and of its API document, and the
-    /// daemon's own.
-    pub const ACTION_KEYS: [&str; 4] =
-        ["reconnectImageStoreBackupStorage", "params", UPDATE_ACTION, ACCEPT_HOST_KEY_ACTION];
-
-    /// Parses the body of a `PUT .../actions`.
-    ///
-    /// # Errors
-    /// Returns [`InvalidBody`] if the body is invalid. The status of the response is 400.
-    pub fn parse_action(body: &[u8]) -> Result<Self, InvalidBody> {
-        let mut document = parse_document(body)?;
-        let named: Vec<_> =
-            Self::ACTION_KEYS.into_iter().filter(|key| document.contains_key(key)).collect();
-        let &[key] = named.as_slice() else {
-            let several = || InvalidBody::SeveralActions(named.clone());
-            return Err(if named.is_empty() { InvalidBody::NoAction } else { several() });
-        };
-        let Some(mut inner) = document.take_object(key)? else {
-            return Err(InvalidBody::NoAction);
-        };
-        let tags = take_tags(&mut document, &mut inner)?;
-        match key {
-            UPDATE_ACTION => Ok(Self::Update(Box::new(parse_store_update(inner, tags)?))),
-            ACCEPT_HOST_KEY_ACTION => {
-                Ok(Self::AcceptHostKey { fingerprint: take_fingerprint(&mut inner)?, tags })
-            }
-            _ => Ok(Self::Reconnect { tags, force: inner.take_flag("force")?.unwrap_or(false) }),
-        }
-    }
 }
 
 /// Parses the body of an add.
@@ -135,7 +88,9 @@ pub fn parse_add_store(body: &[u8], allowed_roots: &[String]) -> Result<AddStore
         None => return Err(document.invalid_field("params", "a JSON object").into()),
     };
     let tags = take_tags(&mut document, &mut params)?;
+    check_type(&mut params)?;
     Ok(AddStore {
+        without_effect: take_without_effect(&mut params)?,
         uuid: take_uuid(&mut params)?,
         name: params.take_line("name", MAX_SHORT_TEXT_CHARS)?,
         description: params.take_text("description", MAX_DESCRIPTION_CHARS)?.unwrap_or_default(),
@@ -154,37 +109,53 @@ pub fn parse_add_store(body: &[u8], allowed_roots: &[String]) -> Result<AddStore
     })
 }
 
-/// Parses the fields of an update.
-fn parse_store_update(mut fields: JsonFields, tags: Tags) -> Result<StoreUpdate, InvalidField> {
-    let secrets = take_optional_credentials(&mut fields)?;
-    if secrets.is_empty() && secrets.passphrase.is_some() {
-        return Err(fields.invalid_field(
-            "privateKey",
-            "a private key, because privateKeyPassphrase is present",
-        ));
+/// Checks that the store is of the one type that the daemon serves, if the field is present.
+fn check_type(params: &mut JsonFields) -> Result<(), InvalidField> {
+    match params.take_text("type", MAX_SHORT_TEXT_CHARS) {
+        Ok(None) => Ok(()),
+        Ok(Some(text)) if text == STORAGE_TYPE => Ok(()),
+        _ => Err(params.invalid_field("type", STORAGE_TYPE)),
     }
-    let update = StoreUpdate {
-        name: fields.take_optional_line("name", MAX_SHORT_TEXT_CHARS)?,
-        description: fields.take_text("description", MAX_DESCRIPTION_CHARS)?,
-        hostname: take_hostname(&mut fields)?,
-        port: fields.take_port("sshPort")?,
-        username: fields.take_optional_line("username", MAX_SHORT_TEXT_CHARS)?,
-        credentials: Some(secrets).filter(|secrets| !secrets.is_empty()),
-        given_fingerprints: take_fingerprints(&mut fields)?,
-        force: fields.take_flag("force")?.unwrap_or(false),
-        by_admin: false,
-        tags,
-    };
-    if update.changed_fields().is_empty() {
-        let expected = "at least one of the keys name, description, hostname, sshPort, username, \
-                        password, privateKey, hostKeyFingerprint";
-        return Err(fields.invalid_object(expected));
-    }
-    Ok(update)
 }
 
-/// Parses the document of a request. An empty body counts as an object without fields: the error
-/// about a missing field is clearer than that of the JSON parser.
+/// Takes the fields of ZStack's SDK that have no effect here, and returns the keys of those that
+/// request something.
+fn take_without_effect(params: &mut JsonFields) -> Result<Vec<&'static str>, InvalidField> {
+    let imports = params.take_flag(IMPORT_IMAGES)?.unwrap_or(false);
+    let tags = params.take_texts(TAG_UUIDS, Tags::MAX_COUNT, MAX_SHORT_TEXT_CHARS)?;
+    let requested = [(IMPORT_IMAGES, imports), (TAG_UUIDS, tags.is_some_and(|t| !t.is_empty()))];
+    Ok(requested.into_iter().filter_map(|(key, on)| on.then_some(key)).collect())
+}
+
+/// Parses the body of an attachment to a zone, which has nothing but tags.
+///
+/// # Errors
+/// Returns [`InvalidBody`] if the body is invalid. The status of the response is 400.
+pub fn parse_attachment(body: &[u8]) -> Result<(), InvalidBody> {
+    let mut document = parse_document(body)?;
+    let mut params = document.take_object("params")?.unwrap_or_else(JsonFields::empty);
+    take_tags(&mut document, &mut params)?;
+    Ok(())
+}
+
+/// Returns the one key of the document that names an action. `expected` are the keys that an error
+/// lists, and `unsupported` those of actions that are known, too.
+fn select_action(
+    document: &JsonFields,
+    expected: &[&'static str],
+    unsupported: &[&'static str],
+) -> Result<&'static str, InvalidBody> {
+    let known = expected.iter().chain(unsupported).copied();
+    let named: Vec<_> = known.filter(|key| document.contains_key(key)).collect();
+    match named.as_slice() {
+        [key] => Ok(key),
+        [] => Err(InvalidBody::NoAction(expected.to_vec())),
+        _ => Err(InvalidBody::SeveralActions(named)),
+    }
+}
+
+/// Parses the document of a request. An empty body and `null` count as an object without fields:
+/// the error about a missing field is clearer than that of the JSON parser.
 pub(super) fn parse_document(body: &[u8]) -> Result<JsonFields, InvalidBody> {
     let body = skip_byte_order_mark(body);
     if body.trim_ascii().is_empty() {
@@ -194,6 +165,10 @@ pub(super) fn parse_document(body: &[u8]) -> Result<JsonFields, InvalidBody> {
         DocumentError::RepeatedKey { line, column } => InvalidBody::RepeatedKey { line, column },
         DocumentError::Syntax(error) => syntax_error(&error),
     })?;
+    // The Go SDK of ZStack sends `null` for a body without fields.
+    if document.is_null() {
+        return Ok(JsonFields::empty());
+    }
     Ok(JsonFields::from_document(document)?)
 }
 

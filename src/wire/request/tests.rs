@@ -2,8 +2,18 @@
 
 use serde_json::{Value, json};
 
-use super::{InvalidBody, StoreAction, parse_add_store};
-use crate::model::{AddStore, Tags};
+use super::{
+    ActionPath, InvalidBody, StoreAction, UnsupportedCall, parse_add_store, parse_attachment,
+};
+use crate::model::{AddStore, State, Tags};
+
+fn image_store_action(body: &[u8]) -> Result<StoreAction, InvalidBody> {
+    StoreAction::parse_action(ActionPath::ImageStore, body)
+}
+
+fn storage_action(body: &Value) -> Result<StoreAction, InvalidBody> {
+    StoreAction::parse_action(ActionPath::BackupStorage, body.to_string().as_bytes())
+}
 
 fn roots() -> Vec<String> {
     vec!["/srv/images".to_owned()]
@@ -23,7 +33,7 @@ fn add(change: Value) -> Result<AddStore, String> {
 }
 
 fn tags_of(body: &Value) -> Tags {
-    match StoreAction::parse_action(body.to_string().as_bytes()).unwrap() {
+    match image_store_action(body.to_string().as_bytes()).unwrap() {
         StoreAction::Reconnect { tags, .. } => tags,
         other => panic!("{body} is {other:?}"),
     }
@@ -64,7 +74,7 @@ fn a_reconnect_is_forced_by_a_flag_and_nothing_else() {
         (json!({"reconnectImageStoreBackupStorage": {"force": true}}), Some(true)),
         (json!({"params": {"force": "yes"}}), None),
     ] {
-        let forced = match StoreAction::parse_action(body.to_string().as_bytes()) {
+        let forced = match image_store_action(body.to_string().as_bytes()) {
             Ok(StoreAction::Reconnect { force, .. }) => Some(force),
             _ => None,
         };
@@ -77,7 +87,7 @@ fn a_host_key_is_accepted_by_its_whole_fingerprint() {
     let bare = format!("SHA256:{}", "A".repeat(43));
     for fingerprint in [bare.clone(), format!("{bare}=")] {
         let body = json!({"acceptHostKey": {"fingerprint": fingerprint}, "userTags": ["u"]});
-        match StoreAction::parse_action(body.to_string().as_bytes()).unwrap() {
+        match image_store_action(body.to_string().as_bytes()).unwrap() {
             StoreAction::AcceptHostKey { fingerprint, tags } => {
                 assert_eq!((fingerprint, tags.user_tags()), (bare.clone(), &["u".to_owned()][..]));
             }
@@ -88,7 +98,7 @@ fn a_host_key_is_accepted_by_its_whole_fingerprint() {
         [json!(null), json!(""), json!("hunter2"), json!(7), json!("MD5:aa"), json!("SHA256:AAAA")]
     {
         let body = json!({"acceptHostKey": {"fingerprint": fingerprint}}).to_string();
-        let message = StoreAction::parse_action(body.as_bytes()).unwrap_err().to_string();
+        let message = image_store_action(body.as_bytes()).unwrap_err().to_string();
         assert!(
             message.contains("acceptHostKey.fingerprint") && message.contains("SHA256:"),
             "{message}"
@@ -99,9 +109,9 @@ fn a_host_key_is_accepted_by_its_whole_fingerprint() {
 
 #[test]
 fn an_error_about_a_missing_action_lists_the_accepted_ones() {
-    for body in ["", " \n", "{}", r#"{"reclaimSpaceFromImageStore":{"name":"hunter2"}}"#] {
-        let error = StoreAction::parse_action(body.as_bytes()).unwrap_err();
-        assert_eq!(error, InvalidBody::NoAction, "{body:?}");
+    for body in ["", " \n", "{}", "null", r#"{"reconnectBackupStorage":{"name":"hunter2"}}"#] {
+        let error = image_store_action(body.as_bytes()).unwrap_err();
+        assert!(matches!(error, InvalidBody::NoAction(_)), "{body:?}");
         let message = error.to_string();
         assert!(
             message.ends_with("expected one of reconnectImageStoreBackupStorage, params, updateImageStoreBackupStorage, acceptHostKey"),
@@ -132,15 +142,16 @@ fn an_invalid_body_is_described_without_quoting_it() {
         (&long, "$.userTags[1]: expected a string of at most 255 characters"),
         (&deep, "the body is not JSON: nested deeper than 127 levels at line 1 column 128"),
     ] {
-        assert_eq!(StoreAction::parse_action(body.as_bytes()).unwrap_err().to_string(), expected);
+        assert_eq!(image_store_action(body.as_bytes()).unwrap_err().to_string(), expected);
     }
-    let invalid = StoreAction::parse_action(b"{\"params\": {\"a\": \"\xff\"}}").unwrap_err();
+    let invalid = image_store_action(b"{\"params\": {\"a\": \"\xff\"}}").unwrap_err();
     assert!(matches!(invalid, InvalidBody::NotJson { .. }), "{invalid}");
 }
 
 #[test]
 fn an_add_has_defaults_and_ignores_unknown_fields() {
-    let request = add(json!({"importImages": true, "tagUuids": [], "type": "x"})).unwrap();
+    let request = add(json!({"importImages": false, "tagUuids": [], "rootPath": "x"})).unwrap();
+    assert!(request.without_effect.is_empty());
     assert_eq!(
         (request.uuid, request.name.as_str(), request.description.as_str()),
         (None, "images", "")
@@ -218,4 +229,165 @@ fn each_rule_of_an_add_names_its_field() {
         parse_add_store(b"{}", &roots()).unwrap_err().to_string(),
         "$.params: expected a JSON object"
     );
+}
+
+#[test]
+fn the_documented_reconnect_holds_nothing_but_a_reconnect() {
+    for params in [
+        json!({}),
+        json!({"uuid": "8a2f", "systemTags": [], "userTags": ["a"], "force": false}),
+        json!({"name": null}),
+    ] {
+        let body = json!({"params": params, "sessionId": "x", "timeout": 7}).to_string();
+        assert!(image_store_action(body.as_bytes()).is_ok(), "{body}");
+    }
+    for params in [
+        json!({"name": "hunter2"}),
+        json!({"uuid": "8a2f", "password": "hunter2"}),
+        json!({"hunter2": false}),
+    ] {
+        let body = json!({ "params": params }).to_string();
+        let message = image_store_action(body.as_bytes()).unwrap_err().to_string();
+        let expected = "$.params: expected only uuid, force, systemTags and userTags; send a change \
+                        of the store as updateImageStoreBackupStorage";
+        assert_eq!(message, expected);
+    }
+    // The form of ZStack's SDK has more fields than are documented.
+    let body = json!({"reconnectImageStoreBackupStorage": {"requestIp": "192.0.2.9"}}).to_string();
+    assert!(image_store_action(body.as_bytes()).is_ok());
+}
+
+#[test]
+fn any_backup_storage_is_reconnected_renamed_enabled_and_disabled() {
+    let body = json!({"reconnectBackupStorage": {"uuid": "8a2f"}, "userTags": ["u"]});
+    match storage_action(&body).unwrap() {
+        StoreAction::Reconnect { tags, force: false } => assert_eq!(tags.user_tags(), ["u"]),
+        other => panic!("{other:?}"),
+    }
+    let body = json!({"updateBackupStorage": {"name": "n", "description": "", "url": "/a"}});
+    match storage_action(&body).unwrap() {
+        StoreAction::Update(update) => {
+            assert_eq!(update.changed_fields(), ["name", "description"]);
+            assert_eq!(update.given_url.as_deref(), Some("/a"));
+            assert!(!update.changes_login());
+        }
+        other => panic!("{other:?}"),
+    }
+    for (event, expected) in [
+        ("enable", State::Enabled),
+        ("Disable", State::Disabled),
+        ("ENABLE", State::Enabled),
+        ("disable", State::Disabled),
+    ] {
+        let body = json!({"changeBackupStorageState": {"stateEvent": event, "uuid": "8a2f"}});
+        match storage_action(&body).unwrap() {
+            StoreAction::ChangeState(state) => assert_eq!(state, expected, "{event}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_invalid_action_on_any_backup_storage_says_where_and_what_is_expected() {
+    let event = "$.changeBackupStorageState.stateEvent: expected enable or disable";
+    for (body, expected) in [
+        (json!({"changeBackupStorageState": {}}), event),
+        (json!({"changeBackupStorageState": null}), event),
+        (json!({"changeBackupStorageState": {"stateEvent": "hunter2"}}), event),
+        (json!({"changeBackupStorageState": {"stateEvent": ["enable"]}}), event),
+        (json!({"changeBackupStorageState": {"stateEvent": ""}}), event),
+        (
+            json!({"updateBackupStorage": {}}),
+            "$.updateBackupStorage: expected at least one of the keys name and description",
+        ),
+        (
+            json!({"updateBackupStorage": {"url": "/a"}}),
+            "$.updateBackupStorage: expected at least one of the keys name and description",
+        ),
+        (
+            json!({"updateBackupStorage": {"name": "a", "password": "hunter2"}}),
+            "$.updateBackupStorage.password: expected no value here: \
+             updateImageStoreBackupStorage changes the login of a store",
+        ),
+        (
+            json!({"params": {}}),
+            "the body has no action; expected one of reconnectBackupStorage, \
+             updateBackupStorage, changeBackupStorageState",
+        ),
+        (
+            json!({"reconnectBackupStorage": {}, "changeBackupStorageState": {}}),
+            "the body has several actions: reconnectBackupStorage and changeBackupStorageState",
+        ),
+        (
+            json!({"updateBackupStorage": {}, "exportImageFromBackupStorage": {}}),
+            "the body has several actions: updateBackupStorage and exportImageFromBackupStorage",
+        ),
+    ] {
+        assert_eq!(storage_action(&body).unwrap_err().to_string(), expected, "{body}");
+    }
+}
+
+#[test]
+fn an_action_that_is_not_supported_is_recognized_on_its_own_path() {
+    let call = |action: StoreAction| match action {
+        StoreAction::Unsupported(call) => call,
+        other => panic!("{other:?}"),
+    };
+    let body = br#"{"reclaimSpaceFromImageStore":{}}"#;
+    assert_eq!(call(image_store_action(body).unwrap()), UnsupportedCall::ReclaimSpace);
+    for (key, expected) in [
+        ("exportImageFromBackupStorage", UnsupportedCall::ExportImage),
+        ("recoveryImageFromImageStoreBackupStorage", UnsupportedCall::RecoverImage),
+    ] {
+        assert_eq!(call(storage_action(&json!({ key: {"imageUuid": "a"} })).unwrap()), expected);
+        let elsewhere = image_store_action(json!({ key: {} }).to_string().as_bytes());
+        assert!(matches!(elsewhere, Err(InvalidBody::NoAction(_))));
+    }
+}
+
+#[test]
+fn an_attachment_has_an_empty_body_in_every_form_that_clients_send() {
+    for body in [
+        "",
+        " ",
+        "null",
+        "{}",
+        r#"{"params":{}}"#,
+        r#"{"params":null}"#,
+        r#"{"params":{"systemTags":["a"]},"userTags":[]}"#,
+    ] {
+        assert_eq!(parse_attachment(body.as_bytes()), Ok(()), "{body}");
+    }
+    for body in ["[]", "7", "{", r#"{"params":"hunter2"}"#, r#"{"systemTags":"hunter2"}"#] {
+        let error = parse_attachment(body.as_bytes()).unwrap_err().to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn an_add_takes_numbers_and_flags_as_texts_and_no_other_type() {
+    let request = add(json!({
+        "type": "ImageStoreBackupStorage", "sshPort": "2222", "importImages": "true",
+        "tagUuids": ["8a2f"], "takeOver": "False",
+    }))
+    .unwrap();
+    assert_eq!(request.address.port.get(), 2222);
+    assert_eq!(request.without_effect, ["importImages", "tagUuids"]);
+    assert!(!request.take_over);
+    assert_eq!(add(json!({"sshPort": 1.0})).unwrap().address.port.get(), 1);
+    assert!(add(json!({"type": null, "tagUuids": null})).unwrap().without_effect.is_empty());
+    for (change, expected) in [
+        (json!({"type": "SftpBackupStorage"}), "$.params.type: expected ImageStoreBackupStorage"),
+        (json!({"type": ""}), "$.params.type: expected ImageStoreBackupStorage"),
+        (json!({"type": 7}), "$.params.type: expected ImageStoreBackupStorage"),
+        (json!({"importImages": "hunter2"}), "$.params.importImages: expected true or false"),
+        (json!({"sshPort": 1.2}), "$.params.sshPort: expected an integer from 1 to 65535"),
+        (json!({"sshPort": "hunter2"}), "$.params.sshPort: expected an integer from 1 to 65535"),
+        (
+            json!({"tagUuids": [7]}),
+            "$.params.tagUuids[0]: expected a string of at most 255 characters",
+        ),
+    ] {
+        assert_eq!(add(change).unwrap_err(), expected);
+    }
 }

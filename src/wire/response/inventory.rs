@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::common::Timestamp;
 use crate::model::Inventory;
+use crate::wire::request::STORAGE_TYPE;
 
 /// The body of an inventory. All of its 15 documented fields are always present.
 #[derive(Debug, Serialize)]
@@ -39,7 +40,7 @@ impl<'a> InventoryBody<'a> {
             description: &inventory.description,
             total_capacity: inventory.capacity.map_or(0, |capacity| capacity.total()),
             available_capacity: inventory.capacity.map_or(0, |capacity| capacity.available()),
-            kind: "ImageStoreBackupStorage",
+            kind: STORAGE_TYPE,
             state: inventory.state.as_str(),
             status: inventory.status.as_str(),
             create_date: zstack_date(inventory.created),

@@ -37,6 +37,7 @@ mod outside_text;
 mod own_limits;
 mod ownership;
 mod permissions;
+mod placement;
 mod proofs;
 mod queues;
 mod random_kills;

@@ -40,7 +40,7 @@ async fn a_bad_body_is_400_and_says_where_and_what_is_expected() {
     for (body, details) in [
         ("", "the body has no action; expected one of reconnectImageStoreBackupStorage, params"),
         ("{}", "the body has no action"),
-        (r#"{"reclaimSpaceFromImageStore":{"password":"hunter2"}}"#, "the body has no action"),
+        (r#"{"reconnectBackupStorage":{"password":"hunter2"}}"#, "the body has no action"),
         ("hunter2", "the body is not JSON: expected value at line 1 column 1"),
         (r#"{"params":{"#, "the body is not JSON: EOF while parsing"),
         (r#"["hunter2"]"#, "$: expected a JSON object"),

@@ -5,6 +5,7 @@ mod agent;
 mod api;
 mod cross_site;
 mod denials;
+mod golden;
 mod health;
 mod input;
 mod liberal;

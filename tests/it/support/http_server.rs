@@ -484,6 +484,10 @@ impl TestServer {
         with_timeout(UnixStream::connect(&self.socket)).await.unwrap()
     }
 
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        self.address
+    }
+
     /// Sends one request on a new connection.
     pub(crate) async fn ask(&self, request: HttpRequest<'_>) -> HttpResponse {
         exchange(self.connect().await, &request.bytes()).await

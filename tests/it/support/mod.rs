@@ -9,6 +9,7 @@ pub(crate) mod faulty_http_server;
 pub(crate) mod filesystems;
 pub(crate) mod fixtures;
 pub(crate) mod fuse;
+pub(crate) mod golden_request;
 pub(crate) mod health;
 pub(crate) mod http_server;
 pub(crate) mod ledger_snapshot;

@@ -1,0 +1,226 @@
+//! The calls of ZStack's SDKs beside the reconnect, as they are sent.
+
+use imagestore_agent::model::{PlacementChange, State};
+use serde_json::json;
+
+use crate::support::golden_request::{GoldenRequest, RECORDED_ZONE};
+use crate::support::http_server::*;
+
+fn golden(name: &str) -> GoldenRequest {
+    GoldenRequest::read(name, OPERATOR).of_store(&GOOD.to_string())
+}
+
+#[tokio::test]
+async fn both_sdks_enable_disable_attach_and_detach() {
+    let server = TestServer::start();
+    let zone = RECORDED_ZONE.parse().unwrap();
+    for (name, expected) in [
+        ("java-disable", PlacementChange::State(State::Disabled)),
+        ("go-disable", PlacementChange::State(State::Disabled)),
+        ("java-attach-zone", PlacementChange::AttachZone(zone)),
+        ("go-attach", PlacementChange::AttachZone(zone)),
+        ("java-detach-zone", PlacementChange::DetachZone(zone)),
+    ] {
+        let answer = golden(name).send_to(server.address()).await;
+        assert_eq!(answer.status, 200, "{name}: {answer:?}");
+        assert_eq!(answer.body["inventory"]["uuid"], GOOD.to_string(), "{name}");
+        assert_eq!(server.stores.placed().last(), Some(&expected), "{name}");
+    }
+    let enabled = golden("java-disable").replacing("disable", "Enable");
+    assert_eq!(enabled.send_to(server.address()).await.status, 200);
+    assert_eq!(server.stores.placed().last(), Some(&PlacementChange::State(State::Enabled)));
+}
+
+#[tokio::test]
+async fn the_generic_update_and_reconnect_act_on_an_image_store() {
+    let server = TestServer::start();
+    let answer = golden("java-update-generic").send_to(server.address()).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let [update] = &server.stores.updated()[..] else { panic!("no update") };
+    assert_eq!(update.name.as_deref(), Some("generic name"));
+    let answer = golden("java-reconnect-generic").send_to(server.address()).await;
+    assert_eq!((answer.status, server.stores.tags().len()), (200, 1), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_call_that_is_not_supported_says_so_by_name() {
+    let server = TestServer::start();
+    for (name, call) in [
+        ("java-quota", "setImageStoreBackupStorageQuota"),
+        ("java-trash", "getTrashOnBackupStorage"),
+        ("java-reclaim", "reclaimSpaceFromImageStore"),
+        ("go-reclaim", "reclaimSpaceFromImageStore"),
+        ("java-images", "getImagesFromImageStoreBackupStorage"),
+    ] {
+        let answer = golden(name).send_to(server.address()).await;
+        assert_eq!((answer.status, answer.error("/code")), (503, &json!("SYS.1014")), "{name}");
+        assert_eq!(
+            answer.error("/description"),
+            "The operation is not implemented or not supported yet"
+        );
+        assert_eq!(answer.error("/opaque/call"), call, "{name}");
+        let details = answer.error("/details").as_str().unwrap();
+        assert!(details.starts_with(&format!("{call} is not supported: ")), "{details}");
+        assert!(details.ends_with(answer.error("/elaboration").as_str().unwrap()), "{details}");
+        assert_eq!(answer.header("retry-after"), None, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_other_calls_about_images_are_not_supported_either() {
+    let server = TestServer::start();
+    let storage = "/zstack/v1/backup-storage";
+    let (uuid, image) = (GOOD.to_string(), "b".repeat(32));
+    for (line, body, call) in [
+        (
+            format!("PUT {storage}/{uuid}/actions"),
+            r#"{"exportImageFromBackupStorage":{"imageUuid":"x"}}"#,
+            "exportImageFromBackupStorage",
+        ),
+        (
+            format!("PUT {storage}/{uuid}/actions"),
+            r#"{"recoveryImageFromImageStoreBackupStorage":{}}"#,
+            "recoveryImageFromImageStoreBackupStorage",
+        ),
+        (
+            format!("DELETE {storage}/{uuid}/exported-images/{image}"),
+            "",
+            "deleteExportedImageFromBackupStorage",
+        ),
+        (
+            format!("PUT {storage}/{uuid}/trash/actions"),
+            r#"{"cleanUpTrashOnBackupStorage":{}}"#,
+            "cleanUpTrashOnBackupStorage",
+        ),
+        (
+            format!("POST {storage}/image-store/disaster"),
+            r#"{"params":{}}"#,
+            "addDisasterImageStoreBackupStorage",
+        ),
+        (
+            format!("PUT /zstack/v1/images/{image}/actions"),
+            r#"{"syncImageFromImageStoreBackupStorage":{}}"#,
+            "syncImageFromImageStoreBackupStorage",
+        ),
+        (
+            "GET /zstack/v1/database-backups/image-store?url=x".to_owned(),
+            "",
+            "getDatabaseBackupFromImageStore",
+        ),
+        (
+            format!("PUT /zstack/v1/database-backups/{image}/actions"),
+            r#"{"syncDatabaseBackupFromImageStoreBackupStorage":{}}"#,
+            "syncDatabaseBackupFromImageStoreBackupStorage",
+        ),
+    ] {
+        let answer = server.ask(HttpRequest::new(&line, body)).await;
+        assert_eq!((answer.status, answer.error("/code")), (503, &json!("SYS.1014")), "{line}");
+        assert_eq!(answer.error("/opaque/call"), call);
+        // Without a session, the answer does not tell which calls there are.
+        let stranger = HttpRequest { token: None, ..HttpRequest::new(&line, body) };
+        assert_eq!(server.ask(stranger).await.status, 401, "{line}");
+    }
+    // Reading needs the role that reading has, and the rest the role of a change.
+    let trash = format!("GET {storage}/trash");
+    let reader = HttpRequest { token: Some(READER), ..HttpRequest::new(&trash, "") };
+    assert_eq!(server.ask(reader).await.status, 503);
+    let line = format!("PUT {storage}/image-store/actions");
+    let body = r#"{"setImageStoreBackupStorageQuota":{}}"#;
+    let reader = HttpRequest { token: Some(READER), ..HttpRequest::new(&line, body) };
+    assert_eq!(server.ask(reader).await.status, 403);
+    // Other actions on these paths are unknown.
+    for (line, body) in [
+        (line.as_str(), r#"{"changeImageState":{}}"#),
+        (&format!("PUT /zstack/v1/images/{image}/actions"), "{}"),
+    ] {
+        let answer = server.ask(HttpRequest::new(line, body)).await;
+        assert_eq!((answer.status, answer.error("/code")), (400, &json!("SYS.1007")), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn both_sdks_add_and_delete_a_store() {
+    let server = TestServer::start();
+    for name in ["java-add", "go-add"] {
+        let add = golden(name).replacing("/var/lib/imagestore/a", "/srv/images/a");
+        let answer = add.send_to(server.address()).await;
+        assert_eq!(answer.status, 200, "{name}: {answer:?}");
+    }
+    assert_eq!(server.stores.added().len(), 2);
+    assert!(server.stores.added().iter().all(|add| add.without_effect.is_empty()));
+    for name in ["java-delete", "java-delete-again", "go-delete"] {
+        let answer = golden(name).send_to(server.address()).await;
+        // A 204 breaks the Java SDK.
+        assert_eq!((answer.status, &answer.body), (200, &json!({})), "{name}");
+    }
+    assert_eq!(server.stores.removed(), [GOOD, GOOD, GOOD]);
+}
+
+#[tokio::test]
+async fn only_the_modes_of_deletion_that_zstack_has_delete_a_store() {
+    let server = TestServer::start();
+    let line = |query: &str| format!("DELETE /zstack/v1/backup-storage/{GOOD}{query}");
+    let known = ["", "?", "?deleteMode", "?deleteMode=", "?deleteMode=enforcing", "?x=1&y"];
+    for query in known {
+        let answer = server.ask(HttpRequest::new(&line(query), "")).await;
+        assert_eq!((answer.status, answer.body), (200, json!({})), "{query}");
+    }
+    assert_eq!(server.stores.removed().len(), known.len());
+    for query in [
+        "?deleteMode=x",
+        "?deleteMode=Permissive&deleteMode=Enforcing",
+        "?a=b&deleteMode=Permissive%20",
+    ] {
+        let answer = server.ask(HttpRequest::new(&line(query), "")).await;
+        assert_eq!((answer.status, answer.error("/code")), (400, &json!("SYS.1007")), "{query}");
+    }
+    assert_eq!(server.stores.removed().len(), known.len(), "nothing more was removed");
+}
+
+#[tokio::test]
+async fn a_change_of_zones_or_state_that_fails_changes_nothing_and_says_why() {
+    let server = TestServer::start();
+    let zones =
+        |zone: &str, store: &str| format!("POST /zstack/v1/zones/{zone}/backup-storage/{store}");
+    let (good, broken, unknown) = (GOOD.to_string(), BROKEN.to_string(), "a".repeat(32));
+    let attached = server.ask(HttpRequest::new(&zones(RECORDED_ZONE, &broken), "null")).await;
+    assert_eq!((attached.status, attached.error("/code")), (503, &json!("SYS.1006")));
+    assert_eq!(attached.error("/opaque/reason"), "zone_attached");
+    assert!(attached.error("/elaboration").is_string());
+    assert_eq!(attached.header("retry-after"), None);
+    let detach = zones(RECORDED_ZONE, &broken).replace("POST", "DELETE");
+    let failed = server.ask(HttpRequest::new(&detach, "")).await;
+    assert_eq!((failed.status, failed.header("retry-after")), (503, Some("30")));
+    assert_eq!(failed.error("/opaque/reason"), "state_disk_trouble");
+    let missing = server.ask(HttpRequest::new(&zones(RECORDED_ZONE, &unknown), "{}")).await;
+    assert_eq!((missing.status, missing.error("/code")), (404, &json!("SYS.1003")));
+
+    let before = server.stores.placed().len();
+    for (line, body) in [
+        (zones("x", &good), "{}"),
+        (zones(&RECORDED_ZONE.to_uppercase(), &good), "{}"),
+        (zones(RECORDED_ZONE, "x"), "{}"),
+        (zones(RECORDED_ZONE, &good), r#"{"params":[]}"#),
+        (zones(RECORDED_ZONE, &good), "hunter2"),
+        (format!("PUT /zstack/v1/backup-storage/{good}/actions"), "{}"),
+        (
+            format!("PUT /zstack/v1/backup-storage/{good}/actions"),
+            r#"{"changeBackupStorageState":{"stateEvent":"hunter2"}}"#,
+        ),
+        (
+            format!("PUT /zstack/v1/backup-storage/{good}/actions"),
+            r#"{"changeBackupStorageState":{"stateEvent":"enable"},"updateBackupStorage":{}}"#,
+        ),
+    ] {
+        let answer = server.ask(HttpRequest::new(&line, body)).await;
+        assert_eq!((answer.status, answer.error("/code")), (400, &json!("SYS.1007")), "{line}");
+        assert!(!answer.body.to_string().contains("hunter2"));
+    }
+    let line = zones(RECORDED_ZONE, &good);
+    let reader = HttpRequest { token: Some(READER), ..HttpRequest::new(&line, "{}") };
+    assert_eq!(server.ask(reader).await.status, 403);
+    let line = format!("GET /zstack/v1/zones/{RECORDED_ZONE}/backup-storage/{good}");
+    let answer = server.ask(HttpRequest::new(&line, "")).await;
+    assert_eq!((answer.status, answer.header("allow")), (405, Some("POST,DELETE")));
+    assert_eq!(server.stores.placed().len(), before);
+}
