@@ -106,6 +106,20 @@ const V2_CHANGES: &str = "
         entry TEXT NOT NULL,
         sum BLOB NOT NULL
     ) STRICT, WITHOUT ROWID;
+
+    -- The id of a line is never reused, not even after the removal of the store with the newest.
+    CREATE TABLE numbered_history (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        store TEXT NOT NULL REFERENCES stores ON DELETE CASCADE,
+        at INTEGER NOT NULL,
+        entry TEXT NOT NULL,
+        sum BLOB NOT NULL
+    ) STRICT;
+    INSERT INTO numbered_history (id, store, at, entry, sum)
+        SELECT id, store, at, entry, sum FROM history ORDER BY id;
+    DROP TABLE history;
+    ALTER TABLE numbered_history RENAME TO history;
+    CREATE INDEX history_of_store ON history (store, id);
 ";
 
 /// Returns the version after the last migration.

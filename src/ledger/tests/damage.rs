@@ -212,7 +212,8 @@ async fn changes_that_were_rolled_back_or_cascaded_are_counted_as_they_ended() {
     }
 }
 
-/// A later format must not add a table that nobody counts.
+/// A later format must not add a table that nobody counts. SQLite keeps the
+/// last id of a table in a table of its own, and takes the newest row into account if it is lost.
 #[tokio::test]
 async fn every_table_is_counted() {
     let place = filled().await;
@@ -221,7 +222,7 @@ async fn every_table_is_counted() {
         sqlite.query_row("SELECT tables FROM contents", [], |row| row.get(0)).unwrap();
     let counted = text.split(' ').map(|entry| entry.split_once('=').unwrap().0.to_owned());
     let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'contents'
-                  ORDER BY name";
+                  AND name <> 'sqlite_sequence' ORDER BY name";
     let tables =
         tables::query_map(&sqlite, tables, [], |row| Ok(row.get::<_, String>(0)?)).unwrap();
     assert_eq!(counted.collect::<Vec<_>>(), tables);

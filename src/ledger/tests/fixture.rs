@@ -159,6 +159,9 @@ async fn a_ledger_of_format_1_keeps_every_row_through_its_migration() {
     facts.insert("written_by".to_owned(), text(env!("CARGO_PKG_VERSION")));
     let (migrated_facts, mut migrated) = facts_and_rows(&place);
     assert_eq!(migrated.remove("rejections"), Some(Vec::new()));
+    // The next line gets an id that no line had.
+    let newest = stored["history"].iter().map(|line| line[0].clone()).next_back().unwrap();
+    assert_eq!(migrated.remove("sqlite_sequence"), Some(vec![vec![text("history"), newest]]));
     assert_eq!((migrated_facts, migrated), (facts, stored));
     // From now on a missing row is noticed.
     let sqlite = Connection::open(place.ledger()).unwrap();

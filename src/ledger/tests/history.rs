@@ -66,3 +66,33 @@ async fn history_is_bounded_by_age_but_a_clock_that_jumps_ahead_takes_little() {
     assert!(kept(&opened, 1).await.len() >= 2000);
     opened.writer.close_ledger().await;
 }
+
+/// The ids of all lines, oldest first.
+fn line_ids(place: &TestStateDir) -> Vec<i64> {
+    let sqlite = rusqlite::Connection::open(place.ledger()).unwrap();
+    let mut ids = sqlite.prepare("SELECT id FROM history ORDER BY id").unwrap();
+    ids.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
+#[tokio::test]
+async fn the_id_of_a_line_is_never_reused() {
+    let place = TestStateDir::new();
+    let opened = place.open();
+    opened.ledger.commit(added(1).add_history(uuid(1), entry(NOW.0))).await.unwrap();
+    opened.ledger.commit(added(2)).await.unwrap();
+    opened.ledger.commit(lines(2, NOW.0, 3)).await.unwrap();
+    let used = line_ids(&place);
+    // The removed store has the newest line, and the daemon is restarted before the next one.
+    opened.ledger.commit(LedgerChange::new().remove_store(uuid(2))).await.unwrap();
+    opened.writer.close_ledger().await;
+    let opened = place.open();
+    opened.ledger.commit(lines(1, NOW.0, 1)).await.unwrap();
+    let newest = *line_ids(&place).last().unwrap();
+    assert!(newest > *used.last().unwrap(), "{newest} after {used:?}");
+    // The last line of all.
+    opened.ledger.commit(LedgerChange::new().remove_store(uuid(1))).await.unwrap();
+    assert!(line_ids(&place).is_empty());
+    opened.ledger.commit(added(1).add_history(uuid(1), entry(NOW.0))).await.unwrap();
+    assert!(line_ids(&place)[0] > newest);
+    opened.writer.close_ledger().await;
+}
