@@ -32,7 +32,7 @@ use super::process::ExitStatus;
 use super::reload::Reload;
 use super::startup::PreparedDaemon;
 use super::tasks::{HttpDependencies, LAST_DELIVERY_TIMEOUT, TaskResult, TaskStarter};
-use crate::agent::DaemonContext;
+use crate::agent::{DaemonContext, TrialLogins};
 use crate::http::TokenTable;
 use crate::ledger::{LedgerWriter, OpenedLedger, StateDir};
 use crate::management::CallbackClient;
@@ -127,7 +127,9 @@ impl PreparedDaemon {
             random,
             ..
         } = self;
-        let OpenedLedger { ledger, writer, stores, .. } = opened;
+        let OpenedLedger { ledger, writer, stores, trial_rejections, login_digest_key, .. } =
+            opened;
+        let trial_logins = TrialLogins::new(login_digest_key, trial_rejections, clock.now());
         let (stop_tasks, stop_notifier) = (CancellationToken::new(), CancellationToken::new());
         let (stop, tasks) = (stop_tasks.clone(), JoinSet::new());
         let daemon = Arc::new(DaemonContext { node, ledger, clock, random });
@@ -137,7 +139,7 @@ impl PreparedDaemon {
             .clone()
             .map(|client| starter.start_notifier(client, stop_notifier.clone()))
             .unzip();
-        let registry = starter.start_agent(stores, notifier_handle.clone());
+        let registry = starter.start_agent(stores, trial_logins, notifier_handle.clone());
         let state_disk = starter.start_state_disk_watch();
         starter.start_thread_keeper();
         let conditions = starter.daemon_conditions(notifier_handle.as_ref(), &state_disk);

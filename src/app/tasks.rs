@@ -93,6 +93,7 @@ impl TaskStarter {
     pub(super) fn start_agent(
         &mut self,
         stores: Vec<LoadedStore>,
+        trial_logins: TrialLogins,
         notifier: Option<NotifierHandle>,
     ) -> Registry {
         let settings = &self.settings;
@@ -100,7 +101,7 @@ impl TaskStarter {
             daemon: Arc::clone(&self.daemon),
             prober: new_prober(settings, self.daemon.node),
             verifier: Verifier::new(&settings.ssh),
-            trial_logins: TrialLogins::default(),
+            trial_logins,
             policy: new_policy(settings),
             probe_timeout: settings.monitor.probe_deadline,
             attempt_timeout: settings.monitor.attempt_deadline,

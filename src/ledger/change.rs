@@ -1,8 +1,10 @@
 //! Changes to the ledger. The operations of one change commit together or not at all.
 
+use crate::common::Timestamp;
 use crate::lifecycle::{DurableRecord, HistoryEntry};
 use crate::model::{
-    LoginRejections, Notice, Position, ProcessId, SshCredentials, Store, StoreUuid,
+    LoginDigest, LoginRejections, Notice, Position, ProcessId, SshCredentials, Store, StoreUuid,
+    TrialRejections,
 };
 
 /// Operations that commit together. Each method appends one operation. An empty change need not be
@@ -14,18 +16,30 @@ pub struct LedgerChange(Vec<Operation>);
 /// One operation on the ledger.
 #[derive(Debug)]
 pub(super) enum Operation {
-    AddStore { store: Box<Store>, credentials: SshCredentials, durable: Box<DurableRecord> },
+    AddStore {
+        store: Box<Store>,
+        credentials: SshCredentials,
+        durable: Box<DurableRecord>,
+    },
     SaveStore(Box<Store>),
     ReplaceSecrets(StoreUuid, SshCredentials),
     SaveRecord(StoreUuid, Box<DurableRecord>),
     RemoveStore(StoreUuid),
     Enqueue(Box<Notice>),
     Acknowledge(StoreUuid, Position),
-    Coalesce { through: Position, into: Box<Notice> },
+    Coalesce {
+        through: Position,
+        into: Box<Notice>,
+    },
     AddHistory(StoreUuid, Box<HistoryEntry>),
     SaveStuckWorker(StoreUuid, ProcessId),
     ClearStuckWorker(StoreUuid),
     SaveRejections(StoreUuid, Option<Box<LoginRejections>>),
+    SaveTrialRejections {
+        digest: Box<LoginDigest>,
+        rejections: Option<Box<TrialRejections>>,
+        expired: Timestamp,
+    },
 }
 
 impl LedgerChange {
@@ -39,7 +53,7 @@ impl LedgerChange {
         self.0.is_empty()
     }
 
-    /// Returns the store of the first operation, or `None` if the change is empty.
+    /// Returns the store of the first operation, or `None` if it has none.
     pub(super) fn first_store(&self) -> Option<StoreUuid> {
         Some(match self.0.first()? {
             Operation::AddStore { store, .. } | Operation::SaveStore(store) => store.uuid,
@@ -52,6 +66,7 @@ impl LedgerChange {
             | Operation::SaveStuckWorker(store, _)
             | Operation::ClearStuckWorker(store)
             | Operation::SaveRejections(store, _) => *store,
+            Operation::SaveTrialRejections { .. } => return None,
         })
     }
 
@@ -127,6 +142,18 @@ impl LedgerChange {
     /// if the store is absent.
     pub fn save_rejections(self, store: StoreUuid, rejections: Option<LoginRejections>) -> Self {
         self.with_operation(Operation::SaveRejections(store, rejections.map(Box::new)))
+    }
+
+    /// Replaces the rejections of a trial login, or removes them. Those of all trial logins whose
+    /// last rejection is before `expired` are removed too.
+    pub fn save_trial_rejections(
+        self,
+        digest: LoginDigest,
+        rejections: Option<TrialRejections>,
+        expired: Timestamp,
+    ) -> Self {
+        let (digest, rejections) = (Box::new(digest), rejections.map(Box::new));
+        self.with_operation(Operation::SaveTrialRejections { digest, rejections, expired })
     }
 
     /// Removes the record of the store's stuck worker.

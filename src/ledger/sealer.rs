@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::digest::{SHA256, digest};
+use ring::hmac;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use zeroize::Zeroizing;
 
@@ -19,6 +20,8 @@ use crate::settings::{FileError, FilePolicy, FilePurpose, read_file};
 pub(super) const MASTER_KEY_FILE: &str = "master-key";
 const KEY_LEN: usize = 32;
 const KEY_ID_LEN: usize = 8;
+/// Input of the derivation of the key for [`SecretSealer::login_digest_key`].
+const LOGIN_DIGEST_PURPOSE: &[u8] = b"imagestore-agent: digests of trial logins";
 
 /// An error of the master key file.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +49,14 @@ pub enum MasterKeyError {
 /// reports it.
 pub struct SecretSealer {
     path: PathBuf,
-    key: Result<(LessSafeKey, [u8; KEY_ID_LEN]), &'static str>,
+    key: Result<MasterKey, &'static str>,
+}
+
+/// A parsed master key, and what is derived from it.
+pub(super) struct MasterKey {
+    sealing: LessSafeKey,
+    id: [u8; KEY_ID_LEN],
+    login_digests: hmac::Key,
 }
 
 impl std::fmt::Debug for SecretSealer {
@@ -101,6 +111,16 @@ impl SecretSealer {
         })
     }
 
+    /// Returns the key for digests of trial logins. It is derived from the master key, so that a
+    /// digest that was stored means the same login after a restart. Without a usable master key it
+    /// is random, and no trial login can lead to a stored secret.
+    pub(super) fn login_digest_key(&self) -> Option<hmac::Key> {
+        match &self.key {
+            Ok(key) => Some(key.login_digests.clone()),
+            Err(_) => hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok(),
+        }
+    }
+
     /// Seals one field of a store.
     ///
     /// # Errors
@@ -111,13 +131,13 @@ impl SecretSealer {
         field: &str,
         secret: &Secret,
     ) -> Result<Vec<u8>, Fault> {
-        let (key, id) = self.usable_key()?;
+        let MasterKey { sealing, id, .. } = self.usable_key()?;
         let mut nonce = [0; NONCE_LEN];
         SystemRandom::new()
             .fill(&mut nonce)
             .map_err(|_| self.unreadable_secret("the system has no randomness"))?;
         let mut sealed = Zeroizing::new(secret.expose_secret().as_bytes().to_vec());
-        let tag = key
+        let tag = sealing
             .seal_in_place_separate_tag(
                 Nonce::assume_unique_for_key(nonce),
                 associated_data(store, field),
@@ -138,7 +158,7 @@ impl SecretSealer {
         field: &str,
         blob: &[u8],
     ) -> Result<Secret, Fault> {
-        let (key, id) = self.usable_key()?;
+        let MasterKey { sealing, id, .. } = self.usable_key()?;
         let damaged = || self.unreadable_secret("the sealed secret is damaged");
         let (blob_id, rest) = blob.split_at_checked(KEY_ID_LEN).ok_or_else(damaged)?;
         if blob_id != id {
@@ -147,18 +167,15 @@ impl SecretSealer {
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>().ok_or_else(damaged)?;
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let mut buffer = Zeroizing::new(sealed.to_vec());
-        let plain = key
+        let plain = sealing
             .open_in_place(nonce, associated_data(store, field), buffer.as_mut_slice())
             .map_err(|_| damaged())?;
         let text = std::str::from_utf8(plain).map_err(|_| damaged())?;
         Ok(Secret::new(text.to_owned()))
     }
 
-    fn usable_key(&self) -> Result<(&LessSafeKey, &[u8; KEY_ID_LEN]), Fault> {
-        match &self.key {
-            Ok((key, id)) => Ok((key, id)),
-            Err(why) => Err(self.unreadable_secret(why)),
-        }
+    fn usable_key(&self) -> Result<&MasterKey, Fault> {
+        self.key.as_ref().map_err(|why| self.unreadable_secret(why))
     }
 
     fn unreadable_secret(&self, why: &str) -> Fault {
@@ -201,7 +218,7 @@ fn generate_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterKeyError> {
 }
 
 /// Parses a key: 32 raw bytes, or their base64 on one line.
-pub(super) fn parse_key(bytes: &[u8]) -> Result<(LessSafeKey, [u8; KEY_ID_LEN]), &'static str> {
+pub(super) fn parse_key(bytes: &[u8]) -> Result<MasterKey, &'static str> {
     let decoded;
     let raw = if bytes.len() == KEY_LEN {
         bytes
@@ -219,5 +236,7 @@ pub(super) fn parse_key(bytes: &[u8]) -> Result<(LessSafeKey, [u8; KEY_ID_LEN]),
     for (to, from) in id.iter_mut().zip(digest(&SHA256, raw).as_ref()) {
         *to = *from;
     }
-    Ok((LessSafeKey::new(key), id))
+    let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, raw), LOGIN_DIGEST_PURPOSE);
+    let login_digests = hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref());
+    Ok(MasterKey { sealing: LessSafeKey::new(key), id, login_digests })
 }

@@ -204,6 +204,10 @@ fn apply_operation(
         Operation::SaveRejections(store, rejections) => {
             rejections::save_rejections(connection, *store, rejections.as_deref())
         }
+        Operation::SaveTrialRejections { digest, rejections, expired } => {
+            let rejections = rejections.as_deref();
+            rejections::save_trial_rejections(connection, **digest, rejections, *expired)
+        }
         Operation::ClearStuckWorker(store) => stores::set_stuck_worker(connection, *store, None),
     }
 }

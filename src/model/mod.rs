@@ -30,7 +30,7 @@ pub use filesystem::{
 pub use host_identity::{HostEvidence, HostIdentity, Obstacle, RemoteMarker, UnverifiedHost};
 pub use id::{AttemptId, InvalidUuid, MarkerId, NodeId, ProcessId, StoreUuid, ZoneUuid};
 pub use image_dir::{ImageDir, InvalidImageDir};
-pub use login_rejections::LoginRejections;
+pub use login_rejections::{LoginDigest, LoginRejections, TrialRejections};
 pub use notice::{Epoch, Notice, NoticeKind, Position, Seq};
 pub use reason::{Check, Reason};
 pub use role::Role;

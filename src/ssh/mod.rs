@@ -33,7 +33,7 @@ pub use deadline::LoginDeadline;
 pub use host::MarkerLocation;
 pub use limit::LoginClass;
 pub use phase::PhaseDurations;
-pub use prepared::PreparedLogin;
+pub use prepared::{LoginServer, PreparedLogin};
 #[cfg(test)]
 pub(crate) use session::host_key::HostKeyCheck;
 pub use verifier::{EvidenceScope, LoginRequest, VerifiedLogin, Verifier};

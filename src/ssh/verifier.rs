@@ -25,10 +25,11 @@ use super::host::local_keys::LocalHostKeys;
 use super::host::{LocalHost, MarkerLocation, verify_same_host};
 use super::limit::{LoginClass, LoginEnd, LoginLimiter};
 use super::phase::{LoginPhase, PhaseDurations, limit_phase, time_phase};
-use super::prepared::{PreparedLogin, ReadyLogin};
+use super::prepared::{LoginServer, PreparedLogin, ReadyLogin};
 use super::session::algorithms::SshAlgorithms;
 use super::session::disconnect::PendingDisconnects;
 use super::session::host_key::HostKeyCheck;
+use super::session::resolve::ResolvedServer;
 use super::session::{SshSession, connect_with_expected_key};
 use super::session::{dial, resolve};
 
@@ -159,10 +160,15 @@ impl Verifier {
             limit_phase(LoginPhase::Resolve, limit, resolving)
         );
         // An unusable key needs no server to be rejected.
-        let (key, (addresses, resolve)) = (key?, resolved?);
+        let (key, (ResolvedServer { addresses, is_this_host }, resolve)) = (key?, resolved?);
+        let first = addresses.first().map(|address| address.ip().to_canonical());
+        let server = LoginServer {
+            other_host: first.filter(|_| !is_this_host),
+            port: login.address.port.get(),
+        };
         let permit =
             login_limiter.acquire(&addresses, class, &login.username, deadline.at()).await?;
-        Ok(ReadyLogin { key, addresses, resolve, permit })
+        Ok(ReadyLogin { key, server, addresses, resolve, permit })
     }
 
     /// Logs in and returns the evidence of the server. Ends by `deadline`. The disconnect is sent
@@ -212,7 +218,7 @@ impl Verifier {
         ready: ReadyLogin,
         deadline: LoginDeadline,
     ) -> Result<VerifiedLogin, Fault> {
-        let ReadyLogin { key, addresses, resolve, permit } = ready;
+        let ReadyLogin { key, addresses, resolve, permit, .. } = ready;
         let waited = deadline.waited(Instant::now(), resolve);
         let limit = |own| deadline.limit_phase(own, Instant::now(), waited);
         let (mut session, reached) = match self.connect(login, &addresses, limit).await {

@@ -18,7 +18,7 @@ use crate::model::{Fault, LoginRejections};
 /// one.
 const MAX_REJECTIONS: usize = 3;
 /// Time for which a rejection counts. 15 min is the default `fail_interval` of `faillock.conf(5)`.
-const REJECTION_WINDOW: Duration = Duration::from_secs(15 * 60);
+pub(super) const REJECTION_WINDOW: Duration = Duration::from_secs(15 * 60);
 
 /// The rejections of logins as one user with one set of secrets.
 #[derive(Debug, Default)]

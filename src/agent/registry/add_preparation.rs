@@ -33,7 +33,8 @@ impl AddWorkers {
 /// All that an add needs of the daemon. Dropping it releases everything.
 #[derive(Debug)]
 pub(super) struct PreparedAdd {
-    trial: TrialPermit,
+    /// `None` if the login cannot reach a server.
+    trial: Option<TrialPermit>,
     /// The login, or the cached rejection that prevents it.
     login: Result<PreparedLogin, Fault>,
     pub(super) worker: PreparedWorker,
@@ -52,11 +53,14 @@ pub(super) async fn prepare_add(
     let deadline = LoginDeadline::for_attempt(context.attempt_timeout);
     check_thread(deadline.at()).await?;
     let login = new_login(request);
-    let mut trial = context.trial_logins.acquire(&login, request.force, deadline.at()).await?;
-    let login = match trial.cached_rejection(Instant::now()) {
-        Some(rejection) => Err(rejection),
-        None => Ok(context.verifier.prepare_login(login, LoginClass::Trial, deadline).await?),
-    };
+    let prepared =
+        context.verifier.prepare_login(login.clone(), LoginClass::Trial, deadline).await?;
+    let server = prepared.server();
+    let trials = &context.trial_logins;
+    let mut trial = trials.acquire(server, &login, request.force, deadline.at()).await?;
+    let rejection = trial.as_mut().and_then(|trial| trial.cached_rejection(Instant::now()));
+    // A rejection releases the permit of the login.
+    let login = rejection.map_or(Ok(prepared), Err);
     if workers.probe.is_stuck().await {
         return Ok(PreparedAdd { trial, login, worker: PreparedWorker::default() });
     }
@@ -90,7 +94,9 @@ impl PreparedAdd {
         // Boxed, because each of the futures around it holds a copy of it on the stack of a thread.
         let logging_in = Box::pin(async move {
             let outcome = context.verifier.verify(login?, deadline).await;
-            trial.record_outcome(outcome.as_ref().err(), Instant::now());
+            if let Some(trial) = &mut trial {
+                trial.record_outcome(context, outcome.as_ref().err()).await;
+            }
             outcome
         });
         (worker, logging_in)

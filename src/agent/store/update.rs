@@ -86,23 +86,33 @@ pub(crate) async fn verify_update(
         evidence,
     };
     let force = verified_update.update.force;
-    // Boxed, because each of the futures around it holds a copy of it on the stack of a thread.
-    let verify = Box::pin(async {
-        let trial = LoginClass::Trial;
-        let prepared = context.verifier.prepare_login(login.clone(), trial, preparation).await?;
-        // The waits before this do not count.
-        let deadline = LoginDeadline::for_attempt(context.attempt_timeout);
-        context.verifier.verify(prepared, deadline).await
-    });
     let until = preparation.at();
     let is_current_login = uses_stored && login.username == store.username && !moves;
+    // Boxed, because each of the futures around it holds a copy of it on the stack of a thread.
+    let verify = Box::pin(async {
+        let class = LoginClass::Trial;
+        let prepared = context.verifier.prepare_login(login.clone(), class, preparation).await?;
+        // The rejections of the present login count for the store.
+        let server = prepared.server().filter(|_| !is_current_login);
+        let mut trial = context.trial_logins.acquire(server, &login, force, until).await?;
+        let rejection = trial.as_mut().and_then(|trial| trial.cached_rejection(Instant::now()));
+        if let Some(rejection) = rejection {
+            return Err(rejection);
+        }
+        // The waits before this do not count.
+        let deadline = LoginDeadline::for_attempt(context.attempt_timeout);
+        let outcome = context.verifier.verify(prepared, deadline).await;
+        if let Some(trial) = &mut trial {
+            trial.record_outcome(context, outcome.as_ref().err()).await;
+        }
+        outcome
+    });
     let verified = if is_current_login {
         logins
             .run_preemptible(until, login_with_current(context, store, logins, force, verify))
             .await
     } else {
-        let logging_in = logins.run_preemptible(until, verify);
-        context.trial_logins.log_in(&login, force, until, logging_in).await
+        logins.run_preemptible(until, verify).await
     };
     let verified = verified.map_err(|fault| match fault.reason() {
         Reason::HostKeyChanged if moves && uses_stored => fault.with_remedy(OTHER_SERVER_REMEDY),

@@ -107,6 +107,14 @@ const V2_CHANGES: &str = "
         sum BLOB NOT NULL
     ) STRICT, WITHOUT ROWID;
 
+    -- The same of trial logins, which have no store. The digest is keyed, and nothing is plain.
+    CREATE TABLE trial_rejections (
+        digest TEXT PRIMARY KEY,
+        at INTEGER NOT NULL,
+        entry TEXT NOT NULL,
+        sum BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
     -- The id of a line is never reused, not even after the removal of the store with the newest.
     CREATE TABLE numbered_history (
         id INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ring::hmac;
 use rusqlite::{Connection, OpenFlags};
 
 use super::database::LedgerDatabase;
@@ -15,11 +16,12 @@ use super::place::LedgerPlace;
 use super::tables::RowError;
 use super::tables::contents;
 use super::tables::meta;
+use super::tables::rejections::load_trial_rejections;
 use super::tables::stores;
 use super::tables::stores::LoadedStore;
 use super::{Ledger, LedgerWriter, MasterKeyError, SecretSealer, StateDir, durable_file, writer};
 use crate::common::{ErrorChain, Timestamp};
-use crate::model::{Epoch, Position};
+use crate::model::{Epoch, LoginDigest, Position, TrialRejections};
 use crate::settings;
 use integrity::{Integrity, check_integrity, sibling_path};
 use migrations::Migration;
@@ -39,6 +41,10 @@ pub struct OpenedLedger {
     pub writer: LedgerWriter,
     /// The stores in the ledger.
     pub stores: Vec<LoadedStore>,
+    /// The recent trial logins that a server has rejected.
+    pub trial_rejections: Vec<(LoginDigest, TrialRejections)>,
+    /// The key of their digests.
+    pub login_digest_key: hmac::Key,
     /// The epoch of this run, already committed.
     pub epoch: Epoch,
 }
@@ -145,6 +151,9 @@ pub(super) fn open_with_migrations(
     let epoch = next_epoch.map_err(&to_open_error)?;
     let sealed_before = stores::has_secrets(database.reader()).map_err(sqlite_error)?;
     let sealer = SecretSealer::load_key(state, credentials, sealed_before)?;
+    let no_randomness = || unusable(io::Error::other("the system has no randomness"));
+    let login_digest_key = sealer.login_digest_key().ok_or_else(no_randomness)?;
+    let trial_rejections = load_trial_rejections(database.reader()).map_err(&to_open_error)?;
     let mut stores = stores::load_stores(database.reader()).map_err(to_open_error)?;
     for store in &mut stores {
         store.durable.position = Position::start_of(epoch);
@@ -158,7 +167,7 @@ pub(super) fn open_with_migrations(
     ])
     .map_err(unusable)?;
     let (ledger, writer) = writer::start_writer(database, sealer, place).map_err(unusable)?;
-    Ok(OpenedLedger { ledger, writer, stores, epoch })
+    Ok(OpenedLedger { ledger, writer, stores, trial_rejections, login_digest_key, epoch })
 }
 
 /// Creates an empty ledger under a temporary name and renames it once it is complete. An existing

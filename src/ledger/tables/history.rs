@@ -34,7 +34,7 @@ pub(crate) fn add_entry(
     let line = connection.last_insert_rowid();
     if line % PRUNE_EVERY == 0 {
         prune_by_age(connection, entry.at.0)?;
-        prune_by_number(connection, line / PRUNE_EVERY)?;
+        prune_by_number(connection)?;
     }
     Ok(())
 }
@@ -46,19 +46,30 @@ fn prune_by_age(connection: &Connection, now: i64) -> Result<(), RowError> {
     prune_entries(connection, sql, [now.saturating_sub(MAX_AGE_MS), PRUNE_BATCH])
 }
 
+/// The store after the given one in the order of uuids, and the first one after the last.
+const NEXT_STORE: &str = "SELECT coalesce((SELECT min(uuid) FROM stores WHERE uuid > ?1),
+                                          (SELECT min(uuid) FROM stores))";
+
 /// Prunes one store per run, in rotation, because the query walks all lines of the store. Together
-/// the stores exceed their bounds by at most one run's interval of lines per store.
-fn prune_by_number(connection: &Connection, run: i64) -> Result<(), RowError> {
-    let sql = "WITH turn AS (SELECT uuid FROM stores ORDER BY uuid
-                             LIMIT 1 OFFSET ?1 % (SELECT count(*) FROM stores))
-               DELETE FROM history WHERE store = (SELECT uuid FROM turn) AND id <=
-                   (SELECT id FROM history WHERE store = (SELECT uuid FROM turn)
+/// the stores exceed their bounds by at most one run's interval of lines per store. The ledger
+/// keeps the store of the last run, so that a run does not count the stores.
+fn prune_by_number(connection: &Connection) -> Result<(), RowError> {
+    let last = meta::last_pruned_store(connection)?.unwrap_or_default();
+    let next: Option<String> = connection.query_row(NEXT_STORE, [last], |row| row.get(0))?;
+    let Some(store) = next else { return Ok(()) };
+    meta::set_last_pruned_store(connection, &store)?;
+    let sql = "DELETE FROM history WHERE store = ?1 AND id <=
+                   (SELECT id FROM history WHERE store = ?1
                     ORDER BY id DESC LIMIT 1 OFFSET ?2) RETURNING store";
-    prune_entries(connection, sql, [run, MAX_ROWS])
+    prune_entries(connection, sql, params![store, MAX_ROWS])
 }
 
 /// Deletes lines, and counts the deleted lines of each store.
-fn prune_entries(connection: &Connection, sql: &str, bounds: [i64; 2]) -> Result<(), RowError> {
+fn prune_entries(
+    connection: &Connection,
+    sql: &str,
+    bounds: impl rusqlite::Params,
+) -> Result<(), RowError> {
     let mut pruned: BTreeMap<String, u64> = BTreeMap::new();
     for store in query_map(connection, sql, bounds, |row| Ok(row.get::<_, String>(0)?))? {
         *pruned.entry(store).or_default() += 1;
@@ -86,4 +97,36 @@ pub(crate) fn newest_entries(
 
 fn entry_checksum(uuid: &str, at: i64, entry: &str) -> [u8; 8] {
     row_checksum(&[uuid.as_bytes(), &at.to_be_bytes(), entry.as_bytes()])
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus::VmStep;
+
+    use super::*;
+
+    #[test]
+    fn the_next_store_to_prune_is_found_without_a_walk_through_the_stores() {
+        let steps = [10, 10_000].map(|count| {
+            let connection = Connection::open_in_memory().unwrap();
+            let schema = "CREATE TABLE stores (uuid TEXT PRIMARY KEY) STRICT, WITHOUT ROWID";
+            connection.execute_batch(schema).unwrap();
+            for n in 0..count {
+                let uuid = format!("{n:032x}");
+                connection.execute("INSERT INTO stores VALUES (?1)", [uuid]).unwrap();
+            }
+            let mut next = connection.prepare(NEXT_STORE).unwrap();
+            let mut after = String::new();
+            // One round, and the first store again.
+            for n in (0..count).chain([0]) {
+                after = next.query_row([&after], |row| row.get(0)).unwrap();
+                assert_eq!(after, format!("{n:032x}"));
+                if n == 0 {
+                    next.reset_status(VmStep);
+                }
+            }
+            next.get_status(VmStep) / count
+        });
+        assert!(steps[1] <= steps[0], "{steps:?}");
+    }
 }

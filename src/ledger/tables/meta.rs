@@ -10,6 +10,7 @@ use crate::model::Epoch;
 const EPOCH_KEY: &str = "epoch";
 const WRITTEN_BY_KEY: &str = "written_by";
 const WRITE_PROBE_KEY: &str = "touched";
+const LAST_PRUNED_KEY: &str = "history_pruned_last";
 
 /// Writes the first epoch into a new ledger. A ledger without an epoch is therefore always damaged.
 pub(crate) fn initialize(connection: &Connection) -> rusqlite::Result<()> {
@@ -52,6 +53,20 @@ pub(crate) fn write_probe(connection: &Connection) -> Result<(), RowError> {
     let last = get_value(connection, WRITE_PROBE_KEY)?;
     put_value(connection, WRITE_PROBE_KEY, if last.as_deref() == Some("1") { "0" } else { "1" })?;
     Ok(())
+}
+
+/// Returns the store whose history was pruned last. A damaged value counts as none, because the
+/// rotation may begin anywhere.
+pub(super) fn last_pruned_store(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    match get_value(connection, LAST_PRUNED_KEY) {
+        Err(RowError::Sqlite(error)) => Err(error),
+        value => Ok(value.unwrap_or_default()),
+    }
+}
+
+/// Records the store whose history was pruned last.
+pub(super) fn set_last_pruned_store(connection: &Connection, store: &str) -> rusqlite::Result<()> {
+    put_value(connection, LAST_PRUNED_KEY, store)
 }
 
 /// Returns the number of pruned lines of a store's history.

@@ -6,7 +6,7 @@ use std::fs;
 use super::*;
 use crate::ledger::open::integrity::sibling_path;
 use crate::ledger::tables;
-use crate::model::{LoginRejections, ProcessId};
+use crate::model::{LoginDigest, LoginRejections, ProcessId, TrialRejections};
 
 /// Every file and its bytes. The lock is left out: it names the last process, and is no record.
 pub(super) fn contents(place: &TestStateDir) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -23,7 +23,8 @@ pub(super) async fn filled() -> TestStateDir {
             .enqueue(notice(n, 5, 1))
             .add_history(uuid(n), entry(NOW.0))
             .save_stuck_worker(uuid(n), ProcessId { pid: 4711, start_time: 99 })
-            .save_rejections(uuid(n), Some(rejections(1)));
+            .save_rejections(uuid(n), Some(rejections(1)))
+            .save_trial_rejections(TRIAL, Some(trial_rejections(1)), Timestamp(0));
         opened.ledger.commit(change).await.unwrap();
     }
     opened.writer.close_ledger().await;
@@ -33,6 +34,13 @@ pub(super) async fn filled() -> TestStateDir {
 fn rejections(count: i64) -> LoginRejections {
     let last = Fault::new(Reason::CredentialsRefused, "root may not log in");
     LoginRejections { rejected_at: (0..count).map(|n| Timestamp(NOW.0 + n)).collect(), last }
+}
+
+const TRIAL: LoginDigest = LoginDigest([7; 32]);
+
+fn trial_rejections(count: i64) -> TrialRejections {
+    let LoginRejections { rejected_at, last } = rejections(count);
+    TrialRejections { rejected_at, reason: last.reason() }
 }
 
 fn refusal(place: &TestStateDir) -> OpenError {
@@ -62,6 +70,8 @@ async fn a_changed_row_is_found_by_its_checksum() {
         "UPDATE outbox SET seq = seq + 1",
         "UPDATE outbox SET notice = replace(notice, 'Connecting', 'Connected')",
         "UPDATE rejections SET entry = replace(entry, 'root', 'rood')",
+        "UPDATE trial_rejections SET at = at + 1",
+        "UPDATE trial_rejections SET digest = replace(digest, '7', '8')",
         "UPDATE workers SET pid = pid + 1",
         "UPDATE workers SET start_time = start_time + 1",
         "UPDATE workers SET sum = x''",
@@ -86,6 +96,7 @@ async fn rows_that_are_missing_or_too_many_are_found_in_every_table() {
         ("workers", "DELETE FROM workers".to_owned()),
         ("workers", format!("DELETE FROM workers WHERE {of_first}")),
         ("rejections", "DELETE FROM rejections".to_owned()),
+        ("trial_rejections", "DELETE FROM trial_rejections".to_owned()),
         ("secrets", "DELETE FROM secrets".to_owned()),
         ("secrets", format!("DELETE FROM secrets WHERE {of_first}")),
         ("outbox", "DELETE FROM outbox".to_owned()),
@@ -128,6 +139,7 @@ async fn a_row_that_is_an_earlier_version_of_itself_is_found_in_every_table() {
         "secrets",
         "workers",
         "rejections",
+        "trial_rejections",
         "outbox",
         "history",
         "meta",
@@ -143,6 +155,7 @@ async fn a_row_that_is_an_earlier_version_of_itself_is_found_in_every_table() {
             .replace_secrets(uuid(1), SshCredentials::password(Secret::new("later".to_owned())))
             .save_stuck_worker(uuid(1), ProcessId { pid: 4712, start_time: 99 })
             .save_rejections(uuid(1), Some(rejections(2)))
+            .save_trial_rejections(TRIAL, Some(trial_rejections(2)), Timestamp(0))
             .coalesce(
                 Position { epoch: Epoch(5), seq: Seq(1) },
                 Notice { transition_count: 9, ..notice(1, 5, 1) },

@@ -97,7 +97,8 @@ fn exposed(credentials: &SshCredentials) -> [Option<&str>; 3] {
 
 #[tokio::test]
 async fn a_ledger_of_an_earlier_version_is_read_exactly() {
-    for (fixture, rejected) in [(V1, None), (V2, Some(rejections()))] {
+    let trials = vec![(TRIAL, trial_rejections())];
+    for (fixture, rejected, trials) in [(V1, None, Vec::new()), (V2, Some(rejections()), trials)] {
         let place = fixture.place();
         let opened = place.open();
         assert_eq!(opened.epoch, Epoch(NOW.0.unsigned_abs() + 1));
@@ -109,6 +110,7 @@ async fn a_ledger_of_an_earlier_version_is_read_exactly() {
         assert_eq!((&two.store, two.stuck_worker), (&second_store(), None));
         assert_eq!(two.durable, DurableRecord { position, ..second_standing() });
 
+        assert_eq!(opened.trial_rejections, trials);
         let ledger = &opened.ledger;
         let read = ledger.credentials(&first_store()).await.unwrap();
         assert_eq!(exposed(&read), [Some(PASSWORD), Some(PRIVATE_KEY), Some(PASSPHRASE)]);
@@ -159,6 +161,7 @@ async fn a_ledger_of_format_1_keeps_every_row_through_its_migration() {
     facts.insert("written_by".to_owned(), text(env!("CARGO_PKG_VERSION")));
     let (migrated_facts, mut migrated) = facts_and_rows(&place);
     assert_eq!(migrated.remove("rejections"), Some(Vec::new()));
+    assert_eq!(migrated.remove("trial_rejections"), Some(Vec::new()));
     // The next line gets an id that no line had.
     let newest = stored["history"].iter().map(|line| line[0].clone()).next_back().unwrap();
     assert_eq!(migrated.remove("sqlite_sequence"), Some(vec![vec![text("history"), newest]]));

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::lifecycle::{ActiveConditions, MeasuredSpace};
-use crate::model::{LoginRejections, ProcessId};
+use crate::model::{LoginDigest, LoginRejections, ProcessId, TrialRejections};
 
 /// Ninety-one days before the fixture is written: a line of history this old is pruned.
 const LONG_AGO: Timestamp = Timestamp(NOW.0 - 91 * 24 * 60 * 60 * 1000);
@@ -179,7 +179,10 @@ pub(super) async fn fill(place: &TestStateDir) {
     let mut change = LedgerChange::new()
         .save_record(one, first_standing())
         .save_stuck_worker(one, WORKER)
-        .save_rejections(one, Some(rejections()));
+        .save_rejections(one, Some(rejections()))
+        .save_trial_rejections(TRIAL, Some(trial_rejections()), LONG_AGO)
+        .save_trial_rejections(LoginDigest([7; 32]), Some(trial_rejections()), LONG_AGO)
+        .save_trial_rejections(LoginDigest([7; 32]), None, LONG_AGO);
     for seq in 1..=3 {
         change = change.enqueue(notice(1, 5, seq));
     }
@@ -216,4 +219,12 @@ pub(super) fn rejections() -> LoginRejections {
     let last = Fault::new(Reason::CredentialsRefused, "root may not log in")
         .with_detail("methods", vec!["password".to_owned()]);
     LoginRejections { rejected_at: vec![NOW, Timestamp(NOW.0 + 1)], last }
+}
+
+pub(super) const TRIAL: LoginDigest = LoginDigest([0xa5; 32]);
+
+/// Two rejected trial logins. Format 1 has none.
+pub(super) fn trial_rejections() -> TrialRejections {
+    let rejected_at = vec![NOW, Timestamp(NOW.0 + 1)];
+    TrialRejections { rejected_at, reason: Reason::ConnectionLost }
 }

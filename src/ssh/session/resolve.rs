@@ -16,8 +16,16 @@ use crate::model::{Fault, Reason, SshAddress};
 /// hundreds.
 const MAX_ADDRESSES: usize = 16;
 
-/// Returns the allowed addresses of a store's SSH server, at least one, in the order of the name
-/// service.
+/// The allowed addresses of a store's SSH server.
+#[derive(Debug)]
+pub(crate) struct ResolvedServer {
+    /// At least one address, in the order of the name service.
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// True if one of them is an address of this host.
+    pub(crate) is_this_host: bool,
+}
+
+/// Returns the allowed addresses of a store's SSH server.
 ///
 /// A lookup that timed out stays on a thread of the runtime's blocking pool until the C library
 /// gives up (`resolv.conf(5)`: timeout times attempts times servers).
@@ -30,7 +38,7 @@ pub(crate) async fn resolve_address(
     address: &SshAddress,
     allowed: &IpAllowlist,
     until: Instant,
-) -> Result<Vec<SocketAddr>, Fault> {
+) -> Result<ResolvedServer, Fault> {
     let found = look_up(address, until).await?;
     let own_addresses = host_addresses()?;
     let (permitted, rejected): (Vec<SocketAddr>, Vec<SocketAddr>) =
@@ -38,7 +46,8 @@ pub(crate) async fn resolve_address(
     if permitted.is_empty() {
         Err(not_allowed(address, &rejected, &own_addresses, allowed))
     } else {
-        Ok(permitted)
+        let is_own = |found: &SocketAddr| is_own_address(found.ip(), &own_addresses);
+        Ok(ResolvedServer { is_this_host: permitted.iter().any(is_own), addresses: permitted })
     }
 }
 
@@ -114,8 +123,12 @@ fn parse_ip(address: nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
 /// Returns true for a loopback address, an address of this host, and an address in the allowed
 /// networks. IPv4-mapped IPv6 addresses are compared as IPv4.
 fn is_allowed(ip: IpAddr, own_addresses: &[IpAddr], allowed: &IpAllowlist) -> bool {
+    is_own_address(ip, own_addresses) || allowed.contains(ip.to_canonical())
+}
+
+fn is_own_address(ip: IpAddr, own_addresses: &[IpAddr]) -> bool {
     let ip = ip.to_canonical();
-    ip.is_loopback() || own_addresses.contains(&ip) || allowed.contains(ip)
+    ip.is_loopback() || own_addresses.contains(&ip)
 }
 
 fn not_allowed(
@@ -165,6 +178,23 @@ mod tests {
             ("::", false),
         ] {
             assert_eq!(is_allowed(ip.parse().unwrap(), &own_addresses, &allowed), expected, "{ip}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_address_of_this_host_is_this_host_and_another_one_is_not() {
+        let until = Instant::now() + std::time::Duration::from_secs(60);
+        let allowed = IpAllowlist::new(&["192.0.2.0/24".parse().unwrap()]);
+        let mut names =
+            vec!["127.0.0.1".to_owned(), "127.0.0.2".to_owned(), "localhost".to_owned()];
+        names.extend(host_addresses().unwrap().iter().map(ToString::to_string));
+        for (name, expected) in
+            names.into_iter().map(|name| (name, true)).chain([("192.0.2.7".to_owned(), false)])
+        {
+            let address =
+                SshAddress { hostname: name.parse().unwrap(), port: 22.try_into().unwrap() };
+            let server = resolve_address(&address, &allowed, until).await.unwrap();
+            assert_eq!(server.is_this_host, expected, "{name}");
         }
     }
 

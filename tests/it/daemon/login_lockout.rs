@@ -294,3 +294,67 @@ async fn other_credentials_a_success_and_a_removal_lift_the_saved_restraint() {
     assert_eq!(it.saved_rejections(), 0, "a removal");
     it.restart();
 }
+
+#[tokio::test]
+async fn an_add_that_was_refused_is_not_tried_again_after_a_kill_or_under_another_name() {
+    needs_root!();
+    let (disk, sshd, user) = (
+        MountedFs::of("ext4"),
+        Builder::new().listen(std::net::Ipv4Addr::UNSPECIFIED).start(),
+        User::create(),
+    );
+    let mut agent = Agent::installed(&disk.path(), "[monitor]\ninterval = \"1h\"\n");
+    agent.start();
+    let wrong = "not the password of anybody";
+    let add = async |agent: &Agent, hostname: &str, password: &str, force: bool| {
+        let mut request = store(&disk.path(), &sshd, &user);
+        let params = request["params"].as_object_mut().unwrap();
+        for (key, value) in [("hostname", hostname), ("password", password)] {
+            params.insert(key.to_owned(), json!(value));
+        }
+        params.insert("force".to_owned(), json!(force));
+        agent.ask(Method::POST, "/image-store", Some(request)).await
+    };
+    let is_remembered = async |agent: &Agent, hostname: &str| {
+        let reply = add(agent, hostname, wrong, false).await;
+        let error = root(&reply.body);
+        assert_eq!(error["reason"], "credentials_refused", "{error}");
+        assert_eq!(error["host"], hostname, "{error}");
+        error["remembered"] == json!(true)
+    };
+    // The names and addresses of this host share the three tries.
+    assert!(!is_remembered(&agent, "127.0.0.1").await);
+    agent.kill();
+    agent.start();
+    assert!(!is_remembered(&agent, "127.0.0.2").await);
+    assert!(!is_remembered(&agent, "localhost").await);
+    for _ in 0..2 {
+        agent.kill();
+        agent.start();
+        for hostname in ["127.0.0.1", "127.0.0.3", "localhost"] {
+            assert!(is_remembered(&agent, hostname).await, "{hostname}");
+        }
+    }
+    assert_eq!(sshd.logged("Failed password"), 3);
+
+    // The ledger has a digest, and neither the secret nor the user nor the address.
+    assert!(agent.terminate().0.success());
+    let path = agent.path("state/ledger.sqlite");
+    let bytes = std::fs::read(&path).unwrap();
+    for plain in [wrong, user.name.as_str(), "127.0.0.2"] {
+        let found = bytes.windows(plain.len()).any(|part| part == plain.as_bytes());
+        assert!(!found, "{plain} is stored");
+    }
+    let rows = || {
+        let ledger = rusqlite::Connection::open(&path).unwrap();
+        let count = "SELECT count(*) FROM trial_rejections";
+        ledger.query_row(count, [], |row| row.get::<_, u32>(0)).unwrap()
+    };
+    assert_eq!(rows(), 1);
+    agent.start();
+
+    // The account is repaired: force lifts the restraint, and the success removes the row.
+    user.set_password(wrong);
+    assert_eq!(add(&agent, "127.0.0.1", wrong, true).await.status, 200);
+    assert_eq!(rows(), 0);
+}

@@ -110,7 +110,7 @@ fn context(opened: &OpenedLedger) -> Arc<AgentContext> {
             node_id: NodeId::from_u128(3),
         }),
         verifier: Verifier::new(&Settings::built_in().ssh),
-        trial_logins: TrialLogins::default(),
+        trial_logins: TrialLogins::new(opened.login_digest_key.clone(), Vec::new(), Fixed.now()),
         policy: CheckPolicy {
             probe_interval: Duration::from_secs(60),
             write_interval: None,
