@@ -35,6 +35,7 @@
 //! | 3 | [`settings`] | Reads and checks the settings. |
 //! | 2 | [`lifecycle`] | Decides the status of a store. |
 //! | 2 | [`delivery`] | Classifies the replies to notices and schedules the next delivery. |
+//! | 2 | [`query`] | Evaluates ZStack's queries over lists of records. |
 //! | 1 | [`model`] | Defines the values of the domain. |
 //! | 0 | [`common`] | Offers general tools: time, randomness, backoff, sanitized text. |
 //!
@@ -70,6 +71,7 @@ pub mod management;
 pub mod model;
 pub mod notifier;
 pub mod probe;
+pub mod query;
 pub mod settings;
 pub mod ssh;
 pub mod systemd;

@@ -217,3 +217,8 @@ pub struct Inventory {
     /// The user that logs in.
     pub username: String,
 }
+
+impl Inventory {
+    /// The type of every store of the daemon, as ZStack names it.
+    pub const TYPE: &'static str = "ImageStoreBackupStorage";
+}
