@@ -92,7 +92,7 @@ async fn measure(count: u32, sshd: &Sshd, user: &User) -> GrowthRow {
         count,
         ready: spread(ready).1,
         summary: median_of(&agent, "/imagestore/stores").await,
-        list: median_of(&agent, "/zstack/v1/backup-storage/image-store").await,
+        list: median_of(&agent, "/zstack/v1/backup-storage/image-store?limit=10000").await,
         health: median_of(&agent, &health).await,
         add: spread(adds).1,
         liveness: liveness_beside_readers(&agent).await,

@@ -129,8 +129,14 @@ struct CommandRunner {
 }
 
 impl CommandRunner {
+    /// Returns the path of the query for all stores. Without a limit, a query returns the first
+    /// thousand.
+    fn all_stores_path(&self) -> String {
+        format!("{}?limit={}", self.stores_path, u32::MAX)
+    }
+
     async fn list_stores(&self) -> Result<bool, CommandError> {
-        let reply = self.daemon.send_request(Method::GET, &self.stores_path, None).await?;
+        let reply = self.daemon.send_request(Method::GET, &self.all_stores_path(), None).await?;
         self.show_reply(&reply, |body| output::format_table(inventory_list(body)))
     }
 
@@ -176,7 +182,8 @@ impl CommandRunner {
             let reply = self.daemon.send_request(Method::PUT, &path, Some(&body)).await?;
             return self.show_inventory(&reply);
         }
-        let list_reply = self.daemon.send_request(Method::GET, &self.stores_path, None).await?;
+        let path_of_all = self.all_stores_path();
+        let list_reply = self.daemon.send_request(Method::GET, &path_of_all, None).await?;
         if !list_reply.status.is_success() {
             return self.show_inventory(&list_reply);
         }

@@ -17,7 +17,7 @@ use crate::{http, ledger, probe, ssh};
 pub type FuzzedParser = fn(&[u8]);
 
 /// The parsers and their names.
-pub const PARSERS: [(&str, FuzzedParser); 18] = [
+pub const PARSERS: [(&str, FuzzedParser); 19] = [
     ("access_file", http::fuzzing::fuzz_access_file),
     ("agent_command", messages::fuzz_agent_command),
     ("forwarded_for", http::fuzzing::fuzz_forwarded_for),
@@ -26,6 +26,7 @@ pub const PARSERS: [(&str, FuzzedParser); 18] = [
     ("master_key", ledger::fuzzing::fuzz_master_key),
     ("mountinfo", probe::fuzzing::fuzz_mountinfo),
     ("peer_text", messages::fuzz_peer_text),
+    ("query_string", http::fuzzing::fuzz_query_string),
     ("receiver_reply", messages::fuzz_receiver_reply),
     ("request_body", messages::fuzz_request_body),
     ("request_target", http::fuzzing::fuzz_request_target),

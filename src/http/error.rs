@@ -11,6 +11,7 @@ use super::auth::Role;
 use crate::agent::{AcceptError, ReconnectError, UpdateError, UpdateRefusal};
 use crate::management::{ReplyRefusal, ReplyShare, UrlError};
 use crate::model::{AttemptFailure, Fault, HostKey, Reason, StoreUuid};
+use crate::query::InvalidParameter;
 use crate::wire::{InvalidBody, UnsupportedCall};
 
 /// The error of a request.
@@ -18,6 +19,8 @@ use crate::wire::{InvalidBody, UnsupportedCall};
 pub(crate) enum ApiError {
     /// The uuid in the path is malformed.
     InvalidUuid,
+    /// A query parameter cannot be honoured.
+    InvalidParameter(InvalidParameter),
     /// The body does not contain a valid request.
     InvalidBody(InvalidBody),
     /// The body ended early, or its framing differs from its headers.
@@ -167,6 +170,7 @@ impl ApiError {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::InvalidUuid
+            | Self::InvalidParameter(_)
             | Self::InvalidBody(_)
             | Self::MalformedBody
             | Self::SecretsRequired

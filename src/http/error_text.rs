@@ -22,6 +22,12 @@ impl ApiError {
                 "the uuid in the path is not 32 lower-case hexadecimal digits",
                 "use the uuid as the inventory shows it, without dashes",
             ),
+            Self::InvalidParameter(invalid) => remediable_error(
+                "SYS.1007",
+                invalid.to_string(),
+                "correct or omit the parameter and send the request again",
+            )
+            .with_opaque("parameter", invalid.parameter()),
             Self::InvalidBody(InvalidBody::Field(field)) => remediable_error(
                 "SYS.1007",
                 field.to_string(),

@@ -4,13 +4,18 @@ use std::net::IpAddr;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
+use jiff::tz::TimeZone;
+
 use super::admission::source::TrustedProxies;
+use super::api::query_string::QueryParameters;
 use super::auth::host_allowlist::HostAllowlist;
 use super::auth::request_origin::is_cross_site;
 use super::auth::tokens::TokenTable;
 use super::middleware::target::normalize_target;
 use super::tls::parse_client_rule;
-use crate::common::{IpAllowlist, parse_lines};
+use crate::common::{IpAllowlist, Timestamp, parse_lines};
+use crate::model::{ImageDir, Inventory, SshAddress, State, Status, StoreUuid};
+use crate::query::{CapacityScope, RecordQuery, STORE_FIELDS, ZONE_FIELDS};
 
 /// Parses the target of a request, and the same bytes as its `Host` and `Origin`.
 pub fn fuzz_request_target(bytes: &[u8]) {
@@ -32,6 +37,43 @@ pub fn fuzz_request_target(bytes: &[u8]) {
         assert!(normal.path().len() <= target.path().len());
         assert_eq!(normalize_target(&normal), None);
     }
+}
+
+/// Parses the query of a request, and evaluates it.
+pub fn fuzz_query_string(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let Ok(parameters) = QueryParameters::decode(&text) else { return };
+    assert!(parameters.pairs().count() <= text.split('&').count());
+    let store = example_store();
+    if let Ok(scope) = CapacityScope::parse(parameters.pairs()) {
+        let _ = store.as_ref().is_some_and(|store| scope.covers(store));
+    }
+    if let Ok(query) = RecordQuery::parse(parameters.pairs(), &STORE_FIELDS, &TimeZone::UTC) {
+        let matching = store.iter().filter(|store| query.matches(store)).collect();
+        let page = query.page_of(matching);
+        let is_other = |store: &&Inventory| query.only_uuid().is_some_and(|id| id != store.uuid);
+        assert!(!page.iter().any(is_other));
+    }
+    if let Ok(query) = RecordQuery::parse(parameters.pairs(), &ZONE_FIELDS, &TimeZone::UTC) {
+        let _ = query.matches(&"zone".to_owned());
+    }
+}
+
+fn example_store() -> Option<Inventory> {
+    Some(Inventory {
+        uuid: StoreUuid::from_u128(1),
+        name: "Ä store, 100%".to_owned(),
+        description: String::new(),
+        image_dir: ImageDir::parse("/srv/images").ok()?,
+        capacity: None,
+        state: State::Enabled,
+        status: Status::Connected,
+        created: Timestamp(1_482_426_606_007),
+        last_op: Timestamp(-1),
+        zone_uuids: vec!["zone".to_owned()],
+        address: SshAddress { hostname: "::1".parse().ok()?, port: 22.try_into().ok()? },
+        username: "root".to_owned(),
+    })
 }
 
 /// Parses `X-Forwarded-For`, one header for each line.

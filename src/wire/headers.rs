@@ -16,3 +16,6 @@ pub const WEBHOOK_ID: &str = "webhook-id";
 pub const WEBHOOK_TIMESTAMP: &str = "webhook-timestamp";
 /// The header with the signatures of a request, one per secret.
 pub const WEBHOOK_SIGNATURE: &str = "webhook-signature";
+
+/// Asks for the classes of the objects in a response.
+pub const JSON_SCHEMA: &str = "x-json-schema";

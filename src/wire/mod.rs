@@ -24,9 +24,10 @@ pub use request::{
     parse_add_store, parse_attachment,
 };
 pub use response::{
-    CapacityBody, CapacitySummary, ConditionBody, DeliveryBody, EmptyResponse, ErrorCode,
-    ErrorResponse, FilesystemBody, HealthBody, HistoryLine, HostKeyBody, HostProofBody,
-    InitResponse, InventoriesResponse, InventoryBody, InventoryResponse, LastAttemptBody,
-    LivenessResponse, ReadinessResponse, StoreSummary, StuckWorkerBody, SummaryResponse,
+    CapacityBody, CapacityResponse, CapacitySummary, ConditionBody, CountResponse, DeliveryBody,
+    EmptyResponse, ErrorCode, ErrorResponse, FilesystemBody, HealthBody, HistoryLine, HostKeyBody,
+    HostProofBody, InitResponse, InventoryBody, InventoryResponse, LastAttemptBody, ListSchema,
+    LivenessResponse, PageResponse, PartialInventory, ReadinessResponse, ServerClass,
+    SingleStoreResponse, StoreSummary, StuckWorkerBody, SummaryResponse, TypesResponse, ZoneBody,
     zstack_date,
 };

@@ -4,6 +4,8 @@
 pub(super) mod agent_protocol;
 pub(super) mod health;
 mod operation;
+mod queries;
+pub(super) mod query_string;
 pub(super) mod response;
 pub(super) mod store_health;
 pub(super) mod stores;
@@ -15,7 +17,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::routing::{delete, get, post, put};
+use axum::routing::{get, post, put};
 use tokio_util::sync::CancellationToken;
 
 use super::auth::open_paths::{LIVENESS_PATH, READINESS_PATH};
@@ -45,10 +47,14 @@ pub(crate) fn build_router<S: StoreService>(
     agent_routes
         .route(LIVENESS_PATH, get(health::get_liveness))
         .route(READINESS_PATH, get(health::get_readiness::<S>))
-        .route(&image_stores, get(stores::list_stores::<S>).post(stores::add_store::<S>))
-        .route(&format!("{image_stores}/{{uuid}}"), get(stores::get_store::<S>))
+        .route(&format!("{base}/v1/backup-storage"), get(queries::query_stores::<S>))
+        .route(&image_stores, get(queries::query_stores::<S>).post(stores::add_store::<S>))
+        .route(&format!("{image_stores}/{{uuid}}"), get(queries::get_store::<S>))
+        .route(&format!("{base}/v1/backup-storage/types"), get(queries::get_types))
+        .route(&format!("{base}/v1/backup-storage/capacities"), get(queries::get_capacity::<S>))
+        .route(&format!("{base}/v1/zones"), get(queries::query_zones::<S>))
         .route(&format!("{image_stores}/{{uuid}}/actions"), put(stores::act_on_store::<S>))
-        .route(&any_store, delete(stores::remove_store::<S>))
+        .route(&any_store, get(queries::get_store::<S>).delete(stores::remove_store::<S>))
         .route(&format!("{any_store}/actions"), put(stores::act_on_any_store::<S>))
         .route(
             &format!("{base}/v1/zones/{{zone}}/backup-storage/{{uuid}}"),

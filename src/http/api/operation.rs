@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::response::Response;
 use tracing::info;
 
-use super::response;
+use super::response::{self, SchemaRequest};
 use crate::agent::{AddError, StoreService, StoreSnapshot};
 use crate::http::auth::Role;
 use crate::http::error::ApiError;
@@ -162,9 +162,9 @@ impl OperationResult {
     }
 
     /// Creates the response with the result.
-    pub(super) fn to_response(&self) -> Response {
+    pub(super) fn to_response(&self, schema: SchemaRequest) -> Response {
         match self {
-            Self::Store(snapshot) => response::inventory_response(snapshot),
+            Self::Store(snapshot) => response::inventory_response(snapshot, schema),
             Self::Removed => response::empty_response(),
         }
     }

@@ -1,15 +1,34 @@
 //! Creates the JSON responses.
 
+use std::convert::Infallible;
+
 use axum::body::Body;
+use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::Response;
 use serde::Serialize;
 
 use crate::agent::StoreSnapshot;
 use crate::common::write_safe_json;
 use crate::wire::{
-    EmptyResponse, ErrorCode, ErrorResponse, InventoriesResponse, InventoryResponse, ListWriter,
+    EmptyResponse, ErrorCode, ErrorResponse, InventoryResponse, ListWriter, SingleStoreResponse,
+    headers,
 };
+
+/// True if the client asks for the classes of the objects in the response. ZStack's SDK for Java
+/// does so with each request. A response to a query has them in any case.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SchemaRequest(pub(super) bool);
+
+impl<S: Sync> FromRequestParts<S> for SchemaRequest {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let value = parts.headers.get(headers::JSON_SCHEMA);
+        Ok(Self(value.is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"false"))))
+    }
+}
 
 /// Initial capacity of a response body, in bytes. It fits an inventory with names of a usual
 /// length.
@@ -41,16 +60,14 @@ fn text_response(status: StatusCode, bytes: Vec<u8>) -> Response {
 }
 
 /// Creates the response with one store.
-pub(super) fn inventory_response(snapshot: &StoreSnapshot) -> Response {
-    json_response(StatusCode::OK, &InventoryResponse::new(&snapshot.inventory))
+pub(super) fn inventory_response(snapshot: &StoreSnapshot, schema: SchemaRequest) -> Response {
+    json_response(StatusCode::OK, &InventoryResponse::new(&snapshot.inventory, schema.0))
 }
 
-/// Creates the response with a few stores.
-pub(super) fn inventories_response<'a>(
-    snapshots: impl IntoIterator<Item = &'a StoreSnapshot>,
-) -> Response {
-    let inventories = snapshots.into_iter().map(|snapshot| &snapshot.inventory);
-    json_response(StatusCode::OK, &InventoriesResponse::from_iter(inventories))
+/// Creates the response to a query for one store.
+pub(super) fn single_store_response(snapshot: Option<&StoreSnapshot>) -> Response {
+    let inventory = snapshot.map(|snapshot| &snapshot.inventory);
+    json_response(StatusCode::OK, &SingleStoreResponse::new(inventory))
 }
 
 /// Creates the success response without content.

@@ -1,5 +1,5 @@
-//! The routes for stores. A route checks the role and reads the request. A change is run as a
-//! [`StoreOperation`], and has an audit line.
+//! The routes that change stores. A route checks the role and reads the request. A change is run as
+//! a [`StoreOperation`], and has an audit line.
 
 use std::sync::Arc;
 
@@ -8,51 +8,24 @@ use axum::http::Uri;
 use axum::response::Response;
 
 use super::operation::StoreOperation;
-use super::response;
+use super::response::SchemaRequest;
 use super::{AppState, StoreIdPath, ZonePath};
 use crate::agent::StoreService;
-use crate::common::for_each_fairly;
 use crate::http::audit::AuditRecord;
 use crate::http::auth::{Principal, Role};
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::model::{PlacementChange, StoreUuid};
-use crate::wire::{
-    ActionPath, InventoriesResponse, InventoryBody, ListWriter, StoreAction, parse_add_store,
-    parse_attachment,
-};
-
-pub(super) async fn list_stores<S: StoreService>(
-    State(state): State<Arc<AppState<S>>>,
-    caller: Principal,
-) -> Result<Response, ApiError> {
-    caller.require_role(Role::Read)?;
-    let snapshots = state.stores.snapshots();
-    let mut body = ListWriter::new(&InventoriesResponse::from_iter([]));
-    for_each_fairly(&snapshots, |snapshot| {
-        body.push(&InventoryBody::from_inventory(&snapshot.inventory));
-    })
-    .await;
-    Ok(response::list_response(body))
-}
-
-pub(super) async fn get_store<S: StoreService>(
-    State(state): State<Arc<AppState<S>>>,
-    caller: Principal,
-    StoreIdPath(store): StoreIdPath,
-) -> Result<Response, ApiError> {
-    caller.require_role(Role::Read)?;
-    let snapshot = state.stores.snapshot(store.ok_or(ApiError::InvalidUuid)?);
-    Ok(response::inventories_response(snapshot.as_deref()))
-}
+use crate::wire::{ActionPath, StoreAction, parse_add_store, parse_attachment};
 
 pub(super) async fn act_on_store<S: StoreService>(
     State(state): State<Arc<AppState<S>>>,
     caller: Principal,
     StoreIdPath(store): StoreIdPath,
+    schema: SchemaRequest,
     body: JsonBody,
 ) -> Response {
-    run_action(&state, &caller, ActionPath::ImageStore, store, body).await
+    run_action(&state, &caller, schema, (ActionPath::ImageStore, store), body).await
 }
 
 /// Carries out the actions that every backup storage of ZStack has.
@@ -60,16 +33,17 @@ pub(super) async fn act_on_any_store<S: StoreService>(
     State(state): State<Arc<AppState<S>>>,
     caller: Principal,
     StoreIdPath(store): StoreIdPath,
+    schema: SchemaRequest,
     body: JsonBody,
 ) -> Response {
-    run_action(&state, &caller, ActionPath::BackupStorage, store, body).await
+    run_action(&state, &caller, schema, (ActionPath::BackupStorage, store), body).await
 }
 
 async fn run_action<S: StoreService>(
     state: &AppState<S>,
     caller: &Principal,
-    path: ActionPath,
-    store: Option<StoreUuid>,
+    schema: SchemaRequest,
+    (path, store): (ActionPath, Option<StoreUuid>),
     body: JsonBody,
 ) -> Response {
     let audit = AuditRecord::new(caller, "reconnect", store);
@@ -78,13 +52,14 @@ async fn run_action<S: StoreService>(
         let action = StoreAction::parse_action(path, &body.into_bytes()?)?;
         Ok(StoreOperation::from_action(store, action, caller.role()))
     };
-    run_operation(state, caller, audit, parse).await
+    run_operation(state, caller, schema, audit, parse).await
 }
 
 pub(super) async fn attach_zone<S: StoreService>(
     State(state): State<Arc<AppState<S>>>,
     caller: Principal,
     path: ZonePath,
+    schema: SchemaRequest,
     body: JsonBody,
 ) -> Response {
     let audit = AuditRecord::new(&caller, "attach_zone", path.store);
@@ -94,13 +69,14 @@ pub(super) async fn attach_zone<S: StoreService>(
         let change = PlacementChange::AttachZone(zone);
         Ok(StoreOperation::ChangePlacement { store, change })
     };
-    run_operation(&state, &caller, audit, parse).await
+    run_operation(&state, &caller, schema, audit, parse).await
 }
 
 pub(super) async fn detach_zone<S: StoreService>(
     State(state): State<Arc<AppState<S>>>,
     caller: Principal,
     path: ZonePath,
+    schema: SchemaRequest,
 ) -> Response {
     let audit = AuditRecord::new(&caller, "detach_zone", path.store);
     let parse = || {
@@ -108,12 +84,13 @@ pub(super) async fn detach_zone<S: StoreService>(
         let change = PlacementChange::DetachZone(zone);
         Ok(StoreOperation::ChangePlacement { store, change })
     };
-    run_operation(&state, &caller, audit, parse).await
+    run_operation(&state, &caller, schema, audit, parse).await
 }
 
 pub(super) async fn add_store<S: StoreService>(
     State(state): State<Arc<AppState<S>>>,
     caller: Principal,
+    schema: SchemaRequest,
     body: JsonBody,
 ) -> Response {
     let audit = AuditRecord::new(&caller, "add", None);
@@ -121,13 +98,14 @@ pub(super) async fn add_store<S: StoreService>(
         let request = parse_add_store(&body.into_bytes()?, &state.allowed_roots)?;
         Ok(StoreOperation::Add(Box::new(request)))
     };
-    run_operation(&state, &caller, audit, parse).await
+    run_operation(&state, &caller, schema, audit, parse).await
 }
 
 pub(super) async fn remove_store<S: StoreService>(
     State(state): State<Arc<AppState<S>>>,
     caller: Principal,
     StoreIdPath(store): StoreIdPath,
+    schema: SchemaRequest,
     uri: Uri,
 ) -> Response {
     let audit = AuditRecord::new(&caller, "remove", store);
@@ -136,7 +114,7 @@ pub(super) async fn remove_store<S: StoreService>(
         check_delete_mode(uri.query().unwrap_or_default())?;
         Ok(StoreOperation::Remove { store })
     };
-    run_operation(&state, &caller, audit, parse).await
+    run_operation(&state, &caller, schema, audit, parse).await
 }
 
 /// Checks the `deleteMode` of a query: one of ZStack's in any case, empty as the Go SDK sends it,
@@ -154,6 +132,7 @@ fn check_delete_mode(query: &str) -> Result<(), ApiError> {
 pub(super) async fn run_operation<S: StoreService>(
     state: &AppState<S>,
     caller: &Principal,
+    schema: SchemaRequest,
     mut audit: AuditRecord,
     parse: impl FnOnce() -> Result<StoreOperation, ApiError>,
 ) -> Response {
@@ -169,7 +148,7 @@ pub(super) async fn run_operation<S: StoreService>(
         if let Some(store) = result.store() {
             audit.set_store(store);
         }
-        Ok(result.to_response())
+        Ok(result.to_response(schema))
     };
     let result = running.await;
     audit.finish(result)

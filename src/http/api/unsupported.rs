@@ -13,6 +13,7 @@ use axum::routing::{delete, get, post, put};
 
 use super::AppState;
 use super::operation::StoreOperation;
+use super::response::SchemaRequest;
 use super::stores::run_operation;
 use crate::agent::StoreService;
 use crate::http::audit::AuditRecord;
@@ -87,5 +88,6 @@ async fn fail_operation<S: StoreService>(
 ) -> Response {
     let audit = AuditRecord::new(caller, "unsupported", None);
     let parse = || Ok(StoreOperation::Unsupported { store: None, call: parse()? });
-    run_operation(state, caller, audit, parse).await
+    // No such call has an answer with objects.
+    run_operation(state, caller, SchemaRequest(false), audit, parse).await
 }

@@ -21,7 +21,7 @@ mod tests;
 use std::num::NonZeroU16;
 
 use crate::common::skip_byte_order_mark;
-use crate::model::{AddStore, SshAddress, Tags};
+use crate::model::{AddStore, Inventory, SshAddress, Tags};
 use document::{DocumentError, parse_unique};
 use fields::JsonFields;
 use params::{
@@ -35,8 +35,6 @@ pub use fields::InvalidField;
 pub(super) use params::MAX_SHORT_TEXT_CHARS;
 pub use unsupported::UnsupportedCall;
 
-/// The type of every store of the daemon.
-pub(super) const STORAGE_TYPE: &str = "ImageStoreBackupStorage";
 /// The field of an add that asks for the import of the images that the directory has.
 const IMPORT_IMAGES: &str = "importImages";
 /// The field of an add that attaches tags of the management node's database.
@@ -113,8 +111,8 @@ pub fn parse_add_store(body: &[u8], allowed_roots: &[String]) -> Result<AddStore
 fn check_type(params: &mut JsonFields) -> Result<(), InvalidField> {
     match params.take_text("type", MAX_SHORT_TEXT_CHARS) {
         Ok(None) => Ok(()),
-        Ok(Some(text)) if text == STORAGE_TYPE => Ok(()),
-        _ => Err(params.invalid_field("type", STORAGE_TYPE)),
+        Ok(Some(text)) if text == Inventory::TYPE => Ok(()),
+        _ => Err(params.invalid_field("type", Inventory::TYPE)),
     }
 }
 

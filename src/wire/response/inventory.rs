@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
+use super::ServerClass;
+use super::schema::ItemSchema;
 use crate::common::Timestamp;
 use crate::model::Inventory;
-use crate::wire::request::STORAGE_TYPE;
 
 /// The body of an inventory. All of its 15 documented fields are always present.
 #[derive(Debug, Serialize)]
@@ -40,7 +41,7 @@ impl<'a> InventoryBody<'a> {
             description: &inventory.description,
             total_capacity: inventory.capacity.map_or(0, |capacity| capacity.total()),
             available_capacity: inventory.capacity.map_or(0, |capacity| capacity.available()),
-            kind: STORAGE_TYPE,
+            kind: Inventory::TYPE,
             state: inventory.state.as_str(),
             status: inventory.status.as_str(),
             create_date: zstack_date(inventory.created),
@@ -57,24 +58,15 @@ impl<'a> InventoryBody<'a> {
 #[derive(Debug, Serialize)]
 pub struct InventoryResponse<'a> {
     inventory: InventoryBody<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema: Option<ItemSchema>,
 }
 
 impl<'a> InventoryResponse<'a> {
-    /// Creates the body for a store.
-    pub fn new(inventory: &'a Inventory) -> Self {
-        Self { inventory: InventoryBody::from_inventory(inventory) }
-    }
-}
-
-/// The body of a response with zero or more stores.
-#[derive(Debug, Serialize)]
-pub struct InventoriesResponse<'a> {
-    inventories: Vec<InventoryBody<'a>>,
-}
-
-impl<'a> FromIterator<&'a Inventory> for InventoriesResponse<'a> {
-    fn from_iter<I: IntoIterator<Item = &'a Inventory>>(inventories: I) -> Self {
-        Self { inventories: inventories.into_iter().map(InventoryBody::from_inventory).collect() }
+    /// Creates the body for a store, with its schema if the client asks for it.
+    pub fn new(inventory: &'a Inventory, with_schema: bool) -> Self {
+        let schema = with_schema.then(|| ItemSchema::new(ServerClass::Store));
+        Self { inventory: InventoryBody::from_inventory(inventory), schema }
     }
 }
 

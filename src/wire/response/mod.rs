@@ -4,6 +4,8 @@
 pub(super) mod error;
 mod history;
 pub(super) mod inventory;
+mod query;
+mod schema;
 mod store_health;
 
 use serde::Serialize;
@@ -13,7 +15,13 @@ use crate::model::{Capacity, MarkerId, MountLocation, Store};
 
 pub use error::{ErrorCode, ErrorResponse};
 pub use history::HistoryLine;
-pub use inventory::{InventoriesResponse, InventoryBody, InventoryResponse, zstack_date};
+pub use inventory::{InventoryBody, InventoryResponse, zstack_date};
+pub use query::{
+    CapacityResponse, CountResponse, PageResponse, PartialInventory, SingleStoreResponse,
+    TypesResponse, ZoneBody,
+};
+pub use schema::{ListSchema, ServerClass};
+
 pub use store_health::{
     CapacityBody, ConditionBody, DeliveryBody, FilesystemBody, HealthBody, HostKeyBody,
     HostProofBody, LastAttemptBody, StuckWorkerBody,

@@ -58,7 +58,7 @@ impl Scene {
         assert_eq!(codes, ["SYS.1002", "BS.1500"], "{error:#}");
         assert_eq!(tree(&self.disk.path()), before, "{error:#}");
         let listed = self.agent.ask(Method::GET, "/image-store", None).await;
-        assert_eq!(listed.body, json!({"inventories": []}));
+        assert_eq!(listed.body, json!({"inventories": [], "schema": {}}));
     }
 
     /// Counts the rows of a table of the ledger, read with SQLite as an operator would.

@@ -79,7 +79,7 @@ async fn a_store_is_added_reconnected_shown_removed_and_added_again() {
     let gone = agent.ask(Method::DELETE, &format!("/{uuid}"), None).await;
     assert_eq!((gone.status.as_u16(), gone.body), (200, json!({})));
     let listed = agent.ask(Method::GET, "/image-store", None).await;
-    assert_eq!(listed.body, json!({"inventories": []}));
+    assert_eq!(listed.body, json!({"inventories": [], "schema": {}}));
     assert_eq!(agent.reconnect(&uuid).await.status, 404);
 
     let mut body = store(&dir, &sshd, &user);
@@ -121,7 +121,7 @@ async fn an_add_that_fails_leaves_nothing_and_sends_no_notice() {
     assert!(root["elaboration"].is_string());
     assert!(fs::read_dir(disk.path()).unwrap().next().is_none(), "the folder is gone again");
     let listed = agent.ask(Method::GET, "/image-store", None).await;
-    assert_eq!(listed.body, json!({"inventories": []}));
+    assert_eq!(listed.body, json!({"inventories": [], "schema": {}}));
 
     // The same directory twice, and a marker of the daemon's own store.
     let uuid = agent.add(&disk.path(), &sshd, &user).await;

@@ -449,11 +449,16 @@ async fn every_documented_request_is_served() {
     let requests = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
     let requests: Vec<&str> =
         requests.map(|(request, _)| request).filter(|request| request.contains(" /")).collect();
-    assert_eq!(requests.len(), 12);
+    assert_eq!(requests.len(), 20);
     for request in requests {
         let line = request.replace("{uuid}", &GOOD.to_string());
+        let line = line.replace("{zone}", &"c".repeat(32));
         let body = match line.split(' ').next() {
+            Some("PUT") if !line.contains("/image-store/") => {
+                r#"{"reconnectBackupStorage":{}}"#.to_owned()
+            }
             Some("PUT") => r#"{"params":{}}"#.to_owned(),
+            Some("POST") if line.contains("/zones/") => "{}".to_owned(),
             Some("POST") if line.contains("/imagestore/") => {
                 json!({"uuid": GOOD.to_string()}).to_string()
             }

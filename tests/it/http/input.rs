@@ -123,7 +123,7 @@ async fn an_unknown_path_is_404() {
     for line in [
         "GET /",
         "GET /metrics",
-        "GET /zstack/v1/backup-storage",
+        "GET /zstack/v1/backup-storages",
         "GET /v1/backup-storage/image-store",
         "GET /zstack/v1/backup-storage/image-store/",
         "GET //healthz",
@@ -140,7 +140,7 @@ async fn a_method_a_path_does_not_have_is_405_with_those_it_has() {
         (format!("{STORES}/{GOOD}/actions"), "POST", "PUT"),
         (STORES.to_owned(), "DELETE", "GET,HEAD,POST"),
         (format!("{STORES}/{GOOD}"), "PATCH", "GET,HEAD"),
-        (format!("/zstack/v1/backup-storage/{GOOD}"), "GET", "DELETE"),
+        (format!("/zstack/v1/backup-storage/{GOOD}"), "PUT", "GET,HEAD,DELETE"),
         ("/healthz".to_owned(), "POST", "GET,HEAD"),
     ] {
         let line = format!("{method} {path}");

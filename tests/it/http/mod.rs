@@ -10,3 +10,4 @@ mod health;
 mod input;
 mod liberal;
 mod limits;
+mod queries;

@@ -183,6 +183,11 @@ impl FakeStores {
         *self.0.listed.lock().unwrap() = many.collect();
     }
 
+    /// Replaces the list of all stores.
+    pub(crate) fn list(&self, stores: Vec<Arc<StoreSnapshot>>) {
+        *self.0.listed.lock().unwrap() = stores;
+    }
+
     /// Waits until a handler has asked for the list of all stores.
     pub(crate) async fn until_list_requested(&self) {
         with_timeout(self.0.list_requested.acquire()).await.unwrap().forget();
@@ -245,7 +250,10 @@ impl StoreService for FakeStores {
     }
 
     fn snapshot(&self, uuid: StoreUuid) -> Option<Arc<StoreSnapshot>> {
-        [GOOD, BROKEN, HELD, STOPPING].contains(&uuid).then(|| snapshot(uuid))
+        let listed = self.0.listed.lock().unwrap();
+        let found = listed.iter().find(|listed| listed.inventory.uuid == uuid).cloned();
+        let is_known = [GOOD, BROKEN, HELD, STOPPING].contains(&uuid);
+        found.or_else(|| is_known.then(|| snapshot(uuid)))
     }
 
     async fn history(&self, _: StoreUuid, _: u32) -> Option<StoreHistory> {
