@@ -6,10 +6,10 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, USER_AGENT};
 use hyper::{Request, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
-use rustls::pki_types::ServerName;
 
+use super::endpoint::{
+    EndpointConnector, endpoint_tls, host_and_port, is_https, new_connector, parse_url,
+};
 use super::http_client::{BodyUse, BoundedClient, RequestTimeouts, USER_AGENT_NAME};
 use super::signature::{EventSigner, INVALID_SECRET, SecretsError};
 use crate::common::{Timestamp, ignore_poison};
@@ -17,16 +17,18 @@ use crate::delivery::ReceiverReply;
 use crate::settings::{
     CallbackSettings, FilePolicy, FilePurpose, SettingFault, SettingsError, read_text,
 };
-use crate::tls::{ClientTlsFiles, client_config, config_without_roots};
 use crate::wire::WebhookEvent;
 use crate::wire::headers::{COMMAND_PATH, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP};
+
+/// The key of the URLs.
+const URLS_KEY: &str = "callback.urls";
 
 /// Posts events to the callback. It is cheap to clone, and its requests run concurrently.
 #[derive(Clone, Debug)]
 pub struct CallbackClient {
     urls: Arc<[Uri]>,
     signer: Arc<RwLock<Option<EventSigner>>>,
-    client: BoundedClient<HttpsConnector<HttpConnector>>,
+    client: BoundedClient<EndpointConnector>,
 }
 
 impl CallbackClient {
@@ -44,33 +46,19 @@ impl CallbackClient {
             return Ok(None);
         }
         let mut faults = Vec::new();
-        let urls =
-            settings.urls.iter().map(|text| SettingsError::gather(parse_url(text), &mut faults));
+        let urls = settings.urls.iter();
+        let urls = urls.map(|text| SettingsError::gather(parse_url(URLS_KEY, text), &mut faults));
         let urls: Vec<Option<Uri>> = urls.collect();
-        let is_https =
-            |url: &Option<Uri>| url.as_ref().is_some_and(|url| url.scheme_str() == Some("https"));
-        let all_https = urls.iter().all(is_https);
-        let tls = if urls.iter().any(is_https) {
-            trust_settings(settings, policy)
-        } else {
-            config_without_roots()
-        };
+        let is_secure = |url: &Option<Uri>| url.as_ref().is_some_and(is_https);
+        let all_https = urls.iter().all(is_secure);
+        let tls = endpoint_tls(settings, policy, urls.iter().any(is_secure));
         let urls: Option<Arc<[Uri]>> = urls.into_iter().collect();
         let tls = SettingsError::gather(tls, &mut faults);
         let signer = SettingsError::gather(load_signer(settings, policy), &mut faults);
         let (Some(urls), Some(tls), Some(signer)) = (urls, tls, signer) else {
             return Err(SettingsError::new(faults));
         };
-        let mut http = HttpConnector::new();
-        http.set_connect_timeout(Some(timeouts.connect));
-        http.set_nodelay(true);
-        http.enforce_http(false);
-        let builder = HttpsConnectorBuilder::new().with_tls_config(tls);
-        let connector = if all_https {
-            builder.https_only().enable_http1().wrap_connector(http)
-        } else {
-            builder.https_or_http().enable_http1().wrap_connector(http)
-        };
+        let connector = new_connector(tls, timeouts, all_https);
         let client = BoundedClient::new(connector, timeouts);
         Ok(Some(Self { urls, signer: Arc::new(RwLock::new(signer)), client }))
     }
@@ -87,10 +75,7 @@ impl CallbackClient {
 
     /// Returns the host and port of a receiver, as a text for operators.
     pub fn endpoint_name(&self, endpoint: usize) -> String {
-        let host = self.urls.get(endpoint).and_then(Uri::authority);
-        // The user information before an `@` could contain a secret.
-        let host = host.map(|authority| authority.as_str().rsplit('@').next().unwrap_or_default());
-        host.unwrap_or_default().to_owned()
+        self.urls.get(endpoint).map(host_and_port).unwrap_or_default()
     }
 
     /// Posts one event to a receiver, and returns the reply. If the event is a heartbeat, also
@@ -134,38 +119,6 @@ impl CallbackClient {
         }
         request.body(Full::new(Bytes::from(event.body.clone())))
     }
-}
-
-fn trust_settings(
-    settings: &CallbackSettings,
-    policy: &FilePolicy,
-) -> Result<rustls::ClientConfig, SettingsError> {
-    let trust = ClientTlsFiles {
-        ca: settings.ca_file.as_deref(),
-        cert: settings.client_cert.as_deref(),
-        key: settings.client_key.as_deref(),
-        names: ["callback.ca_file", "callback.client_cert", "callback.client_key"],
-    };
-    client_config(&trust, policy)
-}
-
-/// Parses a URL. The host of an `https://` URL must be a name that a certificate can have.
-fn parse_url(text: &str) -> Result<Uri, SettingsError> {
-    let fault = |problem: &str| SettingFault {
-        key: "callback.urls".to_owned(),
-        value: Some(format!("{text:?}")),
-        problem: problem.to_owned(),
-        allowed: None,
-        origin: None,
-    };
-    let url: Uri = text.parse().map_err(|_| fault("not a URL"))?;
-    let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    if url.scheme_str() == Some("https") && ServerName::try_from(host).is_err() {
-        let problem = "its host is no name that TLS can verify (letters, digits, - and _): give the \
-                       receiver another name, or use its address";
-        return Err(fault(problem).into());
-    }
-    Ok(url)
 }
 
 /// Loads the secrets that sign events. Returns `None` if no file is configured. Blocks while it

@@ -4,15 +4,15 @@
 //! service does not answer. A caller can name hosts of such a name service. Therefore each caller
 //! has its own permits, and one that uses them up delays only its own calls.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, ToSocketAddrs as _};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use crate::common::{BlockingError, lock_unpoisoned, run_blocking};
+use super::caller_share::CallerShares;
+use crate::common::{BlockingError, run_blocking};
 
 /// Maximum duration of a lookup, the wait for its permits included.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -35,7 +35,7 @@ pub(super) enum LookupError {
 #[derive(Debug)]
 pub(super) struct LookupLimiter {
     all: Arc<Semaphore>,
-    callers: Mutex<HashMap<Option<IpAddr>, Weak<Semaphore>>>,
+    callers: CallerShares,
 }
 
 /// The permits of one lookup.
@@ -46,7 +46,10 @@ struct LookupPermits {
 
 impl LookupLimiter {
     pub(super) fn new() -> Self {
-        Self { all: Arc::new(Semaphore::new(MAX_LOOKUPS)), callers: Mutex::default() }
+        Self {
+            all: Arc::new(Semaphore::new(MAX_LOOKUPS)),
+            callers: CallerShares::new(MAX_LOOKUPS_PER_CALLER),
+        }
     }
 
     /// Returns the addresses of a name. Ends within 2 s.
@@ -82,23 +85,10 @@ impl LookupLimiter {
     /// Waits for the permits of a lookup. That of the caller comes first, so that a caller never
     /// waits with a permit that others need.
     async fn acquire(&self, caller: Option<IpAddr>) -> Option<LookupPermits> {
-        let own = self.caller_semaphore(caller);
+        let own = self.callers.semaphore(caller);
         let own = own.acquire_owned().await.ok()?;
         let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
         Some(LookupPermits { _all: all, _caller: own })
-    }
-
-    /// Returns the semaphore of a caller. A permit keeps its semaphore alive, and a semaphore
-    /// without permits and waiters is removed.
-    fn caller_semaphore(&self, caller: Option<IpAddr>) -> Arc<Semaphore> {
-        let mut callers = lock_unpoisoned(&self.callers);
-        if let Some(existing) = callers.get(&caller).and_then(Weak::upgrade) {
-            return existing;
-        }
-        callers.retain(|_, semaphore| semaphore.strong_count() > 0);
-        let own = Arc::new(Semaphore::new(MAX_LOOKUPS_PER_CALLER));
-        callers.insert(caller, Arc::downgrade(&own));
-        own
     }
 }
 
@@ -125,12 +115,8 @@ mod tests {
         assert_eq!(limiter.all.available_permits(), MAX_LOOKUPS - MAX_LOOKUPS_PER_CALLER);
         hanging.clear();
         assert!(limiter.acquire(caller(1)).await.is_some());
-        let _ = limiter.caller_semaphore(caller(2));
-        assert_eq!(
-            limiter.callers.lock().unwrap().len(),
-            1,
-            "callers without lookups are forgotten"
-        );
+        let _ = limiter.callers.semaphore(caller(2));
+        assert_eq!(limiter.callers.count(), 1, "callers without lookups are forgotten");
     }
 
     #[tokio::test]

@@ -15,6 +15,8 @@
 //! - Reveals a secret.
 
 mod callback;
+mod caller_share;
+mod endpoint;
 mod http_client;
 mod lookup_limiter;
 mod reply_poster;
