@@ -120,6 +120,7 @@ impl PreparedDaemon {
             node,
             opened,
             client,
+            session_client,
             tokens,
             tls,
             server,
@@ -154,6 +155,7 @@ impl PreparedDaemon {
         let dependencies = HttpDependencies {
             registry,
             tokens: tokens_receiver,
+            session_client,
             tls,
             state_disk,
             conditions,

@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 use crate::common::run_blocking;
 use crate::http::TokenTable;
 use crate::management::{CallbackClient, EventSigner, load_signer};
-use crate::settings::{FilePolicy, ListenUse, Settings, environment_variables};
+use crate::settings::{AuthSettings, FilePolicy, ListenUse, Settings, environment_variables};
 
 /// Maximum duration of one read. A disk that responds needs far less for these small files.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -84,7 +84,12 @@ impl Reload {
                 }
             };
         tokens.send_replace(Arc::new(new_tokens));
-        self.settings.auth.clone_from(&settings.auth);
+        let auth = &self.settings.auth;
+        self.settings.auth = AuthSettings {
+            session_check_url: auth.session_check_url.clone(),
+            session_check_role: auth.session_check_role,
+            ..settings.auth.clone()
+        };
         if let Some(client) = client {
             client.set_signer(signer);
             let file = &settings.callback.signing_secret_file;
@@ -136,6 +141,7 @@ fn changed_sections(old: &Settings, new: &Settings) -> Vec<&'static str> {
     [
         ("server", old.server != new.server),
         ("api", old.api != new.api),
+        ("auth", old.auth != new.auth),
         ("state", old.state != new.state),
         ("storage", old.storage != new.storage),
         ("monitor", old.monitor != new.monitor),

@@ -23,7 +23,7 @@ use crate::common::{
 };
 use crate::http::{BindError, HttpServer, InheritedSockets, TlsListenerConfig, TokenTable};
 use crate::ledger::{self, MasterKeyError, OpenError, OpenedLedger, StateDir, StateDirError};
-use crate::management::{CallbackClient, RequestTimeouts};
+use crate::management::{CallbackClient, RequestTimeouts, SessionCheckClient, SessionCheckTimes};
 use crate::model::NodeId;
 use crate::settings::{
     FilePolicy, ListenUse, LoadedSettings, SettingFault, Settings, SettingsError,
@@ -36,6 +36,7 @@ use crate::systemd;
 pub struct StartupFiles {
     pub(super) tokens: TokenTable,
     pub(super) client: Option<CallbackClient>,
+    pub(super) session_client: Option<SessionCheckClient>,
     pub(super) tls: Option<TlsListenerConfig>,
     /// Faults of the files that cannot be read and that a start does not need.
     pub(super) optional_failures: Vec<SettingFault>,
@@ -64,22 +65,42 @@ impl StartupFiles {
         let tokens = SettingsError::gather(tokens, &mut content_faults);
         let client = CallbackClient::new(&settings.callback, &policy, RequestTimeouts::default());
         let client = SettingsError::gather(client, &mut content_faults);
+        let session_client = new_session_client(settings, &policy);
+        let session_client = SettingsError::gather(session_client, &mut content_faults);
         let tls = settings.server.tls.as_ref();
         let tls = tls.map(|tls| TlsListenerConfig::load(tls, &policy)).transpose();
         let tls = SettingsError::gather(tls, &mut content_faults);
+        // Two clients read the files of the callback.
+        content_faults.dedup();
         // The report has these files already.
         faults
             .extend(content_faults.into_iter().filter(|fault| !reported_keys.contains(&fault.key)));
-        match (tokens, client, tls) {
-            (Some(tokens), Some(client), Some(tls))
+        match (tokens, client, session_client, tls) {
+            (Some(tokens), Some(client), Some(session_client), Some(tls))
                 if is_startable && !faults.iter().any(|fault| is_required_at_start(&fault.key)) =>
             {
                 let unsafe_files = report.warnings;
-                Ok(Self { tokens, client, tls, optional_failures: faults, unsafe_files })
+                Ok(Self {
+                    tokens,
+                    client,
+                    session_client,
+                    tls,
+                    optional_failures: faults,
+                    unsafe_files,
+                })
             }
             _ => Err(SettingsError::new(faults)),
         }
     }
+}
+
+/// Returns the client of `auth.session_check_url`, or `None` if it is not set.
+fn new_session_client(
+    settings: &Settings,
+    policy: &FilePolicy,
+) -> Result<Option<SessionCheckClient>, SettingsError> {
+    let timeouts = SessionCheckTimes::default().request_timeouts();
+    SessionCheckClient::new(&settings.auth, &settings.callback, policy, timeouts)
 }
 
 /// Loads and validates the settings, their files and the places that a start uses, and prints the
@@ -175,6 +196,7 @@ pub struct PreparedDaemon {
     pub(super) node: NodeId,
     pub(super) opened: OpenedLedger,
     pub(super) client: Option<CallbackClient>,
+    pub(super) session_client: Option<SessionCheckClient>,
     pub(super) tokens: TokenTable,
     pub(super) tls: Option<TlsListenerConfig>,
     pub(super) server: HttpServer,
@@ -194,7 +216,7 @@ impl PreparedDaemon {
         inherited: InheritedSockets,
         epoch_floor: Option<Timestamp>,
     ) -> Result<Self, StartError> {
-        let StartupFiles { tokens, client, tls, .. } = files;
+        let StartupFiles { tokens, client, session_client, tls, .. } = files;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom::default());
         let policy = FilePolicy::of_daemon(&settings.state);
@@ -216,6 +238,7 @@ impl PreparedDaemon {
             node,
             opened,
             client,
+            session_client,
             tokens,
             tls,
             server,

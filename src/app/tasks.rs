@@ -16,10 +16,15 @@ use crate::agent::{
     RegistryTask, TrialLogins,
 };
 use crate::common::keep_thread_alive;
-use crate::http::{DaemonInfo, HttpServer, ServerContext, TlsListenerConfig, TokenTable};
+use crate::http::{
+    DaemonInfo, HttpServer, ServerContext, SessionCheck, TlsListenerConfig, TokenTable,
+};
 use crate::ledger::LoadedStore;
 use crate::lifecycle::{CheckPolicy, SpaceThresholds};
-use crate::management::{CallbackClient, ReplyQueue, RequestTimeouts, UrlGuard};
+use crate::management::{
+    CallbackClient, ReplyQueue, RequestTimeouts, SessionCheckClient, SessionCheckTimes,
+    SessionChecker, UrlGuard,
+};
 use crate::model::NodeId;
 use crate::notifier::{HeartbeatTask, NotifierContext, NotifierHandle, NotifierTask};
 use crate::probe::{ProbeOptions, Prober};
@@ -55,6 +60,8 @@ pub(super) struct TaskStarter {
 pub(super) struct HttpDependencies {
     pub(super) registry: Registry,
     pub(super) tokens: watch::Receiver<Arc<TokenTable>>,
+    /// `None` if sessions of the management node are not accepted.
+    pub(super) session_client: Option<SessionCheckClient>,
     pub(super) tls: Option<watch::Receiver<Arc<TlsListenerConfig>>>,
     pub(super) state_disk: watch::Receiver<Option<String>>,
     pub(super) conditions: DaemonConditions,
@@ -215,12 +222,29 @@ impl TaskStarter {
 
     /// Starts the HTTP server.
     pub(super) fn start_http(&mut self, server: HttpServer, dependencies: HttpDependencies) {
-        let HttpDependencies { registry, tokens, tls, state_disk, conditions, notifier, replies } =
-            dependencies;
+        let HttpDependencies {
+            registry,
+            tokens,
+            session_client,
+            tls,
+            state_disk,
+            conditions,
+            notifier,
+            replies,
+        } = dependencies;
+        let session_check = session_client.map(|client| SessionCheck {
+            checker: SessionChecker::new(
+                client,
+                self.daemon.random.as_ref(),
+                SessionCheckTimes::default(),
+            ),
+            role: self.settings.auth.session_check_role,
+        });
         let context = ServerContext {
             stores: registry,
             tls,
             tokens,
+            session_check,
             readiness: Arc::new(move || {
                 state_disk.borrow().iter().cloned().collect::<Vec<String>>()
             }),

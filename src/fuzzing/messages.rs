@@ -11,7 +11,7 @@ use crate::management::EventSigner;
 use crate::model::Tags;
 use crate::wire::{
     ActionPath, AgentCommand, InvalidBody, StoreAction, parse_add_store, parse_attachment,
-    parse_resync_request,
+    parse_resync_request, parse_session_validity,
 };
 
 /// Maximum length of the message about an invalid body, in characters. A message names a path in
@@ -58,10 +58,13 @@ pub(super) fn fuzz_agent_command(bytes: &[u8]) {
     }
 }
 
-/// Parses the reply of a receiver: its body, and its `Retry-After` as seconds or as a date.
+/// Parses the reply of a receiver: its body, also as an answer about a session, and its
+/// `Retry-After` as seconds or as a date.
 pub(super) fn fuzz_receiver_reply(bytes: &[u8]) {
     assert!(parse_resync_request(bytes).len() <= bytes.len() / 32);
     let text = String::from_utf8_lossy(bytes);
+    // An escape may spell the key differently.
+    assert!(parse_session_validity(bytes).is_none() || text.contains(['v', '\\']));
     let delay = |now| retry_after(&text, Timestamp(now));
     for now in [0, 1_700_000_000_000, i64::MAX] {
         let reply = ReceiverReply::Response {

@@ -38,6 +38,10 @@ pub(crate) enum ApiError {
     /// The address has sent too many unknown tokens. The client should wait for the time
     /// `resets_in`.
     TooManyAuthFailures { resets_in: Duration },
+    /// The management node did not say whether the session is valid, or was not asked.
+    SessionUnchecked(Fault),
+    /// The request is a question of this daemon to the management node.
+    OwnQuestion,
     /// A call of the agent protocol came from outside the networks of `server.agent_allow`.
     NetworkNotAllowed(IpAddr),
     /// The daemon must not call the URL in the field `name`.
@@ -112,6 +116,8 @@ impl ApiError {
             Self::MissingToken => ("no session", None),
             Self::UnknownSession => ("unknown session", None),
             Self::TooManyAuthFailures { .. } => ("too many unknown sessions", None),
+            Self::SessionUnchecked(_) => ("unchecked session", None),
+            Self::OwnQuestion => ("own question about a session", None),
             Self::NetworkNotAllowed(_) => ("not in server.agent_allow", None),
             Self::UrlNotAllowed { name, .. } => {
                 ("a URL that is not in server.agent_allow", Some(*name))
@@ -196,12 +202,13 @@ impl ApiError {
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotJson | Self::UnsupportedCoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             // RFC 9110 section 15.5.20: the request is not addressed to this server.
-            Self::HostNotAllowed => StatusCode::MISDIRECTED_REQUEST,
+            Self::HostNotAllowed | Self::OwnQuestion => StatusCode::MISDIRECTED_REQUEST,
             Self::ConnectFailed(_)
             | Self::AddFailed(_)
             | Self::ChangeFailed(_)
             | Self::RemoveFailed(_)
-            | Self::UnsupportedCall(_) => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::UnsupportedCall(_)
+            | Self::SessionUnchecked(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -212,7 +219,7 @@ impl ApiError {
             | Self::AddFailed(failure)
             | Self::ChangeFailed(failure)
             | Self::RemoveFailed(failure) => Some(failure.root_fault().reason()),
-            Self::AlreadyExists(fault) => Some(fault.reason()),
+            Self::AlreadyExists(fault) | Self::SessionUnchecked(fault) => Some(fault.reason()),
             _ => None,
         }
     }
@@ -223,18 +230,19 @@ impl ApiError {
         if let Self::TooManyAuthFailures { resets_in } = self {
             return u16::try_from(resets_in.as_secs().saturating_add(1)).ok();
         }
-        let (Self::ConnectFailed(failure)
-        | Self::AddFailed(failure)
-        | Self::ChangeFailed(failure)
-        | Self::RemoveFailed(failure)) = self
-        else {
-            return None;
+        let fault = match self {
+            Self::ConnectFailed(failure)
+            | Self::AddFailed(failure)
+            | Self::ChangeFailed(failure)
+            | Self::RemoveFailed(failure) => failure.root_fault(),
+            Self::SessionUnchecked(fault) => fault,
+            _ => return None,
         };
-        match failure.root_fault().reason() {
+        match fault.reason() {
             Reason::AgentBusy => Some(1),
-            Reason::AgentStopping => Some(5),
+            Reason::AgentStopping | Reason::ManagementUnreachable => Some(5),
             Reason::StateDiskTrouble => Some(30),
-            _ => u16::try_from(failure.root_fault().retry_after()?.as_secs()).ok(),
+            _ => u16::try_from(fault.retry_after()?.as_secs()).ok(),
         }
     }
 

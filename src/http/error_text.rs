@@ -5,6 +5,7 @@ use super::auth::Role;
 use super::auth::rate_limit::{MAX_EVENTS_PER_WINDOW, RATE_WINDOW};
 use super::error::ApiError;
 use crate::management::UrlError;
+use crate::model::Reason;
 use crate::wire::{ErrorCode, InvalidBody};
 
 /// The path of an update in its body.
@@ -91,6 +92,16 @@ impl ApiError {
                 let remedy = "wait for the time in Retry-After, and check the token";
                 remediable_error("SYS.1007", details, remedy)
             }
+            Self::SessionUnchecked(fault) if fault.reason() == Reason::ManagementUnreachable => {
+                ErrorCode::from_fault("SYS.1012", fault)
+            }
+            Self::SessionUnchecked(fault) => ErrorCode::from_fault("SYS.1006", fault),
+            Self::OwnQuestion => remediable_error(
+                "SYS.1007",
+                "this is a question of this daemon to the management node about a session: \
+                 auth.session_check_url leads back to the daemon",
+                "set auth.session_check_url to an address of the management node",
+            ),
             Self::NetworkNotAllowed(ip) => {
                 let ip = ip.to_canonical().to_string();
                 let details = format!("the address {ip} may not use the agent protocol");

@@ -5,11 +5,11 @@ use std::time::Duration;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_ENCODING, RETRY_AFTER};
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::Connect;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::common::{Timestamp, root_cause, sanitize_line};
 use crate::delivery::{ReceiverReply, retry_after};
@@ -44,6 +44,19 @@ pub(super) enum BodyUse {
     Returned,
     /// The body is ignored.
     Ignored,
+}
+
+/// The reason why a response is not usable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum FetchError {
+    /// There was no response. The text is the cause.
+    Unreached(String),
+    /// The response was not complete within this time.
+    TimedOut(Duration),
+    /// The connection ended within the body.
+    Interrupted,
+    /// The body has more bytes than this.
+    TooLarge(usize),
 }
 
 /// The value of `User-Agent`.
@@ -102,19 +115,56 @@ impl<C: Connect + Clone + Send + Sync + 'static> BoundedClient<C> {
         now: Timestamp,
         body_use: BodyUse,
     ) -> (ReceiverReply, Vec<u8>) {
-        let unreached = |cause: String| (ReceiverReply::NoResponse(cause), Vec::new());
-        let request = match request {
-            Ok(request) => request,
-            Err(error) => return unreached(error.to_string()),
-        };
         let limit = limit.min(self.total);
         let deadline = Instant::now() + limit;
-        match timeout_at(deadline, self.client.request(request)).await {
+        match timeout_at(deadline, self.request_head(request)).await {
             Ok(Ok(response)) => read_body(response, now, deadline, body_use).await,
-            // The text of hyper is only "client error (Connect)". The root cause helps an operator.
-            Ok(Err(error)) => unreached(root_cause(&error).to_string()),
-            Err(_) => unreached(format!("no response within {} ms", limit.as_millis())),
+            Ok(Err(cause)) => (ReceiverReply::NoResponse(cause), Vec::new()),
+            Err(_) => {
+                let cause = format!("no response within {} ms", limit.as_millis());
+                (ReceiverReply::NoResponse(cause), Vec::new())
+            }
         }
+    }
+
+    /// Sends a request, and returns the status of the response and the complete body of a 200.
+    /// Ends within [`RequestTimeouts::total`]. Redirects are not followed.
+    ///
+    /// # Errors
+    /// [`FetchError`] if there is no complete response, or if the body is larger than `max_bytes`.
+    pub(super) async fn fetch_body(
+        &self,
+        request: hyper::http::Result<Request<Full<Bytes>>>,
+        max_bytes: usize,
+    ) -> Result<(StatusCode, Vec<u8>), FetchError> {
+        let fetch = async {
+            let response = self.request_head(request).await.map_err(FetchError::Unreached)?;
+            let status = response.status();
+            let mut content = Vec::new();
+            if status != StatusCode::OK {
+                return Ok((status, content));
+            }
+            let mut body = response.into_body();
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|_| FetchError::Interrupted)?;
+                content.extend(frame.data_ref().into_iter().flatten());
+                if content.len() > max_bytes {
+                    return Err(FetchError::TooLarge(max_bytes));
+                }
+            }
+            Ok((status, content))
+        };
+        timeout(self.total, fetch).await.unwrap_or(Err(FetchError::TimedOut(self.total)))
+    }
+
+    /// Sends a request, and returns the response with its body unread, or the cause of a failure.
+    async fn request_head(
+        &self,
+        request: hyper::http::Result<Request<Full<Bytes>>>,
+    ) -> Result<Response<Incoming>, String> {
+        let request = request.map_err(|error| error.to_string())?;
+        // The text of hyper is only "client error (Connect)". The root cause helps an operator.
+        self.client.request(request).await.map_err(|error| root_cause(&error).to_string())
     }
 }
 

@@ -1,5 +1,5 @@
-//! Layer 6. The client of the management node: it posts events to the callback, and replies to
-//! calls of the agent protocol.
+//! Layer 6. The client of the management node: it posts events to the callback and replies to
+//! calls of the agent protocol, and asks whether a session is valid.
 //!
 //! # Guarantees
 //!
@@ -22,6 +22,7 @@ mod lookup_limiter;
 mod reply_poster;
 mod reply_queue;
 mod reply_table;
+mod session_check;
 mod signature;
 mod url_guard;
 
@@ -30,5 +31,9 @@ pub use http_client::RequestTimeouts;
 pub use reply_poster::ReplyPosterTask;
 pub use reply_queue::{ReplyQueue, ReplyRefusal, TaskReply};
 pub use reply_table::ReplyShare;
+pub use session_check::{
+    CandidateSession, SessionAnswer, SessionCheckClient, SessionCheckTimes, SessionChecker,
+    SessionKnowledge,
+};
 pub use signature::{EventSigner, SecretsError};
 pub use url_guard::{ReplyUrl, UrlError, UrlGuard};

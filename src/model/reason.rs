@@ -214,6 +214,9 @@ reasons! {
     /// The ledger could not be written or read.
     StateDiskTrouble "state_disk_trouble" Agent Soft
         "free space on the disk of state.dir, or repair the disk; the change was not made";
+    /// The management node did not say whether a session is valid.
+    ManagementUnreachable "management_unreachable" Agent Soft
+        "check that the management node answers at auth.session_check_url, then repeat the request";
     /// The daemon already serves the uuid.
     DuplicateUuid "duplicate_uuid" Agent Hard
         "choose another resourceUuid, or reconnect the existing store";

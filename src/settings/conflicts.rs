@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::load::ListenUse;
+use super::own_address::report_own_address;
 use super::reader::SettingsReader;
 use super::sections::{STATE_FILES, ServerSettings, Settings};
 
@@ -39,6 +40,7 @@ pub(super) fn report_conflicts(
     if listen_use == ListenUse::Opened {
         report_exposed_address(reader, &settings.server);
         report_equal_addresses(reader, &settings.server.listen);
+        report_own_address(reader, settings);
     }
     report_prefixes(reader, &settings.server);
     report_state_dir(reader, settings);

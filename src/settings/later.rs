@@ -5,12 +5,18 @@
 //! expected effect is a trap. The change that implements a key removes it from this list.
 
 use super::error::SettingFault;
-use super::sections::{ReplyMode, Settings, SshSettings};
+use super::own_address::{host_and_port, is_loopback};
+use super::sections::{AuthSettings, ReplyMode, Settings, SshSettings};
+use crate::model::Role;
 
 impl Settings {
     /// Returns the settings that are valid together, and that do not do what an operator is likely
     /// to expect.
     pub fn doubts(&self) -> Vec<SettingFault> {
+        [self.doubtful_deadline(), self.doubtful_session_check()].into_iter().flatten().collect()
+    }
+
+    fn doubtful_deadline(&self) -> Option<SettingFault> {
         let SshSettings {
             resolve_timeout, connect_timeout, handshake_timeout, auth_timeout, ..
         } = self.ssh;
@@ -26,7 +32,41 @@ impl Settings {
             allowed: Some(format!("{phases:?} or more, or shorter timeouts")),
             origin: None,
         };
-        (deadline < phases).then_some(doubt).into_iter().collect()
+        (deadline < phases).then_some(doubt)
+    }
+
+    /// Returns the doubt about sessions that cross a network unencrypted, or about a role without
+    /// effect.
+    fn doubtful_session_check(&self) -> Option<SettingFault> {
+        let AuthSettings { session_check_url, session_check_role, .. } = &self.auth;
+        let doubt = |key: &str, value: &str, problem: &str, allowed: &str| SettingFault {
+            key: key.to_owned(),
+            value: Some(format!("{value:?}")),
+            problem: problem.to_owned(),
+            allowed: Some(allowed.to_owned()),
+            origin: None,
+        };
+        let Some(url) = session_check_url else {
+            return (*session_check_role != Role::Read).then(|| {
+                doubt(
+                    "auth.session_check_role",
+                    session_check_role.as_str(),
+                    "has no effect without auth.session_check_url",
+                    "with the URL of the management node, or no role",
+                )
+            });
+        };
+        let is_remote = host_and_port(url).is_none_or(|(host, _)| !is_loopback(&host));
+        (url.starts_with("http://") && is_remote).then(|| {
+            doubt(
+                "auth.session_check_url",
+                url,
+                "plain HTTP to another host: sessions of the management node, with the rights of \
+                 their accounts in the whole cloud, cross the network unencrypted, and whoever \
+                 answers instead of the management node decides which ones are valid",
+                "an https URL, or a network that no other host can read or write",
+            )
+        })
     }
 
     /// Returns the keys whose value has no effect yet, in the order of `config/agent.toml`.
@@ -60,6 +100,28 @@ mod tests {
         settings.monitor.attempt_deadline = Duration::from_millis(29_999);
         let [doubt] = &settings.doubts()[..] else { panic!("{:?}", settings.doubts()) };
         assert!(doubt.to_string().contains("less than 30s"), "{doubt}");
+    }
+
+    #[test]
+    fn a_session_check_over_plain_http_to_another_host_is_doubtful() {
+        let path = "/zstack/v1/accounts/sessions/{uuid}/valid";
+        for (host, expected) in [
+            ("http://mn:8080", true),
+            ("http://10.0.0.1:8080", true),
+            ("https://mn:8080", false),
+            ("http://localhost:8080", false),
+            ("http://127.0.0.1:8080", false),
+            ("http://[::1]:8080", false),
+        ] {
+            let mut settings = Settings::built_in();
+            settings.auth.session_check_url = Some(format!("{host}{path}"));
+            settings.auth.session_check_role = Role::Operate;
+            assert_eq!(settings.doubts().len(), usize::from(expected), "{host}");
+        }
+        let mut settings = Settings::built_in();
+        settings.auth.session_check_role = Role::Operate;
+        let [doubt] = &settings.doubts()[..] else { panic!("{:?}", settings.doubts()) };
+        assert!(doubt.to_string().contains("no effect without auth.session_check_url"), "{doubt}");
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod later;
 mod layer;
 mod lines;
 mod load;
+mod own_address;
 mod reader;
 mod rules;
 mod schema;
@@ -39,6 +40,7 @@ pub use load::{
     DEFAULT_SETTINGS_FILE, ListenUse, LoadedSettings, environment_variables, settings_file,
 };
 pub use reader::SettingOrigins;
+pub use rules::text::SESSION_PLACEHOLDER;
 pub use sections::{
     ApiSettings, AuthSettings, CallbackFormat, CallbackSettings, HostKeyPolicy, MonitorSettings,
     ReplyMode, STATE_FILES, ServerSettings, Settings, SshSettings, StateSettings, StorageSettings,

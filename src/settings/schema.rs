@@ -15,13 +15,14 @@ use super::reader::SettingsReader;
 use super::rules::numeric::{DurationRule, IntegerRule, RatioRule, SizeRule};
 use super::rules::text::{
     ALGORITHM_RULE, BASE_PATH_RULE, HOST_NAME_RULE, LISTEN_RULE, MAX_SOCKET_BYTES, NETWORK_RULE,
-    PATH_RULE, PREFIX_RULE, ROOT_RULE, SECRET_FILE_RULE, SOCKET_RULE, URL_RULE,
+    PATH_RULE, PREFIX_RULE, ROOT_RULE, SECRET_FILE_RULE, SESSION_CHECK_RULE, SOCKET_RULE, URL_RULE,
 };
 use super::rules::{BooleanRule, ListRule, OneOfRule};
 use super::sections::{
     ApiSettings, AuthSettings, CallbackFormat, CallbackSettings, HostKeyPolicy, MonitorSettings,
     ReplyMode, ServerSettings, Settings, SshSettings, StateSettings, StorageSettings, TlsSettings,
 };
+use crate::model::Role;
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -46,8 +47,7 @@ pub(super) fn read_settings(reader: &mut SettingsReader<'_>, listen_use: ListenU
             ReplyMode::Sync,
         ),
     };
-    let auth =
-        AuthSettings { tokens_file: reader.read_optional("auth.tokens_file", &SECRET_FILE_RULE) };
+    let auth = read_auth(reader);
     let state = StateSettings {
         dir: reader.read_key("state.dir", &PATH_RULE, PathBuf::from("/var/lib/imagestore-agent")),
         master_key_file: reader.read_optional("state.master_key_file", &SECRET_FILE_RULE),
@@ -113,6 +113,18 @@ fn read_server(reader: &mut SettingsReader<'_>) -> ServerSettings {
         ),
         open_metrics: reader.read_key("server.open_metrics", &BooleanRule, false),
         tls: read_tls(reader),
+    }
+}
+
+fn read_auth(reader: &mut SettingsReader<'_>) -> AuthSettings {
+    AuthSettings {
+        tokens_file: reader.read_optional("auth.tokens_file", &SECRET_FILE_RULE),
+        session_check_url: reader.read_optional("auth.session_check_url", &SESSION_CHECK_RULE),
+        session_check_role: reader.read_key(
+            "auth.session_check_role",
+            &OneOfRule(&[("read", Role::Read), ("operate", Role::Operate), ("admin", Role::Admin)]),
+            Role::Read,
+        ),
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::model::Role;
+
 /// The files of the daemon in the state directory. A setting must not name one of them for another
 /// purpose.
 pub const STATE_FILES: [&str; 7] = [
@@ -102,6 +104,11 @@ pub enum ReplyMode {
 pub struct AuthSettings {
     /// File of tokens, one `name:sha256-hex[:role]` per line. Without it, TCP callers are rejected.
     pub tokens_file: Option<PathBuf>,
+    /// URL by which the management node says whether a session is valid, with `{uuid}` in place
+    /// of the session. Without it, the daemon does not accept these sessions.
+    pub session_check_url: Option<String>,
+    /// The role of a caller with such a session.
+    pub session_check_role: Role,
 }
 
 /// The section `[state]`.

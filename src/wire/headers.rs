@@ -19,3 +19,7 @@ pub const WEBHOOK_SIGNATURE: &str = "webhook-signature";
 
 /// Asks for the classes of the objects in a response.
 pub const JSON_SCHEMA: &str = "x-json-schema";
+
+/// The header of a question to the management node whether a session is valid. Its value is a
+/// random number of the daemon that asks.
+pub const SESSION_QUESTION: &str = "x-imagestore-agent-question";

@@ -15,6 +15,7 @@ pub mod headers;
 mod list_writer;
 mod request;
 mod response;
+mod session_validity;
 
 pub use agent::{AgentCommand, AgentReply};
 pub use event::{EventFormat, HeartbeatWriter, StoreHeartbeat, WebhookEvent, parse_resync_request};
@@ -31,3 +32,4 @@ pub use response::{
     SingleStoreResponse, StoreSummary, StuckWorkerBody, SummaryResponse, TypesResponse, ZoneBody,
     zstack_date,
 };
+pub use session_validity::{MAX_VALIDITY_BYTES, parse_session_validity};

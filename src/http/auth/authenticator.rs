@@ -10,12 +10,15 @@ use tokio::sync::watch;
 use super::agent_allowlist::AgentAllowlist;
 use super::authorization::Authorization;
 use super::host_allowlist::HostAllowlist;
+use super::management_session::SessionCheck;
 use super::open_paths::{OpenPath, OpenPaths};
-use super::rate_limit::{MAX_EVENTS_PER_WINDOW, RequestSource, SourceCounter, WindowCount};
+use super::rate_limit::{RequestSource, SourceCounter};
 use super::tokens::TokenTable;
 use super::{PeerAddress, Principal, request_origin};
 use crate::http::admission::table::Credential;
 use crate::http::error::ApiError;
+use crate::management::CandidateSession;
+use LocalAuthentication::{Complete, Undecided};
 
 /// The rules and tables that authenticate requests.
 pub(in crate::http) struct Authenticator {
@@ -23,8 +26,18 @@ pub(in crate::http) struct Authenticator {
     pub(in crate::http) open_paths: OpenPaths,
     pub(in crate::http) agent_allowlist: AgentAllowlist,
     pub(in crate::http) tokens: watch::Receiver<Arc<TokenTable>>,
+    /// The check of sessions of the management node, or `None` if they are not accepted.
+    pub(in crate::http) session_check: Option<SessionCheck>,
     /// Counts the unknown tokens of each address.
     pub(in crate::http) auth_failures: Mutex<SourceCounter>,
+}
+
+/// The result of an authentication without a wait.
+enum LocalAuthentication<'a> {
+    /// The principal and its credential, or `None` on the open paths.
+    Complete(Option<(Principal, Credential)>),
+    /// Only the management node knows whether this session is valid.
+    Undecided(&'a SessionCheck, CandidateSession<'a>),
 }
 
 impl Authenticator {
@@ -32,13 +45,36 @@ impl Authenticator {
     /// mode controls access to the Unix socket, so a request over it needs no token. A page in a
     /// browser can reach it where it is forwarded, and can send the certificate of its user.
     /// Therefore each request that acts without a session must come from the daemon's own origin.
-    pub(in crate::http) fn authenticate(
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(in crate::http) async fn authenticate(
         &self,
         peer: &PeerAddress,
         source: RequestSource,
         parts: &Parts,
     ) -> Result<Option<(Principal, Credential)>, ApiError> {
-        let with_session = |caller| Some((caller, Credential::Session));
+        match self.authenticate_locally(peer, source, parts)? {
+            Complete(caller) => Ok(caller),
+            Undecided(check, session) => {
+                // The box keeps the future of all other requests small.
+                let checked = check.authenticate(session, source, &self.auth_failures);
+                Ok(Some((Box::pin(checked).await?, Credential::Session)))
+            }
+        }
+    }
+
+    /// Authenticates a request as far as the daemon itself can.
+    fn authenticate_locally<'a>(
+        &'a self,
+        peer: &PeerAddress,
+        source: RequestSource,
+        parts: &'a Parts,
+    ) -> Result<LocalAuthentication<'a>, ApiError> {
+        let with_session = |caller| Complete(Some((caller, Credential::Session)));
+        if let Some(check) = &self.session_check {
+            check.reject_own_question(&parts.headers)?;
+        }
         if let Some(caller) = peer.local_principal() {
             self.host_allowlist.check_local_host(&parts.uri, &parts.headers)?;
             check_same_site(parts)?;
@@ -46,14 +82,14 @@ impl Authenticator {
         }
         let open_path = self.open_paths.find(parts.uri.path());
         if open_path == Some(OpenPath::HealthCheck) && has_no_host(parts) {
-            return Ok(None);
+            return Ok(Complete(None));
         }
         self.host_allowlist.check_host(&parts.uri, &parts.headers)?;
         match open_path {
-            Some(OpenPath::HealthCheck) => return Ok(None),
+            Some(OpenPath::HealthCheck) => return Ok(Complete(None)),
             Some(OpenPath::Api) => {
                 check_same_site(parts)?;
-                return Ok(None);
+                return Ok(Complete(None));
             }
             None => {}
         }
@@ -61,7 +97,7 @@ impl Authenticator {
             check_same_site(parts)?;
             let caller = self.agent_allowlist.authorize(peer)?;
             let caller = caller.with_network(source.network());
-            return Ok(Some((caller, Credential::Network)));
+            return Ok(Complete(Some((caller, Credential::Network))));
         }
         // A token takes precedence, because its caller may differ from that of the certificate.
         if let (PeerAddress::Tcp(_, Some(certificate)), false) =
@@ -73,20 +109,17 @@ impl Authenticator {
         }
         match Authorization::from_headers(&parts.headers) {
             Authorization::Session(session) => {
-                let caller = self.tokens.borrow().authenticate(session).cloned();
-                caller.map(with_session).ok_or_else(|| self.record_unknown_token(source))
+                if let Some(caller) = self.tokens.borrow().authenticate(session) {
+                    return Ok(with_session(caller.clone()));
+                }
+                if let Some(check) = &self.session_check
+                    && let Some(candidate) = check.candidate(session, &parts.headers)
+                {
+                    return Ok(Undecided(check, candidate));
+                }
+                Err(source.record_unknown_session(&self.auth_failures))
             }
             Authorization::Unusable => Err(ApiError::MissingToken),
-        }
-    }
-
-    /// Counts an unknown token against its source, and returns the error.
-    fn record_unknown_token(&self, source: RequestSource) -> ApiError {
-        match source.count_event(&self.auth_failures) {
-            Some(WindowCount { count, resets_in }) if count > MAX_EVENTS_PER_WINDOW => {
-                ApiError::TooManyAuthFailures { resets_in }
-            }
-            _ => ApiError::UnknownSession,
         }
     }
 }

@@ -5,6 +5,7 @@ pub(super) mod agent_allowlist;
 pub(super) mod authenticator;
 mod authorization;
 pub(super) mod host_allowlist;
+pub(super) mod management_session;
 pub(super) mod open_paths;
 mod principal;
 pub(super) mod rate_limit;

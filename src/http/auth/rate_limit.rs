@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::common::lock_unpoisoned;
 use crate::http::admission::source::source_network;
+use crate::http::error::ApiError;
 
 /// Maximum count of one source within [`RATE_WINDOW`]. Further events are limited.
 pub(crate) const MAX_EVENTS_PER_WINDOW: u32 = 20;
@@ -74,6 +75,15 @@ impl SourceCounter {
         WindowCount { count: window.count, resets_in }
     }
 
+    /// Takes back one event of a source that was counted a moment ago. If a new window has begun
+    /// since then, its count is one too low.
+    pub(crate) fn forget_source(&mut self, from: IpAddr) {
+        let window = self.windows.get_mut(&source_network(from)).or(self.others.as_mut());
+        if let Some(window) = window {
+            window.count = window.count.saturating_sub(1);
+        }
+    }
+
     /// Removes the windows that have ended, if the table is full. Returns true if there is room for
     /// another source. Until the next window ends, a flood of sources costs no search.
     fn make_room(&mut self, now: Instant) -> bool {
@@ -104,6 +114,23 @@ impl RequestSource {
     /// Counts one event of the source. Returns `None` if it has no address.
     pub(crate) fn count_event(self, counter: &Mutex<SourceCounter>) -> Option<WindowCount> {
         Some(lock_unpoisoned(counter).count_source(self.limited?, Instant::now()))
+    }
+
+    /// Takes back one event of the source that was counted a moment ago.
+    pub(crate) fn forget_event(self, counter: &Mutex<SourceCounter>) {
+        if let Some(from) = self.limited {
+            lock_unpoisoned(counter).forget_source(from);
+        }
+    }
+
+    /// Counts an unknown session or token, and returns the error.
+    pub(crate) fn record_unknown_session(self, counter: &Mutex<SourceCounter>) -> ApiError {
+        match self.count_event(counter) {
+            Some(WindowCount { count, resets_in }) if count > MAX_EVENTS_PER_WINDOW => {
+                ApiError::TooManyAuthFailures { resets_in }
+            }
+            _ => ApiError::UnknownSession,
+        }
     }
 }
 
@@ -159,6 +186,21 @@ mod tests {
         let next = start + RATE_WINDOW;
         assert_eq!(counter.count_source(source(3000), next).count, 1);
         assert_eq!(counter.windows.len(), 1);
+    }
+
+    #[test]
+    fn an_event_that_is_taken_back_does_not_count() {
+        let (mut counter, now) = (SourceCounter::default(), Instant::now());
+        counter.forget_source(ip("192.0.2.1"));
+        for n in 0..1024_u32 {
+            counter.count_source(IpAddr::V4(n.into()), now);
+        }
+        for source in [IpAddr::V4(7.into()), ip("192.0.2.1")] {
+            assert!(counter.count_source(source, now).count <= 2);
+            let before = counter.count_source(source, now).count;
+            counter.forget_source(source);
+            assert_eq!(counter.count_source(source, now).count, before, "{source}");
+        }
     }
 
     #[test]

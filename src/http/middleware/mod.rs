@@ -109,7 +109,7 @@ impl ApiService {
         request: Request<Incoming>,
     ) -> Result<Response, ApiError> {
         let (mut parts, body) = request.into_parts();
-        match self.admit_request(peer, source, permit, &parts) {
+        match self.admit_request(peer, source, permit, &parts).await {
             Ok(Some(caller)) => {
                 parts.extensions.insert(caller);
             }
@@ -131,17 +131,15 @@ impl ApiService {
 
     /// Returns the principal of a request, or `None` on the open paths, and counts the connection
     /// among those that have shown a credential.
-    fn admit_request(
+    async fn admit_request(
         &self,
         peer: &PeerAddress,
         source: RequestSource,
         permit: &ConnectionPermit,
         parts: &Parts,
     ) -> Result<Option<Principal>, ApiError> {
-        let Some((caller, credential)) = self.authenticator.authenticate(peer, source, parts)?
-        else {
-            return Ok(None);
-        };
+        let authenticated = self.authenticator.authenticate(peer, source, parts).await?;
+        let Some((caller, credential)) = authenticated else { return Ok(None) };
         if permit.record_credential(credential) {
             return Ok(Some(caller));
         }

@@ -31,6 +31,7 @@ use super::auth::PeerAddress;
 use super::auth::agent_allowlist::AgentAllowlist;
 use super::auth::authenticator::Authenticator;
 use super::auth::host_allowlist::HostAllowlist;
+use super::auth::management_session::SessionCheck;
 use super::auth::open_paths::OpenPaths;
 use super::auth::tokens::TokenTable;
 use super::denial_log::DenialLog;
@@ -58,6 +59,8 @@ pub struct ServerContext<S> {
     pub stores: S,
     /// The callers with a token, for TCP. A new value takes effect with the next request.
     pub tokens: watch::Receiver<Arc<TokenTable>>,
+    /// The check of sessions of the management node, or `None` if they are not accepted.
+    pub session_check: Option<SessionCheck>,
     /// The TLS settings, which take effect with the next connection, or `None` for plain HTTP.
     pub tls: Option<watch::Receiver<Arc<TlsListenerConfig>>>,
     /// The check behind `/readyz`.
@@ -160,6 +163,7 @@ impl HttpServer {
                 open_paths: OpenPaths::new(&self.base_path),
                 agent_allowlist,
                 tokens: context.tokens,
+                session_check: context.session_check,
                 auth_failures: Mutex::default(),
             },
             proxies: self.proxies,

@@ -99,6 +99,17 @@ pub(crate) const URL_RULE: TextRule<String> = TextRule {
     hidden: false,
 };
 
+/// The part of a URL that stands for a session.
+pub const SESSION_PLACEHOLDER: &str = "{uuid}";
+
+/// The URL by which the management node says whether a session is valid.
+pub(crate) const SESSION_CHECK_RULE: TextRule<String> = TextRule {
+    allowed: "an absolute http or https URL without user name, password or fragment, with {uuid} \
+              once in its path or query",
+    parse: parse_session_check_url,
+    hidden: false,
+};
+
 /// Parses an address that TCP can listen on. An IPv4-mapped address becomes the IPv4 address,
 /// because an IPv6 listener serves IPv6 only. The zone of an address that needs none is dropped.
 fn parse_listen_address(text: &str) -> Result<SocketAddr, String> {
@@ -224,9 +235,62 @@ fn parse_url(text: &str) -> Result<String, String> {
     }
 }
 
+/// Parses a URL with one placeholder behind its host, so that a caller chooses no other host.
+fn parse_session_check_url(text: &str) -> Result<String, String> {
+    let mut found = text.match_indices(SESSION_PLACEHOLDER).map(|(at, _)| at);
+    let (Some(at), None) = (found.next(), found.next()) else {
+        return Err("does not contain {uuid} exactly once".to_owned());
+    };
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let path = rest.find(['/', '?']).map(|path| scheme.len() + "://".len() + path);
+        if path.is_none_or(|path| at < path) {
+            return Err("has {uuid} in its host".to_owned());
+        }
+    }
+    let example = text.replace(SESSION_PLACEHOLDER, &"0".repeat(32));
+    parse_url(&example)?;
+    if example.contains(['{', '}']) {
+        return Err("has a brace outside of {uuid}".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_session_check_url_has_one_placeholder_behind_its_host() {
+        for good in [
+            "http://mn:8080/zstack/v1/accounts/sessions/{uuid}/valid",
+            "https://mn.example/valid?session={uuid}",
+            "http://[fd00::1]:8080/{uuid}",
+            "http://10.0.0.1?{uuid}",
+        ] {
+            assert_eq!(parse_session_check_url(good).as_deref(), Ok(good));
+        }
+        for (bad, problem) in [
+            ("", "exactly once"),
+            ("http://mn/valid", "exactly once"),
+            ("http://mn/{UUID}/valid", "exactly once"),
+            ("http://mn/{uuid}/{uuid}", "exactly once"),
+            ("http://mn/{uuid}/{x}", "a brace"),
+            ("http://{uuid}/valid", "in its host"),
+            ("http://{uuid}", "in its host"),
+            ("http://{uuid}.example/valid", "in its host"),
+            ("http://mn:{uuid}/valid", "in its host"),
+            ("http://u:{uuid}@mn/valid", "in its host"),
+            ("http://u:p@mn/{uuid}", "user name or password"),
+            ("http://mn/#{uuid}", "fragment"),
+            ("ftp://mn/{uuid}", "http"),
+            ("unix:///run/agent.sock/{uuid}", "not a URL"),
+            ("/zstack/{uuid}", "http"),
+            ("{uuid}", "http"),
+        ] {
+            let error = parse_session_check_url(bad).unwrap_err();
+            assert!(error.contains(problem), "{bad}: {error}");
+        }
+    }
 
     #[test]
     fn a_url_is_absolute_and_carries_no_password() {

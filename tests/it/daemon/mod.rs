@@ -45,6 +45,7 @@ mod removals;
 mod reply_shares;
 mod rotation;
 mod secrets;
+mod session_check;
 mod slow_receivers;
 mod sockets;
 mod startup_failures;

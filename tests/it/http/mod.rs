@@ -11,3 +11,5 @@ mod input;
 mod liberal;
 mod limits;
 mod queries;
+mod session_check;
+mod session_floods;

@@ -9,7 +9,8 @@ use imagestore_agent::agent::{
 };
 use imagestore_agent::common::{Random, Timestamp};
 use imagestore_agent::http::{
-    DaemonInfo, HttpServer, InheritedSockets, ProcessStats, ServerContext, ServerLimits, TokenTable,
+    DaemonInfo, HttpServer, InheritedSockets, ProcessStats, ServerContext, ServerLimits,
+    SessionCheck, TokenTable,
 };
 use imagestore_agent::lifecycle::{
     DurableRecord, HistoryEntry, HistoryEvent, StoreChecks, StoreHistory,
@@ -427,6 +428,12 @@ impl TestServer {
         Self::launch(dir, change, ServerLimits::default(), TEST_TIMEOUT)
     }
 
+    /// A server that checks sessions of a management node.
+    pub(crate) fn checking_sessions(check: SessionCheck) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::launch_checking(dir, |_| {}, ServerLimits::default(), TEST_TIMEOUT, Some(check))
+    }
+
     /// A server behind trusted proxies.
     pub(crate) fn with_limits_behind(limits: ServerLimits, proxies: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -440,6 +447,16 @@ impl TestServer {
         change: impl FnOnce(&mut ServerSettings),
         limits: ServerLimits,
         drain: Duration,
+    ) -> Self {
+        Self::launch_checking(dir, change, limits, drain, None)
+    }
+
+    fn launch_checking(
+        dir: TempDir,
+        change: impl FnOnce(&mut ServerSettings),
+        limits: ServerLimits,
+        drain: Duration,
+        session_check: Option<SessionCheck>,
     ) -> Self {
         let mut settings = settings(&dir);
         change(&mut settings);
@@ -460,6 +477,7 @@ impl TestServer {
             stores: stores.clone(),
             tls: None,
             tokens: seen_tokens,
+            session_check,
             readiness: Arc::new(move || current.lock().unwrap().clone()),
             daemon: daemon(),
             replies,

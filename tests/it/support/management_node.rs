@@ -30,8 +30,11 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
     pub(crate) at: Instant,
+    /// The method and the target.
+    pub(crate) line: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
+    /// The body, or null if it is empty.
     pub(crate) json: Value,
 }
 
@@ -66,6 +69,8 @@ pub(crate) enum Answer {
     Never,
     /// The head of a response whose body never ends.
     Stalled(u16),
+    /// The status 200 and this body, after the semaphore has given a permit.
+    BodyAfterPermit(String, Arc<Semaphore>),
     /// This status, after the semaphore has given a permit.
     AfterPermit(u16, Arc<Semaphore>),
 }
@@ -108,8 +113,16 @@ impl ManagementNode {
 
     /// Starts a node that answers 200 over TLS.
     pub(crate) async fn over_tls(config: rustls::ServerConfig) -> Self {
+        Self::scripted_over_tls(|_| Answer::Status(200), config).await
+    }
+
+    /// Starts a node that answers by a script over TLS.
+    pub(crate) async fn scripted_over_tls(
+        script: impl FnMut(&Received) -> Answer + Send + 'static,
+        config: rustls::ServerConfig,
+    ) -> Self {
         let tls = TlsAcceptor::from(Arc::new(config));
-        Self::start(Box::new(|_| Answer::Status(200)), Some(tls)).await
+        Self::start(Box::new(script), Some(tls)).await
     }
 
     async fn start(script: Script, tls: Option<TlsAcceptor>) -> Self {
@@ -139,8 +152,13 @@ impl ManagementNode {
     }
 
     pub(crate) fn url(&self) -> String {
+        self.url_of("/events")
+    }
+
+    /// Returns the URL of a path.
+    pub(crate) fn url_of(&self, path: &str) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://localhost:{}/events", self.address.port())
+        format!("{scheme}://localhost:{}{path}", self.address.port())
     }
 
     /// Sets the script for later requests.
@@ -227,10 +245,11 @@ async fn answer(
     state: Arc<SharedState>,
 ) -> Result<Reply, hyper::Error> {
     let at = Instant::now();
+    let line = format!("{} {}", request.method(), request.uri());
     let headers = request.headers().clone();
     let body = request.into_body().collect().await?.to_bytes().to_vec();
-    let json = serde_json::from_slice(&body).unwrap();
-    let received = Received { at, headers, body, json };
+    let json = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
+    let received = Received { at, line, headers, body, json };
     let open = state.open.fetch_add(1, Ordering::SeqCst) + 1;
     state.peak.fetch_max(open, Ordering::SeqCst);
     let _closed = OpenRequestGuard(Arc::clone(&state));
@@ -255,6 +274,10 @@ async fn answer(
             let mut reply = Response::new(EndlessBody(Some("no more follows")).boxed_unsync());
             *reply.status_mut() = status.try_into().unwrap();
             reply
+        }
+        Answer::BodyAfterPermit(text, permits) => {
+            permits.acquire().await.unwrap().forget();
+            Response::new(Full::from(text).boxed_unsync())
         }
         Answer::AfterPermit(status, permits) => {
             permits.acquire().await.unwrap().forget();
