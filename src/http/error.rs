@@ -62,6 +62,8 @@ pub(crate) enum ApiError {
     InvalidDeleteMode,
     /// The call is known, but the daemon does not carry it out.
     UnsupportedCall(UnsupportedCall),
+    /// The request is a message of ZStack's older protocol.
+    LegacyApi,
     /// The path does not exist.
     UnknownPath,
     /// The store does not exist.
@@ -208,6 +210,7 @@ impl ApiError {
             | Self::ChangeFailed(_)
             | Self::RemoveFailed(_)
             | Self::UnsupportedCall(_)
+            | Self::LegacyApi
             | Self::SessionUnchecked(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -225,8 +228,12 @@ impl ApiError {
     }
 
     /// Returns the time in seconds after which the same request may succeed without an operator, or
-    /// `None` if there is none.
+    /// `None` if there is none. It is never 0, with which OkHttp would repeat the request at once.
     fn retry_after(&self) -> Option<u16> {
+        // OkHttp repeats a request after a 408 without this header, also one that changes a store.
+        if let Self::BodyTimeout(_) = self {
+            return Some(1);
+        }
         if let Self::TooManyAuthFailures { resets_in } = self {
             return u16::try_from(resets_in.as_secs().saturating_add(1)).ok();
         }
@@ -242,7 +249,7 @@ impl ApiError {
             Reason::AgentBusy => Some(1),
             Reason::AgentStopping | Reason::ManagementUnreachable => Some(5),
             Reason::StateDiskTrouble => Some(30),
-            _ => u16::try_from(fault.retry_after()?.as_secs()).ok(),
+            _ => u16::try_from(fault.retry_after()?.as_secs().max(1)).ok(),
         }
     }
 

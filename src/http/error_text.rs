@@ -17,6 +17,10 @@ const AGENT_ALLOW_REMEDY: &str = "add the network of the management node to serv
 impl ApiError {
     /// Returns the error object of the response.
     pub(super) fn error_code(&self) -> ErrorCode {
+        self.plain_error_code().with_remedy_in_details()
+    }
+
+    fn plain_error_code(&self) -> ErrorCode {
         match self {
             Self::InvalidUuid => remediable_error(
                 "SYS.1007",
@@ -177,10 +181,16 @@ impl ApiError {
             .with_opaque("expected", "Permissive or Enforcing"),
             Self::UnsupportedCall(call) => remediable_error(
                 "SYS.1014",
-                format!("{call} is not supported: {}", call.alternative()),
+                format!("{call} is not supported"),
                 call.alternative(),
             )
             .with_opaque("call", call.as_str()),
+            Self::LegacyApi => remediable_error(
+                "SYS.1014",
+                "the daemon does not speak the protocol of zstack-cli",
+                "use imagestore-agent on the node, or a client of ZStack's REST API, which the \
+                 daemon serves below server.base_path",
+            ),
             Self::UnknownPath => remediable_error(
                 "SYS.1003",
                 "the path does not exist",

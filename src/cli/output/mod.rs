@@ -7,6 +7,7 @@ use serde_json::Value;
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::common::mask_hidden;
+use crate::wire::REMEDY_MARK;
 
 const COLUMNS: [&str; 6] = ["UUID", "STATUS", "AVAILABLE", "TOTAL", "NAME", "PATH"];
 
@@ -127,8 +128,10 @@ pub(super) fn format_failure(body: &Value) -> String {
     text
 }
 
+/// Returns the failure without its remedy, which has a line of its own.
 fn error_summary(error: &Value) -> String {
-    let details = str_field(error, "details");
+    let details = raw_str_field(error, "details");
+    let details = mask_hidden(details.rsplit_once(REMEDY_MARK).map_or(details, |(text, _)| text));
     if details.is_empty() { str_field(error, "description") } else { details }
 }
 
@@ -186,7 +189,7 @@ mod tests {
     #[test]
     fn every_failed_check_is_shown_with_its_remedy() {
         let check = |reason: &str| json!({"reason": reason, "details": "d", "elaboration": "do r"});
-        let body = json!({"error": {"code": "BS.1500", "details": "cannot connect", "opaque":
+        let body = json!({"error": {"code": "BS.1500", "details": "cannot connect; remedy: do it", "opaque":
             {"checks": [check("not_mounted"), check("not_ssh")]}}});
         let text = format_failure(&body);
         for part in ["BS.1500: cannot connect", "not_mounted: d", "not_ssh: d", "remedy: do r"] {

@@ -3,6 +3,7 @@
 
 pub(super) mod agent_protocol;
 pub(super) mod health;
+mod legacy;
 mod operation;
 mod queries;
 pub(super) mod query_string;
@@ -61,6 +62,7 @@ pub(crate) fn build_router<S: StoreService>(
             post(stores::attach_zone::<S>).delete(stores::detach_zone::<S>),
         )
         .merge(unsupported::unsupported_routes(base))
+        .merge(legacy::legacy_routes())
         .fallback(async || ApiError::UnknownPath)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .with_state(Arc::new(state))

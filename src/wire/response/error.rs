@@ -5,6 +5,9 @@ use serde_json::{Map, Value};
 
 use crate::model::{AttemptFailure, Fact, Fault};
 
+/// The text between the description of a failure and its remedy, in the details of an answer.
+pub const REMEDY_MARK: &str = "; remedy: ";
+
 /// An error: `code`, its fixed `description`, and the free text `details`. `elaboration` holds the
 /// remedy, `opaque` the facts and `cause` the underlying error. Absent fields are omitted.
 #[derive(Clone, Debug, Serialize)]
@@ -68,6 +71,22 @@ impl ErrorCode {
     #[must_use]
     pub fn with_opaque(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.opaque.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Returns the error with the remedy of its root cause at the end of its details, because many
+    /// clients show nothing else. The remedy of a fault is cut at its explanation, which the
+    /// elaboration keeps.
+    #[must_use]
+    pub fn with_remedy_in_details(mut self) -> Self {
+        let root = std::iter::successors(Some(&self), |error| error.cause.as_deref()).last();
+        let Some(ErrorCode { elaboration: Some(remedy), opaque, .. }) = root else { return self };
+        let short = match opaque.contains_key("reason") {
+            true => remedy.split(": ").next().unwrap_or(remedy),
+            false => remedy,
+        };
+        let details = format!("{}{REMEDY_MARK}{short}", self.details);
+        self.details = details;
         self
     }
 
@@ -185,6 +204,35 @@ pub(in crate::wire) mod tests {
         assert_eq!(error["description"], "Failed to delete a resource");
         assert_eq!(error["opaque"]["reason"], "not_mounted");
         assert_eq!(error["cause"]["elaboration"], "mount /data");
+    }
+
+    #[test]
+    fn the_details_of_an_answer_end_with_the_short_remedy_of_the_root_cause() {
+        let add = ErrorCode::add_failed(&example_failure()).with_remedy_in_details();
+        let add = serde_json::to_value(add).unwrap();
+        let plain = "not_mounted: /data is not mounted; \
+                     connection_refused: nobody listens on 127.0.0.1:22";
+        assert_eq!(add["details"], format!("{plain}; remedy: mount /data"));
+        // The clients that show the first cause too get the remedy once.
+        assert_eq!(add["cause"]["details"], plain);
+        for reason in Reason::ALL {
+            let failure = AttemptFailure::from_fault(Fault::new(*reason, "x"));
+            let error = ErrorCode::connect_failed(&failure).with_remedy_in_details();
+            let (_, remedy) = error.details.split_once(REMEDY_MARK).unwrap();
+            assert!(
+                reason.remedy().starts_with(remedy) && remedy.len() >= 10,
+                "{reason}: {remedy}"
+            );
+            assert!(!remedy.ends_with([':', ',', ';']), "{reason}: {remedy}");
+        }
+        let request = ErrorCode::new("SYS.1007", "no JSON type")
+            .with_elaboration("send Content-Type: application/json");
+        assert_eq!(
+            request.with_remedy_in_details().details,
+            "no JSON type; remedy: send Content-Type: application/json"
+        );
+        let bare = ErrorCode::new("SYS.1003", "no store").with_remedy_in_details();
+        assert_eq!(bare.details, "no store");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 pub(super) mod error;
 mod history;
 pub(super) mod inventory;
+mod legacy;
 mod query;
 mod schema;
 mod store_health;
@@ -13,9 +14,10 @@ use serde::Serialize;
 use crate::lifecycle::DurableRecord;
 use crate::model::{Capacity, MarkerId, MountLocation, Store};
 
-pub use error::{ErrorCode, ErrorResponse};
+pub use error::{ErrorCode, ErrorResponse, REMEDY_MARK};
 pub use history::HistoryLine;
 pub use inventory::{InventoryBody, InventoryResponse, zstack_date};
+pub use legacy::LegacyResponse;
 pub use query::{
     CapacityResponse, CountResponse, PageResponse, PartialInventory, SingleStoreResponse,
     TypesResponse, ZoneBody,

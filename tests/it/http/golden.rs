@@ -23,6 +23,8 @@ async fn both_sdks_enable_disable_attach_and_detach() {
     ] {
         let answer = golden(name).send_to(server.address()).await;
         assert_eq!(answer.status, 200, "{name}: {answer:?}");
+        // The Go SDK accepts any coding by `*`, and reads only some.
+        assert_eq!(answer.header("content-encoding"), None, "{name}");
         assert_eq!(answer.body["inventory"]["uuid"], GOOD.to_string(), "{name}");
         assert_eq!(server.stores.placed().last(), Some(&expected), "{name}");
     }
@@ -60,7 +62,7 @@ async fn a_call_that_is_not_supported_says_so_by_name() {
         );
         assert_eq!(answer.error("/opaque/call"), call, "{name}");
         let details = answer.error("/details").as_str().unwrap();
-        assert!(details.starts_with(&format!("{call} is not supported: ")), "{details}");
+        assert!(details.starts_with(&format!("{call} is not supported; remedy: ")), "{details}");
         assert!(details.ends_with(answer.error("/elaboration").as_str().unwrap()), "{details}");
         assert_eq!(answer.header("retry-after"), None, "{name}");
     }
@@ -223,4 +225,60 @@ async fn a_change_of_zones_or_state_that_fails_changes_nothing_and_says_why() {
     let answer = server.ask(HttpRequest::new(&line, "")).await;
     assert_eq!((answer.status, answer.header("allow")), (405, Some("POST,DELETE")));
     assert_eq!(server.stores.placed().len(), before);
+}
+
+#[tokio::test]
+async fn the_protocol_of_zstack_cli_fails_at_once_and_in_its_own_form() {
+    for base in ["/zstack", "/x", ""] {
+        let server = TestServer::with_settings(|settings| settings.base_path = base.to_owned());
+        for line in [
+            "POST /zstack/api",
+            "POST /zstack/api/",
+            "GET /zstack/api/result/4cd9fb914f5f4a1d8d2f000000000001",
+            "GET /zstack/api/result/None",
+        ] {
+            let body = match line.starts_with("POST") {
+                true => {
+                    r#"{"org.zstack.header.identity.APILogInByAccountMsg":{"password":"hunter2"}}"#
+                }
+                false => "",
+            };
+            let request = HttpRequest { token: None, ..HttpRequest::new(line, body) };
+            let answer = server.ask(request).await;
+            assert_eq!((answer.status, &answer.body["state"]), (200, &json!("Done")), "{line}");
+            let text = answer.body["result"].as_str().unwrap();
+            let result: serde_json::Value = serde_json::from_str(text).unwrap();
+            let [reply] = &result.as_object().unwrap().values().collect::<Vec<_>>()[..] else {
+                panic!("{result}")
+            };
+            assert_eq!(
+                (&reply["success"], &reply["error"]["code"]),
+                (&json!(false), &json!("SYS.1014"))
+            );
+            let details = reply["error"]["details"].as_str().unwrap();
+            assert!(details.contains("zstack-cli") && details.contains("remedy: use"), "{details}");
+            assert!(!answer.body.to_string().contains("hunter2"));
+        }
+        // Other paths below the same prefix are still closed or unknown.
+        let line = "GET /zstack/apis";
+        let request = HttpRequest { token: None, ..HttpRequest::new(line, "") };
+        assert_eq!(server.ask(request).await.status, 401);
+    }
+}
+
+#[tokio::test]
+async fn the_details_of_an_answer_end_with_the_remedy() {
+    let server = TestServer::start();
+    let body = r#"{"reconnectImageStoreBackupStorage":{}}"#;
+    let line = format!("PUT /zstack/v1/backup-storage/image-store/{BROKEN}/actions");
+    let failed = server.ask(HttpRequest::new(&line, body)).await;
+    assert_eq!((failed.status, failed.error("/code")), (503, &json!("BS.1500")));
+    let remedy = failed.error("/cause/elaboration").as_str().unwrap();
+    let details = failed.error("/details").as_str().unwrap();
+    let (text, short) = details.split_once("; remedy: ").unwrap();
+    assert!(text.starts_with("read_only: ") && remedy.starts_with(short), "{details}");
+    let unknown = line.replace(&BROKEN.to_string(), &"a".repeat(32));
+    let missing = server.ask(HttpRequest::new(&unknown, body)).await;
+    let details = missing.error("/details").as_str().unwrap();
+    assert!(details.ends_with("; remedy: list the stores to find the uuid"), "{details}");
 }

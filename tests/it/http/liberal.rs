@@ -110,7 +110,10 @@ async fn a_content_coding_is_415_with_its_name_and_what_is_accepted() {
         let answer = server.ask(request).await;
         assert_eq!((answer.status, answer.error("/code")), (415, &json!("SYS.1007")), "{line}");
         assert_eq!(answer.header("accept-encoding"), Some("identity"));
-        let details = format!("the Content-Encoding {named} is not supported");
+        let details = format!(
+            "the Content-Encoding {named} is not supported; remedy: send the body without a \
+             Content-Encoding"
+        );
         assert_eq!(answer.error("/details"), &json!(details));
     }
     assert_eq!(log.audit().len(), 3, "each left its line");
@@ -147,7 +150,9 @@ async fn two_actions_in_one_body_are_400_with_both_names() {
     ] {
         let answer = server.ask(HttpRequest::new(&actions(), &body.to_string())).await;
         assert_eq!((answer.status, answer.error("/code")), (400, &json!("SYS.1007")), "{body}");
-        let details = format!("the body has several actions: {named}");
+        let details = format!(
+            "the body has several actions: {named}; remedy: send one request for each action"
+        );
         assert_eq!(answer.error("/details"), &json!(details), "{body}");
     }
     assert!(server.stores.tags().is_empty() && server.stores.updated().is_empty());

@@ -34,6 +34,8 @@ async fn a_body_that_does_not_come_in_time_is_408() {
     let answer = exchange(&mut stream, &bytes).await;
     assert_eq!((answer.status, answer.header("connection")), (408, Some("close")));
     assert_eq!(answer.error("/opaque/milliseconds"), 100);
+    // Without it, OkHttp repeats the request by itself.
+    assert_eq!(answer.header("retry-after"), Some("1"));
     assert!(closed(&mut stream).await.is_empty());
     assert!(server.stores.tags().is_empty());
 }
