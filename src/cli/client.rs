@@ -32,8 +32,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// because the preparation of an attempt and the attempt each have that time. After it the daemon
 /// still finishes the request.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(21 * 60);
-/// The maximum size of a response: 16 MiB, enough for more than ten thousand inventories.
-const MAX_RESPONSE_BYTES: usize = 16 << 20;
+/// The maximum size of a response: 128 MiB. The inventories of ten thousand stores with the longest
+/// descriptions (2,048 characters of four bytes) have 100 MB.
+const MAX_RESPONSE_BYTES: usize = 128 << 20;
 
 /// The address of the daemon.
 #[derive(Clone, Debug)]
@@ -284,6 +285,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     #[tokio::test]
@@ -296,6 +299,28 @@ mod tests {
             DaemonAddress::Socket(socket).send_request_within(limit, Method::GET, "/readyz").await;
         let message = response.unwrap_err().to_string();
         assert!(message.ends_with("did not respond within 50ms"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn ten_thousand_inventories_with_the_longest_descriptions_are_read() {
+        let inventory = serde_json::json!({ "description": "\u{10348}".repeat(2048) });
+        let list = serde_json::json!({ "inventories": vec![inventory; 10_000] }).to_string();
+        let size = list.len();
+        assert!(size > 80_000_000, "{size}");
+        let (client, mut daemon) = tokio::io::duplex(1 << 20);
+        let respond = async move {
+            let mut request = [0; 1024];
+            let read = daemon.read(&mut request).await.unwrap();
+            assert!(read > 0);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n");
+            daemon.write_all(head.as_bytes()).await.unwrap();
+            daemon.write_all(list.as_bytes()).await.unwrap();
+        };
+        let request = Request::new(Full::default());
+        let exchange = exchange_messages(client, request, "daemon".to_owned());
+        let (response, ()) = tokio::join!(exchange, respond);
+        let count = response.unwrap().body["inventories"].as_array().map(Vec::len);
+        assert_eq!(count, Some(10_000));
     }
 
     #[test]
