@@ -19,6 +19,7 @@ mod caller_share;
 mod endpoint;
 mod http_client;
 mod lookup_limiter;
+mod loss_log;
 mod reply_poster;
 mod reply_queue;
 mod reply_table;

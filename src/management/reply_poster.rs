@@ -2,7 +2,7 @@
 //! retry holds no place.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -16,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use super::http_client::{BodyUse, BoundedClient, RequestTimeouts, USER_AGENT_NAME};
+use super::loss_log::LossLog;
 use super::reply_queue::{PendingReplies, TaskReply};
 use super::reply_table::{ReplyId, StartedReply};
-use crate::common::{Backoff, Clock, Random};
+use crate::common::{Backoff, Clock, Random, lock_unpoisoned};
 use crate::delivery::{DeliveryOutcome, ReceiverReply, classify};
 use crate::wire::headers::TASK_UUID;
 
@@ -50,7 +51,8 @@ impl ReplyPosterTask {
         let mut http = HttpConnector::new();
         http.set_connect_timeout(Some(timeouts.connect));
         http.set_nodelay(true);
-        let poster = ReplyPoster { client: BoundedClient::new(http, timeouts), clock, random };
+        let client = BoundedClient::new(http, timeouts);
+        let poster = ReplyPoster { client, clock, random, losses: Arc::default() };
         Self { pending, poster, posts: JoinSet::new(), replies: BTreeMap::new() }
     }
 
@@ -58,6 +60,9 @@ impl ReplyPosterTask {
     pub async fn run_poster(mut self, stop: CancellationToken) {
         loop {
             let next_event = self.start_posts();
+            self.poster.summarize_losses();
+            let summary_due = lock_unpoisoned(&self.poster.losses).summary_due();
+            let next_event = next_event.into_iter().chain(summary_due).min();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -79,7 +84,9 @@ impl ReplyPosterTask {
             (expired, started, table.next_event(now))
         })?;
         for reply in expired {
-            warn!(task = reply.task, destination = %reply.url.destination(), "reply dropped, not posted in time");
+            if self.poster.logs_loss() {
+                warn!(task = reply.task, destination = %reply.url.destination(), "reply dropped, not posted in time");
+            }
         }
         for reply in started {
             let id = reply.id;
@@ -114,9 +121,23 @@ struct ReplyPoster {
     client: BoundedClient<HttpConnector>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+    losses: Arc<Mutex<LossLog>>,
 }
 
 impl ReplyPoster {
+    /// Returns true if a reply that is lost now gets a line in the log.
+    fn logs_loss(&self) -> bool {
+        lock_unpoisoned(&self.losses).record_loss(Instant::now())
+    }
+
+    /// Logs the number of the lost replies without a line, once a minute.
+    fn summarize_losses(&self) {
+        let unlogged = lock_unpoisoned(&self.losses).end_minute(Instant::now());
+        if let Some(replies) = unlogged {
+            warn!(replies, "lost replies not logged");
+        }
+    }
+
     /// Posts a reply once. Ends at its deadline, if that comes before the timeout of a request.
     async fn post_reply(self, started: StartedReply<Arc<TaskReply>>) -> FinishedPost {
         let StartedReply { id, reply, failures, deadline } = started;
@@ -133,7 +154,9 @@ impl ReplyPoster {
                 return FinishedPost { id, retry_at: None };
             }
             DeliveryOutcome::Rejected | DeliveryOutcome::Gone => {
-                warn!(task, %destination, reply = %response, "reply rejected by management node");
+                if self.logs_loss() {
+                    warn!(task, %destination, reply = %response, "reply rejected by management node");
+                }
                 return FinishedPost { id, retry_at: None };
             }
             DeliveryOutcome::Retry(min_delay) => min_delay,
@@ -148,7 +171,9 @@ impl ReplyPoster {
         };
         let due = Instant::now() + delay;
         if due >= deadline {
-            warn!(task, %destination, reply = %response, "reply dropped, not posted in time");
+            if self.logs_loss() {
+                warn!(task, %destination, reply = %response, "reply dropped, not posted in time");
+            }
             return FinishedPost { id, retry_at: None };
         }
         debug!(task, %destination, reply = %response, "reply not posted, retried later");
