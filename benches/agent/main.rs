@@ -26,6 +26,7 @@ mod login;
 mod memory;
 mod peers;
 mod probes;
+mod queries;
 mod requests;
 
 use std::time::Instant;
@@ -90,6 +91,9 @@ fn main() {
         }
         if wants("growth") {
             growth::by_the_number_of_stores(&sshd, &user).await;
+        }
+        if wants("query") {
+            queries::query_beside_others().await;
         }
         if wants("watching") {
             probes::watching_by_the_number_of_stores(&sshd, &user).await;
