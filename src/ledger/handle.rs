@@ -36,7 +36,7 @@ pub(super) enum LedgerRequest {
     NextEpoch(Timestamp, ReplySender<Result<Epoch, CommitError>>),
     CheckWritable(ReplySender<Result<(), CommitError>>),
     Credentials(Box<Store>, ReplySender<Result<SshCredentials, Fault>>),
-    PendingNotices(StoreUuid, u32, ReplySender<Result<Vec<Notice>, ReadError>>),
+    PendingNotices(StoreUuid, Position, u32, ReplySender<Result<Vec<Notice>, ReadError>>),
     OutboxDepth(StoreUuid, Position, ReplySender<Result<OutboxDepth, ReadError>>),
     StoresWithPending(ReplySender<Result<Vec<StoreUuid>, ReadError>>),
     History(StoreUuid, u32, ReplySender<Result<StoreHistory, ReadError>>),
@@ -128,7 +128,25 @@ impl Ledger {
         store: StoreUuid,
         limit: u32,
     ) -> Result<Vec<Notice>, ReadError> {
-        self.send_request(|reply| LedgerRequest::PendingNotices(store, limit, reply)).await?
+        self.notices_behind(store, Position::default(), limit).await
+    }
+
+    /// Returns the first waiting notices of a store behind a position, lowest position first. The
+    /// notices before it are not read.
+    ///
+    /// # Errors
+    /// Returns [`ReadError`] if the ledger cannot be read.
+    ///
+    /// # Cancel safety
+    /// This request only reads.
+    pub async fn notices_behind(
+        &self,
+        store: StoreUuid,
+        behind: Position,
+        limit: u32,
+    ) -> Result<Vec<Notice>, ReadError> {
+        let request = |reply| LedgerRequest::PendingNotices(store, behind, limit, reply);
+        self.send_request(request).await?
     }
 
     /// Returns how many notices of a store wait behind this position, and the position of the

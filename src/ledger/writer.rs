@@ -238,9 +238,10 @@ fn answer_request(
         LedgerRequest::Credentials(store, reply) => {
             let _ = reply.send(stores::load_credentials(database.reader(), &store, sealer));
         }
-        LedgerRequest::PendingNotices(store, limit, reply) => {
+        LedgerRequest::PendingNotices(store, behind, limit, reply) => {
             let _ = reply.send(
-                outbox::pending_notices(database.reader(), store, limit).map_err(to_read_error),
+                outbox::notices_behind(database.reader(), store, behind, limit)
+                    .map_err(to_read_error),
             );
         }
         LedgerRequest::OutboxDepth(store, behind, reply) => {

@@ -120,12 +120,10 @@ impl OutboxReader {
         }
     }
 
-    /// Returns the first notices that are not delivered yet.
+    /// Returns the first notices that are not delivered yet. Notices are delivered in order, so
+    /// these are behind the last delivered one.
     async fn read_chunk(&self, limit: u32) -> Result<Vec<Notice>, OutboxError> {
-        let outstanding = u32::try_from(self.unacknowledged.len()).unwrap_or(u32::MAX);
-        let mut notices =
-            self.ledger.pending_notices(self.store, limit.saturating_add(outstanding)).await?;
-        notices.retain(|notice| !self.unacknowledged.contains(&notice.position));
-        Ok(notices)
+        let delivered = self.unacknowledged.last().copied().unwrap_or_default();
+        Ok(self.ledger.notices_behind(self.store, delivered, limit).await?)
     }
 }

@@ -72,16 +72,20 @@ pub(crate) fn coalesce(
     insert_notice(connection, into)
 }
 
-/// Returns the first notices of a store, lowest position first.
-pub(crate) fn pending_notices(
+const NOTICES_BEHIND: &str = "SELECT epoch, seq, notice, sum FROM outbox
+    WHERE store = ?1 AND (epoch, seq) > (?2, ?3) ORDER BY epoch, seq LIMIT ?4";
+
+/// Returns the first notices of a store behind a position, lowest position first. The notices
+/// before it are not read.
+pub(crate) fn notices_behind(
     connection: &Connection,
     store: StoreUuid,
+    behind: Position,
     limit: u32,
 ) -> Result<Vec<Notice>, RowError> {
     let uuid = store.to_string();
-    let sql = "SELECT epoch, seq, notice, sum FROM outbox WHERE store = ?1
-               ORDER BY epoch, seq LIMIT ?2";
-    query_map(connection, sql, params![uuid, limit], |row| {
+    let (epoch, seq) = bound_columns(behind);
+    query_map(connection, NOTICES_BEHIND, params![uuid, epoch, seq, limit], |row| {
         let notice: String = row.get(2)?;
         verify_notice(&uuid, row.get(0)?, row.get(1)?, &notice, &row.get::<_, Vec<u8>>(3)?)?;
         decode_column("outbox", &notice)
@@ -108,10 +112,8 @@ pub(crate) fn outbox_depth(
     let mut count = connection.prepare_cached(
         "SELECT count(*) FROM outbox WHERE store = ?1 AND (epoch, seq) > (?2, ?3)",
     )?;
-    // No row can lie behind a position that no row can have.
-    let column = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    let behind = params![uuid, column(behind.epoch.0), column(behind.seq.0)];
-    let count: i64 = count.query_row(behind, |row| row.get(0))?;
+    let (epoch, seq) = bound_columns(behind);
+    let count: i64 = count.query_row(params![uuid, epoch, seq], |row| row.get(0))?;
     Ok(OutboxDepth { count: count.unsigned_abs(), newest })
 }
 
@@ -142,4 +144,37 @@ fn verify_notice(
 ) -> Result<(), RowError> {
     let (epoch, seq) = (epoch.to_be_bytes(), seq.to_be_bytes());
     verify_checksum("outbox", &[uuid.as_bytes(), &epoch, &seq, notice.as_bytes()], found)
+}
+
+/// Returns the columns of a bound. No row can lie behind a position that no row can have.
+fn bound_columns(position: Position) -> (i64, i64) {
+    let column = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    (column(position.epoch.0), column(position.seq.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus::VmStep;
+
+    use super::*;
+
+    #[test]
+    fn the_notices_before_a_position_are_not_read() {
+        let steps = [1, 10, 10_000].map(|delivered: i64| {
+            let connection = Connection::open_in_memory().unwrap();
+            let schema = "CREATE TABLE outbox (store TEXT, epoch INTEGER, seq INTEGER, notice TEXT,
+                sum BLOB, PRIMARY KEY (store, epoch, seq)) STRICT, WITHOUT ROWID";
+            connection.execute_batch(schema).unwrap();
+            for seq in 1..=delivered + 5 {
+                let sql = "INSERT INTO outbox VALUES ('a', 7, ?1, '{}', x'00')";
+                connection.execute(sql, [seq]).unwrap();
+            }
+            let mut first = connection.prepare(NOTICES_BEHIND).unwrap();
+            let seq: i64 =
+                first.query_row(params!["a", 7, delivered, 1], |row| row.get(1)).unwrap();
+            assert_eq!(seq, delivered + 1);
+            first.get_status(VmStep)
+        });
+        assert!(steps.iter().all(|step| *step == steps[0]), "{steps:?}");
+    }
 }
