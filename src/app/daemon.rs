@@ -33,7 +33,7 @@ use super::reload::Reload;
 use super::startup::PreparedDaemon;
 use super::tasks::{HttpDependencies, LAST_DELIVERY_TIMEOUT, TaskResult, TaskStarter};
 use crate::agent::{DaemonContext, TrialLogins};
-use crate::http::TokenTable;
+use crate::http::{AccessKeyTable, TokenTable};
 use crate::ledger::{LedgerWriter, OpenedLedger, StateDir};
 use crate::management::CallbackClient;
 use crate::notifier::NotifierHandle;
@@ -52,6 +52,7 @@ struct RunningDaemon {
     stop_tasks: CancellationToken,
     stop_notifier: CancellationToken,
     tokens: watch::Sender<Arc<TokenTable>>,
+    access_keys: watch::Sender<Arc<AccessKeyTable>>,
     /// `None` without a callback.
     client: Option<CallbackClient>,
     /// Requests a reload of the certificates.
@@ -90,7 +91,12 @@ impl PreparedDaemon {
                     reload.start_read();
                 }
                 Some(read) = reload.finish_read() => {
-                    reload.apply_result(read, &running.tokens, running.client.as_ref());
+                    reload.apply_result(
+                        read,
+                        &running.tokens,
+                        &running.access_keys,
+                        running.client.as_ref(),
+                    );
                     systemd::notify_ready();
                 }
                 Some(result) = running.tasks.join_next() => {
@@ -122,6 +128,7 @@ impl PreparedDaemon {
             client,
             session_client,
             tokens,
+            access_keys,
             tls,
             server,
             clock,
@@ -152,10 +159,12 @@ impl PreparedDaemon {
         let certificate_reload = Arc::new(Notify::new());
         let tls = starter.start_certificate_watch(tls, &certificate_reload);
         let (tokens, tokens_receiver) = watch::channel(Arc::new(tokens));
+        let (access_keys, access_keys_receiver) = watch::channel(Arc::new(access_keys));
         let dependencies = HttpDependencies {
             registry,
             tokens: tokens_receiver,
             session_client,
+            access_keys: access_keys_receiver,
             tls,
             state_disk,
             conditions,
@@ -169,6 +178,7 @@ impl PreparedDaemon {
             stop_tasks,
             stop_notifier,
             tokens,
+            access_keys,
             client,
             certificate_reload,
             notifier_handle,

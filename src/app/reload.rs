@@ -1,4 +1,4 @@
-//! Reload on SIGHUP: applies new tokens and signing secrets, and names the sections that need a
+//! Reload on SIGHUP: applies new callers and signing secrets, and names the sections that need a
 //! restart.
 
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::common::run_blocking;
-use crate::http::TokenTable;
+use crate::http::{AccessKeyTable, TokenTable};
 use crate::management::{CallbackClient, EventSigner, load_signer};
 use crate::settings::{AuthSettings, FilePolicy, ListenUse, Settings, environment_variables};
 
@@ -22,9 +22,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_CONCURRENT_READS: usize = 4;
 
 /// The contents of the files, or the reason why they cannot be used.
-type ReadFiles = Result<(Settings, TokenTable, Option<EventSigner>), String>;
+type ReadFiles = Result<(Settings, TokenTable, AccessKeyTable, Option<EventSigner>), String>;
 
-/// Reads settings, tokens and signing secrets again while the daemon runs.
+/// Reads settings, callers and signing secrets again while the daemon runs.
 pub(super) struct Reload {
     /// The settings file, if one was named.
     config: Option<PathBuf>,
@@ -73,9 +73,10 @@ impl Reload {
         &mut self,
         read: Result<ReadFiles, JoinError>,
         tokens: &watch::Sender<Arc<TokenTable>>,
+        access_keys: &watch::Sender<Arc<AccessKeyTable>>,
         client: Option<&CallbackClient>,
     ) {
-        let (settings, new_tokens, signer) =
+        let (settings, new_tokens, new_keys, signer) =
             match read.unwrap_or_else(|panic| Err(panic.to_string())) {
                 Ok(read) => read,
                 Err(why) => {
@@ -84,6 +85,7 @@ impl Reload {
                 }
             };
         tokens.send_replace(Arc::new(new_tokens));
+        access_keys.send_replace(Arc::new(new_keys));
         let auth = &self.settings.auth;
         self.settings.auth = AuthSettings {
             session_check_url: auth.session_check_url.clone(),
@@ -97,11 +99,11 @@ impl Reload {
         }
         let sections = changed_sections(&self.settings, &settings);
         if sections.is_empty() {
-            info!("tokens and signing secrets reloaded");
+            info!("callers and signing secrets reloaded");
         } else {
             warn!(
                 ?sections,
-                "tokens and signing secrets reloaded; changes of other sections need a restart"
+                "callers and signing secrets reloaded; changes of other sections need a restart"
             );
         }
     }
@@ -133,8 +135,10 @@ fn read_blocking(config: Option<&Path>, listen_use: ListenUse) -> ReadFiles {
         Some(path) => TokenTable::load_file(path, &policy).map_err(|error| error.to_string())?,
         None => TokenTable::default(),
     };
+    let access_keys = AccessKeyTable::load_file(settings.auth.access_keys_file.as_deref(), &policy)
+        .map_err(|error| error.to_string())?;
     let signer = load_signer(&settings.callback, &policy).map_err(|error| error.to_string())?;
-    Ok((settings, tokens, signer))
+    Ok((settings, tokens, access_keys, signer))
 }
 
 fn changed_sections(old: &Settings, new: &Settings) -> Vec<&'static str> {

@@ -177,6 +177,9 @@ fn log_risks(settings: &Settings, files: &StartupFiles) {
     for fault in &files.unsafe_files {
         warn!(%fault, "file not safe from other users");
     }
+    for fault in &files.weak_secrets {
+        warn!(%fault, "secret can be guessed");
+    }
     if settings.state.trust_file_modes {
         warn!("state.trust_file_modes is set: files are used whatever their owner and mode");
     }

@@ -21,7 +21,9 @@ use crate::common::{
     Clock, FileRisk, Random, SystemClock, SystemRandom, Timestamp, escape_hidden, inspect_folder,
     print_text, report_text,
 };
-use crate::http::{BindError, HttpServer, InheritedSockets, TlsListenerConfig, TokenTable};
+use crate::http::{
+    AccessKeyTable, BindError, HttpServer, InheritedSockets, TlsListenerConfig, TokenTable,
+};
 use crate::ledger::{self, MasterKeyError, OpenError, OpenedLedger, StateDir, StateDirError};
 use crate::management::{CallbackClient, RequestTimeouts, SessionCheckClient, SessionCheckTimes};
 use crate::model::NodeId;
@@ -35,6 +37,7 @@ use crate::systemd;
 #[derive(Debug)]
 pub struct StartupFiles {
     pub(super) tokens: TokenTable,
+    pub(super) access_keys: AccessKeyTable,
     pub(super) client: Option<CallbackClient>,
     pub(super) session_client: Option<SessionCheckClient>,
     pub(super) tls: Option<TlsListenerConfig>,
@@ -42,6 +45,8 @@ pub struct StartupFiles {
     pub(super) optional_failures: Vec<SettingFault>,
     /// Faults of the files that are used, although other users can read or replace them.
     pub(super) unsafe_files: Vec<SettingFault>,
+    /// Warnings of the secrets that can be guessed.
+    pub(super) weak_secrets: Vec<SettingFault>,
 }
 
 impl StartupFiles {
@@ -63,6 +68,9 @@ impl StartupFiles {
             None => Ok(TokenTable::default()),
         };
         let tokens = SettingsError::gather(tokens, &mut content_faults);
+        let keys_file = settings.auth.access_keys_file.as_deref();
+        let access_keys = AccessKeyTable::load_file(keys_file, &policy);
+        let access_keys = SettingsError::gather(access_keys, &mut content_faults);
         let client = CallbackClient::new(&settings.callback, &policy, RequestTimeouts::default());
         let client = SettingsError::gather(client, &mut content_faults);
         let session_client = new_session_client(settings, &policy);
@@ -75,18 +83,22 @@ impl StartupFiles {
         // The report has these files already.
         faults
             .extend(content_faults.into_iter().filter(|fault| !reported_keys.contains(&fault.key)));
-        match (tokens, client, session_client, tls) {
-            (Some(tokens), Some(client), Some(session_client), Some(tls))
+        match (tokens, access_keys, client, session_client, tls) {
+            (Some(tokens), Some(access_keys), Some(client), Some(session_client), Some(tls))
                 if is_startable && !faults.iter().any(|fault| is_required_at_start(&fault.key)) =>
             {
                 let unsafe_files = report.warnings;
+                let weak_secrets =
+                    keys_file.map(|path| access_keys.doubts(path)).unwrap_or_default();
                 Ok(Self {
                     tokens,
+                    access_keys,
                     client,
                     session_client,
                     tls,
                     optional_failures: faults,
                     unsafe_files,
+                    weak_secrets,
                 })
             }
             _ => Err(SettingsError::new(faults)),
@@ -137,8 +149,8 @@ fn validate_settings(
     let locations = inspect_locations(&settings, inherited.unix.is_empty());
     let mut warnings = locations.warnings;
     let mut faults = match StartupFiles::read_files(&settings, config) {
-        Ok(StartupFiles { optional_failures, unsafe_files, .. }) => {
-            warnings.extend(unsafe_files);
+        Ok(StartupFiles { optional_failures, unsafe_files, weak_secrets, .. }) => {
+            warnings.extend(unsafe_files.into_iter().chain(weak_secrets));
             optional_failures
         }
         Err(error) => error.into_faults(),
@@ -198,6 +210,7 @@ pub struct PreparedDaemon {
     pub(super) client: Option<CallbackClient>,
     pub(super) session_client: Option<SessionCheckClient>,
     pub(super) tokens: TokenTable,
+    pub(super) access_keys: AccessKeyTable,
     pub(super) tls: Option<TlsListenerConfig>,
     pub(super) server: HttpServer,
     pub(super) clock: Arc<dyn Clock>,
@@ -216,7 +229,7 @@ impl PreparedDaemon {
         inherited: InheritedSockets,
         epoch_floor: Option<Timestamp>,
     ) -> Result<Self, StartError> {
-        let StartupFiles { tokens, client, session_client, tls, .. } = files;
+        let StartupFiles { tokens, access_keys, client, session_client, tls, .. } = files;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom::default());
         let policy = FilePolicy::of_daemon(&settings.state);
@@ -240,6 +253,7 @@ impl PreparedDaemon {
             client,
             session_client,
             tokens,
+            access_keys,
             tls,
             server,
             clock,

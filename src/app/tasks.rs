@@ -17,7 +17,8 @@ use crate::agent::{
 };
 use crate::common::keep_thread_alive;
 use crate::http::{
-    DaemonInfo, HttpServer, ServerContext, SessionCheck, TlsListenerConfig, TokenTable,
+    AccessKeyTable, DaemonInfo, HttpServer, ServerContext, SessionCheck, TlsListenerConfig,
+    TokenTable,
 };
 use crate::ledger::LoadedStore;
 use crate::lifecycle::{CheckPolicy, SpaceThresholds};
@@ -62,6 +63,7 @@ pub(super) struct HttpDependencies {
     pub(super) tokens: watch::Receiver<Arc<TokenTable>>,
     /// `None` if sessions of the management node are not accepted.
     pub(super) session_client: Option<SessionCheckClient>,
+    pub(super) access_keys: watch::Receiver<Arc<AccessKeyTable>>,
     pub(super) tls: Option<watch::Receiver<Arc<TlsListenerConfig>>>,
     pub(super) state_disk: watch::Receiver<Option<String>>,
     pub(super) conditions: DaemonConditions,
@@ -226,6 +228,7 @@ impl TaskStarter {
             registry,
             tokens,
             session_client,
+            access_keys,
             tls,
             state_disk,
             conditions,
@@ -245,6 +248,8 @@ impl TaskStarter {
             tls,
             tokens,
             session_check,
+            access_keys,
+            clock: Arc::clone(&self.daemon.clock),
             readiness: Arc::new(move || {
                 state_disk.borrow().iter().cloned().collect::<Vec<String>>()
             }),

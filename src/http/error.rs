@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::api::response;
 use super::auth::Role;
+use super::auth::access_key::SignatureRefusal;
 use crate::agent::{AcceptError, ReconnectError, UpdateError, UpdateRefusal};
 use crate::management::{ReplyRefusal, ReplyShare, UrlError};
 use crate::model::{AttemptFailure, Fault, HostKey, Reason, StoreUuid};
@@ -35,8 +36,10 @@ pub(crate) enum ApiError {
     MissingToken,
     /// The token is unknown.
     UnknownSession,
-    /// The address has sent too many unknown tokens. The client should wait for the time
-    /// `resets_in`.
+    /// The signature of an access key does not admit the request.
+    SignatureRefused(SignatureRefusal),
+    /// The address has sent too many unknown tokens or wrong signatures. The client should wait
+    /// for the time `resets_in`.
     TooManyAuthFailures { resets_in: Duration },
     /// The management node did not say whether the session is valid, or was not asked.
     SessionUnchecked(Fault),
@@ -117,6 +120,7 @@ impl ApiError {
         let (rule, field) = match self {
             Self::MissingToken => ("no session", None),
             Self::UnknownSession => ("unknown session", None),
+            Self::SignatureRefused(refusal) => (refusal.rule(), None),
             Self::TooManyAuthFailures { .. } => ("too many unknown sessions", None),
             Self::SessionUnchecked(_) => ("unchecked session", None),
             Self::OwnQuestion => ("own question about a session", None),
@@ -190,6 +194,7 @@ impl ApiError {
             | Self::HostKeyMismatch(_)
             | Self::AlreadyExists(_) => StatusCode::BAD_REQUEST,
             Self::MissingToken | Self::UnknownSession => StatusCode::UNAUTHORIZED,
+            Self::SignatureRefused(refusal) => refusal.status(),
             Self::TooManyAuthFailures { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::InsufficientRole { .. }
             | Self::FingerprintNeedsAdmin { .. }

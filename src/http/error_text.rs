@@ -80,20 +80,22 @@ impl ApiError {
             Self::MissingToken => remediable_error(
                 "ID.1001",
                 "the request does not have exactly one valid Authorization header",
-                "send Authorization: OAuth <session>, with a token from auth.tokens_file",
+                "send Authorization: OAuth <session> with a token from auth.tokens_file, or ZStack \
+                 <access key id>:<signature>",
             ),
             Self::UnknownSession => remediable_error(
                 "ID.1001",
                 "the session is unknown",
                 "compare the token with auth.tokens_file, and reload the daemon after a change",
             ),
+            Self::SignatureRefused(refusal) => refusal.error_code(),
             Self::TooManyAuthFailures { .. } => {
                 let seconds = RATE_WINDOW.as_secs();
                 let details = format!(
                     "this address, or its IPv6 /64 network, sent more than {MAX_EVENTS_PER_WINDOW} \
-                     unknown sessions within {seconds} s"
+                     unknown sessions or wrong signatures within {seconds} s"
                 );
-                let remedy = "wait for the time in Retry-After, and check the token";
+                let remedy = "wait for the time in Retry-After, and check the token or the access key";
                 remediable_error("SYS.1007", details, remedy)
             }
             Self::SessionUnchecked(fault) if fault.reason() == Reason::ManagementUnreachable => {

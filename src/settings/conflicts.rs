@@ -155,6 +155,7 @@ fn report_state_dir(reader: &mut SettingsReader<'_>, settings: &Settings) {
 enum FileForm {
     Socket,
     Tokens,
+    AccessKeys,
     Clients,
     SigningSecrets,
     MasterKey,
@@ -185,7 +186,7 @@ fn report_shared_files(reader: &mut SettingsReader<'_>, settings: &Settings) {
 
 /// Returns each key that names a file, with the path and the form of the file.
 fn named_files(settings: &Settings) -> Vec<(&'static str, &Path, FileForm)> {
-    use FileForm::{Clients, MasterKey, Pem, SigningSecrets, Socket, Tokens};
+    use FileForm::{AccessKeys, Clients, MasterKey, Pem, SigningSecrets, Socket, Tokens};
     let Settings { server, auth, state, callback, .. } = settings;
     let tls = server.tls.as_ref();
     [
@@ -195,6 +196,7 @@ fn named_files(settings: &Settings) -> Vec<(&'static str, &Path, FileForm)> {
         ("server.tls.client_ca", tls.and_then(|tls| tls.client_ca.as_ref()), Pem),
         ("server.tls.clients_file", tls.and_then(|tls| tls.clients_file.as_ref()), Clients),
         ("auth.tokens_file", auth.tokens_file.as_ref(), Tokens),
+        ("auth.access_keys_file", auth.access_keys_file.as_ref(), AccessKeys),
         ("state.master_key_file", state.master_key_file.as_ref(), MasterKey),
         ("callback.signing_secret_file", callback.signing_secret_file.as_ref(), SigningSecrets),
         ("callback.ca_file", callback.ca_file.as_ref(), Pem),

@@ -13,7 +13,9 @@ impl Settings {
     /// Returns the settings that are valid together, and that do not do what an operator is likely
     /// to expect.
     pub fn doubts(&self) -> Vec<SettingFault> {
-        [self.doubtful_deadline(), self.doubtful_session_check()].into_iter().flatten().collect()
+        let doubts =
+            [self.doubtful_deadline(), self.doubtful_session_check(), self.unsigned_content()];
+        doubts.into_iter().flatten().collect()
     }
 
     fn doubtful_deadline(&self) -> Option<SettingFault> {
@@ -69,6 +71,21 @@ impl Settings {
         })
     }
 
+    /// Returns the doubt about signed requests that others can read and change on their way.
+    fn unsigned_content(&self) -> Option<SettingFault> {
+        let file = self.auth.access_keys_file.as_ref()?;
+        let exposed = self.server.listen.iter().find(|address| !address.ip().is_loopback())?;
+        let problem = format!(
+            "{exposed} is served over plain HTTP, and a signature covers neither the body nor the \
+             query: anyone on the way can read and change a request, and repeat it for 15 minutes"
+        );
+        let fault = SettingFault {
+            allowed: Some("server.tls, or a loopback address in server.listen".to_owned()),
+            ..SettingFault::in_file("auth.access_keys_file", file, problem)
+        };
+        self.server.tls.is_none().then_some(fault)
+    }
+
     /// Returns the keys whose value has no effect yet, in the order of `config/agent.toml`.
     pub fn not_yet(&self) -> Vec<&'static str> {
         let server = &self.server;
@@ -87,6 +104,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::settings::TlsSettings;
 
     #[test]
     fn the_defaults_promise_nothing_that_has_no_effect() {
@@ -122,6 +140,26 @@ mod tests {
         settings.auth.session_check_role = Role::Operate;
         let [doubt] = &settings.doubts()[..] else { panic!("{:?}", settings.doubts()) };
         assert!(doubt.to_string().contains("no effect without auth.session_check_url"), "{doubt}");
+    }
+
+    #[test]
+    fn access_keys_over_plain_http_off_loopback_are_doubtful() {
+        let mut settings = Settings::built_in();
+        settings.server.listen =
+            ["127.0.0.1:7811", "[::1]:7811"].map(|at| at.parse().unwrap()).into();
+        settings.auth.access_keys_file = Some("/keys".into());
+        assert_eq!(settings.doubts(), []);
+        settings.server.listen.push("192.0.2.1:7811".parse().unwrap());
+        let [doubt] = &settings.doubts()[..] else { panic!("{:?}", settings.doubts()) };
+        let doubt = doubt.to_string();
+        assert!(doubt.contains("192.0.2.1:7811") && doubt.contains("neither the body"), "{doubt}");
+        settings.server.tls = Some(TlsSettings {
+            cert: "/cert".into(),
+            key: "/key".into(),
+            client_ca: None,
+            clients_file: None,
+        });
+        assert_eq!(settings.doubts(), []);
     }
 
     #[test]

@@ -119,6 +119,7 @@ fn read_server(reader: &mut SettingsReader<'_>) -> ServerSettings {
 fn read_auth(reader: &mut SettingsReader<'_>) -> AuthSettings {
     AuthSettings {
         tokens_file: reader.read_optional("auth.tokens_file", &SECRET_FILE_RULE),
+        access_keys_file: reader.read_optional("auth.access_keys_file", &SECRET_FILE_RULE),
         session_check_url: reader.read_optional("auth.session_check_url", &SESSION_CHECK_RULE),
         session_check_role: reader.read_key(
             "auth.session_check_role",

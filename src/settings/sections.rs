@@ -109,6 +109,9 @@ pub struct AuthSettings {
     pub session_check_url: Option<String>,
     /// The role of a caller with such a session.
     pub session_check_role: Role,
+    /// File of access keys, one `name:id:secret[:role]` per line. Without it, no signed request is
+    /// accepted.
+    pub access_keys_file: Option<PathBuf>,
 }
 
 /// The section `[state]`.

@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{Version, header};
 use tokio::sync::watch;
 
+use super::access_key::SignatureVerifier;
 use super::agent_allowlist::AgentAllowlist;
 use super::authorization::Authorization;
 use super::host_allowlist::HostAllowlist;
@@ -28,7 +29,8 @@ pub(in crate::http) struct Authenticator {
     pub(in crate::http) tokens: watch::Receiver<Arc<TokenTable>>,
     /// The check of sessions of the management node, or `None` if they are not accepted.
     pub(in crate::http) session_check: Option<SessionCheck>,
-    /// Counts the unknown tokens of each address.
+    pub(in crate::http) signatures: SignatureVerifier,
+    /// Counts the unknown tokens, the unknown access keys and the wrong signatures of each address.
     pub(in crate::http) auth_failures: Mutex<SourceCounter>,
 }
 
@@ -118,6 +120,17 @@ impl Authenticator {
                     return Ok(Undecided(check, candidate));
                 }
                 Err(source.record_unknown_session(&self.auth_failures))
+            }
+            Authorization::Signature(signature) => {
+                let caller = self.signatures.verify(signature, parts);
+                caller.map(with_session).map_err(|refusal| {
+                    let error = ApiError::SignatureRefused(refusal);
+                    if refusal.is_guess() {
+                        source.record_guess(&self.auth_failures, error)
+                    } else {
+                        error
+                    }
+                })
             }
             Authorization::Unusable => Err(ApiError::MissingToken),
         }

@@ -2,12 +2,16 @@
 
 use axum::http::{HeaderMap, header};
 
+use super::access_key::Signature;
+
 /// The credential in the `Authorization` header of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Authorization<'a> {
     /// `OAuth <session>`, as ZStack's clients send it, or `Bearer <session>`, the common form of
     /// the same credential.
     Session(&'a str),
+    /// `ZStack <access key id>:<signature>`.
+    Signature(Signature<'a>),
     /// There is not exactly one header with a scheme and a credential that the daemon knows.
     Unusable,
 }
@@ -25,6 +29,12 @@ impl<'a> Authorization<'a> {
         match credential.trim() {
             "" => Self::Unusable,
             session if is_scheme("OAuth") || is_scheme("Bearer") => Self::Session(session),
+            signed if is_scheme("ZStack") => match signed.split_once(':') {
+                Some((key_id, base64)) if !key_id.is_empty() && !base64.is_empty() => {
+                    Self::Signature(Signature { key_id, base64 })
+                }
+                _ => Self::Unusable,
+            },
             _ => Self::Unusable,
         }
     }
@@ -45,7 +55,6 @@ mod tests {
             (vec!["OAuth"], None),
             (vec!["OAuth  "], None),
             (vec!["OAuthabc"], None),
-            (vec!["ZStack id:signature"], None),
             (vec!["Basic abc"], None),
             (vec!["OAuth abc", "OAuth abc"], None),
             (vec![], None),
@@ -56,6 +65,33 @@ mod tests {
             }
             let expected = expected.map_or(Authorization::Unusable, Authorization::Session);
             assert_eq!(Authorization::from_headers(&headers), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_signature_follows_zstack_with_the_id_of_its_key() {
+        for (value, expected) in [
+            (
+                "ZStack AKID:p/z065UINwzcwIX16YhyKdlrcF4=",
+                Some(("AKID", "p/z065UINwzcwIX16YhyKdlrcF4=")),
+            ),
+            ("zstack  AKID:a ", Some(("AKID", "a"))),
+            ("ZStack AKID:a:b", Some(("AKID", "a:b"))),
+            ("ZStack AKID", None),
+            ("ZStack AKID:", None),
+            ("ZStack :a", None),
+            ("ZStack", None),
+            ("ZStackAKID:a", None),
+            ("OAuth2 AKID:a", None),
+        ] {
+            let headers = [(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap())];
+            let headers = headers.into_iter().collect();
+            let found = Authorization::from_headers(&headers);
+            let expected = expected.map_or(Authorization::Unusable, |(key_id, base64)| {
+                Authorization::Signature(Signature { key_id, base64 })
+            });
+            assert_eq!(found, expected, "{value}");
+            assert!(!format!("{found:?}").contains("p/z065"), "{found:?}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Authentication and authorization: the peer of a connection, the caller of a request, and the
 //! role of that caller.
 
+pub(super) mod access_key;
 pub(super) mod agent_allowlist;
 pub(super) mod authenticator;
 mod authorization;

@@ -125,11 +125,16 @@ impl RequestSource {
 
     /// Counts an unknown session or token, and returns the error.
     pub(crate) fn record_unknown_session(self, counter: &Mutex<SourceCounter>) -> ApiError {
+        self.record_guess(counter, ApiError::UnknownSession)
+    }
+
+    /// Counts a credential that may be a guess. Returns `error`, or the error of too many guesses.
+    pub(crate) fn record_guess(self, counter: &Mutex<SourceCounter>, error: ApiError) -> ApiError {
         match self.count_event(counter) {
             Some(WindowCount { count, resets_in }) if count > MAX_EVENTS_PER_WINDOW => {
                 ApiError::TooManyAuthFailures { resets_in }
             }
-            _ => ApiError::UnknownSession,
+            _ => error,
         }
     }
 }

@@ -20,6 +20,7 @@ use tracing::{Instrument as _, Level, Span, debug, enabled, info_span};
 use super::admission::ConnectionPermit;
 use super::admission::source::TrustedProxies;
 use super::audit::AUDIT_TARGET;
+use super::auth::access_key::SentTarget;
 use super::auth::authenticator::Authenticator;
 use super::auth::rate_limit::{MAX_EVENTS_PER_WINDOW, RequestSource, SourceCounter};
 use super::auth::{PeerAddress, Principal};
@@ -58,7 +59,8 @@ impl ApiService {
         mut request: Request<Incoming>,
     ) -> Response {
         if let Some(normal) = target::normalize_target(request.uri()) {
-            *request.uri_mut() = normal;
+            let sent = std::mem::replace(request.uri_mut(), normal);
+            request.extensions_mut().insert(SentTarget(sent));
         }
         let id = request_id::from_headers(request.headers(), self.random.as_ref());
         let (method, uri) = (request.method().clone(), request.uri().clone());

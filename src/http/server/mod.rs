@@ -28,6 +28,7 @@ use super::api;
 use super::api::AppState;
 use super::api::health::{DaemonInfo, ReadinessCheck};
 use super::auth::PeerAddress;
+use super::auth::access_key::{AccessKeyTable, SignatureVerifier};
 use super::auth::agent_allowlist::AgentAllowlist;
 use super::auth::authenticator::Authenticator;
 use super::auth::host_allowlist::HostAllowlist;
@@ -39,7 +40,7 @@ use super::limits::ServerLimits;
 use super::middleware::ApiService;
 use super::tls::TlsListenerConfig;
 use crate::agent::StoreService;
-use crate::common::{IpAllowlist, Random};
+use crate::common::{Clock, IpAllowlist, Random};
 use crate::management::ReplyQueue;
 use crate::settings;
 use connection::wait_for_first_byte;
@@ -61,6 +62,10 @@ pub struct ServerContext<S> {
     pub tokens: watch::Receiver<Arc<TokenTable>>,
     /// The check of sessions of the management node, or `None` if they are not accepted.
     pub session_check: Option<SessionCheck>,
+    /// The callers with an access key, for TCP. A new value takes effect with the next request.
+    pub access_keys: watch::Receiver<Arc<AccessKeyTable>>,
+    /// The clock that the dates of signed requests are compared with.
+    pub clock: Arc<dyn Clock>,
     /// The TLS settings, which take effect with the next connection, or `None` for plain HTTP.
     pub tls: Option<watch::Receiver<Arc<TlsListenerConfig>>>,
     /// The check behind `/readyz`.
@@ -164,6 +169,11 @@ impl HttpServer {
                 agent_allowlist,
                 tokens: context.tokens,
                 session_check: context.session_check,
+                signatures: SignatureVerifier::new(
+                    context.access_keys,
+                    &self.base_path,
+                    context.clock,
+                ),
                 auth_failures: Mutex::default(),
             },
             proxies: self.proxies,

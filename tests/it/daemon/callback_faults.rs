@@ -63,7 +63,7 @@ async fn signing_secrets_are_changed_by_a_reload() {
     for (secrets, old) in [(format!("{other}\n{SECRET}\n"), true), (format!("{other}\n"), false)] {
         fs::write(&file, secrets).unwrap();
         agent.signal(nix::sys::signal::Signal::SIGHUP);
-        agent.until_logged("tokens and signing secrets reloaded\"");
+        agent.until_logged("callers and signing secrets reloaded\"");
         assert_eq!(agent.reconnect(&uuid).await.status, 200);
         for received in [node.next().await, node.next().await] {
             assert_eq!((signed_by(&received, other), signed_by(&received, SECRET)), (true, old));

@@ -197,7 +197,7 @@ async fn a_reload_that_hangs_holds_neither_the_next_one_nor_the_stop() {
     let mut first = hang(&agent).await;
     fs::rename(&original, &file).unwrap();
     agent.signal(Signal::SIGHUP);
-    agent.until_logged("tokens and signing secrets reloaded");
+    agent.until_logged("callers and signing secrets reloaded");
     // The daemon does not use the text that the first reload reads at last.
     first.write_all(b"nonsense = 1").unwrap();
     drop(first);

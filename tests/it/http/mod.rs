@@ -1,5 +1,6 @@
 //! The HTTP server over real sockets.
 
+pub(crate) mod access_keys;
 mod admission;
 mod agent;
 mod api;

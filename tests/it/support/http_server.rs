@@ -9,8 +9,8 @@ use imagestore_agent::agent::{
 };
 use imagestore_agent::common::{Random, Timestamp};
 use imagestore_agent::http::{
-    DaemonInfo, HttpServer, InheritedSockets, ProcessStats, ServerContext, ServerLimits,
-    SessionCheck, TokenTable,
+    AccessKeyTable, DaemonInfo, HttpServer, InheritedSockets, ProcessStats, ServerContext,
+    ServerLimits, SessionCheck, TokenTable,
 };
 use imagestore_agent::lifecycle::{
     DurableRecord, HistoryEntry, HistoryEvent, StoreChecks, StoreHistory,
@@ -382,6 +382,7 @@ impl Random for ConstantRandom {
 pub(crate) struct TestServer {
     pub(crate) stores: FakeStores,
     pub(crate) tokens: watch::Sender<Arc<TokenTable>>,
+    pub(crate) access_keys: watch::Sender<Arc<AccessKeyTable>>,
     pub(crate) obstacles: Arc<Mutex<Vec<String>>>,
     pub(crate) stop: CancellationToken,
     address: std::net::SocketAddr,
@@ -464,6 +465,7 @@ impl TestServer {
             HttpServer::bind(&settings, InheritedSockets::default()).unwrap().with_limits(limits);
         let (address, socket) = (server.addresses()[0], server.socket_path().to_owned());
         let (tokens, seen_tokens) = watch::channel(tokens(TOKENS));
+        let (access_keys, seen_keys) = watch::channel(Arc::default());
         let obstacles = Arc::new(Mutex::new(Vec::new()));
         let current = Arc::clone(&obstacles);
         let stores = FakeStores::new();
@@ -478,6 +480,8 @@ impl TestServer {
             tls: None,
             tokens: seen_tokens,
             session_check,
+            access_keys: seen_keys,
+            clock: Arc::new(FixedClock),
             readiness: Arc::new(move || current.lock().unwrap().clone()),
             daemon: daemon(),
             replies,
@@ -489,7 +493,18 @@ impl TestServer {
         task.spawn(server.run(context, stop.clone(), drain));
         let mut posts = JoinSet::new();
         posts.spawn(posting.run_poster(stop.clone()));
-        Self { stores, tokens, obstacles, stop, address, socket, task, _posts: posts, _dir: dir }
+        Self {
+            stores,
+            tokens,
+            access_keys,
+            obstacles,
+            stop,
+            address,
+            socket,
+            task,
+            _posts: posts,
+            _dir: dir,
+        }
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
