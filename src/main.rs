@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use imagestore_agent::app::{self, ExitStatus};
-use imagestore_agent::cli::{self, Args, ClientCommand, Command};
+use imagestore_agent::cli::{self, AccessKeyCommand, Args, ClientCommand, Command};
 use imagestore_agent::common::{
     Timestamp, escape_hidden, has_colours, print_bytes, report_line, report_text,
 };
@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Init(init) => with_settings(&args, |settings| {
             app::init_directory(&init.path, init.user.as_deref(), init.json, settings)
         }),
+        Command::AccessKey(AccessKeyCommand::Add(args)) => app::add_access_key(args),
         Command::Completions { shell } => {
             ExitStatus::Ok.after_output(print_bytes(&cli::shell_completions(*shell)))
         }

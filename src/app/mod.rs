@@ -8,6 +8,7 @@
 //! # Never
 //! - It never decides anything about a store.
 
+mod access_key;
 mod cert_reload;
 mod daemon;
 mod init;
@@ -19,6 +20,7 @@ mod startup;
 mod state_disk;
 mod tasks;
 
+pub use access_key::add_access_key;
 pub use init::init_directory;
 pub use process::{ExitStatus, stop_at_signals, unblock_signals};
 pub use serve::serve;

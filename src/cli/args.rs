@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::access_key_args::AccessKeyCommand;
 use crate::model::{Hostname, StoreUuid};
 
 /// Checks that the image stores of this node are usable, and reports each change to the management
@@ -48,6 +49,9 @@ pub enum Command {
     CheckConfig,
     /// Mark a directory as an image store (run this as root).
     Init(InitArgs),
+    /// Manage the access keys with which ZStack's own clients sign their requests.
+    #[command(subcommand)]
+    AccessKey(AccessKeyCommand),
     /// Print the completions for a shell.
     Completions {
         /// Shell that reads the completions.

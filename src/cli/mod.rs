@@ -8,9 +8,10 @@
 //!
 //! # Never
 //! - It never takes a secret as an argument.
-//! - It never prints a secret.
+//! - It never prints a secret. (`access-key add` is part of `app`.)
 //! - It never opens the ledger.
 
+mod access_key_args;
 mod args;
 mod client;
 mod commands;
@@ -19,7 +20,9 @@ mod output;
 mod request_body;
 mod secrets;
 
+pub use access_key_args::{AccessKeyAddArgs, AccessKeyCommand};
 pub use args::{Args, ClientCommand, Command, InitArgs};
 pub use client::{ClientError, DaemonAddress, DaemonResponse};
 pub use commands::{CommandError, run_command};
 pub use manual::{manual_page, shell_completions};
+pub use secrets::{SecretError, read_secret_stdin};

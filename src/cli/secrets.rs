@@ -15,16 +15,30 @@ const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// A secret that could not be read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SecretError {
+pub enum SecretError {
+    /// The source cannot be read.
     #[error("cannot read {from}: {source}")]
-    Unreadable { from: String, source: io::Error },
+    Unreadable {
+        /// The source.
+        from: String,
+        /// The error of the system.
+        source: io::Error,
+    },
+    /// Another user can read or replace the file.
     #[error(
         "{from} {risk}: a file with a secret must belong to root or to the user of the command, and \
          no other user may read or replace it (chmod 600)"
     )]
-    Unsafe { from: String, risk: FileRisk },
+    Unsafe {
+        /// The file.
+        from: String,
+        /// The risk.
+        risk: FileRisk,
+    },
+    /// The text is empty, too large or no text.
     #[error("{0} is empty, not UTF-8 text, or larger than 64 KiB")]
     InvalidText(String),
+    /// No source is given, and there is no terminal.
     #[error(
         "no secret is given: use --password-stdin, --password-file or --private-key-file, or run the command on a terminal"
     )]
@@ -51,9 +65,7 @@ pub(super) fn read_sources(
 ) -> Result<SshCredentials, SecretError> {
     let password = match &from.password_file {
         Some(file) => Some(strip_line_end(read_file(file)?)),
-        None if from.password_stdin => {
-            Some(strip_line_end(read_bounded_text(io::stdin(), "standard input")?))
-        }
+        None if from.password_stdin => Some(read_secret_stdin()?),
         None if prompt => Some(prompt_password()?),
         None => None,
     };
@@ -65,6 +77,14 @@ pub(super) fn read_sources(
         private_key: private_key.map(into_secret),
         passphrase: passphrase.map(into_secret),
     })
+}
+
+/// Returns the secret on standard input.
+///
+/// # Errors
+/// [`SecretError`] if it cannot be read or is empty.
+pub fn read_secret_stdin() -> Result<Zeroizing<String>, SecretError> {
+    Ok(strip_line_end(read_bounded_text(io::stdin(), "standard input")?))
 }
 
 fn prompt_password() -> Result<Zeroizing<String>, SecretError> {

@@ -35,7 +35,7 @@ pub(super) mod tls;
 
 pub use api::health::{DaemonInfo, ProcessStats, ProcessStatsFn, ReadinessCheck};
 pub use audit::{AUDIT_CHANGE_EVENT, AUDIT_TARGET};
-pub use auth::access_key::AccessKeyTable;
+pub use auth::access_key::{AccessKeyTable, new_access_key_line};
 pub use auth::management_session::SessionCheck;
 pub use auth::tokens::TokenTable;
 pub use limits::ServerLimits;

@@ -1,9 +1,11 @@
 //! The settings and files that the program refuses, and the texts that it prints.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use imagestore_agent::http::AccessKeyTable;
 use tempfile::TempDir;
 
 use crate::support::agent::PROGRAM;
@@ -140,4 +142,39 @@ async fn an_unknown_store_is_an_error_in_json_and_a_failure() {
     assert_eq!((code, &body["inventory"]["uuid"]), (Some(0), &GOOD.to_string().into()));
     let (code, body) = show("4cd9fb914f5f4a1d8d2f000000000009");
     assert_eq!((code, &body["error"]["code"]), (Some(1), &"SYS.1003".into()));
+}
+
+#[test]
+fn an_access_key_is_printed_for_its_file_without_a_daemon_or_settings() {
+    let config = Path::new("/nonexistent/agent.toml");
+    let output = run(config, &["access-key", "add", "terraform", "--role", "read"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let line = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(line.lines().count(), 1);
+    AccessKeyTable::read_file(&line).unwrap();
+    let parts: Vec<&str> = line.trim_end().split(':').collect();
+    let [name, id, secret, role] = parts[..] else { panic!("{} parts", parts.len()) };
+    assert_eq!((name, id.len(), secret.len(), role), ("terraform", 20, 40, "read"));
+    assert!(output.stderr.is_empty());
+
+    let mut command = Command::new(PROGRAM);
+    command.args(["access-key", "add", "mn", "--id", "AKID", "--secret-stdin"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"hunter2hunter2hunter2\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "mn:AKID:hunter2hunter2hunter2\n");
+
+    for (args, code, problem) in [
+        (&["access-key", "add", "a b"][..], 1, "the name does not consist"),
+        (&["access-key", "add", "mn", "--role", "root"], 2, "invalid value"),
+        (&["access-key", "add", "mn", "--secret-stdin"], 2, "--id"),
+        (&["access-key", "add", "mn", "--id", "a", "--secret-stdin"], 1, "is empty"),
+        (&["access-key", "add"], 2, "NAME"),
+    ] {
+        let output = run(config, args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}");
+        assert!(stderr(&output).contains(problem), "{args:?}: {}", stderr(&output));
+        assert!(output.stdout.is_empty(), "{args:?}");
+    }
 }

@@ -14,6 +14,7 @@
 
 mod abbreviation;
 mod date;
+mod new_key;
 mod refusal;
 mod table;
 
@@ -32,6 +33,7 @@ use tokio::sync::watch;
 use super::Principal;
 use crate::common::Clock;
 
+pub use new_key::new_access_key_line;
 pub(crate) use refusal::SignatureRefusal;
 pub use table::AccessKeyTable;
 
