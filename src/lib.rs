@@ -25,6 +25,7 @@
 //! | 9 | [`telemetry`] | Writes the log. |
 //! | 9 | [`systemd`] | Takes inherited sockets and reports readiness. |
 //! | 7 | [`notifier`] | Delivers the outbox to the management node, in order for each store. |
+//! | 6 | [`jobs`] | Keeps the jobs, whose results callers fetch later. |
 //! | 6 | [`agent`] | Owns the stores: the registry and one task for each store. |
 //! | 6 | [`management`] | Posts events and replies to the management node. |
 //! | 5 | [`ledger`] | Keeps all durable state in SQLite. |
@@ -65,6 +66,7 @@ pub mod demo;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod http;
+pub mod jobs;
 pub mod ledger;
 pub mod lifecycle;
 pub mod management;

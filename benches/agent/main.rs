@@ -22,6 +22,7 @@ mod support;
 mod delivery;
 mod figures;
 mod growth;
+mod jobs;
 mod login;
 mod memory;
 mod peers;
@@ -64,6 +65,10 @@ fn main() {
         }
         if wants("overlapping") {
             login::overlapping_beside_one(&agent, &store).await;
+        }
+        if wants("jobs") {
+            jobs::reconnect_by_a_job_beside_one_without(&agent, &store).await;
+            jobs::memory_of_kept_jobs(&agent).await;
         }
         if wants("requests") {
             requests::inventory_beside_a_constant(&agent, &store).await;

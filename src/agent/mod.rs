@@ -19,6 +19,7 @@ mod conditions;
 mod context;
 mod faults;
 mod login;
+mod outcome;
 mod registry;
 mod service;
 mod store;
@@ -29,6 +30,7 @@ pub use conditions::{
 };
 pub use context::{AgentContext, DaemonContext, OutboxSignal};
 pub use login::trial::TrialLogins;
+pub use outcome::{OperationOutcome, OutcomeRecorder};
 pub use registry::Registry;
 pub use registry::add::AddError;
 pub use registry::task::{RegistryTask, RegistryTaskPanicked};

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use super::{AcceptError, AddError, StoreSnapshot, UpdateRefusal};
+use super::{AcceptError, AddError, OutcomeRecorder, StoreSnapshot, UpdateRefusal};
 use crate::lifecycle::StoreHistory;
 use crate::model::{
     AddStore, AttemptFailure, Fault, PlacementChange, StoreUpdate, StoreUuid, Tags,
@@ -70,6 +70,11 @@ pub trait StoreService: Clone + Send + Sync + 'static {
         uuid: StoreUuid,
         lines: u32,
     ) -> impl Future<Output = Option<StoreHistory>> + Send;
+
+    /// Returns the same stores with a recorder, which adds the outcome of the next operation to the
+    /// change that makes it durable. An outcome without a change is not recorded.
+    #[must_use]
+    fn recorded_by(&self, recorder: Arc<dyn OutcomeRecorder>) -> Self;
 
     /// Verifies a store again. Overlapping calls share one attempt and one result. `force` logs in
     /// although the server has rejected the credentials so often that logins are suspended.

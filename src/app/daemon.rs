@@ -9,6 +9,7 @@
 //! | reply poster | drops the pending replies; the management node repeats its requests |
 //! | certificate watch | ends |
 //! | watchdog | ends |
+//! | jobs | wait for the operations that run, which the store tasks answer |
 //! | state disk watch | ends; a check that hangs is aborted |
 //! | thread keeper | ends |
 //! | notifier | makes one last delivery, at most 2 s, after all of the tasks above |
@@ -135,8 +136,16 @@ impl PreparedDaemon {
             random,
             ..
         } = self;
-        let OpenedLedger { ledger, writer, stores, trial_rejections, login_digest_key, .. } =
-            opened;
+        let OpenedLedger {
+            ledger,
+            writer,
+            stores,
+            trial_rejections,
+            login_digest_key,
+            jobs,
+            job_key,
+            ..
+        } = opened;
         let trial_logins = TrialLogins::new(login_digest_key, trial_rejections, clock.now());
         let (stop_tasks, stop_notifier) = (CancellationToken::new(), CancellationToken::new());
         let (stop, tasks) = (stop_tasks.clone(), JoinSet::new());
@@ -148,6 +157,7 @@ impl PreparedDaemon {
             .map(|client| starter.start_notifier(client, stop_notifier.clone()))
             .unzip();
         let registry = starter.start_agent(stores, trial_logins, notifier_handle.clone());
+        let jobs = starter.start_jobs(&jobs, job_key);
         let state_disk = starter.start_state_disk_watch();
         starter.start_thread_keeper();
         let conditions = starter.daemon_conditions(notifier_handle.as_ref(), &state_disk);
@@ -170,6 +180,7 @@ impl PreparedDaemon {
             conditions,
             notifier: notifier_handle.clone(),
             replies,
+            jobs,
         };
         starter.start_http(server, dependencies);
         let running = RunningDaemon {

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ring::hmac;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -18,15 +19,16 @@ use crate::agent::{
 use crate::common::keep_thread_alive;
 use crate::http::{
     AccessKeyTable, DaemonInfo, HttpServer, ServerContext, SessionCheck, TlsListenerConfig,
-    TokenTable,
+    TokenTable, interrupted_job_body,
 };
+use crate::jobs::{JobDigests, JobRegistry};
 use crate::ledger::LoadedStore;
 use crate::lifecycle::{CheckPolicy, SpaceThresholds};
 use crate::management::{
     CallbackClient, ReplyQueue, RequestTimeouts, SessionCheckClient, SessionCheckTimes,
     SessionChecker, UrlGuard,
 };
-use crate::model::NodeId;
+use crate::model::{NodeId, StoredJob};
 use crate::notifier::{HeartbeatTask, NotifierContext, NotifierHandle, NotifierTask};
 use crate::probe::{ProbeOptions, Prober};
 use crate::settings::{CallbackFormat, FilePolicy, HostKeyPolicy, Settings};
@@ -70,6 +72,7 @@ pub(super) struct HttpDependencies {
     /// `None` without a callback.
     pub(super) notifier: Option<NotifierHandle>,
     pub(super) replies: ReplyQueue,
+    pub(super) jobs: JobRegistry,
 }
 
 impl TaskStarter {
@@ -123,6 +126,16 @@ impl TaskStarter {
         let (registry, task) = RegistryTask::new(Arc::new(context), stores, self.stop.clone());
         spawn(&mut self.tasks, "registry", task.run());
         registry
+    }
+
+    /// Starts the task that ends the jobs that a stop interrupted, and drops expired results.
+    pub(super) fn start_jobs(&mut self, stored: &[StoredJob], key: hmac::Key) -> JobRegistry {
+        let (clock, random) = (Arc::clone(&self.daemon.clock), Arc::clone(&self.daemon.random));
+        let (ledger, digests) = (self.daemon.ledger.clone(), JobDigests::new(key));
+        let jobs = JobRegistry::new(ledger, digests, stored, clock, random);
+        let run = jobs.clone().run_jobs(interrupted_job_body, self.stop.clone());
+        self.spawn_infallible("jobs", run);
+        jobs
     }
 
     /// Starts the watch of the state disk. Returns a receiver of its current error.
@@ -234,6 +247,7 @@ impl TaskStarter {
             conditions,
             notifier,
             replies,
+            jobs,
         } = dependencies;
         let session_check = session_client.map(|client| SessionCheck {
             checker: SessionChecker::new(
@@ -260,6 +274,8 @@ impl TaskStarter {
                 process_stats: process::process_stats(),
             },
             replies,
+            jobs,
+            api: self.settings.api.clone(),
             random: Arc::clone(&self.daemon.random),
             allowed_roots: self.settings.storage.allowed_roots.clone(),
         };

@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 use crate::common::skip_byte_order_mark;
@@ -32,6 +32,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// because the preparation of an attempt and the attempt each have that time. After it the daemon
 /// still finishes the request.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(21 * 60);
+/// The interval at which the result of a job is requested. An operator hardly notices it.
+const JOB_POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// The maximum size of a response: 128 MiB. The inventories of ten thousand stores with the longest
 /// descriptions (2,048 characters of four bytes) have 100 MB.
 const MAX_RESPONSE_BYTES: usize = 128 << 20;
@@ -199,6 +201,38 @@ impl DaemonAddress {
         }
     }
 
+    /// Sends a request that changes a store. If the response refers to a job, waits for its result,
+    /// at most for the time of a response.
+    ///
+    /// # Errors
+    /// The same as for [`DaemonAddress::send_request`].
+    ///
+    /// # Cancel safety
+    /// The same as for [`DaemonAddress::send_request`].
+    pub async fn change_store(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<DaemonResponse, ClientError> {
+        let response = self.send_request(method, path, body).await?;
+        let Some(job) = job_path(&response).map(str::to_owned) else { return Ok(response) };
+        let polling = async {
+            loop {
+                sleep(JOB_POLL_INTERVAL).await;
+                let polled = self.send_request(Method::GET, &job, None).await?;
+                if polled.status != StatusCode::ACCEPTED {
+                    return Ok(polled);
+                }
+            }
+        };
+        let result = timeout(RESPONSE_TIMEOUT, polling).await;
+        result.unwrap_or_else(|_| {
+            let address = self.describe_address();
+            Err(ClientError::TimedOut { address, limit: RESPONSE_TIMEOUT })
+        })
+    }
+
     /// Sends a request without a body as [`DaemonAddress::send_request`] does, within a total time
     /// of `limit`.
     ///
@@ -239,6 +273,14 @@ impl DaemonAddress {
         });
         request.body(Full::new(bytes.unwrap_or_default())).map_err(|_| ClientError::InvalidToken)
     }
+}
+
+/// Returns the path of the job that a response refers to, or `None` if it is the result itself. The
+/// host in the location is that of the request.
+fn job_path(response: &DaemonResponse) -> Option<&str> {
+    let location = response.body.get("location")?.as_str()?;
+    let path = location.get(location.find("/zstack/v1/api-jobs/")?..);
+    path.filter(|_| response.status == StatusCode::ACCEPTED)
 }
 
 async fn connect_within_limit<T>(

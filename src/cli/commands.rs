@@ -78,14 +78,14 @@ pub async fn run_command(
         ClientCommand::Add(args) => {
             let body = request_body::add_body(args, &secrets::read_credentials(&args.secrets)?);
             let reply =
-                runner.daemon.send_request(Method::POST, &runner.stores_path, Some(&body)).await?;
+                runner.daemon.change_store(Method::POST, &runner.stores_path, Some(&body)).await?;
             runner.show_inventory(&reply)
         }
         ClientCommand::Update(args) => {
             let credentials = secrets::read_sources(&args.secrets, args.password)?;
             let path = format!("{}/{}/actions", runner.stores_path, args.uuid);
             let body = request_body::update_body(args, &credentials);
-            let reply = runner.daemon.send_request(Method::PUT, &path, Some(&body)).await?;
+            let reply = runner.daemon.change_store(Method::PUT, &path, Some(&body)).await?;
             runner.show_inventory(&reply)
         }
         ClientCommand::List(_) => runner.list_stores().await,
@@ -169,7 +169,7 @@ impl CommandRunner {
         }
         let path = format!("{}/{}/actions", self.stores_path, args.uuid);
         let body = json!({ "acceptHostKey": { "fingerprint": keys.offered } });
-        let reply = self.daemon.send_request(Method::PUT, &path, Some(&body)).await?;
+        let reply = self.daemon.change_store(Method::PUT, &path, Some(&body)).await?;
         self.show_inventory(&reply)
     }
 
@@ -179,7 +179,7 @@ impl CommandRunner {
         let path = |store: &str| format!("{}/{store}/actions", self.stores_path);
         if let Some(store) = args.uuid {
             let path = path(&store.to_string());
-            let reply = self.daemon.send_request(Method::PUT, &path, Some(&body)).await?;
+            let reply = self.daemon.change_store(Method::PUT, &path, Some(&body)).await?;
             return self.show_inventory(&reply);
         }
         let path_of_all = self.all_stores_path();
@@ -199,7 +199,7 @@ impl CommandRunner {
             {
                 let (daemon, body) = (daemon.clone(), body.clone());
                 running.spawn(
-                    async move { daemon.send_request(Method::PUT, &path, Some(&body)).await },
+                    async move { daemon.change_store(Method::PUT, &path, Some(&body)).await },
                 );
             }
             match running.join_next().await {
@@ -216,7 +216,7 @@ impl CommandRunner {
             return Ok(false);
         }
         let path = format!("{}/{}", self.any_store_path, args.uuid);
-        let reply = self.daemon.send_request(Method::DELETE, &path, None).await?;
+        let reply = self.daemon.change_store(Method::DELETE, &path, None).await?;
         self.show_reply(&reply, |_| {
             format!("store {} is removed; its directory and images stay\n", args.uuid)
         })

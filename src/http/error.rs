@@ -26,6 +26,15 @@ pub(crate) enum ApiError {
     InvalidBody(InvalidBody),
     /// The body ended early, or its framing differs from its headers.
     MalformedBody,
+    /// The header `name` is invalid, or is present several times.
+    InvalidHeader { name: &'static str, expected: &'static str },
+    /// The id of a job belongs to another request.
+    JobIdTaken,
+    /// The job is unknown, or its result was dropped.
+    UnknownJob,
+    /// The address has asked for too many unknown jobs. The client should wait for the time
+    /// `resets_in`.
+    TooManyJobGuesses { resets_in: Duration },
     /// There is not exactly one `Host` header, or it cannot be parsed.
     InvalidHost,
     /// The daemon does not answer to this `Host`.
@@ -124,6 +133,8 @@ impl ApiError {
             Self::TooManyAuthFailures { .. } => ("too many unknown sessions", None),
             Self::SessionUnchecked(_) => ("unchecked session", None),
             Self::OwnQuestion => ("own question about a session", None),
+            Self::UnknownJob => ("unknown job", None),
+            Self::TooManyJobGuesses { .. } => ("too many unknown jobs", None),
             Self::NetworkNotAllowed(_) => ("not in server.agent_allow", None),
             Self::UrlNotAllowed { name, .. } => {
                 ("a URL that is not in server.agent_allow", Some(*name))
@@ -188,6 +199,8 @@ impl ApiError {
             | Self::SecretsRequired
             | Self::UrlIsFixed
             | Self::InvalidDeleteMode
+            | Self::InvalidHeader { .. }
+            | Self::JobIdTaken
             | Self::InvalidHost
             | Self::InvalidTaskHeader(_)
             | Self::UrlNotAllowed { bad: UrlError::NotHttp, .. }
@@ -195,7 +208,9 @@ impl ApiError {
             | Self::AlreadyExists(_) => StatusCode::BAD_REQUEST,
             Self::MissingToken | Self::UnknownSession => StatusCode::UNAUTHORIZED,
             Self::SignatureRefused(refusal) => refusal.status(),
-            Self::TooManyAuthFailures { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyAuthFailures { .. } | Self::TooManyJobGuesses { .. } => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::InsufficientRole { .. }
             | Self::FingerprintNeedsAdmin { .. }
             | Self::CrossSiteRequest
@@ -203,7 +218,7 @@ impl ApiError {
             | Self::UrlNotAllowed { .. } => StatusCode::FORBIDDEN,
             // ZStack's agents answer with this status (`zstacklib/utils/http.py`).
             Self::UnexpectedTaskHeader => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::UnknownPath | Self::UnknownStore(_) => StatusCode::NOT_FOUND,
+            Self::UnknownPath | Self::UnknownStore(_) | Self::UnknownJob => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -239,7 +254,9 @@ impl ApiError {
         if let Self::BodyTimeout(_) = self {
             return Some(1);
         }
-        if let Self::TooManyAuthFailures { resets_in } = self {
+        if let Self::TooManyAuthFailures { resets_in } | Self::TooManyJobGuesses { resets_in } =
+            self
+        {
             return u16::try_from(resets_in.as_secs().saturating_add(1)).ok();
         }
         let fault = match self {
@@ -255,6 +272,27 @@ impl ApiError {
             Reason::AgentStopping | Reason::ManagementUnreachable => Some(5),
             Reason::StateDiskTrouble => Some(30),
             _ => u16::try_from(fault.retry_after()?.as_secs().max(1)).ok(),
+        }
+    }
+
+    /// Returns true if a caller that fetches its result later gets the error in the response
+    /// itself. These are the errors that are none of the action, and those that the same request
+    /// overcomes later.
+    pub(super) fn is_direct_answer(&self) -> bool {
+        match self.status() {
+            StatusCode::BAD_REQUEST => !matches!(
+                self,
+                Self::InvalidUuid
+                    | Self::InvalidBody(InvalidBody::Field(_))
+                    | Self::SecretsRequired
+                    | Self::UrlIsFixed
+                    | Self::InvalidDeleteMode
+                    | Self::HostKeyMismatch(_)
+                    | Self::AlreadyExists(_)
+            ),
+            StatusCode::NOT_FOUND => !matches!(self, Self::UnknownStore(_)),
+            StatusCode::SERVICE_UNAVAILABLE => self.retry_after().is_some(),
+            _ => true,
         }
     }
 

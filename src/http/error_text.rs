@@ -59,6 +59,33 @@ impl ApiError {
                 "the body ended early, or its framing does not match its headers",
                 "send exactly Content-Length bytes, or well-formed chunks",
             ),
+            Self::InvalidHeader { name, expected } => remediable_error(
+                "SYS.1007",
+                format!("the header {name} is invalid: expected {expected}, once"),
+                "correct the header, or omit it",
+            )
+            .with_opaque("header", *name)
+            .with_opaque("expected", *expected),
+            Self::JobIdTaken => remediable_error(
+                "SYS.1007",
+                "the uuid in X-Job-UUID belongs to another request",
+                "send a new uuid with each request; the same request may be repeated with its uuid",
+            ),
+            // ZStack's words, which its clients may compare.
+            Self::UnknownJob => remediable_error(
+                "SYS.1003",
+                "the job has been expired, or has never existed",
+                "read the store: its status and its history show what happened",
+            ),
+            Self::TooManyJobGuesses { .. } => {
+                let seconds = RATE_WINDOW.as_secs();
+                let details = format!(
+                    "this address, or its IPv6 /64 network, asked for more than \
+                     {MAX_EVENTS_PER_WINDOW} unknown jobs within {seconds} s"
+                );
+                let remedy = "wait for the time in Retry-After, and poll the location of the job";
+                remediable_error("SYS.1007", details, remedy)
+            }
             Self::InvalidHost => remediable_error(
                 "SYS.1007",
                 "the request does not have exactly one valid Host header",

@@ -3,8 +3,8 @@
 use crate::common::Timestamp;
 use crate::lifecycle::{DurableRecord, HistoryEntry};
 use crate::model::{
-    LoginDigest, LoginRejections, Notice, Position, ProcessId, SshCredentials, Store, StoreUuid,
-    TrialRejections,
+    JobId, JobRequest, JobResult, LoginDigest, LoginRejections, Notice, Position, ProcessId,
+    SshCredentials, Store, StoreUuid, TrialRejections,
 };
 
 /// Operations that commit together. Each method appends one operation. An empty change need not be
@@ -40,6 +40,10 @@ pub(super) enum Operation {
         rejections: Option<Box<TrialRejections>>,
         expired: Timestamp,
     },
+    AddJob(Box<JobRequest>),
+    MarkJobChange(JobId),
+    FinishJob(JobId, Box<JobResult>),
+    RemoveJob(JobId),
 }
 
 impl LedgerChange {
@@ -66,7 +70,11 @@ impl LedgerChange {
             | Operation::SaveStuckWorker(store, _)
             | Operation::ClearStuckWorker(store)
             | Operation::SaveRejections(store, _) => *store,
-            Operation::SaveTrialRejections { .. } => return None,
+            Operation::SaveTrialRejections { .. }
+            | Operation::AddJob(_)
+            | Operation::MarkJobChange(_)
+            | Operation::FinishJob(..)
+            | Operation::RemoveJob(_) => return None,
         })
     }
 
@@ -159,5 +167,26 @@ impl LedgerChange {
     /// Removes the record of the store's stuck worker.
     pub fn clear_stuck_worker(self, store: StoreUuid) -> Self {
         self.with_operation(Operation::ClearStuckWorker(store))
+    }
+
+    /// Adds a job that begins. The commit fails with a conflict if its id is taken.
+    pub fn add_job(self, request: JobRequest) -> Self {
+        self.with_operation(Operation::AddJob(Box::new(request)))
+    }
+
+    /// Records that a running job has changed the definition of a store. A job that is gone is not
+    /// an error.
+    pub fn mark_job_change(self, job: JobId) -> Self {
+        self.with_operation(Operation::MarkJobChange(job))
+    }
+
+    /// Records the result of a job. The first result stays. A job that is gone is not an error.
+    pub fn finish_job(self, job: JobId, result: JobResult) -> Self {
+        self.with_operation(Operation::FinishJob(job, Box::new(result)))
+    }
+
+    /// Removes a job. A job that is gone is not an error.
+    pub fn remove_job(self, job: JobId) -> Self {
+        self.with_operation(Operation::RemoveJob(job))
     }
 }

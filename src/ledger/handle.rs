@@ -7,7 +7,9 @@ use tracing::{Instrument as _, debug, debug_span};
 use super::{CommitError, LedgerChange, OutboxDepth};
 use crate::common::Timestamp;
 use crate::lifecycle::StoreHistory;
-use crate::model::{Epoch, Fault, Notice, Position, Reason, SshCredentials, Store, StoreUuid};
+use crate::model::{
+    Epoch, Fault, JobId, JobResult, Notice, Position, Reason, SshCredentials, Store, StoreUuid,
+};
 
 /// Maximum number of waiting requests. A commit takes much less than a millisecond, so this many
 /// mean that the disk hangs. Further requests fail with `Busy` instead of filling memory.
@@ -40,6 +42,7 @@ pub(super) enum LedgerRequest {
     OutboxDepth(StoreUuid, Position, ReplySender<Result<OutboxDepth, ReadError>>),
     StoresWithPending(ReplySender<Result<Vec<StoreUuid>, ReadError>>),
     History(StoreUuid, u32, ReplySender<Result<StoreHistory, ReadError>>),
+    JobResult(JobId, ReplySender<Result<Option<JobResult>, ReadError>>),
     Close,
 }
 
@@ -185,6 +188,17 @@ impl Ledger {
     /// This request only reads.
     pub async fn history(&self, store: StoreUuid, limit: u32) -> Result<StoreHistory, ReadError> {
         self.send_request(|reply| LedgerRequest::History(store, limit, reply)).await?
+    }
+
+    /// Returns the result of a job, or `None` if the job is running or gone.
+    ///
+    /// # Errors
+    /// Returns [`ReadError`] if the ledger cannot be read.
+    ///
+    /// # Cancel safety
+    /// This request only reads.
+    pub async fn job_result(&self, job: JobId) -> Result<Option<JobResult>, ReadError> {
+        self.send_request(|reply| LedgerRequest::JobResult(job, reply)).await?
     }
 
     pub(super) fn new(requests: mpsc::Sender<LedgerRequest>) -> Self {

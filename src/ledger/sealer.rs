@@ -22,6 +22,8 @@ const KEY_LEN: usize = 32;
 const KEY_ID_LEN: usize = 8;
 /// Input of the derivation of the key for [`SecretSealer::login_digest_key`].
 const LOGIN_DIGEST_PURPOSE: &[u8] = b"imagestore-agent: digests of trial logins";
+/// Input of the derivation of the key for [`SecretSealer::job_key`].
+const JOB_DIGEST_PURPOSE: &[u8] = b"imagestore-agent: digests of jobs";
 
 /// An error of the master key file.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +59,7 @@ pub(super) struct MasterKey {
     sealing: LessSafeKey,
     id: [u8; KEY_ID_LEN],
     login_digests: hmac::Key,
+    job_digests: hmac::Key,
 }
 
 impl std::fmt::Debug for SecretSealer {
@@ -117,6 +120,16 @@ impl SecretSealer {
     pub(super) fn login_digest_key(&self) -> Option<hmac::Key> {
         match &self.key {
             Ok(key) => Some(key.login_digests.clone()),
+            Err(_) => hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok(),
+        }
+    }
+
+    /// Returns the key for digests of the callers and requests of jobs. It is derived from the master
+    /// key. Without a usable master key it is random, and the id of a job of an earlier run then
+    /// seems to belong to another request.
+    pub(super) fn job_key(&self) -> Option<hmac::Key> {
+        match &self.key {
+            Ok(key) => Some(key.job_digests.clone()),
             Err(_) => hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok(),
         }
     }
@@ -236,7 +249,8 @@ pub(super) fn parse_key(bytes: &[u8]) -> Result<MasterKey, &'static str> {
     for (to, from) in id.iter_mut().zip(digest(&SHA256, raw).as_ref()) {
         *to = *from;
     }
-    let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, raw), LOGIN_DIGEST_PURPOSE);
-    let login_digests = hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref());
-    Ok(MasterKey { sealing: LessSafeKey::new(key), id, login_digests })
+    let master = hmac::Key::new(hmac::HMAC_SHA256, raw);
+    let derive = |purpose| hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&master, purpose).as_ref());
+    let (login_digests, job_digests) = (derive(LOGIN_DIGEST_PURPOSE), derive(JOB_DIGEST_PURPOSE));
+    Ok(MasterKey { sealing: LessSafeKey::new(key), id, login_digests, job_digests })
 }

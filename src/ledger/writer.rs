@@ -14,7 +14,7 @@ use super::error::{CommitError, OperationError};
 use super::handle::{Ledger, LedgerRequest, MAX_QUEUED_REQUESTS, ReadError, ReplySender};
 use super::place::LedgerPlace;
 use super::tables::RowError;
-use super::tables::{history, meta, outbox, rejections, stores};
+use super::tables::{history, jobs, meta, outbox, rejections, stores};
 use super::{LedgerChange, SecretSealer};
 use crate::common::ErrorChain;
 
@@ -209,6 +209,10 @@ fn apply_operation(
             rejections::save_trial_rejections(connection, **digest, rejections, *expired)
         }
         Operation::ClearStuckWorker(store) => stores::set_stuck_worker(connection, *store, None),
+        Operation::AddJob(request) => jobs::insert_job(connection, request),
+        Operation::MarkJobChange(job) => jobs::mark_change(connection, *job),
+        Operation::FinishJob(job, result) => jobs::finish_job(connection, *job, result),
+        Operation::RemoveJob(job) => jobs::delete_job(connection, *job),
     }
 }
 
@@ -257,6 +261,9 @@ fn answer_request(
             let _ = reply.send(
                 history::newest_entries(database.reader(), store, limit).map_err(to_read_error),
             );
+        }
+        LedgerRequest::JobResult(job, reply) => {
+            let _ = reply.send(jobs::load_result(database.reader(), job).map_err(to_read_error));
         }
         LedgerRequest::Commit(..) | LedgerRequest::Close => {}
     }

@@ -14,6 +14,7 @@ mod filesystem;
 mod host_identity;
 mod id;
 mod image_dir;
+mod job;
 mod login_rejections;
 mod notice;
 mod reason;
@@ -30,6 +31,7 @@ pub use filesystem::{
 pub use host_identity::{HostEvidence, HostIdentity, Obstacle, RemoteMarker, UnverifiedHost};
 pub use id::{AttemptId, InvalidUuid, MarkerId, NodeId, ProcessId, StoreUuid, ZoneUuid};
 pub use image_dir::{ImageDir, InvalidImageDir};
+pub use job::{JOB_DIGEST_BYTES, JobDigest, JobId, JobRequest, JobResult, StoredJob, StoredJobEnd};
 pub use login_rejections::{LoginDigest, LoginRejections, TrialRejections};
 pub use notice::{Epoch, Notice, NoticeKind, Position, Seq};
 pub use reason::{Check, Reason};

@@ -6,7 +6,7 @@
 
 use super::error::SettingFault;
 use super::own_address::{host_and_port, is_loopback};
-use super::sections::{AuthSettings, ReplyMode, Settings, SshSettings};
+use super::sections::{AuthSettings, Settings, SshSettings};
 use crate::model::Role;
 
 impl Settings {
@@ -89,13 +89,10 @@ impl Settings {
     /// Returns the keys whose value has no effect yet, in the order of `config/agent.toml`.
     pub fn not_yet(&self) -> Vec<&'static str> {
         let server = &self.server;
-        [
-            ("server.open_metrics", server.open_metrics),
-            ("api.reply", self.api.reply != ReplyMode::Sync),
-        ]
-        .into_iter()
-        .filter_map(|(key, idle)| idle.then_some(key))
-        .collect()
+        [("server.open_metrics", server.open_metrics)]
+            .into_iter()
+            .filter_map(|(key, idle)| idle.then_some(key))
+            .collect()
     }
 }
 
@@ -165,8 +162,7 @@ mod tests {
     #[test]
     fn what_has_no_effect_yet_is_named() {
         let mut settings = Settings::built_in();
-        settings.api.reply = ReplyMode::Async;
         settings.server.open_metrics = true;
-        assert_eq!(settings.not_yet(), ["server.open_metrics", "api.reply"]);
+        assert_eq!(settings.not_yet(), ["server.open_metrics"]);
     }
 }

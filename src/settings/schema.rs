@@ -46,6 +46,11 @@ pub(super) fn read_settings(reader: &mut SettingsReader<'_>, listen_use: ListenU
             &OneOfRule(&[("sync", ReplyMode::Sync), ("async", ReplyMode::Async)]),
             ReplyMode::Sync,
         ),
+        answer_within: reader.read_key(
+            "api.answer_within",
+            &DurationRule { min: SECOND, max: secs(9) },
+            secs(8),
+        ),
     };
     let auth = read_auth(reader);
     let state = StateSettings {

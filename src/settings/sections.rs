@@ -85,17 +85,19 @@ pub struct TlsSettings {
 /// The section `[api]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiSettings {
-    /// Selects when an action is answered: with its result, or at once with a job. Only `sync` has
-    /// an effect so far.
+    /// The callers that get a job if an operation fails or takes long: those that ask for one, or
+    /// all.
     pub reply: ReplyMode,
+    /// Maximum time until a caller that gets a job is answered, 1 s to 9 s.
+    pub answer_within: Duration,
 }
 
 /// The values of `api.reply`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyMode {
-    /// The response is the result.
+    /// The response is the result, unless the caller asks for a job.
     Sync,
-    /// The response is 202 and a job. This value has no effect yet.
+    /// Every caller is answered as one that asks for a job.
     Async,
 }
 

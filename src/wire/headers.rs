@@ -3,6 +3,13 @@
 /// The header that identifies a request in logs and in its response. Clients may send it.
 pub const REQUEST_ID: &str = "x-request-id";
 
+/// The header with the id that a client of ZStack gives to a job.
+pub const JOB_UUID: &str = "x-job-uuid";
+/// The header with the URL that a client of ZStack wants the result of a job to be posted to.
+pub const WEB_HOOK: &str = "x-web-hook";
+/// The header with the time, in seconds, for which a client of ZStack waits.
+pub const API_TIMEOUT: &str = "x-api-timeout";
+
 /// The header that identifies an asynchronous call of the agent protocol, and its result.
 pub const TASK_UUID: &str = "taskuuid";
 /// The header with the URL to which the result of such a call is posted.

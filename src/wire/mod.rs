@@ -27,9 +27,9 @@ pub use request::{
 pub use response::{
     CapacityBody, CapacityResponse, CapacitySummary, ConditionBody, CountResponse, DeliveryBody,
     EmptyResponse, ErrorCode, ErrorResponse, FilesystemBody, HealthBody, HistoryLine, HostKeyBody,
-    HostProofBody, InitResponse, InventoryBody, InventoryResponse, LastAttemptBody, LegacyResponse,
-    ListSchema, LivenessResponse, PageResponse, PartialInventory, REMEDY_MARK, ReadinessResponse,
-    ServerClass, SingleStoreResponse, StoreSummary, StuckWorkerBody, SummaryResponse,
-    TypesResponse, ZoneBody, zstack_date,
+    HostProofBody, InitResponse, InventoryBody, InventoryResponse, JobResponse, LastAttemptBody,
+    LegacyResponse, ListSchema, LivenessResponse, PageResponse, PartialInventory, REMEDY_MARK,
+    ReadinessResponse, ServerClass, SingleStoreResponse, StoreSummary, StuckWorkerBody,
+    SummaryResponse, TypesResponse, ZoneBody, zstack_date,
 };
 pub use session_validity::{MAX_VALIDITY_BYTES, parse_session_validity};

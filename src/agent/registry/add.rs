@@ -12,7 +12,9 @@ use tracing::{info, warn};
 use super::add_preparation::{AddWorkers, PreparedAdd, prepare_add};
 use crate::agent::checks::worker::ProbeLimit;
 use crate::agent::checks::{CheckResults, LoginResult, VerifiedStore};
+use crate::agent::outcome::{OperationOutcome, OptionalRecorder};
 use crate::agent::store::persist;
+use crate::agent::store::snapshot::inventory_of;
 use crate::agent::{AgentContext, StoreSnapshot, faults};
 use crate::common::crash_point;
 use crate::ledger::{CommitError, LedgerChange};
@@ -40,24 +42,28 @@ pub enum AddError {
 
 pub(super) type AddReplySender = oneshot::Sender<Result<Arc<StoreSnapshot>, AddError>>;
 
-/// The reply channel of an add, until the reply is sent.
-pub(super) struct PendingReply(Option<AddReplySender>);
+/// The reply channel of an add, until the reply is sent, and the recorder of its outcome.
+#[derive(Debug)]
+pub(in crate::agent) struct PendingReply {
+    reply: Option<AddReplySender>,
+    recorder: OptionalRecorder,
+}
 
 impl PendingReply {
-    pub(super) fn new(reply: AddReplySender) -> Self {
-        Self(Some(reply))
+    pub(super) fn new(reply: AddReplySender, recorder: OptionalRecorder) -> Self {
+        Self { reply: Some(reply), recorder }
     }
 
     /// Sends the reply, unless one was sent before. A caller that disconnected needs none.
     pub(super) fn send_reply(mut self, answer: Result<Arc<StoreSnapshot>, AddError>) {
-        if let Some(reply) = self.0.take() {
+        if let Some(reply) = self.reply.take() {
             let _ = reply.send(answer);
         }
     }
 
     /// Sends a failure before the outcome is known. The add continues to its end.
     fn reply_early(&mut self, failure: AttemptFailure) {
-        if let Some(reply) = self.0.take() {
+        if let Some(reply) = self.reply.take() {
             let _ = reply.send(Err(AddError::Failed(failure)));
         }
     }
@@ -269,6 +275,13 @@ async fn commit_store(
     let has_outbox = context.outbox_signal.is_some();
     let change =
         persist::change_for_step(change, &store, &before, &record, &effects, has_outbox, now.wall);
+    let change = match &pending_reply.recorder {
+        Some(recorder) => {
+            let inventory = inventory_of(&store, &record.durable);
+            recorder.record_outcome(change, OperationOutcome::Store(&inventory))
+        }
+        None => change,
+    };
     let early = |failure| pending_reply.reply_early(failure);
     persist::commit_with_timeout(&context.daemon.ledger, change, stop, early)
         .await

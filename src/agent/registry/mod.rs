@@ -13,8 +13,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::outcome::{OptionalRecorder, OutcomeRecorder};
 use super::store::definition::DefinitionChange;
-use add::{AddError, AddReplySender};
+use add::{AddError, PendingReply};
 
 use super::{
     AcceptError, AgentContext, ReconnectError, StoreHandle, StoreService, StoreSnapshot,
@@ -37,8 +38,8 @@ pub(super) type RemoveReply = oneshot::Sender<Result<bool, AttemptFailure>>;
 /// A command to the registry task.
 #[derive(Debug)]
 pub(super) enum RegistryCommand {
-    Add { request: Box<AddStore>, reply: AddReplySender },
-    Remove { store: StoreUuid, reply: RemoveReply },
+    Add { request: Box<AddStore>, reply: PendingReply },
+    Remove { store: StoreUuid, reply: RemoveReply, recorder: OptionalRecorder },
 }
 
 /// Handle to the registry of all stores. Cheap to clone.
@@ -48,6 +49,8 @@ pub struct Registry {
     stores: watch::Receiver<ServedStores>,
     context: Arc<AgentContext>,
     stop: CancellationToken,
+    /// The recorder of the next operation.
+    recorder: OptionalRecorder,
 }
 
 impl Registry {
@@ -57,12 +60,13 @@ impl Registry {
         context: Arc<AgentContext>,
         stop: CancellationToken,
     ) -> Self {
-        Self { commands, stores, context, stop }
+        Self { commands, stores, context, stop, recorder: None }
     }
 
     /// Returns the handle of one store, or `None` if no such store is served.
     fn find_store(&self, uuid: StoreUuid) -> Option<StoreHandle> {
-        self.stores.borrow().get(&uuid).cloned()
+        let store = self.stores.borrow().get(&uuid).cloned();
+        store.map(|store| store.recorded_by(self.recorder.clone()))
     }
 
     /// Converts the failure of a request into [`ReconnectError::UnknownStore`] if the request
@@ -125,6 +129,10 @@ impl StoreService for Registry {
             .await
             .ok()?;
         read.inspect_err(|error| warn!(store = %uuid, %error, "history read failed")).ok()
+    }
+
+    fn recorded_by(&self, recorder: Arc<dyn OutcomeRecorder>) -> Self {
+        Self { recorder: Some(recorder), ..self.clone() }
     }
 
     async fn reconnect(
@@ -203,13 +211,15 @@ impl StoreService for Registry {
     async fn add(&self, store: AddStore) -> Result<Arc<StoreSnapshot>, AddError> {
         let (reply, added) = oneshot::channel();
         let request = Box::new(store);
+        let reply = PendingReply::new(reply, self.recorder.clone());
         self.send_command(RegistryCommand::Add { request, reply }).map_err(AddError::Failed)?;
         added.await.unwrap_or_else(|_| Err(AddError::Failed(faults::agent_stopping().into())))
     }
 
     async fn remove(&self, uuid: StoreUuid) -> Result<bool, AttemptFailure> {
         let (reply, removed) = oneshot::channel();
-        self.send_command(RegistryCommand::Remove { store: uuid, reply })?;
+        let recorder = self.recorder.clone();
+        self.send_command(RegistryCommand::Remove { store: uuid, reply, recorder })?;
         removed.await.unwrap_or_else(|_| Err(faults::agent_stopping().into()))
     }
 }

@@ -9,10 +9,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info_span};
 
 use super::add;
-use super::add::{AddError, AddReplySender, AddedStore, PendingReply};
+use super::add::{AddError, AddedStore, PendingReply};
 use super::add_preparation::AddWorkers;
 use super::{MAX_QUEUED_REQUESTS, RegistryCommand, RemoveReply, ServedStores};
 use crate::agent::checks::worker::StoreWorker;
+use crate::agent::outcome::OptionalRecorder;
 use crate::agent::store::RemovedStore;
 use crate::agent::store::task::StoreTask;
 use crate::agent::{AgentContext, Registry, StoreHandle, StoreSnapshot, faults};
@@ -121,7 +122,9 @@ impl RegistryTask {
                 Some(ended) = self.tasks.join_next() => self.on_task_finished(ended)?,
                 command = self.commands.recv() => match command {
                     Some(RegistryCommand::Add { request, reply }) => self.start_add(*request, reply),
-                    Some(RegistryCommand::Remove { store, reply }) => self.start_removal(store, reply),
+                    Some(RegistryCommand::Remove { store, reply, recorder }) => {
+                        self.start_removal(store, reply, recorder);
+                    }
                     None => break,
                 },
             }
@@ -148,12 +151,12 @@ impl RegistryTask {
         });
     }
 
-    fn start_add(&mut self, request: AddStore, reply: AddReplySender) {
+    fn start_add(&mut self, request: AddStore, reply: PendingReply) {
         let uuid = request
             .uuid
             .unwrap_or_else(|| StoreUuid::new_random(self.context.daemon.random.bytes16()));
         if let Err(error) = self.ensure_available(uuid, &request.image_dir) {
-            let _ = reply.send(Err(error));
+            reply.send_reply(Err(error));
             return;
         }
         self.running_adds.insert(uuid, request.image_dir.clone());
@@ -163,7 +166,7 @@ impl RegistryTask {
         let stuck = self.stuck_workers.get(&request.image_dir).copied();
         let workers = AddWorkers { probe: StoreWorker::new(stuck), marker: StoreWorker::default() };
         let add = async move {
-            let mut pending_reply = PendingReply::new(reply);
+            let mut pending_reply = reply;
             let added = add::add_store(
                 &context,
                 uuid,
@@ -199,7 +202,7 @@ impl RegistryTask {
         Ok(())
     }
 
-    fn start_removal(&mut self, uuid: StoreUuid, reply: RemoveReply) {
+    fn start_removal(&mut self, uuid: StoreUuid, reply: RemoveReply, recorder: OptionalRecorder) {
         if let Some(waiting) = self.running_removals.get_mut(&uuid) {
             waiting.push(reply);
             return;
@@ -210,6 +213,7 @@ impl RegistryTask {
         };
         self.running_removals.insert(uuid, vec![reply]);
         self.tasks.spawn(async move {
+            let handle = handle.recorded_by(recorder);
             FinishedTask::Remove { uuid, result: handle.remove_store().await }
         });
     }

@@ -15,7 +15,9 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::agent::login::StoreLogins;
+use crate::agent::outcome::{OperationOutcome, OptionalRecorder};
 use crate::agent::{AcceptError, StoreSnapshot, faults};
+use crate::ledger::LedgerChange;
 use crate::model::{AttemptFailure, ImageDir, ProcessId, Status, Tags};
 use definition::DefinitionChange;
 
@@ -39,15 +41,22 @@ pub(crate) struct RemovedStore {
 #[derive(Debug)]
 pub(super) enum StoreCommand {
     /// Start an attempt, or join the running one.
-    Reconnect { tags: Box<Tags>, force: bool, reply: oneshot::Sender<AttemptResult> },
+    Reconnect { origin: Box<RequestOrigin>, force: bool, reply: oneshot::Sender<AttemptResult> },
     /// Change the definition, and reconnect if the login or the host key changes.
     ChangeDefinition {
         change: Box<DefinitionChange>,
-        tags: Box<Tags>,
+        origin: Box<RequestOrigin>,
         reply: oneshot::Sender<AttemptResult>,
     },
     /// Remove the store and end the task.
-    Remove { reply: RemovalReply },
+    Remove { reply: RemovalReply, recorder: OptionalRecorder },
+}
+
+/// The caller's part of a request.
+#[derive(Debug)]
+pub(super) struct RequestOrigin {
+    pub(super) tags: Tags,
+    pub(super) recorder: OptionalRecorder,
 }
 
 /// Handle to a served store. Cheap to clone.
@@ -56,6 +65,8 @@ pub(crate) struct StoreHandle {
     commands: mpsc::Sender<StoreCommand>,
     snapshot: watch::Receiver<Arc<StoreSnapshot>>,
     logins: StoreLogins,
+    /// The recorder of the next request.
+    recorder: OptionalRecorder,
 }
 
 impl StoreHandle {
@@ -64,7 +75,17 @@ impl StoreHandle {
         snapshot: watch::Receiver<Arc<StoreSnapshot>>,
         logins: StoreLogins,
     ) -> Self {
-        Self { commands, snapshot, logins }
+        Self { commands, snapshot, logins, recorder: None }
+    }
+
+    /// Returns the handle with the recorder of its next request.
+    #[must_use]
+    pub(crate) fn recorded_by(self, recorder: OptionalRecorder) -> Self {
+        Self { recorder, ..self }
+    }
+
+    fn request_origin(&self, tags: Tags) -> Box<RequestOrigin> {
+        Box::new(RequestOrigin { tags, recorder: self.recorder.clone() })
     }
 
     /// Returns the logins of the store, of which one runs at a time.
@@ -85,7 +106,8 @@ impl StoreHandle {
     /// Starts an attempt or joins the running one, and waits for its outcome.
     pub(crate) async fn reconnect(&self, tags: Tags, force: bool) -> AttemptResult {
         let (reply, result) = oneshot::channel();
-        self.send_command(StoreCommand::Reconnect { tags: Box::new(tags), force, reply })?;
+        let origin = self.request_origin(tags);
+        self.send_command(StoreCommand::Reconnect { origin, force, reply })?;
         result.await.unwrap_or_else(|_| Err(faults::agent_stopping().into()))
     }
 
@@ -108,8 +130,8 @@ impl StoreHandle {
         tags: Tags,
     ) -> AttemptResult {
         let (reply, result) = oneshot::channel();
-        let (change, tags) = (Box::new(change), Box::new(tags));
-        self.send_command(StoreCommand::ChangeDefinition { change, tags, reply })?;
+        let (change, origin) = (Box::new(change), self.request_origin(tags));
+        self.send_command(StoreCommand::ChangeDefinition { change, origin, reply })?;
         result.await.unwrap_or_else(|_| Err(faults::agent_stopping().into()))
     }
 
@@ -129,7 +151,8 @@ impl StoreHandle {
     /// Removes the store. Its marker stays in the directory.
     pub(crate) async fn remove_store(&self) -> Result<(), AttemptFailure> {
         let (reply, result) = oneshot::channel();
-        self.send_command(StoreCommand::Remove { reply })?;
+        let recorder = self.recorder.clone();
+        self.send_command(StoreCommand::Remove { reply, recorder })?;
         result.await.unwrap_or_else(|_| Err(faults::agent_stopping().into()))
     }
 
@@ -153,9 +176,9 @@ pub(super) fn drain_commands(
         match command {
             StoreCommand::Reconnect { reply, .. }
             | StoreCommand::ChangeDefinition { reply, .. } => {
-                waiters.add_waiter(reply, &Waiters::default());
+                waiters.add_waiter(Waiter { reply, recorder: None }, &Waiters::default());
             }
-            StoreCommand::Remove { reply } => removals.push(reply),
+            StoreCommand::Remove { reply, .. } => removals.push(reply),
         }
     }
     (waiters, removals)
@@ -168,7 +191,21 @@ const MAX_WAITERS: usize = 1024;
 /// The result of an attempt, which every waiting caller receives.
 pub(super) type AttemptResult = Result<Arc<StoreSnapshot>, AttemptFailure>;
 
-pub(super) type Waiter = oneshot::Sender<AttemptResult>;
+/// A caller that waits, and the recorder of what it receives.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    reply: oneshot::Sender<AttemptResult>,
+    recorder: OptionalRecorder,
+}
+
+impl Waiter {
+    pub(super) fn new(
+        reply: oneshot::Sender<AttemptResult>,
+        origin: RequestOrigin,
+    ) -> (Self, Tags) {
+        (Self { reply, recorder: origin.recorder }, origin.tags)
+    }
+}
 
 /// The callers that receive the same result.
 #[derive(Debug, Default)]
@@ -182,7 +219,7 @@ impl Waiters {
             self.0.push(waiter);
             return true;
         }
-        let _ = waiter.send(Err(faults::too_many_callers(MAX_WAITERS).into()));
+        let _ = waiter.reply.send(Err(faults::too_many_callers(MAX_WAITERS).into()));
         false
     }
 
@@ -193,14 +230,30 @@ impl Waiters {
 
     /// Removes the callers that disconnected.
     pub(super) fn prune_closed(&mut self) {
-        self.0.retain(|waiter| !waiter.is_closed());
+        self.0.retain(|waiter| !waiter.reply.is_closed());
     }
 
     /// Sends the result to all callers, and removes them.
     pub(super) fn notify_all(&mut self, result: &AttemptResult) {
         for waiter in self.0.drain(..) {
             // A caller that disconnected has dropped its receiver and needs no result.
-            let _ = waiter.send(result.clone());
+            let _ = waiter.reply.send(result.clone());
         }
+    }
+
+    /// Adds the outcome that all callers receive to the change that makes it durable.
+    pub(super) fn record_outcome(
+        &self,
+        change: LedgerChange,
+        outcome: OperationOutcome<'_>,
+    ) -> LedgerChange {
+        let recorders = self.0.iter().filter_map(|waiter| waiter.recorder.as_ref());
+        recorders.fold(change, |change, recorder| recorder.record_outcome(change, outcome))
+    }
+
+    /// Adds the note that the operations of all callers change the definition and go on.
+    pub(super) fn record_definition_change(&self, change: LedgerChange) -> LedgerChange {
+        let recorders = self.0.iter().filter_map(|waiter| waiter.recorder.as_ref());
+        recorders.fold(change, |change, recorder| recorder.record_definition_change(change))
     }
 }

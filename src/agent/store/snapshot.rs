@@ -46,7 +46,7 @@ impl StoreSnapshot {
 }
 
 /// Returns the store in the form that the management node receives.
-pub(super) fn inventory_of(store: &Store, durable: &DurableRecord) -> Inventory {
+pub(in crate::agent) fn inventory_of(store: &Store, durable: &DurableRecord) -> Inventory {
     Inventory {
         uuid: store.uuid,
         name: store.name.clone(),

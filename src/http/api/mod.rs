@@ -3,6 +3,7 @@
 
 pub(super) mod agent_protocol;
 pub(super) mod health;
+pub(super) mod job;
 mod legacy;
 mod operation;
 mod queries;
@@ -12,8 +13,9 @@ pub(super) mod store_health;
 pub(super) mod stores;
 mod unsupported;
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::{FromRequestParts, Path};
@@ -21,12 +23,15 @@ use axum::http::request::Parts;
 use axum::routing::{get, post, put};
 use tokio_util::sync::CancellationToken;
 
-use super::auth::open_paths::{LIVENESS_PATH, READINESS_PATH};
+use super::auth::open_paths::{LIVENESS_PATH, READINESS_PATH, ZSTACK_BASE_PATH};
+use super::auth::rate_limit::SourceCounter;
 use super::error::ApiError;
 use crate::agent::StoreService;
 use crate::management::ReplyQueue;
 use crate::model::{StoreUuid, ZoneUuid};
 use health::{DaemonInfo, ReadinessCheck};
+use job::call::{JOBS_PATH, JobCallRules};
+use job::runner::JobRunner;
 
 /// Creates the router with every path of the daemon. `base` is `server.base_path`, and `prefixes`
 /// are `server.agent_prefixes`.
@@ -44,6 +49,10 @@ pub(crate) fn build_router<S: StoreService>(
                 &format!("{prefix}/stores/{{uuid}}/health"),
                 get(store_health::get_store_health::<S>),
             )
+    });
+    let job_bases: BTreeSet<&str> = [base, ZSTACK_BASE_PATH].into();
+    let agent_routes = job_bases.into_iter().fold(agent_routes, |routes, base| {
+        routes.route(&format!("{base}{JOBS_PATH}/{{uuid}}"), get(job::result::get_job::<S>))
     });
     agent_routes
         .route(LIVENESS_PATH, get(health::get_liveness))
@@ -77,6 +86,11 @@ pub(crate) struct AppState<S> {
     pub(crate) daemon: DaemonInfo,
     /// Queue of the replies to asynchronous calls of the agent protocol.
     pub(crate) replies: ReplyQueue,
+    /// Runs the operations whose callers fetch the result later.
+    pub(crate) jobs: JobRunner,
+    pub(crate) job_call_rules: JobCallRules,
+    /// Counts the requests for unknown jobs of each address.
+    pub(crate) job_guesses: Mutex<SourceCounter>,
     /// Cancelled when the daemon stops. `/readyz` reports it.
     pub(crate) stop: CancellationToken,
 }

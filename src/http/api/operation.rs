@@ -9,7 +9,7 @@ use super::response::{self, SchemaRequest};
 use crate::agent::{AddError, StoreService, StoreSnapshot};
 use crate::http::auth::Role;
 use crate::http::error::ApiError;
-use crate::model::{AddStore, PlacementChange, StoreUpdate, StoreUuid, Tags};
+use crate::model::{AddStore, AttemptFailure, PlacementChange, StoreUpdate, StoreUuid, Tags};
 use crate::wire::{StoreAction, UnsupportedCall};
 
 /// An operation that changes a store.
@@ -84,6 +84,16 @@ impl StoreOperation {
             Self::ChangePlacement { change: PlacementChange::DetachZone(_), .. } => "detach_zone",
             Self::Remove { .. } => "remove",
             Self::Unsupported { .. } => "unsupported",
+        }
+    }
+
+    /// Returns the error that a failed attempt of the operation becomes.
+    pub(super) fn failure_error(&self) -> fn(AttemptFailure) -> ApiError {
+        match self {
+            Self::Add(_) => ApiError::AddFailed,
+            Self::ChangePlacement { .. } => ApiError::ChangeFailed,
+            Self::Remove { .. } => ApiError::RemoveFailed,
+            _ => ApiError::ConnectFailed,
         }
     }
 

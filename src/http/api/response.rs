@@ -36,24 +36,33 @@ const TYPICAL_BODY_BYTES: usize = 768;
 
 /// Creates a JSON response. The middleware adds the common headers.
 pub(super) fn json_response(status: StatusCode, body: &impl Serialize) -> Response {
-    let mut bytes = Vec::with_capacity(TYPICAL_BODY_BYTES);
-    let (status, bytes) = match write_safe_json(body, &mut bytes) {
-        Ok(()) => (status, bytes),
+    match try_json_bytes(body) {
+        Ok(bytes) => body_response(status, bytes),
         // Only a map whose keys are not strings can fail here, and no body has one.
         Err(error) => {
             tracing::error!(%error, "response serialization failed");
-            (StatusCode::INTERNAL_SERVER_ERROR, b"{}".to_vec())
+            body_response(StatusCode::INTERNAL_SERVER_ERROR, b"{}".to_vec())
         }
-    };
-    text_response(status, bytes)
+    }
+}
+
+fn try_json_bytes(body: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(TYPICAL_BODY_BYTES);
+    write_safe_json(body, &mut bytes).map(|()| bytes)
+}
+
+/// Returns the bytes that [`json_response`] sends.
+pub(super) fn json_bytes(body: &impl Serialize) -> Vec<u8> {
+    try_json_bytes(body).unwrap_or_else(|_| b"{}".to_vec())
 }
 
 /// Creates the response with a list that was written item by item.
 pub(super) fn list_response(list: ListWriter) -> Response {
-    text_response(StatusCode::OK, list.finish())
+    body_response(StatusCode::OK, list.finish())
 }
 
-fn text_response(status: StatusCode, bytes: Vec<u8>) -> Response {
+/// Creates the response with a body that is JSON already.
+pub(super) fn body_response(status: StatusCode, bytes: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = status;
     response

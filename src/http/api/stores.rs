@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
 
+use super::job::call::OptionalJobCall;
 use super::operation::StoreOperation;
 use super::response::SchemaRequest;
 use super::{AppState, StoreIdPath, ZonePath};
@@ -23,9 +24,10 @@ pub(super) async fn act_on_store<S: StoreService>(
     caller: Principal,
     StoreIdPath(store): StoreIdPath,
     schema: SchemaRequest,
+    call: OptionalJobCall,
     body: JsonBody,
 ) -> Response {
-    run_action(&state, &caller, schema, (ActionPath::ImageStore, store), body).await
+    run_action(&state, &caller, schema, (ActionPath::ImageStore, store), call, body).await
 }
 
 /// Carries out the actions that every backup storage of ZStack has.
@@ -34,16 +36,18 @@ pub(super) async fn act_on_any_store<S: StoreService>(
     caller: Principal,
     StoreIdPath(store): StoreIdPath,
     schema: SchemaRequest,
+    call: OptionalJobCall,
     body: JsonBody,
 ) -> Response {
-    run_action(&state, &caller, schema, (ActionPath::BackupStorage, store), body).await
+    run_action(&state, &caller, schema, (ActionPath::BackupStorage, store), call, body).await
 }
 
 async fn run_action<S: StoreService>(
-    state: &AppState<S>,
+    state: &Arc<AppState<S>>,
     caller: &Principal,
     schema: SchemaRequest,
     (path, store): (ActionPath, Option<StoreUuid>),
+    call: OptionalJobCall,
     body: JsonBody,
 ) -> Response {
     let audit = AuditRecord::new(caller, "reconnect", store);
@@ -52,7 +56,7 @@ async fn run_action<S: StoreService>(
         let action = StoreAction::parse_action(path, &body.into_bytes()?)?;
         Ok(StoreOperation::from_action(store, action, caller.role()))
     };
-    run_operation(state, caller, schema, audit, parse).await
+    run_operation(state, caller, schema, audit, call, parse).await
 }
 
 pub(super) async fn attach_zone<S: StoreService>(
@@ -60,6 +64,7 @@ pub(super) async fn attach_zone<S: StoreService>(
     caller: Principal,
     path: ZonePath,
     schema: SchemaRequest,
+    call: OptionalJobCall,
     body: JsonBody,
 ) -> Response {
     let audit = AuditRecord::new(&caller, "attach_zone", path.store);
@@ -69,7 +74,7 @@ pub(super) async fn attach_zone<S: StoreService>(
         let change = PlacementChange::AttachZone(zone);
         Ok(StoreOperation::ChangePlacement { store, change })
     };
-    run_operation(&state, &caller, schema, audit, parse).await
+    run_operation(&state, &caller, schema, audit, call, parse).await
 }
 
 pub(super) async fn detach_zone<S: StoreService>(
@@ -77,6 +82,7 @@ pub(super) async fn detach_zone<S: StoreService>(
     caller: Principal,
     path: ZonePath,
     schema: SchemaRequest,
+    call: OptionalJobCall,
 ) -> Response {
     let audit = AuditRecord::new(&caller, "detach_zone", path.store);
     let parse = || {
@@ -84,13 +90,14 @@ pub(super) async fn detach_zone<S: StoreService>(
         let change = PlacementChange::DetachZone(zone);
         Ok(StoreOperation::ChangePlacement { store, change })
     };
-    run_operation(&state, &caller, schema, audit, parse).await
+    run_operation(&state, &caller, schema, audit, call, parse).await
 }
 
 pub(super) async fn add_store<S: StoreService>(
     State(state): State<Arc<AppState<S>>>,
     caller: Principal,
     schema: SchemaRequest,
+    call: OptionalJobCall,
     body: JsonBody,
 ) -> Response {
     let audit = AuditRecord::new(&caller, "add", None);
@@ -98,7 +105,7 @@ pub(super) async fn add_store<S: StoreService>(
         let request = parse_add_store(&body.into_bytes()?, &state.allowed_roots)?;
         Ok(StoreOperation::Add(Box::new(request)))
     };
-    run_operation(&state, &caller, schema, audit, parse).await
+    run_operation(&state, &caller, schema, audit, call, parse).await
 }
 
 pub(super) async fn remove_store<S: StoreService>(
@@ -106,6 +113,7 @@ pub(super) async fn remove_store<S: StoreService>(
     caller: Principal,
     StoreIdPath(store): StoreIdPath,
     schema: SchemaRequest,
+    call: OptionalJobCall,
     uri: Uri,
 ) -> Response {
     let audit = AuditRecord::new(&caller, "remove", store);
@@ -114,7 +122,7 @@ pub(super) async fn remove_store<S: StoreService>(
         check_delete_mode(uri.query().unwrap_or_default())?;
         Ok(StoreOperation::Remove { store })
     };
-    run_operation(&state, &caller, schema, audit, parse).await
+    run_operation(&state, &caller, schema, audit, call, parse).await
 }
 
 /// Checks the `deleteMode` of a query: one of ZStack's in any case, empty as the Go SDK sends it,
@@ -130,26 +138,60 @@ fn check_delete_mode(query: &str) -> Result<(), ApiError> {
 /// Runs the operation of a request and creates the response. A caller that may change nothing does
 /// not learn that its request is invalid.
 pub(super) async fn run_operation<S: StoreService>(
-    state: &AppState<S>,
+    state: &Arc<AppState<S>>,
     caller: &Principal,
     schema: SchemaRequest,
     mut audit: AuditRecord,
+    OptionalJobCall(call): OptionalJobCall,
     parse: impl FnOnce() -> Result<StoreOperation, ApiError>,
 ) -> Response {
-    let running = async {
+    let parse_request = || {
         caller.require_role(Role::Operate)?;
-        let operation = parse()?;
-        audit.set_action(operation.name());
-        if let Some(store) = operation.store() {
-            audit.set_store(store);
-        }
-        caller.require_role(operation.required_role())?;
-        let result = operation.run(&state.stores, caller.role()).await?;
-        if let Some(store) = result.store() {
-            audit.set_store(store);
-        }
-        Ok(result.to_response(schema))
+        let call = call?.map(|call| call.with_schema(schema));
+        Ok((call, parse_operation(caller, &mut audit, parse)))
     };
-    let result = running.await;
-    audit.finish(result)
+    let (call, operation) = match parse_request() {
+        Ok(request) => request,
+        Err(error) => return audit.finish(Err(error)),
+    };
+    let role = caller.role();
+    match (call, operation) {
+        (Some(_), Err(error)) if error.is_direct_answer() => audit.finish(Err(error)),
+        (Some(call), Err(error)) => {
+            let operation = async move |_| Err(error);
+            state.jobs.run_call(call, audit, ApiError::ConnectFailed, operation).await
+        }
+        (Some(call), Ok(operation)) => {
+            let (stores, failure_error) = (state.stores.clone(), operation.failure_error());
+            let operation =
+                async move |recorder| operation.run(&stores.recorded_by(recorder), role).await;
+            state.jobs.run_call(call, audit, failure_error, operation).await
+        }
+        (None, operation) => {
+            let running = async {
+                let result = operation?.run(&state.stores, role).await?;
+                if let Some(store) = result.store() {
+                    audit.set_store(store);
+                }
+                Ok(result.to_response(schema))
+            };
+            let result = running.await;
+            audit.finish(result)
+        }
+    }
+}
+
+/// Parses the operation of a request, and checks that the caller has the role for it.
+fn parse_operation(
+    caller: &Principal,
+    audit: &mut AuditRecord,
+    parse: impl FnOnce() -> Result<StoreOperation, ApiError>,
+) -> Result<StoreOperation, ApiError> {
+    let operation = parse()?;
+    audit.set_action(operation.name());
+    if let Some(store) = operation.store() {
+        audit.set_store(store);
+    }
+    caller.require_role(operation.required_role())?;
+    Ok(operation)
 }

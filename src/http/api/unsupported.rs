@@ -12,6 +12,7 @@ use axum::response::Response;
 use axum::routing::{delete, get, post, put};
 
 use super::AppState;
+use super::job::call::OptionalJobCall;
 use super::operation::StoreOperation;
 use super::response::SchemaRequest;
 use super::stores::run_operation;
@@ -27,14 +28,17 @@ pub(super) fn unsupported_routes<S: StoreService>(base: &str) -> Router<Arc<AppS
     // Each closure is a handler, so that a route is one line.
     let synchronous = |call| move |caller: Principal| fail_synchronously(caller, call);
     let by_path = |call| {
-        move |State(state): State<Arc<AppState<S>>>, caller: Principal| async move {
-            fail_operation(&state, &caller, || Ok(call)).await
+        move |State(state): State<Arc<AppState<S>>>, caller: Principal, job: OptionalJobCall| async move {
+            fail_operation(&state, &caller, job, || Ok(call)).await
         }
     };
     let by_key = |call| {
-        move |State(state): State<Arc<AppState<S>>>, caller: Principal, body: JsonBody| async move {
+        move |State(state): State<Arc<AppState<S>>>,
+              caller: Principal,
+              job: OptionalJobCall,
+              body: JsonBody| async move {
             let parse = || Ok(UnsupportedCall::parse_call(&[call], &body.into_bytes()?)?);
-            fail_operation(&state, &caller, parse).await
+            fail_operation(&state, &caller, job, parse).await
         }
     };
     let storage = format!("{base}/v1/backup-storage");
@@ -82,12 +86,13 @@ async fn fail_synchronously(caller: Principal, call: UnsupportedCall) -> ApiErro
 
 /// Fails a call that changes something, as an operation with its audit line.
 async fn fail_operation<S: StoreService>(
-    state: &AppState<S>,
+    state: &Arc<AppState<S>>,
     caller: &Principal,
+    job: OptionalJobCall,
     parse: impl FnOnce() -> Result<UnsupportedCall, ApiError>,
 ) -> Response {
     let audit = AuditRecord::new(caller, "unsupported", None);
     let parse = || Ok(StoreOperation::Unsupported { store: None, call: parse()? });
     // No such call has an answer with objects.
-    run_operation(state, caller, SchemaRequest(false), audit, parse).await
+    run_operation(state, caller, SchemaRequest(false), audit, job, parse).await
 }

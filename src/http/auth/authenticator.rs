@@ -135,6 +135,11 @@ impl Authenticator {
             Authorization::Unusable => Err(ApiError::MissingToken),
         }
     }
+
+    /// Returns true if requests for the path need no session and are limited by their source.
+    pub(in crate::http) fn limits_source(&self, path: &str) -> bool {
+        self.open_paths.find(path) == Some(OpenPath::Api)
+    }
 }
 
 /// Returns true for a request in HTTP/1.0 that names no host, as health checks of load balancers

@@ -66,7 +66,7 @@ impl ApiService {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let source = self.request_source(peer, request.headers());
         let span = || {
-            let path = uri.path();
+            let path = target::loggable_path(uri.path());
             let path =
                 path.get(..path.floor_char_boundary(MAX_LOGGED_PATH_BYTES)).unwrap_or_default();
             let client = source.client.map(tracing::field::display);
@@ -114,6 +114,10 @@ impl ApiService {
         match self.admit_request(peer, source, permit, &parts).await {
             Ok(Some(caller)) => {
                 parts.extensions.insert(caller);
+            }
+            // A handler without a caller limits requests by their source.
+            Ok(None) if self.authenticator.limits_source(parts.uri.path()) => {
+                parts.extensions.insert(source);
             }
             Ok(None) => {}
             Err(error) => {

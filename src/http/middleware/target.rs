@@ -17,6 +17,19 @@ pub(in crate::http) fn normalize_target(target: &Uri) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
+/// The paths below which the next segment is a uuid that only its owner knows.
+const PRIVATE_UUID_PATHS: [&str; 2] = ["/v1/api-jobs/", "/v1/accounts/sessions/"];
+
+/// Returns the part of a path that a log may contain: without the uuid of a job or of a session,
+/// and what follows it.
+pub(in crate::http) fn loggable_path(path: &str) -> &str {
+    let end = PRIVATE_UUID_PATHS.iter().filter_map(|private| {
+        let start = path.find(private)?;
+        Some(start + private.len())
+    });
+    end.min().and_then(|end| path.get(..end)).unwrap_or(path)
+}
+
 fn normalize_path(path: &str) -> Option<String> {
     // Nearly every path has no encoding, and then needs no copy.
     if !path.contains('%') {
@@ -94,6 +107,20 @@ mod tests {
         let target: Uri = "http://localhost:1/%68ealthz?a=%68".parse().unwrap();
         let normal = normalize_target(&target).unwrap();
         assert_eq!(normal.to_string(), "http://localhost:1/healthz?a=%68");
+    }
+
+    #[test]
+    fn a_log_contains_no_uuid_of_a_job_or_a_session() {
+        for (path, expected) in [
+            ("/zstack/v1/api-jobs/4cd9/x", "/zstack/v1/api-jobs/"),
+            ("/v1/api-jobs/4cd9", "/v1/api-jobs/"),
+            ("/x/v1/accounts/sessions/4cd9/valid", "/x/v1/accounts/sessions/"),
+            ("/a/v1/accounts/sessions/4cd9/v1/api-jobs/1", "/a/v1/accounts/sessions/"),
+            ("/zstack/v1/api-jobs", "/zstack/v1/api-jobs"),
+            ("/healthz", "/healthz"),
+        ] {
+            assert_eq!(loggable_path(path), expected);
+        }
     }
 
     proptest! {

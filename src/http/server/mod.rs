@@ -27,6 +27,8 @@ use super::admission::tarpit::{EvictableStream, EvictionMark, Tarpit};
 use super::api;
 use super::api::AppState;
 use super::api::health::{DaemonInfo, ReadinessCheck};
+use super::api::job::call::JobCallRules;
+use super::api::job::runner::JobRunner;
 use super::auth::PeerAddress;
 use super::auth::access_key::{AccessKeyTable, SignatureVerifier};
 use super::auth::agent_allowlist::AgentAllowlist;
@@ -41,6 +43,7 @@ use super::middleware::ApiService;
 use super::tls::TlsListenerConfig;
 use crate::agent::StoreService;
 use crate::common::{Clock, IpAllowlist, Random};
+use crate::jobs::JobRegistry;
 use crate::management::ReplyQueue;
 use crate::settings;
 use connection::wait_for_first_byte;
@@ -77,6 +80,10 @@ pub struct ServerContext<S> {
     pub replies: ReplyQueue,
     /// Source of the request ids.
     pub random: Arc<dyn Random>,
+    /// The jobs.
+    pub jobs: JobRegistry,
+    /// The settings of the documented API.
+    pub api: settings::ApiSettings,
     /// The value of `storage.allowed_roots`.
     pub allowed_roots: Vec<String>,
 }
@@ -159,6 +166,13 @@ impl HttpServer {
             readiness: context.readiness,
             daemon: context.daemon,
             replies: context.replies,
+            jobs: JobRunner::new(context.jobs),
+            job_call_rules: JobCallRules {
+                reply: context.api.reply,
+                answer_within: context.api.answer_within,
+                scheme: if context.tls.is_some() { "https" } else { "http" },
+            },
+            job_guesses: Mutex::default(),
             stop: stop.clone(),
         };
         let service = ApiService {

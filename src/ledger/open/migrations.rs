@@ -16,7 +16,7 @@ pub(crate) type Migration = fn(&Connection) -> Result<(), RowError>;
 
 /// All migrations: index `n` migrates from version `n` to `n + 1`. Released migrations are never
 /// edited.
-pub(crate) const MIGRATIONS: &[Migration] = &[migrate_to_v1, migrate_to_v2];
+pub(crate) const MIGRATIONS: &[Migration] = &[migrate_to_v1, migrate_to_v2, migrate_to_v3];
 
 /// The first version that counts its rows.
 const FIRST_COUNTED_VERSION: i32 = 2;
@@ -128,6 +128,26 @@ const V2_CHANGES: &str = "
     DROP TABLE history;
     ALTER TABLE numbered_history RENAME TO history;
     CREATE INDEX history_of_store ON history (store, id);
+";
+
+fn migrate_to_v3(connection: &Connection) -> Result<(), RowError> {
+    Ok(connection.execute_batch(V3_CHANGES)?)
+}
+
+const V3_CHANGES: &str = "
+    -- Operations whose callers fetch the result later. The caller and the request are keyed
+    -- digests. The last three columns are null while the job runs.
+    CREATE TABLE jobs (
+        job TEXT NOT NULL PRIMARY KEY,
+        caller BLOB NOT NULL,
+        request BLOB NOT NULL,
+        began INTEGER NOT NULL,
+        changed INTEGER NOT NULL,
+        ended INTEGER,
+        succeeded INTEGER,
+        result BLOB,
+        sum BLOB NOT NULL
+    ) STRICT;
 ";
 
 /// Returns the version after the last migration.

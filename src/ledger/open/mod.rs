@@ -15,13 +15,14 @@ use super::database::LedgerDatabase;
 use super::place::LedgerPlace;
 use super::tables::RowError;
 use super::tables::contents;
+use super::tables::jobs;
 use super::tables::meta;
 use super::tables::rejections::load_trial_rejections;
 use super::tables::stores;
 use super::tables::stores::LoadedStore;
 use super::{Ledger, LedgerWriter, MasterKeyError, SecretSealer, StateDir, durable_file, writer};
 use crate::common::{ErrorChain, Timestamp};
-use crate::model::{Epoch, LoginDigest, Position, TrialRejections};
+use crate::model::{Epoch, LoginDigest, Position, StoredJob, TrialRejections};
 use crate::settings;
 use integrity::{Integrity, check_integrity, sibling_path};
 use migrations::Migration;
@@ -45,6 +46,10 @@ pub struct OpenedLedger {
     pub trial_rejections: Vec<(LoginDigest, TrialRejections)>,
     /// The key of their digests.
     pub login_digest_key: hmac::Key,
+    /// The jobs in the ledger, in the order of their ends. Those that have not ended come first.
+    pub jobs: Vec<StoredJob>,
+    /// The key of the digests of jobs.
+    pub job_key: hmac::Key,
     /// The epoch of this run, already committed.
     pub epoch: Epoch,
 }
@@ -153,7 +158,9 @@ pub(super) fn open_with_migrations(
     let sealer = SecretSealer::load_key(state, credentials, sealed_before)?;
     let no_randomness = || unusable(io::Error::other("the system has no randomness"));
     let login_digest_key = sealer.login_digest_key().ok_or_else(no_randomness)?;
+    let job_key = sealer.job_key().ok_or_else(no_randomness)?;
     let trial_rejections = load_trial_rejections(database.reader()).map_err(&to_open_error)?;
+    let jobs = jobs::load_jobs(database.reader()).map_err(&to_open_error)?;
     let mut stores = stores::load_stores(database.reader()).map_err(to_open_error)?;
     for store in &mut stores {
         store.durable.position = Position::start_of(epoch);
@@ -167,7 +174,16 @@ pub(super) fn open_with_migrations(
     ])
     .map_err(unusable)?;
     let (ledger, writer) = writer::start_writer(database, sealer, place).map_err(unusable)?;
-    Ok(OpenedLedger { ledger, writer, stores, trial_rejections, login_digest_key, epoch })
+    Ok(OpenedLedger {
+        ledger,
+        writer,
+        stores,
+        trial_rejections,
+        login_digest_key,
+        jobs,
+        job_key,
+        epoch,
+    })
 }
 
 /// Creates an empty ledger under a temporary name and renames it once it is complete. An existing

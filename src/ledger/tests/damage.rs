@@ -24,7 +24,10 @@ pub(super) async fn filled() -> TestStateDir {
             .add_history(uuid(n), entry(NOW.0))
             .save_stuck_worker(uuid(n), ProcessId { pid: 4711, start_time: 99 })
             .save_rejections(uuid(n), Some(rejections(1)))
-            .save_trial_rejections(TRIAL, Some(trial_rejections(1)), Timestamp(0));
+            .save_trial_rejections(TRIAL, Some(trial_rejections(1)), Timestamp(0))
+            .add_job(super::jobs::job(n))
+            .finish_job(super::jobs::job(n).job, super::jobs::result("{}"))
+            .add_job(super::jobs::job(n + 10));
         opened.ledger.commit(change).await.unwrap();
     }
     opened.writer.close_ledger().await;
@@ -79,6 +82,11 @@ async fn a_changed_row_is_found_by_its_checksum() {
         "UPDATE meta SET value = '9' WHERE key = 'written_by'",
         "UPDATE meta SET key = 'apoch' WHERE key = 'epoch'",
         "DELETE FROM meta",
+        "UPDATE jobs SET request = caller",
+        "UPDATE jobs SET succeeded = 0",
+        "UPDATE jobs SET result = x'7b'",
+        "UPDATE jobs SET result = NULL",
+        "UPDATE jobs SET changed = 1",
     ] {
         let place = filled().await;
         sql(&place, statement);
@@ -114,6 +122,7 @@ async fn rows_that_are_missing_or_too_many_are_found_in_every_table() {
         ),
         ("stores", "PRAGMA foreign_keys = OFF; DELETE FROM stores".to_owned()),
         ("meta", "DELETE FROM meta WHERE key = 'written_by'".to_owned()),
+        ("jobs", "DELETE FROM jobs".to_owned()),
         ("contents", "DELETE FROM contents".to_owned()),
         (
             "contents",
@@ -143,6 +152,7 @@ async fn a_row_that_is_an_earlier_version_of_itself_is_found_in_every_table() {
         "outbox",
         "history",
         "meta",
+        "jobs",
         "contents",
     ];
     for table in tables {
@@ -159,7 +169,8 @@ async fn a_row_that_is_an_earlier_version_of_itself_is_found_in_every_table() {
             .coalesce(
                 Position { epoch: Epoch(5), seq: Seq(1) },
                 Notice { transition_count: 9, ..notice(1, 5, 1) },
-            );
+            )
+            .finish_job(super::jobs::job(11).job, super::jobs::result("{}"));
         opened.ledger.commit(later).await.unwrap();
         opened.writer.close_ledger().await;
         place.open().writer.close_ledger().await;

@@ -37,8 +37,13 @@ const V2: Fixture = Fixture {
     master_key: include_bytes!("fixtures/v2/master-key"),
 };
 
+const V3: Fixture = Fixture {
+    ledger: include_bytes!("fixtures/v3/ledger.sqlite"),
+    master_key: include_bytes!("fixtures/v3/master-key"),
+};
+
 /// The fixture in the format of this program.
-const NEWEST: Fixture = V2;
+const NEWEST: Fixture = V3;
 
 type Rows = BTreeMap<String, Vec<Vec<Value>>>;
 
@@ -98,9 +103,14 @@ fn exposed(credentials: &SshCredentials) -> [Option<&str>; 3] {
 #[tokio::test]
 async fn a_ledger_of_an_earlier_version_is_read_exactly() {
     let trials = vec![(TRIAL, trial_rejections())];
-    for (fixture, rejected, trials) in [(V1, None, Vec::new()), (V2, Some(rejections()), trials)] {
+    for (fixture, rejected, trials, jobs) in [
+        (V1, None, Vec::new(), Vec::new()),
+        (V2, Some(rejections()), trials.clone(), Vec::new()),
+        (V3, Some(rejections()), trials, stored_jobs()),
+    ] {
         let place = fixture.place();
         let opened = place.open();
+        assert_eq!(opened.jobs, jobs);
         assert_eq!(opened.epoch, Epoch(NOW.0.unsigned_abs() + 1));
         let position = Position::start_of(opened.epoch);
         let [one, two] = &opened.stores[..] else { panic!("{:?}", opened.stores) };
@@ -162,6 +172,7 @@ async fn a_ledger_of_format_1_keeps_every_row_through_its_migration() {
     let (migrated_facts, mut migrated) = facts_and_rows(&place);
     assert_eq!(migrated.remove("rejections"), Some(Vec::new()));
     assert_eq!(migrated.remove("trial_rejections"), Some(Vec::new()));
+    assert_eq!(migrated.remove("jobs"), Some(Vec::new()));
     // The next line gets an id that no line had.
     let newest = stored["history"].iter().map(|line| line[0].clone()).next_back().unwrap();
     assert_eq!(migrated.remove("sqlite_sequence"), Some(vec![vec![text("history"), newest]]));

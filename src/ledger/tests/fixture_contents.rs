@@ -1,9 +1,12 @@
 //! The contents of the ledger that [`super::fixture`] keeps: the changes that write it, and the
 //! values that must be read from it.
 
+use super::jobs::{job, result};
 use super::*;
 use crate::lifecycle::{ActiveConditions, MeasuredSpace};
-use crate::model::{LoginDigest, LoginRejections, ProcessId, TrialRejections};
+use crate::model::{
+    LoginDigest, LoginRejections, ProcessId, StoredJob, StoredJobEnd, TrialRejections,
+};
 
 /// Ninety-one days before the fixture is written: a line of history this old is pruned.
 const LONG_AGO: Timestamp = Timestamp(NOW.0 - 91 * 24 * 60 * 60 * 1000);
@@ -164,6 +167,15 @@ pub(super) fn first_history() -> Vec<HistoryEntry> {
     lines.map(line).collect()
 }
 
+/// A job that runs and has changed a definition, and one that has ended.
+pub(super) fn stored_jobs() -> Vec<StoredJob> {
+    let ended = Some(StoredJobEnd { at: Timestamp(NOW.0 + 100), bytes: 15 });
+    vec![
+        StoredJob { request: job(1), changed_definition: true, ended: None },
+        StoredJob { request: job(2), changed_definition: false, ended },
+    ]
+}
+
 /// Makes the changes that produce a fixture.
 pub(super) async fn fill(place: &TestStateDir) {
     let opened = place.open();
@@ -208,6 +220,14 @@ pub(super) async fn fill(place: &TestStateDir) {
         .clear_stuck_worker(two)
         .add_history(two, entry(NOW.0));
     opened.ledger.commit(change).await.unwrap();
+    let jobs = LedgerChange::new()
+        .add_job(job(1))
+        .mark_job_change(job(1).job)
+        .add_job(job(2))
+        .finish_job(job(2).job, result("{\"naïve\":true}"))
+        .add_job(job(3))
+        .remove_job(job(3).job);
+    opened.ledger.commit(jobs).await.unwrap();
     // A third store leaves nothing behind.
     opened.ledger.commit(added(3).enqueue(notice(3, 5, 1))).await.unwrap();
     opened.ledger.commit(LedgerChange::new().remove_store(uuid(3))).await.unwrap();

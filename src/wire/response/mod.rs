@@ -33,6 +33,16 @@ pub use store_health::{
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct EmptyResponse {}
 
+/// The response that refers the caller to a job.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobResponse {
+    /// The URL of the job.
+    pub location: String,
+    /// The time for which the client polls, in milliseconds.
+    pub api_timeout: u64,
+}
+
 /// The summary of all stores and of the daemon.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -4,7 +4,7 @@
 use super::source::{Source, is_word_char, paths_after, sources, without_comments};
 
 /// Modules and their layers. A dependency may only go to a lower number.
-const LAYERS: [(&str, u8); 22] = [
+const LAYERS: [(&str, u8); 23] = [
     ("common", 0),
     ("model", 1),
     ("lifecycle", 2),
@@ -17,6 +17,7 @@ const LAYERS: [(&str, u8); 22] = [
     ("ssh", 5),
     ("tls", 5),
     ("management", 6),
+    ("jobs", 6),
     ("agent", 6),
     ("notifier", 7),
     ("http", 9),

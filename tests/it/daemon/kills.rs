@@ -304,6 +304,10 @@ async fn a_kill_at_any_labelled_point_loses_and_doubles_nothing() {
     }
 }
 
+/// The points of jobs, at which `jobs.rs` kills.
+#[cfg(feature = "crash-points")]
+const JOB_POINTS: [&str; 3] = ["job.begun", "job.finish", "job.ended"];
+
 #[cfg(feature = "crash-points")]
 #[test]
 fn every_labelled_point_is_killed_at() {
@@ -322,7 +326,7 @@ fn every_labelled_point_is_killed_at() {
         }
     }
     let migration = MIGRATION_POINTS.iter().map(|(label, ..)| *label);
-    let killed = POINTS.iter().map(|(label, _)| *label).chain(migration);
+    let killed = POINTS.iter().map(|(label, _)| *label).chain(migration).chain(JOB_POINTS);
     assert_eq!(labels, killed.map(str::to_owned).collect());
 }
 

@@ -24,6 +24,8 @@ mod host_keys;
 mod hostile;
 mod hung_servers;
 mod isolation;
+mod job_kills;
+mod jobs;
 mod kills;
 mod large_bodies;
 mod ledger_damage;

@@ -449,7 +449,12 @@ async fn every_documented_request_is_served() {
     let requests = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
     let requests: Vec<&str> =
         requests.map(|(request, _)| request).filter(|request| request.contains(" /")).collect();
-    assert_eq!(requests.len(), 20);
+    assert_eq!(requests.len(), 21);
+    // The uuid of this job is that of the store.
+    let job = format!("X-Job-UUID: {GOOD}\r\n");
+    let line = actions(GOOD);
+    let call = HttpRequest { headers: &job, ..HttpRequest::new(&line, r#"{"params":{}}"#) };
+    assert_eq!(server.ask(call).await.status, 200);
     for request in requests {
         let line = request.replace("{uuid}", &GOOD.to_string());
         let line = line.replace("{zone}", &"c".repeat(32));

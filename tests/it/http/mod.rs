@@ -9,6 +9,7 @@ mod denials;
 mod golden;
 mod health;
 mod input;
+mod jobs;
 mod liberal;
 mod limits;
 mod queries;

@@ -4,14 +4,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use imagestore_agent::agent::{
-    AcceptError, AddError, DaemonConditions, ReconnectError, StoreService, StoreSnapshot,
-    UpdateError,
+    AcceptError, AddError, DaemonConditions, OutcomeRecorder, ReconnectError, StoreService,
+    StoreSnapshot, UpdateError,
 };
-use imagestore_agent::common::{Random, Timestamp};
+use imagestore_agent::common::{Random, SystemRandom, Timestamp};
 use imagestore_agent::http::{
     AccessKeyTable, DaemonInfo, HttpServer, InheritedSockets, ProcessStats, ServerContext,
     ServerLimits, SessionCheck, TokenTable,
 };
+use imagestore_agent::jobs::{JobDigests, JobRegistry};
+use imagestore_agent::ledger::{OpenedLedger, StateDir, open_ledger};
 use imagestore_agent::lifecycle::{
     DurableRecord, HistoryEntry, HistoryEvent, StoreChecks, StoreHistory,
 };
@@ -21,7 +23,7 @@ use imagestore_agent::model::{
     HostIdentity, HostKey, ImageDir, Inventory, MarkerId, MountLocation, NodeId, PlacementChange,
     Reason, SshAddress, State, Status, Store, StoreUpdate, StoreUuid, Tags,
 };
-use imagestore_agent::settings::{FilePolicy, ServerSettings, Settings};
+use imagestore_agent::settings::{ApiSettings, FilePolicy, ServerSettings, Settings};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -263,6 +265,10 @@ impl StoreService for FakeStores {
         Some(StoreHistory { lines, pruned: 3 })
     }
 
+    fn recorded_by(&self, _: Arc<dyn OutcomeRecorder>) -> Self {
+        self.clone()
+    }
+
     async fn reconnect(
         &self,
         uuid: StoreUuid,
@@ -389,7 +395,15 @@ pub(crate) struct TestServer {
     socket: std::path::PathBuf,
     task: JoinSet<std::io::Result<()>>,
     _posts: JoinSet<()>,
+    _ledger: (OpenedLedger, StateDir),
     _dir: TempDir,
+}
+
+fn open_ledger_in(dir: &TempDir) -> (OpenedLedger, StateDir) {
+    let mut state = Settings::built_in().state;
+    state.dir = dir.path().to_owned();
+    let lock = StateDir::open(dir.path(), &FilePolicy::of_process()).unwrap();
+    (open_ledger(&lock, &state, None, Timestamp(1_482_426_606_000)).unwrap(), lock)
 }
 
 pub(crate) fn tokens(text: &str) -> Arc<TokenTable> {
@@ -432,7 +446,18 @@ impl TestServer {
     /// A server that checks sessions of a management node.
     pub(crate) fn checking_sessions(check: SessionCheck) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self::launch_checking(dir, |_| {}, ServerLimits::default(), TEST_TIMEOUT, Some(check))
+        let limits = ServerLimits::default();
+        Self::launch_checking(dir, |_| {}, |_| {}, limits, TEST_TIMEOUT, Some(check))
+    }
+
+    /// A server with other settings than those of [`settings`], and other settings of its API.
+    pub(crate) fn with_api(
+        change: impl FnOnce(&mut ServerSettings),
+        change_api: impl FnOnce(&mut ApiSettings),
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let limits = ServerLimits::default();
+        Self::launch_checking(dir, change, change_api, limits, TEST_TIMEOUT, None)
     }
 
     /// A server behind trusted proxies.
@@ -449,18 +474,29 @@ impl TestServer {
         limits: ServerLimits,
         drain: Duration,
     ) -> Self {
-        Self::launch_checking(dir, change, limits, drain, None)
+        Self::launch_checking(dir, change, |_| {}, limits, drain, None)
     }
 
     fn launch_checking(
         dir: TempDir,
         change: impl FnOnce(&mut ServerSettings),
+        change_api: impl FnOnce(&mut ApiSettings),
         limits: ServerLimits,
         drain: Duration,
         session_check: Option<SessionCheck>,
     ) -> Self {
         let mut settings = settings(&dir);
         change(&mut settings);
+        let mut api = Settings::built_in().api;
+        change_api(&mut api);
+        let (opened, lock) = open_ledger_in(&dir);
+        let jobs = JobRegistry::new(
+            opened.ledger.clone(),
+            JobDigests::new(opened.job_key.clone()),
+            &opened.jobs,
+            Arc::new(FixedClock),
+            Arc::new(SystemRandom::default()),
+        );
         let server =
             HttpServer::bind(&settings, InheritedSockets::default()).unwrap().with_limits(limits);
         let (address, socket) = (server.addresses()[0], server.socket_path().to_owned());
@@ -485,6 +521,8 @@ impl TestServer {
             readiness: Arc::new(move || current.lock().unwrap().clone()),
             daemon: daemon(),
             replies,
+            jobs,
+            api,
             random: Arc::new(ConstantRandom),
             allowed_roots: vec!["/srv/images".to_owned()],
         };
@@ -503,6 +541,7 @@ impl TestServer {
             socket,
             task,
             _posts: posts,
+            _ledger: (opened, lock),
             _dir: dir,
         }
     }

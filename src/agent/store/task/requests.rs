@@ -6,7 +6,9 @@ use tracing::info;
 
 use super::StoreTask;
 use crate::agent::faults;
-use crate::agent::store::definition::DefinitionChange;
+use crate::agent::outcome::{OperationOutcome, OptionalRecorder};
+use crate::agent::store::definition::{DefinitionChange, PlannedChange};
+use crate::agent::store::snapshot::inventory_of;
 use crate::agent::store::{
     MAX_QUEUED_COMMANDS, RemovalReply, RemovedStore, StoreCommand, Waiter, Waiters, drain_commands,
     persist,
@@ -24,15 +26,14 @@ impl StoreTask {
         self.waiters.prune_closed();
         let last = loop {
             match next {
-                Some(StoreCommand::Reconnect { tags, force, reply }) => {
+                Some(StoreCommand::Reconnect { origin, force, reply }) => {
+                    let (caller, tags) = Waiter::new(reply, *origin);
                     if force {
                         self.checks.reset_login_history();
                     }
-                    if callers.add_waiter(reply, &self.waiters) {
-                        inputs.push(StepInput::ReconnectRequested {
-                            cause: Cause::User,
-                            tags: *tags,
-                        });
+                    if callers.add_waiter(caller, &self.waiters) {
+                        let cause = Cause::User;
+                        inputs.push(StepInput::ReconnectRequested { cause, tags });
                     }
                 }
                 other => break other,
@@ -49,9 +50,12 @@ impl StoreTask {
             self.apply_all(inputs, callers).await;
         }
         match last {
-            Some(StoreCommand::Remove { reply }) => return self.remove_store(reply).await,
-            Some(StoreCommand::ChangeDefinition { change, tags, reply }) => {
-                self.change_definition(change, tags, reply).await
+            Some(StoreCommand::Remove { reply, recorder }) => {
+                return self.remove_store(reply, recorder).await;
+            }
+            Some(StoreCommand::ChangeDefinition { change, origin, reply }) => {
+                let (caller, tags) = Waiter::new(reply, *origin);
+                self.change_definition(change, tags, caller).await;
             }
             Some(StoreCommand::Reconnect { .. }) | None => {}
         }
@@ -62,7 +66,7 @@ impl StoreTask {
     async fn change_definition(
         &mut self,
         change: Box<DefinitionChange>,
-        tags: Box<Tags>,
+        tags: Tags,
         caller: Waiter,
     ) {
         let mut callers = Waiters::default();
@@ -70,33 +74,49 @@ impl StoreTask {
             return;
         }
         let (now, policy) = (self.context.step_time().wall, self.context.host_key_policy);
-        let planned = match change.plan_change(&self.store, &self.record, policy, now) {
-            Ok(Some(planned)) => planned,
-            Ok(None) => return callers.notify_all(&Ok(Arc::clone(&self.snapshot.borrow()))),
-            Err(failure) => return callers.notify_all(&Err(failure)),
+        let PlannedChange { store, change, event, reconnects } =
+            match change.plan_change(&self.store, &self.record, policy, now) {
+                Ok(Some(planned)) => planned,
+                Ok(None) => return callers.notify_all(&Ok(Arc::clone(&self.snapshot.borrow()))),
+                Err(failure) => return callers.notify_all(&Err(failure)),
+            };
+        let change = match reconnects {
+            true => callers.record_definition_change(change),
+            false => {
+                let inventory = inventory_of(&store, &self.record.durable);
+                callers.record_outcome(change, OperationOutcome::Store(&inventory))
+            }
         };
-        if let Err(error) = self.commit_step(planned.change, &mut callers).await {
+        if let Err(error) = self.commit_step(change, &mut callers).await {
             return callers.notify_all(&Err(faults::commit_failed(&error).into()));
         }
-        self.store = Arc::new(planned.store);
-        log_definition_change(&planned.event);
-        if !planned.reconnects {
+        self.store = Arc::new(store);
+        log_definition_change(&event);
+        if !reconnects {
             self.publish_snapshot();
             return callers.notify_all(&Ok(Arc::clone(&self.snapshot.borrow())));
         }
-        self.checks.on_definition_changed(&planned.event);
+        self.checks.on_definition_changed(&event);
         self.record.reset_host_evidence();
-        let reconnect = StepInput::ReconnectRequested { cause: Cause::User, tags: *tags };
+        let reconnect = StepInput::ReconnectRequested { cause: Cause::User, tags };
         self.apply_all(vec![reconnect], callers).await;
     }
 
     /// Removes the store. Returns the remains of the store, or `None` if the commit failed.
-    async fn remove_store(&mut self, reply: RemovalReply) -> Option<RemovedStore> {
+    async fn remove_store(
+        &mut self,
+        reply: RemovalReply,
+        recorder: OptionalRecorder,
+    ) -> Option<RemovedStore> {
         let mut reply = Some(reply);
         let early = |failure| {
             let _ = reply.take().map(|reply| reply.send(Err(failure)));
         };
         let change = LedgerChange::new().remove_store(self.store.uuid);
+        let change = match recorder {
+            Some(recorder) => recorder.record_outcome(change, OperationOutcome::Removed),
+            None => change,
+        };
         let committed =
             persist::commit_with_timeout(&self.context.daemon.ledger, change, &self.stop, early)
                 .await;

@@ -9,6 +9,8 @@ use tracing::{info, warn};
 
 use super::StoreTask;
 use crate::agent::conditions::condition_message;
+use crate::agent::outcome::OperationOutcome;
+use crate::agent::store::snapshot::inventory_of;
 use crate::agent::store::{Waiters, persist};
 use crate::agent::{StoreSnapshot, faults};
 use crate::common::crash_point;
@@ -49,6 +51,19 @@ impl StoreTask {
             change = persist::change_for_step(change, &store, &old, &next, &more, has_outbox, at);
             effects.extend(more);
             record = next;
+        }
+        let completed = effects.iter().find_map(|effect| match effect {
+            StepEffect::CompleteAttempt(_, outcome) => Some(outcome),
+            _ => None,
+        });
+        if let Some(outcome) = completed {
+            let inventory = inventory_of(&store, &record.durable);
+            let outcome = match outcome {
+                Ok(()) => OperationOutcome::Store(&inventory),
+                Err(failure) => OperationOutcome::Failed(failure),
+            };
+            change = self.waiters.record_outcome(change, outcome);
+            change = callers.record_outcome(change, outcome);
         }
         if !change.is_empty()
             && let Err(error) = self.commit_step(change, &mut callers).await

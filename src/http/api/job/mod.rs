@@ -1,0 +1,6 @@
+//! Calls that are answered through a job: which calls, their execution, and their results.
+
+pub(in crate::http) mod call;
+pub(in crate::http) mod recorder;
+pub(super) mod result;
+pub(in crate::http) mod runner;

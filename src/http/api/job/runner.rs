@@ -1,0 +1,238 @@
+//! Runs the operations of jobs, and answers their callers in time.
+//!
+//! # Guarantees
+//!
+//! - A call is answered within its deadline, whatever its operation waits for.
+//! - An operation outlives the connection of its caller.
+//! - The same request under the same id runs once.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+use tracing::{Instrument as _, Span};
+
+use super::call::JobCall;
+use super::recorder::{FailureError, JobRecorder, ResultForm};
+use crate::agent::OutcomeRecorder;
+use crate::common::{crash_point, lock_unpoisoned};
+use crate::http::api::operation::OperationResult;
+use crate::http::api::response;
+use crate::http::audit::AuditRecord;
+use crate::http::error::ApiError;
+use crate::jobs::{JobAccess, JobAdmission, JobEnding, JobPromise, JobRegistry};
+use crate::ledger::CommitError;
+use crate::model::{AttemptFailure, Fault, JobId, JobRequest, Reason};
+use crate::wire::JobResponse;
+
+/// Maximum wait for a result that is about to be announced. It takes microseconds.
+const ANNOUNCEMENT_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// The end of a job, for the calls that wait for it.
+#[derive(Clone, Debug)]
+struct JobEnd {
+    outcome: Result<OperationResult, ApiError>,
+    /// True if the result is kept. False if the callers get it in the response.
+    is_kept: bool,
+}
+
+type EndReceiver = watch::Receiver<Option<JobEnd>>;
+
+/// Runs the operations of jobs. Cheap to clone.
+#[derive(Clone)]
+pub(in crate::http) struct JobRunner {
+    registry: JobRegistry,
+    running: Arc<Mutex<HashMap<JobId, EndReceiver>>>,
+}
+
+impl JobRunner {
+    pub(in crate::http) fn new(registry: JobRegistry) -> Self {
+        Self { registry, running: Arc::default() }
+    }
+
+    pub(in crate::http::api) fn registry(&self) -> &JobRegistry {
+        &self.registry
+    }
+
+    /// Runs the operation of a call as a job, or joins the job that runs it, and answers the call.
+    /// `operation` begins the operation when its job is durable.
+    pub(in crate::http::api) async fn run_call<F>(
+        &self,
+        call: JobCall,
+        audit: AuditRecord,
+        failure_error: FailureError,
+        operation: impl FnOnce(Arc<dyn OutcomeRecorder>) -> F + Send + 'static,
+    ) -> Response
+    where
+        F: Future<Output = Result<OperationResult, ApiError>> + Send + 'static,
+    {
+        let id = call.id.unwrap_or_else(|| self.registry.new_id());
+        let caller = [call.caller.kind().as_str().as_bytes(), call.caller.name().as_bytes()];
+        let parts = [call.method.as_bytes(), call.target.as_bytes(), &call.body];
+        let request = self.registry.identify(id, &caller, &parts);
+        let (admission, end) = {
+            let mut running = lock_unpoisoned(&self.running);
+            let admission = self.registry.admit(&request);
+            let end = match admission {
+                JobAdmission::Begins => {
+                    let (sender, receiver) = watch::channel(None);
+                    running.insert(id, receiver.clone());
+                    Some((receiver, Some(sender)))
+                }
+                JobAdmission::Joins => running.get(&id).cloned().map(|end| (end, None)),
+                JobAdmission::Ended | JobAdmission::Taken | JobAdmission::Full => None,
+            };
+            (admission, end)
+        };
+        match (admission, end) {
+            (JobAdmission::Taken, _) => audit.finish(Err(ApiError::JobIdTaken)),
+            (JobAdmission::Full, _) => audit.finish(Err(too_many_jobs())),
+            (JobAdmission::Ended, _) => audit.finish(self.replay(&call, id).await),
+            (JobAdmission::Begins, Some((receiver, Some(sender)))) => {
+                let run = self.clone().run_job(
+                    request,
+                    sender,
+                    receiver.clone(),
+                    audit,
+                    ResultForm { failure_error, schema: call.schema },
+                    operation,
+                );
+                self.registry.tasks().spawn(run.instrument(Span::current()));
+                let answer = self.wait_for_end(&call, id, receiver).await;
+                answer.unwrap_or_else(ApiError::into_response)
+            }
+            (_, Some((receiver, _))) => audit.finish(self.wait_for_end(&call, id, receiver).await),
+            // A job of an earlier run, whose end is about to be recorded.
+            (_, None) => audit.finish(Ok(accepted_response(&call, id))),
+        }
+    }
+
+    async fn run_job<F>(
+        self,
+        request: JobRequest,
+        sender: watch::Sender<Option<JobEnd>>,
+        receiver: EndReceiver,
+        mut audit: AuditRecord,
+        form: ResultForm,
+        operation: impl FnOnce(Arc<dyn OutcomeRecorder>) -> F + Send,
+    ) where
+        F: Future<Output = Result<OperationResult, ApiError>> + Send,
+    {
+        let job = request.job;
+        let end = match self.registry.record_begin(&request).await {
+            Err(error) => JobEnd { outcome: Err(not_recorded(&error)), is_kept: false },
+            Ok(false) => JobEnd { outcome: Err(not_recorded_in_time()), is_kept: false },
+            Ok(true) => {
+                crash_point("job.begun");
+                let registry = self.registry.clone();
+                let recorder = Arc::new(JobRecorder::new(job, registry, form));
+                let outcome = Box::pin(operation(Arc::<JobRecorder>::clone(&recorder))).await;
+                crash_point("job.ended");
+                let (result, is_recorded) = recorder.final_result(&outcome);
+                let is_repeatable = outcome.as_ref().is_err_and(ApiError::is_direct_answer);
+                let ending = self.registry.end_job(job, result, is_recorded, is_repeatable).await;
+                JobEnd { outcome, is_kept: ending == JobEnding::Kept }
+            }
+        };
+        if let Ok(result) = &end.outcome
+            && let Some(store) = result.store()
+        {
+            audit.set_store(store);
+        }
+        audit.finish(end.outcome.clone().map(|result| result.to_response(form.schema)));
+        sender.send_replace(Some(end));
+        // The id may already stand for the next request, if the result was not kept.
+        if let Entry::Occupied(entry) = lock_unpoisoned(&self.running).entry(job)
+            && entry.get().same_channel(&receiver)
+        {
+            entry.remove();
+        }
+        self.registry.remove_dropped().await;
+    }
+
+    async fn wait_for_end(
+        &self,
+        call: &JobCall,
+        id: JobId,
+        mut end: EndReceiver,
+    ) -> Result<Response, ApiError> {
+        let mut ended = end_until(&mut end, call.deadline).await;
+        if ended.is_none() {
+            match self.registry.promise(id) {
+                JobPromise::Kept => return Ok(accepted_response(call, id)),
+                JobPromise::Abandoned => return Err(not_recorded_in_time()),
+                JobPromise::Over => {
+                    ended = end_until(&mut end, Instant::now() + ANNOUNCEMENT_TIMEOUT).await;
+                }
+            }
+        }
+        match ended {
+            Some(Some(JobEnd { outcome: Ok(result), .. })) => {
+                self.registry.mark_given(id);
+                Ok(result.to_response(call.schema))
+            }
+            Some(Some(JobEnd { outcome: Err(error), is_kept: false })) => Err(error),
+            // The daemon stops, or the operation panicked.
+            Some(None) => Err(stopping()),
+            Some(Some(JobEnd { is_kept: true, .. })) | None => Ok(accepted_response(call, id)),
+        }
+    }
+
+    /// Answers a call whose job has ended.
+    async fn replay(&self, call: &JobCall, id: JobId) -> Result<Response, ApiError> {
+        match self.registry.read(id).await {
+            JobAccess::Ended(result) if result.succeeded => {
+                self.registry.mark_given(id);
+                Ok(response::body_response(StatusCode::OK, result.body))
+            }
+            _ => Ok(accepted_response(call, id)),
+        }
+    }
+}
+
+/// Waits for the end of a job. Returns `None` after the deadline. The inner value is `None` if
+/// there will be no end.
+async fn end_until(end: &mut EndReceiver, deadline: Instant) -> Option<Option<JobEnd>> {
+    let ended = timeout_at(deadline, end.wait_for(Option::is_some)).await.ok()?;
+    Some(ended.ok().and_then(|end| end.clone()))
+}
+
+/// Creates the response that refers the caller to the job.
+fn accepted_response(call: &JobCall, id: JobId) -> Response {
+    let body = JobResponse {
+        location: call.location(id),
+        api_timeout: u64::try_from(call.api_timeout.as_millis()).unwrap_or(u64::MAX),
+    };
+    response::json_response(StatusCode::ACCEPTED, &body)
+}
+
+fn not_begun(fault: Fault) -> ApiError {
+    ApiError::ConnectFailed(AttemptFailure::from_fault(fault))
+}
+
+fn not_recorded(error: &CommitError) -> ApiError {
+    let reason = match error {
+        CommitError::Busy => Reason::AgentBusy,
+        CommitError::Closed => Reason::AgentStopping,
+        _ => Reason::StateDiskTrouble,
+    };
+    not_begun(Fault::new(reason, format!("the job was not recorded, and did not begin: {error}")))
+}
+
+fn not_recorded_in_time() -> ApiError {
+    let details = "the state disk does not respond: the job was not recorded, and does not begin";
+    not_begun(Fault::new(Reason::StateDiskTrouble, details))
+}
+
+fn too_many_jobs() -> ApiError {
+    not_begun(Fault::new(Reason::AgentBusy, "too many jobs are running"))
+}
+
+fn stopping() -> ApiError {
+    not_begun(Fault::new(Reason::AgentStopping, "the daemon is stopping"))
+}
