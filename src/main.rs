@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use imagestore_agent::app::{self, ExitStatus};
-use imagestore_agent::cli::{self, AccessKeyCommand, Args, ClientCommand, Command};
+use imagestore_agent::cli::{self, AccessKeyCommand, AccountCommand, Args, ClientCommand, Command};
 use imagestore_agent::common::{
     Timestamp, escape_hidden, has_colours, print_bytes, report_line, report_text,
 };
@@ -34,6 +34,7 @@ fn main() -> ExitCode {
             app::init_directory(&init.path, init.user.as_deref(), init.json, settings)
         }),
         Command::AccessKey(AccessKeyCommand::Add(args)) => app::add_access_key(args),
+        Command::Account(AccountCommand::Add(account)) => app::add_account(account),
         Command::Completions { shell } => {
             ExitStatus::Ok.after_output(print_bytes(&cli::shell_completions(*shell)))
         }

@@ -34,7 +34,7 @@ use super::reload::Reload;
 use super::startup::PreparedDaemon;
 use super::tasks::{HttpDependencies, LAST_DELIVERY_TIMEOUT, TaskResult, TaskStarter};
 use crate::agent::{DaemonContext, TrialLogins};
-use crate::http::{AccessKeyTable, TokenTable};
+use crate::http::{AccessKeyTable, Accounts, TokenTable};
 use crate::ledger::{LedgerWriter, OpenedLedger, StateDir};
 use crate::management::CallbackClient;
 use crate::notifier::NotifierHandle;
@@ -54,6 +54,7 @@ struct RunningDaemon {
     stop_notifier: CancellationToken,
     tokens: watch::Sender<Arc<TokenTable>>,
     access_keys: watch::Sender<Arc<AccessKeyTable>>,
+    accounts: Arc<Accounts>,
     /// `None` without a callback.
     client: Option<CallbackClient>,
     /// Requests a reload of the certificates.
@@ -96,6 +97,7 @@ impl PreparedDaemon {
                         read,
                         &running.tokens,
                         &running.access_keys,
+                        &running.accounts,
                         running.client.as_ref(),
                     );
                     systemd::notify_ready();
@@ -130,6 +132,7 @@ impl PreparedDaemon {
             session_client,
             tokens,
             access_keys,
+            accounts,
             tls,
             server,
             clock,
@@ -175,6 +178,7 @@ impl PreparedDaemon {
             tokens: tokens_receiver,
             session_client,
             access_keys: access_keys_receiver,
+            accounts: Arc::clone(&accounts),
             tls,
             state_disk,
             conditions,
@@ -190,6 +194,7 @@ impl PreparedDaemon {
             stop_notifier,
             tokens,
             access_keys,
+            accounts,
             client,
             certificate_reload,
             notifier_handle,

@@ -9,6 +9,7 @@
 //! - It never decides anything about a store.
 
 mod access_key;
+mod account;
 mod cert_reload;
 mod daemon;
 mod init;
@@ -21,6 +22,7 @@ mod state_disk;
 mod tasks;
 
 pub use access_key::add_access_key;
+pub use account::add_account;
 pub use init::init_directory;
 pub use process::{ExitStatus, stop_at_signals, unblock_signals};
 pub use serve::serve;

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::common::run_blocking;
-use crate::http::{AccessKeyTable, TokenTable};
+use crate::http::{AccessKeyTable, AccountTable, Accounts, TokenTable};
 use crate::management::{CallbackClient, EventSigner, load_signer};
 use crate::settings::{AuthSettings, FilePolicy, ListenUse, Settings, environment_variables};
 
@@ -22,7 +22,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_CONCURRENT_READS: usize = 4;
 
 /// The contents of the files, or the reason why they cannot be used.
-type ReadFiles = Result<(Settings, TokenTable, AccessKeyTable, Option<EventSigner>), String>;
+type ReadFiles =
+    Result<(Settings, TokenTable, AccessKeyTable, AccountTable, Option<EventSigner>), String>;
 
 /// Reads settings, callers and signing secrets again while the daemon runs.
 pub(super) struct Reload {
@@ -74,9 +75,10 @@ impl Reload {
         read: Result<ReadFiles, JoinError>,
         tokens: &watch::Sender<Arc<TokenTable>>,
         access_keys: &watch::Sender<Arc<AccessKeyTable>>,
+        accounts: &Accounts,
         client: Option<&CallbackClient>,
     ) {
-        let (settings, new_tokens, new_keys, signer) =
+        let (settings, new_tokens, new_keys, new_accounts, signer) =
             match read.unwrap_or_else(|panic| Err(panic.to_string())) {
                 Ok(read) => read,
                 Err(why) => {
@@ -86,6 +88,7 @@ impl Reload {
             };
         tokens.send_replace(Arc::new(new_tokens));
         access_keys.send_replace(Arc::new(new_keys));
+        accounts.replace_accounts(new_accounts, settings.auth.session_ttl);
         let auth = &self.settings.auth;
         self.settings.auth = AuthSettings {
             session_check_url: auth.session_check_url.clone(),
@@ -137,8 +140,12 @@ fn read_blocking(config: Option<&Path>, listen_use: ListenUse) -> ReadFiles {
     };
     let access_keys = AccessKeyTable::load_file(settings.auth.access_keys_file.as_deref(), &policy)
         .map_err(|error| error.to_string())?;
+    let accounts = match &settings.auth.accounts_file {
+        Some(path) => AccountTable::load_file(path, &policy).map_err(|error| error.to_string())?,
+        None => AccountTable::default(),
+    };
     let signer = load_signer(&settings.callback, &policy).map_err(|error| error.to_string())?;
-    Ok((settings, tokens, access_keys, signer))
+    Ok((settings, tokens, access_keys, accounts, signer))
 }
 
 fn changed_sections(old: &Settings, new: &Settings) -> Vec<&'static str> {

@@ -22,7 +22,8 @@ use crate::common::{
     print_text, report_text,
 };
 use crate::http::{
-    AccessKeyTable, BindError, HttpServer, InheritedSockets, TlsListenerConfig, TokenTable,
+    AccessKeyTable, AccountTable, Accounts, BindError, HttpServer, InheritedSockets,
+    TlsListenerConfig, TokenTable,
 };
 use crate::ledger::{self, MasterKeyError, OpenError, OpenedLedger, StateDir, StateDirError};
 use crate::management::{CallbackClient, RequestTimeouts, SessionCheckClient, SessionCheckTimes};
@@ -38,6 +39,7 @@ use crate::systemd;
 pub struct StartupFiles {
     pub(super) tokens: TokenTable,
     pub(super) access_keys: AccessKeyTable,
+    pub(super) accounts: AccountTable,
     pub(super) client: Option<CallbackClient>,
     pub(super) session_client: Option<SessionCheckClient>,
     pub(super) tls: Option<TlsListenerConfig>,
@@ -71,6 +73,11 @@ impl StartupFiles {
         let keys_file = settings.auth.access_keys_file.as_deref();
         let access_keys = AccessKeyTable::load_file(keys_file, &policy);
         let access_keys = SettingsError::gather(access_keys, &mut content_faults);
+        let accounts = match &settings.auth.accounts_file {
+            Some(path) => AccountTable::load_file(path, &policy),
+            None => Ok(AccountTable::default()),
+        };
+        let accounts = SettingsError::gather(accounts, &mut content_faults);
         let client = CallbackClient::new(&settings.callback, &policy, RequestTimeouts::default());
         let client = SettingsError::gather(client, &mut content_faults);
         let session_client = new_session_client(settings, &policy);
@@ -83,16 +90,22 @@ impl StartupFiles {
         // The report has these files already.
         faults
             .extend(content_faults.into_iter().filter(|fault| !reported_keys.contains(&fault.key)));
-        match (tokens, access_keys, client, session_client, tls) {
-            (Some(tokens), Some(access_keys), Some(client), Some(session_client), Some(tls))
-                if is_startable && !faults.iter().any(|fault| is_required_at_start(&fault.key)) =>
-            {
+        match (tokens, access_keys, accounts, client, session_client, tls) {
+            (
+                Some(tokens),
+                Some(access_keys),
+                Some(accounts),
+                Some(client),
+                Some(session_client),
+                Some(tls),
+            ) if is_startable && !faults.iter().any(|fault| is_required_at_start(&fault.key)) => {
                 let unsafe_files = report.warnings;
                 let weak_secrets =
                     keys_file.map(|path| access_keys.doubts(path)).unwrap_or_default();
                 Ok(Self {
                     tokens,
                     access_keys,
+                    accounts,
                     client,
                     session_client,
                     tls,
@@ -211,6 +224,7 @@ pub struct PreparedDaemon {
     pub(super) session_client: Option<SessionCheckClient>,
     pub(super) tokens: TokenTable,
     pub(super) access_keys: AccessKeyTable,
+    pub(super) accounts: Arc<Accounts>,
     pub(super) tls: Option<TlsListenerConfig>,
     pub(super) server: HttpServer,
     pub(super) clock: Arc<dyn Clock>,
@@ -229,9 +243,12 @@ impl PreparedDaemon {
         inherited: InheritedSockets,
         epoch_floor: Option<Timestamp>,
     ) -> Result<Self, StartError> {
-        let StartupFiles { tokens, access_keys, client, session_client, tls, .. } = files;
+        let StartupFiles { tokens, access_keys, accounts, client, session_client, tls, .. } = files;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom::default());
+        let session_ttl = settings.auth.session_ttl;
+        let accounts =
+            Accounts::new(accounts, session_ttl, Arc::clone(&clock), Arc::clone(&random));
         let policy = FilePolicy::of_daemon(&settings.state);
         let state_dir = StateDir::open(&settings.state.dir, &policy)?;
         let node = state_dir.node_id(random.as_ref())?;
@@ -254,6 +271,7 @@ impl PreparedDaemon {
             session_client,
             tokens,
             access_keys,
+            accounts: Arc::new(accounts),
             tls,
             server,
             clock,

@@ -18,8 +18,8 @@ use crate::agent::{
 };
 use crate::common::keep_thread_alive;
 use crate::http::{
-    AccessKeyTable, DaemonInfo, HttpServer, ServerContext, SessionCheck, TlsListenerConfig,
-    TokenTable, interrupted_job_body,
+    AccessKeyTable, Accounts, DaemonInfo, HttpServer, ServerContext, SessionCheck,
+    TlsListenerConfig, TokenTable, interrupted_job_body,
 };
 use crate::jobs::{JobDigests, JobRegistry};
 use crate::ledger::LoadedStore;
@@ -66,6 +66,7 @@ pub(super) struct HttpDependencies {
     /// `None` if sessions of the management node are not accepted.
     pub(super) session_client: Option<SessionCheckClient>,
     pub(super) access_keys: watch::Receiver<Arc<AccessKeyTable>>,
+    pub(super) accounts: Arc<Accounts>,
     pub(super) tls: Option<watch::Receiver<Arc<TlsListenerConfig>>>,
     pub(super) state_disk: watch::Receiver<Option<String>>,
     pub(super) conditions: DaemonConditions,
@@ -242,6 +243,7 @@ impl TaskStarter {
             tokens,
             session_client,
             access_keys,
+            accounts,
             tls,
             state_disk,
             conditions,
@@ -264,6 +266,7 @@ impl TaskStarter {
             session_check,
             access_keys,
             clock: Arc::clone(&self.daemon.clock),
+            accounts,
             readiness: Arc::new(move || {
                 state_disk.borrow().iter().cloned().collect::<Vec<String>>()
             }),

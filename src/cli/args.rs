@@ -16,6 +16,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::access_key_args::AccessKeyCommand;
+use super::account_args::AccountCommand;
 use crate::model::{Hostname, StoreUuid};
 
 /// Checks that the image stores of this node are usable, and reports each change to the management
@@ -52,6 +53,9 @@ pub enum Command {
     /// Manage the access keys with which ZStack's own clients sign their requests.
     #[command(subcommand)]
     AccessKey(AccessKeyCommand),
+    /// Manage the accounts with which ZStack's own clients log in.
+    #[command(subcommand)]
+    Account(AccountCommand),
     /// Print the completions for a shell.
     Completions {
         /// Shell that reads the completions.

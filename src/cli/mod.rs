@@ -12,6 +12,7 @@
 //! - It never opens the ledger.
 
 mod access_key_args;
+mod account_args;
 mod args;
 mod client;
 mod commands;
@@ -21,8 +22,9 @@ mod request_body;
 mod secrets;
 
 pub use access_key_args::{AccessKeyAddArgs, AccessKeyCommand};
+pub use account_args::{AccountAddArgs, AccountCommand};
 pub use args::{Args, ClientCommand, Command, InitArgs};
 pub use client::{ClientError, DaemonAddress, DaemonResponse};
 pub use commands::{CommandError, run_command};
 pub use manual::{manual_page, shell_completions};
-pub use secrets::{SecretError, read_secret_stdin};
+pub use secrets::{SecretError, read_new_password, read_secret_stdin};

@@ -12,6 +12,8 @@ use crate::settings::{FileError, open_client_secret};
 
 /// The maximum size of a secret: 64 KiB. This is far more than a key of any kind needs.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
+/// The prompt for the password of a login.
+const SSH_PROMPT: &str = "SSH password: ";
 
 /// A secret that could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -35,10 +37,13 @@ pub enum SecretError {
         /// The risk.
         risk: FileRisk,
     },
-    /// The text is empty, too large or no text.
+    /// The text of this source is no secret.
     #[error("{0} is empty, not UTF-8 text, or larger than 64 KiB")]
     InvalidText(String),
-    /// No source is given, and there is no terminal.
+    /// The two entries of a new password differ.
+    #[error("the two passwords differ")]
+    Different,
+    /// The command has no source for a secret.
     #[error(
         "no secret is given: use --password-stdin, --password-file or --private-key-file, or run the command on a terminal"
     )]
@@ -54,7 +59,7 @@ pub(super) fn read_credentials(from: &SecretSources) -> Result<SshCredentials, S
     if !io::stdin().is_terminal() {
         return Err(SecretError::NoSource);
     }
-    Ok(SshCredentials { password: Some(into_secret(prompt_password()?)), ..credentials })
+    Ok(SshCredentials { password: Some(into_secret(prompt_password(SSH_PROMPT)?)), ..credentials })
 }
 
 /// Returns the secrets of the given sources. If `prompt` is set and there is no other source, it
@@ -66,7 +71,7 @@ pub(super) fn read_sources(
     let password = match &from.password_file {
         Some(file) => Some(strip_line_end(read_file(file)?)),
         None if from.password_stdin => Some(read_secret_stdin()?),
-        None if prompt => Some(prompt_password()?),
+        None if prompt => Some(prompt_password(SSH_PROMPT)?),
         None => None,
     };
     let private_key = from.private_key_file.as_deref().map(read_file).transpose()?;
@@ -87,8 +92,24 @@ pub fn read_secret_stdin() -> Result<Zeroizing<String>, SecretError> {
     Ok(strip_line_end(read_bounded_text(io::stdin(), "standard input")?))
 }
 
-fn prompt_password() -> Result<Zeroizing<String>, SecretError> {
-    let input = rpassword::prompt_password("SSH password: ");
+/// Returns a new password, from standard input or twice from the terminal.
+///
+/// # Errors
+/// Returns [`SecretError`] if it cannot be read, or if the two entries differ.
+pub fn read_new_password() -> Result<Secret, SecretError> {
+    if !io::stdin().is_terminal() {
+        return Ok(into_secret(read_secret_stdin()?));
+    }
+    let password = prompt_password("Password: ")?;
+    let repeated = prompt_password("Repeat the password: ")?;
+    if password != repeated {
+        return Err(SecretError::Different);
+    }
+    Ok(into_secret(password))
+}
+
+fn prompt_password(prompt: &str) -> Result<Zeroizing<String>, SecretError> {
+    let input = rpassword::prompt_password(prompt);
     let from = "the terminal".to_owned();
     input.map(Zeroizing::new).map_err(|source| SecretError::Unreadable { from, source })
 }

@@ -54,6 +54,15 @@ pub(crate) enum ApiError {
     SessionUnchecked(Fault),
     /// The request is a question of this daemon to the management node.
     OwnQuestion,
+    /// A login has a wrong name or a wrong password.
+    LoginFailed,
+    /// No account may log in, because `auth.accounts_file` names none.
+    LoginDisabled,
+    /// The address has sent too many logins, or too many wrong ones for one name. The client should
+    /// wait for the time `resets_in`.
+    TooManyLogins { resets_in: Duration },
+    /// The queue of the passwords to check is full, or did not reach this one in time.
+    LoginsBusy,
     /// A call of the agent protocol came from outside the networks of `server.agent_allow`.
     NetworkNotAllowed(IpAddr),
     /// The daemon must not call the URL in the field `name`.
@@ -135,6 +144,8 @@ impl ApiError {
             Self::OwnQuestion => ("own question about a session", None),
             Self::UnknownJob => ("unknown job", None),
             Self::TooManyJobGuesses { .. } => ("too many unknown jobs", None),
+            Self::LoginFailed => ("wrong account name or password", None),
+            Self::TooManyLogins { .. } => ("too many logins", None),
             Self::NetworkNotAllowed(_) => ("not in server.agent_allow", None),
             Self::UrlNotAllowed { name, .. } => {
                 ("a URL that is not in server.agent_allow", Some(*name))
@@ -208,9 +219,10 @@ impl ApiError {
             | Self::AlreadyExists(_) => StatusCode::BAD_REQUEST,
             Self::MissingToken | Self::UnknownSession => StatusCode::UNAUTHORIZED,
             Self::SignatureRefused(refusal) => refusal.status(),
-            Self::TooManyAuthFailures { .. } | Self::TooManyJobGuesses { .. } => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
+            Self::TooManyAuthFailures { .. }
+            | Self::TooManyJobGuesses { .. }
+            | Self::TooManyLogins { .. }
+            | Self::LoginsBusy => StatusCode::TOO_MANY_REQUESTS,
             Self::InsufficientRole { .. }
             | Self::FingerprintNeedsAdmin { .. }
             | Self::CrossSiteRequest
@@ -225,7 +237,10 @@ impl ApiError {
             Self::NotJson | Self::UnsupportedCoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             // RFC 9110 section 15.5.20: the request is not addressed to this server.
             Self::HostNotAllowed | Self::OwnQuestion => StatusCode::MISDIRECTED_REQUEST,
-            Self::ConnectFailed(_)
+            // ZStack reports a failed login as it reports a failed action.
+            Self::LoginFailed
+            | Self::LoginDisabled
+            | Self::ConnectFailed(_)
             | Self::AddFailed(_)
             | Self::ChangeFailed(_)
             | Self::RemoveFailed(_)
@@ -250,14 +265,16 @@ impl ApiError {
     /// Returns the time in seconds after which the same request may succeed without an operator, or
     /// `None` if there is none. It is never 0, with which OkHttp would repeat the request at once.
     fn retry_after(&self) -> Option<u16> {
-        // OkHttp repeats a request after a 408 without this header, also one that changes a store.
-        if let Self::BodyTimeout(_) = self {
-            return Some(1);
-        }
-        if let Self::TooManyAuthFailures { resets_in } | Self::TooManyJobGuesses { resets_in } =
-            self
-        {
-            return u16::try_from(resets_in.as_secs().saturating_add(1)).ok();
+        match self {
+            Self::TooManyAuthFailures { resets_in }
+            | Self::TooManyJobGuesses { resets_in }
+            | Self::TooManyLogins { resets_in } => {
+                return u16::try_from(resets_in.as_secs().saturating_add(1)).ok();
+            }
+            // OkHttp repeats a request after a 408 without this header, also one that changes a
+            // store.
+            Self::LoginsBusy | Self::BodyTimeout(_) => return Some(1),
+            _ => {}
         }
         let fault = match self {
             Self::ConnectFailed(failure)

@@ -2,6 +2,7 @@
 
 use super::api::agent_protocol::MAX_TASK_UUID_BYTES;
 use super::auth::Role;
+use super::auth::accounts::limiter::MAX_WRONG_LOGINS;
 use super::auth::rate_limit::{MAX_EVENTS_PER_WINDOW, RATE_WINDOW};
 use super::error::ApiError;
 use crate::management::UrlError;
@@ -107,13 +108,14 @@ impl ApiError {
             Self::MissingToken => remediable_error(
                 "ID.1001",
                 "the request does not have exactly one valid Authorization header",
-                "send Authorization: OAuth <session> with a token from auth.tokens_file, or ZStack \
-                 <access key id>:<signature>",
+                "send Authorization: OAuth <session> with a token from auth.tokens_file or the session \
+                 of a login, or ZStack <access key id>:<signature>",
             ),
             Self::UnknownSession => remediable_error(
                 "ID.1001",
                 "the session is unknown",
-                "compare the token with auth.tokens_file, and reload the daemon after a change",
+                "log in again, or compare the token with auth.tokens_file, and reload the daemon after a \
+                 change",
             ),
             Self::SignatureRefused(refusal) => refusal.error_code(),
             Self::TooManyAuthFailures { .. } => {
@@ -134,6 +136,33 @@ impl ApiError {
                 "this is a question of this daemon to the management node about a session: \
                  auth.session_check_url leads back to the daemon",
                 "set auth.session_check_url to an address of the management node",
+            ),
+            Self::LoginFailed => remediable_error(
+                "ID.1000",
+                "wrong account name or password",
+                "use an account of auth.accounts_file, and reload the daemon after a change of it",
+            ),
+            Self::LoginDisabled => remediable_error(
+                "ID.1000",
+                "no account may log in to this daemon",
+                "set auth.accounts_file with a line of imagestore-agent account add, and reload the \
+                 daemon",
+            ),
+            Self::TooManyLogins { .. } => {
+                let seconds = RATE_WINDOW.as_secs();
+                let details = format!(
+                    "this address, or its IPv6 /64 network, sent more than {MAX_EVENTS_PER_WINDOW} \
+                     logins within {seconds} s, or more than {MAX_WRONG_LOGINS} wrong ones for this \
+                     name"
+                );
+                let remedy = "wait for the time in Retry-After, check the password, and keep the \
+                              session of a login";
+                remediable_error("SYS.1007", details, remedy)
+            }
+            Self::LoginsBusy => remediable_error(
+                "SYS.1007",
+                "the daemon checks one password at a time, and others wait for it",
+                "send the login again after the time in Retry-After",
             ),
             Self::NetworkNotAllowed(ip) => {
                 let ip = ip.to_canonical().to_string();

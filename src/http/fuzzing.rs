@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use super::admission::source::TrustedProxies;
 use super::api::query_string::QueryParameters;
 use super::auth::access_key::AccessKeyTable;
+use super::auth::accounts::table::AccountTable;
 use super::auth::host_allowlist::HostAllowlist;
 use super::auth::request_origin::is_cross_site;
 use super::auth::tokens::TokenTable;
@@ -94,7 +95,7 @@ pub fn fuzz_forwarded_for(bytes: &[u8]) {
     assert_eq!(proxies.forwarded_client(IpAddr::from([192, 0, 2, 1]), &headers), None);
 }
 
-/// Parses the files of the tokens and of the access keys, and the file of the client certificates.
+/// Parses the files of the tokens, the access keys, the accounts and the client certificates.
 pub fn fuzz_access_file(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let count = text.lines().count();
@@ -103,6 +104,9 @@ pub fn fuzz_access_file(bytes: &[u8]) {
         assert!(invalid.iter().all(|(line, _)| is_known(line)));
     }
     if let Err(invalid) = AccessKeyTable::read_file(&text) {
+        assert!(invalid.iter().all(|(line, _)| is_known(line)));
+    }
+    if let Err(invalid) = AccountTable::read_file(&text) {
         assert!(invalid.iter().all(|(line, _)| is_known(line)));
     }
     match parse_lines(&text, parse_client_rule) {

@@ -37,6 +37,8 @@ pub use api::health::{DaemonInfo, ProcessStats, ProcessStatsFn, ReadinessCheck};
 pub use api::job::recorder::interrupted_job_body;
 pub use audit::{AUDIT_CHANGE_EVENT, AUDIT_TARGET};
 pub use auth::access_key::{AccessKeyTable, new_access_key_line};
+pub use auth::accounts::table::AccountTable;
+pub use auth::accounts::{Accounts, new_account_line};
 pub use auth::management_session::SessionCheck;
 pub use auth::tokens::TokenTable;
 pub use limits::ServerLimits;

@@ -156,6 +156,7 @@ enum FileForm {
     Socket,
     Tokens,
     AccessKeys,
+    Accounts,
     Clients,
     SigningSecrets,
     MasterKey,
@@ -186,7 +187,7 @@ fn report_shared_files(reader: &mut SettingsReader<'_>, settings: &Settings) {
 
 /// Returns each key that names a file, with the path and the form of the file.
 fn named_files(settings: &Settings) -> Vec<(&'static str, &Path, FileForm)> {
-    use FileForm::{AccessKeys, Clients, MasterKey, Pem, SigningSecrets, Socket, Tokens};
+    use FileForm::{AccessKeys, Accounts, Clients, MasterKey, Pem, SigningSecrets, Socket, Tokens};
     let Settings { server, auth, state, callback, .. } = settings;
     let tls = server.tls.as_ref();
     [
@@ -197,6 +198,7 @@ fn named_files(settings: &Settings) -> Vec<(&'static str, &Path, FileForm)> {
         ("server.tls.clients_file", tls.and_then(|tls| tls.clients_file.as_ref()), Clients),
         ("auth.tokens_file", auth.tokens_file.as_ref(), Tokens),
         ("auth.access_keys_file", auth.access_keys_file.as_ref(), AccessKeys),
+        ("auth.accounts_file", auth.accounts_file.as_ref(), Accounts),
         ("state.master_key_file", state.master_key_file.as_ref(), MasterKey),
         ("callback.signing_secret_file", callback.signing_secret_file.as_ref(), SigningSecrets),
         ("callback.ca_file", callback.ca_file.as_ref(), Pem),

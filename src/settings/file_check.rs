@@ -52,6 +52,7 @@ impl Settings {
             ("server.tls.clients_file", clients, Access),
             ("auth.tokens_file", self.auth.tokens_file.as_deref(), Secret),
             ("auth.access_keys_file", self.auth.access_keys_file.as_deref(), Secret),
+            ("auth.accounts_file", self.auth.accounts_file.as_deref(), Secret),
             (MASTER_KEY_FILE, self.state.master_key_file.as_deref(), Secret),
             ("callback.signing_secret_file", callback.signing_secret_file.as_deref(), Secret),
             ("callback.ca_file", callback.ca_file.as_deref(), Public),

@@ -125,6 +125,12 @@ fn read_auth(reader: &mut SettingsReader<'_>) -> AuthSettings {
     AuthSettings {
         tokens_file: reader.read_optional("auth.tokens_file", &SECRET_FILE_RULE),
         access_keys_file: reader.read_optional("auth.access_keys_file", &SECRET_FILE_RULE),
+        accounts_file: reader.read_optional("auth.accounts_file", &SECRET_FILE_RULE),
+        session_ttl: reader.read_key(
+            "auth.session_ttl",
+            &DurationRule { min: MINUTE, max: 168 * HOUR },
+            2 * HOUR,
+        ),
         session_check_url: reader.read_optional("auth.session_check_url", &SESSION_CHECK_RULE),
         session_check_role: reader.read_key(
             "auth.session_check_role",

@@ -106,6 +106,10 @@ pub enum ReplyMode {
 pub struct AuthSettings {
     /// File of tokens, one `name:sha256-hex[:role]` per line. Without it, TCP callers are rejected.
     pub tokens_file: Option<PathBuf>,
+    /// File of accounts, one `name:phc-string[:role]` per line. Without it, no account can log in.
+    pub accounts_file: Option<PathBuf>,
+    /// Duration of a session that a login opens, 1 min to 7 d.
+    pub session_ttl: Duration,
     /// URL by which the management node says whether a session is valid, with `{uuid}` in place
     /// of the session. Without it, the daemon does not accept these sessions.
     pub session_check_url: Option<String>,

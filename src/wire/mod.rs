@@ -21,15 +21,16 @@ pub use agent::{AgentCommand, AgentReply};
 pub use event::{EventFormat, HeartbeatWriter, StoreHeartbeat, WebhookEvent, parse_resync_request};
 pub use list_writer::ListWriter;
 pub use request::{
-    ActionPath, InvalidBody, InvalidField, MAX_BODY_BYTES, StoreAction, UnsupportedCall,
-    parse_add_store, parse_attachment,
+    AccountLogin, ActionPath, InvalidBody, InvalidField, MAX_BODY_BYTES, StoreAction,
+    UnsupportedCall, parse_account_login, parse_add_store, parse_attachment, parse_version_request,
 };
 pub use response::{
     CapacityBody, CapacityResponse, CapacitySummary, ConditionBody, CountResponse, DeliveryBody,
     EmptyResponse, ErrorCode, ErrorResponse, FilesystemBody, HealthBody, HistoryLine, HostKeyBody,
     HostProofBody, InitResponse, InventoryBody, InventoryResponse, JobResponse, LastAttemptBody,
     LegacyResponse, ListSchema, LivenessResponse, PageResponse, PartialInventory, REMEDY_MARK,
-    ReadinessResponse, ServerClass, SingleStoreResponse, StoreSummary, StuckWorkerBody,
-    SummaryResponse, TypesResponse, ZoneBody, zstack_date,
+    ReadinessResponse, ServerClass, SessionResponse, SessionValidity, SingleStoreResponse,
+    StoreSummary, StuckWorkerBody, SummaryResponse, TypesResponse, VersionResponse, ZoneBody,
+    zstack_date,
 };
 pub use session_validity::{MAX_VALIDITY_BYTES, parse_session_validity};

@@ -1,6 +1,7 @@
 //! The routes of the API and their shared state. The modules below hold the handlers and the
 //! responses that they give.
 
+mod accounts;
 pub(super) mod agent_protocol;
 pub(super) mod health;
 pub(super) mod job;
@@ -12,6 +13,7 @@ pub(super) mod response;
 pub(super) mod store_health;
 pub(super) mod stores;
 mod unsupported;
+mod version;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -20,9 +22,10 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use tokio_util::sync::CancellationToken;
 
+use super::auth::accounts::Accounts;
 use super::auth::open_paths::{LIVENESS_PATH, READINESS_PATH, ZSTACK_BASE_PATH};
 use super::auth::rate_limit::SourceCounter;
 use super::error::ApiError;
@@ -54,7 +57,12 @@ pub(crate) fn build_router<S: StoreService>(
     let agent_routes = job_bases.into_iter().fold(agent_routes, |routes, base| {
         routes.route(&format!("{base}{JOBS_PATH}/{{uuid}}"), get(job::result::get_job::<S>))
     });
+    let sessions = format!("{base}/v1/accounts/sessions/{{session}}");
     agent_routes
+        .route(&format!("{base}/v1/accounts/login"), put(accounts::log_in::<S>))
+        .route(&sessions, delete(accounts::log_out::<S>))
+        .route(&format!("{sessions}/valid"), get(accounts::validate_session::<S>))
+        .route(&format!("{base}/v1/management-nodes/actions"), put(version::get_version))
         .route(LIVENESS_PATH, get(health::get_liveness))
         .route(READINESS_PATH, get(health::get_readiness::<S>))
         .route(&format!("{base}/v1/backup-storage"), get(queries::query_stores::<S>))
@@ -82,6 +90,10 @@ pub(crate) struct AppState<S> {
     pub(crate) stores: S,
     /// The value of `storage.allowed_roots`.
     pub(crate) allowed_roots: Vec<String>,
+    /// The accounts that may log in, and their sessions.
+    pub(crate) accounts: Arc<Accounts>,
+    /// Counts the unknown sessions of each address.
+    pub(crate) auth_failures: Arc<Mutex<SourceCounter>>,
     pub(crate) readiness: Arc<dyn ReadinessCheck>,
     pub(crate) daemon: DaemonInfo,
     /// Queue of the replies to asynchronous calls of the agent protocol.

@@ -8,6 +8,7 @@ use axum::http::{Version, header};
 use tokio::sync::watch;
 
 use super::access_key::SignatureVerifier;
+use super::accounts::Accounts;
 use super::agent_allowlist::AgentAllowlist;
 use super::authorization::Authorization;
 use super::host_allowlist::HostAllowlist;
@@ -27,11 +28,13 @@ pub(in crate::http) struct Authenticator {
     pub(in crate::http) open_paths: OpenPaths,
     pub(in crate::http) agent_allowlist: AgentAllowlist,
     pub(in crate::http) tokens: watch::Receiver<Arc<TokenTable>>,
+    pub(in crate::http) accounts: Arc<Accounts>,
     /// The check of sessions of the management node, or `None` if they are not accepted.
     pub(in crate::http) session_check: Option<SessionCheck>,
     pub(in crate::http) signatures: SignatureVerifier,
-    /// Counts the unknown tokens, the unknown access keys and the wrong signatures of each address.
-    pub(in crate::http) auth_failures: Mutex<SourceCounter>,
+    /// Counts the unknown sessions and tokens, the unknown access keys and the wrong signatures of
+    /// each address.
+    pub(in crate::http) auth_failures: Arc<Mutex<SourceCounter>>,
 }
 
 /// The result of an authentication without a wait.
@@ -113,6 +116,9 @@ impl Authenticator {
             Authorization::Session(session) => {
                 if let Some(caller) = self.tokens.borrow().authenticate(session) {
                     return Ok(with_session(caller.clone()));
+                }
+                if let Some(caller) = self.accounts.authenticate(session) {
+                    return Ok(with_session(caller));
                 }
                 if let Some(check) = &self.session_check
                     && let Some(candidate) = check.candidate(session, &parts.headers)

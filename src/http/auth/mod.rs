@@ -2,6 +2,7 @@
 //! role of that caller.
 
 pub(super) mod access_key;
+pub(super) mod accounts;
 pub(super) mod agent_allowlist;
 pub(super) mod authenticator;
 mod authorization;

@@ -5,10 +5,14 @@
 //! token is therefore always accepted, also from an address that several clients share.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use tokio::time::Instant;
 
 use crate::common::lock_unpoisoned;
@@ -19,17 +23,18 @@ use crate::http::error::ApiError;
 pub(crate) const MAX_EVENTS_PER_WINDOW: u32 = 20;
 /// Length of the window. It begins with the first event of a source.
 pub(crate) const RATE_WINDOW: Duration = Duration::from_secs(60);
-/// Maximum number of sources that are remembered. Further sources are counted as one.
+/// Maximum number of sources, or other keys, that are remembered. Further sources are counted as
+/// one.
 const MAX_SOURCES: usize = 1024;
 
-/// The window of one source: its start and its count.
+/// The window of one key: its start and its count.
 #[derive(Debug)]
-struct SourceWindow {
+struct EventWindow {
     start: Instant,
     count: u32,
 }
 
-impl SourceWindow {
+impl EventWindow {
     fn new(start: Instant) -> Self {
         Self { start, count: 0 }
     }
@@ -37,61 +42,90 @@ impl SourceWindow {
     fn end(&self) -> Instant {
         self.start + RATE_WINDOW
     }
+
+    /// Counts one event. A window that has ended begins again.
+    fn count_event(&mut self, now: Instant) -> WindowCount {
+        if now >= self.end() {
+            *self = Self::new(now);
+        }
+        self.count = self.count.saturating_add(1);
+        WindowCount { count: self.count, resets_in: self.end().saturating_duration_since(now) }
+    }
 }
 
-/// The windows of all sources. It does not read a clock: callers pass the time.
-#[derive(Debug, Default)]
-pub(crate) struct SourceCounter {
-    windows: HashMap<IpAddr, SourceWindow>,
-    /// The window of all sources that have no window of their own.
-    others: Option<SourceWindow>,
-    /// The time before which no window ends. `None` until the table is full.
-    next_end: Option<Instant>,
-}
-
-/// The count of a source within its window, and the remaining time of the window.
+/// The count of a key within its window, and the remaining time of the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WindowCount {
     pub(crate) count: u32,
     pub(crate) resets_in: Duration,
 }
 
+/// The windows of at most [`MAX_SOURCES`] keys. It does not read a clock: callers pass the time.
+#[derive(Debug)]
+pub(crate) struct WindowTable<K> {
+    windows: HashMap<K, EventWindow>,
+    /// The time before which no window ends. `None` until the table is full.
+    next_end: Option<Instant>,
+}
+
+impl<K> Default for WindowTable<K> {
+    fn default() -> Self {
+        Self { windows: HashMap::new(), next_end: None }
+    }
+}
+
+impl<K: Eq + Hash> WindowTable<K> {
+    /// Counts one event of a key and returns the state of its window. Returns `None` if the table
+    /// has no room for the key.
+    pub(crate) fn count_key(&mut self, key: K, now: Instant) -> Option<WindowCount> {
+        if !self.windows.contains_key(&key) && !self.make_room(now) {
+            return None;
+        }
+        let window = self.windows.entry(key).or_insert_with(|| EventWindow::new(now));
+        Some(window.count_event(now))
+    }
+
+    /// Removes the window of a key.
+    pub(crate) fn forget_key(&mut self, key: &K) {
+        self.windows.remove(key);
+    }
+
+    /// Removes the windows that have ended, if the table is full. Returns true if there is room for
+    /// another key. Until the next window ends, a flood of keys costs no search.
+    fn make_room(&mut self, now: Instant) -> bool {
+        if self.windows.len() >= MAX_SOURCES && self.next_end.is_none_or(|end| now >= end) {
+            self.windows.retain(|_, window| now < window.end());
+            self.next_end = self.windows.values().map(EventWindow::end).min();
+        }
+        self.windows.len() < MAX_SOURCES
+    }
+}
+
+/// The windows of all sources. It does not read a clock: callers pass the time.
+#[derive(Debug, Default)]
+pub(crate) struct SourceCounter {
+    table: WindowTable<IpAddr>,
+    /// The window of all sources that have no window of their own.
+    others: Option<EventWindow>,
+}
+
 impl SourceCounter {
     /// Counts one event of a source and returns the state of its window. A source beyond the table
     /// shares its window with all others of this kind.
     pub(crate) fn count_source(&mut self, from: IpAddr, now: Instant) -> WindowCount {
-        let source = source_network(from);
-        let has_room = self.windows.contains_key(&source) || self.make_room(now);
-        let window = if has_room {
-            self.windows.entry(source).or_insert_with(|| SourceWindow::new(now))
-        } else {
-            self.others.get_or_insert_with(|| SourceWindow::new(now))
-        };
-        if now >= window.end() {
-            *window = SourceWindow::new(now);
-        }
-        window.count = window.count.saturating_add(1);
-        let resets_in = window.end().saturating_duration_since(now);
-        WindowCount { count: window.count, resets_in }
+        let own = self.table.count_key(source_network(from), now);
+        own.unwrap_or_else(|| {
+            self.others.get_or_insert_with(|| EventWindow::new(now)).count_event(now)
+        })
     }
 
     /// Takes back one event of a source that was counted a moment ago. If a new window has begun
     /// since then, its count is one too low.
     pub(crate) fn forget_source(&mut self, from: IpAddr) {
-        let window = self.windows.get_mut(&source_network(from)).or(self.others.as_mut());
+        let window = self.table.windows.get_mut(&source_network(from)).or(self.others.as_mut());
         if let Some(window) = window {
             window.count = window.count.saturating_sub(1);
         }
-    }
-
-    /// Removes the windows that have ended, if the table is full. Returns true if there is room for
-    /// another source. Until the next window ends, a flood of sources costs no search.
-    fn make_room(&mut self, now: Instant) -> bool {
-        if self.windows.len() >= MAX_SOURCES && self.next_end.is_none_or(|end| now >= end) {
-            self.windows.retain(|_, window| now < window.end());
-            self.next_end = self.windows.values().map(SourceWindow::end).min();
-        }
-        self.windows.len() < MAX_SOURCES
     }
 }
 
@@ -136,6 +170,29 @@ impl RequestSource {
             }
             _ => error,
         }
+    }
+
+    /// Counts an unknown session that the request only names.
+    ///
+    /// # Errors
+    /// [`ApiError::TooManyAuthFailures`] beyond the limit.
+    pub(crate) fn count_named_session(
+        self,
+        counter: &Mutex<SourceCounter>,
+    ) -> Result<(), ApiError> {
+        match self.record_unknown_session(counter) {
+            ApiError::UnknownSession => Ok(()),
+            limited => Err(limited),
+        }
+    }
+}
+
+/// Takes the source that the middleware has added to a request without a session.
+impl<S: Sync> FromRequestParts<S> for RequestSource {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().copied().unwrap_or_default())
     }
 }
 
@@ -185,12 +242,12 @@ mod tests {
             let window = counter.count_source(source(n), later);
             assert_eq!((window.count, window.resets_in), (n - 1023, RATE_WINDOW));
         }
-        assert_eq!(counter.windows.len(), MAX_SOURCES);
+        assert_eq!(counter.table.windows.len(), MAX_SOURCES);
         assert_eq!(counter.count_source(source(7), later).count, 2, "it has its own window");
         // The first windows have ended, and the one of the others has not.
         let next = start + RATE_WINDOW;
         assert_eq!(counter.count_source(source(3000), next).count, 1);
-        assert_eq!(counter.windows.len(), 1);
+        assert_eq!(counter.table.windows.len(), 1);
     }
 
     #[test]
@@ -245,7 +302,7 @@ mod tests {
             let below = below.count();
             // Two minutes have at most two full tables and three windows of the others.
             let most = (2 * MAX_SOURCES + 3) * 20;
-            prop_assert!(below <= most && counter.windows.len() <= MAX_SOURCES, "{below}");
+            prop_assert!(below <= most && counter.table.windows.len() <= MAX_SOURCES, "{below}");
         }
     }
 }

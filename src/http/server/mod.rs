@@ -31,11 +31,13 @@ use super::api::job::call::JobCallRules;
 use super::api::job::runner::JobRunner;
 use super::auth::PeerAddress;
 use super::auth::access_key::{AccessKeyTable, SignatureVerifier};
+use super::auth::accounts::Accounts;
 use super::auth::agent_allowlist::AgentAllowlist;
 use super::auth::authenticator::Authenticator;
 use super::auth::host_allowlist::HostAllowlist;
 use super::auth::management_session::SessionCheck;
 use super::auth::open_paths::OpenPaths;
+use super::auth::rate_limit::SourceCounter;
 use super::auth::tokens::TokenTable;
 use super::denial_log::DenialLog;
 use super::limits::ServerLimits;
@@ -69,6 +71,8 @@ pub struct ServerContext<S> {
     pub access_keys: watch::Receiver<Arc<AccessKeyTable>>,
     /// The clock that the dates of signed requests are compared with.
     pub clock: Arc<dyn Clock>,
+    /// The accounts that may log in, and their sessions.
+    pub accounts: Arc<Accounts>,
     /// The TLS settings, which take effect with the next connection, or `None` for plain HTTP.
     pub tls: Option<watch::Receiver<Arc<TlsListenerConfig>>>,
     /// The check behind `/readyz`.
@@ -160,7 +164,10 @@ impl HttpServer {
     ) -> io::Result<()> {
         let networks = context.replies.url_guard().allowlist().clone();
         let agent_allowlist = AgentAllowlist { prefixes: self.agent_prefixes.clone(), networks };
+        let auth_failures = Arc::new(Mutex::<SourceCounter>::default());
         let state = AppState {
+            accounts: Arc::clone(&context.accounts),
+            auth_failures: Arc::clone(&auth_failures),
             stores: context.stores,
             allowed_roots: context.allowed_roots,
             readiness: context.readiness,
@@ -182,13 +189,14 @@ impl HttpServer {
                 open_paths: OpenPaths::new(&self.base_path),
                 agent_allowlist,
                 tokens: context.tokens,
+                accounts: context.accounts,
                 session_check: context.session_check,
                 signatures: SignatureVerifier::new(
                     context.access_keys,
                     &self.base_path,
                     context.clock,
                 ),
-                auth_failures: Mutex::default(),
+                auth_failures,
             },
             proxies: self.proxies,
             random: context.random,

@@ -1,4 +1,4 @@
-//! The bodies of requests: a store to add, and an action on a store.
+//! The bodies of requests: a store to add, an action on a store, and the login of an account.
 //!
 //! # Guarantees
 //! - Returned values satisfy all lexical rules.
@@ -12,6 +12,7 @@ mod action;
 mod body_size;
 mod document;
 mod fields;
+mod login;
 mod params;
 mod unsupported;
 
@@ -32,6 +33,7 @@ use params::{
 pub use action::{ActionPath, StoreAction};
 pub use body_size::MAX_BODY_BYTES;
 pub use fields::InvalidField;
+pub use login::{AccountLogin, parse_account_login, parse_version_request};
 pub(super) use params::MAX_SHORT_TEXT_CHARS;
 pub use unsupported::UnsupportedCall;
 

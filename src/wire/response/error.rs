@@ -41,6 +41,7 @@ fn description(code: &str) -> &'static str {
         "SYS.1007" => "One or more API argument is invalid",
         "SYS.1012" => "The management node is unavailable",
         "SYS.1014" => "The operation is not implemented or not supported yet",
+        "ID.1000" => "Unable to authenticate a user",
         "ID.1001" => "The session is invalid or has expired",
         "ID.1002" => "Permission denied",
         _ => "An internal error happened",

@@ -7,6 +7,7 @@ pub(super) mod inventory;
 mod legacy;
 mod query;
 mod schema;
+mod session;
 mod store_health;
 
 use serde::Serialize;
@@ -23,7 +24,7 @@ pub use query::{
     TypesResponse, ZoneBody,
 };
 pub use schema::{ListSchema, ServerClass};
-
+pub use session::{SessionResponse, SessionValidity, VersionResponse};
 pub use store_health::{
     CapacityBody, ConditionBody, DeliveryBody, FilesystemBody, HealthBody, HostKeyBody,
     HostProofBody, LastAttemptBody, StuckWorkerBody,

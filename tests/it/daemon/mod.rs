@@ -1,6 +1,7 @@
 //! The whole daemon as a process, with a real sshd, real filesystems and a management node.
 
 mod access_keys;
+mod accounts;
 mod add_limits;
 mod add_rollback;
 mod agent_calls;

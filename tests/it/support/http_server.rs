@@ -9,8 +9,8 @@ use imagestore_agent::agent::{
 };
 use imagestore_agent::common::{Random, SystemRandom, Timestamp};
 use imagestore_agent::http::{
-    AccessKeyTable, DaemonInfo, HttpServer, InheritedSockets, ProcessStats, ServerContext,
-    ServerLimits, SessionCheck, TokenTable,
+    AccessKeyTable, AccountTable, Accounts, DaemonInfo, HttpServer, InheritedSockets, ProcessStats,
+    ServerContext, ServerLimits, SessionCheck, TokenTable,
 };
 use imagestore_agent::jobs::{JobDigests, JobRegistry};
 use imagestore_agent::ledger::{OpenedLedger, StateDir, open_ledger};
@@ -518,6 +518,12 @@ impl TestServer {
             session_check,
             access_keys: seen_keys,
             clock: Arc::new(FixedClock),
+            accounts: Arc::new(Accounts::new(
+                AccountTable::default(),
+                Duration::from_secs(7200),
+                Arc::new(FixedClock),
+                Arc::new(ConstantRandom),
+            )),
             readiness: Arc::new(move || current.lock().unwrap().clone()),
             daemon: daemon(),
             replies,
