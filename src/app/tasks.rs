@@ -35,7 +35,7 @@ use crate::settings::{CallbackFormat, FilePolicy, HostKeyPolicy, Settings};
 use crate::ssh::Verifier;
 use crate::systemd;
 use crate::systemd::watchdog;
-use crate::wire::EventFormat;
+use crate::wire::{DateFormat, EventFormat};
 
 /// Time for requests that are in flight when the daemon stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
@@ -281,6 +281,7 @@ impl TaskStarter {
             api: self.settings.api.clone(),
             random: Arc::clone(&self.daemon.random),
             allowed_roots: self.settings.storage.allowed_roots.clone(),
+            dates: DateFormat::new(self.settings.api.dates, self.settings.api.time_zone.clone()),
         };
         spawn(&mut self.tasks, "server", server.run(context, self.stop.clone(), DRAIN_TIMEOUT));
     }

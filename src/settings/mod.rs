@@ -42,9 +42,9 @@ pub use load::{
 pub use reader::SettingOrigins;
 pub use rules::text::SESSION_PLACEHOLDER;
 pub use sections::{
-    ApiSettings, AuthSettings, CallbackFormat, CallbackSettings, HostKeyPolicy, MonitorSettings,
-    ReplyMode, STATE_FILES, ServerSettings, Settings, SshSettings, StateSettings, StorageSettings,
-    TlsSettings,
+    ApiSettings, AuthSettings, CallbackFormat, CallbackSettings, DateForm, HostKeyPolicy,
+    MonitorSettings, ReplyMode, STATE_FILES, ServerSettings, Settings, SshSettings, StateSettings,
+    StorageSettings, TlsSettings,
 };
 
 #[cfg(test)]

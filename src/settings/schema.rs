@@ -9,18 +9,22 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::conflicts::report_conflicts;
 use super::load::ListenUse;
 use super::reader::SettingsReader;
 use super::rules::numeric::{DurationRule, IntegerRule, RatioRule, SizeRule};
 use super::rules::text::{
     ALGORITHM_RULE, BASE_PATH_RULE, HOST_NAME_RULE, LISTEN_RULE, MAX_SOCKET_BYTES, NETWORK_RULE,
-    PATH_RULE, PREFIX_RULE, ROOT_RULE, SECRET_FILE_RULE, SESSION_CHECK_RULE, SOCKET_RULE, URL_RULE,
+    PATH_RULE, PREFIX_RULE, ROOT_RULE, SECRET_FILE_RULE, SESSION_CHECK_RULE, SOCKET_RULE,
+    TIME_ZONE_RULE, URL_RULE,
 };
 use super::rules::{BooleanRule, ListRule, OneOfRule};
 use super::sections::{
-    ApiSettings, AuthSettings, CallbackFormat, CallbackSettings, HostKeyPolicy, MonitorSettings,
-    ReplyMode, ServerSettings, Settings, SshSettings, StateSettings, StorageSettings, TlsSettings,
+    ApiSettings, AuthSettings, CallbackFormat, CallbackSettings, DateForm, HostKeyPolicy,
+    MonitorSettings, ReplyMode, ServerSettings, Settings, SshSettings, StateSettings,
+    StorageSettings, TlsSettings,
 };
 use crate::model::Role;
 
@@ -51,6 +55,12 @@ pub(super) fn read_settings(reader: &mut SettingsReader<'_>, listen_use: ListenU
             &DurationRule { min: SECOND, max: secs(9) },
             secs(8),
         ),
+        dates: reader.read_key(
+            "api.dates",
+            &OneOfRule(&[("zstack", DateForm::ZStack), ("iso8601", DateForm::Iso8601)]),
+            DateForm::ZStack,
+        ),
+        time_zone: reader.read_key("api.time_zone", &TIME_ZONE_RULE, TimeZone::UTC),
     };
     let auth = read_auth(reader);
     let state = StateSettings {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use jiff::tz::TimeZone;
 
 use crate::model::Role;
 
@@ -90,6 +91,19 @@ pub struct ApiSettings {
     pub reply: ReplyMode,
     /// Maximum time until a caller that gets a job is answered, 1 s to 9 s.
     pub answer_within: Duration,
+    /// The form of ZStack's dates.
+    pub dates: DateForm,
+    /// The time zone of ZStack's dates.
+    pub time_zone: TimeZone,
+}
+
+/// The values of `api.dates`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DateForm {
+    /// `Dec 22, 2016 5:10:06 PM`, without a time zone.
+    ZStack,
+    /// `2016-12-22T17:10:06+00:00`
+    Iso8601,
 }
 
 /// The values of `api.reply`.

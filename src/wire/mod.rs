@@ -25,12 +25,12 @@ pub use request::{
     UnsupportedCall, parse_account_login, parse_add_store, parse_attachment, parse_version_request,
 };
 pub use response::{
-    CapacityBody, CapacityResponse, CapacitySummary, ConditionBody, CountResponse, DeliveryBody,
-    EmptyResponse, ErrorCode, ErrorResponse, FilesystemBody, HealthBody, HistoryLine, HostKeyBody,
-    HostProofBody, InitResponse, InventoryBody, InventoryResponse, JobResponse, LastAttemptBody,
-    LegacyResponse, ListSchema, LivenessResponse, PageResponse, PartialInventory, REMEDY_MARK,
-    ReadinessResponse, ServerClass, SessionResponse, SessionValidity, SingleStoreResponse,
-    StoreSummary, StuckWorkerBody, SummaryResponse, TypesResponse, VersionResponse, ZoneBody,
-    zstack_date,
+    CapacityBody, CapacityResponse, CapacitySummary, ConditionBody, CountResponse, DateFormat,
+    DeliveryBody, EmptyResponse, ErrorCode, ErrorResponse, FilesystemBody, HealthBody, HistoryLine,
+    HostKeyBody, HostProofBody, InitResponse, InventoryBody, InventoryResponse, JobResponse,
+    LastAttemptBody, LegacyResponse, ListSchema, LivenessResponse, PageResponse, PartialInventory,
+    REMEDY_MARK, ReadinessResponse, ServerClass, SessionResponse, SessionValidity,
+    SingleStoreResponse, StoreSummary, StuckWorkerBody, SummaryResponse, TypesResponse,
+    VersionResponse, ZoneBody,
 };
 pub use session_validity::{MAX_VALIDITY_BYTES, parse_session_validity};

@@ -28,7 +28,7 @@ pub(super) async fn log_in<S: StoreService>(
     let login = parse_account_login(&body.into_bytes()?)?;
     let opened = state.accounts.log_in(source, login).await?;
     let OpenedSession { session, caller, account_uuid, created, expires } = opened;
-    let body = SessionResponse::new(&session, &account_uuid, created, expires);
+    let body = SessionResponse::new(&session, &account_uuid, created, expires, &state.dates);
     let response = response::json_response(StatusCode::OK, &body);
     Ok(AuditRecord::new(&caller, "log_in", None).finish(Ok(response)))
 }

@@ -32,6 +32,7 @@ use super::error::ApiError;
 use crate::agent::StoreService;
 use crate::management::ReplyQueue;
 use crate::model::{StoreUuid, ZoneUuid};
+use crate::wire::DateFormat;
 use health::{DaemonInfo, ReadinessCheck};
 use job::call::{JOBS_PATH, JobCallRules};
 use job::runner::JobRunner;
@@ -94,6 +95,8 @@ pub(crate) struct AppState<S> {
     pub(crate) accounts: Arc<Accounts>,
     /// Counts the unknown sessions of each address.
     pub(crate) auth_failures: Arc<Mutex<SourceCounter>>,
+    /// The format of ZStack's dates.
+    pub(crate) dates: DateFormat,
     pub(crate) readiness: Arc<dyn ReadinessCheck>,
     pub(crate) daemon: DaemonInfo,
     /// Queue of the replies to asynchronous calls of the agent protocol.

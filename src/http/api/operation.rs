@@ -10,7 +10,7 @@ use crate::agent::{AddError, StoreService, StoreSnapshot};
 use crate::http::auth::Role;
 use crate::http::error::ApiError;
 use crate::model::{AddStore, AttemptFailure, PlacementChange, StoreUpdate, StoreUuid, Tags};
-use crate::wire::{StoreAction, UnsupportedCall};
+use crate::wire::{DateFormat, StoreAction, UnsupportedCall};
 
 /// An operation that changes a store.
 #[derive(Debug)]
@@ -172,9 +172,9 @@ impl OperationResult {
     }
 
     /// Creates the response with the result.
-    pub(super) fn to_response(&self, schema: SchemaRequest) -> Response {
+    pub(super) fn to_response(&self, schema: SchemaRequest, dates: &DateFormat) -> Response {
         match self {
-            Self::Store(snapshot) => response::inventory_response(snapshot, schema),
+            Self::Store(snapshot) => response::inventory_response(snapshot, schema, dates),
             Self::Removed => response::empty_response(),
         }
     }

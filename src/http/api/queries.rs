@@ -7,7 +7,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use jiff::tz::TimeZone;
 
 use super::query_string::QueryParameters;
 use super::response::{self, SchemaRequest};
@@ -21,8 +20,8 @@ use crate::query::{
     CapacityScope, QueryAnswer, QueryField, RecordQuery, STORE_FIELDS, ZONE_FIELDS,
 };
 use crate::wire::{
-    CapacityResponse, CountResponse, InventoryBody, ListSchema, ListWriter, PageResponse,
-    PartialInventory, ServerClass, TypesResponse, ZoneBody,
+    CapacityResponse, CountResponse, DateFormat, InventoryBody, ListSchema, ListWriter,
+    PageResponse, PartialInventory, ServerClass, TypesResponse, ZoneBody,
 };
 
 /// Returns the stores that the query selects.
@@ -32,12 +31,12 @@ pub(super) async fn query_stores<S: StoreService>(
     parameters: QueryParameters,
 ) -> Result<Response, ApiError> {
     caller.require_role(Role::Read)?;
-    let query = parse_query(&parameters, &STORE_FIELDS)?;
+    let query = parse_query(&parameters, &STORE_FIELDS, &state.dates)?;
     let candidates = match query.only_uuid() {
         Some(uuid) => state.stores.snapshot(uuid).into_iter().collect(),
         None => state.stores.snapshots(),
     };
-    Ok(answer_stores(&query, &candidates).await)
+    Ok(answer_stores(&query, &candidates, &state.dates).await)
 }
 
 /// Returns the store that the path names, if the query selects it.
@@ -50,10 +49,10 @@ pub(super) async fn get_store<S: StoreService>(
     caller.require_role(Role::Read)?;
     let snapshot = state.stores.snapshot(store.ok_or(ApiError::InvalidUuid)?);
     if parameters.is_empty() {
-        return Ok(response::single_store_response(snapshot.as_deref()));
+        return Ok(response::single_store_response(snapshot.as_deref(), &state.dates));
     }
-    let query = parse_query(&parameters, &STORE_FIELDS)?;
-    Ok(answer_stores(&query, snapshot.as_slice()).await)
+    let query = parse_query(&parameters, &STORE_FIELDS, &state.dates)?;
+    Ok(answer_stores(&query, snapshot.as_slice(), &state.dates).await)
 }
 
 /// Returns the zones that stores are attached to. The daemon knows no other zones.
@@ -63,7 +62,7 @@ pub(super) async fn query_zones<S: StoreService>(
     parameters: QueryParameters,
 ) -> Result<Response, ApiError> {
     caller.require_role(Role::Read)?;
-    let query = parse_query(&parameters, &ZONE_FIELDS)?;
+    let query = parse_query(&parameters, &ZONE_FIELDS, &state.dates)?;
     let snapshots = state.stores.snapshots();
     let mut zones = BTreeSet::new();
     for_each_fairly(&snapshots, |snapshot| {
@@ -105,19 +104,20 @@ pub(super) async fn get_capacity<S: StoreService>(
     Ok(response::json_response(StatusCode::OK, &body))
 }
 
-/// Parses the parameters of a query. A date without a zone is in UTC, as in the inventories.
+/// Parses the parameters of a query. A date without a zone is in that of the inventories.
 fn parse_query<R>(
     parameters: &QueryParameters,
     fields: &'static [QueryField<R>],
+    dates: &DateFormat,
 ) -> Result<RecordQuery<R>, ApiError> {
-    RecordQuery::parse(parameters.pairs(), fields, &TimeZone::UTC)
-        .map_err(ApiError::InvalidParameter)
+    RecordQuery::parse(parameters.pairs(), fields, dates.zone()).map_err(ApiError::InvalidParameter)
 }
 
 /// Evaluates a query over these stores, and creates the response.
 async fn answer_stores(
     query: &RecordQuery<Inventory>,
     candidates: &[Arc<StoreSnapshot>],
+    dates: &DateFormat,
 ) -> Response {
     let mut matching = Vec::new();
     for_each_fairly(candidates, |snapshot| {
@@ -127,7 +127,7 @@ async fn answer_stores(
     })
     .await;
     let push = |body: &mut ListWriter, inventory: &Inventory| {
-        let inventory = InventoryBody::from_inventory(inventory);
+        let inventory = InventoryBody::from_inventory(inventory, dates);
         match query.selected_fields() {
             Some(fields) => body.push(&PartialInventory::new(inventory, fields)),
             None => body.push(&inventory),

@@ -12,8 +12,8 @@ use serde::Serialize;
 use crate::agent::StoreSnapshot;
 use crate::common::write_safe_json;
 use crate::wire::{
-    EmptyResponse, ErrorCode, ErrorResponse, InventoryResponse, ListWriter, SingleStoreResponse,
-    headers,
+    DateFormat, EmptyResponse, ErrorCode, ErrorResponse, InventoryResponse, ListWriter,
+    SingleStoreResponse, headers,
 };
 
 /// True if the client asks for the classes of the objects in the response. ZStack's SDK for Java
@@ -69,14 +69,21 @@ pub(super) fn body_response(status: StatusCode, bytes: Vec<u8>) -> Response {
 }
 
 /// Creates the response with one store.
-pub(super) fn inventory_response(snapshot: &StoreSnapshot, schema: SchemaRequest) -> Response {
-    json_response(StatusCode::OK, &InventoryResponse::new(&snapshot.inventory, schema.0))
+pub(super) fn inventory_response(
+    snapshot: &StoreSnapshot,
+    schema: SchemaRequest,
+    dates: &DateFormat,
+) -> Response {
+    json_response(StatusCode::OK, &InventoryResponse::new(&snapshot.inventory, schema.0, dates))
 }
 
 /// Creates the response to a query for one store.
-pub(super) fn single_store_response(snapshot: Option<&StoreSnapshot>) -> Response {
+pub(super) fn single_store_response(
+    snapshot: Option<&StoreSnapshot>,
+    dates: &DateFormat,
+) -> Response {
     let inventory = snapshot.map(|snapshot| &snapshot.inventory);
-    json_response(StatusCode::OK, &SingleStoreResponse::new(inventory))
+    json_response(StatusCode::OK, &SingleStoreResponse::new(inventory, dates))
 }
 
 /// Creates the success response without content.

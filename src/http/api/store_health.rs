@@ -71,7 +71,7 @@ pub(super) async fn get_store_health<S: StoreService>(
     let shared = SharedFilesystems::group_with(&snapshot, &all).await;
     let failure = snapshot.durable.failure.as_ref();
     let body = HealthBody {
-        inventory: InventoryBody::from_inventory(&snapshot.inventory),
+        inventory: InventoryBody::from_inventory(&snapshot.inventory, &state.dates),
         since: snapshot.durable.since.to_string(),
         reason: failure.map(ErrorCode::connect_failed),
         conditions: condition_bodies(&state, &snapshot, &shared),

@@ -173,7 +173,7 @@ pub(super) async fn run_operation<S: StoreService>(
                 if let Some(store) = result.store() {
                     audit.set_store(store);
                 }
-                Ok(result.to_response(schema))
+                Ok(result.to_response(schema, &state.dates))
             };
             let result = running.await;
             audit.finish(result)

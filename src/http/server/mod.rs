@@ -48,6 +48,7 @@ use crate::common::{Clock, IpAllowlist, Random};
 use crate::jobs::JobRegistry;
 use crate::management::ReplyQueue;
 use crate::settings;
+use crate::wire::DateFormat;
 use connection::wait_for_first_byte;
 use listeners::{AcceptedStream, BindError, BoundSockets, InheritedSockets, set_socket_options};
 
@@ -90,6 +91,8 @@ pub struct ServerContext<S> {
     pub api: settings::ApiSettings,
     /// The value of `storage.allowed_roots`.
     pub allowed_roots: Vec<String>,
+    /// The values of `api.dates` and `api.time_zone`.
+    pub dates: DateFormat,
 }
 
 /// A server that listens and does not accept connections yet.
@@ -170,10 +173,11 @@ impl HttpServer {
             auth_failures: Arc::clone(&auth_failures),
             stores: context.stores,
             allowed_roots: context.allowed_roots,
+            dates: context.dates.clone(),
             readiness: context.readiness,
             daemon: context.daemon,
             replies: context.replies,
-            jobs: JobRunner::new(context.jobs),
+            jobs: JobRunner::new(context.jobs, context.dates),
             job_call_rules: JobCallRules {
                 reply: context.api.reply,
                 answer_within: context.api.answer_within,

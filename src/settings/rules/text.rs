@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use hyper::Uri;
 use ipnet::{IpNet, Ipv4Net};
+use jiff::tz::TimeZone;
 
 use crate::model::{Hostname, ImageDir};
 
@@ -48,6 +49,16 @@ pub(crate) const ROOT_RULE: TextRule<String> = TextRule {
     parse: |text| match ImageDir::parse(text) {
         Ok(root) => Ok(root.as_str().to_owned()),
         Err(fault) => Err(fault.to_string()),
+    },
+    hidden: false,
+};
+
+/// A time zone. The zones are part of the program, because a container may have no zoneinfo.
+pub(crate) const TIME_ZONE_RULE: TextRule<TimeZone> = TextRule {
+    allowed: "an IANA name, such as UTC or Asia/Shanghai",
+    parse: |text| match TimeZone::get(text) {
+        Ok(zone) if !zone.is_unknown() => Ok(zone),
+        _ => Err("not a known time zone".to_owned()),
     },
     hidden: false,
 };

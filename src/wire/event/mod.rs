@@ -6,7 +6,7 @@ mod heartbeat;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::response::{ErrorCode, InventoryBody};
+use super::response::{DateFormat, ErrorCode, InventoryBody};
 use crate::common::write_safe_json;
 use crate::model::{NodeId, Notice, NoticeKind, Status};
 
@@ -152,7 +152,7 @@ fn cloud_event(notice: &Notice, node: NodeId) -> WebhookEvent {
             backup_storage_uuid: notice.store.to_string(),
             old_status: notice.old_status.as_str(),
             new_status: notice.new_status.as_str(),
-            inventory: InventoryBody::from_inventory(&notice.inventory),
+            inventory: InventoryBody::from_inventory(&notice.inventory, &DateFormat::ZSTACK_UTC),
             reason: disconnect_reason(notice),
             attempt: notice.attempt.0,
             epoch: notice.position.epoch.0,
@@ -177,7 +177,7 @@ fn zstack_events(notice: &Notice) -> Vec<WebhookEvent> {
         backup_storage_uuid: notice.store.to_string(),
         old_status: notice.old_status.as_str(),
         new_status: notice.new_status.as_str(),
-        inventory: InventoryBody::from_inventory(&notice.inventory),
+        inventory: InventoryBody::from_inventory(&notice.inventory, &DateFormat::ZSTACK_UTC),
         epoch: notice.position.epoch.0,
         seq: notice.position.seq.0,
     });

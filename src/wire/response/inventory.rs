@@ -2,9 +2,8 @@
 
 use serde::Serialize;
 
-use super::ServerClass;
 use super::schema::ItemSchema;
-use crate::common::Timestamp;
+use super::{DateFormat, ServerClass};
 use crate::model::Inventory;
 
 /// The body of an inventory. All of its 15 documented fields are always present.
@@ -33,7 +32,7 @@ impl<'a> InventoryBody<'a> {
     /// Creates the body of an inventory. Its capacity is that of the last successful probe. A store
     /// enters the ledger after a successful probe, so `capacity` is never `None` in practice; it
     /// would be sent as 0.
-    pub fn from_inventory(inventory: &'a Inventory) -> Self {
+    pub fn from_inventory(inventory: &'a Inventory, dates: &DateFormat) -> Self {
         Self {
             uuid: inventory.uuid.to_string(),
             name: &inventory.name,
@@ -44,8 +43,8 @@ impl<'a> InventoryBody<'a> {
             kind: Inventory::TYPE,
             state: inventory.state.as_str(),
             status: inventory.status.as_str(),
-            create_date: zstack_date(inventory.created),
-            last_op_date: zstack_date(inventory.last_op),
+            create_date: dates.format(inventory.created),
+            last_op_date: dates.format(inventory.last_op),
             attached_zone_uuids: &inventory.zone_uuids,
             hostname: inventory.address.hostname.as_str(),
             username: &inventory.username,
@@ -64,19 +63,9 @@ pub struct InventoryResponse<'a> {
 
 impl<'a> InventoryResponse<'a> {
     /// Creates the body for a store, with its schema if the client asks for it.
-    pub fn new(inventory: &'a Inventory, with_schema: bool) -> Self {
+    pub fn new(inventory: &'a Inventory, with_schema: bool, dates: &DateFormat) -> Self {
         let schema = with_schema.then(|| ItemSchema::new(ServerClass::Store));
-        Self { inventory: InventoryBody::from_inventory(inventory), schema }
-    }
-}
-
-/// Formats a time as `Dec 22, 2016 5:10:06 PM`, in UTC. This is the format of the Java code of the
-/// management node.
-pub fn zstack_date(at: Timestamp) -> String {
-    match jiff::Timestamp::from_millisecond(at.0) {
-        Ok(time) => time.strftime("%b %-d, %Y %-I:%M:%S %p").to_string(),
-        // The time is outside the years -9999 to 9999, so no calendar date exists.
-        Err(_) => at.to_string(),
+        Self { inventory: InventoryBody::from_inventory(inventory, dates), schema }
     }
 }
 
@@ -85,6 +74,7 @@ pub(in crate::wire) mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::common::Timestamp;
     use crate::model::{Capacity, ImageDir, SshAddress, State, Status, StoreUuid};
 
     /// The store of the API document.
@@ -110,8 +100,11 @@ pub(in crate::wire) mod tests {
 
     #[test]
     fn all_documented_fields_are_present() {
-        let body =
-            serde_json::to_value(InventoryBody::from_inventory(&documented_inventory())).unwrap();
+        let body = serde_json::to_value(InventoryBody::from_inventory(
+            &documented_inventory(),
+            &DateFormat::ZSTACK_UTC,
+        ))
+        .unwrap();
         let expected = json!({
             "uuid": "4cd9fb914f5f4a1d9d2f000000000001", "name": "ImageStore", "url": "/data",
             "description": "", "totalCapacity": 1_099_511_627_776_u64,
@@ -122,11 +115,5 @@ pub(in crate::wire) mod tests {
         });
         assert_eq!(body, expected);
         assert_eq!(body.as_object().unwrap().len(), 15);
-    }
-
-    #[test]
-    fn noon_and_midnight_are_twelve() {
-        assert_eq!(zstack_date(Timestamp(0)), "Jan 1, 1970 12:00:00 AM");
-        assert_eq!(zstack_date(Timestamp(43_200_000)), "Jan 1, 1970 12:00:00 PM");
     }
 }

@@ -1,6 +1,7 @@
 //! The bodies of responses: the error object, the inventory, the health of a store and its history
 //! below; here the summary of all stores, the probes and the output of `init --json`.
 
+mod date;
 pub(super) mod error;
 mod history;
 pub(super) mod inventory;
@@ -15,9 +16,10 @@ use serde::Serialize;
 use crate::lifecycle::DurableRecord;
 use crate::model::{Capacity, MarkerId, MountLocation, Store};
 
+pub use date::DateFormat;
 pub use error::{ErrorCode, ErrorResponse, REMEDY_MARK};
 pub use history::HistoryLine;
-pub use inventory::{InventoryBody, InventoryResponse, zstack_date};
+pub use inventory::{InventoryBody, InventoryResponse};
 pub use legacy::LegacyResponse;
 pub use query::{
     CapacityResponse, CountResponse, PageResponse, PartialInventory, SingleStoreResponse,

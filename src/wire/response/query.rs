@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::{InventoryBody, ListSchema, ServerClass};
+use super::{DateFormat, InventoryBody, ListSchema, ServerClass};
 use crate::model::Inventory;
 
 /// The body of a response with at most one store.
@@ -16,9 +16,12 @@ pub struct SingleStoreResponse<'a> {
 
 impl<'a> SingleStoreResponse<'a> {
     /// Creates the body for a store, or for none.
-    pub fn new(inventory: Option<&'a Inventory>) -> Self {
+    pub fn new(inventory: Option<&'a Inventory>, dates: &DateFormat) -> Self {
         let schema = ListSchema::new(ServerClass::Store, usize::from(inventory.is_some()));
-        Self { inventories: inventory.map(InventoryBody::from_inventory), schema }
+        Self {
+            inventories: inventory.map(|inventory| InventoryBody::from_inventory(inventory, dates)),
+            schema,
+        }
     }
 }
 
@@ -130,7 +133,11 @@ mod tests {
     #[test]
     fn the_fields_of_a_query_are_those_of_an_inventory() {
         let inventory = documented_inventory();
-        let body = serde_json::to_value(InventoryBody::from_inventory(&inventory)).unwrap();
+        let body = serde_json::to_value(InventoryBody::from_inventory(
+            &inventory,
+            &DateFormat::ZSTACK_UTC,
+        ))
+        .unwrap();
         let mut expected: Vec<&str> =
             body.as_object().unwrap().keys().map(String::as_str).collect();
         let mut fields: Vec<&str> = STORE_FIELDS.iter().map(|field| field.name).collect();
@@ -143,7 +150,7 @@ mod tests {
     fn a_partial_inventory_has_the_selected_fields_alone() {
         let inventory = documented_inventory();
         let partial = PartialInventory::new(
-            InventoryBody::from_inventory(&inventory),
+            InventoryBody::from_inventory(&inventory, &DateFormat::ZSTACK_UTC),
             &["sshPort", "uuid", "uuid"],
         );
         let expected = json!({"uuid": "4cd9fb914f5f4a1d9d2f000000000001", "sshPort": 22});

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::zstack_date;
+use super::DateFormat;
 use crate::common::Timestamp;
 use crate::model::Secret;
 
@@ -30,6 +30,7 @@ impl<'a> SessionResponse<'a> {
         account_uuid: &'a str,
         created: Timestamp,
         expires: Timestamp,
+        dates: &DateFormat,
     ) -> Self {
         let inventory = SessionBody {
             uuid: session.expose_secret(),
@@ -37,8 +38,8 @@ impl<'a> SessionResponse<'a> {
             // ZStack sets both to the account where no user of an account has logged in.
             user_uuid: account_uuid,
             user_type: "Account",
-            expired_date: zstack_date(expires),
-            create_date: zstack_date(created),
+            expired_date: dates.format(expires),
+            create_date: dates.format(created),
         };
         Self { inventory }
     }
@@ -69,7 +70,8 @@ mod tests {
         let session = Secret::new("4cd9fb914f5f4a1d9d2f000000000001".to_owned());
         let account = "b0d8a3f1c5e74b6d9a2f000000000002";
         let (created, expires) = (Timestamp(1_482_426_606_000), Timestamp(1_482_433_806_000));
-        let body = SessionResponse::new(&session, account, created, expires);
+        let body =
+            SessionResponse::new(&session, account, created, expires, &DateFormat::ZSTACK_UTC);
         assert_eq!(
             serde_json::to_value(body).unwrap(),
             json!({"inventory": {

@@ -12,6 +12,7 @@ mod conditions;
 mod config_check;
 mod core_dumps;
 mod crashes;
+mod dates;
 mod deadlines;
 mod descriptors;
 mod directory_damage;

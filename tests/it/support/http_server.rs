@@ -24,6 +24,7 @@ use imagestore_agent::model::{
     Reason, SshAddress, State, Status, Store, StoreUpdate, StoreUuid, Tags,
 };
 use imagestore_agent::settings::{ApiSettings, FilePolicy, ServerSettings, Settings};
+use imagestore_agent::wire::DateFormat;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -531,6 +532,7 @@ impl TestServer {
             api,
             random: Arc::new(ConstantRandom),
             allowed_roots: vec!["/srv/images".to_owned()],
+            dates: DateFormat::ZSTACK_UTC,
         };
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();

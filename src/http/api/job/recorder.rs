@@ -11,16 +11,17 @@ use crate::http::error::ApiError;
 use crate::jobs::{InterruptedJob, JobRegistry};
 use crate::ledger::LedgerChange;
 use crate::model::{AttemptFailure, Fault, JobId, JobResult, Reason};
-use crate::wire::{EmptyResponse, ErrorResponse, InventoryResponse};
+use crate::wire::{DateFormat, EmptyResponse, ErrorResponse, InventoryResponse};
 
 /// The error that an operation makes of a failed attempt.
 pub(in crate::http::api) type FailureError = fn(AttemptFailure) -> ApiError;
 
 /// The form of the result of an operation.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(in crate::http::api) struct ResultForm {
     pub(in crate::http::api) failure_error: FailureError,
     pub(in crate::http::api) schema: SchemaRequest,
+    pub(in crate::http::api) dates: DateFormat,
 }
 
 /// Adds the result of one job to ledger changes.
@@ -54,6 +55,7 @@ impl JobRecorder {
                 response::json_bytes(&InventoryResponse::new(
                     &snapshot.inventory,
                     self.form.schema.0,
+                    &self.form.dates,
                 )),
             ),
             Ok(OperationResult::Removed) => (true, response::json_bytes(&EmptyResponse {})),
@@ -71,9 +73,14 @@ impl JobRecorder {
 impl OutcomeRecorder for JobRecorder {
     fn record_outcome(&self, change: LedgerChange, outcome: OperationOutcome<'_>) -> LedgerChange {
         let (succeeded, body) = match outcome {
-            OperationOutcome::Store(inventory) => {
-                (true, response::json_bytes(&InventoryResponse::new(inventory, self.form.schema.0)))
-            }
+            OperationOutcome::Store(inventory) => (
+                true,
+                response::json_bytes(&InventoryResponse::new(
+                    inventory,
+                    self.form.schema.0,
+                    &self.form.dates,
+                )),
+            ),
             OperationOutcome::Removed => (true, response::json_bytes(&EmptyResponse {})),
             OperationOutcome::Failed(failure) => {
                 let error = (self.form.failure_error)(failure.clone());

@@ -28,7 +28,7 @@ use crate::http::error::ApiError;
 use crate::jobs::{JobAccess, JobAdmission, JobEnding, JobPromise, JobRegistry};
 use crate::ledger::CommitError;
 use crate::model::{AttemptFailure, Fault, JobId, JobRequest, Reason};
-use crate::wire::JobResponse;
+use crate::wire::{DateFormat, JobResponse};
 
 /// Maximum wait for a result that is about to be announced. It takes microseconds.
 const ANNOUNCEMENT_TIMEOUT: Duration = Duration::from_millis(250);
@@ -47,12 +47,13 @@ type EndReceiver = watch::Receiver<Option<JobEnd>>;
 #[derive(Clone)]
 pub(in crate::http) struct JobRunner {
     registry: JobRegistry,
+    dates: DateFormat,
     running: Arc<Mutex<HashMap<JobId, EndReceiver>>>,
 }
 
 impl JobRunner {
-    pub(in crate::http) fn new(registry: JobRegistry) -> Self {
-        Self { registry, running: Arc::default() }
+    pub(in crate::http) fn new(registry: JobRegistry, dates: DateFormat) -> Self {
+        Self { registry, dates, running: Arc::default() }
     }
 
     pub(in crate::http::api) fn registry(&self) -> &JobRegistry {
@@ -99,7 +100,7 @@ impl JobRunner {
                     sender,
                     receiver.clone(),
                     audit,
-                    ResultForm { failure_error, schema: call.schema },
+                    ResultForm { failure_error, schema: call.schema, dates: self.dates.clone() },
                     operation,
                 );
                 self.registry.tasks().spawn(run.instrument(Span::current()));
@@ -130,7 +131,7 @@ impl JobRunner {
             Ok(true) => {
                 crash_point("job.begun");
                 let registry = self.registry.clone();
-                let recorder = Arc::new(JobRecorder::new(job, registry, form));
+                let recorder = Arc::new(JobRecorder::new(job, registry, form.clone()));
                 let outcome = Box::pin(operation(Arc::<JobRecorder>::clone(&recorder))).await;
                 crash_point("job.ended");
                 let (result, is_recorded) = recorder.final_result(&outcome);
@@ -144,7 +145,8 @@ impl JobRunner {
         {
             audit.set_store(store);
         }
-        audit.finish(end.outcome.clone().map(|result| result.to_response(form.schema)));
+        audit
+            .finish(end.outcome.clone().map(|result| result.to_response(form.schema, &form.dates)));
         sender.send_replace(Some(end));
         // The id may already stand for the next request, if the result was not kept.
         if let Entry::Occupied(entry) = lock_unpoisoned(&self.running).entry(job)
@@ -174,7 +176,7 @@ impl JobRunner {
         match ended {
             Some(Some(JobEnd { outcome: Ok(result), .. })) => {
                 self.registry.mark_given(id);
-                Ok(result.to_response(call.schema))
+                Ok(result.to_response(call.schema, &self.dates))
             }
             Some(Some(JobEnd { outcome: Err(error), is_kept: false })) => Err(error),
             // The daemon stops, or the operation panicked.
