@@ -50,9 +50,14 @@ pub(in crate::http::api) struct JobCall {
 }
 
 impl JobCall {
-    /// Sets whether the result names the classes of its objects.
+    /// Returns the call with or without a request for the classes of the objects in its result.
     pub(in crate::http::api) fn with_schema(self, schema: SchemaRequest) -> Self {
         Self { schema, ..self }
+    }
+
+    /// Returns the call without its body, whose memory and permit are then free.
+    pub(in crate::http::api) fn without_body(self) -> Self {
+        Self { body: Bytes::new(), ..self }
     }
 
     /// Returns the URL of the job `id`.
