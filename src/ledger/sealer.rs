@@ -124,9 +124,9 @@ impl SecretSealer {
         }
     }
 
-    /// Returns the key for digests of the callers and requests of jobs. It is derived from the master
-    /// key. Without a usable master key it is random, and the id of a job of an earlier run then
-    /// seems to belong to another request.
+    /// Returns the key for digests of the callers and requests of jobs. It is derived from the
+    /// master key. Without a usable master key it is random, and the id of a job of an earlier run
+    /// then seems to belong to another request.
     pub(super) fn job_key(&self) -> Option<hmac::Key> {
         match &self.key {
             Ok(key) => Some(key.job_digests.clone()),

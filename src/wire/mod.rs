@@ -29,7 +29,7 @@ pub use response::{
     DeliveryBody, EmptyResponse, ErrorCode, ErrorResponse, FilesystemBody, HealthBody, HistoryLine,
     HostKeyBody, HostProofBody, InitResponse, InventoryBody, InventoryResponse, JobResponse,
     LastAttemptBody, LegacyResponse, ListSchema, LivenessResponse, PageResponse, PartialInventory,
-    REMEDY_MARK, ReadinessResponse, ServerClass, SessionResponse, SessionValidity,
+    REMEDY_MARK, ReadinessResponse, ServerClass, SessionResponse, SessionValidityResponse,
     SingleStoreResponse, StoreSummary, StuckWorkerBody, SummaryResponse, TypesResponse,
     VersionResponse, ZoneBody,
 };

@@ -16,7 +16,7 @@ use crate::http::auth::accounts::OpenedSession;
 use crate::http::auth::rate_limit::RequestSource;
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
-use crate::wire::{SessionResponse, SessionValidity, parse_account_login};
+use crate::wire::{SessionResponse, SessionValidityResponse, parse_account_login};
 
 /// Opens a session. A wrong login has no line in the audit log but that of a rejected request,
 /// because its name may be a mistyped password.
@@ -43,7 +43,7 @@ pub(super) async fn validate_session<S: StoreService>(
     if !valid {
         source.count_named_session(&state.auth_failures)?;
     }
-    Ok(response::json_response(StatusCode::OK, &SessionValidity { valid }))
+    Ok(response::json_response(StatusCode::OK, &SessionValidityResponse { valid }))
 }
 
 /// Ends a session. As in ZStack, the end of a session that is not open succeeds.

@@ -26,7 +26,7 @@ pub use query::{
     TypesResponse, ZoneBody,
 };
 pub use schema::{ListSchema, ServerClass};
-pub use session::{SessionResponse, SessionValidity, VersionResponse};
+pub use session::{SessionResponse, SessionValidityResponse, VersionResponse};
 pub use store_health::{
     CapacityBody, ConditionBody, DeliveryBody, FilesystemBody, HealthBody, HostKeyBody,
     HostProofBody, LastAttemptBody, StuckWorkerBody,

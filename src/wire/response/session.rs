@@ -47,7 +47,7 @@ impl<'a> SessionResponse<'a> {
 
 /// The body of the response about a session.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct SessionValidity {
+pub struct SessionValidityResponse {
     /// True if a request with the session is accepted.
     pub valid: bool,
 }

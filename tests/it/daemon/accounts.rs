@@ -384,7 +384,7 @@ async fn no_session_and_no_password_is_in_a_log_or_in_the_state_directory() {
     let log = agent.log();
     scan.add("log", &log);
     scan.add_files("afterwards", &agent.path("state"), &["lock"]);
-    assert!(scan.contains("log", "/zstack/v1/accounts/sessions/***"), "{log}");
+    assert!(scan.contains("log", "\"path\":\"/zstack/v1/accounts/sessions/\""), "{log}");
     let hash = fs::read_to_string(agent.path("accounts")).unwrap();
     let hash = hash.split('$').nth(5).unwrap().split(':').next().unwrap().to_owned();
     for (name, secret) in [
