@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::support::agent::{Agent, callback};
-use crate::support::failures::{expect_failure, root_cause, tree};
+use crate::support::failures::{error_of_event, expect_failure, root_cause, tree};
 use crate::support::filesystems::MountedFs;
 use crate::support::management_node::{ManagementNode, Received};
 use crate::support::requirements::needs_root;
@@ -146,10 +146,7 @@ async fn a_damaged_store_reports_the_damage_and_connects_after_the_repair() {
         assert_eq!(inventory["status"], "Disconnected");
         assert_eq!(inventory["totalCapacity"], good["totalCapacity"], "the last good figures stay");
         let event = next_drop(&mut node).await;
-        let mut answered = reply.body["error"].clone();
-        // An answer ends with the remedy, which an event has in `elaboration` alone.
-        let details = answered["details"].as_str().unwrap().split("; remedy: ").next().unwrap();
-        answered["details"] = details.into();
+        let answered = error_of_event(&reply);
         assert_eq!(event.json["data"]["reason"], answered, "events say the same");
         undo(&it);
         let again = agent.reconnect(&uuid).await;

@@ -7,7 +7,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::support::agent::{Agent, callback, store};
-use crate::support::failures::{expect_failure, tree};
+use crate::support::failures::{error_of_event, expect_failure, tree};
 use crate::support::filesystems::MountedFs;
 use crate::support::management_node::{ManagementNode, Received};
 use crate::support::requirements::needs_root;
@@ -97,7 +97,7 @@ async fn a_directory_of_another_node_is_taken_over_only_on_demand_and_its_node_r
         expect_failure(&reply, &["taken_over"], &facts);
         let event = next_drop(&mut node).await;
         assert_eq!(event.store(), uuid);
-        assert_eq!(event.json["data"]["reason"], reply.body["error"]);
+        assert_eq!(event.json["data"]["reason"], error_of_event(&reply));
         assert_eq!(marker(&dir)["nodeId"], new_id.as_str());
         let new_store = marker(&dir)["storeUuid"].as_str().unwrap().to_owned();
         assert_eq!(new.reconnect(&new_store).await.status, 200);

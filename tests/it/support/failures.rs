@@ -64,3 +64,12 @@ pub(crate) fn tree(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     }
     seen
 }
+
+/// Returns the error of an answer as an event has it. An event has the remedy in `elaboration`
+/// alone, and an answer also at the end of its details.
+pub(crate) fn error_of_event(answer: &DaemonResponse) -> Value {
+    let mut error = answer.body["error"].clone();
+    let details = error["details"].as_str().unwrap().split("; remedy: ").next().unwrap();
+    error["details"] = details.into();
+    error
+}
