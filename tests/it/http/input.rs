@@ -158,11 +158,11 @@ async fn who_has_no_known_session_is_401_and_who_may_not_is_403() {
     let without = HttpRequest { token: None, ..request };
     refused(&server, without, 401, "ID.1001", "the request does not have exactly one valid Auth")
         .await;
-    for headers in ["Authorization: ZStack id:sig\r\n", "Authorization: OAuth \r\n"] {
-        let odd = HttpRequest { headers, ..without };
-        refused(&server, odd, 401, "ID.1001", "the request does not have exactly one valid Auth")
-            .await;
-    }
+    let empty = HttpRequest { headers: "Authorization: OAuth \r\n", ..without };
+    refused(&server, empty, 401, "ID.1001", "the request does not have exactly one valid Auth")
+        .await;
+    let undated = HttpRequest { headers: "Authorization: ZStack id:sig\r\n", ..without };
+    refused(&server, undated, 400, "SYS.1007", "the signed request has no Date header").await;
     let twice = HttpRequest { headers: "Authorization: OAuth x\r\n", ..request };
     refused(&server, twice, 401, "ID.1001", "the request does not have exactly one valid Auth")
         .await;
