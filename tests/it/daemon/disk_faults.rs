@@ -34,7 +34,7 @@ async fn a_disk_that_fails_now_and_then_costs_requests_and_no_transition() {
         ("fsync,fdatasync", "EIO", 3),
         ("fsync,fdatasync", "ENOSPC", 5),
     ] {
-        let tracer = Tracer::of(agent.pid(), &failing(calls, error, nth, &[&file, &log]));
+        let tracer = Tracer::of_ledger(agent.pid(), &failing(calls, error, nth, &[&file, &log]));
         let (mut made, mut refused) = (0, 0);
         for _ in 0..CALLS {
             for store in &stores {

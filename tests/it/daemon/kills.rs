@@ -17,7 +17,7 @@ use crate::support::filesystems::MountedFs;
 use crate::support::management_node::ManagementNode;
 use crate::support::requirements::needs_root;
 use crate::support::sshd::{Builder, Sshd, User};
-use crate::support::strace::{Tracer, killing};
+use crate::support::strace::{Tracer, killing, killing_from_the_start};
 use crate::support::wait::until;
 
 /// The only probe of the monitor is the first after each start.
@@ -49,7 +49,7 @@ impl Armed {
             At::Call(calls) => {
                 let ledger = agent.path("state/ledger.sqlite");
                 let log = agent.path("state/ledger.sqlite-wal");
-                Some(Tracer::of(agent.pid(), &killing(calls, nth, &[&ledger, &log])))
+                Some(Tracer::of_ledger(agent.pid(), &killing(calls, nth, &[&ledger, &log])))
             }
             #[cfg(feature = "crash-points")]
             At::Point(label) => {
@@ -336,10 +336,8 @@ async fn a_kill_at_any_sync_of_a_first_start_leaves_one_that_starts() {
     let mut started = false;
     for nth in 1.. {
         let mut agent = Agent::installed(Path::new("/var/lib/imagestore"), HOURLY_PROBES);
-        let words = killing(SYNC_CALLS, nth, &[]);
-        // strace runs outside, so that the daemon is the child that the test waits for.
-        let mut wrapper: Vec<&str> = words.iter().map(String::as_str).collect();
-        wrapper.push("-D");
+        let words = killing_from_the_start(SYNC_CALLS, nth);
+        let wrapper: Vec<&str> = words.iter().map(String::as_str).collect();
         started = agent.start_under(&wrapper);
         if started {
             // After the start only the check of the state disk writes.

@@ -11,7 +11,7 @@ use crate::support::filesystems::MountedFs;
 use crate::support::requirements::needs_root;
 use crate::support::secret_files::write_secret;
 use crate::support::sshd::{Builder, User};
-use crate::support::strace::killing;
+use crate::support::strace::killing_from_the_start;
 
 fn ledger_files(agent: &Agent) -> BTreeMap<PathBuf, Vec<u8>> {
     let files = fs::read_dir(agent.path("state")).unwrap().map(|entry| entry.unwrap().path());
@@ -125,10 +125,8 @@ fn a_migration_that_is_killed_at_any_sync_or_write_is_made_again() {
             let disk = tempfile::tempdir().unwrap();
             let mut agent = installed_with_format_1(disk.path());
             let (_, rows) = format_and_rows(&agent);
-            let words = killing(calls, nth, &[]);
-            // strace runs outside, so that the daemon is the child that the test waits for.
-            let mut wrapper: Vec<&str> = words.iter().map(String::as_str).collect();
-            wrapper.push("-D");
+            let words = killing_from_the_start(calls, nth);
+            let wrapper: Vec<&str> = words.iter().map(String::as_str).collect();
             if agent.start_under(&wrapper) {
                 break;
             }

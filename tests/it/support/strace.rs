@@ -2,7 +2,7 @@
 //! or gets an error of its disk.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
@@ -17,6 +17,14 @@ pub(crate) fn killing(calls: &str, nth: u32, files: &[&Path]) -> Vec<String> {
     injecting(calls, &format!("signal=KILL:when={nth}"), files)
 }
 
+/// Returns the command line of `strace` that runs a daemon and kills it at the `nth` of `calls`.
+/// `strace` runs outside, so that the daemon is the child that the test waits for.
+pub(crate) fn killing_from_the_start(calls: &str, nth: u32) -> Vec<String> {
+    let mut words = killing(calls, nth, &[]);
+    words.extend(["-f", "-D"].map(str::to_owned));
+    words
+}
+
 /// Returns the command line of `strace` that makes each `nth` of `calls` on one of these files fail
 /// with this error.
 pub(crate) fn failing(calls: &str, error: &str, nth: u32, files: &[&Path]) -> Vec<String> {
@@ -24,7 +32,7 @@ pub(crate) fn failing(calls: &str, error: &str, nth: u32, files: &[&Path]) -> Ve
 }
 
 fn injecting(calls: &str, what: &str, files: &[&Path]) -> Vec<String> {
-    let mut words = ["strace", "-f", "-qq", "-o", "/dev/null"].map(str::to_owned).to_vec();
+    let mut words = ["strace", "-qq", "-o", "/dev/null"].map(str::to_owned).to_vec();
     words.extend(["-e".to_owned(), format!("trace={calls}")]);
     words.extend(["-e".to_owned(), format!("inject={calls}:{what}")]);
     for file in files {
@@ -33,17 +41,21 @@ fn injecting(calls: &str, what: &str, files: &[&Path]) -> Vec<String> {
     words
 }
 
-/// A tracer of a running process; it detaches when dropped.
+/// A tracer of a running daemon; it detaches when dropped.
 pub(crate) struct Tracer(Child);
 
 impl Tracer {
-    /// Traces every thread of the process from now on.
-    pub(crate) fn of(pid: u32, words: &[String]) -> Self {
+    /// Traces the thread of the ledger from now on. It makes every access to the ledger. `strace`
+    /// follows no other thread and no probe worker, because it waits for ever if it detaches from a
+    /// process while that process ends.
+    pub(crate) fn of_ledger(pid: u32, words: &[String]) -> Self {
+        let thread = ledger_thread(pid);
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).args(["-p", &pid.to_string()]).stderr(Stdio::null());
+        let id = thread.file_name().unwrap();
+        command.args(&words[1..]).arg("-p").arg(id).stderr(Stdio::null());
         let mut tracer = Self(command.spawn().expect("strace; `make packages`"));
         let deadline = Instant::now() + TEST_TIMEOUT;
-        while !is_traced(pid) {
+        while !is_traced(&thread) {
             assert!(tracer.0.try_wait().unwrap().is_none(), "strace may not trace");
             assert!(Instant::now() < deadline, "strace does not attach");
             std::thread::yield_now();
@@ -52,13 +64,19 @@ impl Tracer {
     }
 }
 
-fn is_traced(pid: u32) -> bool {
+/// Returns the folder in `/proc` of the thread that owns the ledger.
+fn ledger_thread(pid: u32) -> PathBuf {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    threads.map(|thread| thread.unwrap().path()).all(|thread| {
-        // A thread that has ended meanwhile needs no tracer.
-        let status = fs::read_to_string(thread.join("status")).unwrap_or_default();
-        !status.contains("\nTracerPid:\t0\n")
-    })
+    let mut threads = threads.map(|thread| thread.unwrap().path());
+    let is_ledger = |thread: &PathBuf| {
+        fs::read_to_string(thread.join("comm")).is_ok_and(|name| name == "ledger\n")
+    };
+    threads.find(is_ledger).expect("a thread of the ledger")
+}
+
+fn is_traced(thread: &Path) -> bool {
+    let status = fs::read_to_string(thread.join("status")).unwrap();
+    !status.contains("\nTracerPid:\t0\n")
 }
 
 impl Drop for Tracer {
