@@ -1,5 +1,6 @@
 //! SIGKILL at random moments of a daemon that runs jobs. No job is lost, and none runs twice.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use imagestore_agent::model::StoreUuid;
@@ -7,6 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -17,6 +19,7 @@ use crate::support::http_server::{HttpRequest, read_head};
 use crate::support::requirements::needs_root;
 use crate::support::seeded_rng::SeededRng;
 use crate::support::sshd::{Builder, User};
+use crate::support::wait::until;
 
 /// Longest run of the daemon: a few attempts.
 const RUN: Duration = Duration::from_millis(200);
@@ -33,6 +36,15 @@ fn body(job: u128) -> String {
     json!({"reconnectImageStoreBackupStorage": {"userTags": [format!("job::{job}.")]}}).to_string()
 }
 
+fn ledger(agent: &Agent) -> Connection {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+    Connection::open_with_flags(agent.path("state/ledger.sqlite"), flags).unwrap()
+}
+
+fn count(agent: &Agent, sql: &str) -> u32 {
+    ledger(agent).query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_job_is_lost_and_none_runs_twice_whenever_the_daemon_dies() {
     needs_root!();
@@ -44,11 +56,13 @@ async fn no_job_is_lost_and_none_runs_twice_whenever_the_daemon_dies() {
     let store = agent.add(&disk.path(), &sshd, &user).await;
     let line = format!("PUT /zstack/v1/backup-storage/image-store/{store}/actions");
     let id = |job: u128| StoreUuid::from_u128(job).to_string();
+    let first_answer = Arc::new(Notify::new());
     let (mut kills, mut answered, mut interrupted) = (0, 0, 0);
     for first in (0..jobs()).step_by(usize::try_from(JOBS_PER_RUN).unwrap()) {
         let mut calls = JoinSet::new();
         for job in first..first + JOBS_PER_RUN {
             let (address, line, delay) = (agent.address(), line.clone(), chance.below(RUN));
+            let first_answer = Arc::clone(&first_answer);
             calls.spawn(async move {
                 sleep(delay).await;
                 let headers = format!("X-Job-UUID: {}\r\n", id(job));
@@ -65,12 +79,23 @@ async fn no_job_is_lost_and_none_runs_twice_whenever_the_daemon_dies() {
                 // The connection ends without an answer if the daemon dies.
                 let mut ready = [0];
                 match timeout(TEST_TIMEOUT, stream.peek(&mut ready)).await.expect("no answer") {
-                    Ok(1..) => (job, Some(read_head(&mut stream).await.status)),
+                    Ok(1..) => {
+                        first_answer.notify_one();
+                        (job, Some(read_head(&mut stream).await.status))
+                    }
                     _ => (job, None),
                 }
             });
         }
-        sleep(chance.below(RUN)).await;
+        match kills {
+            // The first two kills show both ends of a job, whatever the chance is.
+            0 => timeout(TEST_TIMEOUT, first_answer.notified()).await.expect("no call answered"),
+            1 => {
+                let running = "SELECT count(*) FROM jobs WHERE ended IS NULL";
+                until("a job is running", async || count(&agent, running) > 0).await;
+            }
+            _ => sleep(chance.below(RUN)).await,
+        }
         agent.kill();
         kills += 1;
         agent.start();
@@ -92,14 +117,9 @@ async fn no_job_is_lost_and_none_runs_twice_whenever_the_daemon_dies() {
             }
         }
     }
-    let ledger = Connection::open_with_flags(
-        agent.path("state/ledger.sqlite"),
-        OpenFlags::SQLITE_OPEN_READ_ONLY,
-    )
-    .unwrap();
-    let sql = "SELECT count(*) FROM jobs WHERE ended IS NOT NULL";
-    let stored: u32 = ledger.query_row(sql, [], |row| row.get(0)).unwrap();
+    let stored = count(&agent, "SELECT count(*) FROM jobs WHERE ended IS NOT NULL");
     assert_eq!(u128::from(stored), jobs().next_multiple_of(JOBS_PER_RUN));
+    let ledger = ledger(&agent);
     let sql = "SELECT entry FROM history WHERE entry LIKE '%job::%'";
     let mut runs = std::collections::BTreeMap::<String, u32>::new();
     let mut statement = ledger.prepare(sql).unwrap();
