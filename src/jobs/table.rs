@@ -324,7 +324,7 @@ impl JobTable {
     pub fn has_ended(&self, job: JobId) -> Option<bool> {
         match self.jobs.get(&job)?.phase {
             JobPhase::Ended(_) => Some(true),
-            // Its client was told that nothing has begun.
+            // Its client has the answer that nothing has begun.
             JobPhase::Abandoned => None,
             _ => Some(false),
         }

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_that_starts_a_program_is_not_made_to_again_until_somebody_insists() {
+    fn an_account_that_starts_a_program_starts_it_again_only_by_force() {
         let marker = || MarkerLocation { path: "/d".into(), id: MarkerId::from_u128(1) };
         let mut history = LoginHistory::default();
         let wanted = |history: &LoginHistory| history.evidence_wanted(marker(), Instant::now());

@@ -114,7 +114,8 @@ mod tests {
     use std::num::NonZeroU16;
 
     use super::*;
-    use crate::model::{HostKey, ImageDir, MarkerId, MountLocation, Secret, State, StoreUuid};
+    use crate::agent::store::example::example_store;
+    use crate::model::{HostKey, Secret};
     use crate::settings::HostKeyPolicy::{AcceptAny, PinOnFirstUse, Strict};
     use crate::ssh::HostKeyCheck;
 
@@ -130,29 +131,11 @@ mod tests {
 
     fn store(pinned: Option<&str>) -> Store {
         Store {
-            uuid: StoreUuid::from_u128(1),
-            name: "images".into(),
             description: "old".into(),
-            image_dir: ImageDir::parse("/images").unwrap(),
             address: address("one"),
-            username: "root".into(),
-            state: State::Enabled,
-            zone_uuids: Vec::new(),
-            created: Timestamp(1),
-            changed: Timestamp(1),
-            marker: MarkerId::from_u128(2),
-            mount: MountLocation {
-                mount_point: "/images".into(),
-                fs_type: "xfs".into(),
-                device: "8:1".into(),
-                on_root_disk: false,
-                part: None,
-                quota_folder: None,
-            },
-            had_registry: true,
-            pinned_key: pinned.map(key),
-            given_fingerprints: Vec::new(),
             credentials_address: address("one"),
+            pinned_key: pinned.map(key),
+            ..example_store()
         }
     }
 

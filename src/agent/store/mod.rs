@@ -2,6 +2,8 @@
 //! and reads the latest snapshot, and the callers that wait for the result of an attempt.
 
 pub(super) mod definition;
+#[cfg(test)]
+mod example;
 pub(super) mod login_change;
 mod pending;
 pub(super) mod persist;

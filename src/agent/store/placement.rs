@@ -65,39 +65,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{
-        ImageDir, MarkerId, MountLocation, Reason, SshAddress, State, StoreUuid, ZoneUuid,
-    };
-
-    fn new_store() -> Store {
-        let address =
-            SshAddress { hostname: "node".parse().unwrap(), port: std::num::NonZeroU16::MIN };
-        Store {
-            uuid: StoreUuid::from_u128(1),
-            name: "images".into(),
-            description: String::new(),
-            image_dir: ImageDir::parse("/images").unwrap(),
-            address: address.clone(),
-            username: "root".into(),
-            state: State::Enabled,
-            zone_uuids: Vec::new(),
-            created: Timestamp(1),
-            changed: Timestamp(1),
-            marker: MarkerId::from_u128(2),
-            mount: MountLocation {
-                mount_point: "/images".into(),
-                fs_type: "xfs".into(),
-                device: "8:1".into(),
-                on_root_disk: false,
-                part: None,
-                quota_folder: None,
-            },
-            had_registry: true,
-            pinned_key: None,
-            given_fingerprints: Vec::new(),
-            credentials_address: address,
-        }
-    }
+    use crate::agent::store::example::example_store;
+    use crate::model::{Reason, State, ZoneUuid};
 
     fn zone(number: u128) -> ZoneUuid {
         ZoneUuid::from_u128(number)
@@ -112,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_change_to_the_present_state_is_no_change() {
-        let store = new_store();
+        let store = example_store();
         assert_eq!(planned(&store, PlacementChange::State(State::Enabled)), Ok(None));
         let disabled = planned(&store, PlacementChange::State(State::Disabled)).unwrap().unwrap();
         let expected = Store { state: State::Disabled, changed: Timestamp(99), ..store.clone() };
@@ -124,7 +93,7 @@ mod tests {
 
     #[test]
     fn the_history_names_the_field_that_changed() {
-        let store = new_store();
+        let store = example_store();
         for (change, field) in [
             (PlacementChange::State(State::Disabled), "state"),
             (PlacementChange::AttachZone(zone(1)), "attachedZoneUuids"),
@@ -139,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_zone_beyond_the_limit_is_refused_until_another_one_is_detached() {
-        let mut store = new_store();
+        let mut store = example_store();
         for number in 0..64 {
             store = planned(&store, PlacementChange::AttachZone(zone(number))).unwrap().unwrap();
         }
@@ -155,7 +124,7 @@ mod tests {
         /// The zones are those of a set, in the order in which they were attached.
         #[test]
         fn zones_behave_as_a_set(steps in prop::collection::vec((any::<bool>(), 0..5_u128), 0..40)) {
-            let (mut store, mut expected) = (new_store(), Vec::new());
+            let (mut store, mut expected) = (example_store(), Vec::new());
             for (attach, number) in steps {
                 let text = zone(number).to_string();
                 let has = expected.contains(&text);

@@ -236,7 +236,7 @@ async fn changes_that_were_rolled_back_or_cascaded_are_counted_as_they_ended() {
     }
 }
 
-/// A later format must not add a table that nobody counts. SQLite keeps the
+/// A later format must not add a table that is not counted. SQLite keeps the
 /// last id of a table in a table of its own, and takes the newest row into account if it is lost.
 #[tokio::test]
 async fn every_table_is_counted() {
@@ -339,7 +339,7 @@ async fn a_file_that_is_not_a_ledger_is_rejected() {
         assert!(matches!(refusal(&place), OpenError::Damaged { .. }));
     }
     let place = TestStateDir::new();
-    sql(&place, "CREATE TABLE somebody_elses (x)");
+    sql(&place, "CREATE TABLE foreign_table (x)");
     assert!(matches!(refusal(&place), OpenError::Damaged { .. }));
 }
 

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::StoreTask;
+use crate::agent::store::example::example_store;
 use crate::agent::{AgentContext, DaemonContext, StoreHandle, TrialLogins};
 use crate::common::{Clock, Random, Timestamp};
 use crate::ledger::{LedgerChange, OpenedLedger, StateDir, open_ledger};
@@ -16,8 +17,8 @@ use crate::lifecycle::{
     SpaceThresholds, StepInput, StoreRecord,
 };
 use crate::model::{
-    Capacity, Epoch, HostEvidence, HostIdentity, HostKey, ImageDir, MarkerId, MountLocation,
-    NodeId, Secret, SshAddress, SshCredentials, State, Status, Store, StoreUuid,
+    Capacity, Epoch, HostEvidence, HostIdentity, HostKey, MountLocation, NodeId, Secret,
+    SshAddress, SshCredentials, Status, Store,
 };
 use crate::probe::{ProbeOptions, Prober};
 use crate::settings;
@@ -58,22 +59,13 @@ fn mount(device: &str) -> MountLocation {
 /// A store whose host key and registry are not known yet.
 fn store() -> Store {
     Store {
-        uuid: StoreUuid::from_u128(1),
-        name: "images".to_owned(),
-        description: String::new(),
-        image_dir: ImageDir::parse("/srv/images").unwrap(),
         address: address(),
-        username: "root".to_owned(),
-        state: State::Enabled,
-        zone_uuids: Vec::new(),
+        credentials_address: address(),
         created: Fixed.now(),
         changed: Fixed.now(),
-        marker: MarkerId::from_u128(2),
         mount: mount("8:1"),
         had_registry: false,
-        pinned_key: None,
-        given_fingerprints: Vec::new(),
-        credentials_address: address(),
+        ..example_store()
     }
 }
 

@@ -3,7 +3,7 @@
 //! method, the `Date` as it was sent, and the path from `/v1`, each on a line of its own.
 //!
 //! Neither the query nor the body is signed, and the same request is signed the same way within a
-//! second. A signature is therefore no protection against somebody who can change or repeat a
+//! second. A signature is therefore no protection against an attacker who can change or repeat a
 //! request on its way, and a repeated one is accepted.
 //!
 //! # Guarantees
